@@ -1,0 +1,25 @@
+# outboxd_room(NAME DIR dir [ROOMS room...] [LIBS target...])
+#
+# One static library for each folder. Its headers are included as "NAME/header.h" through a private
+# include root that holds only that folder, so a room can include exactly the rooms it declares here
+# (and, transitively, theirs). Layering is checked by the compiler, not by convention.
+function(outboxd_room name)
+  cmake_parse_arguments(ROOM "" "DIR" "ROOMS;LIBS;SOURCES" ${ARGN})
+  set(root ${CMAKE_BINARY_DIR}/rooms/${name})
+  file(MAKE_DIRECTORY ${root})
+  file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${ROOM_DIR} ${root}/${name} SYMBOLIC)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ROOM_DIR}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+  list(APPEND sources ${ROOM_SOURCES})
+  list(TRANSFORM ROOM_ROOMS PREPEND outboxd_)
+  if(sources)
+    add_library(outboxd_${name} STATIC ${sources})
+    target_include_directories(outboxd_${name} PUBLIC ${root})
+    target_link_libraries(outboxd_${name} PUBLIC ${ROOM_ROOMS} ${ROOM_LIBS} PRIVATE outboxd_flags)
+    target_compile_definitions(outboxd_${name} PRIVATE OUTBOXD_VERSION="${PROJECT_VERSION}")
+  else()
+    add_library(outboxd_${name} INTERFACE)
+    target_include_directories(outboxd_${name} INTERFACE ${root})
+    target_link_libraries(outboxd_${name} INTERFACE ${ROOM_ROOMS} ${ROOM_LIBS})
+  endif()
+endfunction()

@@ -1,0 +1,56 @@
+/* main: finds the sub-command and runs it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "base/error.h"
+
+static const Command COMMANDS[] = {
+    {"version", "", "program and library versions", command_version},
+    {"route", NULL, NULL, NULL},
+    {"tail", NULL, NULL, NULL},
+    {"pause", NULL, NULL, NULL},
+    {"resume", NULL, NULL, NULL},
+    {"dead", NULL, NULL, NULL},
+    {"verify", NULL, NULL, NULL},
+};
+enum { COMMAND_COUNT = sizeof(COMMANDS) / sizeof(COMMANDS[0]) };
+
+static void main_help(FILE *out)
+{
+    fprintf(out,
+            "outboxd moves committed facts out of PostgreSQL into Kafka and never loses one\n\n");
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (COMMANDS[i].run != NULL) {
+            fprintf(out, "  outboxd %-8s %s\n      %s\n", COMMANDS[i].name, COMMANDS[i].usage,
+                    COMMANDS[i].summary);
+        }
+    }
+    fprintf(out, "\nEvery option of the configuration file: outboxd config print\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        main_help(stderr);
+        return EXIT_CONFIG;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        main_help(stdout);
+        return EXIT_OK;
+    }
+    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(name, COMMANDS[i].name) != 0) {
+            continue;
+        }
+        if (COMMANDS[i].run == NULL) {
+            fprintf(stderr, "outboxd %s: not built yet in version %s\n", name, OUTBOXD_VERSION);
+            return EXIT_CONFIG;
+        }
+        return COMMANDS[i].run(argc - 1, argv + 1);
+    }
+    fprintf(stderr, "outboxd: no sub-command '%s'; see outboxd --help\n", argv[1]);
+    return EXIT_CONFIG;
+}

@@ -1,0 +1,70 @@
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *code,
+                 const char *format, ...)
+{
+    if (err == NULL) {
+        return FAILED;
+    }
+    va_list args;
+    va_start(args, format);
+    char message[sizeof(err->message)];
+    vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    *err = (Error){.class = class, .exit_code = exit_code};
+    snprintf(err->code, sizeof(err->code), "%s", code);
+    memcpy(err->message, message, sizeof(message));
+    /* libpq ends its messages with a newline. */
+    size_t length = strlen(err->message);
+    while (length > 0 && (err->message[length - 1] == '\n' || err->message[length - 1] == ' ')) {
+        err->message[--length] = '\0';
+    }
+    return FAILED;
+}
+
+Status error_hint(Error *err, const char *format, ...)
+{
+    if (err == NULL) {
+        return FAILED;
+    }
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->hint, sizeof(err->hint), format, args);
+    va_end(args);
+    return FAILED;
+}
+
+Status error_prefix(Error *err, const char *format, ...)
+{
+    if (err == NULL) {
+        return FAILED;
+    }
+    char prefix[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(prefix, sizeof(prefix), format, args);
+    va_end(args);
+    char message[sizeof(err->message)];
+    memcpy(message, err->message, sizeof(message));
+    snprintf(err->message, sizeof(err->message), "%.255s: %.380s", prefix, message);
+    return FAILED;
+}
+
+const char *error_class_name(ErrorClass class)
+{
+    switch (class) {
+    case ERROR_RETRY:
+        return "retry";
+    case ERROR_POISON:
+        return "poison";
+    case ERROR_FATAL:
+        return "fatal";
+    case ERROR_NONE:
+        break;
+    }
+    return "none";
+}

@@ -1,0 +1,53 @@
+/* error: what went wrong, and what the caller shall do about it.
+ *
+ * Leaf code returns a Status and fills an Error; it does not log. The pipeline (or the command)
+ * logs once and acts on the class. Text is lower case, names in single quotes, no full stop; the
+ * hint is a sentence with the remedy. */
+#pragma once
+
+#include <stdbool.h>
+
+typedef enum Status {
+    OK = 0,
+    FAILED = -1,
+} Status;
+
+/* What the caller does. */
+typedef enum ErrorClass {
+    ERROR_NONE = 0,
+    ERROR_RETRY,  /* may heal by itself: back off, rewind, go on */
+    ERROR_POISON, /* this event can never succeed: the on_poison policy decides */
+    ERROR_FATAL,  /* a human must act: stop this pipeline, others go on */
+} ErrorClass;
+
+/* Exit codes of the program (users' scripts rely on them). */
+typedef enum ExitCode {
+    EXIT_OK = 0,
+    EXIT_CONFIG = 1,
+    EXIT_POSTGRES = 2,
+    EXIT_KAFKA = 3,
+    EXIT_GAP = 4,
+    EXIT_DRAIN = 5,
+    EXIT_INTERNAL = 70,
+} ExitCode;
+
+typedef struct Error {
+    ErrorClass class;
+    ExitCode exit_code; /* of the program, should this error end it */
+    char code[48];      /* stable name for logs and metrics, such as KAFKA_TOPIC_UNKNOWN */
+    char message[640];
+    char hint[512];
+} Error;
+
+/** Fills *err (NULL is allowed) and returns FAILED, so that callers can `return error_set(...)`. */
+Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *code,
+                 const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/** Adds the remedy to *err (NULL is allowed) and returns FAILED. */
+Status error_hint(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Puts "prefix: " before the message, to name the place, and returns FAILED. */
+Status error_prefix(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** The class as users see it: "retry", "poison", "fatal" or "none". */
+const char *error_class_name(ErrorClass class);

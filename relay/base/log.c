@@ -1,0 +1,142 @@
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+static struct {
+    LogFormat format;
+    LogLevel least;
+} log_settings = {.format = LOG_FORMAT_LOGFMT, .least = LOG_INFO};
+
+static const char *const LEVEL_NAMES[] = {"debug", "info", "warn", "error"};
+static const int LEVEL_PRIORITIES[] = {7, 6, 4, 3}; /* syslog(3) */
+
+void log_configure(LogFormat format, LogLevel least)
+{
+    log_settings.format = format;
+    log_settings.least = least;
+}
+
+static bool log_needs_quotes(const char *value)
+{
+    if (*value == '\0') {
+        return true;
+    }
+    for (const char *c = value; *c != '\0'; c++) {
+        if ((unsigned char)*c <= ' ' || *c == '"' || *c == '=' || *c == '\\' ||
+            (unsigned char)*c >= 0x7F) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void log_add_value(Text *line, const char *value)
+{
+    if (log_needs_quotes(value)) {
+        text_add_json(line, slice_of(value));
+    } else {
+        text_add(line, value);
+    }
+}
+
+static void log_add(Text *line, const LogField *field)
+{
+    if (log_settings.format == LOG_FORMAT_JSON) {
+        text_add(line, line->data[line->length - 1] == '{' ? "" : ",");
+        text_add_json(line, slice_of(field->key));
+        text_add_char(line, ':');
+        if (field->text != NULL) {
+            text_add_json(line, slice_of(field->text));
+        } else {
+            text_printf(line, "%lld", field->number);
+        }
+        return;
+    }
+    text_printf(line, " %s=", field->key);
+    if (field->text != NULL) {
+        log_add_value(line, field->text);
+    } else {
+        text_printf(line, "%lld", field->number);
+    }
+}
+
+static void log_begin(Text *line, LogLevel level)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct tm parts;
+    gmtime_r(&now.tv_sec, &parts);
+    char stamp[40];
+    size_t used = strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(stamp + used, sizeof(stamp) - used, ".%03ldZ", now.tv_nsec / 1000000);
+
+    bool journal = getenv("JOURNAL_STREAM") != NULL; // NOLINT(concurrency-mt-unsafe): never set
+    if (journal) {
+        text_printf(line, "<%d>", LEVEL_PRIORITIES[level]);
+    }
+    if (log_settings.format == LOG_FORMAT_JSON) {
+        text_add_char(line, '{');
+        log_add(line, &(LogField){.key = "time", .text = stamp});
+        log_add(line, &(LogField){.key = "level", .text = LEVEL_NAMES[level]});
+    } else {
+        text_printf(line, "%s%s%-5s", journal ? "" : stamp, journal ? "" : " ", LEVEL_NAMES[level]);
+    }
+}
+
+static void log_end(Text *line)
+{
+    text_add(line, log_settings.format == LOG_FORMAT_JSON ? "}\n" : "\n");
+    size_t sent = 0;
+    while (sent < line->length) {
+        ssize_t count = write(STDERR_FILENO, line->data + sent, line->length - sent);
+        if (count < 0 && errno != EINTR) {
+            return; /* nowhere left to complain */
+        }
+        sent += count > 0 ? (size_t)count : 0;
+    }
+}
+
+void log_write(LogLevel level, const char *pipeline, const char *code, const LogField *fields,
+               size_t count, const char *format, ...)
+{
+    if (level < log_settings.least) {
+        return;
+    }
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+
+    AUTO_BUFFER line = TEXT_EMPTY;
+    log_begin(&line, level);
+    if (pipeline != NULL) {
+        log_add(&line, &(LogField){.key = "pipeline", .text = pipeline});
+    }
+    log_add(&line, &(LogField){.key = "code", .text = code});
+    log_add(&line, &(LogField){.key = "msg", .text = message});
+    for (size_t i = 0; i < count; i++) {
+        log_add(&line, &fields[i]);
+    }
+    log_end(&line);
+}
+
+void log_error(LogLevel level, const char *pipeline, const Error *err, const char *what)
+{
+    LogField fields[2];
+    size_t count = 0;
+    fields[count++] = log_text("class", error_class_name(err->class));
+    if (err->hint[0] != '\0') {
+        fields[count++] = log_text("hint", err->hint);
+    }
+    log_write(level, pipeline, err->code, fields, count, "%s%s%s", err->message,
+              what != NULL ? "; " : "", what != NULL ? what : "");
+}

@@ -1,0 +1,65 @@
+#include "base/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+static void *memory_check(void *memory)
+{
+    if (memory == NULL) {
+        static const char text[] = "outboxd: out of memory\n";
+        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+        _exit(EXIT_INTERNAL);
+    }
+    return memory;
+}
+
+void *x_malloc(size_t bytes)
+{
+    return memory_check(malloc(bytes > 0 ? bytes : 1));
+}
+
+void *x_calloc(size_t count, size_t bytes)
+{
+    return memory_check(calloc(count > 0 ? count : 1, bytes > 0 ? bytes : 1));
+}
+
+void *x_realloc(void *old, size_t bytes)
+{
+    return memory_check(realloc(old, bytes > 0 ? bytes : 1));
+}
+
+char *x_strdup(const char *text)
+{
+    return memory_check(strdup(text));
+}
+
+char *x_strndup(const char *text, size_t length)
+{
+    char *copy = x_malloc(length + 1);
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+char *x_format(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    if (vasprintf(&text, format, args) < 0) {
+        text = NULL;
+    }
+    va_end(args);
+    return memory_check(text);
+}
+
+void memory_free_text(char **text)
+{
+    free(*text);
+    *text = NULL;
+}

@@ -1,0 +1,113 @@
+#include "base/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/utf8.h"
+
+void text_free(Text *text)
+{
+    free(text->data);
+    *text = TEXT_EMPTY;
+}
+
+void text_clear(Text *text)
+{
+    text->length = 0;
+    if (text->data != NULL) {
+        text->data[0] = '\0';
+    }
+}
+
+static void text_reserve(Text *text, size_t more)
+{
+    size_t needed = text->length + more + 1;
+    if (needed <= text->capacity) {
+        return;
+    }
+    size_t capacity = text->capacity > 0 ? text->capacity : 128;
+    while (capacity < needed) {
+        capacity *= 2;
+    }
+    text->data = x_realloc(text->data, capacity);
+    text->capacity = capacity;
+}
+
+void text_append(Text *text, const char *bytes, size_t length)
+{
+    text_reserve(text, length);
+    if (length > 0) {
+        memcpy(text->data + text->length, bytes, length);
+    }
+    text->length += length;
+    text->data[text->length] = '\0';
+}
+
+void text_add(Text *text, const char *string)
+{
+    text_append(text, string, strlen(string));
+}
+
+void text_add_slice(Text *text, Slice slice)
+{
+    text_append(text, slice.data, slice.length);
+}
+
+void text_add_char(Text *text, char c)
+{
+    text_append(text, &c, 1);
+}
+
+void text_printf(Text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length > 0) {
+        text_reserve(text, (size_t)length);
+        vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
+        text->length += (size_t)length;
+    }
+    va_end(again);
+}
+
+void text_add_json(Text *text, Slice value)
+{
+    if (slice_is_null(value)) {
+        text_add(text, "null");
+        return;
+    }
+    text_add_char(text, '"');
+    for (size_t i = 0; i < value.length;) {
+        unsigned char c = (unsigned char)value.data[i];
+        if (c == '"' || c == '\\') {
+            text_add_char(text, '\\');
+            text_add_char(text, (char)c);
+            i++;
+        } else if (c < 0x20) {
+            text_printf(text, "\\u%04x", c);
+            i++;
+        } else {
+            size_t length = utf8_sequence(value.data + i, value.length - i);
+            if (length == 0) {
+                text_add(text, "\xEF\xBF\xBD");
+                i++;
+            } else {
+                text_append(text, value.data + i, length);
+                i += length;
+            }
+        }
+    }
+    text_add_char(text, '"');
+}
+
+const char *text_string(const Text *text)
+{
+    return text->data ? text->data : "";
+}

@@ -1,0 +1,49 @@
+#include "base/utf8.h"
+
+static bool utf8_tail(unsigned char byte)
+{
+    return (byte & 0xC0U) == 0x80U;
+}
+
+size_t utf8_sequence(const char *bytes, size_t length)
+{
+    const unsigned char *b = (const unsigned char *)bytes;
+    if (length == 0) {
+        return 0;
+    }
+    if (b[0] < 0x80) {
+        return 1;
+    }
+    if (b[0] >= 0xC2 && b[0] <= 0xDF) {
+        return length >= 2 && utf8_tail(b[1]) ? 2 : 0;
+    }
+    if (b[0] >= 0xE0 && b[0] <= 0xEF) {
+        if (length < 3 || !utf8_tail(b[1]) || !utf8_tail(b[2])) {
+            return 0;
+        }
+        bool overlong = b[0] == 0xE0 && b[1] < 0xA0;
+        bool surrogate = b[0] == 0xED && b[1] > 0x9F;
+        return overlong || surrogate ? 0 : 3;
+    }
+    if (b[0] >= 0xF0 && b[0] <= 0xF4) {
+        if (length < 4 || !utf8_tail(b[1]) || !utf8_tail(b[2]) || !utf8_tail(b[3])) {
+            return 0;
+        }
+        bool overlong = b[0] == 0xF0 && b[1] < 0x90;
+        bool beyond = b[0] == 0xF4 && b[1] > 0x8F;
+        return overlong || beyond ? 0 : 4;
+    }
+    return 0;
+}
+
+bool utf8_valid(const char *bytes, size_t length)
+{
+    for (size_t i = 0; i < length;) {
+        size_t step = utf8_sequence(bytes + i, length - i);
+        if (step == 0) {
+            return false;
+        }
+        i += step;
+    }
+    return true;
+}

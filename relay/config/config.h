@@ -1,0 +1,159 @@
+/* config: the effective configuration, as plain structs.
+ *
+ * Every option is declared once, in the table of options.c; parsing, defaults, ranges, units,
+ * environment names, secret masking, reload flags, --help, `config print` and conf/outboxd.conf all
+ * come from that table. Precedence: command line, then environment, then file, then default.
+ *
+ * All strings are owned by the Config and are never NULL unless said so. Durations are
+ * milliseconds, sizes are bytes. Immutable after loading. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+typedef enum Capture { CAPTURE_POLL, CAPTURE_WAL, CAPTURE_TABLES } Capture;
+typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } OnPublish;
+typedef enum Delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE } Delivery;
+typedef enum HeaderStyle { HEADERS_CLOUDEVENTS, HEADERS_PLAIN, HEADERS_DEBEZIUM } HeaderStyle;
+typedef enum OnPoison { ON_POISON_STOP, ON_POISON_DEAD_LETTER } OnPoison;
+typedef enum OnUnrouted { ON_UNROUTED_STOP, ON_UNROUTED_DROP, ON_UNROUTED_DEAD_LETTER } OnUnrouted;
+typedef enum TimestampMode { TIMESTAMP_OCCURRED_AT, TIMESTAMP_PUBLISH } TimestampMode;
+typedef enum SinkKind { SINK_KAFKA, SINK_STDOUT, SINK_NULL } SinkKind;
+typedef enum OnFailure { ON_FAILURE_STOP_PIPELINE, ON_FAILURE_EXIT } OnFailure;
+typedef enum Pooler { POOLER_NONE, POOLER_SESSION } Pooler;
+
+enum { DURATION_FOREVER = -1 }; /* of `retain` */
+
+typedef struct StringList {
+    char **items;
+    size_t count;
+} StringList;
+
+typedef struct RouteConfig {
+    char *event_type;     /* glob; NULL: any */
+    char *aggregate_type; /* glob; NULL: any */
+    char *topic;          /* template */
+    char *key;            /* template; NULL: the pipeline's */
+    int line;             /* in the file; 0: none */
+} RouteConfig;
+
+/* Names of the columns of the outbox table. */
+typedef struct ColumnsConfig {
+    char *seq;
+    char *event_id;
+    char *event_type;
+    char *event_version;
+    char *aggregate_type;
+    char *aggregate_id;
+    char *aggregate_version;
+    char *payload;
+    char *payload_bytes;
+    char *content_type;
+    char *correlation_id;
+    char *causation_id;
+    char *traceparent;
+    char *headers;
+    char *topic;
+    char *occurred_at;
+    char *published_at;
+} ColumnsConfig; /* "" = the table has no such column */
+
+typedef struct PipelineConfig {
+    char *name;
+    Capture capture;
+    char *table; /* schema-qualified, as written */
+    ColumnsConfig columns;
+    StringList header_columns;
+    SinkKind sink;
+    OnPublish on_publish;
+    int64_t retain_ms; /* or DURATION_FOREVER */
+    Delivery delivery;
+    HeaderStyle headers;
+    char *source; /* ce_source; default "/<name>/<pipeline>" */
+    OnPoison on_poison;
+    OnUnrouted on_unrouted;
+    TimestampMode timestamp;
+    bool allow_row_topic;
+    bool position_headers;
+    RouteConfig *routes;
+    size_t route_count;
+    char *topic; /* template, "" = none: unmatched events are unrouted */
+    char *key;   /* template, default "${aggregate_id}" */
+    int64_t poll_interval_min_ms;
+    int64_t poll_interval_max_ms;
+    int64_t sweep_interval_ms;
+    int64_t batch_events;
+    int64_t batch_bytes;
+    int64_t in_flight_events;
+    int64_t in_flight_bytes;
+    int64_t lease_ms;
+    int64_t standby_interval_ms;
+    int64_t retry_backoff_min_ms;
+    int64_t retry_backoff_max_ms;
+    int line; /* in the file; 0: none */
+} PipelineConfig;
+
+typedef struct Config {
+    char *name;
+    struct {
+        char *dsn; /* secret parts are masked wherever it is shown */
+        Pooler pooler;
+        int64_t connect_timeout_ms;
+        int64_t statement_timeout_ms;
+    } database;
+    struct {
+        char *brokers;
+        StringList properties; /* "key=value", in file order, environment ones last */
+        bool create_topics;
+    } kafka;
+    PipelineConfig *pipelines;
+    size_t pipeline_count;
+    struct {
+        char *listen; /* "host:port"; "" = off */
+    } monitor;
+    struct {
+        LogFormat format;
+        LogLevel level;
+    } log;
+    int64_t shutdown_timeout_ms;
+    OnFailure on_failure;
+    char *file; /* path that was read; "" = none */
+} Config;
+
+/* What the command line says; NULL = not given. */
+typedef struct ConfigOverrides {
+    const char *file; /* -c; NULL: CONFIG_DEFAULT_FILE if it exists */
+    const char *dsn;
+    const char *brokers;
+} ConfigOverrides;
+
+#define CONFIG_DEFAULT_FILE "/etc/outboxd/outboxd.conf"
+
+/* Every problem found, in order of place: a user mends them all at once. */
+typedef struct Problem {
+    bool warning;
+    char *place;   /* "outboxd.conf:14", "database", "kafka", "OUTBOXD_KAFKA_BROKERS" */
+    char *message; /* lower case */
+    char *remedy;  /* or NULL */
+} Problem;
+
+typedef struct Problems {
+    Problem *items;
+    size_t count;
+    size_t errors; /* of which are errors, not warnings */
+} Problems;
+
+/** Adds a problem; the texts are copied, remedy may be NULL. */
+void problems_add(Problems *problems, bool warning, const char *place, const char *remedy,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
+void problems_free(Problems *problems);
+
+/** Reads file, environment and overrides into *ret_config (to be freed with config_free). Returns
+ * FAILED when *problems holds at least one error; then *ret_config is NULL. Warnings do not fail.
+ */
+Status config_load(const ConfigOverrides *overrides, Config **ret_config, Problems *problems);
+void config_free(Config **config);
