@@ -1,0 +1,16 @@
+/* timestamp: microseconds since 1970 to RFC 3339 text and back from PostgreSQL's ISO text. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+
+enum { TIMESTAMP_TEXT_MAX = 48 };
+
+/* 2000-01-01, PostgreSQL's epoch, in microseconds since 1970. */
+#define TIMESTAMP_POSTGRES_EPOCH_US INT64_C(946684800000000)
+
+/** "2026-11-21T09:12:44.12Z" into scratch (at least TIMESTAMP_TEXT_MAX bytes): UTC, fraction
+ * without trailing zeros, none when it is zero; exactly what PostgreSQL's own precision holds. */
+Slice timestamp_format(int64_t us, char *scratch);

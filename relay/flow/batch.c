@@ -1,0 +1,47 @@
+#include "flow/batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+
+Batch *batch_new(void)
+{
+    return x_calloc(1, sizeof(Batch));
+}
+
+void batch_free(Batch **batch)
+{
+    if (*batch != NULL) {
+        arena_release(&(*batch)->arena);
+        free((*batch)->events);
+        free(*batch);
+        *batch = NULL;
+    }
+}
+
+Event *batch_add(Batch *batch, size_t extra_count)
+{
+    if (batch->count == batch->capacity) {
+        batch->capacity = batch->capacity > 0 ? batch->capacity * 2 : 16;
+        batch->events = x_realloc(batch->events, batch->capacity * sizeof(*batch->events));
+    }
+    size_t bytes = sizeof(Event) + extra_count * sizeof(Slice);
+    Event *event = arena_alloc(&batch->arena, bytes);
+    memset(event, 0, bytes);
+    event->extra = (const Slice *)(event + 1);
+    event->batch = batch;
+    event->occurred_at_us = EVENT_NO_TIME;
+    batch->events[batch->count++] = event;
+    batch->unsettled++;
+    return event;
+}
+
+void batch_settle(Event *event, EventState settled)
+{
+    assert(!event_is_settled(event));
+    assert(settled >= EVENT_PUBLISHED);
+    assert(event->batch->unsettled > 0);
+    event->state = (uint8_t)settled;
+    event->batch->unsettled--;
+}

@@ -1,0 +1,32 @@
+/* batch: the unit of acknowledgement: the rows of one poll, or one PostgreSQL transaction.
+ *
+ * Owns its events and all their bytes in one arena. Made by a source, handed to the pipeline,
+ * handed back to the source for acknowledgement, freed by the source. Loop thread only. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "flow/event.h"
+
+typedef struct Batch {
+    Arena arena;
+    Event **events; /* in publishing order */
+    size_t count;
+    size_t capacity;
+    size_t unsettled;   /* events not settled yet */
+    size_t next_unsent; /* cursor of the pipeline: events before it are not EVENT_PENDING */
+    size_t bytes;       /* of event data, for the in-flight limit */
+    uint64_t position;  /* of the source: nothing else reads it */
+    struct Batch *newer;
+} Batch;
+
+Batch *batch_new(void);
+void batch_free(Batch **batch);
+
+/** A zeroed event at the end of the batch, with extra_count extra slices; owned by the batch. */
+Event *batch_add(Batch *batch, size_t extra_count);
+
+/** Moves the event to a settled state, once; asserts that it was not settled before. */
+void batch_settle(Event *event, EventState settled);

@@ -1,0 +1,66 @@
+/* event: one committed fact on its way from a source to the broker.
+ *
+ * A row read by polling and the same row read from the WAL give the same Event, so everything
+ * behind the source is shared. All bytes live in the arena of the event's batch. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+/* The columns of the outbox table, in the order of the table of CONTRACT. */
+typedef enum EventField {
+    FIELD_SEQ,
+    FIELD_EVENT_ID,
+    FIELD_EVENT_TYPE,
+    FIELD_EVENT_VERSION,
+    FIELD_AGGREGATE_TYPE,
+    FIELD_AGGREGATE_ID,
+    FIELD_AGGREGATE_VERSION,
+    FIELD_PAYLOAD,
+    FIELD_PAYLOAD_BYTES,
+    FIELD_CONTENT_TYPE,
+    FIELD_CORRELATION_ID,
+    FIELD_CAUSATION_ID,
+    FIELD_TRACEPARENT,
+    FIELD_HEADERS,
+    FIELD_TOPIC,
+    FIELD_OCCURRED_AT,
+    FIELD_COUNT
+} EventField;
+
+/* Where an event stands. Settled means: needs no more work and may be acknowledged to the source.
+ */
+typedef enum EventState {
+    EVENT_PENDING,    /* to be sent (again) */
+    EVENT_SENT,       /* the sink holds it */
+    EVENT_ASIDE_BUSY, /* being written to the dead-letter table */
+    EVENT_PUBLISHED,  /* settled: acknowledged by the broker */
+    EVENT_ASIDE,      /* settled: committed to the dead-letter table */
+    EVENT_DROPPED,    /* settled: dropped by on_unrouted = "drop", counted */
+} EventState;
+
+#define EVENT_NO_TIME INT64_MIN
+
+struct Batch;
+struct Topic;
+
+typedef struct Event {
+    Slice field[FIELD_COUNT]; /* as text; null slice = SQL NULL; SEQ and OCCURRED_AT stay null */
+    const Slice *extra;       /* header_columns, in their configured order */
+    int64_t seq;              /* of the outbox row */
+    int64_t occurred_at_us;   /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
+    int64_t sent_at_us;       /* monotonic */
+    struct Batch *batch;
+    struct Topic *topic; /* where it was sent last */
+    uint8_t state;       /* EventState */
+    bool suspect;        /* the broker refused a request that held it: send it alone */
+    bool replayed;       /* was sent before and its outcome is unknown */
+    uint16_t attempts;
+} Event;
+
+static inline bool event_is_settled(const Event *event)
+{
+    return event->state >= EVENT_PUBLISHED;
+}

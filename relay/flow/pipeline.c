@@ -1,0 +1,349 @@
+/* The pipeline's life: states, what each input does in each of them, and the rewind.
+ *
+ *   STARTING ─active─▶ RUNNING ◀─healed─ STALLED        STANDBY: the source waits for the lock
+ *      ▲                  │ ▲──trouble────▶ │
+ *      │ restart          ▼ resend          ▼
+ *      └────────────── REWINDING: sink purged, wait until it holds nothing ──fatal──▶ FAILED
+ *   stop: RUNNING ─▶ DRAINING: sink settles, source marks ─▶ STOPPED
+ */
+#include "flow/pipeline.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "flow/pipeline_internal.h"
+
+enum { SETTLE_SECONDS = 10 }; /* a rewind waits so long for the sink, then replaces its producer */
+
+static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "stalled",
+                                          "rewinding", "draining", "stopped", "failed"};
+
+const char *pipeline_state_name(PipelineState state)
+{
+    return STATE_NAMES[state];
+}
+
+void pipeline_wake(Pipeline *p)
+{
+    event_active(p->wake, 0, 0);
+}
+
+static void pipeline_enter(Pipeline *p, PipelineState state)
+{
+    if (p->state == state) {
+        return;
+    }
+    p->state = state;
+    p->since_us = clock_wall_us();
+    if (p->parts.changed != NULL) {
+        p->parts.changed(p->parts.arg, p);
+    }
+}
+
+int64_t pipeline_backoff_ms(Pipeline *p)
+{
+    int64_t delay = p->parts.config->retry_backoff_min_ms;
+    for (unsigned i = 0; i < p->attempt && delay < p->parts.config->retry_backoff_max_ms; i++) {
+        delay *= 2;
+    }
+    if (delay > p->parts.config->retry_backoff_max_ms) {
+        delay = p->parts.config->retry_backoff_max_ms;
+    }
+    p->attempt++;
+    return delay / 2 + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - delay / 2));
+}
+
+void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
+{
+    bool same = p->error.class == err->class && strcmp(p->error.code, err->code) == 0 &&
+                strcmp(p->error.message, err->message) == 0;
+    p->error_repeated++;
+    if (same) {
+        return;
+    }
+    if (p->error.class == ERROR_NONE) {
+        p->error_since_us = clock_wall_us();
+    }
+    p->error = *err;
+    p->error_from_sink = from_sink;
+    p->error_repeated = 1;
+    p->error_logged_us = clock_monotonic_us();
+    bool fatal = err->class == ERROR_FATAL;
+    log_error(fatal ? LOG_ERROR : LOG_WARN, p->parts.config->name, err,
+              fatal ? "this pipeline stops" : "waiting, retrying by itself");
+}
+
+void pipeline_recovered(Pipeline *p)
+{
+    if (p->error.class == ERROR_NONE) {
+        return;
+    }
+    int64_t after_ms = (clock_wall_us() - p->error_since_us) / 1000;
+    log_write(LOG_INFO, p->parts.config->name, "PIPELINE_RECOVERED",
+              LOG_FIELDS(log_text("was", p->error.code), log_number("after_ms", after_ms)),
+              "publishing again");
+    p->error = (Error){0};
+    p->attempt = 0;
+}
+
+/* Actions of the table. */
+
+static void act_nothing(Pipeline *p)
+{
+    (void)p;
+}
+
+static void act_activate(Pipeline *p)
+{
+    p->holder[0] = '\0';
+    pipeline_recovered(p);
+    log_write(LOG_INFO, p->parts.config->name, "PIPELINE_ACTIVE", LOG_NO_FIELDS,
+              "publishing: this relay owns the outbox");
+    pipeline_wake(p);
+}
+
+static void act_standby(Pipeline *p)
+{
+    pipeline_recovered(p);
+}
+
+static void act_healed(Pipeline *p)
+{
+    pipeline_recovered(p);
+    pipeline_wake(p);
+}
+
+static void pipeline_rewind(Pipeline *p, AfterRewind after)
+{
+    if (after > p->after) {
+        p->after = after;
+    }
+    p->parts.sink->ops->purge(p->parts.sink);
+    struct timeval bound = {.tv_sec = SETTLE_SECONDS};
+    event_add(p->settle, &bound);
+    pipeline_wake(p);
+}
+
+static void act_resend(Pipeline *p)
+{
+    ++*p->parts.stats->rewinds;
+    pipeline_rewind(p, AFTER_RESEND);
+}
+
+static void pipeline_forget_aside(Pipeline *p)
+{
+    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        for (size_t i = 0; i < batch->count; i++) {
+            if (batch->events[i]->state == EVENT_ASIDE_BUSY) {
+                batch->events[i]->state = EVENT_PENDING;
+            }
+        }
+    }
+    p->aside_busy = 0;
+}
+
+static void act_source_lost(Pipeline *p)
+{
+    ++*p->parts.stats->rewinds;
+    pipeline_forget_aside(p);
+    pipeline_rewind(p, p->stop_asked ? AFTER_STOP : AFTER_RESTART);
+}
+
+static void act_restart_source(Pipeline *p)
+{
+    p->source_lost = false;
+    ++*p->parts.stats->reconnects;
+    p->parts.source->ops->start(p->parts.source, pipeline_backoff_ms(p));
+}
+
+/* Gives every open batch back to the source: what is settled will be marked, the rest read again.
+ */
+static void pipeline_return_batches(Pipeline *p)
+{
+    p->sending = NULL;
+    p->suspects = 0;
+    for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
+        p->parts.source->ops->ack(p->parts.source, batch);
+    }
+}
+
+static void pipeline_end(Pipeline *p, PipelineState state)
+{
+    event_del(p->tick);
+    event_del(p->settle);
+    pipeline_enter(p, state);
+    pipeline_wake(p); /* reports `ended` outside of every call */
+}
+
+static void act_drain(Pipeline *p)
+{
+    /* Events that were not sent yet stay unpublished; those in the sink are waited for. */
+    p->sending = NULL;
+    pipeline_wake(p);
+}
+
+static void act_drain_source(Pipeline *p)
+{
+    pipeline_return_batches(p);
+    p->parts.source->ops->drain(p->parts.source);
+}
+
+static void act_fail(Pipeline *p)
+{
+    pipeline_rewind(p, AFTER_FAIL);
+}
+
+static void act_failed(Pipeline *p)
+{
+    pipeline_end(p, PIPELINE_FAILED);
+}
+
+static void act_lost_while_draining(Pipeline *p)
+{
+    size_t unmarked = p->parts.source->ops->unmarked(p->parts.source);
+    if (unmarked > 0 && p->error.class != ERROR_FATAL) {
+        error_set(&p->error, ERROR_FATAL, EXIT_DRAIN, "DRAIN_INCOMPLETE",
+                  "PostgreSQL went away while %zu published rows were not marked yet; they will be "
+                  "published again",
+                  unmarked);
+        log_error(LOG_WARN, p->parts.config->name, &p->error, NULL);
+    }
+    pipeline_end(p, p->error.class == ERROR_FATAL ? PIPELINE_FAILED : PIPELINE_STOPPED);
+}
+
+/* After a rewind, everything the sink held has settled. */
+static void act_rewound(Pipeline *p)
+{
+    event_del(p->settle);
+    AfterRewind after = p->after;
+    p->after = AFTER_RESEND;
+    p->blocked = false;
+    switch (after) {
+    case AFTER_RESEND:
+        pipeline_reset_cursor(p);
+        pipeline_enter(p, p->error.class == ERROR_NONE ? PIPELINE_RUNNING : PIPELINE_STALLED);
+        if (p->error.class != ERROR_NONE) {
+            p->hold_until_us = clock_monotonic_us() + pipeline_backoff_ms(p) * 1000;
+            struct timeval hold = {.tv_sec = (p->hold_until_us - clock_monotonic_us()) / 1000000,
+                                   .tv_usec = (p->hold_until_us - clock_monotonic_us()) % 1000000};
+            event_add(p->wake, &hold);
+        } else {
+            pipeline_wake(p);
+        }
+        break;
+    case AFTER_RESTART:
+        pipeline_reset_cursor(p);
+        pipeline_return_batches(p);
+        pipeline_enter(p, PIPELINE_STARTING);
+        act_restart_source(p);
+        break;
+    case AFTER_STOP:
+    case AFTER_FAIL:
+        pipeline_reset_cursor(p);
+        pipeline_return_batches(p);
+        if (p->source_lost) {
+            act_lost_while_draining(p);
+        } else {
+            pipeline_enter(p, PIPELINE_DRAINING);
+            p->parts.source->ops->drain(p->parts.source);
+        }
+        break;
+    }
+}
+
+static void act_drained(Pipeline *p)
+{
+    pipeline_end(p, p->error.class == ERROR_FATAL ? PIPELINE_FAILED : PIPELINE_STOPPED);
+}
+
+static void act_after_stop(Pipeline *p)
+{
+    if (p->after < AFTER_STOP) {
+        p->after = AFTER_STOP;
+    }
+}
+
+static void act_after_fail(Pipeline *p)
+{
+    p->after = AFTER_FAIL;
+}
+
+static void act_after_restart(Pipeline *p)
+{
+    pipeline_forget_aside(p);
+    if (p->after < AFTER_RESTART) {
+        p->after = p->stop_asked ? AFTER_STOP : AFTER_RESTART;
+    }
+    pipeline_wake(p);
+}
+
+static void act_stop_source(Pipeline *p)
+{
+    p->parts.source->ops->drain(p->parts.source);
+}
+
+#define KEEP PIPELINE_STATE_COUNT /* stay in the present state */
+
+typedef struct Transition {
+    PipelineState from;
+    Input input;
+    PipelineState to;
+    void (*action)(Pipeline *p);
+    const char *why;
+} Transition;
+
+/* What is not in the table is ignored, which is said for each input where it can come late. */
+static const Transition TRANSITIONS[] = {
+    {PIPELINE_STARTING, INPUT_ACTIVE, PIPELINE_RUNNING, act_activate, "got the lock"},
+    {PIPELINE_STARTING, INPUT_STANDBY, PIPELINE_STANDBY, act_standby, "another relay publishes"},
+    {PIPELINE_STARTING, INPUT_SOURCE_LOST, KEEP, act_restart_source, "try again, with back-off"},
+    {PIPELINE_STARTING, INPUT_FATAL, PIPELINE_FAILED, act_failed, "cannot ever start"},
+    {PIPELINE_STARTING, INPUT_STOP, PIPELINE_DRAINING, act_stop_source,
+     "marks what it still knows"},
+
+    {PIPELINE_STANDBY, INPUT_ACTIVE, PIPELINE_RUNNING, act_activate, "take-over"},
+    {PIPELINE_STANDBY, INPUT_SOURCE_LOST, PIPELINE_STARTING, act_restart_source, "reconnect"},
+    {PIPELINE_STANDBY, INPUT_FATAL, PIPELINE_FAILED, act_failed, "cannot ever start"},
+    {PIPELINE_STANDBY, INPUT_STOP, PIPELINE_DRAINING, act_stop_source, "nothing is in flight"},
+
+    {PIPELINE_RUNNING, INPUT_TROUBLE, PIPELINE_STALLED, act_nothing, "wait, say so once"},
+    {PIPELINE_RUNNING, INPUT_RESEND, PIPELINE_REWINDING, act_resend, "the sink gave events back"},
+    {PIPELINE_RUNNING, INPUT_SOURCE_LOST, PIPELINE_REWINDING, act_source_lost, "lock is gone"},
+    {PIPELINE_RUNNING, INPUT_FATAL, PIPELINE_REWINDING, act_fail, "settle and mark, then stop"},
+    {PIPELINE_RUNNING, INPUT_STOP, PIPELINE_DRAINING, act_drain, "asked to"},
+
+    {PIPELINE_STALLED, INPUT_HEALED, PIPELINE_RUNNING, act_healed, "an acknowledgement came"},
+    {PIPELINE_STALLED, INPUT_RESEND, PIPELINE_REWINDING, act_resend, "the sink gave events back"},
+    {PIPELINE_STALLED, INPUT_SOURCE_LOST, PIPELINE_REWINDING, act_source_lost, "lock is gone"},
+    {PIPELINE_STALLED, INPUT_FATAL, PIPELINE_REWINDING, act_fail, "settle and mark, then stop"},
+    {PIPELINE_STALLED, INPUT_STOP, PIPELINE_DRAINING, act_drain, "asked to"},
+
+    {PIPELINE_REWINDING, INPUT_SETTLED, KEEP, act_rewound, "go back and on"},
+    {PIPELINE_REWINDING, INPUT_SOURCE_LOST, KEEP, act_after_restart, "both sides are lost"},
+    {PIPELINE_REWINDING, INPUT_FATAL, KEEP, act_after_fail, "a human must act"},
+    {PIPELINE_REWINDING, INPUT_STOP, KEEP, act_after_stop, "asked to"},
+
+    {PIPELINE_DRAINING, INPUT_SETTLED, KEEP, act_drain_source, "all reports are in: mark"},
+    {PIPELINE_DRAINING, INPUT_DRAINED, KEEP, act_drained, "all is marked"},
+    {PIPELINE_DRAINING, INPUT_SOURCE_LOST, KEEP, act_lost_while_draining, "cannot mark any more"},
+    {PIPELINE_DRAINING, INPUT_FATAL, KEEP, act_nothing, "we are stopping anyway"},
+};
+
+void pipeline_input(Pipeline *p, Input input)
+{
+    for (size_t i = 0; i < sizeof(TRANSITIONS) / sizeof(TRANSITIONS[0]); i++) {
+        const Transition *row = &TRANSITIONS[i];
+        if (row->from == p->state && row->input == input) {
+            if (row->to != KEEP) {
+                pipeline_enter(p, row->to);
+            }
+            row->action(p);
+            return;
+        }
+    }
+}

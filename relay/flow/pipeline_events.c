@@ -1,0 +1,345 @@
+/* The pipeline's edges: what source, sink and clock report, construction, and what others may see.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "flow/pipeline_internal.h"
+
+enum {
+    STALL_SECONDS = 5,       /* without an acknowledgement: say so */
+    REPEAT_LOG_SECONDS = 60, /* "still waiting" */
+};
+
+/* From the source. */
+
+static void on_active(void *arg)
+{
+    Pipeline *p = arg;
+    *p->parts.stats->leader = 1;
+    pipeline_input(p, INPUT_ACTIVE);
+}
+
+static void on_standby(void *arg, const char *holder)
+{
+    Pipeline *p = arg;
+    *p->parts.stats->leader = 0;
+    if (strcmp(p->holder, holder) != 0) {
+        snprintf(p->holder, sizeof(p->holder), "%s", holder);
+        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_STANDBY",
+                  LOG_FIELDS(log_text("holder", holder)),
+                  "standing by: another relay publishes this outbox");
+    }
+    pipeline_input(p, INPUT_STANDBY);
+}
+
+static void on_batch(void *arg, Batch *batch)
+{
+    Pipeline *p = arg;
+    *p->parts.stats->read += batch->count;
+    *p->parts.stats->read_bytes += batch->bytes;
+    acker_open(&p->acker, batch);
+    if (p->sending == NULL) {
+        p->sending = batch;
+    }
+    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+        p->sending = NULL; /* stopping: these rows stay unpublished */
+    }
+    pipeline_wake(p);
+}
+
+static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+{
+    Pipeline *p = arg;
+    const PipelineConfig *config = p->parts.config;
+    size_t events = p->acker.events + p->parts.source->ops->unmarked(p->parts.source);
+    bool open = (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) && !p->source_lost;
+    if (!open || events >= (size_t)config->in_flight_events ||
+        p->acker.bytes >= (size_t)config->in_flight_bytes) {
+        return false;
+    }
+    *ret_events = (size_t)config->in_flight_events - events;
+    *ret_bytes = (size_t)config->in_flight_bytes - p->acker.bytes;
+    return true;
+}
+
+static void on_progress(void *arg)
+{
+    Pipeline *p = arg;
+    pipeline_wake(p);
+}
+
+static void on_source_lost(void *arg, const Error *err)
+{
+    Pipeline *p = arg;
+    *p->parts.stats->leader = 0;
+    p->source_lost = true;
+    pipeline_complain(p, err, false);
+    pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_SOURCE_LOST);
+}
+
+static void on_drained(void *arg)
+{
+    Pipeline *p = arg;
+    *p->parts.stats->leader = 0;
+    pipeline_input(p, INPUT_DRAINED);
+}
+
+/* From the sink. */
+
+static void on_ready(void *arg)
+{
+    Pipeline *p = arg;
+    p->blocked = false;
+    pipeline_wake(p);
+}
+
+static void on_trouble(void *arg, const Error *err)
+{
+    Pipeline *p = arg;
+    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+        return;
+    }
+    pipeline_complain(p, err, true);
+    pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_TROUBLE);
+}
+
+static void on_healed(void *arg)
+{
+    Pipeline *p = arg;
+    if (p->error_from_sink && p->error.class != ERROR_FATAL) {
+        pipeline_input(p, INPUT_HEALED);
+    }
+}
+
+static void pipeline_reopen_sink(Pipeline *p)
+{
+    if (!p->reopening) {
+        p->reopening = true;
+        ++*p->parts.stats->producers_recreated;
+        p->parts.sink->ops->reopen(p->parts.sink);
+    }
+}
+
+static void on_sink_lost(void *arg, const Error *err)
+{
+    Pipeline *p = arg;
+    pipeline_complain(p, err, true);
+    pipeline_reopen_sink(p);
+    pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_RESEND);
+}
+
+static void on_reopened(void *arg)
+{
+    Pipeline *p = arg;
+    p->reopening = false;
+    p->blocked = false;
+    pipeline_reset_cursor(p);
+    if (p->state == PIPELINE_DRAINING) {
+        p->sending = NULL;
+    }
+    pipeline_wake(p);
+}
+
+/* From the clock. */
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Pipeline *p = arg;
+    bool over = p->state == PIPELINE_STOPPED || p->state == PIPELINE_FAILED;
+    if (over) {
+        if (!p->ended_reported) {
+            p->ended_reported = true;
+            p->parts.ended(p->parts.arg, p);
+        }
+        return;
+    }
+    pipeline_pump(p);
+}
+
+static void on_settle_timeout(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Pipeline *p = arg;
+    if (p->state == PIPELINE_REWINDING && p->in_flight > 0) {
+        log_write(LOG_WARN, p->parts.config->name, "SINK_DID_NOT_SETTLE",
+                  LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
+                  "the producer did not report in time; making a new one, duplicates are possible");
+        pipeline_reopen_sink(p);
+    }
+}
+
+static void pipeline_watch_stall(Pipeline *p)
+{
+    int64_t silent_us = clock_monotonic_us() - p->progress_us;
+    if (p->in_flight == 0 || silent_us < STALL_SECONDS * INT64_C(1000000) ||
+        (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED)) {
+        return;
+    }
+    Error err = {0};
+    error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_NO_ACKNOWLEDGEMENT",
+              "no acknowledgement from Kafka for %d s", STALL_SECONDS);
+    error_hint(&err, "Look at the brokers: acks=all needs min.insync.replicas replicas in sync.");
+    on_trouble(p, &err);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Pipeline *p = arg;
+    uint64_t published = *p->parts.stats->published;
+    p->rate = p->rate * 0.5 + (double)(published - p->rate_count) * 0.5;
+    p->rate_count = published;
+    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
+        pipeline_watch_stall(p);
+    }
+    int64_t now_us = clock_monotonic_us();
+    if (p->error.class == ERROR_RETRY &&
+        now_us - p->error_logged_us > REPEAT_LOG_SECONDS * INT64_C(1000000)) {
+        p->error_logged_us = now_us;
+        log_write(LOG_WARN, p->parts.config->name, p->error.code,
+                  LOG_FIELDS(log_number("repeated", p->error_repeated),
+                             log_number("for_s", (clock_wall_us() - p->error_since_us) / 1000000)),
+                  "still waiting: %s", p->error.message);
+    }
+}
+
+Pipeline *pipeline_new(const PipelineParts *parts)
+{
+    Pipeline *p = x_calloc(1, sizeof(*p));
+    p->parts = *parts;
+    p->state = PIPELINE_STARTING;
+    p->since_us = clock_wall_us();
+    p->wake = event_new(parts->base, -1, 0, on_wake, p);
+    p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
+    p->settle = event_new(parts->base, -1, 0, on_settle_timeout, p);
+    p->parts.source->events = (SourceEvents){
+        .arg = p,
+        .active = on_active,
+        .standby = on_standby,
+        .batch = on_batch,
+        .room = on_room,
+        .aside = pipeline_aside_done,
+        .progress = on_progress,
+        .lost = on_source_lost,
+        .drained = on_drained,
+    };
+    p->parts.sink->events = (SinkEvents){
+        .arg = p,
+        .settled = pipeline_settled,
+        .ready = on_ready,
+        .trouble = on_trouble,
+        .healed = on_healed,
+        .lost = on_sink_lost,
+        .reopened = on_reopened,
+    };
+    return p;
+}
+
+void pipeline_free(Pipeline **pipeline)
+{
+    Pipeline *p = *pipeline;
+    if (p == NULL) {
+        return;
+    }
+    event_free(p->wake);
+    event_free(p->tick);
+    event_free(p->settle);
+    /* The sink first: it may still read memory of open batches. */
+    p->parts.sink->ops->free(p->parts.sink);
+    p->parts.source->ops->free(p->parts.source);
+    for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
+        batch_free(&batch);
+    }
+    p->parts.encoder->free(p->parts.encoder);
+    router_free(&p->parts.router);
+    topics_free(&p->parts.topics);
+    free(p);
+    *pipeline = NULL;
+}
+
+void pipeline_start(Pipeline *p)
+{
+    struct timeval second = {.tv_sec = 1};
+    event_add(p->tick, &second);
+    p->parts.source->ops->start(p->parts.source, 0);
+}
+
+void pipeline_stop(Pipeline *p)
+{
+    if (!p->stop_asked) {
+        p->stop_asked = true;
+        pipeline_input(p, INPUT_STOP);
+    }
+}
+
+static const Event *pipeline_oldest(const Pipeline *p)
+{
+    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        for (size_t i = 0; batch->unsettled > 0 && i < batch->count; i++) {
+            if (!event_is_settled(batch->events[i])) {
+                return batch->events[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+void pipeline_view(const Pipeline *p, PipelineView *ret_view)
+{
+    *ret_view = (PipelineView){
+        .name = p->parts.config->name,
+        .state = p->state,
+        .since_us = p->since_us,
+        .in_flight_events = p->acker.events,
+        .in_flight_bytes = p->acker.bytes,
+        .unmarked_events = p->parts.source->ops->unmarked(p->parts.source),
+        .oldest = pipeline_oldest(p),
+        .last_published_us = p->last_published_us,
+        .events_per_second = p->rate,
+        .error = &p->error,
+        .error_since_us = p->error_since_us,
+        .error_repeated = p->error_repeated,
+        .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
+    };
+}
+
+const Source *pipeline_source(const Pipeline *p)
+{
+    return p->parts.source;
+}
+
+const Sink *pipeline_sink(const Pipeline *p)
+{
+    return p->parts.sink;
+}
+
+const PipelineConfig *pipeline_config(const Pipeline *p)
+{
+    return p->parts.config;
+}
+
+ExitCode pipeline_exit_code(const Pipeline *p)
+{
+    return p->state == PIPELINE_FAILED ? p->error.exit_code : EXIT_OK;
+}
+
+void pipeline_collect(Pipeline *p)
+{
+    Stats *stats = p->parts.stats;
+    PipelineView view;
+    pipeline_view(p, &view);
+    *stats->in_flight_events = (double)view.in_flight_events;
+    *stats->in_flight_bytes = (double)view.in_flight_bytes;
+    *stats->unmarked_events = (double)view.unmarked_events;
+    *stats->window_events = (double)(view.in_flight_events + view.unmarked_events);
+    *stats->last_publish = (double)view.last_published_us / 1e6;
+}

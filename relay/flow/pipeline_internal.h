@@ -1,0 +1,71 @@
+/* What the files of the pipeline share; nobody else includes this. */
+#pragma once
+
+#include "flow/acker.h"
+#include "flow/pipeline.h"
+
+/* What a rewind does once everything has settled; the greater wins. */
+typedef enum AfterRewind { AFTER_RESEND, AFTER_RESTART, AFTER_STOP, AFTER_FAIL } AfterRewind;
+
+typedef enum Input {
+    INPUT_ACTIVE,      /* the source became the publisher */
+    INPUT_STANDBY,     /* somebody else is */
+    INPUT_TROUBLE,     /* the sink cannot go on for now */
+    INPUT_HEALED,      /* it can again */
+    INPUT_RESEND,      /* events came back from the sink: send them again, in order */
+    INPUT_SOURCE_LOST, /* connections to PostgreSQL are gone */
+    INPUT_SETTLED,     /* the sink holds nothing any more */
+    INPUT_DRAINED,     /* the source marked everything and closed */
+    INPUT_STOP,        /* drain */
+    INPUT_FATAL,       /* a human must act; pipeline->error says why */
+    INPUT_COUNT
+} Input;
+
+struct Pipeline {
+    PipelineParts parts;
+    PipelineState state;
+    int64_t since_us;
+    Acker acker;
+    Batch *sending;    /* batch with the next event to send, or NULL: everything is sent */
+    size_t in_flight;  /* events the sink holds */
+    size_t aside_busy; /* events on their way to the dead-letter table */
+    size_t suspects;   /* events to be sent alone */
+    bool blocked;      /* the sink said FULL or WAIT */
+    bool reopening;    /* the sink makes a new producer */
+    bool source_lost;  /* until the rewind has restarted it */
+    bool stop_asked;
+    bool ended_reported;
+    AfterRewind after;
+    Error error; /* what is wrong now; class ERROR_NONE: nothing */
+    bool error_from_sink;
+    int64_t error_since_us;
+    int64_t error_repeated;
+    int64_t error_logged_us; /* monotonic */
+    unsigned attempt;        /* of the back-off */
+    int64_t hold_until_us;   /* monotonic: back-off before sending again */
+    int64_t progress_us;     /* monotonic: last acknowledgement or first send after silence */
+    int64_t last_published_us;
+    uint64_t rate_count;
+    double rate;
+    char holder[160];
+    struct event *wake;   /* runs pipeline_pump */
+    struct event *tick;   /* each second */
+    struct event *settle; /* bound of the rewind */
+};
+
+void pipeline_input(Pipeline *pipeline, Input input);
+void pipeline_wake(Pipeline *pipeline);
+
+/** Notes what is wrong and logs it, once for each new fact. */
+void pipeline_complain(Pipeline *pipeline, const Error *err, bool from_sink);
+void pipeline_recovered(Pipeline *pipeline);
+
+/** Next back-off in ms, with jitter; the attempt counts up until pipeline_recovered. */
+int64_t pipeline_backoff_ms(Pipeline *pipeline);
+
+/* pipeline_send.c */
+void pipeline_pump(Pipeline *pipeline);
+void pipeline_settled(void *arg, Event *event, const Error *err);
+void pipeline_aside_done(void *arg, Event *event);
+/** Makes every unsettled event PENDING and puts the send cursor on the oldest. */
+void pipeline_reset_cursor(Pipeline *pipeline);

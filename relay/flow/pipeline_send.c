@@ -1,0 +1,306 @@
+/* The way of an event through the pipeline: route, encode, send, settle, or set aside. */
+#include <assert.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "flow/pipeline_internal.h"
+
+enum { PUMP_EVENTS_MAX = 1000 }; /* then the loop gets its turn */
+
+static bool pipeline_sends(const Pipeline *p)
+{
+    return (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) && !p->blocked &&
+           !p->source_lost && p->sending != NULL;
+}
+
+static void pipeline_settle(Pipeline *p, Event *event, EventState settled)
+{
+    if (event->suspect) {
+        event->suspect = false;
+        p->suspects--;
+    }
+    batch_settle(event, settled);
+}
+
+static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
+{
+    Error fatal = *err;
+    fatal.class = ERROR_FATAL;
+    error_prefix(
+        &fatal, "event seq %lld, type '%.*s', key '%.*s'", (long long)event->seq,
+        (int)(event->field[FIELD_EVENT_TYPE].length > 80 ? 80
+                                                         : event->field[FIELD_EVENT_TYPE].length),
+        event->field[FIELD_EVENT_TYPE].data ? event->field[FIELD_EVENT_TYPE].data : "",
+        (int)(event->field[FIELD_AGGREGATE_ID].length > 80
+                  ? 80
+                  : event->field[FIELD_AGGREGATE_ID].length),
+        event->field[FIELD_AGGREGATE_ID].data ? event->field[FIELD_AGGREGATE_ID].data : "");
+    pipeline_complain(p, &fatal, false);
+    pipeline_input(p, INPUT_FATAL);
+}
+
+static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
+{
+    if (event->suspect) {
+        event->suspect = false;
+        p->suspects--;
+    }
+    event->state = EVENT_ASIDE_BUSY;
+    p->aside_busy++;
+    log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
+              LOG_FIELDS(log_number("seq", event->seq), log_text("reason", err->code)),
+              "%s; writing the event to the dead-letter table", err->message);
+    p->parts.source->ops->set_aside(p->parts.source, event, record, err);
+}
+
+/* The event can never be published as it is: the policies of the configuration decide. */
+static void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err)
+{
+    if (err->class == ERROR_FATAL || p->parts.config->on_poison == ON_POISON_STOP) {
+        pipeline_fail(p, event, err);
+    } else {
+        pipeline_set_aside(p, event, record, err);
+    }
+}
+
+static void pipeline_unrouted(Pipeline *p, Event *event, const Record *record, const Error *err)
+{
+    switch (p->parts.config->on_unrouted) {
+    case ON_UNROUTED_STOP:
+        pipeline_fail(p, event, err);
+        break;
+    case ON_UNROUTED_DROP:
+        ++*p->parts.stats->dropped;
+        pipeline_settle(p, event, EVENT_DROPPED);
+        break;
+    case ON_UNROUTED_DEAD_LETTER:
+        pipeline_set_aside(p, event, record, err);
+        break;
+    }
+}
+
+/* Routes and encodes; *record is complete as far as that went. */
+static RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Error *err)
+{
+    *record = (Record){0};
+    Arena *arena = &event->batch->arena;
+    RouteResult routed = router_route(p->parts.router, event, arena, record, err);
+    Error encode_error = {0};
+    if (p->parts.encoder->encode(p->parts.encoder, event, arena, record, &encode_error) != OK &&
+        routed == ROUTE_OK) {
+        *err = encode_error;
+        return ROUTE_POISON;
+    }
+    return routed;
+}
+
+/* Sends one event; false when the sink takes no more for now or the pipeline changed its mind. */
+static bool pipeline_send(Pipeline *p, Event *event)
+{
+    Record record;
+    Error err = {0};
+    RouteResult routed = pipeline_make_record(p, event, &record, &err);
+    if (routed == ROUTE_NONE) {
+        pipeline_unrouted(p, event, &record, &err);
+        return pipeline_sends(p);
+    }
+    if (routed == ROUTE_POISON) {
+        pipeline_poison(p, event, &record, &err);
+        return pipeline_sends(p);
+    }
+    /* First, because a sink may settle inside send(). */
+    event->state = EVENT_SENT;
+    event->topic = record.topic;
+    event->attempts++;
+    p->in_flight++;
+    SendResult result = p->parts.sink->ops->send(p->parts.sink, &record, event, &err);
+    if (result == SEND_OK) {
+        if (event->replayed) {
+            ++*p->parts.stats->replayed;
+            event->replayed = false;
+        }
+        return pipeline_sends(p);
+    }
+    event->state = EVENT_PENDING;
+    p->in_flight--;
+    if (result == SEND_POISON) {
+        pipeline_poison(p, event, &record, &err);
+        return pipeline_sends(p);
+    }
+    p->blocked = true;
+    return false;
+}
+
+/* The next event to send, moving the cursor over what is not PENDING; NULL: none. */
+static Event *pipeline_next(Pipeline *p)
+{
+    while (p->sending != NULL) {
+        Batch *batch = p->sending;
+        while (batch->next_unsent < batch->count) {
+            Event *event = batch->events[batch->next_unsent];
+            if (event->state == EVENT_PENDING) {
+                return event;
+            }
+            batch->next_unsent++;
+        }
+        if (batch->count > 0 && FAILPOINT("enqueued")) {
+            return NULL;
+        }
+        p->sending = batch->newer;
+    }
+    return NULL;
+}
+
+/* True when nothing may be sent now although the sink would take it. */
+static bool pipeline_holds(const Pipeline *p, int64_t now_us)
+{
+    if (p->suspects > 0 && p->in_flight > 0) {
+        return true; /* one at a time until the culprit is found */
+    }
+    return now_us < p->hold_until_us;
+}
+
+static void pipeline_send_some(Pipeline *p)
+{
+    int64_t now_us = clock_monotonic_us();
+    int sent = 0;
+    for (; sent < PUMP_EVENTS_MAX && pipeline_sends(p) && !pipeline_holds(p, now_us); sent++) {
+        Event *event = pipeline_next(p);
+        if (event == NULL) {
+            break;
+        }
+        if (sent % 32 == 0) {
+            now_us = clock_monotonic_us();
+            if (!p->parts.source->ops->may_publish(p->parts.source)) {
+                break; /* the source reports `lost` by itself */
+            }
+        }
+        if (p->in_flight == 0) {
+            p->progress_us = now_us;
+        }
+        event->sent_at_us = now_us;
+        if (!pipeline_send(p, event)) {
+            break;
+        }
+        (void)FAILPOINT("producing");
+    }
+    if (sent > 0 && p->parts.sink->ops->flush != NULL) {
+        p->parts.sink->ops->flush(p->parts.sink);
+    }
+    if (sent == PUMP_EVENTS_MAX && pipeline_sends(p)) {
+        pipeline_wake(p);
+    }
+}
+
+void pipeline_pump(Pipeline *p)
+{
+    pipeline_send_some(p);
+    (void)FAILPOINT("settled");
+    for (Batch *batch;
+         p->state != PIPELINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
+        if (p->sending == batch) {
+            p->sending = p->acker.oldest;
+        }
+        p->parts.source->ops->ack(p->parts.source, batch);
+    }
+    bool waiting = p->state == PIPELINE_REWINDING || p->state == PIPELINE_DRAINING;
+    if (waiting && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
+        pipeline_input(p, INPUT_SETTLED);
+    }
+    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
+        p->parts.source->ops->wake(p->parts.source);
+    }
+}
+
+static void pipeline_published(Pipeline *p, Event *event)
+{
+    Stats *stats = p->parts.stats;
+    int64_t now_us = clock_monotonic_us();
+    int64_t wall_us = clock_wall_us();
+    pipeline_settle(p, event, EVENT_PUBLISHED);
+    ++*stats->published;
+    ++*event->topic->published;
+    *stats->published_bytes += event->field[FIELD_AGGREGATE_ID].length +
+                               event->field[FIELD_PAYLOAD].length +
+                               event->field[FIELD_PAYLOAD_BYTES].length;
+    histogram_observe_us(stats->produce_latency, now_us - event->sent_at_us);
+    if (event->occurred_at_us != EVENT_NO_TIME) {
+        histogram_observe_us(stats->publish_latency, wall_us - event->occurred_at_us);
+    }
+    p->progress_us = now_us;
+    p->last_published_us = wall_us;
+    if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED) {
+        pipeline_input(p, INPUT_HEALED);
+    }
+    p->attempt = 0;
+}
+
+void pipeline_settled(void *arg, Event *event, const Error *err)
+{
+    Pipeline *p = arg;
+    assert(event->state == EVENT_SENT && p->in_flight > 0);
+    p->in_flight--;
+    if (err == NULL) {
+        pipeline_published(p, event);
+        pipeline_wake(p);
+        return;
+    }
+    event->state = EVENT_PENDING;
+    pipeline_wake(p);
+    if (strcmp(err->code, "SINK_PURGED") == 0) {
+        return; /* we asked for it */
+    }
+    ++*p->parts.stats->failed;
+    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
+    if (err->class == ERROR_POISON && event->suspect) {
+        if (going) {
+            Record record;
+            Error ignored = {0};
+            (void)pipeline_make_record(p, event, &record, &ignored);
+            pipeline_poison(p, event, &record, err);
+        }
+        return;
+    }
+    if (err->class == ERROR_POISON) {
+        event->suspect = true;
+        p->suspects++;
+    }
+    if (going) {
+        if (err->class != ERROR_POISON) {
+            pipeline_complain(p, err, true);
+        }
+        pipeline_input(p, INPUT_RESEND);
+    }
+}
+
+void pipeline_aside_done(void *arg, Event *event)
+{
+    Pipeline *p = arg;
+    if (event->state != EVENT_ASIDE_BUSY) {
+        return; /* a rewind took it back; the row stays unpublished and is looked at again */
+    }
+    p->aside_busy--;
+    pipeline_settle(p, event, EVENT_ASIDE);
+    ++*p->parts.stats->dead_lettered;
+    pipeline_wake(p);
+}
+
+void pipeline_reset_cursor(Pipeline *p)
+{
+    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        batch->next_unsent = 0;
+        for (size_t i = 0; i < batch->count; i++) {
+            Event *event = batch->events[i];
+            if (event->state == EVENT_SENT) {
+                event->replayed = true; /* its producer is gone: it may have been written */
+            }
+            if (!event_is_settled(event) && event->state != EVENT_ASIDE_BUSY) {
+                event->state = EVENT_PENDING;
+            }
+        }
+    }
+    p->in_flight = 0;
+    p->sending = p->acker.oldest;
+}

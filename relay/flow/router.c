@@ -1,0 +1,128 @@
+#include "flow/router.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "flow/template.h"
+
+enum { ROUTE_VALUE_MAX = 512 }; /* longer types match no pattern */
+
+typedef struct Route {
+    const RouteConfig *config; /* NULL: the pipeline's own topic and key */
+    Template *topic;
+    Template *key;
+} Route;
+
+struct Router {
+    const PipelineConfig *pipeline;
+    Topics *topics;
+    Route *routes;
+    size_t count;
+};
+
+void router_free(Router **router)
+{
+    if (*router == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*router)->count; i++) {
+        template_free(&(*router)->routes[i].topic);
+        template_free(&(*router)->routes[i].key);
+    }
+    free((*router)->routes);
+    free(*router);
+    *router = NULL;
+}
+
+static Status router_add(Router *router, const RouteConfig *config, const char *topic,
+                         const char *key, Error *err)
+{
+    Route *route = &router->routes[router->count++];
+    route->config = config;
+    if (template_compile(topic, router->pipeline, &route->topic, err) != OK ||
+        template_compile(key, router->pipeline, &route->key, err) != OK) {
+        return FAILED;
+    }
+    return OK;
+}
+
+Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_router, Error *err)
+{
+    AUTO(Router, router_free) router = x_calloc(1, sizeof(*router));
+    router->pipeline = pipeline;
+    router->topics = topics;
+    router->routes = x_calloc(pipeline->route_count + 1, sizeof(*router->routes));
+    for (size_t i = 0; i < pipeline->route_count; i++) {
+        const RouteConfig *config = &pipeline->routes[i];
+        const char *key = config->key != NULL ? config->key : pipeline->key;
+        if (router_add(router, config, config->topic, key, err) != OK) {
+            return FAILED;
+        }
+    }
+    if (pipeline->topic[0] != '\0' &&
+        router_add(router, NULL, pipeline->topic, pipeline->key, err) != OK) {
+        return FAILED;
+    }
+    *ret_router = router;
+    router = NULL;
+    return OK;
+}
+
+static bool route_condition(const char *pattern, Slice value)
+{
+    if (pattern == NULL) {
+        return true;
+    }
+    char text[ROUTE_VALUE_MAX];
+    if (slice_is_null(value) || value.length >= sizeof(text)) {
+        return false;
+    }
+    memcpy(text, value.data, value.length);
+    text[value.length] = '\0';
+    return fnmatch(pattern, text, 0) == 0;
+}
+
+static const Route *router_match(const Router *router, const Event *event)
+{
+    for (size_t i = 0; i < router->count; i++) {
+        const RouteConfig *config = router->routes[i].config;
+        if (config == NULL ||
+            (route_condition(config->event_type, event->field[FIELD_EVENT_TYPE]) &&
+             route_condition(config->aggregate_type, event->field[FIELD_AGGREGATE_TYPE]))) {
+            return &router->routes[i];
+        }
+    }
+    return NULL;
+}
+
+RouteResult router_route(const Router *router, const Event *event, Arena *arena, Record *record,
+                         Error *err)
+{
+    const Route *route = router_match(router, event);
+    bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
+    if (route == NULL && !own_topic) {
+        error_set(err, ERROR_POISON, EXIT_CONFIG, "EVENT_UNROUTED",
+                  "no route matches event_type '%.*s', aggregate_type '%.*s'",
+                  SLICE_ARG(event->field[FIELD_EVENT_TYPE]),
+                  SLICE_ARG(event->field[FIELD_AGGREGATE_TYPE]));
+        error_hint(err, "Add a route, or pipelines.topic as the topic of all other events, or "
+                        "on_unrouted = \"drop\" or \"dead_letter\".");
+        return ROUTE_NONE;
+    }
+    bool null_column = false;
+    Slice name = own_topic ? event->field[FIELD_TOPIC]
+                           : template_render(route->topic, event, arena, &null_column);
+    if (null_column) {
+        error_set(err, ERROR_POISON, EXIT_CONFIG, "TOPIC_COLUMN_NULL",
+                  "a column of the topic template is NULL in this row");
+        error_hint(err, "Add a route that does not use the column.");
+        return ROUTE_POISON;
+    }
+    if (topics_get(router->topics, name, &record->topic, err) != OK) {
+        return ROUTE_POISON;
+    }
+    record->key = route != NULL ? template_render(route->key, event, arena, &null_column)
+                                : event->field[FIELD_AGGREGATE_ID];
+    return ROUTE_OK;
+}

@@ -1,0 +1,67 @@
+/* source: where events come from. One for each pipeline; all calls on the loop thread.
+ *
+ * Life: start() connects and tries to become the one publisher. The source then reports `active`
+ * and hands batches to the pipeline while `room` allows, or reports `standby`. Acknowledged batches
+ * come back through ack(). On any trouble the source closes its connections, reports `lost` once,
+ * and does nothing until rewind(), which starts it again; what it knows about acknowledged but
+ * unmarked rows stays in its memory, so that a broken connection alone makes no duplicates. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "flow/batch.h"
+#include "flow/record.h"
+
+typedef struct Source Source;
+
+/* Called by the source, on the loop thread, never from inside one of the calls of SourceOps. */
+typedef struct SourceEvents {
+    void *arg;
+    /** The outbox is ours: batches follow. */
+    void (*active)(void *arg);
+    /** Somebody else publishes; holder names them. We try again on a timer. */
+    void (*standby)(void *arg, const char *holder);
+    /** A batch of at least one event; ownership goes to the pipeline. */
+    void (*batch)(void *arg, Batch *batch);
+    /** How many more events and bytes may be read now; false: nothing. */
+    bool (*room)(void *arg, size_t *ret_events, size_t *ret_bytes);
+    /** set_aside() of this event has been committed. */
+    void (*aside)(void *arg, Event *event);
+    /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
+    void (*progress)(void *arg);
+    /** Connections are closed, nothing happens until rewind(). FATAL: a human must act. */
+    void (*lost)(void *arg, const Error *err);
+    /** Everything acknowledged is marked and the connections are closed, after drain(). */
+    void (*drained)(void *arg);
+} SourceEvents;
+
+typedef struct SourceOps {
+    /** Connects (after delay_ms) and goes on from there: first start, and every rewind. */
+    void (*start)(Source *source, int64_t delay_ms);
+    /** Takes the batch over: its settled events are marked, the others are forgotten and will be
+     * read again. Frees the batch. Allowed while lost: what is settled is remembered until the
+     * rewind. */
+    void (*ack)(Source *source, Batch *batch);
+    /** Commits the event to the dead-letter table, then reports `aside`. */
+    void (*set_aside)(Source *source, Event *event, const Record *record, const Error *reason);
+    /** False when the right to publish is gone or may be gone: the pipeline sends nothing more. */
+    bool (*may_publish)(Source *source);
+    /** There may be room again: read on. */
+    void (*wake)(Source *source);
+    /** Reads nothing more, marks what is acknowledged, gives up the publisher's lock, closes,
+     * reports `drained`. */
+    void (*drain)(Source *source);
+    /** Acknowledged but not yet marked: with what is in flight, the bound of duplicates. */
+    size_t (*unmarked)(const Source *source);
+    /** Appends the source's members to the pipeline's status object (each with a leading comma). */
+    void (*status)(const Source *source, Text *json);
+    void (*free)(Source *source);
+} SourceOps;
+
+struct Source {
+    const SourceOps *ops;
+    SourceEvents events;
+};

@@ -1,0 +1,52 @@
+#include "flow/stats.h"
+
+#include <stddef.h>
+
+void stats_init(Stats *s, Metrics *m, const char *pipeline)
+{
+#define COUNTER(name, help) metrics_counter(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
+#define GAUGE(name, help)   metrics_gauge(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
+#define HISTOGRAM(name, help)                                                                      \
+    metrics_histogram(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
+    s->read = COUNTER("events_read_total", "Events taken from PostgreSQL.");
+    s->read_bytes = COUNTER("read_bytes_total", "Bytes of event data taken from PostgreSQL.");
+    s->published = COUNTER("events_acknowledged_total", "Events acknowledged, all topics.");
+    s->published_bytes = COUNTER("published_bytes_total", "Bytes of keys and values acknowledged.");
+    s->failed = COUNTER("events_failed_total", "Delivery reports that were failures.");
+    s->dead_lettered =
+        COUNTER("events_dead_lettered_total", "Events written to the dead-letter table.");
+    s->dropped = COUNTER("events_dropped_total", "Unrouted events dropped by on_unrouted.");
+    s->replayed = COUNTER("events_replayed_total",
+                          "Events sent again with unknown outcome: duplicates at most.");
+    s->rewinds =
+        COUNTER("rewinds_total", "Recoveries that went back to the acknowledged position.");
+    s->timestamps_replaced = COUNTER("timestamps_replaced_total",
+                                     "Records sent with the publish time, because the topic would "
+                                     "refuse or at once expire occurred_at.");
+    s->marked = COUNTER("rows_marked_total", "Rows marked published or deleted.");
+    s->swept = COUNTER("rows_swept_total", "Unpublished rows found below the low-water bound.");
+    s->pruned = COUNTER("rows_pruned_total", "Published rows removed by retain.");
+    s->reconnects = COUNTER("pg_reconnects_total", "Connections to PostgreSQL made again.");
+    s->producers_recreated = COUNTER("producer_recreated_total", "Kafka producers made again.");
+    s->in_flight_events = GAUGE("inflight_events", "Events read and not settled yet.");
+    s->in_flight_bytes = GAUGE("inflight_bytes", "Bytes of events read and not settled yet.");
+    s->unmarked_events =
+        GAUGE("unmarked_events", "Events acknowledged by Kafka and not marked yet.");
+    s->window_events = GAUGE("window_events",
+                             "In flight and unmarked: how many duplicates a crash now could make.");
+    s->lag_seconds = GAUGE("lag_seconds", "Age of the oldest unpublished event, 0 when none.");
+    s->backlog_events = GAUGE("backlog_events", "Unpublished rows (a capped count).");
+    s->leader = GAUGE("leader", "1 when this process is the publisher of the outbox.");
+    s->last_publish =
+        GAUGE("last_publish_timestamp_seconds", "Time of the last acknowledgement, unix time.");
+    s->postgres_connected = GAUGE("pg_connected", "1 when connected to PostgreSQL.");
+    s->kafka_connected = GAUGE("kafka_connected", "1 when a broker is connected.");
+    s->publish_latency =
+        HISTOGRAM("publish_latency_seconds", "From occurred_at to the broker's acknowledgement.");
+    s->produce_latency =
+        HISTOGRAM("produce_latency_seconds", "From produce to the broker's acknowledgement.");
+    s->fetch_duration = HISTOGRAM("fetch_duration_seconds", "One read of the outbox table.");
+#undef COUNTER
+#undef GAUGE
+#undef HISTOGRAM
+}

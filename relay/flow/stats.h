@@ -1,0 +1,40 @@
+/* stats: the metrics of one pipeline; names: reference of the documentation, section Metrics. */
+#pragma once
+
+#include <stdint.h>
+
+#include "metrics/metrics.h"
+
+typedef struct Stats {
+    uint64_t *read;            /* events taken from PostgreSQL */
+    uint64_t *read_bytes;      /* of event data */
+    uint64_t *published;       /* acknowledged, all topics: for the status screen */
+    uint64_t *published_bytes; /* keys and values */
+    uint64_t *failed;          /* delivery reports that were failures */
+    uint64_t *dead_lettered;
+    uint64_t *dropped;  /* unrouted, by policy */
+    uint64_t *replayed; /* sent again with unknown outcome: the duplicates there may be */
+    uint64_t *rewinds;
+    uint64_t *timestamps_replaced;
+    uint64_t *marked; /* rows marked or deleted, committed */
+    uint64_t *swept;  /* rows found below the low-water bound */
+    uint64_t *pruned;
+    uint64_t *reconnects;
+    uint64_t *producers_recreated;
+    double *in_flight_events;
+    double *in_flight_bytes;
+    double *unmarked_events;
+    double *window_events; /* in flight + unmarked: the bound of duplicates after a crash */
+    double *lag_seconds;
+    double *backlog_events;
+    double *leader;
+    double *last_publish; /* unix time */
+    double *postgres_connected;
+    double *kafka_connected;
+    Histogram *publish_latency; /* occurred_at to acknowledged */
+    Histogram *produce_latency; /* produce to acknowledged */
+    Histogram *fetch_duration;
+} Stats;
+
+/** Creates every series of the pipeline with value 0. */
+void stats_init(Stats *stats, Metrics *metrics, const char *pipeline);

@@ -1,0 +1,192 @@
+#include "flow/template.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "base/timestamp.h"
+
+typedef enum PartKind { PART_TEXT, PART_FIELD, PART_EXTRA } PartKind;
+
+typedef struct TemplatePart {
+    PartKind kind;
+    size_t index; /* of the field or extra column */
+    char *text;
+    size_t length;
+} TemplatePart;
+
+enum { TEMPLATE_PARTS_MAX = 32 };
+
+struct Template {
+    TemplatePart parts[TEMPLATE_PARTS_MAX];
+    size_t count;
+};
+
+void template_free(Template **template)
+{
+    if (*template == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*template)->count; i++) {
+        free((*template)->parts[i].text);
+    }
+    free(*template);
+    *template = NULL;
+}
+
+static void template_add_text(Template *template, Text *text)
+{
+    if (text->length > 0 && template->count < TEMPLATE_PARTS_MAX) {
+        template->parts[template->count++] = (TemplatePart){
+            .kind = PART_TEXT, .text = x_strndup(text->data, text->length), .length = text->length};
+        text_clear(text);
+    }
+}
+
+/* Names of the outbox columns as the table of this pipeline has them, by EventField. */
+static const char *template_column_name(const ColumnsConfig *c, EventField field)
+{
+    const char *const names[FIELD_COUNT] = {
+        [FIELD_SEQ] = c->seq,
+        [FIELD_EVENT_ID] = c->event_id,
+        [FIELD_EVENT_TYPE] = c->event_type,
+        [FIELD_EVENT_VERSION] = c->event_version,
+        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
+        [FIELD_AGGREGATE_ID] = c->aggregate_id,
+        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
+        [FIELD_PAYLOAD] = c->payload,
+        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
+        [FIELD_CONTENT_TYPE] = c->content_type,
+        [FIELD_CORRELATION_ID] = c->correlation_id,
+        [FIELD_CAUSATION_ID] = c->causation_id,
+        [FIELD_TRACEPARENT] = c->traceparent,
+        [FIELD_HEADERS] = c->headers,
+        [FIELD_TOPIC] = c->topic,
+        [FIELD_OCCURRED_AT] = c->occurred_at,
+    };
+    return names[field] ? names[field] : "";
+}
+
+static bool template_find_column(const PipelineConfig *pipeline, Slice name, TemplatePart *part)
+{
+    for (EventField field = 0; field < FIELD_COUNT; field++) {
+        const char *column = template_column_name(&pipeline->columns, field);
+        if (*column != '\0' && slice_equal(slice_of(column), name)) {
+            *part = (TemplatePart){.kind = PART_FIELD, .index = field};
+            return true;
+        }
+    }
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        if (slice_equal(slice_of(pipeline->header_columns.items[i]), name)) {
+            *part = (TemplatePart){.kind = PART_EXTRA, .index = i};
+            return true;
+        }
+    }
+    return false;
+}
+
+static Status template_parse(Template *template, const char *text, const PipelineConfig *pipeline,
+                             Error *err)
+{
+    AUTO_BUFFER literal = TEXT_EMPTY;
+    for (const char *c = text; *c != '\0';) {
+        if (strncmp(c, "$${", 3) == 0) {
+            text_add(&literal, "${");
+            c += 3;
+            continue;
+        }
+        if (strncmp(c, "${", 2) != 0) {
+            text_add_char(&literal, *c++);
+            continue;
+        }
+        const char *end = strchr(c, '}');
+        if (end == NULL) {
+            return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
+                             "template '%s': '${' without '}'", text);
+        }
+        template_add_text(template, &literal);
+        Slice name = {.data = c + 2, .length = (size_t)(end - c - 2)};
+        TemplatePart part;
+        if (template->count >= TEMPLATE_PARTS_MAX - 1 ||
+            !template_find_column(pipeline, name, &part)) {
+            return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
+                             "template '%s': no column '%.*s' in '%s'", text, SLICE_ARG(name),
+                             pipeline->table);
+        }
+        template->parts[template->count++] = part;
+        c = end + 1;
+    }
+    template_add_text(template, &literal);
+    return OK;
+}
+
+Status template_compile(const char *text, const PipelineConfig *pipeline, Template **ret_template,
+                        Error *err)
+{
+    AUTO(Template, template_free) template = x_calloc(1, sizeof(*template));
+    if (template_parse(template, text, pipeline, err) != OK) {
+        return FAILED;
+    }
+    *ret_template = template;
+    template = NULL;
+    return OK;
+}
+
+static Slice template_part(const TemplatePart *part, const Event *event, char *scratch, size_t size)
+{
+    switch (part->kind) {
+    case PART_TEXT:
+        return (Slice){.data = part->text, .length = part->length};
+    case PART_EXTRA:
+        return event->extra[part->index];
+    case PART_FIELD:
+        break;
+    }
+    if (part->index == FIELD_SEQ) {
+        int length = snprintf(scratch, size, "%lld", (long long)event->seq);
+        return (Slice){.data = scratch, .length = (size_t)length};
+    }
+    if (part->index == FIELD_OCCURRED_AT && event->occurred_at_us != EVENT_NO_TIME) {
+        return timestamp_format(event->occurred_at_us, scratch);
+    }
+    return event->field[part->index];
+}
+
+Slice template_render(const Template *template, const Event *event, Arena *arena, bool *ret_null)
+{
+    char scratch[TIMESTAMP_TEXT_MAX];
+    *ret_null = false;
+    if (template->count == 1) {
+        Slice only = template_part(&template->parts[0], event, scratch, sizeof(scratch));
+        *ret_null = slice_is_null(only);
+        return only.data == scratch ? arena_copy(arena, only) : only;
+    }
+    size_t length = 0;
+    for (size_t i = 0; i < template->count; i++) {
+        Slice part = template_part(&template->parts[i], event, scratch, sizeof(scratch));
+        *ret_null |= slice_is_null(part);
+        length += part.length;
+    }
+    char *text = arena_alloc(arena, length + 1);
+    size_t used = 0;
+    for (size_t i = 0; i < template->count; i++) {
+        Slice part = template_part(&template->parts[i], event, scratch, sizeof(scratch));
+        if (part.length > 0) {
+            memcpy(text + used, part.data, part.length);
+        }
+        used += part.length;
+    }
+    text[used] = '\0';
+    return (Slice){.data = text, .length = used};
+}
+
+const char *template_constant(const Template *template)
+{
+    if (template->count == 0) {
+        return "";
+    }
+    return template->count == 1 && template->parts[0].kind == PART_TEXT ? template->parts[0].text
+                                                                        : NULL;
+}

@@ -1,0 +1,23 @@
+/* template: "${column}" texts for topics and keys, compiled once. "$${" stands for "${". */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "config/config.h"
+#include "flow/event.h"
+
+typedef struct Template Template;
+
+/** Compiles text; columns named as in the table of the pipeline. The error is FATAL / EXIT_CONFIG.
+ */
+Status template_compile(const char *text, const PipelineConfig *pipeline, Template **ret_template,
+                        Error *err);
+void template_free(Template **template);
+
+/** The text for this event, in arena or borrowed from the event. When a column is NULL: the null
+ * slice if the template is that column alone, else the empty string stands for it and *ret_null is
+ * true. */
+Slice template_render(const Template *template, const Event *event, Arena *arena, bool *ret_null);
+
+/** The constant text if the template has no column, else NULL. */
+const char *template_constant(const Template *template);
