@@ -1,0 +1,40 @@
+/* gaps: sequence numbers below the highest one seen that have not been seen yet.
+ *
+ * A number is drawn at INSERT and becomes visible at COMMIT, so a lower one may appear after a
+ * higher one. Every fetch therefore looks at all gaps again, and at everything beyond the top, in
+ * one statement: exactly the unpublished rows less those in flight. A gap is given up only when no
+ * transaction that could still fill it is running (gaps_drop; see poll_fetch.c, "The fence").
+ *
+ * The number of ranges is bounded: beyond GAPS_MAX neighbours are merged, which makes a fetch read
+ * some rows again; gaps_contains_seen tells nothing about those, so the caller filters what is in
+ * flight. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { GAPS_MAX = 2048 };
+
+typedef struct GapRange {
+    int64_t low; /* inclusive */
+    int64_t high;
+} GapRange;
+
+typedef struct Gaps {
+    GapRange *ranges; /* ascending, disjoint */
+    size_t count;
+    size_t capacity;
+    int64_t top; /* highest number seen; INT64_MIN: none */
+    int64_t low; /* below it nothing is looked for any more (but by a sweep) */
+} Gaps;
+
+/** Forgets everything: nothing is seen yet. */
+void gaps_reset(Gaps *gaps);
+void gaps_release(Gaps *gaps);
+
+/** Notes a number as seen, whether beyond the top or inside a gap. */
+void gaps_see(Gaps *gaps, int64_t seq);
+
+/** Gives up all gaps up to and including high. */
+void gaps_drop(Gaps *gaps, int64_t high);

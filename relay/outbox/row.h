@@ -1,0 +1,18 @@
+/* row: one row of COPY ... (FORMAT binary) -> Event. */
+#pragma once
+
+#include "base/error.h"
+#include "flow/batch.h"
+
+/** Takes off the file header that stands before the first row (PostgreSQL documentation, COPY,
+ * "Binary Format": 11 bytes signature, 4 flags, 4 length of extension). FATAL when it is not there.
+ */
+Status row_skip_header(const char **bytes, size_t *length, Error *err);
+
+/** True for the trailer: a field count of -1. */
+bool row_is_trailer(const char *bytes, size_t length);
+
+/** Adds the event of this row to the batch; its bytes are copied to the batch's arena. The columns
+ * are those of table.c's select list. FATAL / EXIT_INTERNAL when the bytes do not fit that. */
+Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
+                Event **ret_event, Error *err);

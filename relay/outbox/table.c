@@ -1,0 +1,129 @@
+#include "outbox/table.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "flow/event.h"
+#include "pg/ident.h"
+
+void table_free(OutboxTable **table)
+{
+    if (*table != NULL) {
+        free((*table)->name);
+        free((*table)->seq);
+        free((*table)->select_list);
+        free((*table)->unpublished);
+        free((*table)->mark_sql);
+        free(*table);
+        *table = NULL;
+    }
+}
+
+static void add_column(Text *list, const char *column, const char *type)
+{
+    if (column == NULL || *column == '\0') {
+        text_printf(list, ", NULL::%s", type);
+        return;
+    }
+    AUTO_TEXT quoted = ident_quote(column);
+    text_printf(list, ", %s::%s", quoted, type);
+}
+
+/* The order is that of row.c: seq, occurred_at, then the text fields by EventField, then the
+ * extras. */
+static char *table_select_list(const PipelineConfig *config)
+{
+    const ColumnsConfig *c = &config->columns;
+    const char *const text_columns[FIELD_COUNT] = {
+        [FIELD_EVENT_ID] = c->event_id,
+        [FIELD_EVENT_TYPE] = c->event_type,
+        [FIELD_EVENT_VERSION] = c->event_version,
+        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
+        [FIELD_AGGREGATE_ID] = c->aggregate_id,
+        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
+        [FIELD_PAYLOAD] = c->payload,
+        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
+        [FIELD_CONTENT_TYPE] = c->content_type,
+        [FIELD_CORRELATION_ID] = c->correlation_id,
+        [FIELD_CAUSATION_ID] = c->causation_id,
+        [FIELD_TRACEPARENT] = c->traceparent,
+        [FIELD_HEADERS] = c->headers,
+        [FIELD_TOPIC] = c->topic,
+    };
+    Text list = TEXT_EMPTY;
+    AUTO_TEXT seq = ident_quote(c->seq);
+    text_printf(&list, "%s::bigint", seq);
+    add_column(&list, c->occurred_at, "timestamptz");
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        add_column(&list, text_columns[field], field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
+    }
+    for (size_t i = 0; i < config->header_columns.count; i++) {
+        add_column(&list, config->header_columns.items[i], "text");
+    }
+    return list.data;
+}
+
+Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *err)
+{
+    AUTO(OutboxTable, table_free) table = x_calloc(1, sizeof(*table));
+    table->config = config;
+    table->extra_count = config->header_columns.count;
+    if (ident_quote_table(config->table, &table->name, err) != OK) {
+        return FAILED;
+    }
+    table->seq = ident_quote(config->columns.seq);
+    table->select_list = table_select_list(config);
+    bool has_published = config->columns.published_at[0] != '\0';
+    AUTO_TEXT published = ident_quote(config->columns.published_at);
+    table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
+    if (config->on_publish == ON_PUBLISH_DELETE) {
+        table->mark_sql = x_format("DELETE FROM %s WHERE %s = ANY($1)", table->name, table->seq);
+    } else {
+        table->mark_sql = x_format("UPDATE %s SET %s = clock_timestamp() WHERE %s = ANY($1)",
+                                   table->name, published, table->seq);
+    }
+    *ret_table = table;
+    table = NULL;
+    return OK;
+}
+
+static void add_ranges(const Gaps *gaps, int64_t sweep_below, Text *sql)
+{
+    for (int side = 0; side < 2; side++) {
+        text_add(sql, side == 0 ? "unnest('{" : "}'::bigint[], '{");
+        const char *comma = "";
+        if (sweep_below > INT64_MIN) {
+            text_printf(sql, "%lld", side == 0 ? (long long)INT64_MIN : (long long)sweep_below - 1);
+            comma = ",";
+        }
+        for (size_t i = 0; i < gaps->count; i++) {
+            const GapRange *range = &gaps->ranges[i];
+            text_printf(sql, "%s%lld", comma, (long long)(side == 0 ? range->low : range->high));
+            comma = ",";
+        }
+    }
+    text_add(sql, "}'::bigint[]) AS gap(low, high)");
+}
+
+void table_add_fetch(const OutboxTable *table, const Gaps *gaps, int64_t sweep_below, size_t limit,
+                     Text *sql)
+{
+    text_add(sql, "COPY (");
+    bool has_gaps = gaps->count > 0 || sweep_below > INT64_MIN;
+    if (has_gaps) {
+        text_add(sql, "(SELECT hit.* FROM ");
+        add_ranges(gaps, sweep_below, sql);
+        text_printf(sql,
+                    " CROSS JOIN LATERAL (SELECT %s FROM %s WHERE %s BETWEEN gap.low AND gap.high%s"
+                    " ORDER BY %s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
+                    table->select_list, table->name, table->seq, table->unpublished, table->seq,
+                    limit, limit);
+    }
+    text_printf(sql, "SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu",
+                table->select_list, table->name, table->seq, (long long)gaps->top,
+                table->unpublished, table->seq, limit);
+    if (has_gaps) {
+        text_printf(sql, ") LIMIT %zu", limit);
+    }
+    text_add(sql, ") TO STDOUT (FORMAT binary); ");
+}

@@ -1,0 +1,399 @@
+/* How it works: PQconnectStart resolves names and so may block: the worker thread calls it. From
+ * there on the loop drives PQconnectPoll and, once open, sends one query and reads its results as
+ * the socket becomes readable. Rows of COPY are handed on one by one and never collected. */
+#include "pg/conn.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "pg/sqlstate.h"
+
+typedef enum ConnState {
+    CONN_CLOSED,
+    CONN_RESOLVING, /* the worker is in PQconnectStart */
+    CONN_CONNECTING,
+    CONN_OPEN,
+} ConnState;
+
+/* Shared with the worker thread while it runs; outlives the connection if that is closed meanwhile.
+ */
+typedef struct ConnectJob {
+    char *dsn;
+    char *application_name;
+    char tcp_user_timeout[24];
+    char connect_timeout[24];
+    PGconn *pg;
+    PgConn *conn; /* NULL: nobody waits any more; loop thread only */
+} ConnectJob;
+
+typedef struct CancelJob {
+    PGcancel *cancel;
+} CancelJob;
+
+struct PgConn {
+    PgConnOptions options;
+    ConnState state;
+    PGconn *pg;
+    ConnectJob *job;
+    struct event *io;
+    struct event *timer; /* connect time-out */
+    PgQuery query;
+    bool busy;
+    bool copying;
+    Error error; /* first of the running query */
+};
+
+static void conn_on_io(evutil_socket_t fd, short what, void *arg);
+
+static void conn_drop_io(PgConn *conn)
+{
+    if (conn->io != NULL) {
+        event_free(conn->io);
+        conn->io = NULL;
+    }
+}
+
+static void conn_watch(PgConn *conn, short what, int64_t timeout_ms)
+{
+    struct timeval tv = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    conn_drop_io(conn);
+    conn->io = event_new(conn->options.base, PQsocket(conn->pg), what, conn_on_io, conn);
+    event_add(conn->io, timeout_ms > 0 ? &tv : NULL);
+}
+
+void pg_conn_close(PgConn *conn)
+{
+    conn_drop_io(conn);
+    event_del(conn->timer);
+    if (conn->job != NULL) {
+        conn->job->conn = NULL;
+        conn->job = NULL;
+    }
+    if (conn->pg != NULL) {
+        PQfinish(conn->pg);
+        conn->pg = NULL;
+    }
+    conn->state = CONN_CLOSED;
+    conn->busy = false;
+    conn->copying = false;
+}
+
+static void conn_refuse(PgConn *conn, const Error *err)
+{
+    Error copy = *err;
+    pg_conn_close(conn);
+    conn->options.opened(conn->options.arg, &copy);
+}
+
+static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    PgConn *conn = arg;
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE",
+              "no connection to PostgreSQL within %lld ms",
+              (long long)conn->options.connect_timeout_ms);
+    conn_refuse(conn, &err);
+}
+
+static void conn_connect_poll(PgConn *conn)
+{
+    switch (PQconnectPoll(conn->pg)) {
+    case PGRES_POLLING_READING:
+        conn_watch(conn, EV_READ, 0);
+        return;
+    case PGRES_POLLING_WRITING:
+        conn_watch(conn, EV_WRITE, 0);
+        return;
+    case PGRES_POLLING_OK:
+        event_del(conn->timer);
+        conn->state = CONN_OPEN;
+        PQsetnonblocking(conn->pg, 1);
+        conn_watch(conn, EV_READ | EV_PERSIST, 0);
+        conn->options.opened(conn->options.arg, NULL);
+        return;
+    default: {
+        Error err;
+        sqlstate_connection_error(conn->pg, &err);
+        conn_refuse(conn, &err);
+    }
+    }
+}
+
+/* Helper thread. */
+static void connect_run(void *arg)
+{
+    ConnectJob *job = arg;
+    /* What stands before dbname is a default that the DSN may override. */
+    const char *const keywords[] = {"fallback_application_name", "keepalives",
+                                    "keepalives_idle",           "keepalives_interval",
+                                    "keepalives_count",          "tcp_user_timeout",
+                                    "connect_timeout",           "dbname",
+                                    "client_encoding",           NULL};
+    const char *const values[] = {
+        job->application_name, "1",      "5",    "2", "3", job->tcp_user_timeout,
+        job->connect_timeout,  job->dsn, "UTF8", NULL};
+    job->pg = PQconnectStartParams(keywords, values, 1);
+}
+
+static void connect_done(void *arg)
+{
+    ConnectJob *job = arg;
+    PgConn *conn = job->conn;
+    PGconn *pg = job->pg;
+    free(job->dsn);
+    free(job->application_name);
+    free(job);
+    if (conn == NULL) {
+        PQfinish(pg);
+        return;
+    }
+    conn->job = NULL;
+    conn->pg = pg;
+    conn->state = CONN_CONNECTING;
+    if (PQstatus(pg) == CONNECTION_BAD) {
+        Error err;
+        sqlstate_connection_error(pg, &err);
+        conn_refuse(conn, &err);
+        return;
+    }
+    conn_watch(conn, EV_WRITE, 0);
+}
+
+void pg_conn_open(PgConn *conn)
+{
+    assert(conn->state == CONN_CLOSED);
+    conn->state = CONN_RESOLVING;
+    ConnectJob *job = x_calloc(1, sizeof(*job));
+    job->conn = conn;
+    job->dsn = x_strdup(conn->options.dsn);
+    job->application_name = x_strdup(conn->options.application_name);
+    snprintf(job->tcp_user_timeout, sizeof(job->tcp_user_timeout), "%lld",
+             (long long)conn->options.tcp_user_timeout_ms);
+    snprintf(job->connect_timeout, sizeof(job->connect_timeout), "%lld",
+             (long long)(conn->options.connect_timeout_ms + 999) / 1000);
+    conn->job = job;
+    struct timeval tv = {.tv_sec = conn->options.connect_timeout_ms / 1000,
+                         .tv_usec = conn->options.connect_timeout_ms % 1000 * 1000};
+    event_add(conn->timer, &tv);
+    worker_submit(conn->options.worker, connect_run, connect_done, job);
+}
+
+/* Ends the query. The connection stays open only after an error of the server in a good connection.
+ */
+static void conn_finish_query(PgConn *conn)
+{
+    PgQuery query = conn->query;
+    Error err = conn->error;
+    bool broken = PQstatus(conn->pg) != CONNECTION_OK;
+    conn->busy = false;
+    conn->copying = false;
+    if (broken) {
+        if (err.class == ERROR_NONE) {
+            error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
+                      PQerrorMessage(conn->pg));
+        }
+        pg_conn_close(conn);
+    } else {
+        conn_watch(conn, EV_READ | EV_PERSIST, 0);
+    }
+    query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
+}
+
+/* False: wait for more input, or the query (or connection) has ended inside a callback. */
+static bool conn_read_copy(PgConn *conn)
+{
+    for (;;) {
+        char *row = NULL;
+        int length = PQgetCopyData(conn->pg, &row, 1);
+        if (length == 0) {
+            return false;
+        }
+        if (length < 0) {
+            conn->copying = false;
+            return true; /* PQgetResult tells whether it went well */
+        }
+        if (conn->query.row != NULL) {
+            conn->query.row(conn->query.arg, row, (size_t)length);
+        }
+        PQfreemem(row);
+        if (conn->pg == NULL) {
+            return false;
+        }
+    }
+}
+
+static void conn_take_result(PgConn *conn, PGresult *result)
+{
+    switch (PQresultStatus(result)) {
+    case PGRES_COPY_OUT:
+        conn->copying = true;
+        break;
+    case PGRES_FATAL_ERROR:
+    case PGRES_BAD_RESPONSE:
+    case PGRES_NONFATAL_ERROR:
+        if (conn->error.class == ERROR_NONE) {
+            sqlstate_error(result, &conn->error);
+        }
+        break;
+    default:
+        if (conn->query.result != NULL) {
+            conn->query.result(conn->query.arg, result);
+        }
+        break;
+    }
+    PQclear(result);
+}
+
+static void conn_read(PgConn *conn)
+{
+    while (conn->pg != NULL && conn->busy) {
+        if (conn->copying && !conn_read_copy(conn)) {
+            return;
+        }
+        if (PQisBusy(conn->pg)) {
+            return;
+        }
+        PGresult *result = PQgetResult(conn->pg);
+        if (result == NULL) {
+            conn_finish_query(conn);
+            return;
+        }
+        conn_take_result(conn, result);
+    }
+}
+
+static void conn_lose(PgConn *conn, const Error *err)
+{
+    PgQuery query = conn->query;
+    Error copy = *err;
+    bool busy = conn->busy;
+    pg_conn_close(conn);
+    if (busy) {
+        query.done(query.arg, &copy);
+    } else {
+        conn->options.opened(conn->options.arg, &copy); /* lost while idle */
+    }
+}
+
+static void conn_on_io(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    PgConn *conn = arg;
+    if (conn->state == CONN_CONNECTING) {
+        conn_connect_poll(conn);
+        return;
+    }
+    if ((what & EV_TIMEOUT) != 0) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_SILENT",
+                  "PostgreSQL did not answer within %lld ms",
+                  (long long)conn->options.silence_timeout_ms);
+        conn_lose(conn, &err);
+        return;
+    }
+    if ((what & EV_WRITE) != 0 && PQflush(conn->pg) == 0) {
+        conn_watch(conn, EV_READ | EV_PERSIST, conn->options.silence_timeout_ms);
+    }
+    if (PQconsumeInput(conn->pg) == 0) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
+                  PQerrorMessage(conn->pg));
+        /* The server's last words (57P01 and the like) may be in the buffer. */
+        if (conn->busy) {
+            PGresult *result = PQgetResult(conn->pg);
+            if (result != NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) {
+                sqlstate_error(result, &err);
+            }
+            PQclear(result);
+        }
+        conn_lose(conn, &err);
+        return;
+    }
+    conn_read(conn);
+}
+
+void pg_conn_send(PgConn *conn, const PgQuery *query)
+{
+    assert(conn->state == CONN_OPEN && !conn->busy);
+    conn->query = *query;
+    conn->busy = true;
+    conn->error = (Error){0};
+    int sent = 0;
+    if (query->statement != NULL) {
+        sent = PQsendQueryPrepared(conn->pg, query->statement, query->param_count, query->values,
+                                   query->lengths, query->formats, 0);
+    } else if (query->param_count > 0) {
+        sent = PQsendQueryParams(conn->pg, query->sql, query->param_count, NULL, query->values,
+                                 query->lengths, query->formats, 0);
+    } else {
+        sent = PQsendQuery(conn->pg, query->sql);
+    }
+    /* A failed send shows at once in PQconsumeInput, from the loop and not from inside this call.
+     */
+    int flushed = sent == 1 ? PQflush(conn->pg) : 0;
+    short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;
+    conn_watch(conn, (short)(what | EV_PERSIST), conn->options.silence_timeout_ms);
+    if (sent != 1 || flushed < 0) {
+        event_active(conn->io, EV_READ, 0);
+    }
+}
+
+static void cancel_run(void *arg)
+{
+    CancelJob *job = arg;
+    char error[256];
+    (void)PQcancel(job->cancel, error, sizeof(error)); /* too late is fine */
+    PQfreeCancel(job->cancel);
+}
+
+static void cancel_done(void *arg)
+{
+    free(arg);
+}
+
+void pg_conn_cancel(PgConn *conn)
+{
+    if (conn->pg != NULL && conn->busy) {
+        CancelJob *job = x_malloc(sizeof(*job));
+        job->cancel = PQgetCancel(conn->pg);
+        worker_submit(conn->options.worker, cancel_run, cancel_done, job);
+    }
+}
+
+bool pg_conn_is_open(const PgConn *conn)
+{
+    return conn->state == CONN_OPEN;
+}
+
+bool pg_conn_is_busy(const PgConn *conn)
+{
+    return conn->busy;
+}
+
+PGconn *pg_conn_raw(PgConn *conn)
+{
+    return conn->state == CONN_OPEN ? conn->pg : NULL;
+}
+
+PgConn *pg_conn_new(const PgConnOptions *options)
+{
+    PgConn *conn = x_calloc(1, sizeof(*conn));
+    conn->options = *options;
+    conn->timer = event_new(options->base, -1, 0, conn_on_timeout, conn);
+    return conn;
+}
+
+void pg_conn_free(PgConn **conn)
+{
+    if (*conn != NULL) {
+        pg_conn_close(*conn);
+        event_free((*conn)->timer);
+        free(*conn);
+        *conn = NULL;
+    }
+}

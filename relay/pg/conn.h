@@ -1,0 +1,66 @@
+/* conn: one non-blocking connection to PostgreSQL on the libevent loop, one query at a time.
+ *
+ * Callbacks run on the loop thread, never from inside pg_conn_open or pg_conn_send. A callback may
+ * send the next query or close the connection, but not free it. */
+#pragma once
+
+#include <event2/event.h>
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/worker.h"
+
+typedef struct PgConn PgConn;
+
+typedef struct PgConnOptions {
+    struct event_base *base;
+    Worker *worker; /* for name look-ups and cancel requests */
+    const char *dsn;
+    const char *application_name;
+    int64_t connect_timeout_ms;
+    int64_t silence_timeout_ms; /* no byte from the server for so long during a query: lost */
+    int64_t tcp_user_timeout_ms;
+    void *arg;
+    /** Connected (err == NULL) or not; then the connection is closed again. */
+    void (*opened)(void *arg, const Error *err);
+} PgConnOptions;
+
+typedef struct PgQuery {
+    const char *sql;       /* one or several statements; or, with params, exactly one */
+    const char *statement; /* name of a prepared statement: sql is ignored */
+    int param_count;
+    const char *const *values; /* NULL entry: SQL NULL */
+    const int *lengths;        /* of binary values */
+    const int *formats;        /* 0 text, 1 binary; NULL: all text */
+    void *arg;
+    /** A row of COPY TO STDOUT; the bytes are valid during the call. */
+    void (*row)(void *arg, const char *bytes, size_t length);
+    /** A result without error; borrowed. NULL: not wanted. */
+    void (*result)(void *arg, const PGresult *result);
+    /** The end. err != NULL: it failed; with pg_conn_is_open() false the connection is lost. */
+    void (*done)(void *arg, const Error *err);
+} PgQuery;
+
+PgConn *pg_conn_new(const PgConnOptions *options);
+void pg_conn_free(PgConn **conn);
+
+/** Connects; `opened` follows. Must be closed before. */
+void pg_conn_open(PgConn *conn);
+
+/** Closes at once; no callback follows. Allowed in every state. */
+void pg_conn_close(PgConn *conn);
+
+/** Sends a query; done() follows. Must be open and not busy. */
+void pg_conn_send(PgConn *conn, const PgQuery *query);
+
+/** Asks the server to cancel the running query; done() follows with the error. */
+void pg_conn_cancel(PgConn *conn);
+
+bool pg_conn_is_open(const PgConn *conn);
+bool pg_conn_is_busy(const PgConn *conn);
+
+/** The connection itself, for PQserverVersion and the like; NULL unless open. */
+PGconn *pg_conn_raw(PgConn *conn);

@@ -1,0 +1,105 @@
+/* Source of the codes: PostgreSQL documentation, appendix A. A row matches by prefix; the first
+ * that matches holds. What is not listed is FATAL: an unknown error must not be retried for ever in
+ * silence. */
+#include "pg/sqlstate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct SqlstateRow {
+    const char *prefix;
+    ErrorClass class;
+    const char *code;
+    const char *hint;
+} SqlstateRow;
+
+static const SqlstateRow ROWS[] = {
+    {"08", ERROR_RETRY, "POSTGRES_CONNECTION", ""},
+    {"57P01", ERROR_RETRY, "POSTGRES_SHUTDOWN", ""}, /* admin_shutdown, terminated backend */
+    {"57P02", ERROR_RETRY, "POSTGRES_CRASH", ""},
+    {"57P03", ERROR_RETRY, "POSTGRES_STARTING", ""},
+    {"57P05", ERROR_RETRY, "POSTGRES_IDLE_TIMEOUT", ""},
+    {"57014", ERROR_RETRY, "POSTGRES_QUERY_CANCELED",
+     "If this repeats, look for slow reads of the outbox table: is its partial index there?"},
+    {"53300", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS", "Raise max_connections."},
+    {"53", ERROR_RETRY, "POSTGRES_RESOURCES", "Look at disk and memory of the database server."},
+    {"58", ERROR_RETRY, "POSTGRES_SYSTEM", "Look at the log of the database server."},
+    {"40", ERROR_RETRY, "POSTGRES_SERIALIZATION", ""}, /* serialization_failure, deadlock */
+    {"55P03", ERROR_RETRY, "POSTGRES_LOCK_TIMEOUT", ""},
+    {"55006", ERROR_RETRY, "POSTGRES_OBJECT_IN_USE", ""},
+    {"25006", ERROR_RETRY, "POSTGRES_READ_ONLY",
+     "The server is read-only: a standby, or a primary that was demoted. Use a DSN with "
+     "target_session_attrs=read-write."},
+    {"XX001", ERROR_FATAL, "POSTGRES_DATA_CORRUPTED", "Look at the log of the database server."},
+    {"28", ERROR_FATAL, "POSTGRES_AUTHENTICATION", "Check user and password of database.dsn."},
+    {"3D000", ERROR_FATAL, "POSTGRES_NO_DATABASE", "Check dbname of database.dsn."},
+    {"42501", ERROR_FATAL, "POSTGRES_PRIVILEGE",
+     "GRANT outbox_relay TO the relay's role; outboxd check lists what is missing."},
+    {"42P01", ERROR_FATAL, "POSTGRES_NO_TABLE",
+     "Make the outbox with: outboxd migrate; or name your own table in pipelines.table."},
+    {"3F000", ERROR_FATAL, "POSTGRES_NO_SCHEMA", "Make the outbox with: outboxd migrate"},
+    {"42703", ERROR_FATAL, "POSTGRES_NO_COLUMN",
+     "Name the columns of your table in pipelines.columns, or run: outboxd migrate"},
+};
+
+static const SqlstateRow UNKNOWN = {"", ERROR_FATAL, "POSTGRES_ERROR", ""};
+
+static const SqlstateRow *sqlstate_find(const char *state)
+{
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        if (strncmp(state, ROWS[i].prefix, strlen(ROWS[i].prefix)) == 0) {
+            return &ROWS[i];
+        }
+    }
+    return &UNKNOWN;
+}
+
+static Status sqlstate_fill(const SqlstateRow *row, const char *state, const char *message,
+                            Error *err)
+{
+    error_set(err, row->class, EXIT_POSTGRES, row->code, "%s%s%s%s", message,
+              *state != '\0' ? " (SQLSTATE " : "", state, *state != '\0' ? ")" : "");
+    return *row->hint != '\0' ? error_hint(err, "%s", row->hint) : FAILED;
+}
+
+Status sqlstate_error(const PGresult *result, Error *err)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (state == NULL) { /* made by libpq, not by the server: the connection broke */
+        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
+                  PQresultErrorMessage(result));
+        return FAILED;
+    }
+    return sqlstate_fill(sqlstate_find(state), state, message != NULL ? message : "", err);
+}
+
+/* libpq tells no SQLSTATE of a refused connection; these texts are the server's, untranslated parts
+ * of which are matched. Everything else may heal by itself. */
+static const struct {
+    const char *text;
+    const char *state;
+} CONNECTION_TEXTS[] = {
+    {"password authentication failed", "28P01"},
+    {"no password supplied", "28P01"},
+    {"authentication failed", "28000"},
+    {"no pg_hba.conf entry", "28000"},
+    {"is not permitted to log in", "28000"},
+    {"FATAL:  role \"", "28000"},
+    {"FATAL:  database \"", "3D000"},
+    {"permission denied for database", "42501"},
+};
+
+Status sqlstate_connection_error(const PGconn *connection, Error *err)
+{
+    const char *message = PQerrorMessage(connection);
+    for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
+        if (strstr(message, CONNECTION_TEXTS[i].text) != NULL) {
+            return sqlstate_fill(sqlstate_find(CONNECTION_TEXTS[i].state),
+                                 CONNECTION_TEXTS[i].state, message, err);
+        }
+    }
+    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "%s",
+              *message != '\0' ? message : "cannot connect to PostgreSQL");
+    return FAILED;
+}

@@ -1,0 +1,13 @@
+/* sqlstate: what each error of PostgreSQL means for us. */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "base/error.h"
+
+/** Fills *err from a failed result: class by SQLSTATE, PostgreSQL's message, a hint. Returns
+ * FAILED. */
+Status sqlstate_error(const PGresult *result, Error *err);
+
+/** Fills *err from a connection that could not be made or broke. Returns FAILED. */
+Status sqlstate_connection_error(const PGconn *connection, Error *err);
