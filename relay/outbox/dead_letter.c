@@ -1,0 +1,154 @@
+#include "outbox/dead_letter.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "base/timestamp.h"
+
+enum {
+    PARAM_PIPELINE,
+    PARAM_SEQ,
+    PARAM_EVENT_ID,
+    PARAM_EVENT,
+    PARAM_TOPIC,
+    PARAM_KEY,
+    PARAM_VALUE,
+    PARAM_HEADERS,
+    PARAM_TIMESTAMP,
+    PARAM_REASON,
+    PARAM_CLASS,
+    PARAM_CODE,
+    PARAM_ATTEMPTS,
+};
+
+static const char *const FIELD_NAMES[FIELD_COUNT] = {
+    [FIELD_EVENT_ID] = "event_id",
+    [FIELD_EVENT_TYPE] = "event_type",
+    [FIELD_EVENT_VERSION] = "event_version",
+    [FIELD_AGGREGATE_TYPE] = "aggregate_type",
+    [FIELD_AGGREGATE_ID] = "aggregate_id",
+    [FIELD_AGGREGATE_VERSION] = "aggregate_version",
+    [FIELD_PAYLOAD] = "payload",
+    [FIELD_PAYLOAD_BYTES] = "payload_bytes",
+    [FIELD_CONTENT_TYPE] = "content_type",
+    [FIELD_CORRELATION_ID] = "correlation_id",
+    [FIELD_CAUSATION_ID] = "causation_id",
+    [FIELD_TRACEPARENT] = "traceparent",
+    [FIELD_HEADERS] = "headers",
+    [FIELD_TOPIC] = "topic",
+};
+
+static void add_hex(Text *text, Slice bytes)
+{
+    if (slice_is_null(bytes)) {
+        text_add(text, "null");
+        return;
+    }
+    text_add(text, "\"\\\\x");
+    for (size_t i = 0; i < bytes.length; i++) {
+        text_printf(text, "%02x", (unsigned char)bytes.data[i]);
+    }
+    text_add_char(text, '"');
+}
+
+/* Every column as text, exactly as PostgreSQL prints it, so that the event can be made again. */
+static char *event_json(const PipelineConfig *pipeline, const Event *event)
+{
+    Text json = TEXT_EMPTY;
+    text_printf(&json, "{\"seq\":%lld", (long long)event->seq);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        text_printf(&json, ",\"%s\":", FIELD_NAMES[field]);
+        if (field == FIELD_PAYLOAD_BYTES) {
+            add_hex(&json, event->field[field]);
+        } else {
+            text_add_json(&json, event->field[field]);
+        }
+    }
+    char scratch[TIMESTAMP_TEXT_MAX];
+    text_add(&json, ",\"occurred_at\":");
+    text_add_json(&json, event->occurred_at_us == EVENT_NO_TIME
+                             ? SLICE_NULL
+                             : timestamp_format(event->occurred_at_us, scratch));
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        text_add_char(&json, ',');
+        text_add_json(&json, slice_of(pipeline->header_columns.items[i]));
+        text_add_char(&json, ':');
+        text_add_json(&json, event->extra[i]);
+    }
+    text_add_char(&json, '}');
+    return json.data;
+}
+
+static char *headers_json(const Record *record)
+{
+    Text json = TEXT_EMPTY;
+    text_add_char(&json, '[');
+    for (size_t i = 0; i < record->header_count; i++) {
+        text_add(&json, i > 0 ? ",{\"name\":" : "{\"name\":");
+        text_add_json(&json, record->headers[i].name);
+        text_add(&json, ",\"value\":");
+        text_add_json(&json, record->headers[i].value);
+        text_add_char(&json, '}');
+    }
+    text_add_char(&json, ']');
+    return json.data;
+}
+
+static void set_text(DeadLetter *letter, int param, char *owned)
+{
+    letter->owned[param] = owned;
+    letter->values[param] = owned;
+}
+
+static void set_bytes(DeadLetter *letter, int param, Slice bytes)
+{
+    letter->values[param] = bytes.data;
+    letter->lengths[param] = (int)bytes.length;
+    letter->formats[param] = 1;
+}
+
+static char *slice_dup(Slice slice)
+{
+    return slice_is_null(slice) ? NULL : x_strndup(slice.data, slice.length);
+}
+
+void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
+                       const Event *event, const Record *record, const Error *reason)
+{
+    *letter = (DeadLetter){0};
+    letter->sql =
+        x_format("INSERT INTO %s (pipeline, seq, event_id, event, topic, record_key, record_value,"
+                 " record_headers, record_timestamp, reason, error_class, error_code, attempts)"
+                 " VALUES ($1, $2::bigint, $3, $4::jsonb, $5, $6::bytea, $7::bytea, $8::jsonb,"
+                 " to_timestamp($9::float8 / 1000), $10, $11, $12, $13::int)",
+                 table);
+    char reason_text[sizeof(reason->message) + sizeof(reason->hint) + 8];
+    snprintf(reason_text, sizeof(reason_text), "%s%s%s", reason->message,
+             reason->hint[0] != '\0' ? ". " : "", reason->hint);
+    set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
+    set_text(letter, PARAM_SEQ, x_format("%lld", (long long)event->seq));
+    set_text(letter, PARAM_EVENT_ID, slice_dup(event->field[FIELD_EVENT_ID]));
+    set_text(letter, PARAM_EVENT, event_json(pipeline, event));
+    set_text(letter, PARAM_TOPIC, record->topic != NULL ? x_strdup(record->topic->name) : NULL);
+    set_bytes(letter, PARAM_KEY, record->key);
+    set_bytes(letter, PARAM_VALUE, record->value);
+    set_text(letter, PARAM_HEADERS, headers_json(record));
+    set_text(letter, PARAM_TIMESTAMP,
+             record->timestamp_ms != 0 ? x_format("%lld", (long long)record->timestamp_ms) : NULL);
+    set_text(letter, PARAM_REASON, x_strdup(reason_text));
+    set_text(letter, PARAM_CLASS, x_strdup(error_class_name(reason->class)));
+    set_text(letter, PARAM_CODE, x_strdup(reason->code));
+    set_text(letter, PARAM_ATTEMPTS, x_format("%d", event->attempts > 0 ? event->attempts : 1));
+}
+
+void dead_letter_release(DeadLetter *letter)
+{
+    for (int i = 0; i < DEAD_LETTER_PARAMS; i++) {
+        free(letter->owned[i]);
+    }
+    free(letter->sql);
+    *letter = (DeadLetter){0};
+}

@@ -1,0 +1,23 @@
+/* dead_letter: the INSERT that sets an event aside: the event, the record that was refused, why. */
+#pragma once
+
+#include "base/error.h"
+#include "config/config.h"
+#include "flow/event.h"
+#include "flow/record.h"
+
+enum { DEAD_LETTER_PARAMS = 13 };
+
+typedef struct DeadLetter {
+    char *sql;
+    const char *values[DEAD_LETTER_PARAMS];
+    int lengths[DEAD_LETTER_PARAMS];
+    int formats[DEAD_LETTER_PARAMS];
+    char *owned[DEAD_LETTER_PARAMS];
+} DeadLetter;
+
+/** Builds the statement with its parameters. Borrows the bytes of event and record until
+ * dead_letter_release. table is the name as SQL. */
+void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
+                       const Event *event, const Record *record, const Error *reason);
+void dead_letter_release(DeadLetter *letter);

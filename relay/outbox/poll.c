@@ -1,0 +1,257 @@
+/* The polling source: its life as the pipeline sees it. Two connections: the reader holds the
+ * publisher lock and fetches; the marker marks (or deletes), prunes and writes dead letters, so
+ * that marking runs beside the next fetch. Either of them lost means both are: one way to recover.
+ */
+#include "outbox/poll.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "outbox/poll_internal.h"
+
+static PollSource *poll_of(Source *source)
+{
+    return (PollSource *)source;
+}
+
+void poll_set_timer(PollSource *poll, int64_t delay_ms)
+{
+    struct timeval tv = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+    event_add(poll->timer, &tv);
+}
+
+static void poll_close(PollSource *poll, PollState state)
+{
+    event_del(poll->timer);
+    pg_conn_close(poll->reader);
+    pg_conn_close(poll->marker);
+    fetch_release(poll);
+    marks_reset(poll);
+    *poll->options.stats->postgres_connected = 0;
+    poll->lease_until_us = 0;
+    poll->state = state;
+}
+
+void poll_lose(PollSource *poll, const Error *err)
+{
+    if (poll->state == POLL_LOST || poll->state == POLL_CLOSED) {
+        return;
+    }
+    poll->error = *err;
+    poll_close(poll, POLL_LOST);
+    event_active(poll->report, 0, 0);
+}
+
+void poll_check_drained(PollSource *poll)
+{
+    if (!poll->draining || poll->state == POLL_LOST || poll->state == POLL_CLOSED ||
+        marks_pending(poll)) {
+        return;
+    }
+    poll_close(poll, POLL_CLOSED);
+    event_active(poll->report, 0, 0);
+}
+
+static void poll_on_report(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    PollSource *poll = arg;
+    if (poll->state == POLL_CLOSED) {
+        poll->source.events.drained(poll->source.events.arg);
+    } else if (poll->state == POLL_LOST) {
+        poll->source.events.lost(poll->source.events.arg, &poll->error);
+    }
+}
+
+static void poll_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    PollSource *poll = arg;
+    switch (poll->state) {
+    case POLL_DELAYED:
+        session_open(poll);
+        break;
+    case POLL_STANDBY:
+        session_try_lock(poll);
+        break;
+    case POLL_ACTIVE:
+        poll->more = true;
+        fetch_next(poll);
+        marks_next(poll);
+        break;
+    default:
+        break;
+    }
+}
+
+static void poll_start(Source *source, int64_t delay_ms)
+{
+    PollSource *poll = poll_of(source);
+    assert(poll->state == POLL_LOST);
+    poll->state = POLL_DELAYED;
+    poll->outstanding_count = 0;
+    poll->marks.recovering = poll->marks.count > 0;
+    fetch_reset(poll);
+    poll_set_timer(poll, delay_ms);
+}
+
+static void poll_ack(Source *source, Batch *batch)
+{
+    PollSource *poll = poll_of(source);
+    for (size_t i = 0; i < poll->outstanding_count; i++) {
+        if (poll->outstanding[i] == batch) {
+            poll->outstanding_count--;
+            memmove(poll->outstanding + i, poll->outstanding + i + 1,
+                    (poll->outstanding_count - i) * sizeof(Batch *));
+            break;
+        }
+    }
+    marks_add_batch(poll, batch);
+    batch_free(&batch);
+    if (poll->state == POLL_ACTIVE) {
+        marks_next(poll);
+    }
+}
+
+static void poll_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
+{
+    PollSource *poll = poll_of(source);
+    marks_add_aside(poll, event, record, reason);
+    if (poll->state == POLL_ACTIVE) {
+        marks_next(poll);
+    }
+}
+
+static bool poll_may_publish(Source *source)
+{
+    PollSource *poll = poll_of(source);
+    if (poll->state != POLL_ACTIVE) {
+        return false;
+    }
+    if (clock_monotonic_us() < poll->lease_until_us) {
+        return true;
+    }
+    Error err;
+    error_set(
+        &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
+        "no answer from PostgreSQL within the lease of %lld ms: another relay may publish now",
+        (long long)poll->options.pipeline->lease_ms);
+    poll_lose(poll, &err);
+    return false;
+}
+
+static void poll_wake(Source *source)
+{
+    PollSource *poll = poll_of(source);
+    if (poll->state == POLL_ACTIVE && poll->more) {
+        fetch_next(poll);
+    }
+}
+
+static void poll_drain(Source *source)
+{
+    PollSource *poll = poll_of(source);
+    poll->draining = true;
+    if (poll->state == POLL_ACTIVE) {
+        marks_next(poll);
+    }
+    poll_check_drained(poll);
+}
+
+static size_t poll_unmarked(const Source *source)
+{
+    return ((const PollSource *)source)->marks.count;
+}
+
+static void poll_status(const Source *source, Text *json)
+{
+    const PollSource *poll = (const PollSource *)source;
+    size_t open = poll->marks.count;
+    for (size_t i = 0; i < poll->outstanding_count; i++) {
+        open += poll->outstanding[i]->count;
+    }
+    double backlog = poll->caught_up ? (double)open : poll->marks.backlog;
+    if (backlog < 0) {
+        text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
+    } else {
+        text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
+                    !poll->caught_up && poll->marks.backlog_capped ? "true" : "false");
+    }
+}
+
+static void poll_free(Source *source)
+{
+    PollSource *poll = poll_of(source);
+    pg_conn_free(&poll->reader);
+    pg_conn_free(&poll->marker);
+    event_free(poll->timer);
+    event_free(poll->report);
+    fetch_release(poll);
+    marks_release(poll);
+    gaps_release(&poll->gaps);
+    free(poll->fence.writers);
+    free(poll->fence.latest);
+    free(poll->outstanding);
+    free(poll->dead_letter);
+    free(poll->application_name);
+    table_free(&poll->table);
+    free(poll);
+}
+
+static const SourceOps POLL_OPS = {
+    .start = poll_start,
+    .ack = poll_ack,
+    .set_aside = poll_set_aside,
+    .may_publish = poll_may_publish,
+    .wake = poll_wake,
+    .drain = poll_drain,
+    .unmarked = poll_unmarked,
+    .status = poll_status,
+    .free = poll_free,
+};
+
+static PgConn *poll_new_conn(PollSource *poll, int64_t silence_ms,
+                             void (*opened)(void *arg, const Error *err))
+{
+    const PollOptions *options = &poll->options;
+    return pg_conn_new(&(PgConnOptions){
+        .base = options->base,
+        .worker = options->worker,
+        .dsn = options->config->database.dsn,
+        .application_name = poll->application_name,
+        .connect_timeout_ms = options->config->database.connect_timeout_ms,
+        .silence_timeout_ms = silence_ms,
+        .tcp_user_timeout_ms = options->pipeline->lease_ms,
+        .arg = poll,
+        .opened = opened,
+    });
+}
+
+Status poll_source_new(const PollOptions *options, Source **ret_source, Error *err)
+{
+    OutboxTable *table = NULL;
+    if (table_new(options->pipeline, &table, err) != OK) {
+        return FAILED;
+    }
+    PollSource *poll = x_calloc(1, sizeof(*poll));
+    poll->source.ops = &POLL_OPS;
+    poll->options = *options;
+    poll->table = table;
+    poll->state = POLL_LOST;
+    poll->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
+    poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
+    poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
+    poll->reader = poll_new_conn(poll, options->pipeline->lease_ms, session_reader_opened);
+    poll->marker = poll_new_conn(poll, options->config->database.statement_timeout_ms + 5000,
+                                 session_marker_opened);
+    poll->marks.backlog = -1;
+    gaps_reset(&poll->gaps);
+    *ret_source = &poll->source;
+    return OK;
+}

@@ -1,0 +1,136 @@
+/* What the files of the polling source share; nobody else includes this. */
+#pragma once
+
+#include "outbox/gaps.h"
+#include "outbox/poll.h"
+#include "outbox/table.h"
+#include "pg/conn.h"
+
+typedef enum PollState {
+    POLL_LOST,      /* closed; waits for start() */
+    POLL_DELAYED,   /* back-off before connecting */
+    POLL_OPENING,   /* reader connects, sets its session up, tries the lock */
+    POLL_STANDBY,   /* reader is connected, the lock is somebody else's */
+    POLL_PREPARING, /* lock is ours; marker connects and marks what is left over */
+    POLL_ACTIVE,
+    POLL_CLOSED, /* drained */
+} PollState;
+
+/* The fetch that is running or was the last. */
+typedef struct Fetch {
+    Batch *batch; /* being filled */
+    bool header_read;
+    bool truncated; /* byte budget reached: the rest was not kept */
+    bool cancelling;
+    bool closes_fence; /* all transactions of the fence had ended before this fetch */
+    size_t limit;
+    size_t budget_bytes;
+    size_t rows; /* that the server sent */
+    size_t swept;
+    int64_t last_seq;
+    int64_t top;         /* of gaps when it was sent */
+    int64_t sweep_below; /* INT64_MIN: no sweep */
+    int64_t sent_us;
+    char insert_lsn[32]; /* WAL position that covers everything this fetch saw */
+    bool durable;        /* ... and is flushed */
+    int guard_tries;
+    Error error;
+} Fetch;
+
+/* Which writers could still fill gaps: see poll_fetch.c. */
+typedef struct Fence {
+    bool active;
+    int64_t top;
+    char *writers; /* virtual transaction ids, space-separated */
+    char *latest;  /* of the running fetch */
+    int64_t next_us;
+} Fence;
+
+typedef struct Aside {
+    Event *event;
+    Record record;
+    Error reason;
+    struct Aside *next;
+} Aside;
+
+typedef struct Marks {
+    int64_t *seqs; /* acknowledged, not yet marked; in order of acknowledgement */
+    size_t count;
+    size_t capacity;
+    size_t sent;     /* the first so many are in the running statement */
+    bool recovering; /* left over from before a reconnect: rows may be gone */
+    Aside *asides;
+    Aside *last_aside;
+    bool aside_sent;
+    int64_t next_prune_us;
+    int64_t prune_after; /* seq */
+    int64_t next_count_us;
+    double backlog; /* -1: unknown */
+    bool backlog_capped;
+} Marks;
+
+typedef struct PollSource {
+    Source source; /* first */
+    PollOptions options;
+    OutboxTable *table;
+    PollState state;
+    bool draining;
+    bool locked; /* answer to the last try for the publisher lock */
+    PgConn *reader;
+    PgConn *marker;
+    struct event *timer;  /* back-off, standby, next poll */
+    struct event *report; /* delivers `lost` or `drained` outside of every call */
+    Error error;
+    uint32_t table_oid;
+    char *dead_letter; /* name of the table, as SQL */
+    char *application_name;
+    Gaps gaps;
+    Fetch fetch;
+    Fence fence;
+    Marks marks;
+    Batch **outstanding; /* handed to the pipeline, oldest first */
+    size_t outstanding_count;
+    size_t outstanding_capacity;
+    int64_t lease_until_us; /* monotonic: the lock is surely ours until then */
+    int64_t asked_us;       /* when the running query of the reader was sent */
+    int64_t interval_ms;    /* present poll interval */
+    bool more;              /* there is, or may be, something to read right now */
+    size_t row_bytes;       /* average of recent rows */
+    size_t next_limit;
+    int64_t next_sweep_us;
+    bool caught_up; /* the last fetch emptied the table */
+} PollSource;
+
+/* poll.c */
+/** Closes everything and reports `lost` from the loop. */
+void poll_lose(PollSource *poll, const Error *err);
+void poll_set_timer(PollSource *poll, int64_t delay_ms);
+/** Reports `drained` when nothing is left to mark. */
+void poll_check_drained(PollSource *poll);
+
+/* poll_session.c: connecting, the lock, the lease */
+void session_open(PollSource *poll);
+void session_try_lock(PollSource *poll);
+void session_renew_lease(PollSource *poll);
+/** Sends a query on the reader and notes when, for the lease. */
+void session_ask(PollSource *poll, const PgQuery *query);
+void session_marker_opened(void *arg, const Error *err);
+void session_reader_opened(void *arg, const Error *err);
+void session_ping(PollSource *poll);
+
+/* poll_fetch.c */
+void fetch_reset(PollSource *poll);
+/** Reads when there is something to read and room for it; else arms the timer. */
+void fetch_next(PollSource *poll);
+void fetch_release(PollSource *poll);
+
+/* poll_mark.c */
+void marks_add_batch(PollSource *poll, const Batch *batch);
+void marks_add_aside(PollSource *poll, Event *event, const Record *record, const Error *reason);
+/** Sends the next statement if the marker is free. */
+void marks_next(PollSource *poll);
+/** The running statements are lost; what is unmarked is kept. */
+void marks_reset(PollSource *poll);
+void marks_release(PollSource *poll);
+bool marks_pending(const PollSource *poll);
+int64_t marks_oldest(const PollSource *poll);
