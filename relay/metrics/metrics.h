@@ -3,26 +3,35 @@
  * One registry per process. Only the loop thread writes and reads values, so they are plain
  * numbers: a series is a pointer that hot code increments. All known series are created at start,
  * so that they exist with value 0. Owned by the registry; pointers stay valid until metrics_free.
- */
+ *
+ * The registry makes the standard process_* metrics by itself. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/text.h"
+#include "metrics/histogram.h"
+
+/* Series of one name. Further label values share one series in which every label is "other", so
+ * that names from outside (topics, tables) cannot grow the registry without bound. */
+enum { METRICS_SERIES_MAX = 1000 };
 
 typedef struct Metrics Metrics;
-
-typedef struct Histogram Histogram;
 
 Metrics *metrics_new(void);
 void metrics_free(Metrics **metrics);
 
-/* Label pairs follow as "name", "value", ..., NULL. The same name and labels give the same series;
- * a name used with two types is an assertion failure. */
+/* Label pairs follow as "name", "value", ..., NULL; texts are copied. The same name and labels (in
+ * any order) give the same series; a name used with two types, or one that Prometheus would not
+ * accept, is an assertion failure. */
 
 /** A counter: starts at 0, only grows. */
 uint64_t *metrics_counter(Metrics *metrics, const char *name, const char *help, ...)
+    __attribute__((sentinel));
+
+/** A counter with a fraction, for seconds: starts at 0, only grows; NAN hides the series. */
+double *metrics_counter_seconds(Metrics *metrics, const char *name, const char *help, ...)
     __attribute__((sentinel));
 
 /** A gauge: set it to anything; NAN hides the series. */
@@ -33,14 +42,10 @@ double *metrics_gauge(Metrics *metrics, const char *name, const char *help, ...)
 Histogram *metrics_histogram(Metrics *metrics, const char *name, const char *help, ...)
     __attribute__((sentinel));
 
-/** Notes one duration in microseconds (negative counts as 0). */
-void histogram_observe_us(Histogram *histogram, int64_t us);
-
-/** Estimated quantile (0..1) in microseconds, 0 when empty. */
-int64_t histogram_quantile_us(const Histogram *histogram, double quantile);
-
-/** Before each exposition `collect(arg)` is called, to compute gauges such as ages. */
+/** Before each exposition `collect(arg)` is called, to compute gauges such as ages; collectors are
+ * called in the order in which they were added. */
 void metrics_on_collect(Metrics *metrics, void (*collect)(void *arg), void *arg);
 
-/** Appends the Prometheus text format 0.0.4: HELP, TYPE and series of every metric. */
+/** Appends the Prometheus text format 0.0.4: HELP, TYPE and series of every metric, sorted by name
+ * and labels. */
 void metrics_expose(Metrics *metrics, Text *out);

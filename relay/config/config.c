@@ -1,0 +1,106 @@
+/* Building and releasing the structs of config.h. The strings inside are released by walking the
+ * option table, so that a new option cannot be forgotten. */
+#include "config/config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/lists.h"
+#include "config/options.h"
+
+void string_list_add(StringList *list, const char *text)
+{
+    list->items = x_realloc(list->items, (list->count + 1) * sizeof(*list->items));
+    list->items[list->count++] = x_strdup(text);
+}
+
+void string_list_free(StringList *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i]);
+    }
+    free(list->items);
+    *list = (StringList){0};
+}
+
+void string_list_remove(StringList *list, size_t index)
+{
+    free(list->items[index]);
+    list->count--;
+    memmove(&list->items[index], &list->items[index + 1],
+            (list->count - index) * sizeof(*list->items));
+}
+
+void problems_add(Problems *problems, bool warning, const char *place, const char *remedy,
+                  const char *format, ...)
+{
+    AUTO_BUFFER message = TEXT_EMPTY;
+    va_list args;
+    va_start(args, format);
+    char *formatted = NULL;
+    if (vasprintf(&formatted, format, args) >= 0) {
+        text_add(&message, formatted);
+        free(formatted);
+    }
+    va_end(args);
+    problems->items = x_realloc(problems->items, (problems->count + 1) * sizeof(*problems->items));
+    problems->items[problems->count++] = (Problem){
+        .warning = warning,
+        .place = x_strdup(place),
+        .message = x_strdup(text_string(&message)),
+        .remedy = remedy != NULL ? x_strdup(remedy) : NULL,
+    };
+    problems->errors += warning ? 0 : 1;
+}
+
+void problems_free(Problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        free(problems->items[i].place);
+        free(problems->items[i].message);
+        free(problems->items[i].remedy);
+    }
+    free(problems->items);
+    *problems = (Problems){0};
+}
+
+static void config_free_scope(OptionScope scope, void *base)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope != scope || (options[i].flags & OPTION_NOT_BUILT) != 0) {
+            continue;
+        }
+        char *field = (char *)base + options[i].offset;
+        if (options[i].type == OPTION_STRING || options[i].type == OPTION_TEMPLATE ||
+            options[i].type == OPTION_GLOB) {
+            free(*(char **)(void *)field);
+        } else if (options[i].type == OPTION_STRING_LIST) {
+            string_list_free((StringList *)(void *)field);
+        }
+    }
+}
+
+void config_free(Config **config)
+{
+    if (*config == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*config)->pipeline_count; i++) {
+        PipelineConfig *pipeline = &(*config)->pipelines[i];
+        for (size_t j = 0; j < pipeline->route_count; j++) {
+            config_free_scope(SCOPE_ROUTE, &pipeline->routes[j]);
+        }
+        free(pipeline->routes);
+        config_free_scope(SCOPE_PIPELINE, pipeline);
+    }
+    free((*config)->pipelines);
+    config_free_scope(SCOPE_CONFIG, *config);
+    free((*config)->file);
+    free(*config);
+    *config = NULL;
+}

@@ -1,0 +1,319 @@
+/* Walks what libconfig parsed, along the option table. Every problem is noted with its place; the
+ * walk goes on, so that a user sees them all. */
+#include <libconfig.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/lists.h"
+#include "config/load.h"
+
+/* One group of settings: the file, a pipeline, a route, or a group inside of these. */
+typedef struct Group {
+    const config_setting_t *setting;
+    OptionScope scope;
+    const char *prefix; /* "" or "kafka." */
+    void *base;
+    const char *where; /* for messages: ` in pipeline "orders"` */
+} Group;
+
+static void file_read_group(Load *load, const Group *group);
+
+static char *file_place(const Load *load, const config_setting_t *setting)
+{
+    const void *exact = config_setting_get_hook(setting);
+    int line = exact != NULL ? (int)(intptr_t)exact : (int)config_setting_source_line(setting);
+    return source_place(&load->source, line);
+}
+
+/* The line as the file has it, without the name of the file. */
+static int file_line(const Load *load, const config_setting_t *setting)
+{
+    size_t flat = (size_t)config_setting_source_line(setting);
+    return flat > 0 && flat <= load->source.line_count ? load->source.lines[flat - 1].line : 0;
+}
+
+static void file_free_hook(void *hook)
+{
+    (void)hook; /* a number */
+}
+
+/* The parser looks one token ahead, so libconfig's line of a string in a list may be a later one.
+ * Our own scan has seen the strings in the same order. NOLINTNEXTLINE(misc-no-recursion): as deep
+ * as the file */
+static void file_place_strings(const Source *source, config_setting_t *setting, size_t *next)
+{
+    if (config_setting_type(setting) == CONFIG_TYPE_STRING && *next < source->string_count) {
+        int line = source->strings[(*next)++];
+        if (config_setting_name(setting) == NULL) {
+            config_setting_set_hook(setting, (void *)(intptr_t)line); // NOLINT
+        }
+    }
+    for (int i = 0; i < config_setting_length(setting); i++) {
+        file_place_strings(source, config_setting_get_elem(setting, (unsigned)i), next);
+    }
+}
+
+static const char *file_kind(const config_setting_t *setting)
+{
+    switch (config_setting_type(setting)) {
+    case CONFIG_TYPE_GROUP:
+        return "a group { }";
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+        return "a number";
+    case CONFIG_TYPE_FLOAT:
+        return "a number with a fraction";
+    case CONFIG_TYPE_STRING:
+        return "a string";
+    case CONFIG_TYPE_BOOL:
+        return "true or false";
+    case CONFIG_TYPE_ARRAY:
+        return "an array [ ]";
+    default:
+        return "a list ( )";
+    }
+}
+
+/* How a value of that type looks, for the remedy. */
+static char *file_example(const Option *option)
+{
+    const char *name = strrchr(option->path, '.') ? strrchr(option->path, '.') + 1 : option->path;
+    switch (option->type) {
+    case OPTION_DURATION:
+        return x_format("write it with its unit, in quotes, such as %s = \"5s\";", name);
+    case OPTION_SIZE:
+        return x_format("write it with its unit, in quotes, such as %s = \"4MiB\";", name);
+    case OPTION_BOOL:
+        return x_format("write %s = true; or %s = false;", name, name);
+    case OPTION_INT:
+        return x_format("write a whole number, such as %s = %s;", name, option->fallback);
+    case OPTION_STRING_LIST:
+        return x_format("write %s = [ \"...\", \"...\" ];", name);
+    case OPTION_GROUPS:
+        return x_format("write %s = ( { ... }, { ... } );", name);
+    default:
+        return x_format("write %s = \"%s\";", name,
+                        option->fallback && *option->fallback ? option->fallback : "...");
+    }
+}
+
+static void file_wrong_type(Load *load, const Option *option, const config_setting_t *setting)
+{
+    AUTO_TEXT place = file_place(load, setting);
+    AUTO_TEXT remedy = file_example(option);
+    problems_add(load->problems, false, place, remedy, "\"%s%s\" is %s, but must be %s%s",
+                 option_scope_prefix(option->scope), option->path, file_kind(setting),
+                 option->type == OPTION_BOOL ? "" : "a ",
+                 option->type == OPTION_ENUM ? "string" : option_type_name(option->type));
+}
+
+static bool file_is_list(const config_setting_t *setting)
+{
+    int type = config_setting_type(setting);
+    return type == CONFIG_TYPE_LIST || type == CONFIG_TYPE_ARRAY;
+}
+
+static void file_read_strings(Load *load, const Option *option, void *base,
+                              const config_setting_t *setting)
+{
+    if (!file_is_list(setting)) {
+        file_wrong_type(load, option, setting);
+        return;
+    }
+    string_list_free((StringList *)(void *)((char *)base + option->offset));
+    for (int i = 0; i < config_setting_length(setting); i++) {
+        const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);
+        AUTO_TEXT place = file_place(load, item);
+        const char *text = config_setting_get_string(item);
+        if (text == NULL) {
+            problems_add(load->problems, false, place, "put it in quotes",
+                         "\"%s\" holds %s, but must hold strings", option->path, file_kind(item));
+            continue;
+        }
+        value_add_item(load, option, base, text, place);
+    }
+    AUTO_TEXT place = file_place(load, setting);
+    load_note(load, option, base, place);
+}
+
+static void file_read_scalar(Load *load, const Option *option, void *base,
+                             const config_setting_t *setting)
+{
+    AUTO_TEXT place = file_place(load, setting);
+    int type = config_setting_type(setting);
+    if (type == CONFIG_TYPE_STRING && option->type != OPTION_BOOL && option->type != OPTION_INT) {
+        value_set_text(load, option, base, config_setting_get_string(setting), place);
+    } else if (type == CONFIG_TYPE_STRING &&
+               strstr(config_setting_get_string(setting), "${") != NULL) {
+        /* a reference is a string whatever it stands for */
+        value_set_text(load, option, base, config_setting_get_string(setting), place);
+    } else if (type == CONFIG_TYPE_BOOL && option->type == OPTION_BOOL) {
+        value_set_bool(load, option, base, config_setting_get_bool(setting) != 0, place);
+    } else if ((type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) &&
+               option->type == OPTION_INT) {
+        int64_t value = type == CONFIG_TYPE_INT ? config_setting_get_int(setting)
+                                                : config_setting_get_int64(setting);
+        value_set_int(load, option, base, value, place);
+    } else {
+        file_wrong_type(load, option, setting);
+    }
+}
+
+/* Defaults first, then what the group says. */
+static void file_read_element(Load *load, const Group *group)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope == group->scope) {
+            value_set_default(load, &options[i], group->base);
+        }
+    }
+    file_read_group(load, group);
+    AUTO_TEXT place = file_place(load, group->setting);
+    for (size_t i = 0; i < count; i++) {
+        const Option *option = &options[i];
+        if (option->scope == group->scope && (option->flags & OPTION_REQUIRED) != 0 &&
+            option->fallback == NULL && load_origin(load, group->base, option) == NULL) {
+            AUTO_TEXT remedy = x_format("add %s = \"%s\";", option->path, option->example);
+            problems_add(load->problems, false, place, remedy, "no \"%s\"%s", option->path,
+                         group->where);
+        }
+    }
+}
+
+static char *file_where(OptionScope scope, const config_setting_t *setting, int index,
+                        const char *outer)
+{
+    const char *name = NULL;
+    if (scope == SCOPE_ROUTE) {
+        return x_format(" in route %d of%s", index + 1, outer + strlen(" in"));
+    }
+    if (config_setting_lookup_string(setting, "name", &name) == CONFIG_TRUE) {
+        return x_format(" in pipeline \"%s\"", name);
+    }
+    return x_format(" in pipeline %d", index + 1);
+}
+
+/* pipelines and routes: a list of groups, each with its own struct. */
+static void file_read_groups(Load *load, const Option *option, const Group *outer,
+                             const config_setting_t *setting)
+{
+    if (config_setting_type(setting) != CONFIG_TYPE_LIST) {
+        file_wrong_type(load, option, setting);
+        return;
+    }
+    bool pipelines = outer->scope == SCOPE_CONFIG;
+    size_t count = (size_t)config_setting_length(setting);
+    PipelineConfig *pipeline = outer->base;
+    char *elements;
+    size_t size = pipelines ? sizeof(PipelineConfig) : sizeof(RouteConfig);
+    elements = x_calloc(count > 0 ? count : 1, size);
+    if (pipelines) {
+        load->config->pipelines = (PipelineConfig *)(void *)elements;
+        load->config->pipeline_count = count;
+    } else {
+        pipeline->routes = (RouteConfig *)(void *)elements;
+        pipeline->route_count = count;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);
+        void *element = elements + i * size;
+        if (pipelines) {
+            ((PipelineConfig *)element)->line = file_line(load, item);
+        } else {
+            ((RouteConfig *)element)->line = file_line(load, item);
+        }
+        if (config_setting_type(item) != CONFIG_TYPE_GROUP) {
+            AUTO_TEXT place = file_place(load, item);
+            problems_add(load->problems, false, place, "write { ... }",
+                         "\"%s\" holds %s, but must hold groups", option->path, file_kind(item));
+            continue;
+        }
+        OptionScope scope = pipelines ? SCOPE_PIPELINE : SCOPE_ROUTE;
+        AUTO_TEXT where = file_where(scope, item, (int)i, outer->where);
+        file_read_element(load, &(Group){item, scope, "", element, where});
+    }
+    AUTO_TEXT place = file_place(load, setting);
+    load_note(load, option, outer->base, place);
+}
+
+static void file_unknown(Load *load, const Group *group, const config_setting_t *setting)
+{
+    char buffer[64];
+    const char *name = config_setting_name(setting);
+    const char *near = option_nearest(group->scope, group->prefix, name, buffer, sizeof(buffer));
+    AUTO_TEXT place = file_place(load, setting);
+    AUTO_TEXT meant =
+        near != NULL ? x_format("; did you mean \"%s%s\"?", group->prefix, near) : x_strdup("");
+    problems_add(load->problems, false, place,
+                 near != NULL ? NULL : "see outboxd config print for all options",
+                 "unknown option \"%s%s\"%s%s", group->prefix, name, group->where, meant);
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): groups of the table are two deep */
+static void file_read_setting(Load *load, const Group *group, const config_setting_t *setting)
+{
+    AUTO_TEXT path = x_format("%s%s", group->prefix, config_setting_name(setting));
+    const Option *option = option_find(group->scope, path);
+    if (option == NULL && option_is_group(group->scope, path)) {
+        if (config_setting_type(setting) != CONFIG_TYPE_GROUP) {
+            AUTO_TEXT place = file_place(load, setting);
+            AUTO_TEXT remedy = x_format("write %s: { ... };", path);
+            problems_add(load->problems, false, place, remedy,
+                         "\"%s\"%s is %s, but must be a group", path, group->where,
+                         file_kind(setting));
+            return;
+        }
+        AUTO_TEXT prefix = x_format("%s.", path);
+        file_read_group(load, &(Group){setting, group->scope, prefix, group->base, group->where});
+        return;
+    }
+    if (option == NULL) {
+        file_unknown(load, group, setting);
+    } else if ((option->flags & OPTION_NOT_BUILT) != 0) {
+        AUTO_TEXT place = file_place(load, setting);
+        problems_add(load->problems, false, place, NULL, "\"%s\"%s is not built yet in version %s",
+                     path, group->where, OUTBOXD_VERSION);
+    } else if (option->type == OPTION_GROUPS) {
+        file_read_groups(load, option, group, setting);
+    } else if (option->type == OPTION_STRING_LIST) {
+        file_read_strings(load, option, group->base, setting);
+    } else {
+        file_read_scalar(load, option, group->base, setting);
+    }
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): groups of the table are two deep */
+static void file_read_group(Load *load, const Group *group)
+{
+    for (int i = 0; i < config_setting_length(group->setting); i++) {
+        file_read_setting(load, group, config_setting_get_elem(group->setting, (unsigned)i));
+    }
+}
+
+void file_read(Load *load)
+{
+    config_t parsed;
+    config_init(&parsed);
+    config_set_destructor(&parsed, file_free_hook);
+    if (config_read_string(&parsed, text_string(&load->source.text)) != CONFIG_TRUE) {
+        AUTO_TEXT place = source_place(&load->source, config_error_line(&parsed));
+        problems_add(
+            load->problems, false, place,
+            strcmp(config_error_text(&parsed), "syntax error") == 0
+                ? "look at this line and the one before it: a quote, a brace, a semicolon, "
+                  "or a comma before a closing bracket?"
+                : NULL,
+            "%s", config_error_text(&parsed));
+    } else {
+        size_t next = 0;
+        file_place_strings(&load->source, config_root_setting(&parsed), &next);
+        file_read_group(load,
+                        &(Group){config_root_setting(&parsed), SCOPE_CONFIG, "", load->config, ""});
+    }
+    config_destroy(&parsed);
+}

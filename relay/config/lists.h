@@ -1,0 +1,11 @@
+/* lists: the small growing arrays of the configuration. */
+#pragma once
+
+#include "config/config.h"
+
+/** Appends a copy of text. */
+void string_list_add(StringList *list, const char *text);
+/** Releases the items; the list is empty and usable again. */
+void string_list_free(StringList *list);
+/** Removes the item at index. */
+void string_list_remove(StringList *list, size_t index);

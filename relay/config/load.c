@@ -1,0 +1,132 @@
+/* Defaults, then the file, then the environment, then the command line; then what options say
+ * together. Problems come out in the order of the file. */
+#include "config/load.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "config/lists.h"
+
+static void load_defaults(Load *load, OptionScope scope, void *base)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope == scope) {
+            value_set_default(load, &options[i], base);
+        }
+    }
+}
+
+/* The one pipeline of a start without a file. */
+static void load_default_pipeline(Load *load)
+{
+    load->config->pipelines = x_calloc(1, sizeof(PipelineConfig));
+    load->config->pipeline_count = 1;
+    PipelineConfig *pipeline = &load->config->pipelines[0];
+    load_defaults(load, SCOPE_PIPELINE, pipeline);
+    free(pipeline->name);
+    pipeline->name = x_strdup("outbox");
+}
+
+static void load_command_line(Load *load, const ConfigOverrides *overrides)
+{
+    if (overrides->dsn != NULL) {
+        value_set_text(load, option_find(SCOPE_CONFIG, "database.dsn"), load->config,
+                       overrides->dsn, "--dsn");
+    }
+    if (overrides->brokers != NULL) {
+        value_set_text(load, option_find(SCOPE_CONFIG, "kafka.brokers"), load->config,
+                       overrides->brokers, "--brokers");
+    }
+}
+
+/* The flat line of a place of the file, or one behind all lines. */
+static size_t load_rank(const Load *load, const char *place)
+{
+    const Source *source = &load->source;
+    const char *colon = strrchr(place, ':');
+    for (size_t i = 0; colon != NULL && i < source->line_count; i++) {
+        const char *file = source->files.items[source->lines[i].file];
+        if (source->lines[i].line == atoi(colon + 1) && // NOLINT(cert-err34-c): ours
+            strncmp(file, place, (size_t)(colon - place)) == 0 && file[colon - place] == '\0') {
+            return i;
+        }
+    }
+    return source->line_count;
+}
+
+/* Insertion sort: stable, and there are few. */
+static void load_sort_problems(Load *load)
+{
+    Problems *problems = load->problems;
+    for (size_t i = 1; i < problems->count; i++) {
+        Problem moving = problems->items[i];
+        size_t rank = load_rank(load, moving.place);
+        size_t j = i;
+        for (; j > 0 && load_rank(load, problems->items[j - 1].place) > rank; j--) {
+            problems->items[j] = problems->items[j - 1];
+        }
+        problems->items[j] = moving;
+    }
+}
+
+void load_free(Load *load)
+{
+    source_free(&load->source);
+    for (size_t i = 0; i < load->origin_count; i++) {
+        free(load->origins[i].place);
+    }
+    free(load->origins);
+    string_list_free(&load->property_places);
+    free(load->directory);
+    *load = (Load){0};
+}
+
+Status load_run(Load *load, const ConfigOverrides *overrides, char *const *environment,
+                Problems *problems)
+{
+    *load = (Load){.problems = problems, .environment = environment};
+    const char *path = overrides->file;
+    if (path == NULL && access(CONFIG_DEFAULT_FILE, F_OK) == 0) {
+        path = CONFIG_DEFAULT_FILE;
+    }
+    load->config = x_calloc(1, sizeof(Config));
+    load->config->file = x_strdup(path != NULL ? path : "");
+    load->directory = source_directory(path != NULL ? path : "");
+    load_defaults(load, SCOPE_CONFIG, load->config);
+    bool readable = true;
+    if (path == NULL) {
+        load_default_pipeline(load);
+    } else {
+        readable = source_read(&load->source, path, problems) == OK;
+        if (readable) {
+            file_read(load);
+        }
+    }
+    size_t before = problems->errors;
+    environment_read(load, path != NULL);
+    load_command_line(load, overrides);
+    /* A file that could not be parsed says nothing: what it lacks is no news. */
+    if (readable && (load->config->pipeline_count > 0 || before == 0)) {
+        rules_check(load);
+    }
+    rules_complete(load->config);
+    load_sort_problems(load);
+    if (problems->errors > 0) {
+        config_free(&load->config);
+        return FAILED;
+    }
+    return OK;
+}
+
+Status config_load(const ConfigOverrides *overrides, Config **ret_config, Problems *problems)
+{
+    Load load;
+    Status status = load_run(&load, overrides, environ, problems);
+    *ret_config = load.config;
+    load_free(&load);
+    return status;
+}

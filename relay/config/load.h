@@ -1,0 +1,67 @@
+/* load: one loading of the configuration, shared by the files that read it (internal to the room,
+ * except loaded_* for `outboxd config print`). */
+#pragma once
+
+#include "base/error.h"
+#include "config/config.h"
+#include "config/options.h"
+#include "config/source.h"
+
+/* Whose word an option's value is. */
+typedef struct Origin {
+    const void *base; /* the Config, PipelineConfig or RouteConfig */
+    const Option *option;
+    char *place; /* "outboxd.conf:14", "environment OUTBOXD_NAME", "command line" */
+} Origin;
+
+typedef struct Load {
+    Config *config;
+    Problems *problems;
+    Source source; /* empty without a file */
+    Origin *origins;
+    size_t origin_count;
+    StringList property_places; /* of each item of kafka.properties */
+    char *const *environment;
+    char *directory; /* of the file, for ${file:} */
+} Load;
+
+/** As config_load with a given environment (NAME=value, ends with NULL), and keeps the origins.
+ * Free with load_free in any case; load->config is NULL after a failure. */
+Status load_run(Load *load, const ConfigOverrides *overrides, char *const *environment,
+                Problems *problems);
+/** Releases everything but the configuration, which the caller frees. */
+void load_free(Load *load);
+
+/** Where the option's value came from: the place, or NULL for a default. Borrowed. */
+const char *load_origin(const Load *load, const void *base, const Option *option);
+
+/* --- internal to the room --- */
+
+/** Sets the option of base to its default. */
+void value_set_default(Load *load, const Option *option, void *base);
+
+/** Sets the option from text, as the file's strings and the environment give it; references are
+ * replaced. Problems name place. */
+void value_set_text(Load *load, const Option *option, void *base, const char *text,
+                    const char *place);
+/** Sets a number, for OPTION_INT; checks the range. */
+void value_set_int(Load *load, const Option *option, void *base, int64_t value, const char *place);
+void value_set_bool(Load *load, const Option *option, void *base, bool value, const char *place);
+/** Adds an item to a list of strings; the first one from a new place replaces the default. */
+void value_add_item(Load *load, const Option *option, void *base, const char *text,
+                    const char *place);
+/** Notes where the option's value came from. */
+void load_note(Load *load, const Option *option, const void *base, const char *place);
+
+/** Reads load->source into load->config. */
+void file_read(Load *load);
+
+/** Applies OUTBOXD_* variables. has_file: there is a file, so that OUTBOXD_PIPELINE_* do not count.
+ */
+void environment_read(Load *load, bool has_file);
+
+/** Checks what options say together. */
+void rules_check(Load *load);
+
+/** Appends the computed defaults (source). */
+void rules_complete(Config *config);

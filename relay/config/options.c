@@ -1,0 +1,321 @@
+#include "config/options.h"
+
+#include "config/config.h"
+
+#define MS     INT64_C(1)
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define KIB    INT64_C(1024)
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
+
+static const OptionChoice CAPTURES[] = {
+    {"poll", CAPTURE_POLL, false},
+    {"wal", CAPTURE_WAL, true},
+    {"tables", CAPTURE_TABLES, true},
+    {NULL, 0, false},
+};
+static const OptionChoice SINKS[] = {
+    {"kafka", SINK_KAFKA, false},
+    {"stdout", SINK_STDOUT, false},
+    {"null", SINK_NULL, false},
+    {NULL, 0, false},
+};
+static const OptionChoice ON_PUBLISHES[] = {
+    {"mark", ON_PUBLISH_MARK, false},
+    {"delete", ON_PUBLISH_DELETE, false},
+    {"keep", ON_PUBLISH_KEEP, true},
+    {NULL, 0, false},
+};
+static const OptionChoice DELIVERIES[] = {
+    {"at-least-once", DELIVERY_AT_LEAST_ONCE, false},
+    {"exactly-once", DELIVERY_EXACTLY_ONCE, true},
+    {NULL, 0, false},
+};
+static const OptionChoice HEADER_STYLES[] = {
+    {"cloudevents", HEADERS_CLOUDEVENTS, false},
+    {"plain", HEADERS_PLAIN, false},
+    {"debezium", HEADERS_DEBEZIUM, true},
+    {NULL, 0, false},
+};
+static const OptionChoice ON_POISONS[] = {
+    {"stop", ON_POISON_STOP, false},
+    {"dead_letter", ON_POISON_DEAD_LETTER, false},
+    {NULL, 0, false},
+};
+static const OptionChoice ON_UNROUTEDS[] = {
+    {"stop", ON_UNROUTED_STOP, false},
+    {"drop", ON_UNROUTED_DROP, false},
+    {"dead_letter", ON_UNROUTED_DEAD_LETTER, false},
+    {NULL, 0, false},
+};
+static const OptionChoice TIMESTAMPS[] = {
+    {"occurred_at", TIMESTAMP_OCCURRED_AT, false},
+    {"publish", TIMESTAMP_PUBLISH, false},
+    {NULL, 0, false},
+};
+static const OptionChoice ON_FAILURES[] = {
+    {"stop", ON_FAILURE_STOP_PIPELINE, false},
+    {"exit", ON_FAILURE_EXIT, false},
+    {NULL, 0, false},
+};
+static const OptionChoice POOLERS[] = {
+    {"none", POOLER_NONE, false},
+    {"session", POOLER_SESSION, false},
+    {NULL, 0, false},
+};
+static const OptionChoice LOG_FORMATS[] = {
+    {"logfmt", LOG_FORMAT_LOGFMT, false},
+    {"json", LOG_FORMAT_JSON, false},
+    {NULL, 0, false},
+};
+static const OptionChoice LOG_LEVELS[] = {
+    {"debug", LOG_DEBUG, false}, {"info", LOG_INFO, false}, {"warn", LOG_WARN, false},
+    {"error", LOG_ERROR, false}, {NULL, 0, false},
+};
+
+/* scope, path, type and offset in one go */
+#define AT_CONFIG(p, t, field)                                                                     \
+    .scope = SCOPE_CONFIG, .path = (p), .type = OPTION_##t, .offset = offsetof(Config, field)
+#define AT_PIPELINE(p, t, field)                                                                   \
+    .scope = SCOPE_PIPELINE, .path = (p), .type = OPTION_##t,                                      \
+    .offset = offsetof(PipelineConfig, field)
+#define AT_ROUTE(p, t, field)                                                                      \
+    .scope = SCOPE_ROUTE, .path = (p), .type = OPTION_##t, .offset = offsetof(RouteConfig, field)
+#define NOT_BUILT(s, p, t, text)                                                                   \
+    {                                                                                              \
+        .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text)   \
+    }
+#define COLUMN(column, text)                                                                       \
+    {                                                                                              \
+        AT_PIPELINE("columns." #column, STRING, columns.column), .fallback = #column, .max = 63,   \
+                                                                 .help = (text)                    \
+    }
+
+static const Option OPTIONS[] = {
+    {AT_CONFIG("name", STRING, name), .fallback = "outboxd", .max = 63,
+     .flags = OPTION_NAME | OPTION_REQUIRED,
+     .help =
+         "Name of this relay: application_name in PostgreSQL, client.id in Kafka, and the first "
+         "part of ce_source. Letters, digits, '.', '_' and '-'."},
+    {AT_CONFIG("on_failure", ENUM, on_failure), .fallback = "stop", .choices = ON_FAILURES,
+     .help =
+         "When a pipeline stops because a human must act: \"stop\" leaves the others running (the "
+         "process exits when none runs any more), \"exit\" ends the process at once. The exit code "
+         "is "
+         "that of the first pipeline that stopped."},
+    {AT_CONFIG("shutdown_timeout", DURATION, shutdown_timeout_ms), .fallback = "30s", .min = 0,
+     .max = HOUR,
+     .help =
+         "How long SIGTERM waits for the broker to acknowledge what is in flight. After that the "
+         "process exits with code 5: nothing is lost, duplicates are possible."},
+
+    {AT_CONFIG("database.dsn", STRING, database.dsn), .fallback = "", .max = 8192,
+     .example = "host=localhost dbname=shop user=outboxd_relay",
+     .flags = OPTION_SECRET | OPTION_REQUIRED | OPTION_IN_SAMPLE,
+     .help =
+         "Connection string of libpq, as key=value pairs or as a postgresql:// URI. Passwords are "
+         "better in ${file:/run/secrets/...} or in ~/.pgpass than in this file; they are masked "
+         "wherever the string is shown."},
+    {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
+     .help =
+         "What stands between the relay and PostgreSQL. A pooler in transaction mode breaks the "
+         "advisory lock that keeps two relays apart and is always refused; say \"session\" when "
+         "the pooler keeps one server connection for each of ours."},
+    {AT_CONFIG("database.connect_timeout", DURATION, database.connect_timeout_ms), .fallback = "5s",
+     .min = 100 * MS, .max = 10 * MINUTE,
+     .help = "How long one attempt to connect may take before it counts as failed."},
+    {AT_CONFIG("database.statement_timeout", DURATION, database.statement_timeout_ms),
+     .fallback = "30s", .min = 100 * MS, .max = HOUR,
+     .help = "statement_timeout of the relay's own sessions."},
+
+    {AT_CONFIG("kafka.brokers", STRING, kafka.brokers), .fallback = "", .max = 8192,
+     .example = "localhost:9092", .flags = OPTION_IN_SAMPLE,
+     .help =
+         "Brokers to start from, host:port separated by commas. Required unless no pipeline has "
+         "sink = \"kafka\"."},
+    {AT_CONFIG("kafka.properties", STRING_LIST, kafka.properties), .max = 8192,
+     .example = "[ \"compression.type=lz4\" ]", .flags = OPTION_SECRET,
+     .help =
+         "Any property of librdkafka as \"key=value\". In the environment: one variable for each, "
+         "OUTBOXD_KAFKA_PROPERTY_ and the key in upper case with '_' for '.'. Properties that "
+         "would break a guarantee are refused with the reason; those with password, secret or "
+         "token in their name are masked wherever they are shown."},
+    {AT_CONFIG("kafka.create_topics", BOOL, kafka.create_topics), .fallback = "false",
+     .help =
+         "Whether the broker may create a topic that an event names and that does not exist, with "
+         "the broker's defaults. Better: outboxd check --create-topics."},
+
+    {AT_CONFIG("monitor.listen", STRING, monitor.listen), .fallback = "127.0.0.1:9480", .max = 255,
+     .help = "Address and port of /metrics, /livez, /readyz and /status. \"[::1]:9480\" for IPv6, "
+             "\"0.0.0.0:9480\" for all interfaces (there is no authentication), \"off\" for none."},
+    NOT_BUILT(SCOPE_CONFIG, "monitor.lag_objective", DURATION,
+              "The lag that is still good, for status and alerts."),
+    NOT_BUILT(SCOPE_CONFIG, "monitor.consumer_groups", STRING_LIST,
+              "Consumer groups whose distance from the end is shown."),
+
+    {AT_CONFIG("log.format", ENUM, log.format), .fallback = "logfmt", .choices = LOG_FORMATS,
+     .help = "One line for each fact, as key=value pairs or as a JSON object."},
+    {AT_CONFIG("log.level", ENUM, log.level), .fallback = "info", .choices = LOG_LEVELS,
+     .flags = OPTION_RELOADABLE, .help = "The least level that is written."},
+
+    {.scope = SCOPE_CONFIG,
+     .path = "pipelines",
+     .type = OPTION_GROUPS,
+     .help = "What is moved where: a list of groups, one for each pipeline."},
+
+    {AT_PIPELINE("name", STRING, name), .example = "orders", .max = 63,
+     .flags = OPTION_NAME | OPTION_REQUIRED | OPTION_IN_SAMPLE,
+     .help = "Name of the pipeline in logs, metrics and commands; unique. Letters, digits, '.', "
+             "'_' and "
+             "'-'. The pipeline of a start without a file is called \"outbox\"."},
+    {AT_PIPELINE("capture", ENUM, capture), .fallback = "poll", .choices = CAPTURES,
+     .help =
+         "How events are found: \"poll\" reads the rows of an outbox table that are not published "
+         "yet."},
+    {AT_PIPELINE("table", STRING, table), .fallback = "outbox.event", .max = 127,
+     .flags = OPTION_REQUIRED,
+     .help = "The outbox table, as schema.table. Double quotes as in SQL keep capitals: "
+             "\"\\\"Shop\\\".event\"."},
+    {AT_PIPELINE("sink", ENUM, sink), .fallback = "kafka", .choices = SINKS,
+     .help = "Where records go. \"stdout\" prints them and \"null\" throws them away: both mark "
+             "rows as "
+             "published, so they are for trying things out."},
+    {AT_PIPELINE("topic", TEMPLATE, topic), .fallback = "${aggregate_type}.events", .max = 512,
+     .help = "Topic of an event that no route takes. ${column} stands for the value of a column, "
+             "$${ for "
+             "a literal ${. Empty: such an event is unrouted, see on_unrouted."},
+    {AT_PIPELINE("key", TEMPLATE, key), .fallback = "${aggregate_id}", .max = 512,
+     .help = "Key of the record: events with the same key stay in order. Empty: no key."},
+    {.scope = SCOPE_PIPELINE,
+     .path = "routes",
+     .type = OPTION_GROUPS,
+     .help =
+         "Routes are tried in the order of the file, and the first whose conditions all hold wins; "
+         "when none does, topic and key of the pipeline hold."},
+    {AT_PIPELINE("on_publish", ENUM, on_publish), .fallback = "mark", .choices = ON_PUBLISHES,
+     .help =
+         "What happens to a row when the broker has acknowledged it: \"mark\" sets published_at, "
+         "\"delete\" removes it."},
+    {AT_PIPELINE("retain", DURATION, retain_ms), .fallback = "forever", .min = SECOND,
+     .max = 3650 * DAY, .flags = OPTION_FOREVER,
+     .help = "Marked rows older than this are pruned in small batches. Only with on_publish = "
+             "\"mark\"."},
+    {AT_PIPELINE("delivery", ENUM, delivery), .fallback = "at-least-once", .choices = DELIVERIES,
+     .help =
+         "An event of a committed transaction always reaches Kafka; after a crash some may come "
+         "twice, with the same id."},
+    {AT_PIPELINE("headers", ENUM, headers), .fallback = "cloudevents", .choices = HEADER_STYLES,
+     .help = "Names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) or "
+             "plain "
+             "(event_id, event_type, ...)."},
+    {AT_PIPELINE("source", STRING, source), .max = 512,
+     .help =
+         "The header ce_source. Default: \"/\", the relay's name, \"/\" and the pipeline's name."},
+    {AT_PIPELINE("timestamp", ENUM, timestamp), .fallback = "occurred_at", .choices = TIMESTAMPS,
+     .help = "The record's Kafka timestamp: when the event happened (the publish time where Kafka "
+             "would "
+             "refuse or at once expire that), or when it was published."},
+    {AT_PIPELINE("position_headers", BOOL, position_headers), .fallback = "false",
+     .help = "Adds the header outboxd_seq: the row's sequence number."},
+    {AT_PIPELINE("allow_row_topic", BOOL, allow_row_topic), .fallback = "false",
+     .help = "Whether the row's own topic column, when it is set, overrides routes and topic. Then "
+             "whoever "
+             "may insert events chooses any topic the relay may write to."},
+    {AT_PIPELINE("on_poison", ENUM, on_poison), .fallback = "stop", .choices = ON_POISONS,
+     .help = "An event that can never be published (too large, refused by the broker): \"stop\" "
+             "stops the "
+             "pipeline, \"dead_letter\" sets it aside in outbox.dead_letter with the reason and "
+             "goes on."},
+    {AT_PIPELINE("on_unrouted", ENUM, on_unrouted), .fallback = "stop", .choices = ON_UNROUTEDS,
+     .help = "An event for which there is no topic: \"stop\", \"drop\" (counted in a metric) or "
+             "\"dead_letter\"."},
+    {AT_PIPELINE("poll_interval_min", DURATION, poll_interval_min_ms), .fallback = "1ms",
+     .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while events keep coming."},
+    {AT_PIPELINE("poll_interval_max", DURATION, poll_interval_max_ms), .fallback = "100ms",
+     .min = 1 * MS, .max = 10 * MINUTE,
+     .help =
+         "Longest pause between two polls when nothing comes: the worst added latency of the first "
+         "event after a quiet time."},
+    {AT_PIPELINE("sweep_interval", DURATION, sweep_interval_ms), .fallback = "30s", .min = 100 * MS,
+     .max = DAY,
+     .help =
+         "How often the relay looks for unpublished rows below its low-water bound, prunes, and "
+         "counts the backlog."},
+    {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "5000", .min = 1, .max = 100000,
+     .help = "Most rows of one fetch, and of one mark or delete."},
+    {AT_PIPELINE("batch_bytes", SIZE, batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
+     .max = 1 * GIB,
+     .help =
+         "A fetch is cut short when its rows exceed this. A single larger row is still published."},
+    {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "20000", .min = 1,
+     .max = 10000000,
+     .help =
+         "Most events read but not yet acknowledged and marked: also the most duplicates after a "
+         "crash."},
+    {AT_PIPELINE("in_flight_bytes", SIZE, in_flight_bytes), .fallback = "16MiB", .min = 4 * KIB,
+     .max = 16 * GIB,
+     .help = "Most bytes read but not yet acknowledged: bounds the relay's memory."},
+    {AT_PIPELINE("lease", DURATION, lease_ms), .fallback = "10s", .min = 500 * MS,
+     .max = 10 * MINUTE,
+     .help =
+         "How long the publisher's lock outlives a relay that hangs or is cut off. A standby takes "
+         "over at most this long, plus a few seconds, after that."},
+    {AT_PIPELINE("standby_interval", DURATION, standby_interval_ms), .fallback = "1s",
+     .min = 10 * MS, .max = MINUTE,
+     .help = "How often a standby tries to get the publisher's lock."},
+    {AT_PIPELINE("retry_backoff_min", DURATION, retry_backoff_min_ms), .fallback = "100ms",
+     .min = 1 * MS, .max = 10 * MINUTE,
+     .help = "First pause after a failure that may heal by itself; it doubles, with jitter."},
+    {AT_PIPELINE("retry_backoff_max", DURATION, retry_backoff_max_ms), .fallback = "10s",
+     .min = 1 * MS, .max = HOUR, .help = "Longest pause between two attempts."},
+    COLUMN(seq,
+           "Ascending sequence column of the table (CACHE 1): the order of publishing. When the "
+           "table has other names than outbox.event, give them here; \"\" says that it has no "
+           "such column."),
+    COLUMN(event_id, "Stable id of the event, by which consumers drop repeats."),
+    COLUMN(event_type, "Type of the event."),
+    COLUMN(event_version, "Version of the event's schema."),
+    COLUMN(aggregate_type, "Kind of entity the event is about."),
+    COLUMN(aggregate_id, "Id of that entity; the key, unless mapped otherwise."),
+    COLUMN(aggregate_version, "Sequence number of the event within its entity."),
+    COLUMN(payload, "The record's value, sent as the text PostgreSQL prints."),
+    COLUMN(payload_bytes, "The record's value when it is not text."),
+    COLUMN(content_type, "Media type of the value."),
+    COLUMN(correlation_id, "What the event belongs to."),
+    COLUMN(causation_id, "The event or command that caused it."),
+    COLUMN(traceparent, "W3C trace context."),
+    COLUMN(headers, "jsonb object of further headers."),
+    COLUMN(topic, "The row's own topic; used with allow_row_topic = true."),
+    COLUMN(occurred_at, "When it happened."),
+    COLUMN(published_at, "Nullable timestamp that on_publish = \"mark\" sets."),
+    {AT_PIPELINE("header_columns", STRING_LIST, header_columns), .max = 63,
+     .example = "[ \"tenant\" ]",
+     .help =
+         "Further columns of the table that become headers of the same name. In the environment: "
+         "separated by commas."},
+    NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table."),
+    NOT_BUILT(SCOPE_PIPELINE, "slot", STRING, "Replication slot of wal and tables."),
+    NOT_BUILT(SCOPE_PIPELINE, "publication", STRING, "Publication of wal and tables."),
+    NOT_BUILT(SCOPE_PIPELINE, "messages", BOOL, "Also outbox.emit_message, with wal."),
+    NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with."),
+    NOT_BUILT(SCOPE_PIPELINE, "format", STRING, "Form of the change events of tables."),
+    NOT_BUILT(SCOPE_PIPELINE, "mappings", GROUPS, "Tables and their topics."),
+
+    {AT_ROUTE("event_type", GLOB, event_type), .example = "payment.*", .max = 255,
+     .help = "Pattern of the event type: *, ? and [...]."},
+    {AT_ROUTE("aggregate_type", GLOB, aggregate_type), .example = "order", .max = 255,
+     .help = "Pattern of the aggregate type."},
+    {AT_ROUTE("topic", TEMPLATE, topic), .example = "payments.events", .max = 512,
+     .flags = OPTION_REQUIRED, .help = "Topic of the events of this route."},
+    {AT_ROUTE("key", TEMPLATE, key), .example = "${aggregate_id}", .max = 512,
+     .help = "Key of the records of this route. Default: the pipeline's."},
+};
+
+const Option *options_all(size_t *ret_count)
+{
+    *ret_count = sizeof(OPTIONS) / sizeof(OPTIONS[0]);
+    return OPTIONS;
+}

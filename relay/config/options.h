@@ -1,0 +1,85 @@
+/* options: every option of outboxd, declared once.
+ *
+ * From this table come parsing, defaults, ranges, units, environment names, secret masking,
+ * `outboxd config print`, `outboxd config schema` and conf/outboxd.conf. An option that CONTRACT
+ * names and that is not built yet is in the table too, so that it is refused by name. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/text.h"
+
+typedef enum OptionType {
+    OPTION_STRING,
+    OPTION_BOOL,
+    OPTION_INT,
+    OPTION_DURATION, /* int64_t milliseconds; a quoted string with a unit in the file */
+    OPTION_SIZE,     /* int64_t bytes; a quoted string with a unit in the file */
+    OPTION_ENUM,
+    OPTION_STRING_LIST,
+    OPTION_TEMPLATE, /* a string with ${column} */
+    OPTION_GLOB,     /* a string with *, ? and [...] */
+    OPTION_GROUPS,   /* a list of groups: pipelines, routes */
+} OptionType;
+
+/* Where an option stands: in the file itself, in a pipeline, in a route. */
+typedef enum OptionScope { SCOPE_CONFIG, SCOPE_PIPELINE, SCOPE_ROUTE, SCOPE_COUNT } OptionScope;
+
+enum {
+    OPTION_SECRET = 1,     /* masked wherever it is shown */
+    OPTION_RELOADABLE = 2, /* takes effect on SIGHUP */
+    OPTION_NOT_BUILT = 4,  /* known, refused by name */
+    OPTION_REQUIRED = 8,   /* must not be empty */
+    OPTION_FOREVER = 16,   /* a duration that may be "forever" */
+    OPTION_IN_SAMPLE = 32, /* set, not commented out, in the sample */
+    OPTION_NAME = 64,      /* [a-zA-Z0-9._-]{1,63} */
+};
+
+typedef struct OptionChoice {
+    const char *name;
+    int value;
+    bool not_built;
+} OptionChoice;
+
+typedef struct Option {
+    OptionScope scope;
+    const char *path; /* within its scope: "database.dsn", "columns.seq" */
+    OptionType type;
+    size_t offset;        /* in Config, PipelineConfig or RouteConfig */
+    const char *fallback; /* default, as text; NULL: computed or none, see help */
+    const char *example;  /* value shown in the sample when it is not the default; NULL: fallback */
+    int64_t min;          /* range of numbers: ms, bytes, count; longest string for strings */
+    int64_t max;
+    const OptionChoice *choices; /* of OPTION_ENUM; ends with a NULL name */
+    unsigned flags;
+    const char *help; /* one paragraph */
+} Option;
+
+/** The table; *ret_count entries, those of a scope together, in the order of the sample. */
+const Option *options_all(size_t *ret_count);
+
+/** The option with that path in the scope, or NULL. */
+const Option *option_find(OptionScope scope, const char *path);
+
+/** True when some option of the scope lies below path ("database", "columns"). */
+bool option_is_group(OptionScope scope, const char *path);
+
+/** The known name at the level of prefix ("" or "kafka.") that is nearest to name, or NULL when
+ * none is near. It is written to buffer. */
+const char *option_nearest(OptionScope scope, const char *prefix, const char *name, char *buffer,
+                           size_t capacity);
+
+/** Appends the name of the environment variable ("OUTBOXD_PIPELINE_TABLE"); false when the option
+ * has none (routes, lists of groups). */
+bool option_environment(const Option *option, Text *ret_name);
+
+/** The scope's prefix of full paths: "", "pipelines.", "pipelines.routes.". */
+const char *option_scope_prefix(OptionScope scope);
+
+/** What users call the type: "duration", "list of strings". */
+const char *option_type_name(OptionType type);
+
+/** Appends the choices of an enum: `"mark" | "delete"`; those not built only when all is true. */
+void option_add_choices(const Option *option, bool all, Text *text);

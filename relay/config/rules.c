@@ -1,0 +1,422 @@
+/* What options say together: contradictions, templates against columns, properties against
+ * guarantees. */
+#include "config/rules.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/kafka_rules.h"
+#include "config/load.h"
+#include "config/nearest.h"
+#include "config/template.h"
+
+enum { TOPIC_LENGTH_MAX = 249 };
+
+/* Where option `path` of base was set, or else the place of the pipeline, or the file. */
+static char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base)
+{
+    const char *origin = load_origin(load, base, option_find(scope, path));
+    if (origin != NULL) {
+        return x_strdup(origin);
+    }
+    for (size_t i = 0; scope != SCOPE_CONFIG && i < load->config->pipeline_count; i++) {
+        const PipelineConfig *pipeline = &load->config->pipelines[i];
+        if (base == pipeline && pipeline->line > 0) {
+            /* the name stands on the pipeline's first lines, in the right file */
+            const char *name = load_origin(load, base, option_find(SCOPE_PIPELINE, "name"));
+            return x_strdup(name != NULL ? name : load->config->file);
+        }
+    }
+    return x_strdup(*load->config->file != '\0' ? load->config->file : "configuration");
+}
+
+static void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
+                          const char *remedy, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+static void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
+                          const char *remedy, const char *format, ...)
+{
+    char message[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    AUTO_TEXT place = rules_place(load, scope, path, base);
+    problems_add(load->problems, false, place, remedy, "%s", message);
+}
+
+/* The name of the table's column behind a name of the envelope; NULL when there is no such name.
+ * Payloads and headers make no topics and no keys. */
+static const char *rules_column(const PipelineConfig *pipeline, Slice name)
+{
+    const ColumnsConfig *columns = &pipeline->columns;
+    const struct {
+        const char *name;
+        const char *column;
+    } known[] = {
+        {"seq", columns->seq},
+        {"event_id", columns->event_id},
+        {"event_type", columns->event_type},
+        {"event_version", columns->event_version},
+        {"aggregate_type", columns->aggregate_type},
+        {"aggregate_id", columns->aggregate_id},
+        {"aggregate_version", columns->aggregate_version},
+        {"content_type", columns->content_type},
+        {"correlation_id", columns->correlation_id},
+        {"causation_id", columns->causation_id},
+        {"traceparent", columns->traceparent},
+        {"topic", columns->topic},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (slice_equal(name, slice_of(known[i].name))) {
+            return known[i].column;
+        }
+    }
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        if (slice_equal(name, slice_of(pipeline->header_columns.items[i]))) {
+            return pipeline->header_columns.items[i];
+        }
+    }
+    return NULL;
+}
+
+const char *rules_nearest_column(const PipelineConfig *pipeline, const char *name)
+{
+    static const char *const NAMES[] = {
+        "seq",
+        "event_id",
+        "event_type",
+        "event_version",
+        "aggregate_type",
+        "aggregate_id",
+        "aggregate_version",
+        "content_type",
+        "correlation_id",
+        "causation_id",
+        "traceparent",
+        "topic",
+    };
+    Nearest nearest = nearest_begin(name);
+    const char *meant = NULL;
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        const char *column = rules_column(pipeline, slice_of(NAMES[i]));
+        if (column != NULL && *column != '\0' && nearest_offer(&nearest, NAMES[i])) {
+            meant = NAMES[i];
+        }
+    }
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        if (nearest_offer(&nearest, pipeline->header_columns.items[i])) {
+            meant = pipeline->header_columns.items[i];
+        }
+    }
+    return meant;
+}
+
+static bool rules_topic_letters(Slice text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        if (!isascii(text.data[i]) ||
+            (!isalnum((unsigned char)text.data[i]) && strchr("._-", text.data[i]) == NULL)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool topic_is_valid(Slice topic)
+{
+    return topic.length >= 1 && topic.length <= TOPIC_LENGTH_MAX && rules_topic_letters(topic) &&
+           !slice_equal(topic, SLICE_LITERAL(".")) && !slice_equal(topic, SLICE_LITERAL(".."));
+}
+
+/* The problem of one ${name}, or NULL; freed by the caller. */
+static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
+{
+    if (slice_is_null(name)) {
+        return x_strdup("\"${\" has no closing \"}\" (write $${ for a literal ${)");
+    }
+    const char *column = rules_column(pipeline, name);
+    if (column == NULL) {
+        AUTO_TEXT wanted = x_strndup(name.data, name.length);
+        const char *meant = rules_nearest_column(pipeline, wanted);
+        return x_format("no column \"%s\" in %s%s%s%s", wanted, pipeline->table,
+                        meant ? "; did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "");
+    }
+    if (*column == '\0') {
+        return x_format("columns.%.*s = \"\" says that %s has no such column", SLICE_ARG(name),
+                        pipeline->table);
+    }
+    return NULL;
+}
+
+/* One template of the pipeline or of one of its routes (base). */
+static void rules_check_template(Load *load, const PipelineConfig *pipeline, OptionScope scope,
+                                 const void *base, bool topic, const char *text)
+{
+    const char *kind = topic ? "topic" : "key";
+    const char *cursor = text;
+    TemplatePart part;
+    bool fixed = true;
+    size_t literal = 0;
+    while (template_next(&cursor, &part)) {
+        if (part.is_column) {
+            fixed = false;
+            AUTO_TEXT problem = rules_reference_problem(pipeline, part.text);
+            if (problem != NULL) {
+                rules_problem(load, scope, kind, base, NULL, "%s template \"%s\": %s", kind, text,
+                              problem);
+            }
+            continue;
+        }
+        literal += part.text.length;
+        if (topic && !rules_topic_letters(part.text)) {
+            rules_problem(load, scope, kind, base, "topics consist of a-z, A-Z, 0-9, '.', '_', '-'",
+                          "topic \"%s\" holds a character that Kafka does not allow", text);
+        }
+    }
+    if (topic && *text != '\0' && literal > TOPIC_LENGTH_MAX) {
+        rules_problem(load, scope, kind, base, NULL, "topic \"%s\" is longer than %d bytes", text,
+                      TOPIC_LENGTH_MAX);
+    } else if (topic && fixed && (strcmp(text, ".") == 0 || strcmp(text, "..") == 0)) {
+        rules_problem(load, scope, kind, base, NULL, "Kafka does not allow a topic named \"%s\"",
+                      text);
+    }
+}
+
+static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
+{
+    rules_check_template(load, pipeline, SCOPE_PIPELINE, pipeline, true, pipeline->topic);
+    rules_check_template(load, pipeline, SCOPE_PIPELINE, pipeline, false, pipeline->key);
+    for (size_t i = 0; i < pipeline->route_count; i++) {
+        const RouteConfig *route = &pipeline->routes[i];
+        if (route->topic != NULL) {
+            rules_check_template(load, pipeline, SCOPE_ROUTE, route, true, route->topic);
+        }
+        if (route->key != NULL) {
+            rules_check_template(load, pipeline, SCOPE_ROUTE, route, false, route->key);
+        }
+        if (route->event_type == NULL && route->aggregate_type == NULL &&
+            i + 1 < pipeline->route_count) {
+            AUTO_TEXT place = rules_place(load, SCOPE_ROUTE, "topic", route);
+            problems_add(load->problems, true, place, "move it to the end, or give it a condition",
+                         "route %zu has no condition: the routes after it are never reached",
+                         i + 1);
+        }
+        if (route->aggregate_type != NULL && *pipeline->columns.aggregate_type == '\0') {
+            rules_problem(load, SCOPE_ROUTE, "aggregate_type", route, NULL,
+                          "a route by aggregate_type, but columns.aggregate_type is \"\"");
+        }
+    }
+    if (*pipeline->topic == '\0' && pipeline->route_count == 0 && !pipeline->allow_row_topic) {
+        rules_problem(load, SCOPE_PIPELINE, "topic", pipeline, "give topic or routes",
+                      "pipeline \"%s\" has no topic and no routes: nothing could be published",
+                      pipeline->name);
+    }
+}
+
+static void rules_check_columns(Load *load, const PipelineConfig *pipeline)
+{
+    const struct {
+        const char *path;
+        const char *value;
+    } needed[] = {
+        {"columns.seq", pipeline->columns.seq},
+        {"columns.event_id", pipeline->columns.event_id},
+        {"columns.event_type", pipeline->columns.event_type},
+    };
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+        if (*needed[i].value == '\0') {
+            rules_problem(load, SCOPE_PIPELINE, needed[i].path, pipeline, NULL,
+                          "\"%s\" cannot be empty: polling needs that column", needed[i].path);
+        }
+    }
+    if (*pipeline->columns.payload == '\0' && *pipeline->columns.payload_bytes == '\0') {
+        rules_problem(load, SCOPE_PIPELINE, "columns.payload", pipeline, NULL,
+                      "columns.payload and columns.payload_bytes are both empty: no record would "
+                      "have a value");
+    }
+    if (pipeline->on_publish == ON_PUBLISH_MARK && *pipeline->columns.published_at == '\0') {
+        rules_problem(load, SCOPE_PIPELINE, "columns.published_at", pipeline,
+                      "name a nullable timestamp column, or use on_publish = \"delete\"",
+                      "on_publish = \"mark\" needs columns.published_at");
+    }
+    if (pipeline->allow_row_topic && *pipeline->columns.topic == '\0') {
+        rules_problem(load, SCOPE_PIPELINE, "allow_row_topic", pipeline, NULL,
+                      "allow_row_topic = true, but columns.topic is \"\"");
+    }
+}
+
+static void rules_check_order(Load *load, const PipelineConfig *pipeline, const char *less,
+                              const char *more)
+{
+    const Option *a = option_find(SCOPE_PIPELINE, less);
+    const Option *b = option_find(SCOPE_PIPELINE, more);
+    int64_t small = *(const int64_t *)(const void *)((const char *)pipeline + a->offset);
+    int64_t large = *(const int64_t *)(const void *)((const char *)pipeline + b->offset);
+    if (small > large) {
+        const char *blamed = load_origin(load, pipeline, a) != NULL ? less : more;
+        rules_problem(load, SCOPE_PIPELINE, blamed, pipeline, NULL,
+                      "\"%s\" is greater than \"%s\" in pipeline \"%s\"", less, more,
+                      pipeline->name);
+    }
+}
+
+static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
+{
+    rules_check_routes(load, pipeline);
+    rules_check_columns(load, pipeline);
+    if (pipeline->on_publish == ON_PUBLISH_DELETE && pipeline->retain_ms != DURATION_FOREVER) {
+        rules_problem(load, SCOPE_PIPELINE, "retain", pipeline,
+                      "leave retain out, or use on_publish = \"mark\"",
+                      "retain contradicts on_publish = \"delete\": deleted rows are not kept");
+    }
+    rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
+    rules_check_order(load, pipeline, "retry_backoff_min", "retry_backoff_max");
+    rules_check_order(load, pipeline, "batch_events", "in_flight_events");
+    rules_check_order(load, pipeline, "batch_bytes", "in_flight_bytes");
+}
+
+/* The first earlier pipeline that b cannot stand beside. */
+static void rules_check_pair(Load *load, const PipelineConfig *a, const PipelineConfig *b)
+{
+    if (*b->name != '\0' && strcmp(a->name, b->name) == 0) {
+        AUTO_TEXT first = rules_place(load, SCOPE_PIPELINE, "name", a);
+        rules_problem(load, SCOPE_PIPELINE, "name", b, "give each pipeline its own name",
+                      "pipeline name \"%s\" is taken already at %s", b->name, first);
+    } else if (strcmp(a->table, b->table) == 0) {
+        rules_problem(load, SCOPE_PIPELINE, "table", b, "use routes within one pipeline",
+                      "pipelines \"%s\" and \"%s\" both poll %s: only one of them could ever "
+                      "publish a row",
+                      a->name, b->name, a->table);
+    }
+}
+
+static void rules_check_pairs(Load *load)
+{
+    const Config *config = load->config;
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        size_t before = load->problems->count;
+        for (size_t j = 0; j < i && load->problems->count == before; j++) {
+            if (config->pipelines[j].table != NULL && config->pipelines[i].table != NULL) {
+                rules_check_pair(load, &config->pipelines[j], &config->pipelines[i]);
+            }
+        }
+    }
+}
+
+/* "key=value" each. */
+static void rules_check_properties(Load *load)
+{
+    const StringList *list = &load->config->kafka.properties;
+    for (size_t i = 0; i < list->count; i++) {
+        const char *place = load->property_places.items[i];
+        const char *equals = strchr(list->items[i], '=');
+        if (equals == NULL || equals == list->items[i]) {
+            /* the text may be a secret: do not repeat it */
+            problems_add(load->problems, false, place, "write \"key=value\"",
+                         "item %zu of kafka.properties is no key=value pair", i + 1);
+            continue;
+        }
+        Slice key = {.data = list->items[i], .length = (size_t)(equals - list->items[i])};
+        for (size_t j = 0; j < i; j++) {
+            if (strncmp(list->items[j], list->items[i], key.length + 1) == 0) {
+                problems_add(load->problems, false, place, "remove one of them",
+                             "Kafka property \"%.*s\" is given twice", SLICE_ARG(key));
+                break;
+            }
+        }
+        const KafkaRule *rule = kafka_rule_broken(key, slice_of(equals + 1));
+        if (rule != NULL) {
+            problems_add(load->problems, false, place, rule->remedy,
+                         "Kafka property \"%s\" is refused: %s", rule->property, rule->reason);
+        }
+    }
+}
+
+/* "host:port", "[v6]:port", "off" or "". */
+static const char *rules_listen_problem(const char *listen)
+{
+    if (*listen == '\0' || strcmp(listen, "off") == 0) {
+        return NULL;
+    }
+    const char *colon = strrchr(listen, ':');
+    if (colon == NULL) {
+        return "it has no port";
+    }
+    if (*listen == '[') {
+        if (colon[-1] != ']') {
+            return "an IPv6 address stands in brackets";
+        }
+    } else if (memchr(listen, ':', (size_t)(colon - listen)) != NULL) {
+        return "an IPv6 address stands in brackets";
+    }
+    size_t digits = strspn(colon + 1, "0123456789");
+    long port = digits > 0 && digits <= 5 ? strtol(colon + 1, NULL, 10) : -1;
+    if (colon[1 + digits] != '\0' || port < 0 || port > 65535) {
+        return "its port is no number from 0 to 65535";
+    }
+    return colon == listen ? "it has no address" : NULL;
+}
+
+static void rules_check_config(Load *load)
+{
+    Config *config = load->config;
+    const char *reason = rules_listen_problem(config->monitor.listen);
+    if (reason != NULL) {
+        rules_problem(load, SCOPE_CONFIG, "monitor.listen", config,
+                      "write \"127.0.0.1:9480\", \"[::1]:9480\" or \"off\"",
+                      "\"monitor.listen\" cannot be \"%s\": %s", config->monitor.listen, reason);
+    }
+    const Option *dsn = option_find(SCOPE_CONFIG, "database.dsn");
+    if (*config->database.dsn == '\0' && load_origin(load, config, dsn) == NULL) {
+        rules_problem(load, SCOPE_CONFIG, "database.dsn", config,
+                      "set database.dsn, OUTBOXD_DATABASE_DSN or --dsn", "no database is given");
+    }
+    bool kafka = false;
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        kafka = kafka || config->pipelines[i].sink == SINK_KAFKA;
+    }
+    if (kafka && *config->kafka.brokers == '\0') {
+        rules_problem(load, SCOPE_CONFIG, "kafka.brokers", config,
+                      "set kafka.brokers, OUTBOXD_KAFKA_BROKERS or --brokers",
+                      "no brokers are given");
+    }
+    if (config->pipeline_count == 0) {
+        rules_problem(load, SCOPE_CONFIG, "pipelines", config,
+                      "add pipelines = ( { name = \"orders\"; } ); see outboxd config print",
+                      "no pipeline is given");
+    }
+}
+
+void rules_check(Load *load)
+{
+    rules_check_config(load);
+    rules_check_properties(load);
+    for (size_t i = 0; i < load->config->pipeline_count; i++) {
+        const PipelineConfig *pipeline = &load->config->pipelines[i];
+        if (pipeline->table != NULL) { /* it was a group */
+            rules_check_pipeline(load, pipeline);
+        }
+    }
+    rules_check_pairs(load);
+}
+
+void rules_complete(Config *config)
+{
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        PipelineConfig *pipeline = &config->pipelines[i];
+        if (pipeline->source != NULL && *pipeline->source == '\0') {
+            free(pipeline->source);
+            pipeline->source = x_format("/%s/%s", config->name, pipeline->name);
+        }
+    }
+    if (strcmp(config->monitor.listen, "off") == 0) {
+        *config->monitor.listen = '\0';
+    }
+}
