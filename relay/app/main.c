@@ -6,6 +6,8 @@
 #include "base/error.h"
 
 static const Command COMMANDS[] = {
+    {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
+     command_run},
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},

@@ -15,8 +15,10 @@ Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *c
     char message[sizeof(err->message)];
     vsnprintf(message, sizeof(message), format, args);
     va_end(args);
+    char name[sizeof(err->code)]; /* code may point into *err */
+    snprintf(name, sizeof(name), "%s", code);
     *err = (Error){.class = class, .exit_code = exit_code};
-    snprintf(err->code, sizeof(err->code), "%s", code);
+    memcpy(err->code, name, sizeof(name));
     memcpy(err->message, message, sizeof(message));
     /* libpq ends its messages with a newline. */
     size_t length = strlen(err->message);

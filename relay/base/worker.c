@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -29,6 +28,7 @@ struct Worker {
     JobQueue waiting;
     JobQueue finished;
     bool stop;
+    size_t open; /* jobs submitted and not dispatched */
     int fd;
 };
 
@@ -122,8 +122,17 @@ void worker_submit(Worker *worker, void (*run)(void *arg), void (*done)(void *ar
     *job = (Job){.run = run, .done = done, .arg = arg};
     pthread_mutex_lock(&worker->lock);
     queue_put(&worker->waiting, job);
+    worker->open++;
     pthread_cond_signal(&worker->wake);
     pthread_mutex_unlock(&worker->lock);
+}
+
+bool worker_is_busy(Worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    bool busy = worker->open > 0;
+    pthread_mutex_unlock(&worker->lock);
+    return busy;
 }
 
 int worker_fd(const Worker *worker)
@@ -138,6 +147,7 @@ void worker_dispatch(Worker *worker)
     for (;;) {
         pthread_mutex_lock(&worker->lock);
         Job *job = queue_take(&worker->finished);
+        worker->open -= job != NULL;
         pthread_mutex_unlock(&worker->lock);
         if (job == NULL) {
             return;

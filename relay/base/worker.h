@@ -6,6 +6,8 @@
  * finished jobs on the loop thread. */
 #pragma once
 
+#include <stdbool.h>
+
 typedef struct Worker Worker;
 
 Worker *worker_new(void);
@@ -16,6 +18,9 @@ void worker_free(Worker **worker);
 
 /** Queues run(arg) for the helper thread; afterwards done(arg) (NULL: none) on the loop thread. */
 void worker_submit(Worker *worker, void (*run)(void *arg), void (*done)(void *arg), void *arg);
+
+/** True while a job waits, runs, or its done function has not been called. */
+bool worker_is_busy(Worker *worker);
 
 /** Becomes readable when jobs have finished. */
 int worker_fd(const Worker *worker);

@@ -102,6 +102,7 @@ static void act_activate(Pipeline *p)
 {
     p->holder[0] = '\0';
     pipeline_recovered(p);
+    p->parts.sink->ops->open(p->parts.sink);
     log_write(LOG_INFO, p->parts.config->name, "PIPELINE_ACTIVE", LOG_NO_FIELDS,
               "publishing: this relay owns the outbox");
     pipeline_wake(p);

@@ -39,6 +39,9 @@ typedef struct SinkEvents {
 } SinkEvents;
 
 typedef struct SinkOps {
+    /** The pipeline became the publisher: connect. Called again after every take-over; cheap then.
+     */
+    void (*open)(Sink *sink);
     SendResult (*send)(Sink *sink, const Record *record, Event *event, Error *err);
     /** End of a run of sends: flush buffers if the sink has any. */
     void (*flush)(Sink *sink);

@@ -5,22 +5,22 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/text.h"
 #include "base/timestamp.h"
+#include "config/template.h"
 
 typedef enum PartKind { PART_TEXT, PART_FIELD, PART_EXTRA } PartKind;
 
-typedef struct TemplatePart {
+typedef struct CompiledPart {
     PartKind kind;
     size_t index; /* of the field or extra column */
     char *text;
     size_t length;
-} TemplatePart;
+} CompiledPart;
 
 enum { TEMPLATE_PARTS_MAX = 32 };
 
 struct Template {
-    TemplatePart parts[TEMPLATE_PARTS_MAX];
+    CompiledPart parts[TEMPLATE_PARTS_MAX];
     size_t count;
 };
 
@@ -34,15 +34,6 @@ void template_free(Template **template)
     }
     free(*template);
     *template = NULL;
-}
-
-static void template_add_text(Template *template, Text *text)
-{
-    if (text->length > 0 && template->count < TEMPLATE_PARTS_MAX) {
-        template->parts[template->count++] = (TemplatePart){
-            .kind = PART_TEXT, .text = x_strndup(text->data, text->length), .length = text->length};
-        text_clear(text);
-    }
 }
 
 /* Names of the outbox columns as the table of this pipeline has them, by EventField. */
@@ -69,18 +60,18 @@ static const char *template_column_name(const ColumnsConfig *c, EventField field
     return names[field] ? names[field] : "";
 }
 
-static bool template_find_column(const PipelineConfig *pipeline, Slice name, TemplatePart *part)
+static bool template_find_column(const PipelineConfig *pipeline, Slice name, CompiledPart *part)
 {
     for (EventField field = 0; field < FIELD_COUNT; field++) {
         const char *column = template_column_name(&pipeline->columns, field);
         if (*column != '\0' && slice_equal(slice_of(column), name)) {
-            *part = (TemplatePart){.kind = PART_FIELD, .index = field};
+            *part = (CompiledPart){.kind = PART_FIELD, .index = field};
             return true;
         }
     }
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
         if (slice_equal(slice_of(pipeline->header_columns.items[i]), name)) {
-            *part = (TemplatePart){.kind = PART_EXTRA, .index = i};
+            *part = (CompiledPart){.kind = PART_EXTRA, .index = i};
             return true;
         }
     }
@@ -90,35 +81,23 @@ static bool template_find_column(const PipelineConfig *pipeline, Slice name, Tem
 static Status template_parse(Template *template, const char *text, const PipelineConfig *pipeline,
                              Error *err)
 {
-    AUTO_BUFFER literal = TEXT_EMPTY;
-    for (const char *c = text; *c != '\0';) {
-        if (strncmp(c, "$${", 3) == 0) {
-            text_add(&literal, "${");
-            c += 3;
-            continue;
-        }
-        if (strncmp(c, "${", 2) != 0) {
-            text_add_char(&literal, *c++);
-            continue;
-        }
-        const char *end = strchr(c, '}');
-        if (end == NULL) {
+    const char *cursor = text;
+    for (TemplatePart part; template_next(&cursor, &part); template->count++) {
+        CompiledPart *compiled = &template->parts[template->count];
+        if (template->count == TEMPLATE_PARTS_MAX) {
             return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
-                             "template '%s': '${' without '}'", text);
+                             "template '%s' has more than %d parts", text, TEMPLATE_PARTS_MAX);
         }
-        template_add_text(template, &literal);
-        Slice name = {.data = c + 2, .length = (size_t)(end - c - 2)};
-        TemplatePart part;
-        if (template->count >= TEMPLATE_PARTS_MAX - 1 ||
-            !template_find_column(pipeline, name, &part)) {
+        if (!part.is_column) {
+            *compiled = (CompiledPart){.kind = PART_TEXT,
+                                       .text = x_strndup(part.text.data, part.text.length),
+                                       .length = part.text.length};
+        } else if (!template_find_column(pipeline, part.text, compiled)) {
             return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
-                             "template '%s': no column '%.*s' in '%s'", text, SLICE_ARG(name),
+                             "template '%s': no column '%.*s' in '%s'", text, SLICE_ARG(part.text),
                              pipeline->table);
         }
-        template->parts[template->count++] = part;
-        c = end + 1;
     }
-    template_add_text(template, &literal);
     return OK;
 }
 
@@ -134,7 +113,7 @@ Status template_compile(const char *text, const PipelineConfig *pipeline, Templa
     return OK;
 }
 
-static Slice template_part(const TemplatePart *part, const Event *event, char *scratch, size_t size)
+static Slice template_part(const CompiledPart *part, const Event *event, char *scratch, size_t size)
 {
     switch (part->kind) {
     case PART_TEXT:

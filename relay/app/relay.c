@@ -1,0 +1,262 @@
+#include "app/relay.h"
+
+#include <event2/thread.h>
+#include <libpq-fe.h>
+#include <librdkafka/rdkafka.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "app/relay_internal.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "encode/encode.h"
+#include "metrics/notify.h"
+#include "outbox/poll.h"
+#include "sink/sinks.h"
+
+static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    worker_dispatch(((Relay *)arg)->worker);
+}
+
+/* Ending. */
+
+static void relay_note_exit(Relay *relay, ExitCode code)
+{
+    if (relay->exit_code == EXIT_OK) {
+        relay->exit_code = code; /* the first that stopped */
+    }
+}
+
+static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Relay *relay = arg;
+    size_t window = 0;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        window += view.in_flight_events + view.unmarked_events;
+    }
+    log_write(LOG_ERROR, NULL, "DRAIN_INCOMPLETE",
+              LOG_FIELDS(log_number("window_events", (long long)window)),
+              "not drained within shutdown_timeout; nothing is lost, at most so many duplicates");
+    _exit(EXIT_DRAIN);
+}
+
+static void relay_stop(Relay *relay, const char *why)
+{
+    if (relay->stopping) {
+        return;
+    }
+    relay->stopping = true;
+    log_write(LOG_INFO, NULL, "STOPPING",
+              LOG_FIELDS(log_number("timeout_ms", relay->config->shutdown_timeout_ms)),
+              "%s: draining", why);
+    notify_send("STOPPING=1\nSTATUS=draining");
+    struct timeval tv = {.tv_sec = relay->config->shutdown_timeout_ms / 1000,
+                         .tv_usec = relay->config->shutdown_timeout_ms % 1000 * 1000};
+    event_add(relay->deadline, &tv);
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        pipeline_stop(relay->pipelines[i]);
+    }
+}
+
+static void relay_on_signal(evutil_socket_t number, short what, void *arg)
+{
+    (void)what;
+    Relay *relay = arg;
+    if (number == SIGHUP) {
+        log_write(LOG_WARN, NULL, "RELOAD_NOT_BUILT", LOG_NO_FIELDS,
+                  "reloading is not built yet; restart to apply a changed configuration");
+        return;
+    }
+    if (relay->stopping) {
+        log_write(LOG_WARN, NULL, "STOPPED_AT_ONCE", LOG_NO_FIELDS,
+                  "second signal: ending at once; nothing is lost, duplicates are possible");
+        _exit(EXIT_DRAIN);
+    }
+    relay_stop(relay, number == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static void relay_on_ended(void *arg, Pipeline *pipeline)
+{
+    Relay *relay = arg;
+    ExitCode code = pipeline_exit_code(pipeline);
+    relay_note_exit(relay, code);
+    relay->running--;
+    if (code != EXIT_OK && relay->config->on_failure == ON_FAILURE_EXIT) {
+        relay_stop(relay, "a pipeline failed and on_failure is \"exit\"");
+    }
+    if (relay->running == 0) {
+        event_base_loopbreak(relay->base);
+    }
+}
+
+static void relay_on_changed(void *arg, Pipeline *pipeline)
+{
+    Relay *relay = arg;
+    (void)pipeline;
+    AUTO_BUFFER reason = TEXT_EMPTY;
+    bool ready = relay_ready(relay, &reason);
+    if (ready && !relay->ready_sent) {
+        relay->ready_sent = true;
+        log_write(LOG_INFO, NULL, "READY",
+                  LOG_FIELDS(log_number("after_ms", (clock_wall_us() - relay->started_us) / 1000)),
+                  "ready");
+        notify_send("READY=1\nSTATUS=publishing");
+    } else if (relay->ready_sent && !relay->stopping) {
+        for (char *c = reason.data; c != NULL && *c != '\0'; c++) {
+            *c = *c == '\n' ? ' ' : *c;
+        }
+        AUTO_TEXT status = x_format("STATUS=%s", ready ? "publishing" : text_string(&reason));
+        notify_send(status);
+    }
+}
+
+static void relay_on_watchdog(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    notify_send("WATCHDOG=1");
+}
+
+/* Starting. */
+
+static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
+{
+    const PipelineConfig *config = &relay->config->pipelines[index];
+    Stats *stats = &relay->stats[index];
+    stats_init(stats, relay->metrics, config->name);
+    PipelineParts parts = {
+        .config = config,
+        .base = relay->base,
+        .stats = stats,
+        .arg = relay,
+        .ended = relay_on_ended,
+        .changed = relay_on_changed,
+        .topics = topics_new(relay->metrics, config->name),
+    };
+    PollOptions poll = {.base = relay->base,
+                        .worker = relay->worker,
+                        .config = relay->config,
+                        .pipeline = config,
+                        .stats = stats};
+    SinkOptions sink = {.base = relay->base,
+                        .worker = relay->worker,
+                        .config = relay->config,
+                        .pipeline = config,
+                        .stats = stats};
+    if (router_new(config, parts.topics, &parts.router, err) != OK ||
+        encoder_new(config, &parts.encoder, err) != OK || sink_new(&sink, &parts.sink, err) != OK ||
+        poll_source_new(&poll, &parts.source, err) != OK) {
+        return error_prefix(err, "pipeline '%s'", config->name);
+    }
+    relay->pipelines[index] = pipeline_new(&parts);
+    return OK;
+}
+
+static Status relay_start(Relay *relay, Error *err)
+{
+    relay->base = event_base_new();
+    relay->worker = worker_new();
+    relay->metrics = metrics_new();
+    relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
+                                 relay_on_worker, relay);
+    event_add(relay->worker_io, NULL);
+    static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < sizeof(SIGNALS) / sizeof(SIGNALS[0]); i++) {
+        relay->signals[i] = evsignal_new(relay->base, SIGNALS[i], relay_on_signal, relay);
+        event_add(relay->signals[i], NULL);
+    }
+    relay->deadline = event_new(relay->base, -1, 0, relay_on_deadline, relay);
+    relay->watchdog = event_new(relay->base, -1, EV_PERSIST, relay_on_watchdog, relay);
+    int64_t watchdog_us = notify_watchdog_us();
+    if (watchdog_us > 0) {
+        struct timeval half = {.tv_sec = watchdog_us / 2 / 1000000,
+                               .tv_usec = watchdog_us / 2 % 1000000};
+        event_add(relay->watchdog, &half);
+    }
+    AUTO_TEXT libpq = x_format("%d", PQlibVersion());
+    *metrics_gauge(relay->metrics, "outboxd_build_info", "Build and library versions.", "version",
+                   OUTBOXD_VERSION, "librdkafka", rd_kafka_version_str(), "libpq", libpq, NULL) = 1;
+    metrics_on_collect(relay->metrics, relay_collect, relay);
+
+    size_t count = relay->config->pipeline_count;
+    relay->pipelines = x_calloc(count, sizeof(Pipeline *));
+    relay->stats = x_calloc(count, sizeof(Stats));
+    for (size_t i = 0; i < count; i++) {
+        if (relay_add_pipeline(relay, i, err) != OK) {
+            return FAILED;
+        }
+    }
+    if (relay->config->monitor.listen[0] != '\0') {
+        MonitorSources sources = {.arg = relay, .ready = relay_ready, .status = relay_status};
+        if (monitor_start(relay->base, relay->config->monitor.listen, relay->metrics, &sources,
+                          &relay->monitor, err) != OK) {
+            return FAILED;
+        }
+    }
+    relay->running = count;
+    for (size_t i = 0; i < count; i++) {
+        pipeline_start(relay->pipelines[i]);
+    }
+    return OK;
+}
+
+static void relay_release(Relay *relay)
+{
+    monitor_stop(&relay->monitor);
+    worker_free(&relay->worker);
+    for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
+        pipeline_free(&relay->pipelines[i]);
+    }
+    free(relay->pipelines);
+    free(relay->stats);
+    event_free(relay->worker_io);
+    for (size_t i = 0; i < sizeof(relay->signals) / sizeof(relay->signals[0]); i++) {
+        event_free(relay->signals[i]);
+    }
+    event_free(relay->deadline);
+    event_free(relay->watchdog);
+    metrics_free(&relay->metrics);
+    event_base_free(relay->base);
+}
+
+ExitCode relay_run(const Config *config)
+{
+    Relay relay = {.config = config, .started_us = clock_wall_us()};
+    Error err = {0};
+    signal(SIGPIPE, SIG_IGN);
+    (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in memory: no core dumps, no ptrace by others */
+    srandom((unsigned)(clock_wall_us() ^ getpid()));
+    log_configure(config->log.format, config->log.level);
+    log_write(LOG_INFO, NULL, "STARTING",
+              LOG_FIELDS(log_text("version", OUTBOXD_VERSION), log_number("pid", getpid()),
+                         log_number("pipelines", (long long)config->pipeline_count),
+                         log_text("file", config->file)),
+              "outboxd starts");
+    if (relay_start(&relay, &err) != OK) {
+        log_error(LOG_ERROR, NULL, &err, NULL);
+        _exit(err.exit_code);
+    }
+    event_base_dispatch(relay.base);
+    if (worker_is_busy(relay.worker)) {
+        _exit(
+            relay
+                .exit_code); /* a call that blocks may take seconds; nothing is at stake any more */
+    }
+    relay_release(&relay);
+    log_write(LOG_INFO, NULL, "STOPPED", LOG_FIELDS(log_number("exit_code", relay.exit_code)),
+              "stopped");
+    return relay.exit_code;
+}

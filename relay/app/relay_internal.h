@@ -1,0 +1,35 @@
+/* What the files of the running program share; nobody else includes this. */
+#pragma once
+
+#include <event2/event.h>
+
+#include "base/worker.h"
+#include "config/config.h"
+#include "flow/pipeline.h"
+#include "flow/stats.h"
+#include "metrics/metrics.h"
+#include "metrics/monitor.h"
+
+typedef struct Relay {
+    const Config *config;
+    struct event_base *base;
+    Worker *worker;
+    Metrics *metrics;
+    Monitor *monitor;
+    Pipeline **pipelines;
+    Stats *stats; /* one for each pipeline */
+    size_t running;
+    bool stopping;
+    bool ready_sent;
+    ExitCode exit_code;
+    int64_t started_us; /* wall clock */
+    struct event *worker_io;
+    struct event *signals[3];
+    struct event *deadline; /* of the drain */
+    struct event *watchdog;
+} Relay;
+
+/* status_json.c: what /status, /readyz and the gauges say */
+bool relay_ready(void *arg, Text *reason);
+void relay_status(void *arg, Text *json);
+void relay_collect(void *arg);

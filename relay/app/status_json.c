@@ -1,0 +1,169 @@
+/* The /status object and the readiness answer. Keys are stable: scripts rely on them. */
+#include <libpq-fe.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/relay_internal.h"
+#include "base/clock.h"
+#include "base/timestamp.h"
+
+static bool state_is_ready(PipelineState state)
+{
+    return state == PIPELINE_RUNNING || state == PIPELINE_STANDBY;
+}
+
+bool relay_ready(void *arg, Text *reason)
+{
+    const Relay *relay = arg;
+    bool ready = !relay->stopping;
+    if (relay->stopping) {
+        text_add(reason, "the relay is stopping\n");
+    }
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        if (state_is_ready(view.state)) {
+            continue;
+        }
+        ready = false;
+        text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
+        if (view.error->class != ERROR_NONE) {
+            text_printf(reason, ": %s: %s", view.error->code, view.error->message);
+        }
+        text_add_char(reason, '\n');
+    }
+    return ready;
+}
+
+static void add_time(Text *json, const char *key, int64_t us)
+{
+    char scratch[TIMESTAMP_TEXT_MAX];
+    text_printf(json, "\"%s\":", key);
+    text_add_json(json, us > 0 ? timestamp_format(us, scratch) : SLICE_NULL);
+}
+
+static void add_text(Text *json, const char *key, const char *value)
+{
+    text_printf(json, "\"%s\":", key);
+    text_add_json(json, slice_of(value));
+}
+
+static void add_error(Text *json, const PipelineView *view)
+{
+    if (view->error->class == ERROR_NONE) {
+        text_add(json, "\"error\":null");
+        return;
+    }
+    text_add(json, "\"error\":{");
+    add_text(json, "code", view->error->code);
+    text_add_char(json, ',');
+    add_text(json, "class", error_class_name(view->error->class));
+    text_add_char(json, ',');
+    add_text(json, "message", view->error->message);
+    text_add_char(json, ',');
+    add_text(json, "hint", view->error->hint);
+    text_add_char(json, ',');
+    add_time(json, "since", view->error_since_us);
+    text_printf(json, ",\"repeated\":%lld}", (long long)view->error_repeated);
+}
+
+static void add_oldest(Text *json, const Event *event)
+{
+    if (event == NULL) {
+        text_add(json, "\"oldest\":null");
+        return;
+    }
+    text_printf(json, "\"oldest\":{\"seq\":%lld,\"event_type\":", (long long)event->seq);
+    text_add_json(json, event->field[FIELD_EVENT_TYPE]);
+    text_add(json, ",\"aggregate_id\":");
+    text_add_json(json, event->field[FIELD_AGGREGATE_ID]);
+    text_add_char(json, ',');
+    add_time(json, "occurred_at",
+             event->occurred_at_us == EVENT_NO_TIME ? 0 : event->occurred_at_us);
+    text_add_char(json, '}');
+}
+
+/* Seconds since the oldest event that is read and not settled; 0 when there is none. */
+static double view_lag_seconds(const PipelineView *view)
+{
+    if (view->oldest == NULL || view->oldest->occurred_at_us == EVENT_NO_TIME) {
+        return 0;
+    }
+    double lag = (double)(clock_wall_us() - view->oldest->occurred_at_us) / 1e6;
+    return lag > 0 ? lag : 0;
+}
+
+static void add_pipeline(Text *json, const Relay *relay, size_t index)
+{
+    static const char *const CAPTURES[] = {"poll", "wal", "tables"};
+    const Pipeline *pipeline = relay->pipelines[index];
+    const Stats *stats = &relay->stats[index];
+    const Source *source = pipeline_source(pipeline);
+    PipelineView view;
+    pipeline_view(pipeline, &view);
+    text_add_char(json, '{');
+    add_text(json, "name", view.name);
+    text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
+                CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
+    add_time(json, "since", view.since_us);
+    text_printf(json, ",\"lag_seconds\":%.3f,\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,",
+                view_lag_seconds(&view), view.in_flight_events, view.in_flight_bytes);
+    text_printf(json, "\"unmarked_events\":%zu,\"events_per_second\":%.1f,", view.unmarked_events,
+                view.events_per_second);
+    text_printf(json,
+                "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
+                (unsigned long long)*stats->published, (unsigned long long)*stats->dead_lettered,
+                (unsigned long long)*stats->dropped);
+    add_time(json, "last_event_at", view.last_published_us);
+    text_add_char(json, ',');
+    add_error(json, &view);
+    text_add_char(json, ',');
+    add_oldest(json, view.oldest);
+    text_add(json, ",\"holder\":");
+    text_add_json(json, view.holder[0] != '\0' ? slice_of(view.holder) : SLICE_NULL);
+    source->ops->status(source, json);
+    text_add_char(json, '}');
+}
+
+void relay_status(void *arg, Text *json)
+{
+    const Relay *relay = arg;
+    AUTO_BUFFER reason = TEXT_EMPTY;
+    text_add_char(json, '{');
+    add_text(json, "name", relay->config->name);
+    text_printf(json, ",\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":%.0f,", OUTBOXD_VERSION,
+                (int)getpid(), (double)(clock_wall_us() - relay->started_us) / 1e6);
+    add_time(json, "started_at", relay->started_us);
+    text_printf(json, ",\"ready\":%s,\"pipelines\":[",
+                relay_ready(arg, &reason) ? "true" : "false");
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        text_add(json, i > 0 ? "," : "");
+        add_pipeline(json, relay, i);
+    }
+    text_add_char(json, ']');
+    if (relay->config->pipeline_count > 0) {
+        bool connected = *relay->stats[0].postgres_connected > 0;
+        text_printf(json, ",\"postgres\":{\"connected\":%s}", connected ? "true" : "false");
+        const Sink *sink = pipeline_sink(relay->pipelines[0]);
+        sink->ops->status(sink, json);
+    }
+    text_add(json, "}\n");
+}
+
+void relay_collect(void *arg)
+{
+    Relay *relay = arg;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        pipeline_collect(relay->pipelines[i]);
+        *relay->stats[i].lag_seconds = view_lag_seconds(&view);
+        for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
+            *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
+                           "1 for the state that the pipeline is in.", "pipeline", view.name,
+                           "state", pipeline_state_name(state), NULL) = view.state == state ? 1 : 0;
+        }
+    }
+}

@@ -1,0 +1,150 @@
+/* The header styles:
+ *
+ *   column              cloudevents (CloudEvents 1.0, Kafka binding,    plain
+ *                       binary mode; extensions lower-case letters)
+ *   (constant)          ce_specversion = "1.0"
+ *   event_id            ce_id                                           event_id
+ *   (source)            ce_source
+ *   event_type          ce_type                                         event_type
+ *   aggregate_id        ce_subject                                      aggregate_id
+ *   occurred_at         ce_time                                         occurred_at
+ *   content_type        content-type                                    content_type
+ *   correlation_id      ce_correlationid                                correlation_id
+ *   causation_id        ce_causationid                                  causation_id
+ *   aggregate_type      ce_aggregatetype                                aggregate_type
+ *   aggregate_version   ce_aggregateversion                             aggregate_version
+ *   event_version       ce_eventversion                                 event_version
+ *   traceparent         traceparent                                     traceparent
+ *
+ * then header_columns under their own names, then the members of the row's `headers`, then
+ * outboxd_seq if position_headers is on. A column that is NULL makes no header. */
+#include "encode/encode.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/timestamp.h"
+#include "encode/header_list.h"
+#include "encode/row_headers.h"
+
+enum { HEADERS_EXPECTED = 16 };
+
+typedef struct StyleEncoder {
+    Encoder encoder; /* first */
+    const PipelineConfig *pipeline;
+    Slice source;
+} StyleEncoder;
+
+static Slice occurred_text(const Event *event, Arena *arena)
+{
+    if (event->occurred_at_us == EVENT_NO_TIME) {
+        return SLICE_NULL;
+    }
+    return timestamp_format(event->occurred_at_us, arena_alloc(arena, TIMESTAMP_TEXT_MAX));
+}
+
+/* The row's own, else what the kind of payload implies; nothing for a tombstone. */
+static Slice content_type(const Event *event)
+{
+    if (!slice_is_null(event->field[FIELD_CONTENT_TYPE])) {
+        return event->field[FIELD_CONTENT_TYPE];
+    }
+    if (!slice_is_null(event->field[FIELD_PAYLOAD_BYTES])) {
+        return SLICE_LITERAL("application/octet-stream");
+    }
+    return slice_is_null(event->field[FIELD_PAYLOAD]) ? SLICE_NULL
+                                                      : SLICE_LITERAL("application/json");
+}
+
+#define ADD(name, value) headers_add_known(list, SLICE_LITERAL(name), value)
+
+static void add_cloudevents(const StyleEncoder *style, const Event *event, HeaderList *list)
+{
+    ADD("ce_specversion", SLICE_LITERAL("1.0"));
+    ADD("ce_id", event->field[FIELD_EVENT_ID]);
+    ADD("ce_source", style->source);
+    ADD("ce_type", event->field[FIELD_EVENT_TYPE]);
+    ADD("ce_subject", event->field[FIELD_AGGREGATE_ID]);
+    ADD("ce_time", occurred_text(event, list->arena));
+    ADD("content-type", content_type(event));
+    ADD("ce_correlationid", event->field[FIELD_CORRELATION_ID]);
+    ADD("ce_causationid", event->field[FIELD_CAUSATION_ID]);
+    ADD("ce_aggregatetype", event->field[FIELD_AGGREGATE_TYPE]);
+    ADD("ce_aggregateversion", event->field[FIELD_AGGREGATE_VERSION]);
+    ADD("ce_eventversion", event->field[FIELD_EVENT_VERSION]);
+    ADD("traceparent", event->field[FIELD_TRACEPARENT]);
+}
+
+static void add_plain(const Event *event, HeaderList *list)
+{
+    ADD("event_id", event->field[FIELD_EVENT_ID]);
+    ADD("event_type", event->field[FIELD_EVENT_TYPE]);
+    ADD("event_version", event->field[FIELD_EVENT_VERSION]);
+    ADD("aggregate_type", event->field[FIELD_AGGREGATE_TYPE]);
+    ADD("aggregate_id", event->field[FIELD_AGGREGATE_ID]);
+    ADD("aggregate_version", event->field[FIELD_AGGREGATE_VERSION]);
+    ADD("occurred_at", occurred_text(event, list->arena));
+    ADD("content_type", content_type(event));
+    ADD("correlation_id", event->field[FIELD_CORRELATION_ID]);
+    ADD("causation_id", event->field[FIELD_CAUSATION_ID]);
+    ADD("traceparent", event->field[FIELD_TRACEPARENT]);
+}
+
+static void add_position(const Event *event, HeaderList *list)
+{
+    char *text = arena_alloc(list->arena, 24);
+    int length = snprintf(text, 24, "%lld", (long long)event->seq);
+    headers_add(list, SLICE_LITERAL("outboxd_seq"),
+                (Slice){.data = text, .length = (size_t)length});
+}
+
+static Status style_encode(const Encoder *encoder, const Event *event, Arena *arena, Record *record,
+                           Error *err)
+{
+    const StyleEncoder *style = (const StyleEncoder *)encoder;
+    const PipelineConfig *pipeline = style->pipeline;
+    record->value = slice_is_null(event->field[FIELD_PAYLOAD_BYTES])
+                        ? event->field[FIELD_PAYLOAD]
+                        : event->field[FIELD_PAYLOAD_BYTES];
+    bool has_time = pipeline->timestamp == TIMESTAMP_OCCURRED_AT && event->occurred_at_us > 0;
+    record->timestamp_ms = has_time ? event->occurred_at_us / 1000 : 0;
+
+    HeaderList list;
+    headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->header_columns.count);
+    if (pipeline->headers == HEADERS_CLOUDEVENTS) {
+        add_cloudevents(style, event, &list);
+    } else {
+        add_plain(event, &list);
+    }
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        headers_add_known(&list, slice_of(pipeline->header_columns.items[i]), event->extra[i]);
+    }
+    Status status = row_headers_add(event->field[FIELD_HEADERS], &list, err);
+    if (pipeline->position_headers) {
+        add_position(event, &list);
+    }
+    record->headers = list.items;
+    record->header_count = list.count;
+    return status;
+}
+
+static void style_free(Encoder *encoder)
+{
+    free(encoder);
+}
+
+Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err)
+{
+    if (pipeline->headers == HEADERS_DEBEZIUM) {
+        return error_set(err, ERROR_FATAL, EXIT_CONFIG, "NOT_BUILT",
+                         "pipeline '%s': headers = \"debezium\" is not built yet", pipeline->name);
+    }
+    StyleEncoder *style = x_calloc(1, sizeof(*style));
+    style->encoder = (Encoder){.encode = style_encode, .free = style_free};
+    style->pipeline = pipeline;
+    style->source = slice_of(pipeline->source);
+    *ret_encoder = &style->encoder;
+    return OK;
+}

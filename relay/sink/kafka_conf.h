@@ -1,0 +1,13 @@
+/* kafka_conf: the producer's configuration: our defaults, then the user's properties. Properties
+ * that would break a guarantee were refused when the file was read (config/kafka_rules.h). */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include "base/error.h"
+#include "config/config.h"
+
+/** batch_bytes bounds a record batch: not above the smallest max.message.bytes of the topics in
+ * use. The error is FATAL / EXIT_CONFIG and names the property. */
+Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size_t batch_bytes,
+                      rd_kafka_conf_t **ret_conf, Error *err);

@@ -1,0 +1,78 @@
+/* Sources: librdkafka's rdkafka.h and INTRODUCTION.md ("Produce errors"), Kafka protocol guide,
+ * error codes. What is not listed is RETRY: only a listed code may make us give a record up. */
+#include "sink/kafka_error.h"
+
+#include <stddef.h>
+
+typedef struct KafkaErrorRow {
+    rd_kafka_resp_err_t kafka;
+    ErrorClass class;
+    const char *code;
+    const char *hint;
+} KafkaErrorRow;
+
+static const KafkaErrorRow ROWS[] = {
+    {RD_KAFKA_RESP_ERR__PURGE_QUEUE, ERROR_RETRY, "SINK_PURGED", ""},
+    {RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, ERROR_RETRY, "SINK_PURGED", ""},
+    {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, ERROR_POISON, "RECORD_TOO_LARGE",
+     "Raise the topic's max.message.bytes, or keep large bodies out of events."},
+    {RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE, ERROR_POISON, "RECORD_TOO_LARGE",
+     "Raise the topic's max.message.bytes and segment.bytes."},
+    {RD_KAFKA_RESP_ERR_INVALID_RECORD, ERROR_POISON, "RECORD_REFUSED",
+     "A compacted topic needs a key; a topic may also refuse timestamps or formats."},
+    {RD_KAFKA_RESP_ERR_INVALID_MSG, ERROR_POISON, "RECORD_REFUSED",
+     "The broker found the record malformed."},
+    {RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, ERROR_POISON, "RECORD_TIMESTAMP_REFUSED",
+     "Set timestamp = \"publish\", or raise the topic's message.timestamp.*.max.ms."},
+    {RD_KAFKA_RESP_ERR_POLICY_VIOLATION, ERROR_POISON, "RECORD_REFUSED",
+     "A policy of the cluster refused the record."},
+    {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN",
+     "Create the topic, or: outboxd check --create-topics"},
+    {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN",
+     "Create the topic, or: outboxd check --create-topics"},
+    {RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN",
+     "The topic lost partitions."},
+    {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, ERROR_RETRY, "KAFKA_TOPIC_DENIED",
+     "Grant WRITE and DESCRIBE on the topic to the relay's principal."},
+    {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, ERROR_RETRY, "KAFKA_DENIED",
+     "Grant IDEMPOTENT_WRITE on the cluster to the relay's principal (brokers before 2.8)."},
+    {RD_KAFKA_RESP_ERR__TRANSPORT, ERROR_RETRY, "KAFKA_UNREACHABLE",
+     "Check kafka.brokers and that the brokers are up."},
+    {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ERROR_RETRY, "KAFKA_UNREACHABLE",
+     "Check kafka.brokers and that the brokers are up."},
+    {RD_KAFKA_RESP_ERR__TIMED_OUT, ERROR_RETRY, "KAFKA_UNREACHABLE",
+     "Check kafka.brokers and that the brokers are up."},
+    {RD_KAFKA_RESP_ERR__RESOLVE, ERROR_RETRY, "KAFKA_UNREACHABLE",
+     "The broker's name cannot be resolved; check kafka.brokers and advertised.listeners."},
+    {RD_KAFKA_RESP_ERR__AUTHENTICATION, ERROR_RETRY, "KAFKA_AUTHENTICATION",
+     "Check sasl.* and ssl.* in kafka.properties."},
+    {RD_KAFKA_RESP_ERR__SSL, ERROR_RETRY, "KAFKA_TLS", "Check ssl.* in kafka.properties."},
+};
+
+static const KafkaErrorRow OTHER = {0, ERROR_RETRY, "KAFKA_ERROR", ""};
+
+static void kafka_error(rd_kafka_resp_err_t code, const char *what, const char *topic, Error *err)
+{
+    const KafkaErrorRow *row = &OTHER;
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        if (ROWS[i].kafka == code) {
+            row = &ROWS[i];
+            break;
+        }
+    }
+    error_set(err, row->class, EXIT_KAFKA, row->code, "%s '%s': %s (%s)", what, topic,
+              rd_kafka_err2str(code), rd_kafka_err2name(code));
+    if (row->hint[0] != '\0') {
+        error_hint(err, "%s", row->hint);
+    }
+}
+
+void kafka_delivery_error(rd_kafka_resp_err_t code, const char *topic, Error *err)
+{
+    kafka_error(code, "cannot publish to topic", topic, err);
+}
+
+void kafka_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err)
+{
+    kafka_error(code, "topic", topic, err);
+}

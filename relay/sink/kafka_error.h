@@ -1,0 +1,12 @@
+/* kafka_error: what each error of librdkafka means for us. */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include "base/error.h"
+
+/** Fills *err for a delivery report of a record to that topic; never FATAL. */
+void kafka_delivery_error(rd_kafka_resp_err_t code, const char *topic, Error *err);
+
+/** Fills *err for a topic that cannot be looked up. */
+void kafka_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err);

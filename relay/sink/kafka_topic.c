@@ -1,0 +1,149 @@
+#include "sink/kafka_topic.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum {
+    METADATA_TIMEOUT_MS = 3000,
+    DESCRIBE_TIMEOUT_MS = 3000,
+};
+
+/* Kafka's default of message.timestamp.after.max.ms since 4.0; older brokers accept any. Assumed
+ * when the configuration cannot be read: publishing with the publish time then does no harm. */
+static const int64_t AFTER_MAX_DEFAULT_MS = 3600000;
+
+static const TopicLimits UNKNOWN_LIMITS = {
+    .max_message_bytes = -1,
+    .retention_ms = -1,
+    .before_max_ms = -1,
+    .after_max_ms = AFTER_MAX_DEFAULT_MS,
+};
+
+static rd_kafka_resp_err_t lookup_metadata(rd_kafka_t *rk, TopicLookup *lookup, int *ret_brokers)
+{
+    rd_kafka_topic_t *topic = lookup != NULL ? rd_kafka_topic_new(rk, lookup->name, NULL) : NULL;
+    if (lookup != NULL && topic == NULL) {
+        lookup->error = rd_kafka_last_error();
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, topic, &metadata, METADATA_TIMEOUT_MS);
+    if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        *ret_brokers = metadata->broker_cnt;
+        if (lookup != NULL) {
+            lookup->error = metadata->topic_cnt == 1 ? metadata->topics[0].err
+                                                     : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+            if (lookup->error == RD_KAFKA_RESP_ERR_NO_ERROR &&
+                metadata->topics[0].partition_cnt == 0) {
+                lookup->error = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+            }
+        }
+        rd_kafka_metadata_destroy(metadata);
+    }
+    if (topic != NULL) {
+        rd_kafka_topic_destroy(topic);
+    }
+    return err;
+}
+
+static const char *config_value(const rd_kafka_ConfigResource_t *resource, const char *name)
+{
+    size_t count = 0;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0) {
+            return rd_kafka_ConfigEntry_value(entries[i]);
+        }
+    }
+    return NULL;
+}
+
+static int64_t config_number(const rd_kafka_ConfigResource_t *resource, const char *name,
+                             int64_t fallback)
+{
+    const char *value = config_value(resource, name);
+    return value != NULL && *value != '\0' ? strtoll(value, NULL, 10) : fallback;
+}
+
+static void read_limits(const rd_kafka_ConfigResource_t *resource, TopicLimits *limits)
+{
+    const char *policy = config_value(resource, "cleanup.policy");
+    bool deletes = policy == NULL || strstr(policy, "delete") != NULL;
+    *limits = (TopicLimits){
+        .max_message_bytes = config_number(resource, "max.message.bytes", -1),
+        .retention_ms = deletes ? config_number(resource, "retention.ms", -1) : -1,
+        .before_max_ms = config_number(resource, "message.timestamp.before.max.ms", -1),
+        .after_max_ms = config_number(resource, "message.timestamp.after.max.ms", -1),
+    };
+}
+
+/* Best effort: a cluster that does not answer this, or denies it, leaves the limits unknown. */
+static void lookup_limits(rd_kafka_t *rk, TopicLookup *lookups, size_t count)
+{
+    rd_kafka_ConfigResource_t **resources = x_calloc(count, sizeof(*resources));
+    for (size_t i = 0; i < count; i++) {
+        resources[i] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, lookups[i].name);
+    }
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    char text[128];
+    (void)rd_kafka_AdminOptions_set_request_timeout(options, DESCRIBE_TIMEOUT_MS, text,
+                                                    sizeof(text));
+    rd_kafka_DescribeConfigs(rk, resources, count, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, DESCRIBE_TIMEOUT_MS + 500);
+    const rd_kafka_DescribeConfigs_result_t *result =
+        event != NULL ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
+    if (result != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        size_t found = 0;
+        const rd_kafka_ConfigResource_t **answers =
+            rd_kafka_DescribeConfigs_result_resources(result, &found);
+        for (size_t i = 0; i < found; i++) {
+            for (size_t j = 0; j < count; j++) {
+                if (rd_kafka_ConfigResource_error(answers[i]) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+                    strcmp(rd_kafka_ConfigResource_name(answers[i]), lookups[j].name) == 0) {
+                    read_limits(answers[i], &lookups[j].limits);
+                }
+            }
+        }
+    }
+    if (event != NULL) {
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy_array(resources, count);
+    free(resources);
+}
+
+rd_kafka_resp_err_t topic_lookup(rd_kafka_t *rk, TopicLookup *lookups, size_t count,
+                                 int *ret_brokers)
+{
+    if (count == 0) {
+        return lookup_metadata(rk, NULL, ret_brokers);
+    }
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_resp_err_t err = lookup_metadata(rk, &lookups[i], ret_brokers);
+        if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return err;
+        }
+        lookups[i].limits = UNKNOWN_LIMITS;
+        any |= lookups[i].error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    if (any) {
+        lookup_limits(rk, lookups, count);
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+int64_t topic_timestamp(const TopicLimits *limits, int64_t timestamp_ms, int64_t now_ms)
+{
+    int64_t age_ms = now_ms - timestamp_ms;
+    bool expired = limits->retention_ms >= 0 && age_ms >= limits->retention_ms;
+    bool too_old = limits->before_max_ms >= 0 && age_ms > limits->before_max_ms;
+    bool too_new = limits->after_max_ms >= 0 && -age_ms > limits->after_max_ms;
+    return expired || too_old || too_new ? 0 : timestamp_ms;
+}
