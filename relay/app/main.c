@@ -6,6 +6,8 @@
 #include "base/error.h"
 
 static const Command COMMANDS[] = {
+    {"migrate", "[--dsn DSN] [--print] [--to N] [--down N] [--status] [--schema NAME] [--no-roles]",
+     "makes the outbox schema in a database, or brings it up to date", command_migrate},
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},
