@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "pg/ident.h"
 #include "pg/migrate_internal.h"
 
 /* As "name type", a PostgreSQL array. More columns are fine: users add some for header_columns. */
@@ -91,7 +92,7 @@ static Status read_row(Migrate *migrate, const PGresult *rows, int row, Error *e
 
 static Status read_rows(Migrate *migrate, Error *err)
 {
-    AUTO_TEXT schema = PQescapeIdentifier(migrate->conn, migrate->schema, strlen(migrate->schema));
+    AUTO_TEXT schema = ident_quote(migrate->schema);
     AUTO_TEXT sql =
         x_format("SELECT version, name, checksum, to_char(applied_at AT TIME ZONE 'UTC',"
                  " 'YYYY-MM-DD HH24:MI:SS\"Z\"'), applied_by, outboxd_version"

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/utf8.h"
+#include "pg/ident.h"
 
 enum { SCHEMA_BYTES_MAX = 63 }; /* NAMEDATALEN - 1: PostgreSQL cuts longer names in silence */
 
@@ -37,18 +39,6 @@ Status migrate_script_check_schema(const char *schema, Error *err)
     return error_hint(err, "Choose another name with --schema NAME.");
 }
 
-static void add_quoted(Text *out, const char *name, char quote)
-{
-    text_add_char(out, quote);
-    for (const char *c = name; *c != '\0'; c++) {
-        if (*c == quote) {
-            text_add_char(out, quote);
-        }
-        text_add_char(out, *c);
-    }
-    text_add_char(out, quote);
-}
-
 /* Bare where that is certainly no keyword, so that the usual script reads well. */
 static void add_identifier(Text *out, const char *name)
 {
@@ -56,7 +46,8 @@ static void add_identifier(Text *out, const char *name)
     if (strncmp(name, "outbox", 6) == 0 && strspn(name, plain) == strlen(name)) {
         text_add(out, name);
     } else {
-        add_quoted(out, name, '"');
+        AUTO_TEXT quoted = ident_quote(name);
+        text_add(out, quoted);
     }
 }
 
@@ -66,7 +57,8 @@ static void add_template(Text *out, const char *template, const char *schema)
     while ((mark = strchr(template, '@')) != NULL) {
         text_append(out, template, (size_t)(mark - template));
         if (strncmp(mark, LITERAL_MARK, sizeof(LITERAL_MARK) - 1) == 0) {
-            add_quoted(out, schema, '\'');
+            AUTO_TEXT literal = ident_literal(schema);
+            text_add(out, literal);
             template = mark + sizeof(LITERAL_MARK) - 1;
         } else if (strncmp(mark, IDENTIFIER_MARK, sizeof(IDENTIFIER_MARK) - 1) == 0) {
             add_identifier(out, schema);
