@@ -8,6 +8,8 @@
 static const Command COMMANDS[] = {
     {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
      command_run},
+    {"migrate", "[--dsn DSN] [--print] [--to N] [--down N] [--status] [--schema NAME] [--no-roles]",
+     "makes the outbox schema in a database, or brings it up to date", command_migrate},
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},

@@ -1,0 +1,252 @@
+/* How it works: connect, take the session's migration lock, read and verify the table `migration`,
+ * check privileges, then run the texts of migrate_script.h. The lock inside each transaction is the
+ * same key, so that a printed script run by hand keeps out of our way as well. */
+#include "pg/migrate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "pg/migrate_internal.h"
+#include "pg/migrate_script.h"
+
+enum { SERVER_VERSION_MIN = 130000 };
+
+static void on_notice(void *context, const PGresult *result)
+{
+    Migrate *migrate = context;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (message != NULL && (severity == NULL || strcmp(severity, "DEBUG") != 0)) {
+        text_add(&migrate->notices, message);
+        text_add_char(&migrate->notices, '\n');
+    }
+}
+
+static Status connect_failed(PGconn *conn, Error *err)
+{
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECT",
+              "cannot connect to PostgreSQL: %s", PQerrorMessage(conn));
+    return error_hint(err, "Check --dsn, OUTBOXD_DATABASE_DSN or the PG* environment, and that the "
+                           "server is running.");
+}
+
+/* libpq's own message repeats a piece of the string, which may be a piece of the password. */
+static Status check_dsn(const char *dsn, Error *err)
+{
+    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+    if (options != NULL) {
+        PQconninfoFree(options);
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN", "the connection string is malformed");
+    return error_hint(err, "Write \"host=db dbname=shop user=owner\" (values with spaces in single "
+                           "quotes) or postgresql://owner@db/shop.");
+}
+
+static void describe_place(Migrate *migrate)
+{
+    const char *host = PQhost(migrate->conn);
+    const char *version = PQparameterStatus(migrate->conn, "server_version");
+    version = version ? version : "?";
+    migrate->place = x_format("%s at %s:%s (%.*s)", PQdb(migrate->conn),
+                              host && host[0] != '\0' ? host : "local", PQport(migrate->conn),
+                              (int)strcspn(version, " "), version);
+}
+
+static Status check_server(Migrate *migrate, Error *err)
+{
+    if (PQserverVersion(migrate->conn) < SERVER_VERSION_MIN) {
+        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_SERVER_VERSION",
+                  "%s is older than PostgreSQL 13", migrate->place);
+        return error_hint(err, "outboxd needs PostgreSQL 13 or later.");
+    }
+    /* The names of migrations resolve in pg_catalog; a time-out of the role's must not cut an index
+     * build, lock_timeout bounds the waiting. */
+    PGresult *result;
+    if (migrate_query(migrate,
+                      "SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC';"
+                      " SET DateStyle = 'ISO'; SET bytea_output = 'hex';"
+                      " SET extra_float_digits = 3; SET client_min_messages = notice;"
+                      " SET statement_timeout = 0; SELECT pg_backend_pid()",
+                      0, NULL, &result, err) != OK) {
+        return FAILED;
+    }
+    /* A pooler answers with its own number. It may give each transaction another session, where a
+     * session lock would stay behind; the lock of each transaction has to do then. */
+    migrate->pooled = strtol(PQgetvalue(result, 0, 0), NULL, 10) != PQbackendPID(migrate->conn);
+    PQclear(result);
+    return OK;
+}
+
+Status migrate_open(const char *dsn, const char *schema, Migrate **ret_migrate, Error *err)
+{
+    if (dsn != NULL && check_dsn(dsn, err) != OK) {
+        return FAILED;
+    }
+    /* Earlier keywords give way to the same ones in dsn. */
+    const char *keywords[] = {"connect_timeout", "fallback_application_name", "dbname",
+                              "client_encoding", NULL};
+    const char *values[] = {getenv("PGCONNECT_TIMEOUT") ? NULL : "10", "outboxd migrate", dsn,
+                            "UTF8", NULL};
+    Migrate *migrate = x_calloc(1, sizeof(*migrate));
+    migrate->schema = x_strdup(schema);
+    migrate->records = x_calloc(MIGRATION_COUNT, sizeof(*migrate->records));
+    migrate->conn = PQconnectdbParams(keywords, values, 1);
+    if (PQstatus(migrate->conn) != CONNECTION_OK) {
+        connect_failed(migrate->conn, err);
+        migrate_close(&migrate);
+        return FAILED;
+    }
+    PQsetNoticeReceiver(migrate->conn, on_notice, migrate);
+    describe_place(migrate);
+    if (check_server(migrate, err) != OK) {
+        migrate_close(&migrate);
+        return FAILED;
+    }
+    *ret_migrate = migrate;
+    return OK;
+}
+
+void migrate_close(Migrate **migrate)
+{
+    if (*migrate == NULL) {
+        return;
+    }
+    PQfinish((*migrate)->conn); /* the session's lock goes with it */
+    text_free(&(*migrate)->notices);
+    free((*migrate)->place);
+    free((*migrate)->schema);
+    free((*migrate)->records);
+    free(*migrate);
+    *migrate = NULL;
+}
+
+const char *migrate_place(const Migrate *migrate)
+{
+    return migrate->place;
+}
+
+const MigrateRecord *migrate_record(const Migrate *migrate, size_t index)
+{
+    return &migrate->records[index];
+}
+
+Status migrate_lock(Migrate *migrate, Error *err)
+{
+    if (migrate->pooled) {
+        return OK;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    text_add(&sql, "SET lock_timeout = '30s'; SELECT pg_advisory_lock(");
+    migrate_script_lock_key(&sql, migrate->schema);
+    text_add(&sql, ")");
+    PGresult *result;
+    if (migrate_query(migrate, text_string(&sql), 0, NULL, &result, err) != OK) {
+        if (err != NULL && strcmp(err->code, "MIGRATE_LOCKED") == 0) {
+            error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_RUNNING",
+                      "%s: another migration of schema '%s' has been running for 30 s",
+                      migrate->place, migrate->schema);
+            error_hint(err, "Nothing was changed. Wait for it, or see who it is: SELECT pid FROM "
+                            "pg_locks WHERE locktype = 'advisory' AND granted;");
+        }
+        return FAILED;
+    }
+    PQclear(result);
+    return OK;
+}
+
+bool migrate_pending(const Migrate *migrate, size_t index, int last, bool roles)
+{
+    const Migration *migration = &MIGRATIONS[index];
+    return !migrate->records[index].applied && migration->version <= last &&
+           (roles || !migration->roles);
+}
+
+/* Runs text; on error rolls back and names the migration. */
+static Status run_step(Migrate *migrate, const Migration *migration, const char *text, Error *err)
+{
+    if (migrate_run(migrate, text, err) == OK) {
+        return OK;
+    }
+    AUTO_TEXT blockers = NULL;
+    if (migrate_rollback(migrate) == OK && err != NULL &&
+        strcmp(err->code, "MIGRATE_LOCKED") == 0) {
+        blockers = migrate_blockers(migrate);
+    }
+    if (blockers != NULL) {
+        AUTO_TEXT before = x_strdup(err->message);
+        Error locked = *err;
+        error_set(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
+                  blockers);
+        error_hint(err, "%s", locked.hint);
+    }
+    AUTO_BUFFER title = TEXT_EMPTY;
+    migrate_script_title(&title, migration);
+    return error_prefix(err, "%s: migration %d (%s)", migrate->place, migration->version,
+                        text_string(&title));
+}
+
+Status migrate_up(Migrate *migrate, int last, bool roles, MigrateStep *step, void *context,
+                  Error *err)
+{
+    if (migrate_check_privileges(migrate, last, roles, err) != OK) {
+        return FAILED;
+    }
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        if (!migrate_pending(migrate, i, last, roles)) {
+            continue;
+        }
+        AUTO_BUFFER sql = TEXT_EMPTY;
+        migrate_script_begin(&sql, migrate->schema);
+        migrate_script_up(&sql, migrate->schema, &MIGRATIONS[i]);
+        migrate_script_end(&sql);
+        text_clear(&migrate->notices);
+        int64_t start_us = clock_monotonic_us();
+        if (run_step(migrate, &MIGRATIONS[i], text_string(&sql), err) != OK) {
+            return FAILED;
+        }
+        migrate->records[i].applied = true;
+        step(context, &MIGRATIONS[i], (long)((clock_monotonic_us() - start_us + 999) / 1000),
+             text_string(&migrate->notices));
+    }
+    return OK;
+}
+
+Status migrate_down(Migrate *migrate, int to, MigrateStep *step, void *context, Error *err)
+{
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    char **notices = x_calloc(MIGRATION_COUNT, sizeof(*notices));
+    long *durations_ms = x_calloc(MIGRATION_COUNT, sizeof(*durations_ms));
+    Status status = migrate_check_owner(migrate, err);
+
+    migrate_script_begin(&sql, migrate->schema);
+    for (size_t i = MIGRATION_COUNT; status == OK && i > 0 && MIGRATIONS[i - 1].version > to; i--) {
+        if (!migrate->records[i - 1].applied) {
+            continue;
+        }
+        migrate_script_down(&sql, migrate->schema, &MIGRATIONS[i - 1]);
+        text_clear(&migrate->notices);
+        int64_t start_us = clock_monotonic_us();
+        status = run_step(migrate, &MIGRATIONS[i - 1], text_string(&sql), err);
+        durations_ms[i - 1] = (long)((clock_monotonic_us() - start_us + 999) / 1000);
+        notices[i - 1] = x_strdup(text_string(&migrate->notices));
+        text_clear(&sql);
+    }
+    if (status == OK) {
+        migrate_script_end(&sql);
+        status = migrate_run(migrate, text_string(&sql), err);
+    }
+    for (size_t i = MIGRATION_COUNT; i > 0; i--) {
+        if (status == OK && notices[i - 1] != NULL) {
+            migrate->records[i - 1].applied = false;
+            step(context, &MIGRATIONS[i - 1], durations_ms[i - 1], notices[i - 1]);
+        }
+        free(notices[i - 1]);
+    }
+    free(notices);
+    free(durations_ms);
+    return status;
+}

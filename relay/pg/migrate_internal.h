@@ -1,0 +1,41 @@
+/* migrate_internal: shared by migrate.c (connection, order of work), migrate_plan.c (what is
+ * applied, what may be done) and migrate_query.c (statements and their errors); for nobody else. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "pg/migrate.h"
+
+struct Migrate {
+    PGconn *conn;
+    char *schema;
+    char *place;
+    MigrateRecord *records; /* one for each of MIGRATIONS */
+    Text notices;           /* of the server, since last cleared; a line each */
+    bool pooled;            /* sessions may change between transactions */
+    bool schema_exists;
+};
+
+/** Runs one statement with parameters, or several without; *ret_result (the last one's) is cleared
+ * by the caller. */
+Status migrate_query(Migrate *migrate, const char *sql, int count, const char *const *values,
+                     PGresult **ret_result, Error *err);
+
+/** Runs statements whose results do not matter. */
+Status migrate_run(Migrate *migrate, const char *sql, Error *err);
+
+/** Ends a failed transaction; FAILED when the connection is gone. */
+Status migrate_rollback(Migrate *migrate);
+
+/** Process ids, with application names, of the sessions that hold locks on tables of the schema, or
+ * NULL; the caller frees it. */
+char *migrate_blockers(Migrate *migrate);
+
+/** FAILED unless the connected role may change the schema's objects. */
+Status migrate_check_owner(Migrate *migrate, Error *err);
+
+/** FAILED unless the connected role may apply what is pending. */
+Status migrate_check_privileges(Migrate *migrate, int last, bool roles, Error *err);

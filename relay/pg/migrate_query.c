@@ -1,0 +1,125 @@
+/* How it works: every statement goes through migrate_query, which turns a server error into
+ * message, detail and remedy. The server's own hint wins; ours stands where it has none. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "pg/migrate_internal.h"
+
+typedef struct SqlstateHint {
+    const char *sqlstate; /* or its first two characters */
+    const char *code;
+    const char *hint;
+} SqlstateHint;
+
+static const SqlstateHint HINTS[] = {
+    {"55P03", "MIGRATE_LOCKED",
+     "Nothing of this migration was changed. Run outboxd migrate again when the table is less "
+     "busy."},
+    {"42501", "MIGRATE_PRIVILEGE",
+     "Connect as the role that owns the schema, or as one with CREATE on the database."},
+    {"2BP01", "MIGRATE_DEPENDENT",
+     "Nothing was changed. Drop those objects first; outboxd never removes what it did not make."},
+    {"25006", "MIGRATE_READ_ONLY", "Connect to the primary, with transactions that may write."},
+    {"42P06", "MIGRATE_SCHEMA_FOREIGN", "Choose another name with --schema NAME."},
+    {"42P07", "MIGRATE_SCHEMA_FOREIGN",
+     "Something made that object before us. Choose another name with --schema NAME."},
+    {"08", "MIGRATE_CONNECTION", NULL},
+    {"57", "MIGRATE_CONNECTION",
+     "Run outboxd migrate again; what was not applied was rolled back."},
+};
+
+static const SqlstateHint *find_hint(const char *sqlstate)
+{
+    for (size_t i = 0; i < sizeof(HINTS) / sizeof(HINTS[0]); i++) {
+        if (strncmp(sqlstate, HINTS[i].sqlstate, strlen(HINTS[i].sqlstate)) == 0) {
+            return &HINTS[i];
+        }
+    }
+    return NULL;
+}
+
+static Status connection_lost(const Migrate *migrate, Error *err)
+{
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECTION", "the connection was lost: %s",
+              PQerrorMessage(migrate->conn));
+    return error_hint(err,
+                      "Run outboxd migrate --status to see what is applied, then run it again.");
+}
+
+static Status server_error(const Migrate *migrate, const PGresult *result, Error *err)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (sqlstate == NULL || primary == NULL || PQstatus(migrate->conn) != CONNECTION_OK) {
+        return connection_lost(migrate, err);
+    }
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+    const SqlstateHint *ours = find_hint(sqlstate);
+    const bool locked = strcmp(sqlstate, "55P03") == 0;
+    /* dependent objects: the server's hint is "Use DROP ... CASCADE" */
+    const bool ours_wins = strcmp(sqlstate, "2BP01") == 0;
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, ours ? ours->code : "MIGRATE_SQL", "%s%s%s [%s]",
+              locked ? "another transaction holds a lock and 2 s of waiting were not enough"
+                     : primary,
+              detail ? "; " : "", detail ? detail : "", sqlstate);
+    if (hint != NULL && !ours_wins) {
+        error_hint(err, "%s", hint);
+    } else if (ours != NULL && ours->hint != NULL) {
+        error_hint(err, "%s", ours->hint);
+    }
+    return FAILED;
+}
+
+Status migrate_query(Migrate *migrate, const char *sql, int count, const char *const *values,
+                     PGresult **ret_result, Error *err)
+{
+    PGresult *result = count > 0
+                           ? PQexecParams(migrate->conn, sql, count, NULL, values, NULL, NULL, 0)
+                           : PQexec(migrate->conn, sql);
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+        server_error(migrate, result, err);
+        PQclear(result);
+        return FAILED;
+    }
+    *ret_result = result;
+    return OK;
+}
+
+Status migrate_run(Migrate *migrate, const char *sql, Error *err)
+{
+    PGresult *result;
+    if (migrate_query(migrate, sql, 0, NULL, &result, err) != OK) {
+        return FAILED;
+    }
+    PQclear(result);
+    return OK;
+}
+
+Status migrate_rollback(Migrate *migrate)
+{
+    return migrate_run(migrate, "ROLLBACK", NULL);
+}
+
+char *migrate_blockers(Migrate *migrate)
+{
+    const char *values[] = {migrate->schema};
+    PGresult *result;
+    if (migrate_query(migrate,
+                      "SELECT string_agg(DISTINCT l.pid || coalesce(nullif(' (' ||"
+                      " a.application_name || ')', ' ()'), ''), ', ')"
+                      " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+                      " JOIN pg_namespace n ON n.oid = c.relnamespace"
+                      " LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
+                      " WHERE n.nspname = $1 AND l.granted AND l.pid <> pg_backend_pid()"
+                      " AND l.database = (SELECT oid FROM pg_database"
+                      " WHERE datname = current_database())",
+                      1, values, &result, NULL) != OK) {
+        return NULL;
+    }
+    char *blockers = PQgetisnull(result, 0, 0) ? NULL : x_strdup(PQgetvalue(result, 0, 0));
+    PQclear(result);
+    return blockers;
+}

@@ -1,0 +1,166 @@
+-- What applications call. Both functions run with their owner's rights, so that a writer needs no right on the table;
+-- their search_path names pg_temp last, else a caller's temporary types and tables would be found first.
+
+CREATE FUNCTION @schema@.check_traceparent(traceparent text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    -- https://www.w3.org/TR/trace-context/#traceparent-header; versions after 00 may append fields.
+    IF traceparent !~ '^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?$'
+       OR length(traceparent) > 512
+       OR left(traceparent, 2) = 'ff'
+       OR (left(traceparent, 2) = '00' AND length(traceparent) <> 55)
+       OR substr(traceparent, 4, 32) = repeat('0', 32)
+       OR substr(traceparent, 37, 16) = repeat('0', 16) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'traceparent is malformed',
+            DETAIL = format('"%s" is not a W3C trace context.', left(traceparent, 80)),
+            HINT = 'Lower case, such as 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01; pass NULL to send none.';
+    END IF;
+END
+$function$;
+
+CREATE FUNCTION @schema@.emit(
+    event_type        text,
+    aggregate_type    text,
+    aggregate_id      text,
+    payload           jsonb,
+    event_version     integer     DEFAULT 1,
+    aggregate_version bigint      DEFAULT NULL,
+    correlation_id    text        DEFAULT NULL,
+    causation_id      text        DEFAULT NULL,
+    traceparent       text        DEFAULT NULL,
+    headers           jsonb       DEFAULT NULL,
+    event_id          uuid        DEFAULT NULL,
+    occurred_at       timestamptz DEFAULT NULL,
+    content_type      text        DEFAULT NULL,
+    payload_bytes     bytea       DEFAULT NULL,
+    topic             text        DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    bytes_max_setting text := nullif(current_setting('outbox.payload_bytes_max', true), '');
+    bytes_max bigint := 1000000;
+    bytes bigint;
+BEGIN
+    IF event_type IS NULL OR event_type = '' OR aggregate_type IS NULL OR aggregate_type = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE WHEN event_type <> '' THEN 'aggregate_type is empty' ELSE 'event_type is empty' END,
+            DETAIL = 'An event without its types cannot be routed and would never be published.',
+            HINT = 'Name the fact and what it is about, such as emit(''order.placed'', ''order'', ''17'', ...).';
+    END IF;
+
+    IF payload IS NOT NULL AND payload_bytes IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'payload and payload_bytes are both given',
+            DETAIL = 'A record has one value.',
+            HINT = 'Pass NULL for one of them; NULL for both makes a tombstone.';
+    END IF;
+    -- The text of a jsonb is what is sent; its stored size says nothing (1e1000 is short in one, long in the other).
+    bytes := coalesce(octet_length(payload::text), octet_length(payload_bytes), 0);
+    IF bytes_max_setting IS NOT NULL THEN
+        IF bytes_max_setting !~ '^[0-9]{1,18}$' THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'invalid_parameter_value',
+                MESSAGE = format('setting outbox.payload_bytes_max is "%s"', bytes_max_setting),
+                HINT = 'It is a number of bytes without unit, such as 1000000.';
+        END IF;
+        bytes_max := bytes_max_setting;
+    END IF;
+    IF bytes > bytes_max THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'program_limit_exceeded',
+            MESSAGE = format('payload of %s bytes is over the limit of %s bytes', bytes, bytes_max),
+            DETAIL = format('Event %s of %s %s would be refused by the broker.', event_type, aggregate_type,
+                            coalesce(aggregate_id, '(no id)')),
+            HINT = 'Send a reference instead, or raise the topic''s max.message.bytes and then the setting outbox.payload_bytes_max.';
+    END IF;
+
+    IF headers IS NOT NULL AND jsonb_typeof(headers) <> 'object' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'headers is not a JSON object',
+            DETAIL = format('It is of type %s.', jsonb_typeof(headers)),
+            HINT = 'Pass an object of names and values, such as {"tenant": "acme"}.';
+    END IF;
+    IF topic IS NOT NULL AND (topic !~ '^[a-zA-Z0-9._-]{1,249}$' OR topic IN ('.', '..')) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'topic is not a name that Kafka accepts',
+            DETAIL = format('"%s" must be 1 to 249 of a-z A-Z 0-9 . _ - and neither "." nor "..".', left(topic, 80)),
+            HINT = 'Leave it NULL: the relay''s routes choose the topic.';
+    END IF;
+    IF occurred_at IS NOT NULL AND NOT isfinite(occurred_at) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('occurred_at is %s', occurred_at),
+            DETAIL = 'A record has a finite time.',
+            HINT = 'Pass NULL for the time of this call.';
+    END IF;
+
+    -- A setting that was local to an earlier transaction reads as '' afterwards, not as NULL.
+    traceparent := coalesce(nullif(traceparent, ''), nullif(current_setting('outbox.traceparent', true), ''));
+    IF traceparent IS NOT NULL THEN
+        PERFORM @schema@.check_traceparent(traceparent);
+    END IF;
+    event_id := coalesce(event_id, @schema@.new_event_id());
+
+    INSERT INTO @schema@.event (
+        event_id, event_type, event_version, aggregate_type, aggregate_id, aggregate_version,
+        payload, payload_bytes, content_type,
+        correlation_id,
+        causation_id,
+        traceparent, headers, topic, occurred_at
+    ) VALUES (
+        event_id, event_type, coalesce(event_version, 1), aggregate_type, aggregate_id, aggregate_version,
+        payload, payload_bytes, content_type,
+        coalesce(nullif(correlation_id, ''), nullif(current_setting('outbox.correlation_id', true), ''), event_id::text),
+        coalesce(nullif(causation_id, ''), nullif(current_setting('outbox.causation_id', true), '')),
+        traceparent, headers, topic, coalesce(occurred_at, clock_timestamp())
+    );
+    RETURN event_id;
+END
+$function$;
+
+CREATE FUNCTION @schema@.set_context(
+    correlation_id text    DEFAULT NULL,
+    causation_id   text    DEFAULT NULL,
+    traceparent    text    DEFAULT NULL,
+    wal            boolean DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+BEGIN
+    traceparent := nullif(traceparent, '');
+    IF traceparent IS NOT NULL THEN
+        PERFORM @schema@.check_traceparent(traceparent);
+    END IF;
+    PERFORM set_config('outbox.correlation_id', coalesce(correlation_id, ''), true),
+            set_config('outbox.causation_id', coalesce(causation_id, ''), true),
+            set_config('outbox.traceparent', coalesce(traceparent, ''), true);
+    -- The message gives the transaction an xid, which a read-only request should not pay for.
+    IF coalesce(wal, nullif(current_setting('outbox.context_in_wal', true), '')::boolean, false) THEN
+        PERFORM pg_logical_emit_message(
+            true, 'outboxd.context',
+            json_build_object('correlation_id', nullif(correlation_id, ''),
+                              'causation_id', nullif(causation_id, ''),
+                              'traceparent', traceparent)::text);
+    END IF;
+END
+$function$;
+
+REVOKE ALL ON FUNCTION @schema@.check_traceparent(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.set_context(text, text, text, boolean) FROM PUBLIC;
+
+COMMENT ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) IS 'outboxd: adds an event to the outbox of this transaction and returns its id';
+COMMENT ON FUNCTION @schema@.set_context(text, text, text, boolean) IS 'outboxd: correlation id, causation id and traceparent of the events that the rest of this transaction emits; NULL clears';

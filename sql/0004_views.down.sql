@@ -1,0 +1,2 @@
+DROP VIEW @schema@.slot_health;
+DROP VIEW @schema@.backlog;

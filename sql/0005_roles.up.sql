@@ -1,0 +1,43 @@
+-- Two roles without login, for the whole cluster: GRANT outbox_writer TO your_application; GRANT outbox_relay TO
+-- your_relay. Made only when absent; left out by --no-roles.
+
+DO $do$
+DECLARE
+    missing text[];
+    role_name text;
+BEGIN
+    SELECT array_agg(name ORDER BY name DESC) INTO missing
+      FROM unnest(ARRAY['outbox_writer', 'outbox_relay']) name
+     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);
+    IF missing IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('%I may not create the role(s) %s', current_user, array_to_string(missing, ', ')),
+            DETAIL = 'That needs CREATEROLE.',
+            HINT = 'Leave the roles out with --no-roles, or let an administrator run:'
+                   || (SELECT string_agg(format(' CREATE ROLE %I NOLOGIN;', name), '') FROM unnest(missing) name);
+    END IF;
+    FOREACH role_name IN ARRAY missing LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+            -- The down migration drops only roles that carry this comment.
+            EXECUTE format('COMMENT ON ROLE %I IS %L', role_name, 'outboxd: created by outboxd migrate');
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL; -- another database of this cluster was migrated at this moment
+        END;
+    END LOOP;
+END
+$do$;
+
+GRANT USAGE ON SCHEMA @schema@ TO outbox_writer, outbox_relay;
+
+GRANT EXECUTE ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) TO outbox_writer;
+GRANT EXECUTE ON FUNCTION @schema@.set_context(text, text, text, boolean) TO outbox_writer;
+
+GRANT SELECT, DELETE, UPDATE (published_at) ON @schema@.event TO outbox_relay;
+GRANT SELECT, INSERT, UPDATE ON @schema@.position TO outbox_relay;
+GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.dead_letter TO outbox_relay;
+GRANT SELECT ON @schema@.migration, @schema@.backlog, @schema@.slot_health TO outbox_relay;
