@@ -47,7 +47,7 @@ def _into_cache(name, make):
 
 def kafka_jars():
     """The directory with Kafka's jars (91 files, 54 MB)."""
-    pom = os.path.join(_HERE, "kafka", "pom.xml")
+    pom = os.path.join(_HERE, "maven", "kafka.xml")
     return _into_cache(f"kafka-{KAFKA_VERSION}",
                        lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}"))
 
@@ -60,7 +60,7 @@ def postgres_binaries(major):
     if str(major) not in POSTGRES_VERSIONS:
         raise RuntimeError(f"no binaries known for PostgreSQL {major}: {sorted(POSTGRES_VERSIONS)}")
     version = POSTGRES_VERSIONS[str(major)]
-    pom = os.path.join(_HERE, "postgres", "pom.xml")
+    pom = os.path.join(_HERE, "maven", "postgres.xml")
 
     def make(directory):
         jars = os.path.join(directory, "jar")
