@@ -1,0 +1,128 @@
+"""Shared fixtures: one PostgreSQL and one Kafka for the whole run, a fresh database and topic prefix per test."""
+
+import itertools
+import os
+import re
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from support.kafka import KafkaServer  # noqa: E402
+from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
+from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa: E402
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than ten seconds")
+
+
+def pytest_report_header():
+    return f"outboxd: {outboxd_binary()}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Append the logs of the test's relays to the report of a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for number, relay in enumerate(getattr(item, "relays", []), 1):
+            report.sections.append((f"log of relay {number}", relay.log_tail(60)))
+
+
+@pytest.fixture(scope="session")
+def work_directory():
+    path = tempfile.mkdtemp(prefix="outboxd-tests-")
+    os.chmod(path, 0o755)
+    yield path
+    if not os.environ.get("OUTBOXD_KEEP"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(work_directory):
+    """The PostgreSQL server of the run. A test that stops it starts it again."""
+    server = PostgresServer(os.path.join(work_directory, "postgresql"))
+    server.start()
+    server.create_roles()
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def kafka(work_directory):
+    """The Kafka broker of the run. A test that stops it starts it again."""
+    server = KafkaServer(os.path.join(work_directory, "kafka"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres):
+    """Name of a migrated database that is copied for each test: milliseconds instead of a migration."""
+    database = postgres.fresh_database("template")
+    migrate(database)
+    grant_memberships(database)
+    return database.name
+
+
+def grant_memberships(database):
+    """What an administrator does after `outboxd migrate`."""
+    database.execute(f"GRANT outbox_writer TO {APP}; GRANT outbox_relay TO {RELAY}")
+
+
+@pytest.fixture
+def empty_database(postgres):
+    """A database without the outbox, owned by an ordinary role."""
+    database = postgres.fresh_database("empty")
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def database(postgres, migrated_template):
+    """A migrated database with the memberships granted."""
+    database = postgres.fresh_database("shop", template=migrated_template)
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def prefix(request):
+    """A topic prefix of this test's own."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.originalname.removeprefix("test_").lower())
+    return f"{name[:40].strip('-')}-{next(_numbers)}"
+
+
+@pytest.fixture
+def relay(request, work_directory, database, kafka, prefix):
+    """Maker of relays: relay(pipeline={...}, env={...}, ...) -> Relay, not started, topics "<prefix>.<aggregate_type>".
+
+    Without `config` the one pipeline polls outbox.event of `database` with short intervals. Every relay is killed after the
+    test, and a sanitizer finding in its log fails the test.
+    """
+    relays = request.node.relays = []
+
+    def make(pipeline=None, config=None, args=None, env=None, **more):
+        directory = tempfile.mkdtemp(prefix="relay-", dir=work_directory)
+        if config is None and args is None:
+            options = {"topic": prefix + ".${aggregate_type}", "poll_interval_max": "100ms",
+                       "retry_backoff_max": "500ms", **(pipeline or {})}
+            config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, **more)
+        one = Relay(config, directory, args, env)
+        relays.append(one)
+        return one
+
+    yield make
+    for one in relays:
+        if one.running():
+            one.kill()
+    for one in relays:
+        assert not one.findings(), f"sanitizer finding:\n{one.findings()}"

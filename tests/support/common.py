@@ -1,0 +1,96 @@
+"""Small things every fixture needs: waiting for a condition, free ports, children that die with us."""
+
+import ctypes
+import os
+import pwd
+import signal
+import socket
+import threading
+import time
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def eventually(condition, timeout=20.0, what="condition", interval=0.02):
+    """Poll `condition` until it returns something true; return that. AssertionError after `timeout` seconds.
+
+    `what` may be a string or a function that describes the last state seen. Exceptions of the condition are
+    kept and shown when time is up, so that a server which is still starting is simply not there yet.
+    """
+    deadline = time.monotonic() + timeout
+    last_error = None
+    while True:
+        try:
+            value = condition()
+            if value:
+                return value
+            last_error = None
+        except (AssertionError, OSError, ValueError, LookupError, RuntimeError) as e:
+            last_error = e
+        if time.monotonic() >= deadline:
+            text = what() if callable(what) else what
+            why = f": {last_error!r}" if last_error else ""
+            raise AssertionError(f"not within {timeout:g} s: {text}{why}")
+        time.sleep(interval)
+
+
+def stays_true(condition, seconds, what="condition", interval=0.05):
+    """Check that `condition` holds during all of `seconds` (for "nothing happens" assertions)."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), f"did not stay true for {seconds:g} s: {what}"
+        time.sleep(interval)
+
+
+_ports_given = set()
+
+
+def free_port():
+    """A loopback TCP port that nobody listens on now and that this process has not handed out before."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in _ports_given:
+            _ports_given.add(port)
+            return port
+
+
+def die_with_parent(sig=signal.SIGKILL):
+    """A preexec_fn: the child gets `sig` when we are gone, so an interrupted run leaves no servers behind.
+
+    The kernel ties this to the thread that forks, so children started by other threads are left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, sig)
+
+
+def server_user():
+    """Arguments for subprocess that make PostgreSQL run unprivileged: it refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        except KeyError:
+            continue
+    raise RuntimeError("running as root and neither user 'postgres' nor 'nobody' exists")
+
+
+def give_to_server_user(path):
+    """Hand a directory to the user the PostgreSQL server runs as."""
+    who = server_user()
+    if who:
+        os.chown(path, who["user"], who["group"])
+
+
+def tail(path, lines=40):
+    """The last lines of a text file, or a note that it is not there."""
+    try:
+        with open(path, "r", encoding="utf-8", errors="replace") as f:
+            return "".join(f.readlines()[-lines:])
+    except OSError as e:
+        return f"({path}: {e.strerror})\n"

@@ -1,0 +1,99 @@
+"""Downloads into the cache, once: Kafka's jars and server binaries of other PostgreSQL versions, through Maven."""
+
+import glob
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+
+from . import CACHE
+
+KAFKA_VERSION = "4.3.0"
+# Server versions beside Debian's own; each is the newest minor of its major among the published artifacts.
+POSTGRES_VERSIONS = {"13": "13.22.0", "14": "14.19.0", "16": "16.10.0", "17": "17.6.0", "18": "18.1.0"}
+
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _maven_copy(pom, target, *defines):
+    command = ["mvn", "-q", "-B", "-ntp", "-f", pom, _COPY, f"-DoutputDirectory={target}", *defines]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, timeout=900)
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stdout[-3000:]}")
+
+
+def _into_cache(name, make):
+    """Fill CACHE/name by `make(directory)` unless it is there; whole or not at all, safe beside another run."""
+    target = os.path.join(CACHE, name)
+    if os.path.isdir(target):
+        return target
+    os.makedirs(CACHE, exist_ok=True)
+    scratch = tempfile.mkdtemp(prefix=f".{name}-", dir=CACHE)
+    os.chmod(scratch, 0o755)
+    try:
+        make(scratch)
+        os.rename(scratch, target)
+    except OSError:
+        if not os.path.isdir(target):
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def kafka_jars():
+    """The directory with Kafka's jars (91 files, 54 MB)."""
+    pom = os.path.join(_HERE, "maven", "kafka.xml")
+    return _into_cache(f"kafka-{KAFKA_VERSION}",
+                       lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}"))
+
+
+def postgres_binaries(major):
+    """The bin directory of PostgreSQL `major`: Debian's when installed, else a downloaded one."""
+    debian = f"/usr/lib/postgresql/{major}/bin"
+    if os.path.exists(os.path.join(debian, "postgres")):
+        return debian
+    if str(major) not in POSTGRES_VERSIONS:
+        raise RuntimeError(f"no binaries known for PostgreSQL {major}: {sorted(POSTGRES_VERSIONS)}")
+    version = POSTGRES_VERSIONS[str(major)]
+    pom = os.path.join(_HERE, "maven", "postgres.xml")
+
+    def make(directory):
+        jars = os.path.join(directory, "jar")
+        _maven_copy(pom, jars, f"-Dpostgres.version={version}", "-DexcludeTransitive=true")
+        with zipfile.ZipFile(glob.glob(os.path.join(jars, "*.jar"))[0]) as jar:
+            name = next(n for n in jar.namelist() if n.endswith(".txz"))
+            with jar.open(name) as packed, tarfile.open(fileobj=packed, mode="r|xz") as archive:
+                archive.extractall(directory)
+        shutil.rmtree(jars)
+
+    # Not below a home directory that the server's user may not enter.
+    root = _into_cache(f"postgres-{version}", make)
+    return os.path.join(_readable_copy(root, version), "bin")
+
+
+def _readable_copy(root, version):
+    """`root`, or a copy of it that another user can read when our home directory is closed to others."""
+    if os.geteuid() != 0:
+        return root
+    path = root
+    while path != "/":
+        if not os.stat(path).st_mode & 0o001:
+            break
+        path = os.path.dirname(path)
+    else:
+        return root
+    copy = os.path.join(tempfile.gettempdir(), f"outboxd-postgres-{version}")
+    if not os.path.isdir(copy):
+        scratch = tempfile.mkdtemp(prefix="outboxd-postgres-")
+        os.chmod(scratch, 0o755)
+        shutil.copytree(root, scratch, symlinks=True, dirs_exist_ok=True)
+        try:
+            os.rename(scratch, copy)
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return copy

@@ -1,0 +1,193 @@
+"""A real PostgreSQL server of our own: private directory, free port, loopback only, hostile defaults.
+
+The defaults below (time zone, DateStyle, bytea_output, ...) are deliberately strange: records must never depend
+on server settings, so every test runs against them. Password logins, so that every run can look for leaked secrets.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import psycopg2
+import psycopg2.extensions
+
+from .common import die_with_parent, eventually, free_port, give_to_server_user, server_user, tail
+from .fetch import postgres_binaries
+
+SUPERUSER = "postgres"
+OWNER = "shop_owner"      # owns the databases, runs `outboxd migrate`; no superuser
+APP = "shop_app"          # the application: member of outbox_writer
+RELAY = "shop_relay"      # the relay: member of outbox_relay
+PASSWORDS = {SUPERUSER: "super-secret-1f7", OWNER: "owner-secret-2c9", APP: "app-secret-3d4", RELAY: "relay-secret-4e8"}
+
+_SETTINGS = {
+    "fsync": "off",                       # processes are killed here, machines are not
+    "shared_buffers": "64MB",
+    "max_connections": "80",
+    "wal_level": "logical",
+    "max_wal_senders": "10",
+    "max_replication_slots": "10",
+    "max_prepared_transactions": "10",
+    "log_line_prefix": "'%m [%p] %d %a '",
+    "log_min_messages": "info",
+    "timezone": "'Asia/Kathmandu'",
+    "datestyle": "'German, DMY'",
+    "intervalstyle": "'sql_standard'",
+    "bytea_output": "'escape'",
+    "extra_float_digits": "0",
+}
+
+
+class Database:
+    """One database of a server: `dsn` for the program under test, helpers for the test itself."""
+
+    def __init__(self, server, name):
+        self.server = server
+        self.name = name
+
+    def dsn(self, user=RELAY, **extra):
+        return self.server.dsn(self.name, user, **extra)
+
+    def connect(self, user=OWNER, autocommit=True):
+        """A psycopg2 connection; with autocommit=False each transaction is yours to end."""
+        connection = psycopg2.connect(self.dsn(user))
+        connection.autocommit = autocommit
+        return connection
+
+    def execute(self, sql, args=None, user=OWNER):
+        """Run statements in one transaction of their own; the rows of the last one, or an empty list."""
+        connection = psycopg2.connect(self.dsn(user))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql, args)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    query = execute
+
+    def scalar(self, sql, args=None, user=OWNER):
+        """The first column of the first row, or None when there is no row."""
+        rows = self.execute(sql, args, user)
+        return rows[0][0] if rows else None
+
+    def terminate_backends(self, application_like="%", user=RELAY):
+        """pg_terminate_backend for sessions of `user` in this database; how many were told."""
+        return self.scalar(
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE datname = %s AND usename = %s AND application_name LIKE %s AND pid <> pg_backend_pid()",
+            (self.name, user, application_like), user=SUPERUSER)
+
+    def drop(self):
+        self.server.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+
+
+class PostgresServer:
+    """initdb once, then start and stop as often as a test likes; data and port stay the same."""
+
+    def __init__(self, directory=None, major="15", settings=None):
+        self.major = str(major)
+        self.bin = postgres_binaries(major)
+        self.directory = directory or tempfile.mkdtemp(prefix="outboxd-pg-")
+        os.makedirs(self.directory, exist_ok=True)
+        os.chmod(self.directory, 0o755)
+        give_to_server_user(self.directory)
+        self.data = os.path.join(self.directory, "data")
+        self.log_path = os.path.join(self.directory, "postgresql.log")
+        self.port = free_port()
+        self.settings = {**_SETTINGS, **(settings or {})}
+        self.process = None
+        self._databases = 0
+        self._initdb()
+
+    def _run(self, name, *args):
+        subprocess.run([os.path.join(self.bin, name), *args], check=True, cwd=self.directory,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **server_user())
+
+    def _initdb(self):
+        password_file = os.path.join(self.directory, "pw")
+        with open(password_file, "w", encoding="ascii") as f:
+            f.write(PASSWORDS[SUPERUSER] + "\n")
+        give_to_server_user(password_file)
+        self._run("initdb", "-D", self.data, "-U", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8",
+                  "--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}")
+        os.unlink(password_file)
+        with open(os.path.join(self.data, "postgresql.auto.conf"), "a", encoding="ascii") as f:
+            f.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                    f"unix_socket_directories = '{self.directory}'\n")
+            for key, value in self.settings.items():
+                f.write(f"{key} = {value}\n")
+
+    def start(self, timeout=60):
+        """Start the server and wait until it accepts connections."""
+        assert self.process is None, "already running"
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [os.path.join(self.bin, "postgres"), "-D", self.data], cwd=self.directory, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, preexec_fn=die_with_parent(signal.SIGQUIT), **server_user())
+        eventually(self._accepts, timeout, lambda: "PostgreSQL accepts connections\n" + tail(self.log_path))
+        return self
+
+    def _accepts(self):
+        if self.process.poll() is not None:
+            raise SystemError(f"PostgreSQL exited with {self.process.returncode}:\n{tail(self.log_path)}")
+        try:
+            psycopg2.connect(self.dsn("postgres", SUPERUSER)).close()
+            return True
+        except psycopg2.OperationalError:
+            return False
+
+    def stop(self, mode="fast", timeout=60):
+        """mode: smart, fast (rolls back, checkpoints) or immediate (as after a crash)."""
+        if self.process is None:
+            return
+        sig = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
+        self.process.send_signal(sig)
+        self.process.wait(timeout)
+        self.process = None
+
+    def restart(self, mode="fast"):
+        self.stop(mode)
+        self.start()
+
+    def crash_backend(self, pid):
+        """kill -9 of one backend: the server goes through crash recovery with all sessions cut."""
+        os.kill(pid, signal.SIGKILL)
+
+    def dsn(self, dbname="postgres", user=SUPERUSER, **extra):
+        """A libpq connection string with password."""
+        parts = {"host": "127.0.0.1", "port": self.port, "dbname": dbname, "user": user,
+                 "password": PASSWORDS.get(user, ""), **extra}
+        return " ".join(f"{k}={v}" for k, v in parts.items() if v != "")
+
+    def execute(self, sql, args=None, dbname="postgres", user=SUPERUSER):
+        return Database(self, dbname).execute(sql, args, user)
+
+    def psql(self, sql, dbname="postgres", user=SUPERUSER):
+        """Run a script through psql, stopping at the first error; its output."""
+        result = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.dsn(dbname, user)], input=sql,
+                                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        assert result.returncode == 0, f"psql failed:\n{result.stdout}"
+        return result.stdout
+
+    def create_roles(self):
+        """The three roles of a careful installation; membership comes after the migration."""
+        for role, attributes in ((OWNER, "CREATEROLE"), (APP, ""), (RELAY, "")):
+            if not self.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)):
+                self.execute(f"CREATE ROLE {role} LOGIN {attributes} PASSWORD '{PASSWORDS[role]}'")
+
+    def fresh_database(self, prefix="t", template=None):
+        """A new database owned by OWNER, empty or a copy of `template`."""
+        self._databases += 1
+        name = f"{prefix}_{os.getpid()}_{self._databases}"
+        copy = f' TEMPLATE "{template}"' if template else ""
+        self.execute(f'CREATE DATABASE "{name}" OWNER {OWNER}{copy}')
+        return Database(self, name)
+
+    def remove(self):
+        """Stop and delete everything."""
+        self.stop("immediate")
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,56 @@
+# Sourced by tests/run: brings a fresh Debian 12 to where the tests run. Safe to repeat; quick when nothing is missing.
+
+setup_packages=(
+    gcc libc6-dev cmake ninja-build pkg-config git ca-certificates
+    libpq-dev librdkafka-dev libconfig-dev libevent-dev libjansson-dev libcriterion-dev
+    clang clang-format clang-tidy
+    postgresql-15 postgresql-client-15
+    default-jre-headless maven
+    python3 python3-pytest python3-psycopg2 python3-pip
+)
+
+setup_missing() {
+    local have
+    have=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${setup_packages[@]}" 2>/dev/null | sed -n 's/^installed //p')
+    comm -23 <(printf '%s\n' "${setup_packages[@]}" | sort -u) <(printf '%s\n' "$have" | sort -u)
+}
+
+setup_apt() {
+    local missing
+    mapfile -t missing < <(setup_missing)
+    # A Java or Maven that is there by other means is as good.
+    command -v java >/dev/null && mapfile -t missing < <(printf '%s\n' "${missing[@]}" | grep -vx default-jre-headless)
+    command -v mvn >/dev/null && mapfile -t missing < <(printf '%s\n' "${missing[@]}" | grep -vx maven)
+    [ -n "${missing[*]:-}" ] || return 0
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        as_root=(sudo -n)
+        sudo -n true 2>/dev/null || { echo "missing packages: ${missing[*]}"
+            echo "run: sudo apt-get install --no-install-recommends ${missing[*]}"; return 1; }
+    fi
+    echo "installing: ${missing[*]}"
+    "${as_root[@]}" apt-get -q update &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
+}
+
+# The independent consumer: a Python client that carries its own, newer librdkafka. Debian's is the second choice.
+setup_consumer() {
+    [ -d "$OUTBOXD_CACHE/python/confluent_kafka" ] && return 0
+    local scratch
+    mkdir -p "$OUTBOXD_CACHE" && scratch=$(mktemp -d "$OUTBOXD_CACHE/.python-XXXXXX") && chmod 755 "$scratch" || return 1
+    if "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --only-binary :all: \
+        --target "$scratch" confluent-kafka; then
+        mv -T "$scratch" "$OUTBOXD_CACHE/python" || rm -rf "$scratch"
+        return 0
+    fi
+    rm -rf "$scratch"
+    setup_packages+=(python3-confluent-kafka)
+    setup_apt
+}
+
+setup_machine() {
+    setup_apt || return 1
+    setup_consumer || return 1
+    (cd tests && "$python" -c 'from support import fetch; fetch.kafka_jars()') || return 1
+    echo "note: packages, Kafka $(cd tests && "$python" -c 'from support import fetch; print(fetch.KAFKA_VERSION)') and consumer in place"
+}
