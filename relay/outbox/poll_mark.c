@@ -278,7 +278,7 @@ static void count_on_result(void *arg, const PGresult *result)
 
 static void count_send(PollSource *poll)
 {
-    AUTO_TEXT sql = x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS some",
+    AUTO_TEXT sql = x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
                              poll->table->name, poll->table->unpublished, COUNT_MAX);
     pg_conn_send(
         poll->marker,
