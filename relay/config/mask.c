@@ -70,6 +70,28 @@ static void mask_query(Text *text, const char *query)
     }
 }
 
+/* Bytes of the authority host:port,[host]:port that are what they should be: up to the first port
+ * that is no number, which may well be a password whose '@' is missing. */
+static size_t mask_sound_hosts(const char *authority, size_t length)
+{
+    size_t i = 0;
+    while (i < length) {
+        if (authority[i] == '[') {
+            const char *end = memchr(authority + i, ']', length - i);
+            i = end != NULL ? (size_t)(end - authority) : length;
+        } else if (authority[i] == ':') {
+            size_t digits = strspn(authority + i + 1, "0123456789");
+            char next = authority[i + 1 + digits];
+            if (i + 1 + digits < length && next != ',') {
+                return i + 1;
+            }
+            i += digits;
+        }
+        i++;
+    }
+    return length;
+}
+
 static void mask_uri(Text *text, const char *uri)
 {
     const char *authority = strstr(uri, "://") + 3;
@@ -81,6 +103,12 @@ static void mask_uri(Text *text, const char *uri)
         text_append(text, authority, (size_t)((colon != NULL ? colon : at) - authority));
         text_add(text, colon != NULL ? ":" MASK : "");
         rest = at;
+    } else {
+        size_t hosts = strcspn(authority, "/?");
+        size_t sound = mask_sound_hosts(authority, hosts);
+        text_append(text, authority, sound);
+        text_add(text, sound < hosts ? MASK : "");
+        rest = authority + hosts;
     }
     const char *query = strchr(rest, '?');
     size_t length = query != NULL ? (size_t)(query - rest) + 1 : strlen(rest);

@@ -312,10 +312,12 @@ static void print_scope(Printer *printer, OptionScope scope, const void *base)
     char group[64] = "";
     for (size_t i = 0; i < count; i++) {
         const Option *option = &options[i];
-        bool unset = base != NULL && scope == SCOPE_ROUTE &&
-                     *(char *const *)(const void *)((const char *)base + option->offset) == NULL;
-        if (option->scope != scope || (option->flags & OPTION_NOT_BUILT) != 0 || unset) {
+        if (option->scope != scope || (option->flags & OPTION_NOT_BUILT) != 0) {
             continue;
+        }
+        if (base != NULL && scope == SCOPE_ROUTE &&
+            *(char *const *)(const void *)((const char *)base + option->offset) == NULL) {
+            continue; /* not in the file: it has no default either */
         }
         const char *dot = strchr(option->path, '.');
         char next[64] = "";
