@@ -27,7 +27,7 @@ static char *sample(void)
 Test(print, the_committed_sample_is_what_the_program_prints)
 {
     AUTO_TEXT printed = sample();
-    AUTO_TEXT committed = read_file(OUTBOXD_SOURCE_DIR "/conf/outboxd.conf");
+    AUTO_TEXT committed = read_file(SOURCE_DIR "/conf/outboxd.conf");
     cr_assert_str_eq(committed, printed,
                      "conf/outboxd.conf is out of date: outboxd config print > conf/outboxd.conf");
 }
@@ -139,7 +139,7 @@ Test(print, secrets_are_masked_wherever_they_come_from)
 
 Test(print, effective_values_load_again_as_the_same)
 {
-    AUTO_TEXT orders = read_file(OUTBOXD_SOURCE_DIR "/conf/orders.conf");
+    AUTO_TEXT orders = read_file(SOURCE_DIR "/conf/orders.conf");
     AUTO_TEXT first = effective(orders, NULL, NULL);
     AUTO_TEXT second = effective(first, NULL, NULL);
     AUTO_TEXT third = effective(second, NULL, NULL);
@@ -184,7 +184,7 @@ static void assert_example(const char *name, char *const *environment)
 {
     Loading loading;
     loading_begin(&loading);
-    AUTO_TEXT path = x_format(OUTBOXD_SOURCE_DIR "/conf/%s", name);
+    AUTO_TEXT path = x_format(SOURCE_DIR "/conf/%s", name);
     ConfigOverrides overrides = {.file = path};
     loading_run(&loading, NULL, &overrides, environment);
     loading_config(&loading);
@@ -201,7 +201,7 @@ Test(print, examples_load_without_a_warning)
 
 Test(print, the_sidecar_example_loads_with_its_secrets_in_place)
 {
-    AUTO_TEXT text = read_file(OUTBOXD_SOURCE_DIR "/conf/sidecar.conf");
+    AUTO_TEXT text = read_file(SOURCE_DIR "/conf/sidecar.conf");
     Loading loading;
     loading_begin(&loading);
     Text moved = TEXT_EMPTY;
