@@ -23,8 +23,8 @@ static void file_read_group(Load *load, const Group *group);
 
 static char *file_place(const Load *load, const config_setting_t *setting)
 {
-    const void *exact = config_setting_get_hook(setting);
-    int line = exact != NULL ? (int)(intptr_t)exact : (int)config_setting_source_line(setting);
+    intptr_t exact = (intptr_t)config_setting_get_hook(setting);
+    int line = exact > 0 ? (int)exact : (int)config_setting_source_line(setting);
     return source_place(&load->source, line);
 }
 
@@ -40,19 +40,41 @@ static void file_free_hook(void *hook)
     (void)hook; /* a number */
 }
 
-/* The parser looks one token ahead, so libconfig's line of a string in a list may be a later one.
- * Our own scan has seen the strings in the same order. NOLINTNEXTLINE(misc-no-recursion): as deep
- * as the file */
-static void file_place_strings(const Source *source, config_setting_t *setting, size_t *next)
+/* Our own scan has seen the strings and numbers in the same order as the parser. It knows the lines
+ * of strings in a list (the parser looks one token ahead, so its line may be a later one), and the
+ * numbers that do not fit. The hook of a setting keeps the line, or BAD_NUMBER. */
+enum { BAD_NUMBER = -1 };
+
+typedef struct Literals {
+    const Source *source;
+    size_t strings; /* seen */
+    size_t numbers;
+} Literals;
+
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the file */
+static void file_match_literals(Literals *seen, config_setting_t *setting)
 {
-    if (config_setting_type(setting) == CONFIG_TYPE_STRING && *next < source->string_count) {
-        int line = source->strings[(*next)++];
-        if (config_setting_name(setting) == NULL) {
-            config_setting_set_hook(setting, (void *)(intptr_t)line); // NOLINT
+    intptr_t hook = 0;
+    switch (config_setting_type(setting)) {
+    case CONFIG_TYPE_STRING:
+        if (seen->strings < seen->source->string_count) {
+            int line = seen->source->strings[seen->strings++];
+            hook = config_setting_name(setting) == NULL ? line : 0;
         }
+        break;
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+    case CONFIG_TYPE_FLOAT:
+        if (seen->numbers < seen->source->number_count) {
+            hook = seen->source->numbers[seen->numbers++] ? 0 : BAD_NUMBER;
+        }
+        break;
+    default:
+        break;
     }
+    config_setting_set_hook(setting, (void *)hook); // NOLINT(performance-no-int-to-ptr)
     for (int i = 0; i < config_setting_length(setting); i++) {
-        file_place_strings(source, config_setting_get_elem(setting, (unsigned)i), next);
+        file_match_literals(seen, config_setting_get_elem(setting, (unsigned)i));
     }
 }
 
@@ -144,6 +166,9 @@ static void file_read_scalar(Load *load, const Option *option, void *base,
 {
     AUTO_TEXT place = file_place(load, setting);
     int type = config_setting_type(setting);
+    if ((intptr_t)config_setting_get_hook(setting) == BAD_NUMBER) {
+        return; /* said already, and what libconfig made of it is noise */
+    }
     if (type == CONFIG_TYPE_STRING && option->type != OPTION_BOOL && option->type != OPTION_INT) {
         value_set_text(load, option, base, config_setting_get_string(setting), place);
     } else if (type == CONFIG_TYPE_STRING &&
@@ -310,8 +335,8 @@ void file_read(Load *load)
                 : NULL,
             "%s", config_error_text(&parsed));
     } else {
-        size_t next = 0;
-        file_place_strings(&load->source, config_root_setting(&parsed), &next);
+        Literals seen = {.source = &load->source};
+        file_match_literals(&seen, config_root_setting(&parsed));
         file_read_group(load,
                         &(Group){config_root_setting(&parsed), SCOPE_CONFIG, "", load->config, ""});
     }

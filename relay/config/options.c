@@ -184,9 +184,8 @@ static const Option OPTIONS[] = {
              "rows as "
              "published, so they are for trying things out."},
     {AT_PIPELINE("topic", TEMPLATE, topic), .fallback = "${aggregate_type}.events", .max = 512,
-     .help = "Topic of an event that no route takes. ${column} stands for the value of a column, "
-             "$${ for "
-             "a literal ${. Empty: such an event is unrouted, see on_unrouted."},
+     .help = "Topic of an event that no route takes. ${column} stands for the value of a column of "
+             "the table, $${ for a literal ${. Empty: such an event is unrouted, see on_unrouted."},
     {AT_PIPELINE("key", TEMPLATE, key), .fallback = "${aggregate_id}", .max = 512,
      .help = "Key of the record: events with the same key stay in order. Empty: no key."},
     {.scope = SCOPE_PIPELINE,

@@ -1,6 +1,5 @@
 /* What options say together: contradictions, templates against columns, properties against
  * guarantees. */
-#include "config/rules.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -15,7 +14,7 @@
 #include "config/nearest.h"
 #include "config/template.h"
 
-enum { TOPIC_LENGTH_MAX = 249 };
+enum { TOPIC_LENGTH_MAX = 249, TEMPLATE_PARTS_MAX = 32 };
 
 /* Where option `path` of base was set, or else the place of the pipeline, or the file. */
 static char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base)
@@ -51,68 +50,58 @@ static void rules_problem(Load *load, OptionScope scope, const char *path, const
     problems_add(load->problems, false, place, remedy, "%s", message);
 }
 
-/* The name of the table's column behind a name of the envelope; NULL when there is no such name.
- * Payloads and headers make no topics and no keys. */
-static const char *rules_column(const PipelineConfig *pipeline, Slice name)
+/* Columns that a template may name, as the table has them: option path, for the value. */
+static const char *const TEMPLATE_COLUMNS[] = {
+    "columns.seq",
+    "columns.event_id",
+    "columns.event_type",
+    "columns.event_version",
+    "columns.aggregate_type",
+    "columns.aggregate_id",
+    "columns.aggregate_version",
+    "columns.payload",
+    "columns.payload_bytes",
+    "columns.content_type",
+    "columns.correlation_id",
+    "columns.causation_id",
+    "columns.traceparent",
+    "columns.headers",
+    "columns.topic",
+    "columns.occurred_at",
+};
+enum { TEMPLATE_COLUMN_COUNT = sizeof(TEMPLATE_COLUMNS) / sizeof(TEMPLATE_COLUMNS[0]) };
+
+/* The index-th column that templates may name; "" when the table has it not, NULL behind the last.
+ */
+static const char *rules_column(const PipelineConfig *pipeline, size_t index)
 {
-    const ColumnsConfig *columns = &pipeline->columns;
-    const struct {
-        const char *name;
-        const char *column;
-    } known[] = {
-        {"seq", columns->seq},
-        {"event_id", columns->event_id},
-        {"event_type", columns->event_type},
-        {"event_version", columns->event_version},
-        {"aggregate_type", columns->aggregate_type},
-        {"aggregate_id", columns->aggregate_id},
-        {"aggregate_version", columns->aggregate_version},
-        {"content_type", columns->content_type},
-        {"correlation_id", columns->correlation_id},
-        {"causation_id", columns->causation_id},
-        {"traceparent", columns->traceparent},
-        {"topic", columns->topic},
-    };
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (slice_equal(name, slice_of(known[i].name))) {
-            return known[i].column;
-        }
+    if (index < TEMPLATE_COLUMN_COUNT) {
+        const Option *option = option_find(SCOPE_PIPELINE, TEMPLATE_COLUMNS[index]);
+        return *(char *const *)(const void *)((const char *)pipeline + option->offset);
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        if (slice_equal(name, slice_of(pipeline->header_columns.items[i]))) {
-            return pipeline->header_columns.items[i];
-        }
-    }
-    return NULL;
+    index -= TEMPLATE_COLUMN_COUNT;
+    return index < pipeline->header_columns.count ? pipeline->header_columns.items[index] : NULL;
 }
 
-const char *rules_nearest_column(const PipelineConfig *pipeline, const char *name)
+static bool rules_has_column(const PipelineConfig *pipeline, Slice name)
 {
-    static const char *const NAMES[] = {
-        "seq",
-        "event_id",
-        "event_type",
-        "event_version",
-        "aggregate_type",
-        "aggregate_id",
-        "aggregate_version",
-        "content_type",
-        "correlation_id",
-        "causation_id",
-        "traceparent",
-        "topic",
-    };
-    Nearest nearest = nearest_begin(name);
-    const char *meant = NULL;
-    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
-        const char *column = rules_column(pipeline, slice_of(NAMES[i]));
-        if (column != NULL && *column != '\0' && nearest_offer(&nearest, NAMES[i])) {
-            meant = NAMES[i];
+    const char *column;
+    for (size_t i = 0; (column = rules_column(pipeline, i)) != NULL; i++) {
+        if (name.length > 0 && slice_equal(name, slice_of(column))) {
+            return true;
         }
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        if (nearest_offer(&nearest, pipeline->header_columns.items[i])) {
-            meant = pipeline->header_columns.items[i];
+    return false;
+}
+
+static const char *rules_nearest_column(const PipelineConfig *pipeline, const char *name)
+{
+    Nearest nearest = nearest_begin(name);
+    const char *meant = NULL;
+    const char *column;
+    for (size_t i = 0; (column = rules_column(pipeline, i)) != NULL; i++) {
+        if (*column != '\0' && nearest_offer(&nearest, column)) {
+            meant = column;
         }
     }
     return meant;
@@ -129,30 +118,19 @@ static bool rules_topic_letters(Slice text)
     return true;
 }
 
-bool topic_is_valid(Slice topic)
-{
-    return topic.length >= 1 && topic.length <= TOPIC_LENGTH_MAX && rules_topic_letters(topic) &&
-           !slice_equal(topic, SLICE_LITERAL(".")) && !slice_equal(topic, SLICE_LITERAL(".."));
-}
-
 /* The problem of one ${name}, or NULL; freed by the caller. */
 static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
 {
     if (slice_is_null(name)) {
         return x_strdup("\"${\" has no closing \"}\" (write $${ for a literal ${)");
     }
-    const char *column = rules_column(pipeline, name);
-    if (column == NULL) {
-        AUTO_TEXT wanted = x_strndup(name.data, name.length);
-        const char *meant = rules_nearest_column(pipeline, wanted);
-        return x_format("no column \"%s\" in %s%s%s%s", wanted, pipeline->table,
-                        meant ? "; did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "");
+    if (rules_has_column(pipeline, name)) {
+        return NULL;
     }
-    if (*column == '\0') {
-        return x_format("columns.%.*s = \"\" says that %s has no such column", SLICE_ARG(name),
-                        pipeline->table);
-    }
-    return NULL;
+    AUTO_TEXT wanted = x_strndup(name.data, name.length);
+    const char *meant = rules_nearest_column(pipeline, wanted);
+    return x_format("no column \"%s\" in %s%s%s%s", wanted, pipeline->table,
+                    meant ? "; did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "");
 }
 
 /* One template of the pipeline or of one of its routes (base). */
@@ -163,8 +141,13 @@ static void rules_check_template(Load *load, const PipelineConfig *pipeline, Opt
     const char *cursor = text;
     TemplatePart part;
     bool fixed = true;
+    int parts = 0;
     size_t literal = 0;
     while (template_next(&cursor, &part)) {
+        if (++parts == TEMPLATE_PARTS_MAX) {
+            rules_problem(load, scope, kind, base, NULL, "%s template has more than %d parts", kind,
+                          TEMPLATE_PARTS_MAX - 1);
+        }
         if (part.is_column) {
             fixed = false;
             AUTO_TEXT problem = rules_reference_problem(pipeline, part.text);
@@ -394,13 +377,29 @@ static void rules_check_config(Load *load)
     }
 }
 
+/* Without topic or key in the file, those of the envelope, by the names that this table has. */
+static void rules_complete_templates(Load *load, PipelineConfig *pipeline)
+{
+    if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "topic")) == NULL) {
+        const char *column = pipeline->columns.aggregate_type;
+        free(pipeline->topic);
+        pipeline->topic = *column != '\0' ? x_format("${%s}.events", column) : x_strdup("");
+    }
+    if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "key")) == NULL) {
+        const char *column = pipeline->columns.aggregate_id;
+        free(pipeline->key);
+        pipeline->key = *column != '\0' ? x_format("${%s}", column) : x_strdup("");
+    }
+}
+
 void rules_check(Load *load)
 {
     rules_check_config(load);
     rules_check_properties(load);
     for (size_t i = 0; i < load->config->pipeline_count; i++) {
-        const PipelineConfig *pipeline = &load->config->pipelines[i];
+        PipelineConfig *pipeline = &load->config->pipelines[i];
         if (pipeline->table != NULL) { /* it was a group */
+            rules_complete_templates(load, pipeline);
             rules_check_pipeline(load, pipeline);
         }
     }

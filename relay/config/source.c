@@ -51,6 +51,7 @@ void source_free(Source *source)
     string_list_free(&source->files);
     free(source->lines);
     free(source->strings);
+    free(source->numbers);
     *source = (Source){0};
 }
 
@@ -67,12 +68,12 @@ static void scan_problem(Scan *scan, const char *remedy, const char *message)
 
 /* [-+]digits with an optional L or LL, or 0x and hex digits with the same: does libconfig keep it?
  */
-static void scan_check_number(Scan *scan, const char *literal, size_t length)
+static bool scan_number_fits(Scan *scan, const char *literal, size_t length)
 {
     AUTO_TEXT number = x_strndup(literal, length);
     bool hex = strncasecmp(number, "0x", 2) == 0;
     if (strchr(number, '.') != NULL || (!hex && strpbrk(number, "eE") != NULL)) {
-        return; /* a float: libconfig keeps it as a double */
+        return true; /* a float: libconfig keeps it as a double */
     }
     char *end;
     errno = 0;
@@ -95,6 +96,15 @@ static void scan_check_number(Scan *scan, const char *literal, size_t length)
                    "number of this file may be that large",
             message);
     }
+    return fits;
+}
+
+static void scan_note_number(Scan *scan, const char *literal, size_t length)
+{
+    Source *source = scan->source;
+    source->numbers =
+        x_realloc(source->numbers, (source->number_count + 1) * sizeof(*source->numbers));
+    source->numbers[source->number_count++] = scan_number_fits(scan, literal, length);
 }
 
 /* The token that begins at c, which is neither in a comment nor in a string; returns what is after
@@ -120,7 +130,7 @@ static const char *scan_word(Scan *scan, const char *c)
            ((*c == '-' || *c == '+') && (c[-1] == 'e' || c[-1] == 'E'))) {
         c++;
     }
-    scan_check_number(scan, start, (size_t)(c - start));
+    scan_note_number(scan, start, (size_t)(c - start));
     return c;
 }
 

@@ -23,6 +23,8 @@ typedef struct Source {
     size_t line_count;
     int *strings; /* flat lines on which string literals begin, in order; "a" "b" counts once */
     size_t string_count;
+    bool *numbers; /* of each number literal, in order: does it fit? */
+    size_t number_count;
 } Source;
 
 /** Reads path and what it includes; whatever is wrong (unreadable, include cycle, a literal that

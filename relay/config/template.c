@@ -37,8 +37,11 @@ const char *glob_problem(const char *pattern)
         return "an empty pattern matches nothing";
     }
     for (const char *c = pattern; *c != '\0'; c++) {
-        if (*c == '\\' && *++c == '\0') {
-            return "nothing follows the last backslash";
+        if (*c == '\\') {
+            if (*++c == '\0') {
+                return "nothing follows the last backslash";
+            }
+            continue;
         }
         if (*c != '[') {
             continue;

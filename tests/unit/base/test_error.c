@@ -1,0 +1,89 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/error.h"
+
+Test(error, set_fills_every_field_and_fails)
+{
+    Error err;
+    Status status = error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_DOWN", "broker %d is down", 3);
+    cr_assert_eq(status, FAILED);
+    cr_assert_eq(err.class, ERROR_RETRY);
+    cr_assert_eq(err.exit_code, EXIT_KAFKA);
+    cr_assert_str_eq(err.code, "KAFKA_DOWN");
+    cr_assert_str_eq(err.message, "broker 3 is down");
+    cr_assert_str_empty(err.hint);
+}
+
+Test(error, set_forgets_the_hint_of_an_earlier_error)
+{
+    Error err;
+    error_set(&err, ERROR_FATAL, EXIT_CONFIG, "A", "first");
+    error_hint(&err, "Do this.");
+    error_set(&err, ERROR_FATAL, EXIT_CONFIG, "B", "second");
+    cr_assert_str_empty(err.hint);
+}
+
+Test(error, set_may_quote_the_message_it_replaces)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "connection refused");
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "B", "gave up: %s", err.message);
+    cr_assert_str_eq(err.message, "gave up: connection refused");
+}
+
+Test(error, trailing_newlines_of_libpq_are_dropped)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "FATAL:  no such role\n \n");
+    cr_assert_str_eq(err.message, "FATAL:  no such role");
+}
+
+Test(error, prefix_names_the_place)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "refused");
+    cr_assert_eq(error_prefix(&err, "host '%s'", "db"), FAILED);
+    cr_assert_str_eq(err.message, "host 'db': refused");
+    cr_assert_eq(err.class, ERROR_RETRY);
+}
+
+Test(error, long_texts_are_cut_and_stay_terminated)
+{
+    char text[4096];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    Error err;
+    error_set(&err, ERROR_POISON, EXIT_KAFKA, text, "%s", text);
+    error_hint(&err, "%s", text);
+    error_prefix(&err, "%s", text);
+    cr_assert_lt(strlen(err.message), sizeof(err.message));
+    cr_assert_lt(strlen(err.hint), sizeof(err.hint));
+    cr_assert_lt(strlen(err.code), sizeof(err.code));
+}
+
+Test(error, no_error_object_is_allowed)
+{
+    cr_assert_eq(error_set(NULL, ERROR_FATAL, EXIT_CONFIG, "A", "b"), FAILED);
+    cr_assert_eq(error_hint(NULL, "c"), FAILED);
+    cr_assert_eq(error_prefix(NULL, "d"), FAILED);
+}
+
+Test(error, classes_have_the_names_that_logs_show)
+{
+    cr_assert_str_eq(error_class_name(ERROR_NONE), "none");
+    cr_assert_str_eq(error_class_name(ERROR_RETRY), "retry");
+    cr_assert_str_eq(error_class_name(ERROR_POISON), "poison");
+    cr_assert_str_eq(error_class_name(ERROR_FATAL), "fatal");
+}
+
+Test(error, exit_codes_are_those_that_scripts_rely_on)
+{
+    cr_assert_eq(EXIT_OK, 0);
+    cr_assert_eq(EXIT_CONFIG, 1);
+    cr_assert_eq(EXIT_POSTGRES, 2);
+    cr_assert_eq(EXIT_KAFKA, 3);
+    cr_assert_eq(EXIT_GAP, 4);
+    cr_assert_eq(EXIT_DRAIN, 5);
+    cr_assert_eq(EXIT_INTERNAL, 70);
+}

@@ -1,0 +1,357 @@
+#include "loading.h"
+
+/* --- defaults, and who beats whom --- */
+
+Test(load, what_the_contract_promises_holds_without_being_written)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, BASICS PIPELINE, NULL, NULL);
+    const Config *config = loading_config(&loading);
+    cr_assert_str_eq(config->name, "outboxd");
+    cr_assert_eq(config->on_failure, ON_FAILURE_STOP_PIPELINE);
+    cr_assert_eq(config->shutdown_timeout_ms, 30000);
+    cr_assert_eq(config->database.pooler, POOLER_NONE);
+    cr_assert_eq(config->database.connect_timeout_ms, 5000);
+    cr_assert_eq(config->kafka.create_topics, false);
+    cr_assert_eq(config->kafka.properties.count, 0);
+    cr_assert_str_eq(config->monitor.listen, "127.0.0.1:9480");
+    cr_assert_eq(config->log.format, LOG_FORMAT_LOGFMT);
+    cr_assert_eq(config->log.level, LOG_INFO);
+    const PipelineConfig *pipeline = &config->pipelines[0];
+    cr_assert_str_eq(pipeline->table, "outbox.event");
+    cr_assert_str_eq(pipeline->topic, "${aggregate_type}.events");
+    cr_assert_str_eq(pipeline->key, "${aggregate_id}");
+    cr_assert_str_eq(pipeline->source, "/outboxd/orders");
+    cr_assert_eq(pipeline->sink, SINK_KAFKA);
+    cr_assert_eq(pipeline->on_publish, ON_PUBLISH_MARK);
+    cr_assert_eq(pipeline->retain_ms, DURATION_FOREVER);
+    cr_assert_eq(pipeline->delivery, DELIVERY_AT_LEAST_ONCE);
+    cr_assert_eq(pipeline->headers, HEADERS_CLOUDEVENTS);
+    cr_assert_eq(pipeline->on_poison, ON_POISON_STOP);
+    cr_assert_eq(pipeline->on_unrouted, ON_UNROUTED_STOP);
+    cr_assert_eq(pipeline->timestamp, TIMESTAMP_OCCURRED_AT);
+    cr_assert_eq(pipeline->poll_interval_min_ms, 1);
+    cr_assert_eq(pipeline->poll_interval_max_ms, 100);
+    cr_assert_eq(pipeline->batch_events, 5000);
+    cr_assert_eq(pipeline->batch_bytes, 4 << 20);
+    cr_assert_eq(pipeline->in_flight_events, 20000);
+    cr_assert_eq(pipeline->in_flight_bytes, 16 << 20);
+    cr_assert_eq(pipeline->lease_ms, 10000);
+    cr_assert_str_eq(pipeline->columns.published_at, "published_at");
+    loading_end(&loading);
+}
+
+Test(load, every_kind_of_value_is_taken_from_the_file)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(
+        &loading,
+        "name = \"shop\"; on_failure = \"exit\"; shutdown_timeout = \"1min\";\n"
+        "database: { dsn = \"host=db\"; pooler = \"session\"; };\n"
+        "kafka: { brokers = \"k\"; create_topics = true; properties = [ \"a=1\", \"b=2\" ]; };\n"
+        "log = { level = \"warn\"; format = \"json\"; };\n"
+        "monitor: { listen = \"off\"; };\n"
+        "pipelines = ( { name = \"a\"; table = \"s.t\"; batch_events = 7; batch_bytes = \"1MB\";\n"
+        "  on_publish = \"delete\"; position_headers = true; header_columns = ( \"tenant\" );\n"
+        "  columns: { seq = \"position\"; topic = \"\"; };\n"
+        "  routes = ( { event_type = \"p.*\"; topic = \"payments\"; },\n"
+        "             { aggregate_type = \"order\"; topic = \"orders\"; key = \"${tenant}\"; } ); "
+        "},\n"
+        " { name = \"b\"; sink = \"stdout\"; table = \"s.u\"; source = \"/x\"; retain = \"7d\"; } "
+        ");\n",
+        NULL, NULL);
+    const Config *config = loading_config(&loading);
+    cr_assert_eq(config->on_failure, ON_FAILURE_EXIT);
+    cr_assert_eq(config->shutdown_timeout_ms, 60000);
+    cr_assert_eq(config->database.pooler, POOLER_SESSION);
+    cr_assert_eq(config->kafka.create_topics, true);
+    cr_assert_eq(config->kafka.properties.count, 2);
+    cr_assert_str_eq(config->kafka.properties.items[1], "b=2");
+    cr_assert_eq(config->log.level, LOG_WARN);
+    cr_assert_eq(config->log.format, LOG_FORMAT_JSON);
+    cr_assert_str_empty(config->monitor.listen);
+    cr_assert_eq(config->pipeline_count, 2);
+    const PipelineConfig *a = &config->pipelines[0];
+    cr_assert_eq(a->line, 6);
+    cr_assert_eq(a->batch_events, 7);
+    cr_assert_eq(a->batch_bytes, 1000000);
+    cr_assert_eq(a->on_publish, ON_PUBLISH_DELETE);
+    cr_assert_eq(a->position_headers, true);
+    cr_assert_str_eq(a->header_columns.items[0], "tenant");
+    cr_assert_str_eq(a->columns.seq, "position");
+    cr_assert_str_empty(a->columns.topic);
+    cr_assert_eq(a->route_count, 2);
+    cr_assert_str_eq(a->routes[0].event_type, "p.*");
+    cr_assert_null(a->routes[0].aggregate_type);
+    cr_assert_null(a->routes[0].key);
+    cr_assert_str_eq(a->routes[1].key, "${tenant}");
+    cr_assert_eq(a->routes[1].line, 10);
+    cr_assert_str_eq(a->source, "/shop/a");
+    const PipelineConfig *b = &config->pipelines[1];
+    cr_assert_eq(b->sink, SINK_STDOUT);
+    cr_assert_str_eq(b->source, "/x");
+    cr_assert_eq(b->retain_ms, INT64_C(604800000));
+    loading_end(&loading);
+}
+
+Test(load, the_environment_beats_the_file_and_the_command_line_beats_both)
+{
+    Loading loading;
+    loading_begin(&loading);
+    ConfigOverrides overrides = {.brokers = "line:3"};
+    loading_run(&loading, "name = \"file\"; log: { level = \"warn\"; };\n" BASICS PIPELINE,
+                &overrides,
+                LOADING_ENVIRONMENT("OUTBOXD_DATABASE_DSN=host=env", "OUTBOXD_KAFKA_BROKERS=env:2",
+                                    "OUTBOXD_LOG_LEVEL=debug", "OUTBOXD_SHUTDOWN_TIMEOUT=2s",
+                                    "OUTBOXD_KAFKA_CREATE_TOPICS=true"));
+    const Config *config = loading_config(&loading);
+    cr_assert_str_eq(config->name, "file");
+    cr_assert_str_eq(config->database.dsn, "host=env");
+    cr_assert_str_eq(config->kafka.brokers, "line:3");
+    cr_assert_eq(config->log.level, LOG_DEBUG);
+    cr_assert_eq(config->shutdown_timeout_ms, 2000);
+    cr_assert_eq(config->kafka.create_topics, true);
+    cr_assert_str_eq(config->monitor.listen, "127.0.0.1:9480");
+    loading_end(&loading);
+}
+
+Test(load, a_kafka_property_of_the_environment_replaces_that_of_the_file)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading,
+                "database: { dsn = \"x=y\"; }; kafka: { brokers = \"k\"; properties = [\n"
+                "\"sasl.password=file\", \"linger.ms=5\" ]; };\n" PIPELINE,
+                NULL,
+                LOADING_ENVIRONMENT("OUTBOXD_KAFKA_PROPERTY_SASL_PASSWORD=env",
+                                    "OUTBOXD_KAFKA_PROPERTY_CLIENT_RACK=a"));
+    const StringList *properties = &loading_config(&loading)->kafka.properties;
+    cr_assert_eq(properties->count, 3);
+    cr_assert_str_eq(properties->items[0], "linger.ms=5");
+    cr_assert_str_eq(properties->items[1], "client.rack=a");
+    cr_assert_str_eq(properties->items[2], "sasl.password=env");
+    loading_end(&loading);
+}
+
+/* --- without a file --- */
+
+Test(load, a_dsn_and_brokers_alone_make_one_pipeline)
+{
+    Loading loading;
+    loading_begin(&loading);
+    ConfigOverrides overrides = {.dsn = "host=db", .brokers = "k:1"};
+    loading_run(&loading, NULL, &overrides,
+                LOADING_ENVIRONMENT("OUTBOXD_PIPELINE_ON_PUBLISH=delete",
+                                    "OUTBOXD_PIPELINE_COLUMNS_AGGREGATE_ID=aggregateid",
+                                    "OUTBOXD_PIPELINE_HEADER_COLUMNS=tenant, region"));
+    const Config *config = loading_config(&loading);
+    cr_assert_eq(config->pipeline_count, 1);
+    const PipelineConfig *pipeline = &config->pipelines[0];
+    cr_assert_str_eq(pipeline->name, "outbox");
+    cr_assert_str_eq(pipeline->table, "outbox.event");
+    cr_assert_str_eq(pipeline->source, "/outboxd/outbox");
+    cr_assert_str_eq(pipeline->key, "${aggregateid}", "the default key follows the column");
+    cr_assert_eq(pipeline->on_publish, ON_PUBLISH_DELETE);
+    cr_assert_eq(pipeline->header_columns.count, 2);
+    cr_assert_str_eq(pipeline->header_columns.items[1], "region");
+    loading_end(&loading);
+}
+
+Test(load, without_anything_it_says_what_is_missing)
+{
+    ASSERT_PROBLEMS(NULL, "configuration: no database is given",
+                    "configuration: no brokers are given");
+}
+
+Test(load, pipelines_of_the_environment_count_only_without_a_file)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, BASICS PIPELINE, NULL,
+                LOADING_ENVIRONMENT("OUTBOXD_PIPELINE_TABLE=other.event"));
+    cr_assert_str_eq(loading_config(&loading)->pipelines[0].table, "outbox.event");
+    AUTO_TEXT problem = loading_problem(&loading, 0);
+    cr_assert_str_eq(problem, "OUTBOXD_PIPELINE_TABLE: warning: ignored: OUTBOXD_PIPELINE_* counts "
+                              "only without a configuration file");
+    loading_end(&loading);
+}
+
+Test(load, unknown_variables_only_warn_and_say_what_they_may_have_meant)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, BASICS PIPELINE, NULL,
+                LOADING_ENVIRONMENT("OUTBOXD_DATABSE_DSN=x", "OUTBOXD_PORT_9480_TCP_PROTO=tcp",
+                                    "OUTBOXD_FAILPOINTS=", "PATH=/bin"));
+    loading_config(&loading);
+    cr_assert_eq(loading.problems.count, 2);
+    AUTO_TEXT first = loading_problem(&loading, 0);
+    cr_assert_str_eq(first, "OUTBOXD_DATABSE_DSN: warning: no option has this environment "
+                            "variable; it is ignored; did you mean OUTBOXD_DATABASE_DSN?");
+    loading_end(&loading);
+}
+
+Test(load, a_bad_value_of_the_environment_names_the_variable)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, BASICS PIPELINE, NULL,
+                LOADING_ENVIRONMENT("OUTBOXD_KAFKA_CREATE_TOPICS=maybe", "OUTBOXD_LOG_LEVEL=infos",
+                                    "OUTBOXD_SHUTDOWN_TIMEOUT=5",
+                                    "OUTBOXD_MONITOR_LAG_OBJECTIVE=5s"));
+    cr_assert_eq(loading.status, FAILED);
+    const char *expected[] = {
+        "OUTBOXD_KAFKA_CREATE_TOPICS: \"kafka.create_topics\" cannot be \"maybe\"",
+        "OUTBOXD_LOG_LEVEL: \"log.level\" cannot be \"infos\"; did you mean \"info\"?",
+        "OUTBOXD_MONITOR_LAG_OBJECTIVE: \"monitor.lag_objective\" is not built yet in "
+        "version " OUTBOXD_VERSION,
+        "OUTBOXD_SHUTDOWN_TIMEOUT: \"shutdown_timeout\" cannot be \"5\": it has no unit",
+    };
+    for (size_t i = 0; i < 4; i++) {
+        AUTO_TEXT problem = loading_problem(&loading, i);
+        cr_assert_str_eq(problem, expected[i]);
+    }
+    loading_end(&loading);
+}
+
+/* --- references --- */
+
+Test(load, references_work_in_every_string_also_of_the_environment)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_write(&loading, "secret", "s3cret\n");
+    loading_run(
+        &loading,
+        "name = \"${env:NAME}\"; database: { dsn = \"host=db password=${file:secret}\"; };\n"
+        "kafka: { brokers = \"k\"; properties = [ \"sasl.password=${file:secret}\" ]; };\n"
+        "pipelines: ( { name = \"a\"; topic = \"${env:NAME}.${aggregate_type}\";\n"
+        "  batch_events = \"${env:COUNT}\"; lease = \"${env:LEASE}\"; } );\n",
+        NULL,
+        LOADING_ENVIRONMENT("NAME=shop", "COUNT=12", "LEASE=3s", "LEVEL=warn",
+                            "OUTBOXD_LOG_LEVEL=${env:LEVEL}"));
+    const Config *config = loading_config(&loading);
+    cr_assert_str_eq(config->name, "shop");
+    cr_assert_str_eq(config->database.dsn, "host=db password=s3cret");
+    cr_assert_str_eq(config->kafka.properties.items[0], "sasl.password=s3cret");
+    cr_assert_str_eq(config->pipelines[0].topic, "shop.${aggregate_type}");
+    cr_assert_eq(config->pipelines[0].batch_events, 12);
+    cr_assert_eq(config->pipelines[0].lease_ms, 3000);
+    cr_assert_eq(config->log.level, LOG_WARN);
+    loading_end(&loading);
+}
+
+Test(load, a_reference_that_cannot_be_replaced_is_an_error_with_its_place)
+{
+    ASSERT_PROBLEMS("database: { dsn = \"host=db\n${env:NOPE}\"; };\n"
+                    "kafka: { brokers = \"k\"; properties = [ \"a=b\",\n"
+                    "\"c=${file:/nonexistent}\" ]; };\n" PIPELINE,
+                    "main.conf:1: environment variable \"NOPE\" is not set",
+                    "main.conf:4: cannot read file \"/nonexistent\": No such file or directory");
+}
+
+/* --- the shape of the file --- */
+
+Test(load, unknown_options_are_errors_with_the_nearest_known_name)
+{
+    ASSERT_PROBLEMS(BASICS "pipelines: (\n"
+                           "  { name = \"orders\"; capure = \"poll\";\n"
+                           "    routes = ( { topic = \"t\"; event_typ = \"x\"; } );\n"
+                           "    columns: { sequence = \"x\"; }; } );\n"
+                           "wholly_different = 1;\n",
+                    "main.conf:3: unknown option \"capure\" in pipeline \"orders\"; did you mean "
+                    "\"capture\"?",
+                    "main.conf:4: unknown option \"event_typ\" in route 1 of pipeline \"orders\"; "
+                    "did you mean \"event_type\"?",
+                    "main.conf:5: unknown option \"columns.sequence\" in pipeline \"orders\"",
+                    "main.conf:6: unknown option \"wholly_different\"");
+}
+
+Test(load, values_of_the_wrong_type_are_errors)
+{
+    ASSERT_PROBLEMS(
+        "name = 5;\n"
+        "database = \"host=db\";\n"
+        "kafka: { brokers = [ \"a\" ]; create_topics = \"yes\"; properties = \"a=b\"; };\n"
+        "shutdown_timeout = 30;\n"
+        "pipelines: ( 5, { name = \"a\"; batch_events = 1.5; batch_bytes = 4096;\n"
+        "  lease = true; header_columns = ( 5 ); routes: { topic = \"x\"; }; } );\n"
+        "log: ( 1 );\n",
+        "main.conf:1: \"name\" is a number, but must be a string",
+        "main.conf:2: \"database\" is a string, but must be a group",
+        "main.conf:3: \"kafka.brokers\" is an array [ ], but must be a string",
+        "main.conf:3: \"kafka.create_topics\" is a string, but must be true or false",
+        "main.conf:3: \"kafka.properties\" is a string, but must be a list of strings",
+        "main.conf:4: \"shutdown_timeout\" is a number, but must be a duration",
+        "main.conf:5: \"pipelines\" holds a number, but must hold groups",
+        "main.conf:5: \"pipelines.batch_events\" is a number with a fraction, but must "
+        "be a whole number",
+        "main.conf:5: \"pipelines.batch_bytes\" is a number, but must be a size",
+        "main.conf:6: \"pipelines.lease\" is true or false, but must be a duration",
+        "main.conf:6: \"header_columns\" holds a number, but must hold strings",
+        "main.conf:6: \"pipelines.routes\" is a group { }, but must be a list of groups",
+        "main.conf:7: \"log\" is a list ( ), but must be a group",
+        "main.conf: no database is given", "main.conf: no brokers are given");
+}
+
+Test(load, numbers_out_of_range_say_the_range)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS "pipelines: ( { name = \"a\"; batch_events = 0; lease = \"1ms\"; } );\n",
+                NULL, NULL);
+    cr_assert_eq(loading.problems.errors, 2);
+    cr_assert_str_eq(loading.problems.items[0].message,
+                     "\"pipelines.batch_events\" is out of range: 0");
+    cr_assert_str_eq(loading.problems.items[0].remedy, "give a value from 1 to 100000");
+    cr_assert_str_eq(loading.problems.items[1].message, "\"pipelines.lease\" is out of range: 1ms");
+    cr_assert_str_eq(loading.problems.items[1].remedy, "give a value from 500ms to 10min");
+    loading_end(&loading);
+}
+
+Test(load, what_is_known_but_not_built_is_refused_by_name)
+{
+    ASSERT_PROBLEMS(
+        BASICS "pipelines: ( { name = \"a\"; capture = \"wal\"; delivery = \"exactly-once\";\n"
+               "  headers = \"debezium\"; slot = \"s\"; mappings = ( { table = \"x\"; } ); } );\n"
+               "monitor: { consumer_groups = [ \"x\" ]; };\n",
+        "main.conf:2: capture = \"wal\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:2: delivery = \"exactly-once\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:3: headers = \"debezium\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:3: \"slot\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:3: \"mappings\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:4: \"monitor.consumer_groups\" is not built yet in version " OUTBOXD_VERSION);
+}
+
+Test(load, a_syntax_error_has_its_line_and_hides_nothing_that_is_wrong_elsewhere)
+{
+    ASSERT_PROBLEMS(BASICS "pipelines: (\n  { name = \"a\" lease = }\n);\n",
+                    "main.conf:3: syntax error");
+    ASSERT_PROBLEMS(BASICS "a = 99999999999;\n b = ;\n",
+                    "main.conf:2: 99999999999 does not fit into a 32-bit integer",
+                    "main.conf:3: syntax error");
+    ASSERT_PROBLEMS(BASICS PIPELINE "kafka: { };\n", "main.conf:3: duplicate setting name");
+}
+
+Test(load, a_file_that_cannot_be_read_is_the_only_problem)
+{
+    Loading loading;
+    loading_begin(&loading);
+    ConfigOverrides overrides = {.file = "/nonexistent/outboxd.conf"};
+    loading_run(&loading, NULL, &overrides, NULL);
+    cr_assert_eq(loading.problems.count, 1);
+    cr_assert_str_eq(loading.problems.items[0].message,
+                     "cannot read \"/nonexistent/outboxd.conf\": No such file or directory");
+    loading_end(&loading);
+}
+
+Test(load, a_file_without_pipelines_says_so)
+{
+    ASSERT_PROBLEMS(BASICS, "main.conf: no pipeline is given");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( );\n", "main.conf:2: no pipeline is given");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { table = \"s.t\"; } );\n",
+                    "main.conf:2: no \"name\" in pipeline 1");
+}

@@ -1,0 +1,158 @@
+#include "loading.h"
+
+/* One pipeline with the given options on line 2. */
+#define WITH(options) BASICS "pipelines: ( { name = \"orders\"; " options " } );\n"
+
+Test(rules, templates_may_name_only_columns_of_the_table)
+{
+    ASSERT_PROBLEMS(WITH("topic = \"${agregate_type}.events\";"),
+                    "main.conf:2: topic template \"${agregate_type}.events\": no column "
+                    "\"agregate_type\" in outbox.event; did you mean \"aggregate_type\"?");
+    ASSERT_PROBLEMS(WITH("key = \"${}\";"),
+                    "main.conf:2: key template \"${}\": no column \"\" in outbox.event");
+    ASSERT_PROBLEMS(WITH("key = \"${published_at}\";"),
+                    "main.conf:2: key template \"${published_at}\": no column \"published_at\" in "
+                    "outbox.event");
+    ASSERT_PROBLEMS(WITH("topic = \"${topic\";"),
+                    "main.conf:2: topic template \"${topic\": \"${\" has no closing \"}\" (write "
+                    "$${ for a literal ${)");
+    ASSERT_PROBLEMS(WITH("routes = ( { topic = \"t\"; key = \"${tenat}\"; } ); "
+                         "header_columns = [ \"tenant\" ];"),
+                    "main.conf:2: key template \"${tenat}\": no column \"tenat\" in outbox.event; "
+                    "did you mean \"tenant\"?");
+    assert_loads(
+        WITH("key = \"$${x}-${aggregate_id}-${tenant}\"; header_columns = [ \"tenant\" ];"));
+}
+
+Test(rules, templates_of_an_adopted_table_use_its_names)
+{
+    assert_loads(WITH("columns: { aggregate_type = \"aggregatetype\"; aggregate_id = "
+                      "\"aggregateid\"; }; topic = \"x.${aggregatetype}\";"));
+    ASSERT_PROBLEMS(WITH("columns: { aggregate_type = \"aggregatetype\"; }; "
+                         "topic = \"x.${aggregate_type}\";"),
+                    "main.conf:2: topic template \"x.${aggregate_type}\": no column "
+                    "\"aggregate_type\" in outbox.event; did you mean \"aggregatetype\"?");
+    ASSERT_PROBLEMS(WITH("columns: { topic = \"\"; }; key = \"${topic}\";"),
+                    "main.conf:2: key template \"${topic}\": no column \"topic\" in outbox.event");
+}
+
+Test(rules, topics_are_what_kafka_takes)
+{
+    assert_loads(WITH("topic = \"aZ0._-\";"));
+    ASSERT_PROBLEMS(WITH("topic = \"a b\";"),
+                    "main.conf:2: topic \"a b\" holds a character that Kafka does not allow");
+    ASSERT_PROBLEMS(WITH("topic = \"gr\xC3\xBC\xC3\x9F\";"),
+                    "main.conf:2: topic \"gr\xC3\xBC\xC3\x9F\" holds a character that Kafka does "
+                    "not allow");
+    ASSERT_PROBLEMS(WITH("topic = \"..\";"),
+                    "main.conf:2: Kafka does not allow a topic named \"..\"");
+    AUTO_TEXT longest = x_format("%0249d", 0);
+    AUTO_TEXT fits = x_format(BASICS "pipelines: ( { name = \"a\"; topic = \"%s\"; } );", longest);
+    assert_loads(fits);
+    AUTO_TEXT beyond =
+        x_format(BASICS "pipelines: ( { name = \"a\"; topic = \"%s0\"; } );", longest);
+    AUTO_TEXT message = x_format("main.conf:2: topic \"%s0\" is longer than 249 bytes", longest);
+    ASSERT_PROBLEMS(beyond, message);
+}
+
+Test(rules, patterns_are_checked)
+{
+    ASSERT_PROBLEMS(
+        WITH("routes = ( { event_type = \"pay[ment\"; topic = \"t\"; } );"),
+        "main.conf:2: \"pipelines.routes.event_type\" cannot be \"pay[ment\": \"[\" has "
+        "no closing \"]\"");
+    assert_loads(WITH("routes = ( { event_type = \"pay[mn]ent.?*\"; topic = \"t\"; } );"));
+}
+
+Test(rules, a_route_that_takes_everything_hides_those_behind_it)
+{
+    ASSERT_PROBLEMS(
+        WITH("routes = ( { topic = \"a\"; }, { event_type = \"x\"; topic = \"b\"; } );"),
+        "main.conf:2: warning: route 1 has no condition: the routes after it are never "
+        "reached");
+    assert_loads(WITH("routes = ( { event_type = \"x\"; topic = \"b\"; }, { topic = \"a\"; } );"));
+}
+
+Test(rules, contradictions_are_errors)
+{
+    ASSERT_PROBLEMS(WITH("on_publish = \"delete\"; retain = \"7d\";"),
+                    "main.conf:2: retain contradicts on_publish = \"delete\": deleted rows are not "
+                    "kept");
+    ASSERT_PROBLEMS(WITH("poll_interval_min = \"1min\";"),
+                    "main.conf:2: \"poll_interval_min\" is greater than \"poll_interval_max\" in "
+                    "pipeline \"orders\"");
+    ASSERT_PROBLEMS(
+        WITH("in_flight_events = 10;"),
+        "main.conf:2: \"batch_events\" is greater than \"in_flight_events\" in pipeline "
+        "\"orders\"");
+    ASSERT_PROBLEMS(WITH("columns: { published_at = \"\"; };"),
+                    "main.conf:2: on_publish = \"mark\" needs columns.published_at");
+    ASSERT_PROBLEMS(WITH("columns: { topic = \"\"; }; allow_row_topic = true;"),
+                    "main.conf:2: allow_row_topic = true, but columns.topic is \"\"");
+    ASSERT_PROBLEMS(WITH("columns: { payload = \"\"; payload_bytes = \"\"; };"),
+                    "main.conf:2: columns.payload and columns.payload_bytes are both empty: no "
+                    "record would have a value");
+    ASSERT_PROBLEMS(WITH("columns: { seq = \"\"; };"),
+                    "main.conf:2: \"columns.seq\" cannot be empty: polling needs that column");
+    ASSERT_PROBLEMS(WITH("topic = \"\";"), "main.conf:2: pipeline \"orders\" has no topic and no "
+                                           "routes: nothing could be published");
+}
+
+Test(rules, pipelines_need_names_and_tables_of_their_own)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS "pipelines: ( { name = \"a\"; },\n { name = \"a\"; table = \"s.t\"; },\n"
+                       " { name = \"b\"; } );\n",
+                NULL, NULL);
+    cr_assert_eq(loading.problems.count, 2);
+    AUTO_TEXT expected =
+        x_format("pipeline name \"a\" is taken already at %s/main.conf:2", loading.directory);
+    cr_assert_str_eq(loading.problems.items[0].message, expected);
+    AUTO_TEXT second = loading_problem(&loading, 1);
+    cr_assert_str_eq(second, "main.conf:4: pipelines \"a\" and \"b\" both poll outbox.event: only "
+                             "one of them could ever publish a row");
+    loading_end(&loading);
+}
+
+Test(rules, names_are_plain)
+{
+    ASSERT_PROBLEMS("name = \"my shop\";\n" BASICS PIPELINE,
+                    "main.conf:1: \"name\" cannot be \"my shop\": only letters, digits, '.', '_' "
+                    "and '-'");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"\"; } );\n",
+                    "main.conf:2: \"pipelines.name\" must not be empty");
+}
+
+Test(rules, listen_addresses_are_checked)
+{
+    const char *good[] = {"127.0.0.1:9480", "[::1]:9480", "localhost:0", "off", "",
+                          "0.0.0.0:65535"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        AUTO_TEXT text = x_format(BASICS PIPELINE "monitor: { listen = \"%s\"; };", good[i]);
+        assert_loads(text);
+    }
+    const char *bad[][2] = {
+        {"9480", "it has no port"},
+        {":9480", "it has no address"},
+        {"::1:9480", "an IPv6 address stands in brackets"},
+        {"[::1:9480", "an IPv6 address stands in brackets"},
+        {"localhost:", "its port is no number from 0 to 65535"},
+        {"localhost:65536", "its port is no number from 0 to 65535"},
+        {"localhost:94x", "its port is no number from 0 to 65535"},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        AUTO_TEXT text = x_format(BASICS PIPELINE "monitor: { listen = \"%s\"; };", bad[i][0]);
+        AUTO_TEXT expected =
+            x_format("main.conf:3: \"monitor.listen\" cannot be \"%s\": %s", bad[i][0], bad[i][1]);
+        ASSERT_PROBLEMS(text, expected);
+    }
+}
+
+Test(rules, kafka_is_needed_only_by_pipelines_that_publish_to_it)
+{
+    ASSERT_PROBLEMS("database: { dsn = \"x=y\"; };\n" PIPELINE, "main.conf: no brokers are given");
+    assert_loads("database: { dsn = \"x=y\"; };\n"
+                 "pipelines: ( { name = \"a\"; sink = \"null\"; } );\n");
+}

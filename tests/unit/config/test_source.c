@@ -1,0 +1,124 @@
+#include "config/source.h"
+#include "loading.h"
+
+Test(source, integers_that_libconfig_would_wrap_are_refused_where_they_stand)
+{
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; batch_events = 4294967297; } );\n",
+                    "main.conf:2: 4294967297 does not fit into a 32-bit integer");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; batch_events = 99999999999; } );\n",
+                    "main.conf:2: 99999999999 does not fit into a 32-bit integer");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\";\n batch_events = 0x100000001; } );\n",
+                    "main.conf:3: 0x100000001 does not fit into a 32-bit integer");
+    ASSERT_PROBLEMS(BASICS
+                    "pipelines: ( { name = \"a\"; batch_events = 18446744073709551617L; } );\n",
+                    "main.conf:2: 18446744073709551617L does not fit into a 64-bit integer");
+    ASSERT_PROBLEMS(BASICS
+                    "pipelines: ( { name = \"a\"; lease = 1; batch_events = 4294967297; } );\n",
+                    "main.conf:2: 4294967297 does not fit into a 32-bit integer",
+                    "main.conf:2: \"pipelines.lease\" is a number, but must be a duration");
+}
+
+Test(source, a_64_bit_literal_is_judged_by_the_range_of_its_option)
+{
+    assert_loads(BASICS "pipelines: ( { name = \"a\"; batch_events = 5000L; } );\n");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; batch_events = 4294967297L; } );\n",
+                    "main.conf:2: \"pipelines.batch_events\" is out of range: 4294967297");
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; batch_events = -2147483648; } );\n",
+                    "main.conf:2: \"pipelines.batch_events\" is out of range: -2147483648");
+}
+
+Test(source, numbers_in_comments_strings_and_names_are_nobody_s_business)
+{
+    assert_loads("# 99999999999\n// 99999999999\n/* 99999999999\n \" 99999999999 */\n" BASICS
+                 "pipelines: ( { name = \"a99999999999\"; topic = \"t99999999999\"\n"
+                 " /* 99999999999 */ \"99999999999\"; source = \"\\\"99999999999\"; } );\n");
+}
+
+Test(source, places_inside_of_included_files_name_those_files)
+{
+    Loading loading;
+    loading_begin(&loading);
+    AUTO_TEXT sub = x_format("mkdir %s/sub", loading.directory);
+    cr_assert_eq(system(sub), 0);
+    loading_write(&loading, "sub/log.conf",
+                  "// one\nlog: { levle = \"info\"; };\n"
+                  "@include \"deep.conf\"\nlot = 3;\n");
+    loading_write(&loading, "sub/deep.conf", "nam = \"x\";");
+    loading_run(&loading, BASICS "  @include \"sub/log.conf\"\n" PIPELINE "moniter = 1;\n", NULL,
+                NULL);
+    const char *expected[] = {
+        "sub/log.conf:2: unknown option \"log.levle\"; did you mean \"log.level\"?",
+        "sub/deep.conf:1: unknown option \"nam\"; did you mean \"name\"?",
+        "sub/log.conf:4: unknown option \"lot\"; did you mean \"log\"?",
+        "main.conf:4: unknown option \"moniter\"; did you mean \"monitor\"?",
+    };
+    cr_assert_eq(loading.problems.count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        AUTO_TEXT problem = loading_problem(&loading, i);
+        cr_assert_str_eq(problem, expected[i]);
+    }
+    loading_end(&loading);
+}
+
+Test(source, an_include_that_cannot_be_read_is_named_where_it_is_asked_for)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, BASICS PIPELINE "@include \"nope.conf\"\n", NULL, NULL);
+    cr_assert_eq(loading.problems.count, 1);
+    AUTO_TEXT problem = loading_problem(&loading, 0);
+    cr_assert_eq(strncmp(problem, "main.conf:3: cannot read \"", 26), 0, "%s", problem);
+    loading_end(&loading);
+}
+
+Test(source, files_that_include_each_other_end)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_write(&loading, "a.conf", "@include \"b.conf\"\n");
+    loading_write(&loading, "b.conf", "@include \"a.conf\"\n");
+    loading_run(&loading, BASICS PIPELINE "@include \"a.conf\"\n", NULL, NULL);
+    cr_assert_eq(loading.problems.count, 1);
+    cr_assert_str_eq(loading.problems.items[0].message, "includes are nested too deeply");
+    loading_end(&loading);
+}
+
+Test(source, includes_in_comments_and_strings_are_none)
+{
+    assert_loads("/*\n@include \"nope\"\n*/\n//@include \"nope\"\n" BASICS PIPELINE);
+}
+
+Test(source, strings_of_a_list_are_blamed_on_their_own_lines)
+{
+    ASSERT_PROBLEMS("database: { dsn = \"host=db\"; };\n"
+                    "kafka: { brokers = \"k\"; properties = [\n"
+                    " \"acks=1\",\n"
+                    " // comment\n"
+                    " \"compression.type=\"\n"
+                    "   \"lz4\",\n"
+                    "\n"
+                    " \"nonsense\"\n"
+                    "\n"
+                    " ]; };\n" PIPELINE,
+                    "main.conf:3: Kafka property \"acks\" is refused: an event counts as published "
+                    "only when all in-sync replicas have it",
+                    "main.conf:8: item 3 of kafka.properties is no key=value pair");
+}
+
+Test(source, any_truncation_or_change_of_a_byte_is_survived)
+{
+    static const char TEXT[] = BASICS "@include \"x\"\n/* c */ pipelines: ( { name = \"a\\\"b\"\n"
+                                      "\"c\"; lease = \"1s\"; batch_events = 12L; } ); # end\n";
+    for (size_t length = 0; length <= sizeof(TEXT) - 1; length++) {
+        Loading loading;
+        loading_begin(&loading);
+        AUTO_TEXT text = x_strndup(TEXT, length);
+        if (length > 0) {
+            text[length - 1] = "\"\\*/@\n{09x"[length % 10];
+        }
+        loading_run(&loading, text, NULL, NULL);
+        cr_assert_eq(loading.status == OK, loading.problems.errors == 0);
+        cr_assert_eq(loading.load.config == NULL, loading.status == FAILED);
+        loading_end(&loading);
+    }
+}
