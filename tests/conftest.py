@@ -9,7 +9,8 @@ import tempfile
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [_HERE, os.path.join(_HERE, "faults")]
 
 from support.kafka import KafkaServer  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402

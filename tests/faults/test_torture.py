@@ -1,0 +1,19 @@
+"""A quick round of the closing measurement (tests/faults/torture.py), on the servers of this run."""
+
+import types
+
+import pytest
+
+from torture import Torture
+
+
+@pytest.mark.parametrize("mode", ["mark", "delete"])
+def test_quick_torture(postgres, kafka, migrated_template, work_directory, mode):
+    options = types.SimpleNamespace(events=6000 if mode == "mark" else 4000, mode=mode, kills=4, clients=4, partitions=6, relays=1,
+                                    faults="all", seed=11, restarts=1, points=2, verbose=False)
+    torture = Torture(options, postgres, kafka, migrated_template, work_directory)
+    try:
+        torture.run()
+        torture.check()
+    finally:
+        torture.close()
