@@ -115,7 +115,7 @@ void migrate_script_end(Text *out)
 void migrate_script_title(Text *out, const Migration *migration)
 {
     for (const char *c = migration->name; *c != '\0'; c++) {
-        text_add_char(out, *c == '_' ? ' ' : *c);
+        text_add_char(out, (char)(*c == '_' ? ' ' : *c));
     }
 }
 

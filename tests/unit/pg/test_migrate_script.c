@@ -1,0 +1,103 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "pg/migrate_script.h"
+
+static const Migration SAMPLE = {
+    .version = 7,
+    .name = "two_words",
+    .checksum = "c0ffee",
+    .up = "CREATE TABLE @schema@.t (mail text DEFAULT 'a@b'); SELECT @schema_literal@, '@';\n",
+    .down = "DROP TABLE @schema@.t;\n",
+};
+
+static void expect_up_begins(const char *schema, const char *expected)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    migrate_script_up(&out, schema, &SAMPLE);
+    cr_assert_eq(strncmp(text_string(&out), expected, strlen(expected)), 0, "%s",
+                 text_string(&out));
+}
+
+Test(migrate_script, placeholders_become_the_quoted_schema_and_other_marks_stay)
+{
+    expect_up_begins("outbox", "CREATE TABLE outbox.t (mail text DEFAULT 'a@b');"
+                               " SELECT 'outbox', '@';\n");
+    expect_up_begins("Mail \"Box'", "CREATE TABLE \"Mail \"\"Box'\".t (mail text DEFAULT 'a@b');"
+                                    " SELECT 'Mail \"Box''', '@';\n");
+}
+
+Test(migrate_script, a_schema_that_looks_like_a_placeholder_is_not_replaced_again)
+{
+    expect_up_begins("@schema_literal@", "CREATE TABLE \"@schema_literal@\".t (mail text DEFAULT "
+                                         "'a@b'); SELECT '@schema_literal@', '@';\n");
+}
+
+Test(migrate_script, only_names_that_cannot_be_keywords_stay_bare)
+{
+    expect_up_begins("outbox_2", "CREATE TABLE outbox_2.t");
+    expect_up_begins("user", "CREATE TABLE \"user\".t");
+    expect_up_begins("Outbox", "CREATE TABLE \"Outbox\".t");
+    expect_up_begins("outboxÄ", "CREATE TABLE \"outboxÄ\".t");
+}
+
+Test(migrate_script, up_notes_version_name_checksum_and_program)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    migrate_script_up(&out, "outbox", &SAMPLE);
+    cr_assert_not_null(strstr(text_string(&out),
+                              "INSERT INTO outbox.migration (version, name, "
+                              "checksum, outboxd_version, duration_ms)\n"
+                              "VALUES (7, 'two_words', 'c0ffee', '" OUTBOXD_VERSION "',"));
+}
+
+Test(migrate_script, down_forgets_the_version_before_the_table_of_versions_can_go)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    migrate_script_down(&out, "outbox", &SAMPLE);
+    cr_assert_str_eq(text_string(&out),
+                     "DELETE FROM outbox.migration WHERE version = 7;\nDROP TABLE outbox.t;\n");
+}
+
+static size_t count(const char *text, const char *part)
+{
+    size_t found = 0;
+    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part)) {
+        found++;
+    }
+    return found;
+}
+
+Test(migrate_script, printing_wraps_each_step_forward_and_the_whole_way_back)
+{
+    AUTO_BUFFER up = TEXT_EMPTY;
+    migrate_script_print_up(&up, "outbox", (int)MIGRATION_COUNT, true);
+    cr_assert_eq(count(text_string(&up), "\nBEGIN;\n"), MIGRATION_COUNT);
+    cr_assert_eq(count(text_string(&up), "\nCOMMIT;\n"), MIGRATION_COUNT);
+    AUTO_BUFFER down = TEXT_EMPTY;
+    migrate_script_print_down(&down, "outbox", 0);
+    cr_assert_eq(count(text_string(&down), "\nBEGIN;\n"), 1);
+    cr_assert_eq(count(text_string(&down), "\nCOMMIT;\n"), 1);
+    cr_assert_lt(strstr(text_string(&down), "version = 2;"),
+                 strstr(text_string(&down), "version = 1;"));
+}
+
+Test(migrate_script, schema_names_that_postgresql_or_other_tools_would_change_are_refused)
+{
+    char longest[65];
+    memset(longest, 'x', sizeof(longest));
+    longest[64] = '\0';
+    const char *const bad[] = {"",     "pg_x", "information_schema", "a$b", "a\\b", "a\nb", "\x7f",
+                               "\xff", longest};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        Error err = {0};
+        cr_assert_eq(migrate_script_check_schema(bad[i], &err), FAILED, "'%s'", bad[i]);
+        cr_assert_eq(err.exit_code, EXIT_CONFIG);
+        cr_assert_str_not_empty(err.hint);
+    }
+    longest[63] = '\0';
+    const char *const good[] = {"outbox", "Mail Box", "größe", "a'\"; --", longest};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        cr_assert_eq(migrate_script_check_schema(good[i], NULL), OK, "'%s'", good[i]);
+    }
+}

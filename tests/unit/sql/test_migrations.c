@@ -1,0 +1,70 @@
+/* The rules of sql/README.md that a machine can check. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "sql/migrations.h"
+
+static void expect_portable(const Migration *migration, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        cr_assert((*c >= ' ' && *c <= '~') || *c == '\n', "%s: byte 0x%02x is not plain ASCII",
+                  migration->name, (unsigned char)*c);
+        cr_assert_neq(*c, '\\', "%s: backslashes depend on settings", migration->name);
+    }
+    static const char *const forbidden[] = {
+        "BEGIN;",       "COMMIT",      "CASCADE;",   "CONCURRENTLY",
+        "outbox.event", "outbox.emit", "\"outbox\"", "${"};
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+        cr_assert_null(strstr(text, forbidden[i]), "%s holds '%s'", migration->name, forbidden[i]);
+    }
+    for (const char *mark = strchr(text, '@'); mark != NULL; mark = strchr(mark + 1, '@')) {
+        bool opens =
+            strncmp(mark, "@schema@", 8) == 0 || strncmp(mark, "@schema_literal@", 16) == 0;
+        cr_assert(opens, "%s: unknown placeholder %.20s", migration->name, mark);
+        mark = strchr(mark + 1, '@');
+    }
+}
+
+Test(migrations, versions_have_no_holes_and_checksums_their_length)
+{
+    cr_assert_gt(MIGRATION_COUNT, 0);
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        cr_assert_eq(MIGRATIONS[i].version, (int)i + 1);
+        cr_assert_eq(strspn(MIGRATIONS[i].checksum, "0123456789abcdef"), 64);
+        cr_assert_eq(strlen(MIGRATIONS[i].checksum), 64);
+    }
+}
+
+Test(migrations, texts_run_under_any_client_and_setting)
+{
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        expect_portable(&MIGRATIONS[i], MIGRATIONS[i].up);
+        expect_portable(&MIGRATIONS[i], MIGRATIONS[i].down);
+    }
+}
+
+Test(migrations, only_those_named_roles_touch_the_cluster)
+{
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        bool creates = strstr(MIGRATIONS[i].up, "CREATE ROLE") != NULL ||
+                       strstr(MIGRATIONS[i].up, "outbox_writer") != NULL;
+        cr_assert_eq(creates, MIGRATIONS[i].roles, "%s", MIGRATIONS[i].name);
+    }
+}
+
+Test(migrations, definer_functions_put_temporary_objects_last)
+{
+    size_t definers = 0;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        const char *at = MIGRATIONS[i].up;
+        while ((at = strstr(at, "SECURITY DEFINER")) != NULL) {
+            static const char expected[] =
+                "SECURITY DEFINER\nSET search_path = pg_catalog, pg_temp\n";
+            cr_assert_eq(strncmp(at, expected, sizeof(expected) - 1), 0, "%s: %.80s",
+                         MIGRATIONS[i].name, at);
+            definers++;
+            at++;
+        }
+    }
+    cr_assert_gt(definers, 0);
+}
