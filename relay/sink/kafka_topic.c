@@ -21,7 +21,9 @@ static const TopicLimits UNKNOWN_LIMITS = {
     .after_max_ms = AFTER_MAX_DEFAULT_MS,
 };
 
-static rd_kafka_resp_err_t lookup_metadata(rd_kafka_t *rk, TopicLookup *lookup, int *ret_brokers)
+/* 'ret_broker' becomes the id of a broker that is up, or stays untouched. */
+static rd_kafka_resp_err_t lookup_metadata(rd_kafka_t *rk, TopicLookup *lookup, int *ret_brokers,
+                                           int32_t *ret_broker)
 {
     rd_kafka_topic_t *topic = lookup != NULL ? rd_kafka_topic_new(rk, lookup->name, NULL) : NULL;
     if (lookup != NULL && topic == NULL) {
@@ -32,6 +34,9 @@ static rd_kafka_resp_err_t lookup_metadata(rd_kafka_t *rk, TopicLookup *lookup, 
     rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, topic, &metadata, METADATA_TIMEOUT_MS);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         *ret_brokers = metadata->broker_cnt;
+        if (metadata->broker_cnt > 0) {
+            *ret_broker = metadata->brokers[0].id;
+        }
         if (lookup != NULL) {
             lookup->error = metadata->topic_cnt == 1 ? metadata->topics[0].err
                                                      : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
@@ -79,8 +84,10 @@ static void read_limits(const rd_kafka_ConfigResource_t *resource, TopicLimits *
     };
 }
 
-/* Best effort: a cluster that does not answer this, or denies it, leaves the limits unknown. */
-static void lookup_limits(rd_kafka_t *rk, TopicLookup *lookups, size_t count)
+/* Best effort: a cluster that does not answer this, or denies it, leaves the limits unknown. Any
+ * broker can answer; librdkafka would wait for the controller, which some clusters (its own mock
+ * cluster) never name, and nothing is published meanwhile. */
+static void lookup_limits(rd_kafka_t *rk, TopicLookup *lookups, size_t count, int32_t broker)
 {
     rd_kafka_ConfigResource_t **resources = x_calloc(count, sizeof(*resources));
     for (size_t i = 0; i < count; i++) {
@@ -92,6 +99,7 @@ static void lookup_limits(rd_kafka_t *rk, TopicLookup *lookups, size_t count)
     char text[128];
     (void)rd_kafka_AdminOptions_set_request_timeout(options, DESCRIBE_TIMEOUT_MS, text,
                                                     sizeof(text));
+    (void)rd_kafka_AdminOptions_set_broker(options, broker, text, sizeof(text));
     rd_kafka_DescribeConfigs(rk, resources, count, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, DESCRIBE_TIMEOUT_MS + 500);
     const rd_kafka_DescribeConfigs_result_t *result =
@@ -121,20 +129,21 @@ static void lookup_limits(rd_kafka_t *rk, TopicLookup *lookups, size_t count)
 rd_kafka_resp_err_t topic_lookup(rd_kafka_t *rk, TopicLookup *lookups, size_t count,
                                  int *ret_brokers)
 {
+    int32_t broker = -1;
     if (count == 0) {
-        return lookup_metadata(rk, NULL, ret_brokers);
+        return lookup_metadata(rk, NULL, ret_brokers, &broker);
     }
     bool any = false;
     for (size_t i = 0; i < count; i++) {
-        rd_kafka_resp_err_t err = lookup_metadata(rk, &lookups[i], ret_brokers);
+        rd_kafka_resp_err_t err = lookup_metadata(rk, &lookups[i], ret_brokers, &broker);
         if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
             return err;
         }
         lookups[i].limits = UNKNOWN_LIMITS;
         any |= lookups[i].error == RD_KAFKA_RESP_ERR_NO_ERROR;
     }
-    if (any) {
-        lookup_limits(rk, lookups, count);
+    if (any && broker >= 0) {
+        lookup_limits(rk, lookups, count, broker);
     }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
