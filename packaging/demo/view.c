@@ -30,12 +30,12 @@ static int columns_now(bool terminal)
     return size.ws_col < COLUMNS_MIN ? COLUMNS_MIN : size.ws_col;
 }
 
-void view_open(View *ret_view, int shown_per_second)
+void view_open(View *ret_view, int shown_per_minute)
 {
     const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
 
-    *ret_view = (View){.shown_per_second = shown_per_second,
-                       .allowance = shown_per_second > BURST ? shown_per_second : BURST,
+    *ret_view = (View){.shown_per_minute = shown_per_minute,
+                       .allowance = shown_per_minute / 60 > BURST ? shown_per_minute / 60 : BURST,
                        .refilled_us = life_monotonic_us(),
                        .progressed_us = life_monotonic_us(),
                        .terminal = isatty(STDOUT_FILENO) == 1};
@@ -62,10 +62,10 @@ static bool looks_like_uuid(const char *id)
  * begin as the allowance permits. Causes that are events have a UUID, others (a cart) do not. */
 static bool wanted(View *view, const Seen *seen)
 {
-    double most = view->shown_per_second > BURST ? view->shown_per_second : BURST;
+    double most = view->shown_per_minute / 60 > BURST ? view->shown_per_minute / 60 : BURST;
     int64_t now_us = life_monotonic_us();
 
-    view->allowance += (double)(now_us - view->refilled_us) * view->shown_per_second / 1e6;
+    view->allowance += (double)(now_us - view->refilled_us) * view->shown_per_minute / 60e6;
     view->refilled_us = now_us;
     if (view->allowance > most)
         view->allowance = most;

@@ -21,7 +21,7 @@ typedef struct View {
     bool progress_shown;
     bool gap_shown;
     int columns;           /* width of the terminal, or of the lines we write to a file */
-    int shown_per_second;  /* new stories begun a second; what they cause is shown as well */
+    int shown_per_minute;  /* new stories begun a minute; what they cause is shown as well */
     double allowance;      /* stories that may begin now */
     int64_t refilled_us;   /* life_monotonic_us() of the last refill */
     int64_t progressed_us; /* of the last line of progress */
@@ -30,8 +30,8 @@ typedef struct View {
     size_t followed_next;
 } View;
 
-/* Prepares 'ret_view' for standard output; 'shown_per_second' (1 to 1000) bounds what is shown. */
-void view_open(View *ret_view, int shown_per_second);
+/* Prepares 'ret_view' for standard output; 'shown_per_minute' (1 to 60000) bounds what is shown. */
+void view_open(View *ret_view, int shown_per_minute);
 
 /* Shows one event, or decides that there are too many. */
 void view_event(View *view, const Seen *seen);

@@ -1,7 +1,7 @@
 /* watch.c - an independent consumer: shows events as they arrive and keeps the evidence.
  *
  *   outboxd-demo-watch --brokers LIST --topic NAME... [--ids FILE] [--report FILE]
- *                      [--shown-per-second N] [--fetch-wait-ms N]
+ *                      [--shown-per-minute N] [--fetch-wait-ms N]
  *
  * Reads every partition of the topics from the beginning, without a consumer group. The id of each
  * record goes to the ids file, one a line, in order of arrival: comparing that file with the ids
@@ -35,7 +35,7 @@ typedef struct Options {
     const char *ids_path;
     const char *report_path;
     const char *fetch_wait_ms;
-    int shown_per_second;
+    int shown_per_minute;
     int topics;
     const char *topic[TOPICS_MAX];
 } Options;
@@ -67,7 +67,7 @@ static volatile sig_atomic_t finish_asked, stop_asked;
 
 static const char usage[] =
     "usage: outboxd-demo-watch --brokers LIST --topic NAME... [--ids FILE] [--report FILE]\n"
-    "                          [--shown-per-second N] [--fetch-wait-ms N]\n"
+    "                          [--shown-per-minute N] [--fetch-wait-ms N]\n"
     "shows the events of these topics; SIGUSR1: read to the end, write the report, exit\n";
 
 static void on_signal(int number)
@@ -99,7 +99,7 @@ static void option_take(Options *options, int option, const char *value)
         options->report_path = value;
         break;
     case 's':
-        options->shown_per_second = life_parse_int("--shown-per-second", value, 1, 1000);
+        options->shown_per_minute = life_parse_int("--shown-per-minute", value, 1, 60000);
         break;
     case 'w':
         life_parse_int("--fetch-wait-ms", value, 0, 60000);
@@ -125,11 +125,11 @@ static Options options_parse(int argc, char **argv)
                                           {"topic", required_argument, NULL, 't'},
                                           {"ids", required_argument, NULL, 'i'},
                                           {"report", required_argument, NULL, 'r'},
-                                          {"shown-per-second", required_argument, NULL, 's'},
+                                          {"shown-per-minute", required_argument, NULL, 's'},
                                           {"fetch-wait-ms", required_argument, NULL, 'w'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    Options options = {.shown_per_second = 20, .fetch_wait_ms = "100"};
+    Options options = {.shown_per_minute = 1200, .fetch_wait_ms = "100"};
     int c;
 
     while ((c = getopt_long(argc, argv, "", known, NULL)) != -1)
@@ -330,7 +330,7 @@ int main(int argc, char **argv)
     consumer_open(&watch, &options);
     for (int i = 0; i < options.topics; i++)
         topic_open(&watch, options.topic[i]);
-    view_open(&watch.view, options.shown_per_second);
+    view_open(&watch.view, options.shown_per_minute);
 
     while (!stop_asked && !finish_asked) {
         consume(&watch);
