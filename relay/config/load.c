@@ -115,17 +115,16 @@ Status load_run(Load *load, const ConfigOverrides *overrides, char *const *envir
     }
     rules_complete(load->config);
     load_sort_problems(load);
-    if (problems->errors > 0) {
-        config_free(&load->config);
-        return FAILED;
-    }
-    return OK;
+    return problems->errors > 0 ? FAILED : OK;
 }
 
 Status config_load(const ConfigOverrides *overrides, Config **ret_config, Problems *problems)
 {
     Load load;
     Status status = load_run(&load, overrides, environ, problems);
+    if (status != OK) {
+        config_free(&load.config);
+    }
     *ret_config = load.config;
     load_free(&load);
     return status;

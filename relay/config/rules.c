@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "config/kafka_rules.h"
+#include "config/lists.h"
 #include "config/load.h"
 #include "config/nearest.h"
 #include "config/template.h"
@@ -296,14 +297,14 @@ static void rules_check_pairs(Load *load)
 /* "key=value" each. */
 static void rules_check_properties(Load *load)
 {
-    const StringList *list = &load->config->kafka.properties;
-    for (size_t i = 0; i < list->count; i++) {
+    StringList *list = &load->config->kafka.properties;
+    for (size_t i = 0, number = 1; i < list->count; i++, number++) {
         const char *place = load->property_places.items[i];
         const char *equals = strchr(list->items[i], '=');
         if (equals == NULL || equals == list->items[i]) {
             /* the text may be a secret: do not repeat it */
             problems_add(load->problems, false, place, "write \"key=value\"",
-                         "item %zu of kafka.properties is no key=value pair", i + 1);
+                         "item %zu of kafka.properties is no key=value pair", number);
             continue;
         }
         Slice key = {.data = list->items[i], .length = (size_t)(equals - list->items[i])};
@@ -318,6 +319,9 @@ static void rules_check_properties(Load *load)
         if (rule != NULL) {
             problems_add(load->problems, false, place, rule->remedy,
                          "Kafka property \"%s\" is refused: %s", rule->property, rule->reason);
+            string_list_remove(list, i); /* `outboxd check` goes on without it */
+            string_list_remove(&load->property_places, i);
+            i--;
         }
     }
 }

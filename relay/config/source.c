@@ -21,6 +21,7 @@ typedef struct Scan {
     ScanState state;
     bool after_string; /* the next string literal continues the last one */
     int depth;
+    char name[64]; /* the setting that was named last */
 } Scan;
 
 char *source_directory(const char *path)
@@ -87,8 +88,8 @@ static bool scan_number_fits(Scan *scan, const char *literal, size_t length)
         fits = errno == 0 && (wide || (value >= INT32_MIN && value <= INT32_MAX));
     }
     if (!fits) {
-        AUTO_TEXT message =
-            x_format("%s does not fit into a %d-bit integer", number, wide ? 64 : 32);
+        AUTO_TEXT message = x_format("\"%s\" cannot be %s: it does not fit into a %d-bit integer",
+                                     scan->name, number, wide ? 64 : 32);
         scan_problem(
             scan,
             wide ? "give a smaller number"
@@ -119,6 +120,7 @@ static const char *scan_word(Scan *scan, const char *c)
             }
             c++;
         }
+        snprintf(scan->name, sizeof(scan->name), "%.*s", (int)(c - start), start);
         return c;
     }
     const char *digits = *c == '-' || *c == '+' ? c + 1 : c;

@@ -81,6 +81,7 @@ static void read_limits(const rd_kafka_ConfigResource_t *resource, TopicLimits *
         .retention_ms = deletes ? config_number(resource, "retention.ms", -1) : -1,
         .before_max_ms = config_number(resource, "message.timestamp.before.max.ms", -1),
         .after_max_ms = config_number(resource, "message.timestamp.after.max.ms", -1),
+        .compacted = policy != NULL && strstr(policy, "compact") != NULL,
     };
 }
 

@@ -19,6 +19,7 @@ typedef struct TopicLimits {
     int64_t retention_ms;      /* -1 also for a compacted topic */
     int64_t before_max_ms;     /* how much older than now a record may be */
     int64_t after_max_ms;      /* how much newer */
+    bool compacted;            /* cleanup.policy has compact: records need a key */
 } TopicLimits;
 
 /* One look-up, made by the worker thread. */

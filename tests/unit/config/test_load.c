@@ -330,9 +330,10 @@ Test(load, a_syntax_error_has_its_line_and_hides_nothing_that_is_wrong_elsewhere
 {
     ASSERT_PROBLEMS(BASICS "pipelines: (\n  { name = \"a\" lease = }\n);\n",
                     "main.conf:3: syntax error");
-    ASSERT_PROBLEMS(BASICS "a = 99999999999;\n b = ;\n",
-                    "main.conf:2: 99999999999 does not fit into a 32-bit integer",
-                    "main.conf:3: syntax error");
+    ASSERT_PROBLEMS(
+        BASICS "a = 99999999999;\n b = ;\n",
+        "main.conf:2: \"a\" cannot be 99999999999: it does not fit into a 32-bit integer",
+        "main.conf:3: syntax error");
     ASSERT_PROBLEMS(BASICS PIPELINE "kafka: { };\n", "main.conf:3: duplicate setting name");
 }
 

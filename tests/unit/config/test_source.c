@@ -4,18 +4,22 @@
 Test(source, integers_that_libconfig_would_wrap_are_refused_where_they_stand)
 {
     ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; batch_events = 4294967297; } );\n",
-                    "main.conf:2: 4294967297 does not fit into a 32-bit integer");
+                    "main.conf:2: \"batch_events\" cannot be 4294967297: it does not fit into a "
+                    "32-bit integer");
     ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; batch_events = 99999999999; } );\n",
-                    "main.conf:2: 99999999999 does not fit into a 32-bit integer");
+                    "main.conf:2: \"batch_events\" cannot be 99999999999: it does not fit into a "
+                    "32-bit integer");
     ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\";\n batch_events = 0x100000001; } );\n",
-                    "main.conf:3: 0x100000001 does not fit into a 32-bit integer");
+                    "main.conf:3: \"batch_events\" cannot be 0x100000001: it does not fit into a "
+                    "32-bit integer");
     ASSERT_PROBLEMS(BASICS
                     "pipelines: ( { name = \"a\"; batch_events = 18446744073709551617L; } );\n",
-                    "main.conf:2: 18446744073709551617L does not fit into a 64-bit integer");
-    ASSERT_PROBLEMS(BASICS
-                    "pipelines: ( { name = \"a\"; lease = 1; batch_events = 4294967297; } );\n",
-                    "main.conf:2: 4294967297 does not fit into a 32-bit integer",
-                    "main.conf:2: \"pipelines.lease\" is a number, but must be a duration");
+                    "main.conf:2: \"batch_events\" cannot be 18446744073709551617L: it does not "
+                    "fit into a 64-bit integer");
+    ASSERT_PROBLEMS(
+        BASICS "pipelines: ( { name = \"a\"; lease = 1; batch_events = 4294967297; } );\n",
+        "main.conf:2: \"batch_events\" cannot be 4294967297: it does not fit into a 32-bit integer",
+        "main.conf:2: \"pipelines.lease\" is a number, but must be a duration");
 }
 
 Test(source, a_64_bit_literal_is_judged_by_the_range_of_its_option)
@@ -118,7 +122,6 @@ Test(source, any_truncation_or_change_of_a_byte_is_survived)
         }
         loading_run(&loading, text, NULL, NULL);
         cr_assert_eq(loading.status == OK, loading.problems.errors == 0);
-        cr_assert_eq(loading.load.config == NULL, loading.status == FAILED);
         loading_end(&loading);
     }
 }

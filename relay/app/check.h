@@ -1,0 +1,64 @@
+/* check: what `outboxd check` knows while it looks at the configuration, the database and the
+ * brokers, in this order. One thread; library calls block, each within a time limit. Nothing is
+ * changed, except that --create-topics makes topics. */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "config/load.h"
+
+/* A topic that the configuration, or an event of the backlog, leads to. */
+typedef struct TopicNeed {
+    char *name;
+    char *user;           /* whose: `route 2 of pipeline "orders"` */
+    char *event;          /* "seq 1042" when it comes from the backlog, else NULL */
+    bool keyless;         /* some of its records have no key */
+    int64_t record_bytes; /* of the largest event of the backlog that was looked at */
+    char *record_event;   /* that event */
+} TopicNeed;
+
+typedef struct Check {
+    const Load *load;
+    const Config *config;
+    Problems *problems;
+    ExitCode code; /* of the first kind that failed */
+    TopicNeed *topics;
+    size_t topic_count;
+    size_t created;
+    bool create_topics;
+    int partitions;          /* of new topics; -1: the broker's default */
+    int replication;         /* likewise */
+    StringList topic_config; /* "key=value" of new topics */
+    Text facts;              /* what holds, a line each */
+} Check;
+
+/** Notes an error of that kind; remedy may be NULL. */
+void check_problem(Check *check, ExitCode kind, const char *place, const char *remedy,
+                   const char *format, ...) __attribute__((format(printf, 5, 6)));
+/** Notes something that will hurt but does not stop. */
+void check_warning(Check *check, const char *place, const char *remedy, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/** Properties that librdkafka does not know or does not take; without a connection. */
+void check_properties(Check *check);
+
+/** Connects and looks at server, role, tables and backlog. */
+void check_database(Check *check);
+
+/** Looks at the table of one pipeline: shape, sequence, rights. False when there is none. */
+bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+
+/** Runs one query; a failure is noted and gives NULL. The caller clears the result. */
+PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
+                      const char *const *values);
+
+/** Notes the topics that the configuration names outright. */
+void check_static_topics(Check *check, const PipelineConfig *pipeline);
+
+/** Notes the topics that the oldest unpublished events go to. */
+void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+
+/** Connects to the brokers, looks at the topics, and makes the missing ones when asked to. */
+void check_kafka(Check *check);

@@ -1,0 +1,221 @@
+/* The server and the role: reachable, new enough, writable, no pooler that breaks the lock. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/check.h"
+#include "base/memory.h"
+#include "pg/migrate.h"
+#include "pg/sqlstate.h"
+
+enum { SERVER_VERSION_MIN = 130000, QUERY_TIMEOUT_MS = 15000 };
+
+/* The first minor release of each major without the known bugs of logical decoding and of libpq's
+ * and the server's quoting (release notes of 2024-08 to 2025-11). */
+static const int SOUND_MINORS[] = {130022, 140019, 150014, 160010, 170006};
+
+PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
+                      const char *const *values)
+{
+    PGresult *result = PQexecParams(conn, sql, count, NULL, values, NULL, NULL, 0);
+    if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK) {
+        return result;
+    }
+    Error err;
+    sqlstate_error(result, &err);
+    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
+                  err.message);
+    PQclear(result);
+    return NULL;
+}
+
+/* The configured string with our own time-outs; NULL after a problem. */
+static PGconn *check_connect(Check *check)
+{
+    const Config *config = check->config;
+    PQconninfoOption *parsed = PQconninfoParse(config->database.dsn, NULL);
+    if (parsed == NULL) { /* libpq's message may repeat a piece of the password */
+        check_problem(check, EXIT_CONFIG, "database",
+                      "write \"host=db dbname=shop user=relay\" (values with spaces in single "
+                      "quotes) or postgresql://relay@db/shop",
+                      "database.dsn is malformed");
+        return NULL;
+    }
+    PQconninfoFree(parsed);
+    char timeout[24];
+    int64_t seconds = (config->database.connect_timeout_ms + 999) / 1000;
+    snprintf(timeout, sizeof(timeout), "%lld", (long long)(seconds < 2 ? 2 : seconds));
+    AUTO_TEXT name = x_format("%s check", config->name);
+    const char *const keys[] = {"dbname", "fallback_application_name", "connect_timeout",
+                                "client_encoding", NULL};
+    const char *const values[] = {config->database.dsn, name, timeout, "UTF8", NULL};
+    PGconn *conn = PQconnectdbParams(keys, values, 1);
+    if (PQstatus(conn) == CONNECTION_OK) {
+        return conn;
+    }
+    Error err;
+    sqlstate_connection_error(conn, &err);
+    AUTO_BUFFER message = TEXT_EMPTY; /* libpq writes a line or two for each address */
+    for (const char *c = err.message; *c != '\0'; c++) {
+        bool space = *c == '\n' || *c == '\t' || *c == ' ';
+        if (!space) {
+            text_add_char(&message, *c);
+        } else if (message.length > 0 && message.data[message.length - 1] != ' ') {
+            text_add_char(&message, ' ');
+        }
+    }
+    check_problem(check, EXIT_POSTGRES, "database",
+                  *err.hint != '\0' ? err.hint
+                                    : "is the server running, and are host and port right? psql "
+                                      "with the same string says the same",
+                  "cannot connect: %s", text_string(&message));
+    PQfinish(conn);
+    return NULL;
+}
+
+static void check_version(Check *check, const PGconn *conn)
+{
+    int version = PQserverVersion(conn);
+    if (version < SERVER_VERSION_MIN) {
+        check_problem(check, EXIT_POSTGRES, "database", "upgrade to PostgreSQL 13 or later",
+                      "PostgreSQL %d is not supported", version / 10000);
+    }
+    for (size_t i = 0; i < sizeof(SOUND_MINORS) / sizeof(SOUND_MINORS[0]); i++) {
+        int sound = SOUND_MINORS[i];
+        if (version / 10000 == sound / 10000 && version < sound) {
+            AUTO_TEXT remedy = x_format("upgrade to %d.%d or later", sound / 10000, sound % 10000);
+            check_warning(check, "database", remedy,
+                          "PostgreSQL %d.%d has bugs that lose or repeat data of logical "
+                          "decoding, and a hole in quoting",
+                          version / 10000, version % 10000);
+        }
+    }
+}
+
+/* Settings of the server that are not about one table. False when nothing more can be asked. */
+static bool check_server(Check *check, PGconn *conn)
+{
+    PGresult *r =
+        check_query(check, conn,
+                    "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('fsync'),"
+                    " current_setting('full_page_writes'), current_setting('server_encoding'),"
+                    " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), current_user",
+                    0, NULL);
+    if (r == NULL) {
+        return false;
+    }
+    if ((int)strtol(PQgetvalue(r, 0, 0), NULL, 10) != PQbackendPID(conn) &&
+        check->config->database.pooler != POOLER_SESSION) {
+        check_problem(check, EXIT_POSTGRES, "database",
+                      "connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                      "database.pooler = \"session\"",
+                      "a connection pooler stands in between; a transaction pooler would hand the "
+                      "publisher's lock to somebody else");
+    }
+    if (PQgetvalue(r, 0, 1)[0] == 't') {
+        check_problem(check, EXIT_POSTGRES, "database",
+                      "name the primary, or several hosts with target_session_attrs=read-write",
+                      "the server is a standby: rows cannot be marked there");
+    }
+    if (strcmp(PQgetvalue(r, 0, 2), "on") != 0 || strcmp(PQgetvalue(r, 0, 3), "on") != 0) {
+        check_warning(check, "database", "set fsync and full_page_writes to on",
+                      "fsync = %s, full_page_writes = %s: a crash of the server may lose committed "
+                      "events",
+                      PQgetvalue(r, 0, 2), PQgetvalue(r, 0, 3));
+    }
+    if (strcmp(PQgetvalue(r, 0, 4), "UTF8") != 0) {
+        check_warning(check, "database", NULL,
+                      "the database is encoded in %s: what has no UTF-8 form cannot be published",
+                      PQgetvalue(r, 0, 4));
+    }
+    if (PQgetvalue(r, 0, 5)[0] == 't') {
+        check_warning(check, "database", "use a role of its own: GRANT outbox_relay TO your_relay;",
+                      "role \"%s\" is a superuser; the relay needs only outbox_relay",
+                      PQgetvalue(r, 0, 6));
+    }
+    PQclear(r);
+    return true;
+}
+
+/* The schema of our own tables, if a pipeline polls one of them: is it up to date? */
+static void check_migrations(Check *check, const char *schema)
+{
+    Migrate *migrate = NULL;
+    Error err;
+    if (migrate_open(check->config->database.dsn, schema, &migrate, &err) != OK ||
+        migrate_read(migrate, &err) != OK) {
+        check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
+                      err.message);
+        migrate_close(&migrate);
+        return;
+    }
+    AUTO_BUFFER pending = TEXT_EMPTY;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        if (migrate_pending(migrate, i, (int)MIGRATION_COUNT, false)) {
+            text_printf(&pending, "%s%d %s", pending.length > 0 ? ", " : "", MIGRATIONS[i].version,
+                        MIGRATIONS[i].name);
+        }
+    }
+    if (pending.length > 0) {
+        bool ours = strcmp(schema, "outbox") == 0;
+        AUTO_TEXT remedy =
+            x_format("outboxd migrate%s%s", ours ? "" : " --schema ", ours ? "" : schema);
+        check_problem(check, EXIT_POSTGRES, "database", remedy,
+                      "schema \"%s\" is not up to date: pending %s", schema, pending.data);
+    }
+    migrate_close(&migrate);
+}
+
+static void check_all_migrations(Check *check, PGconn *conn)
+{
+    /* Our own schemas carry a table "migration" with our comment. */
+    PGresult *r = check_query(
+        check, conn,
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname = 'migration' AND starts_with(obj_description(c.oid, 'pg_class'),"
+        " 'outboxd: ') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
+        0, NULL);
+    for (int i = 0; r != NULL && i < PQntuples(r); i++) {
+        check_migrations(check, PQgetvalue(r, i, 0));
+    }
+    PQclear(r);
+}
+
+static void check_pipelines(Check *check, PGconn *conn)
+{
+    bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
+    for (size_t i = 0; i < check->config->pipeline_count; i++) {
+        const PipelineConfig *pipeline = &check->config->pipelines[i];
+        if (pipeline->table != NULL && check_table(check, conn, pipeline) && backlog) {
+            check_backlog(check, conn, pipeline);
+        }
+    }
+}
+
+void check_database(Check *check)
+{
+    PGconn *conn = check_connect(check);
+    if (conn == NULL) {
+        return;
+    }
+    size_t before = check->problems->errors;
+    AUTO_TEXT timeout = x_format("SET statement_timeout = %d; SET lock_timeout = 2000;"
+                                 " SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
+                                 " SET DateStyle = 'ISO'",
+                                 QUERY_TIMEOUT_MS);
+    PQclear(PQexec(conn, timeout));
+    check_version(check, conn);
+    if (check_server(check, conn)) {
+        check_all_migrations(check, conn);
+        check_pipelines(check, conn);
+    }
+    if (check->problems->errors == before) {
+        const char *version = PQparameterStatus(conn, "server_version");
+        const char *host = PQhost(conn);
+        text_printf(&check->facts, "database       %s:%s/%s (%.*s), role %s\n",
+                    host != NULL && *host != '\0' ? host : "local", PQport(conn), PQdb(conn),
+                    version != NULL ? (int)strcspn(version, " ") : 1,
+                    version != NULL ? version : "?", PQuser(conn));
+    }
+    PQfinish(conn);
+}
