@@ -18,7 +18,10 @@
 #include "base/memory.h"
 #include "flow/pipeline_internal.h"
 
-enum { SETTLE_SECONDS = 10 }; /* a rewind waits so long for the sink, then replaces its producer */
+enum {
+    SETTLE_SECONDS = 10,     /* a rewind waits so long for the sink, then replaces its producer */
+    SAID_AGAIN_SECONDS = 60, /* the same fact of one trouble is not logged more often */
+};
 
 static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "stalled",
                                           "rewinding", "draining", "stopped", "failed"};
@@ -58,6 +61,36 @@ int64_t pipeline_backoff_ms(Pipeline *p)
     return delay / 2 + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - delay / 2));
 }
 
+static uint64_t fact_hash(const Error *err)
+{
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)err->class; /* FNV-1a */
+    for (const char *c = err->code; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    }
+    for (const char *c = err->message; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    }
+    return hash | 1;
+}
+
+/* Whether this fact was logged within SAID_AGAIN_SECONDS; if not, notes that it is now. */
+static bool pipeline_said(Pipeline *p, const Error *err)
+{
+    uint64_t fact = fact_hash(err);
+    int64_t now_us = clock_monotonic_us();
+    Said *oldest = &p->said[0];
+    for (Said *said = p->said; said < p->said + SAID_MAX; said++) {
+        if (said->fact == fact && now_us - said->at_us < SAID_AGAIN_SECONDS * INT64_C(1000000)) {
+            return true;
+        }
+        if (said->fact == fact || said->at_us < oldest->at_us) {
+            oldest = said;
+        }
+    }
+    *oldest = (Said){.fact = fact, .at_us = now_us};
+    return false;
+}
+
 void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
 {
     bool same = p->error.class == err->class && strcmp(p->error.code, err->code) == 0 &&
@@ -72,8 +105,11 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
     p->error = *err;
     p->error_from_sink = from_sink;
     p->error_repeated = 1;
-    p->error_logged_us = clock_monotonic_us();
     bool fatal = err->class == ERROR_FATAL;
+    if (!fatal && pipeline_said(p, err)) {
+        return;
+    }
+    p->error_logged_us = clock_monotonic_us();
     log_error(fatal ? LOG_ERROR : LOG_WARN, p->parts.config->name, err,
               fatal ? "this pipeline stops" : "waiting, retrying by itself");
 }
@@ -89,6 +125,7 @@ void pipeline_recovered(Pipeline *p)
               "publishing again");
     p->error = (Error){0};
     p->attempt = 0;
+    memset(p->said, 0, sizeof(p->said));
 }
 
 /* Actions of the table. */
@@ -177,6 +214,7 @@ static void pipeline_end(Pipeline *p, PipelineState state)
 {
     event_del(p->tick);
     event_del(p->settle);
+    event_del(p->reopen);
     pipeline_enter(p, state);
     pipeline_wake(p); /* reports `ended` outside of every call */
 }
@@ -230,12 +268,8 @@ static void act_rewound(Pipeline *p)
         pipeline_enter(p, p->error.class == ERROR_NONE ? PIPELINE_RUNNING : PIPELINE_STALLED);
         if (p->error.class != ERROR_NONE) {
             p->hold_until_us = clock_monotonic_us() + pipeline_backoff_ms(p) * 1000;
-            struct timeval hold = {.tv_sec = (p->hold_until_us - clock_monotonic_us()) / 1000000,
-                                   .tv_usec = (p->hold_until_us - clock_monotonic_us()) % 1000000};
-            event_add(p->wake, &hold);
-        } else {
-            pipeline_wake(p);
         }
+        pipeline_wake(p);
         break;
     case AFTER_RESTART:
         pipeline_reset_cursor(p);

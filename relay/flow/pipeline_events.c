@@ -111,18 +111,37 @@ static void on_trouble(void *arg, const Error *err)
 static void on_healed(void *arg)
 {
     Pipeline *p = arg;
-    if (p->error_from_sink && p->error.class != ERROR_FATAL) {
+    /* A producer that failed is well again when one of its records is acknowledged, not before. */
+    bool waits_for_acknowledgement = p->reopens > 0 && p->acker.events > 0;
+    if (p->error_from_sink && p->error.class != ERROR_FATAL && !waits_for_acknowledgement) {
         pipeline_input(p, INPUT_HEALED);
     }
 }
 
+static void on_reopen(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Pipeline *p = arg;
+    ++*p->parts.stats->producers_recreated;
+    p->parts.sink->ops->reopen(p->parts.sink);
+}
+
+/* The first time at once, then with back-off until a record is acknowledged: what makes a producer
+ * fail for good (a missing permission) would do so again at once. */
 static void pipeline_reopen_sink(Pipeline *p)
 {
-    if (!p->reopening) {
-        p->reopening = true;
-        ++*p->parts.stats->producers_recreated;
-        p->parts.sink->ops->reopen(p->parts.sink);
+    if (p->reopening) {
+        return;
     }
+    p->reopening = true;
+    int64_t delay_ms = p->reopens++ == 0 || p->stop_asked ? 0 : pipeline_backoff_ms(p);
+    if (delay_ms == 0) {
+        on_reopen(-1, 0, p);
+        return;
+    }
+    event_add(p->reopen,
+              &(struct timeval){.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000});
 }
 
 static void on_sink_lost(void *arg, const Error *err)
@@ -221,6 +240,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->wake = event_new(parts->base, -1, 0, on_wake, p);
     p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
     p->settle = event_new(parts->base, -1, 0, on_settle_timeout, p);
+    p->reopen = event_new(parts->base, -1, 0, on_reopen, p);
     p->parts.source->events = (SourceEvents){
         .arg = p,
         .active = on_active,
@@ -253,6 +273,7 @@ void pipeline_free(Pipeline **pipeline)
     event_free(p->wake);
     event_free(p->tick);
     event_free(p->settle);
+    event_free(p->reopen);
     /* The sink first: it may still read memory of open batches. */
     p->parts.sink->ops->free(p->parts.sink);
     p->parts.source->ops->free(p->parts.source);
@@ -277,6 +298,9 @@ void pipeline_stop(Pipeline *p)
 {
     if (!p->stop_asked) {
         p->stop_asked = true;
+        if (event_pending(p->reopen, EV_TIMEOUT, NULL)) {
+            event_active(p->reopen, 0, 0); /* nobody waits for a back-off while stopping */
+        }
         pipeline_input(p, INPUT_STOP);
     }
 }

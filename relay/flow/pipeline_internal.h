@@ -21,6 +21,14 @@ typedef enum Input {
     INPUT_COUNT
 } Input;
 
+/* Facts that were logged lately: two that alternate are still said once. */
+enum { SAID_MAX = 8 };
+
+typedef struct Said {
+    uint64_t fact; /* hash of class, code and message; 0: free */
+    int64_t at_us; /* monotonic */
+} Said;
+
 struct Pipeline {
     PipelineParts parts;
     PipelineState state;
@@ -41,9 +49,11 @@ struct Pipeline {
     int64_t error_since_us;
     int64_t error_repeated;
     int64_t error_logged_us; /* monotonic */
-    unsigned attempt;        /* of the back-off */
-    int64_t hold_until_us;   /* monotonic: back-off before sending again */
-    int64_t progress_us;     /* monotonic: last acknowledgement or first send after silence */
+    Said said[SAID_MAX];
+    unsigned attempt;      /* of the back-off */
+    unsigned reopens;      /* new producers since the last acknowledgement */
+    int64_t hold_until_us; /* monotonic: back-off before sending again */
+    int64_t progress_us;   /* monotonic: last acknowledgement or first send after silence */
     int64_t last_published_us;
     uint64_t rate_count;
     double rate;
@@ -51,6 +61,7 @@ struct Pipeline {
     struct event *wake;   /* runs pipeline_pump */
     struct event *tick;   /* each second */
     struct event *settle; /* bound of the rewind */
+    struct event *reopen; /* back-off before the next new producer */
 };
 
 void pipeline_input(Pipeline *pipeline, Input input);

@@ -154,12 +154,19 @@ static Event *pipeline_next(Pipeline *p)
 }
 
 /* True when nothing may be sent now although the sink would take it. */
-static bool pipeline_holds(const Pipeline *p, int64_t now_us)
+static bool pipeline_holds(Pipeline *p, int64_t now_us)
 {
     if (p->suspects > 0 && p->in_flight > 0) {
         return true; /* one at a time until the culprit is found */
     }
-    return now_us < p->hold_until_us;
+    if (now_us >= p->hold_until_us) {
+        return false;
+    }
+    /* Each time: any wake-up in between took the timer with it. */
+    int64_t rest_us = p->hold_until_us - now_us;
+    event_add(p->wake,
+              &(struct timeval){.tv_sec = rest_us / 1000000, .tv_usec = rest_us % 1000000});
+    return true;
 }
 
 static void pipeline_send_some(Pipeline *p)
@@ -235,6 +242,7 @@ static void pipeline_published(Pipeline *p, Event *event)
         pipeline_input(p, INPUT_HEALED);
     }
     p->attempt = 0;
+    p->reopens = 0;
 }
 
 void pipeline_settled(void *arg, Event *event, const Error *err)

@@ -371,6 +371,11 @@ static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
         rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->rk, fatal, sizeof(fatal));
         error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_PRODUCER_FATAL",
                   "the producer failed: %s: %s; making a new one", rd_kafka_err2name(cause), fatal);
+        if (cause == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
+            error_hint(&err,
+                       "Grant WRITE on the topics to the relay's principal (before Kafka 3.0 also "
+                       "IDEMPOTENT_WRITE on the cluster).");
+        }
         kafka_lose(kafka, &err);
         return;
     }
@@ -399,7 +404,8 @@ static void kafka_on_log(KafkaSink *kafka, rd_kafka_event_t *event)
     int level = 0;
     if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
         /* What matters comes as an error event, too, and is said once by the pipeline. */
-        log_write(level <= 2 ? LOG_ERROR : LOG_DEBUG, kafka->options.pipeline->name, "KAFKA_LOG",
+        bool said = level > 2 || strcmp(facility, "FATAL") == 0;
+        log_write(said ? LOG_DEBUG : LOG_ERROR, kafka->options.pipeline->name, "KAFKA_LOG",
                   LOG_FIELDS(log_text("facility", facility)), "%s", text);
     }
 }

@@ -76,6 +76,7 @@ def test_plain_headers_carry_the_same_facts_under_plain_names(first):
 def test_null_payload_is_a_tombstone(first):
     _, record = first("order.erased", "order", "17", None)
     assert record.value is None and record.key == b"17"
+    assert "content-type" not in headers_of(record), "there is no data to describe"
 
 
 def test_jsonb_null_is_the_value_null(first):
@@ -86,6 +87,7 @@ def test_jsonb_null_is_the_value_null(first):
 def test_empty_payload_bytes_are_an_empty_value_and_no_tombstone(first):
     _, record = first("order.scanned", "order", "17", None, payload_bytes=b"")
     assert record.value == b""
+    assert headers_of(record)["content-type"] == "application/octet-stream"
 
 
 def test_payload_bytes_travel_untouched(first):
