@@ -10,6 +10,8 @@ static const Command COMMANDS[] = {
      command_run},
     {"migrate", "[--dsn DSN] [--print] [--to N] [--down N] [--status] [--schema NAME] [--no-roles]",
      "makes the outbox schema in a database, or brings it up to date", command_migrate},
+    {"status", "[-c FILE] [--dsn DSN] [--json]",
+     "lag, backlog, events in flight and the last error of a running relay", command_status},
     {"config", "print [-c FILE] | schema",
      "the complete commented sample; with -c the effective values, secrets masked", command_config},
     {"version", "", "program and library versions", command_version},
