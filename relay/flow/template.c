@@ -137,6 +137,9 @@ Slice template_render(const Template *template, const Event *event, Arena *arena
 {
     char scratch[TIMESTAMP_TEXT_MAX];
     *ret_null = false;
+    if (template->count == 0) {
+        return SLICE_NULL;
+    }
     if (template->count == 1) {
         Slice only = template_part(&template->parts[0], event, scratch, sizeof(scratch));
         *ret_null = slice_is_null(only);

@@ -40,7 +40,7 @@ static Status set_defaults(rd_kafka_conf_t *conf, const Config *config,
         {"acks", "all"},
         {"message.timeout.ms", "0"},       /* a record that expires leaves a gap */
         {"partitioner", "murmur2_random"}, /* what Java clients use */
-        {"allow.auto.create.topics", "false"},
+        {"allow.auto.create.topics", config->kafka.create_topics ? "true" : "false"},
         {"linger.ms", "1"},
         {"socket.nagle.disable", "true"},
         {"socket.keepalive.enable", "true"},

@@ -1,0 +1,160 @@
+#include "app/screen.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/utf8.h"
+
+static const char *const COLOUR_CODES[] = {"", "\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[2m"};
+
+bool screen_wants_colour(FILE *out)
+{
+    const char *no_color = getenv("NO_COLOR"); // NOLINT(concurrency-mt-unsafe): never set
+    const char *term = getenv("TERM");         // NOLINT(concurrency-mt-unsafe): never set
+    return isatty(fileno(out)) == 1 && (no_color == NULL || no_color[0] == '\0') && term != NULL &&
+           strcmp(term, "dumb") != 0;
+}
+
+/* C0 and C1 control characters, DEL, and bytes that are not UTF-8 become '?'; line ends and tabs
+ * one space. */
+static void screen_add_safe(Text *out, const char *text)
+{
+    size_t length = strlen(text);
+    for (size_t i = 0; i < length;) {
+        unsigned char c = (unsigned char)text[i];
+        size_t bytes = utf8_sequence(text + i, length - i);
+        if (c == '\n' || c == '\r' || c == '\t') {
+            bool space = out->length > 0 && out->data[out->length - 1] == ' ';
+            text_add(out, space ? "" : " ");
+            i++;
+            continue;
+        }
+        bool c1 = bytes == 2 && c == 0xC2 && (unsigned char)text[i + 1] < 0xA0;
+        if (bytes == 0 || c < ' ' || c == 0x7F || c1) {
+            text_add_char(out, '?');
+        } else {
+            text_append(out, text + i, bytes);
+        }
+        i += bytes > 0 ? bytes : 1;
+    }
+}
+
+void screen_add(Text *out, bool colours, Colour colour, const char *text)
+{
+    bool coloured = colours && colour != COLOUR_NONE;
+    text_add(out, coloured ? COLOUR_CODES[colour] : "");
+    screen_add_safe(out, text != NULL ? text : "");
+    text_add(out, coloured ? "\x1b[0m" : "");
+}
+
+void screen_add_count(Text *out, int64_t count)
+{
+    char digits[32];
+    int length = snprintf(digits, sizeof(digits), "%" PRId64, count);
+    int first = digits[0] == '-';
+    for (int i = 0; i < length; i++) {
+        if (i > first && (length - i) % 3 == 0) {
+            text_add_char(out, ',');
+        }
+        text_add_char(out, digits[i]);
+    }
+}
+
+static void screen_add_two(Text *out, int64_t large, const char *large_unit, int64_t small,
+                           const char *small_unit)
+{
+    text_printf(out, "%" PRId64 " %s", large, large_unit);
+    if (small > 0) {
+        text_printf(out, " %" PRId64 " %s", small, small_unit);
+    }
+}
+
+void screen_add_duration(Text *out, double seconds)
+{
+    if (!(seconds > 0)) {
+        seconds = 0;
+    }
+    if (seconds < 0.9995) {
+        text_printf(out, "%.0f ms", seconds * 1000);
+        return;
+    }
+    if (seconds < 9.95) {
+        text_printf(out, "%.1f s", seconds);
+        return;
+    }
+    int64_t whole = seconds < 9e15 ? (int64_t)(seconds + 0.5) : INT64_C(9000000000000000);
+    if (whole < 120) {
+        text_printf(out, "%" PRId64 " s", whole);
+    } else if (whole < 7200) {
+        text_printf(out, "%" PRId64 " min", whole / 60);
+    } else if (whole < INT64_C(172800)) {
+        screen_add_two(out, whole / 3600, "h", whole % 3600 / 60, "min");
+    } else {
+        screen_add_two(out, whole / 86400, "d", whole % 86400 / 3600, "h");
+    }
+}
+
+void screen_table_add(ScreenTable *table, bool right, Colour colour, const char *text)
+{
+    assert(table->columns > 0 && table->columns <= SCREEN_COLUMNS_MAX);
+    AUTO_BUFFER safe = TEXT_EMPTY;
+    screen_add_safe(&safe, text);
+    table->cells = x_realloc(table->cells, (table->count + 1) * sizeof(table->cells[0]));
+    struct ScreenCell *cell = &table->cells[table->count++];
+    cell->text = x_strdup(text_string(&safe));
+    cell->colour = colour;
+    cell->right = right;
+}
+
+/* Characters, not bytes; wide ones are not looked after. */
+static size_t screen_width(const char *text)
+{
+    size_t width = 0;
+    for (; *text != '\0'; text++) {
+        width += ((unsigned char)*text & 0xC0) != 0x80;
+    }
+    return width;
+}
+
+static void screen_add_spaces(Text *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        text_add_char(out, ' ');
+    }
+}
+
+void screen_table_print(const ScreenTable *table, bool colours, Text *out)
+{
+    size_t widths[SCREEN_COLUMNS_MAX] = {0};
+    for (size_t i = 0; i < table->count; i++) {
+        size_t width = screen_width(table->cells[i].text);
+        size_t column = i % table->columns;
+        widths[column] = width > widths[column] ? width : widths[column];
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ScreenCell *cell = &table->cells[i];
+        size_t column = i % table->columns;
+        bool last = column + 1 == table->columns;
+        size_t padding = widths[column] - screen_width(cell->text);
+        screen_add_spaces(out, cell->right ? padding : 0);
+        screen_add(out, colours, cell->colour, cell->text);
+        if (last) {
+            text_add_char(out, '\n');
+        } else {
+            screen_add_spaces(out, (cell->right ? 0 : padding) + 2);
+        }
+    }
+}
+
+void screen_table_free(ScreenTable *table)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        free(table->cells[i].text);
+    }
+    free(table->cells);
+    *table = (ScreenTable){0};
+}

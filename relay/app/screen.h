@@ -1,0 +1,46 @@
+/* screen: building blocks of what commands print for people: safe text, counts and durations with
+ * units, tables whose columns fit their content, colour where it is wanted. Writes into a Text. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/text.h"
+
+typedef enum Colour { COLOUR_NONE, COLOUR_GOOD, COLOUR_WARN, COLOUR_BAD, COLOUR_DIM } Colour;
+
+/** True when `out` is a terminal and neither NO_COLOR is set nor TERM is "dumb". */
+bool screen_wants_colour(FILE *out);
+
+/** Appends the text in a colour; control characters, which could steer the terminal, become '?'.
+ * NULL counts as "". */
+void screen_add(Text *out, bool colours, Colour colour, const char *text);
+
+/** Appends "41,203,118". */
+void screen_add_count(Text *out, int64_t count);
+
+/** Appends two units at most: "3 ms", "2.1 s", "45 s", "14 min", "3 h 10 min", "3 d 4 h"; negative
+ * counts as 0. */
+void screen_add_duration(Text *out, double seconds);
+
+enum { SCREEN_COLUMNS_MAX = 10 };
+
+/* Rows of cells; the first row is the heading. Zero-initialised, and freed with screen_table_free.
+ */
+typedef struct ScreenTable {
+    struct ScreenCell {
+        char *text;
+        Colour colour;
+        bool right; /* aligned to the right */
+    } * cells;
+    size_t count;
+    size_t columns;
+} ScreenTable;
+
+/** Adds a cell in reading order; columns must be set before. Control characters become '?'. */
+void screen_table_add(ScreenTable *table, bool right, Colour colour, const char *text);
+/** Appends the table, a line each row, two spaces between columns. */
+void screen_table_print(const ScreenTable *table, bool colours, Text *out);
+void screen_table_free(ScreenTable *table);

@@ -1,0 +1,109 @@
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "app/screen.h"
+
+static void expect_duration(double seconds, const char *expected)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    screen_add_duration(&out, seconds);
+    cr_assert_str_eq(text_string(&out), expected, "%f s gives %s", seconds, text_string(&out));
+}
+
+Test(screen, durations_have_units_and_at_most_two)
+{
+    expect_duration(-1, "0 ms");
+    expect_duration(0, "0 ms");
+    expect_duration(0.0029, "3 ms");
+    expect_duration(0.9994, "999 ms");
+    expect_duration(0.9996, "1.0 s");
+    expect_duration(9.94, "9.9 s");
+    expect_duration(9.96, "10 s");
+    expect_duration(119, "119 s");
+    expect_duration(120, "2 min");
+    expect_duration(14 * 60 + 20, "14 min");
+    expect_duration(7199, "119 min");
+    expect_duration(7200, "2 h");
+    expect_duration(3 * 3600 + 600, "3 h 10 min");
+    expect_duration(3 * 86400 + 4 * 3600 + 59, "3 d 4 h");
+    expect_duration(1e18, "104166666666 d 16 h");
+}
+
+static void expect_count(int64_t count, const char *expected)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    screen_add_count(&out, count);
+    cr_assert_str_eq(text_string(&out), expected);
+}
+
+Test(screen, counts_are_grouped_by_thousands)
+{
+    expect_count(0, "0");
+    expect_count(999, "999");
+    expect_count(1000, "1,000");
+    expect_count(41203118, "41,203,118");
+    expect_count(-123456, "-123,456");
+    expect_count(INT64_MIN, "-9,223,372,036,854,775,808");
+}
+
+Test(screen, text_from_outside_cannot_steer_the_terminal)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    screen_add(&out, false, COLOUR_BAD,
+               "a\x1b[2J\n\t\x7f\xC2\x9B"
+               "31m\xFF\xC3\xA9");
+    cr_assert_str_eq(text_string(&out), "a?[2J ??31m?\xC3\xA9");
+}
+
+Test(screen, colour_is_added_only_when_asked_for)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    screen_add(&out, true, COLOUR_BAD, "x");
+    cr_assert_str_eq(text_string(&out), "\x1b[1;31mx\x1b[0m");
+    text_clear(&out);
+    screen_add(&out, true, COLOUR_NONE, "x");
+    screen_add(&out, false, COLOUR_GOOD, NULL);
+    cr_assert_str_eq(text_string(&out), "x");
+}
+
+Test(screen, colour_needs_a_terminal_and_no_objection)
+{
+    char name[64];
+    int controller = posix_openpt(O_RDWR | O_NOCTTY);
+    cr_assert(controller >= 0 && grantpt(controller) == 0 && unlockpt(controller) == 0);
+    cr_assert_eq(ptsname_r(controller, name, sizeof(name)), 0);
+    FILE *terminal = fdopen(open(name, O_RDWR | O_NOCTTY), "r+");
+    FILE *file = fopen("/dev/null", "w");
+    cr_assert_not_null(terminal);
+    setenv("TERM", "xterm", 1);
+    unsetenv("NO_COLOR");
+    cr_assert(screen_wants_colour(terminal));
+    cr_assert_not(screen_wants_colour(file));
+    setenv("NO_COLOR", "1", 1);
+    cr_assert_not(screen_wants_colour(terminal));
+    setenv("NO_COLOR", "", 1);
+    cr_assert(screen_wants_colour(terminal));
+    setenv("TERM", "dumb", 1);
+    cr_assert_not(screen_wants_colour(terminal));
+    (void)fclose(terminal);
+    (void)fclose(file);
+    close(controller);
+}
+
+Test(screen, columns_are_as_wide_as_their_widest_cell)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    ScreenTable table = {.columns = 3};
+    screen_table_add(&table, false, COLOUR_NONE, "name");
+    screen_table_add(&table, true, COLOUR_NONE, "n");
+    screen_table_add(&table, false, COLOUR_NONE, "last");
+    screen_table_add(&table, false, COLOUR_NONE, "\xC3\xA9t\xC3\xA9s");
+    screen_table_add(&table, true, COLOUR_NONE, "1,000");
+    screen_table_add(&table, false, COLOUR_NONE, "now");
+    screen_table_print(&table, false, &out);
+    cr_assert_str_eq(text_string(&out), "name      n  last\n"
+                                        "\xC3\xA9t\xC3\xA9s  1,000  now\n");
+    screen_table_free(&table);
+}

@@ -1,0 +1,160 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "app/status_screen.h"
+
+/* 2026-11-21T09:26:44Z */
+static const int64_t NOW_US = INT64_C(1795253204000000);
+
+static const char RUNNING[] =
+    "{'name':'orders','capture':'poll','state':'running','since':'2026-11-18T05:00:00Z',"
+    "'lag_seconds':0.003,'backlog_events':12,'backlog_capped':false,'in_flight_events':40,"
+    "'in_flight_bytes':9000,'unmarked_events':0,'events_per_second':812.2,"
+    "'published_total':41203118,'dead_lettered_total':0,'dropped_total':0,"
+    "'last_event_at':'2026-11-21T09:26:43.9Z','error':null,'oldest':null,'holder':null}";
+
+static const char STALLED[] =
+    "{'name':'audit','capture':'wal','state':'stalled','since':'2026-11-21T09:12:44Z',"
+    "'lag_seconds':840,'backlog_events':100000,'backlog_capped':true,'in_flight_events':5000,"
+    "'events_per_second':0,'published_total':12007554,'dead_lettered_total':3,"
+    "'last_event_at':'2026-11-21T09:12:44Z',"
+    "'error':{'code':'KAFKA_TOPIC_UNKNOWN','class':'retry','message':'topic x does not exist',"
+    "'hint':'Create the topic.','since':'2026-11-21T09:12:44Z','repeated':61},"
+    "'oldest':{'seq':12007555,'event_type':'audit.login','aggregate_id':'user\\u001b81',"
+    "'occurred_at':'2026-11-21T09:12:44.120Z'},'holder':null}";
+
+static const char STANDBY[] =
+    "{'name':'orders','capture':'poll','state':'standby','since':'2026-11-21T09:12:44Z',"
+    "'backlog_events':null,'error':null,'holder':'shop on 10.0.0.7, pid 311'}";
+
+/* The object with these pipelines; ' stands for ". */
+static json_t *object_of(const char *pipelines, bool postgres, bool kafka)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_printf(&text,
+                "{'name':'shop','version':'0.1.0','pid':1,'uptime_seconds':273700,'ready':true,"
+                "'pipelines':[%s],"
+                "'postgres':{'connected':%s,'server':'db:5432/shop','version':'15.20'},"
+                "'kafka':{'connected':%s,'brokers':'kafka:9092','broker_count':3}}",
+                pipelines, postgres ? "true" : "false", kafka ? "true" : "false");
+    for (size_t i = 0; i < text.length; i++) {
+        text.data[i] = text.data[i] == '\'' ? '"' : text.data[i];
+    }
+    json_error_t where;
+    json_t *object = json_loads(text.data, 0, &where);
+    cr_assert_not_null(object, "%s: %s", where.text, text.data);
+    return object;
+}
+
+static ExitCode code_of(const char *pipelines, bool postgres, bool kafka)
+{
+    json_t *object = object_of(pipelines, postgres, kafka);
+    ExitCode code = status_screen_exit_code(object);
+    json_decref(object);
+    return code;
+}
+
+static const char *screen_of(const char *pipelines, bool postgres, bool kafka, Text *out)
+{
+    json_t *object = object_of(pipelines, postgres, kafka);
+    status_screen_add(object, false, NOW_US, out);
+    json_decref(object);
+    return text_string(out);
+}
+
+static void expect_line(const char *screen, const char *line)
+{
+    cr_assert_not_null(strstr(screen, line), "no line\n%s\nin\n%s", line, screen);
+}
+
+Test(status_screen, healthy_relay_is_a_header_and_a_table)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    cr_assert_str_eq(
+        screen_of(RUNNING, true, true, &out),
+        "shop · outboxd 0.1.0 · up 3 d 4 h · postgres db:5432/shop (15.20) · kafka kafka:9092 "
+        "(3 brokers)\n"
+        "\n"
+        "pipeline  capture  state    lag   backlog  in flight  per second   published  last event\n"
+        "orders    poll     running  3 ms       12         40         812  41,203,118  now\n");
+}
+
+Test(status_screen, stalled_pipeline_says_since_when_why_and_the_remedy)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    AUTO_BUFFER both = TEXT_EMPTY;
+    text_printf(&both, "%s,%s", RUNNING, STALLED);
+    const char *screen = screen_of(both.data, true, true, &out);
+    expect_line(screen, "\naudit     wal      STALLED  14 min  100,000+      5,000");
+    expect_line(screen, "\n\naudit is stalled since 09:12:44 UTC (14 min ago): topic x does not "
+                        "exist (tried again 61 times)\n");
+    expect_line(screen, "\n  oldest event  seq 12007555, audit.login, key user?81, occurred "
+                        "09:12:44 UTC (14 min ago)\n");
+    expect_line(screen, "\n  remedy        Create the topic.\n");
+    expect_line(screen, "\naudit: 3 events set aside since it started; see outbox.dead_letter\n");
+    cr_assert_null(strstr(screen, "orders is"));
+}
+
+Test(status_screen, what_is_not_connected_stands_out)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    expect_line(screen_of(RUNNING, false, false, &out),
+                "postgres db:5432/shop NOT CONNECTED · kafka kafka:9092 NOT CONNECTED\n");
+}
+
+Test(status_screen, standby_names_the_publisher_and_needs_no_kafka)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    const char *screen = screen_of(STANDBY, true, false, &out);
+    expect_line(screen, "orders is standby since 09:12:44 UTC (14 min ago): published by shop on "
+                        "10.0.0.7, pid 311\n");
+    cr_assert_null(strstr(screen, "NOT CONNECTED"));
+    cr_assert_eq(code_of(STANDBY, true, false), EXIT_OK);
+}
+
+Test(status_screen, since_another_day_shows_the_date)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    expect_line(
+        screen_of("{'name':'a','state':'paused','since':'2026-11-20T23:59:59Z'}", true, true, &out),
+        "a is paused since 2026-11-20 23:59:59 UTC (9 h 26 min ago)\n");
+}
+
+Test(status_screen, exit_code_names_the_side_that_fails)
+{
+    cr_assert_eq(code_of(RUNNING, true, true), EXIT_OK);
+    cr_assert_eq(code_of(RUNNING, false, true), EXIT_POSTGRES);
+    cr_assert_eq(code_of(RUNNING, true, false), EXIT_KAFKA);
+    cr_assert_eq(code_of(STALLED, true, true), EXIT_KAFKA);
+    cr_assert_eq(code_of("{'state':'stalled','error':{'code':'POSTGRES_PRIVILEGE'}}", true, true),
+                 EXIT_POSTGRES);
+    cr_assert_eq(code_of("{'state':'failed','error':{'code':'GAP_SLOT_LOST'}}", true, true),
+                 EXIT_GAP);
+    cr_assert_eq(code_of("{'state':'failed','error':{'code':'EVENT_UNROUTED'}}", true, true),
+                 EXIT_INTERNAL);
+    const char *not_healthy[] = {"starting", "paused", "draining", "stopped", "failed", "new"};
+    for (size_t i = 0; i < sizeof(not_healthy) / sizeof(not_healthy[0]); i++) {
+        AUTO_BUFFER pipeline = TEXT_EMPTY;
+        text_printf(&pipeline, "{'name':'a','state':'%s'}", not_healthy[i]);
+        cr_assert_eq(code_of(pipeline.data, true, true), EXIT_INTERNAL, "%s", not_healthy[i]);
+    }
+    cr_assert_eq(code_of("", true, true), EXIT_INTERNAL, "no pipelines at all");
+}
+
+Test(status_screen, object_of_another_version_does_no_harm)
+{
+    static const char STRANGE_PIPELINE[] =
+        "{\"pipelines\":[{\"error\":{},\"oldest\":{},\"lag_seconds\":\"x\"}],"
+        "\"postgres\":[],\"kafka\":7}";
+    const char *odd[] = {"{}", "{\"pipelines\":3}", "{\"pipelines\":[3,null,{\"state\":[]}]}",
+                         STRANGE_PIPELINE};
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        AUTO_BUFFER out = TEXT_EMPTY;
+        json_t *object = json_loads(odd[i], 0, NULL);
+        cr_assert_not_null(object);
+        status_screen_add(object, true, NOW_US, &out);
+        cr_assert_gt(out.length, 0);
+        cr_assert_neq(status_screen_exit_code(object), EXIT_OK, "%s", odd[i]);
+        json_decref(object);
+    }
+}
