@@ -30,20 +30,35 @@ static const PipelineConfig *kafka_pipeline(const Check *check)
     return NULL;
 }
 
-static void property_unknown(Check *check, const rd_kafka_conf_t *conf, const char *name,
-                             const char *place)
+/* rd_kafka_conf_dump() leaves aliases such as compression.type out; the table for people has them,
+ * in the first column. */
+static char *property_nearest(const char *name)
 {
-    size_t count = 0;
-    const char **dump = rd_kafka_conf_dump((rd_kafka_conf_t *)conf, &count);
-    Nearest nearest = nearest_begin(name);
-    AUTO_TEXT meant = NULL;
-    for (size_t i = 0; i + 1 < count; i += 2) {
-        if (nearest_offer(&nearest, dump[i])) {
-            free(meant);
-            meant = x_strdup(dump[i]);
+    char *table = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&table, &length);
+    if (memory == NULL) {
+        return NULL;
+    }
+    rd_kafka_conf_properties_show(memory);
+    char *meant = NULL;
+    if (fclose(memory) == 0) {
+        Nearest nearest = nearest_begin(name);
+        for (char *rest = table, *line; (line = strsep(&rest, "\n")) != NULL;) {
+            line[strcspn(line, " |")] = '\0';
+            if (*line != '\0' && nearest_offer(&nearest, line)) {
+                free(meant);
+                meant = x_strdup(line);
+            }
         }
     }
-    rd_kafka_conf_dump_free(dump, count);
+    free(table);
+    return meant;
+}
+
+static void property_unknown(Check *check, const char *name, const char *place)
+{
+    AUTO_TEXT meant = property_nearest(name);
     check_problem(check, EXIT_CONFIG, place, meant ? NULL : "see CONFIGURATION.md of librdkafka",
                   "librdkafka has no property \"%s\"%s%s%s", name, meant ? "; did you mean \"" : "",
                   meant ? meant : "", meant ? "\"?" : "");
@@ -63,7 +78,7 @@ void check_properties(Check *check)
         char text[256];
         rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, equals + 1, text, sizeof(text));
         if (result == RD_KAFKA_CONF_UNKNOWN) {
-            property_unknown(check, conf, name, place);
+            property_unknown(check, name, place);
         } else if (result != RD_KAFKA_CONF_OK) {
             bool secret = mask_is_secret(slice_of(name));
             check_problem(check, EXIT_CONFIG, place, NULL, "Kafka property \"%s\": %s", name,

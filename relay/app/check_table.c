@@ -19,8 +19,8 @@ typedef struct TableCheck {
     char *quoted;      /* "schema"."table" */
     char *oid;         /* as text; NULL: there is no such table */
     PGresult *columns; /* name, type, not null, may SELECT, may UPDATE, attnum */
-    bool grants;       /* the role outbox_relay holds rights on the table */
-    char *role;
+    bool grants;       /* outbox_relay holds rights on the table, and our role is no member */
+    char *role;        /* as SQL writes it */
 } TableCheck;
 
 enum { COLUMN_NAME, COLUMN_TYPE, COLUMN_NOT_NULL, COLUMN_SELECT, COLUMN_UPDATE, COLUMN_NUMBER };
@@ -43,9 +43,8 @@ static void table_problem(const TableCheck *t, const char *remedy, const char *f
 /* GRANT of our role where that gives the right, else of the right itself. */
 static char *table_grant(const TableCheck *t, const char *right)
 {
-    AUTO_TEXT role = ident_quote(t->role);
-    return t->grants ? x_format("GRANT outbox_relay TO %s;", role)
-                     : x_format("GRANT %s ON %s TO %s;", right, t->pipeline->table, role);
+    return t->grants ? x_format("GRANT outbox_relay TO %s;", t->role)
+                     : x_format("GRANT %s ON %s TO %s;", right, t->pipeline->table, t->role);
 }
 
 /* Row of t->columns, or -1. */
@@ -180,7 +179,7 @@ static void table_check_columns(const TableCheck *t)
     }
     if (unreadable.length > 0) {
         AUTO_TEXT remedy = table_grant(t, "SELECT");
-        table_problem(t, remedy, "role \"%s\" may not SELECT %s (%s)", t->role, t->pipeline->table,
+        table_problem(t, remedy, "role %s may not SELECT %s (%s)", t->role, t->pipeline->table,
                       unreadable.data);
     }
 }
@@ -204,7 +203,7 @@ static void table_check_mark(const TableCheck *t)
         AUTO_TEXT quoted = ident_quote(name);
         AUTO_TEXT right = x_format("UPDATE (%s)", quoted);
         AUTO_TEXT remedy = table_grant(t, right);
-        table_problem(t, remedy, "role \"%s\" may not UPDATE %s, needed by on_publish = \"mark\"",
+        table_problem(t, remedy, "role %s may not UPDATE %s, needed by on_publish = \"mark\"",
                       t->role, t->pipeline->table);
     }
 }
@@ -282,12 +281,10 @@ static void table_check_dead_letter(const TableCheck *t, const char *table, bool
         table_problem(t, "outboxd migrate",
                       "no table outbox.dead_letter, needed by %s = \"dead_letter\"", option);
     } else if (needed && !may_insert) {
-        AUTO_TEXT role = ident_quote(t->role);
-        AUTO_TEXT remedy = t->grants ? x_format("GRANT outbox_relay TO %s;", role)
-                                     : x_format("GRANT INSERT ON %s TO %s;", table, role);
-        table_problem(t, remedy,
-                      "role \"%s\" may not INSERT into %s, needed by %s = \"dead_letter\"", t->role,
-                      table, option);
+        AUTO_TEXT remedy = t->grants ? x_format("GRANT outbox_relay TO %s;", t->role)
+                                     : x_format("GRANT INSERT ON %s TO %s;", table, t->role);
+        table_problem(t, remedy, "role %s may not INSERT into %s, needed by %s = \"dead_letter\"",
+                      t->role, table, option);
     }
 }
 
@@ -298,7 +295,6 @@ enum {
     TABLE_ROW_SECURITY,
     TABLE_DELETE,
     TABLE_GRANTS,
-    TABLE_ROLE,
     TABLE_DEAD_LETTER,
     TABLE_DEAD_LETTER_INSERT,
 };
@@ -306,7 +302,8 @@ enum {
 static const char TABLE_SQL[] =
     "SELECT c.oid, c.relkind, c.relpersistence, row_security_active(c.oid),"
     " has_table_privilege(c.oid, 'DELETE'), EXISTS (SELECT FROM pg_roles r WHERE rolname ="
-    " 'outbox_relay' AND has_table_privilege(r.oid, c.oid, 'SELECT, DELETE')), current_user,"
+    " 'outbox_relay' AND has_table_privilege(r.oid, c.oid, 'SELECT, DELETE')"
+    " AND NOT pg_has_role(r.oid, 'MEMBER')),"
     " d.oid::regclass, has_table_privilege(d.oid, 'INSERT')"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " LEFT JOIN LATERAL (SELECT k.oid FROM pg_class k JOIN pg_namespace m ON m.oid = k.relnamespace"
@@ -320,7 +317,6 @@ static void table_check_relation(TableCheck *t, const PGresult *r)
     const PipelineConfig *pipeline = t->pipeline;
     t->oid = x_strdup(PQgetvalue(r, 0, TABLE_OID));
     t->grants = PQgetvalue(r, 0, TABLE_GRANTS)[0] == 't';
-    t->role = x_strdup(PQgetvalue(r, 0, TABLE_ROLE));
     char kind = PQgetvalue(r, 0, TABLE_KIND)[0];
     if (kind != 'r' && kind != 'p') {
         table_problem(t, NULL, "%s is no table, but a %s", pipeline->table,
@@ -337,16 +333,15 @@ static void table_check_relation(TableCheck *t, const PGresult *r)
                       persistence == 'u' ? "unlogged" : "temporary");
     }
     if (PQgetvalue(r, 0, TABLE_ROW_SECURITY)[0] == 't') {
-        table_problem(
-            t, "give the relay's role BYPASSRLS, or a policy that shows all rows",
-            "row security hides rows of %s from role \"%s\": they would never be published",
-            pipeline->table, t->role);
+        table_problem(t, "give the relay's role BYPASSRLS, or a policy that shows all rows",
+                      "row security hides rows of %s from role %s: they would never be published",
+                      pipeline->table, t->role);
     }
     bool prunes = pipeline->retain_ms != DURATION_FOREVER;
     if ((pipeline->on_publish == ON_PUBLISH_DELETE || prunes) &&
         PQgetvalue(r, 0, TABLE_DELETE)[0] != 't') {
         AUTO_TEXT remedy = table_grant(t, "DELETE");
-        table_problem(t, remedy, "role \"%s\" may not DELETE from %s, needed by %s", t->role,
+        table_problem(t, remedy, "role %s may not DELETE from %s, needed by %s", t->role,
                       pipeline->table, prunes ? "retain" : "on_publish = \"delete\"");
     }
     table_check_dead_letter(t, PQgetvalue(r, 0, TABLE_DEAD_LETTER),
@@ -367,9 +362,9 @@ static PGresult *table_find(TableCheck *t)
                       "make the outbox: outboxd migrate; or name your own table in pipelines.table",
                       "no table %s in database \"%s\"", t->pipeline->table, PQdb(t->conn));
     } else if (state != NULL && strcmp(state, "42501") == 0) {
-        AUTO_TEXT role = ident_quote(PQuser(t->conn));
-        AUTO_TEXT remedy = x_format("GRANT outbox_relay TO %s; or GRANT USAGE on the schema", role);
-        table_problem(t, remedy, "role \"%s\" may not use the schema of %s", PQuser(t->conn),
+        AUTO_TEXT remedy =
+            x_format("GRANT outbox_relay TO %s; or GRANT USAGE on the schema", t->role);
+        table_problem(t, remedy, "role %s may not use the schema of %s", t->role,
                       t->pipeline->table);
     } else {
         Error err;
@@ -388,6 +383,9 @@ static void table_look(TableCheck *t)
                       "%s", err.message);
         return;
     }
+    PGresult *role = check_query(t->check, t->conn, "SELECT quote_ident(current_user)", 0, NULL);
+    t->role = x_strdup(role != NULL ? PQgetvalue(role, 0, 0) : "?");
+    PQclear(role);
     PGresult *r = table_find(t);
     if (r == NULL) {
         return;

@@ -38,6 +38,9 @@ typedef struct CheckArguments {
 } CheckArguments;
 
 static void check_add(Check *check, bool warning, const char *place, const char *remedy,
+                      const char *format, va_list args) __attribute__((format(printf, 5, 0)));
+
+static void check_add(Check *check, bool warning, const char *place, const char *remedy,
                       const char *format, va_list args)
 {
     char *message = NULL;

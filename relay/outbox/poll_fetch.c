@@ -403,6 +403,11 @@ void fetch_next(PollSource *poll)
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
+    if (poll->marks.recovering) {
+        /* Rows acknowledged before the reconnect still look unpublished. */
+        poll_set_timer(poll, config->poll_interval_max_ms);
+        return;
+    }
     size_t events = 0;
     size_t bytes = 0;
     bool room = poll->source.events.room(poll->source.events.arg, &events, &bytes);
