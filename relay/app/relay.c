@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "app/relay_internal.h"
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -229,6 +230,7 @@ static void relay_release(Relay *relay)
     event_free(relay->deadline);
     event_free(relay->watchdog);
     metrics_free(&relay->metrics);
+    arena_trim();
     event_base_free(relay->base);
 }
 

@@ -1,7 +1,8 @@
 /* arena: memory that is released in one go. A batch owns one; event and record bytes live in it
  * until the broker has acknowledged the batch, so the producer never copies them.
  *
- * Not thread-safe; the bytes may be read from any thread while the arena lives. */
+ * Loop thread only: chunks are recycled between arenas. The bytes may be read from any thread while
+ * the arena lives. */
 #pragma once
 
 #include <stddef.h>
@@ -19,6 +20,9 @@ typedef struct Arena {
 
 /** Releases everything; the arena is empty and usable again. */
 void arena_release(Arena *arena);
+
+/** Gives spare chunks back to the system: when idle, and at the end. */
+void arena_trim(void);
 
 /** Slow path of arena_alloc: starts a new chunk. */
 void *arena_grow(Arena *arena, size_t bytes);

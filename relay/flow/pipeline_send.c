@@ -7,7 +7,10 @@
 #include "base/log.h"
 #include "flow/pipeline_internal.h"
 
-enum { PUMP_EVENTS_MAX = 1000 }; /* then the loop gets its turn */
+enum {
+    PUMP_EVENTS_MAX = 1000, /* then the loop gets its turn */
+    CLOCK_EVERY = 16,       /* reports between two looks at the clocks */
+};
 
 static bool pipeline_sends(const Pipeline *p)
 {
@@ -203,6 +206,7 @@ static void pipeline_send_some(Pipeline *p)
 
 void pipeline_pump(Pipeline *p)
 {
+    p->settle_now_us = 0; /* a burst of reports is over */
     pipeline_send_some(p);
     (void)FAILPOINT("settled");
     for (Batch *batch;
@@ -224,8 +228,12 @@ void pipeline_pump(Pipeline *p)
 static void pipeline_published(Pipeline *p, Event *event)
 {
     Stats *stats = p->parts.stats;
-    int64_t now_us = clock_monotonic_us();
-    int64_t wall_us = clock_wall_us();
+    if (p->settle_now_us == 0 || *stats->published % CLOCK_EVERY == 0) {
+        p->settle_now_us = clock_monotonic_us(); /* reports come in bursts within a millisecond */
+        p->settle_wall_us = clock_wall_us();
+    }
+    int64_t now_us = p->settle_now_us;
+    int64_t wall_us = p->settle_wall_us;
     pipeline_settle(p, event, EVENT_PUBLISHED);
     ++*stats->published;
     ++*event->topic->published;
