@@ -56,8 +56,8 @@ as_root() {
 # runs where Ctrl-C does not reach it, and cleanup() waits for it.
 packages_install() {
     local log=$DIR/packages.log apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120)
-    as_root "${apt[@]}" update >>"$log" 2>&1 || return 1
-    as_root "${apt[@]}" install --download-only --no-install-recommends "$@" >>"$log" 2>&1 || return 1
+    as_root "${apt[@]}" update >>"$log" 2>&1 || return
+    as_root "${apt[@]}" install --download-only --no-install-recommends "$@" >>"$log" 2>&1 || return
     set -m
     as_root /bin/sh -c 'switch=$1
         shift
@@ -75,6 +75,7 @@ packages_install() {
 }
 
 step_packages() {
+    local code text
     step_begin packages 'looking'
     packages_find_missing
     if ((${#MISSING[@]} == 0)); then
@@ -91,11 +92,16 @@ step_packages() {
     fi
     local wanted=("${MISSING[@]}")
     step_begin packages "installing ${wanted[*]}"
-    packages_install "${wanted[@]}" ||
+    packages_install "${wanted[@]}"
+    code=$?
+    ((code != 130)) || interrupted 130 # Ctrl-C went to sudo alone
+    ((code == 0)) ||
         fail 'apt-get did not succeed' "see above; by hand: apt-get install ${wanted[*]}" "$DIR/packages.log"
     hash -r
     packages_find_missing
     ((${#MISSING[@]} == 0)) || fail "still missing after the installation: ${MISSING[*]}" \
         'this release of Debian is too old: Debian 12 or newer is needed' "$DIR/packages.log"
-    step_end "installed ${#wanted[@]} with what they need: ${wanted[*]}"
+    text="installed ${#wanted[@]} and what they need: ${wanted[*]}"
+    ((${#text} <= 68)) || text="${text:0:64} ..."
+    step_end "$text"
 }

@@ -99,7 +99,7 @@ step_kafka_jars() {
         fail "cannot write to $CACHE" 'OUTBOXD_CACHE chooses another place'
     LEFTOVERS+=("$scratch")
     chmod 755 "$scratch"
-    quietly "$log" mvn -B -ntp -q -f "$REPO/tests/support/maven/kafka.xml" \
+    quietly "$log" env MAVEN_OPTS=-XX:-UsePerfData mvn -B -ntp -q -f "$REPO/tests/support/maven/kafka.xml" \
         org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
         "-DoutputDirectory=$scratch" "-Dkafka.version=$KAFKA_VERSION" ||
         fail 'Maven could not download Kafka' 'is there a way to the internet? Behind a proxy: ~/.m2/settings.xml' "$log"

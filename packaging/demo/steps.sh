@@ -58,6 +58,11 @@ step_end() {
     printf '  %-11s %-70s %8s\n' "$STEP" "$1" "$took"
 }
 
+# The end of a log, indented; long lines are folded because the reason is often at their end.
+log_tail() {
+    tail -n 12 "$1" | cut -c -1200 | fold -s -w 110 | sed 's/^/    /'
+}
+
 # fail WHY REMEDY [LOG]: the answer first, then the evidence, then what to do. Does not return.
 fail() {
     local why=$1 remedy=$2 log=${3:-}
@@ -66,7 +71,7 @@ fail() {
         printf '\n%sstopped at step "%s":%s %s\n' "$RED" "$STEP" "$PLAIN" "$why"
         if [[ -n $log && -s $log ]]; then
             printf '  the end of its log:\n'
-            tail -n 15 "$log" | cut -c -220 | sed 's/^/    /'
+            log_tail "$log"
         fi
         printf '  remedy: %s\n' "$remedy"
     } >&2

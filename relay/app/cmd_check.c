@@ -159,21 +159,24 @@ static void check_summary(const Check *check)
 {
     const Problems *problems = check->problems;
     size_t warnings = problems->count - problems->errors;
-    fputs(text_string(&check->facts), stdout);
-    problems_print(problems, stdout);
+    AUTO_BUFFER last = TEXT_EMPTY;
     if (problems->errors == 0) {
-        fputs("no problem", stdout);
+        text_add(&last, "no problem");
     } else {
-        printf("%zu problem%s", problems->errors, problems->errors == 1 ? "" : "s");
+        text_printf(&last, "%zu problem%s", problems->errors, problems->errors == 1 ? "" : "s");
     }
     if (warnings > 0) {
-        printf(", %zu warning%s", warnings, warnings == 1 ? "" : "s");
+        text_printf(&last, ", %zu warning%s", warnings, warnings == 1 ? "" : "s");
     }
     if (check->created > 0) {
-        printf("; %zu topic%s created\n", check->created, check->created == 1 ? " was" : "s were");
+        text_printf(&last, "; %zu topic%s created", check->created,
+                    check->created == 1 ? " was" : "s were");
     } else {
-        fputs("; nothing was changed\n", stdout);
+        text_add(&last, "; nothing was changed");
     }
+    printf("%s", text_string(&check->facts));
+    problems_print(problems, stdout);
+    printf("%s\n", last.data);
 }
 
 static void check_run(Check *check, bool offline)

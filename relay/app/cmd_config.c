@@ -9,10 +9,17 @@
 #include "base/error.h"
 #include "config/print.h"
 
+static const char USAGE[] = "outboxd config print [-c FILE] [--dsn DSN] [--brokers LIST]\n"
+                            "outboxd config schema\n"
+                            "\n"
+                            "print   the complete commented sample; with an option the effective "
+                            "values, each with the place\n"
+                            "        it came from, secrets masked\n"
+                            "schema  every option as JSON\n";
+
 static int config_usage(void)
 {
-    fprintf(stderr, "usage: outboxd config print [-c FILE] [--dsn DSN] [--brokers LIST]\n"
-                    "       outboxd config schema\n");
+    (void)fprintf(stderr, "%s", USAGE);
     return EXIT_CONFIG;
 }
 
@@ -79,6 +86,10 @@ static int config_print(int argc, char **argv)
 
 int command_config(int argc, char **argv)
 {
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        printf("%s", USAGE);
+        return EXIT_OK;
+    }
     if (argc >= 2 && strcmp(argv[1], "print") == 0) {
         return config_print(argc - 1, argv + 1);
     }

@@ -1,5 +1,4 @@
 /* OUTBOXD_* variables. They beat the file. */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +16,14 @@ static bool environment_has(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
+static char property_letter(char c)
+{
+    if (c == '_') {
+        return '.';
+    }
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
 /* OUTBOXD_KAFKA_PROPERTY_SASL_PASSWORD=x becomes "sasl.password=x" and replaces that of the file.
  */
 static void environment_property(Load *load, const char *name, const char *value)
@@ -24,7 +31,7 @@ static void environment_property(Load *load, const char *name, const char *value
     const Option *option = option_find(SCOPE_CONFIG, "kafka.properties");
     AUTO_TEXT key = x_strdup(name + strlen(PROPERTY));
     for (char *c = key; *c != '\0'; c++) {
-        *c = *c == '_' ? '.' : (char)tolower((unsigned char)*c);
+        *c = property_letter(*c);
     }
     AUTO_TEXT item = x_format("%s=%s", key, value);
     StringList *list = &load->config->kafka.properties;

@@ -169,12 +169,11 @@ static void file_read_scalar(Load *load, const Option *option, void *base,
     if ((intptr_t)config_setting_get_hook(setting) == BAD_NUMBER) {
         return; /* said already, and what libconfig made of it is noise */
     }
-    if (type == CONFIG_TYPE_STRING && option->type != OPTION_BOOL && option->type != OPTION_INT) {
-        value_set_text(load, option, base, config_setting_get_string(setting), place);
-    } else if (type == CONFIG_TYPE_STRING &&
-               strstr(config_setting_get_string(setting), "${") != NULL) {
+    const char *text = config_setting_get_string(setting);
+    bool bare = option->type == OPTION_BOOL || option->type == OPTION_INT;
+    if (text != NULL && (!bare || strstr(text, "${") != NULL)) {
         /* a reference is a string whatever it stands for */
-        value_set_text(load, option, base, config_setting_get_string(setting), place);
+        value_set_text(load, option, base, text, place);
     } else if (type == CONFIG_TYPE_BOOL && option->type == OPTION_BOOL) {
         value_set_bool(load, option, base, config_setting_get_bool(setting) != 0, place);
     } else if ((type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) &&

@@ -97,7 +97,7 @@ static void mask_uri(Text *text, const char *uri)
     const char *authority = strstr(uri, "://") + 3;
     text_append(text, uri, (size_t)(authority - uri));
     const char *at = mask_uri_at(authority);
-    const char *rest = authority;
+    const char *rest;
     if (at != NULL) {
         const char *colon = memchr(authority, ':', (size_t)(at - authority));
         text_append(text, authority, (size_t)((colon != NULL ? colon : at) - authority));

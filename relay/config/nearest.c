@@ -1,6 +1,5 @@
 #include "config/nearest.h"
 
-#include <ctype.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -9,6 +8,11 @@ enum { NAME_MAX_LENGTH = 127 };
 static size_t nearest_least(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+static int nearest_letter(char c)
+{
+    return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
 }
 
 size_t nearest_distance(const char *a, const char *b)
@@ -28,12 +32,11 @@ size_t nearest_distance(const char *a, const char *b)
     }
     for (size_t i = 1; i <= length_a; i++) {
         row[0] = i;
-        int x = tolower((unsigned char)a[i - 1]);
+        int x = nearest_letter(a[i - 1]);
         for (size_t j = 1; j <= length_b; j++) {
-            int y = tolower((unsigned char)b[j - 1]);
+            int y = nearest_letter(b[j - 1]);
             row[j] = nearest_least(last[j - 1] + (x != y), nearest_least(last[j], row[j - 1]) + 1);
-            if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
-                y == tolower((unsigned char)a[i - 2])) {
+            if (i > 1 && j > 1 && x == nearest_letter(b[j - 2]) && y == nearest_letter(a[i - 2])) {
                 row[j] = nearest_least(row[j], before[j - 2] + 1);
             }
         }

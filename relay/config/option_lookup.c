@@ -1,5 +1,4 @@
 /* Finding options in the table by path, and what users call them. */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +53,14 @@ const char *option_nearest(OptionScope scope, const char *prefix, const char *na
     return buffer[0] != '\0' ? buffer : NULL;
 }
 
+static char environment_letter(char c)
+{
+    if (c == '.') {
+        return '_';
+    }
+    return (char)(c >= 'a' && c <= 'z' ? c - ('a' - 'A') : c);
+}
+
 bool option_environment(const Option *option, Text *ret_name)
 {
     if (option->scope == SCOPE_ROUTE || option->type == OPTION_GROUPS ||
@@ -62,7 +69,7 @@ bool option_environment(const Option *option, Text *ret_name)
     }
     text_add(ret_name, option->scope == SCOPE_PIPELINE ? "OUTBOXD_PIPELINE_" : "OUTBOXD_");
     for (const char *c = option->path; *c != '\0'; c++) {
-        text_add_char(ret_name, *c == '.' ? '_' : (char)toupper((unsigned char)*c));
+        text_add_char(ret_name, environment_letter(*c));
     }
     return true;
 }

@@ -45,7 +45,7 @@ static void rules_problem(Load *load, OptionScope scope, const char *path, const
     char message[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof(message), format, args);
+    (void)vsnprintf(message, sizeof(message), format, args); // NOLINT(clang-analyzer-valist.*)
     va_end(args);
     AUTO_TEXT place = rules_place(load, scope, path, base);
     problems_add(load->problems, false, place, remedy, "%s", message);
