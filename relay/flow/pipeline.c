@@ -173,7 +173,7 @@ static void act_resend(Pipeline *p)
     pipeline_rewind(p, AFTER_RESEND);
 }
 
-static void pipeline_forget_aside(Pipeline *p)
+void pipeline_forget_aside(Pipeline *p)
 {
     for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
         for (size_t i = 0; i < batch->count; i++) {
@@ -188,7 +188,6 @@ static void pipeline_forget_aside(Pipeline *p)
 static void act_source_lost(Pipeline *p)
 {
     ++*p->parts.stats->rewinds;
-    pipeline_forget_aside(p);
     pipeline_rewind(p, p->stop_asked ? AFTER_STOP : AFTER_RESTART);
 }
 
@@ -306,11 +305,11 @@ static void act_after_stop(Pipeline *p)
 static void act_after_fail(Pipeline *p)
 {
     p->after = AFTER_FAIL;
+    pipeline_wake(p);
 }
 
 static void act_after_restart(Pipeline *p)
 {
-    pipeline_forget_aside(p);
     if (p->after < AFTER_RESTART) {
         p->after = p->stop_asked ? AFTER_STOP : AFTER_RESTART;
     }
