@@ -241,13 +241,23 @@ static void act_failed(Pipeline *p)
     pipeline_end(p, PIPELINE_FAILED);
 }
 
+/* Rows that are, or may be, published and are not marked. */
+static size_t pipeline_unmarked(const Pipeline *p)
+{
+    size_t rows = p->parts.source->ops->unmarked(p->parts.source) + p->in_flight;
+    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        rows += batch->count - batch->unsettled;
+    }
+    return rows;
+}
+
 static void act_lost_while_draining(Pipeline *p)
 {
-    size_t unmarked = p->parts.source->ops->unmarked(p->parts.source);
+    size_t unmarked = pipeline_unmarked(p);
     if (unmarked > 0 && p->error.class != ERROR_FATAL) {
         error_set(&p->error, ERROR_FATAL, EXIT_DRAIN, "DRAIN_INCOMPLETE",
-                  "PostgreSQL went away while %zu published rows were not marked yet; they will be "
-                  "published again",
+                  "PostgreSQL went away while %zu rows in flight or published were not marked yet; "
+                  "they will be published again",
                   unmarked);
         log_error(LOG_WARN, p->parts.config->name, &p->error, NULL);
     }
@@ -288,6 +298,13 @@ static void act_rewound(Pipeline *p)
         }
         break;
     }
+}
+
+static void act_fatal_while_draining(Pipeline *p)
+{
+    if (p->source_lost) {
+        act_lost_while_draining(p);
+    } /* else of the sink, and we are stopping anyway */
 }
 
 static void act_drained(Pipeline *p)
@@ -365,7 +382,7 @@ static const Transition TRANSITIONS[] = {
     {PIPELINE_DRAINING, INPUT_SETTLED, KEEP, act_drain_source, "all reports are in: mark"},
     {PIPELINE_DRAINING, INPUT_DRAINED, KEEP, act_drained, "all is marked"},
     {PIPELINE_DRAINING, INPUT_SOURCE_LOST, KEEP, act_lost_while_draining, "cannot mark any more"},
-    {PIPELINE_DRAINING, INPUT_FATAL, KEEP, act_nothing, "we are stopping anyway"},
+    {PIPELINE_DRAINING, INPUT_FATAL, KEEP, act_fatal_while_draining, "cannot mark, or never mind"},
 };
 
 void pipeline_input(Pipeline *p, Input input)
