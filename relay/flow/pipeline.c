@@ -99,6 +99,10 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
     if (same) {
         return;
     }
+    if (p->error.class == ERROR_FATAL) { /* what stops the pipeline stays its reason */
+        log_error(LOG_WARN, p->parts.config->name, err, NULL);
+        return;
+    }
     if (p->error.class == ERROR_NONE) {
         p->error_since_us = clock_wall_us();
     }
