@@ -278,6 +278,9 @@ static void act_rewound(Pipeline *p)
     switch (after) {
     case AFTER_RESEND:
         pipeline_reset_cursor(p);
+        if (p->acker.batches == 0) {
+            pipeline_recovered(p); /* no record is there whose acknowledgement could say so */
+        }
         pipeline_enter(p, p->error.class == ERROR_NONE ? PIPELINE_RUNNING : PIPELINE_STALLED);
         if (p->error.class != ERROR_NONE) {
             p->hold_until_us = clock_monotonic_us() + pipeline_backoff_ms(p) * 1000;
