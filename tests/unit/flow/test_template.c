@@ -65,7 +65,11 @@ Test(template, text_stands_for_itself)
 {
     assert_renders("orders.events", "orders.events", false);
     assert_renders("$ $x {y} $", "$ $x {y} $", false);
-    assert_renders("", "", false);
+}
+
+Test(template, an_empty_one_gives_no_value)
+{
+    assert_renders("", NULL, false);
 }
 
 Test(template, a_column_is_replaced_wherever_it_stands)
