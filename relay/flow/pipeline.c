@@ -99,6 +99,10 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
     if (same) {
         return;
     }
+    if (p->error.class == ERROR_FATAL) { /* what stops the pipeline stays its reason */
+        log_error(LOG_WARN, p->parts.config->name, err, NULL);
+        return;
+    }
     if (p->error.class == ERROR_NONE) {
         p->error_since_us = clock_wall_us();
     }
@@ -173,7 +177,7 @@ static void act_resend(Pipeline *p)
     pipeline_rewind(p, AFTER_RESEND);
 }
 
-static void pipeline_forget_aside(Pipeline *p)
+void pipeline_forget_aside(Pipeline *p)
 {
     for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
         for (size_t i = 0; i < batch->count; i++) {
@@ -188,7 +192,6 @@ static void pipeline_forget_aside(Pipeline *p)
 static void act_source_lost(Pipeline *p)
 {
     ++*p->parts.stats->rewinds;
-    pipeline_forget_aside(p);
     pipeline_rewind(p, p->stop_asked ? AFTER_STOP : AFTER_RESTART);
 }
 
@@ -242,13 +245,23 @@ static void act_failed(Pipeline *p)
     pipeline_end(p, PIPELINE_FAILED);
 }
 
+/* Rows that are, or may be, published and are not marked. */
+static size_t pipeline_unmarked(const Pipeline *p)
+{
+    size_t rows = p->parts.source->ops->unmarked(p->parts.source) + p->in_flight;
+    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        rows += batch->count - batch->unsettled;
+    }
+    return rows;
+}
+
 static void act_lost_while_draining(Pipeline *p)
 {
-    size_t unmarked = p->parts.source->ops->unmarked(p->parts.source);
+    size_t unmarked = pipeline_unmarked(p);
     if (unmarked > 0 && p->error.class != ERROR_FATAL) {
         error_set(&p->error, ERROR_FATAL, EXIT_DRAIN, "DRAIN_INCOMPLETE",
-                  "PostgreSQL went away while %zu published rows were not marked yet; they will be "
-                  "published again",
+                  "PostgreSQL went away while %zu rows in flight or published were not marked yet; "
+                  "they will be published again",
                   unmarked);
         log_error(LOG_WARN, p->parts.config->name, &p->error, NULL);
     }
@@ -265,6 +278,9 @@ static void act_rewound(Pipeline *p)
     switch (after) {
     case AFTER_RESEND:
         pipeline_reset_cursor(p);
+        if (p->acker.batches == 0) {
+            pipeline_recovered(p); /* no record is there whose acknowledgement could say so */
+        }
         pipeline_enter(p, p->error.class == ERROR_NONE ? PIPELINE_RUNNING : PIPELINE_STALLED);
         if (p->error.class != ERROR_NONE) {
             p->hold_until_us = clock_monotonic_us() + pipeline_backoff_ms(p) * 1000;
@@ -291,6 +307,13 @@ static void act_rewound(Pipeline *p)
     }
 }
 
+static void act_fatal_while_draining(Pipeline *p)
+{
+    if (p->source_lost) {
+        act_lost_while_draining(p);
+    } /* else of the sink, and we are stopping anyway */
+}
+
 static void act_drained(Pipeline *p)
 {
     pipeline_end(p, p->error.class == ERROR_FATAL ? PIPELINE_FAILED : PIPELINE_STOPPED);
@@ -306,11 +329,11 @@ static void act_after_stop(Pipeline *p)
 static void act_after_fail(Pipeline *p)
 {
     p->after = AFTER_FAIL;
+    pipeline_wake(p);
 }
 
 static void act_after_restart(Pipeline *p)
 {
-    pipeline_forget_aside(p);
     if (p->after < AFTER_RESTART) {
         p->after = p->stop_asked ? AFTER_STOP : AFTER_RESTART;
     }
@@ -366,7 +389,7 @@ static const Transition TRANSITIONS[] = {
     {PIPELINE_DRAINING, INPUT_SETTLED, KEEP, act_drain_source, "all reports are in: mark"},
     {PIPELINE_DRAINING, INPUT_DRAINED, KEEP, act_drained, "all is marked"},
     {PIPELINE_DRAINING, INPUT_SOURCE_LOST, KEEP, act_lost_while_draining, "cannot mark any more"},
-    {PIPELINE_DRAINING, INPUT_FATAL, KEEP, act_nothing, "we are stopping anyway"},
+    {PIPELINE_DRAINING, INPUT_FATAL, KEEP, act_fatal_while_draining, "cannot mark, or never mind"},
 };
 
 void pipeline_input(Pipeline *p, Input input)

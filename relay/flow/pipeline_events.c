@@ -78,6 +78,7 @@ static void on_source_lost(void *arg, const Error *err)
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
     p->source_lost = true;
+    pipeline_forget_aside(p);
     pipeline_complain(p, err, false);
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_SOURCE_LOST);
 }

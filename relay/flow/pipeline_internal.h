@@ -76,6 +76,9 @@ void pipeline_recovered(Pipeline *pipeline);
 /** Next back-off in ms, with jitter; the attempt counts up until pipeline_recovered. */
 int64_t pipeline_backoff_ms(Pipeline *pipeline);
 
+/** The source is gone, and with it what was on its way to the dead-letter table: PENDING again. */
+void pipeline_forget_aside(Pipeline *pipeline);
+
 /* pipeline_send.c */
 void pipeline_pump(Pipeline *pipeline);
 void pipeline_settled(void *arg, Event *event, const Error *err);

@@ -200,7 +200,8 @@ static void pipeline_send_some(Pipeline *p)
         p->parts.sink->ops->flush(p->parts.sink);
     }
     if (sent == PUMP_EVENTS_MAX && pipeline_sends(p)) {
-        pipeline_wake(p);
+        /* By the timer: what is activated from a callback runs before the loop looks at sockets. */
+        event_add(p->wake, &(struct timeval){0});
     }
 }
 

@@ -19,6 +19,7 @@ struct Router {
     Topics *topics;
     Route *routes;
     size_t count;
+    Template *key; /* the pipeline's, for rows with a topic of their own that match no route */
 };
 
 void router_free(Router **router)
@@ -26,6 +27,7 @@ void router_free(Router **router)
     if (*router == NULL) {
         return;
     }
+    template_free(&(*router)->key);
     for (size_t i = 0; i < (*router)->count; i++) {
         template_free(&(*router)->routes[i].topic);
         template_free(&(*router)->routes[i].key);
@@ -62,6 +64,10 @@ Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_r
     }
     if (pipeline->topic[0] != '\0' &&
         router_add(router, NULL, pipeline->topic, pipeline->key, err) != OK) {
+        return FAILED;
+    }
+    if (pipeline->allow_row_topic &&
+        template_compile(pipeline->key, pipeline, &router->key, err) != OK) {
         return FAILED;
     }
     *ret_router = router;
@@ -122,7 +128,7 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     if (topics_get(router->topics, name, &record->topic, err) != OK) {
         return ROUTE_POISON;
     }
-    record->key = route != NULL ? template_render(route->key, event, arena, &null_column)
-                                : event->field[FIELD_AGGREGATE_ID];
+    record->key =
+        template_render(route != NULL ? route->key : router->key, event, arena, &null_column);
     return ROUTE_OK;
 }

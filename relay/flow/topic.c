@@ -64,14 +64,15 @@ static bool topic_name_valid(Slice name)
     return !slice_equal(name, SLICE_LITERAL(".")) && !slice_equal(name, SLICE_LITERAL(".."));
 }
 
+/* name may hold NUL bytes: a template can use any column. */
 static bool topic_is(const Topic *topic, Slice name)
 {
-    return strncmp(topic->name, name.data, name.length) == 0 && topic->name[name.length] == '\0';
+    return slice_equal(slice_of(topic->name), name);
 }
 
 Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
 {
-    if (topics->last != NULL && name.length > 0 && topic_is(topics->last, name)) {
+    if (topics->last != NULL && topic_is(topics->last, name)) {
         *ret_topic = topics->last;
         return OK;
     }

@@ -1,0 +1,49 @@
+/* given: a pipeline's configuration for tests, with the defaults of the option table's kind and
+ * every limit small enough to be reached. Texts are literals: never freed, never written. */
+#pragma once
+
+#include "config/config.h"
+
+/* A literal where the configuration owns its texts. */
+#define GIVEN(text) ((char *)(text))
+
+static inline PipelineConfig given_pipeline(void)
+{
+    return (PipelineConfig){
+        .name = GIVEN("orders"),
+        .table = GIVEN("outbox.event"),
+        .columns =
+            {
+                .seq = GIVEN("seq"),
+                .event_id = GIVEN("event_id"),
+                .event_type = GIVEN("event_type"),
+                .event_version = GIVEN("event_version"),
+                .aggregate_type = GIVEN("aggregate_type"),
+                .aggregate_id = GIVEN("aggregate_id"),
+                .aggregate_version = GIVEN("aggregate_version"),
+                .payload = GIVEN("payload"),
+                .payload_bytes = GIVEN("payload_bytes"),
+                .content_type = GIVEN("content_type"),
+                .correlation_id = GIVEN("correlation_id"),
+                .causation_id = GIVEN("causation_id"),
+                .traceparent = GIVEN("traceparent"),
+                .headers = GIVEN("headers"),
+                .topic = GIVEN("topic"),
+                .occurred_at = GIVEN("occurred_at"),
+                .published_at = GIVEN("published_at"),
+            },
+        .retain_ms = DURATION_FOREVER,
+        .source = GIVEN("/shop/orders"),
+        .topic = GIVEN("${aggregate_type}.events"),
+        .key = GIVEN("${aggregate_id}"),
+        .poll_interval_min_ms = 1,
+        .poll_interval_max_ms = 5,
+        .sweep_interval_ms = 3600000,
+        .batch_events = 100,
+        .batch_bytes = 1000000,
+        .in_flight_events = 1000,
+        .in_flight_bytes = 10000000,
+        .lease_ms = 30000,
+        .standby_interval_ms = 5,
+    };
+}

@@ -1,0 +1,423 @@
+#include "rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+enum { RIG_WAIT_US = 10000000, RIG_TURNS_MAX = 1000 };
+
+Rig rig;
+static struct {
+    size_t sent;
+    size_t published;
+    size_t unsettled;
+} seen; /* by the last assertion */
+
+/* The source. */
+
+static void source_start(Source *source, int64_t delay_ms)
+{
+    RigSource *s = (RigSource *)source;
+    s->starts++;
+    s->last_delay_ms = delay_ms;
+    s->last_acked = -1;
+}
+
+static void source_ack(Source *source, Batch *batch)
+{
+    RigSource *s = (RigSource *)source;
+    cr_assert_gt((int64_t)batch->position, s->last_acked, "acknowledged out of order");
+    s->last_acked = (int64_t)batch->position;
+    s->acked_batches++;
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (event_is_settled(event)) {
+            s->published[s->published_count++] = event->seq;
+        } else {
+            s->unsettled[s->unsettled_count++] = event->seq;
+        }
+    }
+    batch_free(&batch);
+}
+
+static void source_set_aside(Source *source, Event *event, const Record *record,
+                             const Error *reason)
+{
+    RigSource *s = (RigSource *)source;
+    s->aside[s->aside_count++] = event;
+    s->aside_record = *record;
+    s->aside_reason = *reason;
+}
+
+static bool source_may_publish(Source *source)
+{
+    RigSource *s = (RigSource *)source;
+    s->checks++;
+    return s->may_publish;
+}
+
+static void source_wake(Source *source)
+{
+    ((RigSource *)source)->wakes++;
+}
+
+static void source_drain(Source *source)
+{
+    ((RigSource *)source)->drains++;
+}
+
+static size_t source_unmarked(const Source *source)
+{
+    return ((const RigSource *)source)->unmarked;
+}
+
+static void source_status(const Source *source, Text *json)
+{
+    (void)source;
+    (void)json;
+}
+
+static void source_free(Source *source)
+{
+    (void)source;
+}
+
+static const SourceOps SOURCE_OPS = {
+    .start = source_start,
+    .ack = source_ack,
+    .set_aside = source_set_aside,
+    .may_publish = source_may_publish,
+    .wake = source_wake,
+    .drain = source_drain,
+    .unmarked = source_unmarked,
+    .status = source_status,
+    .free = source_free,
+};
+
+/* The sink. */
+
+static void sink_open(Sink *sink)
+{
+    ((RigSink *)sink)->opens++;
+}
+
+static SendResult sink_send(Sink *sink, const Record *record, Event *event, Error *err)
+{
+    RigSink *s = (RigSink *)sink;
+    SendResult result = s->next;
+    s->attempts++;
+    s->next = SEND_OK;
+    if (event->seq == s->poison_seq) {
+        error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+        return SEND_POISON;
+    }
+    if (result != SEND_OK) {
+        *err = s->next_error;
+        return result;
+    }
+    snprintf(s->topic, sizeof(s->topic), "%s", record->topic->name);
+    s->sent[s->sent_count++] = event->seq;
+    if (s->settle_at_once) {
+        s->sink.events.settled(s->sink.events.arg, event, NULL);
+    } else {
+        s->held[s->held_count++] = event;
+    }
+    return SEND_OK;
+}
+
+static void sink_flush(Sink *sink)
+{
+    ((RigSink *)sink)->flushes++;
+}
+
+static void sink_purge(Sink *sink)
+{
+    RigSink *s = (RigSink *)sink;
+    s->purges++;
+    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    while (s->purge_at_once && s->held_count > 0) {
+        Event *event = s->held[--s->held_count];
+        s->sink.events.settled(s->sink.events.arg, event, &purged);
+    }
+}
+
+static void sink_reopen(Sink *sink)
+{
+    ((RigSink *)sink)->reopens++;
+}
+
+static void sink_status(const Sink *sink, Text *json)
+{
+    (void)sink;
+    (void)json;
+}
+
+static void sink_free(Sink *sink)
+{
+    (void)sink;
+}
+
+static const SinkOps SINK_OPS = {
+    .open = sink_open,
+    .send = sink_send,
+    .flush = sink_flush,
+    .purge = sink_purge,
+    .reopen = sink_reopen,
+    .status = sink_status,
+    .free = sink_free,
+};
+
+/* The encoder. */
+
+static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *arena,
+                             Record *record, Error *err)
+{
+    (void)encoder;
+    (void)arena;
+    record->value = event->field[FIELD_PAYLOAD];
+    if (!slice_is_null(event->field[FIELD_HEADERS])) {
+        return error_set(err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID", "no headers");
+    }
+    return OK;
+}
+
+static void encoder_free(Encoder *encoder)
+{
+    (void)encoder;
+}
+
+/* The rig. */
+
+static void on_ended(void *arg, Pipeline *pipeline)
+{
+    (void)arg;
+    (void)pipeline;
+    rig.ended++;
+}
+
+static void on_changed(void *arg, Pipeline *pipeline)
+{
+    (void)arg;
+    (void)pipeline;
+    rig.changes++;
+}
+
+void rig_prepare(void)
+{
+    static RouteConfig route = {.event_type = GIVEN("order.*"),
+                                .topic = GIVEN("${aggregate_type}.events")};
+    rig = (Rig){.config = given_pipeline()};
+    rig.config.routes = &route;
+    rig.config.route_count = 1;
+    rig.config.topic = GIVEN(""); /* other types are unrouted */
+    rig.source = (RigSource){.source.ops = &SOURCE_OPS, .may_publish = true, .last_acked = -1};
+    rig.sink = (RigSink){.sink.ops = &SINK_OPS, .poison_seq = -1};
+    memset(&seen, 0, sizeof(seen));
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+}
+
+void rig_begin(void)
+{
+    static Encoder encoder = {.encode = encoder_encode, .free = encoder_free};
+    rig.base = event_base_new();
+    rig.metrics = metrics_new();
+    stats_init(&rig.stats, rig.metrics, "orders");
+    PipelineParts parts = {.config = &rig.config,
+                           .base = rig.base,
+                           .source = &rig.source.source,
+                           .sink = &rig.sink.sink,
+                           .encoder = &encoder,
+                           .topics = topics_new(rig.metrics, "orders"),
+                           .stats = &rig.stats,
+                           .ended = on_ended,
+                           .changed = on_changed};
+    cr_assert_eq(router_new(&rig.config, parts.topics, &parts.router, NULL), OK);
+    rig.pipeline = pipeline_new(&parts);
+    pipeline_start(rig.pipeline);
+}
+
+void rig_run(void)
+{
+    rig_begin();
+    rig.source.source.events.active(rig.source.source.events.arg);
+    rig_turn();
+    rig_assert_state(PIPELINE_RUNNING);
+}
+
+void rig_end(void)
+{
+    pipeline_free(&rig.pipeline);
+    event_base_free(rig.base);
+    metrics_free(&rig.metrics);
+}
+
+void rig_turn(void)
+{
+    for (int i = 0; i < RIG_TURNS_MAX; i++) {
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+        if (event_base_get_num_events(rig.base, EVENT_BASE_COUNT_ACTIVE) == 0) {
+            return;
+        }
+    }
+    cr_assert_fail("the loop spins");
+}
+
+void rig_wait(const size_t *count, size_t least)
+{
+    int64_t deadline_us = clock_monotonic_us() + RIG_WAIT_US;
+    while (*count < least) {
+        event_base_loop(rig.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        cr_assert_lt(clock_monotonic_us(), deadline_us, "waited in vain");
+    }
+}
+
+void rig_batch(const char *rows)
+{
+    Batch *batch = batch_new();
+    batch->position = (uint64_t)rig.source.next_position++;
+    for (const char *at = rows; *at != '\0';) {
+        char *end = NULL;
+        Event *event = batch_add(batch, 0);
+        event->seq = strtoll(at, &end, 10);
+        event->field[FIELD_AGGREGATE_ID] =
+            arena_copy(&batch->arena, (Slice){.data = end, .length = 1});
+        event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+        event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
+        event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+        for (end++; *end == '!' || *end == '?' || *end == ' '; end++) {
+            if (*end == '!') {
+                event->field[FIELD_HEADERS] = SLICE_LITERAL("[]");
+            } else if (*end == '?') {
+                event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("unknown");
+            }
+        }
+        batch->bytes += 100;
+        at = end;
+    }
+    rig.source.source.events.batch(rig.source.source.events.arg, batch);
+    rig_turn();
+}
+
+void rig_settle(int64_t seq, const Error *err)
+{
+    RigSink *s = &rig.sink;
+    for (size_t i = 0; i < s->held_count; i++) {
+        if (s->held[i]->seq == seq) {
+            Event *event = s->held[i];
+            memmove(s->held + i, s->held + i + 1, (s->held_count - i - 1) * sizeof(Event *));
+            s->held_count--;
+            s->sink.events.settled(s->sink.events.arg, event, err);
+            rig_turn();
+            return;
+        }
+    }
+    cr_assert_fail("the sink does not hold seq %lld", (long long)seq);
+}
+
+void rig_settle_all(void)
+{
+    while (rig.sink.held_count > 0) {
+        rig_settle(rig.sink.held[0]->seq, NULL);
+    }
+}
+
+Error rig_error(ErrorClass class, const char *code)
+{
+    Error err = {0};
+    error_set(&err, class, EXIT_KAFKA, code, "test: %s", code);
+    return err;
+}
+
+void rig_source_lost(ErrorClass class)
+{
+    Error err = rig_error(class, "POSTGRES_SHUTDOWN");
+    err.exit_code = EXIT_POSTGRES;
+    rig.source.aside_count = 0;
+    rig.source.source.events.lost(rig.source.source.events.arg, &err);
+    rig_turn();
+}
+
+void rig_sink_lost(ErrorClass class)
+{
+    Error err = rig_error(class, "KAFKA_PRODUCER_FATAL");
+    rig.sink.held_count = 0;
+    rig.sink.sink.events.lost(rig.sink.sink.events.arg, &err);
+    rig_turn();
+}
+
+void rig_reopened(void)
+{
+    rig.sink.held_count = 0;
+    rig.sink.sink.events.reopened(rig.sink.sink.events.arg);
+    rig_turn();
+}
+
+void rig_aside_done(void)
+{
+    cr_assert_gt(rig.source.aside_count, 0);
+    Event *event = rig.source.aside[0];
+    rig.source.aside_count--;
+    memmove(rig.source.aside, rig.source.aside + 1, rig.source.aside_count * sizeof(Event *));
+    rig.source.source.events.aside(rig.source.source.events.arg, event);
+    rig_turn();
+}
+
+void rig_trouble(ErrorClass class)
+{
+    Error err = rig_error(class, "KAFKA_UNREACHABLE");
+    rig.sink.sink.events.trouble(rig.sink.sink.events.arg, &err);
+    rig_turn();
+}
+
+void rig_healed(void)
+{
+    rig.sink.sink.events.healed(rig.sink.sink.events.arg);
+    rig_turn();
+}
+
+void rig_ready(void)
+{
+    rig.sink.sink.events.ready(rig.sink.sink.events.arg);
+    rig_turn();
+}
+
+static void assert_seqs(const char *what, const int64_t *seqs, size_t *from, size_t count,
+                        const char *expected)
+{
+    Text text = TEXT_EMPTY;
+    for (; *from < count; ++*from) {
+        text_printf(&text, "%s%lld", text.length > 0 ? " " : "", (long long)seqs[*from]);
+    }
+    cr_assert_str_eq(text_string(&text), expected, "%s: %s, not %s", what, text_string(&text),
+                     expected);
+    text_free(&text);
+}
+
+void rig_assert_sent(const char *expected)
+{
+    assert_seqs("sent", rig.sink.sent, &seen.sent, rig.sink.sent_count, expected);
+}
+
+void rig_assert_acked(const char *expected)
+{
+    assert_seqs("acknowledged", rig.source.published, &seen.published, rig.source.published_count,
+                expected);
+}
+
+void rig_assert_returned(const char *expected)
+{
+    assert_seqs("returned", rig.source.unsettled, &seen.unsettled, rig.source.unsettled_count,
+                expected);
+}
+
+void rig_assert_state(PipelineState state)
+{
+    PipelineView view;
+    pipeline_view(rig.pipeline, &view);
+    cr_assert_eq(view.state, state, "%s, not %s", pipeline_state_name(view.state),
+                 pipeline_state_name(state));
+}

@@ -1,0 +1,107 @@
+/* rig: a pipeline between a source and a sink that the test plays by hand, on a real event loop.
+ *
+ * The source remembers what came back through ack(); the sink holds what was sent until the test
+ * settles it. One rig for each test process. */
+#pragma once
+
+#include <criterion/criterion.h>
+#include <event2/event.h>
+
+#include "flow/pipeline_internal.h"
+#include "stub/given.h"
+
+enum { RIG_EVENTS_MAX = 4096 };
+
+typedef struct RigSource {
+    Source source; /* first */
+    size_t starts;
+    int64_t last_delay_ms;
+    size_t wakes;
+    size_t drains;
+    size_t checks; /* calls of may_publish */
+    bool may_publish;
+    size_t unmarked;
+    int64_t next_position;
+    size_t acked_batches;
+    int64_t last_acked;
+    int64_t published[RIG_EVENTS_MAX]; /* seqs that came back settled, in order */
+    size_t published_count;
+    int64_t unsettled[RIG_EVENTS_MAX]; /* seqs that came back unsettled */
+    size_t unsettled_count;
+    Event *aside[RIG_EVENTS_MAX]; /* handed to set_aside, not yet done */
+    size_t aside_count;
+    Record aside_record; /* of the last one */
+    Error aside_reason;
+} RigSource;
+
+typedef struct RigSink {
+    Sink sink; /* first */
+    size_t opens;
+    size_t flushes;
+    size_t purges;
+    size_t reopens;
+    bool purge_at_once; /* else nothing has "not left yet": purge() takes nothing back */
+    bool settle_at_once;
+    SendResult next; /* of the next send only; then SEND_OK again */
+    Error next_error;
+    int64_t poison_seq; /* SEND_POISON for it */
+    Event *held[RIG_EVENTS_MAX];
+    size_t held_count;
+    int64_t sent[RIG_EVENTS_MAX * 4]; /* every accepted send, in order */
+    size_t sent_count;
+    char topic[256]; /* of the last send */
+    size_t attempts; /* sends, accepted or not */
+} RigSink;
+
+typedef struct Rig {
+    struct event_base *base;
+    Metrics *metrics;
+    Stats stats;
+    PipelineConfig config;
+    Pipeline *pipeline;
+    RigSource source;
+    RigSink sink;
+    size_t ended;
+    size_t changes;
+    bool in_call; /* of the pipeline into source or sink */
+} Rig;
+
+extern Rig rig;
+
+/** Before rig_begin: the defaults of tests, to be changed. */
+void rig_prepare(void);
+/** Makes the pipeline and starts it. */
+void rig_begin(void);
+/** As begin, and the source is active. */
+void rig_run(void);
+void rig_end(void);
+
+/** Turns the loop until nothing is active; never waits. */
+void rig_turn(void);
+/** Turns the loop until *flag reaches least, with a deadline. */
+void rig_wait(const size_t *count, size_t least);
+
+/** Hands a batch over and turns the loop: "1a 2b!" is seq 1 of key a and seq 2 of key b, which the
+ * encoder refuses; "3c?" has an event type that no route knows. */
+void rig_batch(const char *rows);
+
+/** The sink acknowledges the event (err == NULL) or reports err; turns the loop. */
+void rig_settle(int64_t seq, const Error *err);
+void rig_settle_all(void);
+void rig_source_lost(ErrorClass class);
+void rig_sink_lost(ErrorClass class);
+void rig_reopened(void);
+void rig_aside_done(void);
+void rig_trouble(ErrorClass class);
+void rig_healed(void);
+void rig_ready(void);
+
+Error rig_error(ErrorClass class, const char *code);
+
+/** Asserts the sends since the last call, as "1 2 3". */
+void rig_assert_sent(const char *expected);
+/** Asserts what came back settled since the last call. */
+void rig_assert_acked(const char *expected);
+/** Asserts what came back unsettled since the last call. */
+void rig_assert_returned(const char *expected);
+void rig_assert_state(PipelineState state);

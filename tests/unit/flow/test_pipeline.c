@@ -1,0 +1,624 @@
+/* The pipeline's life: each row of the transition table, and what the others must not do. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "flow/pipeline.h"
+#include "rig.h"
+
+TestSuite(pipeline, .init = rig_prepare, .fini = rig_end);
+
+static void become_standby(void)
+{
+    rig.source.source.events.standby(rig.source.source.events.arg, "relay-2");
+    rig_turn();
+}
+
+static void become_active(void)
+{
+    rig.source.source.events.active(rig.source.source.events.arg);
+    rig_turn();
+}
+
+static void drained(void)
+{
+    rig.source.source.events.drained(rig.source.source.events.arg);
+    rig_turn();
+}
+
+static void stop(void)
+{
+    pipeline_stop(rig.pipeline);
+    rig_turn();
+}
+
+static void assert_error(const char *code)
+{
+    PipelineView view;
+    pipeline_view(rig.pipeline, &view);
+    cr_assert_str_eq(view.error->code, code);
+}
+
+/* Starting. */
+
+Test(pipeline, starting_becomes_running_with_the_lock)
+{
+    rig_begin();
+    rig_assert_state(PIPELINE_STARTING);
+    cr_assert_eq(rig.source.starts, 1);
+    cr_assert_eq(rig.source.last_delay_ms, 0);
+    become_active();
+    rig_assert_state(PIPELINE_RUNNING);
+    cr_assert_eq(rig.sink.opens, 1);
+    cr_assert_eq(*rig.stats.leader, 1);
+}
+
+Test(pipeline, starting_becomes_standby_when_another_publishes)
+{
+    rig_begin();
+    become_standby();
+    rig_assert_state(PIPELINE_STANDBY);
+    PipelineView view;
+    pipeline_view(rig.pipeline, &view);
+    cr_assert_str_eq(view.holder, "relay-2");
+    cr_assert_eq(rig.sink.opens, 0, "a standby holds no producer");
+    cr_assert_eq(*rig.stats.leader, 0);
+}
+
+Test(pipeline, starting_tries_again_with_growing_back_off)
+{
+    rig.config.retry_backoff_min_ms = 100;
+    rig.config.retry_backoff_max_ms = 800;
+    rig_begin();
+    int64_t bound = 100;
+    for (size_t i = 0; i < 8; i++) {
+        rig_source_lost(ERROR_RETRY);
+        rig_assert_state(PIPELINE_STARTING);
+        cr_assert_eq(rig.source.starts, i + 2);
+        cr_assert_geq(rig.source.last_delay_ms, bound / 2);
+        cr_assert_leq(rig.source.last_delay_ms, bound);
+        bound = bound < 800 ? bound * 2 : 800;
+    }
+    assert_error("POSTGRES_SHUTDOWN");
+    become_active();
+    assert_error("");
+    rig_source_lost(ERROR_RETRY);
+    cr_assert_leq(rig.source.last_delay_ms, 100, "back-off starts anew after a success");
+}
+
+Test(pipeline, starting_fails_when_a_human_must_act)
+{
+    rig_begin();
+    rig_source_lost(ERROR_FATAL);
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(rig.ended, 1);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_POSTGRES);
+    cr_assert_eq(rig.source.starts, 1);
+}
+
+Test(pipeline, starting_drains_when_asked_to_stop)
+{
+    rig_begin();
+    stop();
+    rig_assert_state(PIPELINE_DRAINING);
+    cr_assert_eq(rig.source.drains, 1);
+    cr_assert_eq(rig.ended, 0);
+    drained();
+    rig_assert_state(PIPELINE_STOPPED);
+    cr_assert_eq(rig.ended, 1);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_OK);
+}
+
+/* Standing by. */
+
+Test(pipeline, standby_takes_over)
+{
+    rig_begin();
+    become_standby();
+    become_active();
+    rig_assert_state(PIPELINE_RUNNING);
+    cr_assert_eq(rig.sink.opens, 1);
+    PipelineView view;
+    pipeline_view(rig.pipeline, &view);
+    cr_assert_str_eq(view.holder, "");
+}
+
+Test(pipeline, standby_reconnects)
+{
+    rig_begin();
+    become_standby();
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_STARTING);
+    cr_assert_eq(rig.source.starts, 2);
+}
+
+Test(pipeline, standby_fails_when_a_human_must_act)
+{
+    rig_begin();
+    become_standby();
+    rig_source_lost(ERROR_FATAL);
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(rig.ended, 1);
+}
+
+Test(pipeline, standby_drains_when_asked_to_stop)
+{
+    rig_begin();
+    become_standby();
+    stop();
+    cr_assert_eq(rig.source.drains, 1);
+    drained();
+    rig_assert_state(PIPELINE_STOPPED);
+}
+
+/* Running and stalled. */
+
+Test(pipeline, trouble_stalls_and_healing_resumes)
+{
+    rig_run();
+    rig_trouble(ERROR_RETRY);
+    rig_assert_state(PIPELINE_STALLED);
+    assert_error("KAFKA_UNREACHABLE");
+    rig_healed();
+    rig_assert_state(PIPELINE_RUNNING);
+    assert_error("");
+}
+
+Test(pipeline, a_stalled_pipeline_still_sends)
+{
+    rig_run();
+    rig_trouble(ERROR_RETRY);
+    rig_batch("1a");
+    rig_assert_sent("1");
+    rig_settle(1, NULL);
+    rig_assert_state(PIPELINE_RUNNING);
+    rig_assert_acked("1");
+}
+
+Test(pipeline, a_fatal_trouble_of_the_sink_stops)
+{
+    rig_run();
+    rig_batch("1a");
+    rig_trouble(ERROR_FATAL);
+    rig_assert_state(PIPELINE_REWINDING);
+    rig_settle(1, NULL);
+    rig_assert_acked("1"); /* what is published is marked before the end */
+    rig_assert_state(PIPELINE_DRAINING);
+    drained();
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_KAFKA);
+    cr_assert_eq(rig.ended, 1);
+}
+
+static void given_state(bool stalled)
+{
+    rig_run();
+    if (stalled) {
+        rig_trouble(ERROR_RETRY);
+    }
+}
+
+static void check_resend(bool stalled)
+{
+    given_state(stalled);
+    rig_batch("1a 2a 3b");
+    rig_assert_sent("1 2 3");
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    rig_settle(1, &err);
+    rig_assert_state(PIPELINE_REWINDING);
+    cr_assert_eq(rig.sink.purges, 1);
+    cr_assert_eq(*rig.stats.rewinds, 1);
+    cr_assert_eq(*rig.stats.failed, 1);
+    rig_settle(2, &err);
+    rig_assert_sent("");
+    rig_settle(3, NULL);
+    rig_assert_state(PIPELINE_STALLED);
+    rig_wait(&rig.sink.sent_count, 5);
+    rig_assert_sent("1 2");
+    rig_settle(1, NULL);
+    rig_assert_state(PIPELINE_RUNNING);
+    rig_assert_acked("");
+    rig_settle(2, NULL);
+    rig_assert_acked("1 2 3");
+    cr_assert_eq(*rig.stats.replayed, 0);
+}
+
+Test(pipeline, running_resends_what_the_sink_gave_back)
+{
+    check_resend(false);
+}
+
+Test(pipeline, stalled_resends_what_the_sink_gave_back)
+{
+    check_resend(true);
+}
+
+static void check_source_lost(bool stalled)
+{
+    given_state(stalled);
+    rig_batch("1a 2a");
+    rig_batch("3b");
+    rig_settle(2, NULL);
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_REWINDING);
+    cr_assert_eq(*rig.stats.leader, 0);
+    cr_assert_eq(rig.sink.purges, 1);
+    cr_assert_eq(rig.source.starts, 1, "not before the sink holds nothing");
+    rig_settle(1, NULL);
+    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    rig_settle(3, &purged);
+    rig_assert_acked("1 2");
+    rig_assert_returned("3");
+    rig_assert_state(PIPELINE_STARTING);
+    cr_assert_eq(rig.source.starts, 2);
+    cr_assert_eq(*rig.stats.reconnects, 1);
+    become_active();
+    rig_assert_state(PIPELINE_RUNNING);
+    rig_batch("3b");
+    rig_settle_all();
+    rig_assert_acked("3");
+    rig_assert_sent("1 2 3 3");
+}
+
+Test(pipeline, running_rewinds_when_the_source_is_lost)
+{
+    check_source_lost(false);
+}
+
+Test(pipeline, stalled_rewinds_when_the_source_is_lost)
+{
+    check_source_lost(true);
+}
+
+static void check_fatal_source(bool stalled)
+{
+    given_state(stalled);
+    rig_batch("1a 2a");
+    rig_source_lost(ERROR_FATAL);
+    rig_assert_state(PIPELINE_REWINDING);
+    rig_settle_all();
+    rig_assert_state(PIPELINE_FAILED);
+    rig_assert_acked("1 2");
+    cr_assert_eq(rig.ended, 1);
+    cr_assert_eq(rig.source.drains, 0, "a lost source cannot drain");
+}
+
+Test(pipeline, running_fails_when_the_source_needs_a_human)
+{
+    check_fatal_source(false);
+}
+
+Test(pipeline, stalled_fails_when_the_source_needs_a_human)
+{
+    check_fatal_source(true);
+}
+
+static void check_drain(bool stalled)
+{
+    given_state(stalled);
+    rig_batch("1a 2a");
+    rig.sink.next = SEND_FULL;
+    rig_batch("3a 4a");
+    rig_assert_sent("1 2");
+    stop();
+    rig_assert_state(PIPELINE_DRAINING);
+    rig_ready();
+    rig_assert_sent(""); /* nothing new leaves */
+    rig_settle(2, NULL);
+    cr_assert_eq(rig.source.drains, 0, "an acknowledgement is still out");
+    rig_settle(1, NULL);
+    rig_assert_acked("1 2");
+    rig_assert_returned("3 4");
+    cr_assert_geq(rig.source.drains, 1);
+    cr_assert_eq(rig.ended, 0);
+    drained();
+    rig_assert_state(PIPELINE_STOPPED);
+    cr_assert_eq(rig.ended, 1);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_OK);
+}
+
+Test(pipeline, running_drains_when_asked_to_stop)
+{
+    check_drain(false);
+}
+
+Test(pipeline, stalled_drains_when_asked_to_stop)
+{
+    check_drain(true);
+}
+
+/* Rewinding. */
+
+Test(pipeline, a_rewind_keeps_what_was_acknowledged_and_the_order_of_the_rest)
+{
+    rig_run();
+    rig_batch("1a 2b 3a 4b 5a");
+    rig_batch("6a 7b");
+    rig_settle(2, NULL);
+    rig_settle(6, NULL);
+    rig_assert_sent("1 2 3 4 5 6 7");
+    rig.sink.purge_at_once = true;
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    rig_settle(4, &err);
+    rig_wait(&rig.sink.sent_count, 12);
+    rig_assert_sent("1 3 4 5 7");
+    rig_settle_all();
+    rig_assert_acked("1 2 3 4 5 6 7");
+    cr_assert_eq(*rig.stats.replayed, 0, "nothing of unknown outcome was sent again");
+}
+
+Test(pipeline, a_rewind_without_trouble_goes_on_at_once)
+{
+    rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 60000;
+    rig_run();
+    rig_batch("1a 2a");
+    Error err = rig_error(ERROR_POISON, "RECORD_TOO_LARGE");
+    rig_settle(1, &err);
+    rig_settle(2, &err);
+    rig_assert_sent("1 2 1");
+    rig_assert_state(PIPELINE_RUNNING);
+}
+
+Test(pipeline, both_sides_lost_end_in_one_restart)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    rig_sink_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_REWINDING);
+    cr_assert_eq(rig.sink.reopens, 1);
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_REWINDING);
+    cr_assert_eq(rig.source.starts, 1, "the sink may still read memory of the batches");
+    rig_reopened();
+    rig_assert_state(PIPELINE_STARTING);
+    rig_assert_returned("1 2");
+    cr_assert_eq(rig.source.starts, 2);
+    cr_assert_eq(rig.sink.reopens, 1);
+}
+
+Test(pipeline, a_fatal_error_during_a_rewind_is_not_forgotten)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    rig_settle(1, &err);
+    rig_assert_state(PIPELINE_REWINDING);
+    rig_source_lost(ERROR_FATAL);
+    rig_settle(2, NULL);
+    rig_assert_state(PIPELINE_FAILED);
+    rig_assert_acked("2");
+    rig_assert_returned("1");
+}
+
+Test(pipeline, a_stop_during_a_rewind_is_not_forgotten)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    rig_settle(1, &err);
+    stop();
+    rig_assert_state(PIPELINE_REWINDING);
+    rig_settle(2, NULL);
+    rig_assert_state(PIPELINE_DRAINING);
+    rig_assert_returned("1");
+    rig_assert_acked("2");
+    drained();
+    rig_assert_state(PIPELINE_STOPPED);
+    rig_assert_sent("1 2");
+}
+
+Test(pipeline, a_stop_while_the_source_is_lost_ends_without_it)
+{
+    rig_run();
+    rig_batch("1a");
+    rig_source_lost(ERROR_RETRY);
+    stop();
+    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    rig_settle(1, &purged);
+    rig_assert_state(PIPELINE_STOPPED);
+    cr_assert_eq(rig.source.starts, 1);
+    cr_assert_eq(rig.ended, 1);
+}
+
+Test(pipeline, a_stop_while_the_source_is_lost_tells_of_unmarked_rows)
+{
+    rig_run();
+    rig_batch("1a");
+    rig.source.unmarked = 3;
+    rig_source_lost(ERROR_RETRY);
+    stop();
+    rig_settle(1, NULL);
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
+    assert_error("DRAIN_INCOMPLETE");
+}
+
+Test(pipeline, a_producer_that_does_not_settle_is_replaced)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    rig_settle(1, &err);
+    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL), "a rewind has a bound");
+    event_active(rig.pipeline->settle, EV_TIMEOUT, 0); /* as if its time were up */
+    rig_turn();
+    cr_assert_eq(rig.sink.reopens, 1);
+    rig_assert_state(PIPELINE_REWINDING);
+    rig_reopened();
+    rig_wait(&rig.sink.sent_count, 4);
+    rig_assert_sent("1 2 1 2");
+    cr_assert_eq(*rig.stats.replayed, 1, "only event 2 may be there twice");
+    cr_assert_eq(*rig.stats.producers_recreated, 1);
+}
+
+/* Draining. */
+
+Test(pipeline, draining_ends_when_the_source_is_lost)
+{
+    rig_run();
+    rig_batch("1a");
+    stop();
+    rig_settle(1, NULL);
+    cr_assert_geq(rig.source.drains, 1);
+    rig.source.unmarked = 1;
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
+    cr_assert_eq(rig.ended, 1);
+}
+
+Test(pipeline, draining_ends_when_the_source_needs_a_human)
+{
+    rig_run();
+    rig_batch("1a");
+    stop();
+    rig_settle(1, NULL);
+    rig_source_lost(ERROR_FATAL);
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_POSTGRES);
+    cr_assert_eq(rig.ended, 1);
+}
+
+Test(pipeline, draining_goes_on_when_the_sink_is_lost)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    rig_settle(1, NULL);
+    stop();
+    rig_sink_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_DRAINING);
+    cr_assert_eq(rig.source.drains, 0);
+    rig_reopened();
+    rig_assert_sent("1 2"); /* nothing is sent any more */
+    rig_assert_acked("1");
+    rig_assert_returned("2");
+    cr_assert_geq(rig.source.drains, 1);
+}
+
+Test(pipeline, draining_ignores_a_failed_delivery)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    stop();
+    Error err = rig_error(ERROR_POISON, "RECORD_TOO_LARGE");
+    rig_settle(1, &err);
+    rig_assert_state(PIPELINE_DRAINING);
+    rig_settle(2, NULL);
+    rig_assert_returned("1");
+    rig_assert_acked("2");
+    drained();
+    rig_assert_state(PIPELINE_STOPPED);
+}
+
+Test(pipeline, a_batch_that_comes_while_draining_is_not_sent)
+{
+    rig_run();
+    rig_batch("1a");
+    stop();
+    rig_batch("2a");
+    rig_assert_sent("1");
+    rig_settle(1, NULL);
+    rig_assert_acked("1");
+    rig_assert_returned("2");
+}
+
+Test(pipeline, stopping_a_source_that_left_published_rows_behind_is_not_clean)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    rig_settle(1, NULL); /* published; its batch is not complete, so its row is not marked */
+    stop();
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
+}
+
+Test(pipeline, the_error_that_stopped_it_is_not_covered_by_later_ones)
+{
+    rig_run();
+    rig_batch("1a! 2a");
+    rig_assert_state(PIPELINE_DRAINING);
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_FAILED);
+    assert_error("HEADERS_INVALID");
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_CONFIG);
+}
+
+/* What the table leaves out is ignored. */
+
+static bool in_table(PipelineState state, Input input)
+{
+    static const Input ROWS[PIPELINE_STATE_COUNT][INPUT_COUNT + 1] = {
+        [PIPELINE_STARTING] = {INPUT_ACTIVE, INPUT_STANDBY, INPUT_SOURCE_LOST, INPUT_FATAL,
+                               INPUT_STOP, INPUT_COUNT},
+        [PIPELINE_STANDBY] = {INPUT_ACTIVE, INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP,
+                              INPUT_COUNT},
+        [PIPELINE_RUNNING] = {INPUT_TROUBLE, INPUT_RESEND, INPUT_SOURCE_LOST, INPUT_FATAL,
+                              INPUT_STOP, INPUT_COUNT},
+        [PIPELINE_STALLED] = {INPUT_HEALED, INPUT_RESEND, INPUT_SOURCE_LOST, INPUT_FATAL,
+                              INPUT_STOP, INPUT_COUNT},
+        [PIPELINE_REWINDING] = {INPUT_SETTLED, INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP,
+                                INPUT_COUNT},
+        [PIPELINE_DRAINING] = {INPUT_SETTLED, INPUT_DRAINED, INPUT_SOURCE_LOST, INPUT_FATAL,
+                               INPUT_COUNT},
+        [PIPELINE_STOPPED] = {INPUT_COUNT},
+        [PIPELINE_FAILED] = {INPUT_COUNT},
+    };
+    for (size_t i = 0; ROWS[state][i] != INPUT_COUNT; i++) {
+        if (ROWS[state][i] == input) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Test(pipeline, inputs_without_a_row_change_nothing)
+{
+    rig_run();
+    size_t ignored = 0;
+    for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
+        for (Input input = 0; input < INPUT_COUNT; input++) {
+            if (in_table(state, input)) {
+                continue;
+            }
+            rig.pipeline->state = state;
+            RigSource source = rig.source;
+            RigSink sink = rig.sink;
+            pipeline_input(rig.pipeline, input);
+            rig_assert_state(state);
+            cr_assert_eq(memcmp(&source, &rig.source, sizeof(source)), 0, "state %d input %d",
+                         state, input);
+            cr_assert_eq(memcmp(&sink, &rig.sink, sizeof(sink)), 0, "state %d input %d", state,
+                         input);
+            ignored++;
+        }
+    }
+    cr_assert_eq(ignored, PIPELINE_STATE_COUNT * INPUT_COUNT - 27);
+    rig.pipeline->state = PIPELINE_RUNNING;
+}
+
+Test(pipeline, ended_is_told_once_and_never_from_inside_a_call)
+{
+    rig_begin();
+    Error err = rig_error(ERROR_FATAL, "X");
+    rig.source.source.events.lost(rig.source.source.events.arg, &err);
+    cr_assert_eq(rig.ended, 0, "told from inside the call");
+    rig_turn();
+    cr_assert_eq(rig.ended, 1);
+    rig_ready();
+    pipeline_wake(rig.pipeline);
+    rig_turn();
+    pipeline_stop(rig.pipeline);
+    rig_turn();
+    cr_assert_eq(rig.ended, 1);
+}
+
+Test(pipeline, every_change_of_state_is_told)
+{
+    rig_begin();
+    become_active();
+    rig_trouble(ERROR_RETRY);
+    rig_trouble(ERROR_RETRY);
+    rig_healed();
+    cr_assert_eq(rig.changes, 3);
+}

@@ -1,0 +1,152 @@
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "flow/topic.h"
+
+static Metrics *metrics;
+static Topics *topics;
+
+static void begin(void)
+{
+    metrics = metrics_new();
+    topics = topics_new(metrics, "orders");
+}
+
+static void end(void)
+{
+    topics_free(&topics);
+    metrics_free(&metrics);
+}
+
+TestSuite(topic, .init = begin, .fini = end);
+
+static Topic *get(const char *name)
+{
+    Topic *topic = NULL;
+    Error err = {0};
+    cr_assert_eq(topics_get(topics, slice_of(name), &topic, &err), OK, "%s", err.message);
+    return topic;
+}
+
+static void assert_refused(Slice name)
+{
+    Topic *topic = NULL;
+    Error err = {0};
+    cr_assert_eq(topics_get(topics, name, &topic, &err), FAILED, "'%.*s'", SLICE_ARG(name));
+    cr_assert_null(topic);
+    cr_assert_eq(err.class, ERROR_POISON);
+    cr_assert_str_eq(err.code, "TOPIC_NAME_INVALID");
+}
+
+Test(topic, one_name_is_one_topic)
+{
+    Topic *orders = get("orders.events");
+    Topic *payments = get("payments.events");
+    cr_assert_neq(orders, payments);
+    cr_assert_eq(get("orders.events"), orders);
+    cr_assert_eq(get("orders.events"), orders);
+    cr_assert_eq(get("payments.events"), payments);
+    cr_assert_str_eq(orders->name, "orders.events");
+}
+
+Test(topic, a_name_that_begins_like_another_is_another)
+{
+    Topic *longer = get("orders.events");
+    Topic *shorter = get("orders");
+    cr_assert_neq(longer, shorter);
+    cr_assert_eq(get("orders.events"), longer);
+    cr_assert_eq(get("orders"), shorter);
+}
+
+Test(topic, a_name_need_not_end_with_nul)
+{
+    static const char TEXT[] = {'a', 'b', 'c', 'd'};
+    Topic *topic = NULL;
+    cr_assert_eq(topics_get(topics, (Slice){.data = TEXT + 1, .length = 2}, &topic, NULL), OK);
+    cr_assert_str_eq(topic->name, "bc");
+    cr_assert_eq(get("bc"), topic);
+}
+
+Test(topic, names_are_those_that_kafka_accepts)
+{
+    char name[TOPIC_NAME_MAX + 2];
+    memset(name, 'x', sizeof(name));
+    cr_assert_not_null(get("a"));
+    cr_assert_not_null(get("..."));
+    cr_assert_not_null(get("AZaz09._-"));
+    Topic *longest = NULL;
+    cr_assert_eq(
+        topics_get(topics, (Slice){.data = name, .length = TOPIC_NAME_MAX}, &longest, NULL), OK);
+    assert_refused((Slice){.data = name, .length = TOPIC_NAME_MAX + 1});
+    assert_refused(SLICE_NULL);
+    assert_refused(SLICE_LITERAL(""));
+    assert_refused(SLICE_LITERAL("."));
+    assert_refused(SLICE_LITERAL(".."));
+}
+
+Test(topic, every_other_byte_is_refused)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        char name[3] = {'a', (char)byte, 'b'};
+        bool allowed = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                       (byte >= '0' && byte <= '9') || byte == '.' || byte == '_' || byte == '-';
+        Topic *topic = NULL;
+        Error err = {0};
+        cr_assert_eq(topics_get(topics, (Slice){.data = name, .length = 3}, &topic, &err),
+                     allowed ? OK : FAILED, "byte %02x", byte);
+    }
+}
+
+Test(topic, a_name_with_a_nul_byte_is_not_the_part_before_it)
+{
+    static const char NAME[] = "orders\0and much more than any other name here has";
+    (void)get("orders");
+    assert_refused((Slice){.data = NAME, .length = sizeof(NAME) - 1});
+}
+
+Test(topic, their_number_is_limited_and_the_known_ones_go_on)
+{
+    char name[32];
+    for (int i = 0; i < TOPICS_MAX; i++) {
+        snprintf(name, sizeof(name), "topic-%d", i);
+        (void)get(name);
+    }
+    Topic *topic = NULL;
+    Error err = {0};
+    cr_assert_eq(topics_get(topics, SLICE_LITERAL("one-more"), &topic, &err), FAILED);
+    cr_assert_eq(err.class, ERROR_FATAL);
+    cr_assert_str_eq(err.code, "TOPICS_TOO_MANY");
+    cr_assert_str_eq(get("topic-0")->name, "topic-0");
+    cr_assert_str_eq(get("topic-1999")->name, "topic-1999");
+}
+
+static void count_topic(void *arg, Topic *topic)
+{
+    *(size_t *)arg += strlen(topic->name);
+}
+
+Test(topic, each_visits_every_topic_once)
+{
+    (void)get("a");
+    (void)get("bb");
+    (void)get("a");
+    (void)get("cccc");
+    size_t length = 0;
+    topics_each(topics, count_topic, &length);
+    cr_assert_eq(length, 7);
+}
+
+Test(topic, each_has_its_own_counter)
+{
+    ++*get("a")->published;
+    ++*get("b")->published;
+    ++*get("b")->published;
+    Text text = TEXT_EMPTY;
+    metrics_expose(metrics, &text);
+    cr_assert_not_null(
+        strstr(text.data, "outboxd_events_published_total{pipeline=\"orders\",topic=\"a\"} 1\n"));
+    cr_assert_not_null(
+        strstr(text.data, "outboxd_events_published_total{pipeline=\"orders\",topic=\"b\"} 2\n"));
+    text_free(&text);
+}
