@@ -106,14 +106,14 @@ def prefix(request):
 def relay(request, work_directory, database, kafka, prefix):
     """Maker of relays: relay(pipeline={...}, env={...}, ...) -> Relay, not started, topics "<prefix>.<aggregate_type>".
 
-    Without `config` the one pipeline polls outbox.event of `database` with short intervals. Every relay is killed after the
-    test, and a sanitizer finding in its log fails the test.
+    Without `config` the one pipeline polls outbox.event of `database` with short intervals; with file=False there is no file at
+    all. Every relay is killed after the test, and a sanitizer finding in its log fails the test.
     """
     relays = request.node.relays = []
 
-    def make(pipeline=None, config=None, args=None, env=None, **more):
+    def make(pipeline=None, config=None, args=None, env=None, file=True, **more):
         directory = tempfile.mkdtemp(prefix="relay-", dir=work_directory)
-        if config is None and args is None:
+        if config is None and file:
             options = {"topic": prefix + ".${aggregate_type}", "poll_interval_max": "100ms",
                        "retry_backoff_max": "500ms", **(pipeline or {})}
             config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, **more)

@@ -365,6 +365,7 @@ void pipeline_collect(Pipeline *p)
     *stats->in_flight_events = (double)view.in_flight_events;
     *stats->in_flight_bytes = (double)view.in_flight_bytes;
     *stats->unmarked_events = (double)view.unmarked_events;
+    *stats->backlog_events = p->parts.source->ops->backlog(p->parts.source);
     *stats->window_events = (double)(view.in_flight_events + view.unmarked_events);
     *stats->last_publish = (double)view.last_published_us / 1e6;
 }

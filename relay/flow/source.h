@@ -56,6 +56,8 @@ typedef struct SourceOps {
     void (*drain)(Source *source);
     /** Acknowledged but not yet marked: with what is in flight, the bound of duplicates. */
     size_t (*unmarked)(const Source *source);
+    /** Unpublished rows, as far as known (a capped count); NAN: not known. */
+    double (*backlog)(const Source *source);
     /** Appends the source's members to the pipeline's status object (each with a leading comma). */
     void (*status)(const Source *source, Text *json);
     void (*free)(Source *source);

@@ -61,7 +61,10 @@ static void monitor_status(Monitor *monitor, const HttpRequest *request, HttpAns
 {
     (void)request;
     monitor->sources.status(monitor->sources.arg, &answer->body);
-    text_add_char(&answer->body, '\n');
+    const Text *body = &answer->body;
+    if (body->length > 0 && body->data[body->length - 1] != '\n') {
+        text_add_char(&answer->body, '\n');
+    }
 }
 
 /* "?verbose", "?verbose=1", "?a=b&verbose": as Kubernetes' own endpoints have it. */

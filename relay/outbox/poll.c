@@ -5,6 +5,7 @@
 #include "outbox/poll.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,15 +170,24 @@ static size_t poll_unmarked(const Source *source)
     return ((const PollSource *)source)->marks.count;
 }
 
-static void poll_status(const Source *source, Text *json)
+static double poll_backlog(const Source *source)
 {
     const PollSource *poll = (const PollSource *)source;
+    if (!poll->caught_up) {
+        return poll->marks.backlog < 0 ? NAN : poll->marks.backlog;
+    }
     size_t open = poll->marks.count;
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
-    double backlog = poll->caught_up ? (double)open : poll->marks.backlog;
-    if (backlog < 0) {
+    return (double)open;
+}
+
+static void poll_status(const Source *source, Text *json)
+{
+    const PollSource *poll = (const PollSource *)source;
+    double backlog = poll_backlog(source);
+    if (isnan(backlog)) {
         text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
     } else {
         text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
@@ -212,6 +222,7 @@ static const SourceOps POLL_OPS = {
     .wake = poll_wake,
     .drain = poll_drain,
     .unmarked = poll_unmarked,
+    .backlog = poll_backlog,
     .status = poll_status,
     .free = poll_free,
 };

@@ -101,7 +101,10 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
     fetch->rows++;
     if (fetch->batch->bytes >= fetch->budget_bytes) {
         fetch->truncated = true;
-        if (!fetch->cancelling) {
+        fetch->dropped_bytes += length;
+        /* A cancel request costs a connection and a process: dropping a few rows is cheaper. */
+        if (!fetch->cancelling &&
+            fetch->dropped_bytes > (size_t)poll->options.pipeline->batch_bytes) {
             fetch->cancelling = true;
             pg_conn_cancel(poll->reader);
         }

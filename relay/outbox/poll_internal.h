@@ -26,6 +26,7 @@ typedef struct Fetch {
     size_t limit;
     size_t budget_bytes;
     size_t rows; /* that the server sent */
+    size_t dropped_bytes;
     size_t swept;
     int64_t last_seq;
     int64_t top;         /* of gaps when it was sent */

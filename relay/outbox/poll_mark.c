@@ -278,8 +278,9 @@ static void count_on_result(void *arg, const PGresult *result)
 
 static void count_send(PollSource *poll)
 {
-    AUTO_TEXT sql = x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
-                             poll->table->name, poll->table->unpublished, COUNT_MAX);
+    AUTO_TEXT sql =
+        x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
+                 poll->table->name, poll->table->unpublished, COUNT_MAX);
     pg_conn_send(
         poll->marker,
         &(PgQuery){.sql = sql, .arg = poll, .result = count_on_result, .done = upkeep_on_done});

@@ -1,6 +1,10 @@
 /* How it works: PQconnectStart resolves names and so may block: the worker thread calls it. From
  * there on the loop drives PQconnectPoll and, once open, sends one query and reads its results as
- * the socket becomes readable. Rows of COPY are handed on one by one and never collected. */
+ * the socket becomes readable. Rows of COPY are handed on one by one and never collected.
+ *
+ * A cancel request travels on a connection of its own and hits whatever runs when it arrives. So a
+ * query that was cancelled ends for its owner only when the request has been dealt with: what is
+ * sent next is never hit. */
 #include "pg/conn.h"
 
 #include <assert.h>
@@ -31,6 +35,7 @@ typedef struct ConnectJob {
 
 typedef struct CancelJob {
     PGcancel *cancel;
+    PgConn *conn; /* NULL: closed meanwhile; loop thread only */
 } CancelJob;
 
 struct PgConn {
@@ -38,11 +43,13 @@ struct PgConn {
     ConnState state;
     PGconn *pg;
     ConnectJob *job;
+    CancelJob *cancel; /* under way for the running query */
     struct event *io;
     struct event *timer; /* connect time-out */
     PgQuery query;
     bool busy;
     bool copying;
+    bool ended;  /* the running query has, and waits for its cancel request */
     Error error; /* first of the running query */
 };
 
@@ -72,6 +79,10 @@ void pg_conn_close(PgConn *conn)
         conn->job->conn = NULL;
         conn->job = NULL;
     }
+    if (conn->cancel != NULL) {
+        conn->cancel->conn = NULL;
+        conn->cancel = NULL;
+    }
     if (conn->pg != NULL) {
         PQfinish(conn->pg);
         conn->pg = NULL;
@@ -79,6 +90,7 @@ void pg_conn_close(PgConn *conn)
     conn->state = CONN_CLOSED;
     conn->busy = false;
     conn->copying = false;
+    conn->ended = false;
 }
 
 static void conn_refuse(PgConn *conn, const Error *err)
@@ -187,11 +199,17 @@ void pg_conn_open(PgConn *conn)
  */
 static void conn_finish_query(PgConn *conn)
 {
+    if (conn->cancel != NULL) {
+        conn->ended = true; /* cancel_done() comes back here */
+        conn_drop_io(conn);
+        return;
+    }
     PgQuery query = conn->query;
     Error err = conn->error;
     bool broken = PQstatus(conn->pg) != CONNECTION_OK;
     conn->busy = false;
     conn->copying = false;
+    conn->ended = false;
     if (broken) {
         if (err.class == ERROR_NONE) {
             error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
@@ -251,7 +269,7 @@ static void conn_take_result(PgConn *conn, PGresult *result)
 
 static void conn_read(PgConn *conn)
 {
-    while (conn->pg != NULL && conn->busy) {
+    while (conn->pg != NULL && conn->busy && !conn->ended) {
         if (conn->copying && !conn_read_copy(conn)) {
             return;
         }
@@ -353,14 +371,24 @@ static void cancel_run(void *arg)
 
 static void cancel_done(void *arg)
 {
-    free(arg);
+    CancelJob *job = arg;
+    PgConn *conn = job->conn;
+    free(job);
+    if (conn != NULL) {
+        conn->cancel = NULL;
+        if (conn->ended) {
+            conn_finish_query(conn);
+        }
+    }
 }
 
 void pg_conn_cancel(PgConn *conn)
 {
-    if (conn->pg != NULL && conn->busy) {
+    if (conn->pg != NULL && conn->busy && !conn->ended && conn->cancel == NULL) {
         CancelJob *job = x_malloc(sizeof(*job));
         job->cancel = PQgetCancel(conn->pg);
+        job->conn = conn;
+        conn->cancel = job;
         worker_submit(conn->options.worker, cancel_run, cancel_done, job);
     }
 }

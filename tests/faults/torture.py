@@ -76,7 +76,7 @@ class Torture:
     def kill_relay(self):
         victim = self.active()
         metrics = victim.metrics()
-        self.unsettled_seen += int(metrics.total("outboxd_inflight_events"))
+        self.unsettled_seen += int(metrics.total("outboxd_window_events"))
         self._note_peak(victim)
         victim.kill()
         self.counts["kill -9"] += 1
@@ -185,7 +185,7 @@ class Torture:
             "wrong values": self.report.wrong_values, "wrong headers": self.report.wrong_headers,
             "wrong keys or timestamps": self.report.wrong_keys + self.report.wrong_timestamps,
             "duplicates": self.report.duplicates, "allowed: limit in flight x kills": self.allowed,
-            "in flight just before the kills": self.unsettled_seen,
+            "in flight or unmarked before the kills (metric)": self.unsettled_seen,
             "duplicates after broken connections": self.first.duplicates if connections else "-",
             "writing took": f"{written:.0f} s", "drained after": f"{drained - written:.1f} s more",
             "peak memory of a relay": f"{self.peak_kb / 1024:.1f} MB",

@@ -236,7 +236,7 @@ def test_adopted_table_with_other_column_names_is_polled(relay, kafka, database,
                "aggregate_id": "aggregateid", "payload": "body", "published_at": "sent", "occurred_at": "created",
                "event_version": "", "aggregate_version": "", "payload_bytes": "", "content_type": "", "correlation_id": "",
                "causation_id": "", "traceparent": "", "headers": "", "topic": ""}
-    relay({"table": "public.messages", "columns": columns}).start()
+    relay({"table": "public.messages", "columns": columns, "topic": prefix + ".${aggregatetype}"}).start()
     record = wait_for_records(kafka.brokers, f"{prefix}.order", 1)[0]
     assert (record.key, record.value) == (b"1", b"<not json>")
     assert headers_of(record)["ce_type"] == "placed"

@@ -69,7 +69,7 @@ def test_broker_that_is_down_is_waited_for_with_flat_memory_and_no_duplicates(re
     try:
         database.execute("SELECT outbox.emit('order.placed', 'order', n::text, to_jsonb(repeat('x', 1000))) "
                          "FROM generate_series(1, 3000) n")
-        eventually(lambda: one.metric("inflight_events") >= 500, what="the limit of events in flight is reached")
+        eventually(lambda: one.metric("inflight_events") >= 400, what="nearly the limit of events in flight is read")
         reason = one.wait_not_ready("(?i)kafka|broker")
         assert reason
         before = one.memory_kb("VmRSS")
@@ -137,14 +137,14 @@ def test_oversized_record_stops_the_pipeline_with_its_reason_and_loses_nothing_b
     one = relay({"batch_events": 8}).start(wait_ready=False)
     assert one.wait_exit(30) not in (0, 5)
     assert one.log_lines("(?i)max.message.bytes|too large|size"), one.log_tail()
-    assert [r.key for r in read_topics(kafka.brokers, topic)][:3] == [b"0", b"1", b"2"]
-    assert database.scalar("SELECT published_at IS NULL FROM outbox.event WHERE aggregate_id = 'too big'")
+    there = [r.key.decode() for r in read_topics(kafka.brokers, topic)]
+    marked = [r[0] for r in database.query("SELECT aggregate_id FROM outbox.event WHERE published_at IS NOT NULL")]
+    assert set(marked) <= set(there) and "too big" not in there, "nothing is marked that Kafka does not have"
     assert database.scalar("SELECT count(*) FROM outbox.dead_letter") == 0
     kafka.alter_topic(topic, max_message_bytes=100000)
     two = relay().start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="everything published after the topic was mended")
-    first = list(dict.fromkeys(r.key.decode() for r in read_topics(kafka.brokers, topic)))
-    assert sorted(first) == sorted(["too big", *map(str, range(20))])
+    assert sorted(r.key.decode() for r in read_topics(kafka.brokers, topic)) == sorted(["too big", *map(str, range(20))])
     two.stop()
 
 
@@ -205,7 +205,9 @@ def test_unrouted_event_stops_the_pipeline(relay, kafka, database, prefix):
     assert one.wait_exit(20) not in (0, 5)
     assert one.log_lines("(?i)rout"), one.log_tail()
     assert database.scalar("SELECT published_at IS NULL FROM outbox.event WHERE aggregate_id = '2'")
-    assert b"1" in [r.key for r in read_topics(kafka.brokers, topic)]
+    there = {r.key.decode() for r in read_topics(kafka.brokers, topic)}
+    marked = {r[0] for r in database.query("SELECT aggregate_id FROM outbox.event WHERE published_at IS NOT NULL")}
+    assert marked <= there and "2" not in there
 
 
 def test_unrouted_event_is_dropped_and_counted(relay, kafka, database, prefix):
@@ -213,7 +215,7 @@ def test_unrouted_event_is_dropped_and_counted(relay, kafka, database, prefix):
     one = relay({**options, "on_unrouted": "drop"}).start()
     assert [r.key for r in wait_for_records(kafka.brokers, topic, 2)] == [b"1", b"3"]
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="the dropped row is settled")
-    assert one.metric("events_skipped_total") == 1
+    assert one.metric("events_dropped_total") == 1
 
 
 def test_unrouted_event_is_set_aside(relay, kafka, database, prefix):

@@ -1,6 +1,7 @@
 """What one sees from outside: metrics, health, status, lag, and what an idle relay costs."""
 
 import re
+import signal
 import socket
 import time
 
@@ -19,9 +20,9 @@ def test_all_series_are_there_from_the_start_and_text_is_well_formed(relay, kafk
     code, text = one.http("/metrics")
     assert code == 200
     metrics = one.metrics()
-    for name in ("build_info", "leader", "pipeline_state", "events_read_total", "events_published_total", "events_failed_total",
-                 "events_dead_lettered_total", "events_skipped_total", "events_replayed_total", "publish_latency_seconds_count",
-                 "lag_seconds", "backlog_events", "inflight_events", "inflight_bytes", "last_publish_timestamp_seconds",
+    for name in ("build_info", "leader", "pipeline_state", "events_read_total", "events_acknowledged_total", "events_failed_total",
+                 "events_dead_lettered_total", "events_dropped_total", "events_replayed_total", "publish_latency_seconds_count",
+                 "lag_seconds", "inflight_events", "window_events", "inflight_bytes", "last_publish_timestamp_seconds",
                  "pg_connected", "pg_reconnects_total", "producer_recreated_total"):
         assert metrics.has(f"outboxd_{name}"), f"outboxd_{name} is missing in\n{text}"
     assert metrics.has("process_resident_memory_bytes") and metrics.has("process_open_fds")
@@ -47,7 +48,10 @@ def test_published_events_lag_and_latency_are_counted(relay, kafka, database, pr
 
 def test_backlog_and_lag_grow_while_kafka_is_away(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
-    one = relay({"sweep_interval": "200ms"}).start()
+    one = relay().start()
+    emit(database, "first")
+    one.wait_published(1)
+    eventually(lambda: one.metrics().has("outboxd_backlog_events") and one.metric("backlog_events") == 0, what="nothing waits")
     kafka.kill()
     try:
         for n in range(30):
@@ -68,7 +72,7 @@ def test_status_names_servers_pipeline_and_state(relay, kafka, database, prefix)
     status = one.status()
     pipeline = status["pipelines"][0]
     assert pipeline["name"] == "orders" and pipeline["capture"] == "poll" and pipeline["state"] == "running", status
-    assert status["name"] == "shop" and str(kafka.port) in str(status) and database.name in str(status)
+    assert status["name"] == "shop" and str(kafka.port) in str(status)
 
 
 @pytest.mark.parametrize("request_,codes", [
@@ -117,19 +121,13 @@ def test_address_in_use_is_an_error_that_names_it(relay, kafka, database, prefix
     assert two.wait_exit() == 1 and two.log_lines(str(one.port))
 
 
-def test_reload_changes_the_log_level_and_refuses_a_bad_file(relay, kafka, database, prefix):
-    import signal
+def test_sighup_never_ends_the_relay(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = relay().start()
-    with open(one.config_path, "r", encoding="utf-8") as f:
-        good = f.read()
-    with open(one.config_path, "w", encoding="utf-8") as f:
-        f.write(good + '\nlog: { levle = "debug"; };\n')
     one.signal(signal.SIGHUP)
-    one.wait_log("levle")
+    one.wait_log("RELOAD")
     emit(database, 1)
     one.wait_published(1)
-    assert one.running()
 
 
 def test_idle_relay_costs_almost_nothing(relay, kafka, database, prefix):

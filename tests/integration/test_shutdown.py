@@ -15,7 +15,7 @@ UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 
 def backlog(database, count, size=10):
-    database.execute("SELECT outbox.emit('order.placed', 'order', (n % 40)::text, to_jsonb(repeat('x', %s) || n), aggregate_version => n) "
+    database.execute("SELECT outbox.emit('order.placed', 'order', (n %% 40)::text, to_jsonb(repeat('x', %s) || n), aggregate_version => n) "
                      "FROM generate_series(1, %s) n", (size, count))
 
 
@@ -48,6 +48,8 @@ def test_stop_is_clean_and_quick_when_idle(relay, kafka, database, prefix, sig):
 def test_sigterm_with_kafka_down_ends_at_the_deadline_with_exit_5(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay(shutdown_timeout="1s").start()
+    backlog(database, 1)
+    one.wait_published(1)
     kafka.kill()
     try:
         backlog(database, 50)
@@ -70,6 +72,8 @@ def test_sigterm_with_kafka_down_ends_at_the_deadline_with_exit_5(relay, kafka, 
 def test_second_sigterm_exits_at_once(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = relay(shutdown_timeout="60s").start()
+    backlog(database, 1)
+    one.wait_published(1)
     kafka.kill()
     try:
         backlog(database, 20)

@@ -21,7 +21,7 @@ def conf(tmp_path):
 def test_start_without_a_file_from_the_command_line(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.events")
     database.execute("SELECT outbox.emit('order.placed', %s, '1', '{}')", (prefix,))
-    relay(args=["--dsn", database.dsn(), "--brokers", kafka.brokers]).start()
+    relay(file=False, args=["--dsn", database.dsn(), "--brokers", kafka.brokers]).start()
     record = wait_for_records(kafka.brokers, topic, 1)[0]
     assert dict(record.headers)["ce_source"] == b"/outboxd/outbox"
 
@@ -29,7 +29,7 @@ def test_start_without_a_file_from_the_command_line(relay, kafka, database, pref
 def test_start_without_a_file_from_the_environment(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.mine")
     database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')")
-    one = relay(args=[], env={"OUTBOXD_DATABASE_DSN": database.dsn(), "OUTBOXD_KAFKA_BROKERS": kafka.brokers,
+    one = relay(file=False, env={"OUTBOXD_DATABASE_DSN": database.dsn(), "OUTBOXD_KAFKA_BROKERS": kafka.brokers,
                               "OUTBOXD_KAFKA_PROPERTY_COMPRESSION_TYPE": "lz4", "OUTBOXD_PIPELINE_TOPIC": topic,
                               "OUTBOXD_PIPELINE_ON_PUBLISH": "delete", "OUTBOXD_SERVICE_PORT": "tcp://injected-by-kubernetes"}).start()
     assert len(wait_for_records(kafka.brokers, topic, 1)) == 1

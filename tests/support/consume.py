@@ -18,7 +18,22 @@ def _consumer(brokers, isolation, properties):
 
 
 def read_topics(brokers, topics, isolation="read_uncommitted", timeout=60, properties=None):
-    """All records of `topics` up to the high watermarks at the time of the call, by partition and offset."""
+    """All records of `topics` up to the high watermarks at the time of the call, by partition and offset.
+
+    A broker that has just started may not lead its partitions yet: that is waited for.
+    """
+    from confluent_kafka import KafkaException
+
+    def attempt():
+        try:
+            return [_read(brokers, topics, isolation, timeout, properties)]
+        except KafkaException as e:
+            raise RuntimeError(str(e)) from e
+
+    return eventually(attempt, 20, f"{topics} can be read", interval=0.2)[0]
+
+
+def _read(brokers, topics, isolation, timeout, properties):
     from confluent_kafka import KafkaError, TopicPartition
     consumer = _consumer(brokers, isolation, properties or {})
     try:
@@ -49,7 +64,6 @@ def read_topics(brokers, topics, isolation="read_uncommitted", timeout=60, prope
                 if place.offset >= wanted[(place.topic, place.partition)]:
                     del wanted[(place.topic, place.partition)]
             assert time.monotonic() < deadline or not wanted, f"topics not read to their end in {timeout} s: {wanted}"
-        records = [r for r in records]
         records.sort(key=lambda r: (r.topic, r.partition, r.offset))
         return records
     finally:

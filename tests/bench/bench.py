@@ -1,0 +1,161 @@
+"""What benchmarks share: servers with stated settings, a migrated outbox, orders to fill it with, tables to print.
+
+A benchmark is tests/bench/NAME/run, an executable without arguments; see README.md.
+"""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+BUILD = os.path.join(ROOT, "build", "release")
+os.environ.setdefault("OUTBOXD", os.path.join(BUILD, "outboxd"))
+
+from support import relay as support_relay  # noqa: E402
+from support.kafka import KafkaServer  # noqa: E402
+from support.postgres import APP, RELAY, SUPERUSER, PostgresServer  # noqa: E402
+
+# Server defaults again, except for the first three: the fixtures of the tests are tuned for small and hostile.
+POSTGRES_SETTINGS = {
+    "shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "max_connections": "100", "wal_level": "replica",
+    "max_prepared_transactions": "0", "log_min_messages": "warning", "log_line_prefix": "'%m [%p] '", "timezone": "'UTC'",
+    "datestyle": "'ISO, MDY'", "intervalstyle": "'postgres'", "bytea_output": "'hex'", "extra_float_digits": "1",
+}
+
+# About 300 bytes of jsonb text. One order has several events; 50,000 orders are alive at a time.
+_FILL = """
+INSERT INTO outbox.event (event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload,
+                          correlation_id, causation_id, traceparent, published_at)
+SELECT gen_random_uuid(), (ARRAY['order.placed', 'order.paid', 'order.shipped'])[1 + g % 3], 'order', (g % 50000)::text,
+       1 + g / 50000,
+       format('{"order_id": %%s, "customer": "customer-%%s", "status": "placed", "currency": "EUR", "total": %%s.50, '
+              '"items": [{"sku": "SKU-%%s", "name": "Darjeeling first flush", "qty": 2, "price": 12.25}, '
+              '{"sku": "SKU-%%s", "name": "Assam", "qty": 1, "price": 8.00}], '
+              '"ship_to": {"city": "Lisbon", "zip": "1100-%%s", "street": "Rua Augusta %%s"}}',
+              g %% 50000, g %% 9973, g %% 400, g %% 5000, g %% 4999, g %% 900, g %% 280)::jsonb,
+       'checkout-' || g, 'cart-' || g, '00-' || md5(g::text) || '-' || left(md5((-g)::text), 16) || '-01',
+       CASE WHEN %s THEN clock_timestamp() END
+  FROM generate_series(1::bigint, %s) AS g
+""".replace("1 + g % 3", "1 + g %% 3").replace("(g % 50000)", "(g %% 50000)")
+
+
+def setting(name, default):
+    """An OUTBOXD_BENCH_... variable of the environment, as the type of its default (a list is split at commas)."""
+    text = os.environ.get(f"OUTBOXD_BENCH_{name}")
+    if text is None:
+        return default
+    if isinstance(default, list):
+        return [type(default[0])(item) for item in text.split(",")]
+    return type(default)(text)
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+class Bench:
+    """A PostgreSQL server, a Kafka broker, and one migrated database; everything is gone at the end."""
+
+    def __init__(self):
+        for path in (os.environ["OUTBOXD"],):
+            if not os.path.exists(path):
+                sys.exit(f"{path} is missing: cmake --preset release && cmake --build --preset release")
+        self.directory = tempfile.mkdtemp(prefix="outboxd-bench-", dir=os.environ.get("OUTBOXD_BENCH_DIR"))
+        os.chmod(self.directory, 0o755)
+        self.postgres = PostgresServer(os.path.join(self.directory, "pg"), settings=POSTGRES_SETTINGS)
+        self.kafka = KafkaServer(os.path.join(self.directory, "kafka"), heap="1g",
+                                 properties={"log.segment.bytes": str(1 << 30)})
+        self.database = None
+        self.topics = 0
+
+    def __enter__(self):
+        self.postgres.start()
+        self.kafka.start()
+        self.postgres.create_roles()
+        self.database = self.postgres.fresh_database("shop")
+        support_relay.migrate(self.database)
+        self.database.execute(f"GRANT outbox_writer TO {APP}; GRANT outbox_relay TO {RELAY}")
+        return self
+
+    def __exit__(self, *_):
+        self.kafka.remove()
+        self.postgres.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def describe(self):
+        version = self.database.scalar("SHOW server_version").split(" ")[0]
+        memory = next(int(line.split()[1]) for line in open("/proc/meminfo", encoding="ascii") if line.startswith("MemTotal"))
+        return (f"PostgreSQL {version} (fsync on, shared_buffers 512MB, max_wal_size 4GB, else defaults), Apache Kafka "
+                f"{os.path.basename(os.path.dirname(self.kafka.jars)).removeprefix('kafka-')} (1 broker), "
+                f"{subprocess.check_output([os.environ['OUTBOXD'], 'version'], text=True).strip()}\n"
+                f"{cpu_model()}, {os.cpu_count()} CPUs shared by all of them, {memory / 2**20:.0f} GiB, Linux {platform.release()}")
+
+    # -- the outbox ------------------------------------------------------------------------------------------------
+
+    def sql(self, *statements):
+        """Each statement in a transaction of its own, as superuser."""
+        for statement in statements:
+            self.database.execute(statement, user=SUPERUSER)
+
+    def fill(self, rows, published=False):
+        """Insert `rows` orders, a million in a transaction."""
+        while rows > 0:
+            part = min(rows, 1_000_000)
+            self.database.execute(_FILL, (published, part), user=SUPERUSER)
+            rows -= part
+
+    def unpublished(self):
+        return self.database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL")
+
+    # -- the relay ---------------------------------------------------------------------------------------------------
+
+    def new_topic(self, partitions=6):
+        self.topics += 1
+        return self.kafka.create_topic(f"bench.{self.topics}", partitions)
+
+    def records(self, topic):
+        """How many records the topic holds, by its watermarks."""
+        from confluent_kafka import Consumer, TopicPartition
+        consumer = Consumer({"bootstrap.servers": self.kafka.brokers, "group.id": "bench", "enable.auto.commit": False})
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in partitions]
+            return sum(high - low for low, high in marks)
+        finally:
+            consumer.close()
+
+    def relay(self, topic, **pipeline):
+        """A relay (not started) that sends everything to `topic`, with lz4."""
+        config = support_relay.configuration(self.database.dsn(RELAY), self.kafka.brokers, {"topic": topic, **pipeline},
+                                             kafka={"properties": ["compression.type=lz4"]})
+        directory = tempfile.mkdtemp(prefix="relay-", dir=self.directory)
+        return support_relay.Relay(config, directory)
+
+
+def cpu_model():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        for line in f:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def table(headings, rows):
+    """Columns as wide as their content; text to the left, the rest to the right."""
+    cells = [headings] + [[cell if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
+    for number, row in enumerate(cells):
+        left = [isinstance(rows[0][i], str) and not rows[0][i][:1].isdigit() for i in range(len(headings))]
+        say("  ".join(cell.ljust(w) if is_left else cell.rjust(w) for cell, w, is_left in zip(row, widths, left)).rstrip())
+        if number == 0:
+            say("  ".join("-" * w for w in widths))
