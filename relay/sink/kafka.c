@@ -18,203 +18,21 @@
 #include "base/memory.h"
 #include "sink/kafka_conf.h"
 #include "sink/kafka_error.h"
-#include "sink/kafka_topic.h"
-#include "sink/sinks.h"
+#include "sink/kafka_internal.h"
 
 enum {
-    BATCH_BYTES = 1000000,  /* librdkafka's default of batch.size */
-    SERVE_EVENTS_MAX = 100, /* then the loop gets its turn; a report event holds many reports */
-    LOOKUP_RETRY_MS = 500,  /* while a topic is missing or no broker answers */
-    LOOKUPS_MAX = 64,       /* topics in one look-up */
+    BATCH_BYTES = 1000000, /* librdkafka's default of batch.size */
     PRODUCE_ARGS = 7,
 };
-
-typedef struct KafkaTopic {
-    Topic *topic;
-    rd_kafka_topic_t *handle; /* of the present producer */
-    bool ready;
-    TopicLimits limits;
-    struct KafkaTopic *next;
-} KafkaTopic;
-
-typedef struct KafkaSink {
-    Sink sink; /* first */
-    SinkOptions options;
-    size_t batch_bytes;
-    rd_kafka_t *rk; /* NULL: closed or closing */
-    rd_kafka_queue_t *queue;
-    int fd;
-    struct event *io;
-    struct event *retry; /* next look-up */
-    struct event *later; /* what must not happen while an event of librdkafka is in our hands */
-    Error lost_error;
-    KafkaTopic *topics;
-    bool looking;   /* a look-up job is under way */
-    bool wanted;    /* a send waits for a look-up */
-    bool full;      /* a send waits for room */
-    bool closing;   /* the worker destroys the old producer */
-    bool reporting; /* the pipeline asked for that: tell it when done */
-    bool shrink;    /* a topic takes smaller batches: new producer once the queue is empty */
-    bool lost;      /* told the pipeline; nothing is sent until reopen */
-    bool troubled;
-    int brokers;
-} KafkaSink;
 
 static KafkaSink *kafka_of(Sink *sink)
 {
     return (KafkaSink *)sink;
 }
 
-static void kafka_ready(KafkaSink *kafka)
-{
-    kafka->full = false;
-    kafka->wanted = false;
-    kafka->sink.events.ready(kafka->sink.events.arg);
-}
-
-static void kafka_trouble(KafkaSink *kafka, const Error *err)
-{
-    kafka->troubled = true;
-    *kafka->options.stats->kafka_connected = 0;
-    kafka->sink.events.trouble(kafka->sink.events.arg, err);
-}
-
-static void kafka_healed(KafkaSink *kafka)
-{
-    *kafka->options.stats->kafka_connected = 1;
-    if (kafka->troubled) {
-        kafka->troubled = false;
-        kafka->sink.events.healed(kafka->sink.events.arg);
-    }
-}
-
-/* Look-ups. */
-
-typedef struct LookupJob {
-    KafkaSink *kafka;
-    rd_kafka_t *rk;
-    TopicLookup lookups[LOOKUPS_MAX];
-    size_t count;
-    int brokers;
-    rd_kafka_resp_err_t error;
-} LookupJob;
-
-static void lookup_run(void *arg)
-{
-    LookupJob *job = arg;
-    job->error = topic_lookup(job->rk, job->lookups, job->count, &job->brokers);
-}
-
-static void kafka_retry_later(KafkaSink *kafka)
-{
-    struct timeval tv = {.tv_usec = LOOKUP_RETRY_MS * 1000};
-    event_add(kafka->retry, &tv);
-}
-
-static KafkaTopic *kafka_find(KafkaSink *kafka, const char *name)
-{
-    for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
-        if (strcmp(kt->topic->name, name) == 0) {
-            return kt;
-        }
-    }
-    return NULL;
-}
-
-static void kafka_topic_found(KafkaSink *kafka, KafkaTopic *kt, const TopicLimits *limits)
-{
-    kt->limits = *limits;
-    kt->ready = true;
-    bool smaller =
-        limits->max_message_bytes > 0 && (size_t)limits->max_message_bytes < kafka->batch_bytes;
-    if (smaller) {
-        kafka->batch_bytes = (size_t)limits->max_message_bytes;
-        kafka->shrink = true;
-        log_write(LOG_INFO, kafka->options.pipeline->name, "KAFKA_BATCH_BYTES",
-                  LOG_FIELDS(log_text("topic", kt->topic->name),
-                             log_number("max_message_bytes", limits->max_message_bytes)),
-                  "the topic takes smaller batches than batch.size; using its bound");
-    }
-}
-
-static void kafka_reopen_when_empty(KafkaSink *kafka);
-
-static void lookup_apply(KafkaSink *kafka, LookupJob *job)
-{
-    Error err = {0};
-    bool all = job->error == RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (!all) {
-        kafka_topic_error(job->error, job->count > 0 ? job->lookups[0].name : "", &err);
-        error_set(&err, ERROR_RETRY, EXIT_KAFKA, err.code, "no Kafka broker of '%s' answers: %s",
-                  kafka->options.config->kafka.brokers, rd_kafka_err2str(job->error));
-        error_hint(&err, "Check kafka.brokers and that the brokers are up.");
-    } else {
-        kafka->brokers = job->brokers;
-    }
-    for (size_t i = 0; i < job->count && job->error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
-        KafkaTopic *kt = kafka_find(kafka, job->lookups[i].name);
-        if (job->lookups[i].error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            kafka_topic_found(kafka, kt, &job->lookups[i].limits);
-        } else if (all) {
-            all = false;
-            kafka_topic_error(job->lookups[i].error, job->lookups[i].name, &err);
-        }
-    }
-    if (!all) {
-        kafka_trouble(kafka, &err);
-        kafka_retry_later(kafka);
-        return;
-    }
-    kafka_healed(kafka);
-    kafka_reopen_when_empty(kafka);
-    kafka_ready(kafka);
-}
-
-static void lookup_done(void *arg)
-{
-    LookupJob *job = arg;
-    KafkaSink *kafka = job->kafka;
-    kafka->looking = false;
-    if (job->rk == kafka->rk) {
-        lookup_apply(kafka, job);
-    } else if (kafka->rk != NULL) {
-        kafka_retry_later(kafka); /* asked through a producer that is gone */
-    }
-    for (size_t i = 0; i < job->count; i++) {
-        free(job->lookups[i].name);
-    }
-    free(job);
-}
-
-static void kafka_look_up(KafkaSink *kafka)
-{
-    if (kafka->looking || kafka->rk == NULL) {
-        return;
-    }
-    LookupJob *job = x_calloc(1, sizeof(*job));
-    job->kafka = kafka;
-    job->rk = kafka->rk;
-    for (KafkaTopic *kt = kafka->topics; kt != NULL && job->count < LOOKUPS_MAX; kt = kt->next) {
-        if (!kt->ready) {
-            job->lookups[job->count++].name = x_strdup(kt->topic->name);
-        }
-    }
-    kafka->looking = true;
-    event_del(kafka->retry);
-    worker_submit(kafka->options.worker, lookup_run, lookup_done, job);
-}
-
-static void kafka_on_retry(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    KafkaSink *kafka = arg;
-    kafka_look_up(kafka);
-}
-
 /* Opening and closing the producer. */
 
-static void kafka_lose(KafkaSink *kafka, const Error *err)
+void kafka_lose(KafkaSink *kafka, const Error *err)
 {
     if (!kafka->lost) {
         kafka->lost = true;
@@ -305,8 +123,7 @@ static void kafka_close_producer(KafkaSink *kafka)
     worker_submit(kafka->options.worker, destroy_run, destroy_done, job);
 }
 
-/* A smaller batch.size needs a new producer; with an empty queue nothing is at stake. */
-static void kafka_reopen_when_empty(KafkaSink *kafka)
+void kafka_reopen_when_empty(KafkaSink *kafka)
 {
     if (kafka->shrink && !kafka->closing && !kafka->lost && kafka->rk != NULL &&
         rd_kafka_outq_len(kafka->rk) == 0) {
@@ -325,123 +142,6 @@ static void kafka_on_later(evutil_socket_t fd, short what, void *arg)
         kafka->sink.events.lost(kafka->sink.events.arg, &err);
     }
     kafka_reopen_when_empty(kafka);
-}
-
-/* Events of librdkafka. */
-
-static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
-{
-    (void)FAILPOINT("delivered");
-    const rd_kafka_message_t *reports[256];
-    size_t count = 0;
-    while ((count = rd_kafka_event_message_array(event, reports, 256)) > 0) {
-        for (size_t i = 0; i < count; i++) {
-            Event *sent = reports[i]->_private;
-            if (reports[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-                kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
-                continue;
-            }
-            Error err = {0};
-            kafka_delivery_error(reports[i]->err, sent->topic->name, &err);
-            if (strcmp(err.code, "KAFKA_TOPIC_UNKNOWN") == 0) {
-                ((KafkaTopic *)sent->topic->sink_data)->ready = false;
-            }
-            if (rd_kafka_message_status(reports[i]) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
-                sent->replayed = true;
-            }
-            kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
-        }
-    }
-    *kafka->options.stats->kafka_connected = 1;
-    if (kafka->shrink) {
-        event_active(kafka->later, 0, 0);
-    }
-    if (kafka->full && !kafka->shrink) {
-        kafka_ready(kafka);
-    }
-}
-
-static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
-{
-    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-    const char *text = rd_kafka_event_error_string(event);
-    Error err = {0};
-    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
-        char fatal[512] = "";
-        rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->rk, fatal, sizeof(fatal));
-        error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_PRODUCER_FATAL",
-                  "the producer failed: %s: %s; making a new one", rd_kafka_err2name(cause), fatal);
-        if (cause == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
-            error_hint(&err,
-                       "Grant WRITE on the topics to the relay's principal (before Kafka 3.0 also "
-                       "IDEMPOTENT_WRITE on the cluster).");
-        }
-        kafka_lose(kafka, &err);
-        return;
-    }
-    switch (code) {
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR__SSL:
-        kafka_topic_error(code, "", &err);
-        error_set(&err, ERROR_RETRY, EXIT_KAFKA, err.code, "Kafka at '%s': %s",
-                  kafka->options.config->kafka.brokers, text);
-        error_hint(&err, "Check kafka.brokers and kafka.properties, and that the brokers are up.");
-        kafka_trouble(kafka, &err);
-        kafka_retry_later(kafka);
-        break;
-    default: /* of one broker, or what librdkafka deals with itself */
-        log_write(LOG_DEBUG, kafka->options.pipeline->name, "KAFKA_EVENT",
-                  LOG_FIELDS(log_text("error", rd_kafka_err2name(code))), "%s", text);
-        break;
-    }
-}
-
-static void kafka_on_log(KafkaSink *kafka, rd_kafka_event_t *event)
-{
-    const char *facility = NULL;
-    const char *text = NULL;
-    int level = 0;
-    if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
-        /* What matters comes as an error event, too, and is said once by the pipeline. */
-        bool said = level > 2 || strcmp(facility, "FATAL") == 0;
-        log_write(said ? LOG_DEBUG : LOG_ERROR, kafka->options.pipeline->name, "KAFKA_LOG",
-                  LOG_FIELDS(log_text("facility", facility)), "%s", text);
-    }
-}
-
-static void kafka_serve(KafkaSink *kafka)
-{
-    for (int i = 0; i < SERVE_EVENTS_MAX; i++) {
-        rd_kafka_event_t *event =
-            kafka->queue != NULL ? rd_kafka_queue_poll(kafka->queue, 0) : NULL;
-        if (event == NULL) {
-            return;
-        }
-        switch (rd_kafka_event_type(event)) {
-        case RD_KAFKA_EVENT_DR:
-            kafka_on_reports(kafka, event);
-            break;
-        case RD_KAFKA_EVENT_ERROR:
-            kafka_on_error(kafka, event);
-            break;
-        case RD_KAFKA_EVENT_LOG:
-            kafka_on_log(kafka, event);
-            break;
-        default:
-            break;
-        }
-        rd_kafka_event_destroy(event);
-    }
-    event_active(kafka->io, EV_READ, 0);
-}
-
-static void kafka_on_io(evutil_socket_t fd, short what, void *arg)
-{
-    (void)what;
-    uint64_t count = 0;
-    (void)!read(fd, &count, sizeof(count)); /* before the queue: see the top of this file */
-    kafka_serve(arg);
 }
 
 /* Sending. */

@@ -1,0 +1,125 @@
+/* What librdkafka tells us: delivery reports, errors, log lines, as events on its main queue. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "sink/kafka_error.h"
+#include "sink/kafka_internal.h"
+
+enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds many reports */
+
+static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
+{
+    (void)FAILPOINT("delivered");
+    const rd_kafka_message_t *reports[256];
+    size_t count = 0;
+    while ((count = rd_kafka_event_message_array(event, reports, 256)) > 0) {
+        for (size_t i = 0; i < count; i++) {
+            Event *sent = reports[i]->_private;
+            if (reports[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+                kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
+                continue;
+            }
+            Error err = {0};
+            kafka_delivery_error(reports[i]->err, sent->topic->name, &err);
+            if (strcmp(err.code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+                ((KafkaTopic *)sent->topic->sink_data)->ready = false;
+            }
+            if (rd_kafka_message_status(reports[i]) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
+                sent->replayed = true;
+            }
+            kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
+        }
+    }
+    *kafka->options.stats->kafka_connected = 1;
+    if (kafka->shrink) {
+        event_active(kafka->later, 0, 0);
+    }
+    if (kafka->full && !kafka->shrink) {
+        kafka_ready(kafka);
+    }
+}
+
+static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    const char *text = rd_kafka_event_error_string(event);
+    Error err = {0};
+    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
+        char fatal[512] = "";
+        rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->rk, fatal, sizeof(fatal));
+        error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_PRODUCER_FATAL",
+                  "the producer failed: %s: %s; making a new one", rd_kafka_err2name(cause), fatal);
+        if (cause == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
+            error_hint(&err,
+                       "Grant WRITE on the topics to the relay's principal (before Kafka 3.0 also "
+                       "IDEMPOTENT_WRITE on the cluster).");
+        }
+        kafka_lose(kafka, &err);
+        return;
+    }
+    switch (code) {
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR__SSL:
+        kafka_topic_error(code, "", &err);
+        error_set(&err, ERROR_RETRY, EXIT_KAFKA, err.code, "Kafka at '%s': %s",
+                  kafka->options.config->kafka.brokers, text);
+        error_hint(&err, "Check kafka.brokers and kafka.properties, and that the brokers are up.");
+        kafka_trouble(kafka, &err);
+        kafka_retry_later(kafka);
+        break;
+    default: /* of one broker, or what librdkafka deals with itself */
+        log_write(LOG_DEBUG, kafka->options.pipeline->name, "KAFKA_EVENT",
+                  LOG_FIELDS(log_text("error", rd_kafka_err2name(code))), "%s", text);
+        break;
+    }
+}
+
+static void kafka_on_log(KafkaSink *kafka, rd_kafka_event_t *event)
+{
+    const char *facility = NULL;
+    const char *text = NULL;
+    int level = 0;
+    if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
+        /* What matters comes as an error event, too, and is said once by the pipeline. */
+        bool said = level > 2 || strcmp(facility, "FATAL") == 0;
+        log_write(said ? LOG_DEBUG : LOG_ERROR, kafka->options.pipeline->name, "KAFKA_LOG",
+                  LOG_FIELDS(log_text("facility", facility)), "%s", text);
+    }
+}
+
+void kafka_serve(KafkaSink *kafka)
+{
+    for (int i = 0; i < SERVE_EVENTS_MAX; i++) {
+        rd_kafka_event_t *event =
+            kafka->queue != NULL ? rd_kafka_queue_poll(kafka->queue, 0) : NULL;
+        if (event == NULL) {
+            return;
+        }
+        switch (rd_kafka_event_type(event)) {
+        case RD_KAFKA_EVENT_DR:
+            kafka_on_reports(kafka, event);
+            break;
+        case RD_KAFKA_EVENT_ERROR:
+            kafka_on_error(kafka, event);
+            break;
+        case RD_KAFKA_EVENT_LOG:
+            kafka_on_log(kafka, event);
+            break;
+        default:
+            break;
+        }
+        rd_kafka_event_destroy(event);
+    }
+    event_active(kafka->io, EV_READ, 0);
+}
+
+void kafka_on_io(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    uint64_t count = 0;
+    (void)!read(fd, &count, sizeof(count)); /* before the queue: see the top of kafka.c */
+    kafka_serve(arg);
+}
