@@ -60,6 +60,9 @@ void arena_trim(void)
 void *arena_grow(Arena *arena, size_t bytes)
 {
     size_t size = arena->chunks != NULL ? ARENA_CHUNK_STANDARD : ARENA_CHUNK_FIRST;
+#ifdef ARENA_GUARDED
+    size = bytes;
+#endif
     if (size < bytes) {
         size = bytes;
     }

@@ -9,6 +9,15 @@
 
 #include "base/slice.h"
 
+/* Under AddressSanitizer each piece is a chunk of its own, so that its ends are guarded. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_GUARDED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_GUARDED
+#endif
+#endif
+
 typedef struct ArenaChunk ArenaChunk;
 
 typedef struct Arena {
@@ -30,13 +39,15 @@ void *arena_grow(Arena *arena, size_t bytes);
 /** bytes of uninitialised memory, aligned for any type; never NULL. */
 static inline void *arena_alloc(Arena *arena, size_t bytes)
 {
+#ifndef ARENA_GUARDED
     bytes = (bytes + 15U) & ~(size_t)15U;
-    if ((size_t)(arena->end - arena->next) < bytes || arena->next == NULL) {
-        return arena_grow(arena, bytes);
+    if ((size_t)(arena->end - arena->next) >= bytes && arena->next != NULL) {
+        void *memory = arena->next;
+        arena->next += bytes;
+        return memory;
     }
-    void *memory = arena->next;
-    arena->next += bytes;
-    return memory;
+#endif
+    return arena_grow(arena, bytes);
 }
 
 /** A copy of the bytes (the null slice stays null). */

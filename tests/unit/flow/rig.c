@@ -75,6 +75,11 @@ static size_t source_unmarked(const Source *source)
     return ((const RigSource *)source)->unmarked;
 }
 
+static double source_backlog(const Source *source)
+{
+    return ((const RigSource *)source)->backlog;
+}
+
 static void source_status(const Source *source, Text *json)
 {
     (void)source;
@@ -94,6 +99,7 @@ static const SourceOps SOURCE_OPS = {
     .wake = source_wake,
     .drain = source_drain,
     .unmarked = source_unmarked,
+    .backlog = source_backlog,
     .status = source_status,
     .free = source_free,
 };

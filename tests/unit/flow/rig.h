@@ -21,6 +21,7 @@ typedef struct RigSource {
     size_t checks; /* calls of may_publish */
     bool may_publish;
     size_t unmarked;
+    double backlog; /* events that source.backlog tells */
     int64_t next_position;
     size_t acked_batches;
     int64_t last_acked;

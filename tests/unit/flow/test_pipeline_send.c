@@ -71,6 +71,7 @@ Test(pipeline_send, the_view_shows_what_is_open)
     rig_batch("1a 2b");
     rig_batch("3a");
     rig.source.unmarked = 7;
+    rig.source.backlog = 12;
     rig_settle(1, NULL);
     PipelineView view;
     pipeline_view(rig.pipeline, &view);
@@ -83,6 +84,7 @@ Test(pipeline_send, the_view_shows_what_is_open)
     cr_assert_eq(*rig.stats.window_events, 10);
     cr_assert_eq(*rig.stats.in_flight_events, 3);
     cr_assert_eq(*rig.stats.unmarked_events, 7);
+    cr_assert_eq(*rig.stats.backlog_events, 12);
 }
 
 /* Back-pressure and the right to publish. */
