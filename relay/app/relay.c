@@ -15,10 +15,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trim.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "outbox/poll.h"
 #include "sink/sinks.h"
+
+enum { IDLE_CHECK_SECONDS = 3 };
 
 static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
 {
@@ -131,6 +134,23 @@ static void relay_on_watchdog(evutil_socket_t fd, short what, void *arg)
     notify_send("WATCHDOG=1");
 }
 
+/* Memory goes back to the system once after each time of work. */
+static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Relay *relay = arg;
+    uint64_t work = 1;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].marked;
+    }
+    if (work == relay->work_seen && work != relay->work_trimmed) {
+        relay->work_trimmed = work;
+        trim_memory();
+    }
+    relay->work_seen = work;
+}
+
 /* Starting. */
 
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
@@ -181,6 +201,8 @@ static Status relay_start(Relay *relay, Error *err)
     }
     relay->deadline = event_new(relay->base, -1, 0, relay_on_deadline, relay);
     relay->watchdog = event_new(relay->base, -1, EV_PERSIST, relay_on_watchdog, relay);
+    relay->idle_check = event_new(relay->base, -1, EV_PERSIST, relay_on_idle_check, relay);
+    event_add(relay->idle_check, &(struct timeval){.tv_sec = IDLE_CHECK_SECONDS});
     int64_t watchdog_us = notify_watchdog_us();
     if (watchdog_us > 0) {
         struct timeval half = {.tv_sec = watchdog_us / 2 / 1000000,
@@ -229,6 +251,7 @@ static void relay_release(Relay *relay)
     }
     event_free(relay->deadline);
     event_free(relay->watchdog);
+    event_free(relay->idle_check);
     metrics_free(&relay->metrics);
     arena_trim();
     event_base_free(relay->base);

@@ -27,6 +27,9 @@ typedef struct Relay {
     struct event *signals[3];
     struct event *deadline; /* of the drain */
     struct event *watchdog;
+    struct event *idle_check;
+    uint64_t work_seen; /* events read, published and marked so far, plus 1 */
+    uint64_t work_trimmed;
 } Relay;
 
 /* status_json.c: what /status, /readyz and the gauges say */

@@ -249,7 +249,7 @@ static const Option OPTIONS[] = {
      .max = 1 * GIB,
      .help =
          "A fetch is cut short when its rows exceed this. A single larger row is still published."},
-    {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "20000", .min = 1,
+    {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
      .help =
          "Most events read but not yet acknowledged and marked: also the most duplicates after a "

@@ -400,6 +400,23 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
                                  .done = fetch_on_done});
 }
 
+/* Bounds rows and bytes of the next fetch by the room there is. False when that would be so small a
+ * remainder that waiting for more room is cheaper. */
+static bool fetch_fits(const PollSource *poll, size_t *events, size_t *bytes)
+{
+    const PipelineConfig *config = poll->options.pipeline;
+    size_t limit = poll->next_limit;
+    size_t enough = (size_t)config->in_flight_events / 4;
+    if (*bytes > (size_t)config->batch_bytes) {
+        *bytes = (size_t)config->batch_bytes;
+    }
+    size_t fitting = poll->row_bytes > 0 ? *bytes / poll->row_bytes + 1 : limit;
+    *events = fitting < *events ? fitting : *events;
+    enough = limit < enough ? limit : enough;
+    *events = limit < *events ? limit : *events;
+    return *events >= enough;
+}
+
 void fetch_next(PollSource *poll)
 {
     if (poll->state != POLL_ACTIVE || pg_conn_is_busy(poll->reader) || poll->draining) {
@@ -414,16 +431,10 @@ void fetch_next(PollSource *poll)
     size_t events = 0;
     size_t bytes = 0;
     bool room = poll->source.events.room(poll->source.events.arg, &events, &bytes);
-    size_t limit = poll->next_limit;
-    /* Small remainders of room would make small, expensive fetches. */
-    bool enough = room && (events >= limit || events >= (size_t)config->in_flight_events / 4);
-    if (poll->more && enough) {
+    if (poll->more && room && fetch_fits(poll, &events, &bytes)) {
         poll->more = false;
         event_del(poll->timer);
-        if (bytes > (size_t)config->batch_bytes) {
-            bytes = (size_t)config->batch_bytes;
-        }
-        fetch_send(poll, events < limit ? events : limit, bytes);
+        fetch_send(poll, events, bytes);
         return;
     }
     int64_t silent_us = clock_monotonic_us() - poll->asked_us;
