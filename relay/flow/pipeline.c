@@ -307,6 +307,11 @@ static void act_rewound(Pipeline *p)
     }
 }
 
+static void act_purge(Pipeline *p)
+{
+    p->parts.sink->ops->purge(p->parts.sink);
+}
+
 static void act_fatal_while_draining(Pipeline *p)
 {
     if (p->source_lost) {
@@ -387,6 +392,7 @@ static const Transition TRANSITIONS[] = {
     {PIPELINE_REWINDING, INPUT_STOP, KEEP, act_after_stop, "asked to"},
 
     {PIPELINE_DRAINING, INPUT_SETTLED, KEEP, act_drain_source, "all reports are in: mark"},
+    {PIPELINE_DRAINING, INPUT_RESEND, KEEP, act_purge, "nothing may overtake what failed"},
     {PIPELINE_DRAINING, INPUT_DRAINED, KEEP, act_drained, "all is marked"},
     {PIPELINE_DRAINING, INPUT_SOURCE_LOST, KEEP, act_lost_while_draining, "cannot mark any more"},
     {PIPELINE_DRAINING, INPUT_FATAL, KEEP, act_fatal_while_draining, "cannot mark, or never mind"},

@@ -284,12 +284,10 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
         event->suspect = true;
         p->suspects++;
     }
-    if (going) {
-        if (err->class != ERROR_POISON) {
-            pipeline_complain(p, err, true);
-        }
-        pipeline_input(p, INPUT_RESEND);
+    if (going && err->class != ERROR_POISON) {
+        pipeline_complain(p, err, true);
     }
+    pipeline_input(p, INPUT_RESEND);
 }
 
 void pipeline_aside_done(void *arg, Event *event)
