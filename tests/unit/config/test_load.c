@@ -35,7 +35,7 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     cr_assert_eq(pipeline->poll_interval_max_ms, 100);
     cr_assert_eq(pipeline->batch_events, 5000);
     cr_assert_eq(pipeline->batch_bytes, 4 << 20);
-    cr_assert_eq(pipeline->in_flight_events, 20000);
+    cr_assert_eq(pipeline->in_flight_events, 10000);
     cr_assert_eq(pipeline->in_flight_bytes, 16 << 20);
     cr_assert_eq(pipeline->lease_ms, 10000);
     cr_assert_str_eq(pipeline->columns.published_at, "published_at");
