@@ -510,6 +510,20 @@ Test(pipeline, draining_ignores_a_failed_delivery)
     rig_assert_state(PIPELINE_STOPPED);
 }
 
+Test(pipeline, draining_lets_nothing_overtake_a_failed_delivery)
+{
+    rig_run();
+    rig_batch("1a 2a 3a");
+    pipeline_stop(rig.pipeline);
+    rig_turn();
+    rig.sink.purge_at_once = true;
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    rig_settle(1, &err);
+    cr_assert_eq(rig.sink.purges, 1);
+    rig_assert_returned("1 2 3");
+    rig_assert_acked("");
+}
+
 Test(pipeline, a_batch_that_comes_while_draining_is_not_sent)
 {
     rig_run();
@@ -560,7 +574,7 @@ static bool in_table(PipelineState state, Input input)
         [PIPELINE_REWINDING] = {INPUT_SETTLED, INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP,
                                 INPUT_COUNT},
         [PIPELINE_DRAINING] = {INPUT_SETTLED, INPUT_DRAINED, INPUT_SOURCE_LOST, INPUT_FATAL,
-                               INPUT_COUNT},
+                               INPUT_RESEND, INPUT_COUNT},
         [PIPELINE_STOPPED] = {INPUT_COUNT},
         [PIPELINE_FAILED] = {INPUT_COUNT},
     };
@@ -593,7 +607,7 @@ Test(pipeline, inputs_without_a_row_change_nothing)
             ignored++;
         }
     }
-    cr_assert_eq(ignored, PIPELINE_STATE_COUNT * INPUT_COUNT - 27);
+    cr_assert_eq(ignored, PIPELINE_STATE_COUNT * INPUT_COUNT - 28);
     rig.pipeline->state = PIPELINE_RUNNING;
 }
 

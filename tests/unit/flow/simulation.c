@@ -1,0 +1,281 @@
+#include "simulation.h"
+
+#include <string.h>
+
+enum { TURNS_MAX = 1000 };
+
+Simulation sim;
+
+bool chance(size_t percent)
+{
+    return random_chance(&sim.random, percent);
+}
+
+size_t below(size_t bound)
+{
+    return random_below(&sim.random, bound);
+}
+
+Row *row_of(const Event *event)
+{
+    return &sim.rows[event->seq];
+}
+
+Error error_of(ErrorClass class, const char *code)
+{
+    Error err = {0};
+    error_set(&err, class, EXIT_KAFKA, code, "simulated");
+    return err;
+}
+
+/* The source. */
+
+static void source_start(Source *source, int64_t delay_ms)
+{
+    (void)source;
+    (void)delay_ms;
+    SIM_ASSERT(sim.state == SOURCE_LOST, "started while not lost");
+    for (size_t i = 0; i < ROWS; i++) {
+        SIM_ASSERT(sim.rows[i].place != ROW_IN_FLIGHT, "restarted while row %zu is out", i);
+    }
+    sim.state = SOURCE_DELAYED;
+    sim.last_acked = 0;
+}
+
+static void source_ack(Source *source, Batch *batch)
+{
+    (void)source;
+    SIM_ASSERT(batch->position > sim.last_acked, "batches out of order");
+    sim.last_acked = batch->position;
+    for (size_t i = 0; i < batch->count; i++) {
+        Event *event = batch->events[i];
+        Row *row = row_of(event);
+        SIM_ASSERT(row->place == ROW_IN_FLIGHT, "row %lld came back twice", (long long)event->seq);
+        for (size_t j = 0; j < sim.held_count; j++) {
+            SIM_ASSERT(sim.held[j].event != event, "the sink still holds %lld",
+                       (long long)event->seq);
+        }
+        row->place = event_is_settled(event) ? ROW_UNMARKED : ROW_IDLE;
+        bool known = event->state == EVENT_PUBLISHED ? row->acknowledged
+                     : event->state == EVENT_ASIDE   ? row->aside
+                     : event->state == EVENT_DROPPED
+                         ? row->kind == ROW_UNROUTED && sim.config.on_unrouted == ON_UNROUTED_DROP
+                         : true;
+        SIM_ASSERT(known, "row %lld is settled (%d) without a reason", (long long)event->seq,
+                   event->state);
+    }
+    batch_free(&batch);
+}
+
+static void source_set_aside(Source *source, Event *event, const Record *record, const Error *err)
+{
+    (void)source;
+    (void)record;
+    (void)err;
+    SIM_ASSERT(row_of(event)->kind != ROW_GOOD, "row %lld is good", (long long)event->seq);
+    SIM_ASSERT(sim.aside_count < ROWS, "set aside too often");
+    sim.asides[sim.aside_count++] = event;
+}
+
+static bool source_may_publish(Source *source)
+{
+    (void)source;
+    return sim.state == SOURCE_ACTIVE && sim.lease;
+}
+
+static void source_wake(Source *source)
+{
+    (void)source;
+}
+
+static void source_drain(Source *source)
+{
+    (void)source;
+    sim.draining = true;
+}
+
+size_t source_unmarked(const Source *source)
+{
+    (void)source;
+    size_t count = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        count += sim.rows[i].place == ROW_UNMARKED;
+    }
+    return count;
+}
+
+static void source_status(const Source *source, Text *json)
+{
+    (void)source;
+    (void)json;
+}
+
+static void source_free(Source *source)
+{
+    (void)source;
+}
+
+static const SourceOps SOURCE_OPS = {
+    .start = source_start,
+    .ack = source_ack,
+    .set_aside = source_set_aside,
+    .may_publish = source_may_publish,
+    .wake = source_wake,
+    .drain = source_drain,
+    .unmarked = source_unmarked,
+    .status = source_status,
+    .free = source_free,
+};
+
+/* The sink. */
+
+static void sink_nothing(Sink *sink)
+{
+    (void)sink;
+}
+
+static SendResult sink_send(Sink *sink, const Record *record, Event *event, Error *err)
+{
+    (void)sink;
+    SIM_ASSERT(sim.state == SOURCE_ACTIVE && sim.lease, "sent %lld without the right",
+               (long long)event->seq);
+    SIM_ASSERT(sim.held_count < ROWS, "sent too much");
+    if (sim.lost || sim.reopening || (!sim.calm && chance(3))) {
+        sim.owes_ready = true;
+        return chance(50) ? SEND_FULL : SEND_WAIT;
+    }
+    if (row_of(event)->kind == ROW_LARGE) {
+        *err = error_of(ERROR_POISON, "RECORD_TOO_LARGE");
+        return SEND_POISON;
+    }
+    sim.held[sim.held_count++] =
+        (Held){.event = event, .topic = (size_t)(record->topic->name[1] - '0')};
+    return SEND_OK;
+}
+
+void settle(size_t index, const Error *err)
+{
+    Event *event = sim.held[index].event;
+    sim.held_count--;
+    memmove(sim.held + index, sim.held + index + 1, (sim.held_count - index) * sizeof(Held));
+    row_of(event)->acknowledged |= err == NULL;
+    sim.sink.events.settled(sim.sink.events.arg, event, err);
+}
+
+bool find_held(Phase phase, size_t topic, size_t *ret_index)
+{
+    for (size_t i = 0; i < sim.held_count; i++) {
+        if (sim.held[i].phase == phase && (topic == TOPICS || sim.held[i].topic == topic)) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void sink_purge(Sink *sink)
+{
+    (void)sink;
+    Error purged = error_of(ERROR_RETRY, "SINK_PURGED");
+    bool later = chance(50);
+    for (size_t i = 0; i < sim.held_count; i++) {
+        if (sim.held[i].phase == PHASE_QUEUED) {
+            sim.held[i].phase = PHASE_PURGING;
+        }
+    }
+    size_t index = 0;
+    while (!later && !sim.lost && find_held(PHASE_PURGING, TOPICS, &index)) {
+        settle(index, &purged);
+    }
+}
+
+static void sink_reopen(Sink *sink)
+{
+    (void)sink;
+    sim.reopening = true;
+}
+
+static void sink_status(const Sink *sink, Text *json)
+{
+    (void)sink;
+    (void)json;
+}
+
+static const SinkOps SINK_OPS = {
+    .open = sink_nothing,
+    .send = sink_send,
+    .flush = sink_nothing,
+    .purge = sink_purge,
+    .reopen = sink_reopen,
+    .status = sink_status,
+    .free = sink_nothing,
+};
+
+static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *arena,
+                             Record *record, Error *err)
+{
+    (void)encoder;
+    (void)arena;
+    (void)record;
+    return row_of(event)->kind == ROW_UNENCODABLE
+               ? error_set(err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID", "simulated")
+               : OK;
+}
+
+static void encoder_free(Encoder *encoder)
+{
+    (void)encoder;
+}
+
+/* One process. */
+
+static void on_ended(void *arg, Pipeline *pipeline)
+{
+    (void)arg;
+    (void)pipeline;
+    sim.ended = true;
+}
+
+void turn(void)
+{
+    for (int i = 0; i < TURNS_MAX; i++) {
+        event_base_loop(sim.base, EVLOOP_NONBLOCK);
+        if (event_base_get_num_events(sim.base, EVENT_BASE_COUNT_ACTIVE) == 0) {
+            return;
+        }
+    }
+    SIM_ASSERT(false, "the loop spins");
+}
+
+void process_begin(void)
+{
+    static Encoder encoder = {.encode = encoder_encode, .free = encoder_free};
+    sim.source.ops = &SOURCE_OPS;
+    sim.sink.ops = &SINK_OPS;
+    sim.state = SOURCE_LOST;
+    sim.lease = false;
+    sim.draining = sim.ended = sim.lost = sim.reopening = sim.owes_ready = sim.troubled = false;
+    sim.aside_count = sim.held_count = 0;
+    PipelineParts parts = {.config = &sim.config,
+                           .base = sim.base,
+                           .source = &sim.source,
+                           .sink = &sim.sink,
+                           .encoder = &encoder,
+                           .topics = topics_new(sim.metrics, "orders"),
+                           .stats = &sim.stats,
+                           .ended = on_ended};
+    cr_assert_eq(router_new(&sim.config, parts.topics, &parts.router, NULL), OK);
+    sim.pipeline = pipeline_new(&parts);
+    pipeline_start(sim.pipeline);
+}
+
+void process_end(void)
+{
+    pipeline_free(&sim.pipeline);
+    for (size_t i = 0; i < ROWS; i++) {
+        if (sim.rows[i].place == ROW_IN_FLIGHT || sim.rows[i].place == ROW_UNMARKED) {
+            sim.rows[i].place = ROW_IDLE;
+            sim.repeats_excused++;
+        }
+    }
+}

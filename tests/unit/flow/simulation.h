@@ -1,0 +1,107 @@
+/* simulation: a pipeline between models of an outbox table, a broker's log and a dead-letter table.
+ * The models check what the pipeline does to them; test_pipeline_simulation.c decides what happens.
+ */
+#pragma once
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "flow/pipeline_internal.h"
+#include "stub/given.h"
+#include "stub/random.h"
+
+enum {
+    ROWS = 400,
+    KEYS = 9,
+    TOPICS = 3,
+    LOG_MAX = ROWS * 60,
+};
+
+typedef enum RowKind { ROW_GOOD, ROW_REFUSED, ROW_UNENCODABLE, ROW_LARGE, ROW_UNROUTED } RowKind;
+typedef enum RowPlace { ROW_HIDDEN, ROW_IDLE, ROW_IN_FLIGHT, ROW_UNMARKED, ROW_MARKED } RowPlace;
+
+typedef struct Row {
+    size_t key;
+    RowKind kind;
+    RowPlace place;
+    bool acknowledged; /* the broker told so */
+    bool aside;        /* the dead letter is committed */
+} Row;
+
+typedef enum Phase { PHASE_QUEUED, PHASE_REQUEST, PHASE_WRITTEN, PHASE_PURGING } Phase;
+
+typedef struct Held {
+    Event *event;
+    size_t topic;
+    Phase phase;
+} Held;
+
+typedef enum SourceState { SOURCE_LOST, SOURCE_DELAYED, SOURCE_STANDBY, SOURCE_ACTIVE } SourceState;
+
+typedef struct Simulation {
+    uint64_t seed;
+    Random random;
+    bool calm; /* nothing fails any more */
+    Row rows[ROWS];
+    struct event_base *base;
+    Metrics *metrics;
+    Stats stats;
+    PipelineConfig config;
+    Pipeline *pipeline;
+    bool ended;
+    /* The source. */
+    Source source;
+    SourceState state;
+    bool lease;
+    bool draining;
+    uint64_t next_position;
+    uint64_t last_acked;
+    Event *asides[ROWS];
+    size_t aside_count;
+    /* The sink. */
+    Sink sink;
+    Held held[ROWS];
+    size_t held_count;
+    bool lost;
+    bool reopening;
+    bool owes_ready;
+    bool troubled;
+    /* The broker. */
+    int64_t log[LOG_MAX];
+    size_t log_count;
+    size_t repeats_excused; /* a producer or a process was lost so often */
+} Simulation;
+
+extern Simulation sim;
+
+#define SIM_ASSERT(condition, ...)                                                                 \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "OUTBOXD_SEED=%llu: ", (unsigned long long)sim.seed);                  \
+            fprintf(stderr, __VA_ARGS__);                                                          \
+            fputc('\n', stderr);                                                                   \
+            cr_assert_fail(#condition);                                                            \
+        }                                                                                          \
+    } while (0)
+
+bool chance(size_t percent);
+size_t below(size_t bound);
+Row *row_of(const Event *event);
+Error error_of(ErrorClass class, const char *code);
+
+/** Rows that are acknowledged and not marked. */
+size_t source_unmarked(const Source *source);
+
+/** Takes the event out of the sink and reports it; err == NULL: the broker acknowledged. */
+void settle(size_t index, const Error *err);
+
+/** The first that the sink holds in this phase; topic TOPICS: of any. */
+bool find_held(Phase phase, size_t topic, size_t *ret_index);
+
+/** Turns the loop until nothing is active. */
+void turn(void);
+
+void process_begin(void);
+
+/** Ends the process at any moment: what only memory knew is gone. */
+void process_end(void);

@@ -1,0 +1,394 @@
+/* A seeded random walk of everything that can happen to a pipeline, against a model of an outbox
+ * table, a broker's log and a dead-letter table. One step is one thing that the outside does; after
+ * it the loop turns until nothing is left to do.
+ *
+ *   nothing lost     in the end each row is in the log, set aside or (unrouted) dropped, and marked
+ *   nothing invented a row is given back as settled only if the model knows why
+ *   order            of each key, in the log without repeats, is the order of seq
+ *   repeats          only after a producer or a process was lost
+ *   no right         nothing is sent while the source is not the publisher
+ */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "simulation.h"
+
+enum {
+    STEPS = 4000,
+    SETTLING_STEPS = 100000, /* bound of the end, when nothing fails any more */
+};
+
+/* What the outside does: each returns after one thing, or at once when it is not its turn. */
+
+static void do_insert(void)
+{
+    size_t key = below(KEYS); /* of one key in order; keys commit as they like */
+    for (size_t i = 0; i < ROWS; i++) {
+        if (sim.rows[i].key == key && sim.rows[i].place == ROW_HIDDEN) {
+            sim.rows[i].place = ROW_IDLE;
+            return;
+        }
+    }
+}
+
+static void do_connect(void)
+{
+    if (sim.state == SOURCE_DELAYED || sim.state == SOURCE_STANDBY) {
+        if (!sim.calm && chance(20)) {
+            sim.state = SOURCE_STANDBY;
+            sim.source.events.standby(sim.source.events.arg, "another");
+        } else {
+            sim.state = SOURCE_ACTIVE;
+            sim.lease = true;
+            sim.source.events.active(sim.source.events.arg);
+        }
+    }
+}
+
+static void do_lose_source(void)
+{
+    if (sim.state != SOURCE_LOST) {
+        Error err = error_of(ERROR_RETRY, "POSTGRES_SHUTDOWN");
+        sim.state = SOURCE_LOST;
+        sim.lease = false;
+        sim.aside_count = 0;
+        sim.source.events.lost(sim.source.events.arg, &err);
+    }
+}
+
+static void do_revoke(void)
+{
+    sim.lease = false; /* found out by the next may_publish, or by do_lose_source */
+}
+
+static void do_fetch(void)
+{
+    size_t room = 0;
+    size_t bytes = 0;
+    if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining ||
+        !sim.source.events.room(sim.source.events.arg, &room, &bytes)) {
+        return;
+    }
+    static const Slice TOPIC_NAMES[TOPICS] = {SLICE_LITERAL("t0"), SLICE_LITERAL("t1"),
+                                              SLICE_LITERAL("t2")};
+    size_t limit = 1 + below(room < 30 ? room : 30);
+    Batch *batch = batch_new();
+    batch->position = ++sim.next_position;
+    for (int64_t i = 0; i < ROWS && batch->count < limit; i++) {
+        Row *row = &sim.rows[i];
+        if (row->place == ROW_IDLE) {
+            Event *event = batch_add(batch, 0);
+            event->seq = i;
+            event->field[FIELD_AGGREGATE_TYPE] = TOPIC_NAMES[row->key % TOPICS];
+            event->field[FIELD_EVENT_TYPE] =
+                row->kind == ROW_UNROUTED ? SLICE_LITERAL("other") : SLICE_LITERAL("order");
+            batch->bytes += 10;
+            row->place = ROW_IN_FLIGHT;
+        }
+    }
+    if (batch->count > 0) {
+        sim.source.events.batch(sim.source.events.arg, batch);
+    } else {
+        batch_free(&batch);
+    }
+}
+
+static void do_mark(void)
+{
+    if (sim.state != SOURCE_ACTIVE) {
+        return;
+    }
+    for (size_t i = 0, count = 1 + below(20); i < ROWS && count > 0; i++) {
+        if (sim.rows[i].place == ROW_UNMARKED) {
+            sim.rows[i].place = ROW_MARKED;
+            count--;
+        }
+    }
+    sim.source.events.progress(sim.source.events.arg);
+}
+
+static void do_aside(void)
+{
+    if (sim.state == SOURCE_ACTIVE && sim.aside_count > 0) {
+        Event *event = sim.asides[0];
+        sim.aside_count--;
+        memmove(sim.asides, sim.asides + 1, sim.aside_count * sizeof(Event *));
+        row_of(event)->aside = true;
+        sim.source.events.aside(sim.source.events.arg, event);
+    }
+}
+
+static void do_drained(void)
+{
+    if (sim.draining && sim.state != SOURCE_LOST && sim.aside_count == 0 &&
+        source_unmarked(NULL) == 0) {
+        sim.state = SOURCE_LOST;
+        sim.source.events.drained(sim.source.events.arg);
+    }
+}
+
+static void held_write(Held *held)
+{
+    SIM_ASSERT(sim.log_count < LOG_MAX, "the log is full of repeats");
+    sim.log[sim.log_count++] = held->event->seq;
+    held->phase = PHASE_WRITTEN;
+}
+
+/* One request: some records of one topic. The broker takes all of them or none. */
+static void do_write(void)
+{
+    size_t topic = below(TOPICS);
+    size_t size = 1 + below(8);
+    size_t index = 0;
+    bool refused = false;
+    if (sim.lost) {
+        return;
+    }
+    for (size_t count = 0; count < size && find_held(PHASE_QUEUED, topic, &index); count++) {
+        sim.held[index].phase = PHASE_REQUEST; /* not the purge's any more */
+        refused |= row_of(sim.held[index].event)->kind == ROW_REFUSED;
+    }
+    Error err = error_of(ERROR_POISON, "RECORD_REFUSED");
+    while (find_held(PHASE_REQUEST, topic, &index)) {
+        if (refused) {
+            settle(index, &err);
+        } else {
+            held_write(&sim.held[index]);
+        }
+    }
+}
+
+static void do_report(void)
+{
+    size_t index = 0;
+    for (size_t i = 0, count = 1 + below(10); i < count; i++) {
+        if (!sim.lost && find_held(PHASE_WRITTEN, below(TOPICS), &index)) {
+            settle(index, NULL);
+        }
+    }
+}
+
+static void do_purged(void)
+{
+    Error purged = error_of(ERROR_RETRY, "SINK_PURGED");
+    size_t index = 0;
+    if (!sim.lost && find_held(PHASE_PURGING, TOPICS, &index)) {
+        settle(index, &purged);
+    }
+}
+
+/* A topic is denied, or gone: nothing that was not written is accepted. */
+static void do_fail_topic(void)
+{
+    Error err = error_of(ERROR_RETRY, chance(50) ? "KAFKA_TOPIC_DENIED" : "KAFKA_TOPIC_UNKNOWN");
+    size_t topic = below(TOPICS);
+    size_t index = 0;
+    while (!sim.lost && find_held(PHASE_QUEUED, topic, &index)) {
+        settle(index, &err);
+    }
+}
+
+static void do_lose_sink(void)
+{
+    if (sim.lost || sim.reopening) {
+        return;
+    }
+    size_t index = 0;
+    for (size_t topic = 0; topic < TOPICS; topic++) { /* some of it may have been written */
+        while (chance(70) && find_held(PHASE_QUEUED, topic, &index) &&
+               row_of(sim.held[index].event)->kind == ROW_GOOD) {
+            held_write(&sim.held[index]);
+        }
+    }
+    for (size_t i = 0; i < sim.held_count; i++) {
+        sim.repeats_excused += sim.held[i].phase == PHASE_WRITTEN;
+    }
+    sim.lost = true;
+    Error err = error_of(ERROR_RETRY, "KAFKA_PRODUCER_FATAL");
+    sim.sink.events.lost(sim.sink.events.arg, &err);
+    SIM_ASSERT(sim.reopening, "a lost producer is not replaced");
+}
+
+static void do_reopened(void)
+{
+    if (sim.reopening) {
+        sim.reopening = sim.lost = false;
+        sim.held_count = 0;
+        sim.sink.events.reopened(sim.sink.events.arg);
+    }
+}
+
+static void do_ready(void)
+{
+    if (sim.owes_ready && !sim.lost && !sim.reopening) {
+        sim.owes_ready = false;
+        sim.sink.events.ready(sim.sink.events.arg);
+    }
+}
+
+static void do_trouble(void)
+{
+    Error err = error_of(ERROR_RETRY, "KAFKA_UNREACHABLE");
+    sim.troubled = true;
+    sim.sink.events.trouble(sim.sink.events.arg, &err);
+}
+
+static void do_heal(void)
+{
+    if (sim.troubled) {
+        sim.troubled = false;
+        sim.sink.events.healed(sim.sink.events.arg);
+    }
+}
+
+static void do_stop(void)
+{
+    pipeline_stop(sim.pipeline);
+}
+
+static void do_kill(void)
+{
+    process_end();
+    process_begin();
+}
+
+typedef struct Deed {
+    void (*act)(void);
+    size_t weight;
+    bool harm; /* not any more when calm */
+} Deed;
+
+static const Deed DEEDS[] = {
+    {do_insert, 150, false},  {do_connect, 100, false}, {do_fetch, 150, false},
+    {do_mark, 100, false},    {do_aside, 60, false},    {do_drained, 40, false},
+    {do_write, 200, false},   {do_report, 250, false},  {do_purged, 100, false},
+    {do_reopened, 60, false}, {do_ready, 60, false},    {do_heal, 30, false},
+    {do_trouble, 6, true},    {do_fail_topic, 8, true}, {do_lose_source, 10, true},
+    {do_revoke, 5, true},     {do_lose_sink, 4, true},  {do_stop, 2, true},
+    {do_kill, 1, true},
+};
+
+static void step(void)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < sizeof(DEEDS) / sizeof(DEEDS[0]); i++) {
+        total += sim.calm && DEEDS[i].harm ? 0 : DEEDS[i].weight;
+    }
+    size_t pick = below(total);
+    for (size_t i = 0; i < sizeof(DEEDS) / sizeof(DEEDS[0]); i++) {
+        size_t weight = sim.calm && DEEDS[i].harm ? 0 : DEEDS[i].weight;
+        if (pick < weight) {
+            DEEDS[i].act();
+            break;
+        }
+        pick -= weight;
+    }
+    if (!sim.lease && sim.state == SOURCE_ACTIVE && (sim.calm || chance(30))) {
+        do_lose_source(); /* a source without its lease says so by itself */
+    }
+    turn();
+    if (sim.ended) {
+        do_kill();
+        turn();
+    }
+}
+
+/* The end. */
+
+static bool all_marked(void)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (sim.rows[i].place != ROW_MARKED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void check_end(void)
+{
+    size_t seen[ROWS] = {0};
+    int64_t last[KEYS];
+    memset(last, -1, sizeof(last));
+    for (size_t i = 0; i < sim.log_count; i++) {
+        int64_t seq = sim.log[i];
+        const Row *row = &sim.rows[seq];
+        SIM_ASSERT(row->kind == ROW_GOOD, "row %lld was written", (long long)seq);
+        if (seen[seq]++ == 0) {
+            SIM_ASSERT(seq > last[row->key], "key %zu: %lld after %lld", row->key, (long long)seq,
+                       (long long)last[row->key]);
+            last[row->key] = seq;
+        }
+    }
+    size_t repeats = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        const Row *row = &sim.rows[i];
+        bool dropped =
+            row->kind == ROW_UNROUTED && sim.config.on_unrouted == ON_UNROUTED_DROP && !row->aside;
+        SIM_ASSERT(row->kind != ROW_GOOD || seen[i] > 0, "row %zu is lost", i);
+        SIM_ASSERT(row->kind == ROW_GOOD || row->aside || dropped, "row %zu is lost", i);
+        repeats += seen[i] > 1 ? seen[i] - 1 : 0;
+    }
+    SIM_ASSERT(repeats <= sim.repeats_excused, "%zu repeats, %zu excused", repeats,
+               sim.repeats_excused);
+}
+
+static void simulate(uint64_t seed)
+{
+    memset(&sim, 0, sizeof(sim));
+    static RouteConfig route = {.event_type = GIVEN("order"), .topic = GIVEN("${aggregate_type}")};
+    sim.seed = seed;
+    sim.random = random_new(seed);
+    sim.config = given_pipeline();
+    sim.config.routes = &route;
+    sim.config.route_count = 1;
+    sim.config.topic = GIVEN("");
+    sim.config.on_poison = ON_POISON_DEAD_LETTER;
+    sim.config.on_unrouted = chance(50) ? ON_UNROUTED_DROP : ON_UNROUTED_DEAD_LETTER;
+    sim.config.in_flight_events = 1 + (int64_t)below(100);
+    sim.base = event_base_new();
+    sim.metrics = metrics_new();
+    stats_init(&sim.stats, sim.metrics, "orders");
+    bool poison = chance(70);
+    for (size_t i = 0; i < ROWS; i++) {
+        sim.rows[i] = (Row){.key = below(KEYS), .place = ROW_HIDDEN};
+        if (poison && chance(8)) {
+            sim.rows[i].kind = (RowKind)(1 + below(ROW_UNROUTED));
+        }
+    }
+    process_begin();
+    for (int i = 0; i < STEPS; i++) {
+        step();
+    }
+    sim.calm = true;
+    int steps = 0;
+    while (!all_marked()) {
+        step();
+        SIM_ASSERT(++steps < SETTLING_STEPS, "does not come to an end in state %s",
+                   pipeline_state_name(sim.pipeline->state));
+    }
+    check_end();
+    process_end();
+    event_base_free(sim.base);
+    metrics_free(&sim.metrics);
+}
+
+static void simulate_seeds(uint64_t first, uint64_t count)
+{
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    random_seeds(&first, &count);
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        simulate(seed);
+    }
+}
+
+Test(pipeline_simulation, loses_nothing_and_keeps_the_order_of_keys)
+{
+    simulate_seeds(1, 40);
+}
+
+Test(pipeline_simulation, loses_nothing_with_other_seeds)
+{
+    simulate_seeds(1001, 40);
+}
