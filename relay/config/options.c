@@ -243,7 +243,7 @@ static const Option OPTIONS[] = {
      .help =
          "How often the relay looks for unpublished rows below its low-water bound, prunes, and "
          "counts the backlog."},
-    {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "5000", .min = 1, .max = 100000,
+    {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
      .help = "Most rows of one fetch, and of one mark or delete."},
     {AT_PIPELINE("batch_bytes", SIZE, batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
      .max = 1 * GIB,

@@ -33,7 +33,7 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     cr_assert_eq(pipeline->timestamp, TIMESTAMP_OCCURRED_AT);
     cr_assert_eq(pipeline->poll_interval_min_ms, 1);
     cr_assert_eq(pipeline->poll_interval_max_ms, 100);
-    cr_assert_eq(pipeline->batch_events, 5000);
+    cr_assert_eq(pipeline->batch_events, 2000);
     cr_assert_eq(pipeline->batch_bytes, 4 << 20);
     cr_assert_eq(pipeline->in_flight_events, 10000);
     cr_assert_eq(pipeline->in_flight_bytes, 16 << 20);
