@@ -55,8 +55,9 @@ static Options options_parse(int argc, char **argv)
             options.partitions = life_parse_int("--partitions", optarg, 1, PARTITIONS_MAX);
             break;
         case 't':
-            if (options.topics == TOPICS_MAX)
+            if (options.topics == TOPICS_MAX) {
                 life_fail(1, "at most %d topics", TOPICS_MAX);
+            }
             options.topic[options.topics++] = optarg;
             break;
         case 'h':
@@ -67,8 +68,9 @@ static Options options_parse(int argc, char **argv)
             exit(1);
         }
     }
-    if (optind != argc)
+    if (optind != argc) {
         life_fail(1, "unexpected argument '%s'", argv[optind]);
+    }
     return options;
 }
 
@@ -84,8 +86,9 @@ static int signals_open(void)
     sigaddset(&stop, SIGHUP);
     sigprocmask(SIG_BLOCK, &stop, NULL);
     int fd = signalfd(-1, &stop, SFD_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         life_fail(70, "signalfd: %s", strerror(errno));
+    }
     return fd;
 }
 
@@ -106,14 +109,17 @@ static void serve_until_told(int signals)
 
     for (;;) {
         if (poll(watched, 2, -1) < 0) {
-            if (errno == EINTR)
+            if (errno == EINTR) {
                 continue;
+            }
             life_fail(70, "poll: %s", strerror(errno));
         }
-        if (watched[0].revents != 0)
+        if (watched[0].revents != 0) {
             return;
-        if (watched[1].revents != 0 && read(STDIN_FILENO, ignored, sizeof ignored) <= 0)
+        }
+        if (watched[1].revents != 0 && read(STDIN_FILENO, ignored, sizeof ignored) <= 0) {
             return;
+        }
     }
 }
 
@@ -126,19 +132,23 @@ int main(int argc, char **argv)
     life_tie_to_parent();
 
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    if (rd_kafka_conf_set(conf, "log_level", "3", reason, sizeof reason) != RD_KAFKA_CONF_OK)
+    if (rd_kafka_conf_set(conf, "log_level", "3", reason, sizeof reason) != RD_KAFKA_CONF_OK) {
         life_fail(70, "%s", reason);
+    }
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
-    if (rk == NULL)
+    if (rk == NULL) {
         life_fail(3, "%s", reason);
+    }
     rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(rk, 1);
-    if (cluster == NULL)
+    if (cluster == NULL) {
         life_fail(3, "the embedded broker did not start");
+    }
     for (int i = 0; i < options.topics; i++) {
         rd_kafka_resp_err_t error =
             rd_kafka_mock_topic_create(cluster, options.topic[i], options.partitions, 1);
-        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
             life_fail(3, "topic '%s': %s", options.topic[i], rd_kafka_err2str(error));
+        }
     }
     printf("bootstrap %s\n", rd_kafka_mock_cluster_bootstraps(cluster));
     fflush(stdout);

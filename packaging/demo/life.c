@@ -1,5 +1,4 @@
 /* life.c - see life.h. */
-#define _GNU_SOURCE
 #include "life.h"
 
 #include <errno.h>
@@ -16,10 +15,12 @@ void life_tie_to_parent(void)
     pid_t parent = getppid();
 
     /* The signal is not sent for a parent that ended before this call, hence the second look. */
-    if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) {
         life_fail(70, "prctl: cannot follow the parent process");
-    if (getppid() != parent)
+    }
+    if (getppid() != parent) {
         _exit(0);
+    }
 }
 
 int life_parse_int(const char *option, const char *text, int min, int max)
@@ -28,8 +29,9 @@ int life_parse_int(const char *option, const char *text, int min, int max)
 
     errno = 0;
     long value = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < min || value > max)
+    if (errno != 0 || end == text || *end != '\0' || value < min || value > max) {
         life_fail(1, "%s takes a number between %d and %d, not '%s'", option, min, max, text);
+    }
     return (int)value;
 }
 
@@ -39,7 +41,7 @@ noreturn void life_fail(int code, const char *format, ...)
 
     fprintf(stderr, "%s: ", program_invocation_short_name);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vfprintf(stderr, format, args); // NOLINT(clang-analyzer-valist.*)
     va_end(args);
     fputc('\n', stderr);
     exit(code);

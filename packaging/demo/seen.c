@@ -1,7 +1,6 @@
 /* seen.c - see seen.h. */
 #include "seen.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -10,12 +9,14 @@ void seen_copy_printable(char *to, size_t size, const void *from, size_t bytes)
     const unsigned char *byte = from;
     size_t length = bytes < size - 1 ? bytes : size - 1;
 
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = 0; i < length; i++) {
         to[i] = (char)(byte[i] < 0x20 || byte[i] == 0x7f ? '?' : byte[i]);
+    }
     /* Never end in the middle of a UTF-8 character that was cut. */
     if (length < bytes && (byte[length] & 0xc0) == 0x80) {
-        while (length > 0 && (byte[length] & 0xc0) == 0x80)
+        while (length > 0 && (byte[length] & 0xc0) == 0x80) {
             length--;
+        }
     }
     to[length] = '\0';
 }
@@ -26,10 +27,36 @@ static bool header_read(const rd_kafka_headers_t *headers, const char *name, cha
     size_t bytes = 0;
 
     ret_text[0] = '\0';
-    if (headers == NULL || rd_kafka_header_get_last(headers, name, &value, &bytes) != 0)
+    if (headers == NULL || rd_kafka_header_get_last(headers, name, &value, &bytes) != 0) {
         return false;
-    if (value != NULL)
+    }
+    if (value != NULL) {
         seen_copy_printable(ret_text, SEEN_TEXT_MAX, value, bytes);
+    }
+    return true;
+}
+
+/* Reads exactly 'digits' digits and moves '*text' behind them. */
+static bool digits_read(const char **text, int digits, int *ret_value)
+{
+    int value = 0;
+
+    for (; digits > 0; digits--, (*text)++) {
+        if (**text < '0' || **text > '9') {
+            return false;
+        }
+        value = value * 10 + (**text - '0');
+    }
+    *ret_value = value;
+    return true;
+}
+
+static bool letter_read(const char **text, char letter)
+{
+    if (**text != letter) {
+        return false;
+    }
+    (*text)++;
     return true;
 }
 
@@ -37,20 +64,24 @@ bool seen_parse_time(const char *text, int64_t *ret_us)
 {
     struct tm t = {0};
     int64_t fraction = 0, scale = 1000000;
-    int used = 0;
 
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour,
-               &t.tm_min, &t.tm_sec, &used) != 6)
+    if (!digits_read(&text, 4, &t.tm_year) || !letter_read(&text, '-') ||
+        !digits_read(&text, 2, &t.tm_mon) || !letter_read(&text, '-') ||
+        !digits_read(&text, 2, &t.tm_mday) || !letter_read(&text, 'T') ||
+        !digits_read(&text, 2, &t.tm_hour) || !letter_read(&text, ':') ||
+        !digits_read(&text, 2, &t.tm_min) || !letter_read(&text, ':') ||
+        !digits_read(&text, 2, &t.tm_sec)) {
         return false;
-    text += used;
-    if (*text == '.') {
-        for (text++; *text >= '0' && *text <= '9'; text++) {
+    }
+    if (letter_read(&text, '.')) {
+        for (; *text >= '0' && *text <= '9'; text++) {
             scale /= 10;
             fraction += (*text - '0') * scale;
         }
     }
-    if (strcmp(text, "Z") != 0 && strcmp(text, "+00:00") != 0)
+    if (strcmp(text, "Z") != 0 && strcmp(text, "+00:00") != 0) {
         return false;
+    }
     t.tm_year -= 1900;
     t.tm_mon -= 1;
     *ret_us = (int64_t)timegm(&t) * 1000000 + fraction;

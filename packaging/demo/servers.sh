@@ -80,7 +80,8 @@ step_broker_embedded() {
     : >"$DIR/broker.out"
     start broker TERM "$DIR/broker.out" "$BUILD/packaging/demo/outboxd-demo-broker" --partitions "$PARTITIONS" \
         --topic "$TOPIC"
-    BROKER=$STARTED FETCH_WAIT_MS=2
+    # It answers a waiting consumer when the wait is over, not when a record comes: so wait briefly.
+    BROKER=$STARTED FETCH_WAIT_MS=1
     if ! wait_until 10 broker_said_where || ! running "$BROKER"; then
         fail 'the embedded broker did not start' 'try --kafka' "$DIR/broker.out"
     fi

@@ -54,8 +54,9 @@ static Options options_parse(int argc, char **argv)
             options.wait_s = life_parse_int("--wait", optarg, 1, 3600);
             break;
         case 't':
-            if (options.topics == TOPICS_MAX)
+            if (options.topics == TOPICS_MAX) {
                 life_fail(1, "at most %d topics", TOPICS_MAX);
+            }
             options.topic[options.topics++] = optarg;
             break;
         case 'h':
@@ -83,16 +84,20 @@ static rd_kafka_t *client_open(const Options *options)
     char reason[512];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-    for (size_t i = 0; i < sizeof setting / sizeof setting[0]; i++)
+    for (size_t i = 0; i < sizeof setting / sizeof setting[0]; i++) {
         if (rd_kafka_conf_set(conf, setting[i][0], setting[i][1], reason, sizeof reason) !=
-            RD_KAFKA_CONF_OK)
+            RD_KAFKA_CONF_OK) {
             life_fail(70, "%s", reason);
+        }
+    }
     if (rd_kafka_conf_set(conf, "bootstrap.servers", options->brokers, reason, sizeof reason) !=
-        RD_KAFKA_CONF_OK)
+        RD_KAFKA_CONF_OK) {
         life_fail(1, "%s", reason);
+    }
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
-    if (rk == NULL)
+    if (rk == NULL) {
         life_fail(70, "%s", reason);
+    }
     return rk;
 }
 
@@ -105,12 +110,14 @@ static void broker_wait(rd_kafka_t *rk, const Options *options, int64_t deadline
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
             bool answered = metadata->broker_cnt > 0;
             rd_kafka_metadata_destroy(metadata);
-            if (answered)
+            if (answered) {
                 return;
+            }
         }
-        if (life_monotonic_us() > deadline_us)
+        if (life_monotonic_us() > deadline_us) {
             life_fail(3, "no answer from %s within %d s: %s", options->brokers, options->wait_s,
                       rd_kafka_err2str(error));
+        }
         usleep(ASK_AGAIN_US);
     }
 }
@@ -122,21 +129,25 @@ static void topic_create(rd_kafka_t *rk, const char *name, int partitions)
     rd_kafka_NewTopic_t *request =
         rd_kafka_NewTopic_new(name, partitions, 1, reason, sizeof reason);
 
-    if (request == NULL)
+    if (request == NULL) {
         life_fail(1, "topic '%s': %s", name, reason);
+    }
     rd_kafka_CreateTopics(rk, &request, 1, NULL, answers);
     rd_kafka_event_t *event = rd_kafka_queue_poll(answers, 30000);
-    if (event == NULL)
+    if (event == NULL) {
         life_fail(3, "topic '%s': no answer within 30 s", name);
-    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    }
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
         life_fail(3, "topic '%s': %s", name, rd_kafka_event_error_string(event));
+    }
     size_t count = 0;
     const rd_kafka_topic_result_t **result =
         rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
     rd_kafka_resp_err_t error =
         count == 1 ? rd_kafka_topic_result_error(result[0]) : RD_KAFKA_RESP_ERR__FAIL;
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
         life_fail(3, "topic '%s': %s", name, rd_kafka_err2str(error));
+    }
     rd_kafka_event_destroy(event);
     rd_kafka_NewTopic_destroy(request);
     rd_kafka_queue_destroy(answers);
@@ -147,13 +158,16 @@ static bool topic_has_leaders(rd_kafka_t *rk, rd_kafka_topic_t *topic)
     const struct rd_kafka_metadata *metadata = NULL;
     bool ready = false;
 
-    if (rd_kafka_metadata(rk, 0, topic, &metadata, ASK_TIMEOUT_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (rd_kafka_metadata(rk, 0, topic, &metadata, ASK_TIMEOUT_MS) != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return false;
+    }
     if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         ready = metadata->topics[0].partition_cnt > 0;
-        for (int i = 0; i < metadata->topics[0].partition_cnt; i++)
-            if (metadata->topics[0].partitions[i].leader < 0)
+        for (int i = 0; i < metadata->topics[0].partition_cnt; i++) {
+            if (metadata->topics[0].partitions[i].leader < 0) {
                 ready = false;
+            }
+        }
     }
     rd_kafka_metadata_destroy(metadata);
     return ready;
@@ -163,11 +177,13 @@ static void topic_wait(rd_kafka_t *rk, const char *name, int64_t deadline_us)
 {
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
 
-    if (topic == NULL)
+    if (topic == NULL) {
         life_fail(1, "topic '%s': %s", name, rd_kafka_err2str(rd_kafka_last_error()));
+    }
     while (!topic_has_leaders(rk, topic)) {
-        if (life_monotonic_us() > deadline_us)
+        if (life_monotonic_us() > deadline_us) {
             life_fail(3, "topic '%s' was created but has no leader yet", name);
+        }
         usleep(ASK_AGAIN_US);
     }
     rd_kafka_topic_destroy(topic);
@@ -181,10 +197,12 @@ int main(int argc, char **argv)
     int64_t deadline_us = life_monotonic_us() + (int64_t)options.wait_s * 1000000;
     rd_kafka_t *rk = client_open(&options);
     broker_wait(rk, &options, deadline_us);
-    for (int i = 0; i < options.topics; i++)
+    for (int i = 0; i < options.topics; i++) {
         topic_create(rk, options.topic[i], options.partitions);
-    for (int i = 0; i < options.topics; i++)
+    }
+    for (int i = 0; i < options.topics; i++) {
         topic_wait(rk, options.topic[i], deadline_us);
+    }
     rd_kafka_destroy(rk);
     return 0;
 }

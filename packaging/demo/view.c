@@ -25,8 +25,9 @@ static int columns_now(bool terminal)
 {
     struct winsize size;
 
-    if (!terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+    if (!terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
         return COLUMNS_DEFAULT;
+    }
     return size.ws_col < COLUMNS_MIN ? COLUMNS_MIN : size.ws_col;
 }
 
@@ -39,17 +40,20 @@ void view_open(View *ret_view, int shown_per_minute)
                        .refilled_us = life_monotonic_us(),
                        .progressed_us = life_monotonic_us(),
                        .terminal = isatty(STDOUT_FILENO) == 1};
-    if (term == NULL || strcmp(term, "dumb") == 0)
+    if (term == NULL || strcmp(term, "dumb") == 0) {
         ret_view->terminal = false;
+    }
     ret_view->colour = ret_view->terminal && (no_colour == NULL || no_colour[0] == '\0');
     ret_view->columns = columns_now(ret_view->terminal);
 }
 
 static bool followed(const View *view, const char *id)
 {
-    for (size_t i = 0; i < VIEW_FOLLOWED; i++)
-        if (id[0] != '\0' && strcmp(view->followed[i], id) == 0)
+    for (size_t i = 0; i < VIEW_FOLLOWED; i++) {
+        if (id[0] != '\0' && strcmp(view->followed[i], id) == 0) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -67,12 +71,15 @@ static bool wanted(View *view, const Seen *seen)
 
     view->allowance += (double)(now_us - view->refilled_us) * view->shown_per_minute / 60e6;
     view->refilled_us = now_us;
-    if (view->allowance > most)
+    if (view->allowance > most) {
         view->allowance = most;
-    if (followed(view, seen->causation))
+    }
+    if (followed(view, seen->causation)) {
         return true;
-    if (view->allowance < 1 || looks_like_uuid(seen->causation))
+    }
+    if (view->allowance < 1 || looks_like_uuid(seen->causation)) {
         return false;
+    }
     view->allowance -= 1;
     return true;
 }
@@ -80,10 +87,11 @@ static bool wanted(View *view, const Seen *seen)
 /* "0192c3a4-…-9f1e" keeps its first and last four digits; other ids are shown whole. */
 static const char *short_id(const char *id, char ret_text[SEEN_TEXT_MAX])
 {
-    if (!looks_like_uuid(id))
+    if (!looks_like_uuid(id)) {
         snprintf(ret_text, SEEN_TEXT_MAX, "%s", id[0] != '\0' ? id : "-");
-    else
+    } else {
         snprintf(ret_text, SHORT_ID_MAX, "%.4s\u2026%.4s", id, id + UUID_TEXT_BYTES - 4);
+    }
     return ret_text;
 }
 
@@ -91,15 +99,17 @@ static const char *short_id(const char *id, char ret_text[SEEN_TEXT_MAX])
  * bytes. */
 static int padded(int columns, const char *text)
 {
-    for (; *text != '\0'; text++)
+    for (; *text != '\0'; text++) {
         columns += (*text & 0xc0) == 0x80;
+    }
     return columns;
 }
 
 static void progress_clear(View *view)
 {
-    if (view->progress_shown)
+    if (view->progress_shown) {
         fputs("\r\033[K", stdout);
+    }
     view->progress_shown = false;
 }
 
@@ -166,8 +176,9 @@ void view_progress(View *view, const Lag *lag)
     char p50[LAG_TEXT_MAX], p99[LAG_TEXT_MAX];
 
     if (now_us - view->progressed_us < every_us || lag->count == 0 ||
-        (!view->terminal && lag->count == view->progress_count))
+        (!view->terminal && lag->count == view->progress_count)) {
         return;
+    }
     view->columns = columns_now(view->terminal);
     progress_clear(view);
     printf("  %llu events received, lag p50 %s, p99 %s%s", (unsigned long long)lag->count,

@@ -72,18 +72,20 @@ static const char usage[] =
 
 static void on_signal(int number)
 {
-    if (number == SIGUSR1)
+    if (number == SIGUSR1) {
         finish_asked = 1;
-    else
+    } else {
         stop_asked = 1;
+    }
 }
 
 static void signals_open(void)
 {
     static const int caught[] = {SIGUSR1, SIGTERM, SIGINT, SIGHUP};
 
-    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++)
+    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
         sigaction(caught[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
+    }
 }
 
 static void option_take(Options *options, int option, const char *value)
@@ -106,8 +108,9 @@ static void option_take(Options *options, int option, const char *value)
         options->fetch_wait_ms = value;
         break;
     case 't':
-        if (options->topics == TOPICS_MAX)
+        if (options->topics == TOPICS_MAX) {
             life_fail(1, "at most %d topics", TOPICS_MAX);
+        }
         options->topic[options->topics++] = value;
         break;
     case 'h':
@@ -132,8 +135,9 @@ static Options options_parse(int argc, char **argv)
     Options options = {.shown_per_minute = 1200, .fetch_wait_ms = "100"};
     int c;
 
-    while ((c = getopt_long(argc, argv, "", known, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
         option_take(&options, c, optarg);
+    }
     if (optind != argc || options.brokers == NULL || options.topics == 0) {
         fputs(usage, stderr);
         exit(1);
@@ -153,13 +157,16 @@ static void consumer_open(Watch *watch, const Options *options)
     char reason[512];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-    for (size_t i = 0; i < sizeof setting / sizeof setting[0]; i++)
+    for (size_t i = 0; i < sizeof setting / sizeof setting[0]; i++) {
         if (rd_kafka_conf_set(conf, setting[i][0], setting[i][1], reason, sizeof reason) !=
-            RD_KAFKA_CONF_OK)
+            RD_KAFKA_CONF_OK) {
             life_fail(1, "%s", reason);
+        }
+    }
     watch->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
-    if (watch->rk == NULL)
+    if (watch->rk == NULL) {
         life_fail(70, "%s", reason);
+    }
     watch->queue = rd_kafka_queue_new(watch->rk);
 }
 
@@ -168,31 +175,39 @@ static void topic_open(Watch *watch, const char *name)
     const struct rd_kafka_metadata *metadata = NULL;
     rd_kafka_topic_t *topic = rd_kafka_topic_new(watch->rk, name, NULL);
 
-    if (topic == NULL)
+    if (topic == NULL) {
         life_fail(1, "topic '%s': %s", name, rd_kafka_err2str(rd_kafka_last_error()));
+    }
     watch->topic[watch->topics++] = topic;
     rd_kafka_resp_err_t error = rd_kafka_metadata(watch->rk, 0, topic, &metadata, ASK_TIMEOUT_MS);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         error = metadata->topics[0].err;
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+    }
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         life_fail(3, "topic '%s': %s", name, rd_kafka_err2str(error));
+    }
     for (int i = 0; i < metadata->topics[0].partition_cnt; i++) {
-        if (watch->partitions == PARTITIONS_MAX)
+        if (watch->partitions == PARTITIONS_MAX) {
             life_fail(1, "at most %d partitions", PARTITIONS_MAX);
+        }
         Partition *p = &watch->partition[watch->partitions++];
         *p = (Partition){.topic = topic, .id = metadata->topics[0].partitions[i].id};
         if (rd_kafka_consume_start_queue(topic, p->id, RD_KAFKA_OFFSET_BEGINNING, watch->queue) !=
-            0)
+            0) {
             life_fail(3, "topic '%s': %s", name, rd_kafka_err2str(rd_kafka_last_error()));
+        }
     }
     rd_kafka_metadata_destroy(metadata);
 }
 
 static Partition *partition_of(Watch *watch, const rd_kafka_message_t *record)
 {
-    for (int i = 0; i < watch->partitions; i++)
-        if (watch->partition[i].topic == record->rkt && watch->partition[i].id == record->partition)
+    for (int i = 0; i < watch->partitions; i++) {
+        if (watch->partition[i].topic == record->rkt &&
+            watch->partition[i].id == record->partition) {
             return &watch->partition[i];
+        }
+    }
     life_fail(70, "a record of a partition that was not asked for");
 }
 
@@ -200,8 +215,9 @@ static void error_tell(Watch *watch, const rd_kafka_message_t *record)
 {
     const char *text = rd_kafka_message_errstr(record);
 
-    if (strncmp(watch->last_error, text, sizeof watch->last_error - 1) == 0)
+    if (strncmp(watch->last_error, text, sizeof watch->last_error - 1) == 0) {
         return;
+    }
     snprintf(watch->last_error, sizeof watch->last_error, "%s", text);
     fprintf(stderr, "outboxd-demo-watch: %s\n", text);
 }
@@ -217,12 +233,14 @@ static void record_take(Watch *watch, const rd_kafka_message_t *record)
      */
     watch->skipped += (uint64_t)(record->offset - partition->next);
     partition->next = record->offset + 1;
-    if (seen.id[0] == '\0')
+    if (seen.id[0] == '\0') {
         watch->unidentified++;
-    else if (watch->ids != NULL)
+    } else if (watch->ids != NULL) {
         fprintf(watch->ids, "%s\n", seen.id);
-    if (seen.has_time)
+    }
+    if (seen.has_time) {
         lag_add(&watch->lag, seen.lag_us);
+    }
     view_event(&watch->view, &seen);
 }
 
@@ -230,12 +248,14 @@ static void consume(Watch *watch)
 {
     rd_kafka_message_t *record = rd_kafka_consume_queue(watch->queue, POLL_MS);
 
-    if (record == NULL)
+    if (record == NULL) {
         return;
-    if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+    }
+    if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         record_take(watch, record);
-    else if (record->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+    } else if (record->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         error_tell(watch, record);
+    }
     rd_kafka_message_destroy(record);
 }
 
@@ -258,9 +278,11 @@ static bool ends_ask(Watch *watch)
 
 static bool ends_reached(const Watch *watch)
 {
-    for (int i = 0; i < watch->partitions; i++)
-        if (watch->partition[i].next < watch->partition[i].end)
+    for (int i = 0; i < watch->partitions; i++) {
+        if (watch->partition[i].next < watch->partition[i].end) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -268,8 +290,9 @@ static bool finish(Watch *watch)
 {
     int64_t deadline_us = life_monotonic_us() + FINISH_LIMIT_US;
 
-    if (!ends_ask(watch))
+    if (!ends_ask(watch)) {
         return false;
+    }
     while (!ends_reached(watch) && !stop_asked) {
         if (life_monotonic_us() > deadline_us) {
             fprintf(stderr, "outboxd-demo-watch: the end of a partition was not reached in %d s\n",
@@ -288,8 +311,9 @@ static void report_write(const Watch *watch, const char *path)
     char text[LAG_TEXT_MAX];
     FILE *report = fopen(path, "we");
 
-    if (report == NULL)
+    if (report == NULL) {
         life_fail(70, "%s: %s", path, strerror(errno));
+    }
     fprintf(report, "received=%llu\n", (unsigned long long)watch->received);
     fprintf(report, "unidentified=%llu\n", (unsigned long long)watch->unidentified);
     fprintf(report, "skipped=%llu\n", (unsigned long long)watch->skipped);
@@ -297,20 +321,24 @@ static void report_write(const Watch *watch, const char *path)
     fprintf(report, "lag_p50=%s\n", lag_text(lag_percentile_us(&watch->lag, 50), text));
     fprintf(report, "lag_p99=%s\n", lag_text(lag_percentile_us(&watch->lag, 99), text));
     fprintf(report, "lag_max=%s\n", lag_text(watch->lag.max_us, text));
-    if (fclose(report) != 0)
+    if (fclose(report) != 0) {
         life_fail(70, "%s: %s", path, strerror(errno));
+    }
 }
 
 static void watch_close(Watch *watch)
 {
     view_close(&watch->view);
-    if (watch->ids != NULL && fclose(watch->ids) != 0)
+    if (watch->ids != NULL && fclose(watch->ids) != 0) {
         life_fail(70, "the ids file: %s", strerror(errno));
-    for (int i = 0; i < watch->partitions; i++)
+    }
+    for (int i = 0; i < watch->partitions; i++) {
         rd_kafka_consume_stop(watch->partition[i].topic, watch->partition[i].id);
+    }
     rd_kafka_queue_destroy(watch->queue);
-    for (int i = 0; i < watch->topics; i++)
+    for (int i = 0; i < watch->topics; i++) {
         rd_kafka_topic_destroy(watch->topic[i]);
+    }
     rd_kafka_destroy(watch->rk);
 }
 
@@ -324,12 +352,14 @@ int main(int argc, char **argv)
     life_tie_to_parent();
     if (options.ids_path != NULL) {
         watch.ids = fopen(options.ids_path, "we");
-        if (watch.ids == NULL)
+        if (watch.ids == NULL) {
             life_fail(70, "%s: %s", options.ids_path, strerror(errno));
+        }
     }
     consumer_open(&watch, &options);
-    for (int i = 0; i < options.topics; i++)
+    for (int i = 0; i < options.topics; i++) {
         topic_open(&watch, options.topic[i]);
+    }
     view_open(&watch.view, options.shown_per_minute);
 
     while (!stop_asked && !finish_asked) {
@@ -338,8 +368,9 @@ int main(int argc, char **argv)
     }
     if (!stop_asked) {
         whole = finish(&watch);
-        if (options.report_path != NULL)
+        if (options.report_path != NULL) {
             report_write(&watch, options.report_path);
+        }
     }
     watch_close(&watch);
     return whole ? 0 : 3;

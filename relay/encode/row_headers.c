@@ -178,6 +178,44 @@ static Slice scan_nested(Scanner *s)
     return SLICE_NULL;
 }
 
+static const char *skip_digits(const char *at, const char *end)
+{
+    while (at < end && *at >= '0' && *at <= '9') {
+        at++;
+    }
+    return at;
+}
+
+/* -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)? and nothing more. */
+static bool is_number(Slice raw)
+{
+    const char *end = raw.data + raw.length;
+    const char *at = raw.data;
+    at += at < end && *at == '-';
+    const char *digits = at;
+    at = skip_digits(at, end);
+    if (at == digits || (*digits == '0' && at - digits > 1)) {
+        return false;
+    }
+    if (at < end && *at == '.') {
+        digits = at + 1;
+        at = skip_digits(digits, end);
+        if (at == digits) {
+            return false;
+        }
+    }
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        at++;
+        at += at < end && (*at == '+' || *at == '-');
+        digits = at;
+        at = skip_digits(at, end);
+        if (at == digits) {
+            return false;
+        }
+    }
+    return at == end;
+}
+
 static Slice scan_scalar(Scanner *s)
 {
     const char *start = s->at;
@@ -187,8 +225,7 @@ static Slice scan_scalar(Scanner *s)
     Slice raw = {.data = start, .length = (size_t)(s->at - start)};
     bool word = slice_equal(raw, SLICE_LITERAL("true")) ||
                 slice_equal(raw, SLICE_LITERAL("false")) || slice_equal(raw, SLICE_LITERAL("null"));
-    bool number = raw.length > 0 && (*start == '-' || (*start >= '0' && *start <= '9'));
-    s->failed |= !word && !number;
+    s->failed |= !word && !is_number(raw);
     return raw;
 }
 

@@ -54,6 +54,25 @@ static void add_hex(Text *text, Slice bytes)
     text_add_char(text, '"');
 }
 
+/* As text_add_json, but NUL bytes, which jsonb refuses, become U+FFFD: an escape in the row's
+ * headers can make them. */
+static void add_jsonb(Text *text, Slice value)
+{
+    if (value.length == 0 || memchr(value.data, '\0', value.length) == NULL) {
+        text_add_json(text, value);
+        return;
+    }
+    AUTO_BUFFER clean = TEXT_EMPTY;
+    for (size_t i = 0; i < value.length; i++) {
+        if (value.data[i] == '\0') {
+            text_add(&clean, "\xEF\xBF\xBD");
+        } else {
+            text_add_char(&clean, value.data[i]);
+        }
+    }
+    text_add_json(text, (Slice){.data = clean.data, .length = clean.length});
+}
+
 /* Every column as text, exactly as PostgreSQL prints it, so that the event can be made again. */
 static char *event_json(const PipelineConfig *pipeline, const Event *event)
 {
@@ -64,19 +83,19 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
         if (field == FIELD_PAYLOAD_BYTES) {
             add_hex(&json, event->field[field]);
         } else {
-            text_add_json(&json, event->field[field]);
+            add_jsonb(&json, event->field[field]);
         }
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
-    text_add_json(&json, event->occurred_at_us == EVENT_NO_TIME
-                             ? SLICE_NULL
-                             : timestamp_format(event->occurred_at_us, scratch));
+    add_jsonb(&json, event->occurred_at_us == EVENT_NO_TIME
+                         ? SLICE_NULL
+                         : timestamp_format(event->occurred_at_us, scratch));
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
         text_add_char(&json, ',');
-        text_add_json(&json, slice_of(pipeline->header_columns.items[i]));
+        add_jsonb(&json, slice_of(pipeline->header_columns.items[i]));
         text_add_char(&json, ':');
-        text_add_json(&json, event->extra[i]);
+        add_jsonb(&json, event->extra[i]);
     }
     text_add_char(&json, '}');
     return json.data;
@@ -88,9 +107,9 @@ static char *headers_json(const Record *record)
     text_add_char(&json, '[');
     for (size_t i = 0; i < record->header_count; i++) {
         text_add(&json, i > 0 ? ",{\"name\":" : "{\"name\":");
-        text_add_json(&json, record->headers[i].name);
+        add_jsonb(&json, record->headers[i].name);
         text_add(&json, ",\"value\":");
-        text_add_json(&json, record->headers[i].value);
+        add_jsonb(&json, record->headers[i].value);
         text_add_char(&json, '}');
     }
     text_add_char(&json, ']');

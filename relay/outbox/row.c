@@ -85,15 +85,22 @@ bool row_is_trailer(const char *bytes, size_t length)
     return length == 2 && (unsigned char)bytes[0] == 0xFF && (unsigned char)bytes[1] == 0xFF;
 }
 
+/* EVENT_NO_TIME for infinity, and for PostgreSQL's last 29 years (to 294276), which do not fit. */
+static int64_t row_time_us(int64_t since_2000)
+{
+    int64_t us = 0;
+    bool infinite = since_2000 == INT64_MAX || since_2000 == INT64_MIN;
+    bool too_late = __builtin_add_overflow(since_2000, TIMESTAMP_POSTGRES_EPOCH_US, &us);
+    return infinite || too_late ? EVENT_NO_TIME : us;
+}
+
 static void row_fill(RowReader *reader, Event *event, size_t extra_count)
 {
     bool is_null = false;
     event->seq = read_int64_field(reader, &is_null);
     reader->failed |= is_null;
     int64_t since_2000 = read_int64_field(reader, &is_null);
-    bool infinite = since_2000 == INT64_MAX || since_2000 == INT64_MIN;
-    event->occurred_at_us =
-        is_null || infinite ? EVENT_NO_TIME : since_2000 + TIMESTAMP_POSTGRES_EPOCH_US;
+    event->occurred_at_us = is_null ? EVENT_NO_TIME : row_time_us(since_2000);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         event->field[field] = read_field(reader);
     }

@@ -1,0 +1,277 @@
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "encode/encode.h"
+#include "flow/batch.h"
+#include "stub/given.h"
+
+static PipelineConfig config;
+static Encoder *encoder;
+static Batch *batch;
+static Event *event;
+static Record record;
+static Error err;
+
+static void begin(void)
+{
+    config = given_pipeline();
+    batch = batch_new();
+    event = batch_add(batch, 2);
+}
+
+static void end(void)
+{
+    if (encoder != NULL) {
+        encoder->free(encoder);
+    }
+    batch_free(&batch);
+}
+
+TestSuite(encode, .init = begin, .fini = end);
+
+static void fill(void)
+{
+    event->seq = 4711;
+    event->occurred_at_us = INT64_C(1795252364120000); /* 2026-11-21T09:12:44.12Z */
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193-id");
+    event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
+    event->field[FIELD_EVENT_VERSION] = SLICE_LITERAL("2");
+    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
+    event->field[FIELD_AGGREGATE_VERSION] = SLICE_LITERAL("11");
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"total\": 12.50}");
+    event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("corr");
+    event->field[FIELD_CAUSATION_ID] = SLICE_LITERAL("cause");
+    event->field[FIELD_TRACEPARENT] = SLICE_LITERAL("00-aa-bb-01");
+    event->field[FIELD_HEADERS] = SLICE_LITERAL("{\"channel\": \"web\"}");
+}
+
+static Status encode(void)
+{
+    if (encoder == NULL) {
+        cr_assert_eq(encoder_new(&config, &encoder, &err), OK, "%s", err.message);
+    }
+    record = (Record){0};
+    return encoder->encode(encoder, event, &batch->arena, &record, &err);
+}
+
+/* Headers as "name=value" lines; a null value as "name". */
+static void assert_headers(const char *expected)
+{
+    cr_assert_eq(encode(), OK, "%s", err.message);
+    Text text = TEXT_EMPTY;
+    for (size_t i = 0; i < record.header_count; i++) {
+        const RecordHeader *header = &record.headers[i];
+        text_add_slice(&text, header->name);
+        if (!slice_is_null(header->value)) {
+            text_add_char(&text, '=');
+            text_add_slice(&text, header->value);
+        }
+        text_add_char(&text, '\n');
+    }
+    cr_assert_str_eq(text_string(&text), expected, "%s", text_string(&text));
+    text_free(&text);
+}
+
+static Slice header(const char *name)
+{
+    cr_assert_eq(encode(), OK, "%s", err.message);
+    for (size_t i = 0; i < record.header_count; i++) {
+        if (slice_equal(record.headers[i].name, slice_of(name))) {
+            return record.headers[i].value;
+        }
+    }
+    return SLICE_NULL;
+}
+
+Test(encode, cloudevents_of_a_full_row)
+{
+    fill();
+    assert_headers("ce_specversion=1.0\n"
+                   "ce_id=0193-id\n"
+                   "ce_source=/shop/orders\n"
+                   "ce_type=order.placed\n"
+                   "ce_subject=o-7\n"
+                   "ce_time=2026-11-21T09:12:44.12Z\n"
+                   "content-type=application/json\n"
+                   "ce_correlationid=corr\n"
+                   "ce_causationid=cause\n"
+                   "ce_aggregatetype=order\n"
+                   "ce_aggregateversion=11\n"
+                   "ce_eventversion=2\n"
+                   "traceparent=00-aa-bb-01\n"
+                   "channel=web\n");
+}
+
+Test(encode, plain_of_a_full_row)
+{
+    fill();
+    config.headers = HEADERS_PLAIN;
+    assert_headers("event_id=0193-id\n"
+                   "event_type=order.placed\n"
+                   "event_version=2\n"
+                   "aggregate_type=order\n"
+                   "aggregate_id=o-7\n"
+                   "aggregate_version=11\n"
+                   "occurred_at=2026-11-21T09:12:44.12Z\n"
+                   "content_type=application/json\n"
+                   "correlation_id=corr\n"
+                   "causation_id=cause\n"
+                   "traceparent=00-aa-bb-01\n"
+                   "channel=web\n");
+}
+
+Test(encode, a_null_column_makes_no_header)
+{
+    assert_headers("ce_specversion=1.0\nce_source=/shop/orders\n");
+}
+
+Test(encode, a_plain_row_of_nulls_has_no_header)
+{
+    config.headers = HEADERS_PLAIN;
+    assert_headers("");
+}
+
+Test(encode, an_empty_column_makes_an_empty_header)
+{
+    config.headers = HEADERS_PLAIN;
+    event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("");
+    assert_headers("correlation_id=\n");
+}
+
+Test(encode, the_value_is_the_payload_itself)
+{
+    fill();
+    cr_assert_eq(encode(), OK);
+    cr_assert_eq(record.value.data, event->field[FIELD_PAYLOAD].data, "not even copied");
+    cr_assert_eq(record.value.length, event->field[FIELD_PAYLOAD].length);
+}
+
+Test(encode, null_is_a_tombstone_and_jsonb_null_a_value)
+{
+    fill();
+    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    cr_assert(slice_is_null(header("content-type")), "a tombstone has no content");
+    cr_assert(slice_is_null(record.value));
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("null");
+    cr_assert(slice_equal(header("content-type"), SLICE_LITERAL("application/json")));
+    cr_assert(slice_equal(record.value, SLICE_LITERAL("null")));
+}
+
+Test(encode, bytes_are_sent_as_they_are)
+{
+    fill();
+    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\xFF\n", .length = 3};
+    cr_assert(slice_equal(header("content-type"), SLICE_LITERAL("application/octet-stream")));
+    cr_assert_eq(record.value.length, 3);
+    cr_assert_eq(memcmp(record.value.data, "\0\xFF\n", 3), 0);
+    event->field[FIELD_PAYLOAD_BYTES] = SLICE_LITERAL("");
+    cr_assert(slice_equal(header("content-type"), SLICE_LITERAL("application/octet-stream")));
+    cr_assert_not(slice_is_null(record.value));
+    cr_assert_eq(record.value.length, 0);
+}
+
+Test(encode, the_content_type_of_the_row_wins)
+{
+    const Slice type = SLICE_LITERAL("application/avro");
+    fill();
+    event->field[FIELD_CONTENT_TYPE] = type;
+    cr_assert(slice_equal(header("content-type"), type));
+    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    cr_assert(slice_equal(header("content-type"), type), "of a tombstone, too");
+}
+
+Test(encode, header_columns_come_before_the_row_s_headers_and_the_position_last)
+{
+    static char *extras[] = {GIVEN("tenant"), GIVEN("region")};
+    config.headers = HEADERS_PLAIN;
+    config.header_columns = (StringList){.items = extras, .count = 2};
+    config.position_headers = true;
+    event->seq = INT64_MIN;
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("1");
+    event->field[FIELD_HEADERS] = SLICE_LITERAL("{\"a\":1,\"b\":null}");
+    ((Slice *)(event + 1))[1] = SLICE_LITERAL("eu");
+    assert_headers("event_id=1\nregion=eu\na=1\nb\noutboxd_seq=-9223372036854775808\n");
+}
+
+Test(encode, the_timestamp_is_when_it_occurred_in_ms)
+{
+    static const struct {
+        int64_t us;
+        int64_t ms;
+    } CASES[] = {
+        {INT64_C(1795252364120999), INT64_C(1795252364120)},
+        {999, 0}, /* 0 means: the time of publishing */
+        {0, 0},
+        {-1000000, 0}, /* Kafka has no times before 1970 */
+        {EVENT_NO_TIME, 0},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        event->occurred_at_us = CASES[i].us;
+        cr_assert_eq(encode(), OK);
+        cr_assert_eq(record.timestamp_ms, CASES[i].ms, "%lld gave %lld", (long long)CASES[i].us,
+                     (long long)record.timestamp_ms);
+    }
+    config.timestamp = TIMESTAMP_PUBLISH;
+    event->occurred_at_us = INT64_C(1795252364120999);
+    cr_assert_eq(encode(), OK);
+    cr_assert_eq(record.timestamp_ms, 0);
+    cr_assert_not(slice_is_null(header("ce_time")), "the header still tells");
+}
+
+Test(encode, occurred_at_keeps_microseconds_and_may_be_long_ago)
+{
+    static const struct {
+        int64_t us;
+        const char *text;
+    } CASES[] = {
+        {INT64_C(1795252364123456), "2026-11-21T09:12:44.123456Z"},
+        {0, "1970-01-01T00:00:00Z"},
+        {-1, "1969-12-31T23:59:59.999999Z"},
+        {INT64_C(951782400000000), "2000-02-29T00:00:00Z"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        event->occurred_at_us = CASES[i].us;
+        Slice text = header("ce_time");
+        cr_assert(slice_equal(text, slice_of(CASES[i].text)), "%.*s", SLICE_ARG(text));
+    }
+    event->occurred_at_us = EVENT_NO_TIME;
+    cr_assert(slice_is_null(header("ce_time")), "infinity is no time");
+}
+
+Test(encode, invalid_headers_are_poison_and_the_rest_of_the_record_is_there)
+{
+    fill();
+    event->field[FIELD_HEADERS] = SLICE_LITERAL("[1]");
+    cr_assert_eq(encode(), FAILED);
+    cr_assert_eq(err.class, ERROR_POISON);
+    cr_assert_str_eq(err.code, "HEADERS_INVALID");
+    cr_assert(slice_equal(record.value, event->field[FIELD_PAYLOAD]));
+    cr_assert_geq(record.header_count, 13);
+}
+
+Test(encode, many_headers_fit)
+{
+    Text json = TEXT_EMPTY;
+    for (int i = 0; i < RECORD_HEADERS_MAX; i++) {
+        text_printf(&json, "%s\"h%d\":%d", i == 0 ? "{" : ",", i, i);
+    }
+    text_add_char(&json, '}');
+    fill();
+    event->field[FIELD_HEADERS] = (Slice){.data = json.data, .length = json.length};
+    cr_assert(slice_equal(header("h0"), SLICE_LITERAL("0")));
+    cr_assert(slice_equal(header("h255"), SLICE_LITERAL("255")));
+    cr_assert_eq(record.header_count, 13 + RECORD_HEADERS_MAX);
+    text_free(&json);
+}
+
+Test(encode, debezium_headers_are_refused_until_they_are_built)
+{
+    config.headers = HEADERS_DEBEZIUM;
+    cr_assert_eq(encoder_new(&config, &encoder, &err), FAILED);
+    cr_assert_null(encoder);
+    cr_assert_str_eq(err.code, "NOT_BUILT");
+    cr_assert_eq(err.exit_code, EXIT_CONFIG);
+}

@@ -1,0 +1,209 @@
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flow/batch.h"
+#include "outbox/dead_letter.h"
+#include "stub/given.h"
+#include "stub/random.h"
+
+static PipelineConfig config;
+static Batch *batch;
+static Event *event;
+static Record record;
+static Error reason;
+static DeadLetter letter;
+
+static void begin(void)
+{
+    config = given_pipeline();
+    batch = batch_new();
+    event = batch_add(batch, 2);
+    event->seq = 42;
+    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "the record takes %d bytes",
+              2000000);
+    error_hint(&reason, "Raise max.message.bytes.");
+}
+
+static void end(void)
+{
+    dead_letter_release(&letter);
+    batch_free(&batch);
+}
+
+TestSuite(dead_letter, .init = begin, .fini = end);
+
+static void build(void)
+{
+    dead_letter_build(&letter, "\"outbox\".\"dead_letter\"", &config, event, &record, &reason);
+}
+
+static json_t *json_param(int param)
+{
+    json_error_t error;
+    json_t *json = json_loads(letter.values[param], JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    cr_assert_not_null(json, "%s: %s", error.text, letter.values[param]);
+    return json;
+}
+
+static void assert_member(const json_t *json, const char *name, const char *expected)
+{
+    const json_t *member = json_object_get(json, name);
+    cr_assert_not_null(member, "no '%s'", name);
+    if (expected == NULL) {
+        cr_assert(json_is_null(member), "%s", name);
+    } else {
+        cr_assert_str_eq(json_string_value(member), expected);
+    }
+}
+
+Test(dead_letter, the_statement_has_a_place_for_each_parameter)
+{
+    build();
+    static const char BEGIN[] = "INSERT INTO \"outbox\".\"dead_letter\" (";
+    cr_assert_eq(strncmp(letter.sql, BEGIN, sizeof(BEGIN) - 1), 0);
+    char place[8];
+    for (int i = 1; i <= DEAD_LETTER_PARAMS; i++) {
+        snprintf(place, sizeof(place), "$%d", i);
+        cr_assert_not_null(strstr(letter.sql, place), "%s", place);
+    }
+    cr_assert_null(strstr(letter.sql, "$14"));
+}
+
+Test(dead_letter, says_what_was_refused_and_why)
+{
+    Topic topic = {.name = GIVEN("orders.events")};
+    record = (Record){.topic = &topic, .key = SLICE_LITERAL("o-7"), .timestamp_ms = 1500};
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
+    event->attempts = 3;
+    build();
+    static const struct {
+        int param;
+        const char *value;
+    } EXPECTED[] = {{0, "orders"},  {1, "42"},
+                    {2, "0193"},    {4, "orders.events"},
+                    {8, "1500"},    {9, "the record takes 2000000 bytes. Raise max.message.bytes."},
+                    {10, "poison"}, {11, "RECORD_TOO_LARGE"},
+                    {12, "3"}};
+    for (size_t i = 0; i < sizeof(EXPECTED) / sizeof(EXPECTED[0]); i++) {
+        cr_assert_str_eq(letter.values[EXPECTED[i].param], EXPECTED[i].value);
+        cr_assert_eq(letter.formats[EXPECTED[i].param], 0);
+    }
+}
+
+Test(dead_letter, what_is_unknown_is_null)
+{
+    build();
+    cr_assert_null(letter.values[2], "event_id");
+    cr_assert_null(letter.values[4], "topic");
+    cr_assert_null(letter.values[5], "key");
+    cr_assert_null(letter.values[6], "value");
+    cr_assert_null(letter.values[8], "timestamp");
+    cr_assert_str_eq(letter.values[12], "1", "an event that was never sent was tried once");
+}
+
+Test(dead_letter, key_and_value_are_bytes)
+{
+    record.key = SLICE_LITERAL("");
+    record.value = (Slice){.data = "\0\xFF", .length = 2};
+    build();
+    cr_assert_not_null(letter.values[5]);
+    cr_assert_eq(letter.lengths[5], 0);
+    cr_assert_eq(letter.formats[5], 1);
+    cr_assert_eq(letter.lengths[6], 2);
+    cr_assert_eq(letter.formats[6], 1);
+    cr_assert_eq(memcmp(letter.values[6], "\0\xFF", 2), 0);
+}
+
+Test(dead_letter, the_event_is_json_with_every_column)
+{
+    static char *extras[] = {GIVEN("tenant"), GIVEN("re\"gion")};
+    config.header_columns = (StringList){.items = extras, .count = 2};
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\": \"\\u00e4\"}");
+    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("line\nquote\" back\\");
+    event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\x7F\xFF", .length = 3};
+    event->occurred_at_us = 1500000;
+    ((Slice *)(event + 1))[1] = SLICE_LITERAL("eu");
+    build();
+    json_t *json = json_param(3);
+    cr_assert_eq(json_integer_value(json_object_get(json, "seq")), 42);
+    assert_member(json, "event_id", NULL);
+    assert_member(json, "payload", "{\"a\": \"\\u00e4\"}");
+    assert_member(json, "aggregate_id", "line\nquote\" back\\");
+    assert_member(json, "payload_bytes", "\\x007fff");
+    assert_member(json, "occurred_at", "1970-01-01T00:00:01.5Z");
+    assert_member(json, "tenant", NULL);
+    assert_member(json, "re\"gion", "eu");
+    cr_assert_eq(json_object_size(json), FIELD_COUNT + 2);
+    json_decref(json);
+}
+
+Test(dead_letter, bytes_that_are_null_or_empty_differ)
+{
+    build();
+    json_t *json = json_param(3);
+    assert_member(json, "payload_bytes", NULL);
+    assert_member(json, "occurred_at", NULL);
+    json_decref(json);
+    dead_letter_release(&letter);
+    event->field[FIELD_PAYLOAD_BYTES] = SLICE_LITERAL("");
+    build();
+    json = json_param(3);
+    assert_member(json, "payload_bytes", "\\x");
+    json_decref(json);
+}
+
+Test(dead_letter, headers_keep_their_order_and_repeats)
+{
+    RecordHeader headers[] = {{SLICE_LITERAL("a"), SLICE_LITERAL("1")},
+                              {SLICE_LITERAL("a"), SLICE_NULL},
+                              {SLICE_LITERAL(""), SLICE_LITERAL("\"")}};
+    record.headers = headers;
+    record.header_count = 3;
+    build();
+    json_t *json = json_param(7);
+    cr_assert_eq(json_array_size(json), 3);
+    assert_member(json_array_get(json, 0), "name", "a");
+    assert_member(json_array_get(json, 0), "value", "1");
+    assert_member(json_array_get(json, 1), "value", NULL);
+    assert_member(json_array_get(json, 2), "name", "");
+    assert_member(json_array_get(json, 2), "value", "\"");
+    json_decref(json);
+    dead_letter_release(&letter);
+    record.header_count = 0;
+    build();
+    cr_assert_str_eq(letter.values[7], "[]");
+}
+
+Test(dead_letter, no_bytes_make_invalid_json_or_one_that_jsonb_refuses)
+{
+    uint64_t first = 1;
+    uint64_t count = 2000;
+    random_seeds(&first, &count);
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        Random random = random_new(seed);
+        char noise[64];
+        for (size_t i = 0; i < sizeof(noise); i++) {
+            noise[i] = (char)random_below(&random, random_chance(&random, 50) ? 256 : 40);
+        }
+        RecordHeader header;
+        Slice *places[] = {&event->field[FIELD_PAYLOAD], &event->field[FIELD_AGGREGATE_ID],
+                           &event->field[FIELD_PAYLOAD_BYTES], &header.name, &header.value};
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+            size_t from = random_below(&random, 32);
+            *places[i] = (Slice){.data = noise + from, .length = random_below(&random, 64 - from)};
+        }
+        record.headers = &header;
+        record.header_count = 1;
+        build();
+        for (int param = 3; param <= 7; param += 4) {
+            json_t *json = json_param(param);
+            json_decref(json);
+            cr_assert_null(strstr(letter.values[param], "\\u0000"),
+                           "seed %lu: jsonb holds no NUL: %s", (unsigned long)seed,
+                           letter.values[param]);
+        }
+        dead_letter_release(&letter);
+    }
+}
