@@ -79,14 +79,14 @@ for e in json.load(open("build/clang/compile_commands.json")):
 # The committed sample is what the program prints.
 lint_sample() {
     [ -x build/release/outboxd ] || { echo "no release build"; return 1; }
-    diff -u conf/outboxd.conf <(build/release/outboxd config schema) &&
+    diff -u conf/outboxd.conf <(build/release/outboxd config print) &&
         echo "note: conf/outboxd.conf is current"
 }
 
 # Nothing of a test build in what users run.
 lint_release() {
     [ -x build/release/outboxd ] || { echo "no release build"; return 1; }
-    if grep -aqE 'OUTBOXD_FAILPOINTS|__asan_init' build/release/outboxd; then
+    if nm build/release/outboxd | grep -qE ' (failpoint_hit|__asan_init)$'; then
         echo "the release build carries fail points or sanitizers"
         return 1
     fi
