@@ -414,7 +414,8 @@ static bool fetch_fits(const PollSource *poll, size_t *events, size_t *bytes)
     *events = fitting < *events ? fitting : *events;
     enough = limit < enough ? limit : enough;
     *events = limit < *events ? limit : *events;
-    return *events >= enough;
+    bool idle = poll->outstanding_count == 0 && poll->marks.count == 0; /* no more room will come */
+    return *events >= enough || idle;
 }
 
 void fetch_next(PollSource *poll)

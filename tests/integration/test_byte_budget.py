@@ -17,3 +17,12 @@ def test_cancelled_fetches_cause_neither_trouble_nor_duplicates(relay, kafka, da
     assert len(read_topics(kafka.brokers, topic)) == count
     assert not one.log_lines(" (warn|error) "), one.log_tail()
     assert one.metric("rewinds_total") == 0 and one.metric("events_replayed_total") == 0
+
+
+def test_a_window_smaller_than_a_batch_goes_on(relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order", 3)
+    count = 3000
+    database.execute(EMIT, (count,))
+    one = relay({"in_flight_bytes": "32KiB"}).start()
+    eventually(lambda: one.metric("rows_marked_total") >= count, 120, "all rows are marked")
+    assert len(read_topics(kafka.brokers, topic)) == count
