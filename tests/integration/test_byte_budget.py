@@ -23,6 +23,6 @@ def test_a_window_smaller_than_a_batch_goes_on(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order", 3)
     count = 3000
     database.execute(EMIT, (count,))
-    one = relay({"in_flight_bytes": "32KiB"}).start()
+    one = relay({"batch_bytes": "32KiB", "in_flight_bytes": "32KiB"}).start()
     eventually(lambda: one.metric("rows_marked_total") >= count, 120, "all rows are marked")
     assert len(read_topics(kafka.brokers, topic)) == count
