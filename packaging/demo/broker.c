@@ -34,7 +34,7 @@ typedef struct Options {
     const char *topic[TOPICS_MAX];
 } Options;
 
-static const char usage[] =
+static const char USAGE[] =
     "usage: outboxd-demo-broker [--partitions N] [--topic NAME]...\n"
     "  --partitions N   partitions of each topic named here (default 6)\n"
     "  --topic NAME     create this topic at start; may be given again\n"
@@ -61,10 +61,10 @@ static Options options_parse(int argc, char **argv)
             options.topic[options.topics++] = optarg;
             break;
         case 'h':
-            fputs(usage, stdout);
+            fputs(USAGE, stdout);
             exit(0);
         default:
-            fputs(usage, stderr);
+            fputs(USAGE, stderr);
             exit(1);
         }
     }

@@ -30,7 +30,7 @@ typedef struct Options {
     const char *topic[TOPICS_MAX];
 } Options;
 
-static const char usage[] = "usage: outboxd-demo-topics --brokers LIST [--partitions N] "
+static const char USAGE[] = "usage: outboxd-demo-topics --brokers LIST [--partitions N] "
                             "[--wait SECONDS] --topic NAME...\n";
 
 static Options options_parse(int argc, char **argv)
@@ -60,15 +60,15 @@ static Options options_parse(int argc, char **argv)
             options.topic[options.topics++] = optarg;
             break;
         case 'h':
-            fputs(usage, stdout);
+            fputs(USAGE, stdout);
             exit(0);
         default:
-            fputs(usage, stderr);
+            fputs(USAGE, stderr);
             exit(1);
         }
     }
     if (optind != argc || options.brokers == NULL || options.topics == 0) {
-        fputs(usage, stderr);
+        fputs(USAGE, stderr);
         exit(1);
     }
     return options;

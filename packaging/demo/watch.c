@@ -65,7 +65,7 @@ typedef struct Watch {
 
 static volatile sig_atomic_t finish_asked, stop_asked;
 
-static const char usage[] =
+static const char USAGE[] =
     "usage: outboxd-demo-watch --brokers LIST --topic NAME... [--ids FILE] [--report FILE]\n"
     "                          [--shown-per-minute N] [--fetch-wait-ms N]\n"
     "shows the events of these topics; SIGUSR1: read to the end, write the report, exit\n";
@@ -114,10 +114,10 @@ static void option_take(Options *options, int option, const char *value)
         options->topic[options->topics++] = value;
         break;
     case 'h':
-        fputs(usage, stdout);
+        fputs(USAGE, stdout);
         exit(0);
     default:
-        fputs(usage, stderr);
+        fputs(USAGE, stderr);
         exit(1);
     }
 }
@@ -139,7 +139,7 @@ static Options options_parse(int argc, char **argv)
         option_take(&options, c, optarg);
     }
     if (optind != argc || options.brokers == NULL || options.topics == 0) {
-        fputs(usage, stderr);
+        fputs(USAGE, stderr);
         exit(1);
     }
     return options;

@@ -118,6 +118,7 @@ static int parse_arguments(int argc, char **argv, MigrateArguments *arguments)
     opterr = 0;
     optind = 1;
     int option;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         int code = EXIT_OK;
         switch (option) {
@@ -208,7 +209,7 @@ static void print_step(const Migration *migration, const char *outcome, long dur
     snprintf(duration, sizeof(duration), "%ld ms", duration_ms);
     print_line(migration, outcome, duration);
     print_notices(notices);
-    fflush(stdout); /* seen at once, and before an error of the next one */
+    (void)fflush(stdout); /* seen at once, and before an error of the next one */
 }
 
 static void print_applied(void *context, const Migration *migration, long duration_ms,
@@ -312,7 +313,7 @@ static int migrate_database(const MigrateArguments *arguments)
         return report_error(&err);
     }
     printf("%s, schema \"%s\"\n", migrate_place(migrate), arguments->schema);
-    fflush(stdout);
+    (void)fflush(stdout);
     if (arguments->status) {
         return migrate_show_status(migrate);
     }
@@ -336,6 +337,7 @@ int command_migrate(int argc, char **argv)
         return report_error(&err);
     }
     if (arguments.dsn == NULL) {
+        // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
         const char *dsn = getenv("OUTBOXD_DATABASE_DSN");
         arguments.dsn = dsn != NULL && dsn[0] != '\0' ? dsn : NULL;
     }

@@ -14,6 +14,7 @@ int command_run(int argc, char **argv)
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     ConfigOverrides overrides = {0};
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
     for (int c; (c = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1;) {
         switch (c) {
         case 'c':

@@ -40,15 +40,17 @@ static void main_help(FILE *out)
     fprintf(out, "\nEvery option of the configuration file: outboxd config print\n");
 }
 
-/* A record is some twenty small allocations of librdkafka, made and freed in bursts. glibc's fastbins
- * are merged each time a freed piece borders on a large free one, which is always: without them the
- * loop thread takes a third less CPU at full speed (tests/bench/poll). */
+/* A record is some twenty small allocations of librdkafka, made and freed in bursts. glibc's
+ * fastbins are merged each time a freed piece borders on a large free one, which is always: without
+ * them the loop thread takes a third less CPU at full speed (tests/bench/poll). */
 static void main_tune_malloc(void)
 {
+    // NOLINTBEGIN(concurrency-mt-unsafe): before any thread
     mallopt(M_MXFAST, 0);
     mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
     mallopt(M_TOP_PAD, 256 * 1024);
     mallopt(M_ARENA_MAX, 4);
+    // NOLINTEND(concurrency-mt-unsafe)
 }
 
 int main(int argc, char **argv)

@@ -32,6 +32,7 @@ static void failpoint_load(void)
     for (char *item = strtok_r(copy, ",", &rest); item != NULL && failpoint_count < FAILPOINTS_MAX;
          item = strtok_r(NULL, ",", &rest)) {
         Failpoint *point = &failpoints[failpoint_count];
+        // NOLINTNEXTLINE(cert-err34-c): a wrong number shows as a point that is never hit
         if (sscanf(item, "%31[^:]:%ld:%31s", point->name, &point->countdown, point->action) == 3) {
             failpoint_count++;
         } else {

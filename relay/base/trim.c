@@ -25,8 +25,8 @@ static int trim_object(struct dl_phdr_info *object, size_t size, void *arg)
         uintptr_t start = (object->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
         uintptr_t end = (object->dlpi_addr + segment->p_vaddr + segment->p_memsz) & ~(page - 1);
         if (end > start) {
-            (void)madvise((void *)start, end - start,
-                          MADV_DONTNEED); // NOLINT(performance-no-int-to-ptr)
+            // NOLINTNEXTLINE(performance-no-int-to-ptr)
+            (void)madvise((void *)start, end - start, MADV_DONTNEED);
         }
     }
     return 0;

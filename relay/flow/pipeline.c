@@ -58,7 +58,8 @@ int64_t pipeline_backoff_ms(Pipeline *p)
         delay = p->parts.config->retry_backoff_max_ms;
     }
     p->attempt++;
-    return delay / 2 + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - delay / 2));
+    int64_t half = delay / 2;
+    return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
 }
 
 static uint64_t fact_hash(const Error *err)

@@ -155,7 +155,7 @@ Slice template_render(const Template *template, const Event *event, Arena *arena
     size_t used = 0;
     for (size_t i = 0; i < template->count; i++) {
         Slice part = template_part(&template->parts[i], event, scratch, sizeof(scratch));
-        if (part.length > 0) {
+        if (part.data != NULL) {
             memcpy(text + used, part.data, part.length);
         }
         used += part.length;

@@ -89,6 +89,7 @@ Status migrate_open(const char *dsn, const char *schema, Migrate **ret_migrate, 
     /* Earlier keywords give way to the same ones in dsn. */
     const char *keywords[] = {"connect_timeout", "fallback_application_name", "dbname",
                               "client_encoding", NULL};
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
     const char *values[] = {getenv("PGCONNECT_TIMEOUT") ? NULL : "10", "outboxd migrate", dsn,
                             "UTF8", NULL};
     Migrate *migrate = x_calloc(1, sizeof(*migrate));

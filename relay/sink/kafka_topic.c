@@ -85,6 +85,19 @@ static void read_limits(const rd_kafka_ConfigResource_t *resource, TopicLimits *
     };
 }
 
+static void read_answer(const rd_kafka_ConfigResource_t *answer, TopicLookup *lookups, size_t count)
+{
+    if (rd_kafka_ConfigResource_error(answer) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return;
+    }
+    const char *name = rd_kafka_ConfigResource_name(answer);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, lookups[i].name) == 0) {
+            read_limits(answer, &lookups[i].limits);
+        }
+    }
+}
+
 /* Best effort: a cluster that does not answer this, or denies it, leaves the limits unknown. Any
  * broker can answer; librdkafka would wait for the controller, which some clusters (its own mock
  * cluster) never name, and nothing is published meanwhile. */
@@ -110,12 +123,7 @@ static void lookup_limits(rd_kafka_t *rk, TopicLookup *lookups, size_t count, in
         const rd_kafka_ConfigResource_t **answers =
             rd_kafka_DescribeConfigs_result_resources(result, &found);
         for (size_t i = 0; i < found; i++) {
-            for (size_t j = 0; j < count; j++) {
-                if (rd_kafka_ConfigResource_error(answers[i]) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-                    strcmp(rd_kafka_ConfigResource_name(answers[i]), lookups[j].name) == 0) {
-                    read_limits(answers[i], &lookups[j].limits);
-                }
-            }
+            read_answer(answers[i], lookups, count);
         }
     }
     if (event != NULL) {
