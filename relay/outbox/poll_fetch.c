@@ -56,6 +56,9 @@ void fetch_reset(PollSource *poll)
     free(poll->fence.latest);
     poll->fence = (Fence){0};
     poll->next_limit = FIRST_LIMIT;
+    if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
+        poll->next_limit = (size_t)poll->options.pipeline->batch_events;
+    }
     poll->next_sweep_us = clock_monotonic_us() + poll->options.pipeline->sweep_interval_ms * 1000;
     poll->caught_up = false;
 }

@@ -351,8 +351,13 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
     } else {
         sent = PQsendQuery(conn->pg, query->sql);
     }
-    /* A failed send shows at once in PQconsumeInput, from the loop and not from inside this call.
-     */
+    if (sent != 1) {
+        /* Not always a broken connection: a message can be too large for libpq's buffer. The loop
+         * finds no result and ends the query with this; done() never comes from inside this call.
+         */
+        error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_NOT_SENT",
+                  "cannot send a query: %s", PQerrorMessage(conn->pg));
+    }
     int flushed = sent == 1 ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;
     conn_watch(conn, (short)(what | EV_PERSIST), conn->options.silence_timeout_ms);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "outbox/row.h"
+#include "stub/copy.h"
 #include "stub/random.h"
 
 static Batch *batch;
@@ -25,45 +26,6 @@ static void end(void)
 
 TestSuite(row, .init = begin, .fini = end);
 
-/* What COPY ... (FORMAT binary) writes. */
-
-static void put_be(uint64_t value, int bytes)
-{
-    for (int i = bytes - 1; i >= 0; i--) {
-        text_add_char(&row, (char)(value >> 8 * i));
-    }
-}
-
-static void put_field(Slice field)
-{
-    put_be(slice_is_null(field) ? UINT32_MAX : field.length, 4);
-    text_add_slice(&row, field);
-}
-
-static void put_int64(int64_t value)
-{
-    put_be(8, 4);
-    put_be((uint64_t)value, 8);
-}
-
-enum { TEXT_FIELDS = FIELD_OCCURRED_AT - FIELD_EVENT_ID };
-
-static void put_row(int64_t seq, int64_t since_2000, const Slice *texts, size_t extra_count)
-{
-    put_be(FIELD_COUNT + extra_count, 2);
-    put_int64(seq);
-    if (since_2000 == INT64_MIN + 1) {
-        put_be(UINT32_MAX, 4);
-    } else {
-        put_int64(since_2000);
-    }
-    for (size_t i = 0; i < TEXT_FIELDS + extra_count; i++) {
-        put_field(texts[i]);
-    }
-}
-
-#define TIME_NULL (INT64_MIN + 1) /* of put_row: no time of PostgreSQL's */
-
 /* Reads from memory of exactly that length, so that a read behind it is found. */
 static Status read_bytes(const char *bytes, size_t length, size_t extra_count, Event **ret_event)
 {
@@ -77,18 +39,18 @@ static Status read_bytes(const char *bytes, size_t length, size_t extra_count, E
 
 Test(row, every_field_finds_its_place)
 {
-    static const char *const TEXTS[TEXT_FIELDS + 2] = {
+    static const char *const TEXTS[COPY_TEXT_FIELDS + 2] = {
         "event_id",       "event_type",    "event_version",
         "aggregate_type", "aggregate_id",  "aggregate_version",
         "payload",        "payload_bytes", "content_type",
         "correlation_id", "causation_id",  "traceparent",
         "headers",        "topic",         "extra 0",
         "extra 1"};
-    Slice texts[TEXT_FIELDS + 2];
-    for (size_t i = 0; i < TEXT_FIELDS + 2; i++) {
+    Slice texts[COPY_TEXT_FIELDS + 2];
+    for (size_t i = 0; i < COPY_TEXT_FIELDS + 2; i++) {
         texts[i] = slice_of(TEXTS[i]);
     }
-    put_row(-9, 1500000, texts, 2);
+    copy_put_row(&row, -9, 1500000, texts, 2);
     Event *event = NULL;
     cr_assert_eq(read_bytes(row.data, row.length, 2, &event), OK, "%s", err.message);
     cr_assert_eq(event->seq, -9);
@@ -108,9 +70,9 @@ Test(row, every_field_finds_its_place)
 
 Test(row, null_and_empty_differ)
 {
-    Slice texts[TEXT_FIELDS] = {0};
+    Slice texts[COPY_TEXT_FIELDS] = {0};
     texts[FIELD_PAYLOAD - 1] = SLICE_LITERAL("");
-    put_row(1, TIME_NULL, texts, 0);
+    copy_put_row(&row, 1, COPY_TIME_NULL, texts, 0);
     Event *event = NULL;
     cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
     cr_assert(slice_is_null(event->field[FIELD_EVENT_ID]));
@@ -135,10 +97,10 @@ Test(row, a_time_that_cannot_be_told_is_no_time)
         {INT64_MAX - TIMESTAMP_POSTGRES_EPOCH_US, INT64_MAX},
         {INT64_MAX - TIMESTAMP_POSTGRES_EPOCH_US + 1, EVENT_NO_TIME},
     };
-    Slice texts[TEXT_FIELDS] = {0};
+    Slice texts[COPY_TEXT_FIELDS] = {0};
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         text_clear(&row);
-        put_row(1, CASES[i].since_2000, texts, 0);
+        copy_put_row(&row, 1, CASES[i].since_2000, texts, 0);
         Event *event = NULL;
         cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
         cr_assert_eq(event->occurred_at_us, CASES[i].us, "%lld gave %lld",
@@ -155,11 +117,11 @@ Test(row, random_rows_come_back_as_they_were)
     for (uint64_t seed = first; seed < first + count; seed++) {
         Random random = random_new(seed);
         size_t extra_count = random_below(&random, 4);
-        Slice texts[TEXT_FIELDS + 4];
+        Slice texts[COPY_TEXT_FIELDS + 4];
         for (size_t i = 0; i < sizeof(noise); i++) {
             noise[i] = (char)random_next(&random);
         }
-        for (size_t i = 0; i < TEXT_FIELDS + extra_count; i++) {
+        for (size_t i = 0; i < COPY_TEXT_FIELDS + extra_count; i++) {
             size_t length = random_below(&random, random_chance(&random, 5) ? 4000 : 40);
             texts[i] = random_chance(&random, 30)
                            ? SLICE_NULL
@@ -167,14 +129,14 @@ Test(row, random_rows_come_back_as_they_were)
         }
         int64_t seq = (int64_t)random_next(&random);
         text_clear(&row);
-        put_row(seq, (int64_t)(random_next(&random) >> 12), texts, extra_count);
+        copy_put_row(&row, seq, (int64_t)(random_next(&random) >> 12), texts, extra_count);
         Event *event = NULL;
         cr_assert_eq(read_bytes(row.data, row.length, extra_count, &event), OK, "seed %lu",
                      (unsigned long)seed);
         cr_assert_eq(event->seq, seq);
-        for (size_t i = 0; i < TEXT_FIELDS + extra_count; i++) {
-            Slice got =
-                i < TEXT_FIELDS ? event->field[FIELD_EVENT_ID + i] : event->extra[i - TEXT_FIELDS];
+        for (size_t i = 0; i < COPY_TEXT_FIELDS + extra_count; i++) {
+            Slice got = i < COPY_TEXT_FIELDS ? event->field[FIELD_EVENT_ID + i]
+                                             : event->extra[i - COPY_TEXT_FIELDS];
             cr_assert(slice_equal(got, texts[i]), "seed %lu, field %zu", (unsigned long)seed, i);
         }
     }
@@ -183,12 +145,12 @@ Test(row, random_rows_come_back_as_they_were)
 
 static void put_sample(void)
 {
-    Slice texts[TEXT_FIELDS + 1] = {0};
+    Slice texts[COPY_TEXT_FIELDS + 1] = {0};
     texts[0] = SLICE_LITERAL("0193");
     texts[FIELD_PAYLOAD - 1] = SLICE_LITERAL("{\"a\": 1}");
     texts[FIELD_TOPIC - 1] = SLICE_LITERAL("");
-    texts[TEXT_FIELDS] = SLICE_LITERAL("eu");
-    put_row(7, 1000, texts, 1);
+    texts[COPY_TEXT_FIELDS] = SLICE_LITERAL("eu");
+    copy_put_row(&row, 7, 1000, texts, 1);
 }
 
 Test(row, every_truncation_is_an_error_and_leaves_the_batch_as_it_was)
@@ -251,17 +213,15 @@ Test(row, no_single_byte_mutation_reads_outside_of_the_row)
 
 Test(row, seq_must_not_be_null)
 {
-    put_be(FIELD_COUNT, 2);
-    put_be(UINT32_MAX, 4);
-    put_int64(0);
-    for (size_t i = 0; i < TEXT_FIELDS; i++) {
-        put_field(SLICE_NULL);
+    copy_put_be(&row, FIELD_COUNT, 2);
+    copy_put_be(&row, UINT32_MAX, 4);
+    copy_put_int64(&row, 0);
+    for (size_t i = 0; i < COPY_TEXT_FIELDS; i++) {
+        copy_put_field(&row, SLICE_NULL);
     }
     Event *event = NULL;
     cr_assert_eq(read_bytes(row.data, row.length, 0, &event), FAILED);
 }
-
-static const char HEADER[] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0";
 
 static Status skip(const char *bytes, size_t length, size_t *ret_rest)
 {
@@ -278,10 +238,10 @@ static Status skip(const char *bytes, size_t length, size_t *ret_rest)
 Test(row, the_header_is_taken_off)
 {
     size_t rest = 0;
-    cr_assert_eq(skip(HEADER, 19, &rest), OK);
+    cr_assert_eq(skip(COPY_HEADER.data, 19, &rest), OK);
     cr_assert_eq(rest, 0);
     char more[19 + 5 + 3];
-    memcpy(more, HEADER, 19);
+    memcpy(more, COPY_HEADER.data, 19);
     memcpy(more + 19, "EXTRArow", 8);
     more[18] = 5; /* length of an extension, which readers skip */
     cr_assert_eq(skip(more, sizeof(more), &rest), OK);
@@ -292,7 +252,7 @@ Test(row, a_header_that_is_cut_or_wrong_is_an_error)
 {
     size_t rest = 0;
     char bytes[19 + 5];
-    memcpy(bytes, HEADER, 19);
+    memcpy(bytes, COPY_HEADER.data, 19);
     memcpy(bytes + 19, "EXTRA", 5);
     bytes[18] = 5;
     for (size_t cut = 0; cut < sizeof(bytes); cut++) {
@@ -300,11 +260,11 @@ Test(row, a_header_that_is_cut_or_wrong_is_an_error)
         cr_assert_eq(rest, cut);
     }
     for (size_t at = 0; at < 11; at++) {
-        memcpy(bytes, HEADER, 19);
+        memcpy(bytes, COPY_HEADER.data, 19);
         bytes[at] = (char)(bytes[at] ^ 0x20);
         cr_assert_eq(skip(bytes, 19, &rest), FAILED);
     }
-    memcpy(bytes, HEADER, 19);
+    memcpy(bytes, COPY_HEADER.data, 19);
     bytes[15] = (char)0xFF; /* an extension of 4 GB */
     cr_assert_eq(skip(bytes, sizeof(bytes), &rest), FAILED);
 }

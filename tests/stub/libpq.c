@@ -1,0 +1,538 @@
+/* Connections: made, watched, read and failed as libpq would. */
+#include "stub/libpq.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "stub/libpq_internal.h"
+
+Stub stub = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Failures. */
+
+typedef enum Failure { FAILURE_NONE, FAILURE_SOFT, FAILURE_HARD } Failure;
+
+static Failure fails(void)
+{
+    Failure failure = FAILURE_NONE;
+    pthread_mutex_lock(&stub.lock);
+    if (stub.fail_at > 0 && --stub.fail_at == 0) {
+        failure = stub.hard ? FAILURE_HARD : FAILURE_SOFT;
+    } else if (stub.permille > 0 && random_below(&stub.random, 1000) < stub.permille) {
+        failure = random_chance(&stub.random, 50) ? FAILURE_HARD : FAILURE_SOFT;
+    }
+    stub.failures += failure != FAILURE_NONE;
+    pthread_mutex_unlock(&stub.lock);
+    return failure;
+}
+
+static void conn_break(PGconn *conn, const char *state, const char *message)
+{
+    conn->status = CONNECTION_BAD;
+    snprintf(conn->error, sizeof(conn->error), "%s", message);
+    snprintf(conn->last_words, sizeof(conn->last_words), "%s", state != NULL ? state : "");
+}
+
+/* Connections. */
+
+static void conn_make_readable(PGconn *conn)
+{
+    if (write(conn->socket[1], "x", 1) != 1) {
+        abort();
+    }
+}
+
+static void conn_make_unreadable(PGconn *conn)
+{
+    char bytes[64];
+    while (read(conn->socket[0], bytes, sizeof(bytes)) > 0) {
+    }
+}
+
+PGconn *PQconnectStartParams(const char *const *keywords, const char *const *values, int expand)
+{
+    (void)expand;
+    Failure failure = fails();
+    if (failure == FAILURE_HARD) {
+        return NULL; /* out of memory */
+    }
+    PGconn *conn = calloc(1, sizeof(*conn));
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, conn->socket) != 0) {
+        abort();
+    }
+    pthread_mutex_lock(&stub.lock);
+    conn->number = ++stub.connections;
+    stub.open_connections++;
+    for (size_t i = 0; i < sizeof(stub.list) / sizeof(stub.list[0]); i++) {
+        if (stub.list[i] == NULL) {
+            stub.list[i] = conn;
+            break;
+        }
+    }
+    for (size_t i = 0; i < KEYWORDS_MAX; i++) {
+        free(stub.keywords[i][0]);
+        free(stub.keywords[i][1]);
+        stub.keywords[i][0] = stub.keywords[i][1] = NULL;
+    }
+    for (size_t i = 0; keywords[i] != NULL && i < KEYWORDS_MAX; i++) {
+        stub.keywords[i][0] = strdup(keywords[i]);
+        stub.keywords[i][1] = strdup(values[i]);
+    }
+    conn->status = CONNECTION_STARTED;
+    if (stub.refuse_start != NULL || failure != FAILURE_NONE) {
+        conn_break(conn, NULL, stub.refuse_start != NULL ? stub.refuse_start : "stub: start\n");
+    }
+    pthread_mutex_unlock(&stub.lock);
+    return conn;
+}
+
+void PQfinish(PGconn *conn)
+{
+    if (conn == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&stub.lock);
+    stub.open_connections--;
+    for (size_t i = 0; i < sizeof(stub.list) / sizeof(stub.list[0]); i++) {
+        stub.list[i] = stub.list[i] == conn ? NULL : stub.list[i];
+    }
+    pthread_mutex_unlock(&stub.lock);
+    close(conn->socket[0]);
+    close(conn->socket[1]);
+    reply_free(conn->reply);
+    free(conn);
+}
+
+PostgresPollingStatusType PQconnectPoll(PGconn *conn)
+{
+    conn_make_unreadable(conn);
+    if (stub.stay_connecting) {
+        return PGRES_POLLING_READING;
+    }
+    if (fails() != FAILURE_NONE) {
+        conn_break(conn, NULL, "stub: poll\n");
+        return PGRES_POLLING_FAILED;
+    }
+    switch (conn->polls++) {
+    case 0:
+        return PGRES_POLLING_WRITING;
+    case 1:
+        conn_make_readable(conn);
+        return PGRES_POLLING_READING;
+    default:
+        if (stub.refuse_poll != NULL) {
+            conn_break(conn, NULL, stub.refuse_poll);
+            return PGRES_POLLING_FAILED;
+        }
+        conn->status = CONNECTION_OK;
+        return PGRES_POLLING_OK;
+    }
+}
+
+ConnStatusType PQstatus(const PGconn *conn)
+{
+    return conn != NULL ? conn->status : CONNECTION_BAD;
+}
+
+char *PQerrorMessage(const PGconn *conn)
+{
+    return conn != NULL ? (char *)conn->error : (char *)"connection pointer is NULL\n";
+}
+
+int PQsocket(const PGconn *conn)
+{
+    return conn->socket[0];
+}
+
+int PQsetnonblocking(PGconn *conn, int on)
+{
+    (void)conn;
+    (void)on;
+    return 0;
+}
+
+int PQserverVersion(const PGconn *conn)
+{
+    (void)conn;
+    return 150000;
+}
+
+int PQbackendPID(const PGconn *conn)
+{
+    return 1000 + conn->number;
+}
+
+char *PQdb(const PGconn *conn)
+{
+    (void)conn;
+    return (char *)"shop";
+}
+
+/* Queries. */
+
+static int conn_send(PGconn *conn, StubQuery query)
+{
+    if (conn->status != CONNECTION_OK || conn->reading) {
+        abort(); /* the caller's mistake */
+    }
+    Failure failure = fails();
+    if (failure != FAILURE_NONE) {
+        snprintf(conn->error, sizeof(conn->error), "cannot allocate memory for output buffer\n");
+        if (failure == FAILURE_HARD) {
+            conn_break(conn, NULL, "stub: send\n");
+        }
+        return 0;
+    }
+    pthread_mutex_lock(&stub.lock);
+    stub.cancelled[conn->number] = false;
+    pthread_mutex_unlock(&stub.lock);
+    query.connection = conn->number;
+    reply_free(conn->reply);
+    conn->reply = calloc(1, sizeof(*conn->reply));
+    conn->reading = true;
+    if (stub.server != NULL) {
+        stub.server(stub.arg, &query, conn->reply);
+    }
+    reply_end_copy(conn->reply);
+    conn_make_readable(conn);
+    return 1;
+}
+
+int PQsendQuery(PGconn *conn, const char *sql)
+{
+    return conn_send(conn, (StubQuery){.sql = sql});
+}
+
+int PQsendQueryParams(PGconn *conn, const char *sql, int count, const Oid *types,
+                      const char *const *values, const int *lengths, const int *formats, int format)
+{
+    (void)types;
+    (void)format;
+    return conn_send(conn, (StubQuery){.sql = sql,
+                                       .param_count = count,
+                                       .values = values,
+                                       .lengths = lengths,
+                                       .formats = formats});
+}
+
+int PQsendQueryPrepared(PGconn *conn, const char *statement, int count, const char *const *values,
+                        const int *lengths, const int *formats, int format)
+{
+    (void)format;
+    return conn_send(conn, (StubQuery){.statement = statement,
+                                       .param_count = count,
+                                       .values = values,
+                                       .lengths = lengths,
+                                       .formats = formats});
+}
+
+int PQflush(PGconn *conn)
+{
+    if (fails() != FAILURE_NONE) {
+        conn->broken = true; /* found out by the next read */
+        conn_make_readable(conn);
+        return -1;
+    }
+    if (stub.slow_flushes > 0) {
+        stub.slow_flushes--;
+        return 1;
+    }
+    return 0;
+}
+
+/* A cancelled query ends with an error instead of what has not arrived yet. */
+static void conn_look_for_cancel(PGconn *conn)
+{
+    pthread_mutex_lock(&stub.lock);
+    bool cancelled = stub.cancelled[conn->number];
+    stub.cancelled[conn->number] = false;
+    pthread_mutex_unlock(&stub.lock);
+    StubReply *reply = conn->reply;
+    if (!cancelled || reply == NULL || !conn->reading || reply->arrived == reply->count) {
+        return;
+    }
+    bool copying = false;
+    for (size_t i = 0; i < reply->arrived; i++) {
+        copying |= reply->items[i].kind == ITEM_RESULT && reply->items[i].result != NULL &&
+                   reply->items[i].result->status == PGRES_COPY_OUT;
+        copying = reply->items[i].kind == ITEM_COPY_ROW ||
+                  (copying && reply->items[i].kind != ITEM_COPY_END);
+    }
+    for (size_t i = reply->arrived; i < reply->count; i++) {
+        free(reply->items[i].bytes);
+        PQclear(reply->items[i].result);
+    }
+    reply->count = reply->arrived;
+    reply->copying = copying;
+    stub_reply_error(reply, "57014", "canceling statement due to user request");
+}
+
+int PQconsumeInput(PGconn *conn)
+{
+    conn_make_unreadable(conn);
+    if (conn->status != CONNECTION_OK || conn->broken) {
+        conn_break(conn, NULL, "server closed the connection unexpectedly\n");
+        return 0;
+    }
+    if (fails() != FAILURE_NONE) {
+        conn_break(conn, NULL, "stub: input\n");
+        return 0;
+    }
+    conn_look_for_cancel(conn);
+    StubReply *reply = conn->reply;
+    size_t pieces = stub.pieces > 0 ? stub.pieces : ITEMS_MAX;
+    for (; reply != NULL && pieces > 0 && reply->arrived < reply->count; pieces--) {
+        const Item *item = &reply->items[reply->arrived];
+        if (item->kind == ITEM_HANG) {
+            return 1;
+        }
+        if (item->kind == ITEM_BREAK) {
+            conn_break(conn, item->state, "server closed the connection unexpectedly\n");
+            return 0;
+        }
+        reply->arrived++;
+    }
+    if (reply != NULL && reply->arrived < reply->count) {
+        conn_make_readable(conn);
+    }
+    return 1;
+}
+
+static const Item *conn_next(const PGconn *conn)
+{
+    const StubReply *reply = conn->reply;
+    return reply != NULL && reply->taken < reply->arrived ? &reply->items[reply->taken] : NULL;
+}
+
+int PQisBusy(PGconn *conn)
+{
+    const StubReply *reply = conn->reply;
+    return conn->status == CONNECTION_OK && conn->reading && conn_next(conn) == NULL &&
+           reply->arrived < reply->count;
+}
+
+/* What is left of a reply is thrown away: only this error comes. */
+static PGresult *conn_fail_reply(PGconn *conn, bool hard)
+{
+    conn->reply->taken = conn->reply->arrived = 0;
+    for (size_t i = 0; i < conn->reply->count; i++) {
+        free(conn->reply->items[i].bytes);
+        PQclear(conn->reply->items[i].result);
+    }
+    conn->reply->count = 0;
+    if (hard) {
+        conn_break(conn, NULL, "stub: result\n");
+        return result_error(NULL, "stub: result\n");
+    }
+    return result_error("53200", "out of memory");
+}
+
+int PQgetCopyData(PGconn *conn, char **ret_buffer, int async)
+{
+    (void)async;
+    *ret_buffer = NULL;
+    const Item *item = conn_next(conn);
+    if (item == NULL && conn->status == CONNECTION_OK) {
+        return 0;
+    }
+    Failure failure = fails();
+    if (failure != FAILURE_NONE) {
+        PGresult *result = conn_fail_reply(conn, failure == FAILURE_HARD);
+        reply_item(conn->reply, ITEM_RESULT)->result = result;
+        conn->reply->arrived = 1;
+        return -2;
+    }
+    if (item == NULL || item->kind != ITEM_COPY_ROW) {
+        conn->reply->taken += item != NULL && item->kind == ITEM_COPY_END;
+        return -1;
+    }
+    *ret_buffer = malloc(item->length + 1);
+    memcpy(*ret_buffer, item->bytes, item->length);
+    conn->reply->taken++;
+    return (int)item->length;
+}
+
+PGresult *PQgetResult(PGconn *conn)
+{
+    Item *item = (Item *)conn_next(conn);
+    if (conn->status != CONNECTION_OK && item == NULL) {
+        if (!conn->reading) {
+            return NULL;
+        }
+        conn->reading = false;
+        return result_error(conn->last_words, conn->error);
+    }
+    if (item == NULL) {
+        conn->reading = false;
+        return NULL;
+    }
+    Failure failure = fails();
+    if (failure != FAILURE_NONE) {
+        return conn_fail_reply(conn, failure == FAILURE_HARD);
+    }
+    if (item->kind != ITEM_RESULT) {
+        abort(); /* the caller must take the rows of COPY first */
+    }
+    PGresult *result = item->result;
+    item->result = NULL;
+    conn->reply->taken++;
+    return result;
+}
+
+PGcancel *PQgetCancel(PGconn *conn)
+{
+    if (fails() != FAILURE_NONE) {
+        return NULL;
+    }
+    PGcancel *cancel = malloc(sizeof(*cancel));
+    cancel->number = conn->number;
+    return cancel;
+}
+
+void PQfreeCancel(PGcancel *cancel)
+{
+    free(cancel);
+}
+
+int PQcancel(PGcancel *cancel, char *error, int size)
+{
+    if (cancel == NULL || fails() != FAILURE_NONE) {
+        snprintf(error, (size_t)size, "stub: cancel\n");
+        return 0;
+    }
+    pthread_mutex_lock(&stub.lock);
+    stub.cancelled[cancel->number] = true;
+    stub.cancels++;
+    for (size_t i = 0; i < sizeof(stub.list) / sizeof(stub.list[0]); i++) {
+        if (stub.list[i] != NULL && stub.list[i]->number == cancel->number) {
+            conn_make_readable(stub.list[i]);
+        }
+    }
+    pthread_mutex_unlock(&stub.lock);
+    return 1;
+}
+
+/* For the test. */
+
+void stub_reset(StubServer server, void *arg)
+{
+    for (size_t i = 0; i < KEYWORDS_MAX; i++) {
+        free(stub.keywords[i][0]);
+        free(stub.keywords[i][1]);
+        stub.keywords[i][0] = stub.keywords[i][1] = NULL;
+    }
+    stub.server = server;
+    stub.arg = arg;
+    stub.pieces = stub.slow_flushes = stub.fail_at = stub.failures = 0;
+    stub.permille = 0;
+    stub.refuse_start = stub.refuse_poll = NULL;
+    stub.stay_connecting = false;
+    stub.connections = stub.cancels = 0;
+    memset(stub.cancelled, 0, sizeof(stub.cancelled));
+}
+
+void stub_continue(void)
+{
+    for (size_t i = 0; i < sizeof(stub.list) / sizeof(stub.list[0]); i++) {
+        PGconn *conn = stub.list[i];
+        StubReply *reply = conn != NULL ? conn->reply : NULL;
+        if (reply != NULL && reply->arrived < reply->count &&
+            reply->items[reply->arrived].kind == ITEM_HANG) {
+            memmove(&reply->items[reply->arrived], &reply->items[reply->arrived + 1],
+                    (reply->count - reply->arrived - 1) * sizeof(Item));
+            reply->count--;
+            conn_make_readable(conn);
+        }
+    }
+}
+
+void stub_set_pieces(size_t pieces)
+{
+    stub.pieces = pieces;
+}
+
+void stub_set_slow_flushes(size_t count)
+{
+    stub.slow_flushes = count;
+}
+
+void stub_refuse_start(const char *message)
+{
+    stub.refuse_start = message;
+}
+
+void stub_refuse_poll(const char *message)
+{
+    stub.refuse_poll = message;
+}
+
+void stub_stay_connecting(bool stay)
+{
+    stub.stay_connecting = stay;
+}
+
+void stub_break_idle(int connection)
+{
+    for (size_t i = 0; i < sizeof(stub.list) / sizeof(stub.list[0]); i++) {
+        if (stub.list[i] != NULL && stub.list[i]->number == connection) {
+            stub.list[i]->broken = true;
+            conn_make_readable(stub.list[i]);
+        }
+    }
+}
+
+void stub_fail_at(size_t n, bool hard)
+{
+    stub.fail_at = n;
+    stub.hard = hard;
+}
+
+void stub_fail_often(unsigned permille, uint64_t seed)
+{
+    pthread_mutex_lock(&stub.lock);
+    stub.permille = permille;
+    stub.random = random_new(seed);
+    pthread_mutex_unlock(&stub.lock);
+}
+
+size_t stub_failures(void)
+{
+    return stub.failures;
+}
+
+const char *stub_connect_value(const char *keyword)
+{
+    for (size_t i = 0; i < KEYWORDS_MAX && stub.keywords[i][0] != NULL; i++) {
+        if (strcmp(stub.keywords[i][0], keyword) == 0) {
+            return stub.keywords[i][1];
+        }
+    }
+    return NULL;
+}
+
+int stub_connections(void)
+{
+    return stub.connections;
+}
+
+int stub_open_connections(void)
+{
+    return stub.open_connections;
+}
+
+int stub_open_results(void)
+{
+    return stub.open_results;
+}
+
+int stub_cancels(void)
+{
+    pthread_mutex_lock(&stub.lock);
+    int cancels = stub.cancels;
+    pthread_mutex_unlock(&stub.lock);
+    return cancels;
+}

@@ -1,0 +1,85 @@
+/* libpq: PostgreSQL's client library, played by the test. libpq.c defines the functions that
+ * relay/pg/conn.c and the rooms above it call; the linker prefers them to the library's.
+ *
+ * The test is the server: for each query its function appends results to a reply, which then
+ * arrives over a socket that the loop watches, piece by piece if asked. Any call that can fail can
+ * be made to: the N-th one (stub_fail_at), or by chance (stub_fail_often). One stub for a process.
+ */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct StubReply StubReply;
+
+typedef struct StubQuery {
+    int connection;  /* 1: the first that was made */
+    const char *sql; /* NULL for a prepared statement */
+    const char *statement;
+    int param_count;
+    const char *const *values;
+    const int *lengths;
+    const int *formats;
+} StubQuery;
+
+typedef void (*StubServer)(void *arg, const StubQuery *query, StubReply *reply);
+
+/** Forgets everything and sets the server; an unset one answers every query with nothing. */
+void stub_reset(StubServer server, void *arg);
+
+/* For the server. */
+
+/** A result of one row; names and values end with NULL pairs: "pid", "7", ..., NULL. A value that
+ * is STUB_NULL is SQL NULL. */
+void stub_reply_row(StubReply *reply, ...) __attribute__((sentinel));
+/** A result without rows: PGRES_TUPLES_OK. */
+void stub_reply_no_row(StubReply *reply);
+/** PGRES_COMMAND_OK; rows is what PQcmdTuples says. */
+void stub_reply_command(StubReply *reply, int rows);
+/** COPY OUT begins; rows follow; the end comes by itself before the next result. */
+void stub_reply_copy(StubReply *reply);
+/** A row is at least one byte long: libpq hands no others on. */
+void stub_reply_copy_row(StubReply *reply, const char *bytes, size_t length);
+/** An error of the server; nothing may follow. state NULL: made by libpq itself. */
+void stub_reply_error(StubReply *reply, const char *state, const char *message);
+/** The connection breaks here. state: of the server's last words, or NULL. */
+void stub_reply_break(StubReply *reply, const char *state);
+/** Nothing more comes until stub_continue. */
+void stub_reply_hang(StubReply *reply);
+
+extern const char *const STUB_NULL;
+
+/* For the test. */
+
+/** Lets hanging replies go on. */
+void stub_continue(void);
+/** So many pieces arrive at a time; 0 (the default): all. */
+void stub_set_pieces(size_t pieces);
+/** The first so many calls of PQflush leave something to be sent. */
+void stub_set_slow_flushes(size_t count);
+/** PQconnectStartParams makes a connection that is bad from the start, or that is refused in
+ * PQconnectPoll, with this text; NULL: it succeeds. */
+void stub_refuse_start(const char *message);
+void stub_refuse_poll(const char *message);
+/** PQconnectPoll waits for a server that says nothing. */
+void stub_stay_connecting(bool stay);
+/** An idle connection is broken by the server. */
+void stub_break_idle(int connection);
+
+/** The n-th call from now on that can fail fails (1: the first; 0: none). hard: it breaks the
+ * connection, where that makes a difference. */
+void stub_fail_at(size_t n, bool hard);
+/** Each call fails with this chance in 1000; a failure is hard or not by chance. */
+void stub_fail_often(unsigned permille, uint64_t seed);
+/** How many calls failed so since stub_reset. */
+size_t stub_failures(void);
+
+/** Value of a keyword at the last PQconnectStartParams; NULL: not given. */
+const char *stub_connect_value(const char *keyword);
+/** Connections made since stub_reset; those not finished; results not cleared; cancel requests. */
+int stub_connections(void);
+int stub_open_connections(void);
+int stub_open_results(void);
+int stub_cancels(void);

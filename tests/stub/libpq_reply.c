@@ -1,0 +1,198 @@
+/* Results: what the server of the test says, and how libpq's callers look at it. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stub/libpq_internal.h"
+
+const char *const STUB_NULL = "";
+
+/* Building replies. */
+
+static PGresult *result_new(ExecStatusType status)
+{
+    PGresult *result = calloc(1, sizeof(*result));
+    result->status = status;
+    pthread_mutex_lock(&stub.lock);
+    stub.open_results++;
+    pthread_mutex_unlock(&stub.lock);
+    return result;
+}
+
+PGresult *result_error(const char *state, const char *message)
+{
+    PGresult *result = result_new(PGRES_FATAL_ERROR);
+    snprintf(result->state, sizeof(result->state), "%s", state != NULL ? state : "");
+    snprintf(result->message, sizeof(result->message), "%s", message);
+    return result;
+}
+
+Item *reply_item(StubReply *reply, ItemKind kind)
+{
+    if (reply->count == ITEMS_MAX) {
+        abort();
+    }
+    reply->items[reply->count] = (Item){.kind = kind};
+    return &reply->items[reply->count++];
+}
+
+void reply_end_copy(StubReply *reply)
+{
+    if (reply->copying) {
+        reply->copying = false;
+        reply_item(reply, ITEM_COPY_END);
+        reply_item(reply, ITEM_RESULT)->result = result_new(PGRES_COMMAND_OK);
+    }
+}
+
+void stub_reply_row(StubReply *reply, ...)
+{
+    reply_end_copy(reply);
+    PGresult *result = result_new(PGRES_TUPLES_OK);
+    va_list args;
+    va_start(args, reply);
+    for (const char *name; (name = va_arg(args, const char *)) != NULL;) {
+        const char *value = va_arg(args, const char *);
+        result->names[result->columns] = strdup(name);
+        result->values[result->columns++] = value == STUB_NULL ? NULL : strdup(value);
+    }
+    va_end(args);
+    result->rows = 1;
+    reply_item(reply, ITEM_RESULT)->result = result;
+}
+
+void stub_reply_no_row(StubReply *reply)
+{
+    reply_end_copy(reply);
+    reply_item(reply, ITEM_RESULT)->result = result_new(PGRES_TUPLES_OK);
+}
+
+void stub_reply_command(StubReply *reply, int rows)
+{
+    reply_end_copy(reply);
+    PGresult *result = result_new(PGRES_COMMAND_OK);
+    snprintf(result->tuples, sizeof(result->tuples), "%d", rows);
+    reply_item(reply, ITEM_RESULT)->result = result;
+}
+
+void stub_reply_copy(StubReply *reply)
+{
+    reply_end_copy(reply);
+    reply_item(reply, ITEM_RESULT)->result = result_new(PGRES_COPY_OUT);
+    reply->copying = true;
+}
+
+void stub_reply_copy_row(StubReply *reply, const char *bytes, size_t length)
+{
+    Item *item = reply_item(reply, ITEM_COPY_ROW);
+    item->bytes = malloc(length > 0 ? length : 1);
+    memcpy(item->bytes, bytes, length);
+    item->length = length;
+}
+
+void stub_reply_error(StubReply *reply, const char *state, const char *message)
+{
+    if (reply->copying) { /* PQgetCopyData says -1 or -2, PQgetResult why */
+        reply->copying = false;
+        reply_item(reply, ITEM_COPY_END);
+    }
+    reply_item(reply, ITEM_RESULT)->result = result_error(state, message);
+}
+
+void stub_reply_break(StubReply *reply, const char *state)
+{
+    Item *item = reply_item(reply, ITEM_BREAK);
+    snprintf(item->state, sizeof(item->state), "%s", state != NULL ? state : "");
+}
+
+void stub_reply_hang(StubReply *reply)
+{
+    reply_item(reply, ITEM_HANG);
+}
+
+/* Results. */
+
+void PQclear(PGresult *result)
+{
+    if (result == NULL) {
+        return;
+    }
+    for (int i = 0; i < result->columns; i++) {
+        free(result->names[i]);
+        free(result->values[i]);
+    }
+    free(result);
+    pthread_mutex_lock(&stub.lock);
+    stub.open_results--;
+    pthread_mutex_unlock(&stub.lock);
+}
+
+ExecStatusType PQresultStatus(const PGresult *result)
+{
+    return result != NULL ? result->status : PGRES_FATAL_ERROR;
+}
+
+int PQntuples(const PGresult *result)
+{
+    return result->rows;
+}
+
+int PQnfields(const PGresult *result)
+{
+    return result->columns;
+}
+
+char *PQfname(const PGresult *result, int column)
+{
+    return column < result->columns ? result->names[column] : NULL;
+}
+
+char *PQgetvalue(const PGresult *result, int row, int column)
+{
+    static char empty[1];
+    if (row >= result->rows || column >= result->columns) {
+        abort(); /* libpq warns and returns NULL */
+    }
+    return result->values[column] != NULL ? result->values[column] : empty;
+}
+
+int PQgetisnull(const PGresult *result, int row, int column)
+{
+    return row >= result->rows || column >= result->columns || result->values[column] == NULL;
+}
+
+char *PQcmdTuples(PGresult *result)
+{
+    return result->tuples;
+}
+
+char *PQresultErrorField(const PGresult *result, int field)
+{
+    if (result == NULL || result->state[0] == '\0') {
+        return NULL;
+    }
+    if (field == PG_DIAG_SQLSTATE) {
+        return (char *)result->state;
+    }
+    return field == PG_DIAG_MESSAGE_PRIMARY ? (char *)result->message : NULL;
+}
+
+char *PQresultErrorMessage(const PGresult *result)
+{
+    return (char *)result->message;
+}
+
+void PQfreemem(void *memory)
+{
+    free(memory);
+}
+
+void reply_free(StubReply *reply)
+{
+    for (size_t i = 0; reply != NULL && i < reply->count; i++) {
+        free(reply->items[i].bytes);
+        PQclear(reply->items[i].result);
+    }
+    free(reply);
+}

@@ -1,0 +1,429 @@
+#include "poll_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "stub/copy.h"
+
+Rig rig;
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* The server. */
+
+static void put_row(StubReply *reply, Text *bytes, int64_t seq)
+{
+    static char payload[100000];
+    Slice texts[COPY_TEXT_FIELDS] = {0};
+    memset(payload, 'p', rig.payload_bytes);
+    texts[FIELD_EVENT_TYPE - FIELD_EVENT_ID] = SLICE_LITERAL("order.placed");
+    texts[FIELD_PAYLOAD - FIELD_EVENT_ID] = (Slice){.data = payload, .length = rig.payload_bytes};
+    copy_put_row(bytes, seq, COPY_TIME_NULL, texts, 0);
+    stub_reply_copy_row(reply, bytes->data, bytes->length);
+    text_clear(bytes);
+}
+
+/* Unpublished rows between low and high, at most *limit. */
+static void put_range(StubReply *reply, Text *bytes, int64_t low, int64_t high, size_t *limit)
+{
+    for (int64_t seq = low < 0 ? 0 : low; seq < RIG_ROWS && seq <= high && *limit > 0; seq++) {
+        if (rig.rows[seq].visible && !rig.rows[seq].marked) {
+            put_row(reply, bytes, seq);
+            --*limit;
+        }
+    }
+}
+
+static void serve_copy(const char *sql, StubReply *reply)
+{
+    const char *beyond = strstr(sql, "\"seq\" > ");
+    cr_assert_not_null(beyond, "%s", sql);
+    int64_t top = strtoll(beyond + 8, NULL, 10);
+    size_t limit = strtoul(strstr(beyond, "LIMIT ") + 6, NULL, 10);
+    Text bytes = TEXT_EMPTY;
+    text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
+    stub_reply_copy(reply);
+    const char *lows = strstr(sql, "unnest('{");
+    if (lows != NULL) {
+        lows += 9;
+        const char *highs = strstr(lows, "'{") + 2;
+        for (const char *comma = ","; *comma == ',';) {
+            char *low_end = NULL;
+            char *high_end = NULL;
+            int64_t low = strtoll(lows, &low_end, 10);
+            int64_t high = strtoll(highs, &high_end, 10);
+            cr_assert(low <= high && high_end > highs && low_end > lows, "%s", sql);
+            put_range(reply, &bytes, low, high, &limit);
+            comma = high_end;
+            lows = low_end + 1;
+            highs = high_end + 1;
+        }
+    }
+    put_range(reply, &bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
+    text_add(&bytes, "\377\377"); /* the trailer */
+    stub_reply_copy_row(reply, bytes.data, bytes.length);
+    text_free(&bytes);
+}
+
+static bool durable_now(void)
+{
+    rig.answered_durable = rig.durable && rig.not_durable == 0;
+    rig.not_durable -= rig.not_durable > 0;
+    return rig.answered_durable;
+}
+
+static void serve_fetch(const char *sql, StubReply *reply)
+{
+    rig.fetches++;
+    free(rig.fetch_sql);
+    rig.fetch_sql = x_strdup(sql);
+    if (rig.hang_fetch) {
+        stub_reply_hang(reply);
+    }
+    if (strstr(sql, " AS writers") != NULL) {
+        stub_reply_row(reply, "writers", rig.writers, NULL);
+    }
+    serve_copy(strstr(sql, "COPY ("), reply);
+    stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", NULL);
+}
+
+static void serve_table(const StubQuery *query, StubReply *reply)
+{
+    char pid[16];
+    snprintf(pid, sizeof(pid), "%d", 1000 + query->connection);
+    const char *v[7] = {pid, "f", "4242", "p", "1", "outbox.dead_letter", "outbox.event_seq_seq"};
+    for (size_t i = 0; i < 7; i++) {
+        v[i] = rig.table_fields[i] != NULL ? rig.table_fields[i] : v[i];
+    }
+    stub_reply_command(reply, 0); /* of a SET */
+    stub_reply_row(reply, "pid", v[0], "recovery", v[1], "oid", v[2], "persistence", v[3], "cache",
+                   v[4], "dead_letter", v[5], "sequence", v[6], NULL);
+}
+
+static int64_t get_be(const char *bytes, int length)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < length; i++) {
+        value = value << 8 | (unsigned char)bytes[i];
+    }
+    return (int64_t)value;
+}
+
+/* bigint[] in binary: dimensions, null flag, type, length, lower bound, then the elements. */
+static void serve_mark(const StubQuery *query, StubReply *reply)
+{
+    const char *array = query->values[0];
+    rig.marks++;
+    cr_assert_eq(query->param_count, 1);
+    cr_assert_eq(query->formats[0], 1);
+    int64_t count = get_be(array + 12, 4);
+    cr_assert_eq(get_be(array, 4), 1);
+    cr_assert_eq(get_be(array + 4, 4), 0);
+    cr_assert_eq(get_be(array + 8, 4), 20, "the OID of bigint");
+    cr_assert_eq(get_be(array + 16, 4), 1);
+    cr_assert_eq(query->lengths[0], 20 + 12 * count);
+    if (rig.error_of_mark != NULL) {
+        stub_reply_error(reply, rig.error_of_mark, "no");
+        return;
+    }
+    int changed = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t seq = get_be(array + 20 + 12 * i + 4, 8);
+        cr_assert_eq(get_be(array + 20 + 12 * i, 4), 8);
+        cr_assert(seq >= 0 && seq < RIG_ROWS);
+        cr_assert(rig.rows[seq].acknowledged, "row %lld was never acknowledged", (long long)seq);
+        changed += !rig.rows[seq].marked;
+        rig.rows[seq].marked = true;
+    }
+    stub_reply_command(reply, changed);
+}
+
+static void serve_dead_letter(const StubQuery *query, StubReply *reply)
+{
+    cr_assert_eq(query->param_count, 13);
+    if (rig.error_of_dead_letter != NULL) {
+        stub_reply_error(reply, rig.error_of_dead_letter, "no");
+        return;
+    }
+    rig.rows[strtoll(query->values[1], NULL, 10)].dead = true;
+    stub_reply_command(reply, 1);
+}
+
+static void serve_guard(const char *sql, StubReply *reply)
+{
+    rig.guards++;
+    if (strstr(sql, "pg_sleep") != NULL) {
+        stub_reply_row(reply, "pg_sleep", "", NULL);
+    } else if (strstr(sql, "pg_logical_emit_message") != NULL) {
+        rig.flushes++;
+        rig.not_durable = 0;
+        rig.durable = true;
+        stub_reply_row(reply, "pg_logical_emit_message", "0/1235", NULL);
+    }
+    if (strstr(sql, "AS insert_lsn") != NULL) {
+        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", NULL);
+    } else {
+        cr_assert_not_null(strstr(sql, ">= '0/1234'::pg_lsn"), "%s", sql);
+        stub_reply_row(reply, "durable", durable_now() ? "t" : "f", NULL);
+    }
+}
+
+static void serve(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    const char *sql = query->sql;
+    if (query->statement != NULL) {
+        cr_assert_str_eq(query->statement, "outboxd_mark");
+        serve_mark(query, reply);
+    } else if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+        serve_table(query, reply);
+    } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
+        stub_reply_command(reply, 0);
+    } else if (strstr(sql, "COPY (") != NULL) {
+        serve_fetch(sql, reply);
+    } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, 4242)")) {
+        stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
+    } else if (begins(sql, "SELECT a.pid")) {
+        stub_reply_row(reply, "pid", "77", "name", "other/orders", "addr", "10.0.0.9", "ended",
+                       STUB_NULL, NULL);
+    } else if (begins(sql, "INSERT INTO outbox.dead_letter")) {
+        serve_dead_letter(query, reply);
+    } else if (begins(sql, "WITH edge AS")) {
+        rig.prunes++;
+        stub_reply_row(reply, "count", "0", "max", STUB_NULL, NULL);
+    } else if (begins(sql, "SELECT count(*)")) {
+        stub_reply_row(reply, "count", "12", NULL);
+    } else if (strcmp(sql, "SELECT 1") == 0) {
+        rig.pings++;
+        stub_reply_row(reply, "one", "1", NULL);
+    } else {
+        serve_guard(sql, reply);
+    }
+}
+
+/* The pipeline. */
+
+static void on_active(void *arg)
+{
+    (void)arg;
+    rig.active++;
+}
+
+static void on_standby(void *arg, const char *holder)
+{
+    (void)arg;
+    rig.standby++;
+    snprintf(rig.holder, sizeof(rig.holder), "%s", holder);
+}
+
+static void on_batch(void *arg, Batch *batch)
+{
+    (void)arg;
+    cr_assert_gt(batch->count, 0);
+    cr_assert(rig.answered_durable, "rows that a crash of the server could undo");
+    cr_assert_lt(rig.batch_count, RIG_BATCHES);
+    rig.batches[rig.batch_count++] = batch;
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        RigRow *row = &rig.rows[event->seq];
+        cr_assert_not(row->out, "row %lld is handed on twice", (long long)event->seq);
+        cr_assert_not(row->acknowledged, "row %lld was acknowledged", (long long)event->seq);
+        cr_assert_eq(event->field[FIELD_PAYLOAD].length, rig.payload_bytes);
+        row->out = true;
+        row->delivered++;
+    }
+}
+
+static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+{
+    (void)arg;
+    *ret_events = rig.room_events;
+    *ret_bytes = rig.room_bytes;
+    return rig.room_events > 0;
+}
+
+static void on_aside(void *arg, Event *event)
+{
+    (void)arg;
+    rig.asides++;
+    batch_settle(event, EVENT_ASIDE);
+}
+
+static void on_progress(void *arg)
+{
+    (void)arg;
+    rig.progress++;
+}
+
+static void on_lost(void *arg, const Error *err)
+{
+    (void)arg;
+    rig.lost++;
+    rig.error = *err;
+}
+
+static void on_drained(void *arg)
+{
+    (void)arg;
+    rig.drained++;
+}
+
+static void on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    worker_dispatch(rig.worker);
+}
+
+void rig_prepare(void)
+{
+    rig = (Rig){.durable = true,
+                .payload_bytes = 10,
+                .writers = "",
+                .room_events = 100,
+                .room_bytes = 1000000,
+                .pipeline = given_pipeline()};
+    rig.pipeline.in_flight_events = 100;
+    rig.config.name = GIVEN("shop");
+    rig.config.database.dsn = GIVEN("host=db");
+    rig.config.database.connect_timeout_ms = 60000;
+    rig.config.database.statement_timeout_ms = 60000;
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    stub_reset(serve, NULL);
+}
+
+void rig_begin(void)
+{
+    rig.base = event_base_new();
+    rig.worker = worker_new();
+    rig.worker_io =
+        event_new(rig.base, worker_fd(rig.worker), EV_READ | EV_PERSIST, on_worker, NULL);
+    event_add(rig.worker_io, NULL);
+    rig.metrics = metrics_new();
+    stats_init(&rig.stats, rig.metrics, "orders");
+    Error err = {0};
+    cr_assert_eq(poll_source_new(&(PollOptions){.base = rig.base,
+                                                .worker = rig.worker,
+                                                .config = &rig.config,
+                                                .pipeline = &rig.pipeline,
+                                                .stats = &rig.stats},
+                                 &rig.source, &err),
+                 OK, "%s", err.message);
+    rig.source->events = (SourceEvents){.active = on_active,
+                                        .standby = on_standby,
+                                        .batch = on_batch,
+                                        .room = on_room,
+                                        .aside = on_aside,
+                                        .progress = on_progress,
+                                        .lost = on_lost,
+                                        .drained = on_drained};
+    rig.source->ops->start(rig.source, 0);
+}
+
+void rig_end(void)
+{
+    worker_free(&rig.worker);
+    rig.source->ops->free(rig.source);
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        batch_free(&rig.batches[i]);
+    }
+    rig.batch_count = 0;
+    event_free(rig.worker_io);
+    event_base_free(rig.base);
+    metrics_free(&rig.metrics);
+    free(rig.fetch_sql);
+    rig.fetch_sql = NULL;
+}
+
+void rig_insert(int64_t first, int64_t last)
+{
+    for (int64_t seq = first; seq <= last; seq++) {
+        rig.rows[seq].visible = true;
+    }
+}
+
+void rig_turn(void)
+{
+    for (int i = 0; i < 50; i++) {
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    }
+}
+
+size_t rig_delivered(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < RIG_ROWS; i++) {
+        count += rig.rows[i].delivered;
+    }
+    return count;
+}
+
+size_t rig_marked(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < RIG_ROWS; i++) {
+        count += rig.rows[i].marked;
+    }
+    return count;
+}
+
+static void give_back(Batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        rig.rows[event->seq].out = false;
+        rig.rows[event->seq].acknowledged |= event_is_settled(event);
+    }
+    rig.source->ops->ack(rig.source, batch);
+}
+
+void rig_ack(int64_t except)
+{
+    cr_assert_gt(rig.batch_count, 0);
+    Batch *batch = rig.batches[0];
+    rig.batch_count--;
+    memmove(rig.batches, rig.batches + 1, rig.batch_count * sizeof(Batch *));
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->events[i]->seq != except && !event_is_settled(batch->events[i])) {
+            batch_settle(batch->events[i], EVENT_PUBLISHED);
+        }
+    }
+    give_back(batch);
+}
+
+void rig_ack_all(void)
+{
+    while (rig.batch_count > 0) {
+        rig_ack(-1);
+    }
+}
+
+void rig_restart(void)
+{
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        give_back(rig.batches[i]);
+    }
+    rig.batch_count = 0;
+    rig.source->ops->start(rig.source, 0);
+}
+
+void rig_assert_out(const char *expected)
+{
+    Text text = TEXT_EMPTY;
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        for (size_t j = 0; j < rig.batches[i]->count; j++) {
+            text_printf(&text, "%s%lld", text.length > 0 ? " " : "",
+                        (long long)rig.batches[i]->events[j]->seq);
+        }
+    }
+    cr_assert_str_eq(text_string(&text), expected, "%s", text_string(&text));
+    text_free(&text);
+}

@@ -1,0 +1,102 @@
+/* poll_rig: a polling source between an outbox table that is played (a server behind
+ * tests/stub/libpq.c, which understands exactly the statements of the source) and a pipeline that
+ * is played. One rig for a test process. */
+#pragma once
+
+#include <criterion/criterion.h>
+#include <event2/event.h>
+
+#include "outbox/poll.h"
+#include "stub/given.h"
+#include "stub/libpq.h"
+
+enum { RIG_ROWS = 400, RIG_BATCHES = 1000 };
+
+typedef struct RigRow {
+    bool visible;
+    bool marked;       /* or deleted */
+    bool dead;         /* in the dead-letter table */
+    bool acknowledged; /* the pipeline gave it back settled */
+    size_t delivered;
+    bool out; /* delivered, not given back */
+} RigRow;
+
+typedef struct Rig {
+    /* The server. seq is the index. */
+    RigRow rows[RIG_ROWS];
+    size_t payload_bytes;
+    bool lock_taken; /* by another relay */
+    bool durable;
+    size_t not_durable;    /* so many answers of the guard say no */
+    bool answered_durable; /* the last answer */
+    bool hang_fetch;
+    const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
+    const char *writers;         /* transactions that write to the table */
+    char *fetch_sql;             /* the last */
+    size_t fetches;
+    size_t guards;
+    size_t flushes; /* forced */
+    size_t marks;
+    size_t prunes;
+    size_t pings;
+    const char *error_of_mark; /* SQLSTATE */
+    const char *error_of_dead_letter;
+    /* The pipeline. */
+    struct event_base *base;
+    Worker *worker;
+    struct event *worker_io;
+    Config config;
+    PipelineConfig pipeline;
+    Metrics *metrics;
+    Stats stats;
+    Source *source;
+    Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
+    size_t batch_count;
+    size_t room_events;
+    size_t room_bytes;
+    size_t active;
+    size_t standby;
+    char holder[160];
+    size_t progress;
+    size_t asides;
+    size_t lost;
+    size_t drained;
+    Error error; /* of the last loss */
+} Rig;
+
+extern Rig rig;
+
+void rig_prepare(void);
+/** Makes the source and starts it. */
+void rig_begin(void);
+void rig_end(void);
+
+/** Rows first to last become visible. */
+void rig_insert(int64_t first, int64_t last);
+
+void rig_turn(void);
+/** Turns the loop until the condition holds, with a deadline. */
+#define RIG_WAIT(condition)                                                                        \
+    do {                                                                                           \
+        int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
+        while (!(condition)) {                                                                     \
+            event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
+            cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s",             \
+                         #condition);                                                              \
+        }                                                                                          \
+    } while (0)
+
+/** How many rows are delivered, marked, ... */
+size_t rig_delivered(void);
+size_t rig_marked(void);
+
+/** Gives the oldest batch back: its events settled, but not the one with seq `except` (-1: none).
+ */
+void rig_ack(int64_t except);
+void rig_ack_all(void);
+
+/** As the pipeline after `lost`: gives everything back unsettled and starts again. */
+void rig_restart(void);
+
+/** Asserts the seqs of the batches that are out, as "1 2 3". */
+void rig_assert_out(const char *expected);

@@ -1,0 +1,438 @@
+/* The polling source over a libpq that the test plays: see poll_rig.h. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "outbox/poll.h"
+#include "poll_rig.h"
+#include "stub/random.h"
+
+TestSuite(poll, .init = rig_prepare, .fini = rig_end, .timeout = 60);
+
+static void active(void)
+{
+    rig_begin();
+    RIG_WAIT(rig.active == 1);
+}
+
+/* The right to publish. */
+
+Test(poll, takes_the_lock_and_reads_what_is_unpublished)
+{
+    rig_insert(1, 3);
+    rig_insert(7, 7);
+    rig.rows[2].marked = true;
+    active();
+    RIG_WAIT(rig_delivered() == 3);
+    rig_assert_out("1 3 7");
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    cr_assert_eq(*rig.stats.postgres_connected, 1);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, stands_by_while_another_holds_the_lock_and_takes_over)
+{
+    rig.lock_taken = true;
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.standby >= 3); /* tries on a timer */
+    cr_assert_str_eq(rig.holder, "other/orders, pid 77 at 10.0.0.9");
+    cr_assert_eq(rig.active, 0);
+    cr_assert_eq(rig.fetches, 0);
+    cr_assert_not(rig.source->ops->may_publish(rig.source));
+    cr_assert_eq(stub_open_connections(), 1, "a standby holds one connection");
+    rig.lock_taken = false;
+    RIG_WAIT(rig_delivered() == 2);
+    cr_assert_eq(rig.active, 1);
+}
+
+static void refused(size_t field, const char *value, const char *code, ErrorClass class)
+{
+    rig.table_fields[field] = value;
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, code);
+    cr_assert_eq(rig.error.class, class);
+    cr_assert_eq(stub_open_connections(), 0);
+    cr_assert_eq(rig.active, 0);
+}
+
+Test(poll, refuses_a_pooler)
+{
+    refused(0, "1", "POSTGRES_POOLER", ERROR_FATAL);
+}
+
+Test(poll, refuses_a_standby_server_for_now)
+{
+    refused(1, "t", "POSTGRES_READ_ONLY", ERROR_RETRY);
+}
+
+Test(poll, refuses_a_missing_table)
+{
+    refused(2, STUB_NULL, "POSTGRES_NO_TABLE", ERROR_FATAL);
+}
+
+Test(poll, refuses_an_unlogged_table)
+{
+    refused(3, "u", "TABLE_UNLOGGED", ERROR_FATAL);
+}
+
+Test(poll, refuses_a_sequence_with_a_cache)
+{
+    refused(4, "10", "SEQUENCE_CACHE", ERROR_FATAL);
+    cr_assert_not_null(strstr(rig.error.hint, "ALTER SEQUENCE outbox.event_seq_seq CACHE 1"));
+}
+
+Test(poll, a_session_pooler_is_allowed_when_told)
+{
+    rig.table_fields[0] = "1";
+    rig.config.database.pooler = POOLER_SESSION;
+    active();
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, a_server_that_is_silent_for_a_lease_ends_the_right_to_publish)
+{
+    rig.pipeline.lease_ms = 60;
+    rig.hang_fetch = true;
+    active();
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    int64_t deadline_us = clock_monotonic_us() + 10000000;
+    while (rig.source->ops->may_publish(rig.source)) { /* the loop does not turn: a stopped owner */
+        cr_assert_lt(clock_monotonic_us(), deadline_us);
+    }
+    cr_assert_eq(rig.lost, 0, "told from inside of a call");
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "LEASE_EXPIRED");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(stub_open_connections(), 0);
+    rig_turn();
+    cr_assert_eq(rig.lost, 1);
+}
+
+Test(poll, an_idle_source_renews_its_lease)
+{
+    rig.pipeline.lease_ms = 300;
+    rig.room_events = 0; /* nothing is fetched */
+    active();
+    RIG_WAIT(rig.pings >= 4);
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    cr_assert_eq(rig.lost, 0);
+}
+
+/* Reading. */
+
+Test(poll, a_lower_number_that_commits_later_is_found)
+{
+    rig_insert(1, 2);
+    rig_insert(5, 6);
+    active();
+    RIG_WAIT(rig_delivered() == 4);
+    rig_insert(3, 4);
+    rig_insert(7, 7);
+    RIG_WAIT(rig_delivered() == 7);
+    rig_assert_out("1 2 5 6 3 4 7");
+}
+
+Test(poll, what_is_in_flight_is_not_read_again)
+{
+    rig_insert(1, 5);
+    active();
+    RIG_WAIT(rig_delivered() == 5);
+    size_t fetches = rig.fetches;
+    RIG_WAIT(rig.fetches > fetches + 5);
+    cr_assert_eq(rig_delivered(), 5);
+}
+
+Test(poll, no_read_is_larger_than_batch_events)
+{
+    rig_insert(1, 60);
+    rig.pipeline.batch_events = 10;
+    active();
+    RIG_WAIT(rig_delivered() == 60);
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        cr_assert_leq(rig.batches[i]->count, 10);
+    }
+}
+
+Test(poll, it_waits_for_room)
+{
+    rig_insert(1, 50);
+    rig.pipeline.in_flight_events = 40;
+    rig.room_events = 0;
+    active();
+    rig_turn();
+    cr_assert_eq(rig.fetches, 0);
+    rig.room_events = 10;
+    rig.source->ops->wake(rig.source);
+    RIG_WAIT(rig_delivered() >= 10);
+    cr_assert_eq(rig.batches[0]->count, 10);
+}
+
+Test(poll, large_rows_are_cut_at_the_budget_and_the_rest_is_read_later)
+{
+    rig_insert(1, 60);
+    rig.payload_bytes = 10000;
+    rig.pipeline.batch_bytes = 100000;
+    stub_set_pieces(3);
+    active();
+    RIG_WAIT(rig_delivered() == 60);
+    cr_assert_geq(stub_cancels(), 1);
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        cr_assert_leq(rig.batches[i]->bytes, 100000 + 11000);
+    }
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, rows_wait_until_their_commit_is_on_disk)
+{
+    rig_insert(1, 2);
+    rig.not_durable = 3; /* at the fetch, and two times more */
+    active();
+    RIG_WAIT(rig_delivered() == 2); /* poll_rig.c asserts that it was not earlier */
+    cr_assert_eq(rig.guards, 3);
+    cr_assert_eq(rig.flushes, 0);
+}
+
+Test(poll, a_commit_that_nobody_flushes_is_flushed_by_us)
+{
+    rig_insert(1, 2);
+    rig.durable = false;
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    cr_assert_eq(rig.flushes, 1);
+}
+
+static bool looks_for_gap(void)
+{
+    return rig.fetch_sql != NULL && strstr(rig.fetch_sql, "unnest(") != NULL;
+}
+
+Test(poll, a_gap_is_given_up_when_its_writers_are_gone)
+{
+    rig.writers = "3/12 4/7";
+    rig_insert(1, 2);
+    rig_insert(5, 6);
+    active();
+    RIG_WAIT(rig_delivered() == 4);
+    RIG_WAIT(looks_for_gap());
+    size_t fences = 0;
+    const char *last = NULL;
+    while (fences < 3) { /* the fence is asked every 200 ms */
+        size_t fetches = rig.fetches;
+        RIG_WAIT(rig.fetches > fetches);
+        fences += strstr(rig.fetch_sql, " AS writers") != NULL && rig.fetch_sql != last;
+        last = rig.fetch_sql;
+        cr_assert(looks_for_gap(), "given up while its writers run");
+    }
+    rig.writers = "13/12 4/70 5/1"; /* others, whose names begin or end alike */
+    RIG_WAIT(!looks_for_gap());
+    rig_insert(8, 8); /* a new gap: 7 */
+    RIG_WAIT(rig_delivered() == 5);
+    RIG_WAIT(looks_for_gap());
+    cr_assert_not_null(strstr(rig.fetch_sql, "unnest('{7}'::bigint[], '{7}'::bigint[])"), "%s",
+                       rig.fetch_sql);
+}
+
+Test(poll, a_sweep_finds_what_lies_below_the_bound)
+{
+    rig.pipeline.sweep_interval_ms = 100;
+    rig_insert(10, 12);
+    active();
+    RIG_WAIT(rig_delivered() == 3);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 3);
+    RIG_WAIT(!looks_for_gap() || strstr(rig.fetch_sql, "unnest('{-9223372036854775808}'") == NULL);
+    rig_insert(4, 4); /* by hand */
+    RIG_WAIT(rig_delivered() == 4);
+    rig_assert_out("4");
+    RIG_WAIT(rig.fetches > 0);
+    cr_assert_leq(*rig.stats.swept, 1);
+}
+
+/* Marking. */
+
+Test(poll, acknowledged_rows_are_marked_and_no_others)
+{
+    rig_insert(1, 5);
+    active();
+    RIG_WAIT(rig_delivered() == 5);
+    rig_turn();
+    cr_assert_eq(rig.marks, 0);
+    rig_ack(-1);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 5);
+    RIG_WAIT(rig.progress >= 1);
+    cr_assert_eq(rig_marked(), 5);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0);
+    cr_assert_eq(*rig.stats.marked, 5);
+}
+
+Test(poll, marking_adapts_to_the_speed_of_the_server)
+{
+    rig_insert(1, 300);
+    rig.pipeline.batch_events = 10;
+    rig.room_events = 10000;
+    active();
+    RIG_WAIT(rig_delivered() == 300);
+    cr_assert_geq(rig.batch_count, 30);
+    rig_ack_all(); /* the first mark is sent at once, the others pile up behind it */
+    RIG_WAIT(rig_marked() == 300);
+    cr_assert_leq(rig.marks, 3);
+}
+
+Test(poll, old_rows_are_pruned_only_when_asked)
+{
+    active();
+    RIG_WAIT(rig.fetches >= 3);
+    cr_assert_eq(rig.prunes, 0);
+}
+
+Test(poll, old_rows_are_pruned)
+{
+    rig.pipeline.retain_ms = 1000;
+    active();
+    RIG_WAIT(rig.prunes == 1);
+}
+
+/* Dead letters. */
+
+Test(poll, an_event_set_aside_is_told_when_it_is_committed)
+{
+    rig_insert(1, 3);
+    active();
+    RIG_WAIT(rig_delivered() == 3);
+    Error reason = {0};
+    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+    Record record = {0};
+    rig.source->ops->set_aside(rig.source, rig.batches[0]->events[1], &record, &reason);
+    cr_assert_eq(rig.asides, 0);
+    RIG_WAIT(rig.asides == 1);
+    cr_assert(rig.rows[2].dead);
+    cr_assert_not(rig.rows[1].dead || rig.rows[3].dead);
+    rig_ack(-1);
+    RIG_WAIT(rig_marked() == 3);
+}
+
+static void set_aside_and_lose(void)
+{
+    rig_insert(1, 1);
+    active();
+    RIG_WAIT(rig_delivered() == 1);
+    Error reason = {0};
+    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+    Record record = {0};
+    rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.asides, 0);
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
+}
+
+Test(poll, a_dead_letter_that_is_refused_is_told_and_sets_nothing_aside)
+{
+    rig.error_of_dead_letter = "42501";
+    set_aside_and_lose();
+    cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
+    cr_assert_not_null(strstr(rig.error.message, "outbox.dead_letter"));
+}
+
+Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
+{
+    rig.table_fields[5] = STUB_NULL;
+    set_aside_and_lose();
+    cr_assert_str_eq(rig.error.code, "NO_DEAD_LETTER_TABLE");
+}
+
+Test(poll, a_dead_letter_that_could_not_be_sent_sets_nothing_aside)
+{
+    rig_insert(1, 1);
+    active();
+    RIG_WAIT(rig_delivered() == 1);
+    RIG_WAIT(rig.fetches > 2); /* what else the marker does is done */
+    rig.room_events = 0;
+    rig_turn();
+    Error reason = {0};
+    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+    Record record = {0};
+    stub_fail_at(1, false);
+    rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.asides, 0);
+    cr_assert_not(rig.rows[1].dead);
+}
+
+/* Losing the connections, and draining. */
+
+Test(poll, what_was_acknowledged_is_marked_after_a_reconnect_and_not_read_again)
+{
+    rig_insert(1, 4);
+    active();
+    RIG_WAIT(rig_delivered() == 4);
+    stub_break_idle(2); /* the marker */
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(stub_open_connections(), 0, "one lost means both");
+    cr_assert_not(rig.source->ops->may_publish(rig.source));
+    rig_ack(3); /* event 3 is not settled */
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+    rig_restart();
+    RIG_WAIT(rig.active == 2);
+    RIG_WAIT(rig_delivered() == 5);
+    rig_assert_out("3");
+    cr_assert_eq(rig_marked(), 3);
+    cr_assert_eq(rig.lost, 1);
+}
+
+Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
+{
+    rig_insert(1, 2);
+    rig.error_of_mark = "42501";
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack(-1);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 2);
+    rig.error_of_mark = NULL;
+    rig_restart();
+    RIG_WAIT(rig_marked() == 2);
+    cr_assert_eq(rig_delivered(), 2);
+}
+
+Test(poll, draining_marks_what_is_acknowledged_and_reads_no_more)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig_insert(3, 9);
+    rig_ack(-1);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig_marked(), 2);
+    cr_assert_eq(rig_delivered(), 2);
+    cr_assert_eq(stub_open_connections(), 0, "the lock is given up");
+    rig.source->ops->drain(rig.source);
+    rig_turn();
+    cr_assert_eq(rig.drained, 1);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, draining_with_nothing_to_mark_ends_at_once)
+{
+    rig_begin();
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig.active, 0);
+}
+
+Test(poll, draining_after_a_loss_reconnects_to_mark)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    stub_break_idle(2);
+    RIG_WAIT(rig.lost == 1);
+    rig_ack(-1);
+    rig_restart();
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig_marked(), 2);
+}

@@ -1,0 +1,613 @@
+/* The connection over a libpq that the test plays: see tests/stub/libpq.h. */
+#include <criterion/criterion.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "pg/conn.h"
+#include "stub/libpq.h"
+
+enum { WAIT_US = 10000000 };
+
+static struct {
+    struct event_base *base;
+    Worker *worker;
+    struct event *worker_io;
+    PgConnOptions options;
+    PgConn *conn;
+    size_t opened; /* calls with err == NULL */
+    size_t refused;
+    size_t done;
+    Error error; /* of the last refusal or end of a query */
+    Text heard;  /* what the query's callbacks got */
+    const char *next_sql;
+    bool close_in_result;
+    bool close_in_row;
+    bool cancel_in_row;
+} at;
+
+static void on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    worker_dispatch(at.worker);
+}
+
+static void on_opened(void *arg, const Error *err)
+{
+    cr_assert_eq(arg, &at);
+    if (err == NULL) {
+        at.opened++;
+    } else {
+        at.refused++;
+        at.error = *err;
+        cr_assert_not(pg_conn_is_open(at.conn), "refused, but open");
+    }
+}
+
+/* The server: what the SQL says. */
+static void serve(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    const char *sql = query->sql != NULL ? query->sql : query->statement;
+    for (const char *word = sql; *word != '\0'; word++) {
+        switch (*word) {
+        case 'r':
+            stub_reply_row(reply, "column", "value", NULL);
+            break;
+        case 'c':
+            stub_reply_command(reply, 3);
+            break;
+        case 'y':
+            stub_reply_copy(reply);
+            stub_reply_copy_row(reply, "one", 3);
+            stub_reply_copy_row(reply, "two", 3);
+            break;
+        case 'z':
+            stub_reply_copy(reply);
+            stub_reply_copy_row(reply, "a\0b", 3);
+            break;
+        case 'e':
+            stub_reply_error(reply, "42P01", "no such table");
+            break;
+        case 'x':
+            stub_reply_error(reply, NULL, "lost synchronization with server");
+            break;
+        case 'b':
+            stub_reply_break(reply, NULL);
+            break;
+        case 'B':
+            stub_reply_break(reply, "57P01");
+            break;
+        case 'h':
+            stub_reply_hang(reply);
+            break;
+        case 'p':
+            cr_assert_eq(query->param_count, 2);
+            cr_assert_str_eq(query->values[0], "text");
+            cr_assert_null(query->values[1]);
+            stub_reply_row(reply, "params", "2", NULL);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static void begin(void)
+{
+    memset(&at, 0, sizeof(at));
+    stub_reset(serve, NULL);
+    at.base = event_base_new();
+    at.worker = worker_new();
+    at.worker_io = event_new(at.base, worker_fd(at.worker), EV_READ | EV_PERSIST, on_worker, NULL);
+    event_add(at.worker_io, NULL);
+    at.options = (PgConnOptions){.base = at.base,
+                                 .worker = at.worker,
+                                 .dsn = "host=db user=relay",
+                                 .application_name = "shop/orders",
+                                 .connect_timeout_ms = 60000,
+                                 .silence_timeout_ms = 60000,
+                                 .tcp_user_timeout_ms = 7500,
+                                 .arg = &at,
+                                 .opened = on_opened};
+}
+
+static void end(void)
+{
+    pg_conn_free(&at.conn);
+    cr_assert_eq(stub_open_results(), 0);
+    worker_free(&at.worker);
+    event_free(at.worker_io);
+    event_base_free(at.base);
+    text_free(&at.heard);
+}
+
+TestSuite(conn, .init = begin, .fini = end);
+
+static void wait_for(const size_t *count, size_t least)
+{
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (*count < least) {
+        event_base_loop(at.base, EVLOOP_NONBLOCK);
+        cr_assert_lt(clock_monotonic_us(), deadline_us, "waited in vain");
+    }
+}
+
+static void turn(void)
+{
+    for (int i = 0; i < 20; i++) {
+        event_base_loop(at.base, EVLOOP_NONBLOCK);
+    }
+}
+
+static void wait_worker(void)
+{
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (worker_is_busy(at.worker)) {
+        event_base_loop(at.base, EVLOOP_NONBLOCK);
+        cr_assert_lt(clock_monotonic_us(), deadline_us, "waited in vain");
+    }
+    turn();
+}
+
+static void make(void)
+{
+    at.conn = pg_conn_new(&at.options);
+    pg_conn_open(at.conn);
+}
+
+static void connected(void)
+{
+    make();
+    wait_for(&at.opened, 1);
+    cr_assert(pg_conn_is_open(at.conn));
+}
+
+static void on_row(void *arg, const char *bytes, size_t length)
+{
+    cr_assert_eq(arg, &at);
+    text_printf(&at.heard, "[%zu]", length);
+    text_append(&at.heard, bytes, length);
+    if (at.close_in_row) {
+        pg_conn_close(at.conn);
+    } else if (at.cancel_in_row) {
+        at.cancel_in_row = false;
+        pg_conn_cancel(at.conn);
+        int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+        while (stub_cancels() == 0) { /* a call of the worker thread */
+            sched_yield();
+            cr_assert_lt(clock_monotonic_us(), deadline_us, "waited in vain");
+        }
+    }
+}
+
+static void on_result(void *arg, const PGresult *result)
+{
+    cr_assert_eq(arg, &at);
+    text_printf(&at.heard, "%s;",
+                PQresultStatus(result) == PGRES_TUPLES_OK ? PQgetvalue(result, 0, 0)
+                                                          : PQcmdTuples((PGresult *)result));
+    if (at.close_in_result) {
+        pg_conn_close(at.conn);
+    }
+}
+
+static void ask(const char *sql);
+
+static void on_done(void *arg, const Error *err)
+{
+    cr_assert_eq(arg, &at);
+    at.done++;
+    at.error = err != NULL ? *err : (Error){0};
+    cr_assert_not(pg_conn_is_busy(at.conn));
+    text_printf(&at.heard, "%s.", err != NULL ? err->code : "");
+    if (at.next_sql != NULL) {
+        const char *sql = at.next_sql;
+        at.next_sql = NULL;
+        ask(sql);
+    }
+}
+
+static void ask(const char *sql)
+{
+    size_t done = at.done;
+    pg_conn_send(
+        at.conn,
+        &(PgQuery){.sql = sql, .arg = &at, .row = on_row, .result = on_result, .done = on_done});
+    cr_assert_eq(at.done, done, "done from inside of pg_conn_send");
+}
+
+static void assert_heard(const char *expected)
+{
+    cr_assert_str_eq(text_string(&at.heard), expected, "%s", text_string(&at.heard));
+    text_clear(&at.heard);
+}
+
+/* Opening. */
+
+Test(conn, opens_with_what_a_session_of_ours_needs)
+{
+    make();
+    cr_assert_eq(at.opened, 0, "told from inside of pg_conn_open");
+    wait_for(&at.opened, 1);
+    cr_assert_str_eq(stub_connect_value("dbname"), "host=db user=relay");
+    cr_assert_str_eq(stub_connect_value("fallback_application_name"), "shop/orders");
+    cr_assert_str_eq(stub_connect_value("client_encoding"), "UTF8");
+    cr_assert_str_eq(stub_connect_value("keepalives"), "1");
+    cr_assert_str_eq(stub_connect_value("tcp_user_timeout"), "7500");
+    cr_assert_str_eq(stub_connect_value("connect_timeout"), "60");
+    cr_assert_not_null(pg_conn_raw(at.conn));
+    cr_assert_not(pg_conn_is_busy(at.conn));
+}
+
+Test(conn, a_name_that_cannot_be_resolved_is_retried)
+{
+    stub_refuse_start("could not translate host name \"db\" to address\n");
+    make();
+    wait_for(&at.refused, 1);
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+    cr_assert_str_eq(at.error.code, "POSTGRES_UNREACHABLE");
+    cr_assert_eq(stub_open_connections(), 0);
+    stub_refuse_start(NULL);
+    pg_conn_open(at.conn); /* it is closed, so it may be opened again */
+    wait_for(&at.opened, 1);
+    cr_assert_eq(at.refused, 1);
+}
+
+Test(conn, what_the_server_says_at_the_door_decides)
+{
+    static const struct {
+        const char *text;
+        ErrorClass class;
+        const char *code;
+    } CASES[] = {
+        {"connection to server at \"db\" failed: FATAL:  password authentication failed for user",
+         ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
+        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
+        {"FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"", ERROR_FATAL,
+         "POSTGRES_AUTHENTICATION"},
+        {"FATAL:  database \"shop\" does not exist\n", ERROR_FATAL, "POSTGRES_NO_DATABASE"},
+        {"FATAL:  role \"relay\" does not exist\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
+        {"FATAL:  permission denied for database \"shop\"", ERROR_FATAL, "POSTGRES_PRIVILEGE"},
+        {"FATAL:  the database system is starting up\n", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
+        {"FATAL:  sorry, too many clients already\n", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
+        {"Connection refused\n", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
+        {"", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
+    };
+    at.conn = pg_conn_new(&at.options);
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        stub_refuse_poll(CASES[i].text);
+        pg_conn_open(at.conn);
+        wait_for(&at.refused, i + 1);
+        cr_assert_eq(at.error.class, CASES[i].class, "%s", CASES[i].text);
+        cr_assert_str_eq(at.error.code, CASES[i].code, "%s", CASES[i].text);
+        cr_assert_neq(at.error.message[0], '\0');
+        cr_assert_eq(stub_open_connections(), 0);
+    }
+}
+
+Test(conn, a_server_that_says_nothing_is_given_up)
+{
+    stub_stay_connecting(true);
+    at.options.connect_timeout_ms = 30;
+    make();
+    wait_for(&at.refused, 1);
+    cr_assert_str_eq(at.error.code, "POSTGRES_UNREACHABLE");
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+Test(conn, closing_while_it_connects_tells_nothing)
+{
+    make();
+    pg_conn_close(at.conn); /* the worker may be inside of libpq */
+    wait_worker();
+    cr_assert_eq(stub_open_connections(), 0);
+    stub_stay_connecting(true);
+    pg_conn_open(at.conn);
+    wait_worker();
+    cr_assert_eq(stub_open_connections(), 1);
+    pg_conn_close(at.conn);
+    turn();
+    cr_assert_eq(stub_open_connections(), 0);
+    cr_assert_eq(at.opened + at.refused, 0);
+}
+
+Test(conn, reopening_at_once_is_a_new_connection)
+{
+    make();
+    pg_conn_close(at.conn);
+    pg_conn_open(at.conn);
+    wait_for(&at.opened, 1);
+    wait_worker();
+    cr_assert_eq(at.opened, 1);
+    cr_assert_eq(stub_open_connections(), 1);
+}
+
+/* Queries. */
+
+Test(conn, results_come_in_order_and_then_the_end)
+{
+    connected();
+    ask("rcr");
+    cr_assert(pg_conn_is_busy(at.conn));
+    wait_for(&at.done, 1);
+    assert_heard("value;3;value;.");
+    ask("");
+    wait_for(&at.done, 2);
+    assert_heard(".");
+}
+
+Test(conn, pieces_that_arrive_one_by_one_make_the_same)
+{
+    stub_set_pieces(1);
+    connected();
+    ask("ryrc");
+    wait_for(&at.done, 1);
+    assert_heard("value;[3]one[3]two;value;3;.");
+}
+
+Test(conn, rows_of_copy_are_handed_on_whole)
+{
+    connected();
+    ask("yz");
+    wait_for(&at.done, 1);
+    static const char HEARD[] = "[3]one[3]two;[3]a\0b;.";
+    cr_assert_eq(at.heard.length, sizeof(HEARD) - 1);
+    cr_assert_eq(memcmp(at.heard.data, HEARD, sizeof(HEARD) - 1), 0);
+}
+
+Test(conn, parameters_go_along)
+{
+    connected();
+    static const char *const VALUES[] = {"text", NULL};
+    pg_conn_send(at.conn, &(PgQuery){.sql = "p",
+                                     .param_count = 2,
+                                     .values = VALUES,
+                                     .arg = &at,
+                                     .result = on_result,
+                                     .done = on_done});
+    wait_for(&at.done, 1);
+    pg_conn_send(at.conn, &(PgQuery){.statement = "p",
+                                     .param_count = 2,
+                                     .values = VALUES,
+                                     .arg = &at,
+                                     .result = on_result,
+                                     .done = on_done});
+    wait_for(&at.done, 2);
+    assert_heard("2;.2;.");
+}
+
+Test(conn, an_error_of_the_server_ends_the_query_and_leaves_the_connection)
+{
+    connected();
+    ask("re");
+    wait_for(&at.done, 1);
+    assert_heard("value;POSTGRES_NO_TABLE.");
+    cr_assert_eq(at.error.class, ERROR_FATAL);
+    cr_assert(pg_conn_is_open(at.conn));
+    ask("ye");
+    wait_for(&at.done, 2);
+    cr_assert_str_eq(at.error.code, "POSTGRES_NO_TABLE");
+    ask("c");
+    wait_for(&at.done, 3);
+    cr_assert_eq(at.error.class, ERROR_NONE, "the error of an earlier query");
+}
+
+Test(conn, done_may_send_the_next_query)
+{
+    connected();
+    at.next_sql = "c";
+    ask("r");
+    wait_for(&at.done, 2);
+    assert_heard("value;.3;.");
+}
+
+Test(conn, a_callback_may_close_the_connection)
+{
+    connected();
+    at.close_in_result = true;
+    ask("rr");
+    turn();
+    assert_heard("value;");
+    cr_assert_eq(at.done, 0, "closed: no callback follows");
+    at.close_in_result = false;
+    at.close_in_row = true;
+    pg_conn_open(at.conn);
+    wait_for(&at.opened, 2);
+    ask("y");
+    turn();
+    assert_heard("[3]one");
+    cr_assert_eq(at.done, 0);
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+Test(conn, a_query_that_could_not_be_sent_has_failed)
+{
+    connected();
+    stub_fail_at(1, false); /* no memory for it; the connection is fine */
+    ask("c");
+    wait_for(&at.done, 1);
+    assert_heard("POSTGRES_NOT_SENT.");
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+    cr_assert_not_null(strstr(at.error.message, "cannot allocate memory"), "%s", at.error.message);
+    stub_fail_at(1, true); /* it is broken */
+    ask("c");
+    wait_for(&at.done, 2);
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+    cr_assert_not(pg_conn_is_open(at.conn));
+}
+
+Test(conn, what_the_socket_does_not_take_at_once_is_sent_later)
+{
+    connected();
+    stub_set_slow_flushes(5);
+    ask("r");
+    wait_for(&at.done, 1);
+    assert_heard("value;.");
+}
+
+/* Losing it. */
+
+Test(conn, a_broken_connection_ends_the_query)
+{
+    connected();
+    ask("rb");
+    wait_for(&at.done, 1);
+    cr_assert_str_eq(at.error.code, "POSTGRES_CONNECTION_LOST");
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+    cr_assert_not(pg_conn_is_open(at.conn));
+    cr_assert_eq(stub_open_connections(), 0);
+    turn();
+    cr_assert_eq(at.done, 1);
+    cr_assert_eq(at.refused, 0, "told twice");
+}
+
+Test(conn, the_server_s_last_words_are_the_reason)
+{
+    connected();
+    ask("B");
+    wait_for(&at.done, 1);
+    cr_assert_str_eq(at.error.code, "POSTGRES_SHUTDOWN");
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+}
+
+Test(conn, an_error_of_libpq_is_a_lost_connection)
+{
+    connected();
+    ask("x");
+    wait_for(&at.done, 1);
+    cr_assert_str_eq(at.error.code, "POSTGRES_CONNECTION_LOST");
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+}
+
+Test(conn, breaking_while_idle_is_told)
+{
+    connected();
+    stub_break_idle(1);
+    wait_for(&at.refused, 1);
+    cr_assert_str_eq(at.error.code, "POSTGRES_CONNECTION_LOST");
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+Test(conn, a_silent_server_is_given_up)
+{
+    at.options.silence_timeout_ms = 30;
+    connected();
+    ask("rh");
+    wait_for(&at.done, 1);
+    assert_heard("value;POSTGRES_SILENT.");
+    cr_assert_not(pg_conn_is_open(at.conn));
+}
+
+Test(conn, a_server_that_goes_on_in_time_is_not_given_up)
+{
+    connected();
+    ask("rhc");
+    turn();
+    cr_assert(pg_conn_is_busy(at.conn));
+    stub_continue();
+    wait_for(&at.done, 1);
+    assert_heard("value;3;.");
+}
+
+Test(conn, an_idle_connection_may_be_silent)
+{
+    at.options.silence_timeout_ms = 20;
+    connected();
+    ask("c");
+    wait_for(&at.done, 1);
+    int64_t until_us = clock_monotonic_us() + 60000;
+    while (clock_monotonic_us() < until_us) {
+        event_base_loop(at.base, EVLOOP_NONBLOCK);
+    }
+    cr_assert(pg_conn_is_open(at.conn));
+}
+
+/* Cancelling. */
+
+Test(conn, a_cancelled_query_ends_with_its_error)
+{
+    connected();
+    ask("rh");
+    turn();
+    pg_conn_cancel(at.conn);
+    wait_for(&at.done, 1);
+    assert_heard("value;POSTGRES_QUERY_CANCELED.");
+    cr_assert(pg_conn_is_open(at.conn));
+    cr_assert_eq(stub_cancels(), 1);
+    pg_conn_cancel(at.conn); /* nothing runs */
+    wait_worker();
+    cr_assert_eq(stub_cancels(), 1);
+}
+
+Test(conn, a_copy_can_be_cancelled_from_its_rows)
+{
+    stub_set_pieces(2);
+    connected();
+    at.cancel_in_row = true;
+    ask("y");
+    wait_for(&at.done, 1);
+    assert_heard("[3]onePOSTGRES_QUERY_CANCELED.");
+}
+
+Test(conn, closing_while_a_cancel_request_is_under_way_is_safe)
+{
+    connected();
+    ask("h");
+    turn();
+    pg_conn_cancel(at.conn);
+    pg_conn_close(at.conn);
+    wait_worker();
+    cr_assert_eq(at.done, 0);
+}
+
+/* Everything that can fail fails once. */
+
+static void try_fail_at(size_t n, bool hard, size_t pieces)
+{
+    stub_reset(serve, NULL);
+    stub_set_pieces(pieces);
+    at.conn = pg_conn_new(&at.options);
+    at.opened = at.refused = at.done = 0;
+    stub_fail_at(n, hard);
+    pg_conn_open(at.conn);
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (at.opened + at.refused == 0) {
+        event_base_loop(at.base, EVLOOP_NONBLOCK);
+        cr_assert_lt(clock_monotonic_us(), deadline_us, "call %zu: no word", n);
+    }
+    cr_assert_eq(at.opened + at.refused, 1);
+    if (at.opened > 0) {
+        ask("ryc");
+        while (at.done == 0) {
+            event_base_loop(at.base, EVLOOP_NONBLOCK);
+            cr_assert_lt(clock_monotonic_us(), deadline_us, "call %zu: no end", n);
+        }
+        cr_assert_eq(at.error.class != ERROR_NONE, stub_failures() > 0, "call %zu", n);
+        text_clear(&at.heard);
+        turn();
+        cr_assert_eq(at.done, 1, "call %zu", n);
+        cr_assert_eq(at.refused, 0, "call %zu: told twice", n);
+    } else {
+        cr_assert_eq(stub_failures(), 1, "refused without a failure");
+    }
+    pg_conn_free(&at.conn);
+    cr_assert_eq(stub_open_connections(), 0, "call %zu", n);
+    cr_assert_eq(stub_open_results(), 0, "call %zu", n);
+}
+
+Test(conn, each_call_of_libpq_may_fail)
+{
+    for (int variant = 0; variant < 4; variant++) {
+        size_t n = 0;
+        do {
+            try_fail_at(++n, variant % 2 == 1, variant / 2);
+        } while (stub_failures() > 0);
+        cr_assert_geq(n, 12, "only %zu calls", n);
+    }
+}

@@ -1,0 +1,120 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "pg/conn.h"
+#include "pg/sqlstate.h"
+#include "stub/libpq.h"
+
+/* Appendix A of PostgreSQL's documentation, as far as a relay can meet it. */
+static const struct {
+    const char *state;
+    ErrorClass class;
+    const char *code;
+} STATES[] = {
+    {"08000", ERROR_RETRY, "POSTGRES_CONNECTION"},
+    {"08006", ERROR_RETRY, "POSTGRES_CONNECTION"},
+    {"08P01", ERROR_RETRY, "POSTGRES_CONNECTION"},
+    {"57P01", ERROR_RETRY, "POSTGRES_SHUTDOWN"},
+    {"57P02", ERROR_RETRY, "POSTGRES_CRASH"},
+    {"57P03", ERROR_RETRY, "POSTGRES_STARTING"},
+    {"57P05", ERROR_RETRY, "POSTGRES_IDLE_TIMEOUT"},
+    {"57014", ERROR_RETRY, "POSTGRES_QUERY_CANCELED"},
+    {"53000", ERROR_RETRY, "POSTGRES_RESOURCES"},
+    {"53100", ERROR_RETRY, "POSTGRES_RESOURCES"},
+    {"53200", ERROR_RETRY, "POSTGRES_RESOURCES"},
+    {"53300", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS"},
+    {"58030", ERROR_RETRY, "POSTGRES_SYSTEM"},
+    {"40001", ERROR_RETRY, "POSTGRES_SERIALIZATION"},
+    {"40P01", ERROR_RETRY, "POSTGRES_SERIALIZATION"},
+    {"55P03", ERROR_RETRY, "POSTGRES_LOCK_TIMEOUT"},
+    {"55006", ERROR_RETRY, "POSTGRES_OBJECT_IN_USE"},
+    {"25006", ERROR_RETRY, "POSTGRES_READ_ONLY"},
+    {"XX001", ERROR_FATAL, "POSTGRES_DATA_CORRUPTED"},
+    {"28000", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
+    {"28P01", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
+    {"3D000", ERROR_FATAL, "POSTGRES_NO_DATABASE"},
+    {"42501", ERROR_FATAL, "POSTGRES_PRIVILEGE"},
+    {"42P01", ERROR_FATAL, "POSTGRES_NO_TABLE"},
+    {"42703", ERROR_FATAL, "POSTGRES_NO_COLUMN"},
+    {"3F000", ERROR_FATAL, "POSTGRES_NO_SCHEMA"},
+    {"42601", ERROR_FATAL, "POSTGRES_ERROR"}, /* not listed: never retried in silence */
+    {"XX000", ERROR_FATAL, "POSTGRES_ERROR"},
+    {"22P02", ERROR_FATAL, "POSTGRES_ERROR"},
+};
+
+static struct {
+    struct event_base *base;
+    Worker *worker;
+    size_t told;
+    size_t next;
+    PgConn *conn;
+} at;
+
+static void serve(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    (void)query;
+    stub_reply_error(reply, STATES[at.next].state, "what the server says");
+}
+
+static void on_done(void *arg, const Error *err)
+{
+    (void)arg;
+    cr_assert_not_null(err);
+    cr_assert_eq(err->class, STATES[at.next].class, "%s", STATES[at.next].state);
+    cr_assert_str_eq(err->code, STATES[at.next].code, "%s", STATES[at.next].state);
+    cr_assert_eq(err->exit_code, EXIT_POSTGRES);
+    cr_assert_not_null(strstr(err->message, "what the server says (SQLSTATE "));
+    cr_assert_not_null(strstr(err->message, STATES[at.next].state));
+    at.told++;
+}
+
+static void on_opened(void *arg, const Error *err)
+{
+    (void)arg;
+    cr_assert_null(err);
+    at.told++;
+}
+
+static void on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    worker_dispatch(at.worker);
+}
+
+static void wait_for(size_t told)
+{
+    while (at.told < told) {
+        event_base_loop(at.base, EVLOOP_ONCE);
+    }
+}
+
+Test(sqlstate, each_code_says_what_to_do, .timeout = 20)
+{
+    stub_reset(serve, NULL);
+    at.base = event_base_new();
+    at.worker = worker_new();
+    struct event *io =
+        event_new(at.base, worker_fd(at.worker), EV_READ | EV_PERSIST, on_worker, NULL);
+    event_add(io, NULL);
+    at.conn = pg_conn_new(&(PgConnOptions){.base = at.base,
+                                           .worker = at.worker,
+                                           .dsn = "",
+                                           .application_name = "x",
+                                           .connect_timeout_ms = 10000,
+                                           .silence_timeout_ms = 10000,
+                                           .opened = on_opened});
+    pg_conn_open(at.conn);
+    wait_for(1);
+    for (at.next = 0; at.next < sizeof(STATES) / sizeof(STATES[0]); at.next++) {
+        pg_conn_send(at.conn, &(PgQuery){.sql = "x", .done = on_done});
+        wait_for(at.next + 2);
+        cr_assert(pg_conn_is_open(at.conn));
+    }
+    pg_conn_free(&at.conn);
+    event_free(io);
+    worker_free(&at.worker);
+    event_base_free(at.base);
+}
