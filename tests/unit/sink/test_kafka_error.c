@@ -1,0 +1,57 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "sink/kafka_error.h"
+
+static const struct {
+    rd_kafka_resp_err_t kafka;
+    ErrorClass class;
+    const char *code;
+} CASES[] = {
+    {RD_KAFKA_RESP_ERR__PURGE_QUEUE, ERROR_RETRY, "SINK_PURGED"},
+    {RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, ERROR_RETRY, "SINK_PURGED"},
+    {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, ERROR_POISON, "RECORD_TOO_LARGE"},
+    {RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE, ERROR_POISON, "RECORD_TOO_LARGE"},
+    {RD_KAFKA_RESP_ERR_INVALID_RECORD, ERROR_POISON, "RECORD_REFUSED"},
+    {RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, ERROR_POISON, "RECORD_TIMESTAMP_REFUSED"},
+    {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN"},
+    {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN"},
+    {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, ERROR_RETRY, "KAFKA_TOPIC_DENIED"},
+    {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, ERROR_RETRY, "KAFKA_DENIED"},
+    {RD_KAFKA_RESP_ERR__TRANSPORT, ERROR_RETRY, "KAFKA_UNREACHABLE"},
+    {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, ERROR_RETRY, "KAFKA_UNREACHABLE"},
+    {RD_KAFKA_RESP_ERR__TIMED_OUT, ERROR_RETRY, "KAFKA_UNREACHABLE"},
+    {RD_KAFKA_RESP_ERR__AUTHENTICATION, ERROR_RETRY, "KAFKA_AUTHENTICATION"},
+    {RD_KAFKA_RESP_ERR__SSL, ERROR_RETRY, "KAFKA_TLS"},
+    {RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, ERROR_RETRY, "KAFKA_ERROR"},
+    {RD_KAFKA_RESP_ERR_UNKNOWN, ERROR_RETRY, "KAFKA_ERROR"},
+};
+
+Test(kafka_error, each_code_says_what_to_do)
+{
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        Error err = {0};
+        kafka_delivery_error(CASES[i].kafka, "orders.events", &err);
+        cr_assert_eq(err.class, CASES[i].class, "%s", rd_kafka_err2name(CASES[i].kafka));
+        cr_assert_str_eq(err.code, CASES[i].code, "%s", rd_kafka_err2name(CASES[i].kafka));
+        cr_assert_eq(err.exit_code, EXIT_KAFKA);
+        cr_assert_not_null(strstr(err.message, "orders.events"));
+        cr_assert_not_null(strstr(err.message, rd_kafka_err2name(CASES[i].kafka)));
+    }
+}
+
+Test(kafka_error, only_a_listed_code_gives_a_record_up)
+{
+    for (int code = -200; code <= 120; code++) {
+        Error err = {0};
+        kafka_delivery_error((rd_kafka_resp_err_t)code, "t", &err);
+        cr_assert_neq(err.class, ERROR_FATAL, "%d", code);
+        bool listed = false;
+        for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+            listed |= CASES[i].kafka == (rd_kafka_resp_err_t)code && CASES[i].class == ERROR_POISON;
+        }
+        listed |=
+            code == RD_KAFKA_RESP_ERR_INVALID_MSG || code == RD_KAFKA_RESP_ERR_POLICY_VIOLATION;
+        cr_assert(listed || err.class == ERROR_RETRY, "%d is POISON", code);
+    }
+}
