@@ -91,6 +91,12 @@ typedef struct PipelineConfig {
     int64_t in_flight_events;
     int64_t in_flight_bytes;
     int64_t lease_ms;
+    char *slot;        /* of wal */
+    char *publication; /* of wal */
+    bool messages;
+    bool failover_slot;
+    int64_t mark_interval_ms;
+    int64_t pg_shutdown_grace_ms;
     int64_t standby_interval_ms;
     int64_t retry_backoff_min_ms;
     int64_t retry_backoff_max_ms;
@@ -121,7 +127,8 @@ typedef struct Config {
     } log;
     int64_t shutdown_timeout_ms;
     OnFailure on_failure;
-    char *file; /* path that was read; "" = none */
+    bool new_slot; /* run --new-slot: a gap of the slot is accepted and closed as far as possible */
+    char *file;    /* path that was read; "" = none */
 } Config;
 
 /* What the command line says; NULL = not given. */

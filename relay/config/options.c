@@ -13,7 +13,7 @@
 
 static const OptionChoice CAPTURES[] = {
     {"poll", CAPTURE_POLL, false},
-    {"wal", CAPTURE_WAL, true},
+    {"wal", CAPTURE_WAL, false},
     {"tables", CAPTURE_TABLES, true},
     {NULL, 0, false},
 };
@@ -26,7 +26,7 @@ static const OptionChoice SINKS[] = {
 static const OptionChoice ON_PUBLISHES[] = {
     {"mark", ON_PUBLISH_MARK, false},
     {"delete", ON_PUBLISH_DELETE, false},
-    {"keep", ON_PUBLISH_KEEP, true},
+    {"keep", ON_PUBLISH_KEEP, false},
     {NULL, 0, false},
 };
 static const OptionChoice DELIVERIES[] = {
@@ -174,7 +174,8 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("capture", ENUM, capture), .fallback = "poll", .choices = CAPTURES,
      .help =
          "How events are found: \"poll\" reads the rows of an outbox table that are not published "
-         "yet."},
+         "yet; \"wal\" reads the same rows from the write-ahead log by logical replication "
+         "(wal_level = logical)."},
     {AT_PIPELINE("table", STRING, table), .fallback = "outbox.event", .max = 127,
      .flags = OPTION_REQUIRED,
      .help = "The outbox table, as schema.table. Double quotes as in SQL keep capitals: "
@@ -197,7 +198,7 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("on_publish", ENUM, on_publish), .fallback = "mark", .choices = ON_PUBLISHES,
      .help =
          "What happens to a row when the broker has acknowledged it: \"mark\" sets published_at, "
-         "\"delete\" removes it."},
+         "\"delete\" removes it; with capture = \"wal\" also \"keep\", which leaves it alone."},
     {AT_PIPELINE("retain", DURATION, retain_ms), .fallback = "forever", .min = SECOND,
      .max = 3650 * DAY, .flags = OPTION_FOREVER,
      .help = "Marked rows older than this are pruned in small batches. Only with on_publish = "
@@ -218,7 +219,9 @@ static const Option OPTIONS[] = {
              "would "
              "refuse or at once expire that), or when it was published."},
     {AT_PIPELINE("position_headers", BOOL, position_headers), .fallback = "false",
-     .help = "Adds the header outboxd_seq: the row's sequence number."},
+     .help = "Adds where the event stands: outboxd_seq, the row's sequence number, when polling; "
+             "outboxd_lsn (LSN of the commit) and outboxd_ordinal (number within the transaction) "
+             "with capture = \"wal\"."},
     {AT_PIPELINE("allow_row_topic", BOOL, allow_row_topic), .fallback = "false",
      .help = "Whether the row's own topic column, when it is set, overrides routes and topic. Then "
              "whoever "
@@ -262,6 +265,33 @@ static const Option OPTIONS[] = {
      .help =
          "How long the publisher's lock outlives a relay that hangs or is cut off. A standby takes "
          "over at most this long, plus a few seconds, after that."},
+    {AT_PIPELINE("slot", STRING, slot), .max = 63, .example = "outboxd_orders",
+     .help = "With capture = \"wal\": the logical replication slot. Default: \"outboxd_\" and the "
+             "pipeline's "
+             "name, in lower case and with '_' for what a slot's name cannot hold. The relay "
+             "creates it when it may and there was none before."},
+    {AT_PIPELINE("publication", STRING, publication), .max = 63, .example = "outboxd_orders",
+     .help = "With capture = \"wal\": the publication, of inserts into the outbox table only. "
+             "Default: like slot."},
+    {AT_PIPELINE("messages", BOOL, messages), .fallback = "false",
+     .help =
+         "With capture = \"wal\": also publish what outbox.emit_message writes to the log without "
+         "any row (PostgreSQL 14 and later). Every role may write such messages: see the README."},
+    {AT_PIPELINE("failover_slot", BOOL, failover_slot), .fallback = "false",
+     .help = "With capture = \"wal\": create the slot so that PostgreSQL 17 and later copies it to "
+             "standbys; needs sync_replication_slots and synchronized_standby_slots there."},
+    {AT_PIPELINE("mark_interval", DURATION, mark_interval_ms), .fallback = "50ms", .min = 0,
+     .max = MINUTE,
+     .help =
+         "With capture = \"wal\": how long acknowledged events wait for one statement that marks "
+         "them and notes the position. More of them together cost the database less; what waits "
+         "may "
+         "come twice after a crash."},
+    {AT_PIPELINE("pg_shutdown_grace", DURATION, pg_shutdown_grace_ms), .fallback = "10s", .min = 0,
+     .max = 10 * MINUTE,
+     .help = "With capture = \"wal\": a PostgreSQL that shuts down waits for the relay to confirm "
+             "what it "
+             "was sent. After this long the relay hangs up, and goes on when the server is back."},
     {AT_PIPELINE("standby_interval", DURATION, standby_interval_ms), .fallback = "1s",
      .min = 10 * MS, .max = MINUTE,
      .help = "How often a standby tries to get the publisher's lock."},
@@ -296,9 +326,6 @@ static const Option OPTIONS[] = {
          "Further columns of the table that become headers of the same name. In the environment: "
          "separated by commas."},
     NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table."),
-    NOT_BUILT(SCOPE_PIPELINE, "slot", STRING, "Replication slot of wal and tables."),
-    NOT_BUILT(SCOPE_PIPELINE, "publication", STRING, "Publication of wal and tables."),
-    NOT_BUILT(SCOPE_PIPELINE, "messages", BOOL, "Also outbox.emit_message, with wal."),
     NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with."),
     NOT_BUILT(SCOPE_PIPELINE, "format", STRING, "Form of the change events of tables."),
     NOT_BUILT(SCOPE_PIPELINE, "mappings", GROUPS, "Tables and their topics."),

@@ -251,15 +251,54 @@ static void rules_check_order(Load *load, const PipelineConfig *pipeline, const 
     }
 }
 
+/* PostgreSQL's rule for the names of slots; publications keep to it, too. */
+static bool rules_slot_name(const char *name)
+{
+    return *name != '\0' && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+}
+
+static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
+{
+    if (pipeline->capture == CAPTURE_WAL) {
+        if (!rules_slot_name(pipeline->slot)) {
+            rules_problem(load, SCOPE_PIPELINE, "slot", pipeline, "use a-z, 0-9 and '_' only",
+                          "\"%s\" cannot be the name of a replication slot", pipeline->slot);
+        }
+        return;
+    }
+    const struct {
+        const char *path;
+        bool set;
+    } wal_only[] = {{"messages", pipeline->messages}, {"failover_slot", pipeline->failover_slot}};
+    for (size_t i = 0; i < sizeof(wal_only) / sizeof(wal_only[0]); i++) {
+        if (wal_only[i].set) {
+            rules_problem(load, SCOPE_PIPELINE, wal_only[i].path, pipeline,
+                          "remove it, or set capture = \"wal\"",
+                          "\"%s\" has no meaning with capture = \"poll\"", wal_only[i].path);
+        }
+    }
+    if (pipeline->on_publish == ON_PUBLISH_KEEP) {
+        rules_problem(
+            load, SCOPE_PIPELINE, "on_publish", pipeline,
+            "use \"mark\" or \"delete\", or set capture = \"wal\"",
+            "on_publish = \"keep\" needs capture = \"wal\": polling finds rows by what is not "
+            "marked");
+    }
+}
+
 static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
 {
     rules_check_routes(load, pipeline);
     rules_check_columns(load, pipeline);
-    if (pipeline->on_publish == ON_PUBLISH_DELETE && pipeline->retain_ms != DURATION_FOREVER) {
+    if (pipeline->on_publish != ON_PUBLISH_MARK && pipeline->retain_ms != DURATION_FOREVER) {
         rules_problem(load, SCOPE_PIPELINE, "retain", pipeline,
                       "leave retain out, or use on_publish = \"mark\"",
-                      "retain contradicts on_publish = \"delete\": deleted rows are not kept");
+                      "retain contradicts on_publish = \"%s\": %s",
+                      pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "keep",
+                      pipeline->on_publish == ON_PUBLISH_DELETE ? "deleted rows are not kept"
+                                                                : "it leaves every row alone");
     }
+    rules_check_capture(load, pipeline);
     rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
     rules_check_order(load, pipeline, "retry_backoff_min", "retry_backoff_max");
     rules_check_order(load, pipeline, "batch_events", "in_flight_events");
@@ -273,9 +312,15 @@ static void rules_check_pair(Load *load, const PipelineConfig *a, const Pipeline
         AUTO_TEXT first = rules_place(load, SCOPE_PIPELINE, "name", a);
         rules_problem(load, SCOPE_PIPELINE, "name", b, "give each pipeline its own name",
                       "pipeline name \"%s\" is taken already at %s", b->name, first);
-    } else if (strcmp(a->table, b->table) == 0) {
+    } else if (a->capture == CAPTURE_WAL && b->capture == CAPTURE_WAL &&
+               strcmp(a->slot, b->slot) == 0) {
+        rules_problem(load, SCOPE_PIPELINE, "slot", b, "give each pipeline its own slot",
+                      "pipelines \"%s\" and \"%s\" both read slot \"%s\"", a->name, b->name,
+                      b->slot);
+    } else if (strcmp(a->table, b->table) == 0 &&
+               (a->on_publish != ON_PUBLISH_KEEP || b->on_publish != ON_PUBLISH_KEEP)) {
         rules_problem(load, SCOPE_PIPELINE, "table", b, "use routes within one pipeline",
-                      "pipelines \"%s\" and \"%s\" both poll %s: only one of them could ever "
+                      "pipelines \"%s\" and \"%s\" both publish %s: only one of them could ever "
                       "publish a row",
                       a->name, b->name, a->table);
     }
@@ -396,6 +441,20 @@ static void rules_complete_templates(Load *load, PipelineConfig *pipeline)
     }
 }
 
+/* "outboxd_" and the pipeline's name, as far as the name of a slot can hold it. */
+static void rules_complete_slot(const PipelineConfig *pipeline, char **name)
+{
+    if (*name == NULL || **name != '\0') {
+        return;
+    }
+    free(*name);
+    *name = x_format("outboxd_%.55s", pipeline->name);
+    for (char *c = *name; *c != '\0'; c++) {
+        *c = (char)tolower((unsigned char)*c);
+        *c = (char)(islower((unsigned char)*c) || isdigit((unsigned char)*c) ? *c : '_');
+    }
+}
+
 void rules_check(Load *load)
 {
     rules_check_config(load);
@@ -404,6 +463,8 @@ void rules_check(Load *load)
         PipelineConfig *pipeline = &load->config->pipelines[i];
         if (pipeline->table != NULL) { /* it was a group */
             rules_complete_templates(load, pipeline);
+            rules_complete_slot(pipeline, &pipeline->slot);
+            rules_complete_slot(pipeline, &pipeline->publication);
             rules_check_pipeline(load, pipeline);
         }
     }
