@@ -9,8 +9,8 @@
 #include "encode/encode.h"
 #include "flow/router.h"
 #include "flow/template.h"
-#include "outbox/row.h"
-#include "outbox/table.h"
+#include "rows/row.h"
+#include "outbox/fetch_sql.h"
 #include "pg/sqlstate.h"
 
 enum {
@@ -201,7 +201,7 @@ static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     Gaps none = {0};
     gaps_reset(&none);
-    table_add_fetch(b->table, &none, INT64_MIN, BACKLOG_EVENTS, &sql);
+    fetch_add_sql(b->table, &none, INT64_MIN, BACKLOG_EVENTS, &sql);
     PGresult *r = PQexec(conn, sql.data);
     Status status = PQresultStatus(r) == PGRES_COPY_OUT ? OK : sqlstate_error(r, err);
     PQclear(r);

@@ -42,6 +42,7 @@ typedef enum EventState {
 } EventState;
 
 #define EVENT_NO_TIME INT64_MIN
+#define EVENT_NO_SEQ  INT64_MIN /* a WAL message: there is no row */
 
 struct Batch;
 struct Topic;
@@ -49,7 +50,9 @@ struct Topic;
 typedef struct Event {
     Slice field[FIELD_COUNT]; /* as text; null slice = SQL NULL; SEQ and OCCURRED_AT stay null */
     const Slice *extra;       /* header_columns, in their configured order */
-    int64_t seq;              /* of the outbox row */
+    int64_t seq;              /* of the outbox row; EVENT_NO_SEQ: none */
+    uint64_t commit_lsn;      /* from the WAL: of its transaction; else 0 */
+    uint64_t ordinal;         /* from the WAL: 1, 2, ... within its transaction; else 0 */
     int64_t occurred_at_us;   /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
     int64_t sent_at_us;       /* monotonic */
     struct Batch *batch;

@@ -29,9 +29,9 @@ static void poll_close(PollSource *poll, PollState state)
 {
     event_del(poll->timer);
     pg_conn_close(poll->reader);
-    pg_conn_close(poll->marker);
+    pg_conn_close(poll->marker_conn);
     fetch_release(poll);
-    marks_reset(poll);
+    marker_stop(poll->marker);
     *poll->options.stats->postgres_connected = 0;
     poll->lease_until_us = 0;
     poll->state = state;
@@ -50,7 +50,7 @@ void poll_lose(PollSource *poll, const Error *err)
 void poll_check_drained(PollSource *poll)
 {
     if (!poll->draining || poll->state == POLL_LOST || poll->state == POLL_CLOSED ||
-        marks_pending(poll)) {
+        marker_pending(poll->marker)) {
         return;
     }
     poll_close(poll, POLL_CLOSED);
@@ -84,7 +84,7 @@ static void poll_on_timer(evutil_socket_t fd, short what, void *arg)
     case POLL_ACTIVE:
         poll->more = true;
         fetch_next(poll);
-        marks_next(poll);
+        marker_next(poll->marker);
         break;
     default:
         break;
@@ -97,7 +97,6 @@ static void poll_start(Source *source, int64_t delay_ms)
     assert(poll->state == POLL_LOST);
     poll->state = POLL_DELAYED;
     poll->outstanding_count = 0;
-    poll->marks.recovering = poll->marks.count > 0;
     fetch_reset(poll);
     poll_set_timer(poll, delay_ms);
 }
@@ -113,20 +112,16 @@ static void poll_ack(Source *source, Batch *batch)
             break;
         }
     }
-    marks_add_batch(poll, batch);
+    marker_add(poll->marker, batch, NULL);
     batch_free(&batch);
-    if (poll->state == POLL_ACTIVE) {
-        marks_next(poll);
-    }
+    marker_next(poll->marker);
 }
 
 static void poll_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
 {
     PollSource *poll = poll_of(source);
-    marks_add_aside(poll, event, record, reason);
-    if (poll->state == POLL_ACTIVE) {
-        marks_next(poll);
-    }
+    marker_add_aside(poll->marker, event, record, reason);
+    marker_next(poll->marker);
 }
 
 static bool poll_may_publish(Source *source)
@@ -159,24 +154,24 @@ static void poll_drain(Source *source)
 {
     PollSource *poll = poll_of(source);
     poll->draining = true;
-    if (poll->state == POLL_ACTIVE) {
-        marks_next(poll);
-    }
+    marker_drain(poll->marker);
     poll_check_drained(poll);
 }
 
 static size_t poll_unmarked(const Source *source)
 {
-    return ((const PollSource *)source)->marks.count;
+    return marker_unmarked(((const PollSource *)source)->marker);
 }
 
 static double poll_backlog(const Source *source)
 {
     const PollSource *poll = (const PollSource *)source;
     if (!poll->caught_up) {
-        return poll->marks.backlog < 0 ? NAN : poll->marks.backlog;
+        bool capped = false;
+        double backlog = marker_backlog(poll->marker, &capped);
+        return backlog < 0 ? NAN : backlog;
     }
-    size_t open = poll->marks.count;
+    size_t open = marker_unmarked(poll->marker);
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
@@ -187,11 +182,13 @@ static void poll_status(const Source *source, Text *json)
 {
     const PollSource *poll = (const PollSource *)source;
     double backlog = poll_backlog(source);
+    bool capped = false;
+    (void)marker_backlog(poll->marker, &capped);
     if (isnan(backlog)) {
         text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
     } else {
         text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
-                    !poll->caught_up && poll->marks.backlog_capped ? "true" : "false");
+                    !poll->caught_up && capped ? "true" : "false");
     }
 }
 
@@ -199,11 +196,11 @@ static void poll_free(Source *source)
 {
     PollSource *poll = poll_of(source);
     pg_conn_free(&poll->reader);
-    pg_conn_free(&poll->marker);
+    marker_free(&poll->marker);
+    pg_conn_free(&poll->marker_conn);
     event_free(poll->timer);
     event_free(poll->report);
     fetch_release(poll);
-    marks_release(poll);
     gaps_release(&poll->gaps);
     free(poll->fence.writers);
     free(poll->fence.latest);
@@ -226,6 +223,31 @@ static const SourceOps POLL_OPS = {
     .status = poll_status,
     .free = poll_free,
 };
+
+/* From the marker. */
+
+static void on_marker_lost(void *arg, const Error *err)
+{
+    poll_lose(arg, err);
+}
+
+static void on_marker_aside(void *arg, Event *event)
+{
+    PollSource *poll = arg;
+    poll->source.events.aside(poll->source.events.arg, event);
+}
+
+static void on_marked(void *arg)
+{
+    PollSource *poll = arg;
+    fetch_next(poll); /* when it waited for rows left over, or for room */
+    poll->source.events.progress(poll->source.events.arg);
+}
+
+static void on_marker_idle(void *arg)
+{
+    poll_check_drained(arg);
+}
 
 static PgConn *poll_new_conn(PollSource *poll, int64_t silence_ms,
                              void (*opened)(void *arg, const Error *err))
@@ -259,9 +281,24 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
     poll->reader = poll_new_conn(poll, options->pipeline->lease_ms, session_reader_opened);
-    poll->marker = poll_new_conn(poll, options->config->database.statement_timeout_ms + 5000,
-                                 session_marker_opened);
-    poll->marks.backlog = -1;
+    poll->marker_conn = poll_new_conn(poll, options->config->database.statement_timeout_ms + 5000,
+                                      session_marker_opened);
+    poll->marker = marker_new(&(MarkerOptions){.base = options->base,
+                                               .pipeline = options->pipeline,
+                                               .table = table,
+                                               .stats = options->stats,
+                                               .conn = poll->marker_conn,
+                                               .arg = poll,
+                                               .lost = on_marker_lost,
+                                               .aside = on_marker_aside,
+                                               .marked = on_marked,
+                                               .idle = on_marker_idle});
+    poll->lock = (PublisherLock){.conn = poll->reader,
+                                 .pipeline = options->pipeline,
+                                 .arg = poll,
+                                 .lost = session_lock_lost,
+                                 .locked = session_lock_held,
+                                 .taken = session_lock_taken};
     gaps_reset(&poll->gaps);
     *ret_source = &poll->source;
     return OK;

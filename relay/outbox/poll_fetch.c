@@ -32,8 +32,9 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "outbox/fetch_sql.h"
 #include "outbox/poll_internal.h"
-#include "outbox/row.h"
+#include "rows/row.h"
 
 enum {
     FIRST_LIMIT = 256, /* rows; grows while rows prove small */
@@ -61,6 +62,7 @@ void fetch_reset(PollSource *poll)
     }
     poll->next_sweep_us = clock_monotonic_us() + poll->options.pipeline->sweep_interval_ms * 1000;
     poll->caught_up = false;
+    marker_caught_up(poll->marker, false);
 }
 
 /* In flight, or acknowledged and not marked: only rows of merged gaps and of sweeps can be that. */
@@ -77,12 +79,7 @@ static bool fetch_knows(const PollSource *poll, int64_t seq)
             }
         }
     }
-    for (size_t i = 0; i < poll->marks.count; i++) {
-        if (poll->marks.seqs[i] == seq) {
-            return true;
-        }
-    }
-    return false;
+    return marker_has(poll->marker, seq);
 }
 
 static void fetch_on_row(void *arg, const char *bytes, size_t length)
@@ -234,6 +231,7 @@ static void fetch_adapt(PollSource *poll)
     }
     poll->more = full;
     poll->caught_up = !full;
+    marker_caught_up(poll->marker, poll->caught_up);
     if (fetch->rows > 0) {
         poll->interval_ms = config->poll_interval_min_ms;
     } else {
@@ -359,7 +357,7 @@ static void add_writers_query(const PollSource *poll, Text *sql)
                 " AND (relation = %u OR relation IN (SELECT relid FROM pg_partition_tree(%u)))"
                 " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')"
                 " AND pid IS DISTINCT FROM pg_backend_pid(); ",
-                poll->table_oid, poll->table_oid);
+                poll->lock.table_oid, poll->lock.table_oid);
 }
 
 static int64_t fetch_sweep_bound(const PollSource *poll, int64_t now_us)
@@ -372,7 +370,7 @@ static int64_t fetch_sweep_bound(const PollSource *poll, int64_t now_us)
         int64_t first = poll->outstanding[i]->events[0]->seq;
         bound = first < bound ? first : bound;
     }
-    int64_t unmarked = marks_oldest(poll);
+    int64_t unmarked = marker_oldest(poll->marker);
     return unmarked < bound ? unmarked : bound;
 }
 
@@ -394,7 +392,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         poll->fence.next_us = now_us + FENCE_INTERVAL_MS * 1000;
         add_writers_query(poll, &sql);
     }
-    table_add_fetch(poll->table, &poll->gaps, poll->fetch.sweep_below, limit, &sql);
+    fetch_add_sql(poll->table, &poll->gaps, poll->fetch.sweep_below, limit, &sql);
     text_add(&sql, "SELECT " GUARD_COLUMNS);
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
@@ -417,7 +415,8 @@ static bool fetch_fits(const PollSource *poll, size_t *events, size_t *bytes)
     *events = fitting < *events ? fitting : *events;
     enough = limit < enough ? limit : enough;
     *events = limit < *events ? limit : *events;
-    bool idle = poll->outstanding_count == 0 && poll->marks.count == 0; /* no more room will come */
+    bool idle = poll->outstanding_count == 0 &&
+                marker_unmarked(poll->marker) == 0; /* no more room will come */
     return *events >= enough || idle;
 }
 
@@ -427,7 +426,7 @@ void fetch_next(PollSource *poll)
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
-    if (poll->marks.recovering) {
+    if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
         return;

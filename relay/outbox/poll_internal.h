@@ -3,8 +3,10 @@
 
 #include "outbox/gaps.h"
 #include "outbox/poll.h"
-#include "outbox/table.h"
 #include "pg/conn.h"
+#include "rows/marker.h"
+#include "rows/publisher.h"
+#include "rows/table.h"
 
 typedef enum PollState {
     POLL_LOST,      /* closed; waits for start() */
@@ -47,48 +49,24 @@ typedef struct Fence {
     int64_t next_us;
 } Fence;
 
-typedef struct Aside {
-    Event *event;
-    Record record;
-    Error reason;
-    struct Aside *next;
-} Aside;
-
-typedef struct Marks {
-    int64_t *seqs; /* acknowledged, not yet marked; in order of acknowledgement */
-    size_t count;
-    size_t capacity;
-    size_t sent;     /* the first so many are in the running statement */
-    bool recovering; /* left over from before a reconnect: rows may be gone */
-    Aside *asides;
-    Aside *last_aside;
-    bool aside_sent;
-    int64_t next_prune_us;
-    int64_t prune_after; /* seq */
-    int64_t next_count_us;
-    double backlog; /* -1: unknown */
-    bool backlog_capped;
-} Marks;
-
 typedef struct PollSource {
     Source source; /* first */
     PollOptions options;
     OutboxTable *table;
     PollState state;
     bool draining;
-    bool locked; /* answer to the last try for the publisher lock */
     PgConn *reader;
-    PgConn *marker;
+    PublisherLock lock; /* on the reader */
+    PgConn *marker_conn;
+    Marker *marker;
     struct event *timer;  /* back-off, standby, next poll */
     struct event *report; /* delivers `lost` or `drained` outside of every call */
     Error error;
-    uint32_t table_oid;
     char *dead_letter; /* name of the table, as SQL */
     char *application_name;
     Gaps gaps;
     Fetch fetch;
     Fence fence;
-    Marks marks;
     Batch **outstanding; /* handed to the pipeline, oldest first */
     size_t outstanding_count;
     size_t outstanding_capacity;
@@ -111,6 +89,9 @@ void poll_check_drained(PollSource *poll);
 
 /* poll_session.c: connecting, the lock, the lease */
 void session_open(PollSource *poll);
+void session_lock_lost(void *arg, const Error *err);
+void session_lock_taken(void *arg);
+void session_lock_held(void *arg);
 void session_try_lock(PollSource *poll);
 void session_renew_lease(PollSource *poll);
 /** Sends a query on the reader and notes when, for the lease. */
@@ -124,14 +105,3 @@ void fetch_reset(PollSource *poll);
 /** Reads when there is something to read and room for it; else arms the timer. */
 void fetch_next(PollSource *poll);
 void fetch_release(PollSource *poll);
-
-/* poll_mark.c */
-void marks_add_batch(PollSource *poll, const Batch *batch);
-void marks_add_aside(PollSource *poll, Event *event, const Record *record, const Error *reason);
-/** Sends the next statement if the marker is free. */
-void marks_next(PollSource *poll);
-/** The running statements are lost; what is unmarked is kept. */
-void marks_reset(PollSource *poll);
-void marks_release(PollSource *poll);
-bool marks_pending(const PollSource *poll);
-int64_t marks_oldest(const PollSource *poll);

@@ -1,13 +1,7 @@
-/* Connecting, and the right to publish.
- *
- * The right is a session advisory lock on the reader, one for each table (two relays with different
- * configurations of the same table exclude each other, too). It is used as a lease: each answer of
- * the server proves that the session, and so the lock, existed when the question was asked, and the
- * owner relies on it for lease_ms from then. The server's side frees it later than that: TCP
- * time-outs, from PostgreSQL 14 idle_session_timeout, and on every version the standby itself,
- * which ends a session that did nothing for lease_ms + LEASE_MARGIN_MS (a stopped owner in the
- * middle of a COPY over a socket that never times out is caught only by that). Standbys try on a
- * timer: a waiting lock call would hold a snapshot and bloat the outbox. */
+/* Connecting, and the right to publish: the publisher's lock (rows/publisher.h), held by the reader
+ * and used as a lease. Each answer of the server proves that the session, and so the lock, existed
+ * when the question was asked; the owner relies on it for lease_ms from then. The server's side
+ * frees it later than that. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +12,7 @@
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
 #include "pg/ident.h"
-
-enum {
-    LEASE_MARGIN_MS = 2000,
-    LOCK_CLASS =
-        0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
-};
+#include "rows/publisher.h"
 
 void session_ask(PollSource *poll, const PgQuery *query)
 {
@@ -34,31 +23,6 @@ void session_ask(PollSource *poll, const PgQuery *query)
 void session_renew_lease(PollSource *poll)
 {
     poll->lease_until_us = poll->asked_us + poll->options.pipeline->lease_ms * 1000;
-}
-
-/* The session settings that make texts independent of the server's configuration, and fetches
- * cheap. */
-static void add_settings(const PollSource *poll, bool reader, int server_version, Text *sql)
-{
-    const PollOptions *options = &poll->options;
-    int64_t lease = options->pipeline->lease_ms;
-    text_add(sql, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; "
-                  "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
-                  "SET default_transaction_isolation = 'read committed'; "
-                  "SET default_transaction_read_only = off; "
-                  "SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; "
-                  "SET max_parallel_workers_per_gather = 0; "
-                  "SET standard_conforming_strings = on; "
-                  "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
-                  "SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = 0; ");
-    text_printf(sql, "SET tcp_user_timeout = %lld; SET statement_timeout = %lld; ",
-                (long long)lease,
-                (long long)(reader ? lease : options->config->database.statement_timeout_ms));
-    if (reader && server_version >= 140000) {
-        text_printf(sql, "SET idle_session_timeout = %lld; ", (long long)lease + LEASE_MARGIN_MS);
-    } else if (server_version >= 140000) {
-        text_add(sql, "SET idle_session_timeout = 0; ");
-    }
 }
 
 /* The marker. */
@@ -75,8 +39,9 @@ static void on_marker_ready(void *arg, const Error *err)
     poll->more = true;
     poll->source.events.active(poll->source.events.arg);
     /* Rows that were acknowledged before the reconnect are marked before the first fetch. */
-    marks_next(poll);
-    if (poll->marks.count == 0) {
+    marker_start(poll->marker, poll->dead_letter, NULL);
+    marker_next(poll->marker);
+    if (!marker_recovering(poll->marker)) {
         fetch_next(poll);
     }
     poll_check_drained(poll);
@@ -90,97 +55,42 @@ void session_marker_opened(void *arg, const Error *err)
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    add_settings(poll, false, PQserverVersion(pg_conn_raw(poll->marker)), &sql);
-    text_printf(&sql, "PREPARE outboxd_mark (bigint[]) AS %s", poll->table->mark_sql);
-    pg_conn_send(poll->marker, &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
+    publisher_add_settings(poll->options.config, poll->options.pipeline, false,
+                           PQserverVersion(pg_conn_raw(poll->marker_conn)), &sql);
+    marker_add_prepare(poll->marker, NULL, &sql);
+    pg_conn_send(poll->marker_conn,
+                 &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
 }
 
 /* The lock. */
 
-static void on_lock_result(void *arg, const PGresult *result)
+void session_lock_lost(void *arg, const Error *err)
 {
-    PollSource *poll = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        poll->locked = PQgetvalue(result, 0, 0)[0] == 't';
-    }
+    poll_lose(arg, err);
 }
 
-static void on_holder_result(void *arg, const PGresult *result)
+void session_lock_taken(void *arg)
 {
     PollSource *poll = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-        return;
-    }
-    char holder[160] = "unknown";
-    if (PQntuples(result) == 1) {
-        snprintf(holder, sizeof(holder), "%.80s, pid %.20s%s%.40s", PQgetvalue(result, 0, 1),
-                 PQgetvalue(result, 0, 0), *PQgetvalue(result, 0, 2) != '\0' ? " at " : "",
-                 PQgetvalue(result, 0, 2));
-        if (PQgetvalue(result, 0, 3)[0] == 't') {
-            log_write(LOG_WARN, poll->options.pipeline->name, "LEASE_BROKEN",
-                      LOG_FIELDS(log_text("holder", holder)),
-                      "the publisher was silent for longer than its lease; ended its session");
-        }
-    }
-    poll->source.events.standby(poll->source.events.arg, holder);
-}
-
-static void on_holder_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    if (err != NULL) {
-        poll_lose(poll, err);
-        return;
-    }
+    poll->source.events.standby(poll->source.events.arg, poll->lock.holder);
     poll->state = POLL_STANDBY;
     poll_set_timer(poll, poll->options.pipeline->standby_interval_ms);
     poll_check_drained(poll);
 }
 
-static void session_look_at_holder(PollSource *poll)
-{
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    text_printf(
-        &sql,
-        "SELECT a.pid, a.application_name, a.client_addr, CASE WHEN"
-        " greatest(a.query_start, a.state_change) < clock_timestamp() - interval '%lld ms'"
-        " AND pg_has_role(a.usesysid, 'MEMBER') THEN pg_terminate_backend(a.pid) END"
-        " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
-        " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
-        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (long long)poll->options.pipeline->lease_ms + LEASE_MARGIN_MS, (unsigned)LOCK_CLASS,
-        poll->table_oid);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
-                                 .arg = poll,
-                                 .result = on_holder_result,
-                                 .done = on_holder_done});
-}
-
-static void on_lock_done(void *arg, const Error *err)
+void session_lock_held(void *arg)
 {
     PollSource *poll = arg;
-
-    if (err != NULL) {
-        poll_lose(poll, err);
-        return;
-    }
-    if (!poll->locked) {
-        session_look_at_holder(poll);
-        return;
-    }
     session_renew_lease(poll);
     (void)FAILPOINT("locked");
     poll->state = POLL_PREPARING;
-    pg_conn_open(poll->marker);
+    pg_conn_open(poll->marker_conn);
 }
 
 void session_try_lock(PollSource *poll)
 {
-    poll->locked = false;
-    AUTO_TEXT sql =
-        x_format("SELECT pg_try_advisory_lock(%d, %d)", LOCK_CLASS, (int32_t)poll->table_oid);
-    session_ask(
-        poll, &(PgQuery){.sql = sql, .arg = poll, .result = on_lock_result, .done = on_lock_done});
+    poll->asked_us = clock_monotonic_us();
+    publisher_try_lock(&poll->lock);
 }
 
 /* The table: is it one that can be polled without loss? */
@@ -233,7 +143,7 @@ static void on_table_result(void *arg, const PGresult *result)
     if (check_table(poll, result, &poll->error) != OK) {
         return;
     }
-    poll->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+    poll->lock.table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
     free(poll->dead_letter);
     poll->dead_letter = PQgetisnull(result, 0, 5) ? NULL : x_strdup(PQgetvalue(result, 0, 5));
 }
@@ -260,7 +170,8 @@ void session_reader_opened(void *arg, const Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     AUTO_TEXT table = ident_literal(poll->table->name);
     AUTO_TEXT seq = ident_literal(poll->options.pipeline->columns.seq);
-    add_settings(poll, true, PQserverVersion(pg_conn_raw(poll->reader)), &sql);
+    publisher_add_settings(poll->options.config, poll->options.pipeline, true,
+                           PQserverVersion(pg_conn_raw(poll->reader)), &sql);
     text_printf(&sql,
                 "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence, s.seqcache,"
                 " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"

@@ -2,7 +2,7 @@
  * to 3) and whether a file header comes first. */
 #include <stdlib.h>
 
-#include "outbox/row.h"
+#include "rows/row.h"
 #include "target.h"
 
 static void check_row(const char *bytes, size_t length, size_t extra_count)

@@ -14,8 +14,8 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "outbox/gaps.h"
-#include "outbox/row.h"
-#include "outbox/table.h"
+#include "rows/row.h"
+#include "outbox/fetch_sql.h"
 
 enum { BATCH_ROWS = 5000, INT8_OID = 20, ARRAY_HEADER_BYTES = 20, ELEMENT_BYTES = 12 };
 
@@ -80,7 +80,7 @@ static void take_row(Floor *floor, const char *bytes, size_t length)
 static void fetch(Floor *floor)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
-    table_add_fetch(floor->table, &floor->gaps, INT64_MIN, BATCH_ROWS, &sql);
+    fetch_add_sql(floor->table, &floor->gaps, INT64_MIN, BATCH_ROWS, &sql);
     PGresult *result = PQexec(floor->connection, sql.data);
     if (PQresultStatus(result) != PGRES_COPY_OUT) {
         die("fetch", PQerrorMessage(floor->connection));

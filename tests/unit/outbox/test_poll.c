@@ -217,12 +217,10 @@ Test(poll, a_gap_is_given_up_when_its_writers_are_gone)
     RIG_WAIT(rig_delivered() == 4);
     RIG_WAIT(looks_for_gap());
     size_t fences = 0;
-    const char *last = NULL;
     while (fences < 3) { /* the fence is asked every 200 ms */
         size_t fetches = rig.fetches;
         RIG_WAIT(rig.fetches > fetches);
-        fences += strstr(rig.fetch_sql, " AS writers") != NULL && rig.fetch_sql != last;
-        last = rig.fetch_sql;
+        fences += strstr(rig.fetch_sql, " AS writers") != NULL;
         cr_assert(looks_for_gap(), "given up while its writers run");
     }
     rig.writers = "13/12 4/70 5/1"; /* others, whose names begin or end alike */

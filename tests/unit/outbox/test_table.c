@@ -1,7 +1,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "outbox/table.h"
+#include "outbox/fetch_sql.h"
+#include "rows/table.h"
 #include "stub/given.h"
 
 static PipelineConfig config;
@@ -33,7 +34,7 @@ static void assert_fetch(int64_t sweep_below, const char *expected)
     Text sql = TEXT_EMPTY;
     free(table->select_list); /* its text is a test of its own */
     table->select_list = strdup("COLUMNS");
-    table_add_fetch(table, &gaps, sweep_below, 50, &sql);
+    fetch_add_sql(table, &gaps, sweep_below, 50, &sql);
     cr_assert_str_eq(text_string(&sql), expected, "%s", text_string(&sql));
     text_free(&sql);
 }

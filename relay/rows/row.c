@@ -2,10 +2,11 @@
  * each field an int32 length (-1: NULL) and so many bytes; integers are big-endian. Here: field 0
  * int8 seq, field 1 timestamptz (int64 microseconds since 2000-01-01, extremes are infinity), the
  * others text (their own bytes) or bytea. */
-#include "outbox/row.h"
+#include "rows/row.h"
 
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/timestamp.h"
 
 enum {
@@ -15,50 +16,22 @@ enum {
 
 static const char COPY_SIGNATURE[11] = "PGCOPY\n\377\r\n";
 
-typedef struct RowReader {
-    const unsigned char *at;
-    const unsigned char *end;
-    bool failed; /* sticky: reads after the end give zeros, and the row is refused at the end */
-} RowReader;
-
-static uint64_t read_be(RowReader *reader, size_t bytes)
+static Slice read_field(ByteReader *reader)
 {
-    if ((size_t)(reader->end - reader->at) < bytes) {
-        reader->failed = true;
-        return 0;
-    }
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        value = value << 8 | *reader->at++;
-    }
-    return value;
+    int32_t length = bytes_i32(reader);
+    reader->failed |= length < -1;
+    return length < 0 ? SLICE_NULL : bytes_slice(reader, (size_t)length);
 }
 
-static Slice read_field(RowReader *reader)
+static int64_t read_int64_field(ByteReader *reader, bool *ret_null)
 {
-    int32_t length = (int32_t)read_be(reader, 4);
-    if (length < 0 || reader->failed) {
-        reader->failed |= length < -1;
-        return SLICE_NULL;
-    }
-    if (reader->end - reader->at < length) {
-        reader->failed = true;
-        return SLICE_NULL;
-    }
-    Slice field = {.data = (const char *)reader->at, .length = (size_t)length};
-    reader->at += length;
-    return field;
-}
-
-static int64_t read_int64_field(RowReader *reader, bool *ret_null)
-{
-    int32_t length = (int32_t)read_be(reader, 4);
+    int32_t length = bytes_i32(reader);
     *ret_null = length == -1;
     if (*ret_null) {
         return 0;
     }
     reader->failed |= length != 8;
-    return (int64_t)read_be(reader, 8);
+    return bytes_i64(reader);
 }
 
 Status row_skip_header(const char **bytes, size_t *length, Error *err)
@@ -68,9 +41,9 @@ Status row_skip_header(const char **bytes, size_t *length, Error *err)
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_HEADER",
                          "the server's COPY stream has no binary header");
     }
-    RowReader reader = {.at = (const unsigned char *)*bytes + COPY_HEADER_BYTES - 4,
-                        .end = (const unsigned char *)*bytes + *length};
-    size_t extension = (size_t)read_be(&reader, 4);
+    ByteReader reader =
+        bytes_reader(*bytes + COPY_HEADER_BYTES - 4, *length - COPY_HEADER_BYTES + 4);
+    size_t extension = bytes_u32(&reader);
     if (*length - COPY_HEADER_BYTES < extension) {
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_HEADER",
                          "the server's COPY header is truncated");
@@ -94,11 +67,11 @@ static int64_t row_time_us(int64_t since_2000)
     return infinite || too_late ? EVENT_NO_TIME : us;
 }
 
-static void row_fill(RowReader *reader, Event *event, size_t extra_count)
+static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
 {
     bool is_null = false;
     event->seq = read_int64_field(reader, &is_null);
-    reader->failed |= is_null;
+    event->seq = is_null ? EVENT_NO_SEQ : event->seq;
     int64_t since_2000 = read_int64_field(reader, &is_null);
     event->occurred_at_us = is_null ? EVENT_NO_TIME : row_time_us(since_2000);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
@@ -110,25 +83,45 @@ static void row_fill(RowReader *reader, Event *event, size_t extra_count)
     }
 }
 
-Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
-                Event **ret_event, Error *err)
+/* The row has `sent` extra columns, the event `extra_count`. */
+static Status row_decode(const char *bytes, size_t length, size_t sent, size_t extra_count,
+                         Batch *batch, Event **ret_event, Error *err)
 {
     Slice copy = arena_copy(&batch->arena, (Slice){.data = bytes, .length = length});
-    RowReader reader = {.at = (const unsigned char *)copy.data,
-                        .end = (const unsigned char *)copy.data + length};
-    size_t fields = (size_t)read_be(&reader, 2);
+    ByteReader reader = bytes_reader(copy.data, length);
+    size_t fields = bytes_u16(&reader);
     Event *event = batch_add(batch, extra_count);
-    if (fields == FIXED_COLUMNS + extra_count) {
-        row_fill(&reader, event, extra_count);
+    if (fields == FIXED_COLUMNS + sent) {
+        row_fill(&reader, event, sent);
     }
-    if (reader.failed || reader.at != reader.end || fields != FIXED_COLUMNS + extra_count) {
+    if (!bytes_complete(&reader) || fields != FIXED_COLUMNS + sent) {
         batch->count--;
         batch->unsettled--;
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
-                         "cannot read a row of the server's COPY stream (%zu bytes, %zu fields)",
-                         length, fields);
+                         "cannot read a row of %zu bytes and %zu fields", length, fields);
     }
     batch->bytes += length + sizeof(*event);
     *ret_event = event;
     return OK;
+}
+
+Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
+                Event **ret_event, Error *err)
+{
+    if (row_decode(bytes, length, extra_count, extra_count, batch, ret_event, err) != OK) {
+        return FAILED;
+    }
+    if ((*ret_event)->seq == EVENT_NO_SEQ) {
+        batch->count--;
+        batch->unsettled--;
+        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
+                         "a row of the outbox table has no sequence number");
+    }
+    return OK;
+}
+
+Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event **ret_event,
+                        Error *err)
+{
+    return row_decode(content.data, content.length, 0, extra_count, batch, ret_event, err);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "flow/batch.h"
-#include "outbox/dead_letter.h"
+#include "rows/dead_letter.h"
 #include "stub/given.h"
 #include "stub/random.h"
 

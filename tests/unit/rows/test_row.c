@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 #include "base/timestamp.h"
-#include "outbox/row.h"
+#include "rows/row.h"
 #include "stub/copy.h"
 #include "stub/random.h"
 

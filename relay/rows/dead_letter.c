@@ -1,4 +1,4 @@
-#include "outbox/dead_letter.h"
+#include "rows/dead_letter.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -16,3 +16,8 @@ bool row_is_trailer(const char *bytes, size_t length);
  * are those of table.c's select list. FATAL / EXIT_INTERNAL when the bytes do not fit that. */
 Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
                 Event **ret_event, Error *err);
+
+/** The same for the content of a message of outbox.emit_message: one row without extra columns and
+ * without seq. The event has extra_count extra columns, all NULL. */
+Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event **ret_event,
+                        Error *err);

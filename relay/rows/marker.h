@@ -1,0 +1,96 @@
+/* marker: what happens to rows that are done, on one connection, one statement at a time, in this
+ * order of importance: dead letters, marks (with the position, for sources that have one), pruning,
+ * counting. While a mark statement runs, acknowledgements pile up, so the next one is bigger:
+ * batching adapts to the server's speed by itself.
+ *
+ * The position is committed by the statement that marks the last row before it, never earlier. What
+ * is acknowledged and not marked stays in memory when the connection is lost. Loop thread only. */
+#pragma once
+
+#include "base/text.h"
+#include "config/config.h"
+#include "flow/batch.h"
+#include "flow/record.h"
+#include "flow/stats.h"
+#include "pg/conn.h"
+#include "rows/table.h"
+
+typedef struct Marker Marker;
+
+typedef struct MarkerOptions {
+    struct event_base *base;
+    const PipelineConfig *pipeline;
+    const OutboxTable *table;
+    Stats *stats;
+    PgConn *conn; /* borrowed; shared with its owner, who sends only while it is not busy */
+    void *arg;
+    /** A statement failed: the owner closes everything. */
+    void (*lost)(void *arg, const Error *err);
+    /** The event is committed to the dead-letter table. */
+    void (*aside)(void *arg, Event *event);
+    /** Marks, or a position, were committed. */
+    void (*marked)(void *arg);
+    /** The connection is free and nothing is waiting for it. */
+    void (*idle)(void *arg);
+} MarkerOptions;
+
+/* Where a source that reads the WAL stands. */
+typedef struct MarkerPosition {
+    uint64_t lsn;        /* everything that committed before it is done */
+    uint64_t tx_lsn;     /* of the transaction that commits there ... */
+    uint64_t tx_ordinal; /* ... so many events are done, too; 0: none */
+} MarkerPosition;
+
+Marker *marker_new(const MarkerOptions *options);
+void marker_free(Marker **marker);
+
+/** The SQL that prepares the mark statement "outboxd_mark"; NULL position table: rows alone.
+ * Appended to the owner's session settings. */
+void marker_add_prepare(const Marker *marker, const char *position_table, Text *sql);
+
+/** The connection is open and prepared. dead_letter: name of that table as SQL, or NULL. position:
+ * the committed one, or NULL. */
+void marker_start(Marker *marker, const char *dead_letter, const MarkerPosition *position);
+
+/** The connection is gone: forgets what was sent, keeps what is not marked. */
+void marker_stop(Marker *marker);
+
+/** Rows of the batch that are settled will be marked; position (or NULL) holds once they are. */
+void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *position);
+
+/** A position without rows. at_once: not after mark_interval. */
+void marker_add_position(Marker *marker, const MarkerPosition *position, bool at_once);
+
+/** Commits the event to the dead-letter table, then reports `aside`. Copies record and reason. */
+void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason);
+
+/** Sends the next statement if the connection is free and it is time. */
+void marker_next(Marker *marker);
+
+/** From now on everything goes at once, and there is no upkeep. */
+void marker_drain(Marker *marker);
+
+/** True while something must still be written. */
+bool marker_pending(const Marker *marker);
+
+/** Events acknowledged whose row, or position, is not committed. */
+size_t marker_unmarked(const Marker *marker);
+
+/** True while rows left over from before the connection was lost are still unmarked: they look
+ * unpublished. */
+bool marker_recovering(const Marker *marker);
+
+/** True when the row is acknowledged and not yet marked. */
+bool marker_has(const Marker *marker, int64_t seq);
+
+/** The lowest such row; INT64_MAX: none. */
+int64_t marker_oldest(const Marker *marker);
+
+/** The last position that is committed. */
+MarkerPosition marker_position(const Marker *marker);
+
+/** Everything is read: no need to count what is left. */
+void marker_caught_up(Marker *marker, bool caught_up);
+
+/** Unpublished rows by the last count, *ret_capped when there may be more; -1: not counted. */
+double marker_backlog(const Marker *marker, bool *ret_capped);

@@ -1,0 +1,112 @@
+#include "rows/publisher.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+enum {
+    LOCK_CLASS =
+        0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
+};
+
+void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
+                            int server_version, Text *sql)
+{
+    int64_t lease_ms = pipeline->lease_ms;
+    text_add(sql, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; "
+                  "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
+                  "SET default_transaction_isolation = 'read committed'; "
+                  "SET default_transaction_read_only = off; "
+                  "SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; "
+                  "SET max_parallel_workers_per_gather = 0; "
+                  "SET standard_conforming_strings = on; "
+                  "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
+                  "SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = 0; ");
+    text_printf(sql, "SET tcp_user_timeout = %lld; SET statement_timeout = %lld; ",
+                (long long)lease_ms,
+                (long long)(lease ? lease_ms : config->database.statement_timeout_ms));
+    if (lease && server_version >= 140000) {
+        text_printf(sql, "SET idle_session_timeout = %lld; ",
+                    (long long)lease_ms + PUBLISHER_MARGIN_MS);
+    } else if (server_version >= 140000) {
+        text_add(sql, "SET idle_session_timeout = 0; ");
+    }
+}
+
+static void on_holder_result(void *arg, const PGresult *result)
+{
+    PublisherLock *lock = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
+        return;
+    }
+    snprintf(lock->holder, sizeof(lock->holder), "%.80s, pid %.20s%s%.40s",
+             PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 0),
+             *PQgetvalue(result, 0, 2) != '\0' ? " at " : "", PQgetvalue(result, 0, 2));
+    if (PQgetvalue(result, 0, 3)[0] == 't') {
+        log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
+                  LOG_FIELDS(log_text("holder", lock->holder)),
+                  "the publisher was silent for longer than its lease; ended its session");
+    }
+}
+
+static void on_holder_done(void *arg, const Error *err)
+{
+    PublisherLock *lock = arg;
+    if (err != NULL) {
+        lock->lost(lock->arg, err);
+    } else {
+        lock->taken(lock->arg);
+    }
+}
+
+static void publisher_look_at_holder(PublisherLock *lock)
+{
+    snprintf(lock->holder, sizeof(lock->holder), "unknown");
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    text_printf(
+        &sql,
+        "SELECT a.pid, a.application_name, a.client_addr, CASE WHEN"
+        " greatest(a.query_start, a.state_change) < clock_timestamp() - interval '%lld ms'"
+        " AND pg_has_role(a.usesysid, 'MEMBER') THEN pg_terminate_backend(a.pid) END"
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
+        " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)LOCK_CLASS,
+        lock->table_oid);
+    pg_conn_send(lock->conn, &(PgQuery){.sql = sql.data,
+                                        .arg = lock,
+                                        .result = on_holder_result,
+                                        .done = on_holder_done});
+}
+
+static void on_lock_result(void *arg, const PGresult *result)
+{
+    PublisherLock *lock = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        lock->held = PQgetvalue(result, 0, 0)[0] == 't';
+    }
+}
+
+static void on_lock_done(void *arg, const Error *err)
+{
+    PublisherLock *lock = arg;
+    if (err != NULL) {
+        lock->lost(lock->arg, err);
+    } else if (lock->held) {
+        lock->locked(lock->arg);
+    } else {
+        publisher_look_at_holder(lock);
+    }
+}
+
+void publisher_try_lock(PublisherLock *lock)
+{
+    lock->held = false;
+    AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
+                             LOCK_CLASS, (int32_t)lock->table_oid);
+    pg_conn_send(
+        lock->conn,
+        &(PgQuery){.sql = sql, .arg = lock, .result = on_lock_result, .done = on_lock_done});
+}

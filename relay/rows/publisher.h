@@ -1,0 +1,45 @@
+/* publisher: who may publish an outbox table, and the session that holds that right.
+ *
+ * The right is a session advisory lock, one for each table: two relays with different
+ * configurations of the same table exclude each other, too. Sources that leave rows as they are
+ * (on_publish = "keep") share it. Standbys try on a timer: a waiting lock call would hold a
+ * snapshot and bloat the outbox. PostgreSQL frees the lock of a relay that is cut off by TCP
+ * time-outs and, from version 14, idle_session_timeout; on every version the standby itself ends a
+ * session that did nothing for lease + PUBLISHER_MARGIN_MS (a stopped owner in the middle of a COPY
+ * over a socket that never times out is caught only by that). */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/text.h"
+#include "config/config.h"
+#include "pg/conn.h"
+
+enum {
+    PUBLISHER_MARGIN_MS = 2000,
+    PUBLISHER_HOLDER_MAX = 160,
+};
+
+/** Appends the SETs that make texts independent of the server's configuration. lease: the session
+ * is given up by the server when it is silent longer than that (and a margin). */
+void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
+                            int server_version, Text *sql);
+
+typedef struct PublisherLock {
+    PgConn *conn; /* borrowed */
+    const PipelineConfig *pipeline;
+    uint32_t table_oid;
+    bool shared;
+    bool held; /* answer to the last try */
+    char holder[PUBLISHER_HOLDER_MAX];
+    void *arg;
+    /** The connection failed. */
+    void (*lost)(void *arg, const Error *err);
+    /** The lock is ours. */
+    void (*locked)(void *arg);
+    /** Somebody else has it: `holder` names them. */
+    void (*taken)(void *arg);
+} PublisherLock;
+
+/** Tries once; one of the callbacks follows. The connection must be open and free. */
+void publisher_try_lock(PublisherLock *lock);
