@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "base/slice.h"
 
+enum { PGOUTPUT_COLUMNS_MAX = 1600 }; /* of a table: MaxHeapAttributeNumber */
+
 typedef enum PgOutputKind {
     PGOUTPUT_BEGIN = 'B',
     PGOUTPUT_MESSAGE = 'M',
@@ -161,18 +163,34 @@ typedef struct PgOutput {
  */
 typedef struct PgOutputReader {
     int protocol;  /* 1 to 4, as asked for in START_REPLICATION */
-    bool parallel; /* streaming 'parallel': STREAM_ABORT carries LSN and time */
+    bool parallel; /* protocol 4 with streaming 'parallel': STREAM_ABORT carries LSN and time */
     bool in_stream_segment;
 } PgOutputReader;
 
-/** Reads one message. RETRY / PG_PROTOCOL, with kind and offset, when it is malformed. */
+/** Reads one message; *ret borrows from bytes. RETRY / PG_PROTOCOL, with kind and offset, when it
+ * is malformed, of a later protocol, or in a place where it cannot be; the reader stays as it was.
+ */
 Status pgoutput_read(PgOutputReader *reader, Slice bytes, PgOutput *ret, Error *err);
 
 /** The next value of a tuple; *rest starts as bytes_reader(tuple.bytes.data, tuple.bytes.length).
- */
-PgOutputValue pgoutput_value(ByteReader *rest);
+ * Behind the last one: null. */
+static inline PgOutputValue pgoutput_value(ByteReader *rest)
+{
+    PgOutputValue value = {.kind = VALUE_NULL};
+    if (rest->at == rest->end) {
+        return value;
+    }
+    value.kind = (PgOutputValueKind)*rest->at++;
+    if (value.kind == VALUE_TEXT || value.kind == VALUE_BINARY) {
+        value.bytes.length = bytes_load_u32(rest->at);
+        value.bytes.data = (const char *)rest->at + 4;
+        rest->at += 4 + value.bytes.length;
+    }
+    return value;
+}
 
-/** The next column of a relation; *rest starts as bytes_reader(relation.bytes...). */
+/** The next column of a relation; *rest starts as bytes_reader(relation.bytes...). Behind the last
+ * one: a null name. */
 PgOutputColumn pgoutput_column(ByteReader *rest);
 
 /** "insert", "commit", ... for messages to people; "unknown". */

@@ -5,9 +5,11 @@
  * never to be used. */
 #pragma once
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/slice.h"
 
@@ -53,41 +55,74 @@ static inline uint8_t bytes_u8(ByteReader *reader)
     return (uint8_t)bytes_number(reader, 1);
 }
 
+/* The sizes that wire formats are made of: one load and one swap each. */
+static inline uint16_t bytes_load_u16(const unsigned char *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof(value));
+    return be16toh(value);
+}
+
+static inline uint32_t bytes_load_u32(const unsigned char *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof(value));
+    return be32toh(value);
+}
+
+static inline uint64_t bytes_load_u64(const unsigned char *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof(value));
+    return be64toh(value);
+}
+
+/* Where the next so many bytes are, behind which the reader then stands; NULL when they are not
+ * there. */
+static inline const unsigned char *bytes_take(ByteReader *reader, size_t length)
+{
+    if (reader->failed || bytes_left(reader) < length) {
+        reader->failed = true;
+        return NULL;
+    }
+    const unsigned char *at = reader->at;
+    reader->at += length;
+    return at;
+}
+
 static inline uint16_t bytes_u16(ByteReader *reader)
 {
-    return (uint16_t)bytes_number(reader, 2);
+    const unsigned char *at = bytes_take(reader, 2);
+    return at != NULL ? bytes_load_u16(at) : 0;
 }
 
 static inline uint32_t bytes_u32(ByteReader *reader)
 {
-    return (uint32_t)bytes_number(reader, 4);
+    const unsigned char *at = bytes_take(reader, 4);
+    return at != NULL ? bytes_load_u32(at) : 0;
 }
 
 static inline int32_t bytes_i32(ByteReader *reader)
 {
-    return (int32_t)bytes_number(reader, 4);
+    return (int32_t)bytes_u32(reader);
 }
 
 static inline uint64_t bytes_u64(ByteReader *reader)
 {
-    return bytes_number(reader, 8);
+    const unsigned char *at = bytes_take(reader, 8);
+    return at != NULL ? bytes_load_u64(at) : 0;
 }
 
 static inline int64_t bytes_i64(ByteReader *reader)
 {
-    return (int64_t)bytes_number(reader, 8);
+    return (int64_t)bytes_u64(reader);
 }
 
 /** The next so many bytes; they stay where they are. */
 static inline Slice bytes_slice(ByteReader *reader, size_t length)
 {
-    if (reader->failed || bytes_left(reader) < length) {
-        reader->failed = true;
-        return SLICE_NULL;
-    }
-    Slice slice = {.data = (const char *)reader->at, .length = length};
-    reader->at += length;
-    return slice;
+    const unsigned char *at = bytes_take(reader, length);
+    return at != NULL ? (Slice){.data = (const char *)at, .length = length} : SLICE_NULL;
 }
 
 /** A NUL-terminated string without its NUL. */

@@ -18,6 +18,6 @@ Slice timestamp_format(int64_t us, char *scratch);
 
 /** Reads the text that PostgreSQL prints for a timestamptz, timestamp or date with DateStyle = ISO
  * and TimeZone = UTC: "2026-11-21 09:12:44.12+00", without offset (then UTC), with " BC", with
- * years of up to six digits, "infinity", "-infinity". False when text is none of these. *ret_us is
- * INT64_MIN for infinities and for what does not fit: an event has no such time. */
+ * years of up to seven digits, "infinity", "-infinity". False when text is none of these. *ret_us
+ * is INT64_MIN for infinities and for what does not fit: an event has no such time. */
 bool timestamp_parse(Slice text, int64_t *ret_us);
