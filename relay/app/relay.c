@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trim.h"
+#include "cdc/wal.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "outbox/poll.h"
@@ -172,6 +173,11 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
                         .config = relay->config,
                         .pipeline = config,
                         .stats = stats};
+    WalOptions wal = {.base = relay->base,
+                      .worker = relay->worker,
+                      .config = relay->config,
+                      .pipeline = config,
+                      .stats = stats};
     SinkOptions sink = {.base = relay->base,
                         .worker = relay->worker,
                         .config = relay->config,
@@ -179,7 +185,8 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
                         .stats = stats};
     if (router_new(config, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, &parts.encoder, err) != OK || sink_new(&sink, &parts.sink, err) != OK ||
-        poll_source_new(&poll, &parts.source, err) != OK) {
+        (config->capture == CAPTURE_WAL ? wal_source_new(&wal, &parts.source, err)
+                                        : poll_source_new(&poll, &parts.source, err)) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
     relay->pipelines[index] = pipeline_new(&parts);

@@ -29,6 +29,7 @@ typedef struct ConnectJob {
     char *application_name;
     char tcp_user_timeout[24];
     char connect_timeout[24];
+    bool replication;
     PGconn *pg;
     PgConn *conn; /* NULL: nobody waits any more; loop thread only */
 } ConnectJob;
@@ -141,14 +142,20 @@ static void connect_run(void *arg)
 {
     ConnectJob *job = arg;
     /* What stands before dbname is a default that the DSN may override. */
-    const char *const keywords[] = {"fallback_application_name", "keepalives",
-                                    "keepalives_idle",           "keepalives_interval",
-                                    "keepalives_count",          "tcp_user_timeout",
-                                    "connect_timeout",           "dbname",
-                                    "client_encoding",           NULL};
+    const char *const keywords[] = {"fallback_application_name",
+                                    "keepalives",
+                                    "keepalives_idle",
+                                    "keepalives_interval",
+                                    "keepalives_count",
+                                    "tcp_user_timeout",
+                                    "connect_timeout",
+                                    "dbname",
+                                    "client_encoding",
+                                    job->replication ? "replication" : NULL,
+                                    NULL};
     const char *const values[] = {
-        job->application_name, "1",      "5",    "2", "3", job->tcp_user_timeout,
-        job->connect_timeout,  job->dsn, "UTF8", NULL};
+        job->application_name, "1",      "5",    "2",        "3", job->tcp_user_timeout,
+        job->connect_timeout,  job->dsn, "UTF8", "database", NULL};
     job->pg = PQconnectStartParams(keywords, values, 1);
 }
 
@@ -182,6 +189,7 @@ void pg_conn_open(PgConn *conn)
     conn->state = CONN_RESOLVING;
     ConnectJob *job = x_calloc(1, sizeof(*job));
     job->conn = conn;
+    job->replication = conn->options.replication;
     job->dsn = x_strdup(conn->options.dsn);
     job->application_name = x_strdup(conn->options.application_name);
     snprintf(job->tcp_user_timeout, sizeof(job->tcp_user_timeout), "%lld",
@@ -251,6 +259,10 @@ static void conn_take_result(PgConn *conn, PGresult *result)
     case PGRES_COPY_OUT:
         conn->copying = true;
         break;
+    case PGRES_COPY_BOTH:
+        conn_drop_io(conn);
+        conn->ended = true; /* nothing here reads any more */
+        break;
     case PGRES_FATAL_ERROR:
     case PGRES_BAD_RESPONSE:
     case PGRES_NONFATAL_ERROR:
@@ -281,7 +293,12 @@ static void conn_read(PgConn *conn)
             conn_finish_query(conn);
             return;
         }
+        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH;
         conn_take_result(conn, result);
+        if (streams) {
+            conn->query.copy_both(conn->query.arg);
+            return;
+        }
     }
 }
 

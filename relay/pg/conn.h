@@ -23,6 +23,7 @@ typedef struct PgConnOptions {
     int64_t connect_timeout_ms;
     int64_t silence_timeout_ms; /* no byte from the server for so long during a query: lost */
     int64_t tcp_user_timeout_ms;
+    bool replication; /* a walsender of the database, for logical replication */
     void *arg;
     /** Connected (err == NULL) or not; then the connection is closed again. */
     void (*opened)(void *arg, const Error *err);
@@ -38,6 +39,9 @@ typedef struct PgQuery {
     void *arg;
     /** A row of COPY TO STDOUT; the bytes are valid during the call. */
     void (*row)(void *arg, const char *bytes, size_t length);
+    /** START_REPLICATION was accepted: from here on the socket and PQgetCopyData are the caller's,
+     * until pg_conn_close. The query stays busy, and done() never follows. */
+    void (*copy_both)(void *arg);
     /** A result without error; borrowed. NULL: not wanted. */
     void (*result)(void *arg, const PGresult *result);
     /** The end. err != NULL: it failed; with pg_conn_is_open() false the connection is lost. */

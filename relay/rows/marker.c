@@ -180,6 +180,11 @@ MarkerPosition marker_position(const Marker *marker)
     return marker->position;
 }
 
+void marker_set_position(Marker *marker, const MarkerPosition *position)
+{
+    marker->position = *position;
+}
+
 void marker_caught_up(Marker *marker, bool caught_up)
 {
     marker->caught_up = caught_up;

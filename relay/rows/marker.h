@@ -89,6 +89,9 @@ int64_t marker_oldest(const Marker *marker);
 /** The last position that is committed. */
 MarkerPosition marker_position(const Marker *marker);
 
+/** The owner has committed this position by itself. */
+void marker_set_position(Marker *marker, const MarkerPosition *position);
+
 /** Everything is read: no need to count what is left. */
 void marker_caught_up(Marker *marker, bool caught_up);
 

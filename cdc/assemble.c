@@ -1,0 +1,193 @@
+#include "cdc/assemble.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "rows/row.h"
+
+void assembler_restart(Assembler *assembler, uint64_t position, int protocol)
+{
+    batch_free(&assembler->batch);
+    relations_reset(&assembler->relations);
+    assembler->reader = (PgOutputReader){.protocol = protocol};
+    assembler->in_transaction = false;
+    assembler->complete_lsn = position;
+}
+
+void assembler_release(Assembler *assembler)
+{
+    batch_free(&assembler->batch);
+    relations_release(&assembler->relations);
+    known_events_release(&assembler->known);
+    known_seqs_release(&assembler->backfilled);
+}
+
+/* Where the event stands; false: it is done already and nobody needs to see it again. */
+static bool assembler_next(Assembler *assembler)
+{
+    assembler->ordinal++;
+    /* Transactions come in the order of their commits, so their commit LSNs ascend. (LSNs of single
+     * changes do not, and several may share one: they are never compared.) */
+    return assembler->commit_lsn > assembler->done_lsn ||
+           (assembler->commit_lsn == assembler->done_lsn &&
+            assembler->ordinal > assembler->done_ordinal);
+}
+
+static void assembler_number(Assembler *assembler, Event *event)
+{
+    event->commit_lsn = assembler->commit_lsn;
+    event->ordinal = assembler->ordinal;
+    if (known_events_meet(&assembler->known, event->commit_lsn, event->ordinal)) {
+        batch_settle(event, EVENT_PUBLISHED);
+    }
+    if (assembler->in_transaction) {
+        (void)FAILPOINT("in_transaction");
+    }
+}
+
+static Batch *assembler_batch(Assembler *assembler)
+{
+    if (assembler->batch == NULL) {
+        assembler->batch = batch_new();
+    }
+    return assembler->batch;
+}
+
+static Status assembler_outside(const char *kind, Error *err)
+{
+    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                     "the server sent '%s' where it cannot be", kind);
+}
+
+static Status assembler_insert(Assembler *assembler, const PgOutputChange *change, Error *err)
+{
+    bool known = false;
+    const Relation *relation = relations_find(&assembler->relations, change->relation, &known);
+    if (!assembler->in_transaction || !known) {
+        return assembler_outside("insert", err);
+    }
+    if (relation == NULL || !assembler_next(assembler)) {
+        return OK;
+    }
+    Event *event = NULL;
+    Batch *batch = assembler_batch(assembler);
+    if (relation_read_row(relation, &change->new_tuple, batch, &event, err) != OK) {
+        return FAILED;
+    }
+    if (known_seqs_has(&assembler->backfilled, event->seq)) {
+        batch->count--; /* published from the table, before the stream began */
+        batch->unsettled--;
+        return OK;
+    }
+    assembler_number(assembler, event);
+    return OK;
+}
+
+/* Anybody may write a message with our prefix: what cannot be read becomes an event without types,
+ * which the policy for events without a topic deals with. */
+static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessage *message,
+                                Error *err)
+{
+    if (!slice_equal(message->prefix, SLICE_LITERAL(MESSAGE_PREFIX)) ||
+        !assembler->pipeline->messages) {
+        return OK;
+    }
+    if (!message->transactional) {
+        if (!assembler->foreign_said) {
+            assembler->foreign_said = true;
+            log_write(LOG_WARN, assembler->pipeline->name, "MESSAGE_IGNORED", LOG_NO_FIELDS,
+                      "a non-transactional message with prefix " MESSAGE_PREFIX
+                      " was ignored: outbox.emit_message writes none");
+        }
+        return OK;
+    }
+    if (!assembler->in_transaction) {
+        return assembler_outside("message", err);
+    }
+    if (!assembler_next(assembler)) {
+        return OK;
+    }
+    size_t extra_count = assembler->pipeline->header_columns.count;
+    Batch *batch = assembler_batch(assembler);
+    Event *event = NULL;
+    Error unreadable = {0};
+    if (row_read_message(message->content, extra_count, batch, &event, &unreadable) != OK) {
+        log_write(LOG_WARN, assembler->pipeline->name, "MESSAGE_MALFORMED",
+                  LOG_FIELDS(log_number("bytes", (long long)message->content.length)),
+                  "a message with prefix " MESSAGE_PREFIX " was not written by emit_message");
+        event = batch_add(batch, extra_count);
+        event->field[FIELD_PAYLOAD_BYTES] = arena_copy(&batch->arena, message->content);
+        batch->bytes += message->content.length + sizeof(*event);
+    }
+    event->seq = EVENT_NO_SEQ;
+    assembler_number(assembler, event);
+    return OK;
+}
+
+static Status assembler_begin(Assembler *assembler, const PgOutputBegin *begin, Error *err)
+{
+    if (assembler->in_transaction) {
+        return assembler_outside("begin", err);
+    }
+    assembler->in_transaction = true;
+    assembler->commit_lsn = begin->final_lsn;
+    assembler->ordinal = 0;
+    return OK;
+}
+
+static Status assembler_commit(Assembler *assembler, const PgOutputCommit *commit, Error *err)
+{
+    if (!assembler->in_transaction) {
+        return assembler_outside("commit", err);
+    }
+    assembler->in_transaction = false;
+    assembler->complete_lsn = commit->end_lsn;
+    return OK;
+}
+
+Status assembler_take(Assembler *assembler, Slice data, Error *err)
+{
+    PgOutput message;
+    if (pgoutput_read(&assembler->reader, data, &message, err) != OK) {
+        return FAILED;
+    }
+    switch (message.kind) {
+    case PGOUTPUT_BEGIN:
+        return assembler_begin(assembler, &message.begin, err);
+    case PGOUTPUT_COMMIT:
+        return assembler_commit(assembler, &message.commit, err);
+    case PGOUTPUT_INSERT:
+        return assembler_insert(assembler, &message.change, err);
+    case PGOUTPUT_MESSAGE:
+        return assembler_message(assembler, &message.message, err);
+    case PGOUTPUT_RELATION:
+        return relations_put(&assembler->relations, &message.relation, err);
+    case PGOUTPUT_ORIGIN:
+    case PGOUTPUT_TYPE:
+    case PGOUTPUT_UPDATE:
+    case PGOUTPUT_DELETE:
+    case PGOUTPUT_TRUNCATE:
+        return OK; /* published rows may go; the publication of ours does not even send these */
+    default:
+        return assembler_outside(pgoutput_kind_name(message.kind), err); /* not asked for */
+    }
+}
+
+Batch *assembler_finish(Assembler *assembler)
+{
+    Batch *batch = assembler->batch;
+    if (batch == NULL) {
+        return NULL;
+    }
+    assembler->batch = NULL;
+    if (batch->count == 0) {
+        batch_free(&batch);
+        return NULL;
+    }
+    batch->position = assembler->complete_lsn;
+    batch->tx_lsn = assembler->in_transaction ? assembler->commit_lsn : 0;
+    batch->tx_ordinal = assembler->in_transaction ? assembler->ordinal : 0;
+    return batch;
+}

@@ -1,0 +1,40 @@
+/* assemble: messages of the stream -> batches of events.
+ *
+ * The server sends a transaction when it has committed, without what its aborted subtransactions
+ * did, in the order of commits. Small transactions share a batch; a big one is spread over many, so
+ * memory stays bounded. A batch carries the position that holds when it is acknowledged: the end of
+ * the last transaction that is complete in it, and, inside a big one, how many of its events. */
+#pragma once
+
+#include "cdc/known.h"
+#include "cdc/relation.h"
+#include "cdc/wire.h"
+#include "flow/stats.h"
+
+#define MESSAGE_PREFIX "outboxd.event" /* of outbox.emit_message */
+
+typedef struct Assembler {
+    const PipelineConfig *pipeline;
+    Relations relations;
+    PgOutputReader reader;
+    Batch *batch; /* being filled; NULL: none */
+    bool in_transaction;
+    uint64_t commit_lsn;
+    uint64_t ordinal;      /* of the last event of the transaction */
+    uint64_t complete_lsn; /* end of the last complete transaction */
+    uint64_t done_lsn;     /* up to this transaction, and in it ... */
+    uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
+    KnownEvents known;
+    KnownSeqs backfilled;
+    bool foreign_said; /* a message with our prefix that is none of ours was logged */
+} Assembler;
+
+/** A new stream begins at position. */
+void assembler_restart(Assembler *assembler, uint64_t position, int protocol);
+void assembler_release(Assembler *assembler);
+
+/** Takes one pgoutput message. RETRY: the stream is broken. FATAL: a human must act. */
+Status assembler_take(Assembler *assembler, Slice data, Error *err);
+
+/** The batch with its position, or NULL when it has no event; it goes to the caller. */
+Batch *assembler_finish(Assembler *assembler);

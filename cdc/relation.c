@@ -1,0 +1,318 @@
+#include "cdc/relation.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/timestamp.h"
+#include "flow/event.h"
+
+/* pg_type.dat */
+enum {
+    BOOL_OID = 16,
+    BYTEA_OID = 17,
+    CIDR_OID = 650,
+    INET_OID = 869,
+    BPCHAR_OID = 1042,
+};
+
+/* pgoutput sends what a type's output function prints. Polling reads column::text, which is the
+ * same but for the few types that have a cast function of their own (pg_cast.dat). */
+typedef enum Conversion { AS_SENT, BOOL_TEXT, BPCHAR_TEXT, INET_TEXT, BYTEA_BYTES } Conversion;
+
+enum { IGNORED = -1 };
+
+typedef struct RelationColumn {
+    int target; /* EventField, FIELD_COUNT + number of a header column, or IGNORED */
+    Conversion conversion;
+} RelationColumn;
+
+struct Relation {
+    uint32_t id;
+    bool outbox;
+    size_t extra_count;
+    size_t column_count;
+    RelationColumn columns[];
+};
+
+void relations_reset(Relations *relations)
+{
+    for (size_t i = 0; i < relations->count; i++) {
+        free(relations->items[i]);
+    }
+    relations->count = 0;
+}
+
+void relations_release(Relations *relations)
+{
+    relations_reset(relations);
+    free(relations->items);
+    free(relations->schema);
+    free(relations->name);
+    *relations = (Relations){0};
+}
+
+static int column_target(const PipelineConfig *pipeline, Slice name)
+{
+    const ColumnsConfig *c = &pipeline->columns;
+    const char *const names[FIELD_COUNT] = {
+        [FIELD_SEQ] = c->seq,
+        [FIELD_EVENT_ID] = c->event_id,
+        [FIELD_EVENT_TYPE] = c->event_type,
+        [FIELD_EVENT_VERSION] = c->event_version,
+        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
+        [FIELD_AGGREGATE_ID] = c->aggregate_id,
+        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
+        [FIELD_PAYLOAD] = c->payload,
+        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
+        [FIELD_CONTENT_TYPE] = c->content_type,
+        [FIELD_CORRELATION_ID] = c->correlation_id,
+        [FIELD_CAUSATION_ID] = c->causation_id,
+        [FIELD_TRACEPARENT] = c->traceparent,
+        [FIELD_HEADERS] = c->headers,
+        [FIELD_TOPIC] = c->topic,
+        [FIELD_OCCURRED_AT] = c->occurred_at,
+    };
+    for (int field = 0; field < FIELD_COUNT; field++) {
+        if (name.length > 0 && slice_equal(name, slice_of(names[field]))) {
+            return field;
+        }
+    }
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        if (slice_equal(name, slice_of(pipeline->header_columns.items[i]))) {
+            return FIELD_COUNT + (int)i;
+        }
+    }
+    return IGNORED;
+}
+
+static Conversion column_conversion(uint32_t type, int target)
+{
+    switch (type) {
+    case BOOL_OID:
+        return BOOL_TEXT;
+    case BPCHAR_OID:
+        return BPCHAR_TEXT;
+    case INET_OID:
+    case CIDR_OID:
+        return INET_TEXT;
+    case BYTEA_OID:
+        return target == FIELD_PAYLOAD_BYTES ? BYTEA_BYTES : AS_SENT;
+    default:
+        return AS_SENT;
+    }
+}
+
+static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
+{
+    Relation *relation =
+        x_calloc(1, sizeof(*relation) + message->columns * sizeof(relation->columns[0]));
+    relation->id = message->id;
+    relation->outbox = message->id == relations->table_oid ||
+                       (slice_equal(message->schema, slice_of(relations->schema)) &&
+                        slice_equal(message->name, slice_of(relations->name)));
+    relation->extra_count = relations->pipeline->header_columns.count;
+    relation->column_count = message->columns;
+    ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
+    for (size_t i = 0; i < message->columns; i++) {
+        PgOutputColumn column = pgoutput_column(&rest);
+        int target = column_target(relations->pipeline, column.name);
+        relation->columns[i] = (RelationColumn){
+            .target = target, .conversion = column_conversion(column.type, target)};
+    }
+    return relation;
+}
+
+/* A column that the table does not have (yet, or any more) reads as NULL; only without seq nothing
+ * could be marked. */
+static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
+{
+    if (!relation->outbox || relations->pipeline->on_publish == ON_PUBLISH_KEEP) {
+        return OK;
+    }
+    for (size_t i = 0; i < relation->column_count; i++) {
+        if (relation->columns[i].target == FIELD_SEQ) {
+            return OK;
+        }
+    }
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_MISSING",
+              "table '%s' has no column '%s' at this place of the log: its rows cannot be marked",
+              relations->pipeline->table, relations->pipeline->columns.seq);
+    return error_hint(err,
+                      "Name the sequence column in columns.seq, or use on_publish = \"keep\".");
+}
+
+Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err)
+{
+    Relation *relation = relation_new(relations, message);
+    if (relation_check(relations, relation, err) != OK) {
+        free(relation);
+        return FAILED;
+    }
+    for (size_t i = 0; i < relations->count; i++) {
+        if (relations->items[i]->id == relation->id) {
+            free(relations->items[i]);
+            relations->items[i] = relation;
+            return OK;
+        }
+    }
+    relations->items =
+        x_realloc(relations->items, (relations->count + 1) * sizeof(*relations->items));
+    relations->items[relations->count++] = relation;
+    return OK;
+}
+
+const Relation *relations_find(const Relations *relations, uint32_t id, bool *ret_known)
+{
+    for (size_t i = 0; i < relations->count; i++) {
+        if (relations->items[i]->id == id) {
+            *ret_known = true;
+            return relations->items[i]->outbox ? relations->items[i] : NULL;
+        }
+    }
+    *ret_known = false;
+    return NULL;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* "\x" and hexadecimal digits (our sessions set bytea_output), decoded where they stand. */
+static bool decode_bytea(char *data, size_t length, Slice *ret)
+{
+    if (length < 2 || data[0] != '\\' || data[1] != 'x' || length % 2 != 0) {
+        return false;
+    }
+    size_t bytes = length / 2 - 1;
+    for (size_t i = 0; i < bytes; i++) {
+        int high = hex_digit(data[2 + 2 * i]);
+        int low = hex_digit(data[3 + 2 * i]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        data[i] = (char)(high << 4 | low);
+    }
+    *ret = (Slice){.data = data, .length = bytes};
+    return true;
+}
+
+/* inet::text always shows the prefix length; what the type prints does not for a host. */
+static Slice inet_text(Arena *arena, Slice value)
+{
+    if (memchr(value.data, '/', value.length) != NULL) {
+        return value;
+    }
+    bool v6 = memchr(value.data, ':', value.length) != NULL;
+    size_t more = v6 ? 4 : 3;
+    char *text = arena_alloc(arena, value.length + more);
+    memcpy(text, value.data, value.length);
+    memcpy(text + value.length, v6 ? "/128" : "/32", more);
+    return (Slice){.data = text, .length = value.length + more};
+}
+
+/* The bytes stand in the batch's arena and may be changed there. */
+static bool convert(Conversion conversion, Arena *arena, Slice *value)
+{
+    switch (conversion) {
+    case AS_SENT:
+        return true;
+    case BOOL_TEXT:
+        *value = value->length == 1 && value->data[0] == 't' ? SLICE_LITERAL("true")
+                                                             : SLICE_LITERAL("false");
+        return true;
+    case BPCHAR_TEXT:
+        while (value->length > 0 && value->data[value->length - 1] == ' ') {
+            value->length--;
+        }
+        return true;
+    case INET_TEXT:
+        *value = inet_text(arena, *value);
+        return true;
+    case BYTEA_BYTES:
+        return decode_bytea((char *)value->data, value->length, value);
+    }
+    return false;
+}
+
+static bool parse_seq(Slice text, int64_t *ret_seq)
+{
+    bool negative = text.length > 0 && text.data[0] == '-';
+    size_t i = negative ? 1 : 0;
+    int64_t value = 0;
+    if (text.length == i) {
+        return false;
+    }
+    for (; i < text.length; i++) {
+        int digit = text.data[i] - '0';
+        if (digit < 0 || digit > 9 || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_sub_overflow(value, digit, &value)) { /* downwards: there is one more */
+            return false;
+        }
+    }
+    if (negative) {
+        *ret_seq = value;
+        return true;
+    }
+    return !__builtin_sub_overflow(INT64_C(0), value, ret_seq);
+}
+
+static bool relation_set(const RelationColumn *column, Slice value, Event *event)
+{
+    Arena *arena = &event->batch->arena;
+    if (column->target == FIELD_SEQ) {
+        return parse_seq(value, &event->seq);
+    }
+    if (column->target == FIELD_OCCURRED_AT) {
+        if (!timestamp_parse(value, &event->occurred_at_us)) {
+            event->occurred_at_us = EVENT_NO_TIME;
+        }
+        return true;
+    }
+    if (!convert(column->conversion, arena, &value)) {
+        return false;
+    }
+    if (column->target < FIELD_COUNT) {
+        event->field[column->target] = value;
+    } else {
+        ((Slice *)event->extra)[column->target - FIELD_COUNT] = value;
+    }
+    return true;
+}
+
+Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, Batch *batch,
+                         Event **ret_event, Error *err)
+{
+    if (tuple->columns != relation->column_count) {
+        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                         "a row of %u columns for a relation of %zu", (unsigned)tuple->columns,
+                         relation->column_count);
+    }
+    Slice copy = arena_copy(&batch->arena, tuple->bytes);
+    ByteReader rest = bytes_reader(copy.data, copy.length);
+    Event *event = batch_add(batch, relation->extra_count);
+    event->seq = EVENT_NO_SEQ;
+    for (size_t i = 0; i < relation->column_count; i++) {
+        PgOutputValue value = pgoutput_value(&rest);
+        const RelationColumn *column = &relation->columns[i];
+        if (column->target == IGNORED || value.kind != VALUE_TEXT) {
+            continue;
+        }
+        if (!relation_set(column, value.bytes, event)) {
+            batch->count--;
+            batch->unsettled--;
+            return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                             "column %zu of a row cannot be read", i + 1);
+        }
+    }
+    batch->bytes += copy.length + sizeof(*event);
+    *ret_event = event;
+    return OK;
+}

@@ -1,0 +1,441 @@
+/* The WAL source: its life as the pipeline sees it. The control connection holds the publisher's
+ * lock and writes (position, marks, dead letters); the walsender connection brings the stream.
+ * Either of them lost means both are: one way to recover. */
+#include "cdc/wal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "cdc/wal_internal.h"
+
+static WalSource *wal_of(Source *source)
+{
+    return (WalSource *)source;
+}
+
+void wal_set_timer(WalSource *wal, int64_t delay_ms)
+{
+    struct timeval tv = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+    event_add(wal->timer, &tv);
+}
+
+static void wal_close(WalSource *wal, WalState state)
+{
+    event_del(wal->timer);
+    event_del(wal->pulse);
+    stream_stop(wal);
+    pg_conn_close(wal->walsender);
+    pg_conn_close(wal->filler);
+    pg_conn_close(wal->control);
+    fill_release(wal);
+    batch_free(&wal->assembler.batch);
+    marker_stop(wal->marker);
+    *wal->options.stats->postgres_connected = 0;
+    wal->lease_until_us = 0;
+    wal->save_done = NULL;
+    wal->state = state;
+}
+
+void wal_lose(WalSource *wal, const Error *err)
+{
+    if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
+        return;
+    }
+    wal->error = *err;
+    wal_close(wal, WAL_LOST);
+    event_active(wal->report, 0, 0);
+}
+
+void wal_check_drained(WalSource *wal)
+{
+    if (!wal->draining || wal->state == WAL_LOST || wal->state == WAL_CLOSED ||
+        marker_pending(wal->marker)) {
+        return;
+    }
+    if (wal->state == WAL_ACTIVE) {
+        stream_send_status(wal, false);
+    }
+    wal_close(wal, WAL_CLOSED);
+    event_active(wal->report, 0, 0);
+}
+
+static void wal_on_report(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    WalSource *wal = arg;
+    if (wal->state == WAL_CLOSED) {
+        wal->source.events.drained(wal->source.events.arg);
+    } else if (wal->state == WAL_LOST) {
+        wal->source.events.lost(wal->source.events.arg, &wal->error);
+    }
+}
+
+static void wal_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    WalSource *wal = arg;
+    if (wal->state == WAL_DELAYED) {
+        session_open(wal);
+    } else if (wal->state == WAL_STANDBY && !pg_conn_is_busy(wal->control)) {
+        session_try_lock(wal);
+    }
+}
+
+/* Often enough for the lease, the status updates and idle_session_timeout. */
+static int64_t wal_pulse_ms(const WalSource *wal)
+{
+    return wal->options.pipeline->lease_ms / 4;
+}
+
+static void wal_on_pulse(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    WalSource *wal = arg;
+    int64_t pulse_ms = wal_pulse_ms(wal);
+    event_add(wal->pulse,
+              &(struct timeval){.tv_sec = pulse_ms / 1000, .tv_usec = pulse_ms % 1000 * 1000});
+    session_ping(wal);
+    if (wal->state == WAL_ACTIVE) {
+        stream_watch(wal);
+    }
+    marker_next(wal->marker);
+}
+
+static void wal_start(Source *source, int64_t delay_ms)
+{
+    WalSource *wal = wal_of(source);
+    assert(wal->state == WAL_LOST);
+    wal->state = WAL_DELAYED;
+    wal->outstanding = 0;
+    wal->outstanding_events = 0;
+    wal->hole = false;
+    known_events_restart(&wal->assembler.known, &wal->again);
+    marker_caught_up(wal->marker, false);
+    wal_set_timer(wal, delay_ms);
+}
+
+/* Everything up to here is acknowledged. */
+static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
+{
+    bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
+    if (!from_stream) {
+        for (size_t i = 0; i < batch->count; i++) {
+            known_seqs_add(&wal->assembler.backfilled, batch->events[i]->seq);
+        }
+        marker_add(wal->marker, batch, NULL);
+        return;
+    }
+    wal->acked = *position;
+    marker_add(wal->marker, batch, position);
+}
+
+/* A batch that came back: what is settled at its head counts, what is settled behind a hole is
+ * remembered and recognised when the stream brings it again. */
+static void wal_take_back(WalSource *wal, Batch *batch)
+{
+    size_t head = 0;
+    while (!wal->hole && head < batch->count && event_is_settled(batch->events[head])) {
+        head++;
+    }
+    wal->hole = true;
+    size_t count = batch->count;
+    if (head > 0) {
+        const Event *last = batch->events[head - 1];
+        MarkerPosition position = wal->acked;
+        position.tx_lsn = last->commit_lsn;
+        position.tx_ordinal = last->ordinal;
+        batch->count = head; /* the marker sees the head alone */
+        wal_acked(wal, batch, &position);
+        batch->count = count;
+    }
+    for (size_t i = head; i < count; i++) {
+        const Event *event = batch->events[i];
+        if (!event_is_settled(event)) {
+            continue;
+        }
+        if (event->commit_lsn != 0) {
+            known_events_add(&wal->again, event->commit_lsn, event->ordinal);
+        } else {
+            known_seqs_add(&wal->assembler.backfilled, event->seq);
+        }
+    }
+    if (count > head && batch->events[head]->commit_lsn == 0) {
+        /* Rows of the table are marked one by one, whatever came of their neighbours. */
+        Batch rest = *batch;
+        rest.events = batch->events + head;
+        rest.count = count - head;
+        marker_add(wal->marker, &rest, NULL);
+    }
+}
+
+static void wal_ack(Source *source, Batch *batch)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->outstanding > 0) {
+        wal->outstanding--;
+        wal->outstanding_events -= batch->count;
+    }
+    if (batch->unsettled == 0 && !wal->hole) {
+        MarkerPosition position = {
+            .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
+        wal_acked(wal, batch, &position);
+    } else {
+        wal_take_back(wal, batch);
+    }
+    batch_free(&batch);
+    marker_next(wal->marker);
+    if (wal->state == WAL_FILLING) {
+        fill_next(wal);
+    }
+}
+
+static void wal_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
+{
+    WalSource *wal = wal_of(source);
+    marker_add_aside(wal->marker, event, record, reason);
+    marker_next(wal->marker);
+}
+
+/* The slot is ours as long as the server hears from us: it ends a walsender that was silent for
+ * lease + PUBLISHER_MARGIN_MS. The lock is ours for lease_ms from each question it answered. */
+static bool wal_may_publish(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->state != WAL_ACTIVE && wal->state != WAL_FILLING && wal->state != WAL_STARTING) {
+        return false;
+    }
+    int64_t now_us = clock_monotonic_us();
+    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    if (now_us < wal->lease_until_us ||
+        (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us)) {
+        return true;
+    }
+    Error err;
+    error_set(
+        &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
+        "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
+        "now",
+        (long long)wal->options.pipeline->lease_ms);
+    wal_lose(wal, &err);
+    return false;
+}
+
+static void wal_wake(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->state == WAL_ACTIVE && wal->stream.paused) {
+        stream_resume(wal);
+    } else if (wal->state == WAL_FILLING) {
+        fill_next(wal);
+    }
+}
+
+static void wal_drain(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    wal->draining = true;
+    marker_drain(wal->marker);
+    wal_check_drained(wal);
+}
+
+static size_t wal_unmarked(const Source *source)
+{
+    return marker_unmarked(((const WalSource *)source)->marker);
+}
+
+static bool wal_caught_up(const WalSource *wal)
+{
+    return wal->state == WAL_ACTIVE && !wal->stream.paused && !wal->stream.coalescing;
+}
+
+static double wal_backlog(const Source *source)
+{
+    const WalSource *wal = (const WalSource *)source;
+    if (wal_caught_up(wal)) {
+        return (double)(wal->outstanding_events + marker_unmarked(wal->marker));
+    }
+    bool capped = false;
+    double backlog = marker_backlog(wal->marker, &capped);
+    return backlog < 0 ? NAN : backlog;
+}
+
+static void wal_status(const Source *source, Text *json)
+{
+    const WalSource *wal = (const WalSource *)source;
+    bool capped = false;
+    (void)marker_backlog(wal->marker, &capped);
+    double backlog = wal_backlog(source);
+    if (isnan(backlog)) {
+        text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
+    } else {
+        text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
+                    !wal_caught_up(wal) && capped ? "true" : "false");
+    }
+    char confirmed[24];
+    char received[24];
+    text_printf(
+        json, ",\"slot\":{\"name\":\"%s\",\"confirmed_lsn\":\"%s\",\"received_lsn\":\"%s\"}",
+        wal->options.pipeline->slot, lsn_format(marker_position(wal->marker).lsn, confirmed),
+        lsn_format(wal->stream.received, received));
+}
+
+static void wal_free(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    stream_release(wal);
+    fill_release(wal);
+    marker_free(&wal->marker);
+    pg_conn_free(&wal->walsender);
+    pg_conn_free(&wal->filler);
+    pg_conn_free(&wal->control);
+    event_free(wal->timer);
+    event_free(wal->pulse);
+    event_free(wal->report);
+    assembler_release(&wal->assembler);
+    known_events_release(&wal->again);
+    free(wal->application_name);
+    free(wal->dead_letter);
+    free(wal->position_table);
+    table_free(&wal->table);
+    free(wal);
+}
+
+static const SourceOps WAL_OPS = {
+    .start = wal_start,
+    .ack = wal_ack,
+    .set_aside = wal_set_aside,
+    .may_publish = wal_may_publish,
+    .wake = wal_wake,
+    .drain = wal_drain,
+    .unmarked = wal_unmarked,
+    .backlog = wal_backlog,
+    .status = wal_status,
+    .free = wal_free,
+};
+
+void wal_deliver(WalSource *wal, Batch *batch)
+{
+    wal->outstanding++;
+    wal->outstanding_events += batch->count;
+    wal->source.events.batch(wal->source.events.arg, batch);
+}
+
+bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
+{
+    return !wal->draining && wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
+}
+
+bool wal_is_idle(const WalSource *wal)
+{
+    return wal->state == WAL_ACTIVE && wal->outstanding == 0 && wal->assembler.batch == NULL &&
+           !wal->assembler.in_transaction && !marker_pending(wal->marker);
+}
+
+/* From the marker. */
+
+static void on_marker_lost(void *arg, const Error *err)
+{
+    wal_lose(arg, err);
+}
+
+static void on_marker_aside(void *arg, Event *event)
+{
+    WalSource *wal = arg;
+    wal->source.events.aside(wal->source.events.arg, event);
+}
+
+static void on_marked(void *arg)
+{
+    WalSource *wal = arg;
+    session_send_waiting(wal);
+    if (wal->state == WAL_ACTIVE) {
+        stream_send_status(wal, false);
+    } else if (wal->state == WAL_FILLING) {
+        fill_next(wal);
+    }
+    wal->source.events.progress(wal->source.events.arg);
+}
+
+static void on_marker_idle(void *arg)
+{
+    WalSource *wal = arg;
+    session_send_waiting(wal);
+    if (wal->state == WAL_FILLING) {
+        fill_next(wal);
+    }
+    wal_check_drained(wal);
+}
+
+static PgConn *wal_new_conn(WalSource *wal, int64_t silence_ms, int64_t user_timeout_ms,
+                            bool replication, void (*opened)(void *arg, const Error *err))
+{
+    const WalOptions *options = &wal->options;
+    return pg_conn_new(&(PgConnOptions){
+        .base = options->base,
+        .worker = options->worker,
+        .dsn = options->config->database.dsn,
+        .application_name = wal->application_name,
+        .connect_timeout_ms = options->config->database.connect_timeout_ms,
+        .silence_timeout_ms = silence_ms,
+        .tcp_user_timeout_ms = user_timeout_ms,
+        .replication = replication,
+        .arg = wal,
+        .opened = opened,
+    });
+}
+
+Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err)
+{
+    OutboxTable *table = NULL;
+    if (table_new(options->pipeline, &table, err) != OK) {
+        return FAILED;
+    }
+    WalSource *wal = x_calloc(1, sizeof(*wal));
+    wal->source.ops = &WAL_OPS;
+    wal->options = *options;
+    wal->table = table;
+    wal->state = WAL_LOST;
+    wal->assembler.pipeline = options->pipeline;
+    wal->assembler.relations.pipeline = options->pipeline;
+    wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
+    wal->timer = event_new(options->base, -1, 0, wal_on_timer, wal);
+    wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
+    wal->report = event_new(options->base, -1, 0, wal_on_report, wal);
+    int64_t statement_ms = options->config->database.statement_timeout_ms + 5000;
+    int64_t lease_ms = options->pipeline->lease_ms;
+    wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, session_control_opened);
+    /* The creation of a slot waits for every running transaction. */
+    wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, session_walsender_opened);
+    wal->filler = wal_new_conn(wal, statement_ms, lease_ms, false, fill_filler_opened);
+    wal->marker = marker_new(&(MarkerOptions){.base = options->base,
+                                              .pipeline = options->pipeline,
+                                              .table = table,
+                                              .stats = options->stats,
+                                              .conn = wal->control,
+                                              .arg = wal,
+                                              .lost = on_marker_lost,
+                                              .aside = on_marker_aside,
+                                              .marked = on_marked,
+                                              .idle = on_marker_idle});
+    wal->lock = (PublisherLock){.conn = wal->control,
+                                .pipeline = options->pipeline,
+                                .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,
+                                .arg = wal,
+                                .lost = on_marker_lost,
+                                .locked = session_lock_held,
+                                .taken = session_lock_taken};
+    if (stream_init(wal, err) != OK) {
+        wal_free(&wal->source);
+        return FAILED;
+    }
+    *ret_source = &wal->source;
+    return OK;
+}

@@ -1,0 +1,204 @@
+/* Rows from before the slot: read from the table in one snapshot, published before the stream.
+ *
+ * A slot that we have just made exports the snapshot of its very beginning: what it shows
+ * unpublished is published from the table, what it does not show comes with the stream. Where there
+ * is no such snapshot (the slot was there before, or we were interrupted) a snapshot of now is
+ * taken, which overlaps with the stream: the sequence numbers published from the table are
+ * remembered, and the stream leaves them out. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cdc/wal_internal.h"
+#include "pg/ident.h"
+#include "rows/row.h"
+
+void fill_release(WalSource *wal)
+{
+    batch_free(&wal->fill.batch);
+    wal->fill.running = false;
+}
+
+static void on_fill_recorded(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
+              LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
+              "the rows from before the slot are published; the log follows");
+    pg_conn_close(wal->filler);
+    session_stream(wal);
+}
+
+static void fill_on_row(void *arg, const char *bytes, size_t length)
+{
+    WalSource *wal = arg;
+    Fill *fill = &wal->fill;
+    if (fill->error.class != ERROR_NONE) {
+        return;
+    }
+    if (!fill->header_read) {
+        fill->header_read = true;
+        if (row_skip_header(&bytes, &length, &fill->error) != OK || length == 0) {
+            return;
+        }
+    }
+    if (row_is_trailer(bytes, length)) {
+        return;
+    }
+    Event *event = NULL;
+    if (row_read(bytes, length, wal->table->extra_count, fill->batch, &event, &fill->error) != OK) {
+        return;
+    }
+    fill->rows++;
+    fill->last_seq = event->seq;
+    if (known_seqs_has(&wal->assembler.backfilled, event->seq)) {
+        fill->batch->count--; /* acknowledged before we were interrupted */
+        fill->batch->unsettled--;
+    }
+}
+
+static void fill_on_done(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    Fill *fill = &wal->fill;
+    fill->running = false;
+    if (err != NULL || fill->error.class != ERROR_NONE) {
+        Error copy = err != NULL ? *err : fill->error;
+        wal_lose(wal, &copy);
+        return;
+    }
+    (void)FAILPOINT("fetched");
+    fill->complete = fill->rows < fill->limit;
+    Batch *batch = fill->batch;
+    fill->batch = NULL;
+    if (batch->count > 0) {
+        fill->published += batch->count;
+        wal_deliver(wal, batch);
+    } else {
+        batch_free(&batch);
+    }
+    fill_next(wal);
+}
+
+static void fill_fetch(WalSource *wal, size_t limit)
+{
+    Fill *fill = &wal->fill;
+    fill->limit = limit;
+    fill->rows = 0;
+    fill->header_read = false;
+    fill->running = true;
+    fill->error = (Error){0};
+    fill->batch = batch_new();
+    const OutboxTable *table = wal->table;
+    AUTO_TEXT sql = x_format("COPY (SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu) TO "
+                             "STDOUT (FORMAT binary)",
+                             table->select_list, table->name, table->seq, (long long)fill->last_seq,
+                             table->unpublished, table->seq, limit);
+    pg_conn_send(wal->filler,
+                 &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
+}
+
+/* A commit of our own after the snapshot was taken: what the snapshot shows is on disk then, also
+ * what was committed with synchronous_commit = off. */
+static void on_flushed(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal->fill.durable = true;
+    wal->source.events.active(wal->source.events.arg);
+    fill_next(wal);
+}
+
+static void fill_flush(WalSource *wal)
+{
+    wal->fill.flushing = true;
+    pg_conn_send(wal->control,
+                 &(PgQuery){.sql = "SELECT pg_logical_emit_message(true, 'outboxd.flush', '')",
+                            .arg = wal,
+                            .done = on_flushed});
+}
+
+void fill_next(WalSource *wal)
+{
+    Fill *fill = &wal->fill;
+    if (wal->state != WAL_FILLING || fill->running || !fill->taken || wal->draining) {
+        return;
+    }
+    if (!fill->durable) {
+        if (!fill->flushing && !pg_conn_is_busy(wal->control)) {
+            fill_flush(wal);
+        }
+        return;
+    }
+    if (!fill->complete) {
+        size_t events = 0;
+        size_t bytes = 0;
+        if (!wal_room(wal, &events, &bytes)) {
+            return;
+        }
+        size_t most = (size_t)wal->options.pipeline->batch_events;
+        fill_fetch(wal, events < most ? events : most);
+        return;
+    }
+    if (wal->outstanding == 0 && !marker_pending(wal->marker)) {
+        session_save_position(wal, false, on_fill_recorded);
+    }
+}
+
+static void on_snapshot(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal->fill.taken = true;
+    fill_next(wal);
+}
+
+static void on_filler_set(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    text_add(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ; ");
+    if (wal->fill.snapshot[0] != '\0') {
+        AUTO_TEXT snapshot = ident_literal(wal->fill.snapshot);
+        text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
+    }
+    text_add(&sql, "SELECT 1");
+    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_snapshot});
+}
+
+void fill_filler_opened(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    publisher_add_settings(wal->options.config, wal->options.pipeline, false,
+                           PQserverVersion(pg_conn_raw(wal->filler)), &sql);
+    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_filler_set});
+}
+
+void fill_start(WalSource *wal)
+{
+    wal->state = WAL_FILLING;
+    wal->fill.last_seq = INT64_MIN;
+    pg_conn_open(wal->filler);
+}

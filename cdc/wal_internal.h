@@ -1,0 +1,143 @@
+/* What the files of the WAL source share; nobody else includes this. */
+#pragma once
+
+#include "cdc/assemble.h"
+#include "cdc/slot.h"
+#include "cdc/wal.h"
+#include "pg/conn.h"
+#include "rows/marker.h"
+#include "rows/publisher.h"
+#include "rows/table.h"
+
+typedef enum WalState {
+    WAL_LOST,     /* closed; waits for start() */
+    WAL_DELAYED,  /* back-off before connecting */
+    WAL_OPENING,  /* control connects, looks at the table, tries the lock */
+    WAL_STANDBY,  /* the lock, or the slot, is somebody else's */
+    WAL_CHECKING, /* lock is ours: slot, publication, position */
+    WAL_FILLING,  /* rows from before the slot are published from the table */
+    WAL_STARTING, /* START_REPLICATION is sent */
+    WAL_ACTIVE,   /* the stream comes in */
+    WAL_CLOSED,   /* drained */
+} WalState;
+
+/* Rows from before the slot. */
+typedef struct Fill {
+    char snapshot[64]; /* exported by the creation of the slot; "": of now */
+    bool running;      /* a fetch is under way */
+    bool taken;        /* the snapshot is */
+    bool flushing;
+    bool durable;  /* what the snapshot shows is flushed */
+    bool complete; /* the last row was read */
+    bool header_read;
+    size_t limit;
+    size_t rows; /* of this fetch */
+    int64_t last_seq;
+    uint64_t published;
+    Batch *batch;
+    Error error;
+} Fill;
+
+/* Reading the stream. */
+typedef struct Stream {
+    struct event *readable;
+    struct event *tick; /* of the timer descriptor: coalesced reads */
+    int tick_fd;
+    bool coalescing;
+    bool paused;          /* no room: the socket is left alone */
+    unsigned quiet_ticks; /* that brought next to nothing */
+    unsigned burst;       /* reads since burst_since_us */
+    int64_t burst_since_us;
+    uint64_t received;      /* WAL end that the server told */
+    int64_t read_us;        /* monotonic: last bytes */
+    int64_t status_us;      /* monotonic: last status update sent */
+    int64_t storm_since_us; /* the server asks again and again: it is stopping; 0: no */
+} Stream;
+
+/* An idle outbox follows the WAL of others. */
+typedef struct Idle {
+    char xmax[24]; /* next transaction id as of the last look, plus our own write */
+    bool wanted;   /* others wrote: confirm as soon as the stream is beyond `until` */
+    uint64_t until;
+} Idle;
+
+typedef struct WalSource {
+    Source source; /* first */
+    WalOptions options;
+    OutboxTable *table;
+    WalState state;
+    bool draining;
+    PgConn *control; /* lock, position, marks, dead letters */
+    PublisherLock lock;
+    Marker *marker;
+    PgConn *walsender;
+    PgConn *filler;
+    struct event *timer;  /* back-off, standby */
+    struct event *pulse;  /* lease, status, idle */
+    struct event *report; /* delivers `lost` or `drained` outside of every call */
+    Error error;
+    char *application_name;
+    char *dead_letter;
+    char *position_table;
+    SlotFacts facts;
+    bool gap_accepted; /* run --new-slot did its work */
+    uint64_t start_lsn;
+    Assembler assembler;
+    KnownEvents again; /* settled in batches that came back */
+    bool hole;         /* a batch came back unsettled: those behind it are not acknowledged */
+    MarkerPosition acked;
+    bool live; /* acked is of this process: better than what the database says */
+    size_t outstanding;
+    size_t outstanding_events;
+    int64_t lease_until_us; /* by the control connection */
+    int64_t asked_us;
+    void (*save_done)(void *arg, const Error *err); /* a position waits to be saved; NULL: none */
+    bool save_backfill;
+    Fill fill;
+    Stream stream;
+    Idle idle;
+} WalSource;
+
+/* wal.c */
+void wal_lose(WalSource *wal, const Error *err);
+void wal_set_timer(WalSource *wal, int64_t delay_ms);
+void wal_check_drained(WalSource *wal);
+void wal_deliver(WalSource *wal, Batch *batch);
+bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
+/** Nothing is read that is not acknowledged and committed. */
+bool wal_is_idle(const WalSource *wal);
+
+/* wal_session.c */
+void session_open(WalSource *wal);
+void session_control_opened(void *arg, const Error *err);
+void session_walsender_opened(void *arg, const Error *err);
+void session_try_lock(WalSource *wal);
+void session_lock_taken(void *arg);
+void session_lock_held(void *arg);
+void session_stand_by(WalSource *wal, const char *holder);
+void session_ping(WalSource *wal);
+void session_stream(WalSource *wal);
+/** Commits the position row with start_lsn, and whether rows from before the slot are still to
+ * come, as soon as the control connection is free. */
+void session_save_position(WalSource *wal, bool backfill,
+                           void (*done)(void *arg, const Error *err));
+
+/** Sends what waits for the control connection. */
+void session_send_waiting(WalSource *wal);
+
+/* wal_fill.c */
+void fill_start(WalSource *wal);
+void fill_filler_opened(void *arg, const Error *err);
+void fill_next(WalSource *wal);
+void fill_release(WalSource *wal);
+
+/* wal_stream.c */
+Status stream_init(WalSource *wal, Error *err);
+void stream_begin(WalSource *wal);
+void stream_stop(WalSource *wal);
+void stream_resume(WalSource *wal);
+/** Tells the server what is confirmed; reply: and wants an answer. */
+void stream_send_status(WalSource *wal, bool reply);
+void stream_watch(WalSource *wal);
+void stream_advance_idle(WalSource *wal, bool at_once);
+void stream_release(WalSource *wal);

@@ -1,0 +1,376 @@
+/* The stream: reading it, telling the server what is confirmed, following an idle log.
+ *
+ * Coalesced reads. The walsender sends each message of a small transaction by itself; a reader that
+ * wakes for every one costs both sides a system call and a context switch per message. While bytes
+ * come in thick and fast the socket is therefore read on a timer of TICK_US; two ticks that bring
+ * next to nothing end that. At low rates each message is read as it comes.
+ *
+ * Status updates. "flushed" is the position that outbox.position holds, so it never goes backwards,
+ * is never inside a transaction and never 0. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "cdc/wal_internal.h"
+#include "pg/sqlstate.h"
+
+enum {
+    TICK_US = 150,
+    BURST_READS = 16, /* so many reads ... */
+    BURST_US = 2000,  /* ... within this: a backlog is coming in */
+    QUIET_MESSAGES = 4,
+    QUIET_TICKS = 3,
+    REPLY_EVERY_MS = 100, /* answers to a server that asks again and again */
+    IDLE_BYTES = 8 * 1024 * 1024,
+    IDLE_SMALL_BYTES = 64 * 1024,
+    SEGMENT_BYTES = 16 * 1024 * 1024,
+};
+
+static void stream_read(WalSource *wal);
+
+static void stream_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    stream_read(arg);
+}
+
+static void stream_on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    WalSource *wal = arg;
+    if (wal->state == WAL_ACTIVE && wal->stream.coalescing && !wal->stream.paused) {
+        stream_read(wal);
+    }
+}
+
+static void stream_arm_tick(WalSource *wal)
+{
+    struct itimerspec spec = {.it_value = {.tv_nsec = TICK_US * 1000L}};
+    (void)timerfd_settime(wal->stream.tick_fd, 0, &spec, NULL);
+}
+
+void stream_send_status(WalSource *wal, bool reply)
+{
+    PGconn *pg = pg_conn_raw(wal->walsender);
+    uint64_t confirmed = marker_position(wal->marker).lsn;
+    if (pg == NULL || wal->state != WAL_ACTIVE || confirmed == 0) {
+        return;
+    }
+    char message[WIRE_STATUS_BYTES];
+    uint64_t written = wal->stream.received > confirmed ? wal->stream.received : confirmed;
+    wire_write_status(&(WireStatus){.written = written,
+                                    .flushed = confirmed,
+                                    .clock = clock_wall_us() - TIMESTAMP_POSTGRES_EPOCH_US,
+                                    .reply = reply},
+                      message);
+    /* Never blocks: what the socket does not take stays in libpq's buffer. */
+    if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
+                  PQerrorMessage(pg));
+        wal_lose(wal, &err);
+        return;
+    }
+    wal->stream.status_us = clock_monotonic_us();
+    (void)FAILPOINT("feedback_sent");
+}
+
+/* Nothing is outstanding: our position may follow what the server tells of its log. */
+void stream_advance_idle(WalSource *wal, bool at_once)
+{
+    uint64_t position = marker_position(wal->marker).lsn;
+    uint64_t beyond = wal->assembler.complete_lsn > wal->stream.received
+                          ? wal->assembler.complete_lsn
+                          : wal->stream.received;
+    if (!wal_is_idle(wal) || beyond <= position) {
+        return;
+    }
+    bool due = beyond - position >= IDLE_BYTES || (wal->idle.wanted && beyond >= wal->idle.until);
+    if (at_once || due) {
+        wal->idle.wanted = false;
+        wal->acked = (MarkerPosition){.lsn = beyond};
+        marker_add_position(wal->marker, &wal->acked, true);
+        marker_next(wal->marker);
+    }
+}
+
+/* A server that is stopping waits until everything it sent is confirmed, and asks for it as often
+ * as it can. It is answered at a bounded rate, and after the grace we hang up: nothing is lost. */
+static void stream_keepalive(WalSource *wal, const WireMessage *message)
+{
+    Stream *stream = &wal->stream;
+    int64_t now_us = clock_monotonic_us();
+    stream_advance_idle(wal, false);
+    if (!message->reply) {
+        return;
+    }
+    if (now_us - stream->status_us >= REPLY_EVERY_MS * 1000) {
+        if (now_us - stream->status_us >= 10 * REPLY_EVERY_MS * 1000) {
+            stream->storm_since_us = 0;
+        }
+        stream_send_status(wal, false);
+        return;
+    }
+    if (stream->storm_since_us == 0) {
+        stream->storm_since_us = now_us;
+    }
+    if (now_us - stream->storm_since_us > wal->options.pipeline->pg_shutdown_grace_ms * 1000) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "SERVER_STOPPING",
+                  "PostgreSQL is stopping and waits for us; hanging up");
+        wal_lose(wal, &err);
+    }
+}
+
+/* The server ended the stream, or the connection broke. */
+static void stream_ended(WalSource *wal)
+{
+    PGconn *pg = pg_conn_raw(wal->walsender);
+    Error err = {0};
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST",
+              "the server ended the stream");
+    for (PGresult *result; (result = PQgetResult(pg)) != NULL; PQclear(result)) {
+        ExecStatusType status = PQresultStatus(result);
+        if (status == PGRES_FATAL_ERROR) {
+            sqlstate_error(result, &err);
+            PQclear(result);
+            break;
+        }
+        if (status == PGRES_COPY_BOTH || status == PGRES_COPY_IN) {
+            PQclear(result);
+            break;
+        }
+    }
+    if (strstr(err.message, "SQLSTATE 58P01") != NULL ||
+        strstr(err.message, "SQLSTATE 55000") != NULL) {
+        err.class = ERROR_FATAL;
+        err.exit_code = EXIT_GAP;
+        snprintf(err.code, sizeof(err.code), "SLOT_LOST");
+    } else if (err.class == ERROR_FATAL && strstr(err.message, "SQLSTATE XX000") != NULL) {
+        err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
+    }
+    wal_lose(wal, &err);
+}
+
+static void stream_deliver(WalSource *wal)
+{
+    Batch *batch = assembler_finish(&wal->assembler);
+    if (batch != NULL) {
+        wal_deliver(wal, batch);
+    }
+}
+
+static bool stream_batch_is_full(const WalSource *wal)
+{
+    const Batch *batch = wal->assembler.batch;
+    return batch != NULL && (batch->count >= (size_t)wal->options.pipeline->batch_events ||
+                             batch->bytes >= (size_t)wal->options.pipeline->batch_bytes);
+}
+
+/* False: the stream is lost or paused. */
+static bool stream_take(WalSource *wal, const char *bytes, size_t length)
+{
+    WireMessage message;
+    Error err = {0};
+    if (wire_read(bytes, length, &message, &err) != OK) {
+        wal_lose(wal, &err);
+        return false;
+    }
+    if (message.end > wal->stream.received) {
+        wal->stream.received = message.end;
+    }
+    if (message.kind == WIRE_KEEPALIVE) {
+        stream_keepalive(wal, &message);
+        return wal->state == WAL_ACTIVE;
+    }
+    if (assembler_take(&wal->assembler, message.data, &err) != OK) {
+        wal_lose(wal, &err);
+        return false;
+    }
+    if (!stream_batch_is_full(wal)) {
+        return true;
+    }
+    stream_deliver(wal);
+    size_t events = 0;
+    size_t room = 0;
+    if (!wal_room(wal, &events, &room)) {
+        wal->stream.paused = true;
+        return false;
+    }
+    return true;
+}
+
+/* Everything that libpq has; the number of messages. */
+static unsigned stream_drain_buffer(WalSource *wal)
+{
+    PGconn *pg = pg_conn_raw(wal->walsender);
+    unsigned messages = 0;
+    for (;;) {
+        char *bytes = NULL;
+        int length = PQgetCopyData(pg, &bytes, 1);
+        if (length == 0) {
+            return messages;
+        }
+        if (length < 0) {
+            stream_deliver(wal); /* what was complete before */
+            stream_ended(wal);
+            return messages;
+        }
+        messages++;
+        bool go_on = stream_take(wal, bytes, (size_t)length);
+        PQfreemem(bytes);
+        if (!go_on) {
+            return messages;
+        }
+    }
+}
+
+/* How to wait for the next bytes. */
+static void stream_wait(WalSource *wal, unsigned messages)
+{
+    Stream *stream = &wal->stream;
+    int64_t now_us = stream->read_us;
+    if (stream->coalescing) {
+        stream->quiet_ticks = messages < QUIET_MESSAGES ? stream->quiet_ticks + 1 : 0;
+        if (stream->quiet_ticks < QUIET_TICKS) {
+            stream_arm_tick(wal);
+            return;
+        }
+        stream->coalescing = false;
+        stream->burst = 0;
+        event_add(stream->readable, NULL);
+        return;
+    }
+    if (now_us - stream->burst_since_us > BURST_US) {
+        stream->burst_since_us = now_us;
+        stream->burst = 0;
+    }
+    if (++stream->burst >= BURST_READS) {
+        stream->coalescing = true;
+        stream->quiet_ticks = 0;
+        event_del(stream->readable);
+        stream_arm_tick(wal);
+    }
+}
+
+static void stream_read(WalSource *wal)
+{
+    PGconn *pg = pg_conn_raw(wal->walsender);
+    if (wal->state != WAL_ACTIVE || pg == NULL) {
+        return;
+    }
+    if (PQconsumeInput(pg) == 0) {
+        stream_ended(wal);
+        return;
+    }
+    wal->stream.read_us = clock_monotonic_us();
+    unsigned messages = stream_drain_buffer(wal);
+    if (wal->state != WAL_ACTIVE) {
+        return;
+    }
+    stream_deliver(wal);
+    size_t events = 0;
+    size_t bytes = 0;
+    if (wal->stream.paused || !wal_room(wal, &events, &bytes)) {
+        wal->stream.paused = true; /* until there is room again: stream_resume() */
+        event_del(wal->stream.readable);
+        return;
+    }
+    marker_caught_up(wal->marker, !wal->stream.coalescing);
+    stream_wait(wal, messages);
+}
+
+void stream_resume(WalSource *wal)
+{
+    size_t events = 0;
+    size_t bytes = 0;
+    if (!wal_room(wal, &events, &bytes)) {
+        return;
+    }
+    wal->stream.paused = false;
+    wal->stream.coalescing = true; /* libpq may hold messages that no socket event tells of */
+    wal->stream.quiet_ticks = 0;
+    stream_arm_tick(wal);
+}
+
+/* Each pulse: says that we are there; after half a lease of silence wants an answer. */
+void stream_watch(WalSource *wal)
+{
+    int64_t silent_us = clock_monotonic_us() - wal->stream.read_us;
+    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    if (wal->stream.paused) {
+        silent_us = 0; /* we do not listen */
+        wal->stream.read_us = clock_monotonic_us();
+    }
+    if (silent_us > lease_us) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_SILENT",
+                  "nothing came from PostgreSQL for %lld ms",
+                  (long long)wal->options.pipeline->lease_ms);
+        wal_lose(wal, &err);
+        return;
+    }
+    stream_send_status(wal, silent_us > lease_us / 2 || wal->idle.wanted);
+}
+
+void stream_begin(WalSource *wal)
+{
+    Stream *stream = &wal->stream;
+    stream->received = 0;
+    stream->read_us = clock_monotonic_us();
+    stream->status_us = stream->read_us;
+    stream->paused = false;
+    stream->coalescing = false;
+    stream->burst = 0;
+    stream->storm_since_us = 0;
+    stream->readable = event_new(wal->options.base, PQsocket(pg_conn_raw(wal->walsender)),
+                                 EV_READ | EV_PERSIST, stream_on_readable, wal);
+    event_add(stream->readable, NULL);
+    stream_send_status(wal, true);
+    if (wal->state == WAL_ACTIVE) {
+        stream_read(wal);
+    }
+}
+
+void stream_stop(WalSource *wal)
+{
+    if (wal->stream.readable != NULL) {
+        event_free(wal->stream.readable);
+        wal->stream.readable = NULL;
+    }
+    wal->stream.coalescing = false;
+    wal->stream.paused = false;
+}
+
+Status stream_init(WalSource *wal, Error *err)
+{
+    wal->stream.tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (wal->stream.tick_fd < 0) {
+        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "TIMER", "cannot make a timer: %s",
+                         strerror(errno));
+    }
+    /* Edge-triggered: setting the timer anew is enough, nothing has to be read. */
+    wal->stream.tick = event_new(wal->options.base, wal->stream.tick_fd,
+                                 EV_READ | EV_PERSIST | EV_ET, stream_on_tick, wal);
+    event_add(wal->stream.tick, NULL);
+    return OK;
+}
+
+void stream_release(WalSource *wal)
+{
+    stream_stop(wal);
+    if (wal->stream.tick != NULL) {
+        event_free(wal->stream.tick);
+    }
+    if (wal->stream.tick_fd > 0) {
+        close(wal->stream.tick_fd);
+    }
+}
