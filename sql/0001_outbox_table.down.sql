@@ -18,6 +18,32 @@ BEGIN
 END
 $do$;
 
+-- The publication of --capture wal goes along, when outboxd made it.
+DO $do$
+DECLARE
+    remark text;
+    slots text;
+BEGIN
+    SELECT obj_description(oid, 'pg_publication') INTO remark FROM pg_publication WHERE pubname = 'outboxd_outbox';
+    IF remark = format('outboxd: inserts into %I.event (created by outboxd migrate)', @schema_literal@) THEN
+        BEGIN
+            DROP PUBLICATION outboxd_outbox;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE NOTICE 'publication outboxd_outbox is kept: % does not own it', current_user;
+        END;
+    ELSIF EXISTS (SELECT FROM pg_publication_tables WHERE pubname = 'outboxd_outbox'
+                  AND (schemaname, tablename) = (@schema_literal@, 'event')) THEN
+        RAISE NOTICE 'publication outboxd_outbox is kept: outboxd did not create it';
+    END IF;
+    SELECT string_agg(format('SELECT pg_drop_replication_slot(%L);', slot_name), ' ' ORDER BY slot_name) INTO slots
+      FROM pg_replication_slots
+     WHERE database = current_database() AND plugin = 'pgoutput' AND starts_with(slot_name, 'outboxd_');
+    IF slots IS NOT NULL THEN
+        RAISE NOTICE 'WAL is held back by a replication slot until you drop it: %', slots;
+    END IF;
+END
+$do$;
+
 DROP TABLE @schema@.event;
 DROP FUNCTION @schema@.new_event_id();
 DROP TABLE @schema@.migration;

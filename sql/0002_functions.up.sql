@@ -1,4 +1,4 @@
--- What applications call. Both functions run with their owner's rights, so that a writer needs no right on the table;
+-- What applications call. These functions run with their owner's rights, so that a writer needs no right on the table;
 -- their search_path names pg_temp last, else a caller's temporary types and tables would be found first.
 
 CREATE FUNCTION @schema@.check_traceparent(traceparent text) RETURNS void
@@ -22,25 +22,21 @@ BEGIN
 END
 $function$;
 
-CREATE FUNCTION @schema@.emit(
-    event_type        text,
-    aggregate_type    text,
-    aggregate_id      text,
-    payload           jsonb,
-    event_version     integer     DEFAULT 1,
-    aggregate_version bigint      DEFAULT NULL,
-    correlation_id    text        DEFAULT NULL,
-    causation_id      text        DEFAULT NULL,
-    traceparent       text        DEFAULT NULL,
-    headers           jsonb       DEFAULT NULL,
-    event_id          uuid        DEFAULT NULL,
-    occurred_at       timestamptz DEFAULT NULL,
-    content_type      text        DEFAULT NULL,
-    payload_bytes     bytea       DEFAULT NULL,
-    topic             text        DEFAULT NULL
-) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+-- What emit and emit_message have in common: refuses what could never be published, and returns the traceparent that the
+-- event gets. It leans on the search_path of its callers: a SET of its own would cost every event, and nobody else may
+-- call it.
+CREATE FUNCTION @schema@.check_event(
+    event_type     text,
+    aggregate_type text,
+    aggregate_id   text,
+    payload        jsonb,
+    payload_bytes  bytea,
+    headers        jsonb,
+    topic          text,
+    occurred_at    timestamptz,
+    traceparent    text
+) RETURNS text
+LANGUAGE plpgsql STABLE
 AS $function$
 #variable_conflict use_variable
 DECLARE
@@ -110,6 +106,34 @@ BEGIN
     IF traceparent IS NOT NULL THEN
         PERFORM @schema@.check_traceparent(traceparent);
     END IF;
+    RETURN traceparent;
+END
+$function$;
+
+CREATE FUNCTION @schema@.emit(
+    event_type        text,
+    aggregate_type    text,
+    aggregate_id      text,
+    payload           jsonb,
+    event_version     integer     DEFAULT 1,
+    aggregate_version bigint      DEFAULT NULL,
+    correlation_id    text        DEFAULT NULL,
+    causation_id      text        DEFAULT NULL,
+    traceparent       text        DEFAULT NULL,
+    headers           jsonb       DEFAULT NULL,
+    event_id          uuid        DEFAULT NULL,
+    occurred_at       timestamptz DEFAULT NULL,
+    content_type      text        DEFAULT NULL,
+    payload_bytes     bytea       DEFAULT NULL,
+    topic             text        DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+BEGIN
+    traceparent := @schema@.check_event(event_type, aggregate_type, aggregate_id, payload, payload_bytes, headers, topic,
+                                        occurred_at, traceparent);
     event_id := coalesce(event_id, @schema@.new_event_id());
 
     INSERT INTO @schema@.event (
@@ -125,6 +149,86 @@ BEGIN
         coalesce(nullif(causation_id, ''), nullif(current_setting('outbox.causation_id', true), '')),
         traceparent, headers, topic, coalesce(occurred_at, clock_timestamp())
     );
+    RETURN event_id;
+END
+$function$;
+
+-- A field of a message: its length and its text in UTF-8, or the length -1 for NULL. Inlined into emit_message, whose
+-- search_path it uses.
+CREATE FUNCTION @schema@.message_field(value text) RETURNS bytea
+LANGUAGE sql STABLE
+AS $function$
+SELECT coalesce(int4send(octet_length(convert_to(value, 'UTF8'))) || convert_to(value, 'UTF8'), int4send(-1))
+$function$;
+
+-- The outbox without a table: the event goes into the write-ahead log alone, as a transactional logical decoding message
+-- with the prefix outboxd.event. Its content is one row of COPY ... (FORMAT binary), as the relay reads the table:
+--   int16 16, the number of fields; then for each field int32 length in bytes (-1: NULL) and so many bytes; big-endian.
+--   Fields: seq (NULL: no row, no number), occurred_at (int64 microseconds since 2000-01-01 UTC), event_id, event_type,
+--   event_version, aggregate_type, aggregate_id, aggregate_version, payload, payload_bytes, content_type, correlation_id,
+--   causation_id, traceparent, headers, topic. payload_bytes are the bytes themselves; every other field is the text that
+--   the column would print, in UTF-8 whatever the database's encoding.
+-- This layout belongs to the prefix for good: a message may wait in the log for a later outboxd. Another layout would get
+-- another prefix.
+CREATE FUNCTION @schema@.emit_message(
+    event_type        text,
+    aggregate_type    text,
+    aggregate_id      text,
+    payload           jsonb,
+    event_version     integer     DEFAULT 1,
+    aggregate_version bigint      DEFAULT NULL,
+    correlation_id    text        DEFAULT NULL,
+    causation_id      text        DEFAULT NULL,
+    traceparent       text        DEFAULT NULL,
+    headers           jsonb       DEFAULT NULL,
+    event_id          uuid        DEFAULT NULL,
+    occurred_at       timestamptz DEFAULT NULL,
+    content_type      text        DEFAULT NULL,
+    payload_bytes     bytea       DEFAULT NULL,
+    topic             text        DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    lsn pg_lsn;
+BEGIN
+    -- Before 14 pgoutput does not pass messages on; below wal_level logical nothing can be decoded, ever.
+    IF current_setting('server_version_num')::integer < 140000 OR current_setting('wal_level') <> 'logical' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'feature_not_supported',
+            MESSAGE = CASE WHEN current_setting('server_version_num')::integer < 140000
+                           THEN 'emit_message needs PostgreSQL 14 or later'
+                           ELSE format('emit_message needs wal_level = logical, not %s', current_setting('wal_level')) END,
+            DETAIL = 'The event would never be published.',
+            HINT = CASE WHEN current_setting('server_version_num')::integer < 140000 THEN 'Use emit.'
+                        ELSE 'ALTER SYSTEM SET wal_level = ''logical''; and restart PostgreSQL, or use emit.' END;
+    END IF;
+    traceparent := @schema@.check_event(event_type, aggregate_type, aggregate_id, payload, payload_bytes, headers, topic,
+                                        occurred_at, traceparent);
+    event_id := coalesce(event_id, @schema@.new_event_id());
+    -- The parentheses keep a large payload from being copied once for each field behind it.
+    lsn := pg_logical_emit_message(true, 'outboxd.event',
+        (int2send(16::smallint) || int4send(-1)
+         || int4send(8) || timestamptz_send(coalesce(occurred_at, clock_timestamp()))
+         || @schema@.message_field(event_id::text)
+         || @schema@.message_field(event_type)
+         || @schema@.message_field(coalesce(event_version, 1)::text)
+         || @schema@.message_field(aggregate_type)
+         || @schema@.message_field(aggregate_id)
+         || @schema@.message_field(aggregate_version::text))
+        || @schema@.message_field(payload::text)
+        || (coalesce(int4send(octet_length(payload_bytes)) || payload_bytes, int4send(-1))
+            || (@schema@.message_field(content_type)
+                || @schema@.message_field(coalesce(nullif(correlation_id, ''),
+                                                   nullif(current_setting('outbox.correlation_id', true), ''),
+                                                   event_id::text))
+                || @schema@.message_field(coalesce(nullif(causation_id, ''),
+                                                   nullif(current_setting('outbox.causation_id', true), '')))
+                || @schema@.message_field(traceparent)
+                || @schema@.message_field(headers::text)
+                || @schema@.message_field(topic))));
     RETURN event_id;
 END
 $function$;
@@ -159,8 +263,12 @@ END
 $function$;
 
 REVOKE ALL ON FUNCTION @schema@.check_traceparent(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.check_event(text, text, text, jsonb, bytea, jsonb, text, timestamptz, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.message_field(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @schema@.set_context(text, text, text, boolean) FROM PUBLIC;
 
 COMMENT ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) IS 'outboxd: adds an event to the outbox of this transaction and returns its id';
+COMMENT ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) IS 'outboxd: writes an event of this transaction to the write-ahead log alone and returns its id; PostgreSQL 14 and later, wal_level = logical';
 COMMENT ON FUNCTION @schema@.set_context(text, text, text, boolean) IS 'outboxd: correlation id, causation id and traceparent of the events that the rest of this transaction emits; NULL clears';

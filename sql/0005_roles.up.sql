@@ -35,6 +35,7 @@ $do$;
 GRANT USAGE ON SCHEMA @schema@ TO outbox_writer, outbox_relay;
 
 GRANT EXECUTE ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) TO outbox_writer;
+GRANT EXECUTE ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) TO outbox_writer;
 GRANT EXECUTE ON FUNCTION @schema@.set_context(text, text, text, boolean) TO outbox_writer;
 
 GRANT SELECT, DELETE, UPDATE (published_at) ON @schema@.event TO outbox_relay;

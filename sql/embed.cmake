@@ -39,6 +39,10 @@ foreach(up IN LISTS ups)
   string(APPEND rows "    {${version}, \"${name}\", ${roles}, \"${checksum}\",\n        ${up_text},\n        ${down_text}},\n")
 endforeach()
 
+file(READ ${DIR}/publication.sql publication)
+c_string("${publication}" publication)
+
 file(WRITE ${OUT} "/* Written by sql/embed.cmake from the .sql files; do not edit. */\n#include \"sql/migrations.h\"\n\n"
                   "const Migration MIGRATIONS[] = {\n${rows}};\n"
-                  "const size_t MIGRATION_COUNT = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);\n")
+                  "const size_t MIGRATION_COUNT = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);\n"
+                  "\nconst char *const MIGRATION_PUBLICATION =\n        ${publication};\n")

@@ -19,3 +19,8 @@ typedef struct Migration {
 /* In order of version: MIGRATIONS[i].version == i + 1. */
 extern const Migration MIGRATIONS[];
 extern const size_t MIGRATION_COUNT;
+
+/* Template that makes the publication outboxd_outbox when there is none, and fails when there is
+ * another. Not a migration: only capture = "wal" needs it. The way back is in that of migration 1.
+ */
+extern const char *const MIGRATION_PUBLICATION;

@@ -8,6 +8,7 @@
 
 #include "app/commands.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "pg/migrate.h"
 #include "pg/migrate_script.h"
@@ -22,6 +23,7 @@ typedef struct MigrateArguments {
     bool print;
     bool status;
     bool no_roles;
+    bool wal; /* --capture wal */
     bool help;
 } MigrateArguments;
 
@@ -33,7 +35,9 @@ static const char USAGE[] =
     "\n"
     "  --dsn DSN         connection string or URI; else OUTBOXD_DATABASE_DSN, else PGHOST and so "
     "on\n"
-    "  --capture poll    what the relay will read with; wal is not built yet\n"
+    "  --capture wal     what the relay will read with: also make the publication "
+    "outboxd_outbox,\n"
+    "                    and say what an administrator must do; poll is the default\n"
     "  --print           write the SQL (for psql, Flyway, Liquibase, sqitch) and touch no "
     "database\n"
     "  --to N            stop after migration N\n"
@@ -73,16 +77,11 @@ static Status parse_version(const char *text, int least, int *ret_version)
     return OK;
 }
 
-static int parse_capture(const char *capture)
+static int parse_capture(const char *capture, bool *ret_wal)
 {
-    if (strcmp(capture, "poll") == 0) {
+    *ret_wal = strcmp(capture, "wal") == 0;
+    if (*ret_wal || strcmp(capture, "poll") == 0) {
         return EXIT_OK;
-    }
-    if (strcmp(capture, "wal") == 0) {
-        fprintf(stderr,
-                "outboxd migrate: --capture wal is not built yet in version " OUTBOXD_VERSION
-                "; nothing was changed\n  remedy: --capture poll\n");
-        return EXIT_CONFIG;
     }
     return usage_error("--capture must be poll or wal, not ", capture);
 }
@@ -92,8 +91,9 @@ static int check_combination(const MigrateArguments *arguments)
     if (arguments->to != NOT_GIVEN && arguments->down != NOT_GIVEN) {
         return usage_error("--to and --down exclude each other", "");
     }
-    if (arguments->status && (arguments->print || arguments->to != NOT_GIVEN ||
-                              arguments->down != NOT_GIVEN || arguments->no_roles)) {
+    if (arguments->status &&
+        (arguments->print || arguments->to != NOT_GIVEN || arguments->down != NOT_GIVEN ||
+         arguments->no_roles || arguments->wal)) {
         return usage_error("--status goes with --dsn and --schema only", "");
     }
     if (arguments->no_roles && arguments->down != NOT_GIVEN) {
@@ -101,6 +101,11 @@ static int check_combination(const MigrateArguments *arguments)
             "--no-roles has no meaning with --down: a role that is used elsewhere, or "
             "that outboxd did not make, is kept in any case",
             "");
+    }
+    if (arguments->wal && arguments->down != NOT_GIVEN) {
+        return usage_error("--capture wal has no meaning with --down: --down 0 also takes the "
+                           "publication back",
+                           "");
     }
     return EXIT_OK;
 }
@@ -126,7 +131,7 @@ static int parse_arguments(int argc, char **argv, MigrateArguments *arguments)
             arguments->dsn = optarg;
             break;
         case 'c':
-            code = parse_capture(optarg);
+            code = parse_capture(optarg, &arguments->wal);
             break;
         case 'p':
             arguments->print = true;
@@ -179,7 +184,8 @@ static int migrate_print(const MigrateArguments *arguments)
         migrate_script_print_down(&script, arguments->schema, arguments->down);
     } else {
         int last = arguments->to != NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT;
-        migrate_script_print_up(&script, arguments->schema, last, !arguments->no_roles);
+        migrate_script_print_up(&script, arguments->schema, last, !arguments->no_roles,
+                                arguments->wal);
     }
     fputs(text_string(&script), stdout);
     return flush_output();
@@ -265,9 +271,11 @@ static int migrate_go_down(Migrate *migrate, const MigrateArguments *arguments)
     return flush_output();
 }
 
-static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
+/* Applies what is pending, a line each. *ret_any: something was; *ret_roles_left_out: roles were
+ * not, for --no-roles. */
+static Status migrate_apply(Migrate *migrate, const MigrateArguments *arguments, int last,
+                            bool *ret_any, bool *ret_roles_left_out, Error *err)
 {
-    int last = arguments->to != NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT;
     bool any = false;
     bool roles_left_out = false;
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
@@ -275,31 +283,66 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
         roles_left_out = roles_left_out || (arguments->no_roles && MIGRATIONS[i].roles &&
                                             migrate_pending(migrate, i, last, true));
     }
-    if (!any) {
-        printf("nothing to do: up to date%s\n",
-               roles_left_out ? ", without roles (--no-roles)" : "");
-        return flush_output();
+    if (any && migrate_up(migrate, last, !arguments->no_roles, print_applied, NULL, err) != OK) {
+        return FAILED;
     }
-    Error err = {0};
-    if (migrate_up(migrate, last, !arguments->no_roles, print_applied, NULL, &err) != OK) {
-        return report_error(&err);
-    }
-    for (size_t i = 0; roles_left_out && i < MIGRATION_COUNT; i++) {
+    for (size_t i = 0; any && roles_left_out && i < MIGRATION_COUNT; i++) {
         if (MIGRATIONS[i].roles && migrate_pending(migrate, i, last, true)) {
             print_line(&MIGRATIONS[i], "skipped", "--no-roles");
         }
     }
-    if (last < (int)MIGRATION_COUNT) {
+    *ret_any = any;
+    *ret_roles_left_out = roles_left_out;
+    return OK;
+}
+
+/* What to do next, after the lines of migrate_apply. */
+static void print_next(int last, bool any, bool roles_left_out, const char *advice)
+{
+    if (!any) {
+        printf("nothing to do: up to date%s\n",
+               roles_left_out ? ", without roles (--no-roles)" : "");
+    } else if (last < (int)MIGRATION_COUNT) {
         printf("done, up to migration %d.\n", last);
     } else if (roles_left_out) {
         printf("done. Next: give your application and your relay their rights (outboxd migrate "
                "--print "
-               "shows them, under \"roles\");\n"
-               "then: outboxd run --dsn ... --brokers ...\n");
+               "shows them, under \"roles\");\n");
     } else {
         printf("done. Next: GRANT outbox_writer TO your_application; GRANT outbox_relay TO "
-               "your_relay;\nthen: outboxd run --dsn ... --brokers ...\n");
+               "your_relay;\n");
     }
+    if (advice != NULL) {
+        printf("for capture = \"wal\" an administrator runs, once:\n%s", advice);
+    }
+    if (any && last >= (int)MIGRATION_COUNT) {
+        printf("then: outboxd run %s\n", advice != NULL
+                                             ? "-c FILE, with capture = \"wal\" in the pipeline"
+                                             : "--dsn ... --brokers ...");
+    }
+}
+
+static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
+{
+    int last = arguments->to != NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT;
+    bool any;
+    bool roles_left_out;
+    Error err = {0};
+    if (migrate_apply(migrate, arguments, last, &any, &roles_left_out, &err) != OK) {
+        return report_error(&err);
+    }
+    AUTO_BUFFER advice = TEXT_EMPTY;
+    if (arguments->wal) {
+        bool created;
+        AUTO_TEXT wal_level = NULL;
+        if (migrate_publish(migrate, &created, &wal_level, &err) != OK) {
+            return report_error(&err);
+        }
+        printf("  publication outboxd_outbox %s\n", created ? "created" : "is there already");
+        migrate_script_wal_advice(&advice, arguments->schema, "  ", wal_level);
+        any = any || created;
+    }
+    print_next(last, any, roles_left_out, arguments->wal ? text_string(&advice) : NULL);
     return flush_output();
 }
 

@@ -53,5 +53,10 @@ Status migrate_up(Migrate *migrate, int last, bool roles, MigrateStep *step, voi
 /** Takes back everything above version `to` in one transaction, or nothing. */
 Status migrate_down(Migrate *migrate, int to, MigrateStep *step, void *context, Error *err);
 
+/** Makes the publication outboxd_outbox of inserts into the table event, unless it is there;
+ * migration 1 must be applied. Refuses another one of that name. *ret_wal_level, the server's
+ * setting, is freed by the caller. */
+Status migrate_publish(Migrate *migrate, bool *ret_created, char **ret_wal_level, Error *err);
+
 /** Takes NULL and half-built objects. */
 void migrate_close(Migrate **migrate);

@@ -112,6 +112,31 @@ void migrate_script_end(Text *out)
     text_add(out, "COMMIT;\n");
 }
 
+void migrate_script_publication(Text *out, const char *schema)
+{
+    add_template(out, MIGRATION_PUBLICATION, schema);
+}
+
+void migrate_script_wal_advice(Text *out, const char *schema, const char *indent,
+                               const char *wal_level)
+{
+    if (wal_level == NULL || strcmp(wal_level, "logical") != 0) {
+        text_printf(out,
+                    "%sALTER SYSTEM SET wal_level = 'logical';   -- %s%s; then restart "
+                    "PostgreSQL\n",
+                    indent, wal_level != NULL ? "it is " : "unless it is",
+                    wal_level != NULL ? wal_level : "");
+    }
+    text_printf(
+        out,
+        "%sALTER ROLE your_relay REPLICATION;   -- membership in outbox_relay does not give "
+        "it\n",
+        indent);
+    text_printf(out, "%sCREATE PUBLICATION outboxd_<pipeline> FOR TABLE ", indent);
+    add_identifier(out, schema);
+    text_add(out, ".event WITH (publish = 'insert');   -- for each pipeline not called outbox\n");
+}
+
 void migrate_script_title(Text *out, const Migration *migration)
 {
     for (const char *c = migration->name; *c != '\0'; c++) {
@@ -136,7 +161,7 @@ static void add_preamble(Text *out, const char *schema, const char *what)
              " with splitStatements:false.\n");
 }
 
-void migrate_script_print_up(Text *out, const char *schema, int last, bool roles)
+void migrate_script_print_up(Text *out, const char *schema, int last, bool roles, bool wal)
 {
     add_preamble(out, schema, "each migration in a transaction of its own");
     for (size_t i = 0; i < MIGRATION_COUNT && MIGRATIONS[i].version <= last; i++) {
@@ -147,6 +172,15 @@ void migrate_script_print_up(Text *out, const char *schema, int last, bool roles
         migrate_script_begin(out, schema);
         migrate_script_up(out, schema, &MIGRATIONS[i]);
         migrate_script_end(out);
+    }
+    if (wal) {
+        text_add(out, "\n-- capture = \"wal\": the publication\n");
+        migrate_script_begin(out, schema);
+        migrate_script_publication(out, schema);
+        text_add_char(out, '\n');
+        migrate_script_end(out);
+        text_add(out, "\n-- Besides, an administrator runs:\n");
+        migrate_script_wal_advice(out, schema, "-- ", NULL);
     }
 }
 

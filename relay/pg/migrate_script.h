@@ -24,14 +24,22 @@ void migrate_script_up(Text *out, const char *schema, const Migration *migration
 /** Takes one migration back and its note with it. */
 void migrate_script_down(Text *out, const char *schema, const Migration *migration);
 
+/** Makes the publication that capture = "wal" reads. */
+void migrate_script_publication(Text *out, const char *schema);
+
+/** What an administrator runs besides for capture = "wal", a line each behind `indent`; wal_level
+ * is the server's, or NULL when unknown. */
+void migrate_script_wal_advice(Text *out, const char *schema, const char *indent,
+                               const char *wal_level);
+
 void migrate_script_end(Text *out);
 
 /** SQL expression (bigint) with the key of the schema's migration lock. */
 void migrate_script_lock_key(Text *out, const char *schema);
 
 /** Everything that --print writes: migrations 1 to last with a transaction each, without those that
- * make roles unless roles is set. */
-void migrate_script_print_up(Text *out, const char *schema, int last, bool roles);
+ * make roles unless roles is set; with wal, the publication behind them. */
+void migrate_script_print_up(Text *out, const char *schema, int last, bool roles, bool wal);
 
 /** The way back from the newest migration to version `to`, in one transaction. */
 void migrate_script_print_down(Text *out, const char *schema, int to);

@@ -301,8 +301,9 @@ def refusal(app, sql, *args):
     ("'a', 'order', '1', '{}', topic => E'orders\\n'", "topic is not a name"),
     ("'a', 'order', '1', '{}', topic => 'größe'", "topic is not a name"),
     ("'a', 'order', '1', '{}', topic => repeat('x', 250)", "topic is not a name")])
-def test_what_cannot_be_published_is_refused(app, arguments, message):
-    error = refusal(app, f"SELECT outbox.emit({arguments})")
+@pytest.mark.parametrize("function", ["emit", "emit_message"])
+def test_what_cannot_be_published_is_refused(app, function, arguments, message):
+    error = refusal(app, f"SELECT outbox.{function}({arguments})")
     assert error.diag.message_primary.startswith(message)
     assert error.diag.sqlstate == "22023" and error.diag.message_detail
 
@@ -321,7 +322,8 @@ def test_malformed_traceparents_are_refused(app, bad):
         app.commit()
         assert app.rows("traceparent") == [(None,)], "an empty one counts as none"
         return
-    for sql in ("SELECT outbox.emit('a', 'order', '1', '{}', traceparent => %s)", "SELECT outbox.set_context('c', 'k', %s)"):
+    for sql in ("SELECT outbox.emit('a', 'order', '1', '{}', traceparent => %s)", "SELECT outbox.set_context('c', 'k', %s)",
+                "SELECT outbox.emit_message('a', 'order', '1', '{}', traceparent => %s)"):
         assert refusal(app, sql, bad).diag.message_primary == "traceparent is malformed"
 
 
@@ -404,7 +406,9 @@ def test_rights_on_tables_and_views_are_exactly_those_of_the_roles(database):
 def test_rights_on_functions_and_the_schema(database):
     rows = database.execute("SELECT proname, has_function_privilege('outbox_writer', oid, 'EXECUTE'), has_function_privilege('outbox_relay', "
                             "oid, 'EXECUTE') FROM pg_proc WHERE pronamespace = 'outbox'::regnamespace ORDER BY 1")
-    assert rows == [("check_traceparent", False, False), ("emit", True, False), ("new_event_id", True, True), ("set_context", True, False)]
+    assert rows == [("check_event", False, False), ("check_traceparent", False, False), ("emit", True, False),
+                    ("emit_message", True, False), ("message_field", False, False), ("new_event_id", True, True),
+                    ("set_context", True, False)]
     for role in ("outbox_writer", "outbox_relay"):
         assert database.scalar("SELECT has_schema_privilege(%s, 'outbox', 'USAGE') AND NOT has_schema_privilege(%s, 'outbox', 'CREATE')",
                                (role, role))
@@ -440,7 +444,8 @@ def test_the_public_may_do_nothing(empty_database):
     migrate(empty_database, "--no-roles")
     # Even with a way into the schema: the functions are not PUBLIC's either.
     empty_database.execute("GRANT USAGE ON SCHEMA outbox TO PUBLIC")
-    for call in ("emit('a', 'order', '1', '{}')", "set_context('c')", "check_traceparent('x')"):
+    for call in ("emit('a', 'order', '1', '{}')", "emit_message('a', 'order', '1', '{}')", "set_context('c')", "check_traceparent('x')",
+                 "check_event('a', 'b', 'c', '{}', NULL, NULL, NULL, NULL, NULL)", "message_field('x')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="permission denied for function"):
             empty_database.execute(f"SELECT outbox.{call}", user=APP)
 
@@ -458,6 +463,9 @@ SHADOWS = """
     CREATE FUNCTION {s}.current_setting(text, boolean) RETURNS text LANGUAGE sql AS 'SELECT {s}.trap(); SELECT ''''::text';
     CREATE FUNCTION {s}.gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT {s}.trap(); SELECT pg_catalog.gen_random_uuid()';
     CREATE FUNCTION {s}.octet_length(text) RETURNS int LANGUAGE sql AS 'SELECT {s}.trap(); SELECT 1';
+    CREATE FUNCTION {s}.convert_to(text, name) RETURNS bytea LANGUAGE sql AS 'SELECT {s}.trap(); SELECT ''''::bytea';
+    CREATE FUNCTION {s}.join(bytea, bytea) RETURNS bytea LANGUAGE sql AS 'SELECT {s}.trap(); SELECT ''''::bytea';
+    CREATE OPERATOR {s}.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = {s}.join);
     CREATE FUNCTION {s}.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT {s}.trap()';
     CREATE OPERATOR {s}.= (LEFTARG = text, RIGHTARG = text, FUNCTION = {s}.same);
     CREATE OPERATOR {s}.!~ (LEFTARG = text, RIGHTARG = text, FUNCTION = {s}.same);
@@ -469,7 +477,8 @@ TYPES = """
     CREATE DOMAIN {s}.bytea AS pg_catalog.bytea CHECK ({s}.trap());
 """
 CALLS = ("SELECT outbox.set_context('c', 'k', '%s', wal => true), outbox.emit('order.placed', 'order', '17', '{}', headers => '{}', "
-         "topic => 't', traceparent => '%s')" % (TRACE, TRACE))
+         "topic => 't', traceparent => '%s'), outbox.emit_message('order.placed', 'order', '17', '{}', headers => '{}', topic => 't', "
+         "traceparent => '%s')" % (TRACE, TRACE, TRACE))
 
 
 def test_objects_early_in_the_search_path_are_not_called(database):

@@ -91,10 +91,14 @@ def test_makes_the_objects_of_the_contract(empty_database):
         "correlation_id text DEFAULT NULL::text, causation_id text DEFAULT NULL::text, traceparent text DEFAULT NULL::text, "
         "wal boolean DEFAULT NULL::boolean")
     assert empty_database.execute("SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'outbox'::regnamespace "
-                                  "ORDER BY 1") == [(name, ["search_path=pg_catalog, pg_temp"]) for name in ("emit", "set_context")]
+                                  "ORDER BY 1") == [(name, ["search_path=pg_catalog, pg_temp"])
+                                                    for name in ("emit", "emit_message", "set_context")]
+    arguments = "SELECT pg_get_function_arguments('outbox.%s'::regproc)"
+    assert empty_database.scalar(arguments % "emit_message") == empty_database.scalar(arguments % "emit")
     assert columns(empty_database, "outbox.dead_letter").startswith("id bigint, pipeline text, seq bigint, event_id text, event jsonb, ")
     assert columns(empty_database, "outbox.position") == (
-        "pipeline text, system_id text, timeline integer, slot text, lsn pg_lsn, updated_at timestamp with time zone")
+        "pipeline text, system_id text, timeline integer, slot text, lsn pg_lsn, backfill boolean, tx_lsn pg_lsn, tx_ordinal bigint, "
+        "tx_messages boolean, updated_at timestamp with time zone")
     assert empty_database.scalar(ROLES) == "outbox_relay outbox_writer"
 
 
@@ -457,7 +461,7 @@ def test_down_never_cascades(empty_database):
 
 
 @pytest.mark.parametrize("args, pattern", [
-    (["--capture", "wal"], "--capture wal is not built yet"), (["--capture", "tables"], "poll or wal"), (["--colour"], "--colour"),
+    (["--capture", "tables"], "poll or wal"), (["--colour"], "--colour"),
     (["--dsn"], "value is missing"), (["up"], "takes no argument up"), (["--to", "0"], "'0' is no version"),
     (["--to", "99"], "'99' is no version"), (["--down", "-1"], "'-1' is no version"), (["--down", "2x"], "'2x' is no version"),
     (["--to", "1", "--down", "0"], "exclude each other"), (["--status", "--print"], "--status goes with"),

@@ -39,6 +39,12 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     cr_assert_eq(pipeline->in_flight_bytes, 16 << 20);
     cr_assert_eq(pipeline->lease_ms, 10000);
     cr_assert_str_eq(pipeline->columns.published_at, "published_at");
+    cr_assert_eq(pipeline->capture, CAPTURE_POLL);
+    cr_assert_str_eq(pipeline->slot, "outboxd_orders");
+    cr_assert_str_eq(pipeline->publication, "outboxd_orders");
+    cr_assert_eq(pipeline->messages, false);
+    cr_assert_eq(pipeline->failover_slot, false);
+    cr_assert_eq(pipeline->pg_shutdown_grace_ms, 10000);
     loading_end(&loading);
 }
 
@@ -315,13 +321,13 @@ Test(load, numbers_out_of_range_say_the_range)
 Test(load, what_is_known_but_not_built_is_refused_by_name)
 {
     ASSERT_PROBLEMS(
-        BASICS "pipelines: ( { name = \"a\"; capture = \"wal\"; delivery = \"exactly-once\";\n"
-               "  headers = \"debezium\"; slot = \"s\"; mappings = ( { table = \"x\"; } ); } );\n"
+        BASICS "pipelines: ( { name = \"a\"; capture = \"tables\"; delivery = \"exactly-once\";\n"
+               "  headers = \"debezium\"; preset = \"s\"; mappings = ( { table = \"x\"; } ); } );\n"
                "monitor: { consumer_groups = [ \"x\" ]; };\n",
-        "main.conf:2: capture = \"wal\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:2: capture = \"tables\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:2: delivery = \"exactly-once\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:3: headers = \"debezium\" is not built yet in version " OUTBOXD_VERSION,
-        "main.conf:3: \"slot\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
+        "main.conf:3: \"preset\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:3: \"mappings\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:4: \"monitor.consumer_groups\" is not built yet in version " OUTBOXD_VERSION);
 }

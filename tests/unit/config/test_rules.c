@@ -111,9 +111,108 @@ Test(rules, pipelines_need_names_and_tables_of_their_own)
         x_format("pipeline name \"a\" is taken already at %s/main.conf:2", loading.directory);
     cr_assert_str_eq(loading.problems.items[0].message, expected);
     AUTO_TEXT second = loading_problem(&loading, 1);
-    cr_assert_str_eq(second, "main.conf:4: pipelines \"a\" and \"b\" both poll outbox.event: only "
-                             "one of them could ever publish a row");
+    cr_assert_str_eq(second, "main.conf:4: pipelines \"a\" and \"b\" both publish outbox.event: "
+                             "only one of them could ever publish a row");
     loading_end(&loading);
+}
+
+Test(rules, slot_and_publication_are_named_after_the_pipeline)
+{
+    const struct {
+        const char *pipeline;
+        const char *slot;
+    } cases[] = {
+        {"orders", "outboxd_orders"},
+        {"Shop.Orders-2", "outboxd_shop_orders_2"},
+        {"a23456789012345678901234567890123456789012345678901234567890123",
+         "outboxd_a234567890123456789012345678901234567890123456789012345"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        Loading loading;
+        loading_begin(&loading);
+        AUTO_TEXT text = x_format(BASICS "pipelines: ( { name = \"%s\"; capture = \"wal\"; } );",
+                                  cases[i].pipeline);
+        loading_run(&loading, text, NULL, NULL);
+        const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
+        cr_assert_str_eq(pipeline->slot, cases[i].slot);
+        cr_assert_str_eq(pipeline->publication, cases[i].slot);
+        cr_assert_leq(strlen(pipeline->slot), 63, "PostgreSQL's limit of a name");
+        loading_end(&loading);
+    }
+}
+
+Test(rules, given_names_of_slot_and_publication_hold)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading,
+                WITH("capture = \"wal\"; slot = \"mine_1\"; publication = \"theirs\"; "
+                     "messages = true; failover_slot = true; on_publish = \"keep\"; "
+                     "pg_shutdown_grace = \"3s\"; mark_interval = \"0s\";"),
+                NULL, NULL);
+    const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
+    cr_assert_eq(pipeline->capture, CAPTURE_WAL);
+    cr_assert_str_eq(pipeline->slot, "mine_1");
+    cr_assert_str_eq(pipeline->publication, "theirs");
+    cr_assert(pipeline->messages && pipeline->failover_slot);
+    cr_assert_eq(pipeline->on_publish, ON_PUBLISH_KEEP);
+    cr_assert_eq(pipeline->pg_shutdown_grace_ms, 3000);
+    cr_assert_eq(pipeline->mark_interval_ms, 0);
+    loading_end(&loading);
+    ASSERT_PROBLEMS(WITH("capture = \"wal\"; slot = \"my-slot\";"),
+                    "main.conf:2: \"my-slot\" cannot be the name of a replication slot");
+    ASSERT_PROBLEMS(WITH("capture = \"wal\"; slot = \"Mine\";"),
+                    "main.conf:2: \"Mine\" cannot be the name of a replication slot");
+}
+
+Test(rules, a_slot_has_one_reader)
+{
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a\"; capture = \"wal\"; },\n"
+                           " { name = \"b\"; capture = \"wal\"; table = \"s.t\"; slot = "
+                           "\"outboxd_a\"; } );\n",
+                    "main.conf:3: pipelines \"a\" and \"b\" both read slot \"outboxd_a\"");
+    /* names that differ only in what a slot's name cannot hold */
+    ASSERT_PROBLEMS(BASICS "pipelines: ( { name = \"a.b\"; capture = \"wal\"; },\n"
+                           " { name = \"A-B\"; capture = \"wal\"; table = \"s.t\"; } );\n",
+                    "main.conf:3: pipelines \"a.b\" and \"A-B\" both read slot \"outboxd_a_b\"");
+    /* a slot is not what a polling pipeline reads */
+    assert_loads(BASICS "pipelines: ( { name = \"a.b\"; capture = \"wal\"; },\n"
+                        " { name = \"a-b\"; table = \"s.t\"; } );\n");
+}
+
+Test(rules, a_table_has_several_pipelines_only_when_all_of_them_leave_its_rows_alone)
+{
+    assert_loads(BASICS
+                 "pipelines: ( { name = \"a\"; capture = \"wal\"; on_publish = \"keep\"; },\n"
+                 " { name = \"b\"; capture = \"wal\"; on_publish = \"keep\"; } );\n");
+    ASSERT_PROBLEMS(
+        BASICS "pipelines: ( { name = \"a\"; capture = \"wal\"; on_publish = \"keep\"; },\n"
+               " { name = \"b\"; } );\n",
+        "main.conf:3: pipelines \"a\" and \"b\" both publish outbox.event: only one of them could "
+        "ever publish a row");
+}
+
+Test(rules, what_only_the_log_can_give_is_refused_when_polling)
+{
+    ASSERT_PROBLEMS(WITH("messages = true;"),
+                    "main.conf:2: \"messages\" has no meaning with capture = \"poll\"");
+    ASSERT_PROBLEMS(WITH("failover_slot = true;"),
+                    "main.conf:2: \"failover_slot\" has no meaning with capture = \"poll\"");
+    ASSERT_PROBLEMS(
+        WITH("on_publish = \"keep\";"),
+        "main.conf:2: on_publish = \"keep\" needs capture = \"wal\": polling finds rows "
+        "by what is not marked");
+    assert_loads(WITH("messages = false;"));
+}
+
+Test(rules, rows_that_are_kept_cannot_be_pruned)
+{
+    ASSERT_PROBLEMS(WITH("capture = \"wal\"; on_publish = \"keep\"; retain = \"7d\";"),
+                    "main.conf:2: retain contradicts on_publish = \"keep\": it leaves every row "
+                    "alone");
+    assert_loads(WITH("capture = \"wal\"; retain = \"7d\";"));
+    assert_loads(
+        WITH("capture = \"wal\"; on_publish = \"keep\"; columns: { published_at = \"\"; };"));
 }
 
 Test(rules, names_are_plain)

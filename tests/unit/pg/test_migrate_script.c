@@ -71,7 +71,7 @@ static size_t count(const char *text, const char *part)
 Test(migrate_script, printing_wraps_each_step_forward_and_the_whole_way_back)
 {
     AUTO_BUFFER up = TEXT_EMPTY;
-    migrate_script_print_up(&up, "outbox", (int)MIGRATION_COUNT, true);
+    migrate_script_print_up(&up, "outbox", (int)MIGRATION_COUNT, true, false);
     cr_assert_eq(count(text_string(&up), "\nBEGIN;\n"), MIGRATION_COUNT);
     cr_assert_eq(count(text_string(&up), "\nCOMMIT;\n"), MIGRATION_COUNT);
     AUTO_BUFFER down = TEXT_EMPTY;
@@ -80,6 +80,38 @@ Test(migrate_script, printing_wraps_each_step_forward_and_the_whole_way_back)
     cr_assert_eq(count(text_string(&down), "\nCOMMIT;\n"), 1);
     cr_assert_lt(strstr(text_string(&down), "version = 2;"),
                  strstr(text_string(&down), "version = 1;"));
+}
+
+Test(migrate_script, capture_wal_adds_the_publication_and_comments_for_an_administrator)
+{
+    AUTO_BUFFER without = TEXT_EMPTY;
+    migrate_script_print_up(&without, "outbox_2", (int)MIGRATION_COUNT, true, false);
+    cr_assert_null(strstr(text_string(&without), "PUBLICATION"));
+    AUTO_BUFFER with = TEXT_EMPTY;
+    migrate_script_print_up(&with, "outbox_2", (int)MIGRATION_COUNT, true, true);
+    cr_assert_eq(count(text_string(&with), "\nBEGIN;\n"), MIGRATION_COUNT + 1);
+    cr_assert_eq(count(text_string(&with), "\nCOMMIT;\n"), MIGRATION_COUNT + 1);
+    const char *advice = strstr(text_string(&with), "\n-- Besides, an administrator runs:\n");
+    cr_assert_str_eq(advice,
+                     "\n-- Besides, an administrator runs:\n"
+                     "-- ALTER SYSTEM SET wal_level = 'logical';   -- unless it is; then "
+                     "restart PostgreSQL\n"
+                     "-- ALTER ROLE your_relay REPLICATION;   -- membership in outbox_relay "
+                     "does not give it\n"
+                     "-- CREATE PUBLICATION outboxd_<pipeline> FOR TABLE outbox_2.event WITH "
+                     "(publish = 'insert');   -- for each pipeline not called outbox\n");
+}
+
+Test(migrate_script, advice_leaves_out_what_holds_already)
+{
+    AUTO_BUFFER logical = TEXT_EMPTY;
+    migrate_script_wal_advice(&logical, "outbox", "", "logical");
+    cr_assert_null(strstr(text_string(&logical), "wal_level"));
+    AUTO_BUFFER replica = TEXT_EMPTY;
+    migrate_script_wal_advice(&replica, "outbox", "  ", "replica");
+    cr_assert_eq(strncmp(text_string(&replica),
+                         "  ALTER SYSTEM SET wal_level = 'logical';   -- it is replica; then", 66),
+                 0);
 }
 
 Test(migrate_script, schema_names_that_postgresql_or_other_tools_would_change_are_refused)
