@@ -82,9 +82,9 @@ static void wal_on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     WalSource *wal = arg;
     if (wal->state == WAL_DELAYED) {
-        session_open(wal);
+        wal_session_open(wal);
     } else if (wal->state == WAL_STANDBY && !pg_conn_is_busy(wal->control)) {
-        session_try_lock(wal);
+        wal_session_try_lock(wal);
     }
 }
 
@@ -102,7 +102,7 @@ static void wal_on_pulse(evutil_socket_t fd, short what, void *arg)
     int64_t pulse_ms = wal_pulse_ms(wal);
     event_add(wal->pulse,
               &(struct timeval){.tv_sec = pulse_ms / 1000, .tv_usec = pulse_ms % 1000 * 1000});
-    session_ping(wal);
+    wal_session_ping(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_watch(wal);
     }
@@ -355,7 +355,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     WalSource *wal = arg;
-    session_send_waiting(wal);
+    wal_session_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -367,7 +367,7 @@ static void on_marked(void *arg)
 static void on_marker_idle(void *arg)
 {
     WalSource *wal = arg;
-    session_send_waiting(wal);
+    wal_session_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -411,9 +411,9 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->report = event_new(options->base, -1, 0, wal_on_report, wal);
     int64_t statement_ms = options->config->database.statement_timeout_ms + 5000;
     int64_t lease_ms = options->pipeline->lease_ms;
-    wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, session_control_opened);
+    wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
     /* The creation of a slot waits for every running transaction. */
-    wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, session_walsender_opened);
+    wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_session_walsender_opened);
     wal->filler = wal_new_conn(wal, statement_ms, lease_ms, false, fill_filler_opened);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
                                               .pipeline = options->pipeline,
@@ -430,8 +430,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                 .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,
                                 .arg = wal,
                                 .lost = on_marker_lost,
-                                .locked = session_lock_held,
-                                .taken = session_lock_taken};
+                                .locked = wal_session_lock_held,
+                                .taken = wal_session_lock_taken};
     if (stream_init(wal, err) != OK) {
         wal_free(&wal->source);
         return FAILED;

@@ -108,22 +108,22 @@ bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 bool wal_is_idle(const WalSource *wal);
 
 /* wal_session.c */
-void session_open(WalSource *wal);
-void session_control_opened(void *arg, const Error *err);
-void session_walsender_opened(void *arg, const Error *err);
-void session_try_lock(WalSource *wal);
-void session_lock_taken(void *arg);
-void session_lock_held(void *arg);
-void session_stand_by(WalSource *wal, const char *holder);
-void session_ping(WalSource *wal);
-void session_stream(WalSource *wal);
+void wal_session_open(WalSource *wal);
+void wal_session_control_opened(void *arg, const Error *err);
+void wal_session_walsender_opened(void *arg, const Error *err);
+void wal_session_try_lock(WalSource *wal);
+void wal_session_lock_taken(void *arg);
+void wal_session_lock_held(void *arg);
+void wal_session_stand_by(WalSource *wal, const char *holder);
+void wal_session_ping(WalSource *wal);
+void wal_session_stream(WalSource *wal);
 /** Commits the position row with start_lsn, and whether rows from before the slot are still to
  * come, as soon as the control connection is free. */
-void session_save_position(WalSource *wal, bool backfill,
-                           void (*done)(void *arg, const Error *err));
+void wal_session_save_position(WalSource *wal, bool backfill,
+                               void (*done)(void *arg, const Error *err));
 
 /** Sends what waits for the control connection. */
-void session_send_waiting(WalSource *wal);
+void wal_session_send_waiting(WalSource *wal);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);

@@ -71,7 +71,7 @@ static void on_stream_refused(void *arg, const Error *err)
     Error copy = *err;
     if (session_is_state(err, "55006") && pg_conn_is_open(wal->walsender)) {
         pg_conn_close(wal->walsender);
-        session_stand_by(wal, err->message);
+        wal_session_stand_by(wal, err->message);
         return;
     }
     if (session_is_state(err, "42704") || session_is_state(err, "55000") ||
@@ -95,7 +95,7 @@ static int session_protocol(int server_version)
     return server_version >= 150000 ? 3 : server_version >= 140000 ? 2 : 1;
 }
 
-void session_stream(WalSource *wal)
+void wal_session_stream(WalSource *wal)
 {
     const PipelineConfig *pipeline = session_pipeline(wal);
     int version = PQserverVersion(pg_conn_raw(wal->walsender));
@@ -142,7 +142,7 @@ static void on_saved(void *arg, const Error *err)
     done(wal, err);
 }
 
-void session_send_waiting(WalSource *wal)
+void wal_session_send_waiting(WalSource *wal)
 {
     if (wal->save_done == NULL || pg_conn_is_busy(wal->control)) {
         return;
@@ -162,12 +162,13 @@ void session_send_waiting(WalSource *wal)
     session_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_saved});
 }
 
-void session_save_position(WalSource *wal, bool backfill, void (*done)(void *arg, const Error *err))
+void wal_session_save_position(WalSource *wal, bool backfill,
+                               void (*done)(void *arg, const Error *err))
 {
     if (wal->save_done == NULL) {
         wal->save_done = done;
         wal->save_backfill = backfill;
-        session_send_waiting(wal);
+        wal_session_send_waiting(wal);
     }
 }
 
@@ -213,7 +214,7 @@ static void on_slot_created(void *arg, const Error *err)
               "created the replication slot; publishing the rows from before it");
     wal->live = false;
     wal->facts.position = (MarkerPosition){0};
-    session_save_position(wal, true, on_position_saved);
+    wal_session_save_position(wal, true, on_position_saved);
 }
 
 static void session_create_slot(WalSource *wal)
@@ -279,7 +280,7 @@ static void on_failover_saved(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    session_stream(wal);
+    wal_session_stream(wal);
 }
 
 static void session_decide(WalSource *wal)
@@ -309,7 +310,7 @@ static void session_decide(WalSource *wal)
         log_write(
             LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
-        session_save_position(wal, true, on_position_saved);
+        wal_session_save_position(wal, true, on_position_saved);
         break;
     case SLOT_BACKFILL:
         fill_start(wal);
@@ -321,9 +322,9 @@ static void session_decide(WalSource *wal)
                       "the slot came over to a new primary; going on from where it stands there");
             wal->live = false;
             wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
-            session_save_position(wal, false, on_failover_saved);
+            wal_session_save_position(wal, false, on_failover_saved);
         } else {
-            session_stream(wal);
+            wal_session_stream(wal);
         }
         break;
     }
@@ -366,7 +367,7 @@ static void on_walsender_set(void *arg, const Error *err)
                                             .done = on_identity_done});
 }
 
-void session_walsender_opened(void *arg, const Error *err)
+void wal_session_walsender_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
@@ -466,7 +467,7 @@ static void on_facts_done(void *arg, const Error *err)
     session_check_publication(wal);
 }
 
-void session_lock_held(void *arg)
+void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
     session_renew_lease(wal);
@@ -482,7 +483,7 @@ void session_lock_held(void *arg)
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
 }
 
-void session_stand_by(WalSource *wal, const char *holder)
+void wal_session_stand_by(WalSource *wal, const char *holder)
 {
     wal->source.events.standby(wal->source.events.arg, holder);
     marker_stop(wal->marker);
@@ -491,13 +492,13 @@ void session_stand_by(WalSource *wal, const char *holder)
     wal_check_drained(wal);
 }
 
-void session_lock_taken(void *arg)
+void wal_session_lock_taken(void *arg)
 {
     WalSource *wal = arg;
-    session_stand_by(wal, wal->lock.holder);
+    wal_session_stand_by(wal, wal->lock.holder);
 }
 
-void session_try_lock(WalSource *wal)
+void wal_session_try_lock(WalSource *wal)
 {
     wal->asked_us = clock_monotonic_us();
     publisher_try_lock(&wal->lock);
@@ -568,10 +569,10 @@ static void on_table_done(void *arg, const Error *err)
         return;
     }
     *wal->options.stats->postgres_connected = 1;
-    session_try_lock(wal);
+    wal_session_try_lock(wal);
 }
 
-void session_control_opened(void *arg, const Error *err)
+void wal_session_control_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
@@ -599,7 +600,7 @@ void session_control_opened(void *arg, const Error *err)
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_table_result, .done = on_table_done});
 }
 
-void session_open(WalSource *wal)
+void wal_session_open(WalSource *wal)
 {
     if (FAILPOINT("connect")) {
         Error err;
@@ -659,7 +660,7 @@ static void on_ping_done(void *arg, const Error *err)
         return;
     }
     session_renew_lease(wal);
-    session_send_waiting(wal);
+    wal_session_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -672,7 +673,7 @@ static void on_ping_done(void *arg, const Error *err)
     marker_next(wal->marker);
 }
 
-void session_ping(WalSource *wal)
+void wal_session_ping(WalSource *wal)
 {
     bool locked = wal->state == WAL_CHECKING || wal->state == WAL_FILLING ||
                   wal->state == WAL_STARTING || wal->state == WAL_ACTIVE;

@@ -75,7 +75,11 @@ static void add_oldest(Text *json, const Event *event)
         text_add(json, "\"oldest\":null");
         return;
     }
-    text_printf(json, "\"oldest\":{\"seq\":%lld,\"event_type\":", (long long)event->seq);
+    if (event->seq == EVENT_NO_SEQ) {
+        text_add(json, "\"oldest\":{\"seq\":null,\"event_type\":");
+    } else {
+        text_printf(json, "\"oldest\":{\"seq\":%lld,\"event_type\":", (long long)event->seq);
+    }
     text_add_json(json, event->field[FIELD_EVENT_TYPE]);
     text_add(json, ",\"aggregate_id\":");
     text_add_json(json, event->field[FIELD_AGGREGATE_ID]);

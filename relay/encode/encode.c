@@ -17,7 +17,8 @@
  *   traceparent         traceparent                                     traceparent
  *
  * then header_columns under their own names, then the members of the row's `headers`, then
- * outboxd_seq if position_headers is on. A column that is NULL makes no header. */
+ * outboxd_seq, or outboxd_lsn and outboxd_ordinal, if position_headers is on. A column that is NULL
+ * makes no header. */
 #include "encode/encode.h"
 
 #include <stdio.h>
@@ -92,12 +93,25 @@ static void add_plain(const Event *event, HeaderList *list)
     ADD("traceparent", event->field[FIELD_TRACEPARENT]);
 }
 
+/* Where the event stands: in the log, or, for a row that was read from the table, there. */
 static void add_position(const Event *event, HeaderList *list)
 {
-    char *text = arena_alloc(list->arena, 24);
-    int length = snprintf(text, 24, "%lld", (long long)event->seq);
-    headers_add(list, SLICE_LITERAL("outboxd_seq"),
+    enum { NUMBER_MAX = 24 };
+    char *text = arena_alloc(list->arena, NUMBER_MAX);
+    if (event->commit_lsn == 0) {
+        int length = snprintf(text, NUMBER_MAX, "%lld", (long long)event->seq);
+        headers_add(list, SLICE_LITERAL("outboxd_seq"),
+                    (Slice){.data = text, .length = (size_t)length});
+        return;
+    }
+    int length = snprintf(text, NUMBER_MAX, "%X/%X", (unsigned)(event->commit_lsn >> 32),
+                          (unsigned)event->commit_lsn);
+    headers_add(list, SLICE_LITERAL("outboxd_lsn"),
                 (Slice){.data = text, .length = (size_t)length});
+    char *ordinal = arena_alloc(list->arena, NUMBER_MAX);
+    length = snprintf(ordinal, NUMBER_MAX, "%llu", (unsigned long long)event->ordinal);
+    headers_add(list, SLICE_LITERAL("outboxd_ordinal"),
+                (Slice){.data = ordinal, .length = (size_t)length});
 }
 
 static Status style_encode(const Encoder *encoder, const Event *event, Arena *arena, Record *record,

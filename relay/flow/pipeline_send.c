@@ -1,5 +1,6 @@
 /* The way of an event through the pipeline: route, encode, send, settle, or set aside. */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -31,8 +32,15 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 {
     Error fatal = *err;
     fatal.class = ERROR_FATAL;
+    char name[64];
+    if (event->seq != EVENT_NO_SEQ) {
+        snprintf(name, sizeof(name), "seq %lld", (long long)event->seq);
+    } else {
+        snprintf(name, sizeof(name), "of the transaction at %X/%X",
+                 (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn);
+    }
     error_prefix(
-        &fatal, "event seq %lld, type '%.*s', key '%.*s'", (long long)event->seq,
+        &fatal, "event %s, type '%.*s', key '%.*s'", name,
         (int)(event->field[FIELD_EVENT_TYPE].length > 80 ? 80
                                                          : event->field[FIELD_EVENT_TYPE].length),
         event->field[FIELD_EVENT_TYPE].data ? event->field[FIELD_EVENT_TYPE].data : "",

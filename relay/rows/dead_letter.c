@@ -77,7 +77,11 @@ static void add_jsonb(Text *text, Slice value)
 static char *event_json(const PipelineConfig *pipeline, const Event *event)
 {
     Text json = TEXT_EMPTY;
-    text_printf(&json, "{\"seq\":%lld", (long long)event->seq);
+    if (event->seq == EVENT_NO_SEQ) {
+        text_add(&json, "{\"seq\":null");
+    } else {
+        text_printf(&json, "{\"seq\":%lld", (long long)event->seq);
+    }
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", FIELD_NAMES[field]);
         if (field == FIELD_PAYLOAD_BYTES) {
@@ -148,7 +152,8 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
     snprintf(reason_text, sizeof(reason_text), "%s%s%s", reason->message,
              reason->hint[0] != '\0' ? ". " : "", reason->hint);
     set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
-    set_text(letter, PARAM_SEQ, x_format("%lld", (long long)event->seq));
+    set_text(letter, PARAM_SEQ,
+             event->seq != EVENT_NO_SEQ ? x_format("%lld", (long long)event->seq) : NULL);
     set_text(letter, PARAM_EVENT_ID, slice_dup(event->field[FIELD_EVENT_ID]));
     set_text(letter, PARAM_EVENT, event_json(pipeline, event));
     set_text(letter, PARAM_TOPIC, record->topic != NULL ? x_strdup(record->topic->name) : NULL);
