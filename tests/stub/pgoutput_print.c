@@ -21,10 +21,13 @@ static uint64_t number_of(PrintNames *names, PrintCategory category, uint64_t va
     return count + 1;
 }
 
-void pgoutput_print_number(const char *label, PrintCategory category, uint64_t value,
-                           PrintNames *names, Text *text)
+static void print_number(const char *label, PrintCategory category, uint64_t value,
+                         PrintNames *names, Text *text)
 {
-    bool fixed = value == 0 || (category == PRINT_OID && value < FIRST_USER_OID);
+    bool fixed = category == PRINT_OID && value < FIRST_USER_OID;
+    if (value == 0) {
+        return;
+    }
     if (names != NULL && !fixed) {
         text_printf(text, " %s=#%" PRIu64, label, number_of(names, category, value));
     } else {
@@ -34,12 +37,15 @@ void pgoutput_print_number(const char *label, PrintCategory category, uint64_t v
 
 static uint32_t crc32_of(Slice bytes)
 {
+    static const uint32_t NIBBLES[16] = {0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC,
+                                         0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
+                                         0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
+                                         0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
     uint32_t crc = UINT32_MAX;
     for (size_t i = 0; i < bytes.length; i++) {
         crc ^= (unsigned char)bytes.data[i];
-        for (int bit = 0; bit < 8; bit++) {
-            crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
-        }
+        crc = crc >> 4 ^ NIBBLES[crc & 15];
+        crc = crc >> 4 ^ NIBBLES[crc & 15];
     }
     return ~crc;
 }
@@ -94,8 +100,8 @@ static void print_tuple(const char *label, PgOutputTuple tuple, Text *text)
 
 static void print_relation(const PgOutputRelation *relation, PrintNames *names, Text *text)
 {
-    pgoutput_print_number("xid", PRINT_XID, relation->xid, names, text);
-    pgoutput_print_number("id", PRINT_OID, relation->id, names, text);
+    print_number("xid", PRINT_XID, relation->xid, names, text);
+    print_number("id", PRINT_OID, relation->id, names, text);
     print_labelled("schema", relation->schema, text);
     print_labelled("name", relation->name, text);
     text_printf(text, " identity=%c columns=(", relation->replica_identity);
@@ -105,7 +111,7 @@ static void print_relation(const PgOutputRelation *relation, PrintNames *names, 
         text_add(text, i > 0 ? ", " : "");
         text_add(text, column.key ? "key " : "");
         print_bytes(column.name, text);
-        pgoutput_print_number("type", PRINT_OID, column.type, names, text);
+        print_number("type", PRINT_OID, column.type, names, text);
         text_printf(text, " modifier=%" PRId32, column.type_modifier);
     }
     if (!bytes_complete(&rest) || !slice_is_null(pgoutput_column(&rest).name)) {
@@ -116,12 +122,12 @@ static void print_relation(const PgOutputRelation *relation, PrintNames *names, 
 
 static void print_truncate(const PgOutputTruncate *truncate, PrintNames *names, Text *text)
 {
-    pgoutput_print_number("xid", PRINT_XID, truncate->xid, names, text);
-    text_printf(text, " cascade=%d restart_identity=%d", truncate->cascade,
-                truncate->restart_identity);
+    print_number("xid", PRINT_XID, truncate->xid, names, text);
+    text_add(text, truncate->cascade ? " cascade" : "");
+    text_add(text, truncate->restart_identity ? " restart_identity" : "");
     ByteReader rest = bytes_reader(truncate->bytes.data, truncate->bytes.length);
     for (uint32_t i = 0; i < truncate->relations; i++) {
-        pgoutput_print_number("relation", PRINT_OID, bytes_u32(&rest), names, text);
+        print_number("relation", PRINT_OID, bytes_u32(&rest), names, text);
     }
     if (!bytes_complete(&rest)) {
         abort();
@@ -130,39 +136,38 @@ static void print_truncate(const PgOutputTruncate *truncate, PrintNames *names, 
 
 static void print_message(const PgOutputLogicalMessage *message, PrintNames *names, Text *text)
 {
-    pgoutput_print_number("xid", PRINT_XID, message->xid, names, text);
-    text_printf(text, " transactional=%d", message->transactional);
-    pgoutput_print_number("lsn", PRINT_LSN, message->lsn, names, text);
+    print_number("xid", PRINT_XID, message->xid, names, text);
+    text_add(text, message->transactional ? " transactional" : "");
+    print_number("lsn", PRINT_LSN, message->lsn, names, text);
     print_labelled("prefix", message->prefix, text);
     print_labelled("content", message->content, text);
 }
 
 static void print_stream(const PgOutputStream *stream, PrintNames *names, Text *text)
 {
-    pgoutput_print_number("xid", PRINT_XID, stream->xid, names, text);
-    pgoutput_print_number("subxid", PRINT_XID, stream->subxid, names, text);
-    text_printf(text, " first=%d", stream->first);
-    pgoutput_print_number("lsn", PRINT_LSN, stream->lsn, names, text);
-    pgoutput_print_number("end", PRINT_LSN, stream->end_lsn, names, text);
-    pgoutput_print_number("at", PRINT_TIME, (uint64_t)stream->at, names, text);
+    print_number("xid", PRINT_XID, stream->xid, names, text);
+    print_number("subxid", PRINT_XID, stream->subxid, names, text);
+    text_add(text, stream->first ? " first" : "");
+    print_number("lsn", PRINT_LSN, stream->lsn, names, text);
+    print_number("end", PRINT_LSN, stream->end_lsn, names, text);
+    print_number("at", PRINT_TIME, (uint64_t)stream->at, names, text);
 }
 
 static void print_prepared(const PgOutputPrepared *prepared, PrintNames *names, Text *text)
 {
-    pgoutput_print_number("lsn", PRINT_LSN, prepared->lsn, names, text);
-    pgoutput_print_number("end", PRINT_LSN, prepared->end_lsn, names, text);
-    pgoutput_print_number("rollback_end", PRINT_LSN, prepared->rollback_end_lsn, names, text);
-    pgoutput_print_number("at", PRINT_TIME, (uint64_t)prepared->at, names, text);
-    pgoutput_print_number("rolled_back_at", PRINT_TIME, (uint64_t)prepared->rolled_back_at, names,
-                          text);
-    pgoutput_print_number("xid", PRINT_XID, prepared->xid, names, text);
+    print_number("lsn", PRINT_LSN, prepared->lsn, names, text);
+    print_number("end", PRINT_LSN, prepared->end_lsn, names, text);
+    print_number("rollback_end", PRINT_LSN, prepared->rollback_end_lsn, names, text);
+    print_number("at", PRINT_TIME, (uint64_t)prepared->at, names, text);
+    print_number("rolled_back_at", PRINT_TIME, (uint64_t)prepared->rolled_back_at, names, text);
+    print_number("xid", PRINT_XID, prepared->xid, names, text);
     print_labelled("gid", prepared->gid, text);
 }
 
 static void print_change(const PgOutputChange *change, PrintNames *names, Text *text)
 {
-    pgoutput_print_number("xid", PRINT_XID, change->xid, names, text);
-    pgoutput_print_number("relation", PRINT_OID, change->relation, names, text);
+    print_number("xid", PRINT_XID, change->xid, names, text);
+    print_number("relation", PRINT_OID, change->relation, names, text);
     print_tuple(change->old_is_key ? "key" : "old", change->old_tuple, text);
     print_tuple("new", change->new_tuple, text);
 }
@@ -172,29 +177,28 @@ void pgoutput_print(const PgOutput *message, PrintNames *names, Text *text)
     text_add(text, pgoutput_kind_name(message->kind));
     switch (message->kind) {
     case PGOUTPUT_BEGIN:
-        pgoutput_print_number("lsn", PRINT_LSN, message->begin.final_lsn, names, text);
-        pgoutput_print_number("at", PRINT_TIME, (uint64_t)message->begin.committed_at, names, text);
-        pgoutput_print_number("xid", PRINT_XID, message->begin.xid, names, text);
+        print_number("lsn", PRINT_LSN, message->begin.final_lsn, names, text);
+        print_number("at", PRINT_TIME, (uint64_t)message->begin.committed_at, names, text);
+        print_number("xid", PRINT_XID, message->begin.xid, names, text);
         return;
     case PGOUTPUT_COMMIT:
-        pgoutput_print_number("lsn", PRINT_LSN, message->commit.commit_lsn, names, text);
-        pgoutput_print_number("end", PRINT_LSN, message->commit.end_lsn, names, text);
-        pgoutput_print_number("at", PRINT_TIME, (uint64_t)message->commit.committed_at, names,
-                              text);
+        print_number("lsn", PRINT_LSN, message->commit.commit_lsn, names, text);
+        print_number("end", PRINT_LSN, message->commit.end_lsn, names, text);
+        print_number("at", PRINT_TIME, (uint64_t)message->commit.committed_at, names, text);
         return;
     case PGOUTPUT_MESSAGE:
         print_message(&message->message, names, text);
         return;
     case PGOUTPUT_ORIGIN:
-        pgoutput_print_number("lsn", PRINT_LSN, message->origin.lsn, names, text);
+        print_number("lsn", PRINT_LSN, message->origin.lsn, names, text);
         print_labelled("name", message->origin.name, text);
         return;
     case PGOUTPUT_RELATION:
         print_relation(&message->relation, names, text);
         return;
     case PGOUTPUT_TYPE:
-        pgoutput_print_number("xid", PRINT_XID, message->type.xid, names, text);
-        pgoutput_print_number("id", PRINT_OID, message->type.id, names, text);
+        print_number("xid", PRINT_XID, message->type.xid, names, text);
+        print_number("id", PRINT_OID, message->type.id, names, text);
         print_labelled("schema", message->type.schema, text);
         print_labelled("name", message->type.name, text);
         return;

@@ -17,9 +17,6 @@ typedef struct PrintNames {
     } category[PRINT_OID + 1];
 } PrintNames;
 
-/** Appends to text; with names, numbers where the values differ from run to run. */
+/** Appends to text; with names, numbers where the values differ from run to run. What is 0 or false
+ * is not printed. Aborts when a tuple is not as whole as the reader said. */
 void pgoutput_print(const PgOutput *message, PrintNames *names, Text *text);
-
-/** The same for what else the server tells: "lsn=3". */
-void pgoutput_print_number(const char *label, PrintCategory category, uint64_t value,
-                           PrintNames *names, Text *text);
