@@ -37,7 +37,7 @@ KINDS = {
     "quotes": {"aggregate_id": "o'neill \"x\" \\ $1 %s", "correlation_id": "'", "causation_id": "\\"},
     "stored out of line": {"payload": json.dumps({"blob": "äx" * 60_000}, ensure_ascii=False)},
     "incompressible bytes": {"payload": None, "payload_bytes": bytes((i * i * 31 + i // 7) % 256 for i in range(90_000))},
-    "negative numbers": {"event_version": -1, "aggregate_version": -9_223_372_036_854_775_808},
+    "negative numbers": {"event_version": -1, "aggregate_version": "-9223372036854775808"},
     "to the microsecond": {"occurred_at": "2026-02-03 04:05:06.789012+00"},
     "whole second": {"occurred_at": "2026-02-03 04:05:06+00"},
     "trailing zeros": {"occurred_at": "2026-02-03 04:05:06.7+00"},
