@@ -15,6 +15,7 @@ sys.path[:0] = [_HERE, os.path.join(_HERE, "faults")]
 from support.kafka import KafkaServer  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
 from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa: E402
+from support.wal import Wal  # noqa: E402
 
 _numbers = itertools.count(1)
 
@@ -127,3 +128,25 @@ def relay(request, work_directory, database, kafka, prefix):
             one.kill()
     for one in relays:
         assert not one.findings(), f"sanitizer finding:\n{one.findings()}"
+
+
+# What differs between the captures in a configuration that is otherwise the same.
+CAPTURES = {"poll": {"capture": "poll"}, "wal": {"capture": "wal", "poll_interval_max": None, "mark_interval": "20ms"}}
+
+
+@pytest.fixture
+def wal(database):
+    """The database's WAL, with everything an administrator prepares for a relay of pipeline "orders"."""
+    return Wal(database)
+
+
+@pytest.fixture
+def wal_relay(relay, wal):
+    """Like `relay`, with capture = "wal"."""
+    return lambda pipeline=None, **more: relay({**CAPTURES["wal"], **(pipeline or {})}, **more)
+
+
+@pytest.fixture
+def poll_relay(relay):
+    """Like `relay`: the same pipeline, by polling."""
+    return lambda pipeline=None, **more: relay({**CAPTURES["poll"], **(pipeline or {})}, **more)

@@ -28,21 +28,19 @@ POSTGRES_SETTINGS = {
     "datestyle": "'ISO, MDY'", "intervalstyle": "'postgres'", "bytea_output": "'hex'", "extra_float_digits": "1",
 }
 
-# About 300 bytes of jsonb text. One order has several events; 50,000 orders are alive at a time.
-_FILL = """
-INSERT INTO outbox.event (event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload,
-                          correlation_id, causation_id, traceparent, published_at)
-SELECT gen_random_uuid(), (ARRAY['order.placed', 'order.paid', 'order.shipped'])[1 + g % 3], 'order', (g % 50000)::text,
+# About 300 bytes of jsonb text. One order has several events; 50,000 orders are alive at a time. Columns of event number g.
+ORDER = """gen_random_uuid(), (ARRAY['order.placed', 'order.paid', 'order.shipped'])[1 + g % 3], 'order', (g % 50000)::text,
        1 + g / 50000,
-       format('{"order_id": %%s, "customer": "customer-%%s", "status": "placed", "currency": "EUR", "total": %%s.50, '
-              '"items": [{"sku": "SKU-%%s", "name": "Darjeeling first flush", "qty": 2, "price": 12.25}, '
-              '{"sku": "SKU-%%s", "name": "Assam", "qty": 1, "price": 8.00}], '
-              '"ship_to": {"city": "Lisbon", "zip": "1100-%%s", "street": "Rua Augusta %%s"}}',
-              g %% 50000, g %% 9973, g %% 400, g %% 5000, g %% 4999, g %% 900, g %% 280)::jsonb,
-       'checkout-' || g, 'cart-' || g, '00-' || md5(g::text) || '-' || left(md5((-g)::text), 16) || '-01',
-       CASE WHEN %s THEN clock_timestamp() END
-  FROM generate_series(1::bigint, %s) AS g
-""".replace("1 + g % 3", "1 + g %% 3").replace("(g % 50000)", "(g %% 50000)")
+       format('{"order_id": %s, "customer": "customer-%s", "status": "placed", "currency": "EUR", "total": %s.50, '
+              '"items": [{"sku": "SKU-%s", "name": "Darjeeling first flush", "qty": 2, "price": 12.25}, '
+              '{"sku": "SKU-%s", "name": "Assam", "qty": 1, "price": 8.00}], '
+              '"ship_to": {"city": "Lisbon", "zip": "1100-%s", "street": "Rua Augusta %s"}}',
+              g % 50000, g % 9973, g % 400, g % 5000, g % 4999, g % 900, g % 280)::jsonb,
+       'checkout-' || g, 'cart-' || g, '00-' || md5(g::text) || '-' || left(md5((-g)::text), 16) || '-01'"""
+ORDER_COLUMNS = ("event_id", "event_type", "aggregate_type", "aggregate_id", "aggregate_version", "payload", "correlation_id", "causation_id",
+                 "traceparent")
+_FILL = (f"INSERT INTO outbox.event ({', '.join(ORDER_COLUMNS)}, published_at)\nSELECT {ORDER}".replace("%", "%%")
+         + ",\n       CASE WHEN %s THEN clock_timestamp() END\n  FROM generate_series(1::bigint, %s) AS g")
 
 
 def setting(name, default):
@@ -62,13 +60,13 @@ def say(text=""):
 class Bench:
     """A PostgreSQL server, a Kafka broker, and one migrated database; everything is gone at the end."""
 
-    def __init__(self):
+    def __init__(self, settings=None):
         for path in (os.environ["OUTBOXD"],):
             if not os.path.exists(path):
                 sys.exit(f"{path} is missing: cmake --preset release && cmake --build --preset release")
         self.directory = tempfile.mkdtemp(prefix="outboxd-bench-", dir=os.environ.get("OUTBOXD_BENCH_DIR"))
         os.chmod(self.directory, 0o755)
-        self.postgres = PostgresServer(os.path.join(self.directory, "pg"), settings=POSTGRES_SETTINGS)
+        self.postgres = PostgresServer(os.path.join(self.directory, "pg"), settings={**POSTGRES_SETTINGS, **(settings or {})})
         self.kafka = KafkaServer(os.path.join(self.directory, "kafka"), heap="1g",
                                  properties={"log.segment.bytes": str(1 << 30)})
         self.database = None

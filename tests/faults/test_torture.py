@@ -7,9 +7,10 @@ import pytest
 from torture import Torture
 
 
-@pytest.mark.parametrize("mode", ["mark", "delete"])
-def test_quick_torture(postgres, kafka, migrated_template, work_directory, mode):
-    options = types.SimpleNamespace(events=6000 if mode == "mark" else 4000, mode=mode, kills=4, clients=4, partitions=6, relays=1,
+@pytest.mark.parametrize("capture,emit,mode", [("poll", "rows", "mark"), ("poll", "rows", "delete"), ("wal", "rows", "mark"),
+                                               ("wal", "both", "delete"), ("wal", "messages", "keep")])
+def test_quick_torture(postgres, kafka, migrated_template, work_directory, capture, emit, mode):
+    options = types.SimpleNamespace(events=4000, capture=capture, emit=emit, mode=mode, kills=4, clients=4, partitions=6, relays=1,
                                     faults="all", seed=11, restarts=1, points=2, verbose=False)
     torture = Torture(options, postgres, kafka, migrated_template, work_directory)
     try:

@@ -4,6 +4,7 @@
     tests/faults/torture.py --events 200000 --mode mark --faults none          every event once, in order, byte for byte
     tests/faults/torture.py --events 200000 --mode delete --kills 20           kill -9, PostgreSQL, Kafka, fail points
     tests/faults/torture.py --faults takeover --relays 3                       time until another relay publishes
+    tests/faults/torture.py --capture wal --emit messages                      the same from the WAL: rows, messages, or both by turns
     tests/faults/torture.py --minutes 30                                       all of it in turn until time is up
 
 Prints a table of figures; exit code 1 when something was lost, inverted, changed, or repeated more than allowed. Three phases: first
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import time
 
+import psycopg2
+
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from support import workload  # noqa: E402
@@ -28,11 +31,14 @@ from support.kafka import KafkaServer  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
 from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa: E402
 from support.verify import compare, read_truth  # noqa: E402
+from support.wal import Wal, lsn  # noqa: E402
 
 IN_FLIGHT = 5000
 LEASE = 3.0
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
-POINTS = ["connect", "locked", "fetched", "producing", "enqueued", "delivered", "settled", "before_mark", "mark_sent", "marked"]
+COMMON = ["connect", "locked", "producing", "enqueued", "delivered", "settled", "before_mark", "mark_sent", "marked"]
+POINTS = {"poll": COMMON + ["fetched"], "wal": COMMON + ["streaming", "in_transaction", "feedback_sent"]}
+AT_START = ("connect", "locked", "streaming")
 
 
 class Torture:
@@ -42,7 +48,9 @@ class Torture:
         self.options, self.postgres, self.kafka = options, postgres, kafka
         self.rng = random.Random(options.seed)
         self.database = postgres.fresh_database("torture", template=template)
-        workload.prepare(self.database)
+        workload.prepare(self.database, emit=options.emit)
+        self.slot = f"outboxd_{self.database.name}"
+        self.wal = Wal(self.database, self.slot) if options.capture == "wal" else None
         self.topic = kafka.create_topic(f"torture-{self.database.name}.order", partitions=options.partitions)
         self.load = workload.Pgbench(self.database, options.events, options.clients, seed=options.seed)
         self.relays = [self._relay(directory) for _ in range(options.relays)]
@@ -52,11 +60,12 @@ class Torture:
         self.takeovers = {"kill -9": [], "SIGSTOP": []}
         self.peak_kb = 0
         self.counts = dict.fromkeys(("kill -9", "fail points", "PostgreSQL fast", "PostgreSQL immediate", "PostgreSQL sessions cut",
-                                     "Kafka kill -9"), 0)
+                                     "replication connections cut", "Kafka kill -9"), 0)
 
     def _relay(self, directory):
+        wal = {"capture": "wal", "slot": self.slot, "publication": self.slot, "messages": self.options.emit != "rows"} if self.wal else {}
         config = configuration(self.database.dsn(), self.kafka.brokers, {
-            "topic": self.topic, "on_publish": self.options.mode, "batch_events": 1000, "in_flight_events": IN_FLIGHT,
+            **wal, "topic": self.topic, "on_publish": self.options.mode, "batch_events": 1000, "in_flight_events": IN_FLIGHT,
             "retry_backoff_min": "50ms", "retry_backoff_max": "500ms", "lease": f"{int(LEASE)}s", "standby_interval": "200ms"},
             kafka={"properties": ["compression.type=lz4"]})
         return Relay(config, tempfile.mkdtemp(prefix="relay-", dir=directory))
@@ -107,12 +116,12 @@ class Torture:
         for r in self.relays:
             r.stop(expect=None)
         one = self.relays[0]
-        passage = 1 if point in ("connect", "locked") else self.rng.randint(1, 12)
+        passage = 1 if point in AT_START else self.rng.randint(1, 12)
         one.start(wait_ready=False, env={"OUTBOXD_FAILPOINTS": f"{point}:{passage}:kill"})
         eventually(lambda: self._traffic() and not one.running(), 60, f"fail point {point}:{passage} strikes")
         assert one.process.returncode == -signal.SIGKILL, one.log_tail()
         self.counts["fail points"] += 1
-        self.allowed += 0 if point in ("connect", "locked") else IN_FLIGHT
+        self.allowed += 0 if point in AT_START else IN_FLIGHT
         for r in self.relays:
             r.start(wait_ready=False)
 
@@ -130,6 +139,10 @@ class Torture:
         self.database.terminate_backends()
         self.counts["PostgreSQL sessions cut"] += 1
 
+    def cut_replication(self):
+        self.wal.terminate_sender(self.slot)
+        self.counts["replication connections cut"] += 1
+
     def restart_kafka(self):
         self.kafka.kill()
         self.kafka.start()
@@ -142,12 +155,14 @@ class Torture:
         o, connections, kills = self.options, [], []
         if o.faults in ("all", "connections"):
             for _ in range(o.restarts):
+                if self.wal:
+                    connections += [("replication connection cut", self.cut_replication)]
                 connections += [("PostgreSQL fast restart", lambda: self.restart_postgres("fast")),
                                 ("PostgreSQL immediate restart", lambda: self.restart_postgres("immediate")),
                                 ("sessions cut", self.cut_sessions), ("Kafka kill -9", self.restart_kafka)]
         if o.faults == "all":
             kills += [("kill -9", self.kill_relay)] * o.kills
-            points = self.rng.sample(POINTS, min(o.points, len(POINTS)))
+            points = self.rng.sample(POINTS[o.capture], min(o.points, len(POINTS[o.capture])))
             kills += [(f"fail point {p}", lambda p=p: self.fail_at(p)) for p in points]
             kills += connections
             self.rng.shuffle(kills)
@@ -178,7 +193,7 @@ class Torture:
         findings = [f for f in (r.findings() for r in self.relays) if f]
         assert not findings, findings[0]
         self.figures = {
-            "mode": self.options.mode, "faults": ", ".join(f"{n} {k}" for k, n in self.counts.items() if n) or "none",
+            "capture": f"{self.options.capture}, {self.options.emit}", "mode": self.options.mode, "faults": ", ".join(f"{n} {k}" for k, n in self.counts.items() if n) or "none",
             "committed events": self.report.committed, "records read": self.report.records, "lost": self.report.lost,
             "from rolled-back work": self.report.phantoms, "per-key inversions": self.report.inversions,
             "replays with holes": self.report.replay_holes, "keys on two partitions": self.report.split_keys,
@@ -216,13 +231,32 @@ class Torture:
         self.load.run()
 
     def _settle(self):
-        eventually(lambda: self._unpublished() == 0, 120, lambda: "everything published\n" + self.relays[0].log_tail())
+        end = None
 
-    def _unpublished(self):
+        def settled():
+            nonlocal end
+            try:
+                if self.wal:
+                    end = end or self._last_commit()
+                    if (self.wal.confirmed(self.slot) or 0) < end:
+                        return False
+                return self.options.mode == "keep" or self.database.scalar(UNPUBLISHED) == 0
+            except psycopg2.Error:
+                return False  # the server is on its way back
+        eventually(settled, 120, lambda: "everything published\n" + self.relays[0].log_tail())
+
+    def _last_commit(self):
+        """A place in the WAL behind everything that is committed, and in front of the end of one more event's transaction."""
+        connection = self.database.connect(autocommit=False)
         try:
-            return self.database.scalar(UNPUBLISHED)
-        except Exception:
-            return None
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT workload.place(1, 9)")
+                cursor.execute("SELECT pg_current_wal_insert_lsn()::text")
+                place = lsn(cursor.fetchone()[0])
+            connection.commit()
+            return place
+        finally:
+            connection.close()
 
     def _compare(self):
         return compare(read_truth(self.database), read_topics(self.kafka.brokers, self.topic, timeout=300))
@@ -260,30 +294,36 @@ def table(figures):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--mode", choices=["mark", "delete", "both"], default="both")
+    parser.add_argument("--capture", choices=["poll", "wal"], default="poll")
+    parser.add_argument("--emit", choices=[workload.ROWS, workload.MESSAGES, workload.BOTH], default=workload.ROWS)
+    parser.add_argument("--messages", dest="emit", action="store_const", const=workload.MESSAGES, help="short for --emit messages")
+    parser.add_argument("--mode", choices=["mark", "delete", "keep", "both"], default="both", help="on_publish; both: mark, then delete")
     parser.add_argument("--faults", choices=["none", "connections", "all", "takeover"], default="all")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--restarts", type=int, default=2, help="rounds of connection faults in each phase")
-    parser.add_argument("--points", type=int, default=len(POINTS), help="fail points to strike")
+    parser.add_argument("--points", type=int, default=12, help="fail points to strike")
     parser.add_argument("--relays", type=int, default=1)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--partitions", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=0, help="repeat with new seeds until this time is up")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quiet", dest="verbose", action="store_false")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.capture == "poll" and (options.emit != workload.ROWS or options.mode == "keep"):
+        parser.error("messages and --mode keep need --capture wal")
+    return options
 
 
 def one_run(options, servers, failures):
     for mode in ("mark", "delete") if options.mode == "both" else (options.mode,):
         run = Torture(argparse.Namespace(**{**vars(options), "mode": mode}), *servers)
         try:
-            print(f"{options.events} events, on_publish = {mode}, faults: {options.faults}, seed {options.seed}", flush=True)
+            print(f"{options.events} events, capture = {options.capture} ({options.emit}), on_publish = {mode}, faults: {options.faults}, seed {options.seed}", flush=True)
             run.run()
             print(table(run.figures), flush=True)
             run.check()
         except AssertionError as e:
-            failures.append(f"seed {options.seed}, {mode}, {options.faults}: {e}")
+            failures.append(f"seed {options.seed}, {options.capture}, {mode}, {options.faults}: {e}")
             print(f"FAILED: {e}", flush=True)
             for r in run.relays:
                 print(f"---- {r.log_path}\n{r.log_tail(60)}", flush=True)
@@ -312,6 +352,8 @@ def main():
                 soak = argparse.Namespace(**{**vars(options), "events": min(options.events, 60_000)})
             else:
                 soak = options
+            if options.minutes and runs % 2:
+                soak = argparse.Namespace(**{**vars(soak), "capture": "wal", "emit": (workload.ROWS, workload.MESSAGES, workload.BOTH)[runs // 2 % 3]})
             one_run(soak, servers, failures)
             runs += 1
             options.seed += 1

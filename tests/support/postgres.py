@@ -82,6 +82,8 @@ class Database:
             (self.name, user, application_like), user=SUPERUSER)
 
     def drop(self):
+        from .wal import drop_slots
+        drop_slots(self)
         self.server.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
 

@@ -1,6 +1,7 @@
 """Writers: pgbench through outbox.emit, and a few threads of our own for odd interleavings.
 
-Every event is written to workload.truth in the transaction that emits it. The version of an aggregate is drawn under its row lock
+`prepare(database, emit=...)` chooses what a writer calls: outbox.emit (rows), outbox.emit_message (messages in the WAL), or both by
+turns. Every event is written to workload.truth in the transaction that emits it. The version of an aggregate is drawn under its row lock
 (UPDATE ... RETURNING), as an application that keeps order per key would do it.
 """
 
@@ -15,8 +16,27 @@ import psycopg2
 
 from .postgres import OWNER, PASSWORDS
 
+ROWS, MESSAGES, BOTH = "rows", "messages", "both"
+
+# The same arguments for either way of emitting; of BOTH, the shape decides.
+_EMIT = """
+CREATE FUNCTION workload.emit(p_shape int, event_type text, aggregate_type text, aggregate_id text, payload jsonb, event_version int,
+    aggregate_version bigint, correlation_id text, causation_id text, traceparent text, headers jsonb, occurred_at timestamptz,
+    content_type text, payload_bytes bytea) RETURNS uuid LANGUAGE plpgsql AS $$
+BEGIN
+    {choice}
+END $$;
+"""
+_CALL = """RETURN outbox.{function}(event_type, aggregate_type, aggregate_id, payload, event_version => event_version,
+        aggregate_version => aggregate_version, correlation_id => correlation_id, causation_id => causation_id,
+        traceparent => traceparent, headers => headers, occurred_at => occurred_at, content_type => content_type,
+        payload_bytes => payload_bytes);"""
+_CHOICES = {
+    ROWS: _CALL.format(function="emit"), MESSAGES: _CALL.format(function="emit_message"),
+    BOTH: f"IF p_shape / 20 % 2 = 0 THEN {_CALL.format(function='emit')} ELSE {_CALL.format(function='emit_message')} END IF;"}
+
+_EMIT_SCHEMA = "CREATE SCHEMA workload;"
 SCHEMA = """
-CREATE SCHEMA workload;
 CREATE TABLE workload.agg (id int PRIMARY KEY, ver bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50);
 INSERT INTO workload.agg SELECT g FROM generate_series(1, %(keys)s) g;
 CREATE TABLE workload.truth (
@@ -50,7 +70,7 @@ BEGIN
         ELSE NULL;
     END CASE;
     v_at := clock_timestamp();
-    v_event := outbox.emit(v_type, 'order', p_key::text, v_payload, event_version => v_format, aggregate_version => v_version,
+    v_event := workload.emit(p_shape, v_type, 'order', p_key::text, v_payload, event_version => v_format, aggregate_version => v_version,
         correlation_id => v_correlation, causation_id => v_causation, traceparent => v_trace, headers => v_headers,
         occurred_at => v_at, content_type => nullif(v_content, 'application/json'), payload_bytes => v_bytes);
     INSERT INTO workload.truth VALUES (v_event, v_type, v_format, 'order', p_key::text, v_version,
@@ -76,10 +96,11 @@ SCRIPTS = {
 EVENTS_PER_TRANSACTION = sum(w * n for w, n, _ in SCRIPTS.values()) / sum(w for w, _, _ in SCRIPTS.values())
 
 
-def prepare(database, keys=1000):
-    """Create the workload's schema in a migrated database."""
+def prepare(database, keys=1000, emit=ROWS):
+    """Create the workload's schema in a migrated database; `emit`: ROWS, MESSAGES or BOTH."""
     connection = database.connect()
     with connection.cursor() as cursor:
+        cursor.execute(_EMIT_SCHEMA + _EMIT.format(choice=_CHOICES[emit]))
         cursor.execute(SCHEMA, {"keys": keys})
     connection.close()
     database.workload_keys = keys

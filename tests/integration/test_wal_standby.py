@@ -1,0 +1,145 @@
+"""Several relays with capture = "wal": one reads the slot, the others wait healthily and take over."""
+
+import time
+
+import pytest
+
+from support import workload
+from support.common import eventually, stays_true
+from support.consume import read_topics, wait_for_records
+from support.verify import compare, read_truth
+from support.wal import Wal
+
+UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
+LEASE = 2.0
+OPTIONS = {"lease": "2s", "standby_interval": "200ms", "batch_events": 50}
+
+
+def active(relays):
+    return [r for r in relays if r.running() and r.metric("leader") == 1]
+
+
+@pytest.fixture
+def several(wal_relay, kafka, database, prefix):
+    """several(n) -> n relays, started; exactly one of them is active."""
+    def run(count, **options):
+        kafka.create_topic(f"{prefix}.order", partitions=3)
+        workload.prepare(database, keys=20)
+        relays = [wal_relay({**OPTIONS, **options}).start() for _ in range(count)]
+        eventually(lambda: len(active(relays)) == 1, what="one relay is active")
+        return relays
+    return run
+
+
+@pytest.fixture
+def check(kafka, database, prefix):
+    """Everything is published; the report of the checker, without loss or inversion."""
+    def run():
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, "everything published")
+        report = compare(read_truth(database), read_topics(kafka.brokers, f"{prefix}.order"))
+        assert report.lost == 0 and report.phantoms == 0 and report.inversions == 0, str(report)
+        return report
+    return run
+
+
+def test_standby_is_ready_shows_the_holder_and_publishes_nothing(several, database, wal):
+    one, two = several(2)
+    assert active([one, two]) == [one], "the first one stays active"
+    database.execute("SELECT workload.place(1, 5)")
+    one.wait_published(1)
+    assert two.ready()[0], "a healthy standby is ready"
+    assert two.published() == 0 and two.metric("pipeline_state", state="standby") == 1
+    assert two.status()["pipelines"][0]["state"] == "standby"
+    sender = wal.sender()
+    assert sender["application_name"] == "shop/orders"
+    holder = two.log_lines("(?i)standby")
+    assert holder and any(str(p) in " ".join(holder) for p in [r[0] for r in database.query(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'shop/orders'", user="postgres")]), holder
+    stays_true(lambda: two.published() == 0 and len(two.log_lines("(?i)standby")) <= 2, 1.0, "no line for every attempt")
+    assert database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_relay' AND datname = current_database() "
+                           "AND backend_type = 'client backend' AND backend_xmin IS NOT NULL AND state <> 'active'") == 0
+
+
+def test_take_over_within_five_seconds_of_kill_9(several, database, check):
+    relays = several(3)
+    slowest = 0
+    with workload.Writers(database, threads=3, keys=20):
+        for _ in range(2):
+            victim = active(relays)[0]
+            victim.wait_published(victim.published() + 100)
+            others = {id(r): r.published() for r in relays if r is not victim and r.running()}
+            begin = time.monotonic()
+            victim.kill()
+            eventually(lambda: any(r.running() and r.published() > others.get(id(r), 1 << 60) for r in relays), 10,
+                       what="another one publishes")
+            slowest = max(slowest, time.monotonic() - begin)
+            relays.remove(victim)
+    assert slowest <= 5.0, f"take-over took {slowest:.1f} s"
+    check()
+
+
+def test_stopped_relay_is_replaced_within_its_lease_and_five_seconds(several, database, check):
+    one, two = several(2)
+    with workload.Writers(database, threads=3, keys=20):
+        one.wait_published(200)
+        begin = time.monotonic()
+        one.pause()
+        eventually(lambda: two.published() > 100, LEASE + 10, lambda: "the standby publishes\n" + two.log_tail())
+        took = time.monotonic() - begin
+        one.resume()
+        eventually(lambda: one.metric("leader") == 0, 10, what="the woken relay knows that it is not the publisher any more")
+        two.wait_published(two.published() + 200)
+    assert took <= LEASE + 5, f"take-over took {took:.1f} s"
+    check()
+    assert len(active([one, two])) == 1 and one.running() and two.running()
+
+
+def test_clean_stop_hands_over_at_once_and_without_duplicates(several, database, check):
+    one, two = several(2)
+    with workload.Writers(database, threads=3, keys=20):
+        one.wait_published(200)
+        one.stop(expect=0)
+        begin = time.monotonic()
+        two.wait_published(100, 5)
+        assert time.monotonic() - begin < 3
+    check().assert_exact(duplicates=0)
+
+
+@pytest.mark.parametrize("connection", ["control", "replication"])
+def test_loss_of_either_connection_never_leaves_two_publishers(several, database, wal, check, connection):
+    relays = several(2)
+    with workload.Writers(database, threads=3, keys=20):
+        for _ in range(3):
+            before = sum(r.published() for r in relays)
+            wal.terminate_control() if connection == "control" else wal.terminate_sender()
+            eventually(lambda: sum(r.published() for r in relays) > before + 100, 20, what="publishing goes on")
+            assert len(active(relays)) <= 1
+    check()
+
+
+def test_polling_and_wal_on_one_table_keep_each_other_out(wal_relay, poll_relay, kafka, database, prefix):
+    kafka.create_topic(f"{prefix}.order")
+    one = wal_relay(OPTIONS).start()
+    eventually(lambda: one.metric("leader") == 1, what="the first is active")
+    two = poll_relay(OPTIONS).start()
+    for n in range(20):
+        database.execute("SELECT outbox.emit('order.placed', 'order', %s, '{}')", (str(n),))
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="all published")
+    assert two.published() == 0 and two.metric("pipeline_state", state="standby") == 1
+    one.stop()
+    eventually(lambda: two.metric("leader") == 1, 10, "the poller takes over")
+    assert len(read_topics(kafka.brokers, f"{prefix}.order")) == 20
+
+
+def test_two_pipelines_that_keep_rows_read_one_table_side_by_side(relay, kafka, database, wal, prefix):
+    from support.relay import configuration
+    topics = [kafka.create_topic(f"{prefix}.{n}") for n in ("orders", "audit")]
+    Wal(database, publication="outboxd_audit", role=None)
+    one = relay(config=configuration(database.dsn(), kafka.brokers, pipelines=[
+        {"name": name, "capture": "wal", "on_publish": "keep", "table": "outbox.event", "topic": topic}
+        for name, topic in zip(("orders", "audit"), topics)])).start()
+    for n in range(20):
+        database.execute("SELECT outbox.emit('order.placed', 'order', %s, '{}')", (str(n),))
+    for topic in topics:
+        assert [r.key for r in wait_for_records(kafka.brokers, topic, 20)] == [str(n).encode() for n in range(20)]
+    assert one.metric("leader", pipeline="orders") == one.metric("leader", pipeline="audit") == 1
