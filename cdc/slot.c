@@ -31,7 +31,10 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
         " b.pubname, b.pubinsert, b.puballtables OR EXISTS (SELECT FROM pg_publication_tables t"
         " WHERE t.pubname = b.pubname AND to_regclass(quote_ident(t.schemaname) || '.' ||"
         " quote_ident(t.tablename)) IN (SELECT %u::oid UNION SELECT relid FROM"
-        " pg_partition_tree(%u))) AS publishes_table"
+        " pg_partition_tree(%u))) AS publishes_table,"
+        " EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = b.oid AND"
+        " (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL))"
+        " AS hides"
         " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
         " LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
         " LEFT JOIN pg_publication b ON b.pubname = %s",
@@ -104,6 +107,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     ret->has_publication = *fact(row, "pubname") != '\0';
     ret->publishes_insert = fact_true(row, "pubinsert");
     ret->publishes_table = fact_true(row, "publishes_table");
+    ret->publication_hides = fact_true(row, "hides");
 }
 
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)

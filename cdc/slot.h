@@ -37,6 +37,7 @@ typedef struct SlotFacts {
     bool has_publication;
     bool publishes_insert;
     bool publishes_table;
+    bool publication_hides; /* it has a row filter or a list of columns */
 } SlotFacts;
 
 /** Appends the query for everything but IDENTIFY_SYSTEM; one row. */

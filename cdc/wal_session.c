@@ -288,6 +288,14 @@ static void session_decide(WalSource *wal)
     Error err = {0};
     const PipelineConfig *pipeline = session_pipeline(wal);
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
+    if (strcmp(err.code, "NO_REPLICATION") == 0) {
+        AUTO_TEXT role = ident_quote(PQuser(pg_conn_raw(wal->control)));
+        error_hint(
+            &err,
+            "An administrator runs: ALTER ROLE %s REPLICATION; (members of outbox_relay do not "
+            "inherit it)",
+            role);
+    }
     if (!wal->facts.same_messages) {
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
@@ -433,6 +441,16 @@ static void session_check_publication(WalSource *wal)
                        "not in the stream: then run once with --new-slot after dropping the slot.",
                        pipeline->publication, pipeline->table);
         }
+        wal_lose(wal, &err);
+        return;
+    }
+    if (facts->publication_hides) {
+        Error err;
+        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "PUBLICATION_INCOMPLETE",
+                  "publication '%s' has a row filter or a list of columns: events would be lost",
+                  pipeline->publication);
+        error_hint(&err, "ALTER PUBLICATION %s SET TABLE %s;", pipeline->publication,
+                   pipeline->table);
         wal_lose(wal, &err);
         return;
     }
