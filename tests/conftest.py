@@ -130,8 +130,8 @@ def relay(request, work_directory, database, kafka, prefix):
         assert not one.findings(), f"sanitizer finding:\n{one.findings()}"
 
 
-# What differs between the captures in a configuration that is otherwise the same.
-CAPTURES = {"poll": {"capture": "poll"}, "wal": {"capture": "wal", "poll_interval_max": None, "mark_interval": "20ms"}}
+# What differs between the captures in a configuration that is otherwise the same. A short lease makes an idle slot follow soon.
+CAPTURES = {"poll": {"capture": "poll"}, "wal": {"capture": "wal", "poll_interval_max": None, "mark_interval": "20ms", "lease": "3s"}}
 
 
 @pytest.fixture

@@ -96,13 +96,11 @@ def test_marks_are_batched_behind_the_stream(wal_relay, kafka, database, wal, to
     assert watch.moves["position"] <= 30
 
 
-def test_locked_rows_delay_marks_and_nothing_else(wal_relay, kafka, database, wal, postgres, topic):
+def test_locked_rows_delay_marks_and_nothing_else(wal_relay, kafka, database, wal, topic):
     """An operator locks the table: the stream goes on, keep-alives are answered, marks follow when the lock is gone."""
-    postgres.execute("ALTER SYSTEM SET wal_sender_timeout = '1s'")
-    postgres.execute("SELECT pg_reload_conf()")
     locker = database.connect(SUPERUSER, autocommit=False)
     try:
-        one = wal_relay().start()
+        one = wal_relay({"lease": "1s"}).start()
         emit(database, "before")
         eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="the first is marked")
         with locker.cursor() as cursor:
@@ -117,8 +115,6 @@ def test_locked_rows_delay_marks_and_nothing_else(wal_relay, kafka, database, wa
         assert wal.sender()["pid"] == pid and len(read_topics(kafka.brokers, topic)) == 2
     finally:
         locker.close()
-        postgres.execute("ALTER SYSTEM RESET wal_sender_timeout")
-        postgres.execute("SELECT pg_reload_conf()")
 
 
 def test_row_deleted_by_an_operator_before_it_is_marked_is_no_error(wal_relay, kafka, database, wal, topic):
