@@ -44,11 +44,23 @@ void check_warning(Check *check, const char *place, const char *remedy, const ch
 /** Properties that librdkafka does not know or does not take; without a connection. */
 void check_properties(Check *check);
 
+/** Connects as the relay does, with time-outs; replication: as a walsender of the database. NULL
+ * after a problem, which is noted. The caller calls PQfinish. */
+PGconn *check_connect(Check *check, bool replication);
+
 /** Connects and looks at server, role, tables and backlog. */
 void check_database(Check *check);
 
 /** Looks at the table of one pipeline: shape, sequence, rights. False when there is none. */
 bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+
+/** Looks at what capture = "wal" needs besides: settings, role, publication, slot, position. */
+void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+
+/** Looks at the publication of one pipeline; table is quoted and exists. has_slot: so does its
+ * slot. */
+void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipeline,
+                       const char *table, bool has_slot);
 
 /** Runs one query; a failure is noted and gives NULL. The caller clears the result. */
 PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,

@@ -29,8 +29,7 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
     return NULL;
 }
 
-/* The configured string with our own time-outs; NULL after a problem. */
-static PGconn *check_connect(Check *check)
+PGconn *check_connect(Check *check, bool replication)
 {
     const Config *config = check->config;
     PQconninfoOption *parsed = PQconninfoParse(config->database.dsn, NULL);
@@ -46,9 +45,11 @@ static PGconn *check_connect(Check *check)
     int64_t seconds = (config->database.connect_timeout_ms + 999) / 1000;
     snprintf(timeout, sizeof(timeout), "%lld", (long long)(seconds < 2 ? 2 : seconds));
     AUTO_TEXT name = x_format("%s check", config->name);
-    const char *const keys[] = {"dbname", "fallback_application_name", "connect_timeout",
-                                "client_encoding", NULL};
-    const char *const values[] = {config->database.dsn, name, timeout, "UTF8", NULL};
+    const char *const keys[] = {"dbname",          "fallback_application_name",
+                                "connect_timeout", "client_encoding",
+                                "replication",     NULL};
+    const char *const values[] = {
+        config->database.dsn, name, timeout, "UTF8", replication ? "database" : NULL, NULL};
     PGconn *conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(conn) == CONNECTION_OK) {
         return conn;
@@ -64,11 +65,15 @@ static PGconn *check_connect(Check *check)
             text_add_char(&message, ' ');
         }
     }
-    check_problem(check, EXIT_POSTGRES, "database",
-                  *err.hint != '\0' ? err.hint
-                                    : "is the server running, and are host and port right? psql "
-                                      "with the same string says the same",
-                  "cannot connect: %s", text_string(&message));
+    const char *hint = replication
+                           ? "is there a pooler in between, or CONNECTION LIMIT of the role? "
+                             "psql with the same string and replication=database says the "
+                             "same"
+                           : "is the server running, and are host and port right? psql "
+                             "with the same string says the same";
+    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint,
+                  "cannot connect%s: %s", replication ? " for replication" : "",
+                  text_string(&message));
     PQfinish(conn);
     return NULL;
 }
@@ -186,7 +191,14 @@ static void check_pipelines(Check *check, PGconn *conn)
     bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
     for (size_t i = 0; i < check->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &check->config->pipelines[i];
-        if (pipeline->table != NULL && check_table(check, conn, pipeline) && backlog) {
+        if (pipeline->table == NULL) {
+            continue;
+        }
+        bool sound = check_table(check, conn, pipeline);
+        if (pipeline->capture == CAPTURE_WAL) {
+            check_wal(check, conn, pipeline);
+        }
+        if (sound && backlog) {
             check_backlog(check, conn, pipeline);
         }
     }
@@ -194,7 +206,7 @@ static void check_pipelines(Check *check, PGconn *conn)
 
 void check_database(Check *check)
 {
-    PGconn *conn = check_connect(check);
+    PGconn *conn = check_connect(check, false);
     if (conn == NULL) {
         return;
     }

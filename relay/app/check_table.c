@@ -1,4 +1,4 @@
-/* The table of one pipeline: is it there, can it be polled without loss, may the role do what it
+/* The table of one pipeline: is it there, can it be published without loss, may the role do what it
  * must? An adopted table gets the DDL that it lacks. */
 #include <stdarg.h>
 #include <stdio.h>
@@ -164,7 +164,7 @@ static void table_check_columns(const TableCheck *t)
         const char *name =
             *(char *const *)(const void *)((const char *)t->pipeline + options[i].offset);
         bool unused = strcmp(options[i].path, "columns.published_at") == 0 &&
-                      t->pipeline->on_publish == ON_PUBLISH_DELETE &&
+                      t->pipeline->on_publish != ON_PUBLISH_MARK &&
                       load_origin(t->check->load, t->pipeline, &options[i]) == NULL &&
                       table_column(t, name) < 0;
         if (unused && *name != '\0') {
@@ -208,6 +208,48 @@ static void table_check_mark(const TableCheck *t)
     }
 }
 
+/* r: see table_check_sequence. Polling publishes in the order of the numbers. */
+static void table_check_order(const TableCheck *t, const PGresult *r)
+{
+    const char *seq = t->pipeline->columns.seq;
+    const char *sequence = PQgetvalue(r, 0, 0);
+    if (PQgetisnull(r, 0, 0)) {
+        check_warning(t->check, "database",
+                      "let one sequence with CACHE 1 number the rows in the order of insertion",
+                      "no sequence is known to fill column \"%s\" of %s", seq, t->pipeline->table);
+    } else if (strcmp(PQgetvalue(r, 0, 1), "1") != 0) {
+        AUTO_TEXT remedy = x_format("ALTER SEQUENCE %s CACHE 1;", sequence);
+        table_problem(t, remedy,
+                      "sequence %s has CACHE %s: sessions would number events out of order",
+                      sequence, PQgetvalue(r, 0, 1));
+    } else if (PQgetvalue(r, 0, 2)[0] == '-' || PQgetvalue(r, 0, 3)[0] == 't') {
+        AUTO_TEXT remedy = x_format("ALTER SEQUENCE %s INCREMENT 1 NO CYCLE;", sequence);
+        table_problem(t, remedy, "sequence %s does not only ascend", sequence);
+    }
+}
+
+/* Rows are marked and deleted by their number, and looked for by not being marked. */
+static void table_check_indexes(const TableCheck *t, const PGresult *r)
+{
+    const char *seq = t->pipeline->columns.seq;
+    bool wal = t->pipeline->capture == CAPTURE_WAL;
+    if (t->pipeline->on_publish != ON_PUBLISH_KEEP && PQgetvalue(r, 0, 4)[0] != 't') {
+        check_warning(
+            t->check, "database", NULL,
+            "no unique index on \"%s\" of %s: two rows of one number would be marked together", seq,
+            t->pipeline->table);
+    }
+    if (t->pipeline->on_publish == ON_PUBLISH_MARK && PQgetvalue(r, 0, 5)[0] != 't') {
+        AUTO_TEXT column = ident_quote(seq);
+        AUTO_TEXT published = ident_quote(t->pipeline->columns.published_at);
+        AUTO_TEXT remedy = x_format("CREATE INDEX CONCURRENTLY ON %s (%s) WHERE %s IS NULL;",
+                                    t->pipeline->table, column, published);
+        check_warning(t->check, "database", remedy,
+                      "no index on the unpublished rows of %s: the published ones slow %s down",
+                      t->pipeline->table, wal ? "the first start and each count" : "each poll");
+    }
+}
+
 /* The sequence behind the column, and the indexes on it. */
 static void table_check_sequence(const TableCheck *t)
 {
@@ -238,36 +280,10 @@ static void table_check_sequence(const TableCheck *t)
     if (r == NULL) {
         return;
     }
-    const char *sequence = PQgetvalue(r, 0, 0);
-    if (PQgetisnull(r, 0, 0)) {
-        check_warning(t->check, "database",
-                      "let one sequence with CACHE 1 number the rows in the order of insertion",
-                      "no sequence is known to fill column \"%s\" of %s", seq, t->pipeline->table);
-    } else if (strcmp(PQgetvalue(r, 0, 1), "1") != 0) {
-        AUTO_TEXT remedy = x_format("ALTER SEQUENCE %s CACHE 1;", sequence);
-        table_problem(t, remedy,
-                      "sequence %s has CACHE %s: sessions would number events out of order",
-                      sequence, PQgetvalue(r, 0, 1));
-    } else if (PQgetvalue(r, 0, 2)[0] == '-' || PQgetvalue(r, 0, 3)[0] == 't') {
-        AUTO_TEXT remedy = x_format("ALTER SEQUENCE %s INCREMENT 1 NO CYCLE;", sequence);
-        table_problem(t, remedy, "sequence %s does not only ascend", sequence);
+    if (t->pipeline->capture == CAPTURE_POLL) {
+        table_check_order(t, r);
     }
-    if (PQgetvalue(r, 0, 4)[0] != 't') {
-        check_warning(
-            t->check, "database", NULL,
-            "no unique index on \"%s\" of %s: two rows of one number would be marked together", seq,
-            t->pipeline->table);
-    }
-    if (t->pipeline->on_publish == ON_PUBLISH_MARK && PQgetvalue(r, 0, 5)[0] != 't') {
-        AUTO_TEXT column = ident_quote(seq);
-        AUTO_TEXT published = ident_quote(t->pipeline->columns.published_at);
-        AUTO_TEXT remedy = x_format("CREATE INDEX CONCURRENTLY ON %s (%s) WHERE %s IS NULL;",
-                                    t->pipeline->table, column, published);
-        check_warning(
-            t->check, "database", remedy,
-            "no index on the unpublished rows of %s: the published ones slow each poll down",
-            t->pipeline->table);
-    }
+    table_check_indexes(t, r);
     PQclear(r);
 }
 
@@ -328,9 +344,10 @@ static void table_check_relation(TableCheck *t, const PGresult *r)
     char persistence = PQgetvalue(r, 0, TABLE_PERSISTENCE)[0];
     if (persistence != 'p') {
         AUTO_TEXT remedy = x_format("ALTER TABLE %s SET LOGGED;", pipeline->table);
-        table_problem(t, persistence == 'u' ? remedy : NULL,
-                      "%s is %s: a crash of PostgreSQL empties it", pipeline->table,
-                      persistence == 'u' ? "unlogged" : "temporary");
+        table_problem(t, persistence == 'u' ? remedy : NULL, "%s is %s: %s", pipeline->table,
+                      persistence == 'u' ? "unlogged" : "temporary",
+                      pipeline->capture == CAPTURE_WAL ? "the WAL does not hold its rows"
+                                                       : "a crash of PostgreSQL empties it");
     }
     if (PQgetvalue(r, 0, TABLE_ROW_SECURITY)[0] == 't') {
         table_problem(t, "give the relay's role BYPASSRLS, or a policy that shows all rows",

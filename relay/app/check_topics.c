@@ -9,9 +9,9 @@
 #include "encode/encode.h"
 #include "flow/router.h"
 #include "flow/template.h"
-#include "rows/row.h"
 #include "outbox/fetch_sql.h"
 #include "pg/sqlstate.h"
+#include "rows/row.h"
 
 enum {
     BACKLOG_EVENTS = 1000, /* so many of the oldest are looked at */

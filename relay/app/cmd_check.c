@@ -29,7 +29,7 @@ static const char USAGE[] =
     "  --topic-config K=V  of new topics, such as cleanup.policy=compact; may be repeated\n"
     "\n"
     "Exit codes: 0 no problem (warnings do not count); else that of the first kind of problem:\n"
-    "1 configuration, 2 database, 3 Kafka.\n";
+    "1 configuration, 2 database, 3 Kafka, 4 data gap.\n";
 
 typedef struct CheckArguments {
     ConfigOverrides overrides;
