@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import struct
 
 import psycopg2
@@ -10,7 +11,7 @@ import pytest
 
 from support.fetch import POSTGRES_VERSIONS
 from support.postgres import APP, OWNER, RELAY, SUPERUSER, Database, PostgresServer
-from support.relay import migrate
+from support.relay import ROOT, migrate
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 EVENT_ID = "01900000-0000-7000-8000-000000000001"
@@ -250,23 +251,21 @@ def test_only_the_writer_may_emit_messages(database, log):
         database.execute("SELECT outbox.emit_message('a', 'order', '1', '{}')", user=RELAY)
 
 
-REVOKE = """DO $$ DECLARE f regprocedure; BEGIN
-    FOR f IN SELECT oid FROM pg_proc WHERE proname = 'pg_logical_emit_message' AND pronamespace = 'pg_catalog'::regnamespace LOOP
-        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO shop_owner', f);
-    END LOOP;
-END $$"""
+def guard():
+    """The recipe of the README."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
+        return re.search(r"```sql guard-messages\n(.*?)```", readme.read(), re.S).group(1)
 
 
-def test_forging_can_be_forbidden_while_the_writer_goes_on(database, log):
+def test_forging_can_be_forbidden_while_writer_and_relay_go_on(database, log):
     forge = "SELECT pg_logical_emit_message(true, 'outboxd.event', 'x'::bytea)"
     database.execute(forge, user=APP)
-    database.execute(REVOKE, user=SUPERUSER)
-    for user in (APP, RELAY):
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="pg_logical_emit_message"):
-            database.execute(forge, user=user)
+    database.execute(guard(), user=SUPERUSER)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="pg_logical_emit_message"):
+        database.execute(forge, user=APP)
+    database.execute("SELECT pg_logical_emit_message(true, 'outboxd.flush', '')", user=RELAY)
     database.execute("SELECT outbox.set_context('c', wal => true); SELECT outbox.emit_message('a', 'order', '1', '{}')", user=APP)
-    assert [prefix for _, prefix, _ in log.messages()] == ["outboxd.event", "outboxd.context", "outboxd.event"]
+    assert [prefix for _, prefix, _ in log.messages()] == ["outboxd.event", "outboxd.flush", "outboxd.context", "outboxd.event"]
 
 
 def test_without_logical_decoding_it_is_refused(work_directory):
@@ -302,7 +301,7 @@ def test_every_postgresql_from_14_writes_the_row(work_directory, major):
             both(cursor.execute, ARGUMENTS["everything"])
             both(cursor.execute, ARGUMENTS["bytes"])
             connection.commit()
-        database.execute(REVOKE, user=SUPERUSER)
+        database.execute(guard(), user=SUPERUSER)
         database.execute("SELECT outbox.emit_message('a', 'order', '1', '{}')")
         assert log.contents()[:2] == table_rows(database) and len(log.contents()) == 3
     finally:
