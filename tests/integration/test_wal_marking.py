@@ -49,8 +49,7 @@ def test_nothing_is_marked_noted_or_confirmed_while_the_broker_is_away(wal_relay
     emit(database, "before")
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="the first is marked")
     wal.wait_confirmed()
-    kafka.kill()
-    try:
+    with kafka.away():
         barrier = wal.now()
         for n in range(20):
             emit(database, n)
@@ -58,8 +57,6 @@ def test_nothing_is_marked_noted_or_confirmed_while_the_broker_is_away(wal_relay
         wal.noise()
         stays_true(lambda: database.scalar(UNPUBLISHED) == 20 and wal.confirmed() <= barrier + 1024 and wal.position()["lsn"] <= barrier + 1024, 1.5,
                    "no mark, no position and no confirmation without an acknowledgement")
-    finally:
-        kafka.start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, "marked after the broker is back")
     wal.wait_confirmed()
     assert len(read_topics(kafka.brokers, topic)) == 21
@@ -121,14 +118,11 @@ def test_row_deleted_by_an_operator_before_it_is_marked_is_no_error(wal_relay, k
     one = wal_relay().start()
     emit(database, "first")
     wait_for_records(kafka.brokers, topic, 1)
-    kafka.kill()
-    try:
+    with kafka.away():
         for n in range(10):
             emit(database, n)
         eventually(lambda: one.metric("inflight_events") >= 10, what="events in flight")
         database.execute("DELETE FROM outbox.event WHERE seq <= 5", user=SUPERUSER)
-    finally:
-        kafka.start()
     emit(database, "last")
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, "the rest is marked")
     wal.wait_confirmed()
