@@ -9,6 +9,7 @@ from support.postgres import SUPERUSER
 from support.verify import compare, read_truth
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
+LEFT = "SELECT count(*), min(seq), max(seq), (SELECT max(seq) FROM outbox.event), min(occurred_at), max(occurred_at) FROM outbox.event WHERE published_at IS NULL"
 
 
 def emit(cursor_or_database, key):
@@ -77,7 +78,7 @@ def test_every_committed_event_arrives_once_in_order_and_byte_for_byte(wal_relay
     rows = database.scalar("SELECT count(*) FROM outbox.event")
     assert rows == 0 if on_publish == "delete" else rows > 0
     if on_publish == "mark":
-        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 10, "all marked")
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 10, lambda: f"all marked, {database.query(LEFT)}")
 
 
 def test_marks_are_batched_behind_the_stream(wal_relay, kafka, database, wal, topic):
@@ -87,7 +88,7 @@ def test_marks_are_batched_behind_the_stream(wal_relay, kafka, database, wal, to
         for n in range(200):
             emit(database, n)
         wait_for_records(kafka.brokers, topic, 200)
-        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 10, "all marked")
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 10, lambda: f"all marked, {database.query(LEFT)}")
     times = database.scalar("SELECT count(DISTINCT xmin::text) FROM outbox.event")
     assert times <= 20, f"200 events were marked by {times} transactions"
     assert watch.moves["position"] <= 30
