@@ -1,5 +1,6 @@
 """The slot and the position: they follow what is acknowledged, keep up beside other work, and stand still when nothing happens."""
 
+import contextlib
 import threading
 
 import pytest
@@ -48,34 +49,25 @@ def test_slot_never_passes_an_unacknowledged_event_however_much_else_is_written(
     emit(database, "acknowledged")
     wait_for_records(kafka.brokers, topic, 2)
     wal.wait_confirmed()
-    kafka.kill()
-    try:
+    with kafka.away():
         emit(database, "unacknowledged")
         barrier = wal.now()
         eventually(lambda: begun.metric("inflight_events") >= 1, what="it was read")
         with wal.watch():
             wal.noise(3)
             stays_true(lambda: wal.confirmed() < barrier and wal.position()["lsn"] < barrier, 2.0, f"the slot stays below {lsn_text(barrier)}")
-    finally:
-        kafka.start()
     wal.wait_confirmed(timeout=40)
 
 
 @pytest.mark.parametrize("broker", ["up", "down"])
 def test_slot_follows_beside_a_busy_table(begun, kafka, database, wal, topic, broker):
     """Debezium: shouldReceiveHeartbeatAlsoWhenChangingNonIncludedTable. With nothing in flight the broker does not matter."""
-    if broker == "down":
-        kafka.kill()
-    try:
-        with wal.watch():
-            for _ in range(3):
-                wal.noise(2)
-                wal.wait_confirmed(timeout=15)
+    with kafka.away() if broker == "down" else contextlib.nullcontext(), wal.watch():
+        for _ in range(3):
+            wal.noise(2)
+            wal.wait_confirmed(timeout=15)
         slot = wal.slot()
         assert wal.now() - slot["restart_lsn"] < 32 << 20
-    finally:
-        if broker == "down":
-            kafka.start()
 
 
 def test_slot_follows_beside_a_busy_neighbour_database(begun, postgres, wal):
@@ -148,13 +140,10 @@ def test_keep_alives_are_answered_while_the_broker_is_away_and_the_window_is_ful
     emit(database, "first")
     wait_for_records(kafka.brokers, topic, 1)
     pid = wal.sender()["pid"]
-    kafka.kill()
-    try:
+    with kafka.away():
         database.execute("SELECT outbox.emit('order.placed', 'order', n::text, to_jsonb(repeat('x', 3000))) FROM generate_series(1, 3000) n")
         eventually(lambda: one.metric("inflight_events") >= 10, what="events in flight")
         stays_true(lambda: (wal.sender() or {}).get("pid") == pid, 4.0, "the same walsender, all the time")
-    finally:
-        kafka.start()
     assert len(wait_for_records(kafka.brokers, topic, 3001, 60)) == 3001
     assert wal.sender()["pid"] == pid
 
