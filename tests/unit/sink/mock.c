@@ -64,6 +64,17 @@ static void on_worker(evutil_socket_t fd, short what, void *arg)
     worker_dispatch(mock.worker);
 }
 
+const char *mock_told(void)
+{
+    static char told[2048];
+    snprintf(told, sizeof(told),
+             "%zu delivered, %zu purged, %zu failed (%s), %zu lost (%s), %zu troubles (%s), %zu "
+             "healed, %zu ready",
+             mock.delivered, mock.purged, mock.failed, mock.error.message, mock.lost,
+             mock.loss.message, mock.troubles, mock.trouble.message, mock.healed, mock.ready);
+    return told;
+}
+
 void mock_add_property(const char *property)
 {
     mock.properties[mock.config.kafka.properties.count++] = GIVEN(property);

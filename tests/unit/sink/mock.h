@@ -53,10 +53,13 @@ extern Mock mock;
         int64_t wait_until_us = clock_monotonic_us() + 20000000;                                   \
         while (!(condition)) {                                                                     \
             event_base_loop(mock.base, EVLOOP_NONBLOCK);                                           \
-            cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s",             \
-                         #condition);                                                              \
+            cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s: %s",         \
+                         #condition, mock_told());                                                 \
         }                                                                                          \
     } while (0)
+
+/** What the sink told so far, in words, for messages; static. */
+const char *mock_told(void);
 
 /** Starts the cluster; the configuration may be changed before mock_begin. */
 void mock_prepare(void);
