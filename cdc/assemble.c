@@ -38,6 +38,7 @@ static bool assembler_next(Assembler *assembler)
 static void assembler_number(Assembler *assembler, Event *event)
 {
     event->commit_lsn = assembler->commit_lsn;
+    event->xid = assembler->xid;
     event->ordinal = assembler->ordinal;
     if (known_events_meet(&assembler->known, event->commit_lsn, event->ordinal)) {
         batch_settle(event, EVENT_PUBLISHED);
@@ -85,8 +86,8 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
     return OK;
 }
 
-/* Anybody may write a message with our prefix: what cannot be read becomes an event without types,
- * which the policy for events without a topic deals with. */
+/* Anybody may write a message with our prefix: what cannot be read is poison, whatever the routes
+ * say. */
 static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessage *message,
                                 Error *err)
 {
@@ -114,10 +115,8 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     Event *event = NULL;
     Error unreadable = {0};
     if (row_read_message(message->content, extra_count, batch, &event, &unreadable) != OK) {
-        log_write(LOG_WARN, assembler->pipeline->name, "MESSAGE_MALFORMED",
-                  LOG_FIELDS(log_number("bytes", (long long)message->content.length)),
-                  "a message with prefix " MESSAGE_PREFIX " was not written by emit_message");
         event = batch_add(batch, extra_count);
+        event->malformed = true;
         event->field[FIELD_PAYLOAD_BYTES] = arena_copy(&batch->arena, message->content);
         batch->bytes += message->content.length + sizeof(*event);
     }
@@ -133,6 +132,7 @@ static Status assembler_begin(Assembler *assembler, const PgOutputBegin *begin, 
     }
     assembler->in_transaction = true;
     assembler->commit_lsn = begin->final_lsn;
+    assembler->xid = begin->xid;
     assembler->ordinal = 0;
     return OK;
 }

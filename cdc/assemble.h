@@ -20,6 +20,7 @@ typedef struct Assembler {
     Batch *batch; /* being filled; NULL: none */
     bool in_transaction;
     uint64_t commit_lsn;
+    uint32_t xid;
     uint64_t ordinal;      /* of the last event of the transaction */
     uint64_t complete_lsn; /* end of the last complete transaction */
     uint64_t done_lsn;     /* up to this transaction, and in it ... */

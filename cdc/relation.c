@@ -125,23 +125,50 @@ static Relation *relation_new(const Relations *relations, const PgOutputRelation
     return relation;
 }
 
-/* A column that the table does not have (yet, or any more) reads as NULL; only without seq nothing
- * could be marked. */
-static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
+static bool relation_has(const Relation *relation, int target)
 {
-    if (!relation->outbox || relations->pipeline->on_publish == ON_PUBLISH_KEEP) {
-        return OK;
-    }
     for (size_t i = 0; i < relation->column_count; i++) {
-        if (relation->columns[i].target == FIELD_SEQ) {
-            return OK;
+        if (relation->columns[i].target == target) {
+            return true;
         }
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_MISSING",
-              "table '%s' has no column '%s' at this place of the log: its rows cannot be marked",
-              relations->pipeline->table, relations->pipeline->columns.seq);
-    return error_hint(err,
-                      "Name the sequence column in columns.seq, or use on_publish = \"keep\".");
+    return false;
+}
+
+/* A row is read as its table was when it was written. A column that was added later reads as NULL;
+ * one that an event cannot be without was renamed or dropped: going on would publish events without
+ * key or value, in silence. */
+static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
+{
+    const ColumnsConfig *c = &relations->pipeline->columns;
+    const struct {
+        EventField field;
+        const char *option;
+        const char *column;
+    } needed[] = {
+        {FIELD_SEQ, "seq", c->seq},
+        {FIELD_EVENT_ID, "event_id", c->event_id},
+        {FIELD_EVENT_TYPE, "event_type", c->event_type},
+        {FIELD_AGGREGATE_TYPE, "aggregate_type", c->aggregate_type},
+        {FIELD_AGGREGATE_ID, "aggregate_id", c->aggregate_id},
+        {FIELD_PAYLOAD, "payload", c->payload},
+    };
+    for (size_t i = 0; relation->outbox && i < sizeof(needed) / sizeof(needed[0]); i++) {
+        bool keep_seq =
+            needed[i].field == FIELD_SEQ && relations->pipeline->on_publish == ON_PUBLISH_KEEP;
+        if (needed[i].column[0] == '\0' || keep_seq ||
+            relation_has(relation, (int)needed[i].field)) {
+            continue;
+        }
+        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_MISSING",
+                  "table '%s' has no column '%s' at this place of the log",
+                  relations->pipeline->table, needed[i].column);
+        return error_hint(err,
+                          "Was it renamed? Then set columns.%s to its new name; \"\" goes on "
+                          "without it.",
+                          needed[i].option);
+    }
+    return OK;
 }
 
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err)

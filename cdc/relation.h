@@ -26,7 +26,7 @@ void relations_reset(Relations *relations);
 void relations_release(Relations *relations);
 
 /** Takes a Relation message. RETRY / PG_PROTOCOL when it is malformed; FATAL / COLUMN_MISSING when
- * the outbox table has lost a column without which its rows cannot be marked. */
+ * the outbox table has lost a column that an event cannot be without. */
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err);
 
 /** The relation, or NULL when it is not the outbox table. *ret_known is false when no Relation

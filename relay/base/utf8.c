@@ -1,5 +1,8 @@
 #include "base/utf8.h"
 
+#include <stdint.h>
+#include <string.h>
+
 static bool utf8_tail(unsigned char byte)
 {
     return (byte & 0xC0U) == 0x80U;
@@ -39,6 +42,14 @@ size_t utf8_sequence(const char *bytes, size_t length)
 bool utf8_valid(const char *bytes, size_t length)
 {
     for (size_t i = 0; i < length;) {
+        uint64_t word = 0;
+        if (length - i >= sizeof(word)) {
+            memcpy(&word, bytes + i, sizeof(word));
+            if ((word & UINT64_C(0x8080808080808080)) == 0) { /* ASCII, as nearly everything is */
+                i += sizeof(word);
+                continue;
+            }
+        }
         size_t step = utf8_sequence(bytes + i, length - i);
         if (step == 0) {
             return false;

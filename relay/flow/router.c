@@ -105,6 +105,13 @@ static const Route *router_match(const Router *router, const Event *event)
 RouteResult router_route(const Router *router, const Event *event, Arena *arena, Record *record,
                          Error *err)
 {
+    if (event->malformed) {
+        error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+                  "a message with prefix outboxd.event was not written by outbox.emit_message");
+        error_hint(err, "Any role may write one: find out who does, and take the right to call "
+                        "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside.");
+        return ROUTE_POISON;
+    }
     const Route *route = router_match(router, event);
     bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
     if (route == NULL && !own_topic) {

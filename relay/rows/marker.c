@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "rows/dead_letter.h"
+#include "rows/mark_queue.h"
 
 enum {
     MARK_ROWS_MAX = 5000,    /* in one statement */
@@ -21,6 +22,8 @@ enum {
     COUNT_MAX = 100000,      /* a full count of a large table would cost more than it tells */
     INT8_OID = 20,           /* pg_type.dat */
     GATHER_MS = 5,           /* without a position: rows wait so long for company */
+    UNSEEN_MS = 20,          /* rows that could not be seen yet are tried again then */
+    VANISHED_SECONDS = 60,   /* said at most so often */
 };
 
 typedef struct Aside {
@@ -30,12 +33,6 @@ typedef struct Aside {
     struct Aside *next;
 } Aside;
 
-/* Holds once `events` events, counted since the start, are marked. */
-typedef struct Boundary {
-    uint64_t events;
-    MarkerPosition position;
-} Boundary;
-
 struct Marker {
     MarkerOptions options;
     struct event *timer; /* mark_interval is over */
@@ -44,19 +41,13 @@ struct Marker {
     bool draining;
     bool with_position;
     bool caught_up;
-    int64_t *seqs; /* acknowledged, not yet marked; EVENT_NO_SEQ: a message */
-    size_t count;
-    size_t capacity;
-    size_t sent; /* the first so many are in the running statement */
+    MarkQueue queue;
     bool recovering;
-    uint64_t events_added; /* since the start */
-    uint64_t events_done;
-    Boundary *boundaries; /* oldest first */
-    size_t boundary_count;
-    size_t boundary_capacity;
-    size_t boundaries_sent;
-    MarkerPosition position; /* committed */
-    MarkerPosition position_sent;
+    MarkMissing missing; /* of the running statement */
+    size_t hit;          /* by the running statement */
+    int64_t unseen_until_us;
+    size_t vanished; /* not said yet */
+    int64_t vanished_said_us;
     bool at_once;
     int64_t since_us; /* when the oldest of what waits came; 0: nothing waits */
     Aside *asides;
@@ -68,16 +59,6 @@ struct Marker {
     bool backlog_capped;
 };
 
-static void marker_push(Marker *marker, int64_t seq)
-{
-    if (marker->count == marker->capacity) {
-        marker->capacity = marker->capacity > 0 ? marker->capacity * 2 : 1024;
-        marker->seqs = x_realloc(marker->seqs, marker->capacity * sizeof(*marker->seqs));
-    }
-    marker->seqs[marker->count++] = seq;
-    marker->events_added++;
-}
-
 static void marker_note_wait(Marker *marker)
 {
     if (marker->since_us == 0) {
@@ -88,8 +69,9 @@ static void marker_note_wait(Marker *marker)
 void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *position)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        if (event_is_settled(batch->events[i])) {
-            marker_push(marker, batch->events[i]->seq);
+        const Event *event = batch->events[i];
+        if (event_is_settled(event)) {
+            mark_queue_add(&marker->queue, event->seq, event->xid);
         }
     }
     marker_note_wait(marker);
@@ -102,21 +84,7 @@ void marker_add_position(Marker *marker, const MarkerPosition *position, bool at
 {
     marker_note_wait(marker);
     marker->at_once = marker->at_once || at_once;
-    Boundary *last = marker->boundary_count > marker->boundaries_sent
-                         ? &marker->boundaries[marker->boundary_count - 1]
-                         : NULL;
-    if (last != NULL && last->events == marker->events_added) {
-        last->position = *position;
-        return;
-    }
-    if (marker->boundary_count == marker->boundary_capacity) {
-        marker->boundary_capacity =
-            marker->boundary_capacity > 0 ? marker->boundary_capacity * 2 : 64;
-        marker->boundaries =
-            x_realloc(marker->boundaries, marker->boundary_capacity * sizeof(*marker->boundaries));
-    }
-    marker->boundaries[marker->boundary_count++] =
-        (Boundary){.events = marker->events_added, .position = *position};
+    mark_queue_add_position(&marker->queue, position);
 }
 
 void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason)
@@ -143,12 +111,12 @@ static void marker_drop_aside(Marker *marker)
 
 bool marker_pending(const Marker *marker)
 {
-    return marker->count > 0 || marker->boundary_count > 0 || marker->asides != NULL;
+    return !mark_queue_is_empty(&marker->queue) || marker->asides != NULL;
 }
 
 size_t marker_unmarked(const Marker *marker)
 {
-    return marker->count;
+    return marker->queue.count;
 }
 
 bool marker_recovering(const Marker *marker)
@@ -158,8 +126,8 @@ bool marker_recovering(const Marker *marker)
 
 bool marker_has(const Marker *marker, int64_t seq)
 {
-    for (size_t i = 0; i < marker->count; i++) {
-        if (marker->seqs[i] == seq) {
+    for (size_t i = 0; i < marker->queue.count; i++) {
+        if (marker->queue.rows[i].seq == seq) {
             return true;
         }
     }
@@ -169,20 +137,21 @@ bool marker_has(const Marker *marker, int64_t seq)
 int64_t marker_oldest(const Marker *marker)
 {
     int64_t oldest = INT64_MAX;
-    for (size_t i = 0; i < marker->count; i++) {
-        oldest = marker->seqs[i] < oldest ? marker->seqs[i] : oldest;
+    for (size_t i = 0; i < marker->queue.count; i++) {
+        int64_t seq = marker->queue.rows[i].seq;
+        oldest = seq < oldest ? seq : oldest;
     }
     return oldest;
 }
 
 MarkerPosition marker_position(const Marker *marker)
 {
-    return marker->position;
+    return marker->queue.position;
 }
 
 void marker_set_position(Marker *marker, const MarkerPosition *position)
 {
-    marker->position = *position;
+    marker->queue.position = *position;
 }
 
 void marker_caught_up(Marker *marker, bool caught_up)
@@ -253,6 +222,30 @@ static bool marker_touches_rows(const Marker *marker)
     return marker->options.pipeline->on_publish != ON_PUBLISH_KEEP;
 }
 
+static void marker_forget_missing(Marker *marker)
+{
+    free(marker->missing.seqs);
+    free((char *)marker->missing.snapshot);
+    marker->missing = (MarkMissing){0};
+}
+
+/* The rows that were not there, and the snapshot in which they were not. */
+static void mark_on_missing(Marker *marker, const PGresult *result)
+{
+    int count = PQntuples(result);
+    marker_forget_missing(marker);
+    if (count == 0) {
+        return;
+    }
+    MarkMissing *missing = &marker->missing;
+    missing->seqs = x_malloc((size_t)count * sizeof(*missing->seqs));
+    missing->count = (size_t)count;
+    missing->snapshot = x_strdup(PQgetvalue(result, 0, 1));
+    for (int i = 0; i < count; i++) {
+        missing->seqs[i] = strtoll(PQgetvalue(result, i, 0), NULL, 10);
+    }
+}
+
 static void mark_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
@@ -260,17 +253,33 @@ static void mark_on_result(void *arg, const PGresult *result)
         return;
     }
     size_t expected = 0;
-    for (size_t i = 0; i < marker->sent; i++) {
-        expected += marker->seqs[i] != EVENT_NO_SEQ;
+    for (size_t i = 0; i < marker->queue.sent; i++) {
+        expected += marker->queue.rows[i].seq != EVENT_NO_SEQ;
     }
-    size_t rows = (size_t)strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
-    *marker->options.stats->marked += rows;
-    if (rows != expected && !marker->recovering) {
-        log_write(LOG_WARN, marker->options.pipeline->name, "ROWS_VANISHED",
-                  LOG_FIELDS(log_number("published", (long long)expected),
-                             log_number("marked", (long long)rows)),
-                  "published rows were not there to be marked: somebody else deleted them");
+    if (marker->with_position) {
+        mark_on_missing(marker, result);
+        marker->hit = expected > marker->missing.count ? expected - marker->missing.count : 0;
+        return;
     }
+    marker->hit = (size_t)strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
+    if (marker->hit < expected && !marker->recovering) {
+        marker->vanished += expected - marker->hit;
+    }
+}
+
+static void marker_say_vanished(Marker *marker)
+{
+    int64_t now_us = clock_monotonic_us();
+    bool said = marker->vanished_said_us != 0 &&
+                now_us - marker->vanished_said_us < VANISHED_SECONDS * INT64_C(1000000);
+    if (marker->vanished == 0 || said) {
+        return;
+    }
+    log_write(LOG_WARN, marker->options.pipeline->name, "ROWS_VANISHED",
+              LOG_FIELDS(log_number("rows", (long long)marker->vanished)),
+              "published rows were not there to be marked: somebody else deleted them");
+    marker->vanished = 0;
+    marker->vanished_said_us = now_us;
 }
 
 static void mark_on_done(void *arg, const Error *err)
@@ -281,19 +290,22 @@ static void mark_on_done(void *arg, const Error *err)
         return;
     }
     (void)FAILPOINT("marked");
-    marker->count -= marker->sent;
-    memmove(marker->seqs, marker->seqs + marker->sent, marker->count * sizeof(*marker->seqs));
-    marker->events_done += marker->sent;
-    marker->sent = 0;
-    marker->boundary_count -= marker->boundaries_sent;
-    memmove(marker->boundaries, marker->boundaries + marker->boundaries_sent,
-            marker->boundary_count * sizeof(*marker->boundaries));
-    marker->boundaries_sent = 0;
-    marker->position = marker->position_sent;
-    if (marker->count == 0) {
+    MarkQueue *queue = &marker->queue;
+    *marker->options.stats->marked += marker->hit;
+    marker->hit = 0;
+    size_t vanished = 0;
+    bool missed = marker->missing.count > 0;
+    size_t unseen = mark_queue_settle(queue, &marker->missing, &vanished);
+    marker_forget_missing(marker);
+    marker->vanished += marker->recovering ? 0 : vanished;
+    marker_say_vanished(marker);
+    int64_t now_us = clock_monotonic_us();
+    marker->unseen_until_us = unseen > 0 ? now_us + UNSEEN_MS * 1000 : 0;
+    marker->at_once = marker->at_once || missed; /* its position was not committed */
+    if (queue->count == 0) {
         marker->recovering = false;
     }
-    marker->since_us = marker->count > 0 || marker->boundary_count > 0 ? clock_monotonic_us() : 0;
+    marker->since_us = mark_queue_is_empty(queue) ? 0 : now_us;
     marker->options.marked(marker->options.arg);
     marker_go_on(marker);
 }
@@ -308,15 +320,15 @@ static char *put_be(char *at, uint64_t value, size_t bytes)
 
 /* bigint[] in binary, after array_send() of PostgreSQL: dimensions, null flag, element type, length
  * and lower bound of the dimension, then length and value of each element. */
-static char *mark_array(const int64_t *seqs, size_t count, int *ret_length)
+static char *mark_array(const MarkRow *given, size_t count, int *ret_length)
 {
     char *bytes = x_malloc(20 + count * 12);
     char *at = bytes + 20;
     size_t rows = 0;
     for (size_t i = 0; i < count; i++) {
-        if (seqs[i] != EVENT_NO_SEQ) {
+        if (given[i].seq != EVENT_NO_SEQ) {
             at = put_be(at, 8, 4);
-            at = put_be(at, (uint64_t)seqs[i], 8);
+            at = put_be(at, (uint64_t)given[i].seq, 8);
             rows++;
         }
     }
@@ -329,40 +341,27 @@ static char *mark_array(const int64_t *seqs, size_t count, int *ret_length)
     return bytes;
 }
 
-/* The first `sent` rows, and the last position that holds when those are marked. */
-static void mark_choose(Marker *marker)
-{
-    bool all = !marker_touches_rows(marker) || marker->count < MARK_ROWS_MAX;
-    marker->sent = all ? marker->count : MARK_ROWS_MAX;
-    marker->boundaries_sent = 0;
-    marker->position_sent = marker->position;
-    while (marker->boundaries_sent < marker->boundary_count &&
-           marker->boundaries[marker->boundaries_sent].events <=
-               marker->events_done + marker->sent) {
-        marker->position_sent = marker->boundaries[marker->boundaries_sent++].position;
-    }
-}
-
 static void mark_send(Marker *marker)
 {
     if (FAILPOINT("before_mark")) {
         return;
     }
-    mark_choose(marker);
+    MarkQueue *queue = &marker->queue;
+    mark_queue_choose(queue, marker_touches_rows(marker) ? MARK_ROWS_MAX : SIZE_MAX);
+    const MarkerPosition *sent = &queue->position_sent;
     char position[MARK_PARAMS][24];
     int lengths[MARK_PARAMS] = {0};
-    size_t rows = marker_touches_rows(marker) ? marker->sent : 0;
-    char *array = mark_array(marker->seqs, rows, &lengths[0]);
+    size_t rows = marker_touches_rows(marker) ? queue->sent : 0;
+    char *array = mark_array(queue->rows, rows, &lengths[0]);
     const char *values[MARK_PARAMS] = {array};
-    uint64_t lsns[] = {marker->position_sent.lsn, marker->position_sent.tx_lsn};
+    uint64_t lsns[] = {sent->lsn, sent->tx_lsn};
     for (int i = 0; i < 2; i++) {
         snprintf(position[i], sizeof(position[i]), "%X/%X", (unsigned)(lsns[i] >> 32),
                  (unsigned)lsns[i]);
         values[i + 1] = lsns[i] != 0 ? position[i] : NULL;
     }
-    snprintf(position[2], sizeof(position[2]), "%llu",
-             (unsigned long long)marker->position_sent.tx_ordinal);
-    values[3] = marker->position_sent.tx_lsn != 0 ? position[2] : NULL;
+    snprintf(position[2], sizeof(position[2]), "%llu", (unsigned long long)sent->tx_ordinal);
+    values[3] = sent->tx_lsn != 0 ? position[2] : NULL;
     pg_conn_send(marker->options.conn,
                  &(PgQuery){.statement = "outboxd_mark",
                             .param_count = marker->with_position ? MARK_PARAMS : 1,
@@ -385,12 +384,16 @@ static bool mark_is_due(Marker *marker)
     int64_t wait_ms = marker->with_position ? config->mark_interval_ms : GATHER_MS;
     size_t many = (size_t)config->in_flight_events / 4;
     many = many > MARK_ROWS_MAX ? MARK_ROWS_MAX : many;
-    int64_t waited_us = clock_monotonic_us() - marker->since_us;
-    if (marker->count >= many || marker->at_once || marker->draining || marker->recovering ||
-        waited_us >= wait_ms * 1000) {
+    int64_t now_us = clock_monotonic_us();
+    int64_t due_us = marker->since_us + wait_ms * 1000;
+    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering) {
+        due_us = now_us;
+    }
+    due_us = due_us > marker->unseen_until_us ? due_us : marker->unseen_until_us;
+    if (now_us >= due_us) {
         return true;
     }
-    int64_t rest_us = wait_ms * 1000 - waited_us;
+    int64_t rest_us = due_us - now_us;
     event_add(marker->timer,
               &(struct timeval){.tv_sec = rest_us / 1000000, .tv_usec = rest_us % 1000000});
     return false;
@@ -466,7 +469,7 @@ void marker_next(Marker *marker)
     int64_t now_us = clock_monotonic_us();
     if (marker->asides != NULL) {
         aside_send(marker);
-    } else if (marker->count > 0 || marker->boundary_count > 0) {
+    } else if (!mark_queue_is_empty(&marker->queue)) {
         if (mark_is_due(marker)) {
             mark_send(marker);
         }
@@ -504,7 +507,12 @@ void marker_add_prepare(const Marker *marker, const char *position_table, Text *
                  position_table, config->messages ? "true" : "false", pipeline);
     text_add(sql, "PREPARE outboxd_mark (bigint[], pg_lsn, pg_lsn, bigint) AS ");
     if (marker_touches_rows(marker)) {
-        text_printf(sql, "WITH moved AS (%s) %s; ", move, marker->options.table->mark_sql);
+        /* A position is committed with the marks of all rows before it, or not at all. */
+        text_printf(sql,
+                    "WITH hit AS (%s RETURNING %s AS seq), missing AS (SELECT seq FROM unnest($1)"
+                    " AS seq WHERE seq NOT IN (SELECT seq FROM hit)), moved AS (%s AND NOT EXISTS"
+                    " (SELECT FROM missing)) SELECT seq, pg_current_snapshot() FROM missing; ",
+                    marker->options.table->mark_sql, marker->options.table->seq, move);
     } else {
         text_printf(sql, "%s; ", move);
     }
@@ -513,11 +521,11 @@ void marker_add_prepare(const Marker *marker, const char *position_table, Text *
 void marker_start(Marker *marker, const char *dead_letter, const MarkerPosition *position)
 {
     if (position != NULL) {
-        marker->position = *position;
+        marker->queue.position = *position;
     }
     free(marker->dead_letter);
     marker->dead_letter = dead_letter != NULL ? x_strdup(dead_letter) : NULL;
-    marker->recovering = marker->count > 0;
+    marker->recovering = marker->queue.count > 0;
     marker->active = true;
 }
 
@@ -525,9 +533,10 @@ void marker_stop(Marker *marker)
 {
     event_del(marker->timer);
     marker->active = false;
-    marker->sent = 0;
-    marker->boundaries_sent = 0;
-    marker->recovering = marker->count > 0;
+    mark_queue_unsend(&marker->queue);
+    marker->hit = 0;
+    marker_forget_missing(marker);
+    marker->recovering = marker->queue.count > 0;
     while (marker->asides != NULL) {
         marker_drop_aside(marker); /* the pipeline takes these events back */
     }
@@ -555,8 +564,7 @@ void marker_free(Marker **marker)
         marker_stop(*marker);
         event_free((*marker)->timer);
         free((*marker)->dead_letter);
-        free((*marker)->seqs);
-        free((*marker)->boundaries);
+        mark_queue_release(&(*marker)->queue);
         free(*marker);
         *marker = NULL;
     }

@@ -13,6 +13,7 @@
 #include "flow/record.h"
 #include "flow/stats.h"
 #include "pg/conn.h"
+#include "rows/mark_queue.h"
 #include "rows/table.h"
 
 typedef struct Marker Marker;
@@ -33,13 +34,6 @@ typedef struct MarkerOptions {
     /** The connection is free and nothing is waiting for it. */
     void (*idle)(void *arg);
 } MarkerOptions;
-
-/* Where a source that reads the WAL stands. */
-typedef struct MarkerPosition {
-    uint64_t lsn;        /* everything that committed before it is done */
-    uint64_t tx_lsn;     /* of the transaction that commits there ... */
-    uint64_t tx_ordinal; /* ... so many events are done, too; 0: none */
-} MarkerPosition;
 
 Marker *marker_new(const MarkerOptions *options);
 void marker_free(Marker **marker);

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/timestamp.h"
+#include "base/utf8.h"
 
 enum {
     COPY_HEADER_BYTES = 19,
@@ -84,11 +85,11 @@ static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
 }
 
 /* The row has `sent` extra columns, the event `extra_count`. */
-static Status row_decode(const char *bytes, size_t length, size_t sent, size_t extra_count,
-                         Batch *batch, Event **ret_event, Error *err)
+static Status row_decode(Slice bytes, size_t sent, size_t extra_count, Batch *batch,
+                         Event **ret_event, Error *err)
 {
-    Slice copy = arena_copy(&batch->arena, (Slice){.data = bytes, .length = length});
-    ByteReader reader = bytes_reader(copy.data, length);
+    Slice copy = arena_copy(&batch->arena, bytes);
+    ByteReader reader = bytes_reader(copy.data, copy.length);
     size_t fields = bytes_u16(&reader);
     Event *event = batch_add(batch, extra_count);
     if (fields == FIXED_COLUMNS + sent) {
@@ -98,9 +99,9 @@ static Status row_decode(const char *bytes, size_t length, size_t sent, size_t e
         batch->count--;
         batch->unsettled--;
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
-                         "cannot read a row of %zu bytes and %zu fields", length, fields);
+                         "cannot read a row of %zu bytes and %zu fields", copy.length, fields);
     }
-    batch->bytes += length + sizeof(*event);
+    batch->bytes += copy.length + sizeof(*event);
     *ret_event = event;
     return OK;
 }
@@ -108,7 +109,8 @@ static Status row_decode(const char *bytes, size_t length, size_t sent, size_t e
 Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
                 Event **ret_event, Error *err)
 {
-    if (row_decode(bytes, length, extra_count, extra_count, batch, ret_event, err) != OK) {
+    Slice row = {.data = bytes, .length = length};
+    if (row_decode(row, extra_count, extra_count, batch, ret_event, err) != OK) {
         return FAILED;
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
@@ -120,8 +122,29 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
     return OK;
 }
 
+/* What a text column can hold. */
+static bool row_is_text(Slice text)
+{
+    return text.length == 0 ||
+           (memchr(text.data, '\0', text.length) == NULL && utf8_valid(text.data, text.length));
+}
+
 Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event **ret_event,
                         Error *err)
 {
-    return row_decode(content.data, content.length, 0, extra_count, batch, ret_event, err);
+    if (row_decode(content, 0, extra_count, batch, ret_event, err) != OK) {
+        return FAILED;
+    }
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        Slice text = (*ret_event)->field[field];
+        bool needed =
+            field == FIELD_EVENT_ID || field == FIELD_EVENT_TYPE || field == FIELD_AGGREGATE_TYPE;
+        if ((field != FIELD_PAYLOAD_BYTES && !row_is_text(text)) || (needed && text.length == 0)) {
+            batch->count--;
+            batch->unsettled--;
+            return error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+                             "field %d of a message is empty, or no text in UTF-8", (int)field);
+        }
+    }
+    return OK;
 }

@@ -18,6 +18,8 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
                 Event **ret_event, Error *err);
 
 /** The same for the content of a message of outbox.emit_message: one row without extra columns and
- * without seq. The event has extra_count extra columns, all NULL. */
+ * without seq. The event has extra_count extra columns, all NULL. Anybody may write a message: also
+ * FAILED when a text is not well-formed UTF-8 or holds a NUL, which no row could hold, or when the
+ * event has no id or no types. */
 Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event **ret_event,
                         Error *err);
