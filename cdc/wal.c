@@ -355,7 +355,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     WalSource *wal = arg;
-    wal_session_send_waiting(wal);
+    wal_slot_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -367,7 +367,7 @@ static void on_marked(void *arg)
 static void on_marker_idle(void *arg)
 {
     WalSource *wal = arg;
-    wal_session_send_waiting(wal);
+    wal_slot_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -413,7 +413,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     int64_t lease_ms = options->pipeline->lease_ms;
     wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
     /* The creation of a slot waits for every running transaction. */
-    wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_session_walsender_opened);
+    wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
     wal->filler = wal_new_conn(wal, statement_ms, lease_ms, false, fill_filler_opened);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
                                               .pipeline = options->pipeline,

@@ -33,7 +33,7 @@ static void on_fill_recorded(void *arg, const Error *err)
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
               "the rows from before the slot are published; the log follows");
     pg_conn_close(wal->filler);
-    wal_session_stream(wal);
+    wal_slot_stream(wal);
 }
 
 static void fill_on_row(void *arg, const char *bytes, size_t length)
@@ -151,7 +151,7 @@ void fill_next(WalSource *wal)
         return;
     }
     if (wal->outstanding == 0 && !marker_pending(wal->marker)) {
-        wal_session_save_position(wal, false, on_fill_recorded);
+        wal_slot_save_position(wal, false, on_fill_recorded);
     }
 }
 

@@ -110,20 +110,26 @@ bool wal_is_idle(const WalSource *wal);
 /* wal_session.c */
 void wal_session_open(WalSource *wal);
 void wal_session_control_opened(void *arg, const Error *err);
-void wal_session_walsender_opened(void *arg, const Error *err);
 void wal_session_try_lock(WalSource *wal);
 void wal_session_lock_taken(void *arg);
 void wal_session_lock_held(void *arg);
 void wal_session_stand_by(WalSource *wal, const char *holder);
 void wal_session_ping(WalSource *wal);
-void wal_session_stream(WalSource *wal);
+/** A question on the control connection; its answer renews the lease from now. */
+void wal_ask(WalSource *wal, const PgQuery *query);
+void wal_renew_lease(WalSource *wal);
+
+/* wal_slot.c */
+void wal_slot_walsender_opened(void *arg, const Error *err);
+/** What to do with the slot, now that the facts are known. */
+void wal_slot_decide(WalSource *wal);
+void wal_slot_stream(WalSource *wal);
 /** Commits the position row with start_lsn, and whether rows from before the slot are still to
  * come, as soon as the control connection is free. */
-void wal_session_save_position(WalSource *wal, bool backfill,
-                               void (*done)(void *arg, const Error *err));
-
+void wal_slot_save_position(WalSource *wal, bool backfill,
+                            void (*done)(void *arg, const Error *err));
 /** Sends what waits for the control connection. */
-void wal_session_send_waiting(WalSource *wal);
+void wal_slot_send_waiting(WalSource *wal);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);

@@ -1,4 +1,5 @@
-/* Connecting: the table, the publisher's lock, slot and publication, the position, the stream.
+/* Connecting: the table, the publisher's lock, the publication. Then, in wal_slot.c: the slot, the
+ * position, the stream.
  *
  * Order on a first start: publication, then slot (a publication made later would not be seen by the
  * slot's older position), then the position row, then what the slot's snapshot shows unpublished,
@@ -19,377 +20,15 @@ enum {
     SEGMENT_BYTES = 16 * 1024 * 1024,
 };
 
-static const PipelineConfig *session_pipeline(const WalSource *wal)
-{
-    return wal->options.pipeline;
-}
-
-static void session_ask(WalSource *wal, const PgQuery *query)
+void wal_ask(WalSource *wal, const PgQuery *query)
 {
     wal->asked_us = clock_monotonic_us();
     pg_conn_send(wal->control, query);
 }
 
-static void session_renew_lease(WalSource *wal)
+void wal_renew_lease(WalSource *wal)
 {
-    wal->lease_until_us = wal->asked_us + session_pipeline(wal)->lease_ms * 1000;
-}
-
-static bool session_is_state(const Error *err, const char *sqlstate)
-{
-    AUTO_TEXT wanted = x_format("SQLSTATE %s", sqlstate);
-    return strstr(err->message, wanted) != NULL;
-}
-
-/* The stream. */
-
-static void on_streaming(void *arg)
-{
-    WalSource *wal = arg;
-    bool was_filling = wal->fill.complete;
-    wal->state = WAL_ACTIVE;
-    (void)FAILPOINT("streaming");
-    char lsn[24];
-    log_write(LOG_INFO, session_pipeline(wal)->name, "STREAM_STARTED",
-              LOG_FIELDS(log_text("slot", session_pipeline(wal)->slot),
-                         log_text("lsn", lsn_format(wal->start_lsn, lsn))),
-              "reading the log");
-    if (!was_filling) {
-        wal->source.events.active(wal->source.events.arg);
-    }
-    marker_next(wal->marker);
-    stream_begin(wal);
-    wal_check_drained(wal);
-}
-
-static void on_stream_refused(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err == NULL) {
-        return;
-    }
-    Error copy = *err;
-    if (session_is_state(err, "55006") && pg_conn_is_open(wal->walsender)) {
-        pg_conn_close(wal->walsender);
-        wal_session_stand_by(wal, err->message);
-        return;
-    }
-    if (session_is_state(err, "42704") || session_is_state(err, "55000") ||
-        session_is_state(err, "58P01")) {
-        copy.class = ERROR_FATAL;
-        copy.exit_code = EXIT_GAP;
-        snprintf(copy.code, sizeof(copy.code), "%s",
-                 session_is_state(err, "42704") ? "SLOT_MISSING" : "SLOT_LOST");
-        error_hint(&copy,
-                   "Events may be missing. `outboxd run --new-slot` makes the slot again and "
-                   "publishes the rows that are still unpublished.");
-    }
-    wal_lose(wal, &copy);
-}
-
-static int session_protocol(int server_version)
-{
-    if (server_version >= 160000) {
-        return 4;
-    }
-    return server_version >= 150000 ? 3 : server_version >= 140000 ? 2 : 1;
-}
-
-void wal_session_stream(WalSource *wal)
-{
-    const PipelineConfig *pipeline = session_pipeline(wal);
-    int version = PQserverVersion(pg_conn_raw(wal->walsender));
-    int protocol = session_protocol(version);
-    wal->state = WAL_STARTING;
-    /* What we know to be acknowledged is better than what the slot, or the row, remembers. */
-    bool behind = wal->facts.position.lsn > wal->acked.lsn; /* another relay published meanwhile */
-    MarkerPosition from = wal->live && !behind ? wal->acked : wal->facts.position;
-    if (from.lsn < wal->start_lsn) {
-        from = (MarkerPosition){.lsn = wal->start_lsn};
-    }
-    wal->start_lsn = from.lsn;
-    wal->acked = from;
-    wal->live = true;
-    wal->assembler.done_lsn = from.tx_lsn;
-    wal->assembler.done_ordinal = from.tx_ordinal;
-    assembler_restart(&wal->assembler, from.lsn, protocol);
-    AUTO_TEXT slot = ident_quote(pipeline->slot);
-    AUTO_TEXT publication = ident_quote(pipeline->publication);
-    AUTO_TEXT publications = ident_literal(publication);
-    char lsn[24];
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    text_printf(&sql,
-                "START_REPLICATION SLOT %s LOGICAL %s (proto_version '%d', publication_names %s",
-                slot, lsn_format(from.lsn, lsn), protocol, publications);
-    text_add(&sql, pipeline->messages ? ", messages 'true')" : ")");
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data,
-                                            .arg = wal,
-                                            .copy_both = on_streaming,
-                                            .done = on_stream_refused});
-}
-
-/* The position row. */
-
-static void on_saved(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    void (*done)(void *done_arg, const Error *done_err) = wal->save_done;
-    wal->save_done = NULL;
-    if (err == NULL) {
-        session_renew_lease(wal);
-        marker_set_position(wal->marker, &(MarkerPosition){.lsn = wal->start_lsn});
-    }
-    done(wal, err);
-}
-
-void wal_session_send_waiting(WalSource *wal)
-{
-    if (wal->save_done == NULL || pg_conn_is_busy(wal->control)) {
-        return;
-    }
-    AUTO_TEXT pipeline = ident_literal(session_pipeline(wal)->name);
-    AUTO_TEXT slot = ident_literal(session_pipeline(wal)->slot);
-    char lsn[24];
-    AUTO_TEXT sql = x_format(
-        "INSERT INTO %s AS p (pipeline, system_id, timeline, slot, lsn, backfill, tx_messages)"
-        " VALUES (%s, '%s', %d, %s, '%s', %s, %s) ON CONFLICT (pipeline) DO UPDATE SET"
-        " system_id = excluded.system_id, timeline = excluded.timeline, slot = excluded.slot,"
-        " lsn = excluded.lsn, backfill = excluded.backfill, tx_lsn = NULL, tx_ordinal = NULL,"
-        " tx_messages = excluded.tx_messages, updated_at = clock_timestamp()",
-        wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
-        lsn_format(wal->start_lsn, lsn), wal->save_backfill ? "true" : "false",
-        session_pipeline(wal)->messages ? "true" : "false");
-    session_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_saved});
-}
-
-void wal_session_save_position(WalSource *wal, bool backfill,
-                               void (*done)(void *arg, const Error *err))
-{
-    if (wal->save_done == NULL) {
-        wal->save_done = done;
-        wal->save_backfill = backfill;
-        wal_session_send_waiting(wal);
-    }
-}
-
-/* The slot. */
-
-static void on_slot_result(void *arg, const PGresult *result)
-{
-    WalSource *wal = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
-        PQfnumber(result, "consistent_point") < 0) {
-        return;
-    }
-    if (!lsn_parse(PQgetvalue(result, 0, PQfnumber(result, "consistent_point")), &wal->start_lsn)) {
-        wal->start_lsn = 0;
-    }
-    snprintf(wal->fill.snapshot, sizeof(wal->fill.snapshot), "%s",
-             PQgetvalue(result, 0, PQfnumber(result, "snapshot_name")));
-}
-
-static void on_position_saved(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    fill_start(wal);
-}
-
-static void on_slot_created(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        Error copy = *err;
-        error_prefix(&copy, "creating slot '%s'", session_pipeline(wal)->slot);
-        wal_lose(wal, &copy);
-        return;
-    }
-    char lsn[24];
-    log_write(LOG_INFO, session_pipeline(wal)->name, "SLOT_CREATED",
-              LOG_FIELDS(log_text("slot", session_pipeline(wal)->slot),
-                         log_text("lsn", lsn_format(wal->start_lsn, lsn))),
-              "created the replication slot; publishing the rows from before it");
-    wal->live = false;
-    wal->facts.position = (MarkerPosition){0};
-    wal_session_save_position(wal, true, on_position_saved);
-}
-
-static void session_create_slot(WalSource *wal)
-{
-    const PipelineConfig *pipeline = session_pipeline(wal);
-    AUTO_TEXT slot = ident_quote(pipeline->slot);
-    AUTO_TEXT sql =
-        pipeline->failover_slot
-            ? x_format(
-                  "CREATE_REPLICATION_SLOT %s LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)",
-                  slot)
-            : x_format("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput EXPORT_SNAPSHOT", slot);
-    log_write(LOG_INFO, pipeline->name, "SLOT_CREATING",
-              LOG_FIELDS(log_text("slot", pipeline->slot)),
-              "creating the replication slot: waits until every running transaction has ended");
-    pg_conn_send(
-        wal->walsender,
-        &(PgQuery){.sql = sql, .arg = wal, .result = on_slot_result, .done = on_slot_created});
-}
-
-static void on_slot_dropped(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    session_create_slot(wal);
-}
-
-/* run --new-slot: what may be missing is said, then everything begins again. */
-static void session_accept_gap(WalSource *wal, const Error *gap)
-{
-    const PipelineConfig *pipeline = session_pipeline(wal);
-    const char *missing =
-        pipeline->on_publish == ON_PUBLISH_KEEP
-            ? "every row of the table whose published_at is not set is published again (keep marks "
-              "nothing); rows that others deleted meanwhile are lost"
-            : "the rows that are still unpublished follow; rows that others deleted meanwhile are "
-              "lost";
-    char lsn[24];
-    log_write(LOG_WARN, pipeline->name, "GAP_ACCEPTED",
-              LOG_FIELDS(log_text("gap", gap->code),
-                         log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
-                         log_text("messages", pipeline->messages ? "may be missing" : "none")),
-              "%s; making the slot again: %s", gap->message, missing);
-    wal->gap_accepted = true;
-    wal->live = false;
-    wal->acked = (MarkerPosition){0};
-    if (wal->facts.has_slot && wal->facts.slot_is_ours) {
-        AUTO_TEXT slot = ident_quote(pipeline->slot);
-        AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
-        pg_conn_send(wal->walsender, &(PgQuery){.sql = sql, .arg = wal, .done = on_slot_dropped});
-    } else {
-        session_create_slot(wal);
-    }
-}
-
-static void on_failover_saved(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    wal_session_stream(wal);
-}
-
-static void session_decide(WalSource *wal)
-{
-    Error err = {0};
-    const PipelineConfig *pipeline = session_pipeline(wal);
-    SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
-    if (strcmp(err.code, "NO_REPLICATION") == 0) {
-        AUTO_TEXT role = ident_quote(PQuser(pg_conn_raw(wal->control)));
-        error_hint(
-            &err,
-            "An administrator runs: ALTER ROLE %s REPLICATION; (members of outbox_relay do not "
-            "inherit it)",
-            role);
-    }
-    if (!wal->facts.same_messages) {
-        wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
-    }
-    wal->fill = (Fill){0};
-    switch (verdict) {
-    case SLOT_REFUSED:
-        wal_lose(wal, &err);
-        break;
-    case SLOT_GAP:
-        if (wal->options.config->new_slot && !wal->gap_accepted) {
-            session_accept_gap(wal, &err);
-        } else {
-            wal_lose(wal, &err);
-        }
-        break;
-    case SLOT_CREATE:
-        session_create_slot(wal);
-        break;
-    case SLOT_ADOPT:
-        log_write(
-            LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
-            "the slot was there before: publishing the rows that are unpublished, then its log");
-        wal_session_save_position(wal, true, on_position_saved);
-        break;
-    case SLOT_BACKFILL:
-        fill_start(wal);
-        break;
-    case SLOT_START:
-        if (wal->facts.position_timeline != wal->facts.timeline) {
-            log_write(LOG_WARN, pipeline->name, "SLOT_FAILED_OVER",
-                      LOG_FIELDS(log_number("timeline", wal->facts.timeline)),
-                      "the slot came over to a new primary; going on from where it stands there");
-            wal->live = false;
-            wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
-            wal_session_save_position(wal, false, on_failover_saved);
-        } else {
-            wal_session_stream(wal);
-        }
-        break;
-    }
-}
-
-/* The walsender. */
-
-static void on_identity_result(void *arg, const PGresult *result)
-{
-    WalSource *wal = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-        PQfnumber(result, "systemid") >= 0) {
-        snprintf(wal->facts.system_id, sizeof(wal->facts.system_id), "%s",
-                 PQgetvalue(result, 0, PQfnumber(result, "systemid")));
-        wal->facts.timeline =
-            (int)strtol(PQgetvalue(result, 0, PQfnumber(result, "timeline")), NULL, 10);
-    }
-}
-
-static void on_identity_done(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    session_decide(wal);
-}
-
-static void on_walsender_set(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = "IDENTIFY_SYSTEM",
-                                            .arg = wal,
-                                            .result = on_identity_result,
-                                            .done = on_identity_done});
-}
-
-void wal_session_walsender_opened(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    /* The texts of the stream are printed with the settings of this session. */
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_settings(wal->options.config, session_pipeline(wal), false,
-                           PQserverVersion(pg_conn_raw(wal->walsender)), &sql);
-    text_printf(&sql,
-                "SET statement_timeout = 0; SET lock_timeout = 0; SET wal_sender_timeout = %lld",
-                (long long)session_pipeline(wal)->lease_ms + PUBLISHER_MARGIN_MS);
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_walsender_set});
+    wal->lease_until_us = wal->asked_us + wal->options.pipeline->lease_ms * 1000;
 }
 
 /* Publication. */
@@ -404,11 +43,11 @@ static void on_publication_created(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         Error copy = *err;
-        error_prefix(&copy, "creating publication '%s'", session_pipeline(wal)->publication);
+        error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->publication);
         error_hint(&copy,
                    "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
                    "'insert');",
-                   session_pipeline(wal)->publication, session_pipeline(wal)->table);
+                   wal->options.pipeline->publication, wal->options.pipeline->table);
         wal_lose(wal, &copy);
         return;
     }
@@ -417,14 +56,14 @@ static void on_publication_created(void *arg, const Error *err)
 
 static void session_check_publication(WalSource *wal)
 {
-    const PipelineConfig *pipeline = session_pipeline(wal);
+    const PipelineConfig *pipeline = wal->options.pipeline;
     const SlotFacts *facts = &wal->facts;
     if (!facts->has_publication) {
         AUTO_TEXT name = ident_quote(pipeline->publication);
         AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                                  " publish_via_partition_root = true)",
                                  name, wal->table->name);
-        session_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
+        wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
         return;
     }
     if (!facts->publishes_insert || !facts->publishes_table) {
@@ -463,7 +102,7 @@ static void on_facts_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        slot_read_facts(result, session_pipeline(wal)->messages, &wal->facts);
+        slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
     }
 }
 
@@ -474,12 +113,12 @@ static void on_facts_done(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    session_renew_lease(wal);
+    wal_renew_lease(wal);
     MarkerPosition position = wal->facts.position;
     marker_start(wal->marker, wal->dead_letter, &position);
     event_active(wal->pulse, 0, 0);
     if (!wal->facts.logical || !wal->facts.may_replicate) {
-        session_decide(wal); /* refuses; a walsender could not even be asked */
+        wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
         return;
     }
     session_check_publication(wal);
@@ -488,15 +127,15 @@ static void on_facts_done(void *arg, const Error *err)
 void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
-    session_renew_lease(wal);
+    wal_renew_lease(wal);
     (void)FAILPOINT("locked");
     wal->state = WAL_CHECKING;
     wal->facts = (SlotFacts){0};
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
     marker_add_prepare(wal->marker, wal->position_table, &sql);
-    slot_add_query(session_pipeline(wal), wal->position_table, wal->lock.table_oid, &sql);
-    session_ask(
+    slot_add_query(wal->options.pipeline, wal->position_table, wal->lock.table_oid, &sql);
+    wal_ask(
         wal,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
 }
@@ -506,7 +145,7 @@ void wal_session_stand_by(WalSource *wal, const char *holder)
     wal->source.events.standby(wal->source.events.arg, holder);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
-    wal_set_timer(wal, session_pipeline(wal)->standby_interval_ms);
+    wal_set_timer(wal, wal->options.pipeline->standby_interval_ms);
     wal_check_drained(wal);
 }
 
@@ -537,7 +176,7 @@ static void on_table_result(void *arg, const PGresult *r)
     if (PQresultStatus(r) != PGRES_TUPLES_OK) {
         return; /* of the SETs */
     }
-    const char *table = session_pipeline(wal)->table;
+    const char *table = wal->options.pipeline->table;
     AUTO_TEXT message = NULL;
     int pid = (int)strtol(PQgetvalue(r, 0, 0), NULL, 10);
     if (pid != PQbackendPID(pg_conn_raw(wal->control))) {
@@ -599,7 +238,7 @@ void wal_session_control_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     AUTO_TEXT table = ident_literal(wal->table->name);
-    publisher_add_settings(wal->options.config, session_pipeline(wal), true,
+    publisher_add_settings(wal->options.config, wal->options.pipeline, true,
                            PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
@@ -613,7 +252,7 @@ void wal_session_control_opened(void *arg, const Error *err)
                 " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace",
                 table);
     wal->error = (Error){0};
-    session_ask(
+    wal_ask(
         wal,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_table_result, .done = on_table_done});
 }
@@ -661,7 +300,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     if (oid != wal->lock.table_oid) {
         error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
                   "table '%s' is not the one it was: looking at it again",
-                  session_pipeline(wal)->table);
+                  wal->options.pipeline->table);
         return;
     }
     if (wal->state == WAL_ACTIVE) {
@@ -677,8 +316,8 @@ static void on_ping_done(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    session_renew_lease(wal);
-    wal_session_send_waiting(wal);
+    wal_renew_lease(wal);
+    wal_slot_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -703,6 +342,6 @@ void wal_session_ping(WalSource *wal)
                              " pg_current_wal_insert_lsn(), to_regclass(%s)::oid",
                              table);
     wal->error = (Error){0};
-    session_ask(wal,
-                &(PgQuery){.sql = sql, .arg = wal, .result = on_ping_result, .done = on_ping_done});
+    wal_ask(wal,
+            &(PgQuery){.sql = sql, .arg = wal, .result = on_ping_result, .done = on_ping_done});
 }

@@ -28,8 +28,6 @@ enum {
     QUIET_TICKS = 3,
     REPLY_EVERY_MS = 100, /* answers to a server that asks again and again */
     IDLE_BYTES = 8 * 1024 * 1024,
-    IDLE_SMALL_BYTES = 64 * 1024,
-    SEGMENT_BYTES = 16 * 1024 * 1024,
 };
 
 static void stream_read(WalSource *wal);

@@ -24,7 +24,7 @@ static Status publication_look(Migrate *migrate, bool *ret_exists, char **ret_wa
 
 Status migrate_publish(Migrate *migrate, bool *ret_created, char **ret_wal_level, Error *err)
 {
-    bool exists;
+    bool exists = false;
     AUTO_TEXT wal_level = NULL;
     if (publication_look(migrate, &exists, &wal_level, err) != OK) {
         return FAILED;

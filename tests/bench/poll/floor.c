@@ -13,9 +13,9 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "config/config.h"
+#include "outbox/fetch_sql.h"
 #include "outbox/gaps.h"
 #include "rows/row.h"
-#include "outbox/fetch_sql.h"
 
 enum { BATCH_ROWS = 5000, INT8_OID = 20, ARRAY_HEADER_BYTES = 20, ELEMENT_BYTES = 12 };
 
