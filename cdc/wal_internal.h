@@ -45,10 +45,12 @@ typedef struct Stream {
     int tick_fd;
     bool coalescing;
     bool paused;          /* no room: the socket is left alone */
+    int64_t tick_us;      /* between two reads while coalescing */
     unsigned quiet_ticks; /* that brought next to nothing */
     unsigned burst;       /* reads since burst_since_us */
     int64_t burst_since_us;
     uint64_t received;      /* WAL end that the server told */
+    int64_t batch_since_us; /* the batch being filled has events since then; 0: it has none */
     int64_t read_us;        /* monotonic: last bytes */
     int64_t status_us;      /* monotonic: last status update sent */
     int64_t storm_since_us; /* the server asks again and again: it is stopping; 0: no */

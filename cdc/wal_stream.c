@@ -1,15 +1,19 @@
 /* The stream: reading it, telling the server what is confirmed, following an idle log.
  *
  * Coalesced reads. The walsender sends each message of a small transaction by itself; a reader that
- * wakes for every one costs both sides a system call and a context switch per message. While bytes
- * come in thick and fast the socket is therefore read on a timer of TICK_US; two ticks that bring
- * next to nothing end that. At low rates each message is read as it comes.
+ * wakes for every one costs both sides a system call and a context switch per message, and on the
+ * loopback the kernel acknowledges every packet. While bytes come in thick and fast the socket is
+ * therefore read on a timer, a portion of libpq's buffer at a time, at a pace that follows the
+ * server's: just so slow that the receive buffer stays full. Then what the server sends piles up on
+ * its side and travels in large segments, at half the cost. Ticks that bring next to nothing end
+ * that. At low rates each message is read as it comes.
  *
  * Status updates. "flushed" is the position that outbox.position holds, so it never goes backwards,
  * is never inside a transaction and never 0. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -21,9 +25,14 @@
 #include "pg/sqlstate.h"
 
 enum {
-    TICK_US = 150,
-    BURST_READS = 16, /* so many reads ... */
-    BURST_US = 2000,  /* ... within this: a backlog is coming in */
+    TICK_US = 150,      /* between two reads, at first */
+    TICK_MAX_US = 1000, /* longest */
+    TICK_SHORTER = 32,  /* by a 32nd while the buffer is full */
+    TICK_LONGER = 8,    /* by an 8th while it is not */
+    FULL_BYTES = 30000, /* left in the socket after a read: the server is ahead */
+    GATHER_US = 10000,  /* events wait so long for company, while the server is ahead */
+    BURST_READS = 16,   /* so many reads ... */
+    BURST_US = 2000,    /* ... within this: a backlog is coming in */
     QUIET_MESSAGES = 4,
     QUIET_TICKS = 3,
     REPLY_EVERY_MS = 100, /* answers to a server that asks again and again */
@@ -51,8 +60,26 @@ static void stream_on_tick(evutil_socket_t fd, short what, void *arg)
 
 static void stream_arm_tick(WalSource *wal)
 {
-    struct itimerspec spec = {.it_value = {.tv_nsec = TICK_US * 1000L}};
+    int64_t left_us = wal->stream.read_us + wal->stream.tick_us - clock_monotonic_us();
+    struct itimerspec spec = {.it_value = {.tv_nsec = left_us > 0 ? (long)left_us * 1000 : 1}};
     (void)timerfd_settime(wal->stream.tick_fd, 0, &spec, NULL);
+}
+
+/* The pace of the reads follows the server's. */
+static void stream_pace(WalSource *wal)
+{
+    Stream *stream = &wal->stream;
+    int waiting = 0;
+    if (ioctl(PQsocket(pg_conn_raw(wal->walsender)), FIONREAD, &waiting) != 0) {
+        waiting = FULL_BYTES;
+    }
+    if (waiting >= FULL_BYTES) {
+        stream->tick_us -= stream->tick_us / TICK_SHORTER + 1;
+        stream->tick_us = stream->tick_us < 0 ? 0 : stream->tick_us;
+    } else {
+        stream->tick_us += stream->tick_us / TICK_LONGER + 1;
+        stream->tick_us = stream->tick_us > TICK_MAX_US ? TICK_MAX_US : stream->tick_us;
+    }
 }
 
 void stream_send_status(WalSource *wal, bool reply)
@@ -161,9 +188,27 @@ static void stream_ended(WalSource *wal)
 static void stream_deliver(WalSource *wal)
 {
     Batch *batch = assembler_finish(&wal->assembler);
+    wal->stream.batch_since_us = 0;
     if (batch != NULL) {
         wal_deliver(wal, batch);
     }
+}
+
+/* While the server is ahead, what a read brought waits for company: a few events at a time would
+ * make small requests to the broker, which cost both sides much more. */
+static bool stream_batch_waits(WalSource *wal)
+{
+    Stream *stream = &wal->stream;
+    const Batch *batch = wal->assembler.batch;
+    if (batch == NULL || batch->count == 0) {
+        stream->batch_since_us = 0;
+        return false;
+    }
+    if (stream->batch_since_us == 0) {
+        stream->batch_since_us = stream->read_us;
+    }
+    bool ahead = stream->coalescing && stream->tick_us < TICK_MAX_US;
+    return ahead && stream->read_us - stream->batch_since_us < GATHER_US;
 }
 
 static bool stream_batch_is_full(const WalSource *wal)
@@ -239,11 +284,13 @@ static void stream_wait(WalSource *wal, unsigned messages)
     if (stream->coalescing) {
         stream->quiet_ticks = messages < QUIET_MESSAGES ? stream->quiet_ticks + 1 : 0;
         if (stream->quiet_ticks < QUIET_TICKS) {
+            stream_pace(wal);
             stream_arm_tick(wal);
             return;
         }
         stream->coalescing = false;
         stream->burst = 0;
+        stream_deliver(wal);
         event_add(stream->readable, NULL);
         return;
     }
@@ -254,6 +301,7 @@ static void stream_wait(WalSource *wal, unsigned messages)
     if (++stream->burst >= BURST_READS) {
         stream->coalescing = true;
         stream->quiet_ticks = 0;
+        stream->tick_us = TICK_US;
         event_del(stream->readable);
         stream_arm_tick(wal);
     }
@@ -274,7 +322,9 @@ static void stream_read(WalSource *wal)
     if (wal->state != WAL_ACTIVE) {
         return;
     }
-    stream_deliver(wal);
+    if (!stream_batch_waits(wal)) {
+        stream_deliver(wal);
+    }
     size_t events = 0;
     size_t bytes = 0;
     if (wal->stream.paused || !wal_room(wal, &events, &bytes)) {
@@ -327,6 +377,7 @@ void stream_begin(WalSource *wal)
     stream->status_us = stream->read_us;
     stream->paused = false;
     stream->coalescing = false;
+    stream->tick_us = TICK_US;
     stream->burst = 0;
     stream->storm_since_us = 0;
     stream->readable = event_new(wal->options.base, PQsocket(pg_conn_raw(wal->walsender)),
