@@ -403,8 +403,9 @@ Status stream_init(WalSource *wal, Error *err)
 {
     wal->stream.tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (wal->stream.tick_fd < 0) {
+        char reason[128];
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "TIMER", "cannot make a timer: %s",
-                         strerror(errno));
+                         strerror_r(errno, reason, sizeof(reason)));
     }
     /* Edge-triggered: setting the timer anew is enough, nothing has to be read. */
     wal->stream.tick = event_new(wal->options.base, wal->stream.tick_fd,

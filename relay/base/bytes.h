@@ -39,7 +39,7 @@ static inline bool bytes_complete(const ByteReader *reader)
 /** An unsigned big-endian number of so many bytes (1 to 8). */
 static inline uint64_t bytes_number(ByteReader *reader, size_t bytes)
 {
-    if (reader->failed || bytes_left(reader) < bytes) {
+    if (reader->failed || reader->at == NULL || bytes_left(reader) < bytes) {
         reader->failed = true;
         return 0;
     }
