@@ -329,10 +329,11 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, B
     for (size_t i = 0; i < relation->column_count; i++) {
         PgOutputValue value = pgoutput_value(&rest);
         const RelationColumn *column = &relation->columns[i];
-        if (column->target == IGNORED || value.kind != VALUE_TEXT) {
+        if (column->target == IGNORED || value.kind == VALUE_NULL) {
             continue;
         }
-        if (!relation_set(column, value.bytes, event)) {
+        /* An insert brings every value, as text. What was not sent is not NULL. */
+        if (value.kind != VALUE_TEXT || !relation_set(column, value.bytes, event)) {
             batch->count--;
             batch->unsettled--;
             return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
