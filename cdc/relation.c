@@ -141,6 +141,7 @@ static bool relation_has(const Relation *relation, int target)
 static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
 {
     const ColumnsConfig *c = &relations->pipeline->columns;
+    bool bytes_alone = c->payload[0] == '\0';
     const struct {
         EventField field;
         const char *option;
@@ -152,6 +153,7 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         {FIELD_AGGREGATE_TYPE, "aggregate_type", c->aggregate_type},
         {FIELD_AGGREGATE_ID, "aggregate_id", c->aggregate_id},
         {FIELD_PAYLOAD, "payload", c->payload},
+        {FIELD_PAYLOAD_BYTES, "payload_bytes", bytes_alone ? c->payload_bytes : ""},
     };
     for (size_t i = 0; relation->outbox && i < sizeof(needed) / sizeof(needed[0]); i++) {
         bool keep_seq =
