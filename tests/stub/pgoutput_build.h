@@ -93,3 +93,18 @@ static inline void build_message(Text *out, bool transactional, const char *pref
     build_string(out, prefix);
     copy_put_field(out, content);
 }
+
+/** What outbox.emit_message writes, with the columns that an event cannot be without. */
+static inline void build_event_content(Text *content, const char *event_id)
+{
+    copy_put_be(content, FIELD_COUNT, 2);
+    copy_put_field(content, SLICE_NULL); /* seq */
+    copy_put_int64(content, 1500000);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        Slice value = field == FIELD_EVENT_ID         ? slice_of(event_id)
+                      : field == FIELD_EVENT_TYPE     ? SLICE_LITERAL("placed")
+                      : field == FIELD_AGGREGATE_TYPE ? SLICE_LITERAL("order")
+                                                      : SLICE_NULL;
+        copy_put_field(content, value);
+    }
+}
