@@ -87,7 +87,7 @@ void known_seqs_add(KnownSeqs *known, int64_t seq)
     if (at < known->count && range->low <= seq && range->high >= seq) {
         return;
     }
-    if (at < known->count && range->high + 1 == seq) {
+    if (at < known->count && range->high < seq) { /* so it ends at seq - 1 */
         range->high = seq;
         if (at + 1 < known->count && range[1].low == seq + 1) {
             range->high = range[1].high;

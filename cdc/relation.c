@@ -141,6 +141,7 @@ static bool relation_has(const Relation *relation, int target)
 static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
 {
     const ColumnsConfig *c = &relations->pipeline->columns;
+    bool bytes_alone = c->payload[0] == '\0';
     const struct {
         EventField field;
         const char *option;
@@ -152,6 +153,7 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         {FIELD_AGGREGATE_TYPE, "aggregate_type", c->aggregate_type},
         {FIELD_AGGREGATE_ID, "aggregate_id", c->aggregate_id},
         {FIELD_PAYLOAD, "payload", c->payload},
+        {FIELD_PAYLOAD_BYTES, "payload_bytes", bytes_alone ? c->payload_bytes : ""},
     };
     for (size_t i = 0; relation->outbox && i < sizeof(needed) / sizeof(needed[0]); i++) {
         bool keep_seq =
@@ -329,10 +331,11 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, B
     for (size_t i = 0; i < relation->column_count; i++) {
         PgOutputValue value = pgoutput_value(&rest);
         const RelationColumn *column = &relation->columns[i];
-        if (column->target == IGNORED || value.kind != VALUE_TEXT) {
+        if (column->target == IGNORED || value.kind == VALUE_NULL) {
             continue;
         }
-        if (!relation_set(column, value.bytes, event)) {
+        /* An insert brings every value, as text. What was not sent is not NULL. */
+        if (value.kind != VALUE_TEXT || !relation_set(column, value.bytes, event)) {
             batch->count--;
             batch->unsettled--;
             return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",

@@ -1,0 +1,434 @@
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/timestamp.h"
+#include "cdc/relation.h"
+#include "stub/given.h"
+#include "stub/pgoutput_build.h"
+
+/* pg_type.dat */
+enum {
+    BOOL = 16,
+    BYTEA = 17,
+    INT8 = 20,
+    INT4 = 23,
+    TEXT = 25,
+    CIDR = 650,
+    INET = 869,
+    BPCHAR = 1042,
+    TIMESTAMPTZ = 1184,
+    JSONB = 3802,
+    OUTBOX = 16400, /* the table */
+};
+
+static PipelineConfig pipeline;
+static Relations relations;
+static Batch *batch;
+static Text bytes; /* of the last message */
+static Error err;
+static char *header_columns[] = {GIVEN("tenant"), GIVEN("region")};
+
+static void begin(void)
+{
+    pipeline = given_pipeline();
+    pipeline.header_columns.items = header_columns;
+    pipeline.header_columns.count = 2;
+    relations = (Relations){.pipeline = &pipeline,
+                            .table_oid = OUTBOX,
+                            .schema = x_strdup("outbox"),
+                            .name = x_strdup("event")};
+    batch = batch_new();
+    err = (Error){0};
+}
+
+static void end(void)
+{
+    relations_release(&relations);
+    batch_free(&batch);
+    text_free(&bytes);
+}
+
+TestSuite(relation, .init = begin, .fini = end);
+
+static const BuildColumn ENVELOPE[] = {
+    {"seq", INT8},          {"event_id", TEXT}, {"event_type", TEXT}, {"aggregate_type", TEXT},
+    {"aggregate_id", TEXT}, {"payload", JSONB},
+};
+enum { ENVELOPE_COLUMNS = sizeof(ENVELOPE) / sizeof(ENVELOPE[0]) };
+
+static Status put(uint32_t id, const char *schema, const char *name, const BuildColumn *columns,
+                  size_t count)
+{
+    text_clear(&bytes);
+    build_relation(&bytes, id, schema, name, columns, count);
+    PgOutputReader reader = {.protocol = 1};
+    PgOutput message;
+    Slice slice = {.data = bytes.data, .length = bytes.length};
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
+    return relations_put(&relations, &message.relation, &err);
+}
+
+/* The envelope and one more column. */
+static void put_with(const char *column, uint32_t type)
+{
+    BuildColumn columns[ENVELOPE_COLUMNS + 1];
+    memcpy(columns, ENVELOPE, sizeof(ENVELOPE));
+    columns[ENVELOPE_COLUMNS] = (BuildColumn){column, type};
+    cr_assert_eq(put(OUTBOX, "outbox", "event", columns, ENVELOPE_COLUMNS + 1), OK, "%s",
+                 err.message);
+}
+
+/* Reads from memory that is gone afterwards. */
+static Status read_row(const Slice *values, size_t count, Event **ret_event)
+{
+    bool known = false;
+    const Relation *relation = relations_find(&relations, OUTBOX, &known);
+    cr_assert(known && relation != NULL);
+    text_clear(&bytes);
+    build_insert(&bytes, OUTBOX, values, count);
+    PgOutputReader reader = {.protocol = 1};
+    PgOutput message;
+    Slice slice = {.data = bytes.data, .length = bytes.length};
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
+    Status status = relation_read_row(relation, &message.change.new_tuple, batch, ret_event, &err);
+    memset(bytes.data, '#', bytes.length);
+    return status;
+}
+
+#define ENVELOPE_VALUES                                                                            \
+    SLICE_LITERAL("7"), SLICE_LITERAL("id"), SLICE_LITERAL("placed"), SLICE_LITERAL("order"),      \
+        SLICE_LITERAL("42"), SLICE_LITERAL("{}")
+
+/* The event of the envelope and one more value. */
+static Event *read_with(Slice value)
+{
+    Event *event = NULL;
+    const Slice values[] = {ENVELOPE_VALUES, value};
+    cr_assert_eq(read_row(values, ENVELOPE_COLUMNS + 1, &event), OK, "%s", err.message);
+    return event;
+}
+
+static void assert_slice(Slice value, Slice expected, const char *what)
+{
+    cr_assert(slice_equal(value, expected), "%s: '%.*s', not '%.*s'", what, SLICE_ARG(value),
+              SLICE_ARG(expected));
+}
+
+Test(relation, every_column_finds_its_field_by_name)
+{
+    static const char *const NAMES[] = {
+        [FIELD_SEQ] = "seq",
+        [FIELD_EVENT_ID] = "event_id",
+        [FIELD_EVENT_TYPE] = "event_type",
+        [FIELD_EVENT_VERSION] = "event_version",
+        [FIELD_AGGREGATE_TYPE] = "aggregate_type",
+        [FIELD_AGGREGATE_ID] = "aggregate_id",
+        [FIELD_AGGREGATE_VERSION] = "aggregate_version",
+        [FIELD_PAYLOAD] = "payload",
+        [FIELD_PAYLOAD_BYTES] = "payload_bytes",
+        [FIELD_CONTENT_TYPE] = "content_type",
+        [FIELD_CORRELATION_ID] = "correlation_id",
+        [FIELD_CAUSATION_ID] = "causation_id",
+        [FIELD_TRACEPARENT] = "traceparent",
+        [FIELD_HEADERS] = "headers",
+        [FIELD_TOPIC] = "topic",
+        [FIELD_OCCURRED_AT] = "occurred_at",
+        "region",
+        "published_at",
+        "tenant",
+    };
+    enum { COLUMNS = sizeof(NAMES) / sizeof(NAMES[0]) };
+    for (size_t turn = 0; turn < COLUMNS; turn++) { /* in whatever order the table has them */
+        BuildColumn columns[COLUMNS];
+        Slice values[COLUMNS];
+        for (size_t i = 0; i < COLUMNS; i++) {
+            size_t at = (i + turn) % COLUMNS;
+            columns[at] = (BuildColumn){NAMES[i], TEXT};
+            values[at] = i == FIELD_SEQ           ? SLICE_LITERAL("-12")
+                         : i == FIELD_OCCURRED_AT ? SLICE_LITERAL("2000-01-01 00:00:01.5+00")
+                                                  : slice_of(NAMES[i]);
+        }
+        cr_assert_eq(put(OUTBOX, "outbox", "event", columns, COLUMNS), OK, "%s", err.message);
+        Event *event = NULL;
+        cr_assert_eq(read_row(values, COLUMNS, &event), OK, "%s", err.message);
+        cr_assert_eq(event->seq, -12);
+        cr_assert_eq(event->occurred_at_us, TIMESTAMP_POSTGRES_EPOCH_US + 1500000);
+        cr_assert(slice_is_null(event->field[FIELD_SEQ]));
+        cr_assert(slice_is_null(event->field[FIELD_OCCURRED_AT]));
+        for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+            assert_slice(event->field[field], slice_of(NAMES[field]), NAMES[field]);
+        }
+        assert_slice(event->extra[0], SLICE_LITERAL("tenant"), "first header column");
+        assert_slice(event->extra[1], SLICE_LITERAL("region"), "second header column");
+        cr_assert_eq(event->batch, batch);
+    }
+    cr_assert_eq(batch->count, COLUMNS);
+    cr_assert_eq(batch->unsettled, COLUMNS);
+}
+
+Test(relation, names_follow_the_configuration)
+{
+    static const BuildColumn DEBEZIUM[] = {
+        {"id", TEXT},   {"aggregatetype", TEXT}, {"aggregateid", TEXT},
+        {"type", TEXT}, {"payload", JSONB},      {"event_id", TEXT},
+    };
+    pipeline.on_publish = ON_PUBLISH_KEEP; /* without seq */
+    pipeline.columns.event_id = GIVEN("id");
+    pipeline.columns.event_type = GIVEN("type");
+    pipeline.columns.aggregate_type = GIVEN("aggregatetype");
+    pipeline.columns.aggregate_id = GIVEN("aggregateid");
+    cr_assert_eq(put(OUTBOX, "outbox", "event", DEBEZIUM, 6), OK, "%s", err.message);
+    const Slice values[] = {SLICE_LITERAL("1"),      SLICE_LITERAL("order"), SLICE_LITERAL("42"),
+                            SLICE_LITERAL("placed"), SLICE_LITERAL("{}"),    SLICE_LITERAL("no")};
+    Event *event = NULL;
+    cr_assert_eq(read_row(values, 6, &event), OK, "%s", err.message);
+    assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("1"), "event_id");
+    assert_slice(event->field[FIELD_EVENT_TYPE], SLICE_LITERAL("placed"), "event_type");
+    assert_slice(event->field[FIELD_AGGREGATE_TYPE], SLICE_LITERAL("order"), "aggregate_type");
+    assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "aggregate_id");
+    cr_assert_eq(event->seq, EVENT_NO_SEQ);
+    cr_assert_eq(event->occurred_at_us, EVENT_NO_TIME);
+}
+
+Test(relation, null_and_empty_are_two_things)
+{
+    put_with("topic", TEXT);
+    cr_assert(slice_is_null(read_with(BUILD_NULL)->field[FIELD_TOPIC]));
+    Slice empty = read_with(SLICE_LITERAL(""))->field[FIELD_TOPIC];
+    cr_assert_not(slice_is_null(empty));
+    cr_assert_eq(empty.length, 0);
+}
+
+typedef struct Printed {
+    uint32_t type;
+    Slice sent; /* by the type's output function */
+    Slice cast; /* column::text, as PostgreSQL 13 to 18 print it */
+} Printed;
+
+#define SENT(type, sent, cast)                                                                     \
+    {                                                                                              \
+        type, {"" sent, sizeof(sent) - 1},                                                         \
+        {                                                                                          \
+            "" cast, sizeof(cast) - 1                                                              \
+        }                                                                                          \
+    }
+
+static const Printed PRINTED[] = {
+    SENT(BOOL, "t", "true"),
+    SENT(BOOL, "f", "false"),
+    SENT(BPCHAR, "EU   ", "EU"),
+    SENT(BPCHAR, "a b ", "a b"),
+    SENT(BPCHAR, "    ", ""),
+    SENT(BPCHAR, "x\t ", "x\t"),
+    SENT(TEXT, "t", "t"),
+    SENT(TEXT, "EU   ", "EU   "),
+    SENT(INT4, "-5", "-5"),
+    SENT(JSONB, "{\"a\": 1}", "{\"a\": 1}"),
+    SENT(INET, "10.0.0.1", "10.0.0.1/32"),
+    SENT(INET, "10.0.0.1/8", "10.0.0.1/8"),
+    SENT(INET, "::1", "::1/128"),
+    SENT(INET, "::ffff:10.0.0.1", "::ffff:10.0.0.1/128"),
+    SENT(INET, "fe80::/10", "fe80::/10"),
+    SENT(CIDR, "10.0.0.0/8", "10.0.0.0/8"),
+    SENT(CIDR, "10.0.0.1/32", "10.0.0.1/32"),
+    SENT(BYTEA, "\\x00ff", "\\x00ff"), /* bytea::text, with bytea_output = hex */
+};
+
+Test(relation, a_column_reads_as_its_cast_to_text_prints_it)
+{
+    for (size_t i = 0; i < sizeof(PRINTED) / sizeof(PRINTED[0]); i++) {
+        const Printed *printed = &PRINTED[i];
+        put_with("tenant", printed->type);
+        assert_slice(read_with(printed->sent)->extra[0], printed->cast, printed->sent.data);
+        put_with("aggregate_version", printed->type);
+        assert_slice(read_with(printed->sent)->field[FIELD_AGGREGATE_VERSION], printed->cast,
+                     printed->sent.data);
+    }
+}
+
+Test(relation, payload_bytes_are_the_bytes)
+{
+    put_with("payload_bytes", BYTEA);
+    assert_slice(read_with(SLICE_LITERAL("\\x"))->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL(""),
+                 "none");
+    assert_slice(read_with(SLICE_LITERAL("\\x00ff5CaB0a"))->field[FIELD_PAYLOAD_BYTES],
+                 SLICE_LITERAL("\0\xff\\\xab\n"), "bytes");
+    cr_assert(slice_is_null(read_with(BUILD_NULL)->field[FIELD_PAYLOAD_BYTES]));
+}
+
+static void assert_row_refused(const Slice *values, size_t count, const char *what)
+{
+    size_t before = batch->count;
+    Event *event = NULL;
+    err = (Error){0};
+    cr_assert_eq(read_row(values, count, &event), FAILED, "%s", what);
+    cr_assert_str_eq(err.code, "PG_PROTOCOL", "%s", what);
+    cr_assert_eq(err.class, ERROR_RETRY, "%s", what);
+    cr_assert_null(event, "%s", what);
+    cr_assert_eq(batch->count, before, "%s: half an event stays", what);
+    cr_assert_eq(batch->unsettled, before, "%s", what);
+}
+
+static void assert_refused(Slice value, const char *what)
+{
+    const Slice values[] = {ENVELOPE_VALUES, value};
+    assert_row_refused(values, ENVELOPE_COLUMNS + 1, what);
+}
+
+Test(relation, payload_bytes_that_are_no_hexadecimal_digits_are_an_error)
+{
+    put_with("payload_bytes", BYTEA);
+    read_with(SLICE_LITERAL("\\xaa")); /* stays as it is */
+    const Slice bad[] = {SLICE_LITERAL(""),       SLICE_LITERAL("\\"),    SLICE_LITERAL("\\x0"),
+                         SLICE_LITERAL("\\x0g"),  SLICE_LITERAL("\\x@0"), SLICE_LITERAL("abcd"),
+                         SLICE_LITERAL("\\000a"), SLICE_LITERAL("/x00"),  SLICE_LITERAL("\\X00")};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_refused(bad[i], bad[i].data);
+    }
+    assert_slice(batch->events[0]->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\xaa"), "before");
+}
+
+Test(relation, a_row_of_another_number_of_columns_is_an_error)
+{
+    const Slice values[] = {ENVELOPE_VALUES, SLICE_LITERAL("one more")};
+    cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK);
+    assert_row_refused(values, ENVELOPE_COLUMNS + 1, "more");
+    assert_row_refused(values, ENVELOPE_COLUMNS - 1, "less");
+    assert_row_refused(values, 0, "none");
+    Event *event = NULL;
+    cr_assert_eq(read_row(values, ENVELOPE_COLUMNS, &event), OK);
+}
+
+/* An insert brings whole rows as text. Were it otherwise, NULL would be a lie. */
+Test(relation, a_value_that_was_not_sent_is_not_null)
+{
+    put_with("payload_bytes", BYTEA);
+    assert_refused(BUILD_UNCHANGED, "unchanged");
+    assert_refused(BUILD_BINARY, "binary");
+    put_with("tenant", TEXT);
+    assert_refused(BUILD_UNCHANGED, "unchanged header column");
+    put_with("a_column_of_theirs", TEXT);
+    cr_assert_eq(read_with(BUILD_UNCHANGED)->seq, 7, "nobody reads it");
+}
+
+static const struct {
+    const char *sent;
+    bool valid;
+    int64_t seq;
+} SEQS[] = {
+    {"0", true, 0},
+    {"-0", true, 0},
+    {"12", true, 12},
+    {"-12", true, -12},
+    {"9223372036854775807", true, INT64_MAX},
+    {"-9223372036854775807", true, INT64_MIN + 1},
+    {"9223372036854775808", false, 0},
+    {"-9223372036854775809", false, 0},
+    {"99999999999999999999", false, 0},
+    {"", false, 0},
+    {"-", false, 0},
+    {"+1", false, 0},
+    {"1.5", false, 0},
+    {" 1", false, 0},
+    {"NaN", false, 0},
+};
+
+Test(relation, sequence_numbers_are_read_whole_or_not_at_all)
+{
+    cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK);
+    for (size_t i = 0; i < sizeof(SEQS) / sizeof(SEQS[0]); i++) {
+        Slice values[] = {ENVELOPE_VALUES};
+        values[0] = slice_of(SEQS[i].sent);
+        if (!SEQS[i].valid) {
+            assert_row_refused(values, ENVELOPE_COLUMNS, SEQS[i].sent);
+            continue;
+        }
+        Event *event = NULL;
+        cr_assert_eq(read_row(values, ENVELOPE_COLUMNS, &event), OK, "%s", SEQS[i].sent);
+        cr_assert_eq(event->seq, SEQS[i].seq, "%s", SEQS[i].sent);
+    }
+}
+
+Test(relation, a_time_that_cannot_be_told_is_none)
+{
+    put_with("occurred_at", TIMESTAMPTZ);
+    cr_assert_eq(read_with(SLICE_LITERAL("infinity"))->occurred_at_us, EVENT_NO_TIME);
+    cr_assert_eq(read_with(SLICE_LITERAL("soon"))->occurred_at_us, EVENT_NO_TIME);
+    cr_assert_eq(read_with(BUILD_NULL)->occurred_at_us, EVENT_NO_TIME);
+    cr_assert_eq(read_with(SLICE_LITERAL("2000-01-01 00:00:00+00"))->occurred_at_us,
+                 TIMESTAMP_POSTGRES_EPOCH_US);
+}
+
+Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
+{
+    for (size_t gone = 0; gone < ENVELOPE_COLUMNS; gone++) {
+        BuildColumn columns[ENVELOPE_COLUMNS];
+        memcpy(columns, ENVELOPE, sizeof(columns));
+        columns[gone].name = "renamed";
+        err = (Error){0};
+        cr_assert_eq(put(OUTBOX, "outbox", "event", columns, ENVELOPE_COLUMNS), FAILED, "%s",
+                     ENVELOPE[gone].name);
+        cr_assert_str_eq(err.code, "COLUMN_MISSING");
+        cr_assert_eq(err.class, ERROR_FATAL);
+        cr_assert_not_null(strstr(err.message, ENVELOPE[gone].name), "%s", err.message);
+        cr_assert_not_null(strstr(err.hint, ENVELOPE[gone].name), "%s", err.hint);
+    }
+    cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK);
+}
+
+Test(relation, a_column_that_is_configured_away_is_not_missed)
+{
+    pipeline.columns.aggregate_id = GIVEN("");
+    pipeline.columns.aggregate_type = GIVEN("");
+    cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED, "payload is missed");
+    static const BuildColumn COLUMNS[] = {
+        {"seq", INT8}, {"event_id", TEXT}, {"event_type", TEXT}, {"payload", JSONB}};
+    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 4), OK, "%s", err.message);
+}
+
+Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
+{
+    pipeline.columns.payload = GIVEN("");
+    static const BuildColumn COLUMNS[] = {{"seq", INT8},          {"event_id", TEXT},
+                                          {"event_type", TEXT},   {"aggregate_type", TEXT},
+                                          {"aggregate_id", TEXT}, {"payload_bytes", BYTEA}};
+    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 6), OK, "%s", err.message);
+    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 5), FAILED);
+    cr_assert_str_eq(err.code, "COLUMN_MISSING");
+    cr_assert_not_null(strstr(err.hint, "columns.payload_bytes"), "%s", err.hint);
+}
+
+Test(relation, the_outbox_is_known_by_number_or_by_name)
+{
+    bool known = true;
+    cr_assert_null(relations_find(&relations, 1, &known));
+    cr_assert_not(known);
+    cr_assert_eq(put(1, "outbox", "other", NULL, 0), OK, "its columns are nobody's business");
+    cr_assert_null(relations_find(&relations, 1, &known));
+    cr_assert(known);
+    cr_assert_eq(put(2, "other", "event", NULL, 0), OK);
+    cr_assert_null(relations_find(&relations, 2, &known));
+    cr_assert_eq(put(OUTBOX, "moved", "renamed", ENVELOPE, ENVELOPE_COLUMNS), OK);
+    cr_assert_not_null(relations_find(&relations, OUTBOX, &known));
+    cr_assert_eq(put(3, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK, "made again");
+    cr_assert_not_null(relations_find(&relations, 3, &known));
+    relations_reset(&relations);
+    cr_assert_null(relations_find(&relations, OUTBOX, &known));
+    cr_assert_not(known);
+}
+
+Test(relation, a_relation_replaces_what_was_known_of_its_table)
+{
+    put_with("tenant", TEXT);
+    assert_slice(read_with(SLICE_LITERAL("first"))->extra[0], SLICE_LITERAL("first"), "tenant");
+    put_with("region", TEXT);
+    Event *event = read_with(SLICE_LITERAL("second"));
+    cr_assert(slice_is_null(event->extra[0]));
+    assert_slice(event->extra[1], SLICE_LITERAL("second"), "region");
+    cr_assert_eq(relations.count, 1);
+    cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED);
+    put_with("tenant", BOOL);
+    assert_slice(read_with(SLICE_LITERAL("t"))->extra[0], SLICE_LITERAL("true"), "tenant");
+}
