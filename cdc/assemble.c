@@ -164,8 +164,10 @@ Status assembler_take(Assembler *assembler, Slice data, Error *err)
         return assembler_message(assembler, &message.message, err);
     case PGOUTPUT_RELATION:
         return relations_put(&assembler->relations, &message.relation, err);
-    case PGOUTPUT_ORIGIN:
     case PGOUTPUT_TYPE:
+        relations_put_type(&assembler->relations, &message.type);
+        return OK;
+    case PGOUTPUT_ORIGIN:
     case PGOUTPUT_UPDATE:
     case PGOUTPUT_DELETE:
     case PGOUTPUT_TRUNCATE:

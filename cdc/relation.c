@@ -22,19 +22,27 @@ enum {
  * same but for the few types that have a cast function of their own (pg_cast.dat). */
 typedef enum Conversion { AS_SENT, BOOL_TEXT, BPCHAR_TEXT, INET_TEXT, BYTEA_BYTES } Conversion;
 
-enum { IGNORED = -1 };
-
-typedef struct RelationColumn {
-    int target; /* EventField, FIELD_COUNT + number of a header column, or IGNORED */
+/* What a column is read for; several uses may name one column, as with polling. */
+typedef struct ColumnUse {
+    size_t column;
+    int target;  /* EventField, or FIELD_COUNT + number of a header column */
+    bool shared; /* the value's bytes are used by another target, too */
     Conversion conversion;
-} RelationColumn;
+} ColumnUse;
 
 struct Relation {
     uint32_t id;
     bool outbox;
     size_t extra_count;
     size_t column_count;
-    RelationColumn columns[];
+    size_t use_count;
+    ColumnUse uses[]; /* by column */
+};
+
+/* A type that is not built in, such as a domain, and the type below it. */
+struct RelationType {
+    uint32_t id;
+    uint32_t base; /* 0: none that is converted */
 };
 
 void relations_reset(Relations *relations)
@@ -43,18 +51,20 @@ void relations_reset(Relations *relations)
         free(relations->items[i]);
     }
     relations->count = 0;
+    relations->type_count = 0;
 }
 
 void relations_release(Relations *relations)
 {
     relations_reset(relations);
     free(relations->items);
+    free(relations->types);
     free(relations->schema);
     free(relations->name);
     *relations = (Relations){0};
 }
 
-static int column_target(const PipelineConfig *pipeline, Slice name)
+static const char *target_column(const PipelineConfig *pipeline, int target)
 {
     const ColumnsConfig *c = &pipeline->columns;
     const char *const names[FIELD_COUNT] = {
@@ -75,17 +85,8 @@ static int column_target(const PipelineConfig *pipeline, Slice name)
         [FIELD_TOPIC] = c->topic,
         [FIELD_OCCURRED_AT] = c->occurred_at,
     };
-    for (int field = 0; field < FIELD_COUNT; field++) {
-        if (name.length > 0 && slice_equal(name, slice_of(names[field]))) {
-            return field;
-        }
-    }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        if (slice_equal(name, slice_of(pipeline->header_columns.items[i]))) {
-            return FIELD_COUNT + (int)i;
-        }
-    }
-    return IGNORED;
+    return target < FIELD_COUNT ? names[target]
+                                : pipeline->header_columns.items[target - FIELD_COUNT];
 }
 
 static Conversion column_conversion(uint32_t type, int target)
@@ -105,34 +106,94 @@ static Conversion column_conversion(uint32_t type, int target)
     }
 }
 
-static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
+/* pgoutput tells of a domain with the name of the type below it (logicalrep_write_typ() of
+ * PostgreSQL; the empty schema is pg_catalog). */
+void relations_put_type(Relations *relations, const PgOutputType *message)
 {
-    Relation *relation =
-        x_calloc(1, sizeof(*relation) + message->columns * sizeof(relation->columns[0]));
-    relation->id = message->id;
-    relation->outbox = message->id == relations->table_oid ||
-                       (slice_equal(message->schema, slice_of(relations->schema)) &&
-                        slice_equal(message->name, slice_of(relations->name)));
-    relation->extra_count = relations->pipeline->header_columns.count;
-    relation->column_count = message->columns;
-    ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
-    for (size_t i = 0; i < message->columns; i++) {
-        PgOutputColumn column = pgoutput_column(&rest);
-        int target = column_target(relations->pipeline, column.name);
-        relation->columns[i] = (RelationColumn){
-            .target = target, .conversion = column_conversion(column.type, target)};
+    static const struct {
+        const char *name;
+        uint32_t id;
+    } converted[] = {{"bool", BOOL_OID},
+                     {"bytea", BYTEA_OID},
+                     {"cidr", CIDR_OID},
+                     {"inet", INET_OID},
+                     {"bpchar", BPCHAR_OID}};
+    RelationType type = {.id = message->id};
+    bool built_in =
+        message->schema.length == 0 || slice_equal(message->schema, SLICE_LITERAL("pg_catalog"));
+    for (size_t i = 0; built_in && i < sizeof(converted) / sizeof(converted[0]); i++) {
+        if (slice_equal(message->name, slice_of(converted[i].name))) {
+            type.base = converted[i].id;
+        }
     }
-    return relation;
+    for (size_t i = 0; i < relations->type_count; i++) {
+        if (relations->types[i].id == type.id) {
+            relations->types[i] = type;
+            return;
+        }
+    }
+    relations->types =
+        x_realloc(relations->types, (relations->type_count + 1) * sizeof(*relations->types));
+    relations->types[relations->type_count++] = type;
+}
+
+static uint32_t relations_base_type(const Relations *relations, uint32_t id)
+{
+    for (size_t i = 0; i < relations->type_count; i++) {
+        if (relations->types[i].id == id) {
+            return relations->types[i].base;
+        }
+    }
+    return id;
 }
 
 static bool relation_has(const Relation *relation, int target)
 {
-    for (size_t i = 0; i < relation->column_count; i++) {
-        if (relation->columns[i].target == target) {
+    for (size_t i = 0; i < relation->use_count; i++) {
+        if (relation->uses[i].target == target) {
             return true;
         }
     }
     return false;
+}
+
+static void relation_use(Relation *relation, const Relations *relations, size_t number,
+                         const PgOutputColumn *column)
+{
+    size_t first = relation->use_count;
+    int targets = FIELD_COUNT + (int)relation->extra_count;
+    for (int target = 0; target < targets; target++) {
+        if (column->name.length == 0 || relation_has(relation, target) ||
+            !slice_equal(column->name, slice_of(target_column(relations->pipeline, target)))) {
+            continue;
+        }
+        relation->uses[relation->use_count++] = (ColumnUse){
+            .column = number,
+            .target = target,
+            .conversion = column_conversion(relations_base_type(relations, column->type), target)};
+    }
+    for (size_t i = first; i < relation->use_count; i++) {
+        relation->uses[i].shared = relation->use_count - first > 1;
+    }
+}
+
+static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
+{
+    size_t extra_count = relations->pipeline->header_columns.count;
+    Relation *relation =
+        x_calloc(1, sizeof(*relation) + (FIELD_COUNT + extra_count) * sizeof(relation->uses[0]));
+    relation->id = message->id;
+    relation->outbox = message->id == relations->table_oid ||
+                       (slice_equal(message->schema, slice_of(relations->schema)) &&
+                        slice_equal(message->name, slice_of(relations->name)));
+    relation->extra_count = extra_count;
+    relation->column_count = message->columns;
+    ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
+    for (size_t i = 0; relation->outbox && i < message->columns; i++) {
+        PgOutputColumn column = pgoutput_column(&rest);
+        relation_use(relation, relations, i, &column);
+    }
+    return relation;
 }
 
 /* A row is read as its table was when it was written. A column that was added later reads as NULL;
@@ -293,25 +354,43 @@ static bool parse_seq(Slice text, int64_t *ret_seq)
     return !__builtin_sub_overflow(INT64_C(0), value, ret_seq);
 }
 
-static bool relation_set(const RelationColumn *column, Slice value, Event *event)
+static bool relation_set(const ColumnUse *use, Slice value, Event *event)
 {
     Arena *arena = &event->batch->arena;
-    if (column->target == FIELD_SEQ) {
+    if (use->target == FIELD_SEQ) {
         return parse_seq(value, &event->seq);
     }
-    if (column->target == FIELD_OCCURRED_AT) {
+    if (use->target == FIELD_OCCURRED_AT) {
         if (!timestamp_parse(value, &event->occurred_at_us)) {
             event->occurred_at_us = EVENT_NO_TIME;
         }
         return true;
     }
-    if (!convert(column->conversion, arena, &value)) {
+    if (use->shared && use->conversion == BYTEA_BYTES) {
+        value = arena_copy(arena, value); /* is decoded where it stands */
+    }
+    if (!convert(use->conversion, arena, &value)) {
         return false;
     }
-    if (column->target < FIELD_COUNT) {
-        event->field[column->target] = value;
+    if (use->target < FIELD_COUNT) {
+        event->field[use->target] = value;
     } else {
-        ((Slice *)event->extra)[column->target - FIELD_COUNT] = value;
+        ((Slice *)event->extra)[use->target - FIELD_COUNT] = value;
+    }
+    return true;
+}
+
+/* One value for all its uses, which begin at *use. */
+static bool relation_set_all(const Relation *relation, size_t column, const PgOutputValue *value,
+                             size_t *use, Event *event)
+{
+    for (; *use < relation->use_count && relation->uses[*use].column == column; ++*use) {
+        /* An insert brings every value, as text. What was not sent is not NULL. */
+        if (value->kind != VALUE_NULL &&
+            (value->kind != VALUE_TEXT ||
+             !relation_set(&relation->uses[*use], value->bytes, event))) {
+            return false;
+        }
     }
     return true;
 }
@@ -328,14 +407,10 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, B
     ByteReader rest = bytes_reader(copy.data, copy.length);
     Event *event = batch_add(batch, relation->extra_count);
     event->seq = EVENT_NO_SEQ;
+    size_t use = 0;
     for (size_t i = 0; i < relation->column_count; i++) {
         PgOutputValue value = pgoutput_value(&rest);
-        const RelationColumn *column = &relation->columns[i];
-        if (column->target == IGNORED || value.kind == VALUE_NULL) {
-            continue;
-        }
-        /* An insert brings every value, as text. What was not sent is not NULL. */
-        if (value.kind != VALUE_TEXT || !relation_set(column, value.bytes, event)) {
+        if (!relation_set_all(relation, i, &value, &use, event)) {
             batch->count--;
             batch->unsettled--;
             return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",

@@ -11,6 +11,7 @@
 #include "flow/batch.h"
 
 typedef struct Relation Relation;
+typedef struct RelationType RelationType;
 
 typedef struct Relations {
     const PipelineConfig *pipeline;
@@ -19,6 +20,8 @@ typedef struct Relations {
     char *name;
     Relation **items;
     size_t count;
+    RelationType *types; /* that are not built in */
+    size_t type_count;
 } Relations;
 
 /** Forgets every relation: a new stream begins. */
@@ -28,6 +31,9 @@ void relations_release(Relations *relations);
 /** Takes a Relation message. RETRY / PG_PROTOCOL when it is malformed; FATAL / COLUMN_MISSING when
  * the outbox table has lost a column that an event cannot be without. */
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err);
+
+/** Takes a Type message: what a domain stands for. It precedes the relations that use it. */
+void relations_put_type(Relations *relations, const PgOutputType *message);
 
 /** The relation, or NULL when it is not the outbox table. *ret_known is false when no Relation
  * message told of it, which is a violation of the protocol. */

@@ -258,6 +258,61 @@ Test(relation, payload_bytes_are_the_bytes)
     cr_assert(slice_is_null(read_with(BUILD_NULL)->field[FIELD_PAYLOAD_BYTES]));
 }
 
+Test(relation, a_column_may_serve_twice)
+{
+    char *items[] = {GIVEN("aggregate_id"), GIVEN("payload_bytes")};
+    pipeline.header_columns.items = items;
+    put_with("payload_bytes", BYTEA);
+    const Event *event = read_with(SLICE_LITERAL("\\x00ff"));
+    assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "key");
+    assert_slice(event->extra[0], SLICE_LITERAL("42"), "header");
+    assert_slice(event->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\0\xff"), "bytes");
+    assert_slice(event->extra[1], SLICE_LITERAL("\\x00ff"), "their text");
+    pipeline.columns.event_id = GIVEN("seq");
+    put_with("payload_bytes", BYTEA);
+    event = read_with(BUILD_NULL);
+    assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("7"), "id");
+    cr_assert_eq(event->seq, 7);
+}
+
+static void put_type(uint32_t id, const char *schema, const char *name)
+{
+    PgOutputType type = {.id = id, .schema = slice_of(schema), .name = slice_of(name)};
+    relations_put_type(&relations, &type);
+}
+
+Test(relation, a_domain_reads_as_the_type_below_it)
+{
+    put_type(20001, "", "bool");
+    put_type(20002, "", "bpchar");
+    put_type(20003, "pg_catalog", "inet");
+    put_type(20004, "", "bytea");
+    put_type(20005, "shop", "bool"); /* an enum of that name */
+    put_with("tenant", 20001);
+    assert_slice(read_with(SLICE_LITERAL("t"))->extra[0], SLICE_LITERAL("true"), "bool");
+    put_with("tenant", 20002);
+    assert_slice(read_with(SLICE_LITERAL("EU  "))->extra[0], SLICE_LITERAL("EU"), "char");
+    put_with("tenant", 20003);
+    assert_slice(read_with(SLICE_LITERAL("::1"))->extra[0], SLICE_LITERAL("::1/128"), "inet");
+    put_with("tenant", 20005);
+    assert_slice(read_with(SLICE_LITERAL("t"))->extra[0], SLICE_LITERAL("t"), "enum");
+    put_with("payload_bytes", 20004);
+    assert_slice(read_with(SLICE_LITERAL("\\x00ff"))->field[FIELD_PAYLOAD_BYTES],
+                 SLICE_LITERAL("\0\xff"), "bytes");
+    put_type(20001, "", "bpchar"); /* a stream that begins again tells anew */
+    put_with("tenant", 20001);
+    assert_slice(read_with(SLICE_LITERAL("t "))->extra[0], SLICE_LITERAL("t"), "replaced");
+}
+
+Test(relation, a_column_that_is_told_twice_counts_once)
+{
+    BuildColumn columns[ENVELOPE_COLUMNS * 8];
+    for (size_t i = 0; i < ENVELOPE_COLUMNS * 8; i++) {
+        columns[i] = ENVELOPE[i % ENVELOPE_COLUMNS];
+    }
+    cr_assert_eq(put(OUTBOX, "outbox", "event", columns, ENVELOPE_COLUMNS * 8), OK);
+}
+
 static void assert_row_refused(const Slice *values, size_t count, const char *what)
 {
     size_t before = batch->count;
