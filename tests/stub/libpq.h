@@ -34,6 +34,8 @@ void stub_reset(StubServer server, void *arg);
 /** A result of one row; names and values end with NULL pairs: "pid", "7", ..., NULL. A value that
  * is STUB_NULL is SQL NULL. */
 void stub_reply_row(StubReply *reply, ...) __attribute__((sentinel));
+/** One more row, of the same columns, for the result that was appended last. */
+void stub_reply_more(StubReply *reply, ...) __attribute__((sentinel));
 /** A result without rows: PGRES_TUPLES_OK. */
 void stub_reply_no_row(StubReply *reply);
 /** PGRES_COMMAND_OK; rows is what PQcmdTuples says. */

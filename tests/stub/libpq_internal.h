@@ -6,14 +6,14 @@
 #include "stub/libpq.h"
 #include "stub/random.h"
 
-enum { COLUMNS_MAX = 12, ITEMS_MAX = 4096, CONNECTIONS_MAX = 65536, KEYWORDS_MAX = 24 };
+enum { COLUMNS_MAX = 32, ITEMS_MAX = 4096, CONNECTIONS_MAX = 65536, KEYWORDS_MAX = 24 };
 
 struct pg_result {
     ExecStatusType status;
     int rows;
     int columns;
     char *names[COLUMNS_MAX];
-    char *values[COLUMNS_MAX]; /* NULL: SQL NULL */
+    char **values; /* of all rows, row by row; NULL: SQL NULL */
     char tuples[16];
     char state[6]; /* "": none */
     char message[256];

@@ -46,20 +46,51 @@ void reply_end_copy(StubReply *reply)
     }
 }
 
+/* Names are taken with the first row, values with each. */
+static void result_add_row(PGresult *result, va_list args)
+{
+    char *names[COLUMNS_MAX];
+    char *values[COLUMNS_MAX];
+    int columns = 0;
+    for (const char *name; (name = va_arg(args, const char *)) != NULL; columns++) {
+        const char *value = va_arg(args, const char *);
+        if (columns == COLUMNS_MAX) {
+            abort();
+        }
+        names[columns] = strdup(name);
+        values[columns] = value == STUB_NULL ? NULL : strdup(value);
+    }
+    if (result->rows > 0 && columns != result->columns) {
+        abort();
+    }
+    size_t before = (size_t)(result->rows * columns);
+    result->values = realloc(result->values, (before + (size_t)columns) * sizeof(char *));
+    for (int i = 0; i < columns; i++) {
+        free(result->names[i]);
+        result->names[i] = names[i];
+        result->values[before + (size_t)i] = values[i];
+    }
+    result->columns = columns;
+    result->rows++;
+}
+
 void stub_reply_row(StubReply *reply, ...)
 {
     reply_end_copy(reply);
     PGresult *result = result_new(PGRES_TUPLES_OK);
     va_list args;
     va_start(args, reply);
-    for (const char *name; (name = va_arg(args, const char *)) != NULL;) {
-        const char *value = va_arg(args, const char *);
-        result->names[result->columns] = strdup(name);
-        result->values[result->columns++] = value == STUB_NULL ? NULL : strdup(value);
-    }
+    result_add_row(result, args);
     va_end(args);
-    result->rows = 1;
     reply_item(reply, ITEM_RESULT)->result = result;
+}
+
+void stub_reply_more(StubReply *reply, ...)
+{
+    va_list args;
+    va_start(args, reply);
+    result_add_row(reply->items[reply->count - 1].result, args);
+    va_end(args);
 }
 
 void stub_reply_no_row(StubReply *reply)
@@ -120,8 +151,11 @@ void PQclear(PGresult *result)
     }
     for (int i = 0; i < result->columns; i++) {
         free(result->names[i]);
+    }
+    for (int i = 0; i < result->rows * result->columns; i++) {
         free(result->values[i]);
     }
+    free(result->values);
     free(result);
     pthread_mutex_lock(&stub.lock);
     stub.open_results--;
@@ -154,12 +188,14 @@ char *PQgetvalue(const PGresult *result, int row, int column)
     if (row >= result->rows || column >= result->columns) {
         abort(); /* libpq warns and returns NULL */
     }
-    return result->values[column] != NULL ? result->values[column] : empty;
+    char *value = result->values[row * result->columns + column];
+    return value != NULL ? value : empty;
 }
 
 int PQgetisnull(const PGresult *result, int row, int column)
 {
-    return row >= result->rows || column >= result->columns || result->values[column] == NULL;
+    return row >= result->rows || column >= result->columns ||
+           result->values[row * result->columns + column] == NULL;
 }
 
 char *PQcmdTuples(PGresult *result)

@@ -1,0 +1,552 @@
+#include <criterion/criterion.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "metrics/metrics.h"
+#include "rows/marker.h"
+#include "stub/given.h"
+#include "stub/libpq.h"
+
+enum { ROWS = 100, NEVER_MS = 3600000 };
+
+/* A server behind tests/stub/libpq.c that knows the statements of the marker. */
+static struct {
+    /* The table. seq is the index. */
+    bool visible[ROWS];
+    int marks_of[ROWS];
+    const char *snapshot;
+    char position[24]; /* committed: "" none */
+    char tx_lsn[24];
+    char tx_ordinal[24];
+    /* The last mark. */
+    size_t sent_rows;
+    char sent_position[24]; /* "NULL" */
+    size_t marks;
+    size_t counts;
+    size_t prunes;
+    size_t letters;
+    bool hang;
+    const char *error; /* SQLSTATE */
+} server;
+
+static PipelineConfig pipeline;
+static OutboxTable *table;
+static Metrics *metrics;
+static Stats stats;
+static struct event_base *base;
+static Worker *worker;
+static struct event *worker_io;
+static PgConn *conn;
+static Marker *marker;
+static bool opened;
+static size_t marked;
+static size_t idle;
+static size_t asides;
+static size_t lost;
+static Error error;
+
+static int64_t get_be(const char *bytes, int length)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < length; i++) {
+        value = value << 8 | (unsigned char)bytes[i];
+    }
+    return (int64_t)value;
+}
+
+static void serve_mark_position(const StubQuery *query)
+{
+    const char *const *values = query->values;
+    snprintf(server.position, sizeof(server.position), "%s",
+             values[1] != NULL ? values[1] : server.position); /* greatest(lsn, NULL) */
+    snprintf(server.tx_lsn, sizeof(server.tx_lsn), "%s", values[2] != NULL ? values[2] : "");
+    snprintf(server.tx_ordinal, sizeof(server.tx_ordinal), "%s",
+             values[3] != NULL ? values[3] : "");
+}
+
+/* Rows and position in one statement: the position moves when no row is missing. */
+static void serve_mark(const StubQuery *query, StubReply *reply)
+{
+    bool wal = pipeline.capture == CAPTURE_WAL;
+    server.marks++;
+    cr_assert_str_eq(query->statement, "outboxd_mark");
+    cr_assert_eq(query->param_count, wal ? 4 : 1);
+    const char *array = query->values[0];
+    server.sent_rows = (size_t)get_be(array + 12, 4);
+    cr_assert_eq(query->lengths[0], 20 + 12 * (int)server.sent_rows);
+    if (wal) {
+        snprintf(server.sent_position, sizeof(server.sent_position), "%s",
+                 query->values[1] != NULL ? query->values[1] : "NULL");
+    }
+    if (server.hang) {
+        stub_reply_hang(reply);
+    }
+    if (server.error != NULL) {
+        stub_reply_error(reply, server.error, "no");
+        return;
+    }
+    size_t missing = 0;
+    for (size_t i = 0; i < server.sent_rows; i++) {
+        int64_t seq = get_be(array + 20 + 12 * i + 4, 8);
+        cr_assert(seq >= 0 && seq < ROWS);
+        server.marks_of[seq] += server.visible[seq];
+        if (!server.visible[seq] && wal) {
+            char text[24];
+            snprintf(text, sizeof(text), "%lld", (long long)seq);
+            (missing == 0 ? stub_reply_row : stub_reply_more)(reply, "seq", text, "snapshot",
+                                                              server.snapshot, NULL);
+        }
+        missing += !server.visible[seq];
+    }
+    if (!wal) {
+        stub_reply_command(reply, (int)(server.sent_rows - missing));
+        return;
+    }
+    if (missing == 0) {
+        serve_mark_position(query);
+        stub_reply_no_row(reply);
+    }
+}
+
+static void serve(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    if (query->statement != NULL) {
+        serve_mark(query, reply);
+    } else if (strncmp(query->sql, "SELECT count(*)", 15) == 0) {
+        server.counts++;
+        stub_reply_row(reply, "count", "12", NULL);
+    } else if (strncmp(query->sql, "WITH edge AS", 12) == 0) {
+        server.prunes++;
+        stub_reply_row(reply, "count", "3", "max", "9", NULL);
+    } else {
+        cr_assert_eq(strncmp(query->sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s",
+                     query->sql);
+        server.letters++;
+        stub_reply_command(reply, 1);
+    }
+}
+
+static void on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    worker_dispatch(worker);
+}
+
+static void on_opened(void *arg, const Error *err)
+{
+    (void)arg;
+    cr_assert_null(err);
+    opened = true;
+}
+
+static void on_lost(void *arg, const Error *err)
+{
+    (void)arg;
+    lost++;
+    error = *err;
+}
+
+static void on_aside(void *arg, Event *event)
+{
+    (void)arg;
+    (void)event;
+    asides++;
+}
+
+static void on_marked(void *arg)
+{
+    (void)arg;
+    marked++;
+}
+
+static void on_idle(void *arg)
+{
+    (void)arg;
+    idle++;
+}
+
+#define WAIT(condition)                                                                            \
+    do {                                                                                           \
+        int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
+        while (!(condition)) {                                                                     \
+            event_base_loop(base, EVLOOP_NONBLOCK);                                                \
+            cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s",             \
+                         #condition);                                                              \
+        }                                                                                          \
+    } while (0)
+
+static void turn(void)
+{
+    for (int i = 0; i < 50; i++) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+}
+
+static void connect_again(const MarkerPosition *position)
+{
+    opened = false;
+    pg_conn_open(conn);
+    WAIT(opened);
+    marker_start(marker, "outbox.dead_letter", position);
+    marker_next(marker);
+}
+
+static void prepare(void)
+{
+    pipeline = given_pipeline();
+    pipeline.capture = CAPTURE_WAL;
+    pipeline.mark_interval_ms = NEVER_MS;
+    memset(&server, 0, sizeof(server));
+    server.snapshot = "10:10:";
+    memset(server.visible, true, sizeof(server.visible));
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    stub_reset(serve, NULL);
+}
+
+static void begin(void)
+{
+    base = event_base_new();
+    worker = worker_new();
+    worker_io = event_new(base, worker_fd(worker), EV_READ | EV_PERSIST, on_worker, NULL);
+    event_add(worker_io, NULL);
+    metrics = metrics_new();
+    stats_init(&stats, metrics, "orders");
+    cr_assert_eq(table_new(&pipeline, &table, &error), OK);
+    conn = pg_conn_new(&(PgConnOptions){.base = base,
+                                        .worker = worker,
+                                        .dsn = "host=db",
+                                        .application_name = "outboxd",
+                                        .connect_timeout_ms = 60000,
+                                        .silence_timeout_ms = 60000,
+                                        .opened = on_opened});
+    marker = marker_new(&(MarkerOptions){.base = base,
+                                         .pipeline = &pipeline,
+                                         .table = table,
+                                         .stats = &stats,
+                                         .conn = conn,
+                                         .lost = on_lost,
+                                         .aside = on_aside,
+                                         .marked = on_marked,
+                                         .idle = on_idle});
+    marker_caught_up(marker, true); /* nothing to count */
+    connect_again(NULL);
+}
+
+static void end(void)
+{
+    if (marker == NULL) {
+        return;
+    }
+    worker_free(&worker);
+    pg_conn_close(conn);
+    marker_free(&marker);
+    pg_conn_free(&conn);
+    table_free(&table);
+    event_free(worker_io);
+    event_base_free(base);
+    metrics_free(&metrics);
+    cr_assert_eq(stub_open_results(), 0);
+}
+
+TestSuite(marker, .init = prepare, .fini = end);
+
+/* A batch of these rows, all settled; ends with -1. The marker copies what it needs. */
+static void add(const int64_t *seqs, uint32_t xid, uint64_t lsn)
+{
+    Batch *batch = batch_new();
+    for (; *seqs != -1; seqs++) {
+        Event *event = batch_add(batch, 0);
+        event->seq = *seqs;
+        event->xid = xid;
+        batch_settle(event, EVENT_PUBLISHED);
+    }
+    marker_add(marker, batch, lsn != 0 ? &(MarkerPosition){.lsn = lsn} : NULL);
+    batch_free(&batch);
+}
+
+#define ROWS_OF(...) ((const int64_t[]){__VA_ARGS__, -1})
+
+static void add_now(const int64_t *seqs, uint32_t xid, uint64_t lsn)
+{
+    add(seqs, xid, 0);
+    marker_add_position(marker, &(MarkerPosition){.lsn = lsn}, true);
+    marker_next(marker);
+}
+
+Test(marker, rows_and_position_are_committed_by_one_statement)
+{
+    begin();
+    add(ROWS_OF(3, 1, EVENT_NO_SEQ, 2), 9, 0);
+    marker_add_position(
+        marker, &(MarkerPosition){.lsn = 0x2000000100, .tx_lsn = 0x2000000200, .tx_ordinal = 4},
+        true);
+    cr_assert(marker_pending(marker));
+    cr_assert_eq(marker_unmarked(marker), 4);
+    cr_assert(marker_has(marker, 3));
+    cr_assert_eq(marker_oldest(marker), EVENT_NO_SEQ);
+    marker_next(marker);
+    WAIT(marked == 1);
+    cr_assert_eq(server.marks, 1);
+    cr_assert_eq(server.sent_rows, 3, "a message has no row");
+    cr_assert_str_eq(server.position, "20/100");
+    cr_assert_str_eq(server.tx_lsn, "20/200");
+    cr_assert_str_eq(server.tx_ordinal, "4");
+    cr_assert_eq(marker_position(marker).lsn, 0x2000000100);
+    cr_assert_eq(marker_position(marker).tx_ordinal, 4);
+    cr_assert_eq(*stats.marked, 3);
+    cr_assert_not(marker_pending(marker));
+    cr_assert_geq(idle, 1);
+    add_now(ROWS_OF(4), 9, 0x3000000000);
+    WAIT(marked == 2);
+    cr_assert_str_eq(server.tx_lsn, "", "NULL: the transaction is complete");
+    cr_assert_str_eq(server.tx_ordinal, "");
+}
+
+Test(marker, the_statement_commits_a_position_with_all_its_rows_or_not_at_all)
+{
+    begin();
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    marker_add_prepare(marker, "outbox.\"position\"", &sql);
+    cr_assert_not_null(strstr(sql.data, "PREPARE outboxd_mark (bigint[], pg_lsn, pg_lsn, bigint)"));
+    cr_assert_not_null(strstr(sql.data, "AND NOT EXISTS (SELECT FROM missing)"), "%s", sql.data);
+    cr_assert_not_null(strstr(sql.data, "greatest(lsn, $2)"), "%s", sql.data);
+    text_clear(&sql);
+    pipeline.on_publish = ON_PUBLISH_KEEP;
+    marker_add_prepare(marker, "outbox.\"position\"", &sql);
+    cr_assert_null(strstr(sql.data, "missing"), "%s", sql.data);
+    cr_assert_null(strstr(sql.data, "published_at"), "%s", sql.data);
+}
+
+Test(marker, rows_wait_for_the_interval)
+{
+    begin();
+    add(ROWS_OF(1), 9, 0x100);
+    marker_next(marker);
+    turn();
+    cr_assert_eq(server.marks, 0);
+    pipeline.mark_interval_ms = 1;
+    marker_next(marker);
+    WAIT(marked == 1);
+    cr_assert_str_eq(server.position, "0/100");
+}
+
+Test(marker, many_rows_do_not_wait)
+{
+    pipeline.in_flight_events = 12;
+    begin();
+    add(ROWS_OF(1, 2), 9, 0x100);
+    marker_next(marker);
+    turn();
+    cr_assert_eq(server.marks, 0);
+    add(ROWS_OF(3), 9, 0x200);
+    marker_next(marker);
+    WAIT(marked == 1);
+    cr_assert_eq(server.sent_rows, 3);
+    cr_assert_str_eq(server.position, "0/200");
+}
+
+Test(marker, a_statement_without_a_position_sends_null)
+{
+    begin();
+    add(ROWS_OF(1), 9, 0);
+    marker_drain(marker);
+    WAIT(marked == 1);
+    cr_assert_str_eq(server.sent_position, "NULL");
+    cr_assert_str_eq(server.position, "");
+    cr_assert_eq(marker_position(marker).lsn, 0);
+}
+
+Test(marker, rows_that_cannot_be_seen_yet_are_sent_again)
+{
+    begin();
+    server.visible[2] = false;
+    server.snapshot = "9:9:"; /* 9 is running */
+    add_now(ROWS_OF(1, 2, 3), 9, 0x100);
+    WAIT(server.marks >= 3); /* again and again */
+    cr_assert_eq(server.sent_rows, 1);
+    cr_assert_str_eq(server.position, "");
+    cr_assert_eq(marker_position(marker).lsn, 0);
+    cr_assert(marker_has(marker, 2));
+    cr_assert_not(marker_has(marker, 1));
+    server.visible[2] = true;
+    WAIT(!marker_pending(marker));
+    cr_assert_str_eq(server.position, "0/100");
+    cr_assert_eq(marker_position(marker).lsn, 0x100);
+    cr_assert_eq(*stats.marked, 3);
+    cr_assert_eq(server.marks_of[1], 1);
+    cr_assert_eq(server.marks_of[2], 1);
+}
+
+/* Transactions commit in another order than they took their numbers. */
+Test(marker, missing_rows_in_any_order_are_kept)
+{
+    static const int64_t SEQS[] = {50, 7, 90, 3, 60, 1, 8, 70, -1};
+    begin();
+    for (size_t i = 0; SEQS[i] != -1; i++) {
+        server.visible[SEQS[i]] = false;
+    }
+    server.snapshot = "9:9:";
+    server.visible[60] = true;
+    add_now(SEQS, 9, 0x100);
+    WAIT(marked >= 1);
+    for (size_t i = 0; SEQS[i] != -1; i++) {
+        cr_assert_eq(marker_has(marker, SEQS[i]), SEQS[i] != 60, "%d", (int)SEQS[i]);
+    }
+    memset(server.visible, true, sizeof(server.visible));
+    WAIT(!marker_pending(marker));
+    for (size_t i = 0; SEQS[i] != -1; i++) {
+        cr_assert_eq(server.marks_of[SEQS[i]], 1, "%d", (int)SEQS[i]);
+    }
+    cr_assert_str_eq(server.position, "0/100");
+}
+
+Test(marker, rows_that_somebody_deleted_do_not_hold_the_position)
+{
+    begin();
+    server.visible[2] = false;
+    server.snapshot = "10:10:"; /* 9 is over */
+    add_now(ROWS_OF(1, 2), 9, 0x100);
+    WAIT(!marker_pending(marker));
+    cr_assert_eq(server.marks, 2, "the second has the position alone");
+    cr_assert_eq(server.sent_rows, 0);
+    cr_assert_str_eq(server.position, "0/100");
+    cr_assert_eq(*stats.marked, 1);
+}
+
+Test(marker, while_a_statement_runs_the_next_one_grows)
+{
+    begin();
+    server.hang = true;
+    add_now(ROWS_OF(1), 9, 0x100);
+    turn();
+    add_now(ROWS_OF(2), 9, 0x200);
+    add_now(ROWS_OF(3, 4), 9, 0x300);
+    turn();
+    cr_assert_eq(server.marks, 1);
+    cr_assert_eq(marked, 0);
+    server.hang = false;
+    stub_continue();
+    WAIT(!marker_pending(marker));
+    cr_assert_eq(server.marks, 2);
+    cr_assert_eq(server.sent_rows, 3);
+    cr_assert_str_eq(server.position, "0/300");
+}
+
+Test(marker, keep_commits_positions_alone)
+{
+    pipeline.on_publish = ON_PUBLISH_KEEP;
+    begin();
+    memset(server.visible, false, sizeof(server.visible)); /* nobody looks */
+    add_now(ROWS_OF(1, 2), 9, 0x100);
+    WAIT(marked == 1);
+    cr_assert_eq(server.sent_rows, 0);
+    cr_assert_str_eq(server.position, "0/100");
+    cr_assert_not(marker_pending(marker));
+    cr_assert_eq(*stats.marked, 0);
+}
+
+Test(marker, what_a_lost_connection_left_open_is_marked_by_the_next)
+{
+    begin();
+    server.hang = true;
+    add_now(ROWS_OF(1, 2), 9, 0x100);
+    turn();
+    cr_assert_eq(server.marks, 1);
+    pg_conn_close(conn);
+    marker_stop(marker);
+    cr_assert_eq(marker_unmarked(marker), 2);
+    cr_assert(marker_recovering(marker));
+    add(ROWS_OF(3), 9, 0x200);
+    server.hang = false;
+    connect_again(&(MarkerPosition){.lsn = 0x80});
+    cr_assert_eq(marker_position(marker).lsn, 0x80);
+    WAIT(!marker_pending(marker));
+    cr_assert_not(marker_recovering(marker));
+    cr_assert_eq(server.marks, 2);
+    cr_assert_eq(server.sent_rows, 3);
+    cr_assert_str_eq(server.position, "0/200");
+}
+
+Test(marker, a_statement_that_fails_is_reported_and_changes_nothing)
+{
+    begin();
+    server.error = "53100";
+    add_now(ROWS_OF(1), 9, 0x100);
+    WAIT(lost == 1);
+    cr_assert_not_null(strstr(error.message, "53100"), "%s", error.message);
+    cr_assert_eq(marker_position(marker).lsn, 0);
+    cr_assert_eq(marker_unmarked(marker), 1);
+}
+
+Test(marker, draining_writes_everything_at_once_and_no_upkeep)
+{
+    begin();
+    marker_caught_up(marker, false); /* it would count */
+    add(ROWS_OF(1, 2), 9, 0x100);
+    marker_add_position(marker, &(MarkerPosition){.lsn = 0x200}, false);
+    marker_drain(marker);
+    WAIT(!marker_pending(marker));
+    turn();
+    cr_assert_str_eq(server.position, "0/200");
+    cr_assert_eq(server.counts, 0);
+    cr_assert_eq(server.prunes, 0);
+    add(ROWS_OF(3), 9, 0x300);
+    marker_next(marker);
+    WAIT(!marker_pending(marker));
+    cr_assert_str_eq(server.position, "0/300");
+}
+
+Test(marker, dead_letters_go_before_marks)
+{
+    begin();
+    Batch *batch = batch_new();
+    Event *event = batch_add(batch, 0);
+    event->seq = 5;
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    add(ROWS_OF(1), 9, 0);
+    marker_add_position(marker, &(MarkerPosition){.lsn = 0x100}, true);
+    marker_next(marker);
+    cr_assert_eq(server.letters, 1);
+    cr_assert_eq(server.marks, 0);
+    WAIT(asides == 1);
+    WAIT(!marker_pending(marker));
+    cr_assert_eq(server.marks, 1);
+    batch_free(&batch);
+}
+
+Test(marker, without_anything_better_to_do_it_counts_and_prunes)
+{
+    pipeline.retain_ms = 1000;
+    begin();
+    bool capped = true;
+    cr_assert_eq(marker_backlog(marker, &capped), -1);
+    marker_caught_up(marker, false);
+    marker_next(marker);
+    WAIT(server.prunes == 1);
+    WAIT(server.counts == 1);
+    WAIT(idle >= 1);
+    cr_assert_eq(*stats.pruned, 3);
+    cr_assert_eq(marker_backlog(marker, &capped), 12);
+    cr_assert_not(capped);
+}
+
+Test(marker, polling_marks_rows_without_a_position)
+{
+    pipeline.capture = CAPTURE_POLL;
+    begin();
+    server.visible[2] = false;
+    add(ROWS_OF(1, 2, 3), 0, 0);
+    marker_next(marker);
+    WAIT(marked == 1);
+    cr_assert_eq(server.sent_rows, 3);
+    cr_assert_eq(*stats.marked, 2);
+    cr_assert_not(marker_pending(marker), "a row that is gone is not looked for again");
+}
