@@ -359,8 +359,11 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
                            PQserverVersion(pg_conn_raw(wal->walsender)), &sql);
+    /* Without tcp_user_timeout: it would end the connection of a relay that does not read because
+     * its window is full. wal_sender_timeout asks for our status updates, which go on. */
     text_printf(&sql,
-                "SET statement_timeout = 0; SET lock_timeout = 0; SET wal_sender_timeout = %lld",
+                "SET tcp_user_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;"
+                " SET wal_sender_timeout = %lld",
                 (long long)wal->options.pipeline->lease_ms + PUBLISHER_MARGIN_MS);
     pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_walsender_set});
 }
