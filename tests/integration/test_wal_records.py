@@ -151,7 +151,7 @@ EXTRAS = {
     "grid": ("int[]", "'{{1,2},{3,4}}'"), "flags": ("bool[]", "'{t,f}'"), "codes": ("char(3)[]", "'{a,bc}'"), "ratio": ("float8", "0.1::float8 + 0.2"),
     "small": ("float4", "1.0/3"), "blob": ("bytea", "'\\x00ff5c'"), "doc": ("json", """'{"b": 1,  "a": [ ]}'"""), "docb": ("jsonb", """'{"b": 1, "a": 1.0}'"""),
     "bits": ("bit varying(8)", "B'101'"), "big": ("bigint", "-5"), "many": ("timestamptz[]", "'{2026-01-02 03:04:05+00}'"),
-    "dom": ("short_text", "'domain'"), "limited": ("varchar(3)", "'äöü'"), "empty": ("text", "''"), "place": ("point", "'(1.5,2)'"),
+    "dom": ("short_text", "'domain'"), "yes": ("yes_no", "true"), "short": ("short_code", "'ab'"), "host": ("a_host", "'10.0.0.1'"), "limited": ("varchar(3)", "'äöü'"), "empty": ("text", "''"), "place": ("point", "'(1.5,2)'"),
     "span_of": ("int4range", "'[1,5)'"), "two_of": ("pair", "ROW(true, 'x y')"), "ident": ("oid", "42"), "tree": ("xml", "'<a/>'"),
 }
 ADOPTED_COLUMNS = {"seq": "position", "event_id": "id", "event_type": "type", "aggregate_type": "aggregatetype",
@@ -164,6 +164,7 @@ def test_columns_of_any_type_on_an_adopted_table_become_identical_headers(wal_re
     """bool, char(n) and inet print differently through ::text; dates, bytes and floats by settings of the session."""
     names = list(EXTRAS)
     database.execute("CREATE TYPE mood AS ENUM ('calm', 'in a hurry'); CREATE DOMAIN short_text AS text CHECK (length(VALUE) < 10); "
+                     "CREATE DOMAIN yes_no AS bool; CREATE DOMAIN code AS char(5); CREATE DOMAIN short_code AS code; CREATE DOMAIN a_host AS inet; "
                      "CREATE TYPE pair AS (a bool, b text); "
                      "CREATE TABLE public.messages (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id uuid, type varchar(40), "
                      "aggregatetype varchar(40), aggregateid int, body json, sent timestamptz, created timestamptz, meta jsonb, "
