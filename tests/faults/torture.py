@@ -106,9 +106,15 @@ class Torture:
         eventually(lambda: victim.metric("leader") == 0, 20, "the woken relay steps back")
 
     def _measure_takeover(self, kind, victim):
-        others = {r: r.published() for r in self.relays if r is not victim and r.running()}
+        def published(relay):
+            try:
+                return relay.published()
+            except OSError:
+                return 0  # started a moment ago: not listening yet
+
+        others = {r: published(r) for r in self.relays if r is not victim and r.running()}
         begin = time.monotonic()
-        eventually(lambda: self._traffic() and any(r.published() > n for r, n in others.items()), 60, "another relay publishes")
+        eventually(lambda: self._traffic() and any(published(r) > n for r, n in others.items()), 60, "another relay publishes")
         self.takeovers[kind].append(time.monotonic() - begin)
 
     def fail_at(self, point):
