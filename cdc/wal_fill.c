@@ -32,7 +32,6 @@ static void on_fill_recorded(void *arg, const Error *err)
     log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
               "the rows from before the slot are published; the log follows");
-    pg_conn_close(wal->filler);
     wal_slot_stream(wal);
 }
 
@@ -76,6 +75,10 @@ static void fill_on_done(void *arg, const Error *err)
     }
     (void)FAILPOINT("fetched");
     fill->complete = fill->rows < fill->limit;
+    if (fill->complete) {
+        /* Its lock on the table: DDL would wait for it, and our marks for the DDL. */
+        pg_conn_close(wal->filler);
+    }
     Batch *batch = fill->batch;
     fill->batch = NULL;
     if (batch->count > 0) {

@@ -22,6 +22,17 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With pytest-xdist, each worker has servers of its own; a module's own server should not be started by every worker."""
+    for item in items:
+        own = {"server", "cluster"} & set(getattr(item, "fixturenames", ()))
+        if own:
+            parameter = item.callspec.params.get("server", "") if hasattr(item, "callspec") else ""
+            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}-{parameter}"))
 
 
 def pytest_report_header():

@@ -105,7 +105,7 @@ def wal_point_run(relay, kafka, database, prefix):
                      "retry_backoff_min": "20ms", "retry_backoff_max": "200ms"}).start()
         one.stop()
         for size in (1, 300, 1, 40, 2, 300, 5, 1, 150, 100, 99, 1):
-            database.execute("SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, %d) n" % size)
+            database.execute(f"SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, {size}) n")
         last = wal.now()
 
         def check(duplicates):

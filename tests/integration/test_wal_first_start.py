@@ -56,7 +56,7 @@ def test_without_the_right_to_replicate_the_relay_stops_and_prints_what_an_admin
     postgres.execute(f"ALTER ROLE {RELAY} NOREPLICATION")
     one = relay({"capture": "wal", "poll_interval_max": None}).start(wait_ready=False)
     assert one.wait_exit() == 2
-    assert one.log_lines(f'ALTER ROLE "?{RELAY}"? REPLICATION'), one.log_tail()
+    assert one.log_lines(rf'ALTER ROLE \\"{RELAY}\\" REPLICATION;'), one.log_tail()
     assert database.scalar("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0
 
 
@@ -224,6 +224,7 @@ def test_lost_position_starts_from_where_the_slot_stands(wal_relay, kafka, datab
     one = wal_relay().start()
     emit(database, 1)
     wait_for_records(kafka.brokers, topic, 1)
+    wal.wait_confirmed()  # else the stop may come in front of the transaction's end, and the slot, too
     one.stop()
     emit(database, 2)
     database.execute("DELETE FROM outbox.position")

@@ -1,10 +1,12 @@
 """Small things every fixture needs: waiting for a condition, free ports, children that die with us."""
 
 import ctypes
+import fcntl
 import os
 import pwd
 import signal
 import socket
+import tempfile
 import threading
 import time
 
@@ -44,17 +46,31 @@ def stays_true(condition, seconds, what="condition", interval=0.05):
 
 
 _ports_given = set()
+_ports_file = None
 
 
 def free_port():
-    """A loopback TCP port that nobody listens on now and that this process has not handed out before."""
+    """A loopback TCP port that nobody listens on now and that no test process of this user has been given and may still use.
+
+    A relay that is stopped for a while leaves its port free: others that run at the same time are kept from it by a lock on byte
+    number `port` of a file, which the kernel lifts when this process ends.
+    """
+    global _ports_file
+    if _ports_file is None:
+        path = os.path.join(tempfile.gettempdir(), f"outboxd-test-ports.{os.geteuid()}")
+        _ports_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-        if port not in _ports_given:
-            _ports_given.add(port)
-            return port
+        if port in _ports_given:
+            continue
+        try:
+            fcntl.lockf(_ports_file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            continue
+        _ports_given.add(port)
+        return port
 
 
 def die_with_parent(sig=signal.SIGKILL):

@@ -99,13 +99,14 @@ class Wal:
         return eventually(lambda: self.slot(name), timeout, f"slot {name} exists")
 
     def wait_confirmed(self, number=None, timeout=20, name=SLOT):
-        """Until the slot is confirmed up to `number` (default: to where the WAL ends now); that number.
+        """Until the slot is confirmed up to `number` (default: beyond everything that is committed now); that number.
 
-        An idle relay follows what others write, not what it writes itself: hence a little transaction of ours.
+        An idle relay follows what others write, not what it writes itself: hence a little transaction of ours, and its own place in
+        the WAL. Where the WAL ends a moment later may be behind the relay's answer to it, which nothing would confirm.
         """
-        if number is None:
-            self.database.execute("SELECT pg_logical_emit_message(true, 'test', 'now')")
-        wanted = self.now() if number is None else number
+        wanted = number
+        if wanted is None:
+            wanted = lsn(self.database.scalar("SELECT pg_logical_emit_message(true, 'test', 'now')::text"))
         eventually(lambda: (self.confirmed(name) or 0) >= wanted, timeout,
                    lambda: f"slot confirmed to {lsn_text(wanted)}, is {self.slot(name)}, position {self.position()}")
         return wanted
