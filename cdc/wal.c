@@ -33,7 +33,6 @@ static void wal_close(WalSource *wal, WalState state)
     pg_conn_close(wal->filler);
     pg_conn_close(wal->control);
     fill_release(wal);
-    batch_free(&wal->assembler.batch);
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
@@ -109,10 +108,24 @@ static void wal_on_pulse(evutil_socket_t fd, short what, void *arg)
     marker_next(wal->marker);
 }
 
+/* Events of the batch that were acknowledged in an earlier stream and met again in this one. */
+static void wal_remember_met(WalSource *wal, const Batch *batch)
+{
+    for (size_t i = 0; batch != NULL && i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (event_is_settled(event)) {
+            known_events_add(&wal->again, event->commit_lsn, event->ordinal);
+        }
+    }
+}
+
 static void wal_start(Source *source, int64_t delay_ms)
 {
     WalSource *wal = wal_of(source);
     assert(wal->state == WAL_LOST);
+    /* In the order of the stream: what came back, what was not handed on, what was not met yet. */
+    wal_remember_met(wal, wal->assembler.batch);
+    batch_free(&wal->assembler.batch);
     wal->state = WAL_DELAYED;
     wal->outstanding = 0;
     wal->outstanding_events = 0;
