@@ -52,7 +52,9 @@ def _read(brokers, topics, isolation, timeout, properties):
         records = []
         deadline = time.monotonic() + timeout
         while wanted:
-            for m in consumer.consume(5000, timeout=0.05):
+            # Waits for as many as there may be: asking for more would take the whole time-out, each time.
+            left = sum(wanted.values()) - sum(max(p.offset, 0) for p in consumer.position([TopicPartition(t, p) for t, p in wanted]))
+            for m in consumer.consume(min(5000, max(left, 1)), timeout=0.05):
                 if m.error():
                     if m.error().code() == KafkaError._PARTITION_EOF:
                         continue
