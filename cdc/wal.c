@@ -82,7 +82,9 @@ static void wal_on_timer(evutil_socket_t fd, short what, void *arg)
     WalSource *wal = arg;
     if (wal->state == WAL_DELAYED) {
         wal_session_open(wal);
-    } else if (wal->state == WAL_STANDBY && !pg_conn_is_busy(wal->control)) {
+    } else if (wal->state == WAL_STANDBY && pg_conn_is_busy(wal->control)) {
+        wal_set_timer(wal, wal->options.pipeline->standby_interval_ms); /* an answer is due */
+    } else if (wal->state == WAL_STANDBY) {
         wal_session_try_lock(wal);
     }
 }
