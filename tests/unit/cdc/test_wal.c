@@ -99,14 +99,15 @@ Test(wal, filling_up_that_was_interrupted_begins_again_and_the_stream_leaves_it_
 
 Test(wal, the_slot_is_told_after_the_position_is_committed)
 {
+    rig.pipeline.lease_ms = 2000; /* a status at least every 500 ms */
     begin_streaming();
     rig.hang_marks = true;
     rig_commit(1, 2);
     RIG_WAIT(rig.batch_count == 1);
     rig_ack_all();
     RIG_WAIT(rig.marks == 1);
-    rig_keepalive(rig.end_lsn, true);
-    rig_turn();
+    size_t before = rig.statuses;
+    RIG_WAIT(rig.statuses > before);
     cr_assert_eq(rig.confirmed, 0x10000); /* receive() in wal_rig.c asserts it of every status */
     rig.hang_marks = false;
     stub_continue();
