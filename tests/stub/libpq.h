@@ -53,6 +53,18 @@ void stub_reply_hang(StubReply *reply);
 
 extern const char *const STUB_NULL;
 
+/* CopyBoth, for those who link libpq_stream.c. */
+
+/** START_REPLICATION is accepted. */
+void stub_reply_copy_both(StubReply *reply);
+/** A CopyData message of the server on an open stream. */
+void stub_stream_send(int connection, const char *bytes, size_t length);
+/** The server ends the stream with an error. */
+void stub_stream_end(int connection, const char *state, const char *message);
+/** Called with each CopyData message that the client sends; arg is the server's. */
+typedef void (*StubReceiver)(void *arg, int connection, const char *bytes, size_t length);
+void stub_stream_receive(StubReceiver receive);
+
 /* For the test. */
 
 /** Lets hanging replies go on. */

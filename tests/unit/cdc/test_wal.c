@@ -1,0 +1,345 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "wal_rig.h"
+
+TestSuite(wal, .init = rig_prepare, .fini = rig_end);
+
+/* Slot and position of a relay that ran before. */
+static void given_position(uint64_t lsn)
+{
+    rig.has_slot = true;
+    rig.confirmed = lsn;
+    rig.position = (RigPosition){.lsn = lsn};
+}
+
+static void begin_streaming(void)
+{
+    given_position(rig.end_lsn);
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+}
+
+static void assert_trace(const char *expected)
+{
+    cr_assert_str_eq(text_string(&rig.trace), expected, "%s", text_string(&rig.trace));
+}
+
+Test(wal, a_first_start_makes_publication_then_slot_and_publishes_what_its_snapshot_shows)
+{
+    rig.has_publication = false;
+    rig_commit(1, 3);
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("publication slot position(filling) snapshot(slot) copy");
+    cr_assert_eq(rig.active, 1);
+    rig_commit(4, 5); /* behind the slot */
+    rig_ack_all();
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("publication slot position(filling) snapshot(slot) copy position(complete) start");
+    rig_ack_all();
+    RIG_WAIT(rig.position.lsn == 0x10108 && rig.confirmed == rig.position.lsn);
+    rig_assert_published_once(1, 5);
+    cr_assert_eq(rig.active, 1);
+}
+
+Test(wal, a_restart_goes_on_at_the_position)
+{
+    rig_commit(1, 2);
+    rig_commit(3, 4);
+    rig.rows[1] = rig.rows[2] =
+        (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    given_position(0x10008); /* the slot may be behind */
+    rig.confirmed = 0x10000;
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("start");
+    cr_assert_eq(rig.started_at, 0x10008);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    rig_assert_published_once(1, 4);
+}
+
+Test(wal, a_restart_inside_of_a_transaction_makes_nothing_again)
+{
+    rig_commit(1, 6);
+    for (int64_t seq = 1; seq <= 4; seq++) {
+        rig.rows[seq] =
+            (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    }
+    given_position(0x10000);
+    rig.position.tx_lsn = 0x10000;
+    rig.position.tx_ordinal = 4;
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_eq(rig.batches[0]->count, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_assert_published_once(1, 6);
+}
+
+Test(wal, filling_up_that_was_interrupted_begins_again_and_the_stream_leaves_it_out)
+{
+    given_position(rig.end_lsn);
+    rig.position.backfill = true;
+    rig_commit(1, 3); /* in the table, and in the stream */
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("snapshot(now) copy");
+    rig_ack_all();
+    RIG_WAIT(rig.walsender != 0);
+    rig_commit(4, 4);
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_eq(rig.batches[0]->count, 1);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    rig_assert_published_once(1, 4);
+    cr_assert_not(rig.position.backfill);
+}
+
+Test(wal, the_slot_is_told_after_the_position_is_committed)
+{
+    rig.pipeline.lease_ms = 2000; /* a status at least every 500 ms */
+    begin_streaming();
+    rig.hang_marks = true;
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.marks == 1);
+    size_t before = rig.statuses;
+    RIG_WAIT(rig.statuses > before);
+    cr_assert_eq(rig.confirmed, 0x10000); /* receive() in wal_rig.c asserts it of every status */
+    rig.hang_marks = false;
+    stub_continue();
+    RIG_WAIT(rig.confirmed == 0x10008);
+}
+
+Test(wal, a_gap_stops_with_its_own_exit_code)
+{
+    given_position(0x10000);
+    rig.confirmed = 0x10001;
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "SLOT_AHEAD");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    assert_trace("");
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+Test(wal, new_slot_makes_the_slot_again_and_publishes_what_is_unpublished)
+{
+    rig_commit(1, 3);
+    rig.rows[2] = (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    given_position(0x10000);
+    rig.wal_status = "lost";
+    rig.config.new_slot = true;
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("drop slot position(filling) snapshot(slot) copy");
+    rig_ack_all();
+    RIG_WAIT(rig.walsender != 0);
+    rig_assert_published_once(1, 3);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(wal, a_slot_that_vanishes_while_we_run_is_a_gap)
+{
+    begin_streaming();
+    stub_stream_end(rig.walsender, "55000", "can no longer get changes from replication slot");
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "SLOT_LOST");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
+}
+
+Test(wal, the_lock_of_another_relay_makes_us_wait)
+{
+    given_position(rig.end_lsn);
+    rig.lock_taken = true;
+    rig_begin();
+    RIG_WAIT(rig.locks >= 3);
+    cr_assert_geq(rig.standby, 1);
+    cr_assert_not_null(strstr(rig.holder, "other/orders"), "%s", rig.holder);
+    cr_assert_eq(rig.starts, 0);
+    rig.lock_taken = false;
+    RIG_WAIT(rig.active == 1);
+}
+
+Test(wal, a_slot_that_another_relay_reads_makes_us_wait)
+{
+    given_position(rig.end_lsn);
+    rig.slot_busy = "55006";
+    rig_begin();
+    RIG_WAIT(rig.starts >= 3);
+    cr_assert_eq(rig.active, 0);
+    cr_assert_geq(rig.standby, 2);
+    cr_assert_eq(rig.lost, 0);
+    rig.slot_busy = NULL;
+    RIG_WAIT(rig.active == 1);
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    *(bool *)arg = true;
+}
+
+/* The question was asked before, and its answer comes after the time to try again. */
+Test(wal, waiting_for_the_slot_outlives_a_slow_answer)
+{
+    given_position(rig.end_lsn);
+    rig.slot_busy = "55006";
+    rig.hang_pings = true;
+    rig.pipeline.standby_interval_ms = 1;
+    rig_begin();
+    RIG_WAIT(rig.standby == 1);
+    bool later = false; /* a timer behind the one that tries again */
+    event_base_once(rig.base, -1, EV_TIMEOUT, on_later, &later, &(struct timeval){.tv_usec = 2000});
+    RIG_WAIT(later);
+    cr_assert_eq(rig.locks, 1);
+    rig.slot_busy = NULL;
+    rig.hang_pings = false;
+    stub_continue();
+    RIG_WAIT(rig.active == 1);
+}
+
+Test(wal, a_hole_is_sent_again_and_what_is_behind_it_is_not)
+{
+    begin_streaming();
+    rig.pipeline.batch_events = 2;
+    rig_commit(1, 2);
+    rig_commit(3, 4);
+    rig_commit(5, 6);
+    RIG_WAIT(rig_delivered() == 6);
+    stub_stream_end(rig.walsender, "57P01", "terminating connection");
+    RIG_WAIT(rig.lost == 1);
+    rig_ack(2);
+    rig_ack_all();
+    rig.rows[2].delivered = 0; /* it is to come again */
+    rig_restart();
+    RIG_WAIT(rig.rows[2].delivered == 1);
+    RIG_WAIT(rig.batch_count > 0 && rig.rows[6].out);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10208);
+    rig_assert_published_once(1, 6);
+}
+
+Test(wal, a_lost_connection_goes_on_at_what_this_process_knows)
+{
+    begin_streaming();
+    rig.hang_marks = true;
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.marks == 1); /* and is never committed */
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.lost == 1);
+    rig.position = (RigPosition){.lsn = 0x10000};
+    rig.rows[1].marked = rig.rows[2].marked = false;
+    rig.hang_marks = false;
+    rig_restart();
+    RIG_WAIT(rig.walsender != 0);
+    cr_assert_eq(rig.started_at, 0x10008, "%" PRIx64, rig.started_at);
+    RIG_WAIT(rig.rows[1].marked && rig.rows[2].marked);
+    rig_assert_published_once(1, 2);
+    RIG_WAIT(rig.position.lsn == 0x10008);
+}
+
+Test(wal, rows_that_are_streamed_before_they_are_visible_hold_the_position)
+{
+    begin_streaming();
+    rig.snapshot = "9:9:";
+    rig_commit(1, 2);
+    rig.rows[2].visible = false;
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.marks >= 2);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    rig.rows[2].visible = true;
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_assert_published_once(1, 2);
+}
+
+Test(wal, a_server_that_asks_again_and_again_is_answered_at_a_bounded_rate)
+{
+    begin_streaming();
+    rig_turn();
+    size_t before = rig.statuses;
+    int64_t begun_us = clock_monotonic_us();
+    for (int i = 0; i < 1000; i++) {
+        rig_keepalive(0x10000, true);
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    }
+    rig_turn();
+    int64_t spent_ms = (clock_monotonic_us() - begun_us) / 1000;
+    cr_assert_leq(rig.statuses - before, 2 + (size_t)spent_ms / 100);
+    cr_assert_eq(rig.lost, 0, "the grace is not over");
+}
+
+Test(wal, a_server_that_is_stopping_is_let_go_after_the_grace)
+{
+    rig.pipeline.pg_shutdown_grace_ms = 1;
+    begin_streaming();
+    for (int i = 0; rig.lost == 0 && i < 4000; i++) {
+        rig_keepalive(0x10000, true);
+        rig_turn();
+    }
+    cr_assert_eq(rig.lost, 1);
+    cr_assert_str_eq(rig.error.code, "SERVER_STOPPING");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+}
+
+Test(wal, an_idle_outbox_follows_the_log_of_others)
+{
+    begin_streaming();
+    rig_keepalive(0x10000 + 16 * 1024 * 1024, false);
+    RIG_WAIT(rig.confirmed == 0x10000 + 16 * 1024 * 1024);
+    cr_assert_eq(rig.position.lsn, rig.confirmed);
+}
+
+Test(wal, a_log_is_not_followed_past_what_is_not_acknowledged)
+{
+    begin_streaming();
+    rig_commit(1, 1);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_keepalive(0x10000 + 16 * 1024 * 1024, true);
+    rig_turn();
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    rig_ack_all();
+    RIG_WAIT(rig.position.lsn >= 0x10008);
+}
+
+Test(wal, no_room_stops_reading_and_room_goes_on)
+{
+    begin_streaming();
+    rig.pipeline.batch_events = 5;
+    rig.room_events = 0;
+    rig_commit(1, 50);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_turn();
+    cr_assert_eq(rig_delivered(), 5);
+    rig.room_events = 100;
+    rig.source->ops->wake(rig.source);
+    RIG_WAIT(rig_delivered() == 50);
+    rig_ack_all();
+    RIG_WAIT(rig.rows[50].marked);
+    rig_assert_published_once(1, 50);
+}
+
+Test(wal, draining_commits_the_position_and_tells_the_slot)
+{
+    rig.pipeline.mark_interval_ms = 3600000;
+    begin_streaming();
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    rig_turn();
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig.position.lsn, 0x10008);
+    cr_assert_eq(rig.confirmed, 0x10008);
+    cr_assert_eq(stub_open_connections(), 0);
+    rig_assert_published_once(1, 2);
+}

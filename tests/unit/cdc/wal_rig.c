@@ -1,0 +1,559 @@
+#include "wal_rig.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "cdc/wire.h"
+#include "stub/copy.h"
+#include "stub/pgoutput_build.h"
+
+Rig rig;
+
+static const char SYSTEM[] = "7000000000000000001";
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static void trace(const char *word)
+{
+    text_printf(&rig.trace, "%s%s", rig.trace.length > 0 ? " " : "", word);
+}
+
+/* The stream. */
+
+static void stream_send(const Text *message)
+{
+    Text copy = TEXT_EMPTY;
+    text_add_char(&copy, 'w');
+    copy_put_be(&copy, rig.end_lsn, 8);
+    copy_put_be(&copy, rig.end_lsn, 8);
+    copy_put_be(&copy, 0, 8);
+    text_append(&copy, message->data, message->length);
+    stub_stream_send(rig.walsender, copy.data, copy.length);
+    text_free(&copy);
+}
+
+#define STREAM(build, ...)                                                                         \
+    do {                                                                                           \
+        AUTO_BUFFER built = TEXT_EMPTY;                                                            \
+        build(&built, __VA_ARGS__);                                                                \
+        stream_send(&built);                                                                       \
+    } while (0)
+
+static const BuildColumn COLUMNS[] = {{"seq", 20},          {"event_id", 25},
+                                      {"event_type", 25},   {"aggregate_type", 25},
+                                      {"aggregate_id", 25}, {"payload", 25}};
+
+static void stream_transaction(const RigTransaction *transaction)
+{
+    STREAM(build_begin, transaction->commit_lsn, 9);
+    STREAM(build_relation, RIG_OUTBOX, "outbox", "event", COLUMNS, 6);
+    for (int64_t seq = transaction->first; seq <= transaction->last; seq++) {
+        char text[24];
+        snprintf(text, sizeof(text), "%" PRId64, seq);
+        const Slice values[] = {slice_of(text),          SLICE_LITERAL("id"),
+                                SLICE_LITERAL("placed"), SLICE_LITERAL("order"),
+                                SLICE_LITERAL("42"),     SLICE_LITERAL("{}")};
+        STREAM(build_insert, RIG_OUTBOX, values, 6);
+    }
+    STREAM(build_commit, transaction->commit_lsn, transaction->commit_lsn + 8);
+}
+
+void rig_commit(int64_t first, int64_t last)
+{
+    cr_assert_lt(rig.log_count, RIG_TRANSACTIONS);
+    RigTransaction *transaction = &rig.log[rig.log_count++];
+    *transaction = (RigTransaction){.commit_lsn = rig.end_lsn, .first = first, .last = last};
+    rig.end_lsn += 0x100;
+    for (int64_t seq = first; seq <= last; seq++) {
+        rig.rows[seq].visible = true;
+    }
+    if (rig.walsender != 0) {
+        stream_transaction(transaction);
+    }
+}
+
+void rig_keepalive(uint64_t end, bool reply)
+{
+    Text copy = TEXT_EMPTY;
+    text_add_char(&copy, 'k');
+    copy_put_be(&copy, end, 8);
+    copy_put_be(&copy, 0, 8);
+    text_add_char(&copy, reply ? '\1' : '\0');
+    stub_stream_send(rig.walsender, copy.data, copy.length);
+    text_free(&copy);
+}
+
+static int64_t get_be(const char *bytes, int length)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < length; i++) {
+        value = value << 8 | (unsigned char)bytes[i];
+    }
+    return (int64_t)value;
+}
+
+/* Only what is committed, never backwards, never 0. */
+static void receive(void *arg, int connection, const char *bytes, size_t length)
+{
+    (void)arg;
+    cr_assert_eq(connection, rig.walsender);
+    cr_assert_eq(length, WIRE_STATUS_BYTES);
+    cr_assert_eq(bytes[0], 'r');
+    uint64_t flushed = (uint64_t)get_be(bytes + 9, 8);
+    cr_assert_gt(flushed, 0);
+    cr_assert_leq(flushed, rig.position.lsn, "the slot is told what is not committed");
+    cr_assert_geq(flushed, rig.confirmed, "backwards");
+    cr_assert_eq((uint64_t)get_be(bytes + 17, 8), flushed, "applied");
+    for (size_t i = 0; i < rig.log_count; i++) {
+        const RigTransaction *t = &rig.log[i];
+        for (int64_t seq = t->first; t->commit_lsn < flushed && seq <= t->last; seq++) {
+            cr_assert(rig.rows[seq].acknowledged, "row %" PRId64 " would be lost", seq);
+        }
+    }
+    rig.confirmed = flushed;
+    rig.statuses++;
+}
+
+static void serve_start(const StubQuery *query, StubReply *reply)
+{
+    rig.starts++;
+    if (rig.slot_busy != NULL) {
+        stub_reply_error(reply, rig.slot_busy, "replication slot \"outboxd_orders\" is active");
+        return;
+    }
+    const char *at = strstr(query->sql, "LOGICAL ") + 8;
+    AUTO_TEXT lsn = x_strdup(at);
+    lsn[strcspn(lsn, " ")] = '\0';
+    cr_assert(lsn_parse(lsn, &rig.started_at), "%s", query->sql);
+    cr_assert(rig.has_slot);
+    stub_reply_copy_both(reply);
+    rig.walsender = query->connection;
+    uint64_t from = rig.started_at > rig.confirmed ? rig.started_at : rig.confirmed;
+    for (size_t i = 0; i < rig.log_count; i++) {
+        if (rig.log[i].commit_lsn >= from) { /* SnapBuildXactNeedsSkip() */
+            stream_transaction(&rig.log[i]);
+        }
+    }
+}
+
+/* The control connection. */
+
+static void serve_table(const StubQuery *query, StubReply *reply)
+{
+    char pid[16];
+    snprintf(pid, sizeof(pid), "%d", 1000 + query->connection);
+    stub_reply_command(reply, 0); /* of a SET */
+    stub_reply_row(reply, "pid", pid, "recovery", "f", "oid", "4242", "persistence", "p",
+                   "dead_letter", "outbox.dead_letter", "position", "outbox.position", "nspname",
+                   "outbox", "relname", "event", NULL);
+}
+
+static void serve_facts(StubReply *reply)
+{
+    char lsn[24];
+    char tx[24];
+    char confirmed[24];
+    char ordinal[24];
+    snprintf(ordinal, sizeof(ordinal), "%" PRIu64, rig.position.tx_ordinal);
+    lsn_format(rig.position.lsn, lsn);
+    lsn_format(rig.position.tx_lsn, tx);
+    lsn_format(rig.confirmed, confirmed);
+    bool row = rig.position.lsn != 0;
+    const char *system = rig.position_system != NULL ? rig.position_system : SYSTEM;
+    stub_reply_command(reply, 0); /* DEALLOCATE */
+    stub_reply_command(reply, 0); /* PREPARE */
+#define IF(condition, value) (condition) ? (value) : STUB_NULL
+    stub_reply_row(
+        reply, "logical", "t", "may_replicate", "t", "version", "150000", "system_id",
+        IF(row, system), "timeline", IF(row, "1"), "slot", IF(row, "outboxd_orders"), "lsn",
+        IF(row, lsn), "backfill", IF(row, rig.position.backfill ? "t" : "f"), "tx_lsn",
+        IF(rig.position.tx_lsn != 0, tx), "tx_ordinal", IF(rig.position.tx_lsn != 0, ordinal),
+        "tx_messages", IF(row, "f"), "slot_name", IF(rig.has_slot, "outboxd_orders"), "slot_type",
+        IF(rig.has_slot, "logical"), "plugin", IF(rig.has_slot, "pgoutput"), "database",
+        IF(rig.has_slot, "shop"), "this_database", IF(rig.has_slot, "t"), "confirmed_flush_lsn",
+        IF(rig.has_slot, confirmed), "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid",
+        STUB_NULL, "two_phase", IF(rig.has_slot, "false"), "pubname",
+        IF(rig.has_publication, "outboxd_orders"), "pubinsert", IF(rig.has_publication, "t"),
+        "publishes_table", rig.has_publication ? "t" : "f", "hides", "f", NULL);
+#undef IF
+}
+
+static void serve_mark(const StubQuery *query, StubReply *reply)
+{
+    cr_assert_eq(query->param_count, 4);
+    const char *array = query->values[0];
+    int64_t count = get_be(array + 12, 4);
+    rig.marks++;
+    if (rig.hang_marks) {
+        stub_reply_hang(reply);
+    }
+    bool missing = false;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t seq = get_be(array + 20 + 12 * i + 4, 8);
+        cr_assert(seq >= 0 && seq < RIG_ROWS);
+        cr_assert(rig.rows[seq].acknowledged, "row %" PRId64 " was never acknowledged", seq);
+        rig.rows[seq].marked |= rig.rows[seq].visible;
+        if (!rig.rows[seq].visible) {
+            char text[24];
+            snprintf(text, sizeof(text), "%" PRId64, seq);
+            (missing ? stub_reply_more : stub_reply_row)(reply, "seq", text, "snapshot",
+                                                         rig.snapshot, NULL);
+            missing = true;
+        }
+    }
+    if (missing) {
+        return;
+    }
+    stub_reply_no_row(reply);
+    uint64_t lsn = 0;
+    if (query->values[1] != NULL && lsn_parse(query->values[1], &lsn)) {
+        rig.position.lsn = lsn > rig.position.lsn ? lsn : rig.position.lsn;
+    }
+    rig.position.tx_lsn = 0;
+    if (query->values[2] != NULL) {
+        cr_assert(lsn_parse(query->values[2], &rig.position.tx_lsn));
+    }
+    rig.position.tx_ordinal = query->values[3] != NULL ? strtoull(query->values[3], NULL, 10) : 0;
+}
+
+static void serve_save(const char *sql, StubReply *reply)
+{
+    char text[64];
+    char lsn[24];
+    cr_assert_not_null(strstr(sql, "'orders', '7000000000000000001', 1, 'outboxd_orders', '"), "%s",
+                       sql);
+    const char *at = strstr(sql, "'outboxd_orders', '") + strlen("'outboxd_orders', '");
+    snprintf(lsn, sizeof(lsn), "%.*s", (int)strcspn(at, "'"), at);
+    cr_assert(lsn_parse(lsn, &rig.position.lsn));
+    rig.position.tx_lsn = rig.position.tx_ordinal = 0;
+    rig.position.backfill = begins(strchr(at, '\'') + 1, ", true");
+    rig.position_system = NULL;
+    snprintf(text, sizeof(text), "position(%s)", rig.position.backfill ? "filling" : "complete");
+    trace(text);
+    stub_reply_command(reply, 1);
+}
+
+static void serve_ping(StubReply *reply)
+{
+    char end[24];
+    if (rig.hang_pings) {
+        stub_reply_hang(reply);
+    }
+    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig.end_lsn, end), "oid", "4242", NULL);
+}
+
+static bool serve_control(const StubQuery *query, StubReply *reply)
+{
+    const char *sql = query->sql;
+    if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+        serve_table(query, reply);
+    } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, 4242)")) {
+        rig.locks++;
+        stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
+    } else if (begins(sql, "SELECT a.pid")) {
+        stub_reply_row(reply, "pid", "77", "name", "other/orders", "addr", "10.0.0.9", "ended",
+                       STUB_NULL, NULL);
+    } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
+        serve_facts(reply);
+    } else if (begins(sql, "CREATE PUBLICATION \"outboxd_orders\"")) {
+        trace("publication");
+        rig.has_publication = true;
+        stub_reply_command(reply, 0);
+    } else if (begins(sql, "INSERT INTO outbox.position AS p")) {
+        serve_save(sql, reply);
+    } else if (begins(sql, "SELECT pg_logical_emit_message")) {
+        stub_reply_row(reply, "pg_logical_emit_message", "0/0", NULL);
+    } else if (begins(sql, "SELECT pg_snapshot_xmax")) {
+        serve_ping(reply);
+    } else if (begins(sql, "SELECT count(*)")) {
+        stub_reply_row(reply, "count", "12", NULL);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* The other connections. */
+
+static void serve_copy(const char *sql, StubReply *reply)
+{
+    static const Slice TEXTS[COPY_TEXT_FIELDS] = {
+        [0] = {"id", 2}, [1] = {"placed", 6}, [3] = {"order", 5}};
+    const char *beyond = strstr(sql, "\"seq\" > ") + 8;
+    size_t limit = strtoul(strstr(sql, "LIMIT ") + 6, NULL, 10);
+    AUTO_BUFFER bytes = TEXT_EMPTY;
+    text_add_slice(&bytes, COPY_HEADER);
+    stub_reply_copy(reply);
+    int64_t low = strtoll(beyond, NULL, 10);
+    trace("copy");
+    for (int64_t seq = low < 0 ? 0 : low + 1; seq < RIG_ROWS && limit > 0; seq++) {
+        if (rig.rows[seq].visible && !rig.rows[seq].marked) {
+            copy_put_row(&bytes, seq, COPY_TIME_NULL, TEXTS, 0);
+            stub_reply_copy_row(reply, bytes.data, bytes.length);
+            text_clear(&bytes);
+            limit--;
+        }
+    }
+    text_add(&bytes, "\377\377");
+    stub_reply_copy_row(reply, bytes.data, bytes.length);
+}
+
+static void serve_create(StubReply *reply)
+{
+    char lsn[24];
+    cr_assert_not(rig.has_slot);
+    trace("slot");
+    rig.has_slot = true;
+    rig.confirmed = rig.end_lsn;
+    rig.wal_status = "reserved";
+    stub_reply_row(reply, "slot_name", "outboxd_orders", "consistent_point",
+                   lsn_format(rig.confirmed, lsn), "snapshot_name", "00000003-1", "output_plugin",
+                   "pgoutput", NULL);
+}
+
+static void serve(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    const char *sql = query->sql;
+    if (query->statement != NULL) {
+        cr_assert_str_eq(query->statement, "outboxd_mark");
+        serve_mark(query, reply);
+    } else if (serve_control(query, reply)) {
+        return;
+    } else if (begins(sql, "IDENTIFY_SYSTEM")) {
+        stub_reply_row(reply, "systemid", SYSTEM, "timeline", "1", "xlogpos", "0/0", NULL);
+    } else if (begins(sql, "CREATE_REPLICATION_SLOT \"outboxd_orders\" LOGICAL pgoutput")) {
+        serve_create(reply);
+    } else if (begins(sql, "DROP_REPLICATION_SLOT \"outboxd_orders\"")) {
+        trace("drop");
+        rig.has_slot = false;
+        stub_reply_command(reply, 0);
+    } else if (begins(sql, "START_REPLICATION SLOT \"outboxd_orders\" LOGICAL ")) {
+        trace("start");
+        serve_start(query, reply);
+    } else if (begins(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ; ")) {
+        trace(strstr(sql, "SET TRANSACTION SNAPSHOT '00000003-1'") != NULL ? "snapshot(slot)"
+                                                                           : "snapshot(now)");
+        stub_reply_row(reply, "one", "1", NULL);
+    } else if (begins(sql, "COPY (")) {
+        serve_copy(sql, reply);
+    } else {
+        cr_assert(begins(sql, "SET TimeZone = 'UTC'"), "%s", sql);
+        stub_reply_command(reply, 0);
+    }
+}
+
+/* The pipeline. */
+
+static void on_active(void *arg)
+{
+    (void)arg;
+    rig.active++;
+}
+
+static void on_standby(void *arg, const char *holder)
+{
+    (void)arg;
+    rig.standby++;
+    rig.walsender = 0;
+    snprintf(rig.holder, sizeof(rig.holder), "%s", holder);
+}
+
+static void on_batch(void *arg, Batch *batch)
+{
+    (void)arg;
+    cr_assert_gt(batch->count, 0);
+    cr_assert_lt(rig.batch_count, RIG_BATCHES);
+    rig.batches[rig.batch_count++] = batch;
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        RigRow *row = &rig.rows[event->seq];
+        cr_assert_eq(event_is_settled(event), row->acknowledged, "row %" PRId64, event->seq);
+        cr_assert_not(row->out, "row %" PRId64 " is handed on twice", event->seq);
+        row->out = true;
+        row->delivered += !event_is_settled(event);
+    }
+}
+
+static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+{
+    (void)arg;
+    *ret_events = rig.room_events;
+    *ret_bytes = 1000000;
+    return rig.room_events > 0;
+}
+
+static void on_aside(void *arg, Event *event)
+{
+    (void)arg;
+    batch_settle(event, EVENT_ASIDE);
+}
+
+static void on_progress(void *arg)
+{
+    (void)arg;
+}
+
+static void on_lost(void *arg, const Error *err)
+{
+    (void)arg;
+    rig.lost++;
+    rig.walsender = 0;
+    rig.error = *err;
+}
+
+static void on_drained(void *arg)
+{
+    (void)arg;
+    rig.drained++;
+}
+
+static void on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    worker_dispatch(rig.worker);
+}
+
+void rig_prepare(void)
+{
+    rig = (Rig){.end_lsn = 0x10000,
+                .has_publication = true,
+                .wal_status = "reserved",
+                .snapshot = "10:10:",
+                .room_events = 100,
+                .pipeline = given_pipeline()};
+    rig.pipeline.capture = CAPTURE_WAL;
+    rig.pipeline.slot = GIVEN("outboxd_orders");
+    rig.pipeline.publication = GIVEN("outboxd_orders");
+    rig.pipeline.mark_interval_ms = 0;
+    rig.pipeline.pg_shutdown_grace_ms = 10000;
+    rig.config.name = GIVEN("shop");
+    rig.config.database.dsn = GIVEN("host=db");
+    rig.config.database.connect_timeout_ms = 60000;
+    rig.config.database.statement_timeout_ms = 60000;
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    stub_reset(serve, NULL);
+    stub_stream_receive(receive);
+}
+
+void rig_begin(void)
+{
+    rig.base = event_base_new();
+    rig.worker = worker_new();
+    rig.worker_io =
+        event_new(rig.base, worker_fd(rig.worker), EV_READ | EV_PERSIST, on_worker, NULL);
+    event_add(rig.worker_io, NULL);
+    rig.metrics = metrics_new();
+    stats_init(&rig.stats, rig.metrics, "orders");
+    Error err = {0};
+    cr_assert_eq(wal_source_new(&(WalOptions){.base = rig.base,
+                                              .worker = rig.worker,
+                                              .config = &rig.config,
+                                              .pipeline = &rig.pipeline,
+                                              .stats = &rig.stats},
+                                &rig.source, &err),
+                 OK, "%s", err.message);
+    rig.source->events = (SourceEvents){.active = on_active,
+                                        .standby = on_standby,
+                                        .batch = on_batch,
+                                        .room = on_room,
+                                        .aside = on_aside,
+                                        .progress = on_progress,
+                                        .lost = on_lost,
+                                        .drained = on_drained};
+    rig.source->ops->start(rig.source, 0);
+}
+
+void rig_end(void)
+{
+    worker_free(&rig.worker);
+    rig.source->ops->free(rig.source);
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        batch_free(&rig.batches[i]);
+    }
+    rig.batch_count = 0;
+    event_free(rig.worker_io);
+    event_base_free(rig.base);
+    metrics_free(&rig.metrics);
+    text_free(&rig.trace);
+    cr_assert_eq(stub_open_connections(), 0);
+    cr_assert_eq(stub_open_results(), 0);
+}
+
+void rig_turn(void)
+{
+    for (int i = 0; i < 50; i++) {
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    }
+}
+
+size_t rig_delivered(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < RIG_ROWS; i++) {
+        count += rig.rows[i].delivered;
+    }
+    return count;
+}
+
+static void give_back(Batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        RigRow *row = &rig.rows[batch->events[i]->seq];
+        row->out = false;
+        row->acknowledged |= event_is_settled(batch->events[i]);
+    }
+    rig.source->ops->ack(rig.source, batch);
+}
+
+static void settle(Batch *batch, int64_t except)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->events[i]->seq != except && !event_is_settled(batch->events[i])) {
+            batch_settle(batch->events[i], EVENT_PUBLISHED);
+        }
+    }
+}
+
+void rig_ack(int64_t except)
+{
+    cr_assert_gt(rig.batch_count, 0);
+    Batch *batch = rig.batches[0];
+    rig.batch_count--;
+    memmove(rig.batches, rig.batches + 1, rig.batch_count * sizeof(Batch *));
+    settle(batch, except);
+    give_back(batch);
+}
+
+void rig_ack_all(void)
+{
+    while (rig.batch_count > 0) {
+        rig_ack(-1);
+    }
+}
+
+void rig_restart(void)
+{
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        give_back(rig.batches[i]);
+    }
+    rig.batch_count = 0;
+    rig.source->ops->start(rig.source, 0);
+}
+
+void rig_assert_published_once(int64_t first, int64_t last)
+{
+    for (int64_t seq = first; seq <= last; seq++) {
+        cr_assert_eq(rig.rows[seq].delivered, 1, "row %" PRId64, seq);
+        cr_assert(rig.rows[seq].marked, "row %" PRId64, seq);
+    }
+}

@@ -1,0 +1,115 @@
+/* wal_rig: a WAL source between a server that is played (behind tests/stub/libpq.c: an outbox
+ * table, a slot, a position row and a log, which understand exactly the statements of the source)
+ * and a pipeline that is played. It checks at all times that the slot is told only what the
+ * position row holds. One rig for a test process. */
+#pragma once
+
+#include <criterion/criterion.h>
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "cdc/wal.h"
+#include "stub/given.h"
+#include "stub/libpq.h"
+
+enum { RIG_ROWS = 400, RIG_TRANSACTIONS = 100, RIG_BATCHES = 500, RIG_OUTBOX = 4242 };
+
+typedef struct RigRow {
+    bool visible; /* committed, and not deleted */
+    bool marked;
+    bool out; /* delivered, not given back */
+    size_t delivered;
+    bool acknowledged;
+} RigRow;
+
+typedef struct RigTransaction {
+    uint64_t commit_lsn; /* ends 8 bytes later */
+    int64_t first;       /* rows first to last */
+    int64_t last;
+} RigTransaction;
+
+typedef struct RigPosition {
+    uint64_t lsn; /* 0: no row */
+    uint64_t tx_lsn;
+    uint64_t tx_ordinal;
+    bool backfill;
+} RigPosition;
+
+typedef struct Rig {
+    /* The server. seq of a row is its index. */
+    RigRow rows[RIG_ROWS];
+    RigTransaction log[RIG_TRANSACTIONS];
+    size_t log_count;
+    uint64_t end_lsn;
+    RigPosition position;
+    const char *position_system; /* NULL: this one */
+    bool has_slot;
+    uint64_t confirmed;     /* of the slot */
+    const char *wal_status; /* "reserved" */
+    bool has_publication;
+    bool lock_taken;
+    const char *slot_busy; /* START_REPLICATION fails with this SQLSTATE */
+    const char *snapshot;  /* of marks */
+    bool hang_marks;
+    bool hang_pings;
+    int walsender;       /* connection that streams; 0: none */
+    uint64_t started_at; /* of START_REPLICATION */
+    size_t starts;
+    size_t locks;
+    size_t marks;
+    size_t statuses;
+    Text trace; /* what was asked for, in order */
+    /* The pipeline. */
+    struct event_base *base;
+    Worker *worker;
+    struct event *worker_io;
+    Config config;
+    PipelineConfig pipeline;
+    Metrics *metrics;
+    Stats stats;
+    Source *source;
+    Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
+    size_t batch_count;
+    size_t room_events;
+    size_t active;
+    size_t standby;
+    char holder[160];
+    size_t lost;
+    size_t drained;
+    Error error;
+} Rig;
+
+extern Rig rig;
+
+void rig_prepare(void);
+/** Makes the source and starts it. */
+void rig_begin(void);
+void rig_end(void);
+
+void rig_turn(void);
+/** Turns the loop until the condition holds, with a deadline. */
+#define RIG_WAIT(condition)                                                                        \
+    do {                                                                                           \
+        int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
+        while (!(condition)) {                                                                     \
+            event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
+            cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s (%s: %s)",    \
+                         #condition, rig.error.code, rig.error.message);                           \
+        }                                                                                          \
+    } while (0)
+
+/** Rows first to last are committed by one transaction, and streamed if there is a stream. */
+void rig_commit(int64_t first, int64_t last);
+/** A keep-alive of the server, which has nothing more up to `end`. */
+void rig_keepalive(uint64_t end, bool reply);
+
+size_t rig_delivered(void);
+/** Gives the oldest batch back: its events settled, but not the one with seq `except` (-1: none).
+ */
+void rig_ack(int64_t except);
+void rig_ack_all(void);
+/** As the pipeline after `lost`: gives everything back and starts again. */
+void rig_restart(void);
+/** Asserts that each row from first to last was delivered once, and is marked. */
+void rig_assert_published_once(int64_t first, int64_t last);
