@@ -27,8 +27,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """With pytest-xdist, each worker has servers of its own; a module's own server should not be started by every worker."""
+    """With pytest-xdist, each worker has servers of its own; a module's own server should not be started by every worker.
+
+    The longest tests come first, so that no worker is left alone with them, and one after another: each restarts its servers.
+    """
+    items.sort(key=lambda item: item.module.__name__ != "test_torture")
     for item in items:
+        if item.module.__name__ == "test_torture":
+            item.add_marker(pytest.mark.xdist_group("torture"))
         own = {"server", "cluster"} & set(getattr(item, "fixturenames", ()))
         if own:
             parameter = item.callspec.params.get("server", "") if hasattr(item, "callspec") else ""

@@ -103,6 +103,7 @@ def wal_point_run(relay, kafka, database, prefix):
         workload.prepare(database, keys=20, emit=workload.BOTH)
         one = relay({**CAPTURES["wal"], "on_publish": on_publish, "messages": True, "batch_events": 40, "in_flight_events": IN_FLIGHT,
                      "retry_backoff_min": "20ms", "retry_backoff_max": "200ms"}).start()
+        wal.wait_begun()
         one.stop()
         for size in (1, 300, 1, 40, 2, 300, 5, 1, 150, 100, 99, 1):
             database.execute(f"SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, {size}) n")

@@ -106,6 +106,7 @@ def test_interleaved_transactions_survive_restarts(wal_relay, kafka, database, w
     one = wal_relay({"messages": True, "batch_events": 30, "in_flight_events": 100})
     restarts = 4
     one.start()
+    wal.wait_begun()
     one.stop()  # the slot is there: messages from before it would be nobody's
     with workload.Writers(database, threads=6, keys=20, longest_ms=25):
         for _ in range(restarts):

@@ -89,7 +89,8 @@ def test_slot_follows_activity_that_has_nothing_for_us(begun, database, postgres
         for statement in activity.split("; "):
             # Inside the transaction: later, the end of the WAL may be that of the relay's answer, which is no activity.
             place = lsn(postgres.execute(f"{statement}; SELECT pg_current_wal_insert_lsn()::text", dbname=database.name)[0][0])
-        wal.wait_confirmed(place + 1, timeout=15)
+        # A message outside of transactions ends at that place, and its transaction writes nothing; others end behind it.
+        wal.wait_confirmed(place if "(false" in activity else place + 1, timeout=15)
 
 
 def test_slot_follows_while_a_transaction_of_others_is_open(begun, database, wal):

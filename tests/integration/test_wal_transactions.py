@@ -234,7 +234,7 @@ def test_large_transaction_passes_in_order_within_a_bound_of_memory(wal_relay, k
 def test_row_of_sixty_megabytes_passes_within_a_bound_of_memory(wal_relay, kafka, database, wal, topic):
     """64 MB and six times the row; keep-alives are answered meanwhile."""
     size = 60_000_000
-    one = wal_relay({"on_publish": "keep"}, kafka={"properties": ["message.max.bytes=200000000"]}).start()
+    one = wal_relay({"on_publish": "keep", "lease": "10s"}, kafka={"properties": ["message.max.bytes=200000000"]}).start()
     emit(database, "before")
     database.execute("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload_bytes) "
                      "VALUES ('order.placed', 'order', 'large', convert_to(repeat('0123456789', %s), 'UTF8'))", (size // 10,))

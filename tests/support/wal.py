@@ -98,6 +98,10 @@ class Wal:
         """Until the slot exists; it may still be waiting for transactions to end."""
         return eventually(lambda: self.slot(name), timeout, f"slot {name} exists")
 
+    def wait_begun(self, timeout=20, pipeline=PIPELINE):
+        """Until the rows from before the slot are done with; a relay is ready before that, as it publishes already."""
+        eventually(lambda: (self.position(pipeline) or {}).get("backfill") is False, timeout, lambda: f"it reads the log, is at {self.position()}")
+
     def wait_confirmed(self, number=None, timeout=20, name=SLOT):
         """Until the slot is confirmed up to `number` (default: beyond everything that is committed now); that number.
 

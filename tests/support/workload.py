@@ -204,12 +204,14 @@ class Writers:
                 if connection is None or connection.closed:
                     connection = self.database.connect(autocommit=False)
                 self._transaction(connection, rng)
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            except Exception as e:
+                # A connection that a fault cut, said by any class of error; anything else is reported by __exit__.
+                cut = isinstance(e, (psycopg2.OperationalError, psycopg2.InterfaceError)) or (connection is not None and connection.closed)
+                if not cut:
+                    self.errors.append(e)
+                    return
                 connection = None
                 self.stopping.wait(0.05)
-            except Exception as e:  # reported by __exit__
-                self.errors.append(e)
-                return
         if connection is not None:
             connection.close()
 

@@ -6,7 +6,7 @@ setup_packages=(
     clang clang-format clang-tidy
     postgresql-15 postgresql-client-15
     default-jre-headless maven
-    python3 python3-pytest python3-psycopg2 python3-pip
+    python3 python3-pytest python3-pytest-xdist python3-psycopg2 python3-pip
 )
 
 setup_missing() {
