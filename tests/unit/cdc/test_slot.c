@@ -76,7 +76,7 @@ typedef struct Case {
     SlotVerdict verdict;
     uint64_t start;   /* for ADOPT, BACKFILL and START */
     const char *code; /* for GAP and REFUSED */
-    int exit_code;
+    ExitCode exit_code;
 } Case;
 
 static const Case CASES[] = {
