@@ -68,6 +68,16 @@ static int slot_protocol(int server_version)
     return server_version >= 150000 ? 3 : server_version >= 140000 ? 2 : 1;
 }
 
+/* Another relay published meanwhile. */
+static bool position_is_beyond(const MarkerPosition *there, const MarkerPosition *here)
+{
+    if (there->lsn != here->lsn) {
+        return there->lsn > here->lsn;
+    }
+    return there->tx_lsn != here->tx_lsn ? there->tx_lsn > here->tx_lsn
+                                         : there->tx_ordinal > here->tx_ordinal;
+}
+
 void wal_slot_stream(WalSource *wal)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
@@ -75,7 +85,7 @@ void wal_slot_stream(WalSource *wal)
     int protocol = slot_protocol(version);
     wal->state = WAL_STARTING;
     /* What we know to be acknowledged is better than what the slot, or the row, remembers. */
-    bool behind = wal->facts.position.lsn > wal->acked.lsn; /* another relay published meanwhile */
+    bool behind = position_is_beyond(&wal->facts.position, &wal->acked);
     MarkerPosition from = wal->live && !behind ? wal->acked : wal->facts.position;
     if (from.lsn < wal->start_lsn) {
         from = (MarkerPosition){.lsn = wal->start_lsn};
