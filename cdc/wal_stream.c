@@ -30,7 +30,8 @@ enum {
     TICK_SHORTER = 32,  /* by a 32nd while the buffer is full */
     TICK_LONGER = 8,    /* by an 8th while it is not */
     FULL_BYTES = 30000, /* left in the socket after a read: the server is ahead */
-    GATHER_US = 10000,  /* events wait so long for company, while the server is ahead */
+    GATHER_US = 10000,  /* events wait so long for company while a backlog comes in: */
+    BUSY_MESSAGES = 48, /* the buffer is full, or a read brings so many */
     BURST_READS = 16,   /* so many reads ... */
     BURST_US = 2000,    /* ... within this: a backlog is coming in */
     QUIET_MESSAGES = 4,
@@ -194,9 +195,9 @@ static void stream_deliver(WalSource *wal)
     }
 }
 
-/* While the server is ahead, what a read brought waits for company: a few events at a time would
+/* While a backlog comes in, what a read brought waits for company: a few events at a time would
  * make small requests to the broker, which cost both sides much more. */
-static bool stream_batch_waits(WalSource *wal)
+static bool stream_batch_waits(WalSource *wal, unsigned messages)
 {
     Stream *stream = &wal->stream;
     const Batch *batch = wal->assembler.batch;
@@ -207,8 +208,8 @@ static bool stream_batch_waits(WalSource *wal)
     if (stream->batch_since_us == 0) {
         stream->batch_since_us = stream->read_us;
     }
-    bool ahead = stream->coalescing && stream->tick_us < TICK_MAX_US;
-    return ahead && stream->read_us - stream->batch_since_us < GATHER_US;
+    bool backlog = stream->tick_us < TICK_MAX_US || messages >= BUSY_MESSAGES;
+    return stream->coalescing && backlog && stream->read_us - stream->batch_since_us < GATHER_US;
 }
 
 static bool stream_batch_is_full(const WalSource *wal)
@@ -322,7 +323,7 @@ static void stream_read(WalSource *wal)
     if (wal->state != WAL_ACTIVE) {
         return;
     }
-    if (!stream_batch_waits(wal)) {
+    if (!stream_batch_waits(wal, messages)) {
         stream_deliver(wal);
     }
     size_t events = 0;
