@@ -219,6 +219,15 @@ static bool stream_batch_is_full(const WalSource *wal)
                              batch->bytes >= (size_t)wal->options.pipeline->batch_bytes);
 }
 
+/* For a whole batch: what a kill repeats stays within in_flight_events. The configuration refuses a
+ * batch that is larger than the window. */
+static bool stream_has_room(WalSource *wal)
+{
+    size_t events = 0;
+    size_t bytes = 0;
+    return wal_room(wal, &events, &bytes) && events >= (size_t)wal->options.pipeline->batch_events;
+}
+
 /* False: the stream is lost or paused. */
 static bool stream_take(WalSource *wal, const char *bytes, size_t length)
 {
@@ -243,9 +252,7 @@ static bool stream_take(WalSource *wal, const char *bytes, size_t length)
         return true;
     }
     stream_deliver(wal);
-    size_t events = 0;
-    size_t room = 0;
-    if (!wal_room(wal, &events, &room)) {
+    if (!stream_has_room(wal)) {
         wal->stream.paused = true;
         return false;
     }
@@ -326,9 +333,7 @@ static void stream_read(WalSource *wal)
     if (!stream_batch_waits(wal, messages)) {
         stream_deliver(wal);
     }
-    size_t events = 0;
-    size_t bytes = 0;
-    if (wal->stream.paused || !wal_room(wal, &events, &bytes)) {
+    if (wal->stream.paused || !stream_has_room(wal)) {
         wal->stream.paused = true; /* until there is room again: stream_resume() */
         event_del(wal->stream.readable);
         return;
@@ -339,9 +344,7 @@ static void stream_read(WalSource *wal)
 
 void stream_resume(WalSource *wal)
 {
-    size_t events = 0;
-    size_t bytes = 0;
-    if (!wal_room(wal, &events, &bytes)) {
+    if (!stream_has_room(wal)) {
         return;
     }
     wal->stream.paused = false;

@@ -205,8 +205,9 @@ class Writers:
                     connection = self.database.connect(autocommit=False)
                 self._transaction(connection, rng)
             except Exception as e:
-                # A connection that a fault cut, said by any class of error; anything else is reported by __exit__.
-                cut = isinstance(e, (psycopg2.OperationalError, psycopg2.InterfaceError)) or (connection is not None and connection.closed)
+                # A connection that a fault cut, which may be a DatabaseError that no server sent; anything else is reported by __exit__.
+                cut = isinstance(e, (psycopg2.OperationalError, psycopg2.InterfaceError)) or \
+                    (isinstance(e, psycopg2.DatabaseError) and e.pgcode is None)
                 if not cut:
                     self.errors.append(e)
                     return
