@@ -219,7 +219,7 @@ static Status relation_check(const Relations *relations, const Relation *relatio
     for (size_t i = 0; relation->outbox && i < sizeof(needed) / sizeof(needed[0]); i++) {
         bool keep_seq =
             needed[i].field == FIELD_SEQ && relations->pipeline->on_publish == ON_PUBLISH_KEEP;
-        if (needed[i].column[0] == '\0' || keep_seq ||
+        if (slice_of(needed[i].column).length == 0 || keep_seq ||
             relation_has(relation, (int)needed[i].field)) {
             continue;
         }
