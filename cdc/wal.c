@@ -56,6 +56,10 @@ void wal_check_drained(WalSource *wal)
         marker_pending(wal->marker)) {
         return;
     }
+    if (wal->state == WAL_FILLING && wal->fill.complete && !wal->fill.recorded) {
+        fill_next(wal); /* else the next start would read the table again */
+        return;
+    }
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     }

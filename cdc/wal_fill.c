@@ -32,7 +32,12 @@ static void on_fill_recorded(void *arg, const Error *err)
     log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
               "the rows from before the slot are published; the log follows");
-    wal_slot_stream(wal);
+    wal->fill.recorded = true;
+    if (wal->draining) {
+        wal_check_drained(wal);
+    } else {
+        wal_slot_stream(wal);
+    }
 }
 
 static void fill_on_row(void *arg, const char *bytes, size_t length)
@@ -134,7 +139,16 @@ static void fill_flush(WalSource *wal)
 void fill_next(WalSource *wal)
 {
     Fill *fill = &wal->fill;
-    if (wal->state != WAL_FILLING || fill->running || !fill->taken || wal->draining) {
+    if (wal->state != WAL_FILLING || fill->running || !fill->taken) {
+        return;
+    }
+    if (fill->complete) {
+        if (wal->outstanding == 0 && !marker_pending(wal->marker)) {
+            wal_slot_save_position(wal, false, on_fill_recorded);
+        }
+        return;
+    }
+    if (wal->draining) {
         return;
     }
     if (!fill->durable) {
@@ -143,18 +157,11 @@ void fill_next(WalSource *wal)
         }
         return;
     }
-    if (!fill->complete) {
-        size_t events = 0;
-        size_t bytes = 0;
-        if (!wal_room(wal, &events, &bytes)) {
-            return;
-        }
+    size_t events = 0;
+    size_t bytes = 0;
+    if (wal_room(wal, &events, &bytes)) {
         size_t most = (size_t)wal->options.pipeline->batch_events;
         fill_fetch(wal, events < most ? events : most);
-        return;
-    }
-    if (wal->outstanding == 0 && !marker_pending(wal->marker)) {
-        wal_slot_save_position(wal, false, on_fill_recorded);
     }
 }
 

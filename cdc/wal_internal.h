@@ -29,6 +29,7 @@ typedef struct Fill {
     bool flushing;
     bool durable;  /* what the snapshot shows is flushed */
     bool complete; /* the last row was read */
+    bool recorded; /* ... and the position says that all of them are published */
     bool header_read;
     size_t limit;
     size_t rows; /* of this fetch */

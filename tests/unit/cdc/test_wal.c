@@ -327,6 +327,19 @@ Test(wal, no_room_stops_reading_and_room_goes_on)
     rig_assert_published_once(1, 50);
 }
 
+Test(wal, a_stop_after_the_table_is_read_is_not_followed_by_reading_it_again)
+{
+    rig_commit(1, 3);
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert(!rig.position.backfill);
+    rig_assert_published_once(1, 3);
+    cr_assert_eq(rig.starts, 0, "nothing is read after the stop");
+}
+
 Test(wal, draining_commits_the_position_and_tells_the_slot)
 {
     rig.pipeline.mark_interval_ms = 3600000;
