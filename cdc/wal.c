@@ -56,7 +56,8 @@ void wal_check_drained(WalSource *wal)
         marker_pending(wal->marker)) {
         return;
     }
-    if (wal->state == WAL_FILLING && wal->fill.complete && !wal->fill.recorded) {
+    bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
+    if (filled && !wal->hole && !wal->fill.recorded) {
         fill_next(wal); /* else the next start would read the table again */
         return;
     }
@@ -354,8 +355,9 @@ bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
 
 bool wal_is_idle(const WalSource *wal)
 {
-    return wal->state == WAL_ACTIVE && wal->outstanding == 0 && wal->assembler.batch == NULL &&
-           !wal->assembler.in_transaction && !marker_pending(wal->marker);
+    return wal->state == WAL_ACTIVE && wal->outstanding == 0 && !wal->hole &&
+           wal->assembler.batch == NULL && !wal->assembler.in_transaction &&
+           !marker_pending(wal->marker);
 }
 
 /* From the marker. */

@@ -143,7 +143,8 @@ void fill_next(WalSource *wal)
         return;
     }
     if (fill->complete) {
-        if (wal->outstanding == 0 && !marker_pending(wal->marker)) {
+        /* Not with a batch that came back unpublished: the next start must read its rows again. */
+        if (wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker)) {
             wal_slot_save_position(wal, false, on_fill_recorded);
         }
         return;

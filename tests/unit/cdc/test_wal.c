@@ -340,6 +340,45 @@ Test(wal, a_stop_after_the_table_is_read_is_not_followed_by_reading_it_again)
     cr_assert_eq(rig.starts, 0, "nothing is read after the stop");
 }
 
+/* As at a stop with the broker away, or at on_poison = "stop". */
+static void assert_stop_keeps_the_table_unread(int64_t except)
+{
+    rig_commit(1, 3);
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack(except);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert(rig.position.backfill, "row %d is not published", (int)except);
+    for (int64_t seq = 1; seq <= 3; seq++) {
+        cr_assert_eq(rig.rows[seq].marked, seq != except, "row %d", (int)seq);
+    }
+}
+
+Test(wal, a_stop_with_the_first_row_of_the_table_unpublished_reads_it_again)
+{
+    assert_stop_keeps_the_table_unread(1);
+}
+
+Test(wal, a_stop_with_the_last_row_of_the_table_unpublished_reads_it_again)
+{
+    assert_stop_keeps_the_table_unread(3);
+}
+
+Test(wal, a_stop_with_no_row_of_the_table_published_reads_it_again)
+{
+    rig_commit(1, 1);
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack(1);
+    rig_turn();
+    cr_assert(rig.position.backfill);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert(rig.position.backfill);
+    cr_assert(!rig.rows[1].marked);
+}
+
 Test(wal, draining_commits_the_position_and_tells_the_slot)
 {
     rig.pipeline.mark_interval_ms = 3600000;
