@@ -94,6 +94,9 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, size_t *r
 {
     size_t kept = 0;
     *ret_vanished = 0;
+    if (missing->count > 1) {
+        qsort(missing->seqs, missing->count, sizeof(*missing->seqs), compare_seqs);
+    }
     for (size_t i = 0; missing->count > 0 && i < queue->sent; i++) {
         MarkRow row = queue->rows[i];
         if (!missing_has(missing, row.seq)) {

@@ -46,7 +46,7 @@ typedef struct MarkQueue {
 
 /* What a statement did not find. */
 typedef struct MarkMissing {
-    int64_t *seqs; /* ascending; owned by the caller */
+    int64_t *seqs; /* in any order; owned by the caller */
     size_t count;
     const char *snapshot; /* pg_current_snapshot() of the statement, as text */
 } MarkMissing;
@@ -58,9 +58,9 @@ void mark_queue_add_position(MarkQueue *queue, const MarkerPosition *position);
  * when those are marked. */
 void mark_queue_choose(MarkQueue *queue, size_t most);
 
-/** The statement was committed. Without missing rows its position was, too; with any, it was not.
- * Rows whose transaction is over and that are missing still are gone: *ret_vanished counts them.
- * The others are kept: their number is returned. */
+/** The statement was committed. Sorts the missing rows. Without missing rows its position was, too;
+ * with any, it was not. Rows whose transaction is over and that are missing still are gone:
+ * *ret_vanished counts them. The others are kept: their number is returned. */
 size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, size_t *ret_vanished);
 
 /** The connection is lost: nothing is known of the statement. */

@@ -229,15 +229,7 @@ static void marker_forget_missing(Marker *marker)
     marker->missing = (MarkMissing){0};
 }
 
-static int compare_seqs(const void *a, const void *b)
-{
-    int64_t left = *(const int64_t *)a;
-    int64_t right = *(const int64_t *)b;
-    return (left > right) - (left < right);
-}
-
-/* The rows that were not there, and the snapshot in which they were not. They come in the order of
- * the stream, which is that of commits. */
+/* The rows that were not there, and the snapshot in which they were not. */
 static void mark_on_missing(Marker *marker, const PGresult *result)
 {
     int count = PQntuples(result);
@@ -252,7 +244,6 @@ static void mark_on_missing(Marker *marker, const PGresult *result)
     for (int i = 0; i < count; i++) {
         missing->seqs[i] = strtoll(PQgetvalue(result, i, 0), NULL, 10);
     }
-    qsort(missing->seqs, missing->count, sizeof(*missing->seqs), compare_seqs);
 }
 
 static void mark_on_result(void *arg, const PGresult *result)
