@@ -372,10 +372,7 @@ def test_a_slot_that_is_gone_is_a_gap(check, database, wal):
 def test_a_slot_that_lost_its_wal_is_a_gap_and_one_that_will_is_a_warning(check, server, database, wal):
     wal.make_slot()
     note_position(database)
-    server.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
-    server.execute("ALTER SYSTEM SET max_wal_size = '32MB'")
-    server.execute("SELECT pg_reload_conf()")
-    try:
+    with server.configured(max_slot_wal_keep_size="1MB", max_wal_size="32MB"):
         seen = set()
         for _ in range(12):
             server.execute("SELECT pg_switch_wal() FROM pg_logical_emit_message(false, 'noise', repeat('x', 1000))")
@@ -390,10 +387,6 @@ def test_a_slot_that_lost_its_wal_is_a_gap_and_one_that_will_is_a_warning(check,
         server.execute("CHECKPOINT")
         assert wal.slot()["wal_status"] == "lost"
         assert "outboxd run --new-slot" in remedy(check(expect=4), "slot 'outboxd_orders' is invalid")
-    finally:
-        for setting in ("max_slot_wal_keep_size", "max_wal_size"):
-            server.execute(f"ALTER SYSTEM RESET {setting}")
-        server.execute("SELECT pg_reload_conf()")
 
 
 # -- versions ------------------------------------------------------------------------------------------------------------------

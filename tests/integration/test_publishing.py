@@ -161,11 +161,7 @@ def test_asynchronous_commit_is_held_back_until_its_wal_is_flushed(relay, kafka,
     """A crash of PostgreSQL may take back a commit of synchronous_commit = off that was already visible: publishing it early makes a
     phantom. The WAL writer is slowed down and the server crashed before it comes by."""
     topic = kafka.create_topic(f"{prefix}.order")
-    postgres.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
-    postgres.execute("ALTER SYSTEM SET wal_writer_flush_after = 0")
-    postgres.execute("ALTER SYSTEM SET autovacuum = off")
-    postgres.restart("fast")
-    try:
+    with postgres.configured(restart=True, wal_writer_delay="10s", wal_writer_flush_after=0, autovacuum="off"):
         one = relay().start()
         emit(database, "durable")
         wait_for_records(kafka.brokers, topic, 1)
@@ -183,10 +179,6 @@ def test_asynchronous_commit_is_held_back_until_its_wal_is_flushed(relay, kafka,
         emit(database, "afterwards")
         wait_for_records(kafka.brokers, topic, len(rows) + 1)
         assert [r.key.decode() for r in read_topics(kafka.brokers, topic)] == [*rows, "afterwards"]
-    finally:
-        for setting in ("wal_writer_delay", "wal_writer_flush_after", "autovacuum"):
-            postgres.execute(f"ALTER SYSTEM RESET {setting}")
-        postgres.restart("fast")
 
 
 def test_asynchronous_commit_is_published_soon_without_help(relay, kafka, database, prefix):

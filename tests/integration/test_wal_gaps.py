@@ -24,9 +24,7 @@ def topic(kafka, prefix):
 
 def lose_slot(wal):
     """max_slot_wal_keep_size is exceeded at a checkpoint."""
-    wal.server.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
-    wal.server.execute("SELECT pg_reload_conf()")
-    try:
+    with wal.server.configured(max_slot_wal_keep_size="1MB"):
         def lost():
             wal.noise()
             wal.server.execute("SELECT pg_switch_wal()")
@@ -34,9 +32,6 @@ def lose_slot(wal):
             slot = wal.slot()
             return slot is None or slot["wal_status"] == "lost"
         eventually(lost, 30, "the slot is lost")
-    finally:
-        wal.server.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
-        wal.server.execute("SELECT pg_reload_conf()")
 
 
 def recreate(wal):

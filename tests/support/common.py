@@ -45,6 +45,19 @@ def stays_true(condition, seconds, what="condition", interval=0.05):
         time.sleep(interval)
 
 
+def comes_to_rest(read, seconds, timeout, what="value", interval=0.2):
+    """Wait until `read()` has been the same for `seconds`; that value."""
+    deadline = time.monotonic() + timeout
+    value, since = read(), time.monotonic()
+    while time.monotonic() - since < seconds:
+        assert time.monotonic() < deadline, f"did not come to rest within {timeout:g} s: {what} (now {value!r})"
+        time.sleep(interval)
+        now = read()
+        if now != value:
+            value, since = now, time.monotonic()
+    return value
+
+
 _ports_given = set()
 _ports_file = None
 

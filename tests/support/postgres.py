@@ -4,6 +4,7 @@ The defaults below (time zone, DateStyle, bytea_output, ...) are deliberately st
 on server settings, so every test runs against them. Password logins, so that every run can look for leaked secrets.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -153,6 +154,21 @@ class PostgresServer:
     def restart(self, mode="fast"):
         self.stop(mode)
         self.start()
+
+    @contextlib.contextmanager
+    def configured(self, restart=False, **settings):
+        """The server with these settings, as long as the block lasts; none may be among those it was made with."""
+        assert not settings.keys() & self.settings.keys()
+        apply = (lambda: self.restart("fast")) if restart else (lambda: self.execute("SELECT pg_reload_conf()"))
+        for name, value in settings.items():
+            self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        apply()
+        try:
+            yield
+        finally:
+            for name in settings:
+                self.execute(f"ALTER SYSTEM RESET {name}")
+            apply()
 
     def crash_backend(self, pid):
         """kill -9 of one backend: the server goes through crash recovery with all sessions cut."""
