@@ -37,6 +37,7 @@ static void wal_close(WalSource *wal, WalState state)
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
     wal->save_done = NULL;
+    wal->look_wanted = false;
     wal->state = state;
 }
 
@@ -130,16 +131,26 @@ static void wal_start(Source *source, int64_t delay_ms)
 {
     WalSource *wal = wal_of(source);
     assert(wal->state == WAL_LOST);
+    wal->state = WAL_DELAYED;
+    marker_caught_up(wal->marker, false);
+    wal_set_timer(wal, delay_ms);
+}
+
+static void wal_resume(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->state != WAL_LOCKED) {
+        return; /* drained, or lost meanwhile */
+    }
     /* In the order of the stream: what came back, what was not handed on, what was not met yet. */
     wal_remember_met(wal, wal->assembler.batch);
     batch_free(&wal->assembler.batch);
-    wal->state = WAL_DELAYED;
+    known_events_restart(&wal->assembler.known, &wal->again);
     wal->outstanding = 0;
     wal->outstanding_events = 0;
     wal->hole = false;
-    known_events_restart(&wal->assembler.known, &wal->again);
-    marker_caught_up(wal->marker, false);
-    wal_set_timer(wal, delay_ms);
+    wal->state = WAL_CHECKING;
+    wal_session_look(wal);
 }
 
 /* Everything up to here is acknowledged. */
@@ -330,6 +341,7 @@ static void wal_free(Source *source)
 
 static const SourceOps WAL_OPS = {
     .start = wal_start,
+    .resume = wal_resume,
     .ack = wal_ack,
     .set_aside = wal_set_aside,
     .may_publish = wal_may_publish,

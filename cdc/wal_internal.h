@@ -14,7 +14,8 @@ typedef enum WalState {
     WAL_DELAYED,  /* back-off before connecting */
     WAL_OPENING,  /* control connects, looks at the table, tries the lock */
     WAL_STANDBY,  /* the lock, or the slot, is somebody else's */
-    WAL_CHECKING, /* lock is ours: slot, publication, position */
+    WAL_LOCKED,   /* lock is ours, resume() may come */
+    WAL_CHECKING, /* slot, publication, position */
     WAL_FILLING,  /* rows from before the slot are published from the table */
     WAL_STARTING, /* START_REPLICATION is sent */
     WAL_ACTIVE,   /* the stream comes in */
@@ -84,6 +85,7 @@ typedef struct WalSource {
     char *position_table;
     SlotFacts facts;
     bool gap_accepted; /* run --new-slot did its work */
+    bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     uint64_t start_lsn;
     Assembler assembler;
     KnownEvents again; /* settled in batches that came back */
@@ -116,6 +118,8 @@ void wal_session_control_opened(void *arg, const Error *err);
 void wal_session_try_lock(WalSource *wal);
 void wal_session_lock_taken(void *arg);
 void wal_session_lock_held(void *arg);
+/** Slot, publication and position: asks for what the start depends on. */
+void wal_session_look(WalSource *wal);
 void wal_session_stand_by(WalSource *wal, const char *holder);
 void wal_session_ping(WalSource *wal);
 /** A question on the control connection; its answer renews the lease from now. */

@@ -124,12 +124,12 @@ static void on_facts_done(void *arg, const Error *err)
     session_check_publication(wal);
 }
 
-void wal_session_lock_held(void *arg)
+void wal_session_look(WalSource *wal)
 {
-    WalSource *wal = arg;
-    wal_renew_lease(wal);
-    (void)FAILPOINT("locked");
-    wal->state = WAL_CHECKING;
+    wal->look_wanted = pg_conn_is_busy(wal->control); /* with a question of the lease */
+    if (wal->look_wanted) {
+        return;
+    }
     wal->facts = (SlotFacts){0};
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
@@ -138,6 +138,16 @@ void wal_session_lock_held(void *arg)
     wal_ask(
         wal,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
+}
+
+void wal_session_lock_held(void *arg)
+{
+    WalSource *wal = arg;
+    wal_renew_lease(wal);
+    (void)FAILPOINT("locked");
+    wal->state = WAL_LOCKED;
+    event_active(wal->pulse, 0, 0);
+    wal->source.events.locked(wal->source.events.arg);
 }
 
 void wal_session_stand_by(WalSource *wal, const char *holder)
@@ -317,6 +327,10 @@ static void on_ping_done(void *arg, const Error *err)
         return;
     }
     wal_renew_lease(wal);
+    if (wal->look_wanted) {
+        wal_session_look(wal);
+        return;
+    }
     wal_slot_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -332,8 +346,9 @@ static void on_ping_done(void *arg, const Error *err)
 
 void wal_session_ping(WalSource *wal)
 {
-    bool locked = wal->state == WAL_CHECKING || wal->state == WAL_FILLING ||
-                  wal->state == WAL_STARTING || wal->state == WAL_ACTIVE;
+    bool locked = wal->state == WAL_LOCKED || wal->state == WAL_CHECKING ||
+                  wal->state == WAL_FILLING || wal->state == WAL_STARTING ||
+                  wal->state == WAL_ACTIVE;
     if (!locked || pg_conn_is_busy(wal->control) || !pg_conn_is_open(wal->control)) {
         return;
     }

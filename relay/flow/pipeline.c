@@ -3,8 +3,14 @@
  *   STARTING ─active─▶ RUNNING ◀─healed─ STALLED        STANDBY: the source waits for the lock
  *      ▲                  │ ▲──trouble────▶ │
  *      │ restart          ▼ resend          ▼
- *      └────────────── REWINDING: sink purged, wait until it holds nothing ──fatal──▶ FAILED
+ *      └────────────── REWINDING: wait until the sink holds nothing ──fatal──▶ FAILED
  *   stop: RUNNING ─▶ DRAINING: sink settles, source marks ─▶ STOPPED
+ *
+ * After failed deliveries the sink is purged: nothing may overtake them. When the source is lost,
+ * it is not: what the sink holds may have been written by the broker, and only its report tells;
+ * taken back, it would be sent twice. The source connects again meanwhile and takes the lock, so
+ * that nobody else publishes, and waits for resume(). The sink is purged if another relay turns out
+ * to publish, or if the lock is not ours again within the lease.
  */
 #include "flow/pipeline.h"
 
@@ -19,7 +25,7 @@
 #include "flow/pipeline_internal.h"
 
 enum {
-    SETTLE_SECONDS = 10,     /* a rewind waits so long for the sink, then replaces its producer */
+    SETTLE_MS = 10000,       /* a rewind waits so long for the sink, then replaces its producer */
     SAID_AGAIN_SECONDS = 60, /* the same fact of one trouble is not logged more often */
 };
 
@@ -133,6 +139,39 @@ void pipeline_recovered(Pipeline *p)
     memset(p->said, 0, sizeof(p->said));
 }
 
+static void pipeline_bound_settling(Pipeline *p, int64_t ms)
+{
+    event_add(p->settle, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
+}
+
+/* What has not left yet comes back. */
+static void pipeline_purge(Pipeline *p)
+{
+    p->purged = true;
+    p->parts.sink->ops->purge(p->parts.sink);
+    pipeline_bound_settling(p, SETTLE_MS);
+    pipeline_wake(p);
+}
+
+void pipeline_settle_timeout(Pipeline *p)
+{
+    if (p->state != PIPELINE_REWINDING || p->in_flight == 0) {
+        return;
+    }
+    if (!p->purged && !p->locked) {
+        pipeline_purge(p); /* the lease is over: another relay may publish by now */
+        return;
+    }
+    if (*p->parts.stats->kafka_connected == 0) {
+        pipeline_bound_settling(p, SETTLE_MS); /* no broker: a new producer would do no better */
+        return;
+    }
+    log_write(LOG_WARN, p->parts.config->name, "SINK_DID_NOT_SETTLE",
+              LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
+              "the producer did not report in time; making a new one, duplicates are possible");
+    pipeline_reopen_sink(p);
+}
+
 /* Actions of the table. */
 
 static void act_nothing(Pipeline *p)
@@ -166,10 +205,7 @@ static void pipeline_rewind(Pipeline *p, AfterRewind after)
     if (after > p->after) {
         p->after = after;
     }
-    p->parts.sink->ops->purge(p->parts.sink);
-    struct timeval bound = {.tv_sec = SETTLE_SECONDS};
-    event_add(p->settle, &bound);
-    pipeline_wake(p);
+    pipeline_purge(p);
 }
 
 static void act_resend(Pipeline *p)
@@ -190,17 +226,31 @@ void pipeline_forget_aside(Pipeline *p)
     p->aside_busy = 0;
 }
 
-static void act_source_lost(Pipeline *p)
-{
-    ++*p->parts.stats->rewinds;
-    pipeline_rewind(p, p->stop_asked ? AFTER_STOP : AFTER_RESTART);
-}
-
-static void act_restart_source(Pipeline *p)
+static void pipeline_start_source(Pipeline *p)
 {
     p->source_lost = false;
     ++*p->parts.stats->reconnects;
     p->parts.source->ops->start(p->parts.source, pipeline_backoff_ms(p));
+}
+
+static void act_restart_source(Pipeline *p)
+{
+    p->locked = false;
+    pipeline_start_source(p);
+}
+
+static void act_source_lost(Pipeline *p)
+{
+    ++*p->parts.stats->rewinds;
+    p->after = AFTER_RESTART;
+    p->purged = false;
+    if (strcmp(p->error.code, "LEASE_EXPIRED") == 0) {
+        pipeline_purge(p); /* another relay may publish by now */
+    } else {
+        pipeline_bound_settling(p, p->parts.config->lease_ms);
+    }
+    act_restart_source(p);
+    pipeline_wake(p);
 }
 
 /* Gives every open batch back to the source: what is settled will be marked, the rest read again.
@@ -211,6 +261,28 @@ static void pipeline_return_batches(Pipeline *p)
     p->suspects = 0;
     for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
         p->parts.source->ops->ack(p->parts.source, batch);
+    }
+}
+
+static void act_resume(Pipeline *p)
+{
+    p->locked = false;
+    p->parts.source->ops->resume(p->parts.source);
+}
+
+/* The lock is ours again: only what the sink holds is still to be waited for. */
+static void act_locked(Pipeline *p)
+{
+    p->locked = true;
+    p->standby = false;
+    pipeline_wake(p);
+}
+
+static void act_taken(Pipeline *p)
+{
+    if (!p->standby) {
+        p->standby = true;
+        pipeline_purge(p);
     }
 }
 
@@ -274,8 +346,10 @@ static void act_rewound(Pipeline *p)
 {
     event_del(p->settle);
     AfterRewind after = p->after;
+    bool locked = p->locked;
+    bool standby = p->standby;
     p->after = AFTER_RESEND;
-    p->blocked = false;
+    p->blocked = p->purged = p->locked = p->standby = false;
     switch (after) {
     case AFTER_RESEND:
         pipeline_reset_cursor(p);
@@ -291,8 +365,10 @@ static void act_rewound(Pipeline *p)
     case AFTER_RESTART:
         pipeline_reset_cursor(p);
         pipeline_return_batches(p);
-        pipeline_enter(p, PIPELINE_STARTING);
-        act_restart_source(p);
+        pipeline_enter(p, standby ? PIPELINE_STANDBY : PIPELINE_STARTING);
+        if (locked) {
+            act_resume(p);
+        }
         break;
     case AFTER_STOP:
     case AFTER_FAIL:
@@ -303,6 +379,9 @@ static void act_rewound(Pipeline *p)
         } else {
             pipeline_enter(p, PIPELINE_DRAINING);
             p->parts.source->ops->drain(p->parts.source);
+            if (locked && !p->source_lost) {
+                act_resume(p);
+            }
         }
         break;
     }
@@ -310,6 +389,7 @@ static void act_rewound(Pipeline *p)
 
 static void act_purge(Pipeline *p)
 {
+    p->purged = true;
     p->parts.sink->ops->purge(p->parts.sink);
 }
 
@@ -330,6 +410,7 @@ static void act_after_stop(Pipeline *p)
     if (p->after < AFTER_STOP) {
         p->after = AFTER_STOP;
     }
+    pipeline_wake(p);
 }
 
 static void act_after_fail(Pipeline *p)
@@ -338,10 +419,14 @@ static void act_after_fail(Pipeline *p)
     pipeline_wake(p);
 }
 
+/* While we wait for the sink: connect at once, or, when stopping anyway, not again. */
 static void act_after_restart(Pipeline *p)
 {
-    if (p->after < AFTER_RESTART) {
-        p->after = p->stop_asked ? AFTER_STOP : AFTER_RESTART;
+    p->locked = false;
+    p->standby = false;
+    if (p->after < AFTER_STOP) {
+        p->after = AFTER_RESTART;
+        pipeline_start_source(p);
     }
     pipeline_wake(p);
 }
@@ -363,13 +448,15 @@ typedef struct Transition {
 
 /* What is not in the table is ignored, which is said for each input where it can come late. */
 static const Transition TRANSITIONS[] = {
-    {PIPELINE_STARTING, INPUT_ACTIVE, PIPELINE_RUNNING, act_activate, "got the lock"},
+    {PIPELINE_STARTING, INPUT_LOCKED, KEEP, act_resume, "got the lock, nothing to wait for"},
+    {PIPELINE_STARTING, INPUT_ACTIVE, PIPELINE_RUNNING, act_activate, "publishes from now on"},
     {PIPELINE_STARTING, INPUT_STANDBY, PIPELINE_STANDBY, act_standby, "another relay publishes"},
     {PIPELINE_STARTING, INPUT_SOURCE_LOST, KEEP, act_restart_source, "try again, with back-off"},
     {PIPELINE_STARTING, INPUT_FATAL, PIPELINE_FAILED, act_failed, "cannot ever start"},
     {PIPELINE_STARTING, INPUT_STOP, PIPELINE_DRAINING, act_stop_source,
      "marks what it still knows"},
 
+    {PIPELINE_STANDBY, INPUT_LOCKED, KEEP, act_resume, "the other one is gone"},
     {PIPELINE_STANDBY, INPUT_ACTIVE, PIPELINE_RUNNING, act_activate, "take-over"},
     {PIPELINE_STANDBY, INPUT_SOURCE_LOST, PIPELINE_STARTING, act_restart_source, "reconnect"},
     {PIPELINE_STANDBY, INPUT_FATAL, PIPELINE_FAILED, act_failed, "cannot ever start"},
@@ -388,11 +475,15 @@ static const Transition TRANSITIONS[] = {
     {PIPELINE_STALLED, INPUT_STOP, PIPELINE_DRAINING, act_drain, "asked to"},
 
     {PIPELINE_REWINDING, INPUT_SETTLED, KEEP, act_rewound, "go back and on"},
-    {PIPELINE_REWINDING, INPUT_SOURCE_LOST, KEEP, act_after_restart, "both sides are lost"},
+    {PIPELINE_REWINDING, INPUT_RESEND, KEEP, act_purge, "nothing may overtake what failed"},
+    {PIPELINE_REWINDING, INPUT_LOCKED, KEEP, act_locked, "nobody else publishes: wait"},
+    {PIPELINE_REWINDING, INPUT_STANDBY, KEEP, act_taken, "another relay publishes: take back"},
+    {PIPELINE_REWINDING, INPUT_SOURCE_LOST, KEEP, act_after_restart, "connect again"},
     {PIPELINE_REWINDING, INPUT_FATAL, KEEP, act_after_fail, "a human must act"},
     {PIPELINE_REWINDING, INPUT_STOP, KEEP, act_after_stop, "asked to"},
 
     {PIPELINE_DRAINING, INPUT_SETTLED, KEEP, act_drain_source, "all reports are in: mark"},
+    {PIPELINE_DRAINING, INPUT_LOCKED, KEEP, act_resume, "only to mark what is left"},
     {PIPELINE_DRAINING, INPUT_RESEND, KEEP, act_purge, "nothing may overtake what failed"},
     {PIPELINE_DRAINING, INPUT_DRAINED, KEEP, act_drained, "all is marked"},
     {PIPELINE_DRAINING, INPUT_SOURCE_LOST, KEEP, act_lost_while_draining, "cannot mark any more"},

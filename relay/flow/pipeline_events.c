@@ -24,6 +24,11 @@ static void on_active(void *arg)
     pipeline_input(p, INPUT_ACTIVE);
 }
 
+static void on_locked(void *arg)
+{
+    pipeline_input(arg, INPUT_LOCKED);
+}
+
 static void on_standby(void *arg, const char *holder)
 {
     Pipeline *p = arg;
@@ -102,7 +107,8 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+    bool waits = p->state == PIPELINE_REWINDING && p->locked;
+    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED && !waits) {
         return;
     }
     pipeline_complain(p, err, true);
@@ -128,9 +134,7 @@ static void on_reopen(evutil_socket_t fd, short what, void *arg)
     p->parts.sink->ops->reopen(p->parts.sink);
 }
 
-/* The first time at once, then with back-off until a record is acknowledged: what makes a producer
- * fail for good (a missing permission) would do so again at once. */
-static void pipeline_reopen_sink(Pipeline *p)
+void pipeline_reopen_sink(Pipeline *p)
 {
     if (p->reopening) {
         return;
@@ -187,13 +191,7 @@ static void on_settle_timeout(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    Pipeline *p = arg;
-    if (p->state == PIPELINE_REWINDING && p->in_flight > 0) {
-        log_write(LOG_WARN, p->parts.config->name, "SINK_DID_NOT_SETTLE",
-                  LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
-                  "the producer did not report in time; making a new one, duplicates are possible");
-        pipeline_reopen_sink(p);
-    }
+    pipeline_settle_timeout(arg);
 }
 
 static void pipeline_watch_stall(Pipeline *p)
@@ -244,6 +242,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->reopen = event_new(parts->base, -1, 0, on_reopen, p);
     p->parts.source->events = (SourceEvents){
         .arg = p,
+        .locked = on_locked,
         .active = on_active,
         .standby = on_standby,
         .batch = on_batch,

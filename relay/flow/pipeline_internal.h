@@ -8,6 +8,7 @@
 typedef enum AfterRewind { AFTER_RESEND, AFTER_RESTART, AFTER_STOP, AFTER_FAIL } AfterRewind;
 
 typedef enum Input {
+    INPUT_LOCKED,      /* the source holds the lock and waits for resume() */
     INPUT_ACTIVE,      /* the source became the publisher */
     INPUT_STANDBY,     /* somebody else is */
     INPUT_TROUBLE,     /* the sink cannot go on for now */
@@ -40,7 +41,10 @@ struct Pipeline {
     size_t suspects;   /* events to be sent alone */
     bool blocked;      /* the sink said FULL or WAIT */
     bool reopening;    /* the sink makes a new producer */
-    bool source_lost;  /* until the rewind has restarted it */
+    bool source_lost;  /* until it is started again */
+    bool locked;       /* the source holds the lock and waits for resume() */
+    bool standby;      /* found while rewinding: somebody else publishes */
+    bool purged;       /* in this rewind */
     bool stop_asked;
     bool ended_reported;
     AfterRewind after;
@@ -78,6 +82,14 @@ int64_t pipeline_backoff_ms(Pipeline *pipeline);
 
 /** The source is gone, and with it what was on its way to the dead-letter table: PENDING again. */
 void pipeline_forget_aside(Pipeline *pipeline);
+
+/** The sink was waited for long enough. */
+void pipeline_settle_timeout(Pipeline *pipeline);
+
+/* pipeline_events.c */
+/** The first time at once, then with back-off until a record is acknowledged: what makes a producer
+ * fail for good (a missing permission) would do so again at once. */
+void pipeline_reopen_sink(Pipeline *pipeline);
 
 /* pipeline_send.c */
 void pipeline_pump(Pipeline *pipeline);

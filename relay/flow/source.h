@@ -1,10 +1,12 @@
 /* source: where events come from. One for each pipeline; all calls on the loop thread.
  *
- * Life: start() connects and tries to become the one publisher. The source then reports `active`
- * and hands batches to the pipeline while `room` allows, or reports `standby`. Acknowledged batches
- * come back through ack(). On any trouble the source closes its connections, reports `lost` once,
- * and does nothing until rewind(), which starts it again; what it knows about acknowledged but
- * unmarked rows stays in its memory, so that a broken connection alone makes no duplicates. */
+ * Life: start() connects and tries to become the one publisher. With the lock in its hands the
+ * source reports `locked` and waits for resume(), which the pipeline calls once every batch of
+ * before is returned; then it reports `active` and hands batches to the pipeline while `room`
+ * allows. Without the lock it reports `standby` and tries again. Acknowledged batches come back
+ * through ack(). On any trouble the source closes its connections, reports `lost` once, and does
+ * nothing until start(); what it knows about acknowledged but unmarked rows stays in its memory, so
+ * that a broken connection alone makes no duplicates. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,6 +22,8 @@ typedef struct Source Source;
 /* Called by the source, on the loop thread, never from inside one of the calls of SourceOps. */
 typedef struct SourceEvents {
     void *arg;
+    /** The lock is ours, and kept: resume() goes on from here. */
+    void (*locked)(void *arg);
     /** The outbox is ours: batches follow. */
     void (*active)(void *arg);
     /** Somebody else publishes; holder names them. We try again on a timer. */
@@ -32,18 +36,19 @@ typedef struct SourceEvents {
     void (*aside)(void *arg, Event *event);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
-    /** Connections are closed, nothing happens until rewind(). FATAL: a human must act. */
+    /** Connections are closed, nothing happens until start(). FATAL: a human must act. */
     void (*lost)(void *arg, const Error *err);
     /** Everything acknowledged is marked and the connections are closed, after drain(). */
     void (*drained)(void *arg);
 } SourceEvents;
 
 typedef struct SourceOps {
-    /** Connects (after delay_ms) and goes on from there: first start, and every rewind. */
+    /** Connects (after delay_ms) and tries to get the lock. Batches of before may still be out. */
     void (*start)(Source *source, int64_t delay_ms);
+    /** After `locked`, when no batch is out any more: reads on from what is acknowledged. */
+    void (*resume)(Source *source);
     /** Takes the batch over: its settled events are marked, the others are forgotten and will be
-     * read again. Frees the batch. Allowed while lost: what is settled is remembered until the
-     * rewind. */
+     * read again. Frees the batch. Allowed until resume(): what is settled is remembered. */
     void (*ack)(Source *source, Batch *batch);
     /** Commits the event to the dead-letter table, then reports `aside`. */
     void (*set_aside)(Source *source, Event *event, const Record *record, const Error *reason);

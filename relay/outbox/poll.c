@@ -81,6 +81,9 @@ static void poll_on_timer(evutil_socket_t fd, short what, void *arg)
     case POLL_STANDBY:
         session_try_lock(poll);
         break;
+    case POLL_LOCKED:
+        session_keep_lock(poll);
+        break;
     case POLL_ACTIVE:
         poll->more = true;
         fetch_next(poll);
@@ -96,9 +99,20 @@ static void poll_start(Source *source, int64_t delay_ms)
     PollSource *poll = poll_of(source);
     assert(poll->state == POLL_LOST);
     poll->state = POLL_DELAYED;
+    poll_set_timer(poll, delay_ms);
+}
+
+static void poll_resume(Source *source)
+{
+    PollSource *poll = poll_of(source);
+    if (poll->state != POLL_LOCKED) {
+        return; /* drained, or lost meanwhile */
+    }
+    event_del(poll->timer);
     poll->outstanding_count = 0;
     fetch_reset(poll);
-    poll_set_timer(poll, delay_ms);
+    poll->state = POLL_PREPARING;
+    pg_conn_open(poll->marker_conn);
 }
 
 static void poll_ack(Source *source, Batch *batch)
@@ -213,6 +227,7 @@ static void poll_free(Source *source)
 
 static const SourceOps POLL_OPS = {
     .start = poll_start,
+    .resume = poll_resume,
     .ack = poll_ack,
     .set_aside = poll_set_aside,
     .may_publish = poll_may_publish,

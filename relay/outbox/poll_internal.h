@@ -13,7 +13,8 @@ typedef enum PollState {
     POLL_DELAYED,   /* back-off before connecting */
     POLL_OPENING,   /* reader connects, sets its session up, tries the lock */
     POLL_STANDBY,   /* reader is connected, the lock is somebody else's */
-    POLL_PREPARING, /* lock is ours; marker connects and marks what is left over */
+    POLL_LOCKED,    /* the lock is ours, resume() may come */
+    POLL_PREPARING, /* marker connects and marks what is left over */
     POLL_ACTIVE,
     POLL_CLOSED, /* drained */
 } PollState;
@@ -92,6 +93,8 @@ void session_open(PollSource *poll);
 void session_lock_lost(void *arg, const Error *err);
 void session_lock_taken(void *arg);
 void session_lock_held(void *arg);
+/** The lease, until resume(). */
+void session_keep_lock(PollSource *poll);
 void session_try_lock(PollSource *poll);
 void session_renew_lease(PollSource *poll);
 /** Sends a query on the reader and notes when, for the lease. */

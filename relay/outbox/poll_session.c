@@ -83,8 +83,17 @@ void session_lock_held(void *arg)
     PollSource *poll = arg;
     session_renew_lease(poll);
     (void)FAILPOINT("locked");
-    poll->state = POLL_PREPARING;
-    pg_conn_open(poll->marker_conn);
+    poll->state = POLL_LOCKED;
+    poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
+    poll->source.events.locked(poll->source.events.arg);
+}
+
+void session_keep_lock(PollSource *poll)
+{
+    if (!pg_conn_is_busy(poll->reader)) {
+        session_ping(poll);
+    }
+    poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
 }
 
 void session_try_lock(PollSource *poll)

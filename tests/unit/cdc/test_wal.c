@@ -246,6 +246,60 @@ Test(wal, a_lost_connection_goes_on_at_what_this_process_knows)
     RIG_WAIT(rig.position.lsn == 0x10008);
 }
 
+static void lose_stream_and_wait_with_the_lock(void)
+{
+    rig.keep_waiting = true;
+    stub_stream_end(rig.walsender, "57P01", "terminating connection");
+    RIG_WAIT(rig.lost == 1);
+    rig.source->ops->start(rig.source, 0);
+    RIG_WAIT(rig.locked == 2);
+}
+
+Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)
+{
+    begin_streaming();
+    int64_t lease_ms = rig.pipeline.lease_ms;
+    rig.pipeline.batch_events = 2;
+    rig_commit(1, 2);
+    rig_commit(3, 4);
+    rig_commit(5, 6);
+    RIG_WAIT(rig_delivered() == 6);
+    rig.pipeline.lease_ms = 200;
+    lose_stream_and_wait_with_the_lock();
+    size_t pings = rig.pings;
+    RIG_WAIT(rig.pings >= pings + 6); /* longer than a lease */
+    rig.pipeline.lease_ms = lease_ms;
+    cr_assert_eq(rig.lost, 1);
+    cr_assert_eq(rig.active, 1);
+    cr_assert_not(rig.source->ops->may_publish(rig.source));
+    rig_ack(-1);
+    rig_ack(3);
+    rig_ack_all();
+    rig.rows[3].delivered = 0; /* it is to come again */
+    rig.source->ops->resume(rig.source);
+    RIG_WAIT(rig.rows[3].delivered == 1);
+    RIG_WAIT(rig.batch_count > 0 && rig.rows[6].out);
+    rig_ack_all();
+    RIG_WAIT(rig.rows[6].marked);
+    rig_assert_published_once(1, 6);
+}
+
+Test(wal, going_on_waits_for_the_answer_to_a_question_of_the_lease)
+{
+    rig.pipeline.lease_ms = 2000;
+    begin_streaming();
+    lose_stream_and_wait_with_the_lock();
+    rig.hang_pings = true;
+    size_t pings = rig.pings;
+    RIG_WAIT(rig.pings > pings);
+    rig.source->ops->resume(rig.source);
+    rig_turn();
+    cr_assert_eq(rig.active, 1);
+    rig.hang_pings = false;
+    stub_continue();
+    RIG_WAIT(rig.active == 2);
+}
+
 Test(wal, rows_that_are_streamed_before_they_are_visible_hold_the_position)
 {
     begin_streaming();

@@ -243,6 +243,7 @@ static void serve_save(const char *sql, StubReply *reply)
 static void serve_ping(StubReply *reply)
 {
     char end[24];
+    rig.pings++;
     if (rig.hang_pings) {
         stub_reply_hang(reply);
     }
@@ -351,6 +352,15 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
 }
 
 /* The pipeline. */
+
+static void on_locked(void *arg)
+{
+    (void)arg;
+    rig.locked++;
+    if (!rig.keep_waiting) {
+        rig.source->ops->resume(rig.source);
+    }
+}
 
 static void on_active(void *arg)
 {
@@ -462,7 +472,8 @@ void rig_begin(void)
                                               .stats = &rig.stats},
                                 &rig.source, &err),
                  OK, "%s", err.message);
-    rig.source->events = (SourceEvents){.active = on_active,
+    rig.source->events = (SourceEvents){.locked = on_locked,
+                                        .active = on_active,
                                         .standby = on_standby,
                                         .batch = on_batch,
                                         .room = on_room,

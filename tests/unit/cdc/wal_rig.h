@@ -58,6 +58,7 @@ typedef struct Rig {
     size_t starts;
     size_t locks;
     size_t marks;
+    size_t pings;
     size_t statuses;
     Text trace; /* what was asked for, in order */
     /* The pipeline. */
@@ -72,6 +73,8 @@ typedef struct Rig {
     Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
     size_t batch_count;
     size_t room_events;
+    size_t locked;
+    bool keep_waiting; /* resume() is the test's */
     size_t active;
     size_t standby;
     char holder[160];

@@ -24,6 +24,12 @@ static void source_start(Source *source, int64_t delay_ms)
     RigSource *s = (RigSource *)source;
     s->starts++;
     s->last_delay_ms = delay_ms;
+}
+
+static void source_resume(Source *source)
+{
+    RigSource *s = (RigSource *)source;
+    s->resumes++;
     s->last_acked = -1;
 }
 
@@ -93,6 +99,7 @@ static void source_free(Source *source)
 
 static const SourceOps SOURCE_OPS = {
     .start = source_start,
+    .resume = source_resume,
     .ack = source_ack,
     .set_aside = source_set_aside,
     .may_publish = source_may_publish,
@@ -249,8 +256,8 @@ void rig_begin(void)
 void rig_run(void)
 {
     rig_begin();
-    rig.source.source.events.active(rig.source.source.events.arg);
-    rig_turn();
+    rig_locked();
+    rig_active();
     rig_assert_state(PIPELINE_RUNNING);
 }
 
@@ -338,9 +345,32 @@ Error rig_error(ErrorClass class, const char *code)
     return err;
 }
 
+void rig_locked(void)
+{
+    rig.source.source.events.locked(rig.source.source.events.arg);
+    rig_turn();
+}
+
+void rig_active(void)
+{
+    rig.source.source.events.active(rig.source.source.events.arg);
+    rig_turn();
+}
+
+void rig_standby(void)
+{
+    rig.source.source.events.standby(rig.source.source.events.arg, "relay-2");
+    rig_turn();
+}
+
 void rig_source_lost(ErrorClass class)
 {
-    Error err = rig_error(class, "POSTGRES_SHUTDOWN");
+    rig_source_lost_by(class, "POSTGRES_SHUTDOWN");
+}
+
+void rig_source_lost_by(ErrorClass class, const char *code)
+{
+    Error err = rig_error(class, code);
     err.exit_code = EXIT_POSTGRES;
     rig.source.aside_count = 0;
     rig.source.source.events.lost(rig.source.source.events.arg, &err);

@@ -15,6 +15,7 @@ enum { RIG_EVENTS_MAX = 4096 };
 typedef struct RigSource {
     Source source; /* first */
     size_t starts;
+    size_t resumes;
     int64_t last_delay_ms;
     size_t wakes;
     size_t drains;
@@ -89,7 +90,11 @@ void rig_batch(const char *rows);
 /** The sink acknowledges the event (err == NULL) or reports err; turns the loop. */
 void rig_settle(int64_t seq, const Error *err);
 void rig_settle_all(void);
+void rig_locked(void);
+void rig_active(void);
+void rig_standby(void);
 void rig_source_lost(ErrorClass class);
+void rig_source_lost_by(ErrorClass class, const char *code);
 void rig_sink_lost(ErrorClass class);
 void rig_reopened(void);
 void rig_aside_done(void);

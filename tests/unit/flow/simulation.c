@@ -35,10 +35,17 @@ static void source_start(Source *source, int64_t delay_ms)
     (void)source;
     (void)delay_ms;
     SIM_ASSERT(sim.state == SOURCE_LOST, "started while not lost");
-    for (size_t i = 0; i < ROWS; i++) {
-        SIM_ASSERT(sim.rows[i].place != ROW_IN_FLIGHT, "restarted while row %zu is out", i);
-    }
     sim.state = SOURCE_DELAYED;
+}
+
+static void source_resume(Source *source)
+{
+    (void)source;
+    SIM_ASSERT(sim.state == SOURCE_LOCKED, "resumed without the lock");
+    for (size_t i = 0; i < ROWS; i++) {
+        SIM_ASSERT(sim.rows[i].place != ROW_IN_FLIGHT, "resumed while row %zu is out", i);
+    }
+    sim.state = SOURCE_RESUMED;
     sim.last_acked = 0;
 }
 
@@ -117,6 +124,7 @@ static void source_free(Source *source)
 
 static const SourceOps SOURCE_OPS = {
     .start = source_start,
+    .resume = source_resume,
     .ack = source_ack,
     .set_aside = source_set_aside,
     .may_publish = source_may_publish,
@@ -140,6 +148,7 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
     SIM_ASSERT(sim.state == SOURCE_ACTIVE && sim.lease, "sent %lld without the right",
                (long long)event->seq);
     SIM_ASSERT(sim.held_count < ROWS, "sent too much");
+    sim.may_purge = false;
     if (sim.lost || sim.reopening || (!sim.calm && chance(3))) {
         sim.owes_ready = true;
         return chance(50) ? SEND_FULL : SEND_WAIT;
@@ -156,6 +165,7 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
 void settle(size_t index, const Error *err)
 {
     Event *event = sim.held[index].event;
+    sim.may_purge |= err != NULL; /* what follows it must not overtake it */
     sim.held_count--;
     memmove(sim.held + index, sim.held + index + 1, (sim.held_count - index) * sizeof(Held));
     row_of(event)->acknowledged |= err == NULL;
@@ -180,7 +190,9 @@ static void sink_purge(Sink *sink)
     bool later = chance(50);
     for (size_t i = 0; i < sim.held_count; i++) {
         if (sim.held[i].phase == PHASE_QUEUED) {
+            SIM_ASSERT(sim.may_purge, "purged without need");
             sim.held[i].phase = PHASE_PURGING;
+            sim.repeats_excused += sim.held[i].written;
         }
     }
     size_t index = 0;
@@ -254,6 +266,7 @@ void process_begin(void)
     sim.sink.ops = &SINK_OPS;
     sim.state = SOURCE_LOST;
     sim.lease = false;
+    sim.may_purge = false;
     sim.draining = sim.ended = sim.lost = sim.reopening = sim.owes_ready = sim.troubled = false;
     sim.aside_count = sim.held_count = 0;
     PipelineParts parts = {.config = &sim.config,

@@ -34,9 +34,17 @@ typedef struct Held {
     Event *event;
     size_t topic;
     Phase phase;
+    bool written; /* queued again after the connection broke: the broker knows it, we do not */
 } Held;
 
-typedef enum SourceState { SOURCE_LOST, SOURCE_DELAYED, SOURCE_STANDBY, SOURCE_ACTIVE } SourceState;
+typedef enum SourceState {
+    SOURCE_LOST,
+    SOURCE_DELAYED,
+    SOURCE_STANDBY,
+    SOURCE_LOCKED,
+    SOURCE_RESUMED,
+    SOURCE_ACTIVE
+} SourceState;
 
 typedef struct Simulation {
     uint64_t seed;
@@ -62,6 +70,7 @@ typedef struct Simulation {
     Sink sink;
     Held held[ROWS];
     size_t held_count;
+    bool may_purge; /* there is a reason: order, or another relay */
     bool lost;
     bool reopening;
     bool owes_ready;

@@ -8,16 +8,10 @@
 
 TestSuite(pipeline, .init = rig_prepare, .fini = rig_end);
 
-static void become_standby(void)
-{
-    rig.source.source.events.standby(rig.source.source.events.arg, "relay-2");
-    rig_turn();
-}
-
 static void become_active(void)
 {
-    rig.source.source.events.active(rig.source.source.events.arg);
-    rig_turn();
+    rig_locked();
+    rig_active();
 }
 
 static void drained(void)
@@ -47,7 +41,10 @@ Test(pipeline, starting_becomes_running_with_the_lock)
     rig_assert_state(PIPELINE_STARTING);
     cr_assert_eq(rig.source.starts, 1);
     cr_assert_eq(rig.source.last_delay_ms, 0);
-    become_active();
+    rig_locked();
+    cr_assert_eq(rig.source.resumes, 1, "there is nothing to wait for");
+    rig_assert_state(PIPELINE_STARTING);
+    rig_active();
     rig_assert_state(PIPELINE_RUNNING);
     cr_assert_eq(rig.sink.opens, 1);
     cr_assert_eq(*rig.stats.leader, 1);
@@ -56,7 +53,7 @@ Test(pipeline, starting_becomes_running_with_the_lock)
 Test(pipeline, starting_becomes_standby_when_another_publishes)
 {
     rig_begin();
-    become_standby();
+    rig_standby();
     rig_assert_state(PIPELINE_STANDBY);
     PipelineView view;
     pipeline_view(rig.pipeline, &view);
@@ -114,7 +111,7 @@ Test(pipeline, starting_drains_when_asked_to_stop)
 Test(pipeline, standby_takes_over)
 {
     rig_begin();
-    become_standby();
+    rig_standby();
     become_active();
     rig_assert_state(PIPELINE_RUNNING);
     cr_assert_eq(rig.sink.opens, 1);
@@ -126,7 +123,7 @@ Test(pipeline, standby_takes_over)
 Test(pipeline, standby_reconnects)
 {
     rig_begin();
-    become_standby();
+    rig_standby();
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_STARTING);
     cr_assert_eq(rig.source.starts, 2);
@@ -135,7 +132,7 @@ Test(pipeline, standby_reconnects)
 Test(pipeline, standby_fails_when_a_human_must_act)
 {
     rig_begin();
-    become_standby();
+    rig_standby();
     rig_source_lost(ERROR_FATAL);
     rig_assert_state(PIPELINE_FAILED);
     cr_assert_eq(rig.ended, 1);
@@ -144,7 +141,7 @@ Test(pipeline, standby_fails_when_a_human_must_act)
 Test(pipeline, standby_drains_when_asked_to_stop)
 {
     rig_begin();
-    become_standby();
+    rig_standby();
     stop();
     cr_assert_eq(rig.source.drains, 1);
     drained();
@@ -242,22 +239,25 @@ static void check_source_lost(bool stalled)
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_REWINDING);
     cr_assert_eq(*rig.stats.leader, 0);
-    cr_assert_eq(rig.sink.purges, 1);
-    cr_assert_eq(rig.source.starts, 1, "not before the sink holds nothing");
-    rig_settle(1, NULL);
-    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
-    rig_settle(3, &purged);
-    rig_assert_acked("1 2");
-    rig_assert_returned("3");
-    rig_assert_state(PIPELINE_STARTING);
-    cr_assert_eq(rig.source.starts, 2);
+    cr_assert_eq(rig.sink.purges, 0, "the broker may have what the sink holds");
+    cr_assert_eq(rig.source.starts, 2, "connects meanwhile");
     cr_assert_eq(*rig.stats.reconnects, 1);
-    become_active();
-    rig_assert_state(PIPELINE_RUNNING);
-    rig_batch("3b");
-    rig_settle_all();
+    rig_settle(1, NULL);
+    rig_assert_acked("1 2");
+    rig_locked();
+    rig_assert_state(PIPELINE_REWINDING);
+    cr_assert_eq(rig.source.resumes, 1, "not before the sink holds nothing");
+    rig_settle(3, NULL);
     rig_assert_acked("3");
-    rig_assert_sent("1 2 3 3");
+    rig_assert_state(PIPELINE_STARTING);
+    cr_assert_eq(rig.source.resumes, 2);
+    rig_active();
+    rig_assert_state(PIPELINE_RUNNING);
+    rig_batch("4b");
+    rig_settle_all();
+    rig_assert_acked("4");
+    rig_assert_sent("1 2 3 4");
+    cr_assert_eq(*rig.stats.replayed, 0);
 }
 
 Test(pipeline, running_rewinds_when_the_source_is_lost)
@@ -368,12 +368,115 @@ Test(pipeline, both_sides_lost_end_in_one_restart)
     cr_assert_eq(rig.sink.reopens, 1);
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_REWINDING);
-    cr_assert_eq(rig.source.starts, 1, "the sink may still read memory of the batches");
+    cr_assert_eq(rig.source.starts, 2);
+    rig_locked();
+    cr_assert_eq(rig.source.resumes, 1, "the sink may still read memory of the batches");
     rig_reopened();
     rig_assert_state(PIPELINE_STARTING);
     rig_assert_returned("1 2");
-    cr_assert_eq(rig.source.starts, 2);
+    cr_assert_eq(rig.source.resumes, 2);
     cr_assert_eq(rig.sink.reopens, 1);
+}
+
+/* The source is lost while the sink holds 1 and 2. */
+static void given_source_lost(const char *code)
+{
+    rig_run();
+    rig_batch("1a 2a");
+    rig_source_lost_by(ERROR_RETRY, code);
+    rig_assert_state(PIPELINE_REWINDING);
+}
+
+static void settle_time_is_up(void)
+{
+    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL), "a rewind has a bound");
+    event_del(rig.pipeline->settle);
+    event_active(rig.pipeline->settle, EV_TIMEOUT, 0);
+    rig_turn();
+}
+
+Test(pipeline, a_rewind_settles_before_the_lock_is_taken_again)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_settle_all();
+    rig_assert_acked("1 2");
+    rig_assert_state(PIPELINE_STARTING);
+    rig_locked();
+    cr_assert_eq(rig.source.resumes, 2);
+}
+
+Test(pipeline, a_rewind_connects_as_often_as_it_takes)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_source_lost(ERROR_RETRY);
+    rig_source_lost(ERROR_RETRY);
+    cr_assert_eq(rig.source.starts, 4);
+    cr_assert_eq(rig.sink.purges, 0);
+    rig_locked();
+    rig_source_lost(ERROR_RETRY);
+    rig_settle_all();
+    cr_assert_eq(rig.source.resumes, 1, "that lock was lost");
+    rig_locked();
+    cr_assert_eq(rig.source.resumes, 2);
+}
+
+Test(pipeline, what_the_sink_holds_is_taken_back_when_another_relay_publishes)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_standby();
+    rig_standby();
+    cr_assert_eq(rig.sink.purges, 1);
+    rig_settle(1, NULL);
+    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    rig_settle(2, &purged);
+    rig_assert_state(PIPELINE_STANDBY);
+    rig_assert_acked("1");
+    rig_assert_returned("2");
+    cr_assert_eq(rig.source.resumes, 1);
+    become_active();
+    cr_assert_eq(rig.source.resumes, 2);
+    rig_assert_state(PIPELINE_RUNNING);
+}
+
+Test(pipeline, what_the_sink_holds_is_taken_back_when_the_lease_is_over)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    cr_assert_eq(rig.sink.purges, 0);
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.purges, 1);
+    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL));
+}
+
+Test(pipeline, what_the_sink_holds_is_taken_back_at_once_when_the_lease_was_the_reason)
+{
+    given_source_lost("LEASE_EXPIRED");
+    cr_assert_eq(rig.sink.purges, 1);
+}
+
+Test(pipeline, nothing_overtakes_a_failed_delivery_while_the_source_is_lost)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig.sink.purge_at_once = true;
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    rig_settle(1, &err);
+    cr_assert_eq(rig.sink.purges, 1);
+    rig_assert_returned("1 2");
+}
+
+Test(pipeline, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_takes)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_locked();
+    rig_trouble(ERROR_RETRY);
+    assert_error("KAFKA_UNREACHABLE");
+    for (int i = 0; i < 5; i++) {
+        settle_time_is_up();
+    }
+    cr_assert_eq(rig.sink.purges, 0);
+    cr_assert_eq(rig.sink.reopens, 0);
+    *rig.stats.kafka_connected = 1;
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.reopens, 1, "there is a broker, and it does not answer");
 }
 
 Test(pipeline, a_fatal_error_during_a_rewind_is_not_forgotten)
@@ -407,30 +510,44 @@ Test(pipeline, a_stop_during_a_rewind_is_not_forgotten)
     rig_assert_sent("1 2");
 }
 
-Test(pipeline, a_stop_while_the_source_is_lost_ends_without_it)
+Test(pipeline, a_stop_while_the_source_is_lost_marks_what_is_published)
 {
-    rig_run();
-    rig_batch("1a");
-    rig_source_lost(ERROR_RETRY);
+    given_source_lost("POSTGRES_SHUTDOWN");
     stop();
-    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
-    rig_settle(1, &purged);
+    rig_settle_all();
+    rig_assert_acked("1 2");
+    rig_assert_state(PIPELINE_DRAINING);
+    cr_assert_eq(rig.source.drains, 1);
+    rig_locked();
+    cr_assert_eq(rig.source.resumes, 2);
+    drained();
     rig_assert_state(PIPELINE_STOPPED);
-    cr_assert_eq(rig.source.starts, 1);
     cr_assert_eq(rig.ended, 1);
 }
 
-Test(pipeline, a_stop_while_the_source_is_lost_tells_of_unmarked_rows)
+Test(pipeline, a_stop_with_the_lock_and_records_still_out_marks_what_is_published)
 {
-    rig_run();
-    rig_batch("1a");
-    rig.source.unmarked = 3;
-    rig_source_lost(ERROR_RETRY);
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_locked();
     stop();
-    rig_settle(1, NULL);
+    rig_settle_all();
+    rig_assert_state(PIPELINE_DRAINING);
+    cr_assert_eq(rig.source.drains, 1);
+    cr_assert_eq(rig.source.resumes, 2);
+}
+
+Test(pipeline, a_stop_while_the_source_is_lost_does_not_try_for_ever)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    stop();
+    rig_source_lost(ERROR_RETRY);
+    cr_assert_eq(rig.source.starts, 2, "we are stopping");
+    rig.source.unmarked = 3;
+    rig_settle_all();
     rig_assert_state(PIPELINE_FAILED);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
     assert_error("DRAIN_INCOMPLETE");
+    cr_assert_eq(rig.ended, 1);
 }
 
 Test(pipeline, a_producer_that_does_not_settle_is_replaced)
@@ -439,9 +556,8 @@ Test(pipeline, a_producer_that_does_not_settle_is_replaced)
     rig_batch("1a 2a");
     Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
     rig_settle(1, &err);
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL), "a rewind has a bound");
-    event_active(rig.pipeline->settle, EV_TIMEOUT, 0); /* as if its time were up */
-    rig_turn();
+    *rig.stats.kafka_connected = 1;
+    settle_time_is_up();
     cr_assert_eq(rig.sink.reopens, 1);
     rig_assert_state(PIPELINE_REWINDING);
     rig_reopened();
@@ -563,18 +679,18 @@ Test(pipeline, the_error_that_stopped_it_is_not_covered_by_later_ones)
 static bool in_table(PipelineState state, Input input)
 {
     static const Input ROWS[PIPELINE_STATE_COUNT][INPUT_COUNT + 1] = {
-        [PIPELINE_STARTING] = {INPUT_ACTIVE, INPUT_STANDBY, INPUT_SOURCE_LOST, INPUT_FATAL,
-                               INPUT_STOP, INPUT_COUNT},
-        [PIPELINE_STANDBY] = {INPUT_ACTIVE, INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP,
-                              INPUT_COUNT},
+        [PIPELINE_STARTING] = {INPUT_LOCKED, INPUT_ACTIVE, INPUT_STANDBY, INPUT_SOURCE_LOST,
+                               INPUT_FATAL, INPUT_STOP, INPUT_COUNT},
+        [PIPELINE_STANDBY] = {INPUT_LOCKED, INPUT_ACTIVE, INPUT_SOURCE_LOST, INPUT_FATAL,
+                              INPUT_STOP, INPUT_COUNT},
         [PIPELINE_RUNNING] = {INPUT_TROUBLE, INPUT_RESEND, INPUT_SOURCE_LOST, INPUT_FATAL,
                               INPUT_STOP, INPUT_COUNT},
         [PIPELINE_STALLED] = {INPUT_HEALED, INPUT_RESEND, INPUT_SOURCE_LOST, INPUT_FATAL,
                               INPUT_STOP, INPUT_COUNT},
-        [PIPELINE_REWINDING] = {INPUT_SETTLED, INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP,
-                                INPUT_COUNT},
-        [PIPELINE_DRAINING] = {INPUT_SETTLED, INPUT_DRAINED, INPUT_SOURCE_LOST, INPUT_FATAL,
-                               INPUT_RESEND, INPUT_COUNT},
+        [PIPELINE_REWINDING] = {INPUT_SETTLED, INPUT_LOCKED, INPUT_STANDBY, INPUT_RESEND,
+                                INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP, INPUT_COUNT},
+        [PIPELINE_DRAINING] = {INPUT_SETTLED, INPUT_LOCKED, INPUT_DRAINED, INPUT_SOURCE_LOST,
+                               INPUT_FATAL, INPUT_RESEND, INPUT_COUNT},
         [PIPELINE_STOPPED] = {INPUT_COUNT},
         [PIPELINE_FAILED] = {INPUT_COUNT},
     };
@@ -607,7 +723,7 @@ Test(pipeline, inputs_without_a_row_change_nothing)
             ignored++;
         }
     }
-    cr_assert_eq(ignored, PIPELINE_STATE_COUNT * INPUT_COUNT - 28);
+    cr_assert_eq(ignored, PIPELINE_STATE_COUNT * INPUT_COUNT - 34);
     rig.pipeline->state = PIPELINE_RUNNING;
 }
 

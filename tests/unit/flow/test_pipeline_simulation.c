@@ -37,12 +37,16 @@ static void do_connect(void)
     if (sim.state == SOURCE_DELAYED || sim.state == SOURCE_STANDBY) {
         if (!sim.calm && chance(20)) {
             sim.state = SOURCE_STANDBY;
+            sim.may_purge = true;
             sim.source.events.standby(sim.source.events.arg, "another");
         } else {
-            sim.state = SOURCE_ACTIVE;
-            sim.lease = true;
-            sim.source.events.active(sim.source.events.arg);
+            sim.state = SOURCE_LOCKED;
+            sim.source.events.locked(sim.source.events.arg);
         }
+    } else if (sim.state == SOURCE_RESUMED) {
+        sim.state = SOURCE_ACTIVE;
+        sim.lease = true;
+        sim.source.events.active(sim.source.events.arg);
     }
 }
 
@@ -145,6 +149,10 @@ static void do_write(void)
     if (sim.lost) {
         return;
     }
+    if (find_held(PHASE_QUEUED, topic, &index) && sim.held[index].written) {
+        sim.held[index].phase = PHASE_WRITTEN; /* the broker sees that it has it already */
+        return;
+    }
     for (size_t count = 0; count < size && find_held(PHASE_QUEUED, topic, &index); count++) {
         sim.held[index].phase = PHASE_REQUEST; /* not the purge's any more */
         refused |= row_of(sim.held[index].event)->kind == ROW_REFUSED;
@@ -178,6 +186,17 @@ static void do_purged(void)
     }
 }
 
+/* The connection breaks: what was not reported yet is queued again, as a retry. */
+static void do_break(void)
+{
+    for (size_t i = 0; i < sim.held_count; i++) {
+        if (sim.held[i].phase == PHASE_WRITTEN) {
+            sim.held[i].phase = PHASE_QUEUED;
+            sim.held[i].written = true;
+        }
+    }
+}
+
 /* A topic is denied, or gone: nothing that was not written is accepted. */
 static void do_fail_topic(void)
 {
@@ -185,6 +204,7 @@ static void do_fail_topic(void)
     size_t topic = below(TOPICS);
     size_t index = 0;
     while (!sim.lost && find_held(PHASE_QUEUED, topic, &index)) {
+        sim.repeats_excused += sim.held[index].written;
         settle(index, &err);
     }
 }
@@ -197,14 +217,14 @@ static void do_lose_sink(void)
     size_t index = 0;
     for (size_t topic = 0; topic < TOPICS; topic++) { /* some of it may have been written */
         while (chance(70) && find_held(PHASE_QUEUED, topic, &index) &&
-               row_of(sim.held[index].event)->kind == ROW_GOOD) {
+               row_of(sim.held[index].event)->kind == ROW_GOOD && !sim.held[index].written) {
             held_write(&sim.held[index]);
         }
     }
     for (size_t i = 0; i < sim.held_count; i++) {
-        sim.repeats_excused += sim.held[i].phase == PHASE_WRITTEN;
+        sim.repeats_excused += sim.held[i].phase == PHASE_WRITTEN || sim.held[i].written;
     }
-    sim.lost = true;
+    sim.lost = sim.may_purge = true;
     Error err = error_of(ERROR_RETRY, "KAFKA_PRODUCER_FATAL");
     sim.sink.events.lost(sim.sink.events.arg, &err);
     SIM_ASSERT(sim.reopening, "a lost producer is not replaced");
@@ -266,7 +286,7 @@ static const Deed DEEDS[] = {
     {do_reopened, 60, false}, {do_ready, 60, false},    {do_heal, 30, false},
     {do_trouble, 6, true},    {do_fail_topic, 8, true}, {do_lose_source, 10, true},
     {do_revoke, 5, true},     {do_lose_sink, 4, true},  {do_stop, 2, true},
-    {do_kill, 1, true},
+    {do_kill, 1, true},       {do_break, 8, true},
 };
 
 static void step(void)

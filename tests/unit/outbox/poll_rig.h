@@ -54,6 +54,8 @@ typedef struct Rig {
     size_t batch_count;
     size_t room_events;
     size_t room_bytes;
+    size_t locked;
+    bool keep_waiting; /* resume() is the test's */
     size_t active;
     size_t standby;
     char holder[160];

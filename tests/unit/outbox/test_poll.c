@@ -379,6 +379,30 @@ Test(poll, what_was_acknowledged_is_marked_after_a_reconnect_and_not_read_again)
     cr_assert_eq(rig.lost, 1);
 }
 
+Test(poll, the_lock_is_kept_until_the_source_may_go_on)
+{
+    rig.pipeline.lease_ms = 200;
+    rig_insert(1, 4);
+    active();
+    RIG_WAIT(rig_delivered() == 4);
+    rig.keep_waiting = true;
+    stub_break_idle(2); /* the marker */
+    RIG_WAIT(rig.lost == 1);
+    rig.source->ops->start(rig.source, 0);
+    RIG_WAIT(rig.locked == 2);
+    size_t pings = rig.pings;
+    RIG_WAIT(rig.pings >= pings + 6); /* longer than a lease */
+    cr_assert_eq(rig.active, 1);
+    cr_assert_not(rig.source->ops->may_publish(rig.source));
+    rig_ack(3); /* event 3 is not settled */
+    rig.source->ops->resume(rig.source);
+    RIG_WAIT(rig.active == 2);
+    RIG_WAIT(rig_delivered() == 5);
+    rig_assert_out("3");
+    cr_assert_eq(rig_marked(), 3);
+    cr_assert_eq(rig.lost, 1);
+}
+
 Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
 {
     rig_insert(1, 2);
