@@ -22,7 +22,8 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
         "SELECT current_setting('wal_level') = 'logical' AS logical,"
         " (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)"
         " AS may_replicate, current_setting('server_version_num') AS version,"
-        " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.tx_lsn, p.tx_ordinal, "
+        " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn, "
+        "p.tx_ordinal, "
         "p.tx_messages,"
         " s.slot_name, s.slot_type, s.plugin, s.database, s.database = current_database()"
         " AS this_database, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
@@ -102,6 +103,8 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
                                      .tx_lsn = fact_lsn(row, "tx_lsn"),
                                      .tx_ordinal = strtoull(fact(row, "tx_ordinal"), NULL, 10)};
     ret->backfill = fact_true(row, "backfill");
+    const char *end = fact(row, "backfill_end");
+    ret->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
     ret->same_messages = fact_true(row, "tx_messages") == messages;
     read_slot(row, ret);
     ret->has_publication = *fact(row, "pubname") != '\0';

@@ -10,6 +10,8 @@
 #include "config/config.h"
 #include "rows/marker.h"
 
+#define SLOT_NO_END INT64_MIN
+
 typedef struct SlotFacts {
     int server_version; /* 150020 */
     bool logical;       /* wal_level */
@@ -23,7 +25,8 @@ typedef struct SlotFacts {
     int position_timeline;
     char position_slot[64];
     MarkerPosition position;
-    bool backfill; /* rows from before the slot are not all published */
+    bool backfill;        /* rows from before the slot are not all published */
+    int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
     bool same_messages;
     /* pg_replication_slots */
     bool has_slot;

@@ -161,7 +161,11 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
         for (size_t i = 0; i < batch->count; i++) {
             known_seqs_add(&wal->assembler.backfilled, batch->events[i]->seq);
         }
-        marker_add(wal->marker, batch, NULL);
+        /* Rows that are kept do not show that they are published: the position does. */
+        bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
+        int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
+        MarkerPosition filled = {.lsn = wal->start_lsn, .tx_ordinal = (uint64_t)read};
+        marker_add(wal->marker, batch, read > 0 ? &filled : NULL);
         return;
     }
     wal->acked = *position;

@@ -4,7 +4,11 @@
  * unpublished is published from the table, what it does not show comes with the stream. Where there
  * is no such snapshot (the slot was there before, or we were interrupted) a snapshot of now is
  * taken, which overlaps with the stream: the sequence numbers published from the table are
- * remembered, and the stream leaves them out. */
+ * remembered, and the stream leaves them out.
+ *
+ * So that an interruption costs little, the position row says where the reading ends (rows with a
+ * higher number were inserted after the first snapshot was taken, so the stream brings them, in
+ * their place among messages), and, where rows are not marked, how far it came. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,17 +109,16 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->error = (Error){0};
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
-    AUTO_TEXT sql = x_format("COPY (SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu) TO "
-                             "STDOUT (FORMAT binary)",
-                             table->select_list, table->name, table->seq, (long long)fill->last_seq,
-                             table->unpublished, table->seq, limit);
+    AUTO_TEXT sql = x_format(
+        "COPY (SELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu) TO "
+        "STDOUT (FORMAT binary)",
+        table->select_list, table->name, table->seq, (long long)fill->last_seq, table->seq,
+        (long long)fill->end, table->unpublished, table->seq, limit);
     pg_conn_send(wal->filler,
                  &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
 }
 
-/* A commit of our own after the snapshot was taken: what the snapshot shows is on disk then, also
- * what was committed with synchronous_commit = off. */
-static void on_flushed(void *arg, const Error *err)
+static void on_end_written(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
@@ -127,13 +130,15 @@ static void on_flushed(void *arg, const Error *err)
     fill_next(wal);
 }
 
-static void fill_flush(WalSource *wal)
+/* Also a commit of our own after the snapshot was taken: what the snapshot shows is on disk then,
+ * even what was committed with synchronous_commit = off. */
+static void fill_write_end(WalSource *wal)
 {
     wal->fill.flushing = true;
-    pg_conn_send(wal->control,
-                 &(PgQuery){.sql = "SELECT pg_logical_emit_message(true, 'outboxd.flush', '')",
-                            .arg = wal,
-                            .done = on_flushed});
+    AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
+    AUTO_TEXT sql = x_format("UPDATE %s SET backfill_end = %lld WHERE pipeline = %s",
+                             wal->position_table, (long long)wal->fill.end, pipeline);
+    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_end_written});
 }
 
 void fill_next(WalSource *wal)
@@ -154,7 +159,7 @@ void fill_next(WalSource *wal)
     }
     if (!fill->durable) {
         if (!fill->flushing && !pg_conn_is_busy(wal->control)) {
-            fill_flush(wal);
+            fill_write_end(wal);
         }
         return;
     }
@@ -163,6 +168,15 @@ void fill_next(WalSource *wal)
     if (wal_room(wal, &events, &bytes)) {
         size_t most = (size_t)wal->options.pipeline->batch_events;
         fill_fetch(wal, events < most ? events : most);
+    }
+}
+
+static void on_snapshot_row(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
+        wal->fill.end == SLOT_NO_END) {
+        wal->fill.end = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     }
 }
 
@@ -190,8 +204,10 @@ static void on_filler_set(void *arg, const Error *err)
         AUTO_TEXT snapshot = ident_literal(wal->fill.snapshot);
         text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
     }
-    text_add(&sql, "SELECT 1");
-    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_snapshot});
+    text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq, wal->table->name);
+    pg_conn_send(
+        wal->filler,
+        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_snapshot_row, .done = on_snapshot});
 }
 
 void fill_filler_opened(void *arg, const Error *err)
@@ -211,5 +227,17 @@ void fill_start(WalSource *wal)
 {
     wal->state = WAL_FILLING;
     wal->fill.last_seq = INT64_MIN;
+    wal->fill.end = SLOT_NO_END;
     pg_conn_open(wal->filler);
+}
+
+void fill_go_on(WalSource *wal)
+{
+    fill_start(wal);
+    wal->fill.end = wal->facts.backfill_end;
+    MarkerPosition *position = &wal->facts.position;
+    if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && position->tx_ordinal > 0) {
+        wal->fill.last_seq = (int64_t)position->tx_ordinal;
+    }
+    *position = (MarkerPosition){.lsn = position->lsn};
 }

@@ -28,13 +28,14 @@ typedef struct Fill {
     bool running;      /* a fetch is under way */
     bool taken;        /* the snapshot is */
     bool flushing;
-    bool durable;  /* what the snapshot shows is flushed */
+    bool durable;  /* what the snapshot shows is flushed, and `end` is in the position */
     bool complete; /* the last row was read */
     bool recorded; /* ... and the position says that all of them are published */
     bool header_read;
     size_t limit;
     size_t rows; /* of this fetch */
     int64_t last_seq;
+    int64_t end; /* what has a higher seq comes with the stream; SLOT_NO_END: not known yet */
     uint64_t published;
     Batch *batch;
     Error error;
@@ -140,6 +141,8 @@ void wal_slot_send_waiting(WalSource *wal);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);
+/** As fill_start, after an interruption: only what is left. */
+void fill_go_on(WalSource *wal);
 void fill_filler_opened(void *arg, const Error *err);
 void fill_next(WalSource *wal);
 void fill_release(WalSource *wal);

@@ -137,7 +137,8 @@ void wal_slot_send_waiting(WalSource *wal)
         "INSERT INTO %s AS p (pipeline, system_id, timeline, slot, lsn, backfill, tx_messages)"
         " VALUES (%s, '%s', %d, %s, '%s', %s, %s) ON CONFLICT (pipeline) DO UPDATE SET"
         " system_id = excluded.system_id, timeline = excluded.timeline, slot = excluded.slot,"
-        " lsn = excluded.lsn, backfill = excluded.backfill, tx_lsn = NULL, tx_ordinal = NULL,"
+        " lsn = excluded.lsn, backfill = excluded.backfill, backfill_end = NULL, tx_lsn = NULL, "
+        "tx_ordinal = NULL,"
         " tx_messages = excluded.tx_messages, updated_at = clock_timestamp()",
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(wal->start_lsn, lsn), wal->save_backfill ? "true" : "false",
@@ -279,7 +280,7 @@ void wal_slot_decide(WalSource *wal)
             "inherit it)",
             role);
     }
-    if (!wal->facts.same_messages) {
+    if (!wal->facts.same_messages && wal->facts.position.tx_lsn != 0) {
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
     wal->fill = (Fill){0};
@@ -304,7 +305,7 @@ void wal_slot_decide(WalSource *wal)
         wal_slot_save_position(wal, true, on_position_saved);
         break;
     case SLOT_BACKFILL:
-        fill_start(wal);
+        fill_go_on(wal);
         break;
     case SLOT_START:
         if (wal->facts.position_timeline != wal->facts.timeline) {

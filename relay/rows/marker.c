@@ -361,7 +361,7 @@ static void mark_send(Marker *marker)
         values[i + 1] = lsns[i] != 0 ? position[i] : NULL;
     }
     snprintf(position[2], sizeof(position[2]), "%llu", (unsigned long long)sent->tx_ordinal);
-    values[3] = sent->tx_lsn != 0 ? position[2] : NULL;
+    values[3] = sent->tx_ordinal != 0 ? position[2] : NULL;
     pg_conn_send(marker->options.conn,
                  &(PgQuery){.statement = "outboxd_mark",
                             .param_count = marker->with_position ? MARK_PARAMS : 1,

@@ -83,6 +83,7 @@ class Terminal:
         self.text = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a run in the background has it ignored
             os.execve(QUICKSTART, [QUICKSTART, *args], environment(home, **more))
 
     def read(self, seconds):

@@ -10,7 +10,7 @@ static void given_position(uint64_t lsn)
 {
     rig.has_slot = true;
     rig.confirmed = lsn;
-    rig.position = (RigPosition){.lsn = lsn};
+    rig.position = (RigPosition){.lsn = lsn, .end = SLOT_NO_END};
 }
 
 static void begin_streaming(void)
@@ -95,6 +95,52 @@ Test(wal, filling_up_that_was_interrupted_begins_again_and_the_stream_leaves_it_
     RIG_WAIT(rig.confirmed == 0x10108);
     rig_assert_published_once(1, 4);
     cr_assert_not(rig.position.backfill);
+}
+
+Test(wal, filling_up_that_was_interrupted_leaves_newer_rows_to_the_stream)
+{
+    given_position(rig.end_lsn);
+    rig.position.backfill = true;
+    rig.position.end = 2;
+    rig.rows[1].visible = rig.rows[2].visible = true;
+    rig_commit(3, 4); /* in the table, and in the stream, perhaps behind messages */
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_eq(rig.batches[0]->count, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_neq(rig.walsender, 0);
+    rig_ack_all();
+    rig_assert_published_once(1, 2);
+    RIG_WAIT(rig.rows[4].marked);
+    rig_assert_published_once(3, 4);
+}
+
+Test(wal, rows_that_are_kept_are_not_read_again_after_an_interruption)
+{
+    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    rig.pipeline.batch_events = 2;
+    for (size_t i = 1; i <= 7; i++) {
+        rig.rows[i].visible = true;
+    }
+    rig_begin();
+    RIG_WAIT(rig_delivered() == 7);
+    rig_ack(-1);
+    rig_ack(-1);
+    RIG_WAIT(rig.position.tx_ordinal == 4);
+    cr_assert(rig.position.backfill);
+    cr_assert_eq(rig.position.end, 7);
+    rig_end();
+    rig.rows[8].visible = true;
+    rig_begin();
+    RIG_WAIT(rig_delivered() == 10);
+    for (size_t i = 1; i <= 8; i++) {
+        cr_assert_eq(rig.rows[i].delivered, i < 5 ? 1 : i < 8 ? 2 : 0, "row %zu", i);
+    }
+    rig_ack_all();
+    RIG_WAIT(!rig.position.backfill);
+    cr_assert_eq(rig.position.tx_ordinal, 0);
+    RIG_WAIT(rig.walsender != 0);
 }
 
 Test(wal, the_slot_is_told_after_the_position_is_committed)
@@ -235,7 +281,7 @@ Test(wal, a_lost_connection_goes_on_at_what_this_process_knows)
     RIG_WAIT(rig.marks == 1); /* and is never committed */
     stub_break_idle(rig.walsender);
     RIG_WAIT(rig.lost == 1);
-    rig.position = (RigPosition){.lsn = 0x10000};
+    rig.position = (RigPosition){.lsn = 0x10000, .end = SLOT_NO_END};
     rig.rows[1].marked = rig.rows[2].marked = false;
     rig.hang_marks = false;
     rig_restart();

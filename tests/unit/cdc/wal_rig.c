@@ -161,6 +161,8 @@ static void serve_facts(StubReply *reply)
     char tx[24];
     char confirmed[24];
     char ordinal[24];
+    char end[24];
+    snprintf(end, sizeof(end), "%" PRId64, rig.position.end);
     snprintf(ordinal, sizeof(ordinal), "%" PRIu64, rig.position.tx_ordinal);
     lsn_format(rig.position.lsn, lsn);
     lsn_format(rig.position.tx_lsn, tx);
@@ -173,15 +175,16 @@ static void serve_facts(StubReply *reply)
     stub_reply_row(
         reply, "logical", "t", "may_replicate", "t", "version", "150000", "system_id",
         IF(row, system), "timeline", IF(row, "1"), "slot", IF(row, "outboxd_orders"), "lsn",
-        IF(row, lsn), "backfill", IF(row, rig.position.backfill ? "t" : "f"), "tx_lsn",
-        IF(rig.position.tx_lsn != 0, tx), "tx_ordinal", IF(rig.position.tx_lsn != 0, ordinal),
-        "tx_messages", IF(row, "f"), "slot_name", IF(rig.has_slot, "outboxd_orders"), "slot_type",
-        IF(rig.has_slot, "logical"), "plugin", IF(rig.has_slot, "pgoutput"), "database",
-        IF(rig.has_slot, "shop"), "this_database", IF(rig.has_slot, "t"), "confirmed_flush_lsn",
-        IF(rig.has_slot, confirmed), "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid",
-        STUB_NULL, "two_phase", IF(rig.has_slot, "false"), "pubname",
-        IF(rig.has_publication, "outboxd_orders"), "pubinsert", IF(rig.has_publication, "t"),
-        "publishes_table", rig.has_publication ? "t" : "f", "hides", "f", NULL);
+        IF(row, lsn), "backfill", IF(row, rig.position.backfill ? "t" : "f"), "backfill_end",
+        IF(rig.position.end != SLOT_NO_END, end), "tx_lsn", IF(rig.position.tx_lsn != 0, tx),
+        "tx_ordinal", IF(rig.position.tx_ordinal != 0, ordinal), "tx_messages", IF(row, "f"),
+        "slot_name", IF(rig.has_slot, "outboxd_orders"), "slot_type", IF(rig.has_slot, "logical"),
+        "plugin", IF(rig.has_slot, "pgoutput"), "database", IF(rig.has_slot, "shop"),
+        "this_database", IF(rig.has_slot, "t"), "confirmed_flush_lsn", IF(rig.has_slot, confirmed),
+        "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid", STUB_NULL, "two_phase",
+        IF(rig.has_slot, "false"), "pubname", IF(rig.has_publication, "outboxd_orders"),
+        "pubinsert", IF(rig.has_publication, "t"), "publishes_table",
+        rig.has_publication ? "t" : "f", "hides", "f", NULL);
 #undef IF
 }
 
@@ -234,6 +237,7 @@ static void serve_save(const char *sql, StubReply *reply)
     cr_assert(lsn_parse(lsn, &rig.position.lsn));
     rig.position.tx_lsn = rig.position.tx_ordinal = 0;
     rig.position.backfill = begins(strchr(at, '\'') + 1, ", true");
+    rig.position.end = SLOT_NO_END;
     rig.position_system = NULL;
     snprintf(text, sizeof(text), "position(%s)", rig.position.backfill ? "filling" : "complete");
     trace(text);
@@ -255,7 +259,8 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     const char *sql = query->sql;
     if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
         serve_table(query, reply);
-    } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, 4242)")) {
+    } else if (begins(sql, "SELECT pg_try_advisory_lock") &&
+               strstr(sql, "(1869968482, 4242)") != NULL) {
         rig.locks++;
         stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
@@ -269,8 +274,9 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
         stub_reply_command(reply, 0);
     } else if (begins(sql, "INSERT INTO outbox.position AS p")) {
         serve_save(sql, reply);
-    } else if (begins(sql, "SELECT pg_logical_emit_message")) {
-        stub_reply_row(reply, "pg_logical_emit_message", "0/0", NULL);
+    } else if (begins(sql, "UPDATE outbox.position SET backfill_end = ")) {
+        rig.position.end = strtoll(strchr(sql, '=') + 1, NULL, 10);
+        stub_reply_command(reply, 1);
     } else if (begins(sql, "SELECT pg_snapshot_xmax")) {
         serve_ping(reply);
     } else if (begins(sql, "SELECT count(*)")) {
@@ -283,6 +289,17 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
 
 /* The other connections. */
 
+static void serve_end(StubReply *reply)
+{
+    int64_t end = RIG_ROWS - 1;
+    while (end > 0 && !rig.rows[end].visible) {
+        end--;
+    }
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRId64, end);
+    stub_reply_row(reply, "coalesce", text, NULL);
+}
+
 static void serve_copy(const char *sql, StubReply *reply)
 {
     static const Slice TEXTS[COPY_TEXT_FIELDS] = {
@@ -293,8 +310,10 @@ static void serve_copy(const char *sql, StubReply *reply)
     text_add_slice(&bytes, COPY_HEADER);
     stub_reply_copy(reply);
     int64_t low = strtoll(beyond, NULL, 10);
+    int64_t end = strtoll(strstr(sql, "\"seq\" <= ") + 9, NULL, 10);
+    cr_assert_eq(end, rig.position.end, "nothing is read before the end is written down");
     trace("copy");
-    for (int64_t seq = low < 0 ? 0 : low + 1; seq < RIG_ROWS && limit > 0; seq++) {
+    for (int64_t seq = low < 0 ? 0 : low + 1; seq < RIG_ROWS && seq <= end && limit > 0; seq++) {
         if (rig.rows[seq].visible && !rig.rows[seq].marked) {
             copy_put_row(&bytes, seq, COPY_TIME_NULL, TEXTS, 0);
             stub_reply_copy_row(reply, bytes.data, bytes.length);
@@ -342,7 +361,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ; ")) {
         trace(strstr(sql, "SET TRANSACTION SNAPSHOT '00000003-1'") != NULL ? "snapshot(slot)"
                                                                            : "snapshot(now)");
-        stub_reply_row(reply, "one", "1", NULL);
+        serve_end(reply);
     } else if (begins(sql, "COPY (")) {
         serve_copy(sql, reply);
     } else {
@@ -436,6 +455,7 @@ static void on_worker(evutil_socket_t fd, short what, void *arg)
 void rig_prepare(void)
 {
     rig = (Rig){.end_lsn = 0x10000,
+                .position.end = SLOT_NO_END,
                 .has_publication = true,
                 .wal_status = "reserved",
                 .snapshot = "10:10:",
@@ -492,6 +512,10 @@ void rig_end(void)
         batch_free(&rig.batches[i]);
     }
     rig.batch_count = 0;
+    for (size_t i = 0; i < RIG_ROWS; i++) {
+        rig.rows[i].out = false;
+    }
+    rig.walsender = 0;
     event_free(rig.worker_io);
     event_base_free(rig.base);
     metrics_free(&rig.metrics);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "cdc/slot.h"
 #include "cdc/wal.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
@@ -34,6 +35,7 @@ typedef struct RigPosition {
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
     bool backfill;
+    int64_t end; /* backfill_end; SLOT_NO_END: null */
 } RigPosition;
 
 typedef struct Rig {
