@@ -120,6 +120,11 @@ typedef struct Config {
     size_t pipeline_count;
     struct {
         char *listen; /* "host:port"; "" = off */
+        int64_t interval_ms;
+        int64_t lag_objective_ms;
+        char *lag_target;           /* "99.9%" */
+        StringList consumer_groups; /* globs */
+        int64_t groups_interval_ms;
     } monitor;
     struct {
         LogFormat format;

@@ -151,10 +151,21 @@ static const Option OPTIONS[] = {
     {AT_CONFIG("monitor.listen", STRING, monitor.listen), .fallback = "127.0.0.1:9480", .max = 255,
      .help = "Address and port of /metrics, /livez, /readyz and /status. \"[::1]:9480\" for IPv6, "
              "\"0.0.0.0:9480\" for all interfaces (there is no authentication), \"off\" for none."},
-    NOT_BUILT(SCOPE_CONFIG, "monitor.lag_objective", DURATION,
-              "The lag that is still good, for status and alerts."),
-    NOT_BUILT(SCOPE_CONFIG, "monitor.consumer_groups", STRING_LIST,
-              "Consumer groups whose distance from the end is shown."),
+    {AT_CONFIG("monitor.interval", DURATION, monitor.interval_ms), .fallback = "5s", .min = 100,
+     .max = 10 * MINUTE,
+     .help = "How often PostgreSQL is asked about lag, slots, dead letters and long transactions."},
+    {AT_CONFIG("monitor.lag_objective", DURATION, monitor.lag_objective_ms), .fallback = "5s",
+     .min = 1, .max = DAY,
+     .help = "The lag that is still good: what the error budget and the burn rates are about, and "
+             "outboxd status --fail-if-late."},
+    {AT_CONFIG("monitor.lag_target", STRING, monitor.lag_target), .fallback = "99.9%", .max = 16,
+     .help = "The share of time in which the lag shall be within lag_objective."},
+    {AT_CONFIG("monitor.consumer_groups", STRING_LIST, monitor.consumer_groups), .max = 255,
+     .example = "[ \"billing\", \"search-*\" ]",
+     .help = "Consumer groups (globs) whose distance from the end of our topics is shown; none by "
+             "default. The relay's principal needs DESCRIBE on the groups and the topics."},
+    {AT_CONFIG("monitor.groups_interval", DURATION, monitor.groups_interval_ms), .fallback = "15s",
+     .min = 100, .max = 10 * MINUTE, .help = "How often Kafka is asked about them."},
 
     {AT_CONFIG("log.format", ENUM, log.format), .fallback = "logfmt", .choices = LOG_FORMATS,
      .help = "One line for each fact, as key=value pairs or as a JSON object."},

@@ -206,13 +206,13 @@ Test(load, a_bad_value_of_the_environment_names_the_variable)
     loading_run(&loading, BASICS PIPELINE, NULL,
                 LOADING_ENVIRONMENT("OUTBOXD_KAFKA_CREATE_TOPICS=maybe", "OUTBOXD_LOG_LEVEL=infos",
                                     "OUTBOXD_SHUTDOWN_TIMEOUT=5",
-                                    "OUTBOXD_MONITOR_LAG_OBJECTIVE=5s"));
+                                    "OUTBOXD_MONITOR_LAG_OBJECTIVE=soon"));
     cr_assert_eq(loading.status, FAILED);
     const char *expected[] = {
         "OUTBOXD_KAFKA_CREATE_TOPICS: \"kafka.create_topics\" cannot be \"maybe\"",
         "OUTBOXD_LOG_LEVEL: \"log.level\" cannot be \"infos\"; did you mean \"info\"?",
-        "OUTBOXD_MONITOR_LAG_OBJECTIVE: \"monitor.lag_objective\" is not built yet in "
-        "version " OUTBOXD_VERSION,
+        "OUTBOXD_MONITOR_LAG_OBJECTIVE: \"monitor.lag_objective\" cannot be \"soon\": it does not "
+        "begin with a whole number",
         "OUTBOXD_SHUTDOWN_TIMEOUT: \"shutdown_timeout\" cannot be \"5\": it has no unit",
     };
     for (size_t i = 0; i < 4; i++) {
@@ -321,15 +321,14 @@ Test(load, numbers_out_of_range_say_the_range)
 Test(load, what_is_known_but_not_built_is_refused_by_name)
 {
     ASSERT_PROBLEMS(
-        BASICS "pipelines: ( { name = \"a\"; capture = \"tables\"; delivery = \"exactly-once\";\n"
-               "  headers = \"debezium\"; preset = \"s\"; mappings = ( { table = \"x\"; } ); } );\n"
-               "monitor: { consumer_groups = [ \"x\" ]; };\n",
+        BASICS
+        "pipelines: ( { name = \"a\"; capture = \"tables\"; delivery = \"exactly-once\";\n"
+        "  headers = \"debezium\"; preset = \"s\"; mappings = ( { table = \"x\"; } ); } );\n",
         "main.conf:2: capture = \"tables\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:2: delivery = \"exactly-once\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:3: headers = \"debezium\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:3: \"preset\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
-        "main.conf:3: \"mappings\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
-        "main.conf:4: \"monitor.consumer_groups\" is not built yet in version " OUTBOXD_VERSION);
+        "main.conf:3: \"mappings\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION);
 }
 
 Test(load, a_syntax_error_has_its_line_and_hides_nothing_that_is_wrong_elsewhere)
