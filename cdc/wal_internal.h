@@ -107,6 +107,9 @@ typedef struct WalSource {
 
 /* wal.c */
 void wal_lose(WalSource *wal, const Error *err);
+/** The right to publish was ours for sure, at the last look. */
+bool wal_lease_holds(const WalSource *wal);
+void wal_lose_lease(WalSource *wal);
 void wal_set_timer(WalSource *wal, int64_t delay_ms);
 void wal_check_drained(WalSource *wal);
 void wal_deliver(WalSource *wal, Batch *batch);

@@ -244,8 +244,8 @@ static void act_source_lost(Pipeline *p)
     ++*p->parts.stats->rewinds;
     p->after = AFTER_RESTART;
     p->purged = false;
-    if (strcmp(p->error.code, "LEASE_EXPIRED") == 0) {
-        pipeline_purge(p); /* another relay may publish by now */
+    if (p->parts.source->lease_over) {
+        pipeline_purge(p);
     } else {
         pipeline_bound_settling(p, p->parts.config->lease_ms);
     }
