@@ -1,4 +1,4 @@
-/* outboxd status [-c FILE] [--dsn DSN] [--json]
+/* outboxd status [-c FILE] [--dsn DSN] [--json] [--fail-if-late]
  *
  * Asks the running relay. When none answers, says so and looks into the database by itself. */
 #include <getopt.h>
@@ -19,7 +19,7 @@
 #include "config/config.h"
 
 static const char USAGE[] =
-    "usage: outboxd status [-c FILE] [--dsn DSN] [--json]\n"
+    "usage: outboxd status [-c FILE] [--dsn DSN] [--json] [--fail-if-late]\n"
     "\n"
     "Lag, backlog, events in flight and the last error of the relay that runs with this\n"
     "configuration (asked at monitor.listen). When none answers: backlog and dead letters\n"
@@ -28,28 +28,36 @@ static const char USAGE[] =
     "  -c, --config FILE  configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
     "      --dsn DSN      database, when there is no configuration file\n"
     "      --json         one JSON object: that of /status; without a relay, what was found\n"
+    "      --fail-if-late for scripts: also fail when the lag of a pipeline is above\n"
+    "                     monitor.lag_objective, or not known; says which on stderr\n"
     "\n"
     "exit code  0 every pipeline is running or on standby, servers connected\n"
     "           1 usage or configuration error\n"
     "           2 PostgreSQL is what fails\n"
     "           3 Kafka is what fails\n"
     "           4 data gap detected\n"
-    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped\n";
+    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped,\n"
+    "             or, with --fail-if-late, a pipeline is late\n";
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;
     bool json;
+    bool fail_if_late;
     bool dsn_unknown; /* a relay may still answer at the default address */
 } StatusOptions;
 
 /* EXIT_OK: go on. */
 static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret_help)
 {
-    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_HELP };
+    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_LATE, OPTION_HELP };
     static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'}, {"dsn", required_argument, NULL, OPTION_DSN},
-        {"json", no_argument, NULL, OPTION_JSON}, {"watch", no_argument, NULL, OPTION_WATCH},
-        {"help", no_argument, NULL, OPTION_HELP}, {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"dsn", required_argument, NULL, OPTION_DSN},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"watch", no_argument, NULL, OPTION_WATCH},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {"fail-if-late", no_argument, NULL, OPTION_LATE},
+        {NULL, 0, NULL, 0},
     };
     int option = 0;
     // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
@@ -63,6 +71,9 @@ static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret
             break;
         case OPTION_JSON:
             options->json = true;
+            break;
+        case OPTION_LATE:
+            options->fail_if_late = true;
             break;
         case OPTION_WATCH:
             (void)fprintf(stderr,
@@ -220,6 +231,11 @@ static int status_show(const StatusOptions *options, const Config *config)
         return status_without_relay(options, config, &err);
     }
     int code = status_screen_exit_code(object);
+    AUTO_BUFFER late = TEXT_EMPTY;
+    if (options->fail_if_late && status_screen_add_late(object, &late)) {
+        code = code != EXIT_OK ? code : EXIT_INTERNAL;
+        (void)fputs(text_string(&late), stderr);
+    }
     if (!options->json) {
         status_screen_add(object, screen_wants_colour(stdout), clock_wall_us(), &screen);
     }
