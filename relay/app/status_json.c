@@ -66,7 +66,8 @@ static void add_error(Text *json, const PipelineView *view)
     add_text(json, "hint", view->error->hint);
     text_add_char(json, ',');
     add_time(json, "since", view->error_since_us);
-    text_printf(json, ",\"repeated\":%lld}", (long long)view->error_repeated);
+    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)view->error_repeated,
+                (int)view->error->exit_code);
 }
 
 static void add_oldest(Text *json, const Event *event)
@@ -144,6 +145,20 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_add_char(json, '}');
 }
 
+/* The pipeline whose connections stand for the relay's: the first that has not ended, as one that
+ * has ended keeps none. */
+static size_t relay_speaker(const Relay *relay)
+{
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        if (view.state != PIPELINE_FAILED && view.state != PIPELINE_STOPPED) {
+            return i;
+        }
+    }
+    return 0;
+}
+
 void relay_status(void *arg, Text *json)
 {
     const Relay *relay = arg;
@@ -161,9 +176,10 @@ void relay_status(void *arg, Text *json)
     }
     text_add_char(json, ']');
     if (relay->config->pipeline_count > 0) {
-        bool connected = *relay->stats[0].postgres_connected > 0;
+        size_t speaker = relay_speaker(relay);
+        bool connected = *relay->stats[speaker].postgres_connected > 0;
         text_printf(json, ",\"postgres\":{\"connected\":%s}", connected ? "true" : "false");
-        const Sink *sink = pipeline_sink(relay->pipelines[0]);
+        const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         sink->ops->status(sink, json);
     }
     text_add(json, "}\n");

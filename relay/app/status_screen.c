@@ -358,6 +358,10 @@ bool status_screen_add_late(const json_t *status, Text *out)
 static ExitCode status_error_exit_code(const json_t *error)
 {
     const char *code = status_text(error, "code");
+    int64_t said = status_count(error, "exit_code"); /* 0: a relay that did not say it yet */
+    if (said == EXIT_POSTGRES || said == EXIT_KAFKA || said == EXIT_GAP) {
+        return (ExitCode)said;
+    }
     if (strncmp(code, "POSTGRES_", 9) == 0) {
         return EXIT_POSTGRES;
     }

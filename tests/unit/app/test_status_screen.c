@@ -130,6 +130,9 @@ Test(status_screen, exit_code_names_the_side_that_fails)
                  EXIT_POSTGRES);
     cr_assert_eq(code_of("{'state':'failed','error':{'code':'GAP_SLOT_LOST'}}", true, true),
                  EXIT_GAP);
+    cr_assert_eq(
+        code_of("{'state':'failed','error':{'code':'SLOT_MISSING','exit_code':4}}", true, true),
+        EXIT_GAP);
     cr_assert_eq(code_of("{'state':'failed','error':{'code':'EVENT_UNROUTED'}}", true, true),
                  EXIT_INTERNAL);
     const char *not_healthy[] = {"starting", "paused", "draining", "stopped", "failed", "new"};
