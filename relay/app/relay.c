@@ -158,7 +158,10 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        objective_observe(relay->objectives[i], clock_monotonic_us(), relay_lag_seconds(relay, i));
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        objective_observe(relay->objectives[i], clock_monotonic_us(),
+                          relay_lag_seconds(relay, i, &view));
     }
 }
 

@@ -41,4 +41,4 @@ void relay_status(void *arg, Text *json);
 void relay_collect(void *arg);
 /** Age of the oldest unpublished event of a pipeline in seconds, 0 when there is none; NAN when
  * that is not known. */
-double relay_lag_seconds(const Relay *relay, size_t index);
+double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view);

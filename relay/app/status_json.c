@@ -100,12 +100,12 @@ static double view_lag_seconds(const PipelineView *view)
     return lag > 0 ? lag : 0;
 }
 
-double relay_lag_seconds(const Relay *relay, size_t index)
+double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view)
 {
-    PipelineView view;
-    pipeline_view(relay->pipelines[index], &view);
-    bool known = view.oldest != NULL || view.state == PIPELINE_RUNNING;
-    return known ? view_lag_seconds(&view) : NAN;
+    (void)relay;
+    (void)index;
+    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING;
+    return known ? view_lag_seconds(view) : NAN;
 }
 
 static void add_pipeline(Text *json, const Relay *relay, size_t index)
@@ -121,7 +121,7 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
                 CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
     add_time(json, "since", view.since_us);
-    double lag_seconds = relay_lag_seconds(relay, index);
+    double lag_seconds = relay_lag_seconds(relay, index, &view);
     text_add(json, ",\"lag_seconds\":");
     isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);
     text_printf(json, ",\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,", view.in_flight_events,
@@ -193,7 +193,7 @@ void relay_collect(void *arg)
         pipeline_view(relay->pipelines[i], &view);
         pipeline_collect(relay->pipelines[i]);
         objective_collect(relay->objectives[i], clock_monotonic_us());
-        *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i);
+        *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
                            "1 for the state that the pipeline is in.", "pipeline", view.name,
