@@ -86,6 +86,7 @@ typedef struct WalSource {
     char *position_table;
     SlotFacts facts;
     bool gap_accepted; /* run --new-slot did its work */
+    bool slot_taken;   /* another relay reads it, by the last question of the lease */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     uint64_t start_lsn;
     Assembler assembler;

@@ -99,7 +99,8 @@ class KafkaServer:
                 f"-Dlog4j2.configurationFile={self.directory}/log4j2.yaml", "-cp", self.jars, *args]
 
     def _format(self):
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+        # A leading "-" would be read as an option.
+        cluster = "a" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")[1:]
         subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", self.config_path, heap="128m"),
                        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.directory)
 

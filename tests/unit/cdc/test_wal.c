@@ -330,6 +330,23 @@ Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)
     rig_assert_published_once(1, 6);
 }
 
+/* The lock is shared where rows are kept. */
+Test(wal, while_it_waits_another_relay_may_take_the_slot)
+{
+    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    begin_streaming();
+    rig_commit(1, 2);
+    RIG_WAIT(rig_delivered() == 2);
+    rig.slot_taken = true;
+    lose_stream_and_wait_with_the_lock();
+    RIG_WAIT(rig.standby == 1);
+    cr_assert_str_eq(rig.holder, "another relay reads the slot");
+    rig.keep_waiting = rig.slot_taken = false;
+    rig_ack_all();
+    RIG_WAIT(rig.active == 2);
+    cr_assert_eq(rig.lost, 1);
+}
+
 Test(wal, going_on_waits_for_the_answer_to_a_question_of_the_lease)
 {
     rig.pipeline.lease_ms = 2000;
