@@ -1,4 +1,4 @@
-/* outboxd status [-c FILE] [--dsn DSN] [--json] [--watch]
+/* outboxd status [-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]
  *
  * Asks the running relay. When none answers, says so and looks into the database by itself. */
 #include <getopt.h>
@@ -23,7 +23,7 @@
 #include "config/config.h"
 
 static const char USAGE[] =
-    "usage: outboxd status [-c FILE] [--dsn DSN] [--json] [--watch[=SECONDS]]\n"
+    "usage: outboxd status [-c FILE] [--dsn DSN] [--json] [--watch[=SECONDS] | --fail-if-late]\n"
     "\n"
     "Lag, backlog, events in flight and the last error of the relay that runs with this\n"
     "configuration (asked at monitor.listen). When none answers: backlog and dead letters\n"
@@ -35,18 +35,22 @@ static const char USAGE[] =
     "      --watch[=SECONDS]\n"
     "                     again each second (or so many), with lag and rate of the last 60 looks,\n"
     "                     until Ctrl-C; not on a terminal, one screen after the other\n"
+    "      --fail-if-late for scripts: also fail when the lag of a pipeline is above\n"
+    "                     monitor.lag_objective, or not known; says which on stderr\n"
     "\n"
     "exit code  0 every pipeline is running or on standby, servers connected\n"
     "           1 usage or configuration error\n"
     "           2 PostgreSQL is what fails\n"
     "           3 Kafka is what fails\n"
     "           4 data gap detected\n"
-    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped\n"
+    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped,\n"
+    "             or, with --fail-if-late, a pipeline is late\n"
     "           With --watch: 0 when it was told to stop.\n";
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;
     bool json;
+    bool fail_if_late;
     double watch_seconds; /* 0: one look */
     bool dsn_unknown;     /* a relay may still answer at the default address */
 } StatusOptions;
@@ -62,11 +66,15 @@ static bool status_parse_seconds(const char *text, double *ret_seconds)
 /* EXIT_OK: go on. */
 static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret_help)
 {
-    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_HELP };
+    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_LATE, OPTION_HELP };
     static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'}, {"dsn", required_argument, NULL, OPTION_DSN},
-        {"json", no_argument, NULL, OPTION_JSON}, {"watch", optional_argument, NULL, OPTION_WATCH},
-        {"help", no_argument, NULL, OPTION_HELP}, {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"dsn", required_argument, NULL, OPTION_DSN},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"watch", optional_argument, NULL, OPTION_WATCH},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {"fail-if-late", no_argument, NULL, OPTION_LATE},
+        {NULL, 0, NULL, 0},
     };
     int option = 0;
     // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
@@ -80,6 +88,9 @@ static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret
             break;
         case OPTION_JSON:
             options->json = true;
+            break;
+        case OPTION_LATE:
+            options->fail_if_late = true;
             break;
         case OPTION_WATCH:
             if (!status_parse_seconds(optarg, &options->watch_seconds)) {
@@ -98,6 +109,12 @@ static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret
             (void)fputs(USAGE, stderr);
             return EXIT_CONFIG;
         }
+    }
+    if (options->fail_if_late && options->watch_seconds > 0) {
+        (void)fputs(
+            "outboxd status: --fail-if-late looks once, --watch goes on; give one of them\n",
+            stderr);
+        return EXIT_CONFIG;
     }
     if (optind < argc) {
         (void)fprintf(stderr, "outboxd status: unexpected argument '%s'\n%s", argv[optind], USAGE);
@@ -244,6 +261,11 @@ static int status_look(const StatusOptions *options, const Config *config, Watch
         return status_without_relay(options, config, &err, out);
     }
     int code = status_screen_exit_code(object);
+    AUTO_BUFFER late = TEXT_EMPTY;
+    if (options->fail_if_late && status_screen_add_late(object, &late)) {
+        code = code != EXIT_OK ? code : EXIT_INTERNAL;
+        (void)fputs(text_string(&late), stderr);
+    }
     if (options->json) {
         text_add_slice(out, (Slice){.data = body.data, .length = body.length});
     } else {

@@ -13,7 +13,7 @@ static const Command COMMANDS[] = {
      "makes the outbox schema in a database, or brings it up to date", command_migrate},
     {"check", "[-c FILE] [--offline] [--create-topics]",
      "configuration, then database, then brokers; every problem with its remedy", command_check},
-    {"status", "[-c FILE] [--dsn DSN] [--json]",
+    {"status", "[-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]",
      "lag, backlog, events in flight and the last error of a running relay", command_status},
     {"config", "print [-c FILE] | schema",
      "the complete commented sample; with -c the effective values, secrets masked", command_config},

@@ -9,6 +9,7 @@
 #include "flow/stats.h"
 #include "metrics/metrics.h"
 #include "metrics/monitor.h"
+#include "metrics/objective.h"
 
 typedef struct Relay {
     const Config *config;
@@ -17,7 +18,8 @@ typedef struct Relay {
     Metrics *metrics;
     Monitor *monitor;
     Pipeline **pipelines;
-    Stats *stats; /* one for each pipeline */
+    Stats *stats;           /* one for each pipeline */
+    Objective **objectives; /* one for each pipeline */
     size_t running;
     bool stopping;
     bool ready_sent;
@@ -28,7 +30,8 @@ typedef struct Relay {
     struct event *deadline; /* of the drain */
     struct event *watchdog;
     struct event *idle_check;
-    uint64_t work_seen; /* events read, published and marked so far, plus 1 */
+    struct event *second; /* notes the lag for the objective */
+    uint64_t work_seen;   /* events read, published and marked so far, plus 1 */
     uint64_t work_trimmed;
 } Relay;
 
@@ -36,3 +39,6 @@ typedef struct Relay {
 bool relay_ready(void *arg, Text *reason);
 void relay_status(void *arg, Text *json);
 void relay_collect(void *arg);
+/** Age of the oldest unpublished event of a pipeline in seconds, 0 when there is none; NAN when
+ * that is not known. */
+double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view);

@@ -66,7 +66,8 @@ static void add_error(Text *json, const PipelineView *view)
     add_text(json, "hint", view->error->hint);
     text_add_char(json, ',');
     add_time(json, "since", view->error_since_us);
-    text_printf(json, ",\"repeated\":%lld}", (long long)view->error_repeated);
+    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)view->error_repeated,
+                (int)view->error->exit_code);
 }
 
 static void add_oldest(Text *json, const Event *event)
@@ -99,6 +100,14 @@ static double view_lag_seconds(const PipelineView *view)
     return lag > 0 ? lag : 0;
 }
 
+double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view)
+{
+    (void)relay;
+    (void)index;
+    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING;
+    return known ? view_lag_seconds(view) : NAN;
+}
+
 static void add_pipeline(Text *json, const Relay *relay, size_t index)
 {
     static const char *const CAPTURES[] = {"poll", "wal", "tables"};
@@ -112,8 +121,11 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
                 CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
     add_time(json, "since", view.since_us);
-    text_printf(json, ",\"lag_seconds\":%.3f,\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,",
-                view_lag_seconds(&view), view.in_flight_events, view.in_flight_bytes);
+    double lag_seconds = relay_lag_seconds(relay, index, &view);
+    text_add(json, ",\"lag_seconds\":");
+    isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);
+    text_printf(json, ",\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,", view.in_flight_events,
+                view.in_flight_bytes);
     text_printf(json, "\"unmarked_events\":%zu,\"events_per_second\":%.1f,", view.unmarked_events,
                 view.events_per_second);
     text_printf(json,
@@ -128,7 +140,23 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_add(json, ",\"holder\":");
     text_add_json(json, view.holder[0] != '\0' ? slice_of(view.holder) : SLICE_NULL);
     source->ops->status(source, json);
+    text_add(json, ",\"objective\":");
+    objective_add_json(relay->objectives[index], clock_monotonic_us(), json);
     text_add_char(json, '}');
+}
+
+/* The pipeline whose connections stand for the relay's: the first that has not ended, as one that
+ * has ended keeps none. */
+static size_t relay_speaker(const Relay *relay)
+{
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        if (view.state != PIPELINE_FAILED && view.state != PIPELINE_STOPPED) {
+            return i;
+        }
+    }
+    return 0;
 }
 
 void relay_status(void *arg, Text *json)
@@ -148,9 +176,10 @@ void relay_status(void *arg, Text *json)
     }
     text_add_char(json, ']');
     if (relay->config->pipeline_count > 0) {
-        bool connected = *relay->stats[0].postgres_connected > 0;
+        size_t speaker = relay_speaker(relay);
+        bool connected = *relay->stats[speaker].postgres_connected > 0;
         text_printf(json, ",\"postgres\":{\"connected\":%s}", connected ? "true" : "false");
-        const Sink *sink = pipeline_sink(relay->pipelines[0]);
+        const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         sink->ops->status(sink, json);
     }
     text_add(json, "}\n");
@@ -163,7 +192,8 @@ void relay_collect(void *arg)
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
         pipeline_collect(relay->pipelines[i]);
-        *relay->stats[i].lag_seconds = view_lag_seconds(&view);
+        objective_collect(relay->objectives[i], clock_monotonic_us());
+        *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
                            "1 for the state that the pipeline is in.", "pipeline", view.name,

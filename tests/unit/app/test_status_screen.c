@@ -130,6 +130,9 @@ Test(status_screen, exit_code_names_the_side_that_fails)
                  EXIT_POSTGRES);
     cr_assert_eq(code_of("{'state':'failed','error':{'code':'GAP_SLOT_LOST'}}", true, true),
                  EXIT_GAP);
+    cr_assert_eq(
+        code_of("{'state':'failed','error':{'code':'SLOT_MISSING','exit_code':4}}", true, true),
+        EXIT_GAP);
     cr_assert_eq(code_of("{'state':'failed','error':{'code':'EVENT_UNROUTED'}}", true, true),
                  EXIT_INTERNAL);
     const char *not_healthy[] = {"starting", "paused", "draining", "stopped", "failed", "new"};
@@ -157,4 +160,35 @@ Test(status_screen, object_of_another_version_does_no_harm)
         cr_assert_neq(status_screen_exit_code(object), EXIT_OK, "%s", odd[i]);
         json_decref(object);
     }
+}
+
+static bool late_of(const char *pipelines, Text *out)
+{
+    json_t *object = object_of(pipelines, true, true);
+    bool late = status_screen_add_late(object, out);
+    json_decref(object);
+    return late;
+}
+
+Test(status_screen, late_pipelines_are_named_with_lag_and_objective)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    cr_assert_not(
+        late_of("{'name':'a','state':'running','lag_seconds':5,'objective':{'seconds':5}}", &out));
+    cr_assert_str_eq(text_string(&out), "");
+    cr_assert(late_of("{'name':'a','state':'running','lag_seconds':0,'objective':{'seconds':5}},"
+                      "{'name':'b','state':'stalled','lag_seconds':840,'objective':{'seconds':5}},"
+                      "{'name':'c','state':'standby','lag_seconds':null,'objective':{'seconds':5}},"
+                      "{'name':'d','state':'running','lag_seconds':0}",
+                      &out));
+    cr_assert_str_eq(text_string(&out), "pipeline b is late: lag 14 min, objective 5.0 s\n"
+                                        "pipeline c is standby: its lag is not known\n"
+                                        "pipeline d is running: its lag is not known\n");
+}
+
+Test(status_screen, relay_without_pipelines_counts_as_late)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    cr_assert(late_of("", &out));
+    cr_assert_str_eq(text_string(&out), "the relay has no pipelines\n");
 }
