@@ -219,6 +219,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
         pipeline_watch_stall(p);
     }
+    pipeline_sum_up(p, false);
     int64_t now_us = clock_monotonic_us();
     if (p->error.class == ERROR_RETRY &&
         now_us - p->error_logged_us > REPEAT_LOG_SECONDS * INT64_C(1000000)) {

@@ -283,7 +283,7 @@ def test_an_adopted_table_gets_its_event_back_under_its_own_names(relay, kafka, 
 
 
 def test_what_a_table_cannot_take_stays_a_dead_letter_with_the_reason(relay, adopted, database):
-    one = relay({"table": "public.messages", "columns": ADOPTED})
+    one = relay({"table": "public.messages", "columns": ADOPTED, "topic": "a"})
     fill(database, 2)
     database.execute("UPDATE outbox.dead_letter SET event = event - 'event_version'")
     result = dead(one, "requeue", "--all", expect=2)
@@ -304,8 +304,8 @@ def test_two_people_who_requeue_the_same_publish_it_once(relay, database):
                   for v in (("requeue", "1"), ("requeue", "1"), ("discard", "1", "--yes"))]
         for person in people:
             person.start()
-        eventually(lambda: database.scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'outboxd dead' "
-                                           "AND wait_event_type = 'Lock'", user=OWNER) is not None and waiting(database) == 3, what="all wait for the row")
+        eventually(lambda: waiting(database) == 3, what=lambda: "all wait for the row: %s %s" % (results, database.server.execute(
+            "SELECT application_name, wait_event_type, query FROM pg_stat_activity WHERE datname = %s", (database.name,))))
         connection.rollback()
         for person in people:
             person.join(60)
@@ -317,8 +317,8 @@ def test_two_people_who_requeue_the_same_publish_it_once(relay, database):
 
 
 def waiting(database):
-    return len(database.server.execute("SELECT FROM pg_stat_activity WHERE application_name = 'outboxd dead' AND wait_event_type = 'Lock' "
-                                       "AND datname = %s", (database.name,)))
+    return int(database.server.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'outboxd dead' AND wait_event_type = 'Lock' "
+                                       "AND datname = %s", (database.name,))[0][0])
 
 
 def test_missing_rights_are_named_with_the_grant(relay, database):

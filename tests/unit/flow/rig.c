@@ -457,3 +457,10 @@ void rig_assert_state(PipelineState state)
     cr_assert_eq(view.state, state, "%s, not %s", pipeline_state_name(view.state),
                  pipeline_state_name(state));
 }
+
+uint64_t rig_failed(Reason reason)
+{
+    return *metrics_counter(rig.metrics, "outboxd_events_failed_total",
+                            "Delivery reports that were failures.", "pipeline", "orders", "topic",
+                            "order.events", "reason", reason_name(reason), NULL);
+}
