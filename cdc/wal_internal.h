@@ -1,6 +1,7 @@
 /* What the files of the WAL source share; nobody else includes this. */
 #pragma once
 
+#include "base/log_limit.h"
 #include "cdc/assemble.h"
 #include "cdc/slot.h"
 #include "cdc/wal.h"
@@ -77,6 +78,7 @@ typedef struct WalSource {
     Marker *marker;
     PgConn *walsender;
     PgConn *filler;
+    LogLimit stream_lines;
     struct event *timer;  /* back-off, standby */
     struct event *pulse;  /* lease, status, idle */
     struct event *report; /* delivers `lost` or `drained` outside of every call */

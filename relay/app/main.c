@@ -17,12 +17,15 @@ static const Command COMMANDS[] = {
      "lag, backlog, events in flight and the last error of a running relay", command_status},
     {"config", "print [-c FILE] | schema",
      "the complete commented sample; with -c the effective values, secrets masked", command_config},
+    {"dead", "list | show | requeue | discard [ID...] [-c FILE] [--dsn DSN] [--json]",
+     "events that were set aside: why, and what becomes of them", command_dead},
+    {"explain", "CODE | --markdown", "what the code of a log line or error means, and what to do",
+     command_explain},
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},
     {"pause", NULL, NULL, NULL},
     {"resume", NULL, NULL, NULL},
-    {"dead", NULL, NULL, NULL},
     {"verify", NULL, NULL, NULL},
 };
 enum { COMMAND_COUNT = sizeof(COMMANDS) / sizeof(COMMANDS[0]) };

@@ -293,7 +293,7 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
         const char *key;
         const char *what;
     } LOSSES[] = {
-        {"dead_lettered_total", "set aside since it started; see outbox.dead_letter"},
+        {"dead_lettered_total", "set aside since it started; see: outboxd dead list"},
         {"dropped_total", "dropped since it started: no route, and on_unrouted = \"drop\""},
     };
     for (size_t i = 0; i < sizeof(LOSSES) / sizeof(LOSSES[0]); i++) {

@@ -91,7 +91,7 @@ Test(status_screen, stalled_pipeline_says_since_when_why_and_the_remedy)
     expect_line(screen, "\n  oldest event  seq 12007555, audit.login, key user?81, occurred "
                         "09:12:44 UTC (14 min ago)\n");
     expect_line(screen, "\n  remedy        Create the topic.\n");
-    expect_line(screen, "\naudit: 3 events set aside since it started; see outbox.dead_letter\n");
+    expect_line(screen, "\naudit: 3 events set aside since it started; see: outboxd dead list\n");
     cr_assert_null(strstr(screen, "orders is"));
 }
 
