@@ -9,6 +9,7 @@
 #include "flow/stats.h"
 #include "metrics/metrics.h"
 #include "metrics/monitor.h"
+#include "sink/groups.h"
 
 typedef struct Relay {
     const Config *config;
@@ -17,7 +18,9 @@ typedef struct Relay {
     Metrics *metrics;
     Monitor *monitor;
     Pipeline **pipelines;
-    Stats *stats; /* one for each pipeline */
+    Topics **topics; /* of each pipeline, which owns them */
+    Groups *groups;  /* NULL: off */
+    Stats *stats;    /* one for each pipeline */
     size_t running;
     bool stopping;
     bool ready_sent;
