@@ -84,8 +84,8 @@ void status_groups_add(const json_t *groups, bool colours, Text *out)
         text_add(out, " more consumer groups match monitor.consumer_groups; narrow it\n");
     }
     if (*groups_text(groups, "error") != '\0') {
-        text_add(out, "\nconsumer groups are not seen");
-        text_add(out, json_array_size(rows) > 0 ? " completely: " : ": ");
+        text_add(out, json_array_size(rows) > 0 ? "\nconsumer groups are not all seen: "
+                                                : "\nconsumer groups are not seen: ");
         screen_add(out, colours, COLOUR_WARN, groups_text(groups, "error"));
         text_add_char(out, '\n');
     }

@@ -4,7 +4,6 @@
 #include "sink/groups.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +12,10 @@
 #include "base/worker.h"
 #include "config/lists.h"
 #include "flow/template.h"
+#include "sink/groups_ask.h"
 #include "sink/groups_round.h"
+
+enum { FAILURES_TOLD = 2 }; /* a coordinator may be loading: that is over in the next round */
 
 /* One row as it is shown. */
 typedef struct GroupSeries {
@@ -40,8 +42,10 @@ struct Groups {
     size_t count;
     size_t left_out;
     bool left_out_said;
-    Error error; /* of the last round */
-    char said[sizeof(((Error *)0)->code)];
+    Error error;      /* of the last round */
+    int failures;     /* rounds in a row that were not complete */
+    bool said;        /* of this trouble, in the log */
+    bool said_denied; /* likewise, that a right is missing */
 };
 
 /* Topics. */
@@ -129,13 +133,17 @@ static void groups_tell(Groups *groups, const RoundView *view)
 {
     const Error *err = view->error;
     bool failed = err->class != ERROR_NONE;
-    if (failed && strcmp(err->code, groups->said) != 0) {
-        log_error(LOG_WARN, NULL, err, "consumer groups are not seen; publishing goes on");
-        (void)snprintf(groups->said, sizeof(groups->said), "%s", err->code);
-    } else if (!failed && groups->said[0] != '\0') {
+    bool denied = failed && groups_is_denied(err);
+    groups->failures = failed ? groups->failures + 1 : 0;
+    bool lasts = groups->failures >= FAILURES_TOLD;
+    if ((denied && !groups->said_denied) || (lasts && !groups->said)) {
+        log_error(LOG_WARN, NULL, err, "consumer groups are not all seen; publishing goes on");
+        groups->said = true;
+        groups->said_denied |= denied;
+    } else if (!failed && groups->said) {
         log_write(LOG_INFO, NULL, "CONSUMER_GROUPS_RECOVERED", LOG_NO_FIELDS,
                   "consumer groups are seen again");
-        groups->said[0] = '\0';
+        groups->said = groups->said_denied = false;
     }
     if (view->groups_left_out > 0 && !groups->left_out_said) {
         log_write(LOG_WARN, NULL, "CONSUMER_GROUPS_TOO_MANY",

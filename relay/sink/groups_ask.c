@@ -21,6 +21,20 @@ enum {
     PARTITIONS_MAX = 5000,
 };
 
+/* librdkafka up to 2.11 crashes when a group's coordinator moves under ListConsumerGroupOffsets and
+ * the client has no group.id (issue 5040): it then looks for the coordinator of "its" group,
+ * without asking whether there is one. So ours has one that it may describe. It never subscribes,
+ * so it never joins, and it commits nothing. */
+static char *client_group(const StringList *patterns)
+{
+    char *group = NULL;
+    for (size_t i = 0; i < patterns->count && group == NULL; i++) {
+        group = groups_is_name(patterns->items[i]) ? x_strdup(patterns->items[i])
+                                                   : groups_example(patterns->items[i]);
+    }
+    return group != NULL ? group : x_strdup("outboxd");
+}
+
 Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
 {
     const PipelineConfig *pipeline = &config->pipelines[0];
@@ -28,13 +42,16 @@ Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
     if (kafka_conf_new(config, pipeline, BATCH_BYTES, &conf, err) != OK) {
         return FAILED;
     }
-    static const char *const PAIRS[][2] = {
+    AUTO_TEXT group = client_group(&config->monitor.consumer_groups);
+    const char *const pairs[][2] = {
+        {"group.id", group},
+        {"enable.auto.commit", "false"},
         {"isolation.level", "read_uncommitted"}, /* the end, as Kafka's own tools count */
         {"allow.auto.create.topics", "false"},   /* looking must not make topics */
     };
     char text[512];
-    for (size_t i = 0; i < sizeof(PAIRS) / sizeof(PAIRS[0]); i++) {
-        (void)rd_kafka_conf_set(conf, PAIRS[i][0], PAIRS[i][1], text, sizeof(text));
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        (void)rd_kafka_conf_set(conf, pairs[i][0], pairs[i][1], text, sizeof(text));
     }
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
@@ -82,13 +99,23 @@ void groups_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err)
     }
 }
 
+bool groups_is_denied(const Error *err)
+{
+    size_t length = strlen(err->code);
+    return length > 7 && strcmp(err->code + length - 7, "_DENIED") == 0;
+}
+
 static Status ask_cluster_error(rd_kafka_resp_err_t code, const char *what, Error *err)
 {
     kafka_topic_error(code, "", err);
     Error named = *err;
     error_set(err, ERROR_RETRY, EXIT_KAFKA, named.code, "%s: %s (%s)", what, rd_kafka_err2str(code),
               rd_kafka_err2name(code));
-    return error_hint(err, "%s", named.hint);
+    bool loading = code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+                   code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+                   code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    return error_hint(err, "%s",
+                      loading ? "A broker is taking over; it is asked again." : named.hint);
 }
 
 /* A prefix can be granted as such; for other globs only all groups. */

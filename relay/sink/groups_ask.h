@@ -13,6 +13,9 @@ enum { GROUPS_ASKED_MAX = 200 };
  * Errors: FATAL / EXIT_CONFIG, names the property. The caller calls rd_kafka_destroy. */
 Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err);
 
+/** True when a right is missing, which does not heal by itself. */
+bool groups_is_denied(const Error *err);
+
 /** True when the text names one group; false for a glob. */
 bool groups_is_name(const char *pattern);
 

@@ -104,10 +104,12 @@ void round_view(const Round *round, RoundView *ret_view)
                             .error = &round->error};
 }
 
-/* The first error of a round is the one that is told. */
+/* The first error of a round is the one that is told; what only a grant can mend goes before what
+ * may heal by itself. */
 static void round_note(Round *round, const Error *err)
 {
-    if (round->error.class == ERROR_NONE) {
+    if (round->error.class == ERROR_NONE ||
+        (groups_is_denied(err) && !groups_is_denied(&round->error))) {
         round->error = *err;
     }
 }
