@@ -4,7 +4,6 @@
 #pragma once
 
 #include <libpq-fe.h>
-#include <librdkafka/rdkafka.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -76,5 +75,6 @@ void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline);
 /** Connects to the brokers, looks at the topics, and makes the missing ones when asked to. */
 void check_kafka(Check *check);
 
-/** Looks whether the groups of monitor.consumer_groups may be described; brokers answer rk. */
-void check_groups(Check *check, rd_kafka_t *rk);
+/** Looks whether the groups of monitor.consumer_groups may be described; the brokers
+ * must answer. */
+void check_groups(Check *check);

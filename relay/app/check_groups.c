@@ -39,13 +39,17 @@ static size_t groups_check_names(Check *check, rd_kafka_t *rk, const StringList 
     return seen;
 }
 
-void check_groups(Check *check, rd_kafka_t *rk)
+void check_groups(Check *check)
 {
     const StringList *patterns = &check->config->monitor.consumer_groups;
     if (patterns->count == 0) {
         return;
     }
     Error err = {0};
+    rd_kafka_t *rk = NULL;
+    if (groups_client_new(check->config, &rk, &err) != OK) {
+        return; /* check_properties has said it */
+    }
     StringList found = {0};
     size_t seen = groups_check_names(check, rk, patterns);
     bool globs = false;
@@ -65,4 +69,5 @@ void check_groups(Check *check, rd_kafka_t *rk)
     text_printf(&check->facts, "groups         %zu consumer group%s may be described\n", seen,
                 seen == 1 ? "" : "s");
     string_list_free(&found);
+    rd_kafka_destroy(rk);
 }

@@ -294,7 +294,7 @@ void check_kafka(Check *check)
                     check->topic_count == 1 ? "" : "s");
     }
     if (connected) {
-        check_groups(check, rk);
+        check_groups(check);
     }
     rd_kafka_destroy(rk);
 }

@@ -307,7 +307,7 @@ ExitCode relay_run(const Config *config)
         _exit(err.exit_code);
     }
     event_base_dispatch(relay.base);
-    if (worker_is_busy(relay.worker) || groups_is_busy(relay.groups)) {
+    if (worker_is_busy(relay.worker)) {
         _exit(
             relay
                 .exit_code); /* a call that blocks may take seconds; nothing is at stake any more */

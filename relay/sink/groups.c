@@ -1,21 +1,30 @@
-/* The loop's side: a timer starts a round as a job of a worker of our own; when it is done, its
- * rows are copied into series and a list for /status. While a job runs nothing of the round is
- * touched here. Series of groups that are gone become NAN, which hides them. */
+/* The loop's side: a timer sends the helper process a request; its answer becomes series and a list
+ * for /status. Series of groups that are gone become NAN, which hides them. A helper that ends, or
+ * does not answer, is replaced at the next turn of the timer. */
 #include "sink/groups.h"
 
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/worker.h"
 #include "config/lists.h"
 #include "flow/template.h"
 #include "sink/groups_ask.h"
-#include "sink/groups_round.h"
+#include "sink/groups_helper.h"
+#include "sink/groups_message.h"
 
-enum { FAILURES_TOLD = 2 }; /* a coordinator may be loading: that is over in the next round */
+enum {
+    FAILURES_TOLD = 2, /* a coordinator may be loading: that is over in the next round */
+    ANSWER_SECONDS_MAX = 60,
+};
 
 /* One row as it is shown. */
 typedef struct GroupSeries {
@@ -31,12 +40,12 @@ typedef struct GroupSeries {
 
 struct Groups {
     GroupsOptions options;
-    Worker *worker;
-    struct event *worker_io;
     struct event *timer;
-    Round *round;      /* the job's while running */
-    StringList topics; /* likewise */
-    bool running;
+    pid_t helper; /* 0: none */
+    struct bufferevent *io;
+    int64_t asked_us;    /* monotonic; 0: nothing is asked */
+    int64_t answered_us; /* likewise: the last answer */
+    StringList topics;
     double *up; /* NAN before the first round */
     GroupSeries *series;
     size_t count;
@@ -81,7 +90,7 @@ static void groups_collect_topics(Groups *groups)
 
 /* Results. */
 
-static GroupSeries *groups_series(Groups *groups, const GroupRow *row)
+static GroupSeries *groups_series(Groups *groups, const GroupsAnswerRow *row)
 {
     for (size_t i = 0; i < groups->count; i++) {
         GroupSeries *series = &groups->series[i];
@@ -129,11 +138,13 @@ static int series_compare(const void *a, const void *b)
     return order != 0 ? order : strcmp(x->topic, y->topic);
 }
 
-static void groups_tell(Groups *groups, const RoundView *view)
+/* After each answer, or when there was none. */
+static void groups_tell(Groups *groups)
 {
-    const Error *err = view->error;
+    const Error *err = &groups->error;
     bool failed = err->class != ERROR_NONE;
     bool denied = failed && groups_is_denied(err);
+    *groups->up = failed ? 0 : 1;
     groups->failures = failed ? groups->failures + 1 : 0;
     bool lasts = groups->failures >= FAILURES_TOLD;
     if ((denied && !groups->said_denied) || (lasts && !groups->said)) {
@@ -145,30 +156,26 @@ static void groups_tell(Groups *groups, const RoundView *view)
                   "consumer groups are seen again");
         groups->said = groups->said_denied = false;
     }
-    if (view->groups_left_out > 0 && !groups->left_out_said) {
+    if (groups->left_out > 0 && !groups->left_out_said) {
         log_write(LOG_WARN, NULL, "CONSUMER_GROUPS_TOO_MANY",
-                  LOG_FIELDS(log_number("left_out", (long long)view->groups_left_out)),
+                  LOG_FIELDS(log_number("left_out", (long long)groups->left_out)),
                   "monitor.consumer_groups matches more groups than are looked at; narrow it");
     }
-    groups->left_out_said = view->groups_left_out > 0;
+    groups->left_out_said = groups->left_out > 0;
 }
 
-static void groups_on_done(void *arg)
+static void groups_apply(Groups *groups, const GroupsAnswer *answer)
 {
-    Groups *groups = arg;
-    groups->running = false;
-    RoundView view;
-    round_view(groups->round, &view);
     for (size_t i = 0; i < groups->count; i++) {
         groups->series[i].shown = false;
     }
-    for (size_t i = 0; i < view.count; i++) {
-        const GroupRow *row = &view.rows[i];
+    for (size_t i = 0; i < answer->count; i++) {
+        const GroupsAnswerRow *row = &answer->rows[i];
         GroupSeries *series = groups_series(groups, row);
         *series->lag_events = (double)row->lag_events;
         *series->lag_seconds = row->lag_seconds;
-        series->change_per_second = group_row_change(row);
-        series->grows = group_row_grows(row);
+        series->change_per_second = row->change_per_second;
+        series->grows = row->grows;
         series->committed = row->committed;
         series->shown = true;
     }
@@ -176,16 +183,99 @@ static void groups_on_done(void *arg)
     if (groups->count > 0) {
         qsort(groups->series, groups->count, sizeof(*groups->series), series_compare);
     }
-    *groups->up = view.error->class == ERROR_NONE ? 1 : 0;
-    groups->left_out = view.groups_left_out;
-    groups->error = *view.error;
-    groups_tell(groups, &view);
+    groups->left_out = answer->groups_left_out;
+    groups->error = answer->error;
+    groups->answered_us = clock_monotonic_us();
+    groups_tell(groups);
 }
 
-static void groups_run(void *arg)
+/* The helper. */
+
+/* Ends it; how it had ended by itself, in words. */
+static char *groups_end_helper(Groups *groups)
 {
-    Groups *groups = arg;
-    round_run(groups->round, &groups->topics);
+    int status = 0;
+    bufferevent_free(groups->io); /* closes the socket */
+    groups->io = NULL;
+    (void)kill(groups->helper, SIGKILL); /* of one that has ended the status stays as it is */
+    while (waitpid(groups->helper, &status, 0) < 0 && errno == EINTR) {
+    }
+    groups->helper = 0;
+    groups->asked_us = 0;
+    return WIFSIGNALED(status) ? x_format("signal %d", WTERMSIG(status))
+                               : x_format("exit code %d", WEXITSTATUS(status));
+}
+
+static void groups_lose_helper(Groups *groups, const char *what)
+{
+    AUTO_TEXT how = groups_end_helper(groups);
+    error_set(&groups->error, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
+              "the helper process that asks for them %s (%s); it is started again", what, how);
+    groups_tell(groups);
+}
+
+/* Takes one answer; false when there is none yet. */
+static bool groups_take(Groups *groups, struct evbuffer *input)
+{
+    char head[GROUPS_MESSAGE_HEAD];
+    if (evbuffer_copyout(input, head, sizeof(head)) < (ssize_t)sizeof(head)) {
+        return false;
+    }
+    size_t length = groups_message_length(head);
+    if (length <= GROUPS_MESSAGE_MAX && evbuffer_get_length(input) < sizeof(head) + length) {
+        return false;
+    }
+    GroupsAnswer answer = {0};
+    bool valid = false;
+    if (length <= GROUPS_MESSAGE_MAX) {
+        const char *bytes = (const char *)evbuffer_pullup(input, (ssize_t)(sizeof(head) + length));
+        valid = groups_answer_read(bytes + sizeof(head), length, &answer);
+    }
+    if (valid) {
+        groups->asked_us = 0;
+        groups_apply(groups, &answer);
+        evbuffer_drain(input, sizeof(head) + length);
+    } else {
+        groups_lose_helper(groups, "gave no proper answer");
+    }
+    groups_answer_free(&answer);
+    return valid;
+}
+
+static void groups_on_answer(struct bufferevent *io, void *arg)
+{
+    while (groups_take(arg, bufferevent_get_input(io))) {
+    }
+}
+
+static void groups_on_end(struct bufferevent *io, short what, void *arg)
+{
+    (void)io;
+    (void)what;
+    groups_lose_helper(arg, "ended");
+}
+
+static bool groups_start_helper(Groups *groups)
+{
+    int fd = -1;
+    if (groups_helper_start(&groups->helper, &fd, &groups->error) != OK) {
+        groups->helper = 0;
+        groups_tell(groups);
+        return false;
+    }
+    groups->io = bufferevent_socket_new(groups->options.base, fd, BEV_OPT_CLOSE_ON_FREE);
+    bufferevent_setcb(groups->io, groups_on_answer, NULL, groups_on_end, groups);
+    bufferevent_enable(groups->io, EV_READ | EV_WRITE);
+    return true;
+}
+
+static void groups_ask(Groups *groups)
+{
+    AUTO_BUFFER request = TEXT_EMPTY;
+    groups_collect_topics(groups);
+    groups_request_write(groups->options.config, &groups->topics, &request);
+    bufferevent_write(groups->io, request.data, request.length);
+    groups->asked_us = clock_monotonic_us();
 }
 
 static void groups_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -193,18 +283,21 @@ static void groups_on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Groups *groups = arg;
-    if (!groups->running) {
-        groups->running = true;
-        groups_collect_topics(groups);
-        worker_submit(groups->worker, groups_run, groups_on_done, groups);
+    int64_t now_us = clock_monotonic_us();
+    int64_t kept_us =
+        groups->options.config->monitor.groups_interval_ms * 1000 * GROUP_KEPT_INTERVALS;
+    if (now_us - groups->answered_us > kept_us) {
+        for (size_t i = 0; i < groups->count; i++) {
+            groups->series[i].shown = false;
+        }
+        groups_hide(groups);
     }
-}
-
-static void groups_on_worker(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    worker_dispatch(((Groups *)arg)->worker);
+    if (groups->asked_us != 0 &&
+        now_us - groups->asked_us > (int64_t)ANSWER_SECONDS_MAX * 1000000) {
+        groups_lose_helper(groups, "did not answer");
+    } else if (groups->asked_us == 0 && (groups->helper != 0 || groups_start_helper(groups))) {
+        groups_ask(groups);
+    }
 }
 
 /* Life. */
@@ -225,14 +318,9 @@ Groups *groups_new(const GroupsOptions *options)
     }
     Groups *groups = x_calloc(1, sizeof(*groups));
     groups->options = *options;
-    groups->round = round_new(options->config);
     groups->up = metrics_gauge(options->metrics, "outboxd_consumer_groups_up",
                                "1 when the last look at the consumer groups was complete.", NULL);
     *groups->up = NAN;
-    groups->worker = worker_new();
-    groups->worker_io = event_new(options->base, worker_fd(groups->worker), EV_READ | EV_PERSIST,
-                                  groups_on_worker, groups);
-    event_add(groups->worker_io, NULL);
     groups->timer = event_new(options->base, -1, EV_PERSIST, groups_on_timer, groups);
     int64_t interval_ms = options->config->monitor.groups_interval_ms;
     struct timeval tv = {.tv_sec = interval_ms / 1000, .tv_usec = interval_ms % 1000 * 1000};
@@ -248,9 +336,9 @@ void groups_free(Groups **groups)
         return;
     }
     event_free(old->timer);
-    event_free(old->worker_io);
-    worker_free(&old->worker);
-    round_free(&old->round);
+    if (old->helper != 0) {
+        free(groups_end_helper(old));
+    }
     for (size_t i = 0; i < old->count; i++) {
         free(old->series[i].group);
         free(old->series[i].topic);
@@ -259,11 +347,6 @@ void groups_free(Groups **groups)
     string_list_free(&old->topics);
     free(old);
     *groups = NULL;
-}
-
-bool groups_is_busy(const Groups *groups)
-{
-    return groups != NULL && worker_is_busy(groups->worker);
 }
 
 static void add_number(Text *json, const char *key, double value, int digits)

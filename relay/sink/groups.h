@@ -1,9 +1,9 @@
 /* groups: how far consumer groups are behind in the topics that the pipelines write, as metrics and
  * for /status. Opt-in: monitor.consumer_groups.
  *
- * Kafka is asked every monitor.groups_interval on a thread of its own (the relay's helper thread
- * serves publishing, and a broker that is away would hold it). All functions here are for the loop
- * thread. Trouble is told once in the log and stays in /status; publishing never notices. */
+ * A helper process asks Kafka every monitor.groups_interval (groups_helper.h says why). All
+ * functions here are for the loop thread and do not block. Trouble is told once in the log and
+ * stays in /status; publishing never notices. */
 #pragma once
 
 #include <event2/event.h>
@@ -29,11 +29,8 @@ typedef struct GroupsOptions {
  * *options points at must outlive the groups. */
 Groups *groups_new(const GroupsOptions *options);
 
-/** Waits for the round under way, which may take seconds: see groups_is_busy(). */
+/** Ends the helper. */
 void groups_free(Groups **groups);
-
-/** True while Kafka is being asked. */
-bool groups_is_busy(const Groups *groups);
 
 /** Appends the object "consumer_groups" of /status, without its key; null when off. */
 void groups_status(const Groups *groups, Text *json);

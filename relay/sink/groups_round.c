@@ -31,6 +31,7 @@ struct Round {
     StringList names; /* of the groups of this round */
     size_t groups_left_out;
     bool list_failed;
+    Error glob_error; /* of a glob that nothing matches, for want of a right */
     Error error;
     char reason[256]; /* why librdkafka has no connection, as it said last */
 };
@@ -294,10 +295,9 @@ static void round_find_names(Round *round)
             round->groups_left_out++;
         }
     }
-    Error denied = {0};
-    if (globs && !round->list_failed &&
-        groups_check_globs(round->rk, patterns, &found, &denied) != OK) {
-        round_note(round, &denied);
+    round->glob_error = (Error){0};
+    if (globs && !round->list_failed) {
+        (void)groups_check_globs(round->rk, patterns, &found, &round->glob_error);
     }
     string_list_free(&found);
 }
@@ -464,6 +464,9 @@ static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *lis
         if (groups[i].committed == NULL) {
             round_note(round, &groups[i].error);
         }
+    }
+    if (round->glob_error.class != ERROR_NONE) {
+        round_note(round, &round->glob_error);
     }
     /* After the commits, so that a group is not ahead of the end. */
     return round_ask_ends(round, list, err);

@@ -1,8 +1,7 @@
 /* groups_round: one round of looking at the consumer groups: asks Kafka, remembers what is needed
  * for the next round, and keeps one row for each group and topic.
  *
- * Everything here belongs to the thread that runs the round; others look at the rows only while no
- * round is under way. */
+ * Blocks; runs in the helper process (groups_helper.h). */
 #pragma once
 
 #include <stdbool.h>

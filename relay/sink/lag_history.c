@@ -20,14 +20,18 @@ static void history_remove(LagHistory *history, size_t index)
             (history->count - index) * sizeof(history->points[0]));
 }
 
-/* The inner point whose neighbours are nearest to each other for their age. */
-static void history_thin(LagHistory *history)
+/* The inner point whose neighbours are nearest to each other for their age; but not what was just
+ * inserted, nor its neighbours, or a search would lose what it finds. */
+static void history_thin(LagHistory *history, size_t inserted)
 {
     const LagPoint *points = history->points;
     int64_t now_us = points[history->count - 1].until_us;
-    size_t least = 1;
+    size_t least = inserted > LAG_POINTS_MAX / 2 ? 1 : history->count - 2;
     double least_worth = -1;
     for (size_t i = 1; i + 1 < history->count; i++) {
+        if (i + 1 >= inserted && i <= inserted + 1) {
+            continue;
+        }
         double gap = (double)(points[i + 1].from_us - points[i - 1].until_us);
         double age = (double)(now_us - points[i].until_us) + 1e6;
         if (least_worth < 0 || gap / age < least_worth) {
@@ -45,7 +49,7 @@ static void history_insert(LagHistory *history, size_t index, int64_t time_us, i
     history->points[index] = (LagPoint){.offset = offset, .from_us = time_us, .until_us = time_us};
     history->count++;
     if (history->count == LAG_POINTS_MAX) {
-        history_thin(history); /* so there is always room for one */
+        history_thin(history, index); /* so there is always room for one */
     }
 }
 

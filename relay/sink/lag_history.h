@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LAG_POINTS_MAX = 64 };
+enum { LAG_POINTS_MAX = 128 };
 
 typedef struct LagPoint {
     int64_t offset;

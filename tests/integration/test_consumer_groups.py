@@ -1,5 +1,7 @@
 """How far consumer groups are behind: compared with what an independent client finds in Kafka."""
 
+import os
+import signal
 import time
 
 from support.common import eventually, stays_true
@@ -292,6 +294,43 @@ def test_broker_that_hangs_holds_up_neither_status_nor_the_end(relay, kafka, dat
         begin = time.monotonic()
         one.stop()
         assert time.monotonic() - begin < 5
+
+
+def helper_of(one):
+    """Process id of the helper, 0 when there is none."""
+    with open(f"/proc/{one.pid}/task/{one.pid}/children", "r", encoding="ascii") as f:
+        return int((f.read().split() or ["0"])[0])
+
+
+def test_helper_that_crashes_is_replaced_and_publishing_does_not_notice(relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    group = Group(kafka, f"{prefix}-billing")
+    one = relay(monitor=watching(group.name)).start()
+    emit(database, 1)
+    one.wait_published(1)
+    group.commit(topic, 0)
+    wait_lag(one, group.name, topic, 1)
+    first = helper_of(one)
+    for n in range(3):
+        os.kill(helper_of(one), signal.SIGSEGV)
+        emit(database, n)
+        one.wait_published(n + 2)
+        wait_lag(one, group.name, topic, n + 2)
+        wait_up(one)
+    assert helper_of(one) not in (0, first)
+    one.stop()
+    assert not os.path.exists(f"/proc/{first}")
+
+
+def test_helper_ends_with_a_relay_that_is_killed(relay, kafka, database, prefix):
+    kafka.create_topic(f"{prefix}.order")
+    one = relay(monitor=watching("x")).start()
+    wait_up(one)
+    helper = helper_of(one)
+    assert helper
+    one.kill()
+    eventually(lambda: not os.path.exists(f"/proc/{helper}") or "Z" in open(f"/proc/{helper}/stat").read().split(") ")[1][:1], 10,
+               "the helper is gone")
 
 
 def test_check_warns_of_groups_that_may_not_be_described(relay, kafka, database, prefix):
