@@ -210,7 +210,8 @@ static void groups_lose_helper(Groups *groups, const char *what)
 {
     AUTO_TEXT how = groups_end_helper(groups);
     error_set(&groups->error, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
-              "the helper process that asks for them %s (%s); it is started again", what, how);
+              "the helper process that asks for consumer groups %s (%s); it is started again", what,
+              how);
     groups_tell(groups);
 }
 

@@ -336,7 +336,13 @@ Status groups_partitions(rd_kafka_t *rk, const char *brokers,
         if (topic->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             groups_topic_error(topic->err, topic->topic, err);
         }
-        for (int p = 0; p < topic->partition_cnt && partitions->cnt < PARTITIONS_MAX; p++) {
+        if (partitions->cnt + topic->partition_cnt > PARTITIONS_MAX) {
+            error_set(err, ERROR_RETRY, EXIT_KAFKA, "CONSUMER_GROUPS_PARTITIONS",
+                      "the topics have more than %d partitions: '%s' is not looked at",
+                      PARTITIONS_MAX, topic->topic);
+            continue;
+        }
+        for (int p = 0; p < topic->partition_cnt; p++) {
             rd_kafka_topic_partition_list_add(partitions, topic->topic, topic->partitions[p].id);
         }
     }

@@ -54,7 +54,8 @@ void groups_offsets(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *parti
 Status groups_find_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions, Error *err);
 
 /** The partitions of those topics that exist, each with offset = RD_KAFKA_OFFSET_INVALID; *err is
- * set, and the rest returned, when one may not be described. FAILED: no broker answers. The caller
- * frees *ret_partitions. Topics must have been made known with rd_kafka_topic_new. */
+ * set, and the rest returned, when one may not be described or is too many. FAILED: no broker
+ * answers. The caller frees *ret_partitions. Topics must have been made known with
+ * rd_kafka_topic_new. */
 Status groups_partitions(rd_kafka_t *rk, const char *brokers,
                          rd_kafka_topic_partition_list_t **ret_partitions, Error *err);

@@ -117,6 +117,12 @@ static void round_note(Round *round, const Error *err)
 
 /* The client. */
 
+static bool error_is_of_connection(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__RESOLVE ||
+           code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL;
+}
+
 static void round_serve(Round *round)
 {
     rd_kafka_event_t *event;
@@ -125,7 +131,7 @@ static void round_serve(Round *round)
         const char *text = NULL;
         int level = 0;
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
-            if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+            if (error_is_of_connection(rd_kafka_event_error(event))) {
                 (void)snprintf(round->reason, sizeof(round->reason), "%s",
                                rd_kafka_event_error_string(event));
             }
