@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "base/error.h"
+#include "sink/groups_helper.h"
 
 static const Command COMMANDS[] = {
     {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
@@ -67,6 +68,9 @@ int main(int argc, char **argv)
         strcmp(argv[1], "help") == 0) {
         main_help(stdout);
         return EXIT_OK;
+    }
+    if (strcmp(argv[1], "groups-helper") == 0) {
+        return groups_helper_main(); /* of the relay, not of people */
     }
     const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     for (int i = 0; i < COMMAND_COUNT; i++) {

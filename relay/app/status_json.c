@@ -182,6 +182,8 @@ void relay_status(void *arg, Text *json)
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         sink->ops->status(sink, json);
     }
+    text_add(json, ",\"consumer_groups\":");
+    groups_status(relay->groups, json);
     text_add(json, "}\n");
 }
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "app/screen.h"
+#include "app/status_groups.h"
 
 enum { LABEL_WIDTH = 14 }; /* of the lines that explain a pipeline */
 
@@ -320,6 +321,7 @@ void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text 
     {
         status_add_trouble(pipeline, colours, now_us, out);
     }
+    status_groups_add(json_object_get(status, "consumer_groups"), colours, out);
 }
 
 bool status_screen_add_late(const json_t *status, Text *out)
