@@ -40,5 +40,5 @@ GRANT EXECUTE ON FUNCTION @schema@.set_context(text, text, text, boolean) TO out
 
 GRANT SELECT, DELETE, UPDATE (published_at) ON @schema@.event TO outbox_relay;
 GRANT SELECT, INSERT, UPDATE ON @schema@.position TO outbox_relay;
-GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.dead_letter TO outbox_relay;
+GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.dead_letter, @schema@.pause TO outbox_relay;
 GRANT SELECT ON @schema@.migration, @schema@.backlog, @schema@.slot_health TO outbox_relay;
