@@ -133,17 +133,20 @@ static Status pause_check_pipeline(const PauseCommand *command, const Config *co
     if (command->pipeline == NULL) {
         return OK;
     }
+    const char *meant = NULL;
     Nearest nearest = nearest_begin(command->pipeline);
     for (size_t i = 0; i < config->pipeline_count; i++) {
         if (pause_concerns(command, &config->pipelines[i])) {
             return OK;
         }
-        (void)nearest_offer(&nearest, config->pipelines[i].name);
+        if (nearest_offer(&nearest, config->pipelines[i].name)) {
+            meant = config->pipelines[i].name;
+        }
     }
     (void)fprintf(stderr, "outboxd %s: no pipeline '%s' in %s", command->name, command->pipeline,
                   config->file[0] != '\0' ? config->file : "this configuration");
-    if (nearest.name != NULL) {
-        (void)fprintf(stderr, "; did you mean '%s'?\n", nearest.name);
+    if (meant != NULL) {
+        (void)fprintf(stderr, "; did you mean '%s'?\n", meant);
         return FAILED;
     }
     (void)fputs("; there", stderr);
