@@ -316,6 +316,9 @@ static void on_ping_result(void *arg, const PGresult *result)
     if (wal->state == WAL_ACTIVE) {
         session_note_activity(wal, result);
     }
+    /* A lock that is shared does not tell who publishes; the slot does. */
+    wal->slot_taken =
+        wal->state == WAL_LOCKED && wal->lock.shared && PQgetvalue(result, 0, 3)[0] == 't';
 }
 
 static void on_ping_done(void *arg, const Error *err)
@@ -327,6 +330,10 @@ static void on_ping_done(void *arg, const Error *err)
         return;
     }
     wal_renew_lease(wal);
+    if (wal->slot_taken) {
+        wal_session_stand_by(wal, "another relay reads the slot");
+        return;
+    }
     if (wal->look_wanted) {
         wal_session_look(wal);
         return;
@@ -353,9 +360,12 @@ void wal_session_ping(WalSource *wal)
         return;
     }
     AUTO_TEXT table = ident_literal(wal->table->name);
+    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
     AUTO_TEXT sql = x_format("SELECT pg_snapshot_xmax(pg_current_snapshot()),"
-                             " pg_current_wal_insert_lsn(), to_regclass(%s)::oid",
-                             table);
+                             " pg_current_wal_insert_lsn(), to_regclass(%s)::oid,"
+                             " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s"
+                             " AND active_pid IS NOT NULL)",
+                             table, slot);
     wal->error = (Error){0};
     wal_ask(wal,
             &(PgQuery){.sql = sql, .arg = wal, .result = on_ping_result, .done = on_ping_done});

@@ -1,11 +1,14 @@
-/* outboxd status [-c FILE] [--dsn DSN] [--json]
+/* outboxd status [-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]
  *
  * Asks the running relay. When none answers, says so and looks into the database by itself. */
 #include <getopt.h>
 #include <jansson.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "app/commands.h"
@@ -13,13 +16,14 @@
 #include "app/screen.h"
 #include "app/status_client.h"
 #include "app/status_database.h"
+#include "app/status_live.h"
 #include "app/status_screen.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/config.h"
 
 static const char USAGE[] =
-    "usage: outboxd status [-c FILE] [--dsn DSN] [--json]\n"
+    "usage: outboxd status [-c FILE] [--dsn DSN] [--json] [--watch[=SECONDS] | --fail-if-late]\n"
     "\n"
     "Lag, backlog, events in flight and the last error of the relay that runs with this\n"
     "configuration (asked at monitor.listen). When none answers: backlog and dead letters\n"
@@ -28,28 +32,49 @@ static const char USAGE[] =
     "  -c, --config FILE  configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
     "      --dsn DSN      database, when there is no configuration file\n"
     "      --json         one JSON object: that of /status; without a relay, what was found\n"
+    "      --watch[=SECONDS]\n"
+    "                     again each second (or so many), with lag and rate of the last 60 looks,\n"
+    "                     until Ctrl-C; not on a terminal, one screen after the other\n"
+    "      --fail-if-late for scripts: also fail when the lag of a pipeline is above\n"
+    "                     monitor.lag_objective, or not known; says which on stderr\n"
     "\n"
     "exit code  0 every pipeline is running or on standby, servers connected\n"
     "           1 usage or configuration error\n"
     "           2 PostgreSQL is what fails\n"
     "           3 Kafka is what fails\n"
     "           4 data gap detected\n"
-    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped\n";
+    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped,\n"
+    "             or, with --fail-if-late, a pipeline is late\n"
+    "           With --watch: 0 when it was told to stop.\n";
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;
     bool json;
-    bool dsn_unknown; /* a relay may still answer at the default address */
+    bool fail_if_late;
+    double watch_seconds; /* 0: one look */
+    bool dsn_unknown;     /* a relay may still answer at the default address */
 } StatusOptions;
+
+static bool status_parse_seconds(const char *text, double *ret_seconds)
+{
+    char *end = NULL;
+    *ret_seconds = text != NULL ? strtod(text, &end) : 1;
+    return text == NULL ||
+           (end != text && *end == '\0' && *ret_seconds >= 0.1 && *ret_seconds <= 3600);
+}
 
 /* EXIT_OK: go on. */
 static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret_help)
 {
-    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_HELP };
+    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_LATE, OPTION_HELP };
     static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'}, {"dsn", required_argument, NULL, OPTION_DSN},
-        {"json", no_argument, NULL, OPTION_JSON}, {"watch", no_argument, NULL, OPTION_WATCH},
-        {"help", no_argument, NULL, OPTION_HELP}, {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"dsn", required_argument, NULL, OPTION_DSN},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"watch", optional_argument, NULL, OPTION_WATCH},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {"fail-if-late", no_argument, NULL, OPTION_LATE},
+        {NULL, 0, NULL, 0},
     };
     int option = 0;
     // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
@@ -64,12 +89,18 @@ static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret
         case OPTION_JSON:
             options->json = true;
             break;
+        case OPTION_LATE:
+            options->fail_if_late = true;
+            break;
         case OPTION_WATCH:
-            (void)fprintf(stderr,
-                          "outboxd status: --watch is not built yet in version %s\n"
-                          "  until then: watch outboxd status\n",
-                          OUTBOXD_VERSION);
-            return EXIT_CONFIG;
+            if (!status_parse_seconds(optarg, &options->watch_seconds)) {
+                (void)fprintf(stderr,
+                              "outboxd status: --watch=%s: a number of seconds from 0.1 to 3600, "
+                              "such as --watch=5\n",
+                              optarg);
+                return EXIT_CONFIG;
+            }
+            break;
         case 'h':
         case OPTION_HELP:
             *ret_help = true;
@@ -78,6 +109,12 @@ static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret
             (void)fputs(USAGE, stderr);
             return EXIT_CONFIG;
         }
+    }
+    if (options->fail_if_late && options->watch_seconds > 0) {
+        (void)fputs(
+            "outboxd status: --fail-if-late looks once, --watch goes on; give one of them\n",
+            stderr);
+        return EXIT_CONFIG;
     }
     if (optind < argc) {
         (void)fprintf(stderr, "outboxd status: unexpected argument '%s'\n%s", argv[optind], USAGE);
@@ -147,8 +184,9 @@ static void status_hint_start(const StatusOptions *options, Error *err)
     }
 }
 
-/* No relay answers: `silence` says why. */
-static int status_without_relay(const StatusOptions *options, const Config *config, Error *silence)
+/* No relay answers: `silence` says why. Returns the exit code. */
+static int status_without_relay(const StatusOptions *options, const Config *config, Error *silence,
+                                Text *out)
 {
     StatusDatabase found = {0};
     Error err = {0};
@@ -161,31 +199,30 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     } else {
         read = status_database_read(config, &found, &err);
     }
-    AUTO_BUFFER out = TEXT_EMPTY;
     bool colours = screen_wants_colour(stdout);
     if (options->json) {
-        text_add(&out, "{\"relay\":{\"answers\":false,\"error\":");
-        status_add_error_json(silence, &out);
-        text_add(&out, "},\"database\":");
+        text_add(out, "{\"relay\":{\"answers\":false,\"error\":");
+        status_add_error_json(silence, out);
+        text_add(out, "},\"database\":");
         if (read == OK) {
-            status_database_add_json(&found, &out);
+            status_database_add_json(&found, out);
         } else {
-            text_add(&out, "{\"connected\":false,\"error\":");
-            status_add_error_json(&err, &out);
-            text_add_char(&out, '}');
+            text_add(out, "{\"connected\":false,\"error\":");
+            status_add_error_json(&err, out);
+            text_add_char(out, '}');
         }
-        text_add(&out, "}\n");
+        text_add(out, "}\n");
     } else {
-        status_add_error(silence, colours, &out);
-        text_add_char(&out, '\n');
+        status_add_error(silence, colours, out);
+        text_add_char(out, '\n');
         if (read == OK) {
-            status_database_add_screen(&found, colours, &out);
+            status_database_add_screen(&found, colours, out);
         } else {
-            status_add_error(&err, colours, &out);
+            status_add_error(&err, colours, out);
         }
     }
     status_database_free(&found);
-    return status_write(&out, read == OK ? EXIT_INTERNAL : (int)err.exit_code);
+    return read == OK ? EXIT_INTERNAL : (int)err.exit_code;
 }
 
 static Status status_ask(const Config *config, Text *body, json_t **ret_object, Error *err)
@@ -210,21 +247,84 @@ static Status status_ask(const Config *config, Text *body, json_t **ret_object, 
     return OK;
 }
 
-static int status_show(const StatusOptions *options, const Config *config)
+/* One look, as text. Returns the exit code. */
+static int status_look(const StatusOptions *options, const Config *config, Live *live, Text *out)
 {
     AUTO_BUFFER body = TEXT_EMPTY;
-    AUTO_BUFFER screen = TEXT_EMPTY;
     json_t *object = NULL;
     Error err = {0};
-    if (status_ask(config, &body, &object, &err) != OK) {
-        return status_without_relay(options, config, &err);
+    bool asked = status_ask(config, &body, &object, &err) == OK;
+    if (live != NULL) {
+        live_note(live, object);
+    }
+    if (!asked) {
+        return status_without_relay(options, config, &err, out);
     }
     int code = status_screen_exit_code(object);
-    if (!options->json) {
-        status_screen_add(object, screen_wants_colour(stdout), clock_wall_us(), &screen);
+    AUTO_BUFFER late = TEXT_EMPTY;
+    if (options->fail_if_late && status_screen_add_late(object, &late)) {
+        code = code != EXIT_OK ? code : EXIT_INTERNAL;
+        (void)fputs(text_string(&late), stderr);
+    }
+    if (options->json) {
+        text_add_slice(out, (Slice){.data = body.data, .length = body.length});
+    } else {
+        bool colours = screen_wants_colour(stdout);
+        status_screen_add(object, colours, clock_wall_us(), out);
+        if (live != NULL) {
+            live_add_screen(live, colours, out);
+        }
     }
     json_decref(object);
-    return status_write(options->json ? &body : &screen, code);
+    return code;
+}
+
+/* Each look on a screen of its own, which is left as it was; the last look stays. */
+#define SCREEN_ENTER "\033[?1049h\033[?25l"
+#define SCREEN_HOME  "\033[H\033[2J"
+#define SCREEN_LEAVE "\033[?25h\033[?1049l"
+
+/* Until SIGINT or SIGTERM, which is what it is for: EXIT_OK; or until nobody reads any more. */
+static int status_watch(const StatusOptions *options, const Config *config)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    struct pollfd stop = {.fd = signalfd(-1, &signals, SFD_CLOEXEC), .events = POLLIN};
+    bool terminal = isatty(STDOUT_FILENO) == 1 && !options->json;
+    Live live = {0};
+    bool ended = false;
+    int code = EXIT_OK;
+    AUTO_BUFFER screen = TEXT_EMPTY;
+    (void)fputs(terminal ? SCREEN_ENTER : "", stdout);
+    for (size_t looks = 0; !ended; looks++) {
+        text_clear(&screen);
+        if (!terminal && !options->json && looks > 0) {
+            text_add_char(&screen, '\n');
+        }
+        (void)status_look(options, config, &live, &screen);
+        (void)fputs(terminal ? SCREEN_HOME : "", stdout);
+        code = status_write(&screen, EXIT_OK);
+        ended = code != EXIT_OK || poll(&stop, 1, (int)(options->watch_seconds * 1000)) > 0;
+    }
+    (void)fputs(terminal ? SCREEN_LEAVE : "", stdout);
+    if (terminal) {
+        (void)status_write(&screen, EXIT_OK);
+    }
+    (void)fflush(stdout);
+    close(stop.fd);
+    live_free(&live);
+    return code;
+}
+
+static int status_show(const StatusOptions *options, const Config *config)
+{
+    AUTO_BUFFER screen = TEXT_EMPTY;
+    int code = status_look(options, config, NULL, &screen);
+    return status_write(&screen, code);
 }
 
 int command_status(int argc, char **argv)
@@ -248,7 +348,8 @@ int command_status(int argc, char **argv)
         return EXIT_CONFIG;
     }
     problems_free(&problems);
-    code = status_show(&options, config);
+    code =
+        options.watch_seconds > 0 ? status_watch(&options, config) : status_show(&options, config);
     config_free(&config);
     return code;
 }

@@ -15,4 +15,6 @@ int command_status(int argc, char **argv);
 int command_pause(int argc, char **argv);
 int command_resume(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_dead(int argc, char **argv);
+int command_explain(int argc, char **argv);
 int command_version(int argc, char **argv);

@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "base/error.h"
+#include "sink/groups_helper.h"
 
 static const Command COMMANDS[] = {
     {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
@@ -13,17 +14,20 @@ static const Command COMMANDS[] = {
      "makes the outbox schema in a database, or brings it up to date", command_migrate},
     {"check", "[-c FILE] [--offline] [--create-topics]",
      "configuration, then database, then brokers; every problem with its remedy", command_check},
-    {"status", "[-c FILE] [--dsn DSN] [--json]",
+    {"status", "[-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]",
      "lag, backlog, events in flight and the last error of a running relay", command_status},
     {"pause", "[-c FILE] [--pipeline P] [--reason TEXT]",
      "stops publishing until resume; holds over restarts", command_pause},
     {"resume", "[-c FILE] [--pipeline P]", "goes on publishing after pause", command_resume},
     {"config", "print [-c FILE] | schema",
      "the complete commented sample; with -c the effective values, secrets masked", command_config},
+    {"dead", "list | show | requeue | discard [ID...] [-c FILE] [--dsn DSN] [--json]",
+     "events that were set aside: why, and what becomes of them", command_dead},
+    {"explain", "CODE | --markdown", "what the code of a log line or error means, and what to do",
+     command_explain},
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},
-    {"dead", NULL, NULL, NULL},
     {"verify", NULL, NULL, NULL},
 };
 enum { COMMAND_COUNT = sizeof(COMMANDS) / sizeof(COMMANDS[0]) };
@@ -65,6 +69,9 @@ int main(int argc, char **argv)
         strcmp(argv[1], "help") == 0) {
         main_help(stdout);
         return EXIT_OK;
+    }
+    if (strcmp(argv[1], "groups-helper") == 0) {
+        return groups_helper_main(); /* of the relay, not of people */
     }
     const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     for (int i = 0; i < COMMAND_COUNT; i++) {

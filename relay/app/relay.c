@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "base/trim.h"
 #include "cdc/wal.h"
+#include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "outbox/poll.h"
@@ -195,13 +196,44 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     relay->work_seen = work;
 }
 
+static void relay_on_second(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Relay *relay = arg;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        objective_observe(relay->objectives[i], clock_monotonic_us(),
+                          relay_lag_seconds(relay, i, &view));
+    }
+}
+
 /* Starting. */
+
+static void relay_add_topic(void *arg, Topic *topic)
+{
+    string_list_add(arg, topic->name);
+}
+
+static void relay_topics(void *arg, StringList *names)
+{
+    const Relay *relay = arg;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        if (relay->config->pipelines[i].sink == SINK_KAFKA) {
+            topics_each(relay->topics[i], relay_add_topic, names);
+        }
+    }
+}
 
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 {
     const PipelineConfig *config = &relay->config->pipelines[index];
     Stats *stats = &relay->stats[index];
     stats_init(stats, relay->metrics, config->name);
+    relay->objectives[index] =
+        objective_new(relay->metrics, config->name, relay->config->monitor.lag_objective_ms,
+                      relay->config->monitor.lag_target_ratio);
     PipelineParts parts = {
         .config = config,
         .base = relay->base,
@@ -233,6 +265,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
                                         : poll_source_new(&poll, &parts.source, err)) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
+    relay->topics[index] = parts.topics;
     relay->pipelines[index] = pipeline_new(&parts);
     return OK;
 }
@@ -254,6 +287,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->watchdog = event_new(relay->base, -1, EV_PERSIST, relay_on_watchdog, relay);
     relay->idle_check = event_new(relay->base, -1, EV_PERSIST, relay_on_idle_check, relay);
     event_add(relay->idle_check, &(struct timeval){.tv_sec = IDLE_CHECK_SECONDS});
+    relay->second = event_new(relay->base, -1, EV_PERSIST, relay_on_second, relay);
     int64_t watchdog_us = notify_watchdog_us();
     if (watchdog_us > 0) {
         struct timeval half = {.tv_sec = watchdog_us / 2 / 1000000,
@@ -268,6 +302,8 @@ static Status relay_start(Relay *relay, Error *err)
     size_t count = relay->config->pipeline_count;
     relay->pipelines = x_calloc(count, sizeof(Pipeline *));
     relay->stats = x_calloc(count, sizeof(Stats));
+    relay->objectives = x_calloc(count, sizeof(Objective *));
+    relay->topics = x_calloc(count, sizeof(Topics *));
     for (size_t i = 0; i < count; i++) {
         if (relay_add_pipeline(relay, i, err) != OK) {
             return FAILED;
@@ -280,10 +316,16 @@ static Status relay_start(Relay *relay, Error *err)
             return FAILED;
         }
     }
+    relay->groups = groups_new(&(GroupsOptions){.base = relay->base,
+                                                .config = relay->config,
+                                                .metrics = relay->metrics,
+                                                .arg = relay,
+                                                .topics = relay_topics});
     relay->running = count;
     for (size_t i = 0; i < count; i++) {
         pipeline_start(relay->pipelines[i]);
     }
+    event_add(relay->second, &(struct timeval){.tv_sec = 1});
     WatchOptions watch = {.base = relay->base,
                           .worker = relay->worker,
                           .config = relay->config,
@@ -296,13 +338,17 @@ static Status relay_start(Relay *relay, Error *err)
 static void relay_release(Relay *relay)
 {
     monitor_stop(&relay->monitor);
+    groups_free(&relay->groups);
     worker_free(&relay->worker);
     watch_free(&relay->watch);
     for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->pipelines[i]);
+        objective_free(&relay->objectives[i]);
     }
     free(relay->pipelines);
+    free(relay->topics);
     free(relay->stats);
+    free(relay->objectives);
     event_free(relay->worker_io);
     for (size_t i = 0; i < sizeof(relay->signals) / sizeof(relay->signals[0]); i++) {
         event_free(relay->signals[i]);
@@ -310,6 +356,7 @@ static void relay_release(Relay *relay)
     event_free(relay->deadline);
     event_free(relay->watchdog);
     event_free(relay->idle_check);
+    event_free(relay->second);
     metrics_free(&relay->metrics);
     arena_trim();
     event_base_free(relay->base);

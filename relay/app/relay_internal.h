@@ -9,6 +9,8 @@
 #include "flow/stats.h"
 #include "metrics/metrics.h"
 #include "metrics/monitor.h"
+#include "metrics/objective.h"
+#include "sink/groups.h"
 #include "watch/watch.h"
 
 typedef struct Relay {
@@ -18,7 +20,10 @@ typedef struct Relay {
     Metrics *metrics;
     Monitor *monitor;
     Pipeline **pipelines;
-    Stats *stats; /* one for each pipeline */
+    Topics **topics;        /* of each pipeline, which owns them */
+    Groups *groups;         /* NULL: off */
+    Stats *stats;           /* one for each pipeline */
+    Objective **objectives; /* one for each pipeline */
     Watch *watch;
     size_t running;
     bool stopping;
@@ -30,7 +35,8 @@ typedef struct Relay {
     struct event *deadline; /* of the drain */
     struct event *watchdog;
     struct event *idle_check;
-    uint64_t work_seen; /* events read, published and marked so far, plus 1 */
+    struct event *second; /* notes the lag for the objective */
+    uint64_t work_seen;   /* events read, published and marked so far, plus 1 */
     uint64_t work_trimmed;
 } Relay;
 
@@ -40,7 +46,8 @@ void relay_status(void *arg, Text *json);
 void relay_collect(void *arg);
 
 /* status_watch.c: the part of it that the watch knows */
-/** Seconds since the oldest unpublished event; 0 when there is none. */
+/** Age of the oldest unpublished event of a pipeline in seconds, 0 when there is none; NAN when
+ * that is not known. */
 double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view);
 /** Appends "oldest" of the pipeline's status object. */
 void relay_add_oldest(const Relay *relay, size_t index, const PipelineView *view, Text *json);

@@ -60,7 +60,8 @@ static void add_error(Text *json, const PipelineView *view)
     relay_add_text(json, "hint", view->error->hint);
     text_add_char(json, ',');
     relay_add_time(json, "since", view->error_since_us);
-    text_printf(json, ",\"repeated\":%lld}", (long long)view->error_repeated);
+    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)view->error_repeated,
+                (int)view->error->exit_code);
 }
 
 static void add_pipeline(Text *json, const Relay *relay, size_t index)
@@ -76,15 +77,17 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
                 CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
     relay_add_time(json, "since", view.since_us);
-    text_printf(json, ",\"lag_seconds\":%.3f,\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,",
-                relay_lag_seconds(relay, index, &view), view.in_flight_events,
+    double lag_seconds = relay_lag_seconds(relay, index, &view);
+    text_add(json, ",\"lag_seconds\":");
+    isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);
+    text_printf(json, ",\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,", view.in_flight_events,
                 view.in_flight_bytes);
     text_printf(json, "\"unmarked_events\":%zu,\"events_per_second\":%.1f,", view.unmarked_events,
                 view.events_per_second);
-    text_printf(json,
-                "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
-                (unsigned long long)*stats->published, (unsigned long long)*stats->dead_lettered,
-                (unsigned long long)*stats->dropped);
+    text_printf(
+        json, "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
+        (unsigned long long)*stats->published, (unsigned long long)stats_dead_lettered(stats),
+        (unsigned long long)*stats->dropped);
     relay_add_time(json, "last_event_at", view.last_published_us);
     text_add_char(json, ',');
     add_error(json, &view);
@@ -95,7 +98,23 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_add(json, ",\"holder\":");
     text_add_json(json, view.holder[0] != '\0' ? slice_of(view.holder) : SLICE_NULL);
     source->ops->status(source, json);
+    text_add(json, ",\"objective\":");
+    objective_add_json(relay->objectives[index], clock_monotonic_us(), json);
     text_add_char(json, '}');
+}
+
+/* The pipeline whose connections stand for the relay's: the first that has not ended, as one that
+ * has ended keeps none. */
+static size_t relay_speaker(const Relay *relay)
+{
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        if (view.state != PIPELINE_FAILED && view.state != PIPELINE_STOPPED) {
+            return i;
+        }
+    }
+    return 0;
 }
 
 void relay_status(void *arg, Text *json)
@@ -115,13 +134,16 @@ void relay_status(void *arg, Text *json)
     }
     text_add_char(json, ']');
     if (relay->config->pipeline_count > 0) {
-        bool connected = *relay->stats[0].postgres_connected > 0;
+        size_t speaker = relay_speaker(relay);
+        bool connected = *relay->stats[speaker].postgres_connected > 0;
         text_printf(json, ",\"postgres\":{\"connected\":%s", connected ? "true" : "false");
         relay_add_postgres(relay, json);
         text_add_char(json, '}');
-        const Sink *sink = pipeline_sink(relay->pipelines[0]);
+        const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         sink->ops->status(sink, json);
     }
+    text_add(json, ",\"consumer_groups\":");
+    groups_status(relay->groups, json);
     text_add(json, "}\n");
 }
 
@@ -135,6 +157,7 @@ void relay_collect(void *arg)
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
         pipeline_collect(relay->pipelines[i]);
+        objective_collect(relay->objectives[i], clock_monotonic_us());
         *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "app/screen.h"
+#include "app/status_groups.h"
 
 enum { LABEL_WIDTH = 14 }; /* of the lines that explain a pipeline */
 
@@ -293,7 +294,7 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
         const char *key;
         const char *what;
     } LOSSES[] = {
-        {"dead_lettered_total", "set aside since it started; see outbox.dead_letter"},
+        {"dead_lettered_total", "set aside since it started; see: outboxd dead list"},
         {"dropped_total", "dropped since it started: no route, and on_unrouted = \"drop\""},
     };
     for (size_t i = 0; i < sizeof(LOSSES) / sizeof(LOSSES[0]); i++) {
@@ -320,12 +321,49 @@ void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text 
     {
         status_add_trouble(pipeline, colours, now_us, out);
     }
+    status_groups_add(json_object_get(status, "consumer_groups"), colours, out);
+}
+
+bool status_screen_add_late(const json_t *status, Text *out)
+{
+    const json_t *pipelines = json_object_get(status, "pipelines");
+    bool late = json_array_size(pipelines) == 0;
+    text_add(out, late ? "the relay has no pipelines\n" : "");
+    size_t index = 0;
+    const json_t *pipeline = NULL;
+    json_array_foreach(pipelines, index, pipeline)
+    {
+        const json_t *lag = json_object_get(pipeline, "lag_seconds");
+        const json_t *objective =
+            json_object_get(json_object_get(pipeline, "objective"), "seconds");
+        bool known = json_is_number(lag) && json_is_number(objective);
+        if (known && json_number_value(lag) <= json_number_value(objective)) {
+            continue;
+        }
+        late = true;
+        text_add(out, "pipeline ");
+        screen_add(out, false, COLOUR_NONE, status_text(pipeline, "name"));
+        if (!known) {
+            text_printf(out, " is %s: its lag is not known\n", status_text(pipeline, "state"));
+            continue;
+        }
+        text_add(out, " is late: lag ");
+        screen_add_duration(out, json_number_value(lag));
+        text_add(out, ", objective ");
+        screen_add_duration(out, json_number_value(objective));
+        text_add_char(out, '\n');
+    }
+    return late;
 }
 
 /* Stable names of errors begin with the side that failed. */
 static ExitCode status_error_exit_code(const json_t *error)
 {
     const char *code = status_text(error, "code");
+    int64_t said = status_count(error, "exit_code"); /* 0: a relay that did not say it yet */
+    if (said == EXIT_POSTGRES || said == EXIT_KAFKA || said == EXIT_GAP) {
+        return (ExitCode)said;
+    }
     if (strncmp(code, "POSTGRES_", 9) == 0) {
         return EXIT_POSTGRES;
     }

@@ -17,3 +17,7 @@ void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text 
  * needs no Kafka), else the side that failed: EXIT_POSTGRES, EXIT_KAFKA, EXIT_GAP, or
  * EXIT_INTERNAL. */
 ExitCode status_screen_exit_code(const json_t *status);
+
+/** Appends a line for each pipeline whose lag is above its objective or not known; whether there is
+ * one. */
+bool status_screen_add_late(const json_t *status, Text *out);

@@ -59,6 +59,12 @@ double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *v
     double lag = view_lag_seconds(view);
     const WatchOldest *oldest = relay_watched_oldest(relay, index, view);
     double watched = oldest != NULL ? watch_lag_seconds(oldest, clock_wall_us()) : 0;
+    bool looked = relay->watch != NULL && watch_server(relay->watch)->up &&
+                  watch_facts(relay->watch, index)->oldest.looked_at_us > 0;
+    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING || watched > 0 || looked;
+    if (!known) {
+        return NAN;
+    }
     return watched > lag ? watched : lag;
 }
 

@@ -123,6 +123,7 @@ typedef struct Config {
         int64_t interval_ms;
         int64_t lag_objective_ms;
         char *lag_target;           /* "99.9%" */
+        double lag_target_ratio;    /* the same as 0.999; more than 0, less than 1 */
         StringList consumer_groups; /* globs */
         int64_t groups_interval_ms;
     } monitor;

@@ -159,7 +159,8 @@ static const Option OPTIONS[] = {
      .help = "The lag that is still good: what the error budget and the burn rates are about, and "
              "outboxd status --fail-if-late."},
     {AT_CONFIG("monitor.lag_target", STRING, monitor.lag_target), .fallback = "99.9%", .max = 16,
-     .help = "The share of time in which the lag shall be within lag_objective."},
+     .help = "The share of time in which the lag shall be within lag_objective: a percentage "
+             "above 0 and below 100."},
     {AT_CONFIG("monitor.consumer_groups", STRING_LIST, monitor.consumer_groups), .max = 255,
      .example = "[ \"billing\", \"search-*\" ]",
      .help = "Consumer groups (globs) whose distance from the end of our topics is shown; none by "

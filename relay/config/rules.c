@@ -396,6 +396,40 @@ static const char *rules_listen_problem(const char *listen)
     return colon == listen ? "it has no address" : NULL;
 }
 
+/* "99.9%" as 0.999: digits, a point if any, and the sign; 0 when it is no percentage. */
+static double rules_percentage(const char *text)
+{
+    size_t whole = strspn(text, "0123456789");
+    size_t point = text[whole] == '.' ? 1 : 0;
+    size_t rest = strspn(text + whole + point, "0123456789");
+    if (whole == 0 || (point == 1 && rest == 0) || strcmp(text + whole + point + rest, "%") != 0) {
+        return 0;
+    }
+    double percent = 0;
+    double scale = 1;
+    for (size_t i = 0; i < whole + point + rest; i++) {
+        if (text[i] != '.') {
+            percent = percent * 10 + (text[i] - '0');
+            scale *= i > whole ? 10 : 1;
+        }
+    }
+    return percent / scale / 100;
+}
+
+static void rules_check_target(Load *load)
+{
+    Config *config = load->config;
+    double ratio = rules_percentage(config->monitor.lag_target);
+    if (ratio > 0 && ratio < 1) {
+        config->monitor.lag_target_ratio = ratio;
+        return;
+    }
+    rules_problem(load, SCOPE_CONFIG, "monitor.lag_target", config,
+                  "write a percentage above 0 and below 100, such as \"99.9%\"",
+                  "\"monitor.lag_target\" cannot be \"%s\": it is no percentage below 100",
+                  config->monitor.lag_target);
+}
+
 static void rules_check_config(Load *load)
 {
     Config *config = load->config;
@@ -405,6 +439,7 @@ static void rules_check_config(Load *load)
                       "write \"127.0.0.1:9480\", \"[::1]:9480\" or \"off\"",
                       "\"monitor.listen\" cannot be \"%s\": %s", config->monitor.listen, reason);
     }
+    rules_check_target(load);
     const Option *dsn = option_find(SCOPE_CONFIG, "database.dsn");
     if (*config->database.dsn == '\0' && load_origin(load, config, dsn) == NULL) {
         rules_problem(load, SCOPE_CONFIG, "database.dsn", config,

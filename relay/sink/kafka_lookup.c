@@ -22,8 +22,11 @@ void kafka_ready(KafkaSink *kafka)
 
 void kafka_trouble(KafkaSink *kafka, const Error *err)
 {
+    /* A broker that refuses one topic has answered. */
+    bool answered =
+        strncmp(err->code, "KAFKA_TOPIC_", 12) == 0 || strcmp(err->code, "KAFKA_DENIED") == 0;
     kafka->troubled = true;
-    *kafka->options.stats->kafka_connected = 0;
+    *kafka->options.stats->kafka_connected = answered ? 1 : 0;
     kafka->sink.events.trouble(kafka->sink.events.arg, err);
 }
 

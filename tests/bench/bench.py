@@ -128,10 +128,11 @@ class Bench:
         finally:
             consumer.close()
 
-    def relay(self, topic, **pipeline):
-        """A relay (not started) that sends everything to `topic`, with lz4."""
+    def relay(self, topic, monitor=None, **pipeline):
+        """A relay (not started) that sends everything to `topic`, with lz4; its `monitor` group is given, or a free port and defaults."""
         config = support_relay.configuration(self.database.dsn(RELAY), self.kafka.brokers, {"topic": topic, **pipeline},
                                              kafka={"properties": ["compression.type=lz4"]})
+        config["monitor"] = monitor or config["monitor"]
         directory = tempfile.mkdtemp(prefix="relay-", dir=self.directory)
         return support_relay.Relay(config, directory)
 

@@ -99,7 +99,8 @@ class KafkaServer:
                 f"-Dlog4j2.configurationFile={self.directory}/log4j2.yaml", "-cp", self.jars, *args]
 
     def _format(self):
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+        # A leading "-" would be read as an option.
+        cluster = "a" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")[1:]
         subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", self.config_path, heap="128m"),
                        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.directory)
 
@@ -190,6 +191,15 @@ class KafkaServer:
         kind, name = (ResourceType.TOPIC, topic) if topic else (ResourceType.BROKER, "kafka-cluster")
         acls = [AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", AclOperation[o],
                            AclPermissionType.ALLOW) for o in operations]
+        for future in self.admin().create_acls(acls, request_timeout=10).values():
+            future.result(15)
+
+    def grant_group(self, user, group, *operations, prefixed=False):
+        """Allow `user` operations ("DESCRIBE", ...) on a consumer group, or on all whose names begin like that."""
+        from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+        pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
+        acls = [AclBinding(ResourceType.GROUP, group, pattern, f"User:{user}", "*", AclOperation[o], AclPermissionType.ALLOW)
+                for o in operations]
         for future in self.admin().create_acls(acls, request_timeout=10).values():
             future.result(15)
 

@@ -138,7 +138,7 @@ class Relay:
                 if not config["monitor"].get("listen"):
                     self.port = free_port()
                     config["monitor"]["listen"] = f"127.0.0.1:{self.port}"
-                else:
+                elif config["monitor"]["listen"] != "off":
                     self.port = int(config["monitor"]["listen"].rsplit(":", 1)[1])
             self.config_path = write_configuration(os.path.join(self.directory, "outboxd.conf"), config)
             self.args = ["run", "-c", self.config_path, *(args or [])]

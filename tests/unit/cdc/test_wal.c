@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "wal_rig.h"
 
@@ -301,6 +302,33 @@ static void lose_stream_and_wait_with_the_lock(void)
     RIG_WAIT(rig.locked == 2);
 }
 
+/* A stopped owner: the loop does not turn for longer than the lease. */
+static void sleep_longer_than_the_lease(void)
+{
+    int64_t until_us = clock_monotonic_us() + rig.pipeline.lease_ms * 1500;
+    while (clock_monotonic_us() < until_us) {
+        usleep(1000);
+    }
+}
+
+Test(wal, a_relay_that_was_stopped_does_not_pretend_to_have_been_there)
+{
+    rig.pipeline.lease_ms = 200;
+    begin_streaming();
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    sleep_longer_than_the_lease();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert(rig.source->lease_over);
+}
+
+Test(wal, a_connection_that_breaks_within_the_lease_is_no_end_of_the_lease)
+{
+    begin_streaming();
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_not(rig.source->lease_over);
+}
+
 Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)
 {
     begin_streaming();
@@ -328,6 +356,23 @@ Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)
     rig_ack_all();
     RIG_WAIT(rig.rows[6].marked);
     rig_assert_published_once(1, 6);
+}
+
+/* The lock is shared where rows are kept. */
+Test(wal, while_it_waits_another_relay_may_take_the_slot)
+{
+    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    begin_streaming();
+    rig_commit(1, 2);
+    RIG_WAIT(rig_delivered() == 2);
+    rig.slot_taken = true;
+    lose_stream_and_wait_with_the_lock();
+    RIG_WAIT(rig.standby == 1);
+    cr_assert_str_eq(rig.holder, "another relay reads the slot");
+    rig.keep_waiting = rig.slot_taken = false;
+    rig_ack_all();
+    RIG_WAIT(rig.active == 2);
+    cr_assert_eq(rig.lost, 1);
 }
 
 Test(wal, going_on_waits_for_the_answer_to_a_question_of_the_lease)

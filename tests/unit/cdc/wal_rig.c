@@ -251,7 +251,8 @@ static void serve_ping(StubReply *reply)
     if (rig.hang_pings) {
         stub_reply_hang(reply);
     }
-    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig.end_lsn, end), "oid", "4242", NULL);
+    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig.end_lsn, end), "oid", "4242",
+                   "taken", rig.slot_taken ? "t" : "f", NULL);
 }
 
 static bool serve_control(const StubQuery *query, StubReply *reply)

@@ -51,6 +51,7 @@ typedef struct Rig {
     const char *wal_status; /* "reserved" */
     bool has_publication;
     bool lock_taken;
+    bool slot_taken;       /* answer to the questions of the lease */
     const char *slot_busy; /* START_REPLICATION fails with this SQLSTATE */
     const char *snapshot;  /* of marks */
     bool hang_marks;

@@ -205,14 +205,12 @@ Test(load, a_bad_value_of_the_environment_names_the_variable)
     loading_begin(&loading);
     loading_run(&loading, BASICS PIPELINE, NULL,
                 LOADING_ENVIRONMENT("OUTBOXD_KAFKA_CREATE_TOPICS=maybe", "OUTBOXD_LOG_LEVEL=infos",
-                                    "OUTBOXD_SHUTDOWN_TIMEOUT=5",
-                                    "OUTBOXD_MONITOR_LAG_OBJECTIVE=soon"));
+                                    "OUTBOXD_SHUTDOWN_TIMEOUT=5", "OUTBOXD_MONITOR_INTERVAL=5"));
     cr_assert_eq(loading.status, FAILED);
     const char *expected[] = {
         "OUTBOXD_KAFKA_CREATE_TOPICS: \"kafka.create_topics\" cannot be \"maybe\"",
         "OUTBOXD_LOG_LEVEL: \"log.level\" cannot be \"infos\"; did you mean \"info\"?",
-        "OUTBOXD_MONITOR_LAG_OBJECTIVE: \"monitor.lag_objective\" cannot be \"soon\": it does not "
-        "begin with a whole number",
+        "OUTBOXD_MONITOR_INTERVAL: \"monitor.interval\" cannot be \"5\": it has no unit",
         "OUTBOXD_SHUTDOWN_TIMEOUT: \"shutdown_timeout\" cannot be \"5\": it has no unit",
     };
     for (size_t i = 0; i < 4; i++) {

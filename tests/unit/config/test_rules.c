@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "loading.h"
 
 /* One pipeline with the given options on line 2. */
@@ -53,6 +55,34 @@ Test(rules, topics_are_what_kafka_takes)
         x_format(BASICS "pipelines: ( { name = \"a\"; topic = \"%s0\"; } );", longest);
     AUTO_TEXT message = x_format("main.conf:2: topic \"%s0\" is longer than 249 bytes", longest);
     ASSERT_PROBLEMS(beyond, message);
+}
+
+Test(rules, lag_target_is_a_percentage_below_100)
+{
+    static const struct {
+        const char *text;
+        double ratio;
+    } GOOD[] = {{"99.9%", 0.999}, {"99.95%", 0.9995}, {"50%", 0.5}, {"0.5%", 0.005}};
+    for (size_t i = 0; i < sizeof(GOOD) / sizeof(GOOD[0]); i++) {
+        AUTO_TEXT text =
+            x_format(BASICS PIPELINE "monitor: { lag_target = \"%s\"; };", GOOD[i].text);
+        Loading loading;
+        loading_begin(&loading);
+        loading_run(&loading, text, NULL, NULL);
+        double ratio = loading_config(&loading)->monitor.lag_target_ratio;
+        cr_assert(fabs(ratio - GOOD[i].ratio) < 1e-12, "%s is %.9g", GOOD[i].text, ratio);
+        loading_end(&loading);
+    }
+    static const char *const BAD[] = {"99.9", "100%",   "100.0%", "0%",   "%",      "",
+                                      "99.%", ".9%",    "-1%",    "1e1%", "99,9%",  "99.9 %",
+                                      "nan%", "99.9%%", "often",  "101%", "0.000%", "9.9.9%"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        AUTO_TEXT text = x_format(BASICS PIPELINE "monitor: { lag_target = \"%s\"; };", BAD[i]);
+        AUTO_TEXT problem = x_format("main.conf:3: \"monitor.lag_target\" cannot be \"%s\": it is "
+                                     "no percentage below 100",
+                                     BAD[i]);
+        ASSERT_PROBLEMS(text, problem);
+    }
 }
 
 Test(rules, patterns_are_checked)

@@ -257,8 +257,7 @@ void rig_begin(void)
 void rig_run(void)
 {
     rig_begin();
-    rig_locked();
-    rig_active();
+    rig_take_over();
     rig_assert_state(PIPELINE_RUNNING);
 }
 
@@ -364,6 +363,24 @@ void rig_standby(void)
     rig_turn();
 }
 
+void rig_take_over(void)
+{
+    rig_locked();
+    rig_active();
+}
+
+void rig_drained(void)
+{
+    rig.source.source.events.drained(rig.source.source.events.arg);
+    rig_turn();
+}
+
+void rig_stop(void)
+{
+    pipeline_stop(rig.pipeline);
+    rig_turn();
+}
+
 void rig_source_lost(ErrorClass class)
 {
     rig_source_lost_by(class, "POSTGRES_SHUTDOWN");
@@ -457,4 +474,18 @@ void rig_assert_state(PipelineState state)
     pipeline_view(rig.pipeline, &view);
     cr_assert_eq(view.state, state, "%s, not %s", pipeline_state_name(view.state),
                  pipeline_state_name(state));
+}
+
+void rig_assert_error(const char *code)
+{
+    PipelineView view;
+    pipeline_view(rig.pipeline, &view);
+    cr_assert_str_eq(view.error->code, code);
+}
+
+uint64_t rig_failed(Reason reason)
+{
+    return *metrics_counter(rig.metrics, "outboxd_events_failed_total",
+                            "Delivery reports that were failures.", "pipeline", "orders", "topic",
+                            "order.events", "reason", reason_name(reason), NULL);
 }

@@ -71,6 +71,9 @@ typedef struct Rig {
 
 extern Rig rig;
 
+/** outboxd_events_failed_total of that reason, all topics that the tests use. */
+uint64_t rig_failed(Reason reason);
+
 /** Before rig_begin: the defaults of tests, to be changed. */
 void rig_prepare(void);
 /** Makes the pipeline and starts it. */
@@ -93,7 +96,12 @@ void rig_settle(int64_t seq, const Error *err);
 void rig_settle_all(void);
 void rig_locked(void);
 void rig_active(void);
+/** Locked, then active. */
+void rig_take_over(void);
 void rig_standby(void);
+void rig_drained(void);
+/** The pipeline is asked to stop. */
+void rig_stop(void);
 void rig_source_lost(ErrorClass class);
 void rig_source_lost_by(ErrorClass class, const char *code);
 void rig_sink_lost(ErrorClass class);
@@ -112,3 +120,5 @@ void rig_assert_acked(const char *expected);
 /** Asserts what came back unsettled since the last call. */
 void rig_assert_returned(const char *expected);
 void rig_assert_state(PipelineState state);
+/** Asserts the code of what is wrong now; "": nothing. */
+void rig_assert_error(const char *code);

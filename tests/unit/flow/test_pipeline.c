@@ -8,31 +8,6 @@
 
 TestSuite(pipeline, .init = rig_prepare, .fini = rig_end);
 
-static void become_active(void)
-{
-    rig_locked();
-    rig_active();
-}
-
-static void drained(void)
-{
-    rig.source.source.events.drained(rig.source.source.events.arg);
-    rig_turn();
-}
-
-static void stop(void)
-{
-    pipeline_stop(rig.pipeline);
-    rig_turn();
-}
-
-static void assert_error(const char *code)
-{
-    PipelineView view;
-    pipeline_view(rig.pipeline, &view);
-    cr_assert_str_eq(view.error->code, code);
-}
-
 /* Starting. */
 
 Test(pipeline, starting_becomes_running_with_the_lock)
@@ -76,9 +51,9 @@ Test(pipeline, starting_tries_again_with_growing_back_off)
         cr_assert_leq(rig.source.last_delay_ms, bound);
         bound = bound < 800 ? bound * 2 : 800;
     }
-    assert_error("POSTGRES_SHUTDOWN");
-    become_active();
-    assert_error("");
+    rig_assert_error("POSTGRES_SHUTDOWN");
+    rig_take_over();
+    rig_assert_error("");
     rig_source_lost(ERROR_RETRY);
     cr_assert_leq(rig.source.last_delay_ms, 100, "back-off starts anew after a success");
 }
@@ -96,11 +71,11 @@ Test(pipeline, starting_fails_when_a_human_must_act)
 Test(pipeline, starting_drains_when_asked_to_stop)
 {
     rig_begin();
-    stop();
+    rig_stop();
     rig_assert_state(PIPELINE_DRAINING);
     cr_assert_eq(rig.source.drains, 1);
     cr_assert_eq(rig.ended, 0);
-    drained();
+    rig_drained();
     rig_assert_state(PIPELINE_STOPPED);
     cr_assert_eq(rig.ended, 1);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_OK);
@@ -112,7 +87,7 @@ Test(pipeline, standby_takes_over)
 {
     rig_begin();
     rig_standby();
-    become_active();
+    rig_take_over();
     rig_assert_state(PIPELINE_RUNNING);
     cr_assert_eq(rig.sink.opens, 1);
     PipelineView view;
@@ -142,9 +117,9 @@ Test(pipeline, standby_drains_when_asked_to_stop)
 {
     rig_begin();
     rig_standby();
-    stop();
+    rig_stop();
     cr_assert_eq(rig.source.drains, 1);
-    drained();
+    rig_drained();
     rig_assert_state(PIPELINE_STOPPED);
 }
 
@@ -155,10 +130,10 @@ Test(pipeline, trouble_stalls_and_healing_resumes)
     rig_run();
     rig_trouble(ERROR_RETRY);
     rig_assert_state(PIPELINE_STALLED);
-    assert_error("KAFKA_UNREACHABLE");
+    rig_assert_error("KAFKA_UNREACHABLE");
     rig_healed();
     rig_assert_state(PIPELINE_RUNNING);
-    assert_error("");
+    rig_assert_error("");
 }
 
 Test(pipeline, a_stalled_pipeline_still_sends)
@@ -181,7 +156,7 @@ Test(pipeline, a_fatal_trouble_of_the_sink_stops)
     rig_settle(1, NULL);
     rig_assert_acked("1"); /* what is published is marked before the end */
     rig_assert_state(PIPELINE_DRAINING);
-    drained();
+    rig_drained();
     rig_assert_state(PIPELINE_FAILED);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_KAFKA);
     cr_assert_eq(rig.ended, 1);
@@ -205,7 +180,7 @@ static void check_resend(bool stalled)
     rig_assert_state(PIPELINE_REWINDING);
     cr_assert_eq(rig.sink.purges, 1);
     cr_assert_eq(*rig.stats.rewinds, 1);
-    cr_assert_eq(*rig.stats.failed, 1);
+    cr_assert_eq(rig_failed(REASON_TOPIC_UNKNOWN), 1);
     rig_settle(2, &err);
     rig_assert_sent("");
     rig_settle(3, NULL);
@@ -300,7 +275,7 @@ static void check_drain(bool stalled)
     rig.sink.next = SEND_FULL;
     rig_batch("3a 4a");
     rig_assert_sent("1 2");
-    stop();
+    rig_stop();
     rig_assert_state(PIPELINE_DRAINING);
     rig_ready();
     rig_assert_sent(""); /* nothing new leaves */
@@ -311,7 +286,7 @@ static void check_drain(bool stalled)
     rig_assert_returned("3 4");
     cr_assert_geq(rig.source.drains, 1);
     cr_assert_eq(rig.ended, 0);
-    drained();
+    rig_drained();
     rig_assert_state(PIPELINE_STOPPED);
     cr_assert_eq(rig.ended, 1);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_OK);
@@ -327,253 +302,13 @@ Test(pipeline, stalled_drains_when_asked_to_stop)
     check_drain(true);
 }
 
-/* Rewinding. */
-
-Test(pipeline, a_rewind_keeps_what_was_acknowledged_and_the_order_of_the_rest)
-{
-    rig_run();
-    rig_batch("1a 2b 3a 4b 5a");
-    rig_batch("6a 7b");
-    rig_settle(2, NULL);
-    rig_settle(6, NULL);
-    rig_assert_sent("1 2 3 4 5 6 7");
-    rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
-    rig_settle(4, &err);
-    rig_wait(&rig.sink.sent_count, 12);
-    rig_assert_sent("1 3 4 5 7");
-    rig_settle_all();
-    rig_assert_acked("1 2 3 4 5 6 7");
-    cr_assert_eq(*rig.stats.replayed, 0, "nothing of unknown outcome was sent again");
-}
-
-Test(pipeline, a_rewind_without_trouble_goes_on_at_once)
-{
-    rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 60000;
-    rig_run();
-    rig_batch("1a 2a");
-    Error err = rig_error(ERROR_POISON, "RECORD_TOO_LARGE");
-    rig_settle(1, &err);
-    rig_settle(2, &err);
-    rig_assert_sent("1 2 1");
-    rig_assert_state(PIPELINE_RUNNING);
-}
-
-Test(pipeline, both_sides_lost_end_in_one_restart)
-{
-    rig_run();
-    rig_batch("1a 2a");
-    rig_sink_lost(ERROR_RETRY);
-    rig_assert_state(PIPELINE_REWINDING);
-    cr_assert_eq(rig.sink.reopens, 1);
-    rig_source_lost(ERROR_RETRY);
-    rig_assert_state(PIPELINE_REWINDING);
-    cr_assert_eq(rig.source.starts, 2);
-    rig_locked();
-    cr_assert_eq(rig.source.resumes, 1, "the sink may still read memory of the batches");
-    rig_reopened();
-    rig_assert_state(PIPELINE_STARTING);
-    rig_assert_returned("1 2");
-    cr_assert_eq(rig.source.resumes, 2);
-    cr_assert_eq(rig.sink.reopens, 1);
-}
-
-/* The source is lost while the sink holds 1 and 2. */
-static void given_source_lost(const char *code)
-{
-    rig_run();
-    rig_batch("1a 2a");
-    rig_source_lost_by(ERROR_RETRY, code);
-    rig_assert_state(PIPELINE_REWINDING);
-}
-
-static void settle_time_is_up(void)
-{
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL), "a rewind has a bound");
-    event_del(rig.pipeline->settle);
-    event_active(rig.pipeline->settle, EV_TIMEOUT, 0);
-    rig_turn();
-}
-
-Test(pipeline, a_rewind_settles_before_the_lock_is_taken_again)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    rig_settle_all();
-    rig_assert_acked("1 2");
-    rig_assert_state(PIPELINE_STARTING);
-    rig_locked();
-    cr_assert_eq(rig.source.resumes, 2);
-}
-
-Test(pipeline, a_rewind_connects_as_often_as_it_takes)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    rig_source_lost(ERROR_RETRY);
-    rig_source_lost(ERROR_RETRY);
-    cr_assert_eq(rig.source.starts, 4);
-    cr_assert_eq(rig.sink.purges, 0);
-    rig_locked();
-    rig_source_lost(ERROR_RETRY);
-    rig_settle_all();
-    cr_assert_eq(rig.source.resumes, 1, "that lock was lost");
-    rig_locked();
-    cr_assert_eq(rig.source.resumes, 2);
-}
-
-Test(pipeline, what_the_sink_holds_is_taken_back_when_another_relay_publishes)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    rig_standby();
-    rig_standby();
-    cr_assert_eq(rig.sink.purges, 1);
-    rig_settle(1, NULL);
-    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
-    rig_settle(2, &purged);
-    rig_assert_state(PIPELINE_STANDBY);
-    rig_assert_acked("1");
-    rig_assert_returned("2");
-    cr_assert_eq(rig.source.resumes, 1);
-    become_active();
-    cr_assert_eq(rig.source.resumes, 2);
-    rig_assert_state(PIPELINE_RUNNING);
-}
-
-Test(pipeline, what_the_sink_holds_is_taken_back_when_the_lease_is_over)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    cr_assert_eq(rig.sink.purges, 0);
-    settle_time_is_up();
-    cr_assert_eq(rig.sink.purges, 1);
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL));
-}
-
-Test(pipeline, what_the_sink_holds_is_taken_back_at_once_when_the_lease_was_the_reason)
-{
-    given_source_lost("LEASE_EXPIRED");
-    cr_assert_eq(rig.sink.purges, 1);
-}
-
-Test(pipeline, nothing_overtakes_a_failed_delivery_while_the_source_is_lost)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
-    rig_settle(1, &err);
-    cr_assert_eq(rig.sink.purges, 1);
-    rig_assert_returned("1 2");
-}
-
-Test(pipeline, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_takes)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    rig_locked();
-    rig_trouble(ERROR_RETRY);
-    assert_error("KAFKA_UNREACHABLE");
-    for (int i = 0; i < 5; i++) {
-        settle_time_is_up();
-    }
-    cr_assert_eq(rig.sink.purges, 0);
-    cr_assert_eq(rig.sink.reopens, 0);
-    *rig.stats.kafka_connected = 1;
-    settle_time_is_up();
-    cr_assert_eq(rig.sink.reopens, 1, "there is a broker, and it does not answer");
-}
-
-Test(pipeline, a_fatal_error_during_a_rewind_is_not_forgotten)
-{
-    rig_run();
-    rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
-    rig_settle(1, &err);
-    rig_assert_state(PIPELINE_REWINDING);
-    rig_source_lost(ERROR_FATAL);
-    rig_settle(2, NULL);
-    rig_assert_state(PIPELINE_FAILED);
-    rig_assert_acked("2");
-    rig_assert_returned("1");
-}
-
-Test(pipeline, a_stop_during_a_rewind_is_not_forgotten)
-{
-    rig_run();
-    rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
-    rig_settle(1, &err);
-    stop();
-    rig_assert_state(PIPELINE_REWINDING);
-    rig_settle(2, NULL);
-    rig_assert_state(PIPELINE_DRAINING);
-    rig_assert_returned("1");
-    rig_assert_acked("2");
-    drained();
-    rig_assert_state(PIPELINE_STOPPED);
-    rig_assert_sent("1 2");
-}
-
-Test(pipeline, a_stop_while_the_source_is_lost_marks_what_is_published)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    stop();
-    rig_settle_all();
-    rig_assert_acked("1 2");
-    rig_assert_state(PIPELINE_DRAINING);
-    cr_assert_eq(rig.source.drains, 1);
-    rig_locked();
-    cr_assert_eq(rig.source.resumes, 2);
-    drained();
-    rig_assert_state(PIPELINE_STOPPED);
-    cr_assert_eq(rig.ended, 1);
-}
-
-Test(pipeline, a_stop_with_the_lock_and_records_still_out_marks_what_is_published)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    rig_locked();
-    stop();
-    rig_settle_all();
-    rig_assert_state(PIPELINE_DRAINING);
-    cr_assert_eq(rig.source.drains, 1);
-    cr_assert_eq(rig.source.resumes, 2);
-}
-
-Test(pipeline, a_stop_while_the_source_is_lost_does_not_try_for_ever)
-{
-    given_source_lost("POSTGRES_SHUTDOWN");
-    stop();
-    rig_source_lost(ERROR_RETRY);
-    cr_assert_eq(rig.source.starts, 2, "we are stopping");
-    rig.source.unmarked = 3;
-    rig_settle_all();
-    rig_assert_state(PIPELINE_FAILED);
-    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
-    assert_error("DRAIN_INCOMPLETE");
-    cr_assert_eq(rig.ended, 1);
-}
-
-Test(pipeline, a_producer_that_does_not_settle_is_replaced)
-{
-    rig_run();
-    rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
-    rig_settle(1, &err);
-    *rig.stats.kafka_connected = 1;
-    settle_time_is_up();
-    cr_assert_eq(rig.sink.reopens, 1);
-    rig_assert_state(PIPELINE_REWINDING);
-    rig_reopened();
-    rig_wait(&rig.sink.sent_count, 4);
-    rig_assert_sent("1 2 1 2");
-    cr_assert_eq(*rig.stats.replayed, 1, "only event 2 may be there twice");
-    cr_assert_eq(*rig.stats.producers_recreated, 1);
-}
-
 /* Draining. */
 
 Test(pipeline, draining_ends_when_the_source_is_lost)
 {
     rig_run();
     rig_batch("1a");
-    stop();
+    rig_stop();
     rig_settle(1, NULL);
     cr_assert_geq(rig.source.drains, 1);
     rig.source.unmarked = 1;
@@ -587,7 +322,7 @@ Test(pipeline, draining_ends_when_the_source_needs_a_human)
 {
     rig_run();
     rig_batch("1a");
-    stop();
+    rig_stop();
     rig_settle(1, NULL);
     rig_source_lost(ERROR_FATAL);
     rig_assert_state(PIPELINE_FAILED);
@@ -600,7 +335,7 @@ Test(pipeline, draining_goes_on_when_the_sink_is_lost)
     rig_run();
     rig_batch("1a 2a");
     rig_settle(1, NULL);
-    stop();
+    rig_stop();
     rig_sink_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_DRAINING);
     cr_assert_eq(rig.source.drains, 0);
@@ -615,14 +350,14 @@ Test(pipeline, draining_ignores_a_failed_delivery)
 {
     rig_run();
     rig_batch("1a 2a");
-    stop();
+    rig_stop();
     Error err = rig_error(ERROR_POISON, "RECORD_TOO_LARGE");
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_DRAINING);
     rig_settle(2, NULL);
     rig_assert_returned("1");
     rig_assert_acked("2");
-    drained();
+    rig_drained();
     rig_assert_state(PIPELINE_STOPPED);
 }
 
@@ -644,7 +379,7 @@ Test(pipeline, a_batch_that_comes_while_draining_is_not_sent)
 {
     rig_run();
     rig_batch("1a");
-    stop();
+    rig_stop();
     rig_batch("2a");
     rig_assert_sent("1");
     rig_settle(1, NULL);
@@ -657,7 +392,7 @@ Test(pipeline, stopping_a_source_that_left_published_rows_behind_is_not_clean)
     rig_run();
     rig_batch("1a 2a");
     rig_settle(1, NULL); /* published; its batch is not complete, so its row is not marked */
-    stop();
+    rig_stop();
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_FAILED);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
@@ -670,7 +405,7 @@ Test(pipeline, the_error_that_stopped_it_is_not_covered_by_later_ones)
     rig_assert_state(PIPELINE_DRAINING);
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_FAILED);
-    assert_error("HEADERS_INVALID");
+    rig_assert_error("HEADERS_INVALID");
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_CONFIG);
 }
 
@@ -747,7 +482,7 @@ Test(pipeline, ended_is_told_once_and_never_from_inside_a_call)
 Test(pipeline, every_change_of_state_is_told)
 {
     rig_begin();
-    become_active();
+    rig_take_over();
     rig_trouble(ERROR_RETRY);
     rig_trouble(ERROR_RETRY);
     rig_healed();

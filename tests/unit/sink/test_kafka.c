@@ -195,6 +195,7 @@ Test(kafka, an_unknown_topic_is_trouble_until_it_is_there)
     cr_assert_str_eq(mock.trouble.code, "KAFKA_TOPIC_UNKNOWN");
     cr_assert_eq(mock.trouble.class, ERROR_RETRY);
     cr_assert_not_null(strstr(mock.trouble.message, "orders"));
+    cr_assert_eq(*mock.stats.kafka_connected, 1, "a broker that lacks a topic has answered");
     cr_assert_eq(mock_try(1, "orders", &err), SEND_WAIT, "nothing enters the producer");
     cr_assert_eq(mock.healed, 0);
     rd_kafka_mock_topic_set_error(mock.cluster, "orders", RD_KAFKA_RESP_ERR_NO_ERROR);
