@@ -312,7 +312,7 @@ def test_helper_that_crashes_is_replaced_and_publishing_does_not_notice(relay, k
     wait_lag(one, group.name, topic, 1)
     first = helper_of(one)
     for n in range(3):
-        os.kill(helper_of(one), signal.SIGSEGV)
+        os.kill(helper_of(one), signal.SIGKILL)
         emit(database, n)
         one.wait_published(n + 2)
         wait_lag(one, group.name, topic, n + 2)
