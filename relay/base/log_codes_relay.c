@@ -52,8 +52,6 @@ static const LogCode PIPELINE_CODES[] = {
      "Look at the error in the line: a right that is missing (GRANT outbox_relay), or a server "
      "that is down or out of connections."},
     {"WATCH_RECOVERED", "info", "PostgreSQL can be looked at again after WATCH_FAILED.", ""},
-    {"NO_PAUSE_TABLE", "fatal", "outboxd pause finds no table outbox.pause in the database.",
-     "Make it with: outboxd migrate"},
     {"PIPELINE_UNSTEADY", "warn",
      "Publishing failed and recovered so often that single lines are no longer written; "
      "the count is in the line.",
