@@ -265,7 +265,7 @@ static void status_add_sentence(const json_t *pipeline, bool colours, int64_t no
         text_add(out, ": ");
         screen_add(out, colours, COLOUR_NONE, status_text(error, "message"));
         int64_t repeated = status_count(error, "repeated");
-        if (repeated > 0) {
+        if (repeated > 0 && strcmp(state, "failed") != 0) {
             text_printf(out, " (tried again %" PRId64 " time%s)", repeated,
                         repeated == 1 ? "" : "s");
         }
@@ -276,14 +276,32 @@ static void status_add_sentence(const json_t *pipeline, bool colours, int64_t no
     text_add_char(out, '\n');
 }
 
+static void status_add_pause(const json_t *paused, Text *out)
+{
+    if (!json_is_object(paused)) {
+        return;
+    }
+    status_add_label(out, "paused by");
+    screen_add(out, false, COLOUR_NONE, status_text(paused, "by"));
+    if (*status_text(paused, "reason") != '\0') {
+        text_add(out, ": ");
+        screen_add(out, false, COLOUR_NONE, status_text(paused, "reason"));
+    }
+    text_add_char(out, '\n');
+    status_add_label(out, "remedy");
+    text_add(out, "when it is over: outboxd resume\n");
+}
+
 static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now_us, Text *out)
 {
     const json_t *error = json_object_get(pipeline, "error");
     const char *state = status_text(pipeline, "state");
-    if (json_is_object(error) || strcmp(state, "running") != 0) {
+    const json_t *paused = json_object_get(pipeline, "paused");
+    if (json_is_object(error) || json_is_object(paused) || strcmp(state, "running") != 0) {
         text_add_char(out, '\n');
         status_add_sentence(pipeline, colours, now_us, out);
         status_add_oldest(json_object_get(pipeline, "oldest"), now_us, out);
+        status_add_pause(paused, out);
         if (*status_text(error, "hint") != '\0') {
             status_add_label(out, "remedy");
             screen_add(out, false, COLOUR_NONE, status_text(error, "hint"));

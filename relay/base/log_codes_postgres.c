@@ -84,8 +84,6 @@ static const LogCode TABLE_CODES[] = {
      "An event must be set aside, or dead letters are asked for, and there is no dead- "
      "letter table.",
      "Make it with: outboxd migrate"},
-    {"NO_PAUSE_TABLE", "command", "outboxd pause finds no table outbox.pause.",
-     "Make it with: outboxd migrate"},
     {"NO_POSITION_TABLE", "error",
      "There is no table outbox.position, which capture = \"wal\" needs.",
      "Make it with: outboxd migrate"},

@@ -52,6 +52,8 @@ static const LogCode PIPELINE_CODES[] = {
      "Look at the error in the line: a right that is missing (GRANT outbox_relay), or a server "
      "that is down or out of connections."},
     {"WATCH_RECOVERED", "info", "PostgreSQL can be looked at again after WATCH_FAILED.", ""},
+    {"NO_PAUSE_TABLE", "command", "outboxd pause finds no table outbox.pause in the database.",
+     "Make it with: outboxd migrate"},
     {"PIPELINE_UNSTEADY", "warn",
      "Publishing failed and recovered so often that single lines are no longer written; "
      "the count is in the line.",
@@ -155,6 +157,26 @@ static const LogCode KAFKA_CODES[] = {
      "Set timestamp = \"publish\", or raise the topic's message.timestamp.*.max.ms."},
 };
 
+static const LogCode GROUP_CODES[] = {
+    {"CONSUMER_GROUPS_RECOVERED", "info", "Consumer groups are seen again.", ""},
+    {"CONSUMER_GROUPS_TOO_MANY", "warn",
+     "monitor.consumer_groups matches more groups than are looked at.",
+     "Narrow monitor.consumer_groups."},
+    {"CONSUMER_GROUPS_PARTITIONS", "warn",
+     "The topics have more partitions than are looked at for consumer groups.",
+     "Nothing is wrong with publishing; the groups of the topics that are named are not watched."},
+    {"CONSUMER_GROUPS_HELPER", "warn",
+     "The helper process that asks Kafka for consumer groups ended; it is started again. "
+     "Publishing does not depend on it.",
+     "If it repeats, report it, with the version of librdkafka that outboxd version prints."},
+    {"KAFKA_GROUP_DENIED", "warn", "The relay's principal may not see consumer groups.",
+     "Grant DESCRIBE on the groups to the relay's principal: kafka-acls --add --allow-principal "
+     "User:NAME --operation Describe --group NAME"},
+    {"KAFKA_GROUP_UNAVAILABLE", "warn",
+     "Kafka did not say where a consumer group stands; it is asked again.",
+     "If it repeats, look at the brokers: the group's coordinator may be missing."},
+};
+
 static const LogCode COMMAND_CODES[] = {
     {"RELAY_SILENT", "command", "No relay answers at monitor.listen.",
      "If it does not run: outboxd run. If it runs on another machine, ask there. It "
@@ -183,6 +205,7 @@ const LogCodeGroup LOG_CODES_RELAY[] = {
     LOG_CODE_GROUP("The program", PROCESS_CODES),
     LOG_CODE_GROUP("Pipelines and events", PIPELINE_CODES),
     LOG_CODE_GROUP("Kafka", KAFKA_CODES),
+    LOG_CODE_GROUP("Consumer groups", GROUP_CODES),
     LOG_CODE_GROUP("Sub-commands", COMMAND_CODES),
 };
 const size_t LOG_CODES_RELAY_COUNT = sizeof(LOG_CODES_RELAY) / sizeof(LOG_CODES_RELAY[0]);
