@@ -48,7 +48,8 @@ static int64_t watch_backoff_ms(Watch *w)
     }
     w->attempt++;
     delay = delay > most ? most : delay;
-    return delay / 2 + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - delay / 2));
+    int64_t half = delay / 2;
+    return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
 }
 
 /* The end of a look. */
