@@ -113,6 +113,14 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     conn_refuse(conn, &err);
 }
 
+/* What the server says to an idle connection (a NOTICE, its last words) would go to stderr; that
+ * the connection is lost is told by `opened`. */
+static void conn_ignore_notice(void *arg, const char *message)
+{
+    (void)arg;
+    (void)message;
+}
+
 static void conn_connect_poll(PgConn *conn)
 {
     switch (PQconnectPoll(conn->pg)) {
@@ -126,6 +134,9 @@ static void conn_connect_poll(PgConn *conn)
         event_del(conn->timer);
         conn->state = CONN_OPEN;
         PQsetnonblocking(conn->pg, 1);
+        if (conn->options.notified != NULL) { /* PQnotifies() reads while no query runs */
+            PQsetNoticeProcessor(conn->pg, conn_ignore_notice, NULL);
+        }
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
         conn->options.opened(conn->options.arg, NULL);
         return;

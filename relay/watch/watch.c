@@ -23,6 +23,7 @@ enum {
     TCP_USER_TIMEOUT_MS = 10000,
     BACKOFF_MIN_MS = 200,
     BACKOFF_MAX_MS = 30000,
+    SAID_AGAIN_SECONDS = 60, /* a look that fails and recovers in turns is not said more often */
 };
 
 static const char *const SLOT_STATUS[] = {"reserved", "extended", "unreserved", "lost"};
@@ -47,7 +48,8 @@ static int64_t watch_backoff_ms(Watch *w)
     }
     w->attempt++;
     delay = delay > most ? most : delay;
-    return delay / 2 + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - delay / 2));
+    int64_t half = delay / 2;
+    return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
 }
 
 /* The end of a look. */
@@ -55,14 +57,18 @@ static int64_t watch_backoff_ms(Watch *w)
 static void watch_complain(Watch *w, const Error *err)
 {
     w->server.up = false;
-    if (!w->failing) {
-        w->failing = true;
+    int64_t now_us = clock_monotonic_us();
+    bool again = w->said_us > 0 && now_us - w->said_us < SAID_AGAIN_SECONDS * INT64_C(1000000);
+    if (!w->failing && !again) {
+        w->said = true;
+        w->said_us = now_us;
         log_write(LOG_WARN, NULL, "WATCH_FAILED",
                   LOG_FIELDS(log_text("error", err->code), log_text("hint", err->hint)),
                   "cannot look at slots, pauses and the oldest event: %s; publishing goes on, the "
                   "look is tried again",
                   err->message);
     }
+    w->failing = true;
     if (!w->knows_pauses) {
         w->options.pauses(w->options.arg, false);
     }
@@ -96,8 +102,9 @@ static void watch_end_look(Watch *w)
     histogram_observe_us(w->duration, clock_monotonic_us() - w->look_us);
     watch_set_timer(w, w->options.config->monitor.interval_ms);
     w->server.up = true;
-    if (w->failing) {
-        w->failing = false;
+    w->failing = false;
+    if (w->said) {
+        w->said = false;
         log_write(LOG_INFO, NULL, "WATCH_RECOVERED", LOG_NO_FIELDS,
                   "slots, pauses and the oldest event can be looked at again");
     }

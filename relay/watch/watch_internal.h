@@ -75,13 +75,15 @@ struct Watch {
     bool notified; /* the pauses may have changed */
     bool stopped;
     bool knows_pauses;
-    bool failing; /* said so */
-    Error error;  /* the first of this look */
+    bool failing;
+    bool said;       /* and not yet that it recovered */
+    int64_t said_us; /* monotonic */
+    Error error;     /* the first of this look */
     unsigned attempt;
     int64_t look_us; /* monotonic: when it began */
     int64_t step_us;
-    char xmin[24];         /* of the snapshot, as long as it stands still */
-    int64_t xmin_since_us; /* monotonic; 0: no transaction has an xid */
+    char oldest_xid[24];         /* as seen in pg_locks */
+    int64_t oldest_xid_since_us; /* monotonic; 0: no transaction has an xid */
     double *up;
     Histogram *duration;
 };

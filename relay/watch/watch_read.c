@@ -5,8 +5,9 @@
  * `outboxd migrate` made: somebody's own table may have that name.
  *
  * The age of the oldest transaction: pg_stat_activity hides what others do from a role without
- * pg_read_all_stats. Then the xmin of our snapshots tells: as long as it stands still below xmax,
- * one and the same transaction runs. Prepared transactions are visible to all. */
+ * pg_read_all_stats. Then pg_locks tells, which hides nothing: each transaction with an xid holds a
+ * lock on it, and as long as the oldest is the same one, it has run at least since we first saw it.
+ * (The xmin of a snapshot would not do: a lone transaction is not below its xmax.) */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,14 +136,15 @@ static void read_pauses(Watch *w, const PGresult *r)
 
 static void add_server_query(const Watch *w, Text *sql)
 {
-    text_add(sql, "SELECT pg_snapshot_xmin(s.snapshot)::text AS xmin,"
-                  " pg_snapshot_xmin(s.snapshot) < pg_snapshot_xmax(s.snapshot) AS writing,"
-                  " pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,"
-                  " (SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM"
-                  " pg_stat_activity WHERE backend_xid IS NOT NULL) AS age,"
-                  " (SELECT extract(epoch FROM max(clock_timestamp() - prepared)) FROM"
-                  " pg_prepared_xacts) AS prepared_age"
-                  " FROM (SELECT pg_current_snapshot() AS snapshot) s");
+    text_add(sql,
+             "SELECT s.sees_all, CASE WHEN NOT s.sees_all THEN (SELECT transactionid::text FROM"
+             " pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted"
+             " ORDER BY age(transactionid) DESC LIMIT 1) END AS oldest_xid,"
+             " (SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM"
+             " pg_stat_activity WHERE backend_xid IS NOT NULL) AS age,"
+             " (SELECT extract(epoch FROM max(clock_timestamp() - prepared)) FROM"
+             " pg_prepared_xacts) AS prepared_age"
+             " FROM (SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all) s");
     bool statistics = PQserverVersion(pg_conn_raw(w->conn)) >= POSTGRES_SLOT_STATS;
     size_t slots = 0;
     for (size_t i = 0; i < w->count; i++) {
@@ -211,17 +213,17 @@ static void read_slot(Watched *p, const PGresult *r, int row)
 
 static void read_transactions(Watch *w, const PGresult *r)
 {
-    const char *xmin = fact(r, 0, "xmin");
-    if (!fact_true(r, 0, "writing")) {
-        w->xmin_since_us = 0;
-    } else if (strcmp(xmin, w->xmin) != 0 || w->xmin_since_us == 0) {
-        w->xmin_since_us = clock_monotonic_us();
+    const char *xid = fact(r, 0, "oldest_xid");
+    if (*xid == '\0') {
+        w->oldest_xid_since_us = 0;
+    } else if (strcmp(xid, w->oldest_xid) != 0 || w->oldest_xid_since_us == 0) {
+        w->oldest_xid_since_us = clock_monotonic_us();
     }
-    snprintf(w->xmin, sizeof(w->xmin), "%s", xmin);
+    snprintf(w->oldest_xid, sizeof(w->oldest_xid), "%s", xid);
     double age = fact_real(r, 0, "age");
     bool exact = fact_true(r, 0, "sees_all");
-    if (!exact && w->xmin_since_us > 0) {
-        double seen = (double)(clock_monotonic_us() - w->xmin_since_us) / 1e6;
+    if (!exact && w->oldest_xid_since_us > 0) {
+        double seen = (double)(clock_monotonic_us() - w->oldest_xid_since_us) / 1e6;
         age = age > seen ? age : seen;
     }
     double prepared = fact_real(r, 0, "prepared_age");
@@ -232,7 +234,7 @@ static void read_transactions(Watch *w, const PGresult *r)
 
 static void read_server(Watch *w, const PGresult *r)
 {
-    if (PQfnumber(r, "xmin") >= 0 && PQntuples(r) == 1) {
+    if (PQfnumber(r, "sees_all") >= 0 && PQntuples(r) == 1) {
         read_transactions(w, r);
         return;
     }

@@ -180,6 +180,14 @@ char *PQport(const PGconn *conn)
     return (char *)"5432";
 }
 
+PQnoticeProcessor PQsetNoticeProcessor(PGconn *conn, PQnoticeProcessor processor, void *arg)
+{
+    (void)conn;
+    (void)processor;
+    (void)arg;
+    return NULL;
+}
+
 PGnotify *PQnotifies(PGconn *conn)
 {
     if (conn->notification == NULL) {

@@ -494,6 +494,29 @@ Test(conn, breaking_while_idle_is_told)
     cr_assert_eq(stub_open_connections(), 0);
 }
 
+static void on_notified(void *arg, const char *channel)
+{
+    cr_assert_eq(arg, &at);
+    text_printf(&at.heard, "%s ", channel);
+    at.done++;
+}
+
+Test(conn, a_notification_is_told_between_queries_and_during_one)
+{
+    at.options.notified = on_notified;
+    connected();
+    stub_notify(1, "idle");
+    wait_for(&at.done, 1);
+    cr_assert_str_eq(text_string(&at.heard), "idle ");
+    ask("h");
+    stub_notify(1, "busy");
+    wait_for(&at.done, 2);
+    cr_assert_str_eq(text_string(&at.heard), "idle busy ");
+    cr_assert(pg_conn_is_busy(at.conn));
+    stub_continue();
+    wait_for(&at.done, 3);
+}
+
 Test(conn, a_silent_server_is_given_up)
 {
     at.options.silence_timeout_ms = 30;

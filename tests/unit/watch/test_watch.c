@@ -32,8 +32,7 @@ static struct {
     bool paused;
     const char *safe;
     const char *retained;
-    const char *xmin;
-    const char *xmax_above; /* "t": a transaction has an xid */
+    const char *oldest_xid;
     const char *sees_all;
     const char *age;
     const char *oldest_seq; /* NULL: there is none */
@@ -53,8 +52,8 @@ static void serve_server(const char *sql, StubReply *reply)
 {
     at.servers++;
     note_sql(&at.server_sql, sql);
-    stub_reply_row(reply, "xmin", at.xmin, "writing", at.xmax_above, "sees_all", at.sees_all, "age",
-                   at.age, "prepared_age", STUB_NULL, NULL);
+    stub_reply_row(reply, "oldest_xid", at.oldest_xid, "sees_all", at.sees_all, "age", at.age,
+                   "prepared_age", STUB_NULL, NULL);
     if (strstr(sql, "pg_replication_slots") != NULL) {
         stub_reply_row(reply, "i", "1", "active", "t", "wal_status", "extended", "safe_wal_size",
                        at.safe, "retained", at.retained, "confirmed_lag", "77", "spill", "12",
@@ -88,7 +87,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         } else {
             stub_reply_no_row(reply);
         }
-    } else if (strstr(sql, "pg_snapshot_xmin") != NULL) {
+    } else if (strstr(sql, "pg_stat_activity") != NULL) {
         serve_server(sql, reply);
     } else if (strstr(sql, "ORDER BY id DESC") != NULL) {
         at.deads++;
@@ -147,8 +146,7 @@ static void begin(void)
     at.dead_letter = "outbox.dead_letter";
     at.safe = STUB_NULL;
     at.retained = "1000";
-    at.xmin = "700";
-    at.xmax_above = "f";
+    at.oldest_xid = STUB_NULL;
     at.sees_all = "t";
     at.age = STUB_NULL;
     stub_reset(serve, NULL);
@@ -344,7 +342,6 @@ Test(watch, a_row_stands_when_two_looks_saw_it)
 
 Test(watch, a_role_that_sees_all_is_told_the_age)
 {
-    at.xmax_above = "t";
     at.age = "12.5";
     start();
     wait_looks(1);
@@ -353,19 +350,19 @@ Test(watch, a_role_that_sees_all_is_told_the_age)
     assert_exposed("outboxd_oldest_transaction_age_seconds{pipeline=\"orders\"} 12.5\n", true);
 }
 
-Test(watch, other_roles_see_since_when_the_snapshots_xmin_stands_still)
+Test(watch, other_roles_see_since_when_the_oldest_xid_is_the_same)
 {
     at.sees_all = "f";
     start();
     wait_looks(2);
     cr_assert_eq(watch_server(at.watch)->oldest_transaction_seconds, 0, "nobody writes");
-    at.xmax_above = "t";
+    at.oldest_xid = "700";
     wait_looks(2);
     double age = watch_server(at.watch)->oldest_transaction_seconds;
     cr_assert_gt(age, 0);
     cr_assert_not(watch_server(at.watch)->oldest_transaction_exact);
     WAIT(watch_server(at.watch)->oldest_transaction_seconds > age + 0.05);
-    at.xmin = "800"; /* that one has ended, another runs */
+    at.oldest_xid = "800"; /* that one has ended, another runs */
     WAIT(watch_server(at.watch)->oldest_transaction_seconds < 0.04);
 }
 
@@ -422,7 +419,7 @@ Test(watch, a_notification_is_followed_at_once_by_a_look_at_the_pauses_alone)
 Test(watch, a_notification_during_a_look_is_not_missed)
 {
     at.config.monitor.interval_ms = 3600000;
-    at.hanging = "pg_snapshot_xmin";
+    at.hanging = "pg_stat_activity";
     start();
     WAIT(at.known == 1 && at.servers == 1);
     at.paused = true;
