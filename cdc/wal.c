@@ -41,12 +41,28 @@ static void wal_close(WalSource *wal, WalState state)
     wal->state = state;
 }
 
+static bool wal_publishes(const WalSource *wal)
+{
+    return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_STARTING;
+}
+
+/* The slot is ours as long as the server hears from us: it ends a walsender that was silent for
+ * lease + PUBLISHER_MARGIN_MS. The lock is ours for lease_ms from each question it answered. */
+bool wal_lease_holds(const WalSource *wal)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    return now_us < wal->lease_until_us ||
+           (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
+}
+
 void wal_lose(WalSource *wal, const Error *err)
 {
     if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
         return;
     }
     wal->error = *err;
+    wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
     event_active(wal->report, 0, 0);
 }
@@ -239,20 +255,8 @@ static void wal_set_aside(Source *source, Event *event, const Record *record, co
     marker_next(wal->marker);
 }
 
-/* The slot is ours as long as the server hears from us: it ends a walsender that was silent for
- * lease + PUBLISHER_MARGIN_MS. The lock is ours for lease_ms from each question it answered. */
-static bool wal_may_publish(Source *source)
+void wal_lose_lease(WalSource *wal)
 {
-    WalSource *wal = wal_of(source);
-    if (wal->state != WAL_ACTIVE && wal->state != WAL_FILLING && wal->state != WAL_STARTING) {
-        return false;
-    }
-    int64_t now_us = clock_monotonic_us();
-    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
-    if (now_us < wal->lease_until_us ||
-        (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us)) {
-        return true;
-    }
     Error err;
     error_set(
         &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
@@ -260,6 +264,18 @@ static bool wal_may_publish(Source *source)
         "now",
         (long long)wal->options.pipeline->lease_ms);
     wal_lose(wal, &err);
+}
+
+static bool wal_may_publish(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    if (!wal_publishes(wal)) {
+        return false;
+    }
+    if (wal_lease_holds(wal)) {
+        return true;
+    }
+    wal_lose_lease(wal);
     return false;
 }
 

@@ -1,6 +1,7 @@
 /* What the files of the WAL source share; nobody else includes this. */
 #pragma once
 
+#include "base/log_limit.h"
 #include "cdc/assemble.h"
 #include "cdc/slot.h"
 #include "cdc/wal.h"
@@ -77,6 +78,7 @@ typedef struct WalSource {
     Marker *marker;
     PgConn *walsender;
     PgConn *filler;
+    LogLimit stream_lines;
     struct event *timer;  /* back-off, standby */
     struct event *pulse;  /* lease, status, idle */
     struct event *report; /* delivers `lost` or `drained` outside of every call */
@@ -107,6 +109,9 @@ typedef struct WalSource {
 
 /* wal.c */
 void wal_lose(WalSource *wal, const Error *err);
+/** The right to publish was ours for sure, at the last look. */
+bool wal_lease_holds(const WalSource *wal);
+void wal_lose_lease(WalSource *wal);
 void wal_set_timer(WalSource *wal, int64_t delay_ms);
 void wal_check_drained(WalSource *wal);
 void wal_deliver(WalSource *wal, Batch *batch);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -24,10 +25,14 @@ static void on_streaming(void *arg)
     wal->state = WAL_ACTIVE;
     (void)FAILPOINT("streaming");
     char lsn[24];
-    log_write(LOG_INFO, wal->options.pipeline->name, "STREAM_STARTED",
-              LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
-                         log_text("lsn", lsn_format(wal->start_lsn, lsn))),
-              "reading the log");
+    int64_t now_us = clock_monotonic_us();
+    if (log_limit_take(&wal->stream_lines, now_us) ||
+        log_limit_due(&wal->stream_lines, now_us, false) > 0) {
+        log_write(LOG_INFO, wal->options.pipeline->name, "STREAM_STARTED",
+                  LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
+                             log_text("lsn", lsn_format(wal->start_lsn, lsn))),
+                  "reading the log");
+    }
     if (!was_filling) {
         wal->source.events.active(wal->source.events.arg);
     }

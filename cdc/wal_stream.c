@@ -90,6 +90,10 @@ void stream_send_status(WalSource *wal, bool reply)
     if (pg == NULL || wal->state != WAL_ACTIVE || confirmed == 0) {
         return;
     }
+    if (!wal_lease_holds(wal)) {
+        wal_lose_lease(wal); /* a sign of life now would not undo the silence before it */
+        return;
+    }
     char message[WIRE_STATUS_BYTES];
     uint64_t written = wal->stream.received > confirmed ? wal->stream.received : confirmed;
     wire_write_status(&(WireStatus){.written = written,

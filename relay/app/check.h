@@ -74,3 +74,7 @@ void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline);
 
 /** Connects to the brokers, looks at the topics, and makes the missing ones when asked to. */
 void check_kafka(Check *check);
+
+/** Looks whether the groups of monitor.consumer_groups may be described; the brokers
+ * must answer. */
+void check_groups(Check *check);

@@ -284,13 +284,17 @@ void check_kafka(Check *check)
     }
     size_t before = check->problems->errors;
     int brokers = 0;
-    if (kafka_connect(check, rk, &brokers) && check->topic_count > 0) {
+    bool connected = kafka_connect(check, rk, &brokers);
+    if (connected && check->topic_count > 0) {
         kafka_check_topics(check, rk, &brokers);
     }
     if (check->problems->errors == before) {
         text_printf(&check->facts, "kafka          %d broker%s, %zu topic%s\n", brokers,
                     brokers == 1 ? "" : "s", check->topic_count,
                     check->topic_count == 1 ? "" : "s");
+    }
+    if (connected) {
+        check_groups(check);
     }
     rd_kafka_destroy(rk);
 }

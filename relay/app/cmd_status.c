@@ -16,8 +16,8 @@
 #include "app/screen.h"
 #include "app/status_client.h"
 #include "app/status_database.h"
+#include "app/status_live.h"
 #include "app/status_screen.h"
-#include "app/status_watch.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/config.h"
@@ -248,14 +248,14 @@ static Status status_ask(const Config *config, Text *body, json_t **ret_object, 
 }
 
 /* One look, as text. Returns the exit code. */
-static int status_look(const StatusOptions *options, const Config *config, Watch *watch, Text *out)
+static int status_look(const StatusOptions *options, const Config *config, Live *live, Text *out)
 {
     AUTO_BUFFER body = TEXT_EMPTY;
     json_t *object = NULL;
     Error err = {0};
     bool asked = status_ask(config, &body, &object, &err) == OK;
-    if (watch != NULL) {
-        watch_note(watch, object);
+    if (live != NULL) {
+        live_note(live, object);
     }
     if (!asked) {
         return status_without_relay(options, config, &err, out);
@@ -271,8 +271,8 @@ static int status_look(const StatusOptions *options, const Config *config, Watch
     } else {
         bool colours = screen_wants_colour(stdout);
         status_screen_add(object, colours, clock_wall_us(), out);
-        if (watch != NULL) {
-            watch_add_screen(watch, colours, out);
+        if (live != NULL) {
+            live_add_screen(live, colours, out);
         }
     }
     json_decref(object);
@@ -295,7 +295,7 @@ static int status_watch(const StatusOptions *options, const Config *config)
     signal(SIGPIPE, SIG_IGN);
     struct pollfd stop = {.fd = signalfd(-1, &signals, SFD_CLOEXEC), .events = POLLIN};
     bool terminal = isatty(STDOUT_FILENO) == 1 && !options->json;
-    Watch watch = {0};
+    Live live = {0};
     bool ended = false;
     int code = EXIT_OK;
     AUTO_BUFFER screen = TEXT_EMPTY;
@@ -305,7 +305,7 @@ static int status_watch(const StatusOptions *options, const Config *config)
         if (!terminal && !options->json && looks > 0) {
             text_add_char(&screen, '\n');
         }
-        (void)status_look(options, config, &watch, &screen);
+        (void)status_look(options, config, &live, &screen);
         (void)fputs(terminal ? SCREEN_HOME : "", stdout);
         code = status_write(&screen, EXIT_OK);
         ended = code != EXIT_OK || poll(&stop, 1, (int)(options->watch_seconds * 1000)) > 0;
@@ -316,7 +316,7 @@ static int status_watch(const StatusOptions *options, const Config *config)
     }
     (void)fflush(stdout);
     close(stop.fd);
-    watch_free(&watch);
+    live_free(&live);
     return code;
 }
 

@@ -13,4 +13,6 @@ int command_migrate(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_dead(int argc, char **argv);
+int command_explain(int argc, char **argv);
 int command_version(int argc, char **argv);

@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "base/error.h"
+#include "sink/groups_helper.h"
 
 static const Command COMMANDS[] = {
     {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
@@ -17,12 +18,15 @@ static const Command COMMANDS[] = {
      "lag, backlog, events in flight and the last error of a running relay", command_status},
     {"config", "print [-c FILE] | schema",
      "the complete commented sample; with -c the effective values, secrets masked", command_config},
+    {"dead", "list | show | requeue | discard [ID...] [-c FILE] [--dsn DSN] [--json]",
+     "events that were set aside: why, and what becomes of them", command_dead},
+    {"explain", "CODE | --markdown", "what the code of a log line or error means, and what to do",
+     command_explain},
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},
     {"pause", NULL, NULL, NULL},
     {"resume", NULL, NULL, NULL},
-    {"dead", NULL, NULL, NULL},
     {"verify", NULL, NULL, NULL},
 };
 enum { COMMAND_COUNT = sizeof(COMMANDS) / sizeof(COMMANDS[0]) };
@@ -64,6 +68,9 @@ int main(int argc, char **argv)
         strcmp(argv[1], "help") == 0) {
         main_help(stdout);
         return EXIT_OK;
+    }
+    if (strcmp(argv[1], "groups-helper") == 0) {
+        return groups_helper_main(); /* of the relay, not of people */
     }
     const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     for (int i = 0; i < COMMAND_COUNT; i++) {

@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "base/trim.h"
 #include "cdc/wal.h"
+#include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "outbox/poll.h"
@@ -167,6 +168,21 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
 
 /* Starting. */
 
+static void relay_add_topic(void *arg, Topic *topic)
+{
+    string_list_add(arg, topic->name);
+}
+
+static void relay_topics(void *arg, StringList *names)
+{
+    const Relay *relay = arg;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        if (relay->config->pipelines[i].sink == SINK_KAFKA) {
+            topics_each(relay->topics[i], relay_add_topic, names);
+        }
+    }
+}
+
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 {
     const PipelineConfig *config = &relay->config->pipelines[index];
@@ -205,6 +221,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
                                         : poll_source_new(&poll, &parts.source, err)) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
+    relay->topics[index] = parts.topics;
     relay->pipelines[index] = pipeline_new(&parts);
     return OK;
 }
@@ -242,6 +259,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->pipelines = x_calloc(count, sizeof(Pipeline *));
     relay->stats = x_calloc(count, sizeof(Stats));
     relay->objectives = x_calloc(count, sizeof(Objective *));
+    relay->topics = x_calloc(count, sizeof(Topics *));
     for (size_t i = 0; i < count; i++) {
         if (relay_add_pipeline(relay, i, err) != OK) {
             return FAILED;
@@ -254,6 +272,11 @@ static Status relay_start(Relay *relay, Error *err)
             return FAILED;
         }
     }
+    relay->groups = groups_new(&(GroupsOptions){.base = relay->base,
+                                                .config = relay->config,
+                                                .metrics = relay->metrics,
+                                                .arg = relay,
+                                                .topics = relay_topics});
     relay->running = count;
     for (size_t i = 0; i < count; i++) {
         pipeline_start(relay->pipelines[i]);
@@ -265,12 +288,14 @@ static Status relay_start(Relay *relay, Error *err)
 static void relay_release(Relay *relay)
 {
     monitor_stop(&relay->monitor);
+    groups_free(&relay->groups);
     worker_free(&relay->worker);
     for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->pipelines[i]);
         objective_free(&relay->objectives[i]);
     }
     free(relay->pipelines);
+    free(relay->topics);
     free(relay->stats);
     free(relay->objectives);
     event_free(relay->worker_io);

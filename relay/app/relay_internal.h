@@ -10,6 +10,7 @@
 #include "metrics/metrics.h"
 #include "metrics/monitor.h"
 #include "metrics/objective.h"
+#include "sink/groups.h"
 
 typedef struct Relay {
     const Config *config;
@@ -18,6 +19,8 @@ typedef struct Relay {
     Metrics *metrics;
     Monitor *monitor;
     Pipeline **pipelines;
+    Topics **topics;        /* of each pipeline, which owns them */
+    Groups *groups;         /* NULL: off */
     Stats *stats;           /* one for each pipeline */
     Objective **objectives; /* one for each pipeline */
     size_t running;

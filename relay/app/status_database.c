@@ -245,7 +245,7 @@ void status_database_add_screen(const StatusDatabase *found, bool colours, Text 
             screen_add_count(out, schema->dead_letters);
             text_add(out, ", the last ");
             screen_add_duration(out, schema->dead_letter_age_seconds);
-            text_printf(out, " ago; see %s.dead_letter\n", label);
+            text_add(out, " ago; see: outboxd dead list\n");
         } else {
             text_add(out, "no dead letters\n");
         }

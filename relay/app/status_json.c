@@ -128,10 +128,10 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
                 view.in_flight_bytes);
     text_printf(json, "\"unmarked_events\":%zu,\"events_per_second\":%.1f,", view.unmarked_events,
                 view.events_per_second);
-    text_printf(json,
-                "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
-                (unsigned long long)*stats->published, (unsigned long long)*stats->dead_lettered,
-                (unsigned long long)*stats->dropped);
+    text_printf(
+        json, "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
+        (unsigned long long)*stats->published, (unsigned long long)stats_dead_lettered(stats),
+        (unsigned long long)*stats->dropped);
     add_time(json, "last_event_at", view.last_published_us);
     text_add_char(json, ',');
     add_error(json, &view);
@@ -182,6 +182,8 @@ void relay_status(void *arg, Text *json)
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         sink->ops->status(sink, json);
     }
+    text_add(json, ",\"consumer_groups\":");
+    groups_status(relay->groups, json);
     text_add(json, "}\n");
 }
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "app/screen.h"
+#include "app/status_groups.h"
 
 enum { LABEL_WIDTH = 14 }; /* of the lines that explain a pipeline */
 
@@ -311,7 +312,7 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
         const char *key;
         const char *what;
     } LOSSES[] = {
-        {"dead_lettered_total", "set aside since it started; see outbox.dead_letter"},
+        {"dead_lettered_total", "set aside since it started; see: outboxd dead list"},
         {"dropped_total", "dropped since it started: no route, and on_unrouted = \"drop\""},
     };
     for (size_t i = 0; i < sizeof(LOSSES) / sizeof(LOSSES[0]); i++) {
@@ -338,6 +339,7 @@ void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text 
     {
         status_add_trouble(pipeline, colours, now_us, out);
     }
+    status_groups_add(json_object_get(status, "consumer_groups"), colours, out);
 }
 
 bool status_screen_add_late(const json_t *status, Text *out)

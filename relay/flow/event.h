@@ -57,11 +57,12 @@ typedef struct Event {
     int64_t occurred_at_us;   /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
     int64_t sent_at_us;       /* monotonic */
     struct Batch *batch;
-    struct Topic *topic; /* where it was sent last */
-    uint8_t state;       /* EventState */
-    bool suspect;        /* the broker refused a request that held it: send it alone */
-    bool malformed;      /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
-    bool replayed;       /* was sent before and its outcome is unknown */
+    struct Topic *topic;  /* where it was sent last */
+    uint8_t state;        /* EventState */
+    bool suspect;         /* the broker refused a request that held it: send it alone */
+    bool malformed;       /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
+    bool replayed;        /* was sent before and its outcome is unknown */
+    uint8_t aside_reason; /* Reason: why it is set aside */
     uint16_t attempts;
 } Event;
 

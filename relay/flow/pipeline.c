@@ -107,11 +107,14 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
         return;
     }
     if (p->error.class == ERROR_FATAL) { /* what stops the pipeline stays its reason */
-        log_error(LOG_WARN, p->parts.config->name, err, NULL);
+        if (!pipeline_said(p, err)) {
+            log_error(LOG_WARN, p->parts.config->name, err, NULL);
+        }
         return;
     }
     if (p->error.class == ERROR_NONE) {
         p->error_since_us = clock_wall_us();
+        p->error_said = false;
     }
     p->error = *err;
     p->error_from_sink = from_sink;
@@ -121,6 +124,10 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
         return;
     }
     p->error_logged_us = clock_monotonic_us();
+    if (!fatal && !log_limit_take(&p->trouble_lines, p->error_logged_us)) {
+        return;
+    }
+    p->error_said = true;
     log_error(fatal ? LOG_ERROR : LOG_WARN, p->parts.config->name, err,
               fatal ? "this pipeline stops" : "waiting, retrying by itself");
 }
@@ -131,12 +138,35 @@ void pipeline_recovered(Pipeline *p)
         return;
     }
     int64_t after_ms = (clock_wall_us() - p->error_since_us) / 1000;
-    log_write(LOG_INFO, p->parts.config->name, "PIPELINE_RECOVERED",
-              LOG_FIELDS(log_text("was", p->error.code), log_number("after_ms", after_ms)),
-              "publishing again");
+    if (p->error_said) { /* else nobody read what this would be the end of */
+        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_RECOVERED",
+                  LOG_FIELDS(log_text("was", p->error.code), log_number("after_ms", after_ms)),
+                  "publishing again");
+    }
+    snprintf(p->last_trouble, sizeof(p->last_trouble), "%s", p->error.code);
     p->error = (Error){0};
     p->attempt = 0;
     memset(p->said, 0, sizeof(p->said));
+}
+
+void pipeline_sum_up(Pipeline *p, bool at_once)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t troubles = log_limit_due(&p->trouble_lines, now_us, at_once);
+    if (troubles > 0) {
+        bool now = p->error.class != ERROR_NONE;
+        log_write(LOG_WARN, p->parts.config->name, "PIPELINE_UNSTEADY",
+                  LOG_FIELDS(log_number("times", troubles),
+                             log_text("last", now ? p->error.code : p->last_trouble)),
+                  "publishing failed so many more times lately, and recovered as often%s%s",
+                  now ? " but for the last: " : "", now ? p->error.message : "");
+    }
+    int64_t asides = log_limit_due(&p->aside_lines, now_us, at_once);
+    if (asides > 0) {
+        log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
+                  LOG_FIELDS(log_number("events", asides)),
+                  "so many more events were set aside; see them with: outboxd dead list");
+    }
 }
 
 static void pipeline_bound_settling(Pipeline *p, int64_t ms)
@@ -181,11 +211,14 @@ static void act_nothing(Pipeline *p)
 
 static void act_activate(Pipeline *p)
 {
+    bool quiet = p->error.class != ERROR_NONE && !p->error_said;
     p->holder[0] = '\0';
     pipeline_recovered(p);
     p->parts.sink->ops->open(p->parts.sink);
-    log_write(LOG_INFO, p->parts.config->name, "PIPELINE_ACTIVE", LOG_NO_FIELDS,
-              "publishing: this relay owns the outbox");
+    if (!quiet) {
+        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_ACTIVE", LOG_NO_FIELDS,
+                  "publishing: this relay owns the outbox");
+    }
     pipeline_wake(p);
 }
 
@@ -244,8 +277,8 @@ static void act_source_lost(Pipeline *p)
     ++*p->parts.stats->rewinds;
     p->after = AFTER_RESTART;
     p->purged = false;
-    if (strcmp(p->error.code, "LEASE_EXPIRED") == 0) {
-        pipeline_purge(p); /* another relay may publish by now */
+    if (p->parts.source->lease_over) {
+        pipeline_purge(p);
     } else {
         pipeline_bound_settling(p, p->parts.config->lease_ms);
     }
@@ -291,6 +324,7 @@ static void pipeline_end(Pipeline *p, PipelineState state)
     event_del(p->tick);
     event_del(p->settle);
     event_del(p->reopen);
+    pipeline_sum_up(p, true);
     pipeline_enter(p, state);
     pipeline_wake(p); /* reports `ended` outside of every call */
 }

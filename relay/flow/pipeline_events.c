@@ -219,10 +219,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
         pipeline_watch_stall(p);
     }
+    pipeline_sum_up(p, false);
     int64_t now_us = clock_monotonic_us();
     if (p->error.class == ERROR_RETRY &&
         now_us - p->error_logged_us > REPEAT_LOG_SECONDS * INT64_C(1000000)) {
         p->error_logged_us = now_us;
+        p->error_said = true;
         log_write(LOG_WARN, p->parts.config->name, p->error.code,
                   LOG_FIELDS(log_number("repeated", p->error_repeated),
                              log_number("for_s", (clock_wall_us() - p->error_since_us) / 1000000)),

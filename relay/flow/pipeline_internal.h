@@ -1,6 +1,7 @@
 /* What the files of the pipeline share; nobody else includes this. */
 #pragma once
 
+#include "base/log_limit.h"
 #include "flow/acker.h"
 #include "flow/pipeline.h"
 
@@ -53,11 +54,15 @@ struct Pipeline {
     int64_t error_since_us;
     int64_t error_repeated;
     int64_t error_logged_us; /* monotonic */
+    bool error_said;         /* the present error, or an earlier one of this trouble, was logged */
     Said said[SAID_MAX];
-    unsigned attempt;      /* of the back-off */
-    unsigned reopens;      /* new producers since the last acknowledgement */
-    int64_t hold_until_us; /* monotonic: back-off before sending again */
-    int64_t progress_us;   /* monotonic: last acknowledgement or first send after silence */
+    LogLimit trouble_lines; /* of troubles that come and go */
+    char last_trouble[48];  /* code of the one before the present, if any */
+    LogLimit aside_lines;   /* of events set aside */
+    unsigned attempt;       /* of the back-off */
+    unsigned reopens;       /* new producers since the last acknowledgement */
+    int64_t hold_until_us;  /* monotonic: back-off before sending again */
+    int64_t progress_us;    /* monotonic: last acknowledgement or first send after silence */
     int64_t last_published_us;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
     int64_t settle_wall_us;
@@ -76,6 +81,9 @@ void pipeline_wake(Pipeline *pipeline);
 /** Notes what is wrong and logs it, once for each new fact. */
 void pipeline_complain(Pipeline *pipeline, const Error *err, bool from_sink);
 void pipeline_recovered(Pipeline *pipeline);
+
+/** Logs how many lines were held back, when it is time to (or at_once). */
+void pipeline_sum_up(Pipeline *pipeline, bool at_once);
 
 /** Next back-off in ms, with jitter; the attempt counts up until pipeline_recovered. */
 int64_t pipeline_backoff_ms(Pipeline *pipeline);

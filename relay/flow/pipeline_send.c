@@ -59,10 +59,15 @@ static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, 
         p->suspects--;
     }
     event->state = EVENT_ASIDE_BUSY;
+    event->aside_reason = (uint8_t)reason_of(err->code);
     p->aside_busy++;
-    log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
-              LOG_FIELDS(log_number("seq", event->seq), log_text("reason", err->code)),
-              "%s; writing the event to the dead-letter table", err->message);
+    if (log_limit_take(&p->aside_lines, clock_monotonic_us())) {
+        LogField seq =
+            event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
+        log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
+                  LOG_FIELDS(seq, log_text("reason", err->code)),
+                  "%s; writing the event to the dead-letter table", err->message);
+    }
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
 }
 
@@ -140,6 +145,7 @@ static bool pipeline_send(Pipeline *p, Event *event)
         pipeline_poison(p, event, &record, &err);
         return pipeline_sends(p);
     }
+    event->attempts--; /* not even tried */
     p->blocked = true;
     return false;
 }
@@ -277,7 +283,7 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
     if (strcmp(err->code, "SINK_PURGED") == 0) {
         return; /* we asked for it */
     }
-    ++*p->parts.stats->failed;
+    topics_count_failed(p->parts.topics, event->topic, reason_of(err->code));
     bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
     if (err->class == ERROR_POISON && event->suspect) {
         if (going) {
@@ -306,7 +312,7 @@ void pipeline_aside_done(void *arg, Event *event)
     }
     p->aside_busy--;
     pipeline_settle(p, event, EVENT_ASIDE);
-    ++*p->parts.stats->dead_lettered;
+    ++*p->parts.stats->dead_lettered[event->aside_reason];
     pipeline_wake(p);
 }
 

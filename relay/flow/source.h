@@ -71,4 +71,5 @@ typedef struct SourceOps {
 struct Source {
     const SourceOps *ops;
     SourceEvents events;
+    bool lease_over; /* when `lost` was reported: another relay may publish by now */
 };

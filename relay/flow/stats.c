@@ -12,9 +12,11 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
     s->read_bytes = COUNTER("read_bytes_total", "Bytes of event data taken from PostgreSQL.");
     s->published = COUNTER("events_acknowledged_total", "Events acknowledged, all topics.");
     s->published_bytes = COUNTER("published_bytes_total", "Bytes of keys and values acknowledged.");
-    s->failed = COUNTER("events_failed_total", "Delivery reports that were failures.");
-    s->dead_lettered =
-        COUNTER("events_dead_lettered_total", "Events written to the dead-letter table.");
+    for (Reason reason = 0; reason < REASON_COUNT; reason++) {
+        s->dead_lettered[reason] = metrics_counter(
+            m, "outboxd_events_dead_lettered_total", "Events written to the dead-letter table.",
+            "pipeline", pipeline, "reason", reason_name(reason), NULL);
+    }
     s->dropped = COUNTER("events_dropped_total", "Unrouted events dropped by on_unrouted.");
     s->replayed = COUNTER("events_replayed_total",
                           "Events sent again with unknown outcome: duplicates at most.");
@@ -49,4 +51,13 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
 #undef COUNTER
 #undef GAUGE
 #undef HISTOGRAM
+}
+
+uint64_t stats_dead_lettered(const Stats *stats)
+{
+    uint64_t total = 0;
+    for (Reason reason = 0; reason < REASON_COUNT; reason++) {
+        total += *stats->dead_lettered[reason];
+    }
+    return total;
 }

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "flow/reason.h"
 #include "metrics/metrics.h"
 
 typedef struct Stats {
@@ -10,8 +11,7 @@ typedef struct Stats {
     uint64_t *read_bytes;      /* of event data */
     uint64_t *published;       /* acknowledged, all topics: for the status screen */
     uint64_t *published_bytes; /* keys and values */
-    uint64_t *failed;          /* delivery reports that were failures */
-    uint64_t *dead_lettered;
+    uint64_t *dead_lettered[REASON_COUNT];
     uint64_t *dropped;  /* unrouted, by policy */
     uint64_t *replayed; /* sent again with unknown outcome: the duplicates there may be */
     uint64_t *rewinds;
@@ -35,6 +35,9 @@ typedef struct Stats {
     Histogram *produce_latency; /* produce to acknowledged */
     Histogram *fetch_duration;
 } Stats;
+
+/** Events written to the dead-letter table, whatever the reason. */
+uint64_t stats_dead_lettered(const Stats *stats);
 
 /** Creates every series of the pipeline with value 0. */
 void stats_init(Stats *stats, Metrics *metrics, const char *pipeline);

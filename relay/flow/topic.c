@@ -108,6 +108,17 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
     return OK;
 }
 
+void topics_count_failed(Topics *topics, Topic *topic, Reason reason)
+{
+    if (topic->failed[reason] == NULL) {
+        topic->failed[reason] =
+            metrics_counter(topics->metrics, "outboxd_events_failed_total",
+                            "Delivery reports that were failures.", "pipeline", topics->pipeline,
+                            "topic", topic->name, "reason", reason_name(reason), NULL);
+    }
+    ++*topic->failed[reason];
+}
+
 void topics_each(Topics *topics, void (*visit)(void *arg, Topic *topic), void *arg)
 {
     for (size_t i = 0; i < TOPIC_BUCKETS; i++) {

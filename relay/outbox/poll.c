@@ -43,6 +43,8 @@ void poll_lose(PollSource *poll, const Error *err)
         return;
     }
     poll->error = *err;
+    poll->source.lease_over =
+        poll->state == POLL_ACTIVE && clock_monotonic_us() >= poll->lease_until_us;
     poll_close(poll, POLL_LOST);
     event_active(poll->report, 0, 0);
 }

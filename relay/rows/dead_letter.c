@@ -39,7 +39,13 @@ static const char *const FIELD_NAMES[FIELD_COUNT] = {
     [FIELD_TRACEPARENT] = "traceparent",
     [FIELD_HEADERS] = "headers",
     [FIELD_TOPIC] = "topic",
+    [FIELD_OCCURRED_AT] = "occurred_at",
 };
+
+const char *dead_letter_field_name(EventField field)
+{
+    return FIELD_NAMES[field];
+}
 
 static void add_hex(Text *text, Slice bytes)
 {
@@ -95,13 +101,14 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
     add_jsonb(&json, event->occurred_at_us == EVENT_NO_TIME
                          ? SLICE_NULL
                          : timestamp_format(event->occurred_at_us, scratch));
+    /* Apart: one may be called like a field. */
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        text_add_char(&json, ',');
+        text_add(&json, i > 0 ? "," : ",\"" DEAD_LETTER_HEADER_COLUMNS "\":{");
         add_jsonb(&json, slice_of(pipeline->header_columns.items[i]));
         text_add_char(&json, ':');
         add_jsonb(&json, event->extra[i]);
     }
-    text_add_char(&json, '}');
+    text_add(&json, pipeline->header_columns.count > 0 ? "}}" : "}");
     return json.data;
 }
 

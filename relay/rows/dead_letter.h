@@ -8,6 +8,13 @@
 
 enum { DEAD_LETTER_PARAMS = 13 };
 
+/* Member of the column "event" that holds the columns of header_columns under their own names; the
+ * other members are called as dead_letter_field_name says. */
+#define DEAD_LETTER_HEADER_COLUMNS "header_columns"
+
+/** The name under which a field (FIELD_EVENT_ID and later) is kept in the column "event". */
+const char *dead_letter_field_name(EventField field);
+
 typedef struct DeadLetter {
     char *sql;
     const char *values[DEAD_LETTER_PARAMS];

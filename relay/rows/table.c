@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "flow/event.h"
 #include "pg/ident.h"
 
 void table_free(OutboxTable **table)
@@ -29,12 +28,11 @@ static void add_column(Text *list, const char *column, const char *type)
     text_printf(list, ", %s::%s", quoted, type);
 }
 
-/* The order is that of row.c: seq, occurred_at, then the text fields by EventField, then the
- * extras. */
-static char *table_select_list(const PipelineConfig *config)
+const char *table_column(const PipelineConfig *config, EventField field)
 {
     const ColumnsConfig *c = &config->columns;
-    const char *const text_columns[FIELD_COUNT] = {
+    const char *const columns[FIELD_COUNT] = {
+        [FIELD_SEQ] = c->seq,
         [FIELD_EVENT_ID] = c->event_id,
         [FIELD_EVENT_TYPE] = c->event_type,
         [FIELD_EVENT_VERSION] = c->event_version,
@@ -49,13 +47,22 @@ static char *table_select_list(const PipelineConfig *config)
         [FIELD_TRACEPARENT] = c->traceparent,
         [FIELD_HEADERS] = c->headers,
         [FIELD_TOPIC] = c->topic,
+        [FIELD_OCCURRED_AT] = c->occurred_at,
     };
+    return columns[field] != NULL ? columns[field] : "";
+}
+
+/* The order is that of row.c: seq, occurred_at, then the text fields by EventField, then the
+ * extras. */
+static char *table_select_list(const PipelineConfig *config)
+{
     Text list = TEXT_EMPTY;
-    AUTO_TEXT seq = ident_quote(c->seq);
+    AUTO_TEXT seq = ident_quote(config->columns.seq);
     text_printf(&list, "%s::bigint", seq);
-    add_column(&list, c->occurred_at, "timestamptz");
+    add_column(&list, config->columns.occurred_at, "timestamptz");
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        add_column(&list, text_columns[field], field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
+        add_column(&list, table_column(config, field),
+                   field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
     }
     for (size_t i = 0; i < config->header_columns.count; i++) {
         add_column(&list, config->header_columns.items[i], "text");

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "flow/event.h"
 
 typedef struct OutboxTable {
     const PipelineConfig *config;
@@ -14,6 +15,9 @@ typedef struct OutboxTable {
     char *mark_sql;    /* one parameter: bigint[] */
     size_t extra_count;
 } OutboxTable;
+
+/** The name, not quoted, of the column that holds a field; "" when the table has none. */
+const char *table_column(const PipelineConfig *config, EventField field);
 
 /** The error is FATAL / EXIT_CONFIG. */
 Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *err);

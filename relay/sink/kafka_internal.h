@@ -1,6 +1,7 @@
 /* What the files of the Kafka sink share; nobody else includes this. */
 #pragma once
 
+#include "base/log_limit.h"
 #include "sink/kafka_topic.h"
 #include "sink/sinks.h"
 
@@ -33,6 +34,7 @@ typedef struct KafkaSink {
     bool lost;      /* told the pipeline; nothing is sent until reopen */
     bool troubled;
     int brokers;
+    LogLimit log_lines; /* of librdkafka's own log */
 } KafkaSink;
 
 /* kafka.c */

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "sink/kafka_error.h"
@@ -85,6 +86,11 @@ static void kafka_on_log(KafkaSink *kafka, rd_kafka_event_t *event)
     if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
         /* What matters comes as an error event, too, and is said once by the pipeline. */
         bool said = level > 2 || strcmp(facility, "FATAL") == 0;
+        int64_t now_us = clock_monotonic_us();
+        if (!said && !log_limit_take(&kafka->log_lines, now_us) &&
+            log_limit_due(&kafka->log_lines, now_us, false) == 0) {
+            return;
+        }
         log_write(said ? LOG_DEBUG : LOG_ERROR, kafka->options.pipeline->name, "KAFKA_LOG",
                   LOG_FIELDS(log_text("facility", facility)), "%s", text);
     }

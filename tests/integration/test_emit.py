@@ -426,14 +426,16 @@ def test_the_writer_emits_and_touches_nothing_else(app):
         app.rollback()
 
 
-def test_the_relay_does_its_work_and_cannot_forge_events(database):
+def test_the_relay_does_its_work_and_nothing_else(database):
     database.execute("SELECT outbox.emit('a', 'order', '1', '{}') FROM generate_series(1, 3)", user=APP)
     for sql in ("SELECT * FROM outbox.event WHERE published_at IS NULL ORDER BY seq", "UPDATE outbox.event SET published_at = now() WHERE seq = 1",
-                "DELETE FROM outbox.event WHERE seq = 2", "INSERT INTO outbox.dead_letter (pipeline, reason) VALUES ('p', 'r')",
+                "DELETE FROM outbox.event WHERE seq = 2", "INSERT INTO outbox.event (event_type, aggregate_type) VALUES ('a', 'b')",
+                "INSERT INTO outbox.dead_letter (pipeline, reason) VALUES ('p', 'r')",
                 "UPDATE outbox.dead_letter SET attempts = attempts + 1", "DELETE FROM outbox.dead_letter",
                 "INSERT INTO outbox.position VALUES ('p', '7', 1, 's', '0/1') ON CONFLICT (pipeline) DO UPDATE SET lsn = excluded.lsn"):
         database.execute(sql, user=RELAY)
-    for sql in ("UPDATE outbox.event SET payload = '{}'", "INSERT INTO outbox.event (event_type, aggregate_type) VALUES ('a', 'b')",
+    for sql in ("UPDATE outbox.event SET payload = '{}'",
+                "INSERT INTO outbox.event (event_type, aggregate_type, published_at) VALUES ('a', 'b', now())",
                 "TRUNCATE outbox.event", "SELECT outbox.emit('a', 'order', '1', '{}')", "DELETE FROM outbox.position",
                 "INSERT INTO outbox.migration VALUES (9, 'x', 'x', now(), 'x', 'x', 1)", "CREATE TABLE outbox.mine ()"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):

@@ -20,7 +20,7 @@ def test_all_series_are_there_from_the_start_and_text_is_well_formed(relay, kafk
     code, text = one.http("/metrics")
     assert code == 200
     metrics = one.metrics()
-    for name in ("build_info", "leader", "pipeline_state", "events_read_total", "events_acknowledged_total", "events_failed_total",
+    for name in ("build_info", "leader", "pipeline_state", "events_read_total", "events_acknowledged_total",
                  "events_dead_lettered_total", "events_dropped_total", "events_replayed_total", "publish_latency_seconds_count",
                  "lag_seconds", "inflight_events", "window_events", "inflight_bytes", "last_publish_timestamp_seconds",
                  "pg_connected", "pg_reconnects_total", "producer_recreated_total"):

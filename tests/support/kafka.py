@@ -194,6 +194,15 @@ class KafkaServer:
         for future in self.admin().create_acls(acls, request_timeout=10).values():
             future.result(15)
 
+    def grant_group(self, user, group, *operations, prefixed=False):
+        """Allow `user` operations ("DESCRIBE", ...) on a consumer group, or on all whose names begin like that."""
+        from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+        pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
+        acls = [AclBinding(ResourceType.GROUP, group, pattern, f"User:{user}", "*", AclOperation[o], AclPermissionType.ALLOW)
+                for o in operations]
+        for future in self.admin().create_acls(acls, request_timeout=10).values():
+            future.result(15)
+
     def sasl_properties(self, user="relay"):
         """librdkafka properties for a log-in at `sasl_brokers`."""
         return ["security.protocol=sasl_plaintext", "sasl.mechanisms=PLAIN", f"sasl.username={user}",

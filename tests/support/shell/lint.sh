@@ -93,6 +93,9 @@ lint_release() {
     echo "note: $(stat -c %s build/release/outboxd | numfmt --to=iec) with symbols"
 }
 
+# The table of log codes has every code that the sources use, and no other.
+lint_codes() { "$python" tests/support/log_codes.py; }
+
 lint_lengths() {
     local long
     long=$(lint_c_files | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 " has " $1 " lines" }')
@@ -103,6 +106,7 @@ lint_parts() {
     part "lint format" lint_format
     part "lint shell" lint_shell
     part "lint python" lint_python
+    part "lint codes" lint_codes
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "app/status_groups.h"
 #include "app/status_screen.h"
 
 /* 2026-11-21T09:26:44Z */
@@ -91,7 +92,7 @@ Test(status_screen, stalled_pipeline_says_since_when_why_and_the_remedy)
     expect_line(screen, "\n  oldest event  seq 12007555, audit.login, key user?81, occurred "
                         "09:12:44 UTC (14 min ago)\n");
     expect_line(screen, "\n  remedy        Create the topic.\n");
-    expect_line(screen, "\naudit: 3 events set aside since it started; see outbox.dead_letter\n");
+    expect_line(screen, "\naudit: 3 events set aside since it started; see: outboxd dead list\n");
     cr_assert_null(strstr(screen, "orders is"));
 }
 
@@ -217,4 +218,50 @@ Test(status_screen, failed_pipeline_is_not_tried_again)
     AUTO_BUFFER stalled = TEXT_EMPTY;
     cr_assert_null(strstr(screen_of(TRIED("failed"), true, true, &failed), "tried again"));
     cr_assert_not_null(strstr(screen_of(TRIED("stalled"), true, true, &stalled), "tried again"));
+}
+
+static const char GROUPS[] =
+    "{'up':false,'error':'group x may not be described. Grant DESCRIBE.','groups_left_out':2,"
+    "'objective_seconds':5.0,'groups':["
+    "{'group':'billing','topic':'orders.events','lag_events':31,'lag_seconds':0.2,"
+    "'change_per_second':1.5,'grows':false,'committed':true},"
+    "{'group':'search-indexer','topic':'orders.events','lag_events':214003,'lag_seconds':660,"
+    "'change_per_second':180.2,'grows':true,'committed':true},"
+    "{'group':'audit','topic':'orders.events','lag_events':900,'lag_seconds':90,"
+    "'change_per_second':-2.5,'grows':false,'committed':true},"
+    "{'group':'new','topic':'orders.events','lag_events':12,'lag_seconds':null,"
+    "'change_per_second':null,'grows':false,'committed':false},"
+    "{'group':'done','topic':'orders.events','lag_events':0,'lag_seconds':0,"
+    "'change_per_second':-100,'grows':false,'committed':true}]}";
+
+Test(status_screen, consumer_groups_show_who_is_behind_and_falls_further)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_add(&text, GROUPS);
+    for (size_t i = 0; i < text.length; i++) {
+        text.data[i] = text.data[i] == '\'' ? '"' : text.data[i];
+    }
+    json_t *groups = json_loads(text.data, 0, NULL);
+    cr_assert_not_null(groups);
+    status_groups_add(groups, false, &out);
+    cr_assert_str_eq(
+        text_string(&out),
+        "\n"
+        "consumer groups  topic           behind  oldest  \n"
+        "billing          orders.events       31  200 ms  \n"
+        "search-indexer   orders.events  214,003  11 min  falling behind (+180/s)\n"
+        "audit            orders.events      900    90 s  catching up (-2.5/s)\n"
+        "new              orders.events       12       ?  no offsets committed yet\n"
+        "done             orders.events        0       -  \n"
+        "\n2 more consumer groups match monitor.consumer_groups; narrow it\n"
+        "\nconsumer groups are not all seen: group x may not be described. Grant DESCRIBE.\n");
+    text_clear(&out);
+    status_groups_add(groups, true, &out);
+    cr_assert_not_null(strstr(out.data, "\x1b"));
+    cr_assert_null(strstr(out.data, "31\x1b"), "a healthy group has no colour");
+    json_decref(groups);
+    text_clear(&out);
+    status_groups_add(NULL, false, &out);
+    cr_assert_eq(out.length, 0);
 }

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "wal_rig.h"
 
@@ -299,6 +300,33 @@ static void lose_stream_and_wait_with_the_lock(void)
     RIG_WAIT(rig.lost == 1);
     rig.source->ops->start(rig.source, 0);
     RIG_WAIT(rig.locked == 2);
+}
+
+/* A stopped owner: the loop does not turn for longer than the lease. */
+static void sleep_longer_than_the_lease(void)
+{
+    int64_t until_us = clock_monotonic_us() + rig.pipeline.lease_ms * 1500;
+    while (clock_monotonic_us() < until_us) {
+        usleep(1000);
+    }
+}
+
+Test(wal, a_relay_that_was_stopped_does_not_pretend_to_have_been_there)
+{
+    rig.pipeline.lease_ms = 200;
+    begin_streaming();
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    sleep_longer_than_the_lease();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert(rig.source->lease_over);
+}
+
+Test(wal, a_connection_that_breaks_within_the_lease_is_no_end_of_the_lease)
+{
+    begin_streaming();
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_not(rig.source->lease_over);
 }
 
 Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)

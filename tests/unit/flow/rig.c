@@ -481,3 +481,10 @@ void rig_assert_error(const char *code)
     pipeline_view(rig.pipeline, &view);
     cr_assert_str_eq(view.error->code, code);
 }
+
+uint64_t rig_failed(Reason reason)
+{
+    return *metrics_counter(rig.metrics, "outboxd_events_failed_total",
+                            "Delivery reports that were failures.", "pipeline", "orders", "topic",
+                            "order.events", "reason", reason_name(reason), NULL);
+}

@@ -70,6 +70,9 @@ typedef struct Rig {
 
 extern Rig rig;
 
+/** outboxd_events_failed_total of that reason, all topics that the tests use. */
+uint64_t rig_failed(Reason reason);
+
 /** Before rig_begin: the defaults of tests, to be changed. */
 void rig_prepare(void);
 /** Makes the pipeline and starts it. */

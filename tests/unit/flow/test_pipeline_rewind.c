@@ -127,6 +127,7 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_the_lease_is_over)
 
 Test(pipeline_rewind, what_the_sink_holds_is_taken_back_at_once_when_the_lease_was_the_reason)
 {
+    rig.source.source.lease_over = true;
     given_source_lost("LEASE_EXPIRED");
     cr_assert_eq(rig.sink.purges, 1);
 }

@@ -104,6 +104,7 @@ Test(poll, a_server_that_is_silent_for_a_lease_ends_the_right_to_publish)
     cr_assert_eq(rig.lost, 0, "told from inside of a call");
     RIG_WAIT(rig.lost == 1);
     cr_assert_str_eq(rig.error.code, "LEASE_EXPIRED");
+    cr_assert(rig.source->lease_over);
     cr_assert_eq(rig.error.class, ERROR_RETRY);
     cr_assert_eq(stub_open_connections(), 0);
     rig_turn();
@@ -368,6 +369,7 @@ Test(poll, what_was_acknowledged_is_marked_after_a_reconnect_and_not_read_again)
     stub_break_idle(2); /* the marker */
     RIG_WAIT(rig.lost == 1);
     cr_assert_eq(stub_open_connections(), 0, "one lost means both");
+    cr_assert_not(rig.source->lease_over);
     cr_assert_not(rig.source->ops->may_publish(rig.source));
     rig_ack(3); /* event 3 is not settled */
     cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);

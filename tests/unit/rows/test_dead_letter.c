@@ -118,13 +118,18 @@ Test(dead_letter, key_and_value_are_bytes)
 
 Test(dead_letter, the_event_is_json_with_every_column)
 {
-    static char *extras[] = {GIVEN("tenant"), GIVEN("re\"gion")};
-    config.header_columns = (StringList){.items = extras, .count = 2};
+    static char *extras[] = {GIVEN("tenant"), GIVEN("re\"gion"), GIVEN("topic")};
+    batch_free(&batch);
+    batch = batch_new();
+    event = batch_add(batch, 3);
+    event->seq = 42;
+    config.header_columns = (StringList){.items = extras, .count = 3};
     event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\": \"\\u00e4\"}");
     event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("line\nquote\" back\\");
     event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\x7F\xFF", .length = 3};
     event->occurred_at_us = 1500000;
     ((Slice *)(event + 1))[1] = SLICE_LITERAL("eu");
+    ((Slice *)(event + 1))[2] = SLICE_LITERAL("not the topic");
     build();
     json_t *json = json_param(3);
     cr_assert_eq(json_integer_value(json_object_get(json, "seq")), 42);
@@ -133,9 +138,13 @@ Test(dead_letter, the_event_is_json_with_every_column)
     assert_member(json, "aggregate_id", "line\nquote\" back\\");
     assert_member(json, "payload_bytes", "\\x007fff");
     assert_member(json, "occurred_at", "1970-01-01T00:00:01.5Z");
-    assert_member(json, "tenant", NULL);
-    assert_member(json, "re\"gion", "eu");
-    cr_assert_eq(json_object_size(json), FIELD_COUNT + 2);
+    const json_t *columns = json_object_get(json, DEAD_LETTER_HEADER_COLUMNS);
+    assert_member(columns, "tenant", NULL);
+    assert_member(columns, "re\"gion", "eu");
+    assert_member(columns, "topic", "not the topic");
+    cr_assert_eq(json_object_size(columns), 3);
+    assert_member(json, "topic", NULL);
+    cr_assert_eq(json_object_size(json), FIELD_COUNT + 1);
     json_decref(json);
 }
 

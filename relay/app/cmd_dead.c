@@ -1,0 +1,454 @@
+/* outboxd dead list|show|requeue|discard
+ *
+ * Works on the dead-letter table itself; a relay need not run. Each requeue and each discard is one
+ * transaction that locks its row: of two people who do the same, the second is told so. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/commands.h"
+#include "app/dead_print.h"
+#include "app/dead_store.h"
+#include "app/problems_print.h"
+#include "app/screen.h"
+#include "base/memory.h"
+#include "config/config.h"
+
+static const char USAGE[] =
+    "usage: outboxd dead list    [FILTER...] [--limit N]\n"
+    "       outboxd dead show    ID...\n"
+    "       outboxd dead requeue ID... | --all [FILTER...]\n"
+    "       outboxd dead discard ID... | --all [FILTER...] [--yes]\n"
+    "\n"
+    "Events that could not be published and were set aside (on_poison, on_unrouted =\n"
+    "\"dead_letter\").\n"
+    "\n"
+    "list     the newest first: when, what, why\n"
+    "show     everything that is kept: the event, the record it became, the reason, the remedy\n"
+    "requeue  publishes them again, through the outbox: in one transaction the event is inserted\n"
+    "         as a new row of the pipeline's table, with the same event id and every column as it\n"
+    "         was stored, and the dead letter is deleted. Mend the cause first. The event gets a\n"
+    "         new number: it is published after newer events of its key. If it fails again, its\n"
+    "         attempts count from 1 again\n"
+    "discard  deletes them for good; asks first\n"
+    "\n"
+    "  -c, --config FILE    configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
+    "      --dsn DSN        database, when there is no configuration file\n"
+    "      --pipeline NAME  FILTER: only dead letters of this pipeline\n"
+    "      --code CODE      FILTER: only those with this code, such as RECORD_TOO_LARGE\n"
+    "      --limit N        list so many (default 50)\n"
+    "      --all            all that match, those with the lowest id first\n"
+    "      --yes            discard without asking\n"
+    "      --json           JSON instead of text\n"
+    "\n"
+    "The role needs what members of outbox_relay have.\n"
+    "exit code  0 done · 1 usage or configuration, an id is not there, an event cannot be "
+    "requeued\n"
+    "           2 PostgreSQL\n";
+
+enum { LIMIT_DEFAULT = 50, NAMED_MAX = 20 };
+
+typedef struct DeadOptions {
+    ConfigOverrides overrides;
+    DeadFilter filter;
+    int64_t limit;
+    bool all;
+    bool yes;
+    bool json;
+    bool help;
+    char **ids;
+    int id_count;
+} DeadOptions;
+
+static int dead_usage(const char *problem, const char *what)
+{
+    (void)fprintf(stderr, "outboxd dead: %s%s\n%s", problem, what, USAGE);
+    return EXIT_CONFIG;
+}
+
+/* A positive bigint in digits. */
+static bool id_valid(const char *text)
+{
+    size_t length = strlen(text);
+    return length > 0 && length <= 18 && strspn(text, "0123456789") == length;
+}
+
+static int dead_parse(int argc, char **argv, DeadOptions *options)
+{
+    enum { DSN = 256, PIPELINE, CODE, LIMIT, ALL, YES, JSON, HELP };
+    static const struct option OPTIONS[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"dsn", required_argument, NULL, DSN},
+        {"pipeline", required_argument, NULL, PIPELINE},
+        {"code", required_argument, NULL, CODE},
+        {"limit", required_argument, NULL, LIMIT},
+        {"all", no_argument, NULL, ALL},
+        {"yes", no_argument, NULL, YES},
+        {"json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, HELP},
+        {NULL, 0, NULL, 0},
+    };
+    int option = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
+    while ((option = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            options->overrides.file = optarg;
+            break;
+        case DSN:
+            options->overrides.dsn = optarg;
+            break;
+        case PIPELINE:
+            options->filter.pipeline = optarg;
+            break;
+        case CODE:
+            options->filter.code = optarg;
+            break;
+        case LIMIT:
+            if (!id_valid(optarg) || strtoll(optarg, NULL, 10) == 0) {
+                return dead_usage("--limit is a number from 1, not ", optarg);
+            }
+            options->limit = strtoll(optarg, NULL, 10);
+            break;
+        case ALL:
+            options->all = true;
+            break;
+        case YES:
+            options->yes = true;
+            break;
+        case JSON:
+            options->json = true;
+            break;
+        case 'h':
+        case HELP:
+            options->help = true;
+            return EXIT_OK;
+        default:
+            (void)fputs(USAGE, stderr);
+            return EXIT_CONFIG;
+        }
+    }
+    options->ids = argv + optind;
+    options->id_count = argc - optind;
+    return EXIT_OK;
+}
+
+static int dead_check_ids(const DeadOptions *options, const char *verb)
+{
+    bool list = strcmp(verb, "list") == 0;
+    bool filtered = options->filter.pipeline != NULL || options->filter.code != NULL;
+    if (list && (options->id_count > 0 || options->all)) {
+        return dead_usage("list takes filters, no ids: ", "outboxd dead show ID");
+    }
+    if (!list && options->limit != LIMIT_DEFAULT) {
+        return dead_usage("--limit belongs to list", "");
+    }
+    if (strcmp(verb, "show") == 0 && options->all) {
+        return dead_usage("show takes ids; see them all with: ", "outboxd dead list");
+    }
+    if (!list && options->all == (options->id_count > 0)) {
+        return dead_usage(verb,
+                          options->all ? ": either ids or --all" : ": which? Give ids, or --all");
+    }
+    if (!list && filtered && !options->all && options->filter.code != NULL) {
+        return dead_usage("--code narrows list and --all, not ids", "");
+    }
+    for (int i = 0; i < options->id_count; i++) {
+        if (!id_valid(options->ids[i])) {
+            return dead_usage("an id is a number, as outboxd dead list shows it, not ",
+                              options->ids[i]);
+        }
+    }
+    return EXIT_OK;
+}
+
+/* Brokers are not asked, so they need not be given. */
+static void dead_complete_overrides(ConfigOverrides *overrides)
+{
+    bool file = overrides->file != NULL || access(CONFIG_DEFAULT_FILE, F_OK) == 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): never set
+    if (!file && getenv("OUTBOXD_KAFKA_BROKERS") == NULL) {
+        overrides->brokers = "unused:9092";
+    }
+}
+
+static int dead_write(const Text *text, int code)
+{
+    if (fputs(text_string(text), stdout) < 0 || fflush(stdout) != 0) {
+        perror("outboxd dead");
+        return EXIT_INTERNAL;
+    }
+    return code;
+}
+
+static void dead_complain(const char *id, const Error *err)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_add(&text, "outboxd dead: ");
+    if (id != NULL) {
+        text_printf(&text, "%s: ", id);
+    }
+    screen_add(&text, false, COLOUR_NONE, err->message);
+    if (err->hint[0] != '\0') {
+        text_add(&text, "\n  remedy  ");
+        screen_add(&text, false, COLOUR_NONE, err->hint);
+    }
+    text_add_char(&text, '\n');
+    (void)fputs(text_string(&text), stderr);
+}
+
+static int dead_fail(const char *id, const Error *err)
+{
+    dead_complain(id, err);
+    return err->exit_code == EXIT_CONFIG ? EXIT_CONFIG : EXIT_POSTGRES;
+}
+
+static int dead_gone(const char *id, bool once_there)
+{
+    (void)fprintf(stderr, "outboxd dead: %s: not there%s\n", id, once_there ? " (any more)" : "");
+    return EXIT_CONFIG;
+}
+
+static int worse(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static int dead_list(const DeadStore *store, const DeadOptions *options)
+{
+    Error err = {0};
+    AUTO_BUFFER out = TEXT_EMPTY;
+    AUTO(PGresult, dead_store_clear) rows = NULL;
+    int64_t total = 0;
+    if (dead_store_list(store, &options->filter, options->limit, &rows, &total, &err) != OK) {
+        return dead_fail(NULL, &err);
+    }
+    if (options->json) {
+        dead_print_list_json(rows, total, &out);
+    } else {
+        dead_print_list(rows, total, screen_wants_colour(stdout), &out);
+    }
+    return dead_write(&out, EXIT_OK);
+}
+
+static int dead_show(const DeadStore *store, const DeadOptions *options)
+{
+    int code = EXIT_OK;
+    AUTO_BUFFER out = TEXT_EMPTY;
+    for (int i = 0; i < options->id_count; i++) {
+        Error err = {0};
+        AUTO(PGresult, dead_store_clear) row = NULL;
+        if (dead_store_find(store, options->ids[i], false, &row, &err) != OK) {
+            return dead_fail(options->ids[i], &err);
+        }
+        if (PQntuples(row) == 0) {
+            code = worse(code, dead_gone(options->ids[i], false));
+        } else if (options->json) {
+            dead_print_row_json(row, &out);
+        } else {
+            text_add(&out, out.length > 0 ? "\n" : "");
+            dead_print_row(row, screen_wants_colour(stdout), &out);
+        }
+    }
+    return dead_write(&out, code);
+}
+
+/* What happened to one, at once: a run over many may be interrupted. */
+static void dead_tell(const DeadOptions *options, const char *verb, const char *more,
+                      const PGresult *row)
+{
+    AUTO_BUFFER line = TEXT_EMPTY;
+    if (options->json) {
+        dead_print_brief_json(row, 0, &line);
+        line.length--; /* the closing brace */
+        text_printf(&line, ",\"outcome\":\"%s\"}", verb);
+    } else {
+        text_printf(&line, "%s ", verb);
+        dead_print_name(row, 0, &line);
+        text_add(&line, more);
+    }
+    (void)puts(text_string(&line));
+    (void)fflush(stdout);
+}
+
+/* One id; *ret_stop: nothing further can succeed. */
+static int dead_requeue(const DeadStore *store, const DeadOptions *options, const char *id,
+                        bool *ret_stop)
+{
+    Error err = {0};
+    AUTO(PGresult, dead_store_clear) row = NULL;
+    DeadOutcome outcome = DEAD_GONE;
+    if (dead_store_requeue(store, id, &outcome, &row, &err) != OK) {
+        *ret_stop = true;
+        return dead_fail(id, &err);
+    }
+    switch (outcome) {
+    case DEAD_REQUEUED:
+        dead_tell(options, "requeued", "", row);
+        return EXIT_OK;
+    case DEAD_REPLACED:
+        dead_tell(options, "requeued", "; its old row was replaced", row);
+        return EXIT_OK;
+    case DEAD_REFUSED:
+        return dead_fail(id, &err);
+    case DEAD_GONE:
+        break;
+    }
+    return dead_gone(id, true);
+}
+
+static int dead_discard(const DeadStore *store, const DeadOptions *options, const char *id,
+                        bool *ret_stop)
+{
+    Error err = {0};
+    AUTO(PGresult, dead_store_clear) row = NULL;
+    if (dead_store_discard(store, id, &row, &err) != OK) {
+        *ret_stop = true;
+        return dead_fail(id, &err);
+    }
+    if (PQntuples(row) == 0) {
+        return dead_gone(id, true);
+    }
+    dead_tell(options, "discarded", "", row);
+    return EXIT_OK;
+}
+
+/* True: go on. Names what would go, as far as that is readable. */
+static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int count, char **ids,
+                         int *ret_code)
+{
+    if (options->yes) {
+        return true;
+    }
+    if (isatty(STDIN_FILENO) != 1) {
+        *ret_code = dead_usage("discard asks first, and there is no terminal: ", "give --yes");
+        return false;
+    }
+    for (int i = 0; i < count && i < NAMED_MAX; i++) {
+        Error err = {0};
+        AUTO(PGresult, dead_store_clear) row = NULL;
+        AUTO_BUFFER line = TEXT_EMPTY;
+        if (dead_store_find(store, ids[i], false, &row, &err) != OK) {
+            *ret_code = dead_fail(ids[i], &err);
+            return false;
+        }
+        if (PQntuples(row) == 1) {
+            dead_print_name(row, 0, &line);
+            (void)fprintf(stderr, "  %s\n", text_string(&line));
+        }
+    }
+    if (count > NAMED_MAX) {
+        (void)fprintf(stderr, "  and %d more\n", count - NAMED_MAX);
+    }
+    (void)fprintf(stderr, "Delete %s for good? Nobody else has these events. [y/N] ",
+                  count == 1 ? "this dead letter" : "these dead letters");
+    char answer[16] = "";
+    bool yes = fgets(answer, sizeof(answer), stdin) != NULL && (*answer == 'y' || *answer == 'Y');
+    if (!yes) {
+        (void)fputs("nothing was discarded\n", stderr);
+        *ret_code = EXIT_CONFIG;
+    }
+    return yes;
+}
+
+static int dead_change(const DeadStore *store, const DeadOptions *options, bool requeue, int count,
+                       char **ids)
+{
+    int code = EXIT_OK;
+    bool stop = false;
+    if (!requeue && count > 0 && !dead_confirm(store, options, count, ids, &code)) {
+        return code;
+    }
+    for (int i = 0; i < count && !stop; i++) {
+        code = worse(code, requeue ? dead_requeue(store, options, ids[i], &stop)
+                                   : dead_discard(store, options, ids[i], &stop));
+    }
+    return code;
+}
+
+/* The ids of all that match now; what is set aside meanwhile is left alone. */
+static int dead_change_all(const DeadStore *store, const DeadOptions *options, bool requeue)
+{
+    Error err = {0};
+    AUTO(PGresult, dead_store_clear) rows = NULL;
+    int64_t total = 0;
+    if (dead_store_list(store, &options->filter, 0, &rows, &total, &err) != OK) {
+        return dead_fail(NULL, &err);
+    }
+    int count = PQntuples(rows);
+    if (count == 0 && !options->json) {
+        (void)puts("no dead letters");
+    }
+    char **ids = x_calloc((size_t)count + 1, sizeof(ids[0]));
+    for (int i = 0; i < count; i++) {
+        ids[i] = PQgetvalue(rows, i, DEAD_ID);
+    }
+    int code = dead_change(store, options, requeue, count, ids);
+    free((void *)ids);
+    return code;
+}
+
+static int dead_run(const char *verb, const DeadOptions *options, const Config *config)
+{
+    Error err = {0};
+    DeadStore store;
+    if (dead_store_open(config, options->filter.pipeline, &store, &err) != OK) {
+        return dead_fail(NULL, &err);
+    }
+    int code = EXIT_OK;
+    bool requeue = strcmp(verb, "requeue") == 0;
+    if (strcmp(verb, "list") == 0) {
+        code = dead_list(&store, options);
+    } else if (strcmp(verb, "show") == 0) {
+        code = dead_show(&store, options);
+    } else if (options->all) {
+        code = dead_change_all(&store, options, requeue);
+    } else {
+        code = dead_change(&store, options, requeue, options->id_count, options->ids);
+    }
+    dead_store_close(&store);
+    return code;
+}
+
+int command_dead(int argc, char **argv)
+{
+    static const char *const VERBS[] = {"list", "show", "requeue", "discard"};
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        (void)fputs(USAGE, stdout);
+        return EXIT_OK;
+    }
+    const char *verb = NULL;
+    for (size_t i = 0; argc >= 2 && i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
+        verb = strcmp(argv[1], VERBS[i]) == 0 ? VERBS[i] : verb;
+    }
+    if (verb == NULL) {
+        return dead_usage(argc >= 2 ? "list, show, requeue or discard, not "
+                                    : "what? list, show, "
+                                      "requeue or discard",
+                          argc >= 2 ? argv[1] : "");
+    }
+    DeadOptions options = {.limit = LIMIT_DEFAULT};
+    int code = dead_parse(argc - 1, argv + 1, &options);
+    if (code == EXIT_OK && options.help) {
+        (void)fputs(USAGE, stdout);
+        return EXIT_OK;
+    }
+    code = code == EXIT_OK ? dead_check_ids(&options, verb) : code;
+    if (code != EXIT_OK) {
+        return code;
+    }
+    dead_complete_overrides(&options.overrides);
+    Config *config = NULL;
+    Problems problems = {0};
+    if (config_load(&options.overrides, &config, &problems) != OK) {
+        problems_print(&problems, stderr);
+        problems_free(&problems);
+        return EXIT_CONFIG;
+    }
+    problems_free(&problems);
+    code = dead_run(verb, &options, config);
+    config_free(&config);
+    return code;
+}

@@ -1,0 +1,220 @@
+/* PostgreSQL, its tables and its log, migrations. See log_codes.h. */
+#include "base/log_codes.h"
+
+static const LogCode POSTGRES_CODES[] = {
+    {"POSTGRES_UNREACHABLE", "warn",
+     "No connection to PostgreSQL. The relay tries again by itself.",
+     "Check database.dsn, the network, and that the server is up."},
+    {"POSTGRES_CONNECTION_LOST", "warn", "The connection to PostgreSQL broke; it is made again.",
+     ""},
+    {"POSTGRES_CONNECTION", "warn", "PostgreSQL reported a broken connection; it is made again.",
+     ""},
+    {"POSTGRES_SILENT", "warn", "PostgreSQL did not answer in time; the connection is made again.",
+     "If it repeats, look at the load of the database and at the network."},
+    {"POSTGRES_NOT_SENT", "warn", "A query could not be sent.",
+     "Look at memory and network of this machine."},
+    {"POSTGRES_SHUTDOWN", "warn", "PostgreSQL stops, or an administrator ended the session.", ""},
+    {"POSTGRES_CRASH", "warn", "PostgreSQL ended its sessions after a crash of one.",
+     "Look at the log of the database server."},
+    {"POSTGRES_STARTING", "warn", "PostgreSQL starts, stops or recovers and takes no sessions yet.",
+     ""},
+    {"SERVER_STOPPING", "warn",
+     "PostgreSQL is stopping and waits for its replication clients; the relay hangs up "
+     "and connects again.",
+     ""},
+    {"POSTGRES_IDLE_TIMEOUT", "warn", "PostgreSQL ended a session that was idle.", ""},
+    {"POSTGRES_QUERY_CANCELED", "warn",
+     "A query took longer than its time limit, or somebody cancelled it.",
+     "If this repeats, look for slow reads of the outbox table: is its partial index "
+     "there?"},
+    {"POSTGRES_TOO_MANY_CONNECTIONS", "warn", "PostgreSQL has no connection to spare.",
+     "Raise max_connections."},
+    {"POSTGRES_RESOURCES", "warn", "PostgreSQL is out of disk, memory or another resource.",
+     "Look at disk and memory of the database server."},
+    {"POSTGRES_SYSTEM", "warn", "PostgreSQL met an error of its operating system.",
+     "Look at the log of the database server."},
+    {"POSTGRES_SERIALIZATION", "warn", "A transaction gave way to another; it is tried again.", ""},
+    {"POSTGRES_LOCK_TIMEOUT", "warn", "A lock was not to be had in time; it is tried again.", ""},
+    {"POSTGRES_OBJECT_IN_USE", "warn",
+     "Something is in use by another session, such as the slot of a relay that has just "
+     "gone; it is tried again.",
+     ""},
+    {"POSTGRES_READ_ONLY", "warn",
+     "The server is read-only: a standby, or a primary that was demoted.",
+     "Use a DSN of the primary, or target_session_attrs=read-write."},
+    {"POSTGRES_DATA_CORRUPTED", "error", "PostgreSQL found its data damaged.",
+     "Look at the log of the database server."},
+    {"POSTGRES_AUTHENTICATION", "error", "PostgreSQL refuses the relay's role.",
+     "Check user and password of database.dsn, and pg_hba.conf."},
+    {"POSTGRES_NO_DATABASE", "error", "There is no such database.",
+     "Check dbname of database.dsn."},
+    {"POSTGRES_PRIVILEGE", "error", "The role lacks a right.",
+     "GRANT outbox_relay TO the relay's role; outboxd check lists what is missing."},
+    {"POSTGRES_NO_TABLE", "error", "The outbox table is not there.",
+     "Make the outbox with: outboxd migrate; or name your own table in pipelines.table."},
+    {"POSTGRES_NO_SCHEMA", "error", "The schema is not there.",
+     "Make the outbox with: outboxd migrate"},
+    {"POSTGRES_NO_COLUMN", "error", "The outbox table lacks a column.",
+     "Name the columns of your table in pipelines.columns, or run: outboxd migrate"},
+    {"POSTGRES_POOLER", "error",
+     "A connection pooler stands between outboxd and PostgreSQL; a transaction pooler "
+     "would hand the publisher's lock to somebody else.",
+     "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+     "database.pooler = \"session\"."},
+    {"POSTGRES_ERROR", "error",
+     "An error of PostgreSQL that outboxd does not know how to go on from; the SQLSTATE "
+     "is in the message.",
+     "Look the SQLSTATE up in PostgreSQL's documentation, appendix A."},
+};
+
+static const LogCode TABLE_CODES[] = {
+    {"TABLE_NAME_INVALID", "error", "pipelines.table is no table name.",
+     "Write it as schema.table."},
+    {"TABLE_UNLOGGED", "error",
+     "The outbox table is unlogged or temporary: a crash of PostgreSQL empties it, and "
+     "the WAL does not hold it.",
+     "ALTER TABLE ... SET LOGGED;"},
+    {"TABLE_REPLACED", "warn",
+     "The outbox table is not the one it was a moment ago; the relay looks at it again.", ""},
+    {"SEQUENCE_CACHE", "error",
+     "The sequence of the outbox table caches numbers: sessions would number events out "
+     "of order.",
+     "ALTER SEQUENCE ... CACHE 1;"},
+    {"NO_DEAD_LETTER_TABLE", "error",
+     "An event must be set aside, or dead letters are asked for, and there is no dead- "
+     "letter table.",
+     "Make it with: outboxd migrate"},
+    {"NO_POSITION_TABLE", "error",
+     "There is no table outbox.position, which capture = \"wal\" needs.",
+     "Make it with: outboxd migrate"},
+    {"COLUMN_MISSING", "error", "The table had no such column when the row was written.",
+     "Was it renamed? Then set pipelines.columns to its new name; \"\" goes on without "
+     "it."},
+    {"COPY_HEADER", "error", "The server's COPY stream is not what outboxd reads.",
+     "Report it, with the version of the server."},
+    {"COPY_ROW", "error", "A row of the outbox table cannot be read, or has no sequence number.",
+     "Is columns.seq the column that numbers the rows?"},
+};
+
+static const LogCode WAL_CODES[] = {
+    {"STREAM_STARTED", "info", "The relay reads the log from the position in the line.", ""},
+    {"SLOT_CREATING", "info",
+     "The replication slot is being created; that waits until every running transaction "
+     "has ended.",
+     ""},
+    {"SLOT_CREATED", "info",
+     "The replication slot was created; the rows from before it are published first.", ""},
+    {"SLOT_ADOPTED", "info",
+     "The slot was there before: the rows that are unpublished are published, then its "
+     "log.",
+     ""},
+    {"SLOT_FAILED_OVER", "warn",
+     "The slot came over to a new primary; the relay goes on from where it stands there.", ""},
+    {"BACKFILL_COMPLETE", "info", "The rows from before the slot are published; the log follows.",
+     ""},
+    {"GAP_ACCEPTED", "warn",
+     "--new-slot was given: the slot is made again, and the line says what may be "
+     "missing.",
+     "Compare with what consumers have; messages of emit_message in the gap are in no "
+     "table."},
+    {"SLOT_MISSING", "error", "The slot is gone (exit code 4).",
+     "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
+     "the rows that are still unpublished."},
+    {"SLOT_LOST", "error",
+     "The slot is invalid: the WAL it needs was removed, or the server says why (exit "
+     "code 4).",
+     "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
+     "the rows that are still unpublished. Raise max_slot_wal_keep_size."},
+    {"SLOT_AHEAD", "error",
+     "The slot was advanced or created again behind the relay's back (exit code 4).",
+     "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
+     "the rows that are still unpublished."},
+    {"SLOT_OTHER_NAME", "error",
+     "The saved position belongs to a slot of another name (exit code 4).",
+     "Set pipelines.slot back. Else: events may be missing. outboxd run --new-slot makes "
+     "the slot again and publishes the rows that are still unpublished."},
+    {"SLOT_OTHER_SYSTEM", "error",
+     "The server is not the one that the position belongs to (exit code 4).",
+     "Check database.dsn. Else: events may be missing. outboxd run --new-slot makes the "
+     "slot again and publishes the rows that are still unpublished."},
+    {"SLOT_OTHER_TIMELINE", "error",
+     "The server was restored or promoted, and the slot did not come over (exit code 4).",
+     "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
+     "the rows that are still unpublished."},
+    {"SLOT_FOREIGN", "error",
+     "The slot of that name is of another kind, or belongs to another database.",
+     "Name another slot in pipelines.slot."},
+    {"WAL_LEVEL", "error", "wal_level of the server is not logical.",
+     "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL."},
+    {"NO_REPLICATION", "error", "The relay's role may not replicate.",
+     "An administrator runs: ALTER ROLE the_relays_role REPLICATION; (members of "
+     "outbox_relay do not inherit it)"},
+    {"MESSAGES_VERSION", "error", "messages = true needs PostgreSQL 14 or later.",
+     "Set messages = false and use outbox.emit."},
+    {"FAILOVER_VERSION", "error", "failover_slot = true needs PostgreSQL 17 or later.",
+     "Set failover_slot = false."},
+    {"PUBLICATION_INCOMPLETE", "error",
+     "The publication does not publish inserts into the outbox table, or hides rows or "
+     "columns of it.",
+     "ALTER PUBLICATION ... ADD TABLE, SET TABLE or SET (publish = 'insert'), as the "
+     "line's hint says."},
+    {"IDENTIFY_SYSTEM", "error", "The server did not say who it is on the replication connection.",
+     "Connect to PostgreSQL itself: replication does not pass a pooler."},
+    {"PG_PROTOCOL", "warn",
+     "The server sent something that is not the replication protocol; the connection is "
+     "made again.",
+     "If it repeats, report it, with the version of the server."},
+};
+
+static const LogCode MIGRATE_CODES[] = {
+    {"MIGRATE_CONNECT", "command", "No connection to PostgreSQL.",
+     "Check --dsn, OUTBOXD_DATABASE_DSN or the PG* environment, and that the server is "
+     "running."},
+    {"MIGRATE_CONNECTION", "command",
+     "The connection was lost on the way; what was not applied was rolled back.",
+     "Run outboxd migrate --status to see what is applied, then run it again."},
+    {"MIGRATE_DSN", "command", "The connection string is malformed.",
+     "Write \"host=db dbname=shop user=owner\" (values with spaces in single quotes) or "
+     "postgresql://owner@db/shop."},
+    {"MIGRATE_SERVER_VERSION", "command", "The server is older than PostgreSQL 13.",
+     "outboxd needs PostgreSQL 13 or later."},
+    {"MIGRATE_RUNNING", "command", "Another migration of the schema has been running for 30 s.",
+     "Nothing was changed. Wait for it, or see who it is: SELECT pid FROM pg_locks WHERE "
+     "locktype = 'advisory' AND granted;"},
+    {"MIGRATE_LOCKED", "command",
+     "Another transaction holds a lock, and 2 s of waiting were not enough.",
+     "Nothing of this migration was changed. Run outboxd migrate again when the table is "
+     "less busy."},
+    {"MIGRATE_PRIVILEGE", "command", "The role may not do that.",
+     "Connect as the role that owns the schema, or as one with CREATE on the database; "
+     "--no-roles leaves the roles out."},
+    {"MIGRATE_DEPENDENT", "command", "Other objects depend on what would be dropped.",
+     "Nothing was changed. Drop those objects first; outboxd never removes what it did "
+     "not make."},
+    {"MIGRATE_READ_ONLY", "command", "The server is a standby, or transactions may not write.",
+     "Connect to the primary (target_session_attrs=read-write finds it)."},
+    {"MIGRATE_SCHEMA_NAME", "command", "The schema's name cannot be used.",
+     "Choose another name with --schema NAME."},
+    {"MIGRATE_SCHEMA_FOREIGN", "command", "Something made that schema or object before outboxd.",
+     "Choose another name with --schema NAME."},
+    {"MIGRATE_TABLE_FOREIGN", "command", "A table is not the one that outboxd makes.",
+     "Nothing was changed. Restore what the message names, or choose another schema with "
+     "--schema NAME."},
+    {"MIGRATE_NEWER", "command", "The schema was migrated by a later outboxd.",
+     "Nothing was changed. Use the version that applied it, or later."},
+    {"MIGRATE_CHANGED", "command", "An applied migration is not this program's.",
+     "Nothing was changed. Use the program that applied it; a released migration is "
+     "never edited."},
+    {"MIGRATE_SQL", "command",
+     "The server refused a statement of a migration; the SQLSTATE is in the message.",
+     "The migration was rolled back. Look the SQLSTATE up in PostgreSQL's documentation, "
+     "appendix A."},
+};
+
+const LogCodeGroup LOG_CODES_POSTGRES[] = {
+    LOG_CODE_GROUP("PostgreSQL", POSTGRES_CODES),
+    LOG_CODE_GROUP("Tables", TABLE_CODES),
+    LOG_CODE_GROUP("Write-ahead log (capture = \"wal\")", WAL_CODES),
+    LOG_CODE_GROUP("outboxd migrate", MIGRATE_CODES),
+};
+const size_t LOG_CODES_POSTGRES_COUNT = sizeof(LOG_CODES_POSTGRES) / sizeof(LOG_CODES_POSTGRES[0]);

@@ -1,0 +1,197 @@
+/* The program, pipelines, Kafka, sub-commands. See log_codes.h. */
+#include "base/log_codes.h"
+
+static const LogCode PROCESS_CODES[] = {
+    {"STARTING", "info",
+     "The relay starts; version, process id and configuration file are in the line.", ""},
+    {"READY", "info", "Every pipeline publishes or stands by for the first time.", ""},
+    {"STOPPING", "info",
+     "A signal arrived, or the last pipeline ended: what is in flight is waited for.", ""},
+    {"STOPPED", "info", "The relay has ended; the exit code is in the line.", ""},
+    {"STOPPED_AT_ONCE", "warn",
+     "A second signal ended the relay without draining. Nothing is lost; what was in "
+     "flight may be published again.",
+     ""},
+    {"DRAIN_INCOMPLETE", "warn, error",
+     "The relay ended before everything in flight was acknowledged and marked (exit code "
+     "5). Nothing is lost; so many events may be published again.",
+     "If it repeats, raise shutdown_timeout, and the patience of what stops the relay."},
+    {"RELOAD_NOT_BUILT", "warn",
+     "SIGHUP arrived, and this version does not reload its configuration.",
+     "Restart the relay to apply a changed configuration."},
+    {"MONITOR_LISTENING", "info", "Metrics, health and status are served at this address.", ""},
+    {"MONITOR_LISTEN", "error", "The address of monitor.listen cannot be used.",
+     "Set monitor.listen to host:port with an address of this machine, such as "
+     "\"127.0.0.1:9480\"; ports below 1024 need CAP_NET_BIND_SERVICE."},
+    {"MONITOR_ADDRESS_IN_USE", "error", "Another process has the port of monitor.listen.",
+     "Perhaps another outboxd (see it with: ss -ltnp); stop it, or set monitor.listen to "
+     "a free port."},
+    {"TIMER", "error", "The operating system refused a timer.",
+     "Look at the limits of the process: open files, memory."},
+    {"NOT_BUILT", "error", "The configuration asks for something that this version cannot do yet.",
+     "Choose another value; outboxd config print lists them."},
+    {"FAILPOINT", "warn", "A fault was injected by a test build; no released program does that.",
+     ""},
+};
+
+static const LogCode PIPELINE_CODES[] = {
+    {"PIPELINE_ACTIVE", "info", "This relay owns the outbox and publishes.", ""},
+    {"PIPELINE_STANDBY", "info",
+     "Another relay publishes this outbox; this one waits to take over.", ""},
+    {"PIPELINE_RECOVERED", "info",
+     "Publishing goes on; the line says what was wrong and for how long.", ""},
+    {"PIPELINE_UNSTEADY", "warn",
+     "Publishing failed and recovered so often that single lines are no longer written; "
+     "the count is in the line.",
+     "Look at the error that the line names, and at what brings it back."},
+    {"EVENT_SET_ASIDE", "warn",
+     "An event that cannot be published was written to the dead-letter table, with its "
+     "reason. Many at once are summed up.",
+     "outboxd dead list and outboxd dead show ID; mend the cause, then outboxd dead "
+     "requeue ID."},
+    {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
+     "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
+     "\"drop\" or \"dead_letter\"."},
+    {"TOPIC_COLUMN_NULL", "warn, error", "A column of the topic template is NULL in this row.",
+     "Add a route that does not use the column."},
+    {"TOPIC_NAME_INVALID", "warn, error",
+     "The topic template gives a name that Kafka does not accept: 1 to 249 characters of "
+     "a-z A-Z 0-9 . _ -.",
+     "Add a route that gives these events a topic of their own."},
+    {"TOPICS_TOO_MANY", "error", "One pipeline would write more than 2000 different topics.",
+     "The topic template seems to use a column with too many values."},
+    {"TEMPLATE_INVALID", "error",
+     "The template of a topic or key names a column that the pipeline does not know, or "
+     "has too many parts.",
+     "Correct it: outboxd check names the file and the line."},
+    {"HEADERS_INVALID", "warn, error",
+     "The row's headers are not one JSON object of a bounded number of members.",
+     "outbox.emit refuses such headers; correct the row, or what wrote it."},
+    {"MESSAGE_MALFORMED", "warn, error",
+     "A message in the WAL with the prefix outboxd.event was not written by "
+     "outbox.emit_message.",
+     "Any role may write one: find out who does, and take the right to call "
+     "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside."},
+    {"MESSAGE_IGNORED", "warn",
+     "A non-transactional message with the prefix outboxd.event was ignored; "
+     "outbox.emit_message writes none. Said once.",
+     "Find out who calls pg_logical_emit_message."},
+    {"ROWS_SWEPT", "info",
+     "Unpublished rows below the low-water bound were found and are published: their "
+     "transactions took long.",
+     ""},
+    {"ROWS_VANISHED", "warn",
+     "Published rows were not there to be marked: somebody else deleted them.",
+     "Leave deleting to retain or on_publish = \"delete\"."},
+    {"LEASE_EXPIRED", "warn",
+     "PostgreSQL was not reached within the lease, so another relay may publish now; "
+     "this one takes its place in the queue again.",
+     "If it repeats, look at the network and at the load of the database; raise "
+     "pipelines.lease."},
+    {"LEASE_BROKEN", "warn",
+     "The publishing relay was silent for longer than its lease; its session was ended "
+     "so that this one can take over.",
+     "Look at that relay: was it stopped, paused or cut off?"},
+    {"SINK_DID_NOT_SETTLE", "warn",
+     "The producer did not report what became of its records; it is made again. "
+     "Duplicates are possible.",
+     "If it repeats, look at the brokers' logs."},
+    {"SINK_PURGED", "debug",
+     "A record was taken back from the producer before it left; it is sent again.", ""},
+    {"STDOUT_FAILED", "error", "sink = \"stdout\" cannot write.", "Look at what reads the output."},
+};
+
+static const LogCode KAFKA_CODES[] = {
+    {"KAFKA_UNREACHABLE", "warn", "No broker answers. The relay waits and goes on by itself.",
+     "Check kafka.brokers, advertised.listeners, and that the brokers are up."},
+    {"KAFKA_AUTHENTICATION", "warn", "The brokers refuse the relay's credentials.",
+     "Check sasl.* and ssl.* in kafka.properties."},
+    {"KAFKA_TLS", "warn", "The encrypted connection to a broker cannot be made.",
+     "Check ssl.* in kafka.properties."},
+    {"KAFKA_TOPIC_UNKNOWN", "warn",
+     "A topic that events go to does not exist, or lost partitions. The relay waits for "
+     "it.",
+     "Create the topic, or: outboxd check --create-topics"},
+    {"KAFKA_TOPIC_DENIED", "warn", "The relay's principal may not write the topic.",
+     "Grant WRITE and DESCRIBE on the topic to the relay's principal."},
+    {"KAFKA_DENIED", "warn",
+     "The relay's principal may not write to the cluster as an idempotent producer.",
+     "Grant IDEMPOTENT_WRITE on the cluster to the relay's principal (brokers before "
+     "2.8)."},
+    {"KAFKA_NO_ACKNOWLEDGEMENT", "warn",
+     "Records are with the brokers, and no acknowledgement came for seconds.",
+     "Look at the brokers: acks=all needs min.insync.replicas replicas in sync."},
+    {"KAFKA_PRODUCER_FATAL", "warn", "The producer failed for good; a new one is made.",
+     "Grant WRITE on the topics to the relay's principal (before Kafka 3.0 also "
+     "IDEMPOTENT_WRITE on the cluster); else look at the brokers' logs."},
+    {"KAFKA_PROPERTY", "error", "A property of kafka.properties is refused.",
+     "The properties are librdkafka's: see its CONFIGURATION.md."},
+    {"KAFKA_BATCH_BYTES", "info",
+     "A topic takes smaller batches than batch.size; its bound is used.", ""},
+    {"KAFKA_ERROR", "warn",
+     "Kafka answered with an error that is not known to outboxd; it is tried again.",
+     "Look the name in the message up in Kafka's documentation."},
+    {"KAFKA_EVENT", "debug", "Something that librdkafka deals with itself.", ""},
+    {"KAFKA_LOG", "debug, error", "A line of librdkafka's own log.", ""},
+    {"RECORD_TOO_LARGE", "warn, error", "The record is larger than its topic accepts.",
+     "Raise the topic's max.message.bytes (and segment.bytes), or keep large bodies out "
+     "of events."},
+    {"RECORD_REFUSED", "warn, error", "The broker refused this record for what it is.",
+     "A compacted topic needs a key; a topic or a policy of the cluster may also refuse "
+     "timestamps or formats."},
+    {"RECORD_TIMESTAMP_REFUSED", "warn, error", "The topic does not accept the record's timestamp.",
+     "Set timestamp = \"publish\", or raise the topic's message.timestamp.*.max.ms."},
+};
+
+static const LogCode GROUP_CODES[] = {
+    {"CONSUMER_GROUPS_RECOVERED", "info", "Consumer groups are seen again.", ""},
+    {"CONSUMER_GROUPS_TOO_MANY", "warn",
+     "monitor.consumer_groups matches more groups than are looked at.",
+     "Narrow monitor.consumer_groups."},
+    {"CONSUMER_GROUPS_PARTITIONS", "warn",
+     "The topics have more partitions than are looked at for consumer groups.",
+     "Nothing is wrong with publishing; the groups of the topics that are named are not watched."},
+    {"CONSUMER_GROUPS_HELPER", "warn",
+     "The helper process that asks Kafka for consumer groups ended; it is started again. "
+     "Publishing does not depend on it.",
+     "If it repeats, report it, with the version of librdkafka that outboxd version prints."},
+    {"KAFKA_GROUP_DENIED", "warn", "The relay's principal may not see consumer groups.",
+     "Grant DESCRIBE on the groups to the relay's principal: kafka-acls --add --allow-principal "
+     "User:NAME --operation Describe --group NAME"},
+    {"KAFKA_GROUP_UNAVAILABLE", "warn",
+     "Kafka did not say where a consumer group stands; it is asked again.",
+     "If it repeats, look at the brokers: the group's coordinator may be missing."},
+};
+
+static const LogCode COMMAND_CODES[] = {
+    {"RELAY_SILENT", "command", "No relay answers at monitor.listen.",
+     "If it does not run: outboxd run. If it runs on another machine, ask there. It "
+     "cannot be asked when monitor.listen is off."},
+    {"RELAY_ANSWER", "command", "What answers at monitor.listen is not outboxd.",
+     "Another program has that port; set monitor.listen."},
+    {"DATABASE_UNKNOWN", "command", "Which database to look into is not known.",
+     "Give -c FILE or --dsn DSN."},
+    {"DEAD_LETTER_TABLES", "command",
+     "The pipelines of the configuration keep their dead letters in several tables.",
+     "Name a pipeline: --pipeline NAME."},
+    {"DEAD_LETTER_PIPELINE", "command",
+     "The dead letter belongs to a pipeline that is not in the configuration, so the "
+     "table that its event goes to is not known.",
+     "Give the configuration of that relay: -c FILE."},
+    {"DEAD_LETTER_NO_EVENT", "command",
+     "The dead letter holds no event that could be published, such as a malformed "
+     "message of the WAL.",
+     "See it with outboxd dead show ID, then outboxd dead discard ID."},
+    {"DEAD_LETTER_COLUMN", "command", "The event has a value for which the table has no column.",
+     "Name the column in pipelines.columns, or write the event anew from what outboxd "
+     "dead show prints."},
+};
+
+const LogCodeGroup LOG_CODES_RELAY[] = {
+    LOG_CODE_GROUP("The program", PROCESS_CODES),
+    LOG_CODE_GROUP("Pipelines and events", PIPELINE_CODES),
+    LOG_CODE_GROUP("Kafka", KAFKA_CODES),
+    LOG_CODE_GROUP("Consumer groups", GROUP_CODES),
+    LOG_CODE_GROUP("Sub-commands", COMMAND_CODES),
+};
+const size_t LOG_CODES_RELAY_COUNT = sizeof(LOG_CODES_RELAY) / sizeof(LOG_CODES_RELAY[0]);

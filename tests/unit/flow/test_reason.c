@@ -1,0 +1,60 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/log_codes.h"
+#include "flow/reason.h"
+#include "flow/stats.h"
+
+Test(reason, an_error_code_becomes_one_of_a_small_set)
+{
+    cr_assert_str_eq(reason_name(reason_of("RECORD_TOO_LARGE")), "too_large");
+    cr_assert_str_eq(reason_name(reason_of("EVENT_UNROUTED")), "unrouted");
+    cr_assert_str_eq(reason_name(reason_of("KAFKA_TOPIC_DENIED")), "denied");
+    cr_assert_str_eq(reason_name(reason_of("KAFKA_TOPIC_UNKNOWN")), "topic_unknown");
+    cr_assert_str_eq(reason_name(reason_of("MESSAGE_MALFORMED")), "malformed");
+    cr_assert_str_eq(reason_name(reason_of("SOMETHING_NEW")), "other");
+    cr_assert_str_eq(reason_name(reason_of("")), "other");
+}
+
+Test(reason, names_differ_and_are_lower_case)
+{
+    for (Reason a = 0; a < REASON_COUNT; a++) {
+        cr_assert_eq(strspn(reason_name(a), "abcdefghijklmnopqrstuvwxyz_"), strlen(reason_name(a)));
+        for (Reason b = 0; b < a; b++) {
+            cr_assert_str_neq(reason_name(a), reason_name(b));
+        }
+    }
+}
+
+/* A code that was renamed would silently become "other". */
+Test(reason, every_reason_but_other_has_a_code_that_exists)
+{
+    bool used[REASON_COUNT] = {[REASON_OTHER] = true};
+    size_t count = 0;
+    const LogCodeGroup *groups = log_code_groups(&count);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < groups[i].count; j++) {
+            used[reason_of(groups[i].codes[j].code)] = true;
+        }
+    }
+    for (Reason reason = 0; reason < REASON_COUNT; reason++) {
+        cr_assert(used[reason], "%s", reason_name(reason));
+    }
+}
+
+Test(stats, dead_letters_of_all_reasons_are_there_from_the_start_and_add_up)
+{
+    Metrics *metrics = metrics_new();
+    Stats stats;
+    stats_init(&stats, metrics, "orders");
+    *stats.dead_lettered[REASON_TOO_LARGE] = 3;
+    *stats.dead_lettered[REASON_UNROUTED] = 4;
+    cr_assert_eq(stats_dead_lettered(&stats), 7);
+    AUTO_BUFFER text = TEXT_EMPTY;
+    metrics_expose(metrics, &text);
+    cr_assert_not_null(strstr(text_string(&text), "outboxd_events_dead_lettered_total{pipeline="
+                                                  "\"orders\",reason=\"too_large\"} 3\n"));
+    cr_assert_not_null(strstr(text_string(&text), "outboxd_events_dead_lettered_total{pipeline="
+                                                  "\"orders\",reason=\"malformed\"} 0\n"));
+    metrics_free(&metrics);
+}
