@@ -330,12 +330,17 @@ static void wal_status(const Source *source, Text *json)
         text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
                     !wal_caught_up(wal) && capped ? "true" : "false");
     }
+}
+
+static void wal_add_slot(const Source *source, Text *json)
+{
+    const WalSource *wal = (const WalSource *)source;
     char confirmed[24];
     char received[24];
-    text_printf(
-        json, ",\"slot\":{\"name\":\"%s\",\"confirmed_lsn\":\"%s\",\"received_lsn\":\"%s\"}",
-        wal->options.pipeline->slot, lsn_format(marker_position(wal->marker).lsn, confirmed),
-        lsn_format(wal->stream.received, received));
+    text_printf(json, "\"name\":\"%s\",\"confirmed_lsn\":\"%s\",\"received_lsn\":\"%s\"",
+                wal->options.pipeline->slot,
+                lsn_format(marker_position(wal->marker).lsn, confirmed),
+                lsn_format(wal->stream.received, received));
 }
 
 static void wal_free(Source *source)
@@ -370,6 +375,7 @@ static const SourceOps WAL_OPS = {
     .unmarked = wal_unmarked,
     .backlog = wal_backlog,
     .status = wal_status,
+    .slot = wal_add_slot,
     .free = wal_free,
 };
 

@@ -17,5 +17,6 @@ BEGIN
 END
 $do$;
 
+DROP TABLE @schema@.pause;
 DROP TABLE @schema@.dead_letter;
 DROP TABLE @schema@.position;

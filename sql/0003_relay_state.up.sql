@@ -1,4 +1,4 @@
--- What the relay remembers: where it stands in the WAL, and the events it set aside.
+-- What the relay remembers: where it stands in the WAL, the events it set aside, and what people paused.
 
 CREATE TABLE @schema@.position (
     pipeline     text        NOT NULL PRIMARY KEY,
@@ -42,3 +42,12 @@ CREATE TABLE @schema@.dead_letter (
 COMMENT ON TABLE @schema@.dead_letter IS 'outboxd: events that could not be published and were set aside, with the record they became and the reason';
 COMMENT ON COLUMN @schema@.dead_letter.seq IS 'event.seq, where the event came from the outbox table';
 COMMENT ON COLUMN @schema@.dead_letter.attempts IS 'how often publication was tried';
+
+CREATE TABLE @schema@.pause (
+    pipeline  text        NOT NULL PRIMARY KEY,
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    paused_by text        NOT NULL DEFAULT session_user,
+    reason    text
+);
+COMMENT ON TABLE @schema@.pause IS 'outboxd: a row here keeps its pipeline from publishing; NOTIFY outboxd_pause tells a running relay at once';
+COMMENT ON COLUMN @schema@.pause.pipeline IS 'name of the pipeline in the configuration of the relay';

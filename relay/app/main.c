@@ -16,6 +16,9 @@ static const Command COMMANDS[] = {
      "configuration, then database, then brokers; every problem with its remedy", command_check},
     {"status", "[-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]",
      "lag, backlog, events in flight and the last error of a running relay", command_status},
+    {"pause", "[-c FILE] [--pipeline P] [--reason TEXT]",
+     "stops publishing until resume; holds over restarts", command_pause},
+    {"resume", "[-c FILE] [--pipeline P]", "goes on publishing after pause", command_resume},
     {"config", "print [-c FILE] | schema",
      "the complete commented sample; with -c the effective values, secrets masked", command_config},
     {"dead", "list | show | requeue | discard [ID...] [-c FILE] [--dsn DSN] [--json]",
@@ -25,8 +28,6 @@ static const Command COMMANDS[] = {
     {"version", "", "program and library versions", command_version},
     {"route", NULL, NULL, NULL},
     {"tail", NULL, NULL, NULL},
-    {"pause", NULL, NULL, NULL},
-    {"resume", NULL, NULL, NULL},
     {"verify", NULL, NULL, NULL},
 };
 enum { COMMAND_COUNT = sizeof(COMMANDS) / sizeof(COMMANDS[0]) };

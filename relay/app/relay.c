@@ -71,6 +71,7 @@ static void relay_stop(Relay *relay, const char *why)
     struct timeval tv = {.tv_sec = relay->config->shutdown_timeout_ms / 1000,
                          .tv_usec = relay->config->shutdown_timeout_ms % 1000 * 1000};
     event_add(relay->deadline, &tv);
+    watch_stop(relay->watch);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         pipeline_stop(relay->pipelines[i]);
     }
@@ -110,7 +111,12 @@ static void relay_on_ended(void *arg, Pipeline *pipeline)
 static void relay_on_changed(void *arg, Pipeline *pipeline)
 {
     Relay *relay = arg;
-    (void)pipeline;
+    PipelineView view;
+    pipeline_view(pipeline, &view);
+    if (relay->watch != NULL && view.state == PIPELINE_RUNNING &&
+        !watch_knows_pauses(relay->watch)) {
+        watch_hurry(relay->watch); /* PostgreSQL is there, and events wait for the answer */
+    }
     AUTO_BUFFER reason = TEXT_EMPTY;
     bool ready = relay_ready(relay, &reason);
     if (ready && !relay->ready_sent) {
@@ -125,6 +131,43 @@ static void relay_on_changed(void *arg, Pipeline *pipeline)
         }
         AUTO_TEXT status = x_format("STATUS=%s", ready ? "publishing" : text_string(&reason));
         notify_send(status);
+    }
+}
+
+/* Pauses. */
+
+static void relay_set_pause(Relay *relay, size_t index, bool paused)
+{
+    PipelineView before;
+    pipeline_view(relay->pipelines[index], &before);
+    pipeline_pause(relay->pipelines[index], paused);
+    if (before.paused == paused) {
+        return;
+    }
+    const WatchFacts *facts = watch_facts(relay->watch, index);
+    if (paused) {
+        log_write(LOG_WARN, before.name, "PIPELINE_PAUSED",
+                  LOG_FIELDS(log_text("by", facts->paused_by),
+                             log_text("reason", facts->pause_reason),
+                             log_number("in_flight", (long long)before.in_flight_events)),
+                  "paused: nothing is read or sent any more until `outboxd resume`");
+    } else {
+        log_write(LOG_INFO, before.name, "PIPELINE_RESUMED", LOG_NO_FIELDS, "no longer paused");
+    }
+}
+
+/* Without an answer only those are let go whose own connections work: PostgreSQL is there, and it
+ * is the watch that fails. */
+static void relay_on_pauses(void *arg, bool known)
+{
+    Relay *relay = arg;
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        bool works = view.state == PIPELINE_RUNNING || view.state == PIPELINE_STALLED;
+        if (known || works) {
+            relay_set_pause(relay, i, watch_facts(relay->watch, i)->paused);
+        }
     }
 }
 
@@ -195,6 +238,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
         .config = config,
         .base = relay->base,
         .stats = stats,
+        .hold = true,
         .arg = relay,
         .ended = relay_on_ended,
         .changed = relay_on_changed,
@@ -282,7 +326,13 @@ static Status relay_start(Relay *relay, Error *err)
         pipeline_start(relay->pipelines[i]);
     }
     event_add(relay->second, &(struct timeval){.tv_sec = 1});
-    return OK;
+    WatchOptions watch = {.base = relay->base,
+                          .worker = relay->worker,
+                          .config = relay->config,
+                          .metrics = relay->metrics,
+                          .arg = relay,
+                          .pauses = relay_on_pauses};
+    return watch_new(&watch, &relay->watch, err);
 }
 
 static void relay_release(Relay *relay)
@@ -290,6 +340,7 @@ static void relay_release(Relay *relay)
     monitor_stop(&relay->monitor);
     groups_free(&relay->groups);
     worker_free(&relay->worker);
+    watch_free(&relay->watch);
     for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->pipelines[i]);
         objective_free(&relay->objectives[i]);

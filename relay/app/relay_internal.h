@@ -11,6 +11,7 @@
 #include "metrics/monitor.h"
 #include "metrics/objective.h"
 #include "sink/groups.h"
+#include "watch/watch.h"
 
 typedef struct Relay {
     const Config *config;
@@ -23,6 +24,7 @@ typedef struct Relay {
     Groups *groups;         /* NULL: off */
     Stats *stats;           /* one for each pipeline */
     Objective **objectives; /* one for each pipeline */
+    Watch *watch;
     size_t running;
     bool stopping;
     bool ready_sent;
@@ -42,6 +44,19 @@ typedef struct Relay {
 bool relay_ready(void *arg, Text *reason);
 void relay_status(void *arg, Text *json);
 void relay_collect(void *arg);
+
+/* status_watch.c: the part of it that the watch knows */
 /** Age of the oldest unpublished event of a pipeline in seconds, 0 when there is none; NAN when
  * that is not known. */
 double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view);
+/** Appends "oldest" of the pipeline's status object. */
+void relay_add_oldest(const Relay *relay, size_t index, const PipelineView *view, Text *json);
+/** Appends "paused", "dead_letters", "oldest_transaction_seconds" and "slot". */
+void relay_add_watched(const Relay *relay, size_t index, Text *json);
+/** Appends the members "server" and "version", as far as known, with a leading comma. */
+void relay_add_postgres(const Relay *relay, Text *json);
+/** Appends "by root@db since 09:12:44: reason" of a paused pipeline. */
+void relay_add_pause(const Relay *relay, size_t index, Text *text);
+/** A key and a time or null, as every time in the object. */
+void relay_add_time(Text *json, const char *key, int64_t us);
+void relay_add_text(Text *json, const char *key, const char *value);

@@ -11,7 +11,7 @@
 
 static bool state_is_ready(PipelineState state)
 {
-    return state == PIPELINE_RUNNING || state == PIPELINE_STANDBY;
+    return state == PIPELINE_RUNNING || state == PIPELINE_STANDBY || state == PIPELINE_PAUSED;
 }
 
 bool relay_ready(void *arg, Text *reason)
@@ -21,9 +21,15 @@ bool relay_ready(void *arg, Text *reason)
     if (relay->stopping) {
         text_add(reason, "the relay is stopping\n");
     }
+    AUTO_BUFFER paused = TEXT_EMPTY;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
+        if (view.paused) {
+            text_printf(&paused, "pipeline %s is paused", view.name);
+            relay_add_pause(relay, i, &paused);
+            text_add_char(&paused, '\n');
+        }
         if (state_is_ready(view.state)) {
             continue;
         }
@@ -34,20 +40,8 @@ bool relay_ready(void *arg, Text *reason)
         }
         text_add_char(reason, '\n');
     }
+    text_add(reason, text_string(&paused));
     return ready;
-}
-
-static void add_time(Text *json, const char *key, int64_t us)
-{
-    char scratch[TIMESTAMP_TEXT_MAX];
-    text_printf(json, "\"%s\":", key);
-    text_add_json(json, us > 0 ? timestamp_format(us, scratch) : SLICE_NULL);
-}
-
-static void add_text(Text *json, const char *key, const char *value)
-{
-    text_printf(json, "\"%s\":", key);
-    text_add_json(json, slice_of(value));
 }
 
 static void add_error(Text *json, const PipelineView *view)
@@ -57,55 +51,17 @@ static void add_error(Text *json, const PipelineView *view)
         return;
     }
     text_add(json, "\"error\":{");
-    add_text(json, "code", view->error->code);
+    relay_add_text(json, "code", view->error->code);
     text_add_char(json, ',');
-    add_text(json, "class", error_class_name(view->error->class));
+    relay_add_text(json, "class", error_class_name(view->error->class));
     text_add_char(json, ',');
-    add_text(json, "message", view->error->message);
+    relay_add_text(json, "message", view->error->message);
     text_add_char(json, ',');
-    add_text(json, "hint", view->error->hint);
+    relay_add_text(json, "hint", view->error->hint);
     text_add_char(json, ',');
-    add_time(json, "since", view->error_since_us);
+    relay_add_time(json, "since", view->error_since_us);
     text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)view->error_repeated,
                 (int)view->error->exit_code);
-}
-
-static void add_oldest(Text *json, const Event *event)
-{
-    if (event == NULL) {
-        text_add(json, "\"oldest\":null");
-        return;
-    }
-    if (event->seq == EVENT_NO_SEQ) {
-        text_add(json, "\"oldest\":{\"seq\":null,\"event_type\":");
-    } else {
-        text_printf(json, "\"oldest\":{\"seq\":%lld,\"event_type\":", (long long)event->seq);
-    }
-    text_add_json(json, event->field[FIELD_EVENT_TYPE]);
-    text_add(json, ",\"aggregate_id\":");
-    text_add_json(json, event->field[FIELD_AGGREGATE_ID]);
-    text_add_char(json, ',');
-    add_time(json, "occurred_at",
-             event->occurred_at_us == EVENT_NO_TIME ? 0 : event->occurred_at_us);
-    text_add_char(json, '}');
-}
-
-/* Seconds since the oldest event that is read and not settled; 0 when there is none. */
-static double view_lag_seconds(const PipelineView *view)
-{
-    if (view->oldest == NULL || view->oldest->occurred_at_us == EVENT_NO_TIME) {
-        return 0;
-    }
-    double lag = (double)(clock_wall_us() - view->oldest->occurred_at_us) / 1e6;
-    return lag > 0 ? lag : 0;
-}
-
-double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view)
-{
-    (void)relay;
-    (void)index;
-    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING;
-    return known ? view_lag_seconds(view) : NAN;
 }
 
 static void add_pipeline(Text *json, const Relay *relay, size_t index)
@@ -117,10 +73,10 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     PipelineView view;
     pipeline_view(pipeline, &view);
     text_add_char(json, '{');
-    add_text(json, "name", view.name);
+    relay_add_text(json, "name", view.name);
     text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
                 CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
-    add_time(json, "since", view.since_us);
+    relay_add_time(json, "since", view.since_us);
     double lag_seconds = relay_lag_seconds(relay, index, &view);
     text_add(json, ",\"lag_seconds\":");
     isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);
@@ -132,11 +88,13 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
         json, "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
         (unsigned long long)*stats->published, (unsigned long long)stats_dead_lettered(stats),
         (unsigned long long)*stats->dropped);
-    add_time(json, "last_event_at", view.last_published_us);
+    relay_add_time(json, "last_event_at", view.last_published_us);
     text_add_char(json, ',');
     add_error(json, &view);
     text_add_char(json, ',');
-    add_oldest(json, view.oldest);
+    relay_add_oldest(relay, index, &view, json);
+    text_add_char(json, ',');
+    relay_add_watched(relay, index, json);
     text_add(json, ",\"holder\":");
     text_add_json(json, view.holder[0] != '\0' ? slice_of(view.holder) : SLICE_NULL);
     source->ops->status(source, json);
@@ -164,10 +122,10 @@ void relay_status(void *arg, Text *json)
     const Relay *relay = arg;
     AUTO_BUFFER reason = TEXT_EMPTY;
     text_add_char(json, '{');
-    add_text(json, "name", relay->config->name);
+    relay_add_text(json, "name", relay->config->name);
     text_printf(json, ",\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":%.0f,", OUTBOXD_VERSION,
                 (int)getpid(), (double)(clock_wall_us() - relay->started_us) / 1e6);
-    add_time(json, "started_at", relay->started_us);
+    relay_add_time(json, "started_at", relay->started_us);
     text_printf(json, ",\"ready\":%s,\"pipelines\":[",
                 relay_ready(arg, &reason) ? "true" : "false");
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
@@ -178,7 +136,9 @@ void relay_status(void *arg, Text *json)
     if (relay->config->pipeline_count > 0) {
         size_t speaker = relay_speaker(relay);
         bool connected = *relay->stats[speaker].postgres_connected > 0;
-        text_printf(json, ",\"postgres\":{\"connected\":%s}", connected ? "true" : "false");
+        text_printf(json, ",\"postgres\":{\"connected\":%s", connected ? "true" : "false");
+        relay_add_postgres(relay, json);
+        text_add_char(json, '}');
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         sink->ops->status(sink, json);
     }
@@ -190,6 +150,9 @@ void relay_status(void *arg, Text *json)
 void relay_collect(void *arg)
 {
     Relay *relay = arg;
+    if (relay->watch != NULL) {
+        watch_collect(relay->watch);
+    }
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);

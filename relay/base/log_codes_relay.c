@@ -40,6 +40,20 @@ static const LogCode PIPELINE_CODES[] = {
      "Another relay publishes this outbox; this one waits to take over.", ""},
     {"PIPELINE_RECOVERED", "info",
      "Publishing goes on; the line says what was wrong and for how long.", ""},
+    {"PIPELINE_PAUSED", "warn",
+     "Somebody paused this pipeline: it reads and sends nothing more, what is in flight is "
+     "finished. The line says who and why.",
+     "outboxd resume --pipeline NAME, when the reason is gone. A paused wal pipeline keeps WAL: "
+     "watch outboxd_slot_retained_wal_bytes."},
+    {"PIPELINE_RESUMED", "info", "The pipeline is no longer paused and publishes again.", ""},
+    {"WATCH_FAILED", "warn",
+     "Slots, pauses, the oldest event and dead letters cannot be looked at in PostgreSQL; "
+     "publishing goes on, and a pause set now is not noticed until the look succeeds again.",
+     "Look at the error in the line: a right that is missing (GRANT outbox_relay), or a server "
+     "that is down or out of connections."},
+    {"WATCH_RECOVERED", "info", "PostgreSQL can be looked at again after WATCH_FAILED.", ""},
+    {"NO_PAUSE_TABLE", "command", "outboxd pause finds no table outbox.pause in the database.",
+     "Make it with: outboxd migrate"},
     {"PIPELINE_UNSTEADY", "warn",
      "Publishing failed and recovered so often that single lines are no longer written; "
      "the count is in the line.",

@@ -29,7 +29,7 @@ enum {
     SAID_AGAIN_SECONDS = 60, /* the same fact of one trouble is not logged more often */
 };
 
-static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "stalled",
+static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "paused", "stalled",
                                           "rewinding", "draining", "stopped", "failed"};
 
 const char *pipeline_state_name(PipelineState state)

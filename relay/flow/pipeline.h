@@ -21,6 +21,7 @@ typedef enum PipelineState {
     PIPELINE_STARTING,  /* connecting */
     PIPELINE_STANDBY,   /* another relay publishes this outbox */
     PIPELINE_RUNNING,   /* publishing, or nothing to publish */
+    PIPELINE_PAUSED,    /* only shown: RUNNING or STALLED, and told to send nothing */
     PIPELINE_STALLED,   /* something outside is wrong; goes on by itself when mended */
     PIPELINE_REWINDING, /* waits for what the sink holds, then goes back */
     PIPELINE_DRAINING,  /* stopping: waits for acknowledgements, marks them */
@@ -40,6 +41,7 @@ typedef struct PipelineParts {
     Router *router;
     Topics *topics;
     Stats *stats;
+    bool hold; /* nothing is read or sent until pipeline_pause() says whether it may be */
     void *arg;
     /** The pipeline does nothing any more: STOPPED or FAILED. Never called from inside a call. */
     void (*ended)(void *arg, Pipeline *pipeline);
@@ -52,6 +54,7 @@ typedef struct PipelineView {
     const char *name;
     PipelineState state;
     int64_t since_us; /* wall clock: when the state was entered */
+    bool paused;      /* also while it is starting, standing by or rewinding */
     size_t in_flight_events;
     size_t in_flight_bytes;
     size_t unmarked_events;
@@ -72,6 +75,10 @@ void pipeline_start(Pipeline *pipeline);
 
 /** Drain: read nothing more, wait for acknowledgements, mark them, then `ended`. */
 void pipeline_stop(Pipeline *pipeline);
+
+/** Paused, it reads and sends nothing more; what is in flight settles and is marked, and lock and
+ * connections are kept. Ends the hold of PipelineParts. The same value again changes nothing. */
+void pipeline_pause(Pipeline *pipeline, bool paused);
 
 void pipeline_view(const Pipeline *pipeline, PipelineView *ret_view);
 const Source *pipeline_source(const Pipeline *pipeline);

@@ -15,6 +15,12 @@ enum {
     REPEAT_LOG_SECONDS = 60, /* "still waiting" */
 };
 
+bool pipeline_works(const Pipeline *p)
+{
+    bool works = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
+    return works && !p->paused && !p->held;
+}
+
 /* From the source. */
 
 static void on_active(void *arg)
@@ -62,8 +68,7 @@ static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
     Pipeline *p = arg;
     const PipelineConfig *config = p->parts.config;
     size_t events = p->acker.events + p->parts.source->ops->unmarked(p->parts.source);
-    bool open = (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) && !p->source_lost;
-    if (!open || events >= (size_t)config->in_flight_events ||
+    if (!pipeline_works(p) || p->source_lost || events >= (size_t)config->in_flight_events ||
         p->acker.bytes >= (size_t)config->in_flight_bytes) {
         return false;
     }
@@ -238,6 +243,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->parts = *parts;
     p->state = PIPELINE_STARTING;
     p->since_us = clock_wall_us();
+    p->held = parts->hold;
     p->wake = event_new(parts->base, -1, 0, on_wake, p);
     p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
     p->settle = event_new(parts->base, -1, 0, on_settle_timeout, p);
@@ -307,6 +313,22 @@ void pipeline_stop(Pipeline *p)
     }
 }
 
+void pipeline_pause(Pipeline *p, bool paused)
+{
+    bool changes = p->paused != paused;
+    if (!changes && !p->held) {
+        return;
+    }
+    p->held = false;
+    p->paused = paused;
+    p->paused_us = paused ? clock_wall_us() : 0;
+    p->progress_us = clock_monotonic_us(); /* silence counts from here */
+    if (changes && p->parts.changed != NULL) {
+        p->parts.changed(p->parts.arg, p);
+    }
+    pipeline_wake(p);
+}
+
 static const Event *pipeline_oldest(const Pipeline *p)
 {
     for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
@@ -321,10 +343,12 @@ static const Event *pipeline_oldest(const Pipeline *p)
 
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
 {
+    bool rests = p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
-        .state = p->state,
-        .since_us = p->since_us,
+        .state = rests ? PIPELINE_PAUSED : p->state,
+        .since_us = rests && p->paused_us > p->since_us ? p->paused_us : p->since_us,
+        .paused = p->paused,
         .in_flight_events = p->acker.events,
         .in_flight_bytes = p->acker.bytes,
         .unmarked_events = p->parts.source->ops->unmarked(p->parts.source),

@@ -35,6 +35,7 @@ struct Pipeline {
     PipelineParts parts;
     PipelineState state;
     int64_t since_us;
+    int64_t paused_us; /* wall clock: since when this process knows; 0: not paused */
     Acker acker;
     Batch *sending;    /* batch with the next event to send, or NULL: everything is sent */
     size_t in_flight;  /* events the sink holds */
@@ -46,6 +47,8 @@ struct Pipeline {
     bool locked;       /* the source holds the lock and waits for resume() */
     bool standby;      /* found while rewinding: somebody else publishes */
     bool purged;       /* in this rewind */
+    bool paused;       /* by a human */
+    bool held;         /* it is not known yet whether it is paused */
     bool stop_asked;
     bool ended_reported;
     AfterRewind after;
@@ -74,6 +77,9 @@ struct Pipeline {
     struct event *settle; /* bound of the rewind */
     struct event *reopen; /* back-off before the next new producer */
 };
+
+/** Whether it is in a state of work and nobody keeps it from working. */
+bool pipeline_works(const Pipeline *pipeline);
 
 void pipeline_input(Pipeline *pipeline, Input input);
 void pipeline_wake(Pipeline *pipeline);

@@ -15,8 +15,7 @@ enum {
 
 static bool pipeline_sends(const Pipeline *p)
 {
-    return (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) && !p->blocked &&
-           !p->source_lost && p->sending != NULL;
+    return pipeline_works(p) && !p->blocked && !p->source_lost && p->sending != NULL;
 }
 
 static void pipeline_settle(Pipeline *p, Event *event, EventState settled)

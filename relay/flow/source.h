@@ -65,6 +65,9 @@ typedef struct SourceOps {
     double (*backlog)(const Source *source);
     /** Appends the source's members to the pipeline's status object (each with a leading comma). */
     void (*status)(const Source *source, Text *json);
+    /** Appends what it knows of its replication slot: members, the name first, without braces.
+     * NULL: it has none. */
+    void (*slot)(const Source *source, Text *json);
     void (*free)(Source *source);
 } SourceOps;
 

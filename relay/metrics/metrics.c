@@ -243,6 +243,31 @@ Histogram *metrics_histogram(Metrics *metrics, const char *name, const char *hel
     return &series->value.histogram;
 }
 
+void metrics_remove(Metrics *metrics, const char *name, ...)
+{
+    Label labels[LABELS_MAX];
+    va_list args;
+    va_start(args, name);
+    size_t label_count = metrics_read_labels(args, labels);
+    va_end(args);
+    bool found = false;
+    size_t at = metrics_search((void *const *)metrics->families, metrics->count, name, &found);
+    if (!found) {
+        return;
+    }
+    Family *family = metrics->families[at];
+    AUTO_BUFFER text = TEXT_EMPTY;
+    metrics_label_text(labels, label_count, false, &text);
+    at = metrics_search((void *const *)family->series, family->count, text_string(&text), &found);
+    if (found) {
+        free(family->series[at]->labels);
+        free(family->series[at]);
+        family->count--;
+        memmove(&family->series[at], &family->series[at + 1],
+                (family->count - at) * sizeof(Series *));
+    }
+}
+
 void metrics_on_collect(Metrics *metrics, void (*collect)(void *arg), void *arg)
 {
     assert(metrics->collector_count < COLLECTORS_MAX);

@@ -42,6 +42,12 @@ double *metrics_gauge(Metrics *metrics, const char *name, const char *help, ...)
 Histogram *metrics_histogram(Metrics *metrics, const char *name, const char *help, ...)
     __attribute__((sentinel));
 
+/** Takes the series with these labels out of the registry, so that names that come and go do not
+ * fill it; its pointer is of no use any more. Nothing happens when there is none (or it became
+ * "other").
+ */
+void metrics_remove(Metrics *metrics, const char *name, ...) __attribute__((sentinel));
+
 /** Before each exposition `collect(arg)` is called, to compute gauges such as ages; collectors are
  * called in the order in which they were added. */
 void metrics_on_collect(Metrics *metrics, void (*collect)(void *arg), void *arg);

@@ -118,6 +118,9 @@ static void monitor_readyz(Monitor *monitor, const HttpRequest *request, HttpAns
     if (verbose) {
         text_printf(&answer->body, "[+]loop ok\n%s", ready ? "[+]pipelines ok\n" : "");
     }
+    if (ready && verbose) {
+        monitor_add_lines(&answer->body, "[+]", text_string(&reason));
+    }
     if (!ready) {
         const char *lines = reason.length > 0 ? text_string(&reason) : "not ready";
         monitor_add_lines(&answer->body, verbose ? "[-]" : "", lines);

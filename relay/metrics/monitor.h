@@ -16,7 +16,8 @@ typedef struct Monitor Monitor;
 
 typedef struct MonitorSources {
     void *arg;
-    /** Appends the reason when not ready (one line a pipeline); returns readiness. */
+    /** Returns readiness; appends the reason when not ready, and else what is worth knowing of it
+     * (one line a pipeline). */
     bool (*ready)(void *arg, Text *reason);
     /** Appends the status object. */
     void (*status)(void *arg, Text *json);

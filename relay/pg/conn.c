@@ -315,6 +315,18 @@ static void conn_lose(PgConn *conn, const Error *err)
     }
 }
 
+static void conn_tell_notifications(PgConn *conn)
+{
+    while (conn->state == CONN_OPEN && conn->options.notified != NULL) {
+        PGnotify *notification = PQnotifies(conn->pg);
+        if (notification == NULL) {
+            return;
+        }
+        conn->options.notified(conn->options.arg, notification->relname);
+        PQfreemem(notification);
+    }
+}
+
 static void conn_on_io(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -350,6 +362,7 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         return;
     }
     conn_read(conn);
+    conn_tell_notifications(conn);
 }
 
 void pg_conn_send(PgConn *conn, const PgQuery *query)

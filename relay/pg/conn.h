@@ -27,6 +27,9 @@ typedef struct PgConnOptions {
     void *arg;
     /** Connected (err == NULL) or not; then the connection is closed again. */
     void (*opened)(void *arg, const Error *err);
+    /** A NOTIFY on a channel that a query LISTENs to; NULL: not wanted. Between queries it comes at
+     * once, during one with its end or before. */
+    void (*notified)(void *arg, const char *channel);
 } PgConnOptions;
 
 typedef struct PgQuery {

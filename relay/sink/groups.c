@@ -1,5 +1,5 @@
 /* The loop's side: a timer sends the helper process a request; its answer becomes series and a list
- * for /status. Series of groups that are gone become NAN, which hides them. A helper that ends, or
+ * for /status. Series of groups that are gone go, too. A helper that ends, or
  * does not answer, is replaced at the next turn of the timer. */
 #include "sink/groups.h"
 
@@ -25,6 +25,9 @@ enum {
     FAILURES_TOLD = 2, /* a coordinator may be loading: that is over in the next round */
     ANSWER_SECONDS_MAX = 60,
 };
+
+static const char LAG_EVENTS[] = "outboxd_consumer_group_lag_events";
+static const char LAG_SECONDS[] = "outboxd_consumer_group_lag_seconds";
 
 /* One row as it is shown. */
 typedef struct GroupSeries {
@@ -103,16 +106,16 @@ static GroupSeries *groups_series(Groups *groups, const GroupsAnswerRow *row)
     *series = (GroupSeries){
         .group = x_strdup(row->group),
         .topic = x_strdup(row->topic),
-        .lag_events = metrics_gauge(groups->options.metrics, "outboxd_consumer_group_lag_events",
+        .lag_events = metrics_gauge(groups->options.metrics, LAG_EVENTS,
                                     "Records of the topic that the group has not consumed.",
                                     "group", row->group, "topic", row->topic, NULL),
-        .lag_seconds = metrics_gauge(groups->options.metrics, "outboxd_consumer_group_lag_seconds",
+        .lag_seconds = metrics_gauge(groups->options.metrics, LAG_SECONDS,
                                      "Age of the oldest record that the group has not consumed.",
                                      "group", row->group, "topic", row->topic, NULL)};
     return series;
 }
 
-/* Those that are not shown have no values; their series stay in the registry, hidden. */
+/* Those that are not shown go: groups come and go for years. */
 static void groups_hide(Groups *groups)
 {
     size_t count = 0;
@@ -121,8 +124,12 @@ static void groups_hide(Groups *groups)
         if (series->shown) {
             groups->series[count++] = *series;
         } else {
-            *series->lag_events = NAN;
+            *series->lag_events = NAN; /* should it be the one of "other" */
             *series->lag_seconds = NAN;
+            metrics_remove(groups->options.metrics, LAG_EVENTS, "group", series->group, "topic",
+                           series->topic, NULL);
+            metrics_remove(groups->options.metrics, LAG_SECONDS, "group", series->group, "topic",
+                           series->topic, NULL);
             free(series->group);
             free(series->topic);
         }

@@ -41,16 +41,18 @@ static int helper_spawn(int fd, pid_t *ret_pid)
 Status groups_helper_start(pid_t *ret_pid, int *ret_fd, Error *err)
 {
     int fds[2];
+    char reason[128];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
         return error_set(err, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
-                         "cannot make a socket: %s", strerror(errno));
+                         "cannot make a socket: %s", strerror_r(errno, reason, sizeof(reason)));
     }
     int failed = helper_spawn(fds[1], ret_pid);
     close(fds[1]);
     if (failed != 0) {
         close(fds[0]);
         return error_set(err, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
-                         "cannot start the helper process: %s", strerror(failed));
+                         "cannot start the helper process: %s",
+                         strerror_r(failed, reason, sizeof(reason)));
     }
     (void)evutil_make_socket_nonblocking(fds[0]);
     *ret_fd = fds[0];

@@ -296,6 +296,37 @@ def test_broker_that_hangs_holds_up_neither_status_nor_the_end(relay, kafka, dat
         assert time.monotonic() - begin < 5
 
 
+def test_topic_that_may_not_be_described_is_named(relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    group = Group(kafka, f"{prefix}-billing")
+    kafka.grant_group("relay", group.name, "DESCRIBE")
+    one = relay({"topic": topic}, brokers=kafka.sasl_brokers, kafka={"properties": kafka.sasl_properties("relay")},
+                monitor=watching(group.name)).start(wait_ready=False)
+    error = eventually(lambda: "DESCRIBE" in (one.status()["consumer_groups"]["error"] or "") and wait_up(one, False), 20,
+                       "the missing right is told")
+    assert f"--operation Describe --topic '{topic}'" in error, error
+    kafka.grant("relay", topic, "DESCRIBE", "WRITE")
+    assert wait_lag(one, group.name, topic, 0)
+    wait_up(one)
+
+
+def test_groups_beyond_the_bound_are_counted_not_looked_at(relay, kafka, database, prefix):
+    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+    topic = kafka.create_topic(f"{prefix}.order")
+    wanted = [ConsumerGroupTopicPartitions(f"{prefix}-{n:03}", [TopicPartition(topic, 0, 0)]) for n in range(203)]
+    for one_group in wanted:
+        for future in kafka.admin().alter_consumer_group_offsets([one_group]).values():
+            future.result(15)
+    one = relay(monitor=watching(f"{prefix}-*")).start()
+    emit(database, 1)
+    one.wait_published(1)
+    wait_lag(one, f"{prefix}-199", topic, 1)
+    looks = one.status()["consumer_groups"]
+    assert len(looks["groups"]) == 200 and looks["groups_left_out"] == 3 and looks["up"], looks["error"]
+    stays_true(lambda: len(one.log_lines("CONSUMER_GROUPS_TOO_MANY")) == 1, 3 * INTERVAL, "said once")
+    assert "3 more consumer groups" in outboxd("status", "-c", one.config_path).stdout
+
+
 def helper_of(one):
     """Process id of the helper, 0 when there is none."""
     with open(f"/proc/{one.pid}/task/{one.pid}/children", "r", encoding="ascii") as f:
@@ -312,7 +343,7 @@ def test_helper_that_crashes_is_replaced_and_publishing_does_not_notice(relay, k
     wait_lag(one, group.name, topic, 1)
     first = helper_of(one)
     for n in range(3):
-        os.kill(helper_of(one), signal.SIGSEGV)
+        os.kill(helper_of(one), signal.SIGKILL)
         emit(database, n)
         one.wait_published(n + 2)
         wait_lag(one, group.name, topic, n + 2)

@@ -14,11 +14,7 @@ from support.relay import ROOT, configuration
 DASHBOARD = os.path.join(ROOT, "packaging", "grafana", "outboxd.json")
 
 # Metrics that dashboard and rules name and that the relay does not expose yet. Shall be empty.
-TO_COME = {
-    "outboxd_dead_letters", "outboxd_oldest_transaction_age_seconds", "outboxd_paused", "outboxd_slot_active", "outboxd_slot_confirmed_lag_bytes",
-    "outboxd_slot_retained_wal_bytes", "outboxd_slot_safe_wal_bytes", "outboxd_slot_seconds_left", "outboxd_slot_spill_bytes_total",
-    "outboxd_slot_status", "outboxd_watch_duration_seconds", "outboxd_watch_up",
-}
+TO_COME = set()
 
 
 def dashboard():

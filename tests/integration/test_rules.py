@@ -10,8 +10,8 @@ from support.relay import ROOT, outboxd
 RUNBOOK = os.path.join(ROOT, "packaging", "RUNBOOK.md")
 
 # Sub-commands that the runbook names and that this program does not have yet, and tables likewise. Shall be empty.
-COMMANDS_TO_COME = {"pause", "resume"}
-TABLES_TO_COME = {"outbox.pause"}
+COMMANDS_TO_COME = set()
+TABLES_TO_COME = set()
 
 
 def text_of(path):

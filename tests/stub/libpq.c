@@ -10,7 +10,7 @@
 
 #include "stub/libpq_internal.h"
 
-Stub stub = {.lock = PTHREAD_MUTEX_INITIALIZER};
+Stub stub = {.lock = PTHREAD_MUTEX_INITIALIZER, .version = 150000};
 
 /* Failures. */
 
@@ -104,6 +104,7 @@ void PQfinish(PGconn *conn)
     close(conn->socket[0]);
     close(conn->socket[1]);
     reply_free(conn->reply);
+    free(conn->notification);
     free(conn);
 }
 
@@ -158,7 +159,40 @@ int PQsetnonblocking(PGconn *conn, int on)
 int PQserverVersion(const PGconn *conn)
 {
     (void)conn;
-    return 150000;
+    return stub.version;
+}
+
+const char *PQparameterStatus(const PGconn *conn, const char *name)
+{
+    (void)conn;
+    return strcmp(name, "server_version") == 0 ? "15.20 (Debian 15.20-1)" : NULL;
+}
+
+char *PQhost(const PGconn *conn)
+{
+    (void)conn;
+    return (char *)"db";
+}
+
+char *PQport(const PGconn *conn)
+{
+    (void)conn;
+    return (char *)"5432";
+}
+
+PGnotify *PQnotifies(PGconn *conn)
+{
+    if (conn->notification == NULL) {
+        return NULL;
+    }
+    size_t length = strlen(conn->notification) + 1;
+    PGnotify *notification = malloc(sizeof(*notification) + length);
+    char *channel = (char *)(notification + 1);
+    memcpy(channel, conn->notification, length);
+    *notification = (PGnotify){.relname = channel, .be_pid = 1, .extra = channel + length - 1};
+    free(conn->notification);
+    conn->notification = NULL;
+    return notification;
 }
 
 int PQbackendPID(const PGconn *conn)
@@ -429,6 +463,7 @@ void stub_reset(StubServer server, void *arg)
     stub.arg = arg;
     stub.pieces = stub.slow_flushes = stub.fail_at = stub.failures = 0;
     stub.permille = 0;
+    stub.version = 150000;
     stub.refuse_start = stub.refuse_poll = NULL;
     stub.stay_connecting = false;
     stub.connections = stub.cancels = 0;
@@ -473,6 +508,22 @@ void stub_refuse_poll(const char *message)
 void stub_stay_connecting(bool stay)
 {
     stub.stay_connecting = stay;
+}
+
+void stub_notify(int connection, const char *channel)
+{
+    for (size_t i = 0; i < sizeof(stub.list) / sizeof(stub.list[0]); i++) {
+        if (stub.list[i] != NULL && stub.list[i]->number == connection) {
+            free(stub.list[i]->notification);
+            stub.list[i]->notification = strdup(channel);
+            conn_make_readable(stub.list[i]);
+        }
+    }
+}
+
+void stub_set_version(int version)
+{
+    stub.version = version;
 }
 
 void stub_break_idle(int connection)

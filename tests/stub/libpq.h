@@ -79,6 +79,10 @@ void stub_refuse_start(const char *message);
 void stub_refuse_poll(const char *message);
 /** PQconnectPoll waits for a server that says nothing. */
 void stub_stay_connecting(bool stay);
+/** A NOTIFY arrives on this connection. */
+void stub_notify(int connection, const char *channel);
+/** What PQserverVersion says: 150000 after stub_reset. */
+void stub_set_version(int version);
 /** An idle connection is broken by the server. */
 void stub_break_idle(int connection);
 

@@ -46,7 +46,8 @@ struct pg_conn {
     char last_words[6]; /* SQLSTATE */
     bool reading;       /* between a sent query and its last result */
     StubReply *reply;
-    bool broken; /* the next input says so */
+    bool broken;        /* the next input says so */
+    char *notification; /* channel of a NOTIFY that came, or NULL */
 };
 
 struct pg_cancel {
@@ -71,6 +72,7 @@ typedef struct Stub {
     int open_connections;
     int open_results;
     int cancels;
+    int version;
     bool cancelled[CONNECTIONS_MAX];
     char *keywords[KEYWORDS_MAX][2];
     PGconn *list[64]; /* open ones, for stub_continue and stub_break_idle */

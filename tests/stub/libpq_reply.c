@@ -182,6 +182,16 @@ char *PQfname(const PGresult *result, int column)
     return column < result->columns ? result->names[column] : NULL;
 }
 
+int PQfnumber(const PGresult *result, const char *name)
+{
+    for (int i = 0; i < result->columns; i++) {
+        if (strcmp(result->names[i], name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 char *PQgetvalue(const PGresult *result, int row, int column)
 {
     static char empty[1];

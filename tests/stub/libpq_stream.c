@@ -57,16 +57,6 @@ int PQputCopyData(PGconn *conn, const char *bytes, int length)
     return 1;
 }
 
-int PQfnumber(const PGresult *result, const char *name)
-{
-    for (int i = 0; i < result->columns; i++) {
-        if (strcmp(result->names[i], name) == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
 char *PQuser(const PGconn *conn)
 {
     (void)conn;

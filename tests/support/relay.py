@@ -81,12 +81,13 @@ def libconfig(value, indent=0):
     return f'"{text}"'
 
 
-def configuration(dsn, brokers, pipeline=None, pipelines=None, name="shop", listen="", kafka=None, database=None, **top):
+def configuration(dsn, brokers, pipeline=None, pipelines=None, name="shop", listen="", kafka=None, database=None,
+                  monitor=None, **top):
     """A configuration as a dict, for libconfig(). `pipeline` overrides options of the one default pipeline."""
     one = {"name": "orders", "capture": "poll", "table": "outbox.event", "topic": "${aggregate_type}.events",
            **(pipeline or {})}
     return {"name": name, "database": {"dsn": dsn, **(database or {})}, "kafka": {"brokers": brokers, **(kafka or {})},
-            "pipelines": pipelines or [one], "monitor": {"listen": listen}, **top}
+            "pipelines": pipelines or [one], "monitor": {"listen": listen, **(monitor or {})}, **top}
 
 
 def write_configuration(path, config):

@@ -194,32 +194,6 @@ Test(status_screen, relay_without_pipelines_counts_as_late)
     cr_assert_str_eq(text_string(&out), "the relay has no pipelines\n");
 }
 
-Test(status_screen, pause_is_shown_with_who_why_and_how_to_end_it)
-{
-    AUTO_BUFFER out = TEXT_EMPTY;
-    const char *screen =
-        screen_of("{'name':'a','state':'paused','since':'2026-11-21T09:26:43Z','paused':{'since':"
-                  "'2026-11-21T09:26:43Z','by':'anna','reason':'moving \\u001bhouse'}}",
-                  true, true, &out);
-    cr_assert_not_null(strstr(screen, "a is paused since 09:26:43 UTC (now)\n"
-                                      "  paused by     anna: moving "),
-                       "%s", screen);
-    cr_assert_null(strchr(screen, '\033'), "no control characters of other people");
-    cr_assert_not_null(strstr(screen, "house\n  remedy        when it is over: outboxd resume\n"),
-                       "%s", screen);
-}
-
-Test(status_screen, failed_pipeline_is_not_tried_again)
-{
-#define TRIED(state)                                                                               \
-    "{'name':'a','state':'" state "','since':'2026-11-21T09:26:43Z','error':{"                     \
-    "'code':'X','message':'m','hint':'h','repeated':1}}"
-    AUTO_BUFFER failed = TEXT_EMPTY;
-    AUTO_BUFFER stalled = TEXT_EMPTY;
-    cr_assert_null(strstr(screen_of(TRIED("failed"), true, true, &failed), "tried again"));
-    cr_assert_not_null(strstr(screen_of(TRIED("stalled"), true, true, &stalled), "tried again"));
-}
-
 static const char GROUPS[] =
     "{'up':false,'error':'group x may not be described. Grant DESCRIBE.','groups_left_out':2,"
     "'objective_seconds':5.0,'groups':["
@@ -264,4 +238,30 @@ Test(status_screen, consumer_groups_show_who_is_behind_and_falls_further)
     text_clear(&out);
     status_groups_add(NULL, false, &out);
     cr_assert_eq(out.length, 0);
+}
+
+Test(status_screen, pause_is_shown_with_who_why_and_how_to_end_it)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    const char *screen =
+        screen_of("{'name':'a','state':'paused','since':'2026-11-21T09:26:43Z','paused':{'since':"
+                  "'2026-11-21T09:26:43Z','by':'anna','reason':'moving \\u001bhouse'}}",
+                  true, true, &out);
+    cr_assert_not_null(strstr(screen, "a is paused since 09:26:43 UTC (now)\n"
+                                      "  paused by     anna: moving "),
+                       "%s", screen);
+    cr_assert_null(strchr(screen, '\033'), "no control characters of other people");
+    cr_assert_not_null(strstr(screen, "house\n  remedy        when it is over: outboxd resume\n"),
+                       "%s", screen);
+}
+
+Test(status_screen, failed_pipeline_is_not_tried_again)
+{
+#define TRIED(state)                                                                               \
+    "{'name':'a','state':'" state "','since':'2026-11-21T09:26:43Z','error':{"                     \
+    "'code':'X','message':'m','hint':'h','repeated':1}}"
+    AUTO_BUFFER failed = TEXT_EMPTY;
+    AUTO_BUFFER stalled = TEXT_EMPTY;
+    cr_assert_null(strstr(screen_of(TRIED("failed"), true, true, &failed), "tried again"));
+    cr_assert_not_null(strstr(screen_of(TRIED("stalled"), true, true, &stalled), "tried again"));
 }

@@ -246,6 +246,7 @@ void rig_begin(void)
                            .encoder = &encoder,
                            .topics = topics_new(rig.metrics, "orders"),
                            .stats = &rig.stats,
+                           .hold = rig.hold,
                            .ended = on_ended,
                            .changed = on_changed};
     cr_assert_eq(router_new(&rig.config, parts.topics, &parts.router, NULL), OK);

@@ -63,6 +63,7 @@ typedef struct Rig {
     Pipeline *pipeline;
     RigSource source;
     RigSink sink;
+    bool hold; /* nothing moves before pipeline_pause() */
     size_t ended;
     size_t changes;
     bool in_call; /* of the pipeline into source or sink */

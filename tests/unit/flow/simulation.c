@@ -147,6 +147,7 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
     (void)sink;
     SIM_ASSERT(sim.state == SOURCE_ACTIVE && sim.lease, "sent %lld without the right",
                (long long)event->seq);
+    SIM_ASSERT(!sim.paused, "sent %lld while paused", (long long)event->seq);
     SIM_ASSERT(sim.held_count < ROWS, "sent too much");
     sim.may_purge = false;
     if (sim.lost || sim.reopening || (!sim.calm && chance(3))) {
@@ -267,6 +268,7 @@ void process_begin(void)
     sim.state = SOURCE_LOST;
     sim.lease = false;
     sim.may_purge = false;
+    sim.paused = true; /* held */
     sim.draining = sim.ended = sim.lost = sim.reopening = sim.owes_ready = sim.troubled = false;
     sim.aside_count = sim.held_count = 0;
     PipelineParts parts = {.config = &sim.config,
@@ -276,6 +278,7 @@ void process_begin(void)
                            .encoder = &encoder,
                            .topics = topics_new(sim.metrics, "orders"),
                            .stats = &sim.stats,
+                           .hold = true,
                            .ended = on_ended};
     cr_assert_eq(router_new(&sim.config, parts.topics, &parts.router, NULL), OK);
     sim.pipeline = pipeline_new(&parts);

@@ -62,6 +62,7 @@ typedef struct Simulation {
     SourceState state;
     bool lease;
     bool draining;
+    bool paused; /* or not known yet whether it is */
     uint64_t next_position;
     uint64_t last_acked;
     Event *asides[ROWS];

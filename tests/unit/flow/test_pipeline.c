@@ -426,6 +426,7 @@ static bool in_table(PipelineState state, Input input)
                                 INPUT_SOURCE_LOST, INPUT_FATAL, INPUT_STOP, INPUT_COUNT},
         [PIPELINE_DRAINING] = {INPUT_SETTLED, INPUT_LOCKED, INPUT_DRAINED, INPUT_SOURCE_LOST,
                                INPUT_FATAL, INPUT_RESEND, INPUT_COUNT},
+        [PIPELINE_PAUSED] = {INPUT_COUNT}, /* only shown */
         [PIPELINE_STOPPED] = {INPUT_COUNT},
         [PIPELINE_FAILED] = {INPUT_COUNT},
     };

@@ -6,7 +6,7 @@
  *   nothing invented a row is given back as settled only if the model knows why
  *   order            of each key, in the log without repeats, is the order of seq
  *   repeats          only after a producer or a process was lost
- *   no right         nothing is sent while the source is not the publisher
+ *   no right         nothing is sent or read while the source is not the publisher, or is paused
  */
 #include <criterion/criterion.h>
 #include <string.h>
@@ -66,10 +66,27 @@ static void do_revoke(void)
     sim.lease = false; /* found out by the next may_publish, or by do_lose_source */
 }
 
+static void do_resume(void)
+{
+    sim.paused = false;
+    pipeline_pause(sim.pipeline, false);
+}
+
+static void do_pause(void)
+{
+    sim.paused = true;
+    pipeline_pause(sim.pipeline, true);
+}
+
 static void do_fetch(void)
 {
     size_t room = 0;
     size_t bytes = 0;
+    if (sim.paused) {
+        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes),
+                   "reads while paused");
+        return;
+    }
     if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining ||
         !sim.source.events.room(sim.source.events.arg, &room, &bytes)) {
         return;
@@ -286,7 +303,8 @@ static const Deed DEEDS[] = {
     {do_reopened, 60, false}, {do_ready, 60, false},    {do_heal, 30, false},
     {do_trouble, 6, true},    {do_fail_topic, 8, true}, {do_lose_source, 10, true},
     {do_revoke, 5, true},     {do_lose_sink, 4, true},  {do_stop, 2, true},
-    {do_kill, 1, true},       {do_break, 8, true},
+    {do_kill, 1, true},       {do_break, 8, true},      {do_pause, 4, true},
+    {do_resume, 20, false},
 };
 
 static void step(void)

@@ -198,3 +198,26 @@ Test(metrics, process_metrics_have_plausible_values)
     cr_assert_geq(process_value(metrics, "process_cpu_seconds_total"), cpu + 0.04);
     metrics_free(&metrics);
 }
+
+Test(metrics, a_removed_series_makes_room_and_the_others_stay)
+{
+    Metrics *metrics = metrics_new();
+    AUTO_BUFFER out = TEXT_EMPTY;
+    char name[16];
+    for (int i = 0; i < 3 * METRICS_SERIES_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "g%d", i);
+        *metrics_gauge(metrics, "lag", "Lag.", "group", name, "topic", "t", NULL) = i;
+        metrics_remove(metrics, "lag", "topic", "t", "group", name, NULL);
+    }
+    *metrics_gauge(metrics, "lag", "Lag.", "group", "a", "topic", "t", NULL) = 1;
+    *metrics_gauge(metrics, "lag", "Lag.", "group", "b", "topic", "t", NULL) = 2;
+    *metrics_gauge(metrics, "lag", "Lag.", "group", "c", "topic", "t", NULL) = 3;
+    metrics_remove(metrics, "lag", "group", "b", "topic", "t", NULL);
+    metrics_remove(metrics, "lag", "group", "b", "topic", "t", NULL);
+    metrics_remove(metrics, "other_name", NULL);
+    cr_assert_str_eq(exposed(metrics, &out), "# HELP lag Lag.\n"
+                                             "# TYPE lag gauge\n"
+                                             "lag{group=\"a\",topic=\"t\"} 1\n"
+                                             "lag{group=\"c\",topic=\"t\"} 3\n");
+    metrics_free(&metrics);
+}

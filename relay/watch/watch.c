@@ -1,0 +1,450 @@
+/* How it works: a look is a chain of short queries (WatchStep), one after another on one
+ * connection; a timer begins the next. A NOTIFY begins one that ends after the pauses, or begins
+ * the one under way anew. A step that fails leaves its facts unknown and the chain goes on; when
+ * the connection is lost, it is made again with back-off. */
+#include "watch/watch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "flow/event.h"
+#include "rows/publisher.h"
+#include "watch/watch_internal.h"
+
+enum {
+    STATEMENT_TIMEOUT_MS = 2000, /* of each query; less when database.statement_timeout is */
+    LOCK_TIMEOUT_MS = 500,
+    SILENCE_TIMEOUT_MS = 10000,
+    TCP_USER_TIMEOUT_MS = 10000,
+    BACKOFF_MIN_MS = 200,
+    BACKOFF_MAX_MS = 30000,
+};
+
+static const char *const SLOT_STATUS[] = {"reserved", "extended", "unreserved", "lost"};
+enum { SLOT_STATUS_COUNT = sizeof(SLOT_STATUS) / sizeof(SLOT_STATUS[0]) };
+
+static void watch_go_on(Watch *w);
+
+static void watch_set_timer(Watch *w, int64_t ms)
+{
+    if (!w->stopped) {
+        event_add(w->timer, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
+    }
+}
+
+static int64_t watch_backoff_ms(Watch *w)
+{
+    int64_t most = w->options.config->monitor.interval_ms;
+    most = most < BACKOFF_MIN_MS ? BACKOFF_MIN_MS : most > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : most;
+    int64_t delay = BACKOFF_MIN_MS;
+    for (unsigned i = 0; i < w->attempt && delay < most; i++) {
+        delay *= 2;
+    }
+    w->attempt++;
+    delay = delay > most ? most : delay;
+    return delay / 2 + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - delay / 2));
+}
+
+/* The end of a look. */
+
+static void watch_complain(Watch *w, const Error *err)
+{
+    w->server.up = false;
+    if (!w->failing) {
+        w->failing = true;
+        log_write(LOG_WARN, NULL, "WATCH_FAILED",
+                  LOG_FIELDS(log_text("error", err->code), log_text("hint", err->hint)),
+                  "cannot look at slots, pauses and the oldest event: %s; publishing goes on, the "
+                  "look is tried again",
+                  err->message);
+    }
+    if (!w->knows_pauses) {
+        w->options.pauses(w->options.arg, false);
+    }
+}
+
+static void watch_lose(Watch *w, const Error *err)
+{
+    w->looking = false;
+    pg_conn_close(w->conn);
+    watch_forget_server(w);
+    watch_set_timer(w, watch_backoff_ms(w));
+    watch_complain(w, err);
+}
+
+static void watch_end_look(Watch *w)
+{
+    w->looking = false;
+    w->attempt = 0;
+    if (w->error.class != ERROR_NONE) {
+        Error err = w->error;
+        watch_set_timer(w, w->options.config->monitor.interval_ms);
+        watch_complain(w, &err);
+        return;
+    }
+    if (w->brief) {
+        if (!event_pending(w->timer, EV_TIMEOUT, NULL)) {
+            watch_set_timer(w, w->options.config->monitor.interval_ms);
+        }
+        return;
+    }
+    histogram_observe_us(w->duration, clock_monotonic_us() - w->look_us);
+    watch_set_timer(w, w->options.config->monitor.interval_ms);
+    w->server.up = true;
+    if (w->failing) {
+        w->failing = false;
+        log_write(LOG_INFO, NULL, "WATCH_RECOVERED", LOG_NO_FIELDS,
+                  "slots, pauses and the oldest event can be looked at again");
+    }
+}
+
+/* Steps. */
+
+static void on_result(void *arg, const PGresult *result)
+{
+    Watch *w = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+        watch_read(w, result);
+    }
+}
+
+static void watch_step_over(Watch *w)
+{
+    bool of_pipeline = w->step == STEP_OLDEST || w->step == STEP_DEAD;
+    if (of_pipeline && ++w->index < w->count) {
+        return;
+    }
+    w->index = 0;
+    w->step = w->brief && w->step == STEP_PAUSES ? STEP_END : w->step + 1;
+}
+
+static void on_done(void *arg, const Error *err)
+{
+    Watch *w = arg;
+    if (err != NULL && !pg_conn_is_open(w->conn)) {
+        watch_lose(w, err);
+        return;
+    }
+    if (err != NULL && w->error.class == ERROR_NONE) {
+        w->error = *err;
+    }
+    int64_t now_us = clock_monotonic_us();
+    int64_t next_us = now_us + (now_us - w->step_us) * SHARE_OF_TIME;
+    Watched *p = &w->pipelines[w->index];
+    if (w->step == STEP_OLDEST) {
+        p->oldest_next_us = next_us;
+    } else if (w->step == STEP_DEAD) {
+        p->dead_next_us = next_us;
+    } else if (w->step == STEP_NAMES && err != NULL) {
+        w->step = STEP_END; /* without names nothing can be asked */
+        watch_end_look(w);
+        return;
+    } else if (w->step == STEP_PAUSES && err == NULL) {
+        w->knows_pauses = true;
+        w->options.pauses(w->options.arg, true);
+    }
+    watch_step_over(w);
+    watch_go_on(w);
+}
+
+/* Sends the next query there is. */
+static void watch_go_on(Watch *w)
+{
+    if (w->stopped) {
+        return;
+    }
+    if (w->notified) {
+        w->notified = false;
+        w->step = STEP_NAMES;
+        w->index = 0;
+    }
+    while (w->step != STEP_END) {
+        AUTO_BUFFER sql = TEXT_EMPTY;
+        if (watch_add_query(w, &sql)) {
+            w->step_us = clock_monotonic_us();
+            watch_forget(w);
+            pg_conn_send(
+                w->conn,
+                &(PgQuery){.sql = sql.data, .arg = w, .result = on_result, .done = on_done});
+            return;
+        }
+        if (w->step == STEP_PAUSES) { /* no table: nothing can be paused */
+            for (size_t i = 0; i < w->count; i++) {
+                w->pipelines[i].facts.paused = false;
+            }
+            w->knows_pauses = true;
+            w->options.pauses(w->options.arg, true);
+        }
+        watch_step_over(w);
+    }
+    watch_end_look(w);
+}
+
+static void watch_look(Watch *w, bool brief)
+{
+    w->looking = true;
+    w->brief = brief;
+    w->step = STEP_NAMES;
+    w->index = 0;
+    w->error = (Error){0};
+    w->look_us = clock_monotonic_us();
+    watch_go_on(w);
+}
+
+/* The connection. */
+
+static void on_session_done(void *arg, const Error *err)
+{
+    Watch *w = arg;
+    if (err != NULL) {
+        watch_lose(w, err);
+        return;
+    }
+    watch_look(w, false);
+}
+
+static void watch_note_server(Watch *w)
+{
+    const PGconn *raw = pg_conn_raw(w->conn);
+    const char *host = PQhost(raw);
+    const char *port = PQport(raw);
+    const char *version = PQparameterStatus(raw, "server_version");
+    snprintf(w->server.address, sizeof(w->server.address), "%s:%s/%s", host != NULL ? host : "",
+             port != NULL ? port : "", PQdb(raw));
+    snprintf(w->server.version, sizeof(w->server.version), "%.*s",
+             version != NULL ? (int)strcspn(version, " ") : 0, version != NULL ? version : "");
+}
+
+static void on_opened(void *arg, const Error *err)
+{
+    Watch *w = arg;
+    if (err != NULL) {
+        watch_lose(w, err);
+        return;
+    }
+    watch_note_server(w);
+    const Config *config = w->options.config;
+    int64_t timeout_ms = config->database.statement_timeout_ms;
+    if (timeout_ms <= 0 || timeout_ms > STATEMENT_TIMEOUT_MS) {
+        timeout_ms = STATEMENT_TIMEOUT_MS;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    publisher_add_settings(config, &config->pipelines[0], false,
+                           PQserverVersion(pg_conn_raw(w->conn)), &sql);
+    text_printf(&sql,
+                "SET statement_timeout = %lld; SET lock_timeout = %d;"
+                " SET default_transaction_read_only = on; LISTEN outboxd_pause",
+                (long long)timeout_ms, LOCK_TIMEOUT_MS);
+    w->looking = true;
+    pg_conn_send(w->conn, &(PgQuery){.sql = sql.data, .arg = w, .done = on_session_done});
+}
+
+static void on_notified(void *arg, const char *channel)
+{
+    Watch *w = arg;
+    (void)channel; /* there is but one */
+    if (w->looking) {
+        w->notified = true;
+    } else {
+        watch_look(w, true);
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Watch *w = arg;
+    if (w->stopped || w->looking) {
+        return;
+    }
+    if (pg_conn_is_open(w->conn)) {
+        watch_look(w, false);
+    } else {
+        w->looking = true;
+        pg_conn_open(w->conn);
+    }
+}
+
+/* Metrics. */
+
+static void watch_add_series(Watch *w, Watched *p)
+{
+    Metrics *m = w->options.metrics;
+    const char *name = p->config->name;
+    const char *slot = p->config->slot;
+#define GAUGE(name_, help) metrics_gauge(m, "outboxd_" name_, help, "pipeline", name, NULL)
+#define SLOT_GAUGE(name_, help)                                                                    \
+    metrics_gauge(m, "outboxd_slot_" name_, help, "pipeline", name, "slot", slot, NULL)
+    p->gauge.paused = GAUGE("paused", "1 when somebody paused the pipeline.");
+    p->gauge.dead_letters =
+        GAUGE("dead_letters", "Events in the dead-letter table (counted up to 100000).");
+    p->gauge.oldest_transaction =
+        GAUGE("oldest_transaction_age_seconds",
+              "Age of the oldest transaction of the server that has an xid. Exact for a role with "
+              "pg_read_all_stats; else since when the relay has seen it (a lower bound), prepared "
+              "ones exact.");
+    if (p->config->capture != CAPTURE_WAL) {
+        return;
+    }
+    p->gauge.retained = SLOT_GAUGE("retained_wal_bytes", "WAL that the slot holds back.");
+    p->gauge.confirmed_lag = SLOT_GAUGE(
+        "confirmed_lag_bytes", "WAL between what the slot has confirmed and the end of the log.");
+    p->gauge.safe =
+        SLOT_GAUGE("safe_wal_bytes", "WAL that can be written before the slot may be lost; absent "
+                                     "without max_slot_wal_keep_size.");
+    p->gauge.seconds_left =
+        SLOT_GAUGE("seconds_left", "Until the slot may be lost, if the WAL that it holds goes on "
+                                   "to grow as in the last minute; absent when it does not grow.");
+    p->gauge.active = SLOT_GAUGE("active", "1 when somebody reads the slot.");
+    p->gauge.spill = metrics_counter_seconds(
+        m, "outboxd_slot_spill_bytes_total",
+        "Bytes of large transactions that decoding spilled to disk (PostgreSQL 14 and later).",
+        "pipeline", name, "slot", slot, NULL);
+    for (int i = 0; i < SLOT_STATUS_COUNT; i++) {
+        p->gauge.status[i] =
+            metrics_gauge(m, "outboxd_slot_status", "1 for the wal_status of pg_replication_slots.",
+                          "pipeline", name, "slot", slot, "status", SLOT_STATUS[i], NULL);
+    }
+#undef GAUGE
+#undef SLOT_GAUGE
+}
+
+static void watch_collect_slot(const Watched *p)
+{
+    const WatchSlot *slot = &p->facts.slot;
+    *p->gauge.retained = slot->retained_wal_bytes;
+    *p->gauge.confirmed_lag = slot->confirmed_lag_bytes;
+    *p->gauge.safe = slot->safe_wal_bytes;
+    *p->gauge.seconds_left = slot->seconds_left;
+    *p->gauge.spill = slot->spill_bytes;
+    *p->gauge.active = !slot->present ? NAN : slot->active ? 1 : 0;
+    for (int i = 0; i < SLOT_STATUS_COUNT; i++) {
+        bool is = strcmp(slot->status, SLOT_STATUS[i]) == 0;
+        *p->gauge.status[i] = !slot->present ? NAN : is ? 1 : 0;
+    }
+}
+
+void watch_collect(Watch *w)
+{
+    *w->up = w->server.up ? 1 : 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const Watched *p = &w->pipelines[i];
+        *p->gauge.paused = p->facts.paused ? 1 : 0;
+        *p->gauge.dead_letters = p->facts.dead_letters;
+        *p->gauge.oldest_transaction = w->server.oldest_transaction_seconds;
+        if (p->config->capture == CAPTURE_WAL) {
+            watch_collect_slot(p);
+        }
+    }
+}
+
+/* What others ask. */
+
+bool watch_knows_pauses(const Watch *w)
+{
+    return w->knows_pauses;
+}
+
+void watch_hurry(Watch *w)
+{
+    if (!w->looking && !w->stopped) {
+        event_active(w->timer, EV_TIMEOUT, 0);
+    }
+}
+
+const WatchFacts *watch_facts(const Watch *w, size_t index)
+{
+    return &w->pipelines[index].facts;
+}
+
+const WatchServer *watch_server(const Watch *w)
+{
+    return &w->server;
+}
+
+double watch_lag_seconds(const WatchOldest *oldest, int64_t now_wall_us)
+{
+    if (!oldest->present || oldest->occurred_at_us == EVENT_NO_TIME) {
+        return 0;
+    }
+    int64_t until_us = oldest->stands ? now_wall_us : oldest->looked_at_us;
+    double lag = (double)(until_us - oldest->occurred_at_us) / 1e6;
+    return lag > 0 ? lag : 0;
+}
+
+/* Life. */
+
+Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
+{
+    AUTO(Watch, watch_free) w = x_calloc(1, sizeof(*w));
+    const Config *config = options->config;
+    w->options = *options;
+    w->application_name = x_format("%s/watch", config->name);
+    w->conn =
+        pg_conn_new(&(PgConnOptions){.base = options->base,
+                                     .worker = options->worker,
+                                     .dsn = config->database.dsn,
+                                     .application_name = w->application_name,
+                                     .connect_timeout_ms = config->database.connect_timeout_ms,
+                                     .silence_timeout_ms = SILENCE_TIMEOUT_MS,
+                                     .tcp_user_timeout_ms = TCP_USER_TIMEOUT_MS,
+                                     .arg = w,
+                                     .opened = on_opened,
+                                     .notified = on_notified});
+    w->timer = event_new(options->base, -1, 0, on_timer, w);
+    w->up = metrics_gauge(options->metrics, "outboxd_watch_up",
+                          "1 when the last look at PostgreSQL (slots, pauses, oldest event) "
+                          "succeeded.",
+                          NULL);
+    w->duration = metrics_histogram(options->metrics, "outboxd_watch_duration_seconds",
+                                    "One look at PostgreSQL.", NULL);
+    w->count = config->pipeline_count;
+    w->pipelines = x_calloc(w->count, sizeof(Watched));
+    for (size_t i = 0; i < w->count; i++) {
+        w->pipelines[i].config = &config->pipelines[i];
+        w->pipelines[i].facts.dead_letters = NAN;
+        if (table_new(&config->pipelines[i], &w->pipelines[i].table, err) != OK) {
+            return FAILED;
+        }
+        watch_add_series(w, &w->pipelines[i]);
+    }
+    watch_forget_server(w);
+    w->looking = true;
+    pg_conn_open(w->conn);
+    *ret_watch = w;
+    w = NULL;
+    return OK;
+}
+
+void watch_stop(Watch *w)
+{
+    w->stopped = true;
+    w->looking = false;
+    event_del(w->timer);
+    pg_conn_close(w->conn);
+}
+
+void watch_free(Watch **watch)
+{
+    Watch *w = *watch;
+    if (w == NULL) {
+        return;
+    }
+    pg_conn_free(&w->conn);
+    event_free(w->timer);
+    for (size_t i = 0; i < w->count; i++) {
+        table_free(&w->pipelines[i].table);
+        free(w->pipelines[i].pause_table);
+        free(w->pipelines[i].dead_letter);
+    }
+    free(w->pipelines);
+    free(w->application_name);
+    free(w);
+    *watch = NULL;
+}

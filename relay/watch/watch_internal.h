@@ -1,0 +1,97 @@
+/* What the files of the watch share; nobody else includes this. */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "base/text.h"
+#include "pg/conn.h"
+#include "rows/table.h"
+#include "watch/watch.h"
+
+enum { GROWTH_SAMPLES = 64, GROWTH_SECONDS = 60 };
+
+/* How much WAL the slot held over the last minute. */
+typedef struct Growth {
+    struct {
+        int64_t at_us; /* monotonic */
+        double bytes;
+    } samples[GROWTH_SAMPLES];
+    size_t count;
+    size_t next;
+} Growth;
+
+/** Notes what the slot holds now (NAN: forgets everything) and returns bytes a second; NAN: not
+ * known yet. */
+double growth_note(Growth *growth, int64_t now_us, double bytes);
+
+/* A query that was slow is asked less often: at most this part of the time goes into it. */
+enum { SHARE_OF_TIME = 20 };
+
+typedef struct Watched {
+    const PipelineConfig *config;
+    OutboxTable *table;
+    bool has_table;
+    char *pause_table; /* quoted; NULL: there is none */
+    char *dead_letter;
+    WatchFacts facts;
+    Growth growth;
+    int64_t oldest_next_us; /* monotonic: not before */
+    int64_t dead_next_us;
+    struct {
+        double *paused;
+        double *dead_letters;
+        double *oldest_transaction;
+        double *retained;
+        double *confirmed_lag;
+        double *safe;
+        double *seconds_left;
+        double *active;
+        double *spill;
+        double *status[4];
+    } gauge;
+} Watched;
+
+typedef enum WatchStep {
+    STEP_NAMES,  /* which tables are there */
+    STEP_PAUSES, /* what is paused */
+    STEP_SERVER, /* slots, transactions */
+    STEP_OLDEST, /* for each pipeline */
+    STEP_DEAD,   /* for each pipeline */
+    STEP_END,
+} WatchStep;
+
+struct Watch {
+    WatchOptions options;
+    char *application_name;
+    PgConn *conn;
+    struct event *timer;
+    Watched *pipelines;
+    size_t count;
+    WatchServer server;
+    WatchStep step;
+    size_t index; /* of the pipeline, in STEP_OLDEST and STEP_DEAD */
+    bool looking;
+    bool brief;    /* this look ends after the pauses */
+    bool notified; /* the pauses may have changed */
+    bool stopped;
+    bool knows_pauses;
+    bool failing; /* said so */
+    Error error;  /* the first of this look */
+    unsigned attempt;
+    int64_t look_us; /* monotonic: when it began */
+    int64_t step_us;
+    char xmin[24];         /* of the snapshot, as long as it stands still */
+    int64_t xmin_since_us; /* monotonic; 0: no transaction has an xid */
+    double *up;
+    Histogram *duration;
+};
+
+/* watch_read.c: queries and their answers */
+/** Appends the query of the present step; false: it has none. */
+bool watch_add_query(Watch *watch, Text *sql);
+/** A result of the present step. */
+void watch_read(Watch *watch, const PGresult *result);
+/** Before the first result of the present step: what is not told again is not known any more. */
+void watch_forget(Watch *watch);
+/** PostgreSQL cannot be asked: what changes all the time is not known any more. */
+void watch_forget_server(Watch *watch);

@@ -1,0 +1,373 @@
+/* What is asked, and what the answers mean.
+ *
+ * Tables are looked up as the sources do: beside the outbox table, else in schema outbox. What is
+ * not there is left out. A pause table beside an adopted table counts only in a schema that
+ * `outboxd migrate` made: somebody's own table may have that name.
+ *
+ * The age of the oldest transaction: pg_stat_activity hides what others do from a role without
+ * pg_read_all_stats. Then the xmin of our snapshots tells: as long as it stands still below xmax,
+ * one and the same transaction runs. Prepared transactions are visible to all. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "flow/event.h"
+#include "pg/ident.h"
+#include "watch/watch_internal.h"
+
+enum { POSTGRES_SLOT_STATS = 140000 };
+
+/* Results. */
+
+static const char *fact(const PGresult *r, int row, const char *column)
+{
+    int field = PQfnumber(r, column);
+    return field < 0 || PQgetisnull(r, row, field) ? "" : PQgetvalue(r, row, field);
+}
+
+static bool fact_true(const PGresult *r, int row, const char *column)
+{
+    return *fact(r, row, column) == 't';
+}
+
+static double fact_real(const PGresult *r, int row, const char *column)
+{
+    const char *text = fact(r, row, column);
+    return *text != '\0' ? strtod(text, NULL) : NAN;
+}
+
+static int64_t fact_integer(const PGresult *r, int row, const char *column, int64_t missing)
+{
+    const char *text = fact(r, row, column);
+    return *text != '\0' ? strtoll(text, NULL, 10) : missing;
+}
+
+/* The pipeline that a row is about, by its column "i"; NULL: none. */
+static Watched *fact_pipeline(Watch *w, const PGresult *r, int row)
+{
+    int64_t index = fact_integer(r, row, "i", -1);
+    return index >= 0 && (size_t)index < w->count ? &w->pipelines[index] : NULL;
+}
+
+/* Microseconds since 1970 of a timestamptz that may be infinite. */
+#define EPOCH_US(expression)                                                                       \
+    "CASE WHEN isfinite(" expression ") THEN (extract(epoch FROM " expression                      \
+    ") * 1000000)::bigint END"
+
+/* Names. */
+
+static void add_names_query(const Watch *w, Text *sql)
+{
+    text_add(sql, "SELECT p.i, c.oid AS table_oid,"
+                  " coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration') IS NOT"
+                  " NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
+                  " to_regclass('outbox.pause'))::text AS pause, d.oid::regclass::text AS dead"
+                  " FROM (VALUES ");
+    for (size_t i = 0; i < w->count; i++) {
+        AUTO_TEXT table = ident_literal(w->pipelines[i].table->name);
+        text_printf(sql, "%s(%zu, %s)", i > 0 ? ", " : "", i, table);
+    }
+    text_add(sql, ") AS p(i, name) LEFT JOIN pg_class c ON c.oid = to_regclass(p.name)"
+                  " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
+                  " LEFT JOIN pg_class d ON d.oid = coalesce(to_regclass(quote_ident(n.nspname)"
+                  " || '.dead_letter'), to_regclass('outbox.dead_letter'))"
+                  " AND 3 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = d.oid"
+                  " AND a.attname IN ('id', 'pipeline', 'at') AND NOT a.attisdropped)");
+}
+
+static void keep_name(char **name, const char *value)
+{
+    free(*name);
+    *name = *value != '\0' ? x_strdup(value) : NULL;
+}
+
+static void read_names(Watch *w, const PGresult *r)
+{
+    for (int row = 0; row < PQntuples(r); row++) {
+        Watched *p = fact_pipeline(w, r, row);
+        if (p != NULL) {
+            p->has_table = *fact(r, row, "table_oid") != '\0';
+            keep_name(&p->pause_table, fact(r, row, "pause"));
+            keep_name(&p->dead_letter, fact(r, row, "dead"));
+        }
+    }
+}
+
+/* Pauses. */
+
+static bool add_pauses_query(const Watch *w, Text *sql)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        const Watched *p = &w->pipelines[i];
+        if (p->pause_table != NULL) {
+            AUTO_TEXT name = ident_literal(p->config->name);
+            text_printf(sql,
+                        "%sSELECT %zu AS i, " EPOCH_US("paused_at") " AS since, paused_by, reason"
+                                                                    " FROM %s WHERE pipeline = %s",
+                        sql->length > 0 ? " UNION ALL " : "", i, p->pause_table, name);
+        }
+    }
+    return sql->length > 0;
+}
+
+static void read_pauses(Watch *w, const PGresult *r)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        w->pipelines[i].facts.paused = false;
+    }
+    for (int row = 0; row < PQntuples(r); row++) {
+        Watched *p = fact_pipeline(w, r, row);
+        if (p != NULL) {
+            p->facts.paused = true;
+            p->facts.paused_since_us = fact_integer(r, row, "since", 0);
+            snprintf(p->facts.paused_by, sizeof(p->facts.paused_by), "%s",
+                     fact(r, row, "paused_by"));
+            snprintf(p->facts.pause_reason, sizeof(p->facts.pause_reason), "%s",
+                     fact(r, row, "reason"));
+        }
+    }
+}
+
+/* Slots and transactions. */
+
+static void add_server_query(const Watch *w, Text *sql)
+{
+    text_add(sql, "SELECT pg_snapshot_xmin(s.snapshot)::text AS xmin,"
+                  " pg_snapshot_xmin(s.snapshot) < pg_snapshot_xmax(s.snapshot) AS writing,"
+                  " pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,"
+                  " (SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM"
+                  " pg_stat_activity WHERE backend_xid IS NOT NULL) AS age,"
+                  " (SELECT extract(epoch FROM max(clock_timestamp() - prepared)) FROM"
+                  " pg_prepared_xacts) AS prepared_age"
+                  " FROM (SELECT pg_current_snapshot() AS snapshot) s");
+    bool statistics = PQserverVersion(pg_conn_raw(w->conn)) >= POSTGRES_SLOT_STATS;
+    size_t slots = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->pipelines[i].config->capture == CAPTURE_WAL) {
+            AUTO_TEXT slot = ident_literal(w->pipelines[i].config->slot);
+            text_printf(sql, "%s(%zu, %s)", slots++ > 0 ? ", " : "; WITH p(i, slot) AS (VALUES ", i,
+                        slot);
+        }
+    }
+    if (slots == 0) {
+        return;
+    }
+    text_printf(sql,
+                ") SELECT p.i, s.active, s.wal_status, s.safe_wal_size,"
+                " pg_wal_lsn_diff(w.lsn, s.restart_lsn) AS retained,"
+                " pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn) AS confirmed_lag, %s AS spill"
+                " FROM p JOIN pg_replication_slots s ON s.slot_name = p.slot%s"
+                " CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+                " ELSE pg_current_wal_lsn() END AS lsn) w",
+                statistics ? "t.spill_bytes" : "NULL",
+                statistics ? " LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name"
+                           : "");
+}
+
+double growth_note(Growth *growth, int64_t now_us, double bytes)
+{
+    if (isnan(bytes)) {
+        *growth = (Growth){0};
+        return NAN;
+    }
+    size_t newest = (growth->next + GROWTH_SAMPLES - 1) % GROWTH_SAMPLES;
+    if (growth->count == 0 || now_us - growth->samples[newest].at_us >= 1000000) {
+        growth->samples[growth->next].at_us = now_us;
+        growth->samples[growth->next].bytes = bytes;
+        growth->next = (growth->next + 1) % GROWTH_SAMPLES;
+        growth->count += growth->count < GROWTH_SAMPLES;
+    }
+    /* The oldest of the last minute, or the one before this when looks are further apart. */
+    for (size_t back = growth->count; back > 0; back--) {
+        size_t at = (growth->next + GROWTH_SAMPLES - back) % GROWTH_SAMPLES;
+        int64_t passed_us = now_us - growth->samples[at].at_us;
+        if (passed_us >= 1000000 && (passed_us <= GROWTH_SECONDS * INT64_C(1000000) || back <= 2)) {
+            return (bytes - growth->samples[at].bytes) / ((double)passed_us / 1e6);
+        }
+    }
+    return NAN;
+}
+
+static void read_slot(Watched *p, const PGresult *r, int row)
+{
+    WatchSlot *slot = &p->facts.slot;
+    slot->present = true;
+    slot->active = fact_true(r, row, "active");
+    snprintf(slot->status, sizeof(slot->status), "%s", fact(r, row, "wal_status"));
+    slot->retained_wal_bytes = fact_real(r, row, "retained");
+    slot->confirmed_lag_bytes = fact_real(r, row, "confirmed_lag");
+    slot->safe_wal_bytes = fact_real(r, row, "safe_wal_size");
+    slot->spill_bytes = fact_real(r, row, "spill");
+    double rate = growth_note(&p->growth, clock_monotonic_us(), slot->retained_wal_bytes);
+    if (rate > 0 && slot->safe_wal_bytes > 0) {
+        slot->seconds_left = slot->safe_wal_bytes / rate;
+    } else if (slot->safe_wal_bytes <= 0) {
+        slot->seconds_left = 0;
+    }
+}
+
+static void read_transactions(Watch *w, const PGresult *r)
+{
+    const char *xmin = fact(r, 0, "xmin");
+    if (!fact_true(r, 0, "writing")) {
+        w->xmin_since_us = 0;
+    } else if (strcmp(xmin, w->xmin) != 0 || w->xmin_since_us == 0) {
+        w->xmin_since_us = clock_monotonic_us();
+    }
+    snprintf(w->xmin, sizeof(w->xmin), "%s", xmin);
+    double age = fact_real(r, 0, "age");
+    bool exact = fact_true(r, 0, "sees_all");
+    if (!exact && w->xmin_since_us > 0) {
+        double seen = (double)(clock_monotonic_us() - w->xmin_since_us) / 1e6;
+        age = age > seen ? age : seen;
+    }
+    double prepared = fact_real(r, 0, "prepared_age");
+    age = prepared > age || isnan(age) ? prepared : age;
+    w->server.oldest_transaction_seconds = age > 0 ? age : 0;
+    w->server.oldest_transaction_exact = exact;
+}
+
+static void read_server(Watch *w, const PGresult *r)
+{
+    if (PQfnumber(r, "xmin") >= 0 && PQntuples(r) == 1) {
+        read_transactions(w, r);
+        return;
+    }
+    for (int row = 0; row < PQntuples(r); row++) {
+        Watched *p = fact_pipeline(w, r, row);
+        if (p != NULL) {
+            read_slot(p, r, row);
+        }
+    }
+}
+
+/* Rows. */
+
+static bool add_oldest_query(const Watched *p, Text *sql)
+{
+    const ColumnsConfig *columns = &p->config->columns;
+    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
+        return false; /* no row tells whether it is published */
+    }
+    AUTO_TEXT occurred_at =
+        *columns->occurred_at != '\0' ? ident_quote(columns->occurred_at) : NULL;
+    AUTO_TEXT type = ident_quote(columns->event_type);
+    AUTO_TEXT key = *columns->aggregate_id != '\0' ? ident_quote(columns->aggregate_id) : NULL;
+    text_printf(sql,
+                "SELECT seq, " EPOCH_US("occurred_at") " AS occurred_at, type, key FROM (SELECT"
+                                                       " %s::bigint AS seq, %s::timestamptz AS "
+                                                       "occurred_at, left(%s::text, 100) AS type,"
+                                                       " left(%s::text, 100) AS key FROM %s WHERE "
+                                                       "true%s ORDER BY %s LIMIT 1) r",
+                p->table->seq, occurred_at != NULL ? occurred_at : "NULL", type,
+                key != NULL ? key : "NULL", p->table->name, p->table->unpublished, p->table->seq);
+    return true;
+}
+
+static void read_oldest(Watched *p, const PGresult *r)
+{
+    WatchOldest *oldest = &p->facts.oldest;
+    WatchOldest before = *oldest;
+    *oldest = (WatchOldest){.looked_at_us = clock_wall_us(), .occurred_at_us = EVENT_NO_TIME};
+    if (PQntuples(r) == 0) {
+        return;
+    }
+    oldest->present = true;
+    oldest->seq = fact_integer(r, 0, "seq", 0);
+    oldest->stands = before.present && before.seq == oldest->seq;
+    oldest->occurred_at_us = fact_integer(r, 0, "occurred_at", EVENT_NO_TIME);
+    snprintf(oldest->event_type, sizeof(oldest->event_type), "%s", fact(r, 0, "type"));
+    snprintf(oldest->aggregate_id, sizeof(oldest->aggregate_id), "%s", fact(r, 0, "key"));
+}
+
+static bool add_dead_query(const Watched *p, Text *sql)
+{
+    if (p->dead_letter == NULL) {
+        return false;
+    }
+    AUTO_TEXT name = ident_literal(p->config->name);
+    text_printf(sql,
+                "SELECT count(*) AS n, " EPOCH_US(
+                    "max(at)") " AS latest FROM (SELECT at FROM %s"
+                               " WHERE pipeline = %s ORDER BY id DESC LIMIT %d) d",
+                p->dead_letter, name, WATCH_DEAD_LETTERS_MAX);
+    return true;
+}
+
+static void read_dead(Watched *p, const PGresult *r)
+{
+    p->facts.dead_letters = fact_real(r, 0, "n");
+    p->facts.dead_letter_at_us = fact_integer(r, 0, "latest", 0);
+}
+
+/* Steps. */
+
+bool watch_add_query(Watch *w, Text *sql)
+{
+    int64_t now_us = clock_monotonic_us();
+    const Watched *p = &w->pipelines[w->index];
+    switch (w->step) {
+    case STEP_NAMES:
+        add_names_query(w, sql);
+        return true;
+    case STEP_PAUSES:
+        return add_pauses_query(w, sql);
+    case STEP_SERVER:
+        add_server_query(w, sql);
+        return true;
+    case STEP_OLDEST:
+        return now_us >= p->oldest_next_us && add_oldest_query(p, sql);
+    case STEP_DEAD:
+        return now_us >= p->dead_next_us && add_dead_query(p, sql);
+    case STEP_END:
+        break;
+    }
+    return false;
+}
+
+void watch_forget_server(Watch *w)
+{
+    w->server.oldest_transaction_seconds = NAN;
+    for (size_t i = 0; i < w->count; i++) {
+        w->pipelines[i].facts.slot = (WatchSlot){.retained_wal_bytes = NAN,
+                                                 .confirmed_lag_bytes = NAN,
+                                                 .safe_wal_bytes = NAN,
+                                                 .spill_bytes = NAN,
+                                                 .seconds_left = NAN};
+    }
+}
+
+void watch_forget(Watch *w)
+{
+    if (w->step == STEP_SERVER) {
+        watch_forget_server(w);
+    } else if (w->step == STEP_DEAD) {
+        w->pipelines[w->index].facts.dead_letters = NAN;
+    }
+}
+
+void watch_read(Watch *w, const PGresult *result)
+{
+    switch (w->step) {
+    case STEP_NAMES:
+        read_names(w, result);
+        break;
+    case STEP_PAUSES:
+        read_pauses(w, result);
+        break;
+    case STEP_SERVER:
+        read_server(w, result);
+        break;
+    case STEP_OLDEST:
+        read_oldest(&w->pipelines[w->index], result);
+        break;
+    case STEP_DEAD:
+        read_dead(&w->pipelines[w->index], result);
+        break;
+    case STEP_END:
+        break;
+    }
+}

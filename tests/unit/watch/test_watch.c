@@ -1,0 +1,559 @@
+/* The watch over a libpq that the test plays: see tests/stub/libpq.h. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <sched.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "flow/event.h"
+#include "stub/given.h"
+#include "stub/libpq.h"
+#include "watch/watch_internal.h"
+
+enum { WAIT_US = 10000000 };
+
+static struct {
+    struct event_base *base;
+    Worker *worker;
+    struct event *worker_io;
+    Metrics *metrics;
+    Config config;
+    PipelineConfig pipelines[2];
+    Watch *watch;
+    size_t known;  /* calls of pauses(known) */
+    size_t failed; /* calls of pauses(!known) */
+    bool server_asked_first;
+    /* The server. */
+    size_t sessions, names, pauses, servers, oldests, deads;
+    const char *pause_table;
+    const char *dead_letter;
+    bool paused;
+    const char *safe;
+    const char *retained;
+    const char *xmin;
+    const char *xmax_above; /* "t": a transaction has an xid */
+    const char *sees_all;
+    const char *age;
+    const char *oldest_seq; /* NULL: there is none */
+    const char *broken;     /* queries that hold this fail */
+    const char *hanging;    /* queries that hold this wait for stub_continue() */
+    Text server_sql;
+    Text oldest_sql;
+} at;
+
+static void note_sql(Text *to, const char *sql)
+{
+    text_clear(to);
+    text_add(to, sql);
+}
+
+static void serve_server(const char *sql, StubReply *reply)
+{
+    at.servers++;
+    note_sql(&at.server_sql, sql);
+    stub_reply_row(reply, "xmin", at.xmin, "writing", at.xmax_above, "sees_all", at.sees_all, "age",
+                   at.age, "prepared_age", STUB_NULL, NULL);
+    if (strstr(sql, "pg_replication_slots") != NULL) {
+        stub_reply_row(reply, "i", "1", "active", "t", "wal_status", "extended", "safe_wal_size",
+                       at.safe, "retained", at.retained, "confirmed_lag", "77", "spill", "12",
+                       NULL);
+    }
+}
+
+static void serve(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    const char *sql = query->sql;
+    if (at.hanging != NULL && strstr(sql, at.hanging) != NULL) {
+        stub_reply_hang(reply);
+    }
+    if (at.broken != NULL && strstr(sql, at.broken) != NULL) {
+        stub_reply_error(reply, "42501", "permission denied");
+    } else if (strstr(sql, "LISTEN outboxd_pause") != NULL) {
+        at.sessions++;
+        stub_reply_command(reply, 0);
+    } else if (strstr(sql, " AS pause") != NULL) {
+        at.names++;
+        stub_reply_row(reply, "i", "0", "table_oid", "4242", "pause", at.pause_table, "dead",
+                       at.dead_letter, NULL);
+        stub_reply_more(reply, "i", "1", "table_oid", "4343", "pause", at.pause_table, "dead",
+                        at.dead_letter, NULL);
+    } else if (strstr(sql, "paused_by") != NULL) {
+        at.pauses++;
+        if (at.paused) {
+            stub_reply_row(reply, "i", "0", "since", "1000000", "paused_by", "root@db", "reason",
+                           "moving", NULL);
+        } else {
+            stub_reply_no_row(reply);
+        }
+    } else if (strstr(sql, "pg_snapshot_xmin") != NULL) {
+        serve_server(sql, reply);
+    } else if (strstr(sql, "ORDER BY id DESC") != NULL) {
+        at.deads++;
+        stub_reply_row(reply, "n", "3", "latest", "5000000", NULL);
+    } else if (strstr(sql, "LIMIT 1) r") != NULL) {
+        at.oldests++;
+        note_sql(&at.oldest_sql, sql);
+        if (at.oldest_seq != NULL) {
+            stub_reply_row(reply, "seq", at.oldest_seq, "occurred_at", "1000000", "type",
+                           "order.placed", "key", "k-7", NULL);
+        } else {
+            stub_reply_no_row(reply);
+        }
+    } else {
+        cr_assert_fail("what is '%s'?", sql);
+    }
+}
+
+static void on_pauses(void *arg, bool known)
+{
+    cr_assert_eq(arg, &at);
+    at.known += known;
+    at.failed += !known;
+    at.server_asked_first |= at.known == 1 && at.servers > 0;
+}
+
+static void on_worker(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    worker_dispatch(at.worker);
+}
+
+static void begin(void)
+{
+    memset(&at, 0, sizeof(at));
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    at.base = event_base_new();
+    at.worker = worker_new();
+    at.worker_io = event_new(at.base, worker_fd(at.worker), EV_READ | EV_PERSIST, on_worker, NULL);
+    event_add(at.worker_io, NULL);
+    at.metrics = metrics_new();
+    at.pipelines[0] = given_pipeline();
+    at.pipelines[0].on_publish = ON_PUBLISH_MARK;
+    at.pipelines[1] = given_pipeline();
+    at.pipelines[1].name = GIVEN("audit");
+    at.pipelines[1].capture = CAPTURE_WAL;
+    at.pipelines[1].slot = GIVEN("outboxd_audit");
+    at.pipelines[1].table = GIVEN("audit.event");
+    at.config = (Config){.name = GIVEN("shop"), .pipelines = at.pipelines, .pipeline_count = 2};
+    at.config.database.dsn = GIVEN("dbname=shop");
+    at.config.database.connect_timeout_ms = 5000;
+    at.config.monitor.interval_ms = 3;
+    at.pause_table = "outbox.pause";
+    at.dead_letter = "outbox.dead_letter";
+    at.safe = STUB_NULL;
+    at.retained = "1000";
+    at.xmin = "700";
+    at.xmax_above = "f";
+    at.sees_all = "t";
+    at.age = STUB_NULL;
+    stub_reset(serve, NULL);
+}
+
+static void end(void)
+{
+    watch_free(&at.watch);
+    event_free(at.worker_io);
+    worker_free(&at.worker);
+    event_base_free(at.base);
+    metrics_free(&at.metrics);
+    text_free(&at.server_sql);
+    text_free(&at.oldest_sql);
+    cr_assert_eq(stub_open_results(), 0);
+}
+
+TestSuite(watch, .init = begin, .fini = end);
+
+static void start(void)
+{
+    Error err = {0};
+    cr_assert_eq(watch_new(&(WatchOptions){.base = at.base,
+                                           .worker = at.worker,
+                                           .config = &at.config,
+                                           .metrics = at.metrics,
+                                           .arg = &at,
+                                           .pauses = on_pauses},
+                           &at.watch, &err),
+                 OK, "%s", err.message);
+}
+
+/* Turns the loop until the condition holds. */
+#define WAIT(condition)                                                                            \
+    do {                                                                                           \
+        int64_t deadline_us = clock_monotonic_us() + WAIT_US;                                      \
+        while (!(condition)) {                                                                     \
+            cr_assert(clock_monotonic_us() < deadline_us, "not in time: %s", #condition);          \
+            event_base_loop(at.base, EVLOOP_NONBLOCK);                                             \
+            sched_yield();                                                                         \
+        }                                                                                          \
+    } while (0)
+
+static void wait_looks(size_t count)
+{
+    size_t least = at.servers + count;
+    WAIT(at.servers >= least && !at.watch->looking);
+}
+
+static void assert_exposed(const char *line, bool expected)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    watch_collect(at.watch);
+    metrics_expose(at.metrics, &text);
+    cr_assert_eq(strstr(text_string(&text), line) != NULL, expected, "%s in\n%s", line,
+                 text_string(&text));
+}
+
+/* What a look tells. */
+
+Test(watch, a_look_tells_all_and_metrics_show_it)
+{
+    at.paused = true;
+    at.safe = "500000";
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    cr_assert_str_eq(stub_connect_value("fallback_application_name"), "shop/watch");
+    cr_assert(watch_server(at.watch)->up);
+    cr_assert_str_eq(watch_server(at.watch)->address, "db:5432/shop");
+    cr_assert_str_eq(watch_server(at.watch)->version, "15.20");
+    const WatchFacts *orders = watch_facts(at.watch, 0);
+    cr_assert(orders->paused);
+    cr_assert_eq(orders->paused_since_us, 1000000);
+    cr_assert_str_eq(orders->paused_by, "root@db");
+    cr_assert_str_eq(orders->pause_reason, "moving");
+    cr_assert_eq(orders->oldest.seq, 17);
+    cr_assert_str_eq(orders->oldest.aggregate_id, "k-7");
+    cr_assert_eq(orders->dead_letters, 3);
+    cr_assert_not(orders->slot.present);
+    const WatchFacts *audit = watch_facts(at.watch, 1);
+    cr_assert_not(audit->paused);
+    cr_assert_str_eq(audit->slot.status, "extended");
+    assert_exposed("outboxd_watch_up 1\n", true);
+    assert_exposed("outboxd_paused{pipeline=\"orders\"} 1\n", true);
+    assert_exposed("outboxd_paused{pipeline=\"audit\"} 0\n", true);
+    assert_exposed("outboxd_dead_letters{pipeline=\"orders\"} 3\n", true);
+    assert_exposed("outboxd_slot_retained_wal_bytes{pipeline=\"audit\",slot=\"outboxd_audit\"} "
+                   "1000\n",
+                   true);
+    assert_exposed("outboxd_slot_confirmed_lag_bytes{pipeline=\"audit\",slot=\"outboxd_audit\"} "
+                   "77\n",
+                   true);
+    assert_exposed("outboxd_slot_safe_wal_bytes{pipeline=\"audit\",slot=\"outboxd_audit\"} "
+                   "500000\n",
+                   true);
+    assert_exposed("outboxd_slot_spill_bytes_total{pipeline=\"audit\",slot=\"outboxd_audit\"} 12\n",
+                   true);
+    assert_exposed("slot=\"outboxd_audit\",status=\"extended\"} 1\n", true);
+    assert_exposed("slot=\"outboxd_audit\",status=\"reserved\"} 0\n", true);
+    assert_exposed("outboxd_watch_duration_seconds_count 1\n", at.servers == 1);
+    assert_exposed("slot_active{pipeline=\"orders\"", false);
+}
+
+Test(watch, pauses_are_known_before_anything_else_is_asked)
+{
+    start();
+    WAIT(at.known > 0);
+    cr_assert_not(at.server_asked_first);
+    cr_assert(watch_knows_pauses(at.watch));
+    cr_assert_eq(at.failed, 0);
+}
+
+Test(watch, without_its_tables_nothing_is_paused_or_counted)
+{
+    at.pause_table = at.dead_letter = STUB_NULL;
+    start();
+    wait_looks(1);
+    cr_assert_eq(at.pauses, 0);
+    cr_assert_eq(at.deads, 0);
+    cr_assert(watch_knows_pauses(at.watch));
+    cr_assert(isnan(watch_facts(at.watch, 0)->dead_letters));
+    cr_assert(watch_server(at.watch)->up);
+    assert_exposed("outboxd_dead_letters{", false);
+    assert_exposed("outboxd_slot_safe_wal_bytes{", false); /* no max_slot_wal_keep_size */
+}
+
+Test(watch, rows_that_are_kept_tell_nothing)
+{
+    at.pipelines[0].on_publish = at.pipelines[1].on_publish = ON_PUBLISH_KEEP;
+    start();
+    wait_looks(1);
+    cr_assert_eq(at.oldests, 0);
+}
+
+Test(watch, an_adopted_table_is_asked_by_its_own_names)
+{
+    at.pipelines[0].columns.seq = GIVEN("Nr");
+    at.pipelines[0].columns.aggregate_id = GIVEN("");
+    at.pipelines[0].columns.occurred_at = GIVEN("");
+    at.pipelines[1].on_publish = ON_PUBLISH_KEEP;
+    start();
+    wait_looks(1);
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql),
+                              "\"Nr\"::bigint AS seq, NULL::timestamptz AS occurred_at"),
+                       "%s", text_string(&at.oldest_sql));
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "left(NULL::text, 100) AS key"));
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "ORDER BY \"Nr\" LIMIT 1"));
+}
+
+Test(watch, slot_statistics_are_asked_only_where_they_are)
+{
+    start();
+    wait_looks(1);
+    cr_assert_not_null(strstr(text_string(&at.server_sql), "pg_stat_replication_slots"));
+    watch_free(&at.watch);
+    stub_set_version(130015);
+    start();
+    wait_looks(1);
+    cr_assert_null(strstr(text_string(&at.server_sql), "pg_stat_replication_slots"));
+}
+
+/* The oldest row. */
+
+Test(watch, a_row_that_passes_by_is_as_old_as_it_was_and_one_that_stays_grows_older)
+{
+    const int64_t second = 1000000;
+    WatchOldest oldest = {
+        .present = true, .occurred_at_us = 10 * second, .looked_at_us = 11 * second};
+    cr_assert_eq(watch_lag_seconds(&oldest, 30 * second), 1);
+    oldest.stands = true;
+    cr_assert_eq(watch_lag_seconds(&oldest, 30 * second), 20);
+    cr_assert_eq(watch_lag_seconds(&oldest, 9 * second), 0, "clocks differ");
+    oldest.occurred_at_us = EVENT_NO_TIME;
+    cr_assert_eq(watch_lag_seconds(&oldest, 30 * second), 0);
+    cr_assert_eq(watch_lag_seconds(&(WatchOldest){0}, 30 * second), 0);
+}
+
+Test(watch, a_row_stands_when_two_looks_saw_it)
+{
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    WAIT(watch_facts(at.watch, 0)->oldest.stands);
+    at.oldest_seq = "18";
+    WAIT(watch_facts(at.watch, 0)->oldest.seq == 18);
+    WAIT(watch_facts(at.watch, 0)->oldest.stands);
+    at.oldest_seq = NULL;
+    WAIT(!watch_facts(at.watch, 0)->oldest.present);
+}
+
+/* The oldest transaction. */
+
+Test(watch, a_role_that_sees_all_is_told_the_age)
+{
+    at.xmax_above = "t";
+    at.age = "12.5";
+    start();
+    wait_looks(1);
+    cr_assert(watch_server(at.watch)->oldest_transaction_exact);
+    cr_assert_eq(watch_server(at.watch)->oldest_transaction_seconds, 12.5);
+    assert_exposed("outboxd_oldest_transaction_age_seconds{pipeline=\"orders\"} 12.5\n", true);
+}
+
+Test(watch, other_roles_see_since_when_the_snapshots_xmin_stands_still)
+{
+    at.sees_all = "f";
+    start();
+    wait_looks(2);
+    cr_assert_eq(watch_server(at.watch)->oldest_transaction_seconds, 0, "nobody writes");
+    at.xmax_above = "t";
+    wait_looks(2);
+    double age = watch_server(at.watch)->oldest_transaction_seconds;
+    cr_assert_gt(age, 0);
+    cr_assert_not(watch_server(at.watch)->oldest_transaction_exact);
+    WAIT(watch_server(at.watch)->oldest_transaction_seconds > age + 0.05);
+    at.xmin = "800"; /* that one has ended, another runs */
+    WAIT(watch_server(at.watch)->oldest_transaction_seconds < 0.04);
+}
+
+/* Slots. */
+
+Test(watch, growth_is_that_of_the_last_minute)
+{
+    const int64_t second = 1000000;
+    Growth growth = {0};
+    cr_assert(isnan(growth_note(&growth, 5 * second, 1000)), "one sample is no rate");
+    cr_assert_float_eq(growth_note(&growth, 15 * second, 3000), 200, 1e-9);
+    for (int64_t at_s = 16; at_s <= 200; at_s++) {
+        (void)growth_note(&growth, at_s * second, 3000 + (double)(at_s - 15) * 10);
+    }
+    cr_assert_float_eq(growth_note(&growth, 201 * second, 3000 + 186 * 10), 10, 1e-9,
+                       "what was before is forgotten");
+    cr_assert_lt(growth_note(&growth, 202 * second, 100), 0, "the slot moved");
+    cr_assert(isnan(growth_note(&growth, 203 * second, NAN)), "the slot is gone");
+    cr_assert(isnan(growth_note(&growth, 204 * second, 100)), "and what it was forgotten");
+    cr_assert_float_eq(growth_note(&growth, 504 * second, 400), 1, 1e-9, "looks far apart");
+}
+
+Test(watch, a_slot_that_holds_more_and_more_has_seconds_left)
+{
+    at.safe = "1000000";
+    start();
+    wait_looks(1);
+    cr_assert(isnan(watch_facts(at.watch, 1)->slot.seconds_left), "nothing grows");
+    at.watch->pipelines[1].growth.samples[0].at_us -= 10000000; /* ten seconds ago, 1000 bytes */
+    at.retained = "101000";
+    wait_looks(1);
+    cr_assert_float_eq(watch_facts(at.watch, 1)->slot.seconds_left, 100, 10);
+    at.safe = "-5";
+    wait_looks(1);
+    cr_assert_eq(watch_facts(at.watch, 1)->slot.seconds_left, 0);
+}
+
+/* NOTIFY. */
+
+Test(watch, a_notification_is_followed_at_once_by_a_look_at_the_pauses_alone)
+{
+    at.config.monitor.interval_ms = 3600000;
+    start();
+    wait_looks(1);
+    size_t oldests = at.oldests;
+    at.paused = true;
+    stub_notify(1, "outboxd_pause");
+    WAIT(watch_facts(at.watch, 0)->paused && !at.watch->looking);
+    cr_assert_eq(at.servers, 1);
+    cr_assert_eq(at.oldests, oldests);
+    cr_assert(event_pending(at.watch->timer, EV_TIMEOUT, NULL), "the whole look comes in its time");
+}
+
+Test(watch, a_notification_during_a_look_is_not_missed)
+{
+    at.config.monitor.interval_ms = 3600000;
+    at.hanging = "pg_snapshot_xmin";
+    start();
+    WAIT(at.known == 1 && at.servers == 1);
+    at.paused = true;
+    at.hanging = NULL;
+    stub_notify(1, "outboxd_pause");
+    WAIT(at.watch->notified);
+    stub_continue();
+    WAIT(watch_facts(at.watch, 0)->paused && !at.watch->looking);
+    cr_assert(watch_server(at.watch)->up);
+}
+
+/* Failures. */
+
+Test(watch, a_server_that_refuses_is_tried_again_and_says_that_nothing_is_known)
+{
+    stub_refuse_poll("connection refused\n");
+    start();
+    WAIT(at.failed >= 2);
+    cr_assert_not(watch_server(at.watch)->up);
+    cr_assert_not(watch_knows_pauses(at.watch));
+    assert_exposed("outboxd_watch_up 0\n", true);
+    stub_refuse_poll(NULL);
+    watch_hurry(at.watch);
+    WAIT(watch_server(at.watch)->up);
+    cr_assert_eq(at.known > 0, true);
+    cr_assert_not(at.watch->failing);
+}
+
+Test(watch, a_query_that_fails_leaves_only_its_own_facts_unknown)
+{
+    at.broken = "ORDER BY id DESC";
+    at.oldest_seq = "17";
+    start();
+    wait_looks(2);
+    cr_assert_not(watch_server(at.watch)->up);
+    cr_assert(isnan(watch_facts(at.watch, 0)->dead_letters));
+    cr_assert(watch_facts(at.watch, 0)->oldest.present);
+    cr_assert(watch_facts(at.watch, 1)->slot.present);
+    cr_assert_eq(at.sessions, 1, "the connection is kept");
+    at.broken = NULL;
+    WAIT(watch_server(at.watch)->up);
+    cr_assert_eq(watch_facts(at.watch, 0)->dead_letters, 3);
+}
+
+Test(watch, pauses_that_cannot_be_read_count_as_none_until_they_can)
+{
+    at.broken = "paused_by";
+    at.paused = true;
+    start();
+    WAIT(at.failed > 0);
+    cr_assert_not(watch_facts(at.watch, 0)->paused);
+    at.broken = NULL;
+    WAIT(at.known > 0);
+    cr_assert(watch_facts(at.watch, 0)->paused);
+}
+
+Test(watch, a_pause_outlasts_a_broken_connection_and_slots_do_not)
+{
+    at.paused = true;
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    stub_refuse_poll("connection refused\n");
+    stub_break_idle(1);
+    WAIT(!watch_server(at.watch)->up);
+    cr_assert(watch_facts(at.watch, 0)->paused);
+    cr_assert(watch_facts(at.watch, 0)->oldest.present, "it is still unpublished");
+    cr_assert_not(watch_facts(at.watch, 1)->slot.present);
+    cr_assert_eq(at.failed, 0, "they are known");
+    assert_exposed("outboxd_slot_active{", false);
+    stub_refuse_poll(NULL);
+    WAIT(watch_server(at.watch)->up);
+}
+
+Test(watch, a_slow_query_is_asked_less_often)
+{
+    at.hanging = "ORDER BY id DESC";
+    start();
+    WAIT(at.deads == 1);
+    int64_t asked_us = clock_monotonic_us();
+    WAIT(clock_monotonic_us() - asked_us > 20000);
+    at.hanging = NULL;
+    stub_continue();
+    size_t looks = at.servers + 5;
+    WAIT(at.servers >= looks);
+    cr_assert_gt(at.watch->pipelines[0].dead_next_us, clock_monotonic_us());
+    cr_assert_eq(watch_facts(at.watch, 0)->dead_letters, 3, "it is still known");
+}
+
+Test(watch, every_call_may_fail_and_it_comes_back)
+{
+    for (size_t n = 1; n < 60; n++) {
+        for (int hard = 0; hard < 2; hard++) {
+            stub_reset(serve, NULL);
+            at.known = at.failed = 0;
+            stub_fail_at(n, hard);
+            start();
+            WAIT(stub_failures() == 1);
+            WAIT(watch_server(at.watch)->up && at.known > 0 && !at.watch->failing);
+            watch_free(&at.watch);
+            cr_assert_eq(stub_open_connections(), 0);
+        }
+    }
+}
+
+Test(watch, stopped_it_asks_nothing_more_and_keeps_what_it_knows)
+{
+    at.paused = true;
+    start();
+    wait_looks(1);
+    watch_stop(at.watch);
+    watch_hurry(at.watch);
+    size_t names = at.names;
+    int64_t until_us = clock_monotonic_us() + 20000;
+    WAIT(clock_monotonic_us() > until_us);
+    cr_assert_eq(at.names, names);
+    cr_assert_eq(stub_open_connections(), 0);
+    cr_assert(watch_facts(at.watch, 0)->paused);
+}
+
+Test(watch, a_table_name_that_cannot_be_is_refused)
+{
+    at.pipelines[0].table = GIVEN("a.b.c.d");
+    Error err = {0};
+    cr_assert_eq(watch_new(&(WatchOptions){.base = at.base,
+                                           .worker = at.worker,
+                                           .config = &at.config,
+                                           .metrics = at.metrics,
+                                           .arg = &at,
+                                           .pauses = on_pauses},
+                           &at.watch, &err),
+                 FAILED);
+    cr_assert_eq(err.exit_code, EXIT_CONFIG);
+}
