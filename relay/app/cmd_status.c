@@ -291,6 +291,7 @@ static int status_watch(const StatusOptions *options, const Config *config)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the only thread
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     struct pollfd stop = {.fd = signalfd(-1, &signals, SFD_CLOEXEC), .events = POLLIN};

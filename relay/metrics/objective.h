@@ -4,8 +4,8 @@
  * objective, observed when the lag is known at all. The burn rate of a window is the share of late
  * seconds in it, divided by the share that the target allows: at 1 the budget of 30 days lasts 30
  * days, at 14.4 two days. Seconds of a window that were not observed count as in time, so that a
- * relay that catches up after its start does not look like a whole window of failure, and the
- * rates of several relays of one outbox may be added up.
+ * relay that catches up after its start does not look like a whole window of failure. A standby
+ * that knows the lag from the database observes it, too: of several relays, the highest counts.
  *
  * All of it is since the start of the process; the two counters outlive it in Prometheus. One loop
  * thread. Memory is fixed: rings of coarser and coarser buckets, 4 kB for each pipeline. */

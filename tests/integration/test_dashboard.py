@@ -14,12 +14,7 @@ from support.relay import ROOT, configuration
 DASHBOARD = os.path.join(ROOT, "packaging", "grafana", "outboxd.json")
 
 # Metrics that dashboard and rules name and that the relay does not expose yet. Shall be empty.
-TO_COME = {
-    "outboxd_consumer_group_lag_events", "outboxd_consumer_group_lag_seconds", "outboxd_consumer_groups_up", "outboxd_dead_letters",
-    "outboxd_oldest_transaction_age_seconds", "outboxd_paused", "outboxd_slot_active", "outboxd_slot_confirmed_lag_bytes",
-    "outboxd_slot_retained_wal_bytes", "outboxd_slot_safe_wal_bytes", "outboxd_slot_seconds_left", "outboxd_slot_spill_bytes_total",
-    "outboxd_slot_status", "outboxd_watch_duration_seconds", "outboxd_watch_up",
-}
+TO_COME = set()
 
 
 def dashboard():
@@ -65,13 +60,16 @@ def test_dashboard_is_what_grafana_imports():
 
 @pytest.fixture
 def busy_relay(relay, kafka, database, wal, prefix):
-    """A relay with one pipeline of each capture, a consumer group and a limit on what a slot may keep; emit() makes an event for each."""
+    """A relay with one pipeline of each capture, a consumer group, a limit on what a slot may keep, and one event that Kafka refused.
+
+    emit() makes an event for each pipeline.
+    """
     from confluent_kafka import Consumer, TopicPartition
-    topics = [kafka.create_topic(f"{prefix}.{name}") for name in ("logged", "polled")]
+    topics = [kafka.create_topic(f"{prefix}.logged"), kafka.create_topic(f"{prefix}.polled", config={"max.message.bytes": "100000"})]
     database.execute("CREATE TABLE public.other (LIKE outbox.event INCLUDING ALL); GRANT SELECT, UPDATE ON public.other TO shop_relay")
     config = configuration(database.dsn(), kafka.brokers, pipelines=[
         {"name": "logged", "capture": "wal", "topic": topics[0], "slot": "outboxd_orders", "publication": "outboxd_orders"},
-        {"name": "polled", "capture": "poll", "table": "public.other", "topic": topics[1], "sweep_interval": "1s"}])
+        {"name": "polled", "capture": "poll", "table": "public.other", "topic": topics[1], "sweep_interval": "1s", "on_poison": "dead_letter"}])
     config["monitor"].update(interval="500ms", groups_interval="500ms", consumer_groups=[f"{prefix}-*"])
     with database.server.configured(max_slot_wal_keep_size="4GB"):
         one = relay(config=config).start()
@@ -85,6 +83,15 @@ def busy_relay(relay, kafka, database, wal, prefix):
         emit()
         eventually(lambda: one.metric("events_published_total", topic=topics[0]) and one.metric("events_published_total", topic=topics[1]),
                    20, "both pipelines publish")
+        kafka.alter_topic(topics[1], max_message_bytes=3000)  # after the relay has read it, so that it is Kafka that refuses
+
+        def refused():
+            database.execute("INSERT INTO public.other (event_type, aggregate_type, aggregate_id, payload) "
+                             "VALUES ('a.b', 'order', 'too big', to_jsonb(repeat('x', 5000)))")
+            return one.metric("events_failed_total") > 0
+
+        eventually(refused, 30, "Kafka refuses an event", interval=0.5)
+        eventually(lambda: database.scalar("SELECT count(*) FROM public.other WHERE published_at IS NULL") == 0, 20, "it is set aside")
         group = Consumer({"bootstrap.servers": kafka.brokers, "group.id": f"{prefix}-billing", "enable.auto.commit": False})
         group.commit(offsets=[TopicPartition(topic, 0, 0) for topic in topics], asynchronous=False)
         group.close()

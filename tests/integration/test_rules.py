@@ -10,8 +10,8 @@ from support.relay import ROOT, outboxd
 RUNBOOK = os.path.join(ROOT, "packaging", "RUNBOOK.md")
 
 # Sub-commands that the runbook names and that this program does not have yet, and tables likewise. Shall be empty.
-COMMANDS_TO_COME = {"pause", "resume", "dead", "explain"}
-TABLES_TO_COME = {"outbox.pause"}
+COMMANDS_TO_COME = set()
+TABLES_TO_COME = set()
 
 
 def text_of(path):
@@ -69,6 +69,13 @@ def test_every_command_and_option_in_the_runbook_exists():
             help_text = outboxd(command, "--help", expect=0).stdout + usage
             for option in re.findall(r"(--[a-z-]+)", line):
                 assert option in help_text, f"outboxd {command} has no {option}"
+
+
+def test_every_code_in_the_runbook_is_one_that_explain_knows():
+    codes = set(re.findall(r"\b(?:KAFKA|SLOT|GAP|POSTGRES|EVENT|RECORD)_[A-Z_]*[A-Z]\b", text_of(RUNBOOK)))
+    assert {"KAFKA_TOPIC_UNKNOWN", "GAP_ACCEPTED"} <= codes
+    for code in codes:
+        assert code in outboxd("explain", code, expect=0).stdout
 
 
 def test_every_statement_in_the_runbook_runs(wal, database):
