@@ -14,6 +14,7 @@
 #include "app/commands.h"
 #include "app/problems_print.h"
 #include "app/screen.h"
+#include "app/status_broker.h"
 #include "app/status_client.h"
 #include "app/status_database.h"
 #include "app/status_live.h"
@@ -46,6 +47,8 @@ static const char USAGE[] =
     "          70 anything else: no relay answers, a pipeline is paused, starting or stopped,\n"
     "             or, with --fail-if-late, a pipeline is late\n"
     "           With --watch: 0 when it was told to stop.\n";
+
+#define BROKERS_UNKNOWN "unknown:9092"
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;
@@ -133,7 +136,7 @@ static void status_complete_overrides(StatusOptions *options)
     }
     // NOLINTBEGIN(concurrency-mt-unsafe): never set
     if (getenv("OUTBOXD_KAFKA_BROKERS") == NULL) {
-        overrides->brokers = "unknown:9092";
+        overrides->brokers = BROKERS_UNKNOWN;
     }
     if (overrides->dsn == NULL && getenv("OUTBOXD_DATABASE_DSN") == NULL) {
         overrides->dsn = "dbname=unknown";
@@ -199,6 +202,11 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     } else {
         read = status_database_read(config, &found, &err);
     }
+    StatusBroker broker = {0};
+    bool brokers_known = strcmp(config->kafka.brokers, BROKERS_UNKNOWN) != 0;
+    if (brokers_known) {
+        status_broker_read(config, &broker);
+    }
     bool colours = screen_wants_colour(stdout);
     if (options->json) {
         text_add(out, "{\"relay\":{\"answers\":false,\"error\":");
@@ -211,6 +219,9 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
             status_add_error_json(&err, out);
             text_add_char(out, '}');
         }
+        if (brokers_known) {
+            status_broker_add_json(&broker, config, out);
+        }
         text_add(out, "}\n");
     } else {
         status_add_error(silence, colours, out);
@@ -220,7 +231,12 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
         } else {
             status_add_error(&err, colours, out);
         }
+        if (brokers_known) {
+            text_add_char(out, '\n');
+            status_broker_add_screen(&broker, config, colours, out);
+        }
     }
+    status_broker_free(&broker);
     status_database_free(&found);
     return read == OK ? EXIT_INTERNAL : (int)err.exit_code;
 }

@@ -98,6 +98,18 @@ void screen_add_duration(Text *out, double seconds)
     }
 }
 
+void screen_add_bytes(Text *out, double bytes)
+{
+    static const char *const UNITS[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    double value = bytes > 0 ? bytes : 0;
+    while (value >= 1023.5 && unit + 1 < sizeof(UNITS) / sizeof(UNITS[0])) {
+        value /= 1024;
+        unit++;
+    }
+    text_printf(out, value < 9.95 && unit > 0 ? "%.1f %s" : "%.0f %s", value, UNITS[unit]);
+}
+
 void screen_table_add(ScreenTable *table, bool right, Colour colour, const char *text)
 {
     assert(table->columns > 0 && table->columns <= SCREEN_COLUMNS_MAX);

@@ -25,6 +25,9 @@ void screen_add_count(Text *out, int64_t count);
  * counts as 0. */
 void screen_add_duration(Text *out, double seconds);
 
+/** Appends "96 B", "512 KiB", "212 MiB", "3.1 GiB"; negative counts as 0. */
+void screen_add_bytes(Text *out, double bytes);
+
 enum { SCREEN_COLUMNS_MAX = 10 };
 
 /* Rows of cells; the first row is the heading. Zero-initialised, and freed with screen_table_free.

@@ -292,15 +292,56 @@ static void status_add_pause(const json_t *paused, Text *out)
     text_add(out, "when it is over: outboxd resume\n");
 }
 
+/* "outboxd_audit holds 212 MiB of WAL; max_slot_wal_keep_size is reached in 15 min" */
+static void status_add_slot(const json_t *slot, bool colours, Text *out)
+{
+    const char *status = status_text(slot, "status");
+    const json_t *retained = json_object_get(slot, "retained_wal_bytes");
+    const json_t *seconds_left = json_object_get(slot, "seconds_left");
+    bool bad =
+        *status != '\0' && strcmp(status, "reserved") != 0 && strcmp(status, "extended") != 0;
+    status_add_label(out, "slot");
+    screen_add(out, false, COLOUR_NONE, status_text(slot, "name"));
+    if (json_is_number(retained)) {
+        text_add(out, " holds ");
+        screen_add_bytes(out, json_number_value(retained));
+        text_add(out, " of WAL");
+    }
+    if (json_is_number(seconds_left)) {
+        text_add(out, "; max_slot_wal_keep_size is reached in ");
+        screen_add_duration(out, json_number_value(seconds_left));
+    }
+    if (bad) {
+        text_add(out, "; it is ");
+        screen_add(out, colours, COLOUR_BAD, status);
+    }
+    text_add_char(out, '\n');
+}
+
+/* Also of a pipeline that is well: WAL that will run out is trouble to come. */
+static bool status_slot_matters(const json_t *slot)
+{
+    const char *status = status_text(slot, "status");
+    return json_is_number(json_object_get(slot, "seconds_left")) ||
+           strcmp(status, "unreserved") == 0 || strcmp(status, "lost") == 0;
+}
+
 static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now_us, Text *out)
 {
     const json_t *error = json_object_get(pipeline, "error");
     const char *state = status_text(pipeline, "state");
     const json_t *paused = json_object_get(pipeline, "paused");
-    if (json_is_object(error) || json_is_object(paused) || strcmp(state, "running") != 0) {
+    const json_t *slot = json_object_get(pipeline, "slot");
+    bool well = !json_is_object(error) && !json_is_object(paused) && strcmp(state, "running") == 0;
+    if (!well || status_slot_matters(slot)) {
         text_add_char(out, '\n');
         status_add_sentence(pipeline, colours, now_us, out);
-        status_add_oldest(json_object_get(pipeline, "oldest"), now_us, out);
+        if (!well) {
+            status_add_oldest(json_object_get(pipeline, "oldest"), now_us, out);
+        }
+        if (json_is_object(slot)) {
+            status_add_slot(slot, colours, out);
+        }
         status_add_pause(paused, out);
         if (*status_text(error, "hint") != '\0') {
             status_add_label(out, "remedy");
@@ -311,18 +352,23 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
     static const struct {
         const char *key;
         const char *what;
+        const char *see;
     } LOSSES[] = {
-        {"dead_lettered_total", "set aside since it started; see: outboxd dead list"},
-        {"dropped_total", "dropped since it started: no route, and on_unrouted = \"drop\""},
+        {"dead_letters", "dead letter", "; see: outboxd dead list"},
+        {"dead_lettered_total", "event", " set aside since it started; see: outboxd dead list"},
+        {"dropped_total", "event",
+         " dropped since it started: no route, and on_unrouted = \"drop\""},
     };
     for (size_t i = 0; i < sizeof(LOSSES) / sizeof(LOSSES[0]); i++) {
         int64_t count = status_count(pipeline, LOSSES[i].key);
-        if (count > 0) {
+        bool counted = strcmp(LOSSES[i].key, "dead_lettered_total") == 0 &&
+                       json_is_number(json_object_get(pipeline, "dead_letters"));
+        if (count > 0 && !counted) {
             text_add_char(out, '\n');
             screen_add(out, false, COLOUR_NONE, status_text(pipeline, "name"));
             text_add(out, ": ");
             screen_add_count(out, count);
-            text_printf(out, " event%s %s\n", count == 1 ? "" : "s", LOSSES[i].what);
+            text_printf(out, " %s%s%s\n", LOSSES[i].what, count == 1 ? "" : "s", LOSSES[i].see);
         }
     }
 }

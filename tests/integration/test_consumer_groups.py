@@ -1,5 +1,6 @@
 """How far consumer groups are behind: compared with what an independent client finds in Kafka."""
 
+import json
 import os
 import signal
 import time
@@ -104,6 +105,24 @@ def test_lag_in_events_is_what_kafka_says(relay, kafka, database, prefix):
     billing.commit(topic, *billing.ends(topic))
     found = wait_lag(one, billing.name, topic, 0)
     assert found["lag_seconds"] == 0
+
+
+def test_status_without_a_relay_asks_the_brokers_itself(relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    produce(kafka, topic, [time.time() - 600] * 3)
+    group = Group(kafka, f"{prefix}-billing")
+    group.commit(topic, 1)
+    one = relay({"topic": topic}, monitor=watching(f"{prefix}-*"))  # never started
+    found = json.loads(outboxd("status", "--json", "-c", one.config_path, expect=70).stdout)
+    assert found["relay"]["answers"] is False and found["database"]["connected"] is True
+    assert found["kafka"]["connected"] is True and found["kafka"]["broker_count"] == 1
+    (row,) = found["consumer_groups"]["groups"]
+    assert (row["group"], row["topic"], row["lag_events"]) == (group.name, topic, 2) and 590 < row["lag_seconds"] < 660
+    text = outboxd("status", "-c", one.config_path, expect=70).stdout
+    assert f"kafka {kafka.brokers} (1 broker)" in text and group.name in text
+    with kafka.away():
+        text = outboxd("status", "-c", one.config_path, expect=70, timeout=60).stdout
+        assert f"no Kafka broker of '{kafka.brokers}' answers" in text and "no unpublished events" in text
 
 
 def test_age_of_records_from_before_the_relay_is_their_timestamp(relay, kafka, database, prefix):

@@ -107,3 +107,24 @@ Test(screen, columns_are_as_wide_as_their_widest_cell)
                                         "\xC3\xA9t\xC3\xA9s  1,000  now\n");
     screen_table_free(&table);
 }
+
+Test(screen, bytes_have_units)
+{
+    static const struct {
+        double bytes;
+        const char *text;
+    } CASES[] = {{-1, "0 B"},
+                 {0, "0 B"},
+                 {1023, "1023 B"},
+                 {1024, "1.0 KiB"},
+                 {524288, "512 KiB"},
+                 {1048575, "1.0 MiB"},
+                 {222298112, "212 MiB"},
+                 {3328599654.4, "3.1 GiB"},
+                 {1e15, "909 TiB"}};
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        AUTO_BUFFER out = TEXT_EMPTY;
+        screen_add_bytes(&out, CASES[i].bytes);
+        cr_assert_str_eq(text_string(&out), CASES[i].text);
+    }
+}

@@ -265,3 +265,32 @@ Test(status_screen, failed_pipeline_is_not_tried_again)
     cr_assert_null(strstr(screen_of(TRIED("failed"), true, true, &failed), "tried again"));
     cr_assert_not_null(strstr(screen_of(TRIED("stalled"), true, true, &stalled), "tried again"));
 }
+
+Test(status_screen, slot_of_a_stalled_pipeline_says_what_it_holds_and_how_long_that_goes_well)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    const char *screen =
+        screen_of("{'name':'a','state':'stalled','since':'2026-11-21T09:26:43Z','dead_letters':1,"
+                  "'dead_lettered_total':5,'slot':{'name':'outboxd_a','status':'extended',"
+                  "'retained_wal_bytes':222298112,'seconds_left':900}}",
+                  true, true, &out);
+    cr_assert_not_null(strstr(screen, "  slot          outboxd_a holds 212 MiB of WAL; "
+                                      "max_slot_wal_keep_size is reached in 15 min\n"),
+                       "%s", screen);
+    cr_assert_not_null(strstr(screen, "\na: 1 dead letter; see: outboxd dead list\n"), "%s",
+                       screen);
+    cr_assert_null(strstr(screen, "set aside"), "%s", screen);
+}
+
+Test(status_screen, slot_of_a_running_pipeline_is_shown_when_it_is_in_danger)
+{
+#define SLOT(members)                                                                              \
+    "{'name':'a','state':'running','slot':{'name':'outboxd_a','retained_wal_bytes':900" members "}}"
+    AUTO_BUFFER calm = TEXT_EMPTY;
+    AUTO_BUFFER lost = TEXT_EMPTY;
+    cr_assert_null(
+        strstr(screen_of(SLOT(",'status':'reserved'"), true, true, &calm), "outboxd_a holds"));
+    const char *screen = screen_of(SLOT(",'status':'unreserved'"), true, true, &lost);
+    cr_assert_not_null(strstr(screen, "outboxd_a holds 900 B of WAL; it is unreserved\n"), "%s",
+                       screen);
+}

@@ -1,0 +1,129 @@
+#include "app/status_broker.h"
+
+#include <librdkafka/rdkafka.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "app/screen.h"
+#include "app/status_groups.h"
+#include "config/lists.h"
+#include "flow/router.h"
+#include "flow/topic.h"
+#include "metrics/metrics.h"
+#include "sink/groups_ask.h"
+#include "sink/groups_round.h"
+
+enum { METADATA_MS = 5000 };
+
+static void broker_count(const Config *config, StatusBroker *found)
+{
+    rd_kafka_t *rk = NULL;
+    if (groups_client_new(config, &rk, &found->error) != OK) {
+        return;
+    }
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, NULL, &metadata, METADATA_MS);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        found->brokers = metadata->broker_cnt;
+        rd_kafka_metadata_destroy(metadata);
+    } else {
+        error_set(&found->error, ERROR_RETRY, EXIT_KAFKA, "KAFKA_UNREACHABLE",
+                  "no Kafka broker of '%s' answers: %s", config->kafka.brokers,
+                  rd_kafka_err2str(code));
+        error_hint(&found->error, "Check kafka.brokers and that the brokers are up.");
+    }
+    rd_kafka_destroy(rk);
+}
+
+static void broker_add_topic(void *arg, Topic *topic)
+{
+    string_list_add(arg, topic->name);
+}
+
+/* Topics that are made from an event's columns are known to a running relay alone. */
+static void broker_topics(const Config *config, StringList *names)
+{
+    Metrics *metrics = metrics_new();
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        Topics *topics = topics_new(metrics, config->pipelines[i].name);
+        Router *router = NULL;
+        Error ignored = {0};
+        if (config->pipelines[i].sink == SINK_KAFKA &&
+            router_new(&config->pipelines[i], topics, &router, &ignored) == OK) {
+            topics_each(topics, broker_add_topic, names);
+        }
+        router_free(&router);
+        topics_free(&topics);
+    }
+    metrics_free(&metrics);
+}
+
+static json_t *broker_groups(const Config *config)
+{
+    StringList names = {0};
+    broker_topics(config, &names);
+    Round *round = round_new(config);
+    RoundView view;
+    round_run(round, &names);
+    round_view(round, &view);
+    json_t *groups = json_array();
+    for (size_t i = 0; i < view.count; i++) {
+        const GroupRow *row = &view.rows[i];
+        json_t *seconds = isnan(row->lag_seconds) ? json_null() : json_real(row->lag_seconds);
+        json_array_append_new(groups, json_pack("{s:s,s:s,s:I,s:o,s:n,s:b,s:b}", "group",
+                                                row->group, "topic", row->topic, "lag_events",
+                                                (json_int_t)row->lag_events, "lag_seconds", seconds,
+                                                "change_per_second", "grows", 0, "committed",
+                                                row->committed ? 1 : 0));
+    }
+    bool up = view.error->class == ERROR_NONE;
+    json_t *object = json_pack("{s:b,s:s?,s:I,s:f,s:o}", "up", up ? 1 : 0, "error",
+                               up ? NULL : view.error->message, "groups_left_out",
+                               (json_int_t)view.groups_left_out, "objective_seconds",
+                               (double)config->monitor.lag_objective_ms / 1000, "groups", groups);
+    round_free(&round);
+    string_list_free(&names);
+    return object;
+}
+
+void status_broker_read(const Config *config, StatusBroker *ret_found)
+{
+    *ret_found = (StatusBroker){0};
+    broker_count(config, ret_found);
+    if (ret_found->brokers > 0 && config->monitor.consumer_groups.count > 0) {
+        ret_found->groups = broker_groups(config);
+    }
+}
+
+void status_broker_free(StatusBroker *found)
+{
+    json_decref(found->groups);
+    *found = (StatusBroker){0};
+}
+
+void status_broker_add_screen(const StatusBroker *found, const Config *config, bool colours,
+                              Text *out)
+{
+    if (found->brokers > 0) {
+        text_add(out, "kafka ");
+        screen_add(out, false, COLOUR_NONE, config->kafka.brokers);
+        text_printf(out, " (%d broker%s)\n", found->brokers, found->brokers == 1 ? "" : "s");
+    } else {
+        screen_add(out, colours, COLOUR_BAD, found->error.message);
+        text_add_char(out, '\n');
+    }
+    status_groups_add(found->groups, colours, out);
+}
+
+void status_broker_add_json(const StatusBroker *found, const Config *config, Text *json)
+{
+    text_printf(json, ",\"kafka\":{\"connected\":%s,\"broker_count\":%d,\"brokers\":",
+                found->brokers > 0 ? "true" : "false", found->brokers);
+    text_add_json(json, slice_of(config->kafka.brokers));
+    text_add(json, ",\"error\":");
+    text_add_json(json, found->brokers > 0 ? SLICE_NULL : slice_of(found->error.message));
+    text_add(json, "},\"consumer_groups\":");
+    char *groups = found->groups != NULL ? json_dumps(found->groups, JSON_COMPACT) : NULL;
+    text_add(json, groups != NULL ? groups : "null");
+    free(groups);
+}
