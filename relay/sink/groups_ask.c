@@ -321,7 +321,17 @@ Status groups_find_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *part
                : ask_cluster_error(code, "cannot ask for the offsets of the topics", err);
 }
 
-Status groups_partitions(rd_kafka_t *rk, const char *brokers,
+static bool topic_wanted(const StringList *topics, const char *name)
+{
+    for (size_t i = 0; i < topics->count; i++) {
+        if (strcmp(topics->items[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Status groups_partitions(rd_kafka_t *rk, const char *brokers, const StringList *topics,
                          rd_kafka_topic_partition_list_t **ret_partitions, Error *err)
 {
     const struct rd_kafka_metadata *metadata = NULL;
@@ -333,6 +343,9 @@ Status groups_partitions(rd_kafka_t *rk, const char *brokers,
     rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(16);
     for (int i = 0; i < metadata->topic_cnt; i++) {
         const rd_kafka_metadata_topic_t *topic = &metadata->topics[i];
+        if (!topic_wanted(topics, topic->topic)) {
+            continue; /* a client that knows no topic is told of all */
+        }
         if (topic->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             groups_topic_error(topic->err, topic->topic, err);
         }

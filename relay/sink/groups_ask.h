@@ -43,8 +43,8 @@ typedef struct GroupOffsets {
     Error error;
 } GroupOffsets;
 
-/** Asks for all of `groups` at once; committed is for the partitions of `partitions` and freed by
- * the caller. */
+/** Asks for all of `groups` at once, about one partition at least; committed is for the partitions
+ * of `partitions` and freed by the caller. */
 void groups_offsets(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *partitions,
                     GroupOffsets *groups, size_t count);
 
@@ -57,5 +57,5 @@ Status groups_find_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *part
  * set, and the rest returned, when one may not be described or is too many. FAILED: no broker
  * answers. The caller frees *ret_partitions. Topics must have been made known with
  * rd_kafka_topic_new. */
-Status groups_partitions(rd_kafka_t *rk, const char *brokers,
+Status groups_partitions(rd_kafka_t *rk, const char *brokers, const StringList *topics,
                          rd_kafka_topic_partition_list_t **ret_partitions, Error *err);

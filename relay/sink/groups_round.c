@@ -18,6 +18,8 @@
 #include "sink/groups_age.h"
 #include "sink/groups_ask.h"
 
+enum { FOREIGN_ROUNDS = 20 };
+
 struct Round {
     const Config *config;
     rd_kafka_t *rk;
@@ -30,6 +32,8 @@ struct Round {
     size_t count;
     StringList names; /* of the groups of this round */
     size_t groups_left_out;
+    StringList foreign; /* matched groups that consume nothing of ours; asked again later */
+    int foreign_rounds;
     bool list_failed;
     Error glob_error; /* of a glob that nothing matches, for want of a right */
     Error error;
@@ -90,6 +94,7 @@ void round_free(Round **round)
     }
     string_list_free(&old->topics);
     string_list_free(&old->names);
+    string_list_free(&old->foreign);
     free(old->handles);
     free(old->partitions);
     free(old->rows);
@@ -208,6 +213,9 @@ static void round_set_partitions(Round *round, const rd_kafka_topic_partition_li
         free(round->partitions[i].topic);
     }
     free(round->partitions);
+    if (count != round->partition_count) {
+        string_list_free(&round->foreign); /* a new topic may be what they consume */
+    }
     qsort(fresh, count, sizeof(*fresh), partition_compare);
     round->partitions = fresh;
     round->partition_count = count;
@@ -271,6 +279,51 @@ static bool round_is_named(const Round *round, const char *group)
     return false;
 }
 
+static bool round_has_rows(const Round *round, const char *group)
+{
+    for (size_t i = 0; i < round->count; i++) {
+        if (strcmp(round->rows[i].group, group) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* When more groups match than are asked: those that are known to consume our topics first, then
+ * those of which nothing is known, so that in some rounds all have had their turn. */
+static void round_choose(Round *round, const StringList *found)
+{
+    bool many = round->names.count + found->count > GROUPS_ASKED_MAX;
+    if (!many || ++round->foreign_rounds > FOREIGN_ROUNDS) {
+        string_list_free(&round->foreign);
+        round->foreign_rounds = 0;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < found->count; i++) {
+            const char *name = found->items[i];
+            bool ours = round_has_rows(round, name);
+            if (ours != (pass == 0) || list_has(&round->names, name) ||
+                (!ours && list_has(&round->foreign, name))) {
+                continue;
+            }
+            if (round->names.count < GROUPS_ASKED_MAX) {
+                string_list_add(&round->names, name);
+            } else {
+                round->groups_left_out++;
+            }
+        }
+    }
+}
+
+/* Notes an asked group that consumes nothing of ours: others get its place in the next round. */
+static void round_note_foreign(Round *round, const char *group)
+{
+    if (!list_has(&round->foreign, group)) {
+        string_list_add(&round->foreign, group);
+    }
+    round->groups_left_out = 0;
+}
+
 static void round_find_names(Round *round)
 {
     const StringList *patterns = &round->config->monitor.consumer_groups;
@@ -291,16 +344,7 @@ static void round_find_names(Round *round)
         round->list_failed = true;
         round_note(round, &err);
     }
-    for (size_t i = 0; i < found.count; i++) {
-        if (list_has(&round->names, found.items[i])) {
-            continue;
-        }
-        if (round->names.count < GROUPS_ASKED_MAX) {
-            string_list_add(&round->names, found.items[i]);
-        } else {
-            round->groups_left_out++;
-        }
-    }
+    round_choose(round, &found);
     round->glob_error = (Error){0};
     if (globs && !round->list_failed) {
         (void)groups_check_globs(round->rk, patterns, &found, &round->glob_error);
@@ -389,7 +433,8 @@ static void round_sum_group(Round *round, const GroupOffsets *group)
 {
     bool any = group_committed(round, group);
     if (!any && !round_is_named(round, group->group)) {
-        return; /* consumes something else */
+        round_note_foreign(round, group->group);
+        return;
     }
     for (size_t first = 0, end; first < round->partition_count; first = end) {
         const char *topic = round->partitions[first].topic;
@@ -469,6 +514,7 @@ static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *lis
     for (size_t i = 0; i < round->names.count; i++) {
         if (groups[i].committed == NULL) {
             round_note(round, &groups[i].error);
+            round->groups_left_out = 0; /* it cannot be said who is ours */
         }
     }
     if (round->glob_error.class != ERROR_NONE) {
@@ -513,7 +559,8 @@ void round_run(Round *round, const StringList *topics)
     Status status = round_connect(round, &err);
     if (status == OK) {
         round_know_topics(round, topics);
-        status = groups_partitions(round->rk, round->config->kafka.brokers, &list, &denied);
+        status = groups_partitions(round->rk, round->config->kafka.brokers, &round->topics, &list,
+                                   &denied);
         err = status == OK ? err : denied;
     }
     if (status == OK) {
@@ -521,7 +568,11 @@ void round_run(Round *round, const StringList *topics)
             round_note(round, &denied);
         }
         round_set_partitions(round, list);
-        status = round_look(round, list, &err);
+        /* Without topics there is nothing to be behind in (and an empty list is no question). */
+        status = list->cnt > 0 ? round_look(round, list, &err) : OK;
+        if (list->cnt == 0) {
+            round_drop_rows(round, NULL);
+        }
         rd_kafka_topic_partition_list_destroy(list);
     }
     if (status == OK) {
@@ -538,5 +589,6 @@ void round_run(Round *round, const StringList *topics)
         error_hint(&err, "%s", named.hint);
     }
     round_note(round, &err);
+    round->groups_left_out = 0;
     round_drop_rows(round, NULL);
 }

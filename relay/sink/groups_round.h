@@ -46,7 +46,7 @@ typedef struct Round Round;
 typedef struct RoundView {
     const GroupRow *rows;
     size_t count;
-    size_t groups_left_out; /* matched, but beyond GROUPS_ASKED_MAX */
+    size_t groups_left_out; /* matched, but beyond GROUPS_ASKED_MAX that consume our topics */
     const Error *error;     /* the first; class ERROR_NONE: the round is complete */
 } RoundView;
 

@@ -81,7 +81,10 @@ def test_lag_in_events_is_what_kafka_says(relay, kafka, database, prefix):
     other = kafka.create_topic(f"{prefix}.foreign")
     billing, audit = Group(kafka, f"{prefix}-billing"), Group(kafka, f"{prefix}-audit")
     produce(kafka, other, [time.time()] * 5)
+    billing.commit(other, 1)
     one = relay(monitor=watching(f"{prefix}-*")).start()
+    wait_up(one)
+    assert one.status()["consumer_groups"]["groups"] == [], "nothing is written yet"
     for n in range(40):
         emit(database, n)
     one.wait_published(40)
@@ -329,13 +332,31 @@ def test_topic_that_may_not_be_described_is_named(relay, kafka, database, prefix
     wait_up(one)
 
 
-def test_groups_beyond_the_bound_are_counted_not_looked_at(relay, kafka, database, prefix):
+def make_groups(kafka, topic, names):
+    """Groups that have committed offset 0 of partition 0."""
     from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-    topic = kafka.create_topic(f"{prefix}.order")
-    wanted = [ConsumerGroupTopicPartitions(f"{prefix}-{n:03}", [TopicPartition(topic, 0, 0)]) for n in range(203)]
-    for one_group in wanted:
-        for future in kafka.admin().alter_consumer_group_offsets([one_group]).values():
+    for name in names:
+        wanted = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, 0, 0)])
+        for future in kafka.admin().alter_consumer_group_offsets([wanted]).values():
             future.result(15)
+
+
+def test_groups_of_other_topics_do_not_take_the_place_of_ours(relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    make_groups(kafka, kafka.create_topic(f"{prefix}.foreign"), [f"{prefix}-{n:03}" for n in range(410)])
+    make_groups(kafka, topic, [f"{prefix}-ours"])
+    one = relay(monitor=watching(f"{prefix}-*")).start()
+    emit(database, 1)
+    one.wait_published(1)
+    wait_lag(one, f"{prefix}-ours", topic, 1)
+    stays_true(lambda: row(one, f"{prefix}-ours", topic), 25 * INTERVAL, "it stays in sight")
+    assert one.status()["consumer_groups"]["groups_left_out"] == 0
+    assert not one.log_lines("CONSUMER_GROUPS"), one.log_lines("CONSUMER_GROUPS")
+
+
+def test_groups_beyond_the_bound_are_counted_not_looked_at(relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    make_groups(kafka, topic, [f"{prefix}-{n:03}" for n in range(203)])
     one = relay(monitor=watching(f"{prefix}-*")).start()
     emit(database, 1)
     one.wait_published(1)
