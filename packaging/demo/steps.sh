@@ -121,9 +121,9 @@ running() {
     kill -0 "$1" 2>/dev/null
 }
 
-# stop PID: asks, waits, insists. Returns the process's exit code. PostgreSQL (SIGINT) is asked again because it does
-# not listen in its first moments; the relay would take a second SIGTERM for impatience.
-stop() {
+# end_process PID: asks, waits, insists. PostgreSQL (SIGINT) is asked again because it does not listen in its first
+# moments; the relay would take a second SIGTERM for impatience.
+end_process() {
     local pid=$1 tries=$((STOP_SECONDS * 50)) i
     [[ -n ${NAME_OF[$pid]:-} ]] || return 0
     for ((i = 0; i < tries; i++)); do
@@ -135,7 +135,13 @@ stop() {
     done
     running "$pid" && kill -s KILL "$pid" 2>/dev/null
     unset "NAME_OF[$pid]" "SIGNAL_OF[$pid]"
-    wait "$pid" 2>/dev/null
+    return 0
+}
+
+# stop PID: ends it; returns its exit code.
+stop() {
+    end_process "$1"
+    wait "$1" 2>/dev/null
 }
 
 # quietly LOG COMMAND...: runs a tool whose output matters only when it fails; Ctrl-C ends it with all that it
@@ -169,14 +175,21 @@ cleanup() {
     line_clear 2>/dev/null
     if [[ -n $UNINTERRUPTIBLE ]]; then
         printf 'the installation of packages must not be cut off; waiting for its end\n' >&2
-        wait "$UNINTERRUPTIBLE" 2>/dev/null
+        while running "$UNINTERRUPTIBLE"; do
+            sleep 0.2
+        done
     fi
+    # Without `wait`: where a signal came during one for the same process, a second one may never return (bash 5.2).
     if [[ -n $CURRENT ]]; then
         kill -s TERM -- "-$CURRENT" 2>/dev/null
-        wait "$CURRENT" 2>/dev/null
+        for ((i = 0; i < STOP_SECONDS * 50; i++)); do
+            running "$CURRENT" || break
+            sleep 0.02
+        done
+        kill -s KILL -- "-$CURRENT" 2>/dev/null
     fi
     for ((i = ${#PROCESSES[@]} - 1; i >= 0; i--)); do
-        stop "${PROCESSES[i]}"
+        end_process "${PROCESSES[i]}"
     done
     if [[ -n $DIR && -z ${DIR_KEPT:-} ]]; then
         LEFTOVERS+=("$DIR")
