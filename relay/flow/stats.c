@@ -1,11 +1,16 @@
 #include "flow/stats.h"
 
+#include <math.h>
 #include <stddef.h>
 
 void stats_init(Stats *s, Metrics *m, const char *pipeline)
 {
 #define COUNTER(name, help) metrics_counter(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
 #define GAUGE(name, help)   metrics_gauge(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
+#define ROUND_TRIP(quantile)                                                                       \
+    metrics_gauge(m, "outboxd_rdkafka_rtt_seconds",                                                \
+                  "Round trip of requests to the slowest broker, over the last seconds.",          \
+                  "pipeline", pipeline, "quantile", quantile, NULL)
 #define HISTOGRAM(name, help)                                                                      \
     metrics_histogram(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
     s->read = COUNTER("events_read_total", "Events taken from PostgreSQL.");
@@ -43,6 +48,13 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
         GAUGE("last_publish_timestamp_seconds", "Time of the last acknowledgement, unix time.");
     s->postgres_connected = GAUGE("pg_connected", "1 when connected to PostgreSQL.");
     s->kafka_connected = GAUGE("kafka_connected", "1 when a broker is connected.");
+    s->brokers_up = GAUGE("kafka_brokers_up", "Brokers that are connected.");
+    s->queue_messages =
+        GAUGE("rdkafka_queue_messages", "Records that librdkafka holds, sent or not.");
+    s->queue_bytes = GAUGE("rdkafka_queue_bytes", "Bytes of the records that librdkafka holds.");
+    s->rtt_p50 = ROUND_TRIP("0.5");
+    s->rtt_p99 = ROUND_TRIP("0.99");
+    *s->rtt_p50 = *s->rtt_p99 = NAN;
     s->publish_latency =
         HISTOGRAM("publish_latency_seconds", "From occurred_at to the broker's acknowledgement.");
     s->produce_latency =
@@ -50,6 +62,7 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
     s->fetch_duration = HISTOGRAM("fetch_duration_seconds", "One read of the outbox table.");
 #undef COUNTER
 #undef GAUGE
+#undef ROUND_TRIP
 #undef HISTOGRAM
 }
 

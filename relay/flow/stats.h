@@ -31,6 +31,11 @@ typedef struct Stats {
     double *last_publish; /* unix time */
     double *postgres_connected;
     double *kafka_connected;
+    double *brokers_up;
+    double *queue_messages; /* in librdkafka, sent or not */
+    double *queue_bytes;
+    double *rtt_p50; /* seconds; of the slowest broker */
+    double *rtt_p99;
     Histogram *publish_latency; /* occurred_at to acknowledged */
     Histogram *produce_latency; /* produce to acknowledged */
     Histogram *fetch_duration;

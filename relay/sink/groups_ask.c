@@ -48,6 +48,7 @@ Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
         {"enable.auto.commit", "false"},
         {"isolation.level", "read_uncommitted"}, /* the end, as Kafka's own tools count */
         {"allow.auto.create.topics", "false"},   /* looking must not make topics */
+        {"statistics.interval.ms", "0"},         /* of the relay's producer only */
     };
     char text[512];
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {

@@ -19,6 +19,7 @@
 #include "sink/kafka_conf.h"
 #include "sink/kafka_error.h"
 #include "sink/kafka_internal.h"
+#include "sink/kafka_stats.h"
 
 enum {
     BATCH_BYTES = 1000000, /* librdkafka's default of batch.size */
@@ -100,6 +101,7 @@ static rd_kafka_t *kafka_detach(KafkaSink *kafka)
 {
     rd_kafka_t *rk = kafka->rk;
     kafka->rk = NULL;
+    kafka_stats_none(kafka->options.stats);
     for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
         if (kt->handle != NULL) {
             rd_kafka_topic_destroy(kt->handle);

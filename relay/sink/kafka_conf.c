@@ -50,6 +50,7 @@ static Status set_defaults(rd_kafka_conf_t *conf, const Config *config,
         {"queue.buffering.max.messages", queue},
         {"message.max.bytes", record},
         {"log.queue", "true"},
+        {"statistics.interval.ms", "5000"},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         if (set(conf, pairs[i][0], pairs[i][1], err) != OK) {
@@ -89,7 +90,8 @@ Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size
         rd_kafka_conf_destroy(conf);
         return FAILED;
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
+                                       RD_KAFKA_EVENT_STATS);
     *ret_conf = conf;
     return OK;
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "sink/kafka_error.h"
 #include "sink/kafka_internal.h"
+#include "sink/kafka_stats.h"
 
 enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds many reports */
 
@@ -114,6 +115,11 @@ void kafka_serve(KafkaSink *kafka)
         case RD_KAFKA_EVENT_LOG:
             kafka_on_log(kafka, event);
             break;
+        case RD_KAFKA_EVENT_STATS: {
+            const char *json = rd_kafka_event_stats(event);
+            kafka_stats_read(json, strlen(json), kafka->options.stats);
+            break;
+        }
         default:
             break;
         }

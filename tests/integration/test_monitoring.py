@@ -156,3 +156,21 @@ def test_open_files_do_not_grow_over_reconnects(relay, kafka, database, prefix):
         emit(database, n)
         one.wait_published(n + 1)
     assert one.open_files() <= before + 2
+
+
+def test_brokers_queue_and_round_trip_are_what_the_producer_sees(relay, kafka, database, prefix):
+    kafka.create_topic(f"{prefix}.order")
+    one = relay(kafka={"properties": ["statistics.interval.ms=100"]}).start()
+    database.execute("SELECT outbox.emit('order.placed', 'order', n::text, '{}') FROM generate_series(1, 100) n")
+    one.wait_published(100)
+    eventually(lambda: one.metric("kafka_brokers_up") == 1 and one.metric("rdkafka_queue_messages") == 0, 10, "one broker, nothing queued")
+    eventually(lambda: 0 < one.metric("rdkafka_rtt_seconds", quantile="0.5") <= one.metric("rdkafka_rtt_seconds", quantile="0.99") < 10, 10,
+               "the round trip is known")
+    kafka.kill()
+    try:
+        database.execute("SELECT outbox.emit('order.placed', 'order', n::text, '{}') FROM generate_series(1, 40) n")
+        eventually(lambda: one.metric("kafka_brokers_up") == 0 and one.metric("rdkafka_queue_messages") == 40, 20, "no broker, 40 records queued")
+        assert one.metric("rdkafka_queue_bytes") > 40
+    finally:
+        kafka.start()
+    one.wait_published(140, 60)
