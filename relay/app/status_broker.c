@@ -6,14 +6,13 @@
 
 #include "app/screen.h"
 #include "app/status_groups.h"
+#include "base/memory.h"
 #include "config/lists.h"
-#include "flow/router.h"
-#include "flow/topic.h"
-#include "metrics/metrics.h"
+#include "flow/template.h"
 #include "sink/groups_ask.h"
 #include "sink/groups_round.h"
 
-enum { METADATA_MS = 5000 };
+enum { METADATA_MS = 5000, ROUNDS_MAX = 3 };
 
 static void broker_count(const Config *config, StatusBroker *found)
 {
@@ -35,27 +34,30 @@ static void broker_count(const Config *config, StatusBroker *found)
     rd_kafka_destroy(rk);
 }
 
-static void broker_add_topic(void *arg, Topic *topic)
+static void broker_add_topic(const PipelineConfig *pipeline, const char *text, StringList *names)
 {
-    string_list_add(arg, topic->name);
+    AUTO(Template, template_free) topic = NULL;
+    if (text != NULL && template_compile(text, pipeline, &topic, NULL) == OK) {
+        const char *name = template_constant(topic);
+        if (name != NULL && *name != '\0') {
+            string_list_add(names, name);
+        }
+    }
 }
 
 /* Topics that are made from an event's columns are known to a running relay alone. */
 static void broker_topics(const Config *config, StringList *names)
 {
-    Metrics *metrics = metrics_new();
     for (size_t i = 0; i < config->pipeline_count; i++) {
-        Topics *topics = topics_new(metrics, config->pipelines[i].name);
-        Router *router = NULL;
-        Error ignored = {0};
-        if (config->pipelines[i].sink == SINK_KAFKA &&
-            router_new(&config->pipelines[i], topics, &router, &ignored) == OK) {
-            topics_each(topics, broker_add_topic, names);
+        const PipelineConfig *pipeline = &config->pipelines[i];
+        if (pipeline->sink != SINK_KAFKA) {
+            continue;
         }
-        router_free(&router);
-        topics_free(&topics);
+        for (size_t k = 0; k < pipeline->route_count; k++) {
+            broker_add_topic(pipeline, pipeline->routes[k].topic, names);
+        }
+        broker_add_topic(pipeline, pipeline->topic, names);
     }
-    metrics_free(&metrics);
 }
 
 static json_t *broker_groups(const Config *config)
@@ -64,8 +66,11 @@ static json_t *broker_groups(const Config *config)
     broker_topics(config, &names);
     Round *round = round_new(config);
     RoundView view;
-    round_run(round, &names);
-    round_view(round, &view);
+    int rounds = 0;
+    do { /* a coordinator may be loading */
+        round_run(round, &names);
+        round_view(round, &view);
+    } while (view.error->class != ERROR_NONE && ++rounds < ROUNDS_MAX);
     json_t *groups = json_array();
     for (size_t i = 0; i < view.count; i++) {
         const GroupRow *row = &view.rows[i];

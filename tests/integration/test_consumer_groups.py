@@ -119,6 +119,7 @@ def test_status_without_a_relay_asks_the_brokers_itself(relay, kafka, database, 
     found = json.loads(outboxd("status", "--json", "-c", one.config_path, expect=70).stdout)
     assert found["relay"]["answers"] is False and found["database"]["connected"] is True
     assert found["kafka"]["connected"] is True and found["kafka"]["broker_count"] == 1
+    assert len(found["consumer_groups"]["groups"]) == 1, found
     (row,) = found["consumer_groups"]["groups"]
     assert (row["group"], row["topic"], row["lag_events"]) == (group.name, topic, 2) and 590 < row["lag_seconds"] < 660
     text = outboxd("status", "-c", one.config_path, expect=70).stdout
