@@ -254,15 +254,16 @@ static void add_event(const PGresult *row, Text *out)
     json_decref(event);
 }
 
+static const struct {
+    const char *name;
+    int column;
+} BYTES[] = {{"key", DEAD_RECORD_KEY}, {"value", DEAD_RECORD_VALUE}};
+
 static void add_record(const PGresult *row, Text *out)
 {
     text_add(out, "\nrecord, as far as it was made\n");
     add_line(out, "topic", value(row, 0, DEAD_TOPIC));
     add_line(out, "timestamp", value(row, 0, DEAD_RECORD_TIMESTAMP));
-    static const struct {
-        const char *name;
-        int column;
-    } BYTES[] = {{"key", DEAD_RECORD_KEY}, {"value", DEAD_RECORD_VALUE}};
     for (size_t i = 0; i < 2; i++) {
         unsigned char *owned = NULL;
         Slice bytes = row_bytes(row, BYTES[i].column, &owned);
@@ -333,10 +334,6 @@ void dead_print_row_json(const PGresult *row, Text *json)
     add_json_text(json, "topic", value(row, 0, DEAD_TOPIC));
     text_add_char(json, ',');
     add_json_text(json, "timestamp", value(row, 0, DEAD_RECORD_TIMESTAMP));
-    static const struct {
-        const char *name;
-        int column;
-    } BYTES[] = {{"key", DEAD_RECORD_KEY}, {"value", DEAD_RECORD_VALUE}};
     for (size_t i = 0; i < 2; i++) {
         unsigned char *owned = NULL;
         Slice bytes = row_bytes(row, BYTES[i].column, &owned);

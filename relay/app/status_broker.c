@@ -115,6 +115,8 @@ void status_broker_add_screen(const StatusBroker *found, const Config *config, b
         text_printf(out, " (%d broker%s)\n", found->brokers, found->brokers == 1 ? "" : "s");
     } else {
         screen_add(out, colours, COLOUR_BAD, found->error.message);
+        text_add(out, "\n  remedy  ");
+        screen_add(out, false, COLOUR_NONE, found->error.hint);
         text_add_char(out, '\n');
     }
     status_groups_add(found->groups, colours, out);

@@ -127,6 +127,7 @@ def test_status_without_a_relay_asks_the_brokers_itself(relay, kafka, database, 
     with kafka.away():
         text = outboxd("status", "-c", one.config_path, expect=70, timeout=60).stdout
         assert f"no Kafka broker of '{kafka.brokers}' answers" in text and "no unpublished events" in text
+        assert "remedy  Check kafka.brokers" in text
 
 
 def test_age_of_records_from_before_the_relay_is_their_timestamp(relay, kafka, database, prefix):
