@@ -11,6 +11,7 @@
 #include "app/commands.h"
 #include "app/dead_print.h"
 #include "app/dead_store.h"
+#include "app/overrides.h"
 #include "app/problems_print.h"
 #include "app/screen.h"
 #include "base/memory.h"
@@ -162,16 +163,6 @@ static int dead_check_ids(const DeadOptions *options, const char *verb)
         }
     }
     return EXIT_OK;
-}
-
-/* Brokers are not asked, so they need not be given. */
-static void dead_complete_overrides(ConfigOverrides *overrides)
-{
-    bool file = overrides->file != NULL || access(CONFIG_DEFAULT_FILE, F_OK) == 0;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): never set
-    if (!file && getenv("OUTBOXD_KAFKA_BROKERS") == NULL) {
-        overrides->brokers = "unused:9092";
-    }
 }
 
 static int dead_write(const Text *text, int code)
@@ -439,7 +430,7 @@ int command_dead(int argc, char **argv)
     if (code != EXIT_OK) {
         return code;
     }
-    dead_complete_overrides(&options.overrides);
+    overrides_without_brokers(&options.overrides);
     Config *config = NULL;
     Problems problems = {0};
     if (config_load(&options.overrides, &config, &problems) != OK) {

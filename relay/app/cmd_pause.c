@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/overrides.h"
 #include "app/problems_print.h"
 #include "app/status_client.h"
 #include "base/clock.h"
@@ -115,11 +116,7 @@ static int pause_parse(int argc, char **argv, PauseCommand *command, bool *ret_h
                       command->pipeline == NULL ? "; a pipeline is named by --pipeline" : "");
         return EXIT_CONFIG;
     }
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): never set
-    if (command->overrides.file == NULL && getenv("OUTBOXD_KAFKA_BROKERS") == NULL &&
-        access(CONFIG_DEFAULT_FILE, F_OK) != 0) {
-        command->overrides.brokers = "unknown:9092"; /* not needed here */
-    }
+    overrides_without_brokers(&command->overrides);
     return EXIT_OK;
 }
 

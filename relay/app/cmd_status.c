@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/overrides.h"
 #include "app/problems_print.h"
 #include "app/screen.h"
 #include "app/status_broker.h"
@@ -47,8 +48,6 @@ static const char USAGE[] =
     "          70 anything else: no relay answers, a pipeline is paused, starting or stopped,\n"
     "             or, with --fail-if-late, a pipeline is late\n"
     "           With --watch: 0 when it was told to stop.\n";
-
-#define BROKERS_UNKNOWN "unknown:9092"
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;
@@ -131,18 +130,13 @@ static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret
 static void status_complete_overrides(StatusOptions *options)
 {
     ConfigOverrides *overrides = &options->overrides;
-    if (overrides->file != NULL || access(CONFIG_DEFAULT_FILE, F_OK) == 0) {
-        return;
-    }
-    // NOLINTBEGIN(concurrency-mt-unsafe): never set
-    if (getenv("OUTBOXD_KAFKA_BROKERS") == NULL) {
-        overrides->brokers = BROKERS_UNKNOWN;
-    }
-    if (overrides->dsn == NULL && getenv("OUTBOXD_DATABASE_DSN") == NULL) {
+    overrides_without_brokers(overrides);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): never set
+    if (!overrides_have_file(overrides) && overrides->dsn == NULL &&
+        getenv("OUTBOXD_DATABASE_DSN") == NULL) {
         overrides->dsn = "dbname=unknown";
         options->dsn_unknown = true;
     }
-    // NOLINTEND(concurrency-mt-unsafe)
 }
 
 static int status_write(const Text *text, int code)
