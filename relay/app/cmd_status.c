@@ -132,8 +132,8 @@ static void status_complete_overrides(StatusOptions *options)
     ConfigOverrides *overrides = &options->overrides;
     overrides_without_brokers(overrides);
     // NOLINTNEXTLINE(concurrency-mt-unsafe): never set
-    if (!overrides_have_file(overrides) && overrides->dsn == NULL &&
-        getenv("OUTBOXD_DATABASE_DSN") == NULL) {
+    bool dsn_given = overrides->dsn != NULL || getenv("OUTBOXD_DATABASE_DSN") != NULL;
+    if (!overrides_have_file(overrides) && !dsn_given) {
         overrides->dsn = "dbname=unknown";
         options->dsn_unknown = true;
     }
