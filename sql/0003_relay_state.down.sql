@@ -19,4 +19,5 @@ $do$;
 
 DROP TABLE @schema@.pause;
 DROP TABLE @schema@.dead_letter;
+DROP TABLE @schema@.publisher;
 DROP TABLE @schema@.position;

@@ -1,4 +1,5 @@
--- What the relay remembers: where it stands in the WAL, the events it set aside, and what people paused.
+-- What the relay remembers: where it stands in the WAL, who published last, the events it set aside, and what people
+-- paused.
 
 CREATE TABLE @schema@.position (
     pipeline     text        NOT NULL PRIMARY KEY,
@@ -11,6 +12,12 @@ CREATE TABLE @schema@.position (
     tx_lsn       pg_lsn,
     tx_ordinal   bigint,
     tx_messages  boolean,
+    backfill_seq bigint,
+    waiting      boolean     NOT NULL DEFAULT false,
+    table_id     oid,
+    publication  text,
+    generation   uuid,
+    writes       bigint      NOT NULL DEFAULT 0,
     updated_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE @schema@.position IS 'outboxd: up to where each pipeline that reads the WAL has published; written by the relay alone';
@@ -19,8 +26,26 @@ COMMENT ON COLUMN @schema@.position.lsn IS 'end of the last transaction whose ev
 COMMENT ON COLUMN @schema@.position.backfill IS 'rows from before the slot are still being published';
 COMMENT ON COLUMN @schema@.position.backfill_end IS 'highest event.seq among those rows: what has a higher one comes from the WAL';
 COMMENT ON COLUMN @schema@.position.tx_lsn IS 'LSN of the commit of a transaction that is published in part: its first tx_ordinal events';
-COMMENT ON COLUMN @schema@.position.tx_ordinal IS 'so many events of the transaction that commits at tx_lsn are published; without tx_lsn, during the backfill of a pipeline that keeps rows: published up to this event.seq';
+COMMENT ON COLUMN @schema@.position.tx_ordinal IS 'so many events of the transaction that commits at tx_lsn are published';
 COMMENT ON COLUMN @schema@.position.tx_messages IS 'whether messages of emit_message were counted in tx_ordinal';
+COMMENT ON COLUMN @schema@.position.backfill_seq IS 'during the backfill of a pipeline that keeps rows: published up to this event.seq';
+COMMENT ON COLUMN @schema@.position.waiting IS 'events before lsn wait in the table for their topic: the next start reads them from there';
+COMMENT ON COLUMN @schema@.position.table_id IS 'OID of the outbox table that was read';
+COMMENT ON COLUMN @schema@.position.publication IS 'identity of the publication and of its entry for the table, as they stood up to lsn';
+COMMENT ON COLUMN @schema@.position.generation IS 'random number of the relay that wrote last';
+COMMENT ON COLUMN @schema@.position.writes IS 'raised by each new owner and by each write: with generation it tells one history of the server from another';
+
+CREATE TABLE @schema@.publisher (
+    table_id   oid         NOT NULL PRIMARY KEY,
+    pipeline   text        NOT NULL,
+    generation uuid        NOT NULL,
+    writes     bigint      NOT NULL DEFAULT 0,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 10);
+COMMENT ON TABLE @schema@.publisher IS 'outboxd: who published last from each outbox table that is polled; written by the relay alone';
+COMMENT ON COLUMN @schema@.publisher.table_id IS 'OID of the outbox table';
+COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that published last';
+COMMENT ON COLUMN @schema@.publisher.writes IS 'raised by each new owner and by each write of marks: with generation it tells one history of the server from another';
 
 CREATE TABLE @schema@.dead_letter (
     id               bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,

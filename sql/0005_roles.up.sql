@@ -41,6 +41,6 @@ GRANT EXECUTE ON FUNCTION @schema@.set_context(text, text, text, boolean) TO out
 GRANT SELECT, DELETE, UPDATE (published_at) ON @schema@.event TO outbox_relay;
 -- `outboxd dead requeue` writes an event again, under a new number.
 GRANT INSERT (event_id, event_type, event_version, aggregate_type, aggregate_id, aggregate_version, payload, payload_bytes, content_type, correlation_id, causation_id, traceparent, headers, topic, occurred_at) ON @schema@.event TO outbox_relay;
-GRANT SELECT, INSERT, UPDATE ON @schema@.position TO outbox_relay;
+GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.position, @schema@.publisher TO outbox_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.dead_letter, @schema@.pause TO outbox_relay;
 GRANT SELECT ON @schema@.migration, @schema@.backlog, @schema@.slot_health TO outbox_relay;
