@@ -18,6 +18,7 @@ typedef struct Batch {
     size_t unsettled;   /* events not settled yet */
     size_t next_unsent; /* cursor of the pipeline: events before it are not EVENT_PENDING */
     size_t bytes;       /* of event data, for the in-flight limit */
+    int64_t opened_us;  /* monotonic: when the pipeline got it */
     uint64_t position;  /* of the source, as the next two: nothing else reads them */
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
