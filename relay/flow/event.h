@@ -64,6 +64,7 @@ typedef struct Event {
     uint8_t state;           /* EventState */
     bool malformed;       /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
     bool replayed;        /* was sent before and its outcome is unknown */
+    bool retimed;         /* the broker refused its time: it gets that of publishing */
     bool overtaken;       /* a later event of its key was written first: counted */
     uint8_t aside_reason; /* Reason: why it is set aside */
     uint16_t attempts;

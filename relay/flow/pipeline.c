@@ -212,14 +212,28 @@ static void pipeline_let_sink_go(Pipeline *p)
     }
 }
 
+/* The right to publish is over. */
+static void pipeline_end_lease(Pipeline *p)
+{
+    if (p->after >= AFTER_STOP && p->source_lost) {
+        if (!p->purged) {
+            pipeline_purge(p); /* nobody will try to get the lock back */
+        }
+    } else {
+        pipeline_hold_sink(p);
+    }
+}
+
 void pipeline_settle_timeout(Pipeline *p)
 {
     if (p->state != PIPELINE_REWINDING || p->in_flight == 0) {
         return;
     }
     if (p->unlocked && !p->purged) {
-        pipeline_hold_sink(p); /* the lease is over: another relay may publish by now */
-        return;
+        pipeline_end_lease(p);
+        if (p->purged || p->sink_held) {
+            return;
+        }
     }
     int64_t quiet_since_us = p->progress_us > p->rewind_us ? p->progress_us : p->rewind_us;
     int64_t quiet_us = clock_monotonic_us() - quiet_since_us;
@@ -310,8 +324,8 @@ static void act_restart_source(Pipeline *p)
 static void pipeline_bound_lease(Pipeline *p)
 {
     p->unlocked = true;
-    if (p->parts.source->lease_over) {
-        pipeline_hold_sink(p);
+    if (p->parts.source->lease_over || p->sink_held) {
+        pipeline_end_lease(p);
     } else if (!p->purged && !p->sink_held) {
         pipeline_bound_settling(p, p->parts.config->lease_ms);
     }

@@ -3,9 +3,24 @@
  * A refusal purges the sink and lets everything settle. A sink that stops in time (kafka_brake.h)
  * lets nothing pass the refused request; whether something did is counted, not assumed. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "flow/pipeline_internal.h"
+
+/* A time that the broker refuses, although the topic's limits as we know them and our clock allow it,
+ * is no reason to give the event up: it gets the time of publishing, as others do beforehand. */
+static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
+{
+    if (event->retimed || strcmp(err->code, "RECORD_TIMESTAMP_REFUSED") != 0 ||
+        p->parts.config->timestamp == TIMESTAMP_PUBLISH) {
+        return false;
+    }
+    event->retimed = true;
+    ++*p->parts.stats->timestamps_replaced;
+    return true;
+}
 
 void pipeline_refused(Pipeline *p, Event *event, const Error *err)
 {
@@ -15,7 +30,7 @@ void pipeline_refused(Pipeline *p, Event *event, const Error *err)
     p->refused |= !p->isolate.grouped;
     bool proven = going && isolate_proves(&p->isolate, event);
     isolate_refused(&p->isolate, event);
-    if (proven) {
+    if (proven && !pipeline_retime(p, event, err)) {
         Record record;
         Error ignored = {0};
         (void)pipeline_make_record(p, event, &record, &ignored);
@@ -88,6 +103,8 @@ void pipeline_count_overtaken(Pipeline *p)
     }
     p->refused = false;
     size_t count = 0;
+    size_t overtaken = 0;
+    const Event *first = NULL;
     Event **events = open_events(p, &count);
     KeySet written = {.capacity = 16};
     while (written.capacity < count * 2) {
@@ -107,8 +124,16 @@ void pipeline_count_overtaken(Pipeline *p)
             *at = hash;
         } else if (*at == hash) {
             event->overtaken = true;
-            ++*p->parts.stats->overtaken;
+            first = event;
+            overtaken++;
         }
+    }
+    *p->parts.stats->overtaken += overtaken;
+    if (overtaken > 0) {
+        log_write(LOG_WARN, p->parts.config->name, "EVENTS_OVERTAKEN",
+                  LOG_FIELDS(log_number("events", (long long)overtaken),
+                             log_number("first_seq", first->seq)),
+                  "after a refusal of the broker, later events of the same keys were written first");
     }
     free(written.hashes);
     free(events);

@@ -102,6 +102,9 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
         *err = encode_error;
         return ROUTE_POISON;
     }
+    if (event->retimed) {
+        record->timestamp_ms = 0;
+    }
     return routed;
 }
 
