@@ -22,6 +22,9 @@ static void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
     isolate_settled(&p->isolate, event);
     batch_settle(event, settled);
+    if (event->seq >= p->follow_low && event->seq <= p->follow_high) {
+        p->parts.settled(p->parts.arg, p, event);
+    }
 }
 
 static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
@@ -272,6 +275,7 @@ static void pipeline_published(Pipeline *p, Event *event)
     }
     p->progress_us = now_us;
     p->last_published_us = wall_us;
+    p->published_monotonic_us = now_us;
     if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED) {
         pipeline_input(p, INPUT_HEALED);
     }

@@ -40,7 +40,7 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
         return SEND_OK;
     }
     /* Somebody may have raised the limit, as the hint says, and then requeued the event. */
-    if (kt->looked_us < event->batch->opened_us) {
+    if (kt->looked_us < event->batch->arrived_us) {
         kafka->wanted = true;
         kafka_look_soon(kafka, kt);
         return SEND_WAIT;

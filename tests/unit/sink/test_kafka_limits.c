@@ -42,16 +42,16 @@ Test(kafka_limits, limits_are_looked_up_again_before_they_make_a_later_event_poi
     Record record = {.key = SLICE_LITERAL("k"), .value = {.data = body, .length = 1000}};
     Error err = {0};
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
-    mock.batch->opened_us = clock_monotonic_us(); /* read after the last look */
+    mock.batch->arrived_us = clock_monotonic_us(); /* read after the last look */
     size_t ready = mock.ready;
     cr_assert_eq(mock_try_record(&record, 2, "orders", &err), SEND_WAIT);
-    MOCK_WAIT(mock.ready > ready && topic->looked_us >= mock.batch->opened_us);
+    MOCK_WAIT(mock.ready > ready && topic->looked_us >= mock.batch->arrived_us);
     cr_assert_eq(mock_try_record(&record, 2, "orders", &err), SEND_POISON, "still so");
-    mock.batch->opened_us = clock_monotonic_us();
+    mock.batch->arrived_us = clock_monotonic_us();
     topic->limits.known = false; /* somebody raised it meanwhile */
     ready = mock.ready;
     cr_assert_eq(mock_try_record(&record, 3, "orders", &err), SEND_WAIT);
-    MOCK_WAIT(mock.ready > ready && topic->looked_us >= mock.batch->opened_us);
+    MOCK_WAIT(mock.ready > ready && topic->looked_us >= mock.batch->arrived_us);
     cr_assert_eq(mock_try_record(&record, 3, "orders", &err), SEND_OK);
     MOCK_WAIT(mock.delivered == 2);
 }
