@@ -30,7 +30,10 @@ void pipeline_refused(Pipeline *p, Event *event, const Error *err)
     p->refused |= !p->isolate.grouped;
     bool proven = going && isolate_proves(&p->isolate, event);
     isolate_refused(&p->isolate, event);
-    if (proven && !pipeline_retime(p, event, err)) {
+    if (proven && pipeline_retime(p, event, err)) {
+        proven = false;
+    }
+    if (proven) {
         Record record;
         Error ignored = {0};
         (void)pipeline_make_record(p, event, &record, &ignored);

@@ -295,11 +295,14 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
     }
     event->state = EVENT_PENDING;
     pipeline_wake(p);
+    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
     if (strcmp(err->code, "SINK_PURGED") == 0) {
+        if (going) { /* a purge that came late took what was sent after it */
+            pipeline_input(p, INPUT_RESEND);
+        }
         return; /* we asked for it */
     }
     topics_count_failed(p->parts.topics, event->topic, reason_of(err->code));
-    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
     if (err->class == ERROR_POISON) {
         pipeline_refused(p, event, err);
         return;

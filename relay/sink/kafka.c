@@ -243,9 +243,7 @@ static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Err
         timestamp_ms = topic_timestamp(&kt->limits, timestamp_ms, clock_wall_us() / 1000);
         *kafka->options.stats->timestamps_replaced += timestamp_ms == 0;
     }
-    if (kafka->paused != NULL || kafka->purging) {
-        kafka_go_on(kafka);
-    }
+    kafka_before_send(kafka);
     return kafka_produce(kafka, kt, record, timestamp_ms, event, err);
 }
 

@@ -60,8 +60,8 @@ void kafka_reopen_when_empty(KafkaSink *kafka);
 /* kafka_stop.c */
 void kafka_purge(Sink *sink);
 void kafka_hold(Sink *sink, bool hold);
-/** Ends purge and hold: a send follows, or the right to publish is back. */
-void kafka_go_on(KafkaSink *kafka);
+/** A send follows: ends purge and hold. */
+void kafka_before_send(KafkaSink *kafka);
 /** The producer is gone, and its partitions with it. */
 void kafka_forget_paused(KafkaSink *kafka);
 /** Pauses what a broker thread waits for. */

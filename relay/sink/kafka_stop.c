@@ -74,14 +74,17 @@ void kafka_on_again(evutil_socket_t fd, short what, void *arg)
 void kafka_purge(Sink *sink)
 {
     KafkaSink *kafka = (KafkaSink *)sink;
-    if (kafka->rk != NULL) {
-        kafka->purging = true;
+    if (kafka->rk == NULL) {
+        return;
+    }
+    kafka->purging = true;
+    if (rd_kafka_outq_len(kafka->rk) > 0) { /* else it would only take what is sent next */
         kafka_pause_all(kafka);
         kafka_purge_now(kafka);
     }
 }
 
-void kafka_go_on(KafkaSink *kafka)
+static void kafka_go_on(KafkaSink *kafka)
 {
     kafka->purging = false;
     event_del(kafka->again);
@@ -92,6 +95,16 @@ void kafka_go_on(KafkaSink *kafka)
         }
         rd_kafka_topic_partition_list_destroy(kafka->paused);
         kafka->paused = NULL;
+    }
+}
+
+void kafka_before_send(KafkaSink *kafka)
+{
+    /* A partition that the brake paused stays so until the pipeline knows of the refusal: then it
+     * has purged, or nothing else was out. */
+    bool knows = kafka->purging || (kafka->paused != NULL && rd_kafka_outq_len(kafka->rk) == 0);
+    if (knows) {
+        kafka_go_on(kafka);
     }
 }
 

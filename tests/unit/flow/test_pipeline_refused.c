@@ -146,6 +146,20 @@ Test(pipeline_refused, what_was_overtaken_is_counted_once)
     cr_assert_eq(*rig.stats.overtaken, 3);
 }
 
+Test(pipeline_refused, what_a_late_purge_took_is_sent_again)
+{
+    rig.sink.purge_at_once = false;
+    rig_run();
+    rig_batch("1a 2a");
+    rig_refuse("1 2");
+    rig_assert_sent("1 2 1");
+    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    rig_settle(1, &purged);
+    rig_assert_sent("1");
+    rig_accept("1");
+    rig_assert_sent("2");
+}
+
 Test(pipeline_refused, a_lost_source_ends_the_search)
 {
     rig_run();
