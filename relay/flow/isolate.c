@@ -11,6 +11,8 @@ void isolate_release(Isolate *isolate)
     *isolate = (Isolate){0};
 }
 
+enum { CAREFUL_GROUPS = 8 };
+
 static RefusedSet *isolate_find(const Isolate *isolate, const Event *event)
 {
     for (size_t i = 0; event->suspect != 0 && i < isolate->count; i++) {
@@ -43,6 +45,7 @@ static RefusedSet *isolate_add(Isolate *isolate)
 
 void isolate_refused(Isolate *isolate, Event *event)
 {
+    isolate->careful = CAREFUL_GROUPS;
     RefusedSet *old = isolate_find(isolate, event);
     Event newest = {.suspect = isolate->last_id};
     RefusedSet *set = isolate->request == event->request ? isolate_find(isolate, &newest) : NULL;
@@ -85,6 +88,8 @@ void isolate_settled(Isolate *isolate, Event *event)
 
 void isolate_open_group(Isolate *isolate)
 {
+    bool went_well = isolate->group > 0 && isolate->count == 0; /* the one before */
+    isolate->careful -= went_well && isolate->careful > 0;
     isolate->grouped = true;
     isolate->closed = false;
     isolate->group = 0;
@@ -118,5 +123,6 @@ void isolate_mix(Isolate *isolate)
 void isolate_clear(Isolate *isolate)
 {
     isolate->count = 0;
+    isolate->careful = 0;
     isolate->grouped = false;
 }

@@ -29,6 +29,7 @@ typedef struct Isolate {
     size_t capacity;
     uint32_t last_id;
     uint32_t request; /* for which the newest set was made */
+    unsigned careful; /* groups still to be sent after the last refusal */
     bool grouped;     /* what is in flight was sent as a group */
     bool closed;      /* the group takes no more */
     size_t group;     /* events of the present group */
@@ -36,10 +37,11 @@ typedef struct Isolate {
 
 void isolate_release(Isolate *isolate);
 
-/** Whether there is a set: send only groups. */
+/** Whether to send only groups: there is a set, or there was one a moment ago. Where one record is
+ * refused, others like it often follow, and in a group nothing has to be taken back for it. */
 static inline bool isolate_active(const Isolate *isolate)
 {
-    return isolate->count > 0;
+    return isolate->count > 0 || isolate->careful > 0;
 }
 
 /** The event was in a refused request (Event.request, request_events): it belongs to the set of
@@ -56,7 +58,7 @@ void isolate_found(Isolate *isolate, Event *event);
 /** The event is settled, or about to be set aside: no set waits for it. */
 void isolate_settled(Isolate *isolate, Event *event);
 
-/** Nothing is in flight: a new group. */
+/** Nothing is in flight: a new group. One that went well counts towards the end of care. */
 void isolate_open_group(Isolate *isolate);
 
 /** Whether the event, the next in order, belongs to the group; false: the group is complete. */

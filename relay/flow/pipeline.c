@@ -499,6 +499,9 @@ static void act_rewound(Pipeline *p)
 
 static void act_purge(Pipeline *p)
 {
+    if (p->purged) {
+        return; /* it takes back all that comes back, until the next send */
+    }
     p->purged = true;
     p->sink_held = false;
     p->parts.sink->ops->purge(p->parts.sink);

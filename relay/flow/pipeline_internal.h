@@ -42,7 +42,7 @@ struct Pipeline {
     size_t in_flight;  /* events the sink holds */
     size_t aside_busy; /* events on their way to the dead-letter table */
     Isolate isolate;   /* refused requests that are taken apart */
-    bool refused;      /* in this rewind: a request that was sent as usual */
+    bool refused;      /* a request, since what was overtaken was counted */
     bool blocked;      /* the sink said FULL or WAIT */
     bool reopening;    /* the sink makes a new producer */
     bool source_lost;  /* until it is started again */

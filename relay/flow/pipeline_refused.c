@@ -27,7 +27,7 @@ void pipeline_refused(Pipeline *p, Event *event, const Error *err)
     bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
     bool first = event->request != p->isolate.request || event->request == 0;
     *p->parts.stats->refused_requests += first;
-    p->refused |= !p->isolate.grouped;
+    p->refused = true;
     bool proven = going && isolate_proves(&p->isolate, event);
     isolate_refused(&p->isolate, event);
     if (proven && pipeline_retime(p, event, err)) {

@@ -92,6 +92,9 @@ static void kafka_go_on(KafkaSink *kafka)
     if (kafka->paused != NULL) {
         if (kafka->rk != NULL) {
             (void)rd_kafka_resume_partitions(kafka->rk, kafka->paused);
+            /* Wakes the broker threads: one that last saw a partition paused sleeps on for up to a
+             * second, whatever is produced to it. */
+            (void)rd_kafka_flush(kafka->rk, 0);
         }
         rd_kafka_topic_partition_list_destroy(kafka->paused);
         kafka->paused = NULL;
