@@ -47,6 +47,8 @@ typedef struct PipelineParts {
     void (*ended)(void *arg, Pipeline *pipeline);
     /** The state changed (for READY=1 and /readyz). */
     void (*changed)(void *arg, Pipeline *pipeline);
+    /** Something hints that a precondition does not hold any more: look now. NULL: not wanted. */
+    void (*doubt)(void *arg, Pipeline *pipeline);
 } PipelineParts;
 
 /* What the status screen and /readyz show. Texts are owned by the pipeline. */
@@ -79,6 +81,15 @@ void pipeline_stop(Pipeline *pipeline);
 /** Paused, it reads and sends nothing more; what is in flight settles and is marked, and lock and
  * connections are kept. Ends the hold of PipelineParts. The same value again changes nothing. */
 void pipeline_pause(Pipeline *pipeline, bool paused);
+
+/** A precondition does not hold any more: nothing is read or sent, what is in flight settles and is
+ * marked, and it shows as STALLED with this error. NULL: all of them hold; it goes on by itself.
+ * The same again changes nothing. Without effect before it published, or stood by, for the first
+ * time: the source judges by itself before its first event. */
+void pipeline_set_broken(Pipeline *pipeline, const Error *err);
+
+/** Hands the verdict of a good look to the source (SourceOps.verified). */
+void pipeline_set_verified(Pipeline *pipeline, uint64_t wal_end, const char *identity);
 
 void pipeline_view(const Pipeline *pipeline, PipelineView *ret_view);
 const Source *pipeline_source(const Pipeline *pipeline);

@@ -23,6 +23,7 @@ enum {
     TCP_USER_TIMEOUT_MS = 10000,
     BACKOFF_MIN_MS = 200,
     BACKOFF_MAX_MS = 30000,
+    HURRY_MS = 100,          /* between the end of a look and one that somebody hurries */
     SAID_AGAIN_SECONDS = 60, /* a look that fails and recovers in turns is not said more often */
 };
 
@@ -87,20 +88,24 @@ static void watch_end_look(Watch *w)
 {
     w->looking = false;
     w->attempt = 0;
+    int64_t interval_ms = w->options.config->monitor.interval_ms;
+    int64_t next_ms = w->hurried && HURRY_MS < interval_ms ? HURRY_MS : interval_ms;
+    w->hurried = false;
+    w->ended_us = clock_monotonic_us();
     if (w->error.class != ERROR_NONE) {
         Error err = w->error;
-        watch_set_timer(w, w->options.config->monitor.interval_ms);
+        watch_set_timer(w, next_ms);
         watch_complain(w, &err);
         return;
     }
     if (w->brief) {
-        if (!event_pending(w->timer, EV_TIMEOUT, NULL)) {
-            watch_set_timer(w, w->options.config->monitor.interval_ms);
+        if (next_ms < interval_ms || !event_pending(w->timer, EV_TIMEOUT, NULL)) {
+            watch_set_timer(w, next_ms);
         }
         return;
     }
-    histogram_observe_us(w->duration, clock_monotonic_us() - w->look_us);
-    watch_set_timer(w, w->options.config->monitor.interval_ms);
+    histogram_observe_us(w->duration, w->ended_us - w->look_us);
+    watch_set_timer(w, next_ms);
     w->server.up = true;
     w->failing = false;
     if (w->said) {
@@ -127,7 +132,9 @@ static void watch_step_over(Watch *w)
         return;
     }
     w->index = 0;
-    w->step = w->brief && w->step == STEP_PAUSES ? STEP_END : w->step + 1;
+    bool last =
+        (w->brief && w->step == STEP_PAUSES) || (w->nameless && w->step == STEP_PRECONDITIONS);
+    w->step = last ? STEP_END : w->step + 1;
 }
 
 static void on_done(void *arg, const Error *err)
@@ -148,9 +155,12 @@ static void on_done(void *arg, const Error *err)
     } else if (w->step == STEP_DEAD) {
         p->dead_next_us = next_us;
     } else if (w->step == STEP_NAMES && err != NULL) {
-        w->step = STEP_END; /* without names nothing can be asked */
-        watch_end_look(w);
+        w->nameless = true; /* without names nothing else can be asked */
+        w->step = w->brief ? STEP_END : STEP_PRECONDITIONS;
+        watch_go_on(w);
         return;
+    } else if (w->step == STEP_PRECONDITIONS && err != NULL) {
+        w->prepared = false;
     } else if (w->step == STEP_PAUSES && err == NULL) {
         w->knows_pauses = true;
         w->options.pauses(w->options.arg, true);
@@ -167,6 +177,7 @@ static void watch_go_on(Watch *w)
     }
     if (w->notified) {
         w->notified = false;
+        w->nameless = false;
         w->step = STEP_NAMES;
         w->index = 0;
     }
@@ -196,6 +207,7 @@ static void watch_look(Watch *w, bool brief)
 {
     w->looking = true;
     w->brief = brief;
+    w->nameless = false;
     w->step = STEP_NAMES;
     w->index = 0;
     w->error = (Error){0};
@@ -235,6 +247,7 @@ static void on_opened(void *arg, const Error *err)
         return;
     }
     watch_note_server(w);
+    w->prepared = false;
     const Config *config = w->options.config;
     int64_t timeout_ms = config->database.statement_timeout_ms;
     if (timeout_ms <= 0 || timeout_ms > STATEMENT_TIMEOUT_MS) {
@@ -360,8 +373,18 @@ bool watch_knows_pauses(const Watch *w)
 
 void watch_hurry(Watch *w)
 {
-    if (!w->looking && !w->stopped) {
+    if (w->stopped) {
+        return;
+    }
+    if (w->looking) {
+        w->hurried = true;
+        return;
+    }
+    int64_t rest_ms = HURRY_MS - (clock_monotonic_us() - w->ended_us) / 1000;
+    if (w->ended_us == 0 || rest_ms <= 0) {
         event_active(w->timer, EV_TIMEOUT, 0);
+    } else {
+        watch_set_timer(w, rest_ms);
     }
 }
 
@@ -447,6 +470,7 @@ void watch_free(Watch **watch)
     event_free(w->timer);
     for (size_t i = 0; i < w->count; i++) {
         table_free(&w->pipelines[i].table);
+        precondition_release(&w->pipelines[i].look);
         free(w->pipelines[i].pause_table);
         free(w->pipelines[i].dead_letter);
     }

@@ -13,6 +13,7 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "metrics/metrics.h"
+#include "rows/precondition.h"
 
 typedef struct Watch Watch;
 
@@ -70,6 +71,9 @@ typedef struct WatchOptions {
     /** The pauses were read, whether or not they changed (known), or a look failed before they
      * ever were. Called from the loop, never from inside a call. */
     void (*pauses)(void *arg, bool known);
+    /** What must hold was looked at for the pipeline with this index; likewise from the loop. Not
+     * called while the server cannot be asked. NULL: not wanted. */
+    void (*preconditions)(void *arg, size_t index, const PreconditionLook *look);
 } WatchOptions;
 
 /** Makes the series and connects. The error is FATAL / EXIT_CONFIG (a table's name). */
@@ -82,7 +86,8 @@ void watch_stop(Watch *watch);
 /** Whether the pauses have ever been read. */
 bool watch_knows_pauses(const Watch *watch);
 
-/** Looks now instead of waiting for the next turn or the end of a back-off. */
+/** Looks now instead of waiting for the next turn or the end of a back-off; a look that has begun
+ * is followed by another. */
 void watch_hurry(Watch *watch);
 
 /** Facts of the pipeline with this index in the configuration; valid as long as the watch. */

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "pg/conn.h"
+#include "rows/precondition.h"
 #include "rows/table.h"
 #include "watch/watch.h"
 
@@ -34,6 +35,7 @@ typedef struct Watched {
     char *pause_table; /* quoted; NULL: there is none */
     char *dead_letter;
     WatchFacts facts;
+    PreconditionLook look; /* the last that was taken */
     Growth growth;
     int64_t oldest_next_us; /* monotonic: not before */
     int64_t dead_next_us;
@@ -54,6 +56,7 @@ typedef struct Watched {
 typedef enum WatchStep {
     STEP_NAMES,  /* which tables are there */
     STEP_PAUSES, /* what is paused */
+    STEP_PRECONDITIONS,
     STEP_SERVER, /* slots, transactions */
     STEP_OLDEST, /* for each pipeline */
     STEP_DEAD,   /* for each pipeline */
@@ -73,6 +76,10 @@ struct Watch {
     bool looking;
     bool brief;    /* this look ends after the pauses */
     bool notified; /* the pauses may have changed */
+    bool hurried;  /* look again as soon as this look is over */
+    bool nameless; /* the names could not be read: only the preconditions are looked at */
+    bool prepared; /* the statements of STEP_PRECONDITIONS, in this session */
+    uint64_t wal_end;
     bool stopped;
     bool knows_pauses;
     bool failing;
@@ -80,7 +87,8 @@ struct Watch {
     int64_t said_us; /* monotonic */
     Error error;     /* the first of this look */
     unsigned attempt;
-    int64_t look_us; /* monotonic: when it began */
+    int64_t look_us;  /* monotonic: when it began */
+    int64_t ended_us; /* monotonic: when the last one ended */
     int64_t step_us;
     char oldest_xid[24];         /* as seen in pg_locks */
     int64_t oldest_xid_since_us; /* monotonic; 0: no transaction has an xid */
@@ -93,6 +101,10 @@ struct Watch {
 bool watch_add_query(Watch *watch, Text *sql);
 /** A result of the present step. */
 void watch_read(Watch *watch, const PGresult *result);
+/* watch_preconditions.c */
+void watch_add_preconditions(Watch *watch, Text *sql);
+void watch_read_preconditions(Watch *watch, const PGresult *result);
+
 /** Before the first result of the present step: what is not told again is not known any more. */
 void watch_forget(Watch *watch);
 /** PostgreSQL cannot be asked: what changes all the time is not known any more. */
