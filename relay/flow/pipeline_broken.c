@@ -70,7 +70,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
 void pipeline_set_verified(Pipeline *p, uint64_t wal_end, const char *identity)
 {
     Source *source = p->parts.source;
-    if (source->ops->verified != NULL) {
+    if (source->ops->verified != NULL && p->state < PIPELINE_DRAINING) {
         source->ops->verified(source, wal_end, identity);
     }
 }

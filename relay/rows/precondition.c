@@ -71,7 +71,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 
 /* The answer. */
 
-const char *fact(const Facts *facts, const char *column)
+const char *facts_value(const Facts *facts, const char *column)
 {
     int field = PQfnumber(facts->result, column);
     return field < 0 || PQgetisnull(facts->result, facts->row, field)
@@ -79,14 +79,14 @@ const char *fact(const Facts *facts, const char *column)
                : PQgetvalue(facts->result, facts->row, field);
 }
 
-bool fact_is(const Facts *facts, const char *column)
+bool facts_say(const Facts *facts, const char *column)
 {
-    return *fact(facts, column) == 't';
+    return *facts_value(facts, column) == 't';
 }
 
-bool fact_is_not(const Facts *facts, const char *column)
+bool facts_deny(const Facts *facts, const char *column)
 {
-    return *fact(facts, column) == 'f';
+    return *facts_value(facts, column) == 'f';
 }
 
 bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
@@ -130,26 +130,27 @@ static bool judge(const Precondition *entry, const Facts *facts, PreconditionLoo
 
 static void read_names(const Facts *facts, PreconditionLook *look)
 {
-    look->table_oid = (uint32_t)strtoul(fact(facts, "table_oid"), NULL, 10);
-    snprintf(look->schema, sizeof(look->schema), "%s", fact(facts, "table_schema"));
-    snprintf(look->name, sizeof(look->name), "%s", fact(facts, "table_name"));
-    snprintf(look->dead_letter, sizeof(look->dead_letter), "%s", fact(facts, "dead_letter"));
-    snprintf(look->position, sizeof(look->position), "%s", fact(facts, "position"));
-    snprintf(look->publisher, sizeof(look->publisher), "%s", fact(facts, "publisher"));
-    snprintf(look->identity, sizeof(look->identity), "%s", fact(facts, "identity"));
+    look->table_oid = (uint32_t)strtoul(facts_value(facts, "table_oid"), NULL, 10);
+    snprintf(look->schema, sizeof(look->schema), "%s", facts_value(facts, "table_schema"));
+    snprintf(look->name, sizeof(look->name), "%s", facts_value(facts, "table_name"));
+    snprintf(look->dead_letter, sizeof(look->dead_letter), "%s", facts_value(facts, "dead_letter"));
+    snprintf(look->position, sizeof(look->position), "%s", facts_value(facts, "position"));
+    snprintf(look->publisher, sizeof(look->publisher), "%s", facts_value(facts, "publisher"));
+    snprintf(look->identity, sizeof(look->identity), "%s", facts_value(facts, "identity"));
 }
 
 void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
                        PreconditionReader reader, PreconditionLook *ret_look)
 {
     Facts facts = {.pipeline = pipeline, .result = result, .row = row, .reader = reader};
-    facts.version = (int)strtol(fact(&facts, "version"), NULL, 10);
-    facts.role = fact(&facts, "role");
-    facts.table = *fact(&facts, "table_sql") != '\0' ? fact(&facts, "table_sql") : pipeline->table;
+    facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);
+    facts.role = facts_value(&facts, "role");
+    facts.table = *facts_value(&facts, "table_sql") != '\0' ? facts_value(&facts, "table_sql")
+                                                            : pipeline->table;
     read_names(&facts, ret_look);
-    ret_look->pending = fact_is(&facts, "pending");
+    ret_look->pending = facts_say(&facts, "pending");
     /* What a standby shows, which a DSN of several hosts may lead to, is not what is published. */
-    ret_look->taken = reader != PRECONDITION_RUNNING || !fact_is(&facts, "in_recovery");
+    ret_look->taken = reader != PRECONDITION_RUNNING || !facts_say(&facts, "in_recovery");
     for (size_t i = 0; ret_look->taken && i < SUBJECT_COUNT; i++) {
         for (size_t j = 0; j < *SUBJECTS[i].count; j++) {
             if (judge(&SUBJECTS[i].entries[j], &facts, ret_look)) {

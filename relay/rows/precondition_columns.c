@@ -78,7 +78,7 @@ static void say_missing(const Facts *facts, const NeededColumn *column, Saying *
 
 static bool columns_are_missing(const Facts *facts, Saying *say)
 {
-    const char *present = fact(facts, "present");
+    const char *present = facts_value(facts, "present");
     size_t count = 0;
     NeededColumn *needed = needed_columns(facts->pipeline, &count);
     bool missing = false;
@@ -112,7 +112,7 @@ static void say_type(const Facts *facts, const NeededColumn *column, const char 
 
 static bool columns_are_of_other_type(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT types = x_strdup(fact(facts, "types"));
+    AUTO_TEXT types = x_strdup(facts_value(facts, "types"));
     size_t count = 0;
     NeededColumn *needed = needed_columns(facts->pipeline, &count);
     char *rest = *types != '\0' ? types : NULL;
@@ -129,8 +129,9 @@ static bool columns_are_of_other_type(const Facts *facts, Saying *say)
 /* Generated: pgoutput leaves them out before PostgreSQL 18, and virtual ones always. */
 static bool columns_are_not_in_log(const Facts *facts, Saying *say)
 {
-    const char *generated = fact(facts, "generated");
-    bool stored_are_sent = facts->version >= POSTGRES_18 && *fact(facts, "generated_sent") == 's';
+    const char *generated = facts_value(facts, "generated");
+    bool stored_are_sent =
+        facts->version >= POSTGRES_18 && *facts_value(facts, "generated_sent") == 's';
     size_t count = 0;
     NeededColumn *needed = needed_columns(facts->pipeline, &count);
     bool missing = false;
@@ -167,14 +168,14 @@ static bool published_is_never_null(const Facts *facts, Saying *say)
                 facts->pipeline->columns.published_at, facts->table);
     text_printf(&say->remedy, "ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL; and insert NULL",
                 facts->table, column);
-    return fact_is(facts, "published_not_null");
+    return facts_say(facts, "published_not_null");
 }
 
 static bool published_has_default(const Facts *facts, Saying *say)
 {
     AUTO_TEXT column = ident_quote(facts->pipeline->columns.published_at);
-    const char *value = fact(facts, "published_default");
-    bool generated = *fact(facts, "published_generated") != '\0';
+    const char *value = facts_value(facts, "published_default");
+    bool generated = *facts_value(facts, "published_generated") != '\0';
     text_printf(&say->message, "column \"%s\" of %s %s %s: every row would arrive as published",
                 facts->pipeline->columns.published_at, facts->table,
                 generated ? "is generated as" : "has the default", value);
@@ -190,19 +191,20 @@ static bool published_has_default(const Facts *facts, Saying *say)
 
 static bool numbers_are_cached(const Facts *facts, Saying *say)
 {
-    const char *cache = fact(facts, "cache");
+    const char *cache = facts_value(facts, "cache");
     text_printf(&say->message,
                 "sequence %s has CACHE %s: sessions would number events out of order",
-                fact(facts, "sequence"), cache);
-    text_printf(&say->remedy, "ALTER SEQUENCE %s CACHE 1;", fact(facts, "sequence"));
+                facts_value(facts, "sequence"), cache);
+    text_printf(&say->remedy, "ALTER SEQUENCE %s CACHE 1;", facts_value(facts, "sequence"));
     return *cache != '\0' && strcmp(cache, "1") != 0;
 }
 
 static bool numbers_go_down(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message, "sequence %s does not only ascend", fact(facts, "sequence"));
-    text_printf(&say->remedy, "ALTER SEQUENCE %s INCREMENT 1 NO CYCLE;", fact(facts, "sequence"));
-    return *fact(facts, "increment") == '-' || fact_is(facts, "cycles");
+    text_printf(&say->message, "sequence %s does not only ascend", facts_value(facts, "sequence"));
+    text_printf(&say->remedy, "ALTER SEQUENCE %s INCREMENT 1 NO CYCLE;",
+                facts_value(facts, "sequence"));
+    return *facts_value(facts, "increment") == '-' || facts_say(facts, "cycles");
 }
 
 static const char DRAWN_ELSEWHERE[] =
@@ -216,17 +218,17 @@ static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
                 "earlier may commit later, and its event then comes after younger ones of its key",
                 facts->pipeline->columns.seq, facts->table);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
-    bool told = *fact(facts, "seq_number") != '\0';
-    return told && (*fact(facts, "sequence") == '\0' || fact_is_not(facts, "drawn"));
+    bool told = *facts_value(facts, "seq_number") != '\0';
+    return told && (*facts_value(facts, "sequence") == '\0' || facts_deny(facts, "drawn"));
 }
 
 static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
 {
-    const char *increment = fact(facts, "increment");
+    const char *increment = facts_value(facts, "increment");
     text_printf(&say->message,
                 "sequence %s has INCREMENT %s, as for an application that hands out the numbers "
                 "between by itself (hi/lo): events of one key may then come out of order",
-                fact(facts, "sequence"), increment);
+                facts_value(facts, "sequence"), increment);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
     return *increment != '\0' && *increment != '-' && strcmp(increment, "1") != 0;
 }
@@ -238,8 +240,8 @@ static bool numbers_are_not_unique(const Facts *facts, Saying *say)
                 "no unique index on \"%s\" of %s: two rows of one number may be marked together",
                 facts->pipeline->columns.seq, facts->table);
     text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
-    return facts->pipeline->on_publish != ON_PUBLISH_KEEP && *fact(facts, "kind") == 'r' &&
-           fact_is_not(facts, "unique");
+    return facts->pipeline->on_publish != ON_PUBLISH_KEEP && *facts_value(facts, "kind") == 'r' &&
+           facts_deny(facts, "unique");
 }
 
 static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
@@ -252,7 +254,7 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
         facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count" : "each poll");
     text_printf(&say->remedy, "CREATE INDEX CONCURRENTLY ON %s (%s) WHERE %s IS NULL;",
                 facts->table, column, published);
-    return facts->pipeline->on_publish == ON_PUBLISH_MARK && fact_is_not(facts, "indexed");
+    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "indexed");
 }
 
 #define SEQ_INDEX(condition)                                                                       \

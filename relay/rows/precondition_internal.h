@@ -62,10 +62,10 @@ extern const Precondition PRECONDITIONS_SLOT[];
 extern const size_t PRECONDITIONS_SLOT_COUNT;
 
 /** The value of a column of the answer; "" when it is NULL or not there. */
-const char *fact(const Facts *facts, const char *column);
+const char *facts_value(const Facts *facts, const char *column);
 /** It is true; it is false (and told). */
-bool fact_is(const Facts *facts, const char *column);
-bool fact_is_not(const Facts *facts, const char *column);
+bool facts_say(const Facts *facts, const char *column);
+bool facts_deny(const Facts *facts, const char *column);
 
 /** What is needed of the table's columns: its place in the configuration (NULL: an extra of
  * header_columns) and its name. */

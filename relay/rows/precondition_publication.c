@@ -9,7 +9,7 @@
 
 static bool publication_is_there(const Facts *facts)
 {
-    return *fact(facts, "publication_oid") != '\0';
+    return *facts_value(facts, "publication_oid") != '\0';
 }
 
 static bool publication_is_missing(const Facts *facts, Saying *say)
@@ -18,10 +18,10 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
     AUTO_TEXT name = ident_quote(pipeline->publication);
     AUTO_TEXT create = x_format(
         "CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert'%s);", name, facts->table,
-        *fact(facts, "kind") == 'p' ? ", publish_via_partition_root = true" : "");
+        *facts_value(facts, "kind") == 'p' ? ", publish_via_partition_root = true" : "");
     bool told = PQfnumber(facts->result, "publication_oid") >= 0;
     bool missing = told && !publication_is_there(facts);
-    bool has_slot = *fact(facts, "slot_name") != '\0';
+    bool has_slot = *facts_value(facts, "slot_name") != '\0';
     if (has_slot && facts->reader != PRECONDITION_RUNNING) {
         text_printf(&say->message,
                     "no publication \"%s\", but slot \"%s\" is there: a publication must be "
@@ -42,7 +42,7 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
     text_printf(&say->message, "no publication \"%s\", and the relay's role may not create it",
                 pipeline->publication);
     text_printf(&say->remedy, "an administrator runs: %s", create);
-    return missing && !fact_is(facts, "may_create");
+    return missing && !facts_say(facts, "may_create");
 }
 
 static bool table_is_not_published(const Facts *facts, Saying *say)
@@ -52,7 +52,7 @@ static bool table_is_not_published(const Facts *facts, Saying *say)
                 "publication \"%s\" does not publish %s: its events would never arrive",
                 facts->pipeline->publication, facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s ADD TABLE %s;", name, facts->table);
-    return publication_is_there(facts) && fact_is_not(facts, "covers_root");
+    return publication_is_there(facts) && facts_deny(facts, "covers_root");
 }
 
 static bool inserts_are_not_published(const Facts *facts, Saying *say)
@@ -61,43 +61,43 @@ static bool inserts_are_not_published(const Facts *facts, Saying *say)
     text_printf(&say->message, "publication \"%s\" does not publish inserts",
                 facts->pipeline->publication);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
-    return fact_is_not(facts, "inserts");
+    return facts_deny(facts, "inserts");
 }
 
 static bool rows_or_columns_are_left_out(const Facts *facts, Saying *say)
 {
     AUTO_TEXT name = ident_quote(facts->pipeline->publication);
-    bool rows = fact_is(facts, "filtered");
+    bool rows = facts_say(facts, "filtered");
     text_printf(&say->message, "%s of publication \"%s\" hides %s of %s",
                 rows ? "a row filter" : "a column list", facts->pipeline->publication,
                 rows ? "events" : "columns", facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET TABLE %s;", name, facts->table);
-    return rows || fact_is(facts, "listed");
+    return rows || facts_say(facts, "listed");
 }
 
 /* Partitions come with their root. What inherits does not, if it was made later. */
 static bool parts_are_not_published(const Facts *facts, Saying *say)
 {
     AUTO_TEXT name = ident_quote(facts->pipeline->publication);
-    const char *which = fact(facts, "uncovered");
+    const char *which = facts_value(facts, "uncovered");
     text_printf(&say->message,
                 "publication \"%s\" does not publish %s, which belongs to %s: its events would "
                 "never arrive",
                 facts->pipeline->publication, which, facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s ADD TABLE ONLY %s;", name, which);
-    return publication_is_there(facts) && fact_is(facts, "covers_root") && *which != '\0';
+    return publication_is_there(facts) && facts_say(facts, "covers_root") && *which != '\0';
 }
 
 /* PostgreSQL then refuses every UPDATE or DELETE of the table: the relay's, and the application's.
  */
 static bool changes_need_identity(const Facts *facts, Saying *say)
 {
-    const char *publication = fact(facts, "breaking");
+    const char *publication = facts_value(facts, "breaking");
     AUTO_TEXT name = ident_quote(publication);
     text_printf(&say->message,
                 "publication \"%s\" publishes updates or deletes of %s, which has no replica "
                 "identity: PostgreSQL refuses every such statement on it",
-                publication, fact(facts, "breaks"));
+                publication, facts_value(facts, "breaks"));
     if (facts->pipeline->capture == CAPTURE_WAL &&
         strcmp(publication, facts->pipeline->publication) == 0) {
         text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
@@ -105,7 +105,7 @@ static bool changes_need_identity(const Facts *facts, Saying *say)
         text_printf(&say->remedy,
                     "ALTER TABLE %s REPLICA IDENTITY FULL; or give it a primary key, or take it "
                     "out of that publication",
-                    fact(facts, "breaks"));
+                    facts_value(facts, "breaks"));
     }
     return *publication != '\0';
 }
@@ -118,8 +118,8 @@ static bool more_than_inserts_is_published(const Facts *facts, Saying *say)
                 "is marked or removed",
                 facts->pipeline->publication);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
-    return fact_is(facts, "covers_root") && fact_is(facts, "changes") &&
-           *fact(facts, "breaking") == '\0';
+    return facts_say(facts, "covers_root") && facts_say(facts, "changes") &&
+           *facts_value(facts, "breaking") == '\0';
 }
 
 const Precondition PRECONDITIONS_PUBLICATION[] = {

@@ -11,9 +11,9 @@
 void remedy_add_grant(const Facts *facts, const char *relay_has, const char *right,
                       const char *object, bool ours, Text *remedy)
 {
-    bool uses = fact_is(facts, "relay_used");
-    if (!uses && fact_is(facts, relay_has)) {
-        if (!fact_is(facts, "relay_member")) {
+    bool uses = facts_say(facts, "relay_used");
+    if (!uses && facts_say(facts, relay_has)) {
+        if (!facts_say(facts, "relay_member")) {
             text_printf(remedy, "GRANT outbox_relay TO %s;", facts->role);
         } else if (facts->version >= POSTGRES_16) {
             text_printf(remedy, "GRANT outbox_relay TO %s WITH INHERIT TRUE;", facts->role);
@@ -30,11 +30,11 @@ void remedy_add_grant(const Facts *facts, const char *relay_has, const char *rig
 
 static bool schema_is_closed(const Facts *facts, Saying *say)
 {
-    const char *schema = fact(facts, "closed_schema");
+    const char *schema = facts_value(facts, "closed_schema");
     text_printf(&say->message, "role %s may not use schema %s", facts->role, schema);
     AUTO_TEXT object = x_format("SCHEMA %s", schema);
-    remedy_add_grant(facts, "relay_uses_schema", "USAGE", object, fact_is(facts, "closed_is_ours"),
-                     &say->remedy);
+    remedy_add_grant(facts, "relay_uses_schema", "USAGE", object,
+                     facts_say(facts, "closed_is_ours"), &say->remedy);
     return *schema != '\0';
 }
 
@@ -42,7 +42,7 @@ static bool schema_is_closed(const Facts *facts, Saying *say)
 
 static bool columns_are_unreadable(const Facts *facts, Saying *say)
 {
-    const char *readable = fact(facts, "readable");
+    const char *readable = facts_value(facts, "readable");
     AUTO_BUFFER names = TEXT_EMPTY;
     AUTO_BUFFER right = TEXT_EMPTY;
     size_t count = 0;
@@ -59,7 +59,7 @@ static bool columns_are_unreadable(const Facts *facts, Saying *say)
     AUTO_TEXT select = x_format(all ? "SELECT" : "SELECT (%s)", text_string(&right));
     text_printf(&say->message, "role %s may not SELECT %s (%s)", facts->role, facts->table,
                 text_string(&names));
-    remedy_add_grant(facts, "relay_selects", select, facts->table, fact_is(facts, "ours"),
+    remedy_add_grant(facts, "relay_selects", select, facts->table, facts_say(facts, "ours"),
                      &say->remedy);
     return names.length > 0;
 }
@@ -72,9 +72,9 @@ static bool rows_cannot_be_marked(const Facts *facts, Saying *say)
     AUTO_TEXT right = x_format("UPDATE (%s)", column);
     text_printf(&say->message, "role %s may not UPDATE %s, needed by on_publish = \"mark\"",
                 facts->role, facts->table);
-    remedy_add_grant(facts, "relay_updates", right, facts->table, fact_is(facts, "ours"),
+    remedy_add_grant(facts, "relay_updates", right, facts->table, facts_say(facts, "ours"),
                      &say->remedy);
-    return facts->pipeline->on_publish == ON_PUBLISH_MARK && fact_is_not(facts, "updates");
+    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "updates");
 }
 
 static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
@@ -84,9 +84,9 @@ static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
         pipeline->retain_ms != DURATION_FOREVER && pipeline->on_publish == ON_PUBLISH_MARK;
     text_printf(&say->message, "role %s may not DELETE from %s, needed by %s", facts->role,
                 facts->table, prunes ? "retain" : "on_publish = \"delete\"");
-    remedy_add_grant(facts, "relay_deletes", "DELETE", facts->table, fact_is(facts, "ours"),
+    remedy_add_grant(facts, "relay_deletes", "DELETE", facts->table, facts_say(facts, "ours"),
                      &say->remedy);
-    return (prunes || pipeline->on_publish == ON_PUBLISH_DELETE) && fact_is_not(facts, "deletes");
+    return (prunes || pipeline->on_publish == ON_PUBLISH_DELETE) && facts_deny(facts, "deletes");
 }
 
 /* Dead letters. */
@@ -105,17 +105,17 @@ static bool letters_have_no_table(const Facts *facts, Saying *say)
                 option != NULL ? option : "");
     text_add(&say->remedy, "outboxd migrate");
     bool told = PQfnumber(facts->result, "dead_letter") >= 0;
-    return option != NULL && told && *fact(facts, "dead_letter") == '\0';
+    return option != NULL && told && *facts_value(facts, "dead_letter") == '\0';
 }
 
 static bool letters_cannot_be_written(const Facts *facts, Saying *say)
 {
     const char *option = letters_are_needed_by(facts->pipeline);
-    const char *table = fact(facts, "dead_letter");
+    const char *table = facts_value(facts, "dead_letter");
     text_printf(&say->message, "role %s may not INSERT into %s, needed by %s = \"dead_letter\"",
                 facts->role, table, option != NULL ? option : "");
     remedy_add_grant(facts, "relay_sets_aside", "INSERT", table, true, &say->remedy);
-    return option != NULL && fact_is_not(facts, "sets_aside");
+    return option != NULL && facts_deny(facts, "sets_aside");
 }
 
 /* What we remember. */
@@ -125,26 +125,26 @@ static bool position_has_no_table(const Facts *facts, Saying *say)
     text_add(&say->message, "no table outbox.position");
     text_add(&say->remedy, "outboxd migrate --capture wal");
     bool told = PQfnumber(facts->result, "position") >= 0;
-    return told && *fact(facts, "position") == '\0';
+    return told && *facts_value(facts, "position") == '\0';
 }
 
 static bool position_is_closed(const Facts *facts, Saying *say)
 {
     text_printf(&say->message, "role %s may not read and write %s", facts->role,
-                fact(facts, "position"));
-    remedy_add_grant(facts, "relay_positions", "SELECT, INSERT, UPDATE", fact(facts, "position"),
-                     true, &say->remedy);
-    return fact_is_not(facts, "positions");
+                facts_value(facts, "position"));
+    remedy_add_grant(facts, "relay_positions", "SELECT, INSERT, UPDATE",
+                     facts_value(facts, "position"), true, &say->remedy);
+    return facts_deny(facts, "positions");
 }
 
 static bool publisher_is_closed(const Facts *facts, Saying *say)
 {
     text_printf(&say->message,
                 "role %s may not read and write %s, where the relay proves that it alone published",
-                facts->role, fact(facts, "publisher"));
-    remedy_add_grant(facts, "relay_claims", "SELECT, INSERT, UPDATE", fact(facts, "publisher"),
-                     true, &say->remedy);
-    return fact_is_not(facts, "claims");
+                facts->role, facts_value(facts, "publisher"));
+    remedy_add_grant(facts, "relay_claims", "SELECT, INSERT, UPDATE",
+                     facts_value(facts, "publisher"), true, &say->remedy);
+    return facts_deny(facts, "claims");
 }
 
 static bool message_is_forbidden(const Facts *facts, Saying *say)
@@ -157,16 +157,16 @@ static bool message_is_forbidden(const Facts *facts, Saying *say)
                 "GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, "
                 "text%s) TO %s;",
                 facts->version >= 170000 ? ", boolean" : "", facts->role);
-    return fact_is_not(facts, "flushes");
+    return facts_deny(facts, "flushes");
 }
 
 static bool pauses_are_unreadable(const Facts *facts, Saying *say)
 {
-    const char *table = fact(facts, "pause");
+    const char *table = facts_value(facts, "pause");
     text_printf(&say->message, "role %s may not SELECT %s: outboxd pause would have no effect",
                 facts->role, table);
     remedy_add_grant(facts, "relay_pauses", "SELECT", table, true, &say->remedy);
-    return fact_is_not(facts, "pauses");
+    return facts_deny(facts, "pauses");
 }
 
 #define TABLE_RIGHT(alias, right) "pg_catalog.has_table_privilege(" alias ".oid, '" right "')"

@@ -12,18 +12,19 @@ enum { MORE_PLACES = 4 };
 
 static bool slot_is_foreign(const Facts *facts, Saying *say)
 {
-    const char *plugin = fact(facts, "slot_plugin");
+    const char *plugin = facts_value(facts, "slot_plugin");
     text_printf(&say->message, "slot \"%s\" cannot be used: ", facts->pipeline->slot);
-    if (*fact(facts, "slot_name") == '\0') {
+    if (*facts_value(facts, "slot_name") == '\0') {
         return false;
     }
-    if (strcmp(fact(facts, "slot_type"), "logical") != 0) {
+    if (strcmp(facts_value(facts, "slot_type"), "logical") != 0) {
         text_add(&say->message, "it is a physical slot");
     } else if (strcmp(plugin, "pgoutput") != 0) {
         text_printf(&say->message, "its plug-in is %s", plugin);
-    } else if (fact_is_not(facts, "slot_here")) {
-        text_printf(&say->message, "it belongs to database %s", fact(facts, "slot_database"));
-    } else if (fact_is(facts, "two_phase")) {
+    } else if (facts_deny(facts, "slot_here")) {
+        text_printf(&say->message, "it belongs to database %s",
+                    facts_value(facts, "slot_database"));
+    } else if (facts_say(facts, "two_phase")) {
         text_add(&say->message, "it decodes two-phase transactions at PREPARE");
     } else {
         return false;
@@ -34,13 +35,13 @@ static bool slot_is_foreign(const Facts *facts, Saying *say)
 
 static bool slots_are_all_taken(const Facts *facts, Saying *say)
 {
-    long places = strtol(fact(facts, "slot_places"), NULL, 10);
+    long places = strtol(facts_value(facts, "slot_places"), NULL, 10);
     text_printf(&say->message, "all %ld places of max_replication_slots are taken", places);
     text_printf(&say->remedy,
                 "ALTER SYSTEM SET max_replication_slots = %ld; then restart PostgreSQL; or free a "
                 "place: SELECT slot_name, active FROM pg_replication_slots;",
                 places + MORE_PLACES);
-    return fact_is(facts, "slots_full") && *fact(facts, "slot_name") == '\0';
+    return facts_say(facts, "slots_full") && *facts_value(facts, "slot_name") == '\0';
 }
 
 static bool slot_is_left_over(const Facts *facts, Saying *say)
@@ -48,10 +49,11 @@ static bool slot_is_left_over(const Facts *facts, Saying *say)
     text_printf(&say->message,
                 "slot \"%s\" is there although the pipeline polls; nobody reads it, and it holds "
                 "back %s of WAL",
-                facts->pipeline->slot, fact(facts, "slot_retains"));
+                facts->pipeline->slot, facts_value(facts, "slot_retains"));
     text_printf(&say->remedy, "SELECT pg_drop_replication_slot('%s');", facts->pipeline->slot);
-    return *fact(facts, "slot_name") != '\0' && fact_is(facts, "slot_here") &&
-           strcmp(fact(facts, "slot_plugin"), "pgoutput") == 0 && fact_is_not(facts, "slot_active");
+    return *facts_value(facts, "slot_name") != '\0' && facts_say(facts, "slot_here") &&
+           strcmp(facts_value(facts, "slot_plugin"), "pgoutput") == 0 &&
+           facts_deny(facts, "slot_active");
 }
 
 #define SLOT_FACTS                                                                                 \

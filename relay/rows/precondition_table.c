@@ -12,12 +12,12 @@ static bool server_is_standby(const Facts *facts, Saying *say)
                             "written");
     text_add(&say->remedy, "Use a DSN of the primary, or target_session_attrs=read-write.");
     say->heals = true;
-    return fact_is(facts, "in_recovery");
+    return facts_say(facts, "in_recovery");
 }
 
 static bool wal_level_is_low(const Facts *facts, Saying *say)
 {
-    const char *level = fact(facts, "wal_level");
+    const char *level = facts_value(facts, "wal_level");
     text_printf(&say->message, "wal_level is %s, not logical, as capture = \"wal\" needs it",
                 level);
     text_add(&say->remedy, "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL");
@@ -37,16 +37,16 @@ const size_t PRECONDITIONS_SERVER_COUNT = sizeof(PRECONDITIONS_SERVER) / sizeof(
 static bool table_is_missing(const Facts *facts, Saying *say)
 {
     text_printf(&say->message, "no table %s in database \"%s\"", facts->pipeline->table,
-                fact(facts, "database"));
+                facts_value(facts, "database"));
     text_printf(&say->remedy,
                 "make the outbox: outboxd migrate%s; or name your own table in pipelines.table",
                 facts->pipeline->capture == CAPTURE_WAL ? " --capture wal" : "");
-    return *fact(facts, "table_oid") == '\0';
+    return *facts_value(facts, "table_oid") == '\0';
 }
 
 static bool table_is_of_other_kind(const Facts *facts, Saying *say)
 {
-    char kind = *fact(facts, "kind");
+    char kind = *facts_value(facts, "kind");
     text_printf(&say->message, "%s is no table, but a %s: it has no rows of its own to publish",
                 facts->table,
                 kind == 'v'   ? "view"
@@ -59,8 +59,8 @@ static bool table_is_of_other_kind(const Facts *facts, Saying *say)
 
 static bool table_is_unlogged(const Facts *facts, Saying *say)
 {
-    const char *which = fact(facts, "unlogged");
-    const char *remedy = fact(facts, "set_logged");
+    const char *which = facts_value(facts, "unlogged");
+    const char *remedy = facts_value(facts, "set_logged");
     bool wal = facts->pipeline->capture == CAPTURE_WAL;
     text_printf(&say->message, "%s is %s: %s", which, *remedy != '\0' ? "unlogged" : "temporary",
                 wal ? "the WAL does not hold its rows" : "a crash of PostgreSQL empties it");
@@ -72,13 +72,13 @@ static bool table_is_unlogged(const Facts *facts, Saying *say)
 
 static bool table_has_foreign_parts(const Facts *facts, Saying *say)
 {
-    const char *which = fact(facts, "foreigners");
+    const char *which = facts_value(facts, "foreigners");
     text_printf(&say->message,
                 "%s belongs to %s and is a foreign table: neither its locks nor its log tell what "
                 "is committed there",
                 which, facts->table);
     text_printf(&say->remedy, "%s publish that server's outbox by a relay of its own",
-                fact(facts, "detach_foreigners"));
+                facts_value(facts, "detach_foreigners"));
     return *which != '\0';
 }
 
@@ -86,15 +86,15 @@ static bool table_has_foreign_parts(const Facts *facts, Saying *say)
  * be hidden unseen between two looks, PostgreSQL refuses the query whatever the policies say. */
 static bool rows_are_hidden(const Facts *facts, Saying *say)
 {
-    const char *tables = fact(facts, "hidden_in");
+    const char *tables = facts_value(facts, "hidden_in");
     text_printf(&say->message,
                 "row security applies to role %s in %s, and may hide rows from the relay, whatever "
                 "its policies say today: they would never be published, or never be marked",
                 facts->role, tables);
-    if (!fact_is(facts, "forced")) { /* else the role is the owner */
+    if (!facts_say(facts, "forced")) { /* else the role is the owner */
         text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
     }
-    text_add(&say->remedy, fact(facts, "unhide"));
+    text_add(&say->remedy, facts_value(facts, "unhide"));
     return *tables != '\0';
 }
 
