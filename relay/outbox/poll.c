@@ -161,7 +161,9 @@ static bool poll_may_publish(Source *source)
 static void poll_wake(Source *source)
 {
     PollSource *poll = poll_of(source);
-    if (poll->state == POLL_ACTIVE && poll->more) {
+    if (poll->state == POLL_DELAYED) {
+        poll_set_timer(poll, 0);
+    } else if (poll->state == POLL_ACTIVE && poll->more) {
         fetch_next(poll);
     }
 }

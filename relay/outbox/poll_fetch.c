@@ -340,6 +340,14 @@ static void guard_ask(PollSource *poll)
         &(PgQuery){.sql = sql.data, .arg = poll, .result = guard_on_result, .done = guard_on_done});
 }
 
+/* It says nothing about gaps. */
+static void fetch_refused(PollSource *poll)
+{
+    free(poll->fence.latest);
+    poll->fence.latest = NULL;
+    fetch_release(poll);
+}
+
 static void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
@@ -351,9 +359,15 @@ static void fetch_on_done(void *arg, const Error *err)
         return;
     }
     if (err != NULL && !our_cancel) {
-        poll_lose(poll, err);
+        bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
+        if (nothing_read && session_refused(poll, err)) {
+            fetch_refused(poll);
+        } else {
+            poll_lose(poll, err);
+        }
         return;
     }
+    session_accepted(poll);
     session_renew_lease(poll);
     if (our_cancel) {
         free(poll->fence.latest); /* this fetch was not complete: it says nothing about gaps */
@@ -447,6 +461,11 @@ void fetch_next(PollSource *poll)
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
+    int64_t rest_us = poll->refused_until_us - clock_monotonic_us();
+    if (poll->refused && rest_us > 0) {
+        poll_set_timer(poll, rest_us / 1000 + 1);
+        return;
+    }
     if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);

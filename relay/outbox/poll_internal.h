@@ -78,9 +78,14 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     int64_t next_sweep_us;
-    bool caught_up; /* the last fetch emptied the table */
-    int64_t complete_us; /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
-    int64_t covered_us;  /* when the last one was sent that left something behind ... */
+    bool caught_up;           /* the last fetch emptied the table */
+    bool begun;               /* it published, or stood by: what breaks now is waited for */
+    bool look_again;          /* at the preconditions: we stood by since the last look */
+    bool refused;             /* the server refused the last fetch */
+    int64_t refused_until_us; /* ... and is not asked again before that */
+    int64_t
+        complete_us;    /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
+    int64_t covered_us; /* when the last one was sent that left something behind ... */
     int64_t covered_seq; /* ... this number */
 } PollSource;
 
@@ -105,6 +110,11 @@ void session_ask(PollSource *poll, const PgQuery *query);
 void session_marker_opened(void *arg, const Error *err);
 void session_reader_opened(void *arg, const Error *err);
 void session_ping(PollSource *poll);
+/** A statement of the reader failed. True when it was refused, and will be tried again by the
+ * timer: nothing is to be given up. */
+bool session_refused(PollSource *poll, const Error *err);
+/** It went through. */
+void session_accepted(PollSource *poll);
 
 /* poll_fetch.c */
 void fetch_reset(PollSource *poll);

@@ -63,17 +63,19 @@ static void add_table(const OutboxTable *table, Text *sql)
         name);
 }
 
-/* One of our own tables. As the sources look for them: a schema of the user's may hold one, too. */
-static void add_companion(const char *alias, const char *name, Text *sql)
+/* One of our own tables, told by its columns: a schema of the user's may hold another of that name.
+ */
+static void add_companion(const char *alias, const char *name, const char *columns, Text *sql)
 {
     text_printf(
         sql,
         " LEFT JOIN LATERAL (SELECT k.oid, n.oid AS nsp, " PG "quote_ident(n.nspname) || '.' ||"
         "  " PG "quote_ident(k.relname) AS sql FROM " PG "pg_class k JOIN " PG "pg_namespace n"
         "  ON n.oid = k.relnamespace WHERE k.relname = '%s' AND k.relkind IN ('r', 'p')"
-        "  AND n.nspname IN (c.nspname, 'outbox')"
-        "  ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
-        name, alias);
+        "  AND n.nspname IN (c.nspname, 'outbox') AND 4 = (SELECT " PG "count(*) FROM"
+        "  " PG "pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND w.attname IN"
+        "  (%s)) ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
+        name, columns, alias);
 }
 
 /* Whether publication `publication` sends the rows of k: its own entry, that of a partitioned table
@@ -270,10 +272,10 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
                            int server_version, Text *sql)
 {
     add_table(table, sql);
-    add_companion("d", "dead_letter", sql);
-    add_companion("p", "position", sql);
-    add_companion("u", "publisher", sql);
-    add_companion("z", "pause", sql);
+    add_companion("d", "dead_letter", "'id', 'pipeline', 'reason', 'at'", sql);
+    add_companion("p", "position", "'pipeline', 'slot', 'lsn', 'timeline'", sql);
+    add_companion("u", "publisher", "'table_id', 'pipeline', 'generation', 'writes'", sql);
+    add_companion("z", "pause", "'pipeline', 'paused_at', 'paused_by', 'reason'", sql);
     if (pipeline->capture == CAPTURE_WAL) {
         add_publication(pipeline, server_version, sql);
     }

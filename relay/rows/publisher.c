@@ -1,6 +1,7 @@
 #include "rows/publisher.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -19,7 +20,8 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
                   "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
                   "SET default_transaction_isolation = 'read committed'; "
                   "SET default_transaction_read_only = off; "
-                  "SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; "
+                  "SET synchronous_commit = on; SET row_security = off; SET jit = off; SET "
+                  "enable_seqscan = off; "
                   "SET max_parallel_workers_per_gather = 0; "
                   "SET standard_conforming_strings = on; "
                   "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
@@ -33,6 +35,28 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
     } else if (server_version >= 140000) {
         text_add(sql, "SET idle_session_timeout = 0; ");
     }
+}
+
+void publisher_add_pooler_query(Text *sql)
+{
+    text_add(sql, "SELECT pg_catalog.pg_backend_pid() AS backend_pid; ");
+}
+
+Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+                              bool replication, Error *err)
+{
+    int pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    bool sessions = config->database.pooler == POOLER_SESSION && !replication;
+    if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
+              "a connection pooler stands between outboxd and PostgreSQL");
+    return error_hint(
+        err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
+                         : "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                           "database.pooler = \"session\": a transaction pooler would hand the "
+                           "publisher's lock to somebody else.");
 }
 
 static void on_holder_result(void *arg, const PGresult *result)

@@ -25,6 +25,13 @@ enum {
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
                             int server_version, Text *sql);
 
+/** Appends the statement whose row tells by whom we are served, in its column "backend_pid". */
+void publisher_add_pooler_query(Text *sql);
+/** Judges it: a pooler may only be in between where the configuration says that it pools sessions;
+ * for replication, never. */
+Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+                              bool replication, Error *err);
+
 typedef struct PublisherLock {
     PgConn *conn; /* borrowed */
     const PipelineConfig *pipeline;

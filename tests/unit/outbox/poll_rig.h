@@ -30,6 +30,11 @@ typedef struct Rig {
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
+    size_t looks;                /* at the preconditions */
+    bool may_not_mark;           /* ... one of which does not hold */
+    const char *error_of_fetch;  /* SQLSTATE, or NULL */
+    size_t refusals;             /* that the pipeline heard of */
+    size_t accepted;             /* ... and the ends of them */
     const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
     const char *writers;         /* transactions that write to the table */
     char *fetch_sql;             /* the last */

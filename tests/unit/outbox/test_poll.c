@@ -46,6 +46,57 @@ Test(poll, stands_by_while_another_holds_the_lock_and_takes_over)
     cr_assert_eq(rig.active, 1);
 }
 
+Test(poll, what_a_human_must_mend_is_waited_for_once_it_stood_by)
+{
+    rig.lock_taken = true;
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.standby >= 2);
+    rig.may_not_mark = true;
+    size_t looks = rig.looks;
+    rig.lock_taken = false;
+    RIG_WAIT(rig.lost == 1); /* looked again with the lock in hand, before the first event */
+    cr_assert_eq(rig.looks, looks + 1);
+    cr_assert_str_eq(rig.error.code, "RIGHT_UPDATE");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.fetches, 0);
+    rig.may_not_mark = false;
+    rig.source->ops->start(rig.source, 3600000);
+    rig.source->ops->wake(rig.source); /* mended: not in an hour */
+    RIG_WAIT(rig_delivered() == 2);
+}
+
+Test(poll, refuses_at_the_start_what_a_human_must_mend)
+{
+    rig.may_not_mark = true;
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "RIGHT_UPDATE");
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
+    cr_assert_eq(rig.fetches, 0);
+}
+
+Test(poll, a_refused_fetch_keeps_lock_and_memory_and_is_tried_again)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig.error_of_fetch = "42501";
+    RIG_WAIT(rig.refusals == 1);
+    cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
+    size_t fetches = rig.fetches;
+    rig.source->ops->wake(rig.source);
+    rig_turn();
+    cr_assert_eq(rig.fetches, fetches, "not at once");
+    rig_insert(3, 4);
+    rig.error_of_fetch = NULL;
+    RIG_WAIT(rig_delivered() == 4);
+    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.active, 1, "the lock was ours all the time");
+}
+
 static void refused(size_t field, const char *value, const char *code, ErrorClass class)
 {
     rig.table_fields[field] = value;
