@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "rows/precondition.h"
 
 static PollSource *poll_of(Source *source)
 {
@@ -43,6 +44,7 @@ void poll_lose(PollSource *poll, const Error *err)
         return;
     }
     poll->error = *err;
+    poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
     poll->source.lease_over =
         poll->state == POLL_ACTIVE && clock_monotonic_us() >= poll->lease_until_us;
     poll_close(poll, POLL_LOST);
@@ -67,6 +69,9 @@ static void poll_on_report(evutil_socket_t fd, short what, void *arg)
     if (poll->state == POLL_CLOSED) {
         poll->source.events.drained(poll->source.events.arg);
     } else if (poll->state == POLL_LOST) {
+        if (poll->doubts) {
+            poll->source.events.doubt(poll->source.events.arg);
+        }
         poll->source.events.lost(poll->source.events.arg, &poll->error);
     }
 }
@@ -288,6 +293,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     PollSource *poll = arg;
+    poll->refusals = 0;
     fetch_next(poll); /* when it waited for rows left over, or for room */
     poll->source.events.progress(poll->source.events.arg);
 }

@@ -81,6 +81,8 @@ typedef struct PollSource {
     bool caught_up;           /* the last fetch emptied the table */
     bool begun;               /* it published, or stood by: what breaks now is waited for */
     bool look_again;          /* at the preconditions: we stood by since the last look */
+    unsigned refusals;        /* that took the connections, in a row */
+    bool doubts;              /* ... the last of them */
     bool refused;             /* the server refused the last fetch */
     int64_t refused_until_us; /* ... and is not asked again before that */
     int64_t

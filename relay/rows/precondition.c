@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "pg/sqlstate.h"
 #include "rows/precondition_internal.h"
 
 typedef struct Subject {
@@ -164,6 +165,17 @@ void precondition_release(PreconditionLook *look)
 {
     free(look->faults);
     *look = (PreconditionLook){0};
+}
+
+bool precondition_soften(Error *err, bool begun, unsigned *count)
+{
+    bool refusal =
+        err->class == ERROR_FATAL && err->exit_code == EXIT_POSTGRES && sqlstate_is_refusal(err);
+    if (!begun || !refusal || ++*count > PRECONDITION_REFUSALS_MAX) {
+        return false;
+    }
+    err->class = ERROR_RETRY;
+    return true;
 }
 
 const Error *precondition_broken(const PreconditionLook *look)

@@ -73,6 +73,13 @@ void precondition_release(PreconditionLook *look);
 /** The first that is broken, or NULL. */
 const Error *precondition_broken(const PreconditionLook *look);
 
+enum { PRECONDITION_REFUSALS_MAX = 5 };
+
+/** An error that takes a source's connections. True when the server refused a statement of a source
+ * that has begun to work: it is then waited for (RETRY) until whoever changed something mends it,
+ * up to PRECONDITION_REFUSALS_MAX times in a row: then nothing that we know explains it. */
+bool precondition_soften(Error *err, bool begun, unsigned *count);
+
 /** A connection for replication was refused: makes NO_REPLICATION or NO_WAL_SENDER of it where the
  * server said so, and changes nothing otherwise. role: not quoted. */
 void precondition_judge_walsender(const char *role, Error *err);

@@ -281,6 +281,12 @@ static void on_progress(void *arg)
     rig.progress++;
 }
 
+static void on_doubt(void *arg)
+{
+    (void)arg;
+    rig.doubts++;
+}
+
 static void on_refused(void *arg, const Error *err)
 {
     (void)arg;
@@ -353,6 +359,7 @@ void rig_begin(void)
                                         .room = on_room,
                                         .aside = on_aside,
                                         .progress = on_progress,
+                                        .doubt = on_doubt,
                                         .refused = on_refused,
                                         .lost = on_lost,
                                         .drained = on_drained};

@@ -30,6 +30,7 @@ typedef struct Rig {
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
+    size_t doubts;
     size_t looks;                /* at the preconditions */
     bool may_not_mark;           /* ... one of which does not hold */
     const char *error_of_fetch;  /* SQLSTATE, or NULL */

@@ -374,7 +374,6 @@ static void set_aside_and_lose(void)
     rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
     RIG_WAIT(rig.lost == 1);
     cr_assert_eq(rig.asides, 0);
-    cr_assert_eq(rig.error.class, ERROR_FATAL);
 }
 
 Test(poll, a_dead_letter_that_is_refused_is_told_and_sets_nothing_aside)
@@ -383,6 +382,20 @@ Test(poll, a_dead_letter_that_is_refused_is_told_and_sets_nothing_aside)
     set_aside_and_lose();
     cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
     cr_assert_not_null(strstr(rig.error.message, "outbox.dead_letter"));
+    cr_assert_eq(rig.error.class, ERROR_RETRY, "whoever revoked the right may grant it again");
+    cr_assert_eq(rig.doubts, 1);
+    for (size_t i = 2; i <= 6; i++) {
+        rig_restart();
+        RIG_WAIT(rig_delivered() == i);
+        Error reason = {0};
+        error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+        Record record = {0};
+        Batch *last = rig.batches[rig.batch_count - 1];
+        rig.source->ops->set_aside(rig.source, last->events[0], &record, &reason);
+        RIG_WAIT(rig.lost == i);
+    }
+    cr_assert_eq(rig.error.class, ERROR_FATAL, "nothing explains it: not for ever");
+    cr_assert_eq(rig.asides, 0);
 }
 
 Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
@@ -390,6 +403,7 @@ Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
     rig.table_fields[5] = STUB_NULL;
     set_aside_and_lose();
     cr_assert_str_eq(rig.error.code, "NO_DEAD_LETTER_TABLE");
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
 }
 
 Test(poll, a_dead_letter_that_could_not_be_sent_sets_nothing_aside)
@@ -464,7 +478,7 @@ Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
     RIG_WAIT(rig_delivered() == 2);
     rig_ack(-1);
     RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.class, ERROR_FATAL);
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
     cr_assert_eq(rig.source->ops->unmarked(rig.source), 2);
     rig.error_of_mark = NULL;
     rig_restart();
