@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "pg/ident.h"
 #include "rows/precondition.h"
 
 static WalSource *wal_of(Source *source)
@@ -317,7 +318,7 @@ static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, 
     (void)looked_us;
     const WalSource *wal = (const WalSource *)source;
     const Assembler *assembler = &wal->assembler;
-    if (marker_has(wal->marker, seq)) {
+    if (marker_has(wal->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
     if (wal->state != WAL_ACTIVE || wal->draining || wal->hole) {
@@ -388,6 +389,7 @@ static void wal_free(Source *source)
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
+    free(wal->position_key);
     table_free(&wal->table);
     free(wal);
 }
@@ -463,6 +465,12 @@ static void on_marker_idle(void *arg)
     wal_check_drained(wal);
 }
 
+/* The connection that waited holds the publisher's lock: the lease comes first. */
+static void on_marker_blocked(void *arg)
+{
+    wal_session_ping(arg);
+}
+
 static PgConn *wal_new_conn(WalSource *wal, int64_t silence_ms, int64_t user_timeout_ms,
                             bool replication, void (*opened)(void *arg, const Error *err))
 {
@@ -494,6 +502,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
+    AUTO_TEXT name = ident_literal(options->pipeline->name);
+    wal->position_key = x_format("pipeline = %s", name);
     wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     wal->timer = event_new(options->base, -1, 0, wal_on_timer, wal);
     wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
@@ -513,7 +523,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .lost = on_marker_lost,
                                               .aside = on_marker_aside,
                                               .marked = on_marked,
-                                              .idle = on_marker_idle});
+                                              .idle = on_marker_idle,
+                                              .blocked = on_marker_blocked});
     wal->lock = (PublisherLock){.conn = wal->control,
                                 .pipeline = options->pipeline,
                                 .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,

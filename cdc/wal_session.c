@@ -141,7 +141,11 @@ static void on_facts_done(void *arg, const Error *err)
     }
     wal_renew_lease(wal);
     MarkerPosition position = wal->facts.position;
-    marker_start(wal->marker, wal->dead_letter, &position);
+    marker_start(wal->marker, &(MarkerSession){.table_oid = wal->lock.table_oid,
+                                               .row_table = wal->position_table,
+                                               .row_key = wal->position_key,
+                                               .dead_letter = wal->dead_letter,
+                                               .position = &position});
     event_active(wal->pulse, 0, 0);
     session_make_publication(wal);
 }
@@ -155,7 +159,6 @@ void wal_session_look(WalSource *wal)
     wal->facts = (SlotFacts){0};
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
-    marker_add_prepare(wal->marker, wal->position_table, &sql);
     precondition_add_query(wal->options.pipeline, wal->table, 0,
                            PQserverVersion(pg_conn_raw(wal->control)), &sql);
     slot_add_query(wal->options.pipeline, wal->position_table, &sql);
@@ -221,6 +224,7 @@ void wal_session_control_opened(void *arg, const Error *err)
     publisher_add_settings(wal->options.config, wal->options.pipeline, true, version, &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
+    publisher_add_lock_timeout(wal->options.pipeline, &sql);
     publisher_add_pooler_query(&sql);
     precondition_add_query(wal->options.pipeline, wal->table, 0, version, &sql);
     wal->error = (Error){0};
