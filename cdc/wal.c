@@ -436,6 +436,12 @@ static void on_marker_lost(void *arg, const Error *err)
     wal_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->source.events.refused(wal->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     WalSource *wal = arg;
@@ -521,6 +527,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .conn = wal->control,
                                               .arg = wal,
                                               .lost = on_marker_lost,
+                                              .refused = on_marker_refused,
                                               .aside = on_marker_aside,
                                               .marked = on_marked,
                                               .idle = on_marker_idle,

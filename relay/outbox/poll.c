@@ -290,6 +290,12 @@ static void on_marker_lost(void *arg, const Error *err)
     poll_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    poll->source.events.refused(poll->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     PollSource *poll = arg;
@@ -352,6 +358,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
+                                               .refused = on_marker_refused,
                                                .aside = on_marker_aside,
                                                .marked = on_marked,
                                                .idle = on_marker_idle});

@@ -363,7 +363,7 @@ Test(poll, an_event_set_aside_is_told_when_it_is_committed)
     RIG_WAIT(rig_marked() == 3);
 }
 
-static void set_aside_and_lose(void)
+static void set_aside_one(void)
 {
     rig_insert(1, 1);
     active();
@@ -372,30 +372,26 @@ static void set_aside_and_lose(void)
     error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
     Record record = {0};
     rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
+}
+
+static void set_aside_and_lose(void)
+{
+    set_aside_one();
     RIG_WAIT(rig.lost == 1);
     cr_assert_eq(rig.asides, 0);
 }
 
-Test(poll, a_dead_letter_that_is_refused_is_told_and_sets_nothing_aside)
+Test(poll, a_dead_letter_that_is_refused_is_told_and_waits)
 {
     rig.error_of_dead_letter = "42501";
-    set_aside_and_lose();
+    set_aside_one();
+    RIG_WAIT(rig.refusals == 2);
     cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
-    cr_assert_not_null(strstr(rig.error.message, "outbox.dead_letter"));
-    cr_assert_eq(rig.error.class, ERROR_RETRY, "whoever revoked the right may grant it again");
-    cr_assert_eq(rig.doubts, 1);
-    for (size_t i = 2; i <= 6; i++) {
-        rig_restart();
-        RIG_WAIT(rig_delivered() == i);
-        Error reason = {0};
-        error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
-        Record record = {0};
-        Batch *last = rig.batches[rig.batch_count - 1];
-        rig.source->ops->set_aside(rig.source, last->events[0], &record, &reason);
-        RIG_WAIT(rig.lost == i);
-    }
-    cr_assert_eq(rig.error.class, ERROR_FATAL, "nothing explains it: not for ever");
     cr_assert_eq(rig.asides, 0);
+    rig.error_of_dead_letter = NULL;
+    RIG_WAIT(rig.asides == 1);
+    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.lost, 0);
 }
 
 Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
@@ -470,10 +466,39 @@ Test(poll, the_lock_is_kept_until_the_source_may_go_on)
     cr_assert_eq(rig.lost, 1);
 }
 
-Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
+Test(poll, a_refused_mark_is_tried_again_and_lock_and_rows_are_kept)
 {
     rig_insert(1, 2);
     rig.error_of_mark = "42501";
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack(-1);
+    RIG_WAIT(rig.refusals == 2);
+    cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 2);
+    rig.error_of_mark = NULL;
+    RIG_WAIT(rig_marked() == 2);
+    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig_delivered(), 2, "nothing twice");
+}
+
+Test(poll, a_refused_mark_is_a_loss_while_draining)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig.error_of_mark = "42501";
+    rig_ack(-1);
+    RIG_WAIT(rig.refusals == 1);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.lost == 1);
+}
+
+Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
+{
+    rig_insert(1, 2);
+    rig.error_of_mark = "53100";
     active();
     RIG_WAIT(rig_delivered() == 2);
     rig_ack(-1);

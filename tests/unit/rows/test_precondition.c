@@ -550,3 +550,33 @@ Test(precondition, a_refused_walsender_is_told_from_one_without_a_place)
         cr_expect_eq(strstr(err.hint, "ALTER ROLE \"shop_relay\" REPLICATION;") != NULL, ours);
     }
 }
+
+Test(precondition, a_refused_statement_is_waited_for_but_not_for_ever)
+{
+    unsigned count = 0;
+    for (unsigned i = 1; i <= PRECONDITION_REFUSALS_MAX + 1; i++) {
+        Error err = {0};
+        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_PRIVILEGE",
+                  "permission denied (SQLSTATE 42501)");
+        bool waits = i <= PRECONDITION_REFUSALS_MAX;
+        cr_expect_eq(precondition_soften(&err, true, &count), waits);
+        cr_expect_eq((int)err.class, (int)(waits ? ERROR_RETRY : ERROR_FATAL));
+    }
+    static const struct {
+        const char *message;
+        ExitCode exit_code;
+        bool begun;
+    } OTHERS[] = {
+        {"permission denied (SQLSTATE 42501)", EXIT_POSTGRES, false},
+        {"the slot is gone (SQLSTATE 42704)", EXIT_GAP, true},
+        {"disk full (SQLSTATE 53100)", EXIT_POSTGRES, true},
+        {"no SQLSTATE 42501 of the server", EXIT_POSTGRES, true},
+    };
+    for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
+        count = 0;
+        Error err = {0};
+        error_set(&err, ERROR_FATAL, OTHERS[i].exit_code, "POSTGRES_ERROR", "%s",
+                  OTHERS[i].message);
+        cr_expect_not(precondition_soften(&err, OTHERS[i].begun, &count), "%s", OTHERS[i].message);
+    }
+}
