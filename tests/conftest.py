@@ -197,6 +197,7 @@ def relay(request, work_directory, database, kafka, prefix):
         if one.running():
             one.kill()
     for one in relays:
+        assert not one.not_struck(), f"fail points that never struck: {one.not_struck()}"
         assert not one.findings(), f"sanitizer finding:\n{one.findings()}"
 
 

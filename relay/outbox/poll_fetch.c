@@ -244,7 +244,11 @@ static void fetch_adapt(PollSource *poll)
 /* The rows are read and durable. */
 static void fetch_complete(PollSource *poll)
 {
-    (void)FAILPOINT("fetched");
+    Error err;
+    if (FAILPOINT_FAILS("fetched", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     if (poll->fetch.sweep_below > INT64_MIN) {

@@ -82,7 +82,11 @@ void session_lock_held(void *arg)
 {
     PollSource *poll = arg;
     session_renew_lease(poll);
-    (void)FAILPOINT("locked");
+    Error err;
+    if (FAILPOINT_FAILS("locked", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
     poll->state = POLL_LOCKED;
     poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
     poll->source.events.locked(poll->source.events.arg);
@@ -203,9 +207,8 @@ void session_reader_opened(void *arg, const Error *err)
 
 void session_open(PollSource *poll)
 {
-    if (FAILPOINT("connect")) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point 'connect'");
+    Error err;
+    if (FAILPOINT_FAILS("connect", &err)) {
         poll_lose(poll, &err);
         return;
     }

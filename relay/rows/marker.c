@@ -289,7 +289,11 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, err);
         return;
     }
-    (void)FAILPOINT("marked");
+    Error unknown; /* whether it was committed */
+    if (FAILPOINT_FAILS("marked", &unknown)) {
+        marker->options.lost(marker->options.arg, &unknown);
+        return;
+    }
     MarkQueue *queue = &marker->queue;
     *marker->options.stats->marked += marker->hit;
     marker->hit = 0;
@@ -343,7 +347,8 @@ static char *mark_array(const MarkRow *given, size_t count, int *ret_length)
 
 static void mark_send(Marker *marker)
 {
-    if (FAILPOINT("before_mark")) {
+    Error err;
+    if (FAILPOINT_FAILS("before_mark", &err)) {
         return;
     }
     MarkQueue *queue = &marker->queue;
@@ -373,7 +378,9 @@ static void mark_send(Marker *marker)
                             .done = mark_on_done});
     free(array);
     marker->at_once = false;
-    (void)FAILPOINT("mark_sent");
+    if (FAILPOINT_FAILS("mark_sent", &err)) {
+        marker->options.lost(marker->options.arg, &err);
+    }
 }
 
 /* Rows wait for company: one statement for many costs the database much less. Not when so many wait
