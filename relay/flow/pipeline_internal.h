@@ -42,7 +42,7 @@ struct Pipeline {
     size_t in_flight;  /* events the sink holds */
     size_t aside_busy; /* events on their way to the dead-letter table */
     Isolate isolate;   /* refused requests that are taken apart */
-    bool refused;      /* a request, since what was overtaken was counted */
+    bool request_refused; /* by the broker, since what was overtaken was counted */
     bool blocked;      /* the sink said FULL or WAIT */
     bool reopening;    /* the sink makes a new producer */
     bool source_lost;  /* until it is started again */
@@ -54,6 +54,13 @@ struct Pipeline {
     int64_t rewind_us; /* monotonic: when it began to wait for the sink */
     bool paused;       /* by a human */
     bool held;         /* it is not known yet whether it is paused */
+    bool begun;        /* it published, or stood by */
+    bool refused;      /* the server refused the source's last statement */
+    unsigned refusals; /* in a row, without a known reason */
+    Error broken;      /* precondition; class ERROR_NONE: all hold */
+    int64_t broken_us; /* wall clock */
+    int64_t broken_repeated;
+    int64_t broken_said_us; /* monotonic */
     bool stop_asked;
     bool ended_reported;
     AfterRewind after;
@@ -115,11 +122,17 @@ void pipeline_settle_timeout(Pipeline *pipeline);
  * fail for good (a missing permission) would do so again at once. */
 void pipeline_reopen_sink(Pipeline *pipeline);
 
-/* pipeline_refused.c */
+/* pipeline_isolate.c */
 /** The broker refused a request with this event, now PENDING. */
-void pipeline_refused(Pipeline *pipeline, Event *event, const Error *err);
+void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err);
 /** Everything has settled after a refusal: counts what was overtaken. */
 void pipeline_count_overtaken(Pipeline *pipeline);
+
+/* pipeline_broken.c: from the source */
+void pipeline_doubt(void *arg);
+void pipeline_refused(void *arg, const Error *err);
+/** Says again, once a minute, what is broken. */
+void pipeline_remind_broken(Pipeline *pipeline);
 
 /* pipeline_send.c */
 void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, const Error *err);

@@ -161,7 +161,8 @@ static Event *pipeline_next(Pipeline *p)
             }
             batch->next_unsent++;
         }
-        if (batch->count > 0 && FAILPOINT("enqueued")) {
+        Error err;
+        if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
             return NULL;
         }
         p->sending = batch->newer;
@@ -222,7 +223,7 @@ static void pipeline_send_some(Pipeline *p)
         if (!pipeline_send(p, event)) {
             break;
         }
-        (void)FAILPOINT("producing");
+        FAILPOINT("producing");
     }
     if (sent > 0 && p->parts.sink->ops->flush != NULL) {
         p->parts.sink->ops->flush(p->parts.sink);
@@ -237,7 +238,7 @@ void pipeline_pump(Pipeline *p)
 {
     p->settle_now_us = 0; /* a burst of reports is over */
     pipeline_send_some(p);
-    (void)FAILPOINT("settled");
+    FAILPOINT("settled");
     for (Batch *batch;
          p->state != PIPELINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
         if (p->sending == batch) {
@@ -304,7 +305,7 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
     }
     topics_count_failed(p->parts.topics, event->topic, reason_of(err->code));
     if (err->class == ERROR_POISON) {
-        pipeline_refused(p, event, err);
+        pipeline_request_refused(p, event, err);
         return;
     }
     if (going) {

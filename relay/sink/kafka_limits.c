@@ -69,7 +69,8 @@ static size_t limits_batch_bytes(const KafkaSink *kafka, const KafkaTopic **ret_
 
 void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt)
 {
-    kafka->stale |= FAILPOINT("stale_limits");
+    Error ignored = {0};
+    kafka->stale |= FAILPOINT_FAILS("stale_limits", &ignored);
     if (kafka->stale) {
         kt->limits.max_message_bytes = -1;
         kt->limits.compacted = false;

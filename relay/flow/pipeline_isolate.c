@@ -22,12 +22,12 @@ static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
     return true;
 }
 
-void pipeline_refused(Pipeline *p, Event *event, const Error *err)
+void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
 {
     bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
     bool first = event->request != p->isolate.request || event->request == 0;
     *p->parts.stats->refused_requests += first;
-    p->refused = true;
+    p->request_refused = true;
     bool proven = going && isolate_proves(&p->isolate, event);
     isolate_refused(&p->isolate, event);
     if (proven && pipeline_retime(p, event, err)) {
@@ -101,10 +101,10 @@ static Event **open_events(const Pipeline *p, size_t *ret_count)
 
 void pipeline_count_overtaken(Pipeline *p)
 {
-    if (!p->refused) {
+    if (!p->request_refused) {
         return;
     }
-    p->refused = false;
+    p->request_refused = false;
     size_t count = 0;
     size_t overtaken = 0;
     const Event *first = NULL;

@@ -14,9 +14,9 @@ static void prepare(void)
     rig.sink.purge_at_once = true;
 }
 
-TestSuite(pipeline_refused, .init = prepare, .fini = rig_end);
+TestSuite(pipeline_isolate, .init = prepare, .fini = rig_end);
 
-Test(pipeline_refused, a_refused_request_is_taken_apart_by_halves)
+Test(pipeline_isolate, a_refused_request_is_taken_apart_by_halves)
 {
     rig_run();
     rig_batch("1a 2a 3a 4a 5a 6a 7a 8a");
@@ -42,7 +42,7 @@ Test(pipeline_refused, a_refused_request_is_taken_apart_by_halves)
     cr_assert_eq(*rig.stats.overtaken, 0);
 }
 
-Test(pipeline_refused, nothing_behind_a_refused_request_is_sent_before_it)
+Test(pipeline_isolate, nothing_behind_a_refused_request_is_sent_before_it)
 {
     rig_run();
     rig_batch("1a 2b 3a 4b");
@@ -62,7 +62,7 @@ Test(pipeline_refused, nothing_behind_a_refused_request_is_sent_before_it)
     rig_assert_acked("1 2 3 4 5 6 7");
 }
 
-Test(pipeline_refused, together_again_when_the_culprit_is_found)
+Test(pipeline_isolate, together_again_when_the_culprit_is_found)
 {
     rig_run();
     rig_batch("1a");
@@ -84,7 +84,7 @@ Test(pipeline_refused, together_again_when_the_culprit_is_found)
     rig_assert_sent("2 3 4");
 }
 
-Test(pipeline_refused, two_partitions_are_taken_apart_side_by_side)
+Test(pipeline_isolate, two_partitions_are_taken_apart_side_by_side)
 {
     rig_run();
     rig_batch("1a 2b 3a 4b 5a 6b 7a 8b");
@@ -106,7 +106,7 @@ Test(pipeline_refused, two_partitions_are_taken_apart_side_by_side)
     rig_assert_acked("1 2 3 4 5 6 7 8");
 }
 
-Test(pipeline_refused, a_culprit_that_the_sink_finds_ends_the_search)
+Test(pipeline_isolate, a_culprit_that_the_sink_finds_ends_the_search)
 {
     rig_run();
     rig_batch("1a 2a 3a 4a");
@@ -119,7 +119,7 @@ Test(pipeline_refused, a_culprit_that_the_sink_finds_ends_the_search)
     rig_assert_acked("1 2 3 4");
 }
 
-Test(pipeline_refused, a_refused_request_stops_only_at_the_bad_record)
+Test(pipeline_isolate, a_refused_request_stops_only_at_the_bad_record)
 {
     rig.config.on_poison = ON_POISON_STOP;
     rig_run();
@@ -136,7 +136,7 @@ Test(pipeline_refused, a_refused_request_stops_only_at_the_bad_record)
     cr_assert_not_null(strstr(view.error->message, "seq 3"), "%s", view.error->message);
 }
 
-Test(pipeline_refused, what_was_overtaken_is_counted_once)
+Test(pipeline_isolate, what_was_overtaken_is_counted_once)
 {
     rig.sink.purge_at_once = false;
     rig_run();
@@ -157,7 +157,7 @@ Test(pipeline_refused, what_was_overtaken_is_counted_once)
     cr_assert_eq(*rig.stats.overtaken, 3);
 }
 
-Test(pipeline_refused, what_a_late_purge_took_is_sent_again)
+Test(pipeline_isolate, what_a_late_purge_took_is_sent_again)
 {
     rig.sink.purge_at_once = false;
     rig_run();
@@ -171,7 +171,7 @@ Test(pipeline_refused, what_a_late_purge_took_is_sent_again)
     rig_assert_sent("2");
 }
 
-Test(pipeline_refused, a_lost_source_ends_the_search)
+Test(pipeline_isolate, a_lost_source_ends_the_search)
 {
     rig_run();
     rig_batch("1a 2a 3a");
@@ -185,7 +185,7 @@ Test(pipeline_refused, a_lost_source_ends_the_search)
     rig_assert_sent("3 4");
 }
 
-Test(pipeline_refused, a_stop_while_searching_leaves_the_rest_unpublished)
+Test(pipeline_isolate, a_stop_while_searching_leaves_the_rest_unpublished)
 {
     rig_run();
     rig_batch("1a 2a 3a");
