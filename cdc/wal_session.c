@@ -173,7 +173,11 @@ void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
     wal_renew_lease(wal);
-    (void)FAILPOINT("locked");
+    Error err;
+    if (FAILPOINT_FAILS("locked", &err)) {
+        wal_lose(wal, &err);
+        return;
+    }
     wal->state = WAL_LOCKED;
     event_active(wal->pulse, 0, 0);
     wal->source.events.locked(wal->source.events.arg);
@@ -235,9 +239,8 @@ void wal_session_control_opened(void *arg, const Error *err)
 
 void wal_session_open(WalSource *wal)
 {
-    if (FAILPOINT("connect")) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point 'connect'");
+    Error err;
+    if (FAILPOINT_FAILS("connect", &err)) {
         wal_lose(wal, &err);
         return;
     }

@@ -25,7 +25,11 @@ static void on_streaming(void *arg)
     bool was_filling = wal->fill.complete;
     wal->begun = true;
     wal->state = WAL_ACTIVE;
-    (void)FAILPOINT("streaming");
+    Error err;
+    if (FAILPOINT_FAILS("streaming", &err)) {
+        wal_lose(wal, &err);
+        return;
+    }
     char lsn[24];
     int64_t now_us = clock_monotonic_us();
     if (log_limit_take(&wal->stream_lines, now_us) ||

@@ -127,7 +127,8 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         fetch->batch->unsettled--;
         return;
     }
-    if (FAILPOINT("forget_row")) {
+    Error forgotten;
+    if (FAILPOINT_FAILS("forget_row", &forgotten)) {
         gaps_see(&poll->gaps, event->seq); /* as if it had been handed on */
         fetch->batch->count--;
         fetch->batch->unsettled--;
@@ -294,7 +295,11 @@ static void fetch_complete(PollSource *poll)
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
     poll->blocked_said = false;
-    (void)FAILPOINT("fetched");
+    Error err;
+    if (FAILPOINT_FAILS("fetched", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
     fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);

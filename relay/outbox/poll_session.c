@@ -97,7 +97,11 @@ void session_lock_taken(void *arg)
 
 static void session_locked(PollSource *poll)
 {
-    (void)FAILPOINT("locked");
+    Error err;
+    if (FAILPOINT_FAILS("locked", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
     poll->begun = true;
     poll->owner_pid = poll->backend_pid;
     poll->taken = false;
@@ -362,9 +366,8 @@ void session_accepted(PollSource *poll)
 
 void session_open(PollSource *poll)
 {
-    if (FAILPOINT("connect")) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point 'connect'");
+    Error err;
+    if (FAILPOINT_FAILS("connect", &err)) {
         poll_lose(poll, &err);
         return;
     }

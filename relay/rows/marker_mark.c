@@ -260,7 +260,11 @@ static void mark_on_done(void *arg, const Error *err)
     if (history != NULL) {
         history_write_committed(history);
     }
-    (void)FAILPOINT("marked");
+    Error unknown; /* whether it was committed */
+    if (FAILPOINT_FAILS("marked", &unknown)) {
+        marker->options.lost(marker->options.arg, &unknown);
+        return;
+    }
     *marker->options.stats->marked += marker->hit;
     if (!marker->with_position && marker->rows_sent > marker->hit) {
         marker->not_hit = marker->rows_sent - marker->hit;
@@ -332,7 +336,8 @@ static const char *put_lsn(char *at, size_t size, uint64_t lsn)
 
 static void mark_send(Marker *marker)
 {
-    if (FAILPOINT("before_mark")) {
+    Error err;
+    if (FAILPOINT_FAILS("before_mark", &err)) {
         return;
     }
     MarkQueue *queue = &marker->queue;
@@ -371,7 +376,9 @@ static void mark_send(Marker *marker)
                    .result = mark_on_result,
                    .done = mark_on_done});
     marker->at_once = false;
-    (void)FAILPOINT("mark_sent");
+    if (FAILPOINT_FAILS("mark_sent", &err)) {
+        marker->options.lost(marker->options.arg, &err);
+    }
 }
 
 /* Rows wait for company: one statement for many costs the database much less. Not when so many wait
