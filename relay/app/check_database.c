@@ -219,10 +219,11 @@ void check_database(Check *check)
         return;
     }
     size_t before = check->problems->errors;
-    AUTO_TEXT timeout = x_format("SET statement_timeout = %d; SET lock_timeout = 2000;"
-                                 " SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
-                                 " SET DateStyle = 'ISO'",
-                                 QUERY_TIMEOUT_MS);
+    AUTO_TEXT timeout = x_format(
+        "SET statement_timeout = %d; SET lock_timeout = 2000;"
+        " SET row_security = off; SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
+        " SET DateStyle = 'ISO'",
+        QUERY_TIMEOUT_MS);
     PQclear(PQexec(conn, timeout));
     check_version(check, conn);
     if (check_server(check, conn)) {

@@ -42,7 +42,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
                             int server_version, Text *sql)
 {
     text_printf(sql,
-                "SELECT %zu AS i, pg_catalog.quote_ident(me.rolname) AS role, c.sql AS table_sql,"
+                "SELECT %zu AS i, pg_catalog.quote_ident(current_user) AS role, c.sql AS table_sql,"
                 " pg_catalog.current_setting('server_version_num') AS version",
                 index);
     for (size_t i = 0; i < SUBJECT_COUNT; i++) {

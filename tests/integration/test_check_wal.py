@@ -407,7 +407,7 @@ def test_every_postgresql(work_directory, check, major):
         grant_memberships(database)
         text = check(expect=2, db=database)
         assert f"role {RELAY} may not replicate" in text and "may not create it" in text and "2 problems" in text, text
-        run_remedy(database, text, "REPLICATION")
+        run_remedy(database, text, "may not replicate")
         run_remedy(database, text, "may not create it")
         assert "no problem" in check(db=database)
         text = check({"messages": True}, expect=2 if major == "13" else 0, db=database)

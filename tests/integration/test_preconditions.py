@@ -295,7 +295,7 @@ def test_no_free_wal_sender_is_waited_for(setup, ground):
         one = setup("wal", {}).start(wait_ready=False)
         one.wait_not_ready("NO_WAL_SENDER")
         text = outboxd("check", "-c", one.config_path, expect=2).stdout
-        assert "all places of max_wal_senders are taken" in text
+        assert "all 10 places of max_wal_senders are taken" in text
     finally:
         for connection in taken:
             connection.close()
