@@ -288,6 +288,12 @@ void rows_judge(Watch *w, size_t index)
     if (judge.look_again == NULL) {
         *p->gauge.unseen_found += judgement.found;
     }
+    if (judgement.asked > 0) {
+        log_write(LOG_INFO, p->config->name, "EVENT_LOOKED_AGAIN",
+                  LOG_FIELDS(log_number("events", (long long)judgement.asked),
+                             log_number("first_seq", judgement.first_unknown)),
+                  "the table shows unpublished events that were not read; reading them by number");
+    }
     if (judgement.found > 0) {
         rows_say_unseen(p, now_us);
     }
