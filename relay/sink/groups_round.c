@@ -538,6 +538,12 @@ static void round_learn(Round *round, const StringList *patterns)
     }
     round_know_topics(round, &found);
     string_list_free(&found);
+    if (round->groups_left_out > 0) {
+        round->learner.rest = 0; /* the others have their turn in the next round */
+    }
+    for (size_t i = 0; round->topics.count == 0 && i < round->names.count; i++) {
+        round_note_foreign(round, round->names.items[i]);
+    }
 }
 
 static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *list, Error *err)
