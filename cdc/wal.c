@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "pg/ident.h"
+#include "rows/precondition.h"
 
 static WalSource *wal_of(Source *source)
 {
@@ -62,6 +64,7 @@ void wal_lose(WalSource *wal, const Error *err)
         return;
     }
     wal->error = *err;
+    wal->doubts = precondition_soften(&wal->error, wal->begun, &wal->refusals);
     wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
     event_active(wal->report, 0, 0);
@@ -93,6 +96,9 @@ static void wal_on_report(evutil_socket_t fd, short what, void *arg)
     if (wal->state == WAL_CLOSED) {
         wal->source.events.drained(wal->source.events.arg);
     } else if (wal->state == WAL_LOST) {
+        if (wal->doubts) {
+            wal->source.events.doubt(wal->source.events.arg);
+        }
         wal->source.events.lost(wal->source.events.arg, &wal->error);
     }
 }
@@ -282,7 +288,9 @@ static bool wal_may_publish(Source *source)
 static void wal_wake(Source *source)
 {
     WalSource *wal = wal_of(source);
-    if (wal->state == WAL_ACTIVE && wal->stream.paused) {
+    if (wal->state == WAL_DELAYED) {
+        wal_set_timer(wal, 0);
+    } else if (wal->state == WAL_ACTIVE && wal->stream.paused) {
         stream_resume(wal);
     } else if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -310,7 +318,7 @@ static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, 
     (void)looked_us;
     const WalSource *wal = (const WalSource *)source;
     const Assembler *assembler = &wal->assembler;
-    if (marker_has(wal->marker, seq)) {
+    if (marker_has(wal->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
     if (wal->state != WAL_ACTIVE || wal->draining || wal->hole) {
@@ -381,6 +389,7 @@ static void wal_free(Source *source)
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
+    free(wal->position_key);
     table_free(&wal->table);
     free(wal);
 }
@@ -427,6 +436,12 @@ static void on_marker_lost(void *arg, const Error *err)
     wal_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->source.events.refused(wal->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     WalSource *wal = arg;
@@ -436,6 +451,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     WalSource *wal = arg;
+    wal->refusals = 0;
     wal_slot_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
@@ -453,6 +469,12 @@ static void on_marker_idle(void *arg)
         fill_next(wal);
     }
     wal_check_drained(wal);
+}
+
+/* The connection that waited holds the publisher's lock: the lease comes first. */
+static void on_marker_blocked(void *arg)
+{
+    wal_session_ping(arg);
 }
 
 static PgConn *wal_new_conn(WalSource *wal, int64_t silence_ms, int64_t user_timeout_ms,
@@ -486,6 +508,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
+    AUTO_TEXT name = ident_literal(options->pipeline->name);
+    wal->position_key = x_format("pipeline = %s", name);
     wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     wal->timer = event_new(options->base, -1, 0, wal_on_timer, wal);
     wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
@@ -503,9 +527,11 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .conn = wal->control,
                                               .arg = wal,
                                               .lost = on_marker_lost,
+                                              .refused = on_marker_refused,
                                               .aside = on_marker_aside,
                                               .marked = on_marked,
-                                              .idle = on_marker_idle});
+                                              .idle = on_marker_idle,
+                                              .blocked = on_marker_blocked});
     wal->lock = (PublisherLock){.conn = wal->control,
                                 .pipeline = options->pipeline,
                                 .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,

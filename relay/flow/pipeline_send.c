@@ -164,7 +164,8 @@ static Event *pipeline_next(Pipeline *p)
             }
             batch->next_unsent++;
         }
-        if (batch->count > 0 && FAILPOINT("enqueued")) {
+        Error err;
+        if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
             return NULL;
         }
         p->sending = batch->newer;
@@ -210,7 +211,7 @@ static void pipeline_send_some(Pipeline *p)
         if (!pipeline_send(p, event)) {
             break;
         }
-        (void)FAILPOINT("producing");
+        FAILPOINT("producing");
     }
     if (sent > 0 && p->parts.sink->ops->flush != NULL) {
         p->parts.sink->ops->flush(p->parts.sink);
@@ -225,7 +226,7 @@ void pipeline_pump(Pipeline *p)
 {
     p->settle_now_us = 0; /* a burst of reports is over */
     pipeline_send_some(p);
-    (void)FAILPOINT("settled");
+    FAILPOINT("settled");
     for (Batch *batch;
          p->state != PIPELINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
         if (p->sending == batch) {

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "rows/precondition.h"
 
 static PollSource *poll_of(Source *source)
 {
@@ -43,6 +44,7 @@ void poll_lose(PollSource *poll, const Error *err)
         return;
     }
     poll->error = *err;
+    poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
     poll->source.lease_over =
         poll->state == POLL_ACTIVE && clock_monotonic_us() >= poll->lease_until_us;
     poll_close(poll, POLL_LOST);
@@ -67,6 +69,9 @@ static void poll_on_report(evutil_socket_t fd, short what, void *arg)
     if (poll->state == POLL_CLOSED) {
         poll->source.events.drained(poll->source.events.arg);
     } else if (poll->state == POLL_LOST) {
+        if (poll->doubts) {
+            poll->source.events.doubt(poll->source.events.arg);
+        }
         poll->source.events.lost(poll->source.events.arg, &poll->error);
     }
 }
@@ -112,6 +117,7 @@ static void poll_resume(Source *source)
     }
     event_del(poll->timer);
     poll->outstanding_count = 0;
+    poll->foreign = false;
     fetch_reset(poll);
     poll->state = POLL_PREPARING;
     pg_conn_open(poll->marker_conn);
@@ -128,7 +134,9 @@ static void poll_ack(Source *source, Batch *batch)
             break;
         }
     }
-    marker_add(poll->marker, batch, NULL);
+    if (!poll->foreign) {
+        marker_add(poll->marker, batch, NULL);
+    }
     batch_free(&batch);
     marker_next(poll->marker);
 }
@@ -161,7 +169,9 @@ static bool poll_may_publish(Source *source)
 static void poll_wake(Source *source)
 {
     PollSource *poll = poll_of(source);
-    if (poll->state == POLL_ACTIVE && poll->more) {
+    if (poll->state == POLL_DELAYED) {
+        poll_set_timer(poll, 0);
+    } else if (poll->state == POLL_ACTIVE && poll->more) {
         fetch_next(poll);
     }
 }
@@ -184,7 +194,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 {
     (void)insert_lsn;
     const PollSource *poll = (const PollSource *)source;
-    if (marker_has(poll->marker, seq)) {
+    if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
     if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker)) {
@@ -249,6 +259,9 @@ static void poll_free(Source *source)
     free(poll->fence.latest);
     free(poll->outstanding);
     free(poll->dead_letter);
+    free(poll->publisher_table);
+    free(poll->publisher_key);
+    free(poll->publisher_ctid);
     free(poll->application_name);
     table_free(&poll->table);
     free(poll);
@@ -277,6 +290,12 @@ static void on_marker_lost(void *arg, const Error *err)
     poll_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    poll->source.events.refused(poll->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     PollSource *poll = arg;
@@ -286,6 +305,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     PollSource *poll = arg;
+    poll->refusals = 0;
     fetch_next(poll); /* when it waited for rows left over, or for room */
     poll->source.events.progress(poll->source.events.arg);
 }
@@ -323,6 +343,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
     poll->options = *options;
     poll->table = table;
     poll->state = POLL_LOST;
+    history_begin(&poll->history);
     poll->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
@@ -334,8 +355,10 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .table = table,
                                                .stats = options->stats,
                                                .conn = poll->marker_conn,
+                                               .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
+                                               .refused = on_marker_refused,
                                                .aside = on_marker_aside,
                                                .marked = on_marked,
                                                .idle = on_marker_idle});

@@ -1,14 +1,17 @@
 #include "rows/publisher.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/ident.h"
 
 enum {
     LOCK_CLASS =
         0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
+    LOCK_TIMEOUT_MAX_MS = 5000,
 };
 
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
@@ -19,7 +22,8 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
                   "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
                   "SET default_transaction_isolation = 'read committed'; "
                   "SET default_transaction_read_only = off; "
-                  "SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; "
+                  "SET synchronous_commit = on; SET row_security = off; SET jit = off; SET "
+                  "enable_seqscan = off; "
                   "SET max_parallel_workers_per_gather = 0; "
                   "SET standard_conforming_strings = on; "
                   "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
@@ -35,12 +39,60 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
     }
 }
 
+void publisher_add_pooler_query(Text *sql)
+{
+    text_add(sql, "SELECT pg_catalog.pg_backend_pid() AS backend_pid; ");
+}
+
+Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+                              bool replication, Error *err)
+{
+    int pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    bool sessions = config->database.pooler == POOLER_SESSION && !replication;
+    if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
+              "a connection pooler stands between outboxd and PostgreSQL");
+    return error_hint(
+        err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
+                         : "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                           "database.pooler = \"session\": a transaction pooler would hand the "
+                           "publisher's lock to somebody else.");
+}
+
+/* A third of the lease: the connection that holds the lock must be free for the next question of
+ * the lease in time. */
+int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline)
+{
+    int64_t ms = pipeline->lease_ms / 3;
+    return ms < LOCK_TIMEOUT_MAX_MS ? ms : LOCK_TIMEOUT_MAX_MS;
+}
+
+void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql)
+{
+    text_printf(sql, "SET lock_timeout = %lld; ", (long long)publisher_lock_timeout_ms(pipeline));
+}
+
+void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
+                         const char *generation, Text *sql)
+{
+    AUTO_TEXT name = ident_literal(pipeline->name);
+    text_printf(sql,
+                "INSERT INTO %s AS p (table_id, pipeline, generation, writes) VALUES (%u, %s, '%s',"
+                " 1) ON CONFLICT (table_id) DO UPDATE SET pipeline = excluded.pipeline,"
+                " generation = excluded.generation, writes = p.writes + 1,"
+                " updated_at = clock_timestamp() RETURNING ctid",
+                row_table, table_oid, name, generation);
+}
+
 static void on_holder_result(void *arg, const PGresult *result)
 {
     PublisherLock *lock = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
         return;
     }
+    lock->holder_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
     snprintf(lock->holder, sizeof(lock->holder), "%.80s, pid %.20s%s%.40s",
              PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 0),
              *PQgetvalue(result, 0, 2) != '\0' ? " at " : "", PQgetvalue(result, 0, 2));
@@ -64,6 +116,7 @@ static void on_holder_done(void *arg, const Error *err)
 static void publisher_look_at_holder(PublisherLock *lock)
 {
     snprintf(lock->holder, sizeof(lock->holder), "unknown");
+    lock->holder_pid = 0;
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_printf(
         &sql,

@@ -261,8 +261,7 @@ static void groups_ask(Groups *groups)
 {
     AUTO_BUFFER request = TEXT_EMPTY;
     groups_collect_topics(groups);
-    groups_request_write(groups->options.config, &groups->topics, &groups->patterns,
-                         &request);
+    groups_request_write(groups->options.config, &groups->topics, &groups->patterns, &request);
     bufferevent_write(groups->io, request.data, request.length);
     groups->asked_us = clock_monotonic_us();
 }

@@ -39,8 +39,7 @@ static void add_template(const PipelineConfig *pipeline, const char *text, Strin
                          StringList *patterns)
 {
     AUTO(Template, template_free) template = NULL;
-    if (text == NULL || *text == '\0' ||
-        template_compile(text, pipeline, &template, NULL) != OK) {
+    if (text == NULL || *text == '\0' || template_compile(text, pipeline, &template, NULL) != OK) {
         return;
     }
     const char *name = template_constant(template);

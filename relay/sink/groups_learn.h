@@ -16,8 +16,8 @@ void groups_config_topics(const Config *config, StringList *names, StringList *p
 
 /* Large clusters are looked through in portions. Zeroed at first. */
 typedef struct Learner {
-    char *after;   /* the next portion begins behind this topic; NULL: at the beginning */
-    int rest;      /* rounds to go until it is looked through again */
+    char *after; /* the next portion begins behind this topic; NULL: at the beginning */
+    int rest;    /* rounds to go until it is looked through again */
 } Learner;
 
 void learner_free(Learner *learner);

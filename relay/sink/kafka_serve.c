@@ -13,7 +13,7 @@ enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds
 
 static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
 {
-    (void)FAILPOINT("delivered");
+    FAILPOINT("delivered");
     const rd_kafka_message_t *reports[256];
     size_t count = 0;
     while ((count = rd_kafka_event_message_array(event, reports, 256)) > 0) {

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from support.common import eventually, stays_true
+from support.common import at_pace, eventually, stays_true
 from support.kafka import QUIET
 from support.relay import outboxd
 
@@ -168,8 +168,8 @@ def test_age_of_live_records_is_the_time_since_they_came(relay, kafka, database,
         emit(database, n)
         one.wait_published(n + 2)
         came.append(time.time())
-        begin = time.monotonic()
-        eventually(lambda: time.monotonic() - begin > 1.2, 5, "events come apart")  # noqa: B023
+        # Events come apart: the first that waits is by so much older when the next is written.
+        eventually(lambda: (row(one, group.name, topic) or {}).get("lag_seconds", 0) > 1.2 * (n + 1), 20, "time goes by")  # noqa: B023
     for offset, when in enumerate(came, start=1):
         group.commit(topic, offset)
         found = wait_lag(one, group.name, topic, len(came) + 1 - offset)
@@ -309,15 +309,11 @@ def test_broker_that_hangs_holds_up_neither_status_nor_the_end(relay, kafka, dat
     wait_lag(one, group.name, topic, 1)
     with kafka.away():
         wait_up(one, False, 40)
-        begin = time.monotonic()
-        assert one.http("/status")[0] == 200
-        assert time.monotonic() - begin < 1
+        assert one.http("/status", timeout=at_pace(1))[0] == 200
     wait_lag(one, group.name, topic, 1)
     wait_up(one)
     with kafka.away():
-        begin = time.monotonic()
-        one.stop()
-        assert time.monotonic() - begin < 5
+        one.stop(timeout=at_pace(5))
 
 
 def test_topic_that_may_not_be_described_is_named(relay, kafka, database, prefix):
