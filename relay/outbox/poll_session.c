@@ -198,11 +198,8 @@ static void on_history_done(void *arg, const Error *err)
     session_claim(poll);
 }
 
-void session_lock_held(void *arg)
+void session_judge(PollSource *poll)
 {
-    PollSource *poll = arg;
-    session_renew_lease(poll);
-    poll->state = POLL_CLAIMING;
     free(poll->publisher_key);
     poll->publisher_key = x_format("table_id = %u", poll->lock.table_oid);
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -212,6 +209,23 @@ void session_lock_held(void *arg)
                                  .arg = poll,
                                  .result = on_history_result,
                                  .done = on_history_done});
+}
+
+void session_lose_table(PollSource *poll)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              poll->options.pipeline->table);
+    poll_lose(poll, &err);
+}
+
+void session_lock_held(void *arg)
+{
+    PollSource *poll = arg;
+    session_renew_lease(poll);
+    poll->state = POLL_CLAIMING;
+    rotation_start(poll);
 }
 
 void session_keep_lock(PollSource *poll)
@@ -306,7 +320,7 @@ void session_reader_opened(void *arg, const Error *err)
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    AUTO_TEXT table = ident_literal(poll->table->name);
+    AUTO_TEXT table = ident_literal(poll->table->configured);
     AUTO_TEXT seq = ident_literal(poll->options.pipeline->columns.seq);
     publisher_add_settings(poll->options.config, poll->options.pipeline, true,
                            PQserverVersion(pg_conn_raw(poll->reader)), &sql);

@@ -38,6 +38,9 @@ void publisher_add_row_table(const char *schema_expression, Text *sql);
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
                          const char *generation, Text *sql);
 
+/** Appends a statement that gives up the lock of a table. */
+void publisher_add_unlock(uint32_t table_oid, Text *sql);
+
 typedef struct PublisherLock {
     PgConn *conn; /* borrowed */
     const PipelineConfig *pipeline;
