@@ -56,6 +56,9 @@ PGconn *check_connect(Check *check, bool replication)
     }
     Error err;
     sqlstate_connection_error(conn, &err);
+    if (replication) {
+        precondition_judge_walsender(PQuser(conn), &err);
+    }
     AUTO_BUFFER message = TEXT_EMPTY; /* libpq writes a line or two for each address */
     for (const char *c = err.message; *c != '\0'; c++) {
         bool space = *c == '\n' || *c == '\t' || *c == ' ';
@@ -194,10 +197,12 @@ static void check_pipelines(Check *check, PGconn *conn)
         if (pipeline->table == NULL) {
             continue;
         }
-        bool sound = check_table(check, conn, pipeline);
-        if (pipeline->capture == CAPTURE_WAL) {
-            check_wal(check, conn, pipeline);
+        PreconditionLook look = {0};
+        bool sound = check_table(check, conn, pipeline, &look);
+        if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
+            check_wal(check, conn, pipeline, &look);
         }
+        precondition_release(&look);
         if (sound && backlog) {
             check_backlog(check, conn, pipeline);
         }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "rows/precondition.h"
 
 static PollSource *poll_of(Source *source)
 {
@@ -44,6 +45,7 @@ void poll_lose(PollSource *poll, const Error *err)
         return;
     }
     poll->error = *err;
+    poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
     poll->source.lease_over =
         poll->state == POLL_ACTIVE && clock_monotonic_us() >= poll->lease_until_us;
     poll_close(poll, POLL_LOST);
@@ -68,6 +70,9 @@ static void poll_on_report(evutil_socket_t fd, short what, void *arg)
     if (poll->state == POLL_CLOSED) {
         poll->source.events.drained(poll->source.events.arg);
     } else if (poll->state == POLL_LOST) {
+        if (poll->doubts) {
+            poll->source.events.doubt(poll->source.events.arg);
+        }
         poll->source.events.lost(poll->source.events.arg, &poll->error);
     }
 }
@@ -165,7 +170,9 @@ static bool poll_may_publish(Source *source)
 static void poll_wake(Source *source)
 {
     PollSource *poll = poll_of(source);
-    if (poll->state == POLL_ACTIVE && poll->more) {
+    if (poll->state == POLL_DELAYED) {
+        poll_set_timer(poll, 0);
+    } else if (poll->state == POLL_ACTIVE && poll->more) {
         fetch_next(poll);
     }
 }
@@ -286,6 +293,12 @@ static void on_marker_lost(void *arg, const Error *err)
     poll_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    poll->source.events.refused(poll->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     PollSource *poll = arg;
@@ -295,6 +308,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     PollSource *poll = arg;
+    poll->refusals = 0;
     fetch_next(poll); /* when it waited for rows left over, or for room */
     poll->source.events.progress(poll->source.events.arg);
 }
@@ -352,6 +366,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
+                                               .refused = on_marker_refused,
                                                .aside = on_marker_aside,
                                                .marked = on_marked,
                                                .idle = on_marker_idle,

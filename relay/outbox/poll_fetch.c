@@ -374,12 +374,18 @@ static void guard_ask(PollSource *poll)
         &(PgQuery){.sql = sql.data, .arg = poll, .result = guard_on_result, .done = guard_on_done});
 }
 
-/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
-static void fetch_wait(PollSource *poll)
+/* Nothing was read, which says nothing about gaps. */
+static void fetch_failed(PollSource *poll)
 {
     free(poll->fence.latest);
     poll->fence.latest = NULL;
     fetch_release(poll);
+}
+
+/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
+static void fetch_wait(PollSource *poll)
+{
+    fetch_failed(poll);
     if (!poll->blocked_said) {
         poll->blocked_said = true;
         log_write(
@@ -408,14 +414,20 @@ static void fetch_on_done(void *arg, const Error *err)
         err != NULL && pg_conn_is_open(poll->reader) && strcmp(err->code, "POSTGRES_NO_TABLE") == 0;
     if (renamed) { /* and not made anew yet, or dropped */
         session_renew_lease(poll);
-        fetch_release(poll);
+        fetch_failed(poll);
         rotation_notice(poll, err);
         return;
     }
     if (err != NULL && !our_cancel && !blocked) {
-        poll_lose(poll, err);
+        bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
+        if (nothing_read && session_refused(poll, err)) {
+            fetch_failed(poll);
+        } else {
+            poll_lose(poll, err);
+        }
         return;
     }
+    session_accepted(poll);
     session_renew_lease(poll);
     if (blocked) {
         fetch_wait(poll);
@@ -513,6 +525,11 @@ void fetch_next(PollSource *poll)
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
+    int64_t rest_us = poll->refused_until_us - clock_monotonic_us();
+    if (poll->refused && rest_us > 0) {
+        poll_set_timer(poll, rest_us / 1000 + 1);
+        return;
+    }
     if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);

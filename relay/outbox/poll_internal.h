@@ -107,6 +107,12 @@ typedef struct PollSource {
     int64_t next_sweep_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
+    bool begun;               /* it published, or stood by: what breaks now is waited for */
+    bool look_again;          /* at the preconditions: we stood by since the last look */
+    unsigned refusals;        /* that took the connections, in a row */
+    bool doubts;              /* ... the last of them */
+    bool refused;             /* the server refused the last fetch */
+    int64_t refused_until_us; /* ... and is not asked again before that */
     int64_t
         complete_us;    /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
     int64_t covered_us; /* when the last one was sent that left something behind ... */
@@ -134,6 +140,11 @@ void session_ask(PollSource *poll, const PgQuery *query);
 void session_marker_opened(void *arg, const Error *err);
 void session_reader_opened(void *arg, const Error *err);
 void session_ping(PollSource *poll);
+/** A statement of the reader failed. True when it was refused, and will be tried again by the
+ * timer: nothing is to be given up. */
+bool session_refused(PollSource *poll, const Error *err);
+/** It went through. */
+void session_accepted(PollSource *poll);
 
 /** The locks are ours, and which table is to be read is known: judges the history, claims. */
 void session_judge(PollSource *poll);

@@ -197,10 +197,11 @@ static void on_look_result(void *arg, const PGresult *result)
 static void rotation_lose(PollSource *poll)
 {
     Error refused = poll->rotation.refused;
-    if (refused.class != ERROR_NONE) {
-        poll_lose(poll, &refused);
-    } else {
+    poll->rotation.refused = (Error){0};
+    if (refused.class == ERROR_NONE) {
         session_lose_table(poll);
+    } else if (!session_refused(poll, &refused)) {
+        poll_lose(poll, &refused);
     }
 }
 

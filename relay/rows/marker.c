@@ -8,9 +8,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
 #include "rows/marker_internal.h"
 #include "rows/publisher.h"
+
+enum { REFUSED_MS = 1000 }; /* between two tries of what the server refuses */
 
 static void marker_note_wait(Marker *marker)
 {
@@ -174,8 +177,25 @@ static void aside_send(Marker *marker)
 
 /* Somebody's lock is in the way. */
 
+/* Whoever revoked a right may grant it again: that is no reason to give up the lock, or what we
+ * know of rows that are published and not marked. */
+static bool marker_is_refused(Marker *marker, const Error *err)
+{
+    if (marker->options.refused == NULL || marker->draining || !sqlstate_is_refusal(err) ||
+        !pg_conn_is_open(marker->options.conn)) {
+        return false;
+    }
+    marker->refused = true;
+    marker->lock.retry_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
+    marker->options.refused(marker->options.arg, err);
+    return true;
+}
+
 bool marker_must_wait(Marker *marker, const Error *err)
 {
+    if (marker_is_refused(marker, err)) {
+        return true;
+    }
     if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0 || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
@@ -192,6 +212,10 @@ bool marker_must_wait(Marker *marker, const Error *err)
 
 void marker_passed(Marker *marker)
 {
+    if (marker->refused) {
+        marker->refused = false;
+        marker->options.refused(marker->options.arg, NULL);
+    }
     MarkerLock *lock = &marker->lock;
     if (lock->said) {
         log_write(
@@ -267,7 +291,7 @@ void marker_next(Marker *marker)
         return;
     } else if (!mark_queue_is_empty(&marker->queue)) {
         mark_next(marker);
-    } else if (!marker->draining) {
+    } else if (!marker->draining && wait_us <= 0) {
         upkeep_next(marker);
     }
 }

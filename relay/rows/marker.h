@@ -48,6 +48,9 @@ typedef struct MarkerOptions {
     /** A statement gave up waiting for somebody's lock: the connection is free for a moment. NULL:
      * not wanted. */
     void (*blocked)(void *arg);
+    /** A statement was refused (sqlstate_is_refusal) and is tried again each second: rows and
+     * connection are kept. err NULL: it went through. NULL: not wanted, it is a loss. */
+    void (*refused)(void *arg, const Error *err);
 } MarkerOptions;
 
 /* What the owner found out about the server it is connected to. Texts are copied. */

@@ -39,6 +39,7 @@ struct Marker {
     char *row_ctid; /* NULL: not claimed */
     char *dead_letter;
     MarkerLock lock;
+    bool refused; /* the last statement was */
     /* What waits. */
     bool draining;
     bool with_position;
@@ -75,7 +76,8 @@ struct Marker {
 bool marker_touches_rows(const Marker *marker);
 /** After each statement. */
 void marker_go_on(Marker *marker);
-/** A statement failed. True: it only waited for a lock in vain and will be tried again. */
+/** A statement failed. True: it only waited for a lock in vain, or was refused, and will be tried
+ * again. */
 bool marker_must_wait(Marker *marker, const Error *err);
 /** A statement passed. */
 void marker_passed(Marker *marker);

@@ -22,7 +22,8 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
                   "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
                   "SET default_transaction_isolation = 'read committed'; "
                   "SET default_transaction_read_only = off; "
-                  "SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; "
+                  "SET synchronous_commit = on; SET row_security = off; SET jit = off; SET "
+                  "enable_seqscan = off; "
                   "SET max_parallel_workers_per_gather = 0; "
                   "SET standard_conforming_strings = on; "
                   "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
@@ -38,6 +39,28 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
     }
 }
 
+void publisher_add_pooler_query(Text *sql)
+{
+    text_add(sql, "SELECT pg_catalog.pg_backend_pid() AS backend_pid; ");
+}
+
+Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+                              bool replication, Error *err)
+{
+    int pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    bool sessions = config->database.pooler == POOLER_SESSION && !replication;
+    if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
+              "a connection pooler stands between outboxd and PostgreSQL");
+    return error_hint(
+        err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
+                         : "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                           "database.pooler = \"session\": a transaction pooler would hand the "
+                           "publisher's lock to somebody else.");
+}
+
 /* A third of the lease: the connection that holds the lock must be free for the next question of
  * the lease in time. */
 int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline)
@@ -49,20 +72,6 @@ int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline)
 void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql)
 {
     text_printf(sql, "SET lock_timeout = %lld; ", (long long)publisher_lock_timeout_ms(pipeline));
-}
-
-void publisher_add_row_table(const char *schema_expression, Text *sql)
-{
-    /* Somebody's own table may be called so, too. */
-    text_printf(sql,
-                "(SELECT pg_catalog.format('%%I.%%I', s.nspname, k.relname)"
-                " FROM pg_catalog.pg_class k JOIN pg_catalog.pg_namespace s"
-                " ON s.oid = k.relnamespace WHERE k.relname = 'publisher' AND s.nspname IN"
-                " (%1$s, 'outbox') AND 4 = (SELECT pg_catalog.count(*) FROM"
-                " pg_catalog.pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND"
-                " w.attname IN ('table_id', 'pipeline', 'generation', 'writes'))"
-                " ORDER BY s.nspname <> %1$s LIMIT 1)",
-                schema_expression);
 }
 
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,

@@ -108,7 +108,7 @@ static void serve_fetch(const char *sql, StubReply *reply)
         stub_reply_hang(reply);
     }
     if (rig.error_of_fetch != NULL) {
-        stub_reply_error(reply, rig.error_of_fetch, "no");
+        stub_reply_error(reply, rig.error_of_fetch, "permission denied for table event");
         return;
     }
     if (strstr(sql, " AS writers") != NULL) {
@@ -134,10 +134,15 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     for (size_t i = 0; i < 7; i++) {
         v[i] = rig.table_fields[i] != NULL ? rig.table_fields[i] : v[i];
     }
+    bool logged = strcmp(v[3], "p") == 0;
+    rig.looks++;
     stub_reply_command(reply, 0); /* of a SET */
-    stub_reply_row(reply, "pid", v[0], "recovery", v[1], "oid", v[2], "persistence", v[3], "cache",
-                   v[4], "dead_letter", v[5], "sequence", v[6], "publisher",
-                   rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
+    stub_reply_row(reply, "backend_pid", v[0], NULL);
+    stub_reply_row(reply, "in_recovery", v[1], "table_oid", v[2], "unlogged",
+                   logged ? STUB_NULL : "outbox.event", "set_logged",
+                   logged ? STUB_NULL : "ALTER TABLE outbox.event SET LOGGED;", "cache", v[4],
+                   "dead_letter", v[5], "sequence", v[6], "updates", rig.may_not_mark ? "f" : "t",
+                   "publisher", rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
 }
 
 static int64_t get_be(const char *bytes, int length)
@@ -287,7 +292,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     if (query->statement != NULL) {
         cr_assert_str_eq(query->statement, "outboxd_mark");
         serve_mark(query, reply);
-    } else if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+    } else if (strstr(sql, "AS backend_pid;") != NULL) {
         serve_table(query, reply);
     } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
         stub_reply_command(reply, 0);
@@ -397,6 +402,22 @@ static void on_progress(void *arg)
     rig.progress++;
 }
 
+static void on_doubt(void *arg)
+{
+    (void)arg;
+    rig.doubts++;
+}
+
+static void on_refused(void *arg, const Error *err)
+{
+    (void)arg;
+    rig.refusals += err != NULL;
+    rig.accepted += err == NULL;
+    if (err != NULL) {
+        rig.error = *err;
+    }
+}
+
 static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
@@ -462,6 +483,8 @@ void rig_begin(void)
                                         .room = on_room,
                                         .aside = on_aside,
                                         .progress = on_progress,
+                                        .doubt = on_doubt,
+                                        .refused = on_refused,
                                         .lost = on_lost,
                                         .drained = on_drained};
     rig.source->ops->start(rig.source, 0);

@@ -42,6 +42,11 @@ typedef struct Rig {
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
+    size_t doubts;
+    size_t looks;      /* at the preconditions */
+    bool may_not_mark; /* ... one of which does not hold */
+    size_t refusals;   /* that the pipeline heard of */
+    size_t accepted;   /* ... and the ends of them */
     RigHistory history;
     const char *fetched_oid;    /* of the table that a fetch read; NULL: the right one */
     const char *table_oid;      /* NULL: 4242 */
