@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "pg/ident.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 #include "rows/publisher.h"
@@ -402,7 +403,21 @@ static void on_ping_done(void *arg, const Error *err)
     fetch_next(poll);
 }
 
+static void on_ping_result(void *arg, const PGresult *result)
+{
+    PollSource *poll = arg;
+    bool told = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
+    if (told && poll->state == POLL_ACTIVE &&
+        strtoul(PQgetvalue(result, 0, 0), NULL, 10) != poll->lock.table_oid) {
+        poll->rotation.wanted = true;
+    }
+}
+
+/* Nothing may be read for long when there is no room: the table is asked for here, too. */
 void session_ping(PollSource *poll)
 {
-    session_ask(poll, &(PgQuery){.sql = "SELECT 1", .arg = poll, .done = on_ping_done});
+    AUTO_TEXT table = ident_literal(poll->table->name);
+    AUTO_TEXT sql = x_format("SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
+    session_ask(
+        poll, &(PgQuery){.sql = sql, .arg = poll, .result = on_ping_result, .done = on_ping_done});
 }

@@ -331,9 +331,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "count", "0", "max", STUB_NULL, NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
-    } else if (strcmp(sql, "SELECT 1") == 0) {
+    } else if (strstr(sql, "AS named") != NULL) {
         rig.pings++;
-        stub_reply_row(reply, "one", "1", NULL);
+        bool configured = rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL;
+        stub_reply_row(reply, "named", configured ? rig.configured_oid : table_oid(), NULL);
     } else {
         serve_guard(sql, reply);
     }

@@ -138,3 +138,14 @@ Test(poll_rotation, a_standby_whose_table_was_renamed_looks_again)
     cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
     cr_assert_eq(rig.claims, 0);
 }
+
+Test(poll_rotation, it_is_noticed_without_room_to_read)
+{
+    rig.pipeline.lease_ms = 60;
+    rig.room_events = 3;
+    begin_midway();
+    rig.room_events = 0;
+    rotate();
+    RIG_WAIT(strcmp(rig.lock_tried, "4243") == 0);
+    cr_assert_eq(rig.lost, 0);
+}
