@@ -291,7 +291,8 @@ static void on_look_result(void *arg, const PGresult *result)
         return;
     }
     PreconditionLook look = {0};
-    precondition_read(poll->options.pipeline, result, 0, PRECONDITION_START, &look);
+    unsigned reader = PRECONDITION_START | (poll->begun ? PRECONDITION_RUNNING : 0);
+    precondition_read(poll->options.pipeline, result, 0, reader, &look);
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && poll->error.class == ERROR_NONE) {
         poll->error = *broken;
