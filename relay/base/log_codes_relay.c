@@ -150,9 +150,14 @@ static const LogCode PIPELINE_CODES[] = {
      "so that this one can take over.",
      "Look at that relay: was it stopped, paused or cut off?"},
     {"SINK_DID_NOT_SETTLE", "warn",
-     "The producer did not report what became of its records; it is made again. "
-     "Duplicates are possible.",
+     "The brokers answer, but the producer did not report for five minutes what became of its "
+     "records; it is made again. Duplicates are possible.",
      "If it repeats, look at the brokers' logs."},
+    {"EVENTS_OVERTAKEN", "warn",
+     "The broker refused a request, and later events of the same keys were written before those "
+     "behind the refused one: their order is turned, nothing is lost.",
+     "Keep events that the broker refuses out of the outbox; the line names the first event that "
+     "was overtaken."},
     {"SINK_PURGED", "debug",
      "A record was taken back from the producer before it left; it is sent again.", ""},
     {"STDOUT_FAILED", "error", "sink = \"stdout\" cannot write.", "Look at what reads the output."},
@@ -184,7 +189,7 @@ static const LogCode KAFKA_CODES[] = {
     {"KAFKA_PROPERTY", "error", "A property of kafka.properties is refused.",
      "The properties are librdkafka's: see its CONFIGURATION.md."},
     {"KAFKA_BATCH_BYTES", "info",
-     "A topic takes smaller batches than batch.size; its bound is used.", ""},
+     "batch.size follows the least max.message.bytes of the topics that are written.", ""},
     {"KAFKA_ERROR", "warn",
      "Kafka answered with an error that is not known to outboxd; it is tried again.",
      "Look the name in the message up in Kafka's documentation."},
@@ -193,6 +198,10 @@ static const LogCode KAFKA_CODES[] = {
     {"RECORD_TOO_LARGE", "warn, error", "The record is larger than its topic accepts.",
      "Raise the topic's max.message.bytes (and segment.bytes), or keep large bodies out "
      "of events."},
+    {"RECORD_KEY_MISSING", "warn, error",
+     "The record has no key, and its topic is compacted: it accepts only records with one.",
+     "Give these events a key (an aggregate_id, or a route with a key of its own), or send them to "
+     "a topic with cleanup.policy=delete."},
     {"RECORD_REFUSED", "warn, error", "The broker refused this record for what it is.",
      "A compacted topic needs a key; a topic or a policy of the cluster may also refuse "
      "timestamps or formats."},

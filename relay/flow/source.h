@@ -109,8 +109,16 @@ typedef struct SourceOps {
     void (*free)(Source *source);
 } SourceOps;
 
+typedef enum SourceProof {
+    PROOF_NONE,   /* nothing: nobody else published while the lease held, afterwards somebody may have */
+    PROOF_ALONE,  /* nobody else published */
+    PROOF_OTHERS, /* somebody did, or it is another history */
+} SourceProof;
+
 struct Source {
     const SourceOps *ops;
     SourceEvents events;
     bool lease_over; /* when `lost` was reported: another relay may publish by now */
+    /* When `locked` is reported: what the history proves of the time since the lock was ours. */
+    SourceProof proof;
 };

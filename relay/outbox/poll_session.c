@@ -205,7 +205,10 @@ static void on_history_done(void *arg, const Error *err)
     if (verdict == HISTORY_SAME && !poll->found.has_row && poll->taken) {
         verdict = HISTORY_NEWER_OWNER; /* nothing else would tell */
     }
-    if (verdict == HISTORY_OTHER || verdict == HISTORY_NEWER_OWNER) {
+    bool others = verdict == HISTORY_OTHER || verdict == HISTORY_NEWER_OWNER;
+    bool alone = verdict == HISTORY_SAME && poll->found.has_row;
+    poll->source.proof = others ? PROOF_OTHERS : alone ? PROOF_ALONE : PROOF_NONE;
+    if (others) {
         session_forget(poll, verdict, difference);
     }
     history_adopt(&poll->history, &poll->found);
