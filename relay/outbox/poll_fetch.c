@@ -263,16 +263,6 @@ static void fetch_adapt(PollSource *poll)
     }
 }
 
-/* What was read is of another table that has the name now: nothing of it is handed on. */
-static void fetch_lose_table(PollSource *poll)
-{
-    Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-              "table '%s' is not the one it was: looking at it again",
-              poll->options.pipeline->table);
-    poll_lose(poll, &err);
-}
-
 /* How far the table was read: what this fetch could have shown and did not is not there, or known.
  */
 static void fetch_note_covered(PollSource *poll)
@@ -290,7 +280,8 @@ static void fetch_note_covered(PollSource *poll)
 static void fetch_complete(PollSource *poll)
 {
     if (poll->fetch.table_oid != poll->lock.table_oid) {
-        fetch_lose_table(poll);
+        fetch_release(poll); /* of another table that has the name by now */
+        rotation_notice(poll, NULL);
         return;
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
@@ -310,12 +301,17 @@ static void fetch_complete(PollSource *poll)
         poll->next_sweep_us = clock_monotonic_us() + wait_ms * 1000;
     }
     fetch_adapt(poll);
+    bool empty = poll->fetch.rows == 0;
     if (poll->fetch.batch->count > 0) {
+        poll->rotation.whole = false;
         fetch_deliver(poll); /* before the fence: what was seen is no gap */
     } else {
         fetch_release(poll);
     }
     fence_advance(poll);
+    if (empty) {
+        rotation_check_finished(poll);
+    }
     fetch_next(poll);
 }
 
@@ -419,6 +415,14 @@ static void fetch_on_done(void *arg, const Error *err)
     }
     bool blocked = err != NULL && pg_conn_is_open(poll->reader) &&
                    strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
+    bool renamed =
+        err != NULL && pg_conn_is_open(poll->reader) && strcmp(err->code, "POSTGRES_NO_TABLE") == 0;
+    if (renamed) { /* and not made anew yet, or dropped */
+        session_renew_lease(poll);
+        fetch_failed(poll);
+        rotation_notice(poll, err);
+        return;
+    }
     if (err != NULL && !our_cancel && !blocked) {
         bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
         if (nothing_read && session_refused(poll, err)) {
@@ -534,6 +538,9 @@ void fetch_next(PollSource *poll)
     if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
+        return;
+    }
+    if (rotation_next(poll)) {
         return;
     }
     size_t events = 0;
