@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from support.common import at_pace, eventually, stays_true
+from support.common import eventually, stays_true
 from support.kafka import QUIET
 from support.relay import outboxd
 
@@ -309,11 +309,11 @@ def test_broker_that_hangs_holds_up_neither_status_nor_the_end(relay, kafka, dat
     wait_lag(one, group.name, topic, 1)
     with kafka.away():
         wait_up(one, False, 40)
-        assert one.http("/status", timeout=at_pace(1))[0] == 200
+        assert one.http("/status", timeout=1)[0] == 200
     wait_lag(one, group.name, topic, 1)
     wait_up(one)
     with kafka.away():
-        one.stop(timeout=at_pace(5))
+        one.stop(timeout=5)
 
 
 def test_topic_that_may_not_be_described_is_named(relay, kafka, database, prefix):
