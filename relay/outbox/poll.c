@@ -211,11 +211,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 
 static void poll_look_again(Source *source, int64_t seq)
 {
-    (void)seq;
-    PollSource *poll = poll_of(source);
-    poll->next_sweep_us = 0;
-    poll->more = true;
-    fetch_next(poll);
+    fetch_look_again(poll_of(source), seq);
 }
 
 static double poll_backlog(const Source *source)

@@ -87,6 +87,37 @@ static bool fetch_knows(const PollSource *poll, const Event *event)
     return marker_has(poll->marker, seq, event_id);
 }
 
+/* A row that the fail point chose is lost until the source is told to look again. */
+#ifdef OUTBOXD_FAILPOINTS
+static int64_t forgotten = INT64_MIN;
+
+static bool fetch_forgets(int64_t seq)
+{
+    Error err;
+    if (forgotten == INT64_MIN && FAILPOINT_FAILS("forget_row", &err)) {
+        forgotten = seq;
+    }
+    return seq == forgotten;
+}
+#else
+static bool fetch_forgets(int64_t seq)
+{
+    (void)seq;
+    return false;
+}
+#endif
+
+void fetch_look_again(PollSource *poll, int64_t seq)
+{
+#ifdef OUTBOXD_FAILPOINTS
+    forgotten = seq == forgotten ? INT64_MIN : forgotten;
+#else
+#endif
+    gaps_open(&poll->gaps, seq);
+    poll->more = true;
+    fetch_next(poll);
+}
+
 static void fetch_on_row(void *arg, const char *bytes, size_t length)
 {
     PollSource *poll = arg;
@@ -127,8 +158,7 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         fetch->batch->unsettled--;
         return;
     }
-    Error forgotten;
-    if (FAILPOINT_FAILS("forget_row", &forgotten)) {
+    if (fetch_forgets(event->seq)) {
         gaps_see(&poll->gaps, event->seq); /* as if it had been handed on */
         fetch->batch->count--;
         fetch->batch->unsettled--;

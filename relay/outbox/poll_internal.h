@@ -169,4 +169,6 @@ void rotation_check_finished(PollSource *poll);
 void fetch_reset(PollSource *poll);
 /** Reads when there is something to read and room for it; else arms the timer. */
 void fetch_next(PollSource *poll);
+/** Reads the row soon, in its order, if it is unpublished and not known. */
+void fetch_look_again(PollSource *poll, int64_t seq);
 void fetch_release(PollSource *poll);

@@ -88,7 +88,7 @@ def test_wal_a_row_that_somebody_unmarked(wal_relay, kafka, database, topic):
 
 
 def test_poll_brings_a_lost_row_back_by_itself(poll_relay, kafka, database, topic):
-    one = poll_relay({**NET, "sweep_interval": "10min"}, monitor=FAST, env={"OUTBOXD_FAILPOINTS": "forget_row:2:error"}).start()
+    one = poll_relay({**NET, "sweep_interval": "10min"}, monitor=FAST).start(fail_at="forget_row:2:error")
     emit(database, 0, 1, 2)
     one.wait_published(3)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="they are marked")
@@ -97,8 +97,7 @@ def test_poll_brings_a_lost_row_back_by_itself(poll_relay, kafka, database, topi
 
 
 def test_poll_says_what_it_cannot_bring_back_and_a_restart_does(poll_relay, kafka, database, topic):
-    forgets = ",".join(["forget_row:1:error"] * 16)
-    one = poll_relay({**NET, "poll_interval_max": "500ms"}, monitor=FAST).start(env={"OUTBOXD_FAILPOINTS": forgets})
+    one = poll_relay({**NET, "poll_interval_max": "500ms"}, monitor=FAST).start(fail_at=["forget_row:1:error"] * 16)
     emit(database, 0)
     error = wait_unseen(one, 1)
     assert "A restart of the relay reads every unpublished row again." in error["hint"]
