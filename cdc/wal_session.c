@@ -83,7 +83,8 @@ static void on_look_result(void *arg, const PGresult *result)
         return;
     }
     PreconditionLook look = {0};
-    precondition_read(wal->options.pipeline, result, 0, PRECONDITION_START, &look);
+    unsigned reader = PRECONDITION_START | (wal->begun ? PRECONDITION_RUNNING : 0);
+    precondition_read(wal->options.pipeline, result, 0, reader, &look);
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && wal->error.class == ERROR_NONE) {
         wal->error = *broken;

@@ -74,8 +74,11 @@ PGconn *check_connect(Check *check, bool replication)
                              "same"
                            : "is the server running, and are host and port right? psql "
                              "with the same string says the same";
-    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint,
-                  "cannot connect%s: %s", replication ? " for replication" : "",
+    bool judged = strcmp(err.code, "NO_REPLICATION") == 0 || strcmp(err.code, "NO_WAL_SENDER") == 0;
+    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint, "%s%s",
+                  judged        ? ""
+                  : replication ? "cannot connect for replication: "
+                                : "cannot connect: ",
                   text_string(&message));
     PQfinish(conn);
     return NULL;
@@ -216,10 +219,11 @@ void check_database(Check *check)
         return;
     }
     size_t before = check->problems->errors;
-    AUTO_TEXT timeout = x_format("SET statement_timeout = %d; SET lock_timeout = 2000;"
-                                 " SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
-                                 " SET DateStyle = 'ISO'",
-                                 QUERY_TIMEOUT_MS);
+    AUTO_TEXT timeout = x_format(
+        "SET statement_timeout = %d; SET lock_timeout = 2000;"
+        " SET row_security = off; SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
+        " SET DateStyle = 'ISO'",
+        QUERY_TIMEOUT_MS);
     PQclear(PQexec(conn, timeout));
     check_version(check, conn);
     if (check_server(check, conn)) {

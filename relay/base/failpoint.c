@@ -33,6 +33,8 @@ static const struct {
     {"producing", PASSED, "in the middle of a batch"},
     {"enqueued", FAILS, "the batch is in librdkafka's queue (error: sending pauses here)"},
     {"delivered", PASSED, "broker acknowledged, report not yet handled"},
+    {"stale_limits", FAILS, "limits of a topic looked up (error: none are known from now on)"},
+    {"topic_missing", FAILS, "a topic was not found (error: as if for a minute)"},
     {"settled", PASSED, "report handled, source not yet told"},
     {"before_mark", FAILS, "batch acknowledged, mark not sent (error: it is put off)"},
     {"mark_sent", FAILS, "mark statement sent, its commit unknown"},
@@ -191,7 +193,9 @@ bool failpoint_fails(const char *name, Error *err)
     if (!failpoint_hit(name, FAILS)) {
         return false;
     }
-    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point '%s'", name);
+    if (err != NULL) {
+        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point '%s'", name);
+    }
     return true;
 }
 

@@ -7,10 +7,11 @@
  * hit from one that was not.
  *
  * Two kinds of place: FAILPOINT(name) is a statement that is passed; FAILPOINT_FAILS(name, err)
- * is true, with *err filled in, when the caller is to behave as if the step had failed. Only the
- * latter takes the action error. Which points there are and what they take stands in the table of
- * failpoint.c: failpoint_check() ends the program with code 1 for anything else, and a place that
- * is not in the table aborts. tests/README.md says what each stands for in the fault matrix.
+ * is true, with *err filled in (NULL: not wanted), when the caller is to behave as if the step had
+ * failed. Only the latter takes the action error. Which points there are and what they take stands
+ * in the table of failpoint.c: failpoint_check() ends the program with code 1 for anything else,
+ * and a place that is not in the table aborts. tests/README.md says what each stands for in the
+ * fault matrix.
  */
 #pragma once
 

@@ -61,6 +61,11 @@ static const LogCode PIPELINE_CODES[] = {
      "whether somebody set the row back to unpublished; then stop the relay and start it once as "
      "outboxd run --new-slot, which publishes every unpublished row. capture = \"poll\": look at "
      "the row and at row security; a restart reads every unpublished row again."},
+    {"EVENT_LOOKED_AGAIN", "info",
+     "capture = \"poll\": a look at the table showed unpublished events that the relay had not "
+     "read, for half of unseen_after. It reads them by number now. That happens where numbers are "
+     "drawn long before the INSERT; the number is counted in outboxd_unseen_events_found_total.",
+     "When it happens often: let the INSERT draw the number, or use capture = \"wal\"."},
     {"EVENT_UNSEEN_OVER", "info",
      "After EVENT_UNSEEN: every such event is published, or its row is gone.", ""},
     {"NO_PAUSE_TABLE", "command", "outboxd pause finds no table outbox.pause in the database.",

@@ -119,7 +119,8 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
     p->error_from_sink = from_sink;
     p->error_repeated = 1;
     bool fatal = err->class == ERROR_FATAL;
-    if (!fatal && pipeline_said(p, err)) {
+    bool explained = !from_sink && p->broken.class != ERROR_NONE;
+    if (!fatal && (explained || pipeline_said(p, err))) {
         return;
     }
     p->error_logged_us = clock_monotonic_us();

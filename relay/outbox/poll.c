@@ -33,6 +33,7 @@ static void poll_close(PollSource *poll, PollState state)
     pg_conn_close(poll->marker_conn);
     fetch_release(poll);
     marker_stop(poll->marker);
+    rotation_reset(poll);
     *poll->options.stats->postgres_connected = 0;
     poll->lease_until_us = 0;
     poll->state = state;
@@ -197,7 +198,8 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
     if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker)) {
+    if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker) ||
+        poll->rotation.active) {
         return SIGHT_BEHIND;
     }
     if (poll->fetch.batch != NULL && batch_find(poll->fetch.batch, seq, event_id) != NULL) {
@@ -209,11 +211,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 
 static void poll_look_again(Source *source, int64_t seq)
 {
-    (void)seq;
-    PollSource *poll = poll_of(source);
-    poll->next_sweep_us = 0;
-    poll->more = true;
-    fetch_next(poll);
+    fetch_look_again(poll_of(source), seq);
 }
 
 static double poll_backlog(const Source *source)
@@ -258,6 +256,7 @@ static void poll_free(Source *source)
     free(poll->fence.writers);
     free(poll->fence.latest);
     free(poll->outstanding);
+    rotation_release(poll);
     free(poll->dead_letter);
     free(poll->publisher_table);
     free(poll->publisher_key);
@@ -315,6 +314,11 @@ static void on_marker_idle(void *arg)
     poll_check_drained(arg);
 }
 
+static void on_marker_replaced(void *arg)
+{
+    rotation_notice(arg, NULL);
+}
+
 static PgConn *poll_new_conn(PollSource *poll, int64_t silence_ms,
                              void (*opened)(void *arg, const Error *err))
 {
@@ -361,13 +365,15 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .refused = on_marker_refused,
                                                .aside = on_marker_aside,
                                                .marked = on_marked,
-                                               .idle = on_marker_idle});
+                                               .idle = on_marker_idle,
+                                               .replaced = on_marker_replaced});
     poll->lock = (PublisherLock){.conn = poll->reader,
                                  .pipeline = options->pipeline,
                                  .arg = poll,
                                  .lost = session_lock_lost,
                                  .locked = session_lock_held,
                                  .taken = session_lock_taken};
+    rotation_init(poll);
     gaps_reset(&poll->gaps);
     *ret_source = &poll->source;
     return OK;

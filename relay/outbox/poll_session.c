@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "pg/ident.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 #include "rows/publisher.h"
@@ -214,10 +215,8 @@ static void on_history_done(void *arg, const Error *err)
     session_claim(poll);
 }
 
-static void session_ask_history(PollSource *poll)
+void session_judge(PollSource *poll)
 {
-    session_renew_lease(poll);
-    poll->state = POLL_CLAIMING;
     free(poll->publisher_key);
     poll->publisher_key = x_format("table_id = %u", poll->lock.table_oid);
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -229,11 +228,25 @@ static void session_ask_history(PollSource *poll)
                                  .done = on_history_done});
 }
 
+static void session_set_replaced(const PollSource *poll, Error *err)
+{
+    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              poll->options.pipeline->table);
+}
+
+void session_lose_table(PollSource *poll)
+{
+    Error err;
+    session_set_replaced(poll, &err);
+    poll_lose(poll, &err);
+}
+
 static void on_look_again_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (!session_look_failed(poll, err)) {
-        session_ask_history(poll);
+        rotation_start(poll);
     }
 }
 
@@ -241,12 +254,12 @@ void session_lock_held(void *arg)
 {
     PollSource *poll = arg;
     session_renew_lease(poll);
+    poll->state = POLL_CLAIMING;
     if (!poll->look_again) {
-        session_ask_history(poll);
+        rotation_start(poll);
         return;
     }
     poll->look_again = false;
-    poll->state = POLL_CLAIMING;
     AUTO_BUFFER sql = TEXT_EMPTY;
     session_look(poll, &sql, on_look_again_done);
 }
@@ -281,12 +294,17 @@ static void on_look_result(void *arg, const PGresult *result)
         return;
     }
     PreconditionLook look = {0};
-    precondition_read(poll->options.pipeline, result, 0, PRECONDITION_START, &look);
+    unsigned reader = PRECONDITION_START | (poll->begun ? PRECONDITION_RUNNING : 0);
+    precondition_read(poll->options.pipeline, result, 0, reader, &look);
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && poll->error.class == ERROR_NONE) {
         poll->error = *broken;
     }
-    poll->lock.table_oid = look.table_oid;
+    if (poll->state == POLL_OPENING) {
+        poll->lock.table_oid = look.table_oid;
+    } else if (poll->lock.table_oid != look.table_oid && poll->error.class == ERROR_NONE) {
+        session_set_replaced(poll, &poll->error); /* the lock that we have is another table's */
+    }
     free(poll->dead_letter);
     poll->dead_letter = *look.dead_letter != '\0' ? x_strdup(look.dead_letter) : NULL;
     free(poll->publisher_table);
@@ -392,7 +410,21 @@ static void on_ping_done(void *arg, const Error *err)
     fetch_next(poll);
 }
 
+static void on_ping_result(void *arg, const PGresult *result)
+{
+    PollSource *poll = arg;
+    bool told = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
+    if (told && poll->state == POLL_ACTIVE &&
+        strtoul(PQgetvalue(result, 0, 0), NULL, 10) != poll->lock.table_oid) {
+        poll->rotation.wanted = true;
+    }
+}
+
+/* Nothing may be read for long when there is no room: the table is asked for here, too. */
 void session_ping(PollSource *poll)
 {
-    session_ask(poll, &(PgQuery){.sql = "SELECT 1", .arg = poll, .done = on_ping_done});
+    AUTO_TEXT table = ident_literal(poll->table->name);
+    AUTO_TEXT sql = x_format("SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
+    session_ask(
+        poll, &(PgQuery){.sql = sql, .arg = poll, .result = on_ping_result, .done = on_ping_done});
 }

@@ -287,6 +287,8 @@ void marker_next(Marker *marker)
         marker_arm(marker, wait_us);
     } else if (marker->asides != NULL) {
         aside_send(marker);
+    } else if (marker->waits_for_name) {
+        return;
     } else if (!mark_queue_is_empty(&marker->queue)) {
         mark_next(marker);
     } else if (!marker->draining && wait_us <= 0) {
@@ -320,21 +322,28 @@ void marker_start(Marker *marker, const MarkerSession *session)
     }
     bool proven = marker->options.history != NULL;
     marker->table_oid = session->table_oid;
-    marker_set(&marker->target, session->table);
     marker_set(&marker->row_table, session->row_table);
     marker_set(&marker->row_key, session->row_key);
     marker_set(&marker->row_ctid, proven ? session->row_ctid : NULL);
     marker_set(&marker->dead_letter, session->dead_letter);
     marker->sql =
         (MarkSql){.table = marker->options.table,
-                  .target = marker->target,
+                  .table_oid = session->table_oid,
                   .row_table = marker->row_table,
                   .row_key = marker->row_key,
                   .generation = marker->row_ctid != NULL ? marker->options.history->ours : NULL};
     marker->prepared = false;
     marker->relocate = false;
+    marker->waits_for_name = false;
     marker->recovering = marker->queue.count > 0;
     marker->active = true;
+}
+
+void marker_renamed(Marker *marker)
+{
+    marker->prepared = false;
+    marker->waits_for_name = false;
+    marker_next(marker);
 }
 
 void marker_stop(Marker *marker)
@@ -380,7 +389,6 @@ void marker_free(Marker **marker)
     if (*marker != NULL) {
         marker_stop(*marker);
         event_free((*marker)->timer);
-        free((*marker)->target);
         free((*marker)->row_table);
         free((*marker)->row_key);
         free((*marker)->row_ctid);

@@ -34,7 +34,6 @@ struct Marker {
     bool prepared;
     MarkSql sql;
     uint32_t table_oid;
-    char *target;
     char *row_table;
     char *row_key;
     char *row_ctid; /* NULL: not claimed */
@@ -56,9 +55,12 @@ struct Marker {
     MarkMissing missing;
     size_t rows_sent; /* with a row */
     size_t hit;
+    size_t asked_replaced;
     size_t not_hit; /* without a position: how many are not there any more */
     bool owned;     /* the row that proves the history is ours still */
-    bool relocate;  /* it was not where it was: look for it by its key */
+    bool same_table;
+    bool waits_for_name; /* another table has it: marker_renamed() goes on */
+    bool relocate;       /* it was not where it was: look for it by its key */
     /* Said, or to be said. */
     MarkerGone vanished;
     MarkerGone replaced;

@@ -42,7 +42,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
                             int server_version, Text *sql)
 {
     text_printf(sql,
-                "SELECT %zu AS i, pg_catalog.quote_ident(me.rolname) AS role, c.sql AS table_sql,"
+                "SELECT %zu AS i, pg_catalog.quote_ident(current_user) AS role, c.sql AS table_sql,"
                 " pg_catalog.current_setting('server_version_num') AS version",
                 index);
     for (size_t i = 0; i < SUBJECT_COUNT; i++) {
@@ -114,18 +114,21 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
 }
 
 /* True when nothing behind this entry can be judged. */
-static bool judge(const Precondition *entry, const Facts *facts, PreconditionLook *look)
+static bool judge(const Precondition *entry, Facts *facts, PreconditionLook *look)
 {
-    if (!applies(entry, facts->pipeline) || !(entry->applies & (unsigned)facts->reader)) {
+    if (!applies(entry, facts->pipeline) || !(entry->applies & facts->reader)) {
         return false;
     }
-    Saying say = {0};
-    bool broken = entry->broken(facts, &say);
-    if (broken) {
-        add_fault(look, entry, &say);
+    bool broken = false;
+    for (facts->nth = 0; facts->nth == 0 || (broken && (entry->applies & REPEATS)); facts->nth++) {
+        Saying say = {0};
+        broken = entry->broken(facts, &say);
+        if (broken) {
+            add_fault(look, entry, &say);
+        }
+        text_free(&say.message);
+        text_free(&say.remedy);
     }
-    text_free(&say.message);
-    text_free(&say.remedy);
     return broken && (entry->applies & ENDS);
 }
 
@@ -141,7 +144,7 @@ static void read_names(const Facts *facts, PreconditionLook *look)
 }
 
 void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
-                       PreconditionReader reader, PreconditionLook *ret_look)
+                       unsigned reader, PreconditionLook *ret_look)
 {
     Facts facts = {.pipeline = pipeline, .result = result, .row = row, .reader = reader};
     facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);

@@ -18,8 +18,8 @@
 #include "config/config.h"
 #include "rows/table.h"
 
-/* What the relay can still make by itself is no fault at its start; what can only be asked on the
- * connection that publishes is not asked elsewhere. */
+/* What the relay can still make by itself is no fault at its first start. A source that begins
+ * again is both: PRECONDITION_START | PRECONDITION_RUNNING. */
 typedef enum PreconditionReader {
     PRECONDITION_START = 1 << 0,
     PRECONDITION_RUNNING = 1 << 1,
@@ -62,10 +62,10 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 /** The wal_end of a result; false when it is none of precondition_add_wal_end. */
 bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end);
 
-/** Judges one row of precondition_add_query. ret_look must be zero, or released; wal_end is the
- * caller's to fill in. */
+/** Judges one row of precondition_add_query. reader: bits of PreconditionReader. ret_look must be
+ * zero, or released; wal_end is the caller's to fill in. */
 void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
-                       PreconditionReader reader, PreconditionLook *ret_look);
+                       unsigned reader, PreconditionLook *ret_look);
 
 /** Frees the faults and makes it zero. */
 void precondition_release(PreconditionLook *look);

@@ -1,6 +1,6 @@
 /* The FROM clause of the query: one row, whatever is missing. Its parts, by alias:
  *
- *   me, relay    our role; outbox_relay, if there is one
+ *   relay        the role outbox_relay, if there is one
  *   c            the table, by its name in the catalog: to_regclass() would refuse a schema that we
  *                may not use. Then NULL
  *   d p u z      dead_letter, position, publisher, pause: beside the table, else in schema outbox
@@ -51,8 +51,7 @@ static void add_table(const OutboxTable *table, Text *sql)
     text_printf(
         sql,
         " FROM (SELECT " PG "parse_ident(%s) AS part) AS configured"
-        " JOIN " PG "pg_roles me ON me.rolname = current_user"
-        " LEFT JOIN " PG "pg_roles relay ON relay.rolname = 'outbox_relay'"
+        " CROSS JOIN (SELECT " PG "to_regrole('outbox_relay')::oid AS oid) relay"
         " LEFT JOIN LATERAL (SELECT k.oid, k.relname, k.relnamespace, k.relkind, k.relowner,"
         "  k.relrowsecurity, k.relforcerowsecurity, k.relispartition, n.nspname,"
         "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"

@@ -78,12 +78,19 @@ void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, 
                          const char *generation, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
+    AUTO_TEXT table = ident_literal(pipeline->table);
     text_printf(sql,
-                "INSERT INTO %s AS p (table_id, pipeline, generation, writes) VALUES (%u, %s, '%s',"
-                " 1) ON CONFLICT (table_id) DO UPDATE SET pipeline = excluded.pipeline,"
+                "INSERT INTO %s AS p (table_id, pipeline, table_name, generation, writes) VALUES"
+                " (%u, %s, %s, '%s', 1) ON CONFLICT (table_id) DO UPDATE SET"
+                " pipeline = excluded.pipeline, table_name = excluded.table_name,"
                 " generation = excluded.generation, writes = p.writes + 1,"
                 " updated_at = clock_timestamp() RETURNING ctid",
-                row_table, table_oid, name, generation);
+                row_table, table_oid, name, table, generation);
+}
+
+void publisher_add_unlock(uint32_t table_oid, Text *sql)
+{
+    text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", LOCK_CLASS, (int32_t)table_oid);
 }
 
 static void on_holder_result(void *arg, const PGresult *result)

@@ -41,6 +41,9 @@ void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql);
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
                          const char *generation, Text *sql);
 
+/** Appends a statement that gives up the lock of a table. */
+void publisher_add_unlock(uint32_t table_oid, Text *sql);
+
 typedef struct PublisherLock {
     PgConn *conn; /* borrowed */
     const PipelineConfig *pipeline;

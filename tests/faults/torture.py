@@ -64,8 +64,8 @@ class Torture:
         wal = {"capture": "wal", "slot": self.slot, "publication": self.slot, "messages": self.options.emit != "rows"} if self.wal else {}
         config = configuration(self.database.dsn(), self.kafka.brokers, {
             **wal, "topic": self.topic, "on_publish": self.options.mode, "batch_events": max(10, self.options.in_flight // 5), "in_flight_events": self.options.in_flight,
-            "retry_backoff_min": "50ms", "retry_backoff_max": "500ms", "lease": f"{int(LEASE)}s", "standby_interval": "200ms"},
-            kafka={"properties": ["compression.type=lz4"]})
+            "retry_backoff_min": "50ms", "retry_backoff_max": "500ms", "lease": f"{int(LEASE)}s", "standby_interval": "200ms",
+            "unseen_after": "2s"}, monitor={"interval": "500ms"}, kafka={"properties": ["compression.type=lz4"]})
         return Relay(config, tempfile.mkdtemp(prefix="relay-", dir=directory))
 
     def say(self, text):
@@ -272,6 +272,8 @@ class Torture:
 
     def check(self):
         """AssertionError unless every promise held."""
+        unseen = [line for r in self.relays for line in r.log_lines("code=EVENT_(UNSEEN|LOOKED_AGAIN)")]
+        assert not unseen, "the net cried wolf:\n" + "\n".join(unseen[:5])
         if self.options.faults == "takeover":
             # A relay that wakes up may still send what its socket holds: repeats may stand anywhere (PRODUCT, guarantees).
             report = self.report

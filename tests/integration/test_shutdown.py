@@ -39,7 +39,7 @@ def test_stop_is_clean_and_quick_when_idle(relay, kafka, database, prefix, sig):
     kafka.create_topic(f"{prefix}.order")
     one = relay().start()
     one.signal(sig)
-    assert one.wait_exit(at_pace(3)) == 0
+    assert one.wait_exit(3) == 0
     assert database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_relay' AND datname = current_database()") == 0
 
 
@@ -80,7 +80,7 @@ def test_second_sigterm_exits_at_once(relay, kafka, database, prefix):
         one.wait_log("(?i)drain|stopping|shut")
         assert one.running()
         one.signal(signal.SIGTERM)
-        assert one.wait_exit(at_pace(2)) != 0   # the drain would take 60 s
+        assert one.wait_exit(2) != 0   # the drain would take 60 s
     finally:
         kafka.start()
 

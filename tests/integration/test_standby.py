@@ -90,7 +90,7 @@ def test_clean_stop_hands_over_at_once_and_without_duplicates(several, kafka, da
     with workload.Writers(database, threads=3, keys=20):
         one.wait_published(200)
         one.stop(expect=0)
-        two.wait_published(100, at_pace(3))   # not a lease later
+        two.wait_published(100, 3)   # not a lease later
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="everything published")
     compare(read_truth(database), read_topics(kafka.brokers, f"{prefix}.order")).assert_exact(duplicates=0)
 

@@ -139,7 +139,7 @@ def test_sigterm_with_the_broker_down_ends_at_the_deadline_with_exit_5(wal_relay
         database.execute("SELECT outbox.emit('order.placed', 'order', n::text, '{}') FROM generate_series(1, 50) n")
         eventually(lambda: one.metric("inflight_events") >= 50, what="events in flight")
         one.signal(signal.SIGTERM)
-        assert one.wait_exit(at_pace(4)) == 5, one.log_tail()
+        assert one.wait_exit(4) == 5, one.log_tail()
     one.start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "published by the next start")
     assert {r.key for r in read_topics(kafka.brokers, topic)} == {str(n).encode() for n in range(51)}

@@ -99,7 +99,7 @@ def test_clean_stop_hands_over_at_once_and_without_duplicates(several, database,
     with workload.Writers(database, threads=3, keys=20):
         one.wait_published(200)
         one.stop(expect=0)
-        two.wait_published(100, at_pace(3))   # not a lease later
+        two.wait_published(100, 3)   # not a lease later
     check().assert_exact(duplicates=0)
 
 

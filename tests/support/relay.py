@@ -12,7 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 
-from .common import die_with_parent, eventually, free_port, tail
+from .common import at_pace, die_with_parent, eventually, free_port, tail
 from .postgres import OWNER
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -51,7 +51,7 @@ def clean_environment(extra=None):
 def outboxd(*args, env=None, timeout=60, expect=None, stdin=None):
     """Run a sub-command to its end: CompletedProcess with stdout and stderr as text."""
     result = subprocess.run([outboxd_binary(), *map(str, args)], env=clean_environment(env), text=True, input=stdin or "",
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=at_pace(timeout))
     assert not _FINDING.search(result.stderr), f"sanitizer finding:\n{result.stderr}"
     if expect is not None:
         assert result.returncode == expect, (f"outboxd {' '.join(map(str, args))}: exit {result.returncode}, "
@@ -175,7 +175,7 @@ class Relay:
     def http(self, path, timeout=5):
         """(status code, body text) of a GET; OSError when nobody listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=at_pace(timeout)) as answer:
                 return answer.status, answer.read().decode("utf-8")
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode("utf-8")
@@ -275,9 +275,9 @@ class Relay:
     def wait_exit(self, timeout=20):
         """Wait until the process ends by itself; its exit code (negative: the signal)."""
         try:
-            return self.process.wait(timeout)
+            return self.process.wait(at_pace(timeout))
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"outboxd did not exit in {timeout} s\n{self.log_tail()}") from None
+            raise AssertionError(f"outboxd did not exit in {timeout:g} s\n{self.log_tail()}") from None
 
     # -- fail points ----------------------------------------------------------------------------------------------
 

@@ -279,7 +279,7 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
                        STUB_NULL, NULL);
     } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) { /* the type of event ids */
         stub_reply_row(reply, "id_type", STUB_NULL, NULL);
-    } else if (begins(sql, "PREPARE outboxd_mark")) {
+    } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
         stub_reply_command(reply, 0);
     } else if (begins(sql, "DEALLOCATE ALL; ")) {
         serve_facts(reply);

@@ -148,6 +148,7 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
     SIM_ASSERT(sim.state == SOURCE_ACTIVE && sim.lease, "sent %lld without the right",
                (long long)event->seq);
     SIM_ASSERT(!sim.paused, "sent %lld while paused", (long long)event->seq);
+    SIM_ASSERT(!sim.broken, "sent %lld while a precondition is broken", (long long)event->seq);
     SIM_ASSERT(sim.held_count < ROWS, "sent too much");
     sim.may_purge = sim.purging = sim.held_back = sim.zombie = false;
     if (sim.lost || sim.reopening || (!sim.calm && chance(3))) {
@@ -279,6 +280,7 @@ void process_begin(void)
     sim.lease = false;
     sim.may_purge = sim.purging = sim.held_back = sim.zombie = sim.others = false;
     sim.paused = true; /* held */
+    sim.begun = sim.broken = false;
     sim.draining = sim.ended = sim.lost = sim.reopening = sim.owes_ready = sim.troubled = false;
     sim.aside_count = sim.held_count = 0;
     PipelineParts parts = {.config = &sim.config,

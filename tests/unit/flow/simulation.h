@@ -64,6 +64,8 @@ typedef struct Simulation {
     bool lease;
     bool draining;
     bool paused; /* or not known yet whether it is */
+    bool begun;  /* published or stood by: from then on the watch judges, not the source */
+    bool broken; /* a precondition */
     uint64_t next_position;
     uint64_t last_acked;
     Event *asides[ROWS];

@@ -7,7 +7,8 @@
  *   order            of each key, in the log without repeats, is the order of seq
  *   repeats          only after a producer or a process was lost, or another history or publisher
  *   zombies          nothing leaves when the lease is over
- *   no right         nothing is sent or read while the source is not the publisher, or is paused
+ *   no right         nothing is sent or read while the source is not the publisher, or is paused,
+ *                    or a precondition is broken
  */
 #include <criterion/criterion.h>
 #include <string.h>
@@ -38,6 +39,7 @@ static void do_connect(void)
     if (sim.state == SOURCE_DELAYED || sim.state == SOURCE_STANDBY) {
         if (!sim.calm && chance(20)) {
             sim.state = SOURCE_STANDBY;
+            sim.begun = true;
             sim.may_purge = sim.others = true;
             sim.source.events.standby(sim.source.events.arg, "another");
         } else {
@@ -52,6 +54,7 @@ static void do_connect(void)
         }
     } else if (sim.state == SOURCE_RESUMED) {
         sim.state = SOURCE_ACTIVE;
+        sim.begun = true;
         sim.lease = true;
         sim.source.events.active(sim.source.events.arg);
     }
@@ -114,13 +117,44 @@ static void do_pause(void)
     pipeline_pause(sim.pipeline, true);
 }
 
+/* The watch finds a precondition broken, or mended; often the same again. */
+static void do_break_precondition(void)
+{
+    Error err = error_of(ERROR_FATAL, chance(50) ? "PUBLICATION_INCOMPLETE" : "ROW_SECURITY");
+    sim.broken = sim.begun;
+    pipeline_set_broken(sim.pipeline, &err);
+}
+
+static void do_mend(void)
+{
+    sim.broken = false;
+    pipeline_set_broken(sim.pipeline, NULL);
+}
+
+/* The server refuses a statement of the source's, on a connection that is fine; or takes it again.
+ */
+static void do_refuse(void)
+{
+    if (sim.state == SOURCE_ACTIVE) {
+        Error err = error_of(ERROR_FATAL, "POSTGRES_DENIED");
+        sim.source.events.refused(sim.source.events.arg, &err);
+    }
+}
+
+static void do_accept(void)
+{
+    if (sim.state == SOURCE_ACTIVE) {
+        sim.source.events.refused(sim.source.events.arg, NULL);
+    }
+}
+
 static void do_fetch(void)
 {
     size_t room = 0;
     size_t bytes = 0;
-    if (sim.paused) {
-        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes),
-                   "reads while paused");
+    if (sim.paused || sim.broken) {
+        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes), "reads while %s",
+                   sim.paused ? "paused" : "a precondition is broken");
         return;
     }
     if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining ||
@@ -343,14 +377,16 @@ typedef struct Deed {
 } Deed;
 
 static const Deed DEEDS[] = {
-    {do_insert, 150, false},  {do_connect, 100, false}, {do_fetch, 150, false},
-    {do_mark, 100, false},    {do_aside, 60, false},    {do_drained, 40, false},
-    {do_write, 200, false},   {do_report, 250, false},  {do_purged, 100, false},
-    {do_reopened, 60, false}, {do_ready, 60, false},    {do_heal, 30, false},
-    {do_trouble, 6, true},    {do_fail_topic, 8, true}, {do_lose_source, 10, true},
-    {do_revoke, 5, true},     {do_lose_sink, 4, true},  {do_stop, 2, true},
-    {do_kill, 1, true},       {do_break, 8, true},      {do_pause, 4, true},
-    {do_resume, 20, false},   {do_end_lease, 20, true}, {do_swap_server, 2, true},
+    {do_insert, 150, false},   {do_connect, 100, false}, {do_fetch, 150, false},
+    {do_mark, 100, false},     {do_aside, 60, false},    {do_drained, 40, false},
+    {do_write, 200, false},    {do_report, 250, false},  {do_purged, 100, false},
+    {do_reopened, 60, false},  {do_ready, 60, false},    {do_heal, 30, false},
+    {do_trouble, 6, true},     {do_fail_topic, 8, true}, {do_lose_source, 10, true},
+    {do_revoke, 5, true},      {do_lose_sink, 4, true},  {do_stop, 2, true},
+    {do_kill, 1, true},        {do_break, 8, true},      {do_pause, 4, true},
+    {do_mend, 30, false},      {do_refuse, 6, true},     {do_break_precondition, 6, true},
+    {do_accept, 20, false},    {do_resume, 20, false},   {do_end_lease, 20, true},
+    {do_swap_server, 2, true},
 };
 
 static void step(void)

@@ -115,6 +115,13 @@ static void serve_fetch(const char *sql, StubReply *reply)
         stub_reply_row(reply, "writers", rig.writers, NULL);
     }
     serve_copy(strstr(sql, "COPY ("), reply);
+    if (rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL) {
+        const char *oid = rig.fetched_oid;
+        rig.fetched_oid = rig.configured_oid;
+        answer_guard(reply);
+        rig.fetched_oid = oid;
+        return;
+    }
     answer_guard(reply);
 }
 
@@ -169,12 +176,32 @@ static void serve_history(StubReply *reply)
                    NULL);
 }
 
+/* Which table has the name, which name has the table that is read? */
+static void serve_rotation(const char *sql, StubReply *reply)
+{
+    const char *configured = rig.configured_oid != NULL ? rig.configured_oid : table_oid();
+    if (strstr(sql, " AS present") != NULL) {
+        stub_reply_row(reply, "present", rig.present_name != NULL ? rig.present_name : STUB_NULL,
+                       "configured", configured, NULL);
+        return;
+    }
+    if (strstr(sql, " AS dropped") != NULL) {
+        stub_reply_no_row(reply);
+        if (rig.old_oid != NULL) {
+            stub_reply_row(reply, "old_table", rig.old_oid, "name", rig.present_name, NULL);
+        } else {
+            stub_reply_no_row(reply);
+        }
+    }
+    stub_reply_row(reply, "configured", configured, NULL);
+}
+
 static void serve_claim(const char *sql, StubReply *reply)
 {
     rig.claims++;
-    const char *generation = strstr(sql, "', '");
+    const char *generation = strstr(sql, "', 1)");
     cr_assert_not_null(generation, "%s", sql);
-    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation + 4);
+    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation - 36);
     cr_assert_eq(rig.history.generation[14], '4', "a random UUID: %s", sql);
     rig.history.writes++;
     if (rig.hang_claim) {
@@ -273,9 +300,17 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "id_type", STUB_NULL, NULL); /* compared as text */
     } else if (begins(sql, "WITH given_arrays")) {
         rig.asks++;
-        stub_reply_row(reply, "count", "0", NULL);
+        stub_reply_row(reply, "count", "0", "same", "t", NULL);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
+    } else if (strstr(sql, " AS configured") != NULL) {
+        serve_rotation(sql, reply);
+    } else if (begins(sql, "DELETE FROM outbox.publisher")) {
+        rig.rows_deleted++;
+        stub_reply_command(reply, 1);
+    } else if (begins(sql, "SELECT pg_advisory_unlock")) {
+        rig.unlocks++;
+        stub_reply_row(reply, "unlocked", "t", NULL);
     } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
         serve_claim(sql, reply);
     } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
@@ -283,8 +318,9 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     } else if (strstr(sql, "COPY (") != NULL) {
         serve_fetch(sql, reply);
     } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, ")) {
-        cr_assert_eq(strncmp(strchr(sql, ',') + 2, table_oid(), 4), 0);
-        stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
+        snprintf(rig.lock_tried, sizeof(rig.lock_tried), "%.4s", strchr(sql, ',') + 2);
+        bool old = rig.old_oid != NULL && strcmp(rig.lock_tried, rig.old_oid) == 0;
+        stub_reply_row(reply, "lock", rig.lock_taken || (old && rig.old_taken) ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
         stub_reply_row(reply, "pid", rig.holder_pid, "name", "other/orders", "addr", "10.0.0.9",
                        "ended", STUB_NULL, NULL);
@@ -295,9 +331,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "count", "0", "max", STUB_NULL, NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
-    } else if (strcmp(sql, "SELECT 1") == 0) {
+    } else if (strstr(sql, "AS named") != NULL) {
         rig.pings++;
-        stub_reply_row(reply, "one", "1", NULL);
+        bool configured = rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL;
+        stub_reply_row(reply, "named", configured ? rig.configured_oid : table_oid(), NULL);
     } else {
         serve_guard(sql, reply);
     }
