@@ -201,7 +201,7 @@ static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     Gaps none = {0};
     gaps_reset(&none);
-    fetch_add_sql(b->table, &none, INT64_MIN, BACKLOG_EVENTS, &sql);
+    fetch_add_sql(b->table, &none, BACKLOG_EVENTS, &sql);
     PGresult *r = PQexec(conn, sql.data);
     Status status = PQresultStatus(r) == PGRES_COPY_OUT ? OK : sqlstate_error(r, err);
     PQclear(r);

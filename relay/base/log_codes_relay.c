@@ -91,8 +91,9 @@ static const LogCode PIPELINE_CODES[] = {
      "outbox.emit_message writes none. Said once.",
      "Find out who calls pg_logical_emit_message."},
     {"ROWS_SWEPT", "info",
-     "Unpublished rows below the low-water bound were found and are published: their "
-     "transactions took long.",
+     "Unpublished rows were found whose numbers lie below those already read, and are published: "
+     "the numbers went back, or were drawn long before the INSERT, or somebody inserted or "
+     "unmarked rows by hand. Said at most once a minute.",
      ""},
     {"ROWS_VANISHED", "warn",
      "Published rows were not there to be marked: somebody else deleted them.",

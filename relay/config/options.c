@@ -256,8 +256,10 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("sweep_interval", DURATION, sweep_interval_ms), .fallback = "30s", .min = 100 * MS,
      .max = DAY,
      .help =
-         "How often the relay looks for unpublished rows below its low-water bound, prunes, and "
-         "counts the backlog."},
+         "The relay looks at every number of the table, not only at those that a running "
+         "transaction could still fill, at least this often, and at each poll while that costs next "
+         "to nothing. A row that was published and is unmarked again and again is published at most "
+         "this often."},
     {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
      .help = "Most rows of one fetch, and of one mark or delete."},
     {AT_PIPELINE("batch_bytes", SIZE, batch_bytes), .fallback = "4MiB", .min = 4 * KIB,

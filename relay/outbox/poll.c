@@ -128,6 +128,7 @@ static void poll_ack(Source *source, Batch *batch)
             break;
         }
     }
+    fetch_take_back(poll, batch);
     marker_add(poll->marker, batch, NULL);
     batch_free(&batch);
     marker_next(poll->marker);
@@ -218,6 +219,7 @@ static void poll_free(Source *source)
     event_free(poll->report);
     fetch_release(poll);
     gaps_release(&poll->gaps);
+    known_free(&poll->known);
     free(poll->fence.writers);
     free(poll->fence.latest);
     free(poll->outstanding);

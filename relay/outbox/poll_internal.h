@@ -2,6 +2,7 @@
 #pragma once
 
 #include "outbox/gaps.h"
+#include "outbox/known.h"
 #include "outbox/poll.h"
 #include "pg/conn.h"
 #include "rows/marker.h"
@@ -22,26 +23,35 @@ typedef enum PollState {
 /* The fetch that is running or was the last. */
 typedef struct Fetch {
     Batch *batch; /* being filled */
+    bool sweep;   /* looks at the whole table */
+    bool wide;    /* poll_wide.c */
     bool header_read;
     bool truncated; /* byte budget reached: the rest was not kept */
+    bool cut;       /* there may be more behind last_seq */
     bool cancelling;
-    bool closes_fence; /* all transactions of the fence had ended before this fetch */
     size_t limit;
     size_t budget_bytes;
     size_t rows; /* that the server sent */
     size_t dropped_bytes;
-    size_t swept;
+    size_t swept; /* rows whose number was no gap */
     int64_t last_seq;
-    int64_t top;         /* of gaps when it was sent */
-    int64_t sweep_below; /* INT64_MIN: no sweep */
+    int64_t top; /* of gaps when it was sent */
     int64_t sent_us;
+    int64_t took_us;     /* until the rows were there */
     char insert_lsn[32]; /* WAL position that covers everything this fetch saw */
     bool durable;        /* ... and is flushed */
     int guard_tries;
+    KnownRow *wanted; /* wide: rows that are not known, by seq */
+    size_t wanted_count;
+    size_t wanted_capacity;
+    size_t page_limit; /* of the page of keys, and so many came */
+    size_t page_rows;
+    int64_t page_from; /* its first number may be this */
+    int64_t page_end;  /* its last */
     Error error;
 } Fetch;
 
-/* Which writers could still fill gaps: see poll_fetch.c. */
+/* Which writers could still fill gaps: see poll_fence.c. */
 typedef struct Fence {
     bool active;
     int64_t top;
@@ -66,6 +76,7 @@ typedef struct PollSource {
     char *dead_letter; /* name of the table, as SQL */
     char *application_name;
     Gaps gaps;
+    Known known;
     Fetch fetch;
     Fence fence;
     Batch **outstanding; /* handed to the pipeline, oldest first */
@@ -78,6 +89,11 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     int64_t next_sweep_us;
+    int64_t plain_us; /* what a fetch takes at the least */
+    bool widen;       /* a sweep was asked for */
+    int64_t whole_us; /* when the last fetch was sent that saw the whole table; 0: none */
+    size_t swept_unsaid;
+    int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
 } PollSource;
 
@@ -108,3 +124,42 @@ void fetch_reset(PollSource *poll);
 /** Reads when there is something to read and room for it; else arms the timer. */
 void fetch_next(PollSource *poll);
 void fetch_release(PollSource *poll);
+/** The batch came back: what is settled waits for its mark, the rest is not known any more. */
+void fetch_take_back(PollSource *poll, const Batch *batch);
+/** True when the row is in flight, acknowledged and not marked, or parked: it is not read again
+ * while that lasts. */
+bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id);
+/** Somebody saw this row unpublished and the source does not know it: the next fetch looks at every
+ * number, so that it finds the row and keeps the order of its key. */
+void poll_fetch_widen(PollSource *poll, int64_t seq);
+/** The rows of a fetch are read and durable. */
+void fetch_complete(PollSource *poll);
+
+/* For poll_wide.c: the callbacks of the statement that brings the rows. */
+void fetch_on_row(void *arg, const char *bytes, size_t length);
+void fetch_on_result(void *arg, const PGresult *result);
+void fetch_on_done(void *arg, const Error *err);
+/** Takes the header off the first row of a COPY. False: there is no row in these bytes. */
+bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length);
+/** Nothing was seen: what is looked for is the whole table. */
+extern const Gaps GAPS_NONE;
+
+/* poll_wide.c */
+void wide_send(PollSource *poll, bool with_fence, int64_t now_us);
+void wide_release(Fetch *fetch);
+
+/* poll_guard.c */
+#define GUARD_QUERY                                                                                \
+    "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"                                            \
+    " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable"
+/** Asks whether what the fetch saw is on disk, until it is; then fetch_complete(). */
+void guard_ask(PollSource *poll);
+
+/* poll_fence.c */
+void fence_reset(PollSource *poll);
+/** The last answer is of no use. */
+void fence_forget_latest(PollSource *poll);
+bool fence_is_due(const PollSource *poll, int64_t now_us);
+void fence_add_query(PollSource *poll, int64_t now_us, Text *sql);
+/** After a fetch that asked for the writers. */
+void fence_advance(PollSource *poll);

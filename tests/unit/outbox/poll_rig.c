@@ -30,26 +30,53 @@ static void put_row(StubReply *reply, Text *bytes, int64_t seq)
     text_clear(bytes);
 }
 
+static void put_key(StubReply *reply, Text *bytes, int64_t seq)
+{
+    copy_put_be(bytes, 2, 2);
+    copy_put_int64(bytes, seq);
+    copy_put_field(bytes, SLICE_NULL);
+    stub_reply_copy_row(reply, bytes->data, bytes->length);
+    text_clear(bytes);
+}
+
+/* The transaction of a wide fetch sees what was there at its first statement. */
+static bool snapshot_shows(int64_t seq)
+{
+    if (!rig.in_snapshot) {
+        rig.snapshot[seq] = rig.rows[seq].visible && !rig.rows[seq].marked;
+    }
+    return rig.snapshot[seq];
+}
+
 /* Unpublished rows between low and high, at most *limit. */
 static void put_range(StubReply *reply, Text *bytes, int64_t low, int64_t high, size_t *limit)
 {
     for (int64_t seq = low < 0 ? 0 : low; seq < RIG_ROWS && seq <= high && *limit > 0; seq++) {
-        if (rig.rows[seq].visible && !rig.rows[seq].marked) {
-            put_row(reply, bytes, seq);
+        if (snapshot_shows(seq)) {
+            (rig.keys_only ? put_key : put_row)(reply, bytes, seq);
             --*limit;
         }
     }
 }
 
-static void serve_copy(const char *sql, StubReply *reply)
+static void put_chosen(StubReply *reply, Text *bytes, const char *list)
+{
+    char *end = NULL;
+    do {
+        size_t limit = 1;
+        int64_t seq = strtoll(list, &end, 10);
+        put_range(reply, bytes, seq, seq, &limit);
+        cr_assert_eq(limit, 0, "row %lld was seen and is gone", (long long)seq);
+        list = end + 1;
+    } while (*end == ',');
+}
+
+static void put_sought(StubReply *reply, Text *bytes, const char *sql)
 {
     const char *beyond = strstr(sql, "\"seq\" > ");
     cr_assert_not_null(beyond, "%s", sql);
     int64_t top = strtoll(beyond + 8, NULL, 10);
     size_t limit = strtoul(strstr(beyond, "LIMIT ") + 6, NULL, 10);
-    Text bytes = TEXT_EMPTY;
-    text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
-    stub_reply_copy(reply);
     const char *lows = strstr(sql, "unnest('{");
     if (lows != NULL) {
         lows += 9;
@@ -60,13 +87,27 @@ static void serve_copy(const char *sql, StubReply *reply)
             int64_t low = strtoll(lows, &low_end, 10);
             int64_t high = strtoll(highs, &high_end, 10);
             cr_assert(low <= high && high_end > highs && low_end > lows, "%s", sql);
-            put_range(reply, &bytes, low, high, &limit);
+            put_range(reply, bytes, low, high, &limit);
             comma = high_end;
             lows = low_end + 1;
             highs = high_end + 1;
         }
     }
-    put_range(reply, &bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
+    put_range(reply, bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
+}
+
+static void serve_copy(const char *sql, StubReply *reply)
+{
+    Text bytes = TEXT_EMPTY;
+    text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
+    stub_reply_copy(reply);
+    rig.keys_only = strstr(sql, "\"seq\"::bigint, \"event_id\"::text FROM ") != NULL;
+    const char *chosen = strstr(sql, "\"seq\" = ANY('{");
+    if (chosen != NULL) {
+        put_chosen(reply, &bytes, chosen + 14);
+    } else {
+        put_sought(reply, &bytes, sql);
+    }
     text_add(&bytes, "\377\377"); /* the trailer */
     stub_reply_copy_row(reply, bytes.data, bytes.length);
     text_free(&bytes);
@@ -81,16 +122,27 @@ static bool durable_now(void)
 
 static void serve_fetch(const char *sql, StubReply *reply)
 {
-    rig.fetches++;
-    free(rig.fetch_sql);
-    rig.fetch_sql = x_strdup(sql);
+    const char *begin = strstr(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
+    const char *writers = strstr(sql, " AS writers");
+    bool rows = strstr(sql, "\"seq\" = ANY('{") != NULL;
+    rig.fetches += !rows;
+    if (!rows) {
+        free(rig.fetch_sql);
+        rig.fetch_sql = x_strdup(sql);
+    }
     if (rig.hang_fetch) {
         stub_reply_hang(reply);
     }
-    if (strstr(sql, " AS writers") != NULL) {
+    if (writers != NULL) {
+        cr_assert(begin == NULL || writers < strstr(sql, "COMMIT; "), "an old snapshot");
         stub_reply_row(reply, "writers", rig.writers, NULL);
     }
     serve_copy(strstr(sql, "COPY ("), reply);
+    rig.in_snapshot = (rig.in_snapshot && !rows) || begin != NULL;
+    rig.wide += begin != NULL;
+    if (rig.in_snapshot) {
+        return;
+    }
     stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", NULL);
 }
 
@@ -159,6 +211,9 @@ static void serve_dead_letter(const StubQuery *query, StubReply *reply)
 static void serve_guard(const char *sql, StubReply *reply)
 {
     rig.guards++;
+    if (begins(sql, "ROLLBACK; ")) {
+        rig.in_snapshot = false;
+    }
     if (strstr(sql, "pg_sleep") != NULL) {
         stub_reply_row(reply, "pg_sleep", "", NULL);
     } else if (strstr(sql, "pg_logical_emit_message") != NULL) {
@@ -183,11 +238,16 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         cr_assert_str_eq(query->statement, "outboxd_mark");
         serve_mark(query, reply);
     } else if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+        rig.in_snapshot = false; /* a new session */
         serve_table(query, reply);
     } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
         stub_reply_command(reply, 0);
     } else if (strstr(sql, "COPY (") != NULL) {
         serve_fetch(sql, reply);
+    } else if (strcmp(sql, "COMMIT") == 0) {
+        cr_assert(rig.in_snapshot);
+        rig.in_snapshot = false;
+        stub_reply_command(reply, 0);
     } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, 4242)")) {
         stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {

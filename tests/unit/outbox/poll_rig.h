@@ -33,7 +33,11 @@ typedef struct Rig {
     const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
     const char *writers;         /* transactions that write to the table */
     char *fetch_sql;             /* the last */
-    size_t fetches;
+    size_t fetches;              /* statements that look for rows */
+    size_t wide;                 /* of those: the first of a wide fetch */
+    bool in_snapshot;            /* a wide fetch is under way */
+    bool snapshot[RIG_ROWS];     /* unpublished in it */
+    bool keys_only;
     size_t guards;
     size_t flushes; /* forced */
     size_t marks;
