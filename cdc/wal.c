@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "pg/ident.h"
 
 static WalSource *wal_of(Source *source)
 {
@@ -302,6 +303,27 @@ static size_t wal_unmarked(const Source *source)
     return marker_unmarked(((const WalSource *)source)->marker);
 }
 
+/* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
+ * its insert position. */
+static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                             int64_t looked_us)
+{
+    (void)looked_us;
+    const WalSource *wal = (const WalSource *)source;
+    const Assembler *assembler = &wal->assembler;
+    if (marker_has(wal->marker, seq, event_id)) {
+        return SIGHT_PUBLISHED;
+    }
+    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole) {
+        return SIGHT_BEHIND;
+    }
+    if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
+        return SIGHT_KNOWN;
+    }
+    bool inside = assembler->in_transaction && assembler->commit_lsn < insert_lsn;
+    return inside || wal->stream.received < insert_lsn ? SIGHT_BEHIND : SIGHT_UNKNOWN;
+}
+
 static bool wal_caught_up(const WalSource *wal)
 {
     return wal->state == WAL_ACTIVE && !wal->stream.paused && !wal->stream.coalescing;
@@ -360,6 +382,7 @@ static void wal_free(Source *source)
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
+    free(wal->position_key);
     table_free(&wal->table);
     free(wal);
 }
@@ -373,6 +396,7 @@ static const SourceOps WAL_OPS = {
     .wake = wal_wake,
     .drain = wal_drain,
     .unmarked = wal_unmarked,
+    .sight = wal_sight,
     .backlog = wal_backlog,
     .status = wal_status,
     .slot = wal_add_slot,
@@ -433,6 +457,12 @@ static void on_marker_idle(void *arg)
     wal_check_drained(wal);
 }
 
+/* The connection that waited holds the publisher's lock: the lease comes first. */
+static void on_marker_blocked(void *arg)
+{
+    wal_session_ping(arg);
+}
+
 static PgConn *wal_new_conn(WalSource *wal, int64_t silence_ms, int64_t user_timeout_ms,
                             bool replication, void (*opened)(void *arg, const Error *err))
 {
@@ -464,6 +494,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
+    AUTO_TEXT name = ident_literal(options->pipeline->name);
+    wal->position_key = x_format("pipeline = %s", name);
     wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     wal->timer = event_new(options->base, -1, 0, wal_on_timer, wal);
     wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
@@ -483,7 +515,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .lost = on_marker_lost,
                                               .aside = on_marker_aside,
                                               .marked = on_marked,
-                                              .idle = on_marker_idle});
+                                              .idle = on_marker_idle,
+                                              .blocked = on_marker_blocked});
     wal->lock = (PublisherLock){.conn = wal->control,
                                 .pipeline = options->pipeline,
                                 .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,

@@ -86,6 +86,7 @@ typedef struct WalSource {
     char *application_name;
     char *dead_letter;
     char *position_table;
+    char *position_key; /* condition that finds our row in it */
     SlotFacts facts;
     bool gap_accepted; /* run --new-slot did its work */
     bool slot_taken;   /* another relay reads it, by the last question of the lease */

@@ -115,7 +115,11 @@ static void on_facts_done(void *arg, const Error *err)
     }
     wal_renew_lease(wal);
     MarkerPosition position = wal->facts.position;
-    marker_start(wal->marker, wal->dead_letter, &position);
+    marker_start(wal->marker, &(MarkerSession){.table_oid = wal->lock.table_oid,
+                                               .row_table = wal->position_table,
+                                               .row_key = wal->position_key,
+                                               .dead_letter = wal->dead_letter,
+                                               .position = &position});
     event_active(wal->pulse, 0, 0);
     if (!wal->facts.logical || !wal->facts.may_replicate) {
         wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
@@ -133,7 +137,6 @@ void wal_session_look(WalSource *wal)
     wal->facts = (SlotFacts){0};
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
-    marker_add_prepare(wal->marker, wal->position_table, &sql);
     slot_add_query(wal->options.pipeline, wal->position_table, wal->lock.table_oid, &sql);
     wal_ask(
         wal,
@@ -252,6 +255,7 @@ void wal_session_control_opened(void *arg, const Error *err)
                            PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
+    publisher_add_lock_timeout(wal->options.pipeline, &sql);
     text_printf(&sql,
                 "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence,"
                 " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"

@@ -112,6 +112,10 @@ static void poll_resume(Source *source)
     }
     event_del(poll->timer);
     poll->outstanding_count = 0;
+    if (poll->foreign) {
+        known_free(&poll->known); /* of another history */
+    }
+    poll->foreign = false;
     fetch_reset(poll);
     poll->state = POLL_PREPARING;
     pg_conn_open(poll->marker_conn);
@@ -128,8 +132,10 @@ static void poll_ack(Source *source, Batch *batch)
             break;
         }
     }
-    fetch_take_back(poll, batch);
-    marker_add(poll->marker, batch, NULL);
+    if (!poll->foreign) {
+        fetch_take_back(poll, batch);
+        marker_add(poll->marker, batch, NULL);
+    }
     batch_free(&batch);
     marker_next(poll->marker);
 }
@@ -180,6 +186,29 @@ static size_t poll_unmarked(const Source *source)
     return marker_unmarked(((const PollSource *)source)->marker);
 }
 
+static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
+                              uint64_t insert_lsn, int64_t looked_us)
+{
+    (void)insert_lsn;
+    const PollSource *poll = (const PollSource *)source;
+    if (marker_has(poll->marker, seq, event_id)) {
+        return SIGHT_PUBLISHED;
+    }
+    if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker)) {
+        return SIGHT_BEHIND;
+    }
+    if (poll->fetch.batch != NULL && batch_find(poll->fetch.batch, seq, event_id) != NULL) {
+        return SIGHT_KNOWN;
+    }
+    bool covered = poll->covered_us > looked_us && seq <= poll->covered_seq;
+    return poll->complete_us > looked_us || covered ? SIGHT_UNKNOWN : SIGHT_BEHIND;
+}
+
+static void poll_look_again(Source *source, int64_t seq)
+{
+    poll_fetch_widen(poll_of(source), seq);
+}
+
 static double poll_backlog(const Source *source)
 {
     const PollSource *poll = (const PollSource *)source;
@@ -224,6 +253,9 @@ static void poll_free(Source *source)
     free(poll->fence.latest);
     free(poll->outstanding);
     free(poll->dead_letter);
+    free(poll->publisher_table);
+    free(poll->publisher_key);
+    free(poll->publisher_ctid);
     free(poll->application_name);
     table_free(&poll->table);
     free(poll);
@@ -238,6 +270,8 @@ static const SourceOps POLL_OPS = {
     .wake = poll_wake,
     .drain = poll_drain,
     .unmarked = poll_unmarked,
+    .sight = poll_sight,
+    .look_again = poll_look_again,
     .backlog = poll_backlog,
     .status = poll_status,
     .free = poll_free,
@@ -296,6 +330,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
     poll->options = *options;
     poll->table = table;
     poll->state = POLL_LOST;
+    history_begin(&poll->history);
     poll->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
@@ -307,6 +342,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .table = table,
                                                .stats = options->stats,
                                                .conn = poll->marker_conn,
+                                               .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
                                                .aside = on_marker_aside,

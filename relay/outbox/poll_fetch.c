@@ -34,6 +34,7 @@
 #include "base/memory.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/poll_internal.h"
+#include "pg/ident.h"
 #include "rows/row.h"
 
 enum {
@@ -59,13 +60,13 @@ void fetch_reset(PollSource *poll)
     fence_reset(poll);
     poll->fence.next_us = 0;
     known_unpark(&poll->known);
-    poll->whole_us = 0;
     poll->next_limit = FIRST_LIMIT;
     if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
         poll->next_limit = (size_t)poll->options.pipeline->batch_events;
     }
     poll->next_sweep_us = 0;
     poll->caught_up = false;
+    poll->complete_us = poll->covered_us = 0;
     marker_caught_up(poll->marker, false);
 }
 
@@ -129,7 +130,12 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
-    if (known_has(&poll->known, row_of(event))) {
+    bool known = known_has(&poll->known, row_of(event));
+    if (!known && FAILPOINT("forget_row")) { /* as if it had been handed on, until widened */
+        known_add(&poll->known, poll->forgotten = row_of(event), false);
+        known = true;
+    }
+    if (known) {
         fetch->batch->count--;
         fetch->batch->unsettled--;
         fetch->batch->bytes = bytes_before;
@@ -152,9 +158,7 @@ void fetch_on_result(void *arg, const PGresult *result)
         poll->fence.latest = x_strdup(PQgetvalue(result, 0, 0));
         return;
     }
-    snprintf(poll->fetch.insert_lsn, sizeof(poll->fetch.insert_lsn), "%s",
-             PQgetvalue(result, 0, 0));
-    poll->fetch.durable = PQgetvalue(result, 0, 1)[0] == 't';
+    guard_read(poll, result);
 }
 
 static void fetch_say_swept(PollSource *poll)
@@ -260,14 +264,41 @@ static void fetch_plan_sweep(PollSource *poll)
     int64_t longest_us = poll->options.pipeline->sweep_interval_ms * 1000;
     poll->next_sweep_us = now_us + (wait_us < longest_us ? wait_us : longest_us);
     poll->widen = poll->widen && !whole;
+}
+
+/* What was read is of another table that has the name now: nothing of it is handed on. */
+static void fetch_lose_table(PollSource *poll)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              poll->options.pipeline->table);
+    poll_lose(poll, &err);
+}
+
+/* How far the table was read: what this fetch could have shown and did not is not there, or known.
+ */
+static void fetch_note_covered(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
     if (!fetch->cut) {
-        poll->whole_us = fetch->sent_us;
+        poll->complete_us = fetch->sent_us;
+    } else {
+        poll->covered_us = fetch->sent_us;
+        poll->covered_seq = fetch->last_seq;
     }
 }
 
 void fetch_complete(PollSource *poll)
 {
+    if (poll->fetch.table_oid != poll->lock.table_oid) {
+        fetch_lose_table(poll);
+        return;
+    }
+    history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+    poll->blocked_said = false;
     (void)FAILPOINT("fetched");
+    fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     fetch_plan_sweep(poll);
@@ -280,6 +311,50 @@ void fetch_complete(PollSource *poll)
     fetch_next(poll);
 }
 
+/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
+static void fetch_wait(PollSource *poll)
+{
+    fence_forget_latest(poll);
+    fetch_release(poll);
+    if (!poll->blocked_said) {
+        poll->blocked_said = true;
+        log_write(
+            LOG_WARN, poll->options.pipeline->name, "FETCH_BLOCKED", LOG_NO_FIELDS,
+            "waiting to read table '%s': another session holds a lock on it that keeps readers "
+            "out",
+            poll->options.pipeline->table);
+    }
+    poll->more = true;
+    poll_set_timer(poll, poll->options.pipeline->poll_interval_max_ms);
+}
+
+static void fetch_on_rollback_done(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    if (err != NULL) {
+        poll_lose(poll, err);
+        return;
+    }
+    session_renew_lease(poll);
+    fetch_wait(poll);
+}
+
+bool fetch_was_blocked(PollSource *poll, const Error *err)
+{
+    if (err == NULL || !pg_conn_is_open(poll->reader) ||
+        strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0) {
+        return false;
+    }
+    session_renew_lease(poll);
+    if (poll->fetch.wide) {
+        session_ask(poll,
+                    &(PgQuery){.sql = "ROLLBACK", .arg = poll, .done = fetch_on_rollback_done});
+    } else {
+        fetch_wait(poll);
+    }
+    return true;
+}
+
 void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
@@ -288,6 +363,9 @@ void fetch_on_done(void *arg, const Error *err)
                       strcmp(err->code, "POSTGRES_QUERY_CANCELED") == 0;
     if (fetch->error.class != ERROR_NONE) {
         poll_lose(poll, &fetch->error);
+        return;
+    }
+    if (fetch_was_blocked(poll, err)) {
         return;
     }
     if (err != NULL && !our_cancel) {
@@ -337,7 +415,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         fence_add_query(poll, now_us, &sql);
     }
     fetch_add_sql(poll->table, sweep ? &GAPS_NONE : &poll->gaps, limit, &sql);
-    text_add(&sql, GUARD_QUERY);
+    guard_add_query(poll, &sql);
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
                                  .row = fetch_on_row,
@@ -347,7 +425,9 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
 
 void poll_fetch_widen(PollSource *poll, int64_t seq)
 {
-    (void)seq; /* a sweep looks at every number */
+    (void)seq;                                 /* a sweep looks at every number */
+    known_drop(&poll->known, poll->forgotten); /* by a fail point, if any */
+    poll->forgotten = (KnownRow){0};
     poll->next_sweep_us = 0;
     poll->widen = true;
     poll->more = true;

@@ -3,13 +3,36 @@
  * when WAL is flushed beyond the position noted after its snapshot; if no commit of others does
  * that within milliseconds, one of our own forces it. */
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "base/text.h"
+#include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "pg/ident.h"
 
 enum {
     GUARD_TRIES = 4, /* one a round trip, then a millisecond apart, then we force the flush */
 };
+
+void guard_add_query(const PollSource *poll, Text *sql)
+{
+    AUTO_TEXT table = ident_literal(poll->table->name);
+    text_printf(sql,
+                "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"
+                " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable,"
+                " to_regclass(%s)::oid AS table_oid",
+                table);
+}
+
+void guard_read(PollSource *poll, const PGresult *result)
+{
+    Fetch *fetch = &poll->fetch;
+    if (PQnfields(result) != 3) {
+        return;
+    }
+    snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", PQgetvalue(result, 0, 0));
+    fetch->durable = PQgetvalue(result, 0, 1)[0] == 't';
+    fetch->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+}
 
 static void guard_on_result(void *arg, const PGresult *result)
 {
@@ -17,11 +40,11 @@ static void guard_on_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    if (PQnfields(result) == 2) {
-        snprintf(poll->fetch.insert_lsn, sizeof(poll->fetch.insert_lsn), "%s",
-                 PQgetvalue(result, 0, 0));
+    if (PQnfields(result) == 1) {
+        poll->fetch.durable = PQgetvalue(result, 0, 0)[0] == 't';
+    } else {
+        guard_read(poll, result);
     }
-    poll->fetch.durable = PQgetvalue(result, 0, PQnfields(result) - 1)[0] == 't';
 }
 
 static void guard_on_done(void *arg, const Error *err)
@@ -44,7 +67,8 @@ void guard_ask(PollSource *poll)
     Fetch *fetch = &poll->fetch;
     AUTO_BUFFER sql = TEXT_EMPTY;
     if (fetch->insert_lsn[0] == '\0') { /* the fetch was cancelled before it came to that */
-        text_add(&sql, fetch->wide ? "ROLLBACK; " GUARD_QUERY : GUARD_QUERY);
+        text_add(&sql, fetch->wide ? "ROLLBACK; " : "");
+        guard_add_query(poll, &sql);
     } else {
         if (++fetch->guard_tries > GUARD_TRIES) {
             /* A commit that wrote WAL, with synchronous_commit = on, flushes all before it. */

@@ -14,7 +14,8 @@ typedef enum PollState {
     POLL_DELAYED,   /* back-off before connecting */
     POLL_OPENING,   /* reader connects, sets its session up, tries the lock */
     POLL_STANDBY,   /* reader is connected, the lock is somebody else's */
-    POLL_LOCKED,    /* the lock is ours, resume() may come */
+    POLL_CLAIMING,  /* the lock is ours: is this the history we know? */
+    POLL_LOCKED,    /* resume() may come */
     POLL_PREPARING, /* marker connects and marks what is left over */
     POLL_ACTIVE,
     POLL_CLOSED, /* drained */
@@ -38,6 +39,7 @@ typedef struct Fetch {
     int64_t top; /* of gaps when it was sent */
     int64_t sent_us;
     int64_t took_us;     /* until the rows were there */
+    uint32_t table_oid;  /* of the table that was read */
     char insert_lsn[32]; /* WAL position that covers everything this fetch saw */
     bool durable;        /* ... and is flushed */
     int guard_tries;
@@ -74,6 +76,15 @@ typedef struct PollSource {
     struct event *report; /* delivers `lost` or `drained` outside of every call */
     Error error;
     char *dead_letter; /* name of the table, as SQL */
+    HistoryMemory history;
+    History found;         /* by the session that is being opened */
+    char *publisher_table; /* as SQL; NULL: no row proves the history */
+    char *publisher_key;   /* condition that finds the row */
+    char *publisher_ctid;  /* where it was claimed */
+    int backend_pid;       /* of the reader */
+    int owner_pid;         /* of the reader that held the lock last */
+    bool taken;            /* somebody else held the lock since */
+    bool foreign;          /* batches that are out are of another history */
     char *application_name;
     Gaps gaps;
     Known known;
@@ -89,12 +100,17 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     int64_t next_sweep_us;
-    int64_t plain_us; /* what a fetch takes at the least */
-    bool widen;       /* a sweep was asked for */
-    int64_t whole_us; /* when the last fetch was sent that saw the whole table; 0: none */
+    int64_t plain_us;   /* what a fetch takes at the least */
+    bool widen;         /* a sweep was asked for */
+    KnownRow forgotten; /* of the fail point forget_row */
     size_t swept_unsaid;
     int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
+    bool blocked_said;
+    int64_t
+        complete_us;    /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
+    int64_t covered_us; /* when the last one was sent that left something behind ... */
+    int64_t covered_seq; /* ... this number */
 } PollSource;
 
 /* poll.c */
@@ -139,6 +155,8 @@ void fetch_complete(PollSource *poll);
 void fetch_on_row(void *arg, const char *bytes, size_t length);
 void fetch_on_result(void *arg, const PGresult *result);
 void fetch_on_done(void *arg, const Error *err);
+/** Somebody's lock kept us from reading: it is waited for, the lease goes on. */
+bool fetch_was_blocked(PollSource *poll, const Error *err);
 /** Takes the header off the first row of a COPY. False: there is no row in these bytes. */
 bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length);
 /** Nothing was seen: what is looked for is the whole table. */
@@ -149,9 +167,10 @@ void wide_send(PollSource *poll, bool with_fence, int64_t now_us);
 void wide_release(Fetch *fetch);
 
 /* poll_guard.c */
-#define GUARD_QUERY                                                                                \
-    "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"                                            \
-    " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable"
+/** WAL positions, and which table has the name: asked in the transaction of the COPY, whose lock
+ * keeps the table of that name. */
+void guard_add_query(const PollSource *poll, Text *sql);
+void guard_read(PollSource *poll, const PGresult *result);
 /** Asks whether what the fetch saw is on disk, until it is; then fetch_complete(). */
 void guard_ask(PollSource *poll);
 

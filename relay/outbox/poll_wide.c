@@ -8,8 +8,8 @@
  *   1. which transactions are writing to the table now?      (sometimes: for the fence)
  *   2. BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
  *   3. COPY pages of (seq, event id)                         (until enough are unknown)
- *   4. COPY the unknown rows; COMMIT
- *   5. WAL insert and flush positions                        (for the guard)
+ *   4. COPY the unknown rows
+ *   5. WAL insert and flush positions; COMMIT                (for the guard)
  *
  * 1. has a transaction of its own, because the snapshot of 2. must be younger than its answer. A
  * page holds as many rows as are known and a fetch more, so that one page is enough as a rule. */
@@ -98,28 +98,16 @@ static void wide_ask_page(PollSource *poll, int64_t from, Text *sql)
                                  .done = wide_on_keys_done});
 }
 
-static void wide_on_nothing_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    if (err != NULL) {
-        poll_lose(poll, err);
-        return;
-    }
-    session_renew_lease(poll);
-    fetch_complete(poll);
-}
-
 static void wide_ask_rows(PollSource *poll)
 {
     Fetch *fetch = &poll->fetch;
-    if (fetch->wanted_count == 0) {
-        session_ask(poll, &(PgQuery){.sql = "COMMIT", .arg = poll, .done = wide_on_nothing_done});
-        return;
-    }
     AUTO_BUFFER sql = TEXT_EMPTY;
     fetch->header_read = false;
-    fetch_add_chosen_sql(poll->table, fetch->wanted, fetch->wanted_count, &sql);
-    text_add(&sql, "COMMIT; " GUARD_QUERY);
+    if (fetch->wanted_count > 0) {
+        fetch_add_chosen_sql(poll->table, fetch->wanted, fetch->wanted_count, &sql);
+    }
+    guard_add_query(poll, &sql);
+    text_add(&sql, "; COMMIT");
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
                                  .row = fetch_on_row,
@@ -131,6 +119,9 @@ static void wide_on_keys_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
+    if (fetch_was_blocked(poll, err)) {
+        return;
+    }
     if (err != NULL || fetch->error.class != ERROR_NONE) {
         Error copy = err != NULL ? *err : fetch->error;
         poll_lose(poll, &copy);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/wire.h"
+#include "rows/mark_sql.h"
 #include "stub/copy.h"
 #include "stub/pgoutput_build.h"
 
@@ -190,7 +191,7 @@ static void serve_facts(StubReply *reply)
 
 static void serve_mark(const StubQuery *query, StubReply *reply)
 {
-    cr_assert_eq(query->param_count, 4);
+    cr_assert_eq(query->param_count, MARK_PARAMS_WAL);
     const char *array = query->values[0];
     int64_t count = get_be(array + 12, 4);
     rig.marks++;
@@ -206,24 +207,28 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         if (!rig.rows[seq].visible) {
             char text[24];
             snprintf(text, sizeof(text), "%" PRId64, seq);
-            (missing ? stub_reply_more : stub_reply_row)(reply, "seq", text, "snapshot",
-                                                         rig.snapshot, NULL);
+            (missing ? stub_reply_more : stub_reply_row)(reply, "ctid", "(0,1)", "moved", "f",
+                                                         "seq", text, "snapshot", rig.snapshot,
+                                                         "replaced", "f", NULL);
             missing = true;
         }
     }
     if (missing) {
         return;
     }
-    stub_reply_no_row(reply);
+    stub_reply_row(reply, "ctid", "(0,1)", "moved", "t", "seq", STUB_NULL, "snapshot", rig.snapshot,
+                   "replaced", "f", NULL);
     uint64_t lsn = 0;
-    if (query->values[1] != NULL && lsn_parse(query->values[1], &lsn)) {
+    const char *const *values = query->values;
+    if (values[MARK_PARAM_LSN] != NULL && lsn_parse(values[MARK_PARAM_LSN], &lsn)) {
         rig.position.lsn = lsn > rig.position.lsn ? lsn : rig.position.lsn;
     }
     rig.position.tx_lsn = 0;
-    if (query->values[2] != NULL) {
-        cr_assert(lsn_parse(query->values[2], &rig.position.tx_lsn));
+    if (values[MARK_PARAM_TX_LSN] != NULL) {
+        cr_assert(lsn_parse(values[MARK_PARAM_TX_LSN], &rig.position.tx_lsn));
     }
-    rig.position.tx_ordinal = query->values[3] != NULL ? strtoull(query->values[3], NULL, 10) : 0;
+    const char *ordinal = values[MARK_PARAM_TX_ORDINAL];
+    rig.position.tx_ordinal = ordinal != NULL ? strtoull(ordinal, NULL, 10) : 0;
 }
 
 static void serve_save(const char *sql, StubReply *reply)
@@ -267,7 +272,11 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT a.pid")) {
         stub_reply_row(reply, "pid", "77", "name", "other/orders", "addr", "10.0.0.9", "ended",
                        STUB_NULL, NULL);
-    } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
+    } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) { /* the type of event ids */
+        stub_reply_row(reply, "id_type", STUB_NULL, NULL);
+    } else if (begins(sql, "PREPARE outboxd_mark")) {
+        stub_reply_command(reply, 0);
+    } else if (begins(sql, "DEALLOCATE ALL; ")) {
         serve_facts(reply);
     } else if (begins(sql, "CREATE PUBLICATION \"outboxd_orders\"")) {
         trace("publication");

@@ -344,6 +344,63 @@ Test(poll, a_row_that_was_marked_while_a_fetch_ran_is_not_read_again)
     cr_assert_eq(rig_delivered(), 5);
 }
 
+Test(poll, a_wide_fetch_that_is_cut_at_the_budget_goes_on_where_it_ended)
+{
+    rig_insert(200, 203);
+    active();
+    RIG_WAIT(rig_delivered() == 4);
+    rig.room_events = 0;
+    RIG_WAIT(rig.source->ops->unmarked(rig.source) == 0);
+    rig_turn();
+    rig_insert(1, 60);
+    rig.payload_bytes = 10000;
+    rig.pipeline.batch_bytes = 100000;
+    stub_set_pieces(3);
+    rig.room_events = 100;
+    rig.source->ops->wake(rig.source);
+    RIG_WAIT(rig_delivered() == 64);
+    cr_assert_geq(stub_cancels(), 1);
+    cr_assert_gt(rig.wide, 0);
+    cr_assert_eq(rig.lost, 0);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 64);
+}
+
+Test(poll, a_wide_fetch_that_is_kept_out_by_a_lock_leaves_no_transaction_open)
+{
+    rig_insert(1, 3);
+    active();
+    RIG_WAIT(rig_delivered() == 3);
+    rig.error_of_fetch = "55P03";
+    RIG_WAIT(rig.in_snapshot == false);
+    size_t fetches = rig.fetches;
+    RIG_WAIT(rig.fetches > fetches + 3);
+    rig.error_of_fetch = NULL;
+    rig_insert(4, 5);
+    RIG_WAIT(rig_delivered() == 5);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, being_told_to_look_again_it_looks_at_everything)
+{
+    rig_insert(1, 3);
+    active();
+    RIG_WAIT(rig_delivered() == 3);
+    rig.pipeline.poll_interval_max_ms = 3600000; /* nothing comes by itself */
+    rig.pipeline.poll_interval_min_ms = 3600000;
+    rig_turn();
+    RIG_WAIT(!rig.in_snapshot);
+    for (size_t still = 0, fetches = rig.fetches; still < 100; still++) {
+        rig_turn();
+        still = fetches == rig.fetches ? still : 0;
+        fetches = rig.fetches;
+    }
+    rig.rows[1] = (RigRow){.visible = true, .version = 1};
+    rig.source->ops->look_again(rig.source, 1);
+    RIG_WAIT(rig_delivered() == 3 && rig.rows[1].delivered == 1);
+    cr_assert_not_null(strstr(rig.fetch_sql, "BEGIN ISOLATION LEVEL REPEATABLE READ"));
+}
+
 /* Marking. */
 
 Test(poll, acknowledged_rows_are_marked_and_no_others)
