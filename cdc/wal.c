@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "rows/row.h"
 
 static WalSource *wal_of(Source *source)
 {
@@ -407,6 +408,9 @@ void wal_deliver(WalSource *wal, Batch *batch)
 {
     wal->outstanding++;
     wal->outstanding_events += batch->count;
+    if (pg_conn_takes_bytes(wal->control)) {
+        row_check_texts(batch, wal->table->extra_count);
+    }
     wal->source.events.batch(wal->source.events.arg, batch);
 }
 

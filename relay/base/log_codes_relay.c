@@ -97,6 +97,12 @@ static const LogCode PIPELINE_CODES[] = {
      "outbox.emit_message.",
      "Any role may write one: find out who does, and take the right to call "
      "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside."},
+    {"TEXT_NOT_UTF8", "warn, error",
+     "A text of the event is not valid UTF-8, which a database in SQL_ASCII takes. The message "
+     "names "
+     "column and seq.",
+     "Correct the row, and the program that writes it. on_poison = \"dead_letter\" sets it aside, "
+     "with U+FFFD for what is not UTF-8."},
     {"MESSAGE_IGNORED", "warn",
      "A non-transactional message with the prefix outboxd.event was ignored; "
      "outbox.emit_message writes none. Said once.",

@@ -63,8 +63,12 @@ typedef struct Event {
     bool malformed;       /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
     bool replayed;        /* was sent before and its outcome is unknown */
     uint8_t aside_reason; /* Reason: why it is set aside */
+    uint8_t odd_text;     /* EventField that is not UTF-8 (FIELD_COUNT: a header column); 0: none */
     uint16_t attempts;
 } Event;
+
+/** How the outbox of CONTRACT calls the column of a field. */
+const char *event_field_name(EventField field);
 
 static inline bool event_is_settled(const Event *event)
 {

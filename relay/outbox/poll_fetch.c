@@ -20,8 +20,11 @@
  * sweep_interval, a fetch looks at the whole table: what it finds is read by the same statement as
  * everything behind it. As a rule that is one more look at the index of what is unpublished; only
  * where dead entries pile up in it (a long snapshot) is it more, which is why not every fetch does
- * it. When a sweep finds something, nothing that was concluded from numbers holds any more: the top
- * and the gaps are made anew from the rows that are known, so that numbers which went back are
+ * it. A fetch that finds other storage of table or sequence than the last one, or a lower last
+ * number, is thrown away: the next one is a sweep.
+ *
+ * After that, and when a sweep finds something, nothing holds that was concluded from numbers: the
+ * top and the gaps are made anew from the rows that are there, so that numbers which went back are
  * looked for by every fetch again. */
 #include <assert.h>
 #include <stdio.h>
@@ -59,6 +62,8 @@ void fetch_reset(PollSource *poll)
     gaps_reset(&poll->gaps);
     fence_reset(poll);
     poll->fence.next_us = 0;
+    poll->numbers = (Numbers){0};
+    poll->numbers_moved = false;
     known_unpark(&poll->known);
     poll->next_limit = FIRST_LIMIT;
     if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
@@ -175,34 +180,74 @@ static void fetch_say_swept(PollSource *poll)
     poll->swept_said_us = now_us;
 }
 
-/* Nothing is concluded any more from the numbers that were seen before: only what is known is no
- * gap, and the highest of that is the top. */
-static void fetch_restart_numbers(PollSource *poll)
+/* True when numbers may have gone back since the fetch before. */
+static bool fetch_finds_numbers_moved(PollSource *poll)
 {
-    size_t count = 0;
-    int64_t *seqs = known_seqs(&poll->known, &count);
-    gaps_reset(&poll->gaps);
-    for (size_t i = 0; i < count; i++) {
-        gaps_see(&poll->gaps, seqs[i]);
+    const Numbers *now = &poll->fetch.numbers;
+    bool first = poll->numbers.storage[0] == '\0';
+    bool moved = !first && (strcmp(now->storage, poll->numbers.storage) != 0 ||
+                            (now->last != INT64_MIN && now->last < poll->numbers.last));
+    poll->numbers = *now;
+    poll->numbers_moved = poll->numbers_moved || moved;
+    return moved;
+}
+
+/* What was read may stand behind rows that it did not look for. */
+static void fetch_repeat(PollSource *poll)
+{
+    fence_forget_latest(poll);
+    fetch_release(poll);
+    poll->next_sweep_us = 0;
+    poll->more = true;
+    fetch_next(poll);
+}
+
+/* Notes the numbers that were read as seen. When nothing is concluded any more from those that were
+ * seen before: as the only ones, with those of the known rows that are there. */
+static void fetch_see_numbers(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
+    const Batch *batch = fetch->batch;
+    size_t present = fetch->present_count;
+    if (poll->numbers_moved && fetch->sweep) {
+        gaps_reset(&poll->gaps);
+        fence_reset(poll);
+        poll->numbers_moved = false;
+        present = 0;
     }
-    free(seqs);
-    fence_reset(poll);
+    for (size_t i = 0; i < batch->count; i++) {
+        int64_t seq = batch->events[i]->seq;
+        while (present < fetch->present_count && fetch->present[present] < seq) {
+            gaps_see(&poll->gaps, fetch->present[present++]);
+        }
+        gaps_see(&poll->gaps, seq);
+    }
+    while (present < fetch->present_count) {
+        gaps_see(&poll->gaps, fetch->present[present++]);
+    }
+}
+
+static void fetch_know_rows(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
+    for (size_t i = 0; i < fetch->batch->count; i++) {
+        const Event *event = fetch->batch->events[i];
+        known_add(&poll->known, row_of(event), !gaps_cover(&poll->gaps, event->seq));
+    }
+    if (fetch->swept > 0) {
+        *poll->options.stats->swept += fetch->swept;
+        poll->swept_unsaid += fetch->swept;
+        poll->numbers_moved = true;
+        fetch_say_swept(poll);
+    }
 }
 
 static void fetch_deliver(PollSource *poll)
 {
     Batch *batch = poll->fetch.batch;
     poll->fetch.batch = NULL;
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        known_add(&poll->known, row_of(event), !gaps_cover(&poll->gaps, event->seq));
-        gaps_see(&poll->gaps, event->seq);
-    }
-    if (poll->fetch.swept > 0) {
-        *poll->options.stats->swept += poll->fetch.swept;
-        poll->swept_unsaid += poll->fetch.swept;
-        fetch_say_swept(poll);
-        fetch_restart_numbers(poll);
+    if (pg_conn_takes_bytes(poll->reader)) {
+        row_check_texts(batch, poll->table->extra_count);
     }
     if (poll->outstanding_count == poll->outstanding_capacity) {
         poll->outstanding_capacity =
@@ -297,14 +342,26 @@ void fetch_complete(PollSource *poll)
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
     poll->blocked_said = false;
+    bool moved = fetch_finds_numbers_moved(poll);
+    if (moved && !poll->fetch.sweep) {
+        fetch_repeat(poll);
+        return;
+    }
     (void)FAILPOINT("fetched");
     fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     fetch_plan_sweep(poll);
     fetch_adapt(poll);
+    fetch_know_rows(poll);
+    fetch_see_numbers(poll); /* before the fence: what was seen is no gap */
+    if (moved) {             /* perhaps behind this snapshot */
+        poll->numbers_moved = true;
+        poll->next_sweep_us = 0;
+        poll->more = true;
+    }
     if (poll->fetch.batch->count > 0) {
-        fetch_deliver(poll); /* before the fence: what was seen is no gap */
+        fetch_deliver(poll);
     }
     fetch_release(poll);
     fence_advance(poll);

@@ -19,19 +19,27 @@ void guard_add_query(const PollSource *poll, Text *sql)
     text_printf(sql,
                 "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"
                 " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable,"
-                " to_regclass(%s)::oid AS table_oid",
-                table);
+                " to_regclass(%1$s)::oid AS table_oid,"
+                " concat(pg_relation_filenode(to_regclass(%1$s)), ' ',"
+                " pg_relation_filenode(%2$u)) AS storage,"
+                " CASE WHEN has_sequence_privilege(%2$u, 'SELECT, USAGE')"
+                " THEN pg_sequence_last_value(%2$u) END AS last_value",
+                table, poll->sequence_oid);
 }
 
 void guard_read(PollSource *poll, const PGresult *result)
 {
     Fetch *fetch = &poll->fetch;
-    if (PQnfields(result) != 3) {
+    if (PQnfields(result) != 5) {
         return;
     }
     snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", PQgetvalue(result, 0, 0));
     fetch->durable = PQgetvalue(result, 0, 1)[0] == 't';
     fetch->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+    snprintf(fetch->numbers.storage, sizeof(fetch->numbers.storage), "%s",
+             PQgetvalue(result, 0, 3));
+    fetch->numbers.last =
+        PQgetisnull(result, 0, 4) ? INT64_MIN : strtoll(PQgetvalue(result, 0, 4), NULL, 10);
 }
 
 static void guard_on_result(void *arg, const PGresult *result)

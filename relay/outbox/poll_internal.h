@@ -21,6 +21,13 @@ typedef enum PollState {
     POLL_CLOSED, /* drained */
 } PollState;
 
+/* What tells that numbers may have gone back: where table and sequence are stored, which TRUNCATE
+ * and RESTART change, and the last number that was drawn, which setval() lowers. */
+typedef struct Numbers {
+    char storage[32]; /* "": not known yet */
+    int64_t last;     /* INT64_MIN: none, or we may not know */
+} Numbers;
+
 /* The fetch that is running or was the last. */
 typedef struct Fetch {
     Batch *batch; /* being filled */
@@ -42,12 +49,16 @@ typedef struct Fetch {
     uint32_t table_oid;  /* of the table that was read */
     char insert_lsn[32]; /* WAL position that covers everything this fetch saw */
     bool durable;        /* ... and is flushed */
+    Numbers numbers;     /* after its snapshot */
     int guard_tries;
     KnownRow *wanted; /* wide: rows that are not known, by seq */
     size_t wanted_count;
     size_t wanted_capacity;
     size_t page_limit; /* of the page of keys, and so many came */
     size_t page_rows;
+    int64_t *present; /* wide: numbers of the known rows that it saw, ascending */
+    size_t present_count;
+    size_t present_capacity;
     int64_t page_from; /* its first number may be this */
     int64_t page_end;  /* its last */
     Error error;
@@ -86,6 +97,9 @@ typedef struct PollSource {
     bool taken;            /* somebody else held the lock since */
     bool foreign;          /* batches that are out are of another history */
     char *application_name;
+    uint32_t sequence_oid; /* of the column; 0: it has none */
+    Numbers numbers;       /* as the last fetch saw them */
+    bool numbers_moved;    /* nothing is concluded from the numbers that were seen */
     Gaps gaps;
     Known known;
     Fetch fetch;

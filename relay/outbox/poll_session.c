@@ -284,6 +284,7 @@ static void on_table_result(void *arg, const PGresult *result)
     free(poll->publisher_table);
     poll->publisher_table = PQgetisnull(result, 0, 7) ? NULL : x_strdup(PQgetvalue(result, 0, 7));
     poll->backend_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    poll->sequence_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 8), NULL, 10);
 }
 
 static void on_table_done(void *arg, const Error *err)
@@ -316,6 +317,7 @@ void session_reader_opened(void *arg, const Error *err)
                 " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"
                 " to_regclass('outbox.dead_letter'))::text, s.seqrelid::regclass, ");
     publisher_add_row_table("n.nspname", &sql);
+    text_add(&sql, ", s.seqrelid::oid");
     text_printf(&sql,
                 " FROM (SELECT to_regclass(%s) AS oid) t LEFT JOIN pg_class c ON c.oid = t.oid"
                 " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"

@@ -29,8 +29,11 @@ enum {
 void wide_release(Fetch *fetch)
 {
     free(fetch->wanted);
+    free(fetch->present);
     fetch->wanted = NULL;
     fetch->wanted_count = fetch->wanted_capacity = 0;
+    fetch->present = NULL;
+    fetch->present_count = fetch->present_capacity = 0;
 }
 
 /* A page ends among rows of one number: the next begins with that number again. */
@@ -51,6 +54,16 @@ static void wide_want(Fetch *fetch, KnownRow row)
         fetch->wanted = x_realloc(fetch->wanted, fetch->wanted_capacity * sizeof(*fetch->wanted));
     }
     fetch->wanted[fetch->wanted_count++] = row;
+}
+
+static void wide_note_present(Fetch *fetch, int64_t seq)
+{
+    if (fetch->present_count == fetch->present_capacity) {
+        fetch->present_capacity = fetch->present_capacity > 0 ? fetch->present_capacity * 2 : 64;
+        fetch->present =
+            x_realloc(fetch->present, fetch->present_capacity * sizeof(*fetch->present));
+    }
+    fetch->present[fetch->present_count++] = seq;
 }
 
 /* int16 number of fields, then int32 length and value of seq and of the event id. */
@@ -74,8 +87,9 @@ static void wide_on_key(void *arg, const char *bytes, size_t length)
     fetch->page_rows++;
     fetch->page_end = seq;
     KnownRow row = known_row(seq, id);
-    if (fetch->wanted_count < fetch->limit && !known_has(&poll->known, row) &&
-        !wide_wants(fetch, row)) {
+    if (known_has(&poll->known, row)) {
+        wide_note_present(fetch, seq);
+    } else if (fetch->wanted_count < fetch->limit && !wide_wants(fetch, row)) {
         wide_want(fetch, row);
     }
 }

@@ -161,7 +161,7 @@ static void aside_send(Marker *marker)
     MarkerAside *aside = marker->asides;
     DeadLetter letter;
     dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
-                      &aside->record, &aside->reason);
+                      &aside->record, &aside->reason, pg_conn_is_converted(marker->options.conn));
     pg_conn_send(marker->options.conn, &(PgQuery){.sql = letter.sql,
                                                   .param_count = DEAD_LETTER_PARAMS,
                                                   .values = letter.values,

@@ -138,7 +138,9 @@ static const char *table_oid(void)
 static void answer_guard(StubReply *reply)
 {
     stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", "table_oid",
-                   rig.fetched_oid != NULL ? rig.fetched_oid : table_oid(), NULL);
+                   rig.fetched_oid != NULL ? rig.fetched_oid : table_oid(), "storage",
+                   rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
+                   rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
 }
 
 static void serve_fetch(const char *sql, StubReply *reply)
@@ -185,7 +187,8 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     stub_reply_command(reply, 0); /* of a SET */
     stub_reply_row(reply, "pid", v[0], "recovery", v[1], "oid", v[2], "persistence", v[3], "cache",
                    v[4], "dead_letter", v[5], "sequence", v[6], "publisher",
-                   rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
+                   rig.history.no_row_table ? STUB_NULL : "outbox.publisher", "sequence_oid",
+                   "4241", NULL);
 }
 
 static int64_t get_be(const char *bytes, int length)
@@ -399,6 +402,9 @@ static void on_batch(void *arg, Batch *batch)
         cr_assert_eq(event->field[FIELD_PAYLOAD].length, rig.payload_bytes);
         row->out = true;
         row->delivered++;
+        if (rig.delivered != NULL) {
+            rig.delivered(event);
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 #include "stub/given.h"
 #include "stub/libpq.h"
 
-enum { RIG_ROWS = 400, RIG_BATCHES = 1000 };
+enum { RIG_ROWS = 6000, RIG_BATCHES = 2000 };
 
 typedef struct RigRow {
     bool visible;
@@ -45,6 +45,8 @@ typedef struct Rig {
     RigHistory history;
     const char *fetched_oid; /* of the table that a fetch read; NULL: the right one */
     const char *table_oid;   /* NULL: 4242 */
+    const char *storage;     /* of table and sequence; NULL: as ever */
+    const char *last_value;  /* of the sequence; NULL: unknown */
     size_t claims;
     size_t asks; /* how many rows are replaced */
     bool hang_claim;
@@ -75,6 +77,7 @@ typedef struct Rig {
     Source *source;
     Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
     size_t batch_count;
+    void (*delivered)(const Event *event); /* NULL: nobody asks */
     size_t room_events;
     size_t room_bytes;
     size_t locked;

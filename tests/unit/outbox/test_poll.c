@@ -308,6 +308,70 @@ Test(poll, numbers_that_go_back_are_read_in_order_across_the_old_top)
     }
 }
 
+static void assert_ascending_after(size_t skip)
+{
+    int64_t last = 0;
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        for (size_t j = 0; j < rig.batches[i]->count; j++) {
+            if (skip > 0) {
+                skip--;
+                continue;
+            }
+            cr_assert_lt(last, rig.batches[i]->events[j]->seq);
+            last = rig.batches[i]->events[j]->seq;
+        }
+    }
+}
+
+/* The rows in flight are gone, their numbers are given out again, and more of them than there were
+ * before the next fetch. The next sweep would be late. */
+static void numbers_go_back_in_flight(const char *storage, const char *last_value)
+{
+    rig.pipeline.sweep_interval_ms = 3600000;
+    rig.last_value = "250";
+    rig.hang_fetch = true; /* so that sweeps are dear, and rare */
+    rig_begin();
+    RIG_WAIT(rig.fetches == 1);
+    rig_insert(1, 20);
+    for (size_t fetches = 1; rig_delivered() < 20 || fetches < 5;) {
+        int64_t until_us = clock_monotonic_us() + 20000;
+        while (clock_monotonic_us() < until_us) {
+            event_base_loop(rig.base, EVLOOP_NONBLOCK);
+        }
+        rig.hang_fetch = fetches < 2;
+        stub_continue();
+        size_t before = rig.fetches;
+        RIG_WAIT(rig.fetches > before);
+        fetches++;
+    }
+    rig.hang_fetch = false;
+    stub_continue();
+    for (int64_t seq = 1; seq <= 40; seq++) {
+        rig.rows[seq] = (RigRow){.visible = true, .version = 1};
+    }
+    rig.storage = storage;
+    rig.last_value = last_value;
+    RIG_WAIT(rig_delivered() >= 20 && rig.rows[40].delivered == 1);
+    assert_ascending_after(20);
+    RIG_WAIT(rig_delivered() == 40);
+    for (int64_t seq = 41; seq <= 90; seq++) { /* no sweep is needed any more */
+        rig_insert(seq, seq);
+        RIG_WAIT(rig_delivered() == (size_t)seq);
+    }
+    assert_ascending_after(20);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, other_storage_of_the_sequence_tells_that_numbers_went_back)
+{
+    numbers_go_back_in_flight("5000 5001", "250");
+}
+
+Test(poll, a_lower_last_number_tells_that_numbers_went_back)
+{
+    numbers_go_back_in_flight(NULL, "40");
+}
+
 Test(poll, rows_in_flight_do_not_hide_what_lies_among_them)
 {
     for (int64_t seq = 2; seq <= 300; seq += 2) {
