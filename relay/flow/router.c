@@ -114,9 +114,8 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     }
     if (event->odd_text != 0) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "TEXT_NOT_UTF8",
-                  "%s of the event with seq %lld is not valid UTF-8",
-                  event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text)
-                                                : "a header column",
+                  "column '%s' of the event with seq %lld is not valid UTF-8",
+                  event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
                   (long long)event->seq);
         error_hint(err, "The database is in SQL_ASCII, which takes any bytes. Correct the row, and "
                         "the program that writes it; on_poison = \"dead_letter\" sets it aside, "
