@@ -1,4 +1,5 @@
-/* slot: slot, publication and our own position, compared: may the stream begin, and where? */
+/* slot: slot and our own position, compared: may the stream begin, and where? What does not depend
+ * on the position (rows/precondition.h) was judged before. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -14,8 +15,6 @@
 
 typedef struct SlotFacts {
     int server_version; /* 150020 */
-    bool logical;       /* wal_level */
-    bool may_replicate; /* the role has REPLICATION, or is superuser */
     /* from IDENTIFY_SYSTEM */
     char system_id[32];
     int timeline;
@@ -30,22 +29,16 @@ typedef struct SlotFacts {
     bool same_messages;
     /* pg_replication_slots */
     bool has_slot;
-    bool slot_is_ours;     /* logical, pgoutput, this database, one-phase */
-    char slot_problem[96]; /* why not */
-    char lost[64];         /* why it is invalid; "": it is not */
+    char lost[64]; /* why it is invalid; "": it is not */
     bool failover;
     int active_pid; /* 0: nobody reads it */
     uint64_t confirmed;
     /* pg_publication */
     bool has_publication;
-    bool publishes_insert;
-    bool publishes_table;
-    bool publication_hides; /* it has a row filter or a list of columns */
 } SlotFacts;
 
 /** Appends the query for everything but IDENTIFY_SYSTEM; one row. */
-void slot_add_query(const PipelineConfig *pipeline, const char *position_table, uint32_t table_oid,
-                    Text *sql);
+void slot_add_query(const PipelineConfig *pipeline, const char *position_table, Text *sql);
 /** Reads its row. */
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
 

@@ -90,6 +90,9 @@ typedef struct WalSource {
     SlotFacts facts;
     bool gap_accepted; /* run --new-slot did its work */
     bool slot_taken;   /* another relay reads it, by the last question of the lease */
+    bool begun;        /* it published, or stood by: what breaks now is waited for */
+    bool doubts;       /* it was lost because a statement was refused */
+    unsigned refusals; /* ... so often in a row */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     uint64_t start_lsn;
     Assembler assembler;

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "rows/precondition.h"
 
 enum {
     IDLE_SMALL_BYTES = 64 * 1024,
@@ -54,46 +55,68 @@ static void on_publication_created(void *arg, const Error *err)
     session_open_walsender(wal);
 }
 
-static void session_check_publication(WalSource *wal)
+/* What is wrong with one that is there, the list says. */
+static void session_make_publication(WalSource *wal)
 {
-    const PipelineConfig *pipeline = wal->options.pipeline;
-    const SlotFacts *facts = &wal->facts;
-    if (!facts->has_publication) {
-        AUTO_TEXT name = ident_quote(pipeline->publication);
-        AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
-                                 " publish_via_partition_root = true)",
-                                 name, wal->table->name);
-        wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
+    if (wal->facts.has_publication) {
+        session_open_walsender(wal);
         return;
     }
-    if (!facts->publishes_insert || !facts->publishes_table) {
-        Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "PUBLICATION_INCOMPLETE",
-                  "publication '%s' does not publish %s%s", pipeline->publication,
-                  facts->publishes_table ? "inserts into " : "", pipeline->table);
-        if (facts->publishes_table) {
-            error_hint(&err, "ALTER PUBLICATION %s SET (publish = 'insert');",
-                       pipeline->publication);
-        } else {
-            error_hint(&err,
-                       "ALTER PUBLICATION %s ADD TABLE %s; events that were inserted before are "
-                       "not in the stream: then run once with --new-slot after dropping the slot.",
-                       pipeline->publication, pipeline->table);
-        }
-        wal_lose(wal, &err);
+    AUTO_TEXT name = ident_quote(wal->options.pipeline->publication);
+    AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
+                             " publish_via_partition_root = true)",
+                             name, wal->table->name);
+    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
+}
+
+/* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
+ * and once more with the lock in hand. */
+
+static void on_look_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        return; /* of the SETs */
+    }
+    if (PQfnumber(result, "backend_pid") >= 0) {
+        (void)publisher_check_pooler(wal->options.config, wal->control, result, true, &wal->error);
         return;
     }
-    if (facts->publication_hides) {
-        Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "PUBLICATION_INCOMPLETE",
-                  "publication '%s' has a row filter or a list of columns: events would be lost",
-                  pipeline->publication);
-        error_hint(&err, "ALTER PUBLICATION %s SET TABLE %s;", pipeline->publication,
-                   pipeline->table);
-        wal_lose(wal, &err);
-        return;
+    PreconditionLook look = {0};
+    unsigned reader = PRECONDITION_START | (wal->begun ? PRECONDITION_RUNNING : 0);
+    precondition_read(wal->options.pipeline, result, 0, reader, &look);
+    const Error *broken = precondition_broken(&look);
+    if (broken != NULL && wal->error.class == ERROR_NONE) {
+        wal->error = *broken;
     }
-    session_open_walsender(wal);
+    if (wal->error.class == ERROR_NONE) {
+        wal->lock.table_oid = look.table_oid;
+        free(wal->dead_letter);
+        wal->dead_letter = *look.dead_letter != '\0' ? x_strdup(look.dead_letter) : NULL;
+        free(wal->position_table);
+        wal->position_table = x_strdup(look.position);
+        Relations *relations = &wal->assembler.relations;
+        relations->table_oid = look.table_oid;
+        free(relations->schema);
+        relations->schema = x_strdup(look.schema);
+        free(relations->name);
+        relations->name = x_strdup(look.name);
+    }
+    precondition_release(&look);
+}
+
+/* What a human must mend ends a pipeline at its start; later it is waited for. */
+static bool session_look_failed(WalSource *wal, const Error *err)
+{
+    if (err == NULL && wal->error.class == ERROR_NONE) {
+        return false;
+    }
+    Error copy = err != NULL ? *err : wal->error;
+    if (wal->begun && err == NULL) {
+        copy.class = ERROR_RETRY;
+    }
+    wal_lose(wal, &copy);
+    return true;
 }
 
 /* Facts and the prepared mark statement, once the lock is ours. */
@@ -101,7 +124,12 @@ static void session_check_publication(WalSource *wal)
 static void on_facts_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        return;
+    }
+    if (PQfnumber(result, "i") >= 0) {
+        on_look_result(wal, result);
+    } else {
         slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
     }
 }
@@ -109,8 +137,7 @@ static void on_facts_result(void *arg, const PGresult *result)
 static void on_facts_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
+    if (session_look_failed(wal, err)) {
         return;
     }
     wal_renew_lease(wal);
@@ -121,11 +148,7 @@ static void on_facts_done(void *arg, const Error *err)
                                                .dead_letter = wal->dead_letter,
                                                .position = &position});
     event_active(wal->pulse, 0, 0);
-    if (!wal->facts.logical || !wal->facts.may_replicate) {
-        wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
-        return;
-    }
-    session_check_publication(wal);
+    session_make_publication(wal);
 }
 
 void wal_session_look(WalSource *wal)
@@ -137,7 +160,10 @@ void wal_session_look(WalSource *wal)
     wal->facts = (SlotFacts){0};
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
-    slot_add_query(wal->options.pipeline, wal->position_table, wal->lock.table_oid, &sql);
+    precondition_add_query(wal->options.pipeline, wal->table, 0,
+                           PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    slot_add_query(wal->options.pipeline, wal->position_table, &sql);
+    wal->error = (Error){0};
     wal_ask(
         wal,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
@@ -147,7 +173,11 @@ void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
     wal_renew_lease(wal);
-    (void)FAILPOINT("locked");
+    Error err;
+    if (FAILPOINT_FAILS("locked", &err)) {
+        wal_lose(wal, &err);
+        return;
+    }
     wal->state = WAL_LOCKED;
     event_active(wal->pulse, 0, 0);
     wal->source.events.locked(wal->source.events.arg);
@@ -155,6 +185,7 @@ void wal_session_lock_held(void *arg)
 
 void wal_session_stand_by(WalSource *wal, const char *holder)
 {
+    wal->begun = true;
     wal->source.events.standby(wal->source.events.arg, holder);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
@@ -176,66 +207,10 @@ void wal_session_try_lock(WalSource *wal)
 
 /* The table. */
 
-static void table_refuse(WalSource *wal, ErrorClass class, const char *code, const char *hint,
-                         const char *message)
-{
-    error_set(&wal->error, class, EXIT_POSTGRES, code, "%s", message);
-    error_hint(&wal->error, "%s", hint);
-}
-
-static void on_table_result(void *arg, const PGresult *r)
+static void on_look_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
-        return; /* of the SETs */
-    }
-    const char *table = wal->options.pipeline->table;
-    AUTO_TEXT message = NULL;
-    int pid = (int)strtol(PQgetvalue(r, 0, 0), NULL, 10);
-    if (pid != PQbackendPID(pg_conn_raw(wal->control))) {
-        table_refuse(wal, ERROR_FATAL, "POSTGRES_POOLER",
-                     "Connect to PostgreSQL itself: replication does not pass a pooler.",
-                     "a connection pooler stands between outboxd and PostgreSQL");
-    } else if (PQgetvalue(r, 0, 1)[0] == 't') {
-        table_refuse(wal, ERROR_RETRY, "POSTGRES_READ_ONLY",
-                     "Use a DSN of the primary, or target_session_attrs=read-write.",
-                     "the server is a standby; the position cannot be written there");
-    } else if (PQgetisnull(r, 0, 2)) {
-        message =
-            x_format("no table '%s' in database '%s'", table, PQdb(pg_conn_raw(wal->control)));
-        table_refuse(
-            wal, ERROR_FATAL, "POSTGRES_NO_TABLE",
-            "Make the outbox with: outboxd migrate --capture wal; or name your own table in "
-            "pipelines.table.",
-            message);
-    } else if (PQgetvalue(r, 0, 3)[0] != 'p') {
-        message = x_format("table '%s' is not logged: the WAL does not hold it", table);
-        AUTO_TEXT hint = x_format("ALTER TABLE %s SET LOGGED;", table);
-        table_refuse(wal, ERROR_FATAL, "TABLE_UNLOGGED", hint, message);
-    } else if (PQgetisnull(r, 0, 5)) {
-        table_refuse(wal, ERROR_FATAL, "NO_POSITION_TABLE", "Make it with: outboxd migrate",
-                     "there is no table outbox.position");
-    } else {
-        wal->lock.table_oid = (uint32_t)strtoul(PQgetvalue(r, 0, 2), NULL, 10);
-        free(wal->dead_letter);
-        wal->dead_letter = PQgetisnull(r, 0, 4) ? NULL : x_strdup(PQgetvalue(r, 0, 4));
-        free(wal->position_table);
-        wal->position_table = x_strdup(PQgetvalue(r, 0, 5));
-        Relations *relations = &wal->assembler.relations;
-        relations->table_oid = wal->lock.table_oid;
-        free(relations->schema);
-        relations->schema = x_strdup(PQgetvalue(r, 0, 6));
-        free(relations->name);
-        relations->name = x_strdup(PQgetvalue(r, 0, 7));
-    }
-}
-
-static void on_table_done(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL || wal->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : wal->error;
-        wal_lose(wal, &copy);
+    if (session_look_failed(wal, err)) {
         return;
     }
     *wal->options.stats->postgres_connected = 1;
@@ -250,32 +225,22 @@ void wal_session_control_opened(void *arg, const Error *err)
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    AUTO_TEXT table = ident_literal(wal->table->name);
-    publisher_add_settings(wal->options.config, wal->options.pipeline, true,
-                           PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    int version = PQserverVersion(pg_conn_raw(wal->control));
+    publisher_add_settings(wal->options.config, wal->options.pipeline, true, version, &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
     publisher_add_lock_timeout(wal->options.pipeline, &sql);
-    text_printf(&sql,
-                "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence,"
-                " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"
-                " to_regclass('outbox.dead_letter'))::text,"
-                " coalesce(to_regclass(quote_ident(n.nspname) || '.position'),"
-                " to_regclass('outbox.position'))::text, n.nspname, c.relname"
-                " FROM (SELECT to_regclass(%s) AS oid) t LEFT JOIN pg_class c ON c.oid = t.oid"
-                " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace",
-                table);
+    publisher_add_pooler_query(&sql);
+    precondition_add_query(wal->options.pipeline, wal->table, 0, version, &sql);
     wal->error = (Error){0};
-    wal_ask(
-        wal,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_table_result, .done = on_table_done});
+    wal_ask(wal, &(PgQuery){
+                     .sql = sql.data, .arg = wal, .result = on_look_result, .done = on_look_done});
 }
 
 void wal_session_open(WalSource *wal)
 {
-    if (FAILPOINT("connect")) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point 'connect'");
+    Error err;
+    if (FAILPOINT_FAILS("connect", &err)) {
         wal_lose(wal, &err);
         return;
     }

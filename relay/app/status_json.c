@@ -42,6 +42,9 @@ bool relay_ready(void *arg, Text *reason)
         text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", view.error->code, view.error->message);
+            if (view.error->hint[0] != '\0') {
+                text_printf(reason, "\n  remedy: %s", view.error->hint);
+            }
         }
         text_add_char(reason, '\n');
     }
@@ -66,9 +69,10 @@ static void add_error(Text *json, const PipelineView *view)
     text_add_char(json, ',');
     relay_add_text(json, "hint", err->hint);
     text_add_char(json, ',');
-    relay_add_time(json, "since", err == view->error ? view->error_since_us : view->unseen_since_us);
-    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)(err == view->error ? view->error_repeated : 1),
-                (int)err->exit_code);
+    relay_add_time(json, "since",
+                   err == view->error ? view->error_since_us : view->unseen_since_us);
+    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}",
+                (long long)(err == view->error ? view->error_repeated : 1), (int)err->exit_code);
 }
 
 static void add_pipeline(Text *json, const Relay *relay, size_t index)

@@ -79,6 +79,23 @@ static const LogCode TABLE_CODES[] = {
      "ALTER TABLE ... SET LOGGED;"},
     {"TABLE_REPLACED", "warn",
      "The outbox table is not the one it was a moment ago; the relay looks at it again.", ""},
+    {"TABLE_ROTATED", "warn",
+     "The outbox table was renamed, and perhaps made anew under its name. What is unpublished in "
+     "the "
+     "old one is published and marked first, then the relay goes on with the new one.",
+     ""},
+    {"TABLE_FINISHED", "warn",
+     "Everything in the table that was renamed is published; the relay goes on with the new one.",
+     ""},
+    {"ROTATION_TAKEN", "warn",
+     "Another relay publishes the new table already, while this one finishes the renamed one: the "
+     "order of keys across the two is not kept.",
+     "Run outboxd migrate, so that relays know of each other's tables (outbox.publisher)."},
+    {"TABLE_DROPPED", "warn",
+     "The table that was published under this name before is gone, with whatever was unpublished "
+     "in "
+     "it.",
+     ""},
     {"SEQUENCE_CACHE", "error",
      "The sequence of the outbox table caches numbers: sessions would number events out "
      "of order.",
@@ -97,6 +114,87 @@ static const LogCode TABLE_CODES[] = {
      "Report it, with the version of the server."},
     {"COPY_ROW", "error", "A row of the outbox table cannot be read, or has no sequence number.",
      "Is columns.seq the column that numbers the rows?"},
+};
+
+/* What rows/precondition.h asks of the server, at start ("error"), while running ("warn": the
+ * pipeline waits, and goes on by itself once it is mended) and in `outboxd check`. */
+static const LogCode PRECONDITION_CODES[] = {
+    {"PRECONDITION_MENDED", "info",
+     "What the pipeline stopped for is mended; it goes on by itself.", ""},
+    {"TABLE_KIND", "error, warn", "pipelines.table is a view, a foreign table or the like.",
+     "Name the table that the application inserts into."},
+    {"TABLE_FOREIGN_PART", "error, warn",
+     "A partition of the outbox table, or a table that inherits from it, is a foreign table.",
+     "Detach it, as the line's hint says, and publish that server's outbox by a relay of its own."},
+    {"ROW_SECURITY", "error, warn",
+     "Row security applies to the relay's role and may hide rows from it.",
+     "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
+     "says."},
+    {"COLUMN_TYPE", "error, warn", "A column of the outbox table is of a type that does not fit.",
+     "Name another column in pipelines.columns."},
+    {"COLUMN_GENERATED", "error, warn",
+     "A column that records need is generated, and the log does not hold it (capture = \"wal\").",
+     "PostgreSQL 18: ALTER PUBLICATION ... SET (publish_generated_columns = stored); before: take "
+     "it out of the configuration, or poll."},
+    {"PUBLISHED_NOT_NULL", "error, warn",
+     "published_at is NOT NULL: every row would count as published.",
+     "ALTER TABLE ... ALTER COLUMN ... DROP NOT NULL;"},
+    {"PUBLISHED_BY_DEFAULT", "error, warn",
+     "published_at has a default: every row would arrive as published.",
+     "ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT; and set it to NULL in the rows that were not "
+     "published."},
+    {"SEQUENCE_DESCENDS", "error, warn", "The sequence of the outbox table does not only ascend.",
+     "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
+    {"SEQUENCE_ELSEWHERE", "warn",
+     "The numbers of the rows are not drawn by the INSERT: polling publishes in their order.",
+     "Let the INSERT draw them, or set capture = \"wal\"."},
+    {"SEQUENCE_BLOCKS", "warn",
+     "The sequence has an INCREMENT above 1, as for an application that hands out numbers itself.",
+     "Let the INSERT draw them, or set capture = \"wal\"."},
+    {"SEQ_NOT_UNIQUE", "warn",
+     "No unique index on the numbers of the rows: two of one number may be marked together.",
+     "CREATE UNIQUE INDEX CONCURRENTLY ..., as the line's hint says."},
+    {"UNPUBLISHED_NOT_INDEXED", "warn",
+     "No index on the unpublished rows: the published ones slow each look down.",
+     "CREATE INDEX CONCURRENTLY ..., as the line's hint says."},
+    {"RIGHT_USAGE", "error, warn", "The role may not use the schema of a table.",
+     "GRANT outbox_relay TO the role, or GRANT USAGE ON SCHEMA ..., as the line's hint says."},
+    {"RIGHT_SELECT", "error, warn", "The role may not read columns of the outbox table.",
+     "GRANT outbox_relay TO the role, or GRANT SELECT ..., as the line's hint says."},
+    {"RIGHT_UPDATE", "error, warn", "The role may not mark rows.",
+     "GRANT outbox_relay TO the role, or GRANT UPDATE ..., as the line's hint says."},
+    {"RIGHT_DELETE", "error, warn", "The role may not delete rows, as on_publish or retain wants.",
+     "GRANT outbox_relay TO the role, or GRANT DELETE ..., as the line's hint says."},
+    {"RIGHT_INSERT", "error, warn", "The role may not write to the dead-letter table.",
+     "GRANT outbox_relay TO the role, or GRANT INSERT ..., as the line's hint says."},
+    {"RIGHT_POSITION", "error, warn", "The role may not read and write outbox.position.",
+     "GRANT outbox_relay TO the role."},
+    {"RIGHT_PUBLISHER", "error, warn", "The role may not read and write outbox.publisher.",
+     "GRANT outbox_relay TO the role."},
+    {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
+     "GRANT EXECUTE ON FUNCTION ..., as the line's hint says."},
+    {"RIGHT_PAUSE", "warn", "The role may not read outbox.pause: outboxd pause has no effect.",
+     "GRANT outbox_relay TO the role."},
+    {"PUBLICATION_MISSING", "error, warn",
+     "The publication is not there, and the relay may not make it, or its slot is older.",
+     "CREATE PUBLICATION ..., as the line's hint says."},
+    {"PUBLICATION_PART", "error, warn",
+     "A table that inherits from the outbox table is not in the publication.",
+     "ALTER PUBLICATION ... ADD TABLE ONLY ..., as the line's hint says."},
+    {"PUBLICATION_IDENTITY", "error, warn",
+     "A publication of updates or deletes holds the outbox table, which has no replica identity: "
+     "PostgreSQL refuses every such statement on it.",
+     "ALTER TABLE ... REPLICA IDENTITY FULL; or ALTER PUBLICATION ... SET (publish = 'insert');"},
+    {"PUBLICATION_WASTE", "warn", "The publication publishes more than inserts.",
+     "ALTER PUBLICATION ... SET (publish = 'insert');"},
+    {"SLOT_LEFT_OVER", "warn",
+     "The slot of a pipeline that polls is still there, and holds WAL back.",
+     "SELECT pg_drop_replication_slot('...');"},
+    {"NO_SLOT_FREE", "error", "All places of max_replication_slots are taken.",
+     "Raise it and restart PostgreSQL, or drop a slot that is not needed."},
+    {"NO_WAL_SENDER", "warn",
+     "All places of max_wal_senders are taken; the relay tries again by itself.",
+     "Raise it and restart PostgreSQL, or end a reader that is not needed."},
 };
 
 static const LogCode WAL_CODES[] = {
@@ -151,7 +249,8 @@ static const LogCode WAL_CODES[] = {
      "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL."},
     {"NO_REPLICATION", "error", "The relay's role may not replicate.",
      "An administrator runs: ALTER ROLE the_relays_role REPLICATION; (members of "
-     "outbox_relay do not inherit it)"},
+     "outbox_relay do not inherit it); on Amazon RDS and Aurora: GRANT rds_replication TO "
+     "the_relays_role;"},
     {"MESSAGES_VERSION", "error", "messages = true needs PostgreSQL 14 or later.",
      "Set messages = false and use outbox.emit."},
     {"FAILOVER_VERSION", "error", "failover_slot = true needs PostgreSQL 17 or later.",
@@ -217,6 +316,7 @@ static const LogCode MIGRATE_CODES[] = {
 const LogCodeGroup LOG_CODES_POSTGRES[] = {
     LOG_CODE_GROUP("PostgreSQL", POSTGRES_CODES),
     LOG_CODE_GROUP("Tables", TABLE_CODES),
+    LOG_CODE_GROUP("Preconditions", PRECONDITION_CODES),
     LOG_CODE_GROUP("Write-ahead log (capture = \"wal\")", WAL_CODES),
     LOG_CODE_GROUP("outboxd migrate", MIGRATE_CODES),
 };

@@ -63,6 +63,7 @@ void fetch_reset(PollSource *poll)
     fence_reset(poll);
     poll->fence.next_us = 0;
     poll->numbers = (Numbers){0};
+    poll->sequence_known = false;
     poll->numbers_moved = false;
     known_unpark(&poll->known);
     poll->next_limit = FIRST_LIMIT;
@@ -136,7 +137,9 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
     }
     fetch->last_seq = event->seq;
     bool known = known_has(&poll->known, row_of(event));
-    if (!known && FAILPOINT("forget_row")) { /* as if it had been handed on, until widened */
+    Error forgotten;
+    if (!known && FAILPOINT_FAILS("forget_row",
+                                  &forgotten)) { /* as if it had been handed on, until widened */
         known_add(&poll->known, poll->forgotten = row_of(event), false);
         known = true;
     }
@@ -311,16 +314,6 @@ static void fetch_plan_sweep(PollSource *poll)
     poll->widen = poll->widen && !whole;
 }
 
-/* What was read is of another table that has the name now: nothing of it is handed on. */
-static void fetch_lose_table(PollSource *poll)
-{
-    Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-              "table '%s' is not the one it was: looking at it again",
-              poll->options.pipeline->table);
-    poll_lose(poll, &err);
-}
-
 /* How far the table was read: what this fetch could have shown and did not is not there, or known.
  */
 static void fetch_note_covered(PollSource *poll)
@@ -337,7 +330,8 @@ static void fetch_note_covered(PollSource *poll)
 void fetch_complete(PollSource *poll)
 {
     if (poll->fetch.table_oid != poll->lock.table_oid) {
-        fetch_lose_table(poll);
+        fetch_release(poll); /* of another table that has the name by now */
+        rotation_notice(poll, NULL);
         return;
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
@@ -347,12 +341,17 @@ void fetch_complete(PollSource *poll)
         fetch_repeat(poll);
         return;
     }
-    (void)FAILPOINT("fetched");
+    Error err;
+    if (FAILPOINT_FAILS("fetched", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
     fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     fetch_plan_sweep(poll);
     fetch_adapt(poll);
+    bool empty = poll->fetch.rows == 0 && poll->fetch.present_count == 0;
     fetch_know_rows(poll);
     fetch_see_numbers(poll); /* before the fence: what was seen is no gap */
     if (moved) {             /* perhaps behind this snapshot */
@@ -361,18 +360,28 @@ void fetch_complete(PollSource *poll)
         poll->more = true;
     }
     if (poll->fetch.batch->count > 0) {
+        poll->rotation.whole = false;
         fetch_deliver(poll);
     }
     fetch_release(poll);
     fence_advance(poll);
+    if (empty) {
+        rotation_check_finished(poll);
+    }
     fetch_next(poll);
+}
+
+/* Nothing was read, which says nothing about gaps. */
+static void fetch_failed(PollSource *poll)
+{
+    fence_forget_latest(poll);
+    fetch_release(poll);
 }
 
 /* Somebody locks the table against readers: nothing was read, and the lease goes on. */
 static void fetch_wait(PollSource *poll)
 {
-    fence_forget_latest(poll);
-    fetch_release(poll);
+    fetch_failed(poll);
     if (!poll->blocked_said) {
         poll->blocked_said = true;
         log_write(
@@ -385,31 +394,46 @@ static void fetch_wait(PollSource *poll)
     poll_set_timer(poll, poll->options.pipeline->poll_interval_max_ms);
 }
 
+/* The fetch failed, and no transaction of it is open any more. */
+static void fetch_judge_failure(PollSource *poll, const Error *err)
+{
+    const Fetch *fetch = &poll->fetch;
+    if (!pg_conn_is_open(poll->reader)) {
+        poll_lose(poll, err);
+    } else if (strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
+        session_renew_lease(poll);
+        fetch_failed(poll);
+        rotation_notice(poll, err);
+    } else if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
+        session_renew_lease(poll);
+        fetch_wait(poll);
+    } else if (fetch->rows == 0 && fetch->batch->count == 0 && session_refused(poll, err)) {
+        fetch_failed(poll);
+    } else {
+        poll_lose(poll, err);
+    }
+}
+
 static void fetch_on_rollback_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL) {
         poll_lose(poll, err);
-        return;
+    } else {
+        Error failure = poll->fetch.error;
+        fetch_judge_failure(poll, &failure);
     }
-    session_renew_lease(poll);
-    fetch_wait(poll);
 }
 
-bool fetch_was_blocked(PollSource *poll, const Error *err)
+void fetch_on_failure(PollSource *poll, const Error *err)
 {
-    if (err == NULL || !pg_conn_is_open(poll->reader) ||
-        strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0) {
-        return false;
-    }
-    session_renew_lease(poll);
-    if (poll->fetch.wide) {
+    if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
+        poll->fetch.error = *err;
         session_ask(poll,
                     &(PgQuery){.sql = "ROLLBACK", .arg = poll, .done = fetch_on_rollback_done});
     } else {
-        fetch_wait(poll);
+        fetch_judge_failure(poll, err);
     }
-    return true;
 }
 
 void fetch_on_done(void *arg, const Error *err)
@@ -422,13 +446,11 @@ void fetch_on_done(void *arg, const Error *err)
         poll_lose(poll, &fetch->error);
         return;
     }
-    if (fetch_was_blocked(poll, err)) {
-        return;
-    }
     if (err != NULL && !our_cancel) {
-        poll_lose(poll, err);
+        fetch_on_failure(poll, err);
         return;
     }
+    session_accepted(poll);
     session_renew_lease(poll);
     fetch->took_us = clock_monotonic_us() - fetch->sent_us;
     fetch->cut = fetch->cut || fetch->truncated || (!fetch->wide && fetch->rows >= fetch->limit);
@@ -516,9 +538,17 @@ void fetch_next(PollSource *poll)
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
+    int64_t rest_us = poll->refused_until_us - clock_monotonic_us();
+    if (poll->refused && rest_us > 0) {
+        poll_set_timer(poll, rest_us / 1000 + 1);
+        return;
+    }
     if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
+        return;
+    }
+    if (rotation_next(poll)) {
         return;
     }
     size_t events = 0;

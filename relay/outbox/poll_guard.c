@@ -13,29 +13,56 @@ enum {
     GUARD_TRIES = 4, /* one a round trip, then a millisecond apart, then we force the flush */
 };
 
+/* Looked up with the first fetch of a session. */
+static void add_sequence(const PollSource *poll, const char *table, Text *sql)
+{
+    AUTO_TEXT column = ident_literal(poll->options.pipeline->columns.seq);
+    text_printf(sql,
+                ", (SELECT d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a"
+                " ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+                " JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid"
+                " WHERE d.refobjid = pg_catalog.to_regclass(%s) AND a.attname = %s"
+                " AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+                " AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+                " AND d.deptype IN ('a', 'i') LIMIT 1) AS sequence_oid",
+                table, column);
+}
+
 void guard_add_query(const PollSource *poll, Text *sql)
 {
     AUTO_TEXT table = ident_literal(poll->table->name);
     text_printf(sql,
-                "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"
-                " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable,"
-                " to_regclass(%1$s)::oid AS table_oid,"
-                " concat(pg_relation_filenode(to_regclass(%1$s)), ' ',"
-                " pg_relation_filenode(%2$u)) AS storage,"
-                " CASE WHEN has_sequence_privilege(%2$u, 'SELECT, USAGE')"
-                " THEN pg_sequence_last_value(%2$u) END AS last_value",
-                table, poll->sequence_oid);
+                "SELECT pg_catalog.pg_current_wal_insert_lsn() AS insert_lsn,"
+                " pg_catalog.pg_current_wal_flush_lsn() >= pg_catalog.pg_current_wal_insert_lsn()"
+                " AS durable, pg_catalog.to_regclass(%s)::pg_catalog.oid AS table_oid",
+                table);
+    if (!poll->sequence_known) {
+        add_sequence(poll, table, sql);
+        return;
+    }
+    text_printf(sql,
+                ", pg_catalog.concat(pg_catalog.pg_relation_filenode(%1$u), ' ',"
+                " pg_catalog.pg_relation_filenode(%2$u)) AS storage,"
+                " CASE WHEN pg_catalog.has_sequence_privilege(%2$u, 'SELECT, USAGE')"
+                " THEN pg_catalog.pg_sequence_last_value(%2$u) END AS last_value",
+                poll->lock.table_oid, poll->sequence_oid);
 }
 
 void guard_read(PollSource *poll, const PGresult *result)
 {
     Fetch *fetch = &poll->fetch;
-    if (PQnfields(result) != 5) {
+    int fields = PQnfields(result);
+    if (fields != 4 && fields != 5) {
         return;
     }
     snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", PQgetvalue(result, 0, 0));
     fetch->durable = PQgetvalue(result, 0, 1)[0] == 't';
     fetch->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+    if (fields == 4) {
+        poll->sequence_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 3), NULL, 10);
+        poll->sequence_known = true;
+        return;
+    }
     snprintf(fetch->numbers.storage, sizeof(fetch->numbers.storage), "%s",
              PQgetvalue(result, 0, 3));
     fetch->numbers.last =

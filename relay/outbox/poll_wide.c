@@ -133,12 +133,12 @@ static void wide_on_keys_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
-    if (fetch_was_blocked(poll, err)) {
+    if (fetch->error.class != ERROR_NONE) {
+        poll_lose(poll, &fetch->error);
         return;
     }
-    if (err != NULL || fetch->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : fetch->error;
-        poll_lose(poll, &copy);
+    if (err != NULL) {
+        fetch_on_failure(poll, err);
         return;
     }
     session_renew_lease(poll);

@@ -47,6 +47,11 @@ def stays_true(condition, seconds, what="condition", interval=0.05):
         time.sleep(interval)
 
 
+def at_pace(seconds):
+    """A promise in seconds, for `assert took <= at_pace(5)`: as it is on a machine with a free processor, longer when more wants to run than can."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def comes_to_rest(read, seconds, timeout, what="value", interval=0.2):
     """Wait until `read()` has been the same for `seconds`; that value."""
     deadline = time.monotonic() + timeout

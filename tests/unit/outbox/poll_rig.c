@@ -135,12 +135,18 @@ static const char *table_oid(void)
     return rig.table_oid != NULL ? rig.table_oid : "4242";
 }
 
-static void answer_guard(StubReply *reply)
+static void answer_guard(const char *sql, StubReply *reply)
 {
-    stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", "table_oid",
-                   rig.fetched_oid != NULL ? rig.fetched_oid : table_oid(), "storage",
-                   rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
-                   rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
+    const char *durable = durable_now() ? "t" : "f";
+    const char *oid = rig.fetched_oid != NULL ? rig.fetched_oid : table_oid();
+    if (strstr(sql, " AS sequence_oid") != NULL) {
+        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+                       "sequence_oid", "4241", NULL);
+    } else {
+        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+                       "storage", rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
+                       rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
+    }
 }
 
 static void serve_fetch(const char *sql, StubReply *reply)
@@ -157,7 +163,7 @@ static void serve_fetch(const char *sql, StubReply *reply)
         stub_reply_hang(reply);
     }
     if (rig.error_of_fetch != NULL) {
-        stub_reply_error(reply, rig.error_of_fetch, "no");
+        stub_reply_error(reply, rig.error_of_fetch, "permission denied for table event");
         return;
     }
     if (writers != NULL) {
@@ -170,9 +176,15 @@ static void serve_fetch(const char *sql, StubReply *reply)
     bool ends = strstr(sql, "; COMMIT") != NULL && begin == NULL;
     rig.in_snapshot = (rig.in_snapshot && !ends) || begin != NULL;
     rig.wide += begin != NULL;
-    if (!rig.in_snapshot) {
-        answer_guard(reply);
+    if (rig.in_snapshot) {
+        return;
     }
+    const char *oid = rig.fetched_oid;
+    if (rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL) {
+        rig.fetched_oid = rig.configured_oid;
+    }
+    answer_guard(sql, reply);
+    rig.fetched_oid = oid;
 }
 
 static void serve_table(const StubQuery *query, StubReply *reply)
@@ -184,11 +196,15 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     for (size_t i = 0; i < 7; i++) {
         v[i] = rig.table_fields[i] != NULL ? rig.table_fields[i] : v[i];
     }
+    bool logged = strcmp(v[3], "p") == 0;
+    rig.looks++;
     stub_reply_command(reply, 0); /* of a SET */
-    stub_reply_row(reply, "pid", v[0], "recovery", v[1], "oid", v[2], "persistence", v[3], "cache",
-                   v[4], "dead_letter", v[5], "sequence", v[6], "publisher",
-                   rig.history.no_row_table ? STUB_NULL : "outbox.publisher", "sequence_oid",
-                   "4241", NULL);
+    stub_reply_row(reply, "backend_pid", v[0], NULL);
+    stub_reply_row(reply, "in_recovery", v[1], "table_oid", v[2], "unlogged",
+                   logged ? STUB_NULL : "outbox.event", "set_logged",
+                   logged ? STUB_NULL : "ALTER TABLE outbox.event SET LOGGED;", "cache", v[4],
+                   "dead_letter", v[5], "sequence", v[6], "updates", rig.may_not_mark ? "f" : "t",
+                   "publisher", rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
 }
 
 static int64_t get_be(const char *bytes, int length)
@@ -222,12 +238,32 @@ static void serve_history(StubReply *reply)
                    NULL);
 }
 
+/* Which table has the name, which name has the table that is read? */
+static void serve_rotation(const char *sql, StubReply *reply)
+{
+    const char *configured = rig.configured_oid != NULL ? rig.configured_oid : table_oid();
+    if (strstr(sql, " AS present") != NULL) {
+        stub_reply_row(reply, "present", rig.present_name != NULL ? rig.present_name : STUB_NULL,
+                       "configured", configured, NULL);
+        return;
+    }
+    if (strstr(sql, " AS dropped") != NULL) {
+        stub_reply_no_row(reply);
+        if (rig.old_oid != NULL) {
+            stub_reply_row(reply, "old_table", rig.old_oid, "name", rig.present_name, NULL);
+        } else {
+            stub_reply_no_row(reply);
+        }
+    }
+    stub_reply_row(reply, "configured", configured, NULL);
+}
+
 static void serve_claim(const char *sql, StubReply *reply)
 {
     rig.claims++;
-    const char *generation = strstr(sql, "', '");
+    const char *generation = strstr(sql, "', 1)");
     cr_assert_not_null(generation, "%s", sql);
-    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation + 4);
+    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation - 36);
     cr_assert_eq(rig.history.generation[14], '4', "a random UUID: %s", sql);
     rig.history.writes++;
     if (rig.hang_claim) {
@@ -307,7 +343,7 @@ static void serve_guard(const char *sql, StubReply *reply)
         stub_reply_row(reply, "pg_logical_emit_message", "0/1235", NULL);
     }
     if (strstr(sql, "AS insert_lsn") != NULL) {
-        answer_guard(reply);
+        answer_guard(sql, reply);
     } else {
         cr_assert_not_null(strstr(sql, ">= '0/1234'::pg_lsn"), "%s", sql);
         stub_reply_row(reply, "durable", durable_now() ? "t" : "f", NULL);
@@ -321,7 +357,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     if (query->statement != NULL) {
         cr_assert_str_eq(query->statement, "outboxd_mark");
         serve_mark(query, reply);
-    } else if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+    } else if (strstr(sql, "AS backend_pid;") != NULL) {
         rig.in_snapshot = false; /* a new session */
         serve_table(query, reply);
     } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
@@ -330,9 +366,17 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "id_type", STUB_NULL, NULL); /* compared as text */
     } else if (begins(sql, "WITH given_arrays")) {
         rig.asks++;
-        stub_reply_row(reply, "count", "0", NULL);
+        stub_reply_row(reply, "count", "0", "same", "t", NULL);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
+    } else if (strstr(sql, " AS configured") != NULL) {
+        serve_rotation(sql, reply);
+    } else if (begins(sql, "DELETE FROM outbox.publisher")) {
+        rig.rows_deleted++;
+        stub_reply_command(reply, 1);
+    } else if (begins(sql, "SELECT pg_advisory_unlock")) {
+        rig.unlocks++;
+        stub_reply_row(reply, "unlocked", "t", NULL);
     } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
         serve_claim(sql, reply);
     } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
@@ -343,8 +387,9 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         rig.in_snapshot = false;
         stub_reply_command(reply, 0);
     } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, ")) {
-        cr_assert_eq(strncmp(strchr(sql, ',') + 2, table_oid(), 4), 0);
-        stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
+        snprintf(rig.lock_tried, sizeof(rig.lock_tried), "%.4s", strchr(sql, ',') + 2);
+        bool old = rig.old_oid != NULL && strcmp(rig.lock_tried, rig.old_oid) == 0;
+        stub_reply_row(reply, "lock", rig.lock_taken || (old && rig.old_taken) ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
         stub_reply_row(reply, "pid", rig.holder_pid, "name", "other/orders", "addr", "10.0.0.9",
                        "ended", STUB_NULL, NULL);
@@ -355,9 +400,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "count", "0", "max", STUB_NULL, NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
-    } else if (strcmp(sql, "SELECT 1") == 0) {
+    } else if (strstr(sql, "AS named") != NULL) {
         rig.pings++;
-        stub_reply_row(reply, "one", "1", NULL);
+        bool configured = rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL;
+        stub_reply_row(reply, "named", configured ? rig.configured_oid : table_oid(), NULL);
     } else {
         serve_guard(sql, reply);
     }
@@ -429,6 +475,22 @@ static void on_progress(void *arg)
     rig.progress++;
 }
 
+static void on_doubt(void *arg)
+{
+    (void)arg;
+    rig.doubts++;
+}
+
+static void on_refused(void *arg, const Error *err)
+{
+    (void)arg;
+    rig.refusals += err != NULL;
+    rig.accepted += err == NULL;
+    if (err != NULL) {
+        rig.error = *err;
+    }
+}
+
 static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
@@ -494,6 +556,8 @@ void rig_begin(void)
                                         .room = on_room,
                                         .aside = on_aside,
                                         .progress = on_progress,
+                                        .doubt = on_doubt,
+                                        .refused = on_refused,
                                         .lost = on_lost,
                                         .drained = on_drained};
     rig.source->ops->start(rig.source, 0);
