@@ -398,16 +398,16 @@ static void fetch_wait(PollSource *poll)
 static void fetch_judge_failure(PollSource *poll, const Error *err)
 {
     const Fetch *fetch = &poll->fetch;
-    if (!pg_conn_is_open(poll->reader)) {
-        poll_lose(poll, err);
-    } else if (strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
+    bool open = pg_conn_is_open(poll->reader);
+    bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
+    if (open && strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
         session_renew_lease(poll);
         fetch_failed(poll);
         rotation_notice(poll, err);
-    } else if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
+    } else if (open && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
         session_renew_lease(poll);
         fetch_wait(poll);
-    } else if (fetch->rows == 0 && fetch->batch->count == 0 && session_refused(poll, err)) {
+    } else if (open && nothing_read && session_refused(poll, err)) {
         fetch_failed(poll);
     } else {
         poll_lose(poll, err);

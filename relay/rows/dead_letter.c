@@ -141,9 +141,9 @@ static void set_bytes(DeadLetter *letter, int param, Slice bytes)
 }
 
 void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
-                       const Event *event, const Record *record, const Error *reason,
-                       bool ascii_only)
+                       const Event *event, const Record *record, const Error *reason)
 {
+    bool ascii_only = letter->ascii_only;
     *letter = (DeadLetter){0};
     letter->sql =
         x_format("INSERT INTO %s (pipeline, seq, event_id, event, topic, record_key, record_value,"

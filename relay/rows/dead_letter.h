@@ -13,6 +13,7 @@ enum { DEAD_LETTER_PARAMS = 13 };
 #define DEAD_LETTER_HEADER_COLUMNS "header_columns"
 
 typedef struct DeadLetter {
+    bool ascii_only;
     char *sql;
     const char *values[DEAD_LETTER_PARAMS];
     int lengths[DEAD_LETTER_PARAMS];
@@ -24,9 +25,9 @@ typedef struct DeadLetter {
  * dead_letter_release. table is the name as SQL.
  *
  * The columns of type text and jsonb hold valid UTF-8: what is none, and NUL, is U+FFFD there; key
- * and value, which are bytea, keep their bytes. ascii_only: the database is encoded otherwise, so
- * what did not come from it as text (reason, headers) has "?" for what is not ASCII. */
+ * and value, which are bytea, keep their bytes. letter->ascii_only, set before: the database is
+ * encoded otherwise, so what did not come from it as text (reason, headers) has "?" for what is not
+ * ASCII. */
 void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
-                       const Event *event, const Record *record, const Error *reason,
-                       bool ascii_only);
+                       const Event *event, const Record *record, const Error *reason);
 void dead_letter_release(DeadLetter *letter);

@@ -18,6 +18,7 @@ static DeadLetter letter;
 static void begin(void)
 {
     config = given_pipeline();
+    letter.ascii_only = false;
     batch = batch_new();
     event = batch_add(batch, 2);
     event->seq = 42;
@@ -36,8 +37,7 @@ TestSuite(dead_letter, .init = begin, .fini = end);
 
 static void build(void)
 {
-    dead_letter_build(&letter, "\"outbox\".\"dead_letter\"", &config, event, &record, &reason,
-                      false);
+    dead_letter_build(&letter, "\"outbox\".\"dead_letter\"", &config, event, &record, &reason);
 }
 
 static json_t *json_param(int param)
@@ -109,7 +109,8 @@ Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
     record.header_count = 1;
     event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("caf\xC3\xA9");
     error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "'\xC3\xA9'");
-    dead_letter_build(&letter, "t", &config, event, &record, &reason, true);
+    letter.ascii_only = true;
+    build();
     json_t *json = json_param(7);
     assert_member(json_array_get(json, 0), "value", "8 ?");
     json_decref(json);
