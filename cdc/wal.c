@@ -14,6 +14,7 @@
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
 #include "rows/precondition.h"
+#include "rows/row.h"
 
 static WalSource *wal_of(Source *source)
 {
@@ -414,6 +415,9 @@ void wal_deliver(WalSource *wal, Batch *batch)
 {
     wal->outstanding++;
     wal->outstanding_events += batch->count;
+    if (pg_conn_takes_bytes(wal->control)) {
+        row_check_texts(batch, wal->table->extra_count);
+    }
     wal->source.events.batch(wal->source.events.arg, batch);
 }
 

@@ -162,7 +162,7 @@ static void aside_send(Marker *marker)
         return;
     }
     MarkerAside *aside = marker->asides;
-    DeadLetter letter;
+    DeadLetter letter = {.ascii_only = pg_conn_is_converted(marker->options.conn)};
     dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
                       &aside->record, &aside->reason);
     pg_conn_send(marker->options.conn, &(PgQuery){.sql = letter.sql,
