@@ -160,12 +160,12 @@ static void watch_step_over(Watch *w)
         return;
     }
     w->index = 0;
-    if (w->nameless && w->step == STEP_PRECONDITIONS) {
+    bool over = (w->nameless && w->step == STEP_PRECONDITIONS) ||
+                (w->kind != LOOK_WHOLE && w->step == STEP_ROWS);
+    if (over) {
         w->step = STEP_END;
     } else if (w->kind == LOOK_WHOLE) {
         w->step++;
-    } else if (w->step == STEP_ROWS) {
-        w->step = STEP_END;
     } else {
         w->step = w->step == STEP_PAUSES ? STEP_ROWS : w->step + 1;
     }
