@@ -171,6 +171,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "GRANT outbox_relay TO the role."},
     {"RIGHT_PUBLISHER", "error, warn", "The role may not read and write outbox.publisher.",
      "GRANT outbox_relay TO the role."},
+    {"HISTORY_UNPROVEN", "warn",
+     "There is no table outbox.publisher, so a polling relay cannot prove that the server is of "
+     "the "
+     "history that it knows. Said by outboxd check.",
+     "outboxd migrate makes it; your own table stays where it is."},
     {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
      "GRANT EXECUTE ON FUNCTION ..., as the line's hint says."},
     {"RIGHT_PAUSE", "warn", "The role may not read outbox.pause: outboxd pause has no effect.",

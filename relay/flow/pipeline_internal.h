@@ -114,8 +114,17 @@ int64_t pipeline_backoff_ms(Pipeline *pipeline);
 /** The source is gone, and with it what was on its way to the dead-letter table: PENDING again. */
 void pipeline_forget_aside(Pipeline *pipeline);
 
+/* pipeline_settle.c */
 /** The sink was waited for long enough. */
 void pipeline_settle_timeout(Pipeline *pipeline);
+/** Looks again in a while whether the sink has settled. */
+void pipeline_bound_settling(Pipeline *pipeline);
+/** What has not left the sink yet comes back. */
+void pipeline_purge(Pipeline *pipeline);
+/** The lock is lost: what the sink holds may leave until the end of the lease. */
+void pipeline_bound_lease(Pipeline *pipeline);
+/** The lock is back: what was held goes on. */
+void pipeline_let_sink_go(Pipeline *pipeline);
 
 /* pipeline_events.c */
 /** The first time at once, then with back-off until a record is acknowledged: what makes a producer

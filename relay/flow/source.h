@@ -110,7 +110,8 @@ typedef struct SourceOps {
 } SourceOps;
 
 typedef enum SourceProof {
-    PROOF_NONE,   /* nothing: nobody else published while the lease held, afterwards somebody may have */
+    PROOF_NONE, /* nothing: nobody else published while the lease held, afterwards somebody may have
+                 */
     PROOF_ALONE,  /* nobody else published */
     PROOF_OTHERS, /* somebody did, or it is another history */
 } SourceProof;

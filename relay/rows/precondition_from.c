@@ -273,7 +273,7 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
     add_table(table, sql);
     add_companion("d", "dead_letter", "'id', 'pipeline', 'reason', 'at'", sql);
     add_companion("p", "position", "'pipeline', 'slot', 'lsn', 'timeline'", sql);
-    add_companion("u", "publisher", "'table_id', 'pipeline', 'generation', 'writes'", sql);
+    add_companion("u", "publisher", "'table_id', 'table_name', 'generation', 'writes'", sql);
     add_companion("z", "pause", "'pipeline', 'paused_at', 'paused_by', 'reason'", sql);
     if (pipeline->capture == CAPTURE_WAL) {
         add_publication(pipeline, server_version, sql);

@@ -74,11 +74,11 @@ typedef struct Simulation {
     Sink sink;
     Held held[ROWS];
     size_t held_count;
-    bool may_purge; /* there is a reason: order, or another relay */
-    bool purging;   /* until the next send: nothing leaves */
-    bool held_back; /* nothing leaves, nothing is given up */
-    bool zombie;    /* the lease is over: nothing may leave */
-    bool others;    /* somebody else published since, or the server is another */
+    bool may_purge;    /* there is a reason: order, or another relay */
+    bool purging;      /* until the next send: nothing leaves */
+    bool held_back;    /* nothing leaves, nothing is given up */
+    bool zombie;       /* the lease is over: nothing may leave */
+    bool others;       /* somebody else published since, or the server is another */
     uint32_t requests; /* refused */
     bool lost;
     bool reopening;
