@@ -331,6 +331,27 @@ static size_t wal_unmarked(const Source *source)
     return marker_unmarked(((const WalSource *)source)->marker);
 }
 
+/* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
+ * its insert position. */
+static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                             int64_t looked_us)
+{
+    (void)looked_us;
+    const WalSource *wal = (const WalSource *)source;
+    const Assembler *assembler = &wal->assembler;
+    if (marker_has(wal->marker, seq)) {
+        return SIGHT_PUBLISHED;
+    }
+    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole) {
+        return SIGHT_BEHIND;
+    }
+    if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
+        return SIGHT_KNOWN;
+    }
+    bool inside = assembler->in_transaction && assembler->commit_lsn < insert_lsn;
+    return inside || wal->stream.received < insert_lsn ? SIGHT_BEHIND : SIGHT_UNKNOWN;
+}
+
 static bool wal_caught_up(const WalSource *wal)
 {
     return wal->state == WAL_ACTIVE && !wal->stream.paused && !wal->stream.coalescing;
@@ -404,6 +425,7 @@ static const SourceOps WAL_OPS = {
     .wake = wal_wake,
     .drain = wal_drain,
     .unmarked = wal_unmarked,
+    .sight = wal_sight,
     .backlog = wal_backlog,
     .status = wal_status,
     .slot = wal_add_slot,

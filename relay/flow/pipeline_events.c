@@ -53,6 +53,7 @@ static void on_batch(void *arg, Batch *batch)
     Pipeline *p = arg;
     *p->parts.stats->read += batch->count;
     *p->parts.stats->read_bytes += batch->bytes;
+    batch->arrived_us = clock_monotonic_us();
     acker_open(&p->acker, batch);
     if (p->sending == NULL) {
         p->sending = batch;
@@ -244,6 +245,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->state = PIPELINE_STARTING;
     p->since_us = clock_wall_us();
     p->held = parts->hold;
+    pipeline_follow(p, INT64_MAX, INT64_MIN);
     p->wake = event_new(parts->base, -1, 0, on_wake, p);
     p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
     p->settle = event_new(parts->base, -1, 0, on_settle_timeout, p);
@@ -354,10 +356,13 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .unmarked_events = p->parts.source->ops->unmarked(p->parts.source),
         .oldest = pipeline_oldest(p),
         .last_published_us = p->last_published_us,
+        .published_monotonic_us = p->published_monotonic_us,
         .events_per_second = p->rate,
         .error = &p->error,
         .error_since_us = p->error_since_us,
         .error_repeated = p->error_repeated,
+        .unseen = &p->unseen,
+        .unseen_since_us = p->unseen_since_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
     };
 }

@@ -67,6 +67,11 @@ struct Pipeline {
     int64_t hold_until_us;  /* monotonic: back-off before sending again */
     int64_t progress_us;    /* monotonic: last acknowledgement or first send after silence */
     int64_t last_published_us;
+    int64_t published_monotonic_us;
+    Error unseen; /* class ERROR_NONE: nothing */
+    int64_t unseen_since_us;
+    int64_t follow_low;
+    int64_t follow_high;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
     int64_t settle_wall_us;
     uint64_t rate_count;

@@ -48,6 +48,7 @@ static inline PipelineConfig given_pipeline(void)
         .poll_interval_min_ms = 1,
         .poll_interval_max_ms = 5,
         .sweep_interval_ms = 3600000,
+        .unseen_after_ms = 15000,
         .batch_events = 100,
         .batch_bytes = 1000000,
         .in_flight_events = 1000,
