@@ -174,6 +174,27 @@ static void relay_on_pauses(void *arg, bool known)
     }
 }
 
+/* Preconditions. */
+
+static void relay_on_doubt(void *arg, Pipeline *pipeline)
+{
+    Relay *relay = arg;
+    (void)pipeline; /* one look is one round trip for all */
+    if (relay->watch != NULL) {
+        watch_hurry(relay->watch);
+    }
+}
+
+static void relay_on_preconditions(void *arg, size_t index, const PreconditionLook *look)
+{
+    Relay *relay = arg;
+    const Error *broken = precondition_broken(look);
+    pipeline_set_broken(relay->pipelines[index], broken);
+    if (broken == NULL && !look->pending) {
+        pipeline_set_verified(relay->pipelines[index], look->wal_end, look->identity);
+    }
+}
+
 static void relay_on_watchdog(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -245,6 +266,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
         .arg = relay,
         .ended = relay_on_ended,
         .changed = relay_on_changed,
+        .doubt = relay_on_doubt,
         .settled = relay_settled,
         .topics = topics_new(relay->metrics, config->name),
     };
@@ -334,7 +356,8 @@ static Status relay_start(Relay *relay, Error *err)
                           .worker = relay->worker,
                           .config = relay->config,
                           .metrics = relay->metrics,
-                          .pauses = relay_on_pauses};
+                          .pauses = relay_on_pauses,
+                          .preconditions = relay_on_preconditions};
     relay_net_options(relay, &watch);
     return watch_new(&watch, &relay->watch, err);
 }

@@ -42,6 +42,9 @@ bool relay_ready(void *arg, Text *reason)
         text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", view.error->code, view.error->message);
+            if (view.error->hint[0] != '\0') {
+                text_printf(reason, "\n  remedy: %s", view.error->hint);
+            }
         }
         text_add_char(reason, '\n');
     }

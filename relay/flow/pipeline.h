@@ -47,6 +47,8 @@ typedef struct PipelineParts {
     void (*ended)(void *arg, Pipeline *pipeline);
     /** The state changed (for READY=1 and /readyz). */
     void (*changed)(void *arg, Pipeline *pipeline);
+    /** Something hints that a precondition does not hold any more: look now. NULL: not wanted. */
+    void (*doubt)(void *arg, Pipeline *pipeline);
     /** An event that pipeline_follow() asked for is settled. May be NULL. */
     void (*settled)(void *arg, Pipeline *pipeline, const Event *event);
 } PipelineParts;
@@ -85,6 +87,14 @@ void pipeline_stop(Pipeline *pipeline);
  * connections are kept. Ends the hold of PipelineParts. The same value again changes nothing. */
 void pipeline_pause(Pipeline *pipeline, bool paused);
 
+/** A precondition does not hold any more: nothing is read or sent, what is in flight settles and is
+ * marked, and it shows as STALLED with this error. NULL: all of them hold; it goes on by itself.
+ * The same again changes nothing. Without effect before it published, or stood by, for the first
+ * time: the source judges by itself before its first event. */
+void pipeline_set_broken(Pipeline *pipeline, const Error *err);
+
+/** Hands the verdict of a good look to the source (SourceOps.verified). */
+void pipeline_set_verified(Pipeline *pipeline, uint64_t wal_end, const char *identity);
 /** Events of the table that the source has not seen, though it has caught up: not ready, and said,
  * but publishing goes on. NULL: none any more. */
 void pipeline_set_unseen(Pipeline *pipeline, const Error *err);

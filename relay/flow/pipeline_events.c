@@ -18,7 +18,7 @@ enum {
 bool pipeline_works(const Pipeline *p)
 {
     bool works = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
-    return works && !p->paused && !p->held;
+    return works && !p->paused && !p->held && p->broken.class == ERROR_NONE;
 }
 
 /* From the source. */
@@ -27,6 +27,7 @@ static void on_active(void *arg)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 1;
+    p->begun = true;
     pipeline_input(p, INPUT_ACTIVE);
 }
 
@@ -39,6 +40,7 @@ static void on_standby(void *arg, const char *holder)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
+    p->begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
         log_write(LOG_INFO, p->parts.config->name, "PIPELINE_STANDBY",
@@ -226,6 +228,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         pipeline_watch_stall(p);
     }
     pipeline_sum_up(p, false);
+    pipeline_remind_broken(p);
     int64_t now_us = clock_monotonic_us();
     if (p->error.class == ERROR_RETRY &&
         now_us - p->error_logged_us > REPEAT_LOG_SECONDS * INT64_C(1000000)) {
@@ -259,6 +262,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .room = on_room,
         .aside = pipeline_aside_done,
         .progress = on_progress,
+        .doubt = pipeline_doubt,
+        .refused = pipeline_refused,
         .lost = on_source_lost,
         .drained = on_drained,
     };
@@ -345,7 +350,9 @@ static const Event *pipeline_oldest(const Pipeline *p)
 
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
 {
-    bool rests = p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
+    bool broken = p->broken.class != ERROR_NONE && p->state < PIPELINE_DRAINING;
+    bool rests =
+        !broken && p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
         .state = rests ? PIPELINE_PAUSED : p->state,
@@ -365,6 +372,13 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .unseen_since_us = p->unseen_since_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
     };
+    if (broken) {
+        ret_view->state = PIPELINE_STALLED;
+        ret_view->since_us = p->broken_us;
+        ret_view->error = &p->broken;
+        ret_view->error_since_us = p->broken_us;
+        ret_view->error_repeated = p->broken_repeated;
+    }
 }
 
 const Source *pipeline_source(const Pipeline *p)

@@ -36,6 +36,11 @@ typedef struct SourceEvents {
     void (*aside)(void *arg, Event *event);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
+    /** Something hints that a precondition changed (rows/precondition.h): look now. */
+    void (*doubt)(void *arg);
+    /** The server refused a statement (SQLSTATE class 42, or 55000) on a connection that is fine.
+     * The source keeps lock and memory and tries again each second; NULL: it went through. */
+    void (*refused)(void *arg, const Error *err);
     /** Connections are closed, nothing happens until start(). FATAL: a human must act. */
     void (*lost)(void *arg, const Error *err);
     /** Everything acknowledged is marked and the connections are closed, after drain(). */
@@ -74,8 +79,11 @@ typedef struct SourceOps {
     void (*set_aside)(Source *source, Event *event, const Record *record, const Error *reason);
     /** False when the right to publish is gone or may be gone: the pipeline sends nothing more. */
     bool (*may_publish)(Source *source);
-    /** There may be room again: read on. */
+    /** There may be room again: read on. A source that waits to connect again does so now. */
     void (*wake)(Source *source);
+    /** All preconditions held at a look that began after the server's log stood at wal_end;
+     * identity: of publication and table (PreconditionLook). NULL: it does not matter. */
+    void (*verified)(Source *source, uint64_t wal_end, const char *identity);
     /** Reads nothing more, marks what is acknowledged, gives up the publisher's lock, closes,
      * reports `drained`. */
     void (*drain)(Source *source);

@@ -22,8 +22,8 @@
 #include "flow/source.h"
 
 enum {
-    SIGHTINGS_OLDEST = 100, /* rows of each look, from the lowest number on */
-    SIGHTINGS_PAGE = 100,   /* and as many of the rest, by turns */
+    SIGHTINGS_OLDEST = 100,  /* rows of each look, from the lowest number on */
+    SIGHTINGS_PAGE = 100,    /* and as many of the rest, by turns */
     SIGHTINGS_UNKNOWN = 100, /* and those that nobody knows, by number */
     SIGHTINGS_MAX = SIGHTINGS_OLDEST + SIGHTINGS_PAGE + SIGHTINGS_UNKNOWN,
     SIGHTINGS_ID_MAX = 1000, /* bytes; rows with longer event ids are not judged */
@@ -90,7 +90,7 @@ typedef struct SightedRow {
     const char *aggregate_id;
     int64_t occurred_at_us; /* wall; EVENT_NO_TIME */
     int64_t age_us;         /* of occurred_at by the server's clock; SIGHTINGS_NO_AGE: none */
-    char part;              /* 'o' of the lowest numbers, 'p' of the page, 'u' asked for by number */
+    char part; /* 'o' of the lowest numbers, 'p' of the page, 'u' asked for by number */
 } SightedRow;
 
 /** Adds a row of the look that is being read, in the order of numbers. */
@@ -130,8 +130,8 @@ typedef struct Judgement {
     size_t over;           /* had been unseen, and are known, published or gone */
 } Judgement;
 
-/** After sightings_end(): asks about each row that stands. judge NULL: nobody can tell now; what was
- * unseen stays so, and what was unknown counts anew. */
+/** After sightings_end(): asks about each row that stands. judge NULL: nobody can tell now; what
+ * was unseen stays so, and what was unknown counts anew. */
 void sightings_judge(Sightings *sightings, const Judge *judge, int64_t now_us,
                      Judgement *ret_judgement);
 

@@ -24,6 +24,7 @@ enum {
     TCP_USER_TIMEOUT_MS = 10000,
     BACKOFF_MIN_MS = 200,
     BACKOFF_MAX_MS = 30000,
+    HURRY_MS = 100,          /* between the end of a look and one that somebody hurries */
     SAID_AGAIN_SECONDS = 60, /* a look that fails and recovers in turns is not said more often */
 };
 
@@ -114,8 +115,14 @@ static void watch_end_look(Watch *w)
 {
     w->looking = false;
     w->attempt = 0;
+    w->ended_us = clock_monotonic_us();
     if (w->kind == LOOK_WHOLE) {
         watch_note_whole(w);
+    }
+    if (w->hurried) {
+        int64_t soon_us = w->ended_us + HURRY_MS * INT64_C(1000);
+        w->next_whole_us = soon_us < w->next_whole_us ? soon_us : w->next_whole_us;
+        w->hurried = false;
     }
     watch_schedule(w);
     if (w->error.class != ERROR_NONE) {
@@ -126,7 +133,7 @@ static void watch_end_look(Watch *w)
     if (w->kind != LOOK_WHOLE) {
         return;
     }
-    histogram_observe_us(w->duration, clock_monotonic_us() - w->look_us);
+    histogram_observe_us(w->duration, w->ended_us - w->look_us);
     w->server.up = true;
     w->failing = false;
     if (w->said) {
@@ -153,7 +160,9 @@ static void watch_step_over(Watch *w)
         return;
     }
     w->index = 0;
-    if (w->kind == LOOK_WHOLE) {
+    if (w->nameless && w->step == STEP_PRECONDITIONS) {
+        w->step = STEP_END;
+    } else if (w->kind == LOOK_WHOLE) {
         w->step++;
     } else if (w->step == STEP_ROWS) {
         w->step = STEP_END;
@@ -181,9 +190,12 @@ static void on_done(void *arg, const Error *err)
     } else if (w->step == STEP_DEAD) {
         p->dead_next_us = next_us;
     } else if (w->step == STEP_NAMES && err != NULL) {
-        w->step = STEP_END; /* without names nothing can be asked */
-        watch_end_look(w);
+        w->nameless = true; /* without names nothing else can be asked */
+        w->step = w->kind == LOOK_WHOLE ? STEP_PRECONDITIONS : STEP_END;
+        watch_go_on(w);
         return;
+    } else if (w->step == STEP_PRECONDITIONS && err != NULL) {
+        w->prepared = false;
     } else if (w->step == STEP_PAUSES && err == NULL) {
         w->knows_pauses = true;
         w->options.pauses(w->options.arg, true);
@@ -200,6 +212,7 @@ static void watch_go_on(Watch *w)
     }
     if (w->notified) {
         w->notified = false;
+        w->nameless = false;
         w->kind = w->kind == LOOK_ROWS ? LOOK_BRIEF : w->kind;
         w->step = STEP_NAMES;
         w->index = 0;
@@ -230,6 +243,7 @@ static void watch_go_on(Watch *w)
 static void watch_look(Watch *w, WatchLook kind)
 {
     w->looking = true;
+    w->nameless = false;
     w->kind = kind;
     w->step = kind == LOOK_ROWS ? STEP_ROWS : STEP_NAMES;
     w->index = 0;
@@ -270,6 +284,7 @@ static void on_opened(void *arg, const Error *err)
         return;
     }
     watch_note_server(w);
+    w->prepared = false;
     const Config *config = w->options.config;
     int64_t timeout_ms = config->database.statement_timeout_ms;
     if (timeout_ms <= 0 || timeout_ms > STATEMENT_TIMEOUT_MS) {
@@ -331,10 +346,10 @@ static void watch_add_series(Watch *w, Watched *p)
                             "Unpublished events in the table that the relay has not seen although "
                             "it has read everything, for longer than unseen_after (as far as one "
                             "look counts: up to 300).");
-    p->gauge.unseen_found = metrics_counter(
-        m, "outboxd_unseen_events_found_total",
-        "Events that the relay had not seen and that a look at the table found.", "pipeline", name,
-        NULL);
+    p->gauge.unseen_found =
+        metrics_counter(m, "outboxd_unseen_events_found_total",
+                        "Events that the relay had not seen and that a look at the table found.",
+                        "pipeline", name, NULL);
     p->gauge.paused = GAUGE("paused", "1 when somebody paused the pipeline.");
     p->gauge.dead_letters =
         GAUGE("dead_letters", "Events in the dead-letter table (counted up to 100000).");
@@ -408,9 +423,19 @@ bool watch_knows_pauses(const Watch *w)
 
 void watch_hurry(Watch *w)
 {
+    if (w->stopped) {
+        return;
+    }
     w->next_whole_us = 0;
-    if (!w->looking && !w->stopped) {
+    if (w->looking) {
+        w->hurried = true;
+        return;
+    }
+    int64_t rest_ms = HURRY_MS - (clock_monotonic_us() - w->ended_us) / 1000;
+    if (w->ended_us == 0 || rest_ms <= 0) {
         event_active(w->timer, EV_TIMEOUT, 0);
+    } else {
+        watch_set_timer(w, rest_ms);
     }
 }
 
@@ -502,6 +527,7 @@ void watch_free(Watch **watch)
     event_free(w->timer);
     for (size_t i = 0; i < w->count; i++) {
         table_free(&w->pipelines[i].table);
+        precondition_release(&w->pipelines[i].look);
         sightings_free(&w->pipelines[i].sightings);
         free(w->pipelines[i].pause_table);
         free(w->pipelines[i].dead_letter);

@@ -13,6 +13,7 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "metrics/metrics.h"
+#include "rows/precondition.h"
 #include "watch/sightings.h"
 
 typedef struct Watch Watch;
@@ -75,6 +76,9 @@ typedef struct WatchOptions {
     /** The pauses were read, whether or not they changed (known), or a look failed before they
      * ever were. Called from the loop, never from inside a call. */
     void (*pauses)(void *arg, bool known);
+    /** What must hold was looked at for the pipeline with this index; likewise from the loop. Not
+     * called while the server cannot be asked. NULL: not wanted. */
+    void (*preconditions)(void *arg, size_t index, const PreconditionLook *look);
     WatchRole (*role)(void *arg, size_t index);
     /** What is known of a row of the pipeline with this index. */
     SourceSight (*sight)(void *arg, size_t index, const Sighting *row);
@@ -100,7 +104,8 @@ void watch_stop(Watch *watch);
 /** Whether the pauses have ever been read. */
 bool watch_knows_pauses(const Watch *watch);
 
-/** Looks now instead of waiting for the next turn or the end of a back-off. */
+/** Looks now instead of waiting for the next turn or the end of a back-off; a look that has begun
+ * is followed by another. */
 void watch_hurry(Watch *watch);
 
 /** Facts of the pipeline with this index in the configuration; valid as long as the watch. */

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "pg/conn.h"
+#include "rows/precondition.h"
 #include "rows/table.h"
 #include "watch/watch.h"
 
@@ -34,6 +35,7 @@ typedef struct Watched {
     char *pause_table; /* quoted; NULL: there is none */
     char *dead_letter;
     WatchFacts facts;
+    PreconditionLook look; /* the last that was taken */
     Growth growth;
     Sightings sightings;
     int64_t rows_sent_us; /* monotonic: when the rows were asked for */
@@ -68,6 +70,7 @@ typedef enum WatchLook {
 typedef enum WatchStep {
     STEP_NAMES,  /* which tables are there */
     STEP_PAUSES, /* what is paused */
+    STEP_PRECONDITIONS,
     STEP_SERVER, /* slots, transactions */
     STEP_ROWS,   /* for each pipeline */
     STEP_DEAD,   /* for each pipeline */
@@ -87,6 +90,10 @@ struct Watch {
     bool looking;
     WatchLook kind;
     bool notified; /* the pauses may have changed */
+    bool hurried;  /* look again as soon as this look is over */
+    bool nameless; /* the names could not be read: only the preconditions are looked at */
+    bool prepared; /* the statements of STEP_PRECONDITIONS, in this session */
+    uint64_t wal_end;
     bool draining;
     bool stopped;
     bool knows_pauses;
@@ -95,10 +102,11 @@ struct Watch {
     int64_t said_us; /* monotonic */
     Error error;     /* the first of this look */
     unsigned attempt;
-    int64_t look_us; /* monotonic: when it began */
+    int64_t look_us;  /* monotonic: when it began */
+    int64_t ended_us; /* monotonic: when the last one ended */
     int64_t step_us;
-    int64_t next_whole_us; /* monotonic */
-    int64_t next_rows_us;  /* INT64_MAX: with the next whole look */
+    int64_t next_whole_us;       /* monotonic */
+    int64_t next_rows_us;        /* INT64_MAX: with the next whole look */
     char oldest_xid[24];         /* as seen in pg_locks */
     int64_t oldest_xid_since_us; /* monotonic; 0: no transaction has an xid */
     double *up;
@@ -123,6 +131,10 @@ int64_t fact_integer(const PGresult *result, int row, const char *column, int64_
 bool watch_add_query(Watch *watch, Text *sql);
 /** A result of the present step. */
 void watch_read(Watch *watch, const PGresult *result);
+/* watch_preconditions.c */
+void watch_add_preconditions(Watch *watch, Text *sql);
+void watch_read_preconditions(Watch *watch, const PGresult *result);
+
 /** Before the first result of the present step: what is not told again is not known any more. */
 void watch_forget(Watch *watch);
 /** PostgreSQL cannot be asked: what changes all the time is not known any more. */

@@ -280,6 +280,9 @@ bool watch_add_query(Watch *w, Text *sql)
         return true;
     case STEP_PAUSES:
         return add_pauses_query(w, sql);
+    case STEP_PRECONDITIONS:
+        watch_add_preconditions(w, sql);
+        return true;
     case STEP_SERVER:
         add_server_query(w, sql);
         return true;
@@ -326,6 +329,9 @@ void watch_read(Watch *w, const PGresult *result)
         break;
     case STEP_PAUSES:
         read_pauses(w, result);
+        break;
+    case STEP_PRECONDITIONS:
+        watch_read_preconditions(w, result);
         break;
     case STEP_SERVER:
         read_server(w, result);

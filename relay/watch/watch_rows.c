@@ -73,16 +73,17 @@ bool rows_add_query(const Watched *p, Text *sql)
     if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
         return false; /* no row tells whether it is published */
     }
-    text_printf(sql,
-                "SELECT s.*, r.part, r.seq, CASE WHEN octet_length(r.id) <= %d THEN r.id END AS id,"
-                " octet_length(r.id) > %d AS long, r.type, r.key,"
-                " CASE WHEN isfinite(r.at) THEN extract(epoch FROM clock_timestamp() - r.at) END"
-                " AS age, CASE WHEN isfinite(r.at) AND r.at < " LATEST_TIME
-                " THEN (extract(epoch FROM r.at) * 1000000)::bigint END AS occurred_at"
-                " FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS server,"
-                " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() - '0/0'::pg_lsn END"
-                " AS insert_lsn, (SELECT max(%s)::bigint FROM %s) AS top) s LEFT JOIN ((",
-                SIGHTINGS_ID_MAX, SIGHTINGS_ID_MAX, p->table->seq, p->table->name);
+    text_printf(
+        sql,
+        "SELECT s.*, r.part, r.seq, CASE WHEN octet_length(r.id) <= %d THEN r.id END AS id,"
+        " octet_length(r.id) > %d AS long, r.type, r.key,"
+        " CASE WHEN isfinite(r.at) THEN extract(epoch FROM clock_timestamp() - r.at) END"
+        " AS age, CASE WHEN isfinite(r.at) AND r.at < " LATEST_TIME
+        " THEN (extract(epoch FROM r.at) * 1000000)::bigint END AS occurred_at"
+        " FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS server,"
+        " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() - '0/0'::pg_lsn END"
+        " AS insert_lsn, (SELECT max(%s)::bigint FROM %s) AS top) s LEFT JOIN ((",
+        SIGHTINGS_ID_MAX, SIGHTINGS_ID_MAX, p->table->seq, p->table->name);
     add_columns(p, 'o', sql);
     text_printf(sql, " ORDER BY %s LIMIT %d)", p->table->seq, SIGHTINGS_OLDEST);
     if (p->sightings.page_after > INT64_MIN) {
@@ -125,16 +126,15 @@ void rows_read(Watched *p, const PGresult *r)
             continue; /* there is none */
         }
         bool no_id = PQfnumber(r, "id") < 0 || PQgetisnull(r, row, PQfnumber(r, "id"));
-        sightings_add(&p->sightings,
-                      &(SightedRow){.part = *part,
-                                    .seq = fact_integer(r, row, "seq", 0),
-                                    .event_id = no_id ? NULL : fact(r, row, "id"),
-                                    .id_too_long = fact_true(r, row, "long"),
-                                    .event_type = fact(r, row, "type"),
-                                    .aggregate_id = fact(r, row, "key"),
-                                    .occurred_at_us =
-                                        fact_integer(r, row, "occurred_at", EVENT_NO_TIME),
-                                    .age_us = age_us(r, row)});
+        sightings_add(&p->sightings, &(SightedRow){.part = *part,
+                                                   .seq = fact_integer(r, row, "seq", 0),
+                                                   .event_id = no_id ? NULL : fact(r, row, "id"),
+                                                   .id_too_long = fact_true(r, row, "long"),
+                                                   .event_type = fact(r, row, "type"),
+                                                   .aggregate_id = fact(r, row, "key"),
+                                                   .occurred_at_us = fact_integer(
+                                                       r, row, "occurred_at", EVENT_NO_TIME),
+                                                   .age_us = age_us(r, row)});
     }
     if (PQntuples(r) > 0) {
         sightings_end(&p->sightings, &look);
@@ -174,11 +174,14 @@ static const char *rows_remedy(const PipelineConfig *config)
 {
     return config->capture == CAPTURE_WAL
                ? "The log did not bring these rows: the table was not in the publication when they "
-                 "were inserted, or somebody set them back to unpublished. Stop the relay and start "
-                 "it once as: outboxd run --new-slot. That publishes every row that the table shows "
+                 "were inserted, or somebody set them back to unpublished. Stop the relay and "
+                 "start "
+                 "it once as: outboxd run --new-slot. That publishes every row that the table "
+                 "shows "
                  "unpublished."
                : "A look at these numbers did not bring the rows. Look at row security, at views "
-                 "and rules on the table, and at the rows by their seq. A restart of the relay reads "
+                 "and rules on the table, and at the rows by their seq. A restart of the relay "
+                 "reads "
                  "every unpublished row again.";
 }
 
@@ -209,13 +212,14 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
         said++;
         char scratch[TIMESTAMP_TEXT_MAX];
         AUTO_TEXT since = x_format("%.*s", SLICE_ARG(rows_time(row->since_us, now_us, scratch)));
-        log_write(LOG_ERROR, p->config->name, "EVENT_UNSEEN",
-                  LOG_FIELDS(log_number("seq", row->seq),
-                             log_text("event_id", row->event_id != NULL ? row->event_id : ""),
-                             log_text("event_type", row->event_type), log_text("since", since),
-                             log_text("hint", rows_remedy(p->config))),
-                  "the table shows an unpublished event that the relay has not seen although it has "
-                  "read everything there is: it is not published");
+        log_write(
+            LOG_ERROR, p->config->name, "EVENT_UNSEEN",
+            LOG_FIELDS(log_number("seq", row->seq),
+                       log_text("event_id", row->event_id != NULL ? row->event_id : ""),
+                       log_text("event_type", row->event_type), log_text("since", since),
+                       log_text("hint", rows_remedy(p->config))),
+            "the table shows an unpublished event that the relay has not seen although it has "
+            "read everything there is: it is not published");
     }
 }
 
@@ -230,12 +234,13 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
     }
     Error err = {0};
     char scratch[TIMESTAMP_TEXT_MAX];
-    error_set(&err, ERROR_RETRY, EXIT_GAP, "EVENT_UNSEEN",
-              "%zu%s events are unpublished and the relay has not seen them; the first: seq %" PRId64
-              ", id %s, type '%s', waiting since %.*s",
-              unseen, p->sightings.look.complete ? "" : " or more", first->seq,
-              first->event_id != NULL ? first->event_id : "NULL", first->event_type,
-              SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
+    error_set(
+        &err, ERROR_RETRY, EXIT_GAP, "EVENT_UNSEEN",
+        "%zu%s events are unpublished and the relay has not seen them; the first: seq %" PRId64
+        ", id %s, type '%s', waiting since %.*s",
+        unseen, p->sightings.look.complete ? "" : " or more", first->seq,
+        first->event_id != NULL ? first->event_id : "NULL", first->event_type,
+        SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
     error_hint(&err, "%s", rows_remedy(p->config));
     w->options.unseen(w->options.arg, index, &err);
 }

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -26,7 +27,12 @@ static struct {
     size_t failed; /* calls of pauses(!known) */
     bool server_asked_first;
     /* The server. */
-    size_t sessions, names, pauses, servers, oldests, deads;
+    size_t sessions, names, pauses, servers, oldests, deads, preconditions, prepares;
+    bool recovery, may_mark, cached, drawn_elsewhere;
+    size_t verdicts, faults; /* of the first pipeline; the last verdict */
+    char fault[48];
+    uint64_t wal_end;
+    char identity[PRECONDITION_IDENTITY_MAX]; /* of the second */
     const char *pause_table;
     const char *dead_letter;
     bool paused;
@@ -46,8 +52,8 @@ static struct {
     int64_t follow_low, follow_high;
     size_t complaints, over;
     Error unseen;
-    const char *broken;     /* queries that hold this fail */
-    const char *hanging;    /* queries that hold this wait for stub_continue() */
+    const char *broken;  /* queries that hold this fail */
+    const char *hanging; /* queries that hold this wait for stub_continue() */
     Text server_sql;
     Text oldest_sql;
 } at;
@@ -71,6 +77,21 @@ static void serve_server(const char *sql, StubReply *reply)
     }
 }
 
+/* The first pipeline polls, the second reads the log. */
+static void serve_preconditions(const char *sql, StubReply *reply)
+{
+    at.preconditions++;
+    at.prepares += strstr(sql, "PREPARE outboxd_look_") != NULL;
+    cr_assert(strstr(sql, "AS wal_end;") < strstr(sql, "EXECUTE outboxd_look_0"));
+    stub_reply_row(reply, "wal_end", "0/7000", NULL);
+    stub_reply_row(reply, "i", "0", "table_oid", "4242", "kind", "r", "in_recovery",
+                   at.recovery ? "t" : "f", "updates", at.may_mark ? "t" : "f", "cache",
+                   at.cached ? "20" : "1", "drawn", at.drawn_elsewhere ? "f" : "t", "sequence",
+                   "event_seq", "seq_number", "1", NULL);
+    stub_reply_row(reply, "i", "1", "table_oid", "4343", "kind", "r", "position", "outbox.position",
+                   "identity", "publication 7:8 table 4343", NULL);
+}
+
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
@@ -80,6 +101,8 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     }
     if (at.broken != NULL && strstr(sql, at.broken) != NULL) {
         stub_reply_error(reply, "42501", "permission denied");
+    } else if (strstr(sql, "EXECUTE outboxd_look_") != NULL) {
+        serve_preconditions(sql, reply);
     } else if (strstr(sql, "LISTEN outboxd_pause") != NULL) {
         at.sessions++;
         stub_reply_command(reply, 0);
@@ -173,6 +196,20 @@ static void on_unseen(void *arg, size_t index, const Error *err)
     at.unseen = err != NULL ? *err : (Error){0};
 }
 
+static void on_preconditions(void *arg, size_t index, const PreconditionLook *look)
+{
+    cr_assert_eq(arg, &at);
+    if (index == 1) {
+        snprintf(at.identity, sizeof(at.identity), "%s", look->identity);
+        return;
+    }
+    const Error *broken = precondition_broken(look);
+    at.verdicts++;
+    at.wal_end = look->wal_end;
+    at.faults = look->fault_count;
+    snprintf(at.fault, sizeof(at.fault), "%s", broken != NULL ? broken->code : "");
+}
+
 static void on_worker(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -196,6 +233,8 @@ static void begin(void)
     at.pipelines[1].name = GIVEN("audit");
     at.pipelines[1].capture = CAPTURE_WAL;
     at.pipelines[1].slot = GIVEN("outboxd_audit");
+    at.pipelines[0].publication = GIVEN("outboxd_orders");
+    at.pipelines[1].publication = GIVEN("outboxd_audit");
     at.pipelines[1].table = GIVEN("audit.event");
     at.config = (Config){.name = GIVEN("shop"), .pipelines = at.pipelines, .pipeline_count = 2};
     at.config.database.dsn = GIVEN("dbname=shop");
@@ -211,6 +250,7 @@ static void begin(void)
     at.occurred_age = "2.5";
     at.event_id = "id-17";
     at.insert_lsn = "4096";
+    at.may_mark = true;
     stub_reset(serve, NULL);
 }
 
@@ -236,6 +276,7 @@ static WatchOptions options(void)
                           .metrics = at.metrics,
                           .arg = &at,
                           .pauses = on_pauses,
+                          .preconditions = on_preconditions,
                           .role = on_role,
                           .sight = on_sight,
                           .look_again = on_look_again,
@@ -786,4 +827,87 @@ Test(watch, a_table_name_that_cannot_be_is_refused)
     WatchOptions all = options();
     cr_assert_eq(watch_new(&all, &at.watch, &err), FAILED);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
+}
+
+/* What must hold. */
+
+Test(watch, preconditions_are_read_in_one_round_trip_and_prepared_once)
+{
+    start();
+    wait_looks(3);
+    cr_assert_geq(at.preconditions, 3);
+    cr_assert_eq(at.prepares, 1);
+    cr_assert_geq(at.verdicts, 3);
+    cr_assert_str_eq(at.fault, "");
+    cr_assert_eq(at.wal_end, 0x7000);
+    cr_assert_str_eq(at.identity, "publication 7:8 table 4343");
+    assert_exposed("outboxd_precondition_broken{", false);
+}
+
+Test(watch, a_broken_precondition_is_told_and_counted_until_it_is_mended)
+{
+    start();
+    wait_looks(1);
+    at.may_mark = false;
+    WAIT(strcmp(at.fault, "RIGHT_UPDATE") == 0);
+    assert_exposed("outboxd_precondition_broken{code=\"RIGHT_UPDATE\",pipeline=\"orders\"} 1\n",
+                   true);
+    at.may_mark = true;
+    WAIT(at.fault[0] == '\0');
+    assert_exposed("outboxd_precondition_broken{code=\"RIGHT_UPDATE\",pipeline=\"orders\"} 0\n",
+                   true);
+}
+
+Test(watch, a_warning_is_no_broken_precondition)
+{
+    at.drawn_elsewhere = true;
+    start();
+    WAIT(at.faults == 1);
+    cr_assert_str_eq(at.fault, "");
+    assert_exposed("outboxd_precondition_broken{", false);
+}
+
+Test(watch, preconditions_are_looked_at_although_the_names_cannot_be_read)
+{
+    at.broken = "to_regclass(p.name)"; /* a schema that was closed to us */
+    at.may_mark = false;
+    start();
+    WAIT(strcmp(at.fault, "RIGHT_UPDATE") == 0);
+    cr_assert_eq(at.servers, 0);
+}
+
+Test(watch, what_a_standby_shows_is_no_verdict)
+{
+    at.recovery = true;
+    at.may_mark = false;
+    start();
+    wait_looks(2);
+    cr_assert_eq(at.verdicts, 0);
+}
+
+Test(watch, statements_that_failed_are_prepared_again)
+{
+    start();
+    wait_looks(1);
+    at.broken = "EXECUTE outboxd_look_";
+    size_t before = at.preconditions;
+    WAIT(!watch_server(at.watch)->up);
+    cr_assert_eq(at.preconditions, before);
+    at.broken = NULL;
+    WAIT(at.prepares == 2 && watch_server(at.watch)->up);
+}
+
+Test(watch, a_hint_during_a_look_makes_another_at_once)
+{
+    at.config.monitor.interval_ms = 600000;
+    start();
+    wait_looks(1);
+    size_t seen = at.preconditions;
+    at.hanging = "pg_stat_activity"; /* behind the preconditions */
+    watch_hurry(at.watch);
+    WAIT(at.preconditions == seen + 1);
+    watch_hurry(at.watch);
+    at.hanging = NULL;
+    stub_continue();
+    WAIT(at.preconditions == seen + 2);
 }
