@@ -112,6 +112,7 @@ static void poll_resume(Source *source)
     }
     event_del(poll->timer);
     poll->outstanding_count = 0;
+    poll->foreign = false;
     fetch_reset(poll);
     poll->state = POLL_PREPARING;
     pg_conn_open(poll->marker_conn);
@@ -128,7 +129,9 @@ static void poll_ack(Source *source, Batch *batch)
             break;
         }
     }
-    marker_add(poll->marker, batch, NULL);
+    if (!poll->foreign) {
+        marker_add(poll->marker, batch, NULL);
+    }
     batch_free(&batch);
     marker_next(poll->marker);
 }
@@ -184,7 +187,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 {
     (void)insert_lsn;
     const PollSource *poll = (const PollSource *)source;
-    if (marker_has(poll->marker, seq)) {
+    if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
     if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker)) {
@@ -249,6 +252,9 @@ static void poll_free(Source *source)
     free(poll->fence.latest);
     free(poll->outstanding);
     free(poll->dead_letter);
+    free(poll->publisher_table);
+    free(poll->publisher_key);
+    free(poll->publisher_ctid);
     free(poll->application_name);
     table_free(&poll->table);
     free(poll);
@@ -323,6 +329,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
     poll->options = *options;
     poll->table = table;
     poll->state = POLL_LOST;
+    history_begin(&poll->history);
     poll->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
@@ -334,6 +341,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .table = table,
                                                .stats = options->stats,
                                                .conn = poll->marker_conn,
+                                               .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
                                                .aside = on_marker_aside,
