@@ -37,6 +37,7 @@ static void on_saved(void *arg, const Error *err)
         wal_renew_lease(wal);
         history_write_committed(&wal->history);
         marker_row_moved(wal->marker, wal->save.ctid);
+        wal->verify.write = wal->verify.write && wal->save.guarded; /* else it was written, too */
     }
     done(wal, err);
 }
@@ -129,10 +130,9 @@ bool position_note(WalSource *wal, const char *column, const char *value,
     if (wal->save.done != NULL || pg_conn_is_busy(wal->control)) {
         return false;
     }
-    char *sql =
-        x_format("UPDATE %s AS p SET %s = %s, writes = p.writes + 1 WHERE p.%s AND"
-                 " p.generation = '%s' RETURNING p.ctid",
-                 wal->position_table, column, value, wal->position_key, wal->history.ours);
+    char *sql = x_format("UPDATE %s AS p SET %s = %s, writes = p.writes + 1 WHERE p.%s AND"
+                         " p.generation = '%s' RETURNING p.ctid",
+                         wal->position_table, column, value, wal->position_key, wal->history.ours);
     save_queue(wal, &(Save){.sql = sql, .done = done, .guarded = true});
     return true;
 }

@@ -48,6 +48,10 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     Error copy = *err;
+    if (slot_judge_decoding(wal->options.pipeline, &copy)) {
+        wal_lose(wal, &copy);
+        return;
+    }
     if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender)) {
         pg_conn_close(wal->walsender);
         wal_session_stand_by(wal, err->message);
