@@ -426,7 +426,9 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        Error copy = *err;
+        precondition_judge_walsender(PQuser(pg_conn_raw(wal->control)), &copy);
+        wal_lose(wal, &copy);
         return;
     }
     /* The texts of the stream are printed with the settings of this session. */
