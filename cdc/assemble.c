@@ -42,9 +42,6 @@ static void assembler_number(Assembler *assembler, Event *event)
     if (known_events_meet(&assembler->known, event->commit_lsn, event->ordinal)) {
         batch_settle(event, EVENT_PUBLISHED);
     }
-    if (assembler->in_transaction) {
-        (void)FAILPOINT("in_transaction");
-    }
 }
 
 static Batch *assembler_batch(Assembler *assembler)
@@ -163,6 +160,9 @@ Status assembler_take(Assembler *assembler, Slice data, Error *err)
 {
     PgOutput message;
     if (pgoutput_read(&assembler->reader, data, &message, err) != OK) {
+        return FAILED;
+    }
+    if (assembler->in_transaction && FAILPOINT_FAILS("in_transaction", err)) {
         return FAILED;
     }
     switch (message.kind) {

@@ -18,18 +18,14 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
     /* to_jsonb: columns that only later versions have. */
     text_printf(
         sql,
-        "SELECT current_setting('wal_level') = 'logical' AS logical,"
-        " (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)"
-        " AS may_replicate, current_setting('server_version_num') AS version,"
-        " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn, "
-        "p.tx_ordinal, "
-        "p.tx_messages, p.backfill_seq, p.publication, p.table_id, p.generation, p.writes,"
+        "SELECT current_setting('server_version_num') AS version,"
+        " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn,"
+        " p.tx_ordinal, p.tx_messages, p.backfill_seq, p.publication,"
         " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,"
         " CASE WHEN NOT pg_is_in_recovery() THEN"
         " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS wal_timeline,"
-        " s.slot_name, s.slot_type, s.plugin, s.database, s.database = current_database()"
-        " AS this_database, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
-        " to_jsonb(s) ->> 'two_phase' AS two_phase, to_jsonb(s) ->> 'failover' AS failover,"
+        " s.slot_name, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
+        " to_jsonb(s) ->> 'failover' AS failover,"
         " to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,"
         " b.pubname"
         " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
@@ -70,25 +66,10 @@ static void read_slot(const PGresult *row, SlotFacts *facts)
         snprintf(facts->lost, sizeof(facts->lost), "%s",
                  *reason != '\0' ? reason : "the WAL it needs was removed");
     }
-    if (strcmp(fact(row, "slot_type"), "logical") != 0) {
-        snprintf(facts->slot_problem, sizeof(facts->slot_problem), "it is a physical slot");
-    } else if (strcmp(fact(row, "plugin"), "pgoutput") != 0) {
-        snprintf(facts->slot_problem, sizeof(facts->slot_problem), "its plug-in is %.40s",
-                 fact(row, "plugin"));
-    } else if (!fact_true(row, "this_database")) {
-        snprintf(facts->slot_problem, sizeof(facts->slot_problem), "it belongs to database %.60s",
-                 fact(row, "database"));
-    } else if (fact_true(row, "two_phase")) {
-        snprintf(facts->slot_problem, sizeof(facts->slot_problem),
-                 "it decodes two-phase transactions at PREPARE");
-    }
-    facts->slot_is_ours = facts->slot_problem[0] == '\0';
 }
 
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
 {
-    ret->logical = fact_true(row, "logical");
-    ret->may_replicate = fact_true(row, "may_replicate");
     ret->server_version = (int)strtol(fact(row, "version"), NULL, 10);
     ret->has_position = *fact(row, "lsn") != '\0';
     snprintf(ret->position_system_id, sizeof(ret->position_system_id), "%s",
@@ -112,17 +93,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
 
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
 {
-    if (!facts->logical) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "WAL_LEVEL",
-                  "wal_level of the server is not logical");
-        error_hint(err, "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL.");
-    } else if (!facts->may_replicate) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_REPLICATION",
-                  "the relay's role may not replicate");
-        error_hint(err,
-                   "An administrator runs: ALTER ROLE the_relays_role REPLICATION; (members of "
-                   "outbox_relay do not inherit it)");
-    } else if (pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
+    if (pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
         error_set(err, ERROR_FATAL, EXIT_CONFIG, "MESSAGES_VERSION",
                   "messages = true needs PostgreSQL 14 or later");
         error_hint(err, "Set messages = false and use outbox.emit.");
@@ -130,10 +101,6 @@ static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pi
         error_set(err, ERROR_FATAL, EXIT_CONFIG, "FAILOVER_VERSION",
                   "failover_slot = true needs PostgreSQL 17 or later");
         error_hint(err, "Set failover_slot = false.");
-    } else if (facts->has_slot && !facts->slot_is_ours) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "SLOT_FOREIGN", "slot '%s' cannot be used: %s",
-                  pipeline->slot, facts->slot_problem);
-        error_hint(err, "Name another slot in pipelines.slot.");
     } else {
         return SLOT_START;
     }

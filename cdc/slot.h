@@ -1,4 +1,5 @@
-/* slot: slot, publication and our own position, compared: may the stream begin, and where? */
+/* slot: slot and our own position, compared: may the stream begin, and where? What does not depend
+ * on the position (rows/precondition.h) was judged before. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -15,8 +16,6 @@
 
 typedef struct SlotFacts {
     int server_version; /* 150020 */
-    bool logical;       /* wal_level */
-    bool may_replicate; /* the role has REPLICATION, or is superuser */
     char system_id[32]; /* from IDENTIFY_SYSTEM */
     int timeline; /* of the WAL file that is written: IDENTIFY_SYSTEM tells late of a promotion */
     /* outbox.position */
@@ -43,11 +42,9 @@ typedef struct SlotFacts {
     uint64_t switch_lsn; /* where the present timeline left left_timeline; 0: it does not hold it */
     /* pg_replication_slots */
     bool has_slot;
-    bool slot_is_ours;     /* logical, pgoutput, this database, one-phase */
-    char slot_problem[96]; /* why not */
-    char lost[64];         /* why it is invalid; "": it is not */
-    bool failover;         /* a standby gets it (17) */
-    int active_pid;        /* 0: nobody reads it */
+    char lost[64];  /* why it is invalid; "": it is not */
+    bool failover;  /* a standby gets it (17) */
+    int active_pid; /* 0: nobody reads it */
     uint64_t confirmed;
     /* pg_publication */
     bool has_publication;

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "rows/precondition.h"
 
 enum { PROTOCOL_TRIES = 3 };
 
@@ -92,6 +93,7 @@ void wal_lose(WalSource *wal, const Error *err)
     Error copy = *err; /* may be wal->error */
     wal_count_repeats(wal, &copy);
     wal->error = copy;
+    wal->doubts = precondition_soften(&wal->error, wal->begun, &wal->refusals);
     wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
     event_active(wal->report, 0, 0);
@@ -126,6 +128,9 @@ static void wal_on_report(evutil_socket_t fd, short what, void *arg)
     if (wal->state == WAL_CLOSED) {
         wal->source.events.drained(wal->source.events.arg);
     } else if (wal->state == WAL_LOST) {
+        if (wal->doubts) {
+            wal->source.events.doubt(wal->source.events.arg);
+        }
         wal->source.events.lost(wal->source.events.arg, &wal->error);
     }
 }
@@ -317,7 +322,9 @@ static bool wal_may_publish(Source *source)
 static void wal_wake(Source *source)
 {
     WalSource *wal = wal_of(source);
-    if (wal->state == WAL_ACTIVE && wal->stream.paused) {
+    if (wal->state == WAL_DELAYED) {
+        wal_set_timer(wal, 0);
+    } else if (wal->state == WAL_ACTIVE && wal->stream.paused) {
         stream_resume(wal);
     } else if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -481,6 +488,12 @@ static void on_marker_lost(void *arg, const Error *err)
     wal_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->source.events.refused(wal->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     WalSource *wal = arg;
@@ -490,6 +503,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     WalSource *wal = arg;
+    wal->refusals = 0;
     position_send_waiting(wal);
     ask_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
@@ -569,6 +583,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .conn = wal->control,
                                               .arg = wal,
                                               .lost = on_marker_lost,
+                                              .refused = on_marker_refused,
                                               .aside = on_marker_aside,
                                               .marked = on_marked,
                                               .idle = on_marker_idle,

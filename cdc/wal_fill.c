@@ -84,7 +84,11 @@ static void fill_on_done(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    (void)FAILPOINT("fetched");
+    Error failed;
+    if (FAILPOINT_FAILS("fetched", &failed)) {
+        wal_lose(wal, &failed);
+        return;
+    }
     fill->complete = fill->rows < fill->limit;
     if (fill->complete) {
         /* Its lock on the table: DDL would wait for it, and our marks for the DDL. */

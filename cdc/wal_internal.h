@@ -148,16 +148,21 @@ typedef struct WalSource {
     HistoryMemory history;
     History found; /* by the start */
     bool found_told;
+    bool facts_told;
     bool distrust; /* what is remembered rests on a place that the server refused */
     Verify verify;
     bool gap_accepted;  /* run --new-slot did its work */
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
     Repeats repeats;
-    bool slot_taken;  /* another relay reads it, by the last question of the lease */
-    bool look_wanted; /* wal_session_look, as soon as the control connection is free */
+    bool slot_taken;   /* another relay reads it, by the last question of the lease */
+    bool begun;        /* it published, or stood by: what breaks now is waited for */
+    bool doubts;       /* it was lost because a statement was refused */
+    unsigned refusals; /* ... so often in a row */
+    bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     uint64_t start_lsn;
-    uint64_t log_end; /* insert position of the server's log by the last answer; 0: not known */
+    uint64_t undecodable; /* the stream that began here failed for want of the publication */
+    uint64_t log_end;     /* insert position of the server's log by the last answer; 0: not known */
     Held held;
     Assembler assembler;
     KnownSeqs filled;  /* published from the table, perhaps not marked yet */
@@ -244,6 +249,8 @@ void wal_slot_walsender_opened(void *arg, const Error *err);
 /** What to do with the slot, now that the facts are known. */
 void wal_slot_decide(WalSource *wal);
 void wal_slot_stream(WalSource *wal);
+/** True when decoding failed for want of the publication: *err says whether it is a gap. */
+bool wal_slot_cannot_decode(WalSource *wal, Error *err);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);

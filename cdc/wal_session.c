@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "rows/precondition.h"
 
 enum {
     IDLE_SMALL_BYTES = 64 * 1024,
@@ -63,51 +64,103 @@ static void session_create_publication(WalSource *wal)
     wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
 }
 
-/* Everything that the start depends on, once the lock is ours. */
+/* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
+ * and once more with the lock in hand. */
 
-static void on_facts_result(void *arg, const PGresult *result)
+static void session_take_names(WalSource *wal)
 {
-    WalSource *wal = arg;
-    const PipelineConfig *pipeline = wal->options.pipeline;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
-        precondition_read_wal_end(result, &wal->look.wal_end)) {
-        return;
-    }
-    if (PQfnumber(result, "i") >= 0) {
-        uint64_t wal_end = wal->look.wal_end;
-        precondition_release(&wal->look);
-        precondition_read(pipeline, result, 0, PRECONDITION_START, &wal->look);
-        wal->look.wal_end = wal_end;
-    } else if (PQfnumber(result, "members") >= 0) {
-        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
-    } else if (PQfnumber(result, "flush_lsn") >= 0) {
-        wal->found_told = history_read(result, wal->lock.table_oid, &wal->found);
-    } else {
-        slot_read_facts(result, pipeline->messages, &wal->facts);
-        wal->log_end = wal->facts.insert_lsn;
-    }
+    const PreconditionLook *look = &wal->look;
+    wal->lock.table_oid = look->table_oid;
+    free(wal->dead_letter);
+    wal->dead_letter = *look->dead_letter != '\0' ? x_strdup(look->dead_letter) : NULL;
+    free(wal->position_table);
+    wal->position_table = x_strdup(look->position);
+    Relations *relations = &wal->assembler.relations;
+    relations->table_oid = look->table_oid;
+    free(relations->schema);
+    relations->schema = x_strdup(look->schema);
+    free(relations->name);
+    relations->name = x_strdup(look->name);
 }
 
-/* What the relay may make by itself, or goes on without, is no fault here. */
+/* What breaks it. A publication that is gone is waited for while we run; at a start with a position
+ * that tells what it means. */
 static const Error *session_fault(const WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     const Error *fault = precondition_broken(&wal->look);
     bool gone = fault != NULL && strcmp(fault->code, "PUBLICATION_MISSING") == 0;
-    return gone && facts->has_position && !facts->has_publication ? NULL : fault;
+    bool wait = wal->begun || (wal->facts_told && !facts->has_position);
+    return gone && !wait ? NULL : fault;
+}
+
+static void on_look_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
+        precondition_read_wal_end(result, &wal->look.wal_end)) {
+        return; /* of the SETs, too */
+    }
+    if (PQfnumber(result, "backend_pid") >= 0) {
+        (void)publisher_check_pooler(wal->options.config, wal->control, result, true, &wal->error);
+        return;
+    }
+    uint64_t wal_end = wal->look.wal_end;
+    precondition_release(&wal->look);
+    unsigned reader = PRECONDITION_START | (wal->begun ? PRECONDITION_RUNNING : 0);
+    precondition_read(wal->options.pipeline, result, 0, reader, &wal->look);
+    wal->look.wal_end = wal_end;
+}
+
+/* What a human must mend ends a pipeline at its start; later it is waited for. */
+static bool session_look_failed(WalSource *wal, const Error *err)
+{
+    if (err == NULL && wal->error.class == ERROR_NONE && session_fault(wal) != NULL) {
+        wal->error = *session_fault(wal);
+    }
+    if (err == NULL && wal->error.class == ERROR_NONE) {
+        session_take_names(wal);
+        return false;
+    }
+    Error copy = err != NULL ? *err : wal->error;
+    if (wal->begun && err == NULL) {
+        copy.class = ERROR_RETRY;
+    }
+    wal_lose(wal, &copy);
+    return true;
+}
+
+/* Everything that the start depends on, once the lock is ours. */
+
+static void on_facts_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        return;
+    }
+    if (PQfnumber(result, "i") >= 0 || PQfnumber(result, "wal_end") >= 0) {
+        on_look_result(wal, result);
+    } else if (PQfnumber(result, "members") >= 0) {
+        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+    } else if (PQfnumber(result, "flush_lsn") >= 0) {
+        wal->found_told = history_read(result, wal->lock.table_oid, &wal->found);
+    } else {
+        slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
+        wal->log_end = wal->facts.insert_lsn;
+        wal->facts_told = true;
+    }
 }
 
 static void on_facts_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     Error none;
-    if (err == NULL && !wal->found_told) {
+    if (err == NULL && !(wal->found_told && wal->facts_told)) {
         error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
                   "the server did not say which history it has");
         err = &none;
     }
-    if (err != NULL) {
-        wal_lose(wal, err);
+    if (session_look_failed(wal, err)) {
         return;
     }
     wal_renew_lease(wal);
@@ -115,15 +168,6 @@ static void on_facts_done(void *arg, const Error *err)
     const SlotFacts *facts = &wal->facts;
     if (wal->lock.shared && facts->active_pid != 0) { /* the slot tells who publishes */
         wal_session_stand_by(wal, "another relay reads the slot");
-        return;
-    }
-    const Error *fault = session_fault(wal);
-    if (fault != NULL) {
-        wal_lose(wal, fault);
-        return;
-    }
-    if (!facts->logical) {
-        wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
         return;
     }
     /* A publication must be older than the slot: behind one that is there it would not help. */
@@ -149,6 +193,7 @@ void wal_session_look(WalSource *wal)
         return;
     }
     wal->facts = (SlotFacts){0};
+    wal->facts_told = false;
     wal->found_told = false;
     precondition_release(&wal->look);
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -160,6 +205,7 @@ void wal_session_look(WalSource *wal)
                    PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_add(&sql, "; ");
     slot_add_query(wal->options.pipeline, wal->position_table, &sql);
+    wal->error = (Error){0};
     wal_ask(
         wal,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
@@ -169,7 +215,11 @@ void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
     wal_renew_lease(wal);
-    (void)FAILPOINT("locked");
+    Error err;
+    if (FAILPOINT_FAILS("locked", &err)) {
+        wal_lose(wal, &err);
+        return;
+    }
     wal->state = WAL_LOCKED;
     event_active(wal->pulse, 0, 0);
     wal->source.events.locked(wal->source.events.arg);
@@ -177,6 +227,7 @@ void wal_session_lock_held(void *arg)
 
 void wal_session_stand_by(WalSource *wal, const char *holder)
 {
+    wal->begun = true;
     wal->source.events.standby(wal->source.events.arg, holder);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
@@ -198,66 +249,10 @@ void wal_session_try_lock(WalSource *wal)
 
 /* The table. */
 
-static void table_refuse(WalSource *wal, ErrorClass class, const char *code, const char *hint,
-                         const char *message)
-{
-    error_set(&wal->error, class, EXIT_POSTGRES, code, "%s", message);
-    error_hint(&wal->error, "%s", hint);
-}
-
-static void on_table_result(void *arg, const PGresult *r)
+static void on_look_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
-        return; /* of the SETs */
-    }
-    const char *table = wal->options.pipeline->table;
-    AUTO_TEXT message = NULL;
-    int pid = (int)strtol(PQgetvalue(r, 0, 0), NULL, 10);
-    if (pid != PQbackendPID(pg_conn_raw(wal->control))) {
-        table_refuse(wal, ERROR_FATAL, "POSTGRES_POOLER",
-                     "Connect to PostgreSQL itself: replication does not pass a pooler.",
-                     "a connection pooler stands between outboxd and PostgreSQL");
-    } else if (PQgetvalue(r, 0, 1)[0] == 't') {
-        table_refuse(wal, ERROR_RETRY, "POSTGRES_READ_ONLY",
-                     "Use a DSN of the primary, or target_session_attrs=read-write.",
-                     "the server is a standby; the position cannot be written there");
-    } else if (PQgetisnull(r, 0, 2)) {
-        message =
-            x_format("no table '%s' in database '%s'", table, PQdb(pg_conn_raw(wal->control)));
-        table_refuse(
-            wal, ERROR_FATAL, "POSTGRES_NO_TABLE",
-            "Make the outbox with: outboxd migrate --capture wal; or name your own table in "
-            "pipelines.table.",
-            message);
-    } else if (PQgetvalue(r, 0, 3)[0] != 'p') {
-        message = x_format("table '%s' is not logged: the WAL does not hold it", table);
-        AUTO_TEXT hint = x_format("ALTER TABLE %s SET LOGGED;", table);
-        table_refuse(wal, ERROR_FATAL, "TABLE_UNLOGGED", hint, message);
-    } else if (PQgetisnull(r, 0, 5)) {
-        table_refuse(wal, ERROR_FATAL, "NO_POSITION_TABLE", "Make it with: outboxd migrate",
-                     "there is no table outbox.position");
-    } else {
-        wal->lock.table_oid = (uint32_t)strtoul(PQgetvalue(r, 0, 2), NULL, 10);
-        free(wal->dead_letter);
-        wal->dead_letter = PQgetisnull(r, 0, 4) ? NULL : x_strdup(PQgetvalue(r, 0, 4));
-        free(wal->position_table);
-        wal->position_table = x_strdup(PQgetvalue(r, 0, 5));
-        Relations *relations = &wal->assembler.relations;
-        relations->table_oid = wal->lock.table_oid;
-        free(relations->schema);
-        relations->schema = x_strdup(PQgetvalue(r, 0, 6));
-        free(relations->name);
-        relations->name = x_strdup(PQgetvalue(r, 0, 7));
-    }
-}
-
-static void on_table_done(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL || wal->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : wal->error;
-        wal_lose(wal, &copy);
+    if (session_look_failed(wal, err)) {
         return;
     }
     *wal->options.stats->postgres_connected = 1;
@@ -272,32 +267,24 @@ void wal_session_control_opened(void *arg, const Error *err)
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    AUTO_TEXT table = ident_literal(wal->table->name);
-    publisher_add_settings(wal->options.config, wal->options.pipeline, true,
-                           PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    int version = PQserverVersion(pg_conn_raw(wal->control));
+    publisher_add_settings(wal->options.config, wal->options.pipeline, true, version, &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
     publisher_add_lock_timeout(wal->options.pipeline, &sql);
-    text_printf(&sql,
-                "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence,"
-                " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"
-                " to_regclass('outbox.dead_letter'))::text,"
-                " coalesce(to_regclass(quote_ident(n.nspname) || '.position'),"
-                " to_regclass('outbox.position'))::text, n.nspname, c.relname"
-                " FROM (SELECT to_regclass(%s) AS oid) t LEFT JOIN pg_class c ON c.oid = t.oid"
-                " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace",
-                table);
+    publisher_add_pooler_query(&sql);
+    precondition_add_query(wal->options.pipeline, wal->table, 0, version, &sql);
     wal->error = (Error){0};
-    wal_ask(
-        wal,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_table_result, .done = on_table_done});
+    wal->facts_told = false;
+    precondition_release(&wal->look);
+    wal_ask(wal, &(PgQuery){
+                     .sql = sql.data, .arg = wal, .result = on_look_result, .done = on_look_done});
 }
 
 void wal_session_open(WalSource *wal)
 {
-    if (FAILPOINT("connect")) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point 'connect'");
+    Error err;
+    if (FAILPOINT_FAILS("connect", &err)) {
         wal_lose(wal, &err);
         return;
     }

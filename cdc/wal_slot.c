@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "rows/precondition.h"
 
 static bool slot_is_state(const Error *err, const char *sqlstate)
 {
@@ -22,8 +23,13 @@ static void on_streaming(void *arg)
 {
     WalSource *wal = arg;
     bool was_filling = wal->fill.complete;
+    wal->begun = true;
     wal->state = WAL_ACTIVE;
-    (void)FAILPOINT("streaming");
+    Error err;
+    if (FAILPOINT_FAILS("streaming", &err)) {
+        wal_lose(wal, &err);
+        return;
+    }
     char lsn[24];
     int64_t now_us = clock_monotonic_us();
     if (log_limit_take(&wal->stream_lines, now_us) ||
@@ -41,6 +47,21 @@ static void on_streaming(void *arg)
     wal_check_drained(wal);
 }
 
+/* The first time at a place the publication may be missing, and be made again in time; the second
+ * time it is there, and too young for this place. */
+bool wal_slot_cannot_decode(WalSource *wal, Error *err)
+{
+    Error gap = *err;
+    if (!slot_judge_decoding(wal->options.pipeline, &gap)) {
+        return false;
+    }
+    if (wal->undecodable == wal->start_lsn) {
+        *err = gap;
+    }
+    wal->undecodable = wal->start_lsn;
+    return true;
+}
+
 static void on_stream_refused(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -48,7 +69,7 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     Error copy = *err;
-    if (slot_judge_decoding(wal->options.pipeline, &copy)) {
+    if (wal_slot_cannot_decode(wal, &copy)) {
         wal_lose(wal, &copy);
         return;
     }
@@ -211,7 +232,7 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
               "%s; making the slot again: %s", gap->message, missing);
     wal->closing_gap = true;
     slot_begin(wal);
-    if (wal->facts.has_slot && wal->facts.slot_is_ours) {
+    if (wal->facts.has_slot) {
         AUTO_TEXT slot = ident_quote(pipeline->slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
         pg_conn_send(wal->walsender, &(PgQuery){.sql = sql, .arg = wal, .done = on_slot_dropped});
@@ -306,14 +327,6 @@ void wal_slot_decide(WalSource *wal)
     const PipelineConfig *pipeline = wal->options.pipeline;
     slot_compare_history(wal);
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
-    if (strcmp(err.code, "NO_REPLICATION") == 0) {
-        AUTO_TEXT role = ident_quote(PQuser(pg_conn_raw(wal->control)));
-        error_hint(
-            &err,
-            "An administrator runs: ALTER ROLE %s REPLICATION; (members of outbox_relay do not "
-            "inherit it)",
-            role);
-    }
     if (!wal->facts.same_messages && wal->facts.position.tx_lsn != 0) {
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
@@ -428,6 +441,9 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     if (err != NULL) {
         Error copy = *err;
         precondition_judge_walsender(PQuser(pg_conn_raw(wal->control)), &copy);
+        if (wal->begun) { /* what a human must mend is waited for */
+            copy.class = ERROR_RETRY;
+        }
         wal_lose(wal, &copy);
         return;
     }

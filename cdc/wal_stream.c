@@ -103,15 +103,17 @@ void stream_send_status(WalSource *wal, bool reply)
                                     .reply = reply},
                       message);
     /* Never blocks: what the socket does not take stays in libpq's buffer. */
+    Error err;
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
-        Error err;
         error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
                   PQerrorMessage(pg));
         wal_lose(wal, &err);
         return;
     }
     wal->stream.status_us = clock_monotonic_us();
-    (void)FAILPOINT("feedback_sent");
+    if (FAILPOINT_FAILS("feedback_sent", &err)) {
+        wal_lose(wal, &err);
+    }
 }
 
 /* Nothing is outstanding: our position may follow what the server tells of its log. */
@@ -179,7 +181,7 @@ static void stream_ended(WalSource *wal)
             break;
         }
     }
-    if (slot_judge_decoding(wal->options.pipeline, &err)) {
+    if (wal_slot_cannot_decode(wal, &err)) {
         wal_lose(wal, &err);
         return;
     }

@@ -38,12 +38,14 @@ COMMENT ON COLUMN @schema@.position.writes IS 'raised by each new owner and by e
 CREATE TABLE @schema@.publisher (
     table_id   oid         NOT NULL PRIMARY KEY,
     pipeline   text        NOT NULL,
+    table_name text        NOT NULL,
     generation uuid        NOT NULL,
     writes     bigint      NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE @schema@.publisher IS 'outboxd: who published last from each outbox table that is polled; written by the relay alone';
 COMMENT ON COLUMN @schema@.publisher.table_id IS 'OID of the outbox table';
+COMMENT ON COLUMN @schema@.publisher.table_name IS 'as the configuration names it: another table_id under the same name tells that the table was renamed and made anew';
 COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that published last';
 COMMENT ON COLUMN @schema@.publisher.writes IS 'raised by each new owner and by each write of marks: with generation it tells one history of the server from another';
 

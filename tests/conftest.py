@@ -28,12 +28,25 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--parts", default="", help="which parts of tests/run, separated by commas: integration, faults, wal; all by default")
+
+
+def part_of(item):
+    """The part of tests/run that a test belongs to: wal when its file, name or parameters say so, else its directory."""
+    return "wal" if "wal" in item.nodeid.rsplit("/", 1)[-1].lower() else item.path.parent.name
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """With pytest-xdist, each worker has servers of its own; a module's own server should not be started by every worker.
 
     The longest tests come first, so that no worker is left alone with them, and one after another: each restarts its servers.
     """
+    parts = [p for p in config.getoption("--parts").split(",") if p]
+    if parts:
+        config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
+        items[:] = [item for item in items if part_of(item) in parts]
     items.sort(key=lambda item: item.module.__name__ != "test_torture")
     for item in items:
         if item.module.__name__ == "test_torture":
@@ -197,6 +210,7 @@ def relay(request, work_directory, database, kafka, prefix):
         if one.running():
             one.kill()
     for one in relays:
+        assert not one.not_struck(), f"fail points that never struck: {one.not_struck()}"
         assert not one.findings(), f"sanitizer finding:\n{one.findings()}"
 
 

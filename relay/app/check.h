@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/load.h"
+#include "rows/precondition.h"
 
 /* A topic that the configuration, or an event of the backlog, leads to. */
 typedef struct TopicNeed {
@@ -44,23 +45,26 @@ void check_warning(Check *check, const char *place, const char *remedy, const ch
 /** Properties that librdkafka does not know or does not take; without a connection. */
 void check_properties(Check *check);
 
-/** Connects as the relay does, with time-outs; replication: as a walsender of the database. NULL
- * after a problem, which is noted. The caller calls PQfinish. */
+/** Connects as the relay does, with time-outs; replication: as a walsender of the database, which
+ * asks for the right to replicate and for a place. NULL after a problem, which is noted. The caller
+ * calls PQfinish. */
 PGconn *check_connect(Check *check, bool replication);
 
 /** Connects and looks at server, role, tables and backlog. */
 void check_database(Check *check);
 
-/** Looks at the table of one pipeline: shape, sequence, rights. False when there is none. */
-bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+/** Reads the list of what must hold for one pipeline. False when something of it is broken. The
+ * caller releases *ret_look, which must be zero. */
+bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
+                 PreconditionLook *ret_look);
 
-/** Looks at what capture = "wal" needs besides: settings, role, publication, slot, position. */
-void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+/** Looks at what capture = "wal" needs besides: the replication connection, slot and position. */
+void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline,
+               const PreconditionLook *look);
 
-/** Looks at the publication of one pipeline; table is quoted and exists. has_slot: so does its
- * slot. */
+/** Looks at what else the publication of one pipeline publishes. */
 void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                       const char *table, bool has_slot);
+                       const PreconditionLook *look);
 
 /** Runs one query; a failure is noted and gives NULL. The caller clears the result. */
 PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,

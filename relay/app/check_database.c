@@ -56,6 +56,9 @@ PGconn *check_connect(Check *check, bool replication)
     }
     Error err;
     sqlstate_connection_error(conn, &err);
+    if (replication) {
+        precondition_judge_walsender(PQuser(conn), &err);
+    }
     AUTO_BUFFER message = TEXT_EMPTY; /* libpq writes a line or two for each address */
     for (const char *c = err.message; *c != '\0'; c++) {
         bool space = *c == '\n' || *c == '\t' || *c == ' ';
@@ -71,8 +74,11 @@ PGconn *check_connect(Check *check, bool replication)
                              "same"
                            : "is the server running, and are host and port right? psql "
                              "with the same string says the same";
-    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint,
-                  "cannot connect%s: %s", replication ? " for replication" : "",
+    bool judged = strcmp(err.code, "NO_REPLICATION") == 0 || strcmp(err.code, "NO_WAL_SENDER") == 0;
+    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint, "%s%s",
+                  judged        ? ""
+                  : replication ? "cannot connect for replication: "
+                                : "cannot connect: ",
                   text_string(&message));
     PQfinish(conn);
     return NULL;
@@ -194,10 +200,12 @@ static void check_pipelines(Check *check, PGconn *conn)
         if (pipeline->table == NULL) {
             continue;
         }
-        bool sound = check_table(check, conn, pipeline);
-        if (pipeline->capture == CAPTURE_WAL) {
-            check_wal(check, conn, pipeline);
+        PreconditionLook look = {0};
+        bool sound = check_table(check, conn, pipeline, &look);
+        if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
+            check_wal(check, conn, pipeline, &look);
         }
+        precondition_release(&look);
         if (sound && backlog) {
             check_backlog(check, conn, pipeline);
         }
@@ -211,10 +219,11 @@ void check_database(Check *check)
         return;
     }
     size_t before = check->problems->errors;
-    AUTO_TEXT timeout = x_format("SET statement_timeout = %d; SET lock_timeout = 2000;"
-                                 " SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
-                                 " SET DateStyle = 'ISO'",
-                                 QUERY_TIMEOUT_MS);
+    AUTO_TEXT timeout = x_format(
+        "SET statement_timeout = %d; SET lock_timeout = 2000;"
+        " SET row_security = off; SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
+        " SET DateStyle = 'ISO'",
+        QUERY_TIMEOUT_MS);
     PQclear(PQexec(conn, timeout));
     check_version(check, conn);
     if (check_server(check, conn)) {

@@ -10,16 +10,13 @@
 #include "cdc/slot.h"
 #include "pg/ident.h"
 
-enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000, MORE_PLACES = 4 };
+enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
 typedef struct WalCheck {
     Check *check;
     PGconn *conn;
     const PipelineConfig *pipeline;
-    char *table;     /* "schema"."table" */
-    char *role;      /* as SQL writes it */
-    char *position;  /* table of positions, or NULL */
-    bool places;     /* a walsender may be asked for */
+    const PreconditionLook *look;
     SlotFacts facts; /* but for IDENTIFY_SYSTEM: zeros until that is asked */
 } WalCheck;
 
@@ -38,59 +35,10 @@ static void wal_problem(const WalCheck *w, const char *remedy, const char *forma
     va_end(args);
 }
 
-enum { TABLE_OID, TABLE_POSITION, TABLE_POSITION_RIGHTS, TABLE_MESSAGE_RIGHT, TABLE_ROLE };
-
-/* The table, the table of positions beside it, and rights. False when nothing more can be asked. */
-static bool wal_find(WalCheck *w, uint32_t *ret_oid)
-{
-    const char *values[] = {w->table};
-    PGresult *r = check_query(
-        w->check, w->conn,
-        "SELECT c.oid, p.oid::regclass, has_table_privilege(p.oid, 'SELECT')"
-        " AND has_table_privilege(p.oid, 'INSERT') AND has_table_privilege(p.oid, 'UPDATE'),"
-        " (SELECT bool_and(has_function_privilege(f.oid, 'EXECUTE')) FROM pg_proc f"
-        "  WHERE f.proname = 'pg_logical_emit_message' AND f.pronamespace ="
-        "  'pg_catalog'::regnamespace AND f.proargtypes[2] = 'text'::regtype),"
-        " quote_ident(current_user)"
-        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " LEFT JOIN LATERAL (SELECT k.oid FROM pg_class k JOIN pg_namespace m ON m.oid ="
-        "  k.relnamespace WHERE k.relname = 'position' AND k.relkind = 'r'"
-        "  AND m.nspname IN (n.nspname, 'outbox') ORDER BY m.nspname = n.nspname DESC LIMIT 1) p"
-        " ON true WHERE c.oid = to_regclass($1)",
-        1, values);
-    if (r == NULL || PQntuples(r) == 0) { /* the table is missing: check_table said so */
-        PQclear(r);
-        return false;
-    }
-    *ret_oid = (uint32_t)strtoul(PQgetvalue(r, 0, TABLE_OID), NULL, 10);
-    w->role = x_strdup(PQgetvalue(r, 0, TABLE_ROLE));
-    w->position =
-        PQgetisnull(r, 0, TABLE_POSITION) ? NULL : x_strdup(PQgetvalue(r, 0, TABLE_POSITION));
-    bool rights = PQgetvalue(r, 0, TABLE_POSITION_RIGHTS)[0] == 't';
-    if (w->position == NULL) {
-        wal_problem(w, "outboxd migrate --capture wal", "no table outbox.position");
-    } else if (!rights) {
-        AUTO_TEXT remedy = x_format("GRANT outbox_relay TO %s;", w->role);
-        wal_problem(w, remedy, "role %s may not read and write %s", w->role, w->position);
-    }
-    if (PQgetvalue(r, 0, TABLE_MESSAGE_RIGHT)[0] == 'f') {
-        AUTO_TEXT remedy =
-            x_format("an administrator runs: GRANT EXECUTE ON FUNCTION "
-                     "pg_logical_emit_message(boolean, text, text%s) TO %s;",
-                     PQserverVersion(w->conn) >= POSTGRES_FAILOVER ? ", boolean" : "", w->role);
-        wal_problem(w, remedy,
-                    "role %s may not execute pg_logical_emit_message, which the relay does once "
-                    "before it reads the rows from before the slot",
-                    w->role);
-    }
-    PQclear(r);
-    return w->position != NULL && rights;
-}
-
 static bool wal_read_facts(WalCheck *w)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
-    slot_add_query(w->pipeline, w->position, &sql);
+    slot_add_query(w->pipeline, w->look->position, &sql);
     PGresult *r = check_query(w->check, w->conn, sql.data, 0, NULL);
     if (r == NULL) {
         return false;
@@ -100,22 +48,10 @@ static bool wal_read_facts(WalCheck *w)
     return true;
 }
 
-/* wal_level, the role's attribute, what this version of the server cannot do. */
+/* What this version of the server cannot do. */
 static void wal_check_abilities(const WalCheck *w)
 {
     const SlotFacts *facts = &w->facts;
-    if (!facts->logical) {
-        wal_problem(w, "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL",
-                    "wal_level is not logical, needed by capture = \"wal\"");
-    }
-    if (!facts->may_replicate) {
-        AUTO_TEXT remedy = x_format("an administrator runs: ALTER ROLE %s REPLICATION;", w->role);
-        wal_problem(
-            w, remedy,
-            "role %s has no REPLICATION attribute (membership in outbox_relay does not give "
-            "it)",
-            w->role);
-    }
     if (w->pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
         wal_problem(w, "set messages = false, and use outbox.emit",
                     "messages = true needs PostgreSQL 14 or later");
@@ -126,38 +62,16 @@ static void wal_check_abilities(const WalCheck *w)
     }
 }
 
-static void wal_no_place(const WalCheck *w, const char *setting, const char *count)
-{
-    AUTO_TEXT remedy =
-        x_format("ALTER SYSTEM SET %s = %ld; then restart PostgreSQL; or free a place: SELECT "
-                 "slot_name, active FROM pg_replication_slots;",
-                 setting, strtol(count, NULL, 10) + MORE_PLACES);
-    wal_problem(w, remedy, "all %s places of %s are taken", count, setting);
-}
-
-/* A place for the slot and for its reader. Who reads the slot now makes room for whom comes next.
- */
-static void wal_check_places(WalCheck *w)
+static bool wal_senders_are_taken(const WalCheck *w)
 {
     PGresult *r = check_query(w->check, w->conn,
-                              "SELECT current_setting('max_replication_slots'),"
-                              " (SELECT count(*) FROM pg_replication_slots) >="
-                              " current_setting('max_replication_slots')::integer,"
-                              " current_setting('max_wal_senders'),"
-                              " (SELECT count(*) FROM pg_stat_get_wal_senders()) >="
-                              " current_setting('max_wal_senders')::integer",
+                              "SELECT (SELECT pg_catalog.count(*) FROM"
+                              " pg_catalog.pg_stat_get_wal_senders()) >="
+                              " pg_catalog.current_setting('max_wal_senders')::integer",
                               0, NULL);
-    if (r == NULL) {
-        return;
-    }
-    if (!w->facts.has_slot && PQgetvalue(r, 0, 1)[0] == 't') {
-        wal_no_place(w, "max_replication_slots", PQgetvalue(r, 0, 0));
-    }
-    w->places = PQgetvalue(r, 0, 3)[0] != 't';
-    if (!w->places && w->facts.active_pid == 0) {
-        wal_no_place(w, "max_wal_senders", PQgetvalue(r, 0, 2));
-    }
+    bool taken = r != NULL && PQgetvalue(r, 0, 0)[0] == 't';
     PQclear(r);
+    return taken;
 }
 
 /* Where the timeline of the position was left, if the server is on another one. */
@@ -182,6 +96,9 @@ static void wal_read_history(WalCheck *w, PGconn *conn)
 /* Asks a walsender who it is. False when there is none; that is noted. */
 static bool wal_identify(WalCheck *w)
 {
+    if (w->facts.active_pid != 0 && wal_senders_are_taken(w)) {
+        return false; /* who reads the slot now makes room for whom comes next */
+    }
     PGconn *conn = check_connect(w->check, true);
     if (conn == NULL) {
         return false;
@@ -256,11 +173,6 @@ static void wal_check_slot(const WalCheck *w)
     if (!facts->has_slot) {
         return;
     }
-    if (!facts->slot_is_ours) {
-        wal_problem(w, "name another slot in pipelines.slot", "slot \"%s\" cannot be used: %s",
-                    w->pipeline->slot, facts->slot_problem);
-        return;
-    }
     const char *values[] = {w->pipeline->slot};
     PGresult *r = check_query(
         w->check, w->conn,
@@ -304,27 +216,47 @@ static void wal_note(const WalCheck *w)
     PQclear(r);
 }
 
-void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline)
+/* False when a walsender cannot be asked for anyway. */
+static bool wal_may_connect(const PreconditionLook *look)
 {
-    WalCheck w = {.check = check, .conn = conn, .pipeline = pipeline};
-    size_t before = check->problems->errors;
-    uint32_t oid = 0;
-    if (ident_quote_table(pipeline->table, &w.table, NULL) == OK && wal_find(&w, &oid) &&
-        wal_read_facts(&w)) {
-        wal_check_abilities(&w);
-        wal_check_places(&w);
-        check_publication(check, conn, pipeline, w.table, w.facts.has_slot);
-        wal_check_slot(&w);
-        wal_check_failover(&w);
-        bool usable = w.facts.logical && w.facts.may_replicate && w.places;
-        if (usable && wal_identify(&w)) {
-            wal_judge(&w);
-        }
-        if (check->problems->errors == before) {
-            wal_note(&w);
+    for (size_t i = 0; i < look->fault_count; i++) {
+        if (strcmp(look->faults[i].error.code, "WAL_LEVEL") == 0) {
+            return false;
         }
     }
-    free(w.table);
-    free(w.role);
-    free(w.position);
+    return true;
+}
+
+static bool wal_position_is_readable(const PreconditionLook *look)
+{
+    for (size_t i = 0; i < look->fault_count; i++) {
+        const char *code = look->faults[i].error.code;
+        if (strcmp(code, "RIGHT_POSITION") == 0 || strcmp(code, "RIGHT_USAGE") == 0 ||
+            strcmp(code, "ROW_SECURITY") == 0) {
+            return false;
+        }
+    }
+    return look->position[0] != '\0';
+}
+
+void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline,
+               const PreconditionLook *look)
+{
+    WalCheck w = {.check = check, .conn = conn, .pipeline = pipeline, .look = look};
+    size_t before = check->problems->errors;
+    bool broken = precondition_broken(look) != NULL;
+    bool known = wal_position_is_readable(look) && wal_read_facts(&w);
+    if (known) {
+        wal_check_abilities(&w);
+        check_publication(check, conn, pipeline, look);
+        wal_check_slot(&w);
+        wal_check_failover(&w);
+    }
+    /* While another reads the slot, there will be a place for its reader: its own. */
+    if (wal_may_connect(look) && wal_identify(&w) && known && !broken) {
+        wal_judge(&w);
+    }
+    if (known && !broken && check->problems->errors == before) {
+        wal_note(&w);
+    }
 }

@@ -11,7 +11,8 @@
 #define CONNECT_TIMEOUT_S "5"
 /* What the relay's sessions set, so that texts mean the same here (rows/publisher.c). */
 #define SESSION_SQL                                                                                \
-    "SET statement_timeout = '30s'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO';"                  \
+    "SET statement_timeout = '30s'; SET row_security = off; SET TimeZone = 'UTC'; SET DateStyle "  \
+    "= 'ISO';"                                                                                     \
     " SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 3;"       \
     " SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'"
 

@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "sink/groups_helper.h"
 
 static const Command COMMANDS[] = {
@@ -61,6 +62,7 @@ static void main_tune_malloc(void)
 int main(int argc, char **argv)
 {
     main_tune_malloc();
+    failpoint_check();
     if (argc < 2) {
         main_help(stderr);
         return EXIT_CONFIG;

@@ -8,8 +8,8 @@
 #include "app/status_groups.h"
 #include "base/memory.h"
 #include "config/lists.h"
-#include "flow/template.h"
 #include "sink/groups_ask.h"
+#include "sink/groups_learn.h"
 #include "sink/groups_round.h"
 
 enum { METADATA_MS = 5000, ROUNDS_MAX = 3 };
@@ -34,41 +34,16 @@ static void broker_count(const Config *config, StatusBroker *found)
     rd_kafka_destroy(rk);
 }
 
-static void broker_add_topic(const PipelineConfig *pipeline, const char *text, StringList *names)
-{
-    AUTO(Template, template_free) topic = NULL;
-    if (text != NULL && template_compile(text, pipeline, &topic, NULL) == OK) {
-        const char *name = template_constant(topic);
-        if (name != NULL && *name != '\0') {
-            string_list_add(names, name);
-        }
-    }
-}
-
-/* Topics that are made from an event's columns are known to a running relay alone. */
-static void broker_topics(const Config *config, StringList *names)
-{
-    for (size_t i = 0; i < config->pipeline_count; i++) {
-        const PipelineConfig *pipeline = &config->pipelines[i];
-        if (pipeline->sink != SINK_KAFKA) {
-            continue;
-        }
-        for (size_t k = 0; k < pipeline->route_count; k++) {
-            broker_add_topic(pipeline, pipeline->routes[k].topic, names);
-        }
-        broker_add_topic(pipeline, pipeline->topic, names);
-    }
-}
-
 static json_t *broker_groups(const Config *config)
 {
     StringList names = {0};
-    broker_topics(config, &names);
+    StringList patterns = {0};
+    groups_config_topics(config, &names, &patterns);
     Round *round = round_new(config);
     RoundView view;
     int rounds = 0;
     do { /* a coordinator may be loading */
-        round_run(round, &names);
+        round_run(round, &names, &patterns);
         round_view(round, &view);
     } while (view.error->class != ERROR_NONE && ++rounds < ROUNDS_MAX);
     json_t *groups = json_array();
@@ -88,6 +63,7 @@ static json_t *broker_groups(const Config *config)
                                (double)config->monitor.lag_objective_ms / 1000, "groups", groups);
     round_free(&round);
     string_list_free(&names);
+    string_list_free(&patterns);
     return object;
 }
 

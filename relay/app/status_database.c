@@ -13,7 +13,8 @@
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
-#define SESSION_SQL       "SET statement_timeout = '30s'; SET search_path = pg_catalog"
+#define SESSION_SQL                                                                                \
+    "SET statement_timeout = '30s'; SET row_security = off; SET search_path = pg_catalog"
 /* A name that `outboxd migrate` gives. */
 #define EVENT_TABLE ".\"event\""
 

@@ -79,6 +79,23 @@ static const LogCode TABLE_CODES[] = {
      "ALTER TABLE ... SET LOGGED;"},
     {"TABLE_REPLACED", "warn",
      "The outbox table is not the one it was a moment ago; the relay looks at it again.", ""},
+    {"TABLE_ROTATED", "warn",
+     "The outbox table was renamed, and perhaps made anew under its name. What is unpublished in "
+     "the "
+     "old one is published and marked first, then the relay goes on with the new one.",
+     ""},
+    {"TABLE_FINISHED", "warn",
+     "Everything in the table that was renamed is published; the relay goes on with the new one.",
+     ""},
+    {"ROTATION_TAKEN", "warn",
+     "Another relay publishes the new table already, while this one finishes the renamed one: the "
+     "order of keys across the two is not kept.",
+     "Run outboxd migrate, so that relays know of each other's tables (outbox.publisher)."},
+    {"TABLE_DROPPED", "warn",
+     "The table that was published under this name before is gone, with whatever was unpublished "
+     "in "
+     "it.",
+     ""},
     {"SEQUENCE_CACHE", "error",
      "The sequence of the outbox table caches numbers: sessions would number events out "
      "of order.",
@@ -154,6 +171,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "GRANT outbox_relay TO the role."},
     {"RIGHT_PUBLISHER", "error, warn", "The role may not read and write outbox.publisher.",
      "GRANT outbox_relay TO the role."},
+    {"HISTORY_UNPROVEN", "warn",
+     "There is no table outbox.publisher, so a polling relay cannot prove that the server is of "
+     "the "
+     "history that it knows. Said by outboxd check.",
+     "outboxd migrate makes it; your own table stays where it is."},
     {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
      "GRANT EXECUTE ON FUNCTION ..., as the line's hint says."},
     {"RIGHT_PAUSE", "warn", "The role may not read outbox.pause: outboxd pause has no effect.",

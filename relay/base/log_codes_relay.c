@@ -61,6 +61,11 @@ static const LogCode PIPELINE_CODES[] = {
      "whether somebody set the row back to unpublished; then stop the relay and start it once as "
      "outboxd run --new-slot, which publishes every unpublished row. capture = \"poll\": look at "
      "the row and at row security; a restart reads every unpublished row again."},
+    {"EVENT_LOOKED_AGAIN", "info",
+     "capture = \"poll\": a look at the table showed unpublished events that the relay had not "
+     "read, for half of unseen_after. It reads them by number now. That happens where numbers are "
+     "drawn long before the INSERT; the number is counted in outboxd_unseen_events_found_total.",
+     "When it happens often: let the INSERT draw the number, or use capture = \"wal\"."},
     {"EVENT_UNSEEN_OVER", "info",
      "After EVENT_UNSEEN: every such event is published, or its row is gone.", ""},
     {"NO_PAUSE_TABLE", "command", "outboxd pause finds no table outbox.pause in the database.",
@@ -145,9 +150,14 @@ static const LogCode PIPELINE_CODES[] = {
      "so that this one can take over.",
      "Look at that relay: was it stopped, paused or cut off?"},
     {"SINK_DID_NOT_SETTLE", "warn",
-     "The producer did not report what became of its records; it is made again. "
-     "Duplicates are possible.",
+     "The brokers answer, but the producer did not report for five minutes what became of its "
+     "records; it is made again. Duplicates are possible.",
      "If it repeats, look at the brokers' logs."},
+    {"EVENTS_OVERTAKEN", "warn",
+     "The broker refused a request, and later events of the same keys were written before those "
+     "behind the refused one: their order is turned, nothing is lost.",
+     "Keep events that the broker refuses out of the outbox; the line names the first event that "
+     "was overtaken."},
     {"SINK_PURGED", "debug",
      "A record was taken back from the producer before it left; it is sent again.", ""},
     {"STDOUT_FAILED", "error", "sink = \"stdout\" cannot write.", "Look at what reads the output."},
@@ -179,7 +189,7 @@ static const LogCode KAFKA_CODES[] = {
     {"KAFKA_PROPERTY", "error", "A property of kafka.properties is refused.",
      "The properties are librdkafka's: see its CONFIGURATION.md."},
     {"KAFKA_BATCH_BYTES", "info",
-     "A topic takes smaller batches than batch.size; its bound is used.", ""},
+     "batch.size follows the least max.message.bytes of the topics that are written.", ""},
     {"KAFKA_ERROR", "warn",
      "Kafka answered with an error that is not known to outboxd; it is tried again.",
      "Look the name in the message up in Kafka's documentation."},
@@ -188,6 +198,10 @@ static const LogCode KAFKA_CODES[] = {
     {"RECORD_TOO_LARGE", "warn, error", "The record is larger than its topic accepts.",
      "Raise the topic's max.message.bytes (and segment.bytes), or keep large bodies out "
      "of events."},
+    {"RECORD_KEY_MISSING", "warn, error",
+     "The record has no key, and its topic is compacted: it accepts only records with one.",
+     "Give these events a key (an aggregate_id, or a route with a key of its own), or send them to "
+     "a topic with cleanup.policy=delete."},
     {"RECORD_REFUSED", "warn, error", "The broker refused this record for what it is.",
      "A compacted topic needs a key; a topic or a policy of the cluster may also refuse "
      "timestamps or formats."},

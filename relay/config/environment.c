@@ -117,7 +117,7 @@ void environment_read(Load *load, bool has_file)
     for (size_t i = 0; i < names.count; i++) {
         char *value = strchr(names.items[i], '=');
         *value++ = '\0';
-        if (strcmp(names.items[i], "OUTBOXD_FAILPOINTS") != 0) {
+        if (!environment_has(names.items[i], "OUTBOXD_FAILPOINT")) { /* base/failpoint.h */
             environment_apply(load, names.items[i], value, has_file);
         }
     }

@@ -58,10 +58,14 @@ typedef struct Event {
     int64_t sent_at_us;       /* monotonic */
     struct Batch *batch;
     struct Topic *topic;  /* where it was sent last */
-    uint8_t state;        /* EventState */
-    bool suspect;         /* the broker refused a request that held it: send it alone */
+    uint32_t request;        /* refused: which one it was, counted by the sink; 0: not numbered */
+    uint32_t request_events; /* and how many events were in it */
+    uint32_t suspect;        /* set of a refused request (flow/isolate.h); 0: none */
+    uint8_t state;           /* EventState */
     bool malformed;       /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
     bool replayed;        /* was sent before and its outcome is unknown */
+    bool retimed;         /* the broker refused its time: it gets that of publishing */
+    bool overtaken;       /* a later event of its key was written first: counted */
     uint8_t aside_reason; /* Reason: why it is set aside */
     uint16_t attempts;
 } Event;

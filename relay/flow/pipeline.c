@@ -9,8 +9,10 @@
  * After failed deliveries the sink is purged: nothing may overtake them. When the source is lost,
  * it is not: what the sink holds may have been written by the broker, and only its report tells;
  * taken back, it would be sent twice. The source connects again meanwhile and takes the lock, so
- * that nobody else publishes, and waits for resume(). The sink is purged if another relay turns out
- * to publish, or if the lock is not ours again within the lease.
+ * that nobody else publishes, and waits for resume(). If the lock is not ours again within the
+ * lease, the sink is held: nothing leaves it any more, nothing is given up. It goes on when the
+ * lock is ours and the source's history proves that nobody else published; it is purged if somebody
+ * did, or may have. A producer is replaced only when it is dead, never because it is slow.
  */
 #include "flow/pipeline.h"
 
@@ -24,10 +26,7 @@
 #include "base/memory.h"
 #include "flow/pipeline_internal.h"
 
-enum {
-    SETTLE_MS = 10000,       /* a rewind waits so long for the sink, then replaces its producer */
-    SAID_AGAIN_SECONDS = 60, /* the same fact of one trouble is not logged more often */
-};
+enum { SAID_AGAIN_SECONDS = 60 }; /* the same fact of one trouble is not logged more often */
 
 static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "paused", "stalled",
                                           "rewinding", "draining", "stopped", "failed"};
@@ -120,7 +119,8 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
     p->error_from_sink = from_sink;
     p->error_repeated = 1;
     bool fatal = err->class == ERROR_FATAL;
-    if (!fatal && pipeline_said(p, err)) {
+    bool explained = !from_sink && p->broken.class != ERROR_NONE;
+    if (!fatal && (explained || pipeline_said(p, err))) {
         return;
     }
     p->error_logged_us = clock_monotonic_us();
@@ -169,39 +169,6 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
     }
 }
 
-static void pipeline_bound_settling(Pipeline *p, int64_t ms)
-{
-    event_add(p->settle, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
-}
-
-/* What has not left yet comes back. */
-static void pipeline_purge(Pipeline *p)
-{
-    p->purged = true;
-    p->parts.sink->ops->purge(p->parts.sink);
-    pipeline_bound_settling(p, SETTLE_MS);
-    pipeline_wake(p);
-}
-
-void pipeline_settle_timeout(Pipeline *p)
-{
-    if (p->state != PIPELINE_REWINDING || p->in_flight == 0) {
-        return;
-    }
-    if (!p->purged && !p->locked) {
-        pipeline_purge(p); /* the lease is over: another relay may publish by now */
-        return;
-    }
-    if (*p->parts.stats->kafka_connected == 0) {
-        pipeline_bound_settling(p, SETTLE_MS); /* no broker: a new producer would do no better */
-        return;
-    }
-    log_write(LOG_WARN, p->parts.config->name, "SINK_DID_NOT_SETTLE",
-              LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
-              "the producer did not report in time; making a new one, duplicates are possible");
-    pipeline_reopen_sink(p);
-}
-
 /* Actions of the table. */
 
 static void act_nothing(Pipeline *p)
@@ -238,12 +205,13 @@ static void pipeline_rewind(Pipeline *p, AfterRewind after)
     if (after > p->after) {
         p->after = after;
     }
+    p->rewind_us = clock_monotonic_us();
     pipeline_purge(p);
 }
 
 static void act_resend(Pipeline *p)
 {
-    ++*p->parts.stats->rewinds;
+    *p->parts.stats->rewinds += !p->isolate.grouped; /* else a step of taking apart */
     pipeline_rewind(p, AFTER_RESEND);
 }
 
@@ -277,13 +245,20 @@ static void act_source_lost(Pipeline *p)
     ++*p->parts.stats->rewinds;
     p->after = AFTER_RESTART;
     p->purged = false;
-    if (p->parts.source->lease_over) {
-        pipeline_purge(p);
-    } else {
-        pipeline_bound_settling(p, p->parts.config->lease_ms);
-    }
+    p->rewind_us = clock_monotonic_us();
+    pipeline_bound_lease(p);
     act_restart_source(p);
     pipeline_wake(p);
+}
+
+/* What may have been written and goes back unsettled will be sent again, as new events: counted
+ * now. */
+static void pipeline_count_replays(Pipeline *p, const Batch *batch)
+{
+    for (size_t i = 0; batch->unsettled > 0 && i < batch->count; i++) {
+        *p->parts.stats->replayed +=
+            batch->events[i]->replayed && !event_is_settled(batch->events[i]);
+    }
 }
 
 /* Gives every open batch back to the source: what is settled will be marked, the rest read again.
@@ -291,8 +266,9 @@ static void act_source_lost(Pipeline *p)
 static void pipeline_return_batches(Pipeline *p)
 {
     p->sending = NULL;
-    p->suspects = 0;
+    isolate_clear(&p->isolate);
     for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
+        pipeline_count_replays(p, batch);
         p->parts.source->ops->ack(p->parts.source, batch);
     }
 }
@@ -308,6 +284,14 @@ static void act_locked(Pipeline *p)
 {
     p->locked = true;
     p->standby = false;
+    p->unlocked = false;
+    SourceProof proof = p->parts.source->proof;
+    bool others = proof == PROOF_OTHERS || (proof == PROOF_NONE && p->sink_held);
+    if (others && !p->purged) {
+        pipeline_purge(p);
+    }
+    pipeline_let_sink_go(p);
+    pipeline_bound_settling(p);
     pipeline_wake(p);
 }
 
@@ -383,10 +367,11 @@ static void act_rewound(Pipeline *p)
     bool locked = p->locked;
     bool standby = p->standby;
     p->after = AFTER_RESEND;
-    p->blocked = p->purged = p->locked = p->standby = false;
+    p->blocked = p->purged = p->sink_held = p->locked = p->unlocked = p->standby = false;
     switch (after) {
     case AFTER_RESEND:
         pipeline_reset_cursor(p);
+        pipeline_count_overtaken(p);
         if (p->acker.batches == 0) {
             pipeline_recovered(p); /* no record is there whose acknowledgement could say so */
         }
@@ -423,7 +408,11 @@ static void act_rewound(Pipeline *p)
 
 static void act_purge(Pipeline *p)
 {
+    if (p->purged) {
+        return; /* it takes back all that comes back, until the next send */
+    }
     p->purged = true;
+    p->sink_held = false;
     p->parts.sink->ops->purge(p->parts.sink);
 }
 
@@ -458,6 +447,7 @@ static void act_after_restart(Pipeline *p)
 {
     p->locked = false;
     p->standby = false;
+    pipeline_bound_lease(p);
     if (p->after < AFTER_STOP) {
         p->after = AFTER_RESTART;
         pipeline_start_source(p);

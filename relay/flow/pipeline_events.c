@@ -115,7 +115,7 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    bool waits = p->state == PIPELINE_REWINDING && p->locked;
+    bool waits = p->state == PIPELINE_REWINDING && !p->unlocked;
     if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED && !waits) {
         return;
     }
@@ -224,7 +224,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     uint64_t published = *p->parts.stats->published;
     p->rate = p->rate * 0.5 + (double)(published - p->rate_count) * 0.5;
     p->rate_count = published;
-    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
+    bool waits = p->state == PIPELINE_REWINDING && !p->unlocked;
+    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED || waits) {
         pipeline_watch_stall(p);
     }
     pipeline_sum_up(p, false);
@@ -295,6 +296,7 @@ void pipeline_free(Pipeline **pipeline)
     for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
         batch_free(&batch);
     }
+    isolate_release(&p->isolate);
     p->parts.encoder->free(p->parts.encoder);
     router_free(&p->parts.router);
     topics_free(&p->parts.topics);

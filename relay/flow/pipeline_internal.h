@@ -3,6 +3,7 @@
 
 #include "base/log_limit.h"
 #include "flow/acker.h"
+#include "flow/isolate.h"
 #include "flow/pipeline.h"
 
 /* What a rewind does once everything has settled; the greater wins. */
@@ -40,13 +41,17 @@ struct Pipeline {
     Batch *sending;    /* batch with the next event to send, or NULL: everything is sent */
     size_t in_flight;  /* events the sink holds */
     size_t aside_busy; /* events on their way to the dead-letter table */
-    size_t suspects;   /* events to be sent alone */
+    Isolate isolate;   /* refused requests that are taken apart */
+    bool request_refused; /* by the broker, since what was overtaken was counted */
     bool blocked;      /* the sink said FULL or WAIT */
     bool reopening;    /* the sink makes a new producer */
     bool source_lost;  /* until it is started again */
     bool locked;       /* the source holds the lock and waits for resume() */
     bool standby;      /* found while rewinding: somebody else publishes */
     bool purged;       /* in this rewind */
+    bool unlocked;     /* in this rewind: the lock was lost and is not ours again */
+    bool sink_held;    /* in this rewind: nothing leaves the sink, nobody else is known to publish */
+    int64_t rewind_us; /* monotonic: when it began to wait for the sink */
     bool paused;       /* by a human */
     bool held;         /* it is not known yet whether it is paused */
     bool begun;        /* it published, or stood by */
@@ -109,13 +114,28 @@ int64_t pipeline_backoff_ms(Pipeline *pipeline);
 /** The source is gone, and with it what was on its way to the dead-letter table: PENDING again. */
 void pipeline_forget_aside(Pipeline *pipeline);
 
+/* pipeline_settle.c */
 /** The sink was waited for long enough. */
 void pipeline_settle_timeout(Pipeline *pipeline);
+/** Looks again in a while whether the sink has settled. */
+void pipeline_bound_settling(Pipeline *pipeline);
+/** What has not left the sink yet comes back. */
+void pipeline_purge(Pipeline *pipeline);
+/** The lock is lost: what the sink holds may leave until the end of the lease. */
+void pipeline_bound_lease(Pipeline *pipeline);
+/** The lock is back: what was held goes on. */
+void pipeline_let_sink_go(Pipeline *pipeline);
 
 /* pipeline_events.c */
 /** The first time at once, then with back-off until a record is acknowledged: what makes a producer
  * fail for good (a missing permission) would do so again at once. */
 void pipeline_reopen_sink(Pipeline *pipeline);
+
+/* pipeline_isolate.c */
+/** The broker refused a request with this event, now PENDING. */
+void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err);
+/** Everything has settled after a refusal: counts what was overtaken. */
+void pipeline_count_overtaken(Pipeline *pipeline);
 
 /* pipeline_broken.c: from the source */
 void pipeline_doubt(void *arg);
@@ -124,6 +144,8 @@ void pipeline_refused(void *arg, const Error *err);
 void pipeline_remind_broken(Pipeline *pipeline);
 
 /* pipeline_send.c */
+void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, const Error *err);
+RouteResult pipeline_make_record(Pipeline *pipeline, Event *event, Record *record, Error *err);
 void pipeline_pump(Pipeline *pipeline);
 void pipeline_settled(void *arg, Event *event, const Error *err);
 void pipeline_aside_done(void *arg, Event *event);

@@ -20,10 +20,7 @@ static bool pipeline_sends(const Pipeline *p)
 
 static void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
-    if (event->suspect) {
-        event->suspect = false;
-        p->suspects--;
-    }
+    isolate_settled(&p->isolate, event);
     batch_settle(event, settled);
     if (event->seq >= p->follow_low && event->seq <= p->follow_high) {
         p->parts.settled(p->parts.arg, p, event);
@@ -56,10 +53,7 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 
 static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    if (event->suspect) {
-        event->suspect = false;
-        p->suspects--;
-    }
+    isolate_found(&p->isolate, event);
     event->state = EVENT_ASIDE_BUSY;
     event->aside_reason = (uint8_t)reason_of(err->code);
     p->aside_busy++;
@@ -74,7 +68,7 @@ static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, 
 }
 
 /* The event can never be published as it is: the policies of the configuration decide. */
-static void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err)
+void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     if (err->class == ERROR_FATAL || p->parts.config->on_poison == ON_POISON_STOP) {
         pipeline_fail(p, event, err);
@@ -100,7 +94,7 @@ static void pipeline_unrouted(Pipeline *p, Event *event, const Record *record, c
 }
 
 /* Routes and encodes; *record is complete as far as that went. */
-static RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Error *err)
+RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Error *err)
 {
     *record = (Record){0};
     Arena *arena = &event->batch->arena;
@@ -110,6 +104,9 @@ static RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *recor
         routed == ROUTE_OK) {
         *err = encode_error;
         return ROUTE_POISON;
+    }
+    if (event->retimed) {
+        record->timestamp_ms = 0;
     }
     return routed;
 }
@@ -164,7 +161,8 @@ static Event *pipeline_next(Pipeline *p)
             }
             batch->next_unsent++;
         }
-        if (batch->count > 0 && FAILPOINT("enqueued")) {
+        Error err;
+        if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
             return NULL;
         }
         p->sending = batch->newer;
@@ -175,9 +173,6 @@ static Event *pipeline_next(Pipeline *p)
 /* True when nothing may be sent now although the sink would take it. */
 static bool pipeline_holds(Pipeline *p, int64_t now_us)
 {
-    if (p->suspects > 0 && p->in_flight > 0) {
-        return true; /* one at a time until the culprit is found */
-    }
     if (now_us >= p->hold_until_us) {
         return false;
     }
@@ -188,13 +183,31 @@ static bool pipeline_holds(Pipeline *p, int64_t now_us)
     return true;
 }
 
+/* While a refused request is taken apart: whether a group may be sent now. */
+static bool pipeline_open_group(Pipeline *p)
+{
+    if (!isolate_active(&p->isolate)) {
+        isolate_mix(&p->isolate);
+        return true;
+    }
+    if (p->in_flight > 0) {
+        return false;
+    }
+    isolate_open_group(&p->isolate);
+    return true;
+}
+
 static void pipeline_send_some(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
     int sent = 0;
+    bool groups = isolate_active(&p->isolate);
+    if (!pipeline_open_group(p)) {
+        return;
+    }
     for (; sent < PUMP_EVENTS_MAX && pipeline_sends(p) && !pipeline_holds(p, now_us); sent++) {
         Event *event = pipeline_next(p);
-        if (event == NULL) {
+        if (event == NULL || (groups && !isolate_take(&p->isolate, event))) {
             break;
         }
         if (sent % 32 == 0) {
@@ -210,12 +223,12 @@ static void pipeline_send_some(Pipeline *p)
         if (!pipeline_send(p, event)) {
             break;
         }
-        (void)FAILPOINT("producing");
+        FAILPOINT("producing");
     }
     if (sent > 0 && p->parts.sink->ops->flush != NULL) {
         p->parts.sink->ops->flush(p->parts.sink);
     }
-    if (sent == PUMP_EVENTS_MAX && pipeline_sends(p)) {
+    if (sent == PUMP_EVENTS_MAX && pipeline_sends(p) && !groups) {
         /* By the timer: what is activated from a callback runs before the loop looks at sockets. */
         event_add(p->wake, &(struct timeval){0});
     }
@@ -225,7 +238,7 @@ void pipeline_pump(Pipeline *p)
 {
     p->settle_now_us = 0; /* a burst of reports is over */
     pipeline_send_some(p);
-    (void)FAILPOINT("settled");
+    FAILPOINT("settled");
     for (Batch *batch;
          p->state != PIPELINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
         if (p->sending == batch) {
@@ -283,25 +296,19 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
     }
     event->state = EVENT_PENDING;
     pipeline_wake(p);
+    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
     if (strcmp(err->code, "SINK_PURGED") == 0) {
+        if (going) { /* a purge that came late took what was sent after it */
+            pipeline_input(p, INPUT_RESEND);
+        }
         return; /* we asked for it */
     }
     topics_count_failed(p->parts.topics, event->topic, reason_of(err->code));
-    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
-    if (err->class == ERROR_POISON && event->suspect) {
-        if (going) {
-            Record record;
-            Error ignored = {0};
-            (void)pipeline_make_record(p, event, &record, &ignored);
-            pipeline_poison(p, event, &record, err);
-        }
+    if (err->class == ERROR_POISON) {
+        pipeline_request_refused(p, event, err);
         return;
     }
-    if (err->class == ERROR_POISON) {
-        event->suspect = true;
-        p->suspects++;
-    }
-    if (going && err->class != ERROR_POISON) {
+    if (going) {
         pipeline_complain(p, err, true);
     }
     pipeline_input(p, INPUT_RESEND);

@@ -22,7 +22,8 @@ typedef enum SendResult {
 typedef struct SinkEvents {
     void *arg;
     /** One for each sent event. err == NULL: the broker acknowledged. RETRY: not accepted now
-     * (err->code SINK_PURGED: taken back by purge()). POISON: a request that held it was refused.
+     * (err->code SINK_PURGED: taken back by purge()). POISON: a request that held it was refused:
+     * event->request and request_events say which; what is behind it must not pass it.
      */
     void (*settled)(void *arg, Event *event, const Error *err);
     /** After SEND_FULL or SEND_WAIT: try again. */
@@ -45,8 +46,12 @@ typedef struct SinkOps {
     SendResult (*send)(Sink *sink, const Record *record, Event *event, Error *err);
     /** End of a run of sends: flush buffers if the sink has any. */
     void (*flush)(Sink *sink);
-    /** Takes back what has not left yet; each such event settles with SINK_PURGED. */
+    /** Takes back what has not left yet; each such event settles with SINK_PURGED. Until the next
+     * send nothing leaves, not even as a retry. */
     void (*purge)(Sink *sink);
+    /** Nothing leaves any more, not even as a retry, and nothing is given up (true); goes on, the
+     * same records in the same order (false). NULL: the sink keeps nothing. */
+    void (*hold)(Sink *sink, bool hold);
     /** Throws the producer away and makes a new one, then `reopened`. Sent events do not settle. */
     void (*reopen)(Sink *sink);
     /** Appends the member "kafka" (or none) to the status object, with a leading comma. */

@@ -57,13 +57,14 @@ typedef enum SourceSight {
 
 /* One look at the table, and what became of asking about its rows. */
 typedef struct SourceLook {
-    int64_t sent_us;       /* monotonic */
-    uint64_t insert_lsn;   /* the server's, of the look's own statement: what it shows had committed */
-    bool complete;         /* it listed every unpublished row */
-    size_t rows;           /* that it listed */
-    size_t unjudged;       /* of those: no earlier look listed them, so nobody was asked */
-    size_t behind;         /* of those: SIGHT_BEHIND */
-    size_t unknown;        /* of those: SIGHT_UNKNOWN */
+    int64_t sent_us; /* monotonic */
+    uint64_t
+        insert_lsn;  /* the server's, of the look's own statement: what it shows had committed */
+    bool complete;   /* it listed every unpublished row */
+    size_t rows;     /* that it listed */
+    size_t unjudged; /* of those: no earlier look listed them, so nobody was asked */
+    size_t behind;   /* of those: SIGHT_BEHIND */
+    size_t unknown;  /* of those: SIGHT_UNKNOWN */
     int64_t first_unknown; /* seq, when unknown > 0 */
 } SourceLook;
 
@@ -108,8 +109,17 @@ typedef struct SourceOps {
     void (*free)(Source *source);
 } SourceOps;
 
+typedef enum SourceProof {
+    PROOF_NONE, /* nothing: nobody else published while the lease held, afterwards somebody may have
+                 */
+    PROOF_ALONE,  /* nobody else published */
+    PROOF_OTHERS, /* somebody did, or it is another history */
+} SourceProof;
+
 struct Source {
     const SourceOps *ops;
     SourceEvents events;
     bool lease_over; /* when `lost` was reported: another relay may publish by now */
+    /* When `locked` is reported: what the history proves of the time since the lock was ours. */
+    SourceProof proof;
 };

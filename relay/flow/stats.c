@@ -27,6 +27,11 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
                           "Events sent again with unknown outcome: duplicates at most.");
     s->rewinds =
         COUNTER("rewinds_total", "Recoveries that went back to the acknowledged position.");
+    s->refused_requests =
+        COUNTER("refused_requests_total",
+                "Requests that the broker refused for what a record in them is.");
+    s->overtaken = COUNTER("events_overtaken_total",
+                           "Events behind a refused one that a later event of their key overtook.");
     s->timestamps_replaced = COUNTER("timestamps_replaced_total",
                                      "Records sent with the publish time, because the topic would "
                                      "refuse or at once expire occurred_at.");

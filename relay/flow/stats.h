@@ -15,6 +15,8 @@ typedef struct Stats {
     uint64_t *dropped;  /* unrouted, by policy */
     uint64_t *replayed; /* sent again with unknown outcome: the duplicates there may be */
     uint64_t *rewinds;
+    uint64_t *refused_requests; /* by the broker, for what a record in them is */
+    uint64_t *overtaken;        /* events, by a later one of their key, after a refusal */
     uint64_t *timestamps_replaced;
     uint64_t *marked; /* rows marked or deleted, committed */
     uint64_t *swept;  /* rows found below the low-water bound */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "config/template.h"
 
@@ -162,6 +163,25 @@ Slice template_render(const Template *template, const Event *event, Arena *arena
     }
     text[used] = '\0';
     return (Slice){.data = text, .length = used};
+}
+
+char *template_glob(const Template *template)
+{
+    Text glob = TEXT_EMPTY;
+    for (size_t i = 0; i < template->count; i++) {
+        const CompiledPart *part = &template->parts[i];
+        if (part->kind != PART_TEXT) {
+            text_add_char(&glob, '*');
+            continue;
+        }
+        for (size_t k = 0; k < part->length; k++) {
+            if (strchr("*?[\\", part->text[k]) != NULL) {
+                text_add_char(&glob, '\\');
+            }
+            text_add_char(&glob, part->text[k]);
+        }
+    }
+    return glob.data != NULL ? glob.data : x_strdup("");
 }
 
 const char *template_constant(const Template *template)

@@ -19,5 +19,8 @@ void template_free(Template **template);
  * true. */
 Slice template_render(const Template *template, const Event *event, Arena *arena, bool *ret_null);
 
+/** A glob (fnmatch) that every text of this template matches; the caller frees it. */
+char *template_glob(const Template *template);
+
 /** The constant text if the template has no column, else NULL. */
 const char *template_constant(const Template *template);

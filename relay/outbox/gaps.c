@@ -102,6 +102,15 @@ void gaps_see(Gaps *gaps, int64_t seq)
     }
 }
 
+void gaps_open(Gaps *gaps, int64_t seq)
+{
+    size_t at = gaps_find(gaps, seq);
+    bool open = at < gaps->count && gaps->ranges[at].low <= seq;
+    if (seq <= gaps->top && !open) {
+        gaps_insert(gaps, at, (GapRange){.low = seq, .high = seq});
+    }
+}
+
 void gaps_drop(Gaps *gaps, int64_t high)
 {
     size_t whole = 0;

@@ -36,5 +36,8 @@ void gaps_release(Gaps *gaps);
 /** Notes a number as seen, whether beyond the top or inside a gap. */
 void gaps_see(Gaps *gaps, int64_t seq);
 
+/** Looks for this number again, as for one that was not seen. */
+void gaps_open(Gaps *gaps, int64_t seq);
+
 /** Gives up all gaps up to and including high. */
 void gaps_drop(Gaps *gaps, int64_t high);

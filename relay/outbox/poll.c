@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "rows/precondition.h"
 
 static PollSource *poll_of(Source *source)
 {
@@ -32,6 +33,7 @@ static void poll_close(PollSource *poll, PollState state)
     pg_conn_close(poll->marker_conn);
     fetch_release(poll);
     marker_stop(poll->marker);
+    rotation_reset(poll);
     *poll->options.stats->postgres_connected = 0;
     poll->lease_until_us = 0;
     poll->state = state;
@@ -43,6 +45,7 @@ void poll_lose(PollSource *poll, const Error *err)
         return;
     }
     poll->error = *err;
+    poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
     poll->source.lease_over =
         poll->state == POLL_ACTIVE && clock_monotonic_us() >= poll->lease_until_us;
     poll_close(poll, POLL_LOST);
@@ -67,6 +70,9 @@ static void poll_on_report(evutil_socket_t fd, short what, void *arg)
     if (poll->state == POLL_CLOSED) {
         poll->source.events.drained(poll->source.events.arg);
     } else if (poll->state == POLL_LOST) {
+        if (poll->doubts) {
+            poll->source.events.doubt(poll->source.events.arg);
+        }
         poll->source.events.lost(poll->source.events.arg, &poll->error);
     }
 }
@@ -164,7 +170,9 @@ static bool poll_may_publish(Source *source)
 static void poll_wake(Source *source)
 {
     PollSource *poll = poll_of(source);
-    if (poll->state == POLL_ACTIVE && poll->more) {
+    if (poll->state == POLL_DELAYED) {
+        poll_set_timer(poll, 0);
+    } else if (poll->state == POLL_ACTIVE && poll->more) {
         fetch_next(poll);
     }
 }
@@ -190,7 +198,8 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
     if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker)) {
+    if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker) ||
+        poll->rotation.active) {
         return SIGHT_BEHIND;
     }
     if (poll->fetch.batch != NULL && batch_find(poll->fetch.batch, seq, event_id) != NULL) {
@@ -202,11 +211,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 
 static void poll_look_again(Source *source, int64_t seq)
 {
-    (void)seq;
-    PollSource *poll = poll_of(source);
-    poll->next_sweep_us = 0;
-    poll->more = true;
-    fetch_next(poll);
+    fetch_look_again(poll_of(source), seq);
 }
 
 static double poll_backlog(const Source *source)
@@ -251,6 +256,7 @@ static void poll_free(Source *source)
     free(poll->fence.writers);
     free(poll->fence.latest);
     free(poll->outstanding);
+    rotation_release(poll);
     free(poll->dead_letter);
     free(poll->publisher_table);
     free(poll->publisher_key);
@@ -283,6 +289,12 @@ static void on_marker_lost(void *arg, const Error *err)
     poll_lose(arg, err);
 }
 
+static void on_marker_refused(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    poll->source.events.refused(poll->source.events.arg, err);
+}
+
 static void on_marker_aside(void *arg, Event *event)
 {
     PollSource *poll = arg;
@@ -292,6 +304,7 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     PollSource *poll = arg;
+    poll->refusals = 0;
     fetch_next(poll); /* when it waited for rows left over, or for room */
     poll->source.events.progress(poll->source.events.arg);
 }
@@ -299,6 +312,11 @@ static void on_marked(void *arg)
 static void on_marker_idle(void *arg)
 {
     poll_check_drained(arg);
+}
+
+static void on_marker_replaced(void *arg)
+{
+    rotation_notice(arg, NULL);
 }
 
 static PgConn *poll_new_conn(PollSource *poll, int64_t silence_ms,
@@ -344,15 +362,18 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
+                                               .refused = on_marker_refused,
                                                .aside = on_marker_aside,
                                                .marked = on_marked,
-                                               .idle = on_marker_idle});
+                                               .idle = on_marker_idle,
+                                               .replaced = on_marker_replaced});
     poll->lock = (PublisherLock){.conn = poll->reader,
                                  .pipeline = options->pipeline,
                                  .arg = poll,
                                  .lost = session_lock_lost,
                                  .locked = session_lock_held,
                                  .taken = session_lock_taken};
+    rotation_init(poll);
     gaps_reset(&poll->gaps);
     *ret_source = &poll->source;
     return OK;

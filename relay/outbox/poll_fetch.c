@@ -87,6 +87,37 @@ static bool fetch_knows(const PollSource *poll, const Event *event)
     return marker_has(poll->marker, seq, event_id);
 }
 
+/* A row that the fail point chose is lost until the source is told to look again. */
+#ifdef OUTBOXD_FAILPOINTS
+static int64_t forgotten = INT64_MIN;
+
+static bool fetch_forgets(int64_t seq)
+{
+    Error err;
+    if (forgotten == INT64_MIN && FAILPOINT_FAILS("forget_row", &err)) {
+        forgotten = seq;
+    }
+    return seq == forgotten;
+}
+#else
+static bool fetch_forgets(int64_t seq)
+{
+    (void)seq;
+    return false;
+}
+#endif
+
+void fetch_look_again(PollSource *poll, int64_t seq)
+{
+#ifdef OUTBOXD_FAILPOINTS
+    forgotten = seq == forgotten ? INT64_MIN : forgotten;
+#else
+#endif
+    gaps_open(&poll->gaps, seq);
+    poll->more = true;
+    fetch_next(poll);
+}
+
 static void fetch_on_row(void *arg, const char *bytes, size_t length)
 {
     PollSource *poll = arg;
@@ -127,7 +158,7 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         fetch->batch->unsettled--;
         return;
     }
-    if (FAILPOINT("forget_row")) {
+    if (fetch_forgets(event->seq)) {
         gaps_see(&poll->gaps, event->seq); /* as if it had been handed on */
         fetch->batch->count--;
         fetch->batch->unsettled--;
@@ -262,16 +293,6 @@ static void fetch_adapt(PollSource *poll)
     }
 }
 
-/* What was read is of another table that has the name now: nothing of it is handed on. */
-static void fetch_lose_table(PollSource *poll)
-{
-    Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-              "table '%s' is not the one it was: looking at it again",
-              poll->options.pipeline->table);
-    poll_lose(poll, &err);
-}
-
 /* How far the table was read: what this fetch could have shown and did not is not there, or known.
  */
 static void fetch_note_covered(PollSource *poll)
@@ -289,12 +310,17 @@ static void fetch_note_covered(PollSource *poll)
 static void fetch_complete(PollSource *poll)
 {
     if (poll->fetch.table_oid != poll->lock.table_oid) {
-        fetch_lose_table(poll);
+        fetch_release(poll); /* of another table that has the name by now */
+        rotation_notice(poll, NULL);
         return;
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
     poll->blocked_said = false;
-    (void)FAILPOINT("fetched");
+    Error err;
+    if (FAILPOINT_FAILS("fetched", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
     fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
@@ -305,12 +331,17 @@ static void fetch_complete(PollSource *poll)
         poll->next_sweep_us = clock_monotonic_us() + wait_ms * 1000;
     }
     fetch_adapt(poll);
+    bool empty = poll->fetch.rows == 0;
     if (poll->fetch.batch->count > 0) {
+        poll->rotation.whole = false;
         fetch_deliver(poll); /* before the fence: what was seen is no gap */
     } else {
         fetch_release(poll);
     }
     fence_advance(poll);
+    if (empty) {
+        rotation_check_finished(poll);
+    }
     fetch_next(poll);
 }
 
@@ -378,12 +409,18 @@ static void guard_ask(PollSource *poll)
         &(PgQuery){.sql = sql.data, .arg = poll, .result = guard_on_result, .done = guard_on_done});
 }
 
-/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
-static void fetch_wait(PollSource *poll)
+/* Nothing was read, which says nothing about gaps. */
+static void fetch_failed(PollSource *poll)
 {
     free(poll->fence.latest);
     poll->fence.latest = NULL;
     fetch_release(poll);
+}
+
+/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
+static void fetch_wait(PollSource *poll)
+{
+    fetch_failed(poll);
     if (!poll->blocked_said) {
         poll->blocked_said = true;
         log_write(
@@ -408,10 +445,24 @@ static void fetch_on_done(void *arg, const Error *err)
     }
     bool blocked = err != NULL && pg_conn_is_open(poll->reader) &&
                    strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
-    if (err != NULL && !our_cancel && !blocked) {
-        poll_lose(poll, err);
+    bool renamed =
+        err != NULL && pg_conn_is_open(poll->reader) && strcmp(err->code, "POSTGRES_NO_TABLE") == 0;
+    if (renamed) { /* and not made anew yet, or dropped */
+        session_renew_lease(poll);
+        fetch_failed(poll);
+        rotation_notice(poll, err);
         return;
     }
+    if (err != NULL && !our_cancel && !blocked) {
+        bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
+        if (nothing_read && session_refused(poll, err)) {
+            fetch_failed(poll);
+        } else {
+            poll_lose(poll, err);
+        }
+        return;
+    }
+    session_accepted(poll);
     session_renew_lease(poll);
     if (blocked) {
         fetch_wait(poll);
@@ -509,9 +560,17 @@ void fetch_next(PollSource *poll)
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
+    int64_t rest_us = poll->refused_until_us - clock_monotonic_us();
+    if (poll->refused && rest_us > 0) {
+        poll_set_timer(poll, rest_us / 1000 + 1);
+        return;
+    }
     if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
+        return;
+    }
+    if (rotation_next(poll)) {
         return;
     }
     size_t events = 0;

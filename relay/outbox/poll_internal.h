@@ -52,6 +52,21 @@ typedef struct Fence {
     int64_t next_us;
 } Fence;
 
+/* The table was renamed and made anew: poll_rotation.c. */
+typedef struct Rotation {
+    bool active; /* the table that is read is no longer the one of the configured name */
+    bool wanted; /* something hints at that: look, as soon as the reader is free */
+    bool whole;  /* nothing was read since everything was looked at from the beginning */
+    bool locked; /* the lock of the new table is ours, too */
+    bool said_taken;
+    uint32_t next_oid; /* of the table that has the configured name by now; 0: none has */
+    uint32_t old_oid;  /* at the start: a table of before that may not be finished */
+    char *name;        /* present one, as SQL, of the table that is read */
+    int64_t retry_us;
+    PublisherLock lock; /* of the other table */
+    Error refused;      /* why the look is wanted; class ERROR_NONE: by the OID */
+} Rotation;
+
 typedef struct PollSource {
     Source source; /* first */
     PollOptions options;
@@ -74,7 +89,8 @@ typedef struct PollSource {
     int backend_pid;       /* of the reader */
     int owner_pid;         /* of the reader that held the lock last */
     bool taken;            /* somebody else held the lock since */
-    bool foreign;          /* batches that are out are of another history */
+    Rotation rotation;
+    bool foreign; /* batches that are out are of another history */
     char *application_name;
     Gaps gaps;
     Fetch fetch;
@@ -91,8 +107,15 @@ typedef struct PollSource {
     int64_t next_sweep_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
-    int64_t complete_us; /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
-    int64_t covered_us;  /* when the last one was sent that left something behind ... */
+    bool begun;               /* it published, or stood by: what breaks now is waited for */
+    bool look_again;          /* at the preconditions: we stood by since the last look */
+    unsigned refusals;        /* that took the connections, in a row */
+    bool doubts;              /* ... the last of them */
+    bool refused;             /* the server refused the last fetch */
+    int64_t refused_until_us; /* ... and is not asked again before that */
+    int64_t
+        complete_us;    /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
+    int64_t covered_us; /* when the last one was sent that left something behind ... */
     int64_t covered_seq; /* ... this number */
 } PollSource;
 
@@ -117,9 +140,35 @@ void session_ask(PollSource *poll, const PgQuery *query);
 void session_marker_opened(void *arg, const Error *err);
 void session_reader_opened(void *arg, const Error *err);
 void session_ping(PollSource *poll);
+/** A statement of the reader failed. True when it was refused, and will be tried again by the
+ * timer: nothing is to be given up. */
+bool session_refused(PollSource *poll, const Error *err);
+/** It went through. */
+void session_accepted(PollSource *poll);
+
+/** The locks are ours, and which table is to be read is known: judges the history, claims. */
+void session_judge(PollSource *poll);
+void session_lose_table(PollSource *poll);
+
+/* poll_rotation.c: the table was renamed and made anew under its name */
+void rotation_init(PollSource *poll);
+/** The session is gone. */
+void rotation_reset(PollSource *poll);
+void rotation_release(PollSource *poll);
+/** The lock is ours: looks for a table of before that is not finished; then session_judge(). */
+void rotation_start(PollSource *poll);
+/** Something hints that another table has the name: err (what was refused) or NULL. */
+void rotation_notice(PollSource *poll, const Error *err);
+/** True when the reader, which must be free, was sent a question instead of a fetch. */
+bool rotation_next(PollSource *poll);
+/** After a complete fetch of which nothing is out: goes on with the new table when the old one is
+ * finished. */
+void rotation_check_finished(PollSource *poll);
 
 /* poll_fetch.c */
 void fetch_reset(PollSource *poll);
 /** Reads when there is something to read and room for it; else arms the timer. */
 void fetch_next(PollSource *poll);
+/** Reads the row soon, in its order, if it is unpublished and not known. */
+void fetch_look_again(PollSource *poll, int64_t seq);
 void fetch_release(PollSource *poll);

@@ -12,7 +12,11 @@
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
 #include "pg/ident.h"
+#include "pg/sqlstate.h"
+#include "rows/precondition.h"
 #include "rows/publisher.h"
+
+enum { REFUSED_MS = 1000 };
 
 void session_ask(PollSource *poll, const PgQuery *query)
 {
@@ -24,6 +28,9 @@ void session_renew_lease(PollSource *poll)
 {
     poll->lease_until_us = poll->asked_us + poll->options.pipeline->lease_ms * 1000;
 }
+
+static bool session_look_failed(PollSource *poll, const Error *err);
+static void session_look(PollSource *poll, Text *sql, void (*done)(void *arg, const Error *err));
 
 /* The marker. */
 
@@ -79,6 +86,8 @@ void session_lock_taken(void *arg)
     /* A session of ours that the server has not given up yet took nothing from us. */
     bool ours = poll->owner_pid != 0 && poll->lock.holder_pid == poll->owner_pid;
     poll->taken = poll->taken || !ours;
+    poll->begun = true;
+    poll->look_again = true;
     poll->source.events.standby(poll->source.events.arg, poll->lock.holder);
     poll->state = POLL_STANDBY;
     poll_set_timer(poll, poll->options.pipeline->standby_interval_ms);
@@ -89,7 +98,12 @@ void session_lock_taken(void *arg)
 
 static void session_locked(PollSource *poll)
 {
-    (void)FAILPOINT("locked");
+    Error err;
+    if (FAILPOINT_FAILS("locked", &err)) {
+        poll_lose(poll, &err);
+        return;
+    }
+    poll->begun = true;
     poll->owner_pid = poll->backend_pid;
     poll->taken = false;
     poll->state = POLL_LOCKED;
@@ -191,18 +205,18 @@ static void on_history_done(void *arg, const Error *err)
     if (verdict == HISTORY_SAME && !poll->found.has_row && poll->taken) {
         verdict = HISTORY_NEWER_OWNER; /* nothing else would tell */
     }
-    if (verdict == HISTORY_OTHER || verdict == HISTORY_NEWER_OWNER) {
+    bool others = verdict == HISTORY_OTHER || verdict == HISTORY_NEWER_OWNER;
+    bool alone = verdict == HISTORY_SAME && poll->found.has_row;
+    poll->source.proof = others ? PROOF_OTHERS : alone ? PROOF_ALONE : PROOF_NONE;
+    if (others) {
         session_forget(poll, verdict, difference);
     }
     history_adopt(&poll->history, &poll->found);
     session_claim(poll);
 }
 
-void session_lock_held(void *arg)
+void session_judge(PollSource *poll)
 {
-    PollSource *poll = arg;
-    session_renew_lease(poll);
-    poll->state = POLL_CLAIMING;
     free(poll->publisher_key);
     poll->publisher_key = x_format("table_id = %u", poll->lock.table_oid);
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -212,6 +226,42 @@ void session_lock_held(void *arg)
                                  .arg = poll,
                                  .result = on_history_result,
                                  .done = on_history_done});
+}
+
+static void session_set_replaced(const PollSource *poll, Error *err)
+{
+    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              poll->options.pipeline->table);
+}
+
+void session_lose_table(PollSource *poll)
+{
+    Error err;
+    session_set_replaced(poll, &err);
+    poll_lose(poll, &err);
+}
+
+static void on_look_again_done(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    if (!session_look_failed(poll, err)) {
+        rotation_start(poll);
+    }
+}
+
+void session_lock_held(void *arg)
+{
+    PollSource *poll = arg;
+    session_renew_lease(poll);
+    poll->state = POLL_CLAIMING;
+    if (!poll->look_again) {
+        rotation_start(poll);
+        return;
+    }
+    poll->look_again = false;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    session_look(poll, &sql, on_look_again_done);
 }
 
 void session_keep_lock(PollSource *poll)
@@ -228,74 +278,71 @@ void session_try_lock(PollSource *poll)
     publisher_try_lock(&poll->lock);
 }
 
-/* The table: is it one that can be polled without loss? */
+/* What must hold before the first event is read: the list of rows/precondition.h, once when we
+ * connect, and once more when the lock comes to us after a time of standing by. */
 
-static Status check_table(PollSource *poll, const PGresult *r, Error *err)
-{
-    const char *table = poll->options.pipeline->table;
-    int pid = (int)strtol(PQgetvalue(r, 0, 0), NULL, 10);
-    if (pid != PQbackendPID(pg_conn_raw(poll->reader)) &&
-        poll->options.config->database.pooler != POOLER_SESSION) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
-                  "a connection pooler stands between outboxd and PostgreSQL");
-        return error_hint(err,
-                          "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
-                          "database.pooler = \"session\": a transaction pooler would hand the "
-                          "publisher's lock to somebody else.");
-    }
-    if (PQgetvalue(r, 0, 1)[0] == 't') {
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_READ_ONLY",
-                  "the server is a standby; rows cannot be marked there");
-        return error_hint(err, "Use a DSN of the primary, or target_session_attrs=read-write.");
-    }
-    if (PQgetisnull(r, 0, 2)) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_NO_TABLE",
-                  "no table '%s' in database '%s'", table, PQdb(pg_conn_raw(poll->reader)));
-        return error_hint(err, "Make the outbox with: outboxd migrate; or name your own table in "
-                               "pipelines.table.");
-    }
-    if (PQgetvalue(r, 0, 3)[0] != 'p') {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "TABLE_UNLOGGED",
-                  "table '%s' is %s: a crash of PostgreSQL empties it", table,
-                  PQgetvalue(r, 0, 3)[0] == 'u' ? "unlogged" : "temporary");
-        return error_hint(err, "ALTER TABLE %s SET LOGGED;", table);
-    }
-    if (!PQgetisnull(r, 0, 4) && strcmp(PQgetvalue(r, 0, 4), "1") != 0) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "SEQUENCE_CACHE",
-                  "the sequence of '%s.%s' has CACHE %s: sessions would number events out of order",
-                  table, poll->options.pipeline->columns.seq, PQgetvalue(r, 0, 4));
-        return error_hint(err, "ALTER SEQUENCE %s CACHE 1;", PQgetvalue(r, 0, 6));
-    }
-    return OK;
-}
-
-static void on_table_result(void *arg, const PGresult *result)
+static void on_look_result(void *arg, const PGresult *result)
 {
     PollSource *poll = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return; /* of the SETs */
     }
-    if (check_table(poll, result, &poll->error) != OK) {
+    if (PQfnumber(result, "backend_pid") >= 0) {
+        poll->backend_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+        (void)publisher_check_pooler(poll->options.config, poll->reader, result, false,
+                                     &poll->error);
         return;
     }
-    poll->lock.table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+    PreconditionLook look = {0};
+    unsigned reader = PRECONDITION_START | (poll->begun ? PRECONDITION_RUNNING : 0);
+    precondition_read(poll->options.pipeline, result, 0, reader, &look);
+    const Error *broken = precondition_broken(&look);
+    if (broken != NULL && poll->error.class == ERROR_NONE) {
+        poll->error = *broken;
+    }
+    if (poll->state == POLL_OPENING) {
+        poll->lock.table_oid = look.table_oid;
+    } else if (poll->lock.table_oid != look.table_oid && poll->error.class == ERROR_NONE) {
+        session_set_replaced(poll, &poll->error); /* the lock that we have is another table's */
+    }
     free(poll->dead_letter);
-    poll->dead_letter = PQgetisnull(result, 0, 5) ? NULL : x_strdup(PQgetvalue(result, 0, 5));
+    poll->dead_letter = *look.dead_letter != '\0' ? x_strdup(look.dead_letter) : NULL;
     free(poll->publisher_table);
-    poll->publisher_table = PQgetisnull(result, 0, 7) ? NULL : x_strdup(PQgetvalue(result, 0, 7));
-    poll->backend_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    poll->publisher_table = *look.publisher != '\0' ? x_strdup(look.publisher) : NULL;
+    precondition_release(&look);
 }
 
-static void on_table_done(void *arg, const Error *err)
+/* What a human must mend ends a pipeline at its start; later it is waited for. */
+static bool session_look_failed(PollSource *poll, const Error *err)
+{
+    if (err == NULL && poll->error.class == ERROR_NONE) {
+        return false;
+    }
+    Error copy = err != NULL ? *err : poll->error;
+    if (poll->begun && (err == NULL || sqlstate_is_refusal(err))) {
+        copy.class = ERROR_RETRY;
+    }
+    poll_lose(poll, &copy);
+    return true;
+}
+
+static void session_look(PollSource *poll, Text *sql, void (*done)(void *arg, const Error *err))
+{
+    int version = PQserverVersion(pg_conn_raw(poll->reader));
+    publisher_add_pooler_query(sql);
+    precondition_add_query(poll->options.pipeline, poll->table, 0, version, sql);
+    poll->error = (Error){0};
+    session_ask(poll,
+                &(PgQuery){.sql = sql->data, .arg = poll, .result = on_look_result, .done = done});
+}
+
+static void on_look_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
-    if (err != NULL || poll->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : poll->error;
-        poll_lose(poll, &copy);
-        return;
+    if (!session_look_failed(poll, err)) {
+        *poll->options.stats->postgres_connected = 1;
+        session_try_lock(poll);
     }
-    *poll->options.stats->postgres_connected = 1;
-    session_try_lock(poll);
 }
 
 void session_reader_opened(void *arg, const Error *err)
@@ -306,42 +353,47 @@ void session_reader_opened(void *arg, const Error *err)
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    AUTO_TEXT table = ident_literal(poll->table->name);
-    AUTO_TEXT seq = ident_literal(poll->options.pipeline->columns.seq);
     publisher_add_settings(poll->options.config, poll->options.pipeline, true,
                            PQserverVersion(pg_conn_raw(poll->reader)), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
-    text_printf(&sql,
-                "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence, s.seqcache,"
-                " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"
-                " to_regclass('outbox.dead_letter'))::text, s.seqrelid::regclass, ");
-    publisher_add_row_table("n.nspname", &sql);
-    text_printf(&sql,
-                " FROM (SELECT to_regclass(%s) AS oid) t LEFT JOIN pg_class c ON c.oid = t.oid"
-                " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
-                " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s"
-                " AND NOT a.attisdropped"
-                " LEFT JOIN pg_depend d ON d.refobjid = c.oid AND d.refobjsubid = a.attnum"
-                " AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_class'::regclass"
-                " AND d.deptype IN ('a', 'i') AND EXISTS (SELECT FROM pg_sequence q"
-                " WHERE q.seqrelid = d.objid)"
-                " LEFT JOIN pg_sequence s ON s.seqrelid = d.objid LIMIT 1",
-                table, seq);
-    poll->error = (Error){0};
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_table_result, .done = on_table_done});
+    session_look(poll, &sql, on_look_done);
+}
+
+/* A statement of ours was refused: an administrator changed something. The lock is kept, and so is
+ * what we know; the pipeline hears of it and has the list read. */
+bool session_refused(PollSource *poll, const Error *err)
+{
+    if (!pg_conn_is_open(poll->reader) || poll->state != POLL_ACTIVE || poll->draining ||
+        !sqlstate_is_refusal(err)) {
+        return false;
+    }
+    session_renew_lease(poll); /* the server answered */
+    poll->refused = true;
+    poll->refused_until_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
+    poll->more = true;
+    poll_set_timer(poll, REFUSED_MS);
+    poll->source.events.refused(poll->source.events.arg, err);
+    return true;
+}
+
+void session_accepted(PollSource *poll)
+{
+    if (poll->refused) {
+        poll->refused = false;
+        poll->source.events.refused(poll->source.events.arg, NULL);
+    }
 }
 
 void session_open(PollSource *poll)
 {
-    if (FAILPOINT("connect")) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point 'connect'");
+    Error err;
+    if (FAILPOINT_FAILS("connect", &err)) {
         poll_lose(poll, &err);
         return;
     }
     poll->state = POLL_OPENING;
+    poll->look_again = false;
+    poll->refused = false;
     pg_conn_open(poll->reader);
 }
 
@@ -358,7 +410,21 @@ static void on_ping_done(void *arg, const Error *err)
     fetch_next(poll);
 }
 
+static void on_ping_result(void *arg, const PGresult *result)
+{
+    PollSource *poll = arg;
+    bool told = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
+    if (told && poll->state == POLL_ACTIVE &&
+        strtoul(PQgetvalue(result, 0, 0), NULL, 10) != poll->lock.table_oid) {
+        poll->rotation.wanted = true;
+    }
+}
+
+/* Nothing may be read for long when there is no room: the table is asked for here, too. */
 void session_ping(PollSource *poll)
 {
-    session_ask(poll, &(PgQuery){.sql = "SELECT 1", .arg = poll, .done = on_ping_done});
+    AUTO_TEXT table = ident_literal(poll->table->name);
+    AUTO_TEXT sql = x_format("SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
+    session_ask(
+        poll, &(PgQuery){.sql = sql, .arg = poll, .result = on_ping_result, .done = on_ping_done});
 }

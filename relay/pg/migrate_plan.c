@@ -64,6 +64,18 @@ static Status changed(const Migrate *migrate, const PGresult *rows, int row,
               "%.12s... (%s)",
               migrate->place, PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1), migrate->schema,
               PQgetvalue(rows, row, 2), migration->checksum, migration->name);
+    if (strcmp(PQgetvalue(rows, row, 5), OUTBOXD_VERSION) == 0) {
+        /* Until a version is released its migrations are edited in place. */
+        AUTO_TEXT schema = ident_quote(migrate->schema);
+        return error_hint(
+            err,
+            "Nothing was changed. A development build of outboxd " OUTBOXD_VERSION
+            " made this schema. Stop the relay once everything is published; then run "
+            "`outboxd migrate --down 0` with that build, or, if it is gone, DROP "
+            "SCHEMA %s CASCADE; (with every event and dead letter in it); then run "
+            "outboxd migrate again, and grant the roles again.",
+            schema);
+    }
     return error_hint(err,
                       "Nothing was changed. Use the program that applied it (outboxd %s); a "
                       "released migration is never edited.",

@@ -62,6 +62,16 @@ static Status sqlstate_fill(const SqlstateRow *row, const char *state, const cha
     return *row->hint != '\0' ? error_hint(err, "%s", row->hint) : FAILED;
 }
 
+bool sqlstate_is_refusal(const Error *err)
+{
+    const char *state = strstr(err->message, "(SQLSTATE ");
+    for (const char *next = state; next != NULL; next = strstr(next + 1, "(SQLSTATE ")) {
+        state = next; /* the last: before it is the server's text */
+    }
+    return state != NULL &&
+           (strncmp(state + 10, "42", 2) == 0 || strncmp(state + 10, "55000", 5) == 0);
+}
+
 Status sqlstate_error(const PGresult *result, Error *err)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);

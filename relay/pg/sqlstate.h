@@ -9,5 +9,9 @@
  * FAILED. */
 Status sqlstate_error(const PGresult *result, Error *err);
 
+/** True when the server refused the statement, on a connection that is fine, because of what an
+ * administrator can change: rights, tables, columns, publications (SQLSTATE class 42, or 55000). */
+bool sqlstate_is_refusal(const Error *err);
+
 /** Fills *err from a connection that could not be made or broke. Returns FAILED. */
 Status sqlstate_connection_error(const PGconn *connection, Error *err);

@@ -30,17 +30,12 @@ enum {
     UUID_BYTES = 16,
 };
 
-const char *mark_sql_target(const MarkSql *mark)
-{
-    return mark->target != NULL ? mark->target : mark->table->name;
-}
-
 static const char *id_column(const MarkSql *mark)
 {
     return table_column(mark->table->config, FIELD_EVENT_ID);
 }
 
-bool mark_sql_add_id_query(const MarkSql *mark, uint32_t table_oid, Text *sql)
+bool mark_sql_add_id_query(const MarkSql *mark, Text *sql)
 {
     if (*id_column(mark) == '\0') {
         return false;
@@ -57,7 +52,7 @@ bool mark_sql_add_id_query(const MarkSql *mark, uint32_t table_oid, Text *sql)
         " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
         " JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE"
         " t.oid END WHERE a.attrelid = %u AND a.attname = %s AND NOT a.attisdropped",
-        UUID_OID, table_oid, column);
+        UUID_OID, mark->table_oid, column);
     return true;
 }
 
@@ -112,10 +107,24 @@ static const char *ids_type(const MarkSql *mark)
     return mark->id_kind == MARK_ID_UUID ? "pg_catalog.uuid[]" : "pg_catalog.text[]";
 }
 
+void mark_sql_add_same_table(const MarkSql *mark, Text *sql)
+{
+    AUTO_TEXT name = ident_literal(mark->table->name);
+    text_printf(sql, "pg_catalog.to_regclass(%s)::pg_catalog.oid = %u", name, mark->table_oid);
+}
+
+static void add_and_same_table(const MarkSql *mark, Text *sql)
+{
+    if (mark->table_oid != 0 && mark->touches_rows) {
+        text_add(sql, " AND ");
+        mark_sql_add_same_table(mark, sql);
+    }
+}
+
 static void add_mark(const MarkSql *mark, Text *sql)
 {
     const PipelineConfig *config = mark->table->config;
-    const char *target = mark_sql_target(mark);
+    const char *target = mark->table->name;
     if (config->on_publish == ON_PUBLISH_DELETE) {
         text_printf(sql, "DELETE FROM %s AS r%s", target, is_joined(mark) ? " USING " GIVEN : "");
     } else {
@@ -125,6 +134,7 @@ static void add_mark(const MarkSql *mark, Text *sql)
     }
     text_add(sql, " WHERE ");
     add_match(mark, false, sql);
+    add_and_same_table(mark, sql);
     if (mark->generation != NULL) {
         text_printf(sql,
                     " AND EXISTS (SELECT FROM %s AS p WHERE p.ctid = $3 AND p.generation ="
@@ -140,6 +150,7 @@ static void add_row_match(const MarkSql *mark, Text *sql)
     if (mark->generation != NULL) {
         text_printf(sql, " AND p.ctid = $3 AND p.generation = '%s'", mark->generation);
     }
+    add_and_same_table(mark, sql);
 }
 
 /* A position is committed with the marks of all rows before it, or not at all. greatest(): it never
@@ -182,12 +193,12 @@ static void add_with_position(const MarkSql *mark, Text *sql)
                 ") SELECT moved.ctid, moved.moved, missing.seq, pg_catalog.pg_current_snapshot()"
                 " AS snapshot, EXISTS (SELECT FROM %s AS r WHERE r.%s = missing.seq) AS replaced"
                 " FROM moved LEFT JOIN missing ON true; ",
-                mark_sql_target(mark), mark->table->seq);
+                mark->table->name, mark->table->seq);
 }
 
 void mark_sql_add_prepare(const MarkSql *mark, Text *sql)
 {
-    text_printf(sql, "PREPARE outboxd_mark (bigint[], %s, tid", ids_type(mark));
+    text_printf(sql, "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], %s, tid", ids_type(mark));
     if (mark->with_position) {
         text_add(sql, ", pg_lsn, pg_lsn, bigint, bigint) AS ");
         add_with_position(mark, sql);
@@ -213,8 +224,11 @@ void mark_sql_add_replaced_query(const MarkSql *mark, Text *sql)
 {
     text_printf(sql,
                 "WITH given_arrays AS (SELECT $1::bigint[], $2::%s) SELECT"
-                " pg_catalog.count(*) FROM %s AS r%s WHERE ",
-                ids_type(mark), mark_sql_target(mark), is_joined(mark) ? ", " GIVEN : "");
+                " pg_catalog.count(*), ",
+                ids_type(mark));
+    mark_sql_add_same_table(mark, sql);
+    text_printf(sql, " FROM %s AS r%s WHERE ", mark->table->name,
+                is_joined(mark) ? ", " GIVEN : "");
     add_match(mark, true, sql);
 }
 

@@ -34,7 +34,7 @@ typedef enum MarkIdKind {
 
 typedef struct MarkSql {
     const OutboxTable *table;
-    const char *target;     /* the table as SQL, if it is not under its configured name; or NULL */
+    uint32_t table_oid;     /* nothing is marked once another table has its name; 0: not asked */
     bool touches_rows;      /* false: on_publish = "keep" */
     bool with_position;     /* the row is that of outbox.position, which moves */
     const char *row_table;  /* where the row is that proves the history; NULL: none */
@@ -44,24 +44,26 @@ typedef struct MarkSql {
     char id_type[128]; /* of MARK_ID_OWN, as SQL */
 } MarkSql;
 
-/** The table as SQL. */
-const char *mark_sql_target(const MarkSql *mark);
-
 /** Appends a query of one row, one column: how event ids of this table are compared. False when
  * there is nothing to ask: it has no such column. */
-bool mark_sql_add_id_query(const MarkSql *mark, uint32_t table_oid, Text *sql);
+bool mark_sql_add_id_query(const MarkSql *mark, Text *sql);
 /** Reads its answer; NULL: SQL NULL. */
 void mark_sql_read_id_type(MarkSql *mark, const char *answer);
 
+/** Appends the condition that the table of this name is the one of this OID. A plan is made by name
+ * again after each change, so it may find another. */
+void mark_sql_add_same_table(const MarkSql *mark, Text *sql);
+
 /** Appends PREPARE outboxd_mark. What it returns:
  * without row_table: nothing, its command tag counts the rows hit;
- * without position: no row when another relay owns the table, else "ctid" and "hit";
+ * without position: no row when another relay, or another table, has taken the place, else "ctid"
+ * and "hit";
  * with position: no row likewise, else one or more of "ctid", "moved", "seq" (a row that was not
  * hit, or NULL), "snapshot", "replaced". */
 void mark_sql_add_prepare(const MarkSql *mark, Text *sql);
 
 /** Appends a query with MARK_PARAM_SEQS and MARK_PARAM_IDS: how many of these rows there are with
- * another event id. */
+ * another event id, and whether it is the same table. */
 void mark_sql_add_replaced_query(const MarkSql *mark, Text *sql);
 
 /** The arrays for these rows; malloc'd. The second is NULL without a column. */

@@ -8,9 +8,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
 #include "rows/marker_internal.h"
 #include "rows/publisher.h"
+
+enum { REFUSED_MS = 1000 }; /* between two tries of what the server refuses */
 
 static void marker_note_wait(Marker *marker)
 {
@@ -182,8 +185,25 @@ static void aside_send(Marker *marker)
 
 /* Somebody's lock is in the way. */
 
+/* Whoever revoked a right may grant it again: that is no reason to give up the lock, or what we
+ * know of rows that are published and not marked. */
+static bool marker_is_refused(Marker *marker, const Error *err)
+{
+    if (marker->options.refused == NULL || marker->draining || !sqlstate_is_refusal(err) ||
+        !pg_conn_is_open(marker->options.conn)) {
+        return false;
+    }
+    marker->refused = true;
+    marker->lock.retry_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
+    marker->options.refused(marker->options.arg, err);
+    return true;
+}
+
 bool marker_must_wait(Marker *marker, const Error *err)
 {
+    if (marker_is_refused(marker, err)) {
+        return true;
+    }
     if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0 || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
@@ -200,6 +220,10 @@ bool marker_must_wait(Marker *marker, const Error *err)
 
 void marker_passed(Marker *marker)
 {
+    if (marker->refused) {
+        marker->refused = false;
+        marker->options.refused(marker->options.arg, NULL);
+    }
     MarkerLock *lock = &marker->lock;
     if (lock->said) {
         log_write(
@@ -271,9 +295,11 @@ void marker_next(Marker *marker)
         marker_arm(marker, wait_us);
     } else if (marker->asides != NULL) {
         aside_send(marker);
+    } else if (marker->waits_for_name) {
+        return;
     } else if (!mark_queue_is_empty(&marker->queue)) {
         mark_next(marker);
-    } else if (!marker->draining) {
+    } else if (!marker->draining && wait_us <= 0) {
         upkeep_next(marker);
     }
 }
@@ -304,21 +330,28 @@ void marker_start(Marker *marker, const MarkerSession *session)
     }
     bool proven = marker->options.history != NULL;
     marker->table_oid = session->table_oid;
-    marker_set(&marker->target, session->table);
     marker_set(&marker->row_table, session->row_table);
     marker_set(&marker->row_key, session->row_key);
     marker_set(&marker->row_ctid, proven ? session->row_ctid : NULL);
     marker_set(&marker->dead_letter, session->dead_letter);
     marker->sql =
         (MarkSql){.table = marker->options.table,
-                  .target = marker->target,
+                  .table_oid = session->table_oid,
                   .row_table = marker->row_table,
                   .row_key = marker->row_key,
                   .generation = marker->row_ctid != NULL ? marker->options.history->ours : NULL};
     marker->prepared = false;
     marker->relocate = false;
+    marker->waits_for_name = false;
     marker->recovering = marker->queue.count > 0;
     marker->active = true;
+}
+
+void marker_renamed(Marker *marker)
+{
+    marker->prepared = false;
+    marker->waits_for_name = false;
+    marker_next(marker);
 }
 
 void marker_stop(Marker *marker)
@@ -364,7 +397,6 @@ void marker_free(Marker **marker)
     if (*marker != NULL) {
         marker_stop(*marker);
         event_free((*marker)->timer);
-        free((*marker)->target);
         free((*marker)->row_table);
         free((*marker)->row_key);
         free((*marker)->row_ctid);

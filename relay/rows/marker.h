@@ -42,9 +42,15 @@ typedef struct MarkerOptions {
     void (*marked)(void *arg);
     /** The connection is free and nothing is waiting for it. */
     void (*idle)(void *arg);
+    /** Another table has the name by now: nothing was marked, nothing will be until
+     * marker_renamed(). NULL: the source is lost. */
+    void (*replaced)(void *arg);
     /** A statement gave up waiting for somebody's lock: the connection is free for a moment. NULL:
      * not wanted. */
     void (*blocked)(void *arg);
+    /** A statement was refused (sqlstate_is_refusal) and is tried again each second: rows and
+     * connection are kept. err NULL: it went through. NULL: not wanted, it is a loss. */
+    void (*refused)(void *arg, const Error *err);
 } MarkerOptions;
 
 /* What the owner found out about the server it is connected to. Texts are copied. */
@@ -64,6 +70,9 @@ void marker_free(Marker **marker);
 
 /** The connection is open, its settings are made. The statements are prepared by the first mark. */
 void marker_start(Marker *marker, const MarkerSession *session);
+
+/** The table has another name by now (table_rename), or its old one again. */
+void marker_renamed(Marker *marker);
 
 /** The connection is gone: forgets what was sent, keeps what is not marked. */
 void marker_stop(Marker *marker);

@@ -34,12 +34,12 @@ struct Marker {
     bool prepared;
     MarkSql sql;
     uint32_t table_oid;
-    char *target;
     char *row_table;
     char *row_key;
     char *row_ctid; /* NULL: not claimed */
     char *dead_letter;
     MarkerLock lock;
+    bool refused; /* the last statement was */
     /* What waits. */
     bool draining;
     bool with_position;
@@ -55,10 +55,13 @@ struct Marker {
     MarkMissing missing;
     size_t rows_sent; /* with a row */
     size_t hit;
+    size_t asked_replaced;
     size_t not_hit; /* without a position: how many are not there any more */
     bool owned;     /* the row that proves the history is ours still */
     bool beyond;    /* the position is not in the server's log: it did not move */
-    bool relocate;  /* it was not where it was: look for it by its key */
+    bool same_table;
+    bool waits_for_name; /* another table has it: marker_renamed() goes on */
+    bool relocate;       /* it was not where it was: look for it by its key */
     /* Said, or to be said. */
     MarkerGone vanished;
     MarkerGone replaced;
@@ -74,7 +77,8 @@ struct Marker {
 bool marker_touches_rows(const Marker *marker);
 /** After each statement. */
 void marker_go_on(Marker *marker);
-/** A statement failed. True: it only waited for a lock in vain and will be tried again. */
+/** A statement failed. True: it only waited for a lock in vain, or was refused, and will be tried
+ * again. */
 bool marker_must_wait(Marker *marker, const Error *err);
 /** A statement passed. */
 void marker_passed(Marker *marker);

@@ -77,8 +77,7 @@ static void mark_prepare(Marker *marker)
     AUTO_BUFFER sql = TEXT_EMPTY;
     marker->sql.touches_rows = marker_touches_rows(marker);
     marker->sql.with_position = marker->with_position;
-    if (!marker->sql.touches_rows ||
-        !mark_sql_add_id_query(&marker->sql, marker->table_oid, &sql)) {
+    if (!marker->sql.touches_rows || !mark_sql_add_id_query(&marker->sql, &sql)) {
         marker->sql.id_kind = MARK_ID_NONE;
         prepare_send(marker);
         return;
@@ -133,7 +132,7 @@ static void mark_on_result(void *arg, const PGresult *result)
         return;
     }
     const char *ctid = PQntuples(result) > 0 ? mark_value(result, 0, "ctid") : NULL;
-    marker->owned = ctid != NULL || marker->row_ctid == NULL;
+    marker->owned = ctid != NULL;
     if (ctid == NULL) {
         return;
     }
@@ -184,9 +183,27 @@ static void replaced_on_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         size_t replaced = (size_t)strtoull(PQgetvalue(result, 0, 0), NULL, 10);
         replaced = replaced < marker->not_hit ? replaced : marker->not_hit;
+        marker->same_table = PQgetvalue(result, 0, 1)[0] == 't';
         marker->not_hit -= replaced;
-        marker->replaced.rows += replaced;
+        marker->asked_replaced = replaced;
     }
+}
+
+/* Another table has the name: nothing was marked. */
+static void mark_lose_table(Marker *marker)
+{
+    mark_queue_unsend(&marker->queue);
+    marker->at_once = true;
+    marker->waits_for_name = true;
+    if (marker->options.replaced != NULL) {
+        marker->options.replaced(marker->options.arg);
+        return;
+    }
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              marker->options.pipeline->table);
+    marker->options.lost(marker->options.arg, &err);
 }
 
 static void replaced_on_done(void *arg, const Error *err);
@@ -242,6 +259,11 @@ static void replaced_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, err);
         return;
     }
+    if (err == NULL && !marker->same_table && marker->hit == 0) {
+        mark_lose_table(marker);
+        return;
+    }
+    marker->replaced.rows += marker->asked_replaced;
     mark_settle(marker);
 }
 
@@ -278,11 +300,16 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, &refused);
         return;
     }
-    (void)FAILPOINT("marked");
+    Error unknown; /* whether it was committed */
+    if (FAILPOINT_FAILS("marked", &unknown)) {
+        marker->options.lost(marker->options.arg, &unknown);
+        return;
+    }
     *marker->options.stats->marked += marker->hit;
     if (!marker->with_position && marker->rows_sent > marker->hit) {
         marker->not_hit = marker->rows_sent - marker->hit;
-        if (marker->sql.id_kind != MARK_ID_NONE) {
+        marker->asked_replaced = 0;
+        if (marker->sql.id_kind != MARK_ID_NONE || marker->hit == 0) {
             mark_ask_replaced(marker);
             return;
         }
@@ -296,10 +323,15 @@ static void relocate_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
-        PQnfields(result) != 3) {
+        PQnfields(result) != 4) {
         return;
     }
     const HistoryMemory *history = marker->options.history;
+    marker->same_table = PQgetvalue(result, 0, 3)[0] == 't';
+    if (marker->row_ctid == NULL) {
+        marker->owned = true;
+        return;
+    }
     marker->owned = strcmp(PQgetvalue(result, 0, 1), history->ours) == 0 &&
                     strtoull(PQgetvalue(result, 0, 2), NULL, 10) == history->last.writes;
     if (marker->owned) {
@@ -326,15 +358,21 @@ static void relocate_on_done(void *arg, const Error *err)
         return;
     }
     marker->relocate = err != NULL;
+    if (err == NULL && !marker->same_table && marker_touches_rows(marker)) {
+        mark_lose_table(marker);
+        return;
+    }
     marker_go_on(marker);
 }
 
 static void relocate_send(Marker *marker)
 {
-    AUTO_TEXT sql = x_format("SELECT p.ctid, p.generation, p.writes FROM %s AS p WHERE p.%s",
-                             marker->row_table, marker->row_key);
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    text_add(&sql, "SELECT p.ctid, p.generation, p.writes, ");
+    mark_sql_add_same_table(&marker->sql, &sql);
+    text_printf(&sql, " FROM %s AS p WHERE p.%s", marker->row_table, marker->row_key);
     marker->owned = false;
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
                                                   .arg = marker,
                                                   .result = relocate_on_result,
                                                   .done = relocate_on_done});
@@ -344,7 +382,8 @@ static void relocate_send(Marker *marker)
 
 static void mark_send(Marker *marker)
 {
-    if (FAILPOINT("before_mark")) {
+    Error err;
+    if (FAILPOINT_FAILS("before_mark", &err)) {
         return;
     }
     MarkQueue *queue = &marker->queue;
@@ -386,7 +425,9 @@ static void mark_send(Marker *marker)
                    .result = mark_on_result,
                    .done = mark_on_done});
     marker->at_once = false;
-    (void)FAILPOINT("mark_sent");
+    if (FAILPOINT_FAILS("mark_sent", &err)) {
+        marker->options.lost(marker->options.arg, &err);
+    }
 }
 
 /* Rows wait for company: one statement for many costs the database much less. Not when so many wait

@@ -50,8 +50,8 @@ static void prune_send(Marker *marker)
         " ORDER BY %1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM edge"
         " WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s AS seq)"
         " SELECT count(*), max(seq) FROM gone",
-        table->seq, published, mark_sql_target(&marker->sql), (long long)marker->prune_after,
-        PRUNE_ROWS, (long long)config->retain_ms);
+        table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
+        (long long)config->retain_ms);
     pg_conn_send(
         marker->options.conn,
         &(PgQuery){.sql = sql, .arg = marker, .result = prune_on_result, .done = upkeep_on_done});
@@ -69,7 +69,7 @@ static void count_send(Marker *marker)
 {
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
-                 mark_sql_target(&marker->sql), marker->options.table->unpublished, COUNT_MAX);
+                 marker->options.table->name, marker->options.table->unpublished, COUNT_MAX);
     pg_conn_send(
         marker->options.conn,
         &(PgQuery){.sql = sql, .arg = marker, .result = count_on_result, .done = upkeep_on_done});

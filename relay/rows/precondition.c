@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "pg/sqlstate.h"
 #include "rows/precondition_internal.h"
 
 typedef struct Subject {
@@ -41,7 +42,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
                             int server_version, Text *sql)
 {
     text_printf(sql,
-                "SELECT %zu AS i, pg_catalog.quote_ident(me.rolname) AS role, c.sql AS table_sql,"
+                "SELECT %zu AS i, pg_catalog.quote_ident(current_user) AS role, c.sql AS table_sql,"
                 " pg_catalog.current_setting('server_version_num') AS version",
                 index);
     for (size_t i = 0; i < SUBJECT_COUNT; i++) {
@@ -113,18 +114,21 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
 }
 
 /* True when nothing behind this entry can be judged. */
-static bool judge(const Precondition *entry, const Facts *facts, PreconditionLook *look)
+static bool judge(const Precondition *entry, Facts *facts, PreconditionLook *look)
 {
-    if (!applies(entry, facts->pipeline) || !(entry->applies & (unsigned)facts->reader)) {
+    if (!applies(entry, facts->pipeline) || !(entry->applies & facts->reader)) {
         return false;
     }
-    Saying say = {0};
-    bool broken = entry->broken(facts, &say);
-    if (broken) {
-        add_fault(look, entry, &say);
+    bool broken = false;
+    for (facts->nth = 0; facts->nth == 0 || (broken && (entry->applies & REPEATS)); facts->nth++) {
+        Saying say = {0};
+        broken = entry->broken(facts, &say);
+        if (broken) {
+            add_fault(look, entry, &say);
+        }
+        text_free(&say.message);
+        text_free(&say.remedy);
     }
-    text_free(&say.message);
-    text_free(&say.remedy);
     return broken && (entry->applies & ENDS);
 }
 
@@ -140,7 +144,7 @@ static void read_names(const Facts *facts, PreconditionLook *look)
 }
 
 void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
-                       PreconditionReader reader, PreconditionLook *ret_look)
+                       unsigned reader, PreconditionLook *ret_look)
 {
     Facts facts = {.pipeline = pipeline, .result = result, .row = row, .reader = reader};
     facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);
@@ -164,6 +168,17 @@ void precondition_release(PreconditionLook *look)
 {
     free(look->faults);
     *look = (PreconditionLook){0};
+}
+
+bool precondition_soften(Error *err, bool begun, unsigned *count)
+{
+    bool refusal =
+        err->class == ERROR_FATAL && err->exit_code == EXIT_POSTGRES && sqlstate_is_refusal(err);
+    if (!begun || !refusal || ++*count > PRECONDITION_REFUSALS_MAX) {
+        return false;
+    }
+    err->class = ERROR_RETRY;
+    return true;
 }
 
 const Error *precondition_broken(const PreconditionLook *look)

@@ -18,8 +18,8 @@
 #include "config/config.h"
 #include "rows/table.h"
 
-/* What the relay can still make by itself is no fault at its start; what can only be asked on the
- * connection that publishes is not asked elsewhere. */
+/* What the relay can still make by itself is no fault at its first start. A source that begins
+ * again is both: PRECONDITION_START | PRECONDITION_RUNNING. */
 typedef enum PreconditionReader {
     PRECONDITION_START = 1 << 0,
     PRECONDITION_RUNNING = 1 << 1,
@@ -62,16 +62,23 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 /** The wal_end of a result; false when it is none of precondition_add_wal_end. */
 bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end);
 
-/** Judges one row of precondition_add_query. ret_look must be zero, or released; wal_end is the
- * caller's to fill in. */
+/** Judges one row of precondition_add_query. reader: bits of PreconditionReader. ret_look must be
+ * zero, or released; wal_end is the caller's to fill in. */
 void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
-                       PreconditionReader reader, PreconditionLook *ret_look);
+                       unsigned reader, PreconditionLook *ret_look);
 
 /** Frees the faults and makes it zero. */
 void precondition_release(PreconditionLook *look);
 
 /** The first that is broken, or NULL. */
 const Error *precondition_broken(const PreconditionLook *look);
+
+enum { PRECONDITION_REFUSALS_MAX = 5 };
+
+/** An error that takes a source's connections. True when the server refused a statement of a source
+ * that has begun to work: it is then waited for (RETRY) until whoever changed something mends it,
+ * up to PRECONDITION_REFUSALS_MAX times in a row: then nothing that we know explains it. */
+bool precondition_soften(Error *err, bool begun, unsigned *count);
 
 /** A connection for replication was refused: makes NO_REPLICATION or NO_WAL_SENDER of it where the
  * server said so, and changes nothing otherwise. role: not quoted. */

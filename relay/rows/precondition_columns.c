@@ -82,8 +82,9 @@ static bool columns_are_missing(const Facts *facts, Saying *say)
     size_t count = 0;
     NeededColumn *needed = needed_columns(facts->pipeline, &count);
     bool missing = false;
+    size_t said = 0;
     for (size_t i = 0; i < count && present[i] != '\0' && !missing; i++) {
-        missing = present[i] == '-';
+        missing = present[i] == '-' && said++ == facts->nth;
         if (missing) {
             say_missing(facts, &needed[i], say);
         }
@@ -94,15 +95,21 @@ static bool columns_are_missing(const Facts *facts, Saying *say)
 
 /* Of another type. */
 
+static bool type_does_not_fit(const NeededColumn *column, const char *type)
+{
+    const TypedColumn *typed = typed_column(column->path);
+    bool hex = column->path != NULL && strcmp(column->path, "columns.payload") == 0;
+    return (typed != NULL && !type_is(type, typed->types)) || (hex && type_is(type, BYTES));
+}
+
 static void say_type(const Facts *facts, const NeededColumn *column, const char *type, Saying *say)
 {
     const TypedColumn *typed = typed_column(column->path);
-    if (typed != NULL && !type_is(type, typed->types)) {
+    if (typed != NULL) {
         text_printf(&say->message, "column \"%s\" of %s is %s, but %s must be %s", column->name,
                     facts->pipeline->table, type, column->path, typed->wanted);
         text_printf(&say->remedy, "name another column in %s", column->path);
-    } else if (column->path != NULL && strcmp(column->path, "columns.payload") == 0 &&
-               type_is(type, BYTES)) {
+    } else {
         text_printf(&say->message,
                     "column \"%s\" of %s is bytea: as columns.payload it would be sent in hex",
                     column->name, facts->pipeline->table);
@@ -116,9 +123,11 @@ static bool columns_are_of_other_type(const Facts *facts, Saying *say)
     size_t count = 0;
     NeededColumn *needed = needed_columns(facts->pipeline, &count);
     char *rest = *types != '\0' ? types : NULL;
+    size_t said = 0;
     for (size_t i = 0; i < count && rest != NULL && say->message.length == 0; i++) {
         const char *type = strsep(&rest, "/");
-        if (*type != '\0') { /* else it is missing */
+        bool other = *type != '\0' && type_does_not_fit(&needed[i], type); /* "": missing */
+        if (other && said++ == facts->nth) {
             say_type(facts, &needed[i], type, say);
         }
     }
@@ -135,8 +144,10 @@ static bool columns_are_not_in_log(const Facts *facts, Saying *say)
     size_t count = 0;
     NeededColumn *needed = needed_columns(facts->pipeline, &count);
     bool missing = false;
+    size_t said = 0;
     for (size_t i = 0; i < count && generated[i] != '\0' && !missing; i++) {
-        missing = generated[i] == 'v' || (generated[i] == 's' && !stored_are_sent);
+        missing = (generated[i] == 'v' || (generated[i] == 's' && !stored_are_sent)) &&
+                  said++ == facts->nth;
         if (!missing) {
             continue;
         }
@@ -262,9 +273,10 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
     " AND i.indkey[0] = sq.attnum AND " condition ")"
 
 const Precondition PRECONDITIONS_COLUMNS[] = {
-    {"COLUMN_MISSING", FOR_BOTH | BY_ALL, false, "col.present", columns_are_missing},
-    {"COLUMN_TYPE", FOR_BOTH | BY_ALL, false, "col.types", columns_are_of_other_type},
-    {"COLUMN_GENERATED", FOR_WAL | BY_ALL, false, "col.generated", columns_are_not_in_log},
+    {"COLUMN_MISSING", FOR_BOTH | BY_ALL | REPEATS, false, "col.present", columns_are_missing},
+    {"COLUMN_TYPE", FOR_BOTH | BY_ALL | REPEATS, false, "col.types", columns_are_of_other_type},
+    {"COLUMN_GENERATED", FOR_WAL | BY_ALL | REPEATS, false, "col.generated",
+     columns_are_not_in_log},
     {"PUBLISHED_NOT_NULL", FOR_BOTH | BY_ALL, false, "pub.attnotnull AS published_not_null",
      published_is_never_null},
     {"PUBLISHED_BY_DEFAULT", FOR_BOTH | BY_ALL, false,

@@ -1,6 +1,6 @@
 /* The FROM clause of the query: one row, whatever is missing. Its parts, by alias:
  *
- *   me, relay    our role; outbox_relay, if there is one
+ *   relay        the role outbox_relay, if there is one
  *   c            the table, by its name in the catalog: to_regclass() would refuse a schema that we
  *                may not use. Then NULL
  *   d p u z      dead_letter, position, publisher, pause: beside the table, else in schema outbox
@@ -51,8 +51,7 @@ static void add_table(const OutboxTable *table, Text *sql)
     text_printf(
         sql,
         " FROM (SELECT " PG "parse_ident(%s) AS part) AS configured"
-        " JOIN " PG "pg_roles me ON me.rolname = current_user"
-        " LEFT JOIN " PG "pg_roles relay ON relay.rolname = 'outbox_relay'"
+        " CROSS JOIN (SELECT " PG "to_regrole('outbox_relay')::oid AS oid) relay"
         " LEFT JOIN LATERAL (SELECT k.oid, k.relname, k.relnamespace, k.relkind, k.relowner,"
         "  k.relrowsecurity, k.relforcerowsecurity, k.relispartition, n.nspname,"
         "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
@@ -63,17 +62,19 @@ static void add_table(const OutboxTable *table, Text *sql)
         name);
 }
 
-/* One of our own tables. As the sources look for them: a schema of the user's may hold one, too. */
-static void add_companion(const char *alias, const char *name, Text *sql)
+/* One of our own tables, told by its columns: a schema of the user's may hold another of that name.
+ */
+static void add_companion(const char *alias, const char *name, const char *columns, Text *sql)
 {
     text_printf(
         sql,
         " LEFT JOIN LATERAL (SELECT k.oid, n.oid AS nsp, " PG "quote_ident(n.nspname) || '.' ||"
         "  " PG "quote_ident(k.relname) AS sql FROM " PG "pg_class k JOIN " PG "pg_namespace n"
         "  ON n.oid = k.relnamespace WHERE k.relname = '%s' AND k.relkind IN ('r', 'p')"
-        "  AND n.nspname IN (c.nspname, 'outbox')"
-        "  ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
-        name, alias);
+        "  AND n.nspname IN (c.nspname, 'outbox') AND 4 = (SELECT " PG "count(*) FROM"
+        "  " PG "pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND w.attname IN"
+        "  (%s)) ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
+        name, columns, alias);
 }
 
 /* Whether publication `publication` sends the rows of k: its own entry, that of a partitioned table
@@ -270,10 +271,10 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
                            int server_version, Text *sql)
 {
     add_table(table, sql);
-    add_companion("d", "dead_letter", sql);
-    add_companion("p", "position", sql);
-    add_companion("u", "publisher", sql);
-    add_companion("z", "pause", sql);
+    add_companion("d", "dead_letter", "'id', 'pipeline', 'reason', 'at'", sql);
+    add_companion("p", "position", "'pipeline', 'slot', 'lsn', 'timeline'", sql);
+    add_companion("u", "publisher", "'table_id', 'table_name', 'generation', 'writes'", sql);
+    add_companion("z", "pause", "'pipeline', 'paused_at', 'paused_by', 'reason'", sql);
     if (pipeline->capture == CAPTURE_WAL) {
         add_publication(pipeline, server_version, sql);
     }

@@ -19,14 +19,16 @@ enum {
     BY_ALL = PRECONDITION_START | PRECONDITION_RUNNING | PRECONDITION_CHECK,
     BY_START = PRECONDITION_START,
     BY_CHECK = PRECONDITION_CHECK,
-    ENDS = 1 << 10, /* when broken, nothing behind it can be judged */
+    ENDS = 1 << 10,    /* when broken, nothing behind it can be judged */
+    REPEATS = 1 << 11, /* it may be broken in several ways at once: asked until it is not */
 };
 
 typedef struct Facts {
     const PipelineConfig *pipeline;
     const PGresult *result;
     int row;
-    PreconditionReader reader;
+    unsigned reader;   /* of PreconditionReader */
+    size_t nth;        /* of an entry that REPEATS: so many of its faults are said already */
     int version;       /* of the server; 0: not told */
     const char *table; /* as SQL writes it */
     const char *role;  /* likewise */

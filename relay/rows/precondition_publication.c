@@ -22,7 +22,8 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
     bool told = PQfnumber(facts->result, "publication_oid") >= 0;
     bool missing = told && !publication_is_there(facts);
     bool has_slot = *facts_value(facts, "slot_name") != '\0';
-    if (has_slot && facts->reader != PRECONDITION_RUNNING) {
+    bool running = facts->reader & PRECONDITION_RUNNING;
+    if (has_slot && !running) {
         text_printf(&say->message,
                     "no publication \"%s\", but slot \"%s\" is there: a publication must be "
                     "older than its slot",
@@ -32,7 +33,7 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
                     pipeline->slot);
         return missing;
     }
-    if (facts->reader == PRECONDITION_RUNNING) {
+    if (running) {
         text_printf(&say->message,
                     "publication \"%s\" is gone: what is inserted meanwhile is not in the stream",
                     pipeline->publication);

@@ -18,7 +18,7 @@ static bool server_is_standby(const Facts *facts, Saying *say)
 static bool wal_level_is_low(const Facts *facts, Saying *say)
 {
     const char *level = facts_value(facts, "wal_level");
-    text_printf(&say->message, "wal_level is %s, not logical, as capture = \"wal\" needs it",
+    text_printf(&say->message, "wal_level is not logical but %s, and capture = \"wal\" needs it",
                 level);
     text_add(&say->remedy, "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL");
     return *level != '\0' && strcmp(level, "logical") != 0;
@@ -77,7 +77,7 @@ static bool table_has_foreign_parts(const Facts *facts, Saying *say)
                 "%s belongs to %s and is a foreign table: neither its locks nor its log tell what "
                 "is committed there",
                 which, facts->table);
-    text_printf(&say->remedy, "%s publish that server's outbox by a relay of its own",
+    text_printf(&say->remedy, "%s and publish that server's outbox by a relay of its own",
                 facts_value(facts, "detach_foreigners"));
     return *which != '\0';
 }
@@ -88,9 +88,9 @@ static bool rows_are_hidden(const Facts *facts, Saying *say)
 {
     const char *tables = facts_value(facts, "hidden_in");
     text_printf(&say->message,
-                "row security applies to role %s in %s, and may hide rows from the relay, whatever "
-                "its policies say today: they would never be published, or never be marked",
-                facts->role, tables);
+                "row security hides rows of %s from role %s, or may do so whenever a policy "
+                "changes: they would never be published, or never be marked",
+                tables, facts->role);
     if (!facts_say(facts, "forced")) { /* else the role is the owner */
         text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
     }

@@ -22,7 +22,8 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
                   "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
                   "SET default_transaction_isolation = 'read committed'; "
                   "SET default_transaction_read_only = off; "
-                  "SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; "
+                  "SET synchronous_commit = on; SET row_security = off; SET jit = off; SET "
+                  "enable_seqscan = off; "
                   "SET max_parallel_workers_per_gather = 0; "
                   "SET standard_conforming_strings = on; "
                   "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
@@ -38,6 +39,28 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
     }
 }
 
+void publisher_add_pooler_query(Text *sql)
+{
+    text_add(sql, "SELECT pg_catalog.pg_backend_pid() AS backend_pid; ");
+}
+
+Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+                              bool replication, Error *err)
+{
+    int pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    bool sessions = config->database.pooler == POOLER_SESSION && !replication;
+    if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
+              "a connection pooler stands between outboxd and PostgreSQL");
+    return error_hint(
+        err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
+                         : "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                           "database.pooler = \"session\": a transaction pooler would hand the "
+                           "publisher's lock to somebody else.");
+}
+
 /* A third of the lease: the connection that holds the lock must be free for the next question of
  * the lease in time. */
 int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline)
@@ -51,30 +74,23 @@ void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql)
     text_printf(sql, "SET lock_timeout = %lld; ", (long long)publisher_lock_timeout_ms(pipeline));
 }
 
-void publisher_add_row_table(const char *schema_expression, Text *sql)
-{
-    /* Somebody's own table may be called so, too. */
-    text_printf(sql,
-                "(SELECT pg_catalog.format('%%I.%%I', s.nspname, k.relname)"
-                " FROM pg_catalog.pg_class k JOIN pg_catalog.pg_namespace s"
-                " ON s.oid = k.relnamespace WHERE k.relname = 'publisher' AND s.nspname IN"
-                " (%1$s, 'outbox') AND 4 = (SELECT pg_catalog.count(*) FROM"
-                " pg_catalog.pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND"
-                " w.attname IN ('table_id', 'pipeline', 'generation', 'writes'))"
-                " ORDER BY s.nspname <> %1$s LIMIT 1)",
-                schema_expression);
-}
-
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
                          const char *generation, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
+    AUTO_TEXT table = ident_literal(pipeline->table);
     text_printf(sql,
-                "INSERT INTO %s AS p (table_id, pipeline, generation, writes) VALUES (%u, %s, '%s',"
-                " 1) ON CONFLICT (table_id) DO UPDATE SET pipeline = excluded.pipeline,"
+                "INSERT INTO %s AS p (table_id, pipeline, table_name, generation, writes) VALUES"
+                " (%u, %s, %s, '%s', 1) ON CONFLICT (table_id) DO UPDATE SET"
+                " pipeline = excluded.pipeline, table_name = excluded.table_name,"
                 " generation = excluded.generation, writes = p.writes + 1,"
                 " updated_at = clock_timestamp() RETURNING ctid",
-                row_table, table_oid, name, generation);
+                row_table, table_oid, name, table, generation);
+}
+
+void publisher_add_unlock(uint32_t table_oid, Text *sql)
+{
+    text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", LOCK_CLASS, (int32_t)table_oid);
 }
 
 static void on_holder_result(void *arg, const PGresult *result)

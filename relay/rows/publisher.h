@@ -25,18 +25,24 @@ enum {
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
                             int server_version, Text *sql);
 
+/** Appends the statement whose row tells by whom we are served, in its column "backend_pid". */
+void publisher_add_pooler_query(Text *sql);
+/** Judges it: a pooler may only be in between where the configuration says that it pools sessions;
+ * for replication, never. */
+Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+                              bool replication, Error *err);
 /** How long a statement waits for the lock of another session before it gives up. */
 int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline);
 /** Appends the SET for it: for sessions whose statements are tried again. */
 void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql);
 
-/** Appends an expression: the name, as SQL, of the table `publisher` of ours, in the schema that
- * schema_expression tells or in "outbox"; NULL when there is none. */
-void publisher_add_row_table(const char *schema_expression, Text *sql);
 /** Appends a statement that makes this generation the owner of a table that is polled, and raises
  * the count; it returns the row's ctid. */
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
                          const char *generation, Text *sql);
+
+/** Appends a statement that gives up the lock of a table. */
+void publisher_add_unlock(uint32_t table_oid, Text *sql);
 
 typedef struct PublisherLock {
     PgConn *conn; /* borrowed */

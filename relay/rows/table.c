@@ -9,12 +9,20 @@ void table_free(OutboxTable **table)
 {
     if (*table != NULL) {
         free((*table)->name);
+        free((*table)->configured);
         free((*table)->seq);
         free((*table)->select_list);
         free((*table)->unpublished);
         free(*table);
         *table = NULL;
     }
+}
+
+void table_rename(OutboxTable *table, const char *name)
+{
+    char *copy = x_strdup(name != NULL ? name : table->configured);
+    free(table->name);
+    table->name = copy;
 }
 
 static void add_column(Text *list, const char *column, const char *type)
@@ -77,6 +85,7 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
     if (ident_quote_table(config->table, &table->name, err) != OK) {
         return FAILED;
     }
+    table->configured = x_strdup(table->name);
     table->seq = ident_quote(config->columns.seq);
     table->select_list = table_select_list(config);
     bool has_published = config->columns.published_at[0] != '\0';

@@ -8,7 +8,8 @@
 
 typedef struct OutboxTable {
     const PipelineConfig *config;
-    char *name;        /* quoted */
+    char *name;        /* quoted; its present one */
+    char *configured;  /* quoted; as the configuration says */
     char *seq;         /* quoted column name */
     char *select_list; /* in the order of rows/row.c */
     char *unpublished; /* " AND "published_at" IS NULL", or "" when the table has no such column */
@@ -21,3 +22,6 @@ const char *table_column(const PipelineConfig *config, EventField field);
 /** The error is FATAL / EXIT_CONFIG. */
 Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *err);
 void table_free(OutboxTable **table);
+
+/** The table has this name, as SQL, by now; NULL: the configured one again. */
+void table_rename(OutboxTable *table, const char *name);

@@ -16,9 +16,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "config/lists.h"
-#include "flow/template.h"
 #include "sink/groups_ask.h"
 #include "sink/groups_helper.h"
+#include "sink/groups_learn.h"
 #include "sink/groups_message.h"
 
 enum {
@@ -49,6 +49,7 @@ struct Groups {
     int64_t asked_us;    /* monotonic; 0: nothing is asked */
     int64_t answered_us; /* likewise: the last answer */
     StringList topics;
+    StringList patterns;
     double *up; /* NAN before the first round */
     GroupSeries *series;
     size_t count;
@@ -62,32 +63,11 @@ struct Groups {
 
 /* Topics. */
 
-static void groups_add_topic(Groups *groups, const char *text, const PipelineConfig *pipeline)
-{
-    AUTO(Template, template_free) template = NULL;
-    if (text == NULL || template_compile(text, pipeline, &template, NULL) != OK) {
-        return;
-    }
-    const char *name = template_constant(template);
-    if (name != NULL && *name != '\0') {
-        string_list_add(&groups->topics, name);
-    }
-}
-
 static void groups_collect_topics(Groups *groups)
 {
-    const Config *config = groups->options.config;
     string_list_free(&groups->topics);
-    for (size_t i = 0; i < config->pipeline_count; i++) {
-        const PipelineConfig *pipeline = &config->pipelines[i];
-        if (pipeline->sink != SINK_KAFKA) {
-            continue;
-        }
-        groups_add_topic(groups, pipeline->topic, pipeline);
-        for (size_t r = 0; r < pipeline->route_count; r++) {
-            groups_add_topic(groups, pipeline->routes[r].topic, pipeline);
-        }
-    }
+    string_list_free(&groups->patterns);
+    groups_config_topics(groups->options.config, &groups->topics, &groups->patterns);
     groups->options.topics(groups->options.arg, &groups->topics);
 }
 
@@ -281,7 +261,7 @@ static void groups_ask(Groups *groups)
 {
     AUTO_BUFFER request = TEXT_EMPTY;
     groups_collect_topics(groups);
-    groups_request_write(groups->options.config, &groups->topics, &request);
+    groups_request_write(groups->options.config, &groups->topics, &groups->patterns, &request);
     bufferevent_write(groups->io, request.data, request.length);
     groups->asked_us = clock_monotonic_us();
 }
@@ -353,6 +333,7 @@ void groups_free(Groups **groups)
     }
     free(old->series);
     string_list_free(&old->topics);
+    string_list_free(&old->patterns);
     free(old);
     *groups = NULL;
 }

@@ -116,8 +116,8 @@ int groups_helper_main(void)
     GroupsRequest request = {0};
     Text answer = TEXT_EMPTY;
     bool more = true;
-    for (const StringList *topics = &first.topics; more; topics = &request.topics) {
-        round_run(round, topics);
+    for (const GroupsRequest *asked = &first; more; asked = &request) {
+        round_run(round, &asked->topics, &asked->patterns);
         RoundView view;
         round_view(round, &view);
         text_clear(&answer);

@@ -53,7 +53,8 @@ static void message_end(Text *out, size_t begin)
     memcpy(out->data + begin - GROUPS_MESSAGE_HEAD, &length, sizeof(length));
 }
 
-void groups_request_write(const Config *config, const StringList *topics, Text *out)
+void groups_request_write(const Config *config, const StringList *topics,
+                          const StringList *patterns, Text *out)
 {
     size_t begin = message_begin(out);
     add_string(out, config->name);
@@ -65,6 +66,7 @@ void groups_request_write(const Config *config, const StringList *topics, Text *
     add_number(out, config->log.level);
     add_number(out, config->pipelines[0].in_flight_events);
     add_list(out, topics);
+    add_list(out, patterns);
     message_end(out, begin);
 }
 
@@ -148,6 +150,7 @@ bool groups_request_read(const char *bytes, size_t length, GroupsRequest *ret_re
     config->log.level = (LogLevel)read_bounded(&reader, LOG_ERROR);
     ret_request->pipeline.in_flight_events = read_bounded(&reader, INT64_C(1) << 40);
     read_list(&reader, &ret_request->topics);
+    read_list(&reader, &ret_request->patterns);
     config->pipelines = &ret_request->pipeline;
     config->pipeline_count = 1;
     return bytes_complete(&reader);
@@ -160,6 +163,7 @@ void groups_request_free(GroupsRequest *request)
     string_list_free(&request->config.kafka.properties);
     string_list_free(&request->config.monitor.consumer_groups);
     string_list_free(&request->topics);
+    string_list_free(&request->patterns);
     *request = (GroupsRequest){0};
 }
 

@@ -19,6 +19,7 @@ typedef struct GroupsRequest {
     Config config; /* the parts that groups_round.c uses */
     PipelineConfig pipeline;
     StringList topics;
+    StringList patterns; /* of topics that may be written, too */
 } GroupsRequest;
 
 typedef struct GroupsAnswerRow {
@@ -39,7 +40,8 @@ typedef struct GroupsAnswer {
 } GroupsAnswer;
 
 /** Appends a whole message. */
-void groups_request_write(const Config *config, const StringList *topics, Text *out);
+void groups_request_write(const Config *config, const StringList *topics,
+                          const StringList *patterns, Text *out);
 void groups_answer_write(const RoundView *view, Text *out);
 
 /** Length of what follows GROUPS_MESSAGE_HEAD bytes; above GROUPS_MESSAGE_MAX: not a message. */

@@ -17,6 +17,7 @@
 #include "config/lists.h"
 #include "sink/groups_age.h"
 #include "sink/groups_ask.h"
+#include "sink/groups_learn.h"
 
 enum { FOREIGN_ROUNDS = 20 };
 
@@ -34,6 +35,7 @@ struct Round {
     size_t groups_left_out;
     StringList foreign; /* matched groups that consume nothing of ours; asked again later */
     int foreign_rounds;
+    Learner learner;
     bool list_failed;
     Error glob_error; /* of a glob that nothing matches, for want of a right */
     Error error;
@@ -95,6 +97,7 @@ void round_free(Round **round)
     string_list_free(&old->topics);
     string_list_free(&old->names);
     string_list_free(&old->foreign);
+    learner_free(&old->learner);
     free(old->handles);
     free(old->partitions);
     free(old->rows);
@@ -524,9 +527,27 @@ static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *lis
     return round_ask_ends(round, list, err);
 }
 
+/* Topics of ours of which no event tells yet. */
+static void round_learn(Round *round, const StringList *patterns)
+{
+    StringList found = {0};
+    Error err = {0};
+    if (learner_run(&round->learner, round->rk, patterns, &round->topics, &round->names, &found,
+                    &err) != OK) {
+        round_note(round, &err);
+    }
+    round_know_topics(round, &found);
+    string_list_free(&found);
+    if (round->groups_left_out > 0) {
+        round->learner.rest = 0; /* the others have their turn in the next round */
+    }
+    for (size_t i = 0; round->topics.count == 0 && i < round->names.count; i++) {
+        round_note_foreign(round, round->names.items[i]);
+    }
+}
+
 static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *list, Error *err)
 {
-    round_find_names(round);
     GroupOffsets *groups = x_calloc(round->names.count + 1, sizeof(*groups));
     Status status = round_ask(round, list, groups, err);
     if (status == OK) {
@@ -547,7 +568,7 @@ static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *li
     return status;
 }
 
-void round_run(Round *round, const StringList *topics)
+void round_run(Round *round, const StringList *topics, const StringList *patterns)
 {
     Error err = {0};
     Error denied = {0};
@@ -559,6 +580,10 @@ void round_run(Round *round, const StringList *topics)
     Status status = round_connect(round, &err);
     if (status == OK) {
         round_know_topics(round, topics);
+        if (round->topics.count > 0 || patterns->count > 0) {
+            round_find_names(round);
+            round_learn(round, patterns);
+        }
         status = groups_partitions(round->rk, round->config->kafka.brokers, &round->topics, &list,
                                    &denied);
         err = status == OK ? err : denied;

@@ -54,7 +54,8 @@ typedef struct RoundView {
 Round *round_new(const Config *config);
 void round_free(Round **round);
 
-/** Asks Kafka; blocks for some seconds at most. Topics add to those of earlier rounds. */
-void round_run(Round *round, const StringList *topics);
+/** Asks Kafka; blocks for some seconds at most. Topics add to those of earlier rounds, and so do
+ * those that groups_learn.h finds by the patterns. */
+void round_run(Round *round, const StringList *topics, const StringList *patterns);
 
 void round_view(const Round *round, RoundView *ret_view);

@@ -21,10 +21,7 @@
 #include "sink/kafka_internal.h"
 #include "sink/kafka_stats.h"
 
-enum {
-    BATCH_BYTES = 1000000, /* librdkafka's default of batch.size */
-    PRODUCE_ARGS = 7,
-};
+enum { PRODUCE_ARGS = 7 };
 
 static KafkaSink *kafka_of(Sink *sink)
 {
@@ -52,6 +49,7 @@ static void kafka_open_now(KafkaSink *kafka)
         kafka_lose(kafka, &err);
         return;
     }
+    brake_install(kafka->brake, conf);
     kafka->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (kafka->rk == NULL) {
         rd_kafka_conf_destroy(conf);
@@ -61,6 +59,7 @@ static void kafka_open_now(KafkaSink *kafka)
     }
     rd_kafka_set_log_queue(kafka->rk, NULL);
     kafka->queue = rd_kafka_queue_get_main(kafka->rk);
+    brake_open(kafka->brake, true);
     uint64_t one = 1;
     rd_kafka_queue_io_event_enable(kafka->queue, kafka->fd, &one, sizeof(one));
     event_active(kafka->io, EV_READ, 0); /* what came before the line above */
@@ -101,6 +100,8 @@ static rd_kafka_t *kafka_detach(KafkaSink *kafka)
 {
     rd_kafka_t *rk = kafka->rk;
     kafka->rk = NULL;
+    brake_open(kafka->brake, false);
+    kafka_forget_paused(kafka);
     kafka_stats_none(kafka->options.stats);
     for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
         if (kt->handle != NULL) {
@@ -108,6 +109,7 @@ static rd_kafka_t *kafka_detach(KafkaSink *kafka)
             kt->handle = NULL;
         }
         kt->ready = false;
+        kt->out = 0;
     }
     if (kafka->queue != NULL) {
         rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
@@ -161,15 +163,6 @@ static KafkaTopic *kafka_topic(KafkaSink *kafka, Topic *topic)
     return topic->sink_data;
 }
 
-static SendResult kafka_refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
-{
-    error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE",
-              "the record takes %zu bytes, topic '%s' accepts %lld (max.message.bytes)", bytes,
-              kt->topic->name, (long long)kt->limits.max_message_bytes);
-    error_hint(err, "Raise the topic's max.message.bytes, or keep large bodies out of events.");
-    return SEND_POISON;
-}
-
 static rd_kafka_headers_t *kafka_headers(const Record *record)
 {
     rd_kafka_headers_t *headers = rd_kafka_headers_new(record->header_count);
@@ -199,6 +192,7 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
     };
     rd_kafka_error_t *failed = rd_kafka_produceva(kafka->rk, args, PRODUCE_ARGS);
     if (failed == NULL) {
+        kt->out++;
         return SEND_OK;
     }
     rd_kafka_resp_err_t code = rd_kafka_error_code(failed);
@@ -240,17 +234,16 @@ static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Err
         kafka_reopen_when_empty(kafka);
         return SEND_FULL;
     }
-    if (kt->limits.max_message_bytes > 0) {
-        size_t bytes = record_wire_bytes(record);
-        if (bytes > (size_t)kt->limits.max_message_bytes) {
-            return kafka_refuse_size(kt, bytes, err);
-        }
+    SendResult refused = kafka_limits_refuse(kafka, kt, record, event, err);
+    if (refused != SEND_OK) {
+        return refused;
     }
     int64_t timestamp_ms = record->timestamp_ms;
     if (timestamp_ms != 0) {
         timestamp_ms = topic_timestamp(&kt->limits, timestamp_ms, clock_wall_us() / 1000);
         *kafka->options.stats->timestamps_replaced += timestamp_ms == 0;
     }
+    kafka_before_send(kafka);
     return kafka_produce(kafka, kt, record, timestamp_ms, event, err);
 }
 
@@ -259,14 +252,6 @@ static void kafka_open(Sink *sink)
     KafkaSink *kafka = kafka_of(sink);
     if (kafka->rk == NULL && !kafka->closing) {
         kafka_open_now(kafka);
-    }
-}
-
-static void kafka_purge(Sink *sink)
-{
-    KafkaSink *kafka = kafka_of(sink);
-    if (kafka->rk != NULL) {
-        (void)rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     }
 }
 
@@ -305,6 +290,8 @@ static void kafka_free(Sink *sink)
     event_free(kafka->io);
     event_free(kafka->retry);
     event_free(kafka->later);
+    event_free(kafka->again);
+    event_free(kafka->fresh);
     rd_kafka_t *rk = kafka_detach(kafka);
     if (rk != NULL) {
         rd_kafka_destroy(rk);
@@ -313,6 +300,7 @@ static void kafka_free(Sink *sink)
         next = kt->next;
         free(kt);
     }
+    brake_free(&kafka->brake);
     close(kafka->fd);
     free(kafka);
 }
@@ -321,6 +309,7 @@ static const SinkOps KAFKA_OPS = {
     .open = kafka_open,
     .send = kafka_send,
     .purge = kafka_purge,
+    .hold = kafka_hold,
     .reopen = kafka_reopen,
     .status = kafka_status,
     .free = kafka_free,
@@ -330,19 +319,23 @@ Status sink_kafka_new(const SinkOptions *options, Sink **ret_sink, Error *err)
 {
     /* Mistakes in the properties show now, not at the first take-over. */
     rd_kafka_conf_t *conf = NULL;
-    if (kafka_conf_new(options->config, options->pipeline, BATCH_BYTES, &conf, err) != OK) {
+    if (kafka_conf_new(options->config, options->pipeline, KAFKA_BATCH_BYTES, &conf, err) != OK) {
         return FAILED;
     }
     rd_kafka_conf_destroy(conf);
     KafkaSink *kafka = x_calloc(1, sizeof(*kafka));
     kafka->sink.ops = &KAFKA_OPS;
     kafka->options = *options;
-    kafka->batch_bytes = BATCH_BYTES;
+    kafka->batch_bytes = KAFKA_BATCH_BYTES;
     kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     kafka->io = event_new(options->base, kafka->fd, EV_READ | EV_PERSIST, kafka_on_io, kafka);
     kafka->retry = event_new(options->base, -1, 0, kafka_on_retry, kafka);
     kafka->later = event_new(options->base, -1, 0, kafka_on_later, kafka);
+    kafka->again = event_new(options->base, -1, 0, kafka_on_again, kafka);
+    kafka->fresh = event_new(options->base, -1, 0, kafka_on_fresh, kafka);
+    kafka->brake = brake_new(kafka->fd);
     event_add(kafka->io, NULL);
+    kafka_on_fresh(-1, 0, kafka);
     *ret_sink = &kafka->sink;
     return OK;
 }

@@ -4,6 +4,9 @@
 
 #include <stddef.h>
 
+/* Since librdkafka 2.2: this record would have been accepted, another of its request was not. */
+static const int INVALID_DIFFERENT_RECORD = -138;
+
 typedef struct KafkaErrorRow {
     rd_kafka_resp_err_t kafka;
     ErrorClass class;
@@ -51,15 +54,28 @@ static const KafkaErrorRow ROWS[] = {
 
 static const KafkaErrorRow OTHER = {0, ERROR_RETRY, "KAFKA_ERROR", ""};
 
-static void kafka_error(rd_kafka_resp_err_t code, const char *what, const char *topic, Error *err)
+static const KafkaErrorRow REFUSED = {
+    RD_KAFKA_RESP_ERR_INVALID_RECORD, ERROR_POISON, "RECORD_REFUSED",
+    "A compacted topic needs a key; a topic may also refuse timestamps or formats."};
+
+static const KafkaErrorRow *kafka_error_row(rd_kafka_resp_err_t code)
 {
-    const KafkaErrorRow *row = &OTHER;
     for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
         if (ROWS[i].kafka == code) {
-            row = &ROWS[i];
-            break;
+            return &ROWS[i];
         }
     }
+    return (int)code == INVALID_DIFFERENT_RECORD ? &REFUSED : &OTHER;
+}
+
+bool kafka_error_refuses(rd_kafka_resp_err_t code)
+{
+    return kafka_error_row(code)->class == ERROR_POISON;
+}
+
+static void kafka_error(rd_kafka_resp_err_t code, const char *what, const char *topic, Error *err)
+{
+    const KafkaErrorRow *row = kafka_error_row(code);
     error_set(err, row->class, EXIT_KAFKA, row->code, "%s '%s': %s (%s)", what, topic,
               rd_kafka_err2str(code), rd_kafka_err2name(code));
     if (row->hint[0] != '\0') {

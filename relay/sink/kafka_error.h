@@ -2,11 +2,15 @@
 #pragma once
 
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 
 /** Fills *err for a delivery report of a record to that topic; never FATAL. */
 void kafka_delivery_error(rd_kafka_resp_err_t code, const char *topic, Error *err);
+
+/** Whether a broker says with this code that a record of the request is bad. */
+bool kafka_error_refuses(rd_kafka_resp_err_t code);
 
 /** Fills *err for a topic that cannot be looked up. */
 void kafka_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err);

@@ -2,13 +2,20 @@
 #pragma once
 
 #include "base/log_limit.h"
+#include "sink/kafka_brake.h"
 #include "sink/kafka_topic.h"
 #include "sink/sinks.h"
+
+enum { KAFKA_BATCH_BYTES = 1000000 }; /* librdkafka's default of batch.size */
 
 typedef struct KafkaTopic {
     Topic *topic;
     rd_kafka_topic_t *handle; /* of the present producer */
     bool ready;
+    bool due;           /* to be looked up although it is ready */
+    int32_t partitions; /* as of the last look-up */
+    int64_t looked_us;  /* monotonic: when the last look-up was asked that found it; 0: never */
+    size_t out;         /* records that the producer holds */
     TopicLimits limits;
     struct KafkaTopic *next;
 } KafkaTopic;
@@ -22,9 +29,16 @@ typedef struct KafkaSink {
     int fd;
     struct event *io;
     struct event *retry; /* next look-up */
+    struct event *again; /* next purge */
+    struct event *fresh; /* looks whether limits are old */
     struct event *later; /* what must not happen while an event of librdkafka is in our hands */
     Error lost_error;
     KafkaTopic *topics;
+    Brake *brake;
+    rd_kafka_topic_partition_list_t *paused; /* partitions; NULL: none */
+    bool purging;     /* what comes back for a retry is taken back, too */
+    uint32_t refused; /* requests */
+    bool stale;       /* a test: no limit is known from now on */
     bool looking;   /* a look-up job is under way */
     bool wanted;    /* a send waits for a look-up */
     bool full;      /* a send waits for room */
@@ -43,7 +57,32 @@ void kafka_lose(KafkaSink *kafka, const Error *err);
 /** A smaller batch.size needs a new producer; with an empty queue nothing is at stake. */
 void kafka_reopen_when_empty(KafkaSink *kafka);
 
+/* kafka_stop.c */
+void kafka_purge(Sink *sink);
+void kafka_hold(Sink *sink, bool hold);
+/** A send follows: ends purge and hold. */
+void kafka_before_send(KafkaSink *kafka);
+/** The producer is gone, and its partitions with it. */
+void kafka_forget_paused(KafkaSink *kafka);
+/** Pauses what a broker thread waits for. */
+void kafka_serve_brake(KafkaSink *kafka);
+void kafka_on_again(evutil_socket_t fd, short what, void *arg);
+
+/* kafka_limits.c */
+/** Whether the topic is known to refuse the record: SEND_POISON, *err says why; SEND_WAIT: it seems
+ * so, and its limits are looked up again first; SEND_OK: not as far as we know. */
+SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *record,
+                               const Event *event, Error *err);
+/** A topic's limits are known (again): batch.size follows the least of them. */
+void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt);
+/** Fail point stale_limits: what was looked up is not known. */
+void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt);
+/** Looks all limits up again that are older than a minute; each some seconds. */
+void kafka_on_fresh(evutil_socket_t fd, short what, void *arg);
+
 /* kafka_lookup.c */
+/** Looks this topic up (again) as soon as may be. */
+void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt);
 /** Asks, on the worker thread, for every topic that is not ready (or only whether a broker
  * answers). */
 void kafka_look_up(KafkaSink *kafka);

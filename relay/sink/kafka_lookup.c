@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "sink/kafka_error.h"
 #include "sink/kafka_internal.h"
@@ -46,6 +46,7 @@ typedef struct LookupJob {
     size_t count;
     int brokers;
     rd_kafka_resp_err_t error;
+    int64_t asked_us;
 } LookupJob;
 
 static void lookup_run(void *arg)
@@ -70,19 +71,17 @@ static KafkaTopic *kafka_find(KafkaSink *kafka, const char *name)
     return NULL;
 }
 
-static void kafka_topic_found(KafkaSink *kafka, KafkaTopic *kt, const TopicLimits *limits)
+static void kafka_topic_found(KafkaSink *kafka, KafkaTopic *kt, const TopicLookup *lookup,
+                              int64_t asked_us)
 {
-    kt->limits = *limits;
     kt->ready = true;
-    bool smaller =
-        limits->max_message_bytes > 0 && (size_t)limits->max_message_bytes < kafka->batch_bytes;
-    if (smaller) {
-        kafka->batch_bytes = (size_t)limits->max_message_bytes;
-        kafka->shrink = true;
-        log_write(LOG_INFO, kafka->options.pipeline->name, "KAFKA_BATCH_BYTES",
-                  LOG_FIELDS(log_text("topic", kt->topic->name),
-                             log_number("max_message_bytes", limits->max_message_bytes)),
-                  "the topic takes smaller batches than batch.size; using its bound");
+    kt->due = false;
+    kt->partitions = lookup->partitions;
+    kt->looked_us = asked_us;
+    if (lookup->limits.known || !kt->limits.known) { /* one that failed changes nothing */
+        kt->limits = lookup->limits;
+        kafka_limits_stale(kafka, kt);
+        kafka_limits_changed(kafka, kt);
     }
 }
 
@@ -101,7 +100,9 @@ static void lookup_apply(KafkaSink *kafka, LookupJob *job)
     for (size_t i = 0; i < job->count && job->error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
         KafkaTopic *kt = kafka_find(kafka, job->lookups[i].name);
         if (job->lookups[i].error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            kafka_topic_found(kafka, kt, &job->lookups[i].limits);
+            kafka_topic_found(kafka, kt, &job->lookups[i], job->asked_us);
+        } else if (kt->ready && kt->due) {
+            kt->due = false; /* a send will tell whether it is still there */
         } else if (all) {
             all = false;
             kafka_topic_error(job->lookups[i].error, job->lookups[i].name, &err);
@@ -127,6 +128,11 @@ static void lookup_done(void *arg)
     } else if (kafka->rk != NULL) {
         kafka_retry_later(kafka); /* asked through a producer that is gone */
     }
+    for (const KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
+        if (kt->ready && kt->due && !event_pending(kafka->retry, EV_TIMEOUT, NULL)) {
+            kafka_look_up(kafka);
+        }
+    }
     for (size_t i = 0; i < job->count; i++) {
         free(job->lookups[i].name);
     }
@@ -141,14 +147,23 @@ void kafka_look_up(KafkaSink *kafka)
     LookupJob *job = x_calloc(1, sizeof(*job));
     job->kafka = kafka;
     job->rk = kafka->rk;
+    job->asked_us = clock_monotonic_us();
     for (KafkaTopic *kt = kafka->topics; kt != NULL && job->count < LOOKUPS_MAX; kt = kt->next) {
-        if (!kt->ready) {
+        if (!kt->ready || kt->due) {
             job->lookups[job->count++].name = x_strdup(kt->topic->name);
         }
     }
     kafka->looking = true;
     event_del(kafka->retry);
     worker_submit(kafka->options.worker, lookup_run, lookup_done, job);
+}
+
+void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt)
+{
+    kt->due = true;
+    if (!event_pending(kafka->retry, EV_TIMEOUT, NULL)) {
+        kafka_look_up(kafka);
+    }
 }
 
 void kafka_on_retry(evutil_socket_t fd, short what, void *arg)

@@ -13,12 +13,16 @@ enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds
 
 static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
 {
-    (void)FAILPOINT("delivered");
+    FAILPOINT("delivered");
     const rd_kafka_message_t *reports[256];
     size_t count = 0;
+    uint32_t total = (uint32_t)rd_kafka_event_message_count(event); /* those of one request */
+    uint32_t request = 0;
     while ((count = rd_kafka_event_message_array(event, reports, 256)) > 0) {
         for (size_t i = 0; i < count; i++) {
             Event *sent = reports[i]->_private;
+            KafkaTopic *kt = sent->topic->sink_data;
+            kt->out--;
             if (reports[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
                 kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
                 continue;
@@ -26,7 +30,15 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
             Error err = {0};
             kafka_delivery_error(reports[i]->err, sent->topic->name, &err);
             if (strcmp(err.code, "KAFKA_TOPIC_UNKNOWN") == 0) {
-                ((KafkaTopic *)sent->topic->sink_data)->ready = false;
+                kt->ready = false;
+            }
+            if (err.class == ERROR_POISON) {
+                if (request == 0) {
+                    request = ++kafka->refused;
+                    kafka_look_soon(kafka, kt); /* its limits may have changed */
+                }
+                sent->request = request;
+                sent->request_events = total;
             }
             if (rd_kafka_message_status(reports[i]) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
                 sent->replayed = true;
@@ -133,5 +145,6 @@ void kafka_on_io(evutil_socket_t fd, short what, void *arg)
     (void)what;
     uint64_t count = 0;
     (void)!read(fd, &count, sizeof(count)); /* before the queue: see the top of kafka.c */
+    kafka_serve_brake(arg);
     kafka_serve(arg);
 }

@@ -44,6 +44,9 @@ static rd_kafka_resp_err_t lookup_metadata(rd_kafka_t *rk, TopicLookup *lookup, 
                 metadata->topics[0].partition_cnt == 0) {
                 lookup->error = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
             }
+            if (lookup->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+                lookup->partitions = metadata->topics[0].partition_cnt;
+            }
         }
         rd_kafka_metadata_destroy(metadata);
     }
@@ -72,16 +75,37 @@ static int64_t config_number(const rd_kafka_ConfigResource_t *resource, const ch
     return value != NULL && *value != '\0' ? strtoll(value, NULL, 10) : fallback;
 }
 
+/* -1: no limit. */
+static int64_t least_limit(int64_t a, int64_t b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* Brokers before 3.6 have one limit for both directions; from then to 3.9 it counts where the limit
+ * of a direction is not set. */
+static int64_t time_limit(const rd_kafka_ConfigResource_t *resource, const char *name)
+{
+    int64_t limit = config_number(resource, name, -1);
+    if (limit >= 0 && limit != INT64_MAX) {
+        return limit;
+    }
+    return config_number(resource, "message.timestamp.difference.max.ms", -1);
+}
+
 static void read_limits(const rd_kafka_ConfigResource_t *resource, TopicLimits *limits)
 {
     const char *policy = config_value(resource, "cleanup.policy");
+    const char *time = config_value(resource, "message.timestamp.type");
     bool deletes = policy == NULL || strstr(policy, "delete") != NULL;
     *limits = (TopicLimits){
-        .max_message_bytes = config_number(resource, "max.message.bytes", -1),
+        .max_message_bytes = least_limit(config_number(resource, "max.message.bytes", -1),
+                                         config_number(resource, "segment.bytes", -1)),
         .retention_ms = deletes ? config_number(resource, "retention.ms", -1) : -1,
-        .before_max_ms = config_number(resource, "message.timestamp.before.max.ms", -1),
-        .after_max_ms = config_number(resource, "message.timestamp.after.max.ms", -1),
+        .before_max_ms = time_limit(resource, "message.timestamp.before.max.ms"),
+        .after_max_ms = time_limit(resource, "message.timestamp.after.max.ms"),
         .compacted = policy != NULL && strstr(policy, "compact") != NULL,
+        .append_time = time != NULL && strcmp(time, "LogAppendTime") == 0,
+        .known = true,
     };
 }
 
@@ -159,6 +183,12 @@ rd_kafka_resp_err_t topic_lookup(rd_kafka_t *rk, TopicLookup *lookups, size_t co
 
 int64_t topic_timestamp(const TopicLimits *limits, int64_t timestamp_ms, int64_t now_ms)
 {
+    if (limits->append_time) {
+        return timestamp_ms;
+    }
+    if (timestamp_ms < 0) {
+        return 0; /* Kafka knows no time before 1970 */
+    }
     int64_t age_ms = now_ms - timestamp_ms;
     bool expired = limits->retention_ms >= 0 && age_ms >= limits->retention_ms;
     bool too_old = limits->before_max_ms >= 0 && age_ms > limits->before_max_ms;

@@ -15,17 +15,21 @@
 
 /* What the broker says of a topic. Durations in ms; -1: unlimited or unknown. */
 typedef struct TopicLimits {
-    int64_t max_message_bytes; /* of a record batch; -1: unknown, the broker decides */
+    int64_t max_message_bytes; /* of a record batch, also by segment.bytes; -1: unknown, the broker
+                                  decides */
     int64_t retention_ms;      /* -1 also for a compacted topic */
     int64_t before_max_ms;     /* how much older than now a record may be */
     int64_t after_max_ms;      /* how much newer */
     bool compacted;            /* cleanup.policy has compact: records need a key */
+    bool append_time;          /* the broker sets the timestamp: any is fine */
+    bool known;                /* the cluster told; else all of this is assumed */
 } TopicLimits;
 
 /* One look-up, made by the worker thread. */
 typedef struct TopicLookup {
     char *name;
     rd_kafka_resp_err_t error; /* NO_ERROR: it exists and limits are set */
+    int32_t partitions;
     TopicLimits limits;
 } TopicLookup;
 

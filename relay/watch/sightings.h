@@ -24,7 +24,7 @@
 enum {
     SIGHTINGS_OLDEST = 100,  /* rows of each look, from the lowest number on */
     SIGHTINGS_PAGE = 100,    /* and as many of the rest, by turns */
-    SIGHTINGS_UNKNOWN = 100, /* and those that nobody knows, by number */
+    SIGHTINGS_UNKNOWN = 200, /* and those that nobody knows, by number */
     SIGHTINGS_MAX = SIGHTINGS_OLDEST + SIGHTINGS_PAGE + SIGHTINGS_UNKNOWN,
     SIGHTINGS_ID_MAX = 1000, /* bytes; rows with longer event ids are not judged */
 };

@@ -345,7 +345,7 @@ static void watch_add_series(Watch *w, Watched *p)
     p->gauge.unseen = GAUGE("unseen_events",
                             "Unpublished events in the table that the relay has not seen although "
                             "it has read everything, for longer than unseen_after (as far as one "
-                            "look counts: up to 300).");
+                            "look counts: up to 400).");
     p->gauge.unseen_found =
         metrics_counter(m, "outboxd_unseen_events_found_total",
                         "Events that the relay had not seen and that a look at the table found.",

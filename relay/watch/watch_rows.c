@@ -203,13 +203,15 @@ static Slice rows_time(int64_t monotonic_us, int64_t now_us, char *scratch)
 static void rows_say_unseen(Watched *p, int64_t now_us)
 {
     size_t said = 0;
-    for (size_t i = 0; i < p->sightings.count && said < SAID_ROWS; i++) {
+    for (size_t i = 0; i < p->sightings.count; i++) {
         Sighting *row = &p->sightings.rows[i];
         if (!row->unseen || row->said) {
             continue;
         }
         row->said = true;
-        said++;
+        if (said++ >= SAID_ROWS) {
+            continue;
+        }
         char scratch[TIMESTAMP_TEXT_MAX];
         AUTO_TEXT since = x_format("%.*s", SLICE_ARG(rows_time(row->since_us, now_us, scratch)));
         log_write(
@@ -217,9 +219,14 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
             LOG_FIELDS(log_number("seq", row->seq),
                        log_text("event_id", row->event_id != NULL ? row->event_id : ""),
                        log_text("event_type", row->event_type), log_text("since", since),
-                       log_text("hint", rows_remedy(p->config))),
+                       log_text("hint", said == 1 ? rows_remedy(p->config) : "")),
             "the table shows an unpublished event that the relay has not seen although it has "
             "read everything there is: it is not published");
+    }
+    if (said > SAID_ROWS) {
+        log_write(LOG_ERROR, p->config->name, "EVENT_UNSEEN",
+                  LOG_FIELDS(log_number("events", (long long)(said - SAID_ROWS))),
+                  "so many more unpublished events have not been seen");
     }
 }
 
@@ -285,6 +292,12 @@ void rows_judge(Watch *w, size_t index)
     *p->gauge.unseen_found += judgement.asked;
     if (judge.look_again == NULL) {
         *p->gauge.unseen_found += judgement.found;
+    }
+    if (judgement.asked > 0) {
+        log_write(LOG_INFO, p->config->name, "EVENT_LOOKED_AGAIN",
+                  LOG_FIELDS(log_number("events", (long long)judgement.asked),
+                             log_number("first_seq", judgement.first_unknown)),
+                  "the table shows unpublished events that were not read; reading them by number");
     }
     if (judgement.found > 0) {
         rows_say_unseen(p, now_us);

@@ -67,7 +67,7 @@ class Bench:
         self.directory = tempfile.mkdtemp(prefix="outboxd-bench-", dir=os.environ.get("OUTBOXD_BENCH_DIR"))
         os.chmod(self.directory, 0o755)
         self.postgres = PostgresServer(os.path.join(self.directory, "pg"), settings={**POSTGRES_SETTINGS, **(settings or {})})
-        self.kafka = KafkaServer(os.path.join(self.directory, "kafka"), heap="1g",
+        self.kafka = KafkaServer(os.path.join(self.directory, "kafka"), heap="1g", options=[],
                                  properties={"log.segment.bytes": str(1 << 30)})
         self.database = None
         self.topics = 0

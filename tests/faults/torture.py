@@ -15,7 +15,6 @@ import argparse
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -33,7 +32,6 @@ from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa:
 from support.verify import compare, read_truth  # noqa: E402
 from support.wal import Wal, lsn  # noqa: E402
 
-IN_FLIGHT = 5000
 LEASE = 3.0
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 COMMON = ["connect", "locked", "producing", "enqueued", "delivered", "settled", "before_mark", "mark_sent", "marked"]
@@ -65,9 +63,9 @@ class Torture:
     def _relay(self, directory):
         wal = {"capture": "wal", "slot": self.slot, "publication": self.slot, "messages": self.options.emit != "rows"} if self.wal else {}
         config = configuration(self.database.dsn(), self.kafka.brokers, {
-            **wal, "topic": self.topic, "on_publish": self.options.mode, "batch_events": 1000, "in_flight_events": IN_FLIGHT,
-            "retry_backoff_min": "50ms", "retry_backoff_max": "500ms", "lease": f"{int(LEASE)}s", "standby_interval": "200ms"},
-            kafka={"properties": ["compression.type=lz4"]})
+            **wal, "topic": self.topic, "on_publish": self.options.mode, "batch_events": max(10, self.options.in_flight // 5), "in_flight_events": self.options.in_flight,
+            "retry_backoff_min": "50ms", "retry_backoff_max": "500ms", "lease": f"{int(LEASE)}s", "standby_interval": "200ms",
+            "unseen_after": "2s"}, monitor={"interval": "500ms"}, kafka={"properties": ["compression.type=lz4"]})
         return Relay(config, tempfile.mkdtemp(prefix="relay-", dir=directory))
 
     def say(self, text):
@@ -89,7 +87,7 @@ class Torture:
         self._note_peak(victim)
         victim.kill()
         self.counts["kill -9"] += 1
-        self.allowed += IN_FLIGHT
+        self.allowed += self.options.in_flight
         if len(self.relays) > 1:
             self._measure_takeover("kill -9", victim)
         victim.start(wait_ready=False)
@@ -102,7 +100,7 @@ class Torture:
             self._measure_takeover("SIGSTOP", victim)
         finally:
             victim.resume()
-        self.allowed += IN_FLIGHT
+        self.allowed += self.options.in_flight
         eventually(lambda: victim.metric("leader") == 0, 20, "the woken relay steps back")
 
     def _measure_takeover(self, kind, victim):
@@ -123,11 +121,11 @@ class Torture:
             r.stop(expect=None)
         one = self.relays[0]
         passage = 1 if point in AT_START else self.rng.randint(1, 12)
-        one.start(wait_ready=False, env={"OUTBOXD_FAILPOINTS": f"{point}:{passage}:kill"})
-        eventually(lambda: self._traffic() and not one.running(), 60, f"fail point {point}:{passage} strikes")
-        assert one.process.returncode == -signal.SIGKILL, one.log_tail()
+        one.start(wait_ready=False, fail_at=f"{point}:{passage}:kill")
+        eventually(lambda: self._traffic() and not one.not_struck(), 60, lambda: f"fail point {point}:{passage} strikes\n{one.log_tail()}")
+        one.wait_struck()
         self.counts["fail points"] += 1
-        self.allowed += 0 if point in AT_START else IN_FLIGHT
+        self.allowed += 0 if point in AT_START else self.options.in_flight
         for r in self.relays:
             r.start(wait_ready=False)
 
@@ -274,6 +272,8 @@ class Torture:
 
     def check(self):
         """AssertionError unless every promise held."""
+        unseen = [line for r in self.relays for line in r.log_lines("code=EVENT_(UNSEEN|LOOKED_AGAIN)")]
+        assert not unseen, "the net cried wolf:\n" + "\n".join(unseen[:5])
         if self.options.faults == "takeover":
             # A relay that wakes up may still send what its socket holds: repeats may stand anywhere (PRODUCT, guarantees).
             report = self.report
@@ -310,6 +310,7 @@ def arguments():
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--restarts", type=int, default=2, help="rounds of connection faults in each phase")
     parser.add_argument("--points", type=int, default=12, help="fail points to strike")
+    parser.add_argument("--in-flight", type=int, default=5000, help="in_flight_events: the repeats that each kill may make")
     parser.add_argument("--relays", type=int, default=1)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--partitions", type=int, default=6)

@@ -68,8 +68,8 @@ def remedy(text, problem):
 
 
 def sql(line):
-    """The statements of a remedy, without the words before and between them."""
-    return re.findall(r"(?:ALTER|CREATE|GRANT|SELECT pg_)[^;]*;", line)
+    """The statements of a remedy's first way, without the words before and between them."""
+    return re.findall(r"(?:ALTER|CREATE|GRANT|SELECT pg_)[^;]*;", line.split("; or")[0] + ";")
 
 
 def run_remedy(database, text, problem, user=SUPERUSER):
@@ -114,7 +114,7 @@ def test_options_that_only_polling_has_are_not_asked_for(check, database, wal):
 def test_the_replication_attribute_is_asked_for(check, server, database, wal):
     server.execute(f"ALTER ROLE {RELAY} NOREPLICATION")
     text = check(expect=2)
-    run_remedy(database, text, f"role {RELAY} has no REPLICATION attribute")
+    run_remedy(database, text, f"role {RELAY} may not replicate")
     check()
 
 
@@ -211,8 +211,9 @@ def test_a_replication_connection_is_tried(tmp_path, server, database, wal):
 def test_the_table_of_positions_and_the_rights_on_it_are_asked_for(check, database, wal):
     database.execute("REVOKE UPDATE ON outbox.position FROM outbox_relay")
     text = check(expect=2)
-    assert f"GRANT outbox_relay TO {RELAY};" == remedy(text, f"role {RELAY} may not read and write outbox.\"position\"")
-    database.execute("GRANT UPDATE ON outbox.position TO outbox_relay; ALTER TABLE outbox.position RENAME TO elsewhere")
+    run_remedy(database, text, f"role {RELAY} may not read and write outbox.\"position\"", user=OWNER)
+    check()
+    database.execute("ALTER TABLE outbox.position RENAME TO elsewhere")
     assert "outboxd migrate --capture wal" in remedy(check(expect=2), "no table outbox.position")
 
 
@@ -298,13 +299,15 @@ def test_updates_of_a_table_without_identity_would_be_refused(check, database):
     assert "publishes more than inserts" in check()
 
 
-def test_partitions_must_come_under_the_name_of_their_table(check, database):
+def test_partitions_come_with_their_root(check, database):
     database.execute(f"""CREATE TABLE public.parted (LIKE outbox.event INCLUDING ALL) PARTITION BY RANGE (seq);
                          CREATE TABLE public.parted_1 PARTITION OF public.parted DEFAULT;
                          GRANT SELECT, UPDATE, DELETE ON public.parted TO {RELAY};
                          CREATE PUBLICATION outboxd_orders FOR TABLE public.parted WITH (publish = 'insert')""")
-    text = check({"table": "public.parted"}, expect=2)
-    run_remedy(database, text, "publishes its rows under the names of the partitions", user=OWNER)
+    check({"table": "public.parted"})
+    database.execute("ALTER PUBLICATION outboxd_orders SET TABLE public.parted_1", user=SUPERUSER)
+    text = check({"table": "public.parted"}, expect=2)  # a partition of tomorrow would not be in it
+    run_remedy(database, text, "does not publish public.parted")
     check({"table": "public.parted"})
     database.execute("DROP PUBLICATION outboxd_orders")
     run_remedy(database, check({"table": "public.parted"}, expect=2), "no publication")
@@ -403,8 +406,8 @@ def test_every_postgresql(work_directory, check, major):
         migrate(database)
         grant_memberships(database)
         text = check(expect=2, db=database)
-        assert "has no REPLICATION attribute" in text and "may not create it" in text and "2 problems" in text, text
-        run_remedy(database, text, "REPLICATION")
+        assert f"role {RELAY} may not replicate" in text and "may not create it" in text and "2 problems" in text, text
+        run_remedy(database, text, "may not replicate")
         run_remedy(database, text, "may not create it")
         assert "no problem" in check(db=database)
         text = check({"messages": True}, expect=2 if major == "13" else 0, db=database)

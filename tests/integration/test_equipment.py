@@ -1,5 +1,9 @@
 """The tests' own equipment: what a proxy or a pair of servers is said to do, it does. psycopg2 stands where the relay will."""
 
+import os
+import subprocess
+import sys
+
 import psycopg2
 import pytest
 from psycopg2.extras import LogicalReplicationConnection
@@ -212,3 +216,41 @@ def test_a_trial_measures_how_long_a_ready_relay_was_quiet(database, relay, kafk
             eventually(lambda: trial.quiet > 1, 20, lambda: f"quiet for a second, is {trial.quiet}")
         one.wait_published(4)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+
+
+# -- servers that do not start ---------------------------------------------------------------------------------------------
+
+BROKEN = """
+import pytest
+from support.common import started
+
+class Server:
+    made = 0
+    def __init__(self, directory):
+        Server.made += 1
+        self.directory = directory
+    def start(self):
+        if Server.made < {good}:
+            raise AssertionError(f"does not answer: {{self.directory}}")
+        return self
+    def remove(self):
+        pass
+
+@pytest.fixture(scope="module")
+def server():
+    return started(Server, "/d")
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_x(server, n):
+    assert server.directory == "/d-again"
+"""
+
+
+@pytest.mark.parametrize("good, counts", [(2, "3 passed"), (3, "2 skipped, 1 error")])
+def test_a_server_that_does_not_start_costs_one_retry_or_one_error(tmp_path, good, counts):
+    (tmp_path / "test_x.py").write_text(BROKEN.format(good=good))
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    result = subprocess.run([sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)],
+                            cwd=tmp_path, env={**os.environ, "PYTHONPATH": tests}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    assert counts in result.stdout.splitlines()[-1], result.stdout
+    assert (result.stdout.count("does not answer: /d-again") > 0) == (good == 3), result.stdout

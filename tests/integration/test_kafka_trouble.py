@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 
 import pytest
 
@@ -275,6 +274,5 @@ def test_a_waiting_relay_says_still_waiting_only_now_and_then(relay, kafka, data
     emit(database, 1)
     one = relay({"retry_backoff_min": "20ms", "retry_backoff_max": "50ms"}).start(wait_ready=False)
     one.wait_not_ready(prefix)
-    begin = time.monotonic()
     stays_true(lambda: len(one.log_lines(f"{prefix}")) <= 2, 2.0, "no line for every attempt")
-    assert time.monotonic() - begin >= 2.0 and one.running()
+    assert one.running()

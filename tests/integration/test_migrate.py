@@ -265,6 +265,30 @@ def test_a_changed_migration_is_refused(empty_database):
         assert "0.0.7" in result.stderr
 
 
+def test_a_schema_of_a_development_build_is_refused_with_the_way_out(empty_database):
+    """Until a version is released its migrations are edited in place: same version, other checksum."""
+    migrate(empty_database)
+    ours = empty_database.scalar("SELECT checksum FROM outbox.migration WHERE version = 3")
+    change = "UPDATE outbox.migration SET checksum = repeat(%s, 64) WHERE version = 3"
+    empty_database.execute(change, ("0",))
+    for args in ([], ["--down", "0"], ["--status"]):
+        result = refused(empty_database, *args, pattern=r"migration 3 \(relay_state\).*checksum 000000")
+        assert "development build" in result.stderr and 'DROP SCHEMA "outbox" CASCADE;' in result.stderr
+    # With the build that made it, which is this one, once its checksum is what it was:
+    empty_database.execute("UPDATE outbox.migration SET checksum = %s WHERE version = 3", (ours,))
+    migrate(empty_database, "--down", "0")
+    migrate(empty_database)
+    # Without it:
+    empty_database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')")
+    empty_database.execute(change, ("0",))
+    empty_database.execute('DROP SCHEMA "outbox" CASCADE;')
+    migrate(empty_database)
+    empty_database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')")
+    empty_database.execute("DELETE FROM outbox.event")
+    migrate(empty_database, "--down", "0")
+    assert empty_database.scalar(ALL_GONE) == 0
+
+
 def test_a_newer_database_is_refused(empty_database):
     migrate(empty_database)
     empty_database.execute("INSERT INTO outbox.migration (version, name, checksum, outboxd_version, duration_ms) "

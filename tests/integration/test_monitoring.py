@@ -136,13 +136,12 @@ def test_idle_relay_costs_almost_nothing(relay, kafka, database, prefix):
     one = relay().start()
     emit(database, 1)
     one.wait_published(1)
-    if one.instrumented():
-        pytest.skip("memory and CPU of an instrumented binary say nothing")
-    begin, cpu = time.monotonic(), one.cpu_seconds()
-    eventually(lambda: time.monotonic() - begin > 5, 10, what="five quiet seconds")
+    begin, cpu, fetches = time.monotonic(), one.cpu_seconds(), one.metric("fetch_duration_seconds_count")
+    eventually(lambda: one.metric("fetch_duration_seconds_count") >= fetches + 40, 30, what="the relay has looked 40 times", interval=0.5)
     share = (one.cpu_seconds() - cpu) / (time.monotonic() - begin)
-    assert share <= 0.01, f"{share:.2%} CPU"
-    assert one.memory_kb("VmRSS") <= 16 * 1024, f"{one.memory_kb('VmRSS')} KiB"
+    # With sanitizers everything costs several times as much.
+    assert share <= (0.05 if one.instrumented() else 0.01), f"{share:.2%} CPU"
+    assert one.instrumented() or one.memory_kb("VmRSS") <= 16 * 1024, f"{one.memory_kb('VmRSS')} KiB"
 
 
 def test_open_files_do_not_grow_over_reconnects(relay, kafka, database, prefix):

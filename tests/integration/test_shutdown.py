@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support import workload
-from support.common import eventually
+from support.common import at_pace, eventually
 from support.consume import read_topics
 from support.verify import compare, read_truth
 
@@ -38,10 +38,8 @@ def test_sigterm_under_load_drains_and_the_next_start_repeats_nothing(relay, kaf
 def test_stop_is_clean_and_quick_when_idle(relay, kafka, database, prefix, sig):
     kafka.create_topic(f"{prefix}.order")
     one = relay().start()
-    begin = time.monotonic()
     one.signal(sig)
-    assert one.wait_exit(10) == 0
-    assert time.monotonic() - begin < 3
+    assert one.wait_exit(3) == 0
     assert database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_relay' AND datname = current_database()") == 0
 
 
@@ -56,11 +54,11 @@ def test_sigterm_with_kafka_down_ends_at_the_deadline_with_exit_5(relay, kafka, 
         eventually(lambda: one.metric("inflight_events") >= 50, what="events in flight")
         begin = time.monotonic()
         one.signal(signal.SIGTERM)
-        code = one.wait_exit(10)
+        code = one.wait_exit(40)
         took = time.monotonic() - begin
     finally:
         kafka.start()
-    assert code == 5 and 0.9 <= took < 4, f"exit {code} after {took:.1f} s\n{one.log_tail()}"
+    assert code == 5 and 0.9 <= took < at_pace(4), f"exit {code} after {took:.1f} s\n{one.log_tail()}"
     assert database.scalar(UNPUBLISHED) == 50, "nothing is marked that was not acknowledged"
     two = relay().start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, what="published by the next one")
@@ -81,10 +79,8 @@ def test_second_sigterm_exits_at_once(relay, kafka, database, prefix):
         one.signal(signal.SIGTERM)
         one.wait_log("(?i)drain|stopping|shut")
         assert one.running()
-        begin = time.monotonic()
         one.signal(signal.SIGTERM)
-        assert one.wait_exit(5) != 0
-        assert time.monotonic() - begin < 2
+        assert one.wait_exit(2) != 0   # the drain would take 60 s
     finally:
         kafka.start()
 

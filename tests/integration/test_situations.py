@@ -4,7 +4,6 @@ With OUTBOXD_SITUATIONS=FILE each test appends what it saw to that file.
 """
 
 import os
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -187,9 +186,7 @@ def test_long_transaction_that_holds_a_low_number(either_relay, kafka, database,
         emit(database, "after 1")
         emit(database, "after 2")
         one.wait_published(2)
-        held_since = time.monotonic()
-        eventually(lambda: time.monotonic() - held_since > 2.5, 10, "longer than the objective")
-        eventually(lambda: one.metric("oldest_transaction_age_seconds") > 2, 10, "the transaction shows")
+        eventually(lambda: one.metric("oldest_transaction_age_seconds") > 2.5, 20, "the transaction is older than the objective")
         seen = look(one, "long transaction that holds a low number")
         assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("running", None, 0, 0, True)
         assert seen.pipeline["lag_seconds"] == 0 and gauge(seen, "lag_seconds") == 0 and gauge(seen, "lag_late_seconds_total") == 0

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from support import workload
-from support.common import eventually, stays_true
+from support.common import at_pace, eventually, stays_true
 from support.consume import read_topics
 from support.verify import compare, read_truth
 
@@ -55,11 +55,11 @@ def test_three_relays_take_over_within_five_seconds_of_kill_9(several, kafka, da
             others = {id(r): r.published() for r in relays if r is not victim and r.running()}
             begin = time.monotonic()
             victim.kill()
-            eventually(lambda: any(r.running() and r.published() > others.get(id(r), 1 << 60) for r in relays), 10,
+            eventually(lambda: any(r.running() and r.published() > others.get(id(r), 1 << 60) for r in relays), 30,
                        what="another one publishes")
             slowest = max(slowest, time.monotonic() - begin)
             relays.remove(victim)
-    assert slowest <= 5.0, f"take-over took {slowest:.1f} s"
+    assert slowest <= at_pace(5), f"take-over took {slowest:.1f} s"
     last = active(relays)[0]
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="everything published")
     report = compare(read_truth(database), read_topics(kafka.brokers, f"{prefix}.order"))
@@ -73,12 +73,12 @@ def test_stopped_relay_is_replaced_within_its_lease_and_five_seconds(several, ka
         one.wait_published(200)
         begin = time.monotonic()
         one.pause()
-        eventually(lambda: two.published() > 100, LEASE + 10, lambda: "the standby publishes\n" + two.log_tail())
+        eventually(lambda: two.published() > 100, LEASE + 40, lambda: "the standby publishes\n" + two.log_tail())
         took = time.monotonic() - begin
         one.resume()
         eventually(lambda: one.metric("leader") == 0, 10, what="the woken relay knows that it is not the publisher any more")
         two.wait_published(two.published() + 200)
-    assert took <= LEASE + 5, f"take-over took {took:.1f} s"
+    assert took <= LEASE + at_pace(5), f"take-over took {took:.1f} s"
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="everything published")
     assert len(active([one, two])) == 1 and one.running() and two.running()
     report = compare(read_truth(database), read_topics(kafka.brokers, f"{prefix}.order"))
@@ -90,9 +90,7 @@ def test_clean_stop_hands_over_at_once_and_without_duplicates(several, kafka, da
     with workload.Writers(database, threads=3, keys=20):
         one.wait_published(200)
         one.stop(expect=0)
-        begin = time.monotonic()
-        two.wait_published(100, 5)
-        assert time.monotonic() - begin < 3
+        two.wait_published(100, 3)   # not a lease later
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="everything published")
     compare(read_truth(database), read_topics(kafka.brokers, f"{prefix}.order")).assert_exact(duplicates=0)
 

@@ -15,14 +15,22 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+PACE_MAX = 6
+
+
+def at_pace(seconds):
+    """A promise in seconds, for `assert took <= at_pace(5)`: as it is on a machine with a free processor, longer when more wants to run than can."""
+    return seconds * min(PACE_MAX, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
 def eventually(condition, timeout=20.0, what="condition", interval=0.02, retry=()):
-    """Poll `condition` until it returns something true; return that. AssertionError after `timeout` seconds.
+    """Poll `condition` until it returns something true; return that. AssertionError after `timeout` seconds (at_pace).
 
     `what` may be a string or a function that describes the last state seen. Exceptions of the condition (common ones, and those of class
     `retry`) are kept and shown when time is up, so that a server which is still starting is simply not there yet.
     """
     not_yet = (AssertionError, OSError, ValueError, LookupError, RuntimeError) + (retry if isinstance(retry, tuple) else (retry,))
-    deadline = time.monotonic() + timeout
+    begin = time.monotonic()
     last_error = None
     while True:
         try:
@@ -32,10 +40,11 @@ def eventually(condition, timeout=20.0, what="condition", interval=0.02, retry=(
             last_error = None
         except not_yet as e:
             last_error = e
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - begin
+        if waited >= timeout and waited >= at_pace(timeout):
             text = what() if callable(what) else what
             why = f": {last_error!r}" if last_error else ""
-            raise AssertionError(f"not within {timeout:g} s: {text}{why}")
+            raise AssertionError(f"not within {waited:.0f} s: {text}{why}")
         time.sleep(interval)
 
 
@@ -49,7 +58,7 @@ def stays_true(condition, seconds, what="condition", interval=0.05):
 
 def comes_to_rest(read, seconds, timeout, what="value", interval=0.2):
     """Wait until `read()` has been the same for `seconds`; that value."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + at_pace(timeout)
     value, since = read(), time.monotonic()
     while time.monotonic() - since < seconds:
         assert time.monotonic() < deadline, f"did not come to rest within {timeout:g} s: {what} (now {value!r})"

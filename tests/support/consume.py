@@ -4,7 +4,7 @@ import time
 from collections import namedtuple
 
 from . import CACHE  # noqa: F401  (puts the independent client on sys.path)
-from .common import eventually
+from .common import at_pace, eventually
 
 Record = namedtuple("Record", "topic partition offset timestamp timestamp_type key value headers")
 # headers: list of (str, bytes or None) in wire order; key and value: bytes or None; timestamp: ms since 1970
@@ -50,7 +50,7 @@ def _read(brokers, topics, isolation, timeout, properties):
             return []
         consumer.assign(assignment)
         records = []
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + at_pace(timeout)
         while wanted:
             # Waits for as many as there may be: asking for more would take the whole time-out, each time.
             left = sum(wanted.values()) - sum(max(p.offset, 0) for p in consumer.position([TopicPartition(t, p) for t, p in wanted]))
@@ -65,7 +65,7 @@ def _read(brokers, topics, isolation, timeout, properties):
             for place in consumer.position([TopicPartition(t, p) for t, p in wanted]):
                 if place.offset >= wanted[(place.topic, place.partition)]:
                     del wanted[(place.topic, place.partition)]
-            assert time.monotonic() < deadline or not wanted, f"topics not read to their end in {timeout} s: {wanted}"
+            assert time.monotonic() < deadline or not wanted, f"topics not read to their end in time: {wanted}"
         records.sort(key=lambda r: (r.topic, r.partition, r.offset))
         return records
     finally:

@@ -1,6 +1,7 @@
 """Downloads into the cache, once: Kafka's jars and server binaries of other PostgreSQL versions, through Maven."""
 
 import glob
+import hashlib
 import os
 import shutil
 import subprocess
@@ -50,6 +51,28 @@ def kafka_jars():
     pom = os.path.join(_HERE, "maven", "kafka.xml")
     return _into_cache(f"kafka-{KAFKA_VERSION}",
                        lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}"))
+
+
+def kafka_archive(make=False):
+    """The JVM's archive of Kafka's classes, which makes a start cost half the CPU; None while there is none. With `make`, it is made.
+
+    An archive that does not fit the JVM or the jars is ignored by the JVM.
+    """
+    java = subprocess.run(["java", "-version"], stderr=subprocess.PIPE, check=True).stderr
+    path = os.path.join(CACHE, f"kafka-{KAFKA_VERSION}-{hashlib.sha256(java).hexdigest()[:12]}.jsa")
+    if make and not os.path.exists(path):
+        from .kafka import KafkaServer
+        scratch = f"{path}.{os.getpid()}"
+        server = KafkaServer(options=[f"-XX:ArchiveClassesAtExit={scratch}"])
+        try:
+            server.start()
+            server.create_topic("archive")
+            server.stop(timeout=120)   # the archive is written at an orderly end
+        finally:
+            server.remove()
+        if os.path.exists(scratch):
+            os.rename(scratch, path)
+    return path if os.path.exists(path) else None
 
 
 def postgres_binaries(major):

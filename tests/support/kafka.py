@@ -17,7 +17,7 @@ import uuid
 
 from . import CACHE  # noqa: F401  (puts the independent client on sys.path)
 from .common import die_with_parent, eventually, free_port, tail
-from .fetch import kafka_jars
+from .fetch import kafka_archive, kafka_jars
 
 SASL_USERS = {"admin": "kafka-admin-secret-5b2", "relay": "kafka-relay-secret-6a3"}
 
@@ -68,7 +68,10 @@ Configuration:
 class KafkaServer:
     """format once, then start, kill and start again as often as a test likes."""
 
-    def __init__(self, directory=None, properties=None, heap="512m"):
+    def __init__(self, directory=None, properties=None, heap="512m", options=None):
+        # Quick to start rather than quick when warm, unless somebody wants it otherwise.
+        archive = kafka_archive() if options is None else None
+        self.options = ["-XX:TieredStopAtLevel=1", *([f"-XX:SharedArchiveFile={archive}"] if archive else [])] if options is None else options
         self.jars = os.path.join(kafka_jars(), "*")
         self.directory = directory or tempfile.mkdtemp(prefix="outboxd-kafka-")
         os.makedirs(self.directory, exist_ok=True)
@@ -95,7 +98,7 @@ class KafkaServer:
             f.write(_LOGGING)
 
     def _java(self, *args, heap=None):
-        return ["java", f"-Xmx{heap or self.heap}", "-XX:+UseSerialGC", "-XX:-UsePerfData",
+        return ["java", f"-Xmx{heap or self.heap}", "-XX:+UseSerialGC", "-XX:-UsePerfData", *self.options,
                 f"-Dlog4j2.configurationFile={self.directory}/log4j2.yaml", "-cp", self.jars, *args]
 
     def _format(self):

@@ -14,7 +14,7 @@ import tempfile
 import psycopg2
 import psycopg2.extensions
 
-from .common import die_with_parent, eventually, free_port, give_to_server_user, process_tree, server_user, tail
+from .common import at_pace, die_with_parent, eventually, free_port, give_to_server_user, process_tree, server_user, tail
 from .fetch import postgres_binaries
 
 SUPERUSER = "postgres"
@@ -162,7 +162,7 @@ class PostgresServer:
             return
         sig = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
         self.process.send_signal(sig)
-        self.process.wait(timeout)
+        self.process.wait(at_pace(timeout))
         self.process = None
 
     def restart(self, mode="fast"):

@@ -12,7 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 
-from .common import die_with_parent, eventually, free_port, tail
+from .common import at_pace, die_with_parent, eventually, free_port, tail
 from .postgres import OWNER
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -51,7 +51,7 @@ def clean_environment(extra=None):
 def outboxd(*args, env=None, timeout=60, expect=None, stdin=None):
     """Run a sub-command to its end: CompletedProcess with stdout and stderr as text."""
     result = subprocess.run([outboxd_binary(), *map(str, args)], env=clean_environment(env), text=True, input=stdin or "",
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=at_pace(timeout))
     assert not _FINDING.search(result.stderr), f"sanitizer finding:\n{result.stderr}"
     if expect is not None:
         assert result.returncode == expect, (f"outboxd {' '.join(map(str, args))}: exit {result.returncode}, "
@@ -133,6 +133,8 @@ class Relay:
         self.env = env or {}
         self.process = None
         self.starts = 0
+        self.fail_path = os.path.join(self.directory, "failpoints.log")
+        self.fail_at, self.struck_before = [], 0
         if config is not None:
             if isinstance(config, dict):
                 if not config["monitor"].get("listen"):
@@ -148,10 +150,18 @@ class Relay:
             self.env = {"OUTBOXD_MONITOR_LISTEN": f"127.0.0.1:{self.port}", **self.env}
             self.args = ["run", *(args or [])]
 
-    def start(self, wait_ready=True, env=None, timeout=20):
-        """Start the process; with wait_ready until /readyz says 200 (publishing or a healthy standby)."""
+    def start(self, wait_ready=True, env=None, timeout=20, fail_at=None):
+        """Start the process; with wait_ready until /readyz says 200 (publishing or a healthy standby).
+
+        `fail_at`: "name:count:action" of relay/base/failpoint.h, or a list of them, for this start. Each must strike: wait_struck() waits for
+        it, and the fixture fails a test that ends before it.
+        """
         assert self.process is None or self.process.poll() is not None, "already running"
         self.starts += 1
+        if fail_at:
+            self.fail_at = [fail_at] if isinstance(fail_at, str) else list(fail_at)
+            self.struck_before = len(self.struck())
+            env = {"OUTBOXD_FAILPOINTS": ",".join(self.fail_at), "OUTBOXD_FAILPOINT_LOG": self.fail_path, **(env or {})}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=clean_environment({**self.env, **(env or {})}), cwd=self.directory,
@@ -165,7 +175,7 @@ class Relay:
     def http(self, path, timeout=5):
         """(status code, body text) of a GET; OSError when nobody listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=at_pace(timeout)) as answer:
                 return answer.status, answer.read().decode("utf-8")
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode("utf-8")
@@ -265,9 +275,30 @@ class Relay:
     def wait_exit(self, timeout=20):
         """Wait until the process ends by itself; its exit code (negative: the signal)."""
         try:
-            return self.process.wait(timeout)
+            return self.process.wait(at_pace(timeout))
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"outboxd did not exit in {timeout} s\n{self.log_tail()}") from None
+            raise AssertionError(f"outboxd did not exit in {timeout:g} s\n{self.log_tail()}") from None
+
+    # -- fail points ----------------------------------------------------------------------------------------------
+
+    def struck(self):
+        """The fail points that struck in all starts, as "name:count:action"."""
+        try:
+            with open(self.fail_path, "r", encoding="ascii") as f:
+                return f.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def not_struck(self):
+        """Fail points of the last start with `fail_at` that have not struck."""
+        return [p for p in self.fail_at if p not in self.struck()[self.struck_before:]]
+
+    def wait_struck(self, timeout=20):
+        """Until each fail point of the last start struck; for those that kill, until the process is gone by that signal."""
+        eventually(lambda: not self.not_struck(), timeout, lambda: f"fail points {self.not_struck()} strike\n{self.log_tail()}")
+        if self.fail_at[-1].endswith(":kill"):
+            assert self.wait_exit() == -signal.SIGKILL, self.log_tail()
+        return self
 
     # -- what it costs -------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import psycopg2
 
 from .consume import headers_of
 
-_LOUD = r"level=(warn|error|fatal)"
+_LOUD = r"^\S+ (warn|error) "
 
 
 class Result:

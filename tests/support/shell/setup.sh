@@ -68,6 +68,6 @@ setup_machine() {
     setup_apt || return 1
     setup_prometheus || return 1
     setup_consumer || return 1
-    (cd tests && "$python" -c 'from support import fetch; fetch.kafka_jars()') || return 1
+    (cd tests && "$python" -c 'from support import fetch; fetch.kafka_jars(); fetch.kafka_archive(make=True)') || return 1
     echo "note: packages, Kafka $(cd tests && "$python" -c 'from support import fetch; print(fetch.KAFKA_VERSION)') and consumer in place"
 }

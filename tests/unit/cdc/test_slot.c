@@ -19,24 +19,21 @@ typedef enum Differs {
     OTHER_TIMELINE = 1 << 6,
     FAILOVER_SLOT = 1 << 7,
     OTHER_NAME = 1 << 8,
-    FOREIGN_SLOT = 1 << 9, /* another plug-in, database, ... */
-    NOT_LOGICAL = 1 << 10,
-    NO_RIGHT = 1 << 11,
-    FILL_INTERRUPTED = 1 << 12,
-    MESSAGES = 1 << 13,
-    FAILOVER_ASKED = 1 << 14,
-    KEEP = 1 << 15,
-    VERSION_13 = 1 << 16,
-    VERSION_16 = 1 << 17,
-    SLOT_IS_READ = 1 << 18,   /* by another: START_REPLICATION will say so */
-    LEFT_BEHIND_US = 1 << 19, /* with OTHER_TIMELINE: we were left at the position, or later */
-    LEFT_BEFORE_US = 1 << 20, /* ... or before it; neither: the history does not hold ours */
-    BEYOND_LOG = 1 << 21,
-    NO_PUBLICATION = 1 << 24,
-    PUBLICATION_OTHER = 1 << 25,
-    HISTORY_IS_OTHER = 1 << 26,
-    TX_BEYOND_LOG = 1 << 22,
-    KNOWS_MORE = 1 << 23, /* this process stored a later position than the row holds */
+    FILL_INTERRUPTED = 1 << 9,
+    MESSAGES = 1 << 10,
+    FAILOVER_ASKED = 1 << 11,
+    KEEP = 1 << 12,
+    VERSION_13 = 1 << 13,
+    VERSION_16 = 1 << 14,
+    SLOT_IS_READ = 1 << 15,   /* by another: START_REPLICATION will say so */
+    LEFT_BEHIND_US = 1 << 16, /* with OTHER_TIMELINE: we were left at the position, or later */
+    LEFT_BEFORE_US = 1 << 17, /* ... or before it; neither: the history does not hold ours */
+    BEYOND_LOG = 1 << 18,
+    TX_BEYOND_LOG = 1 << 19,
+    KNOWS_MORE = 1 << 20, /* this process stored a later position than the row holds */
+    NO_PUBLICATION = 1 << 21,
+    PUBLICATION_OTHER = 1 << 22,
+    HISTORY_IS_OTHER = 1 << 23,
 } Differs;
 
 static SlotFacts given_facts(unsigned differs)
@@ -45,8 +42,6 @@ static SlotFacts given_facts(unsigned differs)
         .server_version = differs & VERSION_13   ? 130014
                           : differs & VERSION_16 ? 160001
                                                  : 170000,
-        .logical = !(differs & NOT_LOGICAL),
-        .may_replicate = !(differs & NO_RIGHT),
         .system_id = "7000000000000000001",
         .timeline = differs & OTHER_TIMELINE ? 2 : 1,
         .insert_lsn = differs & BEYOND_LOG      ? 0x4FFF
@@ -74,14 +69,11 @@ static SlotFacts given_facts(unsigned differs)
     }
     if (!(differs & NO_SLOT)) {
         facts.has_slot = true;
-        facts.slot_is_ours = !(differs & FOREIGN_SLOT);
         facts.confirmed = differs & SLOT_AHEAD_OF_US ? 0x5001
                           : differs & SLOT_BEHIND_US ? 0x5000
                                                      : 0x4000;
         facts.failover = differs & FAILOVER_SLOT;
         facts.active_pid = differs & SLOT_IS_READ ? 4711 : 0;
-        snprintf(facts.slot_problem, sizeof(facts.slot_problem), "%s",
-                 differs & FOREIGN_SLOT ? "its plug-in is wal2json" : "");
         snprintf(facts.lost, sizeof(facts.lost), "%s", differs & INVALID_SLOT ? "wal_removed" : "");
     }
     return facts;
@@ -170,15 +162,9 @@ static const Case CASES[] = {
     {"renamed, and there is none of that name", OTHER_NAME | NO_SLOT, SLOT_GAP, 0,
      "SLOT_OTHER_NAME", EXIT_GAP},
 
-    {"wal_level", NOT_LOGICAL | NO_POSITION | NO_SLOT, SLOT_REFUSED, 0, "WAL_LEVEL", EXIT_POSTGRES},
-    {"wal_level, before a gap", NOT_LOGICAL | NO_SLOT, SLOT_REFUSED, 0, "WAL_LEVEL", EXIT_POSTGRES},
-    {"no right to replicate", NO_RIGHT, SLOT_REFUSED, 0, "NO_REPLICATION", EXIT_POSTGRES},
     {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, "MESSAGES_VERSION", EXIT_CONFIG},
     {"failover slot on 16", FAILOVER_ASKED | VERSION_16, SLOT_REFUSED, 0, "FAILOVER_VERSION",
      EXIT_CONFIG},
-    {"foreign", FOREIGN_SLOT, SLOT_REFUSED, 0, "SLOT_FOREIGN", EXIT_POSTGRES},
-    {"foreign, never read", FOREIGN_SLOT | NO_POSITION, SLOT_REFUSED, 0, "SLOT_FOREIGN",
-     EXIT_POSTGRES},
 };
 
 static SlotVerdict judge(unsigned differs, uint64_t *ret_start, Error *err)
@@ -219,7 +205,7 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
 Test(slot, a_slot_is_never_made_again_in_silence)
 {
     enum {
-        WORTH_TRYING = 1 << 24,
+        WORTH_TRYING = 1 << 21,
         UNRELATED = FAILOVER_SLOT | SLOT_IS_READ | VERSION_13 | KEEP | MESSAGES
     };
     for (unsigned differs = 0; differs < WORTH_TRYING; differs++) {
@@ -240,9 +226,8 @@ Test(slot, a_slot_is_never_made_again_in_silence)
                    (other_timeline && (differs & KNOWS_MORE)) ||
                    (!other_timeline && differs & (KNOWS_MORE | BEYOND_LOG | TX_BEYOND_LOG));
         cr_assert(!goes_on || !has_position || !gap, "%x goes on over a gap", differs);
-        cr_assert(!goes_on || (differs & NO_SLOT) || !(differs & (INVALID_SLOT | FOREIGN_SLOT)),
-                  "%x uses a slot that is invalid or foreign", differs);
-        cr_assert(!goes_on || !(differs & (NOT_LOGICAL | NO_RIGHT)), "%x", differs);
+        cr_assert(!goes_on || (differs & NO_SLOT) || !(differs & INVALID_SLOT),
+                  "%x uses a slot that is invalid", differs);
         cr_assert_eq(!goes_on, err.code[0] != '\0', "%x", differs);
     }
 }
@@ -305,8 +290,6 @@ Test(slot, a_gap_says_where_both_stand_and_what_to_do)
     cr_assert_not_null(strstr(err.message, "0/5000"), "%s", err.message);
     cr_assert_eq(judge(INVALID_SLOT, &start, &err), SLOT_GAP);
     cr_assert_not_null(strstr(err.message, "wal_removed"), "%s", err.message);
-    cr_assert_eq(judge(FOREIGN_SLOT, &start, &err), SLOT_REFUSED);
-    cr_assert_not_null(strstr(err.message, "wal2json"), "%s", err.message);
 }
 
 Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)

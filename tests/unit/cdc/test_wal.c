@@ -196,6 +196,45 @@ Test(wal, a_slot_that_vanishes_while_we_run_is_a_gap)
     cr_assert_eq(rig.error.class, ERROR_FATAL);
 }
 
+Test(wal, refuses_at_the_start_what_a_human_must_mend)
+{
+    given_position(rig.end_lsn);
+    rig.may_not_save = true;
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "RIGHT_POSITION");
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
+    cr_assert_eq(rig.locks, 0);
+    cr_assert_eq(rig.starts, 0);
+}
+
+Test(wal, what_a_human_must_mend_is_waited_for_once_it_published)
+{
+    begin_streaming();
+    size_t starts = rig.starts;
+    rig.may_not_save = true;
+    stub_stream_end(rig.walsender, "57P01", "terminating connection");
+    RIG_WAIT(rig.lost == 1);
+    rig_restart();
+    RIG_WAIT(rig.lost == 2);
+    cr_assert_str_eq(rig.error.code, "RIGHT_POSITION");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.starts, starts, "nothing is read before all is well");
+    rig.may_not_save = false;
+    rig.source->ops->start(rig.source, 3600000);
+    rig.source->ops->wake(rig.source); /* mended: not in an hour */
+    RIG_WAIT(rig.starts == starts + 1);
+}
+
+Test(wal, a_stream_that_is_refused_asks_for_a_look_and_is_tried_again)
+{
+    begin_streaming();
+    stub_stream_end(rig.walsender, "42704", "publication \"outboxd_orders\" does not exist");
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.doubts, 1);
+}
+
 Test(wal, the_lock_of_another_relay_makes_us_wait)
 {
     given_position(rig.end_lsn);

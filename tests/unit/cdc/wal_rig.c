@@ -189,14 +189,32 @@ static void serve_start(const StubQuery *query, StubReply *reply)
 
 /* The control connection. */
 
+/* The preconditions; what is not in the answer is not judged. */
+static void serve_list(StubReply *reply)
+{
+    rig.looks++;
+    stub_reply_row(reply, "i", "0", "version", "150000", "table_oid", "4242", "kind", "r",
+                   "table_name", "event", "table_schema", "outbox", "dead_letter",
+                   "outbox.dead_letter", "position", "outbox.position", "positions",
+                   rig.may_not_save ? "f" : "t", "filtered", rig.broken ? "t" : "f", "identity",
+                   rig.has_publication ? rig.publication : STUB_NULL, "pending",
+                   rig.pending ? "t" : "f", NULL);
+}
+
+static void serve_look(StubReply *reply)
+{
+    char end[24];
+    stub_reply_row(reply, "wal_end", lsn_format(rig_log_end(), end), NULL);
+    serve_list(reply);
+}
+
 static void serve_table(const StubQuery *query, StubReply *reply)
 {
     char pid[16];
     snprintf(pid, sizeof(pid), "%d", 1000 + query->connection);
     stub_reply_command(reply, 0); /* of a SET */
-    stub_reply_row(reply, "pid", pid, "recovery", "f", "oid", "4242", "persistence", "p",
-                   "dead_letter", "outbox.dead_letter", "position", "outbox.position", "nspname",
-                   "outbox", "relname", "event", NULL);
+    stub_reply_row(reply, "backend_pid", pid, NULL);
+    serve_list(reply);
 }
 
 static void serve_tree(StubReply *reply)
@@ -205,16 +223,6 @@ static void serve_tree(StubReply *reply)
     stub_reply_row(reply, "members", rig.members != NULL ? rig.members : STUB_NULL, "divided",
                    rig.members != NULL ? "t" : "f", "generated", STUB_NULL, "insert_lsn",
                    lsn_format(rig_log_end(), end), "stranger", rig.stranger ? "t" : "f", NULL);
-}
-
-/* The preconditions; what is not in the answer is not judged. */
-static void serve_look(StubReply *reply)
-{
-    char end[24];
-    stub_reply_row(reply, "wal_end", lsn_format(rig_log_end(), end), NULL);
-    stub_reply_row(reply, "i", "0", "table_oid", "4242", "filtered", rig.broken ? "t" : "f",
-                   "identity", rig.has_publication ? rig.publication : STUB_NULL, "pending",
-                   rig.pending ? "t" : "f", NULL);
 }
 
 static void serve_facts(StubReply *reply)
@@ -251,18 +259,15 @@ static void serve_facts(StubReply *reply)
     serve_tree(reply);
 #define IF(condition, value) (condition) ? (value) : STUB_NULL
     stub_reply_row(
-        reply, "logical", "t", "may_replicate", "t", "version", "150000", "system_id",
-        IF(row, system), "timeline", IF(row, position_timeline), "slot", IF(row, "outboxd_orders"),
-        "lsn", IF(row, lsn), "backfill", IF(row, rig.position.backfill ? "t" : "f"), "backfill_end",
+        reply, "version", "150000", "system_id", IF(row, system), "timeline",
+        IF(row, position_timeline), "slot", IF(row, "outboxd_orders"), "lsn", IF(row, lsn),
+        "backfill", IF(row, rig.position.backfill ? "t" : "f"), "backfill_end",
         IF(rig.position.end != SLOT_NO_END, end), "tx_lsn", IF(rig.position.tx_lsn != 0, tx),
         "tx_ordinal", IF(rig.position.tx_ordinal != 0, ordinal), "tx_messages", IF(row, "f"),
         "backfill_seq", IF(rig.position.filled != 0, filled), "insert_lsn", log_end, "wal_timeline",
-        wal_timeline, "slot_name", IF(rig.has_slot, "outboxd_orders"), "slot_type",
-        IF(rig.has_slot, "logical"), "plugin", IF(rig.has_slot, "pgoutput"), "database",
-        IF(rig.has_slot, "shop"), "this_database", IF(rig.has_slot, "t"), "confirmed_flush_lsn",
+        wal_timeline, "slot_name", IF(rig.has_slot, "outboxd_orders"), "confirmed_flush_lsn",
         IF(rig.has_slot, confirmed), "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid",
-        STUB_NULL, "two_phase", IF(rig.has_slot, "false"), "pubname",
-        IF(rig.has_publication, "outboxd_orders"), "publication",
+        STUB_NULL, "pubname", IF(rig.has_publication, "outboxd_orders"), "publication",
         IF(row && *rig.position.publication != '\0', rig.position.publication), NULL);
 #undef IF
 }
@@ -411,7 +416,7 @@ static void serve_ping(StubReply *reply)
 static bool serve_control(const StubQuery *query, StubReply *reply)
 {
     const char *sql = query->sql;
-    if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+    if (strstr(sql, "AS backend_pid;") != NULL) {
         serve_table(query, reply);
     } else if (begins(sql, "SELECT pg_try_advisory_lock") &&
                strstr(sql, "(1869968482, 4242)") != NULL) {
@@ -422,7 +427,7 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
                        STUB_NULL, NULL);
     } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) { /* the type of event ids */
         stub_reply_row(reply, "id_type", STUB_NULL, NULL);
-    } else if (begins(sql, "PREPARE outboxd_mark")) {
+    } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
         stub_reply_command(reply, 0);
     } else if (begins(sql, "DEALLOCATE ALL; ")) {
         serve_facts(reply);
@@ -629,6 +634,12 @@ static void on_progress(void *arg)
     (void)arg;
 }
 
+static void on_doubt(void *arg)
+{
+    (void)arg;
+    rig.doubts++;
+}
+
 static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
@@ -701,6 +712,7 @@ void rig_begin(void)
                                         .room = on_room,
                                         .aside = on_aside,
                                         .progress = on_progress,
+                                        .doubt = on_doubt,
                                         .lost = on_lost,
                                         .drained = on_drained};
     rig.source->ops->start(rig.source, 0);

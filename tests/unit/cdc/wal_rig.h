@@ -63,6 +63,9 @@ typedef struct Rig {
     uint64_t confirmed;     /* of the slot */
     const char *wal_status; /* "reserved" */
     bool has_publication;
+    size_t doubts;
+    size_t looks;      /* at the preconditions */
+    bool may_not_save; /* ... one of which does not hold */
     bool lock_taken;
     bool slot_taken;       /* answer to the questions of the lease */
     const char *slot_busy; /* START_REPLICATION fails with this SQLSTATE */

@@ -165,6 +165,13 @@ static void sink_purge(Sink *sink)
     }
 }
 
+static void sink_hold(Sink *sink, bool hold)
+{
+    RigSink *s = (RigSink *)sink;
+    s->holds += hold;
+    s->held_back = hold;
+}
+
 static void sink_reopen(Sink *sink)
 {
     ((RigSink *)sink)->reopens++;
@@ -186,6 +193,7 @@ static const SinkOps SINK_OPS = {
     .send = sink_send,
     .flush = sink_flush,
     .purge = sink_purge,
+    .hold = sink_hold,
     .reopen = sink_reopen,
     .status = sink_status,
     .free = sink_free,
@@ -351,6 +359,51 @@ void rig_settle_all(void)
     while (rig.sink.held_count > 0) {
         rig_settle(rig.sink.held[0]->seq, NULL);
     }
+}
+
+static Event *rig_take_held(int64_t seq)
+{
+    RigSink *s = &rig.sink;
+    for (size_t i = 0; i < s->held_count; i++) {
+        Event *event = s->held[i];
+        if (event->seq == seq) {
+            s->held_count--;
+            memmove(s->held + i, s->held + i + 1, (s->held_count - i) * sizeof(Event *));
+            return event;
+        }
+    }
+    cr_assert_fail("the sink does not hold seq %lld", (long long)seq);
+    return NULL;
+}
+
+static void rig_answer(const char *seqs, const Error *err)
+{
+    Event *events[RIG_EVENTS_MAX];
+    uint32_t count = 0;
+    char *end = NULL;
+    for (const char *at = seqs; *at != '\0'; at = end) {
+        events[count++] = rig_take_held(strtoll(at, &end, 10));
+    }
+    rig.sink.requests += err != NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (err != NULL) {
+            events[i]->request = rig.sink.requests;
+            events[i]->request_events = count;
+        }
+        rig.sink.sink.events.settled(rig.sink.sink.events.arg, events[i], err);
+    }
+    rig_turn();
+}
+
+void rig_accept(const char *seqs)
+{
+    rig_answer(seqs, NULL);
+}
+
+void rig_refuse(const char *seqs)
+{
+    Error err = rig_error(ERROR_POISON, "RECORD_REFUSED");
+    rig_answer(seqs, &err);
 }
 
 Error rig_error(ErrorClass class, const char *code)

@@ -42,6 +42,9 @@ typedef struct RigSink {
     size_t opens;
     size_t flushes;
     size_t purges;
+    size_t holds;
+    bool held_back; /* by hold() */
+    uint32_t requests; /* refused */
     size_t reopens;
     bool purge_at_once; /* else nothing has "not left yet": purge() takes nothing back */
     bool settle_at_once;
@@ -96,6 +99,10 @@ void rig_batch(const char *rows);
 /** The sink acknowledges the event (err == NULL) or reports err; turns the loop. */
 void rig_settle(int64_t seq, const Error *err);
 void rig_settle_all(void);
+/** The broker accepts what it got in one request: "1 2 3"; then the loop turns. */
+void rig_accept(const char *seqs);
+/** The broker refuses one request with these events: "1 2 3". */
+void rig_refuse(const char *seqs);
 void rig_locked(void);
 void rig_active(void);
 /** Locked, then active. */

@@ -17,6 +17,7 @@ enum {
     LOG_MAX = ROWS * 60,
 };
 
+/* REFUSED: the broker says so, by itself; LARGE: the sink knows. */
 typedef enum RowKind { ROW_GOOD, ROW_REFUSED, ROW_UNENCODABLE, ROW_LARGE, ROW_UNROUTED } RowKind;
 typedef enum RowPlace { ROW_HIDDEN, ROW_IDLE, ROW_IN_FLIGHT, ROW_UNMARKED, ROW_MARKED } RowPlace;
 
@@ -63,6 +64,8 @@ typedef struct Simulation {
     bool lease;
     bool draining;
     bool paused; /* or not known yet whether it is */
+    bool begun;  /* published or stood by: from then on the watch judges, not the source */
+    bool broken; /* a precondition */
     uint64_t next_position;
     uint64_t last_acked;
     Event *asides[ROWS];
@@ -71,7 +74,12 @@ typedef struct Simulation {
     Sink sink;
     Held held[ROWS];
     size_t held_count;
-    bool may_purge; /* there is a reason: order, or another relay */
+    bool may_purge;    /* there is a reason: order, or another relay */
+    bool purging;      /* until the next send: nothing leaves */
+    bool held_back;    /* nothing leaves, nothing is given up */
+    bool zombie;       /* the lease is over: nothing may leave */
+    bool others;       /* somebody else published since, or the server is another */
+    uint32_t requests; /* refused */
     bool lost;
     bool reopening;
     bool owes_ready;

@@ -116,20 +116,94 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_another_relay_publi
     rig_assert_state(PIPELINE_RUNNING);
 }
 
-Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_the_lease_is_over)
+Test(pipeline_rewind, nothing_leaves_the_sink_when_the_lease_is_over_and_nothing_is_given_up)
 {
     given_source_lost("POSTGRES_SHUTDOWN");
-    cr_assert_eq(rig.sink.purges, 0);
+    cr_assert_eq(rig.sink.holds, 0);
     settle_time_is_up();
-    cr_assert_eq(rig.sink.purges, 1);
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL));
+    cr_assert_eq(rig.sink.holds, 1);
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.holds, 1);
+    cr_assert_eq(rig.sink.purges, 0);
+    rig_settle(1, NULL); /* the broker had it */
+    rig_assert_state(PIPELINE_REWINDING);
+    rig.source.source.proof = PROOF_ALONE;
+    rig_locked();
+    cr_assert_not(rig.sink.held_back, "nobody else published: the same records go on");
+    cr_assert_eq(rig.sink.purges, 0);
+    rig_settle(2, NULL);
+    rig_assert_acked("1 2");
+    cr_assert_eq(rig.source.resumes, 2);
+    cr_assert_eq(*rig.stats.replayed, 0);
 }
 
-Test(pipeline_rewind, what_the_sink_holds_is_taken_back_at_once_when_the_lease_was_the_reason)
+Test(pipeline_rewind, nothing_leaves_the_sink_at_once_when_the_lease_was_the_reason)
 {
     rig.source.source.lease_over = true;
     given_source_lost("LEASE_EXPIRED");
+    cr_assert_eq(rig.sink.holds, 1);
+    cr_assert_eq(rig.sink.purges, 0);
+}
+
+Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_somebody_else_published_meanwhile)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    settle_time_is_up();
+    rig.sink.purge_at_once = true;
+    rig.source.source.proof = PROOF_OTHERS;
+    rig_locked();
     cr_assert_eq(rig.sink.purges, 1);
+    rig_assert_returned("1 2");
+    cr_assert_eq(rig.source.resumes, 2);
+}
+
+Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_the_history_is_another)
+{
+    given_source_lost("POSTGRES_SHUTDOWN"); /* within the lease */
+    rig.source.source.proof = PROOF_OTHERS;
+    rig_locked();
+    cr_assert_eq(rig.sink.purges, 1);
+}
+
+Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_nothing_is_proven_after_the_lease)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    settle_time_is_up();
+    rig_locked();
+    cr_assert_eq(rig.sink.purges, 1);
+    cr_assert_eq(rig.sink.holds, 1);
+}
+
+Test(pipeline_rewind, a_lock_that_is_lost_again_ends_with_its_lease_again)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_locked();
+    rig_source_lost(ERROR_RETRY);
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.holds, 1);
+    rig.source.source.proof = PROOF_ALONE;
+    rig_locked();
+    rig.source.source.lease_over = true;
+    rig_source_lost(ERROR_RETRY);
+    cr_assert_eq(rig.sink.holds, 2);
+    cr_assert(rig.sink.held_back);
+}
+
+Test(pipeline_rewind, a_stop_while_the_source_is_lost_does_not_outlive_the_lease)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_stop();
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.holds, 1);
+}
+
+Test(pipeline_rewind, what_goes_back_with_unknown_outcome_counts_as_sent_again)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_sink_lost(ERROR_RETRY);
+    rig_reopened();
+    rig_assert_returned("1 2");
+    cr_assert_eq(*rig.stats.replayed, 2);
 }
 
 Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lost)
@@ -142,6 +216,12 @@ Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lo
     rig_assert_returned("1 2");
 }
 
+static void quiet_for_us(int64_t us)
+{
+    rig.pipeline->progress_us -= us;
+    rig.pipeline->rewind_us -= us;
+}
+
 Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_takes)
 {
     given_source_lost("POSTGRES_SHUTDOWN");
@@ -151,11 +231,33 @@ Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_t
     for (int i = 0; i < 5; i++) {
         settle_time_is_up();
     }
+    quiet_for_us(INT64_C(3600000000));
+    settle_time_is_up();
     cr_assert_eq(rig.sink.purges, 0);
+    cr_assert_eq(rig.sink.holds, 0);
     cr_assert_eq(rig.sink.reopens, 0);
     *rig.stats.kafka_connected = 1;
     settle_time_is_up();
-    cr_assert_eq(rig.sink.reopens, 1, "there is a broker, and it does not answer");
+    cr_assert_eq(rig.sink.reopens, 1, "brokers answer, and the producer says nothing");
+}
+
+Test(pipeline_rewind, a_broker_that_hangs_is_waited_for_and_said)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    rig_locked();
+    *rig.stats.kafka_connected = 1;
+    quiet_for_us(60000000);
+    settle_time_is_up();
+    event_active(rig.pipeline->tick, EV_TIMEOUT, 0);
+    rig_turn();
+    rig_assert_error("KAFKA_NO_ACKNOWLEDGEMENT");
+    rig_assert_state(PIPELINE_REWINDING);
+    cr_assert_eq(rig.sink.reopens, 0);
+    rig_settle_all();
+    rig_assert_acked("1 2");
+    rig_active();
+    rig_assert_error("");
+    rig_assert_state(PIPELINE_RUNNING);
 }
 
 Test(pipeline_rewind, a_fatal_error_during_a_rewind_is_not_forgotten)
@@ -236,6 +338,9 @@ Test(pipeline_rewind, a_producer_that_does_not_settle_is_replaced)
     Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
     rig_settle(1, &err);
     *rig.stats.kafka_connected = 1;
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.reopens, 0, "it may only be slow");
+    quiet_for_us(301000000);
     settle_time_is_up();
     cr_assert_eq(rig.sink.reopens, 1);
     rig_assert_state(PIPELINE_REWINDING);

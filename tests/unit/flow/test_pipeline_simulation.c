@@ -5,8 +5,10 @@
  *   nothing lost     in the end each row is in the log, set aside or (unrouted) dropped, and marked
  *   nothing invented a row is given back as settled only if the model knows why
  *   order            of each key, in the log without repeats, is the order of seq
- *   repeats          only after a producer or a process was lost
- *   no right         nothing is sent or read while the source is not the publisher, or is paused
+ *   repeats          only after a producer or a process was lost, or another history or publisher
+ *   zombies          nothing leaves when the lease is over
+ *   no right         nothing is sent or read while the source is not the publisher, or is paused,
+ *                    or a precondition is broken
  */
 #include <criterion/criterion.h>
 #include <string.h>
@@ -37,14 +39,22 @@ static void do_connect(void)
     if (sim.state == SOURCE_DELAYED || sim.state == SOURCE_STANDBY) {
         if (!sim.calm && chance(20)) {
             sim.state = SOURCE_STANDBY;
-            sim.may_purge = true;
+            sim.begun = true;
+            sim.may_purge = sim.others = true;
             sim.source.events.standby(sim.source.events.arg, "another");
         } else {
             sim.state = SOURCE_LOCKED;
+            bool knows = chance(70); /* there is a row of ours that tells */
+            sim.source.proof = sim.others && (knows || !sim.zombie) ? PROOF_OTHERS
+                               : knows                              ? PROOF_ALONE
+                                                                    : PROOF_NONE;
+            sim.may_purge |= sim.others || (!knows && sim.zombie);
+            sim.zombie = sim.others = false;
             sim.source.events.locked(sim.source.events.arg);
         }
     } else if (sim.state == SOURCE_RESUMED) {
         sim.state = SOURCE_ACTIVE;
+        sim.begun = true;
         sim.lease = true;
         sim.source.events.active(sim.source.events.arg);
     }
@@ -54,10 +64,39 @@ static void do_lose_source(void)
 {
     if (sim.state != SOURCE_LOST) {
         Error err = error_of(ERROR_RETRY, "POSTGRES_SHUTDOWN");
+        sim.source.lease_over = sim.state == SOURCE_ACTIVE && !sim.lease && chance(50);
+        sim.zombie |= sim.source.lease_over;
         sim.state = SOURCE_LOST;
         sim.lease = false;
         sim.aside_count = 0;
         sim.source.events.lost(sim.source.events.arg, &err);
+    }
+}
+
+/* The lease runs out while the source is not there. */
+static void do_end_lease(void)
+{
+    Pipeline *p = sim.pipeline;
+    bool out = sim.state == SOURCE_LOST || sim.state == SOURCE_DELAYED;
+    if (out && p->state == PIPELINE_REWINDING && event_pending(p->settle, EV_TIMEOUT, NULL)) {
+        event_del(p->settle);
+        sim.zombie = true;
+        pipeline_settle_timeout(p);
+    }
+}
+
+/* The server comes back as it was a while ago: rows are not marked any more. */
+static void do_swap_server(void)
+{
+    if (sim.state != SOURCE_LOST && sim.state != SOURCE_DELAYED) {
+        return;
+    }
+    sim.others = true;
+    for (size_t i = 0; i < ROWS; i++) {
+        if ((sim.rows[i].place == ROW_UNMARKED || sim.rows[i].place == ROW_MARKED) && chance(10)) {
+            sim.rows[i].place = ROW_IDLE;
+            sim.repeats_excused++;
+        }
     }
 }
 
@@ -78,13 +117,44 @@ static void do_pause(void)
     pipeline_pause(sim.pipeline, true);
 }
 
+/* The watch finds a precondition broken, or mended; often the same again. */
+static void do_break_precondition(void)
+{
+    Error err = error_of(ERROR_FATAL, chance(50) ? "PUBLICATION_INCOMPLETE" : "ROW_SECURITY");
+    sim.broken = sim.begun;
+    pipeline_set_broken(sim.pipeline, &err);
+}
+
+static void do_mend(void)
+{
+    sim.broken = false;
+    pipeline_set_broken(sim.pipeline, NULL);
+}
+
+/* The server refuses a statement of the source's, on a connection that is fine; or takes it again.
+ */
+static void do_refuse(void)
+{
+    if (sim.state == SOURCE_ACTIVE) {
+        Error err = error_of(ERROR_FATAL, "POSTGRES_DENIED");
+        sim.source.events.refused(sim.source.events.arg, &err);
+    }
+}
+
+static void do_accept(void)
+{
+    if (sim.state == SOURCE_ACTIVE) {
+        sim.source.events.refused(sim.source.events.arg, NULL);
+    }
+}
+
 static void do_fetch(void)
 {
     size_t room = 0;
     size_t bytes = 0;
-    if (sim.paused) {
-        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes),
-                   "reads while paused");
+    if (sim.paused || sim.broken) {
+        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes), "reads while %s",
+                   sim.paused ? "paused" : "a precondition is broken");
         return;
     }
     if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining ||
@@ -163,10 +233,12 @@ static void do_write(void)
     size_t size = 1 + below(8);
     size_t index = 0;
     bool refused = false;
-    if (sim.lost) {
+    if (sim.lost || sim.held_back || !find_held(PHASE_QUEUED, topic, &index)) {
         return;
     }
-    if (find_held(PHASE_QUEUED, topic, &index) && sim.held[index].written) {
+    SIM_ASSERT(!sim.zombie && !sim.purging, "%lld leaves without the right",
+               (long long)sim.held[index].event->seq);
+    if (sim.held[index].written) {
         sim.held[index].phase = PHASE_WRITTEN; /* the broker sees that it has it already */
         return;
     }
@@ -175,8 +247,15 @@ static void do_write(void)
         refused |= row_of(sim.held[index].event)->kind == ROW_REFUSED;
     }
     Error err = error_of(ERROR_POISON, "RECORD_REFUSED");
+    uint32_t count = 0;
+    for (size_t i = 0; i < sim.held_count; i++) {
+        count += sim.held[i].phase == PHASE_REQUEST;
+    }
+    sim.requests += refused;
     while (find_held(PHASE_REQUEST, topic, &index)) {
         if (refused) {
+            sim.held[index].event->request = sim.requests;
+            sim.held[index].event->request_events = count;
             settle(index, &err);
         } else {
             held_write(&sim.held[index]);
@@ -208,8 +287,9 @@ static void do_break(void)
 {
     for (size_t i = 0; i < sim.held_count; i++) {
         if (sim.held[i].phase == PHASE_WRITTEN) {
-            sim.held[i].phase = PHASE_QUEUED;
+            sim.held[i].phase = sim.purging ? PHASE_PURGING : PHASE_QUEUED;
             sim.held[i].written = true;
+            sim.repeats_excused += sim.purging;
         }
     }
 }
@@ -297,14 +377,16 @@ typedef struct Deed {
 } Deed;
 
 static const Deed DEEDS[] = {
-    {do_insert, 150, false},  {do_connect, 100, false}, {do_fetch, 150, false},
-    {do_mark, 100, false},    {do_aside, 60, false},    {do_drained, 40, false},
-    {do_write, 200, false},   {do_report, 250, false},  {do_purged, 100, false},
-    {do_reopened, 60, false}, {do_ready, 60, false},    {do_heal, 30, false},
-    {do_trouble, 6, true},    {do_fail_topic, 8, true}, {do_lose_source, 10, true},
-    {do_revoke, 5, true},     {do_lose_sink, 4, true},  {do_stop, 2, true},
-    {do_kill, 1, true},       {do_break, 8, true},      {do_pause, 4, true},
-    {do_resume, 20, false},
+    {do_insert, 150, false},   {do_connect, 100, false}, {do_fetch, 150, false},
+    {do_mark, 100, false},     {do_aside, 60, false},    {do_drained, 40, false},
+    {do_write, 200, false},    {do_report, 250, false},  {do_purged, 100, false},
+    {do_reopened, 60, false},  {do_ready, 60, false},    {do_heal, 30, false},
+    {do_trouble, 6, true},     {do_fail_topic, 8, true}, {do_lose_source, 10, true},
+    {do_revoke, 5, true},      {do_lose_sink, 4, true},  {do_stop, 2, true},
+    {do_kill, 1, true},        {do_break, 8, true},      {do_pause, 4, true},
+    {do_mend, 30, false},      {do_refuse, 6, true},     {do_break_precondition, 6, true},
+    {do_accept, 20, false},    {do_resume, 20, false},   {do_end_lease, 20, true},
+    {do_swap_server, 2, true},
 };
 
 static void step(void)

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "flow/batch.h"
 #include "flow/template.h"
 #include "stub/given.h"
@@ -145,13 +146,20 @@ Test(template, only_a_text_without_columns_is_constant)
     static const struct {
         const char *text;
         const char *constant;
-    } CASES[] = {{"orders", "orders"}, {"", ""}, {"${seq}", NULL}, {"a${seq}", NULL}};
+        const char *glob;
+    } CASES[] = {{"orders", "orders", "orders"},
+                 {"", "", ""},
+                 {"${seq}", NULL, "*"},
+                 {"a${seq}", NULL, "a*"},
+                 {"a*[b]?${seq}.${event_type}\\", NULL, "a\\*\\[b]\\?*.*\\\\"}};
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         Template *template = NULL;
         cr_assert_eq(template_compile(CASES[i].text, &config, &template, NULL), OK);
         const char *constant = template_constant(template);
         cr_assert(slice_equal(slice_of(constant), slice_of(CASES[i].constant)), "%s",
                   CASES[i].text);
+        AUTO_TEXT glob = template_glob(template);
+        cr_assert_str_eq(glob, CASES[i].glob);
         template_free(&template);
         cr_assert_null(template);
     }

@@ -108,13 +108,20 @@ static void serve_fetch(const char *sql, StubReply *reply)
         stub_reply_hang(reply);
     }
     if (rig.error_of_fetch != NULL) {
-        stub_reply_error(reply, rig.error_of_fetch, "no");
+        stub_reply_error(reply, rig.error_of_fetch, "permission denied for table event");
         return;
     }
     if (strstr(sql, " AS writers") != NULL) {
         stub_reply_row(reply, "writers", rig.writers, NULL);
     }
     serve_copy(strstr(sql, "COPY ("), reply);
+    if (rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL) {
+        const char *oid = rig.fetched_oid;
+        rig.fetched_oid = rig.configured_oid;
+        answer_guard(reply);
+        rig.fetched_oid = oid;
+        return;
+    }
     answer_guard(reply);
 }
 
@@ -127,10 +134,15 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     for (size_t i = 0; i < 7; i++) {
         v[i] = rig.table_fields[i] != NULL ? rig.table_fields[i] : v[i];
     }
+    bool logged = strcmp(v[3], "p") == 0;
+    rig.looks++;
     stub_reply_command(reply, 0); /* of a SET */
-    stub_reply_row(reply, "pid", v[0], "recovery", v[1], "oid", v[2], "persistence", v[3], "cache",
-                   v[4], "dead_letter", v[5], "sequence", v[6], "publisher",
-                   rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
+    stub_reply_row(reply, "backend_pid", v[0], NULL);
+    stub_reply_row(reply, "in_recovery", v[1], "table_oid", v[2], "unlogged",
+                   logged ? STUB_NULL : "outbox.event", "set_logged",
+                   logged ? STUB_NULL : "ALTER TABLE outbox.event SET LOGGED;", "cache", v[4],
+                   "dead_letter", v[5], "sequence", v[6], "updates", rig.may_not_mark ? "f" : "t",
+                   "publisher", rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
 }
 
 static int64_t get_be(const char *bytes, int length)
@@ -164,12 +176,32 @@ static void serve_history(StubReply *reply)
                    NULL);
 }
 
+/* Which table has the name, which name has the table that is read? */
+static void serve_rotation(const char *sql, StubReply *reply)
+{
+    const char *configured = rig.configured_oid != NULL ? rig.configured_oid : table_oid();
+    if (strstr(sql, " AS present") != NULL) {
+        stub_reply_row(reply, "present", rig.present_name != NULL ? rig.present_name : STUB_NULL,
+                       "configured", configured, NULL);
+        return;
+    }
+    if (strstr(sql, " AS dropped") != NULL) {
+        stub_reply_no_row(reply);
+        if (rig.old_oid != NULL) {
+            stub_reply_row(reply, "old_table", rig.old_oid, "name", rig.present_name, NULL);
+        } else {
+            stub_reply_no_row(reply);
+        }
+    }
+    stub_reply_row(reply, "configured", configured, NULL);
+}
+
 static void serve_claim(const char *sql, StubReply *reply)
 {
     rig.claims++;
-    const char *generation = strstr(sql, "', '");
+    const char *generation = strstr(sql, "', 1)");
     cr_assert_not_null(generation, "%s", sql);
-    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation + 4);
+    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation - 36);
     cr_assert_eq(rig.history.generation[14], '4', "a random UUID: %s", sql);
     rig.history.writes++;
     if (rig.hang_claim) {
@@ -260,7 +292,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     if (query->statement != NULL) {
         cr_assert_str_eq(query->statement, "outboxd_mark");
         serve_mark(query, reply);
-    } else if (strstr(sql, "pg_backend_pid(), pg_is_in_recovery()") != NULL) {
+    } else if (strstr(sql, "AS backend_pid;") != NULL) {
         serve_table(query, reply);
     } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
         stub_reply_command(reply, 0);
@@ -268,9 +300,17 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "id_type", STUB_NULL, NULL); /* compared as text */
     } else if (begins(sql, "WITH given_arrays")) {
         rig.asks++;
-        stub_reply_row(reply, "count", "0", NULL);
+        stub_reply_row(reply, "count", "0", "same", "t", NULL);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
+    } else if (strstr(sql, " AS configured") != NULL) {
+        serve_rotation(sql, reply);
+    } else if (begins(sql, "DELETE FROM outbox.publisher")) {
+        rig.rows_deleted++;
+        stub_reply_command(reply, 1);
+    } else if (begins(sql, "SELECT pg_advisory_unlock")) {
+        rig.unlocks++;
+        stub_reply_row(reply, "unlocked", "t", NULL);
     } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
         serve_claim(sql, reply);
     } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
@@ -278,8 +318,9 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     } else if (strstr(sql, "COPY (") != NULL) {
         serve_fetch(sql, reply);
     } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, ")) {
-        cr_assert_eq(strncmp(strchr(sql, ',') + 2, table_oid(), 4), 0);
-        stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
+        snprintf(rig.lock_tried, sizeof(rig.lock_tried), "%.4s", strchr(sql, ',') + 2);
+        bool old = rig.old_oid != NULL && strcmp(rig.lock_tried, rig.old_oid) == 0;
+        stub_reply_row(reply, "lock", rig.lock_taken || (old && rig.old_taken) ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
         stub_reply_row(reply, "pid", rig.holder_pid, "name", "other/orders", "addr", "10.0.0.9",
                        "ended", STUB_NULL, NULL);
@@ -290,9 +331,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "count", "0", "max", STUB_NULL, NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
-    } else if (strcmp(sql, "SELECT 1") == 0) {
+    } else if (strstr(sql, "AS named") != NULL) {
         rig.pings++;
-        stub_reply_row(reply, "one", "1", NULL);
+        bool configured = rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL;
+        stub_reply_row(reply, "named", configured ? rig.configured_oid : table_oid(), NULL);
     } else {
         serve_guard(sql, reply);
     }
@@ -361,6 +403,22 @@ static void on_progress(void *arg)
     rig.progress++;
 }
 
+static void on_doubt(void *arg)
+{
+    (void)arg;
+    rig.doubts++;
+}
+
+static void on_refused(void *arg, const Error *err)
+{
+    (void)arg;
+    rig.refusals += err != NULL;
+    rig.accepted += err == NULL;
+    if (err != NULL) {
+        rig.error = *err;
+    }
+}
+
 static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
@@ -426,6 +484,8 @@ void rig_begin(void)
                                         .room = on_room,
                                         .aside = on_aside,
                                         .progress = on_progress,
+                                        .doubt = on_doubt,
+                                        .refused = on_refused,
                                         .lost = on_lost,
                                         .drained = on_drained};
     rig.source->ops->start(rig.source, 0);

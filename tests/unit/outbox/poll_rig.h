@@ -42,9 +42,21 @@ typedef struct Rig {
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
+    size_t doubts;
+    size_t looks;      /* at the preconditions */
+    bool may_not_mark; /* ... one of which does not hold */
+    size_t refusals;   /* that the pipeline heard of */
+    size_t accepted;   /* ... and the ends of them */
     RigHistory history;
-    const char *fetched_oid; /* of the table that a fetch read; NULL: the right one */
-    const char *table_oid;   /* NULL: 4242 */
+    const char *fetched_oid;    /* of the table that a fetch read; NULL: the right one */
+    const char *table_oid;      /* NULL: 4242 */
+    const char *configured_oid; /* of the table that has the configured name; NULL: the same */
+    const char *present_name;   /* of the table that is read; NULL: it was dropped */
+    const char *old_oid;        /* a row of outbox.publisher tells of this table; NULL: none */
+    char lock_tried[8];         /* OID of the last */
+    bool old_taken;             /* its lock is another relay's */
+    size_t unlocks;
+    size_t rows_deleted; /* from outbox.publisher */
     size_t claims;
     size_t asks; /* how many rows are replaced */
     bool hang_claim;

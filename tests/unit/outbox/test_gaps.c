@@ -45,6 +45,22 @@ static void see(int64_t first, int64_t last)
     }
 }
 
+Test(gaps, a_number_is_opened_again_once)
+{
+    gaps_see(&gaps, 1);
+    gaps_see(&gaps, 2);
+    gaps_see(&gaps, 5);
+    gaps_drop(&gaps, 4);
+    gaps_open(&gaps, 2);
+    gaps_open(&gaps, 2);
+    gaps_open(&gaps, 9);
+    cr_assert_eq(gaps.count, 1);
+    cr_assert_eq(gaps.ranges[0].low, 2);
+    cr_assert_eq(gaps.ranges[0].high, 2);
+    gaps_see(&gaps, 2);
+    cr_assert_eq(gaps.count, 0);
+}
+
 Test(gaps, nothing_is_seen_at_first)
 {
     cr_assert_eq(gaps.top, INT64_MIN);

@@ -46,6 +46,57 @@ Test(poll, stands_by_while_another_holds_the_lock_and_takes_over)
     cr_assert_eq(rig.active, 1);
 }
 
+Test(poll, what_a_human_must_mend_is_waited_for_once_it_stood_by)
+{
+    rig.lock_taken = true;
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.standby >= 2);
+    rig.may_not_mark = true;
+    size_t looks = rig.looks;
+    rig.lock_taken = false;
+    RIG_WAIT(rig.lost == 1); /* looked again with the lock in hand, before the first event */
+    cr_assert_eq(rig.looks, looks + 1);
+    cr_assert_str_eq(rig.error.code, "RIGHT_UPDATE");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.fetches, 0);
+    rig.may_not_mark = false;
+    rig.source->ops->start(rig.source, 3600000);
+    rig.source->ops->wake(rig.source); /* mended: not in an hour */
+    RIG_WAIT(rig_delivered() == 2);
+}
+
+Test(poll, refuses_at_the_start_what_a_human_must_mend)
+{
+    rig.may_not_mark = true;
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "RIGHT_UPDATE");
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
+    cr_assert_eq(rig.fetches, 0);
+}
+
+Test(poll, a_refused_fetch_keeps_lock_and_memory_and_is_tried_again)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig.error_of_fetch = "42501";
+    RIG_WAIT(rig.refusals == 1);
+    cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
+    size_t fetches = rig.fetches;
+    rig.source->ops->wake(rig.source);
+    rig_turn();
+    cr_assert_eq(rig.fetches, fetches, "not at once");
+    rig_insert(3, 4);
+    rig.error_of_fetch = NULL;
+    RIG_WAIT(rig_delivered() == 4);
+    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.active, 1, "the lock was ours all the time");
+}
+
 static void refused(size_t field, const char *value, const char *code, ErrorClass class)
 {
     rig.table_fields[field] = value;
@@ -312,7 +363,7 @@ Test(poll, an_event_set_aside_is_told_when_it_is_committed)
     RIG_WAIT(rig_marked() == 3);
 }
 
-static void set_aside_and_lose(void)
+static void set_aside_one(void)
 {
     rig_insert(1, 1);
     active();
@@ -321,17 +372,26 @@ static void set_aside_and_lose(void)
     error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
     Record record = {0};
     rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.asides, 0);
-    cr_assert_eq(rig.error.class, ERROR_FATAL);
 }
 
-Test(poll, a_dead_letter_that_is_refused_is_told_and_sets_nothing_aside)
+static void set_aside_and_lose(void)
+{
+    set_aside_one();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.asides, 0);
+}
+
+Test(poll, a_dead_letter_that_is_refused_is_told_and_waits)
 {
     rig.error_of_dead_letter = "42501";
-    set_aside_and_lose();
+    set_aside_one();
+    RIG_WAIT(rig.refusals == 2);
     cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
-    cr_assert_not_null(strstr(rig.error.message, "outbox.dead_letter"));
+    cr_assert_eq(rig.asides, 0);
+    rig.error_of_dead_letter = NULL;
+    RIG_WAIT(rig.asides == 1);
+    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.lost, 0);
 }
 
 Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
@@ -339,6 +399,7 @@ Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
     rig.table_fields[5] = STUB_NULL;
     set_aside_and_lose();
     cr_assert_str_eq(rig.error.code, "NO_DEAD_LETTER_TABLE");
+    cr_assert_eq(rig.error.class, ERROR_FATAL);
 }
 
 Test(poll, a_dead_letter_that_could_not_be_sent_sets_nothing_aside)
@@ -405,15 +466,44 @@ Test(poll, the_lock_is_kept_until_the_source_may_go_on)
     cr_assert_eq(rig.lost, 1);
 }
 
-Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
+Test(poll, a_refused_mark_is_tried_again_and_lock_and_rows_are_kept)
 {
     rig_insert(1, 2);
     rig.error_of_mark = "42501";
     active();
     RIG_WAIT(rig_delivered() == 2);
     rig_ack(-1);
+    RIG_WAIT(rig.refusals == 2);
+    cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 2);
+    rig.error_of_mark = NULL;
+    RIG_WAIT(rig_marked() == 2);
+    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig_delivered(), 2, "nothing twice");
+}
+
+Test(poll, a_refused_mark_is_a_loss_while_draining)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig.error_of_mark = "42501";
+    rig_ack(-1);
+    RIG_WAIT(rig.refusals == 1);
+    rig.source->ops->drain(rig.source);
     RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.class, ERROR_FATAL);
+}
+
+Test(poll, an_error_of_a_mark_is_a_loss_and_the_rows_stay_known)
+{
+    rig_insert(1, 2);
+    rig.error_of_mark = "53100";
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack(-1);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
     cr_assert_eq(rig.source->ops->unmarked(rig.source), 2);
     rig.error_of_mark = NULL;
     rig_restart();

@@ -53,23 +53,26 @@ static void assert_has(const char *part)
 Test(mark_sql, a_uuid_is_compared_by_its_place_in_the_array)
 {
     make("uuid");
-    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS " UPDATE
-                    " WHERE r.\"seq\" = ANY($1) AND r.\"event_id\" IS NOT DISTINCT FROM"
-                    " ($2)[pg_catalog.width_bucket(r.\"seq\"::bigint, $1)]; ");
+    assert_prepared(
+        "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS " UPDATE
+        " WHERE r.\"seq\" = ANY($1) AND r.\"event_id\" IS NOT DISTINCT FROM"
+        " ($2)[pg_catalog.width_bucket(r.\"seq\"::bigint, $1)]; ");
 }
 
 Test(mark_sql, another_type_is_compared_as_itself_or_as_text)
 {
     make("character varying(36)");
-    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
-                    " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
-                    " = given.seq AND r.\"event_id\" IS NOT DISTINCT FROM"
-                    " given.id::character varying(36); ");
+    assert_prepared(
+        "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
+        " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
+        " = given.seq AND r.\"event_id\" IS NOT DISTINCT FROM"
+        " given.id::character varying(36); ");
     table_free(&table);
     make(NULL);
-    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
-                    " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
-                    " = given.seq AND r.\"event_id\"::text IS NOT DISTINCT FROM given.id; ");
+    assert_prepared(
+        "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
+        " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
+        " = given.seq AND r.\"event_id\"::text IS NOT DISTINCT FROM given.id; ");
 }
 
 Test(mark_sql, without_a_column_the_number_alone_counts)
@@ -77,9 +80,10 @@ Test(mark_sql, without_a_column_the_number_alone_counts)
     config.columns.event_id = GIVEN("");
     config.on_publish = ON_PUBLISH_DELETE;
     make(NULL);
-    cr_assert_not(mark_sql_add_id_query(&mark, 4242, &sql), "nothing to ask");
-    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS DELETE FROM"
-                    " \"outbox\".\"event\" AS r WHERE r.\"seq\" = ANY($1); ");
+    cr_assert_not(mark_sql_add_id_query(&mark, &sql), "nothing to ask");
+    assert_prepared(
+        "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS DELETE FROM"
+        " \"outbox\".\"event\" AS r WHERE r.\"seq\" = ANY($1); ");
 }
 
 Test(mark_sql, deleting_joins_by_using)
@@ -98,13 +102,15 @@ Test(mark_sql, hostile_names_stay_names)
     config.columns.event_id = GIVEN("i\"d'");
     config.columns.published_at = GIVEN("p\" = NULL; --");
     make("uuid");
-    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS UPDATE"
-                    " \"we\"\"ird\".\"t; DROP\" AS r SET \"p\"\" = NULL; --\" ="
-                    " pg_catalog.clock_timestamp() WHERE r.\"s\"\"eq\" = ANY($1) AND r.\"i\"\"d'\""
-                    " IS NOT DISTINCT FROM ($2)[pg_catalog.width_bucket(r.\"s\"\"eq\"::bigint,"
-                    " $1)]; ");
+    assert_prepared(
+        "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS UPDATE"
+        " \"we\"\"ird\".\"t; DROP\" AS r SET \"p\"\" = NULL; --\" ="
+        " pg_catalog.clock_timestamp() WHERE r.\"s\"\"eq\" = ANY($1) AND r.\"i\"\"d'\""
+        " IS NOT DISTINCT FROM ($2)[pg_catalog.width_bucket(r.\"s\"\"eq\"::bigint,"
+        " $1)]; ");
+    mark.table_oid = 4242;
     text_clear(&sql);
-    cr_assert(mark_sql_add_id_query(&mark, 4242, &sql));
+    cr_assert(mark_sql_add_id_query(&mark, &sql));
     cr_assert_not_null(strstr(text_string(&sql), "a.attrelid = 4242 AND a.attname = 'i\"d'''"),
                        "%s", text_string(&sql));
 }
@@ -126,8 +132,8 @@ Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
     mark.with_position = true;
     mark.row_table = "outbox.position";
     mark.row_key = "pipeline = 'orders'";
-    assert_has(
-        "PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid, pg_lsn, pg_lsn, bigint, bigint)");
+    assert_has("DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid, pg_lsn, "
+               "pg_lsn, bigint, bigint)");
     assert_has("told AS (SELECT NOT EXISTS (SELECT FROM missing) AND greatest($4, $5, '0/0') <="
                " pg_catalog.pg_current_wal_insert_lsn() AS whole)");
     assert_has("backfill_seq = coalesce($7, p.backfill_seq)");
@@ -148,13 +154,22 @@ Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
 Test(mark_sql, a_table_may_have_another_name_by_now)
 {
     make("uuid");
-    mark.target = "outbox.event_2025";
-    assert_has("UPDATE outbox.event_2025 AS r SET");
+    mark.table_oid = 4242;
+    mark.row_table = "outbox.publisher";
+    mark.row_key = "table_id = 4242";
+    table_rename(table, "outbox.\"event's\"");
+    assert_has("UPDATE outbox.\"event's\" AS r SET");
+    assert_has(" AND pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242"
+               " RETURNING 1)");
+    assert_has("WHERE p.table_id = 4242 AND"
+               " pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242 RETURNING");
     text_clear(&sql);
     mark_sql_add_replaced_query(&mark, &sql);
-    cr_assert_not_null(strstr(text_string(&sql), "FROM outbox.event_2025 AS r WHERE r.\"seq\" ="
+    cr_assert_not_null(strstr(text_string(&sql), " FROM outbox.\"event's\" AS r WHERE r.\"seq\" ="
                                                  " ANY($1) AND r.\"event_id\" IS DISTINCT FROM"),
                        "%s", text_string(&sql));
+    table_rename(table, NULL);
+    assert_has("UPDATE \"outbox\".\"event\" AS r SET");
 }
 
 /* Arrays, after array_send(). */

@@ -36,6 +36,7 @@ static struct {
     size_t prepares;
     size_t asks; /* how many are replaced, who holds the lock, where the row is */
     bool hang;
+    bool renamed; /* another table has the name */
     /* The row that proves the history. */
     char owner[HISTORY_GENERATION];
     unsigned writes;
@@ -60,6 +61,7 @@ static size_t idle;
 static size_t asides;
 static size_t lost;
 static size_t blocked;
+static size_t replaced;
 static Error error;
 
 static int64_t get_be(const char *bytes, int length)
@@ -125,8 +127,13 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         stub_reply_error(reply, server.error, "no");
         return;
     }
-    if (!is_owner(query)) {
+    bool answers = proven || wal;
+    if (!is_owner(query) || (server.renamed && answers)) {
         stub_reply_no_row(reply);
+        return;
+    }
+    if (server.renamed) {
+        stub_reply_command(reply, 0);
         return;
     }
     serve_write();
@@ -170,7 +177,7 @@ static void serve_replaced(const StubQuery *query, StubReply *reply)
         count += server.replaced[get_be(array + 20 + 12 * i + 4, 8)];
     }
     snprintf(text, sizeof(text), "%zu", count);
-    stub_reply_row(reply, "count", text, NULL);
+    stub_reply_row(reply, "count", text, "same", server.renamed ? "f" : "t", NULL);
 }
 
 static bool begins(const char *text, const char *with)
@@ -186,7 +193,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         serve_mark(query, reply);
     } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) {
         stub_reply_row(reply, "id_type", server.id_type != NULL ? server.id_type : STUB_NULL, NULL);
-    } else if (begins(sql, "PREPARE outboxd_mark")) {
+    } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
         server.prepares++;
         if (server.error != NULL) {
             stub_reply_error(reply, server.error, "no");
@@ -201,7 +208,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         server.asks++;
         snprintf(writes, sizeof(writes), "%u", server.writes);
         stub_reply_row(reply, "ctid", server.ctid, "generation", server.owner, "writes", writes,
-                       NULL);
+                       "same", server.renamed ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT l.pid")) {
         server.asks++;
         stub_reply_row(reply, "pid", "77", "application", "psql", "mode", "ShareLock", "relation",
@@ -323,6 +330,12 @@ static void prove(void)
     serve_write();
 }
 
+static void on_replaced(void *arg)
+{
+    (void)arg;
+    replaced++;
+}
+
 static void on_blocked(void *arg)
 {
     (void)arg;
@@ -353,6 +366,7 @@ static void begin(void)
                                          .history = proven ? &history : NULL,
                                          .lost = on_lost,
                                          .blocked = on_blocked,
+                                         .replaced = on_replaced,
                                          .aside = on_aside,
                                          .marked = on_marked,
                                          .idle = on_idle});
@@ -779,6 +793,35 @@ Test(marker, a_mark_that_waits_for_a_lock_gives_up_and_is_tried_again)
         WAIT(!marker_pending(marker));
         cr_assert_eq(server.marks_of[3], 1);
         cr_assert_eq(*stats.marked, 3);
+        end();
+        prepare();
+    }
+}
+
+/* RENAME and CREATE between two marks. */
+Test(marker, nothing_is_marked_while_another_table_has_the_name)
+{
+    for (int i = 0; i < 3; i++) {
+        pipeline.capture = i < 2 ? CAPTURE_POLL : CAPTURE_WAL;
+        if (i != 1) {
+            prove(); /* else an adopted table, without a row of ours */
+        }
+        begin();
+        marked = replaced = 0;
+        server.renamed = true;
+        add_now(ROWS_OF(1, 2), 0, 0x100);
+        WAIT(replaced == 1);
+        marker_next(marker);
+        turn();
+        cr_assert_eq(server.marks, 1, "it waits");
+        cr_assert_eq(marker_unmarked(marker), 2);
+        cr_assert_eq(lost, 0);
+        table_rename(table, "outbox.event_2025");
+        server.renamed = false;
+        marker_renamed(marker);
+        WAIT(marked == 1);
+        cr_assert_eq(server.prepares, 2);
+        cr_assert_eq(server.marks_of[1] + server.marks_of[2], 2);
         end();
         prepare();
     }

@@ -349,7 +349,7 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
          .column = "claims",
          .value = "f",
          .code = "RIGHT_PUBLISHER",
-         .remedy = "GRANT SELECT, INSERT, UPDATE ON outbox.publisher TO shop_relay;",
+         .remedy = "GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.publisher TO shop_relay;",
          .also = "publisher",
          .also_value = "outbox.publisher"},
         {.of = CAPTURE_WAL,
@@ -547,6 +547,50 @@ Test(precondition, a_refused_walsender_is_told_from_one_without_a_place)
         cr_expect_str_eq(err.code, CASES[i].code);
         cr_expect_eq((int)err.class, (int)CASES[i].class);
         bool ours = CASES[i].class == ERROR_FATAL;
-        cr_expect_eq(strstr(err.hint, "ALTER ROLE \"shop_relay\" REPLICATION;") != NULL, ours);
+        cr_expect_eq(strstr(err.hint, "ALTER ROLE shop_relay REPLICATION;") != NULL, ours);
+    }
+}
+
+Test(precondition, a_refused_statement_is_waited_for_but_not_for_ever)
+{
+    unsigned count = 0;
+    for (unsigned i = 1; i <= PRECONDITION_REFUSALS_MAX + 1; i++) {
+        Error err = {0};
+        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_PRIVILEGE",
+                  "permission denied (SQLSTATE 42501)");
+        bool waits = i <= PRECONDITION_REFUSALS_MAX;
+        cr_expect_eq(precondition_soften(&err, true, &count), waits);
+        cr_expect_eq((int)err.class, (int)(waits ? ERROR_RETRY : ERROR_FATAL));
+    }
+    static const struct {
+        const char *message;
+        ExitCode exit_code;
+        bool begun;
+    } OTHERS[] = {
+        {"permission denied (SQLSTATE 42501)", EXIT_POSTGRES, false},
+        {"the slot is gone (SQLSTATE 42704)", EXIT_GAP, true},
+        {"disk full (SQLSTATE 53100)", EXIT_POSTGRES, true},
+        {"no SQLSTATE 42501 of the server", EXIT_POSTGRES, true},
+    };
+    for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
+        count = 0;
+        Error err = {0};
+        error_set(&err, ERROR_FATAL, OTHERS[i].exit_code, "POSTGRES_ERROR", "%s",
+                  OTHERS[i].message);
+        cr_expect_not(precondition_soften(&err, OTHERS[i].begun, &count), "%s", OTHERS[i].message);
+    }
+}
+
+Test(precondition, a_history_that_nothing_proves_is_said_by_check_alone)
+{
+    for (PreconditionReader reader = PRECONDITION_START; reader <= PRECONDITION_CHECK;
+         reader = (PreconditionReader)(reader * 2)) {
+        bool said = reader == PRECONDITION_CHECK;
+        expect(
+            &(Given){.capture = CAPTURE_POLL, .reader = reader, .column = "publisher", .value = ""},
+            said ? "HISTORY_UNPROVEN" : "", true, "outboxd migrate");
+        expect(
+            &(Given){.capture = CAPTURE_WAL, .reader = reader, .column = "publisher", .value = ""},
+            "", false, "");
     }
 }

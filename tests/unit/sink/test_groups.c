@@ -117,7 +117,10 @@ Test(groups, a_request_arrives_as_it_was_sent)
     config.log.level = LOG_WARN;
     StringList topics = {.items = names, .count = 1};
     AUTO_BUFFER text = TEXT_EMPTY;
-    groups_request_write(&config, &topics, &text);
+    static char glob[] = "*.events";
+    char *glob_names[] = {glob};
+    StringList patterns = {.items = glob_names, .count = 1};
+    groups_request_write(&config, &topics, &patterns, &text);
     const char *bytes = text.data + GROUPS_MESSAGE_HEAD;
     size_t length = text.length - GROUPS_MESSAGE_HEAD;
     GroupsRequest request;
@@ -130,6 +133,7 @@ Test(groups, a_request_arrives_as_it_was_sent)
     cr_assert_eq(request.config.log.level, LOG_WARN);
     cr_assert_eq(request.config.pipelines[0].in_flight_events, 5000);
     cr_assert_str_eq(request.topics.items[0], "orders.events");
+    cr_assert_str_eq(request.patterns.items[0], "*.events");
     groups_request_free(&request);
     for (size_t cut = 0; cut < length; cut++) {
         char *part = x_malloc(cut + 1);

@@ -403,7 +403,9 @@ static KafkaTopic *known_topic(const char *name)
     mock_begin();
     mock_send(0, name);
     MOCK_WAIT(mock.delivered == 1);
-    return mock.events[0]->topic->sink_data;
+    KafkaTopic *topic = mock.events[0]->topic->sink_data;
+    topic->limits.known = true; /* the mock cluster tells none: what the test sets stays */
+    return topic;
 }
 
 Test(kafka, a_record_larger_than_the_topic_takes_never_leaves)
@@ -442,13 +444,13 @@ Test(kafka, a_time_that_the_topic_would_refuse_is_replaced_and_counted)
 
 Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
 {
-    (void)known_topic("orders");
+    KafkaTopic *topic = known_topic("orders");
     KafkaSink *kafka = (KafkaSink *)mock.sink;
     rd_kafka_t *producer = kafka->rk;
     rd_kafka_mock_broker_set_rtt(mock.cluster, 1, 200);
     mock_send(1, "orders");
-    kafka->batch_bytes = 5000; /* what the look-up of a topic does that takes smaller batches */
-    kafka->shrink = true;
+    topic->limits.max_message_bytes = 5000; /* what a look-up tells of a smaller topic */
+    kafka_limits_changed(kafka, topic);
     Error err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_FULL);
     cr_assert_eq(kafka->rk, producer, "a record is in flight");

@@ -7,6 +7,11 @@ enum { HOUR_MS = 3600000 };
 
 Test(kafka_topic, a_time_is_kept_unless_the_topic_would_refuse_or_expire_it)
 {
+#define LIMITS(bytes, retention, before, after)                                                    \
+    {.max_message_bytes = (bytes),                                                                 \
+     .retention_ms = (retention),                                                                  \
+     .before_max_ms = (before),                                                                    \
+     .after_max_ms = (after)}
     static const TopicLimits NONE = {
         .max_message_bytes = -1, .retention_ms = -1, .before_max_ms = -1, .after_max_ms = -1};
     static const struct {
@@ -15,18 +20,18 @@ Test(kafka_topic, a_time_is_kept_unless_the_topic_would_refuse_or_expire_it)
         int64_t age_ms;
         bool kept;
     } CASES[] = {
-        {"no limits, old", {-1, -1, -1, -1, false}, INT64_C(100000000000), true},
-        {"no limits, far ahead", {-1, -1, -1, -1, false}, -INT64_C(100000000000), true},
-        {"within retention", {-1, HOUR_MS, -1, -1, false}, HOUR_MS - 1, true},
-        {"at the end of retention", {-1, HOUR_MS, -1, -1, false}, HOUR_MS, false},
-        {"beyond retention", {-1, HOUR_MS, -1, -1, false}, HOUR_MS + 1, false},
-        {"as old as accepted", {-1, -1, HOUR_MS, -1, false}, HOUR_MS, true},
-        {"older than accepted", {-1, -1, HOUR_MS, -1, false}, HOUR_MS + 1, false},
-        {"as new as accepted", {-1, -1, -1, HOUR_MS, false}, -HOUR_MS, true},
-        {"newer than accepted", {-1, -1, -1, HOUR_MS, false}, -HOUR_MS - 1, false},
-        {"now, all limits 0 but retention", {-1, -1, 0, 0, false}, 0, true},
-        {"retention 0 keeps nothing", {-1, 0, -1, -1, false}, 0, false},
-        {"the future never expires", {-1, HOUR_MS, -1, -1, false}, -5, true},
+        {"no limits, old", LIMITS(-1, -1, -1, -1), INT64_C(100000000000), true},
+        {"no limits, far ahead", LIMITS(-1, -1, -1, -1), -INT64_C(100000000000), true},
+        {"within retention", LIMITS(-1, HOUR_MS, -1, -1), HOUR_MS - 1, true},
+        {"at the end of retention", LIMITS(-1, HOUR_MS, -1, -1), HOUR_MS, false},
+        {"beyond retention", LIMITS(-1, HOUR_MS, -1, -1), HOUR_MS + 1, false},
+        {"as old as accepted", LIMITS(-1, -1, HOUR_MS, -1), HOUR_MS, true},
+        {"older than accepted", LIMITS(-1, -1, HOUR_MS, -1), HOUR_MS + 1, false},
+        {"as new as accepted", LIMITS(-1, -1, -1, HOUR_MS), -HOUR_MS, true},
+        {"newer than accepted", LIMITS(-1, -1, -1, HOUR_MS), -HOUR_MS - 1, false},
+        {"now, all limits 0 but retention", LIMITS(-1, -1, 0, 0), 0, true},
+        {"retention 0 keeps nothing", LIMITS(-1, 0, -1, -1), 0, false},
+        {"the future never expires", LIMITS(-1, HOUR_MS, -1, -1), -5, true},
     };
     cr_assert_eq(topic_timestamp(&NONE, NOW_MS, NOW_MS), NOW_MS);
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -34,4 +39,20 @@ Test(kafka_topic, a_time_is_kept_unless_the_topic_would_refuse_or_expire_it)
         cr_assert_eq(topic_timestamp(&CASES[i].limits, time_ms, NOW_MS),
                      CASES[i].kept ? time_ms : 0, "%s", CASES[i].what);
     }
+}
+
+Test(kafka_topic, any_time_is_kept_where_the_broker_sets_its_own)
+{
+    TopicLimits limits = {.max_message_bytes = -1, .append_time = true}; /* and all limits are 0 */
+    cr_assert_eq(topic_timestamp(&limits, NOW_MS - HOUR_MS, NOW_MS), NOW_MS - HOUR_MS);
+    cr_assert_eq(topic_timestamp(&limits, NOW_MS + HOUR_MS, NOW_MS), NOW_MS + HOUR_MS);
+}
+
+Test(kafka_topic, a_time_before_1970_is_replaced)
+{
+    TopicLimits limits = {
+        .max_message_bytes = -1, .retention_ms = -1, .before_max_ms = -1, .after_max_ms = -1};
+    cr_assert_eq(topic_timestamp(&limits, -1, NOW_MS), 0);
+    cr_assert_eq(topic_timestamp(&limits, -INT64_C(210866803200000), NOW_MS), 0);
+    cr_assert_eq(topic_timestamp(&limits, 1, NOW_MS), 1);
 }

@@ -1,0 +1,151 @@
+/* ALTER TABLE event RENAME TO event_2025; CREATE TABLE event (...): the source as the pipeline sees
+ * it. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "poll_rig.h"
+
+TestSuite(poll_rotation, .init = rig_prepare, .fini = rig_end);
+
+#define OLD_NAME "outbox.event_2025"
+
+/* The table that is read has another name, and 4243 has its name. */
+static void rotate(void)
+{
+    rig.configured_oid = "4243";
+    rig.present_name = OLD_NAME;
+}
+
+static void begin_midway(void)
+{
+    rig_insert(1, 3);
+    rig.pipeline.poll_interval_max_ms = 5;
+    rig_begin();
+    RIG_WAIT(rig_delivered() == 3);
+}
+
+Test(poll_rotation, the_old_table_is_finished_before_the_new_one_is_read)
+{
+    begin_midway();
+    rotate();
+    rig_insert(4, 5); /* before the rename, not read yet */
+    RIG_WAIT(rig_delivered() == 5);
+    cr_assert_not_null(strstr(rig.fetch_sql, OLD_NAME));
+    RIG_WAIT(strcmp(rig.lock_tried, "4243") == 0);
+    rig_turn();
+    cr_assert_eq(rig.lost, 0, "what is out is waited for");
+    cr_assert_eq(rig.rows_deleted, 0);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 5);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.rows_deleted, 1);
+    cr_assert_eq(rig_delivered(), 5, "nothing twice, nothing of the new table");
+    /* From the beginning, as another table. */
+    rig.table_oid = "4243";
+    rig.configured_oid = NULL;
+    rig.history.generation[0] = '\0';
+    size_t claims = rig.claims;
+    rig.source->ops->start(rig.source, 0);
+    rig_insert(6, 6);
+    RIG_WAIT(rig_delivered() == 6);
+    cr_assert_eq(rig.claims, claims + 1);
+    cr_assert_null(strstr(rig.fetch_sql, OLD_NAME));
+}
+
+Test(poll_rotation, the_new_table_waits_for_its_lock)
+{
+    begin_midway();
+    rig.lock_taken = true;
+    rotate();
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 3);
+    RIG_WAIT(strcmp(rig.lock_tried, "4243") == 0);
+    rig_turn();
+    cr_assert_eq(rig.lost, 0);
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    rig.lock_taken = false;
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+}
+
+Test(poll_rotation, a_rename_alone_is_followed)
+{
+    begin_midway();
+    rig.configured_oid = "0"; /* no table has the name */
+    rig.present_name = OLD_NAME;
+    rig_insert(4, 4);
+    RIG_WAIT(rig_delivered() == 4);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 4);
+    rig.configured_oid = NULL; /* renamed back */
+    rig_insert(5, 5);
+    RIG_WAIT(rig_delivered() == 5);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll_rotation, a_table_that_was_dropped_cannot_be_finished)
+{
+    begin_midway();
+    rig.configured_oid = "4243";
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
+}
+
+Test(poll_rotation, after_a_restart_the_old_table_goes_first)
+{
+    rig_insert(1, 3);
+    rig.table_oid = "4243";
+    rig.configured_oid = "4243";
+    rig.old_oid = "4242";
+    rig.fetched_oid = "4242";
+    rig.present_name = OLD_NAME;
+    rig_begin();
+    RIG_WAIT(rig_delivered() == 3);
+    cr_assert_str_eq(rig.lock_tried, "4242", "both locks");
+    cr_assert_not_null(strstr(rig.fetch_sql, OLD_NAME));
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 3);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.rows_deleted, 1);
+}
+
+Test(poll_rotation, whoever_finds_the_old_table_taken_stands_by)
+{
+    rig_insert(1, 3);
+    rig.table_oid = "4243";
+    rig.old_oid = "4242";
+    rig.present_name = OLD_NAME;
+    rig.old_taken = true;
+    rig_begin();
+    RIG_WAIT(rig.standby == 1);
+    cr_assert_eq(rig.unlocks, 1, "the lock of the new one is given up");
+    cr_assert_eq(rig.claims, 0);
+    cr_assert_eq(rig_delivered(), 0);
+}
+
+Test(poll_rotation, a_standby_whose_table_was_renamed_looks_again)
+{
+    rig.lock_taken = true;
+    rig.pipeline.standby_interval_ms = 1;
+    rig_begin();
+    RIG_WAIT(rig.standby == 1);
+    rig.configured_oid = "4243";
+    rig.lock_taken = false; /* the owner has finished it */
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
+    cr_assert_eq(rig.claims, 0);
+}
+
+Test(poll_rotation, it_is_noticed_without_room_to_read)
+{
+    rig.pipeline.lease_ms = 60;
+    rig.room_events = 3;
+    begin_midway();
+    rig.room_events = 0;
+    rotate();
+    RIG_WAIT(strcmp(rig.lock_tried, "4243") == 0);
+    cr_assert_eq(rig.lost, 0);
+}
