@@ -100,6 +100,14 @@ MarkerPosition marker_position(const Marker *marker)
     return marker->queue.position;
 }
 
+void marker_row_moved(Marker *marker, const char *ctid)
+{
+    if (marker->row_ctid != NULL) {
+        free(marker->row_ctid);
+        marker->row_ctid = x_strdup(ctid);
+    }
+}
+
 void marker_set_position(Marker *marker, const MarkerPosition *position)
 {
     marker->queue.position = *position;
