@@ -380,23 +380,23 @@ static void numbers_go_back_in_flight(const char *storage, const char *last_valu
 {
     rig.pipeline.sweep_interval_ms = 3600000;
     rig.last_value = "250";
-    rig.hang_fetch = true; /* so that sweeps are dear, and rare */
-    rig_begin();
-    RIG_WAIT(rig.fetches == 1);
     rig_insert(1, 20);
-    for (size_t fetches = 1; rig_delivered() < 20 || fetches < 5;) {
-        int64_t until_us = clock_monotonic_us() + 20000;
-        while (clock_monotonic_us() < until_us) {
-            event_base_loop(rig.base, EVLOOP_NONBLOCK);
-        }
-        rig.hang_fetch = fetches < 2;
-        stub_continue();
-        size_t before = rig.fetches;
-        RIG_WAIT(rig.fetches > before);
-        fetches++;
+    active();
+    RIG_WAIT(rig_delivered() == 20);
+    RIG_WAIT(rig.fetches > 10);
+    rig.hang_fetch = true; /* a sweep is dear: the next one comes 50 times as much later */
+    size_t before = rig.fetches;
+    RIG_WAIT(rig.fetches > before);
+    cr_assert(rig.in_snapshot);
+    int64_t until_us = clock_monotonic_us() + 60000;
+    while (clock_monotonic_us() < until_us) {
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
     }
     rig.hang_fetch = false;
     stub_continue();
+    before = rig.fetches;
+    RIG_WAIT(rig.fetches > before);
+    cr_assert_null(strstr(rig.fetch_sql, "REPEATABLE READ"), "%s", rig.fetch_sql);
     for (int64_t seq = 1; seq <= 40; seq++) {
         rig.rows[seq] = (RigRow){.visible = true, .version = 1};
     }
