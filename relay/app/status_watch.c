@@ -38,6 +38,16 @@ static double view_lag_seconds(const PipelineView *view)
     return lag > 0 ? lag : 0;
 }
 
+/* The same of events that wait for their topic, which are not in memory. */
+static double waiting_lag_seconds(const PipelineView *view)
+{
+    if (view->waiting_events == 0 || view->waiting_oldest_us == EVENT_NO_TIME) {
+        return 0;
+    }
+    double lag = (double)(clock_wall_us() - view->waiting_oldest_us) / 1e6;
+    return lag > 0 ? lag : 0;
+}
+
 /* The row that the watch found, where it tells more than the pipeline itself. While that publishes
  * it knows better: the watch counts only for a row that stayed, and only as long as nothing was
  * acknowledged after the look. */
@@ -57,6 +67,8 @@ static const WatchOldest *relay_watched_oldest(const Relay *relay, size_t index,
 double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view)
 {
     double lag = view_lag_seconds(view);
+    double waiting = waiting_lag_seconds(view);
+    lag = waiting > lag ? waiting : lag;
     const WatchOldest *oldest = relay_watched_oldest(relay, index, view);
     double watched = oldest != NULL ? watch_lag_seconds(oldest, clock_wall_us()) : 0;
     bool looked = relay->watch != NULL && watch_server(relay->watch)->up &&

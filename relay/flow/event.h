@@ -36,9 +36,11 @@ typedef enum EventState {
     EVENT_PENDING,    /* to be sent (again) */
     EVENT_SENT,       /* the sink holds it */
     EVENT_ASIDE_BUSY, /* being written to the dead-letter table */
+    EVENT_HELD,       /* waits in memory: its topic is not there, and the source cannot park it */
     EVENT_PUBLISHED,  /* settled: acknowledged by the broker */
     EVENT_ASIDE,      /* settled: committed to the dead-letter table */
     EVENT_DROPPED,    /* settled: dropped by on_unrouted = "drop", counted */
+    EVENT_PARKED,     /* settled for now: its topic is not there, it waits in its row */
 } EventState;
 
 #define EVENT_NO_TIME INT64_MIN
@@ -69,4 +71,10 @@ typedef struct Event {
 static inline bool event_is_settled(const Event *event)
 {
     return event->state >= EVENT_PUBLISHED;
+}
+
+/** Settled for good: its row may be marked. */
+static inline bool event_is_over(const Event *event)
+{
+    return event_is_settled(event) && event->state != EVENT_PARKED;
 }

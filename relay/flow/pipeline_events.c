@@ -112,6 +112,9 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
+    if (*p->parts.stats->kafka_connected == 0) {
+        parking_doubt(&p->parking);
+    }
     bool waits = p->state == PIPELINE_REWINDING && p->locked;
     if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED && !waits) {
         return;
@@ -224,6 +227,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
         pipeline_watch_stall(p);
     }
+    pipeline_watch_waiting(p);
     pipeline_sum_up(p, false);
     int64_t now_us = clock_monotonic_us();
     if (p->error.class == ERROR_RETRY &&
@@ -244,6 +248,12 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->state = PIPELINE_STARTING;
     p->since_us = clock_wall_us();
     p->held = parts->hold;
+    p->parking =
+        (Parking){.pipeline = parts->config->name,
+                  .metrics = parts->metrics,
+                  .dead_letter = parts->config->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER};
+    topics_on_forget(parts->topics, pipeline_forget_topic, p);
+    topics_pass_time(parts->topics, clock_monotonic_us());
     p->wake = event_new(parts->base, -1, 0, on_wake, p);
     p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
     p->settle = event_new(parts->base, -1, 0, on_settle_timeout, p);
@@ -265,6 +275,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .settled = pipeline_settled,
         .ready = on_ready,
         .trouble = on_trouble,
+        .missing = pipeline_on_missing,
+        .found = pipeline_on_found,
         .healed = on_healed,
         .lost = on_sink_lost,
         .reopened = on_reopened,
@@ -289,6 +301,7 @@ void pipeline_free(Pipeline **pipeline)
         batch_free(&batch);
     }
     p->parts.encoder->free(p->parts.encoder);
+    parking_clear(&p->parking);
     router_free(&p->parts.router);
     topics_free(&p->parts.topics);
     free(p);
@@ -343,6 +356,7 @@ static const Event *pipeline_oldest(const Pipeline *p)
 
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
 {
+    const Hold *first = parking_first(&p->parking);
     bool rests = p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
@@ -359,6 +373,12 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .error_since_us = p->error_since_us,
         .error_repeated = p->error_repeated,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
+        .waiting_events = p->parking.parked + p->parking.in_memory,
+        .waiting_topics = p->parking.topics,
+        .waiting_topic = first != NULL ? first->topic->name : "",
+        .waiting_reason = first != NULL ? &first->reason : NULL,
+        .waiting_since_us = first != NULL ? first->since_us : 0,
+        .waiting_oldest_us = parking_oldest_us(&p->parking),
     };
 }
 
@@ -393,4 +413,7 @@ void pipeline_collect(Pipeline *p)
     *stats->backlog_events = p->parts.source->ops->backlog(p->parts.source);
     *stats->window_events = (double)(view.in_flight_events + view.unmarked_events);
     *stats->last_publish = (double)view.last_published_us / 1e6;
+    *stats->waiting_events = (double)view.waiting_events;
+    *stats->waiting_topics = (double)view.waiting_topics;
+    parking_collect(&p->parking);
 }

@@ -18,7 +18,7 @@ static bool pipeline_sends(const Pipeline *p)
     return pipeline_works(p) && !p->blocked && !p->source_lost && p->sending != NULL;
 }
 
-static void pipeline_settle(Pipeline *p, Event *event, EventState settled)
+void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
     if (event->suspect) {
         event->suspect = false;
@@ -51,7 +51,7 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
     pipeline_input(p, INPUT_FATAL);
 }
 
-static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
+void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     if (event->suspect) {
         event->suspect = false;
@@ -125,9 +125,13 @@ static bool pipeline_send(Pipeline *p, Event *event)
         pipeline_poison(p, event, &record, &err);
         return pipeline_sends(p);
     }
+    if (pipeline_waits(p, event, &record, &err)) {
+        return pipeline_sends(p);
+    }
     /* First, because a sink may settle inside send(). */
     event->state = EVENT_SENT;
     event->topic = record.topic;
+    event->topic->in_flight++;
     event->attempts++;
     p->in_flight++;
     SendResult result = p->parts.sink->ops->send(p->parts.sink, &record, event, &err);
@@ -139,12 +143,17 @@ static bool pipeline_send(Pipeline *p, Event *event)
         return pipeline_sends(p);
     }
     event->state = EVENT_PENDING;
+    event->topic->in_flight--;
     p->in_flight--;
     if (result == SEND_POISON) {
         pipeline_poison(p, event, &record, &err);
         return pipeline_sends(p);
     }
     event->attempts--; /* not even tried */
+    if (result == SEND_HELD) {
+        pipeline_wait(p, event, &record, &err);
+        return pipeline_sends(p);
+    }
     p->blocked = true;
     return false;
 }
@@ -234,6 +243,7 @@ void pipeline_pump(Pipeline *p)
     if (waiting && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }
+    pipeline_reread_when_due(p);
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
         p->parts.source->ops->wake(p->parts.source);
     }
@@ -270,8 +280,9 @@ static void pipeline_published(Pipeline *p, Event *event)
 void pipeline_settled(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
-    assert(event->state == EVENT_SENT && p->in_flight > 0);
+    assert(event->state == EVENT_SENT && p->in_flight > 0 && event->topic->in_flight > 0);
     p->in_flight--;
+    event->topic->in_flight--;
     if (err == NULL) {
         pipeline_published(p, event);
         pipeline_wake(p);
@@ -297,7 +308,8 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
         event->suspect = true;
         p->suspects++;
     }
-    if (going && err->class != ERROR_POISON) {
+    bool waits = strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0; /* the sink will not take it again */
+    if (going && err->class != ERROR_POISON && !waits) {
         pipeline_complain(p, err, true);
     }
     pipeline_input(p, INPUT_RESEND);
@@ -323,6 +335,7 @@ void pipeline_reset_cursor(Pipeline *p)
             Event *event = batch->events[i];
             if (event->state == EVENT_SENT) {
                 event->replayed = true; /* its producer is gone: it may have been written */
+                event->topic->in_flight--;
             }
             if (!event_is_settled(event) && event->state != EVENT_ASIDE_BUSY) {
                 event->state = EVENT_PENDING;
@@ -331,4 +344,5 @@ void pipeline_reset_cursor(Pipeline *p)
     }
     p->in_flight = 0;
     p->sending = p->acker.oldest;
+    parking_clear_memory(&p->parking);
 }

@@ -53,6 +53,8 @@ void fetch_reset(PollSource *poll)
     fetch_release(poll);
     poll->fetch = (Fetch){0};
     gaps_reset(&poll->gaps);
+    parked_clear(&poll->parked);
+    poll->rereading = false;
     free(poll->fence.writers);
     free(poll->fence.latest);
     poll->fence = (Fence){0};
@@ -65,9 +67,13 @@ void fetch_reset(PollSource *poll)
     marker_caught_up(poll->marker, false);
 }
 
-/* In flight, or acknowledged and not marked: only rows of merged gaps and of sweeps can be that. */
-static bool fetch_knows(const PollSource *poll, int64_t seq)
+/* In flight, or acknowledged and not marked, or parked: only rows of merged gaps and of sweeps can
+ * be that. */
+static bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id)
 {
+    if (parked_has(&poll->parked, seq, event_id)) {
+        return true;
+    }
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         const Batch *batch = poll->outstanding[i];
         if (seq < batch->events[0]->seq || seq > batch->events[batch->count - 1]->seq) {
@@ -117,7 +123,7 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
-    if (event->seq <= fetch->top && fetch_knows(poll, event->seq)) {
+    if (event->seq <= fetch->top && fetch_knows(poll, event->seq, event->field[FIELD_EVENT_ID])) {
         fetch->batch->count--;
         fetch->batch->unsettled--;
         return;
@@ -245,6 +251,11 @@ static void fetch_adapt(PollSource *poll)
 static void fetch_complete(PollSource *poll)
 {
     (void)FAILPOINT("fetched");
+    if (poll->rereading) {
+        fetch_release(poll); /* it is read again, and what is behind it too */
+        fetch_next(poll);
+        return;
+    }
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     if (poll->fetch.sweep_below > INT64_MIN) {
@@ -370,6 +381,8 @@ static int64_t fetch_sweep_bound(const PollSource *poll, int64_t now_us)
         int64_t first = poll->outstanding[i]->events[0]->seq;
         bound = first < bound ? first : bound;
     }
+    int64_t parked = parked_lowest(&poll->parked);
+    bound = parked < bound ? parked : bound;
     int64_t unmarked = marker_oldest(poll->marker);
     return unmarked < bound ? unmarked : bound;
 }
@@ -430,6 +443,14 @@ void fetch_next(PollSource *poll)
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
         return;
+    }
+    if (poll->rereading) {
+        if (poll->outstanding_count > 0 || marker_unmarked(poll->marker) > 0) {
+            poll_set_timer(poll, config->poll_interval_max_ms); /* or on_marked() */
+            return;
+        }
+        fetch_reset(poll);
+        poll->more = true;
     }
     size_t events = 0;
     size_t bytes = 0;

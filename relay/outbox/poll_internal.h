@@ -5,6 +5,7 @@
 #include "outbox/poll.h"
 #include "pg/conn.h"
 #include "rows/marker.h"
+#include "rows/parked.h"
 #include "rows/publisher.h"
 #include "rows/table.h"
 
@@ -66,6 +67,8 @@ typedef struct PollSource {
     char *dead_letter; /* name of the table, as SQL */
     char *application_name;
     Gaps gaps;
+    Parked parked;  /* rows whose events wait for their topic */
+    bool rereading; /* reads from the beginning, as soon as everything acknowledged is marked */
     Fetch fetch;
     Fence fence;
     Batch **outstanding; /* handed to the pipeline, oldest first */

@@ -70,7 +70,7 @@ void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *positi
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event_is_over(event)) {
             mark_queue_add(&marker->queue, event->seq, event->xid);
         }
     }

@@ -11,6 +11,20 @@
 
 enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds many reports */
 
+/* What a failed delivery tells of its topic. */
+static void kafka_note_refusal(KafkaSink *kafka, KafkaTopic *kt, const Error *err)
+{
+    if (!kt->ready) {
+        return; /* another record has told */
+    }
+    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+        kt->ready = false;
+        kafka_look_soon(kafka, kt);
+    } else if (strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+        kafka_topic_denied(kafka, kt, err);
+    }
+}
+
 static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
 {
     (void)FAILPOINT("delivered");
@@ -25,9 +39,7 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
             }
             Error err = {0};
             kafka_delivery_error(reports[i]->err, sent->topic->name, &err);
-            if (strcmp(err.code, "KAFKA_TOPIC_UNKNOWN") == 0) {
-                ((KafkaTopic *)sent->topic->sink_data)->ready = false;
-            }
+            kafka_note_refusal(kafka, sent->topic->sink_data, &err);
             if (rd_kafka_message_status(reports[i]) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
                 sent->replayed = true;
             }

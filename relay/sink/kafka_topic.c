@@ -44,6 +44,8 @@ static rd_kafka_resp_err_t lookup_metadata(rd_kafka_t *rk, TopicLookup *lookup, 
                 metadata->topics[0].partition_cnt == 0) {
                 lookup->error = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
             }
+            lookup->partitions =
+                lookup->error == RD_KAFKA_RESP_ERR_NO_ERROR ? metadata->topics[0].partition_cnt : 0;
         }
         rd_kafka_metadata_destroy(metadata);
     }
