@@ -16,9 +16,8 @@ typedef struct SlotFacts {
     int server_version; /* 150020 */
     bool logical;       /* wal_level */
     bool may_replicate; /* the role has REPLICATION, or is superuser */
-    /* from IDENTIFY_SYSTEM */
-    char system_id[32];
-    int timeline;
+    char system_id[32]; /* from IDENTIFY_SYSTEM */
+    int timeline; /* of the WAL file that is written: IDENTIFY_SYSTEM tells late of a promotion */
     /* outbox.position */
     bool has_position;
     char position_system_id[32];
@@ -27,14 +26,22 @@ typedef struct SlotFacts {
     MarkerPosition position;
     bool backfill;        /* rows from before the slot are not all published */
     int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
+    int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
+    char publication_then[128]; /* identity of the publication as of the position; "": not known */
+    /* What this process knows of the position it stored; zeroes when it is none's. */
+    MarkerPosition known;
+    /* the server's log */
+    uint64_t insert_lsn;
+    uint64_t
+        switch_lsn; /* where the present timeline left the position's; 0: it does not hold it */
     /* pg_replication_slots */
     bool has_slot;
     bool slot_is_ours;     /* logical, pgoutput, this database, one-phase */
     char slot_problem[96]; /* why not */
     char lost[64];         /* why it is invalid; "": it is not */
-    bool failover;
-    int active_pid; /* 0: nobody reads it */
+    bool failover;         /* a standby gets it (17) */
+    int active_pid;        /* 0: nobody reads it */
     uint64_t confirmed;
     /* pg_publication */
     bool has_publication;
@@ -43,11 +50,15 @@ typedef struct SlotFacts {
     bool publication_hides; /* it has a row filter or a list of columns */
 } SlotFacts;
 
-/** Appends the query for everything but IDENTIFY_SYSTEM; one row. */
+/** Appends the query for everything but system_id and switch_lsn; one row. */
 void slot_add_query(const PipelineConfig *pipeline, const char *position_table, uint32_t table_oid,
                     Text *sql);
 /** Reads its row. */
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
+
+/** Looks for a timeline in a history file (TIMELINE_HISTORY): where it was left. False when it is
+ * not in there. */
+bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_lsn);
 
 typedef enum SlotVerdict {
     SLOT_CREATE,   /* there is none and never was: make it, fill up from the table */

@@ -13,6 +13,8 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 
+enum { PROTOCOL_TRIES = 3 };
+
 static WalSource *wal_of(Source *source)
 {
     return (WalSource *)source;
@@ -33,10 +35,11 @@ static void wal_close(WalSource *wal, WalState state)
     pg_conn_close(wal->filler);
     pg_conn_close(wal->control);
     fill_release(wal);
+    ask_release(wal);
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
-    wal->save_done = NULL;
+    wal->save = (Save){0};
     wal->look_wanted = false;
     wal->state = state;
 }
@@ -56,12 +59,38 @@ bool wal_lease_holds(const WalSource *wal)
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
 
+/* What comes back at the same place again and again does not heal by itself. */
+static void wal_count_repeats(WalSource *wal, Error *err)
+{
+    if (strcmp(err->code, "PG_PROTOCOL") != 0) {
+        return;
+    }
+    MarkerPosition at = marker_position(wal->marker);
+    Repeats *repeats = &wal->repeats;
+    bool same = repeats->at.lsn == at.lsn && repeats->at.tx_lsn == at.tx_lsn &&
+                repeats->at.tx_ordinal == at.tx_ordinal;
+    repeats->at = at;
+    repeats->count = same ? repeats->count + 1 : 1;
+    if (repeats->count < PROTOCOL_TRIES) {
+        return;
+    }
+    err->class = ERROR_FATAL;
+    char lsn[24];
+    error_hint(err,
+               "This came %d times at position %s. Look for what stands between outboxd and "
+               "PostgreSQL and alters what it passes on, and for messages in the server's log. "
+               "Nothing was skipped: start again when it is mended.",
+               PROTOCOL_TRIES, lsn_format(at.lsn, lsn));
+}
+
 void wal_lose(WalSource *wal, const Error *err)
 {
     if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
         return;
     }
-    wal->error = *err;
+    Error copy = *err; /* may be wal->error */
+    wal_count_repeats(wal, &copy);
+    wal->error = copy;
     wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
     event_active(wal->report, 0, 0);
@@ -175,13 +204,13 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
-            known_seqs_add(&wal->assembler.backfilled, batch->events[i]->seq);
+            known_seqs_add(&wal->filled, batch->events[i]->seq);
         }
         /* Rows that are kept do not show that they are published: the position does. */
         bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
         int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
-        MarkerPosition filled = {.lsn = wal->start_lsn, .tx_ordinal = (uint64_t)read};
-        marker_add(wal->marker, batch, read > 0 ? &filled : NULL);
+        MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
+        marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
         return;
     }
     wal->acked = *position;
@@ -215,7 +244,7 @@ static void wal_take_back(WalSource *wal, Batch *batch)
         if (event->commit_lsn != 0) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         } else {
-            known_seqs_add(&wal->assembler.backfilled, event->seq);
+            known_seqs_add(&wal->filled, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {
@@ -357,6 +386,8 @@ static void wal_free(Source *source)
     event_free(wal->report);
     assembler_release(&wal->assembler);
     known_events_release(&wal->again);
+    known_seqs_release(&wal->filled);
+    ask_release(wal);
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
@@ -414,7 +445,8 @@ static void on_marker_aside(void *arg, Event *event)
 static void on_marked(void *arg)
 {
     WalSource *wal = arg;
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -426,7 +458,8 @@ static void on_marked(void *arg)
 static void on_marker_idle(void *arg)
 {
     WalSource *wal = arg;
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -473,7 +506,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
     /* The creation of a slot waits for every running transaction. */
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
-    wal->filler = wal_new_conn(wal, statement_ms, lease_ms, false, fill_filler_opened);
+    wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
                                               .pipeline = options->pipeline,
                                               .table = table,

@@ -60,12 +60,52 @@ typedef struct Stream {
     int64_t storm_since_us; /* the server asks again and again: it is stopping; 0: no */
 } Stream;
 
+/* Before a filling that overlaps with the log: the rows that the log brings. */
+typedef struct Scout {
+    bool wanted;
+    bool running;
+    bool complete;
+    bool header_read;
+    char until[24]; /* end of the log when the snapshot was taken */
+    Relations relations;
+    PgOutputReader reader;
+    Batch *batch;
+    KnownSeqs coming;
+    Error error;
+} Scout;
+
+/* A position row that waits to be committed, or is. */
+typedef struct Save {
+    void (*done)(void *arg, const Error *err); /* NULL: none */
+    MarkerPosition position;
+    bool backfill;
+    bool sent;
+    bool stored;
+} Save;
+
+/* A message of the stream that waits for an answer of the control connection. */
+typedef struct Held {
+    char *bytes; /* NULL: none */
+    size_t length;
+    uint32_t relation; /* to be asked about; 0: none */
+    bool fits;         /* it has the columns of an event */
+    bool sent;
+    bool answered;
+    char name[136];
+} Held;
+
 /* An idle outbox follows the WAL of others. */
 typedef struct Idle {
     char xmax[24]; /* next transaction id as of the last look, plus our own write */
     bool wanted;   /* others wrote: confirm as soon as the stream is beyond `until` */
     uint64_t until;
 } Idle;
+
+/* The same violation of the protocol at the same place. */
+typedef struct Repeats {
+    MarkerPosition at;
+    unsigned count;
+} Repeats;
 
 typedef struct WalSource {
     Source source; /* first */
@@ -87,11 +127,17 @@ typedef struct WalSource {
     char *dead_letter;
     char *position_table;
     SlotFacts facts;
-    bool gap_accepted; /* run --new-slot did its work */
-    bool slot_taken;   /* another relay reads it, by the last question of the lease */
-    bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
+    bool gap_accepted;  /* run --new-slot did its work */
+    bool new_slot_said; /* ... or has none to do */
+    bool closing_gap;   /* ... or is about to do it */
+    Repeats repeats;
+    bool slot_taken;  /* another relay reads it, by the last question of the lease */
+    bool look_wanted; /* wal_session_look, as soon as the control connection is free */
     uint64_t start_lsn;
+    uint64_t log_end; /* insert position of the server's log by the last answer; 0: not known */
+    Held held;
     Assembler assembler;
+    KnownSeqs filled;  /* published from the table, perhaps not marked yet */
     KnownEvents again; /* settled in batches that came back */
     bool hole;         /* a batch came back unsettled: those behind it are not acknowledged */
     MarkerPosition acked;
@@ -100,9 +146,9 @@ typedef struct WalSource {
     size_t outstanding_events;
     int64_t lease_until_us; /* by the control connection */
     int64_t asked_us;
-    void (*save_done)(void *arg, const Error *err); /* a position waits to be saved; NULL: none */
-    bool save_backfill;
+    Save save;
     Fill fill;
+    Scout scout;
     Stream stream;
     Idle idle;
 } WalSource;
@@ -133,17 +179,19 @@ void wal_session_ping(WalSource *wal);
 void wal_ask(WalSource *wal, const PgQuery *query);
 void wal_renew_lease(WalSource *wal);
 
+/* wal_position.c */
+/** Commits the position row, and whether rows from before the slot are still to come, as soon as
+ * the control connection is free. */
+void position_save(WalSource *wal, const MarkerPosition *position, bool backfill,
+                   void (*done)(void *arg, const Error *err));
+/** Sends what waits for the control connection. */
+void position_send_waiting(WalSource *wal);
+
 /* wal_slot.c */
 void wal_slot_walsender_opened(void *arg, const Error *err);
 /** What to do with the slot, now that the facts are known. */
 void wal_slot_decide(WalSource *wal);
 void wal_slot_stream(WalSource *wal);
-/** Commits the position row with start_lsn, and whether rows from before the slot are still to
- * come, as soon as the control connection is free. */
-void wal_slot_save_position(WalSource *wal, bool backfill,
-                            void (*done)(void *arg, const Error *err));
-/** Sends what waits for the control connection. */
-void wal_slot_send_waiting(WalSource *wal);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);
@@ -153,11 +201,30 @@ void fill_filler_opened(void *arg, const Error *err);
 void fill_next(WalSource *wal);
 void fill_release(WalSource *wal);
 
+/* wal_scout.c */
+/** Reads what the tree is in the snapshot of the filling, and where the log ended. */
+void scout_read_tree(WalSource *wal, const PGresult *row);
+/** Reads ahead in the slot; fill_next() when it is done. */
+void scout_start(WalSource *wal);
+/** The log brings this row. */
+bool scout_expects(const WalSource *wal, int64_t seq);
+void scout_release(WalSource *wal);
+
+/* wal_ask.c */
+/** A place in the log that cannot be believed without asking the server, or after it answered. */
+bool ask_is_far(const WalSource *wal, uint64_t place);
+/** Keeps the message, pauses the stream and asks; relation: about this, or NULL. */
+void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation);
+void ask_send_waiting(WalSource *wal);
+void ask_release(WalSource *wal);
+
 /* wal_stream.c */
 Status stream_init(WalSource *wal, Error *err);
 void stream_begin(WalSource *wal);
 void stream_stop(WalSource *wal);
 void stream_resume(WalSource *wal);
+/** The message that was held is taken now, and the stream goes on. */
+void stream_go_on(WalSource *wal);
 /** Tells the server what is confirmed; reply: and wants an answer. */
 void stream_send_status(WalSource *wal, bool reply);
 void stream_watch(WalSource *wal);

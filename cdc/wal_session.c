@@ -101,8 +101,14 @@ static void session_check_publication(WalSource *wal)
 static void on_facts_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        return;
+    }
+    if (PQfnumber(result, "members") >= 0) {
+        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+    } else {
         slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
+        wal->log_end = wal->facts.insert_lsn;
     }
 }
 
@@ -114,8 +120,6 @@ static void on_facts_done(void *arg, const Error *err)
         return;
     }
     wal_renew_lease(wal);
-    MarkerPosition position = wal->facts.position;
-    marker_start(wal->marker, wal->dead_letter, &position);
     event_active(wal->pulse, 0, 0);
     if (!wal->facts.logical || !wal->facts.may_replicate) {
         wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
@@ -134,6 +138,9 @@ void wal_session_look(WalSource *wal)
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
     marker_add_prepare(wal->marker, wal->position_table, &sql);
+    tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
+                   PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    text_add(&sql, "; ");
     slot_add_query(wal->options.pipeline, wal->position_table, wal->lock.table_oid, &sql);
     wal_ask(
         wal,
@@ -313,6 +320,7 @@ static void on_ping_result(void *arg, const PGresult *result)
                   wal->options.pipeline->table);
         return;
     }
+    (void)lsn_parse(PQgetvalue(result, 0, 1), &wal->log_end);
     if (wal->state == WAL_ACTIVE) {
         session_note_activity(wal, result);
     }
@@ -338,7 +346,8 @@ static void on_ping_done(void *arg, const Error *err)
         wal_session_look(wal);
         return;
     }
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }

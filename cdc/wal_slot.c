@@ -116,51 +116,6 @@ void wal_slot_stream(WalSource *wal)
                                             .done = on_stream_refused});
 }
 
-/* The position row. */
-
-static void on_saved(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    void (*done)(void *done_arg, const Error *done_err) = wal->save_done;
-    wal->save_done = NULL;
-    if (err == NULL) {
-        wal_renew_lease(wal);
-        marker_set_position(wal->marker, &(MarkerPosition){.lsn = wal->start_lsn});
-    }
-    done(wal, err);
-}
-
-void wal_slot_send_waiting(WalSource *wal)
-{
-    if (wal->save_done == NULL || pg_conn_is_busy(wal->control)) {
-        return;
-    }
-    AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
-    char lsn[24];
-    AUTO_TEXT sql = x_format(
-        "INSERT INTO %s AS p (pipeline, system_id, timeline, slot, lsn, backfill, tx_messages)"
-        " VALUES (%s, '%s', %d, %s, '%s', %s, %s) ON CONFLICT (pipeline) DO UPDATE SET"
-        " system_id = excluded.system_id, timeline = excluded.timeline, slot = excluded.slot,"
-        " lsn = excluded.lsn, backfill = excluded.backfill, backfill_end = NULL, tx_lsn = NULL, "
-        "tx_ordinal = NULL,"
-        " tx_messages = excluded.tx_messages, updated_at = clock_timestamp()",
-        wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
-        lsn_format(wal->start_lsn, lsn), wal->save_backfill ? "true" : "false",
-        wal->options.pipeline->messages ? "true" : "false");
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_saved});
-}
-
-void wal_slot_save_position(WalSource *wal, bool backfill,
-                            void (*done)(void *arg, const Error *err))
-{
-    if (wal->save_done == NULL) {
-        wal->save_done = done;
-        wal->save_backfill = backfill;
-        wal_slot_send_waiting(wal);
-    }
-}
-
 /* The slot. */
 
 static void on_slot_result(void *arg, const PGresult *result)
@@ -184,6 +139,7 @@ static void on_position_saved(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
+    wal->gap_accepted = wal->closing_gap;
     fill_start(wal);
 }
 
@@ -202,8 +158,8 @@ static void on_slot_created(void *arg, const Error *err)
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
     wal->live = false;
-    wal->facts.position = (MarkerPosition){0};
-    wal_slot_save_position(wal, true, on_position_saved);
+    wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
+    position_save(wal, &wal->facts.position, true, on_position_saved);
 }
 
 static void slot_create_slot(WalSource *wal)
@@ -250,9 +206,9 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->messages ? "may be missing" : "none")),
               "%s; making the slot again: %s", gap->message, missing);
-    wal->gap_accepted = true;
     wal->live = false;
     wal->acked = (MarkerPosition){0};
+    wal->closing_gap = true;
     if (wal->facts.has_slot && wal->facts.slot_is_ours) {
         AUTO_TEXT slot = ident_quote(pipeline->slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
@@ -272,10 +228,38 @@ static void on_failover_saved(void *arg, const Error *err)
     wal_slot_stream(wal);
 }
 
+/* run --new-slot, and nothing is missing. */
+static void slot_say_no_gap(WalSource *wal)
+{
+    const PipelineConfig *pipeline = wal->options.pipeline;
+    if (!wal->options.config->new_slot || wal->gap_accepted || wal->new_slot_said) {
+        return;
+    }
+    wal->new_slot_said = true;
+    AUTO_TEXT slot = ident_literal(pipeline->slot);
+    log_write(LOG_WARN, pipeline->name, "NEW_SLOT_NOT_NEEDED",
+              LOG_FIELDS(log_text("slot", pipeline->slot)),
+              "--new-slot has nothing to do: slot and position fit together and no gap is known; "
+              "going on. To read everything unpublished from the table all the same, stop the "
+              "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
+              slot);
+}
+
+/* The rows that are marked, and the position, are this server's: from here on it is written to. */
+static void slot_go_on(WalSource *wal)
+{
+    MarkerPosition position = wal->facts.position;
+    marker_start(wal->marker, wal->dead_letter, &position);
+    slot_say_no_gap(wal);
+}
+
 void wal_slot_decide(WalSource *wal)
 {
     Error err = {0};
     const PipelineConfig *pipeline = wal->options.pipeline;
+    if (wal->live) {
+        wal->facts.known = marker_position(wal->marker);
+    }
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
     if (strcmp(err.code, "NO_REPLICATION") == 0) {
         AUTO_TEXT role = ident_quote(PQuser(pg_conn_raw(wal->control)));
@@ -289,6 +273,12 @@ void wal_slot_decide(WalSource *wal)
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
     wal->fill = (Fill){0};
+    wal->closing_gap = false;
+    if (verdict == SLOT_START || verdict == SLOT_BACKFILL) {
+        slot_go_on(wal);
+    } else if (verdict != SLOT_REFUSED) {
+        marker_start(wal->marker, wal->dead_letter, &(MarkerPosition){0});
+    }
     switch (verdict) {
     case SLOT_REFUSED:
         wal_lose(wal, &err);
@@ -307,7 +297,7 @@ void wal_slot_decide(WalSource *wal)
         log_write(
             LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
-        wal_slot_save_position(wal, true, on_position_saved);
+        position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
     case SLOT_BACKFILL:
         fill_go_on(wal);
@@ -318,8 +308,7 @@ void wal_slot_decide(WalSource *wal)
                       LOG_FIELDS(log_number("timeline", wal->facts.timeline)),
                       "the slot came over to a new primary; going on from where it stands there");
             wal->live = false;
-            wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
-            wal_slot_save_position(wal, false, on_failover_saved);
+            position_save(wal, &wal->facts.position, false, on_failover_saved);
         } else {
             wal_slot_stream(wal);
         }
@@ -336,9 +325,27 @@ static void on_identity_result(void *arg, const PGresult *result)
         PQfnumber(result, "systemid") >= 0) {
         snprintf(wal->facts.system_id, sizeof(wal->facts.system_id), "%s",
                  PQgetvalue(result, 0, PQfnumber(result, "systemid")));
-        wal->facts.timeline =
-            (int)strtol(PQgetvalue(result, 0, PQfnumber(result, "timeline")), NULL, 10);
     }
+}
+
+static void on_history_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    int field = PQfnumber(result, "content");
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 && field >= 0) {
+        (void)slot_read_history(PQgetvalue(result, 0, field), wal->facts.position_timeline,
+                                &wal->facts.switch_lsn);
+    }
+}
+
+static void on_history_done(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL && !pg_conn_is_open(wal->walsender)) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal_slot_decide(wal); /* a history file that is not there holds nothing */
 }
 
 static void on_identity_done(void *arg, const Error *err)
@@ -348,7 +355,16 @@ static void on_identity_done(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    wal_slot_decide(wal);
+    const SlotFacts *facts = &wal->facts;
+    if (!facts->has_position || facts->position_timeline == facts->timeline ||
+        facts->timeline == 1) {
+        wal_slot_decide(wal);
+        return;
+    }
+    AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", facts->timeline);
+    pg_conn_send(
+        wal->walsender,
+        &(PgQuery){.sql = sql, .arg = wal, .result = on_history_result, .done = on_history_done});
 }
 
 static void on_walsender_set(void *arg, const Error *err)

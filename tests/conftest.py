@@ -12,12 +12,15 @@ import pytest
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.join(_HERE, "faults")]
 
+from support.common import ServerDidNotStart, started  # noqa: E402
 from support.kafka import KafkaServer  # noqa: E402
+from support.pair import Pair  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
 from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa: E402
 from support.wal import Wal  # noqa: E402
 
 _numbers = itertools.count(1)
+OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 
 
 def pytest_configure(config):
@@ -35,10 +38,32 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.module.__name__ == "test_torture":
             item.add_marker(pytest.mark.xdist_group("torture"))
-        own = {"server", "cluster"} & set(getattr(item, "fixturenames", ()))
+        own = OWN_SERVERS & set(getattr(item, "fixturenames", ()))
         if own:
-            parameter = item.callspec.params.get("server", "") if hasattr(item, "callspec") else ""
-            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}-{parameter}"))
+            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}-{_parameter(item, min(own))}"))
+
+
+def _parameter(item, fixture):
+    return item.callspec.params.get(fixture, "") if hasattr(item, "callspec") else ""
+
+
+# -- a server that does not start costs one failure, not one of each test that needs it ------------------------------
+
+_down = {}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    outcome = yield
+    if outcome.excinfo and issubclass(outcome.excinfo[0], ServerDidNotStart):
+        _down.setdefault((fixturedef.argname, fixturedef.baseid, getattr(request, "param", "")), request.node.nodeid or "the first test")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    for (fixture, where, parameter), first in _down.items():
+        if fixture in item.fixturenames and item.nodeid.startswith(where) and _parameter(item, fixture) == parameter:
+            pytest.skip(f"the server of fixture '{fixture}' did not start: see the first error of this worker ({first})")
 
 
 def pytest_report_header():
@@ -67,8 +92,7 @@ def work_directory():
 @pytest.fixture(scope="session")
 def postgres(work_directory):
     """The PostgreSQL server of the run. A test that stops it starts it again."""
-    server = PostgresServer(os.path.join(work_directory, "postgresql"))
-    server.start()
+    server = started(PostgresServer, os.path.join(work_directory, "postgresql"))
     server.create_roles()
     yield server
     server.stop("immediate")
@@ -77,8 +101,7 @@ def postgres(work_directory):
 @pytest.fixture(scope="session")
 def kafka(work_directory):
     """The Kafka broker of the run. A test that stops it starts it again."""
-    server = KafkaServer(os.path.join(work_directory, "kafka"))
-    server.start()
+    server = started(KafkaServer, os.path.join(work_directory, "kafka"))
     yield server
     server.kill()
 
@@ -110,6 +133,36 @@ def database(postgres, migrated_template):
     """A migrated database with the memberships granted."""
     database = postgres.fresh_database("shop", template=migrated_template)
     yield database
+    database.drop()
+
+
+@pytest.fixture(scope="module")
+def pair_servers(request, work_directory):
+    """A primary and its standby for a module, PostgreSQL 15 unless the module asks for another (support/pair.py)."""
+    major = getattr(request, "param", "15")
+    pair = started(lambda d: Pair(d, major), os.path.join(work_directory, f"pair-{request.module.__name__}-{major}"))
+    template = pair.fresh_database("template")
+    migrate(template)
+    grant_memberships(template)
+    pair.catch_up()
+    pair.template = template.name
+    yield pair
+    pair.remove()
+
+
+@pytest.fixture
+def pair(pair_servers):
+    """The module's pair, whole again whatever the test before did to it."""
+    pair_servers.whole()
+    return pair_servers
+
+
+@pytest.fixture
+def pair_database(pair):
+    """A migrated database on the pair. Its dsn() names both servers; what the test looks at is on the primary of the moment."""
+    database = pair.fresh_database("shop", template=pair.template)
+    yield database
+    pair.primary_up()
     database.drop()
 
 

@@ -160,6 +160,21 @@ static void wal_check_places(WalCheck *w)
     PQclear(r);
 }
 
+/* Where the timeline of the position was left, if the server is on another one. */
+static void wal_read_history(WalCheck *w, PGconn *conn)
+{
+    if (w->facts.timeline <= 1 || w->facts.position_timeline == w->facts.timeline) {
+        return;
+    }
+    AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
+    PGresult *r = PQexec(conn, sql);
+    if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 && PQnfields(r) == 2) {
+        (void)slot_read_history(PQgetvalue(r, 0, 1), w->facts.position_timeline,
+                                &w->facts.switch_lsn);
+    }
+    PQclear(r);
+}
+
 /* Asks a walsender who it is. False when there is none; that is noted. */
 static bool wal_identify(WalCheck *w)
 {
@@ -171,7 +186,6 @@ static bool wal_identify(WalCheck *w)
     bool known = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1;
     if (known) {
         snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", PQgetvalue(r, 0, 0));
-        w->facts.timeline = (int)strtol(PQgetvalue(r, 0, 1), NULL, 10);
     } else {
         AUTO_TEXT first = x_strndup(PQerrorMessage(conn), strcspn(PQerrorMessage(conn), "\n"));
         wal_problem(
@@ -179,6 +193,9 @@ static bool wal_identify(WalCheck *w)
             "the server answers on a replication connection: %s", first);
     }
     PQclear(r);
+    if (known) {
+        wal_read_history(w, conn);
+    }
     PQfinish(conn);
     return known;
 }

@@ -33,6 +33,7 @@ void stub_reset(StubServer server, void *arg);
 
 /** A result of one row; names and values end with NULL pairs: "pid", "7", ..., NULL. A value that
  * is STUB_NULL is SQL NULL. */
+PGresult *stub_result(const char *none, ...) __attribute__((sentinel));
 void stub_reply_row(StubReply *reply, ...) __attribute__((sentinel));
 /** One more row, of the same columns, for the result that was appended last. */
 void stub_reply_more(StubReply *reply, ...) __attribute__((sentinel));

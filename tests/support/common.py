@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -14,12 +15,13 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def eventually(condition, timeout=20.0, what="condition", interval=0.02):
+def eventually(condition, timeout=20.0, what="condition", interval=0.02, retry=()):
     """Poll `condition` until it returns something true; return that. AssertionError after `timeout` seconds.
 
-    `what` may be a string or a function that describes the last state seen. Exceptions of the condition are
-    kept and shown when time is up, so that a server which is still starting is simply not there yet.
+    `what` may be a string or a function that describes the last state seen. Exceptions of the condition (common ones, and those of class
+    `retry`) are kept and shown when time is up, so that a server which is still starting is simply not there yet.
     """
+    not_yet = (AssertionError, OSError, ValueError, LookupError, RuntimeError) + (retry if isinstance(retry, tuple) else (retry,))
     deadline = time.monotonic() + timeout
     last_error = None
     while True:
@@ -28,7 +30,7 @@ def eventually(condition, timeout=20.0, what="condition", interval=0.02):
             if value:
                 return value
             last_error = None
-        except (AssertionError, OSError, ValueError, LookupError, RuntimeError) as e:
+        except not_yet as e:
             last_error = e
         if time.monotonic() >= deadline:
             text = what() if callable(what) else what
@@ -94,6 +96,40 @@ def die_with_parent(sig=signal.SIGKILL):
     if threading.current_thread() is not threading.main_thread():
         return None
     return lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, sig)
+
+
+def process_tree(pid):
+    """`pid` and all its descendants, parents first."""
+    children = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "r", encoding="ascii", errors="replace") as f:
+                children.setdefault(int(f.read().rsplit(") ", 1)[1].split()[1]), []).append(int(name))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+class ServerDidNotStart(Exception):
+    """Raised by started(): conftest.py lets one test fail for it, and skips the others that need the server."""
+
+
+def started(make, directory):
+    """make(directory), started. A server that does not answer in time gets one more chance, with a fresh directory and other ports."""
+    failures = []
+    for attempt in (directory, f"{directory}-again"):
+        server = None
+        try:
+            server = make(attempt)
+            return server.start()
+        except (AssertionError, SystemError, subprocess.CalledProcessError) as e:
+            failures.append(str(e))
+            if server is not None:
+                server.remove()
+    raise ServerDidNotStart("a server did not start, twice:\n" + "\n---- and then\n".join(failures))
 
 
 def server_user():

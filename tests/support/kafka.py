@@ -104,7 +104,7 @@ class KafkaServer:
         subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", self.config_path, heap="128m"),
                        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.directory)
 
-    def start(self, timeout=60):
+    def start(self, timeout=180):
         """Start the broker and wait until it answers metadata requests."""
         assert self.process is None, "already running"
         with open(self.log_path, "ab") as log:

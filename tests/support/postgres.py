@@ -14,7 +14,7 @@ import tempfile
 import psycopg2
 import psycopg2.extensions
 
-from .common import die_with_parent, eventually, free_port, give_to_server_user, server_user, tail
+from .common import die_with_parent, eventually, free_port, give_to_server_user, process_tree, server_user, tail
 from .fetch import postgres_binaries
 
 SUPERUSER = "postgres"
@@ -22,6 +22,8 @@ OWNER = "shop_owner"      # owns the databases, runs `outboxd migrate`; no super
 APP = "shop_app"          # the application: member of outbox_writer
 RELAY = "shop_relay"      # the relay: member of outbox_relay
 PASSWORDS = {SUPERUSER: "super-secret-1f7", OWNER: "owner-secret-2c9", APP: "app-secret-3d4", RELAY: "relay-secret-4e8"}
+
+START_TIMEOUT = 180  # a machine with more work than processors is no reason to fail
 
 _SETTINGS = {
     "fsync": "off",                       # processes are killed here, machines are not
@@ -90,7 +92,8 @@ class Database:
 class PostgresServer:
     """initdb once, then start and stop as often as a test likes; data and port stay the same."""
 
-    def __init__(self, directory=None, major="15", settings=None):
+    def __init__(self, directory=None, major="15", settings=None, copy_of=None, port=None):
+        """`copy_of`: a data directory (of freeze()) to begin with instead of an empty one."""
         self.major = str(major)
         self.bin = postgres_binaries(major)
         self.directory = directory or tempfile.mkdtemp(prefix="outboxd-pg-")
@@ -99,11 +102,15 @@ class PostgresServer:
         give_to_server_user(self.directory)
         self.data = os.path.join(self.directory, "data")
         self.log_path = os.path.join(self.directory, "postgresql.log")
-        self.port = free_port()
+        self.port = port or free_port()
         self.settings = {**_SETTINGS, **(settings or {})}
         self.process = None
-        self._databases = 0
-        self._initdb()
+        self._databases = self._copies = 0
+        if copy_of is None:
+            self._initdb()
+        else:
+            self._copy(copy_of, self.data)
+            self._write_settings()
 
     def _run(self, name, *args):
         subprocess.run([os.path.join(self.bin, name), *args], check=True, cwd=self.directory,
@@ -117,13 +124,17 @@ class PostgresServer:
         self._run("initdb", "-D", self.data, "-U", SUPERUSER, "--auth-host=scram-sha-256", "--auth-local=trust", "--encoding=UTF8",
                   "--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}")
         os.unlink(password_file)
+        self._write_settings()
+
+    def _write_settings(self):
+        """Behind what the file has: the last line of a name counts."""
         with open(os.path.join(self.data, "postgresql.auto.conf"), "a", encoding="ascii") as f:
             f.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
                     f"unix_socket_directories = '{self.directory}'\n")
             for key, value in self.settings.items():
                 f.write(f"{key} = {value}\n")
 
-    def start(self, timeout=60):
+    def start(self, timeout=START_TIMEOUT):
         """Start the server and wait until it accepts connections."""
         assert self.process is None, "already running"
         with open(self.log_path, "ab") as log:
@@ -142,7 +153,10 @@ class PostgresServer:
         except psycopg2.OperationalError:
             return False
 
-    def stop(self, mode="fast", timeout=60):
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, mode="fast", timeout=START_TIMEOUT):
         """mode: smart, fast (rolls back, checkpoints) or immediate (as after a crash)."""
         if self.process is None:
             return
@@ -154,6 +168,53 @@ class PostgresServer:
     def restart(self, mode="fast"):
         self.stop(mode)
         self.start()
+
+    # -- copies of the data directory ---------------------------------------------------------------------------------
+
+    def _copy(self, source, target):
+        """cp as the server's user. A file that goes away meanwhile is no matter: what needs it is in the WAL."""
+        result = subprocess.run(["cp", "-a", "--reflink=auto", source, target], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                env={**os.environ, "LC_ALL": "C"}, cwd=self.directory, **server_user())
+        assert all("No such file" in line for line in result.stderr.splitlines()), result.stderr
+        for name in ("postmaster.pid", "postmaster.opts"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(target, name))
+
+    @contextlib.contextmanager
+    def held_still(self):
+        """SIGSTOP for all processes of a running server: connections stay up, nothing is written. Nothing at all when it is stopped."""
+        stopped = []
+        try:
+            # The postmaster first, so that nothing is forked that we do not see.
+            while self.running() and (pids := [p for p in process_tree(self.process.pid) if p not in stopped]):
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP)
+                stopped += pids
+            yield
+        finally:
+            for pid in reversed(stopped):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def freeze(self):
+        """What the snapshot of a volume or of a virtual machine holds: a copy of the data directory, all of one moment; its path.
+
+        Sessions are not cut; they wait for a part of a second.
+        """
+        self._copies += 1
+        copy = os.path.join(self.directory, f"copy-{self._copies}")
+        with self.held_still():
+            self._copy(self.data, copy)
+        return copy
+
+    def put_back(self, copy, start=True):
+        """The revert to a snapshot: the server is gone at once and comes back as it was then, on the same timeline and port."""
+        self.stop("immediate")
+        shutil.rmtree(self.data)
+        self._copy(copy, self.data)
+        if start:
+            self.start()
 
     @contextlib.contextmanager
     def configured(self, restart=False, **settings):

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cdc/slot.h"
 #include "stub/given.h"
 
@@ -27,7 +28,12 @@ typedef enum Differs {
     KEEP = 1 << 15,
     VERSION_13 = 1 << 16,
     VERSION_16 = 1 << 17,
-    SLOT_IS_READ = 1 << 18, /* by another: START_REPLICATION will say so */
+    SLOT_IS_READ = 1 << 18,   /* by another: START_REPLICATION will say so */
+    LEFT_BEHIND_US = 1 << 19, /* with OTHER_TIMELINE: we were left at the position, or later */
+    LEFT_BEFORE_US = 1 << 20, /* ... or before it; neither: the history does not hold ours */
+    BEYOND_LOG = 1 << 21,
+    TX_BEYOND_LOG = 1 << 22,
+    KNOWS_MORE = 1 << 23, /* this process stored a later position than the row holds */
 } Differs;
 
 static SlotFacts given_facts(unsigned differs)
@@ -40,6 +46,12 @@ static SlotFacts given_facts(unsigned differs)
         .may_replicate = !(differs & NO_RIGHT),
         .system_id = "7000000000000000001",
         .timeline = differs & OTHER_TIMELINE ? 2 : 1,
+        .insert_lsn = differs & BEYOND_LOG      ? 0x4FFF
+                      : differs & TX_BEYOND_LOG ? 0x57FF
+                                                : 0x9000,
+        .switch_lsn = differs & LEFT_BEHIND_US   ? 0x5000
+                      : differs & LEFT_BEFORE_US ? 0x4FFF
+                                                 : 0,
         .same_messages = true,
         .has_publication = true,
         .publishes_insert = true,
@@ -49,6 +61,7 @@ static SlotFacts given_facts(unsigned differs)
         facts.has_position = true;
         facts.position = (MarkerPosition){.lsn = 0x5000, .tx_lsn = 0x5800, .tx_ordinal = 3};
         facts.position_timeline = 1;
+        facts.known.lsn = differs & KNOWS_MORE ? 0x5001 : 0;
         facts.backfill = differs & FILL_INTERRUPTED;
         snprintf(facts.position_system_id, sizeof(facts.position_system_id), "%s",
                  differs & OTHER_SYSTEM ? "7000000000000000002" : facts.system_id);
@@ -113,10 +126,29 @@ static const Case CASES[] = {
     {"other server, failover slot", OTHER_SYSTEM | FAILOVER_SLOT | OTHER_TIMELINE, SLOT_GAP, 0,
      "SLOT_OTHER_SYSTEM", EXIT_GAP},
     {"other timeline", OTHER_TIMELINE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+    {"other timeline, which left ours before our position", OTHER_TIMELINE | LEFT_BEFORE_US,
+     SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+    {"other timeline, which left ours at our position", OTHER_TIMELINE | LEFT_BEHIND_US, SLOT_START,
+     0x5000, NULL, 0},
+    {"other timeline, which left ours at our position, while filling up",
+     OTHER_TIMELINE | LEFT_BEHIND_US | FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, NULL, 0},
+    {"other timeline, which left ours before what this process stored",
+     OTHER_TIMELINE | LEFT_BEHIND_US | KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+    {"the row went back on the same timeline", KNOWS_MORE, SLOT_GAP, 0, "HISTORY_CHANGED",
+     EXIT_GAP},
+    {"the row went back while filling up", KNOWS_MORE | FILL_INTERRUPTED, SLOT_GAP, 0,
+     "HISTORY_CHANGED", EXIT_GAP},
+    {"beyond the log", BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
+    {"beyond the log, slot and all", BEYOND_LOG | SLOT_BEHIND_US, SLOT_GAP, 0,
+     "POSITION_BEYOND_LOG", EXIT_GAP},
+    {"beyond the log while filling up", BEYOND_LOG | FILL_INTERRUPTED, SLOT_GAP, 0,
+     "POSITION_BEYOND_LOG", EXIT_GAP},
+    {"a transaction beyond the log", TX_BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
     {"other timeline without the slot", OTHER_TIMELINE | NO_SLOT, SLOT_GAP, 0, "SLOT_MISSING",
      EXIT_GAP},
     {"other timeline, the failover slot is ahead",
-     OTHER_TIMELINE | FAILOVER_SLOT | SLOT_AHEAD_OF_US, SLOT_GAP, 0, "SLOT_AHEAD", EXIT_GAP},
+     OTHER_TIMELINE | LEFT_BEHIND_US | FAILOVER_SLOT | SLOT_AHEAD_OF_US, SLOT_GAP, 0, "SLOT_AHEAD",
+     EXIT_GAP},
     {"other timeline, the failover slot is invalid", OTHER_TIMELINE | FAILOVER_SLOT | INVALID_SLOT,
      SLOT_GAP, 0, "SLOT_LOST", EXIT_GAP},
     {"the slot was renamed in the configuration", OTHER_NAME, SLOT_GAP, 0, "SLOT_OTHER_NAME",
@@ -172,8 +204,14 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
 /* Whatever else is the matter: with a position, a slot is never made or adopted in silence. */
 Test(slot, a_slot_is_never_made_again_in_silence)
 {
-    enum { WORTH_TRYING = 1 << 19 };
+    enum {
+        WORTH_TRYING = 1 << 24,
+        UNRELATED = FAILOVER_SLOT | SLOT_IS_READ | VERSION_13 | KEEP | MESSAGES
+    };
     for (unsigned differs = 0; differs < WORTH_TRYING; differs++) {
+        if (differs & UNRELATED) {
+            continue;
+        }
         Error err = {0};
         uint64_t start = 0;
         SlotVerdict verdict = judge(differs, &start, &err);
@@ -181,8 +219,12 @@ Test(slot, a_slot_is_never_made_again_in_silence)
         cr_assert(!has_position || (verdict != SLOT_CREATE && verdict != SLOT_ADOPT), "%x",
                   differs);
         bool goes_on = verdict != SLOT_GAP && verdict != SLOT_REFUSED;
-        bool gap = differs & (NO_SLOT | OTHER_SYSTEM | OTHER_NAME | SLOT_AHEAD_OF_US) ||
-                   ((differs & OTHER_TIMELINE) && !(differs & FAILOVER_SLOT));
+        bool other_timeline = differs & OTHER_TIMELINE;
+        bool gap = differs & (NO_SLOT | OTHER_SYSTEM | OTHER_NAME) ||
+                   (differs & (SLOT_AHEAD_OF_US | KNOWS_MORE)) == SLOT_AHEAD_OF_US ||
+                   (other_timeline && !(differs & LEFT_BEHIND_US)) ||
+                   (other_timeline && (differs & KNOWS_MORE)) ||
+                   (!other_timeline && differs & (KNOWS_MORE | BEYOND_LOG | TX_BEYOND_LOG));
         cr_assert(!goes_on || !has_position || !gap, "%x goes on over a gap", differs);
         cr_assert(!goes_on || (differs & NO_SLOT) || !(differs & (INVALID_SLOT | FOREIGN_SLOT)),
                   "%x uses a slot that is invalid or foreign", differs);
@@ -191,16 +233,49 @@ Test(slot, a_slot_is_never_made_again_in_silence)
     }
 }
 
-/* What the new primary has of the slot: never in front of it. */
-Test(slot, a_failover_slot_goes_on_behind_a_failover)
+/* It may have the slot from before our last position, or from after the row that came over. */
+Test(slot, a_new_primary_goes_on_where_its_own_row_stands)
 {
     uint64_t start = 0;
     Error err = {0};
-    cr_assert_eq(judge(OTHER_TIMELINE | FAILOVER_SLOT, &start, &err), SLOT_START, "%s", err.code);
-    cr_assert_geq(start, 0x4000);
-    cr_assert_leq(start, 0x5000);
-    cr_assert_eq(judge(OTHER_TIMELINE | FAILOVER_SLOT | FILL_INTERRUPTED, &start, &err),
-                 SLOT_BACKFILL);
+    for (int with_option = 0; with_option < 2; with_option++) {
+        unsigned differs = OTHER_TIMELINE | LEFT_BEHIND_US | (with_option ? FAILOVER_SLOT : 0);
+        cr_assert_eq(judge(differs, &start, &err), SLOT_START, "%s", err.code);
+        cr_assert_eq(start, 0x5000);
+    }
+}
+
+static bool history_of(const char *content, int timeline, uint64_t *ret_lsn)
+{
+    return slot_read_history(content, timeline, ret_lsn);
+}
+
+Test(slot, a_history_file_tells_where_a_timeline_was_left)
+{
+    static const char HISTORY[] = "1\t0/3000148\tno recovery target specified\n"
+                                  "\n"
+                                  "# 4\t0/1\n"
+                                  "3\tA/4000060\tbefore 2026-01-01 00:00:00+00\n";
+    uint64_t lsn = 0;
+    cr_assert(history_of(HISTORY, 1, &lsn));
+    cr_assert_eq(lsn, 0x3000148);
+    cr_assert(history_of(HISTORY, 3, &lsn));
+    cr_assert_eq(lsn, 0xA04000060);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_not(history_of(HISTORY, (const int[]){2, 4, 0}[i], &lsn));
+    }
+    cr_assert_eq(lsn, 0xA04000060, "written only on success");
+    cr_assert(history_of("1\t0/10", 1, &lsn), "the last line may end without a newline");
+    cr_assert_eq(lsn, 0x10);
+    for (const char *const *bad = (const char *const[]){"", "\n\n", "1", "1\t", "1\tx/y\t",
+                                                        "1 0/10\t", "1\t0/", "\t0/10", NULL};
+         *bad != NULL; bad++) {
+        cr_assert_not(history_of(*bad, 1, &lsn), "'%s'", *bad);
+    }
+    for (size_t length = 0; length < sizeof(HISTORY) - 1; length++) { /* truncated anywhere */
+        AUTO_TEXT copy = x_strndup(HISTORY, length);
+        (void)slot_read_history(copy, 3, &lsn);
+    }
 }
 
 Test(slot, a_gap_says_where_both_stand_and_what_to_do)

@@ -36,6 +36,8 @@ typedef struct RigPosition {
     uint64_t tx_ordinal;
     bool backfill;
     int64_t end; /* backfill_end; SLOT_NO_END: null */
+    int64_t filled; /* backfill_seq; 0: null */
+    int timeline;
 } RigPosition;
 
 typedef struct Rig {
@@ -44,6 +46,11 @@ typedef struct Rig {
     RigTransaction log[RIG_TRANSACTIONS];
     size_t log_count;
     uint64_t end_lsn;
+    uint64_t log_end; /* insert position, when the log goes on behind end_lsn; 0: it does not */
+    const char *members; /* OIDs of partitions; NULL: none */
+    bool stranger;       /* a relation that is asked about is another table of the publication */
+    int timeline;
+    const char *history; /* TIMELINE_HISTORY; NULL: no such file */
     RigPosition position;
     const char *position_system; /* NULL: this one */
     bool has_slot;
@@ -56,6 +63,7 @@ typedef struct Rig {
     const char *snapshot;  /* of marks */
     bool hang_marks;
     bool hang_pings;
+    bool save_fails; /* the position row cannot be written */
     int walsender;       /* connection that streams; 0: none */
     uint64_t started_at; /* of START_REPLICATION */
     size_t starts;
@@ -63,6 +71,7 @@ typedef struct Rig {
     size_t marks;
     size_t pings;
     size_t statuses;
+    size_t questions; /* about the log and the tree, while it streams */
     Text trace; /* what was asked for, in order */
     /* The pipeline. */
     struct event_base *base;
@@ -107,6 +116,12 @@ void rig_turn(void);
 
 /** Rows first to last are committed by one transaction, and streamed if there is a stream. */
 void rig_commit(int64_t first, int64_t last);
+/** The insert position of the server's log. */
+uint64_t rig_log_end(void);
+/** Rows as rig_commit(), under the name of a partition that nobody told of. */
+void rig_commit_to(uint32_t leaf, int64_t first, int64_t last);
+/** Begins and ends a transaction without rows, with places of one's own. */
+void rig_empty_transaction(uint64_t begin_lsn, uint64_t commit_lsn, uint64_t end_lsn);
 /** A keep-alive of the server, which has nothing more up to `end`. */
 void rig_keepalive(uint64_t end, bool reply);
 

@@ -1,0 +1,214 @@
+"""The tests' own equipment: what a proxy or a pair of servers is said to do, it does. psycopg2 stands where the relay will."""
+
+import psycopg2
+import pytest
+from psycopg2.extras import LogicalReplicationConnection
+
+from conftest import pair_database  # noqa: F401
+from support.common import eventually
+from support.consume import Record, read_topics
+from support.postgres import SUPERUSER
+from support.proxy import BEGIN, COMMIT, KEEPALIVE, STATUS, Proxy, answer_to, pgoutput, sql
+from support.trial import Trial
+from support.wal import PUBLICATION, SLOT
+
+FAR = 1 << 40
+EMIT = "SELECT outbox.emit('order.placed', 'order', '1', '{}')"
+COUNT = "SELECT count(*) FROM outbox.event"
+
+
+@pytest.fixture
+def proxy(database):
+    with Proxy(database.server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def through(database, proxy):
+    """An ordinary connection through the proxy."""
+    connection = psycopg2.connect(database.dsn(SUPERUSER, port=proxy.port))
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def stream(database, proxy, wal):
+    """A replication connection through the proxy."""
+    wal.make_slot()
+    connection = psycopg2.connect(database.dsn(SUPERUSER, port=proxy.port), connection_factory=LogicalReplicationConnection)
+    cursor = connection.cursor()
+    cursor.start_replication(slot_name=SLOT, decode=False, options={"proto_version": "1", "publication_names": PUBLICATION})
+    yield cursor
+    connection.close()
+
+
+def read(cursor, letter):
+    def one():
+        message = cursor.read_message()
+        return message if message is not None and bytes(message.payload)[:1] == letter else None
+    return eventually(one, 20, f"a message {letter}", interval=0.01)
+
+
+def number(message, offset):
+    return int.from_bytes(bytes(message.payload)[offset:offset + 8], "big")
+
+
+def test_a_proxy_alters_the_lsns_of_one_chosen_message(database, proxy, stream):
+    begin = proxy.on(BEGIN).alter(final_lsn=lambda lsn: lsn + FAR)
+    commit = proxy.on(COMMIT, nth=2).alter(end_lsn=7, start=lambda lsn: lsn + FAR)
+    database.execute(EMIT)
+    assert number(read(stream, b"B"), 1) > FAR
+    first = read(stream, b"C")
+    assert begin.struck == 1 and commit.struck == 0
+    assert first.data_start < FAR and number(first, 10) > 7
+    database.execute(EMIT)
+    assert number(read(stream, b"B"), 1) < FAR
+    second = read(stream, b"C")
+    assert second.data_start > FAR and number(second, 10) == 7
+    assert proxy.counts["begin"] == proxy.counts["commit"] == 2
+
+
+def test_a_proxy_alters_a_keepalive(database, proxy, stream):
+    rule = proxy.on(KEEPALIVE, times=None).alter(wal_end=lambda lsn: lsn + FAR)
+    database.execute(EMIT)
+    read(stream, b"C")
+    stream.send_feedback(reply=True, force=True)
+    eventually(lambda: stream.read_message() is None and stream.wal_end > FAR, 20, lambda: f"a far end, is {stream.wal_end:X}")
+    assert rule.struck >= 1
+
+
+def test_a_proxy_stalls_one_direction_until_it_is_released(database, proxy, stream):
+    held = proxy.on(pgoutput("I")).stall()
+    database.execute(EMIT)
+    read(stream, b"R")
+    held.wait()
+    assert stream.read_message() is None
+    held.release()
+    assert read(stream, b"I")
+
+
+def test_a_proxy_drops_status_updates_of_the_client_alone(database, proxy, stream, wal):
+    rule = proxy.on(STATUS, times=None).drop()
+    before = wal.confirmed()
+    database.execute(EMIT)
+    commit = read(stream, b"C")
+    stream.send_feedback(flush_lsn=commit.data_start, force=True)
+    rule.wait()
+    assert wal.confirmed() == before
+
+
+def test_a_proxy_cuts_before_or_after_a_statement_arrives(database, proxy):
+    database.execute("CREATE TABLE public.t (i int); GRANT ALL ON public.t TO PUBLIC")
+    proxy.on(sql("INSERT INTO public.t VALUES .1.")).cut()
+    proxy.on(sql("INSERT INTO public.t VALUES .2.")).cut(after=True)
+    for value in (1, 2):
+        connection = psycopg2.connect(database.dsn(port=proxy.port))
+        connection.autocommit = True
+        with pytest.raises(psycopg2.OperationalError):
+            connection.cursor().execute(f"INSERT INTO public.t VALUES ({value})")
+        connection.close()
+    eventually(lambda: database.query("SELECT i FROM public.t") == [(2,)], 10, "the second was executed, the first was not")
+
+
+def test_a_proxy_finds_the_answer_to_a_statement(proxy, through):
+    rule = proxy.on(answer_to("SELECT 2")).cut()
+    through.cursor().execute("SELECT 1")
+    assert rule.struck == 0
+    with pytest.raises(psycopg2.OperationalError):
+        through.cursor().execute("SELECT 2")
+
+
+def test_a_proxy_closes_one_direction_in_the_middle_of_a_message(proxy, through):
+    proxy.on(answer_to("SELECT 3")).half_close(in_the_middle=True)
+    with pytest.raises(psycopg2.OperationalError):
+        through.cursor().execute("SELECT 3")
+
+
+def test_a_rule_that_never_strikes_is_an_error(database):
+    with pytest.raises(AssertionError, match="never struck.*drop"):
+        with Proxy(database.server.port) as proxy:
+            proxy.on(KEEPALIVE).drop()
+            psycopg2.connect(database.dsn(port=proxy.port)).close()
+
+
+def test_a_proxy_refuses_and_allows_again(database, proxy):
+    proxy.refuse()
+    with pytest.raises(psycopg2.OperationalError, match="refused"):
+        psycopg2.connect(database.dsn(port=proxy.port))
+    proxy.allow()
+    psycopg2.connect(database.dsn(port=proxy.port)).close()
+
+
+# -- a pair of servers ---------------------------------------------------------------------------------------------------
+
+
+
+def test_a_standby_that_lags_loses_what_came_after_and_gives_the_numbers_out_again(pair, pair_database):  # noqa: F811
+    pair_database.execute(EMIT)
+    pair.lag_standby()
+    before = pair_database.scalar("SELECT max(seq) FROM outbox.event")
+    for _ in range(3):
+        pair_database.execute(EMIT)
+    system, timeline = pair.primary.execute("SELECT system_identifier FROM pg_control_system()"), pair.timeline()
+    pair.promote()
+    assert pair_database.scalar(COUNT) == 1
+    assert pair.timeline() == timeline + 1
+    assert pair.primary.execute("SELECT system_identifier FROM pg_control_system()") == system
+    pair_database.execute(EMIT)
+    # A sequence is written ahead by 32 numbers: a standby goes on behind those, but not behind what was drawn after it lost touch.
+    assert pair_database.scalar("SELECT max(seq) FROM outbox.event") > before
+
+
+def test_one_dsn_finds_the_server_that_takes_writes(pair, pair_database):  # noqa: F811
+    def there():
+        with psycopg2.connect(pair_database.dsn()) as connection:
+            return connection.info.port
+    assert there() == pair.primary.port
+    old = pair.primary.port
+    pair.switch_over()
+    assert there() == pair.primary.port != old
+
+
+def test_a_copy_that_is_put_back_is_the_same_timeline_with_less_in_it(pair, pair_database):  # noqa: F811
+    pair_database.execute(EMIT)
+    with pair_database.connect() as session:
+        copy = pair.freeze()
+        session.cursor().execute("SELECT 1")  # nobody was cut
+    pair_database.execute(EMIT)
+    timeline, place = pair.timeline(), pair.primary.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+    pair.put_back(copy)
+    assert pair_database.scalar(COUNT) == 1
+    assert pair.timeline() == timeline
+    assert pair.primary.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") < place
+
+
+# -- a trial in four numbers ---------------------------------------------------------------------------------------------
+
+def record(event, key="1"):
+    return Record("t", 0, 0, 0, 0, key.encode(), b"{}", [("ce_id", event.encode())])
+
+
+def test_a_trial_counts_lost_duplicated_and_inverted_events(database):
+    trial = Trial(database)
+    ids = trial.emit(5, keys=1)
+    result = trial.result([record(ids[n]) for n in (0, 2, 1, 2, 4)] + [record("strange")])
+    assert str(result) == "lost 1, duplicated 1, inverted 1, quiet 0.0 s of 5 events, 1 that nobody committed"
+    assert "number 3" in result.lost[0]
+    with pytest.raises(AssertionError, match="lost: 1"):
+        result.assert_none_lost()
+
+
+def test_a_trial_measures_how_long_a_ready_relay_was_quiet(database, relay, kafka, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = relay().start()
+    trial = Trial(database, one)
+    with trial:
+        trial.emit(3)
+        one.wait_published(3)
+        assert trial.quiet < 2
+        with kafka.away():      # what hangs says nothing at first
+            trial.emit(1)
+            eventually(lambda: trial.quiet > 1, 20, lambda: f"quiet for a second, is {trial.quiet}")
+        one.wait_published(4)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
