@@ -24,7 +24,8 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
         " AS may_replicate, current_setting('server_version_num') AS version,"
         " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn, "
         "p.tx_ordinal, "
-        "p.tx_messages, p.backfill_seq, p.publication, p.table_id, p.generation, p.writes,"
+        "p.tx_messages, p.waiting, p.backfill_seq, p.publication, p.table_id, p.generation, "
+        "p.writes,"
         " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,"
         " CASE WHEN NOT pg_is_in_recovery() THEN"
         " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS wal_timeline,"
@@ -110,6 +111,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     ret->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
     snprintf(ret->publication_then, sizeof(ret->publication_then), "%s", fact(row, "publication"));
     ret->backfill = fact_true(row, "backfill");
+    ret->waiting = fact_true(row, "waiting");
     const char *end = fact(row, "backfill_end");
     ret->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
     ret->same_messages = fact_true(row, "tx_messages") == messages;
@@ -281,5 +283,6 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
         return SLOT_GAP;
     }
     *ret_start = facts->position.lsn;
-    return facts->backfill ? SLOT_BACKFILL : SLOT_START;
+    bool read_again = facts->waiting && !facts->parked_known;
+    return facts->backfill || read_again ? SLOT_BACKFILL : SLOT_START;
 }

@@ -28,6 +28,8 @@ typedef struct SlotFacts {
     int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
     int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
+    bool waiting;               /* rows before the position wait for their topic ... */
+    bool parked_known;          /* ... and this process knows which */
     char publication_then[128]; /* identity of the publication as of the position; "": not known */
     /* What this process knows of the position it stored; zeroes when it is none's. */
     MarkerPosition known;
@@ -63,7 +65,7 @@ bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_l
 typedef enum SlotVerdict {
     SLOT_CREATE,   /* there is none and never was: make it, fill up from the table */
     SLOT_ADOPT,    /* it is there and we never read it: fill up from the table */
-    SLOT_BACKFILL, /* filling up from the table was interrupted: again */
+    SLOT_BACKFILL, /* filling up from the table was interrupted, or rows in it wait: again */
     SLOT_START,    /* go on at *ret_start */
     SLOT_GAP,      /* *err: events may be missing; run --new-slot */
     SLOT_REFUSED,  /* *err: a human must act */

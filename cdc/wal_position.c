@@ -24,6 +24,7 @@ static void on_saved(void *arg, const Error *err)
     }
     if (err == NULL) {
         wal_renew_lease(wal);
+        wal->waiting.recorded = wal->save.waiting;
         marker_set_position(wal->marker, &wal->save.position);
     }
     done(wal, err);
@@ -41,6 +42,7 @@ void position_send_waiting(WalSource *wal)
         return;
     }
     wal->save.sent = true;
+    wal->save.waiting = wal->waiting.parked.count > 0;
     const MarkerPosition *position = &wal->save.position;
     AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
     AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
@@ -52,18 +54,20 @@ void position_send_waiting(WalSource *wal)
                                 : x_strdup("NULL, NULL");
     AUTO_TEXT sql = x_format(
         "INSERT INTO %1$s AS p (pipeline, system_id, timeline, slot, lsn, backfill, tx_messages,"
-        " table_id, tx_lsn, tx_ordinal)"
-        " SELECT %2$s, '%3$s', %4$d, %5$s, '%6$s', %7$s, %8$s, %9$u, %10$s"
+        " table_id, tx_lsn, tx_ordinal, waiting)"
+        " SELECT %2$s, '%3$s', %4$d, %5$s, '%6$s', %7$s, %8$s, %9$u, %10$s, %11$s"
         " WHERE '%6$s'::pg_lsn <= pg_current_wal_insert_lsn()"
         " ON CONFLICT (pipeline) DO UPDATE SET"
         " system_id = excluded.system_id, timeline = excluded.timeline, slot = excluded.slot,"
         " lsn = excluded.lsn, backfill = excluded.backfill, backfill_end = NULL,"
         " backfill_seq = NULL, tx_lsn = excluded.tx_lsn, tx_ordinal = excluded.tx_ordinal,"
         " tx_messages = excluded.tx_messages, table_id = excluded.table_id,"
+        " waiting = excluded.waiting,"
         " updated_at = clock_timestamp()",
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), wal->save.backfill ? "true" : "false",
-        wal->options.pipeline->messages ? "true" : "false", wal->lock.table_oid, transaction);
+        wal->options.pipeline->messages ? "true" : "false", wal->lock.table_oid, transaction,
+        wal->save.waiting ? "true" : "false");
     wal->save.stored = false;
     wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .result = on_save_result, .done = on_saved});
 }

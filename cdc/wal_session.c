@@ -125,6 +125,9 @@ static void on_facts_done(void *arg, const Error *err)
         wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
         return;
     }
+    if (waiting_for_slot(wal)) {
+        return;
+    }
     session_check_publication(wal);
 }
 
@@ -160,6 +163,8 @@ void wal_session_lock_held(void *arg)
 void wal_session_stand_by(WalSource *wal, const char *holder)
 {
     wal->source.events.standby(wal->source.events.arg, holder);
+    waiting_give_back(wal);
+    waiting_forget(wal);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
     wal_set_timer(wal, wal->options.pipeline->standby_interval_ms);
@@ -348,6 +353,7 @@ static void on_ping_done(void *arg, const Error *err)
     }
     position_send_waiting(wal);
     ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }

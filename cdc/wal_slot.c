@@ -23,6 +23,7 @@ static void on_streaming(void *arg)
     WalSource *wal = arg;
     bool was_filling = wal->fill.complete;
     wal->state = WAL_ACTIVE;
+    wal->waiting.rereading = false;
     (void)FAILPOINT("streaming");
     char lsn[24];
     int64_t now_us = clock_monotonic_us();
@@ -48,7 +49,8 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     Error copy = *err;
-    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender)) {
+    /* In the middle of reading again we are no standby: connect anew. */
+    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
         wal_session_stand_by(wal, err->message);
         return;
@@ -260,6 +262,8 @@ void wal_slot_decide(WalSource *wal)
     if (wal->live) {
         wal->facts.known = marker_position(wal->marker);
     }
+    bool behind = position_is_beyond(&wal->facts.position, &wal->acked);
+    wal->facts.parked_known = wal->live && wal->waiting.known && !behind;
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
     if (strcmp(err.code, "NO_REPLICATION") == 0) {
         AUTO_TEXT role = ident_quote(PQuser(pg_conn_raw(wal->control)));
@@ -276,6 +280,7 @@ void wal_slot_decide(WalSource *wal)
     wal->closing_gap = false;
     if (verdict == SLOT_START || verdict == SLOT_BACKFILL) {
         slot_go_on(wal);
+        wal->waiting.recorded = wal->facts.waiting;
     } else if (verdict != SLOT_REFUSED) {
         marker_start(wal->marker, wal->dead_letter, &(MarkerPosition){0});
     }
@@ -303,6 +308,7 @@ void wal_slot_decide(WalSource *wal)
         fill_go_on(wal);
         break;
     case SLOT_START:
+        wal->waiting.known = true;
         if (wal->facts.position_timeline != wal->facts.timeline) {
             log_write(LOG_WARN, pipeline->name, "SLOT_FAILED_OVER",
                       LOG_FIELDS(log_number("timeline", wal->facts.timeline)),

@@ -64,7 +64,8 @@ void pipeline_unpark(Pipeline *p)
         for (size_t i = 0; i < batch->count; i++) {
             Event *event = batch->events[i];
             hole = hole || !event_is_settled(event);
-            if (hole && event->state == EVENT_PARKED) {
+            /* Without a topic: the source knew it as parked before. */
+            if (hole && event->state == EVENT_PARKED && event->topic != NULL) {
                 event->state = EVENT_PENDING;
                 batch->unsettled++;
                 parking_remove(&p->parking, event->topic->hold);
