@@ -235,28 +235,46 @@ static void relations_needed(const Relations *relations, NeededColumn ret_needed
     memcpy(ret_needed, needed, sizeof(needed));
 }
 
+static bool message_has(const PgOutputRelation *message, Slice name)
+{
+    ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
+    bool found = false;
+    for (size_t column = 0; column < message->columns && !found; column++) {
+        found = slice_equal(pgoutput_column(&rest).name, name);
+    }
+    return found;
+}
+
 bool relations_could_be_ours(const Relations *relations, const PgOutputRelation *message)
 {
     NeededColumn needed[NEEDED_COLUMNS];
     relations_needed(relations, needed);
     for (size_t i = 0; i < NEEDED_COLUMNS; i++) {
-        ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
         Slice name = slice_of(needed[i].column);
-        bool found = name.length == 0;
-        for (size_t column = 0; column < message->columns && !found; column++) {
-            found = slice_equal(pgoutput_column(&rest).name, name);
-        }
-        if (!found) {
+        if (name.length > 0 && !message_has(message, name)) {
             return false;
         }
     }
     return true;
 }
 
+/* A column that is used and not sent: it may have become a generated one. */
+static bool relations_miss_column(const Relations *relations, const PgOutputRelation *message)
+{
+    int targets = FIELD_COUNT + (int)relations->pipeline->header_columns.count;
+    for (int target = 0; target < targets; target++) {
+        Slice name = slice_of(target_column(relations->pipeline, target));
+        if (name.length > 0 && !message_has(message, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool relations_must_ask(const Relations *relations, const PgOutputRelation *message)
 {
     if (relations_own(relations, message)) {
-        return false;
+        return relations_miss_column(relations, message);
     }
     /* A table that is none of ours may be attached later: then it has our columns. */
     return !tree_has_stranger(&relations->tree, message->id) ||

@@ -36,8 +36,8 @@ void relations_release(Relations *relations);
 /** True when the relation has every column that an event needs. */
 bool relations_could_be_ours(const Relations *relations, const PgOutputRelation *message);
 
-/** True when only the server can tell whether the relation is part of the outbox: its OID is not
- * known, or it was none of ours and could be by now. */
+/** True when only the server can tell what the relation is: its OID is not known, it was none of
+ * ours and could be by now, or it is ours and lacks a column that is used. */
 bool relations_must_ask(const Relations *relations, const PgOutputRelation *message);
 
 /** Takes a Relation message. RETRY / PG_PROTOCOL when it is malformed; FATAL / COLUMN_MISSING when

@@ -369,6 +369,30 @@ static void wal_reread(Source *source)
     waiting_reread(wal_of(source));
 }
 
+/* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
+ * its insert position. */
+static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                             int64_t looked_us)
+{
+    (void)looked_us;
+    const WalSource *wal = (const WalSource *)source;
+    const Assembler *assembler = &wal->assembler;
+    if (marker_has(wal->marker, seq)) {
+        return SIGHT_PUBLISHED;
+    }
+    if (waiting_knows(wal, seq, event_id)) {
+        return SIGHT_KNOWN;
+    }
+    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known) {
+        return SIGHT_BEHIND;
+    }
+    if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
+        return SIGHT_KNOWN;
+    }
+    bool inside = assembler->in_transaction && assembler->commit_lsn < insert_lsn;
+    return inside || wal->stream.received < insert_lsn ? SIGHT_BEHIND : SIGHT_UNKNOWN;
+}
+
 static bool wal_caught_up(const WalSource *wal)
 {
     return wal->state == WAL_ACTIVE && !wal->stream.paused && !wal->stream.coalescing;
@@ -444,6 +468,7 @@ static const SourceOps WAL_OPS = {
     .wake = wal_wake,
     .drain = wal_drain,
     .unmarked = wal_unmarked,
+    .sight = wal_sight,
     .backlog = wal_backlog,
     .may_park = wal_may_park,
     .parked = wal_parked,

@@ -202,6 +202,8 @@ void waiting_note(WalSource *wal, const Batch *batch);
 bool waiting_keeps_back(WalSource *wal, Batch *batch);
 /** The connection is gone: the stream will bring what was kept back. */
 void waiting_give_back(WalSource *wal);
+/** The row waits for its topic, or is kept back with one that does. */
+bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
 /** Nothing is known of what waits. */
 void waiting_forget(WalSource *wal);
 /** Does what is due, if the control connection is free. */

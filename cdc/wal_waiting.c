@@ -75,6 +75,16 @@ bool waiting_keeps_back(WalSource *wal, Batch *batch)
     return true;
 }
 
+bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id)
+{
+    for (const Batch *batch = wal->waiting.oldest; batch != NULL; batch = batch->newer) {
+        if (batch_find(batch, seq, event_id) != NULL) {
+            return true;
+        }
+    }
+    return parked_has(&wal->waiting.parked, seq, event_id);
+}
+
 static Batch *waiting_take_oldest(Waiting *waiting)
 {
     Batch *batch = waiting->oldest;

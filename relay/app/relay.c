@@ -71,7 +71,7 @@ static void relay_stop(Relay *relay, const char *why)
     struct timeval tv = {.tv_sec = relay->config->shutdown_timeout_ms / 1000,
                          .tv_usec = relay->config->shutdown_timeout_ms % 1000 * 1000};
     event_add(relay->deadline, &tv);
-    watch_stop(relay->watch);
+    watch_drain(relay->watch);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         pipeline_stop(relay->pipelines[i]);
     }
@@ -104,6 +104,7 @@ static void relay_on_ended(void *arg, Pipeline *pipeline)
         relay_stop(relay, "a pipeline failed and on_failure is \"exit\"");
     }
     if (relay->running == 0) {
+        watch_stop(relay->watch);
         event_base_loopbreak(relay->base);
     }
 }
@@ -116,6 +117,8 @@ static void relay_on_changed(void *arg, Pipeline *pipeline)
     if (relay->watch != NULL && view.state == PIPELINE_RUNNING &&
         !watch_knows_pauses(relay->watch)) {
         watch_hurry(relay->watch); /* PostgreSQL is there, and events wait for the answer */
+    } else if (relay->watch != NULL && view.state != PIPELINE_RUNNING) {
+        watch_hurry_rows(relay->watch); /* what waits from now on is known at once */
     }
     AUTO_BUFFER reason = TEXT_EMPTY;
     bool ready = relay_ready(relay, &reason);
@@ -168,6 +171,27 @@ static void relay_on_pauses(void *arg, bool known)
         if (known || works) {
             relay_set_pause(relay, i, watch_facts(relay->watch, i)->paused);
         }
+    }
+}
+
+/* Preconditions. */
+
+static void relay_on_doubt(void *arg, Pipeline *pipeline)
+{
+    Relay *relay = arg;
+    (void)pipeline; /* one look is one round trip for all */
+    if (relay->watch != NULL) {
+        watch_hurry(relay->watch);
+    }
+}
+
+static void relay_on_preconditions(void *arg, size_t index, const PreconditionLook *look)
+{
+    Relay *relay = arg;
+    const Error *broken = precondition_broken(look);
+    pipeline_set_broken(relay->pipelines[index], broken);
+    if (broken == NULL && !look->pending) {
+        pipeline_set_verified(relay->pipelines[index], look->wal_end, look->identity);
     }
 }
 
@@ -243,6 +267,8 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
         .arg = relay,
         .ended = relay_on_ended,
         .changed = relay_on_changed,
+        .doubt = relay_on_doubt,
+        .settled = relay_settled,
         .topics = topics_new(relay->metrics, config->name),
     };
     PollOptions poll = {.base = relay->base,
@@ -331,8 +357,9 @@ static Status relay_start(Relay *relay, Error *err)
                           .worker = relay->worker,
                           .config = relay->config,
                           .metrics = relay->metrics,
-                          .arg = relay,
-                          .pauses = relay_on_pauses};
+                          .pauses = relay_on_pauses,
+                          .preconditions = relay_on_preconditions};
+    relay_net_options(relay, &watch);
     return watch_new(&watch, &relay->watch, err);
 }
 

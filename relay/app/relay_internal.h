@@ -40,6 +40,11 @@ typedef struct Relay {
     uint64_t work_trimmed;
 } Relay;
 
+/* relay_net.c: what the watch asks of the pipelines, and the other way round */
+void relay_net_options(Relay *relay, WatchOptions *options);
+/** PipelineParts.settled */
+void relay_settled(void *arg, Pipeline *pipeline, const Event *event);
+
 /* status_json.c: what /status, /readyz and the gauges say */
 bool relay_ready(void *arg, Text *reason);
 void relay_status(void *arg, Text *json);

@@ -51,6 +51,11 @@ bool relay_ready(void *arg, Text *reason)
             ready = false;
             add_waiting_reason(&view, reason);
         }
+        if (view.unseen->class != ERROR_NONE && !view.paused) {
+            ready = false;
+            text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.unseen->code,
+                        view.unseen->message, view.unseen->hint);
+        }
         if (state_is_ready(view.state)) {
             continue;
         }
@@ -58,6 +63,9 @@ bool relay_ready(void *arg, Text *reason)
         text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", view.error->code, view.error->message);
+            if (view.error->hint[0] != '\0') {
+                text_printf(reason, "\n  remedy: %s", view.error->hint);
+            }
         }
         text_add_char(reason, '\n');
     }
@@ -65,24 +73,26 @@ bool relay_ready(void *arg, Text *reason)
     return ready;
 }
 
+/* What keeps the pipeline from publishing, else what it has not seen. */
 static void add_error(Text *json, const PipelineView *view)
 {
-    if (view->error->class == ERROR_NONE) {
+    const Error *err = view->error->class != ERROR_NONE ? view->error : view->unseen;
+    if (err->class == ERROR_NONE) {
         text_add(json, "\"error\":null");
         return;
     }
     text_add(json, "\"error\":{");
-    relay_add_text(json, "code", view->error->code);
+    relay_add_text(json, "code", err->code);
     text_add_char(json, ',');
-    relay_add_text(json, "class", error_class_name(view->error->class));
+    relay_add_text(json, "class", error_class_name(err->class));
     text_add_char(json, ',');
-    relay_add_text(json, "message", view->error->message);
+    relay_add_text(json, "message", err->message);
     text_add_char(json, ',');
-    relay_add_text(json, "hint", view->error->hint);
+    relay_add_text(json, "hint", err->hint);
     text_add_char(json, ',');
-    relay_add_time(json, "since", view->error_since_us);
-    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)view->error_repeated,
-                (int)view->error->exit_code);
+    relay_add_time(json, "since", err == view->error ? view->error_since_us : view->unseen_since_us);
+    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)(err == view->error ? view->error_repeated : 1),
+                (int)err->exit_code);
 }
 
 static void add_waiting(Text *json, const PipelineView *view)

@@ -28,56 +28,39 @@ static void add_real(Text *json, const char *key, double value, int digits)
     }
 }
 
-/* Seconds since the oldest event that is read and not settled; 0 when there is none. */
-static double view_lag_seconds(const PipelineView *view)
+/* Seconds for which the oldest event has been waiting that is read and not settled; 0: there is
+ * none. */
+static double view_lag_seconds(const Relay *relay, size_t index, const PipelineView *view)
 {
-    if (view->oldest == NULL || view->oldest->occurred_at_us == EVENT_NO_TIME) {
+    if (view->oldest == NULL || relay->watch == NULL) {
         return 0;
     }
-    double lag = (double)(clock_wall_us() - view->oldest->occurred_at_us) / 1e6;
-    return lag > 0 ? lag : 0;
+    return watch_event_age(relay->watch, index, view->oldest);
 }
 
-/* The same of events that wait for their topic, which are not in memory. */
-static double waiting_lag_seconds(const PipelineView *view)
+/* The row that the watch saw, where it tells more than the pipeline itself. */
+static bool relay_watched_oldest(const Relay *relay, size_t index, const PipelineView *view,
+                                 WatchOldest *ret)
 {
-    if (view->waiting_events == 0 || view->waiting_oldest_us == EVENT_NO_TIME) {
-        return 0;
-    }
-    double lag = (double)(clock_wall_us() - view->waiting_oldest_us) / 1e6;
-    return lag > 0 ? lag : 0;
-}
-
-/* The row that the watch found, where it tells more than the pipeline itself. While that publishes
- * it knows better: the watch counts only for a row that stayed, and only as long as nothing was
- * acknowledged after the look. */
-static const WatchOldest *relay_watched_oldest(const Relay *relay, size_t index,
-                                               const PipelineView *view)
-{
-    if (relay->watch == NULL) {
-        return NULL;
-    }
-    const WatchOldest *oldest = &watch_facts(relay->watch, index)->oldest;
-    bool publishes = view->state == PIPELINE_RUNNING || view->state == PIPELINE_REWINDING;
-    bool outdated =
-        publishes && (!oldest->stands || view->last_published_us > oldest->looked_at_us);
-    return oldest->present && !outdated ? oldest : NULL;
+    bool owner = view->state == PIPELINE_RUNNING || view->state == PIPELINE_PAUSED ||
+                 view->state == PIPELINE_STALLED || view->state == PIPELINE_REWINDING ||
+                 view->state == PIPELINE_DRAINING;
+    return relay->watch != NULL &&
+           watch_oldest(relay->watch, index, owner, view->published_monotonic_us, ret);
 }
 
 double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view)
 {
-    double lag = view_lag_seconds(view);
-    double waiting = waiting_lag_seconds(view);
-    lag = waiting > lag ? waiting : lag;
-    const WatchOldest *oldest = relay_watched_oldest(relay, index, view);
-    double watched = oldest != NULL ? watch_lag_seconds(oldest, clock_wall_us()) : 0;
+    double lag = view_lag_seconds(relay, index, view);
+    WatchOldest oldest;
+    bool watched = relay_watched_oldest(relay, index, view, &oldest);
     bool looked = relay->watch != NULL && watch_server(relay->watch)->up &&
-                  watch_facts(relay->watch, index)->oldest.looked_at_us > 0;
-    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING || watched > 0 || looked;
+                  watch_has_looked(relay->watch, index);
+    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING || watched || looked;
     if (!known) {
         return NAN;
     }
-    return watched > lag ? watched : lag;
+    return watched && oldest.lag_seconds > lag ? oldest.lag_seconds : lag;
 }
 
 static void add_event(Text *json, const Event *event)
@@ -98,24 +81,24 @@ static void add_event(Text *json, const Event *event)
 
 void relay_add_oldest(const Relay *relay, size_t index, const PipelineView *view, Text *json)
 {
-    const WatchOldest *oldest = relay_watched_oldest(relay, index, view);
-    bool older =
-        oldest != NULL && watch_lag_seconds(oldest, clock_wall_us()) > view_lag_seconds(view);
+    WatchOldest oldest;
+    bool watched = relay_watched_oldest(relay, index, view, &oldest);
+    bool older = watched && oldest.lag_seconds > view_lag_seconds(relay, index, view);
     if (view->oldest != NULL && !older) {
         add_event(json, view->oldest);
         return;
     }
-    if (oldest == NULL) {
+    if (!watched) {
         text_add(json, "\"oldest\":null");
         return;
     }
-    text_printf(json, "\"oldest\":{\"seq\":%" PRId64 ",", oldest->seq);
-    relay_add_text(json, "event_type", oldest->event_type);
+    text_printf(json, "\"oldest\":{\"seq\":%" PRId64 ",", oldest.seq);
+    relay_add_text(json, "event_type", oldest.event_type);
     text_add_char(json, ',');
-    relay_add_text(json, "aggregate_id", oldest->aggregate_id);
+    relay_add_text(json, "aggregate_id", oldest.aggregate_id);
     text_add_char(json, ',');
     relay_add_time(json, "occurred_at",
-                   oldest->occurred_at_us == EVENT_NO_TIME ? 0 : oldest->occurred_at_us);
+                   oldest.occurred_at_us == EVENT_NO_TIME ? 0 : oldest.occurred_at_us);
     text_add_char(json, '}');
 }
 

@@ -16,6 +16,7 @@
  *   mark_sent      K10 mark statement sent, its commit unknown
  *   marked         K7  mark committed, not yet noted in memory
  *   topic_missing      a topic is missing and its events wait: it counts as missing for a minute
+ *   forget_row         (error) a row that was read is lost, as by a fault of ours
  * The source that reads the WAL passes the same but `fetched` (only while it fills up from the
  * table), and these: streaming          START_REPLICATION accepted, nothing read yet in_transaction
  * an event of a transaction is read whose end is not feedback_sent      a status update is on its

@@ -52,6 +52,17 @@ static const LogCode PIPELINE_CODES[] = {
      "Look at the error in the line: a right that is missing (GRANT outbox_relay), or a server "
      "that is down or out of connections."},
     {"WATCH_RECOVERED", "info", "PostgreSQL can be looked at again after WATCH_FAILED.", ""},
+    {"EVENT_UNSEEN", "error",
+     "The table shows an unpublished event that the relay has not seen, although it has read "
+     "everything there was to read for unseen_after. It is not published by itself; the other "
+     "events are. /readyz is 503 until no such event is left. The line names its seq, its id and "
+     "its type, and since when it waits.",
+     "capture = \"wal\": find out whether the table was out of the publication for a while, or "
+     "whether somebody set the row back to unpublished; then stop the relay and start it once as "
+     "outboxd run --new-slot, which publishes every unpublished row. capture = \"poll\": look at "
+     "the row and at row security; a restart reads every unpublished row again."},
+    {"EVENT_UNSEEN_OVER", "info",
+     "After EVENT_UNSEEN: every such event is published, or its row is gone.", ""},
     {"NO_PAUSE_TABLE", "command", "outboxd pause finds no table outbox.pause in the database.",
      "Make it with: outboxd migrate"},
     {"PIPELINE_UNSTEADY", "warn",

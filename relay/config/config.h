@@ -98,6 +98,7 @@ typedef struct PipelineConfig {
     bool messages;
     bool failover_slot;
     int64_t mark_interval_ms;
+    int64_t unseen_after_ms;
     int64_t pg_shutdown_grace_ms;
     int64_t standby_interval_ms;
     int64_t retry_backoff_min_ms;

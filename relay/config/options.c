@@ -269,6 +269,12 @@ static const Option OPTIONS[] = {
      .help =
          "How often the relay looks for unpublished rows below its low-water bound, prunes, and "
          "counts the backlog."},
+    {AT_PIPELINE("unseen_after", DURATION, unseen_after_ms), .fallback = "15s", .min = 1 * SECOND,
+     .max = DAY,
+     .help =
+         "How long an unpublished event may stay in the table that the relay has not seen although "
+         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at least "
+         "two sweeps) the relay is not ready and says EVENT_UNSEEN."},
     {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
      .help = "Most rows of one fetch, and of one mark or delete."},
     {AT_PIPELINE("batch_bytes", SIZE, batch_bytes), .fallback = "4MiB", .min = 4 * KIB,

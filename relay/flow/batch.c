@@ -37,6 +37,17 @@ Event *batch_add(Batch *batch, size_t extra_count)
     return event;
 }
 
+const Event *batch_find(const Batch *batch, int64_t seq, Slice event_id)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (event->seq == seq && slice_equal(event->field[FIELD_EVENT_ID], event_id)) {
+            return event;
+        }
+    }
+    return NULL;
+}
+
 void batch_settle(Event *event, EventState settled)
 {
     assert(!event_is_settled(event));

@@ -18,6 +18,7 @@ typedef struct Batch {
     size_t unsettled;   /* events not settled yet */
     size_t next_unsent; /* cursor of the pipeline: events before it are not EVENT_PENDING */
     size_t bytes;       /* of event data, for the in-flight limit */
+    int64_t arrived_us; /* monotonic: when the pipeline got it */
     uint64_t position;  /* of the source, as the next two: nothing else reads them */
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
@@ -29,6 +30,9 @@ void batch_free(Batch **batch);
 
 /** A zeroed event at the end of the batch, with extra_count extra slices; owned by the batch. */
 Event *batch_add(Batch *batch, size_t extra_count);
+
+/** The event of this row, or NULL. */
+const Event *batch_find(const Batch *batch, int64_t seq, Slice event_id);
 
 /** Moves the event to a settled state, once; asserts that it was not settled before. */
 void batch_settle(Event *event, EventState settled);

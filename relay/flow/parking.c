@@ -25,7 +25,6 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
     hold->topic = topic;
     hold->reason = *reason;
     hold->since_us = clock_wall_us();
-    hold->oldest_us = EVENT_NO_TIME;
     if (parking->metrics != NULL) {
         hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
                                     "Events that wait for their topic.", "pipeline",
@@ -65,7 +64,7 @@ static void parking_end(Parking *parking, Hold *hold)
     }
 }
 
-void parking_add(Parking *parking, Hold *hold, const Event *event, bool parked)
+void parking_add(Parking *parking, Hold *hold, bool parked)
 {
     parking->topics += hold_events(hold) == 0;
     if (parked) {
@@ -74,11 +73,6 @@ void parking_add(Parking *parking, Hold *hold, const Event *event, bool parked)
     } else {
         hold->in_memory++;
         parking->in_memory++;
-    }
-    int64_t time_us = event->occurred_at_us;
-    if (time_us != EVENT_NO_TIME &&
-        (hold->oldest_us == EVENT_NO_TIME || time_us < hold->oldest_us)) {
-        hold->oldest_us = time_us;
     }
 }
 
@@ -162,7 +156,6 @@ void parking_rewound(Parking *parking)
     for (Hold *hold = parking->holds, *next; hold != NULL; hold = next) {
         next = hold->next;
         hold->parked = 0;
-        hold->oldest_us = EVENT_NO_TIME;
         if (hold->over) {
             parking->in_memory -= hold->in_memory;
             parking_end(parking, hold);
@@ -193,18 +186,6 @@ const Hold *parking_first(const Parking *parking)
         }
     }
     return NULL;
-}
-
-int64_t parking_oldest_us(const Parking *parking)
-{
-    int64_t oldest_us = EVENT_NO_TIME;
-    for (const Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
-        bool counts = hold_events(hold) > 0 && hold->oldest_us != EVENT_NO_TIME;
-        if (counts && (oldest_us == EVENT_NO_TIME || hold->oldest_us < oldest_us)) {
-            oldest_us = hold->oldest_us;
-        }
-    }
-    return oldest_us;
 }
 
 void parking_tick(Parking *parking, int64_t now_us)

@@ -27,7 +27,6 @@ typedef struct Hold {
     int64_t missing_us; /* monotonic: they say it without a break since then; 0: not yet */
     size_t parked;      /* events that wait in their rows */
     size_t in_memory;   /* events that wait in open batches */
-    int64_t oldest_us;  /* least occurred_at of those that came; EVENT_NO_TIME: none has one */
     bool over;          /* the topic is there: the next rewind ends the hold */
     bool aside;         /* its events become dead letters */
     double *gauge;      /* outboxd_topic_waiting_events{pipeline,topic} */
@@ -51,7 +50,7 @@ typedef struct Parking {
 Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason);
 
 /** One more event waits: parked in its row, or in memory. */
-void parking_add(Parking *parking, Hold *hold, const Event *event, bool parked);
+void parking_add(Parking *parking, Hold *hold, bool parked);
 
 /** The event came back from being parked. */
 void parking_remove(Parking *parking, Hold *hold);
@@ -78,9 +77,6 @@ void parking_clear(Parking *parking);
 
 /** The hold with events that began first, or NULL. */
 const Hold *parking_first(const Parking *parking);
-
-/** The least occurred_at of what waits; EVENT_NO_TIME: none, or none has one. */
-int64_t parking_oldest_us(const Parking *parking);
 
 /** Says now and then that events still wait. */
 void parking_tick(Parking *parking, int64_t now_us);

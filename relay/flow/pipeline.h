@@ -48,6 +48,10 @@ typedef struct PipelineParts {
     void (*ended)(void *arg, Pipeline *pipeline);
     /** The state changed (for READY=1 and /readyz). */
     void (*changed)(void *arg, Pipeline *pipeline);
+    /** Something hints that a precondition does not hold any more: look now. NULL: not wanted. */
+    void (*doubt)(void *arg, Pipeline *pipeline);
+    /** An event that pipeline_follow() asked for is settled. May be NULL. */
+    void (*settled)(void *arg, Pipeline *pipeline, const Event *event);
 } PipelineParts;
 
 /* What the status screen and /readyz show. Texts are owned by the pipeline. */
@@ -61,10 +65,13 @@ typedef struct PipelineView {
     size_t unmarked_events;
     const Event *oldest; /* oldest unsettled event, or NULL; valid until the loop goes on */
     int64_t last_published_us;
+    int64_t published_monotonic_us; /* the same by the other clock; 0: never */
     double events_per_second; /* over the last seconds */
     const Error *error;       /* class ERROR_NONE: none */
     int64_t error_since_us;
     int64_t error_repeated;
+    const Error *unseen; /* pipeline_set_unseen(); class ERROR_NONE: nothing */
+    int64_t unseen_since_us;
     const char *holder; /* of the publisher lock, when STANDBY; else "" */
     /* Events whose topic is missing or denied; all others go on meanwhile. */
     size_t waiting_events;
@@ -72,7 +79,6 @@ typedef struct PipelineView {
     const char *waiting_topic;   /* the first of them, or "" */
     const Error *waiting_reason; /* of that one, or NULL */
     int64_t waiting_since_us;    /* wall clock: of that one */
-    int64_t waiting_oldest_us;   /* least occurred_at of all that wait; EVENT_NO_TIME: not known */
 } PipelineView;
 
 /** Takes ownership of the parts (not of base, config and stats). */
@@ -87,6 +93,33 @@ void pipeline_stop(Pipeline *pipeline);
 /** Paused, it reads and sends nothing more; what is in flight settles and is marked, and lock and
  * connections are kept. Ends the hold of PipelineParts. The same value again changes nothing. */
 void pipeline_pause(Pipeline *pipeline, bool paused);
+
+/** A precondition does not hold any more: nothing is read or sent, what is in flight settles and is
+ * marked, and it shows as STALLED with this error. NULL: all of them hold; it goes on by itself.
+ * The same again changes nothing. Without effect before it published, or stood by, for the first
+ * time: the source judges by itself before its first event. */
+void pipeline_set_broken(Pipeline *pipeline, const Error *err);
+
+/** Hands the verdict of a good look to the source (SourceOps.verified). */
+void pipeline_set_verified(Pipeline *pipeline, uint64_t wal_end, const char *identity);
+/** Events of the table that the source has not seen, though it has caught up: not ready, and said,
+ * but publishing goes on. NULL: none any more. */
+void pipeline_set_unseen(Pipeline *pipeline, const Error *err);
+
+/** From now on `settled` is called for events with these numbers. */
+void pipeline_follow(Pipeline *pipeline, int64_t low, int64_t high);
+
+/** True while it publishes, and nothing keeps it from it: what its source does not know now is to
+ * be found. */
+bool pipeline_publishes(const Pipeline *pipeline);
+
+/** What pipeline and source know of a row: see SourceOps. */
+SourceSight pipeline_sight(const Pipeline *pipeline, int64_t seq, Slice event_id,
+                           uint64_t insert_lsn, int64_t looked_us);
+
+/** As in SourceOps. */
+void pipeline_look_again(Pipeline *pipeline, int64_t seq);
+void pipeline_looked(Pipeline *pipeline, const SourceLook *look);
 
 void pipeline_view(const Pipeline *pipeline, PipelineView *ret_view);
 const Source *pipeline_source(const Pipeline *pipeline);

@@ -18,7 +18,7 @@ enum {
 bool pipeline_works(const Pipeline *p)
 {
     bool works = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
-    return works && !p->paused && !p->held;
+    return works && !p->paused && !p->held && p->broken.class == ERROR_NONE;
 }
 
 /* From the source. */
@@ -27,6 +27,7 @@ static void on_active(void *arg)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 1;
+    p->begun = true;
     pipeline_input(p, INPUT_ACTIVE);
 }
 
@@ -39,6 +40,7 @@ static void on_standby(void *arg, const char *holder)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
+    p->begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
         log_write(LOG_INFO, p->parts.config->name, "PIPELINE_STANDBY",
@@ -53,6 +55,7 @@ static void on_batch(void *arg, Batch *batch)
     Pipeline *p = arg;
     *p->parts.stats->read += batch->count;
     *p->parts.stats->read_bytes += batch->bytes;
+    batch->arrived_us = clock_monotonic_us();
     acker_open(&p->acker, batch);
     if (p->sending == NULL) {
         p->sending = batch;
@@ -229,6 +232,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     pipeline_watch_waiting(p);
     pipeline_sum_up(p, false);
+    pipeline_remind_broken(p);
     int64_t now_us = clock_monotonic_us();
     if (p->error.class == ERROR_RETRY &&
         now_us - p->error_logged_us > REPEAT_LOG_SECONDS * INT64_C(1000000)) {
@@ -254,6 +258,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
                   .dead_letter = parts->config->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER};
     topics_on_forget(parts->topics, pipeline_forget_topic, p);
     topics_pass_time(parts->topics, clock_monotonic_us());
+    pipeline_follow(p, INT64_MAX, INT64_MIN);
     p->wake = event_new(parts->base, -1, 0, on_wake, p);
     p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
     p->settle = event_new(parts->base, -1, 0, on_settle_timeout, p);
@@ -267,6 +272,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .room = on_room,
         .aside = pipeline_aside_done,
         .progress = on_progress,
+        .doubt = pipeline_doubt,
+        .refused = pipeline_refused,
         .lost = on_source_lost,
         .drained = on_drained,
     };
@@ -357,7 +364,9 @@ static const Event *pipeline_oldest(const Pipeline *p)
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
 {
     const Hold *first = parking_first(&p->parking);
-    bool rests = p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
+    bool broken = p->broken.class != ERROR_NONE && p->state < PIPELINE_DRAINING;
+    bool rests =
+        !broken && p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
         .state = rests ? PIPELINE_PAUSED : p->state,
@@ -368,18 +377,27 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .unmarked_events = p->parts.source->ops->unmarked(p->parts.source),
         .oldest = pipeline_oldest(p),
         .last_published_us = p->last_published_us,
+        .published_monotonic_us = p->published_monotonic_us,
         .events_per_second = p->rate,
         .error = &p->error,
         .error_since_us = p->error_since_us,
         .error_repeated = p->error_repeated,
+        .unseen = &p->unseen,
+        .unseen_since_us = p->unseen_since_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
         .waiting_events = p->parking.parked + p->parking.in_memory,
         .waiting_topics = p->parking.topics,
         .waiting_topic = first != NULL ? first->topic->name : "",
         .waiting_reason = first != NULL ? &first->reason : NULL,
         .waiting_since_us = first != NULL ? first->since_us : 0,
-        .waiting_oldest_us = parking_oldest_us(&p->parking),
     };
+    if (broken) {
+        ret_view->state = PIPELINE_STALLED;
+        ret_view->since_us = p->broken_us;
+        ret_view->error = &p->broken;
+        ret_view->error_since_us = p->broken_us;
+        ret_view->error_repeated = p->broken_repeated;
+    }
 }
 
 const Source *pipeline_source(const Pipeline *p)

@@ -57,6 +57,13 @@ struct Pipeline {
     bool purged;       /* in this rewind */
     bool paused;       /* by a human */
     bool held;         /* it is not known yet whether it is paused */
+    bool begun;        /* it published, or stood by */
+    bool refused;      /* the server refused the source's last statement */
+    unsigned refusals; /* in a row, without a known reason */
+    Error broken;      /* precondition; class ERROR_NONE: all hold */
+    int64_t broken_us; /* wall clock */
+    int64_t broken_repeated;
+    int64_t broken_said_us; /* monotonic */
     bool stop_asked;
     bool ended_reported;
     Parking parking;      /* topics whose events wait */
@@ -79,6 +86,11 @@ struct Pipeline {
     int64_t hold_until_us;  /* monotonic: back-off before sending again */
     int64_t progress_us;    /* monotonic: last acknowledgement or first send after silence */
     int64_t last_published_us;
+    int64_t published_monotonic_us;
+    Error unseen; /* class ERROR_NONE: nothing */
+    int64_t unseen_since_us;
+    int64_t follow_low;
+    int64_t follow_high;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
     int64_t settle_wall_us;
     uint64_t rate_count;
@@ -116,6 +128,12 @@ void pipeline_settle_timeout(Pipeline *pipeline);
 /** The first time at once, then with back-off until a record is acknowledged: what makes a producer
  * fail for good (a missing permission) would do so again at once. */
 void pipeline_reopen_sink(Pipeline *pipeline);
+
+/* pipeline_broken.c: from the source */
+void pipeline_doubt(void *arg);
+void pipeline_refused(void *arg, const Error *err);
+/** Says again, once a minute, what is broken. */
+void pipeline_remind_broken(Pipeline *pipeline);
 
 /* pipeline_send.c */
 void pipeline_pump(Pipeline *pipeline);

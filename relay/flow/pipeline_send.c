@@ -25,6 +25,10 @@ void pipeline_settle(Pipeline *p, Event *event, EventState settled)
         p->suspects--;
     }
     batch_settle(event, settled);
+    bool waits = settled == EVENT_PARKED;
+    if (!waits && event->seq >= p->follow_low && event->seq <= p->follow_high) {
+        p->parts.settled(p->parts.arg, p, event);
+    }
 }
 
 static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
@@ -270,6 +274,7 @@ static void pipeline_published(Pipeline *p, Event *event)
     }
     p->progress_us = now_us;
     p->last_published_us = wall_us;
+    p->published_monotonic_us = now_us;
     if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED) {
         pipeline_input(p, INPUT_HEALED);
     }

@@ -26,7 +26,7 @@ static void pipeline_park(Pipeline *p, Event *event, const Record *record)
     bool park = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                 source->ops->may_park(source, event);
     event->topic = record->topic;
-    parking_add(&p->parking, hold, event, park);
+    parking_add(&p->parking, hold, park);
     if (park) {
         pipeline_settle(p, event, EVENT_PARKED);
     } else {

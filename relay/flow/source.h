@@ -36,11 +36,36 @@ typedef struct SourceEvents {
     void (*aside)(void *arg, Event *event);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
+    /** Something hints that a precondition changed (rows/precondition.h): look now. */
+    void (*doubt)(void *arg);
+    /** The server refused a statement (SQLSTATE class 42, or 55000) on a connection that is fine.
+     * The source keeps lock and memory and tries again each second; NULL: it went through. */
+    void (*refused)(void *arg, const Error *err);
     /** Connections are closed, nothing happens until start(). FATAL: a human must act. */
     void (*lost)(void *arg, const Error *err);
     /** Everything acknowledged is marked and the connections are closed, after drain(). */
     void (*drained)(void *arg);
 } SourceEvents;
+
+/* What a source knows of a row that a look at the table showed unpublished. */
+typedef enum SourceSight {
+    SIGHT_KNOWN,     /* read, and not settled: in flight, on its way to be set aside, put off */
+    SIGHT_PUBLISHED, /* settled, and not marked yet */
+    SIGHT_BEHIND,    /* not caught up with that look: the row may still come */
+    SIGHT_UNKNOWN,   /* caught up with it, and nothing is known of the row */
+} SourceSight;
+
+/* One look at the table, and what became of asking about its rows. */
+typedef struct SourceLook {
+    int64_t sent_us;       /* monotonic */
+    uint64_t insert_lsn;   /* the server's, of the look's own statement: what it shows had committed */
+    bool complete;         /* it listed every unpublished row */
+    size_t rows;           /* that it listed */
+    size_t unjudged;       /* of those: no earlier look listed them, so nobody was asked */
+    size_t behind;         /* of those: SIGHT_BEHIND */
+    size_t unknown;        /* of those: SIGHT_UNKNOWN */
+    int64_t first_unknown; /* seq, when unknown > 0 */
+} SourceLook;
 
 typedef struct SourceOps {
     /** Connects (after delay_ms) and tries to get the lock. Batches of before may still be out. */
@@ -54,13 +79,25 @@ typedef struct SourceOps {
     void (*set_aside)(Source *source, Event *event, const Record *record, const Error *reason);
     /** False when the right to publish is gone or may be gone: the pipeline sends nothing more. */
     bool (*may_publish)(Source *source);
-    /** There may be room again: read on. */
+    /** There may be room again: read on. A source that waits to connect again does so now. */
     void (*wake)(Source *source);
+    /** All preconditions held at a look that began after the server's log stood at wal_end;
+     * identity: of publication and table (PreconditionLook). NULL: it does not matter. */
+    void (*verified)(Source *source, uint64_t wal_end, const char *identity);
     /** Reads nothing more, marks what is acknowledged, gives up the publisher's lock, closes,
      * reports `drained`. */
     void (*drain)(Source *source);
     /** Acknowledged but not yet marked: with what is in flight, the bound of duplicates. */
     size_t (*unmarked)(const Source *source);
+    /** What is known of a row that the pipeline does not hold. The look that showed it first was
+     * sent at looked_us (monotonic), when the server's log ended at insert_lsn. */
+    SourceSight (*sight)(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                         int64_t looked_us);
+    /** Reads the row, in its order, if it is unpublished and not known. NULL: the source reads
+     * nothing by number. */
+    void (*look_again)(Source *source, int64_t seq);
+    /** A look was taken while this source publishes, and its rows were asked about. May be NULL. */
+    void (*looked)(Source *source, const SourceLook *look);
     /** Unpublished rows, as far as known (a capped count); NAN: not known. */
     double (*backlog)(const Source *source);
     /** May this event wait in its row, unsettled for good (EVENT_PARKED)? Then ack() hands it over

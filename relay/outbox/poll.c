@@ -209,6 +209,36 @@ static size_t poll_unmarked(const Source *source)
     return marker_unmarked(((const PollSource *)source)->marker);
 }
 
+static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
+                              uint64_t insert_lsn, int64_t looked_us)
+{
+    (void)insert_lsn;
+    const PollSource *poll = (const PollSource *)source;
+    if (marker_has(poll->marker, seq)) {
+        return SIGHT_PUBLISHED;
+    }
+    if (parked_has(&poll->parked, seq, event_id)) {
+        return SIGHT_KNOWN;
+    }
+    if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker)) {
+        return SIGHT_BEHIND;
+    }
+    if (poll->fetch.batch != NULL && batch_find(poll->fetch.batch, seq, event_id) != NULL) {
+        return SIGHT_KNOWN;
+    }
+    bool covered = poll->covered_us > looked_us && seq <= poll->covered_seq;
+    return poll->complete_us > looked_us || covered ? SIGHT_UNKNOWN : SIGHT_BEHIND;
+}
+
+static void poll_look_again(Source *source, int64_t seq)
+{
+    (void)seq;
+    PollSource *poll = poll_of(source);
+    poll->next_sweep_us = 0;
+    poll->more = true;
+    fetch_next(poll);
+}
+
 static double poll_backlog(const Source *source)
 {
     const PollSource *poll = (const PollSource *)source;
@@ -267,6 +297,8 @@ static const SourceOps POLL_OPS = {
     .wake = poll_wake,
     .drain = poll_drain,
     .unmarked = poll_unmarked,
+    .sight = poll_sight,
+    .look_again = poll_look_again,
     .backlog = poll_backlog,
     .may_park = poll_may_park,
     .parked = poll_parked,

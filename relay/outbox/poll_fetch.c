@@ -64,6 +64,7 @@ void fetch_reset(PollSource *poll)
     }
     poll->next_sweep_us = clock_monotonic_us() + poll->options.pipeline->sweep_interval_ms * 1000;
     poll->caught_up = false;
+    poll->complete_us = poll->covered_us = 0;
     marker_caught_up(poll->marker, false);
 }
 
@@ -124,6 +125,12 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
     }
     fetch->last_seq = event->seq;
     if (event->seq <= fetch->top && fetch_knows(poll, event->seq, event->field[FIELD_EVENT_ID])) {
+        fetch->batch->count--;
+        fetch->batch->unsettled--;
+        return;
+    }
+    if (FAILPOINT("forget_row")) {
+        gaps_see(&poll->gaps, event->seq); /* as if it had been handed on */
         fetch->batch->count--;
         fetch->batch->unsettled--;
         return;
@@ -247,6 +254,19 @@ static void fetch_adapt(PollSource *poll)
     }
 }
 
+/* How far the table was read: what this fetch could have shown and did not is not there, or known.
+ */
+static void fetch_note_covered(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
+    if (fetch->rows < fetch->limit && !fetch->truncated && !fetch->cancelling) {
+        poll->complete_us = fetch->sent_us;
+    } else {
+        poll->covered_us = fetch->sent_us;
+        poll->covered_seq = fetch->last_seq;
+    }
+}
+
 /* The rows are read and durable. */
 static void fetch_complete(PollSource *poll)
 {
@@ -256,6 +276,7 @@ static void fetch_complete(PollSource *poll)
         fetch_next(poll);
         return;
     }
+    fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     if (poll->fetch.sweep_below > INT64_MIN) {

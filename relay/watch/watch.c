@@ -1,6 +1,7 @@
 /* How it works: a look is a chain of short queries (WatchStep), one after another on one
- * connection; a timer begins the next. A NOTIFY begins one that ends after the pauses, or begins
- * the one under way anew. A step that fails leaves its facts unknown and the chain goes on; when
+ * connection; a timer begins the next. A NOTIFY begins one of pauses and rows alone, or begins the
+ * one under way anew. Between two whole looks rows are looked at more often while something waits
+ * (rows_again_ms). A step that fails leaves its facts unknown and the chain goes on; when
  * the connection is lost, it is made again with back-off. */
 #include "watch/watch.h"
 
@@ -23,6 +24,7 @@ enum {
     TCP_USER_TIMEOUT_MS = 10000,
     BACKOFF_MIN_MS = 200,
     BACKOFF_MAX_MS = 30000,
+    HURRY_MS = 100,          /* between the end of a look and one that somebody hurries */
     SAID_AGAIN_SECONDS = 60, /* a look that fails and recovers in turns is not said more often */
 };
 
@@ -33,7 +35,7 @@ static void watch_go_on(Watch *w);
 
 static void watch_set_timer(Watch *w, int64_t ms)
 {
-    if (!w->stopped) {
+    if (!w->stopped && (!w->draining || pg_conn_is_open(w->conn))) {
         event_add(w->timer, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
     }
 }
@@ -50,6 +52,32 @@ static int64_t watch_backoff_ms(Watch *w)
     delay = delay > most ? most : delay;
     int64_t half = delay / 2;
     return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
+}
+
+/* By what is due first: the whole look, or the rows. */
+static void watch_schedule(Watch *w)
+{
+    int64_t now_us = clock_monotonic_us();
+    w->next_rows_us = INT64_MAX;
+    for (size_t i = 0; i < w->count; i++) {
+        int64_t ms = rows_again_ms(w, i);
+        int64_t due_us = ms < 0 ? INT64_MAX : now_us + ms * 1000;
+        if (ms >= 0 && w->pipelines[i].rows_put_off && w->pipelines[i].rows_next_us < due_us) {
+            due_us = w->pipelines[i].rows_next_us;
+        }
+        w->next_rows_us = due_us < w->next_rows_us ? due_us : w->next_rows_us;
+    }
+    int64_t due_us = w->next_whole_us;
+    if (w->next_rows_us < due_us || (w->draining && w->next_rows_us < INT64_MAX)) {
+        due_us = w->next_rows_us;
+    }
+    watch_set_timer(w, due_us > now_us ? (due_us - now_us + 999) / 1000 : 0);
+}
+
+static void watch_note_whole(Watch *w)
+{
+    w->next_whole_us =
+        clock_monotonic_us() + w->options.config->monitor.interval_ms * INT64_C(1000);
 }
 
 /* The end of a look. */
@@ -87,20 +115,25 @@ static void watch_end_look(Watch *w)
 {
     w->looking = false;
     w->attempt = 0;
+    w->ended_us = clock_monotonic_us();
+    if (w->kind == LOOK_WHOLE) {
+        watch_note_whole(w);
+    }
+    if (w->hurried) {
+        int64_t soon_us = w->ended_us + HURRY_MS * INT64_C(1000);
+        w->next_whole_us = soon_us < w->next_whole_us ? soon_us : w->next_whole_us;
+        w->hurried = false;
+    }
+    watch_schedule(w);
     if (w->error.class != ERROR_NONE) {
         Error err = w->error;
-        watch_set_timer(w, w->options.config->monitor.interval_ms);
         watch_complain(w, &err);
         return;
     }
-    if (w->brief) {
-        if (!event_pending(w->timer, EV_TIMEOUT, NULL)) {
-            watch_set_timer(w, w->options.config->monitor.interval_ms);
-        }
+    if (w->kind != LOOK_WHOLE) {
         return;
     }
-    histogram_observe_us(w->duration, clock_monotonic_us() - w->look_us);
-    watch_set_timer(w, w->options.config->monitor.interval_ms);
+    histogram_observe_us(w->duration, w->ended_us - w->look_us);
     w->server.up = true;
     w->failing = false;
     if (w->said) {
@@ -122,12 +155,20 @@ static void on_result(void *arg, const PGresult *result)
 
 static void watch_step_over(Watch *w)
 {
-    bool of_pipeline = w->step == STEP_OLDEST || w->step == STEP_DEAD;
+    bool of_pipeline = w->step == STEP_ROWS || w->step == STEP_DEAD;
     if (of_pipeline && ++w->index < w->count) {
         return;
     }
     w->index = 0;
-    w->step = w->brief && w->step == STEP_PAUSES ? STEP_END : w->step + 1;
+    if (w->nameless && w->step == STEP_PRECONDITIONS) {
+        w->step = STEP_END;
+    } else if (w->kind == LOOK_WHOLE) {
+        w->step++;
+    } else if (w->step == STEP_ROWS) {
+        w->step = STEP_END;
+    } else {
+        w->step = w->step == STEP_PAUSES ? STEP_ROWS : w->step + 1;
+    }
 }
 
 static void on_done(void *arg, const Error *err)
@@ -143,14 +184,18 @@ static void on_done(void *arg, const Error *err)
     int64_t now_us = clock_monotonic_us();
     int64_t next_us = now_us + (now_us - w->step_us) * SHARE_OF_TIME;
     Watched *p = &w->pipelines[w->index];
-    if (w->step == STEP_OLDEST) {
-        p->oldest_next_us = next_us;
+    if (w->step == STEP_ROWS) {
+        p->rows_next_us = next_us;
+        rows_judge(w, w->index);
     } else if (w->step == STEP_DEAD) {
         p->dead_next_us = next_us;
     } else if (w->step == STEP_NAMES && err != NULL) {
-        w->step = STEP_END; /* without names nothing can be asked */
-        watch_end_look(w);
+        w->nameless = true; /* without names nothing else can be asked */
+        w->step = w->kind == LOOK_WHOLE ? STEP_PRECONDITIONS : STEP_END;
+        watch_go_on(w);
         return;
+    } else if (w->step == STEP_PRECONDITIONS && err != NULL) {
+        w->prepared = false;
     } else if (w->step == STEP_PAUSES && err == NULL) {
         w->knows_pauses = true;
         w->options.pauses(w->options.arg, true);
@@ -167,6 +212,8 @@ static void watch_go_on(Watch *w)
     }
     if (w->notified) {
         w->notified = false;
+        w->nameless = false;
+        w->kind = w->kind == LOOK_ROWS ? LOOK_BRIEF : w->kind;
         w->step = STEP_NAMES;
         w->index = 0;
     }
@@ -174,6 +221,7 @@ static void watch_go_on(Watch *w)
         AUTO_BUFFER sql = TEXT_EMPTY;
         if (watch_add_query(w, &sql)) {
             w->step_us = clock_monotonic_us();
+            w->pipelines[w->index].rows_sent_us = w->step_us;
             watch_forget(w);
             pg_conn_send(
                 w->conn,
@@ -192,11 +240,12 @@ static void watch_go_on(Watch *w)
     watch_end_look(w);
 }
 
-static void watch_look(Watch *w, bool brief)
+static void watch_look(Watch *w, WatchLook kind)
 {
     w->looking = true;
-    w->brief = brief;
-    w->step = STEP_NAMES;
+    w->nameless = false;
+    w->kind = kind;
+    w->step = kind == LOOK_ROWS ? STEP_ROWS : STEP_NAMES;
     w->index = 0;
     w->error = (Error){0};
     w->look_us = clock_monotonic_us();
@@ -212,7 +261,7 @@ static void on_session_done(void *arg, const Error *err)
         watch_lose(w, err);
         return;
     }
-    watch_look(w, false);
+    watch_look(w, w->draining ? LOOK_ROWS : LOOK_WHOLE);
 }
 
 static void watch_note_server(Watch *w)
@@ -235,6 +284,7 @@ static void on_opened(void *arg, const Error *err)
         return;
     }
     watch_note_server(w);
+    w->prepared = false;
     const Config *config = w->options.config;
     int64_t timeout_ms = config->database.statement_timeout_ms;
     if (timeout_ms <= 0 || timeout_ms > STATEMENT_TIMEOUT_MS) {
@@ -255,10 +305,13 @@ static void on_notified(void *arg, const char *channel)
 {
     Watch *w = arg;
     (void)channel; /* there is but one */
+    if (w->draining) {
+        return;
+    }
     if (w->looking) {
         w->notified = true;
     } else {
-        watch_look(w, true);
+        watch_look(w, LOOK_BRIEF);
     }
 }
 
@@ -271,8 +324,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (pg_conn_is_open(w->conn)) {
-        watch_look(w, false);
-    } else {
+        bool whole = !w->draining && clock_monotonic_us() >= w->next_whole_us;
+        watch_look(w, whole ? LOOK_WHOLE : LOOK_ROWS);
+    } else if (!w->draining) {
         w->looking = true;
         pg_conn_open(w->conn);
     }
@@ -288,6 +342,14 @@ static void watch_add_series(Watch *w, Watched *p)
 #define GAUGE(name_, help) metrics_gauge(m, "outboxd_" name_, help, "pipeline", name, NULL)
 #define SLOT_GAUGE(name_, help)                                                                    \
     metrics_gauge(m, "outboxd_slot_" name_, help, "pipeline", name, "slot", slot, NULL)
+    p->gauge.unseen = GAUGE("unseen_events",
+                            "Unpublished events in the table that the relay has not seen although "
+                            "it has read everything, for longer than unseen_after (as far as one "
+                            "look counts: up to 300).");
+    p->gauge.unseen_found =
+        metrics_counter(m, "outboxd_unseen_events_found_total",
+                        "Events that the relay had not seen and that a look at the table found.",
+                        "pipeline", name, NULL);
     p->gauge.paused = GAUGE("paused", "1 when somebody paused the pipeline.");
     p->gauge.dead_letters =
         GAUGE("dead_letters", "Events in the dead-letter table (counted up to 100000).");
@@ -342,6 +404,7 @@ void watch_collect(Watch *w)
     *w->up = w->server.up ? 1 : 0;
     for (size_t i = 0; i < w->count; i++) {
         const Watched *p = &w->pipelines[i];
+        *p->gauge.unseen = (double)p->unseen;
         *p->gauge.paused = p->facts.paused ? 1 : 0;
         *p->gauge.dead_letters = p->facts.dead_letters;
         *p->gauge.oldest_transaction = w->server.oldest_transaction_seconds;
@@ -360,7 +423,25 @@ bool watch_knows_pauses(const Watch *w)
 
 void watch_hurry(Watch *w)
 {
-    if (!w->looking && !w->stopped) {
+    if (w->stopped) {
+        return;
+    }
+    w->next_whole_us = 0;
+    if (w->looking) {
+        w->hurried = true;
+        return;
+    }
+    int64_t rest_ms = HURRY_MS - (clock_monotonic_us() - w->ended_us) / 1000;
+    if (w->ended_us == 0 || rest_ms <= 0) {
+        event_active(w->timer, EV_TIMEOUT, 0);
+    } else {
+        watch_set_timer(w, rest_ms);
+    }
+}
+
+void watch_hurry_rows(Watch *w)
+{
+    if (!w->looking && !w->stopped && pg_conn_is_open(w->conn)) {
         event_active(w->timer, EV_TIMEOUT, 0);
     }
 }
@@ -373,16 +454,6 @@ const WatchFacts *watch_facts(const Watch *w, size_t index)
 const WatchServer *watch_server(const Watch *w)
 {
     return &w->server;
-}
-
-double watch_lag_seconds(const WatchOldest *oldest, int64_t now_wall_us)
-{
-    if (!oldest->present || oldest->occurred_at_us == EVENT_NO_TIME) {
-        return 0;
-    }
-    int64_t until_us = oldest->stands ? now_wall_us : oldest->looked_at_us;
-    double lag = (double)(until_us - oldest->occurred_at_us) / 1e6;
-    return lag > 0 ? lag : 0;
 }
 
 /* Life. */
@@ -416,6 +487,7 @@ Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
     for (size_t i = 0; i < w->count; i++) {
         w->pipelines[i].config = &config->pipelines[i];
         w->pipelines[i].facts.dead_letters = NAN;
+        sightings_init(&w->pipelines[i].sightings);
         if (table_new(&config->pipelines[i], &w->pipelines[i].table, err) != OK) {
             return FAILED;
         }
@@ -427,6 +499,14 @@ Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
     *ret_watch = w;
     w = NULL;
     return OK;
+}
+
+void watch_drain(Watch *w)
+{
+    w->draining = true;
+    if (!w->looking) {
+        event_active(w->timer, EV_TIMEOUT, 0);
+    }
 }
 
 void watch_stop(Watch *w)
@@ -447,6 +527,8 @@ void watch_free(Watch **watch)
     event_free(w->timer);
     for (size_t i = 0; i < w->count; i++) {
         table_free(&w->pipelines[i].table);
+        precondition_release(&w->pipelines[i].look);
+        sightings_free(&w->pipelines[i].sightings);
         free(w->pipelines[i].pause_table);
         free(w->pipelines[i].dead_letter);
     }

@@ -23,24 +23,24 @@ enum { POSTGRES_SLOT_STATS = 140000 };
 
 /* Results. */
 
-static const char *fact(const PGresult *r, int row, const char *column)
+const char *fact(const PGresult *r, int row, const char *column)
 {
     int field = PQfnumber(r, column);
     return field < 0 || PQgetisnull(r, row, field) ? "" : PQgetvalue(r, row, field);
 }
 
-static bool fact_true(const PGresult *r, int row, const char *column)
+bool fact_true(const PGresult *r, int row, const char *column)
 {
     return *fact(r, row, column) == 't';
 }
 
-static double fact_real(const PGresult *r, int row, const char *column)
+double fact_real(const PGresult *r, int row, const char *column)
 {
     const char *text = fact(r, row, column);
     return *text != '\0' ? strtod(text, NULL) : NAN;
 }
 
-static int64_t fact_integer(const PGresult *r, int row, const char *column, int64_t missing)
+int64_t fact_integer(const PGresult *r, int row, const char *column, int64_t missing)
 {
     const char *text = fact(r, row, column);
     return *text != '\0' ? strtoll(text, NULL, 10) : missing;
@@ -246,44 +246,7 @@ static void read_server(Watch *w, const PGresult *r)
     }
 }
 
-/* Rows. */
-
-static bool add_oldest_query(const Watched *p, Text *sql)
-{
-    const ColumnsConfig *columns = &p->config->columns;
-    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
-        return false; /* no row tells whether it is published */
-    }
-    AUTO_TEXT occurred_at =
-        *columns->occurred_at != '\0' ? ident_quote(columns->occurred_at) : NULL;
-    AUTO_TEXT type = ident_quote(columns->event_type);
-    AUTO_TEXT key = *columns->aggregate_id != '\0' ? ident_quote(columns->aggregate_id) : NULL;
-    text_printf(sql,
-                "SELECT seq, " EPOCH_US("occurred_at") " AS occurred_at, type, key FROM (SELECT"
-                                                       " %s::bigint AS seq, %s::timestamptz AS "
-                                                       "occurred_at, left(%s::text, 100) AS type,"
-                                                       " left(%s::text, 100) AS key FROM %s WHERE "
-                                                       "true%s ORDER BY %s LIMIT 1) r",
-                p->table->seq, occurred_at != NULL ? occurred_at : "NULL", type,
-                key != NULL ? key : "NULL", p->table->name, p->table->unpublished, p->table->seq);
-    return true;
-}
-
-static void read_oldest(Watched *p, const PGresult *r)
-{
-    WatchOldest *oldest = &p->facts.oldest;
-    WatchOldest before = *oldest;
-    *oldest = (WatchOldest){.looked_at_us = clock_wall_us(), .occurred_at_us = EVENT_NO_TIME};
-    if (PQntuples(r) == 0) {
-        return;
-    }
-    oldest->present = true;
-    oldest->seq = fact_integer(r, 0, "seq", 0);
-    oldest->stands = before.present && before.seq == oldest->seq;
-    oldest->occurred_at_us = fact_integer(r, 0, "occurred_at", EVENT_NO_TIME);
-    snprintf(oldest->event_type, sizeof(oldest->event_type), "%s", fact(r, 0, "type"));
-    snprintf(oldest->aggregate_id, sizeof(oldest->aggregate_id), "%s", fact(r, 0, "key"));
-}
+/* Dead letters. */
 
 static bool add_dead_query(const Watched *p, Text *sql)
 {
@@ -310,18 +273,25 @@ static void read_dead(Watched *p, const PGresult *r)
 bool watch_add_query(Watch *w, Text *sql)
 {
     int64_t now_us = clock_monotonic_us();
-    const Watched *p = &w->pipelines[w->index];
+    Watched *p = &w->pipelines[w->index];
     switch (w->step) {
     case STEP_NAMES:
         add_names_query(w, sql);
         return true;
     case STEP_PAUSES:
         return add_pauses_query(w, sql);
+    case STEP_PRECONDITIONS:
+        watch_add_preconditions(w, sql);
+        return true;
     case STEP_SERVER:
         add_server_query(w, sql);
         return true;
-    case STEP_OLDEST:
-        return now_us >= p->oldest_next_us && add_oldest_query(p, sql);
+    case STEP_ROWS:
+        if (w->kind == LOOK_ROWS && rows_again_ms(w, w->index) < 0) {
+            return false;
+        }
+        p->rows_put_off = now_us < p->rows_next_us;
+        return !p->rows_put_off && rows_add_query(p, sql);
     case STEP_DEAD:
         return now_us >= p->dead_next_us && add_dead_query(p, sql);
     case STEP_END:
@@ -360,11 +330,14 @@ void watch_read(Watch *w, const PGresult *result)
     case STEP_PAUSES:
         read_pauses(w, result);
         break;
+    case STEP_PRECONDITIONS:
+        watch_read_preconditions(w, result);
+        break;
     case STEP_SERVER:
         read_server(w, result);
         break;
-    case STEP_OLDEST:
-        read_oldest(&w->pipelines[w->index], result);
+    case STEP_ROWS:
+        rows_read(&w->pipelines[w->index], result);
         break;
     case STEP_DEAD:
         read_dead(&w->pipelines[w->index], result);

@@ -7,6 +7,15 @@
 /* A literal where the configuration owns its texts. */
 #define GIVEN(text) ((char *)(text))
 
+/* The table has the columns that an event needs, and no others. */
+static inline void given_columns_needed(ColumnsConfig *columns)
+{
+    columns->event_version = columns->aggregate_version = columns->payload_bytes =
+        columns->content_type = columns->correlation_id = columns->causation_id =
+            columns->traceparent = columns->headers = columns->topic = columns->occurred_at =
+                GIVEN("");
+}
+
 static inline PipelineConfig given_pipeline(void)
 {
     return (PipelineConfig){
@@ -39,6 +48,7 @@ static inline PipelineConfig given_pipeline(void)
         .poll_interval_min_ms = 1,
         .poll_interval_max_ms = 5,
         .sweep_interval_ms = 3600000,
+        .unseen_after_ms = 15000,
         .batch_events = 100,
         .batch_bytes = 1000000,
         .in_flight_events = 1000,

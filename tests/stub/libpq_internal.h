@@ -6,7 +6,7 @@
 #include "stub/libpq.h"
 #include "stub/random.h"
 
-enum { COLUMNS_MAX = 32, ITEMS_MAX = 4096, CONNECTIONS_MAX = 65536, KEYWORDS_MAX = 24 };
+enum { COLUMNS_MAX = 64, ITEMS_MAX = 4096, CONNECTIONS_MAX = 65536, KEYWORDS_MAX = 24 };
 
 struct pg_result {
     ExecStatusType status;

@@ -525,8 +525,22 @@ static bool answer(const char *members, bool divided, const char *generated, boo
     return detached;
 }
 
+static void given_no_other_columns(void)
+{
+    given_columns_needed(&pipeline.columns);
+    pipeline.header_columns.count = 0;
+}
+
+Test(relation, a_relation_of_ours_without_a_column_that_is_used_is_asked_about)
+{
+    cr_assert(must_ask(OUTBOX, "event", ENVELOPE, ENVELOPE_COLUMNS));
+    given_no_other_columns();
+    cr_assert_not(must_ask(OUTBOX, "event", ENVELOPE, ENVELOPE_COLUMNS));
+}
+
 Test(relation, a_leaf_is_the_outbox_whatever_its_name_and_order_of_columns)
 {
+    given_no_other_columns();
     BuildColumn turned[ENVELOPE_COLUMNS];
     for (size_t i = 0; i < ENVELOPE_COLUMNS; i++) {
         turned[i] = ENVELOPE[ENVELOPE_COLUMNS - 1 - i];
@@ -540,6 +554,7 @@ Test(relation, a_leaf_is_the_outbox_whatever_its_name_and_order_of_columns)
 Test(relation, an_unknown_relation_is_asked_about_once_unless_it_could_be_ours)
 {
     static const BuildColumn INVOICE[] = {{"id", INT8}, {"total", INT4}};
+    given_no_other_columns();
     cr_assert(must_ask(STRANGER, "invoice", INVOICE, 2));
     cr_assert(must_ask(LEAF, "event_1", ENVELOPE, ENVELOPE_COLUMNS));
     answer(NULL, true, NULL, true, STRANGER, false);

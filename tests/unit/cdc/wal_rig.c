@@ -587,6 +587,7 @@ void rig_prepare(void)
                 .room_events = 100,
                 .pipeline = given_pipeline()};
     rig.pipeline.capture = CAPTURE_WAL;
+    given_columns_needed(&rig.pipeline.columns);
     rig.pipeline.slot = GIVEN("outboxd_orders");
     rig.pipeline.publication = GIVEN("outboxd_orders");
     rig.pipeline.mark_interval_ms = 0;

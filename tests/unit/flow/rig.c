@@ -93,6 +93,12 @@ static void source_wake(Source *source)
     ((RigSource *)source)->wakes++;
 }
 
+static void source_verified(Source *source, uint64_t wal_end, const char *identity)
+{
+    cr_assert_str_not_empty(identity);
+    ((RigSource *)source)->verified = wal_end;
+}
+
 static void source_drain(Source *source)
 {
     ((RigSource *)source)->drains++;
@@ -126,6 +132,7 @@ static const SourceOps SOURCE_OPS = {
     .set_aside = source_set_aside,
     .may_publish = source_may_publish,
     .wake = source_wake,
+    .verified = source_verified,
     .drain = source_drain,
     .unmarked = source_unmarked,
     .backlog = source_backlog,
@@ -241,6 +248,13 @@ static void on_ended(void *arg, Pipeline *pipeline)
     rig.ended++;
 }
 
+static void on_doubt(void *arg, Pipeline *pipeline)
+{
+    (void)arg;
+    (void)pipeline;
+    rig.doubts++;
+}
+
 static void on_changed(void *arg, Pipeline *pipeline)
 {
     (void)arg;
@@ -277,7 +291,8 @@ void rig_begin(void)
                            .stats = &rig.stats,
                            .hold = rig.hold,
                            .ended = on_ended,
-                           .changed = on_changed};
+                           .changed = on_changed,
+                           .doubt = on_doubt};
     cr_assert_eq(router_new(&rig.config, parts.topics, &parts.router, NULL), OK);
     rig.pipeline = pipeline_new(&parts);
     pipeline_start(rig.pipeline);

@@ -18,6 +18,7 @@ typedef struct RigSource {
     size_t resumes;
     int64_t last_delay_ms;
     size_t wakes;
+    uint64_t verified; /* the last WAL end */
     size_t drains;
     size_t checks; /* calls of may_publish */
     bool may_publish;
@@ -71,6 +72,7 @@ typedef struct Rig {
     bool hold; /* nothing moves before pipeline_pause() */
     size_t ended;
     size_t changes;
+    size_t doubts;
     bool in_call; /* of the pipeline into source or sink */
 } Rig;
 

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -26,7 +27,12 @@ static struct {
     size_t failed; /* calls of pauses(!known) */
     bool server_asked_first;
     /* The server. */
-    size_t sessions, names, pauses, servers, oldests, deads;
+    size_t sessions, names, pauses, servers, oldests, deads, preconditions, prepares;
+    bool recovery, may_mark, cached, drawn_elsewhere;
+    size_t verdicts, faults; /* of the first pipeline; the last verdict */
+    char fault[48];
+    uint64_t wal_end;
+    char identity[PRECONDITION_IDENTITY_MAX]; /* of the second */
     const char *pause_table;
     const char *dead_letter;
     bool paused;
@@ -36,8 +42,18 @@ static struct {
     const char *sees_all;
     const char *age;
     const char *oldest_seq; /* NULL: there is none */
-    const char *broken;     /* queries that hold this fail */
-    const char *hanging;    /* queries that hold this wait for stub_continue() */
+    const char *occurred_age;
+    const char *event_id;
+    const char *insert_lsn;
+    WatchRole role;
+    SourceSight sight;
+    size_t sights, asked_again, looks_told;
+    SourceLook look;
+    int64_t follow_low, follow_high;
+    size_t complaints, over;
+    Error unseen;
+    const char *broken;  /* queries that hold this fail */
+    const char *hanging; /* queries that hold this wait for stub_continue() */
     Text server_sql;
     Text oldest_sql;
 } at;
@@ -61,6 +77,21 @@ static void serve_server(const char *sql, StubReply *reply)
     }
 }
 
+/* The first pipeline polls, the second reads the log. */
+static void serve_preconditions(const char *sql, StubReply *reply)
+{
+    at.preconditions++;
+    at.prepares += strstr(sql, "PREPARE outboxd_look_") != NULL;
+    cr_assert(strstr(sql, "AS wal_end;") < strstr(sql, "EXECUTE outboxd_look_0"));
+    stub_reply_row(reply, "wal_end", "0/7000", NULL);
+    stub_reply_row(reply, "i", "0", "table_oid", "4242", "kind", "r", "in_recovery",
+                   at.recovery ? "t" : "f", "updates", at.may_mark ? "t" : "f", "cache",
+                   at.cached ? "20" : "1", "drawn", at.drawn_elsewhere ? "f" : "t", "sequence",
+                   "event_seq", "seq_number", "1", NULL);
+    stub_reply_row(reply, "i", "1", "table_oid", "4343", "kind", "r", "position", "outbox.position",
+                   "identity", "publication 7:8 table 4343", NULL);
+}
+
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
@@ -70,6 +101,8 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     }
     if (at.broken != NULL && strstr(sql, at.broken) != NULL) {
         stub_reply_error(reply, "42501", "permission denied");
+    } else if (strstr(sql, "EXECUTE outboxd_look_") != NULL) {
+        serve_preconditions(sql, reply);
     } else if (strstr(sql, "LISTEN outboxd_pause") != NULL) {
         at.sessions++;
         stub_reply_command(reply, 0);
@@ -92,15 +125,15 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     } else if (strstr(sql, "ORDER BY id DESC") != NULL) {
         at.deads++;
         stub_reply_row(reply, "n", "3", "latest", "5000000", NULL);
-    } else if (strstr(sql, "LIMIT 1) r") != NULL) {
+    } else if (strstr(sql, "AS part") != NULL) {
         at.oldests++;
         note_sql(&at.oldest_sql, sql);
-        if (at.oldest_seq != NULL) {
-            stub_reply_row(reply, "seq", at.oldest_seq, "occurred_at", "1000000", "type",
-                           "order.placed", "key", "k-7", NULL);
-        } else {
-            stub_reply_no_row(reply);
-        }
+        bool any = at.oldest_seq != NULL;
+        stub_reply_row(reply, "server", "1700000000000000", "insert_lsn", at.insert_lsn, "top",
+                       any ? at.oldest_seq : STUB_NULL, "part", any ? "o" : STUB_NULL, "seq",
+                       any ? at.oldest_seq : STUB_NULL, "id", at.event_id, "long", "f", "age",
+                       at.occurred_age, "occurred_at", "1000000", "type", "order.placed", "key",
+                       "k-7", NULL);
     } else {
         cr_assert_fail("what is '%s'?", sql);
     }
@@ -112,6 +145,69 @@ static void on_pauses(void *arg, bool known)
     at.known += known;
     at.failed += !known;
     at.server_asked_first |= at.known == 1 && at.servers > 0;
+}
+
+static WatchRole on_role(void *arg, size_t index)
+{
+    (void)arg;
+    return index == 0 ? at.role : (WatchRole){0};
+}
+
+static SourceSight on_sight(void *arg, size_t index, const Sighting *row)
+{
+    (void)arg;
+    cr_assert_eq(index, 0);
+    cr_assert_gt(row->first_us, 0);
+    at.sights++;
+    return at.sight;
+}
+
+static void on_look_again(void *arg, size_t index, int64_t seq)
+{
+    (void)arg;
+    cr_assert_eq(index, 0);
+    cr_assert_eq(seq, 17);
+    at.asked_again++;
+}
+
+static void on_looked(void *arg, size_t index, const SourceLook *look)
+{
+    (void)arg;
+    cr_assert_eq(index, 0);
+    at.looks_told++;
+    at.look = *look;
+}
+
+static void on_follow(void *arg, size_t index, int64_t low, int64_t high)
+{
+    (void)arg;
+    if (index == 0) {
+        at.follow_low = low;
+        at.follow_high = high;
+    }
+}
+
+static void on_unseen(void *arg, size_t index, const Error *err)
+{
+    (void)arg;
+    cr_assert_eq(index, 0);
+    at.complaints += err != NULL;
+    at.over += err == NULL;
+    at.unseen = err != NULL ? *err : (Error){0};
+}
+
+static void on_preconditions(void *arg, size_t index, const PreconditionLook *look)
+{
+    cr_assert_eq(arg, &at);
+    if (index == 1) {
+        snprintf(at.identity, sizeof(at.identity), "%s", look->identity);
+        return;
+    }
+    const Error *broken = precondition_broken(look);
+    at.verdicts++;
+    at.wal_end = look->wal_end;
+    at.faults = look->fault_count;
+    snprintf(at.fault, sizeof(at.fault), "%s", broken != NULL ? broken->code : "");
 }
 
 static void on_worker(evutil_socket_t fd, short what, void *arg)
@@ -137,6 +233,8 @@ static void begin(void)
     at.pipelines[1].name = GIVEN("audit");
     at.pipelines[1].capture = CAPTURE_WAL;
     at.pipelines[1].slot = GIVEN("outboxd_audit");
+    at.pipelines[0].publication = GIVEN("outboxd_orders");
+    at.pipelines[1].publication = GIVEN("outboxd_audit");
     at.pipelines[1].table = GIVEN("audit.event");
     at.config = (Config){.name = GIVEN("shop"), .pipelines = at.pipelines, .pipeline_count = 2};
     at.config.database.dsn = GIVEN("dbname=shop");
@@ -149,6 +247,10 @@ static void begin(void)
     at.oldest_xid = STUB_NULL;
     at.sees_all = "t";
     at.age = STUB_NULL;
+    at.occurred_age = "2.5";
+    at.event_id = "id-17";
+    at.insert_lsn = "4096";
+    at.may_mark = true;
     stub_reset(serve, NULL);
 }
 
@@ -166,17 +268,40 @@ static void end(void)
 
 TestSuite(watch, .init = begin, .fini = end);
 
+static WatchOptions options(void)
+{
+    return (WatchOptions){.base = at.base,
+                          .worker = at.worker,
+                          .config = &at.config,
+                          .metrics = at.metrics,
+                          .arg = &at,
+                          .pauses = on_pauses,
+                          .preconditions = on_preconditions,
+                          .role = on_role,
+                          .sight = on_sight,
+                          .look_again = on_look_again,
+                          .looked = on_looked,
+                          .follow = on_follow,
+                          .unseen = on_unseen};
+}
+
 static void start(void)
 {
     Error err = {0};
-    cr_assert_eq(watch_new(&(WatchOptions){.base = at.base,
-                                           .worker = at.worker,
-                                           .config = &at.config,
-                                           .metrics = at.metrics,
-                                           .arg = &at,
-                                           .pauses = on_pauses},
-                           &at.watch, &err),
-                 OK, "%s", err.message);
+    WatchOptions all = options();
+    cr_assert_eq(watch_new(&all, &at.watch, &err), OK, "%s", err.message);
+}
+
+static bool oldest(WatchOldest *ret)
+{
+    *ret = (WatchOldest){0};
+    return watch_oldest(at.watch, 0, at.role.judges || at.role.waits, 0, ret);
+}
+
+static bool has_oldest(void)
+{
+    WatchOldest ignored;
+    return oldest(&ignored);
 }
 
 /* Turns the loop until the condition holds. */
@@ -223,8 +348,10 @@ Test(watch, a_look_tells_all_and_metrics_show_it)
     cr_assert_eq(orders->paused_since_us, 1000000);
     cr_assert_str_eq(orders->paused_by, "root@db");
     cr_assert_str_eq(orders->pause_reason, "moving");
-    cr_assert_eq(orders->oldest.seq, 17);
-    cr_assert_str_eq(orders->oldest.aggregate_id, "k-7");
+    WatchOldest row;
+    cr_assert(oldest(&row));
+    cr_assert_eq(row.seq, 17);
+    cr_assert_str_eq(row.aggregate_id, "k-7");
     cr_assert_eq(orders->dead_letters, 3);
     cr_assert_not(orders->slot.present);
     const WatchFacts *audit = watch_facts(at.watch, 1);
@@ -291,10 +418,11 @@ Test(watch, an_adopted_table_is_asked_by_its_own_names)
     start();
     wait_looks(1);
     cr_assert_not_null(strstr(text_string(&at.oldest_sql),
-                              "\"Nr\"::bigint AS seq, NULL::timestamptz AS occurred_at"),
+                              "\"Nr\"::bigint AS seq, \"event_id\"::text AS id, "
+                              "NULL::timestamptz AS at"),
                        "%s", text_string(&at.oldest_sql));
     cr_assert_not_null(strstr(text_string(&at.oldest_sql), "left(NULL::text, 100) AS key"));
-    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "ORDER BY \"Nr\" LIMIT 1"));
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "ORDER BY \"Nr\" LIMIT 100)"));
 }
 
 Test(watch, slot_statistics_are_asked_only_where_they_are)
@@ -311,31 +439,181 @@ Test(watch, slot_statistics_are_asked_only_where_they_are)
 
 /* The oldest row. */
 
-Test(watch, a_row_that_passes_by_is_as_old_as_it_was_and_one_that_stays_grows_older)
+Test(watch, to_a_standby_a_row_that_passes_by_is_as_old_as_it_was_and_one_that_stays_grows_older)
 {
-    const int64_t second = 1000000;
-    WatchOldest oldest = {
-        .present = true, .occurred_at_us = 10 * second, .looked_at_us = 11 * second};
-    cr_assert_eq(watch_lag_seconds(&oldest, 30 * second), 1);
-    oldest.stands = true;
-    cr_assert_eq(watch_lag_seconds(&oldest, 30 * second), 20);
-    cr_assert_eq(watch_lag_seconds(&oldest, 9 * second), 0, "clocks differ");
-    oldest.occurred_at_us = EVENT_NO_TIME;
-    cr_assert_eq(watch_lag_seconds(&oldest, 30 * second), 0);
-    cr_assert_eq(watch_lag_seconds(&(WatchOldest){0}, 30 * second), 0);
-}
-
-Test(watch, a_row_stands_when_two_looks_saw_it)
-{
+    at.config.monitor.interval_ms = 3600000;
+    at.role = (WatchRole){.stands_by = true};
     at.oldest_seq = "17";
     start();
     wait_looks(1);
-    WAIT(watch_facts(at.watch, 0)->oldest.stands);
-    at.oldest_seq = "18";
-    WAIT(watch_facts(at.watch, 0)->oldest.seq == 18);
-    WAIT(watch_facts(at.watch, 0)->oldest.stands);
+    WatchOldest first, later;
+    cr_assert(oldest(&first));
+    cr_assert_float_eq(first.lag_seconds, 2.5, 1e-3);
+    int64_t until_us = clock_monotonic_us() + 20000;
+    WAIT(clock_monotonic_us() > until_us);
+    cr_assert(oldest(&later));
+    cr_assert_eq(first.lag_seconds, later.lag_seconds, "it may be published by now");
+    WAIT((watch_hurry(at.watch), oldest(&first) && first.lag_seconds > 2.52));
+    WAIT(oldest(&later) && later.lag_seconds > first.lag_seconds);
     at.oldest_seq = NULL;
-    WAIT(!watch_facts(at.watch, 0)->oldest.present);
+    WAIT((watch_hurry(at.watch), !has_oldest()));
+}
+
+Test(watch, the_owner_counts_a_row_only_if_it_published_nothing_since_or_two_looks_saw_it)
+{
+    at.config.monitor.interval_ms = 3600000;
+    at.role = (WatchRole){.judges = true};
+    at.sight = SIGHT_KNOWN;
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    WatchOldest row;
+    int64_t published_us = clock_monotonic_us();
+    cr_assert(watch_oldest(at.watch, 0, true, 0, &row));
+    cr_assert_not(watch_oldest(at.watch, 0, true, published_us, &row), "it may be that one");
+    WAIT((watch_hurry(at.watch), watch_oldest(at.watch, 0, true, INT64_MAX, &row)));
+}
+
+Test(watch, what_is_settled_is_not_waited_for_any_more)
+{
+    at.role = (WatchRole){.judges = true};
+    at.oldest_seq = "17";
+    start();
+    wait_looks(3);
+    cr_assert(has_oldest());
+    cr_assert_eq(at.follow_low, 17);
+    cr_assert_eq(at.follow_high, 17);
+    watch_settled(at.watch, 0, 17, SLICE_LITERAL("another"));
+    cr_assert(has_oldest(), "the number was given out again");
+    watch_settled(at.watch, 0, 17, SLICE_LITERAL("id-17"));
+    cr_assert_not(has_oldest());
+    wait_looks(2);
+    cr_assert_not(has_oldest(), "not although its mark is late");
+}
+
+Test(watch, a_row_whose_mark_is_under_way_is_not_old)
+{
+    at.config.monitor.interval_ms = 3600000;
+    at.role = (WatchRole){.judges = true};
+    at.sight = SIGHT_PUBLISHED;
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    cr_assert_not(has_oldest());
+    cr_assert_eq(at.sights, 1);
+}
+
+Test(watch, while_something_waits_rows_are_looked_at_more_often_than_the_rest)
+{
+    at.config.monitor.interval_ms = 3600000;
+    at.pipelines[0].unseen_after_ms = 300;
+    at.role = (WatchRole){.judges = true};
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    size_t looks = at.oldests;
+    WAIT(at.oldests >= looks + 2);
+    cr_assert_eq(at.servers, 1);
+    cr_assert_eq(at.looks_told, at.oldests - 1, "the rows of the other are not");
+}
+
+Test(watch, draining_it_looks_at_rows_alone_and_does_not_connect_again)
+{
+    at.role = (WatchRole){.waits = true};
+    at.oldest_seq = "17";
+    start();
+    wait_looks(1);
+    size_t servers = at.servers;
+    size_t looks = at.oldests;
+    watch_drain(at.watch);
+    WAIT(at.oldests > looks);
+    cr_assert(has_oldest());
+    cr_assert_leq(at.servers, servers + 1);
+    stub_break_idle(1);
+    WAIT(!watch_server(at.watch)->up);
+    int64_t until_us = clock_monotonic_us() + 300000;
+    WAIT(clock_monotonic_us() > until_us);
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+/* The net. */
+
+static void start_net(Capture capture)
+{
+    at.pipelines[1].on_publish = ON_PUBLISH_KEEP;
+    at.pipelines[0].capture = capture;
+    at.pipelines[0].slot = GIVEN("outboxd_orders");
+    at.pipelines[0].unseen_after_ms = 40;
+    at.pipelines[0].sweep_interval_ms = 10;
+    at.role = (WatchRole){.judges = true};
+    at.sight = SIGHT_UNKNOWN;
+    at.oldest_seq = "17";
+    start();
+}
+
+Test(watch, a_row_that_stays_unknown_is_said_with_the_way_back_and_that_it_is_over)
+{
+    start_net(CAPTURE_WAL);
+    WAIT(at.complaints > 0);
+    cr_assert_str_eq(at.unseen.code, "EVENT_UNSEEN");
+    cr_assert_not_null(strstr(at.unseen.message, "seq 17, id id-17, type 'order.placed'"), "%s",
+                       at.unseen.message);
+    cr_assert_not_null(strstr(at.unseen.hint, "outboxd run --new-slot"));
+    cr_assert_eq(at.asked_again, 0, "nothing is published outside of the stream");
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "IN (17)"), "by number, too: %s",
+                       text_string(&at.oldest_sql));
+    assert_exposed("outboxd_unseen_events{pipeline=\"orders\"} 1\n", true);
+    assert_exposed("outboxd_unseen_events_found_total{pipeline=\"orders\"} 1\n", true);
+    cr_assert_eq(at.look.unknown, 1);
+    cr_assert_eq(at.look.first_unknown, 17);
+    cr_assert_eq(at.look.insert_lsn, 4096);
+    cr_assert(at.look.complete);
+    wait_looks(3);
+    cr_assert_eq(at.complaints, 1);
+    at.oldest_seq = NULL;
+    WAIT(at.over == 1);
+    assert_exposed("outboxd_unseen_events{pipeline=\"orders\"} 0\n", true);
+    assert_exposed("outboxd_unseen_events_found_total{pipeline=\"orders\"} 1\n", true);
+}
+
+Test(watch, a_poll_is_asked_to_look_again_before_anything_is_said)
+{
+    start_net(CAPTURE_POLL);
+    WAIT(at.asked_again == 1);
+    cr_assert_eq(at.complaints, 0);
+    WAIT(at.complaints == 1);
+    cr_assert_not_null(strstr(at.unseen.hint, "row security"));
+    at.sight = SIGHT_KNOWN;
+    WAIT(at.over == 1);
+}
+
+Test(watch, what_is_known_behind_or_being_marked_is_not_unseen)
+{
+    start_net(CAPTURE_WAL);
+    SourceSight sights[] = {SIGHT_KNOWN, SIGHT_BEHIND, SIGHT_PUBLISHED};
+    for (size_t i = 0; i < sizeof(sights) / sizeof(sights[0]); i++) {
+        at.sight = sights[i];
+        int64_t until_us = clock_monotonic_us() + 100000;
+        WAIT(clock_monotonic_us() > until_us);
+        cr_assert_eq(at.complaints, 0);
+    }
+    cr_assert_gt(at.sights, 10);
+}
+
+Test(watch, while_nothing_is_published_nobody_is_asked)
+{
+    start_net(CAPTURE_WAL);
+    at.role = (WatchRole){.waits = true}; /* paused, say */
+    int64_t until_us = clock_monotonic_us() + 100000;
+    WAIT(clock_monotonic_us() > until_us);
+    cr_assert_eq(at.sights, 0);
+    at.role = (WatchRole){.judges = true};
+    WAIT(at.complaints == 1);
+    at.role = (WatchRole){.waits = true};
+    wait_looks(3);
+    cr_assert_eq(at.over, 0, "a pause mends nothing");
+    at.role = (WatchRole){.stands_by = true};
+    WAIT(at.over == 1);
 }
 
 /* The oldest transaction. */
@@ -402,17 +680,19 @@ Test(watch, a_slot_that_holds_more_and_more_has_seconds_left)
 
 /* NOTIFY. */
 
-Test(watch, a_notification_is_followed_at_once_by_a_look_at_the_pauses_alone)
+Test(watch, a_notification_is_followed_at_once_by_a_look_at_pauses_and_rows)
 {
     at.config.monitor.interval_ms = 3600000;
     start();
     wait_looks(1);
+    WAIT(clock_monotonic_us() > at.watch->pipelines[0].rows_next_us &&
+         clock_monotonic_us() > at.watch->pipelines[1].rows_next_us);
     size_t oldests = at.oldests;
     at.paused = true;
     stub_notify(1, "outboxd_pause");
     WAIT(watch_facts(at.watch, 0)->paused && !at.watch->looking);
     cr_assert_eq(at.servers, 1);
-    cr_assert_eq(at.oldests, oldests);
+    cr_assert_eq(at.oldests, oldests + 2);
     cr_assert(event_pending(at.watch->timer, EV_TIMEOUT, NULL), "the whole look comes in its time");
 }
 
@@ -456,7 +736,7 @@ Test(watch, a_query_that_fails_leaves_only_its_own_facts_unknown)
     wait_looks(2);
     cr_assert_not(watch_server(at.watch)->up);
     cr_assert(isnan(watch_facts(at.watch, 0)->dead_letters));
-    cr_assert(watch_facts(at.watch, 0)->oldest.present);
+    cr_assert(has_oldest());
     cr_assert(watch_facts(at.watch, 1)->slot.present);
     cr_assert_eq(at.sessions, 1, "the connection is kept");
     at.broken = NULL;
@@ -486,7 +766,7 @@ Test(watch, a_pause_outlasts_a_broken_connection_and_slots_do_not)
     stub_break_idle(1);
     WAIT(!watch_server(at.watch)->up);
     cr_assert(watch_facts(at.watch, 0)->paused);
-    cr_assert(watch_facts(at.watch, 0)->oldest.present, "it is still unpublished");
+    cr_assert(has_oldest(), "it is still unpublished");
     cr_assert_not(watch_facts(at.watch, 1)->slot.present);
     cr_assert_eq(at.failed, 0, "they are known");
     assert_exposed("outboxd_slot_active{", false);
@@ -544,13 +824,90 @@ Test(watch, a_table_name_that_cannot_be_is_refused)
 {
     at.pipelines[0].table = GIVEN("a.b.c.d");
     Error err = {0};
-    cr_assert_eq(watch_new(&(WatchOptions){.base = at.base,
-                                           .worker = at.worker,
-                                           .config = &at.config,
-                                           .metrics = at.metrics,
-                                           .arg = &at,
-                                           .pauses = on_pauses},
-                           &at.watch, &err),
-                 FAILED);
+    WatchOptions all = options();
+    cr_assert_eq(watch_new(&all, &at.watch, &err), FAILED);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
+}
+
+/* What must hold. */
+
+Test(watch, preconditions_are_read_in_one_round_trip_and_prepared_once)
+{
+    start();
+    wait_looks(3);
+    cr_assert_geq(at.preconditions, 3);
+    cr_assert_eq(at.prepares, 1);
+    cr_assert_geq(at.verdicts, 3);
+    cr_assert_str_eq(at.fault, "");
+    cr_assert_eq(at.wal_end, 0x7000);
+    cr_assert_str_eq(at.identity, "publication 7:8 table 4343");
+    assert_exposed("outboxd_precondition_broken{", false);
+}
+
+Test(watch, a_broken_precondition_is_told_and_counted_until_it_is_mended)
+{
+    start();
+    wait_looks(1);
+    at.may_mark = false;
+    WAIT(strcmp(at.fault, "RIGHT_UPDATE") == 0);
+    assert_exposed("outboxd_precondition_broken{code=\"RIGHT_UPDATE\",pipeline=\"orders\"} 1\n",
+                   true);
+    at.may_mark = true;
+    WAIT(at.fault[0] == '\0');
+    assert_exposed("outboxd_precondition_broken{code=\"RIGHT_UPDATE\",pipeline=\"orders\"} 0\n",
+                   true);
+}
+
+Test(watch, a_warning_is_no_broken_precondition)
+{
+    at.drawn_elsewhere = true;
+    start();
+    WAIT(at.faults == 1);
+    cr_assert_str_eq(at.fault, "");
+    assert_exposed("outboxd_precondition_broken{", false);
+}
+
+Test(watch, preconditions_are_looked_at_although_the_names_cannot_be_read)
+{
+    at.broken = "to_regclass(p.name)"; /* a schema that was closed to us */
+    at.may_mark = false;
+    start();
+    WAIT(strcmp(at.fault, "RIGHT_UPDATE") == 0);
+    cr_assert_eq(at.servers, 0);
+}
+
+Test(watch, what_a_standby_shows_is_no_verdict)
+{
+    at.recovery = true;
+    at.may_mark = false;
+    start();
+    wait_looks(2);
+    cr_assert_eq(at.verdicts, 0);
+}
+
+Test(watch, statements_that_failed_are_prepared_again)
+{
+    start();
+    wait_looks(1);
+    at.broken = "EXECUTE outboxd_look_";
+    size_t before = at.preconditions;
+    WAIT(!watch_server(at.watch)->up);
+    cr_assert_eq(at.preconditions, before);
+    at.broken = NULL;
+    WAIT(at.prepares == 2 && watch_server(at.watch)->up);
+}
+
+Test(watch, a_hint_during_a_look_makes_another_at_once)
+{
+    at.config.monitor.interval_ms = 600000;
+    start();
+    wait_looks(1);
+    size_t seen = at.preconditions;
+    at.hanging = "pg_stat_activity"; /* behind the preconditions */
+    watch_hurry(at.watch);
+    WAIT(at.preconditions == seen + 1);
+    watch_hurry(at.watch);
+    at.hanging = NULL;
+    stub_continue();
+    WAIT(at.preconditions == seen + 2);
 }

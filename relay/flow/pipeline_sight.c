@@ -1,0 +1,57 @@
+/* What the pipeline and its source know of rows that somebody saw in the table. */
+#include "base/clock.h"
+#include "flow/pipeline_internal.h"
+
+void pipeline_follow(Pipeline *p, int64_t low, int64_t high)
+{
+    bool nobody = p->parts.settled == NULL;
+    p->follow_low = nobody ? INT64_MAX : low;
+    p->follow_high = nobody ? INT64_MIN : high;
+}
+
+void pipeline_set_unseen(Pipeline *p, const Error *err)
+{
+    if (p->unseen.class == ERROR_NONE) {
+        p->unseen_since_us = clock_wall_us();
+    }
+    p->unseen = err != NULL ? *err : (Error){0};
+    if (p->parts.changed != NULL) {
+        p->parts.changed(p->parts.arg, p);
+    }
+}
+
+bool pipeline_publishes(const Pipeline *p)
+{
+    return pipeline_works(p) && !p->source_lost && !p->stop_asked;
+}
+
+SourceSight pipeline_sight(const Pipeline *p, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                           int64_t looked_us)
+{
+    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        const Event *event = batch_find(batch, seq, event_id);
+        if (event != NULL) {
+            return event_is_over(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
+        }
+    }
+    const Source *source = p->parts.source;
+    return source->ops->sight != NULL
+               ? source->ops->sight(source, seq, event_id, insert_lsn, looked_us)
+               : SIGHT_BEHIND;
+}
+
+void pipeline_look_again(Pipeline *p, int64_t seq)
+{
+    Source *source = p->parts.source;
+    if (source->ops->look_again != NULL && pipeline_publishes(p)) {
+        source->ops->look_again(source, seq);
+    }
+}
+
+void pipeline_looked(Pipeline *p, const SourceLook *look)
+{
+    Source *source = p->parts.source;
+    if (source->ops->looked != NULL) {
+        source->ops->looked(source, look);
+    }
+}

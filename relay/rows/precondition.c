@@ -1,0 +1,177 @@
+/* The list is that of the files precondition_<subject>.c, in this order; precondition_from.c is
+ * what their columns stand on. */
+#include "rows/precondition.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "rows/precondition_internal.h"
+
+typedef struct Subject {
+    const Precondition *entries;
+    const size_t *count;
+} Subject;
+
+static const Subject SUBJECTS[] = {
+    {PRECONDITIONS_SERVER, &PRECONDITIONS_SERVER_COUNT},
+    {PRECONDITIONS_TABLE, &PRECONDITIONS_TABLE_COUNT},
+    {PRECONDITIONS_COLUMNS, &PRECONDITIONS_COLUMNS_COUNT},
+    {PRECONDITIONS_RIGHTS, &PRECONDITIONS_RIGHTS_COUNT},
+    {PRECONDITIONS_PUBLICATION, &PRECONDITIONS_PUBLICATION_COUNT},
+    {PRECONDITIONS_SLOT, &PRECONDITIONS_SLOT_COUNT},
+};
+enum { SUBJECT_COUNT = sizeof(SUBJECTS) / sizeof(SUBJECTS[0]) };
+
+static bool applies(const Precondition *entry, const PipelineConfig *pipeline)
+{
+    return entry->applies & (pipeline->capture == CAPTURE_WAL ? FOR_WAL : FOR_POLL);
+}
+
+/* The query. */
+
+void precondition_add_wal_end(Text *sql)
+{
+    text_add(sql, "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN"
+                  " pg_catalog.pg_current_wal_insert_lsn() END AS wal_end; ");
+}
+
+void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *table, size_t index,
+                            int server_version, Text *sql)
+{
+    text_printf(sql,
+                "SELECT %zu AS i, pg_catalog.quote_ident(me.rolname) AS role, c.sql AS table_sql,"
+                " pg_catalog.current_setting('server_version_num') AS version",
+                index);
+    for (size_t i = 0; i < SUBJECT_COUNT; i++) {
+        for (size_t j = 0; j < *SUBJECTS[i].count; j++) {
+            const Precondition *entry = &SUBJECTS[i].entries[j];
+            if (applies(entry, pipeline) && entry->columns != NULL) {
+                text_printf(sql, ", %s", entry->columns);
+            }
+        }
+    }
+    if (pipeline->capture == CAPTURE_WAL) {
+        /* An entry can be open only while the transaction that changes it is seen as running. */
+        text_add(sql, ", CASE WHEN b.oid IS NOT NULL THEN 'publication ' || b.oid || ':' || b.xmin"
+                      " || coalesce(' entry ' || CASE WHEN pg_catalog.length(entry.identity) < 120"
+                      " THEN entry.identity ELSE pg_catalog.hashtextextended(entry.identity,"
+                      " 0)::text END, '') || ' table ' || c.oid END AS identity,"
+                      " entry.open OR CASE WHEN b.xmax <> '0'::xid THEN EXISTS (SELECT FROM"
+                      " pg_catalog.pg_locks l WHERE l.locktype = 'transactionid' AND l.granted AND"
+                      " l.transactionid = b.xmax) ELSE false END AS pending");
+        if (server_version >= POSTGRES_18) {
+            text_add(sql, ", b.pubgencols AS generated_sent");
+        }
+    }
+    precondition_add_from(pipeline, table, server_version, sql);
+    text_add(sql, "; ");
+}
+
+/* The answer. */
+
+const char *facts_value(const Facts *facts, const char *column)
+{
+    int field = PQfnumber(facts->result, column);
+    return field < 0 || PQgetisnull(facts->result, facts->row, field)
+               ? ""
+               : PQgetvalue(facts->result, facts->row, field);
+}
+
+bool facts_say(const Facts *facts, const char *column)
+{
+    return *facts_value(facts, column) == 't';
+}
+
+bool facts_deny(const Facts *facts, const char *column)
+{
+    return *facts_value(facts, column) == 'f';
+}
+
+bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
+{
+    int field = PQfnumber(result, "wal_end");
+    if (field < 0 || PQntuples(result) != 1) {
+        return false;
+    }
+    unsigned high = 0;
+    unsigned low = 0;
+    bool told = sscanf(PQgetvalue(result, 0, field), "%X/%X", &high, &low) == 2;
+    *ret_end = told ? (uint64_t)high << 32 | low : 0;
+    return true;
+}
+
+static void add_fault(PreconditionLook *look, const Precondition *entry, const Saying *say)
+{
+    look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
+    PreconditionFault *fault = &look->faults[look->fault_count++];
+    *fault = (PreconditionFault){.warning = entry->warning};
+    error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
+              "%s", text_string(&say->message));
+    error_hint(&fault->error, "%s", text_string(&say->remedy));
+}
+
+/* True when nothing behind this entry can be judged. */
+static bool judge(const Precondition *entry, const Facts *facts, PreconditionLook *look)
+{
+    if (!applies(entry, facts->pipeline) || !(entry->applies & (unsigned)facts->reader)) {
+        return false;
+    }
+    Saying say = {0};
+    bool broken = entry->broken(facts, &say);
+    if (broken) {
+        add_fault(look, entry, &say);
+    }
+    text_free(&say.message);
+    text_free(&say.remedy);
+    return broken && (entry->applies & ENDS);
+}
+
+static void read_names(const Facts *facts, PreconditionLook *look)
+{
+    look->table_oid = (uint32_t)strtoul(facts_value(facts, "table_oid"), NULL, 10);
+    snprintf(look->schema, sizeof(look->schema), "%s", facts_value(facts, "table_schema"));
+    snprintf(look->name, sizeof(look->name), "%s", facts_value(facts, "table_name"));
+    snprintf(look->dead_letter, sizeof(look->dead_letter), "%s", facts_value(facts, "dead_letter"));
+    snprintf(look->position, sizeof(look->position), "%s", facts_value(facts, "position"));
+    snprintf(look->publisher, sizeof(look->publisher), "%s", facts_value(facts, "publisher"));
+    snprintf(look->identity, sizeof(look->identity), "%s", facts_value(facts, "identity"));
+}
+
+void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
+                       PreconditionReader reader, PreconditionLook *ret_look)
+{
+    Facts facts = {.pipeline = pipeline, .result = result, .row = row, .reader = reader};
+    facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);
+    facts.role = facts_value(&facts, "role");
+    facts.table = *facts_value(&facts, "table_sql") != '\0' ? facts_value(&facts, "table_sql")
+                                                            : pipeline->table;
+    read_names(&facts, ret_look);
+    ret_look->pending = facts_say(&facts, "pending");
+    /* What a standby shows, which a DSN of several hosts may lead to, is not what is published. */
+    ret_look->taken = reader != PRECONDITION_RUNNING || !facts_say(&facts, "in_recovery");
+    for (size_t i = 0; ret_look->taken && i < SUBJECT_COUNT; i++) {
+        for (size_t j = 0; j < *SUBJECTS[i].count; j++) {
+            if (judge(&SUBJECTS[i].entries[j], &facts, ret_look)) {
+                return;
+            }
+        }
+    }
+}
+
+void precondition_release(PreconditionLook *look)
+{
+    free(look->faults);
+    *look = (PreconditionLook){0};
+}
+
+const Error *precondition_broken(const PreconditionLook *look)
+{
+    for (size_t i = 0; i < look->fault_count; i++) {
+        if (!look->faults[i].warning) {
+            return &look->faults[i].error;
+        }
+    }
+    return NULL;
+}

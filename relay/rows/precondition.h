@@ -1,0 +1,78 @@
+/* precondition: what must hold of server, table, rights, publication and slot so that nothing is
+ * lost and nothing is silent. Each is written once: what it asks, how it is judged, what mends it.
+ *
+ * Three readers: the start of `run` (the sources, before the first event), the running relay (the
+ * watch, every monitor.interval and when something hints at a change), and `outboxd check`. One
+ * query for each pipeline; several go in one round trip. It names no table of the user, so that no
+ * missing right makes it fail, and asks nothing of the search_path but for an unqualified table.
+ *
+ * A fact that the answer does not hold is not judged. Any thread; owns what it returns. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "rows/table.h"
+
+/* What the relay can still make by itself is no fault at its start; what can only be asked on the
+ * connection that publishes is not asked elsewhere. */
+typedef enum PreconditionReader {
+    PRECONDITION_START = 1 << 0,
+    PRECONDITION_RUNNING = 1 << 1,
+    PRECONDITION_CHECK = 1 << 2,
+} PreconditionReader;
+
+/* One that does not hold. */
+typedef struct PreconditionFault {
+    bool warning; /* it will hurt, and does not stop */
+    Error error;  /* FATAL: a human must act; RETRY: may heal by itself. The hint is the remedy. */
+} PreconditionFault;
+
+enum { PRECONDITION_NAME_MAX = 264, PRECONDITION_IDENTITY_MAX = 256 };
+
+typedef struct PreconditionLook {
+    bool taken;       /* the server answered, and may be believed */
+    bool pending;     /* a transaction that is still open, or not yet seen, changes the publication:
+                         what holds now may have ended before wal_end */
+    uint64_t wal_end; /* insert position of the server from before the look; 0: not told */
+    uint32_t table_oid;                      /* 0: there is no such table */
+    char schema[64];                         /* of the table, not quoted */
+    char name[64];                           /* likewise */
+    char dead_letter[PRECONDITION_NAME_MAX]; /* as SQL; "": there is none */
+    char position[PRECONDITION_NAME_MAX];    /* likewise: outbox.position */
+    char publisher[PRECONDITION_NAME_MAX];   /* likewise: outbox.publisher, for poll */
+    /* Of publication and table: differs when one of them was dropped and put back, or changed. */
+    char identity[PRECONDITION_IDENTITY_MAX];
+    PreconditionFault *faults; /* in the order of the list: the first is the first to mend */
+    size_t fault_count;
+} PreconditionLook;
+
+/** Appends the statement that says wal_end; it comes before those of precondition_add_query in the
+ * same string, so that its value is a lower bound of what they see. */
+void precondition_add_wal_end(Text *sql);
+
+/** Appends the statement for one pipeline: one row, with `index` in its column "i". */
+void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *table, size_t index,
+                            int server_version, Text *sql);
+
+/** The wal_end of a result; false when it is none of precondition_add_wal_end. */
+bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end);
+
+/** Judges one row of precondition_add_query. ret_look must be zero, or released; wal_end is the
+ * caller's to fill in. */
+void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
+                       PreconditionReader reader, PreconditionLook *ret_look);
+
+/** Frees the faults and makes it zero. */
+void precondition_release(PreconditionLook *look);
+
+/** The first that is broken, or NULL. */
+const Error *precondition_broken(const PreconditionLook *look);
+
+/** A connection for replication was refused: makes NO_REPLICATION or NO_WAL_SENDER of it where the
+ * server said so, and changes nothing otherwise. role: not quoted. */
+void precondition_judge_walsender(const char *role, Error *err);

@@ -1,0 +1,285 @@
+/* Columns: there, of a type that can be read, filled as the capture needs it; what numbers the
+ * rows. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "pg/ident.h"
+#include "rows/precondition_internal.h"
+
+static const char *const INTEGERS[] = {"bigint", "integer", "smallint", NULL};
+static const char *const TIMES[] = {"timestamp with time zone", "timestamp without time zone",
+                                    NULL};
+static const char *const BYTES[] = {"bytea", NULL};
+static const char *const OBJECTS[] = {"jsonb", "json", NULL};
+static const char *const VERSIONS[] = {"bigint", "integer",           "smallint", "numeric",
+                                       "text",   "character varying", NULL};
+
+/* Columns whose type matters; the others are read as text, whatever they are. */
+typedef struct TypedColumn {
+    const char *path;
+    const char *const *types;
+    const char *wanted;
+    const char *ddl; /* that adds it, or NULL */
+} TypedColumn;
+
+static const TypedColumn TYPED_COLUMNS[] = {
+    {"columns.seq", INTEGERS, "an integer",
+     "bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) UNIQUE; -- rewrites the table while nobody can "
+     "use it"},
+    {"columns.occurred_at", TIMES, "a timestamp", NULL},
+    {"columns.published_at", TIMES, "a timestamp", "timestamptz; -- at once, nothing is rewritten"},
+    {"columns.payload_bytes", BYTES, "bytea", NULL},
+    {"columns.headers", OBJECTS, "jsonb", NULL},
+    {"columns.event_version", VERSIONS, "a number", NULL},
+    {"columns.aggregate_version", VERSIONS, "a number", NULL},
+};
+
+static const TypedColumn *typed_column(const char *path)
+{
+    for (size_t i = 0; path != NULL && i < sizeof(TYPED_COLUMNS) / sizeof(TYPED_COLUMNS[0]); i++) {
+        if (strcmp(TYPED_COLUMNS[i].path, path) == 0) {
+            return &TYPED_COLUMNS[i];
+        }
+    }
+    return NULL;
+}
+
+static bool type_is(const char *type, const char *const *types)
+{
+    for (; *types != NULL; types++) {
+        if (strcmp(type, *types) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Missing. */
+
+static void say_missing(const Facts *facts, const NeededColumn *column, Saying *say)
+{
+    const TypedColumn *typed = typed_column(column->path);
+    text_printf(&say->message, "%s has no column \"%s\"", facts->pipeline->table, column->name);
+    if (typed != NULL && typed->ddl != NULL &&
+        (strcmp(column->path, "columns.published_at") != 0 ||
+         facts->pipeline->on_publish == ON_PUBLISH_MARK)) {
+        AUTO_TEXT quoted = ident_quote(column->name);
+        text_printf(&say->remedy, "ALTER TABLE %s ADD COLUMN %s %s", facts->table, quoted,
+                    typed->ddl);
+    } else if (column->path != NULL) {
+        text_printf(&say->remedy,
+                    "name the column of your table in %s, or say that it has none: \"\"",
+                    column->path);
+    } else {
+        text_add(&say->remedy, "take it out of header_columns, or add it to the table");
+    }
+}
+
+static bool columns_are_missing(const Facts *facts, Saying *say)
+{
+    const char *present = facts_value(facts, "present");
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(facts->pipeline, &count);
+    bool missing = false;
+    for (size_t i = 0; i < count && present[i] != '\0' && !missing; i++) {
+        missing = present[i] == '-';
+        if (missing) {
+            say_missing(facts, &needed[i], say);
+        }
+    }
+    free(needed);
+    return missing;
+}
+
+/* Of another type. */
+
+static void say_type(const Facts *facts, const NeededColumn *column, const char *type, Saying *say)
+{
+    const TypedColumn *typed = typed_column(column->path);
+    if (typed != NULL && !type_is(type, typed->types)) {
+        text_printf(&say->message, "column \"%s\" of %s is %s, but %s must be %s", column->name,
+                    facts->pipeline->table, type, column->path, typed->wanted);
+        text_printf(&say->remedy, "name another column in %s", column->path);
+    } else if (column->path != NULL && strcmp(column->path, "columns.payload") == 0 &&
+               type_is(type, BYTES)) {
+        text_printf(&say->message,
+                    "column \"%s\" of %s is bytea: as columns.payload it would be sent in hex",
+                    column->name, facts->pipeline->table);
+        text_add(&say->remedy, "name it in columns.payload_bytes, and set columns.payload = \"\"");
+    }
+}
+
+static bool columns_are_of_other_type(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT types = x_strdup(facts_value(facts, "types"));
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(facts->pipeline, &count);
+    char *rest = *types != '\0' ? types : NULL;
+    for (size_t i = 0; i < count && rest != NULL && say->message.length == 0; i++) {
+        const char *type = strsep(&rest, "/");
+        if (*type != '\0') { /* else it is missing */
+            say_type(facts, &needed[i], type, say);
+        }
+    }
+    free(needed);
+    return say->message.length > 0;
+}
+
+/* Generated: pgoutput leaves them out before PostgreSQL 18, and virtual ones always. */
+static bool columns_are_not_in_log(const Facts *facts, Saying *say)
+{
+    const char *generated = facts_value(facts, "generated");
+    bool stored_are_sent =
+        facts->version >= POSTGRES_18 && *facts_value(facts, "generated_sent") == 's';
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(facts->pipeline, &count);
+    bool missing = false;
+    for (size_t i = 0; i < count && generated[i] != '\0' && !missing; i++) {
+        missing = generated[i] == 'v' || (generated[i] == 's' && !stored_are_sent);
+        if (!missing) {
+            continue;
+        }
+        text_printf(&say->message,
+                    "column \"%s\" of %s is generated, and the log does not hold it%s",
+                    needed[i].name, facts->table,
+                    facts->version < POSTGRES_18 ? " before PostgreSQL 18" : "");
+        if (facts->version >= POSTGRES_18 && generated[i] == 's') {
+            AUTO_TEXT publication = ident_quote(facts->pipeline->publication);
+            text_printf(&say->remedy,
+                        "ALTER PUBLICATION %s SET (publish_generated_columns = stored);",
+                        publication);
+        } else {
+            text_printf(&say->remedy, "take it out of %s, or set capture = \"poll\"",
+                        needed[i].path != NULL ? needed[i].path : "header_columns");
+        }
+    }
+    free(needed);
+    return missing;
+}
+
+/* published_at: NULL says that a row is still to be published. */
+
+static bool published_is_never_null(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT column = ident_quote(facts->pipeline->columns.published_at);
+    text_printf(&say->message,
+                "column \"%s\" of %s is NOT NULL: every row would count as published",
+                facts->pipeline->columns.published_at, facts->table);
+    text_printf(&say->remedy, "ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL; and insert NULL",
+                facts->table, column);
+    return facts_say(facts, "published_not_null");
+}
+
+static bool published_has_default(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT column = ident_quote(facts->pipeline->columns.published_at);
+    const char *value = facts_value(facts, "published_default");
+    bool generated = *facts_value(facts, "published_generated") != '\0';
+    text_printf(&say->message, "column \"%s\" of %s %s %s: every row would arrive as published",
+                facts->pipeline->columns.published_at, facts->table,
+                generated ? "is generated as" : "has the default", value);
+    text_printf(&say->remedy,
+                "ALTER TABLE %s ALTER COLUMN %s DROP %s; and set it to NULL in the "
+                "rows that were not published",
+                facts->table, column, generated ? "EXPRESSION" : "DEFAULT");
+    bool null = strncasecmp(value, "NULL", 4) == 0 && (value[4] == '\0' || value[4] == ':');
+    return *value != '\0' && !null;
+}
+
+/* The numbers. Polling publishes in their order; the log has an order of its own. */
+
+static bool numbers_are_cached(const Facts *facts, Saying *say)
+{
+    const char *cache = facts_value(facts, "cache");
+    text_printf(&say->message,
+                "sequence %s has CACHE %s: sessions would number events out of order",
+                facts_value(facts, "sequence"), cache);
+    text_printf(&say->remedy, "ALTER SEQUENCE %s CACHE 1;", facts_value(facts, "sequence"));
+    return *cache != '\0' && strcmp(cache, "1") != 0;
+}
+
+static bool numbers_go_down(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message, "sequence %s does not only ascend", facts_value(facts, "sequence"));
+    text_printf(&say->remedy, "ALTER SEQUENCE %s INCREMENT 1 NO CYCLE;",
+                facts_value(facts, "sequence"));
+    return *facts_value(facts, "increment") == '-' || facts_say(facts, "cycles");
+}
+
+static const char DRAWN_ELSEWHERE[] =
+    "let the INSERT draw it (GENERATED ALWAYS AS IDENTITY), or set capture = \"wal\", which "
+    "publishes in the order of commits";
+
+static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message,
+                "column \"%s\" of %s is not numbered by the INSERT itself: a number that was drawn "
+                "earlier may commit later, and its event then comes after younger ones of its key",
+                facts->pipeline->columns.seq, facts->table);
+    text_add(&say->remedy, DRAWN_ELSEWHERE);
+    bool told = *facts_value(facts, "seq_number") != '\0';
+    return told && (*facts_value(facts, "sequence") == '\0' || facts_deny(facts, "drawn"));
+}
+
+static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
+{
+    const char *increment = facts_value(facts, "increment");
+    text_printf(&say->message,
+                "sequence %s has INCREMENT %s, as for an application that hands out the numbers "
+                "between by itself (hi/lo): events of one key may then come out of order",
+                facts_value(facts, "sequence"), increment);
+    text_add(&say->remedy, DRAWN_ELSEWHERE);
+    return *increment != '\0' && *increment != '-' && strcmp(increment, "1") != 0;
+}
+
+static bool numbers_are_not_unique(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT column = ident_quote(facts->pipeline->columns.seq);
+    text_printf(&say->message,
+                "no unique index on \"%s\" of %s: two rows of one number may be marked together",
+                facts->pipeline->columns.seq, facts->table);
+    text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
+    return facts->pipeline->on_publish != ON_PUBLISH_KEEP && *facts_value(facts, "kind") == 'r' &&
+           facts_deny(facts, "unique");
+}
+
+static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT column = ident_quote(facts->pipeline->columns.seq);
+    AUTO_TEXT published = ident_quote(facts->pipeline->columns.published_at);
+    text_printf(
+        &say->message, "no index on the unpublished rows of %s: the published ones slow %s down",
+        facts->table,
+        facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count" : "each poll");
+    text_printf(&say->remedy, "CREATE INDEX CONCURRENTLY ON %s (%s) WHERE %s IS NULL;",
+                facts->table, column, published);
+    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "indexed");
+}
+
+#define SEQ_INDEX(condition)                                                                       \
+    "EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid"          \
+    " AND i.indkey[0] = sq.attnum AND " condition ")"
+
+const Precondition PRECONDITIONS_COLUMNS[] = {
+    {"COLUMN_MISSING", FOR_BOTH | BY_ALL, false, "col.present", columns_are_missing},
+    {"COLUMN_TYPE", FOR_BOTH | BY_ALL, false, "col.types", columns_are_of_other_type},
+    {"COLUMN_GENERATED", FOR_WAL | BY_ALL, false, "col.generated", columns_are_not_in_log},
+    {"PUBLISHED_NOT_NULL", FOR_BOTH | BY_ALL, false, "pub.attnotnull AS published_not_null",
+     published_is_never_null},
+    {"PUBLISHED_BY_DEFAULT", FOR_BOTH | BY_ALL, false,
+     "pub.value AS published_default, pub.attgenerated AS published_generated",
+     published_has_default},
+    {"SEQUENCE_CACHE", FOR_POLL | BY_ALL, false,
+     "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number", numbers_are_cached},
+    {"SEQUENCE_DESCENDS", FOR_POLL | BY_ALL, false,
+     "sq.seqincrement AS increment, sq.seqcycle AS cycles", numbers_go_down},
+    {"SEQUENCE_ELSEWHERE", FOR_POLL | BY_ALL, true, "sq.drawn", numbers_come_from_elsewhere},
+    {"SEQUENCE_BLOCKS", FOR_POLL | BY_ALL, true, NULL, numbers_come_in_blocks},
+    {"SEQ_NOT_UNIQUE", FOR_BOTH | BY_ALL, true,
+     SEQ_INDEX("i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL") " AS unique",
+     numbers_are_not_unique},
+    {"UNPUBLISHED_NOT_INDEXED", FOR_BOTH | BY_ALL, true,
+     SEQ_INDEX("i.indpred IS NOT NULL") " AS indexed", unpublished_are_not_indexed},
+};
+const size_t PRECONDITIONS_COLUMNS_COUNT = sizeof(PRECONDITIONS_COLUMNS) / sizeof(Precondition);

@@ -1,0 +1,284 @@
+/* The FROM clause of the query: one row, whatever is missing. Its parts, by alias:
+ *
+ *   me, relay    our role; outbox_relay, if there is one
+ *   c            the table, by its name in the catalog: to_regclass() would refuse a schema that we
+ *                may not use. Then NULL
+ *   d p u z      dead_letter, position, publisher, pause: beside the table, else in schema outbox
+ *   tree         the table with its partitions, or with what inherits from it
+ *   col          the columns that are needed, one character (or one word) for each
+ *   pub          published_at
+ *   sq           the sequence that numbers the rows
+ *   b, entry     the publication, and its entries that carry the table
+ *   shut         a schema that the role may not use
+ *   s            the slot
+ *
+ * Everything is qualified. Columns that only later versions have are reached through to_jsonb. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/options.h"
+#include "pg/ident.h"
+#include "rows/precondition_internal.h"
+
+#define PG "pg_catalog."
+
+NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
+{
+    size_t count = 0;
+    const Option *options = options_all(&count);
+    NeededColumn *needed = x_calloc(count + pipeline->header_columns.count, sizeof(*needed));
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope == SCOPE_PIPELINE && strncmp(options[i].path, "columns.", 8) == 0) {
+            const char *name =
+                *(char *const *)(const void *)((const char *)pipeline + options[i].offset);
+            if (name != NULL && *name != '\0') {
+                needed[used++] = (NeededColumn){.path = options[i].path, .name = name};
+            }
+        }
+    }
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        needed[used++] = (NeededColumn){.name = pipeline->header_columns.items[i]};
+    }
+    *ret_count = used;
+    return needed;
+}
+
+static void add_table(const OutboxTable *table, Text *sql)
+{
+    AUTO_TEXT name = ident_literal(table->name);
+    text_printf(
+        sql,
+        " FROM (SELECT " PG "parse_ident(%s) AS part) AS configured"
+        " JOIN " PG "pg_roles me ON me.rolname = current_user"
+        " LEFT JOIN " PG "pg_roles relay ON relay.rolname = 'outbox_relay'"
+        " LEFT JOIN LATERAL (SELECT k.oid, k.relname, k.relnamespace, k.relkind, k.relowner,"
+        "  k.relrowsecurity, k.relforcerowsecurity, k.relispartition, n.nspname,"
+        "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
+        "  FROM " PG "pg_class k JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
+        "  WHERE k.relname = configured.part[" PG "cardinality(configured.part)]"
+        "  AND CASE WHEN " PG "cardinality(configured.part) > 1 THEN n.nspname ="
+        "   configured.part[1] ELSE " PG "pg_table_is_visible(k.oid) END LIMIT 1) c ON true",
+        name);
+}
+
+/* One of our own tables. As the sources look for them: a schema of the user's may hold one, too. */
+static void add_companion(const char *alias, const char *name, Text *sql)
+{
+    text_printf(
+        sql,
+        " LEFT JOIN LATERAL (SELECT k.oid, n.oid AS nsp, " PG "quote_ident(n.nspname) || '.' ||"
+        "  " PG "quote_ident(k.relname) AS sql FROM " PG "pg_class k JOIN " PG "pg_namespace n"
+        "  ON n.oid = k.relnamespace WHERE k.relname = '%s' AND k.relkind IN ('r', 'p')"
+        "  AND n.nspname IN (c.nspname, 'outbox')"
+        "  ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
+        name, alias);
+}
+
+/* Whether publication `publication` sends the rows of k: its own entry, that of a partitioned table
+ * above it, of their schemas (15 and later), or everything. */
+static char *covers(const char *publication, int version)
+{
+    const char *schemas =
+        version < POSTGRES_15
+            ? ""
+            : " OR EXISTS (SELECT FROM " PG "pg_publication_namespace m JOIN " PG "pg_class x"
+              " ON x.relnamespace = m.pnnspid WHERE x.oid = ANY (up.oids) AND m.pnpubid = ";
+    return x_format("(%1$s.puballtables OR EXISTS (SELECT FROM " PG "pg_publication_rel r"
+                    " WHERE r.prpubid = %1$s.oid AND r.prrelid = ANY (up.oids))%2$s%3$s%4$s)",
+                    publication, schemas, *schemas != '\0' ? publication : "",
+                    *schemas != '\0' ? ".oid)" : "");
+}
+
+/* What UPDATE and DELETE of ours would meet: somebody's publication of them. The pipeline's own one
+ * would stop the application's, too. */
+static char *changes(const PipelineConfig *pipeline)
+{
+    bool marks = pipeline->on_publish == ON_PUBLISH_MARK;
+    bool deletes =
+        pipeline->on_publish == ON_PUBLISH_DELETE || pipeline->retain_ms != DURATION_FOREVER;
+    AUTO_TEXT own = ident_literal(pipeline->publication != NULL ? pipeline->publication : "");
+    const char *ours = pipeline->capture == CAPTURE_WAL ? "q.pubupdate OR q.pubdelete" : "false";
+    return x_format("(%s OR %s OR (q.pubname = %s AND (%s)))", marks ? "q.pubupdate" : "false",
+                    deletes ? "q.pubdelete" : "false", own, ours);
+}
+
+/* Up to three names, or statements, of those that match. */
+#define SOME(expression, filter)                                                                   \
+    PG "array_to_string((" PG "array_agg(" expression " ORDER BY k.oid = c.oid DESC, k.oid)"       \
+       " FILTER (WHERE " filter "))[1:3], '%s')"
+
+static void add_tree(const PipelineConfig *pipeline, int version, Text *sql)
+{
+    bool wal = pipeline->capture == CAPTURE_WAL;
+    AUTO_TEXT covered = wal ? covers("b", version) : x_strdup("true");
+    AUTO_TEXT breaking = covers("q", version);
+    AUTO_TEXT operations = changes(pipeline);
+    AUTO_TEXT hidden =
+        wal && version >= POSTGRES_15
+            ? x_strdup("EXISTS (SELECT FROM " PG "pg_publication_rel r WHERE r.prpubid = b.oid AND"
+                       " r.prrelid = ANY (up.oids) AND r.")
+            : NULL;
+    text_add(sql,
+             " LEFT JOIN LATERAL (WITH RECURSIVE t(oid) AS (SELECT c.oid UNION SELECT h.inhrelid"
+             "  FROM " PG "pg_inherits h JOIN t ON h.inhparent = t.oid) SELECT ");
+    text_printf(sql, SOME("k.sql", "k.relpersistence <> 'p' AND k.relkind <> 'p'") " AS unlogged, ",
+                ", ");
+    text_printf(sql,
+                SOME("'ALTER TABLE ' || k.sql || ' SET LOGGED;'",
+                     "k.relpersistence = 'u' AND k.relkind <> 'p'") " AS set_logged, ",
+                " ");
+    text_printf(sql, SOME("k.sql", "k.relkind = 'f' AND k.oid <> c.oid") " AS foreigners, ", ", ");
+    text_printf(sql,
+                SOME("CASE WHEN k.relispartition THEN 'ALTER TABLE ' || k.parent || ' DETACH"
+                     " PARTITION ' || k.sql ELSE 'ALTER TABLE ' || k.sql || ' NO INHERIT ' ||"
+                     " k.parent END || ';'",
+                     "k.relkind = 'f' AND k.oid <> c.oid") " AS detach_foreigners, ",
+                " ");
+    text_add(sql, PG "bool_or(k.oid = c.oid AND k.covered) AS covers_root, ");
+    text_printf(sql, SOME("k.sql", "NOT k.covered AND k.relkind <> 'p'") " AS uncovered, ", ", ");
+    text_add(sql, PG "bool_or(k.filtered) AS filtered, " PG "bool_or(k.listed) AS listed, " PG
+                     "min(k.breaking) AS breaking, " PG
+                     "min(k.sql) FILTER (WHERE k.breaking IS NOT NULL) AS breaks"
+                     " FROM (SELECT k.oid, k.relkind, k.relpersistence, k.relispartition,"
+                     " CASE WHEN k.relkind = 'f' THEN (SELECT " PG "quote_ident(y.nspname) || '.'"
+                     "  || " PG "quote_ident(x.relname) FROM " PG "pg_inherits h JOIN " PG
+                     "pg_class x ON x.oid = h.inhparent JOIN " PG "pg_namespace y ON y.oid ="
+                     "  x.relnamespace WHERE h.inhrelid = k.oid LIMIT 1) END AS parent,");
+    text_printf(sql, " %s AS covered, %s%s AS filtered, %s%s AS listed,", covered,
+                hidden != NULL ? hidden : "", hidden != NULL ? "prqual IS NOT NULL)" : "false",
+                hidden != NULL ? hidden : "", hidden != NULL ? "prattrs IS NOT NULL)" : "false");
+    text_printf(
+        sql,
+        " CASE WHEN k.relkind = 'r' AND k.relreplident <> 'f' AND NOT EXISTS (SELECT FROM"
+        "  " PG "pg_index i WHERE i.indrelid = k.oid AND i.indisvalid AND i.indimmediate AND"
+        "  CASE k.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident"
+        "  ELSE false END) THEN (SELECT " PG "min(q.pubname::text) FROM " PG "pg_publication q"
+        "  WHERE %s AND %s) END AS breaking,"
+        " " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
+        " FROM t JOIN " PG "pg_class k ON k.oid = t.oid"
+        " JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
+        " CROSS JOIN LATERAL (SELECT ARRAY(SELECT k.oid UNION SELECT a.relid::oid FROM"
+        "  " PG "pg_partition_ancestors(k.oid) a) AS oids) up) k) tree ON true",
+        operations, breaking);
+}
+
+static void add_columns(const PipelineConfig *pipeline, Text *sql)
+{
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(pipeline, &count);
+    text_add(sql,
+             " LEFT JOIN LATERAL (SELECT"
+             " " PG "string_agg(CASE WHEN a.attnum IS NULL THEN '-' ELSE '+' END, '' ORDER BY v.i)"
+             "  AS present,"
+             " " PG "string_agg(CASE WHEN a.attnum IS NULL OR " PG
+             "has_column_privilege(c.oid, a.attnum, 'SELECT') THEN '+' ELSE '-' END, '' ORDER BY"
+             "  v.i) AS readable,"
+             " " PG "string_agg(CASE WHEN a.attgenerated IN ('s', 'v') THEN a.attgenerated::text"
+             "  ELSE '-' END, '' ORDER BY v.i) AS generated,"
+             " " PG "string_agg(coalesce(" PG "format_type(a.atttypid, NULL), ''), '/' ORDER BY"
+             "  v.i) AS types"
+             " FROM (VALUES ");
+    for (size_t i = 0; i < count; i++) {
+        AUTO_TEXT name = ident_literal(needed[i].name);
+        text_printf(sql, "%s(%zu, %s)", i > 0 ? ", " : "", i, name);
+    }
+    free(needed);
+    text_add(sql, ") AS v(i, name) LEFT JOIN " PG "pg_attribute a ON a.attrelid = c.oid"
+                  " AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped) col ON true");
+    AUTO_TEXT published = ident_literal(pipeline->columns.published_at);
+    AUTO_TEXT seq = ident_literal(pipeline->columns.seq);
+    text_printf(
+        sql,
+        " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attgenerated,"
+        "  " PG "pg_get_expr(f.adbin, f.adrelid) AS value FROM " PG "pg_attribute a"
+        "  LEFT JOIN " PG "pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum"
+        "  WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped) pub ON true"
+        " LEFT JOIN LATERAL (SELECT a.attnum, a.attidentity, q.seqrelid, q.seqcache,"
+        "  q.seqincrement, q.seqcycle, coalesce(w.drawn, false) AS drawn,"
+        "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(x.relname) AS sql"
+        "  FROM " PG "pg_attribute a"
+        "  LEFT JOIN LATERAL (SELECT o.oid, o.drawn FROM (SELECT d.objid AS oid,"
+        "    a.attidentity <> '' AS drawn FROM " PG "pg_depend d WHERE d.refobjid = c.oid"
+        "    AND d.refobjsubid = a.attnum AND d.refclassid = 'pg_catalog.pg_class'::regclass"
+        "    AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')"
+        "   UNION ALL SELECT d.refobjid, true FROM " PG "pg_attrdef f JOIN " PG "pg_depend d"
+        "    ON d.objid = f.oid AND d.classid = 'pg_catalog.pg_attrdef'::regclass"
+        "    AND d.refclassid = 'pg_catalog.pg_class'::regclass WHERE f.adrelid = c.oid"
+        "    AND f.adnum = a.attnum) o WHERE EXISTS (SELECT FROM " PG "pg_sequence q"
+        "    WHERE q.seqrelid = o.oid) ORDER BY o.drawn DESC LIMIT 1) w ON true"
+        "  LEFT JOIN " PG "pg_sequence q ON q.seqrelid = w.oid"
+        "  LEFT JOIN " PG "pg_class x ON x.oid = q.seqrelid"
+        "  LEFT JOIN " PG "pg_namespace n ON n.oid = x.relnamespace"
+        "  WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped) sq ON true",
+        published, seq);
+}
+
+/* The entries of the publication that carry the table: for its rows those of the table itself and
+ * of what it is a partition of; those that inherit from it have their own. */
+static void add_publication(const PipelineConfig *pipeline, int version, Text *sql)
+{
+    AUTO_TEXT publication = ident_literal(pipeline->publication);
+    bool schemas = version >= POSTGRES_15;
+    text_printf(
+        sql,
+        " LEFT JOIN " PG "pg_publication b ON b.pubname = %s"
+        " LEFT JOIN LATERAL (SELECT " PG "string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid)"
+        "  AS identity, coalesce(" PG "bool_or(e.open), false) AS open FROM (SELECT r.oid, r.xmin,"
+        "   CASE WHEN r.xmax <> '0'::xid THEN EXISTS (SELECT FROM " PG "pg_locks l WHERE"
+        "   l.locktype = 'transactionid' AND l.granted AND l.transactionid = r.xmax) END AS open"
+        "   FROM " PG "pg_publication_rel r WHERE r.prpubid = b.oid AND (r.prrelid = c.oid"
+        "   OR r.prrelid IN (SELECT a.relid FROM " PG "pg_partition_ancestors(c.oid) a)"
+        "   OR (c.relkind = 'r' AND r.prrelid IN (WITH RECURSIVE t(oid) AS (SELECT h.inhrelid FROM"
+        "    " PG "pg_inherits h WHERE h.inhparent = c.oid UNION SELECT h.inhrelid FROM"
+        "    " PG "pg_inherits h JOIN t ON h.inhparent = t.oid) SELECT t.oid FROM t)))",
+        publication);
+    if (schemas) {
+        text_add(sql, "   UNION ALL SELECT m.oid, m.xmin, CASE WHEN m.xmax <> '0'::xid THEN EXISTS"
+                      "   (SELECT FROM " PG "pg_locks l WHERE l.locktype = 'transactionid' AND"
+                      "   l.granted AND l.transactionid = m.xmax) END FROM"
+                      "   " PG "pg_publication_namespace m WHERE m.pnpubid = b.oid"
+                      "   AND m.pnnspid = c.relnamespace");
+    }
+    text_add(sql, "  ) e) entry ON true");
+}
+
+static void add_slot(const PipelineConfig *pipeline, Text *sql)
+{
+    AUTO_TEXT slot = ident_literal(pipeline->slot != NULL ? pipeline->slot : "");
+    text_printf(sql, " LEFT JOIN " PG "pg_replication_slots s ON s.slot_name = %s", slot);
+}
+
+/* A schema of one of these tables that the role may not use. */
+static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
+{
+    bool wal = pipeline->capture == CAPTURE_WAL;
+    bool letters = pipeline->on_poison == ON_POISON_DEAD_LETTER ||
+                   pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER;
+    text_printf(sql,
+                " LEFT JOIN LATERAL (SELECT n.oid, " PG "quote_ident(n.nspname) AS sql,"
+                "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = n.oid"
+                "   AND g.relname = 'migration') AS ours FROM (VALUES (1, c.relnamespace)%s%s)"
+                "  AS w(i, oid) JOIN " PG "pg_namespace n ON n.oid = w.oid"
+                "  WHERE NOT " PG "has_schema_privilege(n.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
+                " shut ON true",
+                wal ? ", (2, p.nsp)" : ", (2, u.nsp)", letters ? ", (3, d.nsp)" : "");
+}
+
+void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *table,
+                           int server_version, Text *sql)
+{
+    add_table(table, sql);
+    add_companion("d", "dead_letter", sql);
+    add_companion("p", "position", sql);
+    add_companion("u", "publisher", sql);
+    add_companion("z", "pause", sql);
+    if (pipeline->capture == CAPTURE_WAL) {
+        add_publication(pipeline, server_version, sql);
+    }
+    add_tree(pipeline, server_version, sql);
+    add_columns(pipeline, sql);
+    add_closed_schema(pipeline, sql);
+    add_slot(pipeline, sql);
+}

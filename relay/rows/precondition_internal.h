@@ -1,0 +1,87 @@
+/* What the files of the list share; nobody else includes this. */
+#pragma once
+
+#include "base/text.h"
+#include "rows/precondition.h"
+
+enum {
+    POSTGRES_14 = 140000,
+    POSTGRES_15 = 150000,
+    POSTGRES_16 = 160000,
+    POSTGRES_18 = 180000,
+};
+
+/* To which pipelines an entry applies, and who reads it. */
+enum {
+    FOR_POLL = 1 << 8,
+    FOR_WAL = 1 << 9,
+    FOR_BOTH = FOR_POLL | FOR_WAL,
+    BY_ALL = PRECONDITION_START | PRECONDITION_RUNNING | PRECONDITION_CHECK,
+    BY_START = PRECONDITION_START,
+    BY_CHECK = PRECONDITION_CHECK,
+    ENDS = 1 << 10, /* when broken, nothing behind it can be judged */
+};
+
+typedef struct Facts {
+    const PipelineConfig *pipeline;
+    const PGresult *result;
+    int row;
+    PreconditionReader reader;
+    int version;       /* of the server; 0: not told */
+    const char *table; /* as SQL writes it */
+    const char *role;  /* likewise */
+} Facts;
+
+/* What an entry says when it is broken. Each judge fills both; heals: RETRY instead of FATAL. */
+typedef struct Saying {
+    Text message;
+    Text remedy;
+    bool heals;
+} Saying;
+
+typedef struct Precondition {
+    const char *code;
+    unsigned applies;
+    bool warning;
+    const char *columns; /* of the query, over precondition_from.c; NULL: of entries before it */
+    bool (*broken)(const Facts *facts, Saying *say);
+} Precondition;
+
+/* The list, by subject, in this order. */
+extern const Precondition PRECONDITIONS_SERVER[];
+extern const size_t PRECONDITIONS_SERVER_COUNT;
+extern const Precondition PRECONDITIONS_TABLE[];
+extern const size_t PRECONDITIONS_TABLE_COUNT;
+extern const Precondition PRECONDITIONS_RIGHTS[];
+extern const size_t PRECONDITIONS_RIGHTS_COUNT;
+extern const Precondition PRECONDITIONS_COLUMNS[];
+extern const size_t PRECONDITIONS_COLUMNS_COUNT;
+extern const Precondition PRECONDITIONS_PUBLICATION[];
+extern const size_t PRECONDITIONS_PUBLICATION_COUNT;
+extern const Precondition PRECONDITIONS_SLOT[];
+extern const size_t PRECONDITIONS_SLOT_COUNT;
+
+/** The value of a column of the answer; "" when it is NULL or not there. */
+const char *facts_value(const Facts *facts, const char *column);
+/** It is true; it is false (and told). */
+bool facts_say(const Facts *facts, const char *column);
+bool facts_deny(const Facts *facts, const char *column);
+
+/** What is needed of the table's columns: its place in the configuration (NULL: an extra of
+ * header_columns) and its name. */
+typedef struct NeededColumn {
+    const char *path;
+    const char *name;
+} NeededColumn;
+
+/** Those that the pipeline reads, published_at among them; malloc'd. */
+NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count);
+
+/** Appends what gives the role this right: membership in outbox_relay where that has it.
+ * relay_has: column of the answer that says so. */
+void remedy_add_grant(const Facts *facts, const char *relay_has, const char *right,
+                      const char *object, bool ours, Text *remedy);
+
+/** precondition_from.c: the FROM clause that the columns of all entries stand on. */
+void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *table,
+                           int server_version, Text *sql);

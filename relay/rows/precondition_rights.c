@@ -1,0 +1,227 @@
+/* Rights: what reading, marking, setting aside and remembering need. has_..._privilege() counts
+ * what the role inherits; a membership that is not inherited gives nothing. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "pg/ident.h"
+#include "rows/precondition_internal.h"
+
+void remedy_add_grant(const Facts *facts, const char *relay_has, const char *right,
+                      const char *object, bool ours, Text *remedy)
+{
+    bool uses = facts_say(facts, "relay_used");
+    if (!uses && facts_say(facts, relay_has)) {
+        if (!facts_say(facts, "relay_member")) {
+            text_printf(remedy, "GRANT outbox_relay TO %s;", facts->role);
+        } else if (facts->version >= POSTGRES_16) {
+            text_printf(remedy, "GRANT outbox_relay TO %s WITH INHERIT TRUE;", facts->role);
+        } else {
+            text_printf(remedy, "ALTER ROLE %s INHERIT;", facts->role);
+        }
+        return;
+    }
+    text_printf(remedy, "GRANT %s ON %s TO %s;", right, object,
+                uses && ours ? "outbox_relay" : facts->role);
+}
+
+/* USAGE. */
+
+static bool schema_is_closed(const Facts *facts, Saying *say)
+{
+    const char *schema = facts_value(facts, "closed_schema");
+    text_printf(&say->message, "role %s may not use schema %s", facts->role, schema);
+    AUTO_TEXT object = x_format("SCHEMA %s", schema);
+    remedy_add_grant(facts, "relay_uses_schema", "USAGE", object,
+                     facts_say(facts, "closed_is_ours"), &say->remedy);
+    return *schema != '\0';
+}
+
+/* SELECT on each column that is read. */
+
+static bool columns_are_unreadable(const Facts *facts, Saying *say)
+{
+    const char *readable = facts_value(facts, "readable");
+    AUTO_BUFFER names = TEXT_EMPTY;
+    AUTO_BUFFER right = TEXT_EMPTY;
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(facts->pipeline, &count);
+    for (size_t i = 0; i < count && readable[i] != '\0'; i++) {
+        if (readable[i] == '-') {
+            AUTO_TEXT quoted = ident_quote(needed[i].name);
+            text_printf(&names, "%s%s", names.length > 0 ? ", " : "", needed[i].name);
+            text_printf(&right, "%s%s", right.length > 0 ? ", " : "", quoted);
+        }
+    }
+    free(needed);
+    bool all = strchr(readable, '+') == NULL || right.length > 200;
+    AUTO_TEXT select = x_format(all ? "SELECT" : "SELECT (%s)", text_string(&right));
+    text_printf(&say->message, "role %s may not SELECT %s (%s)", facts->role, facts->table,
+                text_string(&names));
+    remedy_add_grant(facts, "relay_selects", select, facts->table, facts_say(facts, "ours"),
+                     &say->remedy);
+    return names.length > 0;
+}
+
+/* What becomes of rows that are published. */
+
+static bool rows_cannot_be_marked(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT column = ident_quote(facts->pipeline->columns.published_at);
+    AUTO_TEXT right = x_format("UPDATE (%s)", column);
+    text_printf(&say->message, "role %s may not UPDATE %s, needed by on_publish = \"mark\"",
+                facts->role, facts->table);
+    remedy_add_grant(facts, "relay_updates", right, facts->table, facts_say(facts, "ours"),
+                     &say->remedy);
+    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "updates");
+}
+
+static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
+{
+    const PipelineConfig *pipeline = facts->pipeline;
+    bool prunes =
+        pipeline->retain_ms != DURATION_FOREVER && pipeline->on_publish == ON_PUBLISH_MARK;
+    text_printf(&say->message, "role %s may not DELETE from %s, needed by %s", facts->role,
+                facts->table, prunes ? "retain" : "on_publish = \"delete\"");
+    remedy_add_grant(facts, "relay_deletes", "DELETE", facts->table, facts_say(facts, "ours"),
+                     &say->remedy);
+    return (prunes || pipeline->on_publish == ON_PUBLISH_DELETE) && facts_deny(facts, "deletes");
+}
+
+/* Dead letters. */
+
+static const char *letters_are_needed_by(const PipelineConfig *pipeline)
+{
+    return pipeline->on_poison == ON_POISON_DEAD_LETTER       ? "on_poison"
+           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ? "on_unrouted"
+                                                              : NULL;
+}
+
+static bool letters_have_no_table(const Facts *facts, Saying *say)
+{
+    const char *option = letters_are_needed_by(facts->pipeline);
+    text_printf(&say->message, "no table outbox.dead_letter, needed by %s = \"dead_letter\"",
+                option != NULL ? option : "");
+    text_add(&say->remedy, "outboxd migrate");
+    bool told = PQfnumber(facts->result, "dead_letter") >= 0;
+    return option != NULL && told && *facts_value(facts, "dead_letter") == '\0';
+}
+
+static bool letters_cannot_be_written(const Facts *facts, Saying *say)
+{
+    const char *option = letters_are_needed_by(facts->pipeline);
+    const char *table = facts_value(facts, "dead_letter");
+    text_printf(&say->message, "role %s may not INSERT into %s, needed by %s = \"dead_letter\"",
+                facts->role, table, option != NULL ? option : "");
+    remedy_add_grant(facts, "relay_sets_aside", "INSERT", table, true, &say->remedy);
+    return option != NULL && facts_deny(facts, "sets_aside");
+}
+
+/* What we remember. */
+
+static bool position_has_no_table(const Facts *facts, Saying *say)
+{
+    text_add(&say->message, "no table outbox.position");
+    text_add(&say->remedy, "outboxd migrate --capture wal");
+    bool told = PQfnumber(facts->result, "position") >= 0;
+    return told && *facts_value(facts, "position") == '\0';
+}
+
+static bool position_is_closed(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message, "role %s may not read and write %s", facts->role,
+                facts_value(facts, "position"));
+    remedy_add_grant(facts, "relay_positions", "SELECT, INSERT, UPDATE",
+                     facts_value(facts, "position"), true, &say->remedy);
+    return facts_deny(facts, "positions");
+}
+
+static bool publisher_is_closed(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message,
+                "role %s may not read and write %s, where the relay proves that it alone published",
+                facts->role, facts_value(facts, "publisher"));
+    remedy_add_grant(facts, "relay_claims", "SELECT, INSERT, UPDATE",
+                     facts_value(facts, "publisher"), true, &say->remedy);
+    return facts_deny(facts, "claims");
+}
+
+static bool message_is_forbidden(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message,
+                "role %s may not execute pg_logical_emit_message, which the relay does once before "
+                "it reads the rows from before the slot",
+                facts->role);
+    text_printf(&say->remedy,
+                "GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, "
+                "text%s) TO %s;",
+                facts->version >= 170000 ? ", boolean" : "", facts->role);
+    return facts_deny(facts, "flushes");
+}
+
+static bool pauses_are_unreadable(const Facts *facts, Saying *say)
+{
+    const char *table = facts_value(facts, "pause");
+    text_printf(&say->message, "role %s may not SELECT %s: outboxd pause would have no effect",
+                facts->role, table);
+    remedy_add_grant(facts, "relay_pauses", "SELECT", table, true, &say->remedy);
+    return facts_deny(facts, "pauses");
+}
+
+#define TABLE_RIGHT(alias, right) "pg_catalog.has_table_privilege(" alias ".oid, '" right "')"
+#define RELAY_TABLE_RIGHT(alias, right)                                                            \
+    "pg_catalog.has_table_privilege(relay.oid, " alias ".oid, '" right "')"
+#define THREE_RIGHTS(macro, alias)                                                                 \
+    macro(alias, "SELECT") " AND " macro(alias, "INSERT") " AND " macro(alias, "UPDATE")
+
+/* Of our own schemas: they carry the table that says what was migrated. */
+#define IS_OURS(schema)                                                                            \
+    "EXISTS (SELECT FROM pg_catalog.pg_class g WHERE g.relnamespace = " schema                     \
+    " AND g.relname = 'migration')"
+
+const Precondition PRECONDITIONS_RIGHTS[] = {
+    {"RIGHT_USAGE", FOR_BOTH | BY_ALL, false,
+     "relay.oid IS NOT NULL AND pg_catalog.pg_has_role(relay.oid, 'USAGE') AS relay_used,"
+     " relay.oid IS NOT NULL AND pg_catalog.pg_has_role(relay.oid, 'MEMBER') AS "
+     "relay_member, " IS_OURS(
+         "c.relnamespace") " AS ours,"
+                           " shut.sql AS closed_schema, shut.ours AS closed_is_ours,"
+                           " pg_catalog.has_schema_privilege(relay.oid, shut.oid, 'USAGE') AS "
+                           "relay_uses_schema",
+     schema_is_closed},
+    {"RIGHT_SELECT", FOR_BOTH | BY_ALL, false,
+     "col.readable, " RELAY_TABLE_RIGHT("c", "SELECT") " AS relay_selects", columns_are_unreadable},
+    {"RIGHT_UPDATE", FOR_BOTH | BY_ALL, false,
+     "pg_catalog.has_column_privilege(c.oid, pub.attnum, 'UPDATE') AS updates,"
+     " pg_catalog.has_column_privilege(relay.oid, c.oid, pub.attnum, 'UPDATE') AS relay_updates",
+     rows_cannot_be_marked},
+    {"RIGHT_DELETE", FOR_BOTH | BY_ALL, false,
+     TABLE_RIGHT("c", "DELETE") " AS deletes, " RELAY_TABLE_RIGHT("c",
+                                                                  "DELETE") " AS relay_deletes",
+     rows_cannot_be_deleted},
+    {"NO_DEAD_LETTER_TABLE", FOR_BOTH | BY_ALL, false, NULL, letters_have_no_table},
+    {"RIGHT_INSERT", FOR_BOTH | BY_ALL, false,
+     TABLE_RIGHT("d", "INSERT") " AS sets_aside, " RELAY_TABLE_RIGHT(
+         "d", "INSERT") " AS relay_sets_aside",
+     letters_cannot_be_written},
+    {"NO_POSITION_TABLE", FOR_WAL | BY_ALL, false, NULL, position_has_no_table},
+    {"RIGHT_POSITION", FOR_WAL | BY_ALL, false,
+     THREE_RIGHTS(TABLE_RIGHT, "p") " AS positions, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
+                                                                   "p") " AS relay_positions",
+     position_is_closed},
+    {"RIGHT_PUBLISHER", FOR_POLL | BY_ALL, false,
+     THREE_RIGHTS(TABLE_RIGHT, "u") " AS claims, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
+                                                                "u") " AS relay_claims",
+     publisher_is_closed},
+    {"RIGHT_MESSAGE", FOR_WAL | BY_START | BY_CHECK, false,
+     "(SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(f.oid, 'EXECUTE')) FROM"
+     " pg_catalog.pg_proc f WHERE f.proname = 'pg_logical_emit_message' AND f.pronamespace ="
+     " 'pg_catalog'::regnamespace AND f.proargtypes[2] = 'pg_catalog.text'::regtype) AS flushes",
+     message_is_forbidden},
+    {"RIGHT_PAUSE", FOR_BOTH | BY_ALL, true,
+     "z.sql AS pause, " TABLE_RIGHT("z", "SELECT") " AS pauses, " RELAY_TABLE_RIGHT(
+         "z", "SELECT") " AS relay_pauses",
+     pauses_are_unreadable},
+};
+const size_t PRECONDITIONS_RIGHTS_COUNT = sizeof(PRECONDITIONS_RIGHTS) / sizeof(Precondition);

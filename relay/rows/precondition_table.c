@@ -1,0 +1,194 @@
+/* The server and the table: what it is, where its rows are, who sees them all. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "rows/precondition_internal.h"
+
+/* The server. What `check` says of it, it says once for all pipelines. */
+
+static bool server_is_standby(const Facts *facts, Saying *say)
+{
+    text_add(&say->message, "the server is a standby; rows cannot be marked there, nor positions "
+                            "written");
+    text_add(&say->remedy, "Use a DSN of the primary, or target_session_attrs=read-write.");
+    say->heals = true;
+    return facts_say(facts, "in_recovery");
+}
+
+static bool wal_level_is_low(const Facts *facts, Saying *say)
+{
+    const char *level = facts_value(facts, "wal_level");
+    text_printf(&say->message, "wal_level is %s, not logical, as capture = \"wal\" needs it",
+                level);
+    text_add(&say->remedy, "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL");
+    return *level != '\0' && strcmp(level, "logical") != 0;
+}
+
+const Precondition PRECONDITIONS_SERVER[] = {
+    {"POSTGRES_READ_ONLY", FOR_BOTH | BY_START | ENDS, false,
+     "pg_catalog.pg_is_in_recovery() AS in_recovery", server_is_standby},
+    {"WAL_LEVEL", FOR_WAL | BY_ALL, false, "pg_catalog.current_setting('wal_level') AS wal_level",
+     wal_level_is_low},
+};
+const size_t PRECONDITIONS_SERVER_COUNT = sizeof(PRECONDITIONS_SERVER) / sizeof(Precondition);
+
+/* The table. */
+
+static bool table_is_missing(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message, "no table %s in database \"%s\"", facts->pipeline->table,
+                facts_value(facts, "database"));
+    text_printf(&say->remedy,
+                "make the outbox: outboxd migrate%s; or name your own table in pipelines.table",
+                facts->pipeline->capture == CAPTURE_WAL ? " --capture wal" : "");
+    return *facts_value(facts, "table_oid") == '\0';
+}
+
+static bool table_is_of_other_kind(const Facts *facts, Saying *say)
+{
+    char kind = *facts_value(facts, "kind");
+    text_printf(&say->message, "%s is no table, but a %s: it has no rows of its own to publish",
+                facts->table,
+                kind == 'v'   ? "view"
+                : kind == 'm' ? "materialized view"
+                : kind == 'f' ? "foreign table"
+                              : "relation of another kind");
+    text_add(&say->remedy, "name in pipelines.table the table that the application inserts into");
+    return kind != '\0' && kind != 'r' && kind != 'p';
+}
+
+static bool table_is_unlogged(const Facts *facts, Saying *say)
+{
+    const char *which = facts_value(facts, "unlogged");
+    const char *remedy = facts_value(facts, "set_logged");
+    bool wal = facts->pipeline->capture == CAPTURE_WAL;
+    text_printf(&say->message, "%s is %s: %s", which, *remedy != '\0' ? "unlogged" : "temporary",
+                wal ? "the WAL does not hold its rows" : "a crash of PostgreSQL empties it");
+    text_add(&say->remedy, *remedy != '\0'
+                               ? remedy
+                               : "name in pipelines.table a table that lasts and that all see");
+    return *which != '\0';
+}
+
+static bool table_has_foreign_parts(const Facts *facts, Saying *say)
+{
+    const char *which = facts_value(facts, "foreigners");
+    text_printf(&say->message,
+                "%s belongs to %s and is a foreign table: neither its locks nor its log tell what "
+                "is committed there",
+                which, facts->table);
+    text_printf(&say->remedy, "%s publish that server's outbox by a relay of its own",
+                facts_value(facts, "detach_foreigners"));
+    return *which != '\0';
+}
+
+/* Not even a policy that shows everything helps: with row_security = off, without which a row could
+ * be hidden unseen between two looks, PostgreSQL refuses the query whatever the policies say. */
+static bool rows_are_hidden(const Facts *facts, Saying *say)
+{
+    const char *tables = facts_value(facts, "hidden_in");
+    text_printf(&say->message,
+                "row security applies to role %s in %s, and may hide rows from the relay, whatever "
+                "its policies say today: they would never be published, or never be marked",
+                facts->role, tables);
+    if (!facts_say(facts, "forced")) { /* else the role is the owner */
+        text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
+    }
+    text_add(&say->remedy, facts_value(facts, "unhide"));
+    return *tables != '\0';
+}
+
+/* Ours beside it, too: a mark that waits for a position that is hidden waits for ever. */
+#define HIDES(alias) "(" alias ".oid, " alias ".sql, pg_catalog.row_security_active(" alias ".oid))"
+
+const Precondition
+    PRECONDITIONS_TABLE[] =
+        {
+            {"POSTGRES_NO_TABLE", FOR_BOTH | BY_ALL | ENDS, false,
+             "c.oid AS table_oid, pg_catalog.current_database() AS database, c.relname AS "
+             "table_name,"
+             " c.nspname AS table_schema, d.sql AS dead_letter, p.sql AS position, u.sql AS "
+             "publisher",
+             table_is_missing},
+            {"TABLE_KIND", FOR_BOTH | BY_ALL | ENDS, false, "c.relkind AS kind",
+             table_is_of_other_kind},
+            {"TABLE_UNLOGGED", FOR_BOTH | BY_ALL, false, "tree.unlogged, tree.set_logged",
+             table_is_unlogged},
+            {"TABLE_FOREIGN_PART", FOR_BOTH | BY_ALL, false,
+             "tree.foreigners, tree.detach_foreigners", table_has_foreign_parts},
+            {"ROW_SECURITY", FOR_BOTH | BY_ALL, false,
+             "(SELECT pg_catalog.string_agg(h.name, ', ') FROM (VALUES " HIDES("c") ", " HIDES("d") ", " HIDES("p") ", " HIDES(
+                 "u") ", " HIDES("z") ") AS h(oid, name, hides) WHERE h.hides)"
+                                      " AS hidden_in,"
+                                      " (SELECT pg_catalog.string_agg('ALTER TABLE ' || h.name || "
+                                      "CASE WHEN"
+                                      "  k.relforcerowsecurity AND "
+                                      "pg_catalog.pg_has_role(k.relowner, 'USAGE')"
+                                      "  THEN ' NO FORCE' ELSE ' DISABLE' END || ' ROW LEVEL "
+                                      "SECURITY;', ' ') FROM (VALUES " HIDES("c") ", " HIDES(
+                                          "d") ", " HIDES("p") ", " HIDES("u") ", " HIDES("z") ") "
+                                                                                               "AS "
+                                                                                               "h("
+                                                                                               "oid"
+                                                                                               ", "
+                                                                                               "nam"
+                                                                                               "e, "
+                                                                                               "hid"
+                                                                                               "es)"
+                                                                                               " JO"
+                                                                                               "IN "
+                                                                                               "pg_"
+                                                                                               "cat"
+                                                                                               "alo"
+                                                                                               "g."
+                                                                                               "pg_"
+                                                                                               "cla"
+                                                                                               "ss "
+                                                                                               "k "
+                                                                                               "ON "
+                                                                                               "k."
+                                                                                               "oid"
+                                                                                               " = "
+                                                                                               "h."
+                                                                                               "oid"
+                                                                                               " WH"
+                                                                                               "ERE"
+                                                                                               " h."
+                                                                                               "hid"
+                                                                                               "es)"
+                                                                                               " AS"
+                                                                                               " un"
+                                                                                               "hid"
+                                                                                               "e,"
+                                                                                               " c."
+                                                                                               "rel"
+                                                                                               "for"
+                                                                                               "cer"
+                                                                                               "ows"
+                                                                                               "ecu"
+                                                                                               "rit"
+                                                                                               "y "
+                                                                                               "AND"
+                                                                                               " pg"
+                                                                                               "_ca"
+                                                                                               "tal"
+                                                                                               "og."
+                                                                                               "pg_"
+                                                                                               "has"
+                                                                                               "_ro"
+                                                                                               "le("
+                                                                                               "c."
+                                                                                               "rel"
+                                                                                               "own"
+                                                                                               "er,"
+                                                                                               " '"
+                                                                                               "USA"
+                                                                                               "GE'"
+                                                                                               ") "
+                                                                                               "AS "
+                                                                                               "for"
+                                                                                               "ce"
+                                                                                               "d",
+             rows_are_hidden},
+};
+const size_t PRECONDITIONS_TABLE_COUNT = sizeof(PRECONDITIONS_TABLE) / sizeof(Precondition);

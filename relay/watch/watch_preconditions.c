@@ -1,0 +1,91 @@
+/* One round trip that reads the list of rows/precondition.h for all pipelines. The statements are
+ * prepared once for a session: planning them costs five times what they cost themselves. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "watch/watch_internal.h"
+
+void watch_add_preconditions(Watch *w, Text *sql)
+{
+    int version = PQserverVersion(pg_conn_raw(w->conn));
+    if (!w->prepared) {
+        text_add(sql, "DEALLOCATE ALL; ");
+        for (size_t i = 0; i < w->count; i++) {
+            text_printf(sql, "PREPARE outboxd_look_%zu AS ", i);
+            precondition_add_query(w->pipelines[i].config, w->pipelines[i].table, i, version, sql);
+        }
+        w->prepared = true;
+    }
+    precondition_add_wal_end(sql);
+    for (size_t i = 0; i < w->count; i++) {
+        text_printf(sql, "EXECUTE outboxd_look_%zu; ", i);
+    }
+    w->wal_end = 0;
+}
+
+static double *broken_gauge(Watch *w, const Watched *p, const char *code)
+{
+    return metrics_gauge(w->options.metrics, "outboxd_precondition_broken",
+                         "1 while something that publishing needs does not hold: code as in the "
+                         "log.",
+                         "pipeline", p->config->name, "code", code, NULL);
+}
+
+/* Warnings are said when they appear. */
+static void say_warnings(const Watched *p, const PreconditionLook *look)
+{
+    for (size_t i = 0; i < look->fault_count; i++) {
+        const PreconditionFault *fault = &look->faults[i];
+        bool said = !fault->warning;
+        for (size_t j = 0; j < p->look.fault_count && !said; j++) {
+            said = strcmp(p->look.faults[j].error.code, fault->error.code) == 0;
+        }
+        if (!said) {
+            log_write(LOG_WARN, p->config->name, fault->error.code,
+                      LOG_FIELDS(log_text("hint", fault->error.hint)), "%s", fault->error.message);
+        }
+    }
+}
+
+static void set_gauges(Watch *w, const Watched *p, const PreconditionLook *look)
+{
+    for (size_t i = 0; i < p->look.fault_count; i++) {
+        *broken_gauge(w, p, p->look.faults[i].error.code) = 0;
+    }
+    for (size_t i = 0; i < look->fault_count; i++) {
+        if (!look->faults[i].warning) {
+            *broken_gauge(w, p, look->faults[i].error.code) = 1;
+        }
+    }
+}
+
+static void read_look(Watch *w, Watched *p, const PGresult *result)
+{
+    PreconditionLook look = {0};
+    precondition_read(p->config, result, 0, PRECONDITION_RUNNING, &look);
+    look.wal_end = w->wal_end;
+    if (!look.taken) {
+        precondition_release(&look);
+        return;
+    }
+    say_warnings(p, &look);
+    set_gauges(w, p, &look);
+    precondition_release(&p->look);
+    p->look = look;
+    if (w->options.preconditions != NULL) {
+        w->options.preconditions(w->options.arg, (size_t)(p - w->pipelines), &p->look);
+    }
+}
+
+void watch_read_preconditions(Watch *w, const PGresult *result)
+{
+    if (precondition_read_wal_end(result, &w->wal_end) || PQntuples(result) != 1) {
+        return;
+    }
+    int field = PQfnumber(result, "i");
+    size_t index = field < 0 ? w->count : strtoul(PQgetvalue(result, 0, field), NULL, 10);
+    if (index < w->count) {
+        read_look(w, &w->pipelines[index], result);
+    }
+}

@@ -1,0 +1,369 @@
+/* The look at the rows of an outbox table: one statement, one snapshot. It lists the unpublished
+ * rows with the lowest numbers, where there are more also a page of the rest (by turns, each page
+ * twice), and those that nobody knew last time; with the server's clock, its insert position and
+ * the highest number in the table. sightings.h says what follows from it for the age of rows.
+ *
+ * The net. The owner of the outbox asks its source about each row that two looks showed. What the
+ * source does not know although it has caught up with the first of them may have been lost: a
+ * table that was out of the publication for a while, a number that came behind the bound of the
+ * sweep, a fault of ours. After a while the source looks at that row again if it can; what is then
+ * still unknown and still unpublished is said: EVENT_UNSEEN. Nothing is ever published from here:
+ * only a source knows the order of keys. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/timestamp.h"
+#include "flow/event.h"
+#include "pg/ident.h"
+#include "watch/watch_internal.h"
+
+enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
+
+/* The query. */
+
+/* clock - time, so that no time that PostgreSQL can hold overflows; those far ahead are told as
+ * none. */
+#define LATEST_TIME "timestamptz '290000-01-01'"
+
+static void add_columns(const Watched *p, char part, Text *sql)
+{
+    const ColumnsConfig *columns = &p->config->columns;
+    AUTO_TEXT id = *columns->event_id != '\0' ? ident_quote(columns->event_id) : NULL;
+    AUTO_TEXT occurred_at =
+        *columns->occurred_at != '\0' ? ident_quote(columns->occurred_at) : NULL;
+    AUTO_TEXT type = ident_quote(columns->event_type);
+    AUTO_TEXT key = *columns->aggregate_id != '\0' ? ident_quote(columns->aggregate_id) : NULL;
+    text_printf(sql,
+                "SELECT '%c' AS part, %s::bigint AS seq, %s::text AS id, %s::timestamptz AS at,"
+                " left(%s::text, 100) AS type, left(%s::text, 100) AS key FROM %s WHERE true%s",
+                part, p->table->seq, id != NULL ? id : "NULL",
+                occurred_at != NULL ? occurred_at : "NULL", type, key != NULL ? key : "NULL",
+                p->table->name, p->table->unpublished);
+}
+
+static void add_unknown(const Watched *p, Text *sql)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < p->sightings.count && count < SIGHTINGS_UNKNOWN; i++) {
+        const Sighting *row = &p->sightings.rows[i];
+        if (row->unknown_us == 0) {
+            continue;
+        }
+        if (count == 0) {
+            text_add(sql, " UNION ALL (");
+            add_columns(p, 'u', sql);
+            text_printf(sql, " AND %s IN (", p->table->seq);
+        }
+        text_printf(sql, "%s%" PRId64, count > 0 ? ", " : "", row->seq);
+        count++;
+    }
+    if (count > 0) {
+        text_printf(sql, ") ORDER BY %s LIMIT %d)", p->table->seq, SIGHTINGS_UNKNOWN);
+    }
+}
+
+bool rows_add_query(const Watched *p, Text *sql)
+{
+    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
+        return false; /* no row tells whether it is published */
+    }
+    text_printf(
+        sql,
+        "SELECT s.*, r.part, r.seq, CASE WHEN octet_length(r.id) <= %d THEN r.id END AS id,"
+        " octet_length(r.id) > %d AS long, r.type, r.key,"
+        " CASE WHEN isfinite(r.at) THEN extract(epoch FROM clock_timestamp() - r.at) END"
+        " AS age, CASE WHEN isfinite(r.at) AND r.at < " LATEST_TIME
+        " THEN (extract(epoch FROM r.at) * 1000000)::bigint END AS occurred_at"
+        " FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS server,"
+        " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() - '0/0'::pg_lsn END"
+        " AS insert_lsn, (SELECT max(%s)::bigint FROM %s) AS top) s LEFT JOIN ((",
+        SIGHTINGS_ID_MAX, SIGHTINGS_ID_MAX, p->table->seq, p->table->name);
+    add_columns(p, 'o', sql);
+    text_printf(sql, " ORDER BY %s LIMIT %d)", p->table->seq, SIGHTINGS_OLDEST);
+    if (p->sightings.page_after > INT64_MIN) {
+        text_add(sql, " UNION ALL (");
+        add_columns(p, 'p', sql);
+        text_printf(sql, " AND %s > %" PRId64 " ORDER BY %s LIMIT %d)", p->table->seq,
+                    p->sightings.page_after, p->table->seq, SIGHTINGS_PAGE);
+    }
+    add_unknown(p, sql);
+    text_add(sql, ") r ON true ORDER BY r.seq");
+    return true;
+}
+
+/* The answer. */
+
+static int64_t age_us(const PGresult *r, int row)
+{
+    double age = fact_real(r, row, "age");
+    return isnan(age) || fabs(age) > 9e12 ? SIGHTINGS_NO_AGE : (int64_t)(age * 1e6);
+}
+
+/* Where a record could end: at the beginning of a page the server counts the page's header as
+ * written, which no reader of the log is ever told before something follows. */
+static uint64_t lsn_before_header(uint64_t lsn)
+{
+    enum { PAGE = 8192, SHORT_HEADER = 24, LONG_HEADER = 40 };
+    uint64_t in_page = lsn % PAGE;
+    return in_page == SHORT_HEADER || in_page == LONG_HEADER ? lsn - in_page : lsn;
+}
+
+void rows_read(Watched *p, const PGresult *r)
+{
+    Look look = {.sent_us = p->rows_sent_us, .top = INT64_MIN};
+    for (int row = 0; row < PQntuples(r); row++) {
+        look.server_us = fact_integer(r, row, "server", 0);
+        look.insert_lsn = lsn_before_header((uint64_t)fact_integer(r, row, "insert_lsn", 0));
+        look.top = fact_integer(r, row, "top", INT64_MIN);
+        const char *part = fact(r, row, "part");
+        if (*part == '\0') {
+            continue; /* there is none */
+        }
+        bool no_id = PQfnumber(r, "id") < 0 || PQgetisnull(r, row, PQfnumber(r, "id"));
+        sightings_add(&p->sightings, &(SightedRow){.part = *part,
+                                                   .seq = fact_integer(r, row, "seq", 0),
+                                                   .event_id = no_id ? NULL : fact(r, row, "id"),
+                                                   .id_too_long = fact_true(r, row, "long"),
+                                                   .event_type = fact(r, row, "type"),
+                                                   .aggregate_id = fact(r, row, "key"),
+                                                   .occurred_at_us = fact_integer(
+                                                       r, row, "occurred_at", EVENT_NO_TIME),
+                                                   .age_us = age_us(r, row)});
+    }
+    if (PQntuples(r) > 0) {
+        sightings_end(&p->sightings, &look);
+        p->rows_read = true;
+    }
+}
+
+/* The net. */
+
+typedef struct Asked {
+    Watch *watch;
+    size_t index;
+} Asked;
+
+static SourceSight on_sight(void *arg, const Sighting *row)
+{
+    const Asked *asked = arg;
+    const WatchOptions *options = &asked->watch->options;
+    return options->sight(options->arg, asked->index, row);
+}
+
+static void on_look_again(void *arg, int64_t seq)
+{
+    const Asked *asked = arg;
+    const WatchOptions *options = &asked->watch->options;
+    options->look_again(options->arg, asked->index, seq);
+}
+
+static int64_t rows_unseen_after_us(const PipelineConfig *config)
+{
+    int64_t sweeps_ms = config->capture == CAPTURE_POLL ? 2 * config->sweep_interval_ms : 0;
+    int64_t after_ms = config->unseen_after_ms > sweeps_ms ? config->unseen_after_ms : sweeps_ms;
+    return after_ms * 1000;
+}
+
+static const char *rows_remedy(const PipelineConfig *config)
+{
+    return config->capture == CAPTURE_WAL
+               ? "The log did not bring these rows: the table was not in the publication when they "
+                 "were inserted, or somebody set them back to unpublished. Stop the relay and "
+                 "start "
+                 "it once as: outboxd run --new-slot. That publishes every row that the table "
+                 "shows "
+                 "unpublished."
+               : "A look at these numbers did not bring the rows. Look at row security, at views "
+                 "and rules on the table, and at the rows by their seq. A restart of the relay "
+                 "reads "
+                 "every unpublished row again.";
+}
+
+static const Sighting *rows_first_unseen(const Sightings *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->rows[i].unseen) {
+            return &s->rows[i];
+        }
+    }
+    return NULL;
+}
+
+static Slice rows_time(int64_t monotonic_us, int64_t now_us, char *scratch)
+{
+    return timestamp_format(clock_wall_us() - (now_us - monotonic_us), scratch);
+}
+
+static void rows_say_unseen(Watched *p, int64_t now_us)
+{
+    size_t said = 0;
+    for (size_t i = 0; i < p->sightings.count && said < SAID_ROWS; i++) {
+        Sighting *row = &p->sightings.rows[i];
+        if (!row->unseen || row->said) {
+            continue;
+        }
+        row->said = true;
+        said++;
+        char scratch[TIMESTAMP_TEXT_MAX];
+        AUTO_TEXT since = x_format("%.*s", SLICE_ARG(rows_time(row->since_us, now_us, scratch)));
+        log_write(
+            LOG_ERROR, p->config->name, "EVENT_UNSEEN",
+            LOG_FIELDS(log_number("seq", row->seq),
+                       log_text("event_id", row->event_id != NULL ? row->event_id : ""),
+                       log_text("event_type", row->event_type), log_text("since", since),
+                       log_text("hint", rows_remedy(p->config))),
+            "the table shows an unpublished event that the relay has not seen although it has "
+            "read everything there is: it is not published");
+    }
+}
+
+/* Shown in /status and /readyz as long as it lasts. */
+static void rows_complain(Watch *w, size_t index, size_t unseen)
+{
+    Watched *p = &w->pipelines[index];
+    const Sighting *first = rows_first_unseen(&p->sightings);
+    if (first == NULL) {
+        w->options.unseen(w->options.arg, index, NULL);
+        return;
+    }
+    Error err = {0};
+    char scratch[TIMESTAMP_TEXT_MAX];
+    error_set(
+        &err, ERROR_RETRY, EXIT_GAP, "EVENT_UNSEEN",
+        "%zu%s events are unpublished and the relay has not seen them; the first: seq %" PRId64
+        ", id %s, type '%s', waiting since %.*s",
+        unseen, p->sightings.look.complete ? "" : " or more", first->seq,
+        first->event_id != NULL ? first->event_id : "NULL", first->event_type,
+        SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
+    error_hint(&err, "%s", rows_remedy(p->config));
+    w->options.unseen(w->options.arg, index, &err);
+}
+
+static void rows_tell_source(Watch *w, size_t index, const Judgement *judgement)
+{
+    const Sightings *s = &w->pipelines[index].sightings;
+    SourceLook look = {.sent_us = s->look.sent_us,
+                       .insert_lsn = s->look.insert_lsn,
+                       .complete = s->look.complete,
+                       .rows = s->count,
+                       .unjudged = judgement->unjudged,
+                       .behind = judgement->behind,
+                       .unknown = judgement->unknown,
+                       .first_unknown = judgement->first_unknown};
+    w->options.looked(w->options.arg, index, &look);
+}
+
+/* After a look at the rows of this pipeline, whether or not it succeeded. */
+void rows_judge(Watch *w, size_t index)
+{
+    Watched *p = &w->pipelines[index];
+    if (!p->rows_read) {
+        return;
+    }
+    p->rows_read = false;
+    WatchRole role = w->options.role(w->options.arg, index);
+    if (role.stands_by) {
+        sightings_excuse(&p->sightings);
+    }
+    int64_t now_us = clock_monotonic_us();
+    Asked asked = {.watch = w, .index = index};
+    Judge judge = {.arg = &asked,
+                   .sight = on_sight,
+                   .look_again = p->config->capture == CAPTURE_POLL ? on_look_again : NULL,
+                   .ask_after_us = p->config->unseen_after_ms * 1000 / 2,
+                   .unseen_after_us = rows_unseen_after_us(p->config)};
+    Judgement judgement;
+    sightings_judge(&p->sightings, role.judges ? &judge : NULL, now_us, &judgement);
+    bool changed = judgement.unseen != p->unseen;
+    p->unseen = judgement.unseen;
+    *p->gauge.unseen_found += judgement.asked;
+    if (judge.look_again == NULL) {
+        *p->gauge.unseen_found += judgement.found;
+    }
+    if (judgement.found > 0) {
+        rows_say_unseen(p, now_us);
+    }
+    if (judgement.over > 0 && judgement.unseen == 0) {
+        log_write(LOG_INFO, p->config->name, "EVENT_UNSEEN_OVER", LOG_NO_FIELDS,
+                  "no unpublished event is left that the relay has not seen");
+    }
+    if (changed) {
+        rows_complain(w, index, judgement.unseen);
+    }
+    w->options.follow(w->options.arg, index, p->sightings.low, p->sightings.high);
+    if (role.judges) {
+        rows_tell_source(w, index, &judgement);
+    }
+}
+
+/* When to look at the rows again, if sooner than at the next whole look; -1: not. */
+int64_t rows_again_ms(const Watch *w, size_t index)
+{
+    enum { RESTLESS_MS = 1000, LEAST_MS = 100 };
+    const Watched *p = &w->pipelines[index];
+    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
+        return -1;
+    }
+    WatchRole role = w->options.role(w->options.arg, index);
+    bool doubt = role.judges && sightings_doubt(&p->sightings);
+    int64_t ms = role.waits || doubt ? RESTLESS_MS : -1;
+    if (role.judges && p->sightings.count > 0) {
+        /* Rows on their way: soon enough to judge those that stay. */
+        int64_t soon_ms = p->config->unseen_after_ms / (doubt ? 6 : 3);
+        ms = ms < 0 || soon_ms < ms ? soon_ms : ms;
+    }
+    return ms >= 0 && ms < LEAST_MS ? LEAST_MS : ms;
+}
+
+/* What others ask. */
+
+void watch_settled(Watch *w, size_t index, int64_t seq, Slice event_id)
+{
+    sightings_settled(&w->pipelines[index].sightings, seq, event_id);
+}
+
+double watch_event_age(const Watch *w, size_t index, const Event *event)
+{
+    int64_t since_us =
+        sightings_since(&w->pipelines[index].sightings, event->seq, event->field[FIELD_EVENT_ID],
+                        event->occurred_at_us, event->batch->arrived_us);
+    return (double)(clock_monotonic_us() - since_us) / 1e6;
+}
+
+bool watch_oldest(Watch *w, size_t index, bool owner, int64_t published_us, WatchOldest *ret)
+{
+    Sightings *s = &w->pipelines[index].sightings;
+    bool quiet = !owner || published_us < s->look.sent_us;
+    Sighting *row = NULL;
+    while ((row = sightings_oldest(s, quiet)) != NULL && owner && !row->checked) {
+        Asked asked = {.watch = w, .index = index};
+        row->checked = true;
+        row->published = on_sight(&asked, row) == SIGHT_PUBLISHED;
+        if (!row->published) {
+            break;
+        }
+    }
+    if (row == NULL) {
+        return false;
+    }
+    /* Of rows that another relay publishes, one that was seen once may just have passed by: it is
+     * as old as it was then. */
+    int64_t until_us = owner || row->stands ? clock_monotonic_us() : s->look.sent_us;
+    *ret = (WatchOldest){.seq = row->seq,
+                         .occurred_at_us = row->occurred_at_us,
+                         .lag_seconds = (double)(until_us - row->since_us) / 1e6,
+                         .event_type = row->event_type,
+                         .aggregate_id = row->aggregate_id};
+    return true;
+}
+
+bool watch_has_looked(const Watch *w, size_t index)
+{
+    return w->pipelines[index].sightings.look.sent_us > 0;
+}

@@ -1,0 +1,552 @@
+/* The list over rows that the test writes: everything in order, and one fact that is not. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rows/precondition.h"
+#include "stub/given.h"
+#include "stub/libpq_internal.h"
+
+/* In order, for both captures. 17 columns are needed by the given pipeline. */
+static const char *const IN_ORDER[][2] = {
+    {"i", "0"},
+    {"role", "shop_relay"},
+    {"version", "150004"},
+    {"table_sql", "outbox.event"},
+    {"in_recovery", "f"},
+    {"wal_level", "logical"},
+    {"table_oid", "4242"},
+    {"database", "shop"},
+    {"table_name", "event"},
+    {"dead_letter", "outbox.dead_letter"},
+    {"position", "outbox.position"},
+    {"kind", "r"},
+    {"hidden_in", NULL},
+    {"present", "+++++++++++++++++"},
+    {"readable", "+++++++++++++++++"},
+    {"generated", "-----------------"},
+    {"published_not_null", "f"},
+    {"updates", "t"},
+    {"deletes", "t"},
+    {"sets_aside", "t"},
+    {"positions", "t"},
+    {"claims", "t"},
+    {"cache", "1"},
+    {"increment", "1"},
+    {"cycles", "f"},
+    {"drawn", "t"},
+    {"sequence", "outbox.event_seq_seq"},
+    {"seq_number", "1"},
+    {"publication_oid", "77"},
+    {"covers_root", "t"},
+    {"inserts", "t"},
+};
+enum { IN_ORDER_COUNT = sizeof(IN_ORDER) / sizeof(IN_ORDER[0]) };
+
+typedef struct Given {
+    const char *column; /* NULL: everything is in order */
+    const char *value;
+    const char *also; /* a second one, or NULL */
+    const char *also_value;
+    Capture capture;
+    OnPublish on_publish;
+    PreconditionReader reader;
+} Given;
+
+static void put(struct pg_result *result, const char *column, const char *value)
+{
+    int at = 0;
+    while (at < result->columns && strcmp(result->names[at], column) != 0) {
+        at++;
+    }
+    cr_assert_lt(at, COLUMNS_MAX);
+    result->names[at] = (char *)column;
+    result->values[at] = (char *)value;
+    result->columns += at == result->columns;
+}
+
+static PipelineConfig given_outbox(const Given *given)
+{
+    PipelineConfig pipeline = given_pipeline();
+    pipeline.capture = given->capture;
+    pipeline.on_publish = given->on_publish;
+    pipeline.on_poison = ON_POISON_DEAD_LETTER;
+    pipeline.slot = GIVEN("outboxd_orders");
+    pipeline.publication = GIVEN("outboxd_orders");
+    return pipeline;
+}
+
+static PreconditionLook look(const Given *given)
+{
+    char *values[COLUMNS_MAX] = {0};
+    struct pg_result result = {.status = PGRES_TUPLES_OK, .rows = 1, .values = values};
+    for (size_t i = 0; i < IN_ORDER_COUNT; i++) {
+        bool differs = given->column != NULL && strcmp(given->column, IN_ORDER[i][0]) == 0;
+        bool also = given->also != NULL && strcmp(given->also, IN_ORDER[i][0]) == 0;
+        if (!differs && !also) { /* the stub holds few columns */
+            put(&result, IN_ORDER[i][0], IN_ORDER[i][1]);
+        }
+    }
+    if (given->column != NULL) {
+        put(&result, given->column, given->value);
+    }
+    if (given->also != NULL) {
+        put(&result, given->also, given->also_value);
+    }
+    PipelineConfig pipeline = given_outbox(given);
+    PreconditionLook ret = {0};
+    precondition_read(&pipeline, &result, 0,
+                      given->reader != 0 ? given->reader : PRECONDITION_RUNNING, &ret);
+    return ret;
+}
+
+/* What does not hold, by the first code; "" when all is in order. */
+static void expect(const Given *given, const char *code, bool warning, const char *remedy)
+{
+    PreconditionLook ret = look(given);
+    const char *what = given->column != NULL ? given->column : "nothing";
+    if (*code == '\0') {
+        cr_expect_eq(ret.fault_count, 0, "%s = %s: %s", what, given->value,
+                     ret.fault_count > 0 ? ret.faults[0].error.message : "");
+    } else {
+        cr_assert_geq(ret.fault_count, 1, "%s = %s", what, given->value);
+        const Error *err = &ret.faults[0].error;
+        cr_expect_str_eq(err->code, code, "%s: %s", what, err->message);
+        cr_expect_eq(ret.faults[0].warning, warning, "%s", what);
+        cr_expect(strncmp(err->hint, remedy, strlen(remedy)) == 0, "%s: %s", what, err->hint);
+        cr_expect_gt(strlen(err->message), 20, "%s", what);
+        cr_expect_eq(precondition_broken(&ret) == NULL, warning, "%s", what);
+        cr_expect_eq((int)err->exit_code, (int)EXIT_POSTGRES);
+    }
+    precondition_release(&ret);
+    cr_assert_null(ret.faults);
+}
+
+Test(precondition, everything_in_order_is_no_fault)
+{
+    for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
+        for (PreconditionReader reader = PRECONDITION_START; reader <= PRECONDITION_CHECK;
+             reader = (PreconditionReader)(reader * 2)) {
+            expect(&(Given){.capture = capture, .reader = reader}, "", false, "");
+        }
+    }
+}
+
+Test(precondition, a_fact_that_is_not_told_is_not_judged)
+{
+    char *values[2] = {GIVEN("4242"), GIVEN("r")};
+    struct pg_result result = {.status = PGRES_TUPLES_OK,
+                               .rows = 1,
+                               .columns = 2,
+                               .names = {GIVEN("table_oid"), GIVEN("kind")},
+                               .values = values};
+    for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
+        PipelineConfig pipeline = given_outbox(&(Given){.capture = capture});
+        PreconditionLook ret = {0};
+        precondition_read(&pipeline, &result, 0, PRECONDITION_START, &ret);
+        cr_expect_eq(ret.fault_count, 0, "%s",
+                     ret.fault_count > 0 ? ret.faults[0].error.message : "");
+        cr_expect_eq(ret.table_oid, 4242);
+        precondition_release(&ret);
+    }
+}
+
+/* The same for both captures. */
+Test(precondition, table_and_rights)
+{
+    static const struct {
+        const char *column;
+        const char *value;
+        const char *code;
+        const char *remedy;
+        const char *also;
+        const char *also_value;
+        bool warning;
+        OnPublish on_publish;
+    } CASES[] = {
+        {.column = "table_oid",
+         .value = NULL,
+         .code = "POSTGRES_NO_TABLE",
+         .remedy = "make the outbox: outboxd migrate"},
+        {.column = "kind", .value = "v", .code = "TABLE_KIND", .remedy = "name in pipelines.table"},
+        {.column = "kind", .value = "f", .code = "TABLE_KIND", .remedy = "name in pipelines.table"},
+        {.column = "kind", .value = "m", .code = "TABLE_KIND", .remedy = "name in pipelines.table"},
+        {.column = "unlogged",
+         .value = "outbox.event",
+         .code = "TABLE_UNLOGGED",
+         .remedy = "ALTER TABLE outbox.event SET LOGGED;",
+         .also = "set_logged",
+         .also_value = "ALTER TABLE outbox.event SET LOGGED;"},
+        {.column = "unlogged",
+         .value = "t",
+         .code = "TABLE_UNLOGGED",
+         .remedy = "name in pipelines.table a table that lasts"},
+        {.column = "foreigners",
+         .value = "f1",
+         .code = "TABLE_FOREIGN_PART",
+         .remedy = "ALTER TABLE e DETACH PARTITION f1;",
+         .also = "detach_foreigners",
+         .also_value = "ALTER TABLE e DETACH PARTITION f1;"},
+        {.column = "hidden_in",
+         .value = "outbox.event",
+         .code = "ROW_SECURITY",
+         .remedy = "ALTER ROLE shop_relay BYPASSRLS; or ALTER TABLE x DISABLE",
+         .also = "unhide",
+         .also_value = "ALTER TABLE x DISABLE ROW LEVEL SECURITY;"},
+        {.column = "present",
+         .value = "++++-++++++++++++",
+         .code = "COLUMN_MISSING",
+         .remedy = "name the column of your table in"},
+        {.column = "present",
+         .value = "-++++++++++++++++",
+         .code = "COLUMN_MISSING",
+         .remedy = "ALTER TABLE outbox.event ADD COLUMN \"seq\" bigint GENERATED"},
+        {.column = "types",
+         .value = "text/",
+         .code = "COLUMN_TYPE",
+         .remedy = "name another column in columns.seq"},
+        {.column = "types", .value = "bigint/", .code = "", .remedy = ""},
+        {.column = "published_not_null",
+         .value = "t",
+         .code = "PUBLISHED_NOT_NULL",
+         .remedy = "ALTER TABLE outbox.event ALTER COLUMN \"published_at\" DROP NOT NULL;"},
+        {.column = "published_default",
+         .value = "now()",
+         .code = "PUBLISHED_BY_DEFAULT",
+         .remedy = "ALTER TABLE outbox.event ALTER COLUMN \"published_at\" DROP DEFAULT;"},
+        {.column = "published_default",
+         .value = "NULL::timestamp with time zone",
+         .code = "",
+         .remedy = ""},
+        {.column = "closed_schema",
+         .value = "outbox",
+         .code = "RIGHT_USAGE",
+         .remedy = "GRANT USAGE ON SCHEMA outbox TO shop_relay;"},
+        {.column = "closed_schema",
+         .value = "outbox",
+         .code = "RIGHT_USAGE",
+         .remedy = "GRANT outbox_relay TO shop_relay;",
+         .also = "relay_uses_schema",
+         .also_value = "t"},
+        {.column = "readable",
+         .value = "+-+++++++++++++++",
+         .code = "RIGHT_SELECT",
+         .remedy = "GRANT SELECT (\"event_id\") ON outbox.event TO shop_relay;"},
+        {.column = "readable",
+         .value = "-----------------",
+         .code = "RIGHT_SELECT",
+         .remedy = "GRANT SELECT ON outbox.event TO shop_relay;"},
+        {.column = "updates",
+         .value = "f",
+         .code = "RIGHT_UPDATE",
+         .remedy = "GRANT UPDATE (\"published_at\") ON outbox.event TO shop_relay;"},
+        {.column = "updates",
+         .value = "f",
+         .code = "",
+         .remedy = "",
+         .on_publish = ON_PUBLISH_DELETE},
+        {.column = "updates",
+         .value = "f",
+         .code = "RIGHT_UPDATE",
+         .remedy = "GRANT outbox_relay TO shop_relay;",
+         .also = "relay_updates",
+         .also_value = "t"},
+        {.column = "deletes", .value = "f", .code = "", .remedy = ""},
+        {.column = "deletes",
+         .value = "f",
+         .code = "RIGHT_DELETE",
+         .remedy = "GRANT DELETE ON outbox.event TO shop_relay;",
+         .on_publish = ON_PUBLISH_DELETE},
+        {.column = "dead_letter",
+         .value = NULL,
+         .code = "NO_DEAD_LETTER_TABLE",
+         .remedy = "outboxd migrate"},
+        {.column = "sets_aside",
+         .value = "f",
+         .code = "RIGHT_INSERT",
+         .remedy = "GRANT INSERT ON outbox.dead_letter TO shop_relay;"},
+        {.column = "pauses",
+         .value = "f",
+         .code = "RIGHT_PAUSE",
+         .remedy = "GRANT SELECT ON outbox.pause TO shop_relay;",
+         .also = "pause",
+         .also_value = "outbox.pause",
+         .warning = true},
+        {.column = "breaking",
+         .value = "other",
+         .code = "PUBLICATION_IDENTITY",
+         .remedy = "ALTER TABLE outbox.event REPLICA IDENTITY FULL;",
+         .also = "breaks",
+         .also_value = "outbox.event"},
+        {.column = "unique",
+         .value = "f",
+         .code = "SEQ_NOT_UNIQUE",
+         .remedy = "CREATE UNIQUE INDEX CONCURRENTLY ON outbox.event (\"seq\");",
+         .warning = true},
+        {.column = "indexed",
+         .value = "f",
+         .code = "UNPUBLISHED_NOT_INDEXED",
+         .remedy =
+             "CREATE INDEX CONCURRENTLY ON outbox.event (\"seq\") WHERE \"published_at\" IS NULL;",
+         .warning = true},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
+            expect(&(Given){CASES[i].column, CASES[i].value, CASES[i].also, CASES[i].also_value,
+                            capture, CASES[i].on_publish, 0},
+                   CASES[i].code, CASES[i].warning, CASES[i].remedy);
+        }
+    }
+}
+
+/* What only polling needs, and what only the log does. */
+Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
+{
+    static const struct {
+        Capture of;
+        const char *column;
+        const char *value;
+        const char *code;
+        const char *remedy;
+        const char *also;
+        const char *also_value;
+        bool warning;
+    } CASES[] = {
+        {.of = CAPTURE_POLL,
+         .column = "cache",
+         .value = "20",
+         .code = "SEQUENCE_CACHE",
+         .remedy = "ALTER SEQUENCE outbox.event_seq_seq CACHE 1;"},
+        {.of = CAPTURE_POLL,
+         .column = "increment",
+         .value = "-1",
+         .code = "SEQUENCE_DESCENDS",
+         .remedy = "ALTER SEQUENCE outbox.event_seq_seq INCREMENT 1 NO CYCLE;"},
+        {.of = CAPTURE_POLL,
+         .column = "cycles",
+         .value = "t",
+         .code = "SEQUENCE_DESCENDS",
+         .remedy = "ALTER SEQUENCE"},
+        {.of = CAPTURE_POLL,
+         .column = "increment",
+         .value = "50",
+         .code = "SEQUENCE_BLOCKS",
+         .remedy = "let the INSERT draw it",
+         .warning = true},
+        {.of = CAPTURE_POLL,
+         .column = "drawn",
+         .value = "f",
+         .code = "SEQUENCE_ELSEWHERE",
+         .remedy = "let the INSERT draw it",
+         .warning = true},
+        {.of = CAPTURE_POLL,
+         .column = "sequence",
+         .value = NULL,
+         .code = "SEQUENCE_ELSEWHERE",
+         .remedy = "let the INSERT draw it",
+         .warning = true},
+        {.of = CAPTURE_POLL,
+         .column = "claims",
+         .value = "f",
+         .code = "RIGHT_PUBLISHER",
+         .remedy = "GRANT SELECT, INSERT, UPDATE ON outbox.publisher TO shop_relay;",
+         .also = "publisher",
+         .also_value = "outbox.publisher"},
+        {.of = CAPTURE_WAL,
+         .column = "wal_level",
+         .value = "replica",
+         .code = "WAL_LEVEL",
+         .remedy = "ALTER SYSTEM SET wal_level"},
+        {.of = CAPTURE_WAL,
+         .column = "generated",
+         .value = "---s-------------",
+         .code = "COLUMN_GENERATED",
+         .remedy = "take it out of columns."},
+        {.of = CAPTURE_WAL,
+         .column = "position",
+         .value = NULL,
+         .code = "NO_POSITION_TABLE",
+         .remedy = "outboxd migrate --capture wal"},
+        {.of = CAPTURE_WAL,
+         .column = "positions",
+         .value = "f",
+         .code = "RIGHT_POSITION",
+         .remedy = "GRANT SELECT, INSERT, UPDATE ON outbox.position TO shop_relay;"},
+        {.of = CAPTURE_WAL,
+         .column = "publication_oid",
+         .value = NULL,
+         .code = "PUBLICATION_MISSING",
+         .remedy = "CREATE PUBLICATION \"outboxd_orders\" FOR TABLE outbox.event WITH (publish = "
+                   "'insert');"},
+        {.of = CAPTURE_WAL,
+         .column = "covers_root",
+         .value = "f",
+         .code = "PUBLICATION_INCOMPLETE",
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" ADD TABLE outbox.event;"},
+        {.of = CAPTURE_WAL,
+         .column = "inserts",
+         .value = "f",
+         .code = "PUBLICATION_INCOMPLETE",
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" SET (publish = 'insert');"},
+        {.of = CAPTURE_WAL,
+         .column = "filtered",
+         .value = "t",
+         .code = "PUBLICATION_INCOMPLETE",
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" SET TABLE outbox.event;"},
+        {.of = CAPTURE_WAL,
+         .column = "listed",
+         .value = "t",
+         .code = "PUBLICATION_INCOMPLETE",
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" SET TABLE outbox.event;"},
+        {.of = CAPTURE_WAL,
+         .column = "uncovered",
+         .value = "public.kid",
+         .code = "PUBLICATION_PART",
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" ADD TABLE ONLY public.kid;"},
+        {.of = CAPTURE_WAL,
+         .column = "changes",
+         .value = "t",
+         .code = "PUBLICATION_WASTE",
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" SET (publish = 'insert');",
+         .warning = true},
+        {.of = CAPTURE_WAL,
+         .column = "slot_name",
+         .value = "outboxd_orders",
+         .code = "SLOT_FOREIGN",
+         .remedy = "name another slot in pipelines.slot",
+         .also = "slot_type",
+         .also_value = "physical"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        Given given = {
+            CASES[i].column, CASES[i].value, CASES[i].also, CASES[i].also_value, CASES[i].of, 0, 0};
+        expect(&given, CASES[i].code, CASES[i].warning, CASES[i].remedy);
+        given.capture = CASES[i].of == CAPTURE_POLL ? CAPTURE_WAL : CAPTURE_POLL;
+        expect(&given, "", false, "");
+    }
+}
+
+/* A publication of the relay's own is made at its start where it may; a slot must not be older. */
+Test(precondition, a_missing_publication_is_no_fault_where_the_relay_makes_it)
+{
+    Given given = {.column = "publication_oid",
+                   .also = "may_create",
+                   .also_value = "t",
+                   .capture = CAPTURE_WAL,
+                   .reader = PRECONDITION_START};
+    expect(&given, "", false, "");
+    given.reader = PRECONDITION_RUNNING;
+    expect(&given, "PUBLICATION_MISSING", false, "CREATE PUBLICATION");
+    given.reader = PRECONDITION_CHECK;
+    given.also_value = "f";
+    expect(&given, "PUBLICATION_MISSING", false, "an administrator runs: CREATE PUBLICATION");
+    given.also = "slot_name";
+    given.also_value = "outboxd_orders";
+    PreconditionLook ret = look(&given);
+    cr_expect_not_null(strstr(ret.faults[0].error.message, "must be older than its slot"));
+    precondition_release(&ret);
+}
+
+Test(precondition, a_grant_is_that_of_outbox_relay_where_that_has_the_right)
+{
+    Given given = {.column = "updates", .value = "f", .also = "relay_used", .also_value = "t"};
+    expect(&given, "RIGHT_UPDATE", false,
+           "GRANT UPDATE (\"published_at\") ON outbox.event TO shop_relay;"); /* adopted */
+}
+
+Test(precondition, a_standby_is_waited_for_at_the_start_and_not_believed_later)
+{
+    Given given = {.column = "in_recovery", .value = "t", .reader = PRECONDITION_START};
+    PreconditionLook ret = look(&given);
+    cr_assert_eq(ret.fault_count, 1);
+    cr_expect_eq((int)ret.faults[0].error.class, (int)ERROR_RETRY);
+    precondition_release(&ret);
+    given.reader = PRECONDITION_RUNNING;
+    given.also = "table_oid";
+    ret = look(&given);
+    cr_expect_not(ret.taken);
+    cr_expect_eq(ret.fault_count, 0);
+    precondition_release(&ret);
+}
+
+Test(precondition, identity_and_what_is_pending_are_told)
+{
+    Given given = {.column = "identity",
+                   .value = "publication 7:8 table 4242",
+                   .also = "pending",
+                   .also_value = "t",
+                   .capture = CAPTURE_WAL};
+    PreconditionLook ret = look(&given);
+    cr_expect_str_eq(ret.identity, "publication 7:8 table 4242");
+    cr_expect(ret.pending);
+    cr_expect_str_eq(ret.name, "event");
+    cr_expect_str_eq(ret.position, "outbox.position");
+    precondition_release(&ret);
+}
+
+Test(precondition, wal_end_is_read_from_its_own_result)
+{
+    char *value[1] = {GIVEN("16/B374D848")};
+    struct pg_result result = {.status = PGRES_TUPLES_OK,
+                               .rows = 1,
+                               .columns = 1,
+                               .names = {GIVEN("wal_end")},
+                               .values = value};
+    uint64_t end = 1;
+    cr_assert(precondition_read_wal_end(&result, &end));
+    cr_expect_eq(end, UINT64_C(0x16B374D848));
+    value[0] = NULL;
+    cr_assert(precondition_read_wal_end(&result, &end));
+    cr_expect_eq(end, 0);
+    result.names[0] = GIVEN("i");
+    cr_assert_not(precondition_read_wal_end(&result, &end));
+}
+
+Test(precondition, a_query_names_each_column_once_and_only_what_the_version_has)
+{
+    for (int version = 130000; version <= 180000; version += 10000) {
+        for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
+            PipelineConfig pipeline = given_outbox(&(Given){.capture = capture});
+            OutboxTable *table = NULL;
+            cr_assert_eq(table_new(&pipeline, &table, NULL), OK);
+            Text sql = TEXT_EMPTY;
+            precondition_add_query(&pipeline, table, 3, version, &sql);
+            cr_expect_eq(strncmp(sql.data, "SELECT 3 AS i", 13), 0);
+            bool schemas = strstr(sql.data, "pg_publication_namespace") != NULL;
+            cr_expect_eq(schemas, version >= 150000, "%d", version);
+            bool filters = strstr(sql.data, "prqual") != NULL;
+            cr_expect_eq(filters, version >= 150000 && capture == CAPTURE_WAL, "%d", version);
+            bool generated = strstr(sql.data, "pubgencols") != NULL;
+            cr_expect_eq(generated, version >= 180000 && capture == CAPTURE_WAL, "%d", version);
+            text_free(&sql);
+            table_free(&table);
+        }
+    }
+}
+
+Test(precondition, a_refused_walsender_is_told_from_one_without_a_place)
+{
+    static const struct {
+        const char *said;
+        const char *code;
+        ErrorClass class;
+    } CASES[] = {
+        {"FATAL:  must be superuser or replication role to start walsender", "NO_REPLICATION",
+         ERROR_FATAL},
+        {"FATAL:  permission denied to start WAL sender\nDETAIL:  Only roles with the REPLICATION "
+         "attribute may start a WAL sender process.",
+         "NO_REPLICATION", ERROR_FATAL},
+        {"FATAL:  number of requested standby connections exceeds max_wal_senders (currently 2)",
+         "NO_WAL_SENDER", ERROR_RETRY},
+        {"connection refused", "POSTGRES_UNREACHABLE", ERROR_RETRY},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "%s", CASES[i].said);
+        precondition_judge_walsender("shop_relay", &err);
+        cr_expect_str_eq(err.code, CASES[i].code);
+        cr_expect_eq((int)err.class, (int)CASES[i].class);
+        bool ours = CASES[i].class == ERROR_FATAL;
+        cr_expect_eq(strstr(err.hint, "ALTER ROLE \"shop_relay\" REPLICATION;") != NULL, ours);
+    }
+}
