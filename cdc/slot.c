@@ -10,8 +10,7 @@
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
-void slot_add_query(const PipelineConfig *pipeline, const char *position_table, uint32_t table_oid,
-                    Text *sql)
+void slot_add_query(const PipelineConfig *pipeline, const char *position_table, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
     AUTO_TEXT slot = ident_literal(pipeline->slot);
@@ -33,17 +32,11 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
         " AS this_database, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
         " to_jsonb(s) ->> 'two_phase' AS two_phase, to_jsonb(s) ->> 'failover' AS failover,"
         " to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,"
-        " b.pubname, b.pubinsert, b.puballtables OR EXISTS (SELECT FROM pg_publication_tables t"
-        " WHERE t.pubname = b.pubname AND to_regclass(quote_ident(t.schemaname) || '.' ||"
-        " quote_ident(t.tablename)) IN (SELECT %u::oid UNION SELECT relid FROM"
-        " pg_partition_tree(%u))) AS publishes_table,"
-        " EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = b.oid AND"
-        " (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL))"
-        " AS hides"
+        " b.pubname"
         " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
         " LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
         " LEFT JOIN pg_publication b ON b.pubname = %s",
-        table_oid, table_oid, position_table, name, slot, publication);
+        position_table, name, slot, publication);
 }
 
 static const char *fact(const PGresult *row, const char *column)
@@ -117,9 +110,6 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     ret->same_messages = fact_true(row, "tx_messages") == messages;
     read_slot(row, ret);
     ret->has_publication = *fact(row, "pubname") != '\0';
-    ret->publishes_insert = fact_true(row, "pubinsert");
-    ret->publishes_table = fact_true(row, "publishes_table");
-    ret->publication_hides = fact_true(row, "hides");
 }
 
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
@@ -191,7 +181,7 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
     char b[24];
     AUTO_TEXT message = NULL;
     const MarkerPosition *position = &facts->position;
-    if (facts->position_timeline != facts->timeline) {
+    if (facts->left_timeline != 0) {
         if (slot_furthest(facts) <= facts->switch_lsn) {
             return SLOT_START; /* a new primary that has what we read */
         }
@@ -199,20 +189,20 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
             facts->switch_lsn == 0
                 ? x_format("the server is on timeline %d, whose history does not hold timeline %d "
                            "that pipeline '%s' read",
-                           facts->timeline, facts->position_timeline, pipeline->name)
+                           facts->timeline, facts->left_timeline, pipeline->name)
                 : x_format("the server is on timeline %d, which left timeline %d at %s, before the "
                            "position %s of pipeline '%s'",
-                           facts->timeline, facts->position_timeline,
-                           lsn_format(facts->switch_lsn, a), lsn_format(slot_furthest(facts), b),
-                           pipeline->name);
+                           facts->timeline, facts->left_timeline, lsn_format(facts->switch_lsn, a),
+                           lsn_format(slot_furthest(facts), b), pipeline->name);
         return slot_gap(err, "SLOT_OTHER_TIMELINE", message);
     }
-    if (facts->known.lsn > position->lsn) {
+    if (facts->history == HISTORY_OTHER || facts->known.lsn > position->lsn) {
         message =
-            x_format("the server's history is another one: pipeline '%s' had stored position "
-                     "%s, and finds %s",
-                     pipeline->name, lsn_format(facts->known.lsn, a), lsn_format(position->lsn, b));
-        return slot_gap(err, "HISTORY_CHANGED", message);
+            x_format("the server's history is not the one that pipeline '%s' knew: %s%sstored "
+                     "position %s, now %s",
+                     pipeline->name, facts->difference, facts->difference[0] != '\0' ? "; " : "",
+                     lsn_format(facts->known.lsn, a), lsn_format(position->lsn, b));
+        return slot_gap(err, "SLOT_OTHER_HISTORY", message);
     }
     uint64_t furthest = position->tx_lsn > position->lsn ? position->tx_lsn : position->lsn;
     if (furthest > facts->insert_lsn) {
@@ -242,6 +232,12 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
         message = x_format("the position of pipeline '%s' belongs to slot '%s', not to '%s'",
                            pipeline->name, facts->position_slot, pipeline->slot);
         return slot_gap(err, "SLOT_OTHER_NAME", message);
+    }
+    if (!facts->has_publication) {
+        message =
+            x_format("publication '%s' is gone: what was inserted since is not in the log for us",
+                     pipeline->publication);
+        return slot_gap(err, "PUBLICATION_GONE", message);
     }
     if (!facts->has_slot) {
         message = x_format("slot '%s' is missing; it was read up to %s", pipeline->slot,
@@ -282,7 +278,11 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
     if (slot_judge_history(facts, pipeline, err) == SLOT_GAP) {
         return SLOT_GAP;
     }
+    if (facts->publication_changed && pipeline->on_publish == ON_PUBLISH_KEEP) {
+        return slot_gap(err, "PUBLICATION_CHANGED",
+                        "the publication is not the one it was, and rows that are kept do not tell "
+                        "whether they were published");
+    }
     *ret_start = facts->position.lsn;
-    bool read_again = facts->waiting && !facts->parked_known;
-    return facts->backfill || read_again ? SLOT_BACKFILL : SLOT_START;
+    return facts->backfill ? SLOT_BACKFILL : SLOT_START;
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "rows/history.h"
 #include "rows/marker.h"
 
 #define SLOT_NO_END INT64_MIN
@@ -28,15 +29,19 @@ typedef struct SlotFacts {
     int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
     int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
-    bool waiting;               /* rows before the position wait for their topic ... */
-    bool parked_known;          /* ... and this process knows which */
-    char publication_then[128]; /* identity of the publication as of the position; "": not known */
-    /* What this process knows of the position it stored; zeroes when it is none's. */
+    bool waiting; /* rows before the position wait for their topic */
+    char publication_then[256]; /* identity of the publication as of the position; "": not known */
+    bool publication_changed;   /* it is another one now */
+    /* What this process knows: the position it stored, or zeroes, and whether the server's history
+     * is the one it knew. */
     MarkerPosition known;
+    HistoryVerdict history;
+    char difference[128];
+    int left_timeline; /* the position's, or the last that this process saw, when the server is on
+                          another one; 0: it is not */
     /* the server's log */
     uint64_t insert_lsn;
-    uint64_t
-        switch_lsn; /* where the present timeline left the position's; 0: it does not hold it */
+    uint64_t switch_lsn; /* where the present timeline left left_timeline; 0: it does not hold it */
     /* pg_replication_slots */
     bool has_slot;
     bool slot_is_ours;     /* logical, pgoutput, this database, one-phase */
@@ -47,14 +52,10 @@ typedef struct SlotFacts {
     uint64_t confirmed;
     /* pg_publication */
     bool has_publication;
-    bool publishes_insert;
-    bool publishes_table;
-    bool publication_hides; /* it has a row filter or a list of columns */
 } SlotFacts;
 
 /** Appends the query for everything but system_id and switch_lsn; one row. */
-void slot_add_query(const PipelineConfig *pipeline, const char *position_table, uint32_t table_oid,
-                    Text *sql);
+void slot_add_query(const PipelineConfig *pipeline, const char *position_table, Text *sql);
 /** Reads its row. */
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
 
@@ -65,7 +66,7 @@ bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_l
 typedef enum SlotVerdict {
     SLOT_CREATE,   /* there is none and never was: make it, fill up from the table */
     SLOT_ADOPT,    /* it is there and we never read it: fill up from the table */
-    SLOT_BACKFILL, /* filling up from the table was interrupted, or rows in it wait: again */
+    SLOT_BACKFILL, /* filling up from the table was interrupted: again */
     SLOT_START,    /* go on at *ret_start */
     SLOT_GAP,      /* *err: events may be missing; run --new-slot */
     SLOT_REFUSED,  /* *err: a human must act */

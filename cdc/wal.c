@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "pg/ident.h"
 
 enum { PROTOCOL_TRIES = 3 };
 
@@ -41,7 +42,7 @@ static void wal_close(WalSource *wal, WalState state)
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
-    wal->save = (Save){0};
+    position_drop_waiting(wal);
     wal->look_wanted = false;
     wal->state = state;
 }
@@ -107,6 +108,9 @@ void wal_check_drained(WalSource *wal)
     bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
     if (filled && !wal->hole && !wal->fill.recorded) {
         fill_next(wal); /* else the next start would read the table again */
+        return;
+    }
+    if (verify_last(wal) || marker_pending(wal->marker)) {
         return;
     }
     if (wal->state == WAL_ACTIVE) {
@@ -227,7 +231,9 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
         return;
     }
     wal->acked = *position;
-    marker_add(wal->marker, batch, position);
+    MarkerPosition stored = verify_cap(wal, position);
+    wal->verify.pushed = stored;
+    marker_add(wal->marker, batch, &stored);
 }
 
 /* A batch that came back: what is settled at its head counts, what is settled behind a hole is
@@ -339,6 +345,16 @@ static void wal_wake(Source *source)
     }
 }
 
+static void wal_verified(Source *source, uint64_t wal_end, const char *identity)
+{
+    verify_take(wal_of(source), wal_end, identity);
+}
+
+static void wal_looked(Source *source, const SourceLook *look)
+{
+    verify_take_rows(wal_of(source), look);
+}
+
 static void wal_drain(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -377,7 +393,7 @@ static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, 
     (void)looked_us;
     const WalSource *wal = (const WalSource *)source;
     const Assembler *assembler = &wal->assembler;
-    if (marker_has(wal->marker, seq)) {
+    if (marker_has(wal->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
     if (waiting_knows(wal, seq, event_id)) {
@@ -452,9 +468,12 @@ static void wal_free(Source *source)
     known_seqs_release(&wal->filled);
     ask_release(wal);
     waiting_release(wal);
+    precondition_release(&wal->look);
+    position_drop_waiting(wal);
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
+    free(wal->position_key);
     table_free(&wal->table);
     free(wal);
 }
@@ -468,7 +487,9 @@ static const SourceOps WAL_OPS = {
     .wake = wal_wake,
     .drain = wal_drain,
     .unmarked = wal_unmarked,
+    .verified = wal_verified,
     .sight = wal_sight,
+    .looked = wal_looked,
     .backlog = wal_backlog,
     .may_park = wal_may_park,
     .parked = wal_parked,
@@ -501,6 +522,8 @@ bool wal_is_idle(const WalSource *wal)
 
 static void on_marker_lost(void *arg, const Error *err)
 {
+    WalSource *wal = arg;
+    wal->distrust = wal->distrust || strcmp(err->code, "PG_PROTOCOL") == 0;
     wal_lose(arg, err);
 }
 
@@ -536,6 +559,12 @@ static void on_marker_idle(void *arg)
     wal_check_drained(wal);
 }
 
+/* The connection that waited holds the publisher's lock: the lease comes first. */
+static void on_marker_blocked(void *arg)
+{
+    wal_session_ping(arg);
+}
+
 static PgConn *wal_new_conn(WalSource *wal, int64_t silence_ms, int64_t user_timeout_ms,
                             bool replication, void (*opened)(void *arg, const Error *err))
 {
@@ -568,6 +597,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
     wal->assembler.parked = &wal->waiting.parked;
+    AUTO_TEXT name = ident_literal(options->pipeline->name);
+    wal->position_key = x_format("pipeline = %s", name);
     wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     wal->timer = event_new(options->base, -1, 0, wal_on_timer, wal);
     wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
@@ -579,7 +610,9 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
     wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
     waiting_init(wal);
+    history_begin(&wal->history);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
+                                              .history = &wal->history,
                                               .pipeline = options->pipeline,
                                               .table = table,
                                               .stats = options->stats,
@@ -588,7 +621,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .lost = on_marker_lost,
                                               .aside = on_marker_aside,
                                               .marked = on_marked,
-                                              .idle = on_marker_idle});
+                                              .idle = on_marker_idle,
+                                              .blocked = on_marker_blocked});
     wal->lock = (PublisherLock){.conn = wal->control,
                                 .pipeline = options->pipeline,
                                 .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,

@@ -138,11 +138,8 @@ static void on_end_written(void *arg, const Error *err)
  * even what was committed with synchronous_commit = off. */
 static void fill_write_end(WalSource *wal)
 {
-    wal->fill.flushing = true;
-    AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-    AUTO_TEXT sql = x_format("UPDATE %s SET backfill_end = %lld WHERE pipeline = %s",
-                             wal->position_table, (long long)wal->fill.end, pipeline);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_end_written});
+    AUTO_TEXT end = x_format("%lld", (long long)wal->fill.end);
+    wal->fill.flushing = position_note(wal, "backfill_end", end, on_end_written);
 }
 
 void fill_next(WalSource *wal)

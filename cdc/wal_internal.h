@@ -6,8 +6,10 @@
 #include "cdc/slot.h"
 #include "cdc/wal.h"
 #include "pg/conn.h"
+#include "rows/history.h"
 #include "rows/marker.h"
 #include "rows/parked.h"
+#include "rows/precondition.h"
 #include "rows/publisher.h"
 #include "rows/table.h"
 
@@ -81,11 +83,13 @@ typedef struct Scout {
 
 /* A position row that waits to be committed, or is. */
 typedef struct Save {
+    char ctid[24];                             /* where the row is now */
     void (*done)(void *arg, const Error *err); /* NULL: none */
+    char *sql;                                 /* NULL: it is sent */
     MarkerPosition position;
-    bool backfill;
-    bool waiting; /* rows in the table wait for their topic */
-    bool sent;
+    bool whole;   /* all of the row */
+    bool waiting; /* ... and rows in the table wait for their topic */
+    bool guarded; /* the row must be as it was */
     bool stored;
 } Save;
 
@@ -122,6 +126,19 @@ typedef struct Idle {
     uint64_t until;
 } Idle;
 
+/* Up to where the preconditions are known to have held. */
+typedef struct Verify {
+    uint64_t wal_end; /* of the last good look: no stored position passes it */
+    char identity[PRECONDITION_IDENTITY_MAX]; /* of the publication, then */
+    char now[PRECONDITION_IDENTITY_MAX];      /* another one that was found since; "": none */
+    uint64_t since;                           /* end of the log when it was found */
+    MarkerPosition pushed;                    /* last position that was given to the marker */
+    bool write;                               /* the identity is to be stored */
+    bool ask;                                 /* a last look, before a stop */
+    bool asking;
+    bool asked;
+} Verify;
+
 /* The same violation of the protocol at the same place. */
 typedef struct Repeats {
     MarkerPosition at;
@@ -147,7 +164,14 @@ typedef struct WalSource {
     char *application_name;
     char *dead_letter;
     char *position_table;
+    char *position_key; /* condition that finds our row in it */
     SlotFacts facts;
+    PreconditionLook look; /* of the start */
+    HistoryMemory history;
+    History found; /* by the start */
+    bool found_told;
+    bool distrust; /* what is remembered rests on a place that the server refused */
+    Verify verify;
     bool gap_accepted;  /* run --new-slot did its work */
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
@@ -208,6 +232,8 @@ bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
 void waiting_forget(WalSource *wal);
 /** Does what is due, if the control connection is free. */
 void waiting_go_on(WalSource *wal);
+/** Which rows wait is known by this process. */
+bool waiting_is_known(const WalSource *wal);
 /** True when our old walsender still has the slot: looks again soon. */
 bool waiting_for_slot(WalSource *wal);
 /** See SourceOps. */
@@ -221,6 +247,8 @@ void wal_session_lock_taken(void *arg);
 void wal_session_lock_held(void *arg);
 /** Slot, publication and position: asks for what the start depends on. */
 void wal_session_look(WalSource *wal);
+/** Appends the statements of a look at the preconditions. */
+void wal_session_add_look(const WalSource *wal, Text *sql);
 void wal_session_stand_by(WalSource *wal, const char *holder);
 void wal_session_ping(WalSource *wal);
 /** A question on the control connection; its answer renews the lease from now. */
@@ -234,6 +262,33 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
                    void (*done)(void *arg, const Error *err));
 /** Sends what waits for the control connection. */
 void position_send_waiting(WalSource *wal);
+
+/** Raises the count of writes as the new owner, then done(): marks may follow. */
+void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err));
+void position_drop_waiting(WalSource *wal);
+/** Sets one column of our row; false: something else waits to be written. */
+bool position_note(WalSource *wal, const char *column, const char *value,
+                   void (*done)(void *arg, const Error *err));
+/** The marker may write: the row is ours. */
+void position_start_marker(WalSource *wal, const MarkerPosition *position);
+/** Nothing remembered of rows holds any more. */
+void position_forget(WalSource *wal);
+
+/* wal_verify.c */
+/** What was found at the start, where the position row told of then. */
+void verify_begin(WalSource *wal);
+/** The publication is not the one that the position was reached with, or "" when it is. */
+const char *verify_changed(const WalSource *wal);
+/** Everything up to `acked` is acknowledged: what of that may be stored goes to the marker. */
+MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked);
+void verify_push(WalSource *wal, bool at_once);
+/** A good look, taken at wal_end. */
+void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
+/** A look at the rows of the table. */
+void verify_take_rows(WalSource *wal, const SourceLook *look);
+/** True: a last look is under way, and the stop waits for it. */
+bool verify_last(WalSource *wal);
+void verify_send_waiting(WalSource *wal);
 
 /* wal_slot.c */
 void wal_slot_walsender_opened(void *arg, const Error *err);

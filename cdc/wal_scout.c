@@ -46,7 +46,7 @@ bool scout_expects(const WalSource *wal, int64_t seq)
 static bool scout_is_done(const Scout *scout)
 {
     const MarkerPosition *from = &scout->from;
-    return scout->commit_lsn < from->lsn ||
+    return scout->commit_lsn < from->lsn || scout->commit_lsn < from->tx_lsn ||
            (scout->commit_lsn == from->tx_lsn && scout->ordinal <= from->tx_ordinal);
 }
 

@@ -51,84 +51,94 @@ static void on_publication_created(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    session_open_walsender(wal);
+    wal_session_look(wal); /* what was made has an identity now */
 }
 
-static void session_check_publication(WalSource *wal)
+static void session_create_publication(WalSource *wal)
 {
-    const PipelineConfig *pipeline = wal->options.pipeline;
-    const SlotFacts *facts = &wal->facts;
-    if (!facts->has_publication) {
-        AUTO_TEXT name = ident_quote(pipeline->publication);
-        AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
-                                 " publish_via_partition_root = true)",
-                                 name, wal->table->name);
-        wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
-        return;
-    }
-    if (!facts->publishes_insert || !facts->publishes_table) {
-        Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "PUBLICATION_INCOMPLETE",
-                  "publication '%s' does not publish %s%s", pipeline->publication,
-                  facts->publishes_table ? "inserts into " : "", pipeline->table);
-        if (facts->publishes_table) {
-            error_hint(&err, "ALTER PUBLICATION %s SET (publish = 'insert');",
-                       pipeline->publication);
-        } else {
-            error_hint(&err,
-                       "ALTER PUBLICATION %s ADD TABLE %s; events that were inserted before are "
-                       "not in the stream: then run once with --new-slot after dropping the slot.",
-                       pipeline->publication, pipeline->table);
-        }
-        wal_lose(wal, &err);
-        return;
-    }
-    if (facts->publication_hides) {
-        Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "PUBLICATION_INCOMPLETE",
-                  "publication '%s' has a row filter or a list of columns: events would be lost",
-                  pipeline->publication);
-        error_hint(&err, "ALTER PUBLICATION %s SET TABLE %s;", pipeline->publication,
-                   pipeline->table);
-        wal_lose(wal, &err);
-        return;
-    }
-    session_open_walsender(wal);
+    AUTO_TEXT name = ident_quote(wal->options.pipeline->publication);
+    AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
+                             " publish_via_partition_root = true)",
+                             name, wal->table->name);
+    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
 }
 
-/* Facts and the prepared mark statement, once the lock is ours. */
+/* Everything that the start depends on, once the lock is ours. */
 
 static void on_facts_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+    const PipelineConfig *pipeline = wal->options.pipeline;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
+        precondition_read_wal_end(result, &wal->look.wal_end)) {
         return;
     }
-    if (PQfnumber(result, "members") >= 0) {
+    if (PQfnumber(result, "i") >= 0) {
+        uint64_t wal_end = wal->look.wal_end;
+        precondition_release(&wal->look);
+        precondition_read(pipeline, result, 0, PRECONDITION_START, &wal->look);
+        wal->look.wal_end = wal_end;
+    } else if (PQfnumber(result, "members") >= 0) {
         (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+    } else if (PQfnumber(result, "flush_lsn") >= 0) {
+        wal->found_told = history_read(result, wal->lock.table_oid, &wal->found);
     } else {
-        slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
+        slot_read_facts(result, pipeline->messages, &wal->facts);
         wal->log_end = wal->facts.insert_lsn;
     }
+}
+
+/* What the relay may make by itself, or goes on without, is no fault here. */
+static const Error *session_fault(const WalSource *wal)
+{
+    const SlotFacts *facts = &wal->facts;
+    const Error *fault = precondition_broken(&wal->look);
+    bool gone = fault != NULL && strcmp(fault->code, "PUBLICATION_MISSING") == 0;
+    return gone && facts->has_position && !facts->has_publication ? NULL : fault;
 }
 
 static void on_facts_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
+    Error none;
+    if (err == NULL && !wal->found_told) {
+        error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
+                  "the server did not say which history it has");
+        err = &none;
+    }
     if (err != NULL) {
         wal_lose(wal, err);
         return;
     }
     wal_renew_lease(wal);
     event_active(wal->pulse, 0, 0);
-    if (!wal->facts.logical || !wal->facts.may_replicate) {
+    const SlotFacts *facts = &wal->facts;
+    const Error *fault = session_fault(wal);
+    if (fault != NULL) {
+        wal_lose(wal, fault);
+        return;
+    }
+    if (!facts->logical) {
         wal_slot_decide(wal); /* refuses; a walsender could not even be asked */
         return;
     }
     if (waiting_for_slot(wal)) {
         return;
     }
-    session_check_publication(wal);
+    /* A publication must be older than the slot: behind one that is there it would not help. */
+    bool first = !facts->has_position && !facts->has_slot;
+    if (!facts->has_publication && (first || wal->options.config->new_slot)) {
+        session_create_publication(wal);
+        return;
+    }
+    session_open_walsender(wal);
+}
+
+void wal_session_add_look(const WalSource *wal, Text *sql)
+{
+    precondition_add_wal_end(sql);
+    precondition_add_query(wal->options.pipeline, wal->table, 0,
+                           PQserverVersion(pg_conn_raw(wal->control)), sql);
 }
 
 void wal_session_look(WalSource *wal)
@@ -138,13 +148,17 @@ void wal_session_look(WalSource *wal)
         return;
     }
     wal->facts = (SlotFacts){0};
+    wal->found_told = false;
+    precondition_release(&wal->look);
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
-    marker_add_prepare(wal->marker, wal->position_table, &sql);
+    wal_session_add_look(wal, &sql);
+    history_add_query(wal->position_table, wal->position_key, &sql);
+    text_add(&sql, "; ");
     tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
                    PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_add(&sql, "; ");
-    slot_add_query(wal->options.pipeline, wal->position_table, wal->lock.table_oid, &sql);
+    slot_add_query(wal->options.pipeline, wal->position_table, &sql);
     wal_ask(
         wal,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
@@ -264,6 +278,7 @@ void wal_session_control_opened(void *arg, const Error *err)
                            PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
+    publisher_add_lock_timeout(wal->options.pipeline, &sql);
     text_printf(&sql,
                 "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence,"
                 " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"
@@ -357,6 +372,7 @@ static void on_ping_done(void *arg, const Error *err)
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
+    verify_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_advance_idle(wal, false);
         if (wal->idle.wanted && wal_is_idle(wal)) {

@@ -75,16 +75,6 @@ static int slot_protocol(int server_version)
     return server_version >= 150000 ? 3 : server_version >= 140000 ? 2 : 1;
 }
 
-/* Another relay published meanwhile. */
-static bool position_is_beyond(const MarkerPosition *there, const MarkerPosition *here)
-{
-    if (there->lsn != here->lsn) {
-        return there->lsn > here->lsn;
-    }
-    return there->tx_lsn != here->tx_lsn ? there->tx_lsn > here->tx_lsn
-                                         : there->tx_ordinal > here->tx_ordinal;
-}
-
 void wal_slot_stream(WalSource *wal)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
@@ -92,8 +82,7 @@ void wal_slot_stream(WalSource *wal)
     int protocol = slot_protocol(version);
     wal->state = WAL_STARTING;
     /* What we know to be acknowledged is better than what the slot, or the row, remembers. */
-    bool behind = position_is_beyond(&wal->facts.position, &wal->acked);
-    MarkerPosition from = wal->live && !behind ? wal->acked : wal->facts.position;
+    MarkerPosition from = wal->live ? wal->acked : wal->facts.position;
     if (from.lsn < wal->start_lsn) {
         from = (MarkerPosition){.lsn = wal->start_lsn};
     }
@@ -142,6 +131,7 @@ static void on_position_saved(void *arg, const Error *err)
         return;
     }
     wal->gap_accepted = wal->closing_gap;
+    position_start_marker(wal, &wal->save.position);
     fill_start(wal);
 }
 
@@ -159,7 +149,6 @@ static void on_slot_created(void *arg, const Error *err)
               LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
-    wal->live = false;
     wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
     position_save(wal, &wal->facts.position, true, on_position_saved);
 }
@@ -180,6 +169,16 @@ static void slot_create_slot(WalSource *wal)
     pg_conn_send(
         wal->walsender,
         &(PgQuery){.sql = sql, .arg = wal, .result = on_slot_result, .done = on_slot_created});
+}
+
+/* Nothing that was known before counts. */
+static void slot_begin(WalSource *wal)
+{
+    position_forget(wal);
+    history_adopt(&wal->history, &wal->found);
+    wal->facts.position = (MarkerPosition){0};
+    wal->facts.publication_then[0] = '\0';
+    verify_begin(wal);
 }
 
 static void on_slot_dropped(void *arg, const Error *err)
@@ -208,9 +207,8 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->messages ? "may be missing" : "none")),
               "%s; making the slot again: %s", gap->message, missing);
-    wal->live = false;
-    wal->acked = (MarkerPosition){0};
     wal->closing_gap = true;
+    slot_begin(wal);
     if (wal->facts.has_slot && wal->facts.slot_is_ours) {
         AUTO_TEXT slot = ident_quote(pipeline->slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
@@ -218,16 +216,6 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     } else {
         slot_create_slot(wal);
     }
-}
-
-static void on_failover_saved(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        wal_lose(wal, err);
-        return;
-    }
-    wal_slot_stream(wal);
 }
 
 /* run --new-slot, and nothing is missing. */
@@ -247,23 +235,77 @@ static void slot_say_no_gap(WalSource *wal)
               slot);
 }
 
-/* The rows that are marked, and the position, are this server's: from here on it is written to. */
+/* The row is ours: the stream may go on, or the filling. */
+static void on_claimed(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    position_start_marker(wal, &wal->facts.position);
+    slot_say_no_gap(wal);
+    wal->waiting.recorded = wal->facts.waiting;
+    bool read_again = wal->facts.waiting && !waiting_is_known(wal);
+    if (wal->facts.backfill || read_again) {
+        fill_go_on(wal);
+    } else {
+        wal->waiting.known = true;
+        wal_slot_stream(wal);
+    }
+}
+
+/* The server holds what our position says. */
 static void slot_go_on(WalSource *wal)
 {
-    MarkerPosition position = wal->facts.position;
-    marker_start(wal->marker, wal->dead_letter, &position);
-    slot_say_no_gap(wal);
+    const SlotFacts *facts = &wal->facts;
+    bool failed_over = facts->left_timeline != 0;
+    bool replaced = wal->history.known && wal->history.last.table_oid != wal->lock.table_oid;
+    if (failed_over || replaced || wal->distrust || facts->history == HISTORY_NEWER_OWNER) {
+        position_forget(wal);
+    }
+    history_adopt(&wal->history, &wal->found);
+    verify_begin(wal);
+    if (failed_over && !facts->backfill) {
+        log_write(LOG_WARN, wal->options.pipeline->name, "SLOT_FAILED_OVER",
+                  LOG_FIELDS(log_number("timeline", facts->timeline)),
+                  "the slot came over to a new primary; going on from where its position stands");
+        position_save(wal, &facts->position, false, on_claimed);
+    } else {
+        position_claim(wal, on_claimed);
+    }
+}
+
+/* What the judge must know of what this process remembers. */
+static void slot_compare_history(WalSource *wal)
+{
+    SlotFacts *facts = &wal->facts;
+    const History *last = &wal->history.last;
+    History found = wal->found;
+    if (wal->live && !wal->distrust) {
+        facts->known = marker_position(wal->marker);
+    }
+    if (wal->history.known) {
+        found.table_oid =
+            last->table_oid; /* a table made again shows in the publication's identity */
+        if (facts->left_timeline != 0) {
+            found.timeline = last->timeline;
+            found.lsn = last->flushed;
+        }
+    }
+    facts->history =
+        history_judge(&wal->history, &found, facts->difference, sizeof(facts->difference));
+    if (facts->history == HISTORY_NEWER_OWNER) {
+        facts->known = (MarkerPosition){0};
+    }
+    facts->publication_changed = *verify_changed(wal) != '\0';
 }
 
 void wal_slot_decide(WalSource *wal)
 {
     Error err = {0};
     const PipelineConfig *pipeline = wal->options.pipeline;
-    if (wal->live) {
-        wal->facts.known = marker_position(wal->marker);
-    }
-    bool behind = position_is_beyond(&wal->facts.position, &wal->acked);
-    wal->facts.parked_known = wal->live && wal->waiting.known && !behind;
+    slot_compare_history(wal);
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
     if (strcmp(err.code, "NO_REPLICATION") == 0) {
         AUTO_TEXT role = ident_quote(PQuser(pg_conn_raw(wal->control)));
@@ -278,46 +320,38 @@ void wal_slot_decide(WalSource *wal)
     }
     wal->fill = (Fill){0};
     wal->closing_gap = false;
-    if (verdict == SLOT_START || verdict == SLOT_BACKFILL) {
-        slot_go_on(wal);
-        wal->waiting.recorded = wal->facts.waiting;
-    } else if (verdict != SLOT_REFUSED) {
-        marker_start(wal->marker, wal->dead_letter, &(MarkerPosition){0});
+    bool may_close = wal->options.config->new_slot && !wal->gap_accepted;
+    if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && may_close &&
+        wal->facts.publication_changed) {
+        error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED",
+                  "the publication is not the one that the position was reached with");
+        verdict = SLOT_GAP;
     }
     switch (verdict) {
     case SLOT_REFUSED:
         wal_lose(wal, &err);
         break;
     case SLOT_GAP:
-        if (wal->options.config->new_slot && !wal->gap_accepted) {
+        if (may_close) {
             slot_accept_gap(wal, &err);
         } else {
             wal_lose(wal, &err);
         }
         break;
     case SLOT_CREATE:
+        slot_begin(wal);
         slot_create_slot(wal);
         break;
     case SLOT_ADOPT:
+        slot_begin(wal);
         log_write(
             LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
         position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
     case SLOT_BACKFILL:
-        fill_go_on(wal);
-        break;
     case SLOT_START:
-        wal->waiting.known = true;
-        if (wal->facts.position_timeline != wal->facts.timeline) {
-            log_write(LOG_WARN, pipeline->name, "SLOT_FAILED_OVER",
-                      LOG_FIELDS(log_number("timeline", wal->facts.timeline)),
-                      "the slot came over to a new primary; going on from where it stands there");
-            wal->live = false;
-            position_save(wal, &wal->facts.position, false, on_failover_saved);
-        } else {
-            wal_slot_stream(wal);
-        }
+        slot_go_on(wal);
         break;
     }
 }
@@ -361,9 +395,12 @@ static void on_identity_done(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    const SlotFacts *facts = &wal->facts;
-    if (!facts->has_position || facts->position_timeline == facts->timeline ||
-        facts->timeline == 1) {
+    SlotFacts *facts = &wal->facts;
+    int last = wal->history.known ? (int)wal->history.last.timeline : facts->timeline;
+    facts->left_timeline = facts->position_timeline != facts->timeline ? facts->position_timeline
+                           : last != facts->timeline                   ? last
+                                                                       : 0;
+    if (!facts->has_position || facts->left_timeline == 0 || facts->timeline == 1) {
         wal_slot_decide(wal);
         return;
     }

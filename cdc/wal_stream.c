@@ -128,8 +128,7 @@ void stream_advance_idle(WalSource *wal, bool at_once)
     if (at_once || due) {
         wal->idle.wanted = false;
         wal->acked = (MarkerPosition){.lsn = beyond};
-        marker_add_position(wal->marker, &wal->acked, true);
-        marker_next(wal->marker);
+        verify_push(wal, true);
     }
 }
 

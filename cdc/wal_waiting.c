@@ -12,7 +12,6 @@
 
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
-#include "pg/ident.h"
 #include "rows/mark_queue.h"
 
 enum { WAITING_LOOK_MS = 20 }; /* rows that could not be seen yet, or a slot that is in use still */
@@ -124,6 +123,18 @@ static bool waiting_all_visible(const Batch *batch, const char *snapshot)
     return true;
 }
 
+static void on_waiting_recorded(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->waiting.asking = false;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal->waiting.recorded = true;
+    waiting_go_on(wal);
+}
+
 static void on_waiting_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
@@ -143,7 +154,6 @@ static void on_waiting_done(void *arg, const Error *err)
         return;
     }
     wal_renew_lease(wal);
-    waiting->recorded = true;
     while (waiting->oldest != NULL && waiting->snapshot != NULL &&
            waiting_all_visible(waiting->oldest, waiting->snapshot)) {
         wal_pass(wal, waiting_take_oldest(waiting));
@@ -159,17 +169,15 @@ static void on_waiting_done(void *arg, const Error *err)
 
 static void waiting_ask(WalSource *wal)
 {
-    wal->waiting.asking = true;
-    AUTO_BUFFER sql = TEXT_EMPTY;
     if (!wal->waiting.recorded) {
-        AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-        text_printf(&sql, "UPDATE %s SET waiting = true WHERE pipeline = %s AND NOT waiting; ",
-                    wal->position_table, pipeline);
+        wal->waiting.asking = position_note(wal, "waiting", "true", on_waiting_recorded);
+        return;
     }
-    text_add(&sql, "SELECT pg_current_snapshot()");
-    wal_ask(wal,
-            &(PgQuery){
-                .sql = sql.data, .arg = wal, .result = on_waiting_result, .done = on_waiting_done});
+    wal->waiting.asking = true;
+    wal_ask(wal, &(PgQuery){.sql = "SELECT pg_current_snapshot()",
+                            .arg = wal,
+                            .result = on_waiting_result,
+                            .done = on_waiting_done});
 }
 
 /* Everything came back and is marked: the source begins again. */
@@ -197,6 +205,11 @@ void waiting_go_on(WalSource *wal)
                wal->save.done == NULL) {
         waiting_begin_again(wal);
     }
+}
+
+bool waiting_is_known(const WalSource *wal)
+{
+    return wal->live && wal->waiting.known;
 }
 
 bool waiting_for_slot(WalSource *wal)

@@ -87,10 +87,10 @@ static bool wal_find(WalCheck *w, uint32_t *ret_oid)
     return w->position != NULL && rights;
 }
 
-static bool wal_read_facts(WalCheck *w, uint32_t oid)
+static bool wal_read_facts(WalCheck *w)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
-    slot_add_query(w->pipeline, w->position, oid, &sql);
+    slot_add_query(w->pipeline, w->position, &sql);
     PGresult *r = check_query(w->check, w->conn, sql.data, 0, NULL);
     if (r == NULL) {
         return false;
@@ -163,8 +163,12 @@ static void wal_check_places(WalCheck *w)
 /* Where the timeline of the position was left, if the server is on another one. */
 static void wal_read_history(WalCheck *w, PGconn *conn)
 {
-    if (w->facts.timeline <= 1 || w->facts.position_timeline == w->facts.timeline) {
+    if (!w->facts.has_position || w->facts.position_timeline == w->facts.timeline) {
         return;
+    }
+    w->facts.left_timeline = w->facts.position_timeline;
+    if (w->facts.timeline <= 1) {
+        return; /* it has no history */
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
     PGresult *r = PQexec(conn, sql);
@@ -306,7 +310,7 @@ void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline)
     size_t before = check->problems->errors;
     uint32_t oid = 0;
     if (ident_quote_table(pipeline->table, &w.table, NULL) == OK && wal_find(&w, &oid) &&
-        wal_read_facts(&w, oid)) {
+        wal_read_facts(&w)) {
         wal_check_abilities(&w);
         wal_check_places(&w);
         check_publication(check, conn, pipeline, w.table, w.facts.has_slot);

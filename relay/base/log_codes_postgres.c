@@ -61,6 +61,9 @@ static const LogCode POSTGRES_CODES[] = {
      "would hand the publisher's lock to somebody else.",
      "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
      "database.pooler = \"session\"."},
+    {"POSTGRES_ANSWER", "warn",
+     "The server's answer was not what was asked for; the connection is made again.",
+     "Is something between the relay and PostgreSQL that answers in its place?"},
     {"POSTGRES_ERROR", "error",
      "An error of PostgreSQL that outboxd does not know how to go on from; the SQLSTATE "
      "is in the message.",

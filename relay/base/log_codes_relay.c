@@ -124,6 +124,33 @@ static const LogCode PIPELINE_CODES[] = {
     {"ROWS_VANISHED", "warn",
      "Published rows were not there to be marked: somebody else deleted them.",
      "Leave deleting to retain or on_publish = \"delete\"."},
+    {"ROWS_REPLACED", "warn",
+     "Published rows were not there to be marked: the table now holds other events under their "
+     "numbers. Those were left as they are and will be published.",
+     "Numbers are given out again after TRUNCATE ... RESTART IDENTITY, setval() or a restore: find "
+     "out who did that."},
+    {"MARK_BLOCKED", "warn",
+     "Published rows cannot be marked: another session holds a lock on the outbox table. The relay "
+     "gives up in time to keep its lease, and tries again.",
+     "The line names the session; end it, or wait: nothing is lost."},
+    {"MARK_UNBLOCKED", "info", "The lock that kept rows from being marked is gone.", ""},
+    {"FETCH_BLOCKED", "warn",
+     "The outbox cannot be read: another session holds a lock on it that keeps readers out (ALTER "
+     "TABLE, VACUUM FULL, LOCK TABLE). The relay goes on by itself.",
+     "Look for the session in pg_locks."},
+    {"HISTORY_CHANGED", "warn",
+     "The server is not as this relay knew it: a standby that was promoted, a restored copy, or "
+     "another table of that name. What was remembered about rows is forgotten, everything that is "
+     "unpublished is read again. Events may be published twice; none is lost.",
+     "Was it a fail-over or a restore? Then nothing is to be done."},
+    {"OWNER_CHANGED", "info",
+     "Another relay has published the table meanwhile: what this one remembered about rows is "
+     "forgotten.",
+     ""},
+    {"OWNER_REPLACED", "warn",
+     "While this relay published, the row in which it proves that it does was written by somebody "
+     "else. It connects again and finds out what holds.",
+     "Leave outbox.publisher and outbox.position to the relay."},
     {"LEASE_EXPIRED", "warn",
      "PostgreSQL was not reached within the lease, so another relay may publish now; "
      "this one takes its place in the queue again.",

@@ -112,6 +112,7 @@ static void poll_resume(Source *source)
     }
     event_del(poll->timer);
     poll->outstanding_count = 0;
+    poll->foreign = false;
     fetch_reset(poll);
     poll->state = POLL_PREPARING;
     pg_conn_open(poll->marker_conn);
@@ -134,7 +135,9 @@ static void poll_ack(Source *source, Batch *batch)
             parked_add(&poll->parked, event->seq, event->field[FIELD_EVENT_ID]);
         }
     }
-    marker_add(poll->marker, batch, NULL);
+    if (!poll->foreign) {
+        marker_add(poll->marker, batch, NULL);
+    }
     batch_free(&batch);
     marker_next(poll->marker);
 }
@@ -214,7 +217,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 {
     (void)insert_lsn;
     const PollSource *poll = (const PollSource *)source;
-    if (marker_has(poll->marker, seq)) {
+    if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
     if (parked_has(&poll->parked, seq, event_id)) {
@@ -283,6 +286,9 @@ static void poll_free(Source *source)
     free(poll->fence.latest);
     free(poll->outstanding);
     free(poll->dead_letter);
+    free(poll->publisher_table);
+    free(poll->publisher_key);
+    free(poll->publisher_ctid);
     free(poll->application_name);
     table_free(&poll->table);
     free(poll);
@@ -360,6 +366,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
     poll->options = *options;
     poll->table = table;
     poll->state = POLL_LOST;
+    history_begin(&poll->history);
     poll->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
@@ -371,6 +378,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .table = table,
                                                .stats = options->stats,
                                                .conn = poll->marker_conn,
+                                               .history = &poll->history,
                                                .arg = poll,
                                                .lost = on_marker_lost,
                                                .aside = on_marker_aside,

@@ -34,6 +34,7 @@
 #include "base/memory.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/poll_internal.h"
+#include "pg/ident.h"
 #include "rows/row.h"
 
 enum {
@@ -70,8 +71,10 @@ void fetch_reset(PollSource *poll)
 
 /* In flight, or acknowledged and not marked, or parked: only rows of merged gaps and of sweeps can
  * be that. */
-static bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id)
+static bool fetch_knows(const PollSource *poll, const Event *event)
 {
+    int64_t seq = event->seq;
+    Slice event_id = event->field[FIELD_EVENT_ID];
     if (parked_has(&poll->parked, seq, event_id)) {
         return true;
     }
@@ -81,12 +84,13 @@ static bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id)
             continue;
         }
         for (size_t j = 0; j < batch->count; j++) {
-            if (batch->events[j]->seq == seq) {
+            if (batch->events[j]->seq == seq &&
+                slice_equal(batch->events[j]->field[FIELD_EVENT_ID], event_id)) {
                 return true;
             }
         }
     }
-    return marker_has(poll->marker, seq);
+    return marker_has(poll->marker, seq, event_id);
 }
 
 static void fetch_on_row(void *arg, const char *bytes, size_t length)
@@ -124,7 +128,7 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
-    if (event->seq <= fetch->top && fetch_knows(poll, event->seq, event->field[FIELD_EVENT_ID])) {
+    if (event->seq <= fetch->top && fetch_knows(poll, event)) {
         fetch->batch->count--;
         fetch->batch->unsettled--;
         return;
@@ -138,6 +142,18 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
     fetch->swept += event->seq < poll->gaps.low;
 }
 
+/* insert_lsn, durable, table_oid. */
+static void fetch_read_guard(PollSource *poll, const PGresult *result)
+{
+    Fetch *fetch = &poll->fetch;
+    if (PQnfields(result) != 3) {
+        return;
+    }
+    snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", PQgetvalue(result, 0, 0));
+    fetch->durable = PQgetvalue(result, 0, 1)[0] == 't';
+    fetch->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+}
+
 static void fetch_on_result(void *arg, const PGresult *result)
 {
     PollSource *poll = arg;
@@ -149,9 +165,7 @@ static void fetch_on_result(void *arg, const PGresult *result)
         poll->fence.latest = x_strdup(PQgetvalue(result, 0, 0));
         return;
     }
-    snprintf(poll->fetch.insert_lsn, sizeof(poll->fetch.insert_lsn), "%s",
-             PQgetvalue(result, 0, 0));
-    poll->fetch.durable = PQgetvalue(result, 0, 1)[0] == 't';
+    fetch_read_guard(poll, result);
 }
 
 /* True when a transaction of `old` (space-separated) is still among `now`. */
@@ -254,6 +268,16 @@ static void fetch_adapt(PollSource *poll)
     }
 }
 
+/* What was read is of another table that has the name now: nothing of it is handed on. */
+static void fetch_lose_table(PollSource *poll)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              poll->options.pipeline->table);
+    poll_lose(poll, &err);
+}
+
 /* How far the table was read: what this fetch could have shown and did not is not there, or known.
  */
 static void fetch_note_covered(PollSource *poll)
@@ -270,6 +294,12 @@ static void fetch_note_covered(PollSource *poll)
 /* The rows are read and durable. */
 static void fetch_complete(PollSource *poll)
 {
+    if (poll->fetch.table_oid != poll->lock.table_oid) {
+        fetch_lose_table(poll);
+        return;
+    }
+    history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+    poll->blocked_said = false;
     (void)FAILPOINT("fetched");
     if (poll->rereading) {
         fetch_release(poll); /* it is read again, and what is behind it too */
@@ -305,11 +335,11 @@ static void guard_on_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    if (PQnfields(result) == 2) {
-        snprintf(poll->fetch.insert_lsn, sizeof(poll->fetch.insert_lsn), "%s",
-                 PQgetvalue(result, 0, 0));
+    if (PQnfields(result) == 1) {
+        poll->fetch.durable = PQgetvalue(result, 0, 0)[0] == 't';
+    } else {
+        fetch_read_guard(poll, result);
     }
-    poll->fetch.durable = PQgetvalue(result, 0, PQnfields(result) - 1)[0] == 't';
 }
 
 static void guard_on_done(void *arg, const Error *err)
@@ -327,16 +357,24 @@ static void guard_on_done(void *arg, const Error *err)
     }
 }
 
-#define GUARD_COLUMNS                                                                              \
-    "pg_current_wal_insert_lsn() AS insert_lsn,"                                                   \
-    " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable"
+/* The string of statements is one transaction, so what COPY locked is still the table of this name.
+ */
+static void add_guard_query(const PollSource *poll, Text *sql)
+{
+    AUTO_TEXT table = ident_literal(poll->table->name);
+    text_printf(sql,
+                "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"
+                " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable,"
+                " to_regclass(%s)::oid AS table_oid",
+                table);
+}
 
 static void guard_ask(PollSource *poll)
 {
     Fetch *fetch = &poll->fetch;
     AUTO_BUFFER sql = TEXT_EMPTY;
     if (fetch->insert_lsn[0] == '\0') { /* the fetch was cancelled before it came to that */
-        text_add(&sql, "SELECT " GUARD_COLUMNS);
+        add_guard_query(poll, &sql);
     } else {
         if (++fetch->guard_tries > GUARD_TRIES) {
             /* A commit that wrote WAL, with synchronous_commit = on, flushes all before it. */
@@ -351,6 +389,24 @@ static void guard_ask(PollSource *poll)
         &(PgQuery){.sql = sql.data, .arg = poll, .result = guard_on_result, .done = guard_on_done});
 }
 
+/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
+static void fetch_wait(PollSource *poll)
+{
+    free(poll->fence.latest);
+    poll->fence.latest = NULL;
+    fetch_release(poll);
+    if (!poll->blocked_said) {
+        poll->blocked_said = true;
+        log_write(
+            LOG_WARN, poll->options.pipeline->name, "FETCH_BLOCKED", LOG_NO_FIELDS,
+            "waiting to read table '%s': another session holds a lock on it that keeps readers "
+            "out",
+            poll->options.pipeline->table);
+    }
+    poll->more = true;
+    poll_set_timer(poll, poll->options.pipeline->poll_interval_max_ms);
+}
+
 static void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
@@ -361,11 +417,17 @@ static void fetch_on_done(void *arg, const Error *err)
         poll_lose(poll, &fetch->error);
         return;
     }
-    if (err != NULL && !our_cancel) {
+    bool blocked = err != NULL && pg_conn_is_open(poll->reader) &&
+                   strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
+    if (err != NULL && !our_cancel && !blocked) {
         poll_lose(poll, err);
         return;
     }
     session_renew_lease(poll);
+    if (blocked) {
+        fetch_wait(poll);
+        return;
+    }
     if (our_cancel) {
         free(poll->fence.latest); /* this fetch was not complete: it says nothing about gaps */
         poll->fence.latest = NULL;
@@ -427,7 +489,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         add_writers_query(poll, &sql);
     }
     fetch_add_sql(poll->table, &poll->gaps, poll->fetch.sweep_below, limit, &sql);
-    text_add(&sql, "SELECT " GUARD_COLUMNS);
+    add_guard_query(poll, &sql);
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
                                  .row = fetch_on_row,

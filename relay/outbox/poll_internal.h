@@ -14,7 +14,8 @@ typedef enum PollState {
     POLL_DELAYED,   /* back-off before connecting */
     POLL_OPENING,   /* reader connects, sets its session up, tries the lock */
     POLL_STANDBY,   /* reader is connected, the lock is somebody else's */
-    POLL_LOCKED,    /* the lock is ours, resume() may come */
+    POLL_CLAIMING,  /* the lock is ours: is this the history we know? */
+    POLL_LOCKED,    /* resume() may come */
     POLL_PREPARING, /* marker connects and marks what is left over */
     POLL_ACTIVE,
     POLL_CLOSED, /* drained */
@@ -36,6 +37,7 @@ typedef struct Fetch {
     int64_t top;         /* of gaps when it was sent */
     int64_t sweep_below; /* INT64_MIN: no sweep */
     int64_t sent_us;
+    uint32_t table_oid;  /* of the table that was read */
     char insert_lsn[32]; /* WAL position that covers everything this fetch saw */
     bool durable;        /* ... and is flushed */
     int guard_tries;
@@ -65,6 +67,15 @@ typedef struct PollSource {
     struct event *report; /* delivers `lost` or `drained` outside of every call */
     Error error;
     char *dead_letter; /* name of the table, as SQL */
+    HistoryMemory history;
+    History found;         /* by the session that is being opened */
+    char *publisher_table; /* as SQL; NULL: no row proves the history */
+    char *publisher_key;   /* condition that finds the row */
+    char *publisher_ctid;  /* where it was claimed */
+    int backend_pid;       /* of the reader */
+    int owner_pid;         /* of the reader that held the lock last */
+    bool taken;            /* somebody else held the lock since */
+    bool foreign;          /* batches that are out are of another history */
     char *application_name;
     Gaps gaps;
     Parked parked;  /* rows whose events wait for their topic */
@@ -82,6 +93,7 @@ typedef struct PollSource {
     size_t next_limit;
     int64_t next_sweep_us;
     bool caught_up; /* the last fetch emptied the table */
+    bool blocked_said;
     int64_t complete_us; /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
     int64_t covered_us;  /* when the last one was sent that left something behind ... */
     int64_t covered_seq; /* ... this number */

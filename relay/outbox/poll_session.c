@@ -39,7 +39,11 @@ static void on_marker_ready(void *arg, const Error *err)
     poll->more = true;
     poll->source.events.active(poll->source.events.arg);
     /* Rows that were acknowledged before the reconnect are marked before the first fetch. */
-    marker_start(poll->marker, poll->dead_letter, NULL);
+    marker_start(poll->marker, &(MarkerSession){.table_oid = poll->lock.table_oid,
+                                                .row_table = poll->publisher_table,
+                                                .row_key = poll->publisher_key,
+                                                .row_ctid = poll->publisher_ctid,
+                                                .dead_letter = poll->dead_letter});
     marker_next(poll->marker);
     if (!marker_recovering(poll->marker)) {
         fetch_next(poll);
@@ -57,7 +61,7 @@ void session_marker_opened(void *arg, const Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(poll->options.config, poll->options.pipeline, false,
                            PQserverVersion(pg_conn_raw(poll->marker_conn)), &sql);
-    marker_add_prepare(poll->marker, NULL, &sql);
+    publisher_add_lock_timeout(poll->options.pipeline, &sql);
     pg_conn_send(poll->marker_conn,
                  &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
 }
@@ -72,20 +76,142 @@ void session_lock_lost(void *arg, const Error *err)
 void session_lock_taken(void *arg)
 {
     PollSource *poll = arg;
+    /* A session of ours that the server has not given up yet took nothing from us. */
+    bool ours = poll->owner_pid != 0 && poll->lock.holder_pid == poll->owner_pid;
+    poll->taken = poll->taken || !ours;
     poll->source.events.standby(poll->source.events.arg, poll->lock.holder);
     poll->state = POLL_STANDBY;
     poll_set_timer(poll, poll->options.pipeline->standby_interval_ms);
     poll_check_drained(poll);
 }
 
+/* The lock is ours. Before anything is published, or marked: is it the history that we know? */
+
+static void session_locked(PollSource *poll)
+{
+    (void)FAILPOINT("locked");
+    poll->owner_pid = poll->backend_pid;
+    poll->taken = false;
+    poll->state = POLL_LOCKED;
+    poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
+    poll->source.events.locked(poll->source.events.arg);
+}
+
+static void on_claim_result(void *arg, const PGresult *result)
+{
+    PollSource *poll = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        free(poll->publisher_ctid);
+        poll->publisher_ctid = x_strdup(PQgetvalue(result, 0, 0));
+    }
+}
+
+static void on_claim_done(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    Error none;
+    if (err == NULL && poll->publisher_ctid == NULL) {
+        error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
+                  "the server did not say where the row of '%s' is", poll->publisher_table);
+        err = &none;
+    }
+    if (err != NULL) {
+        poll_lose(poll, err);
+        return;
+    }
+    history_write_committed(&poll->history);
+    session_renew_lease(poll);
+    session_locked(poll);
+}
+
+static void session_claim(PollSource *poll)
+{
+    free(poll->publisher_ctid);
+    poll->publisher_ctid = NULL;
+    if (poll->publisher_table == NULL) {
+        session_locked(poll);
+        return;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    publisher_add_claim(poll->options.pipeline, poll->publisher_table, poll->lock.table_oid,
+                        poll->history.ours, &sql);
+    history_write_sent(&poll->history);
+    session_ask(
+        poll,
+        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_claim_result, .done = on_claim_done});
+}
+
+/* What is remembered about rows holds no longer: batches that come back are dropped, rows that wait
+ * to be marked are forgotten; everything that is unpublished is read again after resume(). */
+static void session_forget(PollSource *poll, HistoryVerdict verdict, const char *difference)
+{
+    size_t rows = marker_unmarked(poll->marker);
+    for (size_t i = 0; i < poll->outstanding_count; i++) {
+        rows += poll->outstanding[i]->count;
+    }
+    marker_forget(poll->marker);
+    poll->foreign = true;
+    const char *name = poll->options.pipeline->name;
+    if (verdict == HISTORY_OTHER) {
+        log_write(
+            LOG_WARN, name, "HISTORY_CHANGED",
+            LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
+            "the server is not as this relay knew it (%s): forgetting the rows that were in "
+            "flight or not marked yet, and reading again everything that is unpublished; some "
+            "events may be published twice",
+            difference);
+    } else if (rows > 0) {
+        log_write(LOG_INFO, name, "OWNER_CHANGED", LOG_FIELDS(log_number("rows", (long long)rows)),
+                  "another relay published this table meanwhile: forgetting the rows that were in "
+                  "flight or not marked yet, and reading everything that is unpublished");
+    }
+}
+
+static void on_history_result(void *arg, const PGresult *result)
+{
+    PollSource *poll = arg;
+    if (!history_read(result, poll->lock.table_oid, &poll->found)) {
+        error_set(&poll->error, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
+                  "the server did not say of which history it is");
+    }
+}
+
+static void on_history_done(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    if (err != NULL || poll->error.class != ERROR_NONE) {
+        Error copy = err != NULL ? *err : poll->error;
+        poll_lose(poll, &copy);
+        return;
+    }
+    session_renew_lease(poll);
+    char difference[160];
+    HistoryVerdict verdict =
+        history_judge(&poll->history, &poll->found, difference, sizeof(difference));
+    if (verdict == HISTORY_SAME && !poll->found.has_row && poll->taken) {
+        verdict = HISTORY_NEWER_OWNER; /* nothing else would tell */
+    }
+    if (verdict == HISTORY_OTHER || verdict == HISTORY_NEWER_OWNER) {
+        session_forget(poll, verdict, difference);
+    }
+    history_adopt(&poll->history, &poll->found);
+    session_claim(poll);
+}
+
 void session_lock_held(void *arg)
 {
     PollSource *poll = arg;
     session_renew_lease(poll);
-    (void)FAILPOINT("locked");
-    poll->state = POLL_LOCKED;
-    poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
-    poll->source.events.locked(poll->source.events.arg);
+    poll->state = POLL_CLAIMING;
+    free(poll->publisher_key);
+    poll->publisher_key = x_format("table_id = %u", poll->lock.table_oid);
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    history_add_query(poll->publisher_table, poll->publisher_key, &sql);
+    poll->error = (Error){0};
+    session_ask(poll, &(PgQuery){.sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_history_result,
+                                 .done = on_history_done});
 }
 
 void session_keep_lock(PollSource *poll)
@@ -155,6 +281,9 @@ static void on_table_result(void *arg, const PGresult *result)
     poll->lock.table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
     free(poll->dead_letter);
     poll->dead_letter = PQgetisnull(result, 0, 5) ? NULL : x_strdup(PQgetvalue(result, 0, 5));
+    free(poll->publisher_table);
+    poll->publisher_table = PQgetisnull(result, 0, 7) ? NULL : x_strdup(PQgetvalue(result, 0, 7));
+    poll->backend_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
 }
 
 static void on_table_done(void *arg, const Error *err)
@@ -181,10 +310,13 @@ void session_reader_opened(void *arg, const Error *err)
     AUTO_TEXT seq = ident_literal(poll->options.pipeline->columns.seq);
     publisher_add_settings(poll->options.config, poll->options.pipeline, true,
                            PQserverVersion(pg_conn_raw(poll->reader)), &sql);
+    publisher_add_lock_timeout(poll->options.pipeline, &sql);
     text_printf(&sql,
                 "SELECT pg_backend_pid(), pg_is_in_recovery(), c.oid, c.relpersistence, s.seqcache,"
                 " coalesce(to_regclass(quote_ident(n.nspname) || '.dead_letter'),"
-                " to_regclass('outbox.dead_letter'))::text, s.seqrelid::regclass"
+                " to_regclass('outbox.dead_letter'))::text, s.seqrelid::regclass, ");
+    publisher_add_row_table("n.nspname", &sql);
+    text_printf(&sql,
                 " FROM (SELECT to_regclass(%s) AS oid) t LEFT JOIN pg_class c ON c.oid = t.oid"
                 " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
                 " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s"

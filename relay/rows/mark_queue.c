@@ -4,14 +4,65 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "flow/event.h"
 
-void mark_queue_add(MarkQueue *queue, int64_t seq, uint32_t xid)
+static void row_set_id(MarkRow *row, Slice event_id)
+{
+    if (slice_is_null(event_id)) {
+        row->id_length = MARK_ID_NULL;
+        return;
+    }
+    char *to = row->id.bytes;
+    row->id_length = (uint32_t)event_id.length;
+    if (event_id.length > MARK_ID_INLINE) {
+        row->id.more = x_malloc(event_id.length);
+        to = row->id.more;
+    }
+    memcpy(to, event_id.data, event_id.length);
+}
+
+static bool row_has_more(const MarkRow *row)
+{
+    return row->id_length != MARK_ID_NULL && row->id_length > MARK_ID_INLINE;
+}
+
+static void row_release(const MarkRow *row)
+{
+    if (row_has_more(row)) {
+        free(row->id.more);
+    }
+}
+
+Slice mark_row_id(const MarkRow *row)
+{
+    if (row->id_length == MARK_ID_NULL) {
+        return SLICE_NULL;
+    }
+    return (Slice){.data = row_has_more(row) ? row->id.more : row->id.bytes,
+                   .length = row->id_length};
+}
+
+bool mark_queue_has(const MarkQueue *queue, int64_t seq, Slice event_id)
+{
+    for (size_t i = 0; i < queue->count; i++) {
+        const MarkRow *row = &queue->rows[i];
+        if (row->seq == seq && slice_equal(mark_row_id(row), event_id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void mark_queue_add(MarkQueue *queue, int64_t seq, Slice event_id, uint32_t xid)
 {
     if (queue->count == queue->capacity) {
         queue->capacity = queue->capacity > 0 ? queue->capacity * 2 : 1024;
         queue->rows = x_realloc(queue->rows, queue->capacity * sizeof(*queue->rows));
     }
-    queue->rows[queue->count++] = (MarkRow){.seq = seq, .xid = xid};
+    MarkRow *row = &queue->rows[queue->count++];
+    row->seq = seq;
+    row->xid = xid;
+    row_set_id(row, event_id);
     queue->events_added++;
 }
 
@@ -31,15 +82,74 @@ void mark_queue_add_position(MarkQueue *queue, const MarkerPosition *position)
     queue->boundaries[queue->boundary_count++] = boundary;
 }
 
+static int compare_rows(const void *a, const void *b)
+{
+    const MarkRow *left = *(const MarkRow *const *)a;
+    const MarkRow *right = *(const MarkRow *const *)b;
+    if (left->seq != right->seq) {
+        return left->seq < right->seq ? -1 : 1;
+    }
+    return (left > right) - (left < right); /* the older one first */
+}
+
+/* Lists the first `sent` rows by seq. */
+static void queue_list_chosen(MarkQueue *queue)
+{
+    if (queue->chosen_capacity < queue->sent) {
+        queue->chosen_capacity = queue->sent;
+        free((void *)queue->chosen);
+        queue->chosen = x_malloc(queue->sent * sizeof(*queue->chosen));
+    }
+    bool sorted = true;
+    queue->chosen_count = 0;
+    for (size_t i = 0; i < queue->sent; i++) {
+        const MarkRow *row = &queue->rows[i];
+        if (row->seq == EVENT_NO_SEQ) {
+            continue;
+        }
+        size_t before = queue->chosen_count;
+        sorted = sorted && (before == 0 || queue->chosen[before - 1]->seq < row->seq);
+        queue->chosen[queue->chosen_count++] = row;
+    }
+    if (!sorted) {
+        qsort((void *)queue->chosen, queue->chosen_count, sizeof(*queue->chosen), compare_rows);
+    }
+}
+
+/* How many rows there are before the first whose number one of them has, too; `sent`: none. */
+static size_t queue_first_twice(const MarkQueue *queue)
+{
+    size_t first = queue->sent;
+    for (size_t i = 1; i < queue->chosen_count; i++) {
+        size_t at = (size_t)(queue->chosen[i] - queue->rows);
+        if (queue->chosen[i]->seq == queue->chosen[i - 1]->seq && at < first) {
+            first = at;
+        }
+    }
+    return first;
+}
+
 void mark_queue_choose(MarkQueue *queue, size_t most)
 {
     queue->sent = queue->count < most ? queue->count : most;
+    queue_list_chosen(queue);
+    size_t once = queue_first_twice(queue);
+    if (once < queue->sent) {
+        queue->sent = once;
+        queue_list_chosen(queue);
+    }
     queue->boundaries_sent = 0;
     queue->position_sent = queue->position;
     while (queue->boundaries_sent < queue->boundary_count &&
            queue->boundaries[queue->boundaries_sent].events <= queue->events_done + queue->sent) {
         queue->position_sent = queue->boundaries[queue->boundaries_sent++].position;
     }
+}
+
+const MarkRow *const *mark_queue_chosen(const MarkQueue *queue, size_t *ret_count)
+{
+    *ret_count = queue->chosen_count;
+    return (const MarkRow *const *)queue->chosen;
 }
 
 bool mark_snapshot_shows(const char *snapshot, uint32_t xid)
@@ -66,17 +176,19 @@ bool mark_snapshot_shows(const char *snapshot, uint32_t xid)
     return true;
 }
 
-static int compare_seqs(const void *a, const void *b)
+static int compare_misses(const void *a, const void *b)
 {
-    int64_t left = *(const int64_t *)a;
-    int64_t right = *(const int64_t *)b;
+    int64_t left = ((const MarkMiss *)a)->seq;
+    int64_t right = ((const MarkMiss *)b)->seq;
     return (left > right) - (left < right);
 }
 
-static bool missing_has(const MarkMissing *missing, int64_t seq)
+static const MarkMiss *missing_find(const MarkMissing *missing, int64_t seq)
 {
-    return missing->count > 0 && bsearch(&seq, missing->seqs, missing->count,
-                                         sizeof(*missing->seqs), compare_seqs) != NULL;
+    MarkMiss key = {.seq = seq};
+    return missing->count > 0 ? bsearch(&key, missing->rows, missing->count, sizeof(*missing->rows),
+                                        compare_misses)
+                              : NULL;
 }
 
 /* Drops the first `done` boundaries. */
@@ -90,23 +202,23 @@ static void boundaries_drop(MarkQueue *queue, size_t done)
     queue->boundaries_sent = 0;
 }
 
-size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, size_t *ret_vanished)
+size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone *ret_gone)
 {
     size_t kept = 0;
-    *ret_vanished = 0;
+    *ret_gone = (MarkGone){0};
     if (missing->count > 1) {
-        qsort(missing->seqs, missing->count, sizeof(*missing->seqs), compare_seqs);
+        qsort(missing->rows, missing->count, sizeof(*missing->rows), compare_misses);
     }
-    for (size_t i = 0; missing->count > 0 && i < queue->sent; i++) {
+    for (size_t i = 0; i < queue->sent; i++) {
         MarkRow row = queue->rows[i];
-        if (!missing_has(missing, row.seq)) {
+        const MarkMiss *miss = missing_find(missing, row.seq);
+        if (miss != NULL && !mark_snapshot_shows(missing->snapshot, row.xid)) {
+            queue->rows[kept++] = row;
             continue;
         }
-        if (mark_snapshot_shows(missing->snapshot, row.xid)) {
-            ++*ret_vanished;
-        } else {
-            queue->rows[kept++] = row;
-        }
+        ret_gone->replaced += miss != NULL && miss->replaced;
+        ret_gone->vanished += miss != NULL && !miss->replaced;
+        row_release(&row);
     }
     if (queue->sent > kept) {
         memmove(queue->rows + kept, queue->rows + queue->sent,
@@ -115,6 +227,7 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, size_t *r
     queue->count -= queue->sent - kept;
     queue->events_done += queue->sent - kept;
     queue->sent = 0;
+    queue->chosen_count = 0;
     if (missing->count == 0) {
         queue->position = queue->position_sent;
         boundaries_drop(queue, queue->boundaries_sent);
@@ -127,7 +240,24 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, size_t *r
 void mark_queue_unsend(MarkQueue *queue)
 {
     queue->sent = 0;
+    queue->chosen_count = 0;
     queue->boundaries_sent = 0;
+}
+
+static void queue_release_rows(MarkQueue *queue)
+{
+    for (size_t i = 0; i < queue->count; i++) {
+        row_release(&queue->rows[i]);
+    }
+    queue->count = 0;
+}
+
+void mark_queue_forget(MarkQueue *queue)
+{
+    mark_queue_unsend(queue);
+    queue_release_rows(queue);
+    queue->events_done = queue->events_added;
+    queue->boundary_count = 0;
 }
 
 bool mark_queue_is_empty(const MarkQueue *queue)
@@ -137,7 +267,9 @@ bool mark_queue_is_empty(const MarkQueue *queue)
 
 void mark_queue_release(MarkQueue *queue)
 {
+    queue_release_rows(queue);
     free(queue->rows);
+    free((void *)queue->chosen);
     free(queue->boundaries);
     *queue = (MarkQueue){0};
 }

@@ -11,18 +11,31 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slice.h"
+
 /* Where a source that reads the WAL stands. */
 typedef struct MarkerPosition {
-    uint64_t lsn;        /* everything that committed before it is done */
-    uint64_t tx_lsn;     /* of the transaction that commits there ... */
-    uint64_t tx_ordinal; /* ... so many events are done, too; 0: none */
+    uint64_t lsn;         /* everything that committed before it is done */
+    uint64_t tx_lsn;      /* of the transaction that commits there ... */
+    uint64_t tx_ordinal;  /* ... so many events are done, too; 0: none */
     int64_t backfill_seq; /* while rows from before are published and kept: up to here; 0: none */
 } MarkerPosition;
 
+enum { MARK_ID_INLINE = 40 }; /* bytes; a UUID has 36 */
+
+/* A row is named by its number and its event id: numbers are given out again when a table, or its
+ * server, begins anew. */
 typedef struct MarkRow {
-    int64_t seq;  /* EVENT_NO_SEQ: a message, without a row */
-    uint32_t xid; /* of its transaction; 0: it was seen in the table, so it is over */
+    int64_t seq;        /* EVENT_NO_SEQ: a message, without a row */
+    uint32_t xid;       /* of its transaction; 0: it was seen in the table, so it is over */
+    uint32_t id_length; /* of the event id as text; MARK_ID_NULL: SQL NULL, or no such column */
+    union {
+        char bytes[MARK_ID_INLINE];
+        char *more; /* longer than that; owned by the queue */
+    } id;
 } MarkRow;
+
+#define MARK_ID_NULL UINT32_MAX
 
 /* Holds once `events` events, counted since the start, are marked. */
 typedef struct MarkBoundary {
@@ -34,7 +47,10 @@ typedef struct MarkQueue {
     MarkRow *rows; /* oldest first */
     size_t count;
     size_t capacity;
-    size_t sent; /* the first so many are in the running statement */
+    size_t sent;            /* the first so many are in the running statement */
+    const MarkRow **chosen; /* of those, the ones with a row, by seq */
+    size_t chosen_count;
+    size_t chosen_capacity;
     uint64_t events_added;
     uint64_t events_done;
     MarkBoundary *boundaries; /* oldest first */
@@ -45,27 +61,52 @@ typedef struct MarkQueue {
     MarkerPosition position_sent;
 } MarkQueue;
 
-/* What a statement did not find. */
+/* A row that a statement did not find. */
+typedef struct MarkMiss {
+    int64_t seq;
+    bool replaced; /* there is a row with this number and another event id */
+} MarkMiss;
+
 typedef struct MarkMissing {
-    int64_t *seqs; /* in any order; owned by the caller */
+    MarkMiss *rows; /* in any order; owned by the caller */
     size_t count;
     const char *snapshot; /* pg_current_snapshot() of the statement, as text */
 } MarkMissing;
 
-void mark_queue_add(MarkQueue *queue, int64_t seq, uint32_t xid);
+/* Rows that are given up, as nothing is left to be marked. */
+typedef struct MarkGone {
+    size_t vanished; /* no row has the number any more */
+    size_t replaced; /* another event has it */
+} MarkGone;
+
+/** Copies the event id. */
+void mark_queue_add(MarkQueue *queue, int64_t seq, Slice event_id, uint32_t xid);
 void mark_queue_add_position(MarkQueue *queue, const MarkerPosition *position);
 
-/** Chooses what the next statement holds: at most `most` rows, and the last position that holds
- * when those are marked. */
+/** Chooses what the next statement holds: at most `most` rows, no number twice, and the last
+ * position that holds when those are marked. */
 void mark_queue_choose(MarkQueue *queue, size_t most);
 
+/** The rows that were chosen, without messages, in order of their numbers; valid until the queue is
+ * changed. */
+const MarkRow *const *mark_queue_chosen(const MarkQueue *queue, size_t *ret_count);
+
+/** The event id; null for SQL NULL. Valid as long as the row. */
+Slice mark_row_id(const MarkRow *row);
+
+/** True when such a row waits to be marked. */
+bool mark_queue_has(const MarkQueue *queue, int64_t seq, Slice event_id);
+
 /** The statement was committed. Sorts the missing rows. Without missing rows its position was, too;
- * with any, it was not. Rows whose transaction is over and that are missing still are gone:
- * *ret_vanished counts them. The others are kept: their number is returned. */
-size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, size_t *ret_vanished);
+ * with any, it was not. Rows whose transaction is over and that are missing still are given up:
+ * *ret_gone counts them. The others are kept: their number is returned. */
+size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone *ret_gone);
 
 /** The connection is lost: nothing is known of the statement. */
 void mark_queue_unsend(MarkQueue *queue);
+
+/** Forgets all rows, and positions that are not committed: they are of another history. */
+void mark_queue_forget(MarkQueue *queue);
 
 /** True when nothing is left to be written. */
 bool mark_queue_is_empty(const MarkQueue *queue);

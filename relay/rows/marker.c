@@ -6,58 +6,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "pg/ident.h"
 #include "rows/dead_letter.h"
-#include "rows/mark_queue.h"
-
-enum {
-    MARK_ROWS_MAX = 5000,    /* in one statement */
-    MARK_PARAMS = 4,         /* rows, position, transaction, ordinal */
-    PRUNE_ROWS = 5000,       /* looked at by one statement */
-    PRUNE_IDLE_SECONDS = 30, /* nothing was old enough: look again then */
-    COUNT_SECONDS = 5,       /* backlog, while there is one */
-    COUNT_MAX = 100000,      /* a full count of a large table would cost more than it tells */
-    INT8_OID = 20,           /* pg_type.dat */
-    GATHER_MS = 5,           /* without a position: rows wait so long for company */
-    UNSEEN_MS = 20,          /* rows that could not be seen yet are tried again then */
-    VANISHED_SECONDS = 60,   /* said at most so often */
-};
-
-typedef struct Aside {
-    Event *event;
-    Record record;
-    Error reason;
-    struct Aside *next;
-} Aside;
-
-struct Marker {
-    MarkerOptions options;
-    struct event *timer; /* mark_interval is over */
-    char *dead_letter;
-    bool active;
-    bool draining;
-    bool with_position;
-    bool caught_up;
-    MarkQueue queue;
-    bool recovering;
-    MarkMissing missing; /* of the running statement */
-    size_t hit;          /* by the running statement */
-    int64_t unseen_until_us;
-    size_t vanished; /* not said yet */
-    int64_t vanished_said_us;
-    bool at_once;
-    int64_t since_us; /* when the oldest of what waits came; 0: nothing waits */
-    Aside *asides;
-    Aside *last_aside;
-    int64_t next_prune_us;
-    int64_t prune_after; /* seq */
-    int64_t next_count_us;
-    double backlog; /* -1: unknown */
-    bool backlog_capped;
-};
+#include "rows/marker_internal.h"
+#include "rows/publisher.h"
 
 static void marker_note_wait(Marker *marker)
 {
@@ -71,7 +24,7 @@ void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *positi
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         if (event_is_over(event)) {
-            mark_queue_add(&marker->queue, event->seq, event->xid);
+            mark_queue_add(&marker->queue, event->seq, event->field[FIELD_EVENT_ID], event->xid);
         }
     }
     marker_note_wait(marker);
@@ -89,8 +42,8 @@ void marker_add_position(Marker *marker, const MarkerPosition *position, bool at
 
 void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason)
 {
-    Aside *aside = x_malloc(sizeof(*aside));
-    *aside = (Aside){.event = event, .record = *record, .reason = *reason};
+    MarkerAside *aside = x_malloc(sizeof(*aside));
+    *aside = (MarkerAside){.event = event, .record = *record, .reason = *reason};
     if (marker->last_aside != NULL) {
         marker->last_aside->next = aside;
     } else {
@@ -101,7 +54,7 @@ void marker_add_aside(Marker *marker, Event *event, const Record *record, const 
 
 static void marker_drop_aside(Marker *marker)
 {
-    Aside *first = marker->asides;
+    MarkerAside *first = marker->asides;
     marker->asides = first->next;
     if (marker->asides == NULL) {
         marker->last_aside = NULL;
@@ -124,14 +77,9 @@ bool marker_recovering(const Marker *marker)
     return marker->recovering;
 }
 
-bool marker_has(const Marker *marker, int64_t seq)
+bool marker_has(const Marker *marker, int64_t seq, Slice event_id)
 {
-    for (size_t i = 0; i < marker->queue.count; i++) {
-        if (marker->queue.rows[i].seq == seq) {
-            return true;
-        }
-    }
-    return false;
+    return mark_queue_has(&marker->queue, seq, event_id);
 }
 
 int64_t marker_oldest(const Marker *marker)
@@ -147,6 +95,14 @@ int64_t marker_oldest(const Marker *marker)
 MarkerPosition marker_position(const Marker *marker)
 {
     return marker->queue.position;
+}
+
+void marker_row_moved(Marker *marker, const char *ctid)
+{
+    if (marker->row_ctid != NULL) {
+        free(marker->row_ctid);
+        marker->row_ctid = x_strdup(ctid);
+    }
 }
 
 void marker_set_position(Marker *marker, const MarkerPosition *position)
@@ -165,8 +121,12 @@ double marker_backlog(const Marker *marker, bool *ret_capped)
     return marker->backlog;
 }
 
-/* After each statement. */
-static void marker_go_on(Marker *marker)
+bool marker_touches_rows(const Marker *marker)
+{
+    return marker->options.pipeline->on_publish != ON_PUBLISH_KEEP;
+}
+
+void marker_go_on(Marker *marker)
 {
     marker_next(marker);
     if (marker->active && !pg_conn_is_busy(marker->options.conn) && !marker_pending(marker)) {
@@ -179,12 +139,17 @@ static void marker_go_on(Marker *marker)
 static void aside_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
+    if (err != NULL && marker_must_wait(marker, err)) {
+        marker_go_on(marker);
+        return;
+    }
     if (err != NULL) {
         Error copy = *err;
         error_prefix(&copy, "writing to %s", marker->dead_letter);
         marker->options.lost(marker->options.arg, &copy);
         return;
     }
+    marker_passed(marker);
     Event *event = marker->asides->event;
     marker_drop_aside(marker);
     marker->options.aside(marker->options.arg, event);
@@ -201,7 +166,7 @@ static void aside_send(Marker *marker)
         marker->options.lost(marker->options.arg, &err);
         return;
     }
-    Aside *aside = marker->asides;
+    MarkerAside *aside = marker->asides;
     DeadLetter letter;
     dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
                       &aside->record, &aside->reason);
@@ -215,249 +180,83 @@ static void aside_send(Marker *marker)
     dead_letter_release(&letter);
 }
 
-/* Marks. */
+/* Somebody's lock is in the way. */
 
-static bool marker_touches_rows(const Marker *marker)
+bool marker_must_wait(Marker *marker, const Error *err)
 {
-    return marker->options.pipeline->on_publish != ON_PUBLISH_KEEP;
-}
-
-static void marker_forget_missing(Marker *marker)
-{
-    free(marker->missing.seqs);
-    free((char *)marker->missing.snapshot);
-    marker->missing = (MarkMissing){0};
-}
-
-/* The rows that were not there, and the snapshot in which they were not. */
-static void mark_on_missing(Marker *marker, const PGresult *result)
-{
-    int count = PQntuples(result);
-    marker_forget_missing(marker);
-    if (count == 0) {
-        return;
+    if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0 || !pg_conn_is_open(marker->options.conn)) {
+        return false;
     }
-    MarkMissing *missing = &marker->missing;
-    missing->seqs = x_malloc((size_t)count * sizeof(*missing->seqs));
-    missing->count = (size_t)count;
-    missing->snapshot = x_strdup(PQgetvalue(result, 0, 1));
-    for (int i = 0; i < count; i++) {
-        missing->seqs[i] = strtoll(PQgetvalue(result, i, 0), NULL, 10);
-    }
-}
-
-static void mark_on_result(void *arg, const PGresult *result)
-{
-    Marker *marker = arg;
-    if (!marker_touches_rows(marker)) {
-        return;
-    }
-    size_t expected = 0;
-    for (size_t i = 0; i < marker->queue.sent; i++) {
-        expected += marker->queue.rows[i].seq != EVENT_NO_SEQ;
-    }
-    if (marker->with_position) {
-        mark_on_missing(marker, result);
-        marker->hit = expected > marker->missing.count ? expected - marker->missing.count : 0;
-        return;
-    }
-    marker->hit = (size_t)strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
-    if (marker->hit < expected && !marker->recovering) {
-        marker->vanished += expected - marker->hit;
-    }
-}
-
-static void marker_say_vanished(Marker *marker)
-{
     int64_t now_us = clock_monotonic_us();
-    bool said = marker->vanished_said_us != 0 &&
-                now_us - marker->vanished_said_us < VANISHED_SECONDS * INT64_C(1000000);
-    if (marker->vanished == 0 || said) {
-        return;
+    MarkerLock *lock = &marker->lock;
+    lock->since_us = lock->since_us != 0 ? lock->since_us : now_us;
+    lock->retry_us = now_us + publisher_lock_timeout_ms(marker->options.pipeline) * 1000;
+    lock->ask = !lock->said;
+    if (marker->options.blocked != NULL) {
+        marker->options.blocked(marker->options.arg);
     }
-    log_write(LOG_WARN, marker->options.pipeline->name, "ROWS_VANISHED",
-              LOG_FIELDS(log_number("rows", (long long)marker->vanished)),
-              "published rows were not there to be marked: somebody else deleted them");
-    marker->vanished = 0;
-    marker->vanished_said_us = now_us;
+    return true;
 }
 
-static void mark_on_done(void *arg, const Error *err)
+void marker_passed(Marker *marker)
+{
+    MarkerLock *lock = &marker->lock;
+    if (lock->said) {
+        log_write(
+            LOG_INFO, marker->options.pipeline->name, "MARK_UNBLOCKED",
+            LOG_FIELDS(log_number("after_ms", (clock_monotonic_us() - lock->since_us) / 1000)),
+            "the lock that was in the way of writing to table '%s' is gone",
+            marker->options.pipeline->table);
+    }
+    text_free(&lock->holder);
+    *lock = (MarkerLock){0};
+}
+
+static void holder_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
-    if (err != NULL) {
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        text_printf(&marker->lock.holder, "pid %s, application '%s', %s on %s",
+                    PQgetvalue(result, 0, 0), PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 2),
+                    PQgetvalue(result, 0, 3));
+    }
+}
+
+static void holder_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    if (err != NULL && !pg_conn_is_open(marker->options.conn)) {
         marker->options.lost(marker->options.arg, err);
         return;
     }
-    (void)FAILPOINT("marked");
-    MarkQueue *queue = &marker->queue;
-    *marker->options.stats->marked += marker->hit;
-    marker->hit = 0;
-    size_t vanished = 0;
-    bool missed = marker->missing.count > 0;
-    size_t unseen = mark_queue_settle(queue, &marker->missing, &vanished);
-    marker_forget_missing(marker);
-    marker->vanished += marker->recovering ? 0 : vanished;
-    marker_say_vanished(marker);
-    int64_t now_us = clock_monotonic_us();
-    marker->unseen_until_us = unseen > 0 ? now_us + UNSEEN_MS * 1000 : 0;
-    marker->at_once = marker->at_once || missed; /* its position was not committed */
-    if (queue->count == 0) {
-        marker->recovering = false;
-    }
-    marker->since_us = mark_queue_is_empty(queue) ? 0 : now_us;
-    marker->options.marked(marker->options.arg);
+    const char *holder = text_string(&marker->lock.holder);
+    log_write(LOG_WARN, marker->options.pipeline->name, "MARK_BLOCKED",
+              LOG_FIELDS(log_text("holder", *holder != '\0' ? holder : "unknown"),
+                         log_number("rows", (long long)marker->queue.count)),
+              "waiting for a lock on table '%s' that another session holds; published rows stay "
+              "unmarked until it ends",
+              marker->options.pipeline->table);
+    marker->lock.said = true;
     marker_go_on(marker);
 }
 
-static char *put_be(char *at, uint64_t value, size_t bytes)
+/* Whoever holds, or waits for, a lock on the table that a mark cannot pass; else it is one of rows,
+ * whose holder cannot be told any more. */
+static void holder_send(Marker *marker)
 {
-    for (size_t i = 0; i < bytes; i++) {
-        at[i] = (char)(value >> 8 * (bytes - 1 - i));
-    }
-    return at + bytes;
-}
-
-/* bigint[] in binary, after array_send() of PostgreSQL: dimensions, null flag, element type, length
- * and lower bound of the dimension, then length and value of each element. */
-static char *mark_array(const MarkRow *given, size_t count, int *ret_length)
-{
-    char *bytes = x_malloc(20 + count * 12);
-    char *at = bytes + 20;
-    size_t rows = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (given[i].seq != EVENT_NO_SEQ) {
-            at = put_be(at, 8, 4);
-            at = put_be(at, (uint64_t)given[i].seq, 8);
-            rows++;
-        }
-    }
-    char *head = put_be(bytes, 1, 4);
-    head = put_be(head, 0, 4);
-    head = put_be(head, INT8_OID, 4);
-    head = put_be(head, rows, 4);
-    put_be(head, 1, 4);
-    *ret_length = (int)(at - bytes);
-    return bytes;
-}
-
-static void mark_send(Marker *marker)
-{
-    if (FAILPOINT("before_mark")) {
-        return;
-    }
-    MarkQueue *queue = &marker->queue;
-    mark_queue_choose(queue, marker_touches_rows(marker) ? MARK_ROWS_MAX : SIZE_MAX);
-    const MarkerPosition *sent = &queue->position_sent;
-    char position[MARK_PARAMS][24];
-    int lengths[MARK_PARAMS] = {0};
-    size_t rows = marker_touches_rows(marker) ? queue->sent : 0;
-    char *array = mark_array(queue->rows, rows, &lengths[0]);
-    const char *values[MARK_PARAMS] = {array};
-    uint64_t lsns[] = {sent->lsn, sent->tx_lsn};
-    for (int i = 0; i < 2; i++) {
-        snprintf(position[i], sizeof(position[i]), "%X/%X", (unsigned)(lsns[i] >> 32),
-                 (unsigned)lsns[i]);
-        values[i + 1] = lsns[i] != 0 ? position[i] : NULL;
-    }
-    snprintf(position[2], sizeof(position[2]), "%llu", (unsigned long long)sent->tx_ordinal);
-    values[3] = sent->tx_ordinal != 0 ? position[2] : NULL;
-    pg_conn_send(marker->options.conn,
-                 &(PgQuery){.statement = "outboxd_mark",
-                            .param_count = marker->with_position ? MARK_PARAMS : 1,
-                            .values = values,
-                            .lengths = lengths,
-                            .formats = (const int[MARK_PARAMS]){1, 0, 0, 0},
-                            .arg = marker,
-                            .result = mark_on_result,
-                            .done = mark_on_done});
-    free(array);
-    marker->at_once = false;
-    (void)FAILPOINT("mark_sent");
-}
-
-/* Rows wait for company: one statement for many costs the database much less. Not when so many wait
- * that they take the room of new ones. Otherwise arms the timer. */
-static bool mark_is_due(Marker *marker)
-{
-    const PipelineConfig *config = marker->options.pipeline;
-    int64_t wait_ms = marker->with_position ? config->mark_interval_ms : GATHER_MS;
-    size_t many = (size_t)config->in_flight_events / 4;
-    many = many > MARK_ROWS_MAX ? MARK_ROWS_MAX : many;
-    int64_t now_us = clock_monotonic_us();
-    int64_t due_us = marker->since_us + wait_ms * 1000;
-    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering) {
-        due_us = now_us;
-    }
-    due_us = due_us > marker->unseen_until_us ? due_us : marker->unseen_until_us;
-    if (now_us >= due_us) {
-        return true;
-    }
-    int64_t rest_us = due_us - now_us;
-    event_add(marker->timer,
-              &(struct timeval){.tv_sec = rest_us / 1000000, .tv_usec = rest_us % 1000000});
-    return false;
-}
-
-/* Upkeep, when there is nothing better to do. */
-
-static void upkeep_on_done(void *arg, const Error *err)
-{
-    Marker *marker = arg;
-    if (err != NULL) {
-        marker->options.lost(marker->options.arg, err);
-        return;
-    }
-    marker_go_on(marker);
-}
-
-static void prune_on_result(void *arg, const PGresult *result)
-{
-    Marker *marker = arg;
-    int64_t deleted = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
-    *marker->options.stats->pruned += (uint64_t)deleted;
-    bool more = deleted == PRUNE_ROWS;
-    marker->prune_after = more ? strtoll(PQgetvalue(result, 0, 1), NULL, 10) : INT64_MIN;
-    marker->next_prune_us =
-        clock_monotonic_us() + (more ? 0 : PRUNE_IDLE_SECONDS * INT64_C(1000000));
-}
-
-/* Old published rows lie at the left edge of the table; only PRUNE_ROWS of it are looked at, so
- * that a table without anything old costs little. prune_after skips index entries just made dead.
- */
-static void prune_send(Marker *marker)
-{
-    const PipelineConfig *config = marker->options.pipeline;
-    const OutboxTable *table = marker->options.table;
-    AUTO_TEXT published = ident_quote(config->columns.published_at);
     AUTO_TEXT sql = x_format(
-        "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s WHERE %1$s > %4$lld"
-        " ORDER BY %1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM edge"
-        " WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s AS seq)"
-        " SELECT count(*), max(seq) FROM gone",
-        table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
-        (long long)config->retain_ms);
+        "SELECT l.pid, coalesce(a.application_name, ''), l.mode, l.relation::regclass"
+        " FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_catalog.pg_database"
+        " WHERE datname = current_database()) AND (l.relation = %1$u OR l.relation IN (SELECT"
+        " relid FROM pg_catalog.pg_partition_tree(%1$u))) AND l.pid <> pg_backend_pid() AND l.mode"
+        " IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+        " ORDER BY l.granted DESC, l.pid LIMIT 1",
+        marker->table_oid);
+    marker->lock.ask = false;
     pg_conn_send(
         marker->options.conn,
-        &(PgQuery){.sql = sql, .arg = marker, .result = prune_on_result, .done = upkeep_on_done});
-}
-
-static void count_on_result(void *arg, const PGresult *result)
-{
-    Marker *marker = arg;
-    marker->backlog = strtod(PQgetvalue(result, 0, 0), NULL);
-    marker->backlog_capped = marker->backlog >= COUNT_MAX;
-    marker->next_count_us = clock_monotonic_us() + COUNT_SECONDS * INT64_C(1000000);
-}
-
-static void count_send(Marker *marker)
-{
-    AUTO_TEXT sql =
-        x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
-                 marker->options.table->name, marker->options.table->unpublished, COUNT_MAX);
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql, .arg = marker, .result = count_on_result, .done = upkeep_on_done});
+        &(PgQuery){.sql = sql, .arg = marker, .result = holder_on_result, .done = holder_on_done});
 }
 
 void marker_next(Marker *marker)
@@ -465,23 +264,24 @@ void marker_next(Marker *marker)
     if (!marker->active || pg_conn_is_busy(marker->options.conn)) {
         return;
     }
-    const PipelineConfig *config = marker->options.pipeline;
-    int64_t now_us = clock_monotonic_us();
-    if (marker->asides != NULL) {
+    int64_t wait_us = marker->lock.retry_us - clock_monotonic_us();
+    if (marker->lock.ask) {
+        holder_send(marker);
+    } else if (marker->asides != NULL && wait_us > 0) {
+        marker_arm(marker, wait_us);
+    } else if (marker->asides != NULL) {
         aside_send(marker);
     } else if (!mark_queue_is_empty(&marker->queue)) {
-        if (mark_is_due(marker)) {
-            mark_send(marker);
-        }
-    } else if (marker->draining) {
-        return;
-    } else if (config->retain_ms != DURATION_FOREVER && config->on_publish == ON_PUBLISH_MARK &&
-               now_us >= marker->next_prune_us) {
-        prune_send(marker);
-    } else if (!marker->caught_up && marker_touches_rows(marker) &&
-               now_us >= marker->next_count_us) {
-        count_send(marker);
+        mark_next(marker);
+    } else if (!marker->draining) {
+        upkeep_next(marker);
     }
+}
+
+void marker_arm(Marker *marker, int64_t after_us)
+{
+    event_add(marker->timer,
+              &(struct timeval){.tv_sec = after_us / 1000000, .tv_usec = after_us % 1000000});
 }
 
 static void marker_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -491,40 +291,32 @@ static void marker_on_timer(evutil_socket_t fd, short what, void *arg)
     marker_next(arg);
 }
 
-void marker_add_prepare(const Marker *marker, const char *position_table, Text *sql)
+static void marker_set(char **text, const char *value)
 {
-    const PipelineConfig *config = marker->options.pipeline;
-    if (position_table == NULL) {
-        text_printf(sql, "PREPARE outboxd_mark (bigint[]) AS %s; ",
-                    marker->options.table->mark_sql);
-        return;
-    }
-    AUTO_TEXT pipeline = ident_literal(config->name);
-    /* greatest(): a relay that was replaced and wakes up must not turn the position back. */
-    AUTO_TEXT move =
-        x_format("UPDATE %s SET lsn = greatest(lsn, $2), tx_lsn = $3, tx_ordinal = $4,"
-                 " tx_messages = %s, updated_at = clock_timestamp() WHERE pipeline = %s",
-                 position_table, config->messages ? "true" : "false", pipeline);
-    text_add(sql, "PREPARE outboxd_mark (bigint[], pg_lsn, pg_lsn, bigint) AS ");
-    if (marker_touches_rows(marker)) {
-        /* A position is committed with the marks of all rows before it, or not at all. */
-        text_printf(sql,
-                    "WITH hit AS (%s RETURNING %s AS seq), missing AS (SELECT seq FROM unnest($1)"
-                    " AS seq WHERE seq NOT IN (SELECT seq FROM hit)), moved AS (%s AND NOT EXISTS"
-                    " (SELECT FROM missing)) SELECT seq, pg_current_snapshot() FROM missing; ",
-                    marker->options.table->mark_sql, marker->options.table->seq, move);
-    } else {
-        text_printf(sql, "%s; ", move);
-    }
+    free(*text);
+    *text = value != NULL ? x_strdup(value) : NULL;
 }
 
-void marker_start(Marker *marker, const char *dead_letter, const MarkerPosition *position)
+void marker_start(Marker *marker, const MarkerSession *session)
 {
-    if (position != NULL) {
-        marker->queue.position = *position;
+    if (session->position != NULL) {
+        marker->queue.position = *session->position;
     }
-    free(marker->dead_letter);
-    marker->dead_letter = dead_letter != NULL ? x_strdup(dead_letter) : NULL;
+    bool proven = marker->options.history != NULL;
+    marker->table_oid = session->table_oid;
+    marker_set(&marker->target, session->table);
+    marker_set(&marker->row_table, session->row_table);
+    marker_set(&marker->row_key, session->row_key);
+    marker_set(&marker->row_ctid, proven ? session->row_ctid : NULL);
+    marker_set(&marker->dead_letter, session->dead_letter);
+    marker->sql =
+        (MarkSql){.table = marker->options.table,
+                  .target = marker->target,
+                  .row_table = marker->row_table,
+                  .row_key = marker->row_key,
+                  .generation = marker->row_ctid != NULL ? marker->options.history->ours : NULL};
+    marker->prepared = false;
+    marker->relocate = false;
     marker->recovering = marker->queue.count > 0;
     marker->active = true;
 }
@@ -534,12 +326,21 @@ void marker_stop(Marker *marker)
     event_del(marker->timer);
     marker->active = false;
     mark_queue_unsend(&marker->queue);
-    marker->hit = 0;
-    marker_forget_missing(marker);
+    mark_forget_running(marker);
+    text_free(&marker->lock.holder);
+    marker->lock = (MarkerLock){0};
     marker->recovering = marker->queue.count > 0;
     while (marker->asides != NULL) {
         marker_drop_aside(marker); /* the pipeline takes these events back */
     }
+}
+
+void marker_forget(Marker *marker)
+{
+    assert(!marker->active);
+    mark_queue_forget(&marker->queue);
+    marker->recovering = false;
+    marker->since_us = 0;
 }
 
 void marker_drain(Marker *marker)
@@ -563,6 +364,10 @@ void marker_free(Marker **marker)
     if (*marker != NULL) {
         marker_stop(*marker);
         event_free((*marker)->timer);
+        free((*marker)->target);
+        free((*marker)->row_table);
+        free((*marker)->row_key);
+        free((*marker)->row_ctid);
         free((*marker)->dead_letter);
         mark_queue_release(&(*marker)->queue);
         free(*marker);

@@ -4,7 +4,12 @@
  * batching adapts to the server's speed by itself.
  *
  * The position is committed by the statement that marks the last row before it, never earlier. What
- * is acknowledged and not marked stays in memory when the connection is lost. Loop thread only. */
+ * is acknowledged and not marked stays in memory when the connection is lost, until its owner says
+ * that the server is of another history (marker_forget).
+ *
+ * A statement that must wait for a lock of somebody else gives up after lock_timeout
+ * (rows/publisher) and is tried again; that is said once, with the holder of the lock. Loop thread
+ * only. */
 #pragma once
 
 #include "base/text.h"
@@ -13,6 +18,7 @@
 #include "flow/record.h"
 #include "flow/stats.h"
 #include "pg/conn.h"
+#include "rows/history.h"
 #include "rows/mark_queue.h"
 #include "rows/table.h"
 
@@ -25,6 +31,9 @@ typedef struct MarkerOptions {
     Stats *stats;
     PgConn *conn; /* borrowed; shared with its owner, who sends only while it is not busy */
     void *arg;
+    /** What proves the history; the row of each session must be claimed by it. NULL: nothing is
+     * proven, the row is written whoever owns it. */
+    HistoryMemory *history;
     /** A statement failed: the owner closes everything. */
     void (*lost)(void *arg, const Error *err);
     /** The event is committed to the dead-letter table. */
@@ -33,21 +42,34 @@ typedef struct MarkerOptions {
     void (*marked)(void *arg);
     /** The connection is free and nothing is waiting for it. */
     void (*idle)(void *arg);
+    /** A statement gave up waiting for somebody's lock: the connection is free for a moment. NULL:
+     * not wanted. */
+    void (*blocked)(void *arg);
 } MarkerOptions;
+
+/* What the owner found out about the server it is connected to. Texts are copied. */
+typedef struct MarkerSession {
+    const char *table;     /* as SQL; NULL: as it is configured */
+    uint32_t table_oid;    /* of the table that rows are read from */
+    const char *row_table; /* of the row that proves the history: outbox.position, where there is a
+                              position, else outbox.publisher; NULL: there is none */
+    const char *row_key;   /* condition that finds it, beginning with a column's name */
+    const char *row_ctid;  /* where it was claimed; NULL: it was not */
+    const char *dead_letter;        /* name of that table as SQL, or NULL */
+    const MarkerPosition *position; /* the committed one, or NULL */
+} MarkerSession;
 
 Marker *marker_new(const MarkerOptions *options);
 void marker_free(Marker **marker);
 
-/** The SQL that prepares the mark statement "outboxd_mark"; NULL position table: rows alone.
- * Appended to the owner's session settings. */
-void marker_add_prepare(const Marker *marker, const char *position_table, Text *sql);
-
-/** The connection is open and prepared. dead_letter: name of that table as SQL, or NULL. position:
- * the committed one, or NULL. */
-void marker_start(Marker *marker, const char *dead_letter, const MarkerPosition *position);
+/** The connection is open, its settings are made. The statements are prepared by the first mark. */
+void marker_start(Marker *marker, const MarkerSession *session);
 
 /** The connection is gone: forgets what was sent, keeps what is not marked. */
 void marker_stop(Marker *marker);
+
+/** Forgets the rows that are not marked and the positions behind them: another history. */
+void marker_forget(Marker *marker);
 
 /** Rows of the batch that are settled will be marked; position (or NULL) holds once they are. */
 void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *position);
@@ -75,13 +97,16 @@ size_t marker_unmarked(const Marker *marker);
 bool marker_recovering(const Marker *marker);
 
 /** True when the row is acknowledged and not yet marked. */
-bool marker_has(const Marker *marker, int64_t seq);
+bool marker_has(const Marker *marker, int64_t seq, Slice event_id);
 
 /** The lowest such row; INT64_MAX: none. */
 int64_t marker_oldest(const Marker *marker);
 
 /** The last position that is committed. */
 MarkerPosition marker_position(const Marker *marker);
+
+/** The owner has written to the row that proves the history: it is there now. */
+void marker_row_moved(Marker *marker, const char *ctid);
 
 /** The owner has committed this position by itself. */
 void marker_set_position(Marker *marker, const MarkerPosition *position);

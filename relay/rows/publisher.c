@@ -1,14 +1,17 @@
 #include "rows/publisher.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/ident.h"
 
 enum {
     LOCK_CLASS =
         0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
+    LOCK_TIMEOUT_MAX_MS = 5000,
 };
 
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
@@ -35,12 +38,52 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
     }
 }
 
+/* A third of the lease: the connection that holds the lock must be free for the next question of
+ * the lease in time. */
+int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline)
+{
+    int64_t ms = pipeline->lease_ms / 3;
+    return ms < LOCK_TIMEOUT_MAX_MS ? ms : LOCK_TIMEOUT_MAX_MS;
+}
+
+void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql)
+{
+    text_printf(sql, "SET lock_timeout = %lld; ", (long long)publisher_lock_timeout_ms(pipeline));
+}
+
+void publisher_add_row_table(const char *schema_expression, Text *sql)
+{
+    /* Somebody's own table may be called so, too. */
+    text_printf(sql,
+                "(SELECT pg_catalog.format('%%I.%%I', s.nspname, k.relname)"
+                " FROM pg_catalog.pg_class k JOIN pg_catalog.pg_namespace s"
+                " ON s.oid = k.relnamespace WHERE k.relname = 'publisher' AND s.nspname IN"
+                " (%1$s, 'outbox') AND 4 = (SELECT pg_catalog.count(*) FROM"
+                " pg_catalog.pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND"
+                " w.attname IN ('table_id', 'pipeline', 'generation', 'writes'))"
+                " ORDER BY s.nspname <> %1$s LIMIT 1)",
+                schema_expression);
+}
+
+void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
+                         const char *generation, Text *sql)
+{
+    AUTO_TEXT name = ident_literal(pipeline->name);
+    text_printf(sql,
+                "INSERT INTO %s AS p (table_id, pipeline, generation, writes) VALUES (%u, %s, '%s',"
+                " 1) ON CONFLICT (table_id) DO UPDATE SET pipeline = excluded.pipeline,"
+                " generation = excluded.generation, writes = p.writes + 1,"
+                " updated_at = clock_timestamp() RETURNING ctid",
+                row_table, table_oid, name, generation);
+}
+
 static void on_holder_result(void *arg, const PGresult *result)
 {
     PublisherLock *lock = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
         return;
     }
+    lock->holder_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
     snprintf(lock->holder, sizeof(lock->holder), "%.80s, pid %.20s%s%.40s",
              PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 0),
              *PQgetvalue(result, 0, 2) != '\0' ? " at " : "", PQgetvalue(result, 0, 2));
@@ -64,6 +107,7 @@ static void on_holder_done(void *arg, const Error *err)
 static void publisher_look_at_holder(PublisherLock *lock)
 {
     snprintf(lock->holder, sizeof(lock->holder), "unknown");
+    lock->holder_pid = 0;
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_printf(
         &sql,

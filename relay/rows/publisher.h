@@ -25,6 +25,19 @@ enum {
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
                             int server_version, Text *sql);
 
+/** How long a statement waits for the lock of another session before it gives up. */
+int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline);
+/** Appends the SET for it: for sessions whose statements are tried again. */
+void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql);
+
+/** Appends an expression: the name, as SQL, of the table `publisher` of ours, in the schema that
+ * schema_expression tells or in "outbox"; NULL when there is none. */
+void publisher_add_row_table(const char *schema_expression, Text *sql);
+/** Appends a statement that makes this generation the owner of a table that is polled, and raises
+ * the count; it returns the row's ctid. */
+void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
+                         const char *generation, Text *sql);
+
 typedef struct PublisherLock {
     PgConn *conn; /* borrowed */
     const PipelineConfig *pipeline;
@@ -32,6 +45,7 @@ typedef struct PublisherLock {
     bool shared;
     bool held; /* answer to the last try */
     char holder[PUBLISHER_HOLDER_MAX];
+    int holder_pid; /* of the server's process; 0: unknown */
     void *arg;
     /** The connection failed. */
     void (*lost)(void *arg, const Error *err);

@@ -12,7 +12,6 @@ void table_free(OutboxTable **table)
         free((*table)->seq);
         free((*table)->select_list);
         free((*table)->unpublished);
-        free((*table)->mark_sql);
         free(*table);
         *table = NULL;
     }
@@ -83,12 +82,6 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
     bool has_published = config->columns.published_at[0] != '\0';
     AUTO_TEXT published = ident_quote(config->columns.published_at);
     table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
-    if (config->on_publish == ON_PUBLISH_DELETE) {
-        table->mark_sql = x_format("DELETE FROM %s WHERE %s = ANY($1)", table->name, table->seq);
-    } else {
-        table->mark_sql = x_format("UPDATE %s SET %s = clock_timestamp() WHERE %s = ANY($1)",
-                                   table->name, published, table->seq);
-    }
     *ret_table = table;
     table = NULL;
     return OK;

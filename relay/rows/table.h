@@ -12,7 +12,6 @@ typedef struct OutboxTable {
     char *seq;         /* quoted column name */
     char *select_list; /* in the order of rows/row.c */
     char *unpublished; /* " AND "published_at" IS NULL", or "" when the table has no such column */
-    char *mark_sql;    /* one parameter: bigint[] */
     size_t extra_count;
 } OutboxTable;
 

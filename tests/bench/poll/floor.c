@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/gaps.h"
+#include "rows/mark_sql.h"
 #include "rows/row.h"
 
 enum { BATCH_ROWS = 5000, INT8_OID = 20, ARRAY_HEADER_BYTES = 20, ELEMENT_BYTES = 12 };
@@ -122,10 +123,11 @@ static void mark(Floor *floor)
     for (size_t i = 0; i < floor->count; i++) {
         at = write_be(write_be(at, 8, 4), (uint64_t)floor->seqs[i], 8);
     }
-    const char *values[] = {array};
-    int length = (int)(at - array);
-    int binary = 1;
-    PGresult *result = PQexecPrepared(floor->connection, "mark", 1, values, &length, &binary, 0);
+    const char *values[MARK_PARAMS_POLL] = {array};
+    int lengths[MARK_PARAMS_POLL] = {(int)(at - array)};
+    int formats[MARK_PARAMS_POLL] = {1};
+    PGresult *result = PQexecPrepared(floor->connection, "outboxd_mark", MARK_PARAMS_POLL, values,
+                                      lengths, formats, 0);
     if (PQresultStatus(result) != PGRES_COMMAND_OK ||
         strtoull(PQcmdTuples(result), NULL, 10) != floor->count) {
         die("mark", PQerrorMessage(floor->connection));
@@ -158,11 +160,11 @@ static void open_session(Floor *floor, const Config *config)
     run(floor, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; "
                "SET extra_float_digits = 3; SET synchronous_commit = on; SET jit = off; "
                "SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0");
-    PGresult *result = PQprepare(floor->connection, "mark", floor->table->mark_sql, 0, NULL);
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        die(floor->table->mark_sql, PQerrorMessage(floor->connection));
-    }
-    PQclear(result);
+    /* By the number alone: the least that marking can cost. */
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    mark_sql_add_prepare(
+        &(MarkSql){.table = floor->table, .touches_rows = true, .id_kind = MARK_ID_NONE}, &sql);
+    run(floor, sql.data);
 }
 
 int main(int argc, char **argv)

@@ -32,6 +32,9 @@ typedef enum Differs {
     LEFT_BEHIND_US = 1 << 19, /* with OTHER_TIMELINE: we were left at the position, or later */
     LEFT_BEFORE_US = 1 << 20, /* ... or before it; neither: the history does not hold ours */
     BEYOND_LOG = 1 << 21,
+    NO_PUBLICATION = 1 << 24,
+    PUBLICATION_OTHER = 1 << 25,
+    HISTORY_IS_OTHER = 1 << 26,
     TX_BEYOND_LOG = 1 << 22,
     KNOWS_MORE = 1 << 23, /* this process stored a later position than the row holds */
 } Differs;
@@ -53,9 +56,10 @@ static SlotFacts given_facts(unsigned differs)
                       : differs & LEFT_BEFORE_US ? 0x4FFF
                                                  : 0,
         .same_messages = true,
-        .has_publication = true,
-        .publishes_insert = true,
-        .publishes_table = true,
+        .has_publication = !(differs & NO_PUBLICATION),
+        .publication_changed = differs & PUBLICATION_OTHER,
+        .history = differs & HISTORY_IS_OTHER ? HISTORY_OTHER : HISTORY_SAME,
+        .left_timeline = differs & OTHER_TIMELINE ? 1 : 0,
     };
     if (!(differs & NO_POSITION)) {
         facts.has_position = true;
@@ -134,10 +138,20 @@ static const Case CASES[] = {
      OTHER_TIMELINE | LEFT_BEHIND_US | FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, NULL, 0},
     {"other timeline, which left ours before what this process stored",
      OTHER_TIMELINE | LEFT_BEHIND_US | KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
-    {"the row went back on the same timeline", KNOWS_MORE, SLOT_GAP, 0, "HISTORY_CHANGED",
+    {"the row went back on the same timeline", KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_HISTORY",
      EXIT_GAP},
     {"the row went back while filling up", KNOWS_MORE | FILL_INTERRUPTED, SLOT_GAP, 0,
-     "HISTORY_CHANGED", EXIT_GAP},
+     "SLOT_OTHER_HISTORY", EXIT_GAP},
+    {"the count of writes went back", HISTORY_IS_OTHER, SLOT_GAP, 0, "SLOT_OTHER_HISTORY",
+     EXIT_GAP},
+    {"the count went back with a fail-over", HISTORY_IS_OTHER | OTHER_TIMELINE | LEFT_BEHIND_US,
+     SLOT_START, 0x5000, NULL, 0},
+    {"the publication is gone", NO_PUBLICATION, SLOT_GAP, 0, "PUBLICATION_GONE", EXIT_GAP},
+    {"the publication and the slot are gone", NO_PUBLICATION | NO_SLOT, SLOT_GAP, 0,
+     "PUBLICATION_GONE", EXIT_GAP},
+    {"the publication is another one", PUBLICATION_OTHER, SLOT_START, 0x5000, NULL, 0},
+    {"the publication is another one, keep", PUBLICATION_OTHER | KEEP, SLOT_GAP, 0,
+     "PUBLICATION_CHANGED", EXIT_GAP},
     {"beyond the log", BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
     {"beyond the log, slot and all", BEYOND_LOG | SLOT_BEHIND_US, SLOT_GAP, 0,
      "POSITION_BEYOND_LOG", EXIT_GAP},

@@ -222,32 +222,6 @@ Test(wal, a_slot_that_another_relay_reads_makes_us_wait)
     RIG_WAIT(rig.active == 1);
 }
 
-static void on_later(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    *(bool *)arg = true;
-}
-
-/* The question was asked before, and its answer comes after the time to try again. */
-Test(wal, waiting_for_the_slot_outlives_a_slow_answer)
-{
-    given_position(rig.end_lsn);
-    rig.slot_busy = "55006";
-    rig.hang_pings = true;
-    rig.pipeline.standby_interval_ms = 1;
-    rig_begin();
-    RIG_WAIT(rig.standby == 1);
-    bool later = false; /* a timer behind the one that tries again */
-    event_base_once(rig.base, -1, EV_TIMEOUT, on_later, &later, &(struct timeval){.tv_usec = 2000});
-    RIG_WAIT(later);
-    cr_assert_eq(rig.locks, 1);
-    rig.slot_busy = NULL;
-    rig.hang_pings = false;
-    stub_continue();
-    RIG_WAIT(rig.active == 1);
-}
-
 Test(wal, a_hole_is_sent_again_and_what_is_behind_it_is_not)
 {
     begin_streaming();
@@ -279,7 +253,8 @@ Test(wal, a_lost_connection_goes_on_at_what_this_process_knows)
     RIG_WAIT(rig.marks == 1); /* and is never committed */
     stub_break_idle(rig.walsender);
     RIG_WAIT(rig.lost == 1);
-    rig.position = (RigPosition){.lsn = 0x10000, .end = SLOT_NO_END};
+    rig.position.lsn = 0x10000; /* it was not committed */
+    rig.position.writes--;
     rig.rows[1].marked = rig.rows[2].marked = false;
     rig.hang_marks = false;
     rig_restart();
@@ -659,12 +634,13 @@ Test(wal, a_server_put_back_to_an_older_copy_is_a_gap)
     RIG_WAIT(rig.position.lsn == 0x10008);
     stub_break_idle(rig.walsender);
     RIG_WAIT(rig.lost == 1);
-    rig.position = (RigPosition){.lsn = 0x10000, .end = SLOT_NO_END};
+    rig.position.lsn = 0x10000;
+    rig.position.writes--;
     rig.confirmed = 0x10000;
     size_t marks = rig.marks;
     rig_restart();
     RIG_WAIT(rig.lost == 2);
-    cr_assert_str_eq(rig.error.code, "HISTORY_CHANGED");
+    cr_assert_str_eq(rig.error.code, "SLOT_OTHER_HISTORY");
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
     cr_assert_eq(rig.marks, marks, "nothing is written there");
     cr_assert_eq(rig.starts, 1);

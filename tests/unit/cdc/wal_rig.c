@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/wire.h"
+#include "rows/mark_sql.h"
 #include "stub/copy.h"
 #include "stub/pgoutput_build.h"
 
@@ -206,6 +207,16 @@ static void serve_tree(StubReply *reply)
                    lsn_format(rig_log_end(), end), "stranger", rig.stranger ? "t" : "f", NULL);
 }
 
+/* The preconditions; what is not in the answer is not judged. */
+static void serve_look(StubReply *reply)
+{
+    char end[24];
+    stub_reply_row(reply, "wal_end", lsn_format(rig_log_end(), end), NULL);
+    stub_reply_row(reply, "i", "0", "table_oid", "4242", "filtered", rig.broken ? "t" : "f",
+                   "identity", rig.has_publication ? rig.publication : STUB_NULL, "pending",
+                   rig.pending ? "t" : "f", NULL);
+}
+
 static void serve_facts(StubReply *reply)
 {
     char lsn[24];
@@ -218,7 +229,6 @@ static void serve_facts(StubReply *reply)
     lsn_format(rig.position.lsn, lsn);
     lsn_format(rig.position.tx_lsn, tx);
     lsn_format(rig.confirmed, confirmed);
-    bool row = rig.position.lsn != 0;
     const char *system = rig.position_system != NULL ? rig.position_system : SYSTEM;
     char filled[24];
     char log_end[24];
@@ -230,7 +240,14 @@ static void serve_facts(StubReply *reply)
     snprintf(wal_timeline, sizeof(wal_timeline), "%08X", (unsigned)rig.timeline);
     lsn_format(rig_log_end(), log_end);
     stub_reply_command(reply, 0); /* DEALLOCATE */
-    stub_reply_command(reply, 0); /* PREPARE */
+    serve_look(reply);
+    char writes[24];
+    snprintf(writes, sizeof(writes), "%" PRIu64, rig.position.writes);
+    bool row = rig.position.lsn != 0;
+    stub_reply_row(reply, "system_id", SYSTEM, "timeline", wal_timeline, "insert_lsn", log_end,
+                   "flush_lsn", log_end, "generation",
+                   row && *rig.position.generation != '\0' ? rig.position.generation : STUB_NULL,
+                   "writes", row ? writes : STUB_NULL, NULL);
     serve_tree(reply);
 #define IF(condition, value) (condition) ? (value) : STUB_NULL
     stub_reply_row(
@@ -245,14 +262,14 @@ static void serve_facts(StubReply *reply)
         IF(rig.has_slot, "shop"), "this_database", IF(rig.has_slot, "t"), "confirmed_flush_lsn",
         IF(rig.has_slot, confirmed), "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid",
         STUB_NULL, "two_phase", IF(rig.has_slot, "false"), "pubname",
-        IF(rig.has_publication, "outboxd_orders"), "pubinsert", IF(rig.has_publication, "t"),
-        "publishes_table", rig.has_publication ? "t" : "f", "hides", "f", NULL);
+        IF(rig.has_publication, "outboxd_orders"), "publication",
+        IF(row && *rig.position.publication != '\0', rig.position.publication), NULL);
 #undef IF
 }
 
 static void serve_mark(const StubQuery *query, StubReply *reply)
 {
-    cr_assert_eq(query->param_count, 4);
+    cr_assert_eq(query->param_count, MARK_PARAMS_WAL);
     const char *array = query->values[0];
     int64_t count = get_be(array + 12, 4);
     rig.marks++;
@@ -268,24 +285,44 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         if (!rig.rows[seq].visible) {
             char text[24];
             snprintf(text, sizeof(text), "%" PRId64, seq);
-            (missing ? stub_reply_more : stub_reply_row)(reply, "seq", text, "snapshot",
-                                                         rig.snapshot, NULL);
+            (missing ? stub_reply_more : stub_reply_row)(reply, "ctid", "(0,1)", "moved", "f",
+                                                         "seq", text, "snapshot", rig.snapshot,
+                                                         "replaced", "f", NULL);
             missing = true;
         }
     }
     if (missing) {
+        rig.position.writes++;
         return;
     }
-    stub_reply_no_row(reply);
     uint64_t lsn = 0;
-    if (query->values[1] != NULL && lsn_parse(query->values[1], &lsn)) {
+    const char *const *values = query->values;
+    bool fits = values[MARK_PARAM_LSN] == NULL || !lsn_parse(values[MARK_PARAM_LSN], &lsn) ||
+                lsn <= rig_log_end();
+    rig.position.writes++;
+    stub_reply_row(reply, "ctid", "(0,1)", "moved", fits ? "t" : "f", "seq", STUB_NULL, "snapshot",
+                   rig.snapshot, "replaced", "f", NULL);
+    if (!fits) {
+        return;
+    }
+    if (values[MARK_PARAM_LSN] != NULL && lsn_parse(values[MARK_PARAM_LSN], &lsn)) {
         rig.position.lsn = lsn > rig.position.lsn ? lsn : rig.position.lsn;
     }
     rig.position.tx_lsn = 0;
-    if (query->values[2] != NULL) {
-        cr_assert(lsn_parse(query->values[2], &rig.position.tx_lsn));
+    if (values[MARK_PARAM_TX_LSN] != NULL) {
+        cr_assert(lsn_parse(values[MARK_PARAM_TX_LSN], &rig.position.tx_lsn));
     }
-    rig.position.tx_ordinal = query->values[3] != NULL ? strtoull(query->values[3], NULL, 10) : 0;
+    if (values[MARK_PARAM_BACKFILL_SEQ] != NULL) {
+        rig.position.filled = strtoll(values[MARK_PARAM_BACKFILL_SEQ], NULL, 10);
+    }
+    const char *ordinal = values[MARK_PARAM_TX_ORDINAL];
+    rig.position.tx_ordinal = ordinal != NULL ? strtoull(ordinal, NULL, 10) : 0;
+}
+
+static void rig_take_generation(const char *text)
+{
+    snprintf(rig.position.generation, sizeof(rig.position.generation), "%.36s", text);
+    rig.position.writes++;
 }
 
 static void serve_save(const char *sql, StubReply *reply)
@@ -322,9 +359,42 @@ static void serve_save(const char *sql, StubReply *reply)
     rig.position.backfill = begins(strchr(at, '\'') + 1, ", true");
     rig.position.end = SLOT_NO_END;
     rig.position_system = NULL;
+    /* ..., 'publication', 'generation', 1 WHERE ... */
+    const char *last = strstr(sql, ", 1 WHERE ");
+    cr_assert_not_null(last, "%s", sql);
+    rig_take_generation(last - 37);
+    const char *publication = last - 42;
+    while (*publication != '\'') {
+        publication--;
+    }
+    snprintf(rig.position.publication, sizeof(rig.position.publication), "%.*s",
+             (int)strcspn(publication + 1, "'"), publication + 1);
     snprintf(text, sizeof(text), "position(%s)", rig.position.backfill ? "filling" : "complete");
     trace(text);
-    stub_reply_command(reply, 1);
+    stub_reply_row(reply, "ctid", "(0,1)", NULL);
+}
+
+/* UPDATE outbox.position AS p SET generation|backfill_end|publication = ... */
+static void serve_note(const char *sql, StubReply *reply)
+{
+    const char *column = strstr(sql, " SET ") + 5;
+    const char *value = strchr(column, '=') + 2;
+    if (begins(column, "generation = '")) {
+        char expected[80];
+        snprintf(expected, sizeof(expected), "p.writes = %" PRIu64 " AND", rig.position.writes);
+        cr_assert_not_null(strstr(sql, expected), "%s", sql);
+        rig_take_generation(value + 1);
+    } else {
+        cr_assert_not_null(strstr(sql, rig.position.generation), "%s", sql);
+        rig.position.writes++;
+    }
+    if (begins(column, "backfill_end = ")) {
+        rig.position.end = strtoll(value, NULL, 10);
+    } else if (begins(column, "publication = ")) {
+        snprintf(rig.position.publication, sizeof(rig.position.publication), "%.*s",
+                 (int)strcspn(value + 1, "'"), value + 1);
+    }
+    stub_reply_row(reply, "ctid", "(0,1)", NULL);
 }
 
 static void serve_ping(StubReply *reply)
@@ -350,7 +420,11 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT a.pid")) {
         stub_reply_row(reply, "pid", "77", "name", "other/orders", "addr", "10.0.0.9", "ended",
                        STUB_NULL, NULL);
-    } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
+    } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) { /* the type of event ids */
+        stub_reply_row(reply, "id_type", STUB_NULL, NULL);
+    } else if (begins(sql, "PREPARE outboxd_mark")) {
+        stub_reply_command(reply, 0);
+    } else if (begins(sql, "DEALLOCATE ALL; ")) {
         serve_facts(reply);
     } else if (begins(sql, "CREATE PUBLICATION \"outboxd_orders\"")) {
         trace("publication");
@@ -358,9 +432,10 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
         stub_reply_command(reply, 0);
     } else if (begins(sql, "INSERT INTO outbox.position AS p")) {
         serve_save(sql, reply);
-    } else if (begins(sql, "UPDATE outbox.position SET backfill_end = ")) {
-        rig.position.end = strtoll(strchr(sql, '=') + 1, NULL, 10);
-        stub_reply_command(reply, 1);
+    } else if (begins(sql, "UPDATE outbox.position AS p SET ")) {
+        serve_note(sql, reply);
+    } else if (begins(sql, "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()")) {
+        serve_look(reply);
     } else if (begins(sql, "SELECT pg_snapshot_xmax")) {
         serve_ping(reply);
     } else if (begins(sql, "SELECT (WITH RECURSIVE tree")) {
@@ -580,6 +655,7 @@ void rig_prepare(void)
 {
     rig = (Rig){.end_lsn = 0x10000,
                 .timeline = 1,
+                .publication = "publication 1",
                 .position.end = SLOT_NO_END,
                 .has_publication = true,
                 .wal_status = "reserved",
@@ -634,6 +710,7 @@ void rig_end(void)
 {
     worker_free(&rig.worker);
     rig.source->ops->free(rig.source);
+    rig.source = NULL;
     for (size_t i = 0; i < rig.batch_count; i++) {
         batch_free(&rig.batches[i]);
     }
@@ -650,8 +727,16 @@ void rig_end(void)
     cr_assert_eq(stub_open_results(), 0);
 }
 
+void rig_watch(void)
+{
+    if (!rig.unwatched && rig.source != NULL && rig.walsender != 0) {
+        rig.source->ops->verified(rig.source, rig_log_end(), rig.publication);
+    }
+}
+
 void rig_turn(void)
 {
+    rig_watch();
     for (int i = 0; i < 50; i++) {
         event_base_loop(rig.base, EVLOOP_NONBLOCK);
     }

@@ -35,9 +35,12 @@ typedef struct RigPosition {
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
     bool backfill;
-    int64_t end; /* backfill_end; SLOT_NO_END: null */
+    int64_t end;    /* backfill_end; SLOT_NO_END: null */
     int64_t filled; /* backfill_seq; 0: null */
     int timeline;
+    char generation[40]; /* "": null */
+    uint64_t writes;
+    char publication[64]; /* "": null */
 } RigPosition;
 
 typedef struct Rig {
@@ -46,11 +49,14 @@ typedef struct Rig {
     RigTransaction log[RIG_TRANSACTIONS];
     size_t log_count;
     uint64_t end_lsn;
-    uint64_t log_end; /* insert position, when the log goes on behind end_lsn; 0: it does not */
+    uint64_t log_end;    /* insert position, when the log goes on behind end_lsn; 0: it does not */
     const char *members; /* OIDs of partitions; NULL: none */
     bool stranger;       /* a relation that is asked about is another table of the publication */
     int timeline;
-    const char *history; /* TIMELINE_HISTORY; NULL: no such file */
+    const char *publication; /* its identity now */
+    bool pending;            /* a transaction that changes it is open */
+    bool broken;             /* it has a row filter */
+    const char *history;     /* TIMELINE_HISTORY; NULL: no such file */
     RigPosition position;
     const char *position_system; /* NULL: this one */
     bool has_slot;
@@ -63,7 +69,7 @@ typedef struct Rig {
     const char *snapshot;  /* of marks */
     bool hang_marks;
     bool hang_pings;
-    bool save_fails; /* the position row cannot be written */
+    bool save_fails;     /* the position row cannot be written */
     int walsender;       /* connection that streams; 0: none */
     uint64_t started_at; /* of START_REPLICATION */
     size_t starts;
@@ -71,8 +77,9 @@ typedef struct Rig {
     size_t marks;
     size_t pings;
     size_t statuses;
+    bool unwatched;   /* nobody looks at the preconditions but the source */
     size_t questions; /* about the log and the tree, while it streams */
-    Text trace; /* what was asked for, in order */
+    Text trace;       /* what was asked for, in order */
     /* The pipeline. */
     struct event_base *base;
     Worker *worker;
@@ -103,11 +110,14 @@ void rig_begin(void);
 void rig_end(void);
 
 void rig_turn(void);
+/** A good look at the preconditions, as the watch takes them. */
+void rig_watch(void);
 /** Turns the loop until the condition holds, with a deadline. */
 #define RIG_WAIT(condition)                                                                        \
     do {                                                                                           \
         int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
         while (!(condition)) {                                                                     \
+            rig_watch();                                                                           \
             event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s (%s: %s)",    \
                          #condition, rig.error.code, rig.error.message);                           \

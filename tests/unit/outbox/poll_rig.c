@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "rows/mark_sql.h"
 #include "stub/copy.h"
 
 Rig rig;
@@ -18,11 +19,19 @@ static bool begins(const char *text, const char *with)
 
 /* The server. */
 
+static const char *event_id(int64_t seq, char *at, size_t size)
+{
+    snprintf(at, size, "%lld.%d", (long long)seq, rig.rows[seq].version);
+    return at;
+}
+
 static void put_row(StubReply *reply, Text *bytes, int64_t seq)
 {
     static char payload[100000];
     Slice texts[COPY_TEXT_FIELDS] = {0};
     memset(payload, 'p', rig.payload_bytes);
+    char id[32];
+    texts[0] = slice_of(event_id(seq, id, sizeof(id)));
     texts[FIELD_EVENT_TYPE - FIELD_EVENT_ID] = SLICE_LITERAL("order.placed");
     texts[FIELD_PAYLOAD - FIELD_EVENT_ID] = (Slice){.data = payload, .length = rig.payload_bytes};
     copy_put_row(bytes, seq, COPY_TIME_NULL, texts, 0);
@@ -79,6 +88,17 @@ static bool durable_now(void)
     return rig.answered_durable;
 }
 
+static const char *table_oid(void)
+{
+    return rig.table_oid != NULL ? rig.table_oid : "4242";
+}
+
+static void answer_guard(StubReply *reply)
+{
+    stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", "table_oid",
+                   rig.fetched_oid != NULL ? rig.fetched_oid : table_oid(), NULL);
+}
+
 static void serve_fetch(const char *sql, StubReply *reply)
 {
     rig.fetches++;
@@ -87,24 +107,30 @@ static void serve_fetch(const char *sql, StubReply *reply)
     if (rig.hang_fetch) {
         stub_reply_hang(reply);
     }
+    if (rig.error_of_fetch != NULL) {
+        stub_reply_error(reply, rig.error_of_fetch, "no");
+        return;
+    }
     if (strstr(sql, " AS writers") != NULL) {
         stub_reply_row(reply, "writers", rig.writers, NULL);
     }
     serve_copy(strstr(sql, "COPY ("), reply);
-    stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", NULL);
+    answer_guard(reply);
 }
 
 static void serve_table(const StubQuery *query, StubReply *reply)
 {
     char pid[16];
     snprintf(pid, sizeof(pid), "%d", 1000 + query->connection);
-    const char *v[7] = {pid, "f", "4242", "p", "1", "outbox.dead_letter", "outbox.event_seq_seq"};
+    const char *v[7] = {
+        pid, "f", table_oid(), "p", "1", "outbox.dead_letter", "outbox.event_seq_seq"};
     for (size_t i = 0; i < 7; i++) {
         v[i] = rig.table_fields[i] != NULL ? rig.table_fields[i] : v[i];
     }
     stub_reply_command(reply, 0); /* of a SET */
     stub_reply_row(reply, "pid", v[0], "recovery", v[1], "oid", v[2], "persistence", v[3], "cache",
-                   v[4], "dead_letter", v[5], "sequence", v[6], NULL);
+                   v[4], "dead_letter", v[5], "sequence", v[6], "publisher",
+                   rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
 }
 
 static int64_t get_be(const char *bytes, int length)
@@ -116,12 +142,50 @@ static int64_t get_be(const char *bytes, int length)
     return (int64_t)value;
 }
 
-/* bigint[] in binary: dimensions, null flag, type, length, lower bound, then the elements. */
+static void answer_ctid(StubReply *reply, const char *hit)
+{
+    char ctid[16];
+    snprintf(ctid, sizeof(ctid), "(0,%u)", rig.history.writes);
+    if (hit == NULL) {
+        stub_reply_row(reply, "ctid", ctid, NULL);
+    } else {
+        stub_reply_row(reply, "ctid", ctid, "hit", hit, NULL);
+    }
+}
+
+static void serve_history(StubReply *reply)
+{
+    char writes[16];
+    bool row = !rig.history.no_row_table && rig.history.generation[0] != '\0';
+    snprintf(writes, sizeof(writes), "%u", rig.history.writes);
+    stub_reply_row(reply, "system_id", rig.history.system_id, "timeline", rig.history.timeline,
+                   "insert_lsn", rig.history.lsn, "flush_lsn", rig.history.lsn, "generation",
+                   row ? rig.history.generation : STUB_NULL, "writes", row ? writes : STUB_NULL,
+                   NULL);
+}
+
+static void serve_claim(const char *sql, StubReply *reply)
+{
+    rig.claims++;
+    const char *generation = strstr(sql, "', '");
+    cr_assert_not_null(generation, "%s", sql);
+    snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation + 4);
+    cr_assert_eq(rig.history.generation[14], '4', "a random UUID: %s", sql);
+    rig.history.writes++;
+    if (rig.hang_claim) {
+        stub_reply_hang(reply);
+    }
+    answer_ctid(reply, NULL);
+}
+
+/* bigint[] and text[] in binary: dimensions, null flag, type, length, lower bound, then the
+ * elements. */
 static void serve_mark(const StubQuery *query, StubReply *reply)
 {
-    const char *array = query->values[0];
+    const char *array = query->values[MARK_PARAM_SEQS];
+    const char *ids = query->values[MARK_PARAM_IDS] + 20;
     rig.marks++;
-    cr_assert_eq(query->param_count, 1);
+    cr_assert_eq(query->param_count, MARK_PARAMS_POLL);
     cr_assert_eq(query->formats[0], 1);
     int64_t count = get_be(array + 12, 4);
     cr_assert_eq(get_be(array, 4), 1);
@@ -135,14 +199,28 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     }
     int changed = 0;
     for (int64_t i = 0; i < count; i++) {
+        char id[32];
         int64_t seq = get_be(array + 20 + 12 * i + 4, 8);
+        int length = (int)get_be(ids, 4);
         cr_assert_eq(get_be(array + 20 + 12 * i, 4), 8);
         cr_assert(seq >= 0 && seq < RIG_ROWS);
-        cr_assert(rig.rows[seq].acknowledged, "row %lld was never acknowledged", (long long)seq);
-        changed += !rig.rows[seq].marked;
-        rig.rows[seq].marked = true;
+        event_id(seq, id, sizeof(id));
+        if (length == (int)strlen(id) && strncmp(ids + 4, id, length) == 0) {
+            cr_assert(rig.rows[seq].acknowledged, "row %lld was never acknowledged",
+                      (long long)seq);
+            changed += !rig.rows[seq].marked;
+            rig.rows[seq].marked = true;
+        }
+        ids += 4 + length;
     }
-    stub_reply_command(reply, changed);
+    if (rig.history.no_row_table) {
+        stub_reply_command(reply, changed);
+        return;
+    }
+    char hit[16];
+    snprintf(hit, sizeof(hit), "%d", changed);
+    rig.history.writes++;
+    answer_ctid(reply, hit);
 }
 
 static void serve_dead_letter(const StubQuery *query, StubReply *reply)
@@ -168,7 +246,7 @@ static void serve_guard(const char *sql, StubReply *reply)
         stub_reply_row(reply, "pg_logical_emit_message", "0/1235", NULL);
     }
     if (strstr(sql, "AS insert_lsn") != NULL) {
-        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", NULL);
+        answer_guard(reply);
     } else {
         cr_assert_not_null(strstr(sql, ">= '0/1234'::pg_lsn"), "%s", sql);
         stub_reply_row(reply, "durable", durable_now() ? "t" : "f", NULL);
@@ -186,13 +264,25 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         serve_table(query, reply);
     } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
         stub_reply_command(reply, 0);
+    } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) {
+        stub_reply_row(reply, "id_type", STUB_NULL, NULL); /* compared as text */
+    } else if (begins(sql, "WITH given_arrays")) {
+        rig.asks++;
+        stub_reply_row(reply, "count", "0", NULL);
+    } else if (begins(sql, "SELECT (SELECT system_identifier")) {
+        serve_history(reply);
+    } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
+        serve_claim(sql, reply);
+    } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
+        stub_reply_command(reply, 0);
     } else if (strstr(sql, "COPY (") != NULL) {
         serve_fetch(sql, reply);
-    } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, 4242)")) {
+    } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, ")) {
+        cr_assert_eq(strncmp(strchr(sql, ',') + 2, table_oid(), 4), 0);
         stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
-        stub_reply_row(reply, "pid", "77", "name", "other/orders", "addr", "10.0.0.9", "ended",
-                       STUB_NULL, NULL);
+        stub_reply_row(reply, "pid", rig.holder_pid, "name", "other/orders", "addr", "10.0.0.9",
+                       "ended", STUB_NULL, NULL);
     } else if (begins(sql, "INSERT INTO outbox.dead_letter")) {
         serve_dead_letter(query, reply);
     } else if (begins(sql, "WITH edge AS")) {
@@ -294,12 +384,15 @@ static void on_worker(evutil_socket_t fd, short what, void *arg)
 
 void rig_prepare(void)
 {
-    rig = (Rig){.durable = true,
-                .payload_bytes = 10,
-                .writers = "",
-                .room_events = 100,
-                .room_bytes = 1000000,
-                .pipeline = given_pipeline()};
+    rig = (Rig){
+        .durable = true,
+        .payload_bytes = 10,
+        .writers = "",
+        .holder_pid = "77",
+        .history = {.system_id = "7000000000000000001", .timeline = "00000001", .lsn = "0/1234"},
+        .room_events = 100,
+        .room_bytes = 1000000,
+        .pipeline = given_pipeline()};
     rig.pipeline.in_flight_events = 100;
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");

@@ -18,18 +18,37 @@ typedef struct RigRow {
     bool dead;         /* in the dead-letter table */
     bool acknowledged; /* the pipeline gave it back settled */
     size_t delivered;
-    bool out; /* delivered, not given back */
+    bool out;    /* delivered, not given back */
+    int version; /* of the event under this number: a part of its event id */
 } RigRow;
+
+/* What proves the history of the server. */
+typedef struct RigHistory {
+    const char *system_id;
+    const char *timeline;
+    const char *lsn; /* inserted and flushed */
+    bool no_row_table;
+    char generation[40]; /* "": no row */
+    unsigned writes;
+} RigHistory;
 
 typedef struct Rig {
     /* The server. seq is the index. */
     RigRow rows[RIG_ROWS];
     size_t payload_bytes;
     bool lock_taken; /* by another relay */
+    const char *holder_pid;
     bool durable;
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
+    RigHistory history;
+    const char *fetched_oid; /* of the table that a fetch read; NULL: the right one */
+    const char *table_oid;   /* NULL: 4242 */
+    size_t claims;
+    size_t asks; /* how many rows are replaced */
+    bool hang_claim;
+    const char *error_of_fetch;  /* SQLSTATE */
     const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
     const char *writers;         /* transactions that write to the table */
     char *fetch_sql;             /* the last */

@@ -86,8 +86,6 @@ Test(table, hostile_names_stay_names)
     cr_assert_str_eq(table->seq, "\"s\"\"eq\"");
     cr_assert_not_null(strstr(table->select_list, ", \"a\"\"; DROP TABLE x; --\"::text"));
     cr_assert_str_eq(table->unpublished, " AND \"p\"\" = NULL; --\" IS NULL");
-    cr_assert_str_eq(table->mark_sql, "UPDATE \"we\"\"ird\".\"t; DROP\" SET \"p\"\" = NULL; --\" = "
-                                      "clock_timestamp() WHERE \"s\"\"eq\" = ANY($1)");
 }
 
 Test(table, a_name_that_is_none_is_refused)
@@ -96,17 +94,6 @@ Test(table, a_name_that_is_none_is_refused)
     cr_assert_eq(table_new(&config, &table, &err), FAILED);
     cr_assert_null(table);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
-}
-
-Test(table, marking_sets_the_time_or_deletes)
-{
-    make();
-    cr_assert_str_eq(table->mark_sql, "UPDATE \"outbox\".\"event\" SET \"published_at\" = "
-                                      "clock_timestamp() WHERE \"seq\" = ANY($1)");
-    table_free(&table);
-    config.on_publish = ON_PUBLISH_DELETE;
-    make();
-    cr_assert_str_eq(table->mark_sql, "DELETE FROM \"outbox\".\"event\" WHERE \"seq\" = ANY($1)");
 }
 
 Test(table, the_first_fetch_reads_from_the_beginning)

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/text.h"
@@ -8,7 +9,7 @@
 #include "stub/random.h"
 
 static MarkQueue queue;
-static size_t vanished; /* by the last settle() */
+static MarkGone gone; /* by the last settle() */
 
 static void end(void)
 {
@@ -20,7 +21,7 @@ TestSuite(mark_queue, .fini = end);
 static void add(int64_t first, int64_t last, uint32_t xid)
 {
     for (int64_t seq = first; seq <= last; seq++) {
-        mark_queue_add(&queue, seq, xid);
+        mark_queue_add(&queue, seq, SLICE_NULL, xid);
     }
 }
 
@@ -32,11 +33,13 @@ static void add_position(uint64_t lsn)
 /* The statement did not find these rows; ends with 0. */
 static size_t settle(const char *snapshot, const int64_t *seqs)
 {
-    MarkMissing missing = {.seqs = (int64_t *)seqs, .snapshot = snapshot};
+    MarkMiss rows[16];
+    MarkMissing missing = {.rows = rows, .snapshot = snapshot};
     while (seqs[missing.count] != 0) {
+        rows[missing.count] = (MarkMiss){.seq = seqs[missing.count]};
         missing.count++;
     }
-    return mark_queue_settle(&queue, &missing, &vanished);
+    return mark_queue_settle(&queue, &missing, &gone);
 }
 
 #define MISSING(...) ((const int64_t[]){__VA_ARGS__, 0})
@@ -168,7 +171,7 @@ Test(mark_queue, rows_that_cannot_be_seen_yet_are_kept_with_the_position_behind_
     add_position(200);
     mark_queue_choose(&queue, 10);
     cr_assert_eq(settle("41:41:", MISSING(3, 4)), 2);
-    cr_assert_eq(vanished, 0);
+    cr_assert_eq(gone.vanished, 0);
     assert_rows("3 4");
     cr_assert_eq(queue.position.lsn, 0, "the server commits no position with rows missing");
     add(5, 5, 42);
@@ -204,25 +207,25 @@ Test(mark_queue, rows_whose_transaction_is_over_have_vanished)
     add_position(100);
     mark_queue_choose(&queue, 10);
     cr_assert_eq(settle("41:42:41", MISSING(2, 4, 5)), 1);
-    cr_assert_eq(vanished, 2);
+    cr_assert_eq(gone.vanished, 2);
     assert_rows("5");
     mark_queue_choose(&queue, 10);
     cr_assert_eq(settle("42:42:", MISSING(5)), 0);
-    cr_assert_eq(vanished, 1);
+    cr_assert_eq(gone.vanished, 1);
     cr_assert_eq(queue.position.lsn, 0);
     cr_assert_not(mark_queue_is_empty(&queue), "its position is to be written");
     mark_queue_choose(&queue, 10);
     cr_assert_eq(settle("", NONE), 0);
-    cr_assert_eq(vanished, 0);
+    cr_assert_eq(gone.vanished, 0);
     cr_assert_eq(queue.position.lsn, 100);
     cr_assert(mark_queue_is_empty(&queue));
 }
 
 Test(mark_queue, messages_have_no_row_that_could_be_missing)
 {
-    mark_queue_add(&queue, EVENT_NO_SEQ, 40);
+    mark_queue_add(&queue, EVENT_NO_SEQ, SLICE_NULL, 40);
     add(1, 1, 40);
-    mark_queue_add(&queue, EVENT_NO_SEQ, 40);
+    mark_queue_add(&queue, EVENT_NO_SEQ, SLICE_NULL, 40);
     add_position(100);
     mark_queue_choose(&queue, 10);
     cr_assert_eq(settle("40:40:", MISSING(1)), 1);
@@ -291,10 +294,80 @@ Test(mark_queue, a_snapshot_shows_what_was_over_when_it_was_taken)
     }
 }
 
+Test(mark_queue, a_row_is_known_by_number_and_event_id)
+{
+    static const char LONG[] = "a-name-that-is-longer-than-a-uuid-and-lives-on-the-heap";
+    mark_queue_add(&queue, 5, SLICE_LITERAL("a"), 9);
+    mark_queue_add(&queue, 6, SLICE_NULL, 9);
+    mark_queue_add(&queue, 7, slice_of(LONG), 9);
+    mark_queue_add(&queue, 8, SLICE_LITERAL(""), 9);
+    cr_assert(mark_queue_has(&queue, 5, SLICE_LITERAL("a")));
+    cr_assert_not(mark_queue_has(&queue, 5, SLICE_LITERAL("b")));
+    cr_assert_not(mark_queue_has(&queue, 5, SLICE_NULL));
+    cr_assert(mark_queue_has(&queue, 6, SLICE_NULL));
+    cr_assert_not(mark_queue_has(&queue, 6, SLICE_LITERAL("")), "NULL is a state of its own");
+    cr_assert(mark_queue_has(&queue, 7, slice_of(LONG)));
+    cr_assert(mark_queue_has(&queue, 8, SLICE_LITERAL("")));
+    cr_assert_not(mark_queue_has(&queue, 8, SLICE_NULL));
+}
+
+Test(mark_queue, a_number_that_was_given_out_again_is_not_twice_in_a_statement)
+{
+    mark_queue_add(&queue, 2, SLICE_LITERAL("old"), 9);
+    mark_queue_add(&queue, 1, SLICE_LITERAL("b"), 9);
+    add_position(100);
+    mark_queue_add(&queue, 2, SLICE_LITERAL("new"), 9);
+    add_position(200);
+    mark_queue_choose(&queue, 10);
+    cr_assert_eq(queue.sent, 2);
+    cr_assert_eq(queue.position_sent.lsn, 100);
+    size_t count = 0;
+    const MarkRow *const *rows = mark_queue_chosen(&queue, &count);
+    cr_assert_eq(count, 2);
+    cr_assert_eq(rows[0]->seq, 1, "in order of seq");
+    cr_assert(slice_equal(mark_row_id(rows[1]), SLICE_LITERAL("old")));
+    settle("", NONE);
+    cr_assert_not(mark_queue_has(&queue, 2, SLICE_LITERAL("old")));
+    cr_assert(mark_queue_has(&queue, 2, SLICE_LITERAL("new")));
+    mark_queue_choose(&queue, 10);
+    cr_assert_eq(queue.sent, 1);
+}
+
+Test(mark_queue, rows_of_another_history_are_forgotten_with_their_positions)
+{
+    add(1, 3, 9);
+    add_position(100);
+    mark_queue_choose(&queue, 10);
+    settle("", NONE);
+    add(4, 6, 9);
+    add_position(200);
+    mark_queue_choose(&queue, 2);
+    mark_queue_forget(&queue);
+    cr_assert(mark_queue_is_empty(&queue));
+    cr_assert_eq(queue.position.lsn, 100, "what is committed stays known");
+    add(7, 7, 9);
+    add_position(300);
+    mark_queue_choose(&queue, 10);
+    cr_assert_eq(queue.position_sent.lsn, 300);
+    settle("", NONE);
+    cr_assert(mark_queue_is_empty(&queue));
+}
+
+Test(mark_queue, a_row_that_another_event_replaced_is_told_from_one_that_is_gone)
+{
+    add(1, 3, 9);
+    mark_queue_choose(&queue, 10);
+    MarkMiss rows[] = {{.seq = 3, .replaced = true}, {.seq = 1}};
+    MarkMissing missing = {.rows = rows, .count = 2, .snapshot = "10:10:"};
+    cr_assert_eq(mark_queue_settle(&queue, &missing, &gone), 0);
+    cr_assert_eq(gone.vanished, 1);
+    cr_assert_eq(gone.replaced, 1);
+}
+
 /* A server with transactions that are streamed before they are visible, and a list of everything
  * that was ever added. */
 
-enum { MODEL_ROWS = 400, MODEL_XIDS = 200, MODEL_POSITIONS = 400 };
+enum { MODEL_ROWS = 400, MODEL_XIDS = 200, MODEL_POSITIONS = 400, MODEL_SEQS = 90 };
 
 typedef enum ModelState { ROW_QUEUED, ROW_MARKED, ROW_VANISHED } ModelState;
 
@@ -307,7 +380,8 @@ typedef struct Model {
     size_t row_count;
     size_t row_xid[MODEL_ROWS]; /* MODEL_XIDS: 0 */
     bool message[MODEL_ROWS];
-    bool gone[MODEL_ROWS]; /* deleted by somebody else */
+    bool gone[MODEL_ROWS];     /* deleted by somebody else */
+    bool replaced[MODEL_ROWS]; /* ... and another event has its number */
     ModelState state[MODEL_ROWS];
     size_t position_count;
     size_t position_rows[MODEL_POSITIONS]; /* of LSN i + 1: all of the first so many are done */
@@ -325,6 +399,20 @@ static uint64_t model_xid(size_t number)
     return xid >> 32 != model.first_xid >> 32 ? xid + 3 : xid;
 }
 
+/* Numbers are given out again and again: only the event id tells rows apart. */
+static int64_t model_seq(size_t row)
+{
+    return model.message[row] ? EVENT_NO_SEQ : (int64_t)(row % MODEL_SEQS);
+}
+
+/* Short, long, or none. */
+static Slice model_id(size_t row)
+{
+    static char id[200];
+    int length = snprintf(id, sizeof(id), "%zu-%0*d", row, row % 3 == 0 ? 150 : 36, 7);
+    return row % 7 == 0 ? SLICE_NULL : (Slice){.data = id, .length = (size_t)length};
+}
+
 static void model_add_row(void)
 {
     size_t i = model.row_count;
@@ -338,8 +426,9 @@ static void model_add_row(void)
     model.row_xid[i] = random_chance(&model.random, 10) ? MODEL_XIDS : model.xid_count - 1;
     model.message[i] = random_chance(&model.random, 10);
     model.gone[i] = !model.message[i] && random_chance(&model.random, 5);
+    model.replaced[i] = model.gone[i] && random_chance(&model.random, 50);
     bool known = model.row_xid[i] < MODEL_XIDS;
-    mark_queue_add(&queue, model.message[i] ? EVENT_NO_SEQ : (int64_t)i,
+    mark_queue_add(&queue, model_seq(i), model_id(i),
                    known ? (uint32_t)model_xid(model.row_xid[i]) : 0);
     model.row_count++;
 }
@@ -378,21 +467,37 @@ static bool model_is_over(size_t row)
     return model.row_xid[row] == MODEL_XIDS || model.over[model.row_xid[row]];
 }
 
-/* The oldest rows that are not done, in their order, are in the statement. */
+/* The oldest rows that are not done, in their order, are in the statement, up to one whose number
+ * is among them. */
 static void model_choose(void)
 {
     mark_queue_choose(&queue, model.most);
     model.running = true;
     size_t at = 0;
-    for (size_t i = 0; i < model.row_count && at < queue.sent; i++) {
-        if (model.state[i] == ROW_QUEUED) {
-            int64_t seq = model.message[i] ? EVENT_NO_SEQ : (int64_t)i;
-            cr_assert_eq(queue.rows[at].seq, seq, "seed %" PRIu64, model.seed);
-            at++;
+    bool used[MODEL_SEQS] = {0};
+    size_t i = 0;
+    for (; i < model.row_count && at < queue.sent; i++) {
+        if (model.state[i] != ROW_QUEUED) {
+            continue;
         }
+        int64_t seq = model_seq(i);
+        cr_assert_eq(queue.rows[at].seq, seq, "seed %" PRIu64, model.seed);
+        cr_assert(slice_equal(mark_row_id(&queue.rows[at]), model_id(i)), "seed %" PRIu64,
+                  model.seed);
+        cr_assert(seq == EVENT_NO_SEQ || !used[seq], "seed %" PRIu64 ": twice", model.seed);
+        if (seq != EVENT_NO_SEQ) {
+            used[seq] = true;
+        }
+        at++;
     }
     cr_assert_eq(at, queue.sent);
-    cr_assert(queue.sent == model.most || queue.sent == queue.count, "seed %" PRIu64, model.seed);
+    bool twice = at < queue.count && queue.rows[at].seq != EVENT_NO_SEQ && used[queue.rows[at].seq];
+    cr_assert(at == model.most || at == queue.count || twice, "seed %" PRIu64, model.seed);
+    size_t count = 0;
+    const MarkRow *const *rows = mark_queue_chosen(&queue, &count);
+    for (size_t j = 1; j < count; j++) {
+        cr_assert_lt(rows[j - 1]->seq, rows[j]->seq);
+    }
 }
 
 /* What may be committed now, by the list. */
@@ -411,11 +516,11 @@ static uint64_t model_position(void)
 
 static void model_settle(void)
 {
-    int64_t seqs[MODEL_ROWS];
-    MarkMissing missing = {.seqs = seqs};
+    MarkMiss misses[MODEL_ROWS];
+    MarkMissing missing = {.rows = misses};
     size_t sent = queue.sent;
     size_t kept = 0;
-    size_t given_up = 0;
+    MarkGone given_up = {0};
     size_t last_position = model.position_count;
     for (size_t i = 0; i < model.row_count && sent > 0; i++) {
         if (model.state[i] != ROW_QUEUED) {
@@ -424,11 +529,13 @@ static void model_settle(void)
         sent--;
         bool found = model.message[i] || (model_is_over(i) && !model.gone[i]);
         if (!found) {
-            seqs[missing.count++] = (int64_t)i;
+            misses[missing.count++] =
+                (MarkMiss){.seq = model_seq(i), .replaced = model.replaced[i]};
         }
         if (found || model_is_over(i)) {
             model.state[i] = found ? ROW_MARKED : ROW_VANISHED;
-            given_up += !found;
+            given_up.vanished += !found && !model.replaced[i];
+            given_up.replaced += !found && model.replaced[i];
         } else {
             kept++;
         }
@@ -438,8 +545,9 @@ static void model_settle(void)
     missing.snapshot = text_string(&snapshot);
     uint64_t sent_lsn = queue.position_sent.lsn;
     model.committed = missing.count == 0 ? sent_lsn : model.committed;
-    cr_assert_eq(mark_queue_settle(&queue, &missing, &vanished), kept, "seed %" PRIu64, model.seed);
-    cr_assert_eq(vanished, given_up, "seed %" PRIu64, model.seed);
+    cr_assert_eq(mark_queue_settle(&queue, &missing, &gone), kept, "seed %" PRIu64, model.seed);
+    cr_assert_eq(gone.vanished, given_up.vanished, "seed %" PRIu64, model.seed);
+    cr_assert_eq(gone.replaced, given_up.replaced, "seed %" PRIu64, model.seed);
     cr_assert_eq(queue.position.lsn, model.committed, "seed %" PRIu64, model.seed);
     cr_assert_leq(model.committed, model_position(),
                   "seed %" PRIu64 ": a position before a row that is not marked", model.seed);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "metrics/metrics.h"
+#include "rows/mark_sql.h"
 #include "rows/marker.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
@@ -19,6 +20,8 @@ static struct {
     /* The table. seq is the index. */
     bool visible[ROWS];
     int marks_of[ROWS];
+    bool replaced[ROWS]; /* the number has another event */
+    const char *id_type; /* of the event id's column; NULL: unknown to us */
     const char *snapshot;
     char position[24]; /* committed: "" none */
     char tx_lsn[24];
@@ -30,7 +33,13 @@ static struct {
     size_t counts;
     size_t prunes;
     size_t letters;
+    size_t prepares;
+    size_t asks; /* how many are replaced, who holds the lock, where the row is */
     bool hang;
+    /* The row that proves the history. */
+    char owner[HISTORY_GENERATION];
+    unsigned writes;
+    char ctid[16];
     const char *error; /* SQLSTATE */
 } server;
 
@@ -43,11 +52,14 @@ static Worker *worker;
 static struct event *worker_io;
 static PgConn *conn;
 static Marker *marker;
+static HistoryMemory history;
+static bool proven;
 static bool opened;
 static size_t marked;
 static size_t idle;
 static size_t asides;
 static size_t lost;
+static size_t blocked;
 static Error error;
 
 static int64_t get_be(const char *bytes, int length)
@@ -62,11 +74,30 @@ static int64_t get_be(const char *bytes, int length)
 static void serve_mark_position(const StubQuery *query)
 {
     const char *const *values = query->values;
+    const char *lsn = values[MARK_PARAM_LSN];
+    const char *tx_lsn = values[MARK_PARAM_TX_LSN];
+    const char *ordinal = values[MARK_PARAM_TX_ORDINAL];
     snprintf(server.position, sizeof(server.position), "%s",
-             values[1] != NULL ? values[1] : server.position); /* greatest(lsn, NULL) */
-    snprintf(server.tx_lsn, sizeof(server.tx_lsn), "%s", values[2] != NULL ? values[2] : "");
-    snprintf(server.tx_ordinal, sizeof(server.tx_ordinal), "%s",
-             values[3] != NULL ? values[3] : "");
+             lsn != NULL ? lsn : server.position); /* greatest(lsn, NULL) */
+    snprintf(server.tx_lsn, sizeof(server.tx_lsn), "%s", tx_lsn != NULL ? tx_lsn : "");
+    snprintf(server.tx_ordinal, sizeof(server.tx_ordinal), "%s", ordinal != NULL ? ordinal : "");
+}
+
+static bool is_owner(const StubQuery *query)
+{
+    if (!proven) {
+        return true;
+    }
+    cr_assert_not_null(query->values[MARK_PARAM_ROW]);
+    return strcmp(server.owner, history.ours) == 0 &&
+           strcmp(query->values[MARK_PARAM_ROW], server.ctid) == 0;
+}
+
+/* An UPDATE makes a new version. */
+static void serve_write(void)
+{
+    server.writes++;
+    snprintf(server.ctid, sizeof(server.ctid), "(0,%u)", server.writes);
 }
 
 /* Rows and position in one statement: the position moves when no row is missing. */
@@ -75,13 +106,17 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     bool wal = pipeline.capture == CAPTURE_WAL;
     server.marks++;
     cr_assert_str_eq(query->statement, "outboxd_mark");
-    cr_assert_eq(query->param_count, wal ? 4 : 1);
-    const char *array = query->values[0];
+    cr_assert_eq(query->param_count, wal ? MARK_PARAMS_WAL : MARK_PARAMS_POLL);
+    const char *array = query->values[MARK_PARAM_SEQS];
     server.sent_rows = (size_t)get_be(array + 12, 4);
-    cr_assert_eq(query->lengths[0], 20 + 12 * (int)server.sent_rows);
+    cr_assert_eq(query->lengths[MARK_PARAM_SEQS], 20 + 12 * (int)server.sent_rows);
+    if (pipeline.on_publish != ON_PUBLISH_KEEP) {
+        cr_assert_eq((size_t)get_be(query->values[MARK_PARAM_IDS] + 12, 4), server.sent_rows);
+    }
     if (wal) {
+        const char *lsn = query->values[MARK_PARAM_LSN];
         snprintf(server.sent_position, sizeof(server.sent_position), "%s",
-                 query->values[1] != NULL ? query->values[1] : "NULL");
+                 lsn != NULL ? lsn : "NULL");
     }
     if (server.hang) {
         stub_reply_hang(reply);
@@ -90,45 +125,101 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         stub_reply_error(reply, server.error, "no");
         return;
     }
+    if (!is_owner(query)) {
+        stub_reply_no_row(reply);
+        return;
+    }
+    serve_write();
     size_t missing = 0;
+    int64_t before = INT64_MIN;
     for (size_t i = 0; i < server.sent_rows; i++) {
         int64_t seq = get_be(array + 20 + 12 * i + 4, 8);
         cr_assert(seq >= 0 && seq < ROWS);
+        cr_assert_gt(seq, before, "in order of seq");
+        before = seq;
         server.marks_of[seq] += server.visible[seq];
         if (!server.visible[seq] && wal) {
             char text[24];
             snprintf(text, sizeof(text), "%lld", (long long)seq);
-            (missing == 0 ? stub_reply_row : stub_reply_more)(reply, "seq", text, "snapshot",
-                                                              server.snapshot, NULL);
+            (missing == 0 ? stub_reply_row : stub_reply_more)(
+                reply, "ctid", server.ctid, "moved", "f", "seq", text, "snapshot", server.snapshot,
+                "replaced", server.replaced[seq] ? "t" : "f", NULL);
         }
         missing += !server.visible[seq];
     }
-    if (!wal) {
-        stub_reply_command(reply, (int)(server.sent_rows - missing));
-        return;
-    }
-    if (missing == 0) {
+    if (wal && missing == 0) {
         serve_mark_position(query);
-        stub_reply_no_row(reply);
+        stub_reply_row(reply, "ctid", server.ctid, "moved", "t", "seq", STUB_NULL, "snapshot",
+                       server.snapshot, "replaced", "f", NULL);
+    } else if (!wal && proven) {
+        char text[24];
+        snprintf(text, sizeof(text), "%zu", server.sent_rows - missing);
+        stub_reply_row(reply, "ctid", server.ctid, "hit", text, NULL);
+    } else if (!wal) {
+        stub_reply_command(reply, (int)(server.sent_rows - missing));
     }
+}
+
+/* Polling: how many of the rows are there with another event id? */
+static void serve_replaced(const StubQuery *query, StubReply *reply)
+{
+    char text[24];
+    size_t count = 0;
+    const char *array = query->values[MARK_PARAM_SEQS];
+    for (int64_t i = 0; i < get_be(array + 12, 4); i++) {
+        count += server.replaced[get_be(array + 20 + 12 * i + 4, 8)];
+    }
+    snprintf(text, sizeof(text), "%zu", count);
+    stub_reply_row(reply, "count", text, NULL);
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
 }
 
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
+    const char *sql = query->sql;
     if (query->statement != NULL) {
         serve_mark(query, reply);
-    } else if (strncmp(query->sql, "SELECT count(*)", 15) == 0) {
+    } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) {
+        stub_reply_row(reply, "id_type", server.id_type != NULL ? server.id_type : STUB_NULL, NULL);
+    } else if (begins(sql, "PREPARE outboxd_mark")) {
+        server.prepares++;
+        if (server.error != NULL) {
+            stub_reply_error(reply, server.error, "no");
+        } else {
+            stub_reply_command(reply, 0);
+        }
+    } else if (begins(sql, "WITH given_arrays")) {
+        server.asks++;
+        serve_replaced(query, reply);
+    } else if (begins(sql, "SELECT p.ctid, p.generation")) {
+        char writes[16];
+        server.asks++;
+        snprintf(writes, sizeof(writes), "%u", server.writes);
+        stub_reply_row(reply, "ctid", server.ctid, "generation", server.owner, "writes", writes,
+                       NULL);
+    } else if (begins(sql, "SELECT l.pid")) {
+        server.asks++;
+        stub_reply_row(reply, "pid", "77", "application", "psql", "mode", "ShareLock", "relation",
+                       "outbox.event", NULL);
+    } else if (begins(sql, "SELECT count(*)")) {
         server.counts++;
         stub_reply_row(reply, "count", "12", NULL);
-    } else if (strncmp(query->sql, "WITH edge AS", 12) == 0) {
+    } else if (begins(sql, "WITH edge AS")) {
         server.prunes++;
         stub_reply_row(reply, "count", "3", "max", "9", NULL);
     } else {
-        cr_assert_eq(strncmp(query->sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s",
-                     query->sql);
+        cr_assert_eq(strncmp(sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s", sql);
         server.letters++;
-        stub_reply_command(reply, 1);
+        if (server.error != NULL) {
+            stub_reply_error(reply, server.error, "no");
+        } else {
+            stub_reply_command(reply, 1);
+        }
     }
 }
 
@@ -195,7 +286,14 @@ static void connect_again(const MarkerPosition *position)
     opened = false;
     pg_conn_open(conn);
     WAIT(opened);
-    marker_start(marker, "outbox.dead_letter", position);
+    marker_start(marker, &(MarkerSession){.table_oid = 4242,
+                                          .row_table = pipeline.capture == CAPTURE_WAL || proven
+                                                           ? "outbox.\"of ours\""
+                                                           : NULL,
+                                          .row_key = "pipeline = 'orders'",
+                                          .row_ctid = proven ? server.ctid : NULL,
+                                          .dead_letter = "outbox.dead_letter",
+                                          .position = position});
     marker_next(marker);
 }
 
@@ -207,8 +305,28 @@ static void prepare(void)
     memset(&server, 0, sizeof(server));
     server.snapshot = "10:10:";
     memset(server.visible, true, sizeof(server.visible));
+    proven = false;
+    snprintf(server.ctid, sizeof(server.ctid), "(0,0)");
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     stub_reset(serve, NULL);
+}
+
+/* The row that proves the history is there, and claimed. */
+static void prove(void)
+{
+    proven = true;
+    history_begin(&history);
+    history_adopt(&history, &(History){.system_id = "7"});
+    history_write_sent(&history);
+    history_write_committed(&history);
+    snprintf(server.owner, sizeof(server.owner), "%s", history.ours);
+    serve_write();
+}
+
+static void on_blocked(void *arg)
+{
+    (void)arg;
+    blocked++;
 }
 
 static void begin(void)
@@ -232,7 +350,9 @@ static void begin(void)
                                          .table = table,
                                          .stats = &stats,
                                          .conn = conn,
+                                         .history = proven ? &history : NULL,
                                          .lost = on_lost,
+                                         .blocked = on_blocked,
                                          .aside = on_aside,
                                          .marked = on_marked,
                                          .idle = on_idle});
@@ -290,7 +410,7 @@ Test(marker, rows_and_position_are_committed_by_one_statement)
         true);
     cr_assert(marker_pending(marker));
     cr_assert_eq(marker_unmarked(marker), 4);
-    cr_assert(marker_has(marker, 3));
+    cr_assert(marker_has(marker, 3, SLICE_NULL));
     cr_assert_eq(marker_oldest(marker), EVENT_NO_SEQ);
     marker_next(marker);
     WAIT(marked == 1);
@@ -308,21 +428,6 @@ Test(marker, rows_and_position_are_committed_by_one_statement)
     WAIT(marked == 2);
     cr_assert_str_eq(server.tx_lsn, "", "NULL: the transaction is complete");
     cr_assert_str_eq(server.tx_ordinal, "");
-}
-
-Test(marker, the_statement_commits_a_position_with_all_its_rows_or_not_at_all)
-{
-    begin();
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    marker_add_prepare(marker, "outbox.\"position\"", &sql);
-    cr_assert_not_null(strstr(sql.data, "PREPARE outboxd_mark (bigint[], pg_lsn, pg_lsn, bigint)"));
-    cr_assert_not_null(strstr(sql.data, "AND NOT EXISTS (SELECT FROM missing)"), "%s", sql.data);
-    cr_assert_not_null(strstr(sql.data, "greatest(lsn, $2)"), "%s", sql.data);
-    text_clear(&sql);
-    pipeline.on_publish = ON_PUBLISH_KEEP;
-    marker_add_prepare(marker, "outbox.\"position\"", &sql);
-    cr_assert_null(strstr(sql.data, "missing"), "%s", sql.data);
-    cr_assert_null(strstr(sql.data, "published_at"), "%s", sql.data);
 }
 
 Test(marker, rows_wait_for_the_interval)
@@ -374,8 +479,8 @@ Test(marker, rows_that_cannot_be_seen_yet_are_sent_again)
     cr_assert_eq(server.sent_rows, 1);
     cr_assert_str_eq(server.position, "");
     cr_assert_eq(marker_position(marker).lsn, 0);
-    cr_assert(marker_has(marker, 2));
-    cr_assert_not(marker_has(marker, 1));
+    cr_assert(marker_has(marker, 2, SLICE_NULL));
+    cr_assert_not(marker_has(marker, 1, SLICE_NULL));
     server.visible[2] = true;
     WAIT(!marker_pending(marker));
     cr_assert_str_eq(server.position, "0/100");
@@ -398,7 +503,7 @@ Test(marker, missing_rows_in_any_order_are_kept)
     add_now(SEQS, 9, 0x100);
     WAIT(marked >= 1);
     for (size_t i = 0; SEQS[i] != -1; i++) {
-        cr_assert_eq(marker_has(marker, SEQS[i]), SEQS[i] != 60, "%d", (int)SEQS[i]);
+        cr_assert_eq(marker_has(marker, SEQS[i], SLICE_NULL), SEQS[i] != 60, "%d", (int)SEQS[i]);
     }
     memset(server.visible, true, sizeof(server.visible));
     WAIT(!marker_pending(marker));
@@ -549,4 +654,166 @@ Test(marker, polling_marks_rows_without_a_position)
     cr_assert_eq(server.sent_rows, 3);
     cr_assert_eq(*stats.marked, 2);
     cr_assert_not(marker_pending(marker), "a row that is gone is not looked for again");
+}
+
+Test(marker, polling_tells_rows_that_are_gone_from_rows_that_another_event_replaced)
+{
+    pipeline.capture = CAPTURE_POLL;
+    server.id_type = "uuid";
+    begin();
+    server.visible[2] = false;
+    server.visible[3] = false;
+    server.replaced[3] = true;
+    add(ROWS_OF(1, 2, 3), 0, 0);
+    marker_next(marker);
+    WAIT(marked == 1);
+    cr_assert_eq(server.asks, 1);
+    cr_assert_eq(*stats.marked, 1);
+    cr_assert_not(marker_pending(marker));
+}
+
+Test(marker, a_mark_raises_the_count_and_follows_the_row)
+{
+    for (int capture = 0; capture < 2; capture++) {
+        pipeline.capture = capture == 0 ? CAPTURE_POLL : CAPTURE_WAL;
+        prove();
+        begin();
+        marked = 0;
+        for (int64_t seq = 1; seq <= 3; seq++) {
+            add_now(ROWS_OF(seq), 0, 0x100);
+            WAIT(!marker_pending(marker));
+        }
+        cr_assert_eq(lost, 0);
+        cr_assert_eq(history.last.writes, server.writes);
+        cr_assert_not(history.writing);
+        cr_assert_eq(server.asks, 0);
+        end();
+        prepare();
+    }
+}
+
+Test(marker, a_row_that_was_moved_is_found_again)
+{
+    pipeline.capture = CAPTURE_POLL;
+    prove();
+    begin();
+    snprintf(server.ctid, sizeof(server.ctid), "(7,1)"); /* VACUUM FULL */
+    add(ROWS_OF(1), 0, 0);
+    marker_next(marker);
+    WAIT(marked == 1);
+    cr_assert_eq(lost, 0);
+    cr_assert_eq(server.asks, 1);
+    cr_assert_eq(server.marks_of[1], 1);
+}
+
+Test(marker, nothing_is_marked_once_another_relay_owns_the_table)
+{
+    for (int capture = 0; capture < 2; capture++) {
+        pipeline.capture = capture == 0 ? CAPTURE_POLL : CAPTURE_WAL;
+        prove();
+        begin();
+        lost = 0;
+        snprintf(server.owner, sizeof(server.owner), "somebody else");
+        add_now(ROWS_OF(1), 0, 0x100);
+        WAIT(lost == 1);
+        cr_assert_str_eq(error.code, "OWNER_REPLACED");
+        cr_assert_eq(error.class, ERROR_RETRY);
+        cr_assert_eq(server.marks_of[1], 0);
+        cr_assert_eq(marker_unmarked(marker), 1);
+        marker_stop(marker);
+        marker_forget(marker);
+        cr_assert_eq(marker_unmarked(marker), 0);
+        end();
+        prepare();
+    }
+}
+
+Test(marker, a_count_that_somebody_else_raised_is_another_owner)
+{
+    prove();
+    begin();
+    serve_write();
+    add_now(ROWS_OF(1), 0, 0x100);
+    WAIT(lost == 1);
+    cr_assert_str_eq(error.code, "OWNER_REPLACED");
+}
+
+Test(marker, a_write_without_an_answer_is_remembered)
+{
+    prove();
+    begin();
+    server.hang = true;
+    add_now(ROWS_OF(1), 0, 0x100);
+    WAIT(server.marks == 1);
+    pg_conn_close(conn);
+    marker_stop(marker);
+    cr_assert(history.writing);
+    cr_assert_eq(history.last.writes + 1, server.writes);
+    server.hang = false;
+}
+
+/* Somebody holds a lock on the table. */
+Test(marker, a_mark_that_waits_for_a_lock_gives_up_and_is_tried_again)
+{
+    for (int capture = 0; capture < 2; capture++) {
+        pipeline.capture = capture == 0 ? CAPTURE_POLL : CAPTURE_WAL;
+        pipeline.lease_ms = 30;
+        prove();
+        begin();
+        server.error = "55P03";
+        marked = blocked = 0;
+        add_now(ROWS_OF(1, 2), 0, 0x100);
+        WAIT(server.prepares >= 2);
+        cr_assert_eq(server.marks, 0, "it waits to be prepared already");
+        server.error = NULL;
+        WAIT(marked == 1);
+        server.error = "55P03";
+        add_now(ROWS_OF(3), 0, 0x200);
+        WAIT(server.marks >= 4);
+        cr_assert_eq(lost, 0);
+        cr_assert_geq(blocked, 4, "the lease is asked about in between");
+        cr_assert_eq(server.asks, 2, "the holder is looked for once each time");
+        cr_assert_eq(marker_unmarked(marker), 1);
+        cr_assert_not(history.writing, "it changed nothing");
+        server.error = NULL;
+        WAIT(!marker_pending(marker));
+        cr_assert_eq(server.marks_of[3], 1);
+        cr_assert_eq(*stats.marked, 3);
+        end();
+        prepare();
+    }
+}
+
+Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
+{
+    pipeline.lease_ms = 30;
+    begin();
+    server.error = "55P03";
+    Batch *batch = batch_new();
+    Event *event = batch_add(batch, 0);
+    event->seq = 5;
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_next(marker);
+    WAIT(server.letters >= 3);
+    cr_assert_eq(asides, 0);
+    cr_assert_eq(lost, 0);
+    server.error = NULL;
+    WAIT(asides == 1);
+    batch_free(&batch);
+}
+
+Test(marker, a_lock_that_is_never_freed_does_not_keep_it_from_stopping)
+{
+    pipeline.lease_ms = 30;
+    begin();
+    server.error = "55P03";
+    add_now(ROWS_OF(1), 9, 0x100);
+    WAIT(server.prepares >= 2);
+    pg_conn_close(conn);
+    marker_stop(marker);
+    cr_assert_eq(marker_unmarked(marker), 1);
+    server.error = NULL;
+    connect_again(NULL);
+    WAIT(!marker_pending(marker));
+    cr_assert_eq(server.marks_of[1], 1);
 }

@@ -1,0 +1,92 @@
+/* What the files of the marker share; nobody else includes this. */
+#pragma once
+
+#include "rows/mark_sql.h"
+#include "rows/marker.h"
+
+typedef struct MarkerAside {
+    Event *event;
+    Record record;
+    Error reason;
+    struct MarkerAside *next;
+} MarkerAside;
+
+/* Rows that were given up and not said yet. */
+typedef struct MarkerGone {
+    size_t rows;
+    int64_t said_us;
+} MarkerGone;
+
+/* A lock of somebody else is in the way. */
+typedef struct MarkerLock {
+    bool ask;         /* who holds it */
+    bool said;        /* since a statement passed last */
+    int64_t retry_us; /* not before */
+    int64_t since_us; /* monotonic; 0: nothing is in the way */
+    Text holder;
+} MarkerLock;
+
+struct Marker {
+    MarkerOptions options;
+    struct event *timer; /* mark_interval is over */
+    /* The session. */
+    bool active;
+    bool prepared;
+    MarkSql sql;
+    uint32_t table_oid;
+    char *target;
+    char *row_table;
+    char *row_key;
+    char *row_ctid; /* NULL: not claimed */
+    char *dead_letter;
+    MarkerLock lock;
+    /* What waits. */
+    bool draining;
+    bool with_position;
+    bool caught_up;
+    MarkQueue queue;
+    bool recovering;
+    bool at_once;
+    int64_t since_us; /* when the oldest of what waits came; 0: nothing waits */
+    int64_t unseen_until_us;
+    MarkerAside *asides;
+    MarkerAside *last_aside;
+    /* The running statement. */
+    MarkMissing missing;
+    size_t rows_sent; /* with a row */
+    size_t hit;
+    size_t not_hit; /* without a position: how many are not there any more */
+    bool owned;     /* the row that proves the history is ours still */
+    bool beyond;    /* the position is not in the server's log: it did not move */
+    bool relocate;  /* it was not where it was: look for it by its key */
+    /* Said, or to be said. */
+    MarkerGone vanished;
+    MarkerGone replaced;
+    /* Upkeep. */
+    int64_t next_prune_us;
+    int64_t prune_after; /* seq */
+    int64_t next_count_us;
+    double backlog; /* -1: unknown */
+    bool backlog_capped;
+};
+
+/* marker.c */
+bool marker_touches_rows(const Marker *marker);
+/** After each statement. */
+void marker_go_on(Marker *marker);
+/** A statement failed. True: it only waited for a lock in vain and will be tried again. */
+bool marker_must_wait(Marker *marker, const Error *err);
+/** A statement passed. */
+void marker_passed(Marker *marker);
+
+/** marker_next() again after so long. */
+void marker_arm(Marker *marker, int64_t after_us);
+
+/* marker_mark.c */
+/** Sends the next mark, or what must go before it, when it is time; else arms the timer. */
+void mark_next(Marker *marker);
+void mark_forget_running(Marker *marker);
+
+/* marker_upkeep.c */
+/** Sends a statement of upkeep if one is due. */
+void upkeep_next(Marker *marker);

@@ -1,0 +1,426 @@
+/* The mark statement: prepared by the first mark of a session, sent when it is time, read. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "rows/marker_internal.h"
+
+enum {
+    MARK_ROWS_MAX = 5000, /* in one statement */
+    GATHER_MS = 5,        /* without a position: rows wait so long for company */
+    UNSEEN_MS = 20,       /* rows that could not be seen yet are tried again then */
+    GONE_SECONDS = 60,    /* said at most so often */
+};
+
+void mark_forget_running(Marker *marker)
+{
+    free(marker->missing.rows);
+    free((char *)marker->missing.snapshot);
+    marker->missing = (MarkMissing){0};
+    marker->hit = 0;
+    marker->not_hit = 0;
+    marker->owned = false;
+    marker->beyond = false;
+}
+
+/* Preparing. */
+
+static void prepare_on_result(void *arg, const PGresult *result)
+{
+    Marker *marker = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == 1) {
+        bool is_null = PQntuples(result) != 1 || PQgetisnull(result, 0, 0);
+        mark_sql_read_id_type(&marker->sql, is_null ? NULL : PQgetvalue(result, 0, 0));
+    }
+}
+
+static void prepare_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    if (err != NULL && !marker_must_wait(marker, err)) {
+        marker->options.lost(marker->options.arg, err);
+        return;
+    }
+    if (err == NULL) {
+        marker_passed(marker);
+        marker->prepared = true;
+    }
+    marker_go_on(marker);
+}
+
+static void prepare_send(Marker *marker)
+{
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    mark_sql_add_prepare(&marker->sql, &sql);
+    pg_conn_send(marker->options.conn,
+                 &(PgQuery){.sql = sql.data, .arg = marker, .done = prepare_on_done});
+}
+
+static void id_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    if (err != NULL) {
+        prepare_on_done(marker, err);
+        return;
+    }
+    prepare_send(marker);
+}
+
+/* PREPARE waits for whoever locks the table, as a mark does: so it is one of the statements that
+ * are tried again. */
+static void mark_prepare(Marker *marker)
+{
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    marker->sql.touches_rows = marker_touches_rows(marker);
+    marker->sql.with_position = marker->with_position;
+    if (!marker->sql.touches_rows ||
+        !mark_sql_add_id_query(&marker->sql, marker->table_oid, &sql)) {
+        marker->sql.id_kind = MARK_ID_NONE;
+        prepare_send(marker);
+        return;
+    }
+    mark_sql_read_id_type(&marker->sql, NULL);
+    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+                                                  .arg = marker,
+                                                  .result = prepare_on_result,
+                                                  .done = id_on_done});
+}
+
+/* What a mark brought. */
+
+static const char *put_lsn(char *at, size_t size, uint64_t lsn)
+{
+    snprintf(at, size, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
+    return lsn != 0 ? at : NULL;
+}
+
+static const char *mark_value(const PGresult *result, int row, const char *name)
+{
+    int column = PQfnumber(result, name);
+    return column < 0 || PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+/* Each row but a lonely one names a row that was not hit, all with the same snapshot. */
+static void mark_read_missing(Marker *marker, const PGresult *result)
+{
+    MarkMissing *missing = &marker->missing;
+    int count = PQntuples(result);
+    missing->rows = x_malloc((size_t)count * sizeof(*missing->rows));
+    for (int i = 0; i < count; i++) {
+        const char *seq = mark_value(result, i, "seq");
+        const char *replaced = mark_value(result, i, "replaced");
+        if (seq != NULL) {
+            missing->rows[missing->count++] = (MarkMiss){
+                .seq = strtoll(seq, NULL, 10), .replaced = replaced != NULL && *replaced == 't'};
+        }
+    }
+    const char *snapshot = mark_value(result, 0, "snapshot");
+    missing->snapshot = x_strdup(snapshot != NULL ? snapshot : "");
+}
+
+static void mark_on_result(void *arg, const PGresult *result)
+{
+    Marker *marker = arg;
+    bool rows = PQresultStatus(result) == PGRES_TUPLES_OK;
+    mark_forget_running(marker);
+    if (!rows) { /* the row that would prove the history is not there at all */
+        marker->owned = true;
+        marker->hit = (size_t)strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
+        return;
+    }
+    const char *ctid = PQntuples(result) > 0 ? mark_value(result, 0, "ctid") : NULL;
+    marker->owned = ctid != NULL || marker->row_ctid == NULL;
+    if (ctid == NULL) {
+        return;
+    }
+    if (marker->row_ctid != NULL) {
+        free(marker->row_ctid);
+        marker->row_ctid = x_strdup(ctid);
+    }
+    const char *hit = mark_value(result, 0, "hit");
+    if (hit != NULL) {
+        marker->hit = (size_t)strtoull(hit, NULL, 10);
+        return;
+    }
+    mark_read_missing(marker, result);
+    size_t missing = marker->missing.count;
+    marker->hit = marker->rows_sent > missing ? marker->rows_sent - missing : 0;
+    const char *moved = mark_value(result, 0, "moved");
+    marker->beyond = missing == 0 && moved != NULL && *moved == 'f';
+}
+
+static void mark_say(Marker *marker, MarkerGone *gone, const char *code, const char *text)
+{
+    int64_t now_us = clock_monotonic_us();
+    bool said = gone->said_us != 0 && now_us - gone->said_us < GONE_SECONDS * INT64_C(1000000);
+    if (gone->rows == 0 || said) {
+        return;
+    }
+    log_write(LOG_WARN, marker->options.pipeline->name, code,
+              LOG_FIELDS(log_number("rows", (long long)gone->rows)), "%s", text);
+    gone->rows = 0;
+    gone->said_us = now_us;
+}
+
+static void mark_say_gone(Marker *marker)
+{
+    mark_say(marker, &marker->vanished, "ROWS_VANISHED",
+             "published rows were not there to be marked: somebody else deleted them");
+    mark_say(marker, &marker->replaced, "ROWS_REPLACED",
+             "published rows were not there to be marked: the table now holds other events under "
+             "these numbers, which were left as they are and will be published");
+}
+
+/* Polling: the rows are given up already; how many of them have another event under their number?
+ */
+
+static void replaced_on_result(void *arg, const PGresult *result)
+{
+    Marker *marker = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        size_t replaced = (size_t)strtoull(PQgetvalue(result, 0, 0), NULL, 10);
+        replaced = replaced < marker->not_hit ? replaced : marker->not_hit;
+        marker->not_hit -= replaced;
+        marker->replaced.rows += replaced;
+    }
+}
+
+static void replaced_on_done(void *arg, const Error *err);
+
+/* Before the queue is settled, which forgets which rows they were. */
+static void mark_ask_replaced(Marker *marker)
+{
+    MarkQueue *queue = &marker->queue;
+    size_t count = 0;
+    const MarkRow *const *rows = mark_queue_chosen(queue, &count);
+    int lengths[2] = {0};
+    AUTO_TEXT seqs = mark_sql_seqs(rows, count, &lengths[0]);
+    AUTO_TEXT ids = mark_sql_ids(&marker->sql, rows, count, &lengths[1]);
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    mark_sql_add_replaced_query(&marker->sql, &sql);
+    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+                                                  .param_count = 2,
+                                                  .values = (const char *const[]){seqs, ids},
+                                                  .lengths = lengths,
+                                                  .formats = (const int[]){1, 1},
+                                                  .arg = marker,
+                                                  .result = replaced_on_result,
+                                                  .done = replaced_on_done});
+}
+
+/* The statement is committed, and what it did is known. */
+static void mark_settle(Marker *marker)
+{
+    MarkQueue *queue = &marker->queue;
+    MarkGone gone = {0};
+    bool missed = marker->missing.count > 0;
+    size_t unseen = mark_queue_settle(queue, &marker->missing, &gone);
+    /* Of rows left over from a lost connection some may have been deleted by us. */
+    marker->vanished.rows += marker->recovering ? 0 : gone.vanished + marker->not_hit;
+    mark_forget_running(marker);
+    marker->replaced.rows += gone.replaced;
+    mark_say_gone(marker);
+    int64_t now_us = clock_monotonic_us();
+    marker->unseen_until_us = unseen > 0 ? now_us + UNSEEN_MS * 1000 : 0;
+    marker->at_once = marker->at_once || missed; /* its position was not committed */
+    if (queue->count == 0) {
+        marker->recovering = false;
+    }
+    marker->since_us = mark_queue_is_empty(queue) ? 0 : now_us;
+    marker->options.marked(marker->options.arg);
+    marker_go_on(marker);
+}
+
+static void replaced_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    if (err != NULL && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0) {
+        marker->options.lost(marker->options.arg, err);
+        return;
+    }
+    mark_settle(marker);
+}
+
+static void mark_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    HistoryMemory *history = marker->row_ctid != NULL ? marker->options.history : NULL;
+    if (err != NULL && !marker_must_wait(marker, err)) {
+        marker->options.lost(marker->options.arg, err);
+        return;
+    }
+    if (err == NULL) {
+        marker_passed(marker);
+    }
+    if (err != NULL || !marker->owned) { /* nothing was written */
+        if (history != NULL) {
+            history_write_failed(history);
+        }
+        marker->relocate = err == NULL;
+        marker->at_once = true;
+        mark_queue_unsend(&marker->queue);
+        marker_go_on(marker);
+        return;
+    }
+    if (history != NULL) {
+        history_write_committed(history);
+    }
+    if (marker->beyond) {
+        Error refused;
+        char lsn[24];
+        (void)put_lsn(lsn, sizeof(lsn), marker->queue.position_sent.lsn);
+        error_set(&refused, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                  "position %s lies beyond the end of the server's log: it was not stored", lsn);
+        marker->options.lost(marker->options.arg, &refused);
+        return;
+    }
+    (void)FAILPOINT("marked");
+    *marker->options.stats->marked += marker->hit;
+    if (!marker->with_position && marker->rows_sent > marker->hit) {
+        marker->not_hit = marker->rows_sent - marker->hit;
+        if (marker->sql.id_kind != MARK_ID_NONE) {
+            mark_ask_replaced(marker);
+            return;
+        }
+    }
+    mark_settle(marker);
+}
+
+/* The row that proves the history was not where it was. */
+
+static void relocate_on_result(void *arg, const PGresult *result)
+{
+    Marker *marker = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
+        PQnfields(result) != 3) {
+        return;
+    }
+    const HistoryMemory *history = marker->options.history;
+    marker->owned = strcmp(PQgetvalue(result, 0, 1), history->ours) == 0 &&
+                    strtoull(PQgetvalue(result, 0, 2), NULL, 10) == history->last.writes;
+    if (marker->owned) {
+        free(marker->row_ctid);
+        marker->row_ctid = x_strdup(PQgetvalue(result, 0, 0));
+    }
+}
+
+static void relocate_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    if (err != NULL && !marker_must_wait(marker, err)) {
+        marker->options.lost(marker->options.arg, err);
+        return;
+    }
+    if (err == NULL && !marker->owned) {
+        Error lost;
+        error_set(&lost, ERROR_RETRY, EXIT_POSTGRES, "OWNER_REPLACED",
+                  "another relay has written to %s as the publisher of table '%s'",
+                  marker->row_table, marker->options.pipeline->table);
+        error_hint(&lost, "If no other relay publishes this table, somebody changed that row by "
+                          "hand or restored it: this relay finds out what holds by itself.");
+        marker->options.lost(marker->options.arg, &lost);
+        return;
+    }
+    marker->relocate = err != NULL;
+    marker_go_on(marker);
+}
+
+static void relocate_send(Marker *marker)
+{
+    AUTO_TEXT sql = x_format("SELECT p.ctid, p.generation, p.writes FROM %s AS p WHERE p.%s",
+                             marker->row_table, marker->row_key);
+    marker->owned = false;
+    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+                                                  .arg = marker,
+                                                  .result = relocate_on_result,
+                                                  .done = relocate_on_done});
+}
+
+/* Sending. */
+
+static void mark_send(Marker *marker)
+{
+    if (FAILPOINT("before_mark")) {
+        return;
+    }
+    MarkQueue *queue = &marker->queue;
+    bool touches = marker_touches_rows(marker);
+    mark_queue_choose(queue, touches ? MARK_ROWS_MAX : SIZE_MAX);
+    size_t count = 0;
+    const MarkRow *const *rows = mark_queue_chosen(queue, &count);
+    marker->rows_sent = touches ? count : 0;
+    int lengths[MARK_PARAMS_WAL] = {0};
+    AUTO_TEXT seqs = mark_sql_seqs(rows, marker->rows_sent, &lengths[MARK_PARAM_SEQS]);
+    AUTO_TEXT ids = mark_sql_ids(&marker->sql, rows, marker->rows_sent, &lengths[MARK_PARAM_IDS]);
+    const MarkerPosition *sent = &queue->position_sent;
+    char lsn[24];
+    char tx_lsn[24];
+    char ordinal[24];
+    char filled[24];
+    snprintf(ordinal, sizeof(ordinal), "%llu", (unsigned long long)sent->tx_ordinal);
+    snprintf(filled, sizeof(filled), "%lld", (long long)sent->backfill_seq);
+    const char *values[MARK_PARAMS_WAL] = {
+        [MARK_PARAM_SEQS] = seqs,
+        [MARK_PARAM_IDS] = ids,
+        [MARK_PARAM_ROW] = marker->row_ctid,
+        [MARK_PARAM_LSN] = put_lsn(lsn, sizeof(lsn), sent->lsn),
+        [MARK_PARAM_TX_LSN] = put_lsn(tx_lsn, sizeof(tx_lsn), sent->tx_lsn),
+        [MARK_PARAM_TX_ORDINAL] = sent->tx_ordinal != 0 ? ordinal : NULL,
+        [MARK_PARAM_BACKFILL_SEQ] = sent->backfill_seq != 0 ? filled : NULL,
+    };
+    if (marker->row_ctid != NULL) {
+        history_write_sent(marker->options.history);
+    }
+    pg_conn_send(
+        marker->options.conn,
+        &(PgQuery){.statement = "outboxd_mark",
+                   .param_count = marker->with_position ? MARK_PARAMS_WAL : MARK_PARAMS_POLL,
+                   .values = values,
+                   .lengths = lengths,
+                   .formats = (const int[MARK_PARAMS_WAL]){1, 1},
+                   .arg = marker,
+                   .result = mark_on_result,
+                   .done = mark_on_done});
+    marker->at_once = false;
+    (void)FAILPOINT("mark_sent");
+}
+
+/* Rows wait for company: one statement for many costs the database much less. Not when so many wait
+ * that they take the room of new ones. Otherwise arms the timer. */
+static bool mark_is_due(Marker *marker)
+{
+    const PipelineConfig *config = marker->options.pipeline;
+    int64_t wait_ms = marker->with_position ? config->mark_interval_ms : GATHER_MS;
+    size_t many = (size_t)config->in_flight_events / 4;
+    many = many > MARK_ROWS_MAX ? MARK_ROWS_MAX : many;
+    int64_t now_us = clock_monotonic_us();
+    int64_t due_us = marker->since_us + wait_ms * 1000;
+    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering) {
+        due_us = now_us;
+    }
+    due_us = due_us > marker->unseen_until_us ? due_us : marker->unseen_until_us;
+    due_us = due_us > marker->lock.retry_us ? due_us : marker->lock.retry_us;
+    if (now_us >= due_us) {
+        return true;
+    }
+    marker_arm(marker, due_us - now_us);
+    return false;
+}
+
+void mark_next(Marker *marker)
+{
+    if (!mark_is_due(marker)) {
+        return;
+    }
+    if (!marker->prepared) {
+        mark_prepare(marker);
+    } else if (marker->relocate) {
+        relocate_send(marker);
+    } else {
+        mark_send(marker);
+    }
+}

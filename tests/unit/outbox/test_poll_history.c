@@ -1,0 +1,216 @@
+/* The server is not the one that the polling source knew. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "poll_rig.h"
+
+TestSuite(poll_history, .init = rig_prepare, .fini = rig_end);
+
+/* Rows 1 to 3 are acknowledged and not marked, 4 and 5 are in flight, when the connection breaks.
+ */
+static void break_midway(void)
+{
+    rig_insert(1, 3);
+    rig_begin();
+    RIG_WAIT(rig_delivered() == 3);
+    rig_insert(4, 5);
+    RIG_WAIT(rig_delivered() == 5);
+    rig.error_of_mark = "57P01"; /* the answer of the marker's session: it ends */
+    rig_ack(-1);
+    RIG_WAIT(rig.lost == 1);
+    rig.error_of_mark = NULL;
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+}
+
+static void come_back(void)
+{
+    size_t active = rig.active;
+    rig.source->ops->start(rig.source, 0);
+    rig.keep_waiting = true;
+    RIG_WAIT(rig.locked == 2);
+    rig_ack_all(); /* the pipeline gives back what has settled meanwhile */
+    rig.keep_waiting = false;
+    rig.source->ops->resume(rig.source);
+    RIG_WAIT(rig.active == active + 1);
+}
+
+Test(poll_history, the_same_history_keeps_what_is_acknowledged)
+{
+    break_midway();
+    come_back();
+    RIG_WAIT(rig_marked() == 5);
+    rig_turn();
+    cr_assert_eq(rig_delivered(), 5, "nothing twice");
+    cr_assert_eq(rig.claims, 2);
+}
+
+Test(poll_history, a_mark_whose_answer_was_lost_is_of_the_same_history)
+{
+    break_midway();
+    rig.history.writes++;
+    come_back();
+    RIG_WAIT(rig_marked() == 5);
+    rig_turn();
+    cr_assert_eq(rig_delivered(), 5);
+}
+
+/* The numbers were given out again, by the other server, to other events. */
+static void assert_forgotten(void)
+{
+    for (int64_t seq = 1; seq <= 5; seq++) {
+        rig.rows[seq] = (RigRow){.visible = true, .version = 1};
+    }
+    size_t active = rig.active;
+    rig.source->ops->start(rig.source, 0);
+    rig.keep_waiting = true;
+    RIG_WAIT(rig.locked == 2);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0, "forgotten before anything is marked");
+    for (size_t i = 0; i < rig.batch_count; i++) {
+        for (size_t j = 0; j < rig.batches[i]->count; j++) {
+            if (!event_is_settled(rig.batches[i]->events[j])) {
+                batch_settle(rig.batches[i]->events[j], EVENT_PUBLISHED);
+            }
+        }
+        rig.source->ops->ack(rig.source, rig.batches[i]);
+    }
+    rig.batch_count = 0;
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0, "batches that come back are dropped");
+    size_t marks = rig.marks;
+    rig.keep_waiting = false;
+    rig.source->ops->resume(rig.source);
+    RIG_WAIT(rig.active == active + 1);
+    RIG_WAIT(rig_delivered() == 5);
+    cr_assert_eq(rig.marks, marks);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 5);
+    cr_assert_eq(rig_delivered(), 5);
+}
+
+Test(poll_history, a_promoted_standby_is_another)
+{
+    break_midway();
+    rig.history.timeline = "00000002";
+    assert_forgotten();
+}
+
+Test(poll_history, another_server_is_another)
+{
+    break_midway();
+    rig.history.system_id = "7000000000000000002";
+    assert_forgotten();
+}
+
+Test(poll_history, a_copy_of_an_hour_ago_is_another)
+{
+    break_midway();
+    rig.history.writes--;
+    assert_forgotten();
+}
+
+Test(poll_history, a_shorter_log_is_another)
+{
+    break_midway();
+    rig.history.lsn = "0/1000";
+    assert_forgotten();
+}
+
+Test(poll_history, a_row_that_is_gone_is_another)
+{
+    break_midway();
+    rig.history.generation[0] = '\0';
+    assert_forgotten();
+}
+
+Test(poll_history, another_table_of_the_name_is_another)
+{
+    break_midway();
+    rig.table_oid = "4243";
+    assert_forgotten();
+}
+
+Test(poll_history, what_another_relay_published_meanwhile_is_forgotten_too)
+{
+    break_midway();
+    rig.history.writes += 3;
+    snprintf(rig.history.generation, sizeof(rig.history.generation), "another");
+    assert_forgotten();
+}
+
+Test(poll_history, without_a_row_a_lock_that_somebody_else_had_tells)
+{
+    rig.history.no_row_table = true;
+    break_midway();
+    rig.lock_taken = true;
+    rig.pipeline.standby_interval_ms = 1;
+    rig.keep_waiting = true;
+    rig.source->ops->start(rig.source, 0);
+    RIG_WAIT(rig.standby == 1);
+    rig.lock_taken = false;
+    RIG_WAIT(rig.locked == 2);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0);
+    cr_assert_eq(rig.claims, 0);
+}
+
+Test(poll_history, without_a_row_our_own_dead_session_takes_nothing)
+{
+    rig.history.no_row_table = true;
+    break_midway();
+    rig.lock_taken = true;
+    rig.holder_pid = "1001"; /* of the first connection */
+    rig.pipeline.standby_interval_ms = 1;
+    rig.keep_waiting = true;
+    rig.source->ops->start(rig.source, 0);
+    RIG_WAIT(rig.standby == 1);
+    rig.lock_taken = false;
+    RIG_WAIT(rig.locked == 2);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+}
+
+Test(poll_history, a_connection_that_breaks_between_reading_and_claiming_forgets_nothing_new)
+{
+    break_midway();
+    rig.hang_claim = true;
+    rig.source->ops->start(rig.source, 0);
+    RIG_WAIT(rig.claims == 2);
+    stub_break_idle(3); /* the reader of the second session */
+    rig_turn();
+    rig.source->ops->drain(rig.source);
+    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+}
+
+Test(poll_history, a_fetch_of_another_table_is_never_handed_on)
+{
+    rig_insert(1, 3);
+    rig.fetched_oid = "4243";
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig_delivered(), 0);
+}
+
+Test(poll_history, a_fetch_that_waits_for_a_lock_keeps_the_lease)
+{
+    rig_insert(1, 3);
+    rig.pipeline.poll_interval_max_ms = 5;
+    rig.error_of_fetch = "55P03";
+    rig_begin();
+    RIG_WAIT(rig.fetches >= 4);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert(rig.source->ops->may_publish(rig.source));
+    rig.error_of_fetch = NULL;
+    RIG_WAIT(rig_delivered() == 3);
+}
+
+Test(poll_history, another_event_under_the_number_is_not_marked)
+{
+    rig_insert(1, 3);
+    rig_begin();
+    RIG_WAIT(rig_delivered() == 3);
+    rig.rows[2] = (RigRow){.visible = true, .version = 1};
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 2);
+    rig_turn();
+    cr_assert_not(rig.rows[2].marked);
+    cr_assert_eq(rig.asks, 1);
+}

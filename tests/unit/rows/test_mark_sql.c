@@ -1,0 +1,207 @@
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rows/mark_sql.h"
+#include "stub/given.h"
+
+static PipelineConfig config;
+static OutboxTable *table;
+static MarkSql mark;
+static MarkQueue queue;
+static Text sql;
+
+static void begin(void)
+{
+    config = given_pipeline();
+}
+
+static void end(void)
+{
+    table_free(&table);
+    mark_queue_release(&queue);
+    text_free(&sql);
+}
+
+TestSuite(mark_sql, .init = begin, .fini = end);
+
+static void make(const char *id_type)
+{
+    Error err;
+    cr_assert_eq(table_new(&config, &table, &err), OK, "%s", err.message);
+    mark = (MarkSql){.table = table, .touches_rows = true};
+    mark_sql_read_id_type(&mark, id_type);
+}
+
+static void assert_prepared(const char *expected)
+{
+    text_clear(&sql);
+    mark_sql_add_prepare(&mark, &sql);
+    cr_assert_str_eq(text_string(&sql), expected, "%s", text_string(&sql));
+}
+
+static void assert_has(const char *part)
+{
+    text_clear(&sql);
+    mark_sql_add_prepare(&mark, &sql);
+    cr_assert_not_null(strstr(text_string(&sql), part), "%s", text_string(&sql));
+}
+
+#define UPDATE                                                                                     \
+    "UPDATE \"outbox\".\"event\" AS r SET \"published_at\" = pg_catalog.clock_timestamp()"
+
+Test(mark_sql, a_uuid_is_compared_by_its_place_in_the_array)
+{
+    make("uuid");
+    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS " UPDATE
+                    " WHERE r.\"seq\" = ANY($1) AND r.\"event_id\" IS NOT DISTINCT FROM"
+                    " ($2)[pg_catalog.width_bucket(r.\"seq\"::bigint, $1)]; ");
+}
+
+Test(mark_sql, another_type_is_compared_as_itself_or_as_text)
+{
+    make("character varying(36)");
+    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
+                    " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
+                    " = given.seq AND r.\"event_id\" IS NOT DISTINCT FROM"
+                    " given.id::character varying(36); ");
+    table_free(&table);
+    make(NULL);
+    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
+                    " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
+                    " = given.seq AND r.\"event_id\"::text IS NOT DISTINCT FROM given.id; ");
+}
+
+Test(mark_sql, without_a_column_the_number_alone_counts)
+{
+    config.columns.event_id = GIVEN("");
+    config.on_publish = ON_PUBLISH_DELETE;
+    make(NULL);
+    cr_assert_not(mark_sql_add_id_query(&mark, 4242, &sql), "nothing to ask");
+    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS DELETE FROM"
+                    " \"outbox\".\"event\" AS r WHERE r.\"seq\" = ANY($1); ");
+}
+
+Test(mark_sql, deleting_joins_by_using)
+{
+    config.on_publish = ON_PUBLISH_DELETE;
+    make("bigint");
+    assert_has("AS DELETE FROM \"outbox\".\"event\" AS r USING unnest($1, $2) AS given(seq, id)"
+               " WHERE ");
+    assert_has("IS NOT DISTINCT FROM given.id::bigint");
+}
+
+Test(mark_sql, hostile_names_stay_names)
+{
+    config.table = GIVEN("\"we\"\"ird\".\"t; DROP\"");
+    config.columns.seq = GIVEN("s\"eq");
+    config.columns.event_id = GIVEN("i\"d'");
+    config.columns.published_at = GIVEN("p\" = NULL; --");
+    make("uuid");
+    assert_prepared("PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS UPDATE"
+                    " \"we\"\"ird\".\"t; DROP\" AS r SET \"p\"\" = NULL; --\" ="
+                    " pg_catalog.clock_timestamp() WHERE r.\"s\"\"eq\" = ANY($1) AND r.\"i\"\"d'\""
+                    " IS NOT DISTINCT FROM ($2)[pg_catalog.width_bucket(r.\"s\"\"eq\"::bigint,"
+                    " $1)]; ");
+    text_clear(&sql);
+    cr_assert(mark_sql_add_id_query(&mark, 4242, &sql));
+    cr_assert_not_null(strstr(text_string(&sql), "a.attrelid = 4242 AND a.attname = 'i\"d'''"),
+                       "%s", text_string(&sql));
+}
+
+Test(mark_sql, the_row_that_proves_the_history_is_raised_in_the_same_statement)
+{
+    make("uuid");
+    mark.row_table = "outbox.publisher";
+    mark.row_key = "table_id = 4242";
+    mark.generation = "G";
+    assert_has("AND EXISTS (SELECT FROM outbox.publisher AS p WHERE p.ctid = $3 AND p.generation ="
+               " 'G') RETURNING 1) UPDATE outbox.publisher AS p SET writes = p.writes + 1,");
+    assert_has(" WHERE p.table_id = 4242 AND p.ctid = $3 AND p.generation = 'G' RETURNING p.ctid,");
+}
+
+Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
+{
+    make("uuid");
+    mark.with_position = true;
+    mark.row_table = "outbox.position";
+    mark.row_key = "pipeline = 'orders'";
+    assert_has(
+        "PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid, pg_lsn, pg_lsn, bigint, bigint)");
+    assert_has("told AS (SELECT NOT EXISTS (SELECT FROM missing) AND greatest($4, $5, '0/0') <="
+               " pg_catalog.pg_current_wal_insert_lsn() AS whole)");
+    assert_has("backfill_seq = coalesce($7, p.backfill_seq)");
+    assert_has("SET lsn = CASE WHEN (SELECT told.whole FROM told) THEN greatest(p.lsn, $4) ELSE"
+               " p.lsn END");
+    assert_has("writes = p.writes + 1");
+    assert_has("WHERE p.pipeline = 'orders' RETURNING");
+    mark.generation = "G";
+    assert_has("WHERE p.pipeline = 'orders' AND p.ctid = $3 AND p.generation = 'G' RETURNING");
+    mark.touches_rows = false;
+    text_clear(&sql);
+    mark_sql_add_prepare(&mark, &sql);
+    cr_assert_null(strstr(text_string(&sql), "missing"), "%s", text_string(&sql));
+    cr_assert_null(strstr(text_string(&sql), "published_at"), "%s", text_string(&sql));
+    assert_has("WITH told AS (SELECT greatest($4, $5, '0/0') <=");
+}
+
+Test(mark_sql, a_table_may_have_another_name_by_now)
+{
+    make("uuid");
+    mark.target = "outbox.event_2025";
+    assert_has("UPDATE outbox.event_2025 AS r SET");
+    text_clear(&sql);
+    mark_sql_add_replaced_query(&mark, &sql);
+    cr_assert_not_null(strstr(text_string(&sql), "FROM outbox.event_2025 AS r WHERE r.\"seq\" ="
+                                                 " ANY($1) AND r.\"event_id\" IS DISTINCT FROM"),
+                       "%s", text_string(&sql));
+}
+
+/* Arrays, after array_send(). */
+
+static uint32_t u32(const char *at)
+{
+    const unsigned char *b = (const unsigned char *)at;
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static char *ids(int *ret_length)
+{
+    size_t count = 0;
+    mark_queue_choose(&queue, 100);
+    const MarkRow *const *rows = mark_queue_chosen(&queue, &count);
+    return mark_sql_ids(&mark, rows, count, ret_length);
+}
+
+Test(mark_sql, event_ids_are_sent_as_bytes_or_text_and_null_is_null)
+{
+    int length = 0;
+    make("uuid");
+    mark_queue_add(&queue, 1, SLICE_LITERAL("00112233-4455-6677-8899-aabbccddeeff"), 0);
+    mark_queue_add(&queue, 2, SLICE_NULL, 0);
+    mark_queue_add(&queue, 3, SLICE_LITERAL("no uuid"), 0);
+    char *bytes = ids(&length);
+    cr_assert_eq(length, 20 + 20 + 4 + 20);
+    cr_assert_eq(u32(bytes + 4), 1, "there are NULLs");
+    cr_assert_eq(u32(bytes + 8), 2950);
+    cr_assert_eq(u32(bytes + 12), 3);
+    cr_assert_eq(u32(bytes + 20), 16);
+    cr_assert_eq(
+        memcmp(bytes + 24, "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xAA\xBB\xCC\xDD\xEE\xFF", 16),
+        0);
+    cr_assert_eq(u32(bytes + 40), UINT32_MAX);
+    static const char NIL[16];
+    cr_assert_eq(memcmp(bytes + 48, NIL, 16), 0);
+    free(bytes);
+    table_free(&table);
+    make("text");
+    bytes = ids(&length);
+    cr_assert_eq(length, 20 + 4 + 36 + 4 + 4 + 7);
+    cr_assert_eq(u32(bytes + 8), 25);
+    cr_assert_eq(memcmp(bytes + length - 7, "no uuid", 7), 0);
+    free(bytes);
+    config.columns.event_id = GIVEN("");
+    table_free(&table);
+    make(NULL);
+    cr_assert_null(ids(&length));
+}
