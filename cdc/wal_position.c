@@ -111,12 +111,10 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
         wal->options.pipeline->messages ? "true" : "false", wal->lock.table_oid, transaction,
         identity, wal->history.ours, waiting ? "true" : "false");
-    save_queue(wal, &(Save){
-                        .sql = sql,
-                        .position = *position,
-                        .whole = true,
-                        .waiting = waiting,
-                        .done = done});
+    save_queue(
+        wal,
+        &(Save){
+            .sql = sql, .position = *position, .whole = true, .waiting = waiting, .done = done});
 }
 
 /* Only the row that was judged. */
@@ -139,10 +137,9 @@ bool position_note(WalSource *wal, const char *column, const char *value,
     if (wal->save.done != NULL || pg_conn_is_busy(wal->control)) {
         return false;
     }
-    char *sql =
-        x_format("UPDATE %s AS p SET %s = %s, writes = p.writes + 1 WHERE p.%s AND"
-                 " p.generation = '%s' RETURNING p.ctid",
-                 wal->position_table, column, value, wal->position_key, wal->history.ours);
+    char *sql = x_format("UPDATE %s AS p SET %s = %s, writes = p.writes + 1 WHERE p.%s AND"
+                         " p.generation = '%s' RETURNING p.ctid",
+                         wal->position_table, column, value, wal->position_key, wal->history.ours);
     save_queue(wal, &(Save){.sql = sql, .done = done, .guarded = true});
     return true;
 }

@@ -90,9 +90,10 @@ static void add_error(Text *json, const PipelineView *view)
     text_add_char(json, ',');
     relay_add_text(json, "hint", err->hint);
     text_add_char(json, ',');
-    relay_add_time(json, "since", err == view->error ? view->error_since_us : view->unseen_since_us);
-    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}", (long long)(err == view->error ? view->error_repeated : 1),
-                (int)err->exit_code);
+    relay_add_time(json, "since",
+                   err == view->error ? view->error_since_us : view->unseen_since_us);
+    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}",
+                (long long)(err == view->error ? view->error_repeated : 1), (int)err->exit_code);
 }
 
 static void add_waiting(Text *json, const PipelineView *view)

@@ -273,7 +273,8 @@ static const Option OPTIONS[] = {
      .max = DAY,
      .help =
          "How long an unpublished event may stay in the table that the relay has not seen although "
-         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at least "
+         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at "
+         "least "
          "two sweeps) the relay is not ready and says EVENT_UNSEEN."},
     {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
      .help = "Most rows of one fetch, and of one mark or delete."},

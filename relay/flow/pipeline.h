@@ -66,8 +66,8 @@ typedef struct PipelineView {
     const Event *oldest; /* oldest unsettled event, or NULL; valid until the loop goes on */
     int64_t last_published_us;
     int64_t published_monotonic_us; /* the same by the other clock; 0: never */
-    double events_per_second; /* over the last seconds */
-    const Error *error;       /* class ERROR_NONE: none */
+    double events_per_second;       /* over the last seconds */
+    const Error *error;             /* class ERROR_NONE: none */
     int64_t error_since_us;
     int64_t error_repeated;
     const Error *unseen; /* pipeline_set_unseen(); class ERROR_NONE: nothing */

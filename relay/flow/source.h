@@ -57,13 +57,14 @@ typedef enum SourceSight {
 
 /* One look at the table, and what became of asking about its rows. */
 typedef struct SourceLook {
-    int64_t sent_us;       /* monotonic */
-    uint64_t insert_lsn;   /* the server's, of the look's own statement: what it shows had committed */
-    bool complete;         /* it listed every unpublished row */
-    size_t rows;           /* that it listed */
-    size_t unjudged;       /* of those: no earlier look listed them, so nobody was asked */
-    size_t behind;         /* of those: SIGHT_BEHIND */
-    size_t unknown;        /* of those: SIGHT_UNKNOWN */
+    int64_t sent_us; /* monotonic */
+    uint64_t
+        insert_lsn;  /* the server's, of the look's own statement: what it shows had committed */
+    bool complete;   /* it listed every unpublished row */
+    size_t rows;     /* that it listed */
+    size_t unjudged; /* of those: no earlier look listed them, so nobody was asked */
+    size_t behind;   /* of those: SIGHT_BEHIND */
+    size_t unknown;  /* of those: SIGHT_UNKNOWN */
     int64_t first_unknown; /* seq, when unknown > 0 */
 } SourceLook;
 

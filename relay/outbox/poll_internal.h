@@ -94,8 +94,9 @@ typedef struct PollSource {
     int64_t next_sweep_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
-    int64_t complete_us; /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
-    int64_t covered_us;  /* when the last one was sent that left something behind ... */
+    int64_t
+        complete_us;    /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
+    int64_t covered_us; /* when the last one was sent that left something behind ... */
     int64_t covered_seq; /* ... this number */
 } PollSource;
 
