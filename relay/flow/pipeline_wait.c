@@ -173,8 +173,11 @@ void pipeline_watch_beyond(Pipeline *p)
 static void pipeline_watch_full(Pipeline *p)
 {
     const Hold *first = parking_first(&p->parking);
-    bool room = p->acker.events < (size_t)p->parts.config->in_flight_events &&
-                p->acker.bytes < (size_t)p->parts.config->in_flight_bytes;
+    const PipelineConfig *config = p->parts.config;
+    size_t window = (size_t)config->in_flight_events;
+    size_t least = (size_t)config->batch_events < window ? (size_t)config->batch_events : 1;
+    bool room = p->acker.events + least <= window && /* a source may wait for that of a batch */
+                p->acker.bytes < (size_t)config->in_flight_bytes;
     if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || room ||
         !pipeline_works(p) || p->error.class != ERROR_NONE) {
         return;

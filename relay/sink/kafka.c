@@ -217,6 +217,11 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
         return SEND_WAIT;
     }
     kt->ready = false;
+    kt->look_us = 0;
+    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+        kafka_look_up(kafka); /* librdkafka has learned it before us: is it so? */
+        return SEND_WAIT;
+    }
     kafka_trouble(kafka, err);
     kafka_retry_later(kafka);
     return SEND_WAIT;

@@ -233,6 +233,27 @@ Test(kafka, a_topic_that_is_gone_keeps_no_other_waiting_after_a_new_producer)
     cr_assert_eq(mock.troubles, 0);
 }
 
+/* librdkafka refreshes what it knows of topics by itself, and then refuses to take records. */
+Test(kafka, a_topic_whose_absence_librdkafka_notices_first_is_looked_up_at_once)
+{
+    mock_add_property("topic.metadata.refresh.interval.ms=100");
+    mock_add_property("topic.metadata.propagation.max.ms=0");
+    mock_begin();
+    mock_send(1, "orders");
+    MOCK_WAIT(mock.delivered == 1);
+    rd_kafka_mock_topic_set_error(mock.cluster, "orders", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    Error err = {0};
+    int64_t seq = 2;
+    int64_t until_us = clock_monotonic_us() + 20000000;
+    while (mock_try(seq, "orders", &err) != SEND_HELD) {
+        mock_turn();
+        seq = seq < MOCK_EVENTS_MAX - 1 ? seq + 1 : 2;
+        cr_assert_lt(clock_monotonic_us(), until_us, "%s", mock_told());
+    }
+    cr_assert_str_eq(err.code, "KAFKA_TOPIC_UNKNOWN");
+    cr_assert_geq(mock.missing, 1);
+}
+
 Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
 {
     mock_begin();
