@@ -292,7 +292,7 @@ static Status relation_check_generated(const Relations *relations, const Relatio
             !tree_generates(&relations->tree, column)) {
             continue;
         }
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_NOT_SENT",
+        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_GENERATED",
                   "column '%s' of table '%s' is generated, and the server does not send it", column,
                   relations->pipeline->table);
         return error_hint(err,

@@ -41,7 +41,7 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
 bool relations_must_ask(const Relations *relations, const PgOutputRelation *message);
 
 /** Takes a Relation message. RETRY / PG_PROTOCOL when it is malformed; FATAL / COLUMN_MISSING when
- * the outbox table has lost a column that an event cannot be without; FATAL / COLUMN_NOT_SENT when
+ * the outbox table has lost a column that an event cannot be without; FATAL / COLUMN_GENERATED when
  * one that is used is generated, and the server does not send it. */
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err);
 

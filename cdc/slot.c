@@ -168,6 +168,20 @@ bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_l
     return false;
 }
 
+bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
+{
+    if (strstr(err->message, "SQLSTATE 42704") == NULL ||
+        strstr(err->message, "publication") == NULL) {
+        return false;
+    }
+    AUTO_TEXT message =
+        x_format("publication '%s' was dropped, or made again behind the place where slot '%s' "
+                 "stands: the log from there on cannot be read",
+                 pipeline->publication, pipeline->slot);
+    (void)slot_gap(err, "PUBLICATION_GONE", message);
+    return true;
+}
+
 /* The furthest that was stored, as the row says or as this process remembers. */
 static uint64_t slot_furthest(const SlotFacts *facts)
 {

@@ -63,6 +63,11 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
  * not in there. */
 bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_lsn);
 
+/** An error of decoding that means: the publication was dropped, or is younger than the place where
+ * the slot stands, so the log from there on cannot be read. Makes a gap of it; false: it is none.
+ */
+bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err);
+
 typedef enum SlotVerdict {
     SLOT_CREATE,   /* there is none and never was: make it, fill up from the table */
     SLOT_ADOPT,    /* it is there and we never read it: fill up from the table */

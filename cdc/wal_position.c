@@ -38,6 +38,7 @@ static void on_saved(void *arg, const Error *err)
         wal->waiting.recorded = wal->save.whole ? wal->save.waiting : wal->waiting.recorded;
         history_write_committed(&wal->history);
         marker_row_moved(wal->marker, wal->save.ctid);
+        wal->verify.write = wal->verify.write && wal->save.guarded; /* else it was written, too */
     }
     done(wal, err);
 }

@@ -113,6 +113,10 @@ static void on_facts_done(void *arg, const Error *err)
     wal_renew_lease(wal);
     event_active(wal->pulse, 0, 0);
     const SlotFacts *facts = &wal->facts;
+    if (wal->lock.shared && facts->active_pid != 0) { /* the slot tells who publishes */
+        wal_session_stand_by(wal, "another relay reads the slot");
+        return;
+    }
     const Error *fault = session_fault(wal);
     if (fault != NULL) {
         wal_lose(wal, fault);

@@ -49,6 +49,10 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     Error copy = *err;
+    if (slot_judge_decoding(wal->options.pipeline, &copy)) {
+        wal_lose(wal, &copy);
+        return;
+    }
     /* In the middle of reading again we are no standby: connect anew. */
     if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);

@@ -179,6 +179,10 @@ static void stream_ended(WalSource *wal)
             break;
         }
     }
+    if (slot_judge_decoding(wal->options.pipeline, &err)) {
+        wal_lose(wal, &err);
+        return;
+    }
     if (strstr(err.message, "SQLSTATE 58P01") != NULL ||
         strstr(err.message, "SQLSTATE 55000") != NULL) {
         err.class = ERROR_FATAL;

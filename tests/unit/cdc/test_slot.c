@@ -308,3 +308,20 @@ Test(slot, a_gap_says_where_both_stand_and_what_to_do)
     cr_assert_eq(judge(FOREIGN_SLOT, &start, &err), SLOT_REFUSED);
     cr_assert_not_null(strstr(err.message, "wal2json"), "%s", err.message);
 }
+
+Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
+{
+    PipelineConfig pipeline = given_pipeline();
+    pipeline.slot = pipeline.publication = GIVEN("outboxd_orders");
+    Error err;
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
+              "publication \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    cr_assert(slot_judge_decoding(&pipeline, &err));
+    cr_assert_str_eq(err.code, "PUBLICATION_GONE");
+    cr_assert_eq(err.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
+              "replication slot \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    cr_assert_not(slot_judge_decoding(&pipeline, &err));
+    cr_assert_str_eq(err.code, "POSTGRES_ERROR");
+}
