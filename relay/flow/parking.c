@@ -168,6 +168,18 @@ void parking_rewound(Parking *parking)
     }
 }
 
+bool parking_needs(const Topic *topic)
+{
+    return topic->hold != NULL && hold_events(topic->hold) > 0;
+}
+
+void parking_forget(Parking *parking, Topic *topic)
+{
+    if (topic->hold != NULL) {
+        parking_end(parking, topic->hold);
+    }
+}
+
 void parking_clear(Parking *parking)
 {
     while (parking->holds != NULL) {

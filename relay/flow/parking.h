@@ -72,6 +72,12 @@ void parking_clear_memory(Parking *parking);
 /** The source has forgotten what is parked, and reads all of it again. Holds that are over end. */
 void parking_rewound(Parking *parking);
 
+/** Whether events wait for the topic. */
+bool parking_needs(const Topic *topic);
+
+/** The topic is about to be freed; no event waits for it. */
+void parking_forget(Parking *parking, Topic *topic);
+
 /** Somebody else publishes: nothing is held. */
 void parking_clear(Parking *parking);
 

@@ -256,7 +256,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         (Parking){.pipeline = parts->config->name,
                   .metrics = parts->metrics,
                   .dead_letter = parts->config->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER};
-    topics_on_forget(parts->topics, pipeline_forget_topic, p);
+    topics_on_forget(parts->topics, pipeline_may_forget_topic, pipeline_forget_topic, p);
     topics_pass_time(parts->topics, clock_monotonic_us());
     pipeline_follow(p, INT64_MAX, INT64_MIN);
     p->wake = event_new(parts->base, -1, 0, on_wake, p);

@@ -70,6 +70,8 @@ struct Pipeline {
     bool waiting_told;    /* `changed` was called with events that wait */
     bool reread_wanted;   /* parked events may go on */
     int64_t reread_at_us; /* monotonic: not before */
+    int64_t
+        recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
     AfterRewind after;
     Error error; /* what is wrong now; class ERROR_NONE: nothing */
     bool error_from_sink;
@@ -159,6 +161,7 @@ void pipeline_watch_waiting(Pipeline *pipeline);
 void pipeline_watch_beyond(Pipeline *pipeline);
 void pipeline_on_missing(void *arg, Topic *topic, const Error *err);
 void pipeline_on_found(void *arg, Topic *topic);
+bool pipeline_may_forget_topic(void *arg, const Topic *topic);
 /** The topic is about to be freed. */
 void pipeline_forget_topic(void *arg, Topic *topic);
 

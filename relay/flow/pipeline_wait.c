@@ -11,7 +11,11 @@
 #include "base/memory.h"
 #include "flow/pipeline_internal.h"
 
-enum { REREAD_SECONDS = 5 }; /* between two rewinds: topics that come back one by one share one */
+enum {
+    REREAD_SECONDS = 5,    /* between two rewinds: topics that come back one by one share one */
+    RECOUNT_SECONDS = 300, /* rows that wait are read again, as somebody may have deleted them, */
+    RECOUNT_ROW_US = 3000, /* ... and so much later for each of them */
+};
 
 #define WAITING_FULL "WAITING_EVENTS_FULL"
 
@@ -113,6 +117,7 @@ void pipeline_reread_when_due(Pipeline *p)
     }
     p->reread_wanted = false;
     p->reread_at_us = now_us + REREAD_SECONDS * INT64_C(1000000);
+    p->recount_at_us = 0;
     if (strcmp(p->error.code, WAITING_FULL) == 0) {
         pipeline_recovered(p);
     }
@@ -143,9 +148,16 @@ void pipeline_on_found(void *arg, Topic *topic)
     }
 }
 
+bool pipeline_may_forget_topic(void *arg, const Topic *topic)
+{
+    (void)arg;
+    return !parking_needs(topic);
+}
+
 void pipeline_forget_topic(void *arg, Topic *topic)
 {
     Pipeline *p = arg;
+    parking_forget(&p->parking, topic);
     if (p->parts.sink->ops->forget != NULL) {
         p->parts.sink->ops->forget(p->parts.sink, topic);
     }
@@ -166,6 +178,19 @@ void pipeline_watch_beyond(Pipeline *p)
             pipeline_on_missing(p, hold->topic, &reason);
         }
         return; /* there is one */
+    }
+}
+
+/* Rows that wait may be deleted by somebody who gives their topic up; nobody tells us. */
+static void pipeline_watch_rows(Pipeline *p, int64_t now_us)
+{
+    if (p->parking.parked == 0) {
+        p->recount_at_us = 0;
+    } else if (p->recount_at_us == 0) {
+        int64_t rows_us = (int64_t)p->parking.parked * RECOUNT_ROW_US;
+        p->recount_at_us = now_us + RECOUNT_SECONDS * INT64_C(1000000) + rows_us;
+    } else if (now_us >= p->recount_at_us) {
+        pipeline_want_reread(p);
     }
 }
 
@@ -208,6 +233,7 @@ void pipeline_watch_waiting(Pipeline *p)
     }
     pipeline_watch_beyond(p);
     pipeline_watch_full(p);
+    pipeline_watch_rows(p, now_us);
     parking_tick(&p->parking, now_us);
     pipeline_reread_when_due(p);
 }

@@ -12,6 +12,7 @@ struct Topics {
     size_t count;
     Topic *beyond; /* the stand-in; NULL: never needed */
     int64_t now_us;
+    bool (*may_forget)(void *arg, const Topic *topic);
     void (*forget)(void *arg, Topic *topic);
     void *forget_arg;
     Metrics *metrics;
@@ -78,8 +79,10 @@ static bool topic_is(const Topic *topic, Slice name)
     return slice_equal(slice_of(topic->name), name);
 }
 
-void topics_on_forget(Topics *topics, void (*forget)(void *arg, Topic *topic), void *arg)
+void topics_on_forget(Topics *topics, bool (*may_forget)(void *arg, const Topic *topic),
+                      void (*forget)(void *arg, Topic *topic), void *arg)
 {
+    topics->may_forget = may_forget;
     topics->forget = forget;
     topics->forget_arg = arg;
 }
@@ -96,8 +99,10 @@ static Topic *topics_idlest(const Topics *topics)
     int64_t before_us = topics->now_us - TOPIC_IDLE_SECONDS * INT64_C(1000000);
     for (size_t i = 0; i < TOPIC_BUCKETS; i++) {
         for (Topic *topic = topics->buckets[i]; topic != NULL; topic = topic->next) {
-            bool idle = topic->in_flight == 0 && topic->hold == NULL && topic->used_us < before_us;
-            if (idle && (idlest == NULL || topic->used_us < idlest->used_us)) {
+            bool idle = topic->in_flight == 0 && topic->used_us < before_us;
+            bool older = idlest == NULL || topic->used_us < idlest->used_us;
+            if (idle && older &&
+                (topics->may_forget == NULL || topics->may_forget(topics->forget_arg, topic))) {
                 idlest = topic;
             }
         }

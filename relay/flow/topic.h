@@ -40,8 +40,10 @@ typedef struct Topics Topics;
 Topics *topics_new(Metrics *metrics, const char *pipeline);
 void topics_free(Topics **topics);
 
-/** Before a topic that was not used for long is freed: forget(arg, topic). */
-void topics_on_forget(Topics *topics, void (*forget)(void *arg, Topic *topic), void *arg);
+/** A topic that was not used for long is freed: when may_forget(arg, topic) agrees, and after
+ * forget(arg, topic). */
+void topics_on_forget(Topics *topics, bool (*may_forget)(void *arg, const Topic *topic),
+                      void (*forget)(void *arg, Topic *topic), void *arg);
 
 /** What time it is, monotonic: each second or so. */
 void topics_pass_time(Topics *topics, int64_t now_us);

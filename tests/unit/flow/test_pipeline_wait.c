@@ -166,6 +166,24 @@ Test(pipeline_wait, when_they_take_all_the_room_that_is_said)
     rig_assert_sent("1 2 3");
 }
 
+Test(pipeline_wait, rows_that_somebody_deleted_are_waited_for_no_longer)
+{
+    run_with_missing(true);
+    rig_batch("1a+ 2b+");
+    assert_waiting(2, "other.events");
+    pipeline_watch_waiting(rig.pipeline);
+    cr_assert_gt(rig.pipeline->recount_at_us, 0);
+    cr_assert_eq(rig.source.rereads, 0, "not soon");
+    rig.pipeline->recount_at_us = 1;
+    pipeline_watch_waiting(rig.pipeline);
+    rig_turn();
+    cr_assert_eq(rig.source.rereads, 1);
+    assert_waiting(0, "");
+    rig_batch("2b+");
+    assert_waiting(1, "other.events");
+    cr_assert_eq(rig.sink.attempts, 1, "the topic is held still");
+}
+
 Test(pipeline_wait, a_lost_source_forgets_what_is_parked_and_reads_it_again)
 {
     run_with_missing(true);
