@@ -48,6 +48,7 @@ static void topics_of(Check *check, const PipelineConfig *pipeline, const char *
         return;
     }
     TopicNeed *need = topic_need(check, slice_of(name));
+    need->aside = pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     need->keyless |= constant_key != NULL && *constant_key == '\0';
     need->user = need->user != NULL ? need->user : x_strdup(user);
 }
@@ -76,6 +77,7 @@ typedef struct Backlog {
     OutboxTable *table;
     Metrics *metrics;
     Topics *topics;
+    bool beyond; /* more topics than there may be: said */
     Router *router;
     Encoder *encoder;
     Batch *batch;
@@ -131,6 +133,7 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
 static void backlog_need(Backlog *b, const Event *event, const Record *record)
 {
     TopicNeed *need = topic_need(b->check, slice_of(record->topic->name));
+    need->aside = b->pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     if (need->user == NULL) {
         need->user = x_format("pipeline \"%s\"", b->pipeline->name);
     }
@@ -143,6 +146,16 @@ static void backlog_need(Backlog *b, const Event *event, const Record *record)
         need->record_bytes = bytes;
         free(need->record_event);
         need->record_event = x_format("seq %lld of %s", (long long)event->seq, b->pipeline->table);
+    }
+}
+
+/* Said once: what follows is of the same kind. */
+static void backlog_beyond(Backlog *b, const Error *err)
+{
+    if (!b->beyond) {
+        b->beyond = true;
+        check_problem(b->check, EXIT_CONFIG, "backlog", err->hint, "pipeline \"%s\": %s",
+                      b->pipeline->name, err->message);
     }
 }
 
@@ -161,12 +174,14 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
     }
     b->events++;
     Record record = {0};
-    Error why;
+    Error why = {0};
     RouteResult routed = router_route(b->router, event, &b->batch->arena, &record, &why);
     if (routed != ROUTE_OK) {
         backlog_unpublishable(b, event, routed == ROUTE_NONE, &why);
     } else if (b->encoder->encode(b->encoder, event, &b->batch->arena, &record, &why) != OK) {
         backlog_unpublishable(b, event, false, &why);
+    } else if (record.topic->beyond) {
+        backlog_beyond(b, &why);
     } else {
         backlog_need(b, event, &record);
     }

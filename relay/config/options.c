@@ -45,6 +45,11 @@ static const OptionChoice ON_POISONS[] = {
     {"dead_letter", ON_POISON_DEAD_LETTER, false},
     {NULL, 0, false},
 };
+static const OptionChoice ON_MISSING_TOPICS[] = {
+    {"wait", ON_MISSING_TOPIC_WAIT, false},
+    {"dead_letter", ON_MISSING_TOPIC_DEAD_LETTER, false},
+    {NULL, 0, false},
+};
 static const OptionChoice ON_UNROUTEDS[] = {
     {"stop", ON_UNROUTED_STOP, false},
     {"drop", ON_UNROUTED_DROP, false},
@@ -246,6 +251,12 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("on_unrouted", ENUM, on_unrouted), .fallback = "stop", .choices = ON_UNROUTEDS,
      .help = "An event for which there is no topic: \"stop\", \"drop\" (counted in a metric) or "
              "\"dead_letter\"."},
+    {AT_PIPELINE("on_missing_topic", ENUM, on_missing_topic), .fallback = "wait",
+     .choices = ON_MISSING_TOPICS,
+     .help =
+         "An event whose topic does not exist or is denied: \"wait\" keeps it, and all later "
+         "events of that topic, until the topic is there; \"dead_letter\" sets them aside when "
+         "the brokers say so for a minute. The events of all other topics go on in both cases."},
     {AT_PIPELINE("poll_interval_min", DURATION, poll_interval_min_ms), .fallback = "1ms",
      .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while events keep coming."},
     {AT_PIPELINE("poll_interval_max", DURATION, poll_interval_max_ms), .fallback = "100ms",

@@ -66,6 +66,8 @@ void fetch_reset(PollSource *poll)
     poll->sequence_known = false;
     poll->numbers_moved = false;
     known_unpark(&poll->known);
+    parked_clear(&poll->parked);
+    poll->rereading = false;
     poll->next_limit = FIRST_LIMIT;
     if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
         poll->next_limit = (size_t)poll->options.pipeline->batch_events;
@@ -90,7 +92,9 @@ void fetch_take_back(PollSource *poll, const Batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event->state == EVENT_PARKED) {
+            known_park(&poll->known, row_of(event));
+        } else if (event_is_settled(event)) {
             known_settle(&poll->known, row_of(event));
         } else {
             known_drop(&poll->known, row_of(event));
@@ -336,6 +340,12 @@ void fetch_complete(PollSource *poll)
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
     poll->blocked_said = false;
+    if (poll->rereading) { /* it is read again, and what is behind it too */
+        fence_forget_latest(poll);
+        fetch_release(poll);
+        fetch_next(poll);
+        return;
+    }
     bool moved = fetch_finds_numbers_moved(poll);
     if (moved && !poll->fetch.sweep) {
         fetch_repeat(poll);
@@ -547,6 +557,14 @@ void fetch_next(PollSource *poll)
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
         return;
+    }
+    if (poll->rereading) {
+        if (poll->outstanding_count > 0 || marker_unmarked(poll->marker) > 0) {
+            poll_set_timer(poll, config->poll_interval_max_ms); /* or on_marked() */
+            return;
+        }
+        fetch_reset(poll);
+        poll->more = true;
     }
     if (rotation_next(poll)) {
         return;

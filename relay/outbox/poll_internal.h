@@ -6,6 +6,7 @@
 #include "outbox/poll.h"
 #include "pg/conn.h"
 #include "rows/marker.h"
+#include "rows/parked.h"
 #include "rows/publisher.h"
 #include "rows/table.h"
 
@@ -119,6 +120,8 @@ typedef struct PollSource {
     bool numbers_moved;    /* nothing is concluded from the numbers that were seen */
     Gaps gaps;
     Known known;
+    Parked parked;  /* rows whose events wait for their topic */
+    bool rereading; /* reads from the beginning, as soon as everything acknowledged is marked */
     Fetch fetch;
     Fence fence;
     Batch **outstanding; /* handed to the pipeline, oldest first */

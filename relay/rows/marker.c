@@ -26,7 +26,7 @@ void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *positi
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event_is_over(event)) {
             mark_queue_add(&marker->queue, event->seq, event->field[FIELD_EVENT_ID], event->xid);
         }
     }
