@@ -127,6 +127,11 @@ void pipeline_reread_when_due(Pipeline *p)
 void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
 {
     Pipeline *p = arg;
+    /* Who may write no topic at all gets no producer: then no event comes so far as to be held. */
+    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, "KAFKA_PRODUCER_FATAL") == 0 &&
+        strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+        pipeline_complain(p, err, true);
+    }
     if (!parking_confirm(&p->parking, topic, err, clock_monotonic_us())) {
         return;
     }

@@ -333,6 +333,25 @@ Test(pipeline_wait, a_topic_that_no_event_needs_matters_to_nobody)
     rig_assert_error("");
 }
 
+Test(pipeline_wait, a_producer_that_may_write_nothing_names_the_topic)
+{
+    rig.source.may_park = true;
+    rig_run();
+    rig_batch("1a+");
+    rig_sink_lost(ERROR_RETRY);
+    rig_reopened();
+    rig_assert_state(PIPELINE_STALLED);
+    rig_assert_error("KAFKA_PRODUCER_FATAL");
+    rig_missing("other.events");
+    rig_assert_error("KAFKA_PRODUCER_FATAL"); /* that one is unknown: it need not be the cause */
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    Topic *topic = NULL;
+    cr_assert_eq(
+        topics_get(rig.pipeline->parts.topics, SLICE_LITERAL("other.events"), &topic, NULL), OK);
+    rig.sink.sink.events.missing(rig.sink.sink.events.arg, topic, &err);
+    rig_assert_error("KAFKA_TOPIC_DENIED");
+}
+
 Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
 {
     rig.source.may_park = true;
