@@ -336,11 +336,6 @@ static void wal_verified(Source *source, uint64_t wal_end, const char *identity)
     verify_take(wal_of(source), wal_end, identity);
 }
 
-static void wal_looked(Source *source, const SourceLook *look)
-{
-    verify_take_rows(wal_of(source), look);
-}
-
 static void wal_drain(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -453,7 +448,6 @@ static const SourceOps WAL_OPS = {
     .unmarked = wal_unmarked,
     .verified = wal_verified,
     .sight = wal_sight,
-    .looked = wal_looked,
     .backlog = wal_backlog,
     .status = wal_status,
     .slot = wal_add_slot,

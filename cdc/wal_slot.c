@@ -270,6 +270,8 @@ static void on_claimed(void *arg, const Error *err)
     slot_say_no_gap(wal);
     if (wal->facts.backfill) {
         fill_go_on(wal);
+    } else if (verify_must_prove(wal)) {
+        fill_prove(wal);
     } else {
         wal_slot_stream(wal);
     }
