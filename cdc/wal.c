@@ -358,11 +358,6 @@ static void wal_verified(Source *source, uint64_t wal_end, const char *identity)
     verify_take(wal_of(source), wal_end, identity);
 }
 
-static void wal_looked(Source *source, const SourceLook *look)
-{
-    verify_take_rows(wal_of(source), look);
-}
-
 static void wal_drain(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -497,7 +492,6 @@ static const SourceOps WAL_OPS = {
     .unmarked = wal_unmarked,
     .verified = wal_verified,
     .sight = wal_sight,
-    .looked = wal_looked,
     .backlog = wal_backlog,
     .may_park = wal_may_park,
     .parked = wal_parked,

@@ -48,6 +48,17 @@ static void on_fill_recorded(void *arg, const Error *err)
     }
 }
 
+/* Acknowledged rows whose marks are under way are no fault. */
+static void fill_prove_row(WalSource *wal, const Event *event)
+{
+    Fill *fill = &wal->fill;
+    if (marker_has(wal->marker, event->seq, event->field[FIELD_EVENT_ID])) {
+        return;
+    }
+    fill->first_missed = fill->missed == 0 ? event->seq : fill->first_missed;
+    fill->missed++;
+}
+
 static void fill_on_row(void *arg, const char *bytes, size_t length)
 {
     WalSource *wal = arg;
@@ -73,6 +84,10 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     if (known_seqs_has(&wal->filled, event->seq) || scout_expects(wal, event->seq)) {
         fill->batch->count--; /* acknowledged before we were interrupted, or coming with the log */
         fill->batch->unsettled--;
+    } else if (fill->proof) {
+        fill->batch->count--;
+        fill->batch->unsettled--;
+        fill_prove_row(wal, event);
     }
 }
 
@@ -134,7 +149,9 @@ static void on_end_written(void *arg, const Error *err)
         return;
     }
     wal->fill.durable = true;
-    wal->source.events.active(wal->source.events.arg);
+    if (!wal->fill.proof) {
+        wal->source.events.active(wal->source.events.arg);
+    }
     fill_next(wal);
 }
 
@@ -150,6 +167,13 @@ void fill_next(WalSource *wal)
 {
     Fill *fill = &wal->fill;
     if (wal->state != WAL_FILLING || fill->running || !fill->taken) {
+        return;
+    }
+    if (fill->complete && fill->proof) {
+        size_t missed = fill->missed;
+        int64_t first_missed = fill->first_missed;
+        *fill = (Fill){0};
+        verify_proven(wal, missed, first_missed);
         return;
     }
     if (fill->complete) {
@@ -176,7 +200,9 @@ void fill_next(WalSource *wal)
     }
     size_t events = 0;
     size_t bytes = 0;
-    if (wal_room(wal, &events, &bytes)) {
+    if (fill->proof) {
+        fill_fetch(wal, (size_t)wal->options.pipeline->batch_events);
+    } else if (wal_room(wal, &events, &bytes)) {
         size_t most = (size_t)wal->options.pipeline->batch_events;
         fill_fetch(wal, events < most ? events : most);
     }
@@ -252,6 +278,12 @@ void fill_start(WalSource *wal)
     parked_clear(&wal->waiting.parked);
     wal->fill.end = SLOT_NO_END;
     pg_conn_open(wal->filler);
+}
+
+void fill_prove(WalSource *wal)
+{
+    fill_start(wal);
+    wal->fill.proof = true;
 }
 
 void fill_go_on(WalSource *wal)

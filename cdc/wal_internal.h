@@ -30,7 +30,10 @@ typedef enum WalState {
 typedef struct Fill {
     char snapshot[64]; /* exported by the creation of the slot; "": of now */
     bool running;      /* a fetch is under way */
-    bool taken;        /* the snapshot is */
+    bool proof;        /* nothing is published: rows are counted that the log does not bring */
+    size_t missed;
+    int64_t first_missed;
+    bool taken; /* the snapshot is */
     bool flushing;
     bool durable;  /* what the snapshot shows is flushed, and `end` is in the position */
     bool complete; /* the last row was read */
@@ -130,11 +133,10 @@ typedef struct Idle {
 typedef struct Verify {
     uint64_t wal_end; /* of the last good look: no stored position passes it */
     char identity[PRECONDITION_IDENTITY_MAX]; /* of the publication, then */
-    char now[PRECONDITION_IDENTITY_MAX];      /* another one that was found since; "": none */
-    uint64_t since;                           /* end of the log when it was found */
-    MarkerPosition pushed;                    /* last position that was given to the marker */
-    bool write;                               /* the identity is to be stored */
-    bool ask;                                 /* a last look, before a stop */
+    bool unproven; /* it is another one now, and it is not known whether events were missed */
+    MarkerPosition pushed; /* last position that was given to the marker */
+    bool write;            /* the identity is to be stored */
+    bool ask;              /* a last look, before a stop */
     bool asking;
     bool asked;
 } Verify;
@@ -289,8 +291,10 @@ MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked);
 void verify_push(WalSource *wal, bool at_once);
 /** A good look, taken at wal_end. */
 void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
-/** A look at the rows of the table. */
-void verify_take_rows(WalSource *wal, const SourceLook *look);
+/** Nothing may be read before a filling has compared the table with the log. */
+bool verify_must_prove(const WalSource *wal);
+/** It has: so many rows are unpublished that the log does not bring. */
+void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
 /** True: a last look is under way, and the stop waits for it. */
 bool verify_last(WalSource *wal);
 void verify_send_waiting(WalSource *wal);
@@ -305,6 +309,8 @@ bool wal_slot_cannot_decode(WalSource *wal, Error *err);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);
+/** Compares the table with the log: verify_proven(). */
+void fill_prove(WalSource *wal);
 /** As fill_start, after an interruption: only what is left. */
 void fill_go_on(WalSource *wal);
 void fill_filler_opened(void *arg, const Error *err);

@@ -124,6 +124,10 @@ static void scout_on_done(void *arg, const Error *err)
     batch_free(&scout->batch);
     if (err != NULL || scout->error.class != ERROR_NONE) {
         Error copy = err != NULL ? *err : scout->error;
+        if (slot_judge_decoding(wal->options.pipeline, &copy)) {
+            wal_lose(wal, &copy);
+            return;
+        }
         error_prefix(&copy, "reading ahead in slot '%s'", wal->options.pipeline->slot);
         wal_lose(wal, &copy);
         return;

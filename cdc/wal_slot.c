@@ -274,6 +274,8 @@ static void on_claimed(void *arg, const Error *err)
     bool read_again = wal->facts.waiting && !waiting_is_known(wal);
     if (wal->facts.backfill || read_again) {
         fill_go_on(wal);
+    } else if (verify_must_prove(wal)) {
+        fill_prove(wal);
     } else {
         wal->waiting.known = true;
         wal_slot_stream(wal);

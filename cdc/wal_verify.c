@@ -4,9 +4,10 @@
  * look that found all of them good. What is acknowledged beyond it is stored as a part: a restart
  * begins at the look, and leaves out what was done.
  *
- * When the publication is found to be another one than it was (dropped and put back, changed), the
- * position stands still until a look at the table shows that no row is unpublished which the stream
- * should have brought. Where rows do not tell (keep), and when one was missed, that is a gap. */
+ * When the publication is found to be another one than it was (dropped and put back, changed),
+ * nothing is read behind that before it is proven that nothing was missed: the stream is left, and
+ * what the table shows unpublished is compared with what the log will bring (wal_fill.c,
+ * wal_scout.c). Where rows do not tell (keep), and when one was missed, that is a gap. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,36 +23,24 @@ const char *verify_changed(const WalSource *wal)
     return *then != '\0' && *now != '\0' && strcmp(then, now) != 0 ? now : "";
 }
 
-static void verify_suspect(WalSource *wal, uint64_t since, const char *identity)
-{
-    Verify *verify = &wal->verify;
-    if (strcmp(verify->now, identity) == 0) {
-        return;
-    }
-    snprintf(verify->now, sizeof(verify->now), "%s", identity);
-    verify->since = since;
-    log_write(LOG_WARN, wal->options.pipeline->name, "PUBLICATION_CHANGED",
-              LOG_FIELDS(log_text("was", verify->identity), log_text("is", identity)),
-              "the publication, or its entry for '%s', is not the one it was: the position stands "
-              "still until the table shows whether events were missed",
-              wal->options.pipeline->table);
-}
-
 void verify_begin(WalSource *wal)
 {
     Verify *verify = &wal->verify;
     const PreconditionLook *look = &wal->look;
     const SlotFacts *facts = &wal->facts;
-    bool changed = *verify_changed(wal) != '\0';
     *verify = (Verify){.wal_end = facts->position.lsn};
+    verify->unproven = *verify_changed(wal) != '\0';
     snprintf(verify->identity, sizeof(verify->identity), "%s",
-             changed ? facts->publication_then : look->identity);
-    if (changed) {
-        verify_suspect(wal, look->wal_end, look->identity);
-    } else if (!look->pending && look->wal_end > verify->wal_end) {
+             verify->unproven ? facts->publication_then : look->identity);
+    if (!verify->unproven && !look->pending && look->wal_end > verify->wal_end) {
         verify->wal_end = look->wal_end;
         verify->write = strcmp(facts->publication_then, look->identity) != 0;
     }
+}
+
+bool verify_must_prove(const WalSource *wal)
+{
+    return wal->verify.unproven;
 }
 
 MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked)
@@ -103,17 +92,12 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
         return;
     }
     if (strcmp(identity, verify->identity) != 0) {
-        if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP) {
-            verify_gap(wal, "the publication is not the one it was, and rows that are kept do not "
-                            "tell whether they were published: events may be missing");
-            return;
-        }
-        verify_suspect(wal, wal_end, identity);
-        return;
-    }
-    if (*verify->now != '\0') {
-        /* Back to what it was, by its identity, between two looks: that cannot be. */
-        verify_suspect(wal, wal_end, identity);
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "PUBLICATION_CHANGED",
+                  "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
+                  "comparing the table with the log before anything is read",
+                  wal->options.pipeline->table, identity, verify->identity);
+        wal_lose(wal, &err);
         return;
     }
     if (wal_end > verify->wal_end) {
@@ -125,33 +109,27 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
     verify_send_waiting(wal);
 }
 
-void verify_take_rows(WalSource *wal, const SourceLook *look)
+void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
 {
     Verify *verify = &wal->verify;
-    if (*verify->now == '\0' || wal->state != WAL_ACTIVE || look->insert_lsn < verify->since ||
-        look->behind > 0) {
-        return;
-    }
-    if (look->unknown > 0) {
+    if (missed > 0) {
         char message[256];
         snprintf(message, sizeof(message),
                  "the publication was changed, and %zu rows were inserted meanwhile that the log "
                  "does not bring, such as number %lld",
-                 look->unknown, (long long)look->first_unknown);
+                 missed, (long long)first_missed);
         verify_gap(wal, message);
-        return;
-    }
-    if (!look->complete) {
         return;
     }
     log_write(LOG_INFO, wal->options.pipeline->name, "PUBLICATION_PROVEN", LOG_NO_FIELDS,
               "no event was missed while the publication was changed: going on");
-    snprintf(verify->identity, sizeof(verify->identity), "%s", verify->now);
-    verify->now[0] = '\0';
-    verify->wal_end = verify->since > verify->wal_end ? verify->since : verify->wal_end;
+    snprintf(verify->identity, sizeof(verify->identity), "%s", wal->look.identity);
+    verify->unproven = false;
     verify->write = true;
-    verify_push(wal, true);
-    verify_send_waiting(wal);
+    if (!wal->look.pending && wal->look.wal_end > verify->wal_end) {
+        verify->wal_end = wal->look.wal_end;
+    }
+    wal_slot_stream(wal);
 }
 
 /* The identity is stored behind the fact; a restart in between proves it once more. */
@@ -225,8 +203,7 @@ void verify_send_waiting(WalSource *wal)
 bool verify_last(WalSource *wal)
 {
     Verify *verify = &wal->verify;
-    bool behind = wal->state == WAL_ACTIVE && *verify->now == '\0' &&
-                  wal->acked.lsn > marker_position(wal->marker).lsn;
+    bool behind = wal->state == WAL_ACTIVE && wal->acked.lsn > marker_position(wal->marker).lsn;
     if (behind && !verify->asked) {
         verify->asked = true;
         verify->ask = true;

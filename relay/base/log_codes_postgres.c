@@ -283,9 +283,10 @@ static const LogCode WAL_CODES[] = {
      "CREATE PUBLICATION ... if it is not there. Then outboxd run --new-slot makes the slot again "
      "and publishes the rows that are still unpublished."},
     {"PUBLICATION_CHANGED", "warn, error",
-     "The publication is not the one it was. As a warning: the position stands still until the "
-     "table shows whether events were missed. As an error: some were, or rows that are kept cannot "
-     "tell (exit code 4).",
+     "The publication is not the one it was. As a warning: the table is compared with the log "
+     "before "
+     "anything is read. As an error: events were missed, or rows that are kept cannot tell (exit "
+     "code 4).",
      "outboxd run --new-slot makes the slot again and publishes the rows that are still "
      "unpublished."},
     {"PUBLICATION_PROVEN", "info",

@@ -176,7 +176,7 @@ def test_where_rows_are_kept_a_changed_publication_is_a_gap(soon, wal_relay, wal
 
 def test_a_kill_between_two_looks_repeats_nothing(wal_relay, wal, database, kafka, topic):
     """The position stays at the last look; what is done beyond it is known as a part."""
-    one = wal_relay(monitor={"interval": "1h"})
+    one = wal_relay(monitor={"interval": "10min"})
     trial = Trial(database, one)
     one.start()
     for _ in range(5):
