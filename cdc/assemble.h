@@ -26,7 +26,6 @@ typedef struct Assembler {
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
     KnownEvents known;
-    KnownSeqs backfilled;
     bool foreign_said; /* a message with our prefix that is none of ours was logged */
 } Assembler;
 

@@ -14,6 +14,9 @@
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
 #include "rows/precondition.h"
+#include "rows/row.h"
+
+enum { PROTOCOL_TRIES = 3 };
 
 static WalSource *wal_of(Source *source)
 {
@@ -35,10 +38,11 @@ static void wal_close(WalSource *wal, WalState state)
     pg_conn_close(wal->filler);
     pg_conn_close(wal->control);
     fill_release(wal);
+    ask_release(wal);
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
-    wal->save_done = NULL;
+    position_drop_waiting(wal);
     wal->look_wanted = false;
     wal->state = state;
 }
@@ -58,12 +62,38 @@ bool wal_lease_holds(const WalSource *wal)
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
 
+/* What comes back at the same place again and again does not heal by itself. */
+static void wal_count_repeats(WalSource *wal, Error *err)
+{
+    if (strcmp(err->code, "PG_PROTOCOL") != 0) {
+        return;
+    }
+    MarkerPosition at = marker_position(wal->marker);
+    Repeats *repeats = &wal->repeats;
+    bool same = repeats->at.lsn == at.lsn && repeats->at.tx_lsn == at.tx_lsn &&
+                repeats->at.tx_ordinal == at.tx_ordinal;
+    repeats->at = at;
+    repeats->count = same ? repeats->count + 1 : 1;
+    if (repeats->count < PROTOCOL_TRIES) {
+        return;
+    }
+    err->class = ERROR_FATAL;
+    char lsn[24];
+    error_hint(err,
+               "This came %d times at position %s. Look for what stands between outboxd and "
+               "PostgreSQL and alters what it passes on, and for messages in the server's log. "
+               "Nothing was skipped: start again when it is mended.",
+               PROTOCOL_TRIES, lsn_format(at.lsn, lsn));
+}
+
 void wal_lose(WalSource *wal, const Error *err)
 {
     if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
         return;
     }
-    wal->error = *err;
+    Error copy = *err; /* may be wal->error */
+    wal_count_repeats(wal, &copy);
+    wal->error = copy;
     wal->doubts = precondition_soften(&wal->error, wal->begun, &wal->refusals);
     wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
@@ -79,6 +109,9 @@ void wal_check_drained(WalSource *wal)
     bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
     if (filled && !wal->hole && !wal->fill.recorded) {
         fill_next(wal); /* else the next start would read the table again */
+        return;
+    }
+    if (verify_last(wal) || marker_pending(wal->marker)) {
         return;
     }
     if (wal->state == WAL_ACTIVE) {
@@ -181,17 +214,19 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
-            known_seqs_add(&wal->assembler.backfilled, batch->events[i]->seq);
+            known_seqs_add(&wal->filled, batch->events[i]->seq);
         }
         /* Rows that are kept do not show that they are published: the position does. */
         bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
         int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
-        MarkerPosition filled = {.lsn = wal->start_lsn, .tx_ordinal = (uint64_t)read};
-        marker_add(wal->marker, batch, read > 0 ? &filled : NULL);
+        MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
+        marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
         return;
     }
     wal->acked = *position;
-    marker_add(wal->marker, batch, position);
+    MarkerPosition stored = verify_cap(wal, position);
+    wal->verify.pushed = stored;
+    marker_add(wal->marker, batch, &stored);
 }
 
 /* A batch that came back: what is settled at its head counts, what is settled behind a hole is
@@ -221,7 +256,7 @@ static void wal_take_back(WalSource *wal, Batch *batch)
         if (event->commit_lsn != 0) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         } else {
-            known_seqs_add(&wal->assembler.backfilled, event->seq);
+            known_seqs_add(&wal->filled, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {
@@ -295,6 +330,16 @@ static void wal_wake(Source *source)
     } else if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
+}
+
+static void wal_verified(Source *source, uint64_t wal_end, const char *identity)
+{
+    verify_take(wal_of(source), wal_end, identity);
+}
+
+static void wal_looked(Source *source, const SourceLook *look)
+{
+    verify_take_rows(wal_of(source), look);
 }
 
 static void wal_drain(Source *source)
@@ -386,6 +431,10 @@ static void wal_free(Source *source)
     event_free(wal->report);
     assembler_release(&wal->assembler);
     known_events_release(&wal->again);
+    known_seqs_release(&wal->filled);
+    ask_release(wal);
+    precondition_release(&wal->look);
+    position_drop_waiting(wal);
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
@@ -403,7 +452,9 @@ static const SourceOps WAL_OPS = {
     .wake = wal_wake,
     .drain = wal_drain,
     .unmarked = wal_unmarked,
+    .verified = wal_verified,
     .sight = wal_sight,
+    .looked = wal_looked,
     .backlog = wal_backlog,
     .status = wal_status,
     .slot = wal_add_slot,
@@ -414,6 +465,9 @@ void wal_deliver(WalSource *wal, Batch *batch)
 {
     wal->outstanding++;
     wal->outstanding_events += batch->count;
+    if (pg_conn_takes_bytes(wal->control)) {
+        row_check_texts(batch, wal->table->extra_count);
+    }
     wal->source.events.batch(wal->source.events.arg, batch);
 }
 
@@ -433,6 +487,8 @@ bool wal_is_idle(const WalSource *wal)
 
 static void on_marker_lost(void *arg, const Error *err)
 {
+    WalSource *wal = arg;
+    wal->distrust = wal->distrust || strcmp(err->code, "PG_PROTOCOL") == 0;
     wal_lose(arg, err);
 }
 
@@ -452,7 +508,8 @@ static void on_marked(void *arg)
 {
     WalSource *wal = arg;
     wal->refusals = 0;
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -464,7 +521,8 @@ static void on_marked(void *arg)
 static void on_marker_idle(void *arg)
 {
     WalSource *wal = arg;
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -519,8 +577,10 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
     /* The creation of a slot waits for every running transaction. */
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
-    wal->filler = wal_new_conn(wal, statement_ms, lease_ms, false, fill_filler_opened);
+    wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
+    history_begin(&wal->history);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
+                                              .history = &wal->history,
                                               .pipeline = options->pipeline,
                                               .table = table,
                                               .stats = options->stats,

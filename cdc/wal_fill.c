@@ -3,8 +3,8 @@
  * A slot that we have just made exports the snapshot of its very beginning: what it shows
  * unpublished is published from the table, what it does not show comes with the stream. Where there
  * is no such snapshot (the slot was there before, or we were interrupted) a snapshot of now is
- * taken, which overlaps with the stream: the sequence numbers published from the table are
- * remembered, and the stream leaves them out.
+ * taken, which overlaps with the stream: what the stream will bring is looked up in it beforehand
+ * (wal_scout.c), and left to it.
  *
  * So that an interruption costs little, the position row says where the reading ends (rows with a
  * higher number were inserted after the first snapshot was taken, so the stream brings them, in
@@ -24,6 +24,7 @@ void fill_release(WalSource *wal)
 {
     batch_free(&wal->fill.batch);
     wal->fill.running = false;
+    scout_release(wal);
 }
 
 static void on_fill_recorded(void *arg, const Error *err)
@@ -37,6 +38,7 @@ static void on_fill_recorded(void *arg, const Error *err)
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
               "the rows from before the slot are published; the log follows");
     wal->fill.recorded = true;
+    known_seqs_release(&wal->filled); /* what is left of them to mark is in the marker */
     if (wal->draining) {
         wal_check_drained(wal);
     } else {
@@ -66,8 +68,8 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
     fill->rows++;
     fill->last_seq = event->seq;
-    if (known_seqs_has(&wal->assembler.backfilled, event->seq)) {
-        fill->batch->count--; /* acknowledged before we were interrupted */
+    if (known_seqs_has(&wal->filled, event->seq) || scout_expects(wal, event->seq)) {
+        fill->batch->count--; /* acknowledged before we were interrupted, or coming with the log */
         fill->batch->unsettled--;
     }
 }
@@ -138,11 +140,8 @@ static void on_end_written(void *arg, const Error *err)
  * even what was committed with synchronous_commit = off. */
 static void fill_write_end(WalSource *wal)
 {
-    wal->fill.flushing = true;
-    AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-    AUTO_TEXT sql = x_format("UPDATE %s SET backfill_end = %lld WHERE pipeline = %s",
-                             wal->position_table, (long long)wal->fill.end, pipeline);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_end_written});
+    AUTO_TEXT end = x_format("%lld", (long long)wal->fill.end);
+    wal->fill.flushing = position_note(wal, "backfill_end", end, on_end_written);
 }
 
 void fill_next(WalSource *wal)
@@ -154,17 +153,21 @@ void fill_next(WalSource *wal)
     if (fill->complete) {
         /* Not with a batch that came back unpublished: the next start must read its rows again. */
         if (wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker)) {
-            wal_slot_save_position(wal, false, on_fill_recorded);
+            position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, false, on_fill_recorded);
         }
         return;
     }
-    if (wal->draining) {
+    if (wal->draining || wal->scout.running) {
         return;
     }
     if (!fill->durable) {
         if (!fill->flushing && !pg_conn_is_busy(wal->control)) {
             fill_write_end(wal);
         }
+        return;
+    }
+    if (wal->scout.wanted && !wal->scout.complete) {
+        scout_start(wal);
         return;
     }
     size_t events = 0;
@@ -179,7 +182,10 @@ static void on_snapshot_row(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-        wal->fill.end == SLOT_NO_END) {
+        PQfnumber(result, "members") >= 0) {
+        scout_read_tree(wal, result);
+    } else if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
+               wal->fill.end == SLOT_NO_END) {
         wal->fill.end = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     }
 }
@@ -209,6 +215,12 @@ static void on_filler_set(void *arg, const Error *err)
         text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
     }
     text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq, wal->table->name);
+    wal->scout.wanted = wal->fill.snapshot[0] == '\0';
+    if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
+        text_add(&sql, "; ");
+        tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
+                       PQserverVersion(pg_conn_raw(wal->filler)), &sql);
+    }
     pg_conn_send(
         wal->filler,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_snapshot_row, .done = on_snapshot});
@@ -224,6 +236,7 @@ void fill_filler_opened(void *arg, const Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
                            PQserverVersion(pg_conn_raw(wal->filler)), &sql);
+    text_add(&sql, "SET statement_timeout = 0; "); /* reading ahead takes as long as the log is */
     pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_filler_set});
 }
 
@@ -239,9 +252,7 @@ void fill_go_on(WalSource *wal)
 {
     fill_start(wal);
     wal->fill.end = wal->facts.backfill_end;
-    MarkerPosition *position = &wal->facts.position;
-    if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && position->tx_ordinal > 0) {
-        wal->fill.last_seq = (int64_t)position->tx_ordinal;
+    if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && wal->facts.backfill_seq != 0) {
+        wal->fill.last_seq = wal->facts.backfill_seq;
     }
-    *position = (MarkerPosition){.lsn = position->lsn};
 }

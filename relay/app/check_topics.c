@@ -10,6 +10,7 @@
 #include "flow/router.h"
 #include "flow/template.h"
 #include "outbox/fetch_sql.h"
+#include "pg/conn.h"
 #include "pg/sqlstate.h"
 #include "rows/row.h"
 
@@ -80,6 +81,7 @@ typedef struct Backlog {
     Batch *batch;
     size_t events;
     size_t unpublishable;
+    bool takes_bytes; /* texts of this database may be no UTF-8 */
 } Backlog;
 
 static Status backlog_begin(Backlog *b, Error *err)
@@ -154,6 +156,9 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
     if (row_read(bytes, length, b->table->extra_count, b->batch, &event, err) != OK) {
         return FAILED;
     }
+    if (b->takes_bytes) {
+        row_check_texts(b->batch, b->table->extra_count);
+    }
     b->events++;
     Record record = {0};
     Error why;
@@ -198,10 +203,11 @@ static Status backlog_copy(Backlog *b, PGconn *conn, Error *err)
 
 static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
 {
+    b->takes_bytes = pg_takes_bytes(conn);
     AUTO_BUFFER sql = TEXT_EMPTY;
     Gaps none = {0};
     gaps_reset(&none);
-    fetch_add_sql(b->table, &none, INT64_MIN, BACKLOG_EVENTS, &sql);
+    fetch_add_sql(b->table, &none, BACKLOG_EVENTS, &sql);
     PGresult *r = PQexec(conn, sql.data);
     Status status = PQresultStatus(r) == PGRES_COPY_OUT ? OK : sqlstate_error(r, err);
     PQclear(r);

@@ -102,13 +102,20 @@ static const LogCode PIPELINE_CODES[] = {
      "outbox.emit_message.",
      "Any role may write one: find out who does, and take the right to call "
      "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside."},
+    {"TEXT_NOT_UTF8", "warn, error",
+     "A text of the event is not valid UTF-8, which a database in SQL_ASCII takes. The message "
+     "names "
+     "column and seq.",
+     "Correct the row, and the program that writes it. on_poison = \"dead_letter\" sets it aside, "
+     "with U+FFFD for what is not UTF-8."},
     {"MESSAGE_IGNORED", "warn",
      "A non-transactional message with the prefix outboxd.event was ignored; "
      "outbox.emit_message writes none. Said once.",
      "Find out who calls pg_logical_emit_message."},
     {"ROWS_SWEPT", "info",
-     "Unpublished rows below the low-water bound were found and are published: their "
-     "transactions took long.",
+     "Unpublished rows were found whose numbers lie below those already read, and are published: "
+     "the numbers went back, or were drawn long before the INSERT, or somebody inserted or "
+     "unmarked rows by hand. Said at most once a minute.",
      ""},
     {"ROWS_VANISHED", "warn",
      "Published rows were not there to be marked: somebody else deleted them.",

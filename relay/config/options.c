@@ -255,14 +255,18 @@ static const Option OPTIONS[] = {
          "event after a quiet time."},
     {AT_PIPELINE("sweep_interval", DURATION, sweep_interval_ms), .fallback = "30s", .min = 100 * MS,
      .max = DAY,
-     .help =
-         "How often the relay looks for unpublished rows below its low-water bound, prunes, and "
-         "counts the backlog."},
+     .help = "The relay looks at every number of the table, not only at those that a running "
+             "transaction could still fill, at least this often, and at each poll while that costs "
+             "next "
+             "to nothing. A row that was published and is unmarked again and again is published at "
+             "most "
+             "this often."},
     {AT_PIPELINE("unseen_after", DURATION, unseen_after_ms), .fallback = "15s", .min = 1 * SECOND,
      .max = DAY,
      .help =
          "How long an unpublished event may stay in the table that the relay has not seen although "
-         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at least "
+         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at "
+         "least "
          "two sweeps) the relay is not ready and says EVENT_UNSEEN."},
     {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
      .help = "Most rows of one fetch, and of one mark or delete."},

@@ -67,8 +67,12 @@ typedef struct Event {
     bool retimed;         /* the broker refused its time: it gets that of publishing */
     bool overtaken;       /* a later event of its key was written first: counted */
     uint8_t aside_reason; /* Reason: why it is set aside */
+    uint8_t odd_text;     /* EventField that is not UTF-8 (FIELD_COUNT: a header column); 0: none */
     uint16_t attempts;
 } Event;
+
+/** How the outbox of CONTRACT calls the column of a field. */
+const char *event_field_name(EventField field);
 
 static inline bool event_is_settled(const Event *event)
 {

@@ -118,6 +118,9 @@ static void poll_resume(Source *source)
     }
     event_del(poll->timer);
     poll->outstanding_count = 0;
+    if (poll->foreign) {
+        known_free(&poll->known); /* of another history */
+    }
     poll->foreign = false;
     fetch_reset(poll);
     poll->state = POLL_PREPARING;
@@ -136,6 +139,7 @@ static void poll_ack(Source *source, Batch *batch)
         }
     }
     if (!poll->foreign) {
+        fetch_take_back(poll, batch);
         marker_add(poll->marker, batch, NULL);
     }
     batch_free(&batch);
@@ -211,7 +215,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 
 static void poll_look_again(Source *source, int64_t seq)
 {
-    fetch_look_again(poll_of(source), seq);
+    poll_fetch_widen(poll_of(source), seq);
 }
 
 static double poll_backlog(const Source *source)
@@ -253,6 +257,7 @@ static void poll_free(Source *source)
     event_free(poll->report);
     fetch_release(poll);
     gaps_release(&poll->gaps);
+    known_free(&poll->known);
     free(poll->fence.writers);
     free(poll->fence.latest);
     free(poll->outstanding);

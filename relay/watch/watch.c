@@ -160,11 +160,11 @@ static void watch_step_over(Watch *w)
         return;
     }
     w->index = 0;
-    bool over = (w->nameless && w->step == STEP_PRECONDITIONS) ||
-                (w->kind != LOOK_WHOLE && w->step == STEP_ROWS);
-    if (over) {
+    bool whole = w->kind == LOOK_WHOLE;
+    WatchStep last = w->nameless ? STEP_PRECONDITIONS : whole ? STEP_DEAD : STEP_ROWS;
+    if (w->step == last) {
         w->step = STEP_END;
-    } else if (w->kind == LOOK_WHOLE) {
+    } else if (whole) {
         w->step++;
     } else {
         w->step = w->step == STEP_PAUSES ? STEP_ROWS : w->step + 1;

@@ -225,3 +225,17 @@ Test(router, too_many_topics_is_poison_that_stops)
     cr_assert_eq(route(), ROUTE_POISON);
     cr_assert_eq(err.class, ERROR_FATAL);
 }
+
+Test(router, a_text_that_is_not_utf8_is_poison_and_named)
+{
+    event->seq = 17;
+    event->odd_text = FIELD_CORRELATION_ID;
+    cr_assert_eq(route(), ROUTE_POISON);
+    cr_assert_str_eq(err.code, "TEXT_NOT_UTF8");
+    cr_assert_eq(err.class, ERROR_POISON);
+    cr_assert_str_eq(err.message,
+                     "column 'correlation_id' of the event with seq 17 is not valid UTF-8");
+    event->odd_text = FIELD_COUNT;
+    cr_assert_eq(route(), ROUTE_POISON);
+    cr_assert_not_null(strstr(err.message, "'of a header' of the event with seq 17"));
+}
