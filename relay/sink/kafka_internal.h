@@ -15,7 +15,7 @@ typedef struct KafkaTopic {
     bool due;           /* to be looked up although it is ready */
     int32_t partitions; /* as of the last look-up */
     int64_t looked_us;  /* monotonic: when the last look-up was asked that found it; 0: never */
-    size_t out;         /* records that the producer holds */
+    size_t out;         /* records of it that the producer holds */
     TopicLimits limits;
     struct KafkaTopic *next;
 } KafkaTopic;
@@ -36,16 +36,18 @@ typedef struct KafkaSink {
     KafkaTopic *topics;
     Brake *brake;
     rd_kafka_topic_partition_list_t *paused; /* partitions; NULL: none */
-    bool purging;     /* what comes back for a retry is taken back, too */
+    bool purging;                            /* what comes back for a retry is taken back, too */
+    size_t fences;    /* purges that broker threads may still have before them */
+    size_t out;       /* records that the producer holds */
     uint32_t refused; /* requests */
     bool stale;       /* a test: no limit is known from now on */
-    bool looking;   /* a look-up job is under way */
-    bool wanted;    /* a send waits for a look-up */
-    bool full;      /* a send waits for room */
-    bool closing;   /* the worker destroys the old producer */
-    bool reporting; /* the pipeline asked for that: tell it when done */
-    bool shrink;    /* a topic takes smaller batches: new producer once the queue is empty */
-    bool lost;      /* told the pipeline; nothing is sent until reopen */
+    bool looking;     /* a look-up job is under way */
+    bool wanted;      /* a send waits for a look-up */
+    bool full;        /* a send waits for room */
+    bool closing;     /* the worker destroys the old producer */
+    bool reporting;   /* the pipeline asked for that: tell it when done */
+    bool shrink;      /* a topic takes smaller batches: new producer once the queue is empty */
+    bool lost;        /* told the pipeline; nothing is sent until reopen */
     bool troubled;
     int brokers;
     LogLimit log_lines; /* of librdkafka's own log */

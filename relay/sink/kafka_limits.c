@@ -23,9 +23,10 @@ static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 
 static void refuse_no_key(const KafkaTopic *kt, Error *err)
 {
-    error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_KEY_MISSING",
-              "the record has no key, and topic '%s' is compacted: it accepts only records with one",
-              kt->topic->name);
+    error_set(
+        err, ERROR_POISON, EXIT_KAFKA, "RECORD_KEY_MISSING",
+        "the record has no key, and topic '%s' is compacted: it accepts only records with one",
+        kt->topic->name);
     (void)error_hint(err, "Give these events a key (an aggregate_id, or a route with a key of its "
                           "own), or send them to a topic with cleanup.policy=delete.");
 }
