@@ -21,7 +21,6 @@ void assembler_release(Assembler *assembler)
     batch_free(&assembler->batch);
     relations_release(&assembler->relations);
     known_events_release(&assembler->known);
-    known_seqs_release(&assembler->backfilled);
 }
 
 /* Where the event stands; false: it is done already and nobody needs to see it again. */
@@ -42,6 +41,9 @@ static void assembler_number(Assembler *assembler, Event *event)
     event->ordinal = assembler->ordinal;
     if (known_events_meet(&assembler->known, event->commit_lsn, event->ordinal)) {
         batch_settle(event, EVENT_PUBLISHED);
+    } else if (assembler->parked != NULL &&
+               parked_has(assembler->parked, event->seq, event->field[FIELD_EVENT_ID])) {
+        batch_settle(event, EVENT_PARKED);
     }
 }
 
@@ -74,12 +76,9 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
     if (relation_read_row(relation, &change->new_tuple, batch, &event, err) != OK) {
         return FAILED;
     }
-    if (known_seqs_has(&assembler->backfilled, event->seq)) {
-        batch->count--; /* published from the table, before the stream began */
-        batch->unsettled--;
-        return OK;
+    if (event != NULL) { /* else it was inserted as published; it has its ordinal all the same */
+        assembler_number(assembler, event);
     }
-    assembler_number(assembler, event);
     return OK;
 }
 
@@ -122,10 +121,23 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     return OK;
 }
 
+/* Commits come in the order of the log, and what ends a transaction began it. */
+static Status assembler_backwards(uint64_t told, uint64_t expected, Error *err)
+{
+    char a[24];
+    char b[24];
+    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                     "the server told of a commit at %s, which does not follow %s",
+                     lsn_format(told, a), lsn_format(expected, b));
+}
+
 static Status assembler_begin(Assembler *assembler, const PgOutputBegin *begin, Error *err)
 {
     if (assembler->in_transaction) {
         return assembler_outside("begin", err);
+    }
+    if (begin->final_lsn < assembler->complete_lsn) {
+        return assembler_backwards(begin->final_lsn, assembler->complete_lsn, err);
     }
     assembler->in_transaction = true;
     assembler->commit_lsn = begin->final_lsn;
@@ -138,6 +150,9 @@ static Status assembler_commit(Assembler *assembler, const PgOutputCommit *commi
 {
     if (!assembler->in_transaction) {
         return assembler_outside("commit", err);
+    }
+    if (commit->commit_lsn != assembler->commit_lsn || commit->end_lsn <= commit->commit_lsn) {
+        return assembler_backwards(commit->end_lsn, assembler->commit_lsn, err);
     }
     assembler->in_transaction = false;
     assembler->complete_lsn = commit->end_lsn;

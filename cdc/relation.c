@@ -35,6 +35,7 @@ struct Relation {
     bool outbox;
     size_t extra_count;
     size_t column_count;
+    size_t published; /* column that tells it is; column_count: none */
     size_t use_count;
     ColumnUse uses[]; /* by column */
 };
@@ -59,6 +60,7 @@ void relations_release(Relations *relations)
     relations_reset(relations);
     free(relations->items);
     free(relations->types);
+    tree_release(&relations->tree);
     free(relations->schema);
     free(relations->name);
     *relations = (Relations){0};
@@ -177,38 +179,52 @@ static void relation_use(Relation *relation, const Relations *relations, size_t 
     }
 }
 
+/* By its OID. By its name, too: what a table that was made again had in the log before. */
+static bool relations_own(const Relations *relations, const PgOutputRelation *message)
+{
+    return message->id == relations->table_oid || tree_has(&relations->tree, message->id) ||
+           (slice_equal(message->schema, slice_of(relations->schema)) &&
+            slice_equal(message->name, slice_of(relations->name)));
+}
+
 static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
 {
     size_t extra_count = relations->pipeline->header_columns.count;
     Relation *relation =
         x_calloc(1, sizeof(*relation) + (FIELD_COUNT + extra_count) * sizeof(relation->uses[0]));
     relation->id = message->id;
-    relation->outbox = message->id == relations->table_oid ||
-                       (slice_equal(message->schema, slice_of(relations->schema)) &&
-                        slice_equal(message->name, slice_of(relations->name)));
+    relation->outbox = relations_own(relations, message);
     relation->extra_count = extra_count;
     relation->column_count = message->columns;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
+    relation->published = relation->column_count;
     for (size_t i = 0; relation->outbox && i < message->columns; i++) {
         PgOutputColumn column = pgoutput_column(&rest);
         relation_use(relation, relations, i, &column);
+        if (column.name.length > 0 &&
+            slice_equal(column.name, slice_of(relations->pipeline->columns.published_at))) {
+            relation->published = i;
+        }
     }
     return relation;
 }
 
-/* A row is read as its table was when it was written. A column that was added later reads as NULL;
- * one that an event cannot be without was renamed or dropped: going on would publish events without
- * key or value, in silence. */
-static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
+/* What an event cannot be without, as far as the table is said to have it. */
+enum { NEEDED_COLUMNS = 7 };
+
+typedef struct NeededColumn {
+    EventField field;
+    const char *option;
+    const char *column; /* "" or NULL: not needed */
+} NeededColumn;
+
+static void relations_needed(const Relations *relations, NeededColumn ret_needed[NEEDED_COLUMNS])
 {
     const ColumnsConfig *c = &relations->pipeline->columns;
     bool bytes_alone = c->payload[0] == '\0';
-    const struct {
-        EventField field;
-        const char *option;
-        const char *column;
-    } needed[] = {
-        {FIELD_SEQ, "seq", c->seq},
+    bool keep = relations->pipeline->on_publish == ON_PUBLISH_KEEP;
+    const NeededColumn needed[NEEDED_COLUMNS] = {
+        {FIELD_SEQ, "seq", keep ? "" : c->seq},
         {FIELD_EVENT_ID, "event_id", c->event_id},
         {FIELD_EVENT_TYPE, "event_type", c->event_type},
         {FIELD_AGGREGATE_TYPE, "aggregate_type", c->aggregate_type},
@@ -216,10 +232,93 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         {FIELD_PAYLOAD, "payload", c->payload},
         {FIELD_PAYLOAD_BYTES, "payload_bytes", bytes_alone ? c->payload_bytes : ""},
     };
-    for (size_t i = 0; relation->outbox && i < sizeof(needed) / sizeof(needed[0]); i++) {
-        bool keep_seq =
-            needed[i].field == FIELD_SEQ && relations->pipeline->on_publish == ON_PUBLISH_KEEP;
-        if (slice_of(needed[i].column).length == 0 || keep_seq ||
+    memcpy(ret_needed, needed, sizeof(needed));
+}
+
+static bool message_has(const PgOutputRelation *message, Slice name)
+{
+    ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
+    bool found = false;
+    for (size_t column = 0; column < message->columns && !found; column++) {
+        found = slice_equal(pgoutput_column(&rest).name, name);
+    }
+    return found;
+}
+
+bool relations_could_be_ours(const Relations *relations, const PgOutputRelation *message)
+{
+    NeededColumn needed[NEEDED_COLUMNS];
+    relations_needed(relations, needed);
+    for (size_t i = 0; i < NEEDED_COLUMNS; i++) {
+        Slice name = slice_of(needed[i].column);
+        if (name.length > 0 && !message_has(message, name)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A column that is used and not sent: it may have become a generated one. */
+static bool relations_miss_column(const Relations *relations, const PgOutputRelation *message)
+{
+    int targets = FIELD_COUNT + (int)relations->pipeline->header_columns.count;
+    for (int target = 0; target < targets; target++) {
+        Slice name = slice_of(target_column(relations->pipeline, target));
+        if (name.length > 0 && !message_has(message, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool relations_must_ask(const Relations *relations, const PgOutputRelation *message)
+{
+    if (relations_own(relations, message)) {
+        return relations_miss_column(relations, message);
+    }
+    /* A table that is none of ours may be attached later: then it has our columns. */
+    return !tree_has_stranger(&relations->tree, message->id) ||
+           relations_could_be_ours(relations, message);
+}
+
+/* A generated column that is used and not in the message: its values would be lost in silence. */
+static Status relation_check_generated(const Relations *relations, const Relation *relation,
+                                       Error *err)
+{
+    int targets = FIELD_COUNT + (int)relation->extra_count;
+    for (int target = 0; target < targets; target++) {
+        const char *column = target_column(relations->pipeline, target);
+        if (slice_of(column).length == 0 || relation_has(relation, target) ||
+            !tree_generates(&relations->tree, column)) {
+            continue;
+        }
+        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_GENERATED",
+                  "column '%s' of table '%s' is generated, and the server does not send it", column,
+                  relations->pipeline->table);
+        return error_hint(err,
+                          "Fill the column by a trigger or a default instead, name another one in "
+                          "the configuration, or use capture = \"poll\"; with PostgreSQL 18: ALTER "
+                          "PUBLICATION %s SET (publish_generated_columns = stored);",
+                          relations->pipeline->publication);
+    }
+    return OK;
+}
+
+/* A row is read as its table was when it was written. A column that was added later reads as NULL;
+ * one that an event cannot be without was renamed or dropped: going on would publish events without
+ * key or value, in silence. */
+static Status relation_check(const Relations *relations, const Relation *relation, Error *err)
+{
+    NeededColumn needed[NEEDED_COLUMNS];
+    relations_needed(relations, needed);
+    if (!relation->outbox) {
+        return OK;
+    }
+    if (relation_check_generated(relations, relation, err) != OK) {
+        return FAILED;
+    }
+    for (size_t i = 0; i < NEEDED_COLUMNS; i++) {
+        if (slice_of(needed[i].column).length == 0 ||
             relation_has(relation, (int)needed[i].field)) {
             continue;
         }
@@ -410,6 +509,12 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, B
     size_t use = 0;
     for (size_t i = 0; i < relation->column_count; i++) {
         PgOutputValue value = pgoutput_value(&rest);
+        if (i == relation->published && value.kind != VALUE_NULL) {
+            batch->count--;
+            batch->unsettled--;
+            *ret_event = NULL;
+            return OK;
+        }
         if (!relation_set_all(relation, i, &value, &use, event)) {
             batch->count--;
             batch->unsettled--;

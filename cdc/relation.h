@@ -1,5 +1,8 @@
 /* relation: what the columns of a row in the stream mean. Every Relation message replaces what was
- * known of its table. */
+ * known of its table.
+ *
+ * A partitioned outbox arrives under the names of its leaves, unless the publication publishes by
+ * the root; so does one with inherited tables. Which OIDs are ours is in the tree (tree.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -7,6 +10,7 @@
 #include <stdint.h>
 
 #include "cdc/pgoutput.h"
+#include "cdc/tree.h"
 #include "config/config.h"
 #include "flow/batch.h"
 
@@ -18,6 +22,7 @@ typedef struct Relations {
     uint32_t table_oid; /* of the outbox table */
     char *schema;
     char *name;
+    Tree tree; /* outlives the stream */
     Relation **items;
     size_t count;
     RelationType *types; /* that are not built in */
@@ -28,8 +33,16 @@ typedef struct Relations {
 void relations_reset(Relations *relations);
 void relations_release(Relations *relations);
 
+/** True when the relation has every column that an event needs. */
+bool relations_could_be_ours(const Relations *relations, const PgOutputRelation *message);
+
+/** True when only the server can tell what the relation is: its OID is not known, it was none of
+ * ours and could be by now, or it is ours and lacks a column that is used. */
+bool relations_must_ask(const Relations *relations, const PgOutputRelation *message);
+
 /** Takes a Relation message. RETRY / PG_PROTOCOL when it is malformed; FATAL / COLUMN_MISSING when
- * the outbox table has lost a column that an event cannot be without. */
+ * the outbox table has lost a column that an event cannot be without; FATAL / COLUMN_GENERATED when
+ * one that is used is generated, and the server does not send it. */
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err);
 
 /** Takes a Type message: what a domain stands for. It precedes the relations that use it. */
@@ -40,6 +53,8 @@ void relations_put_type(Relations *relations, const PgOutputType *message);
 const Relation *relations_find(const Relations *relations, uint32_t id, bool *ret_known);
 
 /** Adds the event of an inserted row to the batch, exactly as polling reads it: its bytes are
- * copied to the batch's arena. RETRY / PG_PROTOCOL when the row does not fit its relation. */
+ * copied to the batch's arena. *ret_event is NULL, and nothing was added, when the row was inserted
+ * as published already (a restore, an archive). RETRY / PG_PROTOCOL when the row does not fit its
+ * relation. */
 Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, Batch *batch,
                          Event **ret_event, Error *err);

@@ -16,19 +16,22 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
     AUTO_TEXT slot = ident_literal(pipeline->slot);
     AUTO_TEXT publication = ident_literal(pipeline->publication);
     /* to_jsonb: columns that only later versions have. */
-    text_printf(sql,
-                "SELECT current_setting('server_version_num') AS version,"
-                " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn, "
-                "p.tx_ordinal, "
-                "p.tx_messages,"
-                " s.slot_name, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
-                " to_jsonb(s) ->> 'failover' AS failover,"
-                " to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,"
-                " b.pubname"
-                " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
-                " LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
-                " LEFT JOIN pg_publication b ON b.pubname = %s",
-                position_table, name, slot, publication);
+    text_printf(
+        sql,
+        "SELECT current_setting('server_version_num') AS version,"
+        " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn,"
+        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication,"
+        " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,"
+        " CASE WHEN NOT pg_is_in_recovery() THEN"
+        " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS wal_timeline,"
+        " s.slot_name, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
+        " to_jsonb(s) ->> 'failover' AS failover,"
+        " to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,"
+        " b.pubname"
+        " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
+        " LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
+        " LEFT JOIN pg_publication b ON b.pubname = %s",
+        position_table, name, slot, publication);
 }
 
 static const char *fact(const PGresult *row, const char *column)
@@ -76,7 +79,12 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     ret->position = (MarkerPosition){.lsn = fact_lsn(row, "lsn"),
                                      .tx_lsn = fact_lsn(row, "tx_lsn"),
                                      .tx_ordinal = strtoull(fact(row, "tx_ordinal"), NULL, 10)};
+    ret->insert_lsn = fact_lsn(row, "insert_lsn");
+    ret->timeline = (int)strtol(fact(row, "wal_timeline"), NULL, 16);
+    ret->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
+    snprintf(ret->publication_then, sizeof(ret->publication_then), "%s", fact(row, "publication"));
     ret->backfill = fact_true(row, "backfill");
+    ret->waiting = fact_true(row, "waiting");
     const char *end = fact(row, "backfill_end");
     ret->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
     ret->same_messages = fact_true(row, "tx_messages") == messages;
@@ -109,6 +117,84 @@ static SlotVerdict slot_gap(Error *err, const char *code, const char *message)
     return SLOT_GAP;
 }
 
+bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_lsn)
+{
+    for (const char *line = content; *line != '\0'; line += strcspn(line, "\n")) {
+        line += *line == '\n';
+        /* "parent timeline, tab, LSN, tab, reason"; others are comments (timeline.c) */
+        char *tab = NULL;
+        long parent = strtol(line, &tab, 10);
+        if (tab == line || *tab != '\t' || parent != timeline) {
+            continue;
+        }
+        char lsn[24];
+        snprintf(lsn, sizeof(lsn), "%.*s", (int)strcspn(tab + 1, "\t\r\n "), tab + 1);
+        return lsn_parse(lsn, ret_switch_lsn);
+    }
+    return false;
+}
+
+bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
+{
+    if (strstr(err->message, "SQLSTATE 42704") == NULL ||
+        strstr(err->message, "publication") == NULL) {
+        return false;
+    }
+    AUTO_TEXT message =
+        x_format("publication '%s' was dropped, or made again behind the place where slot '%s' "
+                 "stands: the log from there on cannot be read",
+                 pipeline->publication, pipeline->slot);
+    (void)slot_gap(err, "PUBLICATION_GONE", message);
+    return true;
+}
+
+/* The furthest that was stored, as the row says or as this process remembers. */
+static uint64_t slot_furthest(const SlotFacts *facts)
+{
+    return facts->known.lsn > facts->position.lsn ? facts->known.lsn : facts->position.lsn;
+}
+
+static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *pipeline,
+                                  Error *err)
+{
+    char a[24];
+    char b[24];
+    AUTO_TEXT message = NULL;
+    const MarkerPosition *position = &facts->position;
+    if (facts->left_timeline != 0) {
+        if (slot_furthest(facts) <= facts->switch_lsn) {
+            return SLOT_START; /* a new primary that has what we read */
+        }
+        message =
+            facts->switch_lsn == 0
+                ? x_format("the server is on timeline %d, whose history does not hold timeline %d "
+                           "that pipeline '%s' read",
+                           facts->timeline, facts->left_timeline, pipeline->name)
+                : x_format("the server is on timeline %d, which left timeline %d at %s, before the "
+                           "position %s of pipeline '%s'",
+                           facts->timeline, facts->left_timeline, lsn_format(facts->switch_lsn, a),
+                           lsn_format(slot_furthest(facts), b), pipeline->name);
+        return slot_gap(err, "SLOT_OTHER_TIMELINE", message);
+    }
+    if (facts->history == HISTORY_OTHER || facts->known.lsn > position->lsn) {
+        message =
+            x_format("the server's history is not the one that pipeline '%s' knew: %s%sstored "
+                     "position %s, now %s",
+                     pipeline->name, facts->difference, facts->difference[0] != '\0' ? "; " : "",
+                     lsn_format(facts->known.lsn, a), lsn_format(position->lsn, b));
+        return slot_gap(err, "SLOT_OTHER_HISTORY", message);
+    }
+    uint64_t furthest = position->tx_lsn > position->lsn ? position->tx_lsn : position->lsn;
+    if (furthest > facts->insert_lsn) {
+        message =
+            x_format("the position %s of pipeline '%s' lies beyond the end of the server's "
+                     "log, %s",
+                     lsn_format(furthest, a), pipeline->name, lsn_format(facts->insert_lsn, b));
+        return slot_gap(err, "POSITION_BEYOND_LOG", message);
+    }
+    return SLOT_START;
+}
+
 static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConfig *pipeline,
                                       Error *err)
 {
@@ -127,6 +213,12 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
                            pipeline->name, facts->position_slot, pipeline->slot);
         return slot_gap(err, "SLOT_OTHER_NAME", message);
     }
+    if (!facts->has_publication) {
+        message =
+            x_format("publication '%s' is gone: what was inserted since is not in the log for us",
+                     pipeline->publication);
+        return slot_gap(err, "PUBLICATION_GONE", message);
+    }
     if (!facts->has_slot) {
         message = x_format("slot '%s' is missing; it was read up to %s", pipeline->slot,
                            lsn_format(facts->position.lsn, a));
@@ -136,17 +228,15 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
         message = x_format("slot '%s' is invalid: %s", pipeline->slot, facts->lost);
         return slot_gap(err, "SLOT_LOST", message);
     }
-    if (facts->confirmed > facts->position.lsn) {
+    if (slot_judge_log(facts, pipeline, err) == SLOT_GAP) {
+        return SLOT_GAP;
+    }
+    if (facts->confirmed > slot_furthest(facts)) {
         message = x_format("slot '%s' stands at %s, ahead of our position %s: it was advanced or "
                            "created again behind our back",
                            pipeline->slot, lsn_format(facts->confirmed, a),
                            lsn_format(facts->position.lsn, b));
         return slot_gap(err, "SLOT_AHEAD", message);
-    }
-    if (facts->position_timeline != facts->timeline && !facts->failover) {
-        message = x_format("the server is on timeline %d, pipeline '%s' read timeline %d",
-                           facts->timeline, pipeline->name, facts->position_timeline);
-        return slot_gap(err, "SLOT_OTHER_TIMELINE", message);
     }
     return SLOT_START;
 }
@@ -168,8 +258,11 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
     if (slot_judge_history(facts, pipeline, err) == SLOT_GAP) {
         return SLOT_GAP;
     }
-    /* After a failover our position may lie beyond what the new primary has: its slot knows. */
-    bool other_timeline = facts->position_timeline != facts->timeline;
-    *ret_start = other_timeline ? facts->confirmed : facts->position.lsn;
+    if (facts->publication_changed && pipeline->on_publish == ON_PUBLISH_KEEP) {
+        return slot_gap(err, "PUBLICATION_CHANGED",
+                        "the publication is not the one it was, and rows that are kept do not tell "
+                        "whether they were published");
+    }
+    *ret_start = facts->position.lsn;
     return facts->backfill ? SLOT_BACKFILL : SLOT_START;
 }

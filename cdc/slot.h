@@ -9,15 +9,15 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "rows/history.h"
 #include "rows/marker.h"
 
 #define SLOT_NO_END INT64_MIN
 
 typedef struct SlotFacts {
     int server_version; /* 150020 */
-    /* from IDENTIFY_SYSTEM */
-    char system_id[32];
-    int timeline;
+    char system_id[32]; /* from IDENTIFY_SYSTEM */
+    int timeline; /* of the WAL file that is written: IDENTIFY_SYSTEM tells late of a promotion */
     /* outbox.position */
     bool has_position;
     char position_system_id[32];
@@ -26,21 +26,44 @@ typedef struct SlotFacts {
     MarkerPosition position;
     bool backfill;        /* rows from before the slot are not all published */
     int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
+    int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
+    bool waiting;               /* rows before the position wait for their topic */
+    char publication_then[256]; /* identity of the publication as of the position; "": not known */
+    bool publication_changed;   /* it is another one now */
+    /* What this process knows: the position it stored, or zeroes, and whether the server's history
+     * is the one it knew. */
+    MarkerPosition known;
+    HistoryVerdict history;
+    char difference[128];
+    int left_timeline; /* the position's, or the last that this process saw, when the server is on
+                          another one; 0: it is not */
+    /* the server's log */
+    uint64_t insert_lsn;
+    uint64_t switch_lsn; /* where the present timeline left left_timeline; 0: it does not hold it */
     /* pg_replication_slots */
     bool has_slot;
-    char lost[64]; /* why it is invalid; "": it is not */
-    bool failover;
+    char lost[64];  /* why it is invalid; "": it is not */
+    bool failover;  /* a standby gets it (17) */
     int active_pid; /* 0: nobody reads it */
     uint64_t confirmed;
     /* pg_publication */
     bool has_publication;
 } SlotFacts;
 
-/** Appends the query for everything but IDENTIFY_SYSTEM; one row. */
+/** Appends the query for everything but system_id and switch_lsn; one row. */
 void slot_add_query(const PipelineConfig *pipeline, const char *position_table, Text *sql);
 /** Reads its row. */
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
+
+/** Looks for a timeline in a history file (TIMELINE_HISTORY): where it was left. False when it is
+ * not in there. */
+bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_lsn);
+
+/** An error of decoding that means: the publication was dropped, or is younger than the place where
+ * the slot stands, so the log from there on cannot be read. Makes a gap of it; false: it is none.
+ */
+bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err);
 
 typedef enum SlotVerdict {
     SLOT_CREATE,   /* there is none and never was: make it, fill up from the table */

@@ -14,6 +14,9 @@
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
 #include "rows/precondition.h"
+#include "rows/row.h"
+
+enum { PROTOCOL_TRIES = 3 };
 
 static WalSource *wal_of(Source *source)
 {
@@ -35,10 +38,13 @@ static void wal_close(WalSource *wal, WalState state)
     pg_conn_close(wal->filler);
     pg_conn_close(wal->control);
     fill_release(wal);
+    ask_release(wal);
+    waiting_give_back(wal);
+    wal->waiting.reread = wal->waiting.rereading = false;
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
-    wal->save_done = NULL;
+    position_drop_waiting(wal);
     wal->look_wanted = false;
     wal->state = state;
 }
@@ -58,12 +64,38 @@ bool wal_lease_holds(const WalSource *wal)
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
 
+/* What comes back at the same place again and again does not heal by itself. */
+static void wal_count_repeats(WalSource *wal, Error *err)
+{
+    if (strcmp(err->code, "PG_PROTOCOL") != 0) {
+        return;
+    }
+    MarkerPosition at = marker_position(wal->marker);
+    Repeats *repeats = &wal->repeats;
+    bool same = repeats->at.lsn == at.lsn && repeats->at.tx_lsn == at.tx_lsn &&
+                repeats->at.tx_ordinal == at.tx_ordinal;
+    repeats->at = at;
+    repeats->count = same ? repeats->count + 1 : 1;
+    if (repeats->count < PROTOCOL_TRIES) {
+        return;
+    }
+    err->class = ERROR_FATAL;
+    char lsn[24];
+    error_hint(err,
+               "This came %d times at position %s. Look for what stands between outboxd and "
+               "PostgreSQL and alters what it passes on, and for messages in the server's log. "
+               "Nothing was skipped: start again when it is mended.",
+               PROTOCOL_TRIES, lsn_format(at.lsn, lsn));
+}
+
 void wal_lose(WalSource *wal, const Error *err)
 {
     if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
         return;
     }
-    wal->error = *err;
+    Error copy = *err; /* may be wal->error */
+    wal_count_repeats(wal, &copy);
+    wal->error = copy;
     wal->doubts = precondition_soften(&wal->error, wal->begun, &wal->refusals);
     wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
@@ -73,12 +105,15 @@ void wal_lose(WalSource *wal, const Error *err)
 void wal_check_drained(WalSource *wal)
 {
     if (!wal->draining || wal->state == WAL_LOST || wal->state == WAL_CLOSED ||
-        marker_pending(wal->marker)) {
+        marker_pending(wal->marker) || wal->waiting.oldest != NULL) {
         return;
     }
     bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
     if (filled && !wal->hole && !wal->fill.recorded) {
         fill_next(wal); /* else the next start would read the table again */
+        return;
+    }
+    if (verify_last(wal) || marker_pending(wal->marker)) {
         return;
     }
     if (wal->state == WAL_ACTIVE) {
@@ -143,7 +178,7 @@ static void wal_remember_met(WalSource *wal, const Batch *batch)
 {
     for (size_t i = 0; batch != NULL && i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event_is_over(event)) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         }
     }
@@ -158,12 +193,8 @@ static void wal_start(Source *source, int64_t delay_ms)
     wal_set_timer(wal, delay_ms);
 }
 
-static void wal_resume(Source *source)
+void wal_take_up(WalSource *wal)
 {
-    WalSource *wal = wal_of(source);
-    if (wal->state != WAL_LOCKED) {
-        return; /* drained, or lost meanwhile */
-    }
     /* In the order of the stream: what came back, what was not handed on, what was not met yet. */
     wal_remember_met(wal, wal->assembler.batch);
     batch_free(&wal->assembler.batch);
@@ -171,6 +202,18 @@ static void wal_resume(Source *source)
     wal->outstanding = 0;
     wal->outstanding_events = 0;
     wal->hole = false;
+}
+
+static void wal_resume(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->state != WAL_LOCKED) {
+        return; /* drained, or lost meanwhile */
+    }
+    wal_take_up(wal);
+    if (!wal->waiting.known) {
+        waiting_forget(wal);
+    }
     wal->state = WAL_CHECKING;
     wal_session_look(wal);
 }
@@ -179,19 +222,24 @@ static void wal_resume(Source *source)
 static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
 {
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
+    waiting_note(wal, batch);
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
-            known_seqs_add(&wal->assembler.backfilled, batch->events[i]->seq);
+            if (event_is_over(batch->events[i])) {
+                known_seqs_add(&wal->filled, batch->events[i]->seq);
+            }
         }
         /* Rows that are kept do not show that they are published: the position does. */
         bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
         int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
-        MarkerPosition filled = {.lsn = wal->start_lsn, .tx_ordinal = (uint64_t)read};
-        marker_add(wal->marker, batch, read > 0 ? &filled : NULL);
+        MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
+        marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
         return;
     }
     wal->acked = *position;
-    marker_add(wal->marker, batch, position);
+    MarkerPosition stored = verify_cap(wal, position);
+    wal->verify.pushed = stored;
+    marker_add(wal->marker, batch, &stored);
 }
 
 /* A batch that came back: what is settled at its head counts, what is settled behind a hole is
@@ -215,13 +263,13 @@ static void wal_take_back(WalSource *wal, Batch *batch)
     }
     for (size_t i = head; i < count; i++) {
         const Event *event = batch->events[i];
-        if (!event_is_settled(event)) {
+        if (!event_is_over(event)) {
             continue;
         }
         if (event->commit_lsn != 0) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         } else {
-            known_seqs_add(&wal->assembler.backfilled, event->seq);
+            known_seqs_add(&wal->filled, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {
@@ -233,13 +281,8 @@ static void wal_take_back(WalSource *wal, Batch *batch)
     }
 }
 
-static void wal_ack(Source *source, Batch *batch)
+void wal_pass(WalSource *wal, Batch *batch)
 {
-    WalSource *wal = wal_of(source);
-    if (wal->outstanding > 0) {
-        wal->outstanding--;
-        wal->outstanding_events -= batch->count;
-    }
     if (batch->unsettled == 0 && !wal->hole) {
         MarkerPosition position = {
             .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
@@ -248,6 +291,19 @@ static void wal_ack(Source *source, Batch *batch)
         wal_take_back(wal, batch);
     }
     batch_free(&batch);
+}
+
+static void wal_ack(Source *source, Batch *batch)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->outstanding > 0) {
+        wal->outstanding--;
+        wal->outstanding_events -= batch->count;
+    }
+    if (waiting_keeps_back(wal, batch)) {
+        return;
+    }
+    wal_pass(wal, batch);
     marker_next(wal->marker);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -297,6 +353,11 @@ static void wal_wake(Source *source)
     }
 }
 
+static void wal_verified(Source *source, uint64_t wal_end, const char *identity)
+{
+    verify_take(wal_of(source), wal_end, identity);
+}
+
 static void wal_drain(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -307,7 +368,24 @@ static void wal_drain(Source *source)
 
 static size_t wal_unmarked(const Source *source)
 {
-    return marker_unmarked(((const WalSource *)source)->marker);
+    const WalSource *wal = (const WalSource *)source;
+    return marker_unmarked(wal->marker) + wal->waiting.events;
+}
+
+static bool wal_may_park(const Source *source, const Event *event)
+{
+    (void)event;
+    return waiting_may_park((const WalSource *)source);
+}
+
+static size_t wal_parked(const Source *source)
+{
+    return ((const WalSource *)source)->waiting.parked.count;
+}
+
+static void wal_reread(Source *source)
+{
+    waiting_reread(wal_of(source));
 }
 
 /* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
@@ -321,7 +399,10 @@ static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, 
     if (marker_has(wal->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole) {
+    if (waiting_knows(wal, seq, event_id)) {
+        return SIGHT_KNOWN;
+    }
+    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known) {
         return SIGHT_BEHIND;
     }
     if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
@@ -340,7 +421,8 @@ static double wal_backlog(const Source *source)
 {
     const WalSource *wal = (const WalSource *)source;
     if (wal_caught_up(wal)) {
-        return (double)(wal->outstanding_events + marker_unmarked(wal->marker));
+        return (double)(wal->outstanding_events + marker_unmarked(wal->marker) +
+                        wal->waiting.events + wal->waiting.parked.count);
     }
     bool capped = false;
     double backlog = marker_backlog(wal->marker, &capped);
@@ -386,6 +468,11 @@ static void wal_free(Source *source)
     event_free(wal->report);
     assembler_release(&wal->assembler);
     known_events_release(&wal->again);
+    known_seqs_release(&wal->filled);
+    ask_release(wal);
+    waiting_release(wal);
+    precondition_release(&wal->look);
+    position_drop_waiting(wal);
     free(wal->application_name);
     free(wal->dead_letter);
     free(wal->position_table);
@@ -403,8 +490,12 @@ static const SourceOps WAL_OPS = {
     .wake = wal_wake,
     .drain = wal_drain,
     .unmarked = wal_unmarked,
+    .verified = wal_verified,
     .sight = wal_sight,
     .backlog = wal_backlog,
+    .may_park = wal_may_park,
+    .parked = wal_parked,
+    .reread = wal_reread,
     .status = wal_status,
     .slot = wal_add_slot,
     .free = wal_free,
@@ -414,6 +505,9 @@ void wal_deliver(WalSource *wal, Batch *batch)
 {
     wal->outstanding++;
     wal->outstanding_events += batch->count;
+    if (pg_conn_takes_bytes(wal->control)) {
+        row_check_texts(batch, wal->table->extra_count);
+    }
     wal->source.events.batch(wal->source.events.arg, batch);
 }
 
@@ -426,13 +520,15 @@ bool wal_is_idle(const WalSource *wal)
 {
     return wal->state == WAL_ACTIVE && wal->outstanding == 0 && !wal->hole &&
            wal->assembler.batch == NULL && !wal->assembler.in_transaction &&
-           !marker_pending(wal->marker);
+           !marker_pending(wal->marker) && wal->waiting.oldest == NULL;
 }
 
 /* From the marker. */
 
 static void on_marker_lost(void *arg, const Error *err)
 {
+    WalSource *wal = arg;
+    wal->distrust = wal->distrust || strcmp(err->code, "PG_PROTOCOL") == 0;
     wal_lose(arg, err);
 }
 
@@ -452,7 +548,9 @@ static void on_marked(void *arg)
 {
     WalSource *wal = arg;
     wal->refusals = 0;
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -464,7 +562,9 @@ static void on_marked(void *arg)
 static void on_marker_idle(void *arg)
 {
     WalSource *wal = arg;
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -508,6 +608,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
+    wal->assembler.parked = &wal->waiting.parked;
     AUTO_TEXT name = ident_literal(options->pipeline->name);
     wal->position_key = x_format("pipeline = %s", name);
     wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
@@ -519,8 +620,11 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
     /* The creation of a slot waits for every running transaction. */
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
-    wal->filler = wal_new_conn(wal, statement_ms, lease_ms, false, fill_filler_opened);
+    wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
+    waiting_init(wal);
+    history_begin(&wal->history);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
+                                              .history = &wal->history,
                                               .pipeline = options->pipeline,
                                               .table = table,
                                               .stats = options->stats,

@@ -3,8 +3,8 @@
  * A slot that we have just made exports the snapshot of its very beginning: what it shows
  * unpublished is published from the table, what it does not show comes with the stream. Where there
  * is no such snapshot (the slot was there before, or we were interrupted) a snapshot of now is
- * taken, which overlaps with the stream: the sequence numbers published from the table are
- * remembered, and the stream leaves them out.
+ * taken, which overlaps with the stream: what the stream will bring is looked up in it beforehand
+ * (wal_scout.c), and left to it.
  *
  * So that an interruption costs little, the position row says where the reading ends (rows with a
  * higher number were inserted after the first snapshot was taken, so the stream brings them, in
@@ -24,6 +24,7 @@ void fill_release(WalSource *wal)
 {
     batch_free(&wal->fill.batch);
     wal->fill.running = false;
+    scout_release(wal);
 }
 
 static void on_fill_recorded(void *arg, const Error *err)
@@ -35,13 +36,27 @@ static void on_fill_recorded(void *arg, const Error *err)
     }
     log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
-              "the rows from before the slot are published; the log follows");
+              wal->fill.again ? "the rows that waited for a topic are read again; the log follows"
+                              : "the rows from before the slot are published; the log follows");
     wal->fill.recorded = true;
+    wal->waiting.known = true;
+    known_seqs_release(&wal->filled); /* what is left of them to mark is in the marker */
     if (wal->draining) {
         wal_check_drained(wal);
     } else {
         wal_slot_stream(wal);
     }
+}
+
+/* Acknowledged rows whose marks are under way are no fault. */
+static void fill_prove_row(WalSource *wal, const Event *event)
+{
+    Fill *fill = &wal->fill;
+    if (marker_has(wal->marker, event->seq, event->field[FIELD_EVENT_ID])) {
+        return;
+    }
+    fill->first_missed = fill->missed == 0 ? event->seq : fill->first_missed;
+    fill->missed++;
 }
 
 static void fill_on_row(void *arg, const char *bytes, size_t length)
@@ -66,9 +81,13 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
     fill->rows++;
     fill->last_seq = event->seq;
-    if (known_seqs_has(&wal->assembler.backfilled, event->seq)) {
-        fill->batch->count--; /* acknowledged before we were interrupted */
+    if (known_seqs_has(&wal->filled, event->seq) || scout_expects(wal, event->seq)) {
+        fill->batch->count--; /* acknowledged before we were interrupted, or coming with the log */
         fill->batch->unsettled--;
+    } else if (fill->proof) {
+        fill->batch->count--;
+        fill->batch->unsettled--;
+        fill_prove_row(wal, event);
     }
 }
 
@@ -130,7 +149,9 @@ static void on_end_written(void *arg, const Error *err)
         return;
     }
     wal->fill.durable = true;
-    wal->source.events.active(wal->source.events.arg);
+    if (!wal->fill.proof) {
+        wal->source.events.active(wal->source.events.arg);
+    }
     fill_next(wal);
 }
 
@@ -138,11 +159,8 @@ static void on_end_written(void *arg, const Error *err)
  * even what was committed with synchronous_commit = off. */
 static void fill_write_end(WalSource *wal)
 {
-    wal->fill.flushing = true;
-    AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-    AUTO_TEXT sql = x_format("UPDATE %s SET backfill_end = %lld WHERE pipeline = %s",
-                             wal->position_table, (long long)wal->fill.end, pipeline);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_end_written});
+    AUTO_TEXT end = x_format("%lld", (long long)wal->fill.end);
+    wal->fill.flushing = position_note(wal, "backfill_end", end, on_end_written);
 }
 
 void fill_next(WalSource *wal)
@@ -151,14 +169,23 @@ void fill_next(WalSource *wal)
     if (wal->state != WAL_FILLING || fill->running || !fill->taken) {
         return;
     }
+    if (fill->complete && fill->proof) {
+        size_t missed = fill->missed;
+        int64_t first_missed = fill->first_missed;
+        *fill = (Fill){0};
+        verify_proven(wal, missed, first_missed);
+        return;
+    }
     if (fill->complete) {
         /* Not with a batch that came back unpublished: the next start must read its rows again. */
         if (wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker)) {
-            wal_slot_save_position(wal, false, on_fill_recorded);
+            MarkerPosition start = {.lsn = wal->start_lsn};
+            position_save(wal, wal->fill.again ? &wal->facts.position : &start, false,
+                          on_fill_recorded);
         }
         return;
     }
-    if (wal->draining) {
+    if (wal->draining || wal->scout.running) {
         return;
     }
     if (!fill->durable) {
@@ -167,9 +194,15 @@ void fill_next(WalSource *wal)
         }
         return;
     }
+    if (wal->scout.wanted && !wal->scout.complete) {
+        scout_start(wal);
+        return;
+    }
     size_t events = 0;
     size_t bytes = 0;
-    if (wal_room(wal, &events, &bytes)) {
+    if (fill->proof) {
+        fill_fetch(wal, (size_t)wal->options.pipeline->batch_events);
+    } else if (wal_room(wal, &events, &bytes)) {
         size_t most = (size_t)wal->options.pipeline->batch_events;
         fill_fetch(wal, events < most ? events : most);
     }
@@ -179,7 +212,10 @@ static void on_snapshot_row(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-        wal->fill.end == SLOT_NO_END) {
+        PQfnumber(result, "members") >= 0) {
+        scout_read_tree(wal, result);
+    } else if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
+               wal->fill.end == SLOT_NO_END) {
         wal->fill.end = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     }
 }
@@ -209,6 +245,12 @@ static void on_filler_set(void *arg, const Error *err)
         text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
     }
     text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq, wal->table->name);
+    wal->scout.wanted = wal->fill.snapshot[0] == '\0';
+    if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
+        text_add(&sql, "; ");
+        tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
+                       PQserverVersion(pg_conn_raw(wal->filler)), &sql);
+    }
     pg_conn_send(
         wal->filler,
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_snapshot_row, .done = on_snapshot});
@@ -224,6 +266,7 @@ void fill_filler_opened(void *arg, const Error *err)
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
                            PQserverVersion(pg_conn_raw(wal->filler)), &sql);
+    text_add(&sql, "SET statement_timeout = 0; "); /* reading ahead takes as long as the log is */
     pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_filler_set});
 }
 
@@ -231,17 +274,24 @@ void fill_start(WalSource *wal)
 {
     wal->state = WAL_FILLING;
     wal->fill.last_seq = INT64_MIN;
+    wal->waiting.known = false;
+    parked_clear(&wal->waiting.parked);
     wal->fill.end = SLOT_NO_END;
     pg_conn_open(wal->filler);
+}
+
+void fill_prove(WalSource *wal)
+{
+    fill_start(wal);
+    wal->fill.proof = true;
 }
 
 void fill_go_on(WalSource *wal)
 {
     fill_start(wal);
+    wal->fill.again = !wal->facts.backfill;
     wal->fill.end = wal->facts.backfill_end;
-    MarkerPosition *position = &wal->facts.position;
-    if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && position->tx_ordinal > 0) {
-        wal->fill.last_seq = (int64_t)position->tx_ordinal;
+    if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && wal->facts.backfill_seq != 0) {
+        wal->fill.last_seq = wal->facts.backfill_seq;
     }
-    *position = (MarkerPosition){.lsn = position->lsn};
 }

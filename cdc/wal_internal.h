@@ -6,7 +6,10 @@
 #include "cdc/slot.h"
 #include "cdc/wal.h"
 #include "pg/conn.h"
+#include "rows/history.h"
 #include "rows/marker.h"
+#include "rows/parked.h"
+#include "rows/precondition.h"
 #include "rows/publisher.h"
 #include "rows/table.h"
 
@@ -27,11 +30,15 @@ typedef enum WalState {
 typedef struct Fill {
     char snapshot[64]; /* exported by the creation of the slot; "": of now */
     bool running;      /* a fetch is under way */
-    bool taken;        /* the snapshot is */
+    bool proof;        /* nothing is published: rows are counted that the log does not bring */
+    size_t missed;
+    int64_t first_missed;
+    bool taken; /* the snapshot is */
     bool flushing;
     bool durable;  /* what the snapshot shows is flushed, and `end` is in the position */
     bool complete; /* the last row was read */
     bool recorded; /* ... and the position says that all of them are published */
+    bool again;    /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
     size_t rows; /* of this fetch */
@@ -60,12 +67,85 @@ typedef struct Stream {
     int64_t storm_since_us; /* the server asks again and again: it is stopping; 0: no */
 } Stream;
 
+/* Before a filling that overlaps with the log: the rows that the log brings. */
+typedef struct Scout {
+    bool wanted;
+    bool running;
+    bool complete;
+    bool header_read;
+    char until[24]; /* end of the log when the snapshot was taken */
+    Relations relations;
+    PgOutputReader reader;
+    MarkerPosition from; /* what lies before it does not come */
+    uint64_t commit_lsn;
+    uint64_t ordinal;
+    Batch *batch;
+    KnownSeqs coming;
+    Error error;
+} Scout;
+
+/* A position row that waits to be committed, or is. */
+typedef struct Save {
+    char ctid[24];                             /* where the row is now */
+    void (*done)(void *arg, const Error *err); /* NULL: none */
+    char *sql;                                 /* NULL: it is sent */
+    MarkerPosition position;
+    bool whole;   /* all of the row */
+    bool waiting; /* ... and rows in the table wait for their topic */
+    bool guarded; /* the row must be as it was */
+    bool stored;
+} Save;
+
+/* A message of the stream that waits for an answer of the control connection. */
+typedef struct Held {
+    char *bytes; /* NULL: none */
+    size_t length;
+    uint32_t relation; /* to be asked about; 0: none */
+    bool fits;         /* it has the columns of an event */
+    bool sent;
+    bool answered;
+    char name[136];
+} Held;
+
+/* Events that wait for their topic: wal_waiting.c. */
+typedef struct Waiting {
+    Parked parked; /* their rows, which the position has passed */
+    bool known;    /* ... are all there are */
+    bool recorded; /* outbox.position.waiting is true */
+    Batch *oldest; /* acknowledged, and kept back until their parked rows are seen */
+    Batch *newest;
+    size_t events; /* in those */
+    bool asking;   /* whether they are seen */
+    char *snapshot;
+    bool reread;    /* reads again, as soon as nothing is out */
+    bool rereading; /* ... and does, until the stream is back */
+    struct event *timer;
+} Waiting;
+
 /* An idle outbox follows the WAL of others. */
 typedef struct Idle {
     char xmax[24]; /* next transaction id as of the last look, plus our own write */
     bool wanted;   /* others wrote: confirm as soon as the stream is beyond `until` */
     uint64_t until;
 } Idle;
+
+/* Up to where the preconditions are known to have held. */
+typedef struct Verify {
+    uint64_t wal_end; /* of the last good look: no stored position passes it */
+    char identity[PRECONDITION_IDENTITY_MAX]; /* of the publication, then */
+    bool unproven; /* it is another one now, and it is not known whether events were missed */
+    MarkerPosition pushed; /* last position that was given to the marker */
+    bool write;            /* the identity is to be stored */
+    bool ask;              /* a last look, before a stop */
+    bool asking;
+    bool asked;
+} Verify;
+
+/* The same violation of the protocol at the same place. */
+typedef struct Repeats {
+    MarkerPosition at;
+    unsigned count;
+} Repeats;
 
 typedef struct WalSource {
     Source source; /* first */
@@ -88,14 +168,28 @@ typedef struct WalSource {
     char *position_table;
     char *position_key; /* condition that finds our row in it */
     SlotFacts facts;
-    bool gap_accepted; /* run --new-slot did its work */
+    PreconditionLook look; /* of the start */
+    HistoryMemory history;
+    History found; /* by the start */
+    bool found_told;
+    bool facts_told;
+    bool distrust; /* what is remembered rests on a place that the server refused */
+    Verify verify;
+    bool gap_accepted;  /* run --new-slot did its work */
+    bool new_slot_said; /* ... or has none to do */
+    bool closing_gap;   /* ... or is about to do it */
+    Repeats repeats;
     bool slot_taken;   /* another relay reads it, by the last question of the lease */
     bool begun;        /* it published, or stood by: what breaks now is waited for */
     bool doubts;       /* it was lost because a statement was refused */
     unsigned refusals; /* ... so often in a row */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     uint64_t start_lsn;
+    uint64_t undecodable; /* the stream that began here failed for want of the publication */
+    uint64_t log_end;     /* insert position of the server's log by the last answer; 0: not known */
+    Held held;
     Assembler assembler;
+    KnownSeqs filled;  /* published from the table, perhaps not marked yet */
     KnownEvents again; /* settled in batches that came back */
     bool hole;         /* a batch came back unsettled: those behind it are not acknowledged */
     MarkerPosition acked;
@@ -104,11 +198,12 @@ typedef struct WalSource {
     size_t outstanding_events;
     int64_t lease_until_us; /* by the control connection */
     int64_t asked_us;
-    void (*save_done)(void *arg, const Error *err); /* a position waits to be saved; NULL: none */
-    bool save_backfill;
+    Save save;
     Fill fill;
+    Scout scout;
     Stream stream;
     Idle idle;
+    Waiting waiting;
 } WalSource;
 
 /* wal.c */
@@ -123,6 +218,34 @@ bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 /** Nothing is read that is not acknowledged and committed. */
 bool wal_is_idle(const WalSource *wal);
 
+/** The batch came back: what is settled counts, or is known when the stream brings it again. */
+void wal_pass(WalSource *wal, Batch *batch);
+/** The stream begins again: what came back of it is known. */
+void wal_take_up(WalSource *wal);
+
+/* wal_waiting.c */
+void waiting_init(WalSource *wal);
+void waiting_release(WalSource *wal);
+bool waiting_may_park(const WalSource *wal);
+/** Parked rows of the batch are remembered. */
+void waiting_note(WalSource *wal, const Batch *batch);
+/** Takes a batch of the stream that came back until its parked rows are seen; false: not needed. */
+bool waiting_keeps_back(WalSource *wal, Batch *batch);
+/** The connection is gone: the stream will bring what was kept back. */
+void waiting_give_back(WalSource *wal);
+/** The row waits for its topic, or is kept back with one that does. */
+bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
+/** Nothing is known of what waits. */
+void waiting_forget(WalSource *wal);
+/** Does what is due, if the control connection is free. */
+void waiting_go_on(WalSource *wal);
+/** Which rows wait is known by this process. */
+bool waiting_is_known(const WalSource *wal);
+/** True when our old walsender still has the slot: looks again soon. */
+bool waiting_for_slot(WalSource *wal);
+/** See SourceOps. */
+void waiting_reread(WalSource *wal);
+
 /* wal_session.c */
 void wal_session_open(WalSource *wal);
 void wal_session_control_opened(void *arg, const Error *err);
@@ -131,37 +254,93 @@ void wal_session_lock_taken(void *arg);
 void wal_session_lock_held(void *arg);
 /** Slot, publication and position: asks for what the start depends on. */
 void wal_session_look(WalSource *wal);
+/** Appends the statements of a look at the preconditions. */
+void wal_session_add_look(const WalSource *wal, Text *sql);
 void wal_session_stand_by(WalSource *wal, const char *holder);
 void wal_session_ping(WalSource *wal);
 /** A question on the control connection; its answer renews the lease from now. */
 void wal_ask(WalSource *wal, const PgQuery *query);
 void wal_renew_lease(WalSource *wal);
 
+/* wal_position.c */
+/** Commits the position row, and whether rows from before the slot are still to come, as soon as
+ * the control connection is free. */
+void position_save(WalSource *wal, const MarkerPosition *position, bool backfill,
+                   void (*done)(void *arg, const Error *err));
+/** Sends what waits for the control connection. */
+void position_send_waiting(WalSource *wal);
+
+/** Raises the count of writes as the new owner, then done(): marks may follow. */
+void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err));
+void position_drop_waiting(WalSource *wal);
+/** Sets one column of our row; false: something else waits to be written. */
+bool position_note(WalSource *wal, const char *column, const char *value,
+                   void (*done)(void *arg, const Error *err));
+/** The marker may write: the row is ours. */
+void position_start_marker(WalSource *wal, const MarkerPosition *position);
+/** Nothing remembered of rows holds any more. */
+void position_forget(WalSource *wal);
+
+/* wal_verify.c */
+/** What was found at the start, where the position row told of then. */
+void verify_begin(WalSource *wal);
+/** The publication is not the one that the position was reached with, or "" when it is. */
+const char *verify_changed(const WalSource *wal);
+/** Everything up to `acked` is acknowledged: what of that may be stored goes to the marker. */
+MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked);
+void verify_push(WalSource *wal, bool at_once);
+/** A good look, taken at wal_end. */
+void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
+/** Nothing may be read before a filling has compared the table with the log. */
+bool verify_must_prove(const WalSource *wal);
+/** It has: so many rows are unpublished that the log does not bring. */
+void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
+/** True: a last look is under way, and the stop waits for it. */
+bool verify_last(WalSource *wal);
+void verify_send_waiting(WalSource *wal);
+
 /* wal_slot.c */
 void wal_slot_walsender_opened(void *arg, const Error *err);
 /** What to do with the slot, now that the facts are known. */
 void wal_slot_decide(WalSource *wal);
 void wal_slot_stream(WalSource *wal);
-/** Commits the position row with start_lsn, and whether rows from before the slot are still to
- * come, as soon as the control connection is free. */
-void wal_slot_save_position(WalSource *wal, bool backfill,
-                            void (*done)(void *arg, const Error *err));
-/** Sends what waits for the control connection. */
-void wal_slot_send_waiting(WalSource *wal);
+/** True when decoding failed for want of the publication: *err says whether it is a gap. */
+bool wal_slot_cannot_decode(WalSource *wal, Error *err);
 
 /* wal_fill.c */
 void fill_start(WalSource *wal);
+/** Compares the table with the log: verify_proven(). */
+void fill_prove(WalSource *wal);
 /** As fill_start, after an interruption: only what is left. */
 void fill_go_on(WalSource *wal);
 void fill_filler_opened(void *arg, const Error *err);
 void fill_next(WalSource *wal);
 void fill_release(WalSource *wal);
 
+/* wal_scout.c */
+/** Reads what the tree is in the snapshot of the filling, and where the log ended. */
+void scout_read_tree(WalSource *wal, const PGresult *row);
+/** Reads ahead in the slot; fill_next() when it is done. */
+void scout_start(WalSource *wal);
+/** The log brings this row. */
+bool scout_expects(const WalSource *wal, int64_t seq);
+void scout_release(WalSource *wal);
+
+/* wal_ask.c */
+/** A place in the log that cannot be believed without asking the server, or after it answered. */
+bool ask_is_far(const WalSource *wal, uint64_t place);
+/** Keeps the message, pauses the stream and asks; relation: about this, or NULL. */
+void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation);
+void ask_send_waiting(WalSource *wal);
+void ask_release(WalSource *wal);
+
 /* wal_stream.c */
 Status stream_init(WalSource *wal, Error *err);
 void stream_begin(WalSource *wal);
 void stream_stop(WalSource *wal);
 void stream_resume(WalSource *wal);
+/** The message that was held is taken now, and the stream goes on. */
+void stream_go_on(WalSource *wal);
 /** Tells the server what is confirmed; reply: and wants an answer. */
 void stream_send_status(WalSource *wal, bool reply);
 void stream_watch(WalSource *wal);

@@ -52,16 +52,11 @@ static void on_publication_created(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    session_open_walsender(wal);
+    wal_session_look(wal); /* what was made has an identity now */
 }
 
-/* What is wrong with one that is there, the list says. */
-static void session_make_publication(WalSource *wal)
+static void session_create_publication(WalSource *wal)
 {
-    if (wal->facts.has_publication) {
-        session_open_walsender(wal);
-        return;
-    }
     AUTO_TEXT name = ident_quote(wal->options.pipeline->publication);
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
@@ -72,43 +67,59 @@ static void session_make_publication(WalSource *wal)
 /* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
  * and once more with the lock in hand. */
 
+static void session_take_names(WalSource *wal)
+{
+    const PreconditionLook *look = &wal->look;
+    wal->lock.table_oid = look->table_oid;
+    free(wal->dead_letter);
+    wal->dead_letter = *look->dead_letter != '\0' ? x_strdup(look->dead_letter) : NULL;
+    free(wal->position_table);
+    wal->position_table = x_strdup(look->position);
+    Relations *relations = &wal->assembler.relations;
+    relations->table_oid = look->table_oid;
+    free(relations->schema);
+    relations->schema = x_strdup(look->schema);
+    free(relations->name);
+    relations->name = x_strdup(look->name);
+}
+
+/* What breaks it. A publication that is gone is waited for while we run; at a start with a position
+ * that tells what it means. */
+static const Error *session_fault(const WalSource *wal)
+{
+    const SlotFacts *facts = &wal->facts;
+    const Error *fault = precondition_broken(&wal->look);
+    bool gone = fault != NULL && strcmp(fault->code, "PUBLICATION_MISSING") == 0;
+    bool wait = wal->begun || (wal->facts_told && !facts->has_position);
+    return gone && !wait ? NULL : fault;
+}
+
 static void on_look_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-        return; /* of the SETs */
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
+        precondition_read_wal_end(result, &wal->look.wal_end)) {
+        return; /* of the SETs, too */
     }
     if (PQfnumber(result, "backend_pid") >= 0) {
         (void)publisher_check_pooler(wal->options.config, wal->control, result, true, &wal->error);
         return;
     }
-    PreconditionLook look = {0};
+    uint64_t wal_end = wal->look.wal_end;
+    precondition_release(&wal->look);
     unsigned reader = PRECONDITION_START | (wal->begun ? PRECONDITION_RUNNING : 0);
-    precondition_read(wal->options.pipeline, result, 0, reader, &look);
-    const Error *broken = precondition_broken(&look);
-    if (broken != NULL && wal->error.class == ERROR_NONE) {
-        wal->error = *broken;
-    }
-    if (wal->error.class == ERROR_NONE) {
-        wal->lock.table_oid = look.table_oid;
-        free(wal->dead_letter);
-        wal->dead_letter = *look.dead_letter != '\0' ? x_strdup(look.dead_letter) : NULL;
-        free(wal->position_table);
-        wal->position_table = x_strdup(look.position);
-        Relations *relations = &wal->assembler.relations;
-        relations->table_oid = look.table_oid;
-        free(relations->schema);
-        relations->schema = x_strdup(look.schema);
-        free(relations->name);
-        relations->name = x_strdup(look.name);
-    }
-    precondition_release(&look);
+    precondition_read(wal->options.pipeline, result, 0, reader, &wal->look);
+    wal->look.wal_end = wal_end;
 }
 
 /* What a human must mend ends a pipeline at its start; later it is waited for. */
 static bool session_look_failed(WalSource *wal, const Error *err)
 {
+    if (err == NULL && wal->error.class == ERROR_NONE && session_fault(wal) != NULL) {
+        wal->error = *session_fault(wal);
+    }
     if (err == NULL && wal->error.class == ERROR_NONE) {
+        session_take_names(wal);
         return false;
     }
     Error copy = err != NULL ? *err : wal->error;
@@ -119,7 +130,7 @@ static bool session_look_failed(WalSource *wal, const Error *err)
     return true;
 }
 
-/* Facts and the prepared mark statement, once the lock is ours. */
+/* Everything that the start depends on, once the lock is ours. */
 
 static void on_facts_result(void *arg, const PGresult *result)
 {
@@ -127,28 +138,55 @@ static void on_facts_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    if (PQfnumber(result, "i") >= 0) {
+    if (PQfnumber(result, "i") >= 0 || PQfnumber(result, "wal_end") >= 0) {
         on_look_result(wal, result);
+    } else if (PQfnumber(result, "members") >= 0) {
+        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+    } else if (PQfnumber(result, "flush_lsn") >= 0) {
+        wal->found_told = history_read(result, wal->lock.table_oid, &wal->found);
     } else {
         slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
+        wal->log_end = wal->facts.insert_lsn;
+        wal->facts_told = true;
     }
 }
 
 static void on_facts_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
+    Error none;
+    if (err == NULL && !(wal->found_told && wal->facts_told)) {
+        error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
+                  "the server did not say which history it has");
+        err = &none;
+    }
     if (session_look_failed(wal, err)) {
         return;
     }
     wal_renew_lease(wal);
-    MarkerPosition position = wal->facts.position;
-    marker_start(wal->marker, &(MarkerSession){.table_oid = wal->lock.table_oid,
-                                               .row_table = wal->position_table,
-                                               .row_key = wal->position_key,
-                                               .dead_letter = wal->dead_letter,
-                                               .position = &position});
     event_active(wal->pulse, 0, 0);
-    session_make_publication(wal);
+    const SlotFacts *facts = &wal->facts;
+    if (wal->lock.shared && facts->active_pid != 0) { /* the slot tells who publishes */
+        wal_session_stand_by(wal, "another relay reads the slot");
+        return;
+    }
+    if (waiting_for_slot(wal)) {
+        return;
+    }
+    /* A publication must be older than the slot: behind one that is there it would not help. */
+    bool first = !facts->has_position && !facts->has_slot;
+    if (!facts->has_publication && (first || wal->options.config->new_slot)) {
+        session_create_publication(wal);
+        return;
+    }
+    session_open_walsender(wal);
+}
+
+void wal_session_add_look(const WalSource *wal, Text *sql)
+{
+    precondition_add_wal_end(sql);
+    precondition_add_query(wal->options.pipeline, wal->table, 0,
+                           PQserverVersion(pg_conn_raw(wal->control)), sql);
 }
 
 void wal_session_look(WalSource *wal)
@@ -158,10 +196,17 @@ void wal_session_look(WalSource *wal)
         return;
     }
     wal->facts = (SlotFacts){0};
+    wal->facts_told = false;
+    wal->found_told = false;
+    precondition_release(&wal->look);
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
-    precondition_add_query(wal->options.pipeline, wal->table, 0,
-                           PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    wal_session_add_look(wal, &sql);
+    history_add_query(wal->position_table, wal->position_key, &sql);
+    text_add(&sql, "; ");
+    tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
+                   PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    text_add(&sql, "; ");
     slot_add_query(wal->options.pipeline, wal->position_table, &sql);
     wal->error = (Error){0};
     wal_ask(
@@ -187,6 +232,8 @@ void wal_session_stand_by(WalSource *wal, const char *holder)
 {
     wal->begun = true;
     wal->source.events.standby(wal->source.events.arg, holder);
+    waiting_give_back(wal);
+    waiting_forget(wal);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
     wal_set_timer(wal, wal->options.pipeline->standby_interval_ms);
@@ -233,6 +280,8 @@ void wal_session_control_opened(void *arg, const Error *err)
     publisher_add_pooler_query(&sql);
     precondition_add_query(wal->options.pipeline, wal->table, 0, version, &sql);
     wal->error = (Error){0};
+    wal->facts_told = false;
+    precondition_release(&wal->look);
     wal_ask(wal, &(PgQuery){
                      .sql = sql.data, .arg = wal, .result = on_look_result, .done = on_look_done});
 }
@@ -282,6 +331,7 @@ static void on_ping_result(void *arg, const PGresult *result)
                   wal->options.pipeline->table);
         return;
     }
+    (void)lsn_parse(PQgetvalue(result, 0, 1), &wal->log_end);
     if (wal->state == WAL_ACTIVE) {
         session_note_activity(wal, result);
     }
@@ -307,10 +357,13 @@ static void on_ping_done(void *arg, const Error *err)
         wal_session_look(wal);
         return;
     }
-    wal_slot_send_waiting(wal);
+    position_send_waiting(wal);
+    ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
+    verify_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_advance_idle(wal, false);
         if (wal->idle.wanted && wal_is_idle(wal)) {

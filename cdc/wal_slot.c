@@ -25,6 +25,7 @@ static void on_streaming(void *arg)
     bool was_filling = wal->fill.complete;
     wal->begun = true;
     wal->state = WAL_ACTIVE;
+    wal->waiting.rereading = false;
     Error err;
     if (FAILPOINT_FAILS("streaming", &err)) {
         wal_lose(wal, &err);
@@ -47,6 +48,21 @@ static void on_streaming(void *arg)
     wal_check_drained(wal);
 }
 
+/* The first time at a place the publication may be missing, and be made again in time; the second
+ * time it is there, and too young for this place. */
+bool wal_slot_cannot_decode(WalSource *wal, Error *err)
+{
+    Error gap = *err;
+    if (!slot_judge_decoding(wal->options.pipeline, &gap)) {
+        return false;
+    }
+    if (wal->undecodable == wal->start_lsn) {
+        *err = gap;
+    }
+    wal->undecodable = wal->start_lsn;
+    return true;
+}
+
 static void on_stream_refused(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -54,7 +70,12 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     Error copy = *err;
-    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender)) {
+    if (wal_slot_cannot_decode(wal, &copy)) {
+        wal_lose(wal, &copy);
+        return;
+    }
+    /* In the middle of reading again we are no standby: connect anew. */
+    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
         wal_session_stand_by(wal, err->message);
         return;
@@ -79,16 +100,6 @@ static int slot_protocol(int server_version)
     return server_version >= 150000 ? 3 : server_version >= 140000 ? 2 : 1;
 }
 
-/* Another relay published meanwhile. */
-static bool position_is_beyond(const MarkerPosition *there, const MarkerPosition *here)
-{
-    if (there->lsn != here->lsn) {
-        return there->lsn > here->lsn;
-    }
-    return there->tx_lsn != here->tx_lsn ? there->tx_lsn > here->tx_lsn
-                                         : there->tx_ordinal > here->tx_ordinal;
-}
-
 void wal_slot_stream(WalSource *wal)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
@@ -96,8 +107,7 @@ void wal_slot_stream(WalSource *wal)
     int protocol = slot_protocol(version);
     wal->state = WAL_STARTING;
     /* What we know to be acknowledged is better than what the slot, or the row, remembers. */
-    bool behind = position_is_beyond(&wal->facts.position, &wal->acked);
-    MarkerPosition from = wal->live && !behind ? wal->acked : wal->facts.position;
+    MarkerPosition from = wal->live ? wal->acked : wal->facts.position;
     if (from.lsn < wal->start_lsn) {
         from = (MarkerPosition){.lsn = wal->start_lsn};
     }
@@ -120,51 +130,6 @@ void wal_slot_stream(WalSource *wal)
                                             .arg = wal,
                                             .copy_both = on_streaming,
                                             .done = on_stream_refused});
-}
-
-/* The position row. */
-
-static void on_saved(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    void (*done)(void *done_arg, const Error *done_err) = wal->save_done;
-    wal->save_done = NULL;
-    if (err == NULL) {
-        wal_renew_lease(wal);
-        marker_set_position(wal->marker, &(MarkerPosition){.lsn = wal->start_lsn});
-    }
-    done(wal, err);
-}
-
-void wal_slot_send_waiting(WalSource *wal)
-{
-    if (wal->save_done == NULL || pg_conn_is_busy(wal->control)) {
-        return;
-    }
-    AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
-    char lsn[24];
-    AUTO_TEXT sql = x_format(
-        "INSERT INTO %s AS p (pipeline, system_id, timeline, slot, lsn, backfill, tx_messages)"
-        " VALUES (%s, '%s', %d, %s, '%s', %s, %s) ON CONFLICT (pipeline) DO UPDATE SET"
-        " system_id = excluded.system_id, timeline = excluded.timeline, slot = excluded.slot,"
-        " lsn = excluded.lsn, backfill = excluded.backfill, backfill_end = NULL, tx_lsn = NULL, "
-        "tx_ordinal = NULL,"
-        " tx_messages = excluded.tx_messages, updated_at = clock_timestamp()",
-        wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
-        lsn_format(wal->start_lsn, lsn), wal->save_backfill ? "true" : "false",
-        wal->options.pipeline->messages ? "true" : "false");
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_saved});
-}
-
-void wal_slot_save_position(WalSource *wal, bool backfill,
-                            void (*done)(void *arg, const Error *err))
-{
-    if (wal->save_done == NULL) {
-        wal->save_done = done;
-        wal->save_backfill = backfill;
-        wal_slot_send_waiting(wal);
-    }
 }
 
 /* The slot. */
@@ -190,6 +155,8 @@ static void on_position_saved(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
+    wal->gap_accepted = wal->closing_gap;
+    position_start_marker(wal, &wal->save.position);
     fill_start(wal);
 }
 
@@ -207,9 +174,8 @@ static void on_slot_created(void *arg, const Error *err)
               LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
-    wal->live = false;
-    wal->facts.position = (MarkerPosition){0};
-    wal_slot_save_position(wal, true, on_position_saved);
+    wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
+    position_save(wal, &wal->facts.position, true, on_position_saved);
 }
 
 static void slot_create_slot(WalSource *wal)
@@ -228,6 +194,16 @@ static void slot_create_slot(WalSource *wal)
     pg_conn_send(
         wal->walsender,
         &(PgQuery){.sql = sql, .arg = wal, .result = on_slot_result, .done = on_slot_created});
+}
+
+/* Nothing that was known before counts. */
+static void slot_begin(WalSource *wal)
+{
+    position_forget(wal);
+    history_adopt(&wal->history, &wal->found);
+    wal->facts.position = (MarkerPosition){0};
+    wal->facts.publication_then[0] = '\0';
+    verify_begin(wal);
 }
 
 static void on_slot_dropped(void *arg, const Error *err)
@@ -256,9 +232,8 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->messages ? "may be missing" : "none")),
               "%s; making the slot again: %s", gap->message, missing);
-    wal->gap_accepted = true;
-    wal->live = false;
-    wal->acked = (MarkerPosition){0};
+    wal->closing_gap = true;
+    slot_begin(wal);
     if (wal->facts.has_slot) {
         AUTO_TEXT slot = ident_quote(pipeline->slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
@@ -268,59 +243,134 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     }
 }
 
-static void on_failover_saved(void *arg, const Error *err)
+/* run --new-slot, and nothing is missing. */
+static void slot_say_no_gap(WalSource *wal)
+{
+    const PipelineConfig *pipeline = wal->options.pipeline;
+    if (!wal->options.config->new_slot || wal->gap_accepted || wal->new_slot_said) {
+        return;
+    }
+    wal->new_slot_said = true;
+    AUTO_TEXT slot = ident_literal(pipeline->slot);
+    log_write(LOG_WARN, pipeline->name, "NEW_SLOT_NOT_NEEDED",
+              LOG_FIELDS(log_text("slot", pipeline->slot)),
+              "--new-slot has nothing to do: slot and position fit together and no gap is known; "
+              "going on. To read everything unpublished from the table all the same, stop the "
+              "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
+              slot);
+}
+
+/* The row is ours: the stream may go on, or the filling. */
+static void on_claimed(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
         wal_lose(wal, err);
         return;
     }
-    wal_slot_stream(wal);
+    position_start_marker(wal, &wal->facts.position);
+    slot_say_no_gap(wal);
+    wal->waiting.recorded = wal->facts.waiting;
+    bool read_again = wal->facts.waiting && !waiting_is_known(wal);
+    if (wal->facts.backfill || read_again) {
+        fill_go_on(wal);
+    } else if (verify_must_prove(wal)) {
+        fill_prove(wal);
+    } else {
+        wal->waiting.known = true;
+        wal_slot_stream(wal);
+    }
+}
+
+/* The server holds what our position says. */
+static void slot_go_on(WalSource *wal)
+{
+    const SlotFacts *facts = &wal->facts;
+    bool failed_over = facts->left_timeline != 0;
+    bool replaced = wal->history.known && wal->history.last.table_oid != wal->lock.table_oid;
+    if (failed_over || replaced || wal->distrust || facts->history == HISTORY_NEWER_OWNER) {
+        position_forget(wal);
+    }
+    history_adopt(&wal->history, &wal->found);
+    verify_begin(wal);
+    if (failed_over && !facts->backfill) {
+        log_write(LOG_WARN, wal->options.pipeline->name, "SLOT_FAILED_OVER",
+                  LOG_FIELDS(log_number("timeline", facts->timeline)),
+                  "the slot came over to a new primary; going on from where its position stands");
+        position_save(wal, &facts->position, false, on_claimed);
+    } else {
+        position_claim(wal, on_claimed);
+    }
+}
+
+/* What the judge must know of what this process remembers. */
+static void slot_compare_history(WalSource *wal)
+{
+    SlotFacts *facts = &wal->facts;
+    const History *last = &wal->history.last;
+    History found = wal->found;
+    if (wal->live && !wal->distrust) {
+        facts->known = marker_position(wal->marker);
+    }
+    if (wal->history.known) {
+        found.table_oid =
+            last->table_oid; /* a table made again shows in the publication's identity */
+        if (facts->left_timeline != 0) {
+            found.timeline = last->timeline;
+            found.lsn = last->flushed;
+        }
+    }
+    facts->history =
+        history_judge(&wal->history, &found, facts->difference, sizeof(facts->difference));
+    if (facts->history == HISTORY_NEWER_OWNER) {
+        facts->known = (MarkerPosition){0};
+    }
+    facts->publication_changed = *verify_changed(wal) != '\0';
 }
 
 void wal_slot_decide(WalSource *wal)
 {
     Error err = {0};
     const PipelineConfig *pipeline = wal->options.pipeline;
+    slot_compare_history(wal);
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
     if (!wal->facts.same_messages && wal->facts.position.tx_lsn != 0) {
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
     wal->fill = (Fill){0};
+    wal->closing_gap = false;
+    bool may_close = wal->options.config->new_slot && !wal->gap_accepted;
+    if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && may_close &&
+        wal->facts.publication_changed) {
+        error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED",
+                  "the publication is not the one that the position was reached with");
+        verdict = SLOT_GAP;
+    }
     switch (verdict) {
     case SLOT_REFUSED:
         wal_lose(wal, &err);
         break;
     case SLOT_GAP:
-        if (wal->options.config->new_slot && !wal->gap_accepted) {
+        if (may_close) {
             slot_accept_gap(wal, &err);
         } else {
             wal_lose(wal, &err);
         }
         break;
     case SLOT_CREATE:
+        slot_begin(wal);
         slot_create_slot(wal);
         break;
     case SLOT_ADOPT:
+        slot_begin(wal);
         log_write(
             LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
-        wal_slot_save_position(wal, true, on_position_saved);
+        position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
     case SLOT_BACKFILL:
-        fill_go_on(wal);
-        break;
     case SLOT_START:
-        if (wal->facts.position_timeline != wal->facts.timeline) {
-            log_write(LOG_WARN, pipeline->name, "SLOT_FAILED_OVER",
-                      LOG_FIELDS(log_number("timeline", wal->facts.timeline)),
-                      "the slot came over to a new primary; going on from where it stands there");
-            wal->live = false;
-            wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
-            wal_slot_save_position(wal, false, on_failover_saved);
-        } else {
-            wal_slot_stream(wal);
-        }
+        slot_go_on(wal);
         break;
     }
 }
@@ -334,9 +384,27 @@ static void on_identity_result(void *arg, const PGresult *result)
         PQfnumber(result, "systemid") >= 0) {
         snprintf(wal->facts.system_id, sizeof(wal->facts.system_id), "%s",
                  PQgetvalue(result, 0, PQfnumber(result, "systemid")));
-        wal->facts.timeline =
-            (int)strtol(PQgetvalue(result, 0, PQfnumber(result, "timeline")), NULL, 10);
     }
+}
+
+static void on_history_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    int field = PQfnumber(result, "content");
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 && field >= 0) {
+        (void)slot_read_history(PQgetvalue(result, 0, field), wal->facts.position_timeline,
+                                &wal->facts.switch_lsn);
+    }
+}
+
+static void on_history_done(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL && !pg_conn_is_open(wal->walsender)) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal_slot_decide(wal); /* a history file that is not there holds nothing */
 }
 
 static void on_identity_done(void *arg, const Error *err)
@@ -346,7 +414,19 @@ static void on_identity_done(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    wal_slot_decide(wal);
+    SlotFacts *facts = &wal->facts;
+    int last = wal->history.known ? (int)wal->history.last.timeline : facts->timeline;
+    facts->left_timeline = facts->position_timeline != facts->timeline ? facts->position_timeline
+                           : last != facts->timeline                   ? last
+                                                                       : 0;
+    if (!facts->has_position || facts->left_timeline == 0 || facts->timeline == 1) {
+        wal_slot_decide(wal);
+        return;
+    }
+    AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", facts->timeline);
+    pg_conn_send(
+        wal->walsender,
+        &(PgQuery){.sql = sql, .arg = wal, .result = on_history_result, .done = on_history_done});
 }
 
 static void on_walsender_set(void *arg, const Error *err)

@@ -12,6 +12,7 @@
  * is never inside a transaction and never 0. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
@@ -129,8 +130,7 @@ void stream_advance_idle(WalSource *wal, bool at_once)
     if (at_once || due) {
         wal->idle.wanted = false;
         wal->acked = (MarkerPosition){.lsn = beyond};
-        marker_add_position(wal->marker, &wal->acked, true);
-        marker_next(wal->marker);
+        verify_push(wal, true);
     }
 }
 
@@ -180,6 +180,10 @@ static void stream_ended(WalSource *wal)
             PQclear(result);
             break;
         }
+    }
+    if (wal_slot_cannot_decode(wal, &err)) {
+        wal_lose(wal, &err);
+        return;
     }
     if (strstr(err.message, "SQLSTATE 58P01") != NULL ||
         strstr(err.message, "SQLSTATE 55000") != NULL) {
@@ -234,6 +238,64 @@ static bool stream_has_room(WalSource *wal)
     return wal_room(wal, &events, &bytes) && events >= (size_t)wal->options.pipeline->batch_events;
 }
 
+/* The furthest place that the message names. */
+static uint64_t stream_furthest(const WireMessage *message)
+{
+    uint64_t furthest = message->end > message->start ? message->end : message->start;
+    const unsigned char *data = (const unsigned char *)message->data.data;
+    uint64_t places[2] = {0};
+    if (message->data.length > 9 && data[0] == PGOUTPUT_BEGIN) {
+        places[0] = bytes_load_u64(data + 1);
+    } else if (message->data.length > 18 && data[0] == PGOUTPUT_COMMIT) {
+        places[0] = bytes_load_u64(data + 2);
+        places[1] = bytes_load_u64(data + 10);
+    }
+    for (int i = 0; i < 2; i++) {
+        furthest = places[i] > furthest ? places[i] : furthest;
+    }
+    return furthest;
+}
+
+/* A relation whose place only the server knows. */
+static bool stream_must_ask(const WalSource *wal, const WireMessage *message, PgOutput *ret)
+{
+    if (wal->held.answered || message->data.length == 0 ||
+        message->data.data[0] != PGOUTPUT_RELATION) {
+        return false;
+    }
+    PgOutputReader reader = wal->assembler.reader;
+    Error ignored = {0};
+    return pgoutput_read(&reader, message->data, ret, &ignored) == OK &&
+           relations_must_ask(&wal->assembler.relations, &ret->relation);
+}
+
+/* False: the message waits for an answer, or the stream is lost. */
+static bool stream_believe(WalSource *wal, const WireMessage *message, const char *bytes,
+                           size_t length)
+{
+    uint64_t furthest = stream_furthest(message);
+    PgOutput relation;
+    if (ask_is_far(wal, furthest)) {
+        if (!wal->held.answered) {
+            ask_hold(wal, bytes, length, NULL);
+            return false;
+        }
+        char a[24];
+        char b[24];
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                  "a message of the stream tells of %s, beyond the end of the server's log, %s",
+                  lsn_format(furthest, a), lsn_format(wal->log_end, b));
+        wal_lose(wal, &err);
+        return false;
+    }
+    if (stream_must_ask(wal, message, &relation)) {
+        ask_hold(wal, bytes, length, &relation.relation);
+        return false;
+    }
+    return true;
+}
+
 /* False: the stream is lost or paused. */
 static bool stream_take(WalSource *wal, const char *bytes, size_t length)
 {
@@ -241,6 +303,9 @@ static bool stream_take(WalSource *wal, const char *bytes, size_t length)
     Error err = {0};
     if (wire_read(bytes, length, &message, &err) != OK) {
         wal_lose(wal, &err);
+        return false;
+    }
+    if (!stream_believe(wal, &message, bytes, length)) {
         return false;
     }
     if (message.end > wal->stream.received) {
@@ -348,9 +413,23 @@ static void stream_read(WalSource *wal)
     stream_wait(wal, messages);
 }
 
+void stream_go_on(WalSource *wal)
+{
+    Held held = wal->held;
+    wal->held.bytes = NULL; /* `answered` holds for this message */
+    bool go_on = stream_take(wal, held.bytes, held.length);
+    free(held.bytes);
+    if (wal->held.bytes == NULL) {
+        wal->held = (Held){0};
+    }
+    if (go_on) {
+        stream_resume(wal);
+    }
+}
+
 void stream_resume(WalSource *wal)
 {
-    if (!stream_has_room(wal)) {
+    if (wal->held.bytes != NULL || !stream_has_room(wal)) {
         return;
     }
     wal->stream.paused = false;

@@ -74,6 +74,25 @@ static bool wal_senders_are_taken(const WalCheck *w)
     return taken;
 }
 
+/* Where the timeline of the position was left, if the server is on another one. */
+static void wal_read_history(WalCheck *w, PGconn *conn)
+{
+    if (!w->facts.has_position || w->facts.position_timeline == w->facts.timeline) {
+        return;
+    }
+    w->facts.left_timeline = w->facts.position_timeline;
+    if (w->facts.timeline <= 1) {
+        return; /* it has no history */
+    }
+    AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
+    PGresult *r = PQexec(conn, sql);
+    if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 && PQnfields(r) == 2) {
+        (void)slot_read_history(PQgetvalue(r, 0, 1), w->facts.position_timeline,
+                                &w->facts.switch_lsn);
+    }
+    PQclear(r);
+}
+
 /* Asks a walsender who it is. False when there is none; that is noted. */
 static bool wal_identify(WalCheck *w)
 {
@@ -88,7 +107,6 @@ static bool wal_identify(WalCheck *w)
     bool known = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1;
     if (known) {
         snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", PQgetvalue(r, 0, 0));
-        w->facts.timeline = (int)strtol(PQgetvalue(r, 0, 1), NULL, 10);
     } else {
         AUTO_TEXT first = x_strndup(PQerrorMessage(conn), strcspn(PQerrorMessage(conn), "\n"));
         wal_problem(
@@ -96,6 +114,9 @@ static bool wal_identify(WalCheck *w)
             "the server answers on a replication connection: %s", first);
     }
     PQclear(r);
+    if (known) {
+        wal_read_history(w, conn);
+    }
     PQfinish(conn);
     return known;
 }

@@ -171,6 +171,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "GRANT outbox_relay TO the role."},
     {"RIGHT_PUBLISHER", "error, warn", "The role may not read and write outbox.publisher.",
      "GRANT outbox_relay TO the role."},
+    {"HISTORY_UNPROVEN", "warn",
+     "There is no table outbox.publisher, so a polling relay cannot prove that the server is of "
+     "the "
+     "history that it knows. Said by outboxd check.",
+     "outboxd migrate makes it; your own table stays where it is."},
     {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
      "GRANT EXECUTE ON FUNCTION ..., as the line's hint says."},
     {"RIGHT_PAUSE", "warn", "The role may not read outbox.pause: outboxd pause has no effect.",
@@ -242,6 +247,18 @@ static const LogCode WAL_CODES[] = {
      "The server was restored or promoted, and the slot did not come over (exit code 4).",
      "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
      "the rows that are still unpublished."},
+    {"SLOT_OTHER_HISTORY", "error",
+     "The server was put back to an older copy, or is another one, while the relay ran (exit code "
+     "4).",
+     "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
+     "the rows that are still unpublished."},
+    {"POSITION_BEYOND_LOG", "error",
+     "The saved position lies beyond the end of the server's log (exit code 4).",
+     "Events may be missing. outboxd run --new-slot makes the slot again and publishes "
+     "the rows that are still unpublished."},
+    {"NEW_SLOT_NOT_NEEDED", "warn", "--new-slot was given, and no gap is known; the relay goes on.",
+     "To read everything unpublished from the table all the same: stop the relay, SELECT "
+     "pg_drop_replication_slot('...'); and start with --new-slot."},
     {"SLOT_FOREIGN", "error",
      "The slot of that name is of another kind, or belongs to another database.",
      "Name another slot in pipelines.slot."},
@@ -260,12 +277,36 @@ static const LogCode WAL_CODES[] = {
      "columns of it.",
      "ALTER PUBLICATION ... ADD TABLE, SET TABLE or SET (publish = 'insert'), as the "
      "line's hint says."},
+    {"PUBLICATION_GONE", "error",
+     "The publication was dropped, or made again behind the place where the slot stands (exit code "
+     "4).",
+     "CREATE PUBLICATION ... if it is not there. Then outboxd run --new-slot makes the slot again "
+     "and publishes the rows that are still unpublished."},
+    {"PUBLICATION_CHANGED", "warn, error",
+     "The publication is not the one it was. As a warning: the table is compared with the log "
+     "before "
+     "anything is read. As an error: events were missed, or rows that are kept cannot tell (exit "
+     "code 4).",
+     "outboxd run --new-slot makes the slot again and publishes the rows that are still "
+     "unpublished."},
+    {"PUBLICATION_PROVEN", "info",
+     "The publication was changed, and the table shows that no event was missed.", ""},
+    {"PARTITION_DETACHED", "warn",
+     "The log has rows of a partition that has left the outbox table; they are published, and "
+     "cannot be marked.",
+     ""},
+    {"RELATION_SKIPPED", "warn",
+     "The log has rows of a table that looks like a partition of the outbox and is none; they are "
+     "skipped.",
+     "If it was one, publish the outbox FOR TABLE, or with publish_via_partition_root = true; its "
+     "unpublished rows can be inserted into the outbox table again."},
     {"IDENTIFY_SYSTEM", "error", "The server did not say who it is on the replication connection.",
      "Connect to PostgreSQL itself: replication does not pass a pooler."},
-    {"PG_PROTOCOL", "warn",
-     "The server sent something that is not the replication protocol; the connection is "
-     "made again.",
-     "If it repeats, report it, with the version of the server."},
+    {"PG_PROTOCOL", "warn, error",
+     "The server sent something that is not the replication protocol, or a place that its log does "
+     "not have; the connection is made again. As an error: three times at the same place.",
+     "Look for what stands between outboxd and PostgreSQL and alters what it passes on. Nothing "
+     "was skipped. If there is nothing, report it, with the version of the server."},
 };
 
 static const LogCode MIGRATE_CODES[] = {

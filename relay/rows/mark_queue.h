@@ -15,9 +15,10 @@
 
 /* Where a source that reads the WAL stands. */
 typedef struct MarkerPosition {
-    uint64_t lsn;        /* everything that committed before it is done */
-    uint64_t tx_lsn;     /* of the transaction that commits there ... */
-    uint64_t tx_ordinal; /* ... so many events are done, too; 0: none */
+    uint64_t lsn;         /* everything that committed before it is done */
+    uint64_t tx_lsn;      /* of the transaction that commits there ... */
+    uint64_t tx_ordinal;  /* ... so many events are done, too; 0: none */
+    int64_t backfill_seq; /* while rows from before are published and kept: up to here; 0: none */
 } MarkerPosition;
 
 enum { MARK_ID_INLINE = 40 }; /* bytes; a UUID has 36 */

@@ -160,18 +160,22 @@ static void add_move(const MarkSql *mark, const char *whole, Text *sql)
     text_printf(sql,
                 "UPDATE %1$s AS p SET lsn = CASE WHEN %2$s THEN greatest(p.lsn, $4) ELSE p.lsn"
                 " END, tx_lsn = CASE WHEN %2$s THEN $5 ELSE p.tx_lsn END, tx_ordinal = CASE WHEN"
-                " %2$s THEN $6 ELSE p.tx_ordinal END, tx_messages = %3$s, writes = p.writes + 1,"
+                " %2$s THEN $6 ELSE p.tx_ordinal END, backfill_seq = coalesce($7, p.backfill_seq),"
+                " tx_messages = %3$s, writes = p.writes + 1,"
                 " updated_at = pg_catalog.clock_timestamp() WHERE ",
                 mark->row_table, whole, mark->table->config->messages ? "true" : "false");
     add_row_match(mark, sql);
     text_printf(sql, " RETURNING p.ctid, %s AS moved", whole);
 }
 
+/* The server's own log has the place. */
+#define POSITION_IS_IN_LOG "greatest($4, $5, '0/0') <= pg_catalog.pg_current_wal_insert_lsn()"
+
 static void add_with_position(const MarkSql *mark, Text *sql)
 {
     if (!mark->touches_rows) {
-        text_add(sql, "WITH moved AS (");
-        add_move(mark, "true", sql);
+        text_add(sql, "WITH told AS (SELECT " POSITION_IS_IN_LOG " AS whole), moved AS (");
+        add_move(mark, "(SELECT told.whole FROM told)", sql);
         text_add(sql, ") SELECT ctid, moved, NULL::bigint AS seq, NULL AS snapshot, false AS"
                       " replaced FROM moved; ");
         return;
@@ -181,8 +185,9 @@ static void add_with_position(const MarkSql *mark, Text *sql)
     text_printf(sql,
                 " RETURNING r.%s::bigint AS seq), missing AS (SELECT given.seq FROM"
                 " pg_catalog.unnest($1) AS given(seq) WHERE given.seq NOT IN (SELECT hit.seq FROM"
-                " hit)), told AS (SELECT NOT EXISTS (SELECT FROM missing) AS whole), moved AS (",
-                mark->table->seq);
+                " hit)), told AS (SELECT NOT EXISTS (SELECT FROM missing) AND %s AS whole), moved"
+                " AS (",
+                mark->table->seq, POSITION_IS_IN_LOG);
     add_move(mark, "(SELECT told.whole FROM told)", sql);
     text_printf(sql,
                 ") SELECT moved.ctid, moved.moved, missing.seq, pg_catalog.pg_current_snapshot()"
@@ -195,7 +200,7 @@ void mark_sql_add_prepare(const MarkSql *mark, Text *sql)
 {
     text_printf(sql, "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], %s, tid", ids_type(mark));
     if (mark->with_position) {
-        text_add(sql, ", pg_lsn, pg_lsn, bigint) AS ");
+        text_add(sql, ", pg_lsn, pg_lsn, bigint, bigint) AS ");
         add_with_position(mark, sql);
         return;
     }

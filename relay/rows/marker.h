@@ -114,6 +114,9 @@ int64_t marker_oldest(const Marker *marker);
 /** The last position that is committed. */
 MarkerPosition marker_position(const Marker *marker);
 
+/** The owner has written to the row that proves the history: it is there now. */
+void marker_row_moved(Marker *marker, const char *ctid);
+
 /** The owner has committed this position by itself. */
 void marker_set_position(Marker *marker, const MarkerPosition *position);
 

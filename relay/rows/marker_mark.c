@@ -24,6 +24,7 @@ void mark_forget_running(Marker *marker)
     marker->hit = 0;
     marker->not_hit = 0;
     marker->owned = false;
+    marker->beyond = false;
 }
 
 /* Preparing. */
@@ -90,6 +91,12 @@ static void mark_prepare(Marker *marker)
 
 /* What a mark brought. */
 
+static const char *put_lsn(char *at, size_t size, uint64_t lsn)
+{
+    snprintf(at, size, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
+    return lsn != 0 ? at : NULL;
+}
+
 static const char *mark_value(const PGresult *result, int row, const char *name)
 {
     int column = PQfnumber(result, name);
@@ -141,6 +148,8 @@ static void mark_on_result(void *arg, const PGresult *result)
     mark_read_missing(marker, result);
     size_t missing = marker->missing.count;
     marker->hit = marker->rows_sent > missing ? marker->rows_sent - missing : 0;
+    const char *moved = mark_value(result, 0, "moved");
+    marker->beyond = missing == 0 && moved != NULL && *moved == 'f';
 }
 
 static void mark_say(Marker *marker, MarkerGone *gone, const char *code, const char *text)
@@ -282,6 +291,15 @@ static void mark_on_done(void *arg, const Error *err)
     if (history != NULL) {
         history_write_committed(history);
     }
+    if (marker->beyond) {
+        Error refused;
+        char lsn[24];
+        (void)put_lsn(lsn, sizeof(lsn), marker->queue.position_sent.lsn);
+        error_set(&refused, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                  "position %s lies beyond the end of the server's log: it was not stored", lsn);
+        marker->options.lost(marker->options.arg, &refused);
+        return;
+    }
     Error unknown; /* whether it was committed */
     if (FAILPOINT_FAILS("marked", &unknown)) {
         marker->options.lost(marker->options.arg, &unknown);
@@ -362,12 +380,6 @@ static void relocate_send(Marker *marker)
 
 /* Sending. */
 
-static const char *put_lsn(char *at, size_t size, uint64_t lsn)
-{
-    snprintf(at, size, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
-    return lsn != 0 ? at : NULL;
-}
-
 static void mark_send(Marker *marker)
 {
     Error err;
@@ -387,7 +399,9 @@ static void mark_send(Marker *marker)
     char lsn[24];
     char tx_lsn[24];
     char ordinal[24];
+    char filled[24];
     snprintf(ordinal, sizeof(ordinal), "%llu", (unsigned long long)sent->tx_ordinal);
+    snprintf(filled, sizeof(filled), "%lld", (long long)sent->backfill_seq);
     const char *values[MARK_PARAMS_WAL] = {
         [MARK_PARAM_SEQS] = seqs,
         [MARK_PARAM_IDS] = ids,
@@ -395,6 +409,7 @@ static void mark_send(Marker *marker)
         [MARK_PARAM_LSN] = put_lsn(lsn, sizeof(lsn), sent->lsn),
         [MARK_PARAM_TX_LSN] = put_lsn(tx_lsn, sizeof(tx_lsn), sent->tx_lsn),
         [MARK_PARAM_TX_ORDINAL] = sent->tx_ordinal != 0 ? ordinal : NULL,
+        [MARK_PARAM_BACKFILL_SEQ] = sent->backfill_seq != 0 ? filled : NULL,
     };
     if (marker->row_ctid != NULL) {
         history_write_sent(marker->options.history);

@@ -256,7 +256,8 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
 {
     bool wal = pipeline->capture == CAPTURE_WAL;
     bool letters = pipeline->on_poison == ON_POISON_DEAD_LETTER ||
-                   pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER;
+                   pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ||
+                   pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT n.oid, " PG "quote_ident(n.nspname) AS sql,"
                 "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = n.oid"
@@ -273,7 +274,7 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
     add_table(table, sql);
     add_companion("d", "dead_letter", "'id', 'pipeline', 'reason', 'at'", sql);
     add_companion("p", "position", "'pipeline', 'slot', 'lsn', 'timeline'", sql);
-    add_companion("u", "publisher", "'table_id', 'pipeline', 'generation', 'writes'", sql);
+    add_companion("u", "publisher", "'table_id', 'table_name', 'generation', 'writes'", sql);
     add_companion("z", "pause", "'pipeline', 'paused_at', 'paused_by', 'reason'", sql);
     if (pipeline->capture == CAPTURE_WAL) {
         add_publication(pipeline, server_version, sql);

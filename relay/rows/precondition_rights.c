@@ -93,9 +93,10 @@ static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
 
 static const char *letters_are_needed_by(const PipelineConfig *pipeline)
 {
-    return pipeline->on_poison == ON_POISON_DEAD_LETTER       ? "on_poison"
-           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ? "on_unrouted"
-                                                              : NULL;
+    return pipeline->on_poison == ON_POISON_DEAD_LETTER                 ? "on_poison"
+           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER           ? "on_unrouted"
+           : pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ? "on_missing_topic"
+                                                                        : NULL;
 }
 
 static bool letters_have_no_table(const Facts *facts, Saying *say)
@@ -142,9 +143,21 @@ static bool publisher_is_closed(const Facts *facts, Saying *say)
     text_printf(&say->message,
                 "role %s may not read and write %s, where the relay proves that it alone published",
                 facts->role, facts_value(facts, "publisher"));
-    remedy_add_grant(facts, "relay_claims", "SELECT, INSERT, UPDATE",
+    remedy_add_grant(facts, "relay_claims", "SELECT, INSERT, UPDATE, DELETE",
                      facts_value(facts, "publisher"), true, &say->remedy);
     return facts_deny(facts, "claims");
+}
+
+static bool history_is_unproven(const Facts *facts, Saying *say)
+{
+    text_add(
+        &say->message,
+        "no table outbox.publisher: the relay cannot tell when this server was put back to an "
+        "older copy of itself, when another relay published meanwhile, or, after a restart, that "
+        "the table was renamed and made anew while rows of it were unpublished");
+    text_add(&say->remedy, "outboxd migrate");
+    bool told = PQfnumber(facts->result, "publisher") >= 0;
+    return told && *facts_value(facts, "publisher") == '\0';
 }
 
 static bool message_is_forbidden(const Facts *facts, Saying *say)
@@ -174,6 +187,8 @@ static bool pauses_are_unreadable(const Facts *facts, Saying *say)
     "pg_catalog.has_table_privilege(relay.oid, " alias ".oid, '" right "')"
 #define THREE_RIGHTS(macro, alias)                                                                 \
     macro(alias, "SELECT") " AND " macro(alias, "INSERT") " AND " macro(alias, "UPDATE")
+
+#define FOUR_RIGHTS(macro, alias) THREE_RIGHTS(macro, alias) " AND " macro(alias, "DELETE")
 
 /* Of our own schemas: they carry the table that says what was migrated. */
 #define IS_OURS(schema)                                                                            \
@@ -211,9 +226,10 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
                                                                    "p") " AS relay_positions",
      position_is_closed},
     {"RIGHT_PUBLISHER", FOR_POLL | BY_ALL, false,
-     THREE_RIGHTS(TABLE_RIGHT, "u") " AS claims, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
-                                                                "u") " AS relay_claims",
+     FOUR_RIGHTS(TABLE_RIGHT, "u") " AS claims, " FOUR_RIGHTS(RELAY_TABLE_RIGHT,
+                                                              "u") " AS relay_claims",
      publisher_is_closed},
+    {"HISTORY_UNPROVEN", FOR_POLL | BY_CHECK, true, NULL, history_is_unproven},
     {"RIGHT_MESSAGE", FOR_WAL | BY_START | BY_CHECK, false,
      "(SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(f.oid, 'EXECUTE')) FROM"
      " pg_catalog.pg_proc f WHERE f.proname = 'pg_logical_emit_message' AND f.pronamespace ="

@@ -11,6 +11,20 @@
 
 enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds many reports */
 
+/* What a failed delivery tells of its topic. */
+static void kafka_note_refusal(KafkaSink *kafka, KafkaTopic *kt, const Error *err)
+{
+    if (!kt->ready) {
+        return; /* another record has told */
+    }
+    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+        kt->ready = false;
+        kafka_look_soon(kafka, kt);
+    } else if (strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+        kafka_topic_denied(kafka, kt, err);
+    }
+}
+
 /* The reports of one event of librdkafka are those of one request. */
 typedef struct Request {
     uint32_t number; /* 0: not refused, or not known yet */
@@ -35,9 +49,7 @@ static void kafka_on_failure(KafkaSink *kafka, const rd_kafka_message_t *report,
     Event *sent = report->_private;
     KafkaTopic *kt = sent->topic->sink_data;
     kafka_delivery_error(report->err, sent->topic->name, err);
-    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
-        kt->ready = false;
-    }
+    kafka_note_refusal(kafka, kt, err);
     if (err->class == ERROR_POISON) {
         if (request->number == 0) {
             request->number = ++kafka->refused;

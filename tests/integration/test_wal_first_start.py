@@ -65,7 +65,7 @@ def test_without_the_right_to_publish_the_relay_stops_and_prints_what_an_adminis
     Wal(database, publication=None)
     one = relay({"capture": "wal", "poll_interval_max": None}).start(wait_ready=False)
     assert one.wait_exit() == 2
-    assert one.log_lines(f'CREATE PUBLICATION "?{PUBLICATION}"? FOR TABLE'), one.log_tail()
+    assert one.log_lines(f'CREATE PUBLICATION .{{0,2}}{PUBLICATION}.{{0,2}} FOR TABLE'), one.log_tail()
     assert database.scalar("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0, \
         "the publication comes before the slot"
 
@@ -236,7 +236,7 @@ def test_lost_position_starts_from_where_the_slot_stands(wal_relay, kafka, datab
     assert keys(read_topics(kafka.brokers, topic)) == ["1", "2", "3", "4"]
 
 
-PROGRESS = {"mark": "SELECT count(*) FROM outbox.event WHERE published_at IS NOT NULL", "keep": "SELECT coalesce(max(tx_ordinal), 0) FROM outbox.position"}
+PROGRESS = {"mark": "SELECT count(*) FROM outbox.event WHERE published_at IS NOT NULL", "keep": "SELECT coalesce(max(backfill_seq), 0) FROM outbox.position"}
 
 
 @pytest.mark.parametrize("on_publish", PROGRESS)

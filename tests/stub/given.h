@@ -7,6 +7,15 @@
 /* A literal where the configuration owns its texts. */
 #define GIVEN(text) ((char *)(text))
 
+/* The table has the columns that an event needs, and no others. */
+static inline void given_columns_needed(ColumnsConfig *columns)
+{
+    columns->event_version = columns->aggregate_version = columns->payload_bytes =
+        columns->content_type = columns->correlation_id = columns->causation_id =
+            columns->traceparent = columns->headers = columns->topic = columns->occurred_at =
+                GIVEN("");
+}
+
 static inline PipelineConfig given_pipeline(void)
 {
     return (PipelineConfig){

@@ -33,6 +33,7 @@ void stub_reset(StubServer server, void *arg);
 
 /** A result of one row; names and values end with NULL pairs: "pid", "7", ..., NULL. A value that
  * is STUB_NULL is SQL NULL. */
+PGresult *stub_result(const char *none, ...) __attribute__((sentinel));
 void stub_reply_row(StubReply *reply, ...) __attribute__((sentinel));
 /** One more row, of the same columns, for the result that was appended last. */
 void stub_reply_more(StubReply *reply, ...) __attribute__((sentinel));
@@ -81,6 +82,8 @@ void stub_refuse_poll(const char *message);
 void stub_stay_connecting(bool stay);
 /** A NOTIFY arrives on this connection. */
 void stub_notify(int connection, const char *channel);
+/** What PQparameterStatus says of server_encoding: NULL, and after stub_reset, "UTF8". */
+void stub_set_encoding(const char *encoding);
 /** What PQserverVersion says: 150000 after stub_reset. */
 void stub_set_version(int version);
 /** An idle connection is broken by the server. */

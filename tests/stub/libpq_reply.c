@@ -74,6 +74,17 @@ static void result_add_row(PGresult *result, va_list args)
     result->rows++;
 }
 
+PGresult *stub_result(const char *name, ...)
+{
+    PGresult *result = result_new(PGRES_TUPLES_OK);
+    (void)name; /* a name before the arguments, for C17 */
+    va_list args;
+    va_start(args, name);
+    result_add_row(result, args);
+    va_end(args);
+    return result;
+}
+
 void stub_reply_row(StubReply *reply, ...)
 {
     reply_end_copy(reply);

@@ -231,19 +231,37 @@ Test(assemble, events_that_are_known_are_settled)
     cr_assert_eq(batch->events[1]->state, EVENT_PUBLISHED);
 }
 
-Test(assemble, rows_published_from_the_table_are_left_out_and_counted)
+/* The envelope, and published_at where the tenant stands. */
+static void send_published_row(int64_t seq, Slice published_at)
 {
-    known_seqs_add(&assembler.backfilled, 1);
-    known_seqs_add(&assembler.backfilled, 2);
-    send_relations();
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRId64, seq);
+    const Slice values[COLUMN_COUNT] = {slice_of(text),
+                                        SLICE_LITERAL("id"),
+                                        SLICE_LITERAL("placed"),
+                                        SLICE_LITERAL("order"),
+                                        SLICE_LITERAL("42"),
+                                        SLICE_LITERAL("{}"),
+                                        published_at};
+    build_insert(&bytes, OUTBOX, values, COLUMN_COUNT);
+    send();
+}
+
+Test(assemble, rows_inserted_as_published_are_left_out_and_counted)
+{
+    BuildColumn columns[COLUMN_COUNT];
+    memcpy(columns, COLUMNS, sizeof(columns));
+    columns[COLUMN_COUNT - 1] = (BuildColumn){"published_at", 1184};
+    build_relation(&bytes, OUTBOX, "outbox", "event", columns, COLUMN_COUNT);
+    send();
     send_begin(0x2000);
-    send_row(1);
+    send_published_row(1, SLICE_LITERAL("2026-01-01 00:00:00+00"));
     send_commit(0x2000);
     assert_batch("");
     send_begin(0x3000);
-    send_row(2);
-    send_row(3);
-    send_row(1);
+    send_published_row(2, SLICE_LITERAL("2026-01-01 00:00:00+00"));
+    send_published_row(3, BUILD_NULL);
+    send_published_row(1, SLICE_LITERAL("infinity"));
     assert_batch("3000:2=3");
     assert_position(0x2008, 0x3000, 3);
     cr_assert_eq(batch->unsettled, 1);
@@ -420,13 +438,36 @@ Test(assemble, a_restart_forgets_what_was_under_way)
     assert_position(0x1500, 0x2000, 1);
 }
 
+Test(assemble, a_commit_that_goes_back_is_a_violation)
+{
+    send_relations();
+    send_begin(0x3000);
+    send_commit(0x3000);
+    build_begin(&bytes, 0x2000, 9);
+    assert_violation("it committed before the last one");
+    assembler_restart(&assembler, 0x1000, 1);
+    build_begin(&bytes, 0xFFF, 9);
+    assert_violation("it committed before the place that was asked for");
+}
+
+Test(assemble, a_commit_that_its_begin_did_not_announce_is_a_violation)
+{
+    send_begin(0x3000);
+    build_commit(&bytes, 0x3001, 0x3008);
+    assert_violation("another place than the begin told");
+    assembler_restart(&assembler, 0x1000, 1);
+    send_begin(0x3000);
+    build_commit(&bytes, 0x3000, 0x3000);
+    assert_violation("it ends where it begins");
+    cr_assert_eq(assembler.complete_lsn, 0x1000);
+}
+
 /* A log that is read over and over, from wherever the acknowledged position is. */
 
 enum { LOG_TRANSACTIONS = 12, LOG_EVENTS = 15, ROUNDS = 8, IN_FLIGHT = 200 };
 
 typedef struct LogEvent {
     bool message;
-    bool backfilled;
     size_t acknowledged; /* by a position, or out of order */
     bool noise_before;   /* a row of another table */
 } LogEvent;
@@ -465,12 +506,7 @@ static void log_make(uint64_t seed)
         for (size_t j = 0; j < model.counts[i]; j++) {
             LogEvent *event = &model.events[i][j];
             event->message = random_chance(&model.random, 30);
-            event->backfilled = !event->message && random_chance(&model.random, 10);
             event->noise_before = random_chance(&model.random, 20);
-            if (event->backfilled) {
-                known_seqs_add(&assembler.backfilled, log_seq(i, j));
-                event->acknowledged = 1;
-            }
         }
     }
 }
@@ -587,7 +623,6 @@ Test(assemble, every_event_comes_once_over_many_restarts)
         whole_logs += model.lsn > log_lsn(LOG_TRANSACTIONS - 1);
         known_events_release(&assembler.known);
         known_events_release(&model.again);
-        known_seqs_release(&assembler.backfilled);
     }
     cr_assert(whole_logs > 0 || count == 1, "no log was ever read to its end");
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cdc/slot.h"
 #include "stub/given.h"
 
@@ -24,7 +25,15 @@ typedef enum Differs {
     KEEP = 1 << 12,
     VERSION_13 = 1 << 13,
     VERSION_16 = 1 << 14,
-    SLOT_IS_READ = 1 << 15, /* by another: START_REPLICATION will say so */
+    SLOT_IS_READ = 1 << 15,   /* by another: START_REPLICATION will say so */
+    LEFT_BEHIND_US = 1 << 16, /* with OTHER_TIMELINE: we were left at the position, or later */
+    LEFT_BEFORE_US = 1 << 17, /* ... or before it; neither: the history does not hold ours */
+    BEYOND_LOG = 1 << 18,
+    TX_BEYOND_LOG = 1 << 19,
+    KNOWS_MORE = 1 << 20, /* this process stored a later position than the row holds */
+    NO_PUBLICATION = 1 << 21,
+    PUBLICATION_OTHER = 1 << 22,
+    HISTORY_IS_OTHER = 1 << 23,
 } Differs;
 
 static SlotFacts given_facts(unsigned differs)
@@ -35,13 +44,23 @@ static SlotFacts given_facts(unsigned differs)
                                                  : 170000,
         .system_id = "7000000000000000001",
         .timeline = differs & OTHER_TIMELINE ? 2 : 1,
+        .insert_lsn = differs & BEYOND_LOG      ? 0x4FFF
+                      : differs & TX_BEYOND_LOG ? 0x57FF
+                                                : 0x9000,
+        .switch_lsn = differs & LEFT_BEHIND_US   ? 0x5000
+                      : differs & LEFT_BEFORE_US ? 0x4FFF
+                                                 : 0,
         .same_messages = true,
-        .has_publication = true,
+        .has_publication = !(differs & NO_PUBLICATION),
+        .publication_changed = differs & PUBLICATION_OTHER,
+        .history = differs & HISTORY_IS_OTHER ? HISTORY_OTHER : HISTORY_SAME,
+        .left_timeline = differs & OTHER_TIMELINE ? 1 : 0,
     };
     if (!(differs & NO_POSITION)) {
         facts.has_position = true;
         facts.position = (MarkerPosition){.lsn = 0x5000, .tx_lsn = 0x5800, .tx_ordinal = 3};
         facts.position_timeline = 1;
+        facts.known.lsn = differs & KNOWS_MORE ? 0x5001 : 0;
         facts.backfill = differs & FILL_INTERRUPTED;
         snprintf(facts.position_system_id, sizeof(facts.position_system_id), "%s",
                  differs & OTHER_SYSTEM ? "7000000000000000002" : facts.system_id);
@@ -103,10 +122,39 @@ static const Case CASES[] = {
     {"other server, failover slot", OTHER_SYSTEM | FAILOVER_SLOT | OTHER_TIMELINE, SLOT_GAP, 0,
      "SLOT_OTHER_SYSTEM", EXIT_GAP},
     {"other timeline", OTHER_TIMELINE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+    {"other timeline, which left ours before our position", OTHER_TIMELINE | LEFT_BEFORE_US,
+     SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+    {"other timeline, which left ours at our position", OTHER_TIMELINE | LEFT_BEHIND_US, SLOT_START,
+     0x5000, NULL, 0},
+    {"other timeline, which left ours at our position, while filling up",
+     OTHER_TIMELINE | LEFT_BEHIND_US | FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, NULL, 0},
+    {"other timeline, which left ours before what this process stored",
+     OTHER_TIMELINE | LEFT_BEHIND_US | KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+    {"the row went back on the same timeline", KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_HISTORY",
+     EXIT_GAP},
+    {"the row went back while filling up", KNOWS_MORE | FILL_INTERRUPTED, SLOT_GAP, 0,
+     "SLOT_OTHER_HISTORY", EXIT_GAP},
+    {"the count of writes went back", HISTORY_IS_OTHER, SLOT_GAP, 0, "SLOT_OTHER_HISTORY",
+     EXIT_GAP},
+    {"the count went back with a fail-over", HISTORY_IS_OTHER | OTHER_TIMELINE | LEFT_BEHIND_US,
+     SLOT_START, 0x5000, NULL, 0},
+    {"the publication is gone", NO_PUBLICATION, SLOT_GAP, 0, "PUBLICATION_GONE", EXIT_GAP},
+    {"the publication and the slot are gone", NO_PUBLICATION | NO_SLOT, SLOT_GAP, 0,
+     "PUBLICATION_GONE", EXIT_GAP},
+    {"the publication is another one", PUBLICATION_OTHER, SLOT_START, 0x5000, NULL, 0},
+    {"the publication is another one, keep", PUBLICATION_OTHER | KEEP, SLOT_GAP, 0,
+     "PUBLICATION_CHANGED", EXIT_GAP},
+    {"beyond the log", BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
+    {"beyond the log, slot and all", BEYOND_LOG | SLOT_BEHIND_US, SLOT_GAP, 0,
+     "POSITION_BEYOND_LOG", EXIT_GAP},
+    {"beyond the log while filling up", BEYOND_LOG | FILL_INTERRUPTED, SLOT_GAP, 0,
+     "POSITION_BEYOND_LOG", EXIT_GAP},
+    {"a transaction beyond the log", TX_BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
     {"other timeline without the slot", OTHER_TIMELINE | NO_SLOT, SLOT_GAP, 0, "SLOT_MISSING",
      EXIT_GAP},
     {"other timeline, the failover slot is ahead",
-     OTHER_TIMELINE | FAILOVER_SLOT | SLOT_AHEAD_OF_US, SLOT_GAP, 0, "SLOT_AHEAD", EXIT_GAP},
+     OTHER_TIMELINE | LEFT_BEHIND_US | FAILOVER_SLOT | SLOT_AHEAD_OF_US, SLOT_GAP, 0, "SLOT_AHEAD",
+     EXIT_GAP},
     {"other timeline, the failover slot is invalid", OTHER_TIMELINE | FAILOVER_SLOT | INVALID_SLOT,
      SLOT_GAP, 0, "SLOT_LOST", EXIT_GAP},
     {"the slot was renamed in the configuration", OTHER_NAME, SLOT_GAP, 0, "SLOT_OTHER_NAME",
@@ -156,8 +204,14 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
 /* Whatever else is the matter: with a position, a slot is never made or adopted in silence. */
 Test(slot, a_slot_is_never_made_again_in_silence)
 {
-    enum { WORTH_TRYING = 1 << 16 };
+    enum {
+        WORTH_TRYING = 1 << 21,
+        UNRELATED = FAILOVER_SLOT | SLOT_IS_READ | VERSION_13 | KEEP | MESSAGES
+    };
     for (unsigned differs = 0; differs < WORTH_TRYING; differs++) {
+        if (differs & UNRELATED) {
+            continue;
+        }
         Error err = {0};
         uint64_t start = 0;
         SlotVerdict verdict = judge(differs, &start, &err);
@@ -165,8 +219,12 @@ Test(slot, a_slot_is_never_made_again_in_silence)
         cr_assert(!has_position || (verdict != SLOT_CREATE && verdict != SLOT_ADOPT), "%x",
                   differs);
         bool goes_on = verdict != SLOT_GAP && verdict != SLOT_REFUSED;
-        bool gap = differs & (NO_SLOT | OTHER_SYSTEM | OTHER_NAME | SLOT_AHEAD_OF_US) ||
-                   ((differs & OTHER_TIMELINE) && !(differs & FAILOVER_SLOT));
+        bool other_timeline = differs & OTHER_TIMELINE;
+        bool gap = differs & (NO_SLOT | OTHER_SYSTEM | OTHER_NAME) ||
+                   (differs & (SLOT_AHEAD_OF_US | KNOWS_MORE)) == SLOT_AHEAD_OF_US ||
+                   (other_timeline && !(differs & LEFT_BEHIND_US)) ||
+                   (other_timeline && (differs & KNOWS_MORE)) ||
+                   (!other_timeline && differs & (KNOWS_MORE | BEYOND_LOG | TX_BEYOND_LOG));
         cr_assert(!goes_on || !has_position || !gap, "%x goes on over a gap", differs);
         cr_assert(!goes_on || (differs & NO_SLOT) || !(differs & INVALID_SLOT),
                   "%x uses a slot that is invalid", differs);
@@ -174,16 +232,49 @@ Test(slot, a_slot_is_never_made_again_in_silence)
     }
 }
 
-/* What the new primary has of the slot: never in front of it. */
-Test(slot, a_failover_slot_goes_on_behind_a_failover)
+/* It may have the slot from before our last position, or from after the row that came over. */
+Test(slot, a_new_primary_goes_on_where_its_own_row_stands)
 {
     uint64_t start = 0;
     Error err = {0};
-    cr_assert_eq(judge(OTHER_TIMELINE | FAILOVER_SLOT, &start, &err), SLOT_START, "%s", err.code);
-    cr_assert_geq(start, 0x4000);
-    cr_assert_leq(start, 0x5000);
-    cr_assert_eq(judge(OTHER_TIMELINE | FAILOVER_SLOT | FILL_INTERRUPTED, &start, &err),
-                 SLOT_BACKFILL);
+    for (int with_option = 0; with_option < 2; with_option++) {
+        unsigned differs = OTHER_TIMELINE | LEFT_BEHIND_US | (with_option ? FAILOVER_SLOT : 0);
+        cr_assert_eq(judge(differs, &start, &err), SLOT_START, "%s", err.code);
+        cr_assert_eq(start, 0x5000);
+    }
+}
+
+static bool history_of(const char *content, int timeline, uint64_t *ret_lsn)
+{
+    return slot_read_history(content, timeline, ret_lsn);
+}
+
+Test(slot, a_history_file_tells_where_a_timeline_was_left)
+{
+    static const char HISTORY[] = "1\t0/3000148\tno recovery target specified\n"
+                                  "\n"
+                                  "# 4\t0/1\n"
+                                  "3\tA/4000060\tbefore 2026-01-01 00:00:00+00\n";
+    uint64_t lsn = 0;
+    cr_assert(history_of(HISTORY, 1, &lsn));
+    cr_assert_eq(lsn, 0x3000148);
+    cr_assert(history_of(HISTORY, 3, &lsn));
+    cr_assert_eq(lsn, 0xA04000060);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_not(history_of(HISTORY, (const int[]){2, 4, 0}[i], &lsn));
+    }
+    cr_assert_eq(lsn, 0xA04000060, "written only on success");
+    cr_assert(history_of("1\t0/10", 1, &lsn), "the last line may end without a newline");
+    cr_assert_eq(lsn, 0x10);
+    for (const char *const *bad = (const char *const[]){"", "\n\n", "1", "1\t", "1\tx/y\t",
+                                                        "1 0/10\t", "1\t0/", "\t0/10", NULL};
+         *bad != NULL; bad++) {
+        cr_assert_not(history_of(*bad, 1, &lsn), "'%s'", *bad);
+    }
+    for (size_t length = 0; length < sizeof(HISTORY) - 1; length++) { /* truncated anywhere */
+        AUTO_TEXT copy = x_strndup(HISTORY, length);
+        (void)slot_read_history(copy, 3, &lsn);
+    }
 }
 
 Test(slot, a_gap_says_where_both_stand_and_what_to_do)
@@ -199,4 +290,21 @@ Test(slot, a_gap_says_where_both_stand_and_what_to_do)
     cr_assert_not_null(strstr(err.message, "0/5000"), "%s", err.message);
     cr_assert_eq(judge(INVALID_SLOT, &start, &err), SLOT_GAP);
     cr_assert_not_null(strstr(err.message, "wal_removed"), "%s", err.message);
+}
+
+Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
+{
+    PipelineConfig pipeline = given_pipeline();
+    pipeline.slot = pipeline.publication = GIVEN("outboxd_orders");
+    Error err;
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
+              "publication \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    cr_assert(slot_judge_decoding(&pipeline, &err));
+    cr_assert_str_eq(err.code, "PUBLICATION_GONE");
+    cr_assert_eq(err.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
+              "replication slot \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    cr_assert_not(slot_judge_decoding(&pipeline, &err));
+    cr_assert_str_eq(err.code, "POSTGRES_ERROR");
 }

@@ -51,19 +51,62 @@ static const BuildColumn COLUMNS[] = {{"seq", 20},          {"event_id", 25},
                                       {"event_type", 25},   {"aggregate_type", 25},
                                       {"aggregate_id", 25}, {"payload", 25}};
 
-static void stream_transaction(const RigTransaction *transaction)
+/* Each message of a transaction, in turn. */
+static void each_message(const RigTransaction *transaction, uint32_t table,
+                         void (*take)(void *arg, const Text *message), void *arg)
 {
-    STREAM(build_begin, transaction->commit_lsn, 9);
-    STREAM(build_relation, RIG_OUTBOX, "outbox", "event", COLUMNS, 6);
+    AUTO_BUFFER built = TEXT_EMPTY;
+    build_begin(&built, transaction->commit_lsn, 9);
+    take(arg, &built);
+    text_clear(&built);
+    build_relation(&built, table, table == RIG_OUTBOX ? "outbox" : "parts",
+                   table == RIG_OUTBOX ? "event" : "event_1", COLUMNS, 6);
+    take(arg, &built);
     for (int64_t seq = transaction->first; seq <= transaction->last; seq++) {
         char text[24];
         snprintf(text, sizeof(text), "%" PRId64, seq);
         const Slice values[] = {slice_of(text),          SLICE_LITERAL("id"),
                                 SLICE_LITERAL("placed"), SLICE_LITERAL("order"),
                                 SLICE_LITERAL("42"),     SLICE_LITERAL("{}")};
-        STREAM(build_insert, RIG_OUTBOX, values, 6);
+        text_clear(&built);
+        build_insert(&built, table, values, 6);
+        take(arg, &built);
     }
-    STREAM(build_commit, transaction->commit_lsn, transaction->commit_lsn + 8);
+    text_clear(&built);
+    build_commit(&built, transaction->commit_lsn, transaction->commit_lsn + 8);
+    take(arg, &built);
+}
+
+static void take_to_stream(void *arg, const Text *message)
+{
+    (void)arg;
+    stream_send(message);
+}
+
+static void stream_transaction(const RigTransaction *transaction)
+{
+    each_message(transaction, RIG_OUTBOX, take_to_stream, NULL);
+}
+
+uint64_t rig_log_end(void)
+{
+    return rig.log_end > rig.end_lsn ? rig.log_end : rig.end_lsn;
+}
+
+void rig_commit_to(uint32_t leaf, int64_t first, int64_t last)
+{
+    RigTransaction transaction = {.commit_lsn = rig.end_lsn, .first = first, .last = last};
+    rig.end_lsn += 0x100;
+    for (int64_t seq = first; seq <= last; seq++) {
+        rig.rows[seq].visible = true;
+    }
+    each_message(&transaction, leaf, take_to_stream, NULL);
+}
+
+void rig_empty_transaction(uint64_t begin_lsn, uint64_t commit_lsn, uint64_t end_lsn)
+{
+    STREAM(build_begin, begin_lsn, 9);
+    STREAM(build_commit, commit_lsn, end_lsn);
 }
 
 void rig_commit(int64_t first, int64_t last)
@@ -115,7 +158,8 @@ static void receive(void *arg, int connection, const char *bytes, size_t length)
     for (size_t i = 0; i < rig.log_count; i++) {
         const RigTransaction *t = &rig.log[i];
         for (int64_t seq = t->first; t->commit_lsn < flushed && seq <= t->last; seq++) {
-            cr_assert(rig.rows[seq].acknowledged, "row %" PRId64 " would be lost", seq);
+            bool waits = rig.rows[seq].parked && rig.rows[seq].visible && rig.position.waiting;
+            cr_assert(rig.rows[seq].acknowledged || waits, "row %" PRId64 " would be lost", seq);
         }
     }
     rig.confirmed = flushed;
@@ -146,13 +190,23 @@ static void serve_start(const StubQuery *query, StubReply *reply)
 
 /* The control connection. */
 
-static void serve_look(StubReply *reply)
+/* The preconditions; what is not in the answer is not judged. */
+static void serve_list(StubReply *reply)
 {
     rig.looks++;
     stub_reply_row(reply, "i", "0", "version", "150000", "table_oid", "4242", "kind", "r",
                    "table_name", "event", "table_schema", "outbox", "dead_letter",
                    "outbox.dead_letter", "position", "outbox.position", "positions",
-                   rig.may_not_save ? "f" : "t", NULL);
+                   rig.may_not_save ? "f" : "t", "filtered", rig.broken ? "t" : "f", "identity",
+                   rig.has_publication ? rig.publication : STUB_NULL, "pending",
+                   rig.pending ? "t" : "f", NULL);
+}
+
+static void serve_look(StubReply *reply)
+{
+    char end[24];
+    stub_reply_row(reply, "wal_end", lsn_format(rig_log_end(), end), NULL);
+    serve_list(reply);
 }
 
 static void serve_table(const StubQuery *query, StubReply *reply)
@@ -161,7 +215,15 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     snprintf(pid, sizeof(pid), "%d", 1000 + query->connection);
     stub_reply_command(reply, 0); /* of a SET */
     stub_reply_row(reply, "backend_pid", pid, NULL);
-    serve_look(reply);
+    serve_list(reply);
+}
+
+static void serve_tree(StubReply *reply)
+{
+    char end[24];
+    stub_reply_row(reply, "members", rig.members != NULL ? rig.members : STUB_NULL, "divided",
+                   rig.members != NULL ? "t" : "f", "generated", STUB_NULL, "insert_lsn",
+                   lsn_format(rig_log_end(), end), "stranger", rig.stranger ? "t" : "f", NULL);
 }
 
 static void serve_facts(StubReply *reply)
@@ -176,21 +238,39 @@ static void serve_facts(StubReply *reply)
     lsn_format(rig.position.lsn, lsn);
     lsn_format(rig.position.tx_lsn, tx);
     lsn_format(rig.confirmed, confirmed);
-    bool row = rig.position.lsn != 0;
     const char *system = rig.position_system != NULL ? rig.position_system : SYSTEM;
+    char filled[24];
+    char log_end[24];
+    char position_timeline[16];
+    char wal_timeline[16];
+    snprintf(filled, sizeof(filled), "%" PRId64, rig.position.filled);
+    snprintf(position_timeline, sizeof(position_timeline), "%d",
+             rig.position.timeline != 0 ? rig.position.timeline : 1);
+    snprintf(wal_timeline, sizeof(wal_timeline), "%08X", (unsigned)rig.timeline);
+    lsn_format(rig_log_end(), log_end);
     stub_reply_command(reply, 0); /* DEALLOCATE */
-    stub_reply_command(reply, 0); /* PREPARE */
     serve_look(reply);
+    char writes[24];
+    snprintf(writes, sizeof(writes), "%" PRIu64, rig.position.writes);
+    bool row = rig.position.lsn != 0;
+    stub_reply_row(reply, "system_id", SYSTEM, "timeline", wal_timeline, "insert_lsn", log_end,
+                   "flush_lsn", log_end, "generation",
+                   row && *rig.position.generation != '\0' ? rig.position.generation : STUB_NULL,
+                   "writes", row ? writes : STUB_NULL, NULL);
+    serve_tree(reply);
 #define IF(condition, value) (condition) ? (value) : STUB_NULL
     stub_reply_row(
-        reply, "version", "150000", "system_id", IF(row, system), "timeline", IF(row, "1"), "slot",
-        IF(row, "outboxd_orders"), "lsn", IF(row, lsn), "backfill",
-        IF(row, rig.position.backfill ? "t" : "f"), "backfill_end",
+        reply, "version", "150000", "system_id", IF(row, system), "timeline",
+        IF(row, position_timeline), "slot", IF(row, "outboxd_orders"), "lsn", IF(row, lsn),
+        "backfill", IF(row, rig.position.backfill ? "t" : "f"), "waiting",
+        IF(row, rig.position.waiting ? "t" : "f"), "backfill_end",
         IF(rig.position.end != SLOT_NO_END, end), "tx_lsn", IF(rig.position.tx_lsn != 0, tx),
         "tx_ordinal", IF(rig.position.tx_ordinal != 0, ordinal), "tx_messages", IF(row, "f"),
-        "slot_name", IF(rig.has_slot, "outboxd_orders"), "confirmed_flush_lsn",
+        "backfill_seq", IF(rig.position.filled != 0, filled), "insert_lsn", log_end, "wal_timeline",
+        wal_timeline, "slot_name", IF(rig.has_slot, "outboxd_orders"), "confirmed_flush_lsn",
         IF(rig.has_slot, confirmed), "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid",
-        STUB_NULL, "pubname", IF(rig.has_publication, "outboxd_orders"), NULL);
+        STUB_NULL, "pubname", IF(rig.has_publication, "outboxd_orders"), "publication",
+        IF(row && *rig.position.publication != '\0', rig.position.publication), NULL);
 #undef IF
 }
 
@@ -219,12 +299,19 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         }
     }
     if (missing) {
+        rig.position.writes++;
         return;
     }
-    stub_reply_row(reply, "ctid", "(0,1)", "moved", "t", "seq", STUB_NULL, "snapshot", rig.snapshot,
-                   "replaced", "f", NULL);
     uint64_t lsn = 0;
     const char *const *values = query->values;
+    bool fits = values[MARK_PARAM_LSN] == NULL || !lsn_parse(values[MARK_PARAM_LSN], &lsn) ||
+                lsn <= rig_log_end();
+    rig.position.writes++;
+    stub_reply_row(reply, "ctid", "(0,1)", "moved", fits ? "t" : "f", "seq", STUB_NULL, "snapshot",
+                   rig.snapshot, "replaced", "f", NULL);
+    if (!fits) {
+        return;
+    }
     if (values[MARK_PARAM_LSN] != NULL && lsn_parse(values[MARK_PARAM_LSN], &lsn)) {
         rig.position.lsn = lsn > rig.position.lsn ? lsn : rig.position.lsn;
     }
@@ -232,26 +319,93 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     if (values[MARK_PARAM_TX_LSN] != NULL) {
         cr_assert(lsn_parse(values[MARK_PARAM_TX_LSN], &rig.position.tx_lsn));
     }
+    if (values[MARK_PARAM_BACKFILL_SEQ] != NULL) {
+        rig.position.filled = strtoll(values[MARK_PARAM_BACKFILL_SEQ], NULL, 10);
+    }
     const char *ordinal = values[MARK_PARAM_TX_ORDINAL];
     rig.position.tx_ordinal = ordinal != NULL ? strtoull(ordinal, NULL, 10) : 0;
+}
+
+static void rig_take_generation(const char *text)
+{
+    snprintf(rig.position.generation, sizeof(rig.position.generation), "%.36s", text);
+    rig.position.writes++;
 }
 
 static void serve_save(const char *sql, StubReply *reply)
 {
     char text[64];
     char lsn[24];
-    cr_assert_not_null(strstr(sql, "'orders', '7000000000000000001', 1, 'outboxd_orders', '"), "%s",
-                       sql);
+    if (rig.save_fails) {
+        stub_reply_error(reply, "57014", "canceling statement");
+        return;
+    }
+    char expected[80];
+    snprintf(expected, sizeof(expected), "'orders', '7000000000000000001', %d, 'outboxd_orders', '",
+             rig.timeline);
+    cr_assert_not_null(strstr(sql, expected), "%s", sql);
+    cr_assert_not_null(strstr(sql, "::pg_lsn <= pg_current_wal_insert_lsn()"), "%s", sql);
     const char *at = strstr(sql, "'outboxd_orders', '") + strlen("'outboxd_orders', '");
     snprintf(lsn, sizeof(lsn), "%.*s", (int)strcspn(at, "'"), at);
-    cr_assert(lsn_parse(lsn, &rig.position.lsn));
+    uint64_t wanted = 0;
+    cr_assert(lsn_parse(lsn, &wanted));
+    if (wanted > rig_log_end()) {
+        stub_reply_command(reply, 0);
+        return;
+    }
+    rig.position.lsn = wanted;
+    rig.position.timeline = rig.timeline;
+    rig.position.filled = 0;
     rig.position.tx_lsn = rig.position.tx_ordinal = 0;
+    const char *transaction = strstr(sql, ", 4242, ") + strlen(", 4242, ");
+    if (*transaction == '\'') {
+        snprintf(lsn, sizeof(lsn), "%.*s", (int)strcspn(transaction + 1, "'"), transaction + 1);
+        cr_assert(lsn_parse(lsn, &rig.position.tx_lsn));
+        rig.position.tx_ordinal = strtoull(strchr(transaction, ',') + 1, NULL, 10);
+    }
     rig.position.backfill = begins(strchr(at, '\'') + 1, ", true");
     rig.position.end = SLOT_NO_END;
     rig.position_system = NULL;
+    rig.position.waiting = strstr(sql, ", true, '") != NULL;
+    /* ..., 'publication', 'generation', 1 WHERE ... */
+    const char *last = strstr(sql, ", 1 WHERE ");
+    cr_assert_not_null(last, "%s", sql);
+    rig_take_generation(last - 37);
+    const char *publication = last - 42;
+    while (*publication != '\'') {
+        publication--;
+    }
+    snprintf(rig.position.publication, sizeof(rig.position.publication), "%.*s",
+             (int)strcspn(publication + 1, "'"), publication + 1);
     snprintf(text, sizeof(text), "position(%s)", rig.position.backfill ? "filling" : "complete");
     trace(text);
-    stub_reply_command(reply, 1);
+    stub_reply_row(reply, "ctid", "(0,1)", NULL);
+}
+
+/* UPDATE outbox.position AS p SET generation|backfill_end|publication = ... */
+static void serve_note(const char *sql, StubReply *reply)
+{
+    const char *column = strstr(sql, " SET ") + 5;
+    const char *value = strchr(column, '=') + 2;
+    if (begins(column, "generation = '")) {
+        char expected[80];
+        snprintf(expected, sizeof(expected), "p.writes = %" PRIu64 " AND", rig.position.writes);
+        cr_assert_not_null(strstr(sql, expected), "%s", sql);
+        rig_take_generation(value + 1);
+    } else {
+        cr_assert_not_null(strstr(sql, rig.position.generation), "%s", sql);
+        rig.position.writes++;
+    }
+    if (begins(column, "waiting = ")) {
+        trace("waiting");
+        rig.position.waiting = begins(value, "true");
+    } else if (begins(column, "backfill_end = ")) {
+        rig.position.end = strtoll(value, NULL, 10);
+    } else if (begins(column, "publication = ")) {
+        snprintf(rig.position.publication, sizeof(rig.position.publication), "%.*s",
+                 (int)strcspn(value + 1, "'"), value + 1);
+    }
+    stub_reply_row(reply, "ctid", "(0,1)", NULL);
 }
 
 static void serve_ping(StubReply *reply)
@@ -261,7 +415,7 @@ static void serve_ping(StubReply *reply)
     if (rig.hang_pings) {
         stub_reply_hang(reply);
     }
-    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig.end_lsn, end), "oid", "4242",
+    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig_log_end(), end), "oid", "4242",
                    "taken", rig.slot_taken ? "t" : "f", NULL);
 }
 
@@ -289,11 +443,18 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
         stub_reply_command(reply, 0);
     } else if (begins(sql, "INSERT INTO outbox.position AS p")) {
         serve_save(sql, reply);
-    } else if (begins(sql, "UPDATE outbox.position SET backfill_end = ")) {
-        rig.position.end = strtoll(strchr(sql, '=') + 1, NULL, 10);
-        stub_reply_command(reply, 1);
+    } else if (begins(sql, "UPDATE outbox.position AS p SET ")) {
+        serve_note(sql, reply);
+    } else if (begins(sql, "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()")) {
+        serve_look(reply);
     } else if (begins(sql, "SELECT pg_snapshot_xmax")) {
         serve_ping(reply);
+    } else if (begins(sql, "SELECT (WITH RECURSIVE tree")) {
+        rig.questions++;
+        serve_tree(reply);
+    } else if (strcmp(sql, "SELECT pg_current_snapshot()") == 0) {
+        rig.sights++;
+        stub_reply_row(reply, "snapshot", rig.snapshot, NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
     } else {
@@ -340,6 +501,30 @@ static void serve_copy(const char *sql, StubReply *reply)
     stub_reply_copy_row(reply, bytes.data, bytes.length);
 }
 
+static void take_to_copy(void *arg, const Text *message)
+{
+    AUTO_BUFFER row = TEXT_EMPTY;
+    copy_put_be(&row, 1, 2);
+    copy_put_be(&row, message->length, 4);
+    text_append(&row, message->data, message->length);
+    stub_reply_copy_row(arg, row.data, row.length);
+}
+
+/* pg_logical_slot_peek_binary_changes() */
+static void serve_peek(StubReply *reply)
+{
+    AUTO_BUFFER header = TEXT_EMPTY;
+    text_add_slice(&header, COPY_HEADER);
+    stub_reply_copy(reply);
+    stub_reply_copy_row(reply, header.data, header.length);
+    for (size_t i = 0; i < rig.log_count; i++) {
+        if (rig.log[i].commit_lsn >= rig.confirmed) {
+            each_message(&rig.log[i], RIG_OUTBOX, take_to_copy, reply);
+        }
+    }
+    stub_reply_copy_row(reply, "\377\377", 2);
+}
+
 static void serve_create(StubReply *reply)
 {
     char lsn[24];
@@ -377,6 +562,19 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         trace(strstr(sql, "SET TRANSACTION SNAPSHOT '00000003-1'") != NULL ? "snapshot(slot)"
                                                                            : "snapshot(now)");
         serve_end(reply);
+        if (strstr(sql, "SET TRANSACTION SNAPSHOT") == NULL) {
+            serve_tree(reply);
+        }
+    } else if (begins(sql, "COPY (SELECT data FROM "
+                           "pg_logical_slot_peek_binary_changes('outboxd_orders', ")) {
+        trace("peek");
+        serve_peek(reply);
+    } else if (begins(sql, "TIMELINE_HISTORY ")) {
+        if (rig.history == NULL) {
+            stub_reply_error(reply, "58P01", "could not open file");
+        } else {
+            stub_reply_row(reply, "filename", "00000002.history", "content", rig.history, NULL);
+        }
     } else if (begins(sql, "COPY (")) {
         serve_copy(sql, reply);
     } else {
@@ -419,7 +617,8 @@ static void on_batch(void *arg, Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         RigRow *row = &rig.rows[event->seq];
-        cr_assert_eq(event_is_settled(event), row->acknowledged, "row %" PRId64, event->seq);
+        bool known = event->state == EVENT_PARKED ? row->parked : row->acknowledged;
+        cr_assert_eq(event_is_settled(event), known, "row %" PRId64, event->seq);
         cr_assert_not(row->out, "row %" PRId64 " is handed on twice", event->seq);
         row->out = true;
         row->delivered += !event_is_settled(event);
@@ -476,6 +675,8 @@ static void on_worker(evutil_socket_t fd, short what, void *arg)
 void rig_prepare(void)
 {
     rig = (Rig){.end_lsn = 0x10000,
+                .timeline = 1,
+                .publication = "publication 1",
                 .position.end = SLOT_NO_END,
                 .has_publication = true,
                 .wal_status = "reserved",
@@ -483,6 +684,7 @@ void rig_prepare(void)
                 .room_events = 100,
                 .pipeline = given_pipeline()};
     rig.pipeline.capture = CAPTURE_WAL;
+    given_columns_needed(&rig.pipeline.columns);
     rig.pipeline.slot = GIVEN("outboxd_orders");
     rig.pipeline.publication = GIVEN("outboxd_orders");
     rig.pipeline.mark_interval_ms = 0;
@@ -530,6 +732,7 @@ void rig_end(void)
 {
     worker_free(&rig.worker);
     rig.source->ops->free(rig.source);
+    rig.source = NULL;
     for (size_t i = 0; i < rig.batch_count; i++) {
         batch_free(&rig.batches[i]);
     }
@@ -546,8 +749,16 @@ void rig_end(void)
     cr_assert_eq(stub_open_results(), 0);
 }
 
+void rig_watch(void)
+{
+    if (!rig.unwatched && rig.source != NULL && rig.walsender != 0) {
+        rig.source->ops->verified(rig.source, rig_log_end(), rig.publication);
+    }
+}
+
 void rig_turn(void)
 {
+    rig_watch();
     for (int i = 0; i < 50; i++) {
         event_base_loop(rig.base, EVLOOP_NONBLOCK);
     }
@@ -567,7 +778,8 @@ static void give_back(Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         RigRow *row = &rig.rows[batch->events[i]->seq];
         row->out = false;
-        row->acknowledged |= event_is_settled(batch->events[i]);
+        row->acknowledged |= event_is_over(batch->events[i]);
+        row->parked = batch->events[i]->state == EVENT_PARKED;
     }
     rig.source->ops->ack(rig.source, batch);
 }
@@ -589,6 +801,20 @@ void rig_ack(int64_t except)
     memmove(rig.batches, rig.batches + 1, rig.batch_count * sizeof(Batch *));
     settle(batch, except);
     give_back(batch);
+}
+
+void rig_ack_parked(int64_t first, int64_t last)
+{
+    cr_assert_gt(rig.batch_count, 0);
+    Batch *batch = rig.batches[0];
+    for (size_t i = 0; i < batch->count; i++) {
+        Event *event = batch->events[i];
+        if (!event_is_settled(event)) {
+            bool waits = event->seq >= first && event->seq <= last;
+            batch_settle(event, waits ? EVENT_PARKED : EVENT_PUBLISHED);
+        }
+    }
+    rig_ack(-1);
 }
 
 void rig_ack_all(void)

@@ -22,6 +22,7 @@ typedef struct RigRow {
     bool out; /* delivered, not given back */
     size_t delivered;
     bool acknowledged;
+    bool parked; /* ... for now: it waits for its topic */
 } RigRow;
 
 typedef struct RigTransaction {
@@ -35,7 +36,13 @@ typedef struct RigPosition {
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
     bool backfill;
-    int64_t end; /* backfill_end; SLOT_NO_END: null */
+    bool waiting;
+    int64_t end;    /* backfill_end; SLOT_NO_END: null */
+    int64_t filled; /* backfill_seq; 0: null */
+    int timeline;
+    char generation[40]; /* "": null */
+    uint64_t writes;
+    char publication[64]; /* "": null */
 } RigPosition;
 
 typedef struct Rig {
@@ -44,6 +51,14 @@ typedef struct Rig {
     RigTransaction log[RIG_TRANSACTIONS];
     size_t log_count;
     uint64_t end_lsn;
+    uint64_t log_end;    /* insert position, when the log goes on behind end_lsn; 0: it does not */
+    const char *members; /* OIDs of partitions; NULL: none */
+    bool stranger;       /* a relation that is asked about is another table of the publication */
+    int timeline;
+    const char *publication; /* its identity now */
+    bool pending;            /* a transaction that changes it is open */
+    bool broken;             /* it has a row filter */
+    const char *history;     /* TIMELINE_HISTORY; NULL: no such file */
     RigPosition position;
     const char *position_system; /* NULL: this one */
     bool has_slot;
@@ -59,14 +74,18 @@ typedef struct Rig {
     const char *snapshot;  /* of marks */
     bool hang_marks;
     bool hang_pings;
+    bool save_fails;     /* the position row cannot be written */
     int walsender;       /* connection that streams; 0: none */
     uint64_t started_at; /* of START_REPLICATION */
     size_t starts;
     size_t locks;
     size_t marks;
+    size_t sights; /* at pg_current_snapshot(), for parked rows */
     size_t pings;
     size_t statuses;
-    Text trace; /* what was asked for, in order */
+    bool unwatched;   /* nobody looks at the preconditions but the source */
+    size_t questions; /* about the log and the tree, while it streams */
+    Text trace;       /* what was asked for, in order */
     /* The pipeline. */
     struct event_base *base;
     Worker *worker;
@@ -97,11 +116,14 @@ void rig_begin(void);
 void rig_end(void);
 
 void rig_turn(void);
+/** A good look at the preconditions, as the watch takes them. */
+void rig_watch(void);
 /** Turns the loop until the condition holds, with a deadline. */
 #define RIG_WAIT(condition)                                                                        \
     do {                                                                                           \
         int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
         while (!(condition)) {                                                                     \
+            rig_watch();                                                                           \
             event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s (%s: %s)",    \
                          #condition, rig.error.code, rig.error.message);                           \
@@ -110,6 +132,12 @@ void rig_turn(void);
 
 /** Rows first to last are committed by one transaction, and streamed if there is a stream. */
 void rig_commit(int64_t first, int64_t last);
+/** The insert position of the server's log. */
+uint64_t rig_log_end(void);
+/** Rows as rig_commit(), under the name of a partition that nobody told of. */
+void rig_commit_to(uint32_t leaf, int64_t first, int64_t last);
+/** Begins and ends a transaction without rows, with places of one's own. */
+void rig_empty_transaction(uint64_t begin_lsn, uint64_t commit_lsn, uint64_t end_lsn);
 /** A keep-alive of the server, which has nothing more up to `end`. */
 void rig_keepalive(uint64_t end, bool reply);
 
@@ -117,6 +145,8 @@ size_t rig_delivered(void);
 /** Gives the oldest batch back: its events settled, but not the one with seq `except` (-1: none).
  */
 void rig_ack(int64_t except);
+/** Gives the oldest batch back: the events from first to last parked, the others published. */
+void rig_ack_parked(int64_t first, int64_t last);
 void rig_ack_all(void);
 /** As the pipeline after `lost`: gives everything back and starts again. */
 void rig_restart(void);

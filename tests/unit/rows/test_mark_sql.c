@@ -133,8 +133,10 @@ Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
     mark.row_table = "outbox.position";
     mark.row_key = "pipeline = 'orders'";
     assert_has("DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid, pg_lsn, "
-               "pg_lsn, bigint)");
-    assert_has("told AS (SELECT NOT EXISTS (SELECT FROM missing) AS whole)");
+               "pg_lsn, bigint, bigint)");
+    assert_has("told AS (SELECT NOT EXISTS (SELECT FROM missing) AND greatest($4, $5, '0/0') <="
+               " pg_catalog.pg_current_wal_insert_lsn() AS whole)");
+    assert_has("backfill_seq = coalesce($7, p.backfill_seq)");
     assert_has("SET lsn = CASE WHEN (SELECT told.whole FROM told) THEN greatest(p.lsn, $4) ELSE"
                " p.lsn END");
     assert_has("writes = p.writes + 1");
@@ -146,7 +148,7 @@ Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
     mark_sql_add_prepare(&mark, &sql);
     cr_assert_null(strstr(text_string(&sql), "missing"), "%s", text_string(&sql));
     cr_assert_null(strstr(text_string(&sql), "published_at"), "%s", text_string(&sql));
-    assert_has("CASE WHEN true THEN greatest(p.lsn, $4)");
+    assert_has("WITH told AS (SELECT greatest($4, $5, '0/0') <=");
 }
 
 Test(mark_sql, a_table_may_have_another_name_by_now)

@@ -349,7 +349,7 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
          .column = "claims",
          .value = "f",
          .code = "RIGHT_PUBLISHER",
-         .remedy = "GRANT SELECT, INSERT, UPDATE ON outbox.publisher TO shop_relay;",
+         .remedy = "GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.publisher TO shop_relay;",
          .also = "publisher",
          .also_value = "outbox.publisher"},
         {.of = CAPTURE_WAL,
@@ -578,5 +578,19 @@ Test(precondition, a_refused_statement_is_waited_for_but_not_for_ever)
         error_set(&err, ERROR_FATAL, OTHERS[i].exit_code, "POSTGRES_ERROR", "%s",
                   OTHERS[i].message);
         cr_expect_not(precondition_soften(&err, OTHERS[i].begun, &count), "%s", OTHERS[i].message);
+    }
+}
+
+Test(precondition, a_history_that_nothing_proves_is_said_by_check_alone)
+{
+    for (PreconditionReader reader = PRECONDITION_START; reader <= PRECONDITION_CHECK;
+         reader = (PreconditionReader)(reader * 2)) {
+        bool said = reader == PRECONDITION_CHECK;
+        expect(
+            &(Given){.capture = CAPTURE_POLL, .reader = reader, .column = "publisher", .value = ""},
+            said ? "HISTORY_UNPROVEN" : "", true, "outboxd migrate");
+        expect(
+            &(Given){.capture = CAPTURE_WAL, .reader = reader, .column = "publisher", .value = ""},
+            "", false, "");
     }
 }

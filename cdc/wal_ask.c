@@ -1,0 +1,108 @@
+/* Questions of the stream. Two messages cannot be judged from memory: one that names a place far
+ * beyond the end of the server's log as we know it, and a relation that may be a part of the outbox
+ * (a partition that was just attached, or detached). Such a message is held, nothing behind it is
+ * read, and the control connection asks the server. A place beyond what the server then tells is a
+ * violation of the protocol: stored, it would hide every event up to there.
+ *
+ * Nearer places pass unasked: the statement that stores a position compares it again. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "cdc/wal_internal.h"
+#include "pg/ident.h"
+
+enum { ASK_BYTES = 64 * 1024 * 1024 }; /* beyond the end of the log as of the last answer */
+
+void ask_release(WalSource *wal)
+{
+    free(wal->held.bytes);
+    wal->held = (Held){0};
+}
+
+bool ask_is_far(const WalSource *wal, uint64_t place)
+{
+    return place > wal->log_end && (wal->held.answered || place - wal->log_end > ASK_BYTES);
+}
+
+static void ask_note_relation(WalSource *wal, const PGresult *row)
+{
+    const PipelineConfig *pipeline = wal->options.pipeline;
+    const Held *held = &wal->held;
+    Tree *tree = &wal->assembler.relations.tree;
+    bool known = tree_has_stranger(tree, held->relation);
+    if (tree_read(tree, row, held->relation, held->fits)) {
+        log_write(LOG_WARN, pipeline->name, "PARTITION_DETACHED",
+                  LOG_FIELDS(log_text("relation", held->name)),
+                  "the log has rows of a table that is no part of '%s' any more: they are "
+                  "published, and cannot be marked",
+                  pipeline->table);
+    } else if (tree_has_stranger(tree, held->relation) && !known && held->fits && tree->divided) {
+        log_write(LOG_WARN, pipeline->name, "RELATION_SKIPPED",
+                  LOG_FIELDS(log_text("relation", held->name)),
+                  "the log has rows of a table that looks like a part of '%s' and is none: they "
+                  "are skipped",
+                  pipeline->table);
+    }
+}
+
+static void on_answer(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        return;
+    }
+    int field = PQfnumber(result, "insert_lsn");
+    if (field >= 0) {
+        (void)lsn_parse(PQgetvalue(result, 0, field), &wal->log_end);
+    }
+    if (wal->held.relation != 0) {
+        ask_note_relation(wal, result);
+    } else {
+        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+    }
+}
+
+static void on_answered(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal_renew_lease(wal);
+    wal->held.answered = true;
+    if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {
+        stream_go_on(wal);
+    }
+    marker_next(wal->marker);
+}
+
+void ask_send_waiting(WalSource *wal)
+{
+    if (wal->held.bytes == NULL || wal->held.sent || pg_conn_is_busy(wal->control)) {
+        return;
+    }
+    wal->held.sent = true;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    tree_add_query(wal->options.pipeline, wal->lock.table_oid, wal->held.relation,
+                   PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    wal_ask(wal, &(PgQuery){.sql = sql.data, .arg = wal, .result = on_answer, .done = on_answered});
+}
+
+void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation)
+{
+    Held *held = &wal->held;
+    *held = (Held){.bytes = x_malloc(length), .length = length};
+    memcpy(held->bytes, bytes, length);
+    if (relation != NULL) {
+        held->relation = relation->id;
+        held->fits = relations_could_be_ours(&wal->assembler.relations, relation);
+        snprintf(held->name, sizeof(held->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
+                 SLICE_ARG(relation->name));
+    }
+    wal->stream.paused = true;
+    ask_send_waiting(wal);
+}

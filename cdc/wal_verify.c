@@ -1,0 +1,213 @@
+/* A position says that everything before it is published. That rests on preconditions (the table in
+ * the publication, above all), and the log does not tell when they did not hold: what was inserted
+ * meanwhile is simply not in it. So no position is stored beyond the end of the log of the last
+ * look that found all of them good. What is acknowledged beyond it is stored as a part: a restart
+ * begins at the look, and leaves out what was done.
+ *
+ * When the publication is found to be another one than it was (dropped and put back, changed),
+ * nothing is read behind that before it is proven that nothing was missed: the stream is left, and
+ * what the table shows unpublished is compared with what the log will bring (wal_fill.c,
+ * wal_scout.c). Where rows do not tell (keep), and when one was missed, that is a gap. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "cdc/wal_internal.h"
+#include "pg/ident.h"
+
+const char *verify_changed(const WalSource *wal)
+{
+    const char *then = wal->facts.publication_then;
+    const char *now = wal->look.identity;
+    return *then != '\0' && *now != '\0' && strcmp(then, now) != 0 ? now : "";
+}
+
+void verify_begin(WalSource *wal)
+{
+    Verify *verify = &wal->verify;
+    const PreconditionLook *look = &wal->look;
+    const SlotFacts *facts = &wal->facts;
+    *verify = (Verify){.wal_end = facts->position.lsn};
+    verify->unproven = *verify_changed(wal) != '\0';
+    snprintf(verify->identity, sizeof(verify->identity), "%s",
+             verify->unproven ? facts->publication_then : look->identity);
+    if (!verify->unproven && !look->pending && look->wal_end > verify->wal_end) {
+        verify->wal_end = look->wal_end;
+        verify->write = strcmp(facts->publication_then, look->identity) != 0;
+    }
+}
+
+bool verify_must_prove(const WalSource *wal)
+{
+    return wal->verify.unproven;
+}
+
+MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked)
+{
+    uint64_t stored = marker_position(wal->marker).lsn;
+    uint64_t cap = wal->verify.wal_end > stored ? wal->verify.wal_end : stored;
+    MarkerPosition position = *acked;
+    if (acked->lsn <= cap) {
+        return position;
+    }
+    position.lsn = cap;
+    if (acked->tx_lsn == 0) { /* all that commits before it is done */
+        position.tx_lsn = acked->lsn - 1;
+        position.tx_ordinal = INT64_MAX;
+    }
+    return position;
+}
+
+void verify_push(WalSource *wal, bool at_once)
+{
+    MarkerPosition position = verify_cap(wal, &wal->acked);
+    MarkerPosition *pushed = &wal->verify.pushed;
+    MarkerPosition stored = marker_position(wal->marker);
+    bool known = position.lsn == pushed->lsn && position.tx_lsn == pushed->tx_lsn &&
+                 position.tx_ordinal == pushed->tx_ordinal;
+    bool same = position.lsn == stored.lsn && position.tx_lsn == stored.tx_lsn &&
+                position.tx_ordinal == stored.tx_ordinal;
+    if (known || same || wal->acked.lsn == 0) {
+        return;
+    }
+    *pushed = position;
+    marker_add_position(wal->marker, &position, at_once);
+    marker_next(wal->marker);
+}
+
+static void verify_gap(WalSource *wal, const char *message)
+{
+    Error err;
+    error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED", "%s", message);
+    error_hint(&err, "`outboxd run --new-slot` makes the slot again, publishes the rows that are "
+                     "still unpublished, and says what it cannot recover.");
+    wal_lose(wal, &err);
+}
+
+void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
+{
+    Verify *verify = &wal->verify;
+    if (wal->state != WAL_ACTIVE || wal_end == 0 || *identity == '\0') {
+        return;
+    }
+    if (strcmp(identity, verify->identity) != 0) {
+        Error err;
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "PUBLICATION_CHANGED",
+                  "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
+                  "comparing the table with the log before anything is read",
+                  wal->options.pipeline->table, identity, verify->identity);
+        wal_lose(wal, &err);
+        return;
+    }
+    if (wal_end > verify->wal_end) {
+        verify->wal_end = wal_end;
+        if (wal->acked.lsn > marker_position(wal->marker).lsn) {
+            verify_push(wal, true);
+        }
+    }
+    verify_send_waiting(wal);
+}
+
+void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
+{
+    Verify *verify = &wal->verify;
+    if (missed > 0) {
+        char message[256];
+        snprintf(message, sizeof(message),
+                 "the publication was changed, and %zu rows were inserted meanwhile that the log "
+                 "does not bring, such as number %lld",
+                 missed, (long long)first_missed);
+        verify_gap(wal, message);
+        return;
+    }
+    log_write(LOG_INFO, wal->options.pipeline->name, "PUBLICATION_PROVEN", LOG_NO_FIELDS,
+              "no event was missed while the publication was changed: going on");
+    snprintf(verify->identity, sizeof(verify->identity), "%s", wal->look.identity);
+    verify->unproven = false;
+    verify->write = true;
+    if (!wal->look.pending && wal->look.wal_end > verify->wal_end) {
+        verify->wal_end = wal->look.wal_end;
+    }
+    wal_slot_stream(wal);
+}
+
+/* The identity is stored behind the fact; a restart in between proves it once more. */
+static void on_identity_stored(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    position_send_waiting(wal);
+    marker_next(wal->marker);
+    wal_check_drained(wal);
+}
+
+static void verify_store_identity(WalSource *wal)
+{
+    AUTO_TEXT identity = ident_literal(wal->verify.identity);
+    wal->verify.write = !position_note(wal, "publication", identity, on_identity_stored);
+}
+
+static void on_last_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
+        precondition_read_wal_end(result, &wal->look.wal_end)) {
+        return;
+    }
+    uint64_t wal_end = wal->look.wal_end;
+    precondition_release(&wal->look);
+    precondition_read(wal->options.pipeline, result, 0, PRECONDITION_RUNNING, &wal->look);
+    wal->look.wal_end = wal_end;
+}
+
+static void on_last_done(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->verify.asking = false;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal_renew_lease(wal);
+    const PreconditionLook *look = &wal->look;
+    if (look->taken && !look->pending && precondition_broken(look) == NULL &&
+        strcmp(look->identity, wal->verify.identity) == 0) {
+        verify_take(wal, look->wal_end, look->identity);
+    }
+    wal_check_drained(wal);
+}
+
+void verify_send_waiting(WalSource *wal)
+{
+    Verify *verify = &wal->verify;
+    if (wal->state != WAL_ACTIVE || pg_conn_is_busy(wal->control) || verify->asking) {
+        return;
+    }
+    if (verify->ask) {
+        verify->ask = false;
+        verify->asking = true;
+        AUTO_BUFFER sql = TEXT_EMPTY;
+        wal_session_add_look(wal, &sql);
+        wal_ask(wal,
+                &(PgQuery){
+                    .sql = sql.data, .arg = wal, .result = on_last_result, .done = on_last_done});
+    } else if (verify->write && !marker_pending(wal->marker)) {
+        verify_store_identity(wal);
+    }
+}
+
+bool verify_last(WalSource *wal)
+{
+    Verify *verify = &wal->verify;
+    bool behind = wal->state == WAL_ACTIVE && wal->acked.lsn > marker_position(wal->marker).lsn;
+    if (behind && !verify->asked) {
+        verify->asked = true;
+        verify->ask = true;
+        verify_send_waiting(wal);
+    }
+    return verify->ask || verify->asking;
+}

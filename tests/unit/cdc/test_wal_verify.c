@@ -1,0 +1,248 @@
+/* How far a position may go: up to the last good look; and a publication that is another one. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "wal_rig.h"
+
+static void begin(void)
+{
+    rig_prepare();
+    rig.unwatched = true;
+}
+
+TestSuite(wal_verify, .init = begin, .fini = rig_end);
+
+static void given_position(void)
+{
+    rig.has_slot = true;
+    rig.confirmed = rig.end_lsn;
+    rig.position = (RigPosition){.lsn = rig.end_lsn, .end = SLOT_NO_END};
+    snprintf(rig.position.publication, sizeof(rig.position.publication), "publication 1");
+}
+
+static void begin_streaming(void)
+{
+    given_position();
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+}
+
+static void publish(int64_t first, int64_t last)
+{
+    rig_commit(first, last);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.rows[last].marked);
+    rig_turn();
+}
+
+static void look(uint64_t wal_end)
+{
+    rig.source->ops->verified(rig.source, wal_end, rig.publication);
+}
+
+Test(wal_verify, a_position_stays_at_the_last_good_look)
+{
+    begin_streaming();
+    publish(1, 2);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    cr_assert_eq(rig.position.tx_lsn, 0x10007, "everything that commits before 0x10008 is done");
+    cr_assert_eq(rig.confirmed, 0x10000);
+    look(0x10004); /* in the middle of a transaction */
+    RIG_WAIT(rig.confirmed == 0x10004);
+    cr_assert_eq(rig.position.tx_lsn, 0x10007);
+    look(0x10080);
+    RIG_WAIT(rig.confirmed == 0x10008);
+    cr_assert_eq(rig.position.tx_lsn, 0, "nothing is beyond the look");
+    look(0x10000);
+    rig_turn();
+    cr_assert_eq(rig.position.lsn, 0x10008, "never backwards");
+    rig_assert_published_once(1, 2);
+}
+
+Test(wal_verify, a_kill_between_two_looks_makes_nothing_again)
+{
+    begin_streaming();
+    publish(1, 2);
+    publish(3, 5);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    rig_end(); /* as by a kill: nothing is drained */
+    rig.unwatched = true;
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0);
+    cr_assert_eq(rig.started_at, 0x10000);
+    publish(6, 6);
+    rig_assert_published_once(1, 6);
+}
+
+Test(wal_verify, an_idle_log_is_followed_up_to_the_look)
+{
+    begin_streaming();
+    rig.log_end = 0x10000 + 32 * 1024 * 1024;
+    rig_keepalive(rig.log_end, false);
+    rig_turn();
+    cr_assert_eq(rig.confirmed, 0x10000);
+    look(0x10000 + 20 * 1024 * 1024);
+    RIG_WAIT(rig.confirmed == 0x10000 + 20 * 1024 * 1024);
+    look(rig.log_end);
+    RIG_WAIT(rig.confirmed == rig.log_end);
+    cr_assert_eq(rig.position.tx_lsn, 0);
+}
+
+Test(wal_verify, a_clean_stop_looks_once_more)
+{
+    begin_streaming();
+    publish(1, 2);
+    cr_assert_eq(rig.confirmed, 0x10000);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig.position.lsn, 0x10008);
+    cr_assert_eq(rig.confirmed, 0x10008);
+}
+
+Test(wal_verify, a_clean_stop_does_not_pass_a_look_that_is_not_good)
+{
+    begin_streaming();
+    publish(1, 2);
+    rig.broken = true;
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig.confirmed, 0x10000);
+}
+
+Test(wal_verify, a_look_with_a_change_under_way_is_no_proof)
+{
+    rig.pending = true;
+    begin_streaming();
+    rig_commit(1, 2);
+    publish(3, 3);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig.confirmed, 0x10000);
+}
+
+Test(wal_verify, another_publication_is_proven_before_anything_is_read)
+{
+    begin_streaming();
+    publish(1, 2);
+    rig.publication = "publication 2";
+    rig_commit(3, 3);
+    RIG_WAIT(rig.batch_count == 1);
+    look(0x10200);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_CHANGED");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    rig_ack_all(); /* acknowledged, and its mark is still to come */
+    text_clear(&rig.trace);
+    rig_restart();
+    RIG_WAIT(rig.walsender != 0);
+    cr_assert_str_eq(text_string(&rig.trace), "snapshot(now) peek copy start");
+    RIG_WAIT(rig.active == 2);
+    RIG_WAIT(strcmp(rig.position.publication, "publication 2") == 0);
+    publish(4, 4);
+    look(0x10400);
+    RIG_WAIT(rig.confirmed == 0x10208);
+    rig_assert_published_once(1, 4);
+}
+
+Test(wal_verify, a_row_that_was_missed_is_a_gap)
+{
+    begin_streaming();
+    publish(1, 2);
+    rig.publication = "publication 2";
+    rig.rows[7].visible = true; /* the log does not have it */
+    rig_commit(8, 8);
+    RIG_WAIT(rig.batch_count == 1);
+    look(0x10200);
+    RIG_WAIT(rig.lost == 1);
+    size_t delivered = rig_delivered();
+    rig_ack_all();
+    rig_restart();
+    RIG_WAIT(rig.lost == 2);
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_CHANGED");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(rig.error.message, "number 7"), "%s", rig.error.message);
+    cr_assert_eq(rig_delivered(), delivered, "nothing is published behind it");
+    cr_assert_str_eq(rig.position.publication, "publication 1");
+}
+
+Test(wal_verify, rows_that_are_kept_cannot_tell)
+{
+    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    begin_streaming();
+    rig.publication = "publication 2";
+    look(0x10100);
+    RIG_WAIT(rig.lost == 1);
+    rig_restart();
+    RIG_WAIT(rig.lost == 2);
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_CHANGED");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+}
+
+Test(wal_verify, a_publication_that_was_changed_while_we_were_away_is_proven)
+{
+    rig.publication = "publication 2";
+    rig_commit(1, 2);
+    given_position();
+    rig.position.lsn = rig.confirmed = 0x10000;
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.rows[2].marked);
+    RIG_WAIT(strcmp(rig.position.publication, "publication 2") == 0);
+    rig_assert_published_once(1, 2);
+}
+
+Test(wal_verify, a_publication_that_was_changed_while_we_were_away_may_be_a_gap)
+{
+    rig.publication = "publication 2";
+    given_position();
+    rig.rows[5].visible = true;
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_CHANGED");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    cr_assert_eq(rig_delivered(), 0);
+}
+
+Test(wal_verify, new_slot_mends_a_publication_that_was_changed)
+{
+    rig.publication = "publication 2";
+    rig.config.new_slot = true;
+    given_position();
+    rig_commit(1, 2); /* while it was not published */
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_not_null(strstr(text_string(&rig.trace), "drop slot"), "%s", text_string(&rig.trace));
+    rig_ack_all();
+    RIG_WAIT(rig.rows[2].marked);
+    cr_assert_str_eq(rig.position.publication, "publication 2");
+    rig_assert_published_once(1, 2);
+}
+
+Test(wal_verify, a_publication_that_is_gone_is_a_gap)
+{
+    rig.has_publication = false;
+    given_position();
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_GONE");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+}
+
+Test(wal_verify, decoding_that_fails_for_want_of_the_publication_is_a_gap)
+{
+    begin_streaming();
+    for (size_t turn = 1; turn <= 2; turn++) { /* the first time it may be made again in time */
+        stub_stream_end(rig.walsender, "42704", "publication \"outboxd_orders\" does not exist");
+        RIG_WAIT(rig.lost == turn);
+        cr_assert_eq(rig.error.class, turn == 1 ? ERROR_RETRY : ERROR_FATAL);
+        if (turn == 1) {
+            rig_restart();
+            RIG_WAIT(rig.walsender != 0);
+        }
+    }
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_GONE", "%s", rig.error.message);
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+}
