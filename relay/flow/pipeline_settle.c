@@ -94,7 +94,8 @@ void pipeline_settle_timeout(Pipeline *p)
 /* The right to publish ends with the lease. */
 void pipeline_bound_lease(Pipeline *p)
 {
-    bool known = p->unlocked; /* and its end is waited for: failing to connect moves it no further */
+    bool known =
+        p->unlocked; /* and its end is waited for: failing to connect moves it no further */
     p->unlocked = true;
     if (p->parts.source->lease_over || p->sink_held) {
         pipeline_end_lease(p);
