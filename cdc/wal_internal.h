@@ -181,8 +181,8 @@ typedef struct WalSource {
     Repeats repeats;
     bool slot_taken;   /* another relay reads it, by the last question of the lease */
     bool begun;        /* it published, or stood by: what breaks now is waited for */
-    bool doubts;       /* it was lost because a statement was refused */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
+    bool doubts;       /* it was lost because a statement was refused */
     unsigned refusals; /* statements were refused so often in a row */
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */

@@ -42,6 +42,7 @@ static void pipeline_hold_sink(Pipeline *p)
         return;
     }
     p->sink_held = true;
+    p->parts.source->wants_proof = true;
     ops->hold(p->parts.sink, true);
     pipeline_look_after(p, SETTLE_MS);
 }
