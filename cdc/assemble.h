@@ -10,6 +10,7 @@
 #include "cdc/relation.h"
 #include "cdc/wire.h"
 #include "flow/stats.h"
+#include "rows/parked.h"
 
 #define MESSAGE_PREFIX "outboxd.event" /* of outbox.emit_message */
 
@@ -26,7 +27,8 @@ typedef struct Assembler {
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
     KnownEvents known;
-    bool foreign_said; /* a message with our prefix that is none of ours was logged */
+    const Parked *parked; /* rows that wait for their topic, as is known already; NULL: none */
+    bool foreign_said;    /* a message with our prefix that is none of ours was logged */
 } Assembler;
 
 /** A new stream begins at position. */

@@ -28,6 +28,7 @@ typedef struct SlotFacts {
     int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
     int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
+    bool waiting;               /* rows before the position wait for their topic */
     char publication_then[256]; /* identity of the publication as of the position; "": not known */
     bool publication_changed;   /* it is another one now */
     /* What this process knows: the position it stored, or zeroes, and whether the server's history

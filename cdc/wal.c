@@ -14,6 +14,7 @@
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
 #include "rows/precondition.h"
+#include "rows/row.h"
 
 enum { PROTOCOL_TRIES = 3 };
 
@@ -38,6 +39,8 @@ static void wal_close(WalSource *wal, WalState state)
     pg_conn_close(wal->control);
     fill_release(wal);
     ask_release(wal);
+    waiting_give_back(wal);
+    wal->waiting.reread = wal->waiting.rereading = false;
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
@@ -102,7 +105,7 @@ void wal_lose(WalSource *wal, const Error *err)
 void wal_check_drained(WalSource *wal)
 {
     if (!wal->draining || wal->state == WAL_LOST || wal->state == WAL_CLOSED ||
-        marker_pending(wal->marker)) {
+        marker_pending(wal->marker) || wal->waiting.oldest != NULL) {
         return;
     }
     bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
@@ -175,7 +178,7 @@ static void wal_remember_met(WalSource *wal, const Batch *batch)
 {
     for (size_t i = 0; batch != NULL && i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event_is_over(event)) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         }
     }
@@ -190,12 +193,8 @@ static void wal_start(Source *source, int64_t delay_ms)
     wal_set_timer(wal, delay_ms);
 }
 
-static void wal_resume(Source *source)
+void wal_take_up(WalSource *wal)
 {
-    WalSource *wal = wal_of(source);
-    if (wal->state != WAL_LOCKED) {
-        return; /* drained, or lost meanwhile */
-    }
     /* In the order of the stream: what came back, what was not handed on, what was not met yet. */
     wal_remember_met(wal, wal->assembler.batch);
     batch_free(&wal->assembler.batch);
@@ -203,6 +202,18 @@ static void wal_resume(Source *source)
     wal->outstanding = 0;
     wal->outstanding_events = 0;
     wal->hole = false;
+}
+
+static void wal_resume(Source *source)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->state != WAL_LOCKED) {
+        return; /* drained, or lost meanwhile */
+    }
+    wal_take_up(wal);
+    if (!wal->waiting.known) {
+        waiting_forget(wal);
+    }
     wal->state = WAL_CHECKING;
     wal_session_look(wal);
 }
@@ -211,9 +222,12 @@ static void wal_resume(Source *source)
 static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
 {
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
+    waiting_note(wal, batch);
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
-            known_seqs_add(&wal->filled, batch->events[i]->seq);
+            if (event_is_over(batch->events[i])) {
+                known_seqs_add(&wal->filled, batch->events[i]->seq);
+            }
         }
         /* Rows that are kept do not show that they are published: the position does. */
         bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
@@ -249,7 +263,7 @@ static void wal_take_back(WalSource *wal, Batch *batch)
     }
     for (size_t i = head; i < count; i++) {
         const Event *event = batch->events[i];
-        if (!event_is_settled(event)) {
+        if (!event_is_over(event)) {
             continue;
         }
         if (event->commit_lsn != 0) {
@@ -267,13 +281,8 @@ static void wal_take_back(WalSource *wal, Batch *batch)
     }
 }
 
-static void wal_ack(Source *source, Batch *batch)
+void wal_pass(WalSource *wal, Batch *batch)
 {
-    WalSource *wal = wal_of(source);
-    if (wal->outstanding > 0) {
-        wal->outstanding--;
-        wal->outstanding_events -= batch->count;
-    }
     if (batch->unsettled == 0 && !wal->hole) {
         MarkerPosition position = {
             .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
@@ -282,6 +291,19 @@ static void wal_ack(Source *source, Batch *batch)
         wal_take_back(wal, batch);
     }
     batch_free(&batch);
+}
+
+static void wal_ack(Source *source, Batch *batch)
+{
+    WalSource *wal = wal_of(source);
+    if (wal->outstanding > 0) {
+        wal->outstanding--;
+        wal->outstanding_events -= batch->count;
+    }
+    if (waiting_keeps_back(wal, batch)) {
+        return;
+    }
+    wal_pass(wal, batch);
     marker_next(wal->marker);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -346,7 +368,24 @@ static void wal_drain(Source *source)
 
 static size_t wal_unmarked(const Source *source)
 {
-    return marker_unmarked(((const WalSource *)source)->marker);
+    const WalSource *wal = (const WalSource *)source;
+    return marker_unmarked(wal->marker) + wal->waiting.events;
+}
+
+static bool wal_may_park(const Source *source, const Event *event)
+{
+    (void)event;
+    return waiting_may_park((const WalSource *)source);
+}
+
+static size_t wal_parked(const Source *source)
+{
+    return ((const WalSource *)source)->waiting.parked.count;
+}
+
+static void wal_reread(Source *source)
+{
+    waiting_reread(wal_of(source));
 }
 
 /* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
@@ -360,7 +399,10 @@ static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, 
     if (marker_has(wal->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole) {
+    if (waiting_knows(wal, seq, event_id)) {
+        return SIGHT_KNOWN;
+    }
+    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known) {
         return SIGHT_BEHIND;
     }
     if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
@@ -379,7 +421,8 @@ static double wal_backlog(const Source *source)
 {
     const WalSource *wal = (const WalSource *)source;
     if (wal_caught_up(wal)) {
-        return (double)(wal->outstanding_events + marker_unmarked(wal->marker));
+        return (double)(wal->outstanding_events + marker_unmarked(wal->marker) +
+                        wal->waiting.events + wal->waiting.parked.count);
     }
     bool capped = false;
     double backlog = marker_backlog(wal->marker, &capped);
@@ -427,6 +470,7 @@ static void wal_free(Source *source)
     known_events_release(&wal->again);
     known_seqs_release(&wal->filled);
     ask_release(wal);
+    waiting_release(wal);
     precondition_release(&wal->look);
     position_drop_waiting(wal);
     free(wal->application_name);
@@ -449,6 +493,9 @@ static const SourceOps WAL_OPS = {
     .verified = wal_verified,
     .sight = wal_sight,
     .backlog = wal_backlog,
+    .may_park = wal_may_park,
+    .parked = wal_parked,
+    .reread = wal_reread,
     .status = wal_status,
     .slot = wal_add_slot,
     .free = wal_free,
@@ -458,6 +505,9 @@ void wal_deliver(WalSource *wal, Batch *batch)
 {
     wal->outstanding++;
     wal->outstanding_events += batch->count;
+    if (pg_conn_takes_bytes(wal->control)) {
+        row_check_texts(batch, wal->table->extra_count);
+    }
     wal->source.events.batch(wal->source.events.arg, batch);
 }
 
@@ -470,7 +520,7 @@ bool wal_is_idle(const WalSource *wal)
 {
     return wal->state == WAL_ACTIVE && wal->outstanding == 0 && !wal->hole &&
            wal->assembler.batch == NULL && !wal->assembler.in_transaction &&
-           !marker_pending(wal->marker);
+           !marker_pending(wal->marker) && wal->waiting.oldest == NULL;
 }
 
 /* From the marker. */
@@ -500,6 +550,7 @@ static void on_marked(void *arg)
     wal->refusals = 0;
     position_send_waiting(wal);
     ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -513,6 +564,7 @@ static void on_marker_idle(void *arg)
     WalSource *wal = arg;
     position_send_waiting(wal);
     ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -556,6 +608,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
+    wal->assembler.parked = &wal->waiting.parked;
     AUTO_TEXT name = ident_literal(options->pipeline->name);
     wal->position_key = x_format("pipeline = %s", name);
     wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
@@ -568,6 +621,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     /* The creation of a slot waits for every running transaction. */
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
     wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
+    waiting_init(wal);
     history_begin(&wal->history);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
                                               .history = &wal->history,

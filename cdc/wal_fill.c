@@ -36,8 +36,10 @@ static void on_fill_recorded(void *arg, const Error *err)
     }
     log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
-              "the rows from before the slot are published; the log follows");
+              wal->fill.again ? "the rows that waited for a topic are read again; the log follows"
+                              : "the rows from before the slot are published; the log follows");
     wal->fill.recorded = true;
+    wal->waiting.known = true;
     known_seqs_release(&wal->filled); /* what is left of them to mark is in the marker */
     if (wal->draining) {
         wal_check_drained(wal);
@@ -177,7 +179,9 @@ void fill_next(WalSource *wal)
     if (fill->complete) {
         /* Not with a batch that came back unpublished: the next start must read its rows again. */
         if (wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker)) {
-            position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, false, on_fill_recorded);
+            MarkerPosition start = {.lsn = wal->start_lsn};
+            position_save(wal, wal->fill.again ? &wal->facts.position : &start, false,
+                          on_fill_recorded);
         }
         return;
     }
@@ -270,6 +274,8 @@ void fill_start(WalSource *wal)
 {
     wal->state = WAL_FILLING;
     wal->fill.last_seq = INT64_MIN;
+    wal->waiting.known = false;
+    parked_clear(&wal->waiting.parked);
     wal->fill.end = SLOT_NO_END;
     pg_conn_open(wal->filler);
 }
@@ -283,6 +289,7 @@ void fill_prove(WalSource *wal)
 void fill_go_on(WalSource *wal)
 {
     fill_start(wal);
+    wal->fill.again = !wal->facts.backfill;
     wal->fill.end = wal->facts.backfill_end;
     if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && wal->facts.backfill_seq != 0) {
         wal->fill.last_seq = wal->facts.backfill_seq;

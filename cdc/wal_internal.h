@@ -8,6 +8,7 @@
 #include "pg/conn.h"
 #include "rows/history.h"
 #include "rows/marker.h"
+#include "rows/parked.h"
 #include "rows/precondition.h"
 #include "rows/publisher.h"
 #include "rows/table.h"
@@ -37,6 +38,7 @@ typedef struct Fill {
     bool durable;  /* what the snapshot shows is flushed, and `end` is in the position */
     bool complete; /* the last row was read */
     bool recorded; /* ... and the position says that all of them are published */
+    bool again;    /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
     size_t rows; /* of this fetch */
@@ -74,6 +76,9 @@ typedef struct Scout {
     char until[24]; /* end of the log when the snapshot was taken */
     Relations relations;
     PgOutputReader reader;
+    MarkerPosition from; /* what lies before it does not come */
+    uint64_t commit_lsn;
+    uint64_t ordinal;
     Batch *batch;
     KnownSeqs coming;
     Error error;
@@ -85,6 +90,8 @@ typedef struct Save {
     void (*done)(void *arg, const Error *err); /* NULL: none */
     char *sql;                                 /* NULL: it is sent */
     MarkerPosition position;
+    bool whole;   /* all of the row */
+    bool waiting; /* ... and rows in the table wait for their topic */
     bool guarded; /* the row must be as it was */
     bool stored;
 } Save;
@@ -99,6 +106,21 @@ typedef struct Held {
     bool answered;
     char name[136];
 } Held;
+
+/* Events that wait for their topic: wal_waiting.c. */
+typedef struct Waiting {
+    Parked parked; /* their rows, which the position has passed */
+    bool known;    /* ... are all there are */
+    bool recorded; /* outbox.position.waiting is true */
+    Batch *oldest; /* acknowledged, and kept back until their parked rows are seen */
+    Batch *newest;
+    size_t events; /* in those */
+    bool asking;   /* whether they are seen */
+    char *snapshot;
+    bool reread;    /* reads again, as soon as nothing is out */
+    bool rereading; /* ... and does, until the stream is back */
+    struct event *timer;
+} Waiting;
 
 /* An idle outbox follows the WAL of others. */
 typedef struct Idle {
@@ -160,8 +182,8 @@ typedef struct WalSource {
     bool slot_taken;   /* another relay reads it, by the last question of the lease */
     bool begun;        /* it published, or stood by: what breaks now is waited for */
     bool doubts;       /* it was lost because a statement was refused */
-    unsigned refusals; /* ... so often in a row */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
+    unsigned refusals; /* statements were refused so often in a row */
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */
     uint64_t log_end;     /* insert position of the server's log by the last answer; 0: not known */
@@ -169,8 +191,8 @@ typedef struct WalSource {
     Assembler assembler;
     KnownSeqs filled;  /* published from the table, perhaps not marked yet */
     KnownEvents again; /* settled in batches that came back */
-    bool hole;         /* a batch came back unsettled: those behind it are not acknowledged */
     MarkerPosition acked;
+    bool hole; /* a batch came back unsettled: those behind it are not acknowledged */
     bool live; /* acked is of this process: better than what the database says */
     size_t outstanding;
     size_t outstanding_events;
@@ -181,6 +203,7 @@ typedef struct WalSource {
     Scout scout;
     Stream stream;
     Idle idle;
+    Waiting waiting;
 } WalSource;
 
 /* wal.c */
@@ -194,6 +217,34 @@ void wal_deliver(WalSource *wal, Batch *batch);
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 /** Nothing is read that is not acknowledged and committed. */
 bool wal_is_idle(const WalSource *wal);
+
+/** The batch came back: what is settled counts, or is known when the stream brings it again. */
+void wal_pass(WalSource *wal, Batch *batch);
+/** The stream begins again: what came back of it is known. */
+void wal_take_up(WalSource *wal);
+
+/* wal_waiting.c */
+void waiting_init(WalSource *wal);
+void waiting_release(WalSource *wal);
+bool waiting_may_park(const WalSource *wal);
+/** Parked rows of the batch are remembered. */
+void waiting_note(WalSource *wal, const Batch *batch);
+/** Takes a batch of the stream that came back until its parked rows are seen; false: not needed. */
+bool waiting_keeps_back(WalSource *wal, Batch *batch);
+/** The connection is gone: the stream will bring what was kept back. */
+void waiting_give_back(WalSource *wal);
+/** The row waits for its topic, or is kept back with one that does. */
+bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
+/** Nothing is known of what waits. */
+void waiting_forget(WalSource *wal);
+/** Does what is due, if the control connection is free. */
+void waiting_go_on(WalSource *wal);
+/** Which rows wait is known by this process. */
+bool waiting_is_known(const WalSource *wal);
+/** True when our old walsender still has the slot: looks again soon. */
+bool waiting_for_slot(WalSource *wal);
+/** See SourceOps. */
+void waiting_reread(WalSource *wal);
 
 /* wal_session.c */
 void wal_session_open(WalSource *wal);

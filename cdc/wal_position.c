@@ -35,6 +35,7 @@ static void on_saved(void *arg, const Error *err)
     }
     if (err == NULL) {
         wal_renew_lease(wal);
+        wal->waiting.recorded = wal->save.whole ? wal->save.waiting : wal->waiting.recorded;
         history_write_committed(&wal->history);
         marker_row_moved(wal->marker, wal->save.ctid);
         wal->verify.write = wal->verify.write && wal->save.guarded; /* else it was written, too */
@@ -82,6 +83,8 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
     if (wal->save.done != NULL) {
         return;
     }
+    bool read = wal->state == WAL_FILLING && wal->fill.complete;
+    bool waiting = wal->waiting.parked.count > 0 || (wal->facts.waiting && !read);
     AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
     AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
     AUTO_TEXT identity = ident_literal(wal->verify.identity);
@@ -93,21 +96,26 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
                                 : x_strdup("NULL, NULL");
     char *sql = x_format(
         "INSERT INTO %1$s AS p (pipeline, system_id, timeline, slot, lsn, backfill, tx_messages,"
-        " table_id, tx_lsn, tx_ordinal, publication, generation, writes)"
-        " SELECT %2$s, '%3$s', %4$d, %5$s, '%6$s', %7$s, %8$s, %9$u, %10$s, %11$s, '%12$s', 1"
+        " table_id, tx_lsn, tx_ordinal, waiting, publication, generation, writes)"
+        " SELECT %2$s, '%3$s', %4$d, %5$s, '%6$s', %7$s, %8$s, %9$u, %10$s, %13$s, %11$s, '%12$s',"
+        " 1"
         " WHERE '%6$s'::pg_lsn <= pg_current_wal_insert_lsn()"
         " ON CONFLICT (pipeline) DO UPDATE SET"
         " system_id = excluded.system_id, timeline = excluded.timeline, slot = excluded.slot,"
         " lsn = excluded.lsn, backfill = excluded.backfill, backfill_end = NULL,"
         " backfill_seq = NULL, tx_lsn = excluded.tx_lsn, tx_ordinal = excluded.tx_ordinal,"
         " tx_messages = excluded.tx_messages, table_id = excluded.table_id,"
+        " waiting = excluded.waiting,"
         " publication = excluded.publication, generation = excluded.generation,"
         " writes = p.writes + 1, updated_at = clock_timestamp() RETURNING p.ctid",
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
         wal->options.pipeline->messages ? "true" : "false", wal->lock.table_oid, transaction,
-        identity, wal->history.ours);
-    save_queue(wal, &(Save){.sql = sql, .position = *position, .done = done});
+        identity, wal->history.ours, waiting ? "true" : "false");
+    save_queue(
+        wal,
+        &(Save){
+            .sql = sql, .position = *position, .whole = true, .waiting = waiting, .done = done});
 }
 
 /* Only the row that was judged. */
@@ -151,6 +159,7 @@ void position_start_marker(WalSource *wal, const MarkerPosition *position)
 void position_forget(WalSource *wal)
 {
     marker_forget(wal->marker);
+    waiting_forget(wal);
     known_events_release(&wal->again);
     known_events_release(&wal->assembler.known);
     known_seqs_release(&wal->filled);

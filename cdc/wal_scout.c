@@ -42,14 +42,23 @@ bool scout_expects(const WalSource *wal, int64_t seq)
     return known_seqs_has(&wal->scout.coming, seq);
 }
 
+/* The slot may stand before the position: what lies between was acknowledged, and comes no more. */
+static bool scout_is_done(const Scout *scout)
+{
+    const MarkerPosition *from = &scout->from;
+    return scout->commit_lsn < from->lsn || scout->commit_lsn < from->tx_lsn ||
+           (scout->commit_lsn == from->tx_lsn && scout->ordinal <= from->tx_ordinal);
+}
+
 static void scout_insert(Scout *scout, const PgOutputChange *change)
 {
     Relations *relations = &scout->relations;
     bool known = false;
     const Relation *relation = relations_find(relations, change->relation, &known);
+    scout->ordinal += relation != NULL; /* as in assemble.c */
     bool in_table =
         change->relation == relations->table_oid || tree_has(&relations->tree, change->relation);
-    if (relation == NULL || !in_table) {
+    if (relation == NULL || !in_table || scout_is_done(scout)) {
         return;
     }
     if (scout->batch == NULL) {
@@ -95,7 +104,10 @@ static void scout_on_row(void *arg, const char *bytes, size_t length)
     if (pgoutput_read(&scout->reader, data, &message, &scout->error) != OK) {
         return;
     }
-    if (message.kind == PGOUTPUT_RELATION) {
+    if (message.kind == PGOUTPUT_BEGIN) {
+        scout->commit_lsn = message.begin.final_lsn;
+        scout->ordinal = 0;
+    } else if (message.kind == PGOUTPUT_RELATION) {
         (void)relations_put(&scout->relations, &message.relation, &scout->error);
     } else if (message.kind == PGOUTPUT_TYPE) {
         relations_put_type(&scout->relations, &message.type);
@@ -129,6 +141,7 @@ void scout_start(WalSource *wal)
     Scout *scout = &wal->scout;
     scout->running = true;
     scout->reader = (PgOutputReader){.protocol = 1};
+    scout->from = wal->facts.position;
     AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
     AUTO_TEXT quoted = ident_quote(wal->options.pipeline->publication);
     AUTO_TEXT publications = ident_literal(quoted);

@@ -170,6 +170,9 @@ static void on_facts_done(void *arg, const Error *err)
         wal_session_stand_by(wal, "another relay reads the slot");
         return;
     }
+    if (waiting_for_slot(wal)) {
+        return;
+    }
     /* A publication must be older than the slot: behind one that is there it would not help. */
     bool first = !facts->has_position && !facts->has_slot;
     if (!facts->has_publication && (first || wal->options.config->new_slot)) {
@@ -229,6 +232,8 @@ void wal_session_stand_by(WalSource *wal, const char *holder)
 {
     wal->begun = true;
     wal->source.events.standby(wal->source.events.arg, holder);
+    waiting_give_back(wal);
+    waiting_forget(wal);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
     wal_set_timer(wal, wal->options.pipeline->standby_interval_ms);
@@ -354,6 +359,7 @@ static void on_ping_done(void *arg, const Error *err)
     }
     position_send_waiting(wal);
     ask_send_waiting(wal);
+    waiting_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }

@@ -25,6 +25,7 @@ static void on_streaming(void *arg)
     bool was_filling = wal->fill.complete;
     wal->begun = true;
     wal->state = WAL_ACTIVE;
+    wal->waiting.rereading = false;
     Error err;
     if (FAILPOINT_FAILS("streaming", &err)) {
         wal_lose(wal, &err);
@@ -73,7 +74,8 @@ static void on_stream_refused(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender)) {
+    /* In the middle of reading again we are no standby: connect anew. */
+    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
         wal_session_stand_by(wal, err->message);
         return;
@@ -268,11 +270,14 @@ static void on_claimed(void *arg, const Error *err)
     }
     position_start_marker(wal, &wal->facts.position);
     slot_say_no_gap(wal);
-    if (wal->facts.backfill) {
+    wal->waiting.recorded = wal->facts.waiting;
+    bool read_again = wal->facts.waiting && !waiting_is_known(wal);
+    if (wal->facts.backfill || read_again) {
         fill_go_on(wal);
     } else if (verify_must_prove(wal)) {
         fill_prove(wal);
     } else {
+        wal->waiting.known = true;
         wal_slot_stream(wal);
     }
 }

@@ -39,6 +39,8 @@ GRANT EXECUTE ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer
 GRANT EXECUTE ON FUNCTION @schema@.set_context(text, text, text, boolean) TO outbox_writer;
 
 GRANT SELECT, DELETE, UPDATE (published_at) ON @schema@.event TO outbox_relay;
+-- So that it sees when somebody sets the sequence back.
+GRANT SELECT ON SEQUENCE @schema@.event_seq_seq TO outbox_relay;
 -- `outboxd dead requeue` writes an event again, under a new number.
 GRANT INSERT (event_id, event_type, event_version, aggregate_type, aggregate_id, aggregate_version, payload, payload_bytes, content_type, correlation_id, causation_id, traceparent, headers, topic, occurred_at) ON @schema@.event TO outbox_relay;
 GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.position, @schema@.publisher TO outbox_relay;

@@ -15,6 +15,7 @@ typedef struct TopicNeed {
     char *name;
     char *user;           /* whose: `route 2 of pipeline "orders"` */
     char *event;          /* "seq 1042" when it comes from the backlog, else NULL */
+    bool aside;           /* on_missing_topic of who needs it */
     bool keyless;         /* some of its records have no key */
     int64_t record_bytes; /* of the largest event of the backlog that was looked at */
     char *record_event;   /* that event */

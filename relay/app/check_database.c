@@ -5,6 +5,7 @@
 
 #include "app/check.h"
 #include "base/memory.h"
+#include "pg/conn.h"
 #include "pg/migrate.h"
 #include "pg/sqlstate.h"
 
@@ -52,6 +53,7 @@ PGconn *check_connect(Check *check, bool replication)
         config->database.dsn, name, timeout, "UTF8", replication ? "database" : NULL, NULL};
     PGconn *conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(conn) == CONNECTION_OK) {
+        pg_adopt_encoding(conn);
         return conn;
     }
     Error err;

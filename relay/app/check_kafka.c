@@ -169,6 +169,12 @@ static void kafka_check_limits(Check *check, const TopicNeed *need, const TopicL
     }
 }
 
+static const char *kafka_consequence(const TopicNeed *need)
+{
+    return need->aside ? "its events would be set aside, all others go on"
+                       : "its events would wait, all others go on";
+}
+
 static void kafka_missing(Check *check, const TopicNeed *need)
 {
     if (check->config->kafka.create_topics) {
@@ -178,8 +184,9 @@ static void kafka_missing(Check *check, const TopicNeed *need)
         x_format("outboxd check%s%s --create-topics --partitions N; or send these events elsewhere",
                  *check->config->file != '\0' ? " -c " : "", check->config->file);
     check_problem(check, EXIT_KAFKA, "kafka", remedy,
-                  "topic \"%s\" does not exist, needed by %s%s%s%s", need->name, need->user,
-                  need->event ? " (" : "", need->event ? need->event : "", need->event ? ")" : "");
+                  "topic \"%s\" does not exist, needed by %s%s%s%s: %s", need->name, need->user,
+                  need->event ? " (" : "", need->event ? need->event : "", need->event ? ")" : "",
+                  kafka_consequence(need));
 }
 
 /* One CreateTopics request for one topic, so that one refusal does not hide another. */
@@ -248,8 +255,8 @@ static void kafka_check_topic(Check *check, rd_kafka_t *rk, const TopicNeed *nee
                lookup->error != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
         Error err;
         kafka_topic_error(lookup->error, need->name, &err);
-        check_problem(check, EXIT_KAFKA, "kafka", *err.hint != '\0' ? err.hint : NULL, "%s",
-                      err.message);
+        check_problem(check, EXIT_KAFKA, "kafka", *err.hint != '\0' ? err.hint : NULL, "%s: %s",
+                      err.message, kafka_consequence(need));
     } else if (may_create) {
         kafka_create_missing(check, rk, need);
     } else {

@@ -10,6 +10,7 @@
 #include "flow/router.h"
 #include "flow/template.h"
 #include "outbox/fetch_sql.h"
+#include "pg/conn.h"
 #include "pg/sqlstate.h"
 #include "rows/row.h"
 
@@ -47,6 +48,7 @@ static void topics_of(Check *check, const PipelineConfig *pipeline, const char *
         return;
     }
     TopicNeed *need = topic_need(check, slice_of(name));
+    need->aside = pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     need->keyless |= constant_key != NULL && *constant_key == '\0';
     need->user = need->user != NULL ? need->user : x_strdup(user);
 }
@@ -75,11 +77,13 @@ typedef struct Backlog {
     OutboxTable *table;
     Metrics *metrics;
     Topics *topics;
+    bool beyond; /* more topics than there may be: said */
     Router *router;
     Encoder *encoder;
     Batch *batch;
     size_t events;
     size_t unpublishable;
+    bool takes_bytes; /* texts of this database may be no UTF-8 */
 } Backlog;
 
 static Status backlog_begin(Backlog *b, Error *err)
@@ -129,6 +133,7 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
 static void backlog_need(Backlog *b, const Event *event, const Record *record)
 {
     TopicNeed *need = topic_need(b->check, slice_of(record->topic->name));
+    need->aside = b->pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     if (need->user == NULL) {
         need->user = x_format("pipeline \"%s\"", b->pipeline->name);
     }
@@ -144,6 +149,16 @@ static void backlog_need(Backlog *b, const Event *event, const Record *record)
     }
 }
 
+/* Said once: what follows is of the same kind. */
+static void backlog_beyond(Backlog *b, const Error *err)
+{
+    if (!b->beyond) {
+        b->beyond = true;
+        check_problem(b->check, EXIT_CONFIG, "backlog", err->hint, "pipeline \"%s\": %s",
+                      b->pipeline->name, err->message);
+    }
+}
+
 static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *err)
 {
     if (b->batch->count >= BATCH_EVENTS) {
@@ -154,14 +169,19 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
     if (row_read(bytes, length, b->table->extra_count, b->batch, &event, err) != OK) {
         return FAILED;
     }
+    if (b->takes_bytes) {
+        row_check_texts(b->batch, b->table->extra_count);
+    }
     b->events++;
     Record record = {0};
-    Error why;
+    Error why = {0};
     RouteResult routed = router_route(b->router, event, &b->batch->arena, &record, &why);
     if (routed != ROUTE_OK) {
         backlog_unpublishable(b, event, routed == ROUTE_NONE, &why);
     } else if (b->encoder->encode(b->encoder, event, &b->batch->arena, &record, &why) != OK) {
         backlog_unpublishable(b, event, false, &why);
+    } else if (record.topic->beyond) {
+        backlog_beyond(b, &why);
     } else {
         backlog_need(b, event, &record);
     }
@@ -198,10 +218,11 @@ static Status backlog_copy(Backlog *b, PGconn *conn, Error *err)
 
 static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
 {
+    b->takes_bytes = pg_takes_bytes(conn);
     AUTO_BUFFER sql = TEXT_EMPTY;
     Gaps none = {0};
     gaps_reset(&none);
-    fetch_add_sql(b->table, &none, INT64_MIN, BACKLOG_EVENTS, &sql);
+    fetch_add_sql(b->table, &none, BACKLOG_EVENTS, &sql);
     PGresult *r = PQexec(conn, sql.data);
     Status status = PQresultStatus(r) == PGRES_COPY_OUT ? OK : sqlstate_error(r, err);
     PQclear(r);

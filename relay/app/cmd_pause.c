@@ -305,7 +305,8 @@ static Status pause_in_database(const PauseCommand *command, const Config *confi
     if (connection == NULL || PQstatus(connection) != CONNECTION_OK) {
         return sqlstate_connection_error(connection, err);
     }
-    if (pause_run(connection, "SET statement_timeout = '10s'; SET row_security = off", err) != OK ||
+    if (pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
+        pause_run(connection, "SET row_security = off", err) != OK ||
         pause_run(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) != OK) {
         return FAILED;
     }

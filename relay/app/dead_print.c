@@ -239,7 +239,7 @@ static void add_event(const PGresult *row, Text *out)
     }
     add_json_value_line(out, "seq", json_object_get(event, "seq"));
     for (EventField field = FIELD_EVENT_ID; field < FIELD_COUNT; field++) {
-        const char *name = dead_letter_field_name(field);
+        const char *name = event_field_name(field);
         add_json_value_line(out, name, json_object_get(event, name));
     }
     const char *name = NULL;

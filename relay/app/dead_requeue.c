@@ -34,7 +34,7 @@ static void insert_add(InsertBuilder *builder, const char *column, const json_t 
 static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pipeline,
                                const json_t *event, EventField field, Error *err)
 {
-    const char *name = dead_letter_field_name(field);
+    const char *name = event_field_name(field);
     const char *column = table_column(pipeline, field);
     const json_t *value = json_object_get(event, name);
     if (*column != '\0') {

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "pg/conn.h"
 #include "pg/ident.h"
 #include "pg/sqlstate.h"
 
@@ -72,6 +73,7 @@ static Status store_connect(DeadStore *store, Error *err)
     if (store->conn == NULL || PQstatus(store->conn) != CONNECTION_OK) {
         return sqlstate_connection_error(store->conn, err);
     }
+    pg_adopt_encoding(store->conn);
     AUTO(PGresult, dead_store_clear) role = NULL;
     if (dead_store_exec(store, SESSION_SQL, 0, NULL, NULL, err) != OK ||
         dead_store_exec(store, "SELECT quote_ident(current_user)", 0, NULL, &role, err) != OK) {

@@ -262,6 +262,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
         .config = config,
         .base = relay->base,
         .stats = stats,
+        .metrics = relay->metrics,
         .hold = true,
         .arg = relay,
         .ended = relay_on_ended,

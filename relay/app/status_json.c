@@ -14,6 +14,23 @@ static bool state_is_ready(PipelineState state)
     return state == PIPELINE_RUNNING || state == PIPELINE_STANDBY || state == PIPELINE_PAUSED;
 }
 
+/* The others go on, and the relay does its work; but somebody has to know and to act. */
+static void add_waiting_reason(const PipelineView *view, Text *reason)
+{
+    text_printf(reason, "pipeline %s: %zu event%s wait%s for topic '%s'", view->name,
+                view->waiting_events, view->waiting_events == 1 ? "" : "s",
+                view->waiting_events == 1 ? "s" : "", view->waiting_topic);
+    if (view->waiting_topics > 1) {
+        text_printf(reason, " and %zu more", view->waiting_topics - 1);
+    }
+    text_printf(reason, ", all others go on: %s: %s", view->waiting_reason->code,
+                view->waiting_reason->message);
+    if (view->waiting_reason->hint[0] != '\0') {
+        text_printf(reason, "; %s", view->waiting_reason->hint);
+    }
+    text_add_char(reason, '\n');
+}
+
 bool relay_ready(void *arg, Text *reason)
 {
     const Relay *relay = arg;
@@ -29,6 +46,10 @@ bool relay_ready(void *arg, Text *reason)
             text_printf(&paused, "pipeline %s is paused", view.name);
             relay_add_pause(relay, i, &paused);
             text_add_char(&paused, '\n');
+        }
+        if (view.waiting_events > 0) {
+            ready = false;
+            add_waiting_reason(&view, reason);
         }
         if (view.unseen->class != ERROR_NONE && !view.paused) {
             ready = false;
@@ -75,6 +96,26 @@ static void add_error(Text *json, const PipelineView *view)
                 (long long)(err == view->error ? view->error_repeated : 1), (int)err->exit_code);
 }
 
+static void add_waiting(Text *json, const PipelineView *view)
+{
+    if (view->waiting_events == 0) {
+        text_add(json, "\"waiting\":null");
+        return;
+    }
+    text_printf(json, "\"waiting\":{\"events\":%zu,\"topics\":%zu,", view->waiting_events,
+                view->waiting_topics);
+    relay_add_text(json, "topic", view->waiting_topic);
+    text_add_char(json, ',');
+    relay_add_text(json, "code", view->waiting_reason->code);
+    text_add_char(json, ',');
+    relay_add_text(json, "message", view->waiting_reason->message);
+    text_add_char(json, ',');
+    relay_add_text(json, "hint", view->waiting_reason->hint);
+    text_add_char(json, ',');
+    relay_add_time(json, "since", view->waiting_since_us);
+    text_add_char(json, '}');
+}
+
 static void add_pipeline(Text *json, const Relay *relay, size_t index)
 {
     static const char *const CAPTURES[] = {"poll", "wal", "tables"};
@@ -102,6 +143,8 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     relay_add_time(json, "last_event_at", view.last_published_us);
     text_add_char(json, ',');
     add_error(json, &view);
+    text_add_char(json, ',');
+    add_waiting(json, &view);
     text_add_char(json, ',');
     relay_add_oldest(relay, index, &view, json);
     text_add_char(json, ',');

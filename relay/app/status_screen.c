@@ -7,6 +7,7 @@
 
 #include "app/screen.h"
 #include "app/status_groups.h"
+#include "base/memory.h"
 
 enum { LABEL_WIDTH = 14 }; /* of the lines that explain a pipeline */
 
@@ -318,6 +319,37 @@ static void status_add_slot(const json_t *slot, bool colours, Text *out)
     text_add_char(out, '\n');
 }
 
+/* "orders: 1500 events wait for topic 'x' and 2 more since ...; all others go on: ..." */
+static void status_add_waiting(const json_t *pipeline, bool colours, int64_t now_us, Text *out)
+{
+    const json_t *waiting = json_object_get(pipeline, "waiting");
+    if (!json_is_object(waiting)) {
+        return;
+    }
+    int64_t events = status_count(waiting, "events");
+    int64_t topics = status_count(waiting, "topics");
+    text_add_char(out, '\n');
+    screen_add(out, colours, COLOUR_NONE, status_text(pipeline, "name"));
+    text_add(out, ": ");
+    AUTO_TEXT count = x_format("%" PRId64 " event%s", events, events == 1 ? "" : "s");
+    screen_add(out, colours, COLOUR_WARN, count);
+    text_printf(out, " wait%s for topic ", events == 1 ? "s" : "");
+    screen_add(out, false, COLOUR_NONE, status_text(waiting, "topic"));
+    if (topics > 1) {
+        text_printf(out, " and %" PRId64 " more", topics - 1);
+    }
+    text_add(out, " since ");
+    status_add_clock(out, status_text(waiting, "since"), now_us);
+    text_add(out, ", all others go on: ");
+    screen_add(out, false, COLOUR_NONE, status_text(waiting, "message"));
+    text_add_char(out, '\n');
+    if (*status_text(waiting, "hint") != '\0') {
+        status_add_label(out, "remedy");
+        screen_add(out, false, COLOUR_NONE, status_text(waiting, "hint"));
+        text_add_char(out, '\n');
+    }
+}
+
 /* Also of a pipeline that is well: WAL that will run out is trouble to come. */
 static bool status_slot_matters(const json_t *slot)
 {
@@ -349,6 +381,7 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
             text_add_char(out, '\n');
         }
     }
+    status_add_waiting(pipeline, colours, now_us, out);
     static const struct {
         const char *key;
         const char *what;
@@ -466,6 +499,9 @@ ExitCode status_screen_exit_code(const json_t *status)
     {
         if (status_state_colour(status_text(pipeline, "state")) != COLOUR_GOOD) {
             return EXIT_INTERNAL;
+        }
+        if (json_is_object(json_object_get(pipeline, "waiting"))) {
+            return EXIT_KAFKA;
         }
     }
     return json_array_size(pipelines) > 0 ? EXIT_OK : EXIT_INTERNAL;

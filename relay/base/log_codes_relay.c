@@ -88,8 +88,24 @@ static const LogCode PIPELINE_CODES[] = {
      "The topic template gives a name that Kafka does not accept: 1 to 249 characters of "
      "a-z A-Z 0-9 . _ -.",
      "Add a route that gives these events a topic of their own."},
-    {"TOPICS_TOO_MANY", "error", "One pipeline would write more than 2000 different topics.",
-     "The topic template seems to use a column with too many values."},
+    {"TOPICS_TOO_MANY", "warn",
+     "One pipeline would write more than 2000 different topics within an hour. The events of those "
+     "beyond the bound wait (or are set aside, by on_missing_topic), all others go on.",
+     "The topic template seems to use a column with too many values: give these events a topic of "
+     "their own by a route."},
+    {"TOPIC_READY", "info",
+     "A topic that was missing or denied can be written now. The events that waited for it are "
+     "published; their number and how long it took are in the line.",
+     ""},
+    {"WAITING_EVENTS_FULL", "warn",
+     "Events that wait for their topic in memory (with on_publish = \"keep\" or messages = true, "
+     "or beyond a million of them) take all the room of in_flight_events, so nothing more is read.",
+     "Make the topic that the line names: outboxd check --create-topics; or grant the right."},
+    {"PARTITIONS_CHANGED", "warn",
+     "A topic has another number of partitions than before: keys move to other partitions, so the "
+     "order of a key across the change is not kept.",
+     "Let the consumers finish what was written before; make a new topic rather than adding "
+     "partitions where the order of keys matters."},
     {"TEMPLATE_INVALID", "error",
      "The template of a topic or key names a column that the pipeline does not know, or "
      "has too many parts.",
@@ -102,13 +118,20 @@ static const LogCode PIPELINE_CODES[] = {
      "outbox.emit_message.",
      "Any role may write one: find out who does, and take the right to call "
      "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside."},
+    {"TEXT_NOT_UTF8", "warn, error",
+     "A text of the event is not valid UTF-8, which a database in SQL_ASCII takes. The message "
+     "names "
+     "column and seq.",
+     "Correct the row, and the program that writes it. on_poison = \"dead_letter\" sets it aside, "
+     "with U+FFFD for what is not UTF-8."},
     {"MESSAGE_IGNORED", "warn",
      "A non-transactional message with the prefix outboxd.event was ignored; "
      "outbox.emit_message writes none. Said once.",
      "Find out who calls pg_logical_emit_message."},
     {"ROWS_SWEPT", "info",
-     "Unpublished rows below the low-water bound were found and are published: their "
-     "transactions took long.",
+     "Unpublished rows were found whose numbers lie below those already read, and are published: "
+     "the numbers went back, or were drawn long before the INSERT, or somebody inserted or "
+     "unmarked rows by hand. Said at most once a minute.",
      ""},
     {"ROWS_VANISHED", "warn",
      "Published rows were not there to be marked: somebody else deleted them.",
@@ -171,10 +194,12 @@ static const LogCode KAFKA_CODES[] = {
     {"KAFKA_TLS", "warn", "The encrypted connection to a broker cannot be made.",
      "Check ssl.* in kafka.properties."},
     {"KAFKA_TOPIC_UNKNOWN", "warn",
-     "A topic that events go to does not exist, or lost partitions. The relay waits for "
-     "it.",
+     "A topic that events go to does not exist, or lost partitions. Its events wait (or are set "
+     "aside, by on_missing_topic), all others go on.",
      "Create the topic, or: outboxd check --create-topics"},
-    {"KAFKA_TOPIC_DENIED", "warn", "The relay's principal may not write the topic.",
+    {"KAFKA_TOPIC_DENIED", "warn",
+     "The relay's principal may not write the topic. Its events wait (or are set aside, by "
+     "on_missing_topic), all others go on.",
      "Grant WRITE and DESCRIBE on the topic to the relay's principal."},
     {"KAFKA_DENIED", "warn",
      "The relay's principal may not write to the cluster as an idempotent producer.",

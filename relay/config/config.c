@@ -11,6 +11,16 @@
 #include "config/lists.h"
 #include "config/options.h"
 
+bool string_list_has(const StringList *list, const char *text)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i], text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void string_list_add(StringList *list, const char *text)
 {
     list->items = x_realloc(list->items, (list->count + 1) * sizeof(*list->items));

@@ -20,6 +20,7 @@ typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } O
 typedef enum Delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE } Delivery;
 typedef enum HeaderStyle { HEADERS_CLOUDEVENTS, HEADERS_PLAIN, HEADERS_DEBEZIUM } HeaderStyle;
 typedef enum OnPoison { ON_POISON_STOP, ON_POISON_DEAD_LETTER } OnPoison;
+typedef enum OnMissingTopic { ON_MISSING_TOPIC_WAIT, ON_MISSING_TOPIC_DEAD_LETTER } OnMissingTopic;
 typedef enum OnUnrouted { ON_UNROUTED_STOP, ON_UNROUTED_DROP, ON_UNROUTED_DEAD_LETTER } OnUnrouted;
 typedef enum TimestampMode { TIMESTAMP_OCCURRED_AT, TIMESTAMP_PUBLISH } TimestampMode;
 typedef enum SinkKind { SINK_KAFKA, SINK_STDOUT, SINK_NULL } SinkKind;
@@ -76,6 +77,7 @@ typedef struct PipelineConfig {
     char *source; /* ce_source; default "/<name>/<pipeline>" */
     OnPoison on_poison;
     OnUnrouted on_unrouted;
+    OnMissingTopic on_missing_topic;
     TimestampMode timestamp;
     bool allow_row_topic;
     bool position_headers;

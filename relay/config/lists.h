@@ -5,6 +5,7 @@
 
 /** Appends a copy of text. */
 void string_list_add(StringList *list, const char *text);
+bool string_list_has(const StringList *list, const char *text);
 /** Releases the items; the list is empty and usable again. */
 void string_list_free(StringList *list);
 /** Removes the item at index. */

@@ -45,6 +45,11 @@ static const OptionChoice ON_POISONS[] = {
     {"dead_letter", ON_POISON_DEAD_LETTER, false},
     {NULL, 0, false},
 };
+static const OptionChoice ON_MISSING_TOPICS[] = {
+    {"wait", ON_MISSING_TOPIC_WAIT, false},
+    {"dead_letter", ON_MISSING_TOPIC_DEAD_LETTER, false},
+    {NULL, 0, false},
+};
 static const OptionChoice ON_UNROUTEDS[] = {
     {"stop", ON_UNROUTED_STOP, false},
     {"drop", ON_UNROUTED_DROP, false},
@@ -246,6 +251,12 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("on_unrouted", ENUM, on_unrouted), .fallback = "stop", .choices = ON_UNROUTEDS,
      .help = "An event for which there is no topic: \"stop\", \"drop\" (counted in a metric) or "
              "\"dead_letter\"."},
+    {AT_PIPELINE("on_missing_topic", ENUM, on_missing_topic), .fallback = "wait",
+     .choices = ON_MISSING_TOPICS,
+     .help =
+         "An event whose topic does not exist or is denied: \"wait\" keeps it, and all later "
+         "events of that topic, until the topic is there; \"dead_letter\" sets them aside when "
+         "the brokers say so for a minute. The events of all other topics go on in both cases."},
     {AT_PIPELINE("poll_interval_min", DURATION, poll_interval_min_ms), .fallback = "1ms",
      .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while events keep coming."},
     {AT_PIPELINE("poll_interval_max", DURATION, poll_interval_max_ms), .fallback = "100ms",
@@ -255,14 +266,18 @@ static const Option OPTIONS[] = {
          "event after a quiet time."},
     {AT_PIPELINE("sweep_interval", DURATION, sweep_interval_ms), .fallback = "30s", .min = 100 * MS,
      .max = DAY,
-     .help =
-         "How often the relay looks for unpublished rows below its low-water bound, prunes, and "
-         "counts the backlog."},
+     .help = "The relay looks at every number of the table, not only at those that a running "
+             "transaction could still fill, at least this often, and at each poll while that costs "
+             "next "
+             "to nothing. A row that was published and is unmarked again and again is published at "
+             "most "
+             "this often."},
     {AT_PIPELINE("unseen_after", DURATION, unseen_after_ms), .fallback = "15s", .min = 1 * SECOND,
      .max = DAY,
      .help =
          "How long an unpublished event may stay in the table that the relay has not seen although "
-         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at least "
+         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at "
+         "least "
          "two sweeps) the relay is not ready and says EVENT_UNSEEN."},
     {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
      .help = "Most rows of one fetch, and of one mark or delete."},

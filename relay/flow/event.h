@@ -36,9 +36,11 @@ typedef enum EventState {
     EVENT_PENDING,    /* to be sent (again) */
     EVENT_SENT,       /* the sink holds it */
     EVENT_ASIDE_BUSY, /* being written to the dead-letter table */
+    EVENT_HELD,       /* waits in memory: its topic is not there, and the source cannot park it */
     EVENT_PUBLISHED,  /* settled: acknowledged by the broker */
     EVENT_ASIDE,      /* settled: committed to the dead-letter table */
     EVENT_DROPPED,    /* settled: dropped by on_unrouted = "drop", counted */
+    EVENT_PARKED,     /* settled for now: its topic is not there, it waits in its row */
 } EventState;
 
 #define EVENT_NO_TIME INT64_MIN
@@ -57,20 +59,30 @@ typedef struct Event {
     int64_t occurred_at_us;   /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
     int64_t sent_at_us;       /* monotonic */
     struct Batch *batch;
-    struct Topic *topic;  /* where it was sent last */
+    struct Topic *topic;     /* where it was sent last */
     uint32_t request;        /* refused: which one it was, counted by the sink; 0: not numbered */
     uint32_t request_events; /* and how many events were in it */
     uint32_t suspect;        /* set of a refused request (flow/isolate.h); 0: none */
     uint8_t state;           /* EventState */
-    bool malformed;       /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
-    bool replayed;        /* was sent before and its outcome is unknown */
-    bool retimed;         /* the broker refused its time: it gets that of publishing */
-    bool overtaken;       /* a later event of its key was written first: counted */
-    uint8_t aside_reason; /* Reason: why it is set aside */
+    bool malformed;          /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
+    bool replayed;           /* was sent before and its outcome is unknown */
+    bool retimed;            /* the broker refused its time: it gets that of publishing */
+    bool overtaken;          /* a later event of its key was written first: counted */
+    uint8_t aside_reason;    /* Reason: why it is set aside */
+    uint8_t odd_text; /* EventField that is not UTF-8 (FIELD_COUNT: a header column); 0: none */
     uint16_t attempts;
 } Event;
+
+/** How the outbox of CONTRACT calls the column of a field. */
+const char *event_field_name(EventField field);
 
 static inline bool event_is_settled(const Event *event)
 {
     return event->state >= EVENT_PUBLISHED;
+}
+
+/** Settled for good: its row may be marked. */
+static inline bool event_is_over(const Event *event)
+{
+    return event_is_settled(event) && event->state != EVENT_PARKED;
 }

@@ -180,6 +180,11 @@ static void act_activate(Pipeline *p)
 {
     bool quiet = p->error.class != ERROR_NONE && !p->error_said;
     p->holder[0] = '\0';
+    const Source *source = p->parts.source;
+    if (source->ops->parked == NULL || source->ops->parked(source) == 0) {
+        parking_rewound(&p->parking);
+        p->reread_wanted = false;
+    }
     pipeline_recovered(p);
     p->parts.sink->ops->open(p->parts.sink);
     if (!quiet) {
@@ -191,6 +196,7 @@ static void act_activate(Pipeline *p)
 
 static void act_standby(Pipeline *p)
 {
+    parking_clear(&p->parking);
     pipeline_recovered(p);
 }
 
@@ -213,6 +219,17 @@ static void act_resend(Pipeline *p)
 {
     *p->parts.stats->rewinds += !p->isolate.grouped; /* else a step of taking apart */
     pipeline_rewind(p, AFTER_RESEND);
+}
+
+/* What the sink holds settles, and is not taken back: nothing is wrong with it. */
+static void act_reread(Pipeline *p)
+{
+    ++*p->parts.stats->rewinds;
+    p->purged = false;
+    p->after = AFTER_REREAD;
+    p->rewind_us = clock_monotonic_us();
+    pipeline_bound_settling(p);
+    pipeline_wake(p);
 }
 
 void pipeline_forget_aside(Pipeline *p)
@@ -265,6 +282,7 @@ static void pipeline_count_replays(Pipeline *p, const Batch *batch)
  */
 static void pipeline_return_batches(Pipeline *p)
 {
+    pipeline_unpark(p);
     p->sending = NULL;
     isolate_clear(&p->isolate);
     for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
@@ -381,9 +399,20 @@ static void act_rewound(Pipeline *p)
         }
         pipeline_wake(p);
         break;
+    case AFTER_REREAD:
+        pipeline_reset_cursor(p);
+        p->parts.source->ops->reread(p->parts.source);
+        pipeline_return_batches(p);
+        parking_rewound(&p->parking);
+        pipeline_enter(p, p->error.class == ERROR_NONE ? PIPELINE_RUNNING : PIPELINE_STALLED);
+        pipeline_wake(p);
+        break;
     case AFTER_RESTART:
         pipeline_reset_cursor(p);
         pipeline_return_batches(p);
+        if (standby) {
+            parking_clear(&p->parking);
+        }
         pipeline_enter(p, standby ? PIPELINE_STANDBY : PIPELINE_STARTING);
         if (locked) {
             act_resume(p);
@@ -488,12 +517,14 @@ static const Transition TRANSITIONS[] = {
 
     {PIPELINE_RUNNING, INPUT_TROUBLE, PIPELINE_STALLED, act_nothing, "wait, say so once"},
     {PIPELINE_RUNNING, INPUT_RESEND, PIPELINE_REWINDING, act_resend, "the sink gave events back"},
+    {PIPELINE_RUNNING, INPUT_REREAD, PIPELINE_REWINDING, act_reread, "parked events may go on"},
     {PIPELINE_RUNNING, INPUT_SOURCE_LOST, PIPELINE_REWINDING, act_source_lost, "lock is gone"},
     {PIPELINE_RUNNING, INPUT_FATAL, PIPELINE_REWINDING, act_fail, "settle and mark, then stop"},
     {PIPELINE_RUNNING, INPUT_STOP, PIPELINE_DRAINING, act_drain, "asked to"},
 
     {PIPELINE_STALLED, INPUT_HEALED, PIPELINE_RUNNING, act_healed, "an acknowledgement came"},
     {PIPELINE_STALLED, INPUT_RESEND, PIPELINE_REWINDING, act_resend, "the sink gave events back"},
+    {PIPELINE_STALLED, INPUT_REREAD, PIPELINE_REWINDING, act_reread, "parked events may go on"},
     {PIPELINE_STALLED, INPUT_SOURCE_LOST, PIPELINE_REWINDING, act_source_lost, "lock is gone"},
     {PIPELINE_STALLED, INPUT_FATAL, PIPELINE_REWINDING, act_fail, "settle and mark, then stop"},
     {PIPELINE_STALLED, INPUT_STOP, PIPELINE_DRAINING, act_drain, "asked to"},

@@ -41,7 +41,8 @@ typedef struct PipelineParts {
     Router *router;
     Topics *topics;
     Stats *stats;
-    bool hold; /* nothing is read or sent until pipeline_pause() says whether it may be */
+    Metrics *metrics; /* for the series of topics that are waited for; NULL: none */
+    bool hold;        /* nothing is read or sent until pipeline_pause() says whether it may be */
     void *arg;
     /** The pipeline does nothing any more: STOPPED or FAILED. Never called from inside a call. */
     void (*ended)(void *arg, Pipeline *pipeline);
@@ -72,6 +73,12 @@ typedef struct PipelineView {
     const Error *unseen; /* pipeline_set_unseen(); class ERROR_NONE: nothing */
     int64_t unseen_since_us;
     const char *holder; /* of the publisher lock, when STANDBY; else "" */
+    /* Events whose topic is missing or denied; all others go on meanwhile. */
+    size_t waiting_events;
+    size_t waiting_topics;
+    const char *waiting_topic;   /* the first of them, or "" */
+    const Error *waiting_reason; /* of that one, or NULL */
+    int64_t waiting_since_us;    /* wall clock: of that one */
 } PipelineView;
 
 /** Takes ownership of the parts (not of base, config and stats). */

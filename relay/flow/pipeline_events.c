@@ -115,6 +115,9 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
+    if (*p->parts.stats->kafka_connected == 0) {
+        parking_doubt(&p->parking);
+    }
     bool waits = p->state == PIPELINE_REWINDING && !p->unlocked;
     if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED && !waits) {
         return;
@@ -228,6 +231,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED || waits) {
         pipeline_watch_stall(p);
     }
+    pipeline_watch_waiting(p);
     pipeline_sum_up(p, false);
     pipeline_remind_broken(p);
     int64_t now_us = clock_monotonic_us();
@@ -249,6 +253,12 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->state = PIPELINE_STARTING;
     p->since_us = clock_wall_us();
     p->held = parts->hold;
+    p->parking =
+        (Parking){.pipeline = parts->config->name,
+                  .metrics = parts->metrics,
+                  .dead_letter = parts->config->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER};
+    topics_on_forget(parts->topics, pipeline_may_forget_topic, pipeline_forget_topic, p);
+    topics_pass_time(parts->topics, clock_monotonic_us());
     pipeline_follow(p, INT64_MAX, INT64_MIN);
     p->wake = event_new(parts->base, -1, 0, on_wake, p);
     p->tick = event_new(parts->base, -1, EV_PERSIST, on_tick, p);
@@ -273,6 +283,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .settled = pipeline_settled,
         .ready = on_ready,
         .trouble = on_trouble,
+        .missing = pipeline_on_missing,
+        .found = pipeline_on_found,
         .healed = on_healed,
         .lost = on_sink_lost,
         .reopened = on_reopened,
@@ -298,6 +310,7 @@ void pipeline_free(Pipeline **pipeline)
     }
     isolate_release(&p->isolate);
     p->parts.encoder->free(p->parts.encoder);
+    parking_clear(&p->parking);
     router_free(&p->parts.router);
     topics_free(&p->parts.topics);
     free(p);
@@ -352,6 +365,7 @@ static const Event *pipeline_oldest(const Pipeline *p)
 
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
 {
+    const Hold *first = parking_first(&p->parking);
     bool broken = p->broken.class != ERROR_NONE && p->state < PIPELINE_DRAINING;
     bool rests =
         !broken && p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
@@ -373,6 +387,11 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .unseen = &p->unseen,
         .unseen_since_us = p->unseen_since_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
+        .waiting_events = p->parking.parked + p->parking.in_memory,
+        .waiting_topics = p->parking.topics,
+        .waiting_topic = first != NULL ? first->topic->name : "",
+        .waiting_reason = first != NULL ? &first->reason : NULL,
+        .waiting_since_us = first != NULL ? first->since_us : 0,
     };
     if (broken) {
         ret_view->state = PIPELINE_STALLED;
@@ -414,4 +433,7 @@ void pipeline_collect(Pipeline *p)
     *stats->backlog_events = p->parts.source->ops->backlog(p->parts.source);
     *stats->window_events = (double)(view.in_flight_events + view.unmarked_events);
     *stats->last_publish = (double)view.last_published_us / 1e6;
+    *stats->waiting_events = (double)view.waiting_events;
+    *stats->waiting_topics = (double)view.waiting_topics;
+    parking_collect(&p->parking);
 }

@@ -4,10 +4,17 @@
 #include "base/log_limit.h"
 #include "flow/acker.h"
 #include "flow/isolate.h"
+#include "flow/parking.h"
 #include "flow/pipeline.h"
 
 /* What a rewind does once everything has settled; the greater wins. */
-typedef enum AfterRewind { AFTER_RESEND, AFTER_RESTART, AFTER_STOP, AFTER_FAIL } AfterRewind;
+typedef enum AfterRewind {
+    AFTER_RESEND,  /* from memory */
+    AFTER_REREAD,  /* the source reads from the beginning: what was parked comes again */
+    AFTER_RESTART, /* the source connects again */
+    AFTER_STOP,
+    AFTER_FAIL
+} AfterRewind;
 
 typedef enum Input {
     INPUT_LOCKED,      /* the source holds the lock and waits for resume() */
@@ -16,6 +23,7 @@ typedef enum Input {
     INPUT_TROUBLE,     /* the sink cannot go on for now */
     INPUT_HEALED,      /* it can again */
     INPUT_RESEND,      /* events came back from the sink: send them again, in order */
+    INPUT_REREAD,      /* events that were parked may go on */
     INPUT_SOURCE_LOST, /* connections to PostgreSQL are gone */
     INPUT_SETTLED,     /* the sink holds nothing any more */
     INPUT_DRAINED,     /* the source marked everything and closed */
@@ -38,19 +46,19 @@ struct Pipeline {
     int64_t since_us;
     int64_t paused_us; /* wall clock: since when this process knows; 0: not paused */
     Acker acker;
-    Batch *sending;    /* batch with the next event to send, or NULL: everything is sent */
-    size_t in_flight;  /* events the sink holds */
-    size_t aside_busy; /* events on their way to the dead-letter table */
-    Isolate isolate;   /* refused requests that are taken apart */
+    Batch *sending;       /* batch with the next event to send, or NULL: everything is sent */
+    size_t in_flight;     /* events the sink holds */
+    size_t aside_busy;    /* events on their way to the dead-letter table */
+    Isolate isolate;      /* refused requests that are taken apart */
     bool request_refused; /* by the broker, since what was overtaken was counted */
-    bool blocked;      /* the sink said FULL or WAIT */
-    bool reopening;    /* the sink makes a new producer */
-    bool source_lost;  /* until it is started again */
-    bool locked;       /* the source holds the lock and waits for resume() */
-    bool standby;      /* found while rewinding: somebody else publishes */
-    bool purged;       /* in this rewind */
-    bool unlocked;     /* in this rewind: the lock was lost and is not ours again */
-    bool sink_held;    /* in this rewind: nothing leaves the sink, nobody else is known to publish */
+    bool blocked;         /* the sink said FULL or WAIT */
+    bool reopening;       /* the sink makes a new producer */
+    bool source_lost;     /* until it is started again */
+    bool locked;          /* the source holds the lock and waits for resume() */
+    bool standby;         /* found while rewinding: somebody else publishes */
+    bool purged;          /* in this rewind */
+    bool unlocked;        /* in this rewind: the lock was lost and is not ours again */
+    bool sink_held; /* in this rewind: nothing leaves the sink, nobody else is known to publish */
     int64_t rewind_us; /* monotonic: when it began to wait for the sink */
     bool paused;       /* by a human */
     bool held;         /* it is not known yet whether it is paused */
@@ -63,6 +71,12 @@ struct Pipeline {
     int64_t broken_said_us; /* monotonic */
     bool stop_asked;
     bool ended_reported;
+    Parking parking;      /* topics whose events wait */
+    bool waiting_told;    /* `changed` was called with events that wait */
+    bool reread_wanted;   /* parked events may go on */
+    int64_t reread_at_us; /* monotonic: not before */
+    int64_t
+        recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
     AfterRewind after;
     Error error; /* what is wrong now; class ERROR_NONE: nothing */
     bool error_from_sink;
@@ -151,3 +165,28 @@ void pipeline_settled(void *arg, Event *event, const Error *err);
 void pipeline_aside_done(void *arg, Event *event);
 /** Makes every unsettled event PENDING and puts the send cursor on the oldest. */
 void pipeline_reset_cursor(Pipeline *pipeline);
+
+/* pipeline_wait.c: events whose topic is not there */
+/** Whether the event must wait, or be set aside, because of its topic: then that is done. err: what
+ * the router said of the topic. */
+bool pipeline_waits(Pipeline *pipeline, Event *event, const Record *record, const Error *err);
+/** The topic's events wait from now on; this one is the first. */
+void pipeline_wait(Pipeline *pipeline, Event *event, const Record *record, const Error *reason);
+/** Open batches are about to be given back: parked events behind one that is not settled are
+ * PENDING again, as their source will read them again. */
+void pipeline_unpark(Pipeline *pipeline);
+/** Asks for the rewind that brings parked events again, when that is wanted and it is time. */
+void pipeline_reread_when_due(Pipeline *pipeline);
+/** Each second: whether what waits takes all the room; what waits still. */
+void pipeline_watch_waiting(Pipeline *pipeline);
+/** Whether names beyond TOPICS_MAX have to wait still. */
+void pipeline_watch_beyond(Pipeline *pipeline);
+void pipeline_on_missing(void *arg, Topic *topic, const Error *err);
+void pipeline_on_found(void *arg, Topic *topic);
+bool pipeline_may_forget_topic(void *arg, const Topic *topic);
+/** The topic is about to be freed. */
+void pipeline_forget_topic(void *arg, Topic *topic);
+
+/* pipeline_send.c, shared */
+void pipeline_settle(Pipeline *pipeline, Event *event, EventState settled);
+void pipeline_set_aside(Pipeline *pipeline, Event *event, const Record *record, const Error *err);

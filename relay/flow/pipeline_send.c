@@ -18,11 +18,12 @@ static bool pipeline_sends(const Pipeline *p)
     return pipeline_works(p) && !p->blocked && !p->source_lost && p->sending != NULL;
 }
 
-static void pipeline_settle(Pipeline *p, Event *event, EventState settled)
+void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
     isolate_settled(&p->isolate, event);
     batch_settle(event, settled);
-    if (event->seq >= p->follow_low && event->seq <= p->follow_high) {
+    bool waits = settled == EVENT_PARKED;
+    if (!waits && event->seq >= p->follow_low && event->seq <= p->follow_high) {
         p->parts.settled(p->parts.arg, p, event);
     }
 }
@@ -51,7 +52,7 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
     pipeline_input(p, INPUT_FATAL);
 }
 
-static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
+void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     isolate_found(&p->isolate, event);
     event->state = EVENT_ASIDE_BUSY;
@@ -125,9 +126,13 @@ static bool pipeline_send(Pipeline *p, Event *event)
         pipeline_poison(p, event, &record, &err);
         return pipeline_sends(p);
     }
+    if (pipeline_waits(p, event, &record, &err)) {
+        return pipeline_sends(p);
+    }
     /* First, because a sink may settle inside send(). */
     event->state = EVENT_SENT;
     event->topic = record.topic;
+    event->topic->in_flight++;
     event->attempts++;
     p->in_flight++;
     SendResult result = p->parts.sink->ops->send(p->parts.sink, &record, event, &err);
@@ -139,12 +144,17 @@ static bool pipeline_send(Pipeline *p, Event *event)
         return pipeline_sends(p);
     }
     event->state = EVENT_PENDING;
+    event->topic->in_flight--;
     p->in_flight--;
     if (result == SEND_POISON) {
         pipeline_poison(p, event, &record, &err);
         return pipeline_sends(p);
     }
     event->attempts--; /* not even tried */
+    if (result == SEND_HELD) {
+        pipeline_wait(p, event, &record, &err);
+        return pipeline_sends(p);
+    }
     p->blocked = true;
     return false;
 }
@@ -250,6 +260,7 @@ void pipeline_pump(Pipeline *p)
     if (waiting && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }
+    pipeline_reread_when_due(p);
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
         p->parts.source->ops->wake(p->parts.source);
     }
@@ -287,8 +298,9 @@ static void pipeline_published(Pipeline *p, Event *event)
 void pipeline_settled(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
-    assert(event->state == EVENT_SENT && p->in_flight > 0);
+    assert(event->state == EVENT_SENT && p->in_flight > 0 && event->topic->in_flight > 0);
     p->in_flight--;
+    event->topic->in_flight--;
     if (err == NULL) {
         pipeline_published(p, event);
         pipeline_wake(p);
@@ -308,7 +320,8 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
         pipeline_request_refused(p, event, err);
         return;
     }
-    if (going) {
+    bool waits = strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0; /* the sink will not take it again */
+    if (going && !waits) {
         pipeline_complain(p, err, true);
     }
     pipeline_input(p, INPUT_RESEND);
@@ -334,6 +347,7 @@ void pipeline_reset_cursor(Pipeline *p)
             Event *event = batch->events[i];
             if (event->state == EVENT_SENT) {
                 event->replayed = true; /* its producer is gone: it may have been written */
+                event->topic->in_flight--;
             }
             if (!event_is_settled(event) && event->state != EVENT_ASIDE_BUSY) {
                 event->state = EVENT_PENDING;
@@ -342,4 +356,5 @@ void pipeline_reset_cursor(Pipeline *p)
     }
     p->in_flight = 0;
     p->sending = p->acker.oldest;
+    parking_clear_memory(&p->parking);
 }

@@ -31,7 +31,7 @@ SourceSight pipeline_sight(const Pipeline *p, int64_t seq, Slice event_id, uint6
     for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
         const Event *event = batch_find(batch, seq, event_id);
         if (event != NULL) {
-            return event_is_settled(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
+            return event_is_over(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
         }
     }
     const Source *source = p->parts.source;

@@ -37,6 +37,7 @@ static const struct {
     {"TOPIC_NAME_INVALID", REASON_TOPIC_INVALID},
     {"HEADERS_INVALID", REASON_HEADERS_INVALID},
     {"MESSAGE_MALFORMED", REASON_MALFORMED},
+    {"TEXT_NOT_UTF8", REASON_MALFORMED},
 };
 
 Reason reason_of(const char *code)

@@ -112,6 +112,16 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
                         "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside.");
         return ROUTE_POISON;
     }
+    if (event->odd_text != 0) {
+        error_set(err, ERROR_POISON, EXIT_CONFIG, "TEXT_NOT_UTF8",
+                  "column '%s' of the event with seq %lld is not valid UTF-8",
+                  event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
+                  (long long)event->seq);
+        error_hint(err, "The database is in SQL_ASCII, which takes any bytes. Correct the row, and "
+                        "the program that writes it; on_poison = \"dead_letter\" sets it aside, "
+                        "with U+FFFD for what is not UTF-8.");
+        return ROUTE_POISON;
+    }
     const Route *route = router_match(router, event);
     bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
     if (route == NULL && !own_topic) {

@@ -16,6 +16,7 @@ typedef enum SendResult {
     SEND_FULL,   /* queue is full; `ready` will follow */
     SEND_WAIT,   /* destination is not usable now; `trouble` says why, `ready` will follow */
     SEND_POISON, /* this record can never be accepted; *err says why */
+    SEND_HELD,   /* its topic is not there, or not for us: *err says why; `found` may follow */
 } SendResult;
 
 /* Called by the sink on the loop thread; `settled` may be called from inside send(). */
@@ -28,6 +29,10 @@ typedef struct SinkEvents {
     void (*settled)(void *arg, Event *event, const Error *err);
     /** After SEND_FULL or SEND_WAIT: try again. */
     void (*ready)(void *arg);
+    /** The brokers say (again) that the topic is not there, or not for us: *err says which. */
+    void (*missing)(void *arg, Topic *topic, const Error *err);
+    /** The topic of which `missing`, or SEND_HELD, told can be written now. */
+    void (*found)(void *arg, Topic *topic);
     /** Something outside is wrong; the sink keeps trying. Called at most once per state change. */
     void (*trouble)(void *arg, const Error *err);
     /** The trouble is over as far as the sink can tell. */
@@ -54,6 +59,8 @@ typedef struct SinkOps {
     void (*hold)(Sink *sink, bool hold);
     /** Throws the producer away and makes a new one, then `reopened`. Sent events do not settle. */
     void (*reopen)(Sink *sink);
+    /** The topic is about to be freed; no event of it is in the sink. */
+    void (*forget)(Sink *sink, Topic *topic);
     /** Appends the member "kafka" (or none) to the status object, with a leading comma. */
     void (*status)(const Sink *sink, Text *json);
     void (*free)(Sink *sink);

@@ -101,6 +101,14 @@ typedef struct SourceOps {
     void (*looked)(Source *source, const SourceLook *look);
     /** Unpublished rows, as far as known (a capped count); NAN: not known. */
     double (*backlog)(const Source *source);
+    /** May this event wait in its row, unsettled for good (EVENT_PARKED)? Then ack() hands it over
+     * in a batch, and the source neither marks nor reads it until reread(). NULL: none may. */
+    bool (*may_park)(const Source *source, const Event *event);
+    /** So many rows are parked. 0 also after a start that reads all of them again. */
+    size_t (*parked)(const Source *source);
+    /** Reads from the beginning, what was parked too, as soon as every batch has come back (which
+     * follows at once) and everything acknowledged is marked. No batch comes before. */
+    void (*reread)(Source *source);
     /** Appends the source's members to the pipeline's status object (each with a leading comma). */
     void (*status)(const Source *source, Text *json);
     /** Appends what it knows of its replication slot: members, the name first, without braces.

@@ -27,9 +27,8 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
                           "Events sent again with unknown outcome: duplicates at most.");
     s->rewinds =
         COUNTER("rewinds_total", "Recoveries that went back to the acknowledged position.");
-    s->refused_requests =
-        COUNTER("refused_requests_total",
-                "Requests that the broker refused for what a record in them is.");
+    s->refused_requests = COUNTER("refused_requests_total",
+                                  "Requests that the broker refused for what a record in them is.");
     s->overtaken = COUNTER("events_overtaken_total",
                            "Events behind a refused one that a later event of their key overtook.");
     s->timestamps_replaced = COUNTER("timestamps_replaced_total",
@@ -46,6 +45,9 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
         GAUGE("unmarked_events", "Events acknowledged by Kafka and not marked yet.");
     s->window_events = GAUGE("window_events",
                              "In flight and unmarked: how many duplicates a crash now could make.");
+    s->waiting_events =
+        GAUGE("waiting_events", "Events that wait because their topic is missing or denied.");
+    s->waiting_topics = GAUGE("waiting_topics", "Topics that events wait for.");
     s->lag_seconds = GAUGE("lag_seconds", "Age of the oldest unpublished event, 0 when none.");
     s->backlog_events = GAUGE("backlog_events", "Unpublished rows (a capped count).");
     s->leader = GAUGE("leader", "1 when this process is the publisher of the outbox.");

@@ -26,7 +26,9 @@ typedef struct Stats {
     double *in_flight_events;
     double *in_flight_bytes;
     double *unmarked_events;
-    double *window_events; /* in flight + unmarked: the bound of duplicates after a crash */
+    double *window_events;  /* in flight + unmarked: the bound of duplicates after a crash */
+    double *waiting_events; /* for their topic */
+    double *waiting_topics;
     double *lag_seconds;
     double *backlog_events;
     double *leader;

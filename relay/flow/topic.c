@@ -10,6 +10,11 @@ struct Topics {
     Topic *buckets[TOPIC_BUCKETS];
     Topic *last; /* most events of a batch go to the same topic */
     size_t count;
+    Topic *beyond; /* the stand-in; NULL: never needed */
+    int64_t now_us;
+    bool (*may_forget)(void *arg, const Topic *topic);
+    void (*forget)(void *arg, Topic *topic);
+    void *forget_arg;
     Metrics *metrics;
     char *pipeline;
 };
@@ -33,6 +38,10 @@ void topics_free(Topics **topics)
             free(topic->name);
             free(topic);
         }
+    }
+    if ((*topics)->beyond != NULL) {
+        free((*topics)->beyond->name);
+        free((*topics)->beyond);
     }
     free((*topics)->pipeline);
     free(*topics);
@@ -70,9 +79,122 @@ static bool topic_is(const Topic *topic, Slice name)
     return slice_equal(slice_of(topic->name), name);
 }
 
+void topics_on_forget(Topics *topics, bool (*may_forget)(void *arg, const Topic *topic),
+                      void (*forget)(void *arg, Topic *topic), void *arg)
+{
+    topics->may_forget = may_forget;
+    topics->forget = forget;
+    topics->forget_arg = arg;
+}
+
+void topics_pass_time(Topics *topics, int64_t now_us)
+{
+    topics->now_us = now_us;
+}
+
+/* The one that was not used for the longest, if that is long enough; NULL: none. */
+static Topic *topics_idlest(const Topics *topics)
+{
+    Topic *idlest = NULL;
+    int64_t before_us = topics->now_us - TOPIC_IDLE_SECONDS * INT64_C(1000000);
+    for (size_t i = 0; i < TOPIC_BUCKETS; i++) {
+        for (Topic *topic = topics->buckets[i]; topic != NULL; topic = topic->next) {
+            bool idle = topic->in_flight == 0 && topic->used_us < before_us;
+            bool older = idlest == NULL || topic->used_us < idlest->used_us;
+            if (idle && older &&
+                (topics->may_forget == NULL || topics->may_forget(topics->forget_arg, topic))) {
+                idlest = topic;
+            }
+        }
+    }
+    return idlest;
+}
+
+bool topics_have_room(const Topics *topics)
+{
+    return topics->count < TOPICS_MAX || topics_idlest(topics) != NULL;
+}
+
+static void topics_forget(Topics *topics, Topic *topic)
+{
+    if (topics->forget != NULL) {
+        topics->forget(topics->forget_arg, topic);
+    }
+    Topic **at = &topics->buckets[topic_hash(slice_of(topic->name)) % TOPIC_BUCKETS];
+    while (*at != topic) {
+        at = &(*at)->next;
+    }
+    *at = topic->next;
+    topics->count--;
+    topics->last = topics->last == topic ? NULL : topics->last;
+    metrics_remove(topics->metrics, "outboxd_events_published_total", "pipeline", topics->pipeline,
+                   "topic", topic->name, NULL);
+    metrics_remove(topics->metrics, "outboxd_topic_partitions", "pipeline", topics->pipeline,
+                   "topic", topic->name, NULL);
+    for (Reason reason = 0; reason < REASON_COUNT; reason++) {
+        if (topic->failed[reason] != NULL) {
+            metrics_remove(topics->metrics, "outboxd_events_failed_total", "pipeline",
+                           topics->pipeline, "topic", topic->name, "reason", reason_name(reason),
+                           NULL);
+        }
+    }
+    free(topic->name);
+    free(topic);
+}
+
+static void topics_too_many(Slice name, Error *err)
+{
+    error_set(err, ERROR_RETRY, EXIT_CONFIG, "TOPICS_TOO_MANY",
+              "more than %d different topics within an hour; the next would be '%.*s'", TOPICS_MAX,
+              SLICE_ARG(name));
+    (void)error_hint(err, "The topic template seems to use a column with too many values: give "
+                          "these events a topic of their own by a route.");
+}
+
+/* The stand-in is let go only by a rewind: until then no further name gets a topic of its own, or
+ * an event would overtake those of its topic that wait. */
+static bool topics_are_too_many(Topics *topics)
+{
+    if (topics->beyond != NULL && topics->beyond->hold != NULL) {
+        return true;
+    }
+    if (topics->count < TOPICS_MAX) {
+        return false;
+    }
+    Topic *idlest = topics_idlest(topics);
+    if (idlest == NULL) {
+        return true;
+    }
+    topics_forget(topics, idlest);
+    return false;
+}
+
+static Topic *topics_stand_in(Topics *topics)
+{
+    if (topics->beyond == NULL) {
+        topics->beyond = x_calloc(1, sizeof(*topics->beyond));
+        topics->beyond->name = x_strdup("(topics beyond the bound)");
+        topics->beyond->beyond = true;
+        topics->beyond->owner = topics;
+    }
+    return topics->beyond;
+}
+
+void topic_set_partitions(Topic *topic, int partitions)
+{
+    Topics *topics = topic->owner;
+    if (topic->partitions == NULL) {
+        topic->partitions = metrics_gauge(topics->metrics, "outboxd_topic_partitions",
+                                          "Partitions of a topic that is written.", "pipeline",
+                                          topics->pipeline, "topic", topic->name, NULL);
+    }
+    *topic->partitions = partitions;
+}
+
 Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
 {
     if (topics->last != NULL && topic_is(topics->last, name)) {
+        topics->last->used_us = topics->now_us;
         *ret_topic = topics->last;
         return OK;
     }
@@ -86,18 +208,20 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
     Topic **bucket = &topics->buckets[topic_hash(name) % TOPIC_BUCKETS];
     for (Topic *topic = *bucket; topic != NULL; topic = topic->next) {
         if (topic_is(topic, name)) {
+            topic->used_us = topics->now_us;
             topics->last = *ret_topic = topic;
             return OK;
         }
     }
-    if (topics->count >= TOPICS_MAX) {
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "TOPICS_TOO_MANY",
-                  "more than %d different topics; the next would be '%.*s'", TOPICS_MAX,
-                  SLICE_ARG(name));
-        return error_hint(err, "The topic template seems to use a column with too many values.");
+    if (topics_are_too_many(topics)) {
+        topics_too_many(name, err);
+        *ret_topic = topics_stand_in(topics);
+        return OK;
     }
     Topic *topic = x_calloc(1, sizeof(*topic));
     topic->name = x_strndup(name.data, name.length);
+    topic->owner = topics;
+    topic->used_us = topics->now_us;
     topic->published = metrics_counter(topics->metrics, "outboxd_events_published_total",
                                        "Events acknowledged by the broker.", "pipeline",
                                        topics->pipeline, "topic", topic->name, NULL);

@@ -1,9 +1,12 @@
 /* topic: the topics a pipeline writes, interned by name, so that hot code compares pointers.
  *
  * Topics come from templates over row data: their number is capped (TOPICS_MAX), or a faulty
- * template such as "${aggregate_id}" would make memory and metrics grow without bound. */
+ * template such as "${aggregate_id}" would make memory and metrics grow without bound. A topic that
+ * was not written for TOPIC_IDLE_SECONDS gives its place to a new one. While there is none to give,
+ * all further names share one stand-in, whose events wait (flow/parking.h). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,15 +15,24 @@
 #include "flow/reason.h"
 #include "metrics/metrics.h"
 
-enum { TOPICS_MAX = 2000, TOPIC_NAME_MAX = 249 };
+enum { TOPICS_MAX = 2000, TOPIC_NAME_MAX = 249, TOPIC_IDLE_SECONDS = 3600 };
+
+struct Hold;
+struct Topics;
 
 typedef struct Topic {
     char *name;
     uint64_t *published; /* outboxd_events_published_total{pipeline,topic} */
     uint64_t
         *failed[REASON_COUNT]; /* outboxd_events_failed_total{pipeline,topic,reason}, or NULL */
+    double *partitions;        /* outboxd_topic_partitions{pipeline,topic}, or NULL */
     void *sink_data;           /* of the sink; freed by it */
-    struct Topic *next;        /* same bucket */
+    struct Hold *hold;         /* its events wait (flow/parking.h); NULL: they do not */
+    size_t in_flight;          /* events that the sink holds */
+    int64_t used_us;           /* monotonic, to a second: last asked for */
+    bool beyond;               /* stands for all names beyond TOPICS_MAX */
+    struct Topics *owner;
+    struct Topic *next; /* same bucket */
 } Topic;
 
 typedef struct Topics Topics;
@@ -28,13 +40,28 @@ typedef struct Topics Topics;
 Topics *topics_new(Metrics *metrics, const char *pipeline);
 void topics_free(Topics **topics);
 
-/** The topic of that name, made on first use. POISON when the name is not one that Kafka accepts
- * ([a-zA-Z0-9._-]{1,249}, not "." or ".."); FATAL beyond TOPICS_MAX names. */
+/** A topic that was not used for long is freed: when may_forget(arg, topic) agrees, and after
+ * forget(arg, topic). */
+void topics_on_forget(Topics *topics, bool (*may_forget)(void *arg, const Topic *topic),
+                      void (*forget)(void *arg, Topic *topic), void *arg);
+
+/** What time it is, monotonic: each second or so. */
+void topics_pass_time(Topics *topics, int64_t now_us);
+
+/** The topic of that name, made on first use; beyond TOPICS_MAX names the stand-in, with
+ * *err saying why its events wait. POISON when the name is not one that Kafka accepts
+ * ([a-zA-Z0-9._-]{1,249}, not "." or ".."). */
 Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err);
 
 /** Counts a delivery report that was a failure. A topic's series of a reason is made when it is
  * first needed: all of them for each topic would be many that stay 0. */
 void topics_count_failed(Topics *topics, Topic *topic, Reason reason);
+
+/** Whether a new name would get a topic of its own: asks before the stand-in is let go. */
+bool topics_have_room(const Topics *topics);
+
+/** How many partitions the topic has. */
+void topic_set_partitions(Topic *topic, int partitions);
 
 /** Calls visit for every topic. */
 void topics_each(Topics *topics, void (*visit)(void *arg, Topic *topic), void *arg);

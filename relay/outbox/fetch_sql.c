@@ -1,42 +1,71 @@
 #include "outbox/fetch_sql.h"
 
-static void add_ranges(const Gaps *gaps, int64_t sweep_below, Text *sql)
+#include "base/memory.h"
+#include "pg/ident.h"
+
+/* The ranges from `from` on. */
+static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
 {
     for (int side = 0; side < 2; side++) {
         text_add(sql, side == 0 ? "unnest('{" : "}'::bigint[], '{");
         const char *comma = "";
-        if (sweep_below > INT64_MIN) {
-            text_printf(sql, "%lld", side == 0 ? (long long)INT64_MIN : (long long)sweep_below - 1);
-            comma = ",";
-        }
         for (size_t i = 0; i < gaps->count; i++) {
             const GapRange *range = &gaps->ranges[i];
-            text_printf(sql, "%s%lld", comma, (long long)(side == 0 ? range->low : range->high));
+            if (range->high < from) {
+                continue;
+            }
+            int64_t low = range->low > from ? range->low : from;
+            text_printf(sql, "%s%lld", comma, (long long)(side == 0 ? low : range->high));
             comma = ",";
         }
     }
     text_add(sql, "}'::bigint[]) AS gap(low, high)");
 }
 
-void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, int64_t sweep_below, size_t limit,
-                   Text *sql)
+static void add_fetch(const OutboxTable *table, const char *columns, const Gaps *gaps, int64_t from,
+                      size_t limit, Text *sql)
 {
     text_add(sql, "COPY (");
-    bool has_gaps = gaps->count > 0 || sweep_below > INT64_MIN;
+    bool has_gaps = gaps->count > 0 && gaps->ranges[gaps->count - 1].high >= from;
     if (has_gaps) {
         text_add(sql, "(SELECT hit.* FROM ");
-        add_ranges(gaps, sweep_below, sql);
+        add_ranges(gaps, from, sql);
         text_printf(sql,
                     " CROSS JOIN LATERAL (SELECT %s FROM %s WHERE %s BETWEEN gap.low AND gap.high%s"
                     " ORDER BY %s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
-                    table->select_list, table->name, table->seq, table->unpublished, table->seq,
-                    limit, limit);
+                    columns, table->name, table->seq, table->unpublished, table->seq, limit, limit);
     }
-    text_printf(sql, "SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu",
-                table->select_list, table->name, table->seq, (long long)gaps->top,
-                table->unpublished, table->seq, limit);
+    int64_t beyond = from > gaps->top ? from - 1 : gaps->top;
+    text_printf(sql, "SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu", columns,
+                table->name, table->seq, (long long)beyond, table->unpublished, table->seq, limit);
     if (has_gaps) {
         text_printf(sql, ") LIMIT %zu", limit);
     }
     text_add(sql, ") TO STDOUT (FORMAT binary); ");
+}
+
+void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql)
+{
+    add_fetch(table, table->select_list, gaps, INT64_MIN, limit, sql);
+}
+
+void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
+                        Text *sql)
+{
+    const char *id = table_column(table->config, FIELD_EVENT_ID);
+    AUTO_TEXT quoted = *id != '\0' ? ident_quote(id) : NULL;
+    AUTO_BUFFER columns = TEXT_EMPTY;
+    text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
+    add_fetch(table, columns.data, gaps, from, limit, sql);
+}
+
+void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count, Text *sql)
+{
+    text_printf(sql, "COPY (SELECT %s FROM %s WHERE %s = ANY('{", table->select_list, table->name,
+                table->seq);
+    for (size_t i = 0; i < count; i++) {
+        text_printf(sql, i > 0 ? ",%lld" : "%lld", (long long)rows[i].seq);
+    }
+    text_printf(sql, "}'::bigint[])%s ORDER BY %s) TO STDOUT (FORMAT binary); ", table->unpublished,
+                table->seq);
 }

@@ -51,6 +51,7 @@ static void gaps_merge(Gaps *gaps)
             GapRange *last = &gaps->ranges[kept];
             if ((uint64_t)gaps->ranges[i].low - (uint64_t)last->high <= distance) {
                 last->high = gaps->ranges[i].high;
+                last->merged = true;
             } else {
                 gaps->ranges[++kept] = gaps->ranges[i];
             }
@@ -75,6 +76,25 @@ static size_t gaps_find(const Gaps *gaps, int64_t seq)
     return low;
 }
 
+bool gaps_cover(const Gaps *gaps, int64_t seq)
+{
+    if (seq > gaps->top || gaps->top == INT64_MIN) {
+        return true;
+    }
+    size_t at = gaps_find(gaps, seq);
+    return at < gaps->count && gaps->ranges[at].low <= seq;
+}
+
+bool gaps_are_merged(const Gaps *gaps)
+{
+    for (size_t i = 0; i < gaps->count; i++) {
+        if (gaps->ranges[i].merged) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void gaps_see(Gaps *gaps, int64_t seq)
 {
     if (seq > gaps->top) {
@@ -91,23 +111,16 @@ void gaps_see(Gaps *gaps, int64_t seq)
         GapRange range = gaps->ranges[at];
         gaps_remove(gaps, at, 1);
         if (seq < range.high) {
-            gaps_insert(gaps, at, (GapRange){.low = seq + 1, .high = range.high});
+            gaps_insert(gaps, at,
+                        (GapRange){.low = seq + 1, .high = range.high, .merged = range.merged});
         }
         if (seq > range.low) {
-            gaps_insert(gaps, at, (GapRange){.low = range.low, .high = seq - 1});
+            gaps_insert(gaps, at,
+                        (GapRange){.low = range.low, .high = seq - 1, .merged = range.merged});
         }
     }
     if (gaps->count > GAPS_MAX) {
         gaps_merge(gaps);
-    }
-}
-
-void gaps_open(Gaps *gaps, int64_t seq)
-{
-    size_t at = gaps_find(gaps, seq);
-    bool open = at < gaps->count && gaps->ranges[at].low <= seq;
-    if (seq <= gaps->top && !open) {
-        gaps_insert(gaps, at, (GapRange){.low = seq, .high = seq});
     }
 }
 

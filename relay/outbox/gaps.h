@@ -5,9 +5,8 @@
  * one statement: exactly the unpublished rows less those in flight. A gap is given up only when no
  * transaction that could still fill it is running (gaps_drop; see poll_fetch.c, "The fence").
  *
- * The number of ranges is bounded: beyond GAPS_MAX neighbours are merged, which makes a fetch read
- * some rows again; gaps_contains_seen tells nothing about those, so the caller filters what is in
- * flight. */
+ * The number of ranges is bounded: beyond GAPS_MAX neighbours are merged. A merged range holds
+ * numbers that were seen, so whoever looks there leaves out the rows that he knows. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,6 +18,7 @@ enum { GAPS_MAX = 2048 };
 typedef struct GapRange {
     int64_t low; /* inclusive */
     int64_t high;
+    bool merged; /* holds numbers that were seen */
 } GapRange;
 
 typedef struct Gaps {
@@ -36,8 +36,11 @@ void gaps_release(Gaps *gaps);
 /** Notes a number as seen, whether beyond the top or inside a gap. */
 void gaps_see(Gaps *gaps, int64_t seq);
 
-/** Looks for this number again, as for one that was not seen. */
-void gaps_open(Gaps *gaps, int64_t seq);
+/** True when seq is looked for: in a gap, or beyond the top. */
+bool gaps_cover(const Gaps *gaps, int64_t seq);
+
+/** True when a range may hold numbers that were seen. */
+bool gaps_are_merged(const Gaps *gaps);
 
 /** Gives up all gaps up to and including high. */
 void gaps_drop(Gaps *gaps, int64_t high);

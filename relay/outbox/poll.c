@@ -118,6 +118,9 @@ static void poll_resume(Source *source)
     }
     event_del(poll->timer);
     poll->outstanding_count = 0;
+    if (poll->foreign) {
+        known_free(&poll->known); /* of another history */
+    }
     poll->foreign = false;
     fetch_reset(poll);
     poll->state = POLL_PREPARING;
@@ -136,10 +139,35 @@ static void poll_ack(Source *source, Batch *batch)
         }
     }
     if (!poll->foreign) {
+        fetch_take_back(poll, batch);
         marker_add(poll->marker, batch, NULL);
     }
     batch_free(&batch);
     marker_next(poll->marker);
+}
+
+/* What is in flight when an event is parked is parked, too, at most: in_flight_events of them. */
+static bool poll_may_park(const Source *source, const Event *event)
+{
+    (void)event;
+    const PollSource *poll = (const PollSource *)source;
+    size_t open = 0;
+    for (size_t i = 0; i < poll->outstanding_count; i++) {
+        open += poll->outstanding[i]->count;
+    }
+    return poll->known.parked + open < PARKED_MAX;
+}
+
+static size_t poll_parked(const Source *source)
+{
+    return ((const PollSource *)source)->known.parked;
+}
+
+static void poll_reread(Source *source)
+{
+    PollSource *poll = poll_of(source);
+    poll->rereading = true;
+    poll->more = true; /* fetch_next(), when the batches are back: by wake() */
 }
 
 static void poll_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
@@ -198,6 +226,9 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
     if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
+    if (known_is_parked(&poll->known, known_row(seq, event_id))) {
+        return SIGHT_KNOWN;
+    }
     if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker) ||
         poll->rotation.active) {
         return SIGHT_BEHIND;
@@ -211,7 +242,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
 
 static void poll_look_again(Source *source, int64_t seq)
 {
-    fetch_look_again(poll_of(source), seq);
+    poll_fetch_widen(poll_of(source), seq);
 }
 
 static double poll_backlog(const Source *source)
@@ -222,7 +253,7 @@ static double poll_backlog(const Source *source)
         double backlog = marker_backlog(poll->marker, &capped);
         return backlog < 0 ? NAN : backlog;
     }
-    size_t open = marker_unmarked(poll->marker);
+    size_t open = marker_unmarked(poll->marker) + poll->known.parked;
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
@@ -253,6 +284,7 @@ static void poll_free(Source *source)
     event_free(poll->report);
     fetch_release(poll);
     gaps_release(&poll->gaps);
+    known_free(&poll->known);
     free(poll->fence.writers);
     free(poll->fence.latest);
     free(poll->outstanding);
@@ -278,6 +310,9 @@ static const SourceOps POLL_OPS = {
     .sight = poll_sight,
     .look_again = poll_look_again,
     .backlog = poll_backlog,
+    .may_park = poll_may_park,
+    .parked = poll_parked,
+    .reread = poll_reread,
     .status = poll_status,
     .free = poll_free,
 };

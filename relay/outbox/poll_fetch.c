@@ -1,28 +1,31 @@
 /* Reading the outbox.
  *
- * One fetch is one string of statements, one round trip, each statement with a snapshot of its own:
+ * A narrow fetch is one string of statements, one round trip, each with a snapshot of its own:
  *
- *   1. sometimes: which transactions are writing to the table now?      (for the fence)
+ *   1. sometimes: which transactions are writing to the table now?      (poll_fence.c)
  *   2. COPY all unpublished rows in the gaps and beyond the top         (one snapshot)
- *   3. WAL insert and flush positions                                   (for the guard)
+ *   3. WAL insert and flush positions                                   (poll_guard.c)
  *
  * The order of keys. Writers of one key serialise, so e1 < e2 of a key means: e1's transaction had
  * committed before e2 was inserted. A snapshot that shows e2 shows e1, and both are read by the
  * same statement, in order of seq. That is why every fetch looks at all gaps.
  *
- * The fence. A gap below the top can be filled only by a transaction that drew the number before
- * the top was seen and has not ended. An INSERT locks the table before it draws a number and keeps
- * the lock until the end, prepared transactions included, so those transactions are among the ones
- * that hold a writer's lock on the table in a later statement (1.). When none of them is left, one
- * more fetch sees whatever they committed, and the gaps up to that top are given up.
+ * What is known (known.h) is left out. Numbers that were seen are no gaps, so a narrow fetch meets
+ * no known row as a rule. Where gaps were merged, or where everything is looked at, it would: then
+ * the fetch is a wide one (poll_wide.c), which reads in one snapshot, too.
  *
- * The guard. A row of a transaction with synchronous_commit = off is visible before its commit is
- * on disk; a crash of PostgreSQL would undo a fact that Kafka has. So a fetch is handed on only
- * when WAL is flushed beyond the position noted after the snapshot (3.); if no commit of others
- * does that within milliseconds, one of our own forces it.
+ * The sweep. A number that is no gap cannot appear by an INSERT that draws it, but numbers go back
+ * (TRUNCATE ... RESTART IDENTITY, setval), an application draws them long before it inserts, a
+ * person unmarks or inserts rows. So as often as it costs next to nothing, and at least every
+ * sweep_interval, a fetch looks at the whole table: what it finds is read by the same statement as
+ * everything behind it. As a rule that is one more look at the index of what is unpublished; only
+ * where dead entries pile up in it (a long snapshot) is it more, which is why not every fetch does
+ * it. A fetch that finds other storage of table or sequence than the last one, or a lower last
+ * number, is thrown away: the next one is a sweep.
  *
- * The sweep. Numbers below the low-water bound cannot appear by INSERT, but a person may reset
- * published_at or insert old numbers; now and then that part of the table is looked at, too. */
+ * After that, and when a sweep finds something, nothing holds that was concluded from numbers: the
+ * top and the gaps are made anew from the rows that are there, so that numbers which went back are
+ * looked for by every fetch again. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,13 +43,16 @@
 enum {
     FIRST_LIMIT = 256, /* rows; grows while rows prove small */
     LIMIT_GROWTH = 4,
-    FENCE_INTERVAL_MS = 200, /* at most so often, and only while there are gaps */
-    GUARD_TRIES = 4, /* one a round trip, then a millisecond apart, then we force the flush */
+    SWEEP_SHARE = 50,        /* sweeps cost at most one in so many parts of the time */
+    SWEPT_SAID_SECONDS = 60, /* said at most so often */
 };
+
+const Gaps GAPS_NONE = {.top = INT64_MIN, .low = INT64_MIN};
 
 void fetch_release(PollSource *poll)
 {
     batch_free(&poll->fetch.batch);
+    wide_release(&poll->fetch);
 }
 
 void fetch_reset(PollSource *poll)
@@ -54,84 +60,63 @@ void fetch_reset(PollSource *poll)
     fetch_release(poll);
     poll->fetch = (Fetch){0};
     gaps_reset(&poll->gaps);
-    free(poll->fence.writers);
-    free(poll->fence.latest);
-    poll->fence = (Fence){0};
+    fence_reset(poll);
+    poll->fence.next_us = 0;
+    poll->numbers = (Numbers){0};
+    poll->sequence_known = false;
+    poll->numbers_moved = false;
+    known_unpark(&poll->known);
+    poll->rereading = false;
     poll->next_limit = FIRST_LIMIT;
     if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
         poll->next_limit = (size_t)poll->options.pipeline->batch_events;
     }
-    poll->next_sweep_us = clock_monotonic_us() + poll->options.pipeline->sweep_interval_ms * 1000;
+    poll->next_sweep_us = 0;
     poll->caught_up = false;
     poll->complete_us = poll->covered_us = 0;
     marker_caught_up(poll->marker, false);
 }
 
-/* In flight, or acknowledged and not marked: only rows of merged gaps and of sweeps can be that. */
-static bool fetch_knows(const PollSource *poll, const Event *event)
+bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id)
 {
-    int64_t seq = event->seq;
-    Slice event_id = event->field[FIELD_EVENT_ID];
-    for (size_t i = 0; i < poll->outstanding_count; i++) {
-        const Batch *batch = poll->outstanding[i];
-        if (seq < batch->events[0]->seq || seq > batch->events[batch->count - 1]->seq) {
-            continue;
-        }
-        for (size_t j = 0; j < batch->count; j++) {
-            if (batch->events[j]->seq == seq &&
-                slice_equal(batch->events[j]->field[FIELD_EVENT_ID], event_id)) {
-                return true;
-            }
+    return known_has(&poll->known, known_row(seq, event_id));
+}
+
+static KnownRow row_of(const Event *event)
+{
+    return known_row(event->seq, event->field[FIELD_EVENT_ID]);
+}
+
+void fetch_take_back(PollSource *poll, const Batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (event->state == EVENT_PARKED) {
+            known_park(&poll->known, row_of(event));
+        } else if (event_is_settled(event)) {
+            known_settle(&poll->known, row_of(event));
+        } else {
+            known_drop(&poll->known, row_of(event));
         }
     }
-    return marker_has(poll->marker, seq, event_id);
 }
 
-/* A row that the fail point chose is lost until the source is told to look again. */
-#ifdef OUTBOXD_FAILPOINTS
-static int64_t forgotten = INT64_MIN;
-
-static bool fetch_forgets(int64_t seq)
+bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length)
 {
-    Error err;
-    if (forgotten == INT64_MIN && FAILPOINT_FAILS("forget_row", &err)) {
-        forgotten = seq;
+    if (!fetch->header_read) {
+        fetch->header_read = true;
+        if (row_skip_header(bytes, length, &fetch->error) != OK || *length == 0) {
+            return false;
+        }
     }
-    return seq == forgotten;
-}
-#else
-static bool fetch_forgets(int64_t seq)
-{
-    (void)seq;
-    return false;
-}
-#endif
-
-void fetch_look_again(PollSource *poll, int64_t seq)
-{
-#ifdef OUTBOXD_FAILPOINTS
-    forgotten = seq == forgotten ? INT64_MIN : forgotten;
-#else
-#endif
-    gaps_open(&poll->gaps, seq);
-    poll->more = true;
-    fetch_next(poll);
+    return !row_is_trailer(*bytes, *length);
 }
 
-static void fetch_on_row(void *arg, const char *bytes, size_t length)
+void fetch_on_row(void *arg, const char *bytes, size_t length)
 {
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
-    if (fetch->error.class != ERROR_NONE) {
-        return;
-    }
-    if (!fetch->header_read) {
-        fetch->header_read = true;
-        if (row_skip_header(&bytes, &length, &fetch->error) != OK || length == 0) {
-            return;
-        }
-    }
-    if (row_is_trailer(bytes, length)) {
+    if (fetch->error.class != ERROR_NONE || !fetch_strip_header(fetch, &bytes, &length)) {
         return;
     }
     fetch->rows++;
@@ -146,6 +131,7 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         }
         return;
     }
+    size_t bytes_before = fetch->batch->bytes;
     Event *event = NULL;
     Status read =
         row_read(bytes, length, poll->table->extra_count, fetch->batch, &event, &fetch->error);
@@ -153,33 +139,26 @@ static void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
-    if (event->seq <= fetch->top && fetch_knows(poll, event)) {
+    bool known = known_has(&poll->known, row_of(event));
+    Error forgotten;
+    if (!known && FAILPOINT_FAILS("forget_row",
+                                  &forgotten)) { /* as if it had been handed on, until widened */
+        known_add(&poll->known, poll->forgotten = row_of(event), false);
+        known = true;
+    }
+    if (known) {
         fetch->batch->count--;
         fetch->batch->unsettled--;
+        fetch->batch->bytes = bytes_before;
+        if (!fetch->wide) { /* not again: many of them would fill every fetch */
+            gaps_see(&poll->gaps, event->seq);
+        }
         return;
     }
-    if (fetch_forgets(event->seq)) {
-        gaps_see(&poll->gaps, event->seq); /* as if it had been handed on */
-        fetch->batch->count--;
-        fetch->batch->unsettled--;
-        return;
-    }
-    fetch->swept += event->seq < poll->gaps.low;
+    fetch->swept += !gaps_cover(&poll->gaps, event->seq);
 }
 
-/* insert_lsn, durable, table_oid. */
-static void fetch_read_guard(PollSource *poll, const PGresult *result)
-{
-    Fetch *fetch = &poll->fetch;
-    if (PQnfields(result) != 3) {
-        return;
-    }
-    snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", PQgetvalue(result, 0, 0));
-    fetch->durable = PQgetvalue(result, 0, 1)[0] == 't';
-    fetch->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
-}
-
-static void fetch_on_result(void *arg, const PGresult *result)
+void fetch_on_result(void *arg, const PGresult *result)
 {
     PollSource *poll = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
@@ -190,66 +169,91 @@ static void fetch_on_result(void *arg, const PGresult *result)
         poll->fence.latest = x_strdup(PQgetvalue(result, 0, 0));
         return;
     }
-    fetch_read_guard(poll, result);
+    guard_read(poll, result);
 }
 
-/* True when a transaction of `old` (space-separated) is still among `now`. */
-static bool fence_blocked(const char *old, const char *now)
+static void fetch_say_swept(PollSource *poll)
 {
-    AUTO_TEXT copy = x_strdup(old);
-    char *rest = NULL;
-    for (char *writer = strtok_r(copy, " ", &rest); writer != NULL;
-         writer = strtok_r(NULL, " ", &rest)) {
-        size_t length = strlen(writer);
-        for (const char *at = now; (at = strstr(at, writer)) != NULL; at += length) {
-            bool starts = at == now || at[-1] == ' ';
-            if (starts && (at[length] == ' ' || at[length] == '\0')) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* After a complete fetch that asked for the writers. */
-static void fence_advance(PollSource *poll)
-{
-    Fence *fence = &poll->fence;
-    Fetch *fetch = &poll->fetch;
-    if (fence->latest == NULL) {
+    int64_t now_us = clock_monotonic_us();
+    if (poll->swept_said_us != 0 &&
+        now_us - poll->swept_said_us < SWEPT_SAID_SECONDS * INT64_C(1000000)) {
         return;
     }
-    if (fence->active && !fence_blocked(fence->writers, fence->latest)) {
-        bool complete =
-            !fetch->truncated && (fetch->rows < fetch->limit || fetch->last_seq > fence->top);
-        if (complete) {
-            gaps_drop(&poll->gaps, fence->top);
-            fence->active = false;
+    log_write(LOG_INFO, poll->options.pipeline->name, "ROWS_SWEPT",
+              LOG_FIELDS(log_number("rows", (long long)poll->swept_unsaid)),
+              "found unpublished rows whose numbers lie below those already read; publishing them");
+    poll->swept_unsaid = 0;
+    poll->swept_said_us = now_us;
+}
+
+/* True when numbers may have gone back since the fetch before. */
+static bool fetch_finds_numbers_moved(PollSource *poll)
+{
+    const Numbers *now = &poll->fetch.numbers;
+    bool first = poll->numbers.storage[0] == '\0';
+    bool moved = !first && (strcmp(now->storage, poll->numbers.storage) != 0 ||
+                            (now->last != INT64_MIN && now->last < poll->numbers.last));
+    poll->numbers = *now;
+    poll->numbers_moved = poll->numbers_moved || moved;
+    return moved;
+}
+
+/* What was read may stand behind rows that it did not look for. */
+static void fetch_repeat(PollSource *poll)
+{
+    fence_forget_latest(poll);
+    fetch_release(poll);
+    poll->next_sweep_us = 0;
+    poll->more = true;
+    fetch_next(poll);
+}
+
+/* Notes the numbers that were read as seen. When nothing is concluded any more from those that were
+ * seen before: as the only ones, with those of the known rows that are there. */
+static void fetch_see_numbers(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
+    const Batch *batch = fetch->batch;
+    size_t present = fetch->present_count;
+    if (poll->numbers_moved && fetch->sweep) {
+        gaps_reset(&poll->gaps);
+        fence_reset(poll);
+        poll->numbers_moved = false;
+        present = 0;
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        int64_t seq = batch->events[i]->seq;
+        while (present < fetch->present_count && fetch->present[present] < seq) {
+            gaps_see(&poll->gaps, fetch->present[present++]);
         }
+        gaps_see(&poll->gaps, seq);
     }
-    if (!fence->active && poll->gaps.count > 0 && fetch->top > INT64_MIN) {
-        fence->active = true;
-        fence->top = fetch->top;
-        free(fence->writers);
-        fence->writers = fence->latest;
-        fence->latest = NULL;
+    while (present < fetch->present_count) {
+        gaps_see(&poll->gaps, fetch->present[present++]);
     }
-    free(fence->latest);
-    fence->latest = NULL;
+}
+
+static void fetch_know_rows(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
+    for (size_t i = 0; i < fetch->batch->count; i++) {
+        const Event *event = fetch->batch->events[i];
+        known_add(&poll->known, row_of(event), !gaps_cover(&poll->gaps, event->seq));
+    }
+    if (fetch->swept > 0) {
+        *poll->options.stats->swept += fetch->swept;
+        poll->swept_unsaid += fetch->swept;
+        poll->numbers_moved = true;
+        fetch_say_swept(poll);
+    }
 }
 
 static void fetch_deliver(PollSource *poll)
 {
     Batch *batch = poll->fetch.batch;
     poll->fetch.batch = NULL;
-    for (size_t i = 0; i < batch->count; i++) {
-        gaps_see(&poll->gaps, batch->events[i]->seq);
-    }
-    if (poll->fetch.swept > 0) {
-        *poll->options.stats->swept += poll->fetch.swept;
-        log_write(LOG_INFO, poll->options.pipeline->name, "ROWS_SWEPT",
-                  LOG_FIELDS(log_number("rows", (long long)poll->fetch.swept)),
-                  "found unpublished rows below the low-water bound; publishing them");
+    if (pg_conn_takes_bytes(poll->reader)) {
+        row_check_texts(batch, poll->table->extra_count);
     }
     if (poll->outstanding_count == poll->outstanding_capacity) {
         poll->outstanding_capacity =
@@ -266,7 +270,7 @@ static void fetch_adapt(PollSource *poll)
 {
     Fetch *fetch = &poll->fetch;
     const PipelineConfig *config = poll->options.pipeline;
-    bool full = fetch->rows >= fetch->limit || fetch->truncated;
+    bool full = fetch->cut;
     if (fetch->batch->count > 0) {
         poll->row_bytes = fetch->batch->bytes / fetch->batch->count + 1;
     }
@@ -281,10 +285,10 @@ static void fetch_adapt(PollSource *poll)
     if (poll->next_limit > (size_t)config->batch_events) {
         poll->next_limit = (size_t)config->batch_events;
     }
-    poll->more = full;
+    poll->more = full || poll->widen;
     poll->caught_up = !full;
     marker_caught_up(poll->marker, poll->caught_up);
-    if (fetch->rows > 0) {
+    if (fetch->batch->count > 0) {
         poll->interval_ms = config->poll_interval_min_ms;
     } else {
         poll->interval_ms = poll->interval_ms * 2 > config->poll_interval_max_ms
@@ -293,12 +297,32 @@ static void fetch_adapt(PollSource *poll)
     }
 }
 
+/* Everything was looked at. When again: see the top. What a fetch of this connection costs anyway
+ * is the least that one took lately. */
+static void fetch_plan_sweep(PollSource *poll)
+{
+    const Fetch *fetch = &poll->fetch;
+    int64_t slower_us = poll->plain_us + poll->plain_us / 16 + 10;
+    bool first = poll->plain_us == 0;
+    poll->plain_us = first || fetch->took_us < slower_us ? fetch->took_us : slower_us;
+    if (!fetch->sweep) {
+        return;
+    }
+    int64_t now_us = clock_monotonic_us();
+    bool whole =
+        !fetch->cut || fetch->last_seq > fetch->top; /* beyond the top the next one looks */
+    int64_t wait_us = whole ? (fetch->took_us - poll->plain_us) * SWEEP_SHARE : 0;
+    int64_t longest_us = poll->options.pipeline->sweep_interval_ms * 1000;
+    poll->next_sweep_us = now_us + (wait_us < longest_us ? wait_us : longest_us);
+    poll->widen = poll->widen && !whole;
+}
+
 /* How far the table was read: what this fetch could have shown and did not is not there, or known.
  */
 static void fetch_note_covered(PollSource *poll)
 {
     const Fetch *fetch = &poll->fetch;
-    if (fetch->rows < fetch->limit && !fetch->truncated && !fetch->cancelling) {
+    if (!fetch->cut) {
         poll->complete_us = fetch->sent_us;
     } else {
         poll->covered_us = fetch->sent_us;
@@ -306,8 +330,7 @@ static void fetch_note_covered(PollSource *poll)
     }
 }
 
-/* The rows are read and durable. */
-static void fetch_complete(PollSource *poll)
+void fetch_complete(PollSource *poll)
 {
     if (poll->fetch.table_oid != poll->lock.table_oid) {
         fetch_release(poll); /* of another table that has the name by now */
@@ -316,6 +339,17 @@ static void fetch_complete(PollSource *poll)
     }
     history_note_flushed(&poll->history, poll->fetch.insert_lsn);
     poll->blocked_said = false;
+    if (poll->rereading) { /* it is read again, and what is behind it too */
+        fence_forget_latest(poll);
+        fetch_release(poll);
+        fetch_next(poll);
+        return;
+    }
+    bool moved = fetch_finds_numbers_moved(poll);
+    if (moved && !poll->fetch.sweep) {
+        fetch_repeat(poll);
+        return;
+    }
     Error err;
     if (FAILPOINT_FAILS("fetched", &err)) {
         poll_lose(poll, &err);
@@ -324,20 +358,21 @@ static void fetch_complete(PollSource *poll)
     fetch_note_covered(poll);
     histogram_observe_us(poll->options.stats->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
-    if (poll->fetch.sweep_below > INT64_MIN) {
-        /* What a sweep found may be followed by more of the same. */
-        int64_t wait_ms =
-            poll->fetch.swept > 0 ? poll->interval_ms : poll->options.pipeline->sweep_interval_ms;
-        poll->next_sweep_us = clock_monotonic_us() + wait_ms * 1000;
-    }
+    fetch_plan_sweep(poll);
     fetch_adapt(poll);
-    bool empty = poll->fetch.rows == 0;
+    bool empty = poll->fetch.rows == 0 && poll->fetch.present_count == 0;
+    fetch_know_rows(poll);
+    fetch_see_numbers(poll); /* before the fence: what was seen is no gap */
+    if (moved) {             /* perhaps behind this snapshot */
+        poll->numbers_moved = true;
+        poll->next_sweep_us = 0;
+        poll->more = true;
+    }
     if (poll->fetch.batch->count > 0) {
         poll->rotation.whole = false;
-        fetch_deliver(poll); /* before the fence: what was seen is no gap */
-    } else {
-        fetch_release(poll);
+        fetch_deliver(poll);
     }
+    fetch_release(poll);
     fence_advance(poll);
     if (empty) {
         rotation_check_finished(poll);
@@ -345,75 +380,10 @@ static void fetch_complete(PollSource *poll)
     fetch_next(poll);
 }
 
-/* The guard. */
-
-static void guard_ask(PollSource *poll);
-
-static void guard_on_result(void *arg, const PGresult *result)
-{
-    PollSource *poll = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-        return;
-    }
-    if (PQnfields(result) == 1) {
-        poll->fetch.durable = PQgetvalue(result, 0, 0)[0] == 't';
-    } else {
-        fetch_read_guard(poll, result);
-    }
-}
-
-static void guard_on_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    if (err != NULL) {
-        poll_lose(poll, err);
-        return;
-    }
-    session_renew_lease(poll);
-    if (poll->fetch.durable) {
-        fetch_complete(poll);
-    } else {
-        guard_ask(poll);
-    }
-}
-
-/* The string of statements is one transaction, so what COPY locked is still the table of this name.
- */
-static void add_guard_query(const PollSource *poll, Text *sql)
-{
-    AUTO_TEXT table = ident_literal(poll->table->name);
-    text_printf(sql,
-                "SELECT pg_current_wal_insert_lsn() AS insert_lsn,"
-                " pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS durable,"
-                " to_regclass(%s)::oid AS table_oid",
-                table);
-}
-
-static void guard_ask(PollSource *poll)
-{
-    Fetch *fetch = &poll->fetch;
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    if (fetch->insert_lsn[0] == '\0') { /* the fetch was cancelled before it came to that */
-        add_guard_query(poll, &sql);
-    } else {
-        if (++fetch->guard_tries > GUARD_TRIES) {
-            /* A commit that wrote WAL, with synchronous_commit = on, flushes all before it. */
-            text_add(&sql, "SELECT pg_logical_emit_message(true, 'outboxd.flush', ''); ");
-        } else if (fetch->guard_tries > 1) {
-            text_add(&sql, "SELECT pg_sleep(0.001); ");
-        }
-        text_printf(&sql, "SELECT pg_current_wal_flush_lsn() >= '%s'::pg_lsn", fetch->insert_lsn);
-    }
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = guard_on_result, .done = guard_on_done});
-}
-
 /* Nothing was read, which says nothing about gaps. */
 static void fetch_failed(PollSource *poll)
 {
-    free(poll->fence.latest);
-    poll->fence.latest = NULL;
+    fence_forget_latest(poll);
     fetch_release(poll);
 }
 
@@ -433,7 +403,49 @@ static void fetch_wait(PollSource *poll)
     poll_set_timer(poll, poll->options.pipeline->poll_interval_max_ms);
 }
 
-static void fetch_on_done(void *arg, const Error *err)
+/* The fetch failed, and no transaction of it is open any more. */
+static void fetch_judge_failure(PollSource *poll, const Error *err)
+{
+    const Fetch *fetch = &poll->fetch;
+    bool open = pg_conn_is_open(poll->reader);
+    bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
+    if (open && strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
+        session_renew_lease(poll);
+        fetch_failed(poll);
+        rotation_notice(poll, err);
+    } else if (open && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
+        session_renew_lease(poll);
+        fetch_wait(poll);
+    } else if (open && nothing_read && session_refused(poll, err)) {
+        fetch_failed(poll);
+    } else {
+        poll_lose(poll, err);
+    }
+}
+
+static void fetch_on_rollback_done(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    if (err != NULL) {
+        poll_lose(poll, err);
+    } else {
+        Error failure = poll->fetch.error;
+        fetch_judge_failure(poll, &failure);
+    }
+}
+
+void fetch_on_failure(PollSource *poll, const Error *err)
+{
+    if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
+        poll->fetch.error = *err;
+        session_ask(poll,
+                    &(PgQuery){.sql = "ROLLBACK", .arg = poll, .done = fetch_on_rollback_done});
+    } else {
+        fetch_judge_failure(poll, err);
+    }
+}
+
+void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
@@ -443,34 +455,16 @@ static void fetch_on_done(void *arg, const Error *err)
         poll_lose(poll, &fetch->error);
         return;
     }
-    bool blocked = err != NULL && pg_conn_is_open(poll->reader) &&
-                   strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
-    bool renamed =
-        err != NULL && pg_conn_is_open(poll->reader) && strcmp(err->code, "POSTGRES_NO_TABLE") == 0;
-    if (renamed) { /* and not made anew yet, or dropped */
-        session_renew_lease(poll);
-        fetch_failed(poll);
-        rotation_notice(poll, err);
-        return;
-    }
-    if (err != NULL && !our_cancel && !blocked) {
-        bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
-        if (nothing_read && session_refused(poll, err)) {
-            fetch_failed(poll);
-        } else {
-            poll_lose(poll, err);
-        }
+    if (err != NULL && !our_cancel) {
+        fetch_on_failure(poll, err);
         return;
     }
     session_accepted(poll);
     session_renew_lease(poll);
-    if (blocked) {
-        fetch_wait(poll);
-        return;
-    }
+    fetch->took_us = clock_monotonic_us() - fetch->sent_us;
+    fetch->cut = fetch->cut || fetch->truncated || (!fetch->wide && fetch->rows >= fetch->limit);
     if (our_cancel) {
-        free(poll->fence.latest); /* this fetch was not complete: it says nothing about gaps */
-        poll->fence.latest = NULL;
+        fence_forget_latest(poll); /* this fetch was not complete: it says nothing about gaps */
         fetch->insert_lsn[0] = '\0';
         fetch->durable = false;
     }
@@ -481,58 +475,51 @@ static void fetch_on_done(void *arg, const Error *err)
     }
 }
 
-static void add_writers_query(const PollSource *poll, Text *sql)
-{
-    /* Locks that a writer takes, and stronger ones; inheritance children (partitions) included. */
-    text_printf(sql,
-                "SELECT coalesce(string_agg(DISTINCT virtualtransaction, ' '), '') AS writers"
-                " FROM pg_locks WHERE locktype = 'relation' AND granted"
-                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-                " AND (relation = %u OR relation IN (SELECT relid FROM pg_partition_tree(%u)))"
-                " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')"
-                " AND pid IS DISTINCT FROM pg_backend_pid(); ",
-                poll->lock.table_oid, poll->lock.table_oid);
-}
-
-static int64_t fetch_sweep_bound(const PollSource *poll, int64_t now_us)
-{
-    if (now_us < poll->next_sweep_us || poll->gaps.low == INT64_MIN) {
-        return INT64_MIN;
-    }
-    int64_t bound = poll->gaps.low;
-    for (size_t i = 0; i < poll->outstanding_count; i++) {
-        int64_t first = poll->outstanding[i]->events[0]->seq;
-        bound = first < bound ? first : bound;
-    }
-    int64_t unmarked = marker_oldest(poll->marker);
-    return unmarked < bound ? unmarked : bound;
-}
-
 static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
 {
     int64_t now_us = clock_monotonic_us();
-    batch_free(&poll->fetch.batch);
+    fetch_release(poll);
+    known_release(&poll->known, marker_unmarked(poll->marker), *poll->options.stats->marked, now_us,
+                  poll->options.pipeline->sweep_interval_ms * 1000);
+    bool sweep = now_us >= poll->next_sweep_us || poll->gaps.top == INT64_MIN;
+    bool meets_known = poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps));
     poll->fetch = (Fetch){
         .batch = batch_new(),
         .limit = limit,
         .budget_bytes = budget_bytes,
         .top = poll->gaps.top,
         .last_seq = INT64_MIN,
-        .sweep_below = fetch_sweep_bound(poll, now_us),
+        .sweep = sweep,
+        .wide = meets_known,
         .sent_us = now_us,
     };
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    if (poll->gaps.count > 0 && now_us >= poll->fence.next_us) {
-        poll->fence.next_us = now_us + FENCE_INTERVAL_MS * 1000;
-        add_writers_query(poll, &sql);
+    bool with_fence = fence_is_due(poll, now_us);
+    if (meets_known) {
+        wide_send(poll, with_fence, now_us);
+        return;
     }
-    fetch_add_sql(poll->table, &poll->gaps, poll->fetch.sweep_below, limit, &sql);
-    add_guard_query(poll, &sql);
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    if (with_fence) {
+        fence_add_query(poll, now_us, &sql);
+    }
+    fetch_add_sql(poll->table, sweep ? &GAPS_NONE : &poll->gaps, limit, &sql);
+    guard_add_query(poll, &sql);
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
                                  .row = fetch_on_row,
                                  .result = fetch_on_result,
                                  .done = fetch_on_done});
+}
+
+void poll_fetch_widen(PollSource *poll, int64_t seq)
+{
+    (void)seq;                                 /* a sweep looks at every number */
+    known_drop(&poll->known, poll->forgotten); /* by a fail point, if any */
+    poll->forgotten = (KnownRow){0};
+    poll->next_sweep_us = 0;
+    poll->widen = true;
+    poll->more = true;
+    fetch_next(poll);
 }
 
 /* Bounds rows and bytes of the next fetch by the room there is. False when that would be so small a
@@ -569,6 +556,14 @@ void fetch_next(PollSource *poll)
         /* Rows acknowledged before the reconnect still look unpublished. */
         poll_set_timer(poll, config->poll_interval_max_ms);
         return;
+    }
+    if (poll->rereading) {
+        if (poll->outstanding_count > 0 || marker_unmarked(poll->marker) > 0) {
+            poll_set_timer(poll, config->poll_interval_max_ms); /* or on_marked() */
+            return;
+        }
+        fetch_reset(poll);
+        poll->more = true;
     }
     if (rotation_next(poll)) {
         return;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "outbox/gaps.h"
+#include "outbox/known.h"
 #include "outbox/poll.h"
 #include "pg/conn.h"
 #include "rows/marker.h"
+#include "rows/parked.h"
 #include "rows/publisher.h"
 #include "rows/table.h"
 
@@ -20,30 +22,50 @@ typedef enum PollState {
     POLL_CLOSED, /* drained */
 } PollState;
 
+/* What tells that numbers may have gone back: where table and sequence are stored, which TRUNCATE
+ * and RESTART change, and the last number that was drawn, which setval() lowers. */
+typedef struct Numbers {
+    char storage[32]; /* "": not known yet */
+    int64_t last;     /* INT64_MIN: none, or we may not know */
+} Numbers;
+
 /* The fetch that is running or was the last. */
 typedef struct Fetch {
     Batch *batch; /* being filled */
+    bool sweep;   /* looks at the whole table */
+    bool wide;    /* poll_wide.c */
     bool header_read;
     bool truncated; /* byte budget reached: the rest was not kept */
+    bool cut;       /* there may be more behind last_seq */
     bool cancelling;
-    bool closes_fence; /* all transactions of the fence had ended before this fetch */
     size_t limit;
     size_t budget_bytes;
     size_t rows; /* that the server sent */
     size_t dropped_bytes;
-    size_t swept;
+    size_t swept; /* rows whose number was no gap */
     int64_t last_seq;
-    int64_t top;         /* of gaps when it was sent */
-    int64_t sweep_below; /* INT64_MIN: no sweep */
+    int64_t top; /* of gaps when it was sent */
     int64_t sent_us;
+    int64_t took_us;     /* until the rows were there */
     uint32_t table_oid;  /* of the table that was read */
     char insert_lsn[32]; /* WAL position that covers everything this fetch saw */
     bool durable;        /* ... and is flushed */
+    Numbers numbers;     /* after its snapshot */
     int guard_tries;
+    KnownRow *wanted; /* wide: rows that are not known, by seq */
+    size_t wanted_count;
+    size_t wanted_capacity;
+    size_t page_limit; /* of the page of keys, and so many came */
+    size_t page_rows;
+    int64_t *present; /* wide: numbers of the known rows that it saw, ascending */
+    size_t present_count;
+    size_t present_capacity;
+    int64_t page_from; /* its first number may be this */
+    int64_t page_end;  /* its last */
     Error error;
 } Fetch;
 
-/* Which writers could still fill gaps: see poll_fetch.c. */
+/* Which writers could still fill gaps: see poll_fence.c. */
 typedef struct Fence {
     bool active;
     int64_t top;
@@ -92,7 +114,13 @@ typedef struct PollSource {
     Rotation rotation;
     bool foreign; /* batches that are out are of another history */
     char *application_name;
+    bool sequence_known;   /* since fetch_reset */
+    uint32_t sequence_oid; /* of the column; 0: it has none */
+    Numbers numbers;       /* as the last fetch saw them */
+    bool numbers_moved;    /* nothing is concluded from the numbers that were seen */
     Gaps gaps;
+    Known known;
+    bool rereading; /* reads from the beginning, as soon as everything acknowledged is marked */
     Fetch fetch;
     Fence fence;
     Batch **outstanding; /* handed to the pipeline, oldest first */
@@ -105,6 +133,11 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     int64_t next_sweep_us;
+    int64_t plain_us;   /* what a fetch takes at the least */
+    bool widen;         /* a sweep was asked for */
+    KnownRow forgotten; /* of the fail point forget_row */
+    size_t swept_unsaid;
+    int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
     bool begun;               /* it published, or stood by: what breaks now is waited for */
@@ -169,6 +202,46 @@ void rotation_check_finished(PollSource *poll);
 void fetch_reset(PollSource *poll);
 /** Reads when there is something to read and room for it; else arms the timer. */
 void fetch_next(PollSource *poll);
-/** Reads the row soon, in its order, if it is unpublished and not known. */
-void fetch_look_again(PollSource *poll, int64_t seq);
 void fetch_release(PollSource *poll);
+/** The batch came back: what is settled waits for its mark, the rest is not known any more. */
+void fetch_take_back(PollSource *poll, const Batch *batch);
+/** True when the row is in flight, acknowledged and not marked, or parked: it is not read again
+ * while that lasts. */
+bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id);
+/** Somebody saw this row unpublished and the source does not know it: the next fetch looks at every
+ * number, so that it finds the row and keeps the order of its key. */
+void poll_fetch_widen(PollSource *poll, int64_t seq);
+/** The rows of a fetch are read and durable. */
+void fetch_complete(PollSource *poll);
+
+/* For poll_wide.c: the callbacks of the statement that brings the rows. */
+void fetch_on_row(void *arg, const char *bytes, size_t length);
+void fetch_on_result(void *arg, const PGresult *result);
+void fetch_on_done(void *arg, const Error *err);
+/** A statement of a fetch failed: is it waited for, or the end of the connections? */
+void fetch_on_failure(PollSource *poll, const Error *err);
+/** Takes the header off the first row of a COPY. False: there is no row in these bytes. */
+bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length);
+/** Nothing was seen: what is looked for is the whole table. */
+extern const Gaps GAPS_NONE;
+
+/* poll_wide.c */
+void wide_send(PollSource *poll, bool with_fence, int64_t now_us);
+void wide_release(Fetch *fetch);
+
+/* poll_guard.c */
+/** WAL positions, and which table has the name: asked in the transaction of the COPY, whose lock
+ * keeps the table of that name. */
+void guard_add_query(const PollSource *poll, Text *sql);
+void guard_read(PollSource *poll, const PGresult *result);
+/** Asks whether what the fetch saw is on disk, until it is; then fetch_complete(). */
+void guard_ask(PollSource *poll);
+
+/* poll_fence.c */
+void fence_reset(PollSource *poll);
+/** The last answer is of no use. */
+void fence_forget_latest(PollSource *poll);
+bool fence_is_due(const PollSource *poll, int64_t now_us);
+void fence_add_query(PollSource *poll, int64_t now_us, Text *sql);
+/** After a fetch that asked for the writers. */
+void fence_advance(PollSource *poll);

@@ -297,6 +297,7 @@ void rotation_check_finished(PollSource *poll)
     Rotation *rotation = &poll->rotation;
     int64_t now_us = clock_monotonic_us();
     if (!rotation->active || poll->state != POLL_ACTIVE || poll->outstanding_count > 0 ||
+        poll->known.parked > 0 || /* they wait for their topic, and are this table's */
         marker_pending(poll->marker) || pg_conn_is_busy(poll->reader)) {
         return;
     }

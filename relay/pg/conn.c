@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/memory.h"
 #include "pg/sqlstate.h"
@@ -121,6 +122,16 @@ static void conn_ignore_notice(void *arg, const char *message)
     (void)message;
 }
 
+static void conn_on_encoding(void *arg, const Error *err)
+{
+    PgConn *conn = arg;
+    if (err != NULL) {
+        conn_refuse(conn, err);
+    } else {
+        conn->options.opened(conn->options.arg, NULL);
+    }
+}
+
 static void conn_connect_poll(PgConn *conn)
 {
     switch (PQconnectPoll(conn->pg)) {
@@ -138,7 +149,13 @@ static void conn_connect_poll(PgConn *conn)
             PQsetNoticeProcessor(conn->pg, conn_ignore_notice, NULL);
         }
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
-        conn->options.opened(conn->options.arg, NULL);
+        if (pg_conn_takes_bytes(conn)) {
+            pg_conn_send(conn, &(PgQuery){.sql = "SET client_encoding = 'SQL_ASCII'",
+                                          .arg = conn,
+                                          .done = conn_on_encoding});
+        } else {
+            conn->options.opened(conn->options.arg, NULL);
+        }
         return;
     default: {
         Error err;
@@ -470,4 +487,33 @@ void pg_conn_free(PgConn **conn)
         free(*conn);
         *conn = NULL;
     }
+}
+
+static bool server_encoding_is(const PGconn *pg, const char *name)
+{
+    const char *encoding = pg != NULL ? PQparameterStatus(pg, "server_encoding") : NULL;
+    return encoding != NULL && strcasecmp(encoding, name) == 0;
+}
+
+bool pg_takes_bytes(const PGconn *pg)
+{
+    return server_encoding_is(pg, "sql_ascii");
+}
+
+void pg_adopt_encoding(PGconn *pg)
+{
+    if (pg_takes_bytes(pg)) {
+        (void)PQsetClientEncoding(pg, "sql_ascii"); /* else a later statement says what is wrong */
+    }
+}
+
+bool pg_conn_takes_bytes(const PgConn *conn)
+{
+    return pg_takes_bytes(conn->pg);
+}
+
+bool pg_conn_is_converted(const PgConn *conn)
+{
+    const char *encoding = conn->pg != NULL ? PQparameterStatus(conn->pg, "server_encoding") : NULL;
+    return encoding != NULL && !server_encoding_is(conn->pg, "utf8") && !pg_takes_bytes(conn->pg);
 }

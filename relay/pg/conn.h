@@ -71,3 +71,17 @@ bool pg_conn_is_busy(const PgConn *conn);
 
 /** The connection itself, for PQserverVersion and the like; NULL unless open. */
 PGconn *pg_conn_raw(PgConn *conn);
+
+/** True when the database is in SQL_ASCII: texts are whatever bytes somebody wrote. An open
+ * connection then has client_encoding = SQL_ASCII, too, because with UTF8 the server refuses to
+ * send a whole result for one odd byte in it. False while it is not open. */
+bool pg_conn_takes_bytes(const PgConn *conn);
+/** True when the database is neither in UTF8 nor in SQL_ASCII: the server converts, and refuses
+ * characters that it has no form for. */
+bool pg_conn_is_converted(const PgConn *conn);
+
+/** pg_conn_takes_bytes, for a connection of libpq; may be NULL. */
+bool pg_takes_bytes(const PGconn *pg);
+/** What an open PgConn does by itself, for a connection of libpq with client_encoding UTF8: waits
+ * for the server. */
+void pg_adopt_encoding(PGconn *pg);

@@ -26,7 +26,7 @@ void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *positi
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event_is_over(event)) {
             mark_queue_add(&marker->queue, event->seq, event->field[FIELD_EVENT_ID], event->xid);
         }
     }
@@ -170,7 +170,7 @@ static void aside_send(Marker *marker)
         return;
     }
     MarkerAside *aside = marker->asides;
-    DeadLetter letter;
+    DeadLetter letter = {.ascii_only = pg_conn_is_converted(marker->options.conn)};
     dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
                       &aside->record, &aside->reason);
     pg_conn_send(marker->options.conn, &(PgQuery){.sql = letter.sql,

@@ -96,10 +96,10 @@ bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
     if (field < 0 || PQntuples(result) != 1) {
         return false;
     }
-    unsigned high = 0;
-    unsigned low = 0;
-    bool told = sscanf(PQgetvalue(result, 0, field), "%X/%X", &high, &low) == 2;
-    *ret_end = told ? (uint64_t)high << 32 | low : 0;
+    const char *text = PQgetvalue(result, 0, field);
+    char *end = NULL;
+    uint64_t high = strtoull(text, &end, 16);
+    *ret_end = *end == '/' ? high << 32 | strtoull(end + 1, NULL, 16) : 0;
     return true;
 }
 

@@ -93,9 +93,10 @@ static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
 
 static const char *letters_are_needed_by(const PipelineConfig *pipeline)
 {
-    return pipeline->on_poison == ON_POISON_DEAD_LETTER       ? "on_poison"
-           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ? "on_unrouted"
-                                                              : NULL;
+    return pipeline->on_poison == ON_POISON_DEAD_LETTER                 ? "on_poison"
+           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER           ? "on_unrouted"
+           : pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ? "on_missing_topic"
+                                                                        : NULL;
 }
 
 static bool letters_have_no_table(const Facts *facts, Saying *say)

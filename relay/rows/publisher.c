@@ -31,6 +31,11 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
     text_printf(sql, "SET tcp_user_timeout = %lld; SET statement_timeout = %lld; ",
                 (long long)lease_ms,
                 (long long)(lease ? lease_ms : config->database.statement_timeout_ms));
+    if (lease) {
+        /* A table without statistics would be sorted whole for each fetch, and only a plain index
+         * scan marks the dead entries that it meets. */
+        text_add(sql, "SET enable_bitmapscan = off; ");
+    }
     if (lease && server_version >= 140000) {
         text_printf(sql, "SET idle_session_timeout = %lld; ",
                     (long long)lease_ms + PUBLISHER_MARGIN_MS);

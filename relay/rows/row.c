@@ -148,3 +148,21 @@ Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event *
     }
     return OK;
 }
+
+void row_check_texts(Batch *batch, size_t extra_count)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        Event *event = batch->events[i];
+        for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+            if (event->odd_text == 0 && field != FIELD_PAYLOAD_BYTES &&
+                !row_is_text(event->field[field])) {
+                event->odd_text = (uint8_t)field;
+            }
+        }
+        for (size_t j = 0; j < extra_count; j++) {
+            if (event->odd_text == 0 && !row_is_text(event->extra[j])) {
+                event->odd_text = FIELD_COUNT;
+            }
+        }
+    }
+}

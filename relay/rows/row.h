@@ -23,3 +23,7 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
  * event has no id or no types. */
 Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event **ret_event,
                         Error *err);
+
+/** For databases in SQL_ASCII: notes in each event the first text that is not UTF-8 (odd_text), so
+ * that it is not published. */
+void row_check_texts(Batch *batch, size_t extra_count);

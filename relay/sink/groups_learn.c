@@ -18,19 +18,9 @@ enum {
 
 /* Topics. */
 
-static bool list_has(const StringList *list, const char *text)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i], text) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void list_add(StringList *list, const char *text)
 {
-    if (!list_has(list, text)) {
+    if (!string_list_has(list, text)) {
         string_list_add(list, text);
     }
 }
@@ -98,8 +88,8 @@ static int compare_topics(const void *a, const void *b)
  * NULL: nothing is left. */
 static rd_kafka_topic_partition_list_t *learner_portion(const Learner *learner,
                                                         const struct rd_kafka_metadata *metadata,
-                                                        const StringList *patterns,
-                                                        const StringList *known, char **ret_last)
+                                                        const LearnerQuestion *question,
+                                                        char **ret_last)
 {
     size_t count = 0;
     const rd_kafka_metadata_topic_t **topics =
@@ -108,7 +98,8 @@ static rd_kafka_topic_partition_list_t *learner_portion(const Learner *learner,
         const rd_kafka_metadata_topic_t *topic = &metadata->topics[i];
         bool later = learner->after == NULL || strcmp(topic->topic, learner->after) > 0;
         if (later && topic->err == RD_KAFKA_RESP_ERR_NO_ERROR &&
-            topic_fits(patterns, topic->topic) && !list_has(known, topic->topic)) {
+            topic_fits(question->patterns, topic->topic) &&
+            !string_list_has(question->known, topic->topic)) {
             topics[count++] = topic;
         }
     }
@@ -132,15 +123,17 @@ static rd_kafka_topic_partition_list_t *learner_portion(const Learner *learner,
     return portion;
 }
 
-static Status learner_ask(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *portion,
-                          const StringList *groups, StringList *found, Error *err)
+static Status learner_ask(const LearnerQuestion *question,
+                          const rd_kafka_topic_partition_list_t *portion, StringList *found,
+                          Error *err)
 {
     Status status = OK;
+    const StringList *groups = question->groups;
     GroupOffsets *offsets = x_calloc(groups->count, sizeof(*offsets));
     for (size_t i = 0; i < groups->count; i++) {
         offsets[i].group = groups->items[i];
     }
-    groups_offsets(rk, portion, offsets, groups->count);
+    groups_offsets(question->rk, portion, offsets, groups->count);
     for (size_t i = 0; i < groups->count; i++) {
         if (offsets[i].committed == NULL) {
             /* One that may not be described is told by the round itself, and never heals here. */
@@ -162,10 +155,9 @@ static Status learner_ask(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t 
     return status;
 }
 
-Status learner_run(Learner *learner, rd_kafka_t *rk, const StringList *patterns,
-                   const StringList *known, const StringList *groups, StringList *found, Error *err)
+Status learner_run(Learner *learner, const LearnerQuestion *question, StringList *found, Error *err)
 {
-    if (patterns->count == 0 || groups->count == 0) {
+    if (question->patterns->count == 0 || question->groups->count == 0) {
         return OK;
     }
     if (learner->rest > 0) {
@@ -173,23 +165,23 @@ Status learner_run(Learner *learner, rd_kafka_t *rk, const StringList *patterns,
         return OK;
     }
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 1, NULL, &metadata, METADATA_TIMEOUT_MS);
+    rd_kafka_resp_err_t code =
+        rd_kafka_metadata(question->rk, 1, NULL, &metadata, METADATA_TIMEOUT_MS);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return error_set(err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_UNREACHABLE",
                          "the topics of the cluster cannot be listed: %s", rd_kafka_err2str(code));
     }
     char *last = NULL;
-    rd_kafka_topic_partition_list_t *portion =
-        learner_portion(learner, metadata, patterns, known, &last);
-    Status status = portion->cnt > 0 ? learner_ask(rk, portion, groups, found, err) : OK;
-    rd_kafka_topic_partition_list_destroy(portion);
+    rd_kafka_topic_partition_list_t *portion = learner_portion(learner, metadata, question, &last);
     rd_kafka_metadata_destroy(metadata);
-    if (status != OK) {
+    Status status = portion->cnt > 0 ? learner_ask(question, portion, found, err) : OK;
+    rd_kafka_topic_partition_list_destroy(portion);
+    if (status == OK) {
+        free(learner->after);
+        learner->after = last;
+        learner->rest = last == NULL ? REST_ROUNDS : 0;
+    } else {
         free(last);
-        return FAILED;
     }
-    free(learner->after);
-    learner->after = last;
-    learner->rest = last == NULL ? REST_ROUNDS : 0;
-    return OK;
+    return status;
 }

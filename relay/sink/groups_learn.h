@@ -22,8 +22,14 @@ typedef struct Learner {
 
 void learner_free(Learner *learner);
 
-/** Looks through a portion when it is time to, and adds topics that are not in `known` to `found`.
+typedef struct LearnerQuestion {
+    rd_kafka_t *rk;
+    const StringList *patterns; /* of topics that may be ours */
+    const StringList *known;    /* topics that are */
+    const StringList *groups;
+} LearnerQuestion;
+
+/** Looks through a portion when it is time to, and adds topics that were not known to *found.
  * Blocks. An error leaves the portion for the next round. */
-Status learner_run(Learner *learner, rd_kafka_t *rk, const StringList *patterns,
-                   const StringList *known, const StringList *groups, StringList *found,
+Status learner_run(Learner *learner, const LearnerQuestion *question, StringList *found,
                    Error *err);

@@ -42,26 +42,6 @@ struct Round {
     char reason[256]; /* why librdkafka has no connection, as it said last */
 };
 
-double group_row_change(const GroupRow *row)
-{
-    if (row->sample_count < 2) {
-        return NAN;
-    }
-    int64_t us = row->samples[row->sample_count - 1].at_us - row->samples[0].at_us;
-    int64_t events = row->samples[row->sample_count - 1].events - row->samples[0].events;
-    return us > 0 ? (double)events / ((double)us / 1e6) : NAN;
-}
-
-bool group_row_grows(const GroupRow *row)
-{
-    for (size_t i = 1; i < row->sample_count; i++) {
-        if (row->samples[i].events <= row->samples[i - 1].events) {
-            return false;
-        }
-    }
-    return row->sample_count == GROUP_SAMPLES;
-}
-
 Round *round_new(const Config *config)
 {
     Round *round = x_calloc(1, sizeof(*round));
@@ -261,16 +241,6 @@ static Status round_ask_ends(Round *round, const rd_kafka_topic_partition_list_t
 
 /* Groups. */
 
-static bool list_has(const StringList *list, const char *text)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i], text) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool round_is_named(const Round *round, const char *group)
 {
     const StringList *patterns = &round->config->monitor.consumer_groups;
@@ -305,8 +275,8 @@ static void round_choose(Round *round, const StringList *found)
         for (size_t i = 0; i < found->count; i++) {
             const char *name = found->items[i];
             bool ours = round_has_rows(round, name);
-            if (ours != (pass == 0) || list_has(&round->names, name) ||
-                (!ours && list_has(&round->foreign, name))) {
+            if (ours != (pass == 0) || string_list_has(&round->names, name) ||
+                (!ours && string_list_has(&round->foreign, name))) {
                 continue;
             }
             if (round->names.count < GROUPS_ASKED_MAX) {
@@ -321,7 +291,7 @@ static void round_choose(Round *round, const StringList *found)
 /* Notes an asked group that consumes nothing of ours: others get its place in the next round. */
 static void round_note_foreign(Round *round, const char *group)
 {
-    if (!list_has(&round->foreign, group)) {
+    if (!string_list_has(&round->foreign, group)) {
         string_list_add(&round->foreign, group);
     }
     round->groups_left_out = 0;
@@ -337,7 +307,7 @@ static void round_find_names(Round *round)
     for (size_t i = 0; i < patterns->count; i++) {
         if (!groups_is_name(patterns->items[i])) {
             globs = true;
-        } else if (!list_has(&round->names, patterns->items[i])) {
+        } else if (!string_list_has(&round->names, patterns->items[i])) {
             string_list_add(&round->names, patterns->items[i]);
         }
     }
@@ -452,7 +422,7 @@ static void round_sum_group(Round *round, const GroupOffsets *group)
 /* Whether a row that was not seen may only be out of sight. */
 static bool row_is_excused(const Round *round, const GroupRow *row, const GroupOffsets *groups)
 {
-    if (round->list_failed && !list_has(&round->names, row->group)) {
+    if (round->list_failed && !string_list_has(&round->names, row->group)) {
         return true;
     }
     for (size_t i = 0; i < round->partition_count; i++) {
@@ -532,8 +502,9 @@ static void round_learn(Round *round, const StringList *patterns)
 {
     StringList found = {0};
     Error err = {0};
-    if (learner_run(&round->learner, round->rk, patterns, &round->topics, &round->names, &found,
-                    &err) != OK) {
+    LearnerQuestion question = {
+        .rk = round->rk, .patterns = patterns, .known = &round->topics, .groups = &round->names};
+    if (learner_run(&round->learner, &question, &found, &err) != OK) {
         round_note(round, &err);
     }
     round_know_topics(round, &found);

@@ -102,6 +102,7 @@ static rd_kafka_t *kafka_detach(KafkaSink *kafka)
     kafka->rk = NULL;
     brake_open(kafka->brake, false);
     kafka_forget_paused(kafka);
+    kafka->out = 0;
     kafka_stats_none(kafka->options.stats);
     for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
         if (kt->handle != NULL) {
@@ -110,6 +111,7 @@ static rd_kafka_t *kafka_detach(KafkaSink *kafka)
         }
         kt->ready = false;
         kt->out = 0;
+        kt->look_us = 0;
     }
     if (kafka->queue != NULL) {
         rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
@@ -193,6 +195,7 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
     rd_kafka_error_t *failed = rd_kafka_produceva(kafka->rk, args, PRODUCE_ARGS);
     if (failed == NULL) {
         kt->out++;
+        kafka->out++;
         return SEND_OK;
     }
     rd_kafka_resp_err_t code = rd_kafka_error_code(failed);
@@ -210,8 +213,27 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
         return SEND_WAIT;
     }
     kt->ready = false;
+    kt->look_us = 0;
+    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+        kafka_look_up(kafka); /* librdkafka has learned it before us: is it so? */
+        return SEND_WAIT;
+    }
     kafka_trouble(kafka, err);
     kafka_retry_later(kafka);
+    return SEND_WAIT;
+}
+
+/* The topic is not known to be there: a look-up is due or under way, or has said that it is not. */
+static SendResult kafka_send_later(KafkaSink *kafka, KafkaTopic *kt, Error *err)
+{
+    if (kt->missing) {
+        *err = *kt->error;
+        return SEND_HELD;
+    }
+    int64_t now_us = clock_monotonic_us();
+    if (now_us >= kafka->retry_us && now_us >= kt->look_us) {
+        kafka_look_up(kafka);
+    }
     return SEND_WAIT;
 }
 
@@ -223,11 +245,7 @@ static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Err
     }
     KafkaTopic *kt = kafka_topic(kafka, record->topic);
     if (!kt->ready) {
-        kafka->wanted = true;
-        if (!event_pending(kafka->retry, EV_TIMEOUT, NULL)) {
-            kafka_look_up(kafka);
-        }
-        return SEND_WAIT;
+        return kafka_send_later(kafka, kt, err);
     }
     if (kafka->shrink) {
         kafka->full = true;
@@ -242,6 +260,10 @@ static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Err
     if (timestamp_ms != 0) {
         timestamp_ms = topic_timestamp(&kt->limits, timestamp_ms, clock_wall_us() / 1000);
         *kafka->options.stats->timestamps_replaced += timestamp_ms == 0;
+    }
+    if (kafka->fences > 0) {
+        kafka->full = true;
+        return SEND_FULL;
     }
     kafka_before_send(kafka);
     return kafka_produce(kafka, kt, record, timestamp_ms, event, err);
@@ -284,21 +306,46 @@ static void kafka_status(const Sink *sink, Text *json)
     text_add_char(json, '}');
 }
 
+static void kafka_topic_free(KafkaTopic *kt)
+{
+    if (kt->handle != NULL) {
+        rd_kafka_topic_destroy(kt->handle);
+    }
+    free(kt->error);
+    free(kt);
+}
+
+static void kafka_forget(Sink *sink, Topic *topic)
+{
+    KafkaSink *kafka = kafka_of(sink);
+    KafkaTopic *kt = topic->sink_data;
+    if (kt == NULL) {
+        return;
+    }
+    KafkaTopic **at = &kafka->topics;
+    while (*at != kt) {
+        at = &(*at)->next;
+    }
+    *at = kt->next;
+    kafka->missing -= kt->missing;
+    topic->sink_data = NULL;
+    kafka_topic_free(kt);
+}
+
 static void kafka_free(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
     event_free(kafka->io);
-    event_free(kafka->retry);
+    event_free(kafka->look);
     event_free(kafka->later);
     event_free(kafka->again);
-    event_free(kafka->fresh);
     rd_kafka_t *rk = kafka_detach(kafka);
     if (rk != NULL) {
         rd_kafka_destroy(rk);
     }
     for (KafkaTopic *kt = kafka->topics, *next; kt != NULL; kt = next) {
         next = kt->next;
-        free(kt);
+        kafka_topic_free(kt);
     }
     brake_free(&kafka->brake);
     close(kafka->fd);
@@ -311,6 +358,7 @@ static const SinkOps KAFKA_OPS = {
     .purge = kafka_purge,
     .hold = kafka_hold,
     .reopen = kafka_reopen,
+    .forget = kafka_forget,
     .status = kafka_status,
     .free = kafka_free,
 };
@@ -329,13 +377,11 @@ Status sink_kafka_new(const SinkOptions *options, Sink **ret_sink, Error *err)
     kafka->batch_bytes = KAFKA_BATCH_BYTES;
     kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     kafka->io = event_new(options->base, kafka->fd, EV_READ | EV_PERSIST, kafka_on_io, kafka);
-    kafka->retry = event_new(options->base, -1, 0, kafka_on_retry, kafka);
+    kafka->look = event_new(options->base, -1, 0, kafka_on_look, kafka);
     kafka->later = event_new(options->base, -1, 0, kafka_on_later, kafka);
     kafka->again = event_new(options->base, -1, 0, kafka_on_again, kafka);
-    kafka->fresh = event_new(options->base, -1, 0, kafka_on_fresh, kafka);
     kafka->brake = brake_new(kafka->fd);
     event_add(kafka->io, NULL);
-    kafka_on_fresh(-1, 0, kafka);
     *ret_sink = &kafka->sink;
     return OK;
 }

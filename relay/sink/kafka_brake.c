@@ -18,8 +18,8 @@ struct Brake {
     pthread_cond_t changed;
     int fd;
     bool open;
-    bool wanted;                         /* the loop is to pause `partition` of `topic` */
-    char topic[TOPIC_NAME_MAX + 1];      /* the last one that was wanted; "": none */
+    bool wanted;                    /* the loop is to pause `partition` of `topic` */
+    char topic[TOPIC_NAME_MAX + 1]; /* the last one that was wanted; "": none */
     int32_t partition;
 };
 
@@ -105,6 +105,7 @@ static rd_kafka_resp_err_t on_acknowledgement(rd_kafka_t *rk, rd_kafka_message_t
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+// NOLINTBEGIN(readability-non-const-parameter): the type is librdkafka's
 static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *arg,
                                   char *text, size_t size)
 {
@@ -113,6 +114,7 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
     (void)size;
     return rd_kafka_interceptor_add_on_acknowledgement(rk, "brake", on_acknowledgement, arg);
 }
+// NOLINTEND(readability-non-const-parameter)
 
 void brake_install(Brake *brake, rd_kafka_conf_t *conf)
 {

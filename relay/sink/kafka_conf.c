@@ -47,6 +47,9 @@ static Status set_defaults(rd_kafka_conf_t *conf, const Config *config,
         {"reconnect.backoff.max.ms", "2000"},
         {"retry.backoff.ms", "50"},
         {"topic.metadata.refresh.interval.ms", "60000"},
+        /* We look a topic up before anything is sent; what is in the queue of one that was deleted
+         * comes back soon, instead of taking the room of others for half a minute. */
+        {"topic.metadata.propagation.max.ms", "5000"},
         {"queue.buffering.max.messages", queue},
         {"message.max.bytes", record},
         {"log.queue", "true"},

@@ -11,10 +11,15 @@ enum { KAFKA_BATCH_BYTES = 1000000 }; /* librdkafka's default of batch.size */
 typedef struct KafkaTopic {
     Topic *topic;
     rd_kafka_topic_t *handle; /* of the present producer */
-    bool ready;
-    bool due;           /* to be looked up although it is ready */
-    int32_t partitions; /* as of the last look-up */
-    int64_t looked_us;  /* monotonic: when the last look-up was asked that found it; 0: never */
+    bool ready;               /* it is there, as far as we know */
+    bool missing;             /* the brokers say that it is not there, or not for us */
+    Error *error;             /* ... in these words; NULL: never */
+    int64_t look_us;          /* monotonic: when to look (again); 0: at once */
+    int64_t wait_ms;          /* from one look to the next, while it is missing */
+    int64_t found_us;         /* monotonic: since when it is ready */
+    unsigned odd;             /* looks in a row that brought another error */
+    int64_t looked_us;  /* monotonic: when the last look-up that answered was asked; 0: never */
+    int32_t partitions; /* 0: not known */
     size_t out;         /* records that the producer holds */
     TopicLimits limits;
     struct KafkaTopic *next;
@@ -28,24 +33,26 @@ typedef struct KafkaSink {
     rd_kafka_queue_t *queue;
     int fd;
     struct event *io;
-    struct event *retry; /* next look-up */
+    struct event *look;  /* next look-up */
     struct event *again; /* next purge */
-    struct event *fresh; /* looks whether limits are old */
     struct event *later; /* what must not happen while an event of librdkafka is in our hands */
     Error lost_error;
     KafkaTopic *topics;
     Brake *brake;
     rd_kafka_topic_partition_list_t *paused; /* partitions; NULL: none */
-    bool purging;     /* what comes back for a retry is taken back, too */
+    bool purging;                            /* what comes back for a retry is taken back, too */
+    size_t fences;    /* purges that broker threads may still have before them */
+    size_t out;       /* records that the producer holds */
     uint32_t refused; /* requests */
     bool stale;       /* a test: no limit is known from now on */
-    bool looking;   /* a look-up job is under way */
-    bool wanted;    /* a send waits for a look-up */
-    bool full;      /* a send waits for room */
-    bool closing;   /* the worker destroys the old producer */
-    bool reporting; /* the pipeline asked for that: tell it when done */
-    bool shrink;    /* a topic takes smaller batches: new producer once the queue is empty */
-    bool lost;      /* told the pipeline; nothing is sent until reopen */
+    size_t missing;   /* topics that are */
+    bool looking;     /* a look-up job is under way */
+    int64_t retry_us; /* monotonic: no broker answers, ask again then; 0: one does */
+    bool full;        /* a send waits for room */
+    bool closing;     /* the worker destroys the old producer */
+    bool reporting;   /* the pipeline asked for that: tell it when done */
+    bool shrink;      /* batch.size is another: new producer once the queue is empty */
+    bool lost;        /* told the pipeline; nothing is sent until reopen */
     bool troubled;
     int brokers;
     LogLimit log_lines; /* of librdkafka's own log */
@@ -77,17 +84,18 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
 void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt);
 /** Fail point stale_limits: what was looked up is not known. */
 void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt);
-/** Looks all limits up again that are older than a minute; each some seconds. */
-void kafka_on_fresh(evutil_socket_t fd, short what, void *arg);
 
 /* kafka_lookup.c */
-/** Looks this topic up (again) as soon as may be. */
-void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt);
-/** Asks, on the worker thread, for every topic that is not ready (or only whether a broker
- * answers). */
+/** Asks, on the worker thread, for topics of which it is time to (or only whether a broker
+ * answers): new ones at once, missing ones ever more rarely, those that are there each minute. */
 void kafka_look_up(KafkaSink *kafka);
+/** The topic is looked up at once. */
+void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt);
+/** No broker answers: asks again after a while. */
 void kafka_retry_later(KafkaSink *kafka);
-void kafka_on_retry(evutil_socket_t fd, short what, void *arg);
+void kafka_on_look(evutil_socket_t fd, short what, void *arg);
+/** A record of ours was refused because the topic is denied; the look-up may not show that. */
+void kafka_topic_denied(KafkaSink *kafka, KafkaTopic *kt, const Error *err);
 /** Tells the pipeline that sends may succeed again. */
 void kafka_ready(KafkaSink *kafka);
 void kafka_trouble(KafkaSink *kafka, const Error *err);

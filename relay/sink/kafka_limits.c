@@ -1,16 +1,10 @@
 /* What is known of a topic before anything is sent to it, and how that is kept true: limits are
  * looked up again each minute, before an event is called poison because of them, and after a broker
  * refused a record. */
-#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "flow/batch.h"
 #include "sink/kafka_internal.h"
-
-enum {
-    LIMITS_OLD_SECONDS = 60,
-    LIMITS_LOOK_SECONDS = 5,
-};
 
 static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 {
@@ -23,9 +17,10 @@ static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 
 static void refuse_no_key(const KafkaTopic *kt, Error *err)
 {
-    error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_KEY_MISSING",
-              "the record has no key, and topic '%s' is compacted: it accepts only records with one",
-              kt->topic->name);
+    error_set(
+        err, ERROR_POISON, EXIT_KAFKA, "RECORD_KEY_MISSING",
+        "the record has no key, and topic '%s' is compacted: it accepts only records with one",
+        kt->topic->name);
     (void)error_hint(err, "Give these events a key (an aggregate_id, or a route with a key of its "
                           "own), or send them to a topic with cleanup.policy=delete.");
 }
@@ -41,7 +36,6 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
     }
     /* Somebody may have raised the limit, as the hint says, and then requeued the event. */
     if (kt->looked_us < event->batch->arrived_us) {
-        kafka->wanted = true;
         kafka_look_soon(kafka, kt);
         return SEND_WAIT;
     }
@@ -92,18 +86,4 @@ void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt)
                          log_number("max_message_bytes", (long long)bytes)),
               smaller ? "the topic takes smaller batches than batch.size; using its bound"
                       : "the topics take larger batches again; using their bound");
-}
-
-void kafka_on_fresh(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    KafkaSink *kafka = arg;
-    event_add(kafka->fresh, &(struct timeval){.tv_sec = LIMITS_LOOK_SECONDS});
-    int64_t old_us = clock_monotonic_us() - LIMITS_OLD_SECONDS * INT64_C(1000000);
-    for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
-        if (kt->ready && kt->looked_us < old_us) {
-            kafka_look_soon(kafka, kt);
-        }
-    }
 }

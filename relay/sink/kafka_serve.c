@@ -11,38 +11,74 @@
 
 enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds many reports */
 
+/* What a failed delivery tells of its topic. */
+static void kafka_note_refusal(KafkaSink *kafka, KafkaTopic *kt, const Error *err)
+{
+    if (!kt->ready) {
+        return; /* another record has told */
+    }
+    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+        kt->ready = false;
+        kafka_look_soon(kafka, kt);
+    } else if (strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+        kafka_topic_denied(kafka, kt, err);
+    }
+}
+
+/* The reports of one event of librdkafka are those of one request. */
+typedef struct Request {
+    uint32_t number; /* 0: not refused, or not known yet */
+    uint32_t events;
+    bool counted;
+} Request;
+
+/* All of them at once, before the pipeline is told of the first: what it purges then is what the
+ * producer still holds. */
+static void kafka_count_back(KafkaSink *kafka, KafkaTopic *kt, Request *request)
+{
+    if (!request->counted) {
+        request->counted = true;
+        kt->out -= request->events;
+        kafka->out -= request->events;
+    }
+}
+
+static void kafka_on_failure(KafkaSink *kafka, const rd_kafka_message_t *report, Request *request,
+                             Error *err)
+{
+    Event *sent = report->_private;
+    KafkaTopic *kt = sent->topic->sink_data;
+    kafka_delivery_error(report->err, sent->topic->name, err);
+    kafka_note_refusal(kafka, kt, err);
+    if (err->class == ERROR_POISON) {
+        if (request->number == 0) {
+            request->number = ++kafka->refused;
+            kafka_look_soon(kafka, kt); /* its limits may have changed */
+        }
+        sent->request = request->number;
+        sent->request_events = request->events;
+    }
+    if (rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
+        sent->replayed = true;
+    }
+}
+
 static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
 {
     FAILPOINT("delivered");
     const rd_kafka_message_t *reports[256];
     size_t count = 0;
-    uint32_t total = (uint32_t)rd_kafka_event_message_count(event); /* those of one request */
-    uint32_t request = 0;
+    Request request = {.events = (uint32_t)rd_kafka_event_message_count(event)};
     while ((count = rd_kafka_event_message_array(event, reports, 256)) > 0) {
         for (size_t i = 0; i < count; i++) {
             Event *sent = reports[i]->_private;
-            KafkaTopic *kt = sent->topic->sink_data;
-            kt->out--;
+            kafka_count_back(kafka, sent->topic->sink_data, &request);
             if (reports[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
                 kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
                 continue;
             }
             Error err = {0};
-            kafka_delivery_error(reports[i]->err, sent->topic->name, &err);
-            if (strcmp(err.code, "KAFKA_TOPIC_UNKNOWN") == 0) {
-                kt->ready = false;
-            }
-            if (err.class == ERROR_POISON) {
-                if (request == 0) {
-                    request = ++kafka->refused;
-                    kafka_look_soon(kafka, kt); /* its limits may have changed */
-                }
-                sent->request = request;
-                sent->request_events = total;
-            }
-            if (rd_kafka_message_status(reports[i]) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
-                sent->replayed = true;
-            }
+            kafka_on_failure(kafka, reports[i], &request, &err);
             kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
         }
     }

@@ -28,7 +28,7 @@ typedef struct TopicLimits {
 /* One look-up, made by the worker thread. */
 typedef struct TopicLookup {
     char *name;
-    rd_kafka_resp_err_t error; /* NO_ERROR: it exists and limits are set */
+    rd_kafka_resp_err_t error; /* NO_ERROR: it exists, partitions and limits are set */
     int32_t partitions;
     TopicLimits limits;
 } TopicLookup;

@@ -88,28 +88,28 @@ static bool sightings_has_fresh(const Sightings *s, const Sighting *row)
     return false;
 }
 
-void sightings_add(Sightings *s, const SightedRow *given)
+void sightings_add(Sightings *s, const SightedRow *row)
 {
-    s->oldest_count += given->part == 'o';
-    if (given->part == 'p' && given->seq > s->page_last) {
-        s->page_last = given->seq;
+    s->oldest_count += row->part == 'o';
+    if (row->part == 'p' && row->seq > s->page_last) {
+        s->page_last = row->seq;
     }
-    Sighting row = {.seq = given->seq,
-                    .event_id = (char *)given->event_id,
-                    .id_too_long = given->id_too_long,
-                    .oldest = given->part == 'o'};
-    if (s->fresh_count == SIGHTINGS_MAX || sightings_has_fresh(s, &row)) {
+    Sighting fresh = {.seq = row->seq,
+                      .event_id = (char *)row->event_id,
+                      .id_too_long = row->id_too_long,
+                      .oldest = row->part == 'o'};
+    if (s->fresh_count == SIGHTINGS_MAX || sightings_has_fresh(s, &fresh)) {
         return;
     }
-    row.event_id = given->event_id != NULL ? x_strdup(given->event_id) : NULL;
-    row.event_type = x_strdup(given->event_type);
-    row.aggregate_id = x_strdup(given->aggregate_id);
-    row.occurred_at_us = given->occurred_at_us;
-    row.since_us = given->age_us; /* until sightings_end() */
+    fresh.event_id = row->event_id != NULL ? x_strdup(row->event_id) : NULL;
+    fresh.event_type = x_strdup(row->event_type);
+    fresh.aggregate_id = x_strdup(row->aggregate_id);
+    fresh.occurred_at_us = row->occurred_at_us;
+    fresh.since_us = row->age_us; /* until sightings_end() */
     if (s->fresh == NULL) {
         s->fresh = x_malloc(SIGHTINGS_MAX * sizeof(*s->fresh));
     }
-    s->fresh[s->fresh_count++] = row;
+    s->fresh[s->fresh_count++] = fresh;
 }
 
 /* The last look that would have shown a row of this number and was not the one that did; 0: none.

@@ -160,12 +160,12 @@ static void watch_step_over(Watch *w)
         return;
     }
     w->index = 0;
-    if (w->nameless && w->step == STEP_PRECONDITIONS) {
+    bool whole = w->kind == LOOK_WHOLE;
+    WatchStep last = w->nameless ? STEP_PRECONDITIONS : whole ? STEP_DEAD : STEP_ROWS;
+    if (w->step == last) {
         w->step = STEP_END;
-    } else if (w->kind == LOOK_WHOLE) {
+    } else if (whole) {
         w->step++;
-    } else if (w->step == STEP_ROWS) {
-        w->step = STEP_END;
     } else {
         w->step = w->step == STEP_PAUSES ? STEP_ROWS : w->step + 1;
     }

@@ -120,7 +120,7 @@ def test_slow_or_ambiguous_polling_is_a_warning(check, adopted):
     adopted.execute(OUTBOXEVENT.replace("PRIMARY KEY", "").replace("WHERE published_at IS NULL", ""))
     text = check(ADOPTED, expect=0, db=adopted)
     assert "warning: no unique index" in text and "warning: no index on the unpublished rows" in text
-    assert "no problem, 3 warnings; nothing was changed" in text
+    assert "remedy: outboxd migrate" in text and "no problem, 4 warnings; nothing was changed" in text
 
 
 def test_names_with_capitals_are_found(check, adopted):

@@ -30,7 +30,7 @@ def test_unknown_topic_waits_says_so_once_and_goes_on_when_it_is_created(relay, 
     kafka.create_topic(topic)
     assert [r.key for r in wait_for_records(kafka.brokers, topic, 2)] == [b"early", b"waiting"]
     one.wait_ready()
-    assert one.log_lines("PIPELINE_RECOVERED"), one.log_tail()
+    assert one.log_lines("TOPIC_READY"), one.log_tail()
 
 
 def test_topic_that_is_deleted_while_running_is_waited_for(relay, kafka, database, prefix):

@@ -62,7 +62,7 @@ def wait_lag_of(one, appeared, for_seconds, slack=SLACK):
 
 
 def wait_nothing_waits(one):
-    eventually(lambda: lag(one) == 0 and one.status()["pipelines"][0]["oldest"] is None, 20,
+    eventually(lambda: one.metrics().has("outboxd_lag_seconds") and lag(one) == 0 and one.status()["pipelines"][0]["oldest"] is None, 20,
                lambda: f"nothing waits, says {one.status()['pipelines'][0]}")
 
 

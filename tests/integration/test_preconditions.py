@@ -61,10 +61,13 @@ CASES = {
     "no publication": ("DROP PUBLICATION outboxd_orders", "PUBLICATION_MISSING", ("wal",), {}),
     "a child outside the publication": ("CREATE TABLE public.kid () INHERITS (outbox.event)", "PUBLICATION_PART", ("wal",), {}),
 }
-# What is inserted meanwhile is not in the stream: how that comes back is in test_wal_ground.py. Rows with a default do not wait.
+# What is inserted meanwhile is not in the stream: how that comes back is in test_wal_publication.py. Rows with a default do not wait.
 QUIET = {"not in the publication", "no inserts in the publication", "a row filter", "a column list", "no publication",
          "published_at has a default", "a child outside the publication", "a publication of updates without identity"}
 MANUAL = {"no dead letters at all": "remedy is a command"}
+
+# Made again, it is younger than the slot's position, which no remedy of one line mends: test_wal_publication.py.
+NOT_MENDED = {"no publication"}
 
 RUNS = [pytest.param(capture, name, id=f"{name}-{capture}") for name, case in CASES.items() for capture in case[2]]
 # A publication that is made again mends nothing where anything was written meanwhile, also by the relay: test_wal_publication.py has the rest.
@@ -135,9 +138,11 @@ def test_broken_while_running_is_loud_and_the_remedy_mends_it(setup, ground, kaf
     stays_true(lambda: one.running() and one.published() == published and not one.ready()[0], 0.7)
     assert len(one.log_lines(f"code={code} ")) == 1, one.log_tail()
     assert one.log_lines(f"code={code} .*hint=")
+    if name in NOT_MENDED:
+        return
     mend(ground, one, name)
     one.wait_ready(INTERVAL + MARGIN)
-    assert one.log_lines(f"PRECONDITION_MENDED .*was={code}|PRECONDITION_MENDED"), one.log_tail()
+    assert one.log_lines(f"PRECONDITION_MENDED .*was={code}"), one.log_tail()
     trial.emit(20, user=SUPERUSER)
     wait_for_records(kafka.brokers, f"{prefix}.order", 40 if name in QUIET else 60)
     eventually(lambda: one.metric("unmarked_events") == 0, what=lambda: "all marked\n" + one.log_tail())

@@ -113,7 +113,8 @@ def test_topic_missing(either_relay, kafka, database, prefix):
     one.wait_not_ready("KAFKA_TOPIC_UNKNOWN")
     eventually(lambda: one.metric("lag_seconds") > 2, 20, "lag grows")
     seen = look(one, "topic missing")
-    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("stalled", "KAFKA_TOPIC_UNKNOWN", 3, 3, False)
+    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("running", None, 3, 3, False)
+    assert seen.pipeline["waiting"]["code"] == "KAFKA_TOPIC_UNKNOWN" and gauge(seen, "waiting_events") == 1
     assert f"{prefix}.order" in seen.reason and "check --create-topics" in seen.screen
     assert gauge(seen, "kafka_connected") == 1 and "NOT CONNECTED" not in seen.screen, "a broker without the topic is there"
     kafka.create_topic(f"{prefix}.order")
@@ -128,7 +129,8 @@ def test_acl_missing(relay, kafka, database, prefix):
     one.wait_not_ready("KAFKA_TOPIC_DENIED")
     eventually(lambda: one.metric("lag_seconds") > 2, 20, "lag grows")
     seen = look(one, "ACL missing")
-    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("stalled", "KAFKA_TOPIC_DENIED", 3, 3, False)
+    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("running", None, 3, 3, False)
+    assert seen.pipeline["waiting"]["code"] == "KAFKA_TOPIC_DENIED" and gauge(seen, "waiting_events") == 1
     assert topic in seen.reason and "Grant WRITE and DESCRIBE" in seen.screen
     assert gauge(seen, "kafka_connected") == 1 and "NOT CONNECTED" not in seen.screen
     kafka.grant("relay", topic, "WRITE", "DESCRIBE")

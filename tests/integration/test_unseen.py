@@ -61,6 +61,7 @@ def test_wal_a_table_that_was_out_of_the_publication(wal_relay, kafka, database,
     assert {line.split(" seq=")[1].split()[0] for line in one.log_lines("code=EVENT_UNSEEN")} == {str(seq) for seq, _ in lost}
     emit(database, 5)
     one.wait_published(3)  # the others go on
+    eventually(lambda: database.scalar(UNPUBLISHED) == 3, what="the others are marked")
     stays_true(lambda: database.scalar(UNPUBLISHED) == 3, 1.5, "it never publishes outside of the stream")
     assert "outboxd run --new-slot" in error["hint"]
     one.stop()

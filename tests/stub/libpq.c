@@ -165,6 +165,9 @@ int PQserverVersion(const PGconn *conn)
 const char *PQparameterStatus(const PGconn *conn, const char *name)
 {
     (void)conn;
+    if (strcmp(name, "server_encoding") == 0) {
+        return stub.encoding != NULL ? stub.encoding : "UTF8";
+    }
     return strcmp(name, "server_version") == 0 ? "15.20 (Debian 15.20-1)" : NULL;
 }
 
@@ -472,6 +475,7 @@ void stub_reset(StubServer server, void *arg)
     stub.pieces = stub.slow_flushes = stub.fail_at = stub.failures = 0;
     stub.permille = 0;
     stub.version = 150000;
+    stub.encoding = NULL;
     stub.refuse_start = stub.refuse_poll = NULL;
     stub.stay_connecting = false;
     stub.connections = stub.cancels = 0;
@@ -527,6 +531,11 @@ void stub_notify(int connection, const char *channel)
             conn_make_readable(stub.list[i]);
         }
     }
+}
+
+void stub_set_encoding(const char *encoding)
+{
+    stub.encoding = encoding;
 }
 
 void stub_set_version(int version)

@@ -82,6 +82,8 @@ void stub_refuse_poll(const char *message);
 void stub_stay_connecting(bool stay);
 /** A NOTIFY arrives on this connection. */
 void stub_notify(int connection, const char *channel);
+/** What PQparameterStatus says of server_encoding: NULL, and after stub_reset, "UTF8". */
+void stub_set_encoding(const char *encoding);
 /** What PQserverVersion says: 150000 after stub_reset. */
 void stub_set_version(int version);
 /** An idle connection is broken by the server. */

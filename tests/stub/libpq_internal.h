@@ -72,6 +72,7 @@ typedef struct Stub {
     int open_connections;
     int open_results;
     int cancels;
+    const char *encoding; /* of the server; NULL: UTF8 */
     int version;
     bool cancelled[CONNECTIONS_MAX];
     char *keywords[KEYWORDS_MAX][2];

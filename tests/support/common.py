@@ -45,7 +45,7 @@ def eventually(condition, timeout=20.0, what="condition", interval=0.02, retry=(
             text = what() if callable(what) else what
             why = f": {last_error!r}" if last_error else ""
             raise AssertionError(f"not within {waited:.0f} s: {text}{why}")
-        time.sleep(interval)
+        time.sleep(max(interval, min(0.25, waited / 20)))   # looking costs the machine something, too
 
 
 def stays_true(condition, seconds, what="condition", interval=0.05):

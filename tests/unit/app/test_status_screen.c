@@ -96,6 +96,25 @@ Test(status_screen, stalled_pipeline_says_since_when_why_and_the_remedy)
     cr_assert_null(strstr(screen, "orders is"));
 }
 
+static const char WAITING[] =
+    "{'name':'orders','capture':'poll','state':'running','since':'2026-11-18T05:00:00Z',"
+    "'in_flight_events':0,'error':null,'holder':null,'waiting':{'events':1500,'topics':2,"
+    "'topic':'audit.events','code':'KAFKA_TOPIC_UNKNOWN','message':'topic audit.events is unknown',"
+    "'hint':'Create the topic.','since':'2026-11-21T09:12:44Z'}}";
+
+Test(status_screen, events_that_wait_for_a_topic_are_named_though_all_else_is_well)
+{
+    Text out = TEXT_EMPTY;
+    const char *screen = screen_of(WAITING, true, true, &out);
+    cr_assert_not_null(strstr(screen, "orders: 1500 events wait for topic audit.events and 1 more "
+                                      "since 09:12:44 UTC, all others go on: topic audit.events "
+                                      "is unknown\n"),
+                       "%s", screen);
+    cr_assert_not_null(strstr(screen, "Create the topic."));
+    cr_assert_eq(code_of(WAITING, true, true), EXIT_KAFKA);
+    text_free(&out);
+}
+
 Test(status_screen, what_is_not_connected_stands_out)
 {
     AUTO_BUFFER out = TEXT_EMPTY;

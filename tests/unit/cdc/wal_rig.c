@@ -158,7 +158,8 @@ static void receive(void *arg, int connection, const char *bytes, size_t length)
     for (size_t i = 0; i < rig.log_count; i++) {
         const RigTransaction *t = &rig.log[i];
         for (int64_t seq = t->first; t->commit_lsn < flushed && seq <= t->last; seq++) {
-            cr_assert(rig.rows[seq].acknowledged, "row %" PRId64 " would be lost", seq);
+            bool waits = rig.rows[seq].parked && rig.rows[seq].visible && rig.position.waiting;
+            cr_assert(rig.rows[seq].acknowledged || waits, "row %" PRId64 " would be lost", seq);
         }
     }
     rig.confirmed = flushed;
@@ -261,7 +262,8 @@ static void serve_facts(StubReply *reply)
     stub_reply_row(
         reply, "version", "150000", "system_id", IF(row, system), "timeline",
         IF(row, position_timeline), "slot", IF(row, "outboxd_orders"), "lsn", IF(row, lsn),
-        "backfill", IF(row, rig.position.backfill ? "t" : "f"), "backfill_end",
+        "backfill", IF(row, rig.position.backfill ? "t" : "f"), "waiting",
+        IF(row, rig.position.waiting ? "t" : "f"), "backfill_end",
         IF(rig.position.end != SLOT_NO_END, end), "tx_lsn", IF(rig.position.tx_lsn != 0, tx),
         "tx_ordinal", IF(rig.position.tx_ordinal != 0, ordinal), "tx_messages", IF(row, "f"),
         "backfill_seq", IF(rig.position.filled != 0, filled), "insert_lsn", log_end, "wal_timeline",
@@ -364,6 +366,7 @@ static void serve_save(const char *sql, StubReply *reply)
     rig.position.backfill = begins(strchr(at, '\'') + 1, ", true");
     rig.position.end = SLOT_NO_END;
     rig.position_system = NULL;
+    rig.position.waiting = strstr(sql, ", true, '") != NULL;
     /* ..., 'publication', 'generation', 1 WHERE ... */
     const char *last = strstr(sql, ", 1 WHERE ");
     cr_assert_not_null(last, "%s", sql);
@@ -393,7 +396,10 @@ static void serve_note(const char *sql, StubReply *reply)
         cr_assert_not_null(strstr(sql, rig.position.generation), "%s", sql);
         rig.position.writes++;
     }
-    if (begins(column, "backfill_end = ")) {
+    if (begins(column, "waiting = ")) {
+        trace("waiting");
+        rig.position.waiting = begins(value, "true");
+    } else if (begins(column, "backfill_end = ")) {
         rig.position.end = strtoll(value, NULL, 10);
     } else if (begins(column, "publication = ")) {
         snprintf(rig.position.publication, sizeof(rig.position.publication), "%.*s",
@@ -446,6 +452,9 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT (WITH RECURSIVE tree")) {
         rig.questions++;
         serve_tree(reply);
+    } else if (strcmp(sql, "SELECT pg_current_snapshot()") == 0) {
+        rig.sights++;
+        stub_reply_row(reply, "snapshot", rig.snapshot, NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
     } else {
@@ -608,7 +617,8 @@ static void on_batch(void *arg, Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         RigRow *row = &rig.rows[event->seq];
-        cr_assert_eq(event_is_settled(event), row->acknowledged, "row %" PRId64, event->seq);
+        bool known = event->state == EVENT_PARKED ? row->parked : row->acknowledged;
+        cr_assert_eq(event_is_settled(event), known, "row %" PRId64, event->seq);
         cr_assert_not(row->out, "row %" PRId64 " is handed on twice", event->seq);
         row->out = true;
         row->delivered += !event_is_settled(event);
@@ -768,7 +778,8 @@ static void give_back(Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         RigRow *row = &rig.rows[batch->events[i]->seq];
         row->out = false;
-        row->acknowledged |= event_is_settled(batch->events[i]);
+        row->acknowledged |= event_is_over(batch->events[i]);
+        row->parked = batch->events[i]->state == EVENT_PARKED;
     }
     rig.source->ops->ack(rig.source, batch);
 }
@@ -790,6 +801,20 @@ void rig_ack(int64_t except)
     memmove(rig.batches, rig.batches + 1, rig.batch_count * sizeof(Batch *));
     settle(batch, except);
     give_back(batch);
+}
+
+void rig_ack_parked(int64_t first, int64_t last)
+{
+    cr_assert_gt(rig.batch_count, 0);
+    Batch *batch = rig.batches[0];
+    for (size_t i = 0; i < batch->count; i++) {
+        Event *event = batch->events[i];
+        if (!event_is_settled(event)) {
+            bool waits = event->seq >= first && event->seq <= last;
+            batch_settle(event, waits ? EVENT_PARKED : EVENT_PUBLISHED);
+        }
+    }
+    rig_ack(-1);
 }
 
 void rig_ack_all(void)

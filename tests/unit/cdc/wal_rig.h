@@ -22,6 +22,7 @@ typedef struct RigRow {
     bool out; /* delivered, not given back */
     size_t delivered;
     bool acknowledged;
+    bool parked; /* ... for now: it waits for its topic */
 } RigRow;
 
 typedef struct RigTransaction {
@@ -35,6 +36,7 @@ typedef struct RigPosition {
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
     bool backfill;
+    bool waiting;
     int64_t end;    /* backfill_end; SLOT_NO_END: null */
     int64_t filled; /* backfill_seq; 0: null */
     int timeline;
@@ -78,6 +80,7 @@ typedef struct Rig {
     size_t starts;
     size_t locks;
     size_t marks;
+    size_t sights; /* at pg_current_snapshot(), for parked rows */
     size_t pings;
     size_t statuses;
     bool unwatched;   /* nobody looks at the preconditions but the source */
@@ -142,6 +145,8 @@ size_t rig_delivered(void);
 /** Gives the oldest batch back: its events settled, but not the one with seq `except` (-1: none).
  */
 void rig_ack(int64_t except);
+/** Gives the oldest batch back: the events from first to last parked, the others published. */
+void rig_ack_parked(int64_t first, int64_t last);
 void rig_ack_all(void);
 /** As the pipeline after `lost`: gives everything back and starts again. */
 void rig_restart(void);

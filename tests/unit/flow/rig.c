@@ -15,6 +15,7 @@ static struct {
     size_t sent;
     size_t published;
     size_t unsettled;
+    size_t parked;
 } seen; /* by the last assertion */
 
 /* The source. */
@@ -31,6 +32,25 @@ static void source_resume(Source *source)
     RigSource *s = (RigSource *)source;
     s->resumes++;
     s->last_acked = -1;
+    s->parked_count = seen.parked = 0;
+}
+
+static bool source_may_park(const Source *source, const Event *event)
+{
+    (void)event;
+    return ((const RigSource *)source)->may_park;
+}
+
+static size_t source_parked(const Source *source)
+{
+    return ((const RigSource *)source)->parked_count;
+}
+
+static void source_reread(Source *source)
+{
+    RigSource *s = (RigSource *)source;
+    s->rereads++;
+    s->parked_count = seen.parked = 0;
 }
 
 static void source_ack(Source *source, Batch *batch)
@@ -41,7 +61,9 @@ static void source_ack(Source *source, Batch *batch)
     s->acked_batches++;
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event_is_settled(event)) {
+        if (event->state == EVENT_PARKED) {
+            s->parked[s->parked_count++] = event->seq;
+        } else if (event_is_settled(event)) {
             s->published[s->published_count++] = event->seq;
         } else {
             s->unsettled[s->unsettled_count++] = event->seq;
@@ -114,6 +136,9 @@ static const SourceOps SOURCE_OPS = {
     .drain = source_drain,
     .unmarked = source_unmarked,
     .backlog = source_backlog,
+    .may_park = source_may_park,
+    .parked = source_parked,
+    .reread = source_reread,
     .status = source_status,
     .free = source_free,
 };
@@ -134,6 +159,10 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
     if (event->seq == s->poison_seq) {
         error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
         return SEND_POISON;
+    }
+    if (s->missing != NULL && strcmp(record->topic->name, s->missing) == 0) {
+        *err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+        return SEND_HELD;
     }
     if (result != SEND_OK) {
         *err = s->next_error;
@@ -324,11 +353,13 @@ void rig_batch(const char *rows)
         event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
         event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
         event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
-        for (end++; *end == '!' || *end == '?' || *end == ' '; end++) {
+        for (end++; *end == '!' || *end == '?' || *end == '+' || *end == ' '; end++) {
             if (*end == '!') {
                 event->field[FIELD_HEADERS] = SLICE_LITERAL("[]");
             } else if (*end == '?') {
                 event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("unknown");
+            } else if (*end == '+') {
+                event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("other");
             }
         }
         batch->bytes += 100;
@@ -507,6 +538,27 @@ void rig_ready(void)
     rig_turn();
 }
 
+static Topic *rig_topic(const char *name)
+{
+    Topic *topic = NULL;
+    Topics *topics = rig.pipeline->parts.topics;
+    cr_assert_eq(topics_get(topics, slice_of(name), &topic, NULL), OK);
+    return topic;
+}
+
+void rig_missing(const char *topic)
+{
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    rig.sink.sink.events.missing(rig.sink.sink.events.arg, rig_topic(topic), &err);
+    rig_turn();
+}
+
+void rig_found(const char *topic)
+{
+    rig.sink.sink.events.found(rig.sink.sink.events.arg, rig_topic(topic));
+    rig_turn();
+}
+
 static void assert_seqs(const char *what, const int64_t *seqs, size_t *from, size_t count,
                         const char *expected)
 {
@@ -534,6 +586,11 @@ void rig_assert_returned(const char *expected)
 {
     assert_seqs("returned", rig.source.unsettled, &seen.unsettled, rig.source.unsettled_count,
                 expected);
+}
+
+void rig_assert_parked(const char *expected)
+{
+    assert_seqs("parked", rig.source.parked, &seen.parked, rig.source.parked_count, expected);
 }
 
 void rig_assert_state(PipelineState state)

@@ -23,6 +23,10 @@ typedef struct RigSource {
     size_t checks; /* calls of may_publish */
     bool may_publish;
     size_t unmarked;
+    bool may_park;
+    int64_t parked[RIG_EVENTS_MAX]; /* seqs that came back parked */
+    size_t parked_count;
+    size_t rereads;
     double backlog; /* events that source.backlog tells */
     int64_t next_position;
     size_t acked_batches;
@@ -43,14 +47,15 @@ typedef struct RigSink {
     size_t flushes;
     size_t purges;
     size_t holds;
-    bool held_back; /* by hold() */
+    bool held_back;    /* by hold() */
     uint32_t requests; /* refused */
     size_t reopens;
     bool purge_at_once; /* else nothing has "not left yet": purge() takes nothing back */
     bool settle_at_once;
     SendResult next; /* of the next send only; then SEND_OK again */
     Error next_error;
-    int64_t poison_seq; /* SEND_POISON for it */
+    int64_t poison_seq;  /* SEND_POISON for it */
+    const char *missing; /* SEND_HELD for this topic; NULL: none */
     Event *held[RIG_EVENTS_MAX];
     size_t held_count;
     int64_t sent[RIG_EVENTS_MAX * 4]; /* every accepted send, in order */
@@ -93,7 +98,8 @@ void rig_turn(void);
 void rig_wait(const size_t *count, size_t least);
 
 /** Hands a batch over and turns the loop: "1a 2b!" is seq 1 of key a and seq 2 of key b, which the
- * encoder refuses; "3c?" has an event type that no route knows. */
+ * encoder refuses; "3c?" has an event type that no route knows; "4d+" goes to topic other.events.
+ */
 void rig_batch(const char *rows);
 
 /** The sink acknowledges the event (err == NULL) or reports err; turns the loop. */
@@ -119,6 +125,9 @@ void rig_aside_done(void);
 void rig_trouble(ErrorClass class);
 void rig_healed(void);
 void rig_ready(void);
+/** The sink says so of a topic that the pipeline has used. */
+void rig_missing(const char *topic);
+void rig_found(const char *topic);
 
 Error rig_error(ErrorClass class, const char *code);
 
@@ -128,6 +137,8 @@ void rig_assert_sent(const char *expected);
 void rig_assert_acked(const char *expected);
 /** Asserts what came back unsettled since the last call. */
 void rig_assert_returned(const char *expected);
+/** Asserts what came back parked since the last call or reread. */
+void rig_assert_parked(const char *expected);
 void rig_assert_state(PipelineState state);
 /** Asserts the code of what is wrong now; "": nothing. */
 void rig_assert_error(const char *code);

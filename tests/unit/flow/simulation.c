@@ -38,6 +38,26 @@ static void source_start(Source *source, int64_t delay_ms)
     sim.state = SOURCE_DELAYED;
 }
 
+static void forget_parked(void)
+{
+    sim.rereading = false;
+    for (size_t i = 0; i < ROWS; i++) {
+        if (sim.rows[i].place == ROW_PARKED) {
+            sim.rows[i].place = ROW_IDLE;
+        }
+    }
+}
+
+void source_read_again(void)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (sim.rows[i].place == ROW_IN_FLIGHT || sim.rows[i].place == ROW_UNMARKED) {
+            return;
+        }
+    }
+    forget_parked();
+}
+
 static void source_resume(Source *source)
 {
     (void)source;
@@ -47,6 +67,31 @@ static void source_resume(Source *source)
     }
     sim.state = SOURCE_RESUMED;
     sim.last_acked = 0;
+    forget_parked();
+}
+
+static bool source_may_park(const Source *source, const Event *event)
+{
+    (void)source;
+    (void)event;
+    return sim.may_park && chance(95);
+}
+
+static size_t source_parked(const Source *source)
+{
+    (void)source;
+    size_t count = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        count += sim.rows[i].place == ROW_PARKED;
+    }
+    return count;
+}
+
+static void source_reread(Source *source)
+{
+    (void)source;
+    SIM_ASSERT(sim.may_park, "read again for nothing");
+    sim.rereading = true;
 }
 
 static void source_ack(Source *source, Batch *batch)
@@ -62,9 +107,12 @@ static void source_ack(Source *source, Batch *batch)
             SIM_ASSERT(sim.held[j].event != event, "the sink still holds %lld",
                        (long long)event->seq);
         }
-        row->place = event_is_settled(event) ? ROW_UNMARKED : ROW_IDLE;
+        row->place = event->state == EVENT_PARKED ? ROW_PARKED
+                     : event_is_settled(event)    ? ROW_UNMARKED
+                                                  : ROW_IDLE;
         bool known = event->state == EVENT_PUBLISHED ? row->acknowledged
                      : event->state == EVENT_ASIDE   ? row->aside
+                     : event->state == EVENT_PARKED  ? sim.may_park
                      : event->state == EVENT_DROPPED
                          ? row->kind == ROW_UNROUTED && sim.config.on_unrouted == ON_UNROUTED_DROP
                          : true;
@@ -131,6 +179,9 @@ static const SourceOps SOURCE_OPS = {
     .wake = source_wake,
     .drain = source_drain,
     .unmarked = source_unmarked,
+    .may_park = source_may_park,
+    .parked = source_parked,
+    .reread = source_reread,
     .status = source_status,
     .free = source_free,
 };
@@ -155,12 +206,17 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
         sim.owes_ready = true;
         return chance(50) ? SEND_FULL : SEND_WAIT;
     }
+    size_t topic = (size_t)(record->topic->name[1] - '0');
+    if (sim.absent[topic]) {
+        sim.told[topic] = true;
+        *err = error_of(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+        return SEND_HELD;
+    }
     if (row_of(event)->kind == ROW_LARGE) {
         *err = error_of(ERROR_POISON, "RECORD_TOO_LARGE");
         return SEND_POISON;
     }
-    sim.held[sim.held_count++] =
-        (Held){.event = event, .topic = (size_t)(record->topic->name[1] - '0')};
+    sim.held[sim.held_count++] = (Held){.event = event, .topic = topic};
     return SEND_OK;
 }
 
@@ -281,6 +337,8 @@ void process_begin(void)
     sim.may_purge = sim.purging = sim.held_back = sim.zombie = sim.others = false;
     sim.paused = true; /* held */
     sim.begun = sim.broken = false;
+    sim.rereading = false;
+    memset(sim.told, 0, sizeof(sim.told));
     sim.draining = sim.ended = sim.lost = sim.reopening = sim.owes_ready = sim.troubled = false;
     sim.aside_count = sim.held_count = 0;
     PipelineParts parts = {.config = &sim.config,
@@ -304,6 +362,9 @@ void process_end(void)
         if (sim.rows[i].place == ROW_IN_FLIGHT || sim.rows[i].place == ROW_UNMARKED) {
             sim.rows[i].place = ROW_IDLE;
             sim.repeats_excused++;
+        }
+        if (sim.rows[i].place == ROW_PARKED) {
+            sim.rows[i].place = ROW_IDLE;
         }
     }
 }

@@ -19,7 +19,14 @@ enum {
 
 /* REFUSED: the broker says so, by itself; LARGE: the sink knows. */
 typedef enum RowKind { ROW_GOOD, ROW_REFUSED, ROW_UNENCODABLE, ROW_LARGE, ROW_UNROUTED } RowKind;
-typedef enum RowPlace { ROW_HIDDEN, ROW_IDLE, ROW_IN_FLIGHT, ROW_UNMARKED, ROW_MARKED } RowPlace;
+typedef enum RowPlace {
+    ROW_HIDDEN,
+    ROW_IDLE,
+    ROW_IN_FLIGHT,
+    ROW_PARKED, /* read, and remembered by the source: its topic is missing */
+    ROW_UNMARKED,
+    ROW_MARKED
+} RowPlace;
 
 typedef struct Row {
     size_t key;
@@ -66,6 +73,8 @@ typedef struct Simulation {
     bool paused; /* or not known yet whether it is */
     bool begun;  /* published or stood by: from then on the watch judges, not the source */
     bool broken; /* a precondition */
+    bool may_park;
+    bool rereading; /* as soon as every row is back and everything acknowledged is marked */
     uint64_t next_position;
     uint64_t last_acked;
     Event *asides[ROWS];
@@ -84,6 +93,8 @@ typedef struct Simulation {
     bool reopening;
     bool owes_ready;
     bool troubled;
+    bool absent[TOPICS]; /* the topic is missing */
+    bool told[TOPICS];   /* ... and the sink knows */
     /* The broker. */
     int64_t log[LOG_MAX];
     size_t log_count;
@@ -109,6 +120,9 @@ Error error_of(ErrorClass class, const char *code);
 
 /** Rows that are acknowledged and not marked. */
 size_t source_unmarked(const Source *source);
+
+/** The source begins anew, if every row is back and marked. */
+void source_read_again(void);
 
 /** Takes the event out of the sink and reports it; err == NULL: the broker acknowledged. */
 void settle(size_t index, const Error *err);

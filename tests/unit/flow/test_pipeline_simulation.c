@@ -7,6 +7,7 @@
  *   order            of each key, in the log without repeats, is the order of seq
  *   repeats          only after a producer or a process was lost, or another history or publisher
  *   zombies          nothing leaves when the lease is over
+ *   topics           those of a missing topic wait, whether in their rows or in memory
  *   no right         nothing is sent or read while the source is not the publisher, or is paused,
  *                    or a precondition is broken
  */
@@ -157,7 +158,10 @@ static void do_fetch(void)
                    sim.paused ? "paused" : "a precondition is broken");
         return;
     }
-    if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining ||
+    if (sim.rereading) {
+        source_read_again();
+    }
+    if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining || sim.rereading ||
         !sim.source.events.room(sim.source.events.arg, &room, &bytes)) {
         return;
     }
@@ -306,6 +310,46 @@ static void do_fail_topic(void)
     }
 }
 
+/* A topic is deleted: what the sink holds of it comes back, and it takes no more. */
+static void do_delete_topic(void)
+{
+    size_t topic = below(TOPICS);
+    size_t index = 0;
+    Error err = error_of(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    sim.absent[topic] = true;
+    while (!sim.lost && find_held(PHASE_QUEUED, topic, &index)) {
+        sim.repeats_excused += sim.held[index].written;
+        settle(index, &err);
+    }
+}
+
+static Topic *topic_named(size_t number)
+{
+    char name[8];
+    Topic *topic = NULL;
+    (void)snprintf(name, sizeof(name), "t%zu", number);
+    cr_assert_eq(topics_get(sim.pipeline->parts.topics, slice_of(name), &topic, NULL), OK);
+    return topic;
+}
+
+/* A look-up: the topic is missing still, or it was made (again). */
+static void do_look_up(void)
+{
+    size_t topic = below(TOPICS);
+    if (sim.absent[topic] && !sim.calm && chance(60)) {
+        Error err = error_of(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+        sim.sink.events.missing(sim.sink.events.arg, topic_named(topic), &err);
+        sim.told[topic] = true;
+        return;
+    }
+    sim.absent[topic] = false;
+    if (sim.told[topic]) {
+        sim.told[topic] = false;
+        sim.pipeline->reread_at_us = 0; /* nobody waits for the clock */
+        sim.sink.events.found(sim.sink.events.arg, topic_named(topic));
+    }
+}
+
 static void do_lose_sink(void)
 {
     if (sim.lost || sim.reopening) {
@@ -386,7 +430,7 @@ static const Deed DEEDS[] = {
     {do_kill, 1, true},        {do_break, 8, true},      {do_pause, 4, true},
     {do_mend, 30, false},      {do_refuse, 6, true},     {do_break_precondition, 6, true},
     {do_accept, 20, false},    {do_resume, 20, false},   {do_end_lease, 20, true},
-    {do_swap_server, 2, true},
+    {do_swap_server, 2, true}, {do_look_up, 40, false},  {do_delete_topic, 8, true},
 };
 
 static void step(void)
@@ -466,6 +510,7 @@ static void simulate(uint64_t seed)
     sim.config.topic = GIVEN("");
     sim.config.on_poison = ON_POISON_DEAD_LETTER;
     sim.config.on_unrouted = chance(50) ? ON_UNROUTED_DROP : ON_UNROUTED_DEAD_LETTER;
+    sim.may_park = chance(70);
     sim.config.in_flight_events = 1 + (int64_t)below(100);
     sim.base = event_base_new();
     sim.metrics = metrics_new();

@@ -216,12 +216,27 @@ Test(router, an_unknown_column_is_an_error_at_start)
     cr_assert_not_null(strstr(err.message, "nothing"));
 }
 
-Test(router, too_many_topics_is_poison_that_stops)
+Test(router, of_too_many_topics_the_further_ones_share_a_stand_in)
 {
     config.topic = GIVEN("t${seq}");
     for (event->seq = 0; event->seq < TOPICS_MAX; event->seq++) {
         cr_assert_eq(route(), ROUTE_OK);
     }
+    cr_assert_eq(route(), ROUTE_OK);
+    cr_assert(record.topic->beyond);
+    cr_assert_str_eq(err.code, "TOPICS_TOO_MANY");
+}
+
+Test(router, a_text_that_is_not_utf8_is_poison_and_named)
+{
+    event->seq = 17;
+    event->odd_text = FIELD_CORRELATION_ID;
     cr_assert_eq(route(), ROUTE_POISON);
-    cr_assert_eq(err.class, ERROR_FATAL);
+    cr_assert_str_eq(err.code, "TEXT_NOT_UTF8");
+    cr_assert_eq(err.class, ERROR_POISON);
+    cr_assert_str_eq(err.message,
+                     "column 'correlation_id' of the event with seq 17 is not valid UTF-8");
+    event->odd_text = FIELD_COUNT;
+    cr_assert_eq(route(), ROUTE_POISON);
+    cr_assert_not_null(strstr(err.message, "'of a header' of the event with seq 17"));
 }

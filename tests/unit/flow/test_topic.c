@@ -114,11 +114,83 @@ Test(topic, their_number_is_limited_and_the_known_ones_go_on)
     }
     Topic *topic = NULL;
     Error err = {0};
-    cr_assert_eq(topics_get(topics, SLICE_LITERAL("one-more"), &topic, &err), FAILED);
-    cr_assert_eq(err.class, ERROR_FATAL);
+    cr_assert_eq(topics_get(topics, SLICE_LITERAL("one-more"), &topic, &err), OK);
+    cr_assert(topic->beyond, "a stand-in");
+    cr_assert_eq(err.class, ERROR_RETRY);
     cr_assert_str_eq(err.code, "TOPICS_TOO_MANY");
+    cr_assert_not_null(strstr(err.message, "one-more"));
+    cr_assert_eq(get("another"), topic);
+    cr_assert_not(topics_have_room(topics));
     cr_assert_str_eq(get("topic-0")->name, "topic-0");
     cr_assert_str_eq(get("topic-1999")->name, "topic-1999");
+}
+
+static char forgotten[32];
+
+static void note_forgotten(void *arg, Topic *topic)
+{
+    (void)arg;
+    snprintf(forgotten, sizeof(forgotten), "%s", topic->name);
+}
+
+static void fill_at(int64_t now_us)
+{
+    topics_pass_time(topics, now_us);
+    char name[32];
+    for (int i = 0; i < TOPICS_MAX; i++) {
+        snprintf(name, sizeof(name), "topic-%d", i);
+        (void)get(name);
+    }
+}
+
+Test(topic, one_that_was_not_used_for_an_hour_gives_its_place_to_a_new_one)
+{
+    int64_t hour_us = TOPIC_IDLE_SECONDS * INT64_C(1000000);
+    topics_on_forget(topics, NULL, note_forgotten, NULL);
+    fill_at(hour_us);
+    topics_pass_time(topics, hour_us + 5);
+    for (int i = 0; i < TOPICS_MAX; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "topic-%d", i);
+        (void)(i == 7 ? NULL : get(name));
+    }
+    topics_pass_time(topics, hour_us * 2);
+    cr_assert(get("new")->beyond, "within the hour");
+    topics_pass_time(topics, hour_us * 2 + 1);
+    cr_assert(topics_have_room(topics));
+    cr_assert_str_eq(get("new")->name, "new");
+    cr_assert_str_eq(forgotten, "topic-7");
+    cr_assert(get("newer")->beyond, "all others were used later");
+    Text text = TEXT_EMPTY;
+    metrics_expose(metrics, &text);
+    cr_assert_null(strstr(text.data, "topic=\"topic-7\""));
+    text_free(&text);
+}
+
+static Topic *needed;
+
+static bool is_not_needed(void *arg, const Topic *topic)
+{
+    (void)arg;
+    return topic != needed;
+}
+
+Test(topic, one_that_is_in_use_keeps_its_place)
+{
+    topics_on_forget(topics, is_not_needed, note_forgotten, NULL);
+    fill_at(1);
+    for (int i = 0; i < TOPICS_MAX; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "topic-%d", i);
+        get(name)->in_flight = i == 9 ? 0 : 1;
+    }
+    needed = get("topic-9"); /* events wait for it */
+    topics_pass_time(topics, (TOPIC_IDLE_SECONDS + 1) * INT64_C(1000000));
+    cr_assert_not(topics_have_room(topics));
+    cr_assert(get("new")->beyond);
+    needed = NULL;
+    cr_assert(topics_have_room(topics));
+    cr_assert_str_eq(get("new")->name, "new");
 }
 
 static void count_topic(void *arg, Topic *topic)

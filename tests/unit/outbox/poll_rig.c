@@ -39,26 +39,54 @@ static void put_row(StubReply *reply, Text *bytes, int64_t seq)
     text_clear(bytes);
 }
 
+static void put_key(StubReply *reply, Text *bytes, int64_t seq)
+{
+    copy_put_be(bytes, 2, 2);
+    copy_put_int64(bytes, seq);
+    char id[32];
+    copy_put_field(bytes, slice_of(event_id(seq, id, sizeof(id))));
+    stub_reply_copy_row(reply, bytes->data, bytes->length);
+    text_clear(bytes);
+}
+
+/* The transaction of a wide fetch sees what was there at its first statement. */
+static bool snapshot_shows(int64_t seq)
+{
+    if (!rig.in_snapshot) {
+        rig.snapshot[seq] = rig.rows[seq].visible && !rig.rows[seq].marked;
+    }
+    return rig.snapshot[seq];
+}
+
 /* Unpublished rows between low and high, at most *limit. */
 static void put_range(StubReply *reply, Text *bytes, int64_t low, int64_t high, size_t *limit)
 {
     for (int64_t seq = low < 0 ? 0 : low; seq < RIG_ROWS && seq <= high && *limit > 0; seq++) {
-        if (rig.rows[seq].visible && !rig.rows[seq].marked) {
-            put_row(reply, bytes, seq);
+        if (snapshot_shows(seq)) {
+            (rig.keys_only ? put_key : put_row)(reply, bytes, seq);
             --*limit;
         }
     }
 }
 
-static void serve_copy(const char *sql, StubReply *reply)
+static void put_chosen(StubReply *reply, Text *bytes, const char *list)
+{
+    char *end = NULL;
+    do {
+        size_t limit = 1;
+        int64_t seq = strtoll(list, &end, 10);
+        put_range(reply, bytes, seq, seq, &limit);
+        cr_assert_eq(limit, 0, "row %lld was seen and is gone", (long long)seq);
+        list = end + 1;
+    } while (*end == ',');
+}
+
+static void put_sought(StubReply *reply, Text *bytes, const char *sql)
 {
     const char *beyond = strstr(sql, "\"seq\" > ");
     cr_assert_not_null(beyond, "%s", sql);
     int64_t top = strtoll(beyond + 8, NULL, 10);
     size_t limit = strtoul(strstr(beyond, "LIMIT ") + 6, NULL, 10);
-    Text bytes = TEXT_EMPTY;
-    text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
-    stub_reply_copy(reply);
     const char *lows = strstr(sql, "unnest('{");
     if (lows != NULL) {
         lows += 9;
@@ -69,13 +97,27 @@ static void serve_copy(const char *sql, StubReply *reply)
             int64_t low = strtoll(lows, &low_end, 10);
             int64_t high = strtoll(highs, &high_end, 10);
             cr_assert(low <= high && high_end > highs && low_end > lows, "%s", sql);
-            put_range(reply, &bytes, low, high, &limit);
+            put_range(reply, bytes, low, high, &limit);
             comma = high_end;
             lows = low_end + 1;
             highs = high_end + 1;
         }
     }
-    put_range(reply, &bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
+    put_range(reply, bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
+}
+
+static void serve_copy(const char *sql, StubReply *reply)
+{
+    Text bytes = TEXT_EMPTY;
+    text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
+    stub_reply_copy(reply);
+    rig.keys_only = strstr(sql, "\"seq\"::bigint, \"event_id\"::text FROM ") != NULL;
+    const char *chosen = strstr(sql, "\"seq\" = ANY('{");
+    if (chosen != NULL) {
+        put_chosen(reply, &bytes, chosen + 14);
+    } else {
+        put_sought(reply, &bytes, sql);
+    }
     text_add(&bytes, "\377\377"); /* the trailer */
     stub_reply_copy_row(reply, bytes.data, bytes.length);
     text_free(&bytes);
@@ -93,17 +135,30 @@ static const char *table_oid(void)
     return rig.table_oid != NULL ? rig.table_oid : "4242";
 }
 
-static void answer_guard(StubReply *reply)
+static void answer_guard(const char *sql, StubReply *reply)
 {
-    stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable_now() ? "t" : "f", "table_oid",
-                   rig.fetched_oid != NULL ? rig.fetched_oid : table_oid(), NULL);
+    const char *durable = durable_now() ? "t" : "f";
+    const char *oid = rig.fetched_oid != NULL ? rig.fetched_oid : table_oid();
+    if (strstr(sql, " AS sequence_oid") != NULL) {
+        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+                       "sequence_oid", "4241", NULL);
+    } else {
+        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+                       "storage", rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
+                       rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
+    }
 }
 
 static void serve_fetch(const char *sql, StubReply *reply)
 {
-    rig.fetches++;
-    free(rig.fetch_sql);
-    rig.fetch_sql = x_strdup(sql);
+    const char *begin = strstr(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
+    const char *writers = strstr(sql, " AS writers");
+    bool rows = strstr(sql, "; COMMIT") != NULL && begin == NULL;
+    rig.fetches += !rows;
+    if (!rows) {
+        free(rig.fetch_sql);
+        rig.fetch_sql = x_strdup(sql);
+    }
     if (rig.hang_fetch) {
         stub_reply_hang(reply);
     }
@@ -111,18 +166,25 @@ static void serve_fetch(const char *sql, StubReply *reply)
         stub_reply_error(reply, rig.error_of_fetch, "permission denied for table event");
         return;
     }
-    if (strstr(sql, " AS writers") != NULL) {
+    if (writers != NULL) {
+        cr_assert(begin == NULL || writers < strstr(sql, "COMMIT; "), "an old snapshot");
         stub_reply_row(reply, "writers", rig.writers, NULL);
     }
-    serve_copy(strstr(sql, "COPY ("), reply);
-    if (rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL) {
-        const char *oid = rig.fetched_oid;
-        rig.fetched_oid = rig.configured_oid;
-        answer_guard(reply);
-        rig.fetched_oid = oid;
+    if (strstr(sql, "COPY (") != NULL) {
+        serve_copy(strstr(sql, "COPY ("), reply);
+    }
+    bool ends = strstr(sql, "; COMMIT") != NULL && begin == NULL;
+    rig.in_snapshot = (rig.in_snapshot && !ends) || begin != NULL;
+    rig.wide += begin != NULL;
+    if (rig.in_snapshot) {
         return;
     }
-    answer_guard(reply);
+    const char *oid = rig.fetched_oid;
+    if (rig.configured_oid != NULL && strstr(sql, "event_2025") == NULL) {
+        rig.fetched_oid = rig.configured_oid;
+    }
+    answer_guard(sql, reply);
+    rig.fetched_oid = oid;
 }
 
 static void serve_table(const StubQuery *query, StubReply *reply)
@@ -269,6 +331,9 @@ static void serve_dead_letter(const StubQuery *query, StubReply *reply)
 static void serve_guard(const char *sql, StubReply *reply)
 {
     rig.guards++;
+    if (begins(sql, "ROLLBACK; ")) {
+        rig.in_snapshot = false;
+    }
     if (strstr(sql, "pg_sleep") != NULL) {
         stub_reply_row(reply, "pg_sleep", "", NULL);
     } else if (strstr(sql, "pg_logical_emit_message") != NULL) {
@@ -278,7 +343,7 @@ static void serve_guard(const char *sql, StubReply *reply)
         stub_reply_row(reply, "pg_logical_emit_message", "0/1235", NULL);
     }
     if (strstr(sql, "AS insert_lsn") != NULL) {
-        answer_guard(reply);
+        answer_guard(sql, reply);
     } else {
         cr_assert_not_null(strstr(sql, ">= '0/1234'::pg_lsn"), "%s", sql);
         stub_reply_row(reply, "durable", durable_now() ? "t" : "f", NULL);
@@ -293,6 +358,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         cr_assert_str_eq(query->statement, "outboxd_mark");
         serve_mark(query, reply);
     } else if (strstr(sql, "AS backend_pid;") != NULL) {
+        rig.in_snapshot = false; /* a new session */
         serve_table(query, reply);
     } else if (strstr(sql, "PREPARE outboxd_mark") != NULL) {
         stub_reply_command(reply, 0);
@@ -315,8 +381,11 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         serve_claim(sql, reply);
     } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
         stub_reply_command(reply, 0);
-    } else if (strstr(sql, "COPY (") != NULL) {
+    } else if (strstr(sql, "COPY (") != NULL || strstr(sql, "; COMMIT") != NULL) {
         serve_fetch(sql, reply);
+    } else if (strcmp(sql, "ROLLBACK") == 0) {
+        rig.in_snapshot = false;
+        stub_reply_command(reply, 0);
     } else if (begins(sql, "SELECT pg_try_advisory_lock(1869968482, ")) {
         snprintf(rig.lock_tried, sizeof(rig.lock_tried), "%.4s", strchr(sql, ',') + 2);
         bool old = rig.old_oid != NULL && strcmp(rig.lock_tried, rig.old_oid) == 0;
@@ -379,6 +448,9 @@ static void on_batch(void *arg, Batch *batch)
         cr_assert_eq(event->field[FIELD_PAYLOAD].length, rig.payload_bytes);
         row->out = true;
         row->delivered++;
+        if (rig.delivered != NULL) {
+            rig.delivered(event);
+        }
     }
 }
 
@@ -542,8 +614,12 @@ static void give_back(Batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        rig.rows[event->seq].out = false;
-        rig.rows[event->seq].acknowledged |= event_is_settled(event);
+        char id[32];
+        if (slice_equal(event->field[FIELD_EVENT_ID],
+                        slice_of(event_id(event->seq, id, sizeof(id))))) {
+            rig.rows[event->seq].out = false;
+            rig.rows[event->seq].acknowledged |= event_is_settled(event);
+        } /* else another event has the number now */
     }
     rig.source->ops->ack(rig.source, batch);
 }

@@ -10,7 +10,7 @@
 #include "stub/given.h"
 #include "stub/libpq.h"
 
-enum { RIG_ROWS = 400, RIG_BATCHES = 1000 };
+enum { RIG_ROWS = 6000, RIG_BATCHES = 2000 };
 
 typedef struct RigRow {
     bool visible;
@@ -50,6 +50,8 @@ typedef struct Rig {
     RigHistory history;
     const char *fetched_oid;    /* of the table that a fetch read; NULL: the right one */
     const char *table_oid;      /* NULL: 4242 */
+    const char *storage;        /* of table and sequence; NULL: as ever */
+    const char *last_value;     /* of the sequence; NULL: unknown */
     const char *configured_oid; /* of the table that has the configured name; NULL: the same */
     const char *present_name;   /* of the table that is read; NULL: it was dropped */
     const char *old_oid;        /* a row of outbox.publisher tells of this table; NULL: none */
@@ -64,7 +66,11 @@ typedef struct Rig {
     const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
     const char *writers;         /* transactions that write to the table */
     char *fetch_sql;             /* the last */
-    size_t fetches;
+    size_t fetches;              /* statements that look for rows */
+    size_t wide;                 /* of those: the first of a wide fetch */
+    bool in_snapshot;            /* a wide fetch is under way */
+    bool snapshot[RIG_ROWS];     /* unpublished in it */
+    bool keys_only;
     size_t guards;
     size_t flushes; /* forced */
     size_t marks;
@@ -83,6 +89,7 @@ typedef struct Rig {
     Source *source;
     Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
     size_t batch_count;
+    void (*delivered)(const Event *event); /* NULL: nobody asks */
     size_t room_events;
     size_t room_bytes;
     size_t locked;

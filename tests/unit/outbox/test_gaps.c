@@ -45,22 +45,6 @@ static void see(int64_t first, int64_t last)
     }
 }
 
-Test(gaps, a_number_is_opened_again_once)
-{
-    gaps_see(&gaps, 1);
-    gaps_see(&gaps, 2);
-    gaps_see(&gaps, 5);
-    gaps_drop(&gaps, 4);
-    gaps_open(&gaps, 2);
-    gaps_open(&gaps, 2);
-    gaps_open(&gaps, 9);
-    cr_assert_eq(gaps.count, 1);
-    cr_assert_eq(gaps.ranges[0].low, 2);
-    cr_assert_eq(gaps.ranges[0].high, 2);
-    gaps_see(&gaps, 2);
-    cr_assert_eq(gaps.count, 0);
-}
-
 Test(gaps, nothing_is_seen_at_first)
 {
     cr_assert_eq(gaps.top, INT64_MIN);
@@ -103,6 +87,37 @@ Test(gaps, a_number_below_everything_splits_the_first_gap)
     see(10, 10);
     see(-5, -5);
     assert_gaps("..-6 -4-9");
+}
+
+Test(gaps, what_is_looked_for_are_gaps_and_what_lies_beyond_the_top)
+{
+    cr_assert(gaps_cover(&gaps, INT64_MIN));
+    see(3, 4);
+    see(8, 8);
+    gaps_drop(&gaps, 4);
+    cr_assert_not(gaps_cover(&gaps, INT64_MIN));
+    for (int64_t seq = 0; seq < 12; seq++) {
+        cr_assert_eq(gaps_cover(&gaps, seq), (seq >= 5 && seq <= 7) || seq > 8);
+    }
+    cr_assert_not(gaps_are_merged(&gaps));
+}
+
+Test(gaps, what_remains_of_a_merged_range_is_merged)
+{
+    for (int64_t seq = 0; seq <= GAPS_MAX * 2; seq += 2) { /* one more would merge them */
+        gaps_see(&gaps, seq);
+    }
+    cr_assert(gaps_are_merged(&gaps));
+    int64_t high = gaps.ranges[0].high;
+    gaps_see(&gaps, gaps.top + 100);
+    gaps_drop(&gaps, high - 3);
+    cr_assert_eq(gaps.ranges[0].low, high - 2);
+    cr_assert(gaps.ranges[0].merged);
+    gaps_see(&gaps, high - 1);
+    cr_assert(gaps.ranges[0].merged && gaps.ranges[1].merged);
+    gaps_drop(&gaps, gaps.top - 50);
+    cr_assert_eq(gaps.count, 1);
+    cr_assert_not(gaps.ranges[0].merged);
 }
 
 Test(gaps, dropping_gives_up_whole_gaps_and_the_part_below)
@@ -218,6 +233,13 @@ Test(gaps, merging_bounds_their_number_and_loses_none)
         cr_assert_gt(merged, 0, "seed %lu never merged", (unsigned long)seed);
         assert_well_formed(seed);
         size_t from = 0;
+        cr_assert(gaps_are_merged(&gaps));
+        for (size_t i = 0; i < WIDE; i++) {
+            bool sought = gaps_cover(&gaps, (int64_t)i * stretch);
+            cr_assert(seen[i] || sought, "seed %lu", (unsigned long)seed);
+            cr_assert_eq(sought, covered((int64_t)i * stretch, &from));
+        }
+        from = 0;
         for (size_t i = 0; i < WIDE; i++) {
             cr_assert(seen[i] || covered((int64_t)i * stretch, &from), "seed %lu: %zu is lost",
                       (unsigned long)seed, i);

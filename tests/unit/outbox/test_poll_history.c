@@ -213,4 +213,7 @@ Test(poll_history, another_event_under_the_number_is_not_marked)
     rig_turn();
     cr_assert_not(rig.rows[2].marked);
     cr_assert_eq(rig.asks, 1);
+    RIG_WAIT(rig.rows[2].delivered == 1); /* it is an event of its own */
+    rig_ack_all();
+    RIG_WAIT(rig.rows[2].marked);
 }

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "outbox/fetch_sql.h"
 #include "rows/table.h"
 #include "stub/given.h"
@@ -29,12 +30,12 @@ static void make(void)
     cr_assert_eq(table_new(&config, &table, &err), OK, "%s", err.message);
 }
 
-static void assert_fetch(int64_t sweep_below, const char *expected)
+static void assert_fetch(const char *expected)
 {
     Text sql = TEXT_EMPTY;
     free(table->select_list); /* its text is a test of its own */
     table->select_list = strdup("COLUMNS");
-    fetch_add_sql(table, &gaps, sweep_below, 50, &sql);
+    fetch_add_sql(table, &gaps, 50, &sql);
     cr_assert_str_eq(text_string(&sql), expected, "%s", text_string(&sql));
     text_free(&sql);
 }
@@ -99,8 +100,7 @@ Test(table, a_name_that_is_none_is_refused)
 Test(table, the_first_fetch_reads_from_the_beginning)
 {
     make();
-    assert_fetch(INT64_MIN,
-                 "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
+    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
                  "-9223372036854775808 AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 50) "
                  "TO STDOUT (FORMAT binary); ");
 }
@@ -110,9 +110,9 @@ Test(table, a_table_without_published_at_has_only_unpublished_rows)
     config.columns.published_at = GIVEN("");
     config.on_publish = ON_PUBLISH_DELETE;
     make();
-    assert_fetch(INT64_MIN, "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
-                            "-9223372036854775808 ORDER BY \"seq\" LIMIT 50) "
-                            "TO STDOUT (FORMAT binary); ");
+    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
+                 "-9223372036854775808 ORDER BY \"seq\" LIMIT 50) "
+                 "TO STDOUT (FORMAT binary); ");
 }
 
 #define RANGES(lows, highs)                                                                        \
@@ -130,16 +130,61 @@ Test(table, gaps_are_read_before_what_lies_beyond_the_top)
     make();
     gaps_see(&gaps, 5);
     gaps_see(&gaps, 9);
-    assert_fetch(INT64_MIN, RANGES("-9223372036854775808,6", "4,8") BEYOND("9"));
+    assert_fetch(RANGES("-9223372036854775808,6", "4,8") BEYOND("9"));
 }
 
-Test(table, a_sweep_reads_below_the_bound_first)
+#define KEYS(from, lows, highs)                                                                    \
+    "COPY ((SELECT hit.* FROM unnest('{" lows "}'::bigint[], '{" highs                             \
+    "}'::bigint[]) AS gap(low, high) CROSS JOIN LATERAL (SELECT \"seq\"::bigint, "                 \
+    "\"event_id\"::text FROM \"outbox\".\"event\" WHERE \"seq\" BETWEEN gap.low AND gap.high AND " \
+    "\"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) AS hit LIMIT 7) UNION ALL (SELECT "        \
+    "\"seq\"::bigint, \"event_id\"::text FROM \"outbox\".\"event\" WHERE \"seq\" > " from          \
+    " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) LIMIT 7) TO STDOUT (FORMAT binary); "
+#define ALL_KEYS(from)                                                                             \
+    "COPY (SELECT \"seq\"::bigint, \"event_id\"::text FROM \"outbox\".\"event\" WHERE \"seq\" "    \
+    "> " from                                                                                      \
+    " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) TO STDOUT (FORMAT binary); "
+
+static void assert_keys(int64_t from, const char *expected)
+{
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    fetch_add_keys_sql(table, &gaps, from, 7, &sql);
+    cr_assert_str_eq(text_string(&sql), expected, "%s", text_string(&sql));
+}
+
+Test(table, a_page_of_keys_begins_where_the_last_one_ended)
 {
     make();
+    assert_keys(INT64_MIN, ALL_KEYS("-9223372036854775808"));
+    assert_keys(8, ALL_KEYS("7"));
     gaps_see(&gaps, 5);
     gaps_see(&gaps, 9);
-    gaps_drop(&gaps, 5);
-    assert_fetch(6, RANGES("-9223372036854775808,6", "5,8") BEYOND("9"));
-    gaps_drop(&gaps, 9);
-    assert_fetch(10, RANGES("-9223372036854775808", "9") BEYOND("9"));
+    gaps_see(&gaps, 12);
+    assert_keys(INT64_MIN, KEYS("12", "-9223372036854775808,6,10", "4,8,11"));
+    assert_keys(7, KEYS("12", "7,10", "8,11"));
+    assert_keys(11, KEYS("12", "11", "11"));
+    assert_keys(12, ALL_KEYS("12"));
+    assert_keys(20, ALL_KEYS("19"));
+}
+
+Test(table, a_table_without_event_ids_has_null_ones)
+{
+    config.columns.event_id = GIVEN("");
+    make();
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    fetch_add_keys_sql(table, &gaps, INT64_MIN, 7, &sql);
+    cr_assert_not_null(strstr(sql.data, "(SELECT \"seq\"::bigint, NULL::text FROM "), "%s",
+                       sql.data);
+}
+
+Test(table, chosen_rows_are_read_by_number)
+{
+    make();
+    free(table->select_list);
+    table->select_list = strdup("COLUMNS");
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, &sql);
+    cr_assert_str_eq(sql.data, "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" = "
+                               "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
+                               "\"seq\") TO STDOUT (FORMAT binary); ");
 }

@@ -1,6 +1,7 @@
 /* The connection over a libpq that the test plays: see tests/stub/libpq.h. */
 #include <criterion/criterion.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,6 +243,55 @@ Test(conn, opens_with_what_a_session_of_ours_needs)
     cr_assert_str_eq(stub_connect_value("connect_timeout"), "60");
     cr_assert_not_null(pg_conn_raw(at.conn));
     cr_assert_not(pg_conn_is_busy(at.conn));
+}
+
+static char first_sql[64];
+
+static void serve_first(void *arg, const StubQuery *query, StubReply *reply)
+{
+    (void)arg;
+    if (first_sql[0] == '\0') {
+        snprintf(first_sql, sizeof(first_sql), "%s", query->sql);
+    }
+    if (strstr(query->sql, "client_encoding") != NULL && at.next_sql != NULL) {
+        stub_reply_error(reply, "22023", "no such encoding");
+    } else {
+        stub_reply_command(reply, 0);
+    }
+}
+
+Test(conn, a_database_without_an_encoding_sends_its_bytes_as_they_are)
+{
+    stub_reset(serve_first, NULL);
+    stub_set_encoding("SQL_ASCII");
+    make();
+    wait_for(&at.opened, 1);
+    cr_assert_str_eq(first_sql, "SET client_encoding = 'SQL_ASCII'");
+    cr_assert(pg_conn_takes_bytes(at.conn));
+    cr_assert_not(pg_conn_is_converted(at.conn));
+    cr_assert_not(pg_conn_is_busy(at.conn));
+    pg_conn_close(at.conn);
+    cr_assert_not(pg_conn_takes_bytes(at.conn));
+}
+
+Test(conn, an_encoding_that_is_refused_refuses_the_connection)
+{
+    stub_reset(serve_first, NULL);
+    stub_set_encoding("SQL_ASCII");
+    at.next_sql = "refuse";
+    make();
+    wait_for(&at.refused, 1);
+    cr_assert_eq(at.opened, 0);
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+Test(conn, a_database_in_another_encoding_is_converted)
+{
+    stub_set_encoding("LATIN1");
+    make();
+    wait_for(&at.opened, 1);
+    cr_assert_not(pg_conn_takes_bytes(at.conn));
+    cr_assert(pg_conn_is_converted(at.conn));
 }
 
 Test(conn, a_name_that_cannot_be_resolved_is_retried)

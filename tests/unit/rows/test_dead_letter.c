@@ -18,6 +18,7 @@ static DeadLetter letter;
 static void begin(void)
 {
     config = given_pipeline();
+    letter.ascii_only = false;
     batch = batch_new();
     event = batch_add(batch, 2);
     event->seq = 42;
@@ -69,6 +70,54 @@ Test(dead_letter, the_statement_has_a_place_for_each_parameter)
         cr_assert_not_null(strstr(letter.sql, place), "%s", place);
     }
     cr_assert_null(strstr(letter.sql, "$14"));
+}
+
+Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
+{
+    record = (Record){.key = SLICE_LITERAL("caf\xE9"), .value = SLICE_LITERAL("\xFF\0")};
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id\xE9");
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\":\"caf\xE9\"}");
+    RecordHeader header = {.name = SLICE_LITERAL("na\xEFve"), .value = SLICE_LITERAL("\xE2\x82")};
+    record.headers = &header;
+    record.header_count = 1;
+    build();
+    cr_assert_str_eq(letter.values[2], "id\xEF\xBF\xBD");
+    json_t *json = json_param(3);
+    assert_member(json, "payload", "{\"a\":\"caf\xEF\xBF\xBD\"}");
+    json_decref(json);
+    cr_assert(letter.lengths[5] == 4 && memcmp(letter.values[5], "caf\xE9", 4) == 0);
+    cr_assert(letter.lengths[6] == 2 && memcmp(letter.values[6], "\xFF\0", 2) == 0);
+    json = json_param(7);
+    assert_member(json_array_get(json, 0), "name", "na\xEF\xBF\xBDve");
+    assert_member(json_array_get(json, 0), "value", "\xEF\xBF\xBD\xEF\xBF\xBD");
+    json_decref(json);
+}
+
+Test(dead_letter, a_reason_that_ends_inside_of_a_character_is_text)
+{
+    snprintf(reason.message, sizeof(reason.message), "type '%.4s", "abc\xE2\x82\xAC");
+    reason.hint[0] = '\0';
+    build();
+    cr_assert_str_eq(letter.values[9], "type 'abc\xEF\xBF\xBD");
+}
+
+Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
+{
+    RecordHeader header = {.name = SLICE_LITERAL("price"),
+                           .value = SLICE_LITERAL("8 \xE2\x82\xAC")};
+    record.headers = &header;
+    record.header_count = 1;
+    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("caf\xC3\xA9");
+    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "'\xC3\xA9'");
+    letter.ascii_only = true;
+    build();
+    json_t *json = json_param(7);
+    assert_member(json_array_get(json, 0), "value", "8 ?");
+    json_decref(json);
+    json = json_param(3);
+    assert_member(json, "aggregate_id", "caf\xC3\xA9"); /* it came from there */
+    json_decref(json);
+    cr_assert_eq(strncmp(letter.values[9], "'?'", 3), 0);
 }
 
 Test(dead_letter, says_what_was_refused_and_why)

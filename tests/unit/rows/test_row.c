@@ -276,3 +276,20 @@ Test(row, only_a_count_of_minus_one_is_the_trailer)
     cr_assert_not(row_is_trailer("\377", 1));
     cr_assert_not(row_is_trailer("\377\377\377", 3));
 }
+
+Test(row, a_text_that_is_not_utf8_is_noted)
+{
+    static const char *const TEXTS[] = {"caf\xC3\xA9", "caf\xE9", "\xE2\x82", "\xED\xA0\x80"};
+    for (size_t i = 0; i < 4; i++) {
+        for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+            Event *event = batch_add(batch, 1);
+            event->field[field] = slice_of(TEXTS[i]);
+            row_check_texts(batch, 1);
+            cr_assert_eq(event->odd_text, i == 0 || field == FIELD_PAYLOAD_BYTES ? 0 : field);
+        }
+        Event *event = batch_add(batch, 1);
+        ((Slice *)event->extra)[0] = slice_of(TEXTS[i]);
+        row_check_texts(batch, 1);
+        cr_assert_eq(event->odd_text, i == 0 ? 0 : FIELD_COUNT);
+    }
+}

@@ -30,6 +30,21 @@ static void on_ready(void *arg)
     mock.ready++;
 }
 
+static void on_missing(void *arg, Topic *topic, const Error *err)
+{
+    (void)arg;
+    cr_assert_not_null(topic);
+    mock.missing++;
+    mock.absence = *err;
+}
+
+static void on_found(void *arg, Topic *topic)
+{
+    (void)arg;
+    mock.found++;
+    mock.found_topic = topic;
+}
+
 static void on_trouble(void *arg, const Error *err)
 {
     (void)arg;
@@ -118,6 +133,8 @@ void mock_begin(void)
                  OK, "%s", err.message);
     mock.sink->events = (SinkEvents){.settled = on_settled,
                                      .ready = on_ready,
+                                     .missing = on_missing,
+                                     .found = on_found,
                                      .trouble = on_trouble,
                                      .healed = on_healed,
                                      .lost = on_lost,

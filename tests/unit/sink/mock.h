@@ -38,6 +38,10 @@ typedef struct Mock {
     size_t times[MOCK_EVENTS_MAX];      /* each event settled */
     Error error;                        /* of the last failed delivery */
     size_t ready;
+    size_t missing;
+    Error absence; /* of the last missing topic */
+    size_t found;
+    Topic *found_topic;
     size_t troubles;
     size_t healed;
     Error trouble;

@@ -183,26 +183,104 @@ Test(kafka, a_leader_that_moved_is_followed)
     retried((const rd_kafka_resp_err_t[]){RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION}, 1);
 }
 
-Test(kafka, an_unknown_topic_is_trouble_until_it_is_there)
+static void is_held(rd_kafka_resp_err_t code, const char *name)
 {
-    rd_kafka_mock_topic_set_error(mock.cluster, "orders", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    rd_kafka_mock_topic_set_error(mock.cluster, "orders", code);
     mock_begin();
     Error err = {0};
-    cr_assert_eq(mock_try(1, "orders", &err), SEND_WAIT);
-    MOCK_WAIT(mock.ready >= 1); /* the first look-up asked only for a broker */
-    cr_assert_eq(mock_try(1, "orders", &err), SEND_WAIT);
-    MOCK_WAIT(mock.troubles >= 1);
-    cr_assert_str_eq(mock.trouble.code, "KAFKA_TOPIC_UNKNOWN");
-    cr_assert_eq(mock.trouble.class, ERROR_RETRY);
-    cr_assert_not_null(strstr(mock.trouble.message, "orders"));
+    cr_assert_eq(mock_try(1, "orders", &err), SEND_WAIT, "not known yet");
+    MOCK_WAIT(mock.missing >= 1);
+    cr_assert_str_eq(mock.absence.code, name);
+    cr_assert_eq(mock.absence.class, ERROR_RETRY);
+    cr_assert_not_null(strstr(mock.absence.message, "orders"));
     cr_assert_eq(*mock.stats.kafka_connected, 1, "a broker that lacks a topic has answered");
-    cr_assert_eq(mock_try(1, "orders", &err), SEND_WAIT, "nothing enters the producer");
-    cr_assert_eq(mock.healed, 0);
+    cr_assert_eq(mock.troubles, 0, "others are not troubled");
+    cr_assert_eq(mock_try(1, "orders", &err), SEND_HELD, "nothing enters the producer");
+    cr_assert_str_eq(err.code, name);
+    mock_send(2, "others");
+    MOCK_WAIT(mock.delivered == 1);
+    cr_assert_eq(mock.found, 0);
     rd_kafka_mock_topic_set_error(mock.cluster, "orders", RD_KAFKA_RESP_ERR_NO_ERROR);
-    MOCK_WAIT(mock.healed == 1);
+    MOCK_WAIT(mock.found == 1);
+    cr_assert_str_eq(mock.found_topic->name, "orders");
+    mock_send(1, "orders");
+    MOCK_WAIT(mock.delivered == 2);
+    cr_assert_eq(mock.settled, 2);
+}
+
+Test(kafka, an_unknown_topic_is_held_until_it_is_there)
+{
+    is_held(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "KAFKA_TOPIC_UNKNOWN");
+}
+
+Test(kafka, a_topic_that_may_not_be_seen_is_held)
+{
+    is_held(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "KAFKA_TOPIC_DENIED");
+}
+
+Test(kafka, a_topic_that_is_gone_keeps_no_other_waiting_after_a_new_producer)
+{
+    mock_begin();
+    mock_send(1, "retired");
+    mock_send(2, "orders");
+    MOCK_WAIT(mock.delivered == 2);
+    rd_kafka_mock_topic_set_error(mock.cluster, "retired", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    mock.sink->ops->reopen(mock.sink);
+    MOCK_WAIT(mock.reopened == 1);
+    mock_send(3, "orders");
+    MOCK_WAIT(mock.delivered == 3);
+    MOCK_WAIT(mock.missing >= 1);
+    cr_assert_eq(mock.troubles, 0);
+}
+
+/* librdkafka refreshes what it knows of topics by itself, and then refuses to take records. */
+Test(kafka, a_topic_whose_absence_librdkafka_notices_first_is_looked_up_at_once)
+{
+    mock_add_property("topic.metadata.refresh.interval.ms=100");
+    mock_add_property("topic.metadata.propagation.max.ms=0");
+    mock_begin();
     mock_send(1, "orders");
     MOCK_WAIT(mock.delivered == 1);
-    cr_assert_eq(mock.settled, 1);
+    rd_kafka_mock_topic_set_error(mock.cluster, "orders", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    Error err = {0};
+    int64_t seq = 2;
+    int64_t until_us = clock_monotonic_us() + 20000000;
+    while (mock_try(seq, "orders", &err) != SEND_HELD) {
+        mock_turn();
+        seq = seq < MOCK_EVENTS_MAX - 1 ? seq + 1 : 2;
+        cr_assert_lt(clock_monotonic_us(), until_us, "%s", mock_told());
+    }
+    cr_assert_str_eq(err.code, "KAFKA_TOPIC_UNKNOWN");
+    cr_assert_geq(mock.missing, 1);
+}
+
+Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
+{
+    mock_begin();
+    mock_send(1, "orders");
+    MOCK_WAIT(mock.delivered == 1);
+    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    mock_send(2, "orders");
+    MOCK_WAIT(mock.failed == 1);
+    cr_assert_eq(mock.missing, 1, "the look-up would not tell");
+    Error err = {0};
+    cr_assert_eq(mock_try(2, "orders", &err), SEND_HELD);
+    cr_assert_str_eq(err.code, "KAFKA_TOPIC_DENIED");
+    MOCK_WAIT(mock.found == 1);
+    mock_send(2, "orders");
+    MOCK_WAIT(mock.delivered == 2);
+}
+
+Test(kafka, a_topic_that_is_forgotten_is_looked_up_anew)
+{
+    mock_begin();
+    mock_send(1, "orders");
+    MOCK_WAIT(mock.delivered == 1);
+    mock.sink->ops->forget(mock.sink, mock.events[1]->topic);
+    cr_assert_null(mock.events[1]->topic->sink_data);
+    mock_send(2, "orders");
+    MOCK_WAIT(mock.delivered == 2);
 }
 
 Test(kafka, brokers_that_are_down_are_trouble_until_they_are_up)

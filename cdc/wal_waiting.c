@@ -1,0 +1,261 @@
+/* Events that wait for their topic, in their rows.
+ *
+ * The position may pass them, once two things are on disk or seen: outbox.position.waiting is true,
+ * so that a restart reads the table again; and their rows are visible, so that such a reading finds
+ * them (the server streams a transaction before others see it: rows/mark_queue.h). Until then the
+ * acknowledged batch, and those behind it, are kept back here.
+ *
+ * When a topic is there, the source reads again: it leaves the stream, takes up what came back and
+ * fills from the table (wal_fill.c), which brings what the position has passed and nothing else:
+ * the rest is left to the log (wal_scout.c). Then the stream goes on. */
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "cdc/wal_internal.h"
+#include "rows/mark_queue.h"
+
+enum { WAITING_LOOK_MS = 20 }; /* rows that could not be seen yet, or a slot that is in use still */
+
+static void waiting_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    waiting_go_on(arg);
+}
+
+static void waiting_later(WalSource *wal)
+{
+    event_add(wal->waiting.timer, &(struct timeval){.tv_usec = WAITING_LOOK_MS * 1000});
+}
+
+bool waiting_may_park(const WalSource *wal)
+{
+    const PipelineConfig *pipeline = wal->options.pipeline;
+    size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
+    return pipeline->on_publish != ON_PUBLISH_KEEP && !pipeline->messages && most < PARKED_MAX;
+}
+
+static bool waiting_has_parked(const Batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->events[i]->state == EVENT_PARKED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void waiting_note(WalSource *wal, const Batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (event->state == EVENT_PARKED && !parked_is_full(&wal->waiting.parked)) {
+            parked_add(&wal->waiting.parked, event->seq, event->field[FIELD_EVENT_ID]);
+        }
+    }
+}
+
+bool waiting_keeps_back(WalSource *wal, Batch *batch)
+{
+    Waiting *waiting = &wal->waiting;
+    bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
+    if (!from_stream || (waiting->oldest == NULL && !waiting_has_parked(batch))) {
+        return false;
+    }
+    batch->newer = NULL;
+    if (waiting->oldest == NULL) {
+        waiting->oldest = batch;
+    } else {
+        waiting->newest->newer = batch;
+    }
+    waiting->newest = batch;
+    waiting->events += batch->count;
+    waiting_go_on(wal);
+    return true;
+}
+
+bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id)
+{
+    for (const Batch *batch = wal->waiting.oldest; batch != NULL; batch = batch->newer) {
+        if (batch_find(batch, seq, event_id) != NULL) {
+            return true;
+        }
+    }
+    return parked_has(&wal->waiting.parked, seq, event_id);
+}
+
+static Batch *waiting_take_oldest(Waiting *waiting)
+{
+    Batch *batch = waiting->oldest;
+    waiting->oldest = batch->newer;
+    batch->newer = NULL;
+    waiting->events -= batch->count;
+    return batch;
+}
+
+void waiting_give_back(WalSource *wal)
+{
+    wal->waiting.asking = false;
+    event_del(wal->waiting.timer);
+    while (wal->waiting.oldest != NULL) {
+        Batch *batch = waiting_take_oldest(&wal->waiting);
+        waiting_note(wal, batch);
+        wal->hole = true; /* the stream brings it again, and what is settled in it is known */
+        wal_pass(wal, batch);
+    }
+}
+
+void waiting_forget(WalSource *wal)
+{
+    wal->waiting.known = false;
+    wal->waiting.recorded = false;
+    parked_clear(&wal->waiting.parked);
+}
+
+static bool waiting_all_visible(const Batch *batch, const char *snapshot)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (event->state == EVENT_PARKED && !mark_snapshot_shows(snapshot, event->xid)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_waiting_recorded(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->waiting.asking = false;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal->waiting.recorded = true;
+    waiting_go_on(wal);
+}
+
+static void on_waiting_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        free(wal->waiting.snapshot);
+        wal->waiting.snapshot = x_strdup(PQgetvalue(result, 0, 0));
+    }
+}
+
+static void on_waiting_done(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    Waiting *waiting = &wal->waiting;
+    waiting->asking = false;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal_renew_lease(wal);
+    while (waiting->oldest != NULL && waiting->snapshot != NULL &&
+           waiting_all_visible(waiting->oldest, waiting->snapshot)) {
+        wal_pass(wal, waiting_take_oldest(waiting));
+    }
+    if (waiting->oldest != NULL) {
+        waiting_later(wal);
+    }
+    marker_next(wal->marker);
+    waiting_go_on(wal);
+    wal_check_drained(wal);
+    wal->source.events.progress(wal->source.events.arg);
+}
+
+static void waiting_ask(WalSource *wal)
+{
+    if (!wal->waiting.recorded) {
+        wal->waiting.asking = position_note(wal, "waiting", "true", on_waiting_recorded);
+        return;
+    }
+    wal->waiting.asking = true;
+    wal_ask(wal, &(PgQuery){.sql = "SELECT pg_current_snapshot()",
+                            .arg = wal,
+                            .result = on_waiting_result,
+                            .done = on_waiting_done});
+}
+
+/* Everything came back and is marked: the source begins again. */
+static void waiting_begin_again(WalSource *wal)
+{
+    waiting_forget(wal);
+    wal->waiting.reread = false;
+    wal->waiting.rereading = true;
+    wal_take_up(wal);
+    wal_session_look(wal);
+}
+
+void waiting_go_on(WalSource *wal)
+{
+    Waiting *waiting = &wal->waiting;
+    bool connected = wal->state == WAL_ACTIVE || wal->state == WAL_FILLING ||
+                     wal->state == WAL_CHECKING || wal->state == WAL_STARTING;
+    if (!connected || waiting->asking || pg_conn_is_busy(wal->control) ||
+        event_pending(waiting->timer, EV_TIMEOUT, NULL)) {
+        return;
+    }
+    if (waiting->oldest != NULL) {
+        waiting_ask(wal);
+    } else if (waiting->reread && wal->outstanding == 0 && !marker_pending(wal->marker) &&
+               wal->save.done == NULL) {
+        waiting_begin_again(wal);
+    }
+}
+
+bool waiting_is_known(const WalSource *wal)
+{
+    return wal->live && wal->waiting.known;
+}
+
+bool waiting_for_slot(WalSource *wal)
+{
+    if (!wal->waiting.rereading || wal->facts.active_pid == 0) {
+        return false;
+    }
+    wal->waiting.rereading = false; /* our own walsender, which is about to end */
+    wal->waiting.reread = true;
+    waiting_later(wal);
+    return true;
+}
+
+void waiting_reread(WalSource *wal)
+{
+    bool reads = wal->state == WAL_ACTIVE || wal->state == WAL_FILLING ||
+                 wal->state == WAL_CHECKING || wal->state == WAL_STARTING;
+    if (!reads || wal->draining) {
+        waiting_forget(wal); /* resume() reads the table, if there is anything */
+        return;
+    }
+    stream_stop(wal);
+    pg_conn_close(wal->walsender);
+    pg_conn_close(wal->filler);
+    fill_release(wal);
+    ask_release(wal);
+    wal->state = WAL_CHECKING;
+    wal->waiting.reread = true;
+    waiting_later(wal); /* after the batches that come back now */
+}
+
+void waiting_init(WalSource *wal)
+{
+    wal->waiting.timer = event_new(wal->options.base, -1, 0, waiting_on_timer, wal);
+}
+
+void waiting_release(WalSource *wal)
+{
+    Waiting *waiting = &wal->waiting;
+    while (waiting->oldest != NULL) {
+        Batch *batch = waiting_take_oldest(waiting);
+        batch_free(&batch);
+    }
+    if (waiting->timer != NULL) {
+        event_free(waiting->timer);
+    }
+    free(waiting->snapshot);
+    parked_clear(&waiting->parked);
+}

@@ -1,0 +1,226 @@
+/* Holds are few (as many as topics), events are many: an event costs a count. */
+#include "flow/parking.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+enum { STILL_WAITING_SECONDS = 60 };
+
+static size_t hold_events(const Hold *hold)
+{
+    return hold->parked + hold->in_memory;
+}
+
+Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
+{
+    if (topic->hold != NULL) {
+        return topic->hold;
+    }
+    Hold *hold = x_calloc(1, sizeof(*hold));
+    hold->topic = topic;
+    hold->reason = *reason;
+    hold->since_us = clock_wall_us();
+    if (parking->metrics != NULL) {
+        hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
+                                    "Events that wait for their topic.", "pipeline",
+                                    parking->pipeline, "topic", topic->name, NULL);
+    }
+    Hold **end = &parking->holds;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = hold;
+    topic->hold = hold;
+    int64_t now_us = clock_monotonic_us();
+    if (parking->said_us == 0) {
+        parking->said_us = now_us;
+    }
+    if (log_limit_take(&parking->lines, now_us)) {
+        log_error(LOG_WARN, parking->pipeline, reason, "its events wait, all others go on");
+    }
+    return hold;
+}
+
+static void parking_end(Parking *parking, Hold *hold)
+{
+    Hold **at = &parking->holds;
+    while (*at != hold) {
+        at = &(*at)->next;
+    }
+    *at = hold->next;
+    hold->topic->hold = NULL;
+    if (hold->gauge != NULL) {
+        metrics_remove(parking->metrics, "outboxd_topic_waiting_events", "pipeline",
+                       parking->pipeline, "topic", hold->topic->name, NULL);
+    }
+    free(hold);
+    if (parking->holds == NULL) {
+        parking->said_us = 0;
+    }
+}
+
+void parking_add(Parking *parking, Hold *hold, bool parked)
+{
+    parking->topics += hold_events(hold) == 0;
+    if (parked) {
+        hold->parked++;
+        parking->parked++;
+    } else {
+        hold->in_memory++;
+        parking->in_memory++;
+    }
+}
+
+void parking_remove(Parking *parking, Hold *hold)
+{
+    if (hold == NULL || hold->parked == 0) {
+        return;
+    }
+    hold->parked--;
+    parking->parked--;
+    parking->topics -= hold_events(hold) == 0;
+}
+
+bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_t now_us)
+{
+    Hold *hold = topic->hold;
+    if (hold == NULL || hold->over || hold->aside) {
+        return false;
+    }
+    hold->reason = *reason;
+    if (hold->missing_us == 0) {
+        hold->missing_us = now_us;
+    }
+    bool sure = now_us - hold->missing_us >= PARKING_MISSING_SECONDS * INT64_C(1000000) ||
+                FAILPOINT_FAILS("topic_missing", NULL);
+    if (!sure || !parking->dead_letter) {
+        return false;
+    }
+    hold->aside = true;
+    log_error(LOG_WARN, parking->pipeline, reason,
+              "its events are set aside from now on, by on_missing_topic");
+    return hold_events(hold) > 0;
+}
+
+void parking_doubt(Parking *parking)
+{
+    for (Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
+        hold->missing_us = 0;
+    }
+}
+
+static void parking_say_back(const Parking *parking, const Hold *hold)
+{
+    log_write(LOG_INFO, parking->pipeline, "TOPIC_READY",
+              LOG_FIELDS(log_text("topic", hold->topic->name),
+                         log_number("events", (long long)hold_events(hold)),
+                         log_number("after_ms", (clock_wall_us() - hold->since_us) / 1000)),
+              "the topic can be written now: its events follow");
+}
+
+bool parking_release(Parking *parking, Topic *topic)
+{
+    Hold *hold = topic->hold;
+    if (hold == NULL || hold->over) {
+        return false;
+    }
+    if (hold_events(hold) > 0) {
+        parking_say_back(parking, hold);
+    }
+    hold->over = true;
+    if (hold->parked > 0) {
+        return true;
+    }
+    parking->in_memory -= hold->in_memory;
+    parking->topics -= hold->in_memory > 0;
+    parking_end(parking, hold);
+    return false;
+}
+
+void parking_clear_memory(Parking *parking)
+{
+    for (Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
+        parking->topics -= hold->in_memory > 0 && hold->parked == 0;
+        hold->in_memory = 0;
+    }
+    parking->in_memory = 0;
+}
+
+void parking_rewound(Parking *parking)
+{
+    for (Hold *hold = parking->holds, *next; hold != NULL; hold = next) {
+        next = hold->next;
+        hold->parked = 0;
+        if (hold->over) {
+            parking->in_memory -= hold->in_memory;
+            parking_end(parking, hold);
+        }
+    }
+    parking->parked = 0;
+    parking->topics = 0;
+    for (const Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
+        parking->topics += hold->in_memory > 0;
+    }
+}
+
+bool parking_needs(const Topic *topic)
+{
+    return topic->hold != NULL && hold_events(topic->hold) > 0;
+}
+
+void parking_forget(Parking *parking, Topic *topic)
+{
+    if (topic->hold != NULL) {
+        parking_end(parking, topic->hold);
+    }
+}
+
+void parking_clear(Parking *parking)
+{
+    while (parking->holds != NULL) {
+        parking_end(parking, parking->holds);
+    }
+    parking->topics = 0;
+    parking->parked = 0;
+    parking->in_memory = 0;
+}
+
+const Hold *parking_first(const Parking *parking)
+{
+    for (const Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
+        if (hold_events(hold) > 0) {
+            return hold;
+        }
+    }
+    return NULL;
+}
+
+void parking_tick(Parking *parking, int64_t now_us)
+{
+    (void)log_limit_due(&parking->lines, now_us, false);
+    const Hold *first = parking_first(parking);
+    if (first == NULL || now_us - parking->said_us < STILL_WAITING_SECONDS * INT64_C(1000000)) {
+        return;
+    }
+    parking->said_us = now_us;
+    log_write(LOG_WARN, parking->pipeline, first->reason.code,
+              LOG_FIELDS(log_text("topic", first->topic->name),
+                         log_number("topics", (long long)parking->topics),
+                         log_number("events", (long long)(parking->parked + parking->in_memory)),
+                         log_number("for_s", (clock_wall_us() - first->since_us) / 1000000)),
+              "still waiting: %s", first->reason.message);
+}
+
+void parking_collect(const Parking *parking)
+{
+    for (const Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
+        if (hold->gauge != NULL) {
+            *hold->gauge = (double)hold_events(hold);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+/* Events whose topic is not there, or not for us: they wait, all others go on.
+ *
+ * Where the source can, they are parked: settled for now, so that their batch is acknowledged and
+ * they leave memory; the source remembers their rows. When the topic is there, one rewind makes the
+ * source read from the beginning, so the order of each key in each topic is kept by construction.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "flow/pipeline_internal.h"
+
+enum {
+    REREAD_SECONDS = 5,    /* between two rewinds: topics that come back one by one share one */
+    RECOUNT_SECONDS = 300, /* rows that wait are read again, as somebody may have deleted them, */
+    RECOUNT_ROW_US = 3000, /* ... and so much later for each of them */
+};
+
+#define WAITING_FULL "WAITING_EVENTS_FULL"
+
+static void pipeline_park(Pipeline *p, Event *event, const Record *record)
+{
+    Hold *hold = record->topic->hold;
+    if (hold->aside) {
+        pipeline_set_aside(p, event, record, &hold->reason);
+        return;
+    }
+    const Source *source = p->parts.source;
+    bool park = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
+                source->ops->may_park(source, event);
+    event->topic = record->topic;
+    parking_add(&p->parking, hold, park);
+    if (park) {
+        pipeline_settle(p, event, EVENT_PARKED);
+    } else {
+        isolate_settled(&p->isolate, event); /* whether it is bad is found when it is sent */
+        event->state = EVENT_HELD;
+    }
+    if (isolate_active(&p->isolate)) {
+        pipeline_wake(p); /* the group may be complete with it, and nothing in flight */
+    }
+}
+
+void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error *reason)
+{
+    (void)parking_hold(&p->parking, record->topic, reason);
+    pipeline_park(p, event, record);
+    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, reason->code) == 0) {
+        pipeline_input(p, INPUT_HEALED); /* it was the trouble of all, and is that of one topic */
+    }
+}
+
+bool pipeline_waits(Pipeline *p, Event *event, const Record *record, const Error *err)
+{
+    Topic *topic = record->topic;
+    if (topic->hold != NULL) {
+        pipeline_park(p, event, record);
+        return true;
+    }
+    if (topic->beyond) {
+        pipeline_wait(p, event, record, err);
+        return true;
+    }
+    return false;
+}
+
+void pipeline_unpark(Pipeline *p)
+{
+    bool hole = false;
+    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        for (size_t i = 0; i < batch->count; i++) {
+            Event *event = batch->events[i];
+            hole = hole || !event_is_settled(event);
+            /* Without a topic: the source knew it as parked before. */
+            if (hole && event->state == EVENT_PARKED && event->topic != NULL) {
+                event->state = EVENT_PENDING;
+                batch->unsettled++;
+                parking_remove(&p->parking, event->topic->hold);
+            }
+        }
+    }
+}
+
+/* Those that wait in memory are sent now, in their order; the sink keeps what it holds. */
+static void pipeline_let_go(Pipeline *p)
+{
+    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        batch->next_unsent = 0;
+        for (size_t i = 0; i < batch->count; i++) {
+            Event *event = batch->events[i];
+            if (event->state == EVENT_HELD) {
+                event->state = EVENT_PENDING;
+            }
+        }
+    }
+    parking_clear_memory(&p->parking);
+    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
+        p->sending = p->acker.oldest;
+    }
+    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, WAITING_FULL) == 0) {
+        pipeline_input(p, INPUT_HEALED);
+    }
+    pipeline_wake(p);
+}
+
+static void pipeline_want_reread(Pipeline *p)
+{
+    p->reread_wanted = true;
+    pipeline_wake(p);
+}
+
+void pipeline_reread_when_due(Pipeline *p)
+{
+    if (!p->reread_wanted || !pipeline_works(p) || p->source_lost) {
+        return;
+    }
+    int64_t now_us = clock_monotonic_us();
+    if (now_us < p->reread_at_us) {
+        return; /* the next second will look again */
+    }
+    p->reread_wanted = false;
+    p->reread_at_us = now_us + REREAD_SECONDS * INT64_C(1000000);
+    p->recount_at_us = 0;
+    if (strcmp(p->error.code, WAITING_FULL) == 0) {
+        pipeline_recovered(p);
+    }
+    pipeline_input(p, INPUT_REREAD);
+}
+
+void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
+{
+    Pipeline *p = arg;
+    /* Who may write no topic at all gets no producer: then no event comes so far as to be held. */
+    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, "KAFKA_PRODUCER_FATAL") == 0 &&
+        strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+        pipeline_complain(p, err, true);
+    }
+    if (!parking_confirm(&p->parking, topic, err, clock_monotonic_us())) {
+        return;
+    }
+    if (topic->hold->parked > 0) {
+        pipeline_want_reread(p);
+    } else {
+        pipeline_let_go(p);
+    }
+}
+
+void pipeline_on_found(void *arg, Topic *topic)
+{
+    Pipeline *p = arg;
+    bool in_memory = topic->hold != NULL && topic->hold->in_memory > 0;
+    if (parking_release(&p->parking, topic)) {
+        pipeline_want_reread(p);
+    } else if (in_memory) {
+        pipeline_let_go(p);
+    }
+}
+
+bool pipeline_may_forget_topic(void *arg, const Topic *topic)
+{
+    (void)arg;
+    return !parking_needs(topic);
+}
+
+void pipeline_forget_topic(void *arg, Topic *topic)
+{
+    Pipeline *p = arg;
+    parking_forget(&p->parking, topic);
+    if (p->parts.sink->ops->forget != NULL) {
+        p->parts.sink->ops->forget(p->parts.sink, topic);
+    }
+}
+
+/* Names beyond TOPICS_MAX: no broker tells of them, so the clock does. */
+void pipeline_watch_beyond(Pipeline *p)
+{
+    for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
+        next = hold->next;
+        if (!hold->topic->beyond) {
+            continue;
+        }
+        if (topics_have_room(p->parts.topics)) {
+            pipeline_on_found(p, hold->topic);
+        } else {
+            Error reason = hold->reason;
+            pipeline_on_missing(p, hold->topic, &reason);
+        }
+        return; /* there is one */
+    }
+}
+
+/* Rows that wait may be deleted by somebody who gives their topic up; nobody tells us. */
+static void pipeline_watch_rows(Pipeline *p, int64_t now_us)
+{
+    if (p->parking.parked == 0) {
+        p->recount_at_us = 0;
+    } else if (p->recount_at_us == 0) {
+        int64_t rows_us = (int64_t)p->parking.parked * RECOUNT_ROW_US;
+        p->recount_at_us = now_us + RECOUNT_SECONDS * INT64_C(1000000) + rows_us;
+    } else if (now_us >= p->recount_at_us) {
+        pipeline_want_reread(p);
+    }
+}
+
+/* Nothing moves any more because of what waits in memory. */
+static void pipeline_watch_full(Pipeline *p)
+{
+    const Hold *first = parking_first(&p->parking);
+    const PipelineConfig *config = p->parts.config;
+    size_t window = (size_t)config->in_flight_events;
+    size_t least = (size_t)config->batch_events < window ? (size_t)config->batch_events : 1;
+    bool room = p->acker.events + least <= window && /* a source may wait for that of a batch */
+                p->acker.bytes < (size_t)config->in_flight_bytes;
+    if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || room ||
+        !pipeline_works(p) || p->error.class != ERROR_NONE) {
+        return;
+    }
+    Error err = {0};
+    error_set(&err, ERROR_RETRY, EXIT_KAFKA, WAITING_FULL,
+              "%zu events wait in memory for their topic and take all the room, so that nothing "
+              "more is read: %s: %s",
+              p->parking.in_memory, first->reason.code, first->reason.message);
+    error_hint(&err, "%s", first->reason.hint);
+    pipeline_complain(p, &err, true);
+    pipeline_input(p, INPUT_TROUBLE);
+}
+
+void pipeline_watch_waiting(Pipeline *p)
+{
+    int64_t now_us = clock_monotonic_us();
+    topics_pass_time(p->parts.topics, now_us);
+    bool waiting = p->parking.topics > 0;
+    if (waiting != p->waiting_told) {
+        p->waiting_told = waiting;
+        if (p->parts.changed != NULL) {
+            p->parts.changed(p->parts.arg, p);
+        }
+    }
+    if (p->parking.holds == NULL) {
+        return;
+    }
+    pipeline_watch_beyond(p);
+    pipeline_watch_full(p);
+    pipeline_watch_rows(p, now_us);
+    parking_tick(&p->parking, now_us);
+    pipeline_reread_when_due(p);
+}

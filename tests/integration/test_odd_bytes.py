@@ -1,0 +1,98 @@
+"""Databases that are not in UTF-8. SQL_ASCII takes any bytes: an event with odd ones is poison that is named, and holds up nobody else.
+LATIN1 and the like are converted: records carry UTF-8."""
+
+import pytest
+
+from conftest import CAPTURES, grant_memberships
+from support.common import eventually
+from support.consume import headers_of, read_topics, wait_for_records
+from support.postgres import OWNER, Database
+from support.relay import migrate, outboxd
+from support.wal import Wal
+
+UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
+
+
+@pytest.fixture
+def database(postgres, request):
+    """A migrated database in this encoding."""
+    encoding = getattr(request, "param", "SQL_ASCII")
+    name = postgres.fresh_database("odd").name
+    postgres.execute(f'DROP DATABASE "{name}"')
+    postgres.execute(f'CREATE DATABASE "{name}" OWNER {OWNER} TEMPLATE template0 ENCODING \'{encoding}\' LC_COLLATE \'C\' LC_CTYPE \'C\'')
+    database = Database(postgres, name)
+    migrate(database)
+    grant_memberships(database)
+    yield database
+    database.drop()
+
+
+@pytest.fixture(params=["poll", "wal"])
+def any_relay(request, relay, database):
+    if request.param == "wal":
+        Wal(database)
+    return lambda pipeline=None, **more: relay({**CAPTURES[request.param], **(pipeline or {})}, **more)
+
+
+def insert(database, key, payload='{"n": 1}', **more):
+    """Texts may be bytes: they arrive in the database as they are."""
+    columns = {"event_type": "order.placed", "aggregate_type": "order", "aggregate_id": key, "payload": payload, **more}
+    values = ", ".join("convert_from('\\x{}', 'SQL_ASCII'){}".format((v if isinstance(v, bytes) else v.encode()).hex(),
+                                                                   "::jsonb" if c in ("payload", "headers") else "") for c, v in columns.items())
+    return database.scalar(f"INSERT INTO outbox.event ({', '.join(columns)}) VALUES ({values}) RETURNING seq")
+
+
+ODD = {"key": (b"caf\xe9", {}, "aggregate_id"), "payload": ("p", {"payload": b'{"name": "caf\xe9"}'}, "payload"),
+       "correlation": ("c", {"correlation_id": b"\xff\xfe"}, "correlation_id"), "headers": ("h", {"headers": b'{"city": "K\xf6ln"}'}, "headers"),
+       "cut": ("u", {"payload": b'{"name": "\xe2\x82"}'}, "payload"), "type": ("t", {"aggregate_type": b"ord\xe9r"}, "aggregate_type")}
+
+
+def test_an_event_with_odd_bytes_is_set_aside_and_named(any_relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = any_relay({"on_poison": "dead_letter"}).start()
+    seqs = {}
+    for name, (key, more, _) in ODD.items():
+        seqs[name] = insert(database, key, **more)
+        insert(database, "good", '{"city": "Köln €"}', correlation_id="Ä€")
+    records = wait_for_records(kafka.brokers, topic, len(ODD))
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, what=lambda: "everything is marked\n" + one.log_tail())
+    assert {r.key for r in read_topics(kafka.brokers, topic)} == {b"good"}
+    assert all(r.value == '{"city": "Köln €"}'.encode() and headers_of(r)["ce_correlationid"] == "Ä€" for r in records)
+    letters = {row[0]: row for row in database.query("SELECT seq, error_code, reason, convert_to(event::text, 'SQL_ASCII') FROM outbox.dead_letter")}
+    for name, (_, _, column) in ODD.items():
+        _, code, reason, event = letters[seqs[name]]
+        assert code == "TEXT_NOT_UTF8" and f"column '{column}' of the event with seq {seqs[name]} " in reason
+        assert "\ufffd" in bytes(event).decode()
+    shown = outboxd("dead", "list", "-c", one.config_path, expect=0)
+    assert "TEXT_NOT_UTF8" in shown.stdout
+    assert outboxd("dead", "show", str(database.scalar("SELECT min(id) FROM outbox.dead_letter")), "-c", one.config_path, expect=0).stdout
+    assert one.running()
+
+
+def test_by_default_the_relay_stops_and_names_the_event(any_relay, kafka, database, prefix):
+    kafka.create_topic(f"{prefix}.order")
+    seq = insert(database, b"caf\xe9")
+    one = any_relay().start(wait_ready=False)
+    assert one.wait_exit() != 0
+    assert f"column 'aggregate_id' of the event with seq {seq} is not valid UTF-8" in one.log_text()
+    found = outboxd("check", "-c", one.config_path)
+    assert f"seq {seq}" in found.stdout + found.stderr and "not valid UTF-8" in found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("database", ["LATIN1", "WIN1252"], indirect=True)
+def test_records_carry_utf8_whatever_the_database(any_relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = any_relay({"on_poison": "dead_letter", "header_columns": ["causation_id"]}).start()
+    database.execute("SELECT outbox.emit('order.placed', 'order', 'Köln', '{\"café\": \"Ñandú\"}',"
+                     " correlation_id => 'Größe', causation_id => 'naïve', headers => '{\"stadt\": \"Zürich\"}')")
+    record, = wait_for_records(kafka.brokers, topic, 1)
+    headers = headers_of(record)
+    assert record.key.decode() == "Köln" and record.value.decode() == '{"café": "Ñandú"}'
+    assert headers["ce_correlationid"] == "Größe" and headers["stadt"] == "Zürich" and headers["causation_id"] == "naïve"
+    # Poison whose reason and headers hold what this database has no form for.
+    database.execute("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload)"
+                     " VALUES ('order.placed', 'zu groß / ß', 'é', '{}')")
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 1, what=one.log_tail)
+    event, reason = database.query("SELECT event ->> 'aggregate_type', reason FROM outbox.dead_letter")[0]
+    assert event == "zu groß / ß" and "zu gro" in reason
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="everything is marked")

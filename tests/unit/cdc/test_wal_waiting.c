@@ -1,0 +1,219 @@
+/* Events of a missing topic: they wait in the table, and the position says so. See wal_rig.h. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "wal_rig.h"
+
+TestSuite(wal_waiting, .init = rig_prepare, .fini = rig_end);
+
+static void begin_streaming(void)
+{
+    rig.has_slot = true;
+    rig.confirmed = rig.end_lsn;
+    rig.position = (RigPosition){.lsn = rig.end_lsn, .end = SLOT_NO_END};
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+    text_clear(&rig.trace);
+}
+
+static void assert_trace(const char *expected)
+{
+    cr_assert_str_eq(text_string(&rig.trace), expected, "%s", text_string(&rig.trace));
+}
+
+/* Rows 2 and 3 of 4 wait. */
+static void park_two(void)
+{
+    begin_streaming();
+    rig_commit(1, 4);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(2, 3);
+    RIG_WAIT(rig.position.lsn == 0x10008);
+    cr_assert(rig.position.waiting);
+    cr_assert_eq(rig.source->ops->parked(rig.source), 2);
+    cr_assert(rig.rows[1].marked && !rig.rows[2].marked && !rig.rows[3].marked);
+}
+
+static void read_again(void)
+{
+    rig.source->ops->reread(rig.source);
+    rig.walsender = 0;
+    while (rig.batch_count > 0) {
+        rig_ack(rig.batches[0]->events[0]->seq);
+    }
+}
+
+static void wait_delivered(int64_t seq, size_t times)
+{
+    RIG_WAIT(rig.rows[seq].delivered == times);
+}
+
+Test(wal_waiting, the_position_passes_them_when_it_says_that_they_wait)
+{
+    park_two();
+    assert_trace("waiting");
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_commit(5, 6);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(5, 5);
+    RIG_WAIT(rig.confirmed == 0x10108);
+    assert_trace("waiting"); /* once */
+}
+
+Test(wal_waiting, a_row_that_cannot_be_seen_yet_holds_the_position)
+{
+    begin_streaming();
+    rig.snapshot = "9:9:";
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(2, 2);
+    RIG_WAIT(rig.sights >= 2);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    cr_assert_not(rig.rows[1].marked, "it is behind");
+    rig_commit(3, 3);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    size_t sights = rig.sights;
+    RIG_WAIT(rig.sights > sights);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    rig.snapshot = "10:10:";
+    RIG_WAIT(rig.position.lsn == 0x10108);
+    cr_assert(rig.rows[1].marked && rig.rows[3].marked && !rig.rows[2].marked);
+}
+
+Test(wal_waiting, reading_again_brings_them_and_nothing_else)
+{
+    park_two();
+    rig_commit(5, 6);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.position.lsn == 0x10108);
+    text_clear(&rig.trace);
+    read_again();
+    wait_delivered(3, 2);
+    cr_assert_eq(rig.rows[2].delivered, 2);
+    cr_assert_eq(rig.source->ops->parked(rig.source), 0);
+    rig_commit(7, 7); /* stays where it is: in the log */
+    rig_ack_all();
+    RIG_WAIT(rig.walsender != 0);
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("snapshot(now) peek copy position(complete) start");
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10208);
+    cr_assert_not(rig.position.waiting);
+    for (int64_t seq = 1; seq <= 7; seq++) {
+        cr_assert_eq(rig.rows[seq].delivered, seq == 2 || seq == 3 ? 2 : 1, "row %" PRId64, seq);
+        cr_assert(rig.rows[seq].marked, "row %" PRId64, seq);
+    }
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(wal_waiting, what_came_back_unsent_is_left_to_the_log)
+{
+    park_two();
+    rig_commit(5, 6);
+    RIG_WAIT(rig.batch_count == 1);
+    read_again(); /* row 5 was not sent, row 6 was */
+    wait_delivered(3, 2);
+    cr_assert_eq(rig.rows[5].delivered, 1);
+    rig_ack_all();
+    wait_delivered(5, 2);
+    cr_assert_eq(rig.rows[6].delivered, 1, "it is known");
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    cr_assert(rig.rows[5].marked && rig.rows[6].marked);
+}
+
+Test(wal_waiting, those_that_wait_still_are_remembered_and_the_position_says_so)
+{
+    park_two();
+    read_again();
+    wait_delivered(3, 2);
+    rig_ack_parked(3, 3);
+    RIG_WAIT(rig.walsender != 0);
+    cr_assert(rig.position.waiting);
+    cr_assert(rig.rows[2].marked && !rig.rows[3].marked);
+    cr_assert_eq(rig.source->ops->parked(rig.source), 1);
+}
+
+Test(wal_waiting, a_restart_reads_them_from_the_table)
+{
+    park_two();
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_end();
+    rig_commit(5, 5);
+    rig_begin();
+    wait_delivered(3, 2);
+    assert_trace("snapshot(now) peek copy");
+    rig_ack_all();
+    wait_delivered(5, 1);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    cr_assert_not(rig.position.waiting);
+    rig_assert_published_once(4, 5);
+}
+
+Test(wal_waiting, a_lost_connection_forgets_none_and_reads_none_again)
+{
+    park_two();
+    rig_commit(5, 6);
+    RIG_WAIT(rig.batch_count == 1);
+    stub_stream_end(rig.walsender, "57P01", "terminating connection");
+    RIG_WAIT(rig.lost == 1);
+    rig_restart();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_eq(rig.source->ops->parked(rig.source), 2);
+    cr_assert_eq(rig.rows[2].delivered, 1);
+    cr_assert_eq(rig.rows[5].delivered, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    cr_assert(rig.position.waiting);
+}
+
+Test(wal_waiting, what_was_kept_back_when_the_connection_broke_comes_again_as_known)
+{
+    begin_streaming();
+    rig.snapshot = "9:9:";
+    rig_commit(1, 3);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(2, 2);
+    RIG_WAIT(rig.sights >= 1);
+    stub_stream_end(rig.walsender, "57P01", "terminating connection");
+    RIG_WAIT(rig.lost == 1);
+    rig.snapshot = "10:10:";
+    rig_restart();
+    RIG_WAIT(rig.batch_count == 1); /* asserts in the rig: settled, as they were */
+    rig_ack(-1);
+    RIG_WAIT(rig.confirmed == 0x10008);
+    cr_assert_eq(rig.rows[1].delivered + rig.rows[2].delivered + rig.rows[3].delivered, 3);
+    cr_assert(rig.rows[1].marked && !rig.rows[2].marked && rig.rows[3].marked);
+}
+
+Test(wal_waiting, a_stop_counts_what_is_published_behind_a_parked_row)
+{
+    begin_streaming();
+    rig_commit(1, 4);
+    RIG_WAIT(rig.batch_count == 1);
+    Batch *batch = rig.batches[0];
+    batch_settle(batch->events[0], EVENT_PARKED);
+    batch_settle(batch->events[1], EVENT_PUBLISHED);
+    batch_settle(batch->events[2], EVENT_PUBLISHED);
+    rig_ack(4);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert(rig.position.waiting);
+    cr_assert_eq(rig.position.tx_ordinal, 3, "%" PRIu64, rig.position.tx_ordinal);
+    cr_assert(!rig.rows[1].marked && rig.rows[2].marked && rig.rows[3].marked);
+}
+
+Test(wal_waiting, kept_rows_and_messages_are_not_parked)
+{
+    begin_streaming();
+    Event event = {.seq = 1};
+    cr_assert(rig.source->ops->may_park(rig.source, &event));
+    rig.pipeline.messages = true;
+    cr_assert_not(rig.source->ops->may_park(rig.source, &event));
+    rig.pipeline.messages = false;
+    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    cr_assert_not(rig.source->ops->may_park(rig.source, &event));
+}

@@ -1,0 +1,345 @@
+/* The polling source beside a model of an application: transactions that draw numbers and commit in
+ * any order or not at all, marks that commit while a fetch is under way, people who unmark rows,
+ * numbers that go back or are drawn long before the INSERT. Whatever happens: no event twice
+ * without a reason (poll_rig.c asserts it), of each key none before an earlier one, and none late.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "poll_rig.h"
+#include "stub/random.h"
+
+TestSuite(poll_model, .timeout = 300);
+
+enum {
+    KEYS = 12,
+    TRANSACTIONS = 6,
+    EVENTS = 40, /* of one transaction */
+    EARLY = 20,
+    LATE_FETCHES = 40, /* fetches with room, until everything that is committed is delivered */
+    NO_KEY = -1,
+};
+
+typedef struct Transaction {
+    bool open;
+    int number;
+    size_t count;
+    int64_t seqs[EVENTS];
+} Transaction;
+
+static struct {
+    uint64_t seed;
+    Random random;
+    Transaction transactions[TRANSACTIONS];
+    int names;
+    int64_t next; /* of the sequence */
+    int key[RIG_ROWS];
+    int order[RIG_ROWS];  /* within its key */
+    int drawn[KEYS];      /* orders */
+    int last[KEYS];       /* delivered */
+    int locked_by[KEYS];  /* transaction + 1 */
+    int64_t early[EARLY]; /* numbers that were drawn and belong to no transaction */
+    size_t early_count;
+    size_t savepoints; /* in 100: an event is followed by a rolled-back number */
+    size_t unmarked, went_back, inserted_late;
+} model;
+
+static char writers[256];
+
+static void on_delivered(const Event *event)
+{
+    int key = model.key[event->seq];
+    if (key == NO_KEY) {
+        return;
+    }
+    cr_assert_lt(model.last[key], model.order[event->seq],
+                 "seed %lu: key %d: %d behind %d (seq %lld)", (unsigned long)model.seed, key,
+                 model.order[event->seq], model.last[key], (long long)event->seq);
+    model.last[key] = model.order[event->seq];
+}
+
+static void name_writers(void)
+{
+    size_t length = 0;
+    writers[0] = '\0';
+    for (int i = 0; i < TRANSACTIONS; i++) {
+        if (model.transactions[i].open) {
+            length += (size_t)snprintf(writers + length, sizeof(writers) - length, "%s%d/%d",
+                                       length > 0 ? " " : "", i + 3, model.transactions[i].number);
+        }
+    }
+    rig.writers = writers;
+}
+
+static bool numbers_left(void)
+{
+    return model.next < RIG_ROWS - 8;
+}
+
+/* An INSERT: the key's lock is held until the end of the transaction. */
+static void insert_one(int t)
+{
+    Transaction *transaction = &model.transactions[t];
+    int key = (int)random_below(&model.random, KEYS);
+    if (transaction->count == EVENTS || !numbers_left() ||
+        (model.locked_by[key] != 0 && model.locked_by[key] != t + 1)) {
+        return;
+    }
+    model.locked_by[key] = t + 1;
+    int64_t seq = model.next++;
+    model.key[seq] = key;
+    model.order[seq] = ++model.drawn[key];
+    transaction->seqs[transaction->count++] = seq;
+    if (random_chance(&model.random, model.savepoints)) {
+        model.next++;
+    }
+}
+
+static void begin_transaction(int t)
+{
+    model.transactions[t] = (Transaction){.open = true, .number = ++model.names};
+    name_writers();
+    insert_one(t);
+}
+
+static void end_transaction(int t, bool commit)
+{
+    Transaction *transaction = &model.transactions[t];
+    for (size_t i = 0; commit && i < transaction->count; i++) {
+        rig_insert(transaction->seqs[i], transaction->seqs[i]);
+    }
+    for (int key = 0; key < KEYS; key++) {
+        model.locked_by[key] = model.locked_by[key] == t + 1 ? 0 : model.locked_by[key];
+    }
+    transaction->open = false;
+    name_writers();
+}
+
+static void draw_early(void)
+{
+    if (model.early_count < EARLY && numbers_left()) {
+        model.early[model.early_count++] = model.next++;
+    }
+}
+
+static void insert_early(void)
+{
+    if (model.early_count > 0) {
+        size_t pick = random_below(&model.random, model.early_count);
+        int64_t seq = model.early[pick];
+        model.early[pick] = model.early[--model.early_count];
+        model.key[seq] = NO_KEY;
+        rig_insert(seq, seq);
+        model.inserted_late++;
+    }
+}
+
+static void unmark_by_hand(void)
+{
+    int64_t seq = (int64_t)random_below(&model.random, (size_t)model.next);
+    RigRow *row = &rig.rows[seq];
+    if (row->marked && !row->out && rig.source->ops->unmarked(rig.source) == 0) {
+        *row = (RigRow){.visible = true, .version = row->version};
+        model.key[seq] = NO_KEY;
+        model.unmarked++;
+    }
+}
+
+/* Rows that are published are deleted, and the sequence is set back; event ids are new. */
+static void go_back(void)
+{
+    bool quiet = rig.batch_count == 0 && rig.source->ops->unmarked(rig.source) == 0;
+    for (int t = 0; t < TRANSACTIONS; t++) {
+        quiet = quiet && !model.transactions[t].open;
+    }
+    int64_t to = model.next - (int64_t)random_below(&model.random, (size_t)model.next);
+    for (int64_t seq = to; seq < model.next; seq++) {
+        quiet = quiet && (!rig.rows[seq].visible || rig.rows[seq].marked);
+    }
+    if (!quiet || model.early_count > 0) {
+        return;
+    }
+    for (int64_t seq = to; seq < model.next; seq++) {
+        rig.rows[seq] = (RigRow){.version = rig.rows[seq].version + 1};
+    }
+    model.next = to > 0 ? to : 1;
+    model.went_back++;
+}
+
+static void step(void)
+{
+    int t = (int)random_below(&model.random, TRANSACTIONS);
+    bool open = model.transactions[t].open;
+    switch (random_below(&model.random, 14)) {
+    case 0:
+    case 1:
+        if (!open) {
+            begin_transaction(t);
+        }
+        break;
+    case 2:
+    case 3:
+    case 4:
+        if (open) {
+            insert_one(t);
+        }
+        break;
+    case 5:
+    case 6:
+        if (open) {
+            end_transaction(t, random_chance(&model.random, 80));
+        }
+        break;
+    case 7:
+        rig.hang_fetch = random_chance(&model.random, 60);
+        break;
+    case 8:
+        rig.hang_fetch = false;
+        stub_continue();
+        break;
+    case 9:
+    case 10:
+        if (rig.batch_count > 0) {
+            rig_ack(-1);
+        }
+        break;
+    case 11:
+        random_chance(&model.random, 50) ? draw_early() : insert_early();
+        break;
+    case 12:
+        random_chance(&model.random, 80) ? unmark_by_hand() : go_back();
+        break;
+    default:
+        rig.room_events = random_chance(&model.random, 80) ? 1000 : random_below(&model.random, 4);
+        rig.source->ops->wake(rig.source);
+    }
+    for (size_t i = random_below(&model.random, 6); i > 0; i--) {
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    }
+}
+
+static bool all_delivered(void)
+{
+    for (int64_t seq = 0; seq < model.next; seq++) {
+        if (rig.rows[seq].visible && rig.rows[seq].delivered == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* With room, what is committed is delivered soon, whatever is still open; then all is marked. */
+static void assert_nothing_is_late(void)
+{
+    rig.hang_fetch = false;
+    stub_continue();
+    rig.room_events = 1000;
+    rig.source->ops->wake(rig.source);
+    size_t fetches = rig.fetches;
+    RIG_WAIT(all_delivered() ||
+             rig.fetches > fetches + LATE_FETCHES + rig.pipeline.sweep_interval_ms);
+    cr_assert(all_delivered(), "seed %lu: late", (unsigned long)model.seed);
+}
+
+static void begin_model(uint64_t seed)
+{
+    memset(&model, 0, sizeof(model));
+    model.seed = seed;
+    model.random = random_new(seed);
+    model.next = 1 + (int64_t)random_below(&model.random, 50);
+    model.savepoints = random_below(&model.random, 40);
+    rig_prepare();
+    rig.writers = writers;
+    writers[0] = '\0';
+    rig.delivered = on_delivered;
+    rig.pipeline.batch_events = 3 + (int64_t)random_below(&model.random, 60);
+    rig.pipeline.poll_interval_max_ms = 1;
+    rig.pipeline.sweep_interval_ms = 1 + (int64_t)random_below(&model.random, 30);
+    stub_set_pieces(random_below(&model.random, 4));
+    rig_begin();
+    RIG_WAIT(rig.active == 1);
+}
+
+static void end_model(void)
+{
+    for (int t = 0; t < TRANSACTIONS; t++) {
+        if (model.transactions[t].open) {
+            end_transaction(t, true);
+        }
+    }
+    assert_nothing_is_late();
+    RIG_WAIT((rig_ack_all(), rig.source->ops->unmarked(rig.source) == 0));
+    cr_assert_eq(rig.lost, 0, "seed %lu: %s", (unsigned long)model.seed, rig.error.message);
+    rig_end();
+}
+
+Test(poll_model, random_walks_keep_every_promise)
+{
+    uint64_t first = 1;
+    uint64_t count = 150;
+    random_seeds(&first, &count);
+    size_t unmarked = 0;
+    size_t went_back = 0;
+    size_t inserted_late = 0;
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        begin_model(seed);
+        for (int i = 0; i < 600; i++) {
+            step();
+            if (i % 150 == 149) {
+                assert_nothing_is_late();
+            }
+        }
+        unmarked += model.unmarked;
+        went_back += model.went_back;
+        inserted_late += model.inserted_late;
+        end_model();
+    }
+    if (count > 1) {
+        cr_assert(unmarked > count && went_back > count / 20 && inserted_late > count,
+                  "%zu %zu %zu", unmarked, went_back, inserted_late);
+    }
+}
+
+/* One writer stays open, so no gap is given up: there are more of them than are kept apart. */
+Test(poll_model, more_gaps_than_are_kept_apart)
+{
+    uint64_t first = 1001;
+    uint64_t count = 6;
+    random_seeds(&first, &count);
+    size_t wide = 0;
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        begin_model(seed);
+        model.savepoints = 90;
+        rig.pipeline.batch_events = 100;
+        rig.pipeline.sweep_interval_ms = 3600000;
+        stub_set_pieces(0);
+        begin_transaction(0);
+        while (numbers_left()) {
+            for (int t = 1; t < TRANSACTIONS; t++) {
+                begin_transaction(t);
+                for (size_t n = random_below(&model.random, EVENTS); n > 0; n--) {
+                    insert_one(t);
+                }
+            }
+            insert_one(0);
+            for (int t = TRANSACTIONS - 1; t > 0; t--) {
+                end_transaction(t, random_chance(&model.random, 90));
+                rig.hang_fetch = random_chance(&model.random, 20);
+                for (size_t i = random_below(&model.random, 8); i > 0; i--) {
+                    event_base_loop(rig.base, EVLOOP_NONBLOCK);
+                }
+                if (rig.batch_count > 3 || random_chance(&model.random, 30)) {
+                    rig.batch_count > 0 ? rig_ack(-1) : (void)0;
+                }
+                rig.hang_fetch = false;
+                stub_continue();
+            }
+        }
+        assert_nothing_is_late();
+        wide += rig.wide;
+        end_model();
+    }
+    cr_assert_gt(wide, 0);
+}
