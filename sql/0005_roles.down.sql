@@ -9,6 +9,7 @@ BEGIN
         CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
         EXECUTE format('REVOKE ALL ON %1$I.event, %1$I.position, %1$I.publisher, %1$I.dead_letter, %1$I.pause, %1$I.migration, %1$I.backlog, '
                        '%1$I.slot_health FROM %2$I', @schema_literal@, role_name);
+        EXECUTE format('REVOKE ALL ON SEQUENCE %1$I.event_seq_seq FROM %2$I', @schema_literal@, role_name);
         EXECUTE format('REVOKE ALL ON FUNCTION %1$I.emit, %1$I.emit_message, %1$I.set_context FROM %2$I', @schema_literal@, role_name);
         EXECUTE format('REVOKE ALL ON SCHEMA %1$I FROM %2$I', @schema_literal@, role_name);
         IF (SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = role_name)
