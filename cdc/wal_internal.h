@@ -181,9 +181,9 @@ typedef struct WalSource {
     Repeats repeats;
     bool slot_taken;   /* another relay reads it, by the last question of the lease */
     bool begun;        /* it published, or stood by: what breaks now is waited for */
-    bool doubts;       /* it was lost because a statement was refused */
-    unsigned refusals; /* ... so often in a row */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
+    bool doubts;       /* it was lost because a statement was refused */
+    unsigned refusals; /* statements were refused so often in a row */
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */
     uint64_t log_end;     /* insert position of the server's log by the last answer; 0: not known */
@@ -191,8 +191,8 @@ typedef struct WalSource {
     Assembler assembler;
     KnownSeqs filled;  /* published from the table, perhaps not marked yet */
     KnownEvents again; /* settled in batches that came back */
-    bool hole;         /* a batch came back unsettled: those behind it are not acknowledged */
     MarkerPosition acked;
+    bool hole; /* a batch came back unsettled: those behind it are not acknowledged */
     bool live; /* acked is of this process: better than what the database says */
     size_t outstanding;
     size_t outstanding_events;

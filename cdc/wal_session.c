@@ -214,6 +214,43 @@ void wal_session_look(WalSource *wal)
         &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
 }
 
+/* What the sink holds back since the end of the lease goes on only if nobody else published. */
+
+static void on_proof_result(void *arg, const PGresult *result)
+{
+    WalSource *wal = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        wal->found_told = history_read(result, wal->history.last.table_oid, &wal->found);
+    }
+}
+
+static void on_proof_done(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal_renew_lease(wal);
+    char difference[160];
+    HistoryVerdict verdict =
+        wal->found_told ? history_judge(&wal->history, &wal->found, difference, sizeof(difference))
+                        : HISTORY_OTHER;
+    bool alone = verdict == HISTORY_SAME && wal->found.has_row;
+    wal->source.proof = alone ? PROOF_ALONE : PROOF_OTHERS;
+    wal->source.events.locked(wal->source.events.arg);
+}
+
+static void session_ask_proof(WalSource *wal)
+{
+    wal->found_told = false;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    history_add_query(wal->position_table, wal->position_key, &sql);
+    wal_ask(
+        wal,
+        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_proof_result, .done = on_proof_done});
+}
+
 void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
@@ -224,8 +261,13 @@ void wal_session_lock_held(void *arg)
         return;
     }
     wal->state = WAL_LOCKED;
+    wal->source.proof = PROOF_NONE;
     event_active(wal->pulse, 0, 0);
-    wal->source.events.locked(wal->source.events.arg);
+    if (wal->source.wants_proof && wal->history.known) {
+        session_ask_proof(wal);
+    } else {
+        wal->source.events.locked(wal->source.events.arg);
+    }
 }
 
 void wal_session_stand_by(WalSource *wal, const char *holder)

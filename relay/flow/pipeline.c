@@ -303,6 +303,7 @@ static void act_locked(Pipeline *p)
     p->locked = true;
     p->standby = false;
     p->unlocked = false;
+    p->parts.source->wants_proof = false;
     SourceProof proof = p->parts.source->proof;
     bool others = proof == PROOF_OTHERS || (proof == PROOF_NONE && p->sink_held);
     if (others && !p->purged) {

@@ -9,8 +9,9 @@
 #include "base/memory.h"
 #include "flow/pipeline_internal.h"
 
-/* A time that the broker refuses, although the topic's limits as we know them and our clock allow it,
- * is no reason to give the event up: it gets the time of publishing, as others do beforehand. */
+/* A time that the broker refuses, although the topic's limits as we know them and our clock allow
+ * it, is no reason to give the event up: it gets the time of publishing, as others do beforehand.
+ */
 static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
 {
     if (event->retimed || strcmp(err->code, "RECORD_TIMESTAMP_REFUSED") != 0 ||
@@ -133,10 +134,11 @@ void pipeline_count_overtaken(Pipeline *p)
     }
     *p->parts.stats->overtaken += overtaken;
     if (overtaken > 0) {
-        log_write(LOG_WARN, p->parts.config->name, "EVENTS_OVERTAKEN",
-                  LOG_FIELDS(log_number("events", (long long)overtaken),
-                             log_number("first_seq", first->seq)),
-                  "after a refusal of the broker, later events of the same keys were written first");
+        log_write(
+            LOG_WARN, p->parts.config->name, "EVENTS_OVERTAKEN",
+            LOG_FIELDS(log_number("events", (long long)overtaken),
+                       log_number("first_seq", first->seq)),
+            "after a refusal of the broker, later events of the same keys were written first");
     }
     free(written.hashes);
     free(events);

@@ -42,6 +42,7 @@ static void pipeline_hold_sink(Pipeline *p)
         return;
     }
     p->sink_held = true;
+    p->parts.source->wants_proof = true;
     ops->hold(p->parts.sink, true);
     pipeline_look_after(p, SETTLE_MS);
 }
@@ -94,10 +95,12 @@ void pipeline_settle_timeout(Pipeline *p)
 /* The right to publish ends with the lease. */
 void pipeline_bound_lease(Pipeline *p)
 {
+    bool known =
+        p->unlocked; /* and its end is waited for: failing to connect moves it no further */
     p->unlocked = true;
     if (p->parts.source->lease_over || p->sink_held) {
         pipeline_end_lease(p);
-    } else if (!p->purged && !p->sink_held) {
+    } else if (!known && !p->purged) {
         pipeline_look_after(p, p->parts.config->lease_ms);
     }
 }

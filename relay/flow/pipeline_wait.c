@@ -34,7 +34,11 @@ static void pipeline_park(Pipeline *p, Event *event, const Record *record)
     if (park) {
         pipeline_settle(p, event, EVENT_PARKED);
     } else {
+        isolate_settled(&p->isolate, event); /* whether it is bad is found when it is sent */
         event->state = EVENT_HELD;
+    }
+    if (isolate_active(&p->isolate)) {
+        pipeline_wake(p); /* the group may be complete with it, and nothing in flight */
     }
 }
 

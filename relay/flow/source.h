@@ -127,7 +127,10 @@ typedef enum SourceProof {
 struct Source {
     const SourceOps *ops;
     SourceEvents events;
-    bool lease_over; /* when `lost` was reported: another relay may publish by now */
     /* When `locked` is reported: what the history proves of the time since the lock was ours. */
     SourceProof proof;
+    /* Set by the pipeline: what it holds back depends on the proof. A source that learns the
+     * history only after resume() asks for it before `locked` then. */
+    bool wants_proof;
+    bool lease_over; /* when `lost` was reported: another relay may publish by now */
 };

@@ -153,6 +153,12 @@ void known_park(Known *known, KnownRow row)
     }
 }
 
+bool known_is_parked(const Known *known, KnownRow row)
+{
+    const KnownSlot *slot = slot_of(known, row);
+    return slot != NULL && slot->parked;
+}
+
 void known_unpark(Known *known)
 {
     Known old = *known;

@@ -67,6 +67,7 @@ void known_drop(Known *known, KnownRow row);
 void known_settle(Known *known, KnownRow row);
 /** It came back and waits for its topic: known until known_unpark(). */
 void known_park(Known *known, KnownRow row);
+bool known_is_parked(const Known *known, KnownRow row);
 void known_unpark(Known *known);
 
 /** No fetch runs. The marker, which marks in the order of known_settle, still has `unmarked` rows,

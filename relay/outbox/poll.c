@@ -138,12 +138,6 @@ static void poll_ack(Source *source, Batch *batch)
             break;
         }
     }
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (event->state == EVENT_PARKED) {
-            parked_add(&poll->parked, event->seq, event->field[FIELD_EVENT_ID]);
-        }
-    }
     if (!poll->foreign) {
         fetch_take_back(poll, batch);
         marker_add(poll->marker, batch, NULL);
@@ -161,12 +155,12 @@ static bool poll_may_park(const Source *source, const Event *event)
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
-    return poll->parked.count + open < PARKED_MAX;
+    return poll->known.parked + open < PARKED_MAX;
 }
 
 static size_t poll_parked(const Source *source)
 {
-    return ((const PollSource *)source)->parked.count;
+    return ((const PollSource *)source)->known.parked;
 }
 
 static void poll_reread(Source *source)
@@ -232,7 +226,7 @@ static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
     if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (parked_has(&poll->parked, seq, event_id)) {
+    if (known_is_parked(&poll->known, known_row(seq, event_id))) {
         return SIGHT_KNOWN;
     }
     if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker) ||
@@ -259,7 +253,7 @@ static double poll_backlog(const Source *source)
         double backlog = marker_backlog(poll->marker, &capped);
         return backlog < 0 ? NAN : backlog;
     }
-    size_t open = marker_unmarked(poll->marker) + poll->parked.count;
+    size_t open = marker_unmarked(poll->marker) + poll->known.parked;
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
@@ -291,7 +285,6 @@ static void poll_free(Source *source)
     fetch_release(poll);
     gaps_release(&poll->gaps);
     known_free(&poll->known);
-    parked_clear(&poll->parked);
     free(poll->fence.writers);
     free(poll->fence.latest);
     free(poll->outstanding);

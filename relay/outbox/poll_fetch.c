@@ -66,7 +66,6 @@ void fetch_reset(PollSource *poll)
     poll->sequence_known = false;
     poll->numbers_moved = false;
     known_unpark(&poll->known);
-    parked_clear(&poll->parked);
     poll->rereading = false;
     poll->next_limit = FIRST_LIMIT;
     if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {

@@ -120,7 +120,6 @@ typedef struct PollSource {
     bool numbers_moved;    /* nothing is concluded from the numbers that were seen */
     Gaps gaps;
     Known known;
-    Parked parked;  /* rows whose events wait for their topic */
     bool rereading; /* reads from the beginning, as soon as everything acknowledged is marked */
     Fetch fetch;
     Fence fence;

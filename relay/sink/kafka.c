@@ -102,6 +102,7 @@ static rd_kafka_t *kafka_detach(KafkaSink *kafka)
     kafka->rk = NULL;
     brake_open(kafka->brake, false);
     kafka_forget_paused(kafka);
+    kafka->out = 0;
     kafka_stats_none(kafka->options.stats);
     for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
         if (kt->handle != NULL) {
@@ -194,6 +195,7 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
     rd_kafka_error_t *failed = rd_kafka_produceva(kafka->rk, args, PRODUCE_ARGS);
     if (failed == NULL) {
         kt->out++;
+        kafka->out++;
         return SEND_OK;
     }
     rd_kafka_resp_err_t code = rd_kafka_error_code(failed);
@@ -258,6 +260,10 @@ static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Err
     if (timestamp_ms != 0) {
         timestamp_ms = topic_timestamp(&kt->limits, timestamp_ms, clock_wall_us() / 1000);
         *kafka->options.stats->timestamps_replaced += timestamp_ms == 0;
+    }
+    if (kafka->fences > 0) {
+        kafka->full = true;
+        return SEND_FULL;
     }
     kafka_before_send(kafka);
     return kafka_produce(kafka, kt, record, timestamp_ms, event, err);

@@ -41,10 +41,12 @@ typedef struct KafkaSink {
     Brake *brake;
     rd_kafka_topic_partition_list_t *paused; /* partitions; NULL: none */
     bool purging;                            /* what comes back for a retry is taken back, too */
-    uint32_t refused;                        /* requests */
-    bool stale;                              /* a test: no limit is known from now on */
-    size_t missing;                          /* topics that are */
-    bool looking;                            /* a look-up job is under way */
+    size_t fences;    /* purges that broker threads may still have before them */
+    size_t out;       /* records that the producer holds */
+    uint32_t refused; /* requests */
+    bool stale;       /* a test: no limit is known from now on */
+    size_t missing;   /* topics that are */
+    bool looking;     /* a look-up job is under way */
     int64_t retry_us; /* monotonic: no broker answers, ask again then; 0: one does */
     bool full;        /* a send waits for room */
     bool closing;     /* the worker destroys the old producer */

@@ -29,7 +29,19 @@ static void kafka_note_refusal(KafkaSink *kafka, KafkaTopic *kt, const Error *er
 typedef struct Request {
     uint32_t number; /* 0: not refused, or not known yet */
     uint32_t events;
+    bool counted;
 } Request;
+
+/* All of them at once, before the pipeline is told of the first: what it purges then is what the
+ * producer still holds. */
+static void kafka_count_back(KafkaSink *kafka, KafkaTopic *kt, Request *request)
+{
+    if (!request->counted) {
+        request->counted = true;
+        kt->out -= request->events;
+        kafka->out -= request->events;
+    }
+}
 
 static void kafka_on_failure(KafkaSink *kafka, const rd_kafka_message_t *report, Request *request,
                              Error *err)
@@ -60,7 +72,7 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
     while ((count = rd_kafka_event_message_array(event, reports, 256)) > 0) {
         for (size_t i = 0; i < count; i++) {
             Event *sent = reports[i]->_private;
-            ((KafkaTopic *)sent->topic->sink_data)->out--;
+            kafka_count_back(kafka, sent->topic->sink_data, &request);
             if (reports[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
                 kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
                 continue;

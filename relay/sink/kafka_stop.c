@@ -6,6 +6,7 @@
  * librdkafka holds nothing any more. The next send lets everything go on. */
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "sink/kafka_internal.h"
 
 enum { PURGE_AGAIN_MS = 20 };
@@ -54,9 +55,38 @@ void kafka_serve_brake(KafkaSink *kafka)
     }
 }
 
+typedef struct PurgeJob {
+    KafkaSink *kafka;
+    rd_kafka_t *rk;
+} PurgeJob;
+
+static void purge_run(void *arg)
+{
+    PurgeJob *job = arg;
+    (void)rd_kafka_purge(job->rk, RD_KAFKA_PURGE_F_QUEUE); /* waits for the broker threads */
+}
+
+static void purge_done(void *arg)
+{
+    PurgeJob *job = arg;
+    KafkaSink *kafka = job->kafka;
+    free(job);
+    kafka->fences--;
+    if (kafka->fences == 0 && kafka->full && !kafka->shrink) {
+        kafka_ready(kafka);
+    }
+}
+
+/* Broker threads purge when they come to it. One that comes late would take what was sent after it,
+ * and leave what follows: so nothing is sent before all of them are through, which a second purge
+ * on the worker thread waits for. */
 static void kafka_purge_now(KafkaSink *kafka)
 {
     (void)rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+    PurgeJob *job = x_malloc(sizeof(*job));
+    *job = (PurgeJob){.kafka = kafka, .rk = kafka->rk};
+    kafka->fences++;
+    worker_submit(kafka->options.worker, purge_run, purge_done, job);
     struct timeval tv = {.tv_usec = PURGE_AGAIN_MS * 1000};
     event_add(kafka->again, &tv);
 }
@@ -66,8 +96,12 @@ void kafka_on_again(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     KafkaSink *kafka = arg;
-    if (kafka->purging && kafka->rk != NULL && rd_kafka_outq_len(kafka->rk) > 0) {
-        kafka_purge_now(kafka);
+    if (kafka->purging && kafka->rk != NULL && kafka->out > 0) {
+        if (kafka->fences == 0) {
+            kafka_purge_now(kafka);
+        } else {
+            event_add(kafka->again, &(struct timeval){.tv_usec = PURGE_AGAIN_MS * 1000});
+        }
     }
 }
 
@@ -78,7 +112,7 @@ void kafka_purge(Sink *sink)
         return;
     }
     kafka->purging = true;
-    if (rd_kafka_outq_len(kafka->rk) > 0) { /* else it would only take what is sent next */
+    if (kafka->out > 0) {
         kafka_pause_all(kafka);
         kafka_purge_now(kafka);
     }
@@ -105,7 +139,7 @@ void kafka_before_send(KafkaSink *kafka)
 {
     /* A partition that the brake paused stays so until the pipeline knows of the refusal: then it
      * has purged, or nothing else was out. */
-    bool knows = kafka->purging || (kafka->paused != NULL && rd_kafka_outq_len(kafka->rk) == 0);
+    bool knows = kafka->purging || (kafka->paused != NULL && kafka->out == 0);
     if (knows) {
         kafka_go_on(kafka);
     }

@@ -70,6 +70,8 @@ MANUAL = {"no dead letters at all": "remedy is a command"}
 NOT_MENDED = {"no publication"}
 
 RUNS = [pytest.param(capture, name, id=f"{name}-{capture}") for name, case in CASES.items() for capture in case[2]]
+# A publication that is made again mends nothing where anything was written meanwhile, also by the relay: test_wal_publication.py has the rest.
+MENDED = [run for run in RUNS if run.id != "no publication-wal"]
 
 
 def statements(hint):
@@ -118,7 +120,7 @@ def remedy_by_command(database):
     return "CREATE TABLE outbox.dead_letter"
 
 
-@pytest.mark.parametrize("capture, name", RUNS)
+@pytest.mark.parametrize("capture, name", MENDED)
 def test_broken_while_running_is_loud_and_the_remedy_mends_it(setup, ground, kafka, prefix, capture, name):
     done, code, _, options = CASES[name]
     one = setup(capture, options).start()

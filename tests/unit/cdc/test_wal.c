@@ -819,3 +819,51 @@ Test(wal, new_slot_that_is_interrupted_tries_again)
     RIG_WAIT(rig.walsender != 0);
     rig_assert_published_once(1, 3);
 }
+
+/* What the sink holds back since the end of the lease. */
+
+static SourceProof proof_after(void (*meanwhile)(void))
+{
+    begin_streaming();
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.position.lsn == 0x10008);
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.lost == 1);
+    if (meanwhile != NULL) {
+        meanwhile();
+    }
+    rig.keep_waiting = true;
+    rig.source->wants_proof = true;
+    rig.source->ops->start(rig.source, 0);
+    RIG_WAIT(rig.locked == 2);
+    return rig.source->proof;
+}
+
+static void another_relay_publishes(void)
+{
+    rig.position.writes += 2;
+    snprintf(rig.position.generation, sizeof(rig.position.generation),
+             "00000000-0000-4000-8000-000000000000");
+}
+
+static void the_server_is_put_back(void)
+{
+    rig.position.writes--;
+}
+
+Test(wal, what_is_held_back_goes_on_when_nobody_else_published)
+{
+    cr_assert_eq(proof_after(NULL), PROOF_ALONE);
+}
+
+Test(wal, what_is_held_back_is_taken_back_when_another_relay_published)
+{
+    cr_assert_eq(proof_after(another_relay_publishes), PROOF_OTHERS);
+}
+
+Test(wal, what_is_held_back_is_taken_back_when_the_history_is_another)
+{
+    cr_assert_eq(proof_after(the_server_is_put_back), PROOF_OTHERS);
+}

@@ -226,6 +226,21 @@ static void serve_tree(StubReply *reply)
                    lsn_format(rig_log_end(), end), "stranger", rig.stranger ? "t" : "f", NULL);
 }
 
+static void serve_history(StubReply *reply)
+{
+    char log_end[24];
+    char wal_timeline[16];
+    char writes[24];
+    lsn_format(rig_log_end(), log_end);
+    snprintf(wal_timeline, sizeof(wal_timeline), "%08X", (unsigned)rig.timeline);
+    snprintf(writes, sizeof(writes), "%" PRIu64, rig.position.writes);
+    bool row = rig.position.lsn != 0;
+    stub_reply_row(reply, "system_id", SYSTEM, "timeline", wal_timeline, "insert_lsn", log_end,
+                   "flush_lsn", log_end, "generation",
+                   row && *rig.position.generation != '\0' ? rig.position.generation : STUB_NULL,
+                   "writes", row ? writes : STUB_NULL, NULL);
+}
+
 static void serve_facts(StubReply *reply)
 {
     char lsn[24];
@@ -250,14 +265,9 @@ static void serve_facts(StubReply *reply)
     lsn_format(rig_log_end(), log_end);
     stub_reply_command(reply, 0); /* DEALLOCATE */
     serve_look(reply);
-    char writes[24];
-    snprintf(writes, sizeof(writes), "%" PRIu64, rig.position.writes);
-    bool row = rig.position.lsn != 0;
-    stub_reply_row(reply, "system_id", SYSTEM, "timeline", wal_timeline, "insert_lsn", log_end,
-                   "flush_lsn", log_end, "generation",
-                   row && *rig.position.generation != '\0' ? rig.position.generation : STUB_NULL,
-                   "writes", row ? writes : STUB_NULL, NULL);
+    serve_history(reply);
     serve_tree(reply);
+    bool row = rig.position.lsn != 0;
 #define IF(condition, value) (condition) ? (value) : STUB_NULL
     stub_reply_row(
         reply, "version", "150000", "system_id", IF(row, system), "timeline",
@@ -435,6 +445,8 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "id_type", STUB_NULL, NULL);
     } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
         stub_reply_command(reply, 0);
+    } else if (begins(sql, "SELECT (SELECT system_identifier")) {
+        serve_history(reply);
     } else if (begins(sql, "DEALLOCATE ALL; ")) {
         serve_facts(reply);
     } else if (begins(sql, "CREATE PUBLICATION \"outboxd_orders\"")) {

@@ -174,6 +174,20 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_nothing_is_proven_a
     cr_assert_eq(rig.sink.holds, 1);
 }
 
+Test(pipeline_rewind, failing_to_connect_does_not_make_the_lease_longer)
+{
+    given_source_lost("POSTGRES_SHUTDOWN");
+    struct timeval end;
+    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &end));
+    for (int i = 0; i < 3; i++) {
+        rig_source_lost(ERROR_RETRY);
+        struct timeval now;
+        cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &now));
+        cr_assert_eq(now.tv_sec, end.tv_sec);
+        cr_assert_eq(now.tv_usec, end.tv_usec);
+    }
+}
+
 Test(pipeline_rewind, a_lock_that_is_lost_again_ends_with_its_lease_again)
 {
     given_source_lost("POSTGRES_SHUTDOWN");

@@ -352,6 +352,38 @@ Test(pipeline_wait, a_producer_that_may_write_nothing_names_the_topic)
     rig_assert_error("KAFKA_TOPIC_DENIED");
 }
 
+/* While a refused request is taken apart, groups are sent, and the next one waits for reports. */
+Test(pipeline_wait, a_group_of_events_that_wait_is_followed_by_the_next_one)
+{
+    enum { MANY = 1500 };
+    AUTO_BUFFER rows = TEXT_EMPTY;
+    for (int seq = 1; seq <= MANY; seq++) {
+        text_printf(&rows, "%da+ ", seq);
+    }
+    text_printf(&rows, "%db", MANY + 1);
+    run_with_missing(true);
+    rig.pipeline->isolate.careful = 8;
+    rig_batch(text_string(&rows));
+    assert_waiting(MANY, "other.events");
+    rig_assert_sent("1501");
+}
+
+Test(pipeline_wait, a_suspect_that_waits_in_memory_does_not_keep_others_in_groups)
+{
+    rig.source.may_park = false;
+    rig_run();
+    rig_batch("1a+");
+    isolate_refused(&rig.pipeline->isolate, rig.sink.held[0]);
+    rig.pipeline->isolate.careful = 0;
+    rig.sink.missing = "other.events";
+    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    rig_settle(1, &err);
+    rig_wait(&rig.sink.attempts, 2);
+    rig_turn();
+    assert_waiting(1, "other.events");
+    cr_assert_not(isolate_active(&rig.pipeline->isolate));
+}
+
 Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
 {
     rig.source.may_park = true;

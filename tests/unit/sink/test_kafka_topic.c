@@ -8,10 +8,10 @@ enum { HOUR_MS = 3600000 };
 Test(kafka_topic, a_time_is_kept_unless_the_topic_would_refuse_or_expire_it)
 {
 #define LIMITS(bytes, retention, before, after)                                                    \
-    {.max_message_bytes = (bytes),                                                                 \
-     .retention_ms = (retention),                                                                  \
-     .before_max_ms = (before),                                                                    \
-     .after_max_ms = (after)}
+    {                                                                                              \
+        .max_message_bytes = (bytes), .retention_ms = (retention), .before_max_ms = (before),      \
+        .after_max_ms = (after)                                                                    \
+    }
     static const TopicLimits NONE = {
         .max_message_bytes = -1, .retention_ms = -1, .before_max_ms = -1, .after_max_ms = -1};
     static const struct {
