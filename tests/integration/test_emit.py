@@ -387,7 +387,7 @@ def test_the_table_itself_refuses_what_makes_no_event(database, columns, values)
 # -- who may do what ---------------------------------------------------------------------------------------------------------
 
 RELAY_MAY = {
-    "event": "SELECT DELETE", "position": "SELECT INSERT UPDATE", "dead_letter": "SELECT INSERT UPDATE DELETE", "backlog": "SELECT",
+    "event": "SELECT DELETE", "position": "SELECT INSERT UPDATE DELETE", "publisher": "SELECT INSERT UPDATE DELETE", "dead_letter": "SELECT INSERT UPDATE DELETE", "backlog": "SELECT",
     "slot_health": "SELECT", "migration": "SELECT"}
 
 
@@ -432,11 +432,13 @@ def test_the_relay_does_its_work_and_nothing_else(database):
                 "DELETE FROM outbox.event WHERE seq = 2", "INSERT INTO outbox.event (event_type, aggregate_type) VALUES ('a', 'b')",
                 "INSERT INTO outbox.dead_letter (pipeline, reason) VALUES ('p', 'r')",
                 "UPDATE outbox.dead_letter SET attempts = attempts + 1", "DELETE FROM outbox.dead_letter",
-                "INSERT INTO outbox.position VALUES ('p', '7', 1, 's', '0/1') ON CONFLICT (pipeline) DO UPDATE SET lsn = excluded.lsn"):
+                "INSERT INTO outbox.position VALUES ('p', '7', 1, 's', '0/1') ON CONFLICT (pipeline) DO UPDATE SET lsn = excluded.lsn",
+                "DELETE FROM outbox.position", "SELECT last_value FROM outbox.event_seq_seq"):
         database.execute(sql, user=RELAY)
     for sql in ("UPDATE outbox.event SET payload = '{}'",
                 "INSERT INTO outbox.event (event_type, aggregate_type, published_at) VALUES ('a', 'b', now())",
-                "TRUNCATE outbox.event", "SELECT outbox.emit('a', 'order', '1', '{}')", "DELETE FROM outbox.position",
+                "TRUNCATE outbox.event", "SELECT outbox.emit('a', 'order', '1', '{}')", "TRUNCATE outbox.position",
+                "SELECT setval('outbox.event_seq_seq', 1)", "SELECT nextval('outbox.event_seq_seq')",
                 "INSERT INTO outbox.migration VALUES (9, 'x', 'x', now(), 'x', 'x', 1)", "CREATE TABLE outbox.mine ()"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             database.execute(sql, user=RELAY)
