@@ -170,19 +170,22 @@ static int64_t rows_unseen_after_us(const PipelineConfig *config)
     return after_ms * 1000;
 }
 
-static const char *rows_remedy(const PipelineConfig *config)
+/* The slot has to go first: --new-slot makes a new one only where there is a gap. */
+static char *rows_remedy(const PipelineConfig *config)
 {
-    return config->capture == CAPTURE_WAL
-               ? "The log did not bring these rows: the table was not in the publication when they "
-                 "were inserted, or somebody set them back to unpublished. Stop the relay and "
-                 "start "
-                 "it once as: outboxd run --new-slot. That publishes every row that the table "
-                 "shows "
-                 "unpublished."
-               : "A look at these numbers did not bring the rows. Look at row security, at views "
-                 "and rules on the table, and at the rows by their seq. A restart of the relay "
-                 "reads "
-                 "every unpublished row again.";
+    if (config->capture == CAPTURE_POLL) {
+        return x_strdup("Reading these numbers again did not bring the rows. Look at row security, "
+                        "and at the rows by their seq. A restart of the relay reads every "
+                        "unpublished row again.");
+    }
+    AUTO_TEXT slot = ident_literal(config->slot);
+    return x_format(
+        "The log did not bring these rows: the table was not in the publication when "
+        "they were inserted, or somebody set them back to unpublished. Set published_at "
+        "if they need not be published. Else stop the relay, run SELECT "
+        "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
+        "That publishes every row that the table shows unpublished.",
+        slot);
 }
 
 static const Sighting *rows_first_unseen(const Sightings *s)
@@ -203,6 +206,7 @@ static Slice rows_time(int64_t monotonic_us, int64_t now_us, char *scratch)
 static void rows_say_unseen(Watched *p, int64_t now_us)
 {
     size_t said = 0;
+    AUTO_TEXT remedy = rows_remedy(p->config);
     for (size_t i = 0; i < p->sightings.count; i++) {
         Sighting *row = &p->sightings.rows[i];
         if (!row->unseen || row->said) {
@@ -219,7 +223,7 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
             LOG_FIELDS(log_number("seq", row->seq),
                        log_text("event_id", row->event_id != NULL ? row->event_id : ""),
                        log_text("event_type", row->event_type), log_text("since", since),
-                       log_text("hint", said == 1 ? rows_remedy(p->config) : "")),
+                       log_text("hint", said == 1 ? remedy : "")),
             "the table shows an unpublished event that the relay has not seen although it has "
             "read everything there is: it is not published");
     }
@@ -248,7 +252,8 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
         unseen, p->sightings.look.complete ? "" : " or more", first->seq,
         first->event_id != NULL ? first->event_id : "NULL", first->event_type,
         SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
-    error_hint(&err, "%s", rows_remedy(p->config));
+    AUTO_TEXT remedy = rows_remedy(p->config);
+    error_hint(&err, "%s", remedy);
     w->options.unseen(w->options.arg, index, &err);
 }
 

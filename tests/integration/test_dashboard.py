@@ -15,6 +15,8 @@ DASHBOARD = os.path.join(ROOT, "packaging", "grafana", "outboxd.json")
 
 # Metrics that dashboard and rules name and that the relay does not expose yet. Shall be empty.
 TO_COME = set()
+# Only while something is wrong; test_missing_topics.py and test_preconditions.py read them then.
+WHEN_WRONG = {"outboxd_topic_waiting_events", "outboxd_precondition_broken"}
 
 
 def dashboard():
@@ -131,6 +133,8 @@ def test_every_metric_of_dashboard_and_rules_is_one_that_the_relay_exposes(busy_
         busy_relay.emit()
         return set(re.findall(r"^# TYPE (\w+) ", busy_relay.http("/metrics")[1], re.M))
 
-    eventually(lambda: used - TO_COME <= exposed(), 20, lambda: f"not exposed: {used - TO_COME - exposed()}")
-    assert not TO_COME & exposed(), "these have come: take them off the list"
+    wanted = used - TO_COME - WHEN_WRONG
+    eventually(lambda: wanted <= exposed(), 20, lambda: f"not exposed: {wanted - exposed()}")
+    assert not (TO_COME | WHEN_WRONG) & exposed(), "nothing is wrong, and these have come"
+    assert WHEN_WRONG <= used
     assert TO_COME <= used, "these are not used"

@@ -11,7 +11,7 @@ from support.relay import outboxd
 from support.wal import Wal
 
 FAST = {"interval": "200ms", "lag_objective": "1s"}
-SLACK = 0.7  # of a look, its second one, and a busy machine
+SLACK = 1.2  # of a look, its second one, and a busy machine
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 # What the application may write into occurred_at that says nothing about when the row appeared.
@@ -56,9 +56,12 @@ def wait_lag_of(one, appeared, for_seconds, slack=SLACK):
     def right():
         before = time.monotonic()
         now = lag(one)
-        return before - appeared - slack <= now <= time.monotonic() - appeared + slack
-    eventually(right, 10, lambda: f"lag {time.monotonic() - appeared:.2f}, says {lag(one)}")
-    stays_true(right, for_seconds, lambda: f"lag {time.monotonic() - appeared:.2f}, says {lag(one)}")
+        after = time.monotonic()
+        assert before - appeared - slack <= now <= after - appeared + slack, (
+            f"lag is {before - appeared:.2f} to {after - appeared:.2f}, says {now}: {one.status()['pipelines'][0]}")
+        return True
+    eventually(right, 10, "the lag is right")
+    stays_true(right, for_seconds)
 
 
 def wait_nothing_waits(one):
@@ -128,7 +131,7 @@ def test_paused_it_is_right_at_once(maker, kafka, database, prefix, when):
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="it is marked")
     outboxd("pause", "-c", one.config_path, expect=0)
     appeared = emit(database, *range(1, 21), at=TIMES[when])[0]
-    wait_lag_of(one, appeared, 2, slack=1.5)  # rows are looked at each second while it is paused
+    wait_lag_of(one, appeared, 2, slack=2)  # rows are looked at each second while it is paused
     outboxd("resume", "-c", one.config_path, expect=0)
     one.wait_published(21)
     wait_nothing_waits(one)
@@ -146,7 +149,7 @@ def test_events_that_wait_when_it_is_paused_are_known_at_once(maker, kafka, data
     outboxd("pause", "-c", one.config_path, expect=0)
     comes_to_rest(one.published, 0.5, 20, "what was in flight is settled")
     if one.published() < 20001:
-        wait_lag_of(one, appeared, 2, slack=1.5 + took)
+        wait_lag_of(one, appeared, 2, slack=2 + took)
     else:
         wait_nothing_waits(one)
     outboxd("resume", "-c", one.config_path, expect=0)
@@ -164,7 +167,7 @@ def test_stalled_it_is_never_the_age_of_a_published_event(maker, kafka, database
     with kafka.away():
         appeared = emit(database, 100)[0]
         eventually(lambda: one.status()["pipelines"][0]["state"] == "stalled", 30, what="it is stalled")
-        wait_lag_of(one, appeared, 3, slack=1.5)
+        wait_lag_of(one, appeared, 3, slack=2)
     one.wait_published(61, 40)
     wait_nothing_waits(one)
 
@@ -214,7 +217,7 @@ def test_a_standby_follows_the_same_rules(maker, kafka, database, prefix, when):
     with kafka.away():
         appeared = emit(database, 1, at=TIMES[when])[0]
         eventually(lambda: lag(second) > 1, 20, lambda: f"the standby knows, says {lag(second)}")  # from its second look on
-        wait_lag_of(second, appeared, 2, slack=1.5)
+        wait_lag_of(second, appeared, 2, slack=2)
     first.wait_published(2, 40)
     wait_nothing_waits(second)
 

@@ -56,7 +56,7 @@ def test_without_the_right_to_replicate_the_relay_stops_and_prints_what_an_admin
     postgres.execute(f"ALTER ROLE {RELAY} NOREPLICATION")
     one = relay({"capture": "wal", "poll_interval_max": None}).start(wait_ready=False)
     assert one.wait_exit() == 2
-    assert one.log_lines(rf'ALTER ROLE \\"{RELAY}\\" REPLICATION;'), one.log_tail()
+    assert one.log_lines(rf'ALTER ROLE .{{0,2}}{RELAY}.{{0,2}} REPLICATION;'), one.log_tail()
     assert database.scalar("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0
 
 

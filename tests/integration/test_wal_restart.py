@@ -212,7 +212,7 @@ def test_restart_resumes_whatever_came_last(begun, database, postgres, wal, last
 
 def test_slot_that_falls_back_while_the_relay_is_down_repeats_nothing(wal_relay, kafka, database, wal, postgres, topic):
     """A crash of PostgreSQL takes the slot back to its last checkpoint; outbox.position knows better."""
-    one = wal_relay().start()
+    one = wal_relay(monitor={"interval": "200ms"}).start()
     emit(database, 0)
     wait_for_records(kafka.brokers, topic, 1)
     wal.wait_confirmed()

@@ -165,8 +165,21 @@ class KafkaServer:
     def create_topic(self, topic, partitions=1, config=None):
         """Create a topic and wait until the broker leads all its partitions."""
         from confluent_kafka.admin import NewTopic
+        from confluent_kafka import KafkaError, KafkaException
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config or {})
-        self.admin().create_topics([new], request_timeout=10)[topic].result(15)
+
+        def made():
+            """A busy machine may keep the controller away for a while; an attempt that timed out may have made it all the same."""
+            try:
+                self.admin().create_topics([new], request_timeout=10)[topic].result(15)
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS):
+                    raise
+                return code == KafkaError.TOPIC_ALREADY_EXISTS
+            return True
+
+        eventually(made, 60, f"topic {topic} is made")
 
         def led():
             found = self.admin().list_topics(topic, timeout=5).topics[topic]
