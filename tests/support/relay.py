@@ -158,10 +158,13 @@ class Relay:
         """
         assert self.process is None or self.process.poll() is not None, "already running"
         self.starts += 1
-        if fail_at:
-            self.fail_at = [fail_at] if isinstance(fail_at, str) else list(fail_at)
+        assert not self.not_struck(), f"fail points that never struck: {self.not_struck()}"
+        # Those of the environment must strike as well.
+        fail_at = fail_at or {**self.env, **(env or {})}.get("OUTBOXD_FAILPOINTS", "").split(",")
+        self.fail_at = [fail_at] if isinstance(fail_at, str) else [p for p in fail_at if p]
+        if self.fail_at:
             self.struck_before = len(self.struck())
-            env = {"OUTBOXD_FAILPOINTS": ",".join(self.fail_at), "OUTBOXD_FAILPOINT_LOG": self.fail_path, **(env or {})}
+            env = {**(env or {}), "OUTBOXD_FAILPOINTS": ",".join(self.fail_at), "OUTBOXD_FAILPOINT_LOG": self.fail_path}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=clean_environment({**self.env, **(env or {})}), cwd=self.directory,
