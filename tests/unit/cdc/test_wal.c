@@ -799,7 +799,7 @@ Test(wal, new_slot_without_a_gap_goes_on)
     begin_streaming();
     rig_commit(1, 1);
     RIG_WAIT(rig_delivered() == 1);
-    assert_trace("start");
+    assert_trace("snapshot(now) peek copy start");
 }
 
 Test(wal, new_slot_that_is_interrupted_tries_again)
