@@ -246,6 +246,13 @@ bool waiting_for_slot(WalSource *wal);
 /** See SourceOps. */
 void waiting_reread(WalSource *wal);
 
+/* wal_view.c: of SourceOps */
+SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                       int64_t looked_us);
+double view_backlog(const Source *source);
+void view_status(const Source *source, Text *json);
+void view_slot(const Source *source, Text *json);
+
 /* wal_session.c */
 void wal_session_open(WalSource *wal);
 void wal_session_control_opened(void *arg, const Error *err);
