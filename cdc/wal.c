@@ -4,7 +4,6 @@
 #include "cdc/wal.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -388,72 +387,6 @@ static void wal_reread(Source *source)
     waiting_reread(wal_of(source));
 }
 
-/* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
- * its insert position. */
-static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
-                             int64_t looked_us)
-{
-    (void)looked_us;
-    const WalSource *wal = (const WalSource *)source;
-    const Assembler *assembler = &wal->assembler;
-    if (marker_has(wal->marker, seq, event_id)) {
-        return SIGHT_PUBLISHED;
-    }
-    if (waiting_knows(wal, seq, event_id)) {
-        return SIGHT_KNOWN;
-    }
-    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known) {
-        return SIGHT_BEHIND;
-    }
-    if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
-        return SIGHT_KNOWN;
-    }
-    bool inside = assembler->in_transaction && assembler->commit_lsn < insert_lsn;
-    return inside || wal->stream.received < insert_lsn ? SIGHT_BEHIND : SIGHT_UNKNOWN;
-}
-
-static bool wal_caught_up(const WalSource *wal)
-{
-    return wal->state == WAL_ACTIVE && !wal->stream.paused && !wal->stream.coalescing;
-}
-
-static double wal_backlog(const Source *source)
-{
-    const WalSource *wal = (const WalSource *)source;
-    if (wal_caught_up(wal)) {
-        return (double)(wal->outstanding_events + marker_unmarked(wal->marker) +
-                        wal->waiting.events + wal->waiting.parked.count);
-    }
-    bool capped = false;
-    double backlog = marker_backlog(wal->marker, &capped);
-    return backlog < 0 ? NAN : backlog;
-}
-
-static void wal_status(const Source *source, Text *json)
-{
-    const WalSource *wal = (const WalSource *)source;
-    bool capped = false;
-    (void)marker_backlog(wal->marker, &capped);
-    double backlog = wal_backlog(source);
-    if (isnan(backlog)) {
-        text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
-    } else {
-        text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
-                    !wal_caught_up(wal) && capped ? "true" : "false");
-    }
-}
-
-static void wal_add_slot(const Source *source, Text *json)
-{
-    const WalSource *wal = (const WalSource *)source;
-    char confirmed[24];
-    char received[24];
-    text_printf(json, "\"name\":\"%s\",\"confirmed_lsn\":\"%s\",\"received_lsn\":\"%s\"",
-                wal->options.pipeline->slot,
-                lsn_format(marker_position(wal->marker).lsn, confirmed),
-                lsn_format(wal->stream.received, received));
-}
-
 static void wal_free(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -491,13 +424,13 @@ static const SourceOps WAL_OPS = {
     .drain = wal_drain,
     .unmarked = wal_unmarked,
     .verified = wal_verified,
-    .sight = wal_sight,
-    .backlog = wal_backlog,
+    .sight = view_sight,
+    .backlog = view_backlog,
     .may_park = wal_may_park,
     .parked = wal_parked,
     .reread = wal_reread,
-    .status = wal_status,
-    .slot = wal_add_slot,
+    .status = view_status,
+    .slot = view_slot,
     .free = wal_free,
 };
 

@@ -40,6 +40,7 @@ static void on_fill_recorded(void *arg, const Error *err)
                               : "the rows from before the slot are published; the log follows");
     wal->fill.recorded = true;
     wal->waiting.known = true;
+    verify_adopt(wal); /* what was missed, if anything was, came from the table, too */
     known_seqs_release(&wal->filled); /* what is left of them to mark is in the marker */
     if (wal->draining) {
         wal_check_drained(wal);
@@ -48,11 +49,12 @@ static void on_fill_recorded(void *arg, const Error *err)
     }
 }
 
-/* Acknowledged rows whose marks are under way are no fault. */
+/* Acknowledged rows whose marks are under way are no fault, nor those that wait for their topic. */
 static void fill_prove_row(WalSource *wal, const Event *event)
 {
     Fill *fill = &wal->fill;
-    if (marker_has(wal->marker, event->seq, event->field[FIELD_EVENT_ID])) {
+    Slice id = event->field[FIELD_EVENT_ID];
+    if (marker_has(wal->marker, event->seq, id) || waiting_knows(wal, event->seq, id)) {
         return;
     }
     fill->first_missed = fill->missed == 0 ? event->seq : fill->first_missed;
@@ -273,17 +275,20 @@ void fill_filler_opened(void *arg, const Error *err)
 void fill_start(WalSource *wal)
 {
     wal->state = WAL_FILLING;
+    scout_release(wal); /* of a proof before it */
     wal->fill.last_seq = INT64_MIN;
-    wal->waiting.known = false;
-    parked_clear(&wal->waiting.parked);
+    if (!wal->fill.proof) {
+        wal->waiting.known = false;
+        parked_clear(&wal->waiting.parked);
+    }
     wal->fill.end = SLOT_NO_END;
     pg_conn_open(wal->filler);
 }
 
 void fill_prove(WalSource *wal)
 {
-    fill_start(wal);
     wal->fill.proof = true;
+    fill_start(wal);
 }
 
 void fill_go_on(WalSource *wal)

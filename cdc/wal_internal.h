@@ -246,6 +246,13 @@ bool waiting_for_slot(WalSource *wal);
 /** See SourceOps. */
 void waiting_reread(WalSource *wal);
 
+/* wal_view.c: of SourceOps */
+SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                       int64_t looked_us);
+double view_backlog(const Source *source);
+void view_status(const Source *source, Text *json);
+void view_slot(const Source *source, Text *json);
+
 /* wal_session.c */
 void wal_session_open(WalSource *wal);
 void wal_session_control_opened(void *arg, const Error *err);
@@ -293,6 +300,8 @@ void verify_push(WalSource *wal, bool at_once);
 void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
 /** Nothing may be read before a filling has compared the table with the log. */
 bool verify_must_prove(const WalSource *wal);
+/** What the publication is now is what it was when the position was reached. */
+void verify_adopt(WalSource *wal);
 /** It has: so many rows are unpublished that the log does not bring. */
 void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
 /** True: a last look is under way, and the stop waits for it. */
@@ -304,6 +313,10 @@ void wal_slot_walsender_opened(void *arg, const Error *err);
 /** What to do with the slot, now that the facts are known. */
 void wal_slot_decide(WalSource *wal);
 void wal_slot_stream(WalSource *wal);
+/** The table has nothing that the log does not bring: reads on. */
+void wal_slot_nothing_missed(WalSource *wal);
+/** It has: a gap, which run --new-slot closes. */
+void wal_slot_missed(WalSource *wal, const Error *gap);
 /** True when decoding failed for want of the publication: *err says whether it is a gap. */
 bool wal_slot_cannot_decode(WalSource *wal, Error *err);
 

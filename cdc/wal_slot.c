@@ -243,21 +243,27 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     }
 }
 
-/* run --new-slot, and nothing is missing. */
+/* run --new-slot, and nothing is missing that anybody knows of. */
+static bool slot_may_say_no_gap(const WalSource *wal)
+{
+    return wal->options.config->new_slot && !wal->gap_accepted && !wal->new_slot_said;
+}
+
 static void slot_say_no_gap(WalSource *wal)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
-    if (!wal->options.config->new_slot || wal->gap_accepted || wal->new_slot_said) {
+    if (!slot_may_say_no_gap(wal)) {
         return;
     }
     wal->new_slot_said = true;
     AUTO_TEXT slot = ident_literal(pipeline->slot);
-    log_write(LOG_WARN, pipeline->name, "NEW_SLOT_NOT_NEEDED",
-              LOG_FIELDS(log_text("slot", pipeline->slot)),
-              "--new-slot has nothing to do: slot and position fit together and no gap is known; "
-              "going on. To read everything unpublished from the table all the same, stop the "
-              "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
-              slot);
+    log_write(
+        LOG_WARN, pipeline->name, "NEW_SLOT_NOT_NEEDED",
+        LOG_FIELDS(log_text("slot", pipeline->slot)),
+        "--new-slot has nothing to do: slot and position fit together, and no row is known to "
+        "be missing from the log; going on. To make the slot again all the same, stop the "
+        "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
+        slot);
 }
 
 /* The row is ours: the stream may go on, or the filling. */
@@ -269,17 +275,35 @@ static void on_claimed(void *arg, const Error *err)
         return;
     }
     position_start_marker(wal, &wal->facts.position);
-    slot_say_no_gap(wal);
     wal->waiting.recorded = wal->facts.waiting;
     bool read_again = wal->facts.waiting && !waiting_is_known(wal);
+    bool rows_tell = wal->options.pipeline->on_publish != ON_PUBLISH_KEEP;
     if (wal->facts.backfill || read_again) {
+        slot_say_no_gap(wal); /* the table is read anyway */
         fill_go_on(wal);
-    } else if (verify_must_prove(wal)) {
+    } else if (verify_must_prove(wal) || (rows_tell && slot_may_say_no_gap(wal))) {
         fill_prove(wal);
     } else {
-        wal->waiting.known = true;
-        wal_slot_stream(wal);
+        wal_slot_nothing_missed(wal);
     }
+}
+
+void wal_slot_nothing_missed(WalSource *wal)
+{
+    slot_say_no_gap(wal);
+    wal->waiting.known = true;
+    wal_slot_stream(wal);
+}
+
+void wal_slot_missed(WalSource *wal, const Error *gap)
+{
+    if (!wal->options.config->new_slot || wal->gap_accepted) {
+        wal_lose(wal, gap);
+        return;
+    }
+    marker_stop(wal->marker);
+    wal->state = WAL_CHECKING;
+    slot_accept_gap(wal, gap);
 }
 
 /* The server holds what our position says. */

@@ -76,15 +76,6 @@ void verify_push(WalSource *wal, bool at_once)
     marker_next(wal->marker);
 }
 
-static void verify_gap(WalSource *wal, const char *message)
-{
-    Error err;
-    error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED", "%s", message);
-    error_hint(&err, "`outboxd run --new-slot` makes the slot again, publishes the rows that are "
-                     "still unpublished, and says what it cannot recover.");
-    wal_lose(wal, &err);
-}
-
 void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
 {
     Verify *verify = &wal->verify;
@@ -109,16 +100,10 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
     verify_send_waiting(wal);
 }
 
-void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
+void verify_adopt(WalSource *wal)
 {
     Verify *verify = &wal->verify;
-    if (missed > 0) {
-        char message[256];
-        snprintf(message, sizeof(message),
-                 "the publication was changed, and %zu rows were inserted meanwhile that the log "
-                 "does not bring, such as number %lld",
-                 missed, (long long)first_missed);
-        verify_gap(wal, message);
+    if (!verify->unproven) {
         return;
     }
     log_write(LOG_INFO, wal->options.pipeline->name, "PUBLICATION_PROVEN", LOG_NO_FIELDS,
@@ -129,7 +114,23 @@ void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
     if (!wal->look.pending && wal->look.wal_end > verify->wal_end) {
         verify->wal_end = wal->look.wal_end;
     }
-    wal_slot_stream(wal);
+}
+
+void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
+{
+    if (missed == 0) {
+        verify_adopt(wal);
+        wal_slot_nothing_missed(wal);
+        return;
+    }
+    bool changed = wal->verify.unproven;
+    Error err;
+    error_set(&err, ERROR_FATAL, EXIT_GAP, changed ? "PUBLICATION_CHANGED" : "EVENT_UNSEEN",
+              "%s%zu rows are unpublished that the log does not bring, such as number %lld",
+              changed ? "the publication was changed, and " : "", missed, (long long)first_missed);
+    error_hint(&err, "`outboxd run --new-slot` makes the slot again, publishes the rows that are "
+                     "still unpublished, and says what it cannot recover.");
+    wal_slot_missed(wal, &err);
 }
 
 /* The identity is stored behind the fact; a restart in between proves it once more. */

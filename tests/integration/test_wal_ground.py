@@ -122,6 +122,26 @@ def test_new_slot_says_when_it_has_nothing_to_do_and_what_it_says_forces_it(wal_
     assert keys(wait_for_records(kafka.brokers, topic, 2)) == ["1", "2"]
 
 
+def test_new_slot_brings_back_a_row_that_somebody_unmarked(wal_relay, wal, database, kafka, topic):
+    """The log has it, long ago: what the net says to run publishes it."""
+    one = wal_relay({"unseen_after": "1s"}, monitor={"interval": "500ms"}).start()
+    for n in range(5):
+        emit(database, n)
+    wait_for_records(kafka.brokers, topic, 5)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all marked")
+    wal.wait_confirmed()
+    database.execute("UPDATE outbox.event SET published_at = NULL WHERE aggregate_id = '2'")
+    one.wait_not_ready("EVENT_UNSEEN", 40)
+    assert one.log_lines("EVENT_UNSEEN.*--new-slot"), one.log_tail()
+    one.stop(expect=None)
+    two = wal_relay(args=["--new-slot"]).start()
+    assert two.log_lines("GAP_ACCEPTED.*gap=EVENT_UNSEEN"), two.log_tail()
+    assert keys(wait_for_records(kafka.brokers, topic, 6)) == ["0", "1", "2", "3", "4", "2"]
+    emit(database, 6)
+    assert keys(wait_for_records(kafka.brokers, topic, 7))[-1] == "6"
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all marked")
+
+
 # -- rows that come as published (trials 1.13) ----------------------------------------------------------------------------
 
 RESTORE = ("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload, published_at) "

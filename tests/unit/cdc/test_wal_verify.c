@@ -246,3 +246,34 @@ Test(wal_verify, decoding_that_fails_for_want_of_the_publication_is_a_gap)
     cr_assert_str_eq(rig.error.code, "PUBLICATION_GONE", "%s", rig.error.message);
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
 }
+
+/* As after the net said that a row is unpublished which nobody brings. */
+Test(wal_verify, new_slot_brings_a_row_that_the_log_does_not_have)
+{
+    rig.config.new_slot = true;
+    given_position();
+    rig.rows[5].visible = true;
+    rig_commit(6, 6); /* the log has it */
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_str_eq(text_string(&rig.trace),
+                     "snapshot(now) peek copy drop slot position(filling) snapshot(slot) copy");
+    rig_ack_all();
+    RIG_WAIT(rig.rows[5].marked && rig.rows[6].marked);
+    RIG_WAIT(rig.walsender != 0);
+    rig_assert_published_once(5, 6);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(wal_verify, new_slot_leaves_a_slot_that_brings_everything)
+{
+    rig.config.new_slot = true;
+    given_position();
+    rig_commit(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_str_eq(text_string(&rig.trace), "snapshot(now) peek copy start");
+    rig_ack_all();
+    RIG_WAIT(rig.rows[2].marked);
+    rig_assert_published_once(1, 2);
+}

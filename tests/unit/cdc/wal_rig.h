@@ -110,6 +110,10 @@ typedef struct Rig {
 
 extern Rig rig;
 
+/* wal_rig_server.c */
+void rig_serve(void *arg, const StubQuery *query, StubReply *reply);
+void rig_receive(void *arg, int connection, const char *bytes, size_t length);
+
 void rig_prepare(void);
 /** Makes the source and starts it. */
 void rig_begin(void);

@@ -1,0 +1,293 @@
+/* The ground moves: places that no log has, another history, another primary, other parts. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "wal_rig.h"
+
+TestSuite(wal_ground, .init = rig_prepare, .fini = rig_end);
+
+/* Slot and position of a relay that ran before. */
+static void given_position(uint64_t lsn)
+{
+    rig.has_slot = true;
+    rig.confirmed = lsn;
+    rig.position = (RigPosition){.lsn = lsn, .end = SLOT_NO_END};
+}
+
+static void begin_streaming(void)
+{
+    given_position(rig.end_lsn);
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+}
+
+static void assert_trace(const char *expected)
+{
+    cr_assert_str_eq(text_string(&rig.trace), expected, "%s", text_string(&rig.trace));
+}
+
+/* Places that the server's log does not have. */
+
+enum { FAR = 1 << 30 };
+
+static void assert_protocol_error(const char *what)
+{
+    RIG_WAIT(rig.lost > 0);
+    cr_assert_str_eq(rig.error.code, "PG_PROTOCOL", "%s: %s", what, rig.error.message);
+    cr_assert_eq(rig.position.lsn, 0x10000, "%s", what);
+    cr_assert_eq(rig.confirmed, 0x10000, "%s", what);
+}
+
+Test(wal_ground, a_keepalive_from_beyond_the_log_is_no_progress)
+{
+    begin_streaming();
+    rig_keepalive(0x10000 + FAR, true);
+    assert_protocol_error("keep-alive");
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.questions, 1, "the server was asked");
+    rig_restart();
+    RIG_WAIT(rig.walsender != 0);
+    cr_assert_eq(rig.started_at, 0x10000);
+    rig_commit(1, 2);
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_assert_published_once(1, 2);
+}
+
+Test(wal_ground, a_commit_from_beyond_the_log_is_no_progress)
+{
+    begin_streaming();
+    rig_empty_transaction(0x10000, 0x10000, 0x10000 + FAR);
+    assert_protocol_error("end of a commit");
+}
+
+Test(wal_ground, a_begin_from_beyond_the_log_is_no_progress)
+{
+    begin_streaming();
+    rig_empty_transaction(0x10000 + FAR, 0x10000 + FAR, 0x10008 + FAR);
+    assert_protocol_error("begin");
+}
+
+Test(wal_ground, a_log_that_grew_far_is_believed_after_asking)
+{
+    begin_streaming();
+    rig.log_end = 0x10000 + FAR;
+    rig_keepalive(0x10000 + FAR, false);
+    RIG_WAIT(rig.confirmed == 0x10000 + FAR);
+    cr_assert_eq(rig.questions, 1);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(wal_ground, the_same_lie_at_the_same_place_stops_at_the_third_time)
+{
+    begin_streaming();
+    for (size_t turn = 1; turn <= 3; turn++) {
+        rig_keepalive(0x10000 + FAR, false);
+        RIG_WAIT(rig.lost == turn);
+        cr_assert_str_eq(rig.error.code, "PG_PROTOCOL");
+        cr_assert_eq(rig.error.class, turn < 3 ? ERROR_RETRY : ERROR_FATAL, "turn %zu", turn);
+        if (turn < 3) {
+            rig_restart();
+            RIG_WAIT(rig.walsender != 0 && rig.active == turn + 1);
+        }
+    }
+    cr_assert_gt(strlen(rig.error.hint), 0);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+}
+
+Test(wal_ground, lies_at_different_places_do_not_add_up)
+{
+    begin_streaming();
+    for (size_t turn = 1; turn <= 4; turn++) {
+        rig_commit((int64_t)turn, (int64_t)turn);
+        RIG_WAIT(rig.batch_count == 1);
+        rig_ack_all();
+        RIG_WAIT(rig.rows[turn].marked);
+        rig_turn();
+        rig_keepalive(rig.end_lsn + FAR, false);
+        RIG_WAIT(rig.lost == turn);
+        cr_assert_eq(rig.error.class, ERROR_RETRY, "turn %zu", turn);
+        rig_restart();
+        RIG_WAIT(rig.walsender != 0 && rig.active == turn + 1);
+    }
+    rig_assert_published_once(1, 4);
+}
+
+Test(wal_ground, a_stored_position_beyond_the_log_is_a_gap_and_new_slot_mends_it)
+{
+    rig_commit(1, 3);
+    given_position(0x10000 + FAR);
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "POSITION_BEYOND_LOG");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    assert_trace("");
+    rig_end();
+    rig.config.new_slot = true;
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    assert_trace("drop slot position(filling) snapshot(slot) copy");
+    rig_ack_all();
+    RIG_WAIT(rig.walsender != 0);
+    rig_assert_published_once(1, 3);
+    cr_assert_leq(rig.position.lsn, rig.end_lsn);
+}
+
+/* The history. */
+
+Test(wal_ground, a_server_put_back_to_an_older_copy_is_a_gap)
+{
+    begin_streaming();
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.position.lsn == 0x10008);
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.lost == 1);
+    rig.position.lsn = 0x10000;
+    rig.position.writes--;
+    rig.confirmed = 0x10000;
+    size_t marks = rig.marks;
+    rig_restart();
+    RIG_WAIT(rig.lost == 2);
+    cr_assert_str_eq(rig.error.code, "SLOT_OTHER_HISTORY");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    cr_assert_eq(rig.marks, marks, "nothing is written there");
+    cr_assert_eq(rig.starts, 1);
+}
+
+static const char LEFT_LATER[] = "1\t0/20000\tno recovery target specified\n";
+
+Test(wal_ground, a_new_primary_that_has_our_position_and_slot_goes_on)
+{
+    rig.timeline = 2;
+    rig.history = LEFT_LATER;
+    rig_commit(1, 2);
+    rig_commit(3, 4);
+    rig.rows[1] = rig.rows[2] =
+        (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    given_position(0x10008);
+    rig.confirmed = 0x10000; /* its slot may lag */
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_eq(rig.started_at, 0x10008);
+    cr_assert_eq(rig.position.timeline, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    rig_assert_published_once(1, 4);
+}
+
+Test(wal_ground, a_new_primary_keeps_what_is_known_of_a_transaction)
+{
+    rig.timeline = 2;
+    rig.history = LEFT_LATER;
+    rig_commit(1, 6);
+    for (int64_t seq = 1; seq <= 4; seq++) {
+        rig.rows[seq] =
+            (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    }
+    given_position(0x10000);
+    rig.position.tx_lsn = 0x10000;
+    rig.position.tx_ordinal = 4;
+    rig_begin();
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert_eq(rig.batches[0]->count, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_assert_published_once(1, 6);
+}
+
+Test(wal_ground, a_new_primary_that_left_before_our_position_is_a_gap)
+{
+    rig.timeline = 2;
+    rig.history = "1\t0/FFFF\tno recovery target specified\n";
+    given_position(0x10000);
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "SLOT_OTHER_TIMELINE");
+    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    cr_assert_eq(rig.starts, 0);
+}
+
+Test(wal_ground, a_new_primary_whose_history_cannot_be_read_is_a_gap)
+{
+    rig.timeline = 2;
+    given_position(0x10000);
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "SLOT_OTHER_TIMELINE");
+}
+
+/* Parts of the outbox. */
+
+Test(wal_ground, a_partition_that_nobody_told_of_is_asked_about)
+{
+    begin_streaming();
+    rig.members = "7001";
+    rig_commit_to(7001, 1, 3);
+    RIG_WAIT(rig_delivered() == 3);
+    cr_assert_eq(rig.questions, 1);
+    rig_commit_to(7001, 4, 5);
+    RIG_WAIT(rig_delivered() == 5);
+    cr_assert_eq(rig.questions, 1, "it is known now");
+    rig_ack_all();
+    RIG_WAIT(rig.rows[5].marked);
+    rig_assert_published_once(1, 5);
+}
+
+Test(wal_ground, a_table_that_is_none_of_ours_is_skipped)
+{
+    begin_streaming();
+    rig.stranger = true;
+    rig_commit_to(7002, 1, 3);
+    rig_commit(4, 4);
+    RIG_WAIT(rig_delivered() == 1);
+    cr_assert_eq(rig.rows[4].delivered, 1);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+}
+
+Test(wal_ground, a_partition_that_was_detached_before_we_came_is_published)
+{
+    rig.members = "7003";
+    begin_streaming();
+    rig_commit_to(7001, 1, 3);
+    RIG_WAIT(rig_delivered() == 3);
+    cr_assert_eq(rig.questions, 1);
+}
+
+Test(wal_ground, an_answer_that_never_comes_does_not_keep_a_stop)
+{
+    begin_streaming();
+    rig_commit_to(7001, 1, 3);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+}
+
+Test(wal_ground, new_slot_without_a_gap_goes_on)
+{
+    rig.config.new_slot = true;
+    begin_streaming();
+    rig_commit(1, 1);
+    RIG_WAIT(rig_delivered() == 1);
+    assert_trace("snapshot(now) peek copy start");
+}
+
+Test(wal_ground, new_slot_that_is_interrupted_tries_again)
+{
+    rig_commit(1, 3);
+    given_position(0x10000);
+    rig.wal_status = "lost";
+    rig.config.new_slot = true;
+    rig.save_fails = true;
+    rig_begin();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    rig.save_fails = false;
+    rig_restart();
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.walsender != 0);
+    rig_assert_published_once(1, 3);
+}
