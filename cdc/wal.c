@@ -236,6 +236,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
         return;
     }
     wal->acked = *position;
+    wal->verify.idle = false;
     MarkerPosition stored = verify_cap(wal, position);
     wal->verify.pushed = stored;
     marker_add(wal->marker, batch, &stored);

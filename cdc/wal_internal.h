@@ -134,6 +134,7 @@ typedef struct Verify {
     uint64_t wal_end; /* of the last good look: no stored position passes it */
     char identity[PRECONDITION_IDENTITY_MAX]; /* of the publication, then */
     bool unproven; /* it is another one now, and it is not known whether events were missed */
+    bool idle;     /* what is acknowledged last is the log of others: not worth two writes */
     MarkerPosition pushed; /* last position that was given to the marker */
     bool write;            /* the identity is to be stored */
     bool ask;              /* a last look, before a stop */

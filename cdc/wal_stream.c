@@ -130,6 +130,7 @@ void stream_advance_idle(WalSource *wal, bool at_once)
     if (at_once || due) {
         wal->idle.wanted = false;
         wal->acked = (MarkerPosition){.lsn = beyond};
+        wal->verify.idle = true;
         verify_push(wal, true);
     }
 }

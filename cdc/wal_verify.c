@@ -68,7 +68,10 @@ void verify_push(WalSource *wal, bool at_once)
                  position.tx_ordinal == pushed->tx_ordinal;
     bool same = position.lsn == stored.lsn && position.tx_lsn == stored.tx_lsn &&
                 position.tx_ordinal == stored.tx_ordinal;
-    if (known || same || wal->acked.lsn == 0) {
+    /* One write of ours for what others wrote, when a look is beyond it: a second one would look
+     * like another's to the next question whether there was any. */
+    bool early = wal->verify.idle && position.lsn < wal->acked.lsn;
+    if (known || same || early || wal->acked.lsn == 0) {
         return;
     }
     *pushed = position;
