@@ -79,6 +79,14 @@ def pytest_runtest_setup(item):
             pytest.skip(f"the server of fixture '{fixture}' did not start: see the first error of this worker ({first})")
 
 
+def pytest_runtest_logreport(report):
+    """Names each test that failed in the file $OUTBOXD_FAILED_TESTS, as pytest takes it; of several workers, the one that sees all reports."""
+    path = os.environ.get("OUTBOXD_FAILED_TESTS")
+    if path and report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open(path, "a", encoding="utf-8") as f:
+            f.write(re.sub(r"@[\w.-]*$", "", report.nodeid) + "\n")
+
+
 def pytest_report_header():
     return f"outboxd: {outboxd_binary()}"
 

@@ -194,6 +194,10 @@ static bool marker_is_refused(Marker *marker, const Error *err)
         return false;
     }
     marker->refused = true;
+    /* ALTER TYPE of the event id: the statement compares what cannot be compared any more. */
+    bool types = strstr(err->message, "SQLSTATE 42883") != NULL ||
+                 strstr(err->message, "SQLSTATE 42804") != NULL;
+    marker->prepared = marker->prepared && !types;
     marker->lock.retry_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
     marker->options.refused(marker->options.arg, err);
     return true;

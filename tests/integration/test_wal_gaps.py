@@ -135,7 +135,7 @@ def test_slot_lost_under_a_running_relay_stops_it_with_exit_4(wal_relay, kafka, 
         emit(database, "in flight")
         eventually(lambda: one.metric("inflight_events") >= 1, what="it was read")
         lose_slot(wal)
-        assert one.wait_exit(40) == 4
+    assert one.wait_exit(60) == 4  # what the broker has is settled first
     assert one.log_lines("SLOT_LOST"), one.log_tail()
     two = wal_relay(args=["--new-slot"]).start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "nothing is lost: the row was there")

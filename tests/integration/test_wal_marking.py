@@ -68,7 +68,8 @@ def test_nothing_is_marked_noted_or_confirmed_while_the_broker_is_away(wal_relay
 def test_every_committed_event_arrives_once_in_order_and_byte_for_byte(wal_relay, kafka, database, wal, topic, on_publish, emit_by):
     """The small version of the closing measurement (tests/faults/torture.py), with the rules of the slot watched all the time."""
     workload.prepare(database, emit=emit_by)
-    one = wal_relay({"on_publish": on_publish, "batch_events": 500, "messages": emit_by == workload.BOTH}).start()
+    # A position follows the looks at the preconditions.
+    one = wal_relay({"on_publish": on_publish, "batch_events": 500, "messages": emit_by == workload.BOTH}, monitor={"interval": "200ms"}).start()
     with wal.watch() as watch:
         events = workload.Pgbench(database, 2000, clients=4, seed=7).run()
         one.wait_published(events, 60)
