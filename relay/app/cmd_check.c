@@ -174,7 +174,9 @@ static void check_summary(const Check *check)
     } else {
         text_add(&last, "; nothing was changed");
     }
-    printf("%s", text_string(&check->facts));
+    AUTO_BUFFER facts = TEXT_EMPTY;
+    text_add_shown(&facts, text_string(&check->facts), true);
+    printf("%s", text_string(&facts));
     problems_print(problems, stdout);
     printf("%s\n", last.data);
 }

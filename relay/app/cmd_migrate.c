@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "app/commands.h"
+#include "app/problems_print.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -54,10 +55,7 @@ static int usage_error(const char *text, const char *what)
 
 static int report_error(const Error *err)
 {
-    fprintf(stderr, "outboxd migrate: %s\n", err->message);
-    if (err->hint[0] != '\0') {
-        fprintf(stderr, "  remedy: %s\n", err->hint);
-    }
+    error_print("migrate", err);
     return err->exit_code;
 }
 
