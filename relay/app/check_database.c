@@ -33,15 +33,6 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
 PGconn *check_connect(Check *check, bool replication)
 {
     const Config *config = check->config;
-    PQconninfoOption *parsed = PQconninfoParse(config->database.dsn, NULL);
-    if (parsed == NULL) { /* libpq's message may repeat a piece of the password */
-        check_problem(check, EXIT_CONFIG, "database",
-                      "write \"host=db dbname=shop user=relay\" (values with spaces in single "
-                      "quotes) or postgresql://relay@db/shop",
-                      "database.dsn is malformed");
-        return NULL;
-    }
-    PQconninfoFree(parsed);
     char timeout[24];
     int64_t seconds = (config->database.connect_timeout_ms + 999) / 1000;
     snprintf(timeout, sizeof(timeout), "%lld", (long long)(seconds < 2 ? 2 : seconds));
@@ -61,15 +52,6 @@ PGconn *check_connect(Check *check, bool replication)
     if (replication) {
         precondition_judge_walsender(PQuser(conn), &err);
     }
-    AUTO_BUFFER message = TEXT_EMPTY; /* libpq writes a line or two for each address */
-    for (const char *c = err.message; *c != '\0'; c++) {
-        bool space = *c == '\n' || *c == '\t' || *c == ' ';
-        if (!space) {
-            text_add_char(&message, *c);
-        } else if (message.length > 0 && message.data[message.length - 1] != ' ') {
-            text_add_char(&message, ' ');
-        }
-    }
     const char *hint = replication
                            ? "is there a pooler in between, or CONNECTION LIMIT of the role? "
                              "psql with the same string and replication=database says the "
@@ -81,7 +63,7 @@ PGconn *check_connect(Check *check, bool replication)
                   judged        ? ""
                   : replication ? "cannot connect for replication: "
                                 : "cannot connect: ",
-                  text_string(&message));
+                  err.message);
     PQfinish(conn);
     return NULL;
 }

@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/commands.h"
 #include "app/problems_print.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "config/dsn.h"
 #include "pg/migrate.h"
 #include "pg/migrate_script.h"
 
@@ -344,11 +346,29 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
     return flush_output();
 }
 
+/* --dsn, else the environment as the relay reads it; NULL: libpq's own environment. */
+static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
+{
+    DsnProblem problem = {0};
+    if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN", "%s%s",
+              problem.reference ? "" : "the connection string is malformed: ", problem.message);
+    error_hint(err, "%s", problem.remedy != NULL ? problem.remedy : DSN_REMEDY);
+    dsn_problem_free(&problem);
+    return FAILED;
+}
+
 static int migrate_database(const MigrateArguments *arguments)
 {
     Error err = {0};
+    AUTO_TEXT dsn = NULL;
+    if (migrate_find_dsn(arguments->dsn, &dsn, &err) != OK) {
+        return report_error(&err);
+    }
     Migrate *migrate __attribute__((cleanup(migrate_close))) = NULL;
-    if (migrate_open(arguments->dsn, arguments->schema, &migrate, &err) != OK ||
+    if (migrate_open(dsn, arguments->schema, &migrate, &err) != OK ||
         (!arguments->status && migrate_lock(migrate, &err) != OK) ||
         migrate_read(migrate, &err) != OK) {
         return report_error(&err);
@@ -376,11 +396,6 @@ int command_migrate(int argc, char **argv)
     Error err = {0};
     if (migrate_script_check_schema(arguments.schema, &err) != OK) {
         return report_error(&err);
-    }
-    if (arguments.dsn == NULL) {
-        // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
-        const char *dsn = getenv("OUTBOXD_DATABASE_DSN");
-        arguments.dsn = dsn != NULL && dsn[0] != '\0' ? dsn : NULL;
     }
     return arguments.print ? migrate_print(&arguments) : migrate_database(&arguments);
 }

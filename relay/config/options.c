@@ -119,11 +119,21 @@ static const Option OPTIONS[] = {
 
     {AT_CONFIG("database.dsn", STRING, database.dsn), .fallback = "", .max = 8192,
      .example = "host=localhost dbname=shop user=outboxd_relay",
-     .flags = OPTION_SECRET | OPTION_REQUIRED | OPTION_IN_SAMPLE,
+     .flags = OPTION_SECRET | OPTION_REQUIRED | OPTION_IN_SAMPLE | OPTION_DSN,
      .help =
-         "Connection string of libpq, as key=value pairs or as a postgresql:// URI. Passwords are "
-         "better in ${file:/run/secrets/...} or in ~/.pgpass than in this file; they are masked "
-         "wherever the string is shown."},
+         "Connection string of libpq, as key=value pairs or as a postgresql:// URI. A ${file:} or "
+         "${env:} that is only a part of it stands for one value, whatever characters that holds; "
+         "one that is all of it is the connection string itself. Passwords are better in "
+         "password_file or ~/.pgpass than here; they are masked wherever the string is shown."},
+    {AT_CONFIG("database.password", STRING, database.password), .fallback = "", .max = 65536,
+     .flags = OPTION_SECRET,
+     .help = "Password of the connection string's user, as it is: no character needs quoting. Not "
+             "beside password_file, or a password in dsn."},
+    {AT_CONFIG("database.password_file", STRING, database.password_file), .fallback = "",
+     .max = 4096,
+     .help = "File that holds the password and nothing else; one line end behind it is left out. "
+             "Read at the start, from beside this file when the path is relative. Others should "
+             "not be able to read it."},
     {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
      .help =
          "What stands between the relay and PostgreSQL. A pooler in transaction mode breaks the "

@@ -35,6 +35,7 @@ enum {
     OPTION_FOREVER = 16,   /* a duration that may be "forever" */
     OPTION_IN_SAMPLE = 32, /* set, not commented out, in the sample */
     OPTION_NAME = 64,      /* [a-zA-Z0-9._-]{1,63} */
+    OPTION_DSN = 128,      /* kept as written; references are replaced by dsn_read */
 };
 
 typedef struct OptionChoice {

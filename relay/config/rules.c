@@ -42,13 +42,17 @@ static void rules_problem(Load *load, OptionScope scope, const char *path, const
 static void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
                           const char *remedy, const char *format, ...)
 {
-    char message[512];
+    char *message = NULL;
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(message, sizeof(message), format, args); // NOLINT(clang-analyzer-valist.*)
+    int length = vasprintf(&message, format, args); // NOLINT(clang-analyzer-valist.*)
     va_end(args);
+    if (length < 0) {
+        return;
+    }
     AUTO_TEXT place = rules_place(load, scope, path, base);
     problems_add(load->problems, false, place, remedy, "%s", message);
+    free(message);
 }
 
 /* Columns that a template may name, as the table has them: option path, for the value. */

@@ -128,7 +128,7 @@ Test(load, a_kafka_property_of_the_environment_replaces_that_of_the_file)
     Loading loading;
     loading_begin(&loading);
     loading_run(&loading,
-                "database: { dsn = \"x=y\"; }; kafka: { brokers = \"k\"; properties = [\n"
+                "database: { dsn = \"host=y\"; }; kafka: { brokers = \"k\"; properties = [\n"
                 "\"sasl.password=file\", \"linger.ms=5\" ]; };\n" PIPELINE,
                 NULL,
                 LOADING_ENVIRONMENT("OUTBOXD_KAFKA_PROPERTY_SASL_PASSWORD=env",

@@ -281,7 +281,7 @@ Test(rules, listen_addresses_are_checked)
 
 Test(rules, kafka_is_needed_only_by_pipelines_that_publish_to_it)
 {
-    ASSERT_PROBLEMS("database: { dsn = \"x=y\"; };\n" PIPELINE, "main.conf: no brokers are given");
-    assert_loads("database: { dsn = \"x=y\"; };\n"
+    ASSERT_PROBLEMS("database: { dsn = \"host=y\"; };\n" PIPELINE, "main.conf: no brokers are given");
+    assert_loads("database: { dsn = \"host=y\"; };\n"
                  "pipelines: ( { name = \"a\"; sink = \"null\"; } );\n");
 }
