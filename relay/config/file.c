@@ -146,6 +146,9 @@ static void file_read_strings(Load *load, const Option *option, void *base,
         return;
     }
     string_list_free((StringList *)(void *)((char *)base + option->offset));
+    if ((void *)((char *)base + option->offset) == &load->config->kafka.properties) {
+        string_list_free(&load->property_places);
+    }
     for (int i = 0; i < config_setting_length(setting); i++) {
         const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);
         AUTO_TEXT place = file_place(load, item);
@@ -232,6 +235,13 @@ static void file_read_groups(Load *load, const Option *option, const Group *oute
     }
     bool pipelines = outer->scope == SCOPE_CONFIG;
     size_t count = (size_t)config_setting_length(setting);
+    size_t most = pipelines ? PIPELINES_MAX : LIST_ITEMS_MAX;
+    if (count > most) {
+        AUTO_TEXT place = file_place(load, setting);
+        problems_add(load->problems, false, place, NULL, "\"%s\"%s holds %zu groups, more than %zu",
+                     option->path, outer->where, count, most);
+        return;
+    }
     PipelineConfig *pipeline = outer->base;
     char *elements;
     size_t size = pipelines ? sizeof(PipelineConfig) : sizeof(RouteConfig);

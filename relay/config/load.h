@@ -38,6 +38,7 @@ typedef struct Load {
     ReplacedList references;    /* each by itself, but for those of secrets */
     StringList secret_files;    /* files that hold a secret, each once */
     bool in_secret;             /* what is being read is one */
+    const Option *full;         /* the list that was said to be too long last */
     char *const *environment;
     char *directory; /* of the file, for ${file:} */
 } Load;

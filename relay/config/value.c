@@ -207,6 +207,15 @@ void value_add_item(Load *load, const Option *option, void *base, const char *te
 {
     AUTO_TEXT value = NULL;
     AUTO_TEXT message = NULL;
+    const StringList *list = value_field(option, base);
+    if (list->count >= LIST_ITEMS_MAX) {
+        if (load->full != option) {
+            AUTO_TEXT many = x_format("has more than %d items", LIST_ITEMS_MAX);
+            value_problem(load, option, place, NULL, many);
+        }
+        load->full = option;
+        return;
+    }
     Interpolation how = load_interpolation(load);
     Slice key = {.data = text, .length = strcspn(text, "=")};
     load->in_secret = (option->flags & OPTION_SECRET) != 0 && mask_is_secret(key);
