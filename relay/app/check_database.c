@@ -5,6 +5,7 @@
 
 #include "app/check.h"
 #include "base/memory.h"
+#include "config/dsn.h"
 #include "pg/conn.h"
 #include "pg/migrate.h"
 #include "pg/sqlstate.h"
@@ -30,6 +31,25 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
     return NULL;
 }
 
+/* sslmode=prefer, the default, connects without TLS where the server has none. */
+static void check_encryption(Check *check, PGconn *conn, bool replication)
+{
+    const char *host = PQhost(conn);
+    bool said = false;
+    for (size_t i = 0; i < check->problems->count; i++) {
+        said = said || strncmp(check->problems->items[i].message, "TLS is off", 10) == 0;
+    }
+    if (!replication && !said && host != NULL && !dsn_host_is_local(host) &&
+        PQsslInUse(conn) == 0) {
+        check_warning(check, "database",
+                      "switch TLS on in the server, and set sslmode=verify-full and sslrootcert in "
+                      "database.dsn",
+                      "TLS is off for \"%s\", which is not on this machine: the server offers "
+                      "none, and sslmode does not ask for it",
+                      host);
+    }
+}
+
 PGconn *check_connect(Check *check, bool replication)
 {
     const Config *config = check->config;
@@ -45,6 +65,7 @@ PGconn *check_connect(Check *check, bool replication)
     PGconn *conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(conn) == CONNECTION_OK) {
         pg_adopt_encoding(conn);
+        check_encryption(check, conn, replication);
         return conn;
     }
     Error err;

@@ -189,7 +189,10 @@ static void check_run(Check *check, bool offline)
             check_static_topics(check, &config->pipelines[i]);
         }
     }
-    check_properties(check);
+    size_t before = check->problems->count;
+    check_properties(check); /* librdkafka repeats values */
+    load_hide_references(check->load, check->problems, before);
+    check_secrets(check);
     if (check->problems->errors == 0) {
         text_printf(&check->facts, "configuration  %s: %zu pipeline%s\n",
                     *config->file != '\0' ? config->file : "no file", config->pipeline_count,

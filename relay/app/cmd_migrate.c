@@ -350,6 +350,10 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
 static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
 {
     DsnProblem problem = {0};
+    if (given != NULL && dsn_holds_password(given)) {
+        fprintf(stderr, "outboxd migrate: warning: %s\n  remedy: %s\n", DSN_ARGUMENT_WARNING,
+                DSN_ARGUMENT_REMEDY);
+    }
     if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
         return OK;
     }

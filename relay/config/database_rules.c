@@ -94,6 +94,10 @@ void rules_check_database(Load *load)
     if (literal && dsn_get(&dsn, "password") != NULL && place != NULL) {
         load_note_secret(load, place);
     }
+    if (literal && place != NULL && strcmp(place, "--dsn") == 0 &&
+        dsn_get(&dsn, "password") != NULL) {
+        problems_add(load->problems, true, place, DSN_ARGUMENT_REMEDY, "%s", DSN_ARGUMENT_WARNING);
+    }
     database_add_password(load, &dsn);
     explicit_bzero(config->database.dsn, strlen(config->database.dsn));
     free(config->database.dsn);

@@ -40,6 +40,14 @@ typedef struct DsnProblem {
     "write \"host=db dbname=shop user=relay\" (values with spaces in single quotes) or "           \
     "postgresql://relay@db/shop, and give the password as database.password_file"
 
+/* Of a command line. */
+#define DSN_ARGUMENT_WARNING                                                                       \
+    "whoever could run ps on this machine saw the password of the connection string, until "       \
+    "outboxd overwrote it just now"
+#define DSN_ARGUMENT_REMEDY                                                                        \
+    "give it in the environment (OUTBOXD_DATABASE_PASSWORD_FILE, OUTBOXD_DATABASE_PASSWORD), in "  \
+    "the configuration file or in ~/.pgpass"
+
 /** Reads the text; how is NULL when it holds no references. On success *ret_dsn is the caller's. */
 Status dsn_read(const Interpolation *how, const char *text, Dsn *ret_dsn, DsnProblem *ret_problem);
 void dsn_free(Dsn *dsn);
@@ -53,6 +61,9 @@ Status dsn_check(const Dsn *dsn, DsnProblem *ret_problem);
  * of these, else the caller frees it. */
 Status dsn_of_command(const char *given, char *const *environment, char **ret_dsn,
                       DsnProblem *ret_problem);
+
+/** True when the text holds a password as it is, not as a reference. */
+bool dsn_holds_password(const char *text);
 
 /** The value of a key, or NULL; borrowed. */
 const char *dsn_get(const Dsn *dsn, const char *key);

@@ -43,6 +43,17 @@ static Status command_add_password(const Interpolation *how, Dsn *dsn, DsnProble
     return OK;
 }
 
+bool dsn_holds_password(const char *text)
+{
+    Dsn dsn = {0};
+    DsnProblem problem = {0};
+    bool holds = strstr(text, "${") == NULL && dsn_read(NULL, text, &dsn, &problem) == OK &&
+                 dsn_get(&dsn, "password") != NULL;
+    dsn_free(&dsn);
+    dsn_problem_free(&problem);
+    return holds;
+}
+
 Status dsn_of_command(const char *given, char *const *environment, char **ret_dsn,
                       DsnProblem *ret_problem)
 {

@@ -122,7 +122,8 @@ static char *file_example(const Option *option)
     }
 }
 
-static void file_wrong_type(Load *load, const Option *option, const config_setting_t *setting)
+static void file_wrong_type(Load *load, const Option *option, const void *base,
+                            const config_setting_t *setting)
 {
     AUTO_TEXT place = file_place(load, setting);
     AUTO_TEXT remedy = file_example(option);
@@ -130,6 +131,9 @@ static void file_wrong_type(Load *load, const Option *option, const config_setti
                  option_scope_prefix(option->scope), option->path, file_kind(setting),
                  option->type == OPTION_BOOL ? "" : "a ",
                  option->type == OPTION_ENUM ? "string" : option_type_name(option->type));
+    if (option->scope == SCOPE_ROUTE) {
+        load_note(load, option, base, place); /* it is there, if not as it should be */
+    }
 }
 
 static bool file_is_list(const config_setting_t *setting)
@@ -142,7 +146,7 @@ static void file_read_strings(Load *load, const Option *option, void *base,
                               const config_setting_t *setting)
 {
     if (!file_is_list(setting)) {
-        file_wrong_type(load, option, setting);
+        file_wrong_type(load, option, base, setting);
         return;
     }
     string_list_free((StringList *)(void *)((char *)base + option->offset));
@@ -185,7 +189,7 @@ static void file_read_scalar(Load *load, const Option *option, void *base,
                                                 : config_setting_get_int64(setting);
         value_set_int(load, option, base, value, place);
     } else {
-        file_wrong_type(load, option, setting);
+        file_wrong_type(load, option, base, setting);
     }
 }
 
@@ -230,7 +234,7 @@ static void file_read_groups(Load *load, const Option *option, const Group *oute
                              const config_setting_t *setting)
 {
     if (config_setting_type(setting) != CONFIG_TYPE_LIST) {
-        file_wrong_type(load, option, setting);
+        file_wrong_type(load, option, outer->base, setting);
         return;
     }
     bool pipelines = outer->scope == SCOPE_CONFIG;
@@ -310,8 +314,9 @@ static void file_read_setting(Load *load, const Group *group, const config_setti
         file_unknown(load, group, setting);
     } else if ((option->flags & OPTION_NOT_BUILT) != 0) {
         AUTO_TEXT place = file_place(load, setting);
-        problems_add(load->problems, false, place, NULL, "\"%s\"%s is not built yet in version %s",
-                     path, group->where, OUTBOXD_VERSION);
+        problems_add(load->problems, false, place, option->example,
+                     "\"%s\"%s is not built yet in version %s", path, group->where,
+                     OUTBOXD_VERSION);
     } else if (option->type == OPTION_GROUPS) {
         file_read_groups(load, option, group, setting);
     } else if (option->type == OPTION_STRING_LIST) {

@@ -99,6 +99,23 @@ Interpolation load_interpolation(Load *load);
 /** Reads the connection string, puts the password into it, and makes what is shown of it. */
 void rules_check_database(Load *load);
 
+/** Where option `path` of base was set, or else the place of the pipeline, or the file; the caller
+ * frees it. */
+char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base);
+/** Adds an error at that place; remedy may be NULL. */
+void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
+                   const char *remedy, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+/** Checks address, objective and groups. */
+void rules_check_monitor(Load *load);
+
+/** Warns of a pattern that looks like a regular expression; what names its option. */
+void rules_check_pattern(Load *load, const char *place, const char *what, const char *pattern);
+/** Warns of patterns of the routes, and of routes that can never match. */
+void rules_check_patterns(Load *load, const PipelineConfig *pipeline);
+/** Checks that the table is named with its schema. */
+void rules_check_table(Load *load, const PipelineConfig *pipeline);
+
 /** Checks what options say together. */
 void rules_check(Load *load);
 

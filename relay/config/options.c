@@ -89,9 +89,10 @@ static const OptionChoice LOG_LEVELS[] = {
     .offset = offsetof(PipelineConfig, field)
 #define AT_ROUTE(p, t, field)                                                                      \
     .scope = SCOPE_ROUTE, .path = (p), .type = OPTION_##t, .offset = offsetof(RouteConfig, field)
-#define NOT_BUILT(s, p, t, text)                                                                   \
+#define NOT_BUILT(s, p, t, text, instead)                                                          \
     {                                                                                              \
-        .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text)   \
+        .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text),  \
+        .example = (instead)                                                                       \
     }
 #define COLUMN(column, text)                                                                       \
     {                                                                                              \
@@ -368,10 +369,15 @@ static const Option OPTIONS[] = {
      .help =
          "Further columns of the table that become headers of the same name. In the environment: "
          "separated by commas."},
-    NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table."),
-    NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with."),
-    NOT_BUILT(SCOPE_PIPELINE, "format", STRING, "Form of the change events of tables."),
-    NOT_BUILT(SCOPE_PIPELINE, "mappings", GROUPS, "Tables and their topics."),
+    NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table.",
+              "name the columns in columns"),
+    NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with.", NULL),
+    NOT_BUILT(SCOPE_PIPELINE, "format", STRING, "Form of the change events of tables.", NULL),
+    NOT_BUILT(SCOPE_PIPELINE, "mappings", GROUPS, "Tables and their topics.", NULL),
+    NOT_BUILT(SCOPE_PIPELINE, "tables", STRING_LIST,
+              "Tables whose changes are published without an outbox.",
+              "a pipeline publishes the rows of one outbox table: write table = "
+              "\"outbox.event\", and one pipeline for each further table"),
 
     {AT_ROUTE("event_type", GLOB, event_type), .example = "payment.*", .max = 255,
      .help = "Pattern of the event type: *, ? and [...]."},

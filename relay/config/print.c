@@ -132,6 +132,13 @@ static void print_list(const Printer *printer, const Option *option, const Strin
     text_add(text, list->count > 0 ? "]" : " ]");
 }
 
+/* Is a name, of which defaults are made, a reference? */
+static bool print_name_is_reference(const Load *load, const void *base)
+{
+    return load_raw(load, load->config, option_find(SCOPE_CONFIG, "name")) != NULL ||
+           load_raw(load, base, option_find(SCOPE_PIPELINE, "name")) != NULL;
+}
+
 /* What stands in place of a text: a reference as it was written, a mask for a secret. */
 static char *print_shown(const Printer *printer, const Option *option, const void *base,
                          const char *value, bool *ret_raw)
@@ -144,6 +151,10 @@ static char *print_shown(const Printer *printer, const Option *option, const voi
     }
     if ((option->flags & OPTION_SECRET) != 0) {
         return x_strdup(*value != '\0' ? MASK : "");
+    }
+    if (option->fallback == NULL && load_origin(printer->load, base, option) == NULL &&
+        print_name_is_reference(printer->load, base)) {
+        return x_strdup(""); /* made of the name, which is not shown */
     }
     *ret_raw = raw != NULL || option->type == OPTION_TEMPLATE;
     return x_strdup(raw != NULL ? raw : value);

@@ -76,9 +76,9 @@ static void replaced_hide(const Replaced *replaced, char **text)
 void load_hide_references(const Load *load, Problems *problems, size_t from)
 {
     for (size_t i = from; i < problems->count; i++) {
-        for (size_t j = 0; j < load->references.count; j++) {
-            replaced_hide(&load->references.items[j], &problems->items[i].message);
-            replaced_hide(&load->references.items[j], &problems->items[i].remedy);
+        for (size_t j = load->references.count; j > 0; j--) { /* the whole before its parts */
+            replaced_hide(&load->references.items[j - 1], &problems->items[i].message);
+            replaced_hide(&load->references.items[j - 1], &problems->items[i].remedy);
         }
     }
 }

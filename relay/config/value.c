@@ -303,6 +303,9 @@ void value_set_text(Load *load, const Option *option, void *base, const char *te
     }
     if (strcmp(text, value) != 0) {
         value_note_raw(load, option, base, text);
+        if ((option->flags & OPTION_SECRET) == 0) {
+            replaced_add(&load->references, value, text);
+        }
     } else if ((option->flags & OPTION_SECRET) != 0 && *value != '\0') {
         load_note_secret(load, place);
     }
