@@ -30,7 +30,9 @@ static void argument_hide(char **argument, char *value)
     size_t length = strlen(masked) < room ? strlen(masked) : room;
     *argument = x_strdup(original); /* lives as long as the process */
     explicit_bzero(original + offset, room);
-    memcpy(original + offset, masked, length);
+    for (size_t i = 0; i < length; i++) { /* what is left of the room stays NUL */
+        original[offset + i] = masked[i];
+    }
 }
 
 void arguments_hide(int argc, char **argv)

@@ -350,10 +350,6 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
 static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
 {
     DsnProblem problem = {0};
-    if (given != NULL && dsn_holds_password(given)) {
-        fprintf(stderr, "outboxd migrate: warning: %s\n  remedy: %s\n", DSN_ARGUMENT_WARNING,
-                DSN_ARGUMENT_REMEDY);
-    }
     if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
         return OK;
     }
@@ -378,6 +374,9 @@ static int migrate_database(const MigrateArguments *arguments)
         return report_error(&err);
     }
     printf("%s, schema \"%s\"\n", migrate_place(migrate), arguments->schema);
+    if (arguments->dsn != NULL && dsn_holds_password(arguments->dsn)) {
+        printf("--dsn: warning: %s\n  remedy: %s\n", DSN_ARGUMENT_WARNING, DSN_ARGUMENT_REMEDY);
+    }
     (void)fflush(stdout);
     if (arguments->status) {
         return migrate_show_status(migrate);

@@ -117,6 +117,9 @@ char *dsn_shown(const char *text)
         }
         char *end;
         size_t index = strtoul(c + 1, &end, 10);
+        if (index >= count) {
+            break; /* never: the marks are ours */
+        }
         text_append(&shown, references[index], interpolate_reference_length(references[index]));
         c = end;
     }
@@ -145,6 +148,7 @@ const char *dsn_remote_host(const Dsn *dsn, char *buffer, size_t capacity)
     return NULL;
 }
 
+/* Takes the message. NOLINTNEXTLINE(readability-non-const-parameter) */
 static Status dsn_fail(DsnProblem *problem, const char *remedy, char *message)
 {
     *problem = (DsnProblem){.message = message, .remedy = remedy ? x_strdup(remedy) : NULL};

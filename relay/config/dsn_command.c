@@ -11,6 +11,7 @@ static const char *command_variable(char *const *environment, const char *name)
     return value != NULL && *value != '\0' ? value : NULL;
 }
 
+/* Takes the message. NOLINTNEXTLINE(readability-non-const-parameter) */
 static Status command_fail(DsnProblem *problem, char *message)
 {
     *problem = (DsnProblem){.message = message, .reference = true};

@@ -17,6 +17,7 @@ static const char ENCODE[] =
     "in a URI write '%' as %25, '@' as %40, ':' as %3A, '/' as %2F, '?' as %3F, '#' as %23, '&' as "
     "%26, '=' as %3D and a space as %20, or give the password as database.password_file";
 
+/* Takes the message. NOLINTNEXTLINE(readability-non-const-parameter) */
 static Status reader_fail(DsnReader *reader, const char *remedy, char *message)
 {
     *reader->problem = (DsnProblem){.message = message, .remedy = x_strdup(remedy)};

@@ -177,21 +177,14 @@ static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
                     meant ? "; did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "");
 }
 
-/* True when the literal holds "$column", which is said: a topic cannot be that, a key hardly is
- * meant to be. */
-static bool rules_check_bare(Load *load, const PipelineConfig *pipeline, OptionScope scope,
-                             const void *base, const char *kind, const char *text, Slice literal)
+/* "$column": a topic cannot be that, and a key hardly is meant to be. */
+static void rules_say_bare(Load *load, const char *place, const char *kind, const char *text,
+                           const char *column)
 {
-    AUTO_TEXT column = rules_bare_reference(pipeline, literal);
-    if (column == NULL) {
-        return false;
-    }
-    AUTO_TEXT place = rules_place(load, scope, kind, base);
     AUTO_TEXT remedy = x_format("write ${%s}", column);
     problems_add(load->problems, strcmp(kind, "key") == 0, place, remedy,
                  "%s template \"%s\": $%s without braces stands for itself, not for the column",
                  kind, text, column);
-    return true;
 }
 
 /* One template of the pipeline or of one of its routes (base). */
@@ -219,7 +212,10 @@ static void rules_check_template(Load *load, const PipelineConfig *pipeline, Opt
             }
             continue;
         }
-        if (rules_check_bare(load, pipeline, scope, base, kind, text, part.text)) {
+        AUTO_TEXT column = rules_bare_reference(pipeline, part.text);
+        if (column != NULL) {
+            AUTO_TEXT place = rules_place(load, scope, kind, base);
+            rules_say_bare(load, place, kind, text, column);
             continue;
         }
         literal += part.text.length;
