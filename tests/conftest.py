@@ -12,7 +12,7 @@ import pytest
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.join(_HERE, "faults")]
 
-from support.common import ServerDidNotStart, started  # noqa: E402
+from support.common import ServerDidNotStart, started, work_directory_of  # noqa: E402
 from support.kafka import KafkaServer  # noqa: E402
 from support.pair import Pair  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
@@ -103,8 +103,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def work_directory():
-    path = tempfile.mkdtemp(prefix="outboxd-tests-")
-    os.chmod(path, 0o755)
+    path = work_directory_of(os.getpid())
     yield path
     if not os.environ.get("OUTBOXD_KEEP"):
         shutil.rmtree(path, ignore_errors=True)

@@ -89,12 +89,16 @@ def test_while_the_broker_is_away_no_time_hides_or_burns(maker, kafka, database,
     wait_nothing_waits(one)
 
 
+@pytest.mark.parametrize("interval", ["200ms", "60s"])
 @pytest.mark.parametrize("when", ["future", "infinite", "old"])
-def test_while_its_topic_is_missing(maker, kafka, database, prefix, when):
-    one = maker().start()
+def test_while_its_topic_is_missing(maker, kafka, database, prefix, when, interval):
+    """The event leaves memory to wait in its row; it counts at once, whenever the next look is (which a slow one puts off)."""
+    one = maker(monitor={**FAST, "interval": interval}).start()
     eventually(lambda: one.metric("watch_up") == 1, what="it looks")
     appeared = emit(database, 1, at=TIMES[when], kind="missing")[0]
+    eventually(lambda: one.metric("waiting_events") == 1, what="it waits in its row")
     wait_lag_of(one, appeared, 2.5)
+    assert one.status()["pipelines"][0]["oldest"]["aggregate_id"] == "1"
     kafka.create_topic(f"{prefix}.missing")
     one.wait_published(1, 40)
     wait_nothing_waits(one)
