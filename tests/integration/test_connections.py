@@ -94,7 +94,8 @@ def test_nothing_leaves_beyond_the_lease_until_the_lock_is_back(captured, postgr
     trial.emit(300)
     one.wait_published(300)
     with kafka.away():
-        in_flight_on_the_wire(one, trial, 3000)  # 300 requests, of which five are on the wire
+        in_flight_on_the_wire(one, trial, 3000)  # 300 requests, of which five go out to a broker that does not answer
+        eventually(lambda: kafka.unread() >= 1000, 20, lambda: f"requests are on the wire: {kafka.unread()} bytes\n{one.log_tail()}")
         postgres.stop("immediate")
         until(time.monotonic() + 3)
     try:

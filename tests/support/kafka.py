@@ -144,6 +144,15 @@ class KafkaServer:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
+    def unread(self):
+        """How many bytes clients have sent that the broker has not taken from its sockets yet: while it is away(), what is on the wire."""
+        total = 0
+        for name in ("tcp", "tcp6"):
+            with open(f"/proc/net/{name}", "r", encoding="ascii") as f:
+                fields = [line.split() for line in f.readlines()[1:]]
+            total += sum(int(f[4].split(":")[1], 16) for f in fields if int(f[1].rsplit(":", 1)[1], 16) == self.port and f[3] == "01")
+        return total
+
     def stop(self, timeout=30):
         """An orderly shutdown."""
         if self.process is not None:
