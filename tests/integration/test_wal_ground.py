@@ -142,6 +142,30 @@ def test_new_slot_brings_back_a_row_that_somebody_unmarked(wal_relay, wal, datab
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all marked")
 
 
+# -- numbers that go back (trials 1.11) -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("on_publish", ["mark", "delete", "keep"])
+def test_restart_identity_loses_and_repeats_nothing(wal_relay, wal, database, kafka, topic, on_publish, busy):
+    """The log knows no numbers. Busy: rows that are not marked yet go, and others get their numbers."""
+    one = wal_relay({"on_publish": on_publish}).start()
+    trial = Trial(database, one)
+    trial.emit(3000)
+    if not busy:
+        one.wait_published(3000)
+        eventually(lambda: one.metric("unmarked_events") == 0, what="all marked")
+    database.server.execute("TRUNCATE outbox.event RESTART IDENTITY", dbname=database.name)
+    for _ in range(50):
+        trial.emit(100)
+    one.wait_published(8000, 40)
+    if on_publish != "keep":
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, lambda: "all marked\n" + one.log_tail())
+    assert database.scalar("SELECT max(seq) FROM outbox.event") in ((None,) if on_publish == "delete" else (5000,))
+    wal.wait_confirmed()
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    one.wait_ready()
+
+
 # -- rows that come as published (trials 1.13) ----------------------------------------------------------------------------
 
 RESTORE = ("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload, published_at) "
