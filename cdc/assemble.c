@@ -14,6 +14,14 @@ void assembler_restart(Assembler *assembler, uint64_t position, int protocol)
     assembler->reader = (PgOutputReader){.protocol = protocol};
     assembler->in_transaction = false;
     assembler->complete_lsn = position;
+    assembler->told_lsn = 0;
+}
+
+void assembler_told(Assembler *assembler, uint64_t lsn)
+{
+    if (lsn > assembler->told_lsn) {
+        assembler->told_lsn = lsn;
+    }
 }
 
 void assembler_release(Assembler *assembler)
@@ -136,8 +144,10 @@ static Status assembler_begin(Assembler *assembler, const PgOutputBegin *begin, 
     if (assembler->in_transaction) {
         return assembler_outside("begin", err);
     }
-    if (begin->final_lsn < assembler->complete_lsn) {
-        return assembler_backwards(begin->final_lsn, assembler->complete_lsn, err);
+    uint64_t sent = assembler->told_lsn > assembler->complete_lsn ? assembler->told_lsn
+                                                                  : assembler->complete_lsn;
+    if (begin->final_lsn < sent) {
+        return assembler_backwards(begin->final_lsn, sent, err);
     }
     assembler->in_transaction = true;
     assembler->commit_lsn = begin->final_lsn;

@@ -24,6 +24,7 @@ typedef struct Assembler {
     uint32_t xid;
     uint64_t ordinal;      /* of the last event of the transaction */
     uint64_t complete_lsn; /* end of the last complete transaction */
+    uint64_t told_lsn;     /* by keep-alives: what commits before it was sent */
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
     KnownEvents known;
@@ -34,6 +35,9 @@ typedef struct Assembler {
 /** A new stream begins at position. */
 void assembler_restart(Assembler *assembler, uint64_t position, int protocol);
 void assembler_release(Assembler *assembler);
+
+/** A keep-alive said that everything that commits before lsn was sent. */
+void assembler_told(Assembler *assembler, uint64_t lsn);
 
 /** Takes one pgoutput message. RETRY: the stream is broken. FATAL: a human must act. */
 Status assembler_take(Assembler *assembler, Slice data, Error *err);

@@ -127,6 +127,8 @@ typedef struct Idle {
     char xmax[24]; /* next transaction id as of the last look, plus our own write */
     bool wanted;   /* others wrote: confirm as soon as the stream is beyond `until` */
     uint64_t until;
+    uint64_t asked;  /* a keep-alive named this place before the log's end was asked for */
+    uint64_t proven; /* ... and the log was that long */
 } Idle;
 
 /* Up to where the preconditions are known to have held. */
@@ -358,5 +360,5 @@ void stream_go_on(WalSource *wal);
 /** Tells the server what is confirmed; reply: and wants an answer. */
 void stream_send_status(WalSource *wal, bool reply);
 void stream_watch(WalSource *wal);
-void stream_advance_idle(WalSource *wal, bool at_once);
+void stream_advance_idle(WalSource *wal);
 void stream_release(WalSource *wal);

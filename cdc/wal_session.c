@@ -374,7 +374,16 @@ static void on_ping_result(void *arg, const PGresult *result)
         return;
     }
     (void)lsn_parse(PQgetvalue(result, 0, 1), &wal->log_end);
+    if (wal->idle.asked > wal->log_end) {
+        char told[24];
+        char end[24];
+        error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                  "a keep-alive of the stream tells of %s, beyond the end of the server's log, %s",
+                  lsn_format(wal->idle.asked, told), lsn_format(wal->log_end, end));
+        return;
+    }
     if (wal->state == WAL_ACTIVE) {
+        wal->idle.proven = wal->idle.asked;
         session_note_activity(wal, result);
     }
     /* A lock that is shared does not tell who publishes; the slot does. */
@@ -407,7 +416,7 @@ static void on_ping_done(void *arg, const Error *err)
     }
     verify_send_waiting(wal);
     if (wal->state == WAL_ACTIVE) {
-        stream_advance_idle(wal, false);
+        stream_advance_idle(wal);
         if (wal->idle.wanted && wal_is_idle(wal)) {
             stream_send_status(wal, true); /* how far is the stream? */
         }
@@ -431,6 +440,7 @@ void wal_session_ping(WalSource *wal)
                              " AND active_pid IS NOT NULL)",
                              table, slot);
     wal->error = (Error){0};
+    wal->idle.asked = wal->state == WAL_ACTIVE ? wal->assembler.told_lsn : 0;
     wal_ask(wal,
             &(PgQuery){.sql = sql, .arg = wal, .result = on_ping_result, .done = on_ping_done});
 }

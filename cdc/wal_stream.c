@@ -116,20 +116,25 @@ void stream_send_status(WalSource *wal, bool reply)
     }
 }
 
-/* Nothing is outstanding: our position may follow what the server tells of its log. */
-void stream_advance_idle(WalSource *wal, bool at_once)
+/* Nothing is outstanding: our position may follow what the server tells of its log. What it tells
+ * is believed once the control connection saw that the log is that long. */
+void stream_advance_idle(WalSource *wal)
 {
     uint64_t position = marker_position(wal->marker).lsn;
-    uint64_t beyond = wal->assembler.complete_lsn > wal->stream.received
-                          ? wal->assembler.complete_lsn
-                          : wal->stream.received;
-    if (!wal_is_idle(wal) || beyond <= position) {
+    uint64_t complete = wal->assembler.complete_lsn;
+    uint64_t told = wal->assembler.told_lsn > complete ? wal->assembler.told_lsn : complete;
+    uint64_t proven = wal->idle.proven > complete ? wal->idle.proven : complete;
+    if (!wal_is_idle(wal) || told <= position) {
         return;
     }
-    bool due = beyond - position >= IDLE_BYTES || (wal->idle.wanted && beyond >= wal->idle.until);
-    if (at_once || due) {
+    uint64_t until = wal->idle.wanted ? wal->idle.until : position + IDLE_BYTES;
+    if (told >= until && proven < until) {
+        wal_session_ping(wal);
+        return;
+    }
+    if (proven > position && proven >= until) {
         wal->idle.wanted = false;
-        wal->acked = (MarkerPosition){.lsn = beyond};
+        wal->acked = (MarkerPosition){.lsn = proven};
         wal->verify.idle = true;
         verify_push(wal, true);
     }
@@ -141,7 +146,8 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
 {
     Stream *stream = &wal->stream;
     int64_t now_us = clock_monotonic_us();
-    stream_advance_idle(wal, false);
+    assembler_told(&wal->assembler, message->end);
+    stream_advance_idle(wal);
     if (!message->reply) {
         return;
     }
@@ -463,6 +469,8 @@ void stream_begin(WalSource *wal)
 {
     Stream *stream = &wal->stream;
     stream->received = 0;
+    wal->idle.asked = 0;
+    wal->idle.proven = 0;
     stream->read_us = clock_monotonic_us();
     stream->status_us = stream->read_us;
     stream->paused = false;

@@ -28,7 +28,7 @@ static void assert_trace(const char *expected)
 
 /* Places that the server's log does not have. */
 
-enum { FAR = 1 << 30 };
+enum { NEAR = 1 << 24, FAR = 1 << 30 };
 
 static void assert_protocol_error(const char *what)
 {
@@ -66,6 +66,22 @@ Test(wal_ground, a_begin_from_beyond_the_log_is_no_progress)
 {
     begin_streaming();
     rig_empty_transaction(0x10000 + FAR, 0x10000 + FAR, 0x10008 + FAR);
+    assert_protocol_error("begin");
+}
+
+Test(wal_ground, a_keepalive_from_a_little_beyond_the_log_is_found_by_the_next_question)
+{
+    begin_streaming();
+    rig_keepalive(0x10000 + NEAR, false);
+    assert_protocol_error("keep-alive");
+}
+
+Test(wal_ground, a_commit_below_what_a_keepalive_told_was_sent_is_no_progress)
+{
+    begin_streaming();
+    rig.log_end = 0x10000 + NEAR;
+    rig_keepalive(0x10000 + NEAR / 2, false);
+    rig_empty_transaction(0x10000, 0x10000, 0x10008);
     assert_protocol_error("begin");
 }
 
