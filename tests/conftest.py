@@ -20,15 +20,25 @@ from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa:
 from support.wal import Wal  # noqa: E402
 
 _numbers = itertools.count(1)
+
+
+def soak(*values, **more):
+    """A case for parametrize() that is run in soak alone."""
+    return pytest.param(*values, marks=pytest.mark.soak, **more)
+
+
 OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "soak: one more case of a kind that another case of the same test stands for, or an outage at its full length; "
+                                       "run with --soak, as tests/run soak does")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
 
 def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="the tests that are marked soak, and no others")
     parser.addoption("--parts", default="", help="which parts of tests/run, separated by commas: integration, faults, wal; all by default")
 
 
@@ -47,6 +57,11 @@ def pytest_collection_modifyitems(config, items):
     if parts:
         config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
         items[:] = [item for item in items if part_of(item) in parts]
+    soak = config.getoption("--soak")
+    others = [item for item in items if bool(item.get_closest_marker("soak")) != soak]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: item.module.__name__ != "test_torture")
     for item in items:
         if item.module.__name__ == "test_torture":

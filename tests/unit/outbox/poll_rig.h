@@ -17,6 +17,7 @@ typedef struct RigRow {
     bool marked;       /* or deleted */
     bool dead;         /* in the dead-letter table */
     bool acknowledged; /* the pipeline gave it back settled */
+    bool parked;       /* ... or to wait in its row */
     size_t delivered;
     bool out;    /* delivered, not given back */
     int version; /* of the event under this number: a part of its event id */
@@ -90,6 +91,7 @@ typedef struct Rig {
     Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
     size_t batch_count;
     void (*delivered)(const Event *event); /* NULL: nobody asks */
+    bool (*parks)(const Event *event);     /* its topic is missing; NULL: none is */
     size_t room_events;
     size_t room_bytes;
     size_t locked;
