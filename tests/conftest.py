@@ -27,6 +27,7 @@ def soak(*values, **more):
     return pytest.param(*values, marks=pytest.mark.soak, **more)
 
 
+LOOKS = "500ms"   # monitor.interval of the tests' relays, unless they ask for another
 OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 
 
@@ -222,7 +223,9 @@ def relay(request, work_directory, database, kafka, prefix):
         if config is None and file:
             options = {"topic": prefix + ".${aggregate_type}", "poll_interval_max": "100ms",
                        "retry_backoff_max": "500ms", **(pipeline or {})}
-            config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, **more)
+            # What a slot confirms waits for the next look: by default 15 s, of which most tests that use the log would wait half.
+            monitor = {"interval": LOOKS, **(more.pop("monitor", None) or {})}
+            config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, monitor=monitor, **more)
         one = Relay(config, directory, args, env)
         relays.append(one)
         return one

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from conftest import CAPTURES
+from conftest import CAPTURES, soak
 from support.common import eventually, stays_true
 from support.consume import headers_of, read_topics, wait_for_records
 
@@ -246,7 +246,7 @@ def test_dead_letters_by_policy_only_after_a_minute(make, kafka, database, prefi
     assert numbers(wait_for_records(kafka.brokers, missing, 3)) == [26, 27, 28]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @both
 def test_dead_letters_when_the_brokers_have_said_so_for_a_minute(make, kafka, database, prefix, capture):
     missing = f"{prefix}.missing"
@@ -317,14 +317,17 @@ def test_kept_rows_wait_in_memory_and_that_is_said_when_it_is_full(wal_relay, ka
     one.wait_ready()
 
 
-def test_more_partitions_than_before_are_said(poll_relay, kafka, database, prefix):
+@pytest.mark.parametrize("sooner", [True, soak(False)], ids=["before an event is called poison", "within a minute"])
+def test_more_partitions_than_before_are_said(poll_relay, kafka, database, prefix, sooner):
     from confluent_kafka.admin import NewPartitions
-    topic = kafka.create_topic(f"{prefix}.order", partitions=3)
-    one = poll_relay().start()
+    topic = kafka.create_topic(f"{prefix}.order", partitions=3, config={"max.message.bytes": "3000"})
+    one = poll_relay({"on_poison": "dead_letter"}).start()
     emit(database, "order", 1)
     one.wait_published(1)
     assert one.metric("topic_partitions", topic=topic) == 3
     kafka.admin().create_partitions([NewPartitions(topic, 12)])[topic].result(15)
+    if sooner:
+        database.execute("SELECT outbox.emit('order.placed', 'order', '1', to_jsonb(repeat('x', 5000)))")
     line = one.wait_log(f"PARTITIONS_CHANGED.*{topic}", 75)[0]
     assert "was=3" in line and "is=12" in line
     assert one.metric("topic_partitions", topic=topic) == 12
