@@ -337,7 +337,9 @@ void fetch_complete(PollSource *poll)
         rotation_notice(poll, NULL);
         return;
     }
-    history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+    if (poll->fetch.durable) { /* which nobody waits for where nothing was read */
+        history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+    }
     poll->blocked_said = false;
     if (poll->rereading) { /* it is read again, and what is behind it too */
         fence_forget_latest(poll);

@@ -139,11 +139,12 @@ static void answer_guard(const char *sql, StubReply *reply)
 {
     const char *durable = durable_now() ? "t" : "f";
     const char *oid = rig.fetched_oid != NULL ? rig.fetched_oid : table_oid();
+    const char *insert_lsn = rig.insert_lsn != NULL ? rig.insert_lsn : "0/1234";
     if (strstr(sql, " AS sequence_oid") != NULL) {
-        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+        stub_reply_row(reply, "insert_lsn", insert_lsn, "durable", durable, "table_oid", oid,
                        "sequence_oid", "4241", NULL);
     } else {
-        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+        stub_reply_row(reply, "insert_lsn", insert_lsn, "durable", durable, "table_oid", oid,
                        "storage", rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
                        rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
     }

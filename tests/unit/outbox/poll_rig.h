@@ -49,6 +49,7 @@ typedef struct Rig {
     size_t refusals;   /* that the pipeline heard of */
     size_t accepted;   /* ... and the ends of them */
     RigHistory history;
+    const char *insert_lsn;     /* in the answer of the guard; NULL: as ever */
     const char *fetched_oid;    /* of the table that a fetch read; NULL: the right one */
     const char *table_oid;      /* NULL: 4242 */
     const char *storage;        /* of table and sequence; NULL: as ever */
