@@ -249,10 +249,12 @@ def test_old_times_under_load_do_not_burn_the_budget(maker, kafka, database, pre
     one = maker(monitor={"interval": "5s", "lag_objective": "5s"}).start()
     emit(database, 0)
     one.wait_published(1)
+    begun = time.monotonic()
     for i in range(20):
         database.execute("SELECT outbox.emit('order.placed', 'order', i::text, '{}', occurred_at => clock_timestamp() - interval '30 days')"
                          " FROM generate_series(1, 500) i")
-        assert lag(one) < 6
+        assert lag(one) < time.monotonic() - begun + 6
     one.wait_published(10001, 60)
     wait_nothing_waits(one)
-    assert one.metric("lag_late_seconds_total") <= 1
+    # No event has waited for longer than all of it took; on a machine that is free nothing is late at all.
+    assert one.metric("lag_late_seconds_total") <= max(1, time.monotonic() - begun - 5)
