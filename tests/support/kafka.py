@@ -183,7 +183,9 @@ class KafkaServer:
                 self.admin().create_topics([new], request_timeout=10)[topic].result(15)
             except KafkaException as error:
                 code = error.args[0].code()
-                if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS):
+                # INVALID_REPLICATION_FACTOR: the broker is fenced, because its signs of life came late.
+                if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS,
+                                KafkaError.INVALID_REPLICATION_FACTOR):
                     raise
                 return code == KafkaError.TOPIC_ALREADY_EXISTS
             return True
