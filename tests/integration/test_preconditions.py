@@ -148,6 +148,7 @@ def test_broken_while_running_is_loud_and_the_remedy_mends_it(setup, ground, kaf
     reason = one.wait_not_ready(code, INTERVAL + MARGIN)
     assert "remedy: " in reason
     eventually(lambda: one.metric("precondition_broken", code=code) == 1, what="the metric says so")
+    eventually(lambda: one.metric("inflight_events") == 0, what="what was under way is settled")
     published = one.published()
     stays_true(lambda: one.running() and one.published() == published and not one.ready()[0], 0.7)
     assert len(one.log_lines(f"code={code} ")) == 1, one.log_tail()
