@@ -43,7 +43,7 @@
 enum {
     FIRST_LIMIT = 256, /* rows; grows while rows prove small */
     LIMIT_GROWTH = 4,
-    SWEEP_SHARE = 50,        /* sweeps cost at most one in so many parts of the time */
+    SWEEP_SHARE = 200,       /* sweeps cost at most one in so many parts of the time */
     SWEPT_SAID_SECONDS = 60, /* said at most so often */
 };
 
@@ -139,7 +139,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
-    bool known = known_has(&poll->known, row_of(event));
+    bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
     Error forgotten;
     if (!known && FAILPOINT_FAILS("forget_row",
                                   &forgotten)) { /* as if it had been handed on, until widened */
