@@ -319,11 +319,10 @@ char *mark_sql_seqs(const MarkRow *const *rows, size_t count, int *ret_length)
     return bytes;
 }
 
-/* -1: no digit. As uuid_out() of PostgreSQL prints them. */
+/* As uuid_out() of PostgreSQL prints them: one more than the value; 0: no digit. */
 static const int8_t HEX_DIGITS[256] = {
-    [0 ... 255] = -1, ['0'] = 0,  ['1'] = 1,  ['2'] = 2,  ['3'] = 3,  ['4'] = 4,
-    ['5'] = 5,        ['6'] = 6,  ['7'] = 7,  ['8'] = 8,  ['9'] = 9,  ['a'] = 10,
-    ['b'] = 11,       ['c'] = 12, ['d'] = 13, ['e'] = 14, ['f'] = 15,
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
 };
 
 /* Anything but a UUID as PostgreSQL prints it becomes one that no row has. */
@@ -333,9 +332,9 @@ static void put_uuid(char *at, Slice text)
                                                19, 21, 24, 26, 28, 30, 32, 34};
     int wrong = text.length == UUID_TEXT_LENGTH ? 0 : -1;
     for (size_t i = 0; i < UUID_BYTES && wrong >= 0; i++) {
-        int high = HEX_DIGITS[(uint8_t)text.data[PLACES[i]]];
-        int low = HEX_DIGITS[(uint8_t)text.data[PLACES[i] + 1]];
-        at[i] = (char)(high << 4 | low);
+        int high = HEX_DIGITS[(uint8_t)text.data[PLACES[i]]] - 1;
+        int low = HEX_DIGITS[(uint8_t)text.data[PLACES[i] + 1]] - 1;
+        at[i] = (char)(high * 16 + low);
         wrong |= high | low; /* stays below 0 once one of them was */
     }
     if (wrong < 0) {
