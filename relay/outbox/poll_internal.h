@@ -133,6 +133,8 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     int64_t next_sweep_us;
+    int64_t swept_us;   /* when the last sweep ended ... */
+    int64_t sweep_us;   /* ... and how much longer than a plain fetch it took */
     int64_t plain_us;   /* what a fetch takes at the least */
     bool widen;         /* a sweep was asked for */
     KnownRow forgotten; /* of the fail point forget_row */
