@@ -45,6 +45,7 @@ static void wal_close(WalSource *wal, WalState state)
     wal->lease_until_us = 0;
     position_drop_waiting(wal);
     wal->look_wanted = false;
+    wal->rotation.switching = wal->rotation.counting = false;
     wal->state = state;
 }
 
@@ -217,6 +218,16 @@ static void wal_resume(Source *source)
     wal_session_look(wal);
 }
 
+/* Numbers of one table: another one gives them again. */
+static void wal_note_filled(WalSource *wal, int64_t seq)
+{
+    if (wal->rotation.filled != wal->rotation.target) {
+        known_seqs_release(&wal->filled);
+        wal->rotation.filled = wal->rotation.target;
+    }
+    known_seqs_add(&wal->filled, seq);
+}
+
 /* Everything up to here is acknowledged. */
 static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
 {
@@ -225,7 +236,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
             if (event_is_over(batch->events[i])) {
-                known_seqs_add(&wal->filled, batch->events[i]->seq);
+                wal_note_filled(wal, batch->events[i]->seq);
             }
         }
         /* Rows that are kept do not show that they are published: the position does. */
@@ -269,7 +280,7 @@ static void wal_take_back(WalSource *wal, Batch *batch)
         if (event->commit_lsn != 0) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         } else {
-            known_seqs_add(&wal->filled, event->seq);
+            wal_note_filled(wal, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {
@@ -305,6 +316,9 @@ static void wal_ack(Source *source, Batch *batch)
     }
     wal_pass(wal, batch);
     marker_next(wal->marker);
+    if (wal->rotation.switching) {
+        event_active(wal->pulse, 0, 0);
+    }
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -405,6 +419,7 @@ static void wal_free(Source *source)
     known_seqs_release(&wal->filled);
     ask_release(wal);
     waiting_release(wal);
+    wal_rotation_release(wal);
     precondition_release(&wal->look);
     position_drop_waiting(wal);
     free(wal->application_name);
@@ -485,6 +500,7 @@ static void on_marked(void *arg)
     position_send_waiting(wal);
     ask_send_waiting(wal);
     waiting_go_on(wal);
+    wal_rotation_go_on(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -499,6 +515,7 @@ static void on_marker_idle(void *arg)
     position_send_waiting(wal);
     ask_send_waiting(wal);
     waiting_go_on(wal);
+    wal_rotation_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -556,6 +573,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
     wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
     waiting_init(wal);
+    wal_rotation_init(wal);
     history_begin(&wal->history);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
                                               .history = &wal->history,
