@@ -218,16 +218,6 @@ static void wal_resume(Source *source)
     wal_session_look(wal);
 }
 
-/* Numbers of one table: another one gives them again. */
-static void wal_note_filled(WalSource *wal, int64_t seq)
-{
-    if (wal->rotation.filled != wal->rotation.target) {
-        known_seqs_release(&wal->filled);
-        wal->rotation.filled = wal->rotation.target;
-    }
-    known_seqs_add(&wal->filled, seq);
-}
-
 /* Everything up to here is acknowledged. */
 static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
 {
@@ -236,7 +226,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
             if (event_is_over(batch->events[i])) {
-                wal_note_filled(wal, batch->events[i]->seq);
+                fill_note(wal, batch->events[i]->seq);
             }
         }
         /* Rows that are kept do not show that they are published: the position does. */
@@ -280,7 +270,7 @@ static void wal_take_back(WalSource *wal, Batch *batch)
         if (event->commit_lsn != 0) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         } else {
-            wal_note_filled(wal, event->seq);
+            fill_note(wal, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {

@@ -76,6 +76,10 @@ static void on_answered(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
+    if (wal->rotation.replaced) {
+        wal_session_lose_table(wal);
+        return;
+    }
     wal_renew_lease(wal);
     wal->held.answered = true;
     if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {

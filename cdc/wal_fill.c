@@ -27,6 +27,16 @@ void fill_release(WalSource *wal)
     scout_release(wal);
 }
 
+/* Numbers of one table: another one gives them again. */
+void fill_note(WalSource *wal, int64_t seq)
+{
+    if (wal->rotation.filled != wal->rotation.target) {
+        known_seqs_release(&wal->filled);
+        wal->rotation.filled = wal->rotation.target;
+    }
+    known_seqs_add(&wal->filled, seq);
+}
+
 static void on_fill_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;

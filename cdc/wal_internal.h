@@ -145,6 +145,7 @@ typedef struct Rotation {
     size_t wanted;    /* marks are to go to this one ... */
     bool switching;   /* ... once everything before is marked */
     size_t reading;   /* whose tree, or lock, is asked for */
+    bool replaced;    /* the log told of another table that has the name now */
     bool continuous;  /* the log has every row of the old one and the new one */
     uint64_t barrier; /* what the old ones had in the log before the swap ends before it */
     bool counting;
@@ -361,6 +362,8 @@ void wal_rotation_switch(WalSource *wal, size_t at);
 bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data);
 /** Does what is due, if the control connection is free. */
 void wal_rotation_go_on(WalSource *wal);
+/** Looks at the table again: another one has the name. */
+void wal_session_lose_table(WalSource *wal);
 /** A relation that had the configured name: which table is it now? */
 void wal_rotation_add_question(const WalSource *wal, Text *sql);
 void wal_rotation_read_answer(WalSource *wal, const PGresult *row);
@@ -386,6 +389,8 @@ void fill_go_on(WalSource *wal);
 void fill_filler_opened(void *arg, const Error *err);
 void fill_next(WalSource *wal);
 void fill_release(WalSource *wal);
+/** The row of the table that marks go to is acknowledged. */
+void fill_note(WalSource *wal, int64_t seq);
 
 /* wal_scout.c */
 /** Reads what the tree is in the snapshot of the filling, and where the log ended. */

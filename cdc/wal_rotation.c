@@ -72,6 +72,7 @@ static void rotation_clear(Rotation *rotation)
     *tables = (OldTables){0};
     rotation->done = rotation->at = rotation->wanted = rotation->reading = 0;
     rotation->continuous = rotation->switching = rotation->counting = false;
+    rotation->replaced = false;
 }
 
 static void rotation_add(Rotation *rotation, uint32_t oid, const char *name)
@@ -373,10 +374,12 @@ bool wal_rotation_begin(WalSource *wal)
 
 void wal_rotation_add_question(const WalSource *wal, Text *sql)
 {
+    AUTO_TEXT table = ident_literal(wal->table->configured);
     text_printf(sql,
                 "SELECT (SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN"
-                " pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %u) AS present_name",
-                wal->held.relation);
+                " pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %u) AS present_name,"
+                " coalesce(to_regclass(%s)::oid = %u, false) AS configured",
+                wal->held.relation, table, wal->held.relation);
 }
 
 void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
@@ -386,6 +389,10 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
         return;
     }
     Rotation *rotation = &wal->rotation;
+    if (*succession_value(row, 0, "configured") == 't') {
+        rotation->replaced = true; /* the start finds both */
+        return;
+    }
     bool configured = rotation->at == rotation->tables.count;
     const char *name = succession_value(row, 0, "present_name");
     rotation_add(rotation, oid, name);

@@ -67,15 +67,26 @@ static void session_create_publication(WalSource *wal)
 /* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
  * and once more with the lock in hand. */
 
+static void session_set_replaced(WalSource *wal)
+{
+    error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              wal->options.pipeline->table);
+}
+
+void wal_session_lose_table(WalSource *wal)
+{
+    session_set_replaced(wal);
+    wal_lose(wal, &wal->error);
+}
+
 /* A standby waited for the lock of the table that had the name before. */
 static void session_check_lock(WalSource *wal)
 {
     const PreconditionLook *look = &wal->look;
     if (wal->error.class == ERROR_NONE && look->table_oid != 0 &&
         look->table_oid != wal->lock.table_oid) {
-        error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-                  "table '%s' is not the one it was: looking at it again",
-                  wal->options.pipeline->table);
+        session_set_replaced(wal);
     }
 }
 
@@ -383,9 +394,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     }
     uint32_t oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
     if (oid != wal->lock.table_oid) {
-        error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-                  "table '%s' is not the one it was: looking at it again",
-                  wal->options.pipeline->table);
+        session_set_replaced(wal);
         return;
     }
     (void)lsn_parse(PQgetvalue(result, 0, 1), &wal->log_end);

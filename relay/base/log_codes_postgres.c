@@ -99,6 +99,10 @@ static const LogCode TABLE_CODES[] = {
      "Of the table that was renamed only events are left whose topic is missing; the relay goes on "
      "with the new one and comes back for them.",
      "Create the topic, see TOPIC_MISSING."},
+    {"TABLE_RETURNED", "warn",
+     "The topic is there that the last events of a renamed table waited for; they are published "
+     "before those of the new table.",
+     ""},
     {"OLD_TABLE_UNKNOWN", "error",
      "The outbox table was renamed more than once or in several steps, and the catalog does not "
      "tell whether the tables that the message names had the name in between.",

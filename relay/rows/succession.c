@@ -61,7 +61,8 @@ void succession_add_query(const PipelineConfig *pipeline, uint32_t old_oid, uint
         " AND EXISTS (SELECT FROM " PG "pg_attribute a WHERE a.attrelid = c.oid AND a.attname ="
         " %3$s AND NOT a.attisdropped)) next"
         " WHERE chain.id <> %2$u AND chain.n < %4$d AND next.id IS NOT NULL)"
-        " SELECT chain.id AS old_table, " PG "format('%%I.%%I', n.nspname, c.relname) AS present,"
+        " SELECT chain.id AS old_table, " PG "quote_ident(n.nspname) || '.' || " PG
+        "quote_ident(c.relname) AS present,"
         " (SELECT " PG "bool_or(last.id = %2$u) FROM chain last) AS linked, CASE WHEN c.oid IS"
         " NULL THEN '' ELSE ",
         old_oid, new_oid, seq, SUCCESSION_MAX);
@@ -73,10 +74,8 @@ void succession_add_query(const PipelineConfig *pipeline, uint32_t old_oid, uint
                 new_oid);
 }
 
-void succession_add_strays(const PipelineConfig *pipeline, uint32_t old_oid, uint32_t new_oid,
-                           const char *known, Text *sql)
+void succession_add_strays(uint32_t old_oid, uint32_t new_oid, const char *known, Text *sql)
 {
-    (void)pipeline;
     /* Made between the two, by the age of the system columns; renamed (or given to another owner)
      * since; with every column of the new one. */
     text_printf(

@@ -24,8 +24,7 @@ void succession_add_query(const PipelineConfig *pipeline, uint32_t old_oid, uint
 /** Appends the query for tables that look as if they had been between the two: made after old_oid,
  * renamed since, with the columns of new_oid. Columns "stray", name as SQL, and "stray_readable".
  * known: SQL that is false for tables "c" that are known to be something else. */
-void succession_add_strays(const PipelineConfig *pipeline, uint32_t old_oid, uint32_t new_oid,
-                           const char *known, Text *sql);
+void succession_add_strays(uint32_t old_oid, uint32_t new_oid, const char *known, Text *sql);
 
 /** Text of a column of its row; "" for NULL. */
 const char *succession_value(const PGresult *result, int row, const char *column);
