@@ -287,6 +287,9 @@ void wal_pass(WalSource *wal, Batch *batch)
     if (batch->unsettled == 0 && !wal->hole) {
         MarkerPosition position = {
             .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
+        if (position.lsn < wal->acked.lsn) {
+            position.lsn = wal->acked.lsn; /* while idle it followed the log of others */
+        }
         wal_acked(wal, batch, &position);
     } else {
         wal_take_back(wal, batch);
