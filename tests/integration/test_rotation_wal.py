@@ -343,8 +343,9 @@ def test_a_relay_that_starts_in_the_middle_stands_by(kafka, database, wal_relay,
         trial.emit(MANY)
         eventually(lambda: one.metric("inflight_events") >= MANY, 20, lambda: one.log_tail())
         rotate(database)
-        one.wait_log("TABLE_ROTATED") # it holds both locks
         trial.emit(MANY)
+        eventually(lambda: database.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND "
+                                           "objid = 'outbox.event'::regclass::oid", user=SUPERUSER) == 1, 20, "the lock of the new table is taken")
         two = wal_relay(monitor=SOON).start()
         stays_true(lambda: two.metric("leader") == 0, 2.0, "it stands by")
     settled(database, one, "event_2025")
