@@ -73,6 +73,7 @@ static void rotation_clear(Rotation *rotation)
     rotation->done = rotation->at = rotation->wanted = rotation->reading = 0;
     rotation->continuous = rotation->switching = rotation->counting = false;
     rotation->replaced = false;
+    rotation->retry_us = 0;
 }
 
 static void rotation_add(Rotation *rotation, uint32_t oid, const char *name)

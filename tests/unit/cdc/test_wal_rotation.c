@@ -181,7 +181,7 @@ static void swap_at_random(uint64_t seed)
         if (rig.batch_count > 0 && random_below(&random, 3) != 0) {
             rig_ack(-1);
         }
-        if (rig.walsender != 0 && random_below(&random, 25) == 0) {
+        if (rig.walsender != 0 && committed < 60 && random_below(&random, 25) == 0) {
             stub_break_idle(rig.walsender);
         }
         (void)keep_alive();
