@@ -80,6 +80,10 @@ static const LogCode PIPELINE_CODES[] = {
      "reason. Many at once are summed up.",
      "outboxd dead list and outboxd dead show ID; mend the cause, then outboxd dead "
      "requeue ID."},
+    {"HEADERS_SHADOWED", "warn",
+     "Headers of the row, or header_columns, have names that the envelope has, too: they were left "
+     "out, since some consumers take the last header of a name.",
+     "Rename them where they are written; outbox.emit refuses them."},
     {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
      "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
      "\"drop\" or \"dead_letter\"."},

@@ -18,12 +18,17 @@
  *
  * then header_columns under their own names, then the members of the row's `headers`, then
  * outboxd_seq, or outboxd_lsn and outboxd_ordinal, if position_headers is on. A column that is NULL
- * makes no header. */
+ * makes no header.
+ *
+ * The envelope wins: a member of `headers` with one of its names, upper or lower case, is left out
+ * and counted, since some consumers would take the last header of a name. That holds for a name
+ * whose column is NULL, too, and for header_columns. */
 #include "encode/encode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/memory.h"
 #include "base/timestamp.h"
@@ -36,6 +41,8 @@ typedef struct StyleEncoder {
     Encoder encoder; /* first */
     const PipelineConfig *pipeline;
     Slice source;
+    HeaderReserved *reserved;
+    uint64_t shadowed_columns; /* bit i: header_columns[i] has a name of the envelope */
 } StyleEncoder;
 
 static Slice occurred_text(const Event *event, Arena *arena)
@@ -57,6 +64,55 @@ static Slice content_type(const Event *event)
     }
     return slice_is_null(event->field[FIELD_PAYLOAD]) ? SLICE_NULL
                                                       : SLICE_LITERAL("application/json");
+}
+
+#define NAMED(text) equals_ignoring_case(name, SLICE_LITERAL(text))
+
+static bool equals_ignoring_case(Slice name, Slice reserved)
+{
+    return name.length == reserved.length &&
+           strncasecmp(name.data, reserved.data, reserved.length) == 0;
+}
+
+static bool is_position_name(Slice name)
+{
+    return NAMED("outboxd_seq") || NAMED("outboxd_lsn") || NAMED("outboxd_ordinal");
+}
+
+static bool is_cloudevents_name(Slice name)
+{
+    switch (name.length > 0 ? name.data[0] | 0x20 : 0) {
+    case 'c':
+        return NAMED("ce_specversion") || NAMED("ce_id") || NAMED("ce_source") ||
+               NAMED("ce_type") || NAMED("ce_subject") || NAMED("ce_time") ||
+               NAMED("content-type") || NAMED("ce_correlationid") || NAMED("ce_causationid") ||
+               NAMED("ce_aggregatetype") || NAMED("ce_aggregateversion") ||
+               NAMED("ce_eventversion");
+    case 't':
+        return NAMED("traceparent");
+    case 'o':
+        return is_position_name(name);
+    default:
+        return false;
+    }
+}
+
+static bool is_plain_name(Slice name)
+{
+    switch (name.length > 0 ? name.data[0] | 0x20 : 0) {
+    case 'e':
+        return NAMED("event_id") || NAMED("event_type") || NAMED("event_version");
+    case 'a':
+        return NAMED("aggregate_type") || NAMED("aggregate_id") || NAMED("aggregate_version");
+    case 'o':
+        return NAMED("occurred_at") || is_position_name(name);
+    case 'c':
+        return NAMED("content_type") || NAMED("correlation_id") || NAMED("causation_id");
+    case 't':
+        return NAMED("traceparent");
+    default:
+        return false;
+    }
 }
 
 #define ADD(name, value) headers_add_known(list, SLICE_LITERAL(name), value)
@@ -133,14 +189,19 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
         add_plain(event, &list);
     }
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        if ((style->shadowed_columns >> i & 1) != 0) {
+            list.shadowed += !slice_is_null(event->extra[i]);
+            continue;
+        }
         headers_add_known(&list, slice_of(pipeline->header_columns.items[i]), event->extra[i]);
     }
-    Status status = row_headers_add(event->field[FIELD_HEADERS], &list, err);
+    Status status = row_headers_add(event->field[FIELD_HEADERS], style->reserved, &list, err);
     if (pipeline->position_headers) {
         add_position(event, &list);
     }
     record->headers = list.items;
     record->header_count = list.count;
+    record->shadowed = list.shadowed;
     return status;
 }
 
@@ -159,6 +220,12 @@ Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error 
     style->encoder = (Encoder){.encode = style_encode, .free = style_free};
     style->pipeline = pipeline;
     style->source = slice_of(pipeline->source);
+    style->reserved =
+        pipeline->headers == HEADERS_CLOUDEVENTS ? is_cloudevents_name : is_plain_name;
+    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+        bool shadowed = style->reserved(slice_of(pipeline->header_columns.items[i]));
+        style->shadowed_columns |= (uint64_t)shadowed << i;
+    }
     *ret_encoder = &style->encoder;
     return OK;
 }

@@ -9,6 +9,7 @@ typedef struct HeaderList {
     RecordHeader *items;
     size_t count;
     size_t capacity;
+    unsigned shadowed; /* left out: the envelope has that name */
 } HeaderList;
 
 /** Room for `expected` headers; grows when more come. */

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { JSON_DEPTH_MAX = 64 };
+#include "encode/limits.h"
 
 typedef struct Scanner {
     const char *at;
@@ -153,7 +153,7 @@ static Slice scan_text(Scanner *s, Arena *arena)
 static Slice scan_nested(Scanner *s)
 {
     const char *start = s->at;
-    char closers[JSON_DEPTH_MAX];
+    char closers[LIMIT_HEADERS_DEPTH];
     int depth = 0;
     while (s->at < s->end && !s->failed) {
         char c = *s->at++;
@@ -161,7 +161,7 @@ static Slice scan_nested(Scanner *s)
             bool escaped = false;
             (void)scan_string(s, &escaped);
         } else if (c == '{' || c == '[') {
-            if (depth == JSON_DEPTH_MAX) {
+            if (depth == LIMIT_HEADERS_DEPTH) {
                 break;
             }
             closers[depth++] = c == '{' ? '}' : ']';
@@ -229,7 +229,7 @@ static Slice scan_scalar(Scanner *s)
     return raw;
 }
 
-static void scan_member(Scanner *s, HeaderList *list)
+static void scan_member(Scanner *s, HeaderList *list, HeaderReserved *reserved)
 {
     skip_space(s);
     if (!take(s, '"')) {
@@ -253,31 +253,38 @@ static void scan_member(Scanner *s, HeaderList *list)
         value = scan_scalar(s);
         value = slice_equal(value, SLICE_LITERAL("null")) ? SLICE_NULL : value;
     }
+    if (reserved != NULL && reserved(name)) {
+        list->shadowed++;
+        return;
+    }
     headers_add(list, name, value);
 }
 
-Status row_headers_add(Slice json, HeaderList *list, Error *err)
+Status row_headers_add(Slice json, HeaderReserved *reserved, HeaderList *list, Error *err)
 {
     if (slice_is_null(json)) {
         return OK;
     }
     Scanner s = {.at = json.data, .end = json.data + json.length};
-    size_t limit = list->count + RECORD_HEADERS_MAX;
+    size_t members = 0;
     skip_space(&s);
-    s.failed = !take(&s, '{');
+    s.failed = json.length > LIMIT_HEADERS_BYTES || !take(&s, '{');
     skip_space(&s);
     bool more = !s.failed && !take(&s, '}');
     while (more && !s.failed) {
-        scan_member(&s, list);
+        scan_member(&s, list, reserved);
+        members++;
         skip_space(&s);
         more = take(&s, ',');
-        s.failed |= (!more && !take(&s, '}')) || list->count > limit;
+        s.failed |= (!more && !take(&s, '}')) || members > RECORD_HEADERS_MAX;
     }
     skip_space(&s);
     if (s.failed || s.at != s.end) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID",
-                  "the row's headers are not one JSON object of at most %d members",
-                  RECORD_HEADERS_MAX);
+        error_set(
+            err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID",
+            "the row's headers are not one JSON object of at most %d members, %d levels below a "
+            "member, and %d bytes",
+            RECORD_HEADERS_MAX, LIMIT_HEADERS_DEPTH, LIMIT_HEADERS_BYTES);
         return error_hint(err,
                           "outbox.emit refuses such headers; correct the row, or what wrote it.");
     }

@@ -4,8 +4,11 @@
 #include "base/error.h"
 #include "encode/header_list.h"
 
+/** True: the name belongs to the envelope, and the row's header of that name is left out. */
+typedef bool HeaderReserved(Slice name);
+
 /** Adds one header for each member: a string gives its text, null a header with a null value,
  * anything else its JSON text as it stands. A null slice adds nothing. New bytes come from the
- * list's arena. POISON when json is not exactly one JSON object, is nested deeper than 64, or has
- * more than RECORD_HEADERS_MAX members. */
-Status row_headers_add(Slice json, HeaderList *list, Error *err);
+ * list's arena. Members that are `reserved` (may be NULL) are left out and counted in
+ * list->shadowed. POISON when json is not exactly one JSON object, or is beyond encode/limits.h. */
+Status row_headers_add(Slice json, HeaderReserved *reserved, HeaderList *list, Error *err);

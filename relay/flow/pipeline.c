@@ -167,6 +167,12 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
                   LOG_FIELDS(log_number("events", asides)),
                   "so many more events were set aside; see them with: outboxd dead list");
     }
+    int64_t shadowed = log_limit_due(&p->shadowed_lines, now_us, at_once);
+    if (shadowed > 0) {
+        log_write(LOG_WARN, p->parts.config->name, "HEADERS_SHADOWED",
+                  LOG_FIELDS(log_number("events", shadowed)),
+                  "so many more events had headers that were left out");
+    }
 }
 
 /* Actions of the table. */

@@ -85,13 +85,14 @@ struct Pipeline {
     int64_t error_logged_us; /* monotonic */
     bool error_said;         /* the present error, or an earlier one of this trouble, was logged */
     Said said[SAID_MAX];
-    LogLimit trouble_lines; /* of troubles that come and go */
-    char last_trouble[48];  /* code of the one before the present, if any */
-    LogLimit aside_lines;   /* of events set aside */
-    unsigned attempt;       /* of the back-off */
-    unsigned reopens;       /* new producers since the last acknowledgement */
-    int64_t hold_until_us;  /* monotonic: back-off before sending again */
-    int64_t progress_us;    /* monotonic: last acknowledgement or first send after silence */
+    LogLimit trouble_lines;  /* of troubles that come and go */
+    char last_trouble[48];   /* code of the one before the present, if any */
+    LogLimit aside_lines;    /* of events set aside */
+    LogLimit shadowed_lines; /* of headers that were left out */
+    unsigned attempt;        /* of the back-off */
+    unsigned reopens;        /* new producers since the last acknowledgement */
+    int64_t hold_until_us;   /* monotonic: back-off before sending again */
+    int64_t progress_us;     /* monotonic: last acknowledgement or first send after silence */
     int64_t last_published_us;
     int64_t published_monotonic_us;
     Error unseen; /* class ERROR_NONE: nothing */

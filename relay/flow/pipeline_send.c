@@ -112,6 +112,20 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
     return routed;
 }
 
+/* The envelope has the names of some of the row's headers: they are left out, and not in silence.
+ */
+static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned shadowed)
+{
+    *p->parts.stats->headers_shadowed += shadowed;
+    if (log_limit_take(&p->shadowed_lines, clock_monotonic_us())) {
+        LogField seq =
+            event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
+        log_write(LOG_WARN, p->parts.config->name, "HEADERS_SHADOWED",
+                  LOG_FIELDS(seq, log_number("headers", shadowed)),
+                  "headers of this event have names of the envelope, and were left out");
+    }
+}
+
 /* Sends one event; false when the sink takes no more for now or the pipeline changed its mind. */
 static bool pipeline_send(Pipeline *p, Event *event)
 {
@@ -140,6 +154,9 @@ static bool pipeline_send(Pipeline *p, Event *event)
         if (event->replayed) {
             ++*p->parts.stats->replayed;
             event->replayed = false;
+        }
+        if (record.shadowed > 0 && event->attempts == 1) {
+            pipeline_note_shadowed(p, event, record.shadowed);
         }
         return pipeline_sends(p);
     }

@@ -22,6 +22,7 @@ typedef struct Record {
     Slice value; /* null: tombstone */
     const RecordHeader *headers;
     size_t header_count;
+    unsigned shadowed;    /* headers that were left out, because the envelope has their names */
     int64_t timestamp_ms; /* since 1970; 0: the time of publishing */
 } Record;
 

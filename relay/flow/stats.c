@@ -34,6 +34,9 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
     s->timestamps_replaced = COUNTER("timestamps_replaced_total",
                                      "Records sent with the publish time, because the topic would "
                                      "refuse or at once expire occurred_at.");
+    s->headers_shadowed = COUNTER("headers_shadowed_total",
+                                  "Headers of rows that were left out, because the envelope "
+                                  "has their names.");
     s->marked = COUNTER("rows_marked_total", "Rows marked published or deleted.");
     s->swept = COUNTER("rows_swept_total", "Unpublished rows found below the low-water bound.");
     s->pruned = COUNTER("rows_pruned_total", "Published rows removed by retain.");

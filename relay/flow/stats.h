@@ -19,6 +19,7 @@ typedef struct Stats {
     uint64_t *refused_requests; /* by the broker, for what a record in them is */
     uint64_t *overtaken;        /* events, by a later one of their key, after a refusal */
     uint64_t *timestamps_replaced;
+    uint64_t *headers_shadowed;
     uint64_t *marked; /* rows marked or deleted, committed */
     uint64_t *swept;  /* rows found below the low-water bound */
     uint64_t *pruned;

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Error err = {0};
     headers_begin(&list, &arena, 2);
     Slice json = arena_copy(&arena, (Slice){.data = (const char *)data, .length = size});
-    Status status = row_headers_add(json, &list, &err);
+    Status status = row_headers_add(json, NULL, &list, &err);
     size_t sum = 0;
     for (size_t i = 0; i < list.count; i++) {
         if (status == OK && slice_is_null(list.items[i].name)) {

@@ -339,40 +339,107 @@ def test_later_versions_of_traceparent_may_be_longer(app):
     assert app.rows("traceparent") == [(later,)]
 
 
-def test_payload_is_limited_by_the_bytes_that_would_be_sent(app):
-    text = "SELECT outbox.emit('a', 'order', '1', to_jsonb(repeat('x', %s)))"
-    raw = "SELECT outbox.emit('a', 'order', '1', NULL, payload_bytes => convert_to(repeat('x', %s), 'UTF8'))"
-    app.run(text, 999_998)  # and two quotes
-    app.run(raw, 1_000_000)
+def test_the_record_is_limited_by_the_bytes_that_would_be_sent(app):
+    text = "SELECT outbox.emit('a', 'b', '1', to_jsonb(repeat('x', %s)), correlation_id => 'c')"
+    raw = "SELECT outbox.emit('a', 'b', '1', NULL, payload_bytes => convert_to(repeat('x', %s), 'UTF8'), correlation_id => 'c')"
+    rest = 1 + 1 + 2 + 1 + 1024  # types, the key twice, the correlation id, the envelope
+    app.run(text, 1_000_000 - rest - 2)  # and two quotes
+    app.run(raw, 1_000_000 - rest)
     app.rollback()
-    for sql, size in ((text, 999_999), (raw, 1_000_001)):
+    for sql, size in ((text, 1_000_000 - rest - 1), (raw, 1_000_000 - rest + 1)):
         error = refusal(app, sql, size)
         assert error.diag.sqlstate == "54000" and "1000001 bytes is over the limit of 1000000 bytes" in error.diag.message_primary
     # A number of few bytes that prints as many.
     assert refusal(app, "SELECT outbox.emit('a', 'order', '1', to_jsonb(array_fill(1e100000::numeric, ARRAY[11])))").diag.sqlstate == "54000"
     assert refusal(app, "SELECT outbox.emit('a', 'order', '1', to_jsonb(repeat('ü', 500000)))").diag.sqlstate == "54000"
+    assert refusal(app, "SELECT outbox.emit('a', 'order', '1', to_jsonb(repeat('x', 950000)), headers => jsonb_build_object('h', repeat('x', 60000)))"
+                   ).diag.sqlstate == "54000"
 
 
-def test_the_limit_is_a_setting(app, database):
-    # PostgreSQL 15 and later let only superusers, and those they GRANT SET ON PARAMETER to, keep such a setting.
-    database.execute(f"ALTER DATABASE {database.name} SET outbox.payload_bytes_max = '10'", user=SUPERUSER)
-    try:
-        with contextlib.closing(database.connect(APP, autocommit=False)) as connection:
-            small = Session(connection, database)
-            small.run("""SELECT outbox.emit('a', 'order', '1', '{"a": 123}')""")
-            small.rollback()
-            assert "limit of 10 bytes" in str(refusal(small, """SELECT outbox.emit('a', 'order', '1', '{"a": 1234}')"""))
-            small.run("SET LOCAL outbox.payload_bytes_max = '2000000'")
-            small.run("SELECT outbox.emit('a', 'order', '1', to_jsonb(repeat('x', 1500000)))")
-            small.rollback()
-    finally:
-        database.execute(f"ALTER DATABASE {database.name} RESET outbox.payload_bytes_max", user=SUPERUSER)
-    for bad in ("1MB", "-1", "many"):
-        app.run(f"SET outbox.payload_bytes_max = '{bad}'")
-        app.commit()
-        with pytest.raises(psycopg2.Error, match="setting outbox.payload_bytes_max"):
-            app.emit("a")
-        app.rollback()
+def replace_function(database, name, returns, value):
+    database.execute(f"CREATE OR REPLACE FUNCTION outbox.{name}() RETURNS {returns} LANGUAGE sql IMMUTABLE AS $$ SELECT {value} $$")
+
+
+def test_the_owner_may_replace_the_limit_and_nobody_else(app, database):
+    replace_function(database, "record_bytes_max", "integer", "1100")
+    app.run("SELECT outbox.emit('a', 'order', '1', '{}')")
+    app.rollback()
+    assert "limit of 1100 bytes" in refusal(app, "SELECT outbox.emit('a', 'order', '1', to_jsonb(repeat('x', 60)))").diag.message_primary
+    replace_function(database, "record_bytes_max", "integer", "2000000")
+    app.run("SET LOCAL outbox.payload_bytes_max = '10'; SELECT outbox.emit('a', 'order', '1', to_jsonb(repeat('x', 1500000)))")
+    app.rollback()
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        app.run("CREATE OR REPLACE FUNCTION outbox.record_bytes_max() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1'")
+    app.rollback()
+
+
+BAD_TYPES = ["order placed", "größe", "a/b", "a\nb", "x" * 201, " ", "a;b", "${x}"]
+
+
+@pytest.mark.parametrize("bad", BAD_TYPES)
+def test_types_are_names(app, bad):
+    for sql in ("SELECT outbox.emit(%s, 'order', '1', '{}')", "SELECT outbox.emit('a', %s, '1', '{}')", "SELECT outbox.emit_message(%s, 'order', '1', '{}')"):
+        error = refusal(app, sql, bad)
+        assert error.diag.sqlstate == "22023" and "is not allowed" in error.diag.message_primary and "type_pattern()" in error.diag.message_detail
+    app.run("SELECT outbox.emit(%s, %s, '1', '{}')", "x" * 200, "A.b_c-9")
+
+
+def test_the_owner_may_replace_the_pattern_of_types(app, database):
+    replace_function(database, "type_pattern", "text", "'^[a-z ]{1,10}$'")
+    app.run("SELECT outbox.emit('order paid', 'order', '1', '{}')")
+    app.rollback()
+    for bad in ("order.paid", "x" * 11, ""):
+        assert refusal(app, "SELECT outbox.emit(%s, 'order', '1', '{}')", bad).diag.sqlstate == "22023"
+
+
+LENGTHS = {"aggregate_id": 4096, "correlation_id": 1024, "causation_id": 1024, "content_type": 255}
+
+
+@pytest.mark.parametrize("field", LENGTHS)
+def test_ids_have_lengths_in_bytes(app, field):
+    def sql(name="emit"):
+        key, named = ("%s", "") if field == "aggregate_id" else ("'1'", f", {field} => %s")
+        return f"SELECT outbox.{name}('a', 'order', {key}, '{{}}'{named})"
+
+    limit = LENGTHS[field]
+    app.run(sql(), "x" * limit)
+    app.run(sql(), "ü" * (limit // 2))
+    app.rollback()
+    for bad in ("x" * (limit + 1), "ü" * (limit // 2 + 1)):
+        for name in ("emit", "emit_message"):
+            error = refusal(app, sql(name), bad)
+            assert error.diag.sqlstate == "54000" and error.diag.message_primary.startswith(field), error
+
+
+def test_an_id_of_the_context_has_the_same_limit(app):
+    sql = "SELECT set_config('outbox.correlation_id', repeat('x', 1025), true); SELECT outbox.emit('a', 'order', '1', '{}')"
+    assert refusal(app, sql).diag.message_primary.startswith("correlation_id")
+
+
+def nest(levels):
+    return {"a": json.loads("[" * levels + "]" * levels)} if levels else {"a": 1}
+
+
+def test_headers_have_limits(app):
+    sql = "SELECT outbox.emit('a', 'order', '1', '{}', headers => %s)"
+    for good in ({f"h{n}": n for n in range(256)}, nest(32), {"h": "x" * (65536 - 10)}, {}, {"": 1}, {"a": {"b": [[1, {"c": None}]]}}):
+        app.run(sql, json.dumps(good))
+    app.rollback()
+    for bad in ({f"h{n}": n for n in range(257)}, nest(33), nest(500), {"h": "x" * 65536}):
+        error = refusal(app, sql, json.dumps(bad))
+        assert error.diag.sqlstate == "54000" and error.diag.message_primary.startswith("headers"), error
+
+
+@pytest.mark.parametrize("name", ["ce_id", "CE_ID", "Ce_anything", "content-type", "Content-Type", "content_type", "traceparent", "event_id", "event_type",
+                                  "event_version", "aggregate_type", "aggregate_id", "aggregate_version", "occurred_at", "correlation_id",
+                                  "causation_id", "outboxd_seq", "OUTBOXD_lsn"])
+def test_names_of_the_envelope_are_reserved(app, name):
+    for sql in ("SELECT outbox.emit('a', 'order', '1', '{}', headers => %s)", "SELECT outbox.emit_message('a', 'order', '1', '{}', headers => %s)"):
+        error = refusal(app, sql, json.dumps({"tenant": "acme", name: "x"}))
+        assert error.diag.sqlstate == "42939" and f'"{name}"' in error.diag.message_primary, error
+    # Not as a value, nor below a member, nor as a part of a name.
+    app.run("SELECT outbox.emit('a', 'order', '1', '{}', headers => %s)",
+            json.dumps({"x": name, "y": {name: 1}, "x_" + name: 1, "quoted": f'"{name}": 1', "ce": 1, "event": 2, "content": 3}))
 
 
 @pytest.mark.parametrize("columns, values", [
@@ -406,9 +473,9 @@ def test_rights_on_tables_and_views_are_exactly_those_of_the_roles(database):
 def test_rights_on_functions_and_the_schema(database):
     rows = database.execute("SELECT proname, has_function_privilege('outbox_writer', oid, 'EXECUTE'), has_function_privilege('outbox_relay', "
                             "oid, 'EXECUTE') FROM pg_proc WHERE pronamespace = 'outbox'::regnamespace ORDER BY 1")
-    assert rows == [("check_event", False, False), ("check_traceparent", False, False), ("emit", True, False),
-                    ("emit_message", True, False), ("message_field", False, False), ("new_event_id", True, True),
-                    ("set_context", True, False)]
+    assert rows == [("check_event", False, False), ("check_headers", False, False), ("check_traceparent", False, False), ("emit", True, False),
+                    ("emit_message", True, False), ("message_field", False, False), ("new_event_id", True, True), ("octets", False, False),
+                    ("record_bytes_max", True, True), ("refuse_length", False, False), ("set_context", True, False), ("type_pattern", True, True)]
     for role in ("outbox_writer", "outbox_relay"):
         assert database.scalar("SELECT has_schema_privilege(%s, 'outbox', 'USAGE') AND NOT has_schema_privilege(%s, 'outbox', 'CREATE')",
                                (role, role))
@@ -449,7 +516,8 @@ def test_the_public_may_do_nothing(empty_database):
     # Even with a way into the schema: the functions are not PUBLIC's either.
     empty_database.execute("GRANT USAGE ON SCHEMA outbox TO PUBLIC")
     for call in ("emit('a', 'order', '1', '{}')", "emit_message('a', 'order', '1', '{}')", "set_context('c')", "check_traceparent('x')",
-                 "check_event('a', 'b', 'c', '{}', NULL, NULL, NULL, NULL, NULL)", "message_field('x')"):
+                 "check_event('a', 'b', 'c', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)", "message_field('x')",
+                 "check_headers('{}', 2)", "octets('x')", "refuse_length('x', 1, 1, 'x')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="permission denied for function"):
             empty_database.execute(f"SELECT outbox.{call}", user=APP)
 

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "encode/encode.h"
+#include "encode/limits.h"
 #include "flow/batch.h"
 #include "stub/given.h"
+#include "stub/random.h"
 
 static PipelineConfig config;
 static Encoder *encoder;
@@ -250,6 +252,98 @@ Test(encode, invalid_headers_are_poison_and_the_rest_of_the_record_is_there)
     cr_assert_str_eq(err.code, "HEADERS_INVALID");
     cr_assert(slice_equal(record.value, event->field[FIELD_PAYLOAD]));
     cr_assert_geq(record.header_count, 13);
+}
+
+/* Upper and lower case, since readers of CloudEvents do not tell them apart; "ce_tenant" is an
+ * extension of the user's own. */
+Test(encode, the_envelope_wins_over_headers_of_the_row)
+{
+    fill();
+    event->field[FIELD_CAUSATION_ID] = SLICE_NULL;
+    event->field[FIELD_HEADERS] = SLICE_LITERAL(
+        "{\"ce_id\": \"x\", \"CE_Type\": \"x\", \"content-type\": \"x\", \"traceparent\": null,"
+        " \"ce_causationid\": \"x\", \"outboxd_seq\": 1, \"ce_tenant\": \"acme\", \"ce\": 1,"
+        " \"event_id\": \"mine\", \"\": 2}");
+    cr_assert(slice_equal(header("ce_id"), SLICE_LITERAL("0193-id")));
+    cr_assert(slice_equal(header("ce_tenant"), SLICE_LITERAL("acme")));
+    cr_assert(slice_equal(header("event_id"), SLICE_LITERAL("mine")));
+    cr_assert_eq(record.header_count, 12 + 4, "%zu", record.header_count);
+    cr_assert_eq(record.shadowed, 6, "%u", record.shadowed);
+}
+
+Test(encode, the_plain_envelope_wins_too)
+{
+    config.headers = HEADERS_PLAIN;
+    fill();
+    event->field[FIELD_HEADERS] = SLICE_LITERAL(
+        "{\"Event_ID\": \"x\", \"occurred_at\": 1, \"content_type\": \"x\", \"ce_id\": \"mine\","
+        " \"content-type\": \"mine\", \"aggregate\": 1}");
+    cr_assert(slice_equal(header("event_id"), SLICE_LITERAL("0193-id")));
+    cr_assert(slice_equal(header("ce_id"), SLICE_LITERAL("mine")));
+    cr_assert_eq(record.header_count, 11 + 3, "%zu", record.header_count);
+    cr_assert_eq(record.shadowed, 3, "%u", record.shadowed);
+}
+
+/* The promise of encode/limits.h: what the SQL counts is never less than what is sent. */
+Test(encode, the_record_is_within_what_emit_counts)
+{
+    static char source[LIMIT_SOURCE_BYTES + 1];
+    memset(source, 's', LIMIT_SOURCE_BYTES);
+    Random random = random_new(7);
+    for (int round = 0; round < 2000; round++) {
+        Arena arena = {0};
+        Encoder *mine = NULL;
+        PipelineConfig pipeline = config;
+        pipeline.source = round % 2 == 0 ? source : GIVEN("/shop/orders");
+        pipeline.headers = round % 3 == 0 ? HEADERS_PLAIN : HEADERS_CLOUDEVENTS;
+        pipeline.position_headers = round % 5 != 0;
+        cr_assert_eq(encoder_new(&pipeline, &mine, &err), OK);
+        size_t most[FIELD_COUNT] = {[FIELD_EVENT_ID] = 36,
+                                    [FIELD_EVENT_TYPE] = LIMIT_TYPE_BYTES,
+                                    [FIELD_EVENT_VERSION] = 11,
+                                    [FIELD_AGGREGATE_TYPE] = LIMIT_TYPE_BYTES,
+                                    [FIELD_AGGREGATE_ID] = LIMIT_KEY_BYTES,
+                                    [FIELD_AGGREGATE_VERSION] = 20,
+                                    [FIELD_PAYLOAD] = 100000,
+                                    [FIELD_CONTENT_TYPE] = LIMIT_CONTENT_TYPE_BYTES,
+                                    [FIELD_CORRELATION_ID] = LIMIT_ID_BYTES,
+                                    [FIELD_CAUSATION_ID] = LIMIT_ID_BYTES,
+                                    [FIELD_TRACEPARENT] = LIMIT_TRACEPARENT_BYTES};
+        size_t counted = LIMIT_ENVELOPE_BYTES;
+        for (int field = 0; field < FIELD_COUNT; field++) {
+            size_t length = round < 4 ? most[field] : random_below(&random, most[field] + 1);
+            event->field[field] = SLICE_NULL;
+            if (most[field] > 0 && (round < 4 || random_below(&random, 8) != 0)) {
+                char *bytes = arena_alloc(&arena, length + 1);
+                memset(bytes, 'x', length);
+                event->field[field] = (Slice){.data = bytes, .length = length};
+                bool stated = field != FIELD_EVENT_ID && field != FIELD_EVENT_VERSION &&
+                              field != FIELD_AGGREGATE_VERSION;
+                counted += (field == FIELD_AGGREGATE_ID ? 2 : 1) * (stated ? length : 0);
+            }
+        }
+        Text json = TEXT_EMPTY;
+        size_t members = random_below(&random, RECORD_HEADERS_MAX + 1);
+        text_add_char(&json, '{');
+        for (size_t i = 0; i < members; i++) {
+            text_printf(&json, "%s\"h%zu\": %s", i > 0 ? ", " : "", i,
+                        random_below(&random, 2) == 0 ? "\"\"" : "1");
+        }
+        text_add_char(&json, '}');
+        event->field[FIELD_HEADERS] = (Slice){.data = json.data, .length = json.length};
+        counted += json.length;
+        event->occurred_at_us = INT64_C(1795252364123456);
+        event->commit_lsn = round % 7 == 0 ? 0 : UINT64_MAX;
+        event->ordinal = UINT64_MAX;
+        event->seq = INT64_MAX;
+        record = (Record){.key = event->field[FIELD_AGGREGATE_ID]};
+        cr_assert_eq(mine->encode(mine, event, &arena, &record, &err), OK, "%s", err.message);
+        size_t sent = record_wire_bytes(&record);
+        cr_assert_leq(sent, counted, "round %d: %zu bytes sent, %zu counted", round, sent, counted);
+        text_free(&json);
+        mine->free(mine);
+        arena_release(&arena);
+    }
 }
 
 Test(encode, many_headers_fit)

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "encode/limits.h"
 #include "encode/row_headers.h"
 #include "stub/random.h"
 
@@ -28,7 +29,8 @@ static Status scan(Slice json)
     headers_begin(&list, &arena, 4);
     char *exact = malloc(json.length > 0 ? json.length : 1);
     memcpy(exact, json.data, json.length);
-    Status status = row_headers_add(arena_copy(&arena, (Slice){exact, json.length}), &list, &err);
+    Status status =
+        row_headers_add(arena_copy(&arena, (Slice){exact, json.length}), NULL, &list, &err);
     free(exact);
     return status;
 }
@@ -57,7 +59,7 @@ static void assert_refused(const char *json)
 Test(row_headers, null_and_an_empty_object_add_nothing)
 {
     headers_begin(&list, &arena, 4);
-    cr_assert_eq(row_headers_add(SLICE_NULL, &list, &err), OK);
+    cr_assert_eq(row_headers_add(SLICE_NULL, NULL, &list, &err), OK);
     cr_assert_eq(list.count, 0);
     assert_headers("{}", "");
     assert_headers(" \t\r\n{ \n } ", "");
@@ -186,13 +188,27 @@ static void nested(Text *json, int depth)
 Test(row_headers, nesting_has_a_limit)
 {
     Text json = TEXT_EMPTY;
-    nested(&json, 64);
+    nested(&json, LIMIT_HEADERS_DEPTH);
     cr_assert_eq(scan((Slice){json.data, json.length}), OK);
     text_clear(&json);
-    nested(&json, 65);
+    nested(&json, LIMIT_HEADERS_DEPTH + 1);
     cr_assert_eq(scan((Slice){json.data, json.length}), FAILED);
     text_clear(&json);
     nested(&json, 1000000);
+    cr_assert_eq(scan((Slice){json.data, json.length}), FAILED);
+    text_free(&json);
+}
+
+Test(row_headers, their_bytes_have_a_limit)
+{
+    Text json = TEXT_EMPTY;
+    text_add(&json, "{\"a\":\"");
+    while (json.length < LIMIT_HEADERS_BYTES - 2) {
+        text_add_char(&json, 'x');
+    }
+    text_add(&json, "\"}");
+    cr_assert_eq(scan((Slice){json.data, json.length}), OK);
+    text_add_char(&json, ' ');
     cr_assert_eq(scan((Slice){json.data, json.length}), FAILED);
     text_free(&json);
 }
