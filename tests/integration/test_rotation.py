@@ -148,8 +148,9 @@ def test_a_standby_of_before_the_rename_publishes_neither_table(kafka, database,
     two.stop()
 
 
-def test_rotations_under_load(kafka, database, relay, topic):
-    one = relay(OPTIONS).start()
+@pytest.mark.parametrize("on_publish", ["mark", "delete"])
+def test_rotations_under_load(kafka, database, relay, topic, on_publish):
+    one = relay({**OPTIONS, "on_publish": on_publish}).start()
     trial = Trial(database, one)
     for turn in range(3):
         trial.emit(MANY)
@@ -157,6 +158,8 @@ def test_rotations_under_load(kafka, database, relay, topic):
         trial.emit(MANY)
         settled(database, one)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    if on_publish == "delete":
+        assert database.scalar("SELECT count(*) FROM outbox.event_2", user=SUPERUSER) == 0
     one.stop()
 
 

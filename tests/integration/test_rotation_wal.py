@@ -6,7 +6,7 @@ from support.common import eventually, stays_true
 from support.consume import read_topics, wait_for_records
 from support.postgres import SUPERUSER
 from support.trial import Trial
-from support.wal import PUBLICATION
+from support.wal import PUBLICATION, Wal
 
 SOON = {"interval": "500ms"}
 ADD = f"ALTER PUBLICATION {PUBLICATION} ADD TABLE outbox.event"
@@ -242,6 +242,64 @@ def test_a_new_table_that_is_not_published_stops_until_it_is(kafka, database, wa
     two = wal_relay(args=["--new-slot"], monitor=SOON).start()
     settled(database, two, "event_2025")
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=MANY)
+
+
+def test_where_rows_are_kept_a_new_table_that_was_published_later_is_a_gap(kafka, database, wal_relay, wal, topic):
+    """Nothing tells what was inserted before."""
+    one = wal_relay({"on_publish": "keep"}, monitor=SOON)
+    trial = Trial(database, one)
+    begun(one, trial, kafka, topic, wal)
+    one.stop()
+    rotate(database, add=None)
+    trial.emit(20)
+    database.execute(ADD, user=SUPERUSER)
+    two = wal_relay({"on_publish": "keep"}, monitor=SOON).start(wait_ready=False)
+    assert two.wait_exit(60) == 4, two.log_tail()
+    three = wal_relay({"on_publish": "keep"}, args=["--new-slot"], monitor=SOON).start()
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 80, 60)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=20)
+    eventually(lambda: table_id(database) == "outbox.event", 30, lambda: "the position knows\n" + three.log_tail())
+
+
+@pytest.mark.parametrize("on_publish", ["mark", "keep"])
+def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_relay, topic, on_publish):
+    wal = Wal(database, publication=None)
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES WITH (publish = 'insert')", user=SUPERUSER)
+    one = wal_relay({"on_publish": on_publish}, monitor=SOON)
+    trial = Trial(database, one)
+    begun(one, trial, kafka, topic, wal)
+    with kafka.away():
+        trial.emit(MANY)
+        rotate(database, add=None)
+        trial.emit(MANY)
+    wait_for_records(kafka.brokers, topic, 20 + 2 * MANY, 60)
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 40 + 2 * MANY, 60)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    if on_publish == "mark":
+        settled(database, one, "event_2025")
+
+
+def test_a_partitioned_table_takes_the_place_of_a_plain_one(kafka, database, wal_relay, wal, topic):
+    one = wal_relay(monitor=SOON)
+    trial = Trial(database, one)
+    begun(one, trial, kafka, topic, wal)
+    with kafka.away():
+        trial.emit(MANY)
+        connection = database.connect(SUPERUSER, autocommit=False)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE outbox.event RENAME TO event_2025")
+            cursor.execute("CREATE TABLE outbox.event (LIKE outbox.event_2025 INCLUDING DEFAULTS INCLUDING IDENTITY) PARTITION BY RANGE (seq)")
+            cursor.execute("CREATE TABLE outbox.event_p1 PARTITION OF outbox.event FOR VALUES FROM (0) TO (1000000)")
+            cursor.execute("CREATE UNIQUE INDEX ON outbox.event (seq)")
+            cursor.execute("ALTER TABLE outbox.event OWNER TO shop_owner")
+            cursor.execute("GRANT SELECT, DELETE, UPDATE ON outbox.event TO outbox_relay")
+            cursor.execute(ADD)
+        connection.close()
+        trial.emit(MANY)
+    settled(database, one, "event_2025")
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
 
 
 def test_the_old_table_taken_out_in_the_same_transaction_is_finished_all_the_same(kafka, database, wal_relay, wal, topic):
