@@ -94,7 +94,9 @@ static const LogCode TABLE_CODES[] = {
     {"TABLE_DROPPED", "error",
      "The table that was published under this name before is gone, with whatever was unpublished "
      "in it. With capture = \"wal\" what the log still holds of it is published.",
-     ""},
+     "If its last rows matter, restore the table from a backup and insert them into the present "
+     "one. "
+     "Drop an old table only once TABLE_FINISHED was said of it."},
     {"TABLE_LEFT", "warn",
      "Of the table that was renamed only events are left whose topic is missing; the relay goes on "
      "with the new one and comes back for them.",

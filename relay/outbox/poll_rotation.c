@@ -290,6 +290,7 @@ static void on_start_done(void *arg, const Error *err)
     } else if (poll->rotation.old_oid != 0 || poll->rotation.dropped != 0) {
         rotation_ask_succession(poll);
     } else {
+        poll->left = poll->left.go_back ? (LeftTable){0} : poll->left; /* somebody finished it */
         session_judge(poll);
     }
 }
