@@ -6,7 +6,7 @@ from support.common import eventually, stays_true
 from support.consume import read_topics, wait_for_records
 from support.postgres import SUPERUSER
 from support.trial import Trial
-from support.wal import PUBLICATION, Wal
+from support.wal import PUBLICATION
 
 SOON = {"interval": "500ms"}
 ADD = f"ALTER PUBLICATION {PUBLICATION} ADD TABLE outbox.event"
@@ -263,9 +263,8 @@ def test_where_rows_are_kept_a_new_table_that_was_published_later_is_a_gap(kafka
 
 
 @pytest.mark.parametrize("on_publish", ["mark", "keep"])
-def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_relay, topic, on_publish):
-    wal = Wal(database, publication=None)
-    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES WITH (publish = 'insert')", user=SUPERUSER)
+def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_relay, wal, topic, on_publish):
+    database.execute(f"DROP PUBLICATION {PUBLICATION}; CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES WITH (publish = 'insert')", user=SUPERUSER)
     one = wal_relay({"on_publish": on_publish}, monitor=SOON)
     trial = Trial(database, one)
     begun(one, trial, kafka, topic, wal)
