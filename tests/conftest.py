@@ -12,7 +12,7 @@ import pytest
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.join(_HERE, "faults")]
 
-from support.common import ServerDidNotStart, started  # noqa: E402
+from support.common import ServerDidNotStart, started, work_directory_of  # noqa: E402
 from support.kafka import KafkaServer  # noqa: E402
 from support.pair import Pair  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
@@ -20,15 +20,26 @@ from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa:
 from support.wal import Wal  # noqa: E402
 
 _numbers = itertools.count(1)
+
+
+def soak(*values, **more):
+    """A case for parametrize() that is run in soak alone."""
+    return pytest.param(*values, marks=pytest.mark.soak, **more)
+
+
+LOOKS = "500ms"   # monitor.interval of the tests' relays, unless they ask for another
 OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "soak: one more case of a kind that another case of the same test stands for, or an outage at its full length; "
+                                       "run with --soak, as tests/run soak does")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
 
 def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="the tests that are marked soak, and no others")
     parser.addoption("--parts", default="", help="which parts of tests/run, separated by commas: integration, faults, wal; all by default")
 
 
@@ -47,6 +58,11 @@ def pytest_collection_modifyitems(config, items):
     if parts:
         config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
         items[:] = [item for item in items if part_of(item) in parts]
+    soak = config.getoption("--soak")
+    others = [item for item in items if bool(item.get_closest_marker("soak")) != soak]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: item.module.__name__ != "test_torture")
     for item in items:
         if item.module.__name__ == "test_torture":
@@ -103,8 +119,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def work_directory():
-    path = tempfile.mkdtemp(prefix="outboxd-tests-")
-    os.chmod(path, 0o755)
+    path = work_directory_of(os.getpid())
     yield path
     if not os.environ.get("OUTBOXD_KEEP"):
         shutil.rmtree(path, ignore_errors=True)
@@ -208,7 +223,9 @@ def relay(request, work_directory, database, kafka, prefix):
         if config is None and file:
             options = {"topic": prefix + ".${aggregate_type}", "poll_interval_max": "100ms",
                        "retry_backoff_max": "500ms", **(pipeline or {})}
-            config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, **more)
+            # What a slot confirms waits for the next look: by default 15 s, of which most tests that use the log would wait half.
+            monitor = {"interval": LOOKS, **(more.pop("monitor", None) or {})}
+            config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, monitor=monitor, **more)
         one = Relay(config, directory, args, env)
         relays.append(one)
         return one

@@ -57,8 +57,13 @@ static void on_unseen(void *arg, size_t index, const Error *err)
 void relay_settled(void *arg, Pipeline *pipeline, const Event *event)
 {
     Relay *relay = arg;
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        if (relay->pipelines[i] == pipeline) {
+    for (size_t i = 0; relay->watch != NULL && i < relay->config->pipeline_count; i++) {
+        if (relay->pipelines[i] != pipeline) {
+            continue;
+        }
+        if (event->state == EVENT_PARKED) {
+            watch_parked(relay->watch, i, event);
+        } else {
             watch_settled(relay->watch, i, event->seq, event->field[FIELD_EVENT_ID]);
         }
     }

@@ -40,7 +40,8 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
     if (parking->said_us == 0) {
         parking->said_us = now_us;
     }
-    if (log_limit_take(&parking->lines, now_us)) {
+    /* One line tells of many topics by their stand-in: it is no repetition of theirs. */
+    if (topic->beyond || log_limit_take(&parking->lines, now_us)) {
         log_error(LOG_WARN, parking->pipeline, reason, "its events wait, all others go on");
     }
     return hold;

@@ -50,7 +50,8 @@ typedef struct PipelineParts {
     void (*changed)(void *arg, Pipeline *pipeline);
     /** Something hints that a precondition does not hold any more: look now. NULL: not wanted. */
     void (*doubt)(void *arg, Pipeline *pipeline);
-    /** An event that pipeline_follow() asked for is settled. May be NULL. */
+    /** An event that pipeline_follow() asked for is settled; or any event is parked. May be NULL.
+     */
     void (*settled)(void *arg, Pipeline *pipeline, const Event *event);
 } PipelineParts;
 

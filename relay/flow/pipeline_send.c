@@ -22,8 +22,9 @@ void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
     isolate_settled(&p->isolate, event);
     batch_settle(event, settled);
-    bool waits = settled == EVENT_PARKED;
-    if (!waits && event->seq >= p->follow_low && event->seq <= p->follow_high) {
+    bool waits = settled == EVENT_PARKED && p->parts.settled != NULL;
+    bool follows = event->seq >= p->follow_low && event->seq <= p->follow_high;
+    if (waits || (settled != EVENT_PARKED && follows)) {
         p->parts.settled(p->parts.arg, p, event);
     }
 }

@@ -186,13 +186,13 @@ static void fetch_say_swept(PollSource *poll)
     poll->swept_said_us = now_us;
 }
 
-/* True when numbers may have gone back since the fetch before. */
+/* True when numbers may have gone back since the fetch before. The first fetch of a session knows
+ * nothing of them yet: that they did since then nothing could tell. */
 static bool fetch_finds_numbers_moved(PollSource *poll)
 {
     const Numbers *now = &poll->fetch.numbers;
-    bool first = poll->numbers.storage[0] == '\0';
-    bool moved = !first && (strcmp(now->storage, poll->numbers.storage) != 0 ||
-                            (now->last != INT64_MIN && now->last < poll->numbers.last));
+    bool moved = strcmp(now->storage, poll->numbers.storage) != 0 ||
+                 (now->last != INT64_MIN && now->last < poll->numbers.last);
     poll->numbers = *now;
     poll->numbers_moved = poll->numbers_moved || moved;
     return moved;
@@ -337,7 +337,9 @@ void fetch_complete(PollSource *poll)
         rotation_notice(poll, NULL);
         return;
     }
-    history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+    if (poll->fetch.durable) { /* which nobody waits for where nothing was read */
+        history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+    }
     poll->blocked_said = false;
     if (poll->rereading) { /* it is read again, and what is behind it too */
         fence_forget_latest(poll);

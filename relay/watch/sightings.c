@@ -131,11 +131,12 @@ static void row_begin(Sighting *row, const Look *look, int64_t proof)
     row->since_us = since_us > proof || proof == 0 ? since_us : proof;
 }
 
-static void row_go_on(Sighting *row, Sighting *old)
+static void row_go_on(Sighting *row, Sighting *old, const Look *look)
 {
+    bool looked = old->first_us > 0; /* else the relay told us of it, and this look is the first */
     row->since_us = old->since_us;
-    row->first_us = old->first_us;
-    row->first_lsn = old->first_lsn;
+    row->first_us = looked ? old->first_us : look->sent_us;
+    row->first_lsn = looked ? old->first_lsn : look->insert_lsn;
     row->stands = true;
     row->published = old->published;
     row->unknown_us = old->unknown_us;
@@ -195,7 +196,7 @@ void sightings_end(Sightings *s, const Look *look)
             at++;
         }
         if (at < old_count && old[at].seq == row->seq) {
-            row_go_on(row, &old[at]);
+            row_go_on(row, &old[at], look);
         } else {
             row_begin(row, look, proof_us(s->complete_us, &s->before, row->seq));
         }
@@ -225,6 +226,34 @@ void sightings_settled(Sightings *s, int64_t seq, Slice event_id)
         row->unknown_us = 0; /* if the table goes on to show it, it counts anew */
         row->asked_us = 0;
     }
+}
+
+void sightings_waits(Sightings *s, const SightedRow *row, int64_t since_us)
+{
+    const Sighting *oldest = sightings_oldest(s, true);
+    Sighting *known = sightings_find(s, row->seq, slice_of(row->event_id));
+    if (known != NULL) {
+        known->published = false;
+        return;
+    }
+    if (s->count == SIGHTINGS_MAX || (oldest != NULL && oldest->since_us <= since_us)) {
+        return;
+    }
+    if (s->rows == NULL) {
+        s->rows = x_malloc(SIGHTINGS_MAX * sizeof(*s->rows));
+    }
+    size_t at = rows_find(s->rows, s->count, row->seq);
+    memmove(s->rows + at + 1, s->rows + at, (s->count - at) * sizeof(*s->rows));
+    s->rows[at] = (Sighting){.seq = row->seq,
+                             .event_id = row->event_id != NULL ? x_strdup(row->event_id) : NULL,
+                             .event_type = x_strdup(row->event_type),
+                             .aggregate_id = x_strdup(row->aggregate_id),
+                             .occurred_at_us = row->occurred_at_us,
+                             .since_us = since_us,
+                             .oldest = true,
+                             .stands = true};
+    s->count++;
+    sightings_set_range(s);
 }
 
 /* Ages. */

@@ -39,7 +39,7 @@ typedef struct Sighting {
     char *aggregate_id;
     int64_t occurred_at_us; /* wall; EVENT_NO_TIME */
     int64_t since_us;       /* it waits since then */
-    int64_t first_us;       /* sent time of the look that saw it first ... */
+    int64_t first_us;       /* sent time of the look that saw it first; 0: none did yet ... */
     uint64_t first_lsn;     /* ... and the server's insert position in it */
     bool oldest;            /* it was among the lowest numbers */
     bool stands;            /* an earlier look saw it, too */
@@ -100,6 +100,10 @@ void sightings_end(Sightings *sightings, const Look *look);
 
 /** An event is settled: if its row is here, it does not wait any more. */
 void sightings_settled(Sightings *sightings, int64_t seq, Slice event_id);
+
+/** An event left memory unpublished, to wait in its row since then: it counts until a look tells of
+ * the rows, unless one that waits longer is here. `part` and `age_us` mean nothing. */
+void sightings_waits(Sightings *sightings, const SightedRow *row, int64_t since_us);
 
 /** Since when an event that is in memory since arrived_us has been waiting; it never waits less
  * than it is in memory. */

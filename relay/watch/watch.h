@@ -118,6 +118,10 @@ void watch_hurry_rows(Watch *watch);
 /** An event that follow() asked for is settled. */
 void watch_settled(Watch *watch, size_t index, int64_t seq, Slice event_id);
 
+/** An event waits in its row from now on, and left memory: no look need find it before it counts.
+ */
+void watch_parked(Watch *watch, size_t index, const Event *event);
+
 /** The unpublished row that waits longest, as far as looks tell; false: none. owner: this relay
  * publishes, and published last at published_us (monotonic; 0: never). */
 bool watch_oldest(Watch *watch, size_t index, bool owner, int64_t published_us,

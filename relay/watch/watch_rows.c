@@ -346,6 +346,33 @@ void watch_settled(Watch *w, size_t index, int64_t seq, Slice event_id)
     sightings_settled(&w->pipelines[index].sightings, seq, event_id);
 }
 
+void watch_parked(Watch *w, size_t index, const Event *event)
+{
+    enum { TEXT_MAX = 100 }; /* as in a look */
+    Watched *p = &w->pipelines[index];
+    Slice id = event->field[FIELD_EVENT_ID];
+    Slice type = event->field[FIELD_EVENT_TYPE];
+    Slice key = event->field[FIELD_AGGREGATE_ID];
+    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP || id.length > SIGHTINGS_ID_MAX) {
+        return;
+    }
+    int64_t since_us = sightings_since(&p->sightings, event->seq, id, event->occurred_at_us,
+                                       event->batch->arrived_us);
+    AUTO_TEXT id_text = slice_is_null(id) ? NULL : x_format("%.*s", SLICE_ARG(id));
+    AUTO_TEXT type_text =
+        x_format("%.*s", (int)(type.length < TEXT_MAX ? type.length : TEXT_MAX), type.data);
+    AUTO_TEXT key_text =
+        x_format("%.*s", (int)(key.length < TEXT_MAX ? key.length : TEXT_MAX), key.data);
+    sightings_waits(&p->sightings,
+                    &(SightedRow){.seq = event->seq,
+                                  .event_id = id_text,
+                                  .event_type = type_text,
+                                  .aggregate_id = key_text,
+                                  .occurred_at_us = event->occurred_at_us},
+                    since_us);
+    w->options.follow(w->options.arg, index, p->sightings.low, p->sightings.high);
+}
+
 double watch_event_age(const Watch *w, size_t index, const Event *event)
 {
     int64_t since_us =

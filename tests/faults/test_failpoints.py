@@ -6,7 +6,7 @@ can fail without dying. Relay.start(fail_at=...) makes a test fail whose point n
 
 import pytest
 
-from conftest import CAPTURES
+from conftest import CAPTURES, soak
 from support import workload
 from support.common import eventually
 from support.consume import read_topics
@@ -39,10 +39,10 @@ BACKOFF = {"retry_backoff_min": "20ms", "retry_backoff_max": "200ms"}
 
 
 def cases(*on_publish, fails=False):
-    """(capture, on_publish, name) of every point of both captures; on_publish as (for poll, for wal)."""
-    return [pytest.param(capture, mode, name, id=f"{capture}-{mode}-{name}")
-            for capture, modes in zip(("poll", "wal"), on_publish) for mode in modes
-            for name in POINTS[capture] if not (fails and name in CANNOT_FAIL)]
+    """(capture, on_publish, name) of every point of both captures; on_publish as (for poll, for wal). Quick: one mode of each point, by turns."""
+    return [(pytest.param if number % len(modes) == turn else soak)(capture, mode, name, id=f"{capture}-{mode}-{name}")
+            for capture, modes in zip(("poll", "wal"), on_publish) for turn, mode in enumerate(modes)
+            for number, name in enumerate(POINTS[capture]) if not (fails and name in CANNOT_FAIL)]
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import types
 
 import pytest
 
+from conftest import soak
 from torture import Torture
 
 
-@pytest.mark.parametrize("capture,emit,mode", [("poll", "rows", "mark"), ("poll", "rows", "delete"), ("wal", "rows", "mark"),
-                                               ("wal", "both", "delete"), ("wal", "messages", "keep")])
+@pytest.mark.parametrize("capture,emit,mode", [("poll", "rows", "mark"), soak("poll", "rows", "delete"), soak("wal", "rows", "mark"),
+                                               ("wal", "both", "delete"), soak("wal", "messages", "keep")])
 def test_quick_torture(postgres, kafka, migrated_template, work_directory, capture, emit, mode):
     # Each kill may repeat what was in flight; with few in flight that says something about 4,000 events.
     options = types.SimpleNamespace(events=4000, capture=capture, emit=emit, mode=mode, kills=4, clients=4, partitions=6, relays=1,

@@ -32,14 +32,11 @@ def test_nothing_is_marked_while_the_broker_is_away(relay, kafka, database, pref
     one = relay().start()
     emit(database, "before")
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="first row marked")
-    kafka.kill()
-    try:
+    with kafka.away():
         for n in range(20):
             emit(database, n)
         eventually(lambda: one.metric("inflight_events") >= 20, what="rows were read and handed to the producer")
         stays_true(lambda: database.scalar(UNPUBLISHED) == 20, 1.0, "no row is marked without an acknowledgement")
-    finally:
-        kafka.start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="marked after the broker is back")
     assert len(read_topics(kafka.brokers, topic)) == 21
 
@@ -242,14 +239,11 @@ def test_deleted_row_is_no_error(relay, kafka, database, postgres, prefix):
     """An operator removes rows while they are in flight: their records may be out, the relay goes on."""
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay().start()
-    kafka.kill()
-    try:
+    with kafka.away():
         for n in range(10):
             emit(database, n)
         eventually(lambda: one.metric("inflight_events") >= 10, what="rows in flight")
         database.execute("DELETE FROM outbox.event WHERE seq <= 5", user=SUPERUSER)
-    finally:
-        kafka.start()
     emit(database, "last")
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="the rest is marked")
     assert read_topics(kafka.brokers, topic)[-1].key == b"last"

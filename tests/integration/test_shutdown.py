@@ -43,21 +43,18 @@ def test_stop_is_clean_and_quick_when_idle(relay, kafka, database, prefix, sig):
     assert database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_relay' AND datname = current_database()") == 0
 
 
-def test_sigterm_with_kafka_down_ends_at_the_deadline_with_exit_5(relay, kafka, database, prefix):
+def test_sigterm_with_kafka_away_ends_at_the_deadline_with_exit_5(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay(shutdown_timeout="1s").start()
     backlog(database, 1)
     one.wait_published(1)
-    kafka.kill()
-    try:
+    with kafka.away():
         backlog(database, 50)
         eventually(lambda: one.metric("inflight_events") >= 50, what="events in flight")
         begin = time.monotonic()
         one.signal(signal.SIGTERM)
         code = one.wait_exit(40)
         took = time.monotonic() - begin
-    finally:
-        kafka.start()
     assert code == 5 and 0.9 <= took < at_pace(4), f"exit {code} after {took:.1f} s\n{one.log_tail()}"
     assert database.scalar(UNPUBLISHED) == 50, "nothing is marked that was not acknowledged"
     two = relay().start()
@@ -72,8 +69,7 @@ def test_second_sigterm_exits_at_once(relay, kafka, database, prefix):
     one = relay(shutdown_timeout="60s").start()
     backlog(database, 1)
     one.wait_published(1)
-    kafka.kill()
-    try:
+    with kafka.away():
         backlog(database, 20)
         eventually(lambda: one.metric("inflight_events") >= 20, what="events in flight")
         one.signal(signal.SIGTERM)
@@ -81,8 +77,6 @@ def test_second_sigterm_exits_at_once(relay, kafka, database, prefix):
         assert one.running()
         one.signal(signal.SIGTERM)
         assert one.wait_exit(2) != 0   # the drain would take 60 s
-    finally:
-        kafka.start()
 
 
 def test_stop_while_postgresql_is_away_is_quick(relay, kafka, database, postgres, prefix):

@@ -1,20 +1,22 @@
 """PostgreSQL 13, 15, 17 and 18: the migration and a short end-to-end of both captures; what only some of them have."""
 
 import os
+import re
 
 import pytest
 
-from conftest import CAPTURES, grant_memberships
+from conftest import CAPTURES, grant_memberships, soak
 from support import workload
 from support.common import eventually
-from support.consume import read_topics, wait_for_records
+from support.consume import headers_of, read_topics, wait_for_records
 from support.postgres import PostgresServer
 from support.relay import migrate, outboxd
 from support.verify import compare, read_truth
 from support.wal import SLOT, Wal
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
-MAJORS = ["13", "15", "17", "18"]
+# Between the oldest and the newest: 15 is what all other tests run on.
+MAJORS = ["13", soak("15"), soak("17"), "18"]
 
 
 @pytest.fixture(scope="module", params=MAJORS)
@@ -118,6 +120,32 @@ def test_messages_need_postgresql_14(server, old_or_new, relay, kafka, prefix):
         one.start(wait_ready=False)
         assert one.wait_exit() in (1, 2)
         assert one.log_lines("14"), one.log_tail()
+
+
+@pytest.mark.parametrize("server", ["18"], indirect=True)
+def test_generated_columns_make_the_same_record_by_both_captures(server, old_or_new, relay, kafka, prefix):
+    """Trial 1.14: PostgreSQL 18 writes stored ones to the log of a publication that asks for it."""
+    database = old_or_new
+    database.execute("ALTER TABLE outbox.event ADD tenant text GENERATED ALWAYS AS ('t-' || aggregate_id) STORED, "
+                     "ADD day text GENERATED ALWAYS AS (payload ->> 'day') STORED")
+    Wal(database)
+    options = {"header_columns": ["tenant", "day"], "columns": {"correlation_id": "tenant"}}
+    topics = {name: kafka.create_topic(f"{prefix}.{name}", partitions=3) for name in ("wal", "poll")}
+    one = run_relay(relay, database, "wal", topic=topics["wal"], on_publish="keep", **options).start(wait_ready=False)
+    assert one.wait_exit() == 2, "refused while the log does not hold them"
+    remedy = re.search(r"(ALTER PUBLICATION [^;]*;)", one.log_lines("COLUMN_GENERATED")[0]).group(1)
+    database.execute(remedy.replace('\\"', '"'))
+    one.start()
+    emit = "SELECT outbox.emit('order.placed', 'order', (n % 7)::text, jsonb_build_object('day', 'd' || n)) FROM generate_series(1, 20) n"
+    database.execute(emit)
+    found = {"wal": wait_for_records(kafka.brokers, topics["wal"], 20)}
+    one.stop()
+    run_relay(relay, database, "poll", topic=topics["poll"], **options).start()
+    found["poll"] = wait_for_records(kafka.brokers, topics["poll"], 20)
+    records = {name: {headers_of(r)["ce_id"]: (r.partition, r.key, r.value, r.headers, r.timestamp) for r in rows}
+               for name, rows in found.items()}
+    assert len(records["wal"]) == 20 and records["wal"] == records["poll"]
+    assert all(headers_of(r)["tenant"] == f"t-{r.key.decode()}" and headers_of(r)["day"].startswith("d") for r in found["wal"])
 
 
 def test_wal_level_that_is_too_low_is_named_with_its_remedy(work_directory, relay, kafka, prefix):

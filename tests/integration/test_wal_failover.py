@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import pair_database as database  # noqa: F401
+from conftest import soak
 from support.common import eventually
 from support.consume import headers_of, read_topics, wait_for_records
 from support.trial import Trial
@@ -21,8 +22,9 @@ def done(database, one):
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 60, lambda: "all published\n" + one.log_tail())
 
 
-@pytest.mark.parametrize("on_publish", ["mark", "delete", "keep"])
-@pytest.mark.parametrize("alive", [True, False], ids=["alive", "restarted"])
+@pytest.mark.parametrize("alive, on_publish", [
+    pytest.param(True, "mark", id="alive-mark"), pytest.param(False, "delete", id="restarted-delete"), pytest.param(False, "keep", id="restarted-keep"),
+    soak(True, "delete", id="alive-delete"), soak(True, "keep", id="alive-keep"), soak(False, "mark", id="restarted-mark")])
 def test_a_slot_that_came_over_goes_on_and_loses_nothing(wal_relay, wal, pair, database, kafka, topic, alive, on_publish):  # noqa: F811
     pair.make_failover_slot(database, SLOT)
     pair.logical_waits_for_standby()

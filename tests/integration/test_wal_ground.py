@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import soak
 from support.common import eventually
 from support.consume import headers_of, read_topics, wait_for_records
 from support.proxy import BEGIN, COMMIT, KEEPALIVE, XLOGDATA, Proxy
@@ -45,7 +46,8 @@ LIES = {"keep-alive": (KEEPALIVE, {"wal_end": lambda n: n + FAR}),
         "keep-alive, not far": (KEEPALIVE, {"wal_end": lambda n: n + (1 << 24)})}
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("lie", [lie if lie in ("keep-alive", "start of data", "commit", "begin that goes back", "end of a commit, not far")
+                                 else soak(lie) for lie in LIES])
 def test_one_altered_message_loses_nothing(wal_relay, wal, database, kafka, topic, proxy, lie):
     one = wal_relay(dsn=database.dsn(port=proxy.port)).start()
     trial = Trial(database, one)
@@ -142,6 +144,29 @@ def test_new_slot_brings_back_a_row_that_somebody_unmarked(wal_relay, wal, datab
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all marked")
 
 
+# -- numbers that go back (trials 1.11) -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("on_publish, busy", [("mark", True), ("delete", False), soak("mark", False), soak("delete", True), soak("keep", True)])
+def test_restart_identity_loses_and_repeats_nothing(wal_relay, wal, database, kafka, topic, on_publish, busy):
+    """The log knows no numbers. Busy: rows that are not marked yet go, and others get their numbers."""
+    one = wal_relay({"on_publish": on_publish}).start()
+    trial = Trial(database, one)
+    trial.emit(3000)
+    if not busy:
+        one.wait_published(3000)
+        eventually(lambda: one.metric("unmarked_events") == 0, what="all marked")
+    database.server.execute("TRUNCATE outbox.event RESTART IDENTITY", dbname=database.name)
+    for _ in range(50):
+        trial.emit(100)
+    one.wait_published(8000, 40)
+    if on_publish != "keep":
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, lambda: "all marked\n" + one.log_tail())
+    assert database.scalar("SELECT max(seq) FROM outbox.event") in ((None,) if on_publish == "delete" else (5000,))
+    wal.wait_confirmed()
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    one.wait_ready()
+
+
 # -- rows that come as published (trials 1.13) ----------------------------------------------------------------------------
 
 RESTORE = ("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload, published_at) "
@@ -198,8 +223,8 @@ def test_a_column_that_becomes_generated_while_running_stops_before_it_is_lost(w
 
 # -- first starts (trials 1.15) -------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("on_publish", ["mark", "delete", "keep"])
-@pytest.mark.parametrize("slot", ["an administrator's", "its own"])
+@pytest.mark.parametrize("slot, on_publish", [("an administrator's", "mark"), ("an administrator's", "keep"), ("its own", "delete"),
+                                              soak("an administrator's", "delete"), soak("its own", "mark"), soak("its own", "keep")])
 def test_a_first_start_that_is_killed_after_its_rows_are_done_repeats_none(wal_relay, wal, database, kafka, topic, on_publish, slot):
     if slot == "an administrator's":
         emit(database, "before")
@@ -235,9 +260,12 @@ def test_rows_that_were_deleted_in_their_own_transaction_come_with_the_slot_of_a
     assert one.running()
 
 
-@pytest.mark.parametrize("on_publish", ["mark", "delete", "keep"])
-@pytest.mark.parametrize("point", ["locked", "fetched", "producing", "enqueued", "delivered", "settled", "before_mark", "mark_sent", "marked",
-                                   "streaming", "feedback_sent"])
+FIRST_START = ["locked", "fetched", "producing", "enqueued", "delivered", "settled", "before_mark", "mark_sent", "marked", "streaming", "feedback_sent"]
+
+
+# Quick: each point in one mode, by turns; with "mark" all of them in faults/test_failpoints.py.
+@pytest.mark.parametrize("point, on_publish", [(point, mode) if n % 2 == turn else soak(point, mode) for n, point in enumerate(FIRST_START)
+                                               for turn, mode in enumerate(["delete", "keep", "mark"])])
 def test_a_first_start_that_dies_anywhere_loses_nothing(wal_relay, wal, database, kafka, topic, on_publish, point):
     database.execute("SELECT outbox.emit('order.placed', 'order', (n % 10)::text, '{}') FROM generate_series(1, 300) n")
     one = wal_relay({"on_publish": on_publish, "batch_events": 50, "in_flight_events": 200}, env={"OUTBOXD_FAILPOINTS": f"{point}:1:kill"})

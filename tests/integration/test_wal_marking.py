@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import soak
 from support import workload
 from support.common import eventually, stays_true
 from support.consume import read_topics, wait_for_records
@@ -63,8 +64,8 @@ def test_nothing_is_marked_noted_or_confirmed_while_the_broker_is_away(wal_relay
     assert len(read_topics(kafka.brokers, topic)) == 21
 
 
-@pytest.mark.parametrize("on_publish", ["mark", "delete", "keep"])
-@pytest.mark.parametrize("emit_by", [workload.ROWS, workload.BOTH])
+@pytest.mark.parametrize("emit_by, on_publish", [(workload.ROWS, "mark"), (workload.ROWS, "keep"), (workload.BOTH, "delete"), soak(workload.ROWS, "delete"),
+                                                 soak(workload.BOTH, "mark"), soak(workload.BOTH, "keep")])
 def test_every_committed_event_arrives_once_in_order_and_byte_for_byte(wal_relay, kafka, database, wal, topic, on_publish, emit_by):
     """The small version of the closing measurement (tests/faults/torture.py), with the rules of the slot watched all the time."""
     workload.prepare(database, emit=emit_by)

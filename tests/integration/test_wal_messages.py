@@ -4,6 +4,7 @@ import struct
 
 import pytest
 
+from conftest import soak
 from support.common import eventually, stays_true
 from support.consume import headers_of, read_topics, wait_for_records
 from support.postgres import APP, SUPERUSER
@@ -133,8 +134,8 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("template", ["by type", "constant"])
-@pytest.mark.parametrize("kind", FORGED)
+@pytest.mark.parametrize("kind, template", [(kind, template) if n % 2 == turn else soak(kind, template)
+                                            for n, kind in enumerate(FORGED) for turn, template in enumerate(["by type", "constant"])])
 def test_forged_message_is_set_aside_and_the_rest_goes_on(wal_relay, kafka, database, wal, topic, kind, template):
     """Any role may write a message with our prefix; also a topic that is the same for every event must not get its bytes."""
     one = wal_relay({"messages": True, **SET_ASIDE, **({"topic": topic} if template == "constant" else {})}).start()

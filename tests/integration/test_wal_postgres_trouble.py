@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from conftest import soak
 from support import workload
 from support.common import at_pace, eventually
 from support.consume import read_topics, wait_for_records
@@ -43,7 +44,7 @@ def test_restart_of_postgresql_under_load_loses_and_repeats_nothing(under_load, 
     assert one.metric("pg_reconnects_total") >= 3
 
 
-@pytest.mark.parametrize("connection", ["walsender", "control", "both"])
+@pytest.mark.parametrize("connection", ["walsender", "control", soak("both")])
 def test_terminated_connection_under_load_loses_and_repeats_nothing(under_load, database, wal, connection):
     """Debezium: shouldReceiveChangesAfterConnectionRestart, shouldRecoverFromRetriableException."""
     fault = {"walsender": wal.terminate_sender, "control": wal.terminate_control, "both": database.terminate_backends}[connection]

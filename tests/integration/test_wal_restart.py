@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import soak
 from support import workload
 from support.common import eventually
 from support.consume import headers_of, read_topics, wait_for_records
@@ -189,8 +190,8 @@ LAST = {
 PUBLISHED = {"message of ours": ["message"], "an event and then a message": ["event"]}
 
 
-@pytest.mark.parametrize("last", LAST)
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how, last", [(how, last) if n % 2 == turn else soak(how, last)
+                                       for turn, how in enumerate(["stop", "kill"]) for n, last in enumerate(LAST)])
 def test_restart_resumes_whatever_came_last(begun, database, postgres, wal, last, how):
     """Debezium: shouldResumeStreamingAfterRestartWhenLastEventWasNonTransactionalMessage, ...AfterMessageBetweenTransactions,
     shouldNotReemitConsumedLogicalMessageAfterRestart, shouldHandleMessageOperationInWalPositionSearch."""

@@ -122,7 +122,7 @@ def test_idle_relay_writes_nothing(wal_relay, kafka, database, postgres, wal, to
             return wal.position()["updated_at"]
 
         # What was done beyond the last look at the preconditions is written once more behind the next one.
-        before = comes_to_rest(written, 7, 40, "the position, during a look at the preconditions and three at the log")
+        before = comes_to_rest(written, 4, 40, "the position, during looks at the preconditions and three at the log")
         wal_before = wal.now()
         stays_true(lambda: written() == before, 17, "the position is not written", interval=0.5)
         assert wal.now() - wal_before < 2000, f"{wal.now() - wal_before} bytes of WAL in 17 idle seconds"

@@ -4,6 +4,8 @@ import ctypes
 import fcntl
 import os
 import pwd
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -139,6 +141,35 @@ def started(make, directory):
             if server is not None:
                 server.remove()
     raise ServerDidNotStart("a server did not start, twice:\n" + "\n---- and then\n".join(failures))
+
+
+MEMORY = "/dev/shm"
+MEMORY_LEAST = 6 << 30   # a worker's servers hold about 300 MB
+
+
+def memory_or_disk():
+    """Where the servers of a run keep their files: in memory where there is room, because making and dropping a database is one file after
+    another, which costs ext4 ten times as much. None: where temporary files are, which $OUTBOXD_TESTS_ON_DISK=1 asks for, and OUTBOXD_KEEP=1."""
+    try:
+        room = os.statvfs(MEMORY)
+        with open("/proc/meminfo", "r", encoding="ascii") as f:
+            available = next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    fits = min(room.f_bavail * room.f_frsize, available) >= MEMORY_LEAST and os.access(MEMORY, os.W_OK)
+    return MEMORY if fits and not os.environ.get("OUTBOXD_TESTS_ON_DISK") and not os.environ.get("OUTBOXD_KEEP") else None
+
+
+def work_directory_of(pid):
+    """A new directory for the run of process `pid`. What runs that were killed have left behind goes: memory is dear."""
+    where = memory_or_disk() or tempfile.gettempdir()
+    for name in os.listdir(where) if where == MEMORY else ():
+        match = re.fullmatch(r"outboxd-tests-(\d+)-\w+", name)
+        if match and not os.path.exists(f"/proc/{match.group(1)}") and os.stat(os.path.join(where, name)).st_uid == os.geteuid():
+            shutil.rmtree(os.path.join(where, name), ignore_errors=True)
+    path = tempfile.mkdtemp(prefix=f"outboxd-tests-{pid}-", dir=where)
+    os.chmod(path, 0o755)
+    return path
 
 
 def server_user():

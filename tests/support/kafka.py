@@ -144,6 +144,15 @@ class KafkaServer:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
+    def unread(self):
+        """How many bytes clients have sent that the broker has not taken from its sockets yet: while it is away(), what is on the wire."""
+        total = 0
+        for name in ("tcp", "tcp6"):
+            with open(f"/proc/net/{name}", "r", encoding="ascii") as f:
+                fields = [line.split() for line in f.readlines()[1:]]
+            total += sum(int(f[4].split(":")[1], 16) for f in fields if int(f[1].rsplit(":", 1)[1], 16) == self.port and f[3] == "01")
+        return total
+
     def stop(self, timeout=30):
         """An orderly shutdown."""
         if self.process is not None:
@@ -174,7 +183,9 @@ class KafkaServer:
                 self.admin().create_topics([new], request_timeout=10)[topic].result(15)
             except KafkaException as error:
                 code = error.args[0].code()
-                if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS):
+                # INVALID_REPLICATION_FACTOR: the broker is fenced, because its signs of life came late.
+                if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS,
+                                KafkaError.INVALID_REPLICATION_FACTOR):
                     raise
                 return code == KafkaError.TOPIC_ALREADY_EXISTS
             return True

@@ -267,6 +267,8 @@ class PostgresServer:
         self._databases += 1
         name = f"{prefix}_{os.getpid()}_{self._databases}"
         copy = f' TEMPLATE "{template}"' if template else ""
+        if int(self.major) >= 15:
+            copy += " STRATEGY file_copy"   # a third of the time, as nothing here waits for a disk
         self.execute(f'CREATE DATABASE "{name}" OWNER {OWNER}{copy}')
         return Database(self, name)
 

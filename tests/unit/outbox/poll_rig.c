@@ -139,11 +139,12 @@ static void answer_guard(const char *sql, StubReply *reply)
 {
     const char *durable = durable_now() ? "t" : "f";
     const char *oid = rig.fetched_oid != NULL ? rig.fetched_oid : table_oid();
+    const char *insert_lsn = rig.insert_lsn != NULL ? rig.insert_lsn : "0/1234";
     if (strstr(sql, " AS sequence_oid") != NULL) {
-        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+        stub_reply_row(reply, "insert_lsn", insert_lsn, "durable", durable, "table_oid", oid,
                        "sequence_oid", "4241", NULL);
     } else {
-        stub_reply_row(reply, "insert_lsn", "0/1234", "durable", durable, "table_oid", oid,
+        stub_reply_row(reply, "insert_lsn", insert_lsn, "durable", durable, "table_oid", oid,
                        "storage", rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
                        rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
     }
@@ -466,6 +467,14 @@ static void on_standby(void *arg, const char *holder)
     snprintf(rig.holder, sizeof(rig.holder), "%s", holder);
 }
 
+/* Else another event has the number now. */
+static bool is_there(const Event *event)
+{
+    char id[32];
+    return slice_equal(event->field[FIELD_EVENT_ID],
+                       slice_of(event_id(event->seq, id, sizeof(id))));
+}
+
 static void on_batch(void *arg, Batch *batch)
 {
     (void)arg;
@@ -476,6 +485,10 @@ static void on_batch(void *arg, Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         RigRow *row = &rig.rows[event->seq];
+        if (!is_there(event)) {
+            continue; /* it was read before the number went to another */
+        }
+        cr_assert_not(row->parked, "row %lld waits for its topic", (long long)event->seq);
         cr_assert_not(row->out, "row %lld is handed on twice", (long long)event->seq);
         cr_assert_not(row->acknowledged, "row %lld was acknowledged", (long long)event->seq);
         cr_assert_eq(event->field[FIELD_PAYLOAD].length, rig.payload_bytes);
@@ -647,12 +660,13 @@ static void give_back(Batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        char id[32];
-        if (slice_equal(event->field[FIELD_EVENT_ID],
-                        slice_of(event_id(event->seq, id, sizeof(id))))) {
-            rig.rows[event->seq].out = false;
-            rig.rows[event->seq].acknowledged |= event_is_settled(event);
-        } /* else another event has the number now */
+        if (is_there(event)) {
+            RigRow *row = &rig.rows[event->seq];
+            bool parked = event->state == EVENT_PARKED;
+            row->out = false;
+            row->acknowledged |= event_is_settled(event) && !parked;
+            row->parked |= parked;
+        }
     }
     rig.source->ops->ack(rig.source, batch);
 }
@@ -665,7 +679,8 @@ void rig_ack(int64_t except)
     memmove(rig.batches, rig.batches + 1, rig.batch_count * sizeof(Batch *));
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->events[i]->seq != except && !event_is_settled(batch->events[i])) {
-            batch_settle(batch->events[i], EVENT_PUBLISHED);
+            bool parks = rig.parks != NULL && rig.parks(batch->events[i]);
+            batch_settle(batch->events[i], parks ? EVENT_PARKED : EVENT_PUBLISHED);
         }
     }
     give_back(batch);

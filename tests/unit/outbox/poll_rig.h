@@ -17,6 +17,7 @@ typedef struct RigRow {
     bool marked;       /* or deleted */
     bool dead;         /* in the dead-letter table */
     bool acknowledged; /* the pipeline gave it back settled */
+    bool parked;       /* ... or to wait in its row */
     size_t delivered;
     bool out;    /* delivered, not given back */
     int version; /* of the event under this number: a part of its event id */
@@ -48,6 +49,7 @@ typedef struct Rig {
     size_t refusals;   /* that the pipeline heard of */
     size_t accepted;   /* ... and the ends of them */
     RigHistory history;
+    const char *insert_lsn;     /* in the answer of the guard; NULL: as ever */
     const char *fetched_oid;    /* of the table that a fetch read; NULL: the right one */
     const char *table_oid;      /* NULL: 4242 */
     const char *storage;        /* of table and sequence; NULL: as ever */
@@ -95,6 +97,7 @@ typedef struct Rig {
     Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
     size_t batch_count;
     void (*delivered)(const Event *event); /* NULL: nobody asks */
+    bool (*parks)(const Event *event);     /* its topic is missing; NULL: none is */
     size_t room_events;
     size_t room_bytes;
     size_t locked;

@@ -8,13 +8,20 @@ TestSuite(poll_history, .init = rig_prepare, .fini = rig_end);
 
 /* Rows 1 to 3 are acknowledged and not marked, 4 and 5 are in flight, when the connection breaks.
  */
-static void break_midway(void)
+static void have_rows_midway(void)
 {
     rig_insert(1, 3);
     rig_begin();
     RIG_WAIT(rig_delivered() == 3);
     rig_insert(4, 5);
     RIG_WAIT(rig_delivered() == 5);
+}
+
+static void break_midway(void)
+{
+    if (rig.source == NULL) {
+        have_rows_midway();
+    }
     rig.error_of_mark = "57P01"; /* the answer of the marker's session: it ends */
     rig_ack(-1);
     RIG_WAIT(rig.lost == 1);
@@ -112,6 +119,23 @@ Test(poll_history, a_shorter_log_is_another)
     break_midway();
     rig.history.lsn = "0/1000";
     assert_forgotten();
+}
+
+/* A read that finds nothing does not wait until everything that it saw is on disk. */
+Test(poll_history, a_crash_may_take_what_was_not_flushed)
+{
+    have_rows_midway();
+    rig.durable = false;
+    rig.insert_lsn = "0/9999";
+    size_t fetches = rig.fetches;
+    RIG_WAIT(rig.fetches > fetches + 2);
+    rig.durable = true;
+    rig.insert_lsn = NULL;
+    break_midway();
+    come_back();
+    RIG_WAIT(rig_marked() == 5);
+    rig_turn();
+    cr_assert_eq(rig_delivered(), 5, "nothing twice");
 }
 
 Test(poll_history, a_row_that_is_gone_is_another)

@@ -1,7 +1,8 @@
 /* The polling source beside a model of an application: transactions that draw numbers and commit in
  * any order or not at all, marks that commit while a fetch is under way, people who unmark rows,
- * numbers that go back or are drawn long before the INSERT. Whatever happens: no event twice
- * without a reason (poll_rig.c asserts it), of each key none before an earlier one, and none late.
+ * topics that are missing for a while, numbers that go back (also to those of events in flight) or
+ * are drawn long before the INSERT. Whatever happens: no event twice without a reason (poll_rig.c
+ * asserts it), of each key none before an earlier one, and none late.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -43,8 +44,30 @@ static struct {
     int64_t early[EARLY]; /* numbers that were drawn and belong to no transaction */
     size_t early_count;
     size_t savepoints; /* in 100: an event is followed by a rolled-back number */
-    size_t unmarked, went_back, inserted_late;
+    int missing;       /* the key whose topic is missing, or NO_KEY */
+    bool numbers_tell; /* the relay may read the sequence */
+    int storages;
+    size_t unmarked, went_back, inserted_late, truncated, returned;
 } model;
+
+static char last_value[24];
+static char storage[32];
+
+/* What the server tells of table and sequence. */
+static void tell_numbers(void)
+{
+    snprintf(last_value, sizeof(last_value), "%lld", (long long)model.next - 1);
+    snprintf(storage, sizeof(storage), "4242 %d", 4241 + model.storages);
+    rig.last_value = model.numbers_tell ? last_value : NULL;
+    rig.storage = storage;
+}
+
+static int64_t draw(void)
+{
+    model.next++;
+    tell_numbers();
+    return model.next - 1;
+}
 
 static char writers[256];
 
@@ -88,12 +111,12 @@ static void insert_one(int t)
         return;
     }
     model.locked_by[key] = t + 1;
-    int64_t seq = model.next++;
+    int64_t seq = draw();
     model.key[seq] = key;
     model.order[seq] = ++model.drawn[key];
     transaction->seqs[transaction->count++] = seq;
     if (random_chance(&model.random, model.savepoints)) {
-        model.next++;
+        (void)draw();
     }
 }
 
@@ -120,7 +143,7 @@ static void end_transaction(int t, bool commit)
 static void draw_early(void)
 {
     if (model.early_count < EARLY && numbers_left()) {
-        model.early[model.early_count++] = model.next++;
+        model.early[model.early_count++] = draw();
     }
 }
 
@@ -139,6 +162,9 @@ static void insert_early(void)
 static void unmark_by_hand(void)
 {
     int64_t seq = (int64_t)random_below(&model.random, (size_t)model.next);
+    for (int tries = 0; tries < 20 && !rig.rows[seq].marked; tries++) {
+        seq = (int64_t)random_below(&model.random, (size_t)model.next);
+    }
     RigRow *row = &rig.rows[seq];
     if (row->marked && !row->out && rig.source->ops->unmarked(rig.source) == 0) {
         *row = (RigRow){.visible = true, .version = row->version};
@@ -147,32 +173,119 @@ static void unmark_by_hand(void)
     }
 }
 
-/* Rows that are published are deleted, and the sequence is set back; event ids are new. */
-static void go_back(void)
+static void go_back_to(int64_t to)
 {
-    bool quiet = rig.batch_count == 0 && rig.source->ops->unmarked(rig.source) == 0;
-    for (int t = 0; t < TRANSACTIONS; t++) {
-        quiet = quiet && !model.transactions[t].open;
-    }
-    int64_t to = model.next - (int64_t)random_below(&model.random, (size_t)model.next);
-    for (int64_t seq = to; seq < model.next; seq++) {
-        quiet = quiet && (!rig.rows[seq].visible || rig.rows[seq].marked);
-    }
-    if (!quiet || model.early_count > 0) {
-        return;
-    }
     for (int64_t seq = to; seq < model.next; seq++) {
         rig.rows[seq] = (RigRow){.version = rig.rows[seq].version + 1};
     }
-    model.next = to > 0 ? to : 1;
+    model.next = to;
+    tell_numbers();
+}
+
+/* False while a read of the table is half done. */
+static bool nobody_writes(void)
+{
+    for (int t = 0; t < TRANSACTIONS; t++) {
+        if (model.transactions[t].open) {
+            end_transaction(t, random_chance(&model.random, 80));
+        }
+    }
+    model.early_count = 0;
+    return !rig.in_snapshot;
+}
+
+static void look_anew(void)
+{
+    rig.hang_fetch = false;
+    stub_continue();
+    rig.room_events = 1000;
+    rig.source->ops->wake(rig.source);
+}
+
+/* Rows that are published are deleted, and the sequence is set back; event ids are new. Only a look
+ * between that and the old top can tell: there is one. */
+static void set_back(void)
+{
+    look_anew();
+    RIG_WAIT((rig_ack_all(), rig.source->ops->unmarked(rig.source) == 0) && !rig.in_snapshot);
+    if (!model.numbers_tell || !nobody_writes()) {
+        return;
+    }
+    int64_t to = model.next - (int64_t)random_below(&model.random, (size_t)model.next);
+    for (int64_t seq = to > 0 ? to : 1; seq < model.next; seq++) {
+        to = rig.rows[seq].visible && !rig.rows[seq].marked ? seq + 1 : to;
+    }
+    go_back_to(to > 0 ? to : 1);
     model.went_back++;
+    size_t fetches = rig.fetches;
+    RIG_WAIT(rig.fetches > fetches + 2);
+}
+
+/* TRUNCATE ... RESTART IDENTITY, or rows deleted by hand and ALTER SEQUENCE ... RESTART: whatever
+ * is in flight, waits for its mark or for its topic. Perhaps the new numbers are beyond the old
+ * ones before anybody looks. */
+static void restart_numbers(void)
+{
+    if (!nobody_writes()) {
+        return;
+    }
+    int64_t back = (int64_t)random_below(&model.random, 20);
+    bool all = random_chance(&model.random, 40);
+    model.storages++;
+    go_back_to(all || back >= model.next ? 1 : model.next - back);
+    model.truncated++;
+    if (random_chance(&model.random, 50)) {
+        begin_transaction(0);
+        for (int i = 0; i < EVENTS; i++) {
+            insert_one(0);
+        }
+        end_transaction(0, true);
+    }
+}
+
+static bool parks(const Event *event)
+{
+    return model.missing != NO_KEY && model.key[event->seq] == model.missing;
+}
+
+/* As the pipeline does it: all batches come back, and everything that waits is read again. */
+static void topic_returns(void)
+{
+    if (model.missing == NO_KEY) {
+        return;
+    }
+    rig.source->ops->reread(rig.source);
+    rig_ack_all();
+    int last = 0;
+    for (int64_t seq = 0; seq < model.next; seq++) {
+        RigRow *row = &rig.rows[seq];
+        if (row->parked) {
+            row->parked = false;
+            row->delivered = 0;
+        } else if (row->acknowledged && model.key[seq] == model.missing) {
+            last = model.order[seq] > last ? model.order[seq] : last;
+        }
+    }
+    model.last[model.missing] = last;
+    model.missing = NO_KEY;
+    model.returned++;
+    rig.source->ops->wake(rig.source);
+}
+
+static void topic_goes_or_returns(void)
+{
+    if (model.missing == NO_KEY) {
+        model.missing = (int)random_below(&model.random, KEYS);
+    } else {
+        topic_returns();
+    }
 }
 
 static void step(void)
 {
     int t = (int)random_below(&model.random, TRANSACTIONS);
     bool open = model.transactions[t].open;
-    switch (random_below(&model.random, 14)) {
+    switch (random_below(&model.random, 15)) {
     case 0:
     case 1:
         if (!open) {
@@ -209,7 +322,10 @@ static void step(void)
         random_chance(&model.random, 50) ? draw_early() : insert_early();
         break;
     case 12:
-        random_chance(&model.random, 80) ? unmark_by_hand() : go_back();
+        random_chance(&model.random, 90) ? unmark_by_hand() : set_back();
+        break;
+    case 13:
+        random_chance(&model.random, 85) ? topic_goes_or_returns() : restart_numbers();
         break;
     default:
         rig.room_events = random_chance(&model.random, 80) ? 1000 : random_below(&model.random, 4);
@@ -233,10 +349,7 @@ static bool all_delivered(void)
 /* With room, what is committed is delivered soon, whatever is still open; then all is marked. */
 static void assert_nothing_is_late(void)
 {
-    rig.hang_fetch = false;
-    stub_continue();
-    rig.room_events = 1000;
-    rig.source->ops->wake(rig.source);
+    look_anew();
     size_t fetches = rig.fetches;
     RIG_WAIT(all_delivered() ||
              rig.fetches > fetches + LATE_FETCHES + rig.pipeline.sweep_interval_ms);
@@ -250,7 +363,11 @@ static void begin_model(uint64_t seed)
     model.random = random_new(seed);
     model.next = 1 + (int64_t)random_below(&model.random, 50);
     model.savepoints = random_below(&model.random, 40);
+    model.missing = NO_KEY;
+    model.numbers_tell = random_chance(&model.random, 80);
     rig_prepare();
+    tell_numbers();
+    rig.parks = parks;
     rig.writers = writers;
     writers[0] = '\0';
     rig.delivered = on_delivered;
@@ -269,6 +386,7 @@ static void end_model(void)
             end_transaction(t, true);
         }
     }
+    topic_returns();
     assert_nothing_is_late();
     RIG_WAIT((rig_ack_all(), rig.source->ops->unmarked(rig.source) == 0));
     cr_assert_eq(rig.lost, 0, "seed %lu: %s", (unsigned long)model.seed, rig.error.message);
@@ -283,6 +401,8 @@ Test(poll_model, random_walks_keep_every_promise)
     size_t unmarked = 0;
     size_t went_back = 0;
     size_t inserted_late = 0;
+    size_t truncated = 0;
+    size_t returned = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         begin_model(seed);
         for (int i = 0; i < 600; i++) {
@@ -294,11 +414,14 @@ Test(poll_model, random_walks_keep_every_promise)
         unmarked += model.unmarked;
         went_back += model.went_back;
         inserted_late += model.inserted_late;
+        truncated += model.truncated;
+        returned += model.returned;
         end_model();
     }
     if (count > 1) {
-        cr_assert(unmarked > count && went_back > count / 20 && inserted_late > count,
-                  "%zu %zu %zu", unmarked, went_back, inserted_late);
+        cr_assert(unmarked > count && went_back > count / 20 && inserted_late > count &&
+                      truncated > count / 20 && returned > count,
+                  "%zu %zu %zu %zu %zu", unmarked, went_back, inserted_late, truncated, returned);
     }
 }
 

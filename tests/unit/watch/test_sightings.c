@@ -200,6 +200,45 @@ Test(sightings, the_oldest_is_the_one_that_waits_longest_and_is_not_settled)
     cr_assert_null(sightings_oldest(&at, true), "its mark is late, no more");
 }
 
+static void parked(int64_t seq, const char *id, int64_t since_us)
+{
+    sightings_waits(
+        &at, &(SightedRow){.seq = seq, .event_id = id, .event_type = "t", .aggregate_id = "k"},
+        since_us);
+}
+
+Test(sightings, an_event_that_waits_in_its_row_counts_before_any_look_shows_it)
+{
+    look(SECOND, INT64_MIN);
+    parked(7, "a", 2 * SECOND);
+    cr_assert_eq(sightings_oldest(&at, false)->seq, 7);
+    cr_assert(at.low == 7 && at.high == 7, "whether it is settled must be heard of");
+    parked(8, "b", 3 * SECOND);
+    cr_assert_eq(at.count, 1, "one that waits longer is there");
+    parked(5, NULL, SECOND + 1);
+    cr_assert_eq(sightings_oldest(&at, false)->seq, 5);
+    sightings_settled(&at, 5, SLICE_NULL);
+    cr_assert_eq(sightings_oldest(&at, false)->seq, 7);
+    parked(5, NULL, 9 * SECOND); /* and back again */
+    cr_assert_eq(sightings_oldest(&at, false)->since_us, SECOND + 1);
+}
+
+Test(sightings, a_look_takes_the_place_of_what_the_relay_told)
+{
+    look(SECOND, INT64_MIN);
+    parked(7, "a", 2 * SECOND);
+    parked(6, "gone", SECOND + 1);
+    row(7, "a", 100 * SECOND, 'o');
+    look(5 * SECOND, 7);
+    cr_assert_eq(at.count, 1);
+    cr_assert_eq(the(7)->since_us, 2 * SECOND);
+    cr_assert_eq(the(7)->first_us, 5 * SECOND, "the source must have caught up with this look");
+    cr_assert_eq(the(7)->first_lsn, 5 * SECOND);
+    cr_assert(the(7)->stands);
+    cr_assert_eq(sightings_oldest(&at, false)->seq, 7);
+    cr_assert_eq(judge(5 * SECOND, false).found, 0);
+}
+
 /* The net. */
 
 static Judgement seen_at(int64_t us, bool again)
