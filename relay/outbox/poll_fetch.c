@@ -369,6 +369,7 @@ void fetch_complete(PollSource *poll)
     fetch_plan_sweep(poll);
     fetch_adapt(poll);
     bool empty = poll->fetch.rows == 0 && poll->fetch.present_count == 0;
+    bool nothing_new = poll->fetch.batch->count == 0 && !poll->fetch.cut;
     fetch_know_rows(poll);
     fetch_see_numbers(poll); /* before the fence: what was seen is no gap */
     if (moved) {             /* perhaps behind this snapshot */
@@ -382,7 +383,7 @@ void fetch_complete(PollSource *poll)
     }
     fetch_release(poll);
     fence_advance(poll);
-    if (empty) {
+    if (empty || (nothing_new && poll->known.parked > 0)) {
         rotation_check_finished(poll);
     }
     fetch_next(poll);
@@ -572,6 +573,10 @@ void fetch_next(PollSource *poll)
         }
         fetch_reset(poll);
         poll->more = true;
+        if (poll->left.go_back) {
+            rotation_return(poll);
+            return;
+        }
     }
     if (rotation_next(poll)) {
         return;
