@@ -179,12 +179,32 @@ static void relation_use(Relation *relation, const Relations *relations, size_t 
     }
 }
 
+uint32_t relations_owner(const Relations *relations, uint32_t id)
+{
+    if (id == relations->table_oid || tree_has(&relations->tree, id)) {
+        return relations->table_oid;
+    }
+    for (size_t i = 0; relations->old != NULL && i < relations->old->count; i++) {
+        const OldTable *old = &relations->old->items[i];
+        if (old->oid == id || tree_has(&old->tree, id)) {
+            return old->oid;
+        }
+    }
+    return 0;
+}
+
+bool relations_own_by_name(const Relations *relations, const PgOutputRelation *message)
+{
+    return relations_owner(relations, message->id) == 0 &&
+           slice_equal(message->schema, slice_of(relations->schema)) &&
+           slice_equal(message->name, slice_of(relations->name));
+}
+
 /* By its OID. By its name, too: what a table that was made again had in the log before. */
 static bool relations_own(const Relations *relations, const PgOutputRelation *message)
 {
-    return message->id == relations->table_oid || tree_has(&relations->tree, message->id) ||
-           (slice_equal(message->schema, slice_of(relations->schema)) &&
-            slice_equal(message->name, slice_of(relations->name)));
+    return relations_owner(relations, message->id) != 0 ||
+           relations_own_by_name(relations, message);
 }
 
 static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
@@ -273,6 +293,9 @@ static bool relations_miss_column(const Relations *relations, const PgOutputRela
 
 bool relations_must_ask(const Relations *relations, const PgOutputRelation *message)
 {
+    if (relations_own_by_name(relations, message) && relations->old != NULL) {
+        return true;
+    }
     if (relations_own(relations, message)) {
         return relations_miss_column(relations, message);
     }

@@ -22,7 +22,8 @@ typedef struct Relations {
     uint32_t table_oid; /* of the outbox table */
     char *schema;
     char *name;
-    Tree tree; /* outlives the stream */
+    Tree tree;            /* outlives the stream */
+    const OldTables *old; /* are ours, too; borrowed; NULL: none */
     Relation **items;
     size_t count;
     RelationType *types; /* that are not built in */
@@ -39,6 +40,13 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
 /** True when only the server can tell what the relation is: its OID is not known, it was none of
  * ours and could be by now, or it is ours and lacks a column that is used. */
 bool relations_must_ask(const Relations *relations, const PgOutputRelation *message);
+
+/** The table of ours that a relation is, or is a part of, by its OID: the outbox table or an old
+ * one; 0: none. */
+uint32_t relations_owner(const Relations *relations, uint32_t id);
+
+/** True when the relation is ours by its name alone: a table that had the configured name then. */
+bool relations_own_by_name(const Relations *relations, const PgOutputRelation *message);
 
 /** Takes a Relation message. RETRY / PG_PROTOCOL when it is malformed; FATAL / COLUMN_MISSING when
  * the outbox table has lost a column that an event cannot be without; FATAL / COLUMN_GENERATED when

@@ -20,7 +20,7 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
         sql,
         "SELECT current_setting('server_version_num') AS version,"
         " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn,"
-        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication,"
+        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication, p.table_id,"
         " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,"
         " CASE WHEN NOT pg_is_in_recovery() THEN"
         " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS wal_timeline,"
@@ -83,6 +83,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     ret->timeline = (int)strtol(fact(row, "wal_timeline"), NULL, 16);
     ret->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
     snprintf(ret->publication_then, sizeof(ret->publication_then), "%s", fact(row, "publication"));
+    ret->table_id = (uint32_t)strtoul(fact(row, "table_id"), NULL, 10);
     ret->backfill = fact_true(row, "backfill");
     ret->waiting = fact_true(row, "waiting");
     const char *end = fact(row, "backfill_end");

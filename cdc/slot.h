@@ -26,6 +26,7 @@ typedef struct SlotFacts {
     MarkerPosition position;
     bool backfill;        /* rows from before the slot are not all published */
     int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
+    uint32_t table_id;    /* table that was read; 0: not told */
     int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
     bool waiting;               /* rows before the position wait for their topic */

@@ -45,6 +45,7 @@ static void wal_close(WalSource *wal, WalState state)
     wal->lease_until_us = 0;
     position_drop_waiting(wal);
     wal->look_wanted = false;
+    wal->rotation.switching = wal->rotation.counting = false;
     wal->state = state;
 }
 
@@ -225,7 +226,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
             if (event_is_over(batch->events[i])) {
-                known_seqs_add(&wal->filled, batch->events[i]->seq);
+                fill_note(wal, batch->events[i]->seq);
             }
         }
         /* Rows that are kept do not show that they are published: the position does. */
@@ -269,7 +270,7 @@ static void wal_take_back(WalSource *wal, Batch *batch)
         if (event->commit_lsn != 0) {
             known_events_add(&wal->again, event->commit_lsn, event->ordinal);
         } else {
-            known_seqs_add(&wal->filled, event->seq);
+            fill_note(wal, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {
@@ -286,6 +287,9 @@ void wal_pass(WalSource *wal, Batch *batch)
     if (batch->unsettled == 0 && !wal->hole) {
         MarkerPosition position = {
             .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
+        if (position.lsn < wal->acked.lsn) {
+            position.lsn = wal->acked.lsn; /* while idle it followed the log of others */
+        }
         wal_acked(wal, batch, &position);
     } else {
         wal_take_back(wal, batch);
@@ -305,6 +309,9 @@ static void wal_ack(Source *source, Batch *batch)
     }
     wal_pass(wal, batch);
     marker_next(wal->marker);
+    if (wal->rotation.switching) {
+        event_active(wal->pulse, 0, 0);
+    }
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -405,6 +412,7 @@ static void wal_free(Source *source)
     known_seqs_release(&wal->filled);
     ask_release(wal);
     waiting_release(wal);
+    wal_rotation_release(wal);
     precondition_release(&wal->look);
     position_drop_waiting(wal);
     free(wal->application_name);
@@ -485,6 +493,7 @@ static void on_marked(void *arg)
     position_send_waiting(wal);
     ask_send_waiting(wal);
     waiting_go_on(wal);
+    wal_rotation_go_on(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     } else if (wal->state == WAL_FILLING) {
@@ -499,6 +508,7 @@ static void on_marker_idle(void *arg)
     position_send_waiting(wal);
     ask_send_waiting(wal);
     waiting_go_on(wal);
+    wal_rotation_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -556,6 +566,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
     wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
     waiting_init(wal);
+    wal_rotation_init(wal);
     history_begin(&wal->history);
     wal->marker = marker_new(&(MarkerOptions){.base = options->base,
                                               .history = &wal->history,

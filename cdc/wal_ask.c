@@ -58,6 +58,10 @@ static void on_answer(void *arg, const PGresult *result)
     if (field >= 0) {
         (void)lsn_parse(PQgetvalue(result, 0, field), &wal->log_end);
     }
+    if (PQfnumber(result, "present_name") >= 0) {
+        wal_rotation_read_answer(wal, result);
+        return;
+    }
     if (wal->held.relation != 0) {
         ask_note_relation(wal, result);
     } else {
@@ -70,6 +74,10 @@ static void on_answered(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         wal_lose(wal, err);
+        return;
+    }
+    if (wal->rotation.replaced) {
+        wal_session_lose_table(wal);
         return;
     }
     wal_renew_lease(wal);
@@ -89,6 +97,10 @@ void ask_send_waiting(WalSource *wal)
     AUTO_BUFFER sql = TEXT_EMPTY;
     tree_add_query(wal->options.pipeline, wal->lock.table_oid, wal->held.relation,
                    PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    if (wal->held.by_name) {
+        text_add(&sql, "; ");
+        wal_rotation_add_question(wal, &sql);
+    }
     wal_ask(wal, &(PgQuery){.sql = sql.data, .arg = wal, .result = on_answer, .done = on_answered});
 }
 
@@ -99,6 +111,7 @@ void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRe
     memcpy(held->bytes, bytes, length);
     if (relation != NULL) {
         held->relation = relation->id;
+        held->by_name = relations_own_by_name(&wal->assembler.relations, relation);
         held->fits = relations_could_be_ours(&wal->assembler.relations, relation);
         snprintf(held->name, sizeof(held->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
                  SLICE_ARG(relation->name));

@@ -27,6 +27,16 @@ void fill_release(WalSource *wal)
     scout_release(wal);
 }
 
+/* Numbers of one table: another one gives them again. */
+void fill_note(WalSource *wal, int64_t seq)
+{
+    if (wal->rotation.filled != wal->rotation.target) {
+        known_seqs_release(&wal->filled);
+        wal->rotation.filled = wal->rotation.target;
+    }
+    known_seqs_add(&wal->filled, seq);
+}
+
 static void on_fill_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -83,7 +93,9 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
     fill->rows++;
     fill->last_seq = event->seq;
-    if (known_seqs_has(&wal->filled, event->seq) || scout_expects(wal, event->seq)) {
+    bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
+    if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
+        scout_expects(wal, event->seq)) {
         fill->batch->count--; /* acknowledged before we were interrupted, or coming with the log */
         fill->batch->unsettled--;
     } else if (fill->proof) {
@@ -137,8 +149,8 @@ static void fill_fetch(WalSource *wal, size_t limit)
     AUTO_TEXT sql = x_format(
         "COPY (SELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu) TO "
         "STDOUT (FORMAT binary)",
-        table->select_list, table->name, table->seq, (long long)fill->last_seq, table->seq,
-        (long long)fill->end, table->unpublished, table->seq, limit);
+        table->select_list, wal_rotation_name(wal, fill->at), table->seq, (long long)fill->last_seq,
+        table->seq, (long long)fill->end, table->unpublished, table->seq, limit);
     pg_conn_send(wal->filler,
                  &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
 }
@@ -151,7 +163,8 @@ static void on_end_written(void *arg, const Error *err)
         return;
     }
     wal->fill.durable = true;
-    if (!wal->fill.proof) {
+    if (!wal->fill.proof && !wal->fill.announced) {
+        wal->fill.announced = true;
         wal->source.events.active(wal->source.events.arg);
     }
     fill_next(wal);
@@ -161,14 +174,67 @@ static void on_end_written(void *arg, const Error *err)
  * even what was committed with synchronous_commit = off. */
 static void fill_write_end(WalSource *wal)
 {
-    AUTO_TEXT end = x_format("%lld", (long long)wal->fill.end);
+    /* The position names the oldest table, and one end does not hold for several. */
+    AUTO_TEXT end = wal->rotation.tables.count > 0 ? x_strdup("NULL")
+                                                   : x_format("%lld", (long long)wal->fill.end);
     wal->fill.flushing = position_note(wal, "backfill_end", end, on_end_written);
+}
+
+/* The next table, from its beginning, in a snapshot of its own. */
+static void fill_open(WalSource *wal)
+{
+    Fill *fill = &wal->fill;
+    while (wal_rotation_name(wal, fill->at) == NULL) {
+        fill->at++; /* it is gone */
+    }
+    fill->taken = fill->complete = fill->flushing = fill->durable = false;
+    fill->last_seq = INT64_MIN;
+    fill->end = SLOT_NO_END;
+    scout_release(wal);
+    pg_conn_close(wal->filler);
+    pg_conn_open(wal->filler);
+}
+
+static void on_table_noted(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    wal->fill.noting = false;
+    wal->rotation.done = wal->fill.at + 1;
+    wal->fill.at++;
+    fill_open(wal);
+}
+
+/* Rows that are kept do not show that they are published: the position row does, by its table and
+ * number. */
+static void fill_next_table(WalSource *wal)
+{
+    Fill *fill = &wal->fill;
+    if (!fill->proof && wal->options.pipeline->on_publish == ON_PUBLISH_KEEP) {
+        AUTO_TEXT next =
+            x_format("%u, backfill_seq = NULL", wal_rotation_oid(wal, wal->fill.at + 1));
+        fill->noting = fill->noting || position_note(wal, "table_id", next, on_table_noted);
+        return;
+    }
+    fill->at++;
+    fill_open(wal);
 }
 
 void fill_next(WalSource *wal)
 {
     Fill *fill = &wal->fill;
     if (wal->state != WAL_FILLING || fill->running || !fill->taken) {
+        return;
+    }
+    if (!fill->proof && fill->at != wal->rotation.at) {
+        wal_rotation_switch(wal, fill->at);
+        return;
+    }
+    if (fill->complete && fill->proof && fill->at < wal->rotation.tables.count) {
+        fill_next_table(wal);
         return;
     }
     if (fill->complete && fill->proof) {
@@ -180,7 +246,10 @@ void fill_next(WalSource *wal)
     }
     if (fill->complete) {
         /* Not with a batch that came back unpublished: the next start must read its rows again. */
-        if (wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker)) {
+        bool done = wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker);
+        if (done && fill->at < wal->rotation.tables.count) {
+            fill_next_table(wal);
+        } else if (done) {
             MarkerPosition start = {.lsn = wal->start_lsn};
             position_save(wal, wal->fill.again ? &wal->facts.position : &start, false,
                           on_fill_recorded);
@@ -246,7 +315,8 @@ static void on_filler_set(void *arg, const Error *err)
         AUTO_TEXT snapshot = ident_literal(wal->fill.snapshot);
         text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
     }
-    text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq, wal->table->name);
+    text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq,
+                wal_rotation_name(wal, wal->fill.at));
     wal->scout.wanted = wal->fill.snapshot[0] == '\0';
     if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
         text_add(&sql, "; ");
@@ -275,14 +345,12 @@ void fill_filler_opened(void *arg, const Error *err)
 void fill_start(WalSource *wal)
 {
     wal->state = WAL_FILLING;
-    scout_release(wal); /* of a proof before it */
-    wal->fill.last_seq = INT64_MIN;
     if (!wal->fill.proof) {
         wal->waiting.known = false;
         parked_clear(&wal->waiting.parked);
     }
-    wal->fill.end = SLOT_NO_END;
-    pg_conn_open(wal->filler);
+    wal->fill.at = wal->rotation.done;
+    fill_open(wal);
 }
 
 void fill_prove(WalSource *wal)
@@ -295,7 +363,9 @@ void fill_go_on(WalSource *wal)
 {
     fill_start(wal);
     wal->fill.again = !wal->facts.backfill;
-    wal->fill.end = wal->facts.backfill_end;
+    if (wal->rotation.tables.count == 0) {
+        wal->fill.end = wal->facts.backfill_end;
+    }
     if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && wal->facts.backfill_seq != 0) {
         wal->fill.last_seq = wal->facts.backfill_seq;
     }

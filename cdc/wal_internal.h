@@ -41,7 +41,10 @@ typedef struct Fill {
     bool again;    /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
-    size_t rows; /* of this fetch */
+    size_t rows;    /* of this fetch */
+    size_t at;      /* of the old tables; their count: the configured one */
+    bool noting;    /* that a table is done */
+    bool announced; /* the pipeline knows that it may begin */
     int64_t last_seq;
     int64_t end; /* what has a higher seq comes with the stream; SLOT_NO_END: not known yet */
     uint64_t published;
@@ -101,6 +104,7 @@ typedef struct Held {
     char *bytes; /* NULL: none */
     size_t length;
     uint32_t relation; /* to be asked about; 0: none */
+    bool by_name;      /* it is ours by its name alone */
     bool fits;         /* it has the columns of an event */
     bool sent;
     bool answered;
@@ -130,6 +134,27 @@ typedef struct Idle {
     uint64_t asked;  /* a keep-alive named this place before the log's end was asked for */
     uint64_t proven; /* ... and the log was that long */
 } Idle;
+
+/* The table was renamed and made anew: wal_rotation.c. */
+typedef struct Rotation {
+    OldTables tables; /* that may not be finished, oldest first */
+    size_t done;      /* so many of them are */
+    size_t at;        /* marks go to this one; tables.count: to the configured one */
+    uint32_t target;  /* its OID, also while there is no connection: what is not marked is its */
+    uint32_t filled;  /* table that WalSource.filled is about */
+    size_t wanted;    /* marks are to go to this one ... */
+    bool switching;   /* ... once everything before is marked */
+    size_t reading;   /* whose tree, or lock, is asked for */
+    bool replaced;    /* the log told of another table that has the name now */
+    bool continuous;  /* the log has every row of the old one and the new one */
+    uint64_t barrier; /* what the old ones had in the log before the swap ends before it */
+    bool counting;
+    int64_t unpublished; /* in the old table; -1: not told */
+    int64_t retry_us;
+    uint32_t said;
+    PublisherLock lock; /* of the old table `reading` */
+    Error error;
+} Rotation;
 
 /* Up to where the preconditions are known to have held. */
 typedef struct Verify {
@@ -207,6 +232,7 @@ typedef struct WalSource {
     Stream stream;
     Idle idle;
     Waiting waiting;
+    Rotation rotation;
 } WalSource;
 
 /* wal.c */
@@ -266,6 +292,8 @@ void wal_session_lock_held(void *arg);
 void wal_session_look(WalSource *wal);
 /** Appends the statements of a look at the preconditions. */
 void wal_session_add_look(const WalSource *wal, Text *sql);
+/** The facts are there: goes on with slot and position. */
+void wal_session_open_walsender(WalSource *wal);
 void wal_session_stand_by(WalSource *wal, const char *holder);
 void wal_session_ping(WalSource *wal);
 /** A question on the control connection; its answer renews the lease from now. */
@@ -311,6 +339,35 @@ void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
 bool verify_last(WalSource *wal);
 void verify_send_waiting(WalSource *wal);
 
+/* wal_rotation.c */
+void wal_rotation_init(WalSource *wal);
+void wal_rotation_release(WalSource *wal);
+/** The facts are there. True when the position was reached with another table than the one that
+ * has the name now: finds the tables between, takes their locks, then goes on. */
+bool wal_rotation_begin(WalSource *wal);
+/** The oldest table that is not finished: what the position row names. */
+uint32_t wal_rotation_oldest(const WalSource *wal);
+/** Old table `at`, or the configured one: its OID; its present name as SQL, NULL when it is gone.
+ */
+uint32_t wal_rotation_oid(const WalSource *wal, size_t at);
+const char *wal_rotation_name(const WalSource *wal, size_t at);
+/** It is an old table that may not be finished. */
+bool wal_rotation_has(const WalSource *wal, uint32_t oid);
+/** The marker begins: which table do its marks go to? */
+uint32_t wal_rotation_aim(WalSource *wal);
+/** Marks are to go to table `at`, once what was read before is marked. */
+void wal_rotation_switch(WalSource *wal, size_t at);
+/** True when the message is a row of another table than the one that marks go to: it is held until
+ * what was read before is marked. */
+bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data);
+/** Does what is due, if the control connection is free. */
+void wal_rotation_go_on(WalSource *wal);
+/** Looks at the table again: another one has the name. */
+void wal_session_lose_table(WalSource *wal);
+/** A relation that had the configured name: which table is it now? */
+void wal_rotation_add_question(const WalSource *wal, Text *sql);
+void wal_rotation_read_answer(WalSource *wal, const PGresult *row);
+
 /* wal_slot.c */
 void wal_slot_walsender_opened(void *arg, const Error *err);
 /** What to do with the slot, now that the facts are known. */
@@ -332,6 +389,8 @@ void fill_go_on(WalSource *wal);
 void fill_filler_opened(void *arg, const Error *err);
 void fill_next(WalSource *wal);
 void fill_release(WalSource *wal);
+/** The row of the table that marks go to is acknowledged. */
+void fill_note(WalSource *wal, int64_t seq);
 
 /* wal_scout.c */
 /** Reads what the tree is in the snapshot of the filling, and where the log ended. */

@@ -110,7 +110,7 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
         " writes = p.writes + 1, updated_at = clock_timestamp() RETURNING p.ctid",
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
-        wal->options.pipeline->messages ? "true" : "false", wal->lock.table_oid, transaction,
+        wal->options.pipeline->messages ? "true" : "false", wal_rotation_oldest(wal), transaction,
         identity, wal->history.ours, waiting ? "true" : "false");
     save_queue(
         wal,
@@ -147,7 +147,7 @@ bool position_note(WalSource *wal, const char *column, const char *value,
 
 void position_start_marker(WalSource *wal, const MarkerPosition *position)
 {
-    marker_start(wal->marker, &(MarkerSession){.table_oid = wal->lock.table_oid,
+    marker_start(wal->marker, &(MarkerSession){.table_oid = wal_rotation_aim(wal),
                                                .row_table = wal->position_table,
                                                .row_key = wal->position_key,
                                                .row_ctid = wal->save.ctid,

@@ -30,6 +30,7 @@ void scout_read_tree(WalSource *wal, const PGresult *row)
     relations_release(&scout->relations);
     scout->relations = (Relations){.pipeline = wal->options.pipeline,
                                    .table_oid = wal->lock.table_oid,
+                                   .old = known->old,
                                    .schema = x_strdup(known->schema),
                                    .name = x_strdup(known->name)};
     (void)tree_read(&scout->relations.tree, row, 0, false);
@@ -50,14 +51,15 @@ static bool scout_is_done(const Scout *scout)
            (scout->commit_lsn == from->tx_lsn && scout->ordinal <= from->tx_ordinal);
 }
 
-static void scout_insert(Scout *scout, const PgOutputChange *change)
+static void scout_insert(WalSource *wal, const PgOutputChange *change)
 {
+    Scout *scout = &wal->scout;
     Relations *relations = &scout->relations;
     bool known = false;
     const Relation *relation = relations_find(relations, change->relation, &known);
     scout->ordinal += relation != NULL; /* as in assemble.c */
     bool in_table =
-        change->relation == relations->table_oid || tree_has(&relations->tree, change->relation);
+        relations_owner(relations, change->relation) == wal_rotation_oid(wal, wal->fill.at);
     if (relation == NULL || !in_table || scout_is_done(scout)) {
         return;
     }
@@ -112,7 +114,7 @@ static void scout_on_row(void *arg, const char *bytes, size_t length)
     } else if (message.kind == PGOUTPUT_TYPE) {
         relations_put_type(&scout->relations, &message.type);
     } else if (message.kind == PGOUTPUT_INSERT) {
-        scout_insert(scout, &message.change);
+        scout_insert(wal, &message.change);
     }
 }
 

@@ -34,7 +34,7 @@ void wal_renew_lease(WalSource *wal)
 
 /* Publication. */
 
-static void session_open_walsender(WalSource *wal)
+void wal_session_open_walsender(WalSource *wal)
 {
     pg_conn_open(wal->walsender);
 }
@@ -60,12 +60,35 @@ static void session_create_publication(WalSource *wal)
     AUTO_TEXT name = ident_quote(wal->options.pipeline->publication);
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
-                             name, wal->table->name);
+                             name, wal->table->configured);
     wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
 }
 
 /* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
  * and once more with the lock in hand. */
+
+static void session_set_replaced(WalSource *wal)
+{
+    error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+              "table '%s' is not the one it was: looking at it again",
+              wal->options.pipeline->table);
+}
+
+void wal_session_lose_table(WalSource *wal)
+{
+    session_set_replaced(wal);
+    wal_lose(wal, &wal->error);
+}
+
+/* A standby waited for the lock of the table that had the name before. */
+static void session_check_lock(WalSource *wal)
+{
+    const PreconditionLook *look = &wal->look;
+    if (wal->error.class == ERROR_NONE && look->table_oid != 0 &&
+        look->table_oid != wal->lock.table_oid) {
+        session_set_replaced(wal);
+    }
+}
 
 static void session_take_names(WalSource *wal)
 {
@@ -160,6 +183,7 @@ static void on_facts_done(void *arg, const Error *err)
                   "the server did not say which history it has");
         err = &none;
     }
+    session_check_lock(wal);
     if (session_look_failed(wal, err)) {
         return;
     }
@@ -179,7 +203,9 @@ static void on_facts_done(void *arg, const Error *err)
         session_create_publication(wal);
         return;
     }
-    session_open_walsender(wal);
+    if (!wal_rotation_begin(wal)) {
+        wal_session_open_walsender(wal);
+    }
 }
 
 void wal_session_add_look(const WalSource *wal, Text *sql)
@@ -368,9 +394,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     }
     uint32_t oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
     if (oid != wal->lock.table_oid) {
-        error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-                  "table '%s' is not the one it was: looking at it again",
-                  wal->options.pipeline->table);
+        session_set_replaced(wal);
         return;
     }
     (void)lsn_parse(PQgetvalue(result, 0, 1), &wal->log_end);
@@ -411,6 +435,7 @@ static void on_ping_done(void *arg, const Error *err)
     position_send_waiting(wal);
     ask_send_waiting(wal);
     waiting_go_on(wal);
+    wal_rotation_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
@@ -432,7 +457,7 @@ void wal_session_ping(WalSource *wal)
     if (!locked || pg_conn_is_busy(wal->control) || !pg_conn_is_open(wal->control)) {
         return;
     }
-    AUTO_TEXT table = ident_literal(wal->table->name);
+    AUTO_TEXT table = ident_literal(wal->table->configured);
     AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
     AUTO_TEXT sql = x_format("SELECT pg_snapshot_xmax(pg_current_snapshot()),"
                              " pg_current_wal_insert_lsn(), to_regclass(%s)::oid,"

@@ -311,7 +311,9 @@ static void slot_go_on(WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     bool failed_over = facts->left_timeline != 0;
-    bool replaced = wal->history.known && wal->history.last.table_oid != wal->lock.table_oid;
+    uint32_t last = wal->history.last.table_oid;
+    bool replaced =
+        wal->history.known && last != wal->lock.table_oid && !wal_rotation_has(wal, last);
     if (failed_over || replaced || wal->distrust || facts->history == HISTORY_NEWER_OWNER) {
         position_forget(wal);
     }

@@ -315,6 +315,10 @@ static bool stream_take(WalSource *wal, const char *bytes, size_t length)
     if (!stream_believe(wal, &message, bytes, length)) {
         return false;
     }
+    if (message.kind != WIRE_KEEPALIVE && wal_rotation_holds(wal, bytes, length, message.data)) {
+        stream_deliver(wal);
+        return false;
+    }
     if (message.end > wal->stream.received) {
         wal->stream.received = message.end;
     }

@@ -17,7 +17,8 @@ SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64
     if (waiting_knows(wal, seq, event_id)) {
         return SIGHT_KNOWN;
     }
-    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known) {
+    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known ||
+        wal->rotation.switching) {
         return SIGHT_BEHIND;
     }
     if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {

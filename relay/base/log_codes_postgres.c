@@ -91,11 +91,33 @@ static const LogCode TABLE_CODES[] = {
      "Another relay publishes the new table already, while this one finishes the renamed one: the "
      "order of keys across the two is not kept.",
      "Run outboxd migrate, so that relays know of each other's tables (outbox.publisher)."},
-    {"TABLE_DROPPED", "warn",
+    {"TABLE_DROPPED", "error",
      "The table that was published under this name before is gone, with whatever was unpublished "
-     "in "
-     "it.",
+     "in it. With capture = \"wal\" what the log still holds of it is published.",
+     "If its last rows matter, restore the table from a backup and insert them into the present "
+     "one. "
+     "Drop an old table only once TABLE_FINISHED was said of it."},
+    {"TABLE_LEFT", "warn",
+     "Of the table that was renamed only events are left whose topic is missing; the relay goes on "
+     "with the new one and comes back for them.",
+     "Create the topic, see TOPIC_MISSING."},
+    {"TABLE_RETURNED", "warn",
+     "The topic is there that the last events of a renamed table waited for; they are published "
+     "before those of the new table.",
      ""},
+    {"OLD_TABLE_UNKNOWN", "error",
+     "The outbox table was renamed more than once or in several steps, and the catalog does not "
+     "tell whether the tables that the message names had the name in between.",
+     "Follow the hint for each of them; the relay goes on by itself."},
+    {"OLD_TABLE_DENIED", "error",
+     "The outbox table was renamed, and the relay's role may not read or mark the rows that are "
+     "left "
+     "in the old one.",
+     "Run the GRANT that the message shows; the relay goes on by itself."},
+    {"OLD_TABLE_UNFINISHED", "error",
+     "The outbox table was renamed, and rows of the old one are unpublished that the log does not "
+     "bring.",
+     "outboxd run --new-slot publishes them, the old table's first."},
     {"SEQUENCE_CACHE", "error",
      "The sequence of the outbox table caches numbers: sessions would number events out "
      "of order.",

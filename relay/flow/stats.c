@@ -40,6 +40,9 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
     s->marked = COUNTER("rows_marked_total", "Rows marked published or deleted.");
     s->swept = COUNTER("rows_swept_total", "Unpublished rows found below the low-water bound.");
     s->pruned = COUNTER("rows_pruned_total", "Published rows removed by retain.");
+    s->tables_dropped =
+        COUNTER("old_tables_dropped_total",
+                "Rotated outbox tables that were dropped before they were known to be finished.");
     s->reconnects = COUNTER("pg_reconnects_total", "Connections to PostgreSQL made again.");
     s->producers_recreated = COUNTER("producer_recreated_total", "Kafka producers made again.");
     s->in_flight_events = GAUGE("inflight_events", "Events read and not settled yet.");

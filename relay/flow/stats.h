@@ -12,8 +12,9 @@ typedef struct Stats {
     uint64_t *published;       /* acknowledged, all topics: for the status screen */
     uint64_t *published_bytes; /* keys and values */
     uint64_t *dead_lettered[REASON_COUNT];
-    uint64_t *dropped;  /* unrouted, by policy */
-    uint64_t *replayed; /* sent again with unknown outcome: the duplicates there may be */
+    uint64_t *dropped;        /* unrouted, by policy */
+    uint64_t *tables_dropped; /* old ones, before they were known to be finished */
+    uint64_t *replayed;       /* sent again with unknown outcome: the duplicates there may be */
     uint64_t *rewinds;
     uint64_t *refused_requests; /* by the broker, for what a record in them is */
     uint64_t *overtaken;        /* events, by a later one of their key, after a refusal */

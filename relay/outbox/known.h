@@ -48,6 +48,8 @@ typedef struct Known {
     size_t capacity;     /* a power of two, or 0 */
     size_t count;        /* different rows */
     size_t parked;       /* of those */
+    int64_t top;         /* no number is higher; only while there are rows */
+    bool spread;         /* each row has a place of its own, not each block of numbers */
     KnownQueue settled;  /* in the order in which the marker marks them */
     KnownQueue held;     /* marked, and not to be read again for a while */
     uint64_t marked_yet; /* what known_release was told last */
@@ -60,6 +62,8 @@ KnownRow known_row(int64_t seq, Slice event_id);
  * again and again is not published in a circle. */
 void known_add(Known *known, KnownRow row, bool hold);
 bool known_has(const Known *known, KnownRow row);
+/** False: no row has this number. Costs next to nothing. */
+bool known_may_have(const Known *known, int64_t seq);
 
 /** It came back unpublished: it will be read again. */
 void known_drop(Known *known, KnownRow row);
@@ -74,8 +78,5 @@ void known_unpark(Known *known);
  * and has hit `marked` rows since its start: the others are forgotten; those to be held back, and
  * all of them if the marker missed one, hold_us later. */
 void known_release(Known *known, size_t unmarked, uint64_t marked, int64_t now_us, int64_t hold_us);
-
-/** The numbers of all known rows, ascending, the caller's to free. */
-int64_t *known_seqs(const Known *known, size_t *ret_count);
 
 void known_free(Known *known);

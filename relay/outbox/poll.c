@@ -155,18 +155,20 @@ static bool poll_may_park(const Source *source, const Event *event)
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
-    return poll->known.parked + open < PARKED_MAX;
+    return poll->known.parked + poll->left.parked + open < PARKED_MAX;
 }
 
 static size_t poll_parked(const Source *source)
 {
-    return ((const PollSource *)source)->known.parked;
+    const PollSource *poll = (const PollSource *)source;
+    return poll->known.parked + poll->left.parked;
 }
 
 static void poll_reread(Source *source)
 {
     PollSource *poll = poll_of(source);
     poll->rereading = true;
+    rotation_go_back(poll);
     poll->more = true; /* fetch_next(), when the batches are back: by wake() */
 }
 
@@ -253,7 +255,7 @@ static double poll_backlog(const Source *source)
         double backlog = marker_backlog(poll->marker, &capped);
         return backlog < 0 ? NAN : backlog;
     }
-    size_t open = marker_unmarked(poll->marker) + poll->known.parked;
+    size_t open = marker_unmarked(poll->marker) + poll->known.parked + poll->left.parked;
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }

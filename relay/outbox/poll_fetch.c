@@ -43,8 +43,10 @@
 enum {
     FIRST_LIMIT = 256, /* rows; grows while rows prove small */
     LIMIT_GROWTH = 4,
-    SWEEP_SHARE = 50,        /* sweeps cost at most one in so many parts of the time */
-    SWEPT_SAID_SECONDS = 60, /* said at most so often */
+    SWEEP_SHARE = 50,          /* sweeps cost at most one in so many parts of the time; ... */
+    SWEEP_BACKLOG_SHARE = 200, /* ... while a backlog comes in, when most rows are known */
+    SWEEP_FREE_US = 2000,      /* so little may be the noise of the machine: it does not count */
+    SWEPT_SAID_SECONDS = 60,   /* said at most so often */
 };
 
 const Gaps GAPS_NONE = {.top = INT64_MIN, .low = INT64_MIN};
@@ -139,7 +141,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
-    bool known = known_has(&poll->known, row_of(event));
+    bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
     Error forgotten;
     if (!known && FAILPOINT_FAILS("forget_row",
                                   &forgotten)) { /* as if it had been handed on, until widened */
@@ -305,16 +307,20 @@ static void fetch_plan_sweep(PollSource *poll)
     int64_t slower_us = poll->plain_us + poll->plain_us / 16 + 10;
     bool first = poll->plain_us == 0;
     poll->plain_us = first || fetch->took_us < slower_us ? fetch->took_us : slower_us;
-    if (!fetch->sweep) {
-        return;
+    if (fetch->sweep) {
+        bool free = !fetch->wide && fetch->took_us - poll->plain_us < SWEEP_FREE_US;
+        poll->sweep_us = free ? 0 : fetch->took_us - poll->plain_us;
+        poll->swept_us = clock_monotonic_us();
+    } else if (fetch->cut || poll->next_sweep_us <= poll->swept_us) {
+        return; /* as planned, or wanted by somebody */
     }
-    int64_t now_us = clock_monotonic_us();
     bool whole =
         !fetch->cut || fetch->last_seq > fetch->top; /* beyond the top the next one looks */
-    int64_t wait_us = whole ? (fetch->took_us - poll->plain_us) * SWEEP_SHARE : 0;
+    int64_t share = fetch->cut ? SWEEP_BACKLOG_SHARE : SWEEP_SHARE;
+    int64_t wait_us = whole ? poll->sweep_us * share : 0;
     int64_t longest_us = poll->options.pipeline->sweep_interval_ms * 1000;
-    poll->next_sweep_us = now_us + (wait_us < longest_us ? wait_us : longest_us);
-    poll->widen = poll->widen && !whole;
+    poll->next_sweep_us = poll->swept_us + (wait_us < longest_us ? wait_us : longest_us);
+    poll->widen = poll->widen && !(fetch->sweep && whole);
 }
 
 /* How far the table was read: what this fetch could have shown and did not is not there, or known.
@@ -363,6 +369,7 @@ void fetch_complete(PollSource *poll)
     fetch_plan_sweep(poll);
     fetch_adapt(poll);
     bool empty = poll->fetch.rows == 0 && poll->fetch.present_count == 0;
+    bool nothing_new = poll->fetch.batch->count == 0 && !poll->fetch.cut;
     fetch_know_rows(poll);
     fetch_see_numbers(poll); /* before the fence: what was seen is no gap */
     if (moved) {             /* perhaps behind this snapshot */
@@ -376,7 +383,7 @@ void fetch_complete(PollSource *poll)
     }
     fetch_release(poll);
     fence_advance(poll);
-    if (empty) {
+    if (empty || (nothing_new && poll->known.parked > 0)) {
         rotation_check_finished(poll);
     }
     fetch_next(poll);
@@ -566,6 +573,10 @@ void fetch_next(PollSource *poll)
         }
         fetch_reset(poll);
         poll->more = true;
+        if (poll->left.go_back) {
+            rotation_return(poll);
+            return;
+        }
     }
     if (rotation_next(poll)) {
         return;

@@ -86,8 +86,22 @@ typedef struct Rotation {
     char *name;        /* present one, as SQL, of the table that is read */
     int64_t retry_us;
     PublisherLock lock; /* of the other table */
-    Error refused;      /* why the look is wanted; class ERROR_NONE: by the OID */
+    uint32_t dropped;   /* at the start: a table that had the name is gone */
+    bool linked;        /* the catalog tells every table up to the present one */
+    uint32_t successor; /* had the name after the one that is read, and has it no more; 0: none */
+    size_t strays;      /* tables that may have been between, with unpublished rows */
+    Text stray_names;
+    Text stray_counts; /* the query that counts their rows */
+    Error denied;
+    Error refused; /* why the look is wanted; class ERROR_NONE: by the OID */
 } Rotation;
+
+/* An old table of which nothing is left but rows that wait for their topic. */
+typedef struct LeftTable {
+    uint32_t oid; /* 0: none */
+    size_t parked;
+    bool go_back; /* the topic is there: it is read before anything else */
+} LeftTable;
 
 typedef struct PollSource {
     Source source; /* first */
@@ -112,7 +126,8 @@ typedef struct PollSource {
     int owner_pid;         /* of the reader that held the lock last */
     bool taken;            /* somebody else held the lock since */
     Rotation rotation;
-    bool foreign; /* batches that are out are of another history */
+    LeftTable left; /* outlives the session */
+    bool foreign;   /* batches that are out are of another history */
     char *application_name;
     bool sequence_known;   /* since fetch_reset */
     uint32_t sequence_oid; /* of the column; 0: it has none */
@@ -133,6 +148,8 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     int64_t next_sweep_us;
+    int64_t swept_us;   /* when the last sweep ended ... */
+    int64_t sweep_us;   /* ... and how much longer than a plain fetch it took */
     int64_t plain_us;   /* what a fetch takes at the least */
     bool widen;         /* a sweep was asked for */
     KnownRow forgotten; /* of the fail point forget_row */
@@ -188,6 +205,10 @@ void rotation_init(PollSource *poll);
 /** The session is gone. */
 void rotation_reset(PollSource *poll);
 void rotation_release(PollSource *poll);
+/** An old table that was left with rows that wait is read again, before the present one ... */
+void rotation_go_back(PollSource *poll);
+/** ... now that everything acknowledged is marked. */
+void rotation_return(PollSource *poll);
 /** The lock is ours: looks for a table of before that is not finished; then session_judge(). */
 void rotation_start(PollSource *poll);
 /** Something hints that another table has the name: err (what was refused) or NULL. */

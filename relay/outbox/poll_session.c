@@ -86,6 +86,7 @@ void session_lock_taken(void *arg)
     /* A session of ours that the server has not given up yet took nothing from us. */
     bool ours = poll->owner_pid != 0 && poll->lock.holder_pid == poll->owner_pid;
     poll->taken = poll->taken || !ours;
+    poll->left = (LeftTable){0}; /* the pipeline forgets what waits, too */
     poll->begun = true;
     poll->look_again = true;
     poll->source.events.standby(poll->source.events.arg, poll->lock.holder);
@@ -164,6 +165,7 @@ static void session_forget(PollSource *poll, HistoryVerdict verdict, const char 
         rows += poll->outstanding[i]->count;
     }
     marker_forget(poll->marker);
+    rotation_go_back(poll);
     poll->foreign = true;
     const char *name = poll->options.pipeline->name;
     if (verdict == HISTORY_OTHER) {
@@ -364,6 +366,7 @@ void session_reader_opened(void *arg, const Error *err)
 bool session_refused(PollSource *poll, const Error *err)
 {
     if (!pg_conn_is_open(poll->reader) || poll->state != POLL_ACTIVE || poll->draining ||
+        poll->rotation.active || /* the next start tells what is wrong with the old table */
         !sqlstate_is_refusal(err)) {
         return false;
     }

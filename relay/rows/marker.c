@@ -358,6 +358,16 @@ void marker_renamed(Marker *marker)
     marker_next(marker);
 }
 
+void marker_retarget(Marker *marker, uint32_t table_oid)
+{
+    assert(!marker_pending(marker));
+    marker->table_oid = table_oid;
+    marker->sql.table_oid = table_oid;
+    marker->prepared = false;
+    marker->prune_after = 0;
+    marker->next_count_us = 0;
+}
+
 void marker_stop(Marker *marker)
 {
     event_del(marker->timer);

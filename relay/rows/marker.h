@@ -74,6 +74,10 @@ void marker_start(Marker *marker, const MarkerSession *session);
 /** The table has another name by now (table_rename), or its old one again. */
 void marker_renamed(Marker *marker);
 
+/** Marks go to another table from now on, which table_rename() has named. Nothing may be pending.
+ */
+void marker_retarget(Marker *marker, uint32_t table_oid);
+
 /** The connection is gone: forgets what was sent, keeps what is not marked. */
 void marker_stop(Marker *marker);
 

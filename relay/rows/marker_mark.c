@@ -416,7 +416,7 @@ static void mark_send(Marker *marker)
     }
     pg_conn_send(
         marker->options.conn,
-        &(PgQuery){.statement = "outboxd_mark",
+        &(PgQuery){.statement = mark_sql_statement(rows, marker->rows_sent),
                    .param_count = marker->with_position ? MARK_PARAMS_WAL : MARK_PARAMS_POLL,
                    .values = values,
                    .lengths = lengths,

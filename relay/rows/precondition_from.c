@@ -47,7 +47,7 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 
 static void add_table(const OutboxTable *table, Text *sql)
 {
-    AUTO_TEXT name = ident_literal(table->name);
+    AUTO_TEXT name = ident_literal(table->configured);
     text_printf(
         sql,
         " FROM (SELECT " PG "parse_ident(%s) AS part) AS configured"

@@ -18,6 +18,7 @@ BUILD = os.path.join(ROOT, "build", "release")
 os.environ.setdefault("OUTBOXD", os.path.join(BUILD, "outboxd"))
 
 from support import relay as support_relay  # noqa: E402
+from support.common import process_tree  # noqa: E402
 from support.kafka import KafkaServer  # noqa: E402
 from support.postgres import APP, RELAY, SUPERUSER, PostgresServer  # noqa: E402
 
@@ -110,6 +111,18 @@ class Bench:
 
     def unpublished(self):
         return self.database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL")
+
+    def server_cpu_seconds(self):
+        """User and system time of the PostgreSQL server, of all its processes that there are and that there were."""
+        ticks = 0
+        for pid in process_tree(self.postgres.process.pid):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+                    fields = f.read().rsplit(") ", 1)[1].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended between; the postmaster has counted it, or will
+            ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     # -- the relay ---------------------------------------------------------------------------------------------------
 

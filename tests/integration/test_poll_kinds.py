@@ -207,3 +207,22 @@ def test_names_that_need_quotes_everywhere(relay, kafka, database, prefix):
         connection.commit()
     connection.close()
     assert numbers(wait_for_records(kafka.brokers, topic, 101))[-1] == 3
+
+
+@pytest.mark.parametrize("on_publish", ["mark", "delete"])
+@pytest.mark.parametrize("ids", ["uuid", "text"])
+def test_rows_between_those_that_are_marked_are_left_alone(relay, kafka, database, prefix, ids, on_publish):
+    """Many numbers close together are marked in one walk from the first to the last. The event ids are all the same: they tell nothing apart."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    if ids == "text":
+        database.execute("ALTER TABLE outbox.event ALTER event_id DROP DEFAULT, ALTER event_id TYPE text")
+    database.execute("INSERT INTO outbox.event (event_id, event_type, aggregate_type, aggregate_id, published_at) SELECT "
+                     "'6f1b7a52-0000-7000-8000-000000000001', 'order.placed', 'order', i::text, CASE WHEN i % 3 = 0 THEN timestamptz '2020-01-01' END "
+                     "FROM generate_series(1, 300) i")
+    one = relay({"on_publish": on_publish}).start()
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 20, lambda: one.log_tail())
+    assert database.scalar("SELECT count(*) FROM outbox.event WHERE published_at = '2020-01-01' AND aggregate_id::int % 3 = 0") == 100
+    assert database.scalar("SELECT count(*) FROM outbox.event") == (300 if on_publish == "mark" else 100)
+    assert one.metric("rows_marked_total") == 200
+    assert len(read_topics(kafka.brokers, topic)) == 200
+    assert not one.log_lines("ROWS_"), one.log_tail()

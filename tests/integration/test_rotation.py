@@ -148,8 +148,9 @@ def test_a_standby_of_before_the_rename_publishes_neither_table(kafka, database,
     two.stop()
 
 
-def test_rotations_under_load(kafka, database, relay, topic):
-    one = relay(OPTIONS).start()
+@pytest.mark.parametrize("on_publish", ["mark", "delete"])
+def test_rotations_under_load(kafka, database, relay, topic, on_publish):
+    one = relay({**OPTIONS, "on_publish": on_publish}).start()
     trial = Trial(database, one)
     for turn in range(3):
         trial.emit(MANY)
@@ -157,4 +158,123 @@ def test_rotations_under_load(kafka, database, relay, topic):
         trial.emit(MANY)
         settled(database, one)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    if on_publish == "delete":
+        assert database.scalar("SELECT count(*) FROM outbox.event_2", user=SUPERUSER) == 0
+    one.stop()
+
+
+def two_renames(database, trial):
+    trial.emit(MANY)
+    rotate(database, ROTATE.replace("event_2025", "event_a"))
+    trial.emit(MANY)
+    rotate(database, ROTATE.replace("event_2025", "event_b"))
+    trial.emit(MANY)
+
+
+def left(database, table):
+    return database.scalar(f"SELECT count(*) FROM outbox.{table} WHERE published_at IS NULL", user=SUPERUSER)
+
+
+def test_two_renames_while_the_relay_is_down_lose_nothing(kafka, database, relay, topic):
+    one = relay(OPTIONS).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    one.stop()
+    two_renames(database, trial)
+    two = relay(OPTIONS).start()
+    settled(database, two)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert (left(database, "event_a"), left(database, "event_b")) == (0, 0)
+    assert database.scalar("SELECT count(*) FROM outbox.publisher", user=SUPERUSER) == 1
+    two.stop()
+
+
+def test_a_table_between_that_cannot_be_proven_is_said_and_the_remedy_publishes_it(kafka, database, relay, topic):
+    """Each rename in a transaction of its own: the catalog does not tell what came between."""
+    one = relay(OPTIONS).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    one.stop()
+    trial.emit(MANY)
+    for name in ("event_a", "event_b"):
+        rename, rest = ROTATE.replace("event_2025", name).split(";\n", 2)[1:]
+        database.execute(rename, user=SUPERUSER)
+        rotate(database, "BEGIN;\n" + rest)
+        trial.emit(MANY)
+    two = relay(OPTIONS).start(wait_ready=False)
+    assert two.wait_exit() == 2
+    assert two.log_lines(rf"OLD_TABLE_UNKNOWN.*outbox\.event_b \({MANY} rows\)"), two.log_tail()
+    assert two.log_lines("INSERT INTO outbox.publisher"), two.log_tail()
+    database.execute("INSERT INTO outbox.publisher (table_id, pipeline, table_name, generation) "
+                     "VALUES ('outbox.event_b'::regclass, 'orders', 'outbox.event', gen_random_uuid())", user=SUPERUSER)
+    three = relay(OPTIONS).start()
+    settled(database, three)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert (left(database, "event_a"), left(database, "event_b")) == (0, 0)
+    three.stop()
+
+
+def test_without_rights_on_the_old_table_it_waits_for_the_grant(kafka, database, relay, topic):
+    one = relay(OPTIONS).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    with kafka.away():
+        trial.emit(MANY)
+        eventually(lambda: one.metric("inflight_events") >= MANY, 20, lambda: one.log_tail())
+        rotate(database, ROTATE.replace("COMMIT", "CREATE SCHEMA archive;\nALTER TABLE outbox.event_2025 SET SCHEMA archive;\nCOMMIT"))
+        trial.emit(MANY)
+    eventually(lambda: one.log_lines("OLD_TABLE_DENIED.*GRANT USAGE ON SCHEMA archive TO"), 30, lambda: one.log_tail())
+    eventually(lambda: not one.ready()[0], 20, "it is loud")
+    stays_true(lambda: database.scalar(WAITING) == MANY, 2.0, "the new table waits")
+    database.execute("GRANT USAGE ON SCHEMA archive TO outbox_relay", user=SUPERUSER)
+    settled(database, one)
+    one.wait_ready()
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert database.scalar("SELECT count(*) FROM archive.event_2025 WHERE published_at IS NULL", user=SUPERUSER) == 0
+    one.stop()
+
+
+def test_an_old_table_that_was_dropped_is_said_and_counted(kafka, database, relay, topic):
+    one = relay(OPTIONS).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    one.stop()
+    rotate(database)
+    database.execute("DROP TABLE outbox.event_2025 CASCADE", user=SUPERUSER)
+    trial.emit(20)
+    two = relay(OPTIONS).start()
+    settled(database, two)
+    assert two.log_lines("TABLE_DROPPED"), two.log_tail()
+    assert two.metric("old_tables_dropped_total") == 1
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    two.stop()
+
+
+def test_events_that_wait_for_their_topic_hold_up_no_other(kafka, database, relay, topic, prefix):
+    one = relay({**OPTIONS, "on_missing_topic": "wait"}).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    late = Trial(database, one)
+    late.emit(30, aggregate="late")
+    eventually(lambda: one.metric("waiting_events") == 30, 120, lambda: "they wait\n" + one.log_tail())
+    rotate(database)
+    trial.emit(MANY)
+    eventually(lambda: database.scalar(WAITING) == 0, 60, lambda: "the new table is published\n" + one.log_tail())
+    assert one.log_lines("TABLE_LEFT"), one.log_tail()
+    assert database.scalar(OLD_WAITING, user=SUPERUSER) == 30
+    assert one.metric("waiting_events") == 30
+    late.emit(30, aggregate="late")
+    trial.emit(20)
+    eventually(lambda: database.scalar(WAITING) == 30, 60, lambda: "those of the topic wait, the others do not\n" + one.log_tail())
+    kafka.create_topic(f"{prefix}.late", partitions=3)
+    eventually(lambda: database.scalar(OLD_WAITING, user=SUPERUSER) == 0, 90, lambda: "the old ones are published\n" + one.log_tail())
+    settled(database, one)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    late.result(read_topics(kafka.brokers, f"{prefix}.late")).assert_none_lost()
+    assert not one.log_lines("HISTORY_CHANGED|ROWS_"), one.log_tail()
     one.stop()

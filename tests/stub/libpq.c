@@ -431,6 +431,10 @@ PGresult *PQgetResult(PGconn *conn)
     if (failure != FAILURE_NONE) {
         return conn_fail_reply(conn, failure == FAILURE_HARD);
     }
+    if (item->kind != ITEM_RESULT && conn->status != CONNECTION_OK) {
+        conn->reading = false; /* what was not taken went with the connection */
+        return result_error(conn->last_words, conn->error);
+    }
     if (item->kind != ITEM_RESULT) {
         abort(); /* the caller must take the rows of COPY first */
     }

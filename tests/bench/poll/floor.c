@@ -160,7 +160,7 @@ static void open_session(Floor *floor, const Config *config)
     run(floor, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; "
                "SET extra_float_digits = 3; SET synchronous_commit = on; SET jit = off; "
                "SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0");
-    /* By the number alone: the least that marking can cost. */
+    /* By the number alone, each looked up in the index, as it was when the goals were set. */
     AUTO_BUFFER sql = TEXT_EMPTY;
     mark_sql_add_prepare(
         &(MarkSql){.table = floor->table, .touches_rows = true, .id_kind = MARK_ID_NONE}, &sql);

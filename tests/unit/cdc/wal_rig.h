@@ -14,7 +14,13 @@
 #include "stub/given.h"
 #include "stub/libpq.h"
 
-enum { RIG_ROWS = 400, RIG_TRANSACTIONS = 100, RIG_BATCHES = 500, RIG_OUTBOX = 4242 };
+enum {
+    RIG_ROWS = 400,
+    RIG_TRANSACTIONS = 100,
+    RIG_BATCHES = 500,
+    RIG_OUTBOX = 4242,
+    RIG_NEXT = 4243
+};
 
 typedef struct RigRow {
     bool visible; /* committed, and not deleted */
@@ -43,6 +49,7 @@ typedef struct RigPosition {
     char generation[40]; /* "": null */
     uint64_t writes;
     char publication[64]; /* "": null */
+    uint32_t table_id;    /* 0: null */
 } RigPosition;
 
 typedef struct Rig {
@@ -53,7 +60,13 @@ typedef struct Rig {
     uint64_t end_lsn;
     uint64_t log_end;    /* insert position, when the log goes on behind end_lsn; 0: it does not */
     const char *members; /* OIDs of partitions; NULL: none */
-    bool stranger;       /* a relation that is asked about is another table of the publication */
+    int64_t swap_from;   /* rows from there on are in the table that has the name now; 0: none */
+    bool swap_dropped;   /* the old one is gone */
+    bool swap_denied;    /* ... or may not be marked */
+    bool swap_unborn;    /* the publication has the new one since later than it was made */
+    bool marked_old_name;
+    uint32_t marked_table; /* of the prepared statement */
+    bool stranger;         /* a relation that is asked about is another table of the publication */
     int timeline;
     const char *publication; /* its identity now */
     bool pending;            /* a transaction that changes it is open */
@@ -136,6 +149,8 @@ void rig_watch(void);
 
 /** Rows first to last are committed by one transaction, and streamed if there is a stream. */
 void rig_commit(int64_t first, int64_t last);
+/** From now on the table is renamed, and another one has its name. */
+void rig_swap(int64_t from);
 /** The insert position of the server's log. */
 uint64_t rig_log_end(void);
 /** Rows as rig_commit(), under the name of a partition that nobody told of. */

@@ -23,14 +23,33 @@ static void trace(const char *word)
     text_printf(&rig.trace, "%s%s", rig.trace.length > 0 ? " " : "", word);
 }
 
+/* Tables. */
+
+static uint32_t table_of(int64_t seq)
+{
+    return rig.swap_from != 0 && seq >= rig.swap_from ? RIG_NEXT : RIG_OUTBOX;
+}
+
+static const char *configured_table(void)
+{
+    return rig.swap_from != 0 ? "4243" : "4242";
+}
+
+void rig_swap(int64_t from)
+{
+    rig.swap_from = from;
+    rig.publication = "publication 1 with 2, of 4243";
+}
+
 /* The stream. */
 
-static void stream_send(const Text *message)
+/* `place` of the change: WalSndPrepareWrite() sends it twice. */
+static void stream_send(const Text *message, uint64_t place)
 {
     Text copy = TEXT_EMPTY;
     text_add_char(&copy, 'w');
-    copy_put_be(&copy, rig.end_lsn, 8);
-    copy_put_be(&copy, rig.end_lsn, 8);
+    copy_put_be(&copy, place, 8);
+    copy_put_be(&copy, place, 8);
     copy_put_be(&copy, 0, 8);
     text_append(&copy, message->data, message->length);
     stub_stream_send(rig.walsender, copy.data, copy.length);
@@ -41,7 +60,7 @@ static void stream_send(const Text *message)
     do {                                                                                           \
         AUTO_BUFFER built = TEXT_EMPTY;                                                            \
         build(&built, __VA_ARGS__);                                                                \
-        stream_send(&built);                                                                       \
+        stream_send(&built, rig.end_lsn);                                                          \
     } while (0)
 
 static const BuildColumn COLUMNS[] = {{"seq", 20},          {"event_id", 25},
@@ -56,8 +75,9 @@ static void each_message(const RigTransaction *transaction, uint32_t table,
     build_begin(&built, transaction->commit_lsn, 9);
     take(arg, &built);
     text_clear(&built);
-    build_relation(&built, table, table == RIG_OUTBOX ? "outbox" : "parts",
-                   table == RIG_OUTBOX ? "event" : "event_1", COLUMNS, 6);
+    bool outbox = table == RIG_OUTBOX || table == RIG_NEXT; /* each had the name then */
+    build_relation(&built, table, outbox ? "outbox" : "parts", outbox ? "event" : "event_1",
+                   COLUMNS, 6);
     take(arg, &built);
     for (int64_t seq = transaction->first; seq <= transaction->last; seq++) {
         char text[24];
@@ -76,13 +96,13 @@ static void each_message(const RigTransaction *transaction, uint32_t table,
 
 static void take_to_stream(void *arg, const Text *message)
 {
-    (void)arg;
-    stream_send(message);
+    const RigTransaction *transaction = arg;
+    stream_send(message, transaction->commit_lsn);
 }
 
-static void stream_transaction(const RigTransaction *transaction)
+static void stream_transaction(RigTransaction *transaction)
 {
-    each_message(transaction, RIG_OUTBOX, take_to_stream, NULL);
+    each_message(transaction, table_of(transaction->first), take_to_stream, transaction);
 }
 
 uint64_t rig_log_end(void)
@@ -97,7 +117,7 @@ void rig_commit_to(uint32_t leaf, int64_t first, int64_t last)
     for (int64_t seq = first; seq <= last; seq++) {
         rig.rows[seq].visible = true;
     }
-    each_message(&transaction, leaf, take_to_stream, NULL);
+    each_message(&transaction, leaf, take_to_stream, &transaction);
 }
 
 void rig_empty_transaction(uint64_t begin_lsn, uint64_t commit_lsn, uint64_t end_lsn)
@@ -191,8 +211,8 @@ static void serve_start(const StubQuery *query, StubReply *reply)
 static void serve_list(StubReply *reply)
 {
     rig.looks++;
-    stub_reply_row(reply, "i", "0", "version", "150000", "table_oid", "4242", "kind", "r",
-                   "table_name", "event", "table_schema", "outbox", "dead_letter",
+    stub_reply_row(reply, "i", "0", "version", "150000", "table_oid", configured_table(), "kind",
+                   "r", "table_name", "event", "table_schema", "outbox", "dead_letter",
                    "outbox.dead_letter", "position", "outbox.position", "positions",
                    rig.may_not_save ? "f" : "t", "filtered", rig.broken ? "t" : "f", "identity",
                    rig.has_publication ? rig.publication : STUB_NULL, "pending",
@@ -256,6 +276,8 @@ static void serve_facts(StubReply *reply)
     char position_timeline[16];
     char wal_timeline[16];
     snprintf(filled, sizeof(filled), "%" PRId64, rig.position.filled);
+    char table_id[16];
+    snprintf(table_id, sizeof(table_id), "%u", rig.position.table_id);
     snprintf(position_timeline, sizeof(position_timeline), "%d",
              rig.position.timeline != 0 ? rig.position.timeline : 1);
     snprintf(wal_timeline, sizeof(wal_timeline), "%08X", (unsigned)rig.timeline);
@@ -277,7 +299,8 @@ static void serve_facts(StubReply *reply)
         wal_timeline, "slot_name", IF(rig.has_slot, "outboxd_orders"), "confirmed_flush_lsn",
         IF(rig.has_slot, confirmed), "wal_status", IF(rig.has_slot, rig.wal_status), "active_pid",
         STUB_NULL, "pubname", IF(rig.has_publication, "outboxd_orders"), "publication",
-        IF(row && *rig.position.publication != '\0', rig.position.publication), NULL);
+        IF(row && *rig.position.publication != '\0', rig.position.publication), "table_id",
+        IF(row && rig.position.table_id != 0, table_id), NULL);
 #undef IF
 }
 
@@ -290,11 +313,17 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     if (rig.hang_marks) {
         stub_reply_hang(reply);
     }
+    if (count > 0 && rig.swap_from != 0 && rig.marked_table == RIG_OUTBOX && !rig.marked_old_name) {
+        stub_reply_no_row(reply); /* another table has the name */
+        return;
+    }
     bool missing = false;
     for (int64_t i = 0; i < count; i++) {
         int64_t seq = get_be(array + 20 + 12 * i + 4, 8);
         cr_assert(seq >= 0 && seq < RIG_ROWS);
         cr_assert(rig.rows[seq].acknowledged, "row %" PRId64 " was never acknowledged", seq);
+        cr_assert(rig.marked_table == table_of(seq) || rig.swap_dropped,
+                  "row %" PRId64 " is marked in table %u", seq, rig.marked_table);
         rig.rows[seq].marked |= rig.rows[seq].visible;
         if (!rig.rows[seq].visible) {
             char text[24];
@@ -364,7 +393,10 @@ static void serve_save(const char *sql, StubReply *reply)
     rig.position.timeline = rig.timeline;
     rig.position.filled = 0;
     rig.position.tx_lsn = rig.position.tx_ordinal = 0;
-    const char *transaction = strstr(sql, ", 4242, ") + strlen(", 4242, ");
+    const char *table = strstr(sql, ", 4242, ");
+    table = table != NULL ? table : strstr(sql, ", 4243, ");
+    rig.position.table_id = (uint32_t)strtoul(table + 2, NULL, 10);
+    const char *transaction = table + strlen(", 4242, ");
     if (*transaction == '\'') {
         snprintf(lsn, sizeof(lsn), "%.*s", (int)strcspn(transaction + 1, "'"), transaction + 1);
         cr_assert(lsn_parse(lsn, &rig.position.tx_lsn));
@@ -406,8 +438,11 @@ static void serve_note(const char *sql, StubReply *reply)
     if (begins(column, "waiting = ")) {
         trace("waiting");
         rig.position.waiting = begins(value, "true");
+    } else if (begins(column, "table_id = ")) {
+        trace("table");
+        rig.position.table_id = (uint32_t)strtoul(value, NULL, 10);
     } else if (begins(column, "backfill_end = ")) {
-        rig.position.end = strtoll(value, NULL, 10);
+        rig.position.end = begins(value, "NULL") ? SLOT_NO_END : strtoll(value, NULL, 10);
     } else if (begins(column, "publication = ")) {
         snprintf(rig.position.publication, sizeof(rig.position.publication), "%.*s",
                  (int)strcspn(value + 1, "'"), value + 1);
@@ -422,8 +457,20 @@ static void serve_ping(StubReply *reply)
     if (rig.hang_pings) {
         stub_reply_hang(reply);
     }
-    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig_log_end(), end), "oid", "4242",
-                   "taken", rig.slot_taken ? "t" : "f", NULL);
+    stub_reply_row(reply, "xmax", "100", "lsn", lsn_format(rig_log_end(), end), "oid",
+                   configured_table(), "taken", rig.slot_taken ? "t" : "f", NULL);
+}
+
+/* Of the old table. */
+static void serve_unpublished(StubReply *reply)
+{
+    int count = 0;
+    char text[16];
+    for (int64_t seq = 0; seq < rig.swap_from; seq++) {
+        count += rig.rows[seq].visible && !rig.rows[seq].marked;
+    }
+    snprintf(text, sizeof(text), "%d", count);
+    stub_reply_row(reply, "count", text, NULL);
 }
 
 static bool serve_control(const StubQuery *query, StubReply *reply)
@@ -432,7 +479,8 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     if (strstr(sql, "AS backend_pid;") != NULL) {
         serve_table(query, reply);
     } else if (begins(sql, "SELECT pg_try_advisory_lock") &&
-               strstr(sql, "(1869968482, 4242)") != NULL) {
+               (strstr(sql, "(1869968482, 4242)") != NULL ||
+                strstr(sql, "(1869968482, 4243)") != NULL)) {
         rig.locks++;
         stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
@@ -441,11 +489,31 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) { /* the type of event ids */
         stub_reply_row(reply, "id_type", STUB_NULL, NULL);
     } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {
+        rig.marked_table = strstr(sql, ")::pg_catalog.oid = 4243") != NULL ? RIG_NEXT : RIG_OUTBOX;
+        rig.marked_old_name = strstr(sql, "outbox.event_2025") != NULL;
         stub_reply_command(reply, 0);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
     } else if (begins(sql, "DEALLOCATE ALL; ")) {
         serve_facts(reply);
+    } else if (begins(sql, "SELECT p.ctid, p.generation, p.writes, ")) {
+        char writes[24];
+        snprintf(writes, sizeof(writes), "%" PRIu64, rig.position.writes);
+        stub_reply_row(reply, "ctid", "(0,1)", "generation", rig.position.generation, "writes",
+                       writes, "same", "f", NULL);
+    } else if (begins(sql, "WITH RECURSIVE chain")) {
+        stub_reply_row(reply, "old_table", "4242", "present",
+                       rig.swap_dropped ? STUB_NULL : "outbox.event_2025", "linked", "t", "grants",
+                       rig.swap_denied ? "GRANT UPDATE ON outbox.event_2025 TO r;" : "", NULL);
+    } else if (strstr(sql, " AS born") != NULL) {
+        stub_reply_row(reply, "i", "1", "table_oid", "4242", "identity", rig.position.publication,
+                       NULL);
+        stub_reply_row(reply, "born", rig.swap_unborn ? "f" : "t", NULL);
+        serve_tree(reply);
+    } else if (strstr(sql, ") AS unpublished") != NULL) {
+        serve_unpublished(reply);
+    } else if (begins(sql, "SELECT pg_advisory_unlock_all()")) {
+        stub_reply_row(reply, "unlocked", STUB_NULL, NULL);
     } else if (begins(sql, "CREATE PUBLICATION \"outboxd_orders\"")) {
         trace("publication");
         rig.has_publication = true;
@@ -461,6 +529,10 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT (WITH RECURSIVE tree")) {
         rig.questions++;
         serve_tree(reply);
+        if (strstr(sql, " AS present_name") != NULL) {
+            stub_reply_row(reply, "present_name", "outbox.event", "configured",
+                           rig.swap_from != 0 ? "t" : "f", NULL);
+        }
     } else if (strcmp(sql, "SELECT pg_current_snapshot()") == 0) {
         rig.sights++;
         stub_reply_row(reply, "snapshot", rig.snapshot, NULL);
@@ -496,10 +568,13 @@ static void serve_copy(const char *sql, StubReply *reply)
     stub_reply_copy(reply);
     int64_t low = strtoll(beyond, NULL, 10);
     int64_t end = strtoll(strstr(sql, "\"seq\" <= ") + 9, NULL, 10);
-    cr_assert_eq(end, rig.position.end, "nothing is read before the end is written down");
+    cr_assert(end == rig.position.end || rig.swap_from != 0,
+              "nothing is read before the end is written down");
+    uint32_t table =
+        rig.swap_from == 0 || strstr(sql, "outbox.event_2025") != NULL ? RIG_OUTBOX : RIG_NEXT;
     trace("copy");
     for (int64_t seq = low < 0 ? 0 : low + 1; seq < RIG_ROWS && seq <= end && limit > 0; seq++) {
-        if (rig.rows[seq].visible && !rig.rows[seq].marked) {
+        if (rig.rows[seq].visible && !rig.rows[seq].marked && table_of(seq) == table) {
             copy_put_row(&bytes, seq, COPY_TIME_NULL, TEXTS, 0);
             stub_reply_copy_row(reply, bytes.data, bytes.length);
             text_clear(&bytes);
@@ -528,7 +603,7 @@ static void serve_peek(StubReply *reply)
     stub_reply_copy_row(reply, header.data, header.length);
     for (size_t i = 0; i < rig.log_count; i++) {
         if (rig.log[i].commit_lsn >= rig.confirmed) {
-            each_message(&rig.log[i], RIG_OUTBOX, take_to_copy, reply);
+            each_message(&rig.log[i], table_of(rig.log[i].first), take_to_copy, reply);
         }
     }
     stub_reply_copy_row(reply, "\377\377", 2);
@@ -552,7 +627,7 @@ void rig_serve(void *arg, const StubQuery *query, StubReply *reply)
     (void)arg;
     const char *sql = query->sql;
     if (query->statement != NULL) {
-        cr_assert_str_eq(query->statement, "outboxd_mark");
+        cr_assert(begins(query->statement, "outboxd_mark"));
         serve_mark(query, reply);
     } else if (serve_control(query, reply)) {
         return;

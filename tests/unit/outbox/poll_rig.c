@@ -239,6 +239,28 @@ static void serve_history(StubReply *reply)
                    NULL);
 }
 
+/* The old table, and what had the name after it. */
+static void serve_succession(const char *sql, StubReply *reply)
+{
+    const char *linked = rig.unlinked ? "f" : "t";
+    const char *grants = rig.grants != NULL ? rig.grants : "";
+    stub_reply_row(reply, "old_table", "4242", "present",
+                   rig.present_name != NULL ? rig.present_name : STUB_NULL, "linked", linked,
+                   "grants", grants, NULL);
+    if (rig.middle_oid != NULL) {
+        stub_reply_more(reply, "old_table", rig.middle_oid, "present", "outbox.event_a", "linked",
+                        linked, "grants", "", NULL);
+    }
+    if (strstr(sql, " AS stray") == NULL) {
+        return;
+    }
+    if (rig.stray_rows != NULL) {
+        stub_reply_row(reply, "stray", "outbox.event_a", "stray_readable", "t", NULL);
+    } else {
+        stub_reply_no_row(reply);
+    }
+}
+
 /* Which table has the name, which name has the table that is read? */
 static void serve_rotation(const char *sql, StubReply *reply)
 {
@@ -356,7 +378,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     (void)arg;
     const char *sql = query->sql;
     if (query->statement != NULL) {
-        cr_assert_str_eq(query->statement, "outboxd_mark");
+        cr_assert(begins(query->statement, "outboxd_mark"));
         serve_mark(query, reply);
     } else if (strstr(sql, "AS backend_pid;") != NULL) {
         rig.in_snapshot = false; /* a new session */
@@ -370,8 +392,19 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "count", "0", "same", "t", NULL);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
+    } else if (strstr(sql, " AS linked") != NULL) { /* and what looks like one between */
+        serve_succession(sql, reply);
+    } else if (strstr(sql, " AS counted") != NULL) {
+        stub_reply_row(reply, "counted", "outbox.event_a", "count", rig.stray_rows, NULL);
     } else if (strstr(sql, " AS configured") != NULL) {
         serve_rotation(sql, reply);
+    } else if (begins(sql, "INSERT INTO outbox.publisher (table_id")) {
+        cr_assert_not_null(rig.middle_oid);
+        cr_assert_not_null(strstr(sql, rig.middle_oid), "%s", sql);
+        rig.rows_deleted++;
+        rig.rows_handed_on++;
+        stub_reply_command(reply, 1);
+        stub_reply_command(reply, 1);
     } else if (begins(sql, "DELETE FROM outbox.publisher")) {
         rig.rows_deleted++;
         stub_reply_command(reply, 1);

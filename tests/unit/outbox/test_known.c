@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,18 +128,57 @@ Test(known, parked_rows_stay_known_until_all_are_taken_back)
     cr_assert_eq(known.count, 1);
 }
 
-Test(known, its_numbers_ascend)
+Test(known, numbers_above_all_known_ones_need_no_look)
 {
-    static const int64_t SEQS[] = {5, INT64_MAX, -3, INT64_MIN, 5};
-    for (size_t i = 0; i < 5; i++) {
-        known_add(&known, row(SEQS[i], i == 4 ? "other" : "x"), false);
+    cr_assert_not(known_may_have(&known, INT64_MIN));
+    known_add(&known, row(-9, "x"), false);
+    cr_assert(known_may_have(&known, -9));
+    cr_assert_not(known_may_have(&known, -8));
+    known_add(&known, row(INT64_MAX, "x"), false);
+    known_add(&known, row(5, "x"), false);
+    known_drop(&known, row(INT64_MAX, "x"));
+    cr_assert(known_may_have(&known, 5));
+    known_drop(&known, row(5, "x"));
+    known_drop(&known, row(-9, "x"));
+    cr_assert_not(known_may_have(&known, 5), "nothing is known");
+    known_add(&known, row(3, "x"), false);
+    cr_assert_not(known_may_have(&known, 4), "the bound begins anew");
+}
+
+Test(known, many_rows_of_one_number_do_not_make_long_searches)
+{
+    enum { ROWS = 20000 };
+    char id[16];
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < ROWS; i++) {
+            snprintf(id, sizeof(id), "%d", i);
+            known_add(&known, row(7, id), false);
+        }
+        cr_assert(known.spread);
+        cr_assert_eq(known.count, ROWS);
+        for (int i = 0; i < ROWS; i++) {
+            snprintf(id, sizeof(id), "%d", i);
+            cr_assert(known_has(&known, row(7, id)));
+            known_drop(&known, row(7, id));
+            cr_assert_not(known_has(&known, row(7, id)));
+        }
+        cr_assert_eq(known.count, 0);
     }
-    size_t count = 0;
-    int64_t *seqs = known_seqs(&known, &count);
-    cr_assert_eq(count, 5);
-    cr_assert(seqs[0] == INT64_MIN && seqs[1] == -3 && seqs[2] == 5 && seqs[3] == 5 &&
-              seqs[4] == INT64_MAX);
-    free(seqs);
+    known_add(&known, row(1, "x"), false);
+    cr_assert_not(known.spread, "an empty table begins anew");
+}
+
+Test(known, numbers_that_follow_each_other_stay_in_blocks)
+{
+    for (int64_t seq = -100000; seq < 100000; seq++) {
+        known_add(&known, row(seq, "x"), false);
+    }
+    cr_assert_not(known.spread);
+    for (int64_t seq = -100000; seq < 100000; seq++) {
+        cr_assert(known_has(&known, row(seq, "x")));
+        known_drop(&known, row(seq, "x"));
+    }
+    cr_assert_eq(known.count, 0);
 }
 
 enum { UNIVERSE = 3000 };

@@ -149,3 +149,67 @@ Test(poll_rotation, it_is_noticed_without_room_to_read)
     RIG_WAIT(strcmp(rig.lock_tried, "4243") == 0);
     cr_assert_eq(rig.lost, 0);
 }
+
+static void begin_behind(void)
+{
+    rig_insert(1, 3);
+    rig.table_oid = "4243";
+    rig.configured_oid = "4243";
+    rig.old_oid = "4242";
+    rig.fetched_oid = "4242";
+    rig.present_name = OLD_NAME;
+    rig_begin();
+}
+
+Test(poll_rotation, a_table_between_is_handed_on_when_the_old_one_is_finished)
+{
+    rig.middle_oid = "4250";
+    begin_behind();
+    RIG_WAIT(rig_delivered() == 3);
+    rig_ack_all();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.rows_deleted, 1);
+    cr_assert_eq(rig.rows_handed_on, 1);
+}
+
+Test(poll_rotation, what_may_have_been_between_and_has_unpublished_rows_stops_it)
+{
+    rig.unlinked = true;
+    rig.stray_rows = "7";
+    begin_behind();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "OLD_TABLE_UNKNOWN");
+    cr_assert_not_null(strstr(rig.error.message, "outbox.event_a (7 rows)"), "%s",
+                       rig.error.message);
+    cr_assert_not_null(strstr(rig.error.hint, "INSERT INTO outbox.publisher"));
+    cr_assert_eq(rig_delivered(), 0);
+}
+
+Test(poll_rotation, what_looks_like_it_and_has_nothing_unpublished_is_left_alone)
+{
+    rig.unlinked = true;
+    rig.stray_rows = "0";
+    begin_behind();
+    RIG_WAIT(rig_delivered() == 3);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll_rotation, a_chain_that_is_known_asks_nothing_of_others)
+{
+    rig.stray_rows = "7";
+    begin_behind();
+    RIG_WAIT(rig_delivered() == 3);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll_rotation, without_rights_on_the_old_table_nothing_is_read)
+{
+    rig.grants = "GRANT SELECT ON outbox.event_2025 TO outbox_relay;";
+    begin_behind();
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "OLD_TABLE_DENIED");
+    cr_assert_not_null(strstr(rig.error.hint, rig.grants));
+    cr_assert_eq(rig.error.class, ERROR_FATAL, "it has not begun");
+    cr_assert_eq(rig_delivered(), 0);
+}

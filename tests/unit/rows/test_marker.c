@@ -107,7 +107,7 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
 {
     bool wal = pipeline.capture == CAPTURE_WAL;
     server.marks++;
-    cr_assert_str_eq(query->statement, "outboxd_mark");
+    cr_assert_str_eq(query->statement, "outboxd_mark"); /* few rows */
     cr_assert_eq(query->param_count, wal ? MARK_PARAMS_WAL : MARK_PARAMS_POLL);
     const char *array = query->values[MARK_PARAM_SEQS];
     server.sent_rows = (size_t)get_be(array + 12, 4);
