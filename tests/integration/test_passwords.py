@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from support.common import eventually, free_port
+from support.common import at_pace, eventually, free_port
 from support.postgres import APP, PASSWORDS, RELAY, SUPERUSER
 from support.relay import configuration, outboxd, write_configuration
 
@@ -132,16 +132,16 @@ def test_a_malformed_connection_string_is_told_without_a_piece_of_it(dsn, tmp_pa
     assert "PASSWORD" not in result.stdout + result.stderr and "malformed" in result.stderr
 
 
-def test_a_wrong_password_is_nowhere_to_be_seen(relay, kafka, database, prefix):
+def test_the_password_is_nowhere_to_be_seen_when_the_server_refuses_or_is_away(relay, kafka, database, prefix):
     secret = "wrong:PASSWORDx/%"
-    one = relay(dsn=f"host=127.0.0.1 port={database.server.port} dbname={database.name} user={RELAY}", database={"password": secret})
-    one.start(wait_ready=False)
-    eventually(lambda: one.log_lines("POSTGRES_AUTHENTICATION"), what="the server has refused it")
-    texts = []
-    if one.process.poll() is None:
-        texts += [one.http(path)[1] for path in ("/status", "/readyz", "/readyz?verbose", "/metrics")]
-    texts.append(one.log_text())
-    assert not [t for t in texts if "PASSWORD" in t]
+    refused = relay(dsn=f"host=127.0.0.1 port={database.server.port} dbname={database.name} user={RELAY}", database={"password": secret})
+    refused.start(wait_ready=False)
+    assert refused.process.wait(at_pace(20)) == 2
+    away = relay(dsn=f"host=127.0.0.1 port={free_port()} dbname=shop user={RELAY}", database={"password": secret}).start(wait_ready=False)
+    eventually(lambda: away.log_lines("POSTGRES_UNREACHABLE"), what="nobody is there")
+    texts = [away.http(path)[1] for path in ("/status", "/readyz", "/readyz?verbose", "/metrics")]
+    texts += [refused.log_text(), away.log_text()]
+    assert "POSTGRES_AUTHENTICATION" in texts[-2] and not [t for t in texts if "PASSWORD" in t]
 
 
 def test_the_command_line_is_overwritten_with_a_warning(relay, kafka, database, prefix):
