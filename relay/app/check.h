@@ -46,6 +46,10 @@ void check_warning(Check *check, const char *place, const char *remedy, const ch
 /** Properties that librdkafka does not know or does not take; without a connection. */
 void check_properties(Check *check);
 
+/** Warns of files with secrets that others can read, and of secrets that would travel in the clear.
+ */
+void check_secrets(Check *check);
+
 /** Connects as the relay does, with time-outs; replication: as a walsender of the database, which
  * asks for the right to replicate and for a place. NULL after a problem, which is noted. The caller
  * calls PQfinish. */

@@ -5,6 +5,7 @@
 
 #include "app/check.h"
 #include "base/memory.h"
+#include "config/dsn.h"
 #include "pg/conn.h"
 #include "pg/migrate.h"
 #include "pg/sqlstate.h"
@@ -30,18 +31,28 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
     return NULL;
 }
 
+/* sslmode=prefer, the default, connects without TLS where the server has none. */
+static void check_encryption(Check *check, PGconn *conn, bool replication)
+{
+    const char *host = PQhost(conn);
+    bool said = false;
+    for (size_t i = 0; i < check->problems->count; i++) {
+        said = said || strncmp(check->problems->items[i].message, "TLS is off", 10) == 0;
+    }
+    if (!replication && !said && host != NULL && !dsn_host_is_local(host) &&
+        PQsslInUse(conn) == 0) {
+        check_warning(check, "database",
+                      "switch TLS on in the server, and set sslmode=verify-full and sslrootcert in "
+                      "database.dsn",
+                      "TLS is off for \"%s\", which is not on this machine: the server offers "
+                      "none, and sslmode does not ask for it",
+                      host);
+    }
+}
+
 PGconn *check_connect(Check *check, bool replication)
 {
     const Config *config = check->config;
-    PQconninfoOption *parsed = PQconninfoParse(config->database.dsn, NULL);
-    if (parsed == NULL) { /* libpq's message may repeat a piece of the password */
-        check_problem(check, EXIT_CONFIG, "database",
-                      "write \"host=db dbname=shop user=relay\" (values with spaces in single "
-                      "quotes) or postgresql://relay@db/shop",
-                      "database.dsn is malformed");
-        return NULL;
-    }
-    PQconninfoFree(parsed);
     char timeout[24];
     int64_t seconds = (config->database.connect_timeout_ms + 999) / 1000;
     snprintf(timeout, sizeof(timeout), "%lld", (long long)(seconds < 2 ? 2 : seconds));
@@ -54,21 +65,13 @@ PGconn *check_connect(Check *check, bool replication)
     PGconn *conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(conn) == CONNECTION_OK) {
         pg_adopt_encoding(conn);
+        check_encryption(check, conn, replication);
         return conn;
     }
     Error err;
     sqlstate_connection_error(conn, &err);
     if (replication) {
         precondition_judge_walsender(PQuser(conn), &err);
-    }
-    AUTO_BUFFER message = TEXT_EMPTY; /* libpq writes a line or two for each address */
-    for (const char *c = err.message; *c != '\0'; c++) {
-        bool space = *c == '\n' || *c == '\t' || *c == ' ';
-        if (!space) {
-            text_add_char(&message, *c);
-        } else if (message.length > 0 && message.data[message.length - 1] != ' ') {
-            text_add_char(&message, ' ');
-        }
     }
     const char *hint = replication
                            ? "is there a pooler in between, or CONNECTION LIMIT of the role? "
@@ -81,7 +84,7 @@ PGconn *check_connect(Check *check, bool replication)
                   judged        ? ""
                   : replication ? "cannot connect for replication: "
                                 : "cannot connect: ",
-                  text_string(&message));
+                  err.message);
     PQfinish(conn);
     return NULL;
 }

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cdc/slot.h"
 #include "pg/ident.h"
+#include "pg/message.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
@@ -108,7 +109,7 @@ static bool wal_identify(WalCheck *w)
     if (known) {
         snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", PQgetvalue(r, 0, 0));
     } else {
-        AUTO_TEXT first = x_strndup(PQerrorMessage(conn), strcspn(PQerrorMessage(conn), "\n"));
+        AUTO_TEXT first = pg_message(conn);
         wal_problem(
             w, "connect to PostgreSQL itself: a connection pooler does not pass replication on",
             "the server answers on a replication connection: %s", first);

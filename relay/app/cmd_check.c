@@ -174,7 +174,9 @@ static void check_summary(const Check *check)
     } else {
         text_add(&last, "; nothing was changed");
     }
-    printf("%s", text_string(&check->facts));
+    AUTO_BUFFER facts = TEXT_EMPTY;
+    text_add_shown(&facts, text_string(&check->facts), true);
+    printf("%s", text_string(&facts));
     problems_print(problems, stdout);
     printf("%s\n", last.data);
 }
@@ -187,7 +189,10 @@ static void check_run(Check *check, bool offline)
             check_static_topics(check, &config->pipelines[i]);
         }
     }
-    check_properties(check);
+    size_t before = check->problems->count;
+    check_properties(check); /* librdkafka repeats values */
+    load_hide_references(check->load, check->problems, before);
+    check_secrets(check);
     if (check->problems->errors == 0) {
         text_printf(&check->facts, "configuration  %s: %zu pipeline%s\n",
                     *config->file != '\0' ? config->file : "no file", config->pipeline_count,

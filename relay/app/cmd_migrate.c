@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/commands.h"
+#include "app/problems_print.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "config/dsn.h"
 #include "pg/migrate.h"
 #include "pg/migrate_script.h"
 
@@ -54,10 +57,7 @@ static int usage_error(const char *text, const char *what)
 
 static int report_error(const Error *err)
 {
-    fprintf(stderr, "outboxd migrate: %s\n", err->message);
-    if (err->hint[0] != '\0') {
-        fprintf(stderr, "  remedy: %s\n", err->hint);
-    }
+    error_print("migrate", err);
     return err->exit_code;
 }
 
@@ -346,16 +346,37 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
     return flush_output();
 }
 
+/* --dsn, else the environment as the relay reads it; NULL: libpq's own environment. */
+static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
+{
+    DsnProblem problem = {0};
+    if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
+        return OK;
+    }
+    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN", "%s%s",
+              problem.reference ? "" : "the connection string is malformed: ", problem.message);
+    error_hint(err, "%s", problem.remedy != NULL ? problem.remedy : DSN_REMEDY);
+    dsn_problem_free(&problem);
+    return FAILED;
+}
+
 static int migrate_database(const MigrateArguments *arguments)
 {
     Error err = {0};
+    AUTO_TEXT dsn = NULL;
+    if (migrate_find_dsn(arguments->dsn, &dsn, &err) != OK) {
+        return report_error(&err);
+    }
     Migrate *migrate __attribute__((cleanup(migrate_close))) = NULL;
-    if (migrate_open(arguments->dsn, arguments->schema, &migrate, &err) != OK ||
+    if (migrate_open(dsn, arguments->schema, &migrate, &err) != OK ||
         (!arguments->status && migrate_lock(migrate, &err) != OK) ||
         migrate_read(migrate, &err) != OK) {
         return report_error(&err);
     }
     printf("%s, schema \"%s\"\n", migrate_place(migrate), arguments->schema);
+    if (arguments->dsn != NULL && dsn_holds_password(arguments->dsn)) {
+        printf("--dsn: warning: %s\n  remedy: %s\n", DSN_ARGUMENT_WARNING, DSN_ARGUMENT_REMEDY);
+    }
     (void)fflush(stdout);
     if (arguments->status) {
         return migrate_show_status(migrate);
@@ -378,11 +399,6 @@ int command_migrate(int argc, char **argv)
     Error err = {0};
     if (migrate_script_check_schema(arguments.schema, &err) != OK) {
         return report_error(&err);
-    }
-    if (arguments.dsn == NULL) {
-        // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
-        const char *dsn = getenv("OUTBOXD_DATABASE_DSN");
-        arguments.dsn = dsn != NULL && dsn[0] != '\0' ? dsn : NULL;
     }
     return arguments.print ? migrate_print(&arguments) : migrate_database(&arguments);
 }

@@ -402,10 +402,7 @@ static int pause_execute(const PauseCommand *command, const Config *config)
     Error err = {0};
     AUTO_BUFFER out = TEXT_EMPTY;
     if (pause_in_database(command, config, &out, &err) != OK) {
-        (void)fprintf(stderr, "outboxd %s: %s\n", command->name, err.message);
-        if (err.hint[0] != '\0') {
-            (void)fprintf(stderr, "  remedy: %s\n", err.hint);
-        }
+        error_print(command->name, &err);
         return (int)err.exit_code;
     }
     (void)fputs(text_string(&out), stdout);

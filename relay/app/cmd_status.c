@@ -277,7 +277,7 @@ static int status_look(const StatusOptions *options, const Config *config, Live 
         (void)fputs(text_string(&late), stderr);
     }
     if (options->json) {
-        text_add_slice(out, (Slice){.data = body.data, .length = body.length});
+        text_add_foreign_json(out, text_string(&body));
     } else {
         bool colours = screen_wants_colour(stdout);
         status_screen_add(object, colours, clock_wall_us(), out);

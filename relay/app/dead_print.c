@@ -84,6 +84,13 @@ static void add_json_text(Text *json, const char *name, const char *text)
     text_add_json(json, slice_of(text));
 }
 
+/* The server's own JSON. */
+static void add_foreign(Text *json, const char *name, const char *member)
+{
+    text_printf(json, "\"%s\":", name);
+    text_add_foreign_json(json, member != NULL ? member : "null");
+}
+
 static void add_brief(const PGresult *rows, int row, Text *json)
 {
     static const struct {
@@ -134,7 +141,8 @@ void dead_print_name(const PGresult *rows, int row, Text *out)
     screen_add(out, false, COLOUR_NONE, name);
 }
 
-/* Text that a screen can show: UTF-8 without control characters but line ends and tabs. */
+/* Text that a screen can show: UTF-8 without control characters but line ends and tabs. What steers
+ * in other ways is '?' then. */
 static bool bytes_are_text(Slice bytes)
 {
     for (size_t i = 0; i < bytes.length; i++) {
@@ -328,8 +336,7 @@ void dead_print_row_json(const PGresult *row, Text *json)
     text_add_char(json, ',');
     add_json_number(json, "seq", value(row, 0, DEAD_SEQ));
     text_add_char(json, ',');
-    /* The server's own JSON. */
-    add_json_number(json, "event", value(row, 0, DEAD_EVENT));
+    add_foreign(json, "event", value(row, 0, DEAD_EVENT));
     text_add(json, ",\"record\":{");
     add_json_text(json, "topic", value(row, 0, DEAD_TOPIC));
     text_add_char(json, ',');
@@ -342,6 +349,6 @@ void dead_print_row_json(const PGresult *row, Text *json)
         PQfreemem(owned);
     }
     text_add_char(json, ',');
-    add_json_number(json, "headers", value(row, 0, DEAD_RECORD_HEADERS));
+    add_foreign(json, "headers", value(row, 0, DEAD_RECORD_HEADERS));
     text_add(json, "}}\n");
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "app/arguments.h"
 #include "app/commands.h"
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -62,6 +63,7 @@ static void main_tune_malloc(void)
 int main(int argc, char **argv)
 {
     main_tune_malloc();
+    arguments_hide(argc, argv);
     failpoint_check();
     if (argc < 2) {
         main_help(stderr);

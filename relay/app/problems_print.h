@@ -1,9 +1,13 @@
-/* problems_print: problems of the configuration as users see them. */
+/* problems_print: what a command complains about, a line each, with remedies. Nothing of it can
+ * steer the terminal. */
 #pragma once
 
 #include <stdio.h>
 
+#include "base/error.h"
 #include "config/config.h"
 
-/** One "place: message" each, with "  remedy: ..." below. */
 void problems_print(const Problems *problems, FILE *out);
+
+/** "outboxd COMMAND: message" and the remedy, to stderr. */
+void error_print(const char *command, const Error *err);

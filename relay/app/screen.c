@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "base/utf8.h"
 
 static const char *const COLOUR_CODES[] = {"", "\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[2m"};
 
@@ -19,35 +18,11 @@ bool screen_wants_colour(FILE *out)
            strcmp(term, "dumb") != 0;
 }
 
-/* C0 and C1 control characters, DEL, and bytes that are not UTF-8 become '?'; line ends and tabs
- * one space. */
-static void screen_add_safe(Text *out, const char *text)
-{
-    size_t length = strlen(text);
-    for (size_t i = 0; i < length;) {
-        unsigned char c = (unsigned char)text[i];
-        size_t bytes = utf8_sequence(text + i, length - i);
-        if (c == '\n' || c == '\r' || c == '\t') {
-            bool space = out->length > 0 && out->data[out->length - 1] == ' ';
-            text_add(out, space ? "" : " ");
-            i++;
-            continue;
-        }
-        bool c1 = bytes == 2 && c == 0xC2 && (unsigned char)text[i + 1] < 0xA0;
-        if (bytes == 0 || c < ' ' || c == 0x7F || c1) {
-            text_add_char(out, '?');
-        } else {
-            text_append(out, text + i, bytes);
-        }
-        i += bytes > 0 ? bytes : 1;
-    }
-}
-
 void screen_add(Text *out, bool colours, Colour colour, const char *text)
 {
     bool coloured = colours && colour != COLOUR_NONE;
     text_add(out, coloured ? COLOUR_CODES[colour] : "");
-    screen_add_safe(out, text != NULL ? text : "");
+    text_add_shown(out, text != NULL ? text : "", false);
     text_add(out, coloured ? "\x1b[0m" : "");
 }
 
@@ -114,7 +89,7 @@ void screen_table_add(ScreenTable *table, bool right, Colour colour, const char 
 {
     assert(table->columns > 0 && table->columns <= SCREEN_COLUMNS_MAX);
     AUTO_BUFFER safe = TEXT_EMPTY;
-    screen_add_safe(&safe, text);
+    text_add_shown(&safe, text, false);
     table->cells = x_realloc(table->cells, (table->count + 1) * sizeof(table->cells[0]));
     struct ScreenCell *cell = &table->cells[table->count++];
     cell->text = x_strdup(text_string(&safe));

@@ -14,8 +14,7 @@ typedef enum Colour { COLOUR_NONE, COLOUR_GOOD, COLOUR_WARN, COLOUR_BAD, COLOUR_
 /** True when `out` is a terminal and neither NO_COLOR is set nor TERM is "dumb". */
 bool screen_wants_colour(FILE *out);
 
-/** Appends the text in a colour; control characters, which could steer the terminal, become '?'.
- * NULL counts as "". */
+/** Appends the text in a colour, as text_add_shown does. NULL counts as "". */
 void screen_add(Text *out, bool colours, Colour colour, const char *text);
 
 /** Appends "41,203,118". */

@@ -107,6 +107,6 @@ void status_broker_add_json(const StatusBroker *found, const Config *config, Tex
     text_add_json(json, found->brokers > 0 ? SLICE_NULL : slice_of(found->error.message));
     text_add(json, "},\"consumer_groups\":");
     char *groups = found->groups != NULL ? json_dumps(found->groups, JSON_COMPACT) : NULL;
-    text_add(json, groups != NULL ? groups : "null");
+    text_add_foreign_json(json, groups != NULL ? groups : "null");
     free(groups);
 }

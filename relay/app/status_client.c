@@ -159,9 +159,9 @@ Status status_client_get(const char *listen, const char *path, Text *body, Error
     AUTO_BUFFER request = TEXT_EMPTY;
     AUTO_BUFFER answer = TEXT_EMPTY;
     text_printf(&request,
-                "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: outboxd/" OUTBOXD_VERSION
+                "GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: outboxd/" OUTBOXD_VERSION
                 "\r\nConnection: close\r\n\r\n",
-                path, listen);
+                path);
     int failure = client_talk(fd, &request, deadline_us, &answer);
     close(fd);
     if (failure != 0) {

@@ -77,6 +77,56 @@ void text_printf(Text *text, const char *format, ...)
     va_end(again);
 }
 
+/* A character of a JSON string, or U+FFFD for a byte that is none (length 0). */
+static void text_add_character(Text *text, const char *bytes, size_t length)
+{
+    uint32_t code = length > 0 ? utf8_code(bytes, length) : 0xFFFD;
+    if (length == 0) {
+        text_add(text, "\xEF\xBF\xBD");
+    } else if (!utf8_steers(code)) {
+        text_append(text, bytes, length);
+    } else if (code < 0x10000) {
+        text_printf(text, "\\u%04x", (unsigned)code);
+    } else {
+        text_printf(text, "\\u%04x\\u%04x", (unsigned)(0xD7C0 + (code >> 10)),
+                    (unsigned)(0xDC00 + (code & 0x3FF)));
+    }
+}
+
+void text_add_foreign_json(Text *text, const char *json)
+{
+    size_t length = strlen(json);
+    for (size_t i = 0; i < length;) {
+        size_t bytes = utf8_sequence(json + i, length - i);
+        if (strchr(" \t\r\n", json[i]) != NULL) {
+            text_add_char(text, json[i]);
+        } else {
+            text_add_character(text, json + i, bytes);
+        }
+        i += bytes > 0 ? bytes : 1;
+    }
+}
+
+void text_add_shown(Text *text, const char *foreign, bool keep_lines)
+{
+    size_t length = strlen(foreign);
+    for (size_t i = 0; i < length;) {
+        size_t bytes = utf8_sequence(foreign + i, length - i);
+        char c = foreign[i];
+        if (c == '\n' && keep_lines) {
+            text_add_char(text, c);
+        } else if (c == '\n' || c == '\r' || c == '\t') {
+            bool space = text->length > 0 && text->data[text->length - 1] == ' ';
+            text_add(text, space ? "" : " ");
+        } else if (bytes == 0 || utf8_steers(utf8_code(foreign + i, bytes))) {
+            text_add_char(text, '?');
+        } else {
+            text_append(text, foreign + i, bytes);
+        }
+        i += bytes > 0 ? bytes : 1;
+    }
+}
+
 void text_add_json(Text *text, Slice value)
 {
     if (slice_is_null(value)) {
@@ -90,18 +140,10 @@ void text_add_json(Text *text, Slice value)
             text_add_char(text, '\\');
             text_add_char(text, (char)c);
             i++;
-        } else if (c < 0x20) {
-            text_printf(text, "\\u%04x", c);
-            i++;
         } else {
             size_t length = utf8_sequence(value.data + i, value.length - i);
-            if (length == 0) {
-                text_add(text, "\xEF\xBF\xBD");
-                i++;
-            } else {
-                text_append(text, value.data + i, length);
-                i += length;
-            }
+            text_add_character(text, value.data + i, length);
+            i += length > 0 ? length : 1;
         }
     }
     text_add_char(text, '"');

@@ -24,8 +24,15 @@ void text_add_slice(Text *text, Slice slice);
 void text_add_char(Text *text, char c);
 void text_printf(Text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Appends a JSON string literal with quotes; a null slice becomes null. Bytes that are not valid
- * UTF-8 become U+FFFD, so the output is always valid JSON. */
+ * UTF-8 become U+FFFD, so the output is always valid JSON. What steers a terminal is escaped. */
 void text_add_json(Text *text, Slice value);
+/** Appends JSON that somebody else wrote, with what steers a terminal (utf8_steers, but for blanks
+ * between tokens) as an escape: the same JSON, as such characters stand in strings only. */
+void text_add_foreign_json(Text *text, const char *json);
+/** Appends text from outside for people to read: what steers a terminal, and bytes that are not
+ * UTF-8, become '?'; tabs and runs of line ends one space, or line ends stay. All that commands
+ * print of what others named goes through here. */
+void text_add_shown(Text *text, const char *foreign, bool keep_lines);
 /** The content ("" when empty); owned by the text. */
 const char *text_string(const Text *text);
 

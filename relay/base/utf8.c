@@ -1,6 +1,5 @@
 #include "base/utf8.h"
 
-#include <stdint.h>
 #include <string.h>
 
 static bool utf8_tail(unsigned char byte)
@@ -37,6 +36,33 @@ size_t utf8_sequence(const char *bytes, size_t length)
         return overlong || beyond ? 0 : 4;
     }
     return 0;
+}
+
+uint32_t utf8_code(const char *bytes, size_t length)
+{
+    static const unsigned char FIRST[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    uint32_t code = (unsigned char)bytes[0] & FIRST[length];
+    for (size_t i = 1; i < length; i++) {
+        code = code << 6 | ((unsigned char)bytes[i] & 0x3FU);
+    }
+    return code;
+}
+
+bool utf8_steers(uint32_t code)
+{
+    static const struct {
+        uint32_t first;
+        uint32_t last;
+    } RANGES[] = {
+        {0x00, 0x1F},     {0x7F, 0x9F},     {0x061C, 0x061C}, {0x200B, 0x200B}, {0x200E, 0x200F},
+        {0x2028, 0x202E}, {0x2066, 0x206F}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0001, 0xE007F},
+    };
+    for (size_t i = 0; i < sizeof(RANGES) / sizeof(RANGES[0]); i++) {
+        if (code >= RANGES[i].first && code <= RANGES[i].last) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool utf8_valid(const char *bytes, size_t length)

@@ -111,6 +111,7 @@ void config_free(Config **config)
     free((*config)->pipelines);
     config_free_scope(SCOPE_CONFIG, *config);
     free((*config)->file);
+    free((*config)->database.dsn_shown);
     free(*config);
     *config = NULL;
 }

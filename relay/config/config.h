@@ -109,7 +109,10 @@ typedef struct PipelineConfig {
 typedef struct Config {
     char *name;
     struct {
-        char *dsn; /* secret parts are masked wherever it is shown */
+        char *dsn;           /* whole, with the password: what libpq is given; well-formed */
+        char *dsn_shown;     /* as it was written, secrets masked, for people; may be NULL */
+        char *password;      /* "" = none; is in dsn */
+        char *password_file; /* likewise */
         Pooler pooler;
         int64_t connect_timeout_ms;
         int64_t statement_timeout_ms;

@@ -86,8 +86,8 @@ static void environment_apply(Load *load, const char *name, const char *value, b
     } else if (option == NULL) {
         environment_unknown(load, name);
     } else if ((option->flags & OPTION_NOT_BUILT) != 0) {
-        problems_add(load->problems, false, name, NULL, "\"%s\" is not built yet in version %s",
-                     option->path, OUTBOXD_VERSION);
+        problems_add(load->problems, false, name, option->example,
+                     "\"%s\" is not built yet in version %s", option->path, OUTBOXD_VERSION);
     } else if (option->scope == SCOPE_PIPELINE && has_file) {
         problems_add(load->problems, true, name, "set the option in the file",
                      "ignored: %s* counts only without a configuration file", PIPELINE);

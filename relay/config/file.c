@@ -122,7 +122,8 @@ static char *file_example(const Option *option)
     }
 }
 
-static void file_wrong_type(Load *load, const Option *option, const config_setting_t *setting)
+static void file_wrong_type(Load *load, const Option *option, const void *base,
+                            const config_setting_t *setting)
 {
     AUTO_TEXT place = file_place(load, setting);
     AUTO_TEXT remedy = file_example(option);
@@ -130,6 +131,9 @@ static void file_wrong_type(Load *load, const Option *option, const config_setti
                  option_scope_prefix(option->scope), option->path, file_kind(setting),
                  option->type == OPTION_BOOL ? "" : "a ",
                  option->type == OPTION_ENUM ? "string" : option_type_name(option->type));
+    if (option->scope == SCOPE_ROUTE) {
+        load_note(load, option, base, place); /* it is there, if not as it should be */
+    }
 }
 
 static bool file_is_list(const config_setting_t *setting)
@@ -142,10 +146,13 @@ static void file_read_strings(Load *load, const Option *option, void *base,
                               const config_setting_t *setting)
 {
     if (!file_is_list(setting)) {
-        file_wrong_type(load, option, setting);
+        file_wrong_type(load, option, base, setting);
         return;
     }
     string_list_free((StringList *)(void *)((char *)base + option->offset));
+    if ((void *)((char *)base + option->offset) == &load->config->kafka.properties) {
+        string_list_free(&load->property_places);
+    }
     for (int i = 0; i < config_setting_length(setting); i++) {
         const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);
         AUTO_TEXT place = file_place(load, item);
@@ -182,7 +189,7 @@ static void file_read_scalar(Load *load, const Option *option, void *base,
                                                 : config_setting_get_int64(setting);
         value_set_int(load, option, base, value, place);
     } else {
-        file_wrong_type(load, option, setting);
+        file_wrong_type(load, option, base, setting);
     }
 }
 
@@ -227,11 +234,18 @@ static void file_read_groups(Load *load, const Option *option, const Group *oute
                              const config_setting_t *setting)
 {
     if (config_setting_type(setting) != CONFIG_TYPE_LIST) {
-        file_wrong_type(load, option, setting);
+        file_wrong_type(load, option, outer->base, setting);
         return;
     }
     bool pipelines = outer->scope == SCOPE_CONFIG;
     size_t count = (size_t)config_setting_length(setting);
+    size_t most = pipelines ? PIPELINES_MAX : LIST_ITEMS_MAX;
+    if (count > most) {
+        AUTO_TEXT place = file_place(load, setting);
+        problems_add(load->problems, false, place, NULL, "\"%s\"%s holds %zu groups, more than %zu",
+                     option->path, outer->where, count, most);
+        return;
+    }
     PipelineConfig *pipeline = outer->base;
     char *elements;
     size_t size = pipelines ? sizeof(PipelineConfig) : sizeof(RouteConfig);
@@ -300,8 +314,9 @@ static void file_read_setting(Load *load, const Group *group, const config_setti
         file_unknown(load, group, setting);
     } else if ((option->flags & OPTION_NOT_BUILT) != 0) {
         AUTO_TEXT place = file_place(load, setting);
-        problems_add(load->problems, false, place, NULL, "\"%s\"%s is not built yet in version %s",
-                     path, group->where, OUTBOXD_VERSION);
+        problems_add(load->problems, false, place, option->example,
+                     "\"%s\"%s is not built yet in version %s", path, group->where,
+                     OUTBOXD_VERSION);
     } else if (option->type == OPTION_GROUPS) {
         file_read_groups(load, option, group, setting);
     } else if (option->type == OPTION_STRING_LIST) {

@@ -1,11 +1,9 @@
 #include "config/interpolate.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/text.h"
+#include "config/slurp.h"
 
 enum { SECRET_BYTES_MAX = 64 * 1024 };
 
@@ -20,36 +18,24 @@ const char *environment_get(char *const *environment, const char *name)
     return NULL;
 }
 
-/* Appends the content of a file, without one newline at its end. */
-static Status interpolate_file(const Interpolation *how, const char *path, Text *text,
-                               char **ret_message)
+Status interpolate_file(const Interpolation *how, const char *path, Text *text, char **ret_message)
 {
     AUTO_TEXT full = *path == '/' ? x_strdup(path) : x_format("%s/%s", how->directory, path);
-    FILE *file = fopen(full, "re");
-    if (file == NULL) {
-        *ret_message = x_format("cannot read file \"%s\": %s", full, strerror(errno)); // NOLINT
+    size_t before = text->length;
+    if (slurp(full, "file ", SECRET_BYTES_MAX, text, ret_message) != OK) {
         return FAILED;
     }
-    char *content = x_malloc(SECRET_BYTES_MAX + 1);
-    size_t length = fread(content, 1, SECRET_BYTES_MAX + 1, file);
-    int failure = ferror(file) ? errno : 0;
-    (void)fclose(file);
-    Status status = FAILED;
-    if (failure != 0) {
-        *ret_message = x_format("cannot read file \"%s\": %s", full, strerror(failure)); // NOLINT
-    } else if (length > SECRET_BYTES_MAX) {
-        *ret_message = x_format("file \"%s\" is larger than 64 KiB", full);
-    } else if (memchr(content, '\0', length) != NULL) {
-        *ret_message = x_format("file \"%s\" contains a NUL byte", full);
-    } else {
-        length -= length > 0 && content[length - 1] == '\n' ? 1 : 0;
-        length -= length > 0 && content[length - 1] == '\r' ? 1 : 0;
-        text_append(text, content, length);
-        status = OK;
+    if (text->length > before && text->data[text->length - 1] == '\n') {
+        text->length--;
     }
-    explicit_bzero(content, SECRET_BYTES_MAX + 1);
-    memory_free_text(&content);
-    return status;
+    if (text->length > before && text->data[text->length - 1] == '\r') {
+        text->length--;
+    }
+    text->data[text->length] = '\0';
+    if (how->read_file != NULL) {
+        how->read_file(how->arg, full);
+    }
+    return OK;
 }
 
 /* reference is what stands between ${ and }. */
@@ -68,9 +54,38 @@ static Status interpolate_one(const Interpolation *how, const char *reference, T
     return OK;
 }
 
-static bool interpolate_is_reference(const char *text)
+bool interpolate_is_reference(const char *text)
 {
     return strncmp(text, "${env:", 6) == 0 || strncmp(text, "${file:", 7) == 0;
+}
+
+size_t interpolate_reference_length(const char *text)
+{
+    const char *end = strchr(text, '}');
+    return end != NULL ? (size_t)(end - text) + 1 : 0;
+}
+
+/* The reference at the start of text, of that length with its braces. */
+static Status interpolate_reference(const Interpolation *how, const char *text, size_t length,
+                                    Text *result, char **ret_message)
+{
+    AUTO_TEXT reference = x_strndup(text + 2, length - 3);
+    AUTO_BUFFER content = TEXT_EMPTY;
+    text_add(&content, "");
+    if (interpolate_one(how, reference, &content, ret_message) != OK) {
+        return FAILED;
+    }
+    if (how->read_value != NULL) {
+        AUTO_TEXT whole = x_strndup(text, length);
+        how->read_value(how->arg, content.data, whole);
+    }
+    if (how->quote != NULL) {
+        how->quote(result, content.data, text + length);
+    } else {
+        text_add(result, content.data);
+    }
+    explicit_bzero(content.data, content.length);
+    return OK;
 }
 
 Status interpolate(const Interpolation *how, const char *text, char **ret_text, char **ret_message)
@@ -84,16 +99,15 @@ Status interpolate(const Interpolation *how, const char *text, char **ret_text, 
             text_add(&result, drop ? "${" : "$${");
             c += 3;
         } else if (interpolate_is_reference(c)) {
-            const char *end = strchr(c, '}');
-            if (end == NULL) {
+            size_t length = interpolate_reference_length(c);
+            if (length == 0) {
                 *ret_message = x_format("\"%.6s...\" has no closing brace", c);
                 return FAILED;
             }
-            AUTO_TEXT reference = x_strndup(c + 2, (size_t)(end - c - 2));
-            if (interpolate_one(how, reference, &result, ret_message) != OK) {
+            if (interpolate_reference(how, c, length, &result, ret_message) != OK) {
                 return FAILED;
             }
-            c = end + 1;
+            c += length;
         } else {
             text_add_char(&result, *c++);
         }

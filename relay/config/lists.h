@@ -3,6 +3,9 @@
 
 #include "config/config.h"
 
+/* Most items of a list of strings or routes, and most pipelines. */
+enum { LIST_ITEMS_MAX = 1000, PIPELINES_MAX = 200 };
+
 /** Appends a copy of text. */
 void string_list_add(StringList *list, const char *text);
 bool string_list_has(const StringList *list, const char *text);

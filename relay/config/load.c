@@ -48,29 +48,49 @@ static size_t load_rank(const Load *load, const char *place)
 {
     const Source *source = &load->source;
     const char *colon = strrchr(place, ':');
-    for (size_t i = 0; colon != NULL && i < source->line_count; i++) {
+    int line = colon != NULL ? atoi(colon + 1) : 0; // NOLINT(cert-err34-c): ours
+    for (size_t i = 0; line > 0 && i < source->line_count; i++) {
         const char *file = source->files.items[source->lines[i].file];
-        if (source->lines[i].line == atoi(colon + 1) && // NOLINT(cert-err34-c): ours
-            strncmp(file, place, (size_t)(colon - place)) == 0 && file[colon - place] == '\0') {
+        if (source->lines[i].line == line && strncmp(file, place, (size_t)(colon - place)) == 0 &&
+            file[colon - place] == '\0') {
             return i;
         }
     }
     return source->line_count;
 }
 
-/* Insertion sort: stable, and there are few. */
+typedef struct RankedProblem {
+    size_t rank;
+    size_t index; /* keeps the order of those of one place */
+    Problem problem;
+} RankedProblem;
+
+static int load_compare_problems(const void *a, const void *b)
+{
+    const RankedProblem *first = a;
+    const RankedProblem *second = b;
+    if (first->rank != second->rank) {
+        return first->rank < second->rank ? -1 : 1;
+    }
+    return first->index < second->index ? -1 : 1;
+}
+
 static void load_sort_problems(Load *load)
 {
     Problems *problems = load->problems;
-    for (size_t i = 1; i < problems->count; i++) {
-        Problem moving = problems->items[i];
-        size_t rank = load_rank(load, moving.place);
-        size_t j = i;
-        for (; j > 0 && load_rank(load, problems->items[j - 1].place) > rank; j--) {
-            problems->items[j] = problems->items[j - 1];
-        }
-        problems->items[j] = moving;
+    if (problems->count < 2) {
+        return;
     }
+    RankedProblem *ranked = x_calloc(problems->count, sizeof(*ranked));
+    for (size_t i = 0; i < problems->count; i++) {
+        Problem problem = problems->items[i];
+        ranked[i] = (RankedProblem){load_rank(load, problem.place), i, problem};
+    }
+    qsort(ranked, problems->count, sizeof(*ranked), load_compare_problems);
+    for (size_t i = 0; i < problems->count; i++) {
+        problems->items[i] = ranked[i].problem;
+    }
+    free(ranked);
 }
 
 void load_free(Load *load)
@@ -78,9 +98,13 @@ void load_free(Load *load)
     source_free(&load->source);
     for (size_t i = 0; i < load->origin_count; i++) {
         free(load->origins[i].place);
+        free(load->origins[i].raw);
     }
     free(load->origins);
     string_list_free(&load->property_places);
+    string_list_free(&load->secret_files);
+    replaced_free(&load->items);
+    replaced_free(&load->references);
     free(load->directory);
     *load = (Load){0};
 }
@@ -113,7 +137,9 @@ Status load_run(Load *load, const ConfigOverrides *overrides, char *const *envir
     if (readable && (load->config->pipeline_count > 0 || before == 0)) {
         rules_check(load);
     }
+    rules_check_database(load);
     rules_complete(load->config);
+    load_hide_references(load, problems, 0);
     load_sort_problems(load);
     return problems->errors > 0 ? FAILED : OK;
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "config/interpolate.h"
 #include "config/options.h"
 #include "config/source.h"
 
@@ -12,7 +13,19 @@ typedef struct Origin {
     const void *base; /* the Config, PipelineConfig or RouteConfig */
     const Option *option;
     char *place; /* "outboxd.conf:14", "environment OUTBOXD_NAME", "command line" */
+    char *raw;   /* the text as written, when references were replaced in it; else NULL */
 } Origin;
+
+/* A text that came out of a reference, and how it was written. */
+typedef struct Replaced {
+    char *value;
+    char *raw;
+} Replaced;
+
+typedef struct ReplacedList {
+    Replaced *items;
+    size_t count;
+} ReplacedList;
 
 typedef struct Load {
     Config *config;
@@ -21,6 +34,11 @@ typedef struct Load {
     Origin *origins;
     size_t origin_count;
     StringList property_places; /* of each item of kafka.properties */
+    ReplacedList items;         /* of lists */
+    ReplacedList references;    /* each by itself, but for those of secrets */
+    StringList secret_files;    /* files that hold a secret, each once */
+    bool in_secret;             /* what is being read is one */
+    const Option *full;         /* the list that was said to be too long last */
     char *const *environment;
     char *directory; /* of the file, for ${file:} */
 } Load;
@@ -34,6 +52,16 @@ void load_free(Load *load);
 
 /** Where the option's value came from: the place, or NULL for a default. Borrowed. */
 const char *load_origin(const Load *load, const void *base, const Option *option);
+
+/** The option's text as it was written, when it holds references that were replaced; else NULL.
+ * What a reference stands for may be a secret wherever it stands, so it is shown like this. */
+const char *load_raw(const Load *load, const void *base, const Option *option);
+/** Likewise for an item of a list. */
+const char *load_item_raw(const Load *load, const char *item);
+
+/** Writes the references in place of what they stood for into the texts of all problems from that
+ * index on. */
+void load_hide_references(const Load *load, Problems *problems, size_t from);
 
 /* --- internal to the room --- */
 
@@ -59,6 +87,34 @@ void file_read(Load *load);
 /** Applies OUTBOXD_* variables. has_file: there is a file, so that OUTBOXD_PIPELINE_* do not count.
  */
 void environment_read(Load *load, bool has_file);
+
+void replaced_add(ReplacedList *list, const char *value, const char *raw);
+void replaced_free(ReplacedList *list);
+
+/** Notes that the file of that place holds a secret; other places are no files. */
+void load_note_secret(Load *load, const char *place);
+/** How references are replaced. */
+Interpolation load_interpolation(Load *load);
+
+/** Reads the connection string, puts the password into it, and makes what is shown of it. */
+void rules_check_database(Load *load);
+
+/** Where option `path` of base was set, or else the place of the pipeline, or the file; the caller
+ * frees it. */
+char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base);
+/** Adds an error at that place; remedy may be NULL. */
+void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
+                   const char *remedy, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+/** Checks address, objective and groups. */
+void rules_check_monitor(Load *load);
+
+/** Warns of a pattern that looks like a regular expression; what names its option. */
+void rules_check_pattern(Load *load, const char *place, const char *what, const char *pattern);
+/** Warns of patterns of the routes, and of routes that can never match. */
+void rules_check_patterns(Load *load, const PipelineConfig *pipeline);
+/** Checks that the table is named with its schema. */
+void rules_check_table(Load *load, const PipelineConfig *pipeline);
 
 /** Checks what options say together. */
 void rules_check(Load *load);

@@ -10,26 +10,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-bool mask_is_secret(Slice key)
-{
-    static const char *const PARTS[] = {"password", "secret", "token",   "oauth",
-                                        "key.pem",  "passwd", "ssl_key", "jaas"};
-    AUTO_TEXT text = x_strndup(key.data, key.length);
-    /* these only name how, or where, a secret is found */
-    if (strcasecmp(text, "passfile") == 0 ||
-        strcasecmp(text, "enable.sasl.oauthbearer.unsecure.jwt") == 0 ||
-        strcasecmp(text, "sasl.oauthbearer.method") == 0 ||
-        strcasecmp(text, "sasl.oauthbearer.token.endpoint.url") == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof(PARTS) / sizeof(PARTS[0]); i++) {
-        if (strcasestr(text, PARTS[i]) != NULL) {
-            return true;
-        }
-    }
-    return strchr(text, '%') != NULL; /* an escaped key of a URI: who knows */
-}
-
 /* Where the user's name and password end: the '@' of a URI's authority, or NULL when it has none.
  * An unescaped '/' or '?' in a password is an error to libpq, but no reason to show it. */
 static const char *mask_uri_at(const char *authority)

@@ -55,6 +55,11 @@ Nearest nearest_begin(const char *name)
 
 bool nearest_offer(Nearest *nearest, const char *candidate)
 {
+    size_t length = strlen(nearest->name);
+    size_t other = strlen(candidate);
+    if ((length > other ? length - other : other - length) >= nearest->distance) {
+        return false; /* so many letters have to be added at least */
+    }
     size_t distance = nearest_distance(nearest->name, candidate);
     if (distance >= nearest->distance) {
         return false;

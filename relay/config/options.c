@@ -89,9 +89,10 @@ static const OptionChoice LOG_LEVELS[] = {
     .offset = offsetof(PipelineConfig, field)
 #define AT_ROUTE(p, t, field)                                                                      \
     .scope = SCOPE_ROUTE, .path = (p), .type = OPTION_##t, .offset = offsetof(RouteConfig, field)
-#define NOT_BUILT(s, p, t, text)                                                                   \
+#define NOT_BUILT(s, p, t, text, instead)                                                          \
     {                                                                                              \
-        .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text)   \
+        .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text),  \
+        .example = (instead)                                                                       \
     }
 #define COLUMN(column, text)                                                                       \
     {                                                                                              \
@@ -119,11 +120,21 @@ static const Option OPTIONS[] = {
 
     {AT_CONFIG("database.dsn", STRING, database.dsn), .fallback = "", .max = 8192,
      .example = "host=localhost dbname=shop user=outboxd_relay",
-     .flags = OPTION_SECRET | OPTION_REQUIRED | OPTION_IN_SAMPLE,
+     .flags = OPTION_SECRET | OPTION_REQUIRED | OPTION_IN_SAMPLE | OPTION_DSN,
      .help =
-         "Connection string of libpq, as key=value pairs or as a postgresql:// URI. Passwords are "
-         "better in ${file:/run/secrets/...} or in ~/.pgpass than in this file; they are masked "
-         "wherever the string is shown."},
+         "Connection string of libpq, as key=value pairs or as a postgresql:// URI. A ${file:} or "
+         "${env:} that is only a part of it stands for one value, whatever characters that holds; "
+         "one that is all of it is the connection string itself. Passwords are better in "
+         "password_file or ~/.pgpass than here; they are masked wherever the string is shown."},
+    {AT_CONFIG("database.password", STRING, database.password), .fallback = "", .max = 65536,
+     .flags = OPTION_SECRET,
+     .help = "Password of the connection string's user, as it is: no character needs quoting. Not "
+             "beside password_file, or a password in dsn."},
+    {AT_CONFIG("database.password_file", STRING, database.password_file), .fallback = "",
+     .max = 4096,
+     .help = "File that holds the password and nothing else; one line end behind it is left out. "
+             "Read at the start, from beside this file when the path is relative. Others should "
+             "not be able to read it."},
     {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
      .help =
          "What stands between the relay and PostgreSQL. A pooler in transaction mode breaks the "
@@ -358,10 +369,15 @@ static const Option OPTIONS[] = {
      .help =
          "Further columns of the table that become headers of the same name. In the environment: "
          "separated by commas."},
-    NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table."),
-    NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with."),
-    NOT_BUILT(SCOPE_PIPELINE, "format", STRING, "Form of the change events of tables."),
-    NOT_BUILT(SCOPE_PIPELINE, "mappings", GROUPS, "Tables and their topics."),
+    NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table.",
+              "name the columns in columns"),
+    NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with.", NULL),
+    NOT_BUILT(SCOPE_PIPELINE, "format", STRING, "Form of the change events of tables.", NULL),
+    NOT_BUILT(SCOPE_PIPELINE, "mappings", GROUPS, "Tables and their topics.", NULL),
+    NOT_BUILT(SCOPE_PIPELINE, "tables", STRING_LIST,
+              "Tables whose changes are published without an outbox.",
+              "a pipeline publishes the rows of one outbox table: write table = "
+              "\"outbox.event\", and one pipeline for each further table"),
 
     {AT_ROUTE("event_type", GLOB, event_type), .example = "payment.*", .max = 255,
      .help = "Pattern of the event type: *, ? and [...]."},

@@ -35,6 +35,7 @@ enum {
     OPTION_FOREVER = 16,   /* a duration that may be "forever" */
     OPTION_IN_SAMPLE = 32, /* set, not commented out, in the sample */
     OPTION_NAME = 64,      /* [a-zA-Z0-9._-]{1,63} */
+    OPTION_DSN = 128,      /* kept as written; references are replaced by dsn_read */
 };
 
 typedef struct OptionChoice {
@@ -49,7 +50,8 @@ typedef struct Option {
     OptionType type;
     size_t offset;        /* in Config, PipelineConfig or RouteConfig */
     const char *fallback; /* default, as text; NULL: computed or none, see help */
-    const char *example;  /* value shown in the sample when it is not the default; NULL: fallback */
+    const char *example;  /* value shown in the sample when it is not the default; NULL: fallback.
+                             Of what is not built: what to do instead */
     int64_t min;          /* range of numbers: ms, bytes, count; longest string for strings */
     int64_t max;
     const OptionChoice *choices; /* of OPTION_ENUM; ends with a NULL name */

@@ -115,10 +115,12 @@ static void print_list(const Printer *printer, const Option *option, const Strin
     bool properties = list == &printer->load->config->kafka.properties;
     text_add(text, "[");
     for (size_t i = 0; i < list->count; i++) {
-        AUTO_TEXT shown = (option->flags & OPTION_SECRET) != 0 ? mask_property(list->items[i])
-                                                               : x_strdup(list->items[i]);
+        const char *raw = load_item_raw(printer->load, list->items[i]);
+        const char *item = raw != NULL ? raw : list->items[i];
+        AUTO_TEXT shown =
+            (option->flags & OPTION_SECRET) != 0 ? mask_property(item) : x_strdup(item);
         text_printf(text, "\n%*s", (printer->depth + 1) * INDENT, "");
-        print_string(text, shown, false);
+        print_string(text, shown, raw != NULL);
         text_add(text, i + 1 < list->count ? "," : "");
         if (properties) {
             text_printf(text, "  // %s", printer->load->property_places.items[i]);
@@ -128,6 +130,34 @@ static void print_list(const Printer *printer, const Option *option, const Strin
         text_printf(text, "\n%*s", printer->depth * INDENT, "");
     }
     text_add(text, list->count > 0 ? "]" : " ]");
+}
+
+/* Is a name, of which defaults are made, a reference? */
+static bool print_name_is_reference(const Load *load, const void *base)
+{
+    return load_raw(load, load->config, option_find(SCOPE_CONFIG, "name")) != NULL ||
+           load_raw(load, base, option_find(SCOPE_PIPELINE, "name")) != NULL;
+}
+
+/* What stands in place of a text: a reference as it was written, a mask for a secret. */
+static char *print_shown(const Printer *printer, const Option *option, const void *base,
+                         const char *value, bool *ret_raw)
+{
+    const char *raw = load_raw(printer->load, base, option);
+    *ret_raw = true;
+    if ((option->flags & OPTION_DSN) != 0) {
+        const char *shown = printer->load->config->database.dsn_shown;
+        return x_strdup(shown != NULL ? shown : "");
+    }
+    if ((option->flags & OPTION_SECRET) != 0) {
+        return x_strdup(*value != '\0' ? MASK : "");
+    }
+    if (option->fallback == NULL && load_origin(printer->load, base, option) == NULL &&
+        print_name_is_reference(printer->load, base)) {
+        return x_strdup(""); /* made of the name, which is not shown */
+    }
+    *ret_raw = raw != NULL || option->type == OPTION_TEMPLATE;
+    return x_strdup(raw != NULL ? raw : value);
 }
 
 static void print_value(const Printer *printer, const Option *option, const void *base)
@@ -149,9 +179,10 @@ static void print_value(const Printer *printer, const Option *option, const void
         print_list(printer, option, field);
         break;
     default: {
+        bool raw;
         const char *value = *(char *const *)field;
-        AUTO_TEXT shown = (option->flags & OPTION_SECRET) != 0 ? mask_dsn(value) : x_strdup(value);
-        print_string(printer->text, shown, option->type == OPTION_TEMPLATE);
+        AUTO_TEXT shown = print_shown(printer, option, base, value, &raw);
+        print_string(printer->text, shown, raw);
     }
     }
 }

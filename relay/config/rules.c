@@ -18,7 +18,7 @@
 enum { TOPIC_LENGTH_MAX = 249, TEMPLATE_PARTS_MAX = 32 };
 
 /* Where option `path` of base was set, or else the place of the pipeline, or the file. */
-static char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base)
+char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base)
 {
     const char *origin = load_origin(load, base, option_find(scope, path));
     if (origin != NULL) {
@@ -35,20 +35,20 @@ static char *rules_place(const Load *load, OptionScope scope, const char *path, 
     return x_strdup(*load->config->file != '\0' ? load->config->file : "configuration");
 }
 
-static void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
-                          const char *remedy, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
-
-static void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
-                          const char *remedy, const char *format, ...)
+void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
+                   const char *remedy, const char *format, ...)
 {
-    char message[512];
+    char *message = NULL;
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(message, sizeof(message), format, args); // NOLINT(clang-analyzer-valist.*)
+    int length = vasprintf(&message, format, args); // NOLINT(clang-analyzer-valist.*)
     va_end(args);
+    if (length < 0) {
+        return;
+    }
     AUTO_TEXT place = rules_place(load, scope, path, base);
     problems_add(load->problems, false, place, remedy, "%s", message);
+    free(message);
 }
 
 /* Columns that a template may name, as the table has them: option path, for the value. */
@@ -119,6 +119,46 @@ static bool rules_topic_letters(Slice text)
     return true;
 }
 
+/* "payment.id", "payload->>id": a member of a column, or of something inside of it. */
+static bool rules_is_member(const PipelineConfig *pipeline, Slice name)
+{
+    size_t length = 0;
+    while (length < name.length && strchr(".-[:", name.data[length]) == NULL) {
+        length++;
+    }
+    return length < name.length &&
+           rules_has_column(pipeline, (Slice){.data = name.data, .length = length});
+}
+
+/* "$column" where "${column}" was meant: the column, or NULL; freed by the caller. */
+static char *rules_bare_reference(const PipelineConfig *pipeline, Slice text)
+{
+    for (size_t i = 0; i + 1 < text.length; i++) {
+        size_t end = i + 1;
+        while (end < text.length &&
+               (isalnum((unsigned char)text.data[end]) || text.data[end] == '_')) {
+            end++;
+        }
+        Slice name = {.data = text.data + i + 1, .length = end - i - 1};
+        if (text.data[i] == '$' && rules_has_column(pipeline, name)) {
+            return x_strndup(name.data, name.length);
+        }
+    }
+    return NULL;
+}
+
+/* What to do about a member that a template names; the caller frees it. NULL for other problems. */
+static char *rules_member_remedy(const PipelineConfig *pipeline, Slice name)
+{
+    if (slice_is_null(name) || rules_has_column(pipeline, name) ||
+        !rules_is_member(pipeline, name)) {
+        return NULL;
+    }
+    return x_strdup("a template names whole columns: write the value into a column when the event "
+                    "is made (aggregate_id, aggregate_type), or add a column GENERATED ALWAYS AS "
+                    "(payload ->> '...') STORED and name it in header_columns");
+}
+
 /* The problem of one ${name}, or NULL; freed by the caller. */
 static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
 {
@@ -129,9 +169,22 @@ static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
         return NULL;
     }
     AUTO_TEXT wanted = x_strndup(name.data, name.length);
+    if (rules_is_member(pipeline, name)) {
+        return x_format("\"%s\" is no column of %s, but a part of one", wanted, pipeline->table);
+    }
     const char *meant = rules_nearest_column(pipeline, wanted);
     return x_format("no column \"%s\" in %s%s%s%s", wanted, pipeline->table,
                     meant ? "; did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "");
+}
+
+/* "$column": a topic cannot be that, and a key hardly is meant to be. */
+static void rules_say_bare(Load *load, const char *place, const char *kind, const char *text,
+                           const char *column)
+{
+    AUTO_TEXT remedy = x_format("write ${%s}", column);
+    problems_add(load->problems, strcmp(kind, "key") == 0, place, remedy,
+                 "%s template \"%s\": $%s without braces stands for itself, not for the column",
+                 kind, text, column);
 }
 
 /* One template of the pipeline or of one of its routes (base). */
@@ -153,14 +206,23 @@ static void rules_check_template(Load *load, const PipelineConfig *pipeline, Opt
             fixed = false;
             AUTO_TEXT problem = rules_reference_problem(pipeline, part.text);
             if (problem != NULL) {
-                rules_problem(load, scope, kind, base, NULL, "%s template \"%s\": %s", kind, text,
+                AUTO_TEXT remedy = rules_member_remedy(pipeline, part.text);
+                rules_problem(load, scope, kind, base, remedy, "%s template \"%s\": %s", kind, text,
                               problem);
             }
             continue;
         }
+        AUTO_TEXT column = rules_bare_reference(pipeline, part.text);
+        if (column != NULL) {
+            AUTO_TEXT place = rules_place(load, scope, kind, base);
+            rules_say_bare(load, place, kind, text, column);
+            continue;
+        }
         literal += part.text.length;
         if (topic && !rules_topic_letters(part.text)) {
-            rules_problem(load, scope, kind, base, "topics consist of a-z, A-Z, 0-9, '.', '_', '-'",
+            rules_problem(load, scope, kind, base,
+                          "topics consist of a-z, A-Z, 0-9, '.', '_', '-'; ${column} stands for "
+                          "the value of a column",
                           "topic \"%s\" holds a character that Kafka does not allow", text);
         }
     }
@@ -288,7 +350,9 @@ static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
 
 static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
 {
+    rules_check_table(load, pipeline);
     rules_check_routes(load, pipeline);
+    rules_check_patterns(load, pipeline);
     rules_check_columns(load, pipeline);
     if (pipeline->on_publish != ON_PUBLISH_MARK && pipeline->retain_ms != DURATION_FOREVER) {
         rules_problem(load, SCOPE_PIPELINE, "retain", pipeline,
@@ -371,75 +435,10 @@ static void rules_check_properties(Load *load)
     }
 }
 
-/* "host:port", "[v6]:port", "off" or "". */
-static const char *rules_listen_problem(const char *listen)
-{
-    if (*listen == '\0' || strcmp(listen, "off") == 0) {
-        return NULL;
-    }
-    const char *colon = strrchr(listen, ':');
-    if (colon == NULL) {
-        return "it has no port";
-    }
-    if (*listen == '[') {
-        if (colon[-1] != ']') {
-            return "an IPv6 address stands in brackets";
-        }
-    } else if (memchr(listen, ':', (size_t)(colon - listen)) != NULL) {
-        return "an IPv6 address stands in brackets";
-    }
-    size_t digits = strspn(colon + 1, "0123456789");
-    long port = digits > 0 && digits <= 5 ? strtol(colon + 1, NULL, 10) : -1;
-    if (colon[1 + digits] != '\0' || port < 0 || port > 65535) {
-        return "its port is no number from 0 to 65535";
-    }
-    return colon == listen ? "it has no address" : NULL;
-}
-
-/* "99.9%" as 0.999: digits, a point if any, and the sign; 0 when it is no percentage. */
-static double rules_percentage(const char *text)
-{
-    size_t whole = strspn(text, "0123456789");
-    size_t point = text[whole] == '.' ? 1 : 0;
-    size_t rest = strspn(text + whole + point, "0123456789");
-    if (whole == 0 || (point == 1 && rest == 0) || strcmp(text + whole + point + rest, "%") != 0) {
-        return 0;
-    }
-    double percent = 0;
-    double scale = 1;
-    for (size_t i = 0; i < whole + point + rest; i++) {
-        if (text[i] != '.') {
-            percent = percent * 10 + (text[i] - '0');
-            scale *= i > whole ? 10 : 1;
-        }
-    }
-    return percent / scale / 100;
-}
-
-static void rules_check_target(Load *load)
-{
-    Config *config = load->config;
-    double ratio = rules_percentage(config->monitor.lag_target);
-    if (ratio > 0 && ratio < 1) {
-        config->monitor.lag_target_ratio = ratio;
-        return;
-    }
-    rules_problem(load, SCOPE_CONFIG, "monitor.lag_target", config,
-                  "write a percentage above 0 and below 100, such as \"99.9%\"",
-                  "\"monitor.lag_target\" cannot be \"%s\": it is no percentage below 100",
-                  config->monitor.lag_target);
-}
-
 static void rules_check_config(Load *load)
 {
     Config *config = load->config;
-    const char *reason = rules_listen_problem(config->monitor.listen);
-    if (reason != NULL) {
-        rules_problem(load, SCOPE_CONFIG, "monitor.listen", config,
-                      "write \"127.0.0.1:9480\", \"[::1]:9480\" or \"off\"",
-                      "\"monitor.listen\" cannot be \"%s\": %s", config->monitor.listen, reason);
-    }
-    rules_check_target(load);
+    rules_check_monitor(load);
     const Option *dsn = option_find(SCOPE_CONFIG, "database.dsn");
     if (*config->database.dsn == '\0' && load_origin(load, config, dsn) == NULL) {
         rules_problem(load, SCOPE_CONFIG, "database.dsn", config,

@@ -28,8 +28,8 @@ typedef struct Source {
 } Source;
 
 /** Reads path and what it includes; whatever is wrong (unreadable, include cycle, a literal that
- * does not fit) is added to problems. Fails only when there is no text to parse. Free in any case.
- */
+ * does not fit) is added to problems. Fails when there is no text to parse, or more than 4 MiB, 100
+ * files or 20,000 names and values in all. Free in any case. */
 Status source_read(Source *source, const char *path, Problems *problems);
 void source_free(Source *source);
 

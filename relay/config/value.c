@@ -9,6 +9,7 @@
 #include "config/interpolate.h"
 #include "config/lists.h"
 #include "config/load.h"
+#include "config/mask.h"
 #include "config/nearest.h"
 #include "config/template.h"
 #include "config/units.h"
@@ -31,7 +32,9 @@ void load_note(Load *load, const Option *option, const void *base, const char *p
         Origin *origin = &load->origins[i];
         if (origin->base == base && origin->option == option) {
             free(origin->place);
+            free(origin->raw);
             origin->place = x_strdup(place);
+            origin->raw = NULL;
             return;
         }
     }
@@ -48,6 +51,18 @@ const char *load_origin(const Load *load, const void *base, const Option *option
         }
     }
     return NULL;
+}
+
+/* Of the option that was noted last. */
+static void value_note_raw(Load *load, const Option *option, const void *base, const char *raw)
+{
+    for (size_t i = 0; i < load->origin_count; i++) {
+        Origin *origin = &load->origins[i];
+        if (origin->base == base && origin->option == option) {
+            free(origin->raw);
+            origin->raw = x_strdup(raw);
+        }
+    }
 }
 
 static void value_add_number(Text *text, const Option *option, int64_t value)
@@ -192,10 +207,29 @@ void value_add_item(Load *load, const Option *option, void *base, const char *te
 {
     AUTO_TEXT value = NULL;
     AUTO_TEXT message = NULL;
-    Interpolation how = {.environment = load->environment, .directory = load->directory};
-    if (interpolate(&how, text, &value, &message) != OK) {
+    const StringList *list = value_field(option, base);
+    if (list->count >= LIST_ITEMS_MAX) {
+        if (load->full != option) {
+            AUTO_TEXT many = x_format("has more than %d items", LIST_ITEMS_MAX);
+            value_problem(load, option, place, NULL, many);
+        }
+        load->full = option;
+        return;
+    }
+    Interpolation how = load_interpolation(load);
+    Slice key = {.data = text, .length = strcspn(text, "=")};
+    load->in_secret = (option->flags & OPTION_SECRET) != 0 && mask_is_secret(key);
+    Status read = interpolate(&how, text, &value, &message);
+    bool secret = load->in_secret;
+    load->in_secret = false;
+    if (read != OK) {
         problems_add(load->problems, false, place, NULL, "%s", message);
         return;
+    }
+    if (strcmp(text, value) != 0) {
+        replaced_add(&load->items, value, text);
+    } else if (secret) {
+        load_note_secret(load, place);
     }
     if (option->max > 0 && strlen(value) > (size_t)option->max) {
         value_problem(load, option, place, NULL, "has an item that is too long");
@@ -249,17 +283,31 @@ void value_set_text(Load *load, const Option *option, void *base, const char *te
 {
     AUTO_TEXT value = NULL;
     AUTO_TEXT message = NULL;
-    Interpolation how = {.environment = load->environment,
-                         .directory = load->directory,
-                         .keep_escapes = option->type == OPTION_TEMPLATE};
     load_note(load, option, base, place);
     if (option->type == OPTION_STRING_LIST) {
         value_set_list_text(load, option, base, text, place);
         return;
     }
-    if (interpolate(&how, text, &value, &message) != OK) {
+    if ((option->flags & OPTION_DSN) != 0) {
+        value_set_string(load, option, base, text, place);
+        return;
+    }
+    Interpolation how = load_interpolation(load);
+    how.keep_escapes = option->type == OPTION_TEMPLATE;
+    load->in_secret = (option->flags & OPTION_SECRET) != 0;
+    Status read = interpolate(&how, text, &value, &message);
+    load->in_secret = false;
+    if (read != OK) {
         problems_add(load->problems, false, place, NULL, "%s", message);
         return;
+    }
+    if (strcmp(text, value) != 0) {
+        value_note_raw(load, option, base, text);
+        if ((option->flags & OPTION_SECRET) == 0) {
+            replaced_add(&load->references, value, text);
+        }
+    } else if ((option->flags & OPTION_SECRET) != 0 && *value != '\0') {
+        load_note_secret(load, place);
     }
     switch (option->type) {
     case OPTION_DURATION:
@@ -298,5 +346,7 @@ void value_set_default(Load *load, const Option *option, void *base)
         return;
     }
     value_set_text(load, option, base, option->fallback, "default");
-    free(load->origins[--load->origin_count].place); /* a default is no origin */
+    load->origin_count--; /* a default is no origin */
+    free(load->origins[load->origin_count].place);
+    free(load->origins[load->origin_count].raw);
 }

@@ -57,6 +57,11 @@ Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_r
     router->routes = x_calloc(pipeline->route_count + 1, sizeof(*router->routes));
     for (size_t i = 0; i < pipeline->route_count; i++) {
         const RouteConfig *config = &pipeline->routes[i];
+        if (config->topic == NULL) { /* `check` goes on after it has said so */
+            error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
+                      "route %zu of pipeline '%s' has no topic", i + 1, pipeline->name);
+            return error_hint(err, "Give the route a topic.");
+        }
         const char *key = config->key != NULL ? config->key : pipeline->key;
         if (router_add(router, config, config->topic, key, err) != OK) {
             return FAILED;

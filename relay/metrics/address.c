@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +77,22 @@ void address_of_socket(int socket, char *text, size_t size)
     socklen_t length = sizeof(bound);
     getsockname(socket, (struct sockaddr *)&bound, &length);
     address_format((const struct sockaddr *)&bound, text, size);
+}
+
+bool address_is_loopback(int socket)
+{
+    struct sockaddr_storage bound = {0};
+    socklen_t length = sizeof(bound);
+    getsockname(socket, (struct sockaddr *)&bound, &length);
+    if (bound.ss_family == AF_INET6) {
+        struct sockaddr_in6 six;
+        memcpy(&six, &bound, sizeof(six));
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) && six.sin6_addr.s6_addr[12] == 127;
+        return mapped || IN6_IS_ADDR_LOOPBACK(&six.sin6_addr);
+    }
+    struct sockaddr_in four;
+    memcpy(&four, &bound, sizeof(four));
+    return bound.ss_family == AF_INET && ntohl(four.sin_addr.s_addr) >> 24 == 127;
 }
 
 /* The listening socket, or -errno. */

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -26,3 +27,6 @@ Status address_listen(const Address *address, int *ret_sockets, int *ret_count, 
 
 /** The bound address of a listening socket as text, "127.0.0.1:9480" or "[::1]:9480". */
 void address_of_socket(int socket, char *text, size_t size);
+
+/** Whether a listening socket can be reached from this machine only: 127.0.0.0/8 and ::1. */
+bool address_is_loopback(int socket);

@@ -28,6 +28,7 @@ typedef struct HttpConnection {
     HttpServer *server;
     HttpState state;
     int fd;
+    const char *own; /* of a loopback listener: what it is bound to; else NULL */
     struct event io;
     struct event deadline;
     char head[HTTP_HEADER_BYTES_MAX];
@@ -42,6 +43,7 @@ struct HttpServer {
     HttpHandler handler;
     void *arg;
     int sockets[ADDRESS_SOCKETS_MAX];
+    char own[ADDRESS_SOCKETS_MAX][64]; /* the address of a loopback listener, else "" */
     struct event accepts[ADDRESS_SOCKETS_MAX];
     int socket_count;
     struct event resume;                      /* accept again after a pause */
@@ -77,6 +79,8 @@ static const char *http_reason(int code)
     switch (code) {
     case 200:
         return "OK";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:
@@ -159,8 +163,15 @@ static void http_serve(HttpConnection *connection, int code, size_t head_length)
     if (code == 200) {
         code = http_request_parse(connection->head, head_length, &request);
     }
-    HttpAnswer page = {.code = code, .content_type = "text/plain; charset=utf-8"};
-    if (code == 200) {
+    bool stranger =
+        code == 200 && connection->own != NULL && !http_request_is_local(&request, connection->own);
+    HttpAnswer page = {.code = stranger ? 403 : code, .content_type = "text/plain; charset=utf-8"};
+    if (stranger) {
+        text_add(&page.body, "This address answers only to the names localhost, 127.0.0.1 and "
+                             "[::1], so that no web page can read it through a name of its own. "
+                             "Ask for one of these, or set monitor.listen to an address that "
+                             "other machines can reach.\n");
+    } else if (code == 200) {
         connection->server->handler(connection->server->arg, &request, &page);
     } else {
         text_printf(&page.body, "%d %s\n", code, http_reason(code));
@@ -232,7 +243,7 @@ static void http_on_deadline(evutil_socket_t fd, short what, void *arg)
     http_close(connection);
 }
 
-static void http_open(HttpServer *server, int fd)
+static void http_open(HttpServer *server, int fd, const char *own)
 {
     if (server->counts.open >= HTTP_CONNECTIONS_MAX) {
         http_evict_oldest(server);
@@ -241,6 +252,7 @@ static void http_open(HttpServer *server, int fd)
     memset(connection, 0, offsetof(HttpConnection, head)); /* not the 8 KiB of the buffer */
     connection->server = server;
     connection->fd = fd;
+    connection->own = *own != '\0' ? own : NULL;
     connection->head_length = 0;
     connection->answer = TEXT_EMPTY;
     connection->sent = 0;
@@ -277,10 +289,14 @@ static void http_on_accept(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     HttpServer *server = arg;
+    int listener = 0;
+    while (listener + 1 < server->socket_count && server->sockets[listener] != fd) {
+        listener++;
+    }
     for (int accepted = 0; accepted < HTTP_ACCEPTS_PER_PASS; accepted++) {
         int connected = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (connected >= 0) {
-            http_open(server, connected);
+            http_open(server, connected, server->own[listener]);
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -315,6 +331,10 @@ HttpServer *http_server_new(struct event_base *base, const int *sockets, int soc
     evtimer_assign(&server->resume, base, http_on_resume, server);
     for (int i = 0; i < socket_count; i++) {
         server->sockets[i] = sockets[i];
+        if (address_is_loopback(sockets[i])) {
+            address_of_socket(sockets[i], server->own[i], sizeof(server->own[i]));
+            *strrchr(server->own[i], ':') = '\0';
+        }
         event_assign(&server->accepts[i], base, sockets[i], EV_READ | EV_PERSIST, http_on_accept,
                      server);
         event_add(&server->accepts[i], NULL);

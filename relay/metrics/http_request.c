@@ -107,6 +107,8 @@ static bool http_read_target(Slice target, HttpRequest *request)
         if (slash == NULL) {
             return false;
         }
+        request->authority =
+            (Slice){.data = target.data + skip, .length = (size_t)(slash - target.data) - skip};
         target.length -= (size_t)(slash - target.data);
         target.data = slash;
     }
@@ -146,7 +148,7 @@ static int http_read_request_line(Slice line, HttpRequest *request)
     return http_read_target(target, request) ? 200 : 400;
 }
 
-static int http_check_field(Slice line)
+static int http_check_field(Slice line, HttpRequest *request)
 {
     Slice value = line;
     Slice name;
@@ -154,6 +156,12 @@ static int http_check_field(Slice line)
         return 400;
     }
     value = http_trim(value);
+    if (http_is(name, "host")) {
+        if (!slice_is_null(request->host)) {
+            return 400;
+        }
+        request->host = value;
+    }
     if (http_is(name, "transfer-encoding") ||
         (http_is(name, "content-length") && !http_is(value, "0"))) {
         return 413;
@@ -177,10 +185,37 @@ int http_request_parse(const char *bytes, size_t length, HttpRequest *ret_reques
         if (line.length == 0) {
             break;
         }
-        code = http_check_field(line);
+        code = http_check_field(line, &request);
     }
     if (code == 200) {
         *ret_request = request;
     }
     return code;
+}
+
+/* "name:port" without its port; a port is digits only. */
+static Slice http_host_name(Slice host)
+{
+    size_t digits = 0;
+    while (digits < host.length && host.data[host.length - 1 - digits] >= '0' &&
+           host.data[host.length - 1 - digits] <= '9') {
+        digits++;
+    }
+    if (digits < host.length && host.data[host.length - 1 - digits] == ':') {
+        host.length -= digits + 1;
+    }
+    return host;
+}
+
+static bool http_host_is_local(Slice host, const char *own)
+{
+    Slice name = http_host_name(host);
+    return http_is(name, "localhost") || http_is(name, "127.0.0.1") || http_is(name, "[::1]") ||
+           http_is(name, own);
+}
+
+bool http_request_is_local(const HttpRequest *request, const char *own)
+{
+    return (slice_is_null(request->host) || http_host_is_local(request->host, own)) &&
+           (slice_is_null(request->authority) || http_host_is_local(request->authority, own));
 }

@@ -104,7 +104,10 @@ static void monitor_add_lines(Text *out, const char *mark, const char *lines)
 {
     while (*lines != '\0') {
         size_t length = strcspn(lines, "\n");
-        text_printf(out, "%s%.*s\n", mark, (int)length, lines);
+        AUTO_TEXT line = x_strndup(lines, length); /* names of topics and the like: a terminal */
+        text_add(out, mark);
+        text_add_shown(out, line, false);
+        text_add_char(out, '\n');
         lines += length + (lines[length] == '\n');
     }
 }

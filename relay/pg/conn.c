@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "base/memory.h"
+#include "pg/message.h"
 #include "pg/sqlstate.h"
 
 typedef enum ConnState {
@@ -248,8 +249,8 @@ static void conn_finish_query(PgConn *conn)
     conn->ended = false;
     if (broken) {
         if (err.class == ERROR_NONE) {
-            error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
-                      PQerrorMessage(conn->pg));
+            AUTO_TEXT message = pg_message(conn->pg);
+            error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", message);
         }
         pg_conn_close(conn);
     } else {
@@ -376,8 +377,8 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     }
     if (PQconsumeInput(conn->pg) == 0) {
         Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
-                  PQerrorMessage(conn->pg));
+        AUTO_TEXT message = pg_message(conn->pg);
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", message);
         /* The server's last words (57P01 and the like) may be in the buffer. */
         if (conn->busy) {
             PGresult *result = PQgetResult(conn->pg);
@@ -413,8 +414,9 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
         /* Not always a broken connection: a message can be too large for libpq's buffer. The loop
          * finds no result and ends the query with this; done() never comes from inside this call.
          */
+        AUTO_TEXT message = pg_message(conn->pg);
         error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_NOT_SENT",
-                  "cannot send a query: %s", PQerrorMessage(conn->pg));
+                  "cannot send a query: %s", message);
     }
     int flushed = sent == 1 ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;

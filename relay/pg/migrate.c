@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "config/dsn.h"
+#include "pg/message.h"
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
 
@@ -27,23 +29,29 @@ static void on_notice(void *context, const PGresult *result)
 
 static Status connect_failed(PGconn *conn, Error *err)
 {
+    AUTO_TEXT message = pg_message(conn);
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECT",
-              "cannot connect to PostgreSQL: %s", PQerrorMessage(conn));
+              "cannot connect to PostgreSQL: %s", message);
     return error_hint(err, "Check --dsn, OUTBOXD_DATABASE_DSN or the PG* environment, and that the "
                            "server is running.");
 }
 
-/* libpq's own message repeats a piece of the string, which may be a piece of the password. */
-static Status check_dsn(const char *dsn, Error *err)
+/* What libpq is given; the caller frees it. */
+static Status read_dsn(const char *text, char **ret_dsn, Error *err)
 {
-    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
-    if (options != NULL) {
-        PQconninfoFree(options);
-        return OK;
+    Dsn dsn = {0};
+    DsnProblem problem = {0};
+    if (dsn_read(NULL, text, &dsn, &problem) != OK || dsn_check(&dsn, &problem) != OK) {
+        error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN",
+                  "the connection string is malformed: %s", problem.message);
+        error_hint(err, "%s", problem.remedy != NULL ? problem.remedy : DSN_REMEDY);
+        dsn_problem_free(&problem);
+        dsn_free(&dsn);
+        return FAILED;
     }
-    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN", "the connection string is malformed");
-    return error_hint(err, "Write \"host=db dbname=shop user=owner\" (values with spaces in single "
-                           "quotes) or postgresql://owner@db/shop.");
+    *ret_dsn = dsn_text(&dsn);
+    dsn_free(&dsn);
+    return OK;
 }
 
 static void describe_place(Migrate *migrate)
@@ -81,9 +89,10 @@ static Status check_server(Migrate *migrate, Error *err)
     return OK;
 }
 
-Status migrate_open(const char *dsn, const char *schema, Migrate **ret_migrate, Error *err)
+Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err)
 {
-    if (dsn != NULL && check_dsn(dsn, err) != OK) {
+    AUTO_TEXT dsn = NULL;
+    if (text != NULL && read_dsn(text, &dsn, err) != OK) {
         return FAILED;
     }
     /* Earlier keywords give way to the same ones in dsn. */

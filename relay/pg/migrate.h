@@ -25,9 +25,9 @@ typedef struct MigrateRecord {
 typedef void MigrateStep(void *context, const Migration *migration, long duration_ms,
                          const char *notices);
 
-/** Connects. dsn is a libpq connection string or URI, or NULL for libpq's own environment; schema
+/** Connects. text is a connection string or URI, or NULL for libpq's own environment; schema
  * was checked by migrate_script_check_schema. *ret_migrate is freed with migrate_close. */
-Status migrate_open(const char *dsn, const char *schema, Migrate **ret_migrate, Error *err);
+Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err);
 
 /** Waits (up to 30 s) until no other migration of this schema runs. */
 Status migrate_lock(Migrate *migrate, Error *err);

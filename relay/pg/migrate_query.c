@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "pg/message.h"
 #include "pg/migrate_internal.h"
 
 typedef struct SqlstateHint {
@@ -41,8 +42,9 @@ static const SqlstateHint *find_hint(const char *sqlstate)
 
 static Status connection_lost(const Migrate *migrate, Error *err)
 {
+    AUTO_TEXT message = pg_message(migrate->conn);
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECTION", "the connection was lost: %s",
-              PQerrorMessage(migrate->conn));
+              message);
     return error_hint(err,
                       "Run outboxd migrate --status to see what is applied, then run it again.");
 }

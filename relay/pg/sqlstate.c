@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
+#include "pg/message.h"
+
 typedef struct SqlstateRow {
     const char *prefix;
     ErrorClass class;
@@ -95,14 +98,14 @@ static const struct {
     {"authentication failed", "28000"},
     {"no pg_hba.conf entry", "28000"},
     {"is not permitted to log in", "28000"},
-    {"FATAL:  role \"", "28000"},
-    {"FATAL:  database \"", "3D000"},
+    {"FATAL: role \"", "28000"},
+    {"FATAL: database \"", "3D000"},
     {"permission denied for database", "42501"},
 };
 
 Status sqlstate_connection_error(const PGconn *connection, Error *err)
 {
-    const char *message = PQerrorMessage(connection);
+    AUTO_TEXT message = pg_message(connection);
     for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
         if (strstr(message, CONNECTION_TEXTS[i].text) != NULL) {
             return sqlstate_fill(sqlstate_find(CONNECTION_TEXTS[i].state),

@@ -21,6 +21,8 @@ static int helper_spawn(int fd, pid_t *ret_pid)
     char program[] = "outboxd";
     char command[] = "groups-helper";
     char *const arguments[] = {program, command, NULL};
+    /* Ours holds secrets (OUTBOXD_*, PGPASSWORD), and librdkafka is configured by properties. */
+    char *const environment[] = {NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none;
@@ -32,7 +34,8 @@ static int helper_spawn(int fd, pid_t *ret_pid)
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    int failed = posix_spawn(ret_pid, "/proc/self/exe", &files, &attributes, arguments, environ);
+    int failed =
+        posix_spawn(ret_pid, "/proc/self/exe", &files, &attributes, arguments, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&files);
     return failed;

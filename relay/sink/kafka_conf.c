@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "config/mask.h"
 
 enum {
     CLIENT_ID_MAX = 60,            /* librdkafka 2.0.2 crashes with much longer ones (issue 4689) */
@@ -15,8 +16,12 @@ enum {
 static Status set(rd_kafka_conf_t *conf, const char *property, const char *value, Error *err)
 {
     char text[512];
-    if (rd_kafka_conf_set(conf, property, value, text, sizeof(text)) != RD_KAFKA_CONF_OK) {
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY", "kafka.properties: %s", text);
+    rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, property, value, text, sizeof(text));
+    if (result != RD_KAFKA_CONF_OK) {
+        /* librdkafka repeats a value that it does not take */
+        bool hidden = result == RD_KAFKA_CONF_INVALID && mask_is_secret(slice_of(property));
+        error_set(err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY", "kafka.properties: %s%s",
+                  hidden ? "librdkafka does not take the value of " : "", hidden ? property : text);
         return error_hint(err, "The properties are librdkafka's: see its CONFIGURATION.md.");
     }
     return OK;

@@ -1,8 +1,12 @@
 """`outboxd check` against real servers: what it finds in database and topics, what it says, and that it changes nothing."""
 
+import json
+import os
+import time
+
 import pytest
 
-from support.common import eventually
+from support.common import at_pace, eventually
 from support.postgres import APP, OWNER, RELAY
 from support.relay import configuration, outboxd, write_configuration
 
@@ -223,3 +227,92 @@ def test_usage_mistakes_are_named():
                  ["--create-topics", "--topic-config", "x"], ["file.conf"], ["--no-such"]):
         result = outboxd("check", *args, expect=1)
         assert "outboxd check --help" in result.stderr, args
+
+
+WRONG = {"a number": "5", "a large number": "5L", "a fraction": "1.5", "a truth": "true", "a string": '"?"', "an array": "[ 1, 2 ]",
+         "a list": "( )", "a list of strings": '( "a", ( ) )', "a group": "{ a = 1; }", "an empty array": "[ ]"}
+
+
+ALONE = ("a number", "a list of strings", "a group")   # each option by itself takes three seconds
+
+
+def options():
+    """The paths of all that `config schema` knows."""
+    return [o["path"] for o in json.loads(outboxd("config", "schema", expect=0).stdout)["options"]]
+
+
+def file_of(values):
+    """path -> text as a file of groups; pipelines and routes are lists of one group."""
+    tree = {}
+    for path, value in values.items():
+        *groups, last = path.split(".")
+        at = tree
+        for group in groups:
+            at = at.setdefault(group, {})
+        at[last] = value
+
+    def body(at):
+        lines = []
+        for name, below in at.items():
+            if isinstance(below, dict):
+                below = ("( {\n%s} )" if name in ("pipelines", "routes") else "{\n%s}") % body(below)
+            lines.append(f"{name} = {below};\n")
+        return "".join(lines)
+    return body(tree)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_every_option_with_a_value_of_another_kind_is_survived(kind, tmp_path):
+    """All at once, and each alone in a good configuration, through everything that check does without servers."""
+    paths = [p for p in options() if p not in ("pipelines", "pipelines.routes")]
+    good = {"database.dsn": '"host=db"', "kafka.brokers": '"k:1"', "pipelines.name": '"orders"', "pipelines.routes.topic": '"t"'}
+    texts = {"all": file_of({path: WRONG[kind] for path in paths}), "pipelines": file_of({"pipelines": WRONG[kind]}),
+             "routes": file_of({"pipelines.name": '"orders"', "pipelines.routes": WRONG[kind]}),
+             **({path: file_of({**good, path: WRONG[kind]}) for path in paths} if kind in ALONE else {})}
+    for path, text in texts.items():
+        result = outboxd("check", "--offline", "-c", write_configuration(str(tmp_path / "outboxd.conf"), text))
+        assert result.returncode in (0, 1), f"{path}: exit {result.returncode}\n{result.stdout}{result.stderr}"
+        assert result.stdout.rstrip().endswith("nothing was changed"), f"{path}: {result.stdout}"
+
+
+ROUTES = ['routes = ( { event_type = "payment.*"; } );', "routes = ( { topic = 5; } );", 'routes = ( { event_type = 5; topic = "a"; }, 5, ( ) );',
+          "routes = ( { } );", "topic = 5; key = 5;", "columns: { payload = 5; seq = ( ); };", 'header_columns = ( "a", 5 );', "routes = 5;"]
+
+
+@pytest.mark.parametrize("options", ROUTES)
+def test_a_broken_pipeline_is_told_with_the_servers_there(kafka, database, prefix, tmp_path, options):
+    database.execute("SELECT outbox.emit('payment.made', 'order', '1', '{}')")
+    dsn = database.dsn().replace("\\", "\\\\").replace('"', '\\"')
+    path = write_configuration(str(tmp_path / "outboxd.conf"), f"""database: {{ dsn = "{dsn}"; }};
+        kafka: {{ brokers = "{kafka.brokers}"; }};
+        pipelines: ( {{ name = "orders"; {options} }} );""")
+    result = outboxd("check", "-c", path, expect=1)
+    assert "outboxd.conf:3: " in result.stdout and "nothing was changed" in result.stdout
+
+
+def test_bombs_and_endless_files_end_at_once(tmp_path):
+    for i in range(9):
+        (tmp_path / f"{i}.conf").write_text(f'@include "{i + 1}.conf"\n' * 50)
+    (tmp_path / "9.conf").write_text("# nothing\n")
+    os.mkfifo(tmp_path / "fifo")
+    base = 'database: { dsn = "host=db"; %s };\nkafka: { brokers = "k:1"; properties = [ %s ]; };\npipelines: ( %s );\n%s'
+    one = '{ name = "p"; }'
+    texts = {
+        "an include bomb": (base % ("", "", one, '@include "0.conf"\n'), "more than 100 files"),
+        "50,000 properties": (base % ("", ", ".join(f'"a{n}=b"' for n in range(50000)), one, ""), "20000 names and values"),
+        "20,000 pipelines": (base % ("", "", ", ".join(f'{{ name = "p{n}"; }}' for n in range(20000)), ""), "20000 names and values"),
+        "300 pipelines": (base % ("", "", ", ".join(f'{{ name = "p{n}"; table = "a.b{n}"; }}' for n in range(300)), ""), "more than 200"),
+        "2,000 properties": (base % ("", ", ".join(f'"a{n}=b"' for n in range(2000)), one, ""), "more than 1000 items"),
+        "a FIFO included": (base % ("", "", one, '@include "fifo"\n'), "FIFO"),
+        "a device included": (base % ("", "", one, '@include "/dev/zero"\n'), "a device"),
+        "a FIFO as a secret": (base % ('password_file = "fifo";', "", one, ""), "FIFO"),
+        "a device as a secret": (base % ("", '"sasl.password=${file:/dev/zero}"', one, ""), "a device"),
+    }
+    for name, (text, said) in texts.items():
+        path = write_configuration(str(tmp_path / "outboxd.conf"), text)
+        before = time.monotonic()
+        result = outboxd("check", "--offline", "-c", path, timeout=10, expect=1)
+        assert time.monotonic() - before < at_pace(3), name
+        assert said in result.stdout and ".conf:" in result.stdout, f"{name}: {result.stdout[:500]}"
+    for path in (tmp_path / "fifo", "/dev/zero", "/dev/tty", tmp_path):
+        assert "cannot read" in outboxd("check", "--offline", "-c", path, timeout=10, expect=1).stdout

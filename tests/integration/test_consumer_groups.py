@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from support.common import eventually, stays_true
+from support.common import eventually, process_tree, stays_true
 from support.kafka import QUIET
 from support.relay import outboxd
 
@@ -454,3 +454,13 @@ def test_a_topic_that_a_group_begins_to_consume_later_is_learned(relay, kafka, d
     assert row(one, f"{prefix}-late", topic) is None
     Group(kafka, f"{prefix}-late").commit(topic, 1)
     wait_lag(one, f"{prefix}-late", topic, 2, 30)
+
+
+def test_the_helper_has_no_environment(relay, kafka, prefix):
+    kafka.create_topic(f"{prefix}.order")
+    one = relay(monitor=watching("g"), env={"OUTBOXD_LOG_LEVEL": "info", "PGPASSWORD": "s3cret"}).start()
+    wait_up(one)
+    helpers = [pid for pid in process_tree(one.pid)[1:] if b"groups-helper" in open(f"/proc/{pid}/cmdline", "rb").read()]
+    assert len(helpers) == 1
+    with open(f"/proc/{helpers[0]}/environ", "rb") as f:
+        assert f.read() == b""

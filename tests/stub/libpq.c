@@ -211,6 +211,18 @@ int PQbackendPID(const PGconn *conn)
     return 1000 + conn->number;
 }
 
+char *PQuser(const PGconn *conn)
+{
+    (void)conn;
+    return (char *)"relay";
+}
+
+char *PQpass(const PGconn *conn)
+{
+    (void)conn;
+    return (char *)"s3cret pass";
+}
+
 char *PQdb(const PGconn *conn)
 {
     (void)conn;

@@ -56,9 +56,3 @@ int PQputCopyData(PGconn *conn, const char *bytes, int length)
     }
     return 1;
 }
-
-char *PQuser(const PGconn *conn)
-{
-    (void)conn;
-    return (char *)"relay";
-}

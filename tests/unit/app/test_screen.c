@@ -57,6 +57,23 @@ Test(screen, text_from_outside_cannot_steer_the_terminal)
     cr_assert_str_eq(text_string(&out), "a?[2J ??31m?\xC3\xA9");
 }
 
+Test(screen, bidirectional_controls_cannot_turn_what_people_read)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    /* U+202E, U+2066, U+200F, U+061C, U+2028, U+FEFF, U+E0041; and U+200D, which emoji need */
+    screen_add(&out, false, COLOUR_NONE,
+               "a\xE2\x80\xAE"
+               "b\xE2\x81\xA6"
+               "c\xE2\x80\x8F"
+               "d\xD8\x9C"
+               "e\xE2\x80\xA8"
+               "f\xEF\xBB\xBF"
+               "g\xF3\xA0\x81\x81"
+               "h\xE2\x80\x8D"
+               "i");
+    cr_assert_str_eq(text_string(&out), "a?b?c?d?e?f?g?h\xE2\x80\x8Di");
+}
+
 Test(screen, colour_is_added_only_when_asked_for)
 {
     AUTO_BUFFER out = TEXT_EMPTY;

@@ -98,3 +98,19 @@ Test(text, json_of_any_two_bytes_is_valid_json)
         text_free(&text);
     }
 }
+
+Test(text, json_escapes_what_steers_a_terminal)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_add_json(&text, SLICE_LITERAL("\x1b[2J\xC2\x9B"
+                                       "1\x7F\xE2\x80\xAE\xF3\xA0\x81\x81\xC3\xA9"));
+    cr_assert_str_eq(text_string(&text),
+                     "\"\\u001b[2J\\u009b1\\u007f\\u202e\\udb40\\udc41\xC3\xA9\"");
+}
+
+Test(text, json_of_others_stays_the_same_json)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_add_foreign_json(&text, "{ \"a\\n\": [1,\n\"\xE2\x80\xAE\"]}\n");
+    cr_assert_str_eq(text_string(&text), "{ \"a\\n\": [1,\n\"\\u202e\"]}\n");
+}

@@ -128,7 +128,7 @@ Test(load, a_kafka_property_of_the_environment_replaces_that_of_the_file)
     Loading loading;
     loading_begin(&loading);
     loading_run(&loading,
-                "database: { dsn = \"x=y\"; }; kafka: { brokers = \"k\"; properties = [\n"
+                "database: { dsn = \"host=y\"; }; kafka: { brokers = \"k\"; properties = [\n"
                 "\"sasl.password=file\", \"linger.ms=5\" ]; };\n" PIPELINE,
                 NULL,
                 LOADING_ENVIRONMENT("OUTBOXD_KAFKA_PROPERTY_SASL_PASSWORD=env",
@@ -358,4 +358,71 @@ Test(load, a_file_without_pipelines_says_so)
     ASSERT_PROBLEMS(BASICS "pipelines: ( );\n", "main.conf:2: no pipeline is given");
     ASSERT_PROBLEMS(BASICS "pipelines: ( { table = \"s.t\"; } );\n",
                     "main.conf:2: no \"name\" in pipeline 1");
+}
+
+/* --- the database --- */
+
+#define DATABASE(options) "database: { " options " }; kafka: { brokers = \"k:1\"; };\n" PIPELINE
+
+static void assert_dsn(const char *text, char *const *environment, const char *dsn)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_write(&loading, "secret", "pass word\\\n");
+    loading_run(&loading, text, NULL, environment);
+    cr_assert_str_eq(loading_config(&loading)->database.dsn, dsn);
+    loading_end(&loading);
+}
+
+Test(load, a_password_comes_from_an_option_a_file_or_the_environment)
+{
+    assert_dsn(DATABASE("dsn = \"host=db\"; password = \"a'b\";"), NULL,
+               "host=db password='a\\'b'");
+    assert_dsn(DATABASE("dsn = \"postgresql://db\"; password_file = \"secret\";"), NULL,
+               "host=db password='pass word\\\\'");
+    assert_dsn(DATABASE("dsn = \"host=db password=${file:secret}\";"), NULL,
+               "host=db password='pass word\\\\'");
+    assert_dsn(DATABASE("dsn = \"host=db\";"), LOADING_ENVIRONMENT("OUTBOXD_DATABASE_PASSWORD=x y"),
+               "host=db password='x y'");
+}
+
+Test(load, a_password_is_given_once)
+{
+    ASSERT_PROBLEMS(DATABASE("dsn = \"host=db\"; password = \"s3\"; password_file = \"s3\";"),
+                    "main.conf:1: database.password and database.password_file are both given");
+    ASSERT_PROBLEMS(
+        DATABASE("dsn = \"host=db password=s3\"; password = \"s3\";"),
+        "main.conf:1: database.password is given, and database.dsn holds a password, too");
+    ASSERT_PROBLEMS(
+        DATABASE("dsn = \"postgresql://u:s3@db\"; password_file = \"s3\";"),
+        "main.conf:1: database.password_file is given, and database.dsn holds a password, "
+        "too");
+    ASSERT_PROBLEMS(
+        DATABASE("dsn = \"host=db\"; password_file = \"/dev/null\";"),
+        "main.conf:1: cannot read file \"/dev/null\": it is a device, not a regular file");
+}
+
+Test(load, a_malformed_connection_string_is_an_error_of_its_place)
+{
+    ASSERT_PROBLEMS(
+        DATABASE("\n dsn = \"postgresql://u:100%s3@db\";"),
+        "main.conf:2: database.dsn is malformed: a '%' in the password is not followed by "
+        "two hex digits");
+}
+
+Test(load, what_a_reference_stood_for_is_in_no_problem)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS "pipelines: ( { name = \"${env:X}\"; table = \"${env:X}\"; lease = "
+                       "\"${env:X}\"; capture = \"${env:X}\"; topic = \"x${env:X}\"; } );",
+                NULL, LOADING_ENVIRONMENT("X=s3 s3"));
+    cr_assert_geq(loading.problems.count, 5);
+    for (size_t i = 0; i < loading.problems.count; i++) {
+        const Problem *problem = &loading.problems.items[i];
+        cr_assert_null(strstr(problem->message, "s3"), "%s", problem->message);
+        cr_assert(problem->remedy == NULL || strstr(problem->remedy, "s3") == NULL);
+    }
+    loading_end(&loading);
 }

@@ -281,7 +281,103 @@ Test(rules, listen_addresses_are_checked)
 
 Test(rules, kafka_is_needed_only_by_pipelines_that_publish_to_it)
 {
-    ASSERT_PROBLEMS("database: { dsn = \"x=y\"; };\n" PIPELINE, "main.conf: no brokers are given");
-    assert_loads("database: { dsn = \"x=y\"; };\n"
+    ASSERT_PROBLEMS("database: { dsn = \"host=y\"; };\n" PIPELINE,
+                    "main.conf: no brokers are given");
+    assert_loads("database: { dsn = \"host=y\"; };\n"
                  "pipelines: ( { name = \"a\"; sink = \"null\"; } );\n");
+}
+
+Test(rules, a_table_is_named_with_its_schema)
+{
+    ASSERT_PROBLEMS(WITH("table = \"event\";"),
+                    "main.conf:2: table \"event\" of pipeline \"orders\" has no schema");
+    ASSERT_PROBLEMS(WITH("table = \"\\\"a.b\\\"\";"),
+                    "main.conf:2: table \"\"a.b\"\" of pipeline \"orders\" has no schema");
+    static const char *const BAD[] = {"a.b.c", ".b",      "a.",        " a.b",
+                                      "a b.c", "a.\\\"b", "\\\"\\\".b"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        AUTO_TEXT text =
+            x_format(BASICS "pipelines: ( { name = \"orders\"; table = \"%s\"; } );", BAD[i]);
+        Loading loading;
+        loading_begin(&loading);
+        loading_run(&loading, text, NULL, NULL);
+        cr_assert_eq(loading.problems.count, 1, "%s", BAD[i]);
+        cr_assert_not_null(strstr(loading.problems.items[0].message, "is no schema.table"));
+        loading_end(&loading);
+    }
+    assert_loads(WITH("table = \"Shop.Event\";"));
+    assert_loads(WITH("table = \"\\\"My \\\"\\\"Shop\\\".event\";"));
+}
+
+Test(rules, tables_is_answered_with_what_there_is)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, WITH("tables = [ \"a.b\" ];"), NULL, NULL);
+    cr_assert_eq(loading.problems.count, 1);
+    cr_assert_not_null(strstr(loading.problems.items[0].message, "not built yet"));
+    cr_assert_not_null(strstr(loading.problems.items[0].remedy, "one pipeline for each"));
+    loading_end(&loading);
+}
+
+#define ROUTES(first, second)                                                                      \
+    WITH("routes = ( { " first " topic = \"a\"; },\n { " second " topic = \"b\"; } );")
+#define NEVER                                                                                      \
+    "main.conf:3: warning: route 2 of pipeline \"orders\" can never match: route 1 takes all of "  \
+    "its events"
+
+Test(rules, a_route_that_can_never_match_is_named)
+{
+    ASSERT_PROBLEMS(ROUTES("event_type = \"*\";", "event_type = \"x\";"), NEVER);
+    ASSERT_PROBLEMS(ROUTES("event_type = \"*\";", "aggregate_type = \"x\";"), NEVER);
+    ASSERT_PROBLEMS(ROUTES("event_type = \"order.*\";", "event_type = \"order.placed\";"), NEVER);
+    ASSERT_PROBLEMS(ROUTES("event_type = \"order.*\";", "event_type = \"order.line.*\";"), NEVER);
+    ASSERT_PROBLEMS(ROUTES("event_type = \"x\";", "event_type = \"x\"; aggregate_type = \"y\";"),
+                    NEVER);
+    assert_loads(ROUTES("event_type = \"order.placed\";", "event_type = \"order.*\";"));
+    assert_loads(ROUTES("event_type = \"*\"; aggregate_type = \"a\";", "event_type = \"x\";"));
+    assert_loads(ROUTES("event_type = \"order.?\";", "event_type = \"order.*\";"));
+}
+
+Test(rules, a_regular_expression_is_recognised)
+{
+    static const struct {
+        const char *pattern;
+        const char *glob; /* NULL: none is proposed */
+    } REGEXES[] = {{"^order.*", "order*"},
+                   {"order\\\\..*", "order.*"},
+                   {"order$", "order"},
+                   {"(a|b)", NULL},
+                   {".*", "*"},
+                   {"[a-z]+", NULL},
+                   {"order\\\\.\\\\d", NULL}};
+    for (size_t i = 0; i < sizeof(REGEXES) / sizeof(REGEXES[0]); i++) {
+        AUTO_TEXT text = x_format(BASICS "pipelines: ( { name = \"p\"; routes = ( { event_type = "
+                                         "\"%s\"; topic = \"t\"; } ); } );",
+                                  REGEXES[i].pattern);
+        Loading loading;
+        loading_begin(&loading);
+        loading_run(&loading, text, NULL, NULL);
+        cr_assert_eq(loading.problems.count, 1, "%s", REGEXES[i].pattern);
+        cr_assert(loading.problems.items[0].warning);
+        AUTO_TEXT proposed = x_format("write \"%s\"", REGEXES[i].glob ? REGEXES[i].glob : "");
+        cr_assert_eq(strstr(loading.problems.items[0].remedy, proposed) != NULL,
+                     REGEXES[i].glob != NULL, "%s: %s", REGEXES[i].pattern,
+                     loading.problems.items[0].remedy);
+        loading_end(&loading);
+    }
+    assert_loads(WITH("routes = ( { event_type = \"payment.*\"; topic = \"t\"; } );"));
+}
+
+Test(rules, templates_of_other_tools_are_explained)
+{
+    ASSERT_PROBLEMS(WITH("key = \"${payload.id}\";"),
+                    "main.conf:2: key template \"${payload.id}\": \"payload.id\" is no column of "
+                    "outbox.event, but a part of one");
+    ASSERT_PROBLEMS(WITH("topic = \"$aggregate_type.events\";"),
+                    "main.conf:2: topic template \"$aggregate_type.events\": $aggregate_type "
+                    "without braces stands for itself, not for the column");
+    ASSERT_PROBLEMS(WITH("key = \"$aggregate_id\";"),
+                    "main.conf:2: warning: key template \"$aggregate_id\": $aggregate_id without "
+                    "braces stands for itself, not for the column");
 }

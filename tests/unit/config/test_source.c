@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include "config/source.h"
 #include "loading.h"
 
@@ -124,4 +126,60 @@ Test(source, any_truncation_or_change_of_a_byte_is_survived)
         cr_assert_eq(loading.status == OK, loading.problems.errors == 0);
         loading_end(&loading);
     }
+}
+
+static void assert_beyond(const char *text, const char *expected)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_write(&loading, "self.conf", "@include \"twice.conf\"\n@include \"twice.conf\"\n");
+    loading_write(&loading, "twice.conf", "# nothing\n");
+    loading_run(&loading, text, NULL, NULL);
+    cr_assert_eq(loading.problems.count, 1, "%zu: %s", loading.problems.count, expected);
+    cr_assert_str_eq(loading.problems.items[0].message, expected);
+    loading_end(&loading);
+}
+
+static char *many(const char *before, const char *piece, size_t count, const char *after)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_add(&text, BASICS PIPELINE);
+    text_add(&text, before);
+    for (size_t i = 0; i < count; i++) {
+        text_add(&text, piece);
+    }
+    text_add(&text, after);
+    return x_strdup(text.data);
+}
+
+Test(source, what_is_far_too_much_ends_at_once, .timeout = 20)
+{
+    AUTO_TEXT files = many("", "@include \"self.conf\"\n", 60, "");
+    AUTO_TEXT properties = many("x = [", "\"a=b\",", 50000, "\"c=d\" ];");
+    AUTO_TEXT groups = many("x = (", "{},", 20000, "{});");
+    AUTO_TEXT open = many("x = ", "(", 500000, "");
+    AUTO_TEXT names = many("", "abc = 1;\n", 151, "");
+    AUTO_TEXT name = many("", "abcdefgh", 10, " = 1;");
+    AUTO_TEXT nested = many("x = ", "{ a = ", 149, "1");
+    assert_beyond(files, "more than 100 files are included");
+    assert_beyond(properties, "the configuration holds more than 20000 names and values");
+    assert_beyond(groups, "the configuration holds more than 20000 names and values");
+    assert_beyond(open, "the configuration holds more than 20000 names and values");
+    assert_beyond(names, "one group holds more than 150 names");
+    assert_beyond(name, "a name is longer than 63 characters");
+    assert_beyond(nested, "syntax error");
+}
+
+Test(source, only_regular_files_are_read, .timeout = 20)
+{
+    assert_beyond("@include \"/dev/zero\"\n",
+                  "cannot read \"/dev/zero\": it is a device, not a regular file");
+    Loading loading;
+    loading_begin(&loading);
+    AUTO_TEXT fifo = x_format("%s/fifo", loading.directory);
+    cr_assert_eq(mkfifo(fifo, 0600), 0);
+    ConfigOverrides overrides = {.file = fifo};
+    loading_run(&loading, NULL, &overrides, NULL);
+    cr_assert_not_null(strstr(loading.problems.items[0].message, "it is a FIFO or pipe"));
+    loading_end(&loading);
 }

@@ -129,3 +129,57 @@ Test(http_request, any_changed_byte_gives_a_defined_answer)
         }
     }
 }
+
+static bool is_local(const char *text, const char *own)
+{
+    HttpRequest request = {0};
+    cr_assert_eq(http_request_parse(text, strlen(text), &request), 200, "%s", text);
+    return http_request_is_local(&request, own);
+}
+
+Test(http_request, a_loopback_listener_answers_to_its_own_names_only)
+{
+    static const char *const OURS[] = {"localhost",      "LocalHost:9480", "127.0.0.1",
+                                       "127.0.0.1:9480", "[::1]:1",        "[::1]",
+                                       "127.0.0.5:80",   "localhost:"};
+    static const char *const STRANGERS[] = {"evil.example",
+                                            "evil.example:9480",
+                                            "localhost.evil.example",
+                                            "127.0.0.1.nip.io:9480",
+                                            "127.0.0.2",
+                                            "0.0.0.0:9480",
+                                            "::1",
+                                            "[::2]:9480",
+                                            "",
+                                            "localhost:9480:1",
+                                            "localhost@evil",
+                                            "localhost.",
+                                            "evil:localhost"};
+    for (size_t i = 0; i < sizeof(OURS) / sizeof(OURS[0]); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", OURS[i]);
+        cr_assert(is_local(text, "127.0.0.5"), "%s", OURS[i]);
+    }
+    for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(STRANGERS[0]); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", STRANGERS[i]);
+        cr_assert_not(is_local(text, "127.0.0.5"), "%s", STRANGERS[i]);
+    }
+}
+
+Test(http_request, the_name_in_an_absolute_target_counts_too)
+{
+    cr_assert(is_local("GET http://localhost:1/x HTTP/1.1\r\nHost: localhost\r\n\r\n", ""));
+    cr_assert_not(is_local("GET http://evil/x HTTP/1.1\r\nHost: localhost\r\n\r\n", ""));
+    cr_assert_not(is_local("GET http://localhost/x HTTP/1.1\r\nHost: evil\r\n\r\n", ""));
+}
+
+Test(http_request, without_a_host_it_is_no_browser)
+{
+    cr_assert(is_local("GET /livez HTTP/1.0\r\n\r\n", ""));
+}
+
+Test(http_request, two_hosts_are_malformed)
+{
+    cr_assert_eq(code_of("GET / HTTP/1.1\r\nHost: localhost\r\nhost: evil\r\n\r\n"), 400);
+}

@@ -174,7 +174,7 @@ static void request(const char *head, Text *out)
 static const char *get(const char *target, Text *out)
 {
     AUTO_BUFFER head = TEXT_EMPTY;
-    text_printf(&head, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", target);
+    text_printf(&head, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", target);
     request(head.data, out);
     return text_string(out);
 }
@@ -237,6 +237,14 @@ Test(monitor, readyz_says_why_not)
     expect_code(get("/livez", &out), 200);
 }
 
+Test(monitor, a_page_of_the_web_cannot_read_a_loopback_listener)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    request("GET /status HTTP/1.1\r\nHost: rebound.example:9480\r\n\r\n", &out);
+    expect_code(text_string(&out), 403);
+    cr_assert_not_null(strstr(out.data, "localhost, 127.0.0.1 and [::1]"), "%s", out.data);
+}
+
 Test(monitor, unknown_page_lists_those_there_are)
 {
     AUTO_BUFFER out = TEXT_EMPTY;
@@ -256,7 +264,7 @@ Test(monitor, unknown_page_lists_those_there_are)
 Test(monitor, head_has_the_length_but_no_body)
 {
     AUTO_BUFFER out = TEXT_EMPTY;
-    request("HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n", &out);
+    request("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", &out);
     expect_code(out.data, 200);
     cr_assert_not_null(strstr(out.data, "\r\nContent-Length: 3\r\n"));
     cr_assert_str_eq(body_of(out.data), "");
@@ -313,7 +321,7 @@ Test(monitor, head_over_the_limit_is_refused)
 Test(monitor, request_in_single_bytes_is_served)
 {
     AUTO_BUFFER out = TEXT_EMPTY;
-    const char head[] = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    const char head[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     int fd = client_connect();
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof(on));
