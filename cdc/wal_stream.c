@@ -21,8 +21,10 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/timestamp.h"
 #include "cdc/wal_internal.h"
+#include "pg/message.h"
 #include "pg/sqlstate.h"
 
 enum {
@@ -105,8 +107,8 @@ void stream_send_status(WalSource *wal, bool reply)
     /* Never blocks: what the socket does not take stays in libpq's buffer. */
     Error err;
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
-                  PQerrorMessage(pg));
+        AUTO_TEXT reason = pg_message(pg);
+        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", reason);
         wal_lose(wal, &err);
         return;
     }

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from support.common import eventually
 from support.relay import clean_environment, outboxd_binary
 
 
@@ -25,6 +26,7 @@ def published(relay, kafka, database, prefix):
     one = relay().start()
     emit(database, 1)
     one.wait_published(1)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 20, "marked")
     return one
 
 
