@@ -219,7 +219,7 @@ static void print_around(const char *lines)
     if (*lines == '\0') {
         return;
     }
-    printf("but not before this is mended:\n");
+    printf("to be mended first:\n");
     for (const char *line = lines; *line != '\0';) {
         int length = (int)strcspn(line, "\n");
         printf("  %.*s\n", length, line);

@@ -81,10 +81,11 @@ static Status take_inventory(Migrate *migrate, const char *schema, const char *s
     return migrate_query(migrate, INVENTORY, 5, values, ret_lines, err);
 }
 
-/* Lines of `want`, without those of `before` (NULL: none), that `have` holds, or does not hold. All
- * are sorted. The first few are appended to out (may be NULL), separated by "; ". */
-static size_t count_lines(const PGresult *want, const PGresult *before, const PGresult *have,
-                          bool held, Text *out)
+/* Lines of `want`, without those of `before` (NULL: none), that `have` holds, or does not hold: how
+ * many. All are sorted. They are put into lines (NULL: not needed), which has room for all of want.
+ */
+static size_t pick_lines(const PGresult *want, const PGresult *before, const PGresult *have,
+                         bool held, const char **lines)
 {
     size_t count = 0;
     int b = 0;
@@ -104,13 +105,10 @@ static size_t count_lines(const PGresult *want, const PGresult *before, const PG
         if (known || there != held) {
             continue;
         }
-        if (out != NULL && count < LACKS_SHOWN_MAX) {
-            text_printf(out, "%s%s", count > 0 ? "; " : "", line);
+        if (lines != NULL) {
+            lines[count] = line;
         }
         count++;
-    }
-    if (out != NULL && count > LACKS_SHOWN_MAX) {
-        text_printf(out, "; and %zu more", count - LACKS_SHOWN_MAX);
     }
     return count;
 }
@@ -176,7 +174,7 @@ static Status compare(Baseline *baseline, Error *err)
     for (size_t i = MIGRATION_COUNT; i > 0; i--) {
         bool makes_nothing = MIGRATIONS[i - 1].roles && roles == NULL;
         if (!makes_nothing &&
-            count_lines(baseline->after[i], NULL, baseline->real, false, NULL) == 0) {
+            pick_lines(baseline->after[i], NULL, baseline->real, false, NULL) == 0) {
             baseline->whole = i;
             break;
         }
@@ -184,12 +182,81 @@ static Status compare(Baseline *baseline, Error *err)
     return OK;
 }
 
+static bool line_is_object(const char *line)
+{
+    return strncmp(line, "table ", 6) == 0 || strncmp(line, "view ", 5) == 0;
+}
+
+/* The first few of these lines, those of whole tables and views before the others. */
+static void add_lacks(Text *out, const char *const *lines, size_t count)
+{
+    size_t shown = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < count && shown < LACKS_SHOWN_MAX; i++) {
+            if (line_is_object(lines[i]) == (pass == 0)) {
+                text_printf(out, "%s%s", shown++ > 0 ? "; " : "", lines[i]);
+            }
+        }
+    }
+    if (count > shown) {
+        text_printf(out, "; and %zu more", count - shown);
+    }
+}
+
+/* Appends the functions that are open to everybody; false when these lines are about more than
+ * that. */
+static bool add_open_functions(Text *out, const char *schema, const char *const *lines,
+                               size_t count)
+{
+    static const char begin[] = "function ";
+    for (size_t i = 0; i < count; i++) {
+        const char *end = strstr(lines[i], " closed to PUBLIC");
+        if (end == NULL || strncmp(lines[i], begin, sizeof(begin) - 1) != 0) {
+            return false;
+        }
+        const char *name = lines[i] + sizeof(begin) - 1;
+        text_add(out, i > 0 ? ", " : "");
+        migrate_script_identifier(out, schema);
+        text_printf(out, ".%.*s", (int)(end - name), name);
+    }
+    return true;
+}
+
 /* FAILED when nothing is whole, or the next migration is there in part. */
-static Status judge(const Baseline *baseline, Error *err)
+static Status judge(const Baseline *baseline, const char **lines, Error *err)
 {
     const Migrate *migrate = baseline->migrate;
     size_t next = baseline->whole;
-    if (next == MIGRATION_COUNT) {
+    const PGresult *want = baseline->after[next + 1];
+    const PGresult *before = next > 0 ? baseline->after[next] : NULL;
+    if (next > 0 && pick_lines(want, before, baseline->real, true, NULL) == 0) {
+        return OK; /* nothing of it is there: a plain migrate makes it */
+    }
+    size_t count = pick_lines(want, before, baseline->real, false, lines);
+    AUTO_BUFFER lacks = TEXT_EMPTY;
+    add_lacks(&lacks, lines, count);
+    AUTO_BUFFER title = TEXT_EMPTY;
+    migrate_script_title(&title, &MIGRATIONS[next]);
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_BASELINE",
+              "%s: schema '%s' does not hold all of migration %d (%s): it lacks %s", migrate->place,
+              migrate->schema, MIGRATIONS[next].version, text_string(&title), text_string(&lacks));
+    AUTO_BUFFER open = TEXT_EMPTY;
+    if (add_open_functions(&open, migrate->schema, lines, count)) {
+        return error_hint(err,
+                          "Nothing was recorded. The copy was made without rights (pg_dump -x), so "
+                          "everybody may run these. Run: REVOKE ALL ON FUNCTION %s FROM PUBLIC;",
+                          text_string(&open));
+    }
+    return error_hint(err,
+                      "Nothing was recorded. Copy the schema whole (pg_dump -s, with rights and "
+                      "owners), with the outboxd that made it; or drop it and run outboxd "
+                      "migrate.");
+}
+
+static Status check_whole(const Baseline *baseline, Error *err)
+{
+    const Migrate *migrate = baseline->migrate;
+    if (baseline->whole == MIGRATION_COUNT) {
         return OK;
     }
     if (PQntuples(baseline->real) == 0) {
@@ -197,22 +264,11 @@ static Status judge(const Baseline *baseline, Error *err)
                   "%s: schema '%s' holds nothing to record", migrate->place, migrate->schema);
         return error_hint(err, "Run outboxd migrate, which makes it.");
     }
-    const PGresult *before = next > 0 ? baseline->after[next] : NULL;
-    AUTO_BUFFER lacks = TEXT_EMPTY;
-    count_lines(baseline->after[next + 1], before, baseline->real, false, &lacks);
-    if (next > 0 &&
-        count_lines(baseline->after[next + 1], before, baseline->real, true, NULL) == 0) {
-        return OK; /* nothing of it is there: a plain migrate makes it */
-    }
-    AUTO_BUFFER title = TEXT_EMPTY;
-    migrate_script_title(&title, &MIGRATIONS[next]);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_BASELINE",
-              "%s: schema '%s' does not hold all of migration %d (%s): it lacks %s", migrate->place,
-              migrate->schema, MIGRATIONS[next].version, text_string(&title), text_string(&lacks));
-    return error_hint(err,
-                      "Nothing was recorded. Copy the schema whole (pg_dump -s, with rights and "
-                      "owners), with the outboxd that made it; or drop it and run outboxd "
-                      "migrate.");
+    const char **lines =
+        x_calloc((size_t)PQntuples(baseline->after[baseline->whole + 1]) + 1, sizeof(*lines));
+    Status status = judge(baseline, lines, err);
+    free(lines);
+    return status;
 }
 
 static Status record(Baseline *baseline, MigrateStep *step, void *context, Error *err)
@@ -247,7 +303,7 @@ Status migrate_baseline(Migrate *migrate, MigrateStep *step, void *context, Erro
     };
     Status status = compare(&baseline, err);
     if (status == OK) {
-        status = judge(&baseline, err);
+        status = check_whole(&baseline, err);
     }
     if (status == OK) {
         status = record(&baseline, step, context, err);
