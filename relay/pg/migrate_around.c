@@ -47,6 +47,10 @@ Status migrate_check_grantees(Migrate *migrate, const MigrateGrantees *grantees,
 
 Status migrate_grant(Migrate *migrate, const MigrateGrantees *grantees, Error *err)
 {
+    /* GRANT by somebody without the right to is only a warning */
+    if (migrate_check_owner(migrate, err) != OK) {
+        return FAILED;
+    }
     AUTO_BUFFER sql = TEXT_EMPTY;
     migrate_script_begin(&sql, migrate->schema);
     migrate_script_grants(&sql, migrate->schema, grantees);
@@ -111,7 +115,9 @@ Status migrate_look_around(Migrate *migrate, const MigrateGrantees *grantees, ch
                            Error *err)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
+    migrate_script_begin(&sql, migrate->schema);
     migrate_script_check_usage(&sql, migrate->schema, grantees);
+    migrate_script_end(&sql);
     if (migrate_run_script(migrate, text_string(&sql), "rights", err) != OK) {
         return FAILED;
     }

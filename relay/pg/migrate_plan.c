@@ -140,13 +140,13 @@ static Status read_tracked(Migrate *migrate, bool *ret_tracked, Error *err)
 
 Status migrate_read_bare(Migrate *migrate, Error *err)
 {
-    bool tracked;
+    bool tracked = false;
     return read_tracked(migrate, &tracked, err);
 }
 
 Status migrate_read(Migrate *migrate, Error *err)
 {
-    bool tracked;
+    bool tracked = false;
     if (read_tracked(migrate, &tracked, err) != OK) {
         return FAILED;
     }

@@ -167,6 +167,10 @@ def test_a_role_that_does_not_exist_is_named_before_anything_is_done(empty_datab
     assert 'role "Nobody" does not exist' in psql(empty_database, script("--relay", "Nobody"))
 
 
+def test_nobody_but_the_owner_grants(database):
+    refused(database, "--writer", APP, user=RELAY, pattern=f"schema 'outbox' belongs to '{OWNER}'")
+
+
 def test_a_relay_with_rights_of_its_own_publishes_marks_and_passes_the_check(relay, kafka, empty_database, prefix, tmp_path):
     topic = kafka.create_topic(f"{prefix}.order")
     migrate(empty_database, "--writer", APP, "--relay", RELAY)
@@ -417,32 +421,28 @@ def test_every_supported_postgresql(work_directory, major):
     try:
         server.start()
         server.create_roles()
-        one, other = server.fresh_database("one"), server.fresh_database("other")
+        one = server.fresh_database("one")
         for _ in range(2):
             text = psql(one, script("--capture", "wal"))
             assert "ERROR" not in text, text
-        migrate(other, "--capture", "wal")
-        assert dump(one, "-s") == dump(other, "-s")
         assert "done. Next: GRANT" not in migrate(one).stdout
         one.execute(f"GRANT outbox_writer TO {APP}; GRANT outbox_relay TO {RELAY}")
         migrate(one, "--guard-messages", user=SUPERUSER)
         check_guarded(one)
-
-        copy = server.fresh_database("copy")
-        result = subprocess.run([os.path.join(server.bin, "pg_dump"), "-s", "-d", other.dsn(SUPERUSER)], check=True, text=True,
-                                stdout=subprocess.PIPE)
-        server.psql(result.stdout, copy.name, SUPERUSER)
-        assert "done: up to date" in migrate(copy, "--baseline").stdout
-        assert "nothing to do" in migrate(copy, "--capture", "wal").stdout
+        one.execute("DELETE FROM outbox.migration")  # what a copy without rows lacks
+        assert "done: up to date" in migrate(one, "--baseline").stdout
+        assert "nothing to do" in migrate(one, "--capture", "wal").stdout
 
         own = server.fresh_database("own")
         migrate(own, "--writer", APP, "--relay", RELAY)
-        assert rights(own, **{APP: "outbox_writer", RELAY: "outbox_relay"}) == rights(other)
+        assert rights(own, **{APP: "outbox_writer", RELAY: "outbox_relay"}) == rights(one)
         prepared = server.fresh_database("prepared")
         prepared.execute(f"CREATE SCHEMA outbox; GRANT USAGE, CREATE ON SCHEMA outbox TO {APP}", user=SUPERUSER)
         text = migrate(prepared, user=APP).stdout
         assert f"by an administrator ({APP} has no ADMIN OPTION" in text and "GRANT USAGE ON SCHEMA outbox TO" in text
         prepared.execute(AUDIT.replace("ddl_command_end", "sql_drop"), user=SUPERUSER)
-        refused(prepared, "--down", "0", user=APP, pattern="event trigger 'audit'")
+        assert "event trigger 'audit'" in migrate(prepared, "--down", "0", user=APP, expect=2).stderr
+        prepared.execute("DROP EVENT TRIGGER audit", user=SUPERUSER)
+        migrate(prepared, "--down", "0", user=APP)
     finally:
         server.remove()
