@@ -14,7 +14,9 @@
 enum { LACKS_SHOWN_MAX = 5 };
 
 /* $1 the schema; $2 the name in it that stands for $3, the real schema: as the templates write it
- * ($4), and as a literal ($5). What its owner may replace, and what people tune, is left out. */
+ * ($4), and as a literal ($5). What its owner may replace, and what people tune, is left out; so
+ * are the rights to functions that are open to everybody (unless default privileges say otherwise).
+ */
 static const char INVENTORY[] =
     "WITH s AS (SELECT oid, nspacl FROM pg_namespace WHERE nspname = $1),"
     " r AS (SELECT c.* FROM pg_class c JOIN s ON c.relnamespace = s.oid),"
@@ -37,18 +39,20 @@ static const char INVENTORY[] =
     " pg_get_constraintdef(o.oid)) FROM r JOIN pg_constraint o ON o.conrelid = r.oid"
     " WHERE o.contype <> 'n'"
     " UNION ALL SELECT format('view %s as it is here (%s)', r.relname,"
-    " left(md5(replace(pg_get_viewdef(r.oid), $2, quote_ident($3))), 8)) FROM r WHERE relkind = 'v'"
+    " to_hex(hashtext(replace(pg_get_viewdef(r.oid), $2, quote_ident($3))))) FROM r WHERE relkind "
+    "= 'v'"
     " UNION ALL SELECT format('function %s(%s) returning %s%s', p.proname,"
     " pg_get_function_identity_arguments(p.oid), format_type(p.prorettype, NULL),"
     " CASE WHEN p.prosecdef THEN ' SECURITY DEFINER ' || coalesce(p.proconfig::text, '') END)"
     " FROM pg_proc p JOIN s ON s.oid = p.pronamespace"
     " UNION ALL SELECT format('function %s as it is here (%s)', p.proname,"
-    " left(md5(replace(replace(p.prosrc, '''' || $2 || '''', $5), $2, $4)), 8))"
+    " to_hex(hashtext(replace(replace(p.prosrc, '''' || $2 || '''', $5), $2, $4))))"
     " FROM pg_proc p JOIN s ON s.oid = p.pronamespace"
     " WHERE p.proname NOT IN ('record_bytes_max', 'type_pattern')"
     " UNION ALL SELECT format('function %s closed to PUBLIC', p.proname)"
     " FROM pg_proc p JOIN s ON s.oid = p.pronamespace"
     " WHERE NOT has_function_privilege('public', p.oid, 'EXECUTE')"
+    " AND p.proname NOT IN ('new_event_id', 'record_bytes_max', 'type_pattern')"
     " UNION ALL SELECT format('right of %s: USAGE on the schema', g.name) FROM g, s,"
     " aclexplode(s.nspacl) x WHERE x.grantee = to_regrole(g.name)::oid"
     " AND x.privilege_type = 'USAGE'"

@@ -302,7 +302,8 @@ def test_a_copy_without_rights_is_closed_before_it_is_recorded(copy, empty_datab
 def test_what_the_owner_replaced_is_no_lack(copy):
     one = copy()
     one.execute("CREATE OR REPLACE FUNCTION outbox.record_bytes_max() RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 5'; "
-                "ALTER TABLE outbox.event SET (autovacuum_vacuum_threshold = 7), ADD COLUMN tenant text")
+                "ALTER TABLE outbox.event SET (autovacuum_vacuum_threshold = 7), ADD COLUMN tenant text; "
+                "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     assert "done: up to date" in migrate(one, "--baseline").stdout
 
 
