@@ -34,6 +34,8 @@ BEGIN
             DETAIL = format('It is empty, but %I may not use it and create in it.', current_user),
             HINT = format('Let its owner run: GRANT USAGE, CREATE ON SCHEMA %I TO %I; Or choose another name with --schema NAME.',
                           @schema_literal@, current_user);
+    ELSIF NOT pg_has_role(owner_name, 'USAGE') THEN
+        RAISE NOTICE 'schema % belongs to %, who can replace what is in it', quote_ident(@schema_literal@), owner_name;
     END IF;
 END
 $do$;

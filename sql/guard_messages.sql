@@ -7,26 +7,26 @@ DECLARE
     emitter record;
     role_name text;
     role_names text[];
+    others text;
+    schema_id CONSTANT oid := (SELECT oid FROM pg_namespace WHERE nspname = @schema_literal@);
 BEGIN
     IF to_regclass(format('%I.position', @schema_literal@)) IS NULL
-       OR NOT EXISTS (SELECT FROM pg_proc WHERE proname = 'emit_message' AND pronamespace = to_regnamespace(format('%I', @schema_literal@))) THEN
+       OR NOT EXISTS (SELECT FROM pg_proc WHERE proname = 'emit_message' AND pronamespace = schema_id) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'undefined_table',
             MESSAGE = format('schema %I has no emit_message', @schema_literal@),
             DETAIL = 'Whoever needs the right cannot be known before.',
             HINT = 'Run outboxd migrate first.';
     END IF;
-    -- Of every schema of ours in this database: closing it for one must not close it for another.
+    -- Of this schema alone: anybody who may create a schema can make one that looks like ours.
     SELECT array_agg(DISTINCT pg_get_userbyid(who)) INTO role_names
       FROM (SELECT p.proowner AS who
-              FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-             WHERE p.proname IN ('emit_message', 'set_context') AND p.prosecdef
-               AND (obj_description(p.oid, 'pg_proc') LIKE 'outboxd: %' OR n.nspname = @schema_literal@)
+              FROM pg_proc p
+             WHERE p.proname IN ('emit_message', 'set_context') AND p.pronamespace = schema_id
             UNION
             SELECT r.grantee
               FROM pg_class c, aclexplode(c.relacl) r
-             WHERE c.relname = 'position' AND c.relkind = 'r' AND obj_description(c.oid, 'pg_class') LIKE 'outboxd: %'
-               AND r.privilege_type = 'UPDATE' AND r.grantee <> 0) needed;
+             WHERE c.relname = 'position' AND c.relnamespace = schema_id AND r.privilege_type = 'UPDATE' AND r.grantee <> 0) needed;
     FOR emitter IN
         SELECT p.oid::regprocedure AS name, p.oid
           FROM pg_proc p
@@ -47,5 +47,14 @@ BEGIN
     END LOOP;
     RAISE NOTICE 'pg_logical_emit_message is closed to PUBLIC in database %; those who may execute it: %',
         current_database(), array_to_string(role_names, ', ');
+    SELECT string_agg(format('%I of %I', n.nspname, pg_get_userbyid(p.proowner)), ', ' ORDER BY n.nspname) INTO others
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE p.proname = 'emit_message' AND p.prosecdef AND p.pronamespace <> schema_id
+       AND NOT has_function_privilege(p.proowner, 'pg_catalog.pg_logical_emit_message(boolean, text, bytea' || CASE
+           WHEN current_setting('server_version_num')::integer >= 170000 THEN ', boolean)' ELSE ')' END, 'EXECUTE');
+    IF others IS NOT NULL THEN
+        RAISE NOTICE 'emit_message of schema % can write no more: run outboxd migrate --schema NAME --guard-messages for those you trust',
+            others;
+    END IF;
 END
 $do$;

@@ -338,7 +338,9 @@ static int migrate_database(const MigrateArguments *arguments)
     if (arguments->guard) { /* stdout may become a script */
         return migrate_go_guard(migrate, arguments);
     }
-    printf("%s, schema \"%s\"\n", migrate_place(migrate), arguments->schema);
+    const char *owner = migrate_foreign_owner(migrate);
+    printf("%s, schema \"%s\"%s%s\n", migrate_place(migrate), arguments->schema,
+           owner != NULL ? ", which belongs to " : "", owner != NULL ? owner : "");
     (void)fflush(stdout);
     if (arguments->baseline) {
         return migrate_go_baseline(migrate);

@@ -121,6 +121,7 @@ void migrate_close(Migrate **migrate)
     text_free(&(*migrate)->place_of_error);
     free((*migrate)->place);
     free((*migrate)->schema);
+    free((*migrate)->foreign_owner);
     free((*migrate)->records);
     free(*migrate);
     *migrate = NULL;
@@ -134,6 +135,11 @@ const char *migrate_place(const Migrate *migrate)
 const char *migrate_notices(const Migrate *migrate)
 {
     return text_string(&migrate->notices);
+}
+
+const char *migrate_foreign_owner(const Migrate *migrate)
+{
+    return migrate->foreign_owner;
 }
 
 const char *migrate_user(const Migrate *migrate)

@@ -94,6 +94,10 @@ Status migrate_may_grant(Migrate *migrate, bool *ret_may, Error *err);
 /** The server's notices of the last step, a line each; owned by migrate. */
 const char *migrate_notices(const Migrate *migrate);
 
+/** The owner of the schema when the connected role is not a member of it, else NULL; valid after
+ * migrate_read, owned by migrate. */
+const char *migrate_foreign_owner(const Migrate *migrate);
+
 /** The connected role; owned by migrate. */
 const char *migrate_user(const Migrate *migrate);
 

@@ -159,13 +159,30 @@ static bool is_undefined(const char *message)
     return false;
 }
 
+/* The context names none; one that is written in C leaves none there. */
+static void list_event_triggers(Migrate *migrate, Error *err)
+{
+    AUTO_TEXT triggers = NULL;
+    if (strcmp(err->code, "MIGRATE_SQL") == 0 && err->hint[0] == '\0' &&
+        migrate_value(migrate,
+                      "SELECT string_agg(format('%I (function %s)', evtname, evtfoid::regproc),"
+                      " ', ' ORDER BY evtname) FROM pg_event_trigger"
+                      " WHERE $1 <> '' AND evtenabled <> 'D'",
+                      &triggers, NULL) == OK &&
+        triggers != NULL) {
+        error_hint(err,
+                   "Nothing of this migration was changed. If the statement is not the cause: this "
+                   "database has event triggers, which run at whatever outboxd makes: %s.",
+                   triggers);
+    }
+}
+
 void migrate_name_event_trigger(Migrate *migrate, Error *err)
 {
     const char *values[] = {migrate->schema, text_string(&migrate->place_of_error)};
     AUTO_TEXT before = x_strdup(err->message);
     PGresult *result;
-    if (*values[1] == '\0' ||
-        migrate_query(migrate, FIND_EVENT_TRIGGER, 2, values, &result, NULL) != OK) {
+    if (migrate_query(migrate, FIND_EVENT_TRIGGER, 2, values, &result, NULL) != OK) {
         return;
     }
     if (PQntuples(result) > 0) {
@@ -183,6 +200,8 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
                    "Nothing of this migration was changed. %sswitch it off for the time: ALTER "
                    "EVENT TRIGGER %s DISABLE; and afterwards ALTER EVENT TRIGGER %s %s;",
                    names ? mend : "Let its owner ", trigger, trigger, PQgetvalue(result, 0, 3));
+    } else {
+        list_event_triggers(migrate, err);
     }
     PQclear(result);
 }

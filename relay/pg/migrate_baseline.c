@@ -11,7 +11,7 @@
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
 
-enum { LACKS_SHOWN_MAX = 5 };
+enum { LACKS_SHOWN_MAX = 5, OPEN_FUNCTIONS_BYTES_MAX = 320 };
 
 /* $1 the schema; $2 the name in it that stands for $3, the real schema: as the templates write it
  * ($4), and as a literal ($5). What its owner may replace, and what people tune, is left out; so
@@ -245,7 +245,9 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
               "%s: schema '%s' does not hold all of migration %d (%s): it lacks %s", migrate->place,
               migrate->schema, MIGRATIONS[next].version, text_string(&title), text_string(&lacks));
     AUTO_BUFFER open = TEXT_EMPTY;
-    if (add_open_functions(&open, migrate->schema, lines, count)) {
+    /* cut short, the statement would close some of them only */
+    if (add_open_functions(&open, migrate->schema, lines, count) &&
+        open.length <= OPEN_FUNCTIONS_BYTES_MAX) {
         return error_hint(err,
                           "Nothing was recorded. The copy was made without rights (pg_dump -x), so "
                           "everybody may run these. Run: REVOKE ALL ON FUNCTION %s FROM PUBLIC;",

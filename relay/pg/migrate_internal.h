@@ -15,6 +15,7 @@ struct Migrate {
     PGconn *conn;
     char *schema;
     char *place;
+    char *foreign_owner;    /* of the schema, when we are not a member of it; else NULL */
     MigrateRecord *records; /* one for each of MIGRATIONS */
     Text notices;           /* of the server, since last cleared; a line each */
     Text place_of_error;    /* of the last error: the server's context, or "" */

@@ -120,15 +120,21 @@ static Status read_tracked(Migrate *migrate, bool *ret_tracked, Error *err)
     memset(migrate->records, 0, MIGRATION_COUNT * sizeof(*migrate->records));
     const char *values[] = {migrate->schema};
     PGresult *result;
-    if (migrate_query(migrate,
-                      "SELECT c.oid IS NOT NULL FROM pg_namespace n LEFT JOIN pg_class c"
-                      " ON c.relnamespace = n.oid AND c.relname = 'migration'"
-                      " WHERE n.nspname = $1",
-                      1, values, &result, err) != OK) {
+    if (migrate_query(
+            migrate,
+            "SELECT c.oid IS NOT NULL, CASE WHEN NOT pg_has_role(n.nspowner, 'USAGE')"
+            " THEN pg_get_userbyid(n.nspowner) END FROM pg_namespace n LEFT JOIN pg_class c"
+            " ON c.relnamespace = n.oid AND c.relname = 'migration'"
+            " WHERE n.nspname = $1",
+            1, values, &result, err) != OK) {
         return error_prefix(err, "%s", migrate->place);
     }
     migrate->schema_exists = PQntuples(result) > 0;
     bool tracked = migrate->schema_exists && PQgetvalue(result, 0, 0)[0] == 't';
+    free(migrate->foreign_owner);
+    migrate->foreign_owner = migrate->schema_exists && !PQgetisnull(result, 0, 1)
+                                 ? x_strdup(PQgetvalue(result, 0, 1))
+                                 : NULL;
     PQclear(result);
     *ret_tracked = tracked;
     if (!tracked) {

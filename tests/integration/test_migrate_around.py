@@ -201,7 +201,9 @@ def test_a_schema_with_usage_and_create_is_filled_upgraded_and_left(empty_databa
                           refused(empty_database, user=APP, pattern=f"schema outbox exists and belongs to {SUPERUSER}").stderr).group()
     empty_database.execute(statement, user=SUPERUSER)
     before = dump(empty_database)
-    assert "to be mended first" not in migrate(empty_database, "--to", "3", user=APP).stdout
+    text = migrate(empty_database, "--to", "3", user=APP).stdout
+    assert "to be mended first" not in text and f'schema "outbox", which belongs to {SUPERUSER}' in text
+    assert f"schema outbox belongs to {SUPERUSER}, who can replace what is in it" in text
     lines = []
     for _ in range(2):  # the second one does nothing but say it again
         result = migrate(empty_database, user=APP)
@@ -348,6 +350,14 @@ def test_an_event_trigger_that_forbids_is_named_and_comes_back_as_it_was(empty_d
     assert "search_path" not in result.stderr
 
 
+def test_event_triggers_are_listed_when_an_error_has_no_known_cause(empty_database):
+    """One that is written in C leaves no trace in the error."""
+    empty_database.execute(AUDIT + "; ALTER FUNCTION public.audit_ddl() SET search_path = public", user=SUPERUSER)
+    result = outboxd("migrate", "--dsn", empty_database.dsn(OWNER, options="-cdefault_table_access_method=nope"), expect=2)
+    assert 'access method "nope" does not exist' in result.stderr
+    assert "this database has event triggers, which run at whatever outboxd makes: audit (function public.audit_ddl)" in result.stderr
+
+
 def test_row_security_that_an_event_trigger_turns_on_is_said_at_once(empty_database):
     empty_database.execute("""
         CREATE FUNCTION public.rls() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -397,14 +407,23 @@ def test_messages_are_guarded_by_a_superuser_or_printed_for_one(database):
     assert dump(database) == guarded
 
 
-def test_the_guard_knows_relays_with_rights_of_their_own_and_every_schema(empty_database):
+WHO_MAY = ("SELECT array_agg(DISTINCT grantee::regrole::text ORDER BY grantee::regrole::text) FROM pg_proc, aclexplode(proacl) "
+           "WHERE proname = 'pg_logical_emit_message'")
+
+
+def test_the_guard_trusts_the_schema_that_it_is_told_alone(empty_database):
+    """Whoever may create a schema could make one that looks like ours, to be let in with it."""
     migrate(empty_database, "--writer", APP, "--relay", RELAY)
     empty_database.execute(f"GRANT CREATE ON DATABASE {empty_database.name} TO {APP}")
     migrate(empty_database, "--schema", "second", "--no-roles", user=APP)
-    psql(empty_database, script("--guard-messages"), user=SUPERUSER)
-    assert empty_database.scalar("SELECT array_agg(DISTINCT grantee::regrole::text ORDER BY grantee::regrole::text) FROM pg_proc, "
-                                 "aclexplode(proacl) WHERE proname = 'pg_logical_emit_message'") == [SUPERUSER, APP, OWNER, RELAY]
+    text = psql(empty_database, script("--guard-messages"), user=SUPERUSER)
+    assert f"NOTICE:  emit_message of schema second of {APP} can write no more: run outboxd migrate --schema NAME" in text
+    assert empty_database.scalar(WHO_MAY) == [SUPERUSER, OWNER, RELAY]
     empty_database.execute(EMIT_OURS, user=APP)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        empty_database.execute(EMIT_OURS.replace("outbox.", "second."), user=APP)
+    assert "can write no more" not in migrate(empty_database, "--schema", "second", "--guard-messages", user=SUPERUSER).stdout
+    assert empty_database.scalar(WHO_MAY) == [SUPERUSER, APP, OWNER, RELAY]
     empty_database.execute(EMIT_OURS.replace("outbox.", "second."), user=APP)
 
 
