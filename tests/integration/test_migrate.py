@@ -379,8 +379,8 @@ def test_no_roles_needs_only_create_on_the_database_and_is_remembered(lonely):
     lonely.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}'); DELETE FROM outbox.event", user=APP)
 
     migrate(lonely, "--roles", user=SUPERUSER)
-    assert lonely.scalar(ROLES) == "outbox_relay outbox_writer" and versions(lonely) == [1, 2, 3, 4, 5]
-    assert lonely.scalar("SELECT count(*) FROM outbox.migration WHERE skipped", user=SUPERUSER) == 0
+    assert lonely.scalar(ROLES) == "outbox_relay outbox_writer"
+    assert lonely.execute("SELECT count(*), count(*) FILTER (WHERE skipped) FROM outbox.migration", user=SUPERUSER) == [(5, 0)]
     with unchanged(lonely):  # what is there is not left out afterwards
         assert "without" not in migrate(lonely, "--no-roles", user=SUPERUSER).stdout
 
