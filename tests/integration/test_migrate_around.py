@@ -46,7 +46,7 @@ def refused(database, *args, pattern, user=OWNER):
 def names(postgres):
     """Two roles of this test's own: a writer and a relay, one of them with a name that needs quotes."""
     suffix = uuid.uuid4().hex[:8]
-    writer, relay = f"Web Shop's {suffix}", f"relay_{suffix}"
+    writer, relay = f"Web$Shop_{suffix}", f"relay_{suffix}"
     for name in (writer, relay):
         postgres.execute(f'CREATE ROLE "{name}" LOGIN')
         PASSWORDS[name] = ""
@@ -160,6 +160,23 @@ def test_roles_of_ones_own_get_the_rights_of_the_group_roles(postgres, empty_dat
     assert dump(one) == before
     migrate(one, "--down", "0")
     assert one.scalar("SELECT count(*) FROM pg_namespace WHERE nspname = 'outbox'") == 0
+
+
+def test_rights_of_ones_own_stay_in_their_database_and_a_group_opens_every_one(postgres, empty_database, database_of_names, names):
+    migrate(empty_database)
+    mine, group = names
+    migrate(database_of_names, "--writer", mine)
+    emit = "SELECT outbox.emit('order.placed', 'order', '1', '{}')"
+    database_of_names.execute(emit, user=mine)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        empty_database.execute(emit, user=mine)
+    migrate(database_of_names, "--roles")
+    database_of_names.execute(f"GRANT outbox_writer TO {group}")
+    for database in (database_of_names, empty_database):
+        database.execute(emit, user=group)
+    empty_database.execute(f"REVOKE CONNECT ON DATABASE {empty_database.name} FROM PUBLIC")
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        empty_database.execute(emit, user=group)
 
 
 def test_a_role_that_does_not_exist_is_named_before_anything_is_done(empty_database):
