@@ -3,13 +3,16 @@
 DO $do$
 DECLARE
     foreign_object text;
-    owned boolean;
+    usable boolean;
+    owner_name text;
 BEGIN
-    SELECT pg_has_role(n.nspowner, 'USAGE'),
+    -- Owned, or prepared by its owner: USAGE and CREATE are all that our objects need.
+    SELECT has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE'),
+           pg_get_userbyid(n.nspowner),
            (SELECT min(pg_describe_object(d.classid, d.objid, d.objsubid))
               FROM pg_depend d
              WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = 'n')
-      INTO owned, foreign_object
+      INTO usable, owner_name, foreign_object
       FROM pg_namespace n
      WHERE n.nspname = @schema_literal@;
     IF NOT FOUND THEN
@@ -21,13 +24,18 @@ BEGIN
             ERRCODE = 'duplicate_schema',
             MESSAGE = format('schema %I exists and is not ours', @schema_literal@),
             DETAIL = format('It holds %s, which outboxd did not make.', foreign_object),
-            HINT = 'Choose another name with --schema NAME, or empty that schema.';
-    ELSIF NOT owned THEN
+            HINT = CASE WHEN obj_description(to_regclass(format('%I.migration', @schema_literal@)), 'pg_class') LIKE 'outboxd: %'
+                        THEN 'If this is a copy that was made without its rows (pg_dump -s), run outboxd migrate --baseline.'
+                        ELSE 'Choose another name with --schema NAME, or empty that schema.' END;
+    ELSIF NOT usable THEN
         RAISE EXCEPTION USING
-            ERRCODE = 'duplicate_schema',
-            MESSAGE = format('schema %I exists and belongs to another role', @schema_literal@),
-            DETAIL = format('It is empty, but %I is not a member of its owner.', current_user),
-            HINT = 'Choose another name with --schema NAME, or connect as the owner of that schema.';
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('schema %I exists and belongs to %I', @schema_literal@, owner_name),
+            DETAIL = format('It is empty, but %I may not use it and create in it.', current_user),
+            HINT = format('Let its owner run: GRANT USAGE, CREATE ON SCHEMA %I TO %I; Or choose another name with --schema NAME.',
+                          @schema_literal@, current_user);
+    ELSIF NOT pg_has_role(owner_name, 'USAGE') THEN
+        RAISE NOTICE 'schema % belongs to %, who can replace what is in it', quote_ident(@schema_literal@), owner_name;
     END IF;
 END
 $do$;
@@ -39,10 +47,12 @@ CREATE TABLE @schema@.migration (
     applied_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by      text        NOT NULL DEFAULT session_user,
     outboxd_version text        NOT NULL,
-    duration_ms     integer     NOT NULL
+    duration_ms     integer     NOT NULL,
+    skipped         boolean     NOT NULL DEFAULT false
 );
 COMMENT ON TABLE @schema@.migration IS 'outboxd: the migrations that made this schema; written by outboxd migrate, or by the SQL that outboxd migrate --print writes';
 COMMENT ON COLUMN @schema@.migration.checksum IS 'SHA-256 of the migration''s text before the schema''s name is put in';
+COMMENT ON COLUMN @schema@.migration.skipped IS 'left out by --no-roles: outboxd migrate --roles makes it up';
 
 -- UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, then the random bits of a version 4 UUID. Bits 52 and 53
 -- of those bytes turn the version nibble from 4 into 7. Runs with the caller's search_path, hence every name qualified.

@@ -1,5 +1,7 @@
--- Two roles without login, for the whole cluster: GRANT outbox_writer TO your_application; GRANT outbox_relay TO
--- your_relay. Made only when absent; left out by --no-roles.
+-- Two roles without login, for the whole cluster; your application becomes a member of outbox_writer, your relay of
+-- outbox_relay. Made only when absent; left out by --no-roles.
+-- Each grant below stands on a line of its own and names one role at its end: `outboxd migrate --writer ROLE --relay ROLE`
+-- runs the same lines with another role in its place.
 
 DO $do$
 DECLARE
@@ -17,7 +19,7 @@ BEGIN
             ERRCODE = 'insufficient_privilege',
             MESSAGE = format('%I may not create the role(s) %s', current_user, array_to_string(missing, ', ')),
             DETAIL = 'That needs CREATEROLE.',
-            HINT = 'Leave the roles out with --no-roles, or let an administrator run:'
+            HINT = 'Leave the roles out with --no-roles, name your own with --writer and --relay, or let an administrator run:'
                    || (SELECT string_agg(format(' CREATE ROLE %I NOLOGIN;', name), '') FROM unnest(missing) name);
     END IF;
     FOREACH role_name IN ARRAY missing LOOP
@@ -32,7 +34,8 @@ BEGIN
 END
 $do$;
 
-GRANT USAGE ON SCHEMA @schema@ TO outbox_writer, outbox_relay;
+GRANT USAGE ON SCHEMA @schema@ TO outbox_writer;
+GRANT USAGE ON SCHEMA @schema@ TO outbox_relay;
 
 GRANT EXECUTE ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) TO outbox_writer;
 GRANT EXECUTE ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) TO outbox_writer;

@@ -41,8 +41,11 @@ endforeach()
 
 file(READ ${DIR}/publication.sql publication)
 c_string("${publication}" publication)
+file(READ ${DIR}/guard_messages.sql guard)
+c_string("${guard}" guard)
 
 file(WRITE ${OUT} "/* Written by sql/embed.cmake from the .sql files; do not edit. */\n#include \"sql/migrations.h\"\n\n"
                   "const Migration MIGRATIONS[] = {\n${rows}};\n"
                   "const size_t MIGRATION_COUNT = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);\n"
-                  "\nconst char *const MIGRATION_PUBLICATION =\n        ${publication};\n")
+                  "\nconst char *const MIGRATION_PUBLICATION =\n        ${publication};\n"
+                  "\nconst char *const MIGRATION_GUARD =\n        ${guard};\n")

@@ -24,3 +24,7 @@ extern const size_t MIGRATION_COUNT;
  * another. Not a migration: only capture = "wal" needs it. The way back is in that of migration 1.
  */
 extern const char *const MIGRATION_PUBLICATION;
+
+/* Template that closes pg_logical_emit_message to PUBLIC and keeps it open to the owners of our
+ * functions and to the relays; needs the owner of that function. */
+extern const char *const MIGRATION_GUARD;

@@ -1,13 +1,12 @@
-/* cmd_migrate: arguments and screen of `outboxd migrate`; the work is in pg/migrate.h. Results go
+/* cmd_migrate: the screen of `outboxd migrate`; the work is in pg/migrate.h. Results go
  * to stdout, errors to stderr with their remedy. */
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/migrate_arguments.h"
 #include "app/problems_print.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -16,155 +15,16 @@
 #include "pg/migrate.h"
 #include "pg/migrate_script.h"
 
-enum { NOT_GIVEN = -1 };
-
-typedef struct MigrateArguments {
-    const char *dsn; /* NULL: libpq's environment */
-    const char *schema;
-    int to;   /* version, or NOT_GIVEN */
-    int down; /* version, or NOT_GIVEN */
-    bool print;
-    bool status;
-    bool no_roles;
-    bool wal; /* --capture wal */
-    bool help;
-} MigrateArguments;
-
-static const char USAGE[] =
-    "outboxd migrate [--dsn DSN] [--capture poll|wal] [--print] [--to N] [--down N] [--status]\n"
-    "                [--schema NAME] [--no-roles]\n"
-    "\n"
-    "Makes the outbox schema in a database, or brings it up to date; twice is a no-op.\n"
-    "\n"
-    "  --dsn DSN         connection string or URI; else OUTBOXD_DATABASE_DSN, else PGHOST and so "
-    "on\n"
-    "  --capture wal     what the relay will read with: also make the publication "
-    "outboxd_outbox,\n"
-    "                    and say what an administrator must do; poll is the default\n"
-    "  --print           write the SQL (for psql, Flyway, Liquibase, sqitch) and touch no "
-    "database\n"
-    "  --to N            stop after migration N\n"
-    "  --down N          take back everything above migration N; 0 removes all of it\n"
-    "  --status          list what is applied and what is pending\n"
-    "  --schema NAME     another name than outbox\n"
-    "  --no-roles        leave out the roles outbox_writer and outbox_relay\n";
-
-static int usage_error(const char *text, const char *what)
-{
-    fprintf(stderr, "outboxd migrate: %s%s\n  remedy: see outboxd migrate --help\n", text, what);
-    return EXIT_CONFIG;
-}
-
 static int report_error(const Error *err)
 {
     error_print("migrate", err);
     return err->exit_code;
 }
 
-static Status parse_version(const char *text, int least, int *ret_version)
+/* Roles of one's own stand in for the group roles, where those are not there already. */
+static MigrateRoles roles_wanted(const MigrateArguments *arguments)
 {
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < least ||
-        value > (long)MIGRATION_COUNT) {
-        fprintf(stderr, "outboxd migrate: '%s' is no version between %d and %zu\n", text, least,
-                MIGRATION_COUNT);
-        fprintf(stderr, "  remedy: outboxd migrate --status lists the versions\n");
-        return FAILED;
-    }
-    *ret_version = (int)value;
-    return OK;
-}
-
-static int parse_capture(const char *capture, bool *ret_wal)
-{
-    *ret_wal = strcmp(capture, "wal") == 0;
-    if (*ret_wal || strcmp(capture, "poll") == 0) {
-        return EXIT_OK;
-    }
-    return usage_error("--capture must be poll or wal, not ", capture);
-}
-
-static int check_combination(const MigrateArguments *arguments)
-{
-    if (arguments->to != NOT_GIVEN && arguments->down != NOT_GIVEN) {
-        return usage_error("--to and --down exclude each other", "");
-    }
-    if (arguments->status &&
-        (arguments->print || arguments->to != NOT_GIVEN || arguments->down != NOT_GIVEN ||
-         arguments->no_roles || arguments->wal)) {
-        return usage_error("--status goes with --dsn and --schema only", "");
-    }
-    if (arguments->no_roles && arguments->down != NOT_GIVEN) {
-        return usage_error(
-            "--no-roles has no meaning with --down: a role that is used elsewhere, or "
-            "that outboxd did not make, is kept in any case",
-            "");
-    }
-    if (arguments->wal && arguments->down != NOT_GIVEN) {
-        return usage_error("--capture wal has no meaning with --down: --down 0 also takes the "
-                           "publication back",
-                           "");
-    }
-    return EXIT_OK;
-}
-
-static int parse_arguments(int argc, char **argv, MigrateArguments *arguments)
-{
-    static const struct option options[] = {
-        {"dsn", required_argument, NULL, 'd'},    {"capture", required_argument, NULL, 'c'},
-        {"print", no_argument, NULL, 'p'},        {"to", required_argument, NULL, 't'},
-        {"down", required_argument, NULL, 'D'},   {"status", no_argument, NULL, 's'},
-        {"schema", required_argument, NULL, 'n'}, {"no-roles", no_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
-    };
-    *arguments = (MigrateArguments){.schema = "outbox", .to = NOT_GIVEN, .down = NOT_GIVEN};
-    opterr = 0;
-    optind = 1;
-    int option;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        int code = EXIT_OK;
-        switch (option) {
-        case 'd':
-            arguments->dsn = optarg;
-            break;
-        case 'c':
-            code = parse_capture(optarg, &arguments->wal);
-            break;
-        case 'p':
-            arguments->print = true;
-            break;
-        case 't':
-            code = parse_version(optarg, 1, &arguments->to) == OK ? EXIT_OK : EXIT_CONFIG;
-            break;
-        case 'D':
-            code = parse_version(optarg, 0, &arguments->down) == OK ? EXIT_OK : EXIT_CONFIG;
-            break;
-        case 's':
-            arguments->status = true;
-            break;
-        case 'n':
-            arguments->schema = optarg;
-            break;
-        case 'r':
-            arguments->no_roles = true;
-            break;
-        case 'h':
-            arguments->help = true;
-            break;
-        case ':':
-            return usage_error("a value is missing after ", argv[optind - 1]);
-        default:
-            return usage_error("unknown option ", argv[optind - 1]);
-        }
-        if (code != EXIT_OK) {
-            return code;
-        }
-    }
-    return optind < argc ? usage_error("takes no argument ", argv[optind])
-                         : check_combination(arguments);
+    return migrate_arguments_grantees(arguments) > 0 ? MIGRATE_ROLES_SKIP : arguments->roles;
 }
 
 /* stdout may be a full disk or a closed pipe; half a script must not look like a whole one. */
@@ -180,12 +40,20 @@ static int flush_output(void)
 static int migrate_print(const MigrateArguments *arguments)
 {
     AUTO_BUFFER script = TEXT_EMPTY;
-    if (arguments->down != NOT_GIVEN) {
-        migrate_script_print_down(&script, arguments->schema, arguments->down);
+    if (arguments->guard) {
+        migrate_print_guard(&script, arguments->schema);
+    } else if (arguments->down != MIGRATE_NOT_GIVEN) {
+        migrate_print_down(&script, arguments->schema, arguments->down);
     } else {
-        int last = arguments->to != NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT;
-        migrate_script_print_up(&script, arguments->schema, last, !arguments->no_roles,
-                                arguments->wal);
+        MigratePrint print = {
+            .schema = arguments->schema,
+            .from = arguments->from != MIGRATE_NOT_GIVEN ? arguments->from : 1,
+            .last = arguments->to != MIGRATE_NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT,
+            .roles = roles_wanted(arguments),
+            .wal = arguments->wal,
+            .grantees = &arguments->grantees,
+        };
+        migrate_print_up(&script, &print);
     }
     fputs(text_string(&script), stdout);
     return flush_output();
@@ -208,47 +76,48 @@ static void print_notices(const char *notices)
     }
 }
 
-static void print_step(const Migration *migration, const char *outcome, long duration_ms,
-                       const char *notices)
+static void print_step(void *context, const Migration *migration, const char *outcome,
+                       long duration_ms, const char *notices)
 {
-    char duration[32];
-    snprintf(duration, sizeof(duration), "%ld ms", duration_ms);
+    (void)context;
+    char duration[32] = "";
+    if (strcmp(outcome, "skipped") == 0) {
+        snprintf(duration, sizeof(duration), "that is remembered");
+    } else if (duration_ms >= 0) {
+        snprintf(duration, sizeof(duration), "%ld ms", duration_ms);
+    }
     print_line(migration, outcome, duration);
     print_notices(notices);
     (void)fflush(stdout); /* seen at once, and before an error of the next one */
 }
 
-static void print_applied(void *context, const Migration *migration, long duration_ms,
-                          const char *notices)
-{
-    (void)context;
-    print_step(migration, "applied", duration_ms, notices);
-}
-
-static void print_removed(void *context, const Migration *migration, long duration_ms,
-                          const char *notices)
-{
-    (void)context;
-    print_step(migration, "removed", duration_ms, notices);
-}
+static const char WITHOUT_ROLES[] = ", without the roles outbox_writer and outbox_relay, as "
+                                    "--no-roles or --writer and --relay said;"
+                                    " outboxd migrate --roles makes them";
 
 static int migrate_show_status(const Migrate *migrate)
 {
     int pending = 0;
+    bool skipped = false;
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
         const MigrateRecord *record = migrate_record(migrate, i);
         char when[160] = "";
-        if (record->applied) {
+        if (record->applied || record->skipped) {
             snprintf(when, sizeof(when), "%s by %s, outboxd %s", record->at, record->by,
                      record->outboxd_version);
         }
-        pending += !record->applied;
-        print_line(&MIGRATIONS[i], record->applied ? "applied" : "pending", when);
+        skipped = skipped || record->skipped;
+        pending += !record->applied && !record->skipped;
+        print_line(&MIGRATIONS[i],
+                   record->applied   ? "applied"
+                   : record->skipped ? "skipped"
+                                     : "pending",
+                   when);
     }
     if (pending > 0) {
         printf("%d pending: outboxd migrate applies %s\n", pending, pending > 1 ? "them" : "it");
     } else {
-        printf("up to date\n");
+        printf("up to date%s\n", skipped ? WITHOUT_ROLES : "");
     }
     return flush_output();
 }
@@ -257,66 +126,136 @@ static int migrate_go_down(Migrate *migrate, const MigrateArguments *arguments)
 {
     bool any = false;
     for (size_t i = (size_t)arguments->down; i < MIGRATION_COUNT; i++) {
-        any = any || migrate_record(migrate, i)->applied;
+        const MigrateRecord *record = migrate_record(migrate, i);
+        any = any || record->applied || record->skipped;
     }
     if (!any) {
         printf("nothing to do: no migration above %d is applied\n", arguments->down);
         return flush_output();
     }
     Error err = {0};
-    if (migrate_down(migrate, arguments->down, print_removed, NULL, &err) != OK) {
+    if (migrate_down(migrate, arguments->down, print_step, NULL, &err) != OK) {
         return report_error(&err);
     }
     printf("done.\n");
     return flush_output();
 }
 
-/* Applies what is pending, a line each. *ret_any: something was; *ret_roles_left_out: roles were
- * not, for --no-roles. */
-static Status migrate_apply(Migrate *migrate, const MigrateArguments *arguments, int last,
-                            bool *ret_any, bool *ret_roles_left_out, Error *err)
+/* What a run did, for what is said at its end. */
+typedef struct Outcome {
+    int last;
+    bool any;           /* something was applied, skipped or made */
+    bool roles_skipped; /* the group roles are left out here */
+    bool may_grant;     /* the role may make others members of them */
+    char *advice;       /* of --capture wal, or NULL */
+    char *around;       /* what others must mend, a line each */
+} Outcome;
+
+static void outcome_free(Outcome *outcome)
 {
-    bool any = false;
-    bool roles_left_out = false;
+    free(outcome->advice);
+    free(outcome->around);
+}
+
+/* Applies what is due, a line each. */
+static Status migrate_apply(Migrate *migrate, const MigrateArguments *arguments, Outcome *outcome,
+                            Error *err)
+{
+    MigrateRoles roles = roles_wanted(arguments);
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
-        any = any || migrate_pending(migrate, i, last, !arguments->no_roles);
-        roles_left_out = roles_left_out || (arguments->no_roles && MIGRATIONS[i].roles &&
-                                            migrate_pending(migrate, i, last, true));
+        outcome->any = outcome->any || migrate_due(migrate, i, outcome->last, roles);
     }
-    if (any && migrate_up(migrate, last, !arguments->no_roles, print_applied, NULL, err) != OK) {
+    if (outcome->any && migrate_up(migrate, outcome->last, roles, print_step, NULL, err) != OK) {
         return FAILED;
     }
-    for (size_t i = 0; any && roles_left_out && i < MIGRATION_COUNT; i++) {
-        if (MIGRATIONS[i].roles && migrate_pending(migrate, i, last, true)) {
-            print_line(&MIGRATIONS[i], "skipped", "--no-roles");
-        }
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        outcome->roles_skipped = outcome->roles_skipped || migrate_record(migrate, i)->skipped;
     }
-    *ret_any = any;
-    *ret_roles_left_out = roles_left_out;
     return OK;
 }
 
-/* What to do next, after the lines of migrate_apply. */
-static void print_next(int last, bool any, bool roles_left_out, const char *advice)
+static void print_granted(const char *rights, const char *const *roles, size_t count)
 {
-    if (!any) {
+    for (size_t i = 0; i < count; i++) {
+        printf("  %-22s granted   to %s\n", rights, roles[i]);
+    }
+}
+
+static Status grant_rights(Migrate *migrate, const MigrateGrantees *grantees, Error *err)
+{
+    if (grantees->writer_count + grantees->relay_count == 0) {
+        return OK;
+    }
+    if (migrate_grant(migrate, grantees, err) != OK) {
+        return FAILED;
+    }
+    print_granted("rights of a writer", grantees->writers, grantees->writer_count);
+    print_granted("rights of a relay", grantees->relays, grantees->relay_count);
+    print_notices(migrate_notices(migrate));
+    return OK;
+}
+
+static Status publish(Migrate *migrate, const MigrateArguments *arguments, Outcome *outcome,
+                      Error *err)
+{
+    if (!arguments->wal) {
+        return OK;
+    }
+    bool created;
+    AUTO_TEXT wal_level = NULL;
+    if (migrate_publish(migrate, &created, &wal_level, err) != OK) {
+        return FAILED;
+    }
+    printf("  publication outboxd_outbox %s\n", created ? "created" : "is there already");
+    AUTO_BUFFER advice = TEXT_EMPTY;
+    migrate_script_wal_advice(&advice, arguments->schema, "  ", wal_level);
+    outcome->advice = x_strdup(text_string(&advice));
+    outcome->any = outcome->any || created;
+    return OK;
+}
+
+static void print_around(const char *lines)
+{
+    if (*lines == '\0') {
+        return;
+    }
+    printf("to be mended first:\n");
+    for (const char *line = lines; *line != '\0';) {
+        int length = (int)strcspn(line, "\n");
+        printf("  %.*s\n", length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+/* What to do next, after the lines of migrate_apply. */
+static void print_next(const MigrateArguments *arguments, const Outcome *outcome, const char *user)
+{
+    bool whole = outcome->last >= (int)MIGRATION_COUNT;
+    bool own = migrate_arguments_grantees(arguments) > 0;
+    if (!outcome->any) {
         printf("nothing to do: up to date%s\n",
-               roles_left_out ? ", without roles (--no-roles)" : "");
-    } else if (last < (int)MIGRATION_COUNT) {
-        printf("done, up to migration %d.\n", last);
-    } else if (roles_left_out) {
-        printf("done. Next: give your application and your relay their rights (outboxd migrate "
-               "--print "
-               "shows them, under \"roles\");\n");
-    } else {
+               outcome->roles_skipped && !own ? WITHOUT_ROLES : "");
+    } else if (!whole) {
+        printf("done, up to migration %d.\n", outcome->last);
+    } else if (own) {
+        printf("done.\n");
+    } else if (outcome->roles_skipped) {
+        printf("done. Next: give your application and your relay their rights: outboxd migrate "
+               "--writer your_application --relay your_relay\n");
+    } else if (outcome->may_grant) {
         printf("done. Next: GRANT outbox_writer TO your_application; GRANT outbox_relay TO "
                "your_relay;\n");
+    } else {
+        printf("done. Next, by an administrator (%s has no ADMIN OPTION on these roles): GRANT "
+               "outbox_writer TO your_application; GRANT outbox_relay TO your_relay;\n",
+               user);
     }
-    if (advice != NULL) {
-        printf("for capture = \"wal\" an administrator runs, once:\n%s", advice);
+    print_around(outcome->around);
+    if (outcome->advice != NULL) {
+        printf("for capture = \"wal\" an administrator runs, once:\n%s", outcome->advice);
     }
-    if (any && last >= (int)MIGRATION_COUNT) {
-        printf("then: outboxd run %s\n", advice != NULL
+    if (outcome->any && whole) {
+        printf("then: outboxd run %s\n", outcome->advice != NULL
                                              ? "-c FILE, with capture = \"wal\" in the pipeline"
                                              : "--dsn ... --brokers ...");
     }
@@ -324,25 +263,20 @@ static void print_next(int last, bool any, bool roles_left_out, const char *advi
 
 static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
 {
-    int last = arguments->to != NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT;
-    bool any;
-    bool roles_left_out;
+    Outcome outcome __attribute__((cleanup(outcome_free))) = {
+        .last = arguments->to != MIGRATE_NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT};
+    const MigrateGrantees *grantees = &arguments->grantees;
     Error err = {0};
-    if (migrate_apply(migrate, arguments, last, &any, &roles_left_out, &err) != OK) {
+    if (migrate_check_grantees(migrate, grantees, &err) != OK ||
+        migrate_apply(migrate, arguments, &outcome, &err) != OK ||
+        grant_rights(migrate, grantees, &err) != OK ||
+        publish(migrate, arguments, &outcome, &err) != OK ||
+        migrate_look_around(migrate, migrate_arguments_grantees(arguments) > 0 ? grantees : NULL,
+                            &outcome.around, &err) != OK ||
+        migrate_may_grant(migrate, &outcome.may_grant, &err) != OK) {
         return report_error(&err);
     }
-    AUTO_BUFFER advice = TEXT_EMPTY;
-    if (arguments->wal) {
-        bool created;
-        AUTO_TEXT wal_level = NULL;
-        if (migrate_publish(migrate, &created, &wal_level, &err) != OK) {
-            return report_error(&err);
-        }
-        printf("  publication outboxd_outbox %s\n", created ? "created" : "is there already");
-        migrate_script_wal_advice(&advice, arguments->schema, "  ", wal_level);
-        any = any || created;
-    }
-    print_next(last, any, roles_left_out, arguments->wal ? text_string(&advice) : NULL);
+    print_next(arguments, &outcome, migrate_user(migrate));
     return flush_output();
 }
 
@@ -360,6 +294,51 @@ static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
     return FAILED;
 }
 
+static int migrate_go_baseline(Migrate *migrate)
+{
+    Error err = {0};
+    size_t known = 0;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        known += migrate_record(migrate, i)->applied || migrate_record(migrate, i)->skipped;
+    }
+    if (known == MIGRATION_COUNT) {
+        printf("nothing to do: all migrations are recorded\n");
+        return flush_output();
+    }
+    if (migrate_baseline(migrate, print_step, NULL, &err) != OK) {
+        return report_error(&err);
+    }
+    int pending = 0;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        pending += migrate_pending(migrate, i, (int)MIGRATION_COUNT, true);
+    }
+    if (pending > 0) {
+        printf("done. Next: outboxd migrate, which applies the other %d\n", pending);
+    } else {
+        printf("done: up to date\n");
+    }
+    return flush_output();
+}
+
+/* Without the right to do it, the statements go to stdout, for whoever has it. */
+static int migrate_go_guard(Migrate *migrate, const MigrateArguments *arguments)
+{
+    Error err = {0};
+    if (migrate_guard(migrate, &err) == OK) {
+        print_notices(migrate_notices(migrate));
+        printf("done.\n");
+        return flush_output();
+    }
+    int code = report_error(&err);
+    if (strcmp(err.code, "MIGRATE_PRIVILEGE") == 0) {
+        AUTO_BUFFER script = TEXT_EMPTY;
+        migrate_print_guard(&script, arguments->schema);
+        fputs(text_string(&script), stdout);
+        (void)flush_output();
+    }
+    return code;
+}
+
 static int migrate_database(const MigrateArguments *arguments)
 {
     Error err = {0};
@@ -370,30 +349,39 @@ static int migrate_database(const MigrateArguments *arguments)
     Migrate *migrate __attribute__((cleanup(migrate_close))) = NULL;
     if (migrate_open(dsn, arguments->schema, &migrate, &err) != OK ||
         (!arguments->status && migrate_lock(migrate, &err) != OK) ||
-        migrate_read(migrate, &err) != OK) {
+        (arguments->baseline ? migrate_read_bare(migrate, &err) : migrate_read(migrate, &err)) !=
+            OK) {
         return report_error(&err);
     }
-    printf("%s, schema \"%s\"\n", migrate_place(migrate), arguments->schema);
+    if (arguments->guard) { /* stdout may become a script */
+        return migrate_go_guard(migrate, arguments);
+    }
+    const char *owner = migrate_foreign_owner(migrate);
+    printf("%s, schema \"%s\"%s%s\n", migrate_place(migrate), arguments->schema,
+           owner != NULL ? ", which belongs to " : "", owner != NULL ? owner : "");
     if (arguments->dsn != NULL && dsn_holds_password(arguments->dsn)) {
         printf("--dsn: warning: %s\n  remedy: %s\n", DSN_ARGUMENT_WARNING, DSN_ARGUMENT_REMEDY);
     }
     (void)fflush(stdout);
+    if (arguments->baseline) {
+        return migrate_go_baseline(migrate);
+    }
     if (arguments->status) {
         return migrate_show_status(migrate);
     }
-    return arguments->down != NOT_GIVEN ? migrate_go_down(migrate, arguments)
-                                        : migrate_go_up(migrate, arguments);
+    return arguments->down != MIGRATE_NOT_GIVEN ? migrate_go_down(migrate, arguments)
+                                                : migrate_go_up(migrate, arguments);
 }
 
 int command_migrate(int argc, char **argv)
 {
     MigrateArguments arguments;
-    int code = parse_arguments(argc, argv, &arguments);
+    int code = migrate_arguments_parse(argc, argv, &arguments);
     if (code != EXIT_OK) {
         return code;
     }
     if (arguments.help) {
-        fputs(USAGE, stdout);
+        fputs(MIGRATE_USAGE, stdout);
         return flush_output();
     }
     Error err = {0};

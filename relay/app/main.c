@@ -12,7 +12,8 @@
 static const Command COMMANDS[] = {
     {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
      command_run},
-    {"migrate", "[--dsn DSN] [--print] [--to N] [--down N] [--status] [--schema NAME] [--no-roles]",
+    {"migrate",
+     "[--dsn DSN] [--print] [--to N] [--down N] [--status] [--baseline] [--schema NAME] ...",
      "makes the outbox schema in a database, or brings it up to date", command_migrate},
     {"check", "[-c FILE] [--offline] [--create-topics]",
      "configuration, then database, then brokers; every problem with its remedy", command_check},

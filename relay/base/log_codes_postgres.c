@@ -370,6 +370,17 @@ static const LogCode MIGRATE_CODES[] = {
     {"MIGRATE_CHANGED", "command", "An applied migration is not this program's.",
      "Nothing was changed. Use the program that applied it; a released migration is "
      "never edited."},
+    {"MIGRATE_ROLE", "command", "A role that --writer or --relay names does not exist.",
+     "Nothing was changed. Names are taken as they are, upper and lower case differ; make it with "
+     "CREATE ROLE."},
+    {"MIGRATE_BASELINE", "command",
+     "The schema that --baseline looked at does not hold all that a migration makes.",
+     "Nothing was recorded. Copy the schema whole (pg_dump -s, with rights and owners), with the "
+     "outboxd that made it; or drop it and run outboxd migrate."},
+    {"MIGRATE_EVENT_TRIGGER", "command",
+     "An event trigger of the database failed while outboxd changed its schema.",
+     "Nothing of this migration was changed. Let its owner set the search_path of its function, as "
+     "outboxd works with pg_catalog alone, or disable it for the time."},
     {"MIGRATE_SQL", "command",
      "The server refused a statement of a migration; the SQLSTATE is in the message.",
      "The migration was rolled back. Look the SQLSTATE up in PostgreSQL's documentation, "

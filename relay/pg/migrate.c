@@ -127,8 +127,10 @@ void migrate_close(Migrate **migrate)
     }
     PQfinish((*migrate)->conn); /* the session's lock goes with it */
     text_free(&(*migrate)->notices);
+    text_free(&(*migrate)->place_of_error);
     free((*migrate)->place);
     free((*migrate)->schema);
+    free((*migrate)->foreign_owner);
     free((*migrate)->records);
     free(*migrate);
     *migrate = NULL;
@@ -137,6 +139,21 @@ void migrate_close(Migrate **migrate)
 const char *migrate_place(const Migrate *migrate)
 {
     return migrate->place;
+}
+
+const char *migrate_notices(const Migrate *migrate)
+{
+    return text_string(&migrate->notices);
+}
+
+const char *migrate_foreign_owner(const Migrate *migrate)
+{
+    return migrate->foreign_owner;
+}
+
+const char *migrate_user(const Migrate *migrate)
+{
+    return PQuser(migrate->conn);
 }
 
 const MigrateRecord *migrate_record(const Migrate *migrate, size_t index)
@@ -171,55 +188,58 @@ Status migrate_lock(Migrate *migrate, Error *err)
 bool migrate_pending(const Migrate *migrate, size_t index, int last, bool roles)
 {
     const Migration *migration = &MIGRATIONS[index];
-    return !migrate->records[index].applied && migration->version <= last &&
-           (roles || !migration->roles);
+    return !migrate->records[index].applied && !migrate->records[index].skipped &&
+           migration->version <= last && (roles || !migration->roles);
+}
+
+bool migrate_due(const Migrate *migrate, size_t index, int last, MigrateRoles roles)
+{
+    const MigrateRecord *record = &migrate->records[index];
+    return MIGRATIONS[index].version <= last && !record->applied &&
+           (!record->skipped || roles == MIGRATE_ROLES_MAKE);
 }
 
 /* Runs text; on error rolls back and names the migration. */
 static Status run_step(Migrate *migrate, const Migration *migration, const char *text, Error *err)
 {
-    if (migrate_run(migrate, text, err) == OK) {
-        return OK;
-    }
-    AUTO_TEXT blockers = NULL;
-    if (migrate_rollback(migrate) == OK && err != NULL &&
-        strcmp(err->code, "MIGRATE_LOCKED") == 0) {
-        blockers = migrate_blockers(migrate);
-    }
-    if (blockers != NULL) {
-        AUTO_TEXT before = x_strdup(err->message);
-        Error locked = *err;
-        error_set(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
-                  blockers);
-        error_hint(err, "%s", locked.hint);
-    }
-    AUTO_BUFFER title = TEXT_EMPTY;
-    migrate_script_title(&title, migration);
-    return error_prefix(err, "%s: migration %d (%s)", migrate->place, migration->version,
-                        text_string(&title));
+    AUTO_BUFFER what = TEXT_EMPTY;
+    text_printf(&what, "migration %d (", migration->version);
+    migrate_script_title(&what, migration);
+    text_add_char(&what, ')');
+    return migrate_run_script(migrate, text, text_string(&what), err);
 }
 
-Status migrate_up(Migrate *migrate, int last, bool roles, MigrateStep *step, void *context,
+static long since_ms(int64_t start_us)
+{
+    return (long)((clock_monotonic_us() - start_us + 999) / 1000);
+}
+
+Status migrate_up(Migrate *migrate, int last, MigrateRoles roles, MigrateStep *step, void *context,
                   Error *err)
 {
     if (migrate_check_privileges(migrate, last, roles, err) != OK) {
         return FAILED;
     }
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
-        if (!migrate_pending(migrate, i, last, roles)) {
+        if (!migrate_due(migrate, i, last, roles)) {
             continue;
         }
+        bool skip = MIGRATIONS[i].roles && roles == MIGRATE_ROLES_SKIP;
         AUTO_BUFFER sql = TEXT_EMPTY;
         migrate_script_begin(&sql, migrate->schema);
-        migrate_script_up(&sql, migrate->schema, &MIGRATIONS[i]);
+        if (skip) {
+            migrate_script_note(&sql, migrate->schema, &MIGRATIONS[i], true);
+        } else {
+            migrate_script_up(&sql, migrate->schema, &MIGRATIONS[i]);
+        }
         migrate_script_end(&sql);
-        text_clear(&migrate->notices);
         int64_t start_us = clock_monotonic_us();
         if (run_step(migrate, &MIGRATIONS[i], text_string(&sql), err) != OK) {
             return FAILED;
         }
-        migrate->records[i].applied = true;
-        step(context, &MIGRATIONS[i], (long)((clock_monotonic_us() - start_us + 999) / 1000),
+        migrate->records[i].applied = !skip;
+        migrate->records[i].skipped = skip;
+        step(context, &MIGRATIONS[i], skip ? "skipped" : "applied", since_ms(start_us),
              text_string(&migrate->notices));
     }
     return OK;
@@ -234,14 +254,16 @@ Status migrate_down(Migrate *migrate, int to, MigrateStep *step, void *context, 
 
     migrate_script_begin(&sql, migrate->schema);
     for (size_t i = MIGRATION_COUNT; status == OK && i > 0 && MIGRATIONS[i - 1].version > to; i--) {
-        if (!migrate->records[i - 1].applied) {
+        if (migrate->records[i - 1].skipped) {
+            migrate_script_forget(&sql, migrate->schema, &MIGRATIONS[i - 1]);
+        } else if (migrate->records[i - 1].applied) {
+            migrate_script_down(&sql, migrate->schema, &MIGRATIONS[i - 1]);
+        } else {
             continue;
         }
-        migrate_script_down(&sql, migrate->schema, &MIGRATIONS[i - 1]);
-        text_clear(&migrate->notices);
         int64_t start_us = clock_monotonic_us();
         status = run_step(migrate, &MIGRATIONS[i - 1], text_string(&sql), err);
-        durations_ms[i - 1] = (long)((clock_monotonic_us() - start_us + 999) / 1000);
+        durations_ms[i - 1] = since_ms(start_us);
         notices[i - 1] = x_strdup(text_string(&migrate->notices));
         text_clear(&sql);
     }
@@ -251,8 +273,8 @@ Status migrate_down(Migrate *migrate, int to, MigrateStep *step, void *context, 
     }
     for (size_t i = MIGRATION_COUNT; i > 0; i--) {
         if (status == OK && notices[i - 1] != NULL) {
-            migrate->records[i - 1].applied = false;
-            step(context, &MIGRATIONS[i - 1], durations_ms[i - 1], notices[i - 1]);
+            migrate->records[i - 1].applied = migrate->records[i - 1].skipped = false;
+            step(context, &MIGRATIONS[i - 1], "removed", durations_ms[i - 1], notices[i - 1]);
         }
         free(notices[i - 1]);
     }

@@ -8,11 +8,12 @@
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "pg/migrate_internal.h"
+#include "pg/migrate_script.h"
 
 /* As "name type", a PostgreSQL array. More columns are fine: users add some for header_columns. */
 static const char MIGRATION_COLUMNS[] =
     "{version integer,name text,checksum text,applied_at timestamp with time zone,applied_by text,"
-    "outboxd_version text,duration_ms integer}";
+    "outboxd_version text,duration_ms integer,skipped boolean}";
 static const char EVENT_COLUMNS[] =
     "{seq bigint,event_id uuid,event_type text,event_version integer,aggregate_type text,"
     "aggregate_id text,aggregate_version bigint,payload jsonb,payload_bytes bytea,"
@@ -41,9 +42,12 @@ static Status check_shape(Migrate *migrate, const char *table, const char *colum
               "%s: table '%s.%s' is not the one that outboxd makes: it lacks %s", migrate->place,
               migrate->schema, table, PQgetvalue(result, 0, 0));
     PQclear(result);
+    AUTO_TEXT schema = ident_quote(migrate->schema);
     return error_hint(err,
                       "Nothing was changed. Restore those columns, or choose another schema with "
-                      "--schema NAME.");
+                      "--schema NAME. If a development build of outboxd made it: DROP SCHEMA %s "
+                      "CASCADE; (with every event and dead letter in it), then outboxd migrate.",
+                      schema);
 }
 
 static Status unknown_version(const Migrate *migrate, const PGresult *rows, int row, Error *err)
@@ -64,22 +68,9 @@ static Status changed(const Migrate *migrate, const PGresult *rows, int row,
               "%.12s... (%s)",
               migrate->place, PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1), migrate->schema,
               PQgetvalue(rows, row, 2), migration->checksum, migration->name);
-    if (strcmp(PQgetvalue(rows, row, 5), OUTBOXD_VERSION) == 0) {
-        /* Until a version is released its migrations are edited in place. */
-        AUTO_TEXT schema = ident_quote(migrate->schema);
-        return error_hint(
-            err,
-            "Nothing was changed. A development build of outboxd " OUTBOXD_VERSION
-            " made this schema. Stop the relay once everything is published; then run "
-            "`outboxd migrate --down 0` with that build, or, if it is gone, DROP "
-            "SCHEMA %s CASCADE; (with every event and dead letter in it); then run "
-            "outboxd migrate again, and grant the roles again.",
-            schema);
-    }
-    return error_hint(err,
-                      "Nothing was changed. Use the program that applied it (outboxd %s); a "
-                      "released migration is never edited.",
-                      PQgetvalue(rows, row, 5));
+    AUTO_BUFFER hint = TEXT_EMPTY;
+    migrate_script_changed_hint(&hint, migrate->schema, PQgetvalue(rows, row, 5));
+    return error_hint(err, "%s", text_string(&hint));
 }
 
 static Status read_row(Migrate *migrate, const PGresult *rows, int row, Error *err)
@@ -94,7 +85,8 @@ static Status read_row(Migrate *migrate, const PGresult *rows, int row, Error *e
         return changed(migrate, rows, row, migration, err);
     }
     MigrateRecord *record = &migrate->records[version - 1];
-    record->applied = true;
+    record->skipped = PQgetvalue(rows, row, 6)[0] == 't';
+    record->applied = !record->skipped;
     snprintf(record->at, sizeof(record->at), "%s", PQgetvalue(rows, row, 3));
     snprintf(record->by, sizeof(record->by), "%s", PQgetvalue(rows, row, 4));
     snprintf(record->outboxd_version, sizeof(record->outboxd_version), "%s",
@@ -107,7 +99,7 @@ static Status read_rows(Migrate *migrate, Error *err)
     AUTO_TEXT schema = ident_quote(migrate->schema);
     AUTO_TEXT sql =
         x_format("SELECT version, name, checksum, to_char(applied_at AT TIME ZONE 'UTC',"
-                 " 'YYYY-MM-DD HH24:MI:SS\"Z\"'), applied_by, outboxd_version"
+                 " 'YYYY-MM-DD HH24:MI:SS\"Z\"'), applied_by, outboxd_version, skipped"
                  " FROM %s.migration ORDER BY version DESC",
                  schema);
     PGresult *rows;
@@ -122,27 +114,50 @@ static Status read_rows(Migrate *migrate, Error *err)
     return status;
 }
 
-Status migrate_read(Migrate *migrate, Error *err)
+/* *ret_tracked: the schema has a table `migration`. */
+static Status read_tracked(Migrate *migrate, bool *ret_tracked, Error *err)
 {
     memset(migrate->records, 0, MIGRATION_COUNT * sizeof(*migrate->records));
     const char *values[] = {migrate->schema};
     PGresult *result;
-    if (migrate_query(migrate,
-                      "SELECT c.oid IS NOT NULL FROM pg_namespace n LEFT JOIN pg_class c"
-                      " ON c.relnamespace = n.oid AND c.relname = 'migration'"
-                      " WHERE n.nspname = $1",
-                      1, values, &result, err) != OK) {
+    if (migrate_query(
+            migrate,
+            "SELECT c.oid IS NOT NULL, CASE WHEN NOT pg_has_role(n.nspowner, 'USAGE')"
+            " THEN pg_get_userbyid(n.nspowner) END FROM pg_namespace n LEFT JOIN pg_class c"
+            " ON c.relnamespace = n.oid AND c.relname = 'migration'"
+            " WHERE n.nspname = $1",
+            1, values, &result, err) != OK) {
         return error_prefix(err, "%s", migrate->place);
     }
     migrate->schema_exists = PQntuples(result) > 0;
     bool tracked = migrate->schema_exists && PQgetvalue(result, 0, 0)[0] == 't';
+    free(migrate->foreign_owner);
+    migrate->foreign_owner = migrate->schema_exists && !PQgetisnull(result, 0, 1)
+                                 ? x_strdup(PQgetvalue(result, 0, 1))
+                                 : NULL;
     PQclear(result);
+    *ret_tracked = tracked;
     if (!tracked) {
         return OK; /* whether a schema without that table may become ours, migration 1 decides */
     }
-    if (check_shape(migrate, "migration", MIGRATION_COLUMNS, err) != OK ||
-        read_rows(migrate, err) != OK) {
+    return check_shape(migrate, "migration", MIGRATION_COLUMNS, err) == OK ? read_rows(migrate, err)
+                                                                           : FAILED;
+}
+
+Status migrate_read_bare(Migrate *migrate, Error *err)
+{
+    bool tracked = false;
+    return read_tracked(migrate, &tracked, err);
+}
+
+Status migrate_read(Migrate *migrate, Error *err)
+{
+    bool tracked = false;
+    if (read_tracked(migrate, &tracked, err) != OK) {
         return FAILED;
+    }
+    if (!tracked) {
+        return OK;
     }
     if (migrate->records[0].applied) {
         return check_shape(migrate, "event", EVENT_COLUMNS, err);
@@ -150,31 +165,23 @@ Status migrate_read(Migrate *migrate, Error *err)
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_TABLE_FOREIGN",
               "%s: table '%s.migration' does not name migration 1, which made it", migrate->place,
               migrate->schema);
-    return error_hint(err, "Nothing was changed. Restore that row, or choose another schema with "
-                           "--schema NAME.");
-}
-
-/* One row, one column, as text in *ret_value (NULL: no row or SQL NULL), freed by the caller. */
-static Status query_value(Migrate *migrate, const char *sql, char **ret_value, Error *err)
-{
-    const char *values[] = {migrate->schema};
-    PGresult *result;
-    if (migrate_query(migrate, sql, 1, values, &result, err) != OK) {
-        return error_prefix(err, "%s", migrate->place);
-    }
-    bool null = PQntuples(result) == 0 || PQgetisnull(result, 0, 0);
-    *ret_value = null ? NULL : x_strdup(PQgetvalue(result, 0, 0));
-    PQclear(result);
-    return OK;
+    return error_hint(err,
+                      "Nothing was changed. If this is a copy that was made without its rows "
+                      "(pg_dump -s), run outboxd migrate --baseline. Else restore that row, or "
+                      "choose another schema with --schema NAME.");
 }
 
 Status migrate_check_owner(Migrate *migrate, Error *err)
 {
     AUTO_TEXT owner = NULL;
-    if (query_value(migrate,
-                    "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = $1"
-                    " AND NOT pg_has_role(nspowner, 'USAGE')",
-                    &owner, err) != OK) {
+    if (migrate_value(migrate,
+                      "SELECT pg_get_userbyid(nspowner) FROM pg_namespace n WHERE nspname = $1"
+                      " AND NOT pg_has_role(nspowner, 'USAGE')"
+                      /* prepared by its owner, filled by us */
+                      " AND NOT (has_schema_privilege(n.oid, 'CREATE') AND EXISTS"
+                      " (SELECT FROM pg_class c WHERE c.relnamespace = n.oid"
+                      " AND c.relname = 'migration' AND pg_has_role(c.relowner, 'USAGE')))",
+                      &owner, err) != OK) {
         return FAILED;
     }
     if (owner == NULL) {
@@ -193,11 +200,11 @@ Status migrate_check_owner(Migrate *migrate, Error *err)
 static Status check_create(Migrate *migrate, Error *err)
 {
     AUTO_TEXT grant = NULL;
-    if (query_value(migrate,
-                    "SELECT format('GRANT CREATE ON DATABASE %I TO %I;', current_database(),"
-                    " current_user) WHERE $1 <> ''"
-                    " AND NOT has_database_privilege(current_database(), 'CREATE')",
-                    &grant, err) != OK) {
+    if (migrate_value(migrate,
+                      "SELECT format('GRANT CREATE ON DATABASE %I TO %I;', current_database(),"
+                      " current_user) WHERE $1 <> ''"
+                      " AND NOT has_database_privilege(current_database(), 'CREATE')",
+                      &grant, err) != OK) {
         return FAILED;
     }
     if (grant == NULL) {
@@ -216,13 +223,13 @@ static Status check_create(Migrate *migrate, Error *err)
 static Status check_roles(Migrate *migrate, Error *err)
 {
     AUTO_TEXT create = NULL;
-    if (query_value(migrate,
-                    "SELECT string_agg(format('CREATE ROLE %I NOLOGIN;', name), ' ')"
-                    " FROM unnest(ARRAY['outbox_writer', 'outbox_relay']) name WHERE $1 <> ''"
-                    " AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)"
-                    " AND NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles"
-                    " WHERE rolname = current_user)",
-                    &create, err) != OK) {
+    if (migrate_value(migrate,
+                      "SELECT string_agg(format('CREATE ROLE %I NOLOGIN;', name), ' ')"
+                      " FROM unnest(ARRAY['outbox_writer', 'outbox_relay']) name WHERE $1 <> ''"
+                      " AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)"
+                      " AND NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles"
+                      " WHERE rolname = current_user)",
+                      &create, err) != OK) {
         return FAILED;
     }
     if (create == NULL) {
@@ -231,17 +238,18 @@ static Status check_roles(Migrate *migrate, Error *err)
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_PRIVILEGE",
               "%s: '%s' may not create the roles of outboxd, that needs CREATEROLE", migrate->place,
               PQuser(migrate->conn));
-    return error_hint(err,
-                      "Nothing was changed. Leave the roles out with --no-roles, or let an "
-                      "administrator run: %s",
-                      create);
+    return error_hint(
+        err,
+        "Nothing was changed. Leave the roles out with --no-roles, name your own with "
+        "--writer and --relay, or let an administrator run: %s",
+        create);
 }
 
 static Status check_primary(Migrate *migrate, Error *err)
 {
     AUTO_TEXT standby = NULL;
-    if (query_value(migrate, "SELECT 'standby' WHERE $1 <> '' AND pg_is_in_recovery()", &standby,
-                    err) != OK) {
+    if (migrate_value(migrate, "SELECT 'standby' WHERE $1 <> '' AND pg_is_in_recovery()", &standby,
+                      err) != OK) {
         return FAILED;
     }
     if (standby == NULL) {
@@ -252,14 +260,14 @@ static Status check_primary(Migrate *migrate, Error *err)
     return error_hint(err, "Connect to the primary (target_session_attrs=read-write finds it).");
 }
 
-Status migrate_check_privileges(Migrate *migrate, int last, bool roles, Error *err)
+Status migrate_check_privileges(Migrate *migrate, int last, MigrateRoles roles, Error *err)
 {
     bool any = false;
     bool making_roles = false;
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
-        if (migrate_pending(migrate, i, last, roles)) {
+        if (migrate_due(migrate, i, last, roles)) {
             any = true;
-            making_roles = making_roles || MIGRATIONS[i].roles;
+            making_roles = making_roles || (MIGRATIONS[i].roles && roles != MIGRATE_ROLES_SKIP);
         }
     }
     if (!any) {

@@ -33,8 +33,8 @@ Status migrate_publish(Migrate *migrate, bool *ret_created, char **ret_wal_level
     migrate_script_begin(&sql, migrate->schema);
     migrate_script_publication(&sql, migrate->schema);
     migrate_script_end(&sql);
-    if (migrate_run(migrate, text_string(&sql), err) != OK) {
-        return error_prefix(err, "%s: publication", migrate->place);
+    if (migrate_run_script(migrate, text_string(&sql), "publication", err) != OK) {
+        return FAILED;
     }
     *ret_created = !exists;
     *ret_wal_level = wal_level;

@@ -49,9 +49,12 @@ static Status connection_lost(const Migrate *migrate, Error *err)
                       "Run outboxd migrate --status to see what is applied, then run it again.");
 }
 
-static Status server_error(const Migrate *migrate, const PGresult *result, Error *err)
+static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *place = PQresultErrorField(result, PG_DIAG_CONTEXT);
+    text_clear(&migrate->place_of_error);
+    text_add(&migrate->place_of_error, place != NULL ? place : "");
     const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     if (sqlstate == NULL || primary == NULL || PQstatus(migrate->conn) != CONNECTION_OK) {
         return connection_lost(migrate, err);
@@ -98,6 +101,43 @@ Status migrate_run(Migrate *migrate, const char *sql, Error *err)
     }
     PQclear(result);
     return OK;
+}
+
+Status migrate_value(Migrate *migrate, const char *sql, char **ret_value, Error *err)
+{
+    const char *values[] = {migrate->schema};
+    PGresult *result;
+    if (migrate_query(migrate, sql, 1, values, &result, err) != OK) {
+        return error_prefix(err, "%s", migrate->place);
+    }
+    bool null = PQntuples(result) == 0 || PQgetisnull(result, 0, 0);
+    *ret_value = null ? NULL : x_strdup(PQgetvalue(result, 0, 0));
+    PQclear(result);
+    return OK;
+}
+
+Status migrate_run_script(Migrate *migrate, const char *sql, const char *what, Error *err)
+{
+    text_clear(&migrate->notices);
+    if (migrate_run(migrate, sql, err) == OK) {
+        return OK;
+    }
+    AUTO_TEXT blockers = NULL;
+    if (migrate_rollback(migrate) == OK && err != NULL) {
+        if (strcmp(err->code, "MIGRATE_LOCKED") == 0) {
+            blockers = migrate_blockers(migrate);
+        } else {
+            migrate_name_event_trigger(migrate, err);
+        }
+    }
+    if (blockers != NULL) {
+        AUTO_TEXT before = x_strdup(err->message);
+        Error locked = *err;
+        error_set(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
+                  blockers);
+        error_hint(err, "%s", locked.hint);
+    }
+    return error_prefix(err, "%s: %s", migrate->place, what);
 }
 
 Status migrate_rollback(Migrate *migrate)

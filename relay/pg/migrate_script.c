@@ -19,6 +19,9 @@ Status migrate_script_check_schema(const char *schema, Error *err)
     const char *fault = NULL;
     if (length == 0 || length > SCHEMA_BYTES_MAX) {
         fault = "must have 1 to 63 bytes";
+    } else if (strcmp(schema, "public") == 0) {
+        /* --down drops what carries our names, and anybody's objects may come in between */
+        fault = "is the one that everybody shares";
     } else if (strncmp(schema, "pg_", 3) == 0 || strcmp(schema, "information_schema") == 0) {
         fault = "is one of PostgreSQL's own names";
     } else if (!utf8_valid(schema, length)) {
@@ -40,7 +43,7 @@ Status migrate_script_check_schema(const char *schema, Error *err)
 }
 
 /* Bare where that is certainly no keyword, so that the usual script reads well. */
-static void add_identifier(Text *out, const char *name)
+void migrate_script_identifier(Text *out, const char *name)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
     if (strncmp(name, "outbox", 6) == 0 && strspn(name, plain) == strlen(name)) {
@@ -51,7 +54,7 @@ static void add_identifier(Text *out, const char *name)
     }
 }
 
-static void add_template(Text *out, const char *template, const char *schema)
+void migrate_script_template(Text *out, const char *template, const char *schema)
 {
     const char *mark;
     while ((mark = strchr(template, '@')) != NULL) {
@@ -61,7 +64,7 @@ static void add_template(Text *out, const char *template, const char *schema)
             text_add(out, literal);
             template = mark + sizeof(LITERAL_MARK) - 1;
         } else if (strncmp(mark, IDENTIFIER_MARK, sizeof(IDENTIFIER_MARK) - 1) == 0) {
-            add_identifier(out, schema);
+            migrate_script_identifier(out, schema);
             template = mark + sizeof(IDENTIFIER_MARK) - 1;
         } else {
             text_add_char(out, '@');
@@ -73,7 +76,8 @@ static void add_template(Text *out, const char *template, const char *schema)
 
 void migrate_script_lock_key(Text *out, const char *schema)
 {
-    add_template(out, "hashtextextended('outboxd.migrate.' || @schema_literal@, 0)", schema);
+    migrate_script_template(out, "hashtextextended('outboxd.migrate.' || @schema_literal@, 0)",
+                            schema);
 }
 
 void migrate_script_begin(Text *out, const char *schema)
@@ -81,18 +85,25 @@ void migrate_script_begin(Text *out, const char *schema)
     text_add(out, "BEGIN;\n"
                   "SET LOCAL lock_timeout = '2s';\n"
                   "SET LOCAL search_path = pg_catalog, pg_temp;\n"
-                  "SELECT pg_advisory_xact_lock(");
+                  "DO $do$ BEGIN PERFORM pg_advisory_xact_lock(");
     migrate_script_lock_key(out, schema);
-    text_add(out, ");\n\n");
+    text_add(out, "); END $do$;\n\n");
 }
 
 void migrate_script_up(Text *out, const char *schema, const Migration *migration)
 {
-    add_template(out, migration->up, schema);
-    add_template(out,
-                 "\nINSERT INTO @schema@.migration (version, name, checksum, outboxd_version,"
-                 " duration_ms)\n",
-                 schema);
+    migrate_script_template(out, migration->up, schema);
+    if (migration->roles) {
+        text_add_char(out, '\n');
+        migrate_script_template(
+            out, "DELETE FROM @schema@.migration WHERE skipped AND version = ", schema);
+        text_printf(out, "%d;", migration->version);
+    }
+    migrate_script_template(
+        out,
+        "\nINSERT INTO @schema@.migration (version, name, checksum, outboxd_version,"
+        " duration_ms)\n",
+        schema);
     text_printf(out,
                 "VALUES (%d, '%s', '%s', '" OUTBOXD_VERSION "',\n"
                 "        round(date_part('epoch', clock_timestamp() - transaction_timestamp())"
@@ -100,11 +111,27 @@ void migrate_script_up(Text *out, const char *schema, const Migration *migration
                 migration->version, migration->name, migration->checksum);
 }
 
+void migrate_script_note(Text *out, const char *schema, const Migration *migration, bool skipped)
+{
+    migrate_script_template(
+        out,
+        "INSERT INTO @schema@.migration (version, name, checksum, outboxd_version,"
+        " duration_ms, skipped)\n",
+        schema);
+    text_printf(out, "VALUES (%d, '%s', '%s', '" OUTBOXD_VERSION "', 0, %s);\n", migration->version,
+                migration->name, migration->checksum, skipped ? "true" : "false");
+}
+
+void migrate_script_forget(Text *out, const char *schema, const Migration *migration)
+{
+    migrate_script_template(out, "DELETE FROM @schema@.migration WHERE version = ", schema);
+    text_printf(out, "%d;\n", migration->version);
+}
+
 void migrate_script_down(Text *out, const char *schema, const Migration *migration)
 {
-    add_template(out, "DELETE FROM @schema@.migration WHERE version = ", schema);
-    text_printf(out, "%d;\n", migration->version);
-    add_template(out, migration->down, schema);
+    migrate_script_forget(out, schema, migration);
+    migrate_script_template(out, migration->down, schema);
 }
 
 void migrate_script_end(Text *out)
@@ -114,7 +141,7 @@ void migrate_script_end(Text *out)
 
 void migrate_script_publication(Text *out, const char *schema)
 {
-    add_template(out, MIGRATION_PUBLICATION, schema);
+    migrate_script_template(out, MIGRATION_PUBLICATION, schema);
 }
 
 void migrate_script_wal_advice(Text *out, const char *schema, const char *indent,
@@ -133,7 +160,7 @@ void migrate_script_wal_advice(Text *out, const char *schema, const char *indent
         "it\n",
         indent);
     text_printf(out, "%sCREATE PUBLICATION outboxd_<pipeline> FOR TABLE ", indent);
-    add_identifier(out, schema);
+    migrate_script_identifier(out, schema);
     text_add(out, ".event WITH (publish = 'insert');   -- for each pipeline not called outbox\n");
 }
 
@@ -144,54 +171,22 @@ void migrate_script_title(Text *out, const Migration *migration)
     }
 }
 
-static void add_heading(Text *out, const Migration *migration, const char *direction)
+void migrate_script_changed_hint(Text *out, const char *schema, const char *made_by)
 {
-    text_printf(out, "\n-- %d: ", migration->version);
-    migrate_script_title(out, migration);
-    text_printf(out, "%s\n", direction);
-}
-
-static void add_preamble(Text *out, const char *schema, const char *what)
-{
-    text_add(out, "-- outboxd " OUTBOXD_VERSION ", schema ");
-    add_identifier(out, schema);
-    text_printf(out, ": %s.\n", what);
-    text_add(out,
-             "-- psql -v ON_ERROR_STOP=1 -f FILE. As one Flyway or sqitch script; for Liquibase"
-             " with splitStatements:false.\n");
-}
-
-void migrate_script_print_up(Text *out, const char *schema, int last, bool roles, bool wal)
-{
-    add_preamble(out, schema, "each migration in a transaction of its own");
-    for (size_t i = 0; i < MIGRATION_COUNT && MIGRATIONS[i].version <= last; i++) {
-        if (MIGRATIONS[i].roles && !roles) {
-            continue;
-        }
-        add_heading(out, &MIGRATIONS[i], "");
-        migrate_script_begin(out, schema);
-        migrate_script_up(out, schema, &MIGRATIONS[i]);
-        migrate_script_end(out);
+    if (strcmp(made_by, OUTBOXD_VERSION) != 0) {
+        text_printf(out,
+                    "Nothing was changed. Use the program that applied it (outboxd %s); a released "
+                    "migration is never edited.",
+                    made_by);
+        return;
     }
-    if (wal) {
-        text_add(out, "\n-- capture = \"wal\": the publication\n");
-        migrate_script_begin(out, schema);
-        migrate_script_publication(out, schema);
-        text_add_char(out, '\n');
-        migrate_script_end(out);
-        text_add(out, "\n-- Besides, an administrator runs:\n");
-        migrate_script_wal_advice(out, schema, "-- ", NULL);
-    }
-}
-
-void migrate_script_print_down(Text *out, const char *schema, int to)
-{
-    add_preamble(out, schema, "the way back, all of it or nothing");
-    migrate_script_begin(out, schema);
-    for (size_t i = MIGRATION_COUNT; i > 0 && MIGRATIONS[i - 1].version > to; i--) {
-        add_heading(out, &MIGRATIONS[i - 1], ", taken back");
-        migrate_script_down(out, schema, &MIGRATIONS[i - 1]);
-    }
-    text_add_char(out, '\n');
-    migrate_script_end(out);
+    /* Until a version is released its migrations are edited in place. */
+    AUTO_TEXT quoted = ident_quote(schema);
+    text_printf(out,
+                "Nothing was changed. A development build of outboxd " OUTBOXD_VERSION
+                " made this schema. Stop the relay once everything is published; then run "
+                "`outboxd migrate --down 0` with that build, or, if it is gone, DROP SCHEMA %s "
+                "CASCADE; (with every event and dead letter in it); then run outboxd migrate "
+                "again, and grant the roles again.",
+                quoted);
 }

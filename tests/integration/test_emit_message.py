@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import struct
 
 import psycopg2
@@ -11,7 +10,7 @@ import pytest
 
 from support.fetch import POSTGRES_VERSIONS
 from support.postgres import APP, OWNER, RELAY, SUPERUSER, Database, PostgresServer
-from support.relay import ROOT, migrate
+from support.relay import migrate
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 EVENT_ID = "01900000-0000-7000-8000-000000000001"
@@ -251,16 +250,10 @@ def test_only_the_writer_may_emit_messages(database, log):
         database.execute("SELECT outbox.emit_message('a', 'order', '1', '{}')", user=RELAY)
 
 
-def guard():
-    """The recipe of the README."""
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
-        return re.search(r"```sql guard-messages\n(.*?)```", readme.read(), re.S).group(1)
-
-
 def test_forging_can_be_forbidden_while_writer_and_relay_go_on(database, log):
     forge = "SELECT pg_logical_emit_message(true, 'outboxd.event', 'x'::bytea)"
     database.execute(forge, user=APP)
-    database.execute(guard(), user=SUPERUSER)
+    migrate(database, "--guard-messages", user=SUPERUSER)
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="pg_logical_emit_message"):
         database.execute(forge, user=APP)
     database.execute("SELECT pg_logical_emit_message(true, 'outboxd.flush', '')", user=RELAY)
@@ -301,7 +294,7 @@ def test_every_postgresql_from_14_writes_the_row(work_directory, major):
             both(cursor.execute, ARGUMENTS["everything"])
             both(cursor.execute, ARGUMENTS["bytes"])
             connection.commit()
-        database.execute(guard(), user=SUPERUSER)
+        migrate(database, "--guard-messages", user=SUPERUSER)
         database.execute("SELECT outbox.emit_message('a', 'order', '1', '{}')")
         assert log.contents()[:2] == table_rows(database) and len(log.contents()) == 3
     finally:

@@ -216,6 +216,7 @@ def test_printed_sql_that_fails_leaves_no_half_migration(empty_database):
 
 def test_print_honours_its_options():
     assert "CREATE ROLE" in script() and "CREATE ROLE" not in script("--no-roles")
+    assert "CREATE VIEW" in script("--from", "4") and "CREATE FUNCTION" not in script("--from", "4", "--to", "4")
     assert "slot_health" not in script("--to", "3")
     assert '"Mail Box".event' in script("--schema", "Mail Box") and "outbox.event" not in script("--schema", "Mail Box")
     assert "@schema" not in script() + script("--down", "0")
@@ -243,7 +244,7 @@ def test_any_schema_name_works(empty_database, schema):
     assert dump(empty_database) == clean
 
 
-@pytest.mark.parametrize("schema", ["", "pg_mine", "information_schema", "a$b", "a\\b", "a\nb", "x" * 64])
+@pytest.mark.parametrize("schema", ["", "public", "pg_mine", "information_schema", "a$b", "a\\b", "a\nb", "x" * 64])
 def test_impossible_schema_names_are_refused(empty_database, schema):
     refused(empty_database, "--schema", schema, pattern="schema name", code=1)
 
@@ -340,7 +341,7 @@ def test_an_empty_schema_of_ours_is_used_and_kept(lonely):
 
 def test_an_empty_schema_of_somebody_else_is_refused(empty_database):
     empty_database.execute("CREATE SCHEMA outbox", user=SUPERUSER)
-    refused(empty_database, pattern="schema outbox exists and belongs to another role")
+    refused(empty_database, pattern=f"schema outbox exists and belongs to {SUPERUSER}")
 
 
 # -- privileges ----------------------------------------------------------------------------------------------------------
@@ -363,15 +364,37 @@ def test_without_createrole_the_error_holds_the_way_out(lonely):
     assert lonely.scalar(ROLES) == "outbox_relay outbox_writer"
 
 
-def test_no_roles_needs_only_create_on_the_database(lonely):
+def test_no_roles_needs_only_create_on_the_database_and_is_remembered(lonely):
     lonely.execute(f"GRANT CREATE ON DATABASE {lonely.name} TO {APP}")
-    assert re.search(r"5 roles +skipped +--no-roles", migrate(lonely, "--no-roles", user=APP).stdout)
+    result = migrate(lonely, "--no-roles", user=APP)
+    assert re.search(r"5 roles +skipped", result.stdout) and "outboxd migrate --writer your_application" in result.stdout
     assert lonely.scalar(ROLES) == ""
-    assert "nothing to do" in migrate(lonely, "--no-roles", user=APP).stdout
-    lonely.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')", user=APP)
+    with unchanged(lonely):
+        for args in ([], ["--no-roles"]):  # without CREATEROLE: a plain migrate would have to fail
+            result = migrate(lonely, *args, user=APP)
+            assert "nothing to do" in result.stdout and "outboxd migrate --roles makes them" in result.stdout
+        status = migrate(lonely, "--status", user=APP).stdout
+        assert re.search(r"5 roles +skipped +.* by shop_app", status) and "up to date, without the roles" in status
+        refused(lonely, "--roles", pattern="CREATEROLE", user=APP)
+    lonely.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}'); DELETE FROM outbox.event", user=APP)
 
-    migrate(lonely, user=SUPERUSER)
+    migrate(lonely, "--roles", user=SUPERUSER)
     assert lonely.scalar(ROLES) == "outbox_relay outbox_writer"
+    assert lonely.execute("SELECT count(*), count(*) FILTER (WHERE skipped) FROM outbox.migration", user=SUPERUSER) == [(5, 0)]
+    with unchanged(lonely):  # what is there is not left out afterwards
+        assert "without" not in migrate(lonely, "--no-roles", user=SUPERUSER).stdout
+
+
+def test_down_copes_with_roles_that_were_left_out(lonely):
+    before = dump(lonely)
+    lonely.execute("CREATE ROLE outbox_writer; CREATE ROLE outbox_relay", user=SUPERUSER)
+    roles = lonely.scalar(ROLES)
+    migrate(lonely, "--no-roles")
+    assert re.search("5 roles +removed", migrate(lonely, "--down", "4").stdout)
+    assert versions(lonely) == [1, 2, 3, 4]
+    migrate(lonely, "--no-roles")
+    lonely.server.psql(script("--down", "0"), lonely.name, OWNER)
+    assert dump(lonely) == before and lonely.scalar(ROLES) == roles
 
 
 def test_missing_right_to_create_the_schema(empty_database):
@@ -493,7 +516,13 @@ def test_down_never_cascades(empty_database):
     (["--capture", "tables"], "poll or wal"), (["--colour"], "--colour"),
     (["--dsn"], "value is missing"), (["up"], "takes no argument up"), (["--to", "0"], "'0' is no version"),
     (["--to", "99"], "'99' is no version"), (["--down", "-1"], "'-1' is no version"), (["--down", "2x"], "'2x' is no version"),
-    (["--to", "1", "--down", "0"], "exclude each other"), (["--status", "--print"], "--status goes with"),
+    (["--to", "1", "--down", "0"], "exclude each other"), (["--status", "--print"], "--status goes with"), (["--from", "2"], "goes with --print"),
+    (["--print", "--from", "3", "--to", "2"], "nothing would be written"), (["--print", "--from", "3", "--down", "0"], "no use for --from"),
+    (["--print", "--from", "9"], "'9' is no version"), (["--baseline", "--print"], "--baseline goes with"),
+    (["--baseline", "--status"], "exclude each other"), (["--guard-messages", "--to", "2"], "--guard-messages goes with"),
+    (["--roles", "--no-roles"], "exclude each other"), (["--roles", "--writer", "a"], "exclude each other"),
+    (["--writer", ""], "take the name of a role"), (["--relay", "public"], "take the name of a role"),
+    (["--writer", "a", "--to", "3"], "leave --to out"), (["--writer", "a", "--down", "3"], "no use for --writer"),
     (["--down", "0", "--no-roles"], "no meaning"), (["--dsn", "host=x my secret=1"], "connection string is malformed")])
 def test_usage_errors(args, pattern):
     result = outboxd("migrate", *args, env=NO_DATABASE, expect=1)

@@ -59,6 +59,19 @@ Test(migrate_script, down_forgets_the_version_before_the_table_of_versions_can_g
                      "DELETE FROM outbox.migration WHERE version = 7;\nDROP TABLE outbox.t;\n");
 }
 
+static void print_up(Text *out, const char *schema, MigrateRoles roles, bool wal,
+                     const MigrateGrantees *grantees)
+{
+    static const MigrateGrantees nobody = {.writer_count = 0};
+    MigratePrint print = {.schema = schema,
+                          .from = 1,
+                          .last = (int)MIGRATION_COUNT,
+                          .roles = roles,
+                          .wal = wal,
+                          .grantees = grantees != NULL ? grantees : &nobody};
+    migrate_print_up(out, &print);
+}
+
 static size_t count(const char *text, const char *part)
 {
     size_t found = 0;
@@ -71,24 +84,73 @@ static size_t count(const char *text, const char *part)
 Test(migrate_script, printing_wraps_each_step_forward_and_the_whole_way_back)
 {
     AUTO_BUFFER up = TEXT_EMPTY;
-    migrate_script_print_up(&up, "outbox", (int)MIGRATION_COUNT, true, false);
+    print_up(&up, "outbox", MIGRATE_ROLES_AS_NOTED, false, NULL);
     cr_assert_eq(count(text_string(&up), "\nBEGIN;\n"), MIGRATION_COUNT);
     cr_assert_eq(count(text_string(&up), "\nCOMMIT;\n"), MIGRATION_COUNT);
     AUTO_BUFFER down = TEXT_EMPTY;
-    migrate_script_print_down(&down, "outbox", 0);
+    migrate_print_down(&down, "outbox", 0);
     cr_assert_eq(count(text_string(&down), "\nBEGIN;\n"), 1);
     cr_assert_eq(count(text_string(&down), "\nCOMMIT;\n"), 1);
     cr_assert_lt(strstr(text_string(&down), "version = 2;"),
                  strstr(text_string(&down), "version = 1;"));
 }
 
+Test(migrate_script, printing_begins_and_ends_with_the_migrations_that_were_asked_for)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    MigrateGrantees nobody = {.writer_count = 0};
+    MigratePrint print = {.schema = "outbox", .from = 2, .last = 3, .grantees = &nobody};
+    migrate_print_up(&out, &print);
+    cr_assert_eq(count(text_string(&out), "\nBEGIN;\n"), 2);
+    cr_assert_not_null(strstr(text_string(&out), "-- 2: functions\n"));
+    cr_assert_not_null(strstr(text_string(&out), "-- 3: relay state\n"));
+}
+
+Test(migrate_script, roles_that_are_left_out_are_noted)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    print_up(&out, "outbox", MIGRATE_ROLES_SKIP, false, NULL);
+    cr_assert_null(strstr(text_string(&out), "CREATE ROLE"));
+    cr_assert_null(strstr(text_string(&out), " TO outbox_"));
+    cr_assert_eq(count(text_string(&out), "', 0, true);\n"), 1);
+}
+
+Test(migrate_script, roles_of_ones_own_get_every_grant_of_the_group_roles)
+{
+    MigrateGrantees grantees = {.writers = {"app", "o'do\"ll$do$"},
+                                .writer_count = 2,
+                                .relays = {"Relay"},
+                                .relay_count = 1};
+    AUTO_BUFFER out = TEXT_EMPTY;
+    migrate_script_grants(&out, "Mail Box", &grantees);
+    const char *text = text_string(&out);
+    size_t writers = 0;
+    size_t relays = 0;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        writers += count(MIGRATIONS[i].up, " TO outbox_writer;\n");
+        relays += count(MIGRATIONS[i].up, " TO outbox_relay;\n");
+    }
+    cr_assert_gt(writers, 0);
+    cr_assert_gt(relays, 0);
+    cr_assert_eq(count(text, "GRANT "), 2 * writers + relays, "%s", text);
+    cr_assert_eq(count(text, " TO \"app\";\n"), writers);
+    cr_assert_eq(count(text, " TO \"o'do\"\"ll$do$\";\n"), writers);
+    cr_assert_eq(count(text, " TO \"Relay\";\n"), relays);
+    cr_assert_null(strstr(text, "outbox_"));
+    cr_assert_not_null(strstr(text, "GRANT USAGE ON SCHEMA \"Mail Box\" TO \"app\";\n"));
+
+    AUTO_BUFFER check = TEXT_EMPTY;
+    migrate_script_check_usage(&check, "outbox", &grantees);
+    cr_assert_eq(strncmp(text_string(&check), "DO '", 4), 0, "%s", text_string(&check));
+}
+
 Test(migrate_script, capture_wal_adds_the_publication_and_comments_for_an_administrator)
 {
     AUTO_BUFFER without = TEXT_EMPTY;
-    migrate_script_print_up(&without, "outbox_2", (int)MIGRATION_COUNT, true, false);
+    print_up(&without, "outbox_2", MIGRATE_ROLES_AS_NOTED, false, NULL);
     cr_assert_null(strstr(text_string(&without), "PUBLICATION"));
     AUTO_BUFFER with = TEXT_EMPTY;
-    migrate_script_print_up(&with, "outbox_2", (int)MIGRATION_COUNT, true, true);
+    print_up(&with, "outbox_2", MIGRATE_ROLES_AS_NOTED, true, NULL);
     cr_assert_eq(count(text_string(&with), "\nBEGIN;\n"), MIGRATION_COUNT + 1);
     cr_assert_eq(count(text_string(&with), "\nCOMMIT;\n"), MIGRATION_COUNT + 1);
     const char *advice = strstr(text_string(&with), "\n-- Besides, an administrator runs:\n");
@@ -119,8 +181,8 @@ Test(migrate_script, schema_names_that_postgresql_or_other_tools_would_change_ar
     char longest[65];
     memset(longest, 'x', sizeof(longest));
     longest[64] = '\0';
-    const char *const bad[] = {"",     "pg_x", "information_schema", "a$b", "a\\b", "a\nb", "\x7f",
-                               "\xff", longest};
+    const char *const bad[] = {
+        "", "public", "pg_x", "information_schema", "a$b", "a\\b", "a\nb", "\x7f", "\xff", longest};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         Error err = {0};
         cr_assert_eq(migrate_script_check_schema(bad[i], &err), FAILED, "'%s'", bad[i]);

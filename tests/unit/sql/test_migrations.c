@@ -25,6 +25,35 @@ static void expect_portable(const char *name, const char *text)
     }
 }
 
+/* --print puts the texts into dollar quotes of its own: $once$ and $migration$. */
+static void expect_known_dollar_quotes(const char *name, const char *text)
+{
+    for (const char *c = strchr(text, '$'); c != NULL; c = strchr(c + 1, '$')) {
+        size_t tag =
+            strspn(c + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
+        if (c[1 + tag] != '$') {
+            continue;
+        }
+        cr_assert(strncmp(c, "$do$", 4) == 0 || strncmp(c, "$function$", 10) == 0,
+                  "%s: dollar quote %.*s", name, (int)tag + 2, c);
+        c += tag + 1;
+    }
+}
+
+/* --writer and --relay run the same lines for other roles. */
+static void expect_grants_on_lines_of_their_own(const char *name, const char *text)
+{
+    for (const char *c = strstr(text, "GRANT "); c != NULL; c = strstr(c + 1, "GRANT ")) {
+        size_t length = strcspn(c, "\n");
+        cr_assert(c[-1] == '\n', "%s: %.*s", name, (int)length, c);
+        const char *end = memmem(c, length, " TO outbox_", 11);
+        cr_assert_not_null(end, "%s: %.*s", name, (int)length, c);
+        cr_assert(strncmp(end, " TO outbox_writer;\n", 19) == 0 ||
+                      strncmp(end, " TO outbox_relay;\n", 18) == 0,
+                  "%s: %.*s", name, (int)length, c);
+    }
+}
+
 Test(migrations, versions_have_no_holes_and_checksums_their_length)
 {
     cr_assert_gt(MIGRATION_COUNT, 0);
@@ -42,6 +71,24 @@ Test(migrations, texts_run_under_any_client_and_setting)
         expect_portable(MIGRATIONS[i].name, MIGRATIONS[i].down);
     }
     expect_portable("publication", MIGRATION_PUBLICATION);
+    expect_portable("guard", MIGRATION_GUARD);
+}
+
+Test(migrations, texts_can_stand_in_a_string_of_the_printed_script)
+{
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        expect_known_dollar_quotes(MIGRATIONS[i].name, MIGRATIONS[i].up);
+        expect_known_dollar_quotes(MIGRATIONS[i].name, MIGRATIONS[i].down);
+    }
+}
+
+Test(migrations, each_grant_of_the_roles_stands_on_one_line_and_names_one_role)
+{
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        if (MIGRATIONS[i].roles) {
+            expect_grants_on_lines_of_their_own(MIGRATIONS[i].name, MIGRATIONS[i].up);
+        }
+    }
 }
 
 Test(migrations, only_those_named_roles_touch_the_cluster)
