@@ -296,6 +296,32 @@ def test_run_names_it_once_before_the_first_event_and_the_remedy_lets_the_trigge
     wait_for_records(kafka.brokers, f"{prefix}.order", 1)
 
 
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_types_outside_of_the_path_go_on_working(relay, database, kafka, prefix, capture):
+    """An enum, a domain and an extension's type of public, also as the event id, which marks compare."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    database.execute(f"""
+        CREATE EXTENSION citext SCHEMA public;
+        CREATE TYPE public.kind AS ENUM ('order', 'payment');
+        CREATE DOMAIN public.key AS text CHECK (value <> '');
+        CREATE TABLE public.events (LIKE outbox.event INCLUDING DEFAULTS INCLUDING IDENTITY);
+        ALTER TABLE public.events ALTER event_id DROP DEFAULT, ALTER event_id TYPE public.citext, ALTER aggregate_type TYPE public.kind
+            USING aggregate_type::public.kind, ALTER aggregate_id TYPE public.key;
+        CREATE UNIQUE INDEX ON public.events (seq);
+        CREATE INDEX ON public.events (seq) WHERE published_at IS NULL;
+        ALTER TABLE public.events OWNER TO {OWNER};
+        GRANT SELECT, UPDATE ON public.events TO outbox_relay""", user=SUPERUSER)
+    if capture == "wal":
+        Wal(database, table="public.events")
+    one = relay({**CAPTURES[capture], "table": "public.events"}).start()
+    for n in range(3):
+        database.execute("INSERT INTO public.events (event_id, event_type, aggregate_type, aggregate_id, payload) VALUES (%s, 'order.placed', 'order', "
+                         "'k', '{}')", (f"Id-{n}",), user=SUPERUSER)
+    assert len(wait_for_records(kafka.brokers, topic, 3)) == 3
+    eventually(lambda: database.scalar(UNPUBLISHED.format("public.events")) == 0, what=lambda: f"all are marked\n{one.log_tail()}")
+    assert "no problem" in outboxd("check", "-c", one.config_path, expect=0).stdout
+
+
 def test_migrate_falls_into_no_trap(empty_database, trapped, kafka, tmp_path):
     fallen = trapped(empty_database)
     migrate(empty_database, "--status", expect=None)
