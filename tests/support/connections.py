@@ -15,7 +15,7 @@ PATH = re.compile(r"\bSET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:=|TO\b)(?!\
                   r"|\bRESET\s+(?:ALL|search_path)\b|-c\s*search_path", re.I)
 MAKERS = {"relay/pg/open.c": "PQconnectdbParams", "relay/pg/conn.c": "PQconnectStartParams"}
 # Texts that tell somebody else what to run.
-ADVICE = re.compile(r"ALTER FUNCTION[^;]*?SET search_path = %s", re.I)
+ADVICE = re.compile(r"ALTER FUNCTION[^;]*?SET search_path = (?:%s|\.\.\.)", re.I)
 
 
 def sources(root):
