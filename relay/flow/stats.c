@@ -3,8 +3,6 @@
 #include <math.h>
 #include <stddef.h>
 
-void stats_init(Stats *s, Metrics *m, const char *pipeline)
-{
 #define COUNTER(name, help) metrics_counter(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
 #define GAUGE(name, help)   metrics_gauge(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
 #define ROUND_TRIP(quantile)                                                                       \
@@ -13,6 +11,9 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
                   "pipeline", pipeline, "quantile", quantile, NULL)
 #define HISTOGRAM(name, help)                                                                      \
     metrics_histogram(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
+
+static void init_counters(Stats *s, Metrics *m, const char *pipeline)
+{
     s->read = COUNTER("events_read_total", "Events taken from PostgreSQL.");
     s->read_bytes = COUNTER("read_bytes_total", "Bytes of event data taken from PostgreSQL.");
     s->published = COUNTER("events_acknowledged_total", "Events acknowledged, all topics.");
@@ -45,6 +46,10 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
                 "Rotated outbox tables that were dropped before they were known to be finished.");
     s->reconnects = COUNTER("pg_reconnects_total", "Connections to PostgreSQL made again.");
     s->producers_recreated = COUNTER("producer_recreated_total", "Kafka producers made again.");
+}
+
+static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
+{
     s->in_flight_events = GAUGE("inflight_events", "Events read and not settled yet.");
     s->in_flight_bytes = GAUGE("inflight_bytes", "Bytes of events read and not settled yet.");
     s->unmarked_events =
@@ -73,10 +78,17 @@ void stats_init(Stats *s, Metrics *m, const char *pipeline)
     s->produce_latency =
         HISTOGRAM("produce_latency_seconds", "From produce to the broker's acknowledgement.");
     s->fetch_duration = HISTOGRAM("fetch_duration_seconds", "One read of the outbox table.");
+}
+
 #undef COUNTER
 #undef GAUGE
 #undef ROUND_TRIP
 #undef HISTOGRAM
+
+void stats_init(Stats *s, Metrics *m, const char *pipeline)
+{
+    init_counters(s, m, pipeline);
+    init_gauges(s, m, pipeline);
 }
 
 uint64_t stats_dead_lettered(const Stats *stats)
