@@ -22,6 +22,7 @@
 #include "config/config.h"
 #include "config/nearest.h"
 #include "pg/ident.h"
+#include "pg/open.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
@@ -301,11 +302,9 @@ static Status pause_in_database(const PauseCommand *command, const Config *confi
     const char *const names[] = {"fallback_application_name", "connect_timeout", "dbname", NULL};
     AUTO_TEXT application = x_format("outboxd %s", command->name);
     const char *const values[] = {application, CONNECT_TIMEOUT_S, config->database.dsn, NULL};
-    AUTO(PGconn, pause_finish) connection = PQconnectdbParams(names, values, 1);
-    if (connection == NULL || PQstatus(connection) != CONNECTION_OK) {
-        return sqlstate_connection_error(connection, err);
-    }
-    if (pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
+    AUTO(PGconn, pause_finish) connection = NULL;
+    if (pg_open(names, values, &connection, err) != OK ||
+        pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
         pause_run(connection, "SET row_security = off", err) != OK ||
         pause_run(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) != OK) {
         return FAILED;

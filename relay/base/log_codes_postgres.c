@@ -214,6 +214,12 @@ static const LogCode PRECONDITION_CODES[] = {
      "ALTER TABLE ... REPLICA IDENTITY FULL; or ALTER PUBLICATION ... SET (publish = 'insert');"},
     {"PUBLICATION_WASTE", "warn", "The publication publishes more than inserts.",
      "ALTER PUBLICATION ... SET (publish = 'insert');"},
+    {"TRIGGER_PATH", "warn",
+     "A function that marking or deleting rows of the outbox table fires (a trigger's, a check "
+     "constraint's, an index's) has no search_path of its own. It runs as the relay's role, with "
+     "pg_catalog and pg_temp alone: what it names without a schema is not found.",
+     "ALTER FUNCTION ... SET search_path = ..., as the line's hint says. The relay trusts who owns "
+     "it: he can do what its role can."},
     {"SLOT_LEFT_OVER", "warn",
      "The slot of a pipeline that polls is still there, and holds WAL back.",
      "SELECT pg_drop_replication_slot('...');"},
