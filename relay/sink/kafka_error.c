@@ -114,6 +114,10 @@ static const struct {
     {"certificate verify failed", "KAFKA_TLS",
      "Set ssl.ca.location in kafka.properties to the authority that signed the broker's "
      "certificate."},
+    {"SSL handshake failed", "KAFKA_TLS",
+     "The other side ended the TLS handshake. Most likely that listener speaks no TLS: use the "
+     "broker's TLS port, or set security.protocol=plaintext (or sasl_plaintext) in "
+     "kafka.properties; else check ssl.* there."},
     {"connecting to a SSL listener", "KAFKA_UNREACHABLE",
      "What listens there hung up: if it wants TLS, set security.protocol=ssl (or sasl_ssl) in "
      "kafka.properties; else it is no Kafka broker, check host and port of kafka.brokers."},
