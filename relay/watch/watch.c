@@ -335,12 +335,14 @@ static void watch_note_server(Watch *w)
 static void on_opened(void *arg, const Error *err)
 {
     Watch *w = arg;
-    watch_tell_cut(w);
-    w->opened = err == NULL;
+    if (!w->opened) { /* else one that was idle broke */
+        watch_tell_cut(w);
+    }
     if (err != NULL) {
         watch_lose(w, err);
         return;
     }
+    w->opened = true;
     watch_note_server(w);
     w->prepared = false;
     const Config *config = w->options.config;
