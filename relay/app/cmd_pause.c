@@ -2,6 +2,7 @@
  *
  * A row of outbox.pause keeps a pipeline from publishing, whichever relay runs it and however often
  * that is restarted; NOTIFY tells a running one at once. */
+#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -406,7 +407,7 @@ static int pause_execute(const PauseCommand *command, const Config *config)
     }
     (void)fputs(text_string(&out), stdout);
     int code = pause_wait_for_relay(command, config);
-    if (fflush(stdout) != 0) {
+    if (fflush(stdout) != 0 && errno != EPIPE) {
         perror("outboxd");
         return EXIT_INTERNAL;
     }
