@@ -135,6 +135,17 @@ typedef struct Idle {
     uint64_t proven; /* ... and the log was that long */
 } Idle;
 
+/* An old table that was spoken of. */
+typedef struct SaidTable {
+    uint32_t oid;
+    bool gone;
+} SaidTable;
+
+typedef struct SaidTables {
+    SaidTable *items;
+    size_t count;
+} SaidTables;
+
 /* The table was renamed and made anew: wal_rotation.c. */
 typedef struct Rotation {
     OldTables tables; /* that may not be finished, oldest first */
@@ -151,7 +162,7 @@ typedef struct Rotation {
     bool counting;
     int64_t unpublished; /* in the old table; -1: not told */
     int64_t retry_us;
-    uint32_t said;
+    SaidTables said;
     PublisherLock lock; /* of the old table `reading` */
     Error error;
 } Rotation;
