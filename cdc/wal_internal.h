@@ -214,6 +214,7 @@ typedef struct WalSource {
     bool facts_told;
     bool distrust; /* what is remembered rests on a place that the server refused */
     Verify verify;
+    Error unreadable;   /* the log from our place on; run --new-slot makes a gap of it */
     bool gap_accepted;  /* run --new-slot did its work */
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
@@ -389,6 +390,9 @@ void wal_slot_nothing_missed(WalSource *wal);
 /** It has: a gap, which run --new-slot closes. */
 void wal_slot_missed(WalSource *wal, const Error *gap);
 /** True when decoding failed for want of the publication: *err says whether it is a gap. */
+/** The log cannot be read from our place on: the source is lost; with --new-slot the next start
+ * makes the slot again. */
+void wal_slot_unreadable(WalSource *wal, const Error *err);
 bool wal_slot_cannot_decode(WalSource *wal, Error *err);
 
 /* wal_fill.c */
