@@ -145,8 +145,8 @@ void mark_queue_choose(MarkQueue *queue, size_t most)
     }
     queue->boundaries_sent = 0;
     queue->position_sent = queue->position;
-    if (refused > 0) {
-        return; /* the last position that holds may lie before it: it will go with the row */
+    if (refused > 0 || queue->sent < queue->behind) {
+        return; /* what is done is not all that came before some place */
     }
     while (queue->boundaries_sent < queue->boundary_count &&
            queue->boundaries[queue->boundaries_sent].events <= queue->events_done + queue->sent) {
@@ -234,6 +234,7 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone 
         ret_gone->vanished += miss != NULL && !miss->replaced;
         row_release(&row);
     }
+    queue->behind = kept + (queue->behind > queue->sent ? queue->behind - queue->sent : 0);
     if (queue->sent > kept) {
         memmove(queue->rows + kept, queue->rows + queue->sent,
                 (queue->count - queue->sent) * sizeof(*queue->rows));
@@ -297,6 +298,7 @@ static void queue_release_rows(MarkQueue *queue)
     }
     queue->count = 0;
     queue->refused = 0;
+    queue->behind = 0;
 }
 
 void mark_queue_forget(MarkQueue *queue)

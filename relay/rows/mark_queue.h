@@ -53,6 +53,7 @@ typedef struct MarkQueue {
     size_t chosen_count;
     size_t chosen_capacity;
     size_t refused; /* so many rows are */
+    size_t behind;  /* the first so many stayed when later ones were marked */
     uint64_t events_added;
     uint64_t events_done;
     MarkBoundary *boundaries; /* oldest first */

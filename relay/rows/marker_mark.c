@@ -486,7 +486,9 @@ static bool mark_is_due(Marker *marker)
     many = many > MARK_ROWS_MAX ? MARK_ROWS_MAX : many;
     int64_t now_us = clock_monotonic_us();
     int64_t due_us = marker->since_us + wait_ms * 1000;
-    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering) {
+    bool apart = marker->rejected.most > 0; /* what is left of a statement that was refused */
+    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering ||
+        apart) {
         due_us = now_us;
     }
     due_us = due_us > marker->unseen_until_us ? due_us : marker->unseen_until_us;
