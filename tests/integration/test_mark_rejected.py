@@ -53,3 +53,35 @@ def test_rows_that_may_not_be_marked_hold_up_no_other_mark(kafka, database, requ
     wait_for_records(kafka.brokers, topic, 141)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
     two.stop()
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_a_lost_connection_and_a_stop_meanwhile_forget_nothing(kafka, database, request, capture, prefix):
+    topic = f"{prefix}.order"
+    kafka.create_topic(topic, partitions=3)
+    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
+    one = make(monitor={"interval": "500ms"}).start()
+    trial = Trial(database, one)
+    trial.emit(1)
+    wait_for_records(kafka.brokers, topic, 1)
+    database.execute(GUARD, user=SUPERUSER)
+    trial.emit(100)
+    wait_for_records(kafka.brokers, topic, 101)
+    one.wait_not_ready("MARK_REJECTED")
+    unmarked = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
+    eventually(lambda: database.scalar(unmarked) == 10, 60, lambda: f"{database.scalar(unmarked)} unmarked\n" + one.log_tail())
+    for turn in range(1, 4):
+        eventually(lambda: database.terminate_backends() > 0, 30, "the relay is connected")
+        eventually(lambda: len(one.log_lines("PIPELINE_ACTIVE")) > turn, 30, lambda: "connected again\n" + one.log_tail())
+        one.wait_not_ready("MARK_REJECTED")
+    database.execute("DROP TRIGGER guard ON outbox.event", user=SUPERUSER)
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 121)
+    one.wait_ready()
+    eventually(lambda: database.scalar(unmarked) == 0, 30, lambda: "all marked\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
+    database.execute("CREATE TRIGGER guard BEFORE UPDATE OR DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.guard()", user=SUPERUSER)
+    trial.emit(20)
+    one.wait_not_ready("MARK_REJECTED")
+    assert one.stop(expect=None) == 2, one.log_tail()
+    assert one.log_lines("error .*code=MARK_REJECTED"), one.log_tail()
