@@ -84,6 +84,12 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
     if (relation_read_row(relation, &change->new_tuple, batch, &event, err) != OK) {
         return FAILED;
     }
+    if (event != NULL && event->seq == EVENT_NO_SEQ &&
+        assembler->pipeline->on_publish != ON_PUBLISH_KEEP) {
+        batch->count--; /* it could not be marked: the watch says that it is not published */
+        batch->unsettled--;
+        event = NULL;
+    }
     if (event != NULL) { /* else it was inserted as published; it has its ordinal all the same */
         assembler_number(assembler, event);
     }

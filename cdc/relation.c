@@ -327,6 +327,16 @@ static Status relation_check_generated(const Relations *relations, const Relatio
     return OK;
 }
 
+/* The log stays what it is, also when the table is mended. */
+static const char *relation_way_out(const Relations *relations)
+{
+    return relations->pipeline->on_publish == ON_PUBLISH_KEEP
+               ? "`outboxd run --new-slot` leaves this part of the log, makes the slot again and "
+                 "publishes the rows of the table from its beginning."
+               : "`outboxd run --new-slot` leaves this part of the log, makes the slot again and "
+                 "publishes the rows that are still unpublished from the table.";
+}
+
 /* A row is read as its table was when it was written. A column that was added later reads as NULL;
  * one that an event cannot be without was renamed or dropped: going on would publish events without
  * key or value, in silence. */
@@ -350,8 +360,8 @@ static Status relation_check(const Relations *relations, const Relation *relatio
                   relations->pipeline->table, needed[i].column);
         return error_hint(err,
                           "Was it renamed? Then set columns.%s to its new name; \"\" goes on "
-                          "without it.",
-                          needed[i].option);
+                          "without it. If the table has the column again: %s",
+                          needed[i].option, relation_way_out(relations));
     }
     return OK;
 }

@@ -135,6 +135,17 @@ typedef struct Idle {
     uint64_t proven; /* ... and the log was that long */
 } Idle;
 
+/* An old table that was spoken of. */
+typedef struct SaidTable {
+    uint32_t oid;
+    bool gone;
+} SaidTable;
+
+typedef struct SaidTables {
+    SaidTable *items;
+    size_t count;
+} SaidTables;
+
 /* The table was renamed and made anew: wal_rotation.c. */
 typedef struct Rotation {
     OldTables tables; /* that may not be finished, oldest first */
@@ -151,7 +162,7 @@ typedef struct Rotation {
     bool counting;
     int64_t unpublished; /* in the old table; -1: not told */
     int64_t retry_us;
-    uint32_t said;
+    SaidTables said;
     PublisherLock lock; /* of the old table `reading` */
     Error error;
 } Rotation;
@@ -203,6 +214,7 @@ typedef struct WalSource {
     bool facts_told;
     bool distrust; /* what is remembered rests on a place that the server refused */
     Verify verify;
+    Error unreadable;   /* the log from our place on; run --new-slot makes a gap of it */
     bool gap_accepted;  /* run --new-slot did its work */
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
@@ -379,6 +391,9 @@ void wal_slot_nothing_missed(WalSource *wal);
 /** It has: a gap, which run --new-slot closes. */
 void wal_slot_missed(WalSource *wal, const Error *gap);
 /** True when decoding failed for want of the publication: *err says whether it is a gap. */
+/** The log cannot be read from our place on: the source is lost; with --new-slot the next start
+ * makes the slot again. */
+void wal_slot_unreadable(WalSource *wal, const Error *err);
 bool wal_slot_cannot_decode(WalSource *wal, Error *err);
 
 /* wal_fill.c */

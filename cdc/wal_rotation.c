@@ -166,16 +166,33 @@ static void rotation_try_switch(WalSource *wal)
 
 /* Beginning. */
 
+/* Once for each table: that it was renamed, and that it is gone. */
+static bool rotation_must_say(Rotation *rotation, uint32_t oid, bool gone)
+{
+    SaidTables *said = &rotation->said;
+    size_t at = 0;
+    while (at < said->count && said->items[at].oid != oid) {
+        at++;
+    }
+    if (at == said->count) {
+        said->items = x_realloc(said->items, (at + 1) * sizeof(*said->items));
+        said->items[said->count++] = (SaidTable){.oid = oid, .gone = gone};
+        return true;
+    }
+    bool news = gone && !said->items[at].gone;
+    said->items[at].gone = gone;
+    return news;
+}
+
 static void rotation_say(WalSource *wal)
 {
     Rotation *rotation = &wal->rotation;
     const char *table = wal->options.pipeline->table;
-    if (rotation->said == rotation->tables.items[0].oid) {
-        return;
-    }
-    rotation->said = rotation->tables.items[0].oid;
     for (size_t i = 0; i < rotation->tables.count; i++) {
         const OldTable *old = &rotation->tables.items[i];
+        if (!rotation_must_say(rotation, old->oid, old->name == NULL)) {
+            continue;
+        }
         if (old->name == NULL) {
             ++*wal->options.stats->tables_dropped;
             log_write(LOG_ERROR, wal->options.pipeline->name, "TABLE_DROPPED",
@@ -399,7 +416,11 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
     rotation_add(rotation, oid, name);
     rotation->at += configured; /* it stands behind the old ones */
     rotation->barrier = wal->log_end;
-    log_write(LOG_WARN, wal->options.pipeline->name,
+    if (!rotation_must_say(rotation, oid, *name == '\0')) {
+        return;
+    }
+    *wal->options.stats->tables_dropped += *name == '\0';
+    log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
               *name != '\0' ? "TABLE_ROTATED" : "TABLE_DROPPED",
               LOG_FIELDS(log_number("table_id", oid)),
               "the log has rows of a table that had the name '%s' once and %s%s: they are "
@@ -542,4 +563,6 @@ void wal_rotation_init(WalSource *wal)
 void wal_rotation_release(WalSource *wal)
 {
     rotation_clear(&wal->rotation);
+    free(wal->rotation.said.items);
+    wal->rotation.said = (SaidTables){0};
 }

@@ -127,11 +127,11 @@ static void scout_on_done(void *arg, const Error *err)
     if (err != NULL || scout->error.class != ERROR_NONE) {
         Error copy = err != NULL ? *err : scout->error;
         if (slot_judge_decoding(wal->options.pipeline, &copy)) {
-            wal_lose(wal, &copy);
+            wal_slot_unreadable(wal, &copy);
             return;
         }
         error_prefix(&copy, "reading ahead in slot '%s'", wal->options.pipeline->slot);
-        wal_lose(wal, &copy);
+        wal_slot_unreadable(wal, &copy);
         return;
     }
     scout->complete = true;

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/sqlstate.h"
 #include "rows/precondition.h"
 
 static bool slot_is_state(const Error *err, const char *sqlstate)
@@ -63,6 +64,18 @@ bool wal_slot_cannot_decode(WalSource *wal, Error *err)
     return true;
 }
 
+/* What was refused may be allowed again; the log stays what it is. */
+void wal_slot_unreadable(WalSource *wal, const Error *err)
+{
+    Error copy = *err;
+    bool stays = copy.class == ERROR_FATAL && !sqlstate_is_refusal(&copy);
+    if (stays && wal->options.config->new_slot && !wal->gap_accepted) {
+        wal->unreadable = copy;
+        copy.class = ERROR_RETRY;
+    }
+    wal_lose(wal, &copy);
+}
+
 static void on_stream_refused(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -71,7 +84,7 @@ static void on_stream_refused(void *arg, const Error *err)
     }
     Error copy = *err;
     if (wal_slot_cannot_decode(wal, &copy)) {
-        wal_lose(wal, &copy);
+        wal_slot_unreadable(wal, &copy);
         return;
     }
     /* In the middle of reading again we are no standby: connect anew. */
@@ -88,6 +101,8 @@ static void on_stream_refused(void *arg, const Error *err)
         error_hint(&copy,
                    "Events may be missing. `outboxd run --new-slot` makes the slot again and "
                    "publishes the rows that are still unpublished.");
+        wal_slot_unreadable(wal, &copy);
+        return;
     }
     wal_lose(wal, &copy);
 }
@@ -370,6 +385,10 @@ void wal_slot_decide(WalSource *wal)
         wal->facts.publication_changed) {
         error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED",
                   "the publication is not the one that the position was reached with");
+        verdict = SLOT_GAP;
+    }
+    if (verdict != SLOT_REFUSED && may_close && wal->unreadable.class != ERROR_NONE) {
+        err = wal->unreadable;
         verdict = SLOT_GAP;
     }
     switch (verdict) {

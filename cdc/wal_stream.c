@@ -191,7 +191,7 @@ static void stream_ended(WalSource *wal)
         }
     }
     if (wal_slot_cannot_decode(wal, &err)) {
-        wal_lose(wal, &err);
+        wal_slot_unreadable(wal, &err);
         return;
     }
     if (strstr(err.message, "SQLSTATE 58P01") != NULL ||
@@ -201,8 +201,10 @@ static void stream_ended(WalSource *wal)
         snprintf(err.code, sizeof(err.code), "SLOT_LOST");
     } else if (err.class == ERROR_FATAL && strstr(err.message, "SQLSTATE XX000") != NULL) {
         err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
+        wal_lose(wal, &err);
+        return;
     }
-    wal_lose(wal, &err);
+    wal_slot_unreadable(wal, &err);
 }
 
 static void stream_deliver(WalSource *wal)
@@ -329,7 +331,7 @@ static bool stream_take(WalSource *wal, const char *bytes, size_t length)
         return wal->state == WAL_ACTIVE;
     }
     if (assembler_take(&wal->assembler, message.data, &err) != OK) {
-        wal_lose(wal, &err);
+        wal_slot_unreadable(wal, &err);
         return false;
     }
     if (!stream_batch_is_full(wal)) {

@@ -138,7 +138,8 @@ static const LogCode TABLE_CODES[] = {
      "Make it with: outboxd migrate"},
     {"COLUMN_MISSING", "error", "The table had no such column when the row was written.",
      "Was it renamed? Then set pipelines.columns to its new name; \"\" goes on without "
-     "it."},
+     "it. If the table has the column again, outboxd run --new-slot publishes what is still "
+     "unpublished from the table."},
     {"COPY_HEADER", "error", "The server's COPY stream is not what outboxd reads.",
      "Report it, with the version of the server."},
     {"COPY_ROW", "error", "A row of the outbox table cannot be read, or has no sequence number.",

@@ -154,6 +154,11 @@ static const LogCode PIPELINE_CODES[] = {
      "numbers. Those were left as they are and will be published.",
      "Numbers are given out again after TRUNCATE ... RESTART IDENTITY, setval() or a restore: find "
      "out who did that."},
+    {"MARK_REJECTED", "warn, error",
+     "A trigger or a constraint refuses to mark or delete a published row. The other rows are "
+     "marked; nothing more is sent meanwhile.",
+     "Mend the function or the constraint that the message names, or let the relay's role pass. It "
+     "goes on by itself; a restart before that publishes unmarked rows again."},
     {"MARK_BLOCKED", "warn",
      "Published rows cannot be marked: another session holds a lock on the outbox table. The relay "
      "gives up in time to keep its lease, and tries again.",

@@ -44,7 +44,7 @@ typedef enum EventState {
 } EventState;
 
 #define EVENT_NO_TIME INT64_MIN
-#define EVENT_NO_SEQ  INT64_MIN /* a WAL message: there is no row */
+#define EVENT_NO_SEQ  INT64_MIN /* a WAL message: there is no row; no row with it is published */
 
 struct Batch;
 struct Topic;

@@ -103,14 +103,18 @@ void pipeline_refused(void *arg, const Error *err)
     Pipeline *p = arg;
     if (err == NULL) {
         p->refusals = 0;
+        p->rejected = false;
         if (p->error.class == ERROR_RETRY && p->refused) {
             pipeline_input(p, INPUT_HEALED);
         }
         p->refused = false;
+        pipeline_wake(p);
+        p->parts.source->ops->wake(p->parts.source);
         return;
     }
     p->refused = true;
-    p->refusals += p->broken.class == ERROR_NONE;
+    p->rejected = strcmp(err->code, "MARK_REJECTED") == 0;
+    p->refusals += p->broken.class == ERROR_NONE && !p->rejected; /* its reason is known */
     Error said = *err;
     bool over = p->refusals > REFUSALS_MAX;
     said.class = over ? ERROR_FATAL : ERROR_RETRY;

@@ -18,7 +18,7 @@ enum {
 bool pipeline_works(const Pipeline *p)
 {
     bool works = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
-    return works && !p->paused && !p->held && p->broken.class == ERROR_NONE;
+    return works && !p->paused && !p->held && !p->rejected && p->broken.class == ERROR_NONE;
 }
 
 /* From the source. */
@@ -91,6 +91,7 @@ static void on_source_lost(void *arg, const Error *err)
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
     p->source_lost = true;
+    p->rejected = false; /* it says so again once it is connected */
     pipeline_forget_aside(p);
     pipeline_complain(p, err, false);
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_SOURCE_LOST);

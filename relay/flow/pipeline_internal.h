@@ -65,6 +65,7 @@ struct Pipeline {
     bool held;         /* it is not known yet whether it is paused */
     bool begun;        /* it published, or stood by */
     bool refused;      /* the server refused the source's last statement */
+    bool rejected;     /* ... for what a row is: nothing is sent until that is mended */
     unsigned refusals; /* in a row, without a known reason */
     Error broken;      /* precondition; class ERROR_NONE: all hold */
     int64_t broken_us; /* wall clock */

@@ -320,7 +320,7 @@ static void pipeline_published(Pipeline *p, Event *event)
     p->progress_us = now_us;
     p->last_published_us = wall_us;
     p->published_monotonic_us = now_us;
-    if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED) {
+    if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED && !p->rejected) {
         pipeline_input(p, INPUT_HEALED);
     }
     p->attempt = 0;

@@ -39,7 +39,8 @@ typedef struct SourceEvents {
     /** Something hints that a precondition changed (rows/precondition.h): look now. */
     void (*doubt)(void *arg);
     /** The server refused a statement (SQLSTATE class 42, or 55000) on a connection that is fine.
-     * The source keeps lock and memory and tries again each second; NULL: it went through. */
+     * The source keeps lock and memory and tries again each second; NULL: it went through.
+     * MARK_REJECTED: for what a row is; the others were marked, and it may last. */
     void (*refused)(void *arg, const Error *err);
     /** Connections are closed, nothing happens until start(). FATAL: a human must act. */
     void (*lost)(void *arg, const Error *err);

@@ -1,6 +1,7 @@
 #include "outbox/fetch_sql.h"
 
 #include "base/memory.h"
+#include "flow/event.h"
 #include "pg/ident.h"
 
 /* The ranges from `from` on. */
@@ -15,6 +16,7 @@ static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
                 continue;
             }
             int64_t low = range->low > from ? range->low : from;
+            low += low == EVENT_NO_SEQ; /* the watch says that it is not published */
             text_printf(sql, "%s%lld", comma, (long long)(side == 0 ? low : range->high));
             comma = ",";
         }

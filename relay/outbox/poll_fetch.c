@@ -488,8 +488,10 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
 {
     int64_t now_us = clock_monotonic_us();
     fetch_release(poll);
-    known_release(&poll->known, marker_unmarked(poll->marker), *poll->options.stats->marked, now_us,
-                  poll->options.pipeline->sweep_interval_ms * 1000);
+    if (marker_in_order(poll->marker)) {
+        known_release(&poll->known, marker_unmarked(poll->marker), *poll->options.stats->marked,
+                      now_us, poll->options.pipeline->sweep_interval_ms * 1000);
+    }
     bool sweep = now_us >= poll->next_sweep_us || poll->gaps.top == INT64_MIN;
     bool meets_known = poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps));
     poll->fetch = (Fetch){

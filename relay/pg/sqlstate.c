@@ -57,6 +57,16 @@ static const SqlstateRow *sqlstate_find(const char *state)
     return &UNKNOWN;
 }
 
+/* Whose code of the database it was, innermost first; other contexts are of no use to a reader. */
+static int sqlstate_context_length(const char *context)
+{
+    enum { CONTEXT_MAX = 200 };
+    size_t length = strcspn(context, "\n");
+    const char *function = strstr(context, " function ");
+    bool useful = function != NULL && function < context + length;
+    return !useful ? 0 : length < CONTEXT_MAX ? (int)length : CONTEXT_MAX;
+}
+
 static Status sqlstate_fill(const SqlstateRow *row, const char *state, const char *message,
                             Error *err)
 {
@@ -84,7 +94,11 @@ Status sqlstate_error(const PGresult *result, Error *err)
                   PQresultErrorMessage(result));
         return FAILED;
     }
-    return sqlstate_fill(sqlstate_find(state), state, message != NULL ? message : "", err);
+    const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
+    int length = context != NULL ? sqlstate_context_length(context) : 0;
+    AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "", length > 0 ? ", in " : "",
+                              length, context != NULL ? context : "");
+    return sqlstate_fill(sqlstate_find(state), state, told, err);
 }
 
 /* libpq tells no SQLSTATE of a refused connection; these texts are the server's, untranslated parts

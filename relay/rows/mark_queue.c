@@ -62,6 +62,7 @@ void mark_queue_add(MarkQueue *queue, int64_t seq, Slice event_id, uint32_t xid)
     MarkRow *row = &queue->rows[queue->count++];
     row->seq = seq;
     row->xid = xid;
+    row->refused = false;
     row_set_id(row, event_id);
     queue->events_added++;
 }
@@ -104,7 +105,7 @@ static void queue_list_chosen(MarkQueue *queue)
     queue->chosen_count = 0;
     for (size_t i = 0; i < queue->sent; i++) {
         const MarkRow *row = &queue->rows[i];
-        if (row->seq == EVENT_NO_SEQ) {
+        if (row->seq == EVENT_NO_SEQ || row->refused) {
             continue;
         }
         size_t before = queue->chosen_count;
@@ -131,7 +132,11 @@ static size_t queue_first_twice(const MarkQueue *queue)
 
 void mark_queue_choose(MarkQueue *queue, size_t most)
 {
-    queue->sent = queue->count < most ? queue->count : most;
+    size_t refused = 0;
+    queue->sent = 0;
+    while (queue->sent < queue->count && queue->sent - refused < most) {
+        refused += queue->rows[queue->sent++].refused;
+    }
     queue_list_chosen(queue);
     size_t once = queue_first_twice(queue);
     if (once < queue->sent) {
@@ -140,6 +145,9 @@ void mark_queue_choose(MarkQueue *queue, size_t most)
     }
     queue->boundaries_sent = 0;
     queue->position_sent = queue->position;
+    if (refused > 0 || queue->sent < queue->behind) {
+        return; /* what is done is not all that came before some place */
+    }
     while (queue->boundaries_sent < queue->boundary_count &&
            queue->boundaries[queue->boundaries_sent].events <= queue->events_done + queue->sent) {
         queue->position_sent = queue->boundaries[queue->boundaries_sent++].position;
@@ -205,12 +213,18 @@ static void boundaries_drop(MarkQueue *queue, size_t done)
 size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone *ret_gone)
 {
     size_t kept = 0;
+    size_t refused = 0;
     *ret_gone = (MarkGone){0};
     if (missing->count > 1) {
         qsort(missing->rows, missing->count, sizeof(*missing->rows), compare_misses);
     }
     for (size_t i = 0; i < queue->sent; i++) {
         MarkRow row = queue->rows[i];
+        if (row.refused) {
+            queue->rows[kept++] = row;
+            refused++;
+            continue;
+        }
         const MarkMiss *miss = missing_find(missing, row.seq);
         if (miss != NULL && !mark_snapshot_shows(missing->snapshot, row.xid)) {
             queue->rows[kept++] = row;
@@ -220,6 +234,7 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone 
         ret_gone->vanished += miss != NULL && !miss->replaced;
         row_release(&row);
     }
+    queue->behind = kept + (queue->behind > queue->sent ? queue->behind - queue->sent : 0);
     if (queue->sent > kept) {
         memmove(queue->rows + kept, queue->rows + queue->sent,
                 (queue->count - queue->sent) * sizeof(*queue->rows));
@@ -234,7 +249,39 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone 
     } else if (queue->boundaries_sent > 0) {
         boundaries_drop(queue, queue->boundaries_sent - 1); /* the last one implies the others */
     }
-    return kept;
+    return kept - refused;
+}
+
+void mark_queue_refuse(MarkQueue *queue)
+{
+    for (size_t i = 0; i < queue->chosen_count; i++) {
+        queue->rows[queue->chosen[i] - queue->rows].refused = true;
+    }
+    queue->refused += queue->chosen_count;
+    mark_queue_unsend(queue);
+}
+
+void mark_queue_excuse(MarkQueue *queue, size_t nth)
+{
+    if (queue->refused == 0) {
+        return;
+    }
+    size_t left = nth % queue->refused;
+    for (size_t i = 0; i < queue->count; i++) {
+        if (queue->rows[i].refused && left-- == 0) {
+            queue->rows[i].refused = false;
+            queue->refused--;
+            return;
+        }
+    }
+}
+
+void mark_queue_forgive(MarkQueue *queue)
+{
+    for (size_t i = 0; i < queue->count; i++) {
+        queue->rows[i].refused = false;
+    }
+    queue->refused = 0;
 }
 
 void mark_queue_unsend(MarkQueue *queue)
@@ -250,6 +297,8 @@ static void queue_release_rows(MarkQueue *queue)
         row_release(&queue->rows[i]);
     }
     queue->count = 0;
+    queue->refused = 0;
+    queue->behind = 0;
 }
 
 void mark_queue_forget(MarkQueue *queue)

@@ -29,6 +29,7 @@ typedef struct MarkRow {
     int64_t seq;        /* EVENT_NO_SEQ: a message, without a row */
     uint32_t xid;       /* of its transaction; 0: it was seen in the table, so it is over */
     uint32_t id_length; /* of the event id as text; MARK_ID_NULL: SQL NULL, or no such column */
+    bool refused;       /* the server refuses to mark it: left out until it is excused */
     union {
         char bytes[MARK_ID_INLINE];
         char *more; /* longer than that; owned by the queue */
@@ -51,6 +52,8 @@ typedef struct MarkQueue {
     const MarkRow **chosen; /* of those, the ones with a row, by seq */
     size_t chosen_count;
     size_t chosen_capacity;
+    size_t refused; /* so many rows are */
+    size_t behind;  /* the first so many stayed when later ones were marked */
     uint64_t events_added;
     uint64_t events_done;
     MarkBoundary *boundaries; /* oldest first */
@@ -84,7 +87,7 @@ void mark_queue_add(MarkQueue *queue, int64_t seq, Slice event_id, uint32_t xid)
 void mark_queue_add_position(MarkQueue *queue, const MarkerPosition *position);
 
 /** Chooses what the next statement holds: at most `most` rows, no number twice, and the last
- * position that holds when those are marked. */
+ * position that holds when those are marked: none behind a row that is refused. */
 void mark_queue_choose(MarkQueue *queue, size_t most);
 
 /** The rows that were chosen, without messages, in order of their numbers; valid until the queue is
@@ -101,6 +104,15 @@ bool mark_queue_has(const MarkQueue *queue, int64_t seq, Slice event_id);
  * with any, it was not. Rows whose transaction is over and that are missing still are given up:
  * *ret_gone counts them. The others are kept: their number is returned. */
 size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone *ret_gone);
+
+/** The server refuses to mark the rows that were chosen: they are left out from now on. */
+void mark_queue_refuse(MarkQueue *queue);
+
+/** One refused row is to be tried again: the nth, counted round. */
+void mark_queue_excuse(MarkQueue *queue, size_t nth);
+
+/** No row is refused any more. */
+void mark_queue_forgive(MarkQueue *queue);
 
 /** The connection is lost: nothing is known of the statement. */
 void mark_queue_unsend(MarkQueue *queue);

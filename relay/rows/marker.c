@@ -85,6 +85,11 @@ bool marker_has(const Marker *marker, int64_t seq, Slice event_id)
     return mark_queue_has(&marker->queue, seq, event_id);
 }
 
+bool marker_in_order(const Marker *marker)
+{
+    return marker->rejected.error.class == ERROR_NONE;
+}
+
 int64_t marker_oldest(const Marker *marker)
 {
     int64_t oldest = INT64_MAX;
@@ -224,7 +229,7 @@ bool marker_must_wait(Marker *marker, const Error *err)
 
 void marker_passed(Marker *marker)
 {
-    if (marker->refused) {
+    if (marker->refused && marker->rejected.error.class == ERROR_NONE) {
         marker->refused = false;
         marker->options.refused(marker->options.arg, NULL);
     }
@@ -377,6 +382,7 @@ void marker_stop(Marker *marker)
     text_free(&marker->lock.holder);
     marker->lock = (MarkerLock){0};
     marker->recovering = marker->queue.count > 0;
+    marker->rejected.told = marker->rejected.probing = false;
     while (marker->asides != NULL) {
         marker_drop_aside(marker); /* the pipeline takes these events back */
     }
@@ -386,6 +392,7 @@ void marker_forget(Marker *marker)
 {
     assert(!marker->active);
     mark_queue_forget(&marker->queue);
+    marker->rejected = (MarkerRejected){0};
     marker->recovering = false;
     marker->since_us = 0;
 }

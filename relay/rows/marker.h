@@ -112,6 +112,10 @@ bool marker_recovering(const Marker *marker);
 /** True when the row is acknowledged and not yet marked. */
 bool marker_has(const Marker *marker, int64_t seq, Slice event_id);
 
+/** False from a row that the server refused to mark (MARK_REJECTED) until nothing is left to be
+ * marked: later rows were marked before it. */
+bool marker_in_order(const Marker *marker);
+
 /** The lowest such row; INT64_MAX: none. */
 int64_t marker_oldest(const Marker *marker);
 

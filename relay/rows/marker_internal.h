@@ -17,6 +17,15 @@ typedef struct MarkerGone {
     int64_t said_us;
 } MarkerGone;
 
+/* Rows whose marking the server refuses for what they are: a trigger, or a constraint. */
+typedef struct MarkerRejected {
+    Error error;  /* of the first one; stays until nothing is left to be marked */
+    size_t most;  /* rows in a statement; 0: as many as ever */
+    size_t turn;  /* which one is tried next */
+    bool told;    /* ... after this was told to the owner */
+    bool probing; /* it is tried */
+} MarkerRejected;
+
 /* A lock of somebody else is in the way. */
 typedef struct MarkerLock {
     bool ask;         /* who holds it */
@@ -39,7 +48,8 @@ struct Marker {
     char *row_ctid; /* NULL: not claimed */
     char *dead_letter;
     MarkerLock lock;
-    bool refused; /* the last statement was */
+    bool refused; /* the last statement was, or rows are */
+    MarkerRejected rejected;
     /* What waits. */
     bool draining;
     bool with_position;

@@ -14,6 +14,8 @@ enum {
     GATHER_MS = 5,        /* without a position: rows wait so long for company */
     UNSEEN_MS = 20,       /* rows that could not be seen yet are tried again then */
     GONE_SECONDS = 60,    /* said at most so often */
+    REJECTED_MAX = 100,   /* rows: then the others wait, too */
+    REJECTED_MS = 1000,   /* one of them is tried again then */
 };
 
 void mark_forget_running(Marker *marker)
@@ -241,6 +243,16 @@ static void mark_settle(Marker *marker)
     mark_forget_running(marker);
     marker->replaced.rows += gone.replaced;
     mark_say_gone(marker);
+    MarkerRejected *rejected = &marker->rejected;
+    rejected->most = rejected->most < MARK_ROWS_MAX / 2 ? rejected->most * 2 : 0;
+    if (rejected->probing) { /* whatever it was may be mended for all of them */
+        rejected->probing = false;
+        mark_queue_forgive(queue);
+    }
+    if (rejected->error.class != ERROR_NONE && queue->count == 0) {
+        rejected->error = (Error){0};
+        marker_passed(marker);
+    }
     int64_t now_us = clock_monotonic_us();
     marker->unseen_until_us = unseen > 0 ? now_us + UNSEEN_MS * 1000 : 0;
     marker->at_once = marker->at_once || missed; /* its position was not committed */
@@ -267,11 +279,44 @@ static void replaced_on_done(void *arg, const Error *err)
     mark_settle(marker);
 }
 
+/* The statement failed for what a row is. By halves until the row stands alone; the others are
+ * marked without it. */
+static bool mark_is_rejected(Marker *marker, const Error *err)
+{
+    MarkQueue *queue = &marker->queue;
+    MarkerRejected *rejected = &marker->rejected;
+    if (marker->options.refused == NULL || err->class != ERROR_FATAL || marker->rows_sent == 0 ||
+        !pg_conn_is_open(marker->options.conn)) {
+        return false;
+    }
+    rejected->probing = false;
+    if (marker->rows_sent > 1) {
+        rejected->most = marker->rows_sent / 2;
+        return true;
+    }
+    if (rejected->error.class == ERROR_NONE) {
+        const PipelineConfig *pipeline = marker->options.pipeline;
+        size_t count = 0;
+        error_set(&rejected->error, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED",
+                  "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
+                  (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
+        error_hint(&rejected->error,
+                   "A trigger or a constraint refuses to let the relay's role %s this row: mend "
+                   "it, or let it pass. The relay tries again each second and goes on by itself. "
+                   "Do not restart it before: rows that are published and not marked would be "
+                   "published again.",
+                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update");
+    }
+    rejected->most = 1;
+    mark_queue_refuse(queue);
+    return true;
+}
+
 static void mark_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
     HistoryMemory *history = marker->row_ctid != NULL ? marker->options.history : NULL;
-    if (err != NULL && !marker_must_wait(marker, err)) {
+    if (err != NULL && !marker_must_wait(marker, err) && !mark_is_rejected(marker, err)) {
         marker->options.lost(marker->options.arg, err);
         return;
     }
@@ -388,7 +433,8 @@ static void mark_send(Marker *marker)
     }
     MarkQueue *queue = &marker->queue;
     bool touches = marker_touches_rows(marker);
-    mark_queue_choose(queue, touches ? MARK_ROWS_MAX : SIZE_MAX);
+    size_t most = marker->rejected.most > 0 ? marker->rejected.most : MARK_ROWS_MAX;
+    mark_queue_choose(queue, touches ? most : SIZE_MAX);
     size_t count = 0;
     const MarkRow *const *rows = mark_queue_chosen(queue, &count);
     marker->rows_sent = touches ? count : 0;
@@ -440,7 +486,9 @@ static bool mark_is_due(Marker *marker)
     many = many > MARK_ROWS_MAX ? MARK_ROWS_MAX : many;
     int64_t now_us = clock_monotonic_us();
     int64_t due_us = marker->since_us + wait_ms * 1000;
-    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering) {
+    bool apart = marker->rejected.most > 0; /* what is left of a statement that was refused */
+    if (marker->queue.count >= many || marker->at_once || marker->draining || marker->recovering ||
+        apart) {
         due_us = now_us;
     }
     due_us = due_us > marker->unseen_until_us ? due_us : marker->unseen_until_us;
@@ -452,9 +500,42 @@ static bool mark_is_due(Marker *marker)
     return false;
 }
 
+/* What is left is refused: it is said, and after a while one of the rows is tried again. */
+static bool mark_rests(Marker *marker)
+{
+    MarkQueue *queue = &marker->queue;
+    MarkerRejected *rejected = &marker->rejected;
+    bool rest = queue->refused == queue->count || queue->refused >= REJECTED_MAX;
+    if (queue->refused == 0 || !rest || rejected->probing) {
+        return false;
+    }
+    if (marker->draining) {
+        marker->options.lost(marker->options.arg, &rejected->error);
+        return true;
+    }
+    int64_t now_us = clock_monotonic_us();
+    if (!rejected->told) {
+        rejected->told = true;
+        marker->refused = true;
+        marker->lock.retry_us = now_us + REJECTED_MS * INT64_C(1000);
+        marker->options.refused(marker->options.arg, &rejected->error);
+    }
+    if (now_us < marker->lock.retry_us) {
+        marker_arm(marker, marker->lock.retry_us - now_us);
+        return true;
+    }
+    rejected->told = false;
+    rejected->probing = true;
+    rejected->most = 1;
+    marker->prepared = false; /* what was refused may be our plan */
+    mark_queue_excuse(queue, rejected->turn++);
+    marker->at_once = true;
+    return false;
+}
+
 void mark_next(Marker *marker)
 {
-    if (!mark_is_due(marker)) {
+    if (mark_rests(marker) || !mark_is_due(marker)) {
         return;
     }
     if (!marker->prepared) {

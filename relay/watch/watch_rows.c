@@ -171,8 +171,14 @@ static int64_t rows_unseen_after_us(const PipelineConfig *config)
 }
 
 /* The slot has to go first: --new-slot makes a new one only where there is a gap. */
-static char *rows_remedy(const PipelineConfig *config)
+static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
 {
+    if (first != NULL && first->seq == EVENT_NO_SEQ) {
+        return x_format("The number %" PRId64 " is the lowest there is, and the relay uses it for "
+                        "events without a row: a row with it is never published. Insert the event "
+                        "again under a number of the sequence, and delete the row with this one.",
+                        first->seq);
+    }
     if (config->capture == CAPTURE_POLL) {
         return x_strdup("Reading these numbers again did not bring the rows. Look at row security, "
                         "and at the rows by their seq. A restart of the relay reads every "
@@ -198,6 +204,16 @@ static const Sighting *rows_first_unseen(const Sightings *s)
     return NULL;
 }
 
+static const Sighting *rows_first_unsaid(const Sightings *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->rows[i].unseen && !s->rows[i].said) {
+            return &s->rows[i];
+        }
+    }
+    return NULL;
+}
+
 static Slice rows_time(int64_t monotonic_us, int64_t now_us, char *scratch)
 {
     return timestamp_format(clock_wall_us() - (now_us - monotonic_us), scratch);
@@ -206,7 +222,7 @@ static Slice rows_time(int64_t monotonic_us, int64_t now_us, char *scratch)
 static void rows_say_unseen(Watched *p, int64_t now_us)
 {
     size_t said = 0;
-    AUTO_TEXT remedy = rows_remedy(p->config);
+    AUTO_TEXT remedy = rows_remedy(p->config, rows_first_unsaid(&p->sightings));
     for (size_t i = 0; i < p->sightings.count; i++) {
         Sighting *row = &p->sightings.rows[i];
         if (!row->unseen || row->said) {
@@ -252,7 +268,7 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
         unseen, p->sightings.look.complete ? "" : " or more", first->seq,
         first->event_id != NULL ? first->event_id : "NULL", first->event_type,
         SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
-    AUTO_TEXT remedy = rows_remedy(p->config);
+    AUTO_TEXT remedy = rows_remedy(p->config, first);
     error_hint(&err, "%s", remedy);
     w->options.unseen(w->options.arg, index, &err);
 }

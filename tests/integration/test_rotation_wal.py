@@ -393,6 +393,34 @@ def test_events_that_wait_for_their_topic_hold_up_no_other(kafka, database, wal_
     eventually(lambda: table_id(database) == "outbox.event", 60, lambda: "finished\n" + two.log_tail())
 
 
+def test_an_old_table_that_is_dropped_while_its_events_wait_is_said_once(kafka, database, wal_relay, wal, topic, prefix):
+    one = wal_relay({"on_missing_topic": "wait"}, monitor=SOON)
+    trial = Trial(database, one)
+    begun(one, trial, kafka, topic, wal)
+    late = Trial(database, one)
+    late.emit(10, aggregate="late")
+    eventually(lambda: one.metric("waiting_events") == 10, 120, lambda: "they wait\n" + one.log_tail())
+    rotate(database)
+    trial.emit(30)
+    eventually(lambda: waiting(database) == 0, 60, lambda: "the new table goes on\n" + one.log_tail())
+    assert one.log_lines("TABLE_ROTATED"), one.log_tail()
+    database.execute("DROP TABLE outbox.event_2025 CASCADE", user=SUPERUSER)
+    late.forget([event for _, event in late.expected])
+    late.emit(10, aggregate="late")
+    kafka.create_topic(f"{prefix}.late", partitions=3)
+    wait_for_records(kafka.brokers, f"{prefix}.late", 10)
+    trial.emit(30)
+    eventually(lambda: waiting(database) == 0, 60, lambda: "it goes on\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    late.result(read_topics(kafka.brokers, f"{prefix}.late")).assert_none_lost()
+    assert len(one.log_lines("TABLE_DROPPED.*still to be read")) == 1, one.log_tail()
+    assert one.metric("old_tables_dropped_total") == 1
+    started = len(one.log_lines("STREAM_STARTED"))
+    assert database.terminate_backends() > 0
+    eventually(lambda: len(one.log_lines("STREAM_STARTED")) > started, 60, lambda: "another session\n" + one.log_tail())
+    assert len(one.log_lines("TABLE_DROPPED")) == 1, one.log_tail()
+
+
 def test_a_relay_that_starts_in_the_middle_stands_by(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)

@@ -4,6 +4,7 @@ import pytest
 
 from support.common import eventually
 from support.consume import headers_of, read_topics, wait_for_records
+from support.postgres import SUPERUSER
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
@@ -121,3 +122,28 @@ def test_table_that_is_dropped_and_made_again_is_noticed(wal_relay, kafka, datab
     two = wal_relay().start(wait_ready=False)
     assert two.wait_exit() == 2
     assert two.log_lines("outboxd_orders"), two.log_tail()
+
+
+@pytest.mark.parametrize("on_publish", ["mark", "keep"])
+def test_a_column_renamed_and_renamed_back_is_passed_by_a_new_slot(wal_relay, kafka, database, wal, topic, on_publish):
+    one = wal_relay({"on_publish": on_publish}).start()
+    emit(database, "before")
+    wait_for_records(kafka.brokers, topic, 1)
+    database.execute("ALTER TABLE outbox.event RENAME aggregate_id TO agg_id", user=SUPERUSER)
+    database.execute("INSERT INTO outbox.event (event_type, aggregate_type, agg_id, payload) VALUES ('order.placed', 'order', 'between', '{}')",
+                     user=SUPERUSER)
+    database.execute("ALTER TABLE outbox.event RENAME agg_id TO aggregate_id", user=SUPERUSER)
+    emit(database, "after")
+    assert one.wait_exit(60) == 2, one.log_tail()
+    assert one.log_lines("COLUMN_MISSING.*If the table has the column again.*--new-slot"), one.log_tail()
+    two = wal_relay({"on_publish": on_publish}, args=["--new-slot"]).start()
+    again = ["before"] if on_publish == "keep" else []
+    wait_for_records(kafka.brokers, topic, 3 + len(again))
+    assert two.log_lines("GAP_ACCEPTED.*gap=COLUMN_MISSING"), two.log_tail()
+    emit(database, "last")
+    wait_for_records(kafka.brokers, topic, 4 + len(again))
+    assert sorted(keys(read_topics(kafka.brokers, topic))) == sorted(["before", *again, "between", "after", "last"])
+    two.stop()
+    three = wal_relay({"on_publish": on_publish}).start()
+    emit(database, "plain")
+    wait_for_records(kafka.brokers, topic, 5 + len(again))

@@ -431,6 +431,7 @@ Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
         cr_assert_eq(err.class, ERROR_FATAL);
         cr_assert_not_null(strstr(err.message, ENVELOPE[gone].name), "%s", err.message);
         cr_assert_not_null(strstr(err.hint, ENVELOPE[gone].name), "%s", err.hint);
+        cr_assert_not_null(strstr(err.hint, "has the column again: `outboxd run --new-slot`"));
     }
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK);
 }

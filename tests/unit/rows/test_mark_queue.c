@@ -101,6 +101,68 @@ Test(mark_queue, a_position_goes_with_the_last_row_before_it)
     cr_assert(mark_queue_is_empty(&queue));
 }
 
+/* Marks the next rows one by one, and is refused these. */
+static void refuse(size_t count, int64_t a, int64_t b)
+{
+    for (size_t i = 0; i < count; i++) {
+        mark_queue_choose(&queue, 1);
+        size_t chosen = 0;
+        int64_t seq = mark_queue_chosen(&queue, &chosen)[0]->seq;
+        cr_assert_eq(chosen, 1);
+        if (seq == a || seq == b) {
+            mark_queue_refuse(&queue);
+        } else {
+            cr_assert_eq(settle("", NONE), 0);
+        }
+    }
+}
+
+Test(mark_queue, what_is_refused_stays_and_no_position_passes_it)
+{
+    add(1, 1, 9);
+    add_position(50);
+    add(2, 2, 9);
+    add_position(100);
+    add(3, 3, 9);
+    add_position(150);
+    add(4, 4, 9);
+    add_position(200);
+    refuse(4, 2, 3);
+    cr_assert_eq(queue.position.lsn, 50);
+    cr_assert_eq(queue.refused, 2);
+    cr_assert_eq(queue.count, 2);
+    cr_assert_not(mark_queue_is_empty(&queue));
+    /* One of them is tried again, in vain: it goes behind nobody. */
+    mark_queue_excuse(&queue, 2); /* counted round: the first */
+    refuse(1, 2, 3);
+    cr_assert_eq(queue.refused, 2);
+    /* The first one passes: the second still lies before the last positions. */
+    mark_queue_excuse(&queue, 0);
+    refuse(1, 0, 0);
+    cr_assert_eq(queue.position.lsn, 50);
+    add(5, 5, 9);
+    add_position(250);
+    mark_queue_forgive(&queue);
+    refuse(1, 0, 0);
+    cr_assert_eq(queue.position.lsn, 200);
+    refuse(1, 0, 0);
+    cr_assert_eq(queue.position.lsn, 250);
+    cr_assert(mark_queue_is_empty(&queue));
+}
+
+Test(mark_queue, what_was_refused_and_is_tried_row_by_row_commits_no_position_too_early)
+{
+    add(1, 3, 9);
+    add_position(100);
+    add(4, 4, 9);
+    refuse(4, 1, 3);
+    mark_queue_forgive(&queue);
+    refuse(1, 3, 3);
+    cr_assert_eq(queue.position.lsn, 0, "row 3 is not marked");
+    refuse(1, 0, 0);
+    cr_assert_eq(queue.position.lsn, 100);
+}
+
 Test(mark_queue, the_last_position_that_holds_is_sent_with_its_place_in_a_transaction)
 {
     add(1, 1, 9);

@@ -42,6 +42,7 @@ static struct {
     unsigned writes;
     char ctid[16];
     const char *error; /* SQLSTATE */
+    bool poison[ROWS]; /* a trigger refuses to have it marked */
 } server;
 
 static PipelineConfig pipeline;
@@ -62,6 +63,9 @@ static size_t asides;
 static size_t lost;
 static size_t blocked;
 static size_t replaced;
+static size_t refusals;
+static size_t healed;
+static bool wants_refusals;
 static Error error;
 
 static int64_t get_be(const char *bytes, int length)
@@ -107,7 +111,7 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
 {
     bool wal = pipeline.capture == CAPTURE_WAL;
     server.marks++;
-    cr_assert_str_eq(query->statement, "outboxd_mark"); /* few rows */
+    cr_assert(wants_refusals || strcmp(query->statement, "outboxd_mark") == 0); /* few rows */
     cr_assert_eq(query->param_count, wal ? MARK_PARAMS_WAL : MARK_PARAMS_POLL);
     const char *array = query->values[MARK_PARAM_SEQS];
     server.sent_rows = (size_t)get_be(array + 12, 4);
@@ -135,6 +139,12 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     if (server.renamed) {
         stub_reply_command(reply, 0);
         return;
+    }
+    for (size_t i = 0; i < server.sent_rows; i++) {
+        if (server.poison[get_be(array + 20 + 12 * i + 4, 8)]) {
+            stub_reply_error(reply, "P0001", "no");
+            return;
+        }
     }
     serve_write();
     size_t missing = 0;
@@ -336,6 +346,14 @@ static void on_replaced(void *arg)
     replaced++;
 }
 
+static void on_refused(void *arg, const Error *err)
+{
+    (void)arg;
+    refusals += err != NULL;
+    healed += err == NULL;
+    error = err != NULL ? *err : error;
+}
+
 static void on_blocked(void *arg)
 {
     (void)arg;
@@ -366,6 +384,7 @@ static void begin(void)
                                          .history = proven ? &history : NULL,
                                          .lost = on_lost,
                                          .blocked = on_blocked,
+                                         .refused = wants_refusals ? on_refused : NULL,
                                          .replaced = on_replaced,
                                          .aside = on_aside,
                                          .marked = on_marked,
@@ -442,6 +461,70 @@ Test(marker, rows_and_position_are_committed_by_one_statement)
     WAIT(marked == 2);
     cr_assert_str_eq(server.tx_lsn, "", "NULL: the transaction is complete");
     cr_assert_str_eq(server.tx_ordinal, "");
+}
+
+static void refuse_two_of_ten(void)
+{
+    wants_refusals = true;
+    server.poison[3] = server.poison[7] = true;
+    begin();
+    add_now(ROWS_OF(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), 0, 0x100);
+    WAIT(refusals > 0);
+}
+
+Test(marker, a_row_that_may_not_be_marked_holds_up_no_other)
+{
+    refuse_two_of_ten();
+    cr_assert_eq(marker_unmarked(marker), 2);
+    cr_assert(marker_has(marker, 3, SLICE_NULL) && marker_has(marker, 7, SLICE_NULL));
+    cr_assert_str_eq(server.position, "", "nor does the position pass it");
+    cr_assert_str_eq(error.code, "MARK_REJECTED");
+    cr_assert_not_null(strstr(error.message, "marking rows of"), "%s", error.message);
+    cr_assert_not_null(strstr(error.message, "number 3 is refused: no (SQLSTATE P0001)"));
+    cr_assert_not(marker_in_order(marker));
+    WAIT(refusals > 1); /* tried again, in vain */
+    cr_assert_eq(healed, 0);
+    cr_assert_eq(lost, 0);
+    memset(server.poison, 0, sizeof(server.poison));
+    WAIT(healed == 1);
+    cr_assert_eq(marker_unmarked(marker), 0);
+    cr_assert(marker_in_order(marker));
+    WAIT(!marker_pending(marker));
+    cr_assert_str_eq(server.position, "0/100");
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(server.marks_of[i], 1);
+    }
+}
+
+Test(marker, a_row_that_may_not_be_marked_ends_a_drain_behind_all_others)
+{
+    refuse_two_of_ten();
+    add(ROWS_OF(10), 0, 0);
+    marker_drain(marker);
+    WAIT(lost == 1);
+    cr_assert_eq(marker_unmarked(marker), 2);
+    cr_assert_str_eq(error.code, "MARK_REJECTED");
+    cr_assert_eq(error.class, ERROR_FATAL);
+}
+
+Test(marker, so_many_rows_that_may_not_be_marked_are_no_single_ones)
+{
+    wants_refusals = true;
+    pipeline.capture = CAPTURE_POLL;
+    memset(server.poison, true, sizeof(server.poison));
+    begin();
+    int64_t seqs[ROWS + 1];
+    for (int i = 0; i < ROWS; i++) {
+        seqs[i] = i;
+    }
+    seqs[ROWS] = -1;
+    add(seqs, 0, 0);
+    marker_next(marker);
+    WAIT(refusals == 1);
+    cr_assert_eq(marker_unmarked(marker), ROWS);
+    memset(server.poison, 0, sizeof(server.poison));
+    WAIT(healed == 1);
+    cr_assert_eq(marker_unmarked(marker), 0);
 }
 
 Test(marker, rows_wait_for_the_interval)

@@ -1,0 +1,87 @@
+"""A trigger, or a constraint, that refuses to mark single rows: the others are marked, the relay stays and repeats nothing."""
+
+import pytest
+
+from support.common import eventually, stays_true
+from support.consume import read_topics, wait_for_records
+from support.postgres import SUPERUSER
+from support.trial import Trial
+
+GUARD = """CREATE FUNCTION outbox.guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN IF OLD.seq % 10 = 0 THEN RAISE EXCEPTION 'no'; END IF; RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END; END $$;
+    CREATE TRIGGER guard BEFORE UPDATE OR DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.guard()"""
+REFERENCE = """CREATE TABLE outbox.audit (seq bigint REFERENCES outbox.event (seq));
+    CREATE FUNCTION outbox.audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN IF NEW.seq % 10 = 0 THEN INSERT INTO outbox.audit VALUES (NEW.seq); END IF; RETURN NULL; END $$;
+    CREATE TRIGGER audit AFTER INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.audit()"""
+KINDS = {"trigger, mark": ("mark", GUARD, "DROP TRIGGER guard ON outbox.event", "outbox.guard"),
+         "trigger, delete": ("delete", GUARD, "DROP TRIGGER guard ON outbox.event", "outbox.guard"),
+         "reference, delete": ("delete", REFERENCE, "DROP TABLE outbox.audit CASCADE; DROP FUNCTION outbox.audit CASCADE", "audit_seq_fkey")}
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_may_not_be_marked_hold_up_no_other_mark(kafka, database, request, capture, kind, prefix):
+    on_publish, refuse, mend, name = KINDS[kind]
+    topic = f"{prefix}.order"
+    kafka.create_topic(topic, partitions=3)
+    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
+    one = make({"on_publish": on_publish}, monitor={"interval": "500ms"}).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 20)
+    eventually(lambda: one.metric("unmarked_events") == 0, 30, lambda: "marked\n" + one.log_tail())
+    database.execute(refuse, user=SUPERUSER)
+    trial.emit(100)
+    wait_for_records(kafka.brokers, topic, 120)
+    unmarked = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
+    eventually(lambda: database.scalar(unmarked) == 10, 60, lambda: f"{database.scalar(unmarked)} unmarked\n" + one.log_tail())
+    eventually(lambda: "MARK_REJECTED" in one.ready()[1], 30, lambda: str(one.ready()))
+    assert one.log_lines(f"MARK_REJECTED.*marking rows of outbox.event: the row with number .*{name}"), one.log_tail()
+    # Longer than the refusals in a row that end a relay; it is never ready in between.
+    stays_true(lambda: one.running() and not one.ready()[0], 14)
+    assert len(one.log_lines("MARK_REJECTED")) == 1, one.log_tail()
+    database.execute(mend, user=SUPERUSER)
+    eventually(lambda: database.scalar(unmarked) == 0, 30, lambda: "all marked\n" + one.log_tail())
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 140)
+    eventually(lambda: one.ready()[0], 30, lambda: str(one.ready()))
+    eventually(lambda: database.scalar(unmarked) == 0, 30, lambda: "all marked\n" + one.log_tail())
+    one.stop()
+    two = make({"on_publish": on_publish}).start()
+    trial.emit(1)
+    wait_for_records(kafka.brokers, topic, 141)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
+    two.stop()
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_a_lost_connection_and_a_stop_meanwhile_forget_nothing(kafka, database, request, capture, prefix):
+    topic = f"{prefix}.order"
+    kafka.create_topic(topic, partitions=3)
+    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
+    one = make(monitor={"interval": "500ms"}).start()
+    trial = Trial(database, one)
+    trial.emit(1)
+    wait_for_records(kafka.brokers, topic, 1)
+    database.execute(GUARD, user=SUPERUSER)
+    trial.emit(100)
+    wait_for_records(kafka.brokers, topic, 101)
+    one.wait_not_ready("MARK_REJECTED")
+    unmarked = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
+    eventually(lambda: database.scalar(unmarked) == 10, 60, lambda: f"{database.scalar(unmarked)} unmarked\n" + one.log_tail())
+    for turn in range(1, 4):
+        eventually(lambda: database.terminate_backends() > 0, 30, "the relay is connected")
+        eventually(lambda: len(one.log_lines("PIPELINE_ACTIVE")) > turn, 30, lambda: "connected again\n" + one.log_tail())
+        one.wait_not_ready("MARK_REJECTED")
+    database.execute("DROP TRIGGER guard ON outbox.event", user=SUPERUSER)
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 121)
+    one.wait_ready()
+    eventually(lambda: database.scalar(unmarked) == 0, 30, lambda: "all marked\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
+    database.execute("CREATE TRIGGER guard BEFORE UPDATE OR DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.guard()", user=SUPERUSER)
+    trial.emit(20)
+    one.wait_not_ready("MARK_REJECTED")
+    assert one.stop(expect=None) == 2, one.log_tail()
+    assert one.log_lines("error .*code=MARK_REJECTED"), one.log_tail()
