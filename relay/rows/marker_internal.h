@@ -32,6 +32,9 @@ struct Marker {
     /* The session. */
     bool active;
     bool prepared;
+    unsigned names;          /* raised when the table's name, or the table, is another one */
+    unsigned names_prepared; /* ... as it was when the statements were asked for */
+    unsigned rounds;         /* in a row in which a mark wrote nothing and nothing told why */
     MarkSql sql;
     uint32_t table_oid;
     char *row_table;

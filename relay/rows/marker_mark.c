@@ -14,6 +14,7 @@ enum {
     GATHER_MS = 5,        /* without a position: rows wait so long for company */
     UNSEEN_MS = 20,       /* rows that could not be seen yet are tried again then */
     GONE_SECONDS = 60,    /* said at most so often */
+    ROUNDS_MAX = 3,       /* marks that wrote nothing, and a look that found nothing wrong */
 };
 
 void mark_forget_running(Marker *marker)
@@ -47,7 +48,7 @@ static void prepare_on_done(void *arg, const Error *err)
     }
     if (err == NULL) {
         marker_passed(marker);
-        marker->prepared = true;
+        marker->prepared = marker->names_prepared == marker->names; /* renamed meanwhile: again */
     }
     marker_go_on(marker);
 }
@@ -75,6 +76,7 @@ static void id_on_done(void *arg, const Error *err)
 static void mark_prepare(Marker *marker)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
+    marker->names_prepared = marker->names;
     marker->sql.touches_rows = marker_touches_rows(marker);
     marker->sql.with_position = marker->with_position;
     if (!marker->sql.touches_rows || !mark_sql_add_id_query(&marker->sql, &sql)) {
@@ -267,6 +269,20 @@ static void replaced_on_done(void *arg, const Error *err)
     mark_settle(marker);
 }
 
+/* Whatever it is: a new session prepares, claims and looks at everything anew. */
+static void mark_lose_in_circles(Marker *marker)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_WITHOUT_EFFECT",
+              "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
+              "and the table is the right one: connecting again",
+              marker->options.pipeline->table, ROUNDS_MAX + 1, marker->row_table);
+    error_hint(&err,
+               "If this comes back: look for a rule or trigger on %s, and for a row-level policy.",
+               marker->row_table);
+    marker->options.lost(marker->options.arg, &err);
+}
+
 static void mark_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
@@ -282,12 +298,17 @@ static void mark_on_done(void *arg, const Error *err)
         if (history != NULL) {
             history_write_failed(history);
         }
+        if (err == NULL && ++marker->rounds > ROUNDS_MAX) {
+            mark_lose_in_circles(marker);
+            return;
+        }
         marker->relocate = err == NULL;
         marker->at_once = true;
         mark_queue_unsend(&marker->queue);
         marker_go_on(marker);
         return;
     }
+    marker->rounds = 0;
     if (history != NULL) {
         history_write_committed(history);
     }

@@ -37,6 +37,8 @@ static struct {
     size_t asks; /* how many are replaced, who holds the lock, where the row is */
     bool hang;
     bool renamed; /* another table has the name */
+    bool deaf;    /* a mark finds no row of ours, for no reason */
+    bool eats;    /* a trigger returns NULL: rows stay as they are */
     /* The row that proves the history. */
     char owner[HISTORY_GENERATION];
     unsigned writes;
@@ -128,7 +130,7 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         return;
     }
     bool answers = proven || wal;
-    if (!is_owner(query) || (server.renamed && answers)) {
+    if (!is_owner(query) || server.deaf || (server.renamed && answers)) {
         stub_reply_no_row(reply);
         return;
     }
@@ -825,6 +827,40 @@ Test(marker, nothing_is_marked_while_another_table_has_the_name)
         end();
         prepare();
     }
+}
+
+/* While the statements are prepared: the answer is about a name that the table has no more. */
+Test(marker, a_rename_while_it_prepares_prepares_again)
+{
+    for (int i = 0; i < 2; i++) {
+        prove();
+        begin();
+        marked = 0;
+        add_now(ROWS_OF(1, 2), 0, 0x100);
+        cr_assert(pg_conn_is_busy(conn), "on the wire");
+        if (i == 0) {
+            table_rename(table, "outbox.event_2025");
+            marker_renamed(marker);
+        }
+        WAIT(marked == 1);
+        cr_assert_eq(server.prepares, i == 0 ? 2 : 1);
+        cr_assert_eq(server.marks, 1);
+        end();
+        prepare();
+    }
+}
+
+Test(marker, marks_that_write_nothing_for_no_reason_end_the_session)
+{
+    prove();
+    begin();
+    server.deaf = true;
+    add_now(ROWS_OF(1, 2), 0, 0x100);
+    WAIT(lost == 1);
+    cr_assert_str_eq(error.code, "MARKS_WITHOUT_EFFECT");
+    cr_assert_eq(error.class, ERROR_RETRY);
+    cr_assert_eq(marker_unmarked(marker), 2, "nothing is given up");
+    cr_assert_leq(server.marks, 5);
 }
 
 Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
