@@ -112,7 +112,8 @@ void pipeline_refused(void *arg, const Error *err)
     p->refused = true;
     p->refusals += p->broken.class == ERROR_NONE;
     Error said = *err;
-    bool over = p->refusals > REFUSALS_MAX;
+    /* One of class RETRY is waited for: ending would publish again what is not marked. */
+    bool over = p->refusals > REFUSALS_MAX && err->class != ERROR_RETRY;
     said.class = over ? ERROR_FATAL : ERROR_RETRY;
     if (p->broken.class == ERROR_NONE) { /* else its reason is known */
         pipeline_complain(p, &said, false);

@@ -59,6 +59,7 @@ static void rotation_begin_with_old(PollSource *poll)
     rotation->next_oid = poll->lock.table_oid;
     left_remove(&poll->left, rotation->old_oid);
     poll->lock.table_oid = rotation->old_oid;
+    rotation->old_oid = 0; /* the next lock is that of a new table */
     rotation->active = rotation->locked = true;
     table_rename(poll->table, rotation->name);
     rotation_say(poll);

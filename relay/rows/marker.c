@@ -347,6 +347,7 @@ void marker_start(Marker *marker, const MarkerSession *session)
     marker->prepared = false;
     marker->names++;
     marker->rounds = 0;
+    marker->ignored_rounds = 0;
     marker->relocate = false;
     marker->waits_for_name = false;
     marker->recovering = marker->queue.count > 0;

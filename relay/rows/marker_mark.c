@@ -12,6 +12,7 @@
 enum {
     MARK_ROWS_MAX = 5000, /* in one statement */
     GATHER_MS = 5,        /* without a position: rows wait so long for company */
+    REFUSED_MS = 1000,    /* between two tries of what is swallowed */
     UNSEEN_MS = 20,       /* rows that could not be seen yet are tried again then */
     GONE_SECONDS = 60,    /* said at most so often */
     ROUNDS_MAX = 3,       /* marks that wrote nothing, and a look that found nothing wrong */
@@ -24,6 +25,7 @@ void mark_forget_running(Marker *marker)
     marker->missing = (MarkMissing){0};
     marker->hit = 0;
     marker->not_hit = 0;
+    marker->ignored = 0;
     marker->owned = false;
     marker->beyond = false;
 }
@@ -117,6 +119,8 @@ static void mark_read_missing(Marker *marker, const PGresult *result)
         if (seq != NULL) {
             missing->rows[missing->count++] = (MarkMiss){
                 .seq = strtoll(seq, NULL, 10), .replaced = replaced != NULL && *replaced == 't'};
+            const char *ignored = mark_value(result, i, "ignored");
+            marker->ignored += ignored != NULL && *ignored == 't';
         }
     }
     const char *snapshot = mark_value(result, 0, "snapshot");
@@ -185,7 +189,8 @@ static void replaced_on_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         size_t replaced = (size_t)strtoull(PQgetvalue(result, 0, 0), NULL, 10);
         replaced = replaced < marker->not_hit ? replaced : marker->not_hit;
-        marker->same_table = PQgetvalue(result, 0, 1)[0] == 't';
+        marker->ignored = (size_t)strtoull(PQgetvalue(result, 0, 1), NULL, 10);
+        marker->same_table = PQgetvalue(result, 0, 2)[0] == 't';
         marker->not_hit -= replaced;
         marker->asked_replaced = replaced;
     }
@@ -237,9 +242,16 @@ static void mark_settle(Marker *marker)
     MarkQueue *queue = &marker->queue;
     MarkGone gone = {0};
     bool missed = marker->missing.count > 0;
+    *marker->options.stats->marked += marker->hit;
     size_t unseen = mark_queue_settle(queue, &marker->missing, &gone);
-    /* Of rows left over from a lost connection some may have been deleted by us. */
-    marker->vanished.rows += marker->recovering ? 0 : gone.vanished + marker->not_hit;
+    /* Of rows left over from a lost connection, or tried again, some may have been deleted by us.
+     */
+    bool again = marker->recovering || marker->ignored_rounds > 0;
+    marker->vanished.rows += again ? 0 : gone.vanished + marker->not_hit;
+    if (marker->ignored_rounds > 0) {
+        marker->ignored_rounds = 0;
+        marker_passed(marker);
+    }
     mark_forget_running(marker);
     marker->replaced.rows += gone.replaced;
     mark_say_gone(marker);
@@ -254,6 +266,40 @@ static void mark_settle(Marker *marker)
     marker_go_on(marker);
 }
 
+/* Our statement passed, and rows are as they were: a trigger or a rule swallows it. They are
+ * published, so they are kept and tried again, and nothing is said to be over; what was hit beside
+ * them is hit once more. Once may be a row that somebody deleted just then. False: not now. */
+static bool mark_is_ignored(Marker *marker)
+{
+    const PipelineConfig *pipeline = marker->options.pipeline;
+    Error err;
+    error_set(
+        &err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_IGNORED",
+        "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
+        "the table swallows it",
+        marker->ignored, marker->sql.table->name,
+        pipeline->on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
+    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
+                     "NULL drops it), or drop it; the relay goes on by itself.");
+    bool once = marker->ignored_rounds++ == 0;
+    if (marker->draining || marker->options.refused == NULL) {
+        if (!once) {
+            log_error(LOG_ERROR, pipeline->name, &err, "");
+        }
+        return false;
+    }
+    mark_forget_running(marker);
+    mark_queue_unsend(&marker->queue);
+    marker->at_once = true;
+    marker->lock.retry_us = clock_monotonic_us() + (once ? UNSEEN_MS : REFUSED_MS) * INT64_C(1000);
+    if (!once) {
+        marker->refused = true;
+        marker->options.refused(marker->options.arg, &err);
+    }
+    marker_go_on(marker);
+    return true;
+}
+
 static void replaced_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
@@ -263,6 +309,9 @@ static void replaced_on_done(void *arg, const Error *err)
     }
     if (err == NULL && !marker->same_table && marker->hit == 0) {
         mark_lose_table(marker);
+        return;
+    }
+    if (err == NULL && marker->ignored > 0 && mark_is_ignored(marker)) {
         return;
     }
     marker->replaced.rows += marker->asked_replaced;
@@ -291,7 +340,7 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, err);
         return;
     }
-    if (err == NULL) {
+    if (err == NULL && marker->ignored_rounds == 0) {
         marker_passed(marker);
     }
     if (err != NULL || !marker->owned) { /* nothing was written */
@@ -326,14 +375,14 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, &unknown);
         return;
     }
-    *marker->options.stats->marked += marker->hit;
+    if (marker->ignored > 0 && mark_is_ignored(marker)) {
+        return;
+    }
     if (!marker->with_position && marker->rows_sent > marker->hit) {
         marker->not_hit = marker->rows_sent - marker->hit;
         marker->asked_replaced = 0;
-        if (marker->sql.id_kind != MARK_ID_NONE || marker->hit == 0) {
-            mark_ask_replaced(marker);
-            return;
-        }
+        mark_ask_replaced(marker);
+        return;
     }
     mark_settle(marker);
 }

@@ -309,6 +309,30 @@ def test_a_second_rotation_before_the_first_is_finished_loses_no_table(kafka, da
     one.stop()
 
 
+def test_a_second_rotation_after_a_restart_in_the_middle_loses_no_table(kafka, database, relay, topic):
+    one = relay(OPTIONS).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    one.stop()
+    trial.emit(MANY)
+    rotate_to(database, "event_a")
+    trial.emit(MANY)
+    with kafka.away():
+        one.start(wait_ready=False)
+        one.wait_log("TABLE_ROTATED.*event_a")
+        eventually(lambda: one.metric("inflight_events") >= MANY, 20, lambda: one.log_tail())
+        for name in ("event_b", "event_c"):
+            before = noted(database)
+            rotate_to(database, name)
+            trial.emit(MANY)
+            eventually(lambda: noted(database) != before and "outbox.event" in noted(database), 20, lambda: f"noted: {noted(database)}")
+    settled(database, one)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert [left(database, name) for name in ("event_a", "event_b", "event_c")] == [0, 0, 0]
+    one.stop()
+
+
 PRECREATED = """CREATE TABLE outbox.next_1 (LIKE outbox.event INCLUDING ALL);
 CREATE TABLE outbox.next_2 (LIKE outbox.event INCLUDING ALL);
 ALTER TABLE outbox.next_1 OWNER TO shop_owner;
@@ -403,6 +427,37 @@ def test_a_pipeline_with_another_name_finishes_the_old_table(kafka, database, re
     two.stop()
 
 
+EATS = """CREATE FUNCTION outbox.eat() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER eat BEFORE UPDATE OR DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.eat()"""
+
+
+@pytest.mark.parametrize("on_publish", ["mark", "delete"])
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_a_trigger_that_swallows_marks_is_said(kafka, database, relay, topic, capture, on_publish, request):
+    options = {**OPTIONS, "on_publish": on_publish}
+    if capture == "wal":
+        request.getfixturevalue("wal")
+        options.update(capture="wal", poll_interval_max=None, mark_interval="20ms")
+    one = relay(options).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    settled(database, one)
+    database.execute(EATS, user=SUPERUSER)
+    trial.emit(50)
+    one.wait_log("MARKS_IGNORED.*50 published rows of .*event.* (UPDATE|DELETE)")
+    eventually(lambda: not one.ready()[0], 20, "it is loud")
+    assert database.scalar(WAITING) == 50
+    database.execute("DROP TRIGGER eat ON outbox.event", user=SUPERUSER)
+    settled(database, one)
+    one.wait_ready()
+    trial.emit(20)
+    settled(database, one)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert not one.log_lines("ROWS_VANISHED|ROWS_REPLACED"), one.log_tail()
+    one.stop()
+
+
 def test_events_that_wait_in_two_old_tables_stop_nothing(kafka, database, relay, topic, prefix):
     one = relay({**OPTIONS, "on_missing_topic": "wait"}).start()
     trial = Trial(database, one)
@@ -416,7 +471,7 @@ def test_events_that_wait_in_two_old_tables_stop_nothing(kafka, database, relay,
         eventually(lambda: database.scalar(WAITING) == 10, 60, lambda: "the others are published\n" + one.log_tail())
         eventually(lambda: one.metric("waiting_events") == 10 * count, 30,
                    lambda: f"each is counted once: {one.metric('waiting_events')}\n" + one.log_tail())
-    said = len(one.log_lines("TABLE_LEFT"))
+    said = len(one.log_lines("code=TABLE_LEFT"))
     one.kill()
     one.start(wait_ready=False)
     trial.emit(30)

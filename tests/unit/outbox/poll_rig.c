@@ -412,7 +412,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "id_type", STUB_NULL, NULL); /* compared as text */
     } else if (begins(sql, "WITH given_arrays")) {
         rig.asks++;
-        stub_reply_row(reply, "count", "0", "same", "t", NULL);
+        stub_reply_row(reply, "replaced", "0", "ignored", "0", "same", "t", NULL);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
     } else if (strstr(sql, " AS linked") != NULL) { /* and what looks like one between */

@@ -64,6 +64,9 @@ static size_t asides;
 static size_t lost;
 static size_t blocked;
 static size_t replaced;
+static size_t refusals;
+static size_t healed;
+static bool minds_refusals;
 static Error error;
 
 static int64_t get_be(const char *bytes, int length)
@@ -152,7 +155,8 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
             snprintf(text, sizeof(text), "%lld", (long long)seq);
             (missing == 0 ? stub_reply_row : stub_reply_more)(
                 reply, "ctid", server.ctid, "moved", "f", "seq", text, "snapshot", server.snapshot,
-                "replaced", server.replaced[seq] ? "t" : "f", NULL);
+                "replaced", server.replaced[seq] ? "t" : "f", "ignored", server.eats ? "t" : "f",
+                NULL);
         }
         missing += !server.visible[seq];
     }
@@ -179,7 +183,10 @@ static void serve_replaced(const StubQuery *query, StubReply *reply)
         count += server.replaced[get_be(array + 20 + 12 * i + 4, 8)];
     }
     snprintf(text, sizeof(text), "%zu", count);
-    stub_reply_row(reply, "count", text, "same", server.renamed ? "f" : "t", NULL);
+    char eaten[24];
+    snprintf(eaten, sizeof(eaten), "%lld", server.eats ? (long long)get_be(array + 12, 4) : 0);
+    stub_reply_row(reply, "replaced", text, "ignored", eaten, "same", server.renamed ? "f" : "t",
+                   NULL);
 }
 
 static bool begins(const char *text, const char *with)
@@ -314,7 +321,8 @@ static void prepare(void)
     memset(&server, 0, sizeof(server));
     server.snapshot = "10:10:";
     memset(server.visible, true, sizeof(server.visible));
-    proven = false;
+    proven = minds_refusals = false;
+    refusals = healed = 0;
     snprintf(server.ctid, sizeof(server.ctid), "(0,0)");
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     stub_reset(serve, NULL);
@@ -336,6 +344,16 @@ static void on_replaced(void *arg)
 {
     (void)arg;
     replaced++;
+}
+
+static void on_refused(void *arg, const Error *err)
+{
+    (void)arg;
+    refusals += err != NULL;
+    healed += err == NULL;
+    if (err != NULL) {
+        error = *err;
+    }
 }
 
 static void on_blocked(void *arg)
@@ -368,6 +386,7 @@ static void begin(void)
                                          .history = proven ? &history : NULL,
                                          .lost = on_lost,
                                          .blocked = on_blocked,
+                                         .refused = minds_refusals ? on_refused : NULL,
                                          .replaced = on_replaced,
                                          .aside = on_aside,
                                          .marked = on_marked,
@@ -686,6 +705,34 @@ Test(marker, polling_tells_rows_that_are_gone_from_rows_that_another_event_repla
     cr_assert_eq(server.asks, 1);
     cr_assert_eq(*stats.marked, 1);
     cr_assert_not(marker_pending(marker));
+}
+
+/* A trigger that returns NULL. */
+Test(marker, rows_that_are_as_they_were_are_kept_and_tried_again)
+{
+    for (int i = 0; i < 2; i++) {
+        pipeline.capture = i == 0 ? CAPTURE_POLL : CAPTURE_WAL;
+        minds_refusals = true;
+        begin();
+        marked = 0;
+        server.eats = true;
+        server.visible[1] = server.visible[2] = false;
+        add_now(ROWS_OF(1, 2), 9, 0x100);
+        WAIT(refusals == 1);
+        cr_assert_str_eq(error.code, "MARKS_IGNORED");
+        cr_assert_eq(error.class, ERROR_RETRY);
+        cr_assert_eq(server.marks, 2, "once may be a row that was deleted just then");
+        cr_assert_eq(marker_unmarked(marker), 2);
+        cr_assert_eq(marked, 0);
+        server.eats = false;
+        server.visible[1] = server.visible[2] = true;
+        WAIT(marked == 1);
+        cr_assert_eq(healed, 1);
+        cr_assert_eq(*stats.marked, 2);
+        cr_assert_eq(lost, 0);
+        end();
+        prepare();
+    }
 }
 
 Test(marker, a_mark_raises_the_count_and_follows_the_row)
