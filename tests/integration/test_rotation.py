@@ -6,6 +6,7 @@ from support.common import eventually, stays_true
 from support.consume import read_topics
 from support.postgres import SUPERUSER
 from support.trial import Trial
+from support.wal import drop_slots
 
 OPTIONS = {"lease": "3s", "standby_interval": "200ms"}
 ROTATE = """BEGIN;
@@ -456,6 +457,53 @@ def test_a_trigger_that_swallows_marks_is_said(kafka, database, relay, topic, ca
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
     assert not one.log_lines("ROWS_VANISHED|ROWS_REPLACED"), one.log_tail()
     one.stop()
+
+
+WAL = {**OPTIONS, "capture": "wal", "poll_interval_max": None, "mark_interval": "20ms"}
+ROTATE_PUBLISHED = ROTATE.replace("COMMIT", "ALTER PUBLICATION outboxd_orders ADD TABLE outbox.event;\nCOMMIT")
+
+
+def test_a_rotation_between_polling_and_the_log_loses_nothing(kafka, database, relay, topic, wal):
+    one = relay(OPTIONS).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    one.wait_published(20)
+    one.stop()
+    trial.emit(MANY)
+    rotate(database, ROTATE_PUBLISHED)
+    trial.emit(MANY)
+    two = relay(WAL).start()
+    settled(database, two)
+    eventually(lambda: database.scalar(OLD_WAITING, user=SUPERUSER) == 0, 30, lambda: "the old one is finished\n" + two.log_tail())
+    trial.emit(20)
+    settled(database, two)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    eventually(lambda: noted(database) == {"outbox.event"}, 20, lambda: f"{noted(database)}\n{two.log_tail()}")
+    two.stop()
+
+
+@pytest.mark.parametrize("polled_before", [False, True])
+def test_a_rotation_between_the_log_and_polling_loses_nothing(kafka, database, relay, topic, wal, polled_before):
+    trial = Trial(database)
+    if polled_before:
+        zero = relay(OPTIONS).start()
+        trial.emit(20)
+        zero.wait_published(20)
+        zero.stop()
+    one = relay(WAL).start()
+    trial.emit(20)
+    one.wait_published(20)
+    one.stop()
+    trial.emit(MANY)
+    rotate(database, ROTATE_PUBLISHED)
+    trial.emit(MANY)
+    drop_slots(database)
+    database.execute("DELETE FROM outbox.position WHERE pipeline = 'orders'", user=SUPERUSER)
+    two = relay(OPTIONS).start()
+    settled(database, two)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert database.scalar(OLD_WAITING, user=SUPERUSER) == 0
+    two.stop()
 
 
 def test_events_that_wait_in_two_old_tables_stop_nothing(kafka, database, relay, topic, prefix):
