@@ -210,6 +210,7 @@ typedef struct WalSource {
     bool closing_gap;   /* ... or is about to do it */
     Repeats repeats;
     bool slot_taken;   /* another relay reads it, by the last question of the lease */
+    bool warned;       /* what the first look found was said */
     bool begun;        /* it published, or stood by: what breaks now is waited for */
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     bool doubts;       /* it was lost because a statement was refused */

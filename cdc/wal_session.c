@@ -133,6 +133,7 @@ static void on_look_result(void *arg, const PGresult *result)
     unsigned reader = PRECONDITION_START | (wal->begun ? PRECONDITION_RUNNING : 0);
     precondition_read(wal->options.pipeline, result, 0, reader, &wal->look);
     wal->look.wal_end = wal_end;
+    precondition_say_first(wal->options.pipeline, &wal->look, &wal->warned);
 }
 
 /* What a human must mend ends a pipeline at its start; later it is waited for. */

@@ -169,10 +169,10 @@ BEGIN
             DETAIL = 'A record has one value.',
             HINT = 'Pass NULL for one of them; NULL for both makes a tombstone.';
     END IF;
-    IF id_bytes > 4096 OR correlation_bytes > 1024 OR causation_bytes > 1024 OR content_type_bytes > 255 THEN
+    IF id_bytes > 65536 OR correlation_bytes > 1024 OR causation_bytes > 1024 OR content_type_bytes > 255 THEN
         PERFORM CASE
-            WHEN id_bytes > 4096 THEN
-                @schema@.refuse_length('aggregate_id', id_bytes, 4096, 'It is the record''s key: pass the id of one thing.')
+            WHEN id_bytes > 65536 THEN
+                @schema@.refuse_length('aggregate_id', id_bytes, 65536, 'It is the record''s key: pass the id of one thing.')
             WHEN correlation_bytes > 1024 THEN
                 @schema@.refuse_length('correlation_id', correlation_bytes, 1024, 'Pass an id.')
             WHEN causation_bytes > 1024 THEN

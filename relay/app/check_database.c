@@ -8,6 +8,7 @@
 #include "config/dsn.h"
 #include "pg/conn.h"
 #include "pg/migrate.h"
+#include "pg/open.h"
 #include "pg/sqlstate.h"
 
 enum { SERVER_VERSION_MIN = 130000, QUERY_TIMEOUT_MS = 15000 };
@@ -62,14 +63,13 @@ PGconn *check_connect(Check *check, bool replication)
                                 "replication",     NULL};
     const char *const values[] = {
         config->database.dsn, name, timeout, "UTF8", replication ? "database" : NULL, NULL};
-    PGconn *conn = PQconnectdbParams(keys, values, 1);
-    if (PQstatus(conn) == CONNECTION_OK) {
+    PGconn *conn = NULL;
+    Error err;
+    if (pg_open(keys, values, &conn, &err) == OK) {
         pg_adopt_encoding(conn);
         check_encryption(check, conn, replication);
         return conn;
     }
-    Error err;
-    sqlstate_connection_error(conn, &err);
     if (replication) {
         precondition_judge_walsender(PQuser(conn), &err);
     }

@@ -6,6 +6,7 @@
 
 #include "app/commands.h"
 #include "app/problems_print.h"
+#include "app/screen.h"
 #include "base/error.h"
 #include "config/print.h"
 
@@ -23,14 +24,10 @@ static int config_usage(void)
     return EXIT_CONFIG;
 }
 
-/* A write error (a full disk, a closed pipe) must not look like success. */
+/* A full disk must not look like success. */
 static int config_write(const Text *text)
 {
-    if (fputs(text_string(text), stdout) < 0 || fflush(stdout) != 0) {
-        perror("outboxd config");
-        return EXIT_INTERNAL;
-    }
-    return EXIT_OK;
+    return screen_write("outboxd config", text, EXIT_OK, NULL);
 }
 
 static int config_print_effective(const ConfigOverrides *overrides, Text *text)

@@ -31,8 +31,8 @@ static const char USAGE[] =
     "requeue  publishes them again, through the outbox: in one transaction the event is inserted\n"
     "         as a new row of the pipeline's table, with the same event id and every column as it\n"
     "         was stored, and the dead letter is deleted. Mend the cause first. The event gets a\n"
-    "         new number: it is published after newer events of its key. If it fails again, its\n"
-    "         attempts count from 1 again\n"
+    "         new number: it is published after newer events of its key. If it fails again, it is\n"
+    "         a new dead letter with a new id, whose attempts count from 1 again\n"
     "discard  deletes them for good; asks first\n"
     "\n"
     "  -c, --config FILE    configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
@@ -165,15 +165,6 @@ static int dead_check_ids(const DeadOptions *options, const char *verb)
     return EXIT_OK;
 }
 
-static int dead_write(const Text *text, int code)
-{
-    if (fputs(text_string(text), stdout) < 0 || fflush(stdout) != 0) {
-        perror("outboxd dead");
-        return EXIT_INTERNAL;
-    }
-    return code;
-}
-
 static void dead_complain(const char *id, const Error *err)
 {
     AUTO_BUFFER text = TEXT_EMPTY;
@@ -219,9 +210,9 @@ static int dead_list(const DeadStore *store, const DeadOptions *options)
     if (options->json) {
         dead_print_list_json(rows, total, &out);
     } else {
-        dead_print_list(rows, total, screen_wants_colour(stdout), &out);
+        dead_print_list(rows, total, screen_wants_colour(stdout), isatty(STDOUT_FILENO) != 1, &out);
     }
-    return dead_write(&out, EXIT_OK);
+    return screen_write("outboxd dead", &out, EXIT_OK, NULL);
 }
 
 static int dead_show(const DeadStore *store, const DeadOptions *options)
@@ -243,7 +234,7 @@ static int dead_show(const DeadStore *store, const DeadOptions *options)
             dead_print_row(row, screen_wants_colour(stdout), &out);
         }
     }
-    return dead_write(&out, code);
+    return screen_write("outboxd dead", &out, code, NULL);
 }
 
 /* What happened to one, at once: a run over many may be interrupted. */
@@ -313,10 +304,6 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
     if (options->yes) {
         return true;
     }
-    if (isatty(STDIN_FILENO) != 1) {
-        *ret_code = dead_usage("discard asks first, and there is no terminal: ", "give --yes");
-        return false;
-    }
     for (int i = 0; i < count && i < NAMED_MAX; i++) {
         Error err = {0};
         AUTO(PGresult, dead_store_clear) row = NULL;
@@ -335,6 +322,12 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
     }
     (void)fprintf(stderr, "Delete %s for good? Nobody else has these events. [y/N] ",
                   count == 1 ? "this dead letter" : "these dead letters");
+    if (isatty(STDIN_FILENO) != 1) {
+        (void)fputs("\nnothing was discarded: there is no terminal to answer at; add --yes\n",
+                    stderr);
+        *ret_code = EXIT_CONFIG;
+        return false;
+    }
     char answer[16] = "";
     bool yes = fgets(answer, sizeof(answer), stdin) != NULL && (*answer == 'y' || *answer == 'Y');
     if (!yes) {
@@ -352,9 +345,17 @@ static int dead_change(const DeadStore *store, const DeadOptions *options, bool 
     if (!requeue && count > 0 && !dead_confirm(store, options, count, ids, &code)) {
         return code;
     }
+    int done = 0;
     for (int i = 0; i < count && !stop; i++) {
-        code = worse(code, requeue ? dead_requeue(store, options, ids[i], &stop)
-                                   : dead_discard(store, options, ids[i], &stop));
+        int one = requeue ? dead_requeue(store, options, ids[i], &stop)
+                          : dead_discard(store, options, ids[i], &stop);
+        done += one == EXIT_OK;
+        code = worse(code, one);
+    }
+    if (requeue && done > 0) { /* that it was requeued is not yet that it was published */
+        (void)fprintf(stderr,
+                      "What is not mended comes back as a new dead letter, with a new id: see "
+                      "outboxd dead list, or EVENT_SET_ASIDE in the relay's log.\n");
     }
     return code;
 }

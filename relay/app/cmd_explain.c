@@ -57,9 +57,5 @@ int command_explain(int argc, char **argv)
         text_printf(&out, "%s (%s)\n  meaning  %s\n  remedy   %s\n", code->code, code->levels,
                     code->meaning, code->remedy[0] != '\0' ? code->remedy : "None needed.");
     }
-    if (fputs(text_string(&out), stdout) < 0 || fflush(stdout) != 0) {
-        perror("outboxd explain");
-        return EXIT_INTERNAL;
-    }
-    return EXIT_OK;
+    return screen_write("outboxd explain", &out, EXIT_OK, NULL);
 }

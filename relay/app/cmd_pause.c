@@ -2,6 +2,7 @@
  *
  * A row of outbox.pause keeps a pipeline from publishing, whichever relay runs it and however often
  * that is restarted; NOTIFY tells a running one at once. */
+#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -22,6 +23,7 @@
 #include "config/config.h"
 #include "config/nearest.h"
 #include "pg/ident.h"
+#include "pg/open.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
@@ -301,11 +303,9 @@ static Status pause_in_database(const PauseCommand *command, const Config *confi
     const char *const names[] = {"fallback_application_name", "connect_timeout", "dbname", NULL};
     AUTO_TEXT application = x_format("outboxd %s", command->name);
     const char *const values[] = {application, CONNECT_TIMEOUT_S, config->database.dsn, NULL};
-    AUTO(PGconn, pause_finish) connection = PQconnectdbParams(names, values, 1);
-    if (connection == NULL || PQstatus(connection) != CONNECTION_OK) {
-        return sqlstate_connection_error(connection, err);
-    }
-    if (pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
+    AUTO(PGconn, pause_finish) connection = NULL;
+    if (pg_open(names, values, &connection, err) != OK ||
+        pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
         pause_run(connection, "SET row_security = off", err) != OK ||
         pause_run(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) != OK) {
         return FAILED;
@@ -407,7 +407,7 @@ static int pause_execute(const PauseCommand *command, const Config *config)
     }
     (void)fputs(text_string(&out), stdout);
     int code = pause_wait_for_relay(command, config);
-    if (fflush(stdout) != 0) {
+    if (fflush(stdout) != 0 && errno != EPIPE) {
         perror("outboxd");
         return EXIT_INTERNAL;
     }

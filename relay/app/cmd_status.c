@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -139,15 +140,6 @@ static void status_complete_overrides(StatusOptions *options)
     }
 }
 
-static int status_write(const Text *text, int code)
-{
-    if (fputs(text_string(text), stdout) < 0 || fflush(stdout) != 0) {
-        perror("outboxd status");
-        return EXIT_INTERNAL;
-    }
-    return code;
-}
-
 static void status_add_error(const Error *err, bool colours, Text *out)
 {
     screen_add(out, colours, COLOUR_BAD, err->message);
@@ -257,6 +249,14 @@ static Status status_ask(const Config *config, Text *body, json_t **ret_object, 
     return OK;
 }
 
+/* 0: no terminal, or one that does not say. */
+static size_t status_columns(void)
+{
+    struct winsize size = {0};
+    return isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col
+                                                                                      : 0;
+}
+
 /* One look, as text. Returns the exit code. */
 static int status_look(const StatusOptions *options, const Config *config, Live *live, Text *out)
 {
@@ -282,7 +282,7 @@ static int status_look(const StatusOptions *options, const Config *config, Live 
         bool colours = screen_wants_colour(stdout);
         status_screen_add(object, colours, clock_wall_us(), out);
         if (live != NULL) {
-            live_add_screen(live, colours, out);
+            live_add_screen(live, colours, status_columns(), out);
         }
     }
     json_decref(object);
@@ -293,6 +293,18 @@ static int status_look(const StatusOptions *options, const Config *config, Live 
 #define SCREEN_ENTER "\033[?1049h\033[?25l"
 #define SCREEN_HOME  "\033[H\033[2J"
 #define SCREEN_LEAVE "\033[?25h\033[?1049l"
+
+/* A terminal gets no more lines than it has: else the first, which matter most, scroll away. */
+static int status_write_fitting(const Text *screen, bool terminal, bool *ret_closed)
+{
+    struct winsize size = {0};
+    if (!terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) {
+        return screen_write("outboxd status", screen, EXIT_OK, ret_closed);
+    }
+    AUTO_BUFFER fitted = TEXT_EMPTY;
+    screen_fit(text_string(screen), size.ws_row, size.ws_col, &fitted);
+    return screen_write("outboxd status", &fitted, EXIT_OK, ret_closed);
+}
 
 /* Until SIGINT or SIGTERM, which is what it is for: EXIT_OK; or until nobody reads any more. */
 static int status_watch(const StatusOptions *options, const Config *config)
@@ -318,12 +330,14 @@ static int status_watch(const StatusOptions *options, const Config *config)
         }
         (void)status_look(options, config, &live, &screen);
         (void)fputs(terminal ? SCREEN_HOME : "", stdout);
-        code = status_write(&screen, EXIT_OK);
-        ended = code != EXIT_OK || poll(&stop, 1, (int)(options->watch_seconds * 1000)) > 0;
+        bool closed = false;
+        code = status_write_fitting(&screen, terminal, &closed);
+        ended =
+            code != EXIT_OK || closed || poll(&stop, 1, (int)(options->watch_seconds * 1000)) > 0;
     }
     (void)fputs(terminal ? SCREEN_LEAVE : "", stdout);
     if (terminal) {
-        (void)status_write(&screen, EXIT_OK);
+        (void)screen_write("outboxd status", &screen, EXIT_OK, NULL);
     }
     (void)fflush(stdout);
     close(stop.fd);
@@ -335,7 +349,7 @@ static int status_show(const StatusOptions *options, const Config *config)
 {
     AUTO_BUFFER screen = TEXT_EMPTY;
     int code = status_look(options, config, NULL, &screen);
-    return status_write(&screen, code);
+    return screen_write("outboxd status", &screen, code, NULL);
 }
 
 int command_status(int argc, char **argv)

@@ -22,8 +22,8 @@ static const char *shown(const PGresult *rows, int row, int column)
     return text != NULL ? text : "-";
 }
 
-/* Code and message in DEAD_REASON_WIDTH characters. */
-static void print_reason(const PGresult *rows, int row, Text *out)
+/* Code and message, cut in DEAD_REASON_WIDTH characters or whole. */
+static void print_reason(const PGresult *rows, int row, bool cut, Text *out)
 {
     const char *code = value(rows, row, DEAD_CODE);
     AUTO_TEXT whole = x_format("%s%s%s", code != NULL ? code : "", code != NULL ? ": " : "",
@@ -32,7 +32,7 @@ static void print_reason(const PGresult *rows, int row, Text *out)
     const char *end = whole;
     for (; *end != '\0'; end++) {
         bool begins = ((unsigned char)*end & 0xC0) != 0x80;
-        if (begins && width++ == DEAD_REASON_WIDTH) {
+        if (cut && begins && width++ == DEAD_REASON_WIDTH) {
             break;
         }
     }
@@ -40,7 +40,7 @@ static void print_reason(const PGresult *rows, int row, Text *out)
     text_add(out, *end != '\0' ? "..." : "");
 }
 
-void dead_print_list(const PGresult *rows, int64_t total, bool colours, Text *out)
+void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool whole, Text *out)
 {
     static const char *const HEADINGS[] = {"id",  "set aside at", "pipeline", "event type",
                                            "key", "tried",        "reason"};
@@ -55,7 +55,7 @@ void dead_print_list(const PGresult *rows, int64_t total, bool colours, Text *ou
     }
     for (int row = 0; row < count; row++) {
         AUTO_BUFFER reason = TEXT_EMPTY;
-        print_reason(rows, row, &reason);
+        print_reason(rows, row, !whole, &reason);
         screen_table_add(&table, true, COLOUR_NONE, shown(rows, row, DEAD_ID));
         screen_table_add(&table, false, COLOUR_NONE, shown(rows, row, DEAD_AT));
         screen_table_add(&table, false, COLOUR_NONE, shown(rows, row, DEAD_PIPELINE));

@@ -14,7 +14,7 @@ enum {
 };
 
 /** Appends a table, the rows as they come; total: how many there are in all. */
-void dead_print_list(const PGresult *rows, int64_t total, bool colours, Text *out);
+void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool whole, Text *out);
 /** Appends {"dead_letters":[...],"total":n}. */
 void dead_print_list_json(const PGresult *rows, int64_t total, Text *json);
 

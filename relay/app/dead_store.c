@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "pg/conn.h"
 #include "pg/ident.h"
+#include "pg/open.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
@@ -69,9 +70,8 @@ static Status store_connect(DeadStore *store, Error *err)
                                  "client_encoding", NULL};
     const char *const values[] = {store->config->database.dsn, CONNECT_TIMEOUT_S, "outboxd dead",
                                   "UTF8", NULL};
-    store->conn = PQconnectdbParams(names, values, 1);
-    if (store->conn == NULL || PQstatus(store->conn) != CONNECTION_OK) {
-        return sqlstate_connection_error(store->conn, err);
+    if (pg_open(names, values, &store->conn, err) != OK) {
+        return FAILED;
     }
     pg_adopt_encoding(store->conn);
     AUTO(PGresult, dead_store_clear) role = NULL;

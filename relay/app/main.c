@@ -1,5 +1,6 @@
 /* main: finds the sub-command and runs it. */
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,8 @@
 #include "app/commands.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/text.h"
+#include "config/nearest.h"
 #include "sink/groups_helper.h"
 
 static const Command COMMANDS[] = {
@@ -45,7 +48,8 @@ static void main_help(FILE *out)
                     COMMANDS[i].summary);
         }
     }
-    fprintf(out, "\nEvery option of the configuration file: outboxd config print\n");
+    fprintf(out, "\nMore of a command: outboxd help COMMAND\n");
+    fprintf(out, "Every option of the configuration file: outboxd config print\n");
 }
 
 /* A record is some twenty small allocations of librdkafka, made and freed in bursts. glibc's
@@ -61,6 +65,49 @@ static void main_tune_malloc(void)
     // NOLINTEND(concurrency-mt-unsafe)
 }
 
+static const Command *main_find(const char *name)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(name, COMMANDS[i].name) == 0) {
+            return &COMMANDS[i];
+        }
+    }
+    return NULL;
+}
+
+static int main_unknown(const char *name)
+{
+    Nearest nearest = nearest_begin(name);
+    const char *meant = NULL;
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (COMMANDS[i].run != NULL && nearest_offer(&nearest, COMMANDS[i].name)) {
+            meant = COMMANDS[i].name;
+        }
+    }
+    AUTO_BUFFER text = TEXT_EMPTY;
+    text_add(&text, "outboxd: no sub-command '");
+    text_add_shown(&text, name, false);
+    text_add(&text, "'");
+    if (meant != NULL) {
+        text_printf(&text, "; did you mean '%s'?", meant);
+    }
+    fprintf(stderr, "%s%s See outboxd --help\n", text_string(&text), meant != NULL ? "" : ".");
+    return EXIT_CONFIG;
+}
+
+static int main_run(int argc, char **argv)
+{
+    const Command *command = main_find(argv[0]);
+    if (command == NULL) {
+        return main_unknown(argv[0]);
+    }
+    if (command->run == NULL) {
+        fprintf(stderr, "outboxd %s: not built yet in version %s\n", argv[0], OUTBOXD_VERSION);
+        return EXIT_CONFIG;
+    }
+    return command->run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     main_tune_malloc();
@@ -70,25 +117,22 @@ int main(int argc, char **argv)
         main_help(stderr);
         return EXIT_CONFIG;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
+    bool help = strcmp(argv[1], "help") == 0;
+    if (help && argc > 2) {
+        static char flag[] = "--help";
+        char *asked[] = {argv[2], flag, NULL};
+        return main_run(2, asked);
+    }
+    if (help || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         main_help(stdout);
         return EXIT_OK;
     }
     if (strcmp(argv[1], "groups-helper") == 0) {
         return groups_helper_main(); /* of the relay, not of people */
     }
-    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(name, COMMANDS[i].name) != 0) {
-            continue;
-        }
-        if (COMMANDS[i].run == NULL) {
-            fprintf(stderr, "outboxd %s: not built yet in version %s\n", name, OUTBOXD_VERSION);
-            return EXIT_CONFIG;
-        }
-        return COMMANDS[i].run(argc - 1, argv + 1);
+    static char version[] = "version";
+    if (strcmp(argv[1], "--version") == 0) {
+        argv[1] = version;
     }
-    fprintf(stderr, "outboxd: no sub-command '%s'; see outboxd --help\n", argv[1]);
-    return EXIT_CONFIG;
+    return main_run(argc - 1, argv + 1);
 }

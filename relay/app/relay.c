@@ -34,11 +34,29 @@ static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
 
 /* Ending. */
 
-static void relay_note_exit(Relay *relay, ExitCode code)
+static void relay_note_exit(Relay *relay, const Pipeline *pipeline)
 {
-    if (relay->exit_code == EXIT_OK) {
-        relay->exit_code = code; /* the first that stopped */
+    ExitCode code = pipeline_exit_code(pipeline);
+    if (relay->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
+        PipelineView view;
+        pipeline_view(pipeline, &view);
+        relay->exit_code = code;
+        snprintf(relay->why, sizeof(relay->why), "pipeline %.60s: %.50s", view.name,
+                 view.error->code);
     }
+}
+
+/* The last line of every run, however it ends. */
+static void relay_say_stopped(ExitCode code, const char *why)
+{
+    log_write(LOG_INFO, NULL, "STOPPED",
+              LOG_FIELDS(log_number("exit_code", code), log_text("why", why)), "stopped");
+}
+
+static _Noreturn void relay_exit_now(ExitCode code, const char *why)
+{
+    relay_say_stopped(code, why);
+    _exit(code);
 }
 
 static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -55,7 +73,7 @@ static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
     log_write(LOG_ERROR, NULL, "DRAIN_INCOMPLETE",
               LOG_FIELDS(log_number("window_events", (long long)window)),
               "not drained within shutdown_timeout; nothing is lost, at most so many duplicates");
-    _exit(EXIT_DRAIN);
+    relay_exit_now(EXIT_DRAIN, "DRAIN_INCOMPLETE");
 }
 
 static void relay_stop(Relay *relay, const char *why)
@@ -64,6 +82,9 @@ static void relay_stop(Relay *relay, const char *why)
         return;
     }
     relay->stopping = true;
+    if (relay->why[0] == '\0') {
+        snprintf(relay->why, sizeof(relay->why), "%s", why);
+    }
     log_write(LOG_INFO, NULL, "STOPPING",
               LOG_FIELDS(log_number("timeout_ms", relay->config->shutdown_timeout_ms)),
               "%s: draining", why);
@@ -89,7 +110,7 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
     if (relay->stopping) {
         log_write(LOG_WARN, NULL, "STOPPED_AT_ONCE", LOG_NO_FIELDS,
                   "second signal: ending at once; nothing is lost, duplicates are possible");
-        _exit(EXIT_DRAIN);
+        relay_exit_now(EXIT_DRAIN, "second signal");
     }
     relay_stop(relay, number == SIGINT ? "SIGINT" : "SIGTERM");
 }
@@ -98,7 +119,7 @@ static void relay_on_ended(void *arg, Pipeline *pipeline)
 {
     Relay *relay = arg;
     ExitCode code = pipeline_exit_code(pipeline);
-    relay_note_exit(relay, code);
+    relay_note_exit(relay, pipeline);
     relay->running--;
     if (code != EXIT_OK && relay->config->on_failure == ON_FAILURE_EXIT) {
         relay_stop(relay, "a pipeline failed and on_failure is \"exit\"");
@@ -106,6 +127,43 @@ static void relay_on_ended(void *arg, Pipeline *pipeline)
     if (relay->running == 0) {
         watch_stop(relay->watch);
         event_base_loopbreak(relay->base);
+    }
+}
+
+/* Whether each pipeline that publishes has heard of a broker. */
+static bool relay_is_answered(const Relay *relay)
+{
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        PipelineView view;
+        pipeline_view(relay->pipelines[i], &view);
+        if (relay->config->pipelines[i].sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
+            *relay->stats[i].kafka_connected == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* systemd waits for READY=1, and must not wait for a broker; people read READY, and that it
+ * publishes, and take it for true. */
+static void relay_tell_ready(Relay *relay)
+{
+    AUTO_BUFFER reason = TEXT_EMPTY;
+    bool ready = relay_ready(relay, &reason);
+    bool answered = relay_is_answered(relay);
+    const char *status = !ready     ? text_fold(reason.data)
+                         : answered ? "publishing"
+                                    : "waiting for a Kafka broker to answer";
+    if (ready && answered && !relay->ready_said) {
+        relay->ready_said = true;
+        log_write(LOG_INFO, NULL, "READY",
+                  LOG_FIELDS(log_number("after_ms", (clock_wall_us() - relay->started_us) / 1000)),
+                  "ready");
+    }
+    if ((ready || relay->ready_sent) && !relay->stopping) {
+        AUTO_TEXT state = x_format("%sSTATUS=%s", relay->ready_sent ? "" : "READY=1\n", status);
+        relay->ready_sent = true;
+        notify_send(state);
     }
 }
 
@@ -120,21 +178,7 @@ static void relay_on_changed(void *arg, Pipeline *pipeline)
     } else if (relay->watch != NULL && view.state != PIPELINE_RUNNING) {
         watch_hurry_rows(relay->watch); /* what waits from now on is known at once */
     }
-    AUTO_BUFFER reason = TEXT_EMPTY;
-    bool ready = relay_ready(relay, &reason);
-    if (ready && !relay->ready_sent) {
-        relay->ready_sent = true;
-        log_write(LOG_INFO, NULL, "READY",
-                  LOG_FIELDS(log_number("after_ms", (clock_wall_us() - relay->started_us) / 1000)),
-                  "ready");
-        notify_send("READY=1\nSTATUS=publishing");
-    } else if (relay->ready_sent && !relay->stopping) {
-        for (char *c = reason.data; c != NULL && *c != '\0'; c++) {
-            *c = *c == '\n' ? ' ' : *c;
-        }
-        AUTO_TEXT status = x_format("STATUS=%s", ready ? "publishing" : text_string(&reason));
-        notify_send(status);
-    }
+    relay_tell_ready(relay);
 }
 
 /* Pauses. */
@@ -405,16 +449,13 @@ ExitCode relay_run(const Config *config)
               "outboxd starts");
     if (relay_start(&relay, &err) != OK) {
         log_error(LOG_ERROR, NULL, &err, NULL);
-        _exit(err.exit_code);
+        relay_exit_now(err.exit_code, err.code);
     }
     event_base_dispatch(relay.base);
-    if (worker_is_busy(relay.worker)) {
-        _exit(
-            relay
-                .exit_code); /* a call that blocks may take seconds; nothing is at stake any more */
+    if (worker_is_busy(relay.worker)) { /* with a call that may block for seconds */
+        relay_exit_now(relay.exit_code, relay.why);
     }
     relay_release(&relay);
-    log_write(LOG_INFO, NULL, "STOPPED", LOG_FIELDS(log_number("exit_code", relay.exit_code)),
-              "stopped");
+    relay_say_stopped(relay.exit_code, relay.why);
     return relay.exit_code;
 }

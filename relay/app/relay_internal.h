@@ -27,8 +27,10 @@ typedef struct Relay {
     Watch *watch;
     size_t running;
     bool stopping;
-    bool ready_sent;
+    bool ready_sent; /* to systemd */
+    bool ready_said; /* in the log */
     ExitCode exit_code;
+    char why[128];      /* it ends: the first reason */
     int64_t started_us; /* wall clock */
     struct event *worker_io;
     struct event *signals[3];

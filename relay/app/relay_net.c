@@ -2,12 +2,9 @@
  */
 #include "app/relay_internal.h"
 
-static WatchRole on_role(void *arg, size_t index)
+static WatchRole relay_role(const Relay *relay, size_t index, const PipelineView *view)
 {
-    const Relay *relay = arg;
-    PipelineView view;
-    pipeline_view(relay->pipelines[index], &view);
-    switch (view.state) {
+    switch (view->state) {
     case PIPELINE_RUNNING:
         return (WatchRole){.judges = pipeline_publishes(relay->pipelines[index])};
     case PIPELINE_STALLED: /* it counts as behind what it cannot read */
@@ -21,6 +18,19 @@ static WatchRole on_role(void *arg, size_t index)
     default:
         return (WatchRole){0};
     }
+}
+
+static WatchRole on_role(void *arg, size_t index)
+{
+    const Relay *relay = arg;
+    PipelineView view;
+    pipeline_view(relay->pipelines[index], &view);
+    WatchRole role = relay_role(relay, index, &view);
+    const Stats *stats = &relay->stats[index];
+    role.connected = *stats->postgres_connected > 0 && view.state != PIPELINE_STARTING &&
+                     view.state < PIPELINE_STOPPED;
+    role.reconnects = *stats->reconnects;
+    return role;
 }
 
 static SourceSight on_sight(void *arg, size_t index, const Sighting *row)

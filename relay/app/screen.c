@@ -1,11 +1,13 @@
 #include "app/screen.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/memory.h"
 
 static const char *const COLOUR_CODES[] = {"", "\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[2m"};
@@ -144,4 +146,91 @@ void screen_table_free(ScreenTable *table)
     }
     free(table->cells);
     *table = (ScreenTable){0};
+}
+
+int screen_write(const char *command, const Text *text, int code, bool *ret_closed)
+{
+    errno = 0;
+    bool written = fputs(text_string(text), stdout) >= 0 && fflush(stdout) == 0;
+    bool closed = !written && errno == EPIPE;
+    if (ret_closed != NULL) {
+        *ret_closed = closed;
+    }
+    if (written || closed) {
+        return code;
+    }
+    perror(command);
+    return EXIT_INTERNAL;
+}
+
+/* The bytes of the character or escape sequence that begins here; *ret_width is 0 or 1. */
+static size_t screen_piece(const char *at, size_t *ret_width)
+{
+    if (*at == '\x1b') {
+        *ret_width = 0;
+        size_t length = strcspn(at, "m");
+        return at[length] == '\0' ? length : length + 1;
+    }
+    *ret_width = 1;
+    size_t length = 1;
+    while (((unsigned char)at[length] & 0xC0) == 0x80) {
+        length++;
+    }
+    return length;
+}
+
+/* Appends one line, broken at `columns` (0: never) or cut there; returns its rows. */
+static size_t screen_fit_line(const char *line, size_t length, size_t columns, bool cut, Text *out)
+{
+    size_t rows = 1;
+    size_t used = 0;
+    for (size_t at = 0, bytes = 0; at < length; at += bytes) {
+        size_t width = 0;
+        bytes = screen_piece(line + at, &width);
+        if (columns > 0 && used + width > columns) {
+            if (cut) {
+                continue; /* escape sequences, which end a colour, still count */
+            }
+            text_add_char(out, '\n');
+            rows++;
+            used = 0;
+        }
+        text_append(out, line + at, bytes);
+        used += width;
+    }
+    return rows;
+}
+
+/* Of a table: columns are two spaces apart, and what explains begins with a space. */
+static bool screen_is_row(const char *line, size_t length)
+{
+    return *line != ' ' && memmem(line, length, "  ", 2) != NULL;
+}
+
+static bool screen_fit_try(const char *screen, size_t rows, size_t columns, bool cut, Text *out)
+{
+    size_t used = 0;
+    for (const char *line = screen; *line != '\0';) {
+        size_t length = strcspn(line, "\n");
+        bool cuts = (cut && line == screen) || screen_is_row(line, length);
+        AUTO_BUFFER fitted = TEXT_EMPTY;
+        used += screen_fit_line(line, length, columns, cuts, &fitted);
+        if (rows > 0 && used > rows) {
+            return false;
+        }
+        text_add(out, line == screen ? "" : "\n");
+        text_add(out, text_string(&fitted));
+        line += length + (line[length] == '\n');
+    }
+    return true;
+}
+
+void screen_fit(const char *screen, size_t rows, size_t columns, Text *out)
+{
+    AUTO_BUFFER whole = TEXT_EMPTY;
+    if (screen_fit_try(screen, rows, columns, false, &whole)) {
+        text_add(out, text_string(&whole));
+        return;
+    }
+    (void)screen_fit_try(screen, rows, columns, true, out);
 }

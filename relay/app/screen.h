@@ -27,6 +27,16 @@ void screen_add_duration(Text *out, double seconds);
 /** Appends "96 B", "512 KiB", "212 MiB", "3.1 GiB"; negative counts as 0. */
 void screen_add_bytes(Text *out, double bytes);
 
+/** Writes the text to stdout and returns code. A pipe that nobody reads any more (`| head`) is no
+ * error and makes no line; *ret_closed (or NULL) says so. Other errors are told on stderr under the
+ * name of the command, and return EXIT_INTERNAL. */
+int screen_write(const char *command, const Text *text, int code, bool *ret_closed);
+
+/** Appends the screen as it fits a pane of so many rows and columns (0: any): longer lines are
+ * broken, those of tables are cut, and what is below the last row is left out; the first line is
+ * cut, too, before that. Escape sequences take no room. */
+void screen_fit(const char *screen, size_t rows, size_t columns, Text *out);
+
 enum { SCREEN_COLUMNS_MAX = 10 };
 
 /* Rows of cells; the first row is the heading. Zero-initialised, and freed with screen_table_free.

@@ -10,11 +10,11 @@
 #include "app/screen.h"
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/open.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
-#define SESSION_SQL                                                                                \
-    "SET statement_timeout = '30s'; SET row_security = off; SET search_path = pg_catalog"
+#define SESSION_SQL       "SET statement_timeout = '30s'; SET row_security = off"
 /* A name that `outboxd migrate` gives. */
 #define EVENT_TABLE ".\"event\""
 
@@ -34,11 +34,10 @@ static Status database_connect(const Config *config, PGconn **ret_connection, Er
 {
     const char *const names[] = {"dbname", "connect_timeout", "application_name", NULL};
     const char *const values[] = {config->database.dsn, CONNECT_TIMEOUT_S, "outboxd status", NULL};
-    PGconn *connection = PQconnectdbParams(names, values, 1);
-    if (connection == NULL || PQstatus(connection) != CONNECTION_OK) {
-        Status status = sqlstate_connection_error(connection, err);
+    PGconn *connection = NULL;
+    if (pg_open(names, values, &connection, err) != OK) {
         PQfinish(connection);
-        return status;
+        return FAILED;
     }
     *ret_connection = connection;
     return OK;

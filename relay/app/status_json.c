@@ -7,6 +7,7 @@
 
 #include "app/relay_internal.h"
 #include "base/clock.h"
+#include "base/log_codes.h"
 #include "base/timestamp.h"
 
 static bool state_is_ready(PipelineState state)
@@ -25,8 +26,9 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
     }
     text_printf(reason, ", all others go on: %s: %s", view->waiting_reason->code,
                 view->waiting_reason->message);
-    if (view->waiting_reason->hint[0] != '\0') {
-        text_printf(reason, "; %s", view->waiting_reason->hint);
+    const char *remedy = log_code_remedy(view->waiting_reason);
+    if (*remedy != '\0') {
+        text_printf(reason, "; %s", remedy);
     }
     text_add_char(reason, '\n');
 }
@@ -63,8 +65,9 @@ bool relay_ready(void *arg, Text *reason)
         text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", view.error->code, view.error->message);
-            if (view.error->hint[0] != '\0') {
-                text_printf(reason, "\n  remedy: %s", view.error->hint);
+            const char *remedy = log_code_remedy(view.error);
+            if (*remedy != '\0') {
+                text_printf(reason, "\n  remedy: %s", remedy);
             }
         }
         text_add_char(reason, '\n');
@@ -88,7 +91,7 @@ static void add_error(Text *json, const PipelineView *view)
     text_add_char(json, ',');
     relay_add_text(json, "message", err->message);
     text_add_char(json, ',');
-    relay_add_text(json, "hint", err->hint);
+    relay_add_text(json, "hint", log_code_remedy(err));
     text_add_char(json, ',');
     relay_add_time(json, "since",
                    err == view->error ? view->error_since_us : view->unseen_since_us);
@@ -110,7 +113,7 @@ static void add_waiting(Text *json, const PipelineView *view)
     text_add_char(json, ',');
     relay_add_text(json, "message", view->waiting_reason->message);
     text_add_char(json, ',');
-    relay_add_text(json, "hint", view->waiting_reason->hint);
+    relay_add_text(json, "hint", log_code_remedy(view->waiting_reason));
     text_add_char(json, ',');
     relay_add_time(json, "since", view->waiting_since_us);
     text_add_char(json, '}');

@@ -7,6 +7,8 @@
 #include "app/screen.h"
 #include "base/memory.h"
 
+enum { LIVE_AROUND = 32 }; /* characters of a line beside its bars, at most */
+
 static void series_add(LiveSeries *series, double value)
 {
     series->values[series->next] = value;
@@ -72,12 +74,12 @@ void live_note(Live *live, const json_t *status)
     }
 }
 
-void live_add_sparkline(const LiveSeries *series, Text *out)
+void live_add_sparkline(const LiveSeries *series, size_t looks, Text *out)
 {
     static const char *const BARS[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
     enum { BAR_COUNT = sizeof(BARS) / sizeof(BARS[0]) };
     double most = series_most(series);
-    for (size_t i = 0; i < series->count; i++) {
+    for (size_t i = series->count > looks ? series->count - looks : 0; i < series->count; i++) {
         double value = series_at(series, i);
         if (isnan(value)) {
             text_add_char(out, ' ');
@@ -88,27 +90,29 @@ void live_add_sparkline(const LiveSeries *series, Text *out)
     }
 }
 
-static void live_add_series(const LiveSeries *series, const char *what, Text *out)
+static void live_add_series(const LiveSeries *series, const char *what, size_t looks, Text *out)
 {
     text_printf(out, "  %-11s", what);
-    live_add_sparkline(series, out);
-    for (size_t i = series->count; i < LIVE_LOOKS; i++) {
+    live_add_sparkline(series, looks, out);
+    for (size_t i = series->count; i < looks; i++) {
         text_add_char(out, ' ');
     }
     text_add(out, "  most ");
 }
 
-void live_add_screen(const Live *live, bool colours, Text *out)
+void live_add_screen(const Live *live, bool colours, size_t columns, Text *out)
 {
+    bool fits = columns == 0 || columns >= LIVE_LOOKS + LIVE_AROUND;
+    size_t looks = fits ? LIVE_LOOKS : columns > LIVE_AROUND ? columns - LIVE_AROUND : 0;
     for (size_t i = 0; i < live->count; i++) {
         const LivePipeline *pipeline = &live->pipelines[i];
         text_add_char(out, '\n');
         screen_add(out, colours, COLOUR_DIM, pipeline->name);
         text_add_char(out, '\n');
-        live_add_series(&pipeline->lag, "lag", out);
+        live_add_series(&pipeline->lag, "lag", looks, out);
         screen_add_duration(out, series_most(&pipeline->lag));
         text_add_char(out, '\n');
-        live_add_series(&pipeline->rate, "per second", out);
+        live_add_series(&pipeline->rate, "per second", looks, out);
         screen_add_count(out, (int64_t)(series_most(&pipeline->rate) + 0.5));
         text_add_char(out, '\n');
     }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *code,
                  const char *format, ...)
 {
@@ -20,11 +22,7 @@ Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *c
     *err = (Error){.class = class, .exit_code = exit_code};
     memcpy(err->code, name, sizeof(name));
     memcpy(err->message, message, sizeof(message));
-    /* libpq ends its messages with a newline. */
-    size_t length = strlen(err->message);
-    while (length > 0 && (err->message[length - 1] == '\n' || err->message[length - 1] == ' ')) {
-        err->message[--length] = '\0';
-    }
+    text_fold(err->message); /* libpq's and librdkafka's have several lines */
     return FAILED;
 }
 

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log_codes.h"
+#include "base/memory.h"
 #include "base/text.h"
 
 static struct {
@@ -49,20 +51,22 @@ static void log_add_value(Text *line, const char *value)
 
 static void log_add(Text *line, const LogField *field)
 {
+    /* What others say (libpq, librdkafka, a server) may have several lines: here it is one. */
+    AUTO_TEXT text = field->text != NULL ? text_fold(x_strdup(field->text)) : NULL;
     if (log_settings.format == LOG_FORMAT_JSON) {
         text_add(line, line->data[line->length - 1] == '{' ? "" : ",");
         text_add_json(line, slice_of(field->key));
         text_add_char(line, ':');
-        if (field->text != NULL) {
-            text_add_json(line, slice_of(field->text));
+        if (text != NULL) {
+            text_add_json(line, slice_of(text));
         } else {
             text_printf(line, "%lld", field->number);
         }
         return;
     }
     text_printf(line, " %s=", field->key);
-    if (field->text != NULL) {
-        log_add_value(line, field->text);
+    if (text != NULL) {
+        log_add_value(line, text);
     } else {
         text_printf(line, "%lld", field->number);
     }
@@ -104,6 +108,29 @@ static void log_end(Text *line)
     }
 }
 
+static bool log_is_hint(const LogField *field)
+{
+    return strcmp(field->key, "hint") == 0;
+}
+
+/* The fields; a line that warns has a remedy: its own, else that of its code. */
+static void log_add_fields(Text *line, LogLevel level, const char *code, const LogField *fields,
+                           size_t count)
+{
+    bool hinted = level < LOG_WARN;
+    for (size_t i = 0; i < count; i++) {
+        bool hint = log_is_hint(&fields[i]);
+        if (!hint || *fields[i].text != '\0') {
+            log_add(line, &fields[i]);
+            hinted |= hint;
+        }
+    }
+    const LogCode *known = hinted ? NULL : log_code_find(code);
+    if (known != NULL && known->remedy[0] != '\0') {
+        log_add(line, &(LogField){.key = "hint", .text = known->remedy});
+    }
+}
+
 void log_write(LogLevel level, const char *pipeline, const char *code, const LogField *fields,
                size_t count, const char *format, ...)
 {
@@ -123,9 +150,7 @@ void log_write(LogLevel level, const char *pipeline, const char *code, const Log
     }
     log_add(&line, &(LogField){.key = "code", .text = code});
     log_add(&line, &(LogField){.key = "msg", .text = message});
-    for (size_t i = 0; i < count; i++) {
-        log_add(&line, &fields[i]);
-    }
+    log_add_fields(&line, level, code, fields, count);
     log_end(&line);
 }
 

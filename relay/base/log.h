@@ -32,7 +32,7 @@ static inline LogField log_number(const char *key, long long number)
 void log_configure(LogFormat format, LogLevel least);
 
 /** Writes one line. pipeline may be NULL; code is a stable upper-case name; fields[count] follow.
- */
+ * An empty "hint" is left out; a line that warns and has none gets the remedy of its code. */
 void log_write(LogLevel level, const char *pipeline, const char *code, const LogField *fields,
                size_t count, const char *format, ...) __attribute__((format(printf, 6, 7)));
 

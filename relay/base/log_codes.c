@@ -21,10 +21,8 @@ const LogCodeGroup *log_code_groups(size_t *ret_count)
     return groups;
 }
 
-const LogCode *log_code_find(const char *code)
+static const LogCode *groups_find(const LogCodeGroup *groups, size_t count, const char *code)
 {
-    size_t count = 0;
-    const LogCodeGroup *groups = log_code_groups(&count);
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < groups[i].count; j++) {
             if (strcasecmp(groups[i].codes[j].code, code) == 0) {
@@ -33,6 +31,18 @@ const LogCode *log_code_find(const char *code)
         }
     }
     return NULL;
+}
+
+const LogCode *log_code_find(const char *code)
+{
+    const LogCode *found = groups_find(LOG_CODES_RELAY, LOG_CODES_RELAY_COUNT, code);
+    return found != NULL ? found : groups_find(LOG_CODES_POSTGRES, LOG_CODES_POSTGRES_COUNT, code);
+}
+
+const char *log_code_remedy(const Error *err)
+{
+    const LogCode *known = err->hint[0] == '\0' ? log_code_find(err->code) : NULL;
+    return known != NULL ? known->remedy : err->hint;
 }
 
 /* A cell of a table: "|" would end it, and "<" would begin HTML. */

@@ -7,13 +7,14 @@
 
 #include <stddef.h>
 
+#include "base/error.h"
 #include "base/text.h"
 
 typedef struct LogCode {
     const char *code;
     const char *levels; /* of the log lines, "warn, error"; "command": only sub-commands say it */
     const char *meaning;
-    const char *remedy; /* "" = nothing is to be done */
+    const char *remedy; /* "" = nothing is to be done; of a line that warns, its hint */
 } LogCode;
 
 typedef struct LogCodeGroup {
@@ -25,8 +26,11 @@ typedef struct LogCodeGroup {
 /** All groups in the order of the page; static. */
 const LogCodeGroup *log_code_groups(size_t *ret_count);
 
-/** The row of a code, case ignored; NULL when there is none. */
+/** The row of a code, case ignored; NULL when there is none. Any thread. */
 const LogCode *log_code_find(const char *code);
+
+/** What to do about an error: its hint, else the remedy of its code, else "". */
+const char *log_code_remedy(const Error *err);
 
 /** Appends the page relay/LOGS.md. */
 void log_codes_add_markdown(Text *out);

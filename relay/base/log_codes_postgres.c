@@ -6,23 +6,27 @@ static const LogCode POSTGRES_CODES[] = {
      "No connection to PostgreSQL. The relay tries again by itself.",
      "Check database.dsn, the network, and that the server is up."},
     {"POSTGRES_CONNECTION_LOST", "warn", "The connection to PostgreSQL broke; it is made again.",
-     ""},
+     "If nobody restarted PostgreSQL or ended the session, look at its log and at the network."},
     {"POSTGRES_CONNECTION", "warn", "PostgreSQL reported a broken connection; it is made again.",
-     ""},
+     "If it repeats, look at the log of PostgreSQL and at the network."},
     {"POSTGRES_SILENT", "warn", "PostgreSQL did not answer in time; the connection is made again.",
      "If it repeats, look at the load of the database and at the network."},
     {"POSTGRES_NOT_SENT", "warn", "A query could not be sent.",
      "Look at memory and network of this machine."},
-    {"POSTGRES_SHUTDOWN", "warn", "PostgreSQL stops, or an administrator ended the session.", ""},
+    {"POSTGRES_SHUTDOWN", "warn", "PostgreSQL stops, or an administrator ended the session.",
+     "Start PostgreSQL, if nobody does; if it runs, find out who ended the session: its log says "
+     "so."},
     {"POSTGRES_CRASH", "warn", "PostgreSQL ended its sessions after a crash of one.",
      "Look at the log of the database server."},
     {"POSTGRES_STARTING", "warn", "PostgreSQL starts, stops or recovers and takes no sessions yet.",
-     ""},
+     "Wait: the relay goes on once PostgreSQL takes sessions. If that takes long, look at its "
+     "log."},
     {"SERVER_STOPPING", "warn",
      "PostgreSQL is stopping and waits for its replication clients; the relay hangs up "
      "and connects again.",
-     ""},
-    {"POSTGRES_IDLE_TIMEOUT", "warn", "PostgreSQL ended a session that was idle.", ""},
+     "Start PostgreSQL again, if nobody does."},
+    {"POSTGRES_IDLE_TIMEOUT", "warn", "PostgreSQL ended a session that was idle.",
+     "Set idle_session_timeout = 0 for the relay's role (ALTER ROLE ... SET)."},
     {"POSTGRES_QUERY_CANCELED", "warn",
      "A query took longer than its time limit, or somebody cancelled it.",
      "If this repeats, look for slow reads of the outbox table: is its partial index "
@@ -33,12 +37,14 @@ static const LogCode POSTGRES_CODES[] = {
      "Look at disk and memory of the database server."},
     {"POSTGRES_SYSTEM", "warn", "PostgreSQL met an error of its operating system.",
      "Look at the log of the database server."},
-    {"POSTGRES_SERIALIZATION", "warn", "A transaction gave way to another; it is tried again.", ""},
-    {"POSTGRES_LOCK_TIMEOUT", "warn", "A lock was not to be had in time; it is tried again.", ""},
+    {"POSTGRES_SERIALIZATION", "warn", "A transaction gave way to another; it is tried again.",
+     "If it repeats, look for other sessions that change the outbox table."},
+    {"POSTGRES_LOCK_TIMEOUT", "warn", "A lock was not to be had in time; it is tried again.",
+     "If it repeats, see in pg_locks which session holds a lock on the table."},
     {"POSTGRES_OBJECT_IN_USE", "warn",
      "Something is in use by another session, such as the slot of a relay that has just "
      "gone; it is tried again.",
-     ""},
+     "If it repeats, see pg_replication_slots and pg_stat_activity for who uses it."},
     {"POSTGRES_READ_ONLY", "warn",
      "The server is read-only: a standby, or a primary that was demoted.",
      "Use a DSN of the primary, or target_session_attrs=read-write."},
@@ -78,15 +84,16 @@ static const LogCode TABLE_CODES[] = {
      "the WAL does not hold it.",
      "ALTER TABLE ... SET LOGGED;"},
     {"TABLE_REPLACED", "warn",
-     "The outbox table is not the one it was a moment ago; the relay looks at it again.", ""},
+     "The outbox table is not the one it was a moment ago; the relay looks at it again.",
+     "If nobody was to change the table, find out who made it anew."},
     {"TABLE_ROTATED", "warn",
      "The outbox table was renamed, and perhaps made anew under its name. What is unpublished in "
      "the "
      "old one is published and marked first, then the relay goes on with the new one.",
-     ""},
+     "Keep the old table until TABLE_FINISHED is logged."},
     {"TABLE_FINISHED", "warn",
      "Everything in the table that was renamed is published; the relay goes on with the new one.",
-     ""},
+     "The old table may be dropped."},
     {"ROTATION_TAKEN", "warn",
      "Another relay publishes the new table already, while this one finishes the renamed one: the "
      "order of keys across the two is not kept.",
@@ -105,7 +112,7 @@ static const LogCode TABLE_CODES[] = {
      "The topic is there that the last events of a renamed table waited for, or the rename was "
      "undone and the table that had the name meanwhile is not finished; its events are published "
      "first.",
-     ""},
+     "Keep the old table until TABLE_FINISHED is logged again."},
     {"OLD_TABLE_UNKNOWN", "error",
      "The outbox table was renamed more than once or in several steps, and the catalog does not "
      "tell whether the tables that the message names had the name in between.",
@@ -215,6 +222,12 @@ static const LogCode PRECONDITION_CODES[] = {
      "ALTER TABLE ... REPLICA IDENTITY FULL; or ALTER PUBLICATION ... SET (publish = 'insert');"},
     {"PUBLICATION_WASTE", "warn", "The publication publishes more than inserts.",
      "ALTER PUBLICATION ... SET (publish = 'insert');"},
+    {"TRIGGER_PATH", "warn",
+     "A function that marking or deleting rows of the outbox table fires (a trigger's, a check "
+     "constraint's, an index's) has no search_path of its own. It runs as the relay's role, with "
+     "pg_catalog and pg_temp alone: what it names without a schema is not found.",
+     "ALTER FUNCTION ... SET search_path = ..., as the line's hint says. The relay trusts who owns "
+     "it: he can do what its role can."},
     {"SLOT_LEFT_OVER", "warn",
      "The slot of a pipeline that polls is still there, and holds WAL back.",
      "SELECT pg_drop_replication_slot('...');"},
@@ -238,7 +251,9 @@ static const LogCode WAL_CODES[] = {
      "log.",
      ""},
     {"SLOT_FAILED_OVER", "warn",
-     "The slot came over to a new primary; the relay goes on from where it stands there.", ""},
+     "The slot came over to a new primary; the relay goes on from where it stands there.",
+     "Check that consumers bear duplicates: what the old primary had not confirmed may be "
+     "published again."},
     {"BACKFILL_COMPLETE", "info", "The rows from before the slot are published; the log follows.",
      ""},
     {"GAP_ACCEPTED", "warn",
@@ -317,7 +332,8 @@ static const LogCode WAL_CODES[] = {
     {"PARTITION_DETACHED", "warn",
      "The log has rows of a partition that has left the outbox table; they are published, and "
      "cannot be marked.",
-     ""},
+     "Keep the partition until its rows are published; mark them by hand if something else reads "
+     "published_at."},
     {"RELATION_SKIPPED", "warn",
      "The log has rows of a table that looks like a partition of the outbox and is none; they are "
      "skipped.",

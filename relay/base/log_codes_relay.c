@@ -4,14 +4,17 @@
 static const LogCode PROCESS_CODES[] = {
     {"STARTING", "info",
      "The relay starts; version, process id and configuration file are in the line.", ""},
-    {"READY", "info", "Every pipeline publishes or stands by for the first time.", ""},
+    {"READY", "info",
+     "Every pipeline publishes or stands by for the first time, and a broker has answered.", ""},
     {"STOPPING", "info",
      "A signal arrived, or the last pipeline ended: what is in flight is waited for.", ""},
-    {"STOPPED", "info", "The relay has ended; the exit code is in the line.", ""},
+    {"STOPPED", "info",
+     "The relay has ended; the line has the exit code and why. It is the last line of every run.",
+     ""},
     {"STOPPED_AT_ONCE", "warn",
      "A second signal ended the relay without draining. Nothing is lost; what was in "
      "flight may be published again.",
-     ""},
+     "Send one signal and give the relay shutdown_timeout, unless duplicates do not matter."},
     {"DRAIN_INCOMPLETE", "warn, error",
      "The relay ended before everything in flight was acknowledged and marked (exit code "
      "5). Nothing is lost; so many events may be published again.",
@@ -31,11 +34,14 @@ static const LogCode PROCESS_CODES[] = {
     {"NOT_BUILT", "error", "The configuration asks for something that this version cannot do yet.",
      "Choose another value; outboxd config print lists them."},
     {"FAILPOINT", "warn", "A fault was injected by a test build; no released program does that.",
-     ""},
+     "Install a release build: this one is made to fail in tests."},
 };
 
 static const LogCode PIPELINE_CODES[] = {
-    {"PIPELINE_ACTIVE", "info", "This relay owns the outbox and publishes.", ""},
+    {"PIPELINE_ACTIVE", "info",
+     "This relay owns the outbox, and publishes once a broker answers (KAFKA_CONNECTED).", ""},
+    {"FIRST_PUBLISHED", "info",
+     "A broker acknowledged the first event of this pipeline since the relay started.", ""},
     {"PIPELINE_STANDBY", "info",
      "Another relay publishes this outbox; this one waits to take over.", ""},
     {"PIPELINE_RECOVERED", "info",
@@ -47,8 +53,10 @@ static const LogCode PIPELINE_CODES[] = {
      "watch outboxd_slot_retained_wal_bytes."},
     {"PIPELINE_RESUMED", "info", "The pipeline is no longer paused and publishes again.", ""},
     {"WATCH_FAILED", "warn",
-     "Slots, pauses, the oldest event and dead letters cannot be looked at in PostgreSQL; "
-     "publishing goes on, and a pause set now is not noticed until the look succeeds again.",
+     "Slots, pauses, the oldest event and dead letters cannot be looked at in PostgreSQL, although "
+     "pipelines have their connections. Publishing goes on, and a pause set now is not noticed "
+     "until the look succeeds again. While no pipeline has its connection this is not said: their "
+     "own lines say why.",
      "Look at the error in the line: a right that is missing (GRANT outbox_relay), or a server "
      "that is down or out of connections."},
     {"WATCH_RECOVERED", "info", "PostgreSQL can be looked at again after WATCH_FAILED.", ""},
@@ -78,8 +86,8 @@ static const LogCode PIPELINE_CODES[] = {
     {"EVENT_SET_ASIDE", "warn",
      "An event that cannot be published was written to the dead-letter table, with its "
      "reason. Many at once are summed up.",
-     "outboxd dead list and outboxd dead show ID; mend the cause, then outboxd dead "
-     "requeue ID."},
+     "See why with outboxd dead list and outboxd dead show ID; mend the cause, then outboxd dead "
+     "requeue ID. What is requeued and not mended comes back as a new dead letter with a new id."},
     {"HEADERS_SHADOWED", "warn",
      "Headers of the row, or header_columns, have names that the envelope has, too: they were left "
      "out, since some consumers take the last header of a name.",
@@ -202,7 +210,12 @@ static const LogCode PIPELINE_CODES[] = {
 };
 
 static const LogCode KAFKA_CODES[] = {
-    {"KAFKA_UNREACHABLE", "warn", "No broker answers. The relay waits and goes on by itself.",
+    {"KAFKA_CONNECTED", "info",
+     "The first broker answers, or one of another cluster than before; the line has the cluster's "
+     "id, the brokers of the configuration, and how many the cluster has.",
+     ""},
+    {"KAFKA_UNREACHABLE", "warn",
+     "No broker answers; the line has librdkafka's reason. The relay waits and goes on by itself.",
      "Check kafka.brokers, advertised.listeners, and that the brokers are up."},
     {"KAFKA_AUTHENTICATION", "warn", "The brokers refuse the relay's credentials.",
      "Check sasl.* and ssl.* in kafka.properties."},
@@ -234,7 +247,8 @@ static const LogCode KAFKA_CODES[] = {
      "Kafka answered with an error that is not known to outboxd; it is tried again.",
      "Look the name in the message up in Kafka's documentation."},
     {"KAFKA_EVENT", "debug", "Something that librdkafka deals with itself.", ""},
-    {"KAFKA_LOG", "debug, error", "A line of librdkafka's own log.", ""},
+    {"KAFKA_LOG", "debug, error", "A line of librdkafka's own log.",
+     "Look at the brokers' log and at kafka.properties; the line is librdkafka's own."},
     {"RECORD_TOO_LARGE", "warn, error", "The record is larger than its topic accepts.",
      "Raise the topic's max.message.bytes (and segment.bytes), or keep large bodies out "
      "of events."},

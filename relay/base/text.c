@@ -153,3 +153,19 @@ const char *text_string(const Text *text)
 {
     return text->data ? text->data : "";
 }
+
+char *text_fold(char *text)
+{
+    char *to = text;
+    for (const char *c = text; *c != '\0'; c++) {
+        bool blank = *c == '\n' || *c == '\r' || *c == '\t' || *c == ' ';
+        if (!blank) {
+            *to++ = *c;
+        } else if (to > text && to[-1] != ' ') {
+            *to++ = ' ';
+        }
+    }
+    to -= to > text && to[-1] == ' ';
+    *to = '\0';
+    return text;
+}

@@ -33,6 +33,9 @@ void text_add_foreign_json(Text *text, const char *json);
  * UTF-8, become '?'; tabs and runs of line ends one space, or line ends stay. All that commands
  * print of what others named goes through here. */
 void text_add_shown(Text *text, const char *foreign, bool keep_lines);
+/** Makes one line of it, in place: runs of line ends, tabs and blanks are one blank, and none is at
+ * the ends. Returns it. */
+char *text_fold(char *text);
 /** The content ("" when empty); owned by the text. */
 const char *text_string(const Text *text);
 

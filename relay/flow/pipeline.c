@@ -97,6 +97,24 @@ static bool pipeline_said(Pipeline *p, const Error *err)
     return false;
 }
 
+/* What a server that is away says in turns: one restart is a farewell, a refusal and a plea to
+ * wait.
+ */
+static bool error_is_away(const Error *err)
+{
+    static const char *const CODES[] = {
+        "POSTGRES_UNREACHABLE", "POSTGRES_CONNECTION_LOST", "POSTGRES_CONNECTION",
+        "POSTGRES_SILENT",      "POSTGRES_NOT_SENT",        "POSTGRES_SHUTDOWN",
+        "POSTGRES_CRASH",       "POSTGRES_STARTING",        "SERVER_STOPPING",
+    };
+    for (size_t i = 0; i < sizeof(CODES) / sizeof(CODES[0]); i++) {
+        if (strcmp(err->code, CODES[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
 {
     bool same = p->error.class == err->class && strcmp(p->error.code, err->code) == 0 &&
@@ -115,12 +133,13 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
         p->error_since_us = clock_wall_us();
         p->error_said = false;
     }
+    bool same_outage = p->error_said && error_is_away(&p->error) && error_is_away(err);
     p->error = *err;
     p->error_from_sink = from_sink;
     p->error_repeated = 1;
     bool fatal = err->class == ERROR_FATAL;
     bool explained = !from_sink && p->broken.class != ERROR_NONE;
-    if (!fatal && (explained || pipeline_said(p, err))) {
+    if (!fatal && (explained || same_outage || pipeline_said(p, err))) {
         return;
     }
     p->error_logged_us = clock_monotonic_us();
@@ -195,7 +214,7 @@ static void act_activate(Pipeline *p)
     p->parts.sink->ops->open(p->parts.sink);
     if (!quiet) {
         log_write(LOG_INFO, p->parts.config->name, "PIPELINE_ACTIVE", LOG_NO_FIELDS,
-                  "publishing: this relay owns the outbox");
+                  "this relay owns the outbox");
     }
     pipeline_wake(p);
 }

@@ -109,6 +109,12 @@ static void on_ready(void *arg)
 {
     Pipeline *p = arg;
     p->blocked = false;
+    if (!p->answered && *p->parts.stats->kafka_connected > 0) {
+        p->answered = true;
+        if (p->parts.changed != NULL) {
+            p->parts.changed(p->parts.arg, p);
+        }
+    }
     pipeline_wake(p);
 }
 

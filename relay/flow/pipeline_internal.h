@@ -51,6 +51,7 @@ struct Pipeline {
     size_t aside_busy;    /* events on their way to the dead-letter table */
     Isolate isolate;      /* refused requests that are taken apart */
     bool request_refused; /* by the broker, since what was overtaken was counted */
+    bool answered;        /* a broker did */
     bool blocked;         /* the sink said FULL or WAIT */
     bool reopening;       /* the sink makes a new producer */
     bool source_lost;     /* until it is started again */

@@ -62,8 +62,12 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
     if (log_limit_take(&p->aside_lines, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
+        Slice id = event->field[FIELD_EVENT_ID];
+        char event_id[80];
+        snprintf(event_id, sizeof(event_id), "%.*s", id.data != NULL ? (int)id.length : 0,
+                 id.data != NULL ? id.data : "");
         log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
-                  LOG_FIELDS(seq, log_text("reason", err->code)),
+                  LOG_FIELDS(seq, log_text("event_id", event_id), log_text("reason", err->code)),
                   "%s; writing the event to the dead-letter table", err->message);
     }
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
@@ -284,6 +288,14 @@ void pipeline_pump(Pipeline *p)
     }
 }
 
+static void pipeline_say_first(const Pipeline *p, const Event *event)
+{
+    LogField seq =
+        event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
+    log_write(LOG_INFO, p->parts.config->name, "FIRST_PUBLISHED",
+              LOG_FIELDS(seq, log_text("topic", event->topic->name)), "first event published");
+}
+
 static void pipeline_published(Pipeline *p, Event *event)
 {
     Stats *stats = p->parts.stats;
@@ -294,7 +306,9 @@ static void pipeline_published(Pipeline *p, Event *event)
     int64_t now_us = p->settle_now_us;
     int64_t wall_us = p->settle_wall_us;
     pipeline_settle(p, event, EVENT_PUBLISHED);
-    ++*stats->published;
+    if (++*stats->published == 1) {
+        pipeline_say_first(p, event);
+    }
     ++*event->topic->published;
     *stats->published_bytes += event->field[FIELD_AGGREGATE_ID].length +
                                event->field[FIELD_PAYLOAD].length +

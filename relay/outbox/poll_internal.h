@@ -168,6 +168,7 @@ typedef struct PollSource {
     int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
+    bool warned;              /* what the first look found was said */
     bool begun;               /* it published, or stood by: what breaks now is waited for */
     bool look_again;          /* at the preconditions: we stood by since the last look */
     unsigned refusals;        /* that took the connections, in a row */

@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "pg/message.h"
+#include "pg/open.h"
 #include "pg/sqlstate.h"
 
 typedef enum ConnState {
@@ -129,7 +130,21 @@ static void conn_on_encoding(void *arg, const Error *err)
     if (err != NULL) {
         conn_refuse(conn, err);
     } else {
+        event_del(conn->timer);
         conn->options.opened(conn->options.arg, NULL);
+    }
+}
+
+/* A statement of its own each: a walsender takes no two at once before PostgreSQL 15. */
+static void conn_on_path(void *arg, const Error *err)
+{
+    PgConn *conn = arg;
+    if (err == NULL && pg_conn_takes_bytes(conn)) {
+        pg_conn_send(conn, &(PgQuery){.sql = "SET client_encoding = 'SQL_ASCII'",
+                                      .arg = conn,
+                                      .done = conn_on_encoding});
+    } else {
+        conn_on_encoding(conn, err);
     }
 }
 
@@ -143,20 +158,13 @@ static void conn_connect_poll(PgConn *conn)
         conn_watch(conn, EV_WRITE, 0);
         return;
     case PGRES_POLLING_OK:
-        event_del(conn->timer);
         conn->state = CONN_OPEN;
         PQsetnonblocking(conn->pg, 1);
         if (conn->options.notified != NULL) { /* PQnotifies() reads while no query runs */
             PQsetNoticeProcessor(conn->pg, conn_ignore_notice, NULL);
         }
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
-        if (pg_conn_takes_bytes(conn)) {
-            pg_conn_send(conn, &(PgQuery){.sql = "SET client_encoding = 'SQL_ASCII'",
-                                          .arg = conn,
-                                          .done = conn_on_encoding});
-        } else {
-            conn->options.opened(conn->options.arg, NULL);
-        }
+        pg_conn_send(conn, &(PgQuery){.sql = PG_OPEN_SQL, .arg = conn, .done = conn_on_path});
         return;
     default: {
         Error err;

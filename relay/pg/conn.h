@@ -1,5 +1,7 @@
 /* conn: one non-blocking connection to PostgreSQL on the libevent loop, one query at a time.
  *
+ * It is open, and told so, once its session is as pg/open.h says.
+ *
  * Callbacks run on the loop thread, never from inside pg_conn_open or pg_conn_send. A callback may
  * send the next query or close the connection, but not free it. */
 #pragma once

@@ -19,30 +19,12 @@ static bool message_hides(const PGconn *pg, const char *password)
     return *password != '\0';
 }
 
-/* Lines, tabs and runs of blanks are one blank. */
-static char *message_line(const char *text)
-{
-    AUTO_BUFFER line = TEXT_EMPTY;
-    text_add(&line, "");
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c != '\n' && *c != '\t' && *c != '\r' && *c != ' ') {
-            text_add_char(&line, *c);
-        } else if (line.length > 0 && line.data[line.length - 1] != ' ') {
-            text_add_char(&line, ' ');
-        }
-    }
-    if (line.length > 0 && line.data[line.length - 1] == ' ') {
-        line.data[--line.length] = '\0';
-    }
-    return x_strdup(line.data);
-}
-
 char *pg_message(const PGconn *pg)
 {
     const char *text = PQerrorMessage(pg);
     const char *password = pg != NULL ? PQpass(pg) : NULL;
     if (password == NULL || !message_hides(pg, password)) {
-        return message_line(text);
+        return text_fold(x_strdup(text));
     }
     AUTO_BUFFER masked = TEXT_EMPTY;
     text_add(&masked, "");
@@ -55,5 +37,5 @@ char *pg_message(const PGconn *pg)
             text_add_char(&masked, *text++);
         }
     }
-    return message_line(masked.data);
+    return text_fold(x_strdup(masked.data));
 }

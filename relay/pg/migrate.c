@@ -13,6 +13,7 @@
 #include "pg/message.h"
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
+#include "pg/open.h"
 
 enum { SERVER_VERSION_MIN = 130000 };
 
@@ -71,12 +72,10 @@ static Status check_server(Migrate *migrate, Error *err)
                   "%s is older than PostgreSQL 13", migrate->place);
         return error_hint(err, "outboxd needs PostgreSQL 13 or later.");
     }
-    /* The names of migrations resolve in pg_catalog; a time-out of the role's must not cut an index
-     * build, lock_timeout bounds the waiting. */
+    /* A time-out of the role's must not cut an index build, lock_timeout bounds the waiting. */
     PGresult *result;
     if (migrate_query(migrate,
-                      "SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC';"
-                      " SET DateStyle = 'ISO'; SET bytea_output = 'hex';"
+                      "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex';"
                       " SET extra_float_digits = 3; SET client_min_messages = notice;"
                       " SET statement_timeout = 0; SELECT pg_backend_pid()",
                       0, NULL, &result, err) != OK) {
@@ -104,9 +103,10 @@ Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate,
     Migrate *migrate = x_calloc(1, sizeof(*migrate));
     migrate->schema = x_strdup(schema);
     migrate->records = x_calloc(MIGRATION_COUNT, sizeof(*migrate->records));
-    migrate->conn = PQconnectdbParams(keywords, values, 1);
-    if (PQstatus(migrate->conn) != CONNECTION_OK) {
-        connect_failed(migrate->conn, err);
+    if (pg_open(keywords, values, &migrate->conn, err) != OK) {
+        if (PQstatus(migrate->conn) != CONNECTION_OK) {
+            connect_failed(migrate->conn, err);
+        }
         migrate_close(&migrate);
         return FAILED;
     }

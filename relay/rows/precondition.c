@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition_internal.h"
@@ -20,6 +21,7 @@ static const Subject SUBJECTS[] = {
     {PRECONDITIONS_TABLE, &PRECONDITIONS_TABLE_COUNT},
     {PRECONDITIONS_COLUMNS, &PRECONDITIONS_COLUMNS_COUNT},
     {PRECONDITIONS_RIGHTS, &PRECONDITIONS_RIGHTS_COUNT},
+    {PRECONDITIONS_PATH, &PRECONDITIONS_PATH_COUNT},
     {PRECONDITIONS_PUBLICATION, &PRECONDITIONS_PUBLICATION_COUNT},
     {PRECONDITIONS_SLOT, &PRECONDITIONS_SLOT_COUNT},
 };
@@ -107,7 +109,7 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
 {
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
-    *fault = (PreconditionFault){.warning = entry->warning};
+    *fault = (PreconditionFault){.warning = entry->warning, .first = entry->applies & FIRST};
     error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
               "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
@@ -168,6 +170,23 @@ void precondition_release(PreconditionLook *look)
 {
     free(look->faults);
     *look = (PreconditionLook){0};
+}
+
+void precondition_say(const PipelineConfig *pipeline, const PreconditionFault *fault)
+{
+    log_write(LOG_WARN, pipeline->name, fault->error.code,
+              LOG_FIELDS(log_text("hint", fault->error.hint)), "%s", fault->error.message);
+}
+
+void precondition_say_first(const PipelineConfig *pipeline, const PreconditionLook *look,
+                            bool *said)
+{
+    for (size_t i = 0; i < look->fault_count && !*said; i++) {
+        if (look->faults[i].first) {
+            precondition_say(pipeline, &look->faults[i]);
+        }
+    }
+    *said = true;
 }
 
 bool precondition_soften(Error *err, bool begun, unsigned *count)

@@ -29,6 +29,7 @@ typedef enum PreconditionReader {
 /* One that does not hold. */
 typedef struct PreconditionFault {
     bool warning; /* it will hurt, and does not stop */
+    bool first;   /* a warning that is worth something only before the first event */
     Error error;  /* FATAL: a human must act; RETRY: may heal by itself. The hint is the remedy. */
 } PreconditionFault;
 
@@ -66,6 +67,13 @@ bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end);
  * zero, or released; wal_end is the caller's to fill in. */
 void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
                        unsigned reader, PreconditionLook *ret_look);
+
+/** Writes a warning to the log. */
+void precondition_say(const PipelineConfig *pipeline, const PreconditionFault *fault);
+
+/** What a source does with its first look, *said being false: those that come first. */
+void precondition_say_first(const PipelineConfig *pipeline, const PreconditionLook *look,
+                            bool *said);
 
 /** Frees the faults and makes it zero. */
 void precondition_release(PreconditionLook *look);

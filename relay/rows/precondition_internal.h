@@ -21,6 +21,7 @@ enum {
     BY_CHECK = PRECONDITION_CHECK,
     ENDS = 1 << 10,    /* when broken, nothing behind it can be judged */
     REPEATS = 1 << 11, /* it may be broken in several ways at once: asked until it is not */
+    FIRST = 1 << 12,   /* a warning that is said before the first event */
 };
 
 typedef struct Facts {
@@ -58,6 +59,8 @@ extern const Precondition PRECONDITIONS_RIGHTS[];
 extern const size_t PRECONDITIONS_RIGHTS_COUNT;
 extern const Precondition PRECONDITIONS_COLUMNS[];
 extern const size_t PRECONDITIONS_COLUMNS_COUNT;
+extern const Precondition PRECONDITIONS_PATH[];
+extern const size_t PRECONDITIONS_PATH_COUNT;
 extern const Precondition PRECONDITIONS_PUBLICATION[];
 extern const size_t PRECONDITIONS_PUBLICATION_COUNT;
 extern const Precondition PRECONDITIONS_SLOT[];

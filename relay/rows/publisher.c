@@ -105,9 +105,15 @@ static void on_holder_result(void *arg, const PGresult *result)
         return;
     }
     lock->holder_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
-    snprintf(lock->holder, sizeof(lock->holder), "%.80s, pid %.20s%s%.40s",
-             PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 0),
-             *PQgetvalue(result, 0, 2) != '\0' ? " at " : "", PQgetvalue(result, 0, 2));
+    /* The host and the port that the relay connects from lead to its process there; the backend's
+     * number alone is easily taken for that. */
+    const char *host = PQgetvalue(result, 0, 2);
+    const char *port = PQgetvalue(result, 0, 4); /* "": not for our role; -1: a Unix socket */
+    AUTO_TEXT where = *host != '\0'  ? x_format(" at %.40s port %.8s", host, port)
+                      : *port == '-' ? x_strdup(" on PostgreSQL's machine")
+                                     : x_strdup("");
+    snprintf(lock->holder, sizeof(lock->holder), "%.60s%s, PostgreSQL backend %.20s",
+             PQgetvalue(result, 0, 1), where, PQgetvalue(result, 0, 0));
     if (PQgetvalue(result, 0, 3)[0] == 't') {
         log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
                   LOG_FIELDS(log_text("holder", lock->holder)),
@@ -134,7 +140,8 @@ static void publisher_look_at_holder(PublisherLock *lock)
         &sql,
         "SELECT a.pid, a.application_name, a.client_addr, CASE WHEN"
         " greatest(a.query_start, a.state_change) < clock_timestamp() - interval '%lld ms'"
-        " AND pg_has_role(a.usesysid, 'MEMBER') THEN pg_terminate_backend(a.pid) END"
+        " AND pg_has_role(a.usesysid, 'MEMBER') THEN pg_terminate_backend(a.pid) END,"
+        " a.client_port"
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
         " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",

@@ -3,6 +3,7 @@
 #include "sink/kafka_error.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* Since librdkafka 2.2: this record would have been accepted, another of its request was not. */
 static const int INVALID_DIFFERENT_RECORD = -138;
@@ -91,4 +92,57 @@ void kafka_delivery_error(rd_kafka_resp_err_t code, const char *topic, Error *er
 void kafka_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err)
 {
     kafka_error(code, "topic", topic, err);
+}
+
+/* librdkafka's words, as far as they say more than the code. */
+static const struct {
+    const char *text;
+    const char *code;
+    const char *hint;
+} CONNECTION_TEXTS[] = {
+    {"Failed to resolve", "KAFKA_UNREACHABLE",
+     "The name is not known to this machine: check kafka.brokers, DNS, and the brokers' "
+     "advertised.listeners."},
+    {"Connection refused", "KAFKA_UNREACHABLE",
+     "Nothing listens there: check host and port of kafka.brokers, and that the broker is up."},
+    {"connecting to a PLAINTEXT broker listener", "KAFKA_TLS",
+     "That listener speaks no TLS: use the broker's TLS port, or set security.protocol=plaintext "
+     "(or sasl_plaintext) in kafka.properties."},
+    {"wrong version number", "KAFKA_TLS",
+     "That listener speaks no TLS: use the broker's TLS port, or set security.protocol=plaintext "
+     "(or sasl_plaintext) in kafka.properties."},
+    {"certificate verify failed", "KAFKA_TLS",
+     "Set ssl.ca.location in kafka.properties to the authority that signed the broker's "
+     "certificate."},
+    {"SSL handshake failed", "KAFKA_TLS",
+     "The other side ended the TLS handshake. Most likely that listener speaks no TLS: use the "
+     "broker's TLS port, or set security.protocol=plaintext (or sasl_plaintext) in "
+     "kafka.properties; else check ssl.* there."},
+    {"connecting to a SSL listener", "KAFKA_UNREACHABLE",
+     "What listens there hung up: if it wants TLS, set security.protocol=ssl (or sasl_ssl) in "
+     "kafka.properties; else it is no Kafka broker, check host and port of kafka.brokers."},
+    {"nvalid frame size", "KAFKA_UNREACHABLE",
+     "What answers there is no Kafka broker: check host and port of kafka.brokers."},
+    {"nvalid response size", "KAFKA_UNREACHABLE",
+     "What answers there is no Kafka broker: check host and port of kafka.brokers."},
+};
+
+void kafka_connection_error(rd_kafka_resp_err_t code, const char *text, const char *brokers,
+                            Error *err)
+{
+    const KafkaErrorRow *row = kafka_error_row(code);
+    const char *name = row == &OTHER ? "KAFKA_UNREACHABLE" : row->code;
+    const char *hint =
+        row->hint[0] != '\0' ? row->hint : "Check kafka.brokers and that the brokers are up.";
+    const char *said = text != NULL ? text : rd_kafka_err2str(code);
+    for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
+        if (strstr(said, CONNECTION_TEXTS[i].text) != NULL) {
+            name = CONNECTION_TEXTS[i].code;
+            hint = CONNECTION_TEXTS[i].hint;
+            break;
+        }
+    }
+    error_set(err, ERROR_RETRY, EXIT_KAFKA, name, "no Kafka broker of '%s' answers: %s", brokers,
+              said);
+    error_hint(err, "%s", hint);
 }

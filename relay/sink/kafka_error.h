@@ -14,3 +14,8 @@ bool kafka_error_refuses(rd_kafka_resp_err_t code);
 
 /** Fills *err for a topic that cannot be looked up. */
 void kafka_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err);
+
+/** Fills *err for brokers that do not answer: text is librdkafka's reason (NULL: only the code is
+ * known), brokers those of the configuration. RETRY, with a remedy. */
+void kafka_connection_error(rd_kafka_resp_err_t code, const char *text, const char *brokers,
+                            Error *err);

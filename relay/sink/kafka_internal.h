@@ -55,6 +55,10 @@ typedef struct KafkaSink {
     bool lost;        /* told the pipeline; nothing is sent until reopen */
     bool troubled;
     int brokers;
+    char cluster[64]; /* id of the one that answered; "": none yet */
+    char reason[400]; /* what the connection to a broker failed with; "": none since one answered */
+    int64_t reason_us; /* monotonic: when */
+    rd_kafka_resp_err_t reason_code;
     LogLimit log_lines; /* of librdkafka's own log */
 } KafkaSink;
 
@@ -102,6 +106,8 @@ void kafka_trouble(KafkaSink *kafka, const Error *err);
 void kafka_healed(KafkaSink *kafka);
 
 /* kafka_serve.c */
+/** No broker answers: in *err why, as far as librdkafka has said. */
+void kafka_unreachable(const KafkaSink *kafka, rd_kafka_resp_err_t code, Error *err);
 /** Handles what is in librdkafka's queue. */
 void kafka_serve(KafkaSink *kafka);
 void kafka_on_io(evutil_socket_t fd, short what, void *arg);

@@ -1,5 +1,6 @@
 /* Looking topics up before anything is produced to them, and what that says of the cluster's
  * health. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ typedef struct LookupJob {
     size_t count;
     int64_t asked_us;
     int brokers;
+    char *cluster; /* NULL: not known */
     rd_kafka_resp_err_t error;
 } LookupJob;
 
@@ -59,6 +61,11 @@ static void lookup_run(void *arg)
 {
     LookupJob *job = arg;
     job->error = topic_lookup(job->rk, job->lookups, job->count, &job->brokers);
+    if (job->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        char *id = rd_kafka_clusterid(job->rk, 0); /* of the answer: nothing is asked */
+        job->cluster = id != NULL ? x_strdup(id) : NULL;
+        rd_kafka_mem_free(job->rk, id);
+    }
 }
 
 static void lookup_arm(KafkaSink *kafka, int64_t at_us)
@@ -206,20 +213,34 @@ static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t ask
     return true;
 }
 
+/* Said when the first broker answers, and when another cluster does. */
+static void kafka_note_cluster(KafkaSink *kafka, const LookupJob *job)
+{
+    const char *id = job->cluster != NULL ? job->cluster : "unknown";
+    if (strcmp(kafka->cluster, id) == 0 || (job->cluster == NULL && kafka->cluster[0] != '\0')) {
+        return;
+    }
+    snprintf(kafka->cluster, sizeof(kafka->cluster), "%s", id);
+    log_write(LOG_INFO, kafka->options.pipeline->name, "KAFKA_CONNECTED",
+              LOG_FIELDS(log_text("cluster", kafka->cluster),
+                         log_text("bootstrap", kafka->options.config->kafka.brokers),
+                         log_number("brokers", job->brokers)),
+              "a Kafka broker answers");
+}
+
 static void lookup_apply(KafkaSink *kafka, LookupJob *job)
 {
     Error err = {0};
     if (job->error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        kafka_topic_error(job->error, job->count > 0 ? job->lookups[0].name : "", &err);
-        error_set(&err, ERROR_RETRY, EXIT_KAFKA, err.code, "no Kafka broker of '%s' answers: %s",
-                  kafka->options.config->kafka.brokers, rd_kafka_err2str(job->error));
-        error_hint(&err, "Check kafka.brokers and that the brokers are up.");
+        kafka_unreachable(kafka, job->error, &err);
         kafka_trouble(kafka, &err);
         kafka_retry_later(kafka);
         return;
     }
     kafka->retry_us = 0;
     kafka->brokers = job->brokers;
+    kafka->reason[0] = '\0';
+    kafka_note_cluster(kafka, job);
     *kafka->options.stats->kafka_connected = 1;
     bool odd = false;
     for (size_t i = 0; i < job->count; i++) {
@@ -248,6 +269,7 @@ static void lookup_done(void *arg)
     for (size_t i = 0; i < job->count; i++) {
         free(job->lookups[i].name);
     }
+    free(job->cluster);
     free(job);
 }
 

@@ -1,4 +1,5 @@
 /* What librdkafka tells us: delivery reports, errors, log lines, as events on its main queue. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,7 +10,10 @@
 #include "sink/kafka_internal.h"
 #include "sink/kafka_stats.h"
 
-enum { SERVE_EVENTS_MAX = 100 }; /* then the loop gets its turn; one event holds many reports */
+enum {
+    SERVE_EVENTS_MAX = 100, /* then the loop gets its turn; one event holds many reports */
+    REASON_SECONDS = 10,    /* another reason does not replace one that is so young */
+};
 
 /* What a failed delivery tells of its topic. */
 static void kafka_note_refusal(KafkaSink *kafka, KafkaTopic *kt, const Error *err)
@@ -91,6 +95,34 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
     }
 }
 
+/* What one broker's connection fails with is the reason that people look for; "all brokers are
+ * down" comes behind it. The first of several stays for a while, or two would alternate. */
+static void kafka_note_reason(KafkaSink *kafka, rd_kafka_resp_err_t code, const char *text)
+{
+    int64_t now_us = clock_monotonic_us();
+    bool of_connection = code == RD_KAFKA_RESP_ERR__TRANSPORT ||
+                         code == RD_KAFKA_RESP_ERR__RESOLVE || code == RD_KAFKA_RESP_ERR__SSL ||
+                         code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+                         code == RD_KAFKA_RESP_ERR__BAD_MSG || code == RD_KAFKA_RESP_ERR__TIMED_OUT;
+    bool fresh =
+        kafka->reason[0] != '\0' && now_us - kafka->reason_us < REASON_SECONDS * INT64_C(1000000);
+    if (!of_connection || fresh) {
+        return;
+    }
+    kafka->reason_us = now_us;
+    kafka->reason_code = code;
+    const char *times = strstr(text, " (after "); /* the same failure is the same text */
+    int length = times != NULL ? (int)(times - text) : (int)strlen(text);
+    snprintf(kafka->reason, sizeof(kafka->reason), "%.*s", length, text);
+}
+
+void kafka_unreachable(const KafkaSink *kafka, rd_kafka_resp_err_t code, Error *err)
+{
+    bool known = kafka->reason[0] != '\0';
+    kafka_connection_error(known ? kafka->reason_code : code, known ? kafka->reason : NULL,
+                           kafka->options.config->kafka.brokers, err);
+}
+
 static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
@@ -109,14 +141,12 @@ static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
         kafka_lose(kafka, &err);
         return;
     }
+    kafka_note_reason(kafka, code, text);
     switch (code) {
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
     case RD_KAFKA_RESP_ERR__SSL:
-        kafka_topic_error(code, "", &err);
-        error_set(&err, ERROR_RETRY, EXIT_KAFKA, err.code, "Kafka at '%s': %s",
-                  kafka->options.config->kafka.brokers, text);
-        error_hint(&err, "Check kafka.brokers and kafka.properties, and that the brokers are up.");
+        kafka_unreachable(kafka, code, &err);
         kafka_trouble(kafka, &err);
         kafka_retry_later(kafka);
         break;

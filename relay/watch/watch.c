@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/log_codes.h"
 #include "base/memory.h"
 #include "flow/event.h"
 #include "rows/publisher.h"
@@ -82,33 +83,87 @@ static void watch_note_whole(Watch *w)
 
 /* The end of a look. */
 
-static void watch_complain(Watch *w, const Error *err)
+static WatchRole watch_role(const Watch *w, size_t index)
 {
-    w->server.up = false;
+    return w->options.role != NULL ? w->options.role(w->options.arg, index) : (WatchRole){0};
+}
+
+static void watch_note_connections(Watch *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        WatchRole role = watch_role(w, i);
+        w->pipelines[i].was_connected = role.connected;
+        w->pipelines[i].reconnects = role.reconnects;
+    }
+}
+
+/* Whether it is the look alone that fails: else what the pipelines say of their own connections is
+ * enough, and one outage is no two lines. */
+static bool watch_is_alone(const Watch *w, bool *ret_publishes)
+{
+    bool alone = false;
+    *ret_publishes = false;
+    for (size_t i = 0; i < w->count; i++) {
+        const Watched *p = &w->pipelines[i];
+        WatchRole role = watch_role(w, i);
+        bool kept = !w->cut || (p->was_connected && role.reconnects == p->reconnects);
+        alone |= role.connected && kept;
+        *ret_publishes |= role.connected && role.judges;
+    }
+    return alone;
+}
+
+static void watch_say_failed(Watch *w, const Error *err)
+{
     int64_t now_us = clock_monotonic_us();
     bool again = w->said_us > 0 && now_us - w->said_us < SAID_AGAIN_SECONDS * INT64_C(1000000);
-    if (!w->failing && !again) {
-        w->said = true;
-        w->said_us = now_us;
-        log_write(LOG_WARN, NULL, "WATCH_FAILED",
-                  LOG_FIELDS(log_text("error", err->code), log_text("hint", err->hint)),
-                  "cannot look at slots, pauses and the oldest event: %s; publishing goes on, the "
-                  "look is tried again",
-                  err->message);
+    bool publishes = false;
+    if (w->said || again || !watch_is_alone(w, &publishes)) {
+        return;
     }
+    w->said = true;
+    w->said_us = now_us;
+    log_write(LOG_WARN, NULL, "WATCH_FAILED",
+              LOG_FIELDS(log_text("error", err->code), log_text("hint", log_code_remedy(err))),
+              "cannot look at slots, pauses and the oldest event: %s; %sthe look is tried again",
+              err->message, publishes ? "publishing goes on, " : "");
+}
+
+static void watch_note_failure(Watch *w)
+{
+    w->server.up = false;
     w->failing = true;
     if (!w->knows_pauses) {
         w->options.pauses(w->options.arg, false);
     }
 }
 
+/* The next attempt is under way or over: by now the pipelines know of their own connections. */
+static void watch_tell_cut(Watch *w)
+{
+    if (w->cut) {
+        Error err = w->cut_error;
+        watch_say_failed(w, &err);
+        w->cut = false;
+    }
+}
+
 static void watch_lose(Watch *w, const Error *err)
 {
+    bool was_open = w->opened;
     w->looking = false;
+    w->opened = false;
     pg_conn_close(w->conn);
     watch_forget_server(w);
     watch_set_timer(w, watch_backoff_ms(w));
-    watch_complain(w, err);
+    if (was_open) {
+        watch_note_connections(w);
+        w->cut = true;
+        w->cut_error = *err;
+    } else if (w->attempt > 1) { /* else a pipeline may not have had the time to notice */
+        watch_say_failed(w, err);
+    }
+    watch_note_failure(w);
 }
 
 static void watch_end_look(Watch *w)
@@ -127,7 +182,8 @@ static void watch_end_look(Watch *w)
     watch_schedule(w);
     if (w->error.class != ERROR_NONE) {
         Error err = w->error;
-        watch_complain(w, &err);
+        watch_say_failed(w, &err);
+        watch_note_failure(w);
         return;
     }
     if (w->kind != LOOK_WHOLE) {
@@ -279,10 +335,14 @@ static void watch_note_server(Watch *w)
 static void on_opened(void *arg, const Error *err)
 {
     Watch *w = arg;
+    if (!w->opened) { /* else one that was idle broke */
+        watch_tell_cut(w);
+    }
     if (err != NULL) {
         watch_lose(w, err);
         return;
     }
+    w->opened = true;
     watch_note_server(w);
     w->prepared = false;
     const Config *config = w->options.config;

@@ -45,6 +45,8 @@ typedef struct WatchRole {
     bool judges;    /* it publishes: what its source does not know is to be found */
     bool waits;     /* it would publish, but is paused, stalled, or stopping: look often */
     bool stands_by; /* another relay publishes */
+    bool connected; /* it is past its start, and its own connection to PostgreSQL works */
+    uint64_t reconnects;
 } WatchRole;
 
 typedef struct WatchFacts {

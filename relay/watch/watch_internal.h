@@ -44,6 +44,8 @@ typedef struct Watched {
     int64_t rows_next_us; /* monotonic: not before */
     bool rows_put_off;    /* the last look came before that */
     int64_t dead_next_us;
+    bool was_connected; /* itself, when our connection broke */
+    uint64_t reconnects;
     struct {
         double *paused;
         double *dead_letters;
@@ -98,6 +100,9 @@ struct Watch {
     bool stopped;
     bool knows_pauses;
     bool failing;
+    bool opened;     /* connected */
+    bool cut;        /* the connection broke: is that PostgreSQL, or ours alone? */
+    Error cut_error; /* ... in these words */
     bool said;       /* and not yet that it recovered */
     int64_t said_us; /* monotonic */
     Error error;     /* the first of this look */

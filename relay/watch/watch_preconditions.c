@@ -32,18 +32,19 @@ static double *broken_gauge(Watch *w, const Watched *p, const char *code)
                          "pipeline", p->config->name, "code", code, NULL);
 }
 
-/* Warnings are said when they appear. */
+/* Warnings are said when they appear; the source has said the first ones. */
 static void say_warnings(const Watched *p, const PreconditionLook *look)
 {
     for (size_t i = 0; i < look->fault_count; i++) {
         const PreconditionFault *fault = &look->faults[i];
-        bool said = !fault->warning;
+        bool said = !fault->warning || (fault->first && !p->look.taken);
         for (size_t j = 0; j < p->look.fault_count && !said; j++) {
-            said = strcmp(p->look.faults[j].error.code, fault->error.code) == 0;
+            const Error *before = &p->look.faults[j].error;
+            said = strcmp(before->code, fault->error.code) == 0 &&
+                   (!fault->first || strcmp(before->hint, fault->error.hint) == 0);
         }
         if (!said) {
-            log_write(LOG_WARN, p->config->name, fault->error.code,
-                      LOG_FIELDS(log_text("hint", fault->error.hint)), "%s", fault->error.message);
+            precondition_say(p->config, fault);
         }
     }
 }

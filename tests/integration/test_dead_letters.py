@@ -128,8 +128,10 @@ def test_a_requeued_event_that_fails_again_is_set_aside_again(captured, kafka, d
     event_id = emit(database, "big", BIG)
     wait_aside(database, 1, one)
     first, = ids(one)
-    dead(one, "requeue", first)
+    assert "comes back as a new dead letter" in dead(one, "requeue", first).stderr
     wait_aside(database, 1, one)
+    said = one.log_lines("EVENT_SET_ASIDE")
+    assert len(said) == 2 and all(f"event_id={event_id}" in line and "outboxd dead list" in line for line in said), said
     assert ids(one) != [first] and listed(one)[0]["event_id"] == event_id
     eventually(lambda: one.metric("events_dead_lettered_total", pipeline="orders", reason="too_large") == 2, what="both are counted")
 
@@ -200,6 +202,21 @@ def test_discard_deletes_what_it_names_and_nothing_else(relay, database):
     outcome = [json.loads(line) for line in dead(one, "discard", "--all", "--pipeline", "others", "--yes", "--json").stdout.splitlines()]
     assert [(o["id"], o["outcome"]) for o in outcome] == [(5, "discarded"), (6, "discarded")]
     assert ids(one) == ["4", "3", "1"] and database.scalar("SELECT count(*) FROM outbox.event") == 0
+
+
+def test_discard_without_a_terminal_shows_what_it_would_ask_and_no_usage(relay, database):
+    one = relay()
+    fill(database, 2)
+    said = dead(one, "discard", "--all", expect=1).stderr
+    assert "'key1'" in said and "[y/N]" in said and said.splitlines()[-1].endswith("add --yes") and "usage:" not in said, said
+    assert database.scalar(COUNT) == 2
+
+
+def test_a_piped_list_is_whole(relay, database):
+    one = relay()
+    fill(database, 1)
+    database.execute("UPDATE outbox.dead_letter SET reason = repeat('because ', 40) || 'the end'")
+    assert dead(one, "list").stdout.splitlines()[1].endswith("the end")
 
 
 @pytest.mark.parametrize("answer, left", [(b"n\n", 2), (b"\n", 2), (b"y\n", 0)])

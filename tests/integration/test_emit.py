@@ -392,7 +392,7 @@ def test_the_owner_may_replace_the_pattern_of_types(app, database):
         assert refusal(app, "SELECT outbox.emit(%s, 'order', '1', '{}')", bad).diag.sqlstate == "22023"
 
 
-LENGTHS = {"aggregate_id": 4096, "correlation_id": 1024, "causation_id": 1024, "content_type": 255}
+LENGTHS = {"aggregate_id": 65536, "correlation_id": 1024, "causation_id": 1024, "content_type": 255}
 
 
 @pytest.mark.parametrize("field", LENGTHS)

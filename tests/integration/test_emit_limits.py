@@ -10,7 +10,7 @@ from support.common import eventually
 from support.consume import read_topics
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
-LENGTHS = {"aggregate_id": 4096, "correlation_id": 1024, "causation_id": 1024, "content_type": 255}
+LENGTHS = {"aggregate_id": 65536, "correlation_id": 1024, "causation_id": 1024, "content_type": 255}
 CHARACTERS = ["x", "ü", "€", "𝄞", "\"", "\\", "\n", "\x01"]
 
 

@@ -383,7 +383,8 @@ def test_events_that_wait_for_their_topic_hold_up_no_other(kafka, database, wal_
     assert waiting(database, "event_2025") == 30
     one.kill()
     wal.wait_inactive()
-    two = wal_relay({"on_missing_topic": "wait"}, monitor=SOON).start()
+    two = wal_relay({"on_missing_topic": "wait"}, monitor=SOON).start(wait_ready=False)  # 503: events wait
+    two.wait_log("PIPELINE_ACTIVE", 30)
     eventually(lambda: two.metric("waiting_events") == 60, 120, lambda: "they wait\n" + two.log_tail())
     kafka.create_topic(f"{prefix}.late", partitions=3)
     settled(database, two, "event_2025")

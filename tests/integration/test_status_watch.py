@@ -1,12 +1,15 @@
 """outboxd status --watch: live, on a terminal and into a pipe, through the death of what it watches."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -99,3 +102,30 @@ def test_watch_with_json_is_an_object_a_line(published):
 def test_watch_refuses_what_is_no_time(seconds):
     result = subprocess.run([outboxd_binary(), "status", f"--watch={seconds}"], capture_output=True, text=True, env=clean_environment(), timeout=20)
     assert result.returncode == 1 and "a number of seconds from 0.1 to 3600" in result.stderr
+
+
+@pytest.mark.parametrize("rows,columns", [(12, 60), (5, 30), (40, 200)])
+def test_watch_fits_the_pane_with_the_state_first(published, rows, columns):
+    terminal = Terminal(outboxd_binary(), "status", "-c", published.config_path, "--watch=0.2")
+    fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    marks = len(terminal.text)
+    terminal.wait_for(r"(?s)(\x1b\[H\x1b\[2J.*){5}")
+    terminal.text = terminal.text[marks:]
+    terminal.wait_for(r"(?s)(\x1b\[H\x1b\[2J.*){3}")
+    screen = terminal.text.split("\x1b[H\x1b[2J")[-2]
+    terminal.end()
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen).split("\r\n")
+    assert len(lines) <= rows and max(len(line) for line in lines) <= columns, screen
+    assert any(re.match("orders +poll +running", line) for line in lines), screen
+
+
+@pytest.mark.parametrize("watch", [["--watch=0.1"], ["--watch=0.1", "--json"], []])
+def test_nobody_who_reads_makes_no_noise(published, watch):
+    for ignored in (False, True):   # some shells and supervisors ignore SIGPIPE
+        read, write = os.pipe()
+        os.close(read)
+        with subprocess.Popen([outboxd_binary(), "status", "-c", published.config_path, *watch], stdout=write, stderr=subprocess.PIPE, text=True,
+                              env=clean_environment(), restore_signals=not ignored) as process:
+            os.close(write)
+            assert process.stderr.read() == ""
+        assert process.returncode in (0, -signal.SIGPIPE)

@@ -32,7 +32,7 @@ KINDS = {
     "bytes that look like escapes": {"payload": None, "payload_bytes": b"\\x00\\\\\\n\x00"},
     "no key": {"aggregate_id": None},
     "empty key": {"aggregate_id": ""},
-    "unicode": {"aggregate_id": "äöü 茶 😀", "event_type": "größe.geändert", "payload": '{"é": "茶 😀 \\u00e9"}',
+    "unicode": {"aggregate_id": "äöü 茶 😀", "event_type": "size.changed", "payload": '{"é": "茶 😀 \\u00e9"}',
                 "headers": '{"schlüssel": "Ä"}', "correlation_id": "å", "causation_id": "😀"},
     "quotes": {"aggregate_id": "o'neill \"x\" \\ $1 %s", "correlation_id": "'", "causation_id": "\\"},
     "stored out of line": {"payload": json.dumps({"blob": "äx" * 60_000}, ensure_ascii=False)},
@@ -210,7 +210,7 @@ def test_database_in_latin1_gives_utf8_records(wal_relay, poll_relay, kafka, pos
             one = make({"topic": name_of, **options}, dsn=latin.dsn()).start()
             if topic == "rows":
                 for function in ("emit", "emit_message"):
-                    latin.execute(f"SELECT outbox.{function}('größe', 'order', 'schlüssel', '{{\"ä\": \"ö\"}}', correlation_id => 'ü', "
+                    latin.execute(f"SELECT outbox.{function}('size', 'order', 'schlüssel', '{{\"ä\": \"ö\"}}', correlation_id => 'ü', "
                                   f"event_id => '01900000-0000-7000-8000-000000000001', occurred_at => '2026-01-02 03:04:05+00')", user=APP)
             found[topic] = wait_for_records(kafka.brokers, name_of, 2 if topic == "rows" else 1)
             one.stop()

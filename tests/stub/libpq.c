@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pg/open.h"
 #include "stub/libpq_internal.h"
 
 Stub stub = {.lock = PTHREAD_MUTEX_INITIALIZER, .version = 150000};
@@ -233,8 +234,9 @@ char *PQdb(const PGconn *conn)
 
 static int conn_send(PGconn *conn, StubQuery query)
 {
-    if (conn->status != CONNECTION_OK || conn->reading) {
-        abort(); /* the caller's mistake */
+    bool opens = query.sql != NULL && strcmp(query.sql, PG_OPEN_SQL) == 0;
+    if (conn->status != CONNECTION_OK || conn->reading || opens == conn->opened) {
+        abort(); /* the caller's mistake: a session begins with PG_OPEN_SQL, once */
     }
     Failure failure = fails();
     if (failure != FAILURE_NONE) {
@@ -251,7 +253,14 @@ static int conn_send(PGconn *conn, StubQuery query)
     reply_free(conn->reply);
     conn->reply = calloc(1, sizeof(*conn->reply));
     conn->reading = true;
-    if (stub.server != NULL) {
+    if (opens) {
+        conn->opened = true;
+        if (stub.refuse_open != NULL) {
+            stub_reply_error(conn->reply, stub.refuse_open, "stub: open");
+        } else {
+            stub_reply_command(conn->reply, 0);
+        }
+    } else if (stub.server != NULL) {
         stub.server(stub.arg, &query, conn->reply);
     }
     reply_end_copy(conn->reply);
@@ -492,7 +501,7 @@ void stub_reset(StubServer server, void *arg)
     stub.permille = 0;
     stub.version = 150000;
     stub.encoding = NULL;
-    stub.refuse_start = stub.refuse_poll = NULL;
+    stub.refuse_start = stub.refuse_poll = stub.refuse_open = NULL;
     stub.stay_connecting = false;
     stub.connections = stub.cancels = 0;
     memset(stub.cancelled, 0, sizeof(stub.cancelled));
@@ -526,6 +535,11 @@ void stub_set_slow_flushes(size_t count)
 void stub_refuse_start(const char *message)
 {
     stub.refuse_start = message;
+}
+
+void stub_refuse_open(const char *sqlstate)
+{
+    stub.refuse_open = sqlstate;
 }
 
 void stub_refuse_poll(const char *message)

@@ -78,6 +78,9 @@ void stub_set_slow_flushes(size_t count);
  * PQconnectPoll, with this text; NULL: it succeeds. */
 void stub_refuse_start(const char *message);
 void stub_refuse_poll(const char *message);
+/** PG_OPEN_SQL fails with this SQLSTATE; NULL: it succeeds. The stub answers it, not the server,
+ * and takes no other query before it. */
+void stub_refuse_open(const char *sqlstate);
 /** PQconnectPoll waits for a server that says nothing. */
 void stub_stay_connecting(bool stay);
 /** A NOTIFY arrives on this connection. */

@@ -42,6 +42,7 @@ struct pg_conn {
     int socket[2]; /* ours to watch, the server's to make it readable */
     ConnStatusType status;
     int polls;
+    bool opened; /* has had PG_OPEN_SQL */
     char error[256];
     char last_words[6]; /* SQLSTATE */
     bool reading;       /* between a sent query and its last result */
@@ -62,6 +63,7 @@ typedef struct Stub {
     size_t slow_flushes;
     const char *refuse_start;
     const char *refuse_poll;
+    const char *refuse_open;
     bool stay_connecting;
     size_t fail_at;
     bool hard;

@@ -96,6 +96,9 @@ lint_release() {
 # The table of log codes has every code that the sources use, and no other.
 lint_codes() { "$python" tests/support/log_codes.py; }
 
+# Every connection to PostgreSQL is made where it gets its search_path.
+lint_connections() { "$python" tests/support/connections.py; }
+
 lint_lengths() {
     local long
     long=$(lint_c_files | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 " has " $1 " lines" }')
@@ -107,6 +110,7 @@ lint_parts() {
     part "lint shell" lint_shell
     part "lint python" lint_python
     part "lint codes" lint_codes
+    part "lint connections" lint_connections
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release

@@ -68,7 +68,7 @@ Test(dead_print, a_list_has_a_line_for_each_and_says_how_many_more)
     given_row(0, "17", "the record takes 5 bytes");
     given_row(1, "9",
               "ä very long reason ä very long reason ä very long reason ä very long reason");
-    dead_print_list(rows, 2, false, &out);
+    dead_print_list(rows, 2, false, false, &out);
     expect("id  set aside at          pipeline  event type    key  tried  reason\n"
            "17  2026-02-03T04:05:06Z  orders    order.placed  k 1      3  RECORD_TOO_LARGE: the "
            "record takes 5 bytes\n"
@@ -76,20 +76,27 @@ Test(dead_print, a_list_has_a_line_for_each_and_says_how_many_more)
     expect("RECORD_TOO_LARGE: ä very long reason ä very long reason ä ve...\n");
     cr_assert_null(strstr(text_string(&out), "more"));
     text_clear(&out);
-    dead_print_list(rows, 1236, false, &out);
+    dead_print_list(rows, 1236, false, false, &out);
     expect("and 1,234 more, older ones: --limit N\n");
+}
+
+Test(dead_print, a_whole_list_cuts_no_reason)
+{
+    given_row(0, "9", "a very long reason a very long reason a very long reason the end");
+    dead_print_list(rows, 1, false, true, &out);
+    expect("RECORD_TOO_LARGE: a very long reason a very long reason a very long reason the end\n");
 }
 
 Test(dead_print, what_is_null_is_a_dash_and_an_empty_list_says_so)
 {
-    dead_print_list(rows, 0, false, &out);
+    dead_print_list(rows, 0, false, false, &out);
     cr_assert_str_eq(text_string(&out), "no dead letters\n");
     text_clear(&out);
     given_row(0, "1", "r");
     put(0, DEAD_EVENT_TYPE, NULL);
     put(0, DEAD_KEY, NULL);
     put(0, DEAD_CODE, NULL);
-    dead_print_list(rows, 1, false, &out);
+    dead_print_list(rows, 1, false, false, &out);
     expect("orders    -           -        3  r\n");
 }
 

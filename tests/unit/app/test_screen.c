@@ -145,3 +145,28 @@ Test(screen, bytes_have_units)
         cr_assert_str_eq(text_string(&out), CASES[i].text);
     }
 }
+
+static void assert_fits(const char *screen, size_t rows, size_t columns, const char *expected)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    screen_fit(screen, rows, columns, &out);
+    cr_assert_str_eq(text_string(&out), expected);
+}
+
+Test(screen, what_does_not_fit_a_pane_is_broken_then_left_out_from_the_end)
+{
+    assert_fits("a header\n\nrow\n", 0, 0, "a header\n\nrow");
+    assert_fits("a header\n\nrow\n", 5, 20, "a header\n\nrow");
+    assert_fits("a header\n\nrow\n", 5, 4, "a he\nader\n\nrow");
+    assert_fits("a header\n\nrow\nmore\n", 4, 4, "a he\n\nrow\nmore");
+    assert_fits("a header\n\nrow\nmore\n", 3, 4, "a he\n\nrow");
+    assert_fits("a header\n\nrow one\nmore\n", 3, 4, "a he\n");
+    assert_fits("a  b  c\nd  e  f\n  x  y\n", 4, 4, "a  b\nd  e\n  x \n y");
+    assert_fits("", 3, 4, "");
+}
+
+Test(screen, escapes_take_no_room_and_characters_are_not_bytes)
+{
+    assert_fits("\x1b[32m\xC3\xA9t\xC3\xA9\x1b[0m\n", 1, 3, "\x1b[32m\xC3\xA9t\xC3\xA9\x1b[0m");
+    assert_fits("\x1b[31mabcdef\x1b[0m\nx\n", 2, 3, "\x1b[31mabc\x1b[0m\nx");
+}

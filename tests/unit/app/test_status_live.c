@@ -17,7 +17,7 @@ static void note(Live *live, const char *name, double lag, double rate)
 static void assert_lag_line(const Live *live, size_t index, const char *expected)
 {
     AUTO_BUFFER line = TEXT_EMPTY;
-    live_add_sparkline(&live->pipelines[index].lag, &line);
+    live_add_sparkline(&live->pipelines[index].lag, LIVE_LOOKS, &line);
     cr_assert_str_eq(text_string(&line), expected);
 }
 
@@ -64,7 +64,7 @@ Test(status_live, only_the_last_looks_are_kept)
     }
     cr_assert_eq(live.pipelines[0].lag.count, LIVE_LOOKS);
     AUTO_BUFFER line = TEXT_EMPTY;
-    live_add_sparkline(&live.pipelines[0].lag, &line);
+    live_add_sparkline(&live.pipelines[0].lag, LIVE_LOOKS, &line);
     cr_assert_null(strstr(text_string(&line), "▁"), "%s", text_string(&line));
     live_free(&live);
 }
@@ -75,7 +75,7 @@ Test(status_live, each_pipeline_has_its_lines_and_its_most)
     note(&live, "orders", 0.25, 812.4);
     note(&live, "audit", 840, 0);
     AUTO_BUFFER out = TEXT_EMPTY;
-    live_add_screen(&live, false, &out);
+    live_add_screen(&live, false, 0, &out);
     const char *text = text_string(&out);
     const char *orders = strstr(text, "\norders\n");
     const char *audit = strstr(text, "\naudit\n");

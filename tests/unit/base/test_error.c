@@ -32,11 +32,11 @@ Test(error, set_may_quote_the_message_it_replaces)
     cr_assert_str_eq(err.message, "gave up: connection refused");
 }
 
-Test(error, trailing_newlines_of_libpq_are_dropped)
+Test(error, several_lines_of_libpq_are_one)
 {
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "FATAL:  no such role\n \n");
-    cr_assert_str_eq(err.message, "FATAL:  no such role");
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "refused\n\tIs it up?\nFATAL:  no\n \n");
+    cr_assert_str_eq(err.message, "refused Is it up? FATAL: no");
 }
 
 Test(error, prefix_names_the_place)

@@ -45,7 +45,7 @@ Test(log, values_cannot_forge_fields_or_lines)
     log_write(LOG_ERROR, NULL, "X", LOG_FIELDS(log_text("a", "1 b=2"), log_text("c", "d\ne=\"f\"")),
               "m");
     const char *line = log_captured();
-    cr_assert_not_null(strstr(line, " a=\"1 b=2\" c=\"d\\u000ae=\\\"f\\\"\"\n"), "%s", line);
+    cr_assert_not_null(strstr(line, " a=\"1 b=2\" c=\"d e=\\\"f\\\"\"\n"), "%s", line);
     cr_assert_eq(strchr(line, '\n')[1], '\0', "one line");
 }
 
@@ -96,4 +96,26 @@ Test(log, an_error_shows_its_class_hint_and_what_we_do)
     cr_assert_not_null(strstr(line, "code=KAFKA_DOWN msg=\"no broker; retrying in 800 ms\" "
                                     "class=retry hint=\"Start one.\"\n"),
                        "%s", line);
+}
+
+Test(log, several_lines_are_one)
+{
+    log_capture();
+    log_write(LOG_INFO, NULL, "X", LOG_FIELDS(log_text("a", "b\r\n\tc\n")), "one\n\ttwo\n");
+    const char *line = log_captured();
+    cr_assert_not_null(strstr(line, " msg=\"one two\" a=\"b c\"\n"), "%s", line);
+}
+
+Test(log, what_warns_has_the_remedy_of_its_code_unless_it_has_its_own)
+{
+    log_capture();
+    log_write(LOG_WARN, NULL, "POSTGRES_UNREACHABLE", LOG_FIELDS(log_text("hint", "")), "m");
+    log_write(LOG_WARN, NULL, "POSTGRES_UNREACHABLE", LOG_FIELDS(log_text("hint", "h")), "m");
+    log_write(LOG_INFO, NULL, "POSTGRES_UNREACHABLE", LOG_FIELDS(log_text("hint", "")), "m");
+    log_write(LOG_WARN, NULL, "NO_SUCH_CODE", LOG_FIELDS(log_text("hint", "")), "m");
+    const char *line = log_captured();
+    cr_assert_not_null(strstr(line, "msg=m hint=\"Check database.dsn"), "%s", line);
+    cr_assert_not_null(strstr(line, "msg=m hint=h\n"), "%s", line);
+    cr_assert_not_null(strstr(line, "code=POSTGRES_UNREACHABLE msg=m\n"), "%s", line);
+    cr_assert_not_null(strstr(line, "code=NO_SUCH_CODE msg=m\n"), "%s", line);
 }

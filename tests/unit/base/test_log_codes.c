@@ -115,3 +115,25 @@ Test(log_codes, each_code_has_a_row_of_four_cells)
     }
     cr_assert_eq(rows, seen.count);
 }
+
+Test(log_codes, what_warns_has_a_remedy)
+{
+    Seen seen = all();
+    for (size_t i = 0; i < seen.count; i++) {
+        const LogCode *code = seen.codes[i];
+        bool warns = strstr(code->levels, "warn") != NULL || strstr(code->levels, "error") != NULL;
+        cr_assert(!warns || code->remedy[0] != '\0', "%s", code->code);
+        cr_assert_null(strstr(code->remedy, "None needed"), "%s", code->code);
+    }
+}
+
+Test(log_codes, the_remedy_of_an_error_is_its_hint_or_that_of_its_code)
+{
+    Error err = {0};
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "refused");
+    cr_assert_str_eq(log_code_remedy(&err), log_code_find("POSTGRES_UNREACHABLE")->remedy);
+    error_hint(&err, "Start it.");
+    cr_assert_str_eq(log_code_remedy(&err), "Start it.");
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "NO_SUCH_CODE", "x");
+    cr_assert_str_eq(log_code_remedy(&err), "");
+}

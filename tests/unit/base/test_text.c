@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <stdio.h>
 
 #include "base/text.h"
 
@@ -113,4 +114,22 @@ Test(text, json_of_others_stays_the_same_json)
     AUTO_BUFFER text = TEXT_EMPTY;
     text_add_foreign_json(&text, "{ \"a\\n\": [1,\n\"\xE2\x80\xAE\"]}\n");
     cr_assert_str_eq(text_string(&text), "{ \"a\\n\": [1,\n\"\\u202e\"]}\n");
+}
+
+Test(text, fold_makes_one_line)
+{
+    static const char *const CASES[][2] = {
+        {"", ""},
+        {" \n ", ""},
+        {"a", "a"},
+        {"\n\ta\r\n  b \n", "a b"},
+        {"a  b\tc", "a b c"},
+        {"a\n\n\nb", "a b"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        char text[32];
+        snprintf(text, sizeof(text), "%s", CASES[i][0]);
+        cr_assert_eq(text_fold(text), text);
+        cr_assert_str_eq(text, CASES[i][1]);
+    }
 }

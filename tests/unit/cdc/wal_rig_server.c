@@ -485,7 +485,7 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "lock", rig.lock_taken ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
         stub_reply_row(reply, "pid", "77", "name", "other/orders", "addr", "10.0.0.9", "ended",
-                       STUB_NULL, NULL);
+                       STUB_NULL, "port", "41000", NULL);
     } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) { /* the type of event ids */
         stub_reply_row(reply, "id_type", STUB_NULL, NULL);
     } else if (begins(sql, "DEALLOCATE ALL; PREPARE outboxd_mark")) {

@@ -274,6 +274,18 @@ Test(conn, a_database_without_an_encoding_sends_its_bytes_as_they_are)
     cr_assert_not(pg_conn_takes_bytes(at.conn));
 }
 
+Test(conn, a_session_whose_search_path_is_not_ours_is_no_connection)
+{
+    stub_refuse_open("57P01");
+    make();
+    wait_for(&at.refused, 1);
+    cr_assert_eq(at.opened, 0);
+    cr_assert_eq(stub_open_connections(), 0);
+    stub_refuse_open(NULL);
+    pg_conn_open(at.conn);
+    wait_for(&at.opened, 1);
+}
+
 Test(conn, an_encoding_that_is_refused_refuses_the_connection)
 {
     stub_reset(serve_first, NULL);

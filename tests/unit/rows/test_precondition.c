@@ -151,6 +151,8 @@ Test(precondition, a_fact_that_is_not_told_is_not_judged)
     }
 }
 
+#define FIRED(event, function) event "\037trigger t of e\037" function "\037bob\037app"
+
 /* The same for both captures. */
 Test(precondition, table_and_rights)
 {
@@ -218,6 +220,32 @@ Test(precondition, table_and_rights)
          .value = "NULL::timestamp with time zone",
          .code = "",
          .remedy = ""},
+        {.column = "fired_without_path",
+         .value = FIRED("u", "app.audit()"),
+         .code = "TRIGGER_PATH",
+         .warning = true,
+         .remedy = "ALTER FUNCTION app.audit() SET search_path = app, pg_temp;"},
+        {.column = "fired_without_path",
+         .value = FIRED("d", "app.other()") "\036" FIRED("ud", "app.audit()"),
+         .code = "TRIGGER_PATH",
+         .warning = true,
+         .remedy = "ALTER FUNCTION app.audit() SET search_path = app, pg_temp;"},
+        {.column = "fired_without_path",
+         .value = FIRED("d", "app.audit()"),
+         .code = "",
+         .remedy = ""},
+        {.column = "fired_without_path",
+         .value = FIRED("d", "app.audit()"),
+         .code = "TRIGGER_PATH",
+         .warning = true,
+         .remedy = "ALTER FUNCTION app.audit() SET",
+         .on_publish = ON_PUBLISH_DELETE},
+        {.column = "fired_without_path",
+         .value = FIRED("ud", "app.audit()"),
+         .code = "",
+         .remedy = "",
+         .on_publish = ON_PUBLISH_KEEP},
+        {.column = "fired_without_path", .value = "cut\037short", .code = "", .remedy = ""},
         {.column = "closed_schema",
          .value = "outbox",
          .code = "RIGHT_USAGE",

@@ -57,3 +57,39 @@ Test(kafka_error, only_a_listed_code_gives_a_record_up)
         cr_assert_eq(kafka_error_refuses((rd_kafka_resp_err_t)code), err.class == ERROR_POISON);
     }
 }
+
+Test(kafka_error, what_a_connection_failed_with_has_its_own_remedy)
+{
+    static const struct {
+        rd_kafka_resp_err_t kafka;
+        const char *text;
+        const char *code;
+        const char *hint;
+    } REASONS[] = {
+        {RD_KAFKA_RESP_ERR__RESOLVE, "h:1/bootstrap: Failed to resolve 'h:1': Name or service",
+         "KAFKA_UNREACHABLE", "not known to this machine"},
+        {RD_KAFKA_RESP_ERR__TRANSPORT, "Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+         "KAFKA_UNREACHABLE", "Nothing listens there"},
+        {RD_KAFKA_RESP_ERR__BAD_MSG, "Receive failed: Invalid response size 1213486160",
+         "KAFKA_UNREACHABLE", "no Kafka broker"},
+        {RD_KAFKA_RESP_ERR__TRANSPORT, "Disconnected (connecting to a SSL listener?)",
+         "KAFKA_UNREACHABLE", "hung up"},
+        {RD_KAFKA_RESP_ERR__SSL, "SSL handshake failed: unexpected eof while reading", "KAFKA_TLS",
+         "speaks no TLS"},
+        {RD_KAFKA_RESP_ERR__SSL, "SSL handshake failed: certificate verify failed", "KAFKA_TLS",
+         "ssl.ca.location"},
+        {RD_KAFKA_RESP_ERR__AUTHENTICATION, "SASL authentication error: no", "KAFKA_AUTHENTICATION",
+         "sasl.*"},
+        {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, NULL, "KAFKA_UNREACHABLE", "brokers are up"},
+        {RD_KAFKA_RESP_ERR__FAIL, "something new", "KAFKA_UNREACHABLE", "brokers are up"},
+    };
+    for (size_t i = 0; i < sizeof(REASONS) / sizeof(REASONS[0]); i++) {
+        Error err = {0};
+        kafka_connection_error(REASONS[i].kafka, REASONS[i].text, "h:1", &err);
+        cr_assert_eq(err.class, ERROR_RETRY);
+        cr_assert_eq(err.exit_code, EXIT_KAFKA);
+        cr_assert_str_eq(err.code, REASONS[i].code, "%zu", i);
+        cr_assert_not_null(strstr(err.hint, REASONS[i].hint), "%zu: %s", i, err.hint);
+        cr_assert_not_null(strstr(err.message, "'h:1'"), "%s", err.message);
+    }
+}

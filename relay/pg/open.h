@@ -1,0 +1,21 @@
+/* open: how every session with PostgreSQL begins, before its first other statement.
+ *
+ * Names without a schema are looked up in pg_catalog alone, so that an object that somebody made in
+ * `public`, in a schema of a user's, or in pg_temp is never taken for a function, operator, cast or
+ * type of PostgreSQL's and run with our rights. A statement and no option of the connection, which
+ * poolers refuse and DSNs, roles and databases may override.
+ *
+ * Nothing else in relay/ and cdc/ connects (tests/support/connections.py); conn.c does it without
+ * blocking. */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "base/error.h"
+
+#define PG_OPEN_SQL "SET search_path = pg_catalog, pg_temp"
+
+/** Connects as PQconnectdbParams does, with a DSN in dbname, and waits. *ret_conn is the caller's
+ * also after a failure, to ask why, and may be NULL then. */
+Status pg_open(const char *const *keywords, const char *const *values, PGconn **ret_conn,
+               Error *err);

@@ -1,0 +1,111 @@
+/* Functions of others that our statements fire: they run as our role by nature of SQL, with the
+ * search_path of our session (pg/open.h) where they have none of their own. What they name without
+ * a schema is not found then; and who owns them can do what the relay can. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "rows/precondition_internal.h"
+
+#define PG "pg_catalog."
+#define DEPENDS(class, oid)                                                                        \
+    PG "pg_depend d ON d.classid = 'pg_catalog." class "'::regclass AND d.objid = " oid            \
+                                                       " AND d.refclassid = "                      \
+                                                       "'pg_catalog.pg_proc'::regclass"
+
+/* The events that fire it (u, d), what it is called by, the function, its owner, the path that it
+ * would need at least; a unit separator between them, a record separator behind each but the last.
+ *
+ * tgtype is of pg_trigger.h: 1 FOR EACH ROW, 8 DELETE, 16 UPDATE. A statement names the table at
+ * the root, so those of partitions that are for statements do not fire. What is in C looks no name
+ * up, and a body that was parsed when it was made (prosqlbody, since 14) does not, either. */
+static const char FIRED[] =
+    "(WITH RECURSIVE t(oid) AS (SELECT c.oid UNION SELECT h.inhrelid FROM " PG "pg_inherits h"
+    "  JOIN t ON h.inhparent = t.oid)"
+    " SELECT " PG "string_agg(" PG "concat_ws(" PG "chr(31), f.event, f.what, f.sql, f.owner,"
+    "  f.path), " PG "chr(30) ORDER BY f.sql) FROM (SELECT DISTINCT ON (p.oid, w.event) w.event,"
+    "   w.what || ' of ' || " PG "quote_ident(y.nspname) || '.' || " PG "quote_ident(x.relname)"
+    "    AS what,"
+    "   " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(p.proname) || '(' ||"
+    "   " PG "pg_get_function_identity_arguments(p.oid) || ')' AS sql,"
+    "   " PG "quote_ident(" PG "pg_get_userbyid(p.proowner)) AS owner,"
+    "   " PG "concat_ws(', ', " PG "quote_ident(n.nspname), CASE WHEN x.relnamespace <> n.oid THEN"
+    "    " PG "quote_ident(y.nspname) END) AS path"
+    "   FROM (SELECT t.oid AS rel, g.tgfoid AS function, 'trigger ' || " PG "quote_ident(g.tgname)"
+    "     AS what, CASE WHEN g.tgtype & 16 = 0 THEN 'd' WHEN g.tgtype & 8 = 0 THEN 'u' ELSE 'ud'"
+    "     END AS event FROM t JOIN " PG "pg_trigger g ON g.tgrelid = t.oid"
+    "     WHERE g.tgenabled IN ('O', 'A') AND g.tgtype & 24 <> 0"
+    "     AND (g.tgtype & 1 = 1 OR g.tgrelid = c.oid)"
+    "     AND (g.tgtype & 8 <> 0 OR g.tgattr::text = '' OR EXISTS (SELECT FROM " PG
+    "pg_attribute a JOIN " PG "pg_attribute r ON r.attrelid = c.oid AND r.attnum = pub.attnum"
+    "      WHERE a.attrelid = g.tgrelid AND a.attnum = ANY (g.tgattr) AND a.attname = r.attname))"
+    "    UNION ALL SELECT t.oid, d.refobjid, 'constraint ' || " PG "quote_ident(k.conname), 'u'"
+    "     FROM t JOIN " PG "pg_constraint k ON k.conrelid = t.oid AND k.contype = 'c'"
+    "     JOIN " DEPENDS(
+        "pg_constraint",
+        "k.oid") ""
+                 "    UNION ALL SELECT t.oid, d.refobjid, 'index ' || " PG
+                 "quote_ident(i.relname), 'u'"
+                 "     FROM t JOIN " PG "pg_index e ON e.indrelid = t.oid"
+                 "     JOIN " PG "pg_class i ON i.oid = e.indexrelid"
+                 "     JOIN " DEPENDS(
+                     "pg_class",
+                     "i.oid") ") w"
+                              "   JOIN " PG "pg_proc p ON p.oid = w.function"
+                              "   JOIN " PG "pg_namespace n ON n.oid = p.pronamespace"
+                              "   JOIN " PG "pg_language l ON l.oid = p.prolang"
+                              "   JOIN " PG "pg_class x ON x.oid = w.rel"
+                              "   JOIN " PG "pg_namespace y ON y.oid = x.relnamespace"
+                              "   WHERE l.lanname NOT IN ('internal', 'c') AND NOT EXISTS (SELECT "
+                              "FROM " PG "unnest("
+                              "    p.proconfig) AS s(setting) WHERE s.setting LIKE 'search_path=%')"
+                              "   AND " PG "to_jsonb(p) ->> 'prosqlbody' IS NULL"
+                              "   ORDER BY p.oid, w.event, w.rel <> c.oid, w.what) f) AS "
+                              "fired_without_path";
+
+enum { EVENT, WHAT, FUNCTION, OWNER, SEARCHED, FIELDS };
+
+static void say_function(const Facts *facts, char *const *fields, const char *done, Saying *say)
+{
+    text_printf(&say->message,
+                "%s runs %s of role %s whenever rows are %s, as role %s: it has no search_path of "
+                "its own, and with ours (pg_catalog, pg_temp) finds nothing that it names without "
+                "a schema",
+                fields[WHAT], fields[FUNCTION], fields[OWNER], done, facts->role);
+    text_printf(&say->remedy,
+                "ALTER FUNCTION %s SET search_path = %s, pg_temp; and name there each schema that "
+                "it needs",
+                fields[FUNCTION], fields[SEARCHED]);
+}
+
+static bool functions_have_no_path(const Facts *facts, Saying *say)
+{
+    const PipelineConfig *pipeline = facts->pipeline;
+    bool marks = pipeline->on_publish == ON_PUBLISH_MARK;
+    bool prunes = pipeline->retain_ms != DURATION_FOREVER;
+    bool deletes = pipeline->on_publish == ON_PUBLISH_DELETE || prunes;
+    AUTO_TEXT all = x_strdup(facts_value(facts, "fired_without_path"));
+    char *rest = *all != '\0' ? all : NULL;
+    for (size_t said = 0; rest != NULL && say->message.length == 0;) {
+        char *one = strsep(&rest, "\036");
+        char *fields[FIELDS] = {0};
+        size_t count = 0;
+        while (count < FIELDS && one != NULL) {
+            fields[count++] = strsep(&one, "\037");
+        }
+        if (count < FIELDS) {
+            continue;
+        }
+        bool by_mark = marks && strchr(fields[EVENT], 'u') != NULL;
+        bool by_delete = deletes && strchr(fields[EVENT], 'd') != NULL;
+        if ((by_mark || by_delete) && said++ == facts->nth) {
+            say_function(facts, fields, by_mark ? "marked" : prunes ? "pruned" : "deleted", say);
+        }
+    }
+    return say->message.length > 0;
+}
+
+const Precondition PRECONDITIONS_PATH[] = {
+    {"TRIGGER_PATH", FOR_BOTH | BY_ALL | REPEATS | FIRST, true, FIRED, functions_have_no_path},
+};
+const size_t PRECONDITIONS_PATH_COUNT = sizeof(PRECONDITIONS_PATH) / sizeof(Precondition);
