@@ -164,6 +164,8 @@ typedef struct Rotation {
     int64_t retry_us;
     SaidTables said;
     PublisherLock lock; /* of the old table `reading` */
+    char *publisher; /* outbox.publisher as SQL; NULL: there is none, or it is not ours to write */
+    OldTables found; /* of which its rows tell, oldest first */
     Error error;
 } Rotation;
 
@@ -355,9 +357,21 @@ void verify_send_waiting(WalSource *wal);
 /* wal_rotation.c */
 void wal_rotation_init(WalSource *wal);
 void wal_rotation_release(WalSource *wal);
-/** The facts are there. True when the position was reached with another table than the one that
- * has the name now: finds the tables between, takes their locks, then goes on. */
-bool wal_rotation_begin(WalSource *wal);
+/** The facts are there. When the position was reached with another table than the one that has the
+ * name now: finds the tables between, takes their locks. Then opens the walsender. */
+void wal_rotation_begin(WalSource *wal);
+/** What outbox.publisher tells is known: goes on with that. */
+void wal_rotation_look_between(WalSource *wal);
+/** A row there tells of this table. */
+void wal_rotation_find(Rotation *rotation, uint32_t oid, const char *name);
+
+/* wal_publisher.c */
+/** Notes there that this table is read, and looks for those of before; then
+ * wal_rotation_look_between(). False: there is nothing to be asked. */
+bool wal_publisher_begin(WalSource *wal);
+/** An old table is finished. False: nothing was sent, and done is not called. */
+bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
+                          void (*done)(void *arg, const Error *err));
 /** The oldest table that is not finished: what the position row names. */
 uint32_t wal_rotation_oldest(const WalSource *wal);
 /** Old table `at`, or the configured one: its OID; its present name as SQL, NULL when it is gone.

@@ -61,27 +61,41 @@ bool wal_rotation_has(const WalSource *wal, uint32_t oid)
     return rotation_find(wal, oid) < wal->rotation.tables.count;
 }
 
-static void rotation_clear(Rotation *rotation)
+static void tables_clear(OldTables *tables)
 {
-    OldTables *tables = &rotation->tables;
     for (size_t i = 0; i < tables->count; i++) {
         free(tables->items[i].name);
         tree_release(&tables->items[i].tree);
     }
     free(tables->items);
     *tables = (OldTables){0};
+}
+
+static void rotation_clear(Rotation *rotation)
+{
+    tables_clear(&rotation->tables);
+    tables_clear(&rotation->found);
     rotation->done = rotation->at = rotation->wanted = rotation->reading = 0;
     rotation->continuous = rotation->switching = rotation->counting = false;
     rotation->replaced = false;
     rotation->retry_us = 0;
 }
 
-static void rotation_add(Rotation *rotation, uint32_t oid, const char *name)
+static void tables_add(OldTables *tables, uint32_t oid, const char *name)
 {
-    OldTables *tables = &rotation->tables;
     tables->items = x_realloc(tables->items, (tables->count + 1) * sizeof(*tables->items));
     tables->items[tables->count++] =
         (OldTable){.oid = oid, .name = *name != '\0' ? x_strdup(name) : NULL};
+}
+
+static void rotation_add(Rotation *rotation, uint32_t oid, const char *name)
+{
+    tables_add(&rotation->tables, oid, name);
+}
+
+void wal_rotation_find(Rotation *rotation, uint32_t oid, const char *name)
+{
+    tables_add(&rotation->found, oid, name);
 }
 
 /* Where marks go. */
@@ -367,25 +381,42 @@ static void on_tables_done(void *arg, const Error *err)
         return;
     }
     wal_renew_lease(wal);
+    for (size_t i = 0; i < rotation->found.count; i++) { /* that the catalog does not link */
+        const OldTable *found = &rotation->found.items[i];
+        if (!wal_rotation_has(wal, found->oid)) {
+            rotation_add(rotation, found->oid, found->name != NULL ? found->name : "");
+        }
+    }
     rotation_ask_trees(wal);
 }
 
-bool wal_rotation_begin(WalSource *wal)
+void wal_rotation_look_between(WalSource *wal)
 {
-    Rotation *rotation = &wal->rotation;
     const SlotFacts *facts = &wal->facts;
-    rotation_clear(rotation);
-    rotation->error = (Error){0};
-    if (!facts->has_position || facts->table_id == 0 || facts->table_id == wal->lock.table_oid) {
-        return false;
+    const OldTables *found = &wal->rotation.found;
+    bool told = facts->has_position && facts->table_id != 0;
+    uint32_t oldest = told && facts->table_id != wal->lock.table_oid ? facts->table_id
+                      : found->count > 0                             ? found->items[0].oid
+                                                                     : 0;
+    if (oldest == 0) {
+        wal_session_open_walsender(wal);
+        return;
     }
-    rotation->barrier = facts->insert_lsn;
+    wal->rotation.barrier = facts->insert_lsn;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    succession_add_query(wal->options.pipeline, facts->table_id, wal->lock.table_oid, &sql);
+    succession_add_query(wal->options.pipeline, oldest, wal->lock.table_oid, &sql);
     wal_ask(wal,
             &(PgQuery){
                 .sql = sql.data, .arg = wal, .result = on_tables_result, .done = on_tables_done});
-    return true;
+}
+
+void wal_rotation_begin(WalSource *wal)
+{
+    rotation_clear(&wal->rotation);
+    wal->rotation.error = (Error){0};
+    if (!wal_publisher_begin(wal)) {
+        wal_rotation_look_between(wal);
+    }
 }
 
 /* A relation that had the name at its place in the log, and that nothing else told of. */
@@ -431,6 +462,18 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
 
 /* Finishing. */
 
+static void on_finished(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    position_send_waiting(wal);
+    marker_next(wal->marker);
+    wal_rotation_go_on(wal);
+}
+
 static void on_finish_noted(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -446,9 +489,9 @@ static void on_finish_noted(void *arg, const Error *err)
                   "everything in %s is published; the log goes on with the new table '%s'",
                   old->name, wal->options.pipeline->table);
     }
-    position_send_waiting(wal);
-    marker_next(wal->marker);
-    wal_rotation_go_on(wal);
+    if (!wal_publisher_forget(wal, old->oid, on_finished)) {
+        on_finished(wal, NULL);
+    }
 }
 
 static void rotation_note_finished(WalSource *wal)
@@ -562,6 +605,7 @@ void wal_rotation_init(WalSource *wal)
 
 void wal_rotation_release(WalSource *wal)
 {
+    free(wal->rotation.publisher);
     rotation_clear(&wal->rotation);
     free(wal->rotation.said.items);
     wal->rotation.said = (SaidTables){0};

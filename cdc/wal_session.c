@@ -204,9 +204,7 @@ static void on_facts_done(void *arg, const Error *err)
         session_create_publication(wal);
         return;
     }
-    if (!wal_rotation_begin(wal)) {
-        wal_session_open_walsender(wal);
-    }
+    wal_rotation_begin(wal);
 }
 
 void wal_session_add_look(const WalSource *wal, Text *sql)

@@ -109,8 +109,9 @@ static const LogCode TABLE_CODES[] = {
      "with the new one and comes back for them.",
      "Create the topic, see TOPIC_MISSING."},
     {"TABLE_RETURNED", "warn",
-     "The topic is there that the last events of a renamed table waited for; they are published "
-     "before those of the new table.",
+     "The topic is there that the last events of a renamed table waited for, or the rename was "
+     "undone and the table that had the name meanwhile is not finished; its events are published "
+     "first.",
      "Keep the old table until TABLE_FINISHED is logged again."},
     {"OLD_TABLE_UNKNOWN", "error",
      "The outbox table was renamed more than once or in several steps, and the catalog does not "

@@ -149,6 +149,16 @@ static const LogCode PIPELINE_CODES[] = {
     {"ROWS_VANISHED", "warn",
      "Published rows were not there to be marked: somebody else deleted them.",
      "Leave deleting to retain or on_publish = \"delete\"."},
+    {"MARKS_IGNORED", "error",
+     "The relay's UPDATE or DELETE of published rows passed without an error and changed nothing: "
+     "the rows are still there, with the same event ids. A trigger or rule of the table swallows "
+     "it. Nothing more is published once in_flight_events of them wait.",
+     "Drop or change the trigger or rule; the relay tries again each second."},
+    {"MARKS_WITHOUT_EFFECT", "error",
+     "Marks wrote nothing several times in a row, although the relay owns the table and the table "
+     "is the right one; the relay connects again.",
+     "If it comes back, look for a trigger, rule or row-level policy on outbox.publisher or "
+     "outbox.position."},
     {"ROWS_REPLACED", "warn",
      "Published rows were not there to be marked: the table now holds other events under their "
      "numbers. Those were left as they are and will be published.",

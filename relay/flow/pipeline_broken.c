@@ -116,7 +116,8 @@ void pipeline_refused(void *arg, const Error *err)
     p->rejected = strcmp(err->code, "MARK_REJECTED") == 0;
     p->refusals += p->broken.class == ERROR_NONE && !p->rejected; /* its reason is known */
     Error said = *err;
-    bool over = p->refusals > REFUSALS_MAX;
+    /* One of class RETRY is waited for: ending would publish again what is not marked. */
+    bool over = p->refusals > REFUSALS_MAX && err->class != ERROR_RETRY;
     said.class = over ? ERROR_FATAL : ERROR_RETRY;
     if (p->broken.class == ERROR_NONE) { /* else its reason is known */
         pipeline_complain(p, &said, false);

@@ -44,6 +44,9 @@ void poll_lose(PollSource *poll, const Error *err)
     if (poll->state == POLL_LOST || poll->state == POLL_CLOSED) {
         return;
     }
+    if (poll->known.parked > 0) {
+        left_go_back(&poll->left); /* what waits is counted anew, in all tables or in none */
+    }
     poll->error = *err;
     poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
     poll->source.lease_over =
@@ -155,13 +158,13 @@ static bool poll_may_park(const Source *source, const Event *event)
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
-    return poll->known.parked + poll->left.parked + open < PARKED_MAX;
+    return poll->known.parked + left_parked(&poll->left) + open < PARKED_MAX;
 }
 
 static size_t poll_parked(const Source *source)
 {
     const PollSource *poll = (const PollSource *)source;
-    return poll->known.parked + poll->left.parked;
+    return poll->known.parked + left_parked(&poll->left);
 }
 
 static void poll_reread(Source *source)
@@ -255,7 +258,7 @@ static double poll_backlog(const Source *source)
         double backlog = marker_backlog(poll->marker, &capped);
         return backlog < 0 ? NAN : backlog;
     }
-    size_t open = marker_unmarked(poll->marker) + poll->known.parked + poll->left.parked;
+    size_t open = marker_unmarked(poll->marker) + poll->known.parked + left_parked(&poll->left);
     for (size_t i = 0; i < poll->outstanding_count; i++) {
         open += poll->outstanding[i]->count;
     }
@@ -291,6 +294,7 @@ static void poll_free(Source *source)
     free(poll->fence.latest);
     free(poll->outstanding);
     rotation_release(poll);
+    left_release(&poll->left);
     free(poll->dead_letter);
     free(poll->publisher_table);
     free(poll->publisher_key);

@@ -568,6 +568,9 @@ void fetch_next(PollSource *poll)
         poll_set_timer(poll, config->poll_interval_max_ms);
         return;
     }
+    if (rotation_next(poll)) { /* marks may wait for the answer */
+        return;
+    }
     if (poll->rereading) {
         if (poll->outstanding_count > 0 || marker_unmarked(poll->marker) > 0) {
             poll_set_timer(poll, config->poll_interval_max_ms); /* or on_marked() */
@@ -575,13 +578,10 @@ void fetch_next(PollSource *poll)
         }
         fetch_reset(poll);
         poll->more = true;
-        if (poll->left.go_back) {
+        if (left_is_wanted(&poll->left) || poll->rotation.undone) {
             rotation_return(poll);
             return;
         }
-    }
-    if (rotation_next(poll)) {
-        return;
     }
     size_t events = 0;
     size_t bytes = 0;

@@ -85,6 +85,12 @@ typedef struct Rotation {
     uint32_t old_oid;  /* at the start: a table of before that may not be finished */
     char *name;        /* present one, as SQL, of the table that is read */
     int64_t retry_us;
+    int64_t look_us;    /* while active the name is looked at again, at the latest then */
+    bool looked_anyway; /* ... as now: nothing hints that anything changed */
+    bool others;        /* further tables had the name and are not finished */
+    bool undone;        /* the name came back, and such tables go first */
+    bool finishing;     /* the table that is read is empty: what comes after it? */
+    uint32_t carrier;   /* has the name at the end */
     PublisherLock lock; /* of the other table */
     uint32_t dropped;   /* at the start: a table that had the name is gone */
     bool linked;        /* the catalog tells every table up to the present one */
@@ -98,10 +104,15 @@ typedef struct Rotation {
 
 /* An old table of which nothing is left but rows that wait for their topic. */
 typedef struct LeftTable {
-    uint32_t oid; /* 0: none */
+    uint32_t oid;
     size_t parked;
-    bool go_back; /* the topic is there: it is read before anything else */
+    bool go_back; /* a topic is there: it is read before anything else */
 } LeftTable;
+
+typedef struct LeftTables {
+    LeftTable *items;
+    size_t count;
+} LeftTables;
 
 typedef struct PollSource {
     Source source; /* first */
@@ -126,8 +137,8 @@ typedef struct PollSource {
     int owner_pid;         /* of the reader that held the lock last */
     bool taken;            /* somebody else held the lock since */
     Rotation rotation;
-    LeftTable left; /* outlives the session */
-    bool foreign;   /* batches that are out are of another history */
+    LeftTables left; /* outlives the session */
+    bool foreign;    /* batches that are out are of another history */
     char *application_name;
     bool sequence_known;   /* since fetch_reset */
     uint32_t sequence_oid; /* of the column; 0: it has none */
@@ -219,6 +230,32 @@ bool rotation_next(PollSource *poll);
 /** After a complete fetch of which nothing is out: goes on with the new table when the old one is
  * finished. */
 void rotation_check_finished(PollSource *poll);
+
+/** SQL: true for rows "p" of outbox.publisher that tell of a table that had the configured name,
+ * whatever pipeline wrote them. */
+void rotation_add_ours(const PollSource *poll, Text *sql);
+/** SQL: the OID of the table that has the name now, as "named", whose row in outbox.publisher is
+ * made if it is another one than that which is read, as "noted": the beginning of a WITH. */
+void rotation_add_named(const PollSource *poll, Text *sql);
+/** What is between old_oid and the table next_oid, in the catalog? Then: a lock, or the end. */
+void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid);
+
+/* poll_rotation_end.c: the old table is finished, or left, or gone back to */
+/** Nothing unknown lies between the table that was read and the next one. */
+void rotation_note_finished(PollSource *poll);
+
+/* poll_left.c */
+void left_add(LeftTables *left, uint32_t oid, size_t parked);
+void left_remove(LeftTables *left, uint32_t oid);
+/** A topic is there: all of them are read again. */
+void left_go_back(LeftTables *left);
+bool left_is_wanted(const LeftTables *left);
+/** Those that were to be read again are gone: somebody finished them. */
+void left_drop_wanted(LeftTables *left);
+size_t left_parked(const LeftTables *left);
+/** ", 1, 2": those that are not to be read now. */
+void left_add_oids(const LeftTables *left, Text *sql);
+void left_release(LeftTables *left);
 
 /* poll_fetch.c */
 void fetch_reset(PollSource *poll);

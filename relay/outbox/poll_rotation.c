@@ -14,6 +14,10 @@
  * does not tell that there was none between, tables that look like one and have unpublished rows
  * stop the pipeline until a human says what they are.
  *
+ * While an old table is read, the name is looked at each second and at the end, and whatever table
+ * has it gets its row at once: so none is forgotten that loses the name before its turn comes, to a
+ * third one or back to the first.
+ *
  * Rows that wait for their topic do not hold up the new table: when nothing else is left in the old
  * one it is left, with its row in outbox.publisher. Events of that topic in the new table wait,
  * too; once it is there, the old table is read first. */
@@ -53,8 +57,9 @@ static void rotation_begin_with_old(PollSource *poll)
 {
     Rotation *rotation = &poll->rotation;
     rotation->next_oid = poll->lock.table_oid;
-    poll->left = rotation->old_oid == poll->left.oid ? (LeftTable){0} : poll->left;
+    left_remove(&poll->left, rotation->old_oid);
     poll->lock.table_oid = rotation->old_oid;
+    rotation->old_oid = 0; /* the next lock is that of a new table */
     rotation->active = rotation->locked = true;
     table_rename(poll->table, rotation->name);
     rotation_say(poll);
@@ -183,8 +188,11 @@ static void on_succession_result(void *arg, const PGresult *result)
         }
         const char *grants = succession_value(result, row, "grants");
         rotation->linked = *succession_value(result, row, "linked") == 't';
-        if (row == 0 && *grants != '\0') {
+        if (row == 0 && *grants != '\0' && !rotation->finishing) {
             rotation_deny(poll, grants);
+        } else if (row == 1 && *succession_value(result, row, "present") != '\0') {
+            rotation->successor =
+                (uint32_t)strtoul(succession_value(result, row, "old_table"), NULL, 10);
         }
     }
 }
@@ -229,6 +237,8 @@ static void on_strays_done(void *arg, const Error *err)
                    "SCHEMA to another schema, or mark its rows as published.",
                    poll->publisher_table, name, table);
         poll_lose(poll, &between);
+    } else if (rotation->finishing) {
+        rotation_note_finished(poll);
     } else if (rotation->old_oid != 0) {
         rotation_try_lock(poll, rotation->old_oid);
     } else {
@@ -256,17 +266,17 @@ static void on_succession_done(void *arg, const Error *err)
                                  .done = on_strays_done});
 }
 
-static void rotation_ask_succession(PollSource *poll)
+void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid)
 {
     Rotation *rotation = &poll->rotation;
     const PipelineConfig *pipeline = poll->options.pipeline;
-    uint32_t old_oid = rotation->old_oid != 0 ? rotation->old_oid : rotation->dropped;
     AUTO_TEXT known = x_format("c.oid IN (SELECT p.table_id FROM %s AS p)", poll->publisher_table);
     AUTO_BUFFER sql = TEXT_EMPTY;
-    succession_add_query(pipeline, old_oid, poll->lock.table_oid, &sql);
+    succession_add_query(pipeline, old_oid, next_oid, &sql);
     text_add(&sql, "; ");
-    succession_add_strays(old_oid, poll->lock.table_oid, known, &sql);
+    succession_add_strays(old_oid, next_oid, known, &sql);
     rotation->linked = false;
+    rotation->successor = 0;
     rotation->strays = 0;
     rotation->denied = (Error){0};
     text_free(&rotation->stray_names);
@@ -288,38 +298,54 @@ static void on_start_done(void *arg, const Error *err)
     if (poll->rotation.next_oid != poll->lock.table_oid) { /* while we stood by */
         session_lose_table(poll);
     } else if (poll->rotation.old_oid != 0 || poll->rotation.dropped != 0) {
-        rotation_ask_succession(poll);
+        const Rotation *rotation = &poll->rotation;
+        uint32_t old_oid = rotation->old_oid != 0 ? rotation->old_oid : rotation->dropped;
+        rotation_ask_succession(poll, old_oid, poll->lock.table_oid);
     } else {
-        poll->left = poll->left.go_back ? (LeftTable){0} : poll->left; /* somebody finished it */
+        left_drop_wanted(&poll->left); /* somebody finished them */
         session_judge(poll);
     }
 }
 
-/* Rows of tables that were published by this pipeline under this name. */
+/* The name of the pipeline may have been changed while it was down, and so may the way in which the
+ * table's name is written. Whoever else publishes the old table holds its lock. */
+void rotation_add_ours(const PollSource *poll, Text *sql)
+{
+    AUTO_TEXT table = ident_literal(poll->options.pipeline->table);
+    AUTO_TEXT name = ident_literal(poll->table->configured);
+    text_printf(sql,
+                "(p.table_name = %s OR pg_catalog.to_regclass(p.table_name) ="
+                " pg_catalog.to_regclass(%s))",
+                table, name);
+}
+
 static void add_old_tables(const PollSource *poll, Text *sql)
 {
-    const PipelineConfig *pipeline = poll->options.pipeline;
-    AUTO_TEXT name = ident_literal(pipeline->name);
-    AUTO_TEXT table = ident_literal(pipeline->table);
-    AUTO_TEXT seq = ident_literal(pipeline->columns.seq);
+    AUTO_TEXT seq = ident_literal(poll->options.pipeline->columns.seq);
     const char *rows = poll->publisher_table;
-    uint32_t left = poll->left.go_back ? 0 : poll->left.oid;
-    text_printf(sql,
-                "DELETE FROM %s AS p WHERE p.pipeline = %s AND p.table_name = %s AND NOT EXISTS"
-                " (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.table_id) RETURNING p.table_id"
-                " AS dropped; ",
-                rows, name, table);
+    text_printf(sql, "DELETE FROM %s AS p WHERE ", rows);
+    rotation_add_ours(poll, sql);
+    text_printf(sql, " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.table_id)"
+                     " RETURNING p.table_id AS dropped; ");
     text_printf(sql,
                 "SELECT p.table_id AS old_table, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
                 " FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid = p.table_id"
                 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                " JOIN pg_catalog.pg_type t ON t.typrelid = c.oid"
                 " JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attname = 'tableoid'"
-                " AND s.attnum < 0"
-                " WHERE p.pipeline = %s AND p.table_name = %s AND p.table_id NOT IN (%u, %u)"
-                " AND c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_attribute a"
+                " AND s.attnum < 0 WHERE ",
+                rows);
+    rotation_add_ours(poll, sql);
+    text_printf(sql, " AND p.table_id NOT IN (%u", poll->lock.table_oid);
+    left_add_oids(&poll->left, sql);
+    /* In the order in which they were made; of those that were made together, as they were renamed.
+     */
+    text_printf(sql,
+                ") AND c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_attribute a"
                 " WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped)"
-                " ORDER BY pg_catalog.age(s.xmin) DESC LIMIT 1; ",
-                rows, name, table, poll->lock.table_oid, left, seq);
+                " ORDER BY pg_catalog.age(s.xmin) DESC, pg_catalog.age(t.xmin) DESC,"
+                " p.updated_at LIMIT 1; ",
+                seq);
 }
 
 void rotation_start(PollSource *poll)
@@ -343,18 +369,18 @@ static void on_look_result(void *arg, const PGresult *result)
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
-        PQnfields(result) != 2) {
+        PQfnumber(result, "present") < 0) {
         return;
     }
-    uint32_t next = (uint32_t)strtoul(PQgetvalue(result, 0, 1), NULL, 10);
-    uint32_t last = rotation->next_oid;
-    if (next != last && last != 0 && last != poll->lock.table_oid) { /* renamed again meanwhile */
-        rotation->successor = rotation->successor != 0 ? rotation->successor : last;
-        rotation->locked = false;
-    }
+    uint32_t next = (uint32_t)strtoul(succession_value(result, 0, "configured"), NULL, 10);
+    rotation->locked = rotation->locked && next == rotation->next_oid;
+    const char *present = succession_value(result, 0, "present");
+    bool renamed = rotation->name == NULL || strcmp(rotation->name, present) != 0;
+    rotation->looked_anyway = rotation->looked_anyway && !renamed && next == rotation->next_oid;
     free(rotation->name);
-    rotation->name = PQgetisnull(result, 0, 0) ? NULL : x_strdup(PQgetvalue(result, 0, 0));
+    rotation->name = *present != '\0' ? x_strdup(present) : NULL;
     rotation->next_oid = next;
+    rotation->others = *succession_value(result, 0, "others") == 't';
 }
 
 static void rotation_lose(PollSource *poll)
@@ -384,7 +410,10 @@ static void on_look_done(void *arg, const Error *err)
     rotation->refused = (Error){0};
     bool was_active = rotation->active;
     rotation->active = rotation->next_oid != poll->lock.table_oid;
+    rotation->undone = !rotation->active && rotation->others;
     if (!rotation->active) {
+        /* Tables that had the name meanwhile are finished first: nothing else is read here. */
+        poll->rereading = poll->rereading || rotation->undone;
         table_rename(poll->table, NULL);
         marker_renamed(poll->marker);
         fetch_next(poll);
@@ -393,6 +422,10 @@ static void on_look_done(void *arg, const Error *err)
     table_rename(poll->table, rotation->name);
     if (!was_active) {
         rotation_say(poll);
+    }
+    if (rotation->looked_anyway) { /* nothing changed */
+        fetch_next(poll);
+        return;
     }
     poll->more = true;
     if (rotation->next_oid != 0 && !rotation->locked) {
@@ -411,141 +444,56 @@ void rotation_notice(PollSource *poll, const Error *err)
     fetch_next(poll);
 }
 
-bool rotation_next(PollSource *poll)
+void rotation_add_named(const PollSource *poll, Text *sql)
 {
-    if (!poll->rotation.wanted) {
-        return false;
-    }
-    poll->rotation.wanted = false;
-    AUTO_TEXT table = ident_literal(poll->table->configured);
-    AUTO_TEXT sql = x_format(
-        "SELECT (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname) FROM"
-        " pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE"
-        " c.oid = %u) AS present, pg_catalog.to_regclass(%s)::pg_catalog.oid AS configured",
-        poll->lock.table_oid, table);
-    session_ask(
-        poll, &(PgQuery){.sql = sql, .arg = poll, .result = on_look_result, .done = on_look_done});
-    return true;
-}
-
-static void on_row_deleted(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    if (err != NULL) {
-        poll_lose(poll, err);
-        return;
-    }
-    /* Nothing is remembered that could be wrong of another table. */
-    poll->history.known = false;
-    Error next;
-    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_FINISHED",
-              "everything in %s is published: going on with the new table '%s'",
-              poll->rotation.name, poll->options.pipeline->table);
-    poll_lose(poll, &next);
-}
-
-static void on_next_result(void *arg, const PGresult *result)
-{
-    PollSource *poll = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 1) {
-        poll->rotation.successor =
-            (uint32_t)strtoul(succession_value(result, 1, "old_table"), NULL, 10);
-    }
-}
-
-static void on_next_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    if (err != NULL) {
-        poll_lose(poll, err);
-        return;
-    }
-    const Rotation *rotation = &poll->rotation;
     const PipelineConfig *pipeline = poll->options.pipeline;
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    if (rotation->successor != 0 && rotation->successor != rotation->next_oid) {
-        AUTO_TEXT name = ident_literal(pipeline->name);
-        AUTO_TEXT table = ident_literal(pipeline->table);
-        text_printf(&sql,
-                    "INSERT INTO %s (table_id, pipeline, table_name, generation) VALUES (%u, %s,"
-                    " %s, '%s') ON CONFLICT DO NOTHING; ",
-                    poll->publisher_table, rotation->successor, name, table, poll->history.ours);
-    }
-    text_printf(&sql, "DELETE FROM %s AS p WHERE p.table_id = %u AND p.generation = '%s'",
-                poll->publisher_table, poll->lock.table_oid, poll->history.ours);
-    session_ask(poll, &(PgQuery){.sql = sql.data, .arg = poll, .done = on_row_deleted});
-}
-
-static void rotation_finish(PollSource *poll)
-{
+    AUTO_TEXT configured = ident_literal(poll->table->configured);
+    text_printf(sql, "WITH named AS (SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS id)",
+                configured);
     if (poll->publisher_table == NULL) {
-        on_row_deleted(poll, NULL);
         return;
     }
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    succession_add_query(poll->options.pipeline, poll->lock.table_oid, poll->rotation.next_oid,
-                         &sql);
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_next_result, .done = on_next_done});
+    AUTO_TEXT name = ident_literal(pipeline->name);
+    AUTO_TEXT table = ident_literal(pipeline->table);
+    text_printf(sql,
+                ", noted AS (INSERT INTO %s (table_id, pipeline, table_name, generation) SELECT"
+                " named.id, %s, %s, '%s' FROM named WHERE named.id <> %u ON CONFLICT DO NOTHING)",
+                poll->publisher_table, name, table, poll->history.ours, poll->lock.table_oid);
 }
 
-/* What is left waits for its topic: only its own events wait with it. */
-static void rotation_leave(PollSource *poll)
-{
-    poll->left = (LeftTable){.oid = poll->lock.table_oid, .parked = poll->known.parked};
-    poll->history.known = false; /* nothing is remembered that could be wrong of another table */
-    Error next;
-    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_LEFT",
-              "%zu events in %s wait for their topic, all others are published: going on with the "
-              "new table '%s', and coming back once the topic is there",
-              poll->known.parked, poll->rotation.name, poll->options.pipeline->table);
-    poll_lose(poll, &next);
-}
-
-void rotation_return(PollSource *poll)
-{
-    poll->history.known = false;
-    Error back;
-    error_set(
-        &back, ERROR_RETRY, EXIT_POSTGRES, "TABLE_RETURNED",
-        "rows that were left in an old table of '%s' can be published now: reading them first",
-        poll->options.pipeline->table);
-    poll_lose(poll, &back); /* the start finds it */
-}
-
-void rotation_go_back(PollSource *poll)
-{
-    poll->left.go_back = poll->left.oid != 0;
-    poll->left.parked = 0;
-    poll->rereading = poll->rereading || poll->left.go_back;
-}
-
-void rotation_check_finished(PollSource *poll)
+/* Whatever table has the name is noted at once: it may lose it again before its turn comes. */
+bool rotation_next(PollSource *poll)
 {
     Rotation *rotation = &poll->rotation;
     int64_t now_us = clock_monotonic_us();
-    if (!rotation->active || poll->state != POLL_ACTIVE || poll->outstanding_count > 0 ||
-        marker_pending(poll->marker) || pg_conn_is_busy(poll->reader)) {
-        return;
+    if (!rotation->wanted && (!rotation->active || now_us < rotation->look_us)) {
+        return false;
     }
-    bool parked = poll->known.parked > 0;
-    if (!rotation->whole) {
-        if (parked) {
-            poll->widen = true; /* without reading again what waits */
-        } else {
-            fetch_reset(poll);
-        }
-        poll->more = true;
-        rotation->whole = true;
-    } else if (rotation->locked && parked && poll->publisher_table != NULL) {
-        rotation_leave(poll);
-    } else if (rotation->locked && !parked) {
-        rotation_finish(poll);
-    } else if (now_us >= rotation->retry_us) {
-        rotation->retry_us = now_us + RETRY_MS * 1000;
-        rotation->wanted = true; /* the lock, too, is tried again after the look */
+    rotation->looked_anyway = !rotation->wanted;
+    rotation->wanted = false;
+    rotation->look_us = now_us + RETRY_MS * INT64_C(1000);
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    rotation_add_named(poll, &sql);
+    text_printf(&sql,
+                " SELECT (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname) FROM"
+                " pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.oid = %u) AS present, named.id AS configured",
+                poll->lock.table_oid);
+    if (poll->publisher_table != NULL) {
+        text_printf(&sql,
+                    ", EXISTS (SELECT FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid ="
+                    " p.table_id WHERE ",
+                    poll->publisher_table);
+        rotation_add_ours(poll, &sql);
+        text_printf(&sql, " AND p.table_id NOT IN (%u", poll->lock.table_oid);
+        left_add_oids(&poll->left, &sql);
+        text_add(&sql, ")) AS others");
     }
+    text_add(&sql, " FROM named");
+    session_ask(
+        poll,
+        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_look_result, .done = on_look_done});
+    return true;
 }
 
 /* Life. */

@@ -86,7 +86,7 @@ void session_lock_taken(void *arg)
     /* A session of ours that the server has not given up yet took nothing from us. */
     bool ours = poll->owner_pid != 0 && poll->lock.holder_pid == poll->owner_pid;
     poll->taken = poll->taken || !ours;
-    poll->left = (LeftTable){0}; /* the pipeline forgets what waits, too */
+    left_release(&poll->left); /* the pipeline forgets what waits, too */
     poll->begun = true;
     poll->look_again = true;
     poll->source.events.standby(poll->source.events.arg, poll->lock.holder);

@@ -205,13 +205,21 @@ static void add_move(const MarkSql *mark, const char *whole, Text *sql)
 /* The server's own log has the place. */
 #define POSITION_IS_IN_LOG "greatest($4, $5, '0/0') <= pg_catalog.pg_current_wal_insert_lsn()"
 
+/* Rows that are as they were: our statement passed and did nothing to them. */
+static void add_ignored(const MarkSql *mark, Text *sql)
+{
+    text_printf(sql, "FROM %s AS r%s WHERE ", mark->table->name, is_joined(mark) ? ", " GIVEN : "");
+    add_match(mark, false, false, sql);
+    text_add(sql, mark->table->unpublished);
+}
+
 static void add_with_position(const MarkSql *mark, bool run, Text *sql)
 {
     if (!mark->touches_rows) {
         text_add(sql, "WITH told AS (SELECT " POSITION_IS_IN_LOG " AS whole), moved AS (");
         add_move(mark, "(SELECT told.whole FROM told)", sql);
         text_add(sql, ") SELECT ctid, moved, NULL::bigint AS seq, NULL AS snapshot, false AS"
-                      " replaced FROM moved; ");
+                      " replaced, false AS ignored FROM moved; ");
         return;
     }
     text_add(sql, "WITH hit AS (");
@@ -225,9 +233,12 @@ static void add_with_position(const MarkSql *mark, bool run, Text *sql)
     add_move(mark, "(SELECT told.whole FROM told)", sql);
     text_printf(sql,
                 ") SELECT moved.ctid, moved.moved, missing.seq, pg_catalog.pg_current_snapshot()"
-                " AS snapshot, EXISTS (SELECT FROM %s AS r WHERE r.%s = missing.seq) AS replaced"
-                " FROM moved LEFT JOIN missing ON true; ",
+                " AS snapshot, EXISTS (SELECT FROM %s AS r WHERE r.%s = missing.seq) AS replaced,"
+                " EXISTS (SELECT ",
                 mark->table->name, mark->table->seq);
+    add_ignored(mark, sql);
+    text_printf(sql, " AND r.%s = missing.seq) AS ignored FROM moved LEFT JOIN missing ON true; ",
+                mark->table->seq);
 }
 
 static void add_statement(const MarkSql *mark, bool run, Text *sql)
@@ -276,13 +287,15 @@ const char *mark_sql_statement(const MarkRow *const *rows, size_t count)
 void mark_sql_add_replaced_query(const MarkSql *mark, Text *sql)
 {
     text_printf(sql,
-                "WITH given_arrays AS (SELECT $1::bigint[], $2::%s) SELECT"
-                " pg_catalog.count(*), ",
-                ids_type(mark));
-    mark_sql_add_same_table(mark, sql);
-    text_printf(sql, " FROM %s AS r%s WHERE ", mark->table->name,
-                is_joined(mark) ? ", " GIVEN : "");
+                "WITH given_arrays AS (SELECT $1::bigint[], $2::%s) SELECT (SELECT"
+                " pg_catalog.count(*) FROM %s AS r%s WHERE ",
+                ids_type(mark), mark->table->name, is_joined(mark) ? ", " GIVEN : "");
     add_match(mark, false, true, sql);
+    text_add(sql, ") AS replaced, (SELECT pg_catalog.count(*) ");
+    add_ignored(mark, sql);
+    text_add(sql, ") AS ignored, ");
+    mark_sql_add_same_table(mark, sql);
+    text_add(sql, " AS same");
 }
 
 /* Parameters: arrays in binary, after array_send() of PostgreSQL: dimensions, null flag, element

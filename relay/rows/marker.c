@@ -350,6 +350,9 @@ void marker_start(Marker *marker, const MarkerSession *session)
                   .row_key = marker->row_key,
                   .generation = marker->row_ctid != NULL ? marker->options.history->ours : NULL};
     marker->prepared = false;
+    marker->names++;
+    marker->rounds = 0;
+    marker->ignored_rounds = 0;
     marker->relocate = false;
     marker->waits_for_name = false;
     marker->recovering = marker->queue.count > 0;
@@ -359,6 +362,8 @@ void marker_start(Marker *marker, const MarkerSession *session)
 void marker_renamed(Marker *marker)
 {
     marker->prepared = false;
+    marker->names++;
+    marker->rounds = 0;
     marker->waits_for_name = false;
     marker_next(marker);
 }
@@ -369,6 +374,8 @@ void marker_retarget(Marker *marker, uint32_t table_oid)
     marker->table_oid = table_oid;
     marker->sql.table_oid = table_oid;
     marker->prepared = false;
+    marker->names++;
+    marker->rounds = 0;
     marker->prune_after = 0;
     marker->next_count_us = 0;
 }

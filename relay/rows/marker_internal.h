@@ -41,6 +41,9 @@ struct Marker {
     /* The session. */
     bool active;
     bool prepared;
+    unsigned names;          /* raised when the table's name, or the table, is another one */
+    unsigned names_prepared; /* ... as it was when the statements were asked for */
+    unsigned rounds;         /* in a row in which a mark wrote nothing and nothing told why */
     MarkSql sql;
     uint32_t table_oid;
     char *row_table;
@@ -66,9 +69,11 @@ struct Marker {
     size_t rows_sent; /* with a row */
     size_t hit;
     size_t asked_replaced;
-    size_t not_hit; /* without a position: how many are not there any more */
-    bool owned;     /* the row that proves the history is ours still */
-    bool beyond;    /* the position is not in the server's log: it did not move */
+    size_t ignored;          /* rows that are there as they were: something swallows our writes */
+    unsigned ignored_rounds; /* in a row */
+    size_t not_hit;          /* without a position: how many are not there any more */
+    bool owned;              /* the row that proves the history is ours still */
+    bool beyond;             /* the position is not in the server's log: it did not move */
     bool same_table;
     bool waits_for_name; /* another table has it: marker_renamed() goes on */
     bool relocate;       /* it was not where it was: look for it by its key */

@@ -12,10 +12,12 @@
 enum {
     MARK_ROWS_MAX = 5000, /* in one statement */
     GATHER_MS = 5,        /* without a position: rows wait so long for company */
+    REFUSED_MS = 1000,    /* between two tries of what is swallowed */
     UNSEEN_MS = 20,       /* rows that could not be seen yet are tried again then */
     GONE_SECONDS = 60,    /* said at most so often */
     REJECTED_MAX = 100,   /* rows: then the others wait, too */
     REJECTED_MS = 1000,   /* one of them is tried again then */
+    ROUNDS_MAX = 3,       /* marks that wrote nothing, and a look that found nothing wrong */
 };
 
 void mark_forget_running(Marker *marker)
@@ -25,6 +27,7 @@ void mark_forget_running(Marker *marker)
     marker->missing = (MarkMissing){0};
     marker->hit = 0;
     marker->not_hit = 0;
+    marker->ignored = 0;
     marker->owned = false;
     marker->beyond = false;
 }
@@ -49,7 +52,7 @@ static void prepare_on_done(void *arg, const Error *err)
     }
     if (err == NULL) {
         marker_passed(marker);
-        marker->prepared = true;
+        marker->prepared = marker->names_prepared == marker->names; /* renamed meanwhile: again */
     }
     marker_go_on(marker);
 }
@@ -77,6 +80,7 @@ static void id_on_done(void *arg, const Error *err)
 static void mark_prepare(Marker *marker)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
+    marker->names_prepared = marker->names;
     marker->sql.touches_rows = marker_touches_rows(marker);
     marker->sql.with_position = marker->with_position;
     if (!marker->sql.touches_rows || !mark_sql_add_id_query(&marker->sql, &sql)) {
@@ -117,6 +121,8 @@ static void mark_read_missing(Marker *marker, const PGresult *result)
         if (seq != NULL) {
             missing->rows[missing->count++] = (MarkMiss){
                 .seq = strtoll(seq, NULL, 10), .replaced = replaced != NULL && *replaced == 't'};
+            const char *ignored = mark_value(result, i, "ignored");
+            marker->ignored += ignored != NULL && *ignored == 't';
         }
     }
     const char *snapshot = mark_value(result, 0, "snapshot");
@@ -185,7 +191,8 @@ static void replaced_on_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         size_t replaced = (size_t)strtoull(PQgetvalue(result, 0, 0), NULL, 10);
         replaced = replaced < marker->not_hit ? replaced : marker->not_hit;
-        marker->same_table = PQgetvalue(result, 0, 1)[0] == 't';
+        marker->ignored = (size_t)strtoull(PQgetvalue(result, 0, 1), NULL, 10);
+        marker->same_table = PQgetvalue(result, 0, 2)[0] == 't';
         marker->not_hit -= replaced;
         marker->asked_replaced = replaced;
     }
@@ -237,9 +244,16 @@ static void mark_settle(Marker *marker)
     MarkQueue *queue = &marker->queue;
     MarkGone gone = {0};
     bool missed = marker->missing.count > 0;
+    *marker->options.stats->marked += marker->hit;
     size_t unseen = mark_queue_settle(queue, &marker->missing, &gone);
-    /* Of rows left over from a lost connection some may have been deleted by us. */
-    marker->vanished.rows += marker->recovering ? 0 : gone.vanished + marker->not_hit;
+    /* Of rows left over from a lost connection, or tried again, some may have been deleted by us.
+     */
+    bool again = marker->recovering || marker->ignored_rounds > 0;
+    marker->vanished.rows += again ? 0 : gone.vanished + marker->not_hit;
+    if (marker->ignored_rounds > 0) {
+        marker->ignored_rounds = 0;
+        marker_passed(marker);
+    }
     mark_forget_running(marker);
     marker->replaced.rows += gone.replaced;
     mark_say_gone(marker);
@@ -264,6 +278,40 @@ static void mark_settle(Marker *marker)
     marker_go_on(marker);
 }
 
+/* Our statement passed, and rows are as they were: a trigger or a rule swallows it. They are
+ * published, so they are kept and tried again, and nothing is said to be over; what was hit beside
+ * them is hit once more. Once may be a row that somebody deleted just then. False: not now. */
+static bool mark_is_ignored(Marker *marker)
+{
+    const PipelineConfig *pipeline = marker->options.pipeline;
+    Error err;
+    error_set(
+        &err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_IGNORED",
+        "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
+        "the table swallows it",
+        marker->ignored, marker->sql.table->name,
+        pipeline->on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
+    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
+                     "NULL drops it), or drop it; the relay goes on by itself.");
+    bool once = marker->ignored_rounds++ == 0;
+    if (marker->draining || marker->options.refused == NULL) {
+        if (!once) {
+            log_error(LOG_ERROR, pipeline->name, &err, "");
+        }
+        return false;
+    }
+    mark_forget_running(marker);
+    mark_queue_unsend(&marker->queue);
+    marker->at_once = true;
+    marker->lock.retry_us = clock_monotonic_us() + (once ? UNSEEN_MS : REFUSED_MS) * INT64_C(1000);
+    if (!once) {
+        marker->refused = true;
+        marker->options.refused(marker->options.arg, &err);
+    }
+    marker_go_on(marker);
+    return true;
+}
+
 static void replaced_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
@@ -273,6 +321,9 @@ static void replaced_on_done(void *arg, const Error *err)
     }
     if (err == NULL && !marker->same_table && marker->hit == 0) {
         mark_lose_table(marker);
+        return;
+    }
+    if (err == NULL && marker->ignored > 0 && mark_is_ignored(marker)) {
         return;
     }
     marker->replaced.rows += marker->asked_replaced;
@@ -312,6 +363,20 @@ static bool mark_is_rejected(Marker *marker, const Error *err)
     return true;
 }
 
+/* Whatever it is: a new session prepares, claims and looks at everything anew. */
+static void mark_lose_in_circles(Marker *marker)
+{
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_WITHOUT_EFFECT",
+              "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
+              "and the table is the right one: connecting again",
+              marker->options.pipeline->table, ROUNDS_MAX + 1, marker->row_table);
+    error_hint(&err,
+               "If this comes back: look for a rule or trigger on %s, and for a row-level policy.",
+               marker->row_table);
+    marker->options.lost(marker->options.arg, &err);
+}
+
 static void mark_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
@@ -320,12 +385,16 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, err);
         return;
     }
-    if (err == NULL) {
+    if (err == NULL && marker->ignored_rounds == 0) {
         marker_passed(marker);
     }
     if (err != NULL || !marker->owned) { /* nothing was written */
         if (history != NULL) {
             history_write_failed(history);
+        }
+        if (err == NULL && ++marker->rounds > ROUNDS_MAX) {
+            mark_lose_in_circles(marker);
+            return;
         }
         marker->relocate = err == NULL;
         marker->at_once = true;
@@ -333,6 +402,7 @@ static void mark_on_done(void *arg, const Error *err)
         marker_go_on(marker);
         return;
     }
+    marker->rounds = 0;
     if (history != NULL) {
         history_write_committed(history);
     }
@@ -350,14 +420,14 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, &unknown);
         return;
     }
-    *marker->options.stats->marked += marker->hit;
+    if (marker->ignored > 0 && mark_is_ignored(marker)) {
+        return;
+    }
     if (!marker->with_position && marker->rows_sent > marker->hit) {
         marker->not_hit = marker->rows_sent - marker->hit;
         marker->asked_replaced = 0;
-        if (marker->sql.id_kind != MARK_ID_NONE || marker->hit == 0) {
-            mark_ask_replaced(marker);
-            return;
-        }
+        mark_ask_replaced(marker);
+        return;
     }
     mark_settle(marker);
 }

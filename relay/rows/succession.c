@@ -89,7 +89,7 @@ void succession_add_strays(uint32_t old_oid, uint32_t new_oid, const char *known
         " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.oid NOT IN (%1$u, %2$u)"
         " AND c.relnamespace IN (SELECT k.relnamespace FROM " PG "pg_class k WHERE k.oid IN"
         " (%1$u, %2$u)) AND t.xmin <> s.xmin"
-        " AND " PG "age(s.xmin) < coalesce((SELECT " PG "age(o.xmin) FROM " PG "pg_attribute o"
+        " AND " PG "age(s.xmin) <= coalesce((SELECT " PG "age(o.xmin) FROM " PG "pg_attribute o"
         " WHERE o.attrelid = %1$u AND o.attname = 'tableoid' AND o.attnum < 0), 2147483647)"
         " AND NOT EXISTS (SELECT FROM " PG "pg_attribute w WHERE w.attrelid = %2$u AND"
         " w.attnum > 0 AND NOT w.attisdropped AND NOT EXISTS (SELECT FROM " PG "pg_attribute a"

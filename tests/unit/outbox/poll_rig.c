@@ -266,8 +266,10 @@ static void serve_rotation(const char *sql, StubReply *reply)
 {
     const char *configured = rig.configured_oid != NULL ? rig.configured_oid : table_oid();
     if (strstr(sql, " AS present") != NULL) {
+        bool others = rig.noted && strcmp(configured, table_oid()) == 0;
+        rig.noted = rig.noted || strcmp(configured, table_oid()) != 0;
         stub_reply_row(reply, "present", rig.present_name != NULL ? rig.present_name : STUB_NULL,
-                       "configured", configured, NULL);
+                       "configured", configured, "others", others ? "t" : "f", NULL);
         return;
     }
     if (strstr(sql, " AS dropped") != NULL) {
@@ -279,6 +281,27 @@ static void serve_rotation(const char *sql, StubReply *reply)
         }
     }
     stub_reply_row(reply, "configured", configured, NULL);
+}
+
+/* The old table's row goes, if the name is still where it was. */
+static void serve_end(const char *sql, StubReply *reply)
+{
+    if (begins(sql, "INSERT INTO outbox.publisher (table_id")) {
+        cr_assert_not_null(rig.middle_oid);
+        cr_assert_not_null(strstr(sql, rig.middle_oid), "%s", sql);
+        rig.rows_handed_on++;
+        stub_reply_command(reply, 1);
+    }
+    if (rig.renamed_at_the_end != NULL) {
+        rig.configured_oid = rig.renamed_at_the_end;
+        rig.renamed_at_the_end = NULL;
+    }
+    char concluded[32];
+    const char *carrier = rig.configured_oid != NULL ? rig.configured_oid : table_oid();
+    snprintf(concluded, sizeof(concluded), "named.id = %s ", carrier);
+    rig.rows_deleted += strstr(sql, concluded) != NULL;
+    cr_assert_not_null(strstr(sql, "noted AS (INSERT INTO outbox.publisher"), "%s", sql);
+    stub_reply_row(reply, "carrier", carrier, NULL);
 }
 
 static void serve_claim(const char *sql, StubReply *reply)
@@ -389,7 +412,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "id_type", STUB_NULL, NULL); /* compared as text */
     } else if (begins(sql, "WITH given_arrays")) {
         rig.asks++;
-        stub_reply_row(reply, "count", "0", "same", "t", NULL);
+        stub_reply_row(reply, "replaced", "0", "ignored", "0", "same", "t", NULL);
     } else if (begins(sql, "SELECT (SELECT system_identifier")) {
         serve_history(reply);
     } else if (strstr(sql, " AS linked") != NULL) { /* and what looks like one between */
@@ -398,16 +421,8 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "counted", "outbox.event_a", "count", rig.stray_rows, NULL);
     } else if (strstr(sql, " AS configured") != NULL) {
         serve_rotation(sql, reply);
-    } else if (begins(sql, "INSERT INTO outbox.publisher (table_id")) {
-        cr_assert_not_null(rig.middle_oid);
-        cr_assert_not_null(strstr(sql, rig.middle_oid), "%s", sql);
-        rig.rows_deleted++;
-        rig.rows_handed_on++;
-        stub_reply_command(reply, 1);
-        stub_reply_command(reply, 1);
-    } else if (begins(sql, "DELETE FROM outbox.publisher")) {
-        rig.rows_deleted++;
-        stub_reply_command(reply, 1);
+    } else if (strstr(sql, " AS carrier") != NULL) {
+        serve_end(sql, reply);
     } else if (begins(sql, "SELECT pg_advisory_unlock")) {
         rig.unlocks++;
         stub_reply_row(reply, "unlocked", "t", NULL);

@@ -57,13 +57,15 @@ typedef struct Rig {
     const char *configured_oid; /* of the table that has the configured name; NULL: the same */
     const char *middle_oid;     /* had the name after the old one; NULL: none */
     size_t rows_handed_on;
-    const char *grants;       /* rights on the old table that we lack; NULL: none */
-    bool unlinked;            /* the catalog does not tell what was between */
-    const char *stray_rows;   /* of a table that may have been between; NULL: there is none */
-    const char *present_name; /* of the table that is read; NULL: it was dropped */
-    const char *old_oid;      /* a row of outbox.publisher tells of this table; NULL: none */
-    char lock_tried[8];       /* OID of the last */
-    bool old_taken;           /* its lock is another relay's */
+    const char *renamed_at_the_end; /* has the name when the old table is finished */
+    bool noted;                     /* another table had the name at a look */
+    const char *grants;             /* rights on the old table that we lack; NULL: none */
+    bool unlinked;                  /* the catalog does not tell what was between */
+    const char *stray_rows;         /* of a table that may have been between; NULL: there is none */
+    const char *present_name;       /* of the table that is read; NULL: it was dropped */
+    const char *old_oid;            /* a row of outbox.publisher tells of this table; NULL: none */
+    char lock_tried[8];             /* OID of the last */
+    bool old_taken;                 /* its lock is another relay's */
     size_t unlocks;
     size_t rows_deleted; /* from outbox.publisher */
     size_t claims;

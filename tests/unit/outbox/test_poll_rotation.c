@@ -85,6 +85,31 @@ Test(poll_rotation, a_rename_alone_is_followed)
     cr_assert_eq(rig.lost, 0);
 }
 
+Test(poll_rotation, a_third_table_that_takes_the_name_at_the_end_is_seen)
+{
+    begin_midway();
+    rotate();
+    rig_ack_all();
+    rig.renamed_at_the_end = "4250";
+    RIG_WAIT(strcmp(rig.lock_tried, "4250") == 0);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.rows_deleted, 1, "only once what follows is known");
+}
+
+Test(poll_rotation, a_table_that_had_the_name_until_it_was_taken_back_goes_first)
+{
+    begin_midway();
+    rotate();
+    RIG_WAIT(strcmp(rig.lock_tried, "4243") == 0);
+    rig.configured_oid = NULL;
+    rig_insert(4, 4);
+    RIG_WAIT((rig_ack_all(), rig.lost == 1));
+    cr_assert_str_eq(rig.error.code, "TABLE_RETURNED");
+    cr_assert_eq(rig_marked(), rig_delivered(), "what was out is marked, so nothing comes twice");
+    cr_assert_eq(rig.rows_deleted, 0);
+}
+
 Test(poll_rotation, a_table_that_was_dropped_cannot_be_finished)
 {
     begin_midway();

@@ -37,6 +37,8 @@ static struct {
     size_t asks; /* how many are replaced, who holds the lock, where the row is */
     bool hang;
     bool renamed; /* another table has the name */
+    bool deaf;    /* a mark finds no row of ours, for no reason */
+    bool eats;    /* a trigger returns NULL: rows stay as they are */
     /* The row that proves the history. */
     char owner[HISTORY_GENERATION];
     unsigned writes;
@@ -132,7 +134,7 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         return;
     }
     bool answers = proven || wal;
-    if (!is_owner(query) || (server.renamed && answers)) {
+    if (!is_owner(query) || server.deaf || (server.renamed && answers)) {
         stub_reply_no_row(reply);
         return;
     }
@@ -160,7 +162,8 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
             snprintf(text, sizeof(text), "%lld", (long long)seq);
             (missing == 0 ? stub_reply_row : stub_reply_more)(
                 reply, "ctid", server.ctid, "moved", "f", "seq", text, "snapshot", server.snapshot,
-                "replaced", server.replaced[seq] ? "t" : "f", NULL);
+                "replaced", server.replaced[seq] ? "t" : "f", "ignored", server.eats ? "t" : "f",
+                NULL);
         }
         missing += !server.visible[seq];
     }
@@ -187,7 +190,10 @@ static void serve_replaced(const StubQuery *query, StubReply *reply)
         count += server.replaced[get_be(array + 20 + 12 * i + 4, 8)];
     }
     snprintf(text, sizeof(text), "%zu", count);
-    stub_reply_row(reply, "count", text, "same", server.renamed ? "f" : "t", NULL);
+    char eaten[24];
+    snprintf(eaten, sizeof(eaten), "%lld", server.eats ? (long long)get_be(array + 12, 4) : 0);
+    stub_reply_row(reply, "replaced", text, "ignored", eaten, "same", server.renamed ? "f" : "t",
+                   NULL);
 }
 
 static bool begins(const char *text, const char *with)
@@ -322,7 +328,8 @@ static void prepare(void)
     memset(&server, 0, sizeof(server));
     server.snapshot = "10:10:";
     memset(server.visible, true, sizeof(server.visible));
-    proven = false;
+    proven = wants_refusals = false;
+    refusals = healed = 0;
     snprintf(server.ctid, sizeof(server.ctid), "(0,0)");
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     stub_reset(serve, NULL);
@@ -769,6 +776,34 @@ Test(marker, polling_tells_rows_that_are_gone_from_rows_that_another_event_repla
     cr_assert_not(marker_pending(marker));
 }
 
+/* A trigger that returns NULL. */
+Test(marker, rows_that_are_as_they_were_are_kept_and_tried_again)
+{
+    for (int i = 0; i < 2; i++) {
+        pipeline.capture = i == 0 ? CAPTURE_POLL : CAPTURE_WAL;
+        wants_refusals = true;
+        begin();
+        marked = 0;
+        server.eats = true;
+        server.visible[1] = server.visible[2] = false;
+        add_now(ROWS_OF(1, 2), 9, 0x100);
+        WAIT(refusals == 1);
+        cr_assert_str_eq(error.code, "MARKS_IGNORED");
+        cr_assert_eq(error.class, ERROR_RETRY);
+        cr_assert_eq(server.marks, 2, "once may be a row that was deleted just then");
+        cr_assert_eq(marker_unmarked(marker), 2);
+        cr_assert_eq(marked, 0);
+        server.eats = false;
+        server.visible[1] = server.visible[2] = true;
+        WAIT(marked == 1);
+        cr_assert_eq(healed, 1);
+        cr_assert_eq(*stats.marked, 2);
+        cr_assert_eq(lost, 0);
+        end();
+        prepare();
+    }
+}
+
 Test(marker, a_mark_raises_the_count_and_follows_the_row)
 {
     for (int capture = 0; capture < 2; capture++) {
@@ -908,6 +943,40 @@ Test(marker, nothing_is_marked_while_another_table_has_the_name)
         end();
         prepare();
     }
+}
+
+/* While the statements are prepared: the answer is about a name that the table has no more. */
+Test(marker, a_rename_while_it_prepares_prepares_again)
+{
+    for (int i = 0; i < 2; i++) {
+        prove();
+        begin();
+        marked = 0;
+        add_now(ROWS_OF(1, 2), 0, 0x100);
+        cr_assert(pg_conn_is_busy(conn), "on the wire");
+        if (i == 0) {
+            table_rename(table, "outbox.event_2025");
+            marker_renamed(marker);
+        }
+        WAIT(marked == 1);
+        cr_assert_eq(server.prepares, i == 0 ? 2 : 1);
+        cr_assert_eq(server.marks, 1);
+        end();
+        prepare();
+    }
+}
+
+Test(marker, marks_that_write_nothing_for_no_reason_end_the_session)
+{
+    prove();
+    begin();
+    server.deaf = true;
+    add_now(ROWS_OF(1, 2), 0, 0x100);
+    WAIT(lost == 1);
+    cr_assert_str_eq(error.code, "MARKS_WITHOUT_EFFECT");
+    cr_assert_eq(error.class, ERROR_RETRY);
+    cr_assert_eq(marker_unmarked(marker), 2, "nothing is given up");
+    cr_assert_leq(server.marks, 5);
 }
 
 Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)

@@ -1,0 +1,150 @@
+/* The end of an old table: it is finished, and its row goes, when the one that comes next has a row
+ * of its own; or it is left with rows that wait for their topic, and gone back to once that is
+ * there. See poll_rotation.c. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "outbox/poll_internal.h"
+#include "pg/ident.h"
+#include "rows/succession.h"
+
+enum { RETRY_MS = 1000 };
+
+static void rotation_say_finished(PollSource *poll)
+{
+    /* Nothing is remembered that could be wrong of another table. */
+    poll->history.known = false;
+    Error next;
+    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_FINISHED",
+              "everything in %s is published: going on with the new table '%s'",
+              poll->rotation.name, poll->options.pipeline->table);
+    poll_lose(poll, &next);
+}
+
+static void on_end_result(void *arg, const PGresult *result)
+{
+    PollSource *poll = arg;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQfnumber(result, "carrier") >= 0) {
+        poll->rotation.carrier =
+            (uint32_t)strtoul(succession_value(result, 0, "carrier"), NULL, 10);
+    }
+}
+
+static void on_end_done(void *arg, const Error *err)
+{
+    PollSource *poll = arg;
+    Rotation *rotation = &poll->rotation;
+    if (err != NULL) {
+        poll_lose(poll, err);
+        return;
+    }
+    session_renew_lease(poll);
+    rotation->finishing = false;
+    if (rotation->carrier == rotation->next_oid) {
+        rotation_say_finished(poll);
+        return;
+    }
+    rotation->wanted = true; /* renamed again meanwhile */
+    fetch_next(poll);
+}
+
+/* In one transaction: who has the name now has a row, and so has what came after this table; its
+ * own row goes if all that was concluded from the table that had the name a moment ago. */
+void rotation_note_finished(PollSource *poll)
+{
+    Rotation *rotation = &poll->rotation;
+    const PipelineConfig *pipeline = poll->options.pipeline;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    rotation->carrier = 0;
+    if (rotation->successor != 0 && rotation->successor != rotation->next_oid) {
+        AUTO_TEXT name = ident_literal(pipeline->name);
+        AUTO_TEXT table = ident_literal(pipeline->table);
+        text_printf(&sql,
+                    "INSERT INTO %s (table_id, pipeline, table_name, generation) VALUES (%u, %s,"
+                    " %s, '%s') ON CONFLICT DO NOTHING; ",
+                    poll->publisher_table, rotation->successor, name, table, poll->history.ours);
+    }
+    rotation_add_named(poll, &sql);
+    text_printf(&sql,
+                ", finished AS (DELETE FROM %s AS p USING named WHERE named.id = %u AND p.table_id"
+                " = %u AND p.generation = '%s') SELECT named.id AS carrier FROM named",
+                poll->publisher_table, rotation->next_oid, poll->lock.table_oid,
+                poll->history.ours);
+    session_ask(
+        poll,
+        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_end_result, .done = on_end_done});
+}
+
+static void rotation_finish(PollSource *poll)
+{
+    if (poll->publisher_table == NULL) {
+        rotation_say_finished(poll);
+        return;
+    }
+    poll->rotation.finishing = true;
+    rotation_ask_succession(poll, poll->lock.table_oid, poll->rotation.next_oid);
+}
+
+/* What is left waits for its topic: only its own events wait with it. */
+static void rotation_leave(PollSource *poll)
+{
+    size_t parked = poll->known.parked;
+    left_add(&poll->left, poll->lock.table_oid, parked);
+    known_unpark(&poll->known);  /* counted once */
+    poll->history.known = false; /* nothing is remembered that could be wrong of another table */
+    Error next;
+    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_LEFT",
+              "%zu events in %s wait for their topic, all others are published: going on with the "
+              "new table '%s', and coming back once the topic is there",
+              parked, poll->rotation.name, poll->options.pipeline->table);
+    poll_lose(poll, &next);
+}
+
+void rotation_return(PollSource *poll)
+{
+    poll->history.known = false;
+    Error back;
+    error_set(&back, ERROR_RETRY, EXIT_POSTGRES, "TABLE_RETURNED",
+              poll->rotation.undone
+                  ? "table '%s' has its name again, and another one that had it meanwhile is not "
+                    "finished: reading that one first"
+                  : "rows that were left in an old table of '%s' can be published now: reading "
+                    "them first",
+              poll->options.pipeline->table);
+    poll_lose(poll, &back); /* the start finds it */
+}
+
+void rotation_go_back(PollSource *poll)
+{
+    left_go_back(&poll->left);
+    poll->rereading = poll->rereading || left_is_wanted(&poll->left);
+}
+
+void rotation_check_finished(PollSource *poll)
+{
+    Rotation *rotation = &poll->rotation;
+    int64_t now_us = clock_monotonic_us();
+    if (!rotation->active || poll->state != POLL_ACTIVE || poll->outstanding_count > 0 ||
+        marker_pending(poll->marker) || pg_conn_is_busy(poll->reader)) {
+        return;
+    }
+    bool parked = poll->known.parked > 0;
+    if (!rotation->whole) {
+        if (parked) {
+            poll->widen = true; /* without reading again what waits */
+        } else {
+            fetch_reset(poll);
+        }
+        poll->more = true;
+        rotation->whole = true;
+    } else if (rotation->locked && parked && poll->publisher_table != NULL) {
+        rotation_leave(poll);
+    } else if (rotation->locked && !parked) {
+        rotation_finish(poll);
+    } else if (now_us >= rotation->retry_us) {
+        rotation->retry_us = now_us + RETRY_MS * INT64_C(1000);
+        rotation->wanted = true; /* the lock, too, is tried again after the look */
+    }
+}
