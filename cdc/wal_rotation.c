@@ -494,9 +494,15 @@ static void on_finish_noted(void *arg, const Error *err)
     }
 }
 
+/* With the identity of the publication: the next start finds no rotation any more, and would take
+ * what the rotation changed there for somebody's doing. */
 static void rotation_note_finished(WalSource *wal)
 {
-    AUTO_TEXT next = x_format("%u", wal_rotation_oid(wal, wal->rotation.done + 1));
+    const Verify *verify = &wal->verify;
+    bool proven = !verify->unproven && *verify->identity != '\0';
+    AUTO_TEXT identity = ident_literal(verify->identity);
+    AUTO_TEXT next = x_format("%u%s%s", wal_rotation_oid(wal, wal->rotation.done + 1),
+                              proven ? ", publication = " : "", proven ? identity : "");
     (void)position_note(wal, "table_id", next, on_finish_noted); /* busy: later */
 }
 
