@@ -9,9 +9,9 @@
 #pragma once
 
 enum {
-    LIMIT_TYPE_BYTES = 200, /* event_type, aggregate_type */
+    LIMIT_TYPE_BYTES = 200,  /* event_type, aggregate_type */
     LIMIT_KEY_BYTES = 65536, /* aggregate_id */
-    LIMIT_ID_BYTES = 1024,  /* correlation_id, causation_id */
+    LIMIT_ID_BYTES = 1024,   /* correlation_id, causation_id */
     LIMIT_CONTENT_TYPE_BYTES = 255,
     LIMIT_TRACEPARENT_BYTES = 512,
     LIMIT_HEADERS_BYTES = 65536, /* the text of the JSON object */
