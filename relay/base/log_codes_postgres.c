@@ -107,7 +107,7 @@ static const LogCode TABLE_CODES[] = {
     {"TABLE_LEFT", "warn",
      "Of the table that was renamed only events are left whose topic is missing; the relay goes on "
      "with the new one and comes back for them.",
-     "Create the topic, see TOPIC_MISSING."},
+     "Create the topic, see KAFKA_TOPIC_UNKNOWN."},
     {"TABLE_RETURNED", "warn",
      "The topic is there that the last events of a renamed table waited for, or the rename was "
      "undone and the table that had the name meanwhile is not finished; its events are published "

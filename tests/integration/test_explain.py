@@ -27,10 +27,12 @@ def test_the_table_has_every_code_of_the_sources_and_no_other():
 
 
 def test_the_check_sees_codes_that_are_missing_and_that_are_left_over(tmp_path):
-    for name in ("relay/base", "cdc"):
+    for name in ("relay/base", "cdc", "packaging"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "packaging/RUNBOOK.md").write_text("OLD_ONE: run it. GONE_ONE: mend it.")
     (tmp_path / "relay/base/log_codes_x.c").write_text('static const LogCode X[] = {\n    {"STARTING", "info",\n    {"OLD_ONE", "info",\n};\n')
     (tmp_path / "cdc/a.c").write_text('log_write(LOG_INFO, NULL, "STARTING", 0); error_set(err, ERROR_FATAL, EXIT_GAP, slow ? "NEW_ONE" : "OTHER_ONE", "x");')
     result, count = differences(tmp_path)
-    assert count == 2 and [line.split()[0] for line in result] == ["NEW_ONE", "OTHER_ONE", "OLD_ONE"]
+    assert count == 2 and [line.split()[0] for line in result] == ["NEW_ONE", "OTHER_ONE", "OLD_ONE", "RUNBOOK.md"]
+    assert result[-1] == "RUNBOOK.md sends its reader to GONE_ONE, which is no code"
     assert codes_used('/* "NO_CODE" */ getenv("NO_COLOR"); error_set(err, A, B,\n "TIMER", "x")') == {"TIMER"}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares the codes that the sources use with the table of relay/base/log_codes_*.c: none is missing, none is left over.
+"""Compares the codes that the sources use with the table of relay/base/log_codes_*.c: none is missing, none is left over, and no text for
+people sends its reader to a code that does not exist.
 
     tests/support/log_codes.py [ROOT]      exit code 1 and one line for each difference
 
@@ -24,6 +25,11 @@ def sources(root):
                     yield os.path.join(directory, name)
 
 
+def codes_named(text):
+    """Codes to which a text for people refers: "see CODE", and any such word in the runbook."""
+    return set(re.findall(r"\bsee ([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\b", text))
+
+
 def codes_used(text):
     """Codes in C source text."""
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
@@ -37,12 +43,13 @@ def codes_listed(text):
 
 
 def differences(root):
-    used, listed, result = {}, [], []
+    used, listed, named, result = {}, [], {}, []
     for path in sorted(sources(root)):
         with open(path, encoding="utf-8") as f:
             text = f.read()
         if re.match(r"log_codes_\w+\.c", os.path.basename(path)):
             listed += codes_listed(text)
+            named.update(dict.fromkeys(codes_named(text), os.path.basename(path)))
         else:
             for code in codes_used(text):
                 used.setdefault(code, os.path.relpath(path, root))
@@ -50,6 +57,10 @@ def differences(root):
         result.append(f"{code} of {used[code]} is not in relay/base/log_codes_*.c")
     for code in sorted(set(listed) - set(used)):
         result.append(f"{code} is in relay/base/log_codes_*.c, and nothing uses it")
+    with open(os.path.join(root, "packaging", "RUNBOOK.md"), encoding="utf-8") as f:
+        named.update(dict.fromkeys(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", f.read()), "RUNBOOK.md"))
+    for code in sorted(set(named) - set(listed)):
+        result.append(f"{named[code]} sends its reader to {code}, which is no code")
     for code in sorted({c for c in listed if listed.count(c) > 1}):
         result.append(f"{code} is in relay/base/log_codes_*.c twice")
     return result, len(listed)
