@@ -132,12 +132,15 @@ static void mark_read_missing(Marker *marker, const PGresult *result)
 static void mark_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
-    bool rows = PQresultStatus(result) == PGRES_TUPLES_OK;
-    mark_forget_running(marker);
-    if (!rows) { /* the row that would prove the history is not there at all */
-        marker->owned = true;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        mark_forget_running(marker);
         marker->hit = (size_t)strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
+        marker->owned =
+            mark_sql_then(&marker->sql) == NULL; /* no row proves it, or the next will */
         return;
+    }
+    if (marker->with_position) {
+        mark_forget_running(marker);
     }
     const char *ctid = PQntuples(result) > 0 ? mark_value(result, 0, "ctid") : NULL;
     marker->owned = ctid != NULL;
@@ -148,9 +151,7 @@ static void mark_on_result(void *arg, const PGresult *result)
         free(marker->row_ctid);
         marker->row_ctid = x_strdup(ctid);
     }
-    const char *hit = mark_value(result, 0, "hit");
-    if (hit != NULL) {
-        marker->hit = (size_t)strtoull(hit, NULL, 10);
+    if (!marker->with_position) {
         return;
     }
     mark_read_missing(marker, result);
@@ -537,6 +538,9 @@ static void mark_send(Marker *marker)
                    .values = values,
                    .lengths = lengths,
                    .formats = (const int[MARK_PARAMS_WAL]){1, 1},
+                   .then = mark_sql_then(&marker->sql),
+                   .then_count = 1,
+                   .then_values = (const char *const[]){marker->row_ctid},
                    .arg = marker,
                    .result = mark_on_result,
                    .done = mark_on_done});

@@ -172,15 +172,23 @@ Test(mark_sql, hostile_names_stay_names)
                        "%s", text_string(&sql));
 }
 
-Test(mark_sql, the_row_that_proves_the_history_is_raised_in_the_same_statement)
+Test(mark_sql, the_row_that_proves_the_history_is_locked_by_the_mark_and_raised_behind_it)
 {
     make("uuid");
     mark.row_table = "outbox.publisher";
     mark.row_key = "table_id = 4242";
     mark.generation = "G";
     assert_has("AND EXISTS (SELECT FROM outbox.publisher AS p WHERE p.ctid = $3 AND p.generation ="
-               " 'G') RETURNING 1) UPDATE outbox.publisher AS p SET writes = p.writes + 1,");
-    assert_has(" WHERE p.table_id = 4242 AND p.ctid = $3 AND p.generation = 'G' RETURNING p.ctid,");
+               " 'G' FOR NO KEY UPDATE); PREPARE ");
+    assert_has("; PREPARE outboxd_mark_row (tid) AS UPDATE outbox.publisher AS p SET writes ="
+               " p.writes + 1,");
+    assert_has(" WHERE p.table_id = 4242 AND p.ctid = $1 AND p.generation = 'G' RETURNING p.ctid;");
+    cr_assert_str_eq(mark_sql_then(&mark), "outboxd_mark_row");
+    mark.with_position = true; /* one statement, which moves it */
+    cr_assert_null(mark_sql_then(&mark));
+    mark.with_position = false;
+    mark.row_table = NULL; /* there is none */
+    cr_assert_null(mark_sql_then(&mark));
 }
 
 Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
@@ -216,8 +224,8 @@ Test(mark_sql, a_table_may_have_another_name_by_now)
     mark.row_key = "table_id = 4242";
     table_rename(table, "outbox.\"event's\"");
     assert_has("UPDATE outbox.\"event's\" AS r SET");
-    assert_has(" AND pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242"
-               " RETURNING 1)");
+    assert_has(" AND pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242; "
+               "PREPARE outboxd_mark_run");
     assert_has("WHERE p.table_id = 4242 AND"
                " pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242 RETURNING");
     text_clear(&sql);
