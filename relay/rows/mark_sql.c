@@ -346,25 +346,42 @@ char *mark_sql_seqs(const MarkRow *const *rows, size_t count, int *ret_length)
     return bytes;
 }
 
-/* As uuid_out() of PostgreSQL prints them: one more than the value; 0: no digit. */
-static const int8_t HEX_DIGITS[256] = {
-    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
-    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
-};
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* Eight hexadecimal digits as uuid_out() of PostgreSQL prints them, which become four bytes; each
+ * step does all eight at once. False: another character is among them. */
+static bool put_hex(char *at, uint64_t digits)
+{
+    digits = le64toh(digits); /* the first one lowest */
+    uint64_t letters = digits >> 6 & EACH_BYTE;
+    uint64_t values = (digits & 0x0F * EACH_BYTE) + 9 * letters;
+    uint64_t above_9 = (values + 6 * EACH_BYTE) >> 4 & EACH_BYTE;
+    bool right = digits == values + '0' * EACH_BYTE + ('a' - '0' - 10) * above_9 &&
+                 (values & 0xF0 * EACH_BYTE) == 0;
+    uint64_t bytes = (values << 4 | values >> 8) & UINT64_C(0x00FF00FF00FF00FF);
+    bytes = (bytes | bytes >> 8) & UINT64_C(0x0000FFFF0000FFFF);
+    uint32_t four = htole32((uint32_t)(bytes | bytes >> 16));
+    memcpy(at, &four, sizeof(four));
+    return right;
+}
+
+static uint64_t take_digits(const char *first, const char *second)
+{
+    uint64_t digits = 0;
+    memcpy(&digits, first, 4);
+    memcpy((char *)&digits + 4, second, 4);
+    return digits;
+}
 
 /* Anything but a UUID as PostgreSQL prints it becomes one that no row has. */
 static void put_uuid(char *at, Slice text)
 {
-    static const uint8_t PLACES[UUID_BYTES] = {0,  2,  4,  6,  9,  11, 14, 16,
-                                               19, 21, 24, 26, 28, 30, 32, 34};
-    int wrong = text.length == UUID_TEXT_LENGTH ? 0 : -1;
-    for (size_t i = 0; i < UUID_BYTES && wrong >= 0; i++) {
-        int high = HEX_DIGITS[(uint8_t)text.data[PLACES[i]]] - 1;
-        int low = HEX_DIGITS[(uint8_t)text.data[PLACES[i] + 1]] - 1;
-        at[i] = (char)(high * 16 + low);
-        wrong |= high | low; /* stays below 0 once one of them was */
-    }
-    if (wrong < 0) {
+    const char *t = text.data;
+    bool right = text.length == UUID_TEXT_LENGTH && put_hex(at, take_digits(t, t + 4)) &&
+                 put_hex(at + 4, take_digits(t + 9, t + 14)) &&
+                 put_hex(at + 8, take_digits(t + 19, t + 24)) &&
+                 put_hex(at + 12, take_digits(t + 28, t + 32));
+    if (!right) {
         memset(at, 0, UUID_BYTES);
     }
 }
