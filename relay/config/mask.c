@@ -19,9 +19,10 @@ static bool mask_is_name(Slice key)
 {
     for (size_t i = 0; i < key.length; i++) {
         char c = key.data[i];
-        if (c == '%' && i + 2 < key.length && isxdigit((unsigned char)key.data[i + 1]) != 0 &&
-            isxdigit((unsigned char)key.data[i + 2]) != 0) {
-            i += 2;
+        bool letter = c == '%' && i + 2 < key.length && strchr("67", key.data[i + 1]) != NULL &&
+                      isxdigit((unsigned char)key.data[i + 2]) != 0;
+        if (letter) {
+            i += 2; /* encoded */
         } else if (!(c >= 'a' && c <= 'z') && strchr("._-", c) == NULL) {
             return false;
         }

@@ -34,6 +34,7 @@ Test(mask, pairs_that_are_none_are_hidden)
     assert_dsn("s3cret", "***");
     assert_dsn("password='s3cret", "password=***");
     assert_dsn("S3CRET=x", "***");
+    assert_dsn("%s3%c7%e7=x", "***");
     assert_dsn("password=a S3cret=b user=c", "password=*** ***");
     assert_dsn("password='a's3cret=b", "password=***");
 }
