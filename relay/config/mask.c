@@ -50,7 +50,7 @@ static bool mask_query(Text *text, const char *query)
         bool secret = mask_is_secret(key);
         if (!mask_is_parameter(query, length, key) || (hidden && secret)) {
             text_add(text, MASK);
-            return hidden;
+            return hidden && strchr(query, '@') == NULL;
         }
         text_append(text, query, secret ? key.length + 1 : length);
         text_add(text, secret ? MASK : "");

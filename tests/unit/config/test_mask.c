@@ -77,6 +77,7 @@ Test(mask, passwords_with_characters_that_should_have_been_escaped_do_not_leak)
         "postgresql://relay:5432/s3cret?x=s3cret@db/shop",
         "postgresql://db?pasword=x@s3cret/s3cret&user=relay",
         "postgresql://relay:a@s3cret?s3cret@db/shop",
+        "postgresql://relay:a@s3cret?x=y&s3cret@db/shop",
     };
     for (size_t i = 0; i < sizeof(dsns) / sizeof(dsns[0]); i++) {
         AUTO_TEXT masked = mask_dsn(dsns[i]);
