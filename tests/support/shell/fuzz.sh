@@ -12,6 +12,8 @@ fuzz_setup() {
     setup_apt && fuzz_can_link
 }
 
+fuzz_build() { cmake --preset fuzz && cmake --build --preset fuzz --parallel "$jobs" --target fuzz_targets; }
+
 # fuzz_one NAME SECONDS: new units go to build/fuzz/units/NAME and serve the next run, too; findings to build/fuzz/findings.
 fuzz_one() {
     local name=$1 seconds=$2
