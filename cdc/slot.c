@@ -20,7 +20,8 @@ void slot_add_query(const PipelineConfig *pipeline, const char *position_table, 
         sql,
         "SELECT current_setting('server_version_num') AS version,"
         " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn,"
-        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication, p.table_id,"
+        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication,"
+        " p.table_id::pg_catalog.oid AS table_id,"
         " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,"
         " CASE WHEN NOT pg_is_in_recovery() THEN"
         " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS wal_timeline,"
@@ -93,6 +94,19 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     ret->has_publication = *fact(row, "pubname") != '\0';
 }
 
+/* A transaction that nobody ends is the usual reason, also in another database of the server. */
+void slot_unfinished(const char *slot, int pid, Error *err)
+{
+    AUTO_TEXT by = pid != 0 ? x_format(" by process %d of the server", pid) : x_strdup("");
+    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "SLOT_UNFINISHED",
+              "slot '%s' is still being created%s: that waits until every transaction that was "
+              "running then has ended",
+              slot, by);
+    error_hint(err, "Wait, or end what is forgotten: SELECT pid, datname, usename, xact_start, "
+                    "left(query, 60) FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY "
+                    "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
+}
+
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
 {
     if (pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
@@ -103,6 +117,10 @@ static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pi
         error_set(err, ERROR_FATAL, EXIT_CONFIG, "FAILOVER_VERSION",
                   "failover_slot = true needs PostgreSQL 17 or later");
         error_hint(err, "Set failover_slot = false.");
+    } else if (facts->has_slot && facts->lost[0] == '\0' && facts->confirmed == 0) {
+        /* What it will be is not known: also a relay that was killed leaves one behind, which the
+         * server finishes or takes back once it can. */
+        slot_unfinished(pipeline->slot, facts->active_pid, err);
     } else {
         return SLOT_START;
     }

@@ -72,8 +72,12 @@ typedef enum SlotVerdict {
     SLOT_BACKFILL, /* filling up from the table was interrupted: again */
     SLOT_START,    /* go on at *ret_start */
     SLOT_GAP,      /* *err: events may be missing; run --new-slot */
-    SLOT_REFUSED,  /* *err: a human must act */
+    SLOT_REFUSED,  /* *err: a human must act, or (RETRY) something must end */
 } SlotVerdict;
+
+/** *err: the slot is being created (by that process of the server, 0: not told), which takes long.
+ */
+void slot_unfinished(const char *slot, int pid, Error *err);
 
 /** Decides. *ret_start: where the stream begins for ADOPT, BACKFILL and START. */
 SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, uint64_t *ret_start,

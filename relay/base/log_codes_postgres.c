@@ -245,6 +245,12 @@ static const LogCode WAL_CODES[] = {
      "The replication slot is being created; that waits until every running transaction "
      "has ended.",
      ""},
+    {"SLOT_UNFINISHED", "warn",
+     "The replication slot is still being created, which waits until every transaction that was "
+     "running then has ended, in any database of the server. Nothing is published meanwhile; it "
+     "goes on by itself.",
+     "Wait, or end what is forgotten: see backend_xid in pg_stat_activity, and "
+     "pg_prepared_xacts."},
     {"SLOT_CREATED", "info",
      "The replication slot was created; the rows from before it are published first.", ""},
     {"SLOT_ADOPTED", "info",

@@ -1,11 +1,14 @@
 """capture = "wal" starts: publication, slot and position come to be, and what was there before is neither lost nor repeated."""
 
+import contextlib
+
 import pytest
 
 from support import workload
 from support.common import eventually, stays_true
 from support.consume import read_topics, wait_for_records
 from support.postgres import OWNER, RELAY, SUPERUSER
+from support.trial import Trial
 from support.verify import compare, read_truth
 from support.wal import PIPELINE, PUBLICATION, SLOT, Wal
 
@@ -283,3 +286,39 @@ def test_no_transaction_is_left_open_after_the_first_start(wal_relay, kafka, dat
     eventually(lambda: database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database() AND "
                                        "(state LIKE 'idle in transaction%%' OR backend_xmin IS NOT NULL)", (RELAY,), user=SUPERUSER) == 0,
                10, "no session of the relay holds a snapshot")
+
+
+@pytest.mark.parametrize("end", ["kill", "SIGTERM"])
+@pytest.mark.parametrize("holder", ["open", "prepared"])
+def test_a_slot_that_waits_for_a_transaction_is_said_and_a_restart_meanwhile_is_no_gap(wal_relay, kafka, database, wal, prefix, holder, end):
+    """The server goes on creating the slot of a relay that is gone, as long as the transaction lasts; then it is there, or taken back."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay()
+    trial = Trial(database, one)
+    trial.emit(10)
+    connection = database.connect(autocommit=False)
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT outbox.emit('order.placed', 'order', 'late', '{}')")
+        late = cursor.fetchone()[0]
+        if holder == "prepared":
+            cursor.execute(f"PREPARE TRANSACTION '{database.name}'")
+        one.start(wait_ready=False)
+        reason = one.wait_not_ready("SLOT_UNFINISHED")
+        assert "pg_prepared_xacts" in reason and len(one.log_lines("code=SLOT_UNFINISHED")) == 1
+        assert one.published() == 0
+        one.kill() if end == "kill" else one.stop(expect=None)
+        trial.emit(10)
+        one.start(wait_ready=False)
+        one.wait_not_ready("SLOT_UNFINISHED")
+        stays_true(one.running, 1, "it waits")
+        if holder == "prepared":
+            database.execute(f"COMMIT PREPARED '{database.name}'")
+        else:
+            connection.commit()
+    trial.expect([("late", late)])
+    one.wait_ready()
+    trial.emit(10)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30,
+               lambda: "all published\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert not one.log_lines("SLOT_MISSING|GAP"), one.log_tail()

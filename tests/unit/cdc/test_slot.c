@@ -34,6 +34,7 @@ typedef enum Differs {
     NO_PUBLICATION = 1 << 21,
     PUBLICATION_OTHER = 1 << 22,
     HISTORY_IS_OTHER = 1 << 23,
+    SLOT_NEW = 1 << 24, /* its creation is not over */
 } Differs;
 
 static SlotFacts given_facts(unsigned differs)
@@ -69,9 +70,10 @@ static SlotFacts given_facts(unsigned differs)
     }
     if (!(differs & NO_SLOT)) {
         facts.has_slot = true;
-        facts.confirmed = differs & SLOT_AHEAD_OF_US ? 0x5001
-                          : differs & SLOT_BEHIND_US ? 0x5000
-                                                     : 0x4000;
+        facts.confirmed = differs & SLOT_NEW           ? 0
+                          : differs & SLOT_AHEAD_OF_US ? 0x5001
+                          : differs & SLOT_BEHIND_US   ? 0x5000
+                                                       : 0x4000;
         facts.failover = differs & FAILOVER_SLOT;
         facts.active_pid = differs & SLOT_IS_READ ? 4711 : 0;
         snprintf(facts.lost, sizeof(facts.lost), "%s", differs & INVALID_SLOT ? "wal_removed" : "");
@@ -162,6 +164,12 @@ static const Case CASES[] = {
     {"renamed, and there is none of that name", OTHER_NAME | NO_SLOT, SLOT_GAP, 0,
      "SLOT_OTHER_NAME", EXIT_GAP},
 
+    {"the slot of a first start that was killed is not finished", NO_POSITION | SLOT_NEW,
+     SLOT_REFUSED, 0, "SLOT_UNFINISHED", EXIT_POSTGRES},
+    {"nor that of --new-slot", SLOT_NEW | SLOT_IS_READ, SLOT_REFUSED, 0, "SLOT_UNFINISHED",
+     EXIT_POSTGRES},
+    {"unfinished and invalid", NO_POSITION | SLOT_NEW | INVALID_SLOT, SLOT_GAP, 0, "SLOT_LOST",
+     EXIT_GAP},
     {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, "MESSAGES_VERSION", EXIT_CONFIG},
     {"failover slot on 16", FAILOVER_ASKED | VERSION_16, SLOT_REFUSED, 0, "FAILOVER_VERSION",
      EXIT_CONFIG},
