@@ -32,7 +32,8 @@ static const LogCode POSTGRES_CODES[] = {
      "If this repeats, look for slow reads of the outbox table: is its partial index "
      "there?"},
     {"POSTGRES_TOO_MANY_CONNECTIONS", "warn", "PostgreSQL has no connection to spare.",
-     "Raise max_connections."},
+     "Raise max_connections, or the CONNECTION LIMIT of the role or database that the message "
+     "names."},
     {"POSTGRES_RESOURCES", "warn", "PostgreSQL is out of disk, memory or another resource.",
      "Look at disk and memory of the database server."},
     {"POSTGRES_SYSTEM", "warn", "PostgreSQL met an error of its operating system.",
@@ -52,7 +53,7 @@ static const LogCode POSTGRES_CODES[] = {
      "Look at the log of the database server."},
     {"POSTGRES_AUTHENTICATION", "error", "PostgreSQL refuses the relay's role.",
      "Check user and password of database.dsn, and pg_hba.conf."},
-    {"POSTGRES_NO_DATABASE", "error", "There is no such database.",
+    {"POSTGRES_NO_DATABASE", "error", "There is no such database, or it takes no connections.",
      "Check dbname of database.dsn."},
     {"POSTGRES_PRIVILEGE", "error", "The role lacks a right.",
      "GRANT outbox_relay TO the relay's role; outboxd check lists what is missing."},
@@ -339,8 +340,9 @@ static const LogCode WAL_CODES[] = {
     {"PARTITION_DETACHED", "warn",
      "The log has rows of a partition that has left the outbox table; they are published, and "
      "cannot be marked.",
-     "Keep the partition until its rows are published; mark them by hand if something else reads "
-     "published_at."},
+     "Keep the partition until its rows are published. If something else reads published_at, set "
+     "it "
+     "for those that are in their topic."},
     {"RELATION_SKIPPED", "warn",
      "The log has rows of a table that looks like a partition of the outbox and is none; they are "
      "skipped.",
