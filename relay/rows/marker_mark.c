@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/sqlstate.h"
 #include "rows/marker_internal.h"
 
 enum {
@@ -353,10 +354,12 @@ static bool mark_is_rejected(Marker *marker, const Error *err)
                   (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
         error_hint(&rejected->error,
                    "A trigger or a constraint refuses to let the relay's role %s this row: mend "
-                   "it, or let it pass. The relay tries again each second and goes on by itself. "
-                   "Do not restart it before: rows that are published and not marked would be "
-                   "published again.",
-                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update");
+                   "it, or let it pass. %s%sThe relay tries again each second and goes on by "
+                   "itself. Do not restart it before: rows that are published and not marked would "
+                   "be published again.",
+                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
+                   sqlstate_is_of_function(err) ? err->hint : "",
+                   sqlstate_is_of_function(err) && *err->hint != '\0' ? " " : "");
     }
     rejected->most = 1;
     mark_queue_refuse(queue);
@@ -377,11 +380,19 @@ static void mark_lose_in_circles(Marker *marker)
     marker->options.lost(marker->options.arg, &err);
 }
 
+/* What somebody's function met (a right, a table that it lacks) no administrator of ours mends, and
+ * it may last: that is a matter of the rows, whatever the SQLSTATE. */
+static bool mark_must_wait(Marker *marker, const Error *err)
+{
+    return (sqlstate_is_of_function(err) && mark_is_rejected(marker, err)) ||
+           marker_must_wait(marker, err) || mark_is_rejected(marker, err);
+}
+
 static void mark_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
     HistoryMemory *history = marker->row_ctid != NULL ? marker->options.history : NULL;
-    if (err != NULL && !marker_must_wait(marker, err) && !mark_is_rejected(marker, err)) {
+    if (err != NULL && !mark_must_wait(marker, err)) {
         marker->options.lost(marker->options.arg, err);
         return;
     }
