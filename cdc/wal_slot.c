@@ -412,6 +412,10 @@ void wal_slot_decide(WalSource *wal)
         err = wal->unreadable;
         verdict = SLOT_GAP;
     }
+    if ((verdict == SLOT_CREATE || verdict == SLOT_ADOPT) &&
+        slot_is_renamed(&wal->facts, pipeline, &err)) {
+        log_error(LOG_WARN, pipeline->name, &err, "going on: the table tells what is unpublished");
+    }
     switch (verdict) {
     case SLOT_REFUSED:
         wal_lose(wal, &err);

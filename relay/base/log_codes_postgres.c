@@ -246,6 +246,14 @@ static const LogCode WAL_CODES[] = {
      "The replication slot is being created; that waits until every running transaction "
      "has ended.",
      ""},
+    {"PIPELINE_RENAMED", "warn",
+     "A pipeline of this name begins, while another one that is in no configuration here has read "
+     "the table before and its slot is read by nobody. With keep or messages this is a data gap "
+     "(exit code 4): a new name would publish every row again, and lose messages that are in the "
+     "old slot alone.",
+     "If it was renamed, give outbox.position the new name and the configuration the old slot and "
+     "publication, as the line shows. If the old one is over, drop its slot and its row of "
+     "outbox.position. If both shall go on: outboxd run --new-slot."},
     {"SLOT_UNFINISHED", "warn",
      "The replication slot is still being created, which waits until every transaction that was "
      "running then has ended, in any database of the server. Nothing is published meanwhile; it "

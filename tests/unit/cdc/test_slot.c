@@ -34,6 +34,7 @@ typedef enum Differs {
     NO_PUBLICATION = 1 << 21,
     PUBLICATION_OTHER = 1 << 22,
     HISTORY_IS_OTHER = 1 << 23,
+    RENAMED = 1 << 25,  /* another pipeline has read the table, and nobody reads its slot */
     SLOT_NEW = 1 << 24, /* its creation is not over */
 } Differs;
 
@@ -57,6 +58,10 @@ static SlotFacts given_facts(unsigned differs)
         .history = differs & HISTORY_IS_OTHER ? HISTORY_OTHER : HISTORY_SAME,
         .left_timeline = differs & OTHER_TIMELINE ? 1 : 0,
     };
+    if (differs & RENAMED) {
+        snprintf(facts.before, sizeof(facts.before), "shop");
+        snprintf(facts.before_slot, sizeof(facts.before_slot), "outboxd_shop");
+    }
     if (!(differs & NO_POSITION)) {
         facts.has_position = true;
         facts.position = (MarkerPosition){.lsn = 0x5000, .tx_lsn = 0x5800, .tx_ordinal = 3};
@@ -170,6 +175,16 @@ static const Case CASES[] = {
      EXIT_POSTGRES},
     {"unfinished and invalid", NO_POSITION | SLOT_NEW | INVALID_SLOT, SLOT_GAP, 0, "SLOT_LOST",
      EXIT_GAP},
+    {"renamed, and the table tells all", NO_POSITION | NO_SLOT | RENAMED, SLOT_CREATE, 0, NULL, 0},
+    {"renamed, with its slot", NO_POSITION | RENAMED, SLOT_ADOPT, 0x4000, NULL, 0},
+    {"renamed, and rows are kept", NO_POSITION | NO_SLOT | RENAMED | KEEP, SLOT_GAP, 0,
+     "PIPELINE_RENAMED", EXIT_GAP},
+    {"renamed with its slot, and rows are kept", NO_POSITION | RENAMED | KEEP, SLOT_GAP, 0,
+     "PIPELINE_RENAMED", EXIT_GAP},
+    {"renamed, with messages", NO_POSITION | NO_SLOT | RENAMED | MESSAGES, SLOT_GAP, 0,
+     "PIPELINE_RENAMED", EXIT_GAP},
+    {"another one beside ours", RENAMED | KEEP, SLOT_START, 0x5000, NULL, 0},
+
     {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, "MESSAGES_VERSION", EXIT_CONFIG},
     {"failover slot on 16", FAILOVER_ASKED | VERSION_16, SLOT_REFUSED, 0, "FAILOVER_VERSION",
      EXIT_CONFIG},
