@@ -365,3 +365,27 @@ def test_a_generated_column_is_refused_where_the_log_does_not_hold_it(setup, gro
     Trial(ground).emit(1)
     assert headers_of(wait_for_records(kafka.brokers, f"{prefix}.order", 1)[0])["tenant"] == "t-0"
     two.stop()
+
+
+@pytest.mark.parametrize("capture", BOTH)
+def test_a_role_that_is_set_for_the_relays_sessions_is_named_and_nobody_else_gets_its_rights(setup, ground, postgres, kafka, prefix, capture):
+    """ALTER ROLE ... SET role: to grant the relay's rights to that role would open the outbox to everybody who has it."""
+    one = setup(capture, {}).start()
+    trial = Trial(ground, one)
+    trial.emit(10)
+    eventually(lambda: one.metric("unmarked_events") == 0 and one.published() == 10, what="all marked")
+    try:
+        ground.execute(f"GRANT outbox_writer TO {RELAY}; ALTER ROLE {RELAY} SET role = 'outbox_writer'", user=SUPERUSER)
+        end_sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{RELAY}'"
+        postgres.execute(end_sessions)
+        one.wait_not_ready("RIGHT_")
+        hint = one.status()["pipelines"][0]["error"]["hint"]
+        assert hint.startswith(f"ALTER ROLE {RELAY} RESET role; ") and "GRANT" not in hint, hint
+        trial.emit(10)
+        ground.execute(hint, user=SUPERUSER)
+        one.wait_ready()
+    finally:
+        ground.execute(f"ALTER ROLE {RELAY} RESET role; REVOKE outbox_writer FROM {RELAY}", user=SUPERUSER)
+    wait_for_records(kafka.brokers, f"{prefix}.order", 20)
+    eventually(lambda: one.metric("unmarked_events") == 0, what=lambda: "all marked\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, f"{prefix}.order")).assert_none_lost(duplicates=0)
