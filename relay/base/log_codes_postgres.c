@@ -175,6 +175,10 @@ static const LogCode PRECONDITION_CODES[] = {
      "published_at has a default: every row would arrive as published.",
      "ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT; and set it to NULL in the rows that were not "
      "published."},
+    {"SEQ_NULLABLE", "error, warn",
+     "The number of a row may be NULL: an event without one is neither read nor marked.",
+     "Give such rows a number, then ALTER TABLE ... ALTER COLUMN ... SET NOT NULL; as the line "
+     "shows."},
     {"SEQUENCE_DESCENDS", "error, warn", "The sequence of the outbox table does not only ascend.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",

@@ -196,7 +196,7 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
         "  " PG "pg_get_expr(f.adbin, f.adrelid) AS value FROM " PG "pg_attribute a"
         "  LEFT JOIN " PG "pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum"
         "  WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped) pub ON true"
-        " LEFT JOIN LATERAL (SELECT a.attnum, a.attidentity, q.seqrelid, q.seqcache,"
+        " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attidentity, q.seqrelid, q.seqcache,"
         "  q.seqincrement, q.seqcycle, coalesce(w.drawn, false) AS drawn,"
         "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(x.relname) AS sql"
         "  FROM " PG "pg_attribute a"

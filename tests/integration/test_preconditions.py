@@ -46,6 +46,10 @@ CASES = {
     "no position": ("REVOKE UPDATE ON outbox.position FROM outbox_relay", "RIGHT_POSITION", ("wal",), {}),
     "no publisher": ("REVOKE UPDATE ON outbox.publisher FROM outbox_relay", "RIGHT_PUBLISHER", ("poll",), {}),
     "published_at has a default": ("ALTER TABLE outbox.event ALTER published_at SET DEFAULT now()", "PUBLISHED_BY_DEFAULT", BOTH, {}),
+    "a number that may be missing": (
+        "ALTER TABLE outbox.event ALTER seq DROP IDENTITY; CREATE SEQUENCE outbox.numbers START 1000; GRANT USAGE ON SEQUENCE outbox.numbers TO PUBLIC; "
+        "ALTER TABLE outbox.event DROP CONSTRAINT event_pkey, ALTER seq SET DEFAULT nextval('outbox.numbers'), ALTER seq DROP NOT NULL; "
+        "CREATE UNIQUE INDEX ON outbox.event (seq)", "SEQ_NULLABLE", BOTH, {}),
     "a sequence with a cache": ("ALTER TABLE outbox.event ALTER seq SET CACHE 20", "SEQUENCE_CACHE", ("poll",), {}),
     "a sequence that cycles": ("ALTER TABLE outbox.event ALTER seq SET CYCLE", "SEQUENCE_DESCENDS", ("poll",), {}),
     "unlogged": ("DROP PUBLICATION outboxd_orders; ALTER TABLE outbox.event SET UNLOGGED", "TABLE_UNLOGGED", ("poll",), {}),
@@ -119,7 +123,7 @@ def mend(database, one, name):
         return remedy_by_command(database)
     hint = one.status()["pipelines"][0]["error"]["hint"]
     sql = statements(hint)
-    assert re.match(r"(ALTER|GRANT|CREATE) ", sql), hint
+    assert re.match(r"(ALTER|GRANT|CREATE|UPDATE) ", sql), hint
     database.execute(sql, user=SUPERUSER)
     return sql
 
