@@ -10,28 +10,53 @@
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
-void slot_add_query(const PipelineConfig *pipeline, const char *position_table, Text *sql)
+/* By name: without a position of ours, nothing else tells what a pipeline was called. */
+static void add_before(const Config *config, const PipelineConfig *pipeline,
+                       const char *position_table, Text *sql)
+{
+    char *quoted = NULL;
+    Error ignored;
+    bool named = ident_quote_table(pipeline->table, &quoted, &ignored) == OK;
+    AUTO_TEXT table = ident_literal(named ? quoted : "");
+    free(quoted);
+    text_printf(sql,
+                " LEFT JOIN LATERAL (SELECT o.pipeline, o.slot FROM %s o JOIN pg_replication_slots"
+                " z ON z.slot_name = o.slot AND z.database = current_database() AND NOT z.active"
+                " WHERE o.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
+                position_table, table);
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        AUTO_TEXT name = ident_literal(config->pipelines[i].name);
+        text_printf(sql, "%s%s", i > 0 ? ", " : "", name);
+    }
+    text_add(sql, ") ORDER BY o.updated_at DESC LIMIT 1) AS was ON p.pipeline IS NULL");
+}
+
+void slot_add_query(const Config *config, const PipelineConfig *pipeline,
+                    const char *position_table, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
     AUTO_TEXT slot = ident_literal(pipeline->slot);
     AUTO_TEXT publication = ident_literal(pipeline->publication);
+    AUTO_TEXT rows = ident_literal(position_table);
     /* to_jsonb: columns that only later versions have. */
     text_printf(
         sql,
         "SELECT current_setting('server_version_num') AS version,"
         " p.system_id, p.timeline, p.slot, p.lsn, p.backfill, p.backfill_end, p.tx_lsn,"
-        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication, p.table_id,"
+        " p.tx_ordinal, p.tx_messages, p.waiting, p.backfill_seq, p.publication,"
+        " p.table_id::pg_catalog.oid AS table_id,"
         " CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,"
         " CASE WHEN NOT pg_is_in_recovery() THEN"
         " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS wal_timeline,"
         " s.slot_name, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
         " to_jsonb(s) ->> 'failover' AS failover,"
         " to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,"
-        " b.pubname"
+        " b.pubname, was.pipeline AS before, was.slot AS before_slot, %s AS position_table"
         " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
         " LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
         " LEFT JOIN pg_publication b ON b.pubname = %s",
-        position_table, name, slot, publication);
+        rows, position_table, name, slot, publication);
+    add_before(config, pipeline, position_table, sql);
 }
 
 static const char *fact(const PGresult *row, const char *column)
@@ -89,8 +114,24 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
     const char *end = fact(row, "backfill_end");
     ret->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
     ret->same_messages = fact_true(row, "tx_messages") == messages;
+    snprintf(ret->before, sizeof(ret->before), "%s", fact(row, "before"));
+    snprintf(ret->before_slot, sizeof(ret->before_slot), "%s", fact(row, "before_slot"));
+    snprintf(ret->position_table, sizeof(ret->position_table), "%s", fact(row, "position_table"));
     read_slot(row, ret);
     ret->has_publication = *fact(row, "pubname") != '\0';
+}
+
+/* A transaction that nobody ends is the usual reason, also in another database of the server. */
+void slot_unfinished(const char *slot, int pid, Error *err)
+{
+    AUTO_TEXT by = pid != 0 ? x_format(" by process %d of the server", pid) : x_strdup("");
+    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "SLOT_UNFINISHED",
+              "slot '%s' is still being created%s: that waits until every transaction that was "
+              "running then has ended",
+              slot, by);
+    error_hint(err, "Wait, or end what is forgotten: SELECT pid, datname, usename, xact_start, "
+                    "left(query, 60) FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY "
+                    "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
 }
 
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
@@ -103,6 +144,10 @@ static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pi
         error_set(err, ERROR_FATAL, EXIT_CONFIG, "FAILOVER_VERSION",
                   "failover_slot = true needs PostgreSQL 17 or later");
         error_hint(err, "Set failover_slot = false.");
+    } else if (facts->has_slot && facts->lost[0] == '\0' && facts->confirmed == 0) {
+        /* What it will be is not known: also a relay that was killed leaves one behind, which the
+         * server finishes or takes back once it can. */
+        slot_unfinished(pipeline->slot, facts->active_pid, err);
     } else {
         return SLOT_START;
     }
@@ -242,6 +287,34 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
     return SLOT_START;
 }
 
+bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
+{
+    if (facts->has_position || facts->before[0] == '\0') {
+        return false;
+    }
+    AUTO_TEXT before = ident_literal(facts->before);
+    AUTO_TEXT now = ident_literal(pipeline->name);
+    AUTO_TEXT slot = ident_literal(facts->before_slot);
+    error_set(err, ERROR_FATAL, EXIT_GAP, "PIPELINE_RENAMED",
+              "pipeline '%s' begins, and a pipeline '%s' has read %s before; nobody reads its slot "
+              "'%s', which keeps WAL",
+              pipeline->name, facts->before, pipeline->table, facts->before_slot);
+    const char *rows = facts->position_table;
+    error_hint(err,
+               "Renamed: UPDATE %s SET pipeline = %s WHERE pipeline = %s; and configure slot = "
+               "\"%s\" and publication as it was (by default the same): nothing is lost or "
+               "repeated. Over: SELECT pg_drop_replication_slot(%s); DELETE FROM %s WHERE pipeline "
+               "= %s; Both shall go on: outboxd run --new-slot",
+               rows, now, before, facts->before_slot, slot, rows, before);
+    return true;
+}
+
+/* Rows that are kept would all be published again, and messages since are in its slot alone. */
+static bool renaming_hurts(const PipelineConfig *pipeline)
+{
+    return pipeline->on_publish == ON_PUBLISH_KEEP || pipeline->messages;
+}
+
 SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, uint64_t *ret_start,
                        Error *err)
 {
@@ -253,6 +326,9 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
         if (facts->has_slot && facts->lost[0] != '\0') {
             AUTO_TEXT message = x_format("slot '%s' is invalid: %s", pipeline->slot, facts->lost);
             return slot_gap(err, "SLOT_LOST", message);
+        }
+        if (renaming_hurts(pipeline) && slot_is_renamed(facts, pipeline, err)) {
+            return SLOT_GAP;
         }
         return facts->has_slot ? SLOT_ADOPT : SLOT_CREATE;
     }

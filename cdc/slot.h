@@ -32,6 +32,10 @@ typedef struct SlotFacts {
     bool waiting;               /* rows before the position wait for their topic */
     char publication_then[256]; /* identity of the publication as of the position; "": not known */
     bool publication_changed;   /* it is another one now */
+    char before[128]; /* a pipeline that has a position in this table while ours has none, is not in
+                         the configuration, and whose slot nobody reads: ours by another name? */
+    char before_slot[64];
+    char position_table[136]; /* as SQL writes it */
     /* What this process knows: the position it stored, or zeroes, and whether the server's history
      * is the one it knew. */
     MarkerPosition known;
@@ -53,7 +57,8 @@ typedef struct SlotFacts {
 } SlotFacts;
 
 /** Appends the query for everything but system_id and switch_lsn; one row. */
-void slot_add_query(const PipelineConfig *pipeline, const char *position_table, Text *sql);
+void slot_add_query(const Config *config, const PipelineConfig *pipeline,
+                    const char *position_table, Text *sql);
 /** Reads its row. */
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
 
@@ -72,8 +77,15 @@ typedef enum SlotVerdict {
     SLOT_BACKFILL, /* filling up from the table was interrupted: again */
     SLOT_START,    /* go on at *ret_start */
     SLOT_GAP,      /* *err: events may be missing; run --new-slot */
-    SLOT_REFUSED,  /* *err: a human must act */
+    SLOT_REFUSED,  /* *err: a human must act, or (RETRY) something must end */
 } SlotVerdict;
+
+/** *err: what slot_judge() lets pass of the facts, and a human should know. False: nothing. */
+bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err);
+
+/** *err: the slot is being created (by that process of the server, 0: not told), which takes long.
+ */
+void slot_unfinished(const char *slot, int pid, Error *err);
 
 /** Decides. *ret_start: where the stream begins for ADOPT, BACKFILL and START. */
 SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, uint64_t *ret_start,

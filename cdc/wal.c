@@ -45,6 +45,7 @@ static void wal_close(WalSource *wal, WalState state)
     wal->lease_until_us = 0;
     position_drop_waiting(wal);
     wal->look_wanted = false;
+    wal->creation = (SlotCreation){0};
     wal->rotation.switching = wal->rotation.counting = false;
     wal->state = state;
 }
@@ -170,6 +171,7 @@ static void wal_on_pulse(evutil_socket_t fd, short what, void *arg)
     if (wal->state == WAL_ACTIVE) {
         stream_watch(wal);
     }
+    wal_slot_watch(wal);
     marker_next(wal->marker);
 }
 

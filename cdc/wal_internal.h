@@ -26,6 +26,12 @@ typedef enum WalState {
     WAL_CLOSED,   /* drained */
 } WalState;
 
+/* The slot is being created, which waits for transactions of others. */
+typedef struct SlotCreation {
+    int64_t sent_us; /* monotonic; 0: it is not */
+    bool said;       /* that it takes long */
+} SlotCreation;
+
 /* Rows from before the slot. */
 typedef struct Fill {
     char snapshot[64]; /* exported by the creation of the slot; "": of now */
@@ -228,6 +234,7 @@ typedef struct WalSource {
     bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
     bool doubts;       /* it was lost because a statement was refused */
     unsigned refusals; /* statements were refused so often in a row */
+    SlotCreation creation;
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */
     uint64_t log_end;     /* insert position of the server's log by the last answer; 0: not known */
@@ -404,6 +411,8 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row);
 void wal_slot_walsender_opened(void *arg, const Error *err);
 /** What to do with the slot, now that the facts are known. */
 void wal_slot_decide(WalSource *wal);
+/** Now and then: a slot that is not made in a moment waits for somebody, which is said. */
+void wal_slot_watch(WalSource *wal);
 void wal_slot_stream(WalSource *wal);
 /** The table has nothing that the log does not bring: reads on. */
 void wal_slot_nothing_missed(WalSource *wal);

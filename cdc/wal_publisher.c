@@ -53,15 +53,14 @@ static void publisher_note(WalSource *wal)
     AUTO_TEXT seq = ident_literal(wal->options.pipeline->columns.seq);
     AUTO_BUFFER sql = TEXT_EMPTY;
     if (!wal->facts.has_position || wal->options.config->new_slot) {
-        text_printf(
-            &sql,
-            "SELECT p.table_id AS before, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
-            " AS present FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid = p.table_id"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " JOIN pg_catalog.pg_type t ON t.typrelid = c.oid"
-            " JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attname ="
-            " 'tableoid' AND s.attnum < 0 WHERE ",
-            rows);
+        text_printf(&sql,
+                    "SELECT c.oid AS before, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
+                    " AS present FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid = p.table_id"
+                    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                    " JOIN pg_catalog.pg_type t ON t.typrelid = c.oid"
+                    " JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attname ="
+                    " 'tableoid' AND s.attnum < 0 WHERE ",
+                    rows);
         add_ours(wal, &sql);
         text_printf(&sql,
                     " AND p.table_id <> %u AND c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM"

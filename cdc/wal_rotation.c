@@ -26,7 +26,7 @@
 #include "pg/ident.h"
 #include "rows/succession.h"
 
-enum { COUNT_MOST = 100000, RETRY_MS = 1000 };
+enum { COUNT_MOST = 100000, RETRY_MS = 1000, POSTGRES_SCHEMAS = 150000 };
 
 /* Which tables. */
 
@@ -324,12 +324,23 @@ static void rotation_add_continuity(const WalSource *wal, Text *sql)
     old.name = old.configured = tables->items[0].name;
     precondition_add_query(pipeline, &old, 1, version, sql);
     AUTO_TEXT publication = ident_literal(pipeline->publication);
+    uint32_t table = wal->lock.table_oid;
     text_printf(sql,
                 "; SELECT b.puballtables OR EXISTS (SELECT FROM pg_publication_rel r JOIN"
                 " pg_attribute s ON s.attrelid = r.prrelid WHERE r.prpubid = b.oid AND r.prrelid ="
-                " %u AND s.attname = 'tableoid' AND s.attnum < 0 AND s.xmin = r.xmin) AS born FROM"
-                " pg_publication b WHERE b.pubname = %s; ",
-                wal->lock.table_oid, publication);
+                " %u AND s.attname = 'tableoid' AND s.attnum < 0 AND s.xmin = r.xmin)",
+                table);
+    if (version >= POSTGRES_SCHEMAS) { /* in the schema of the old one since it was made */
+        text_printf(sql,
+                    " OR EXISTS (SELECT FROM pg_publication_namespace m JOIN pg_class o ON o.oid ="
+                    " %u AND o.relnamespace = m.pnnspid JOIN pg_depend d ON d.classid ="
+                    " 'pg_class'::regclass AND d.objid = %u AND d.objsubid = 0 AND d.refclassid ="
+                    " 'pg_namespace'::regclass AND d.refobjid = m.pnnspid JOIN pg_attribute s ON"
+                    " s.attrelid = d.objid AND s.attname = 'tableoid' AND s.attnum < 0 AND s.xmin ="
+                    " d.xmin WHERE m.pnpubid = b.oid)",
+                    tables->items[0].oid, table);
+    }
+    text_printf(sql, " AS born FROM pg_publication b WHERE b.pubname = %s; ", publication);
 }
 
 static void rotation_ask_trees(WalSource *wal)

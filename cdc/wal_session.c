@@ -232,7 +232,7 @@ void wal_session_look(WalSource *wal)
     tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
                    PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_add(&sql, "; ");
-    slot_add_query(wal->options.pipeline, wal->position_table, &sql);
+    slot_add_query(wal->options.config, wal->options.pipeline, wal->position_table, &sql);
     wal->error = (Error){0};
     wal_ask(
         wal,

@@ -12,6 +12,8 @@
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 
+enum { CREATION_QUICK_MS = 2000 }; /* what takes longer waits for somebody */
+
 static bool slot_is_state(const Error *err, const char *sqlstate)
 {
     AUTO_TEXT wanted = x_format("SQLSTATE %s", sqlstate);
@@ -175,9 +177,27 @@ static void on_position_saved(void *arg, const Error *err)
     fill_start(wal);
 }
 
+void wal_slot_watch(WalSource *wal)
+{
+    SlotCreation *creation = &wal->creation;
+    if (creation->sent_us == 0 || creation->said ||
+        clock_monotonic_us() - creation->sent_us < CREATION_QUICK_MS * INT64_C(1000)) {
+        return;
+    }
+    Error err;
+    slot_unfinished(wal->options.pipeline->slot, 0, &err);
+    creation->said = true;
+    wal->source.events.refused(wal->source.events.arg, &err);
+}
+
 static void on_slot_created(void *arg, const Error *err)
 {
     WalSource *wal = arg;
+    bool said = wal->creation.said;
+    wal->creation = (SlotCreation){0};
+    if (said && err == NULL) {
+        wal->source.events.refused(wal->source.events.arg, NULL);
+    }
     if (err != NULL) {
         Error copy = *err;
         error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->slot);
@@ -206,6 +226,7 @@ static void slot_create_slot(WalSource *wal)
     log_write(LOG_INFO, pipeline->name, "SLOT_CREATING",
               LOG_FIELDS(log_text("slot", pipeline->slot)),
               "creating the replication slot: waits until every running transaction has ended");
+    wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
     pg_conn_send(
         wal->walsender,
         &(PgQuery){.sql = sql, .arg = wal, .result = on_slot_result, .done = on_slot_created});
@@ -390,6 +411,10 @@ void wal_slot_decide(WalSource *wal)
     if (verdict != SLOT_REFUSED && may_close && wal->unreadable.class != ERROR_NONE) {
         err = wal->unreadable;
         verdict = SLOT_GAP;
+    }
+    if ((verdict == SLOT_CREATE || verdict == SLOT_ADOPT) &&
+        slot_is_renamed(&wal->facts, pipeline, &err)) {
+        log_error(LOG_WARN, pipeline->name, &err, "going on: the table tells what is unpublished");
     }
     switch (verdict) {
     case SLOT_REFUSED:

@@ -14,7 +14,7 @@ CREATE TABLE @schema@.position (
     tx_messages  boolean,
     backfill_seq bigint,
     waiting      boolean     NOT NULL DEFAULT false,
-    table_id     oid,
+    table_id     regclass,
     publication  text,
     generation   uuid,
     writes       bigint      NOT NULL DEFAULT 0,
@@ -30,13 +30,13 @@ COMMENT ON COLUMN @schema@.position.tx_ordinal IS 'so many events of the transac
 COMMENT ON COLUMN @schema@.position.tx_messages IS 'whether messages of emit_message were counted in tx_ordinal';
 COMMENT ON COLUMN @schema@.position.backfill_seq IS 'during the backfill of a pipeline that keeps rows: published up to this event.seq';
 COMMENT ON COLUMN @schema@.position.waiting IS 'events before lsn wait in the table for their topic: the next start reads them from there';
-COMMENT ON COLUMN @schema@.position.table_id IS 'OID of the outbox table that was read';
+COMMENT ON COLUMN @schema@.position.table_id IS 'the outbox table that was read; regclass, so that a restored dump names the restored table';
 COMMENT ON COLUMN @schema@.position.publication IS 'identity of the publication and of its entry for the table, as they stood up to lsn';
 COMMENT ON COLUMN @schema@.position.generation IS 'random number of the relay that wrote last';
 COMMENT ON COLUMN @schema@.position.writes IS 'raised by each new owner and by each write: with generation it tells one history of the server from another';
 
 CREATE TABLE @schema@.publisher (
-    table_id   oid         NOT NULL PRIMARY KEY,
+    table_id   regclass    NOT NULL PRIMARY KEY,
     pipeline   text        NOT NULL,
     table_name text        NOT NULL,
     generation uuid        NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE @schema@.publisher (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE @schema@.publisher IS 'outboxd: who published last from each outbox table that is polled; written by the relay alone';
-COMMENT ON COLUMN @schema@.publisher.table_id IS 'OID of the outbox table';
+COMMENT ON COLUMN @schema@.publisher.table_id IS 'the outbox table; regclass, so that a restored dump names the restored table';
 COMMENT ON COLUMN @schema@.publisher.table_name IS 'as the configuration names it: another table_id under the same name tells that the table was renamed and made anew';
 COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that published last';
 COMMENT ON COLUMN @schema@.publisher.writes IS 'raised by each new owner and by each write of marks: with generation it tells one history of the server from another';

@@ -39,7 +39,7 @@ static void wal_problem(const WalCheck *w, const char *remedy, const char *forma
 static bool wal_read_facts(WalCheck *w)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
-    slot_add_query(w->pipeline, w->look->position, &sql);
+    slot_add_query(w->check->config, w->pipeline, w->look->position, &sql);
     PGresult *r = check_query(w->check, w->conn, sql.data, 0, NULL);
     if (r == NULL) {
         return false;
@@ -134,6 +134,10 @@ static void wal_judge(const WalCheck *w)
     case SLOT_REFUSED: /* said already, each with its own remedy */
     case SLOT_CREATE:
     case SLOT_ADOPT:
+        if (slot_is_renamed(&w->facts, w->pipeline, &err)) {
+            check_warning(w->check, "database", err.hint, "%s", err.message);
+        }
+        break;
     case SLOT_BACKFILL:
     case SLOT_START:
         break;

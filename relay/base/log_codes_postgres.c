@@ -32,7 +32,8 @@ static const LogCode POSTGRES_CODES[] = {
      "If this repeats, look for slow reads of the outbox table: is its partial index "
      "there?"},
     {"POSTGRES_TOO_MANY_CONNECTIONS", "warn", "PostgreSQL has no connection to spare.",
-     "Raise max_connections."},
+     "Raise max_connections, or the CONNECTION LIMIT of the role or database that the message "
+     "names."},
     {"POSTGRES_RESOURCES", "warn", "PostgreSQL is out of disk, memory or another resource.",
      "Look at disk and memory of the database server."},
     {"POSTGRES_SYSTEM", "warn", "PostgreSQL met an error of its operating system.",
@@ -52,7 +53,7 @@ static const LogCode POSTGRES_CODES[] = {
      "Look at the log of the database server."},
     {"POSTGRES_AUTHENTICATION", "error", "PostgreSQL refuses the relay's role.",
      "Check user and password of database.dsn, and pg_hba.conf."},
-    {"POSTGRES_NO_DATABASE", "error", "There is no such database.",
+    {"POSTGRES_NO_DATABASE", "error", "There is no such database, or it takes no connections.",
      "Check dbname of database.dsn."},
     {"POSTGRES_PRIVILEGE", "error", "The role lacks a right.",
      "GRANT outbox_relay TO the relay's role; outboxd check lists what is missing."},
@@ -174,6 +175,10 @@ static const LogCode PRECONDITION_CODES[] = {
      "published_at has a default: every row would arrive as published.",
      "ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT; and set it to NULL in the rows that were not "
      "published."},
+    {"SEQ_NULLABLE", "error, warn",
+     "The number of a row may be NULL: an event without one is neither read nor marked.",
+     "Give such rows a number, then ALTER TABLE ... ALTER COLUMN ... SET NOT NULL; as the line "
+     "shows."},
     {"SEQUENCE_DESCENDS", "error, warn", "The sequence of the outbox table does not only ascend.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",
@@ -245,6 +250,20 @@ static const LogCode WAL_CODES[] = {
      "The replication slot is being created; that waits until every running transaction "
      "has ended.",
      ""},
+    {"PIPELINE_RENAMED", "warn",
+     "A pipeline of this name begins, while another one that is in no configuration here has read "
+     "the table before and its slot is read by nobody. With keep or messages this is a data gap "
+     "(exit code 4): a new name would publish every row again, and lose messages that are in the "
+     "old slot alone.",
+     "If it was renamed, give outbox.position the new name and the configuration the old slot and "
+     "publication, as the line shows. If the old one is over, drop its slot and its row of "
+     "outbox.position. If both shall go on: outboxd run --new-slot."},
+    {"SLOT_UNFINISHED", "warn",
+     "The replication slot is still being created, which waits until every transaction that was "
+     "running then has ended, in any database of the server. Nothing is published meanwhile; it "
+     "goes on by itself.",
+     "Wait, or end what is forgotten: see backend_xid in pg_stat_activity, and "
+     "pg_prepared_xacts."},
     {"SLOT_CREATED", "info",
      "The replication slot was created; the rows from before it are published first.", ""},
     {"SLOT_ADOPTED", "info",
@@ -333,8 +352,9 @@ static const LogCode WAL_CODES[] = {
     {"PARTITION_DETACHED", "warn",
      "The log has rows of a partition that has left the outbox table; they are published, and "
      "cannot be marked.",
-     "Keep the partition until its rows are published; mark them by hand if something else reads "
-     "published_at."},
+     "Keep the partition until its rows are published. If something else reads published_at, set "
+     "it "
+     "for those that are in their topic."},
     {"RELATION_SKIPPED", "warn",
      "The log has rows of a table that looks like a partition of the outbox and is none; they are "
      "skipped.",

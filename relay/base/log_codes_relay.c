@@ -66,8 +66,9 @@ static const LogCode PIPELINE_CODES[] = {
      "events are. /readyz is 503 until no such event is left. The line names its seq, its id and "
      "its type, and since when it waits.",
      "capture = \"wal\": find out whether the table was out of the publication for a while, or "
-     "whether somebody set the row back to unpublished. Set published_at if it need not be "
-     "published; else stop the relay, drop the slot as the line says, and start it once as "
+     "whether somebody set the row back to unpublished. Set published_at of a row that is in its "
+     "topic already, or that its owner does not want sent, by seq and id; else stop the relay, "
+     "drop the slot as the line says, and start it once as "
      "outboxd run --new-slot, which publishes every unpublished row. capture = \"poll\": look at "
      "the row and at row security; a restart reads every unpublished row again."},
     {"EVENT_LOOKED_AGAIN", "info",

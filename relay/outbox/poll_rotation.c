@@ -326,9 +326,9 @@ static void add_old_tables(const PollSource *poll, Text *sql)
     text_printf(sql, "DELETE FROM %s AS p WHERE ", rows);
     rotation_add_ours(poll, sql);
     text_printf(sql, " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.table_id)"
-                     " RETURNING p.table_id AS dropped; ");
+                     " RETURNING p.table_id::pg_catalog.oid AS dropped; ");
     text_printf(sql,
-                "SELECT p.table_id AS old_table, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
+                "SELECT c.oid AS old_table, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
                 " FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid = p.table_id"
                 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
                 " JOIN pg_catalog.pg_type t ON t.typrelid = c.oid"

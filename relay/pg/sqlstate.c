@@ -24,7 +24,8 @@ static const SqlstateRow ROWS[] = {
     {"57P05", ERROR_RETRY, "POSTGRES_IDLE_TIMEOUT", ""},
     {"57014", ERROR_RETRY, "POSTGRES_QUERY_CANCELED",
      "If this repeats, look for slow reads of the outbox table: is its partial index there?"},
-    {"53300", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS", "Raise max_connections."},
+    {"53300", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS",
+     "Raise max_connections, or end sessions that nobody needs."},
     {"53", ERROR_RETRY, "POSTGRES_RESOURCES", "Look at disk and memory of the database server."},
     {"58", ERROR_RETRY, "POSTGRES_SYSTEM", "Look at the log of the database server."},
     {"40", ERROR_RETRY, "POSTGRES_SERIALIZATION", ""}, /* serialization_failure, deadlock */
@@ -57,14 +58,32 @@ static const SqlstateRow *sqlstate_find(const char *state)
     return &UNKNOWN;
 }
 
-/* Whose code of the database it was, innermost first; other contexts are of no use to a reader. */
-static int sqlstate_context_length(const char *context)
+/* Whose code of the database it was, innermost first; other contexts are of no use to a reader, and
+ * the text of a statement in such code may be long. */
+static const char *sqlstate_function(const char *context, int *ret_length)
 {
     enum { CONTEXT_MAX = 200 };
-    size_t length = strcspn(context, "\n");
-    const char *function = strstr(context, " function ");
-    bool useful = function != NULL && function < context + length;
-    return !useful ? 0 : length < CONTEXT_MAX ? (int)length : CONTEXT_MAX;
+    while (*context != '\0') {
+        size_t length = strcspn(context, "\n");
+        const char *function = strstr(context, " function ");
+        const char *quote = memchr(context, '"', length);
+        if (function != NULL && function < context + length &&
+            (quote == NULL || function < quote)) {
+            *ret_length = length < CONTEXT_MAX ? (int)length : CONTEXT_MAX;
+            return context;
+        }
+        context += length + (context[length] == '\n');
+    }
+    *ret_length = 0;
+    return "";
+}
+
+static const char IN_FUNCTION[] = ", in ";
+
+bool sqlstate_is_of_function(const Error *err)
+{
+    const char *in = strstr(err->message, IN_FUNCTION);
+    return in != NULL && strstr(in, " function ") != NULL;
 }
 
 static Status sqlstate_fill(const SqlstateRow *row, const char *state, const char *message,
@@ -95,10 +114,18 @@ Status sqlstate_error(const PGresult *result, Error *err)
         return FAILED;
     }
     const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
-    int length = context != NULL ? sqlstate_context_length(context) : 0;
-    AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "", length > 0 ? ", in " : "",
-                              length, context != NULL ? context : "");
-    return sqlstate_fill(sqlstate_find(state), state, told, err);
+    int length = 0;
+    const char *function = sqlstate_function(context != NULL ? context : "", &length);
+    AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "",
+                              length > 0 ? IN_FUNCTION : "", length, function);
+    (void)sqlstate_fill(sqlstate_find(state), state, told, err);
+    /* A right, a table or a column that somebody's trigger lacks: no remedy of ours gives it. */
+    return length > 0 && strncmp(state, "42", 2) == 0
+               ? error_hint(err,
+                            "The function that the message names runs as the relay's role, and "
+                            "without a path of its own: mend it, give it a SET search_path, and "
+                            "give the role the rights that it needs, or make it SECURITY DEFINER.")
+               : FAILED;
 }
 
 /* libpq tells no SQLSTATE of a refused connection; these texts are the server's, untranslated parts
@@ -106,15 +133,28 @@ Status sqlstate_error(const PGresult *result, Error *err)
 static const struct {
     const char *text;
     const char *state;
+    const char *hint; /* NULL: that of the state */
 } CONNECTION_TEXTS[] = {
-    {"password authentication failed", "28P01"},
-    {"no password supplied", "28P01"},
-    {"authentication failed", "28000"},
-    {"no pg_hba.conf entry", "28000"},
-    {"is not permitted to log in", "28000"},
-    {"FATAL: role \"", "28000"},
-    {"FATAL: database \"", "3D000"},
-    {"permission denied for database", "42501"},
+    {"password authentication failed", "28P01",
+     "Check user and password of database.dsn. PostgreSQL says the same of a password that has "
+     "expired: ALTER ROLE ... VALID UNTIL 'infinity'."},
+    {"no password supplied", "28P01", NULL},
+    {"authentication failed", "28000", NULL},
+    {"no pg_hba.conf entry", "28000",
+     "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},
+    {"is not permitted to log in", "28000", "An administrator runs: ALTER ROLE ... LOGIN"},
+    {"too many connections for role", "53300",
+     "Raise the role's limit, ALTER ROLE ... CONNECTION LIMIT, or end sessions of it."},
+    {"too many connections for database", "53300",
+     "Raise the database's limit, ALTER DATABASE ... CONNECTION LIMIT, or end sessions of it."},
+    {"too many clients already", "53300", NULL},
+    {"connection slots are reserved", "53300", NULL},
+    {"FATAL: role \"", "28000", "Check user of database.dsn: there is no such role."},
+    {"is not currently accepting connections", "3D000",
+     "An administrator runs: ALTER DATABASE ... ALLOW_CONNECTIONS true"},
+    {"FATAL: database \"", "3D000", NULL},
+    {"permission denied for database", "42501",
+     "An administrator runs: GRANT CONNECT ON DATABASE ... TO the relay's role"},
 };
 
 Status sqlstate_connection_error(const PGconn *connection, Error *err)
@@ -122,8 +162,11 @@ Status sqlstate_connection_error(const PGconn *connection, Error *err)
     AUTO_TEXT message = pg_message(connection);
     for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
         if (strstr(message, CONNECTION_TEXTS[i].text) != NULL) {
-            return sqlstate_fill(sqlstate_find(CONNECTION_TEXTS[i].state),
-                                 CONNECTION_TEXTS[i].state, message, err);
+            (void)sqlstate_fill(sqlstate_find(CONNECTION_TEXTS[i].state), CONNECTION_TEXTS[i].state,
+                                message, err);
+            return CONNECTION_TEXTS[i].hint != NULL
+                       ? error_hint(err, "%s", CONNECTION_TEXTS[i].hint)
+                       : FAILED;
         }
     }
     error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "%s",

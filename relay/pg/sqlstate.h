@@ -13,5 +13,8 @@ Status sqlstate_error(const PGresult *result, Error *err);
  * administrator can change: rights, tables, columns, publications (SQLSTATE class 42, or 55000). */
 bool sqlstate_is_refusal(const Error *err);
 
+/** True when it was met in a function of the database: a trigger's, say, of somebody else. */
+bool sqlstate_is_of_function(const Error *err);
+
 /** Fills *err from a connection that could not be made or broke. Returns FAILED. */
 Status sqlstate_connection_error(const PGconn *connection, Error *err);

@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/sqlstate.h"
 #include "rows/marker_internal.h"
 
 enum {
@@ -307,11 +308,19 @@ static void mark_lose_in_circles(Marker *marker)
     marker->options.lost(marker->options.arg, &err);
 }
 
+/* What somebody's function met (a right, a table that it lacks) no administrator of ours mends, and
+ * it may last: that is a matter of the rows, whatever the SQLSTATE. */
+static bool mark_must_wait(Marker *marker, const Error *err)
+{
+    return (sqlstate_is_of_function(err) && mark_is_rejected(marker, err)) ||
+           marker_must_wait(marker, err) || mark_is_rejected(marker, err);
+}
+
 static void mark_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
     HistoryMemory *history = marker->row_ctid != NULL ? marker->options.history : NULL;
-    if (err != NULL && !marker_must_wait(marker, err) && !mark_is_rejected(marker, err)) {
+    if (err != NULL && !mark_must_wait(marker, err)) {
         marker->options.lost(marker->options.arg, err);
         return;
     }

@@ -2,6 +2,7 @@
  * is. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "pg/sqlstate.h"
 #include "rows/marker_internal.h"
 
 enum {
@@ -68,10 +69,12 @@ bool mark_is_rejected(Marker *marker, const Error *err)
                   (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
         error_hint(&rejected->error,
                    "A trigger or a constraint refuses to let the relay's role %s this row: mend "
-                   "it, or let it pass. The relay tries again each second and goes on by itself. "
-                   "Do not restart it before: rows that are published and not marked would be "
-                   "published again.",
-                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update");
+                   "it, or let it pass. %s%sThe relay tries again each second and goes on by "
+                   "itself. Do not restart it before: rows that are published and not marked would "
+                   "be published again.",
+                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
+                   sqlstate_is_of_function(err) ? err->hint : "",
+                   sqlstate_is_of_function(err) && *err->hint != '\0' ? " " : "");
     }
     rejected->most = 1;
     mark_queue_refuse(queue);

@@ -200,6 +200,19 @@ static bool published_has_default(const Facts *facts, Saying *say)
 
 /* The numbers. Polling publishes in their order; the log has an order of its own. */
 
+static bool numbers_may_be_missing(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT column = ident_quote(facts->pipeline->columns.seq);
+    text_printf(&say->message,
+                "column %s of %s may be NULL: an event without a number is read by nobody", column,
+                facts->table);
+    text_printf(&say->remedy,
+                "UPDATE %s SET %s = DEFAULT WHERE %s IS NULL; ALTER TABLE %s ALTER COLUMN %s SET "
+                "NOT NULL;",
+                facts->table, column, column, facts->table, column);
+    return facts_say(facts, "seq_nullable");
+}
+
 static bool numbers_are_cached(const Facts *facts, Saying *say)
 {
     const char *cache = facts_value(facts, "cache");
@@ -282,6 +295,8 @@ const Precondition PRECONDITIONS_COLUMNS[] = {
     {"PUBLISHED_BY_DEFAULT", FOR_BOTH | BY_ALL, false,
      "pub.value AS published_default, pub.attgenerated AS published_generated",
      published_has_default},
+    {"SEQ_NULLABLE", FOR_BOTH | BY_ALL, false, "NOT sq.attnotnull AS seq_nullable",
+     numbers_may_be_missing},
     {"SEQUENCE_CACHE", FOR_POLL | BY_ALL, false,
      "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number", numbers_are_cached},
     {"SEQUENCE_DESCENDS", FOR_POLL | BY_ALL, false,

@@ -196,7 +196,7 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
         "  " PG "pg_get_expr(f.adbin, f.adrelid) AS value FROM " PG "pg_attribute a"
         "  LEFT JOIN " PG "pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum"
         "  WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped) pub ON true"
-        " LEFT JOIN LATERAL (SELECT a.attnum, a.attidentity, q.seqrelid, q.seqcache,"
+        " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attidentity, q.seqrelid, q.seqcache,"
         "  q.seqincrement, q.seqcycle, coalesce(w.drawn, false) AS drawn,"
         "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(x.relname) AS sql"
         "  FROM " PG "pg_attribute a"
@@ -217,7 +217,8 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
 }
 
 /* The entries of the publication that carry the table: for its rows those of the table itself and
- * of what it is a partition of; those that inherit from it have their own. */
+ * of what it is a partition of; those that inherit from it have their own. Of a schema also what
+ * tells that the table is in it: it leaves such a publication with SET SCHEMA. */
 static void add_publication(const PipelineConfig *pipeline, int version, Text *sql)
 {
     AUTO_TEXT publication = ident_literal(pipeline->publication);
@@ -240,7 +241,14 @@ static void add_publication(const PipelineConfig *pipeline, int version, Text *s
                       "   (SELECT FROM " PG "pg_locks l WHERE l.locktype = 'transactionid' AND"
                       "   l.granted AND l.transactionid = m.xmax) END FROM"
                       "   " PG "pg_publication_namespace m WHERE m.pnpubid = b.oid"
-                      "   AND m.pnnspid = c.relnamespace");
+                      "   AND m.pnnspid = c.relnamespace"
+                      "   UNION ALL SELECT d.refobjid, d.xmin, CASE WHEN d.xmax <> '0'::xid THEN"
+                      "   EXISTS (SELECT FROM " PG "pg_locks l WHERE l.locktype = 'transactionid'"
+                      "   AND l.granted AND l.transactionid = d.xmax) END FROM"
+                      "   " PG "pg_publication_namespace m JOIN " PG "pg_depend d ON d.classid ="
+                      "   'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0"
+                      "   AND d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid ="
+                      "   m.pnnspid WHERE m.pnpubid = b.oid");
     }
     text_add(sql, "  ) e) entry ON true");
 }

@@ -12,6 +12,15 @@ void remedy_add_grant(const Facts *facts, const char *relay_has, const char *rig
                       const char *object, bool ours, Text *remedy)
 {
     bool uses = facts_say(facts, "relay_used");
+    const char *login = facts_value(facts, "login");
+    if (!uses && *login != '\0') { /* ALTER ROLE ... SET role: who logs in has the rights */
+        AUTO_TEXT literal = ident_literal(login);
+        text_printf(remedy,
+                    "ALTER ROLE %s RESET role; SELECT pg_catalog.pg_terminate_backend(pid) FROM "
+                    "pg_catalog.pg_stat_activity WHERE usesysid = %s::pg_catalog.regrole;",
+                    login, literal);
+        return;
+    }
     if (!uses && facts_say(facts, relay_has)) {
         if (!facts_say(facts, "relay_member")) {
             text_printf(remedy, "GRANT outbox_relay TO %s;", facts->role);

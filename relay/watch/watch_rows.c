@@ -188,7 +188,8 @@ static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
     return x_format(
         "The log did not bring these rows: the table was not in the publication when "
         "they were inserted, or somebody set them back to unpublished. Set published_at "
-        "if they need not be published. Else stop the relay, run SELECT "
+        "of those that are in their topic already or need not be sent. Else stop the relay, run "
+        "SELECT "
         "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
         "That publishes every row that the table shows unpublished.",
         slot);

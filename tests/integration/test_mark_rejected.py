@@ -14,8 +14,16 @@ REFERENCE = """CREATE TABLE outbox.audit (seq bigint REFERENCES outbox.event (se
     CREATE FUNCTION outbox.audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN IF NEW.seq % 10 = 0 THEN INSERT INTO outbox.audit VALUES (NEW.seq); END IF; RETURN NULL; END $$;
     CREATE TRIGGER audit AFTER INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.audit()"""
+# What an auditor adds to every table of a database. It fails for want of what no GRANT of ours gives.
+AUDIT = """CREATE TABLE outbox.audit (seq bigint); CREATE FUNCTION outbox.audit_it() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN IF NEW.seq %% 10 = 0 THEN INSERT INTO %s VALUES (NEW.seq); END IF; RETURN NULL; END $$;
+    CREATE TRIGGER audit AFTER UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.audit_it();"""
+LACKS_RIGHTS = AUDIT % "outbox.audit"
+LACKS_PATH = AUDIT % "audit" + "GRANT INSERT ON outbox.audit TO outbox_relay"
 KINDS = {"trigger, mark": ("mark", GUARD, "DROP TRIGGER guard ON outbox.event", "outbox.guard"),
          "trigger, delete": ("delete", GUARD, "DROP TRIGGER guard ON outbox.event", "outbox.guard"),
+         "audit without rights, mark": ("mark", LACKS_RIGHTS, "GRANT INSERT ON outbox.audit TO outbox_relay", "outbox.audit_it"),
+         "audit without a path, mark": ("mark", LACKS_PATH, "ALTER FUNCTION outbox.audit_it() SET search_path = outbox", "outbox.audit_it"),
          "reference, delete": ("delete", REFERENCE, "DROP TABLE outbox.audit CASCADE; DROP FUNCTION outbox.audit CASCADE", "audit_seq_fkey")}
 
 

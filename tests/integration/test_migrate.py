@@ -98,10 +98,10 @@ def test_makes_the_objects_of_the_contract(empty_database):
     assert columns(empty_database, "outbox.dead_letter").startswith("id bigint, pipeline text, seq bigint, event_id text, event jsonb, ")
     assert columns(empty_database, "outbox.position") == (
         "pipeline text, system_id text, timeline integer, slot text, lsn pg_lsn, backfill boolean, backfill_end bigint, tx_lsn pg_lsn, "
-        "tx_ordinal bigint, tx_messages boolean, backfill_seq bigint, waiting boolean, table_id oid, publication text, generation uuid, "
+        "tx_ordinal bigint, tx_messages boolean, backfill_seq bigint, waiting boolean, table_id regclass, publication text, generation uuid, "
         "writes bigint, updated_at timestamp with time zone")
     assert columns(empty_database, "outbox.publisher") == (
-        "table_id oid, pipeline text, table_name text, generation uuid, writes bigint, updated_at timestamp with time zone")
+        "table_id regclass, pipeline text, table_name text, generation uuid, writes bigint, updated_at timestamp with time zone")
     assert columns(empty_database, "outbox.pause") == (
         "pipeline text, paused_at timestamp with time zone, paused_by text, reason text")
     assert empty_database.scalar(ROLES) == "outbox_relay outbox_writer"

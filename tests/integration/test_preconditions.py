@@ -46,6 +46,10 @@ CASES = {
     "no position": ("REVOKE UPDATE ON outbox.position FROM outbox_relay", "RIGHT_POSITION", ("wal",), {}),
     "no publisher": ("REVOKE UPDATE ON outbox.publisher FROM outbox_relay", "RIGHT_PUBLISHER", ("poll",), {}),
     "published_at has a default": ("ALTER TABLE outbox.event ALTER published_at SET DEFAULT now()", "PUBLISHED_BY_DEFAULT", BOTH, {}),
+    "a number that may be missing": (
+        "ALTER TABLE outbox.event ALTER seq DROP IDENTITY; CREATE SEQUENCE outbox.numbers START 1000; GRANT USAGE ON SEQUENCE outbox.numbers TO PUBLIC; "
+        "ALTER TABLE outbox.event DROP CONSTRAINT event_pkey, ALTER seq SET DEFAULT nextval('outbox.numbers'), ALTER seq DROP NOT NULL; "
+        "CREATE UNIQUE INDEX ON outbox.event (seq)", "SEQ_NULLABLE", BOTH, {}),
     "a sequence with a cache": ("ALTER TABLE outbox.event ALTER seq SET CACHE 20", "SEQUENCE_CACHE", ("poll",), {}),
     "a sequence that cycles": ("ALTER TABLE outbox.event ALTER seq SET CYCLE", "SEQUENCE_DESCENDS", ("poll",), {}),
     "unlogged": ("DROP PUBLICATION outboxd_orders; ALTER TABLE outbox.event SET UNLOGGED", "TABLE_UNLOGGED", ("poll",), {}),
@@ -119,7 +123,7 @@ def mend(database, one, name):
         return remedy_by_command(database)
     hint = one.status()["pipelines"][0]["error"]["hint"]
     sql = statements(hint)
-    assert re.match(r"(ALTER|GRANT|CREATE) ", sql), hint
+    assert re.match(r"(ALTER|GRANT|CREATE|UPDATE) ", sql), hint
     database.execute(sql, user=SUPERUSER)
     return sql
 
@@ -365,3 +369,27 @@ def test_a_generated_column_is_refused_where_the_log_does_not_hold_it(setup, gro
     Trial(ground).emit(1)
     assert headers_of(wait_for_records(kafka.brokers, f"{prefix}.order", 1)[0])["tenant"] == "t-0"
     two.stop()
+
+
+@pytest.mark.parametrize("capture", BOTH)
+def test_a_role_that_is_set_for_the_relays_sessions_is_named_and_nobody_else_gets_its_rights(setup, ground, postgres, kafka, prefix, capture):
+    """ALTER ROLE ... SET role: to grant the relay's rights to that role would open the outbox to everybody who has it."""
+    one = setup(capture, {}).start()
+    trial = Trial(ground, one)
+    trial.emit(10)
+    eventually(lambda: one.metric("unmarked_events") == 0 and one.published() == 10, what="all marked")
+    try:
+        ground.execute(f"GRANT outbox_writer TO {RELAY}; ALTER ROLE {RELAY} SET role = 'outbox_writer'", user=SUPERUSER)
+        end_sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{RELAY}'"
+        postgres.execute(end_sessions)
+        one.wait_not_ready("RIGHT_")
+        hint = one.status()["pipelines"][0]["error"]["hint"]
+        assert hint.startswith(f"ALTER ROLE {RELAY} RESET role; ") and "GRANT" not in hint, hint
+        trial.emit(10)
+        ground.execute(hint, user=SUPERUSER)
+        one.wait_ready()
+    finally:
+        ground.execute(f"ALTER ROLE {RELAY} RESET role; REVOKE outbox_writer FROM {RELAY}", user=SUPERUSER)
+    wait_for_records(kafka.brokers, f"{prefix}.order", 20)
+    eventually(lambda: one.metric("unmarked_events") == 0, what=lambda: "all marked\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, f"{prefix}.order")).assert_none_lost(duplicates=0)

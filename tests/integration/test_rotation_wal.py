@@ -262,9 +262,10 @@ def test_where_rows_are_kept_a_new_table_that_was_published_later_is_a_gap(kafka
     eventually(lambda: table_id(database) == "outbox.event", 30, lambda: "the position knows\n" + three.log_tail())
 
 
+@pytest.mark.parametrize("what", ["ALL TABLES", "TABLES IN SCHEMA outbox"])
 @pytest.mark.parametrize("on_publish", ["mark", "keep"])
-def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_relay, wal, topic, on_publish):
-    database.execute(f"DROP PUBLICATION {PUBLICATION}; CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES WITH (publish = 'insert')", user=SUPERUSER)
+def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_relay, wal, topic, on_publish, what):
+    database.execute(f"DROP PUBLICATION {PUBLICATION}; CREATE PUBLICATION {PUBLICATION} FOR {what} WITH (publish = 'insert')", user=SUPERUSER)
     one = wal_relay({"on_publish": on_publish}, monitor=SOON)
     trial = Trial(database, one)
     begun(one, trial, kafka, topic, wal)

@@ -1,11 +1,16 @@
 """capture = "wal" starts: publication, slot and position come to be, and what was there before is neither lost nor repeated."""
 
+import contextlib
+import re
+
 import pytest
 
 from support import workload
 from support.common import eventually, stays_true
 from support.consume import read_topics, wait_for_records
 from support.postgres import OWNER, RELAY, SUPERUSER
+from support.relay import outboxd
+from support.trial import Trial
 from support.verify import compare, read_truth
 from support.wal import PIPELINE, PUBLICATION, SLOT, Wal
 
@@ -283,3 +288,91 @@ def test_no_transaction_is_left_open_after_the_first_start(wal_relay, kafka, dat
     eventually(lambda: database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database() AND "
                                        "(state LIKE 'idle in transaction%%' OR backend_xmin IS NOT NULL)", (RELAY,), user=SUPERUSER) == 0,
                10, "no session of the relay holds a snapshot")
+
+
+@pytest.mark.parametrize("end", ["kill", "SIGTERM"])
+@pytest.mark.parametrize("holder", ["open", "prepared"])
+def test_a_slot_that_waits_for_a_transaction_is_said_and_a_restart_meanwhile_is_no_gap(wal_relay, kafka, database, wal, prefix, holder, end):
+    """The server goes on creating the slot of a relay that is gone, as long as the transaction lasts; then it is there, or taken back."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay()
+    trial = Trial(database, one)
+    trial.emit(10)
+    connection = database.connect(autocommit=False)
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT outbox.emit('order.placed', 'order', 'late', '{}')")
+        late = cursor.fetchone()[0]
+        if holder == "prepared":
+            cursor.execute(f"PREPARE TRANSACTION '{database.name}'")
+        one.start(wait_ready=False)
+        reason = one.wait_not_ready("SLOT_UNFINISHED")
+        assert "pg_prepared_xacts" in reason and len(one.log_lines("code=SLOT_UNFINISHED")) == 1
+        assert one.published() == 0
+        one.kill() if end == "kill" else one.stop(expect=None)
+        trial.emit(10)
+        one.start(wait_ready=False)
+        one.wait_not_ready("SLOT_UNFINISHED")
+        stays_true(one.running, 1, "it waits")
+        if holder == "prepared":
+            database.execute(f"COMMIT PREPARED '{database.name}'")
+        else:
+            connection.commit()
+    trial.expect([("late", late)])
+    one.wait_ready()
+    trial.emit(10)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30,
+               lambda: "all published\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    assert not one.log_lines("SLOT_MISSING|GAP"), one.log_tail()
+
+
+@pytest.mark.parametrize("way", ["renamed", "over", "both"])
+@pytest.mark.parametrize("options", [{"on_publish": "keep"}, {"messages": True}], ids=["keep", "messages"])
+def test_a_pipeline_that_was_renamed_is_a_gap_and_each_way_out_is_as_printed(wal_relay, kafka, database, wal, prefix, options, way):
+    """A new name has neither slot nor position: kept rows would all come again, and messages since the old slot's place would be lost."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay(options).start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 20)
+    wal.wait_confirmed()
+    one.stop()
+    message = database.scalar("SELECT outbox.emit_message('order.placed', 'order', 'message', '{}')::text") if "messages" in options else None
+    trial.emit(10)
+    database.execute("CREATE PUBLICATION outboxd_renamed FOR TABLE outbox.event WITH (publish = 'insert')")
+    two = wal_relay({**options, "name": "renamed"}).start(wait_ready=False)
+    assert two.wait_exit() == 4, two.log_tail()
+    hint = re.search(r'code=PIPELINE_RENAMED .* hint="((?:[^"\\]|\\.)*)"', two.log_text()).group(1).replace('\\"', '"')
+    assert hint in outboxd("check", "-c", two.config_path, expect=4).stdout.replace("\n", " ")
+    sql = re.findall(r"(?:UPDATE|SELECT|DELETE) [^;]*;", hint)
+    if way == "renamed":
+        database.execute(sql[0], user=SUPERUSER)
+        two = wal_relay({**options, "name": "renamed", "slot": SLOT, "publication": PUBLICATION}).start()
+        message and trial.expect([("message", message)])
+    elif way == "over":
+        database.execute(sql[1], user=SUPERUSER)
+        database.execute(sql[2], user=SUPERUSER)
+        two = wal_relay({**options, "name": "renamed"}).start()
+    else:
+        two = wal_relay({**options, "name": "renamed"}, args=["--new-slot"]).start()
+        assert two.log_lines("GAP_ACCEPTED"), two.log_tail()
+    trial.emit(5)
+    eventually(lambda: not trial.result(read_topics(kafka.brokers, topic)).lost, 20, lambda: "all published\n" + two.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0 if way == "renamed" or message else 20)
+
+
+def test_a_pipeline_that_was_renamed_is_said_where_the_table_tells_all(wal_relay, kafka, database, wal, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay().start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all marked")
+    one.stop()
+    trial.emit(10)
+    database.execute("CREATE PUBLICATION outboxd_renamed FOR TABLE outbox.event WITH (publish = 'insert')")
+    two = wal_relay({"name": "renamed"})
+    assert "pg_drop_replication_slot('outboxd_orders')" in outboxd("check", "-c", two.config_path, expect=0).stdout
+    two.start()
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all marked")
+    assert len(two.log_lines("code=PIPELINE_RENAMED .*outboxd_orders")) == 1, two.log_tail()
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()

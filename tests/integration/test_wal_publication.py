@@ -2,11 +2,13 @@
 relay prints brings everything back (trials 1.3 and 1.4)."""
 
 import re
+import uuid
 
 import pytest
 
 from support.common import eventually
 from support.consume import read_topics, wait_for_records
+from support.postgres import SUPERUSER
 from support.trial import Trial
 from support.wal import PUBLICATION
 
@@ -174,6 +176,34 @@ def test_where_rows_are_kept_a_changed_publication_is_a_gap(soon, wal_relay, wal
     wait_for_records(kafka.brokers, topic, 15)
     eventually(lambda: not trial.result(read_topics(kafka.brokers, topic)).lost, 20, "none is lost")
     assert two.running()
+
+
+@pytest.mark.parametrize("on_publish", ["mark", "keep"])
+@pytest.mark.parametrize("when", ["running", "stopped"])
+def test_a_table_leaves_the_publication_of_its_schema_and_comes_back(soon, wal_relay, wal, database, kafka, topic, when, on_publish):
+    """Nothing of the publication is touched, and rows that came meanwhile are not in the log for us."""
+    database.execute(f"DROP PUBLICATION {PUBLICATION}; CREATE PUBLICATION {PUBLICATION} FOR TABLES IN SCHEMA outbox WITH (publish = 'insert')",
+                     user=SUPERUSER)
+    one = soon({"on_publish": on_publish})
+    trial = Trial(database, one)
+    begun(one, trial, kafka, topic, wal)
+    if when == "stopped":
+        one.stop()
+    missed = str(uuid.uuid4())
+    database.execute("CREATE SCHEMA aside; ALTER TABLE outbox.event SET SCHEMA aside", user=SUPERUSER)
+    database.execute("INSERT INTO aside.event (event_id, event_type, aggregate_type, aggregate_id, payload) VALUES "
+                     "(%s, 'order.placed', 'order', 'aside', '{}')", (missed,), user=SUPERUSER)
+    database.execute("ALTER TABLE aside.event SET SCHEMA outbox", user=SUPERUSER)
+    trial.expect([("aside", missed)])
+    trial.emit(10)
+    if when == "stopped":
+        one.start(wait_ready=False)
+    two = follow_the_remedy(one, wal_relay, {"on_publish": on_publish})
+    assert one.log_lines("code=PUBLICATION_CHANGED"), one.log_tail()
+    trial.emit(5)
+    eventually(lambda: not trial.result(read_topics(kafka.brokers, topic)).lost, 20, lambda: "none is lost\n" + two.log_tail())
+    if on_publish == "mark":
+        trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
 
 
 def test_a_kill_between_two_looks_repeats_nothing(wal_relay, wal, database, kafka, topic):

@@ -34,6 +34,8 @@ typedef enum Differs {
     NO_PUBLICATION = 1 << 21,
     PUBLICATION_OTHER = 1 << 22,
     HISTORY_IS_OTHER = 1 << 23,
+    RENAMED = 1 << 25,  /* another pipeline has read the table, and nobody reads its slot */
+    SLOT_NEW = 1 << 24, /* its creation is not over */
 } Differs;
 
 static SlotFacts given_facts(unsigned differs)
@@ -56,6 +58,10 @@ static SlotFacts given_facts(unsigned differs)
         .history = differs & HISTORY_IS_OTHER ? HISTORY_OTHER : HISTORY_SAME,
         .left_timeline = differs & OTHER_TIMELINE ? 1 : 0,
     };
+    if (differs & RENAMED) {
+        snprintf(facts.before, sizeof(facts.before), "shop");
+        snprintf(facts.before_slot, sizeof(facts.before_slot), "outboxd_shop");
+    }
     if (!(differs & NO_POSITION)) {
         facts.has_position = true;
         facts.position = (MarkerPosition){.lsn = 0x5000, .tx_lsn = 0x5800, .tx_ordinal = 3};
@@ -69,9 +75,10 @@ static SlotFacts given_facts(unsigned differs)
     }
     if (!(differs & NO_SLOT)) {
         facts.has_slot = true;
-        facts.confirmed = differs & SLOT_AHEAD_OF_US ? 0x5001
-                          : differs & SLOT_BEHIND_US ? 0x5000
-                                                     : 0x4000;
+        facts.confirmed = differs & SLOT_NEW           ? 0
+                          : differs & SLOT_AHEAD_OF_US ? 0x5001
+                          : differs & SLOT_BEHIND_US   ? 0x5000
+                                                       : 0x4000;
         facts.failover = differs & FAILOVER_SLOT;
         facts.active_pid = differs & SLOT_IS_READ ? 4711 : 0;
         snprintf(facts.lost, sizeof(facts.lost), "%s", differs & INVALID_SLOT ? "wal_removed" : "");
@@ -162,6 +169,22 @@ static const Case CASES[] = {
     {"renamed, and there is none of that name", OTHER_NAME | NO_SLOT, SLOT_GAP, 0,
      "SLOT_OTHER_NAME", EXIT_GAP},
 
+    {"the slot of a first start that was killed is not finished", NO_POSITION | SLOT_NEW,
+     SLOT_REFUSED, 0, "SLOT_UNFINISHED", EXIT_POSTGRES},
+    {"nor that of --new-slot", SLOT_NEW | SLOT_IS_READ, SLOT_REFUSED, 0, "SLOT_UNFINISHED",
+     EXIT_POSTGRES},
+    {"unfinished and invalid", NO_POSITION | SLOT_NEW | INVALID_SLOT, SLOT_GAP, 0, "SLOT_LOST",
+     EXIT_GAP},
+    {"renamed, and the table tells all", NO_POSITION | NO_SLOT | RENAMED, SLOT_CREATE, 0, NULL, 0},
+    {"renamed, with its slot", NO_POSITION | RENAMED, SLOT_ADOPT, 0x4000, NULL, 0},
+    {"renamed, and rows are kept", NO_POSITION | NO_SLOT | RENAMED | KEEP, SLOT_GAP, 0,
+     "PIPELINE_RENAMED", EXIT_GAP},
+    {"renamed with its slot, and rows are kept", NO_POSITION | RENAMED | KEEP, SLOT_GAP, 0,
+     "PIPELINE_RENAMED", EXIT_GAP},
+    {"renamed, with messages", NO_POSITION | NO_SLOT | RENAMED | MESSAGES, SLOT_GAP, 0,
+     "PIPELINE_RENAMED", EXIT_GAP},
+    {"another one beside ours", RENAMED | KEEP, SLOT_START, 0x5000, NULL, 0},
+
     {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, "MESSAGES_VERSION", EXIT_CONFIG},
     {"failover slot on 16", FAILOVER_ASKED | VERSION_16, SLOT_REFUSED, 0, "FAILOVER_VERSION",
      EXIT_CONFIG},
@@ -193,7 +216,8 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
         if (stops) {
             cr_assert_str_eq(err.code, c->code, "%s: %s", c->name, err.code);
             cr_assert_eq(err.exit_code, c->exit_code, "%s: %d", c->name, (int)err.exit_code);
-            cr_assert_eq(err.class, ERROR_FATAL, "%s", c->name);
+            bool waits = strcmp(c->code, "SLOT_UNFINISHED") == 0;
+            cr_assert_eq(err.class, waits ? ERROR_RETRY : ERROR_FATAL, "%s", c->name);
             cr_assert_gt(strlen(err.hint), 0, "%s has no remedy", c->name);
         } else if (verdict != SLOT_CREATE) {
             cr_assert_eq(start, c->start, "%s: %lx", c->name, (unsigned long)start);

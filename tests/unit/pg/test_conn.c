@@ -326,19 +326,33 @@ Test(conn, what_the_server_says_at_the_door_decides)
         const char *text;
         ErrorClass class;
         const char *code;
+        const char *hint; /* has this */
     } CASES[] = {
         {"connection to server at \"db\" failed: FATAL:  password authentication failed for user",
-         ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
-        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
+         ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
+        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
         {"FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"", ERROR_FATAL,
-         "POSTGRES_AUTHENTICATION"},
-        {"FATAL:  database \"shop\" does not exist\n", ERROR_FATAL, "POSTGRES_NO_DATABASE"},
-        {"FATAL:  role \"relay\" does not exist\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
-        {"FATAL:  permission denied for database \"shop\"", ERROR_FATAL, "POSTGRES_PRIVILEGE"},
-        {"FATAL:  the database system is starting up\n", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
-        {"FATAL:  sorry, too many clients already\n", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
-        {"Connection refused\n", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
-        {"", ERROR_RETRY, "POSTGRES_UNREACHABLE"},
+         "POSTGRES_AUTHENTICATION", NULL},
+        {"FATAL:  database \"shop\" does not exist\n", ERROR_FATAL, "POSTGRES_NO_DATABASE", NULL},
+        {"FATAL:  role \"relay\" does not exist\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
+        {"FATAL:  permission denied for database \"shop\"", ERROR_FATAL, "POSTGRES_PRIVILEGE",
+         "GRANT CONNECT"},
+        {"FATAL:  the database system is starting up\n", ERROR_RETRY, "POSTGRES_UNREACHABLE", NULL},
+        {"FATAL:  sorry, too many clients already\n", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS",
+         "max_connections"},
+        {"FATAL:  remaining connection slots are reserved for non-replication superuser "
+         "connections\n",
+         ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS", "max_connections"},
+        {"FATAL:  too many connections for role \"relay\"\n", ERROR_RETRY,
+         "POSTGRES_TOO_MANY_CONNECTIONS", "ALTER ROLE"},
+        {"FATAL:  too many connections for database \"shop\"\n", ERROR_RETRY,
+         "POSTGRES_TOO_MANY_CONNECTIONS", "ALTER DATABASE"},
+        {"FATAL:  role \"relay\" is not permitted to log in\n", ERROR_FATAL,
+         "POSTGRES_AUTHENTICATION", "LOGIN"},
+        {"FATAL:  database \"shop\" is not currently accepting connections\n", ERROR_FATAL,
+         "POSTGRES_NO_DATABASE", "ALLOW_CONNECTIONS"},
+        {"Connection refused\n", ERROR_RETRY, "POSTGRES_UNREACHABLE", NULL},
+        {"", ERROR_RETRY, "POSTGRES_UNREACHABLE", NULL},
     };
     at.conn = pg_conn_new(&at.options);
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -348,6 +362,8 @@ Test(conn, what_the_server_says_at_the_door_decides)
         cr_assert_eq(at.error.class, CASES[i].class, "%s", CASES[i].text);
         cr_assert_str_eq(at.error.code, CASES[i].code, "%s", CASES[i].text);
         cr_assert_neq(at.error.message[0], '\0');
+        cr_assert_not_null(strstr(at.error.hint, CASES[i].hint != NULL ? CASES[i].hint : ""), "%s",
+                           at.error.hint);
         cr_assert_eq(stub_open_connections(), 0);
     }
 }

@@ -306,6 +306,11 @@ Test(precondition, table_and_rights)
          .remedy = "ALTER TABLE outbox.event REPLICA IDENTITY FULL;",
          .also = "breaks",
          .also_value = "outbox.event"},
+        {.column = "seq_nullable",
+         .value = "t",
+         .code = "SEQ_NULLABLE",
+         .remedy = "UPDATE outbox.event SET \"seq\" = DEFAULT WHERE \"seq\" IS NULL; ALTER TABLE "
+                   "outbox.event ALTER COLUMN \"seq\" SET NOT NULL;"},
         {.column = "unique",
          .value = "f",
          .code = "SEQ_NOT_UNIQUE",
