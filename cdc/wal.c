@@ -385,6 +385,11 @@ static bool wal_may_park(const Source *source, const Event *event)
     return waiting_may_park((const WalSource *)source);
 }
 
+static void wal_look_at_rows(Source *source, const int64_t *seqs, size_t count)
+{
+    marker_look_at(wal_of(source)->marker, seqs, count);
+}
+
 static size_t wal_parked(const Source *source)
 {
     return ((const WalSource *)source)->waiting.parked.count;
@@ -434,6 +439,7 @@ static const SourceOps WAL_OPS = {
     .unmarked = wal_unmarked,
     .verified = wal_verified,
     .sight = view_sight,
+    .look_at_rows = wal_look_at_rows,
     .backlog = view_backlog,
     .may_park = wal_may_park,
     .parked = wal_parked,
@@ -484,6 +490,18 @@ static void on_marker_aside(void *arg, Event *event)
 {
     WalSource *wal = arg;
     wal->source.events.aside(wal->source.events.arg, event);
+}
+
+static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->source.events.aside_refused(wal->source.events.arg, event, err);
+}
+
+static void on_marker_row_looks(void *arg, int64_t seq, uint64_t look)
+{
+    WalSource *wal = arg;
+    wal->source.events.row_looks(wal->source.events.arg, seq, look);
 }
 
 static void on_marked(void *arg)
@@ -578,6 +596,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .lost = on_marker_lost,
                                               .refused = on_marker_refused,
                                               .aside = on_marker_aside,
+                                              .aside_refused = on_marker_aside_refused,
+                                              .row_looks = on_marker_row_looks,
                                               .marked = on_marked,
                                               .idle = on_marker_idle,
                                               .blocked = on_marker_blocked});

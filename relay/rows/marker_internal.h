@@ -1,6 +1,7 @@
 /* What the files of the marker share; nobody else includes this. */
 #pragma once
 
+#include "flow/source.h"
 #include "rows/mark_sql.h"
 #include "rows/marker.h"
 
@@ -35,6 +36,15 @@ typedef struct MarkerLock {
     Text holder;
 } MarkerLock;
 
+/* Rows that are looked at. */
+typedef struct MarkerLook {
+    int64_t seqs[SOURCE_LOOKS_MAX];
+    uint64_t looks[SOURCE_LOOKS_MAX];
+    size_t count;
+    bool due;    /* to be asked */
+    bool denied; /* in this session */
+} MarkerLook;
+
 struct Marker {
     MarkerOptions options;
     struct event *timer; /* mark_interval is over */
@@ -53,6 +63,7 @@ struct Marker {
     MarkerLock lock;
     bool refused; /* the last statement was, or rows are */
     MarkerRejected rejected;
+    MarkerLook look;
     /* What waits. */
     bool draining;
     bool with_position;
@@ -105,6 +116,10 @@ void marker_arm(Marker *marker, int64_t after_us);
 /** Sends the next mark, or what must go before it, when it is time; else arms the timer. */
 void mark_next(Marker *marker);
 void mark_forget_running(Marker *marker);
+
+/* marker_look.c */
+/** Asks for the rows of marker_look_at(). */
+void look_send(Marker *marker);
 
 /* marker_upkeep.c */
 /** Sends a statement of upkeep if one is due. */
