@@ -280,6 +280,7 @@ def test_what_is_kept_in_no_row_waits_in_memory_up_to_the_limit(make, kafka, dat
 
 REFUSALS = {
     "right": ("REVOKE INSERT ON outbox.dead_letter FROM outbox_relay", "GRANT INSERT ON outbox.dead_letter TO outbox_relay"),
+    "table": ("ALTER TABLE outbox.dead_letter RENAME TO elsewhere", "ALTER TABLE outbox.elsewhere RENAME TO dead_letter"),
     "check": ("ALTER TABLE outbox.dead_letter ADD CONSTRAINT mine CHECK (pipeline = 'other') NOT VALID",
               "ALTER TABLE outbox.dead_letter DROP CONSTRAINT mine"),
     "trigger": ("CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$; "
