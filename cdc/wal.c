@@ -379,27 +379,6 @@ static size_t wal_unmarked(const Source *source)
     return marker_unmarked(wal->marker) + wal->waiting.events;
 }
 
-static bool wal_may_park(const Source *source, const Event *event)
-{
-    (void)event;
-    return waiting_may_park((const WalSource *)source);
-}
-
-static void wal_look_at_rows(Source *source, const int64_t *seqs, size_t count)
-{
-    marker_look_at(wal_of(source)->marker, seqs, count);
-}
-
-static size_t wal_parked(const Source *source)
-{
-    return ((const WalSource *)source)->waiting.parked.count;
-}
-
-static void wal_reread(Source *source)
-{
-    waiting_reread(wal_of(source));
-}
-
 static void wal_free(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -439,11 +418,11 @@ static const SourceOps WAL_OPS = {
     .unmarked = wal_unmarked,
     .verified = wal_verified,
     .sight = view_sight,
-    .look_at_rows = wal_look_at_rows,
+    .look_at_rows = waiting_look_at_rows,
     .backlog = view_backlog,
-    .may_park = wal_may_park,
-    .parked = wal_parked,
-    .reread = wal_reread,
+    .may_park = waiting_may_park,
+    .parked = waiting_parked,
+    .reread = waiting_reread,
     .status = view_status,
     .slot = view_slot,
     .free = wal_free,

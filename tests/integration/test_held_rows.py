@@ -262,16 +262,16 @@ def test_an_unrouted_event_holds_its_aggregate_type(make, kafka, database, prefi
 
 def test_what_is_kept_in_no_row_waits_in_memory_up_to_the_limit(make, kafka, database, prefix):
     kind = KINDS["size"]
-    one, _, bad, good = hold(make, kafka, database, prefix, "wal", kind, pipeline={"on_publish": "keep", "in_flight_events": 30, "batch_events": 10})
+    one, _, bad, good = hold(make, kafka, database, prefix, "wal", kind, pipeline={"on_publish": "keep", "in_flight_events": 60, "batch_events": 10})
     reason = one.wait_not_ready("RECORD_TOO_LARGE")
     assert "orrect the row" not in reason and "max.message.bytes" in reason
-    eventually(lambda: len(numbers(kafka, good)) == 20, 30, "the others go on")
-    insert(database, "bad", range(11, 41))
+    eventually(lambda: len(numbers(kafka, good)) == 20, 30, lambda: f"the others go on, {numbers(kafka, good)} {one.status()['pipelines'][0]}")
+    insert(database, "bad", range(11, 71))
     one.wait_not_ready("WAITING_EVENTS_FULL", 40)
     assert numbers(kafka, bad) == [1, 2, 3]
     kafka.alter_topic(bad, max_message_bytes=100000)
-    eventually(lambda: len(numbers(kafka, bad)) == 41, 40, lambda: "they follow\n" + one.log_tail())
-    assert numbers(kafka, bad) == [1, 2, 3, 0, *range(4, 41)]
+    eventually(lambda: len(numbers(kafka, bad)) == 71, 40, lambda: "they follow\n" + one.log_tail())
+    assert numbers(kafka, bad) == [1, 2, 3, 0, *range(4, 71)]
     one.wait_ready(40)
     assert one.starts == 1
 
