@@ -90,6 +90,8 @@ def hold(make, kafka, database, prefix, capture, kind, before=3, behind=7, pipel
     good = kafka.create_topic(f"{prefix}.good", partitions=2)
     bad = kafka.create_topic(f"{prefix}.bad", partitions=1, config=kind.topic)
     one = make(capture, {"batch_events": 100, **(pipeline or {})}, env=kind.env).start(wait_ready=False)
+    if capture == "wal":  # what is in the table before the slot is made is published first, as a whole
+        eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it follows the log\n" + one.log_tail())
     insert(database, kind.aggregate if kind.waits_for is None else "good", range(1, before + 1))
     seq = insert(database, kind.aggregate, [0], **kind.columns)
     insert(database, kind.aggregate, range(before + 1, before + behind + 1))

@@ -146,7 +146,7 @@ def test_poison_row_that_holds_its_topic(two_pipelines, kafka, database, prefix)
     seen = look(one, "poison row, on_poison = stop")
     assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("running", None, 3, 3, False)
     assert seen.pipeline["waiting"]["code"] == "RECORD_TOO_LARGE" and gauge(seen, "held_rows") == 1
-    assert "NOT CONNECTED" not in seen.screen and "max.message.bytes" in seen.screen and "others" not in seen.reason
+    assert "NOT CONNECTED" not in seen.screen and "max.message.bytes" in seen.screen and "pipeline others" not in seen.reason
     assert gauge(seen, "events_dead_lettered_total") == 0 and gauge(seen, "events_acknowledged_total") == 0
     other = look(one, "poison row, on_poison = stop, the pipeline beside it", "others")
     assert other.state == "running" and other.code is None
