@@ -381,22 +381,6 @@ static size_t wal_unmarked(const Source *source)
     return marker_unmarked(wal->marker) + wal->waiting.events;
 }
 
-static bool wal_may_park(const Source *source, const Event *event)
-{
-    (void)event;
-    return waiting_may_park((const WalSource *)source);
-}
-
-static size_t wal_parked(const Source *source)
-{
-    return ((const WalSource *)source)->waiting.parked.count;
-}
-
-static void wal_reread(Source *source)
-{
-    waiting_reread(wal_of(source));
-}
-
 static void wal_free(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -436,10 +420,11 @@ static const SourceOps WAL_OPS = {
     .unmarked = wal_unmarked,
     .verified = wal_verified,
     .sight = view_sight,
+    .look_at_rows = waiting_look_at_rows,
     .backlog = view_backlog,
-    .may_park = wal_may_park,
-    .parked = wal_parked,
-    .reread = wal_reread,
+    .may_park = waiting_may_park,
+    .parked = waiting_parked,
+    .reread = waiting_reread,
     .status = view_status,
     .slot = view_slot,
     .free = wal_free,
@@ -486,6 +471,18 @@ static void on_marker_aside(void *arg, Event *event)
 {
     WalSource *wal = arg;
     wal->source.events.aside(wal->source.events.arg, event);
+}
+
+static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->source.events.aside_refused(wal->source.events.arg, event, err);
+}
+
+static void on_marker_row_looks(void *arg, int64_t seq, uint64_t look)
+{
+    WalSource *wal = arg;
+    wal->source.events.row_looks(wal->source.events.arg, seq, look);
 }
 
 static void on_marked(void *arg)
@@ -580,6 +577,8 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .lost = on_marker_lost,
                                               .refused = on_marker_refused,
                                               .aside = on_marker_aside,
+                                              .aside_refused = on_marker_aside_refused,
+                                              .row_looks = on_marker_row_looks,
                                               .marked = on_marked,
                                               .idle = on_marker_idle,
                                               .blocked = on_marker_blocked});

@@ -278,7 +278,6 @@ void wal_take_up(WalSource *wal);
 /* wal_waiting.c */
 void waiting_init(WalSource *wal);
 void waiting_release(WalSource *wal);
-bool waiting_may_park(const WalSource *wal);
 /** Parked rows of the batch are remembered. */
 void waiting_note(WalSource *wal, const Batch *batch);
 /** Takes a batch of the stream that came back until its parked rows are seen; false: not needed. */
@@ -295,8 +294,11 @@ void waiting_go_on(WalSource *wal);
 bool waiting_is_known(const WalSource *wal);
 /** True when our old walsender still has the slot: looks again soon. */
 bool waiting_for_slot(WalSource *wal);
-/** See SourceOps. */
-void waiting_reread(WalSource *wal);
+/** Of SourceOps. */
+bool waiting_may_park(const Source *source, const Event *event);
+size_t waiting_parked(const Source *source);
+void waiting_look_at_rows(Source *source, const int64_t *seqs, size_t count);
+void waiting_reread(Source *source);
 
 /* wal_view.c: of SourceOps */
 SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,

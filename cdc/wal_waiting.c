@@ -28,8 +28,10 @@ static void waiting_later(WalSource *wal)
     event_add(wal->waiting.timer, &(struct timeval){.tv_usec = WAITING_LOOK_MS * 1000});
 }
 
-bool waiting_may_park(const WalSource *wal)
+bool waiting_may_park(const Source *source, const Event *event)
 {
+    (void)event;
+    const WalSource *wal = (const WalSource *)source;
     const PipelineConfig *pipeline = wal->options.pipeline;
     size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
     return pipeline->on_publish != ON_PUBLISH_KEEP && !pipeline->messages && most < PARKED_MAX;
@@ -223,8 +225,19 @@ bool waiting_for_slot(WalSource *wal)
     return true;
 }
 
-void waiting_reread(WalSource *wal)
+void waiting_look_at_rows(Source *source, const int64_t *seqs, size_t count)
 {
+    marker_look_at(((WalSource *)source)->marker, seqs, count);
+}
+
+size_t waiting_parked(const Source *source)
+{
+    return ((const WalSource *)source)->waiting.parked.count;
+}
+
+void waiting_reread(Source *source)
+{
+    WalSource *wal = (WalSource *)source;
     bool reads = wal->state == WAL_ACTIVE || wal->state == WAL_FILLING ||
                  wal->state == WAL_CHECKING || wal->state == WAL_STARTING;
     if (!reads || wal->draining) {

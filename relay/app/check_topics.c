@@ -1,6 +1,6 @@
 /* Which topics will be written? Those that the configuration names outright, and those that the
  * oldest unpublished events lead to: these go through the relay's own reader, router and encoder,
- * so an event that would stop the pipeline is found before it does. */
+ * so an event that would hold its topic is found before it does. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,9 +119,10 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
     const PipelineConfig *pipeline = b->pipeline;
     bool stops = unrouted ? pipeline->on_unrouted == ON_UNROUTED_STOP
                           : pipeline->on_poison == ON_POISON_STOP;
-    AUTO_TEXT message = x_format(
-        "event seq %lld of %s would %s pipeline \"%s\": %s", (long long)event->seq, pipeline->table,
-        stops ? "stop" : "not be published by", pipeline->name, err->message);
+    AUTO_TEXT message =
+        x_format("event seq %lld of %s would not be published by pipeline \"%s\"%s: %s",
+                 (long long)event->seq, pipeline->table, pipeline->name,
+                 stops ? ", and would hold back those behind it in its topic" : "", err->message);
     const char *hint = *err->hint != '\0' ? err->hint : NULL;
     if (stops) {
         check_problem(b->check, EXIT_CONFIG, "backlog", hint, "%s", message);

@@ -49,7 +49,7 @@ bool relay_ready(void *arg, Text *reason)
             relay_add_pause(relay, i, &paused);
             text_add_char(&paused, '\n');
         }
-        if (view.waiting_events > 0) {
+        if (view.waiting_reason != NULL) {
             ready = false;
             add_waiting_reason(&view, reason);
         }
@@ -101,7 +101,7 @@ static void add_error(Text *json, const PipelineView *view)
 
 static void add_waiting(Text *json, const PipelineView *view)
 {
-    if (view->waiting_events == 0) {
+    if (view->waiting_reason == NULL) {
         text_add(json, "\"waiting\":null");
         return;
     }

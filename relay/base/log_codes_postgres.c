@@ -131,7 +131,7 @@ static const LogCode TABLE_CODES[] = {
      "The sequence of the outbox table caches numbers: sessions would number events out "
      "of order.",
      "ALTER SEQUENCE ... CACHE 1;"},
-    {"NO_DEAD_LETTER_TABLE", "error",
+    {"NO_DEAD_LETTER_TABLE", "error, warn",
      "An event must be set aside, or dead letters are asked for, and there is no dead- "
      "letter table.",
      "Make it with: outboxd migrate"},

@@ -111,10 +111,23 @@ static const LogCode PIPELINE_CODES[] = {
      "A topic that was missing or denied can be written now. The events that waited for it are "
      "published; their number and how long it took are in the line.",
      ""},
+    {"HELD_ROW_MENDED", "info",
+     "A row that could not be published, and held back the events of its topic, is mended or gone: "
+     "they are published in their order.",
+     ""},
+    {"DEAD_LETTER_REFUSED", "warn",
+     "An event cannot be published, and PostgreSQL refuses to store its dead letter. The event and "
+     "what is behind it in its topic wait, all others go on.",
+     "Mend what PostgreSQL names: a right on the dead-letter table, room on its disk, a constraint "
+     "or trigger of yours. The relay tries again by itself."},
     {"WAITING_EVENTS_FULL", "warn",
-     "Events that wait for their topic in memory (with on_publish = \"keep\" or messages = true, "
+     "Events that wait for their topic, or behind a row of it, in memory (with on_publish = "
+     "\"keep\" or messages = true, "
      "or beyond a million of them) take all the room of in_flight_events, so nothing more is read.",
-     "Make the topic that the line names: outboxd check --create-topics; or grant the right."},
+     "Remove what the line names: make the topic (outboxd check --create-topics) or grant the "
+     "right; "
+     "or raise the topic's limit. What the log holds cannot be corrected: set on_poison = "
+     "\"dead_letter\" and restart."},
     {"PARTITIONS_CHANGED", "warn",
      "A topic has another number of partitions than before: keys move to other partitions, so the "
      "order of a key across the change is not kept.",

@@ -255,13 +255,15 @@ static const Option OPTIONS[] = {
              "whoever "
              "may insert events chooses any topic the relay may write to."},
     {AT_PIPELINE("on_poison", ENUM, on_poison), .fallback = "stop", .choices = ON_POISONS,
-     .help = "An event that can never be published (too large, refused by the broker): \"stop\" "
-             "stops the "
-             "pipeline, \"dead_letter\" sets it aside in outbox.dead_letter with the reason and "
-             "goes on."},
+     .help =
+         "An event that cannot be published as it is (too large, invalid headers, refused by the "
+         "broker): \"stop\" holds back the events of its topic until it is mended, removed, or "
+         "accepted, and says so; \"dead_letter\" sets it aside in outbox.dead_letter with the "
+         "reason. The events of all other topics go on in both cases."},
     {AT_PIPELINE("on_unrouted", ENUM, on_unrouted), .fallback = "stop", .choices = ON_UNROUTEDS,
-     .help = "An event for which there is no topic: \"stop\", \"drop\" (counted in a metric) or "
-             "\"dead_letter\"."},
+     .help =
+         "An event for which there is no topic: \"stop\" holds back the events of its aggregate "
+         "type, \"drop\" drops it (counted in a metric), \"dead_letter\" sets it aside."},
     {AT_PIPELINE("on_missing_topic", ENUM, on_missing_topic), .fallback = "wait",
      .choices = ON_MISSING_TOPICS,
      .help =

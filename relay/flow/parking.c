@@ -16,11 +16,27 @@ static size_t hold_events(const Hold *hold)
     return hold->parked + hold->in_memory;
 }
 
-Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
+/* The topic's trouble is another one from now on: its own, or that of another row. */
+static void parking_leave_row(Parking *parking, Hold *hold)
 {
-    if (topic->hold != NULL) {
-        return topic->hold;
+    parking->rows -= hold->by_row;
+    parking->trying -= hold->row.trying;
+    hold->by_row = false;
+    hold->row = (HeldRow){0};
+}
+
+static void parking_say(Parking *parking, const Hold *hold)
+{
+    /* One line tells of many topics by their stand-in: it is no repetition of theirs. */
+    if (hold->topic->beyond || log_limit_take(&parking->lines, clock_monotonic_us())) {
+        log_error(LOG_WARN, parking->pipeline, &hold->reason,
+                  hold->by_row ? "the events of its topic wait, all others go on"
+                               : "its events wait, all others go on");
     }
+}
+
+static Hold *parking_begin(Parking *parking, Topic *topic, const Error *reason)
+{
     Hold *hold = x_calloc(1, sizeof(*hold));
     hold->topic = topic;
     hold->reason = *reason;
@@ -36,15 +52,78 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
     }
     *end = hold;
     topic->hold = hold;
-    int64_t now_us = clock_monotonic_us();
     if (parking->said_us == 0) {
-        parking->said_us = now_us;
-    }
-    /* One line tells of many topics by their stand-in: it is no repetition of theirs. */
-    if (topic->beyond || log_limit_take(&parking->lines, now_us)) {
-        log_error(LOG_WARN, parking->pipeline, reason, "its events wait, all others go on");
+        parking->said_us = clock_monotonic_us();
     }
     return hold;
+}
+
+Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
+{
+    Hold *hold = topic->hold;
+    if (hold != NULL && !hold->row.trying) {
+        return hold;
+    }
+    if (hold != NULL) {
+        parking_leave_row(parking, hold);
+        hold->reason = *reason;
+        hold->missing_us = 0;
+    } else {
+        hold = parking_begin(parking, topic, reason);
+    }
+    parking_say(parking, hold);
+    return hold;
+}
+
+/* FNV-1a, 64 bit. */
+static uint64_t row_id(const Event *event)
+{
+    Slice id = event->field[FIELD_EVENT_ID];
+    uint64_t hash = UINT64_C(14695981039346656037) ^ event->commit_lsn ^ event->ordinal << 48;
+    hash = event->seq == EVENT_NO_SEQ ? hash : UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < id.length; i++) {
+        hash = (hash ^ (unsigned char)id.data[i]) * UINT64_C(1099511628211);
+    }
+    return hash;
+}
+
+bool parking_is_row(const Hold *hold, const Event *event)
+{
+    return hold->by_row && hold->row.seq == event->seq && hold->row.id == row_id(event);
+}
+
+Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const Error *reason)
+{
+    Hold *hold = topic->hold;
+    if (hold != NULL && !hold->row.trying) {
+        return hold;
+    }
+    bool again =
+        hold != NULL && parking_is_row(hold, event) && strcmp(hold->reason.code, reason->code) == 0;
+    HeldRow row = again ? hold->row : (HeldRow){.seq = event->seq, .id = row_id(event)};
+    row.tries += again;
+    row.trying = row.storing = false;
+    if (hold == NULL) {
+        hold = parking_begin(parking, topic, reason);
+    } else {
+        parking_leave_row(parking, hold);
+    }
+    hold->reason = *reason;
+    hold->by_row = true;
+    hold->row = row;
+    parking->rows++;
+    if (!again) {
+        parking_say(parking, hold);
+    }
+    return hold;
+}
+
+void parking_try_row(Parking *parking, Hold *hold)
+{
+    parking->trying += !hold->row.trying;
+    hold->row.trying = true;
+    hold->row.storing = false;
+    hold->row.trying_us = clock_monotonic_us();
 }
 
 static void parking_end(Parking *parking, Hold *hold)
@@ -55,6 +134,7 @@ static void parking_end(Parking *parking, Hold *hold)
     }
     *at = hold->next;
     hold->topic->hold = NULL;
+    parking_leave_row(parking, hold);
     if (hold->gauge != NULL) {
         metrics_remove(parking->metrics, "outboxd_topic_waiting_events", "pipeline",
                        parking->pipeline, "topic", hold->topic->name, NULL);
@@ -90,7 +170,7 @@ void parking_remove(Parking *parking, Hold *hold)
 bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_t now_us)
 {
     Hold *hold = topic->hold;
-    if (hold == NULL || hold->over || hold->aside) {
+    if (hold == NULL || hold->over || hold->aside || hold->by_row) {
         return false;
     }
     hold->reason = *reason;
@@ -117,6 +197,15 @@ void parking_doubt(Parking *parking)
 
 static void parking_say_back(const Parking *parking, const Hold *hold)
 {
+    if (hold->by_row) {
+        log_write(
+            LOG_INFO, parking->pipeline, "HELD_ROW_MENDED",
+            LOG_FIELDS(log_text("topic", hold->topic->name), log_number("seq", hold->row.seq),
+                       log_text("was", hold->reason.code),
+                       log_number("after_ms", (clock_wall_us() - hold->since_us) / 1000)),
+            "the row that held back its topic is mended, or gone: the events behind it follow");
+        return;
+    }
     log_write(LOG_INFO, parking->pipeline, "TOPIC_READY",
               LOG_FIELDS(log_text("topic", hold->topic->name),
                          log_number("events", (long long)hold_events(hold)),
@@ -143,6 +232,15 @@ bool parking_release(Parking *parking, Topic *topic)
     return false;
 }
 
+void parking_end_row(Parking *parking, Hold *hold)
+{
+    parking_say_back(parking, hold);
+    parking->in_memory -= hold->in_memory;
+    parking->topics -= hold_events(hold) > 0;
+    parking->parked -= hold->parked;
+    parking_end(parking, hold);
+}
+
 void parking_clear_memory(Parking *parking)
 {
     for (Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
@@ -160,6 +258,8 @@ void parking_rewound(Parking *parking)
         if (hold->over) {
             parking->in_memory -= hold->in_memory;
             parking_end(parking, hold);
+        } else if (hold->by_row) {
+            parking_try_row(parking, hold);
         }
     }
     parking->parked = 0;
@@ -171,7 +271,7 @@ void parking_rewound(Parking *parking)
 
 bool parking_needs(const Topic *topic)
 {
-    return topic->hold != NULL && hold_events(topic->hold) > 0;
+    return topic->hold != NULL && (topic->hold->by_row || hold_events(topic->hold) > 0);
 }
 
 void parking_forget(Parking *parking, Topic *topic)
@@ -194,7 +294,7 @@ void parking_clear(Parking *parking)
 const Hold *parking_first(const Parking *parking)
 {
     for (const Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
-        if (hold_events(hold) > 0) {
+        if (hold_events(hold) > 0 || hold->by_row) {
             return hold;
         }
     }

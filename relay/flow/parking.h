@@ -6,6 +6,11 @@
  * source remembers. Where the source cannot do that it waits in memory. A hold ends by a rewind:
  * the source reads from the beginning, so every event comes again, in order.
  *
+ * A row that is refused for what it is holds its topic, too (HeldRow). Nobody tells when it is
+ * mended, so it is tried: a rewind brings all that waits again, with nothing held back; should the
+ * row be refused once more, the hold goes on as if it had never ended. What has no topic waits by
+ * its aggregate type (topics_of_type).
+ *
  * Owned by the pipeline; the topic points at its hold. Loop thread only. */
 #pragma once
 
@@ -20,6 +25,20 @@
 
 enum { PARKING_MISSING_SECONDS = 60 }; /* so long the brokers must say it before it is believed */
 
+/* The event that holds its topic, because it cannot be published as it is. */
+typedef struct HeldRow {
+    int64_t seq;       /* EVENT_NO_SEQ: it has no row */
+    uint64_t id;       /* hash of its event id */
+    bool sent;         /* the broker refused it, not we */
+    bool letter;       /* its dead letter cannot be stored */
+    bool storing;      /* ... and is tried again, with everything behind it held */
+    bool trying;       /* all that waited comes again: nothing is held until it is refused again */
+    int64_t trying_us; /* monotonic: since then */
+    unsigned tries;
+    int64_t try_us; /* monotonic: to be tried again, whatever is known of its row */
+    uint64_t look;  /* what its row looked like (SourceEvents.row_looks); 0: not looked at yet */
+} HeldRow;
+
 typedef struct Hold {
     Topic *topic;
     Error reason;
@@ -29,8 +48,10 @@ typedef struct Hold {
     size_t in_memory;   /* events that wait in open batches */
     bool over;          /* the topic is there: the next rewind ends the hold */
     bool aside;         /* its events become dead letters */
-    double *gauge;      /* outboxd_topic_waiting_events{pipeline,topic} */
-    struct Hold *next;  /* in the order in which they began */
+    bool by_row;        /* the topic is well, `row` is not */
+    HeldRow row;
+    double *gauge;     /* outboxd_topic_waiting_events{pipeline,topic} */
+    struct Hold *next; /* in the order in which they began */
 } Hold;
 
 typedef struct Parking {
@@ -41,6 +62,8 @@ typedef struct Parking {
     size_t topics; /* with events that wait */
     size_t parked;
     size_t in_memory;
+    size_t rows;   /* holds by a row */
+    size_t trying; /* of those */
     LogLimit lines;
     int64_t said_us; /* monotonic: "still waiting" */
 } Parking;
@@ -48,6 +71,26 @@ typedef struct Parking {
 /** The topic's events wait from now on. The reason is logged, once for each topic. Nothing happens
  * when they wait already. */
 Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason);
+
+/** The event is refused for what it is: the topic's events wait from now on. The reason is logged,
+ * once for each such event; that it is refused again after it was tried is not. Nothing happens
+ * when they wait already. */
+Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const Error *reason);
+
+/** Nothing is held back any more until the row is refused again: what waited is about to come. */
+void parking_try_row(Parking *parking, Hold *hold);
+
+/** The hold ends: its row is mended, or gone. No event waits in a row any more. */
+void parking_end_row(Parking *parking, Hold *hold);
+
+/** Whether this is the event that holds the topic. */
+bool parking_is_row(const Hold *hold, const Event *event);
+
+/** Whether none of the topic's events may be sent now. */
+static inline bool parking_holds(const Topic *topic)
+{
+    return topic->hold != NULL && !topic->hold->row.trying;
+}
 
 /** One more event waits: parked in its row, or in memory. */
 void parking_add(Parking *parking, Hold *hold, bool parked);

@@ -74,7 +74,8 @@ typedef struct PipelineView {
     const Error *unseen; /* pipeline_set_unseen(); class ERROR_NONE: nothing */
     int64_t unseen_since_us;
     const char *holder; /* of the publisher lock, when STANDBY; else "" */
-    /* Events whose topic is missing or denied; all others go on meanwhile. */
+    /* Events whose topic is missing or denied, or that are behind a row of it which cannot be
+     * published (waiting_events may be 0 while that is tried again); all others go on meanwhile. */
     size_t waiting_events;
     size_t waiting_topics;
     const char *waiting_topic;   /* the first of them, or "" */

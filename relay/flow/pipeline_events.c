@@ -279,6 +279,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .batch = on_batch,
         .room = on_room,
         .aside = pipeline_aside_done,
+        .aside_refused = pipeline_aside_refused,
+        .row_looks = pipeline_row_looks,
         .progress = on_progress,
         .doubt = pipeline_doubt,
         .refused = pipeline_refused,
@@ -395,7 +397,7 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .unseen_since_us = p->unseen_since_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
         .waiting_events = p->parking.parked + p->parking.in_memory,
-        .waiting_topics = p->parking.topics,
+        .waiting_topics = p->parking.topics > 0 ? p->parking.topics : first != NULL,
         .waiting_topic = first != NULL ? first->topic->name : "",
         .waiting_reason = first != NULL ? &first->reason : NULL,
         .waiting_since_us = first != NULL ? first->since_us : 0,
@@ -442,5 +444,6 @@ void pipeline_collect(Pipeline *p)
     *stats->last_publish = (double)view.last_published_us / 1e6;
     *stats->waiting_events = (double)view.waiting_events;
     *stats->waiting_topics = (double)view.waiting_topics;
+    *stats->held_rows = (double)p->parking.rows;
     parking_collect(&p->parking);
 }

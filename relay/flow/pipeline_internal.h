@@ -73,10 +73,11 @@ struct Pipeline {
     int64_t broken_said_us; /* monotonic */
     bool stop_asked;
     bool ended_reported;
-    Parking parking;      /* topics whose events wait */
-    bool waiting_told;    /* `changed` was called with events that wait */
-    bool reread_wanted;   /* parked events may go on */
-    int64_t reread_at_us; /* monotonic: not before */
+    Parking parking;         /* topics whose events wait */
+    bool waiting_told;       /* `changed` was called with events that wait */
+    bool reread_wanted;      /* parked events may go on */
+    int64_t reread_at_us;    /* monotonic: not before */
+    int64_t look_rows_at_us; /* monotonic: not before */
     int64_t
         recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
     AfterRewind after;
@@ -161,7 +162,9 @@ void pipeline_refused(void *arg, const Error *err);
 void pipeline_remind_broken(Pipeline *pipeline);
 
 /* pipeline_send.c */
-void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, const Error *err);
+/** The event cannot be published as it is: the policies decide. sent: the broker says so. */
+void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, const Error *err,
+                     bool sent);
 RouteResult pipeline_make_record(Pipeline *pipeline, Event *event, Record *record, Error *err);
 void pipeline_pump(Pipeline *pipeline);
 void pipeline_settled(void *arg, Event *event, const Error *err);
@@ -175,6 +178,12 @@ void pipeline_reset_cursor(Pipeline *pipeline);
 bool pipeline_waits(Pipeline *pipeline, Event *event, const Record *record, const Error *err);
 /** The topic's events wait from now on; this one is the first. */
 void pipeline_wait(Pipeline *pipeline, Event *event, const Record *record, const Error *reason);
+/** The event waits from now on, with the topic that holds it. */
+void pipeline_park(Pipeline *pipeline, Event *event, Topic *topic, const Record *record);
+/** Asks for the rewind that brings all that is parked again, soon. */
+void pipeline_want_reread(Pipeline *pipeline);
+/** What waits in memory is sent, or held, again. */
+void pipeline_let_go(Pipeline *pipeline);
 /** Open batches are about to be given back: parked events behind one that is not settled are
  * PENDING again, as their source will read them again. */
 void pipeline_unpark(Pipeline *pipeline);
@@ -189,6 +198,24 @@ void pipeline_on_found(void *arg, Topic *topic);
 bool pipeline_may_forget_topic(void *arg, const Topic *topic);
 /** The topic is about to be freed. */
 void pipeline_forget_topic(void *arg, Topic *topic);
+
+/* pipeline_row.c: rows that cannot be published as they are hold their topic */
+/** The event is refused, by us or by the broker (sent): its topic, or else its aggregate type,
+ * waits from now on. */
+void pipeline_hold_row(Pipeline *pipeline, Event *event, const Record *record, const Error *err,
+                       bool sent);
+/** Whether the event must wait behind such a row; then that is done. */
+bool pipeline_waits_for_row(Pipeline *pipeline, Event *event, const Record *record);
+/** The event is about to be set aside: what waits for that goes on waiting. */
+void pipeline_store_held(Pipeline *pipeline, const Event *event);
+/** The event is published, or set aside: if it was what its topic waited for, that is over. */
+void pipeline_row_done(Pipeline *pipeline, const Event *event);
+void pipeline_aside_refused(void *arg, Event *event, const Error *err);
+void pipeline_row_looks(void *arg, int64_t seq, uint64_t look);
+/** The topic's limits are others: it is tried again. */
+void pipeline_try_row(Pipeline *pipeline, Hold *hold);
+/** Each second: looks at such rows, and tries them again when it is time. */
+void pipeline_watch_held_rows(Pipeline *pipeline, int64_t now_us);
 
 /* pipeline_send.c, shared */
 void pipeline_settle(Pipeline *pipeline, Event *event, EventState settled);

@@ -38,7 +38,7 @@ void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
         Record record;
         Error ignored = {0};
         (void)pipeline_make_record(p, event, &record, &ignored);
-        pipeline_poison(p, event, &record, err);
+        pipeline_poison(p, event, &record, err, true);
     }
     if (!proven || p->in_flight > 0) {
         pipeline_input(p, INPUT_RESEND);

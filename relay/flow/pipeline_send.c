@@ -56,6 +56,7 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     isolate_found(&p->isolate, event);
+    pipeline_store_held(p, event);
     event->state = EVENT_ASIDE_BUSY;
     event->aside_reason = (uint8_t)reason_of(err->code);
     p->aside_busy++;
@@ -73,12 +74,15 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
 }
 
-/* The event can never be published as it is: the policies of the configuration decide. */
-void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err)
+/* What is no event of ours holds nobody up: any role may write it. */
+void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
 {
-    if (err->class == ERROR_FATAL || p->parts.config->on_poison == ON_POISON_STOP) {
+    bool stop = p->parts.config->on_poison == ON_POISON_STOP && !event->malformed;
+    if (err->class == ERROR_FATAL) {
         pipeline_fail(p, event, err);
-    } else {
+    } else if (stop) {
+        pipeline_hold_row(p, event, record, err, sent);
+    } else if (!pipeline_waits_for_row(p, event, record)) {
         pipeline_set_aside(p, event, record, err);
     }
 }
@@ -87,7 +91,7 @@ static void pipeline_unrouted(Pipeline *p, Event *event, const Record *record, c
 {
     switch (p->parts.config->on_unrouted) {
     case ON_UNROUTED_STOP:
-        pipeline_fail(p, event, err);
+        pipeline_hold_row(p, event, record, err, false);
         break;
     case ON_UNROUTED_DROP:
         ++*p->parts.stats->dropped;
@@ -137,12 +141,15 @@ static bool pipeline_send(Pipeline *p, Event *event)
     Record record;
     Error err = {0};
     RouteResult routed = pipeline_make_record(p, event, &record, &err);
+    if (pipeline_waits_for_row(p, event, &record)) {
+        return pipeline_sends(p);
+    }
     if (routed == ROUTE_NONE) {
         pipeline_unrouted(p, event, &record, &err);
         return pipeline_sends(p);
     }
     if (routed == ROUTE_POISON) {
-        pipeline_poison(p, event, &record, &err);
+        pipeline_poison(p, event, &record, &err, false);
         return pipeline_sends(p);
     }
     if (pipeline_waits(p, event, &record, &err)) {
@@ -169,7 +176,7 @@ static bool pipeline_send(Pipeline *p, Event *event)
     event->topic->in_flight--;
     p->in_flight--;
     if (result == SEND_POISON) {
-        pipeline_poison(p, event, &record, &err);
+        pipeline_poison(p, event, &record, &err, false);
         return pipeline_sends(p);
     }
     event->attempts--; /* not even tried */
@@ -323,6 +330,7 @@ static void pipeline_published(Pipeline *p, Event *event)
     if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED && !p->rejected) {
         pipeline_input(p, INPUT_HEALED);
     }
+    pipeline_row_done(p, event);
     p->attempt = 0;
     p->reopens = 0;
 }
@@ -368,6 +376,7 @@ void pipeline_aside_done(void *arg, Event *event)
     p->aside_busy--;
     pipeline_settle(p, event, EVENT_ASIDE);
     ++*p->parts.stats->dead_lettered[event->aside_reason];
+    pipeline_row_done(p, event);
     pipeline_wake(p);
 }
 

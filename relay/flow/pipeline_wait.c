@@ -19,9 +19,9 @@ enum {
 
 #define WAITING_FULL "WAITING_EVENTS_FULL"
 
-static void pipeline_park(Pipeline *p, Event *event, const Record *record)
+void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record)
 {
-    Hold *hold = record->topic->hold;
+    Hold *hold = topic->hold;
     if (hold->aside) {
         pipeline_set_aside(p, event, record, &hold->reason);
         return;
@@ -29,7 +29,7 @@ static void pipeline_park(Pipeline *p, Event *event, const Record *record)
     const Source *source = p->parts.source;
     bool park = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                 source->ops->may_park(source, event);
-    event->topic = record->topic;
+    event->topic = topic;
     parking_add(&p->parking, hold, park);
     if (park) {
         pipeline_settle(p, event, EVENT_PARKED);
@@ -45,7 +45,7 @@ static void pipeline_park(Pipeline *p, Event *event, const Record *record)
 void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error *reason)
 {
     (void)parking_hold(&p->parking, record->topic, reason);
-    pipeline_park(p, event, record);
+    pipeline_park(p, event, record->topic, record);
     if (p->state == PIPELINE_STALLED && strcmp(p->error.code, reason->code) == 0) {
         pipeline_input(p, INPUT_HEALED); /* it was the trouble of all, and is that of one topic */
     }
@@ -54,8 +54,8 @@ void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error 
 bool pipeline_waits(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     Topic *topic = record->topic;
-    if (topic->hold != NULL) {
-        pipeline_park(p, event, record);
+    if (parking_holds(topic)) {
+        pipeline_park(p, event, topic, record);
         return true;
     }
     if (topic->beyond) {
@@ -83,7 +83,7 @@ void pipeline_unpark(Pipeline *p)
 }
 
 /* Those that wait in memory are sent now, in their order; the sink keeps what it holds. */
-static void pipeline_let_go(Pipeline *p)
+void pipeline_let_go(Pipeline *p)
 {
     for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
         batch->next_unsent = 0;
@@ -98,13 +98,19 @@ static void pipeline_let_go(Pipeline *p)
     if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
         p->sending = p->acker.oldest;
     }
-    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, WAITING_FULL) == 0) {
-        pipeline_input(p, INPUT_HEALED);
-    }
     pipeline_wake(p);
 }
 
-static void pipeline_want_reread(Pipeline *p)
+/* What takes all the room is about to leave. */
+static void pipeline_empty(Pipeline *p)
+{
+    pipeline_let_go(p);
+    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, WAITING_FULL) == 0) {
+        pipeline_input(p, INPUT_HEALED);
+    }
+}
+
+void pipeline_want_reread(Pipeline *p)
 {
     p->reread_wanted = true;
     pipeline_wake(p);
@@ -142,7 +148,7 @@ void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
     if (topic->hold->parked > 0) {
         pipeline_want_reread(p);
     } else {
-        pipeline_let_go(p);
+        pipeline_empty(p);
     }
 }
 
@@ -150,10 +156,14 @@ void pipeline_on_found(void *arg, Topic *topic)
 {
     Pipeline *p = arg;
     bool in_memory = topic->hold != NULL && topic->hold->in_memory > 0;
+    if (topic->hold != NULL && topic->hold->by_row) {
+        pipeline_try_row(p, topic->hold);
+        return;
+    }
     if (parking_release(&p->parking, topic)) {
         pipeline_want_reread(p);
     } else if (in_memory) {
-        pipeline_let_go(p);
+        pipeline_empty(p);
     }
 }
 
@@ -230,7 +240,7 @@ void pipeline_watch_waiting(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
     topics_pass_time(p->parts.topics, now_us);
-    bool waiting = p->parking.topics > 0;
+    bool waiting = p->parking.topics > 0 || p->parking.rows > 0;
     if (waiting != p->waiting_told) {
         p->waiting_told = waiting;
         if (p->parts.changed != NULL) {
@@ -243,6 +253,7 @@ void pipeline_watch_waiting(Pipeline *p)
     pipeline_watch_beyond(p);
     pipeline_watch_full(p);
     pipeline_watch_rows(p, now_us);
+    pipeline_watch_held_rows(p, now_us);
     parking_tick(&p->parking, now_us);
     pipeline_reread_when_due(p);
 }

@@ -107,26 +107,9 @@ static const Route *router_match(const Router *router, const Event *event)
     return NULL;
 }
 
-RouteResult router_route(const Router *router, const Event *event, Arena *arena, Record *record,
-                         Error *err)
+static RouteResult router_find(const Router *router, const Event *event, Arena *arena,
+                               Record *record, Error *err)
 {
-    if (event->malformed) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
-                  "a message with prefix outboxd.event was not written by outbox.emit_message");
-        error_hint(err, "Any role may write one: find out who does, and take the right to call "
-                        "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside.");
-        return ROUTE_POISON;
-    }
-    if (event->odd_text != 0) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TEXT_NOT_UTF8",
-                  "column '%s' of the event with seq %lld is not valid UTF-8",
-                  event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
-                  (long long)event->seq);
-        error_hint(err, "The database is in SQL_ASCII, which takes any bytes. Correct the row, and "
-                        "the program that writes it; on_poison = \"dead_letter\" sets it aside, "
-                        "with U+FFFD for what is not UTF-8.");
-        return ROUTE_POISON;
-    }
     const Route *route = router_match(router, event);
     bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
     if (route == NULL && !own_topic) {
@@ -153,4 +136,28 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     record->key =
         template_render(route != NULL ? route->key : router->key, event, arena, &null_column);
     return ROUTE_OK;
+}
+
+RouteResult router_route(const Router *router, const Event *event, Arena *arena, Record *record,
+                         Error *err)
+{
+    if (event->malformed) {
+        error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+                  "a message with prefix outboxd.event was not written by outbox.emit_message");
+        error_hint(err, "Any role may write one: find out who does, and take the right to call "
+                        "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside.");
+        return ROUTE_POISON;
+    }
+    RouteResult found = router_find(router, event, arena, record, err);
+    if (event->odd_text != 0) {
+        error_set(err, ERROR_POISON, EXIT_CONFIG, "TEXT_NOT_UTF8",
+                  "column '%s' of the event with seq %lld is not valid UTF-8",
+                  event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
+                  (long long)event->seq);
+        error_hint(err, "The database is in SQL_ASCII, which takes any bytes. Correct the row, and "
+                        "the program that writes it; on_poison = \"dead_letter\" sets it aside, "
+                        "with U+FFFD for what is not UTF-8.");
+        return ROUTE_POISON;
+    }
+    return found;
 }

@@ -31,7 +31,8 @@ typedef struct SinkEvents {
     void (*ready)(void *arg);
     /** The brokers say (again) that the topic is not there, or not for us: *err says which. */
     void (*missing)(void *arg, Topic *topic, const Error *err);
-    /** The topic of which `missing`, or SEND_HELD, told can be written now. */
+    /** The topic of which `missing`, or SEND_HELD, told can be written now; or it takes more than
+     * it did when a record was refused (SEND_POISON). */
     void (*found)(void *arg, Topic *topic);
     /** Something outside is wrong; the sink keeps trying. Called at most once per state change. */
     void (*trouble)(void *arg, const Error *err);

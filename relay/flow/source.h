@@ -34,6 +34,11 @@ typedef struct SourceEvents {
     bool (*room)(void *arg, size_t *ret_events, size_t *ret_bytes);
     /** set_aside() of this event has been committed. */
     void (*aside)(void *arg, Event *event);
+    /** The server refused to store it: *err says why. The event is the pipeline's again. */
+    void (*aside_refused)(void *arg, Event *event, const Error *err);
+    /** After look_at_rows(): what the unpublished row looks like, for comparison alone. An UPDATE
+     * changes it; SOURCE_ROW_GONE: there is none. */
+    void (*row_looks)(void *arg, int64_t seq, uint64_t look);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
     /** Something hints that a precondition changed (rows/precondition.h): look now. */
@@ -47,6 +52,8 @@ typedef struct SourceEvents {
     /** Everything acknowledged is marked and the connections are closed, after drain(). */
     void (*drained)(void *arg);
 } SourceEvents;
+
+enum { SOURCE_ROW_GONE = 1, SOURCE_LOOKS_MAX = 64 };
 
 /* What a source knows of a row that a look at the table showed unpublished. */
 typedef enum SourceSight {
@@ -77,7 +84,7 @@ typedef struct SourceOps {
     /** Takes the batch over: its settled events are marked, the others are forgotten and will be
      * read again. Frees the batch. Allowed until resume(): what is settled is remembered. */
     void (*ack)(Source *source, Batch *batch);
-    /** Commits the event to the dead-letter table, then reports `aside`. */
+    /** Commits the event to the dead-letter table, then reports `aside`, or `aside_refused`. */
     void (*set_aside)(Source *source, Event *event, const Record *record, const Error *reason);
     /** False when the right to publish is gone or may be gone: the pipeline sends nothing more. */
     bool (*may_publish)(Source *source);
@@ -98,6 +105,9 @@ typedef struct SourceOps {
     /** Reads the row, in its order, if it is unpublished and not known. NULL: the source reads
      * nothing by number. */
     void (*look_again)(Source *source, int64_t seq);
+    /** Looks at these rows (at most SOURCE_LOOKS_MAX) when there is time, and reports `row_looks`
+     * of each. NULL: it cannot. */
+    void (*look_at_rows)(Source *source, const int64_t *seqs, size_t count);
     /** A look was taken while this source publishes, and its rows were asked about. May be NULL. */
     void (*looked)(Source *source, const SourceLook *look);
     /** Unpublished rows, as far as known (a capped count); NAN: not known. */

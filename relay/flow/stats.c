@@ -57,8 +57,9 @@ static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
     s->window_events = GAUGE("window_events",
                              "In flight and unmarked: how many duplicates a crash now could make.");
     s->waiting_events =
-        GAUGE("waiting_events", "Events that wait because their topic is missing or denied.");
+        GAUGE("waiting_events", "Events that wait for their topic, or behind a row of it.");
     s->waiting_topics = GAUGE("waiting_topics", "Topics that events wait for.");
+    s->held_rows = GAUGE("held_rows", "Rows that cannot be published and hold back their topic.");
     s->lag_seconds = GAUGE("lag_seconds", "Age of the oldest unpublished event, 0 when none.");
     s->backlog_events = GAUGE("backlog_events", "Unpublished rows (a capped count).");
     s->leader = GAUGE("leader", "1 when this process is the publisher of the outbox.");

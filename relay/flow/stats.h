@@ -31,6 +31,7 @@ typedef struct Stats {
     double *window_events;  /* in flight + unmarked: the bound of duplicates after a crash */
     double *waiting_events; /* for their topic */
     double *waiting_topics;
+    double *held_rows; /* that hold back their topic */
     double *lag_seconds;
     double *backlog_events;
     double *leader;

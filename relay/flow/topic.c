@@ -1,16 +1,27 @@
 #include "flow/topic.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 
-enum { TOPIC_BUCKETS = 256 };
+enum {
+    TOPIC_BUCKETS = 256,
+    TYPE_BITS = 65536,    /* which types share the stand-in: another one is taken for one of them
+                             once in so many */
+    TYPE_SHOWN_MAX = 100, /* bytes */
+};
 
 struct Topics {
     Topic *buckets[TOPIC_BUCKETS];
     Topic *last; /* most events of a batch go to the same topic */
     size_t count;
-    Topic *beyond; /* the stand-in; NULL: never needed */
+    Topic *beyond;                 /* the stand-in; NULL: never needed */
+    Topic *types[TOPIC_TYPES_MAX]; /* of aggregate types; those without hold are free again */
+    size_t type_count;
+    Topic *other_types; /* NULL: never needed */
+    uint8_t *other_bits;
     int64_t now_us;
     bool (*may_forget)(void *arg, const Topic *topic);
     void (*forget)(void *arg, Topic *topic);
@@ -27,6 +38,14 @@ Topics *topics_new(Metrics *metrics, const char *pipeline)
     return topics;
 }
 
+static void topics_free_stand_in(Topic *topic)
+{
+    if (topic != NULL) {
+        free(topic->name);
+        free(topic);
+    }
+}
+
 void topics_free(Topics **topics)
 {
     if (*topics == NULL) {
@@ -39,10 +58,12 @@ void topics_free(Topics **topics)
             free(topic);
         }
     }
-    if ((*topics)->beyond != NULL) {
-        free((*topics)->beyond->name);
-        free((*topics)->beyond);
+    topics_free_stand_in((*topics)->beyond);
+    topics_free_stand_in((*topics)->other_types);
+    for (size_t i = 0; i < (*topics)->type_count; i++) {
+        topics_free_stand_in((*topics)->types[i]);
     }
+    free((*topics)->other_bits);
     free((*topics)->pipeline);
     free(*topics);
     *topics = NULL;
@@ -169,15 +190,111 @@ static bool topics_are_too_many(Topics *topics)
     return false;
 }
 
+static Topic *topics_new_stand_in(Topics *topics, const char *name)
+{
+    Topic *topic = x_calloc(1, sizeof(*topic));
+    topic->name = x_strdup(name);
+    topic->owner = topics;
+    return topic;
+}
+
 static Topic *topics_stand_in(Topics *topics)
 {
     if (topics->beyond == NULL) {
-        topics->beyond = x_calloc(1, sizeof(*topics->beyond));
-        topics->beyond->name = x_strdup("(topics beyond the bound)");
+        topics->beyond = topics_new_stand_in(topics, "(topics beyond the bound)");
         topics->beyond->beyond = true;
-        topics->beyond->owner = topics;
     }
     return topics->beyond;
+}
+
+/* FNV-1a, 64 bit; never 0. */
+static uint64_t type_hash(Slice type)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < type.length; i++) {
+        hash = (hash ^ (unsigned char)type.data[i]) * UINT64_C(1099511628211);
+    }
+    return hash | 1;
+}
+
+static uint8_t *type_bit(const Topics *topics, uint64_t hash, uint8_t *ret_mask)
+{
+    size_t bit = (size_t)(hash * UINT64_C(11400714819323198485) >> 32) % TYPE_BITS; /* mixed */
+    *ret_mask = (uint8_t)(1U << bit % 8);
+    return &topics->other_bits[bit / 8];
+}
+
+Topic *topics_held_type(const Topics *topics, Slice aggregate_type)
+{
+    if (topics->type_count == 0) {
+        return NULL;
+    }
+    uint64_t hash = type_hash(aggregate_type);
+    for (size_t i = 0; i < topics->type_count; i++) {
+        if (topics->types[i]->type == hash) {
+            return topics->types[i]->hold != NULL ? topics->types[i] : NULL;
+        }
+    }
+    if (topics->other_types == NULL || topics->other_types->hold == NULL) {
+        return NULL;
+    }
+    uint8_t mask = 0;
+    bool one_of_them = (*type_bit(topics, hash, &mask) & mask) != 0;
+    return one_of_them ? topics->other_types : NULL;
+}
+
+/* What a metric's label and a terminal show. */
+static char *type_name(Slice type)
+{
+    char shown[TYPE_SHOWN_MAX + 1] = {0};
+    for (size_t i = 0; i < type.length && i < TYPE_SHOWN_MAX; i++) {
+        shown[i] = type.data[i];
+        if (shown[i] < ' ' || shown[i] > '~') {
+            shown[i] = '?';
+        }
+    }
+    return x_format("(aggregate type %s)", shown[0] != '\0' ? shown : "none");
+}
+
+static Topic *topics_other_types(Topics *topics, uint64_t hash)
+{
+    if (topics->other_types == NULL) {
+        topics->other_types = topics_new_stand_in(topics, "(further aggregate types)");
+        topics->other_types->type = UINT64_MAX;
+        topics->other_bits = x_calloc(1, TYPE_BITS / 8);
+    }
+    if (topics->other_types->hold == NULL) {
+        memset(topics->other_bits, 0, TYPE_BITS / 8);
+    }
+    uint8_t mask = 0;
+    *type_bit(topics, hash, &mask) |= mask;
+    return topics->other_types;
+}
+
+Topic *topics_of_type(Topics *topics, Slice aggregate_type)
+{
+    Topic *held = topics_held_type(topics, aggregate_type);
+    if (held != NULL) {
+        return held;
+    }
+    uint64_t hash = type_hash(aggregate_type);
+    Topic *topic = NULL;
+    for (size_t i = 0; i < topics->type_count; i++) {
+        Topic *at = topics->types[i];
+        topic = at->type == hash || (topic == NULL && at->hold == NULL) ? at : topic;
+    }
+    if (topic == NULL && topics->type_count == TOPIC_TYPES_MAX) {
+        return topics_other_types(topics, hash);
+    }
+    if (topic == NULL) {
+        topic = topics->types[topics->type_count++] = topics_new_stand_in(topics, "");
+    }
+    if (topic->type != hash) {
+        free(topic->name);
+        topic->name = type_name(aggregate_type);
+        topic->type = hash;
+    }
+    return topic;
 }
 
 void topic_set_partitions(Topic *topic, int partitions)

@@ -3,7 +3,8 @@
  * Topics come from templates over row data: their number is capped (TOPICS_MAX), or a faulty
  * template such as "${aggregate_id}" would make memory and metrics grow without bound. A topic that
  * was not written for TOPIC_IDLE_SECONDS gives its place to a new one. While there is none to give,
- * all further names share one stand-in, whose events wait (flow/parking.h). */
+ * all further names share one stand-in, whose events wait (flow/parking.h). An event for which no
+ * topic can be named waits by its aggregate type: that has a stand-in, too. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,7 +16,13 @@
 #include "flow/reason.h"
 #include "metrics/metrics.h"
 
-enum { TOPICS_MAX = 2000, TOPIC_NAME_MAX = 249, TOPIC_IDLE_SECONDS = 3600 };
+enum {
+    TOPICS_MAX = 2000,
+    TOPIC_NAME_MAX = 249,
+    TOPIC_IDLE_SECONDS = 3600,
+    TOPIC_TYPES_MAX =
+        100, /* aggregate types with a stand-in of their own; further ones share one */
+};
 
 struct Hold;
 struct Topics;
@@ -31,6 +38,7 @@ typedef struct Topic {
     size_t in_flight;          /* events that the sink holds */
     int64_t used_us;           /* monotonic, to a second: last asked for */
     bool beyond;               /* stands for all names beyond TOPICS_MAX */
+    uint64_t type;             /* stands for an aggregate type: its hash; 0: does not */
     struct Topics *owner;
     struct Topic *next; /* same bucket */
 } Topic;
@@ -52,6 +60,12 @@ void topics_pass_time(Topics *topics, int64_t now_us);
  * *err saying why its events wait. POISON when the name is not one that Kafka accepts
  * ([a-zA-Z0-9._-]{1,249}, not "." or ".."). */
 Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err);
+
+/** The stand-in of an aggregate type, for an event of it that has no topic. */
+Topic *topics_of_type(Topics *topics, Slice aggregate_type);
+
+/** The stand-in by which events of this aggregate type are held (Topic.hold), or NULL. */
+Topic *topics_held_type(const Topics *topics, Slice aggregate_type);
 
 /** Counts a delivery report that was a failure. A topic's series of a reason is made when it is
  * first needed: all of them for each topic would be many that stay 0. */

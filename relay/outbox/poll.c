@@ -250,6 +250,11 @@ static void poll_look_again(Source *source, int64_t seq)
     poll_fetch_widen(poll_of(source), seq);
 }
 
+static void poll_look_at_rows(Source *source, const int64_t *seqs, size_t count)
+{
+    marker_look_at(poll_of(source)->marker, seqs, count);
+}
+
 static double poll_backlog(const Source *source)
 {
     const PollSource *poll = (const PollSource *)source;
@@ -315,6 +320,7 @@ static const SourceOps POLL_OPS = {
     .unmarked = poll_unmarked,
     .sight = poll_sight,
     .look_again = poll_look_again,
+    .look_at_rows = poll_look_at_rows,
     .backlog = poll_backlog,
     .may_park = poll_may_park,
     .parked = poll_parked,
@@ -340,6 +346,18 @@ static void on_marker_aside(void *arg, Event *event)
 {
     PollSource *poll = arg;
     poll->source.events.aside(poll->source.events.arg, event);
+}
+
+static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
+{
+    PollSource *poll = arg;
+    poll->source.events.aside_refused(poll->source.events.arg, event, err);
+}
+
+static void on_marker_row_looks(void *arg, int64_t seq, uint64_t look)
+{
+    PollSource *poll = arg;
+    poll->source.events.row_looks(poll->source.events.arg, seq, look);
 }
 
 static void on_marked(void *arg)
@@ -405,6 +423,8 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
                                                .lost = on_marker_lost,
                                                .refused = on_marker_refused,
                                                .aside = on_marker_aside,
+                                               .aside_refused = on_marker_aside_refused,
+                                               .row_looks = on_marker_row_looks,
                                                .marked = on_marked,
                                                .idle = on_marker_idle,
                                                .replaced = on_marker_replaced});

@@ -144,9 +144,36 @@ void marker_go_on(Marker *marker)
 
 /* Dead letters. */
 
+/* What the server has against this letter need not be in the way of others. */
+static bool aside_is_refused(Marker *marker, const Error *err)
+{
+    static const char *const OTHERS[] = {"(SQLSTATE 55P03)", /* somebody's lock: it waits */
+                                         "(SQLSTATE 25006)", /* this is no primary any more */
+                                         "(SQLSTATE 57P"};   /* the server ends */
+    bool other =
+        strstr(err->message, "(SQLSTATE ") == NULL || !pg_conn_is_open(marker->options.conn);
+    for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
+        other = other || strstr(err->message, OTHERS[i]) != NULL;
+    }
+    if (other) {
+        return false;
+    }
+    Error copy = *err;
+    error_prefix(&copy, "writing to %s",
+                 marker->dead_letter != NULL ? marker->dead_letter : "outbox.dead_letter");
+    Event *event = marker->asides->event;
+    marker_drop_aside(marker);
+    marker->options.aside_refused(marker->options.arg, event, &copy);
+    marker_go_on(marker);
+    return true;
+}
+
 static void aside_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
+    if (err != NULL && aside_is_refused(marker, err)) {
+        return;
+    }
     if (err != NULL && marker_must_wait(marker, err)) {
         marker_go_on(marker);
         return;
@@ -306,6 +333,8 @@ void marker_next(Marker *marker)
         aside_send(marker);
     } else if (marker->waits_for_name) {
         return;
+    } else if (marker->look.due && !marker->draining && wait_us <= 0) {
+        look_send(marker);
     } else if (!mark_queue_is_empty(&marker->queue)) {
         mark_next(marker);
     } else if (!marker->draining && wait_us <= 0) {
@@ -388,6 +417,7 @@ void marker_stop(Marker *marker)
     mark_forget_running(marker);
     text_free(&marker->lock.holder);
     marker->lock = (MarkerLock){0};
+    marker->look = (MarkerLook){0};
     marker->recovering = marker->queue.count > 0;
     marker->rejected.told = marker->rejected.probing = false;
     while (marker->asides != NULL) {

@@ -38,6 +38,10 @@ typedef struct MarkerOptions {
     void (*lost)(void *arg, const Error *err);
     /** The event is committed to the dead-letter table. */
     void (*aside)(void *arg, Event *event);
+    /** The server, whose connection is fine, refused that: the event is its owner's again. */
+    void (*aside_refused)(void *arg, Event *event, const Error *err);
+    /** Of each row that marker_look_at() named: SourceEvents.row_looks. */
+    void (*row_looks)(void *arg, int64_t seq, uint64_t look);
     /** Marks, or a position, were committed. */
     void (*marked)(void *arg);
     /** The connection is free and nothing is waiting for it. */
@@ -90,8 +94,13 @@ void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *positi
 /** A position without rows. at_once: not after mark_interval. */
 void marker_add_position(Marker *marker, const MarkerPosition *position, bool at_once);
 
-/** Commits the event to the dead-letter table, then reports `aside`. Copies record and reason. */
+/** Commits the event to the dead-letter table, then reports `aside`, or `aside_refused`. Copies
+ * record and reason. */
 void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason);
+
+/** Looks at these rows, at most SOURCE_LOOKS_MAX, as soon as the connection is free. What was asked
+ * before and not answered is forgotten. */
+void marker_look_at(Marker *marker, const int64_t *seqs, size_t count);
 
 /** Sends the next statement if the connection is free and it is time. */
 void marker_next(Marker *marker);

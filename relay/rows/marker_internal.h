@@ -1,6 +1,7 @@
 /* What the files of the marker share; nobody else includes this. */
 #pragma once
 
+#include "flow/source.h"
 #include "rows/mark_sql.h"
 #include "rows/marker.h"
 
@@ -37,6 +38,15 @@ typedef struct MarkerLock {
     Text holder;
 } MarkerLock;
 
+/* Rows that are looked at. */
+typedef struct MarkerLook {
+    int64_t seqs[SOURCE_LOOKS_MAX];
+    uint64_t looks[SOURCE_LOOKS_MAX];
+    size_t count;
+    bool due;    /* to be asked */
+    bool denied; /* in this session */
+} MarkerLook;
+
 struct Marker {
     MarkerOptions options;
     struct event *timer; /* mark_interval is over */
@@ -55,6 +65,7 @@ struct Marker {
     MarkerLock lock;
     bool refused; /* the last statement was, or rows are */
     MarkerRejected rejected;
+    MarkerLook look;
     /* What waits. */
     bool draining;
     bool with_position;
@@ -116,6 +127,10 @@ bool mark_is_ignored(Marker *marker);
 bool mark_is_rejected(Marker *marker, const Error *err);
 /** What is left is refused. True: nothing is sent now. */
 bool mark_rests(Marker *marker);
+
+/* marker_look.c */
+/** Asks for the rows of marker_look_at(). */
+void look_send(Marker *marker);
 
 /* marker_upkeep.c */
 /** Sends a statement of upkeep if one is due. */

@@ -109,11 +109,14 @@ bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
     return true;
 }
 
-static void add_fault(PreconditionLook *look, const Precondition *entry, const Saying *say)
+static void add_fault(PreconditionLook *look, const Precondition *entry, const Saying *say,
+                      unsigned reader)
 {
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
-    *fault = (PreconditionFault){.warning = entry->warning, .first = entry->applies & FIRST};
+    bool later = (entry->applies & LATER) != 0 && reader == PRECONDITION_RUNNING;
+    *fault =
+        (PreconditionFault){.warning = entry->warning || later, .first = entry->applies & FIRST};
     error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
               "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
@@ -130,7 +133,7 @@ static bool judge(const Precondition *entry, Facts *facts, PreconditionLook *loo
         Saying say = {0};
         broken = entry->broken(facts, &say);
         if (broken) {
-            add_fault(look, entry, &say);
+            add_fault(look, entry, &say, facts->reader);
         }
         text_free(&say.message);
         text_free(&say.remedy);

@@ -22,6 +22,7 @@ enum {
     ENDS = 1 << 10,    /* when broken, nothing behind it can be judged */
     REPEATS = 1 << 11, /* it may be broken in several ways at once: asked until it is not */
     FIRST = 1 << 12,   /* a warning that is said before the first event */
+    LATER = 1 << 13,   /* while the relay runs it is a warning: only an event that needs it waits */
 };
 
 typedef struct Facts {

@@ -224,8 +224,8 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
      TABLE_RIGHT("c", "DELETE") " AS deletes, " RELAY_TABLE_RIGHT("c",
                                                                   "DELETE") " AS relay_deletes",
      rows_cannot_be_deleted},
-    {"NO_DEAD_LETTER_TABLE", FOR_BOTH | BY_ALL, false, NULL, letters_have_no_table},
-    {"RIGHT_INSERT", FOR_BOTH | BY_ALL, false,
+    {"NO_DEAD_LETTER_TABLE", FOR_BOTH | BY_ALL | LATER, false, NULL, letters_have_no_table},
+    {"RIGHT_INSERT", FOR_BOTH | BY_ALL | LATER, false,
      TABLE_RIGHT("d", "INSERT") " AS sets_aside, " RELAY_TABLE_RIGHT(
          "d", "INSERT") " AS relay_sets_aside",
      letters_cannot_be_written},

@@ -95,6 +95,8 @@ void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt);
 void kafka_look_up(KafkaSink *kafka);
 /** The topic is looked up at once. */
 void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt);
+/** Looks a topic up within a few seconds: its limits refuse a record. */
+void kafka_look_later(KafkaSink *kafka, KafkaTopic *kt);
 /** No broker answers: asks again after a while. */
 void kafka_retry_later(KafkaSink *kafka);
 void kafka_on_look(evutil_socket_t fd, short what, void *arg);

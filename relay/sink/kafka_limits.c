@@ -39,6 +39,7 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
         kafka_look_soon(kafka, kt);
         return SEND_WAIT;
     }
+    kafka_look_later(kafka, kt);
     if (no_key) {
         refuse_no_key(kt, err);
     } else {

@@ -12,7 +12,7 @@
 
 enum {
     LOOKUP_RETRY_MS = 500,    /* while no broker answers; the first wait for a missing topic */
-    LOOKUP_WAITING_MS = 5000, /* the longest while events wait for it */
+    LOOKUP_WAITING_MS = 5000, /* the longest while events wait for it, or behind a record of it */
     LOOKUP_AGAIN_MS = 60000,  /* topics that are there, and missing ones that no event needs */
     LOOKUP_DENIED_MS =
         60000,             /* the longest for one that the look-up shows and a record may not use */
@@ -105,6 +105,17 @@ void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt)
     }
 }
 
+void kafka_look_later(KafkaSink *kafka, KafkaTopic *kt)
+{
+    int64_t at_us = clock_monotonic_us() + LOOKUP_WAITING_MS * INT64_C(1000);
+    if (kt->look_us > at_us) {
+        kt->look_us = at_us;
+        if (!kafka->looking) {
+            lookup_schedule(kafka);
+        }
+    }
+}
+
 static KafkaTopic *kafka_find(KafkaSink *kafka, const char *name)
 {
     for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
@@ -129,23 +140,35 @@ static void kafka_note_partitions(KafkaSink *kafka, KafkaTopic *kt, int partitio
     topic_set_partitions(kt->topic, partitions);
 }
 
+/* What was refused may be taken now. */
+static bool limits_are_laxer(const TopicLimits *now, const TopicLimits *before)
+{
+    bool larger =
+        before->max_message_bytes > 0 &&
+        (now->max_message_bytes < 0 || now->max_message_bytes > before->max_message_bytes);
+    return larger || (before->compacted && !now->compacted);
+}
+
 static void kafka_topic_found(KafkaSink *kafka, KafkaTopic *kt, const TopicLookup *lookup,
                               int64_t now_us)
 {
     bool was_missing = kt->missing;
     kt->found_us = kt->ready ? kt->found_us : now_us;
     kt->ready = true;
-    kt->look_us = now_us + LOOKUP_AGAIN_MS * INT64_C(1000);
+    bool waits = kt->topic->hold != NULL;
+    kt->look_us = now_us + (waits ? LOOKUP_WAITING_MS : LOOKUP_AGAIN_MS) * INT64_C(1000);
     kt->odd = 0;
     kafka->missing -= was_missing;
     kt->missing = false;
     kafka_note_partitions(kafka, kt, lookup->partitions);
+    bool laxer = false;
     if (lookup->limits.known || !kt->limits.known) { /* one that failed changes nothing */
+        laxer = waits && limits_are_laxer(&lookup->limits, &kt->limits);
         kt->limits = lookup->limits;
         kafka_limits_stale(kafka, kt);
         kafka_limits_changed(kafka, kt);
     }
-    if (was_missing) {
+    if (was_missing || laxer) {
         kafka->sink.events.found(kafka->sink.events.arg, kt->topic);
     }
 }

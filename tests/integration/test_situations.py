@@ -137,15 +137,16 @@ def test_acl_missing(relay, kafka, database, prefix):
     assert_recovered(one, "ACL missing")
 
 
-def test_poison_row_that_stops_its_pipeline(two_pipelines, kafka, database, prefix):
+def test_poison_row_that_holds_its_topic(two_pipelines, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order", config={"max.message.bytes": "3000"})
     emit(database, "too big", BIG)
     one = two_pipelines({"on_poison": "stop"}).start(wait_ready=False)
-    one.wait_not_ready("orders is failed")
+    one.wait_not_ready("RECORD_TOO_LARGE")
     eventually(lambda: one.metric("kafka_connected", pipeline="others") == 1, 20, "the other pipeline is connected")
     seen = look(one, "poison row, on_poison = stop")
-    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("failed", "RECORD_TOO_LARGE", 3, 3, False)
-    assert "NOT CONNECTED" not in seen.screen and "max.message.bytes" in seen.screen and "others" not in seen.reason
+    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("running", None, 3, 3, False)
+    assert seen.pipeline["waiting"]["code"] == "RECORD_TOO_LARGE" and gauge(seen, "held_rows") == 1
+    assert "NOT CONNECTED" not in seen.screen and "max.message.bytes" in seen.screen and "pipeline others" not in seen.reason
     assert gauge(seen, "events_dead_lettered_total") == 0 and gauge(seen, "events_acknowledged_total") == 0
     other = look(one, "poison row, on_poison = stop, the pipeline beside it", "others")
     assert other.state == "running" and other.code is None
@@ -169,10 +170,11 @@ def test_unrouted_row(two_pipelines, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     emit(database, 1, aggregate="unknown")
     one = two_pipelines({"topic": "", "routes": [{"aggregate_type": "order", "topic": topic}]}).start(wait_ready=False)
-    one.wait_not_ready("orders is failed")
+    one.wait_not_ready("EVENT_UNROUTED")
     eventually(lambda: one.metric("kafka_connected", pipeline="others") == 1, 20, "the other pipeline is connected")
     seen = look(one, "unrouted row")
-    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("failed", "EVENT_UNROUTED", 70, 70, False)
+    assert (seen.state, seen.code, seen.exit, seen.late_exit, seen.ready) == ("running", None, 3, 3, False)
+    assert seen.pipeline["waiting"]["code"] == "EVENT_UNROUTED"
     eventually(lambda: one.metric("lag_seconds", pipeline="orders") > 2, 20, "what waits is known from the database")
     assert "unknown" in seen.screen and "NOT CONNECTED" not in seen.screen and gauge(seen, "events_dropped_total") == 0
     assert database.scalar(UNPUBLISHED) == 1

@@ -50,6 +50,13 @@ static void on_batch(void *arg, Batch *batch)
     }
 }
 
+static void on_aside_refused(void *arg, Event *event, const Error *err)
+{
+    (void)arg;
+    (void)event;
+    (void)err;
+}
+
 static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
 {
     (void)arg;
@@ -146,6 +153,7 @@ void rig_begin(void)
                                         .batch = on_batch,
                                         .room = on_room,
                                         .aside = on_aside,
+                                        .aside_refused = on_aside_refused,
                                         .progress = on_progress,
                                         .doubt = on_doubt,
                                         .lost = on_lost,

@@ -72,6 +72,14 @@ static void source_ack(Source *source, Batch *batch)
     batch_free(&batch);
 }
 
+static void source_look_at_rows(Source *source, const int64_t *seqs, size_t count)
+{
+    RigSource *s = (RigSource *)source;
+    memcpy(s->looked_at, seqs, count * sizeof(*seqs));
+    s->looked_at_count = count;
+    s->looks++;
+}
+
 static void source_set_aside(Source *source, Event *event, const Record *record,
                              const Error *reason)
 {
@@ -138,6 +146,7 @@ static const SourceOps SOURCE_OPS = {
     .backlog = source_backlog,
     .may_park = source_may_park,
     .parked = source_parked,
+    .look_at_rows = source_look_at_rows,
     .reread = source_reread,
     .status = source_status,
     .free = source_free,
@@ -509,12 +518,26 @@ void rig_reopened(void)
     rig_turn();
 }
 
-void rig_aside_done(void)
+static Event *rig_take_aside(void)
 {
     cr_assert_gt(rig.source.aside_count, 0);
     Event *event = rig.source.aside[0];
     rig.source.aside_count--;
     memmove(rig.source.aside, rig.source.aside + 1, rig.source.aside_count * sizeof(Event *));
+    return event;
+}
+
+void rig_aside_refused(void)
+{
+    Error err = rig_error(ERROR_FATAL, "POSTGRES_PRIVILEGE");
+    Event *event = rig_take_aside();
+    rig.source.source.events.aside_refused(rig.source.source.events.arg, event, &err);
+    rig_turn();
+}
+
+void rig_aside_done(void)
+{
+    Event *event = rig_take_aside();
     rig.source.source.events.aside(rig.source.source.events.arg, event);
     rig_turn();
 }

@@ -27,6 +27,9 @@ typedef struct RigSource {
     int64_t parked[RIG_EVENTS_MAX]; /* seqs that came back parked */
     size_t parked_count;
     size_t rereads;
+    int64_t looked_at[RIG_EVENTS_MAX]; /* the last look_at_rows */
+    size_t looked_at_count;
+    size_t looks;
     double backlog; /* events that source.backlog tells */
     int64_t next_position;
     size_t acked_batches;
@@ -122,6 +125,8 @@ void rig_source_lost_by(ErrorClass class, const char *code);
 void rig_sink_lost(ErrorClass class);
 void rig_reopened(void);
 void rig_aside_done(void);
+/** The server refuses to store the first of those. */
+void rig_aside_refused(void);
 void rig_trouble(ErrorClass class);
 void rig_healed(void);
 void rig_ready(void);

@@ -401,12 +401,15 @@ Test(pipeline, stopping_a_source_that_left_published_rows_behind_is_not_clean)
 Test(pipeline, the_error_that_stopped_it_is_not_covered_by_later_ones)
 {
     rig_run();
-    rig_batch("1a! 2a");
+    Error err = rig_error(ERROR_FATAL, "REFUSED_FOR_GOOD");
+    pipeline_complain(rig.pipeline, &err, true);
+    pipeline_input(rig.pipeline, INPUT_FATAL);
+    rig_turn();
     rig_assert_state(PIPELINE_DRAINING);
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_FAILED);
-    rig_assert_error("HEADERS_INVALID");
-    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_CONFIG);
+    rig_assert_error("REFUSED_FOR_GOOD");
+    cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_KAFKA);
 }
 
 /* What the table leaves out is ignored. */

@@ -119,21 +119,25 @@ Test(pipeline_isolate, a_culprit_that_the_sink_finds_ends_the_search)
     rig_assert_acked("1 2 3 4");
 }
 
-Test(pipeline_isolate, a_refused_request_stops_only_at_the_bad_record)
+Test(pipeline_isolate, a_refused_request_holds_only_what_is_behind_the_bad_record)
 {
     rig.config.on_poison = ON_POISON_STOP;
+    rig.source.may_park = true;
     rig_run();
-    rig_batch("1a 2b 3a");
-    rig_refuse("1 2 3");
-    rig_assert_state(PIPELINE_RUNNING);
+    rig_batch("1a 2b 3a 4a 5a+");
+    rig_refuse("1 2 3 4");
     rig_accept("1 2");
     rig_refuse("3");
-    rig_assert_state(PIPELINE_DRAINING);
-    rig_assert_acked("1 2");
-    rig_assert_returned("3");
+    rig_accept("5");
+    rig_assert_state(PIPELINE_RUNNING);
+    rig_assert_error("");
+    rig_assert_acked("1 2 5");
+    rig_assert_parked("3 4");
     PipelineView view;
     pipeline_view(rig.pipeline, &view);
-    cr_assert_not_null(strstr(view.error->message, "seq 3"), "%s", view.error->message);
+    cr_assert_str_eq(view.waiting_topic, "order.events");
+    cr_assert_not_null(strstr(view.waiting_reason->message, "seq 3"), "%s",
+                       view.waiting_reason->message);
 }
 
 Test(pipeline_isolate, what_was_overtaken_is_counted_once)

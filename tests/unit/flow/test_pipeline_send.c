@@ -302,25 +302,6 @@ Test(pipeline_send, missing_acknowledgements_are_said)
 
 /* Poison. */
 
-Test(pipeline_send, poison_stops_the_pipeline_after_marking_what_is_published)
-{
-    rig_run();
-    rig_batch("1a 2b! 3a");
-    rig_assert_sent("1");
-    rig_assert_state(PIPELINE_REWINDING);
-    rig_settle(1, NULL);
-    rig_assert_acked("1");
-    rig_assert_returned("2 3");
-    rig.source.source.events.drained(rig.source.source.events.arg);
-    rig_turn();
-    rig_assert_state(PIPELINE_FAILED);
-    PipelineView view;
-    pipeline_view(rig.pipeline, &view);
-    cr_assert_not_null(strstr(view.error->message, "seq 2"), "%s", view.error->message);
-    cr_assert_not_null(strstr(view.error->message, "order.placed"));
-    cr_assert_not_null(strstr(view.error->message, "key 'b'"));
-}
-
 Test(pipeline_send, poison_is_set_aside_and_the_rest_goes_on)
 {
     rig.config.on_poison = ON_POISON_DEAD_LETTER;
@@ -428,19 +409,6 @@ Test(pipeline_send, a_stop_waits_for_the_dead_letter)
 }
 
 /* Unrouted. */
-
-Test(pipeline_send, unrouted_stops)
-{
-    rig_run();
-    rig_batch("1a 2b? 3a");
-    rig_assert_sent("1");
-    rig_settle(1, NULL);
-    rig_assert_returned("2 3");
-    PipelineView view;
-    pipeline_view(rig.pipeline, &view);
-    cr_assert_str_eq(view.error->code, "EVENT_UNROUTED");
-    cr_assert_eq(view.error->class, ERROR_FATAL);
-}
 
 Test(pipeline_send, unrouted_is_dropped_and_counted)
 {

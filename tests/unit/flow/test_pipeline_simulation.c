@@ -8,6 +8,7 @@
  *   repeats          only after a producer or a process was lost, or another history or publisher
  *   zombies          nothing leaves when the lease is over
  *   topics           those of a missing topic wait, whether in their rows or in memory
+ *   held rows        those behind a row that cannot be published wait until it is mended
  *   no right         nothing is sent or read while the source is not the publisher, or is paused,
  *                    or a precondition is broken
  */
@@ -209,6 +210,11 @@ static void do_aside(void)
         Event *event = sim.asides[0];
         sim.aside_count--;
         memmove(sim.asides, sim.asides + 1, sim.aside_count * sizeof(Event *));
+        if (!sim.calm && chance(20)) {
+            Error err = error_of(ERROR_FATAL, "POSTGRES_PRIVILEGE");
+            sim.source.events.aside_refused(sim.source.events.arg, event, &err);
+            return;
+        }
         row_of(event)->aside = true;
         sim.source.events.aside(sim.source.events.arg, event);
     }
@@ -350,6 +356,39 @@ static void do_look_up(void)
     }
 }
 
+static bool row_is_held_back(const Row *row)
+{
+    return row->kind == ROW_UNROUTED ? sim.config.on_unrouted == ON_UNROUTED_STOP
+                                     : sim.config.on_poison == ON_POISON_STOP;
+}
+
+/* Somebody corrects a row that cannot be published; the source may see that. */
+static void do_correct(void)
+{
+    size_t from = below(ROWS);
+    for (size_t i = 0; i < ROWS; i++) {
+        size_t at = (from + i) % ROWS;
+        Row *row = &sim.rows[at];
+        if (row->kind == ROW_GOOD || row->place == ROW_HIDDEN || !row_is_held_back(row)) {
+            continue;
+        }
+        sim.source.events.row_looks(sim.source.events.arg, (int64_t)at, 2);
+        row->kind = ROW_GOOD;
+        sim.pipeline->reread_at_us = 0; /* nobody waits for the clock */
+        sim.source.events.row_looks(sim.source.events.arg, (int64_t)at, 3);
+        pipeline_reread_when_due(sim.pipeline);
+        return;
+    }
+}
+
+/* Time passes: what is held by a row is tried again. */
+static void do_try(void)
+{
+    sim.pipeline->reread_at_us = 0;
+    pipeline_watch_held_rows(sim.pipeline, INT64_MAX / 2);
+    pipeline_reread_when_due(sim.pipeline);
+}
+
 static void do_lose_sink(void)
 {
     if (sim.lost || sim.reopening) {
@@ -431,6 +470,7 @@ static const Deed DEEDS[] = {
     {do_mend, 30, false},      {do_refuse, 6, true},     {do_break_precondition, 6, true},
     {do_accept, 20, false},    {do_resume, 20, false},   {do_end_lease, 20, true},
     {do_swap_server, 2, true}, {do_look_up, 40, false},  {do_delete_topic, 8, true},
+    {do_correct, 6, false},    {do_try, 6, false},
 };
 
 static void step(void)
@@ -508,9 +548,12 @@ static void simulate(uint64_t seed)
     sim.config.routes = &route;
     sim.config.route_count = 1;
     sim.config.topic = GIVEN("");
-    sim.config.on_poison = ON_POISON_DEAD_LETTER;
+    sim.config.on_poison = chance(50) ? ON_POISON_STOP : ON_POISON_DEAD_LETTER;
     sim.config.on_unrouted = chance(50) ? ON_UNROUTED_DROP : ON_UNROUTED_DEAD_LETTER;
     sim.may_park = chance(70);
+    if (sim.may_park && chance(30)) { /* what is in memory would stay unrouted */
+        sim.config.on_unrouted = ON_UNROUTED_STOP;
+    }
     sim.config.in_flight_events = 1 + (int64_t)below(100);
     sim.base = event_base_new();
     sim.metrics = metrics_new();

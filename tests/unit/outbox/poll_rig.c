@@ -528,6 +528,14 @@ static void on_aside(void *arg, Event *event)
     batch_settle(event, EVENT_ASIDE);
 }
 
+static void on_aside_refused(void *arg, Event *event, const Error *err)
+{
+    (void)arg;
+    (void)event;
+    rig.asides_refused++;
+    rig.error = *err;
+}
+
 static void on_progress(void *arg)
 {
     (void)arg;
@@ -614,6 +622,7 @@ void rig_begin(void)
                                         .batch = on_batch,
                                         .room = on_room,
                                         .aside = on_aside,
+                                        .aside_refused = on_aside_refused,
                                         .progress = on_progress,
                                         .doubt = on_doubt,
                                         .refused = on_refused,

@@ -109,6 +109,7 @@ typedef struct Rig {
     char holder[160];
     size_t progress;
     size_t asides;
+    size_t asides_refused;
     size_t lost;
     size_t drained;
     Error error; /* of the last loss */

@@ -601,16 +601,25 @@ static void set_aside_and_lose(void)
     cr_assert_eq(rig.asides, 0);
 }
 
-Test(poll, a_dead_letter_that_is_refused_is_told_and_waits)
+/* A right, a trigger, a full disk, a value that the encoding cannot hold. */
+Test(poll, a_dead_letter_that_is_refused_is_given_back_and_nothing_else_waits)
 {
-    rig.error_of_dead_letter = "42501";
+    static const char *const STATES[] = {"42501", "P0001", "53100", "22P05", "42P01"};
+    rig.error_of_dead_letter = STATES[0];
     set_aside_one();
-    RIG_WAIT(rig.refusals == 2);
-    cr_assert_str_eq(rig.error.code, "POSTGRES_PRIVILEGE");
-    cr_assert_eq(rig.asides, 0);
-    rig.error_of_dead_letter = NULL;
+    Error reason = {0};
+    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+    Record record = {0};
+    for (size_t i = 0; i < sizeof(STATES) / sizeof(STATES[0]); i++) {
+        RIG_WAIT(rig.asides_refused == i + 1);
+        cr_assert_not_null(strstr(rig.error.message, STATES[i]), "%s", rig.error.message);
+        cr_assert_not_null(strstr(rig.error.message, "outbox.dead_letter"));
+        bool last = i + 1 == sizeof(STATES) / sizeof(STATES[0]);
+        rig.error_of_dead_letter = last ? NULL : STATES[i + 1];
+        rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
+    }
     RIG_WAIT(rig.asides == 1);
-    cr_assert_eq(rig.accepted, 1);
+    cr_assert_eq(rig.refusals, 0);
     cr_assert_eq(rig.lost, 0);
 }
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "flow/source.h"
 #include "metrics/metrics.h"
 #include "rows/mark_sql.h"
 #include "rows/marker.h"
@@ -33,6 +34,8 @@ static struct {
     size_t counts;
     size_t prunes;
     size_t letters;
+    size_t row_looks;
+    const char *row_ctid;
     size_t prepares;
     size_t asks; /* how many are replaced, who holds the lock, where the row is */
     bool hang;
@@ -62,6 +65,10 @@ static bool opened;
 static size_t marked;
 static size_t idle;
 static size_t asides;
+static size_t asides_refused;
+static size_t looks;
+static int64_t looked_seq;
+static uint64_t looked;
 static size_t lost;
 static size_t blocked;
 static size_t replaced;
@@ -236,6 +243,15 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         snprintf(writes, sizeof(writes), "%u", server.writes);
         stub_reply_row(reply, "ctid", server.ctid, "generation", server.owner, "writes", writes,
                        "same", server.renamed ? "f" : "t", NULL);
+    } else if (begins(sql, "SELECT \"seq\", tableoid, ctid, xmin FROM ")) {
+        server.row_looks++;
+        if (server.error != NULL) {
+            stub_reply_error(reply, server.error, "no");
+        } else {
+            cr_assert_not_null(strstr(sql, "IS NULL"));
+            stub_reply_row(reply, "seq", "7", "tableoid", "1", "ctid",
+                           server.row_ctid != NULL ? server.row_ctid : "(0,1)", "xmin", "9", NULL);
+        }
     } else if (begins(sql, "SELECT l.pid")) {
         server.asks++;
         stub_reply_row(reply, "pid", "77", "application", "psql", "mode", "ShareLock", "relation",
@@ -284,6 +300,22 @@ static void on_aside(void *arg, Event *event)
     (void)arg;
     (void)event;
     asides++;
+}
+
+static void on_aside_refused(void *arg, Event *event, const Error *err)
+{
+    (void)arg;
+    (void)event;
+    asides_refused++;
+    error = *err;
+}
+
+static void on_row_looks(void *arg, int64_t seq, uint64_t look)
+{
+    (void)arg;
+    looked_seq = seq;
+    looked = look;
+    looks++;
 }
 
 static void on_marked(void *arg)
@@ -405,6 +437,8 @@ static void begin(void)
                                          .refused = wants_refusals ? on_refused : NULL,
                                          .replaced = on_replaced,
                                          .aside = on_aside,
+                                         .aside_refused = on_aside_refused,
+                                         .row_looks = on_row_looks,
                                          .marked = on_marked,
                                          .idle = on_idle});
     marker_caught_up(marker, true); /* nothing to count */
@@ -1006,6 +1040,79 @@ Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
     server.error = NULL;
     WAIT(asides == 1);
     batch_free(&batch);
+}
+
+static void add_letter(Batch *batch, int64_t seq)
+{
+    Event *event = batch_add(batch, 0);
+    event->seq = seq;
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_next(marker);
+}
+
+Test(marker, a_dead_letter_that_is_refused_is_given_back_and_marks_go_on)
+{
+    begin();
+    server.error = "42501";
+    Batch *batch = batch_new();
+    add_letter(batch, 5);
+    WAIT(asides_refused == 1);
+    cr_assert_not_null(strstr(error.message, "writing to outbox.dead_letter"));
+    cr_assert_not(marker_pending(marker), "it is its owner's again");
+    server.error = NULL;
+    add_now(ROWS_OF(1), 9, 0x100);
+    WAIT(marker_unmarked(marker) == 0);
+    add_letter(batch, 6);
+    WAIT(asides == 1);
+    cr_assert_eq(lost, 0);
+    cr_assert_eq(refusals, 0);
+    batch_free(&batch);
+}
+
+Test(marker, a_server_that_ends_or_is_no_primary_is_lost_not_the_letter)
+{
+    begin();
+    server.error = "25006";
+    Batch *batch = batch_new();
+    add_letter(batch, 5);
+    WAIT(lost == 1);
+    cr_assert_eq(asides_refused, 0);
+    batch_free(&batch);
+}
+
+Test(marker, rows_are_looked_at_and_those_that_are_gone_are_told)
+{
+    begin();
+    marker_look_at(marker, (const int64_t[]){7, 8}, 2);
+    WAIT(looks == 2);
+    cr_assert_eq(looked_seq, 8);
+    cr_assert_eq(looked, SOURCE_ROW_GONE);
+    marker_look_at(marker, (const int64_t[]){7}, 1);
+    WAIT(looks == 3);
+    uint64_t before = looked;
+    cr_assert_neq(before, SOURCE_ROW_GONE);
+    marker_look_at(marker, (const int64_t[]){7}, 1);
+    WAIT(looks == 4);
+    cr_assert_eq(looked, before);
+    server.row_ctid = "(0,9)";
+    marker_look_at(marker, (const int64_t[]){7}, 1);
+    WAIT(looks == 5);
+    cr_assert_neq(looked, before, "an UPDATE moved it");
+}
+
+Test(marker, rows_that_may_not_be_looked_at_do_no_harm)
+{
+    begin();
+    server.error = "42501";
+    marker_look_at(marker, (const int64_t[]){7}, 1);
+    WAIT(server.row_looks == 1);
+    turn();
+    marker_look_at(marker, (const int64_t[]){7}, 1);
+    turn();
+    cr_assert_eq(server.row_looks, 1, "not again in this session");
+    cr_assert_eq(looks, 0);
+    cr_assert_eq(lost, 0);
+    cr_assert_eq(refusals, 0);
 }
 
 Test(marker, a_lock_that_is_never_freed_does_not_keep_it_from_stopping)

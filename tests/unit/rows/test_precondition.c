@@ -288,11 +288,13 @@ Test(precondition, table_and_rights)
         {.column = "dead_letter",
          .value = NULL,
          .code = "NO_DEAD_LETTER_TABLE",
-         .remedy = "outboxd migrate"},
+         .remedy = "outboxd migrate",
+         .warning = true},
         {.column = "sets_aside",
          .value = "f",
          .code = "RIGHT_INSERT",
-         .remedy = "GRANT INSERT ON outbox.dead_letter TO shop_relay;"},
+         .remedy = "GRANT INSERT ON outbox.dead_letter TO shop_relay;",
+         .warning = true},
         {.column = "pauses",
          .value = "f",
          .code = "RIGHT_PAUSE",
@@ -457,6 +459,17 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
         given.capture = CASES[i].of == CAPTURE_POLL ? CAPTURE_WAL : CAPTURE_POLL;
         expect(&given, "", false, "");
     }
+}
+
+/* While the relay runs only an event that needs a dead letter waits for what is missing. */
+Test(precondition, dead_letters_are_needed_at_the_start)
+{
+    Given given = {.column = "sets_aside", .value = "f", .reader = PRECONDITION_START};
+    expect(&given, "RIGHT_INSERT", false, "GRANT INSERT ON outbox.dead_letter TO shop_relay;");
+    given.reader = PRECONDITION_CHECK;
+    expect(&given, "RIGHT_INSERT", false, "GRANT INSERT ON outbox.dead_letter TO shop_relay;");
+    given = (Given){.column = "dead_letter", .value = NULL, .reader = PRECONDITION_START};
+    expect(&given, "NO_DEAD_LETTER_TABLE", false, "outboxd migrate");
 }
 
 /* A publication of the relay's own is made at its start where it may; a slot must not be older. */

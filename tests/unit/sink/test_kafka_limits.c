@@ -72,6 +72,34 @@ Test(kafka_limits, limits_are_looked_up_again_each_minute_and_sends_go_on)
     cr_assert_eq(mock.troubles, 0);
 }
 
+Test(kafka_limits, a_larger_limit_is_told_soon_while_events_wait_behind_a_refused_record)
+{
+    KafkaTopic *topic = known_topic();
+    topic->limits.max_message_bytes = 100;
+    static char body[1000];
+    Record record = {.key = SLICE_LITERAL("k"), .value = {.data = body, .length = 1000}};
+    Error err = {0};
+    cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
+    int64_t wait_us = topic->look_us - clock_monotonic_us();
+    cr_assert(wait_us <= 5000000, "in %lld us", (long long)wait_us);
+    struct Hold *hold = (struct Hold *)&record; /* nobody looks into it */
+    topic->topic->hold = hold;
+    topic->look_us = 0; /* as if those seconds had passed */
+    kafka_on_look(-1, 0, mock.sink);
+    int64_t before_us = topic->looked_us;
+    MOCK_WAIT(topic->looked_us > before_us);
+    cr_assert_eq(mock.found, 0, "it is as it was");
+    cr_assert_leq(topic->look_us - clock_monotonic_us(), 5000000);
+    topic->limits.known = false; /* somebody raises it */
+    before_us = topic->looked_us;
+    topic->look_us = 0;
+    kafka_on_look(-1, 0, mock.sink);
+    MOCK_WAIT(topic->looked_us > before_us);
+    cr_assert_eq(mock.found, 1);
+    cr_assert_eq(mock.found_topic, topic->topic);
+    topic->topic->hold = NULL;
+}
+
 static const char *batch_size(void)
 {
     static char size[32];

@@ -1,0 +1,270 @@
+/* A row that cannot be published as it is (a header list that is none, a record that its topic does
+ * not take, a dead letter that cannot be stored) holds its topic: nothing of it passes, so order
+ * per key holds, and the events of all other topics go on.
+ *
+ * It is parked like those behind it. It goes on by itself when the row is mended or removed, or the
+ * topic takes more: the source looks at the row every two seconds, the sink tells of the topic's
+ * limits, and at ever longer intervals it is tried whatever they say. To try is to read everything
+ * that waits again, with nothing held; a row that is still bad is refused again, before anything
+ * behind it was sent. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "flow/pipeline_internal.h"
+
+enum {
+    LOOK_SECONDS = 2,
+    TRY_SECONDS = 5,        /* doubled after each try in vain, ... */
+    TRY_MOST_SECONDS = 300, /* ... up to this, and so much later for each event that waits: */
+    TRY_ROW_US = 3000,
+    TRY_DOUBLINGS_MAX = 14, /* in memory: each try encodes all that waits once more */
+    TRIED_SECONDS = 10,     /* so long after everything came again, a row that did not is gone */
+    TRIED_MOST_SECONDS = 60,
+};
+
+/* The topic that the event holds, or waits for. */
+static Topic *row_topic(Pipeline *p, const Event *event, const Record *record)
+{
+    return record->topic != NULL
+               ? record->topic
+               : topics_of_type(p->parts.topics, event->field[FIELD_AGGREGATE_TYPE]);
+}
+
+/* Which event, why, and what to do. */
+static void row_reason(const Pipeline *p, const Event *event, const Error *err, Error *ret_reason)
+{
+    *ret_reason = *err;
+    char name[160];
+    Slice id = event->field[FIELD_EVENT_ID];
+    if (event->seq != EVENT_NO_SEQ) {
+        snprintf(name, sizeof(name), "seq %" PRId64 ", event_id %.*s", event->seq,
+                 id.length > 80 ? 80 : (int)id.length, id.data != NULL ? id.data : "");
+    } else {
+        snprintf(name, sizeof(name), "of the transaction at %X/%X, event_id %.*s",
+                 (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn,
+                 id.length > 80 ? 80 : (int)id.length, id.data != NULL ? id.data : "");
+    }
+    Slice type = event->field[FIELD_EVENT_TYPE];
+    Slice key = event->field[FIELD_AGGREGATE_ID];
+    error_prefix(ret_reason, "event %s, type '%.*s', key '%.*s'", name,
+                 type.length > 80 ? 80 : (int)type.length, type.data != NULL ? type.data : "",
+                 key.length > 80 ? 80 : (int)key.length, key.data != NULL ? key.data : "");
+    const Source *source = p->parts.source;
+    bool in_row = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
+                  source->ops->may_park(source, event);
+    bool letter = strcmp(err->code, "DEAD_LETTER_REFUSED") == 0;
+    bool unrouted = strcmp(err->code, "EVENT_UNROUTED") == 0;
+    error_hint(ret_reason, "%s %s%s", err->hint,
+               in_row && !letter ? "Or correct the row, or delete it: the relay goes on by itself. "
+                                 : "",
+               letter     ? "The relay tries again by itself."
+               : unrouted ? ""
+                          : "Or set on_poison = \"dead_letter\" and restart.");
+}
+
+void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
+{
+    Topic *topic = row_topic(p, event, record);
+    isolate_found(&p->isolate, event);
+    if (!parking_holds(topic)) {
+        Error reason;
+        row_reason(p, event, err, &reason);
+        HeldRow *row = &parking_hold_row(&p->parking, topic, event, &reason)->row;
+        row->sent = sent;
+        row->letter = strcmp(err->code, "DEAD_LETTER_REFUSED") == 0;
+        row->try_us = clock_monotonic_us() + TRY_SECONDS * INT64_C(1000000);
+    }
+    pipeline_park(p, event, topic, record);
+}
+
+bool pipeline_waits_for_row(Pipeline *p, Event *event, const Record *record)
+{
+    if (p->parking.rows == 0) {
+        return false;
+    }
+    Topic *type = topics_held_type(p->parts.topics, event->field[FIELD_AGGREGATE_TYPE]);
+    Topic *topic = type != NULL && parking_holds(type) ? type : record->topic;
+    if (topic == NULL || !parking_holds(topic) || !topic->hold->by_row) {
+        return false;
+    }
+    pipeline_park(p, event, topic, record);
+    return true;
+}
+
+/* The hold that this event is the reason of, or NULL. */
+static Hold *row_hold(const Pipeline *p, const Event *event)
+{
+    for (Hold *hold = p->parking.rows > 0 ? p->parking.holds : NULL; hold != NULL;
+         hold = hold->next) {
+        if (parking_is_row(hold, event)) {
+            return hold;
+        }
+    }
+    return NULL;
+}
+
+void pipeline_store_held(Pipeline *p, const Event *event)
+{
+    Hold *hold = row_hold(p, event);
+    if (hold != NULL && hold->row.trying && hold->row.letter) {
+        p->parking.trying--;
+        hold->row.trying = false;
+        hold->row.storing = true;
+    }
+}
+
+/* Nothing is in the way any more: what is behind the row comes, if it is not on its way already. */
+static void row_mended(Pipeline *p, Hold *hold)
+{
+    bool in_memory = hold->in_memory > 0;
+    if (hold->parked > 0) {
+        (void)parking_release(&p->parking, hold->topic);
+        pipeline_want_reread(p);
+        return;
+    }
+    parking_end_row(&p->parking, hold);
+    if (in_memory) {
+        pipeline_let_go(p);
+    }
+}
+
+void pipeline_row_done(Pipeline *p, const Event *event)
+{
+    if (p->parking.rows == 0) {
+        return;
+    }
+    Hold *own = row_hold(p, event);
+    if (own != NULL && (own->row.trying || own->row.storing)) {
+        row_mended(p, own);
+    }
+    /* One behind it is published, so it is not there any more. */
+    Topic *type = topics_held_type(p->parts.topics, event->field[FIELD_AGGREGATE_TYPE]);
+    Topic *topics[] = {type, event->topic};
+    for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]) && p->parking.trying > 0; i++) {
+        Hold *hold = topics[i] != NULL ? topics[i]->hold : NULL;
+        if (hold != NULL && hold->by_row && hold->row.trying && !hold->row.sent &&
+            !hold->row.letter && event->seq > hold->row.seq) {
+            row_mended(p, hold);
+        }
+    }
+}
+
+void pipeline_aside_refused(void *arg, Event *event, const Error *err)
+{
+    Pipeline *p = arg;
+    if (event->state != EVENT_ASIDE_BUSY) {
+        return; /* a rewind took it back */
+    }
+    p->aside_busy--;
+    event->state = EVENT_PENDING;
+    pipeline_wake(p);
+    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+        return; /* it stays unpublished, or is set aside again */
+    }
+    Record record;
+    Error why = {0};
+    (void)pipeline_make_record(p, event, &record, &why);
+    Error refused = {0};
+    error_set(&refused, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_REFUSED",
+              "cannot be published (%s), and its dead letter cannot be stored: %s",
+              reason_name(event->aside_reason), err->message);
+    error_hint(&refused, "%s",
+               err->hint[0] != '\0' ? err->hint
+                                    : "Mend what PostgreSQL names: a right on the dead-letter "
+                                      "table, room on its disk, a constraint or trigger of yours.");
+    Hold *own = row_hold(p, event);
+    if (own != NULL && own->row.storing) { /* held all the time: as if it had only been tried */
+        own->row.storing = false;
+        own->row.trying = true;
+        p->parking.trying++;
+    }
+    pipeline_hold_row(p, event, &record, &refused, false);
+}
+
+void pipeline_try_row(Pipeline *p, Hold *hold)
+{
+    if (hold->row.trying || hold->row.storing) {
+        return;
+    }
+    if (hold->parked > 0) {
+        pipeline_want_reread(p);
+        return;
+    }
+    parking_try_row(&p->parking, hold);
+    pipeline_let_go(p);
+}
+
+void pipeline_row_looks(void *arg, int64_t seq, uint64_t look)
+{
+    Pipeline *p = arg;
+    for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
+        next = hold->next;
+        if (!hold->by_row || hold->row.seq != seq || hold->row.trying) {
+            continue;
+        }
+        bool changed = hold->row.look != 0 && hold->row.look != look;
+        hold->row.look = look;
+        if (changed) {
+            pipeline_try_row(p, hold);
+        }
+    }
+}
+
+static void pipeline_look_at_rows(Pipeline *p, int64_t now_us)
+{
+    Source *source = p->parts.source;
+    if (source->ops->look_at_rows == NULL || now_us < p->look_rows_at_us || !pipeline_works(p) ||
+        p->source_lost) {
+        return;
+    }
+    int64_t seqs[SOURCE_LOOKS_MAX];
+    size_t count = 0;
+    for (Hold *hold = p->parking.holds; hold != NULL && count < SOURCE_LOOKS_MAX;
+         hold = hold->next) {
+        if (hold->by_row && !hold->row.trying && hold->parked > 0) {
+            seqs[count++] = hold->row.seq;
+        }
+    }
+    p->look_rows_at_us = now_us + LOOK_SECONDS * INT64_C(1000000);
+    if (count > 0) {
+        source->ops->look_at_rows(source, seqs, count);
+    }
+}
+
+static int64_t row_try_us(const Hold *hold)
+{
+    unsigned tries = hold->row.tries < TRY_DOUBLINGS_MAX ? hold->row.tries : TRY_DOUBLINGS_MAX;
+    int64_t later_s = TRY_SECONDS * ((INT64_C(1) << tries) - 1);
+    if (hold->in_memory == 0 && later_s > TRY_MOST_SECONDS) {
+        later_s = TRY_MOST_SECONDS;
+    }
+    return hold->row.try_us + later_s * 1000000 + (int64_t)hold->parked * TRY_ROW_US;
+}
+
+/* All that waited came again, and the row did not. */
+static bool row_is_gone(const Pipeline *p, const Hold *hold, int64_t now_us)
+{
+    int64_t seconds = p->acker.events == 0 ? TRIED_SECONDS : TRIED_MOST_SECONDS;
+    return hold->row.trying && now_us >= hold->row.trying_us + seconds * 1000000;
+}
+
+void pipeline_watch_held_rows(Pipeline *p, int64_t now_us)
+{
+    if (p->parking.rows == 0 || !pipeline_works(p) || p->source_lost) {
+        return;
+    }
+    pipeline_look_at_rows(p, now_us);
+    for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
+        next = hold->next;
+        if (!hold->by_row || hold->over) {
+            continue;
+        }
+        if (row_is_gone(p, hold, now_us)) {
+            row_mended(p, hold);
+        } else if (!hold->row.trying && now_us >= row_try_us(hold)) {
+            pipeline_try_row(p, hold);
+        }
+    }
+}
