@@ -167,7 +167,7 @@ static void on_last_result(void *arg, const PGresult *result)
     }
     uint64_t wal_end = wal->look.wal_end;
     precondition_release(&wal->look);
-    precondition_read(wal->options.pipeline, result, 0, PRECONDITION_RUNNING, &wal->look);
+    precondition_read(wal->table, result, 0, PRECONDITION_RUNNING, &wal->look);
     wal->look.wal_end = wal_end;
 }
 

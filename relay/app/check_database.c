@@ -210,10 +210,10 @@ static void check_pipelines(Check *check, PGconn *conn)
         if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
             check_wal(check, conn, pipeline, &look);
         }
-        precondition_release(&look);
         if (sound && backlog) {
-            check_backlog(check, conn, pipeline);
+            check_backlog(check, conn, pipeline, &look);
         }
+        precondition_release(&look);
     }
 }
 

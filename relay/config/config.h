@@ -68,6 +68,7 @@ typedef struct PipelineConfig {
     Capture capture;
     char *table; /* schema-qualified, as written */
     ColumnsConfig columns;
+    uint32_t columns_named; /* bit i: the i-th of columns was named, it is no default */
     StringList header_columns;
     SinkKind sink;
     OnPublish on_publish;

@@ -346,8 +346,9 @@ static const Option OPTIONS[] = {
      .min = 1 * MS, .max = HOUR, .help = "Longest pause between two attempts."},
     COLUMN(seq,
            "Ascending sequence column of the table (CACHE 1): the order of publishing. When the "
-           "table has other names than outbox.event, give them here; \"\" says that it has no "
-           "such column."),
+           "table has other names than outbox.event, give them here. A column that is not named "
+           "and that the table does not have is absent, unless a topic, a key or a route rests on "
+           "it; \"\" says that the table has no such column, whatever is called so."),
     COLUMN(event_id, "Stable id of the event, by which consumers drop repeats."),
     COLUMN(event_type, "Type of the event."),
     COLUMN(event_version, "Version of the event's schema."),

@@ -297,8 +297,13 @@ static void on_look_result(void *arg, const PGresult *result)
     }
     PreconditionLook look = {0};
     unsigned reader = PRECONDITION_START | (poll->begun ? PRECONDITION_RUNNING : 0);
-    precondition_read(poll->options.pipeline, result, 0, reader, &look);
+    precondition_read(poll->table, result, 0, reader, &look);
+    bool first = !poll->warned;
     precondition_say_first(poll->options.pipeline, &look, &poll->warned);
+    (void)precondition_take_columns(&look, poll->table);
+    if (first) {
+        precondition_say_absent(poll->table);
+    }
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && poll->error.class == ERROR_NONE) {
         poll->error = *broken;
