@@ -19,6 +19,8 @@ typedef struct TopicNeed {
     bool keyless;         /* some of its records have no key */
     int64_t record_bytes; /* of the largest event of the backlog that was looked at */
     char *record_event;   /* that event */
+    int64_t emit_bytes;   /* the largest that emit accepts for it; 0: not told */
+    char *emit_limit;     /* the function that says so, as SQL */
     size_t waiting;       /* of the events of the pipeline that is looked at go there */
 } TopicNeed;
 
@@ -29,6 +31,8 @@ typedef struct Check {
     ExitCode code; /* of the first kind that failed */
     TopicNeed *topics;
     size_t topic_count;
+    int64_t emit_bytes; /* of the pipeline that is looked at; 0: not told */
+    const char *emit_limit;
     size_t created;
     bool create_topics;
     int partitions;          /* of new topics; -1: the broker's default */

@@ -35,6 +35,16 @@ static TopicNeed *topic_need(Check *check, Slice name)
     return need;
 }
 
+/* What the database lets into the topic. */
+static void need_limit(const Check *check, TopicNeed *need)
+{
+    if (check->emit_bytes > need->emit_bytes) {
+        need->emit_bytes = check->emit_bytes;
+        free(need->emit_limit);
+        need->emit_limit = x_strdup(check->emit_limit);
+    }
+}
+
 /* One topic template and the key template beside it. */
 static void topics_of(Check *check, const PipelineConfig *pipeline, const char *topic_text,
                       const char *key_text, const char *user)
@@ -54,6 +64,7 @@ static void topics_of(Check *check, const PipelineConfig *pipeline, const char *
     need->aside = pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     need->keyless |= constant_key != NULL && *constant_key == '\0';
     need->user = need->user != NULL ? need->user : x_strdup(user);
+    need_limit(check, need);
 }
 
 void check_static_topics(Check *check, const PipelineConfig *pipeline)
@@ -143,6 +154,7 @@ static void backlog_need(Backlog *b, const Event *event, const Record *record)
 {
     TopicNeed *need = topic_need(b->check, slice_of(record->topic->name));
     need->waiting++;
+    need_limit(b->check, need);
     need->aside = b->pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     if (need->user == NULL) {
         need->user = x_format("pipeline \"%s\"", b->pipeline->name);

@@ -170,6 +170,28 @@ def test_a_record_that_the_topic_would_refuse_is_found(check, database, prefix, 
     assert f'topic "{prefix}.order" takes 5000' in text and "seq 1 of outbox.event" in text and "max.message.bytes" in text
 
 
+def test_what_emit_accepts_is_compared_with_the_topics(check, database, prefix, kafka):
+    topic = f"{prefix}.order"
+    assert "emit accepts" not in check(expect=0)   # 1,000,000 of 1,048,588
+    kafka.alter_topic(topic, **{"max.message.bytes": "5000"})
+    text = check(expect=0)
+    assert f'emit accepts records of up to 1000000 bytes (outbox.record_bytes_max()), but topic "{topic}" takes 5000' in text
+    assert f"kafka-configs.sh --bootstrap-server {kafka.brokers} --alter --entity-type topics --entity-name {topic} --add-config " \
+           "max.message.bytes=1000000" in text
+    assert "no problem, 2 warnings" in text
+    # Of templated topics, those of waiting events; of other limits, the one that holds.
+    database.execute("SELECT outbox.emit('a', 'order', '1', '{}')", user=APP)
+    database.execute("CREATE OR REPLACE FUNCTION outbox.record_bytes_max() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 7000'")
+    assert "emit accepts records of up to 7000 bytes" in check({"topic": prefix + ".${aggregate_type}"}, expect=0)
+    # Both ways out, as they are printed.
+    remedy = text.split("as the owner of the schema: ")[1].split("\n")[0]
+    database.execute(remedy)
+    assert database.scalar("SELECT outbox.record_bytes_max()") == 5000 and "emit accepts" not in check(expect=0)
+    database.execute("CREATE OR REPLACE FUNCTION outbox.record_bytes_max() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1000000'")
+    kafka.alter_topic(topic, **{"max.message.bytes": "1000000"})
+    assert "emit accepts" not in check(expect=0)
+
+
 def test_a_compacted_topic_needs_keys(check, database, prefix, kafka):
     kafka.create_topic(f"{prefix}.compacted", config={"cleanup.policy": "compact"})
     database.execute("SELECT outbox.emit('a', 'order', NULL, '{}')", user=APP)
