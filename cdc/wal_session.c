@@ -346,7 +346,8 @@ void wal_session_control_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     int version = PQserverVersion(pg_conn_raw(wal->control));
-    publisher_add_settings(wal->options.config, wal->options.pipeline, true, version, &sql);
+    publisher_add_settings(wal->options.config, wal->options.pipeline, true,
+                           pg_conn_raw(wal->control), &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
     publisher_add_lock_timeout(wal->options.pipeline, &sql);

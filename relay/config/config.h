@@ -137,6 +137,7 @@ typedef struct Config {
     struct {
         LogFormat format;
         LogLevel level;
+        int64_t summary_interval_ms; /* 0: off */
     } log;
     int64_t shutdown_timeout_ms;
     OnFailure on_failure;

@@ -188,6 +188,11 @@ static const Option OPTIONS[] = {
      .help = "One line for each fact, as key=value pairs or as a JSON object."},
     {AT_CONFIG("log.level", ENUM, log.level), .fallback = "info", .choices = LOG_LEVELS,
      .flags = OPTION_RELOADABLE, .help = "The least level that is written."},
+    {AT_CONFIG("log.summary_interval", DURATION, log.summary_interval_ms), .fallback = "5m",
+     .min = 0, .max = DAY,
+     .help =
+         "How often one line sums up what a pipeline published, while it publishes or something "
+         "waits; of an idle time there is one line. \"0s\": never."},
 
     {.scope = SCOPE_CONFIG,
      .path = "pipelines",

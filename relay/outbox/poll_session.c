@@ -67,7 +67,7 @@ void session_marker_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(poll->options.config, poll->options.pipeline, false,
-                           PQserverVersion(pg_conn_raw(poll->marker_conn)), &sql);
+                           pg_conn_raw(poll->marker_conn), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
     pg_conn_send(poll->marker_conn,
                  &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
@@ -362,7 +362,7 @@ void session_reader_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(poll->options.config, poll->options.pipeline, true,
-                           PQserverVersion(pg_conn_raw(poll->reader)), &sql);
+                           pg_conn_raw(poll->reader), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
     session_look(poll, &sql, on_look_done);
 }
