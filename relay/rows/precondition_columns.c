@@ -317,8 +317,12 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
         &say->message, "no index on the unpublished rows of %s: the published ones slow %s down",
         facts->table,
         facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count" : "each poll");
-    text_printf(&say->remedy, "CREATE INDEX CONCURRENTLY ON %s (%s) WHERE %s IS NULL;",
-                facts->table, column, published);
+    bool partitioned = *facts_value(facts, "kind") == 'p'; /* which takes no CONCURRENTLY */
+    text_printf(&say->remedy, "CREATE INDEX %sON %s (%s) WHERE %s IS NULL;%s",
+                partitioned ? "" : "CONCURRENTLY ", facts->table, column, published,
+                partitioned ? " (writers wait meanwhile; without that: ON ONLY, then CONCURRENTLY "
+                              "on each partition, then ALTER INDEX ... ATTACH PARTITION)"
+                            : "");
     return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "indexed");
 }
 

@@ -574,6 +574,29 @@ static PreconditionLook look_at_columns(PipelineConfig *pipeline, OutboxTable *t
 
 #define FIVE_COLUMNS "+++-++-+---------" /* and seq: Debezium's, with another name for each */
 
+Test(precondition, what_an_insert_fires_is_for_check_alone)
+{
+    for (PreconditionReader reader = PRECONDITION_START; reader <= PRECONDITION_CHECK;
+         reader = (PreconditionReader)(reader * 2)) {
+        bool told = reader == PRECONDITION_CHECK;
+        expect(&(Given){.column = "fired_without_path",
+                        .value = FIRED("i", "app.number()"),
+                        .on_publish = ON_PUBLISH_KEEP,
+                        .capture = CAPTURE_WAL,
+                        .reader = reader},
+               told ? "TRIGGER_PATH" : "", true, "ALTER FUNCTION app.number() SET search_path");
+    }
+}
+
+Test(precondition, a_partitioned_table_gets_its_index_without_concurrently)
+{
+    expect(&(Given){.column = "indexed", .value = "f"}, "UNPUBLISHED_NOT_INDEXED", true,
+           "CREATE INDEX CONCURRENTLY ON outbox.event (\"seq\") WHERE");
+    expect(&(Given){.column = "indexed", .value = "f", .also = "kind", .also_value = "p"},
+           "UNPUBLISHED_NOT_INDEXED", true,
+           "CREATE INDEX ON outbox.event (\"seq\") WHERE \"published_at\" IS NULL;");
+}
+
 Test(precondition, a_default_column_that_the_table_does_not_have_is_absent)
 {
     for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
