@@ -198,8 +198,10 @@ bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
         return false;
     }
     table_note(check, columns, pipeline, ret_look);
-    table_warn_near(check, columns, pipeline, ret_look);
-    table_say_absent(check, pipeline, ret_look);
+    if (ret_look->table_oid != 0) { /* else nothing is absent but the table */
+        table_warn_near(check, columns, pipeline, ret_look);
+        table_say_absent(check, pipeline, ret_look);
+    }
     PQclear(columns);
     return precondition_broken(ret_look) == NULL;
 }

@@ -298,13 +298,16 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
         return; /* kept rows do not tell whether they were published */
     }
     Text *facts = &b->check->facts;
-    text_printf(facts, "waiting        %s%lld %s of %s %s, and %s",
+    bool one = count == 1;
+    text_printf(facts, "waiting        %s%lld row%s of %s %s %s, and %s %s %s",
                 count > COUNT_MOST ? "over " : "", count > COUNT_MOST ? COUNT_MOST : count,
-                count == 1 ? "row" : "rows", pipeline->table,
-                kept ? "are there" : "are not published",
-                !log   ? "outboxd run publishes them first"
-                : slot ? "outboxd run publishes them as the log brings them"
-                       : "the first outboxd run publishes them before it follows the log");
+                one ? "" : "s", pipeline->table, one ? "is" : "are",
+                kept ? "there" : "not published",
+                log && !slot ? "the first outboxd run publishes" : "outboxd run publishes",
+                one ? "it" : "them",
+                !log   ? "first"
+                : slot ? "as the log brings them"
+                       : "before it follows the log");
     if (b->events > 0 && (long long)b->events < count) {
         text_printf(facts, "; of the oldest %zu", b->events);
     }
