@@ -88,25 +88,37 @@ static char *missing_need(const Facts *facts, const NeededColumn *column, const 
     return need;
 }
 
+static void remedy_missing(const Facts *facts, const NeededColumn *column, const char *need,
+                           Text *remedy)
+{
+    const TypedColumn *typed = typed_column(column->path);
+    bool marked = column->index == FIELD_COUNT; /* published_at */
+    if (typed != NULL && typed->ddl != NULL &&
+        (!marked || facts->pipeline->on_publish == ON_PUBLISH_MARK)) {
+        AUTO_TEXT quoted = ident_quote(column->name);
+        text_printf(remedy, "%sALTER TABLE %s ADD COLUMN %s %s",
+                    marked ? "on_publish = \"delete\", or: " : "", facts->table, quoted,
+                    typed->ddl);
+        return;
+    }
+    if (column->path == NULL) {
+        text_add(remedy, "take it out of header_columns, or add it to the table");
+        return;
+    }
+    bool first = column->index <= FIELD_EVENT_TYPE; /* nothing goes without them */
+    bool template = strncmp(need, "the topic", 9) == 0 || strncmp(need, "the key", 7) == 0;
+    text_printf(remedy, "name the column of your table in %s%s", column->path,
+                first      ? ""
+                : template ? ", or write a topic and a key without it"
+                           : ", or say that it has none: \"\"");
+}
+
 static void say_missing(const Facts *facts, const NeededColumn *column, const char *need,
                         Saying *say)
 {
-    const TypedColumn *typed = typed_column(column->path);
     text_printf(&say->message, "%s has no column \"%s\" (%s)", facts->pipeline->table, column->name,
                 need);
-    if (typed != NULL && typed->ddl != NULL &&
-        (strcmp(column->path, "columns.published_at") != 0 ||
-         facts->pipeline->on_publish == ON_PUBLISH_MARK)) {
-        AUTO_TEXT quoted = ident_quote(column->name);
-        text_printf(&say->remedy, "ALTER TABLE %s ADD COLUMN %s %s", facts->table, quoted,
-                    typed->ddl);
-    } else if (column->path == NULL) {
-        text_add(&say->remedy, "take it out of header_columns, or add it to the table");
-    } else {
-        text_printf(&say->remedy,
-                    "name the column of your table in %s, or say that it has none: \"\"",
-                    column->path);
-    }
+    remedy_missing(facts, column, need, &say->remedy);
 }
 
 /* Reads along the columns of the answer: how many are absent and needed, which are absent. */
@@ -252,6 +264,20 @@ static bool published_has_default(const Facts *facts, Saying *say)
     return *value != '\0' && !null;
 }
 
+/* Of a column that is not there, that is said, and no more. */
+static bool column_is_there(const Facts *facts, size_t index)
+{
+    const char *present = facts_value(facts, "present");
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(facts->pipeline, &count);
+    bool there = true;
+    for (size_t i = 0; i < count && present[i] != '\0'; i++) {
+        there = there && !(needed[i].index == index && present[i] == '-');
+    }
+    free(needed);
+    return there;
+}
+
 /* The numbers. Polling publishes in their order; the log has an order of its own. */
 
 static bool numbers_are_cached(const Facts *facts, Saying *say)
@@ -306,7 +332,7 @@ static bool numbers_are_not_unique(const Facts *facts, Saying *say)
                 facts->pipeline->columns.seq, facts->table);
     text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
     return facts->pipeline->on_publish != ON_PUBLISH_KEEP && *facts_value(facts, "kind") == 'r' &&
-           facts_deny(facts, "unique");
+           column_is_there(facts, FIELD_SEQ) && facts_deny(facts, "unique");
 }
 
 static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
@@ -323,7 +349,8 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
                 partitioned ? " (writers wait meanwhile; without that: ON ONLY, then CONCURRENTLY "
                               "on each partition, then ALTER INDEX ... ATTACH PARTITION)"
                             : "");
-    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "indexed");
+    return facts->pipeline->on_publish == ON_PUBLISH_MARK && column_is_there(facts, FIELD_SEQ) &&
+           column_is_there(facts, FIELD_COUNT) && facts_deny(facts, "indexed");
 }
 
 #define SEQ_INDEX(condition)                                                                       \

@@ -126,6 +126,9 @@ def test_check_proposes_the_columns_of_an_unknown_table(check, database, kafka, 
     for column, meant in (("event_id", "id"), ("event_type", "type"), ("aggregate_id", "aggregateid")):
         assert f'public.outboxevent has no column "{column}" (' in said and f'; did you mean "{meant}"?' in said
     assert 'ADD COLUMN "seq" bigint GENERATED ALWAYS AS IDENTITY' in said and 'ADD COLUMN "published_at" timestamptz' in said
+    # Everything that is said is needed, and each remedy works.
+    assert said.count("problem") >= 1 and "unique index" not in said and "unpublished rows of" not in said
+    assert 'or say that it has none: ""' not in said and 'on_publish = "delete", or: ALTER TABLE' in said
     # What is merely absent is one line at most, and a near name is asked for.
     assert '"traceparent"' not in said and '"headers"' not in said and '"occurred_at"' not in said
     assert 'no column "aggregate_type", so records go without it; did you mean "aggregatetype"?' in said

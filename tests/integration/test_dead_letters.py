@@ -134,7 +134,7 @@ def test_a_requeued_event_that_fails_again_is_set_aside_again(captured, kafka, d
     assert "comes back as a new dead letter" in dead(one, "requeue", first).stderr
     wait_aside(database, 1, one)
     said = one.log_lines("EVENT_SET_ASIDE")
-    assert len(said) == 2 and all(f"event_id={event_id}" in line and "outboxd dead list" in line for line in said), said
+    assert len(said) == 2 and all(f"event_id={event_id}" in line and f"outboxd dead show {event_id}" in line for line in said), said
     assert ids(one) != [first] and listed(one)[0]["event_id"] == event_id
     eventually(lambda: one.metric("events_dead_lettered_total", pipeline="orders", reason="too_large") == 2, what="both are counted")
 
