@@ -238,18 +238,26 @@ typedef struct NeededColumn {
     const char *column; /* "" or NULL: not needed */
 } NeededColumn;
 
+/* The name, or "" where the table has no such column and the pipeline does without. */
+static const char *needed_name(const Relations *relations, EventField field)
+{
+    bool absent = (relations->absent & TABLE_COLUMN(field)) != 0;
+    return absent ? "" : target_column(relations->pipeline, (int)field);
+}
+
 static void relations_needed(const Relations *relations, NeededColumn ret_needed[NEEDED_COLUMNS])
 {
     const ColumnsConfig *c = &relations->pipeline->columns;
-    bool bytes_alone = c->payload[0] == '\0';
+    const char *payload = needed_name(relations, FIELD_PAYLOAD);
+    bool bytes_alone = slice_of(payload).length == 0;
     bool keep = relations->pipeline->on_publish == ON_PUBLISH_KEEP;
     const NeededColumn needed[NEEDED_COLUMNS] = {
         {FIELD_SEQ, "seq", keep ? "" : c->seq},
         {FIELD_EVENT_ID, "event_id", c->event_id},
         {FIELD_EVENT_TYPE, "event_type", c->event_type},
-        {FIELD_AGGREGATE_TYPE, "aggregate_type", c->aggregate_type},
-        {FIELD_AGGREGATE_ID, "aggregate_id", c->aggregate_id},
-        {FIELD_PAYLOAD, "payload", c->payload},
+        {FIELD_AGGREGATE_TYPE, "aggregate_type", needed_name(relations, FIELD_AGGREGATE_TYPE)},
+        {FIELD_AGGREGATE_ID, "aggregate_id", needed_name(relations, FIELD_AGGREGATE_ID)},
+        {FIELD_PAYLOAD, "payload", payload},
         {FIELD_PAYLOAD_BYTES, "payload_bytes", bytes_alone ? c->payload_bytes : ""},
     };
     memcpy(ret_needed, needed, sizeof(needed));

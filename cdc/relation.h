@@ -13,6 +13,7 @@
 #include "cdc/tree.h"
 #include "config/config.h"
 #include "flow/batch.h"
+#include "rows/table.h"
 
 typedef struct Relation Relation;
 typedef struct RelationType RelationType;
@@ -20,6 +21,7 @@ typedef struct RelationType RelationType;
 typedef struct Relations {
     const PipelineConfig *pipeline;
     uint32_t table_oid; /* of the outbox table */
+    uint32_t absent;    /* columns, as OutboxTable has them: may be missing in the log, too */
     char *schema;
     char *name;
     Tree tree;            /* outlives the stream */

@@ -337,7 +337,7 @@ void fill_filler_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
-                           PQserverVersion(pg_conn_raw(wal->filler)), &sql);
+                           pg_conn_raw(wal->filler), &sql);
     text_add(&sql, "SET statement_timeout = 0; "); /* reading ahead takes as long as the log is */
     pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_filler_set});
 }

@@ -291,7 +291,7 @@ static void on_trees_result(void *arg, const PGresult *result)
         rotation->continuous = rotation->continuous && *succession_value(result, 0, "born") == 't';
     } else if (PQfnumber(result, "i") >= 0) {
         PreconditionLook look = {0};
-        precondition_read(wal->options.pipeline, result, 0, PRECONDITION_RUNNING, &look);
+        precondition_read(wal->table, result, 0, PRECONDITION_RUNNING, &look);
         rotation->continuous =
             look.taken && strcmp(look.identity, wal->facts.publication_then) == 0;
         precondition_release(&look);

@@ -100,6 +100,7 @@ static void session_take_names(WalSource *wal)
     wal->position_table = x_strdup(look->position);
     Relations *relations = &wal->assembler.relations;
     relations->table_oid = look->table_oid;
+    relations->absent = wal->table->absent;
     free(relations->schema);
     relations->schema = x_strdup(look->schema);
     free(relations->name);
@@ -131,9 +132,14 @@ static void on_look_result(void *arg, const PGresult *result)
     uint64_t wal_end = wal->look.wal_end;
     precondition_release(&wal->look);
     unsigned reader = PRECONDITION_START | (wal->begun ? PRECONDITION_RUNNING : 0);
-    precondition_read(wal->options.pipeline, result, 0, reader, &wal->look);
+    precondition_read(wal->table, result, 0, reader, &wal->look);
     wal->look.wal_end = wal_end;
+    bool said = wal->warned;
     precondition_say_first(wal->options.pipeline, &wal->look, &wal->warned);
+    (void)precondition_take_columns(&wal->look, wal->table);
+    if (!said) {
+        precondition_say_absent(wal->table);
+    }
 }
 
 /* What a human must mend ends a pipeline at its start; later it is waited for. */
@@ -340,7 +346,8 @@ void wal_session_control_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     int version = PQserverVersion(pg_conn_raw(wal->control));
-    publisher_add_settings(wal->options.config, wal->options.pipeline, true, version, &sql);
+    publisher_add_settings(wal->options.config, wal->options.pipeline, true,
+                           pg_conn_raw(wal->control), &sql);
     text_printf(&sql, "SET statement_timeout = %lld; ",
                 (long long)wal->options.config->database.statement_timeout_ms);
     publisher_add_lock_timeout(wal->options.pipeline, &sql);

@@ -527,7 +527,7 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     /* The texts of the stream are printed with the settings of this session. */
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
-                           PQserverVersion(pg_conn_raw(wal->walsender)), &sql);
+                           pg_conn_raw(wal->walsender), &sql);
     /* Without tcp_user_timeout: it would end the connection of a relay that does not read because
      * its window is full. wal_sender_timeout asks for our status updates, which go on. */
     text_printf(&sql,

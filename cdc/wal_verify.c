@@ -176,7 +176,7 @@ void verify_read_look(WalSource *wal, const PGresult *result)
     }
     uint64_t wal_end = wal->look.wal_end;
     precondition_release(&wal->look);
-    precondition_read(wal->options.pipeline, result, 0, PRECONDITION_RUNNING, &wal->look);
+    precondition_read(wal->table, result, 0, PRECONDITION_RUNNING, &wal->look);
     wal->look.wal_end = wal_end;
 }
 

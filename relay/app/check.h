@@ -19,6 +19,9 @@ typedef struct TopicNeed {
     bool keyless;         /* some of its records have no key */
     int64_t record_bytes; /* of the largest event of the backlog that was looked at */
     char *record_event;   /* that event */
+    int64_t emit_bytes;   /* the largest that emit accepts for it; 0: not told */
+    char *emit_limit;     /* the function that says so, as SQL */
+    size_t waiting;       /* of the events of the pipeline that is looked at go there */
 } TopicNeed;
 
 typedef struct Check {
@@ -28,6 +31,8 @@ typedef struct Check {
     ExitCode code; /* of the first kind that failed */
     TopicNeed *topics;
     size_t topic_count;
+    int64_t emit_bytes; /* of the pipeline that is looked at; 0: not told */
+    const char *emit_limit;
     size_t created;
     bool create_topics;
     int partitions;          /* of new topics; -1: the broker's default */
@@ -78,8 +83,10 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
 /** Notes the topics that the configuration names outright. */
 void check_static_topics(Check *check, const PipelineConfig *pipeline);
 
-/** Notes the topics that the oldest unpublished events go to. */
-void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline);
+/** Notes the topics that the oldest unpublished events go to, and how many events wait for the
+ * start of the relay. */
+void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
+                   const PreconditionLook *look);
 
 /** Connects to the brokers, looks at the topics, and makes the missing ones when asked to. */
 void check_kafka(Check *check);

@@ -197,6 +197,28 @@ static void check_all_migrations(Check *check, PGconn *conn)
     PQclear(r);
 }
 
+/* The largest record that outbox.emit accepts, where it stands beside the pipeline's table. */
+static PGresult *check_emit_limit(Check *check, PGconn *conn, const PreconditionLook *look)
+{
+    const char *const values[] = {look->schema};
+    PGresult *r = check_query(
+        check, conn,
+        "SELECT format('%I.%I()', n.nspname, p.proname) FROM pg_catalog.pg_proc p JOIN"
+        " pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1 AND p.proname ="
+        " 'record_bytes_max' AND p.pronargs = 0 AND p.prorettype = 23"
+        " AND starts_with(obj_description(p.oid, 'pg_proc'), 'outboxd: ')"
+        " AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')",
+        1, values);
+    if (r != NULL && PQntuples(r) == 1) {
+        AUTO_TEXT sql = x_format("SELECT %s", PQgetvalue(r, 0, 0));
+        PGresult *limit = check_query(check, conn, sql, 0, NULL);
+        check->emit_bytes = limit != NULL ? strtoll(PQgetvalue(limit, 0, 0), NULL, 10) : 0;
+        check->emit_limit = PQgetvalue(r, 0, 0);
+        PQclear(limit);
+    }
+    return r;
+}
+
 static void check_pipelines(Check *check, PGconn *conn)
 {
     bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
@@ -210,10 +232,14 @@ static void check_pipelines(Check *check, PGconn *conn)
         if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
             check_wal(check, conn, pipeline, &look);
         }
-        precondition_release(&look);
+        PGresult *limit = check_emit_limit(check, conn, &look);
+        check_static_topics(check, pipeline); /* with the limit */
         if (sound && backlog) {
-            check_backlog(check, conn, pipeline);
+            check_backlog(check, conn, pipeline, &look);
         }
+        check->emit_bytes = 0;
+        PQclear(limit);
+        precondition_release(&look);
     }
 }
 

@@ -169,6 +169,26 @@ static void kafka_check_limits(Check *check, const TopicNeed *need, const TopicL
     }
 }
 
+/* What emit lets in and the topic does not take would be found by the relay alone, much later. */
+static void kafka_check_emit(Check *check, const TopicNeed *need, const TopicLimits *limits)
+{
+    if (limits->max_message_bytes < 0 || need->emit_bytes <= limits->max_message_bytes) {
+        return;
+    }
+    AUTO_TEXT remedy = x_format(
+        "raise the topic's: kafka-configs.sh --bootstrap-server %s --alter --entity-type topics "
+        "--entity-name %s --add-config max.message.bytes=%lld (message.max.bytes of the brokers is "
+        "the default of all topics); or let emit refuse them, as the owner of the schema: CREATE "
+        "OR REPLACE FUNCTION %s RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT %lld';",
+        check->config->kafka.brokers, need->name, (long long)need->emit_bytes, need->emit_limit,
+        (long long)limits->max_message_bytes);
+    check_warning(check, "kafka", remedy,
+                  "emit accepts records of up to %lld bytes (%s), but topic \"%s\" takes %lld: "
+                  "larger ones would be refused",
+                  (long long)need->emit_bytes, need->emit_limit, need->name,
+                  (long long)limits->max_message_bytes);
+}
+
 static const char *kafka_consequence(const TopicNeed *need)
 {
     return need->aside ? "its events would be set aside, all others go on"
@@ -251,6 +271,7 @@ static void kafka_check_topic(Check *check, rd_kafka_t *rk, const TopicNeed *nee
 {
     if (lookup->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         kafka_check_limits(check, need, &lookup->limits);
+        kafka_check_emit(check, need, &lookup->limits);
     } else if (lookup->error != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
                lookup->error != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
         Error err;

@@ -11,12 +11,15 @@
 #include "flow/template.h"
 #include "outbox/fetch_sql.h"
 #include "pg/conn.h"
+#include "pg/ident.h"
 #include "pg/sqlstate.h"
 #include "rows/row.h"
 
 enum {
     BACKLOG_EVENTS = 1000, /* so many of the oldest are looked at */
     BATCH_EVENTS = 50,     /* so many are in memory at once */
+    COUNT_MOST = 100000,   /* waiting rows that are counted */
+    TOPICS_NAMED = 5,      /* of the waiting rows */
 };
 
 static TopicNeed *topic_need(Check *check, Slice name)
@@ -30,6 +33,16 @@ static TopicNeed *topic_need(Check *check, Slice name)
     TopicNeed *need = &check->topics[check->topic_count++];
     *need = (TopicNeed){.name = x_strndup(name.data, name.length)};
     return need;
+}
+
+/* What the database lets into the topic. */
+static void need_limit(const Check *check, TopicNeed *need)
+{
+    if (check->emit_bytes > need->emit_bytes) {
+        need->emit_bytes = check->emit_bytes;
+        free(need->emit_limit);
+        need->emit_limit = x_strdup(check->emit_limit);
+    }
 }
 
 /* One topic template and the key template beside it. */
@@ -51,6 +64,7 @@ static void topics_of(Check *check, const PipelineConfig *pipeline, const char *
     need->aside = pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     need->keyless |= constant_key != NULL && *constant_key == '\0';
     need->user = need->user != NULL ? need->user : x_strdup(user);
+    need_limit(check, need);
 }
 
 void check_static_topics(Check *check, const PipelineConfig *pipeline)
@@ -86,13 +100,19 @@ typedef struct Backlog {
     bool takes_bytes; /* texts of this database may be no UTF-8 */
 } Backlog;
 
-static Status backlog_begin(Backlog *b, Error *err)
+static Status backlog_begin(Backlog *b, const PreconditionLook *look, Error *err)
 {
+    for (size_t i = 0; i < b->check->topic_count; i++) {
+        b->check->topics[i].waiting = 0;
+    }
     b->metrics = metrics_new();
     b->topics = topics_new(b->metrics, b->pipeline->name);
     b->batch = batch_new();
-    return table_new(b->pipeline, &b->table, err) == OK &&
-                   router_new(b->pipeline, b->topics, &b->router, err) == OK &&
+    if (table_new(b->pipeline, &b->table, err) != OK) {
+        return FAILED;
+    }
+    (void)precondition_take_columns(look, b->table);
+    return router_new(b->pipeline, b->topics, &b->router, err) == OK &&
                    encoder_new(b->pipeline, &b->encoder, err) == OK
                ? OK
                : FAILED;
@@ -134,6 +154,8 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
 static void backlog_need(Backlog *b, const Event *event, const Record *record)
 {
     TopicNeed *need = topic_need(b->check, slice_of(record->topic->name));
+    need->waiting++;
+    need_limit(b->check, need);
     need->aside = b->pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     if (need->user == NULL) {
         need->user = x_format("pipeline \"%s\"", b->pipeline->name);
@@ -230,20 +252,103 @@ static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
     return status == OK ? backlog_copy(b, conn, err) : FAILED;
 }
 
-void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline)
+/* How many rows are unpublished; what lies beyond COUNT_MOST is not counted. NULL after a problem.
+ */
+static PGresult *backlog_count(const Backlog *b, PGconn *conn)
 {
-    if (pipeline->sink != SINK_KAFKA) {
-        return;
+    AUTO_TEXT slot = ident_literal(b->pipeline->slot != NULL ? b->pipeline->slot : "");
+    AUTO_TEXT sql = x_format("SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE true%s"
+                             " LIMIT %d) AS pending), EXISTS (SELECT FROM"
+                             " pg_catalog.pg_replication_slots s WHERE s.slot_name = %s)",
+                             b->table->name, b->table->unpublished, COUNT_MOST + 1, slot);
+    return check_query(b->check, conn, sql, 0, NULL);
+}
+
+/* "9 to orders.events, 1 to billing.events" */
+static void backlog_add_topics(const Backlog *b, Text *text)
+{
+    const char *between = ": ";
+    size_t named = 0;
+    size_t others = 0;
+    for (size_t i = 0; i < b->check->topic_count; i++) {
+        const TopicNeed *need = &b->check->topics[i];
+        if (need->waiting > 0 && named < TOPICS_NAMED) {
+            text_printf(text, "%s%zu to %s", between, need->waiting, need->name);
+            between = ", ";
+            named++;
+        } else if (need->waiting > 0) {
+            others++;
+        }
     }
+    if (others > 0) {
+        text_printf(text, " and more to %zu other topics", others);
+    }
+}
+
+/* Whoever adopts a table with rows in it should know before it happens. */
+static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
+{
+    const PipelineConfig *pipeline = b->pipeline;
+    PGresult *r = backlog_count(b, conn);
+    long long count = r != NULL ? strtoll(PQgetvalue(r, 0, 0), NULL, 10) : 0;
+    bool slot = r != NULL && PQgetvalue(r, 0, 1)[0] == 't';
+    PQclear(r);
+    bool kept = pipeline->on_publish == ON_PUBLISH_KEEP;
+    bool log = pipeline->capture == CAPTURE_WAL;
+    if (count == 0 || (kept && slot)) {
+        return; /* kept rows do not tell whether they were published */
+    }
+    Text *facts = &b->check->facts;
+    bool one = count == 1;
+    text_printf(facts, "waiting        %s%lld row%s of %s %s %s, and %s %s %s",
+                count > COUNT_MOST ? "over " : "", count > COUNT_MOST ? COUNT_MOST : count,
+                one ? "" : "s", pipeline->table, one ? "is" : "are",
+                kept ? "there" : "not published",
+                log && !slot ? "the first outboxd run publishes" : "outboxd run publishes",
+                one ? "it" : "them",
+                !log   ? "first"
+                : slot ? "as the log brings them"
+                       : "before it follows the log");
+    if (b->events > 0 && (long long)b->events < count) {
+        text_printf(facts, "; of the oldest %zu", b->events);
+    }
+    if (b->events > 0) {
+        backlog_add_topics(b, facts);
+    }
+    text_add(facts, "\n");
+    bool ours = strcmp(look->schema, "outbox") == 0 && strcmp(look->name, "event") == 0;
+    if (!ours && !slot && pipeline->on_publish == ON_PUBLISH_MARK) {
+        AUTO_TEXT published = ident_quote(pipeline->columns.published_at);
+        text_printf(
+            facts,
+            "               if consumers have had them: UPDATE %s SET %s = now() WHERE %s IS "
+            "NULL;\n",
+            b->table->name, published, published);
+    } else if (!ours && !slot) {
+        text_printf(facts,
+                    "               if consumers have had them, empty the table before: DELETE "
+                    "FROM %s;\n",
+                    b->table->name);
+    }
+}
+
+void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
+                   const PreconditionLook *look)
+{
     Backlog b = {.check = check, .pipeline = pipeline};
     Error err;
-    if (backlog_begin(&b, &err) == OK && backlog_read(&b, conn, &err) != OK) {
+    bool begun = backlog_begin(&b, look, &err) == OK;
+    bool routed = pipeline->sink == SINK_KAFKA;
+    if (begun && routed && backlog_read(&b, conn, &err) != OK) {
         check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
                       err.message);
     }
     if (b.unpublishable > 1) {
         check_warning(check, "backlog", NULL, "%zu of the oldest %zu events of %s are like that",
                       b.unpublishable, b.events, pipeline->table);
+    }
+    if (begun) {
+        backlog_say(&b, conn, look);
     }
     backlog_end(&b);
 }

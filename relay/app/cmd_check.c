@@ -213,6 +213,7 @@ static void check_free(Check *check)
         free(check->topics[i].user);
         free(check->topics[i].event);
         free(check->topics[i].record_event);
+        free(check->topics[i].emit_limit);
     }
     free(check->topics);
     string_list_free(&check->topic_config);

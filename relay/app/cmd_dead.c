@@ -27,7 +27,8 @@ static const char USAGE[] =
     "\"dead_letter\").\n"
     "\n"
     "list     the newest first: when, what, why\n"
-    "show     everything that is kept: the event, the record it became, the reason, the remedy\n"
+    "show     everything that is kept: the event, the record it became, the reason, the remedy;\n"
+    "         ID: the number that list shows, or the event's own id, as in the relay's log\n"
     "requeue  publishes them again, through the outbox: in one transaction the event is inserted\n"
     "         as a new row of the pipeline's table, with the same event id and every column as it\n"
     "         was stored, and the dead letter is deleted. Mend the cause first. The event gets a\n"
@@ -156,8 +157,10 @@ static int dead_check_ids(const DeadOptions *options, const char *verb)
     if (!list && filtered && !options->all && options->filter.code != NULL) {
         return dead_usage("--code narrows list and --all, not ids", "");
     }
+    bool show = strcmp(verb, "show") == 0; /* takes the id of an event, too */
     for (int i = 0; i < options->id_count; i++) {
-        if (!id_valid(options->ids[i])) {
+        bool numeric = strspn(options->ids[i], "0123456789") == strlen(options->ids[i]);
+        if (!id_valid(options->ids[i]) && (!show || numeric)) {
             return dead_usage("an id is a number, as outboxd dead list shows it, not ",
                               options->ids[i]);
         }

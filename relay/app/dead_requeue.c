@@ -12,6 +12,7 @@
 #include "pg/ident.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
+#include "rows/precondition.h"
 #include "rows/table.h"
 
 typedef struct InsertBuilder {
@@ -32,10 +33,11 @@ static void insert_add(InsertBuilder *builder, const char *column, const json_t 
 }
 
 static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pipeline,
-                               const json_t *event, EventField field, Error *err)
+                               uint32_t absent, const json_t *event, EventField field, Error *err)
 {
     const char *name = event_field_name(field);
-    const char *column = table_column(pipeline, field);
+    bool has = (absent & TABLE_COLUMN(field)) == 0;
+    const char *column = has ? table_column(pipeline, field) : "";
     const json_t *value = json_object_get(event, name);
     if (*column != '\0') {
         insert_add(builder, column, value);
@@ -53,10 +55,10 @@ static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pip
 }
 
 static Status insert_add_all(InsertBuilder *builder, const PipelineConfig *pipeline,
-                             const json_t *event, Error *err)
+                             uint32_t absent, const json_t *event, Error *err)
 {
     for (EventField field = FIELD_EVENT_ID; field < FIELD_COUNT; field++) {
-        if (insert_add_field(builder, pipeline, event, field, err) != OK) {
+        if (insert_add_field(builder, pipeline, absent, event, field, err) != OK) {
             return FAILED;
         }
     }
@@ -76,8 +78,8 @@ static Status insert_add_all(InsertBuilder *builder, const PipelineConfig *pipel
     return OK;
 }
 
-Status dead_insert_build(const PipelineConfig *pipeline, const char *event, DeadInsert *ret_insert,
-                         Error *err)
+Status dead_insert_build(const PipelineConfig *pipeline, uint32_t absent, const char *event,
+                         DeadInsert *ret_insert, Error *err)
 {
     json_t *object = event != NULL ? json_loads(event, JSON_REJECT_DUPLICATES, NULL) : NULL;
     if (!json_is_object(object) || !json_is_string(json_object_get(object, "event_type"))) {
@@ -89,7 +91,7 @@ Status dead_insert_build(const PipelineConfig *pipeline, const char *event, Dead
     char *table = NULL;
     Status status = ident_quote_table(pipeline->table, &table, err);
     if (status == OK) {
-        status = insert_add_all(&builder, pipeline, object, err);
+        status = insert_add_all(&builder, pipeline, absent, object, err);
     }
     DeadInsert insert = {
         .values = builder.values, .count = builder.count, .table = table, .json = object};
@@ -130,6 +132,29 @@ static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char
     return NULL;
 }
 
+/* The columns that an adopted table does not have. */
+static Status requeue_columns(const DeadStore *store, const PipelineConfig *pipeline,
+                              uint32_t *ret_absent, Error *err)
+{
+    AUTO(OutboxTable, table_free) table = NULL;
+    if (table_new(pipeline, &table, err) != OK) {
+        return FAILED;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    precondition_add_query(pipeline, table, 0, PQserverVersion(store->conn), &sql);
+    AUTO(PGresult, dead_store_clear) result = NULL;
+    if (dead_store_exec(store, sql.data, 0, NULL, &result, err) != OK) {
+        return FAILED;
+    }
+    PreconditionLook look = {0};
+    if (PQntuples(result) == 1) {
+        precondition_read(table, result, 0, PRECONDITION_CHECK, &look);
+    }
+    *ret_absent = look.table_oid != 0 ? look.absent : 0;
+    precondition_release(&look);
+    return OK;
+}
+
 static Status requeue_build(const DeadStore *store, const PGresult *row, DeadInsert *insert,
                             Error *err)
 {
@@ -138,10 +163,14 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
     if (pipeline == NULL) {
         return FAILED;
     }
+    uint32_t absent = 0;
+    if (requeue_columns(store, pipeline, &absent, err) != OK) {
+        return FAILED;
+    }
     if (strcmp(PQgetvalue(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
                   "it is no event: a message in the WAL that outbox.emit_message did not write");
-    } else if (dead_insert_build(pipeline,
+    } else if (dead_insert_build(pipeline, absent,
                                  PQgetisnull(row, 0, DEAD_EVENT) ? NULL
                                                                  : PQgetvalue(row, 0, DEAD_EVENT),
                                  insert, err) == OK) {

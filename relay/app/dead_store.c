@@ -195,8 +195,10 @@ Status dead_store_find(const DeadStore *store, const char *id, bool lock, PGresu
                        Error *err)
 {
     const char *const values[] = {id};
-    AUTO_TEXT sql = x_format("SELECT " LISTED FURTHER " FROM %s WHERE id = $1::bigint%s",
-                             store->table, lock ? " FOR UPDATE" : "");
+    bool number = strspn(id, "0123456789") == strlen(id);
+    AUTO_TEXT sql = x_format("SELECT " LISTED FURTHER " FROM %s WHERE %s%s", store->table,
+                             number ? "id = $1::bigint" : "event_id = $1 ORDER BY id DESC LIMIT 1",
+                             lock ? " FOR UPDATE" : "");
     if (dead_store_exec(store, sql, 1, values, ret_row, err) != OK) {
         return store_name_right(store, lock ? "SELECT, UPDATE, DELETE" : "SELECT", err);
     }

@@ -58,7 +58,8 @@ void dead_store_close(DeadStore *store);
 Status dead_store_list(const DeadStore *store, const DeadFilter *filter, int64_t limit,
                        PGresult **ret_rows, int64_t *ret_total, Error *err);
 
-/** One with all columns; no row when there is none of that id. lock: it cannot go away until the
+/** One with all columns; no row when there is none of that id, which is a number, or the id of an
+ * event: then its newest one. lock: it cannot go away until the
  * end of the transaction. */
 Status dead_store_find(const DeadStore *store, const char *id, bool lock, PGresult **ret_row,
                        Error *err);

@@ -3,6 +3,7 @@
 #include <event2/thread.h>
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
                   "second signal: ending at once; nothing is lost, duplicates are possible");
         relay_exit_now(EXIT_DRAIN, "second signal");
     }
-    relay_stop(relay, number == SIGINT ? "SIGINT" : "SIGTERM");
+    relay_stop(relay, number == SIGINT ? "SIGINT" : number == SIGQUIT ? "SIGQUIT" : "SIGTERM");
 }
 
 static void relay_on_ended(void *arg, Pipeline *pipeline)
@@ -264,6 +265,22 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     relay->work_seen = work;
 }
 
+/* A standby has nothing to sum up: what it sees is the publisher's. */
+static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, double lag_seconds)
+{
+    const Stats *stats = &relay->stats[index];
+    bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
+    double backlog = *stats->backlog_events;
+    SummaryFacts facts = {.published = *stats->published,
+                          .marked = *stats->marked,
+                          .set_aside = stats_dead_lettered(stats),
+                          .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
+                          .lag_seconds = lag_seconds,
+                          .state = pipeline_state_name(view->state)};
+    summary_tell(&relay->summaries[index], view->name, &facts, clock_monotonic_us(),
+                 publisher ? relay->config->log.summary_interval_ms : 0);
+}
+
 static void relay_on_second(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -272,8 +289,9 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
-        objective_observe(relay->objectives[i], clock_monotonic_us(),
-                          relay_lag_seconds(relay, i, &view));
+        double lag_seconds = relay_lag_seconds(relay, i, &view);
+        objective_observe(relay->objectives[i], clock_monotonic_us(), lag_seconds);
+        relay_sum_up(relay, i, &view, lag_seconds);
     }
 }
 
@@ -349,7 +367,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
                                  relay_on_worker, relay);
     event_add(relay->worker_io, NULL);
-    static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int SIGNALS[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
     for (size_t i = 0; i < sizeof(SIGNALS) / sizeof(SIGNALS[0]); i++) {
         relay->signals[i] = evsignal_new(relay->base, SIGNALS[i], relay_on_signal, relay);
         event_add(relay->signals[i], NULL);
@@ -375,6 +393,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->stats = x_calloc(count, sizeof(Stats));
     relay->objectives = x_calloc(count, sizeof(Objective *));
     relay->topics = x_calloc(count, sizeof(Topics *));
+    relay->summaries = x_calloc(count, sizeof(Summary));
     for (size_t i = 0; i < count; i++) {
         if (relay_add_pipeline(relay, i, err) != OK) {
             return FAILED;
@@ -421,6 +440,7 @@ static void relay_release(Relay *relay)
     free(relay->topics);
     free(relay->stats);
     free(relay->objectives);
+    free(relay->summaries);
     event_free(relay->worker_io);
     for (size_t i = 0; i < sizeof(relay->signals) / sizeof(relay->signals[0]); i++) {
         event_free(relay->signals[i]);

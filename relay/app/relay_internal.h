@@ -3,6 +3,7 @@
 
 #include <event2/event.h>
 
+#include "app/summary.h"
 #include "base/worker.h"
 #include "config/config.h"
 #include "flow/pipeline.h"
@@ -24,6 +25,7 @@ typedef struct Relay {
     Groups *groups;         /* NULL: off */
     Stats *stats;           /* one for each pipeline */
     Objective **objectives; /* one for each pipeline */
+    Summary *summaries;     /* one for each pipeline */
     Watch *watch;
     size_t running;
     bool stopping;
@@ -33,7 +35,7 @@ typedef struct Relay {
     char why[128];      /* it ends: the first reason */
     int64_t started_us; /* wall clock */
     struct event *worker_io;
-    struct event *signals[3];
+    struct event *signals[4];
     struct event *deadline; /* of the drain */
     struct event *watchdog;
     struct event *idle_check;

@@ -138,10 +138,20 @@ static const LogCode TABLE_CODES[] = {
     {"NO_POSITION_TABLE", "error",
      "There is no table outbox.position, which capture = \"wal\" needs.",
      "Make it with: outboxd migrate"},
-    {"COLUMN_MISSING", "error", "The table had no such column when the row was written.",
+    {"COLUMN_MISSING", "error, warn",
+     "The outbox table does not have a column that the pipeline needs, or had it not when the row "
+     "was written.",
      "Was it renamed? Then set pipelines.columns to its new name; \"\" goes on without "
      "it. If the table has the column again, outboxd run --new-slot publishes what is still "
      "unpublished from the table."},
+    {"COLUMNS_ABSENT", "info",
+     "The outbox table does not have these columns, and the configuration does not name them: "
+     "records go without what they would hold.",
+     "If a column of the table is meant, name it in pipelines.columns."},
+    {"COLUMNS_ADDED", "info, warn",
+     "The outbox table has columns that it did not have when the relay began. A pipeline that "
+     "polls takes them up when it connects anew, one that reads the log with the next row.",
+     "A pipeline that polls: restart the relay."},
     {"COPY_HEADER", "error", "The server's COPY stream is not what outboxd reads.",
      "Report it, with the version of the server."},
     {"COPY_ROW", "error", "A row of the outbox table cannot be read, or has no sequence number.",

@@ -84,11 +84,17 @@ static const LogCode PIPELINE_CODES[] = {
      "Publishing failed and recovered so often that single lines are no longer written; "
      "the count is in the line.",
      "Look at the error that the line names, and at what brings it back."},
+    {"SUMMARY", "info",
+     "What the pipeline published, marked and set aside since the last summary, how many events "
+     "wait (-1: not known) and the lag; once when there is nothing to do. log.summary_interval "
+     "says how often.",
+     ""},
     {"EVENT_SET_ASIDE", "warn",
      "An event that cannot be published was written to the dead-letter table, with its "
      "reason. Many at once are summed up.",
-     "See why with outboxd dead list and outboxd dead show ID; mend the cause, then outboxd dead "
-     "requeue ID. What is requeued and not mended comes back as a new dead letter with a new id."},
+     "See why with outboxd dead show and the event's id, or the number that outboxd dead list "
+     "shows; mend the cause, then outboxd dead requeue NUMBER. What is requeued and not mended "
+     "comes back as a new dead letter with a new id."},
     {"HEADERS_SHADOWED", "warn",
      "Headers of the row, or header_columns, have names that the envelope has, too: they were left "
      "out, since some consumers take the last header of a name.",

@@ -68,6 +68,7 @@ typedef struct PipelineConfig {
     Capture capture;
     char *table; /* schema-qualified, as written */
     ColumnsConfig columns;
+    uint32_t columns_named; /* bit i: the i-th of columns was named, it is no default */
     StringList header_columns;
     SinkKind sink;
     OnPublish on_publish;
@@ -136,6 +137,7 @@ typedef struct Config {
     struct {
         LogFormat format;
         LogLevel level;
+        int64_t summary_interval_ms; /* 0: off */
     } log;
     int64_t shutdown_timeout_ms;
     OnFailure on_failure;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "config/columns.h"
 #include "config/lists.h"
 
 static void load_defaults(Load *load, OptionScope scope, void *base)
@@ -40,6 +41,21 @@ static void load_command_line(Load *load, const ConfigOverrides *overrides)
     if (overrides->brokers != NULL) {
         value_set_text(load, option_find(SCOPE_CONFIG, "kafka.brokers"), load->config,
                        overrides->brokers, "--brokers");
+    }
+}
+
+/* A column that somebody names must be there; a default name may stand for none. */
+static void load_note_columns(Load *load)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        size_t column = column_index(&options[i]);
+        for (size_t j = 0; column < COLUMNS_COUNT && j < load->config->pipeline_count; j++) {
+            PipelineConfig *pipeline = &load->config->pipelines[j];
+            bool named = load_origin(load, pipeline, &options[i]) != NULL;
+            pipeline->columns_named |= (uint32_t)named << column;
+        }
     }
 }
 
@@ -133,6 +149,7 @@ Status load_run(Load *load, const ConfigOverrides *overrides, char *const *envir
     size_t before = problems->errors;
     environment_read(load, path != NULL);
     load_command_line(load, overrides);
+    load_note_columns(load);
     /* A file that could not be parsed says nothing: what it lacks is no news. */
     if (readable && (load->config->pipeline_count > 0 || before == 0)) {
         rules_check(load);

@@ -188,6 +188,11 @@ static const Option OPTIONS[] = {
      .help = "One line for each fact, as key=value pairs or as a JSON object."},
     {AT_CONFIG("log.level", ENUM, log.level), .fallback = "info", .choices = LOG_LEVELS,
      .flags = OPTION_RELOADABLE, .help = "The least level that is written."},
+    {AT_CONFIG("log.summary_interval", DURATION, log.summary_interval_ms), .fallback = "5m",
+     .min = 0, .max = DAY,
+     .help =
+         "How often one line sums up what a pipeline published, while it publishes or something "
+         "waits; of an idle time there is one line. \"0s\": never."},
 
     {.scope = SCOPE_CONFIG,
      .path = "pipelines",
@@ -348,8 +353,9 @@ static const Option OPTIONS[] = {
      .min = 1 * MS, .max = HOUR, .help = "Longest pause between two attempts."},
     COLUMN(seq,
            "Ascending sequence column of the table (CACHE 1): the order of publishing. When the "
-           "table has other names than outbox.event, give them here; \"\" says that it has no "
-           "such column."),
+           "table has other names than outbox.event, give them here. A column that is not named "
+           "and that the table does not have is absent, unless a topic, a key or a route rests on "
+           "it; \"\" says that the table has no such column, whatever is called so."),
     COLUMN(event_id, "Stable id of the event, by which consumers drop repeats."),
     COLUMN(event_type, "Type of the event."),
     COLUMN(event_version, "Version of the event's schema."),

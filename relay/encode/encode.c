@@ -45,9 +45,14 @@ typedef struct StyleEncoder {
     uint64_t shadowed_columns; /* bit i: header_columns[i] has a name of the envelope */
 } StyleEncoder;
 
+/* RFC 3339, and so CloudEvents, ends with the years 1 and 9999: a consumer's parser would fail. */
+#define FIRST_TIME_US  INT64_C(-62135596800000000)
+#define BEYOND_TIME_US INT64_C(253402300800000000)
+
 static Slice occurred_text(const Event *event, Arena *arena)
 {
-    if (event->occurred_at_us == EVENT_NO_TIME) {
+    int64_t us = event->occurred_at_us;
+    if (us == EVENT_NO_TIME || us < FIRST_TIME_US || us >= BEYOND_TIME_US) {
         return SLICE_NULL;
     }
     return timestamp_format(event->occurred_at_us, arena_alloc(arena, TIMESTAMP_TEXT_MAX));

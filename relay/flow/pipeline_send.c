@@ -1,11 +1,14 @@
 /* The way of an event through the pipeline: route, encode, send, settle, or set aside. */
 #include <assert.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
 #include "flow/pipeline_internal.h"
 
 enum {
@@ -53,6 +56,17 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
     pipeline_input(p, INPUT_FATAL);
 }
 
+/* Whether the id can be typed as an argument. */
+static bool aside_is_shown(Slice id)
+{
+    for (size_t i = 0; i < id.length; i++) {
+        if (!isalnum((unsigned char)id.data[i]) && strchr("._-", id.data[i]) == NULL) {
+            return false;
+        }
+    }
+    return id.length > 0 && id.length < 80 && id.data[0] != '-';
+}
+
 void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     isolate_found(&p->isolate, event);
@@ -67,8 +81,13 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
         char event_id[80];
         snprintf(event_id, sizeof(event_id), "%.*s", id.data != NULL ? (int)id.length : 0,
                  id.data != NULL ? id.data : "");
+        AUTO_TEXT hint =
+            x_format("outboxd dead show %s says all of it; mend the cause, then requeue "
+                     "it under the number that shows.",
+                     event_id);
         log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
-                  LOG_FIELDS(seq, log_text("event_id", event_id), log_text("reason", err->code)),
+                  LOG_FIELDS(seq, log_text("event_id", event_id), log_text("reason", err->code),
+                             log_text("hint", aside_is_shown(id) ? hint : "")),
                   "%s; writing the event to the dead-letter table", err->message);
     }
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);

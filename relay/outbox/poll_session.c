@@ -67,7 +67,7 @@ void session_marker_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(poll->options.config, poll->options.pipeline, false,
-                           PQserverVersion(pg_conn_raw(poll->marker_conn)), &sql);
+                           pg_conn_raw(poll->marker_conn), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
     pg_conn_send(poll->marker_conn,
                  &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
@@ -297,8 +297,13 @@ static void on_look_result(void *arg, const PGresult *result)
     }
     PreconditionLook look = {0};
     unsigned reader = PRECONDITION_START | (poll->begun ? PRECONDITION_RUNNING : 0);
-    precondition_read(poll->options.pipeline, result, 0, reader, &look);
+    precondition_read(poll->table, result, 0, reader, &look);
+    bool first = !poll->warned;
     precondition_say_first(poll->options.pipeline, &look, &poll->warned);
+    (void)precondition_take_columns(&look, poll->table);
+    if (first) {
+        precondition_say_absent(poll->table);
+    }
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && poll->error.class == ERROR_NONE) {
         poll->error = *broken;
@@ -357,7 +362,7 @@ void session_reader_opened(void *arg, const Error *err)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(poll->options.config, poll->options.pipeline, true,
-                           PQserverVersion(pg_conn_raw(poll->reader)), &sql);
+                           pg_conn_raw(poll->reader), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
     session_look(poll, &sql, on_look_done);
 }

@@ -152,16 +152,19 @@ static void read_names(const Facts *facts, PreconditionLook *look)
     snprintf(look->identity, sizeof(look->identity), "%s", facts_value(facts, "identity"));
 }
 
-void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
-                       unsigned reader, PreconditionLook *ret_look)
+void precondition_read(const OutboxTable *table, const PGresult *result, int row, unsigned reader,
+                       PreconditionLook *ret_look)
 {
-    Facts facts = {.pipeline = pipeline, .result = result, .row = row, .reader = reader};
+    const PipelineConfig *pipeline = table->config;
+    Facts facts = {
+        .pipeline = pipeline, .outbox = table, .result = result, .row = row, .reader = reader};
     facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);
     facts.role = facts_value(&facts, "role");
     facts.table = *facts_value(&facts, "table_sql") != '\0' ? facts_value(&facts, "table_sql")
                                                             : pipeline->table;
     read_names(&facts, ret_look);
     ret_look->pending = facts_say(&facts, "pending");
+    ret_look->absent = columns_absent(&facts);
     /* What a standby shows, which a DSN of several hosts may lead to, is not what is published. */
     ret_look->taken = reader != PRECONDITION_RUNNING || !facts_say(&facts, "in_recovery");
     for (size_t i = 0; ret_look->taken && i < SUBJECT_COUNT; i++) {
@@ -171,6 +174,28 @@ void precondition_read(const PipelineConfig *pipeline, const PGresult *result, i
             }
         }
     }
+}
+
+bool precondition_take_columns(const PreconditionLook *look, OutboxTable *table)
+{
+    if (!look->taken || look->table_oid == 0) {
+        return false;
+    }
+    bool more = table->looked_at && (table->absent & ~look->absent) != 0;
+    table_take_columns(table, look->absent);
+    return more;
+}
+
+void precondition_say_absent(const OutboxTable *table)
+{
+    AUTO_BUFFER names = TEXT_EMPTY;
+    table_add_names(table->config, table->absent & TABLE_HEADER_COLUMNS, &names);
+    if (names.length == 0) {
+        return;
+    }
+    log_write(LOG_INFO, table->config->name, "COLUMNS_ABSENT",
+              LOG_FIELDS(log_text("table", table->config->table), log_text("columns", names.data)),
+              "%s has no columns %s: records go without them", table->config->table, names.data);
 }
 
 void precondition_release(PreconditionLook *look)

@@ -40,6 +40,7 @@ typedef struct PreconditionLook {
     bool pending;     /* a transaction that is still open, or not yet seen, changes the publication:
                          what holds now may have ended before wal_end */
     uint64_t wal_end; /* insert position of the server from before the look; 0: not told */
+    uint32_t absent;  /* columns, as OutboxTable has them */
     uint32_t table_oid;                      /* 0: there is no such table */
     char schema[64];                         /* of the table, not quoted */
     char name[64];                           /* likewise */
@@ -64,9 +65,17 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end);
 
 /** Judges one row of precondition_add_query. reader: bits of PreconditionReader. ret_look must be
- * zero, or released; wal_end is the caller's to fill in. */
-void precondition_read(const PipelineConfig *pipeline, const PGresult *result, int row,
-                       unsigned reader, PreconditionLook *ret_look);
+ * zero, or released; wal_end is the caller's to fill in. A column that the table had at an earlier
+ * look and has no more is missing, whether somebody named it or not. */
+void precondition_read(const OutboxTable *table, const PGresult *result, int row, unsigned reader,
+                       PreconditionLook *ret_look);
+
+/** Takes the columns of a look into the table. True when it has one that it did not have at an
+ * earlier look. */
+bool precondition_take_columns(const PreconditionLook *look, OutboxTable *table);
+
+/** What a source says of the columns that are absent, after its first look. */
+void precondition_say_absent(const OutboxTable *table);
 
 /** Writes a warning to the log. */
 void precondition_say(const PipelineConfig *pipeline, const PreconditionFault *fault);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "config/columns.h"
 #include "pg/ident.h"
 #include "rows/precondition_internal.h"
 
@@ -57,26 +58,71 @@ static bool type_is(const char *type, const char *const *types)
 
 /* Missing. */
 
-static void say_missing(const Facts *facts, const NeededColumn *column, Saying *say)
+/* Each column that our own migrations made is there, or somebody took it. */
+static bool table_is_ours(const Facts *facts)
 {
-    const TypedColumn *typed = typed_column(column->path);
-    text_printf(&say->message, "%s has no column \"%s\"", facts->pipeline->table, column->name);
-    if (typed != NULL && typed->ddl != NULL &&
-        (strcmp(column->path, "columns.published_at") != 0 ||
-         facts->pipeline->on_publish == ON_PUBLISH_MARK)) {
-        AUTO_TEXT quoted = ident_quote(column->name);
-        text_printf(&say->remedy, "ALTER TABLE %s ADD COLUMN %s %s", facts->table, quoted,
-                    typed->ddl);
-    } else if (column->path != NULL) {
-        text_printf(&say->remedy,
-                    "name the column of your table in %s, or say that it has none: \"\"",
-                    column->path);
-    } else {
-        text_add(&say->remedy, "take it out of header_columns, or add it to the table");
-    }
+    return facts_say(facts, "ours") && strcmp(facts_value(facts, "table_name"), "event") == 0;
 }
 
-static bool columns_are_missing(const Facts *facts, Saying *say)
+/* Why the pipeline cannot be without the column; malloc'd; NULL: it can. */
+static char *missing_need(const Facts *facts, const NeededColumn *column, const char *present,
+                          const NeededColumn *needed, size_t count)
+{
+    if (column->index >= COLUMNS_COUNT) {
+        return x_strdup("header_columns names it");
+    }
+    char *need = column_need(facts->pipeline, column->index);
+    bool value = column->index == FIELD_PAYLOAD;
+    for (size_t i = 0; value && need == NULL && i < count && present[i] != '\0'; i++) {
+        if (needed[i].index == FIELD_PAYLOAD_BYTES && present[i] == '-') {
+            need = x_strdup("it is the record's value, and there is no payload_bytes either");
+        }
+    }
+    if (need == NULL && table_is_ours(facts)) {
+        need = x_strdup("outboxd migrate made it");
+    }
+    const OutboxTable *known = facts->outbox;
+    if (need == NULL && known->looked_at && (known->absent & TABLE_COLUMN(column->index)) == 0) {
+        need = x_strdup("it was there when this relay began");
+    }
+    return need;
+}
+
+static void remedy_missing(const Facts *facts, const NeededColumn *column, const char *need,
+                           Text *remedy)
+{
+    const TypedColumn *typed = typed_column(column->path);
+    bool marked = column->index == FIELD_COUNT; /* published_at */
+    if (typed != NULL && typed->ddl != NULL &&
+        (!marked || facts->pipeline->on_publish == ON_PUBLISH_MARK)) {
+        AUTO_TEXT quoted = ident_quote(column->name);
+        text_printf(remedy, "%sALTER TABLE %s ADD COLUMN %s %s",
+                    marked ? "on_publish = \"delete\", or: " : "", facts->table, quoted,
+                    typed->ddl);
+        return;
+    }
+    if (column->path == NULL) {
+        text_add(remedy, "take it out of header_columns, or add it to the table");
+        return;
+    }
+    bool first = column->index <= FIELD_EVENT_TYPE; /* nothing goes without them */
+    bool template = strncmp(need, "the topic", 9) == 0 || strncmp(need, "the key", 7) == 0;
+    text_printf(remedy, "name the column of your table in %s%s", column->path,
+                first      ? ""
+                : template ? ", or write a topic and a key without it"
+                           : ", or say that it has none: \"\"");
+}
+
+static void say_missing(const Facts *facts, const NeededColumn *column, const char *need,
+                        Saying *say)
+{
+    text_printf(&say->message, "%s has no column \"%s\" (%s)", facts->pipeline->table, column->name,
+                need);
+    remedy_missing(facts, column, need, &say->remedy);
+}
+
+/* Reads along the columns of the answer: how many are absent and needed, which are absent. */
+static bool columns_read(const Facts *facts, size_t nth, Saying *say, uint32_t *ret_absent)
 {
     const char *present = facts_value(facts, "present");
     size_t count = 0;
@@ -84,13 +130,32 @@ static bool columns_are_missing(const Facts *facts, Saying *say)
     bool missing = false;
     size_t said = 0;
     for (size_t i = 0; i < count && present[i] != '\0' && !missing; i++) {
-        missing = present[i] == '-' && said++ == facts->nth;
-        if (missing) {
-            say_missing(facts, &needed[i], say);
+        if (present[i] != '-') {
+            continue;
+        }
+        AUTO_TEXT need = missing_need(facts, &needed[i], present, needed, count);
+        if (need == NULL) {
+            *ret_absent |= TABLE_COLUMN(needed[i].index);
+        } else if (say != NULL && said++ == nth) {
+            missing = true;
+            say_missing(facts, &needed[i], need, say);
         }
     }
     free(needed);
     return missing;
+}
+
+static bool columns_are_missing(const Facts *facts, Saying *say)
+{
+    uint32_t absent = 0;
+    return columns_read(facts, facts->nth, say, &absent);
+}
+
+uint32_t columns_absent(const Facts *facts)
+{
+    uint32_t absent = 0;
+    (void)columns_read(facts, 0, NULL, &absent);
+    return absent;
 }
 
 /* Of another type. */
@@ -108,7 +173,8 @@ static void say_type(const Facts *facts, const NeededColumn *column, const char 
     if (typed != NULL) {
         text_printf(&say->message, "column \"%s\" of %s is %s, but %s must be %s", column->name,
                     facts->pipeline->table, type, column->path, typed->wanted);
-        text_printf(&say->remedy, "name another column in %s", column->path);
+        text_printf(&say->remedy, "name another column in %s, or say that it has none: \"\"",
+                    column->path);
     } else {
         text_printf(&say->message,
                     "column \"%s\" of %s is bytea: as columns.payload it would be sent in hex",
@@ -198,6 +264,20 @@ static bool published_has_default(const Facts *facts, Saying *say)
     return *value != '\0' && !null;
 }
 
+/* Of a column that is not there, that is said, and no more. */
+static bool column_is_there(const Facts *facts, size_t index)
+{
+    const char *present = facts_value(facts, "present");
+    size_t count = 0;
+    NeededColumn *needed = needed_columns(facts->pipeline, &count);
+    bool there = true;
+    for (size_t i = 0; i < count && present[i] != '\0'; i++) {
+        there = there && !(needed[i].index == index && present[i] == '-');
+    }
+    free(needed);
+    return there;
+}
+
 /* The numbers. Polling publishes in their order; the log has an order of its own. */
 
 static bool numbers_may_be_missing(const Facts *facts, Saying *say)
@@ -265,7 +345,7 @@ static bool numbers_are_not_unique(const Facts *facts, Saying *say)
                 facts->pipeline->columns.seq, facts->table);
     text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
     return facts->pipeline->on_publish != ON_PUBLISH_KEEP && *facts_value(facts, "kind") == 'r' &&
-           facts_deny(facts, "unique");
+           column_is_there(facts, FIELD_SEQ) && facts_deny(facts, "unique");
 }
 
 static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
@@ -276,9 +356,14 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
         &say->message, "no index on the unpublished rows of %s: the published ones slow %s down",
         facts->table,
         facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count" : "each poll");
-    text_printf(&say->remedy, "CREATE INDEX CONCURRENTLY ON %s (%s) WHERE %s IS NULL;",
-                facts->table, column, published);
-    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "indexed");
+    bool partitioned = *facts_value(facts, "kind") == 'p'; /* which takes no CONCURRENTLY */
+    text_printf(&say->remedy, "CREATE INDEX %sON %s (%s) WHERE %s IS NULL;%s",
+                partitioned ? "" : "CONCURRENTLY ", facts->table, column, published,
+                partitioned ? " (writers wait meanwhile; without that: ON ONLY, then CONCURRENTLY "
+                              "on each partition, then ALTER INDEX ... ATTACH PARTITION)"
+                            : "");
+    return facts->pipeline->on_publish == ON_PUBLISH_MARK && column_is_there(facts, FIELD_SEQ) &&
+           column_is_there(facts, FIELD_COUNT) && facts_deny(facts, "indexed");
 }
 
 #define SEQ_INDEX(condition)                                                                       \

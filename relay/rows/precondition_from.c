@@ -14,10 +14,9 @@
  *
  * Everything is qualified. Columns that only later versions have are reached through to_jsonb. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/memory.h"
-#include "config/options.h"
+#include "config/columns.h"
 #include "pg/ident.h"
 #include "rows/precondition_internal.h"
 
@@ -30,16 +29,15 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
     NeededColumn *needed = x_calloc(count + pipeline->header_columns.count, sizeof(*needed));
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
-        if (options[i].scope == SCOPE_PIPELINE && strncmp(options[i].path, "columns.", 8) == 0) {
-            const char *name =
-                *(char *const *)(const void *)((const char *)pipeline + options[i].offset);
-            if (name != NULL && *name != '\0') {
-                needed[used++] = (NeededColumn){.path = options[i].path, .name = name};
-            }
+        size_t index = column_index(&options[i]);
+        const char *name = index < COLUMNS_COUNT ? column_name(pipeline, index) : "";
+        if (*name != '\0') {
+            needed[used++] = (NeededColumn){.path = options[i].path, .name = name, .index = index};
         }
     }
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        needed[used++] = (NeededColumn){.name = pipeline->header_columns.items[i]};
+        needed[used++] =
+            (NeededColumn){.name = pipeline->header_columns.items[i], .index = COLUMNS_COUNT};
     }
     *ret_count = used;
     return needed;

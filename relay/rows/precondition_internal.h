@@ -27,6 +27,7 @@ enum {
 
 typedef struct Facts {
     const PipelineConfig *pipeline;
+    const OutboxTable *outbox; /* what is known of its columns */
     const PGresult *result;
     int row;
     unsigned reader;   /* of PreconditionReader */
@@ -78,10 +79,15 @@ bool facts_deny(const Facts *facts, const char *column);
 typedef struct NeededColumn {
     const char *path;
     const char *name;
+    size_t index; /* of ColumnsConfig; COLUMNS_COUNT: an extra */
 } NeededColumn;
 
 /** Those that the pipeline reads, published_at among them; malloc'd. */
 NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count);
+
+/** The columns that the table does not have and that the pipeline can do without, a bit for each:
+ * TABLE_COLUMN. */
+uint32_t columns_absent(const Facts *facts);
 
 /** Appends what gives the role this right: membership in outbox_relay where that has it.
  * relay_has: column of the answer that says so. */

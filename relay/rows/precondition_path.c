@@ -13,12 +13,14 @@
                                                        " AND d.refclassid = "                      \
                                                        "'pg_catalog.pg_proc'::regclass"
 
-/* The events that fire it (u, d), what it is called by, the function, its owner, the path that it
- * would need at least; a unit separator between them, a record separator behind each but the last.
+/* The events that fire it (i, u, d), what it is called by, the function, its owner, the path that
+ * it would need at least; a unit separator between them, a record separator behind each but the
+ * last.
  *
- * tgtype is of pg_trigger.h: 1 FOR EACH ROW, 8 DELETE, 16 UPDATE. A statement names the table at
- * the root, so those of partitions that are for statements do not fire. What is in C looks no name
- * up, and a body that was parsed when it was made (prosqlbody, since 14) does not, either. */
+ * tgtype is of pg_trigger.h: 1 FOR EACH ROW, 4 INSERT, 8 DELETE, 16 UPDATE. A statement names the
+ * table at the root, so those of partitions that are for statements do not fire. What is in C looks
+ * no name up, and a body that was parsed when it was made (prosqlbody, since 14) does not, either.
+ */
 static const char FIRED[] =
     "(WITH RECURSIVE t(oid) AS (SELECT c.oid UNION SELECT h.inhrelid FROM " PG "pg_inherits h"
     "  JOIN t ON h.inhparent = t.oid)"
@@ -32,36 +34,53 @@ static const char FIRED[] =
     "   " PG "concat_ws(', ', " PG "quote_ident(n.nspname), CASE WHEN x.relnamespace <> n.oid THEN"
     "    " PG "quote_ident(y.nspname) END) AS path"
     "   FROM (SELECT t.oid AS rel, g.tgfoid AS function, 'trigger ' || " PG "quote_ident(g.tgname)"
-    "     AS what, CASE WHEN g.tgtype & 16 = 0 THEN 'd' WHEN g.tgtype & 8 = 0 THEN 'u' ELSE 'ud'"
-    "     END AS event FROM t JOIN " PG "pg_trigger g ON g.tgrelid = t.oid"
-    "     WHERE g.tgenabled IN ('O', 'A') AND g.tgtype & 24 <> 0"
+    "     AS what, " PG
+    "concat(CASE WHEN g.tgtype & 4 <> 0 THEN 'i' END, CASE WHEN g.tgtype & 16 <> 0"
+    "     AND (g.tgattr::text = '' OR EXISTS (SELECT FROM " PG "pg_attribute a JOIN " PG
+    "pg_attribute r ON r.attrelid = c.oid AND r.attnum = pub.attnum WHERE a.attrelid = g.tgrelid"
+    "      AND a.attnum = ANY (g.tgattr) AND a.attname = r.attname)) THEN 'u' END, CASE WHEN"
+    "     g.tgtype & 8 <> 0 THEN 'd' END) AS event FROM t JOIN " PG "pg_trigger g"
+    "     ON g.tgrelid = t.oid WHERE g.tgenabled IN ('O', 'A')"
     "     AND (g.tgtype & 1 = 1 OR g.tgrelid = c.oid)"
-    "     AND (g.tgtype & 8 <> 0 OR g.tgattr::text = '' OR EXISTS (SELECT FROM " PG
-    "pg_attribute a JOIN " PG "pg_attribute r ON r.attrelid = c.oid AND r.attnum = pub.attnum"
-    "      WHERE a.attrelid = g.tgrelid AND a.attnum = ANY (g.tgattr) AND a.attname = r.attname))"
-    "    UNION ALL SELECT t.oid, d.refobjid, 'constraint ' || " PG "quote_ident(k.conname), 'u'"
-    "     FROM t JOIN " PG "pg_constraint k ON k.conrelid = t.oid AND k.contype = 'c'"
+    "    UNION ALL SELECT t.oid, d.refobjid, 'default of column ' || " PG "quote_ident(a.attname),"
+    "     'i' FROM t JOIN " PG "pg_attrdef f ON f.adrelid = t.oid"
+    "     JOIN " PG "pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum"
     "     JOIN " DEPENDS(
-        "pg_constraint",
-        "k.oid") ""
-                 "    UNION ALL SELECT t.oid, d.refobjid, 'index ' || " PG
-                 "quote_ident(i.relname), 'u'"
-                 "     FROM t JOIN " PG "pg_index e ON e.indrelid = t.oid"
-                 "     JOIN " PG "pg_class i ON i.oid = e.indexrelid"
+        "pg_attrdef",
+        "f.oid") ""
+                 "    UNION ALL SELECT t.oid, d.refobjid, 'constraint ' || " PG
+                 "quote_ident(k.conname), 'iu'"
+                 "     FROM t JOIN " PG "pg_constraint k ON k.conrelid = t.oid AND k.contype = 'c'"
                  "     JOIN " DEPENDS(
-                     "pg_class",
-                     "i.oid") ") w"
-                              "   JOIN " PG "pg_proc p ON p.oid = w.function"
-                              "   JOIN " PG "pg_namespace n ON n.oid = p.pronamespace"
-                              "   JOIN " PG "pg_language l ON l.oid = p.prolang"
-                              "   JOIN " PG "pg_class x ON x.oid = w.rel"
-                              "   JOIN " PG "pg_namespace y ON y.oid = x.relnamespace"
-                              "   WHERE l.lanname NOT IN ('internal', 'c') AND NOT EXISTS (SELECT "
-                              "FROM " PG "unnest("
-                              "    p.proconfig) AS s(setting) WHERE s.setting LIKE 'search_path=%')"
-                              "   AND " PG "to_jsonb(p) ->> 'prosqlbody' IS NULL"
-                              "   ORDER BY p.oid, w.event, w.rel <> c.oid, w.what) f) AS "
-                              "fired_without_path";
+                     "pg_constraint",
+                     "k.oid") ""
+                              "    UNION ALL SELECT t.oid, d.refobjid, 'index ' || " PG
+                              "quote_ident(i.relname), 'iu'"
+                              "     FROM t JOIN " PG "pg_index e ON e.indrelid = t.oid"
+                              "     JOIN " PG "pg_class i ON i.oid = e.indexrelid"
+                              "     JOIN " DEPENDS(
+                                  "pg_class",
+                                  "i.oid") ") w"
+                                           "   JOIN " PG "pg_proc p ON p.oid = w.function"
+                                           "   JOIN " PG "pg_namespace n ON n.oid = p.pronamespace"
+                                           "   JOIN " PG "pg_language l ON l.oid = p.prolang"
+                                           "   JOIN " PG "pg_class x ON x.oid = w.rel"
+                                           "   JOIN " PG "pg_namespace y ON y.oid = x.relnamespace"
+                                           "   WHERE w.event <> '' AND l.lanname NOT IN "
+                                           "('internal', 'c') AND NOT EXISTS (SELECT "
+                                           "FROM " PG "unnest("
+                                           "    p.proconfig) AS s(setting) WHERE s.setting LIKE "
+                                           "'search_path=%')"
+                                           "   AND " PG "to_jsonb(p) ->> 'prosqlbody' IS NULL"
+                                           /* ours qualify all that they name */
+                                           "   AND NOT EXISTS (SELECT FROM " PG "pg_class m WHERE"
+                                           "    m.relnamespace = n.oid AND m.relname = 'migration'"
+                                           "    AND m.relowner = p.proowner AND " PG
+                                           "starts_with(" PG
+                                           "obj_description(m.oid, 'pg_class'), 'outboxd: '))"
+                                           "   ORDER BY p.oid, w.event, w.rel <> c.oid, w.what) f) "
+                                           "AS "
+                                           "fired_without_path";
 
 enum { EVENT, WHAT, FUNCTION, OWNER, SEARCHED, FIELDS };
 
@@ -84,6 +103,11 @@ static bool functions_have_no_path(const Facts *facts, Saying *say)
     bool marks = pipeline->on_publish == ON_PUBLISH_MARK;
     bool prunes = pipeline->retain_ms != DURATION_FOREVER;
     bool deletes = pipeline->on_publish == ON_PUBLISH_DELETE || prunes;
+    /* No relay inserts: the command does, where events are set aside. */
+    bool requeues = (facts->reader & PRECONDITION_CHECK) != 0 &&
+                    (pipeline->on_poison == ON_POISON_DEAD_LETTER ||
+                     pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ||
+                     pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER);
     AUTO_TEXT all = x_strdup(facts_value(facts, "fired_without_path"));
     char *rest = *all != '\0' ? all : NULL;
     for (size_t said = 0; rest != NULL && say->message.length == 0;) {
@@ -96,10 +120,15 @@ static bool functions_have_no_path(const Facts *facts, Saying *say)
         if (count < FIELDS) {
             continue;
         }
+        bool by_insert = requeues && strchr(fields[EVENT], 'i') != NULL;
         bool by_mark = marks && strchr(fields[EVENT], 'u') != NULL;
         bool by_delete = deletes && strchr(fields[EVENT], 'd') != NULL;
-        if ((by_mark || by_delete) && said++ == facts->nth) {
-            say_function(facts, fields, by_mark ? "marked" : prunes ? "pruned" : "deleted", say);
+        if ((by_mark || by_delete || by_insert) && said++ == facts->nth) {
+            say_function(facts, fields,
+                         by_mark     ? "marked"
+                         : by_delete ? prunes ? "pruned" : "deleted"
+                                     : "requeued (outboxd dead requeue)",
+                         say);
         }
     }
     return say->message.length > 0;

@@ -64,7 +64,9 @@ static bool columns_are_unreadable(const Facts *facts, Saying *say)
         }
     }
     free(needed);
-    bool all = strchr(readable, '+') == NULL || right.length > 200;
+    /* Of a table that lacks some, others may be named next. */
+    bool lacks = strchr(facts_value(facts, "present"), '-') != NULL;
+    bool all = lacks || strchr(readable, '+') == NULL || right.length > 200;
     AUTO_TEXT select = x_format(all ? "SELECT" : "SELECT (%s)", text_string(&right));
     text_printf(&say->message, "role %s may not SELECT %s (%s)", facts->role, facts->table,
                 text_string(&names));

@@ -1,8 +1,10 @@
 #include "rows/publisher.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -12,11 +14,30 @@ enum {
     LOCK_CLASS =
         0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
     LOCK_TIMEOUT_MAX_MS = 5000,
+    NAME_MAX_BYTES = 63, /* of an application_name */
+    HOST_SHOWN_MAX = 30,
 };
 
-void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
-                            int server_version, Text *sql)
+/* "shop/orders web-1:4242". Whoever stands by reads host and process from it: those of the relay,
+ * which the backend's number and the address of a network in between are not. */
+static void publisher_add_name(const Config *config, const PipelineConfig *pipeline,
+                               const PGconn *raw, Text *sql)
 {
+    char host[HOST_NAME_MAX + 1] = "";
+    (void)gethostname(host, sizeof(host) - 1);
+    AUTO_TEXT fallback = x_format("%s/%s", config->name, pipeline->name);
+    const char *given = PQparameterStatus(raw, "application_name");
+    const char *base = given != NULL && *given != '\0' ? given : fallback;
+    AUTO_TEXT process = x_format(" %.*s:%d", HOST_SHOWN_MAX, host, (int)getpid());
+    AUTO_TEXT name = x_format("%.*s%s", (int)(NAME_MAX_BYTES - strlen(process)), base, process);
+    AUTO_TEXT literal = ident_literal(name);
+    text_printf(sql, "SET application_name = %s; ", literal);
+}
+
+void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
+                            const PGconn *raw, Text *sql)
+{
+    int server_version = PQserverVersion(raw);
     int64_t lease_ms = pipeline->lease_ms;
     text_add(sql, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; "
                   "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
@@ -32,6 +53,7 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
                 (long long)lease_ms,
                 (long long)(lease ? lease_ms : config->database.statement_timeout_ms));
     if (lease) {
+        publisher_add_name(config, pipeline, raw, sql);
         /* A table without statistics would be sorted whole for each fetch, and only a plain index
          * scan marks the dead entries that it meets. */
         text_add(sql, "SET enable_bitmapscan = off; ");
@@ -98,6 +120,18 @@ void publisher_add_unlock(uint32_t table_oid, Text *sql)
     text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", LOCK_CLASS, (int32_t)table_oid);
 }
 
+/* "shop/orders web-1:4242" -> "shop/orders, pid 4242 on web-1"; other names as they are. */
+static char *holder_name(const char *name)
+{
+    const char *host = strrchr(name, ' ');
+    const char *pid = strrchr(name, ':');
+    bool told = host != NULL && pid != NULL && pid > host + 1 && pid[1] != '\0' &&
+                strspn(pid + 1, "0123456789") == strlen(pid + 1);
+    return told ? x_format("%.*s, pid %s on %.*s", (int)(host - name), name, pid + 1,
+                           (int)(pid - host - 1), host + 1)
+                : x_strdup(name);
+}
+
 static void on_holder_result(void *arg, const PGresult *result)
 {
     PublisherLock *lock = arg;
@@ -105,15 +139,14 @@ static void on_holder_result(void *arg, const PGresult *result)
         return;
     }
     lock->holder_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
-    /* The host and the port that the relay connects from lead to its process there; the backend's
-     * number alone is easily taken for that. */
     const char *host = PQgetvalue(result, 0, 2);
     const char *port = PQgetvalue(result, 0, 4); /* "": not for our role; -1: a Unix socket */
-    AUTO_TEXT where = *host != '\0'  ? x_format(" at %.40s port %.8s", host, port)
-                      : *port == '-' ? x_strdup(" on PostgreSQL's machine")
+    AUTO_TEXT where = *host != '\0'  ? x_format("from %.40s port %.8s, ", host, port)
+                      : *port == '-' ? x_strdup("from PostgreSQL's machine, ")
                                      : x_strdup("");
-    snprintf(lock->holder, sizeof(lock->holder), "%.60s%s, PostgreSQL backend %.20s",
-             PQgetvalue(result, 0, 1), where, PQgetvalue(result, 0, 0));
+    AUTO_TEXT name = holder_name(PQgetvalue(result, 0, 1));
+    snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
+             PQgetvalue(result, 0, 0));
     if (PQgetvalue(result, 0, 3)[0] == 't') {
         log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
                   LOG_FIELDS(log_text("holder", lock->holder)),

@@ -17,13 +17,14 @@
 
 enum {
     PUBLISHER_MARGIN_MS = 2000,
-    PUBLISHER_HOLDER_MAX = 160,
+    PUBLISHER_HOLDER_MAX = 240,
 };
 
 /** Appends the SETs that make texts independent of the server's configuration. lease: the session
- * is given up by the server when it is silent longer than that (and a margin). */
+ * is given up by the server when it is silent longer than that (and a margin), and its name tells
+ * others the host and the process that hold the lock. */
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
-                            int server_version, Text *sql);
+                            const PGconn *raw, Text *sql);
 
 /** Appends the statement whose row tells by whom we are served, in its column "backend_pid". */
 void publisher_add_pooler_query(Text *sql);

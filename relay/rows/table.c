@@ -3,7 +3,15 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "config/columns.h"
 #include "pg/ident.h"
+
+_Static_assert(offsetof(ColumnsConfig, event_id) == FIELD_EVENT_ID * sizeof(char *) &&
+                   offsetof(ColumnsConfig, payload) == FIELD_PAYLOAD * sizeof(char *) &&
+                   offsetof(ColumnsConfig, occurred_at) == FIELD_OCCURRED_AT * sizeof(char *) &&
+                   offsetof(ColumnsConfig, published_at) == FIELD_COUNT * sizeof(char *) &&
+                   (size_t)COLUMNS_COUNT == (size_t)FIELD_COUNT + 1,
+               "columns stand in the order of EventField");
 
 void table_free(OutboxTable **table)
 {
@@ -37,44 +45,62 @@ static void add_column(Text *list, const char *column, const char *type)
 
 const char *table_column(const PipelineConfig *config, EventField field)
 {
-    const ColumnsConfig *c = &config->columns;
-    const char *const columns[FIELD_COUNT] = {
-        [FIELD_SEQ] = c->seq,
-        [FIELD_EVENT_ID] = c->event_id,
-        [FIELD_EVENT_TYPE] = c->event_type,
-        [FIELD_EVENT_VERSION] = c->event_version,
-        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
-        [FIELD_AGGREGATE_ID] = c->aggregate_id,
-        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
-        [FIELD_PAYLOAD] = c->payload,
-        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
-        [FIELD_CONTENT_TYPE] = c->content_type,
-        [FIELD_CORRELATION_ID] = c->correlation_id,
-        [FIELD_CAUSATION_ID] = c->causation_id,
-        [FIELD_TRACEPARENT] = c->traceparent,
-        [FIELD_HEADERS] = c->headers,
-        [FIELD_TOPIC] = c->topic,
-        [FIELD_OCCURRED_AT] = c->occurred_at,
-    };
-    return columns[field] != NULL ? columns[field] : "";
+    return column_name(config, field);
+}
+
+bool table_has(const OutboxTable *table, EventField field)
+{
+    return *table_column(table->config, field) != '\0' &&
+           (table->absent & TABLE_COLUMN(field)) == 0;
+}
+
+void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names)
+{
+    for (size_t i = 0; i < COLUMNS_COUNT; i++) {
+        if ((columns & TABLE_COLUMN(i)) != 0) {
+            text_printf(names, "%s%s", names->length > 0 ? ", " : "", column_name(config, i));
+        }
+    }
 }
 
 /* The order is that of row.c: seq, occurred_at, then the text fields by EventField, then the
  * extras. */
-static char *table_select_list(const PipelineConfig *config)
+static char *table_select_list(const OutboxTable *table)
 {
+    const PipelineConfig *config = table->config;
     Text list = TEXT_EMPTY;
-    AUTO_TEXT seq = ident_quote(config->columns.seq);
-    text_printf(&list, "%s::bigint", seq);
-    add_column(&list, config->columns.occurred_at, "timestamptz");
+    text_printf(&list, "%s::bigint", table->seq);
+    add_column(&list, table_has(table, FIELD_OCCURRED_AT) ? config->columns.occurred_at : NULL,
+               "timestamptz");
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        add_column(&list, table_column(config, field),
+        add_column(&list, table_has(table, field) ? table_column(config, field) : NULL,
                    field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
     }
     for (size_t i = 0; i < config->header_columns.count; i++) {
         add_column(&list, config->header_columns.items[i], "text");
     }
     return list.data;
+}
+
+static void table_write_sql(OutboxTable *table)
+{
+    const char *column = table->config->columns.published_at;
+    bool has_published = *column != '\0' && (table->absent & TABLE_PUBLISHED_COLUMN) == 0;
+    AUTO_TEXT published = ident_quote(column);
+    free(table->select_list);
+    free(table->unpublished);
+    table->select_list = table_select_list(table);
+    table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
+}
+
+void table_take_columns(OutboxTable *table, uint32_t absent)
+{
+    bool other = absent != table->absent;
+    table->looked_at = true;
+    table->absent = absent;
+    if (other) {
+        table_write_sql(table);
+    }
 }
 
 Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *err)
@@ -87,10 +113,7 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
     }
     table->configured = x_strdup(table->name);
     table->seq = ident_quote(config->columns.seq);
-    table->select_list = table_select_list(config);
-    bool has_published = config->columns.published_at[0] != '\0';
-    AUTO_TEXT published = ident_quote(config->columns.published_at);
-    table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
+    table_write_sql(table);
     *ret_table = table;
     table = NULL;
     return OK;

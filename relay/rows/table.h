@@ -6,6 +6,15 @@
 #include "config/config.h"
 #include "flow/event.h"
 
+/* A column of the outbox, as a bit of OutboxTable.absent: that of an EventField, or published_at.
+ */
+#define TABLE_COLUMN(field)    (UINT32_C(1) << (field))
+#define TABLE_PUBLISHED_COLUMN TABLE_COLUMN(FIELD_COUNT)
+/* Those that a record shows as headers. */
+#define TABLE_HEADER_COLUMNS                                                                       \
+    (TABLE_COLUMN(FIELD_COUNT) - 1 - TABLE_COLUMN(FIELD_PAYLOAD) -                                 \
+     TABLE_COLUMN(FIELD_PAYLOAD_BYTES) - TABLE_COLUMN(FIELD_TOPIC))
+
 typedef struct OutboxTable {
     const PipelineConfig *config;
     char *name;        /* quoted; its present one */
@@ -14,10 +23,22 @@ typedef struct OutboxTable {
     char *select_list; /* in the order of rows/row.c */
     char *unpublished; /* " AND "published_at" IS NULL", or "" when the table has no such column */
     size_t extra_count;
+    bool looked_at;  /* `absent` is what a server said */
+    uint32_t absent; /* columns that the table does not have and that were not named */
 } OutboxTable;
 
-/** The name, not quoted, of the column that holds a field; "" when the table has none. */
+/** The name, not quoted, of the column that holds a field, as configured; "" when the table has
+ * none. Of a default that no column goes by, table_has is false. */
 const char *table_column(const PipelineConfig *config, EventField field);
+
+/** Whether the table has a column for the field, as far as is known. */
+bool table_has(const OutboxTable *table, EventField field);
+
+/** Takes what a look at the table found: the columns that are absent. The SQL is as of then. */
+void table_take_columns(OutboxTable *table, uint32_t absent);
+
+/** Appends the names of these columns: "event_version, headers". */
+void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names);
 
 /** The error is FATAL / EXIT_CONFIG. */
 Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *err);

@@ -351,8 +351,7 @@ static void on_opened(void *arg, const Error *err)
         timeout_ms = STATEMENT_TIMEOUT_MS;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_settings(config, &config->pipelines[0], false,
-                           PQserverVersion(pg_conn_raw(w->conn)), &sql);
+    publisher_add_settings(config, &config->pipelines[0], false, pg_conn_raw(w->conn), &sql);
     text_printf(&sql,
                 "SET statement_timeout = %lld; SET lock_timeout = %d;"
                 " SET default_transaction_read_only = on; LISTEN outboxd_pause",

@@ -61,11 +61,32 @@ static void set_gauges(Watch *w, const Watched *p, const PreconditionLook *look)
     }
 }
 
+/* The log brings them with their first row; polling reads the columns that it began with. */
+static void say_new_columns(const Watched *p, const PreconditionLook *look)
+{
+    uint32_t before = p->table->absent;
+    if (!precondition_take_columns(look, p->table)) {
+        return;
+    }
+    AUTO_BUFFER names = TEXT_EMPTY;
+    table_add_names(p->config, before & ~look->absent, &names);
+    bool poll = p->config->capture == CAPTURE_POLL;
+    log_write(poll ? LOG_WARN : LOG_INFO, p->config->name, "COLUMNS_ADDED",
+              LOG_FIELDS(log_text("columns", names.data),
+                         log_text("hint", poll ? "Restart the relay; it takes them up by itself "
+                                                 "when it connects to PostgreSQL anew."
+                                               : "")),
+              "%s has columns now that it did not have: %s%s", p->config->table, names.data,
+              poll ? "; records go without them until the relay connects again"
+                   : "; records have them");
+}
+
 static void read_look(Watch *w, Watched *p, const PGresult *result)
 {
     PreconditionLook look = {0};
-    precondition_read(p->config, result, 0, PRECONDITION_RUNNING, &look);
+    precondition_read(p->table, result, 0, PRECONDITION_RUNNING, &look);
     look.wal_end = w->wal_end;
+    say_new_columns(p, &look);
     if (!look.taken) {
         precondition_release(&look);
         return;

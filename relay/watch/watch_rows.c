@@ -36,9 +36,10 @@ static void add_columns(const Watched *p, char part, Text *sql)
     const ColumnsConfig *columns = &p->config->columns;
     AUTO_TEXT id = *columns->event_id != '\0' ? ident_quote(columns->event_id) : NULL;
     AUTO_TEXT occurred_at =
-        *columns->occurred_at != '\0' ? ident_quote(columns->occurred_at) : NULL;
+        table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns->occurred_at) : NULL;
     AUTO_TEXT type = ident_quote(columns->event_type);
-    AUTO_TEXT key = *columns->aggregate_id != '\0' ? ident_quote(columns->aggregate_id) : NULL;
+    AUTO_TEXT key =
+        table_has(p->table, FIELD_AGGREGATE_ID) ? ident_quote(columns->aggregate_id) : NULL;
     text_printf(sql,
                 "SELECT '%c' AS part, %s::bigint AS seq, %s::text AS id, %s::timestamptz AS at,"
                 " left(%s::text, 100) AS type, left(%s::text, 100) AS key FROM %s WHERE true%s",

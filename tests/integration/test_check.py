@@ -37,9 +37,7 @@ def adopted(postgres):
 
 
 ADOPTED = {"table": "public.outboxevent", "columns": {
-    "seq": "position", "event_id": "id", "event_type": "type", "aggregate_type": "aggregatetype", "aggregate_id": "aggregateid",
-    "event_version": "", "aggregate_version": "", "payload_bytes": "", "content_type": "", "correlation_id": "",
-    "causation_id": "", "traceparent": "", "headers": "", "topic": "", "occurred_at": ""}}
+    "seq": "position", "event_id": "id", "event_type": "type", "aggregate_type": "aggregatetype", "aggregate_id": "aggregateid"}}
 OUTBOXEVENT = """CREATE TABLE public.outboxevent (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id uuid NOT NULL,
     type text NOT NULL, aggregatetype text NOT NULL, aggregateid text NOT NULL, payload jsonb, published_at timestamptz);
     CREATE INDEX ON public.outboxevent (position) WHERE published_at IS NULL;
@@ -92,7 +90,7 @@ def test_pending_migrations_are_named(check, empty_database):
     ("ALTER SEQUENCE outbox.event_seq_seq INCREMENT -1 MINVALUE -1000", ["does not only ascend"]),
     ("ALTER TABLE outbox.event ENABLE ROW LEVEL SECURITY", ["row security hides rows"]),
     ("ALTER TABLE outbox.event ALTER published_at SET NOT NULL", ["NOT NULL: every row would count as published"]),
-    ("ALTER TABLE outbox.event RENAME causation_id TO causationid", ['no column "causation_id"; did you mean "causationid"?']),
+    ("ALTER TABLE outbox.event RENAME causation_id TO causationid", ['no column "causation_id" (outboxd migrate made it); did you mean "causationid"?']),
     ("ALTER TABLE outbox.event DROP published_at CASCADE", ["ADD COLUMN \"published_at\" timestamptz"]),
 ])
 def test_a_table_that_cannot_be_polled_without_loss_is_refused(check, database, sql, words):
@@ -131,7 +129,8 @@ def test_names_with_capitals_are_found(check, adopted):
     adopted.execute(OUTBOXEVENT.replace("public.outboxevent", '"Shop"."Outbox"').replace("CREATE TABLE", 'CREATE SCHEMA "Shop"; CREATE TABLE', 1)
                     + f'; GRANT USAGE ON SCHEMA "Shop" TO {RELAY}')
     assert "no problem" in check({**ADOPTED, "table": '"Shop"."Outbox"'}, expect=0, db=adopted)
-    assert "no table Shop.Outbox" in check({**ADOPTED, "table": "Shop.Outbox"}, expect=2, db=adopted)
+    text = check({**ADOPTED, "table": "Shop.Outbox"}, expect=2, db=adopted)
+    assert "no table Shop.Outbox" in text and "has no " not in text, "nothing is said of columns of no table"
 
 
 def test_the_superuser_is_a_warning(check, database, postgres, tmp_path, kafka, prefix):
@@ -170,6 +169,28 @@ def test_a_record_that_the_topic_would_refuse_is_found(check, database, prefix, 
     database.execute("SELECT outbox.emit('a', 'order', '1', jsonb_build_object('x', repeat('y', 6000)))", user=APP)
     text = check(expect=3)
     assert f'topic "{prefix}.order" takes 5000' in text and "seq 1 of outbox.event" in text and "max.message.bytes" in text
+
+
+def test_what_emit_accepts_is_compared_with_the_topics(check, database, prefix, kafka):
+    topic = f"{prefix}.order"
+    assert "emit accepts" not in check(expect=0)   # 1,000,000 of 1,048,588
+    kafka.alter_topic(topic, **{"max.message.bytes": "5000"})
+    text = check(expect=0)
+    assert f'emit accepts records of up to 1000000 bytes (outbox.record_bytes_max()), but topic "{topic}" takes 5000' in text
+    assert f"kafka-configs.sh --bootstrap-server {kafka.brokers} --alter --entity-type topics --entity-name {topic} --add-config " \
+           "max.message.bytes=1000000" in text
+    assert "no problem, 2 warnings" in text
+    # Of templated topics, those of waiting events; of other limits, the one that holds.
+    database.execute("SELECT outbox.emit('a', 'order', '1', '{}')", user=APP)
+    database.execute("CREATE OR REPLACE FUNCTION outbox.record_bytes_max() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 7000'")
+    assert "emit accepts records of up to 7000 bytes" in check({"topic": prefix + ".${aggregate_type}"}, expect=0)
+    # Both ways out, as they are printed.
+    remedy = text.split("as the owner of the schema: ")[1].split("\n")[0]
+    database.execute(remedy)
+    assert database.scalar("SELECT outbox.record_bytes_max()") == 5000 and "emit accepts" not in check(expect=0)
+    database.execute("CREATE OR REPLACE FUNCTION outbox.record_bytes_max() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1000000'")
+    kafka.alter_topic(topic, **{"max.message.bytes": "1000000"})
+    assert "emit accepts" not in check(expect=0)
 
 
 def test_a_compacted_topic_needs_keys(check, database, prefix, kafka):

@@ -70,6 +70,9 @@ def test_a_poison_event_is_listed_shown_and_requeued_byte_for_byte(captured, kaf
         assert word in lines[1], lines
     number, = ids(one)
     text = dead(one, "show", number).stdout
+    # The line in the log says how to see it.
+    aside, = one.log_lines("code=EVENT_SET_ASIDE")
+    assert f'hint="outboxd dead show {event_id} says all of it' in aside and dead(one, "show", event_id).stdout.splitlines()[1:] == text.splitlines()[1:]
     for word in (event_id, "c-1", "application/x", "2026-02-03T04:05:06.789012Z", "max.message.bytes", "remedy", "ce_id", "more bytes: --json", topic):
         assert word in text, f"{word}\n{text}"
     shown = json.loads(dead(one, "show", number, "--json").stdout)
@@ -131,7 +134,7 @@ def test_a_requeued_event_that_fails_again_is_set_aside_again(captured, kafka, d
     assert "comes back as a new dead letter" in dead(one, "requeue", first).stderr
     wait_aside(database, 1, one)
     said = one.log_lines("EVENT_SET_ASIDE")
-    assert len(said) == 2 and all(f"event_id={event_id}" in line and "outboxd dead list" in line for line in said), said
+    assert len(said) == 2 and all(f"event_id={event_id}" in line and f"outboxd dead show {event_id}" in line for line in said), said
     assert ids(one) != [first] and listed(one)[0]["event_id"] == event_id
     eventually(lambda: one.metric("events_dead_lettered_total", pipeline="orders", reason="too_large") == 2, what="both are counted")
 
@@ -174,7 +177,7 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 @pytest.mark.parametrize("args, word", [
     ((), "list, show, requeue or discard"), (("bury",), "not bury"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
-    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "not x"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
+    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: not there"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
 def test_wrong_usage_is_refused_with_the_reason(database, args, word):

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from support.common import eventually, free_port
+from conftest import CAPTURES
+from support.common import eventually, free_port, stays_true
 from support.consume import wait_for_records
 from support.postgres import RELAY
 from support.relay import outboxd
@@ -172,6 +173,35 @@ def test_what_it_is_connected_to_and_the_first_event_are_said_once(relay, kafka,
     first, = one.log_lines("FIRST_PUBLISHED")
     assert f"topic={topic}" in first and "first event published" in first
     assert len(one.log_lines("KAFKA_CONNECTED")) == 1
+
+
+@pytest.mark.parametrize("capture", CAPTURES)
+def test_a_summary_comes_while_something_happens_and_once_when_nothing_does(request, relay, kafka, database, prefix, capture):
+    if capture == "wal":
+        request.getfixturevalue("wal")
+    kafka.create_topic(f"{prefix}.order")
+    one = relay(CAPTURES[capture], log={"summary_interval": "2s"}).start()
+    idle = "code=SUMMARY .*nothing to publish"
+    one.wait_log(idle)
+    for n in range(3):
+        emit(database, n)
+    line = one.wait_log("code=SUMMARY .*published in the last")[0]
+    eventually(lambda: sum(int(re.search(r" published=(\d+)", x)[1]) for x in one.log_lines("code=SUMMARY .* published=")) == 3, 20,
+               what="the summaries count each event once")
+    assert re.search(r'msg="\d published in the last [23]s, (none waits|\d wait)" published=\d marked=\d set_aside=0 waiting=\d lag_ms=\d+ '
+                     "state=running", line), line
+    eventually(lambda: len(one.log_lines(idle)) == 2, 20, what="it says once that it is idle again")
+    stays_true(lambda: len(one.log_lines(idle)) == 2, 5, "an idle relay writes nothing")
+    check_lines(one)
+
+
+def test_what_waits_is_in_each_summary(relay, database, nobody):
+    emit(database, 1)
+    one = relay(brokers=nobody, log={"summary_interval": "1s"}).start(wait_ready=False)
+    lines = eventually(lambda: len(one.log_lines("code=SUMMARY .* published=0 .*lag_ms=[1-9]")) >= 3 and one.log_lines("code=SUMMARY"), 30,
+                       what="three summaries")
+    assert not [x for x in lines if "nothing to publish" in x], lines
+    assert not relay(brokers=nobody, log={"summary_interval": "0s"}).start(wait_ready=False).log_lines("code=SUMMARY")
 
 
 def test_systemd_is_told_ready_before_any_broker_answers(relay, database, nobody, tmp_path):

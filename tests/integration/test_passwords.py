@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from support.common import at_pace, eventually, free_port
-from support.postgres import APP, PASSWORDS, RELAY, SUPERUSER
+from support.postgres import APP, OWNER, PASSWORDS, RELAY, SUPERUSER
 from support.relay import configuration, outboxd, write_configuration
 
 ROLE = "odd_relay"
@@ -184,3 +184,8 @@ def test_check_names_open_files_and_connections_without_tls(tmp_path):
     assert f"{secret}: warning: every user of this machine can read this file" in loud and f"{path}: warning: every user" in loud
     here = configuration("host=localhost sslmode=disable", "localhost:1", kafka={"properties": ["security.protocol=sasl_plaintext"]})
     assert "TLS is off" not in outboxd("check", "--offline", "-c", write_configuration(path, here), expect=0).stdout
+
+
+def test_migrate_without_a_password_says_where_it_goes(database):
+    result = outboxd("migrate", "--dsn", database.dsn(OWNER).split(" password=")[0], expect=2)
+    assert "no password supplied" in result.stderr and "~/.pgpass or PGPASSWORD" in result.stderr

@@ -150,7 +150,7 @@ def test_orders_arrive_and_nothing_is_lost(home, build):
         "placed": 200, "rolled_back": 10, "committed": 380, "published": 380, "lost": 0, "duplicates": 0}
     assert figures["p50"] and figures["p99"]
     assert "\x1b" not in result.stdout, "colour and cursor movement belong on a terminal"
-    for step in ("packages", "build", "postgresql", "broker", "migration", "relay"):
+    for step in ("packages", "build", "postgresql", "broker", "migration", "relay", "disk"):
         assert re.search(rf"^  {step} ", result.stdout, re.M), step
 
 
@@ -192,7 +192,7 @@ def test_ctrl_c_while_orders_arrive_still_counts_them(home, build):
     assert figures["lost"] == "0" and figures["committed"] == figures["published"]
 
 
-@pytest.mark.parametrize("step", ["postgresql", "broker", "migration", "relay"])
+@pytest.mark.parametrize("step", ["postgresql", "broker", "migration", "relay", "disk"])
 def test_ctrl_c_during_a_step_removes_everything(home, build, step):
     terminal = Terminal(home, "--build", build).until(rf"  {step} ").press_ctrl_c()
     code = terminal.finish()

@@ -279,6 +279,22 @@ def test_functions_that_have_no_path_are_named_with_their_remedy(relay, fired, o
                       " ALTER FUNCTION app.sound(text) RESET search_path", user=SUPERUSER)
 
 
+def test_what_a_requeue_fires_is_named_by_check_where_events_are_set_aside(relay, fired):
+    fired.execute("CREATE FUNCTION app.number() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN count(*) FROM fired; END'", user=APP)
+    aside = relay({"table": "public.events", "on_publish": "delete", "on_poison": "dead_letter"})
+    stop = relay({"table": "public.events", "on_publish": "delete"})
+    assert "search_path" not in said_by_check(aside), "ours have one"
+    for name, sql in {"a trigger": "CREATE TRIGGER audit AFTER INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION app.audit()",
+                      "an index": "CREATE INDEX sound ON public.events (app.sound(topic))",
+                      "a default": "ALTER TABLE public.events ALTER event_version SET DEFAULT app.number()"}.items():
+        fired.execute(sql, user=SUPERUSER)
+        text = said_by_check(aside)
+        assert "whenever rows are requeued (outboxd dead requeue)" in text, f"{name}\n{text}"
+        assert "requeued" not in said_by_check(stop), name
+        fired.execute(re.search(r"ALTER FUNCTION [^;]*;", text).group(), user=APP)
+        assert "requeued" not in said_by_check(aside), name
+
+
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_run_names_it_once_before_the_first_event_and_the_remedy_lets_the_trigger_work(relay, fired, kafka, prefix, capture):
     if capture == "wal":

@@ -19,6 +19,19 @@ def backlog(database, count, size=10):
                      "FROM generate_series(1, %s) n", (size, count))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_the_keys_of_a_terminal_drain_too(relay, kafka, database, prefix, number):
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = relay().start()
+    backlog(database, 500)
+    one.wait_published(1)
+    one.signal(number)
+    assert one.wait_exit() == 0, one.log_tail()
+    assert one.log_lines(f"code=STOPPING .*{number.name}: draining") and one.log_lines("code=STOPPED")
+    published = database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NOT NULL")
+    assert len(read_topics(kafka.brokers, topic)) == published, "what was sent is marked"
+
+
 def test_sigterm_under_load_drains_and_the_next_start_repeats_nothing(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order", partitions=3)
     workload.prepare(database, keys=20)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "app/dead_requeue.h"
+#include "rows/table.h"
 #include "stub/given.h"
 
 static PipelineConfig config;
@@ -40,9 +41,11 @@ static void end(void)
 
 TestSuite(dead_requeue, .init = begin, .fini = end);
 
+static uint32_t absent;
+
 static Status build(const char *event)
 {
-    return dead_insert_build(&config, event, &insert, &err);
+    return dead_insert_build(&config, absent, event, &insert, &err);
 }
 
 Test(dead_requeue, every_column_that_was_kept_is_set_under_its_own_name)
@@ -85,6 +88,17 @@ Test(dead_requeue, a_value_without_a_column_is_refused_by_name)
     cr_assert_eq(err.class, ERROR_POISON);
     cr_assert_not_null(strstr(err.message, "traceparent"));
     cr_assert_not_null(strstr(err.hint, "columns.traceparent"));
+}
+
+Test(dead_requeue, a_column_that_an_adopted_table_does_not_have_is_left_out)
+{
+    absent = TABLE_COLUMN(FIELD_EVENT_VERSION) | TABLE_COLUMN(FIELD_OCCURRED_AT);
+    cr_assert_eq(build("{\"event_type\": \"a\", \"event_version\": null}"), OK);
+    cr_assert_null(strstr(insert.sql, "event_version"));
+    cr_assert_null(strstr(insert.sql, "occurred_at"));
+    dead_insert_free(&insert);
+    cr_assert_eq(build("{\"event_type\": \"a\", \"event_version\": \"2\"}"), FAILED);
+    cr_assert_str_eq(err.code, "DEAD_LETTER_COLUMN");
 }
 
 Test(dead_requeue, what_is_no_event_is_refused)

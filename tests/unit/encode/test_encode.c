@@ -233,6 +233,8 @@ Test(encode, occurred_at_keeps_microseconds_and_may_be_long_ago)
         {0, "1970-01-01T00:00:00Z"},
         {-1, "1969-12-31T23:59:59.999999Z"},
         {INT64_C(951782400000000), "2000-02-29T00:00:00Z"},
+        {INT64_C(-62135596800000000), "0001-01-01T00:00:00Z"},
+        {INT64_C(253402300799999999), "9999-12-31T23:59:59.999999Z"},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         event->occurred_at_us = CASES[i].us;
@@ -241,6 +243,10 @@ Test(encode, occurred_at_keeps_microseconds_and_may_be_long_ago)
     }
     event->occurred_at_us = EVENT_NO_TIME;
     cr_assert(slice_is_null(header("ce_time")), "infinity is no time");
+    event->occurred_at_us = INT64_C(-62135596800000001);
+    cr_assert(slice_is_null(header("ce_time")), "RFC 3339 knows no year before 1");
+    event->occurred_at_us = INT64_C(253402300800000000);
+    cr_assert(slice_is_null(header("ce_time")), "nor one of five digits");
 }
 
 Test(encode, invalid_headers_are_poison_and_the_rest_of_the_record_is_there)

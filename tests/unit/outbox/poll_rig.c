@@ -438,8 +438,8 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         bool old = rig.old_oid != NULL && strcmp(rig.lock_tried, rig.old_oid) == 0;
         stub_reply_row(reply, "lock", rig.lock_taken || (old && rig.old_taken) ? "f" : "t", NULL);
     } else if (begins(sql, "SELECT a.pid")) {
-        stub_reply_row(reply, "pid", rig.holder_pid, "name", "other/orders", "addr", "10.0.0.9",
-                       "ended", STUB_NULL, "port", "41000", NULL);
+        stub_reply_row(reply, "pid", rig.holder_pid, "name", "other/orders web-1:4242", "addr",
+                       "10.0.0.9", "ended", STUB_NULL, "port", "41000", NULL);
     } else if (begins(sql, "INSERT INTO outbox.dead_letter")) {
         serve_dead_letter(query, reply);
     } else if (begins(sql, "WITH edge AS")) {

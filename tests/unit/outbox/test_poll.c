@@ -36,7 +36,9 @@ Test(poll, stands_by_while_another_holds_the_lock_and_takes_over)
     rig_insert(1, 2);
     rig_begin();
     RIG_WAIT(rig.standby >= 3); /* tries on a timer */
-    cr_assert_str_eq(rig.holder, "other/orders at 10.0.0.9 port 41000, PostgreSQL backend 77");
+    cr_assert_str_eq(
+        rig.holder,
+        "other/orders, pid 4242 on web-1 (from 10.0.0.9 port 41000, PostgreSQL backend 77)");
     cr_assert_eq(rig.active, 0);
     cr_assert_eq(rig.fetches, 0);
     cr_assert_not(rig.source->ops->may_publish(rig.source));

@@ -94,9 +94,10 @@ static PreconditionLook look(const Given *given)
         put(&result, given->also, given->also_value);
     }
     PipelineConfig pipeline = given_outbox(given);
+    OutboxTable table = {.config = &pipeline};
     PreconditionLook ret = {0};
-    precondition_read(&pipeline, &result, 0,
-                      given->reader != 0 ? given->reader : PRECONDITION_RUNNING, &ret);
+    precondition_read(&table, &result, 0, given->reader != 0 ? given->reader : PRECONDITION_RUNNING,
+                      &ret);
     return ret;
 }
 
@@ -142,8 +143,9 @@ Test(precondition, a_fact_that_is_not_told_is_not_judged)
                                .values = values};
     for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
         PipelineConfig pipeline = given_outbox(&(Given){.capture = capture});
+        OutboxTable table = {.config = &pipeline};
         PreconditionLook ret = {0};
-        precondition_read(&pipeline, &result, 0, PRECONDITION_START, &ret);
+        precondition_read(&table, &result, 0, PRECONDITION_START, &ret);
         cr_expect_eq(ret.fault_count, 0, "%s",
                      ret.fault_count > 0 ? ret.faults[0].error.message : "");
         cr_expect_eq(ret.table_oid, 4242);
@@ -568,6 +570,139 @@ Test(precondition, a_query_names_each_column_once_and_only_what_the_version_has)
             table_free(&table);
         }
     }
+}
+
+/* Columns that the table does not have: `present` as the query says it. */
+static PreconditionLook look_at_columns(PipelineConfig *pipeline, OutboxTable *table,
+                                        const char *present, bool ours)
+{
+    char *values[6] = {GIVEN("4242"),  GIVEN("r"), (char *)present, ours ? GIVEN("t") : GIVEN("f"),
+                       GIVEN("event"), GIVEN("0")};
+    struct pg_result result = {.status = PGRES_TUPLES_OK,
+                               .rows = 1,
+                               .columns = 6,
+                               .names = {GIVEN("table_oid"), GIVEN("kind"), GIVEN("present"),
+                                         GIVEN("ours"), GIVEN("table_name"), GIVEN("i")},
+                               .values = values};
+    table->config = pipeline;
+    PreconditionLook ret = {0};
+    precondition_read(table, &result, 0, PRECONDITION_RUNNING, &ret);
+    return ret;
+}
+
+#define FIVE_COLUMNS "+++-++-+---------" /* and seq: Debezium's, with another name for each */
+
+Test(precondition, what_an_insert_fires_is_for_check_alone)
+{
+    for (PreconditionReader reader = PRECONDITION_START; reader <= PRECONDITION_CHECK;
+         reader = (PreconditionReader)(reader * 2)) {
+        bool told = reader == PRECONDITION_CHECK;
+        expect(&(Given){.column = "fired_without_path",
+                        .value = FIRED("i", "app.number()"),
+                        .on_publish = ON_PUBLISH_KEEP,
+                        .capture = CAPTURE_WAL,
+                        .reader = reader},
+               told ? "TRIGGER_PATH" : "", true, "ALTER FUNCTION app.number() SET search_path");
+    }
+}
+
+Test(precondition, a_partitioned_table_gets_its_index_without_concurrently)
+{
+    expect(&(Given){.column = "indexed", .value = "f"}, "UNPUBLISHED_NOT_INDEXED", true,
+           "CREATE INDEX CONCURRENTLY ON outbox.event (\"seq\") WHERE");
+    expect(&(Given){.column = "indexed", .value = "f", .also = "kind", .also_value = "p"},
+           "UNPUBLISHED_NOT_INDEXED", true,
+           "CREATE INDEX ON outbox.event (\"seq\") WHERE \"published_at\" IS NULL;");
+}
+
+Test(precondition, a_default_column_that_the_table_does_not_have_is_absent)
+{
+    for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
+        PipelineConfig pipeline = given_outbox(&(Given){.capture = capture});
+        pipeline.on_publish = ON_PUBLISH_DELETE;
+        OutboxTable table = {0};
+        PreconditionLook ret = look_at_columns(&pipeline, &table, FIVE_COLUMNS, false);
+        cr_expect_eq(ret.fault_count, 0, "%s",
+                     ret.fault_count > 0 ? ret.faults[0].error.message : "");
+        uint32_t absent = TABLE_COLUMN(FIELD_EVENT_VERSION) |
+                          TABLE_COLUMN(FIELD_AGGREGATE_VERSION) | TABLE_PUBLISHED_COLUMN;
+        for (int field = FIELD_PAYLOAD_BYTES; field <= FIELD_OCCURRED_AT; field++) {
+            absent |= TABLE_COLUMN(field);
+        }
+        cr_expect_eq(ret.absent, absent, "%x", ret.absent);
+        precondition_release(&ret);
+    }
+}
+
+Test(precondition, a_column_that_something_rests_on_is_missing)
+{
+    static const struct {
+        const char *present;
+        const char *needs; /* in the message; NULL: it is absent */
+        uint32_t named;
+        bool fixed; /* topic and key are no templates */
+        bool ours;
+        bool seen; /* it was there at an earlier look */
+        OnPublish on_publish;
+    } CASES[] = {
+        {.present = "-++++++++++++++++", .needs = "\"seq\" (the relay knows rows by it)"},
+        {.present = "+-+++++++++++++++", .needs = "\"event_id\" (consumers"},
+        {.present = "++-++++++++++++++", .needs = "\"event_type\" (each"},
+        {.present = "++++-++++++++++++", .needs = "(the topic ${aggregate_type}.events needs it)"},
+        {.present = "+++++-+++++++++++", .needs = "(the key ${aggregate_id} needs it)"},
+        {.present = "++++--+++++++++++", .fixed = true},
+        {.present = "+++++++--++++++++", .needs = "\"payload\" (it is the record's value"},
+        {.present = "+++++++-+++++++++"},
+        {.present = "++++++++-++++++++"},
+        {.present = "++++++++++++++-++"},
+        {.present = "++++++++++++++++-", .needs = "(on_publish = \"mark\" sets it)"},
+        {.present = "++++++++++++++++-", .on_publish = ON_PUBLISH_DELETE},
+        {.present = "+++++++++++++-+++",
+         .needs = "(the configuration names it)",
+         .named = TABLE_COLUMN(FIELD_HEADERS)},
+        {.present = "+++++++++++++-+++", .needs = "(outboxd migrate made it)", .ours = true},
+        {.present = "+++++++++++++-+++",
+         .needs = "(it was there when this relay began)",
+         .seen = true},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        PipelineConfig pipeline = given_outbox(&(Given){.capture = CAPTURE_POLL});
+        pipeline.on_publish = CASES[i].on_publish;
+        pipeline.columns_named = CASES[i].named;
+        if (CASES[i].fixed) {
+            pipeline.topic = GIVEN("orders");
+            pipeline.key = GIVEN("");
+        }
+        OutboxTable table = {.looked_at = CASES[i].seen};
+        PreconditionLook ret = look_at_columns(&pipeline, &table, CASES[i].present, CASES[i].ours);
+        cr_expect_eq(ret.fault_count, CASES[i].needs != NULL ? 1 : 0, "%zu: %zu", i,
+                     ret.fault_count);
+        cr_expect(CASES[i].needs != NULL || ret.absent != 0, "%zu", i);
+        if (ret.fault_count > 0 && CASES[i].needs != NULL) {
+            cr_expect_str_eq(ret.faults[0].error.code, "COLUMN_MISSING");
+            cr_expect_not_null(strstr(ret.faults[0].error.message, CASES[i].needs), "%zu: %s", i,
+                               ret.faults[0].error.message);
+        }
+        precondition_release(&ret);
+    }
+}
+
+Test(precondition, a_column_that_comes_later_is_taken_up)
+{
+    PipelineConfig pipeline = given_outbox(&(Given){.capture = CAPTURE_POLL});
+    OutboxTable *table = NULL;
+    cr_assert_eq(table_new(&pipeline, &table, NULL), OK);
+    PreconditionLook ret = look_at_columns(&pipeline, table, "+++++++++++++-+++", false);
+    cr_expect_not(precondition_take_columns(&ret, table));
+    cr_expect_null(strstr(table->select_list, "\"headers\""));
+    cr_expect_not(table_has(table, FIELD_HEADERS));
+    precondition_release(&ret);
+    ret = look_at_columns(&pipeline, table, "+++++++++++++++++", false);
+    cr_expect(precondition_take_columns(&ret, table));
+    cr_expect_not_null(strstr(table->select_list, "\"headers\"::text"));
+    cr_expect(table_has(table, FIELD_HEADERS));
+    precondition_release(&ret);
+    table_free(&table);
 }
 
 Test(precondition, a_refused_walsender_is_told_from_one_without_a_place)

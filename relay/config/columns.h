@@ -1,0 +1,22 @@
+/* columns: which columns of the outbox table a pipeline cannot be without. A column that the file
+ * does not name and that the table does not have is simply absent, unless something rests on it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/config.h"
+#include "config/options.h"
+
+enum { COLUMNS_COUNT = sizeof(ColumnsConfig) / sizeof(char *) };
+
+/** Which of ColumnsConfig, from 0, an option of columns.* is; COLUMNS_COUNT: it is none. */
+size_t column_index(const Option *option);
+
+/** The name of the index-th column in the table; "" when it has none. */
+const char *column_name(const PipelineConfig *pipeline, size_t index);
+
+/** Why the pipeline needs the index-th column: "columns.topic names it", "the key ${aggregate_id}
+ * needs it"; malloc'd. NULL: it does without. */
+char *column_need(const PipelineConfig *pipeline, size_t index);

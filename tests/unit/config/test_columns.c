@@ -1,0 +1,92 @@
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "config/columns.h"
+#include "loading.h"
+
+static Loading loading;
+
+static size_t index_of(const char *path)
+{
+    const Option *option = option_find(SCOPE_PIPELINE, path);
+    cr_assert_not_null(option, "%s", path);
+    size_t index = column_index(option);
+    cr_assert_lt(index, COLUMNS_COUNT, "%s", path);
+    return index;
+}
+
+static void expect_need(const char *path, const char *need)
+{
+    AUTO_TEXT said = column_need(&loading.load.config->pipelines[0], index_of(path));
+    if (need == NULL) {
+        cr_expect_null(said, "%s: %s", path, said);
+    } else {
+        cr_expect_str_eq(said, need, "%s", path);
+    }
+}
+
+Test(columns, what_is_named_in_file_or_environment_is_needed_and_no_default)
+{
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS
+                "pipelines: ( { name = \"orders\"; columns: { headers = \"headers\"; topic = "
+                "\"\"; }; } );\n",
+                NULL, NULL);
+    const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
+    cr_expect_eq(pipeline->columns_named,
+                 1U << index_of("columns.headers") | 1U << index_of("columns.topic"));
+    expect_need("columns.headers", "the configuration names it");
+    expect_need("columns.topic", NULL); /* the table has none */
+    expect_need("columns.traceparent", NULL);
+    loading_end(&loading);
+    loading_begin(&loading);
+    loading_run(&loading, NULL, &(ConfigOverrides){.dsn = "host=db", .brokers = "k:1"},
+                LOADING_ENVIRONMENT("OUTBOXD_PIPELINE_COLUMNS_CAUSATION_ID=cause"));
+    (void)loading_config(&loading);
+    expect_need("columns.causation_id", "the configuration names it");
+    expect_need("columns.correlation_id", NULL);
+    loading_end(&loading);
+}
+
+Test(columns, what_the_rest_of_the_configuration_rests_on_is_needed)
+{
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS
+                "pipelines: ( { name = \"orders\"; topic = \"\"; key = \"\"; on_publish = "
+                "\"delete\"; allow_row_topic = true; routes = ( { aggregate_type = \"a\"; "
+                "topic = \"t.${correlation_id}\"; key = \"${aggregate_version}\"; } ); } );\n",
+                NULL, NULL);
+    (void)loading_config(&loading);
+    expect_need("columns.seq", "the relay knows rows by it");
+    expect_need("columns.topic", "allow_row_topic = true needs it");
+    expect_need("columns.aggregate_type", "a route asks for it");
+    expect_need("columns.correlation_id", "the topic t.${correlation_id} needs it");
+    expect_need("columns.aggregate_version", "the key ${aggregate_version} needs it");
+    expect_need("columns.aggregate_id", NULL);
+    expect_need("columns.published_at", NULL); /* rows are deleted */
+    loading_end(&loading);
+}
+
+Test(columns, a_value_is_needed_where_there_is_no_other)
+{
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS "pipelines: ( { name = \"orders\"; columns: { payload = \"\"; }; } );\n",
+                NULL, NULL);
+    (void)loading_config(&loading);
+    expect_need("columns.payload_bytes", "it is the record's value");
+    expect_need("columns.payload", NULL);
+    expect_need("columns.published_at", "on_publish = \"mark\" sets it");
+    expect_need("columns.aggregate_type", "the topic ${aggregate_type}.events needs it");
+    loading_end(&loading);
+}
+
+Test(columns, an_option_that_is_no_column_has_no_index)
+{
+    cr_expect_eq(column_index(option_find(SCOPE_PIPELINE, "header_columns")), COLUMNS_COUNT);
+    cr_expect_eq(column_index(option_find(SCOPE_PIPELINE, "name")), COLUMNS_COUNT);
+    cr_expect_eq(column_index(option_find(SCOPE_CONFIG, "name")), COLUMNS_COUNT);
+}
