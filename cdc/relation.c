@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "flow/event.h"
+#include "flow/refusal.h"
 
 /* pg_type.dat */
 enum {
@@ -35,6 +36,7 @@ struct Relation {
     bool outbox;
     size_t extra_count;
     size_t column_count;
+    int64_t event_bytes_max;
     size_t published; /* column that tells it is; column_count: none */
     size_t use_count;
     ColumnUse uses[]; /* by column */
@@ -216,6 +218,7 @@ static Relation *relation_new(const Relations *relations, const PgOutputRelation
     relation->outbox = relations_own(relations, message);
     relation->extra_count = extra_count;
     relation->column_count = message->columns;
+    relation->event_bytes_max = relations->pipeline->event_bytes_max;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
     relation->published = relation->column_count;
     for (size_t i = 0; relation->outbox && i < message->columns; i++) {
@@ -486,7 +489,8 @@ static bool parse_seq(Slice text, int64_t *ret_seq)
     return !__builtin_sub_overflow(INT64_C(0), value, ret_seq);
 }
 
-static bool relation_set(const ColumnUse *use, Slice value, Event *event)
+/* raw: a bytea is left as it was sent. */
+static bool relation_set(const ColumnUse *use, Slice value, bool raw, Event *event)
 {
     Arena *arena = &event->batch->arena;
     if (use->target == FIELD_SEQ) {
@@ -498,10 +502,10 @@ static bool relation_set(const ColumnUse *use, Slice value, Event *event)
         }
         return true;
     }
-    if (use->shared && use->conversion == BYTEA_BYTES) {
+    if (!raw && use->shared && use->conversion == BYTEA_BYTES) {
         value = arena_copy(arena, value); /* is decoded where it stands */
     }
-    if (!convert(use->conversion, arena, &value)) {
+    if (!(raw && use->conversion == BYTEA_BYTES) && !convert(use->conversion, arena, &value)) {
         return false;
     }
     if (use->target < FIELD_COUNT) {
@@ -514,28 +518,68 @@ static bool relation_set(const ColumnUse *use, Slice value, Event *event)
 
 /* One value for all its uses, which begin at *use. */
 static bool relation_set_all(const Relation *relation, size_t column, const PgOutputValue *value,
-                             size_t *use, Event *event)
+                             bool raw, size_t *use, Event *event)
 {
     for (; *use < relation->use_count && relation->uses[*use].column == column; ++*use) {
         /* An insert brings every value, as text. What was not sent is not NULL. */
         if (value->kind != VALUE_NULL &&
             (value->kind != VALUE_TEXT ||
-             !relation_set(&relation->uses[*use], value->bytes, event))) {
+             !relation_set(&relation->uses[*use], value->bytes, raw, event))) {
             return false;
         }
     }
     return true;
 }
 
-Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, Batch *batch,
-                         Event **ret_event, Error *err)
+/* A row that is larger than events may be is not walked or decoded: where its payload_bytes stay
+ * as they were sent they are at most twice as long. */
+static bool relation_row_is_large(const Relation *relation, const PgOutputTuple *tuple)
+{
+    return relation->event_bytes_max > 0 && tuple->bytes.length > (size_t)relation->event_bytes_max;
+}
+
+static bool relation_sends_hex(const Relation *relation)
+{
+    for (size_t i = 0; i < relation->use_count; i++) {
+        const ColumnUse *use = &relation->uses[i];
+        if (use->target == FIELD_PAYLOAD_BYTES && use->conversion == BYTEA_BYTES) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The fields that were left as they were sent, of an event that is not refused in the end. */
+static bool relation_decode(const Relation *relation, Event *event)
+{
+    Slice *bytes = &event->field[FIELD_PAYLOAD_BYTES];
+    if (slice_is_null(*bytes) || !relation_sends_hex(relation)) {
+        return true;
+    }
+    *bytes = arena_copy(&event->batch->arena, *bytes);
+    return convert(BYTEA_BYTES, &event->batch->arena, bytes);
+}
+
+static Slice relation_keep(const PgOutputTuple *tuple, bool large, char **message, Batch *batch)
+{
+    if (!large || message == NULL || *message == NULL) {
+        return arena_copy(&batch->arena, tuple->bytes);
+    }
+    arena_adopt(&batch->arena, *message, tuple->bytes.length);
+    *message = NULL;
+    return tuple->bytes;
+}
+
+Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, char **message,
+                         Batch *batch, Event **ret_event, Error *err)
 {
     if (tuple->columns != relation->column_count) {
         return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
                          "a row of %u columns for a relation of %zu", (unsigned)tuple->columns,
                          relation->column_count);
     }
-    Slice copy = arena_copy(&batch->arena, tuple->bytes);
+    bool large = relation_row_is_large(relation, tuple);
+    Slice copy = relation_keep(tuple, large, message, batch);
     ByteReader rest = bytes_reader(copy.data, copy.length);
     Event *event = batch_add(batch, relation->extra_count);
     event->seq = EVENT_NO_SEQ;
@@ -548,12 +592,21 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, B
             *ret_event = NULL;
             return OK;
         }
-        if (!relation_set_all(relation, i, &value, &use, event)) {
+        if (!relation_set_all(relation, i, &value, large, &use, event)) {
             batch->count--;
             batch->unsettled--;
             return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
                              "column %zu of a row cannot be read", i + 1);
         }
+    }
+    if (large &&
+        !refusal_apply(event, relation->extra_count, relation_sends_hex(relation),
+                       relation->event_bytes_max) &&
+        !relation_decode(relation, event)) {
+        batch->count--;
+        batch->unsettled--;
+        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                         "a bytea of a row cannot be read");
     }
     batch->bytes += copy.length + sizeof(*event);
     *ret_event = event;

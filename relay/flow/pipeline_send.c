@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "flow/pipeline_internal.h"
+#include "flow/refusal.h"
 
 enum {
     PUMP_EVENTS_MAX = 1000, /* then the loop gets its turn */
@@ -113,6 +114,10 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
     }
     if (event->retimed) {
         record->timestamp_ms = 0;
+    }
+    if (event->refusal != NULL) { /* whatever the routes say: they did not see all of it */
+        *err = event->refusal->error;
+        return ROUTE_POISON;
     }
     return routed;
 }

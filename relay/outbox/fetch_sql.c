@@ -24,10 +24,10 @@ static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
     text_add(sql, "}'::bigint[]) AS gap(low, high)");
 }
 
+/* A SELECT without COPY around it. */
 static void add_fetch(const OutboxTable *table, const char *columns, const Gaps *gaps, int64_t from,
                       size_t limit, Text *sql)
 {
-    text_add(sql, "COPY (");
     bool has_gaps = gaps->count > 0 && gaps->ranges[gaps->count - 1].high >= from;
     if (has_gaps) {
         text_add(sql, "(SELECT hit.* FROM ");
@@ -43,12 +43,13 @@ static void add_fetch(const OutboxTable *table, const char *columns, const Gaps 
     if (has_gaps) {
         text_printf(sql, ") LIMIT %zu", limit);
     }
-    text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
 void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql)
 {
+    text_printf(sql, "COPY (%s", table->rows_begin);
     add_fetch(table, table->select_list, gaps, INT64_MIN, limit, sql);
+    text_printf(sql, "%s) TO STDOUT (FORMAT binary); ", table->rows_end);
 }
 
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
@@ -58,16 +59,18 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     AUTO_TEXT quoted = *id != '\0' ? ident_quote(id) : NULL;
     AUTO_BUFFER columns = TEXT_EMPTY;
     text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
+    text_add(sql, "COPY (");
     add_fetch(table, columns.data, gaps, from, limit, sql);
+    text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
 void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count, Text *sql)
 {
-    text_printf(sql, "COPY (SELECT %s FROM %s WHERE %s = ANY('{", table->select_list, table->name,
-                table->seq);
+    text_printf(sql, "COPY (%sSELECT %s FROM %s WHERE %s = ANY('{", table->rows_begin,
+                table->select_list, table->name, table->seq);
     for (size_t i = 0; i < count; i++) {
         text_printf(sql, i > 0 ? ",%lld" : "%lld", (long long)rows[i].seq);
     }
-    text_printf(sql, "}'::bigint[])%s ORDER BY %s) TO STDOUT (FORMAT binary); ", table->unpublished,
-                table->seq);
+    text_printf(sql, "}'::bigint[])%s ORDER BY %s%s) TO STDOUT (FORMAT binary); ",
+                table->unpublished, table->seq, table->rows_end);
 }

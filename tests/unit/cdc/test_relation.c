@@ -93,7 +93,8 @@ static Status read_row(const Slice *values, size_t count, Event **ret_event)
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
     cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
-    Status status = relation_read_row(relation, &message.change.new_tuple, batch, ret_event, &err);
+    Status status =
+        relation_read_row(relation, &message.change.new_tuple, NULL, batch, ret_event, &err);
     memset(bytes.data, '#', bytes.length);
     return status;
 }
