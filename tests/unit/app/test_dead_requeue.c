@@ -42,7 +42,7 @@ TestSuite(dead_requeue, .init = begin, .fini = end);
 
 static Status build(const char *event)
 {
-    return dead_insert_build(&config, event, &insert, &err);
+    return dead_insert_build(&config, event, NULL, &insert, &err);
 }
 
 Test(dead_requeue, every_column_that_was_kept_is_set_under_its_own_name)

@@ -365,7 +365,8 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
 
 static void serve_dead_letter(const StubQuery *query, StubReply *reply)
 {
-    cr_assert_eq(query->param_count, 13);
+    bool copied = query->param_count == 14; /* from the row; else what is in memory */
+    cr_assert(copied || query->param_count == 13);
     if (rig.error_of_dead_letter != NULL) {
         stub_reply_error(reply, rig.error_of_dead_letter, "no");
         return;
