@@ -13,5 +13,9 @@ Status sqlstate_error(const PGresult *result, Error *err);
  * administrator can change: rights, tables, columns, publications (SQLSTATE class 42, or 55000). */
 bool sqlstate_is_refusal(const Error *err);
 
+/** True when the server failed for what data is: an internal error, data that is damaged, out of
+ * range or larger than it can take (SQLSTATE classes XX, 22 and 54). */
+bool sqlstate_is_of_data(const Error *err);
+
 /** Fills *err from a connection that could not be made or broke. Returns FAILED. */
 Status sqlstate_connection_error(const PGconn *connection, Error *err);

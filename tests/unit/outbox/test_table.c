@@ -183,7 +183,7 @@ Test(table, chosen_rows_are_read_by_number)
     free(table->select_list);
     table->select_list = strdup("COLUMNS");
     AUTO_BUFFER sql = TEXT_EMPTY;
-    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, &sql);
+    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, LEAN_NONE, &sql);
     cr_assert_str_eq(sql.data, "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" = "
                                "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
                                "\"seq\") TO STDOUT (FORMAT binary); ");
