@@ -43,34 +43,13 @@ static void add_hex(Text *text, Slice bytes)
     text_add_char(text, '"');
 }
 
-/* At most so many bytes, and no part of a character. */
+/* At most so many bytes, and no part of a character at the end. */
 static Slice cut(Slice value, size_t most)
 {
-    if (value.length <= most) {
-        return value;
+    if (value.length > most) {
+        value.length = utf8_cut(value.data, value.length, most);
     }
-    size_t length = most;
-    for (int i = 0; i < 3 && ((unsigned char)value.data[length] & 0xC0) == 0x80; i++) {
-        length--;
-    }
-    return (Slice){.data = value.data, .length = length};
-}
-
-/* Without a part of a character at the end. */
-static Slice cut_end(Slice text)
-{
-    for (size_t back = 1; back <= 3 && back <= text.length; back++) {
-        unsigned char byte = (unsigned char)text.data[text.length - back];
-        if (byte >= 0xC0) { /* begins a character */
-            size_t wanted = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
-            text.length -= back < wanted ? back : 0;
-            break;
-        }
-        if (byte < 0x80) {
-            break;
-        }
-    }
-    return text;
+    return value;
 }
 
 /* What a text column of any database can hold: bytes that are not UTF-8, and NUL, become U+FFFD, or
@@ -201,11 +180,8 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
 {
     bool ascii_only = letter->ascii_only;
     char reason_text[sizeof(reason->message) + sizeof(reason->hint) + 8];
-    /* A message that was too long ends anywhere, also inside of a character. */
-    Slice message = cut_end(slice_of(reason->message));
-    Slice hint = cut_end(slice_of(reason->hint));
-    snprintf(reason_text, sizeof(reason_text), "%.*s%s%.*s", (int)message.length, message.data,
-             hint.length > 0 ? ". " : "", (int)hint.length, hint.data);
+    snprintf(reason_text, sizeof(reason_text), "%s%s%s", reason->message,
+             reason->hint[0] != '\0' ? ". " : "", reason->hint);
     Slice id = event->field[FIELD_EVENT_ID];
     letter->count = DEAD_LETTER_PARAMS;
     set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
