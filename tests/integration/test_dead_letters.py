@@ -377,7 +377,8 @@ QUOTED = """CREATE TABLE public."Out Box" ("Position" bigint GENERATED ALWAYS AS
  "type" text NOT NULL, "Agg""Type" varchar(40) NOT NULL, "agg id" text, body json, "Tenant's" text, region char(6), amount numeric, "seen at" timestamp,
  "Sent" timestamptz); GRANT ALL ON public."Out Box" TO shop_relay"""
 QUOTED_COLUMNS = {"seq": "Position", "event_id": "Event Id", "event_type": "type", "aggregate_type": 'Agg"Type', "aggregate_id": "agg id", "payload": "body",
-                  "occurred_at": "seen at", "published_at": "Sent"}
+                  "occurred_at": "seen at", "published_at": "Sent", "event_version": "", "aggregate_version": "", "payload_bytes": "", "content_type": "",
+                  "correlation_id": "", "causation_id": "", "traceparent": "", "headers": "", "topic": ""}
 
 
 @pytest.mark.parametrize("big", [False, True], ids=["small", "big"])
@@ -423,13 +424,13 @@ def test_a_row_that_is_gone_and_a_message_are_kept_whole_too(wal_relay, kafka, d
                           (big, "ö" * 2_200_000)) == [(True, True)]
 
 
-@pytest.mark.parametrize("name", ["€" * 800, "x" * 601 + "𝄞" * 100, "ä" * 400])
+@pytest.mark.parametrize("name", ["€" * 800, "x" * 601 + "𝄞" * 100, "ä" * 400], ids=["three", "four", "two"])
 def test_a_reason_is_cut_between_characters(captured, kafka, database, prefix, name):
     one = captured(ASIDE).start()
     database.execute("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload) VALUES ('t', %s, '1', '{}')", (name,))
     wait_aside(database, 1, one)
     reason = database.scalar("SELECT reason FROM outbox.dead_letter")
-    assert "\ufffd" not in reason and name[:100] in reason
+    assert "\ufffd" not in reason and name[:50] in reason
     assert database.scalar("SELECT event ->> 'aggregate_type' FROM outbox.dead_letter") == name
 
 

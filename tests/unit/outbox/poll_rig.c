@@ -371,6 +371,11 @@ static void serve_dead_letter(const StubQuery *query, StubReply *reply)
         stub_reply_error(reply, rig.error_of_dead_letter, "no");
         return;
     }
+    rig.letters++;
+    if (copied && rig.row_of_letter_gone) {
+        stub_reply_command(reply, 0);
+        return;
+    }
     rig.rows[strtoll(query->values[1], NULL, 10)].dead = true;
     stub_reply_command(reply, 1);
 }
