@@ -69,6 +69,8 @@ CREATE TABLE @schema@.dead_letter (
     at                 timestamptz NOT NULL DEFAULT clock_timestamp(),
     attempts           integer     NOT NULL DEFAULT 1
 );
+-- Compressing hundreds of megabytes takes longer than the statement may.
+ALTER TABLE @schema@.dead_letter ALTER COLUMN event_large_values SET STORAGE EXTERNAL;
 COMMENT ON TABLE @schema@.dead_letter IS 'outboxd: events that could not be published and were set aside, with the record they became and the reason';
 COMMENT ON COLUMN @schema@.dead_letter.seq IS 'event.seq, where the event came from the outbox table';
 COMMENT ON COLUMN @schema@.dead_letter.event IS 'every column as text; those of event_large are null in it';

@@ -184,12 +184,13 @@ static const char *large_column(const PipelineConfig *pipeline, const char *name
 }
 
 static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pipeline,
-                                const char *table, const char *id, const char *name,
-                                DeadLarges *large, Error *err)
+                                const char *id, const char *name, DeadLarges *large, Error *err)
 {
+    AUTO_TEXT table = NULL;
     AUTO_TEXT type = NULL;
     AUTO_TEXT literal = ident_literal(name);
-    if (requeue_type(store, table, large_column(pipeline, name), &type, err) != OK) {
+    if (ident_quote_table(pipeline->table, &table, err) != OK ||
+        requeue_type(store, table, large_column(pipeline, name), &type, err) != OK) {
         return FAILED;
     }
     bool bytes = strcmp(name, event_field_name(FIELD_PAYLOAD_BYTES)) == 0;
@@ -222,16 +223,15 @@ static Status requeue_find_large(const DeadStore *store, const PipelineConfig *p
     if (PQgetisnull(row, 0, DEAD_LARGE)) {
         return OK;
     }
-    AUTO_TEXT table = NULL;
     json_t *names = json_loads(PQgetvalue(row, 0, DEAD_LARGE), 0, NULL);
-    Status status = ident_quote_table(pipeline->table, &table, err);
+    Status status = OK;
     const char *name = NULL;
     json_t *octets = NULL;
     json_object_foreach(names, name, octets)
     {
         if (status == OK) {
-            status = requeue_add_large(store, pipeline, table, PQgetvalue(row, 0, DEAD_ID), name,
-                                       large, err);
+            status =
+                requeue_add_large(store, pipeline, PQgetvalue(row, 0, DEAD_ID), name, large, err);
         }
     }
     json_decref(names);

@@ -149,7 +149,7 @@ static void aside_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
     marker->copied = PQresultStatus(result) == PGRES_COMMAND_OK &&
-                     strcmp(PQcmdTuples((PGresult *)(uintptr_t)result), "0") != 0;
+                     strcmp(PQcmdTuples((PGresult *)result), "0") != 0;
 }
 
 /* The copy failed. Of an event that is in memory the bytes are stored. One that is not, because its

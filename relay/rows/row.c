@@ -96,11 +96,12 @@ static void row_read_sizes(ByteReader *reader, Event *event)
     }
 }
 
-/* Of bytes in the batch's arena. The row has `sent` extra columns, the event `extra_count`. A row
- * of a table may have its sizes. */
-static Status row_decode(Slice copy, size_t sent, size_t extra_count, bool of_table, Batch *batch,
+/* Of bytes in the batch's arena. A row of a table has the extra columns, and may have its sizes; a
+ * message has neither. */
+static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *batch,
                          Event **ret_event, Error *err)
 {
+    size_t sent = of_table ? extra_count : 0;
     ByteReader reader = bytes_reader(copy.data, copy.length);
     size_t fields = bytes_u16(&reader);
     Event *event = batch_add(batch, extra_count);
@@ -127,7 +128,7 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
                 Event **ret_event, Error *err)
 {
     Slice row = arena_copy(&batch->arena, (Slice){.data = bytes, .length = length});
-    if (row_decode(row, extra_count, extra_count, true, batch, ret_event, err) != OK) {
+    if (row_decode(row, true, extra_count, batch, ret_event, err) != OK) {
         return FAILED;
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
@@ -171,7 +172,7 @@ static EventField row_odd_field(Event *event, int64_t bytes_max)
 Status row_read_message(Slice content, size_t extra_count, int64_t bytes_max, Batch *batch,
                         Event **ret_event, Error *err)
 {
-    if (row_decode(content, 0, extra_count, false, batch, ret_event, err) != OK) {
+    if (row_decode(content, false, extra_count, batch, ret_event, err) != OK) {
         return FAILED;
     }
     EventField odd = row_odd_field(*ret_event, bytes_max);
