@@ -325,7 +325,7 @@ static void copied_add(Copied *copied, int target, const char *column)
     text_printf(&copied->apart_values,
                 bytes ? "%sCASE WHEN NOT n%d THEN v%d END"
                       : "%sCASE WHEN NOT n%d THEN convert_to(v%d, '%s') END",
-                first ? "" : ", ", target, target, copied->takes_bytes ? "SQL_ASCII" : "UTF8");
+                first ? "" : ", ", target, target, copied->takes_bytes ? "sql_ascii" : "UTF8");
     text_printf(&copied->all_near, "%sn%d", first ? "" : " AND ", target);
 }
 
