@@ -56,6 +56,7 @@ typedef struct Event {
     int64_t seq;              /* of the outbox row; EVENT_NO_SEQ: none */
     uint64_t commit_lsn;      /* from the WAL: of its transaction; else 0 */
     uint64_t ordinal;         /* from the WAL: 1, 2, ... within its transaction; else 0 */
+    uint64_t id_hash;         /* polling: of the event id, for outbox/known.h; else 0 */
     uint32_t xid;             /* from the WAL: of its transaction; else 0 */
     int64_t occurred_at_us;   /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
     int64_t sent_at_us;       /* monotonic */

@@ -86,7 +86,7 @@ bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id)
 
 static KnownRow row_of(const Event *event)
 {
-    return known_row(event->seq, event->field[FIELD_EVENT_ID]);
+    return (KnownRow){.seq = event->seq, .id = event->id_hash};
 }
 
 void fetch_take_back(PollSource *poll, const Batch *batch)
@@ -141,6 +141,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     fetch->last_seq = event->seq;
+    event->id_hash = known_row(event->seq, event->field[FIELD_EVENT_ID]).id; /* once */
     bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
     Error forgotten;
     if (!known && FAILPOINT_FAILS("forget_row",

@@ -53,8 +53,11 @@ struct PgConn {
     PgQuery query;
     bool busy;
     bool copying;
-    bool ended;  /* the running query has, and waits for its cancel request */
-    Error error; /* first of the running query */
+    bool pipelined; /* two statements run: libpq is in pipeline mode until both are answered */
+    bool unsent;    /* ... and not all of it could be sent: the session is of no use any more */
+    bool between;   /* ... and the result before was the end of one of them */
+    bool ended;     /* the running query has, and waits for its cancel request */
+    Error error;    /* first of the running query */
 };
 
 static void conn_on_io(evutil_socket_t fd, short what, void *arg);
@@ -94,6 +97,8 @@ void pg_conn_close(PgConn *conn)
     conn->state = CONN_CLOSED;
     conn->busy = false;
     conn->copying = false;
+    conn->pipelined = false;
+    conn->unsent = false;
     conn->ended = false;
 }
 
@@ -251,7 +256,7 @@ static void conn_finish_query(PgConn *conn)
     }
     PgQuery query = conn->query;
     Error err = conn->error;
-    bool broken = PQstatus(conn->pg) != CONNECTION_OK;
+    bool broken = PQstatus(conn->pg) != CONNECTION_OK || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
     conn->ended = false;
@@ -300,6 +305,8 @@ static void conn_take_result(PgConn *conn, PGresult *result)
         conn_drop_io(conn);
         conn->ended = true; /* nothing here reads any more */
         break;
+    case PGRES_PIPELINE_ABORTED: /* the statement before it failed */
+        break;
     case PGRES_FATAL_ERROR:
     case PGRES_BAD_RESPONSE:
     case PGRES_NONFATAL_ERROR:
@@ -316,9 +323,27 @@ static void conn_take_result(PgConn *conn, PGresult *result)
     PQclear(result);
 }
 
+/* The end of two statements. Each ends with NULL, both with a result of its own; without that one
+ * (libpq before 15.6 loses it when a constraint fails at the commit) a second NULL comes at once,
+ * and the connection is given up. */
+static bool conn_is_answered(PgConn *conn, const PGresult *result)
+{
+    bool last = result == NULL && conn->between;
+    conn->between = result == NULL;
+    if (result != NULL && PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        conn->pipelined = PQexitPipelineMode(conn->pg) != 1;
+        last = true;
+    }
+    return last;
+}
+
 static void conn_read(PgConn *conn)
 {
     while (conn->pg != NULL && conn->busy && !conn->ended) {
+        if (conn->unsent) {
+            conn_finish_query(conn);
+            return;
+        }
         if (conn->copying && !conn_read_copy(conn)) {
             return;
         }
@@ -326,9 +351,13 @@ static void conn_read(PgConn *conn)
             return;
         }
         PGresult *result = PQgetResult(conn->pg);
-        if (result == NULL) {
+        if (conn->pipelined ? conn_is_answered(conn, result) : result == NULL) {
+            PQclear(result);
             conn_finish_query(conn);
             return;
+        }
+        if (result == NULL) {
+            continue;
         }
         bool streams = PQresultStatus(result) == PGRES_COPY_BOTH;
         conn_take_result(conn, result);
@@ -402,6 +431,18 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     conn_tell_notifications(conn);
 }
 
+static bool conn_send_both(PgConn *conn, const PgQuery *query)
+{
+    conn->pipelined = PQenterPipelineMode(conn->pg) == 1;
+    conn->between = false;
+    return conn->pipelined &&
+           PQsendQueryPrepared(conn->pg, query->statement, query->param_count, query->values,
+                               query->lengths, query->formats, 0) == 1 &&
+           PQsendQueryPrepared(conn->pg, query->then, query->then_count, query->then_values, NULL,
+                               NULL, 0) == 1 &&
+           PQpipelineSync(conn->pg) == 1;
+}
+
 void pg_conn_send(PgConn *conn, const PgQuery *query)
 {
     assert(conn->state == CONN_OPEN && !conn->busy);
@@ -409,7 +450,10 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
     conn->busy = true;
     conn->error = (Error){0};
     int sent = 0;
-    if (query->statement != NULL) {
+    if (query->then != NULL) {
+        sent = conn_send_both(conn, query);
+        conn->unsent = sent != 1;
+    } else if (query->statement != NULL) {
         sent = PQsendQueryPrepared(conn->pg, query->statement, query->param_count, query->values,
                                    query->lengths, query->formats, 0);
     } else if (query->param_count > 0) {

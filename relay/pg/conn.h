@@ -41,6 +41,11 @@ typedef struct PgQuery {
     const char *const *values; /* NULL entry: SQL NULL */
     const int *lengths;        /* of binary values */
     const int *formats;        /* 0 text, 1 binary; NULL: all text */
+    /** Another prepared statement, behind that of `statement`, in one transaction and one round
+     * trip; result() hears of one after the other. NULL: none. */
+    const char *then;
+    int then_count;
+    const char *const *then_values; /* text */
     void *arg;
     /** A row of COPY TO STDOUT; the bytes are valid during the call. */
     void (*row)(void *arg, const char *bytes, size_t length);

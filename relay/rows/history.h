@@ -5,7 +5,7 @@
  * that was promoted and lags, a data directory that was put back to an older copy, a database that
  * was restored under its old name. So each publishing source draws a random *generation* and writes
  * it into a row of ours beside a count, `writes`, that is raised by each new owner and by each
- * statement that marks rows or moves the position, in that same statement. After a reconnect, with
+ * statement that marks rows or moves the position, in its transaction. After a reconnect, with
  * the publisher's lock held, the row is read and judged; then it is claimed, which raises it again.
  *
  * Where there is no such row (an adopted table without our schema) only system identifier,

@@ -54,16 +54,20 @@ void mark_sql_read_id_type(MarkSql *mark, const char *answer);
  * again after each change, so it may find another. */
 void mark_sql_add_same_table(const MarkSql *mark, Text *sql);
 
-/** Appends PREPARE of the two statements that mark_sql_statement() names. What they return:
- * without row_table: nothing, its command tag counts the rows hit;
- * without position: no row when another relay, or another table, has taken the place, else "ctid"
- * and "hit";
+/** Appends PREPARE of the statements that mark_sql_statement() and mark_sql_then() name. What they
+ * return:
+ * without position: nothing, its command tag counts the rows hit; with row_table the other follows
+ * in the same transaction: no row when another relay, or another table, has taken the place, and
+ * then none was hit; else "ctid";
  * with position: no row likewise, else one or more of "ctid", "moved", "seq" (a row that was not
  * hit, or NULL), "snapshot", "replaced". */
 void mark_sql_add_prepare(const MarkSql *mark, Text *sql);
 
 /** The prepared statement for these rows, which are in order of their numbers. */
 const char *mark_sql_statement(const MarkRow *const *rows, size_t count);
+/** The one behind it, in the same transaction, with the one parameter MARK_PARAM_ROW; NULL: none.
+ */
+const char *mark_sql_then(const MarkSql *mark);
 
 /** Appends a query with MARK_PARAM_SEQS and MARK_PARAM_IDS: how many of these rows there are with
  * another event id, and whether it is the same table. */

@@ -4,6 +4,8 @@
 #include "rows/mark_sql.h"
 #include "rows/marker.h"
 
+enum { MARK_UNSEEN_MS = 20 }; /* rows that could not be seen yet are tried again then */
+
 typedef struct MarkerAside {
     Event *event;
     Record record;
@@ -107,6 +109,15 @@ void marker_arm(Marker *marker, int64_t after_us);
 /** Sends the next mark, or what must go before it, when it is time; else arms the timer. */
 void mark_next(Marker *marker);
 void mark_forget_running(Marker *marker);
+
+/* marker_refused.c */
+/** Rows are as they were after a mark that passed. True: they will be tried again; false: not now,
+ * and the mark is settled as it is. */
+bool mark_is_ignored(Marker *marker);
+/** A mark failed. True: for what a row is, and the rows are tried again without it. */
+bool mark_is_rejected(Marker *marker, const Error *err);
+/** What is left is refused. True: nothing is sent now. */
+bool mark_rests(Marker *marker);
 
 /* marker_upkeep.c */
 /** Sends a statement of upkeep if one is due. */

@@ -12,11 +12,7 @@
 enum {
     MARK_ROWS_MAX = 5000, /* in one statement */
     GATHER_MS = 5,        /* without a position: rows wait so long for company */
-    REFUSED_MS = 1000,    /* between two tries of what is swallowed */
-    UNSEEN_MS = 20,       /* rows that could not be seen yet are tried again then */
     GONE_SECONDS = 60,    /* said at most so often */
-    REJECTED_MAX = 100,   /* rows: then the others wait, too */
-    REJECTED_MS = 1000,   /* one of them is tried again then */
     ROUNDS_MAX = 3,       /* marks that wrote nothing, and a look that found nothing wrong */
 };
 
@@ -132,12 +128,15 @@ static void mark_read_missing(Marker *marker, const PGresult *result)
 static void mark_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
-    bool rows = PQresultStatus(result) == PGRES_TUPLES_OK;
-    mark_forget_running(marker);
-    if (!rows) { /* the row that would prove the history is not there at all */
-        marker->owned = true;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        mark_forget_running(marker);
         marker->hit = (size_t)strtoull(PQcmdTuples((PGresult *)result), NULL, 10);
+        marker->owned =
+            mark_sql_then(&marker->sql) == NULL; /* no row proves it, or the next will */
         return;
+    }
+    if (marker->with_position) {
+        mark_forget_running(marker);
     }
     const char *ctid = PQntuples(result) > 0 ? mark_value(result, 0, "ctid") : NULL;
     marker->owned = ctid != NULL;
@@ -148,9 +147,7 @@ static void mark_on_result(void *arg, const PGresult *result)
         free(marker->row_ctid);
         marker->row_ctid = x_strdup(ctid);
     }
-    const char *hit = mark_value(result, 0, "hit");
-    if (hit != NULL) {
-        marker->hit = (size_t)strtoull(hit, NULL, 10);
+    if (!marker->with_position) {
         return;
     }
     mark_read_missing(marker, result);
@@ -268,7 +265,7 @@ static void mark_settle(Marker *marker)
         marker_passed(marker);
     }
     int64_t now_us = clock_monotonic_us();
-    marker->unseen_until_us = unseen > 0 ? now_us + UNSEEN_MS * 1000 : 0;
+    marker->unseen_until_us = unseen > 0 ? now_us + MARK_UNSEEN_MS * 1000 : 0;
     marker->at_once = marker->at_once || missed; /* its position was not committed */
     if (queue->count == 0) {
         marker->recovering = false;
@@ -276,40 +273,6 @@ static void mark_settle(Marker *marker)
     marker->since_us = mark_queue_is_empty(queue) ? 0 : now_us;
     marker->options.marked(marker->options.arg);
     marker_go_on(marker);
-}
-
-/* Our statement passed, and rows are as they were: a trigger or a rule swallows it. They are
- * published, so they are kept and tried again, and nothing is said to be over; what was hit beside
- * them is hit once more. Once may be a row that somebody deleted just then. False: not now. */
-static bool mark_is_ignored(Marker *marker)
-{
-    const PipelineConfig *pipeline = marker->options.pipeline;
-    Error err;
-    error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_IGNORED",
-        "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
-        "the table swallows it",
-        marker->ignored, marker->sql.table->name,
-        pipeline->on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
-    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
-                     "NULL drops it), or drop it; the relay goes on by itself.");
-    bool once = marker->ignored_rounds++ == 0;
-    if (marker->draining || marker->options.refused == NULL) {
-        if (!once) {
-            log_error(LOG_ERROR, pipeline->name, &err, "");
-        }
-        return false;
-    }
-    mark_forget_running(marker);
-    mark_queue_unsend(&marker->queue);
-    marker->at_once = true;
-    marker->lock.retry_us = clock_monotonic_us() + (once ? UNSEEN_MS : REFUSED_MS) * INT64_C(1000);
-    if (!once) {
-        marker->refused = true;
-        marker->options.refused(marker->options.arg, &err);
-    }
-    marker_go_on(marker);
-    return true;
 }
 
 static void replaced_on_done(void *arg, const Error *err)
@@ -328,39 +291,6 @@ static void replaced_on_done(void *arg, const Error *err)
     }
     marker->replaced.rows += marker->asked_replaced;
     mark_settle(marker);
-}
-
-/* The statement failed for what a row is. By halves until the row stands alone; the others are
- * marked without it. */
-static bool mark_is_rejected(Marker *marker, const Error *err)
-{
-    MarkQueue *queue = &marker->queue;
-    MarkerRejected *rejected = &marker->rejected;
-    if (marker->options.refused == NULL || err->class != ERROR_FATAL || marker->rows_sent == 0 ||
-        !pg_conn_is_open(marker->options.conn)) {
-        return false;
-    }
-    rejected->probing = false;
-    if (marker->rows_sent > 1) {
-        rejected->most = marker->rows_sent / 2;
-        return true;
-    }
-    if (rejected->error.class == ERROR_NONE) {
-        const PipelineConfig *pipeline = marker->options.pipeline;
-        size_t count = 0;
-        error_set(&rejected->error, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED",
-                  "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
-                  (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
-        error_hint(&rejected->error,
-                   "A trigger or a constraint refuses to let the relay's role %s this row: mend "
-                   "it, or let it pass. The relay tries again each second and goes on by itself. "
-                   "Do not restart it before: rows that are published and not marked would be "
-                   "published again.",
-                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update");
-    }
-    rejected->most = 1;
-    mark_queue_refuse(queue);
-    return true;
 }
 
 /* Whatever it is: a new session prepares, claims and looks at everything anew. */
@@ -537,6 +467,9 @@ static void mark_send(Marker *marker)
                    .values = values,
                    .lengths = lengths,
                    .formats = (const int[MARK_PARAMS_WAL]){1, 1},
+                   .then = mark_sql_then(&marker->sql),
+                   .then_count = 1,
+                   .then_values = (const char *const[]){marker->row_ctid},
                    .arg = marker,
                    .result = mark_on_result,
                    .done = mark_on_done});
@@ -567,39 +500,6 @@ static bool mark_is_due(Marker *marker)
         return true;
     }
     marker_arm(marker, due_us - now_us);
-    return false;
-}
-
-/* What is left is refused: it is said, and after a while one of the rows is tried again. */
-static bool mark_rests(Marker *marker)
-{
-    MarkQueue *queue = &marker->queue;
-    MarkerRejected *rejected = &marker->rejected;
-    bool rest = queue->refused == queue->count || queue->refused >= REJECTED_MAX;
-    if (queue->refused == 0 || !rest || rejected->probing) {
-        return false;
-    }
-    if (marker->draining) {
-        marker->options.lost(marker->options.arg, &rejected->error);
-        return true;
-    }
-    int64_t now_us = clock_monotonic_us();
-    if (!rejected->told) {
-        rejected->told = true;
-        marker->refused = true;
-        marker->lock.retry_us = now_us + REJECTED_MS * INT64_C(1000);
-        marker->options.refused(marker->options.arg, &rejected->error);
-    }
-    if (now_us < marker->lock.retry_us) {
-        marker_arm(marker, marker->lock.retry_us - now_us);
-        return true;
-    }
-    rejected->told = false;
-    rejected->probing = true;
-    rejected->most = 1;
-    marker->prepared = false; /* what was refused may be our plan */
-    mark_queue_excuse(queue, rejected->turn++);
-    marker->at_once = true;
     return false;
 }
 

@@ -96,6 +96,14 @@ static void row_read_sizes(ByteReader *reader, Event *event)
     }
 }
 
+/* The event that was added last is none: the batch is as it was. */
+static void row_take_back(Batch *batch, size_t bytes)
+{
+    batch->count--;
+    batch->unsettled--;
+    batch->bytes -= bytes;
+}
+
 /* Of bytes in the batch's arena. A row of a table has the extra columns, and may have its sizes; a
  * message has neither. */
 static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *batch,
@@ -114,8 +122,7 @@ static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *b
         row_read_sizes(&reader, event);
     }
     if (!bytes_complete(&reader) || !fits) {
-        batch->count--;
-        batch->unsettled--;
+        row_take_back(batch, 0);
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
                          "cannot read a row of %zu bytes and %zu fields", copy.length, fields);
     }
@@ -132,8 +139,7 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
         return FAILED;
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
-        batch->count--;
-        batch->unsettled--;
+        row_take_back(batch, length + sizeof(**ret_event));
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
                          "a row of the outbox table has no sequence number");
     }
@@ -177,8 +183,7 @@ Status row_read_message(Slice content, size_t extra_count, int64_t bytes_max, Ba
     }
     EventField odd = row_odd_field(*ret_event, bytes_max);
     if (odd != 0) {
-        batch->count--;
-        batch->unsettled--;
+        row_take_back(batch, content.length + sizeof(**ret_event));
         return error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
                          "field %d of a message is empty, or no text in UTF-8", (int)odd);
     }

@@ -235,7 +235,8 @@ char *PQdb(const PGconn *conn)
 static int conn_send(PGconn *conn, StubQuery query)
 {
     bool opens = query.sql != NULL && strcmp(query.sql, PG_OPEN_SQL) == 0;
-    if (conn->status != CONNECTION_OK || conn->reading || opens == conn->opened) {
+    bool follows = conn->pipelined && conn->reading;
+    if (conn->status != CONNECTION_OK || (conn->reading && !follows) || opens == conn->opened) {
         abort(); /* the caller's mistake: a session begins with PG_OPEN_SQL, once */
     }
     Failure failure = fails();
@@ -250,10 +251,14 @@ static int conn_send(PGconn *conn, StubQuery query)
     stub.cancelled[conn->number] = false;
     pthread_mutex_unlock(&stub.lock);
     query.connection = conn->number;
-    reply_free(conn->reply);
-    conn->reply = calloc(1, sizeof(*conn->reply));
+    if (!follows) {
+        reply_free(conn->reply);
+        conn->reply = calloc(1, sizeof(*conn->reply));
+    }
     conn->reading = true;
-    if (opens) {
+    if (reply_has_failed(conn->reply)) {
+        reply_item(conn->reply, ITEM_RESULT)->result = result_of(PGRES_PIPELINE_ABORTED);
+    } else if (opens) {
         conn->opened = true;
         if (stub.refuse_open != NULL) {
             stub_reply_error(conn->reply, stub.refuse_open, "stub: open");
@@ -264,7 +269,44 @@ static int conn_send(PGconn *conn, StubQuery query)
         stub.server(stub.arg, &query, conn->reply);
     }
     reply_end_copy(conn->reply);
+    if (conn->pipelined) {
+        reply_item(conn->reply, ITEM_RESULT); /* NULL */
+    } else {
+        conn_make_readable(conn);
+    }
+    return 1;
+}
+
+int PQenterPipelineMode(PGconn *conn)
+{
+    if (conn->status != CONNECTION_OK || conn->reading || conn->pipelined) {
+        abort();
+    }
+    conn->pipelined = fails() == FAILURE_NONE;
+    return conn->pipelined;
+}
+
+int PQpipelineSync(PGconn *conn)
+{
+    if (!conn->pipelined || !conn->reading) {
+        abort();
+    }
+    if (fails() != FAILURE_NONE) {
+        return 0;
+    }
+    if (!stub.loses_sync || !reply_has_failed(conn->reply)) {
+        reply_item(conn->reply, ITEM_RESULT)->result = result_of(PGRES_PIPELINE_SYNC);
+    }
     conn_make_readable(conn);
+    return 1;
+}
+
+int PQexitPipelineMode(PGconn *conn)
+{
+    if (fails() != FAILURE_NONE) {
+        return 0;
+    }
+    conn->pipelined = conn->reading = false;
     return 1;
 }
 
@@ -502,7 +544,7 @@ void stub_reset(StubServer server, void *arg)
     stub.version = 150000;
     stub.encoding = NULL;
     stub.refuse_start = stub.refuse_poll = stub.refuse_open = NULL;
-    stub.stay_connecting = false;
+    stub.stay_connecting = stub.loses_sync = false;
     stub.connections = stub.cancels = 0;
     memset(stub.cancelled, 0, sizeof(stub.cancelled));
 }
@@ -525,6 +567,11 @@ void stub_continue(void)
 void stub_set_pieces(size_t pieces)
 {
     stub.pieces = pieces;
+}
+
+void stub_lose_sync(bool lose)
+{
+    stub.loses_sync = lose;
 }
 
 void stub_set_slow_flushes(size_t count)

@@ -29,7 +29,8 @@ typedef void (*StubServer)(void *arg, const StubQuery *query, StubReply *reply);
 /** Forgets everything and sets the server; an unset one answers every query with nothing. */
 void stub_reset(StubServer server, void *arg);
 
-/* For the server. */
+/* For the server. Of two statements that are sent together each has a reply, but the second has
+ * none when the first one's is an error. */
 
 /** A result of one row; names and values end with NULL pairs: "pid", "7", ..., NULL. A value that
  * is STUB_NULL is SQL NULL. */
@@ -72,6 +73,8 @@ void stub_stream_receive(StubReceiver receive);
 void stub_continue(void);
 /** So many pieces arrive at a time; 0 (the default): all. */
 void stub_set_pieces(size_t pieces);
+/** After two statements of which one failed the end of both is lost, as by libpq before 15.6. */
+void stub_lose_sync(bool lose);
 /** The first so many calls of PQflush leave something to be sent. */
 void stub_set_slow_flushes(size_t count);
 /** PQconnectStartParams makes a connection that is bad from the start, or that is refused in

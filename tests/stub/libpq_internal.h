@@ -46,6 +46,7 @@ struct pg_conn {
     char error[256];
     char last_words[6]; /* SQLSTATE */
     bool reading;       /* between a sent query and its last result */
+    bool pipelined;     /* in pipeline mode */
     StubReply *reply;
     bool broken;        /* the next input says so */
     char *notification; /* channel of a NOTIFY that came, or NULL */
@@ -65,6 +66,7 @@ typedef struct Stub {
     const char *refuse_poll;
     const char *refuse_open;
     bool stay_connecting;
+    bool loses_sync;
     size_t fail_at;
     bool hard;
     unsigned permille;
@@ -84,6 +86,9 @@ typedef struct Stub {
 extern Stub stub;
 
 PGresult *result_error(const char *state, const char *message);
+PGresult *result_of(ExecStatusType status);
+/** Its last result is an error. */
+bool reply_has_failed(const StubReply *reply);
 Item *reply_item(StubReply *reply, ItemKind kind);
 /** A COPY that is being built ends, as before any other result. */
 void reply_end_copy(StubReply *reply);

@@ -10,7 +10,7 @@ const char *const STUB_NULL = "";
 
 /* Building replies. */
 
-static PGresult *result_new(ExecStatusType status)
+PGresult *result_of(ExecStatusType status)
 {
     PGresult *result = calloc(1, sizeof(*result));
     result->status = status;
@@ -22,7 +22,7 @@ static PGresult *result_new(ExecStatusType status)
 
 PGresult *result_error(const char *state, const char *message)
 {
-    PGresult *result = result_new(PGRES_FATAL_ERROR);
+    PGresult *result = result_of(PGRES_FATAL_ERROR);
     snprintf(result->state, sizeof(result->state), "%s", state != NULL ? state : "");
     snprintf(result->message, sizeof(result->message), "%s", message);
     return result;
@@ -37,12 +37,23 @@ Item *reply_item(StubReply *reply, ItemKind kind)
     return &reply->items[reply->count++];
 }
 
+bool reply_has_failed(const StubReply *reply)
+{
+    for (size_t i = 0; i < reply->count; i++) {
+        const PGresult *result = reply->items[i].result;
+        if (result != NULL && result->status == PGRES_FATAL_ERROR) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void reply_end_copy(StubReply *reply)
 {
     if (reply->copying) {
         reply->copying = false;
         reply_item(reply, ITEM_COPY_END);
-        reply_item(reply, ITEM_RESULT)->result = result_new(PGRES_COMMAND_OK);
+        reply_item(reply, ITEM_RESULT)->result = result_of(PGRES_COMMAND_OK);
     }
 }
 
@@ -76,7 +87,7 @@ static void result_add_row(PGresult *result, va_list args)
 
 PGresult *stub_result(const char *name, ...)
 {
-    PGresult *result = result_new(PGRES_TUPLES_OK);
+    PGresult *result = result_of(PGRES_TUPLES_OK);
     (void)name; /* a name before the arguments, for C17 */
     va_list args;
     va_start(args, name);
@@ -88,7 +99,7 @@ PGresult *stub_result(const char *name, ...)
 void stub_reply_row(StubReply *reply, ...)
 {
     reply_end_copy(reply);
-    PGresult *result = result_new(PGRES_TUPLES_OK);
+    PGresult *result = result_of(PGRES_TUPLES_OK);
     va_list args;
     va_start(args, reply);
     result_add_row(result, args);
@@ -107,13 +118,13 @@ void stub_reply_more(StubReply *reply, ...)
 void stub_reply_no_row(StubReply *reply)
 {
     reply_end_copy(reply);
-    reply_item(reply, ITEM_RESULT)->result = result_new(PGRES_TUPLES_OK);
+    reply_item(reply, ITEM_RESULT)->result = result_of(PGRES_TUPLES_OK);
 }
 
 void stub_reply_command(StubReply *reply, int rows)
 {
     reply_end_copy(reply);
-    PGresult *result = result_new(PGRES_COMMAND_OK);
+    PGresult *result = result_of(PGRES_COMMAND_OK);
     snprintf(result->tuples, sizeof(result->tuples), "%d", rows);
     reply_item(reply, ITEM_RESULT)->result = result;
 }
@@ -121,7 +132,7 @@ void stub_reply_command(StubReply *reply, int rows)
 void stub_reply_copy(StubReply *reply)
 {
     reply_end_copy(reply);
-    reply_item(reply, ITEM_RESULT)->result = result_new(PGRES_COPY_OUT);
+    reply_item(reply, ITEM_RESULT)->result = result_of(PGRES_COPY_OUT);
     reply->copying = true;
 }
 

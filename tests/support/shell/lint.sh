@@ -99,6 +99,9 @@ lint_codes() { "$python" tests/support/log_codes.py; }
 # Every connection to PostgreSQL is made where it gets its search_path.
 lint_connections() { "$python" tests/support/connections.py; }
 
+# Each test that SECURITY.md and tests/TRIALS.md name exists.
+lint_named() { "$python" tests/support/named_tests.py; }
+
 lint_lengths() {
     local long
     long=$(lint_c_files | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 " has " $1 " lines" }')
@@ -111,6 +114,7 @@ lint_parts() {
     part "lint python" lint_python
     part "lint codes" lint_codes
     part "lint connections" lint_connections
+    part "lint named tests" lint_named
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release

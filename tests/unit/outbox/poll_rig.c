@@ -217,15 +217,11 @@ static int64_t get_be(const char *bytes, int length)
     return (int64_t)value;
 }
 
-static void answer_ctid(StubReply *reply, const char *hit)
+static void answer_ctid(StubReply *reply)
 {
     char ctid[16];
     snprintf(ctid, sizeof(ctid), "(0,%u)", rig.history.writes);
-    if (hit == NULL) {
-        stub_reply_row(reply, "ctid", ctid, NULL);
-    } else {
-        stub_reply_row(reply, "ctid", ctid, "hit", hit, NULL);
-    }
+    stub_reply_row(reply, "ctid", ctid, NULL);
 }
 
 static void serve_history(StubReply *reply)
@@ -315,7 +311,7 @@ static void serve_claim(const char *sql, StubReply *reply)
     if (rig.hang_claim) {
         stub_reply_hang(reply);
     }
-    answer_ctid(reply, NULL);
+    answer_ctid(reply);
 }
 
 /* bigint[] and text[] in binary: dimensions, null flag, type, length, lower bound, then the
@@ -353,14 +349,14 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         }
         ids += 4 + length;
     }
-    if (rig.history.no_row_table) {
-        stub_reply_command(reply, changed);
-        return;
-    }
-    char hit[16];
-    snprintf(hit, sizeof(hit), "%d", changed);
+    stub_reply_command(reply, changed);
+}
+
+static void serve_mark_row(const StubQuery *query, StubReply *reply)
+{
+    cr_assert_eq(query->param_count, 1);
     rig.history.writes++;
-    answer_ctid(reply, hit);
+    answer_ctid(reply);
 }
 
 static void serve_dead_letter(const StubQuery *query, StubReply *reply)
@@ -406,7 +402,9 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
     const char *sql = query->sql;
-    if (query->statement != NULL) {
+    if (query->statement != NULL && strcmp(query->statement, "outboxd_mark_row") == 0) {
+        serve_mark_row(query, reply);
+    } else if (query->statement != NULL) {
         cr_assert(begins(query->statement, "outboxd_mark"));
         serve_mark(query, reply);
     } else if (strstr(sql, "AS backend_pid;") != NULL) {

@@ -613,6 +613,92 @@ Test(conn, an_idle_connection_may_be_silent)
     cr_assert(pg_conn_is_open(at.conn));
 }
 
+/* Two statements. */
+
+static void ask_both(const char *first, const char *then)
+{
+    pg_conn_send(at.conn, &(PgQuery){.statement = first,
+                                     .then = then,
+                                     .then_count = 1,
+                                     .then_values = (const char *const[]){"(0,1)"},
+                                     .arg = &at,
+                                     .result = on_result,
+                                     .done = on_done});
+}
+
+Test(conn, two_statements_are_one_query)
+{
+    for (size_t pieces = 0; pieces < 4; pieces++) {
+        stub_set_pieces(pieces);
+        connected();
+        stub_set_slow_flushes(pieces);
+        ask_both("c", "r");
+        wait_for(&at.done, 1);
+        assert_heard("3;value;.");
+        cr_assert(pg_conn_is_open(at.conn));
+        at.next_sql = "c";
+        ask_both("r", "c"); /* the mode is left again */
+        wait_for(&at.done, 3);
+        assert_heard("value;3;.3;.");
+        at.opened = at.done = 0;
+        pg_conn_free(&at.conn);
+    }
+}
+
+Test(conn, of_two_statements_the_second_does_not_run_when_the_first_fails)
+{
+    connected();
+    ask_both("e", "r");
+    wait_for(&at.done, 1);
+    assert_heard("POSTGRES_NO_TABLE.");
+    cr_assert(pg_conn_is_open(at.conn));
+    ask_both("c", "e");
+    wait_for(&at.done, 2);
+    assert_heard("3;POSTGRES_NO_TABLE.");
+    ask("c");
+    wait_for(&at.done, 3);
+    assert_heard("3;.");
+}
+
+Test(conn, a_libpq_that_loses_the_end_of_two_statements_costs_the_connection)
+{
+    connected();
+    stub_lose_sync(true);
+    ask_both("c", "e");
+    wait_for(&at.done, 1);
+    assert_heard("3;POSTGRES_NO_TABLE.");
+    cr_assert_not(pg_conn_is_open(at.conn));
+}
+
+Test(conn, two_statements_that_cannot_be_sent_or_read_end_once)
+{
+    for (int hard = 0; hard < 2; hard++) {
+        bool struck = true;
+        for (size_t n = 1; struck; n++) {
+            connected();
+            size_t before = stub_failures();
+            stub_fail_at(n, hard != 0);
+            ask_both("c", "r");
+            wait_for(&at.done, 1);
+            turn();
+            struck = stub_failures() > before;
+            cr_assert_eq(at.done, 1);
+            cr_assert_eq(at.error.class == ERROR_NONE && pg_conn_is_open(at.conn), !struck,
+                         "call %zu: %s", n, text_string(&at.heard));
+            stub_fail_at(0, false);
+            if (pg_conn_is_open(at.conn)) {
+                ask("c"); /* what is left open is of use */
+                wait_for(&at.done, 2);
+                cr_assert_eq(at.error.class, ERROR_NONE, "call %zu: %s", n, at.error.message);
+            }
+            at.opened = at.done = 0;
+            text_clear(&at.heard);
+            pg_conn_free(&at.conn);
+            cr_assert_lt(n, 100);
+        }
+    }
+}
+
 /* Cancelling. */
 
 Test(conn, a_cancelled_query_ends_with_its_error)

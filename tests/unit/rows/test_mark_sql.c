@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,15 +173,23 @@ Test(mark_sql, hostile_names_stay_names)
                        "%s", text_string(&sql));
 }
 
-Test(mark_sql, the_row_that_proves_the_history_is_raised_in_the_same_statement)
+Test(mark_sql, the_row_that_proves_the_history_is_locked_by_the_mark_and_raised_behind_it)
 {
     make("uuid");
     mark.row_table = "outbox.publisher";
     mark.row_key = "table_id = 4242";
     mark.generation = "G";
     assert_has("AND EXISTS (SELECT FROM outbox.publisher AS p WHERE p.ctid = $3 AND p.generation ="
-               " 'G') RETURNING 1) UPDATE outbox.publisher AS p SET writes = p.writes + 1,");
-    assert_has(" WHERE p.table_id = 4242 AND p.ctid = $3 AND p.generation = 'G' RETURNING p.ctid,");
+               " 'G' FOR NO KEY UPDATE); PREPARE ");
+    assert_has("; PREPARE outboxd_mark_row (tid) AS UPDATE outbox.publisher AS p SET writes ="
+               " p.writes + 1,");
+    assert_has(" WHERE p.table_id = 4242 AND p.ctid = $1 AND p.generation = 'G' RETURNING p.ctid;");
+    cr_assert_str_eq(mark_sql_then(&mark), "outboxd_mark_row");
+    mark.with_position = true; /* one statement, which moves it */
+    cr_assert_null(mark_sql_then(&mark));
+    mark.with_position = false;
+    mark.row_table = NULL; /* there is none */
+    cr_assert_null(mark_sql_then(&mark));
 }
 
 Test(mark_sql, a_position_is_committed_with_all_its_rows_or_not_at_all)
@@ -216,8 +225,8 @@ Test(mark_sql, a_table_may_have_another_name_by_now)
     mark.row_key = "table_id = 4242";
     table_rename(table, "outbox.\"event's\"");
     assert_has("UPDATE outbox.\"event's\" AS r SET");
-    assert_has(" AND pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242"
-               " RETURNING 1)");
+    assert_has(" AND pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242; "
+               "PREPARE outboxd_mark_run");
     assert_has("WHERE p.table_id = 4242 AND"
                " pg_catalog.to_regclass('outbox.\"event''s\"')::pg_catalog.oid = 4242 RETURNING");
     text_clear(&sql);
@@ -243,6 +252,40 @@ static char *ids(int *ret_length)
     mark_queue_choose(&queue, 100);
     const MarkRow *const *rows = mark_queue_chosen(&queue, &count);
     return mark_sql_ids(&mark, rows, count, ret_length);
+}
+
+Test(mark_sql, each_digit_of_a_uuid_counts_and_whatever_is_none_makes_an_id_that_no_row_has)
+{
+    static const char DIGITS[] = "0123456789abcdef";
+    static const char NIL[16];
+    make("uuid");
+    for (size_t at = 0; at < 36; at++) {
+        if (at == 8 || at == 13 || at == 18 || at == 23) {
+            continue;
+        }
+        for (int c = 1; c < 256; c++) {
+            char text[37];
+            char expected[33] = "";
+            int length = 0;
+            snprintf(text, sizeof(text), "%s", "01234567-89ab-cdef-fedc-ba9876543210");
+            text[at] = (char)c;
+            mark_queue_release(&queue);
+            mark_queue_add(&queue, 1, slice_of(text), 0);
+            char *bytes = ids(&length);
+            if (strchr(DIGITS, c) == NULL) {
+                cr_assert_eq(memcmp(bytes + 24, NIL, 16), 0, "place %zu, byte %d", at, c);
+            } else {
+                for (size_t i = 0; i < 16; i++) {
+                    snprintf(expected + 2 * i, 3, "%02x", (unsigned char)bytes[24 + i]);
+                }
+                text_clear(&sql);
+                text_printf(&sql, "%.8s-%.4s-%.4s-%.4s-%s", expected, expected + 8, expected + 12,
+                            expected + 16, expected + 20);
+                cr_assert_str_eq(text_string(&sql), text);
+            }
+            free(bytes);
+        }
+    }
 }
 
 Test(mark_sql, event_ids_are_sent_as_bytes_or_text_and_null_is_null)

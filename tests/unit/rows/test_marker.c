@@ -91,14 +91,13 @@ static void serve_mark_position(const StubQuery *query)
     snprintf(server.tx_ordinal, sizeof(server.tx_ordinal), "%s", ordinal != NULL ? ordinal : "");
 }
 
-static bool is_owner(const StubQuery *query)
+static bool is_owner(const char *ctid)
 {
     if (!proven) {
         return true;
     }
-    cr_assert_not_null(query->values[MARK_PARAM_ROW]);
-    return strcmp(server.owner, history.ours) == 0 &&
-           strcmp(query->values[MARK_PARAM_ROW], server.ctid) == 0;
+    cr_assert_not_null(ctid);
+    return strcmp(server.owner, history.ours) == 0 && strcmp(ctid, server.ctid) == 0;
 }
 
 /* An UPDATE makes a new version. */
@@ -133,12 +132,11 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         stub_reply_error(reply, server.error, "no");
         return;
     }
-    bool answers = proven || wal;
-    if (!is_owner(query) || server.deaf || (server.renamed && answers)) {
+    if (wal && (!is_owner(query->values[MARK_PARAM_ROW]) || server.deaf || server.renamed)) {
         stub_reply_no_row(reply);
         return;
     }
-    if (server.renamed) {
+    if (!is_owner(query->values[MARK_PARAM_ROW]) || server.deaf || server.renamed) {
         stub_reply_command(reply, 0);
         return;
     }
@@ -148,7 +146,9 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
             return;
         }
     }
-    serve_write();
+    if (wal || !proven) {
+        serve_write(); /* else the second statement does */
+    }
     size_t missing = 0;
     int64_t before = INT64_MIN;
     for (size_t i = 0; i < server.sent_rows; i++) {
@@ -171,13 +171,22 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
         serve_mark_position(query);
         stub_reply_row(reply, "ctid", server.ctid, "moved", "t", "seq", STUB_NULL, "snapshot",
                        server.snapshot, "replaced", "f", NULL);
-    } else if (!wal && proven) {
-        char text[24];
-        snprintf(text, sizeof(text), "%zu", server.sent_rows - missing);
-        stub_reply_row(reply, "ctid", server.ctid, "hit", text, NULL);
     } else if (!wal) {
         stub_reply_command(reply, (int)(server.sent_rows - missing));
     }
+}
+
+/* Polling: behind the mark, in its transaction. */
+static void serve_mark_row(const StubQuery *query, StubReply *reply)
+{
+    cr_assert(proven && pipeline.capture == CAPTURE_POLL);
+    cr_assert_eq(query->param_count, 1);
+    if (!is_owner(query->values[0]) || server.deaf || server.renamed) {
+        stub_reply_no_row(reply);
+        return;
+    }
+    serve_write();
+    stub_reply_row(reply, "ctid", server.ctid, NULL);
 }
 
 /* Polling: how many of the rows are there with another event id? */
@@ -205,7 +214,9 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
     const char *sql = query->sql;
-    if (query->statement != NULL) {
+    if (query->statement != NULL && strcmp(query->statement, "outboxd_mark_row") == 0) {
+        serve_mark_row(query, reply);
+    } else if (query->statement != NULL) {
         serve_mark(query, reply);
     } else if (begins(sql, "SELECT CASE WHEN b.oid = 2950")) {
         stub_reply_row(reply, "id_type", server.id_type != NULL ? server.id_type : STUB_NULL, NULL);
