@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "rows/row.h"
 
+enum { KEPT_BYTES = 1024 * 1024 }; /* messages from this on are kept where they are */
+
 void assembler_restart(Assembler *assembler, uint64_t position, int protocol)
 {
     batch_free(&assembler->batch);
@@ -81,7 +83,8 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
     }
     Event *event = NULL;
     Batch *batch = assembler_batch(assembler);
-    if (relation_read_row(relation, &change->new_tuple, batch, &event, err) != OK) {
+    if (relation_read_row(relation, &change->new_tuple, &assembler->message, batch, &event, err) !=
+        OK) {
         return FAILED;
     }
     if (event != NULL && event->seq == EVENT_NO_SEQ &&
@@ -94,6 +97,18 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
         assembler_number(assembler, event);
     }
     return OK;
+}
+
+/* Of what is large there is no second copy. */
+static Slice assembler_keep(Assembler *assembler, Slice bytes)
+{
+    Arena *arena = &assembler_batch(assembler)->arena;
+    if (assembler->message == NULL || bytes.length < KEPT_BYTES) {
+        return arena_copy(arena, bytes);
+    }
+    arena_adopt(arena, assembler->message, bytes.length);
+    assembler->message = NULL;
+    return bytes;
 }
 
 /* Anybody may write a message with our prefix: what cannot be read is poison, whatever the routes
@@ -124,11 +139,13 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
     Error unreadable = {0};
-    if (row_read_message(message->content, extra_count, batch, &event, &unreadable) != OK) {
+    Slice content = assembler_keep(assembler, message->content);
+    if (row_read_message(content, extra_count, assembler->pipeline->event_bytes_max, batch, &event,
+                         &unreadable) != OK) {
         event = batch_add(batch, extra_count);
         event->malformed = true;
-        event->field[FIELD_PAYLOAD_BYTES] = arena_copy(&batch->arena, message->content);
-        batch->bytes += message->content.length + sizeof(*event);
+        event->field[FIELD_PAYLOAD_BYTES] = content;
+        batch->bytes += content.length + sizeof(*event);
     }
     event->seq = EVENT_NO_SEQ;
     assembler_number(assembler, event);

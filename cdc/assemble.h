@@ -18,7 +18,8 @@ typedef struct Assembler {
     const PipelineConfig *pipeline;
     Relations relations;
     PgOutputReader reader;
-    Batch *batch; /* being filled; NULL: none */
+    Batch *batch;  /* being filled; NULL: none */
+    char *message; /* the buffer of libpq that is being read; a batch that keeps it sets it NULL */
     bool in_transaction;
     uint64_t commit_lsn;
     uint32_t xid;

@@ -1,12 +1,10 @@
-#include "cdc/relation.h"
-
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/timestamp.h"
+#include "cdc/relation_internal.h"
 #include "flow/event.h"
 
 /* pg_type.dat */
@@ -16,28 +14,6 @@ enum {
     CIDR_OID = 650,
     INET_OID = 869,
     BPCHAR_OID = 1042,
-};
-
-/* pgoutput sends what a type's output function prints. Polling reads column::text, which is the
- * same but for the few types that have a cast function of their own (pg_cast.dat). */
-typedef enum Conversion { AS_SENT, BOOL_TEXT, BPCHAR_TEXT, INET_TEXT, BYTEA_BYTES } Conversion;
-
-/* What a column is read for; several uses may name one column, as with polling. */
-typedef struct ColumnUse {
-    size_t column;
-    int target;  /* EventField, or FIELD_COUNT + number of a header column */
-    bool shared; /* the value's bytes are used by another target, too */
-    Conversion conversion;
-} ColumnUse;
-
-struct Relation {
-    uint32_t id;
-    bool outbox;
-    size_t extra_count;
-    size_t column_count;
-    size_t published; /* column that tells it is; column_count: none */
-    size_t use_count;
-    ColumnUse uses[]; /* by column */
 };
 
 /* A type that is not built in, such as a domain, and the type below it. */
@@ -216,6 +192,7 @@ static Relation *relation_new(const Relations *relations, const PgOutputRelation
     relation->outbox = relations_own(relations, message);
     relation->extra_count = extra_count;
     relation->column_count = message->columns;
+    relation->event_bytes_max = relations->pipeline->event_bytes_max;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
     relation->published = relation->column_count;
     for (size_t i = 0; relation->outbox && i < message->columns; i++) {
@@ -410,166 +387,4 @@ const Relation *relations_find(const Relations *relations, uint32_t id, bool *re
     }
     *ret_known = false;
     return NULL;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* "\x" and hexadecimal digits (our sessions set bytea_output), decoded where they stand. */
-static bool decode_bytea(char *data, size_t length, Slice *ret)
-{
-    if (length < 2 || data[0] != '\\' || data[1] != 'x' || length % 2 != 0) {
-        return false;
-    }
-    size_t bytes = length / 2 - 1;
-    for (size_t i = 0; i < bytes; i++) {
-        int high = hex_digit(data[2 + 2 * i]);
-        int low = hex_digit(data[3 + 2 * i]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        data[i] = (char)(high << 4 | low);
-    }
-    *ret = (Slice){.data = data, .length = bytes};
-    return true;
-}
-
-/* inet::text always shows the prefix length; what the type prints does not for a host. */
-static Slice inet_text(Arena *arena, Slice value)
-{
-    if (memchr(value.data, '/', value.length) != NULL) {
-        return value;
-    }
-    bool v6 = memchr(value.data, ':', value.length) != NULL;
-    size_t more = v6 ? 4 : 3;
-    char *text = arena_alloc(arena, value.length + more);
-    memcpy(text, value.data, value.length);
-    memcpy(text + value.length, v6 ? "/128" : "/32", more);
-    return (Slice){.data = text, .length = value.length + more};
-}
-
-/* The bytes stand in the batch's arena and may be changed there. */
-static bool convert(Conversion conversion, Arena *arena, Slice *value)
-{
-    switch (conversion) {
-    case AS_SENT:
-        return true;
-    case BOOL_TEXT:
-        *value = value->length == 1 && value->data[0] == 't' ? SLICE_LITERAL("true")
-                                                             : SLICE_LITERAL("false");
-        return true;
-    case BPCHAR_TEXT:
-        while (value->length > 0 && value->data[value->length - 1] == ' ') {
-            value->length--;
-        }
-        return true;
-    case INET_TEXT:
-        *value = inet_text(arena, *value);
-        return true;
-    case BYTEA_BYTES:
-        return decode_bytea((char *)value->data, value->length, value);
-    }
-    return false;
-}
-
-static bool parse_seq(Slice text, int64_t *ret_seq)
-{
-    bool negative = text.length > 0 && text.data[0] == '-';
-    size_t i = negative ? 1 : 0;
-    int64_t value = 0;
-    if (text.length == i) {
-        return false;
-    }
-    for (; i < text.length; i++) {
-        int digit = text.data[i] - '0';
-        if (digit < 0 || digit > 9 || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_sub_overflow(value, digit, &value)) { /* downwards: there is one more */
-            return false;
-        }
-    }
-    if (negative) {
-        *ret_seq = value;
-        return true;
-    }
-    return !__builtin_sub_overflow(INT64_C(0), value, ret_seq);
-}
-
-static bool relation_set(const ColumnUse *use, Slice value, Event *event)
-{
-    Arena *arena = &event->batch->arena;
-    if (use->target == FIELD_SEQ) {
-        return parse_seq(value, &event->seq);
-    }
-    if (use->target == FIELD_OCCURRED_AT) {
-        if (!timestamp_parse(value, &event->occurred_at_us)) {
-            event->occurred_at_us = EVENT_NO_TIME;
-        }
-        return true;
-    }
-    if (use->shared && use->conversion == BYTEA_BYTES) {
-        value = arena_copy(arena, value); /* is decoded where it stands */
-    }
-    if (!convert(use->conversion, arena, &value)) {
-        return false;
-    }
-    if (use->target < FIELD_COUNT) {
-        event->field[use->target] = value;
-    } else {
-        ((Slice *)event->extra)[use->target - FIELD_COUNT] = value;
-    }
-    return true;
-}
-
-/* One value for all its uses, which begin at *use. */
-static bool relation_set_all(const Relation *relation, size_t column, const PgOutputValue *value,
-                             size_t *use, Event *event)
-{
-    for (; *use < relation->use_count && relation->uses[*use].column == column; ++*use) {
-        /* An insert brings every value, as text. What was not sent is not NULL. */
-        if (value->kind != VALUE_NULL &&
-            (value->kind != VALUE_TEXT ||
-             !relation_set(&relation->uses[*use], value->bytes, event))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, Batch *batch,
-                         Event **ret_event, Error *err)
-{
-    if (tuple->columns != relation->column_count) {
-        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                         "a row of %u columns for a relation of %zu", (unsigned)tuple->columns,
-                         relation->column_count);
-    }
-    Slice copy = arena_copy(&batch->arena, tuple->bytes);
-    ByteReader rest = bytes_reader(copy.data, copy.length);
-    Event *event = batch_add(batch, relation->extra_count);
-    event->seq = EVENT_NO_SEQ;
-    size_t use = 0;
-    for (size_t i = 0; i < relation->column_count; i++) {
-        PgOutputValue value = pgoutput_value(&rest);
-        if (i == relation->published && value.kind != VALUE_NULL) {
-            batch->count--;
-            batch->unsettled--;
-            *ret_event = NULL;
-            return OK;
-        }
-        if (!relation_set_all(relation, i, &value, &use, event)) {
-            batch->count--;
-            batch->unsettled--;
-            return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                             "column %zu of a row cannot be read", i + 1);
-        }
-    }
-    batch->bytes += copy.length + sizeof(*event);
-    *ret_event = event;
-    return OK;
 }

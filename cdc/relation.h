@@ -67,8 +67,10 @@ void relations_put_type(Relations *relations, const PgOutputType *message);
 const Relation *relations_find(const Relations *relations, uint32_t id, bool *ret_known);
 
 /** Adds the event of an inserted row to the batch, exactly as polling reads it: its bytes are
- * copied to the batch's arena. *ret_event is NULL, and nothing was added, when the row was inserted
+ * copied to the batch's arena; those of a large row are kept there with the whole *message, a
+ * buffer of libpq that then is the arena's (*message is NULL). A row over event_bytes_max is
+ * refused. *ret_event is NULL, and nothing was added, when the row was inserted
  * as published already (a restore, an archive). RETRY / PG_PROTOCOL when the row does not fit its
  * relation. */
-Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, Batch *batch,
-                         Event **ret_event, Error *err);
+Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, char **message,
+                         Batch *batch, Event **ret_event, Error *err);

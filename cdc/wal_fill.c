@@ -147,10 +147,11 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
     AUTO_TEXT sql = x_format(
-        "COPY (SELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu) TO "
+        "COPY (%sSELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu%s) TO "
         "STDOUT (FORMAT binary)",
-        table->select_list, wal_rotation_name(wal, fill->at), table->seq, (long long)fill->last_seq,
-        table->seq, (long long)fill->end, table->unpublished, table->seq, limit);
+        table->rows_begin, table->select_list, wal_rotation_name(wal, fill->at), table->seq,
+        (long long)fill->last_seq, table->seq, (long long)fill->end, table->unpublished, table->seq,
+        limit, table->rows_end);
     pg_conn_send(wal->filler,
                  &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
 }

@@ -67,8 +67,8 @@ static void scout_insert(WalSource *wal, const PgOutputChange *change)
         scout->batch = batch_new();
     }
     Event *event = NULL;
-    if (relation_read_row(relation, &change->new_tuple, scout->batch, &event, &scout->error) ==
-            OK &&
+    if (relation_read_row(relation, &change->new_tuple, NULL, scout->batch, &event,
+                          &scout->error) == OK &&
         event != NULL && event->seq != EVENT_NO_SEQ) {
         known_seqs_add(&scout->coming, event->seq);
     }

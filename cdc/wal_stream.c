@@ -308,19 +308,19 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
     return true;
 }
 
-/* False: the stream is lost or paused. */
-static bool stream_take(WalSource *wal, const char *bytes, size_t length)
+/* False: the stream is lost or paused. *bytes is NULL when somebody keeps them. */
+static bool stream_take(WalSource *wal, char **bytes, size_t length)
 {
     WireMessage message;
     Error err = {0};
-    if (wire_read(bytes, length, &message, &err) != OK) {
+    if (wire_read(*bytes, length, &message, &err) != OK) {
         wal_lose(wal, &err);
         return false;
     }
-    if (!stream_believe(wal, &message, bytes, length)) {
+    if (!stream_believe(wal, &message, *bytes, length)) {
         return false;
     }
-    if (message.kind != WIRE_KEEPALIVE && wal_rotation_holds(wal, bytes, length, message.data)) {
+    if (message.kind != WIRE_KEEPALIVE && wal_rotation_holds(wal, *bytes, length, message.data)) {
         stream_deliver(wal);
         return false;
     }
@@ -331,7 +331,11 @@ static bool stream_take(WalSource *wal, const char *bytes, size_t length)
         stream_keepalive(wal, &message);
         return wal->state == WAL_ACTIVE;
     }
-    if (assembler_take(&wal->assembler, message.data, &err) != OK) {
+    wal->assembler.message = *bytes;
+    Status taken = assembler_take(&wal->assembler, message.data, &err);
+    *bytes = wal->assembler.message; /* NULL: the batch has it */
+    wal->assembler.message = NULL;
+    if (taken != OK) {
         wal_slot_unreadable(wal, &err);
         return false;
     }
@@ -363,7 +367,7 @@ static unsigned stream_drain_buffer(WalSource *wal)
             return messages;
         }
         messages++;
-        bool go_on = stream_take(wal, bytes, (size_t)length);
+        bool go_on = stream_take(wal, &bytes, (size_t)length);
         PQfreemem(bytes);
         if (!go_on) {
             return messages;
@@ -433,7 +437,7 @@ void stream_go_on(WalSource *wal)
 {
     Held held = wal->held;
     wal->held.bytes = NULL; /* `answered` holds for this message */
-    bool go_on = stream_take(wal, held.bytes, held.length);
+    bool go_on = stream_take(wal, &held.bytes, held.length);
     free(held.bytes);
     if (wal->held.bytes == NULL) {
         wal->held = (Held){0};

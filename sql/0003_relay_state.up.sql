@@ -50,24 +50,34 @@ COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay t
 COMMENT ON COLUMN @schema@.publisher.writes IS 'raised by each new owner and by each write of marks: with generation it tells one history of the server from another';
 
 CREATE TABLE @schema@.dead_letter (
-    id               bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
-    pipeline         text        NOT NULL,
-    seq              bigint,
-    event_id         text,
-    event            jsonb,
-    topic            text,
-    record_key       bytea,
-    record_value     bytea,
-    record_headers   jsonb,
-    record_timestamp timestamptz,
-    reason           text        NOT NULL,
-    error_class      text,
-    error_code       text,
-    at               timestamptz NOT NULL DEFAULT clock_timestamp(),
-    attempts         integer     NOT NULL DEFAULT 1
+    id                 bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
+    pipeline           text        NOT NULL,
+    seq                bigint,
+    event_id           text,
+    event              jsonb,
+    event_large        text[],
+    event_large_values bytea[],
+    event_whole        boolean     NOT NULL DEFAULT true,
+    topic              text,
+    record_key         bytea,
+    record_value       bytea,
+    record_headers     jsonb,
+    record_timestamp   timestamptz,
+    reason             text        NOT NULL,
+    error_class        text,
+    error_code         text,
+    at                 timestamptz NOT NULL DEFAULT clock_timestamp(),
+    attempts           integer     NOT NULL DEFAULT 1
 );
+-- Compressing hundreds of megabytes takes longer than the statement may.
+ALTER TABLE @schema@.dead_letter ALTER COLUMN event_large_values SET STORAGE EXTERNAL;
 COMMENT ON TABLE @schema@.dead_letter IS 'outboxd: events that could not be published and were set aside, with the record they became and the reason';
 COMMENT ON COLUMN @schema@.dead_letter.seq IS 'event.seq, where the event came from the outbox table';
+COMMENT ON COLUMN @schema@.dead_letter.event IS 'every column as text; those of event_large are null in it';
+COMMENT ON COLUMN @schema@.dead_letter.event_large IS 'names of the columns whose values stand in event_large_values, at the same places: over 4 MiB, or no UTF-8';
+COMMENT ON COLUMN @schema@.dead_letter.event_large_values IS 'texts in UTF-8 (in a database in SQL_ASCII as they were), payload_bytes as it was';
+COMMENT ON COLUMN @schema@.dead_letter.event_whole IS 'false: the event could not be stored whole, and cannot be requeued; its row may still have it';
+COMMENT ON COLUMN @schema@.dead_letter.record_value IS 'of the record as it would have been: at most 64 KiB of the key, 1 MiB of the value, 16 KiB of a header';
 COMMENT ON COLUMN @schema@.dead_letter.attempts IS 'how often publication was tried';
 
 CREATE TABLE @schema@.pause (

@@ -7,6 +7,7 @@
 #include "app/check.h"
 #include "base/memory.h"
 #include "encode/encode.h"
+#include "flow/refusal.h"
 #include "flow/router.h"
 #include "flow/template.h"
 #include "outbox/fetch_sql.h"
@@ -199,7 +200,9 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
     Record record = {0};
     Error why = {0};
     RouteResult routed = router_route(b->router, event, &b->batch->arena, &record, &why);
-    if (routed != ROUTE_OK) {
+    if (event->refusal != NULL) {
+        backlog_unpublishable(b, event, false, &event->refusal->error);
+    } else if (routed != ROUTE_OK) {
         backlog_unpublishable(b, event, routed == ROUTE_NONE, &why);
     } else if (b->encoder->encode(b->encoder, event, &b->batch->arena, &record, &why) != OK) {
         backlog_unpublishable(b, event, false, &why);

@@ -237,18 +237,39 @@ static void add_json_value_line(Text *out, const char *name, const json_t *membe
     }
 }
 
+bool dead_is_whole(const PGresult *row)
+{
+    return strcmp(shown(row, 0, DEAD_WHOLE), "f") != 0;
+}
+
+/* A value that stands apart of the JSON is told by its size. */
+static void add_member_line(Text *out, const char *name, const json_t *member, const json_t *octets)
+{
+    if (!json_is_integer(octets)) {
+        add_json_value_line(out, name, member);
+        return;
+    }
+    text_printf(out, "  %-18s", name);
+    screen_add_count(out, json_integer_value(octets));
+    text_add(out, " bytes, in event_large_values\n");
+}
+
 static void add_event(const PGresult *row, Text *out)
 {
     text_add(out, "\nevent\n");
+    if (!dead_is_whole(row)) {
+        text_add(out, "  not whole: it could not be stored, and cannot be requeued\n");
+    }
     json_t *event = json_loads(shown(row, 0, DEAD_EVENT), 0, NULL);
     if (event == NULL) {
         text_add(out, "  none is kept\n");
         return;
     }
+    json_t *large = json_loads(shown(row, 0, DEAD_LARGE), 0, NULL);
     add_json_value_line(out, "seq", json_object_get(event, "seq"));
     for (EventField field = FIELD_EVENT_ID; field < FIELD_COUNT; field++) {
         const char *name = event_field_name(field);
-        add_json_value_line(out, name, json_object_get(event, name));
+        add_member_line(out, name, json_object_get(event, name), json_object_get(large, name));
     }
     const char *name = NULL;
     json_t *member = NULL;
@@ -257,8 +278,10 @@ static void add_event(const PGresult *row, Text *out)
     {
         AUTO_BUFFER safe = TEXT_EMPTY;
         screen_add(&safe, false, COLOUR_NONE, name);
-        add_json_value_line(out, text_string(&safe), member);
+        AUTO_TEXT apart = x_format(DEAD_LETTER_HEADER_COLUMNS ".%s", name);
+        add_member_line(out, text_string(&safe), member, json_object_get(large, apart));
     }
+    json_decref(large);
     json_decref(event);
 }
 
@@ -337,6 +360,9 @@ void dead_print_row_json(const PGresult *row, Text *json)
     add_json_number(json, "seq", value(row, 0, DEAD_SEQ));
     text_add_char(json, ',');
     add_foreign(json, "event", value(row, 0, DEAD_EVENT));
+    text_add_char(json, ',');
+    add_foreign(json, "event_large", value(row, 0, DEAD_LARGE));
+    text_printf(json, ",\"event_whole\":%s", dead_is_whole(row) ? "true" : "false");
     text_add(json, ",\"record\":{");
     add_json_text(json, "topic", value(row, 0, DEAD_TOPIC));
     text_add_char(json, ',');

@@ -18,6 +18,9 @@ void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool who
 /** Appends {"dead_letters":[...],"total":n}. */
 void dead_print_list_json(const PGresult *rows, int64_t total, Text *json);
 
+/** Of a row of dead_store_find: false when the event could not be stored whole. */
+bool dead_is_whole(const PGresult *row);
+
 /** Appends everything about a row of dead_store_find; long values are cut, which is said. */
 void dead_print_row(const PGresult *row, bool colours, Text *out);
 /** Appends the same, uncut, as a JSON object. */

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/dead_print.h"
 #include "app/dead_store.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "pg/conn.h"
 #include "pg/ident.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
@@ -16,20 +18,38 @@
 #include "rows/table.h"
 
 typedef struct InsertBuilder {
+    const DeadLarges *large;
     Text columns;
     Text places;
     const char **values;
     int count;
 } InsertBuilder;
 
-static void insert_add(InsertBuilder *builder, const char *column, const json_t *value)
+/* The column gets the SQL, or else the value. */
+static void insert_add(InsertBuilder *builder, const char *column, const char *sql,
+                       const json_t *value)
 {
     AUTO_TEXT quoted = ident_quote(column);
+    const char *comma = builder->columns.length > 0 ? ", " : "";
+    text_printf(&builder->columns, "%s%s", comma, quoted);
+    if (sql != NULL) {
+        text_printf(&builder->places, "%s%s", comma, sql);
+        return;
+    }
     builder->values =
         x_realloc(builder->values, (size_t)(builder->count + 1) * sizeof(builder->values[0]));
     builder->values[builder->count++] = json_string_value(value);
-    text_printf(&builder->columns, "%s%s", builder->count > 1 ? ", " : "", quoted);
-    text_printf(&builder->places, "%s$%d", builder->count > 1 ? ", " : "", builder->count);
+    text_printf(&builder->places, "%s$%d", comma, builder->count);
+}
+
+static const char *large_sql(const DeadLarges *large, const char *name)
+{
+    for (size_t i = 0; large != NULL && i < large->count; i++) {
+        if (strcmp(large->items[i].name, name) == 0) {
+            return large->items[i].sql;
+        }
+    }
+    return NULL;
 }
 
 static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pipeline,
@@ -39,11 +59,12 @@ static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pip
     bool has = (absent & TABLE_COLUMN(field)) == 0;
     const char *column = has ? table_column(pipeline, field) : "";
     const json_t *value = json_object_get(event, name);
+    const char *sql = large_sql(builder->large, name);
     if (*column != '\0') {
-        insert_add(builder, column, value);
+        insert_add(builder, column, sql, value);
         return OK;
     }
-    if (json_is_string(value)) {
+    if (json_is_string(value) || sql != NULL) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_COLUMN",
                   "the event has a value for %s, and %s has no such column", name, pipeline->table);
         return error_hint(err,
@@ -72,22 +93,24 @@ static Status insert_add_all(InsertBuilder *builder, const PipelineConfig *pipel
             again = again || strcmp(table_column(pipeline, field), column) == 0;
         }
         if (!again && strcmp(pipeline->columns.published_at, column) != 0) {
-            insert_add(builder, column, value);
+            AUTO_TEXT name = x_format(DEAD_LETTER_HEADER_COLUMNS ".%s", column);
+            insert_add(builder, column, large_sql(builder->large, name), value);
         }
     }
     return OK;
 }
 
 Status dead_insert_build(const PipelineConfig *pipeline, uint32_t absent, const char *event,
-                         DeadInsert *ret_insert, Error *err)
+                         const DeadLarges *large, DeadInsert *ret_insert, Error *err)
 {
     json_t *object = event != NULL ? json_loads(event, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    if (!json_is_object(object) || !json_is_string(json_object_get(object, "event_type"))) {
+    if (!json_is_object(object) || (!json_is_string(json_object_get(object, "event_type")) &&
+                                    large_sql(large, "event_type") == NULL)) {
         json_decref(object);
         return error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
                          "the dead letter holds no event");
     }
-    InsertBuilder builder = {0};
+    InsertBuilder builder = {.large = large};
     char *table = NULL;
     Status status = ident_quote_table(pipeline->table, &table, err);
     if (status == OK) {
@@ -155,6 +178,103 @@ static Status requeue_columns(const DeadStore *store, const PipelineConfig *pipe
     return OK;
 }
 
+/* The column's type, as SQL; NULL: the table has no such column, which its INSERT will say. */
+static Status requeue_type(const DeadStore *store, const char *table, const char *column,
+                           char **ret_type, Error *err)
+{
+    const char *const values[] = {table, column};
+    AUTO(PGresult, dead_store_clear) found = NULL;
+    if (dead_store_exec(store,
+                        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid"
+                        " = to_regclass($1) AND attname = $2 AND NOT attisdropped",
+                        2, values, &found, err) != OK) {
+        return FAILED;
+    }
+    *ret_type = x_strdup(PQntuples(found) == 1 ? PQgetvalue(found, 0, 0) : "text");
+    return OK;
+}
+
+static const char *large_column(const PipelineConfig *pipeline, const char *name)
+{
+    static const char HEADER[] = DEAD_LETTER_HEADER_COLUMNS ".";
+    if (strncmp(name, HEADER, sizeof(HEADER) - 1) == 0) {
+        return name + sizeof(HEADER) - 1;
+    }
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_COUNT; field++) {
+        if (strcmp(event_field_name(field), name) == 0) {
+            return table_column(pipeline, field);
+        }
+    }
+    return "";
+}
+
+static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pipeline,
+                                const char *id, const char *name, DeadLarges *large, Error *err)
+{
+    AUTO_TEXT table = NULL;
+    AUTO_TEXT type = NULL;
+    AUTO_TEXT literal = ident_literal(name);
+    if (ident_quote_table(pipeline->table, &table, err) != OK ||
+        requeue_type(store, table, large_column(pipeline, name), &type, err) != OK) {
+        return FAILED;
+    }
+    bool bytes = strcmp(name, event_field_name(FIELD_PAYLOAD_BYTES)) == 0;
+    large->items = x_realloc(large->items, (large->count + 1) * sizeof(large->items[0]));
+    large->items[large->count++] = (DeadLarge){
+        .name = x_strdup(name),
+        .sql = x_format("(SELECT %sd.event_large_values[array_position(d.event_large, %s)]%s%s%s"
+                        " FROM %s AS d WHERE d.id = %s)",
+                        bytes ? "" : "convert_from(", literal, bytes ? "" : ", ",
+                        bytes                         ? "::"
+                        : pg_takes_bytes(store->conn) ? "'SQL_ASCII')::"
+                                                      : "'UTF8')::",
+                        type, store->table, id)};
+    return OK;
+}
+
+static void requeue_free_large(DeadLarges *large)
+{
+    for (size_t i = 0; i < large->count; i++) {
+        free(large->items[i].name);
+        free(large->items[i].sql);
+    }
+    free(large->items);
+    *large = (DeadLarges){0};
+}
+
+static Status requeue_find_large(const DeadStore *store, const PipelineConfig *pipeline,
+                                 const PGresult *row, DeadLarges *large, Error *err)
+{
+    if (PQgetisnull(row, 0, DEAD_LARGE)) {
+        return OK;
+    }
+    json_t *names = json_loads(PQgetvalue(row, 0, DEAD_LARGE), 0, NULL);
+    Status status = OK;
+    const char *name = NULL;
+    json_t *octets = NULL;
+    json_object_foreach(names, name, octets)
+    {
+        if (status == OK) {
+            status =
+                requeue_add_large(store, pipeline, PQgetvalue(row, 0, DEAD_ID), name, large, err);
+        }
+    }
+    json_decref(names);
+    return status;
+}
+
+static Status requeue_not_whole(const PGresult *row, Error *err)
+{
+    const char *seq = PQgetisnull(row, 0, DEAD_SEQ) ? "none" : PQgetvalue(row, 0, DEAD_SEQ);
+    error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NOT_WHOLE",
+              "the dead letter does not hold the whole event (seq %s): it could not be stored",
+              seq);
+    return error_hint(err,
+                      "If the row is still in the pipeline's table: mend it there and set its "
+                      "published_at to NULL; then outboxd dead discard %s.",
+                      PQgetvalue(row, 0, DEAD_ID));
+}
+
 static Status requeue_build(const DeadStore *store, const PGresult *row, DeadInsert *insert,
                             Error *err)
 {
@@ -163,26 +283,28 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
     if (pipeline == NULL) {
         return FAILED;
     }
-    uint32_t absent = 0;
-    if (requeue_columns(store, pipeline, &absent, err) != OK) {
-        return FAILED;
+    if (!dead_is_whole(row)) {
+        return requeue_not_whole(row, err);
     }
+    const char *event = PQgetisnull(row, 0, DEAD_EVENT) ? NULL : PQgetvalue(row, 0, DEAD_EVENT);
+    DeadLarges large = {0};
+    uint32_t absent = 0;
+    Status status = FAILED;
     if (strcmp(PQgetvalue(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
                   "it is no event: a message in the WAL that outbox.emit_message did not write");
-    } else if (dead_insert_build(pipeline, absent,
-                                 PQgetisnull(row, 0, DEAD_EVENT) ? NULL
-                                                                 : PQgetvalue(row, 0, DEAD_EVENT),
-                                 insert, err) == OK) {
-        return OK;
+    } else if (requeue_columns(store, pipeline, &absent, err) == OK &&
+               requeue_find_large(store, pipeline, row, &large, err) == OK) {
+        status = dead_insert_build(pipeline, absent, event, &large, insert, err);
     }
-    if (strcmp(err->code, "DEAD_LETTER_NO_EVENT") == 0) {
+    requeue_free_large(&large);
+    if (status != OK && strcmp(err->code, "DEAD_LETTER_NO_EVENT") == 0) {
         error_hint(err,
                    "Nothing can be published from it. See: outboxd dead show %s; then: outboxd "
                    "dead discard %s",
                    PQgetvalue(row, 0, DEAD_ID), PQgetvalue(row, 0, DEAD_ID));
     }
-    return FAILED;
+    return status;
 }
 
 /* The relay keeps or marks the row that an event came from; where event_id is unique (an adopted

@@ -12,10 +12,21 @@ typedef struct DeadInsert {
     void *json;  /* owns the texts */
 } DeadInsert;
 
-/** event: the JSON object that rows/dead_letter.c wrote, or NULL. absent: columns that the table
- * does not have, as OutboxTable has them. Every column that was kept is set; seq and published_at
- * are left to the table. POISON / EXIT_CONFIG when it holds no event, or a value for which the
- * table has no column. */
+/* Values that stand apart of the JSON: SQL that makes each again, without its bytes coming here. */
+typedef struct DeadLarge {
+    char *name; /* as in event_large */
+    char *sql;
+} DeadLarge;
+
+typedef struct DeadLarges {
+    DeadLarge *items;
+    size_t count;
+} DeadLarges;
+
+/** event: the JSON object that rows/dead_letter.c wrote, or NULL; large: what stands apart of it,
+ * or NULL. absent: columns that the table does not have, as OutboxTable has them. Every column that
+ * was kept is set; seq and published_at are left to the table. POISON / EXIT_CONFIG when it holds
+ * no event, or a value for which the table has no column. */
 Status dead_insert_build(const PipelineConfig *pipeline, uint32_t absent, const char *event,
-                         DeadInsert *ret_insert, Error *err);
+                         const DeadLarges *large, DeadInsert *ret_insert, Error *err);
 void dead_insert_free(DeadInsert *insert);

@@ -26,7 +26,9 @@
 #define FURTHER                                                                                    \
     ", seq, event::text, topic, record_key, record_value, record_headers::text,"                   \
     " to_char(record_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"          \
-    " error_class, extract(epoch FROM clock_timestamp() - at)"
+    " error_class, extract(epoch FROM clock_timestamp() - at), event_whole,"                       \
+    " (SELECT jsonb_object_agg(n, octet_length(v)) FROM unnest(event_large, event_large_values)"   \
+    " AS u(n, v) WHERE n IS NOT NULL)::text"
 
 void dead_store_clear(PGresult **result)
 {

@@ -43,7 +43,9 @@ enum {
     DEAD_RECORD_HEADERS,
     DEAD_RECORD_TIMESTAMP,
     DEAD_CLASS,
-    DEAD_AGE, /* seconds */
+    DEAD_AGE,   /* seconds */
+    DEAD_WHOLE, /* false: the event could not be stored whole */
+    DEAD_LARGE, /* a JSON object: octets of each value that stands apart of DEAD_EVENT; or NULL */
 };
 
 /** Connects and finds the table: in the schema of the table of the pipelines (of `pipeline`, if it

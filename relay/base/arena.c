@@ -17,6 +17,7 @@ enum {
 struct ArenaChunk {
     ArenaChunk *older;
     size_t bytes;
+    void *adopted; /* memory that others asked for; NULL: none */
     _Alignas(16) char memory[];
 };
 
@@ -33,11 +34,13 @@ static ArenaChunk *chunk_new(size_t bytes)
     }
     ArenaChunk *chunk = x_malloc(sizeof(*chunk) + bytes);
     chunk->bytes = bytes;
+    chunk->adopted = NULL;
     return chunk;
 }
 
 static void chunk_free(ArenaChunk *chunk)
 {
+    free(chunk->adopted);
     if (chunk->bytes == ARENA_CHUNK_STANDARD && spare_count < ARENA_SPARES_MAX) {
         chunk->older = spares;
         spares = chunk;
@@ -73,6 +76,21 @@ void *arena_grow(Arena *arena, size_t bytes)
     arena->end = chunk->memory + size;
     arena->bytes += sizeof(*chunk) + size;
     return chunk->memory;
+}
+
+/* Behind the chunk that is being filled. */
+void arena_adopt(Arena *arena, void *memory, size_t bytes)
+{
+    ArenaChunk *chunk = chunk_new(0);
+    chunk->adopted = memory;
+    if (arena->chunks != NULL) {
+        chunk->older = arena->chunks->older;
+        arena->chunks->older = chunk;
+    } else {
+        chunk->older = NULL;
+        arena->chunks = chunk;
+    }
+    arena->bytes += bytes;
 }
 
 void arena_release(Arena *arena)

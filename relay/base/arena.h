@@ -30,6 +30,9 @@ typedef struct Arena {
 /** Releases everything; the arena is empty and usable again. */
 void arena_release(Arena *arena);
 
+/** Memory from malloc is the arena's from now on, and released with it. */
+void arena_adopt(Arena *arena, void *memory, size_t bytes);
+
 /** Gives spare chunks back to the system: when idle, and at the end. */
 void arena_trim(void);
 

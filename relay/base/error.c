@@ -5,6 +5,16 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/utf8.h"
+
+/* What did not fit may have been cut inside of a character. */
+static void error_end(char *text, size_t size)
+{
+    size_t length = strlen(text);
+    if (length + 1 == size) {
+        text[utf8_cut(text, length, length)] = '\0';
+    }
+}
 
 Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *code,
                  const char *format, ...)
@@ -17,6 +27,7 @@ Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *c
     char message[sizeof(err->message)];
     vsnprintf(message, sizeof(message), format, args);
     va_end(args);
+    error_end(message, sizeof(message));
     char name[sizeof(err->code)]; /* code may point into *err */
     snprintf(name, sizeof(name), "%s", code);
     *err = (Error){.class = class, .exit_code = exit_code};
@@ -35,6 +46,7 @@ Status error_hint(Error *err, const char *format, ...)
     va_start(args, format);
     vsnprintf(err->hint, sizeof(err->hint), format, args);
     va_end(args);
+    error_end(err->hint, sizeof(err->hint));
     return FAILED;
 }
 
@@ -48,9 +60,11 @@ Status error_prefix(Error *err, const char *format, ...)
     va_start(args, format);
     vsnprintf(prefix, sizeof(prefix), format, args);
     va_end(args);
+    error_end(prefix, sizeof(prefix));
     char message[sizeof(err->message)];
     memcpy(message, err->message, sizeof(message));
-    snprintf(err->message, sizeof(err->message), "%.255s: %.380s", prefix, message);
+    size_t kept = utf8_cut(message, strlen(message), sizeof(message) - sizeof(prefix) - 4);
+    snprintf(err->message, sizeof(err->message), "%.255s: %.*s", prefix, (int)kept, message);
     return FAILED;
 }
 

@@ -99,6 +99,14 @@ static const LogCode PIPELINE_CODES[] = {
      "Headers of the row, or header_columns, have names that the envelope has, too: they were left "
      "out, since some consumers take the last header of a name.",
      "Rename them where they are written; outbox.emit refuses them."},
+    {"EVENT_TOO_LARGE", "warn, error",
+     "The columns of an event take more bytes than event_bytes_max: it was refused by its sizes.",
+     "Keep large bodies out of events, or raise the pipeline's event_bytes_max and the topic's "
+     "max.message.bytes."},
+    {"EVENT_UNREADABLE", "warn, error",
+     "The server cannot read this row: every fetch with it failed, down to the row alone.",
+     "Look at the row by its number and at the server's log: it is damaged, or prints as more than "
+     "1 GB. The other rows are published."},
     {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
      "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
      "\"drop\" or \"dead_letter\"."},
@@ -327,6 +335,10 @@ static const LogCode COMMAND_CODES[] = {
      "The dead letter holds no event that could be published, such as a malformed "
      "message of the WAL.",
      "See it with outboxd dead show ID, then outboxd dead discard ID."},
+    {"DEAD_LETTER_NOT_WHOLE", "command",
+     "The event could not be stored whole in its dead letter, so it cannot be requeued from it.",
+     "If its row is still in the table, mend it there and set its published_at to NULL; then "
+     "discard the dead letter."},
     {"DEAD_LETTER_COLUMN", "command", "The event has a value for which the table has no column.",
      "Name the column in pipelines.columns, or write the event anew from what outboxd "
      "dead show prints."},

@@ -65,6 +65,22 @@ bool utf8_steers(uint32_t code)
     return false;
 }
 
+size_t utf8_cut(const char *bytes, size_t length, size_t most)
+{
+    size_t end = length < most ? length : most;
+    for (size_t back = 1; back <= 3 && back <= end; back++) {
+        unsigned char byte = (unsigned char)bytes[end - back];
+        if (byte >= 0xC0) { /* begins a character, of so many bytes */
+            size_t bytes_of = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+            return back < bytes_of ? end - back : end;
+        }
+        if (byte < 0x80) {
+            break;
+        }
+    }
+    return end;
+}
+
 bool utf8_valid(const char *bytes, size_t length)
 {
     for (size_t i = 0; i < length;) {

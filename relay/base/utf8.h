@@ -16,5 +16,9 @@ uint32_t utf8_code(const char *bytes, size_t length);
  * invisible marks U+200B, U+FEFF, U+FFF9 to U+FFFB and tags. */
 bool utf8_steers(uint32_t code);
 
+/** The length of what is left of the bytes when they are cut to at most `most` without leaving a
+ * part of a character at the end, also where they ended in one. */
+size_t utf8_cut(const char *bytes, size_t length, size_t most);
+
 /** True when all bytes are well-formed UTF-8. */
 bool utf8_valid(const char *bytes, size_t length);

@@ -91,6 +91,7 @@ typedef struct PipelineConfig {
     int64_t sweep_interval_ms;
     int64_t batch_events;
     int64_t batch_bytes;
+    int64_t event_bytes_max;
     int64_t in_flight_events;
     int64_t in_flight_bytes;
     int64_t lease_ms;

@@ -303,6 +303,12 @@ static const Option OPTIONS[] = {
      .max = 1 * GIB,
      .help =
          "A fetch is cut short when its rows exceed this. A single larger row is still published."},
+    {AT_PIPELINE("event_bytes_max", SIZE, event_bytes_max), .fallback = "8MiB", .min = 64 * KIB,
+     .max = 1 * GIB,
+     .help =
+         "An event whose columns take more together is refused by its sizes, without being "
+         "fetched: EVENT_TOO_LARGE, then as on_poison says. Raise it where topics accept larger "
+         "records: it bounds the relay's memory."},
     {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
      .help =

@@ -47,6 +47,7 @@ typedef enum EventState {
 #define EVENT_NO_SEQ  INT64_MIN /* a WAL message: there is no row; no row with it is published */
 
 struct Batch;
+struct Refusal;
 struct Topic;
 
 typedef struct Event {
@@ -60,7 +61,8 @@ typedef struct Event {
     int64_t occurred_at_us;   /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
     int64_t sent_at_us;       /* monotonic */
     struct Batch *batch;
-    struct Topic *topic;     /* where it was sent last */
+    struct Topic *topic;           /* where it was sent last */
+    const struct Refusal *refusal; /* it can be no record (flow/refusal.h); NULL: nothing known */
     uint32_t request;        /* refused: which one it was, counted by the sink; 0: not numbered */
     uint32_t request_events; /* and how many events were in it */
     uint32_t suspect;        /* set of a refused request (flow/isolate.h); 0: none */

@@ -9,7 +9,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "flow/pipeline_internal.h"
+#include "flow/refusal.h"
 
 enum {
     PUMP_EVENTS_MAX = 1000, /* then the loop gets its turn */
@@ -43,15 +45,11 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
         snprintf(name, sizeof(name), "of the transaction at %X/%X",
                  (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn);
     }
-    error_prefix(
-        &fatal, "event %s, type '%.*s', key '%.*s'", name,
-        (int)(event->field[FIELD_EVENT_TYPE].length > 80 ? 80
-                                                         : event->field[FIELD_EVENT_TYPE].length),
-        event->field[FIELD_EVENT_TYPE].data ? event->field[FIELD_EVENT_TYPE].data : "",
-        (int)(event->field[FIELD_AGGREGATE_ID].length > 80
-                  ? 80
-                  : event->field[FIELD_AGGREGATE_ID].length),
-        event->field[FIELD_AGGREGATE_ID].data ? event->field[FIELD_AGGREGATE_ID].data : "");
+    Slice type = event->field[FIELD_EVENT_TYPE];
+    Slice key = event->field[FIELD_AGGREGATE_ID];
+    error_prefix(&fatal, "event %s, type '%.*s', key '%.*s'", name,
+                 (int)utf8_cut(type.data, type.length, 80), type.data != NULL ? type.data : "",
+                 (int)utf8_cut(key.data, key.length, 80), key.data != NULL ? key.data : "");
     pipeline_complain(p, &fatal, false);
     pipeline_input(p, INPUT_FATAL);
 }
@@ -136,6 +134,10 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
     }
     if (event->retimed) {
         record->timestamp_ms = 0;
+    }
+    if (event->refusal != NULL) { /* whatever the routes say: they did not see all of it */
+        *err = event->refusal->error;
+        return ROUTE_POISON;
     }
     return routed;
 }

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 enum {
     TOPIC_BUCKETS = 256,
@@ -318,7 +319,7 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
     if (!topic_name_valid(name)) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "TOPIC_NAME_INVALID",
                   "'%.*s' is not a topic name: 1 to %d characters of a-z A-Z 0-9 . _ -",
-                  (int)(name.length > 260 ? 260 : name.length), name.data ? name.data : "",
+                  (int)utf8_cut(name.data, name.length, 260), name.data ? name.data : "",
                   TOPIC_NAME_MAX);
         return error_hint(err, "Add a route that gives these events a topic of their own.");
     }

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "flow/event.h"
+#include "flow/refusal.h"
 #include "pg/ident.h"
 
 /* The ranges from `from` on. */
@@ -24,10 +25,10 @@ static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
     text_add(sql, "}'::bigint[]) AS gap(low, high)");
 }
 
+/* A SELECT without COPY around it. */
 static void add_fetch(const OutboxTable *table, const char *columns, const Gaps *gaps, int64_t from,
                       size_t limit, Text *sql)
 {
-    text_add(sql, "COPY (");
     bool has_gaps = gaps->count > 0 && gaps->ranges[gaps->count - 1].high >= from;
     if (has_gaps) {
         text_add(sql, "(SELECT hit.* FROM ");
@@ -43,12 +44,13 @@ static void add_fetch(const OutboxTable *table, const char *columns, const Gaps 
     if (has_gaps) {
         text_printf(sql, ") LIMIT %zu", limit);
     }
-    text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
 void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql)
 {
+    text_printf(sql, "COPY (%s", table->rows_begin);
     add_fetch(table, table->select_list, gaps, INT64_MIN, limit, sql);
+    text_printf(sql, "%s) TO STDOUT (FORMAT binary); ", table->rows_end);
 }
 
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
@@ -58,16 +60,44 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     AUTO_TEXT quoted = *id != '\0' ? ident_quote(id) : NULL;
     AUTO_BUFFER columns = TEXT_EMPTY;
     text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
+    text_add(sql, "COPY (");
     add_fetch(table, columns.data, gaps, from, limit, sql);
+    text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
-void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count, Text *sql)
+/* In the order of rows/row.c; what is left out is NULL. */
+static char *lean_list(const OutboxTable *table, FetchLean lean)
 {
-    text_printf(sql, "COPY (SELECT %s FROM %s WHERE %s = ANY('{", table->select_list, table->name,
-                table->seq);
+    Text list = TEXT_EMPTY;
+    text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        const char *column = table_has(table, field) ? table_column(table->config, field) : "";
+        bool body = field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
+        bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
+        if (left_out || *column == '\0') {
+            text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
+        } else {
+            AUTO_TEXT quoted = ident_quote(column);
+            text_printf(&list, field == FIELD_EVENT_ID ? ", %s::text" : ", left(%s::text, %d)",
+                        quoted, REFUSAL_SMALL_BYTES / 4);
+        }
+    }
+    for (size_t i = 0; i < table->extra_count; i++) {
+        text_add(&list, ", NULL::text");
+    }
+    return list.data;
+}
+
+void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count,
+                          FetchLean lean, Text *sql)
+{
+    AUTO_TEXT list = lean != LEAN_NONE ? lean_list(table, lean) : NULL;
+    bool whole = list == NULL;
+    text_printf(sql, "COPY (%sSELECT %s FROM %s WHERE %s = ANY('{", whole ? table->rows_begin : "",
+                whole ? table->select_list : list, table->name, table->seq);
     for (size_t i = 0; i < count; i++) {
         text_printf(sql, i > 0 ? ",%lld" : "%lld", (long long)rows[i].seq);
     }
-    text_printf(sql, "}'::bigint[])%s ORDER BY %s) TO STDOUT (FORMAT binary); ", table->unpublished,
-                table->seq);
+    text_printf(sql, "}'::bigint[])%s ORDER BY %s%s) TO STDOUT (FORMAT binary); ",
+                table->unpublished, table->seq, whole ? table->rows_end : "");
 }

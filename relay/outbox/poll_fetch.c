@@ -158,6 +158,9 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         }
         return;
     }
+    if (fetch->lean != LEAN_NONE) {
+        unreadable_refuse(poll, event);
+    }
     fetch->swept += !gaps_cover(&poll->gaps, event->seq);
 }
 
@@ -390,71 +393,6 @@ void fetch_complete(PollSource *poll)
     fetch_next(poll);
 }
 
-/* Nothing was read, which says nothing about gaps. */
-static void fetch_failed(PollSource *poll)
-{
-    fence_forget_latest(poll);
-    fetch_release(poll);
-}
-
-/* Somebody locks the table against readers: nothing was read, and the lease goes on. */
-static void fetch_wait(PollSource *poll)
-{
-    fetch_failed(poll);
-    if (!poll->blocked_said) {
-        poll->blocked_said = true;
-        log_write(
-            LOG_WARN, poll->options.pipeline->name, "FETCH_BLOCKED", LOG_NO_FIELDS,
-            "waiting to read table '%s': another session holds a lock on it that keeps readers "
-            "out",
-            poll->options.pipeline->table);
-    }
-    poll->more = true;
-    poll_set_timer(poll, poll->options.pipeline->poll_interval_max_ms);
-}
-
-/* The fetch failed, and no transaction of it is open any more. */
-static void fetch_judge_failure(PollSource *poll, const Error *err)
-{
-    const Fetch *fetch = &poll->fetch;
-    bool open = pg_conn_is_open(poll->reader);
-    bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
-    if (open && strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
-        session_renew_lease(poll);
-        fetch_failed(poll);
-        rotation_notice(poll, err);
-    } else if (open && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
-        session_renew_lease(poll);
-        fetch_wait(poll);
-    } else if (open && nothing_read && session_refused(poll, err)) {
-        fetch_failed(poll);
-    } else {
-        poll_lose(poll, err);
-    }
-}
-
-static void fetch_on_rollback_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    if (err != NULL) {
-        poll_lose(poll, err);
-    } else {
-        Error failure = poll->fetch.error;
-        fetch_judge_failure(poll, &failure);
-    }
-}
-
-void fetch_on_failure(PollSource *poll, const Error *err)
-{
-    if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
-        poll->fetch.error = *err;
-        session_ask(poll,
-                    &(PgQuery){.sql = "ROLLBACK", .arg = poll, .done = fetch_on_rollback_done});
-    } else {
-        fetch_judge_failure(poll, err);
-    }
-}
-
 void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
@@ -471,6 +409,7 @@ void fetch_on_done(void *arg, const Error *err)
     }
     session_accepted(poll);
     session_renew_lease(poll);
+    unreadable_passed(poll);
     fetch->took_us = clock_monotonic_us() - fetch->sent_us;
     fetch->cut = fetch->cut || fetch->truncated || (!fetch->wide && fetch->rows >= fetch->limit);
     if (our_cancel) {
@@ -494,7 +433,9 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
                       now_us, poll->options.pipeline->sweep_interval_ms * 1000);
     }
     bool sweep = now_us >= poll->next_sweep_us || poll->gaps.top == INT64_MIN;
-    bool meets_known = poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps));
+    bool meets_known = (poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps))) ||
+                       poll->unreadable.probe > 0;
+    limit = unreadable_limit(poll, limit);
     poll->fetch = (Fetch){
         .batch = batch_new(),
         .limit = limit,
@@ -505,6 +446,9 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         .wide = meets_known,
         .sent_us = now_us,
     };
+    if (unreadable_send(poll)) {
+        return;
+    }
     bool with_fence = fence_is_due(poll, now_us);
     if (meets_known) {
         wide_send(poll, with_fence, now_us);

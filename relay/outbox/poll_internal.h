@@ -1,6 +1,7 @@
 /* What the files of the polling source share; nobody else includes this. */
 #pragma once
 
+#include "outbox/fetch_sql.h"
 #include "outbox/gaps.h"
 #include "outbox/known.h"
 #include "outbox/poll.h"
@@ -62,8 +63,18 @@ typedef struct Fetch {
     size_t present_capacity;
     int64_t page_from; /* its first number may be this */
     int64_t page_end;  /* its last */
+    FetchLean lean;    /* wide: one row that cannot be read, without its bodies */
     Error error;
 } Fetch;
+
+/* Rows that the server cannot read: poll_failure.c. */
+typedef struct Unreadable {
+    size_t probe;   /* most rows of a fetch, while one is looked for; 0: none is */
+    KnownRow row;   /* failed alone ... */
+    unsigned tries; /* ... so often */
+    FetchLean lean; /* it is to be read like this */
+    Error error;
+} Unreadable;
 
 /* Which writers could still fill gaps: see poll_fence.c. */
 typedef struct Fence {
@@ -158,6 +169,7 @@ typedef struct PollSource {
     bool more;              /* there is, or may be, something to read right now */
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
+    Unreadable unreadable;
     int64_t next_sweep_us;
     int64_t swept_us;   /* when the last sweep ended ... */
     int64_t sweep_us;   /* ... and how much longer than a plain fetch it took */
@@ -287,6 +299,18 @@ extern const Gaps GAPS_NONE;
 /* poll_wide.c */
 void wide_send(PollSource *poll, bool with_fence, int64_t now_us);
 void wide_release(Fetch *fetch);
+/** Asks for the rows that are wanted, and ends the transaction of the fetch. */
+void wide_ask_rows(PollSource *poll);
+
+/* poll_failure.c */
+/** True when the fetch was sent: of a row that was found. */
+bool unreadable_send(PollSource *poll);
+/** That row has come: it is refused. */
+void unreadable_refuse(PollSource *poll, Event *event);
+/** Most rows of the next fetch. */
+size_t unreadable_limit(PollSource *poll, size_t limit);
+/** A fetch went well. */
+void unreadable_passed(PollSource *poll);
 
 /* poll_guard.c */
 /** WAL positions, and which table has the name: asked in the transaction of the COPY, whose lock

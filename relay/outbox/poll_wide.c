@@ -26,6 +26,8 @@ enum {
     KNOWN_PAGE_MAX = 16384, /* rows beside the fetch's own */
 };
 
+#define WIDE_BEGIN "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+
 void wide_release(Fetch *fetch)
 {
     free(fetch->wanted);
@@ -112,13 +114,14 @@ static void wide_ask_page(PollSource *poll, int64_t from, Text *sql)
                                  .done = wide_on_keys_done});
 }
 
-static void wide_ask_rows(PollSource *poll)
+void wide_ask_rows(PollSource *poll)
 {
     Fetch *fetch = &poll->fetch;
     AUTO_BUFFER sql = TEXT_EMPTY;
+    text_add(&sql, fetch->lean != LEAN_NONE ? WIDE_BEGIN : "");
     fetch->header_read = false;
     if (fetch->wanted_count > 0) {
-        fetch_add_chosen_sql(poll->table, fetch->wanted, fetch->wanted_count, &sql);
+        fetch_add_chosen_sql(poll->table, fetch->wanted, fetch->wanted_count, fetch->lean, &sql);
     }
     guard_add_query(poll, &sql);
     text_add(&sql, "; COMMIT");
@@ -163,7 +166,7 @@ void wide_send(PollSource *poll, bool with_fence, int64_t now_us)
         fence_add_query(poll, now_us, &sql);
         text_add(&sql, "COMMIT; ");
     }
-    text_add(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
+    text_add(&sql, WIDE_BEGIN);
     poll->fetch.page_from = INT64_MIN;
     wide_ask_page(poll, INT64_MIN, &sql);
 }

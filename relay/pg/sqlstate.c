@@ -94,14 +94,28 @@ static Status sqlstate_fill(const SqlstateRow *row, const char *state, const cha
     return *row->hint != '\0' ? error_hint(err, "%s", row->hint) : FAILED;
 }
 
-bool sqlstate_is_refusal(const Error *err)
+/* Five characters; NULL: the error is none of the server's. */
+static const char *sqlstate_of(const Error *err)
 {
-    const char *state = strstr(err->message, "(SQLSTATE ");
-    for (const char *next = state; next != NULL; next = strstr(next + 1, "(SQLSTATE ")) {
+    static const char BEGIN[] = "(SQLSTATE ";
+    const char *state = strstr(err->message, BEGIN);
+    for (const char *next = state; next != NULL; next = strstr(next + 1, BEGIN)) {
         state = next; /* the last: before it is the server's text */
     }
-    return state != NULL &&
-           (strncmp(state + 10, "42", 2) == 0 || strncmp(state + 10, "55000", 5) == 0);
+    return state != NULL ? state + sizeof(BEGIN) - 1 : NULL;
+}
+
+bool sqlstate_is_refusal(const Error *err)
+{
+    const char *state = sqlstate_of(err);
+    return state != NULL && (strncmp(state, "42", 2) == 0 || strncmp(state, "55000", 5) == 0);
+}
+
+bool sqlstate_is_of_data(const Error *err)
+{
+    const char *state = sqlstate_of(err);
+    return state != NULL && (strncmp(state, "XX", 2) == 0 || strncmp(state, "22", 2) == 0 ||
+                             strncmp(state, "54", 2) == 0);
 }
 
 Status sqlstate_error(const PGresult *result, Error *err)

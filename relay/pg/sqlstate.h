@@ -16,5 +16,9 @@ bool sqlstate_is_refusal(const Error *err);
 /** True when it was met in a function of the database: a trigger's, say, of somebody else. */
 bool sqlstate_is_of_function(const Error *err);
 
+/** True when the server failed for what data is: an internal error, data that is damaged, out of
+ * range or larger than it can take (SQLSTATE classes XX, 22 and 54). */
+bool sqlstate_is_of_data(const Error *err);
+
 /** Fills *err from a connection that could not be made or broke. Returns FAILED. */
 Status sqlstate_connection_error(const PGconn *connection, Error *err);

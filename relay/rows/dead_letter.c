@@ -8,6 +8,8 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "base/utf8.h"
+#include "flow/refusal.h"
+#include "pg/ident.h"
 
 enum {
     PARAM_PIPELINE,
@@ -25,17 +27,29 @@ enum {
     PARAM_ATTEMPTS,
 };
 
+/* As bytea is printed. */
 static void add_hex(Text *text, Slice bytes)
 {
+    static const char DIGITS[] = "0123456789abcdef";
     if (slice_is_null(bytes)) {
         text_add(text, "null");
         return;
     }
     text_add(text, "\"\\\\x");
     for (size_t i = 0; i < bytes.length; i++) {
-        text_printf(text, "%02x", (unsigned char)bytes.data[i]);
+        unsigned char byte = (unsigned char)bytes.data[i];
+        text_append(text, (char[]){DIGITS[byte >> 4], DIGITS[byte & 15]}, 2);
     }
     text_add_char(text, '"');
+}
+
+/* At most so many bytes, and no part of a character at the end. */
+static Slice cut(Slice value, size_t most)
+{
+    if (value.length > most) {
+        value.length = utf8_cut(value.data, value.length, most);
+    }
+    return value;
 }
 
 /* What a text column of any database can hold: bytes that are not UTF-8, and NUL, become U+FFFD, or
@@ -77,6 +91,30 @@ static void add_jsonb(Text *text, Slice value, bool ascii_only)
     text_add_json(text, slice_of(clean));
 }
 
+static bool is_text(Slice value)
+{
+    return value.length == 0 ||
+           (memchr(value.data, '\0', value.length) == NULL && utf8_valid(value.data, value.length));
+}
+
+/* Whether the value stands apart of the JSON. */
+static bool is_apart(Slice value, bool bytes)
+{
+    return value.length > DEAD_LETTER_NEAR_BYTES || (!bytes && !is_text(value));
+}
+
+/* What is read is the bytes that stand apart. */
+static void add_member(Text *json, Slice value, bool bytes)
+{
+    if (value.length > DEAD_LETTER_NEAR_BYTES) {
+        text_add(json, "null");
+    } else if (bytes) {
+        add_hex(json, value);
+    } else {
+        add_jsonb(json, value, false);
+    }
+}
+
 /* Every column as text, exactly as PostgreSQL prints it, so that the event can be made again. */
 static char *event_json(const PipelineConfig *pipeline, const Event *event)
 {
@@ -88,11 +126,7 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
     }
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", event_field_name(field));
-        if (field == FIELD_PAYLOAD_BYTES) {
-            add_hex(&json, event->field[field]);
-        } else {
-            add_jsonb(&json, event->field[field], false);
-        }
+        add_member(&json, event->field[field], field == FIELD_PAYLOAD_BYTES);
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
@@ -106,7 +140,7 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
         text_add(&json, i > 0 ? "," : ",\"" DEAD_LETTER_HEADER_COLUMNS "\":{");
         add_jsonb(&json, slice_of(pipeline->header_columns.items[i]), false);
         text_add_char(&json, ':');
-        add_jsonb(&json, event->extra[i], false);
+        add_member(&json, event->extra[i], false);
     }
     text_add(&json, pipeline->header_columns.count > 0 ? "}}" : "}");
     return json.data;
@@ -120,7 +154,7 @@ static char *headers_json(const Record *record, bool ascii_only)
         text_add(&json, i > 0 ? ",{\"name\":" : "{\"name\":");
         add_jsonb(&json, record->headers[i].name, ascii_only);
         text_add(&json, ",\"value\":");
-        add_jsonb(&json, record->headers[i].value, ascii_only);
+        add_jsonb(&json, cut(record->headers[i].value, DEAD_LETTER_HEADER_BYTES), ascii_only);
         text_add_char(&json, '}');
     }
     text_add_char(&json, ']');
@@ -140,42 +174,226 @@ static void set_bytes(DeadLetter *letter, int param, Slice bytes)
     letter->formats[param] = 1;
 }
 
-void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
-                       const Event *event, const Record *record, const Error *reason)
+/* All but the event. */
+static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const Event *event,
+                     const Record *record, const Error *reason)
 {
     bool ascii_only = letter->ascii_only;
-    *letter = (DeadLetter){0};
-    letter->sql =
-        x_format("INSERT INTO %s (pipeline, seq, event_id, event, topic, record_key, record_value,"
-                 " record_headers, record_timestamp, reason, error_class, error_code, attempts)"
-                 " VALUES ($1, $2::bigint, $3, $4::jsonb, $5, $6::bytea, $7::bytea, $8::jsonb,"
-                 " to_timestamp($9::float8 / 1000), $10, $11, $12, $13::int)",
-                 table);
     char reason_text[sizeof(reason->message) + sizeof(reason->hint) + 8];
     snprintf(reason_text, sizeof(reason_text), "%s%s%s", reason->message,
              reason->hint[0] != '\0' ? ". " : "", reason->hint);
+    Slice id = event->field[FIELD_EVENT_ID];
+    letter->count = DEAD_LETTER_PARAMS;
     set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
     set_text(letter, PARAM_SEQ,
              event->seq != EVENT_NO_SEQ ? x_format("%lld", (long long)event->seq) : NULL);
-    Slice id = event->field[FIELD_EVENT_ID];
     set_text(letter, PARAM_EVENT_ID, slice_is_null(id) ? NULL : clean_text(id, false));
-    set_text(letter, PARAM_EVENT, event_json(pipeline, event));
     set_text(letter, PARAM_TOPIC, record->topic != NULL ? x_strdup(record->topic->name) : NULL);
-    set_bytes(letter, PARAM_KEY, record->key);
-    set_bytes(letter, PARAM_VALUE, record->value);
+    set_bytes(letter, PARAM_KEY, cut(record->key, DEAD_LETTER_KEY_BYTES));
+    set_bytes(letter, PARAM_VALUE, cut(record->value, DEAD_LETTER_VALUE_BYTES));
     set_text(letter, PARAM_HEADERS, headers_json(record, ascii_only));
     set_text(letter, PARAM_TIMESTAMP,
              record->timestamp_ms != 0 ? x_format("%lld", (long long)record->timestamp_ms) : NULL);
-    /* A message that was too long ends anywhere, also inside of a character. */
     set_text(letter, PARAM_REASON, clean_text(slice_of(reason_text), ascii_only));
     set_text(letter, PARAM_CLASS, x_strdup(error_class_name(reason->class)));
     set_text(letter, PARAM_CODE, x_strdup(reason->code));
     set_text(letter, PARAM_ATTEMPTS, x_format("%d", event->attempts > 0 ? event->attempts : 1));
 }
 
+#define INSERTED                                                                                   \
+    "pipeline, seq, event_id, event, topic, record_key, record_value, record_headers,"             \
+    " record_timestamp, reason, error_class, error_code, attempts, event_large,"                   \
+    " event_large_values, event_whole"
+#define REST                                                                                       \
+    "$5, $6::bytea, $7::bytea, $8::jsonb, to_timestamp($9::float8 / 1000), $10, $11, $12, "        \
+    "$13::int"
+
+static void add_apart_name(Text *names, const PipelineConfig *pipeline, int target)
+{
+    AUTO_TEXT name = target < FIELD_COUNT
+                         ? x_strdup(event_field_name((EventField)target))
+                         : x_format(DEAD_LETTER_HEADER_COLUMNS ".%s",
+                                    pipeline->header_columns.items[target - FIELD_COUNT]);
+    AUTO_TEXT literal = ident_literal(name);
+    text_add(names, literal);
+}
+
+typedef struct Apart {
+    DeadLetter *letter;
+    const PipelineConfig *pipeline;
+    Text names;
+    Text values;
+} Apart;
+
+static void apart_add(Apart *apart, int target, Slice bytes, bool hex)
+{
+    DeadLetter *letter = apart->letter;
+    int param = letter->count++;
+    text_add(&apart->names, param > DEAD_LETTER_PARAMS ? ", " : "");
+    add_apart_name(&apart->names, apart->pipeline, target);
+    text_printf(&apart->values, "%s$%d::%s", param > DEAD_LETTER_PARAMS ? ", " : "", param + 1,
+                hex ? "text::bytea" : "bytea");
+    set_bytes(letter, param, bytes); /* a text is its own bytes in the binary format, too */
+}
+
+void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
+                       const Event *event, const Record *record, const Error *reason)
+{
+    *letter = (DeadLetter){.ascii_only = letter->ascii_only, .takes_bytes = letter->takes_bytes};
+    set_rest(letter, pipeline, event, record, reason);
+    set_text(letter, PARAM_EVENT, event_json(pipeline, event));
+    Apart apart = {.letter = letter, .pipeline = pipeline};
+    for (int field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        if (is_apart(event->field[field], field == FIELD_PAYLOAD_BYTES)) {
+            apart_add(&apart, field, event->field[field], false);
+        }
+    }
+    for (int i = 0; i < (int)pipeline->header_columns.count; i++) {
+        if (is_apart(event->extra[i], false)) {
+            apart_add(&apart, FIELD_COUNT + i, event->extra[i], false);
+        }
+    }
+    const Refusal *refusal = event->refusal;
+    for (size_t i = 0; refusal != NULL && i < refusal->count; i++) {
+        const RefusedValue *value = &refusal->values[i];
+        apart_add(&apart, value->target, value->bytes, value->hex);
+    }
+    bool any = letter->count > DEAD_LETTER_PARAMS;
+    letter->sql =
+        x_format("INSERT INTO %s (" INSERTED ") VALUES ($1, $2::bigint, $3, $4::jsonb, " REST
+                 ", %s%s%s, %s%s%s, %s)",
+                 table, any ? "ARRAY[" : "NULL", text_string(&apart.names), any ? "]::text[]" : "",
+                 any ? "ARRAY[" : "NULL", text_string(&apart.values), any ? "]::bytea[]" : "",
+                 refusal != NULL && refusal->partial ? "false" : "true");
+    text_free(&apart.names);
+    text_free(&apart.values);
+}
+
+/* The copy. */
+
+bool dead_letter_has_row(const Event *event, const OutboxTable *outbox, bool takes_bytes)
+{
+    bool partial = event->refusal != NULL && event->refusal->partial;
+    bool named = table_has(outbox, FIELD_EVENT_ID) && !slice_is_null(event->field[FIELD_EVENT_ID]);
+    /* What is no text at all is shown best from here. */
+    return event->seq != EVENT_NO_SEQ && !event->malformed && named &&
+           (partial || !takes_bytes || event->odd_text == 0);
+}
+
+typedef struct Copied {
+    const PipelineConfig *pipeline;
+    bool takes_bytes;
+    Text columns; /* as v1, v2, ... */
+    Text near;    /* as n1, ... : whether the value is in the JSON */
+    Text names;   /* of fields, then of header columns */
+    Text members;
+    Text header_names;
+    Text header_members;
+    Text apart_names;
+    Text apart_values;
+    Text all_near;
+} Copied;
+
+static void copied_add(Copied *copied, int target, const char *column)
+{
+    bool bytes = target == FIELD_PAYLOAD_BYTES;
+    bool header = target >= FIELD_COUNT;
+    Text *names = header ? &copied->header_names : &copied->names;
+    Text *members = header ? &copied->header_members : &copied->members;
+    const char *name = header ? column : event_field_name((EventField)target);
+    AUTO_TEXT literal = ident_literal(name);
+    text_printf(names, "%s%s", names->length > 0 ? ", " : "", literal);
+    const char *comma = members->length > 0 ? ", " : "";
+    if (*column == '\0') {
+        text_printf(members, "%sNULL::text", comma);
+        return;
+    }
+    AUTO_TEXT quoted = ident_quote(column);
+    bool first = copied->columns.length == 0;
+    text_printf(&copied->columns, "%s%s::%s AS v%d", first ? "" : ", ", quoted,
+                bytes ? "bytea" : "text", target);
+    text_printf(&copied->near, ", coalesce(octet_length(v%d) <= $4::int", target);
+    if (copied->takes_bytes && !bytes) {
+        text_printf(&copied->near, " AND v%d COLLATE \"C\" ~ '^[\\x01-\\x7f]*$'", target);
+    }
+    text_printf(&copied->near, ", true) AS n%d", target);
+    text_printf(members, "%sCASE WHEN n%d THEN v%d::text END", comma, target, target);
+    text_printf(&copied->apart_names, "%sCASE WHEN NOT n%d THEN ", first ? "" : ", ", target);
+    add_apart_name(&copied->apart_names, copied->pipeline, target);
+    text_add(&copied->apart_names, " END");
+    text_printf(&copied->apart_values,
+                bytes ? "%sCASE WHEN NOT n%d THEN v%d END"
+                      : "%sCASE WHEN NOT n%d THEN convert_to(v%d, '%s') END",
+                first ? "" : ", ", target, target, copied->takes_bytes ? "sql_ascii" : "UTF8");
+    text_printf(&copied->all_near, "%sn%d", first ? "" : " AND ", target);
+}
+
+/* As timestamp_format, but also what that cannot: infinity, and years before Christ. */
+static void copied_add_time(Copied *copied, bool has)
+{
+    text_add(&copied->names, ", 'occurred_at'");
+    if (!has) {
+        text_add(&copied->members, ", NULL::text");
+        return;
+    }
+    AUTO_TEXT quoted = ident_quote(table_column(copied->pipeline, FIELD_OCCURRED_AT));
+    text_printf(&copied->columns, ", %s::timestamptz AS v%d", quoted, FIELD_OCCURRED_AT);
+    text_printf(&copied->members, ", replace(to_jsonb(v%d) #>> '{}', '+00:00', 'Z')",
+                FIELD_OCCURRED_AT);
+}
+
+static void copied_release(Copied *copied)
+{
+    Text *texts[] = {&copied->columns,     &copied->near,         &copied->names,
+                     &copied->members,     &copied->header_names, &copied->header_members,
+                     &copied->apart_names, &copied->apart_values, &copied->all_near};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        text_free(texts[i]);
+    }
+}
+
+void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxTable *outbox,
+                            const Event *event, const Record *record, const Error *reason)
+{
+    const PipelineConfig *pipeline = outbox->config;
+    *letter = (DeadLetter){.ascii_only = letter->ascii_only, .takes_bytes = letter->takes_bytes};
+    set_rest(letter, pipeline, event, record, reason);
+    set_text(letter, PARAM_EVENT, x_format("%d", DEAD_LETTER_NEAR_BYTES));
+    Slice id = event->field[FIELD_EVENT_ID];
+    set_text(letter, letter->count++, x_strndup(id.data, id.length));
+    Copied copied = {.pipeline = pipeline, .takes_bytes = letter->takes_bytes};
+    for (int field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        bool has = table_has(outbox, (EventField)field);
+        copied_add(&copied, field, has ? table_column(pipeline, (EventField)field) : "");
+    }
+    copied_add_time(&copied, table_has(outbox, FIELD_OCCURRED_AT));
+    for (int i = 0; i < (int)pipeline->header_columns.count; i++) {
+        copied_add(&copied, FIELD_COUNT + i, pipeline->header_columns.items[i]);
+    }
+    AUTO_TEXT headers =
+        pipeline->header_columns.count == 0
+            ? x_strdup("")
+            : x_format(" || jsonb_build_object('" DEAD_LETTER_HEADER_COLUMNS
+                       "', jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[]))",
+                       text_string(&copied.header_names), text_string(&copied.header_members));
+    AUTO_TEXT id_column = ident_quote(table_column(pipeline, FIELD_EVENT_ID));
+    letter->sql = x_format(
+        "INSERT INTO %s (" INSERTED ") SELECT $1, $2::bigint, $3, jsonb_build_object('seq',"
+        " $2::bigint) || jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[])%s, " REST
+        ", CASE WHEN NOT (%s) THEN ARRAY[%s]::text[] END,"
+        " CASE WHEN NOT (%s) THEN ARRAY[%s]::bytea[] END, true"
+        " FROM (SELECT *%s FROM (SELECT %s FROM %s WHERE %s = $2::bigint AND %s::text = $14"
+        " LIMIT 1) AS e OFFSET 0) AS n",
+        table, text_string(&copied.names), text_string(&copied.members), headers,
+        text_string(&copied.all_near), text_string(&copied.apart_names),
+        text_string(&copied.all_near), text_string(&copied.apart_values), text_string(&copied.near),
+        text_string(&copied.columns), outbox->name, outbox->seq, id_column);
+    copied_release(&copied);
+}
+
 void dead_letter_release(DeadLetter *letter)
 {
-    for (int i = 0; i < DEAD_LETTER_PARAMS; i++) {
+    for (int i = 0; i < DEAD_LETTER_PARAMS_MAX; i++) {
         free(letter->owned[i]);
     }
     free(letter->sql);

@@ -1,12 +1,30 @@
-/* dead_letter: the INSERT that sets an event aside: the event, the record that was refused, why. */
+/* dead_letter: the INSERT that sets an event aside: the event, the record that was refused, why.
+ *
+ * The event is kept whole and byte for byte. The server copies it from its row, if that is there;
+ * else it goes from here, each large value once and as it is. What is shown beside it, the record
+ * and the reason, is cut.
+ *
+ * Column "event" is JSON with every column as text. Values that JSON does not hold well stand
+ * apart: longer than DEAD_LETTER_NEAR_BYTES, or no UTF-8 (in a database in SQL_ASCII). Their names
+ * are in event_large (those of header columns begin with "header_columns."), their bytes at the
+ * same places of event_large_values: of texts in UTF-8, or as they are in SQL_ASCII. */
 #pragma once
 
 #include "base/error.h"
 #include "config/config.h"
 #include "flow/event.h"
 #include "flow/record.h"
+#include "rows/table.h"
 
-enum { DEAD_LETTER_PARAMS = 13 };
+enum {
+    DEAD_LETTER_PARAMS = 13, /* and one for each value that stands apart */
+    DEAD_LETTER_PARAMS_MAX = DEAD_LETTER_PARAMS + FIELD_COUNT + 64,
+    DEAD_LETTER_NEAR_BYTES = 4 * 1024 * 1024,
+    /* Of the record, as it is shown. */
+    DEAD_LETTER_KEY_BYTES = 64 * 1024,
+    DEAD_LETTER_VALUE_BYTES = 1024 * 1024,
+    DEAD_LETTER_HEADER_BYTES = 16 * 1024,
+};
 
 /* Member of the column "event" that holds the columns of header_columns under their own names; the
  * other members are called as event_field_name says. */
@@ -14,20 +32,31 @@ enum { DEAD_LETTER_PARAMS = 13 };
 
 typedef struct DeadLetter {
     bool ascii_only;
+    bool takes_bytes;
     char *sql;
-    const char *values[DEAD_LETTER_PARAMS];
-    int lengths[DEAD_LETTER_PARAMS];
-    int formats[DEAD_LETTER_PARAMS];
-    char *owned[DEAD_LETTER_PARAMS];
+    int count; /* of parameters */
+    const char *values[DEAD_LETTER_PARAMS_MAX];
+    int lengths[DEAD_LETTER_PARAMS_MAX];
+    int formats[DEAD_LETTER_PARAMS_MAX];
+    char *owned[DEAD_LETTER_PARAMS_MAX];
 } DeadLetter;
 
-/** Builds the statement with its parameters. Borrows the bytes of event and record until
- * dead_letter_release. table is the name as SQL.
+/** Whether the event's row can be copied by dead_letter_build_copy, if it is still there. */
+bool dead_letter_has_row(const Event *event, const OutboxTable *outbox, bool takes_bytes);
+
+/** An INSERT ... SELECT from the event's row, by seq and event id: no row is written when it is not
+ * there. Otherwise as dead_letter_build. */
+void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxTable *outbox,
+                            const Event *event, const Record *record, const Error *reason);
+
+/** Builds the statement with its parameters, from the bytes of the event. Borrows the bytes of
+ * event and record until dead_letter_release. table is the name as SQL. An event of which values
+ * never came is marked: event_whole is false.
  *
  * The columns of type text and jsonb hold valid UTF-8: what is none, and NUL, is U+FFFD there; key
  * and value, which are bytea, keep their bytes. letter->ascii_only, set before: the database is
  * encoded otherwise, so what did not come from it as text (reason, headers) has "?" for what is not
- * ASCII. */
+ * ASCII. letter->takes_bytes, set before: it is in SQL_ASCII. */
 void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
                        const Event *event, const Record *record, const Error *reason);
 void dead_letter_release(DeadLetter *letter);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "flow/refusal.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
 #include "rows/marker_internal.h"
@@ -168,9 +169,38 @@ static bool aside_is_refused(Marker *marker, const Error *err)
     return true;
 }
 
+static void aside_on_result(void *arg, const PGresult *result)
+{
+    Marker *marker = arg;
+    marker->copied = PQresultStatus(result) == PGRES_COMMAND_OK &&
+                     strcmp(PQcmdTuples((PGresult *)result), "0") != 0;
+}
+
+/* The copy failed. Of an event that is in memory the bytes are stored. One that is not, because its
+ * row is too large or cannot be read, is stored as far as it goes: its row stays. Where it would be
+ * deleted nothing is stored, as nobody would have the event then. */
+static bool aside_goes_by_bytes(Marker *marker, const Error *err)
+{
+    MarkerAside *aside = marker->asides;
+    const Refusal *refusal = aside->event->refusal;
+    bool partial = refusal != NULL && refusal->partial;
+    bool row_stays = marker->options.pipeline->on_publish != ON_PUBLISH_DELETE;
+    bool data = err->class == ERROR_FATAL || strcmp(err->code, "POSTGRES_RESOURCES") == 0;
+    if (aside->by_bytes || !data || (partial && (!row_stays || sqlstate_is_refusal(err))) ||
+        !pg_conn_is_open(marker->options.conn)) {
+        return false;
+    }
+    aside->by_bytes = true;
+    return true;
+}
+
 static void aside_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
+    if (err != NULL && aside_goes_by_bytes(marker, err)) {
+        marker_go_on(marker);
+        return;
+    }
     if (err != NULL && aside_is_refused(marker, err)) {
         return;
     }
@@ -185,6 +215,11 @@ static void aside_on_done(void *arg, const Error *err)
         return;
     }
     marker_passed(marker);
+    if (!marker->copied && !marker->asides->by_bytes) {
+        marker->asides->by_bytes = true; /* its row is gone */
+        marker_go_on(marker);
+        return;
+    }
     Event *event = marker->asides->event;
     marker_drop_aside(marker);
     marker->options.aside(marker->options.arg, event);
@@ -202,15 +237,25 @@ static void aside_send(Marker *marker)
         return;
     }
     MarkerAside *aside = marker->asides;
-    DeadLetter letter = {.ascii_only = pg_conn_is_converted(marker->options.conn)};
-    dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
-                      &aside->record, &aside->reason);
+    DeadLetter letter = {.ascii_only = pg_conn_is_converted(marker->options.conn),
+                         .takes_bytes = pg_conn_takes_bytes(marker->options.conn)};
+    marker->copied = false;
+    if (!aside->by_bytes &&
+        dead_letter_has_row(aside->event, marker->sql.table, letter.takes_bytes)) {
+        dead_letter_build_copy(&letter, marker->dead_letter, marker->sql.table, aside->event,
+                               &aside->record, &aside->reason);
+    } else {
+        aside->by_bytes = true;
+        dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
+                          &aside->record, &aside->reason);
+    }
     pg_conn_send(marker->options.conn, &(PgQuery){.sql = letter.sql,
-                                                  .param_count = DEAD_LETTER_PARAMS,
+                                                  .param_count = letter.count,
                                                   .values = letter.values,
                                                   .lengths = letter.lengths,
                                                   .formats = letter.formats,
                                                   .arg = marker,
+                                                  .result = aside_on_result,
                                                   .done = aside_on_done});
     dead_letter_release(&letter);
 }

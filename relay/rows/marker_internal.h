@@ -11,6 +11,7 @@ typedef struct MarkerAside {
     Event *event;
     Record record;
     Error reason;
+    bool by_bytes; /* it has no row any more, or the server could not copy that: from memory */
     struct MarkerAside *next;
 } MarkerAside;
 
@@ -77,6 +78,7 @@ struct Marker {
     int64_t unseen_until_us;
     MarkerAside *asides;
     MarkerAside *last_aside;
+    bool copied; /* the running statement wrote the dead letter from the event's row */
     /* The running statement. */
     MarkMissing missing;
     size_t rows_sent; /* with a row */

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/timestamp.h"
 #include "base/utf8.h"
+#include "flow/refusal.h"
 
 enum {
     COPY_HEADER_BYTES = 19,
@@ -84,6 +85,17 @@ static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
     }
 }
 
+/* The last column of a row that is too large tells its sizes; its large values did not come. */
+static void row_read_sizes(ByteReader *reader, Event *event)
+{
+    Slice sizes = read_field(reader);
+    if (!slice_is_null(sizes)) {
+        Refusal *refusal = refusal_new(event, 0);
+        refusal->partial = true;
+        refusal_set_too_large(refusal, sizes);
+    }
+}
+
 /* The event that was added last is none: the batch is as it was. */
 static void row_take_back(Batch *batch, size_t bytes)
 {
@@ -92,18 +104,24 @@ static void row_take_back(Batch *batch, size_t bytes)
     batch->bytes -= bytes;
 }
 
-/* The row has `sent` extra columns, the event `extra_count`. */
-static Status row_decode(Slice bytes, size_t sent, size_t extra_count, Batch *batch,
+/* Of bytes in the batch's arena. A row of a table has the extra columns, and may have its sizes; a
+ * message has neither. */
+static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *batch,
                          Event **ret_event, Error *err)
 {
-    Slice copy = arena_copy(&batch->arena, bytes);
+    size_t sent = of_table ? extra_count : 0;
     ByteReader reader = bytes_reader(copy.data, copy.length);
     size_t fields = bytes_u16(&reader);
     Event *event = batch_add(batch, extra_count);
-    if (fields == FIXED_COLUMNS + sent) {
+    bool sized = of_table && fields == FIXED_COLUMNS + sent + 1;
+    bool fits = sized || fields == FIXED_COLUMNS + sent;
+    if (fits) {
         row_fill(&reader, event, sent);
     }
-    if (!bytes_complete(&reader) || fields != FIXED_COLUMNS + sent) {
+    if (sized) {
+        row_read_sizes(&reader, event);
+    }
+    if (!bytes_complete(&reader) || !fits) {
         row_take_back(batch, 0);
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
                          "cannot read a row of %zu bytes and %zu fields", copy.length, fields);
@@ -116,8 +134,8 @@ static Status row_decode(Slice bytes, size_t sent, size_t extra_count, Batch *ba
 Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
                 Event **ret_event, Error *err)
 {
-    Slice row = {.data = bytes, .length = length};
-    if (row_decode(row, extra_count, extra_count, batch, ret_event, err) != OK) {
+    Slice row = arena_copy(&batch->arena, (Slice){.data = bytes, .length = length});
+    if (row_decode(row, true, extra_count, batch, ret_event, err) != OK) {
         return FAILED;
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
@@ -135,21 +153,39 @@ static bool row_is_text(Slice text)
            (memchr(text.data, '\0', text.length) == NULL && utf8_valid(text.data, text.length));
 }
 
-Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event **ret_event,
-                        Error *err)
+static bool row_needs(EventField field)
 {
-    if (row_decode(content, 0, extra_count, batch, ret_event, err) != OK) {
+    return field == FIELD_EVENT_ID || field == FIELD_EVENT_TYPE || field == FIELD_AGGREGATE_TYPE;
+}
+
+/* The first field that no row could hold; 0: none. */
+static EventField row_odd_field(Event *event, int64_t bytes_max)
+{
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        if (row_needs(field) && event->field[field].length == 0) {
+            return field;
+        }
+    }
+    (void)refusal_apply(event, 0, false, bytes_max); /* what is large is not walked */
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        if (field != FIELD_PAYLOAD_BYTES && !row_is_text(event->field[field])) {
+            return field;
+        }
+    }
+    return 0;
+}
+
+Status row_read_message(Slice content, size_t extra_count, int64_t bytes_max, Batch *batch,
+                        Event **ret_event, Error *err)
+{
+    if (row_decode(content, false, extra_count, batch, ret_event, err) != OK) {
         return FAILED;
     }
-    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        Slice text = (*ret_event)->field[field];
-        bool needed =
-            field == FIELD_EVENT_ID || field == FIELD_EVENT_TYPE || field == FIELD_AGGREGATE_TYPE;
-        if ((field != FIELD_PAYLOAD_BYTES && !row_is_text(text)) || (needed && text.length == 0)) {
-            row_take_back(batch, content.length + sizeof(**ret_event));
-            return error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
-                             "field %d of a message is empty, or no text in UTF-8", (int)field);
-        }
+    EventField odd = row_odd_field(*ret_event, bytes_max);
+    if (odd != 0) {
+        row_take_back(batch, content.length + sizeof(**ret_event));
+        return error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+                         "field %d of a message is empty, or no text in UTF-8", (int)odd);
     }
     return OK;
 }

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "config/columns.h"
+#include "flow/refusal.h"
 #include "pg/ident.h"
 
 _Static_assert(offsetof(ColumnsConfig, event_id) == FIELD_EVENT_ID * sizeof(char *) &&
@@ -20,6 +21,8 @@ void table_free(OutboxTable **table)
         free((*table)->configured);
         free((*table)->seq);
         free((*table)->select_list);
+        free((*table)->rows_begin);
+        free((*table)->rows_end);
         free((*table)->unpublished);
         free(*table);
         *table = NULL;
@@ -63,23 +66,152 @@ void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names
     }
 }
 
+/* Sizes before values. Rows whose values take more than event_bytes_max together come without their
+ * large values, and with a last column that tells the sizes; it is NULL for all others. All of it
+ * is one statement with one snapshot: a row cannot grow between a look at its size and the fetch.
+ *
+ * octet_length() of a text or bytea reads the length that is stored, not the value. A jsonb does
+ * not know how long its text is, so that is made once, in the innermost SELECT (OFFSET 0 keeps the
+ * three apart), and handed up; but not where what is stored tells already that it is too long. */
+
+enum {
+    STORED_RATIO = 8, /* what is stored takes at most so many bytes for one of its text: [1,1] in
+                         jsonb four */
+};
+
+/* Columns that may be stored in another form than their text. */
+static bool field_has_form(EventField field)
+{
+    return field == FIELD_PAYLOAD || field == FIELD_HEADERS;
+}
+
+static void add_bounded(Text *list, const char *column, int64_t bytes_max)
+{
+    AUTO_TEXT quoted = ident_quote(column);
+    text_printf(list, ", CASE WHEN pg_column_size(%s) <= %lld THEN %s::text END", quoted,
+                (long long)bytes_max * STORED_RATIO, quoted);
+}
+
+static void add_stored_size(Text *list, const OutboxTable *table, EventField field)
+{
+    AUTO_TEXT quoted =
+        table_has(table, field) ? ident_quote(table_column(table->config, field)) : NULL;
+    text_printf(list, quoted != NULL ? ", pg_column_size(%s)" : ", NULL::int", quoted);
+}
+
 /* The order is that of row.c: seq, occurred_at, then the text fields by EventField, then the
  * extras. */
 static char *table_select_list(const OutboxTable *table)
 {
     const PipelineConfig *config = table->config;
+    bool sized = config->event_bytes_max > 0;
     Text list = TEXT_EMPTY;
     text_printf(&list, "%s::bigint", table->seq);
     add_column(&list, table_has(table, FIELD_OCCURRED_AT) ? config->columns.occurred_at : NULL,
                "timestamptz");
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        add_column(&list, table_has(table, field) ? table_column(config, field) : NULL,
-                   field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
+        const char *column = table_has(table, field) ? table_column(config, field) : NULL;
+        if (sized && field_has_form(field) && column != NULL) {
+            add_bounded(&list, column, config->event_bytes_max);
+        } else {
+            add_column(&list, column, field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
+        }
     }
     for (size_t i = 0; i < config->header_columns.count; i++) {
         add_column(&list, config->header_columns.items[i], "text");
     }
+    if (sized) {
+        add_stored_size(&list, table, FIELD_PAYLOAD);
+        add_stored_size(&list, table, FIELD_HEADERS);
+    }
     return list.data;
+}
+
+/* The octets of a column, as SQL that may be NULL; columns are called v1, v2, ... */
+static void add_octets(Text *sql, size_t number)
+{
+    EventField field = (EventField)number;
+    text_printf(sql, field_has_form(field) ? "octet_length(v%zu), s%zu" : "octet_length(v%zu)",
+                number, number);
+}
+
+/* "" when the table has no such column. */
+static const char *target_name(const OutboxTable *table, size_t number)
+{
+    if (number >= FIELD_COUNT) {
+        return table->config->header_columns.items[number - FIELD_COUNT];
+    }
+    EventField field = (EventField)number;
+    return table_has(table, field) ? table_column(table->config, field) : "";
+}
+
+/* The order of columns: v0 seq, v15 occurred_at, v1 ... v14 the texts, v16 ... the extras. */
+static void add_sized_columns(Text *sql, const OutboxTable *table, size_t targets)
+{
+    int64_t bytes_max = table->config->event_bytes_max;
+    text_printf(sql, "SELECT v0, v%d, v%d", FIELD_OCCURRED_AT, FIELD_EVENT_ID);
+    for (size_t i = FIELD_EVENT_TYPE; i < targets; i++) {
+        if (i != FIELD_OCCURRED_AT && *target_name(table, i) == '\0') {
+            text_printf(sql, ", v%zu", i);
+        } else if (i != FIELD_OCCURRED_AT) {
+            text_printf(sql, ", CASE WHEN total <= %lld OR octet_length(v%zu) <= %d THEN v%zu END",
+                        (long long)bytes_max, i, REFUSAL_SMALL_BYTES, i);
+        }
+    }
+    text_printf(sql, ", CASE WHEN total > %lld THEN total || ' bytes (' || concat_ws(', '",
+                (long long)bytes_max);
+    for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
+        if (i != FIELD_OCCURRED_AT && *target_name(table, i) != '\0') {
+            AUTO_TEXT name = ident_literal(target_name(table, i));
+            text_add(sql, ", CASE WHEN coalesce(");
+            add_octets(sql, i);
+            text_printf(sql, ") > %d THEN %s || ' ' || coalesce(", REFUSAL_SMALL_BYTES, name);
+            add_octets(sql, i);
+            text_add(sql, ") END");
+        }
+    }
+    text_printf(sql, ") || '); event_bytes_max is %lld' END", (long long)bytes_max);
+}
+
+static void add_total(Text *sql, const OutboxTable *table, size_t targets)
+{
+    const char *plus = "";
+    for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
+        if (i == FIELD_OCCURRED_AT || *target_name(table, i) == '\0') {
+            continue;
+        }
+        text_printf(sql, "%scoalesce(", plus);
+        add_octets(sql, i);
+        text_add(sql, ", 0)");
+        plus = " + ";
+    }
+}
+
+static void table_wrap(OutboxTable *table)
+{
+    free(table->rows_begin);
+    free(table->rows_end);
+    if (table->config->event_bytes_max <= 0) {
+        table->rows_begin = x_strdup("");
+        table->rows_end = x_strdup("");
+        return;
+    }
+    size_t targets = FIELD_COUNT + table->extra_count;
+    Text begin = TEXT_EMPTY;
+    add_sized_columns(&begin, table, targets);
+    text_add(&begin, " FROM (SELECT *, ");
+    add_total(&begin, table, targets);
+    text_add(&begin, " AS total FROM (");
+    Text end = TEXT_EMPTY;
+    text_printf(&end, " OFFSET 0) AS a(v0, v%d", FIELD_OCCURRED_AT);
+    for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
+        if (i != FIELD_OCCURRED_AT) {
+            text_printf(&end, ", v%zu", i);
+        }
+    }
+    text_printf(&end, ", s%d, s%d) OFFSET 0) AS b", FIELD_PAYLOAD, FIELD_HEADERS);
+    table->rows_begin = begin.data;
+    table->rows_end = end.data;
 }
 
 static void table_write_sql(OutboxTable *table)
@@ -90,6 +222,7 @@ static void table_write_sql(OutboxTable *table)
     free(table->select_list);
     free(table->unpublished);
     table->select_list = table_select_list(table);
+    table_wrap(table);
     table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
 }
 

@@ -20,7 +20,9 @@ typedef struct OutboxTable {
     char *name;        /* quoted; its present one */
     char *configured;  /* quoted; as the configuration says */
     char *seq;         /* quoted column name */
-    char *select_list; /* in the order of rows/row.c */
+    char *select_list; /* in the order of rows/row.c; with what is stored of payload and headers */
+    char *rows_begin;  /* SQL around a SELECT of the list: sizes are looked at before values ... */
+    char *rows_end;    /* ... and what comes is in the order of rows/row.c */
     char *unpublished; /* " AND "published_at" IS NULL", or "" when the table has no such column */
     size_t extra_count;
     bool looked_at;  /* `absent` is what a server said */

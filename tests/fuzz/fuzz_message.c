@@ -29,7 +29,8 @@ static void check_end(Slice content, size_t extra_count)
     Batch *batch = batch_new();
     Event *event = NULL;
     content.length--;
-    fuzz_check(row_read_message(content, extra_count, batch, &event, NULL) != OK);
+    fuzz_check(row_read_message(arena_copy(&batch->arena, content), extra_count, 0, batch, &event,
+                                NULL) != OK);
     batch_free(&batch);
 }
 
@@ -45,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Batch *batch = batch_new();
     Event *event = NULL;
     Error err = {0};
-    if (row_read_message(content, extra_count, batch, &event, &err) == OK) {
+    if (row_read_message(arena_copy(&batch->arena, content), extra_count, 0, batch, &event, &err) ==
+        OK) {
         memset(exact, '#', size - 1);
         fuzz_check(batch->count == 1 && batch->unsettled == 1 && event->seq == EVENT_NO_SEQ);
         for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {

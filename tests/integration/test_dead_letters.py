@@ -374,3 +374,74 @@ def test_pipelines_with_tables_of_their_own_must_be_named(relay, database, kafka
     assert len(listed(one, "--pipeline", "others")) == 2 and len(listed(one, "--pipeline", "orders")) == 1
     dead(one, "requeue", "1", "--pipeline", "others")
     assert database.scalar("SELECT count(*) FROM mine.event") == 1 and database.scalar(COUNT) == 1
+
+
+QUOTED = """CREATE TABLE public."Out Box" ("Position" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "Event Id" uuid NOT NULL DEFAULT gen_random_uuid(),
+ "type" text NOT NULL, "Agg""Type" varchar(40) NOT NULL, "agg id" text, body json, "Tenant's" text, region char(6), amount numeric, "seen at" timestamp,
+ "Sent" timestamptz); GRANT ALL ON public."Out Box" TO shop_relay"""
+QUOTED_COLUMNS = {"seq": "Position", "event_id": "Event Id", "event_type": "type", "aggregate_type": 'Agg"Type', "aggregate_id": "agg id", "payload": "body",
+                  "occurred_at": "seen at", "published_at": "Sent", "event_version": "", "aggregate_version": "", "payload_bytes": "", "content_type": "",
+                  "correlation_id": "", "causation_id": "", "traceparent": "", "headers": "", "topic": ""}
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["small", "big"])
+def test_a_letter_of_an_adopted_table_is_its_row_whatever_its_columns_are_called(poll_relay, kafka, database, prefix, big):
+    topic = kafka.create_topic(f"{prefix}.order")
+    database.execute(QUOTED)
+    options = {**ASIDE, "table": 'public."Out Box"', "columns": QUOTED_COLUMNS, "header_columns": ["Tenant's", "region", "amount"], "topic": "",
+               "routes": [{"aggregate_type": "none", "topic": topic}]}
+    one = poll_relay(options).start()
+    database.execute('INSERT INTO "Out Box" ("type", "Agg""Type", "agg id", body, "Tenant\'s", region, amount, "seen at") VALUES '
+                     "(%s, 'a', 'käse', %s, %s, 'eu', 1.500, '2026-02-03 04:05:06.5')",
+                     ("t", '{"a":  1, "a": 2, "p": "' + "x" * (9_000_000 if big else 1) + '"}', "y" * (5_000_000 if big else 3)))
+    wait_aside(database, 1, one)
+    one.stop()
+    number, = ids(one)
+    dead(one, "show", number, "--json")
+    dead(one, "requeue", number)
+    text = 'convert_to((to_jsonb(o) - \'Position\' - \'Sent\' - \'body\')::text || body::text, \'UTF8\')'
+    assert database.query(f'SELECT count(*)::int, count(DISTINCT {text})::int FROM public."Out Box" o')[0] == (2, 1)
+
+
+def test_a_row_that_is_gone_and_a_message_are_kept_whole_too(wal_relay, kafka, database, prefix):
+    """Deleted in its own transaction, and never there: the bytes come from the relay, each large one as it is."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay({**ASIDE, "messages": True, "topic": "", "routes": [{"aggregate_type": "none", "topic": topic}]}).start()
+    big = "ä" * 4_500_000
+    with database.connect() as connection:
+        connection.autocommit = False
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload_bytes, correlation_id) VALUES "
+                           "('t', 'order', 'käse', convert_to(%s, 'UTF8'), %s)", (big, "ö" * 2_200_000))
+            cursor.execute("DELETE FROM outbox.event")
+        connection.commit()
+    database.execute("SELECT outbox.emit_message('t', 'order', 'k', jsonb_build_object('p', repeat('ü', 100)))")
+    wait_aside(database, 2, one)
+    assert database.query("SELECT event_whole, event ->> 'aggregate_id' FROM outbox.dead_letter ORDER BY id") == [(True, "käse"), (True, "k")]
+    for column, value in (("payload_bytes", big), ("correlation_id", "ö" * 2_200_000)):
+        assert database.scalar(f"SELECT convert_from(event_large_values[array_position(event_large, '{column}')], 'UTF8') = %s FROM outbox.dead_letter "
+                               "ORDER BY id LIMIT 1", (value,))
+    one.stop()
+    dead(one, "requeue", "--all")
+    assert database.query("SELECT convert_from(payload_bytes, 'UTF8') = %s, correlation_id = %s FROM outbox.event WHERE aggregate_id = 'käse'",
+                          (big, "ö" * 2_200_000)) == [(True, True)]
+
+
+@pytest.mark.parametrize("name", ["€" * 800, "x" * 601 + "𝄞" * 100, "ä" * 400], ids=["three", "four", "two"])
+def test_a_reason_is_cut_between_characters(captured, kafka, database, prefix, name):
+    one = captured(ASIDE).start()
+    database.execute("INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload) VALUES ('t', %s, '1', '{}')", (name,))
+    wait_aside(database, 1, one)
+    reason = database.scalar("SELECT reason FROM outbox.dead_letter")
+    assert "\ufffd" not in reason and name[:50] in reason
+    assert database.scalar("SELECT event ->> 'aggregate_type' FROM outbox.dead_letter") == name
+
+
+def test_a_letter_that_is_not_whole_is_not_requeued(relay, database):
+    one = relay()
+    fill(database, 1)
+    database.execute("UPDATE outbox.dead_letter SET event_whole = false, seq = 7")
+    text = dead(one, "requeue", "1", expect=1).stderr
+    assert "does not hold the whole event (seq 7)" in text and "published_at" in text
+    assert "not whole" in dead(one, "show", "1").stdout
+    assert json.loads(dead(one, "show", "1", "--json").stdout)["event_whole"] is False and database.scalar(COUNT) == 1

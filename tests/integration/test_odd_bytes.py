@@ -96,3 +96,52 @@ def test_records_carry_utf8_whatever_the_database(any_relay, kafka, database, pr
     event, reason = database.query("SELECT event ->> 'aggregate_type', reason FROM outbox.dead_letter")[0]
     assert event == "zu groß / ß" and "zu gro" in reason
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="everything is marked")
+
+
+# What to write into each text column, in the encoding of the database.
+TEXTS = {"LATIN1": "Größe é".encode("latin-1"), "UTF8": "Größe €𝄞\x01".encode(), "SQL_ASCII": b"caf\xe9 \xff\xc3"}
+
+
+@pytest.mark.parametrize("database", sorted(TEXTS), indirect=True)
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+def test_a_letter_is_the_row_byte_for_byte_and_so_is_what_is_requeued(any_relay, kafka, database, prefix, long):
+    """Also values that stand apart, being longer than 4 MiB."""
+    encoding = database.scalar("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()")
+    odd = TEXTS[encoding]
+    many = odd * (4_300_000 // len(odd) + 1) if long else odd
+    quoted = odd.replace(b"\x01", b"")
+    options = {"on_poison": "dead_letter", "on_unrouted": "dead_letter", "topic": "", "event_bytes_max": "64MiB",
+               "routes": [{"aggregate_type": "none", "topic": f"{prefix}.order"}]}
+    one = any_relay(options).start()
+    seq = insert(database, odd, b'{"p": "' + quoted + b'"}', event_type=odd, correlation_id=many, causation_id=odd, traceparent=odd,
+                 content_type=odd, headers=b'{"h": "' + quoted + b'"}')
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 1, 30, what=one.log_tail)
+    assert database.scalar("SELECT event_whole FROM outbox.dead_letter")
+    number = str(database.scalar("SELECT id FROM outbox.dead_letter"))
+    assert outboxd("dead", "show", number, "-c", one.config_path, expect=0).stdout
+    one.stop()
+    assert "requeued" in outboxd("dead", "requeue", number, "-c", one.config_path, expect=0).stdout
+    columns = ("event_id", "event_type", "event_version", "aggregate_type", "aggregate_id", "aggregate_version", "payload", "payload_bytes",
+               "content_type", "correlation_id", "causation_id", "traceparent", "headers", "topic", "occurred_at")
+    differ = [c for c in columns if not database.scalar(f"SELECT count(*) = 2 AND count(DISTINCT coalesce({c}::text, '-')) = 1 FROM outbox.event")]
+    assert not differ and database.scalar(f"SELECT count(*) FROM outbox.event WHERE seq > {seq} AND published_at IS NULL") == 1
+
+
+@pytest.mark.parametrize("database", ["WIN1252"], indirect=True)
+@pytest.mark.parametrize("on_publish", ["mark", "delete"])
+def test_a_row_that_the_server_cannot_send_is_found_among_others_and_refused(relay, kafka, database, prefix, on_publish):
+    """A byte that WIN1252 leaves undefined: every fetch with it fails."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    bad = []
+    for n in range(1, 41):
+        odd = n in (13, 14, 40)
+        seq = insert(database, "k", b'{"n": "\x81"}' if odd else f'{{"n": {n}}}')
+        bad += [seq] if odd else []
+    one = relay({"on_poison": "dead_letter", "on_publish": on_publish}).start()
+    records = wait_for_records(kafka.brokers, topic, 37)
+    assert [r.value for r in records] == [f'{{"n": {n}}}'.encode() for n in range(1, 41) if n not in (13, 14, 40)]
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 3, what=one.log_tail)
+    letters = database.query("SELECT seq, error_code, event_whole, convert_to(event ->> 'payload', 'WIN1252') FROM outbox.dead_letter ORDER BY seq")
+    assert [(s, c, w, bytes(p)) for s, c, w, p in letters] == [(s, "EVENT_UNREADABLE", True, b'{"n": "\x81"}') for s in bad]
+    assert all(f"number {s} of outbox.event" in one.log_text() for s in bad)
+    assert one.running() and not one.log_lines("POSTGRES_CONNECTION_LOST")

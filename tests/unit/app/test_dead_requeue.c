@@ -45,7 +45,7 @@ static uint32_t absent;
 
 static Status build(const char *event)
 {
-    return dead_insert_build(&config, absent, event, &insert, &err);
+    return dead_insert_build(&config, absent, event, NULL, &insert, &err);
 }
 
 Test(dead_requeue, every_column_that_was_kept_is_set_under_its_own_name)

@@ -72,3 +72,15 @@ Test(utf8, one_bad_byte_anywhere_makes_the_text_invalid)
         text[i] = kept;
     }
 }
+
+Test(utf8, what_is_cut_ends_with_a_whole_character)
+{
+    static const char TEXT[] = "aä€𝄞z"; /* 1 + 2 + 3 + 4 + 1 bytes */
+    static const size_t LEFT[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+    for (size_t most = 0; most < sizeof(LEFT) / sizeof(LEFT[0]); most++) {
+        cr_assert_eq(utf8_cut(TEXT, 11, most), LEFT[most], "%zu", most);
+        size_t ended = most < 11 ? most : 11;
+        cr_assert_eq(utf8_cut(TEXT, ended, 100), LEFT[most], "ended after %zu", most);
+    }
+    cr_assert_eq(utf8_cut("\x82\x82\x82\x82\x82", 5, 4), 4, "no text: as it is");
+}

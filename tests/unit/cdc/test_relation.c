@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "cdc/relation.h"
+#include "flow/refusal.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
 #include "stub/pgoutput_build.h"
@@ -93,7 +94,8 @@ static Status read_row(const Slice *values, size_t count, Event **ret_event)
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
     cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
-    Status status = relation_read_row(relation, &message.change.new_tuple, batch, ret_event, &err);
+    Status status =
+        relation_read_row(relation, &message.change.new_tuple, NULL, batch, ret_event, &err);
     memset(bytes.data, '#', bytes.length);
     return status;
 }
@@ -608,4 +610,67 @@ Test(relation, a_list_of_members_that_is_none_is_survived)
     answer("16401,", true, NULL, false, 0, false);
     cr_assert(tree_has(&relations.tree, LEAF));
     cr_assert_eq(relations.tree.members.count, 1);
+}
+
+/* As libpq hands it out: a buffer of its own. */
+static char *hex_of(size_t bytes_count)
+{
+    char *hex = x_malloc(2 * bytes_count + 2);
+    memset(hex, '6', 2 * bytes_count + 2);
+    memcpy(hex, "\\x", 2);
+    return hex;
+}
+
+Test(relation, a_row_over_the_limit_is_refused_as_it_was_sent)
+{
+    enum { COUNT = 100000 };
+    pipeline.event_bytes_max = COUNT;
+    put_with("payload_bytes", BYTEA);
+    AUTO_TEXT hex = hex_of(COUNT);
+    Event *event = read_with((Slice){.data = hex, .length = 2 * COUNT + 2});
+    cr_assert_not_null(event->refusal);
+    cr_assert_not(event->refusal->partial);
+    cr_assert_eq(event->refusal->count, 1);
+    cr_assert(event->refusal->values[0].hex);
+    cr_assert_eq(event->refusal->values[0].bytes.length, 2 * COUNT + 2);
+    cr_assert(slice_is_null(event->field[FIELD_PAYLOAD_BYTES]));
+    assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "what is small stays");
+}
+
+Test(relation, a_bytea_that_only_its_text_makes_large_is_decoded)
+{
+    enum { COUNT = 100000 };
+    pipeline.event_bytes_max = COUNT + 100;
+    put_with("payload_bytes", BYTEA);
+    AUTO_TEXT hex = hex_of(COUNT);
+    Event *event = read_with((Slice){.data = hex, .length = 2 * COUNT + 2});
+    cr_assert_null(event->refusal);
+    cr_assert_eq(event->field[FIELD_PAYLOAD_BYTES].length, COUNT);
+    cr_assert_eq(event->field[FIELD_PAYLOAD_BYTES].data[COUNT - 1], 'f');
+}
+
+Test(relation, a_large_row_keeps_the_buffer_that_it_came_in)
+{
+    enum { COUNT = 100000 };
+    pipeline.event_bytes_max = COUNT;
+    put_with("correlation_id", TEXT);
+    bool known = false;
+    const Relation *relation = relations_find(&relations, OUTBOX, &known);
+    AUTO_TEXT hex = hex_of(COUNT);
+    const Slice values[] = {ENVELOPE_VALUES, {.data = hex, .length = COUNT + 1}};
+    text_clear(&bytes);
+    build_insert(&bytes, OUTBOX, values, ENVELOPE_COLUMNS + 1);
+    char *buffer = x_malloc(bytes.length);
+    memcpy(buffer, bytes.data, bytes.length);
+    PgOutputReader reader = {.protocol = 1};
+    PgOutput message;
+    Slice slice = {.data = buffer, .length = bytes.length};
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK);
+    Event *event = NULL;
+    const char *begin_of = buffer;
+    cr_assert_eq(
+        relation_read_row(relation, &message.change.new_tuple, &buffer, batch, &event, &err), OK);
+    cr_assert_null(buffer, "the batch has it");
+    const char *value = event->refusal->values[0].bytes.data;
+    cr_assert(value > begin_of && value < begin_of + bytes.length);
 }

@@ -87,6 +87,8 @@ typedef struct Rig {
     size_t pings;
     const char *error_of_mark; /* SQLSTATE */
     const char *error_of_dead_letter;
+    bool row_of_letter_gone; /* the copy finds no row */
+    int letters;             /* statements */
     /* The pipeline. */
     struct event_base *base;
     Worker *worker;

@@ -625,6 +625,15 @@ Test(poll, a_dead_letter_that_is_refused_is_given_back_and_nothing_else_waits)
     cr_assert_eq(rig.lost, 0);
 }
 
+Test(poll, a_dead_letter_of_a_row_that_is_gone_is_written_from_memory)
+{
+    rig.row_of_letter_gone = true;
+    set_aside_one();
+    RIG_WAIT(rig.asides == 1);
+    cr_assert_eq(rig.letters, 2);
+    cr_assert_eq(rig.lost, 0);
+}
+
 Test(poll, without_a_dead_letter_table_nothing_is_set_aside)
 {
     rig.table_fields[5] = STUB_NULL;

@@ -183,8 +183,46 @@ Test(table, chosen_rows_are_read_by_number)
     free(table->select_list);
     table->select_list = strdup("COLUMNS");
     AUTO_BUFFER sql = TEXT_EMPTY;
-    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, &sql);
+    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, LEAN_NONE, &sql);
     cr_assert_str_eq(sql.data, "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" = "
                                "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
                                "\"seq\") TO STDOUT (FORMAT binary); ");
+}
+
+Test(table, sizes_are_looked_at_before_values)
+{
+    config.event_bytes_max = 1000;
+    config.columns.topic = GIVEN("");
+    make();
+    cr_assert_not_null(strstr(table->select_list, "CASE WHEN pg_column_size(\"payload\") <= 8000 "
+                                                  "THEN \"payload\"::text END"));
+    cr_assert_not_null(strstr(table->rows_begin,
+                              "CASE WHEN total <= 1000 OR octet_length(v6) <= 65536 THEN v6 END"));
+    cr_assert_not_null(strstr(table->rows_begin, "coalesce(octet_length(v7), s7, 0) + "
+                                                 "coalesce(octet_length(v8), 0) + "));
+    cr_assert_not_null(strstr(table->rows_begin, ", v15, v1, "));
+    cr_assert_null(strstr(table->rows_begin, "octet_length(v14)"), "there is no such column");
+    Text sql = TEXT_EMPTY;
+    const Gaps unseen = {.top = INT64_MIN, .low = INT64_MIN};
+    fetch_add_sql(table, &unseen, 5, &sql);
+    cr_assert_eq(strncmp(sql.data, "COPY (SELECT v0, v15, v1, CASE", 30), 0, "%s", sql.data);
+    cr_assert_not_null(strstr(sql.data, " LIMIT 5 OFFSET 0) AS a(v0, v15, v1, "));
+    cr_assert_not_null(strstr(sql.data, ", s7, s13) OFFSET 0) AS b) TO STDOUT"), "%s", sql.data);
+    text_free(&sql);
+}
+
+Test(table, a_row_that_cannot_be_read_comes_without_its_bodies_or_with_its_name_alone)
+{
+    config.event_bytes_max = 1000;
+    Text sql = TEXT_EMPTY;
+    make();
+    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = 8}}, 1, LEAN_BODIES, &sql);
+    cr_assert_not_null(strstr(sql.data, "left(\"aggregate_id\"::text, 16384)"));
+    cr_assert_null(strstr(sql.data, "\"payload\""));
+    cr_assert_null(strstr(sql.data, "\"headers\""));
+    text_clear(&sql);
+    fetch_add_chosen_sql(table, (KnownRow[]){{.seq = 8}}, 1, LEAN_NAME, &sql);
+    cr_assert_not_null(strstr(sql.data, "\"event_id\"::text, NULL::text"));
+    cr_assert_null(strstr(sql.data, "aggregate_id"));
+    text_free(&sql);
 }

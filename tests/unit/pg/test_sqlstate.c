@@ -118,3 +118,27 @@ Test(sqlstate, each_code_says_what_to_do, .timeout = 20)
     worker_free(&at.worker);
     event_base_free(at.base);
 }
+
+Test(sqlstate, what_is_said_of_data_is_told_from_rights_and_trouble)
+{
+    static const struct {
+        const char *message;
+        bool data;
+        bool refusal;
+    } SAID[] = {
+        {"missing chunk number 0 for toast value 1 (SQLSTATE XX000)", true, false},
+        {"damaged (SQLSTATE XX001)", true, false},
+        {"no equivalent in encoding (SQLSTATE 22P05)", true, false},
+        {"Cannot enlarge string buffer (SQLSTATE 54000)", true, false},
+        {"permission denied (SQLSTATE 42501)", false, true},
+        {"out of memory (SQLSTATE 53200)", false, false},
+        {"the text (SQLSTATE XX000) is a user's (SQLSTATE 57014)", false, false},
+        {"the connection broke", false, false},
+    };
+    for (size_t i = 0; i < sizeof(SAID) / sizeof(SAID[0]); i++) {
+        Error err;
+        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "X", "%s", SAID[i].message);
+        cr_assert_eq(sqlstate_is_of_data(&err), SAID[i].data, "%s", SAID[i].message);
+        cr_assert_eq(sqlstate_is_refusal(&err), SAID[i].refusal, "%s", SAID[i].message);
+    }
+}

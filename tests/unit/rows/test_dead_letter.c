@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "flow/batch.h"
+#include "flow/refusal.h"
 #include "rows/dead_letter.h"
 #include "stub/given.h"
 #include "stub/random.h"
@@ -85,6 +86,12 @@ Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
     json_t *json = json_param(3);
     assert_member(json, "payload", "{\"a\":\"caf\xEF\xBF\xBD\"}");
     json_decref(json);
+    cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 2, "and their bytes stand apart");
+    cr_assert_not_null(strstr(letter.sql, "ARRAY['event_id', 'payload']::text[]"), "%s",
+                       letter.sql);
+    cr_assert_not_null(strstr(letter.sql, "ARRAY[$14::bytea, $15::bytea]::bytea[]"));
+    cr_assert(letter.lengths[14] == 12 &&
+              memcmp(letter.values[14], "{\"a\":\"caf\xE9\"}", 12) == 0);
     cr_assert(letter.lengths[5] == 4 && memcmp(letter.values[5], "caf\xE9", 4) == 0);
     cr_assert(letter.lengths[6] == 2 && memcmp(letter.values[6], "\xFF\0", 2) == 0);
     json = json_param(7);
@@ -93,12 +100,21 @@ Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
     json_decref(json);
 }
 
-Test(dead_letter, a_reason_that_ends_inside_of_a_character_is_text)
+Test(dead_letter, a_reason_that_does_not_fit_ends_with_a_whole_character)
 {
-    snprintf(reason.message, sizeof(reason.message), "type '%.4s", "abc\xE2\x82\xAC");
-    reason.hint[0] = '\0';
-    build();
-    cr_assert_str_eq(letter.values[9], "type 'abc\xEF\xBF\xBD");
+    char long_name[2000];
+    for (size_t shift = 0; shift < 3; shift++) {
+        memset(long_name, 'x', shift);
+        for (size_t i = shift; i + 4 <= sizeof(long_name); i += 3) {
+            memcpy(long_name + i, "\xE2\x82\xAC", 4);
+        }
+        error_set(&reason, ERROR_POISON, EXIT_CONFIG, "TOPIC_NAME_INVALID", "'%s'", long_name);
+        error_prefix(&reason, "%s", long_name);
+        error_hint(&reason, "%s", long_name);
+        build();
+        cr_assert_null(strstr(letter.values[9], "\xEF\xBF\xBD"), "%s", letter.values[9]);
+        dead_letter_release(&letter);
+    }
 }
 
 Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
@@ -264,4 +280,78 @@ Test(dead_letter, no_bytes_make_invalid_json_or_one_that_jsonb_refuses)
         }
         dead_letter_release(&letter);
     }
+}
+
+static OutboxTable *outbox;
+
+static void build_copy(void)
+{
+    Error err = {0};
+    cr_assert_eq(table_new(&config, &outbox, &err), OK, "%s", err.message);
+    dead_letter_build_copy(&letter, "outbox.dead_letter", outbox, event, &record, &reason);
+    table_free(&outbox);
+}
+
+Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
+{
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"not\":\"sent\"}");
+    config.columns.correlation_id = GIVEN("it's \"x\"");
+    build_copy();
+    cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 1);
+    cr_assert_str_eq(letter.values[1], "42");
+    cr_assert_str_eq(letter.values[3], "4194304");
+    cr_assert_str_eq(letter.values[13], "0193");
+    for (int i = 0; i < letter.count; i++) {
+        cr_assert(letter.values[i] == NULL || strstr(letter.values[i], "sent") == NULL);
+    }
+    cr_assert_not_null(strstr(letter.sql,
+                              "FROM \"outbox\".\"event\" WHERE \"seq\" = $2::bigint AND "
+                              "\"event_id\"::text = $14 LIMIT 1"));
+    cr_assert_not_null(strstr(letter.sql, "\"it's \"\"x\"\"\"::text AS v10"), "%s", letter.sql);
+    cr_assert_not_null(strstr(letter.sql, "convert_to(v10, 'UTF8')"));
+    cr_assert_not_null(strstr(letter.sql, "'payload_bytes'"));
+}
+
+Test(dead_letter, only_what_has_a_row_and_a_name_is_copied)
+{
+    Error err = {0};
+    cr_assert_eq(table_new(&config, &outbox, &err), OK);
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
+    cr_assert(dead_letter_has_row(event, outbox, false));
+    event->odd_text = FIELD_PAYLOAD;
+    cr_assert_not(dead_letter_has_row(event, outbox, true), "shown best from here");
+    refusal_new(event, 0)->partial = true;
+    cr_assert(dead_letter_has_row(event, outbox, true), "nobody else has its values");
+    event->seq = EVENT_NO_SEQ;
+    cr_assert_not(dead_letter_has_row(event, outbox, false));
+    table_free(&outbox);
+}
+
+Test(dead_letter, large_values_go_once_and_as_they_are)
+{
+    char *big = malloc(DEAD_LETTER_NEAR_BYTES + 1);
+    cr_assert_not_null(big);
+    memset(big, 'x', DEAD_LETTER_NEAR_BYTES + 1);
+    event->field[FIELD_CORRELATION_ID] = (Slice){.data = big, .length = DEAD_LETTER_NEAR_BYTES + 1};
+    Refusal *refusal = refusal_new(event, 1);
+    refusal->values[refusal->count++] =
+        (RefusedValue){.target = FIELD_PAYLOAD_BYTES, .hex = true, .bytes = SLICE_LITERAL("\\x00")};
+    record.value = event->field[FIELD_CORRELATION_ID];
+    build();
+    cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 2);
+    cr_assert_eq((const void *)letter.values[13], (const void *)big);
+    cr_assert_eq(letter.lengths[13], DEAD_LETTER_NEAR_BYTES + 1);
+    cr_assert_not_null(strstr(letter.sql, "ARRAY['correlation_id', 'payload_bytes']::text[], "
+                                          "ARRAY[$14::bytea, $15::text::bytea]::bytea[], true)"),
+                       "%s", letter.sql);
+    cr_assert_eq(letter.lengths[6], DEAD_LETTER_VALUE_BYTES, "what is shown is cut");
+    json_t *json = json_param(3);
+    assert_member(json, "correlation_id", NULL);
+    json_decref(json);
+    dead_letter_release(&letter);
+    refusal->partial = true;
+    build();
+    cr_assert_not_null(strstr(letter.sql, ", false)"), "it is not whole");
+    free(big);
 }

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "base/timestamp.h"
+#include "flow/refusal.h"
 #include "rows/row.h"
 #include "stub/copy.h"
 #include "stub/random.h"
@@ -181,9 +182,26 @@ Test(row, another_number_of_fields_is_an_error)
 {
     put_sample();
     Event *event = NULL;
-    cr_assert_eq(read_bytes(row.data, row.length, 0, &event), FAILED);
     cr_assert_eq(read_bytes(row.data, row.length, 2, &event), FAILED);
     cr_assert_eq(read_bytes(row.data, row.length, 1, &event), OK);
+    cr_assert_null(event->refusal);
+}
+
+Test(row, a_last_column_tells_the_sizes_of_a_row_that_is_too_large)
+{
+    Slice texts[COPY_TEXT_FIELDS + 1] = {[0] = SLICE_LITERAL("0193")};
+    copy_put_row(&row, 7, 0, texts, 1);
+    Event *event = NULL;
+    cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
+    cr_assert_null(event->refusal, "NULL: it is not");
+    text_clear(&row);
+    texts[COPY_TEXT_FIELDS] = SLICE_LITERAL("9000000 bytes (payload 9000000)");
+    copy_put_row(&row, 8, 0, texts, 1);
+    cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
+    cr_assert_not_null(event->refusal);
+    cr_assert(event->refusal->partial);
+    cr_assert_str_eq(event->refusal->error.code, "EVENT_TOO_LARGE");
+    cr_assert_not_null(strstr(event->refusal->error.message, "payload 9000000"));
 }
 
 Test(row, no_single_byte_mutation_reads_outside_of_the_row)

@@ -1,0 +1,40 @@
+/* refusal: why an event that a source read can never be a record, known before it was routed: it is
+ * larger than the pipeline takes, or its row cannot be read.
+ *
+ * Its large values are not in the event's fields, which are null there, so that nobody walks or
+ * copies them: they are here if they came at all. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "flow/event.h"
+
+enum { REFUSAL_SMALL_BYTES = 65536 }; /* values up to this stay in the event */
+
+typedef struct RefusedValue {
+    int target; /* EventField, or FIELD_COUNT + number of a header column */
+    bool hex;   /* a bytea as text, "\x..." */
+    Slice bytes;
+} RefusedValue;
+
+typedef struct Refusal {
+    Error error;
+    bool partial; /* values are neither in the event nor here: only its row has them */
+    size_t count;
+    size_t bytes; /* of all values */
+    RefusedValue values[];
+} Refusal;
+
+/** Gives the event a refusal with room for `most` values, in the memory of its batch; its error is
+ * the caller's to set. */
+Refusal *refusal_new(Event *event, size_t most);
+
+/** EVENT_TOO_LARGE; what: sizes and limit. */
+void refusal_set_too_large(Refusal *refusal, Slice what);
+
+/** Of an event whose fields are complete: when they take more bytes together than the limit, it is
+ * refused, and its large values are moved out of it. hex_bytes: those of payload_bytes are a bytea
+ * as text. True when it was. */
+bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t bytes_max);

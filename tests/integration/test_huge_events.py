@@ -1,0 +1,147 @@
+"""One event that is much larger than anything that Kafka takes: refused by its sizes and set aside whole, in little memory, while /livez
+answers. By poll its values are never fetched; from the WAL they come with the message, and nothing walks them."""
+
+import threading
+import time
+
+import pytest
+
+from conftest import soak
+from support.common import eventually
+from support.consume import wait_for_records
+from support.relay import outboxd
+
+MB = 1000 * 1000
+ASIDE = {"on_poison": "dead_letter"}
+LETTERS = "SELECT count(*) FROM outbox.dead_letter"
+LIVEZ_SECONDS = 1.0
+POLL_KB = 64 * 1024 + 4 * 1024  # and batch_bytes
+WAL_BASE_KB = 24 * 1024
+
+# Column, its value as SQL of the size in bytes, bytes of the message for one of the value.
+HUGE = {
+    "text": ("correlation_id", "repeat('x', {0})", 1),
+    "control": ("correlation_id", "repeat(chr(1), {0} / 4)", 0.25),
+    "bytes": ("payload_bytes", "convert_to(repeat('x', {0}), 'UTF8')", 2),
+    "compressible": ("payload", "jsonb_build_object('p', repeat('x', {0}))", 1),
+    "random": ("payload", "(SELECT jsonb_build_object('p', string_agg(md5(n::text), '')) FROM generate_series(1, {0} / 32) n)", 1),
+    "headers": ("headers", "jsonb_build_object('h', repeat('x', {0}))", 1),
+    "key": ("aggregate_id", "repeat('k', {0})", 1),
+    "type": ("event_type", "repeat('t', {0})", 1),
+    "topic": ("topic", "repeat('t', {0})", 1),
+}
+SIZES = [64 * MB, soak(240 * MB)]
+
+
+class Pulse:
+    """Asks /livez all the time; the longest that it took to answer."""
+
+    def __init__(self, one):
+        self.one, self.longest, self.asked, self.stopped = one, 0.0, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        while not self.stopped.wait(0.02):
+            begun = time.monotonic()
+            try:
+                status = self.one.http("/livez", timeout=60)[0]
+                assert status == 200
+                self.asked += 1
+            finally:
+                self.longest = max(self.longest, time.monotonic() - begun)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join()
+
+
+def insert(database, **columns):
+    given = {"event_type": "'order.placed'", "aggregate_type": "'order'", "aggregate_id": "'k'", "payload": "'{}'", **columns}
+    if "payload_bytes" in columns:
+        del given["payload"]
+    return database.scalar(f"INSERT INTO outbox.event ({', '.join(given)}) VALUES ({', '.join(given.values())}) RETURNING seq")
+
+
+def text(column):
+    """As the letter keeps it: bytes as they are, everything else as text in UTF-8."""
+    return column if column == "payload_bytes" else f"convert_to({column}::text, 'UTF8')"
+
+
+def kept(column):
+    return f"l.event_large_values[array_position(l.event_large, '{column}')]"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", sorted(HUGE))
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_a_huge_event_is_set_aside_whole_in_little_memory(request, kafka, database, prefix, capture, kind, size, record_property):
+    column, value, share = HUGE[kind]
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = request.getfixturevalue(f"{capture}_relay")({**ASIDE, "lease": "30s"}).start()
+    insert(database)
+    wait_for_records(kafka.brokers, topic, 1)
+    with Pulse(one) as pulse:
+        seq = insert(database, **{column: value.format(size)})
+        insert(database)
+        wait_for_records(kafka.brokers, topic, 2, timeout=120)
+        eventually(lambda: database.scalar(LETTERS) == 1, 120, what=lambda: f"it is set aside\n{one.log_tail()}")
+    peak_kb = one.memory_kb()
+    print(f"MEASURED {capture} {kind} {size // MB} MB: peak {peak_kb // 1024} MiB, /livez at most {pulse.longest:.2f} s of {pulse.asked}")
+    same = database.scalar(f"SELECT {kept(column)} = {text('e.' + column) if column != 'payload_bytes' else 'e.payload_bytes'} "
+                           f"FROM outbox.dead_letter l JOIN outbox.event e USING (seq) WHERE l.seq = {seq} AND l.event_whole")
+    assert same is True
+    assert database.scalar("SELECT error_code FROM outbox.dead_letter") == "EVENT_TOO_LARGE"
+    assert str(size // 4 if kind == "control" else size) in database.scalar("SELECT reason FROM outbox.dead_letter") or kind in ("compressible", "random", "headers")
+    if not one.instrumented():
+        bound = POLL_KB if capture == "poll" else 2.5 * size * share / 1024 + WAL_BASE_KB
+        assert peak_kb < bound
+    assert pulse.asked > 10 and pulse.longest < LIVEZ_SECONDS
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+@pytest.mark.parametrize("kind", ["bytes", "compressible", "control", "random", "text"])
+def test_a_large_event_is_requeued_byte_for_byte_and_published_once_it_may_be(request, kafka, database, prefix, capture, kind):
+    """9 MB: over event_bytes_max, and a record once that and the topic's limit are raised."""
+    column, value, _ = HUGE[kind]
+    size = 40 * MB if kind == "control" else 9 * MB
+    topic = kafka.create_topic(f"{prefix}.order", config={"max.message.bytes": str(20 * MB)})
+    make = request.getfixturevalue(f"{capture}_relay")
+    one = make(ASIDE).start()
+    seq = insert(database, **{column: value.format(size)})
+    eventually(lambda: database.scalar(LETTERS) == 1, 60, what=lambda: f"it is set aside\n{one.log_tail()}")
+    shown = outboxd("dead", "show", "-c", one.config_path, "1", expect=0).stdout
+    assert "bytes, in event_large_values" in shown and "EVENT_TOO_LARGE" in shown
+    one.stop()
+    assert "requeued 1" in outboxd("dead", "requeue", "-c", one.config_path, "1", expect=0).stdout
+    rows = database.query(f"SELECT to_jsonb(e) - 'seq' - 'published_at' = (SELECT to_jsonb(f) - 'seq' - 'published_at' FROM outbox.event f WHERE seq = {seq}), "
+                          f"published_at FROM outbox.event e WHERE seq > {seq}")
+    assert rows == [(True, None)]
+    two = make({**ASIDE, "event_bytes_max": "16MiB"}).start()
+    record = wait_for_records(kafka.brokers, topic, 1, timeout=60)[0]
+    if column.startswith("payload"):
+        assert len(record.value) >= size
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, what=lambda: two.log_tail())
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_under_stop_a_huge_event_is_refused_by_its_sizes(request, kafka, database, prefix, capture):
+    one = request.getfixturevalue(f"{capture}_relay")({}).start()
+    seq = insert(database, correlation_id="repeat('x', 9000000)")
+    one.wait_log("EVENT_TOO_LARGE")
+    line = one.log_lines("EVENT_TOO_LARGE")[0]
+    assert f"seq {seq}" in line and "correlation_id 9000000" in line and "event_bytes_max is 8388608" in line
+
+
+def test_sizes_add_up(poll_relay, kafka, database, prefix):
+    """No column is too large, all of them are."""
+    kafka.create_topic(f"{prefix}.order")
+    one = poll_relay(ASIDE).start()
+    columns = ("correlation_id", "causation_id", "traceparent", "content_type")
+    insert(database, **{c: "repeat('x', 2500000)" for c in columns})
+    eventually(lambda: database.scalar(LETTERS) == 1, what=lambda: one.log_tail())
+    assert database.scalar("SELECT error_code FROM outbox.dead_letter") == "EVENT_TOO_LARGE"
+    assert database.scalar("SELECT bool_and(length(event->>c) = 2500000) FROM outbox.dead_letter, unnest(%s) c", (list(columns),))

@@ -1,0 +1,69 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "flow/batch.h"
+#include "flow/refusal.h"
+
+static Batch *batch;
+static Event *event;
+static char large[REFUSAL_SMALL_BYTES + 1];
+
+static void begin(void)
+{
+    memset(large, 'x', sizeof(large));
+    batch = batch_new();
+    event = batch_add(batch, 1);
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id");
+    event->field[FIELD_PAYLOAD] = (Slice){.data = large, .length = sizeof(large)};
+}
+
+static void end(void)
+{
+    batch_free(&batch);
+}
+
+TestSuite(refusal, .init = begin, .fini = end);
+
+Test(refusal, an_event_of_exactly_the_limit_is_none)
+{
+    cr_assert_not(refusal_apply(event, 1, false, sizeof(large) + 2));
+    cr_assert_null(event->refusal);
+    cr_assert_eq(event->field[FIELD_PAYLOAD].length, sizeof(large));
+    cr_assert_not(refusal_apply(event, 1, false, 0), "no limit");
+}
+
+Test(refusal, large_values_leave_the_event_and_are_told)
+{
+    cr_assert(refusal_apply(event, 1, false, sizeof(large) + 1));
+    const Refusal *refusal = event->refusal;
+    cr_assert_not(refusal->partial);
+    cr_assert_eq(refusal->count, 1);
+    cr_assert_eq(refusal->values[0].target, FIELD_PAYLOAD);
+    cr_assert_eq((const void *)refusal->values[0].bytes.data, (const void *)large);
+    cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
+    cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("id")));
+    cr_assert_str_eq(refusal->error.code, "EVENT_TOO_LARGE");
+    cr_assert_str_eq(refusal->error.message, "the event is too large: 65539 bytes (payload 65537); "
+                                             "event_bytes_max is 65538");
+}
+
+Test(refusal, header_columns_count_and_the_event_id_stays)
+{
+    ((Slice *)(event + 1))[0] = (Slice){.data = large, .length = sizeof(large)};
+    event->field[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large)};
+    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    cr_assert(refusal_apply(event, 1, false, 2 * sizeof(large) - 1));
+    cr_assert_eq(event->refusal->count, 1);
+    cr_assert_eq(event->refusal->values[0].target, FIELD_COUNT);
+    cr_assert_eq(event->field[FIELD_EVENT_ID].length, sizeof(large), "it names the row");
+    cr_assert_not_null(strstr(event->refusal->error.message, "header column 1 65537"));
+}
+
+Test(refusal, a_bytea_as_text_counts_as_its_bytes)
+{
+    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = large, .length = sizeof(large)};
+    cr_assert_not(refusal_apply(event, 1, true, sizeof(large) / 2 + 2));
+    cr_assert(refusal_apply(event, 1, true, sizeof(large) / 2 + 1));
+    cr_assert(event->refusal->values[0].hex);
+}
