@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum { POSTGRES_SCHEMAS = 150000 }; /* publications of schemas */
 
@@ -105,8 +106,7 @@ void tree_add_query(const PipelineConfig *pipeline, uint32_t table_oid, uint32_t
 
 static const char *tree_value(const PGresult *row, const char *column)
 {
-    int field = PQfnumber(row, column);
-    return field < 0 || PQgetisnull(row, 0, field) ? "" : PQgetvalue(row, 0, field);
+    return pg_field(row, 0, column);
 }
 
 bool tree_read(Tree *tree, const PGresult *row, uint32_t relation, bool fits)

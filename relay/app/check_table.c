@@ -8,6 +8,7 @@
 #include "app/check.h"
 #include "base/memory.h"
 #include "config/nearest.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 
@@ -29,7 +30,7 @@ static char *table_nearest(PGconn *conn, uint32_t oid, const char *message)
     Nearest nearest = nearest_begin(wanted);
     const char *meant = NULL;
     for (int i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < PQntuples(r); i++) {
-        const char *column = PQgetvalue(r, i, 0);
+        const char *column = pg_value(r, i, 0);
         meant = nearest_offer(&nearest, column) ? column : meant;
     }
     char *ret = meant != NULL ? x_format("; did you mean \"%s\"?", meant) : NULL;

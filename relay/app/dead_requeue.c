@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
 #include "rows/table.h"
@@ -133,25 +134,23 @@ static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char
 static Status requeue_build(const DeadStore *store, const PGresult *row, DeadInsert *insert,
                             Error *err)
 {
-    const PipelineConfig *pipeline =
-        requeue_pipeline(store, PQgetvalue(row, 0, DEAD_PIPELINE), err);
+    const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
     if (pipeline == NULL) {
         return FAILED;
     }
-    if (strcmp(PQgetvalue(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
+    if (strcmp(pg_value(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
                   "it is no event: a message in the WAL that outbox.emit_message did not write");
-    } else if (dead_insert_build(pipeline,
-                                 PQgetisnull(row, 0, DEAD_EVENT) ? NULL
-                                                                 : PQgetvalue(row, 0, DEAD_EVENT),
-                                 insert, err) == OK) {
+    } else if (dead_insert_build(
+                   pipeline, pg_is_null(row, 0, DEAD_EVENT) ? NULL : pg_value(row, 0, DEAD_EVENT),
+                   insert, err) == OK) {
         return OK;
     }
     if (strcmp(err->code, "DEAD_LETTER_NO_EVENT") == 0) {
         error_hint(err,
                    "Nothing can be published from it. See: outboxd dead show %s; then: outboxd "
                    "dead discard %s",
-                   PQgetvalue(row, 0, DEAD_ID), PQgetvalue(row, 0, DEAD_ID));
+                   pg_value(row, 0, DEAD_ID), pg_value(row, 0, DEAD_ID));
     }
     return FAILED;
 }
@@ -161,9 +160,8 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
 static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
                                  const DeadInsert *insert, bool *ret_removed, Error *err)
 {
-    const PipelineConfig *pipeline =
-        requeue_pipeline(store, PQgetvalue(row, 0, DEAD_PIPELINE), err);
-    if (pipeline == NULL || PQgetisnull(row, 0, DEAD_SEQ) || PQgetisnull(row, 0, DEAD_EVENT_ID)) {
+    const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
+    if (pipeline == NULL || pg_is_null(row, 0, DEAD_SEQ) || pg_is_null(row, 0, DEAD_EVENT_ID)) {
         *ret_removed = false;
         return OK;
     }
@@ -171,7 +169,7 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
     AUTO_TEXT event_id = ident_quote(pipeline->columns.event_id);
     AUTO_TEXT sql =
         x_format("DELETE FROM %s WHERE %s = $1 AND %s = $2", insert->table, seq, event_id);
-    const char *const values[] = {PQgetvalue(row, 0, DEAD_SEQ), PQgetvalue(row, 0, DEAD_EVENT_ID)};
+    const char *const values[] = {pg_value(row, 0, DEAD_SEQ), pg_value(row, 0, DEAD_EVENT_ID)};
     PGresult *result = NULL;
     if (dead_store_exec(store, sql, 2, values, &result, err) != OK) {
         return FAILED;
@@ -254,7 +252,7 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *
         return FAILED;
     }
     AUTO(PGresult, dead_store_clear) deleted = NULL;
-    return dead_store_discard(store, PQgetvalue(row, 0, DEAD_ID), &deleted, err);
+    return dead_store_discard(store, pg_value(row, 0, DEAD_ID), &deleted, err);
 }
 
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,

@@ -343,8 +343,10 @@ static const LogCode WAL_CODES[] = {
     {"IDENTIFY_SYSTEM", "error", "The server did not say who it is on the replication connection.",
      "Connect to PostgreSQL itself: replication does not pass a pooler."},
     {"PG_PROTOCOL", "warn, error",
-     "The server sent something that is not the replication protocol, or a place that its log does "
-     "not have; the connection is made again. As an error: three times at the same place.",
+     "The server sent something that is not the replication protocol, a place that its log does "
+     "not "
+     "have, or an answer that is none to the question (no row, no column, NULL, another kind of "
+     "result); the connection is made again. As an error: three times at the same place.",
      "Look for what stands between outboxd and PostgreSQL and alters what it passes on. Nothing "
      "was skipped. If there is nothing, report it, with the version of the server."},
 };

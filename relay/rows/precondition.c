@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition_internal.h"
 
@@ -76,10 +77,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 
 const char *facts_value(const Facts *facts, const char *column)
 {
-    int field = PQfnumber(facts->result, column);
-    return field < 0 || PQgetisnull(facts->result, facts->row, field)
-               ? ""
-               : PQgetvalue(facts->result, facts->row, field);
+    return pg_field(facts->result, facts->row, column);
 }
 
 bool facts_say(const Facts *facts, const char *column)
@@ -98,7 +96,7 @@ bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
     if (field < 0 || PQntuples(result) != 1) {
         return false;
     }
-    const char *text = PQgetvalue(result, 0, field);
+    const char *text = pg_value(result, 0, field);
     char *end = NULL;
     uint64_t high = strtoull(text, &end, 16);
     *ret_end = *end == '/' ? high << 32 | strtoull(end + 1, NULL, 16) : 0;
@@ -149,8 +147,8 @@ void precondition_read(const PipelineConfig *pipeline, const PGresult *result, i
                        unsigned reader, PreconditionLook *ret_look)
 {
     Facts facts = {.pipeline = pipeline, .result = result, .row = row, .reader = reader};
-    facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);
-    facts.role = facts_value(&facts, "role");
+    facts.version = (int)strtol(pg_needed_field(result, row, "version"), NULL, 10);
+    facts.role = pg_needed_field(result, row, "role");
     facts.table = *facts_value(&facts, "table_sql") != '\0' ? facts_value(&facts, "table_sql")
                                                             : pipeline->table;
     read_names(&facts, ret_look);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum {
     LOCK_CLASS =
@@ -52,7 +53,7 @@ void publisher_add_pooler_query(Text *sql)
 Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
                               bool replication, Error *err)
 {
-    int pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    int pid = (int)strtol(pg_needed(result, 0, 0), NULL, 10);
     bool sessions = config->database.pooler == POOLER_SESSION && !replication;
     if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
         return OK;
@@ -104,17 +105,17 @@ static void on_holder_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
         return;
     }
-    lock->holder_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    lock->holder_pid = (int)strtol(pg_value(result, 0, 0), NULL, 10);
     /* The host and the port that the relay connects from lead to its process there; the backend's
      * number alone is easily taken for that. */
-    const char *host = PQgetvalue(result, 0, 2);
-    const char *port = PQgetvalue(result, 0, 4); /* "": not for our role; -1: a Unix socket */
+    const char *host = pg_value(result, 0, 2);
+    const char *port = pg_value(result, 0, 4); /* "": not for our role; -1: a Unix socket */
     AUTO_TEXT where = *host != '\0'  ? x_format(" at %.40s port %.8s", host, port)
                       : *port == '-' ? x_strdup(" on PostgreSQL's machine")
                                      : x_strdup("");
     snprintf(lock->holder, sizeof(lock->holder), "%.60s%s, PostgreSQL backend %.20s",
-             PQgetvalue(result, 0, 1), where, PQgetvalue(result, 0, 0));
-    if (PQgetvalue(result, 0, 3)[0] == 't') {
+             pg_value(result, 0, 1), where, pg_value(result, 0, 0));
+    if (pg_value(result, 0, 3)[0] == 't') {
         log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
                   LOG_FIELDS(log_text("holder", lock->holder)),
                   "the publisher was silent for longer than its lease; ended its session");
@@ -157,7 +158,7 @@ static void on_lock_result(void *arg, const PGresult *result)
 {
     PublisherLock *lock = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        lock->held = PQgetvalue(result, 0, 0)[0] == 't';
+        lock->held = pg_needed(result, 0, 0)[0] == 't';
     }
 }
 
@@ -178,7 +179,9 @@ void publisher_try_lock(PublisherLock *lock)
     lock->held = false;
     AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
                              LOCK_CLASS, (int32_t)lock->table_oid);
-    pg_conn_send(
-        lock->conn,
-        &(PgQuery){.sql = sql, .arg = lock, .result = on_lock_result, .done = on_lock_done});
+    pg_conn_send(lock->conn, &(PgQuery){.sql = sql,
+                                        .rows_wanted = 1,
+                                        .arg = lock,
+                                        .result = on_lock_result,
+                                        .done = on_lock_done});
 }

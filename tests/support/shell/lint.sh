@@ -99,6 +99,9 @@ lint_codes() { "$python" tests/support/log_codes.py; }
 # Every connection to PostgreSQL is made where it gets its search_path.
 lint_connections() { "$python" tests/support/connections.py; }
 
+# Values of an answer are read where one that lacks them is noted.
+lint_results() { "$python" tests/support/results.py; }
+
 lint_lengths() {
     local long
     long=$(lint_c_files | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 " has " $1 " lines" }')
@@ -111,6 +114,7 @@ lint_parts() {
     part "lint python" lint_python
     part "lint codes" lint_codes
     part "lint connections" lint_connections
+    part "lint results" lint_results
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release

@@ -84,12 +84,14 @@ static void serve_preconditions(const char *sql, StubReply *reply)
     at.prepares += strstr(sql, "PREPARE outboxd_look_") != NULL;
     cr_assert(strstr(sql, "AS wal_end;") < strstr(sql, "EXECUTE outboxd_look_0"));
     stub_reply_row(reply, "wal_end", "0/7000", NULL);
-    stub_reply_row(reply, "i", "0", "table_oid", "4242", "kind", "r", "in_recovery",
-                   at.recovery ? "t" : "f", "updates", at.may_mark ? "t" : "f", "cache",
-                   at.cached ? "20" : "1", "drawn", at.drawn_elsewhere ? "f" : "t", "sequence",
-                   "event_seq", "seq_number", "1", NULL);
-    stub_reply_row(reply, "i", "1", "table_oid", "4343", "kind", "r", "position", "outbox.position",
-                   "identity", "publication 7:8 table 4343", NULL);
+    stub_reply_row(reply, "i", "0", "role", "relay", "version", "150000", "table_oid", "4242",
+                   "kind", "r", "in_recovery", at.recovery ? "t" : "f", "updates",
+                   at.may_mark ? "t" : "f", "cache", at.cached ? "20" : "1", "drawn",
+                   at.drawn_elsewhere ? "f" : "t", "sequence", "event_seq", "seq_number", "1",
+                   NULL);
+    stub_reply_row(reply, "i", "1", "role", "relay", "version", "150000", "table_oid", "4343",
+                   "kind", "r", "position", "outbox.position", "identity",
+                   "publication 7:8 table 4343", NULL);
 }
 
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
