@@ -131,6 +131,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
         batch->bytes += message->content.length + sizeof(*event);
     }
     event->seq = EVENT_NO_SEQ;
+    event->message = true;
     assembler_number(assembler, event);
     return OK;
 }

@@ -207,6 +207,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "the "
      "history that it knows. Said by outboxd check.",
      "outboxd migrate makes it; your own table stays where it is."},
+    {"MESSAGES_OPEN", "error",
+     "messages = true, and every role may execute pg_logical_emit_message: whoever can connect "
+     "could make an event. At a start that ends the pipeline; a running one waits.",
+     "A superuser runs outboxd migrate --guard-messages; or the configuration accepts it: "
+     "messages_from = \"anyone\"."},
     {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
      "GRANT EXECUTE ON FUNCTION ..., as the line's hint says."},
     {"RIGHT_PAUSE", "warn", "The role may not read outbox.pause: outboxd pause has no effect.",

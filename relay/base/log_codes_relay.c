@@ -126,11 +126,12 @@ static const LogCode PIPELINE_CODES[] = {
     {"HEADERS_INVALID", "warn, error",
      "The row's headers are not one JSON object of a bounded number of members.",
      "outbox.emit refuses such headers; correct the row, or what wrote it."},
-    {"MESSAGE_MALFORMED", "warn, error",
+    {"MESSAGE_MALFORMED", "warn",
      "A message in the WAL with the prefix outboxd.event was not written by "
-     "outbox.emit_message.",
-     "Any role may write one: find out who does, and take the right to call "
-     "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside."},
+     "outbox.emit_message. It is a dead letter, whatever on_poison says, with its place in the "
+     "log.",
+     "Find out who writes it. outboxd migrate --guard-messages takes the right to call "
+     "pg_logical_emit_message away from everybody else."},
     {"TEXT_NOT_UTF8", "warn, error",
      "A text of the event is not valid UTF-8, which a database in SQL_ASCII takes. The message "
      "names "

@@ -73,10 +73,17 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
 }
 
-/* The event can never be published as it is: the policies of the configuration decide. */
+/* The event can never be published as it is: the policies of the configuration decide. Not of a
+ * message: whoever may write one would stop the pipeline, and no row is there to be mended. */
 void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    if (err->class == ERROR_FATAL || p->parts.config->on_poison == ON_POISON_STOP) {
+    if (event->message && err->class == ERROR_POISON) {
+        Error placed = *err;
+        error_prefix(&placed, "message %llu of the transaction that commits at %X/%X",
+                     (unsigned long long)event->ordinal, (unsigned)(event->commit_lsn >> 32),
+                     (unsigned)event->commit_lsn);
+        pipeline_set_aside(p, event, record, &placed);
+    } else if (err->class == ERROR_FATAL || p->parts.config->on_poison == ON_POISON_STOP) {
         pipeline_fail(p, event, err);
     } else {
         pipeline_set_aside(p, event, record, err);

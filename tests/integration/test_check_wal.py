@@ -410,7 +410,7 @@ def test_every_postgresql(work_directory, check, major):
         run_remedy(database, text, "may not replicate")
         run_remedy(database, text, "may not create it")
         assert "no problem" in check(db=database)
-        text = check({"messages": True}, expect=2 if major == "13" else 0, db=database)
+        text = check({"messages": True, "messages_from": "anyone"}, expect=2 if major == "13" else 0, db=database)
         assert ("messages = true needs PostgreSQL 14" in text) == (major == "13")
         text = check({"failover_slot": True}, expect=0 if int(major) >= 17 else 2, db=database)
         assert ("failover_slot = true needs PostgreSQL 17" in text) == (int(major) < 17)

@@ -709,7 +709,6 @@ static void assert_garbled(const char *sql, StubLie lie, int rows_wanted)
     pg_conn_send(at.conn, &(PgQuery){.sql = sql,
                                      .rows_wanted = rows_wanted,
                                      .arg = &at,
-                                     .result = on_result,
                                      .done = on_done});
     wait_for(&at.done, 1);
     cr_assert_str_eq(at.error.code, "PG_PROTOCOL", "%s", at.error.message);
