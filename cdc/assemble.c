@@ -197,8 +197,7 @@ Status assembler_take(Assembler *assembler, Slice data, Error *err)
     case PGOUTPUT_RELATION:
         return relations_put(&assembler->relations, &message.relation, err);
     case PGOUTPUT_TYPE:
-        relations_put_type(&assembler->relations, &message.type);
-        return OK;
+        return relations_put_type(&assembler->relations, &message.type, err);
     case PGOUTPUT_ORIGIN:
     case PGOUTPUT_UPDATE:
     case PGOUTPUT_DELETE:

@@ -112,7 +112,7 @@ static void scout_on_row(void *arg, const char *bytes, size_t length)
     } else if (message.kind == PGOUTPUT_RELATION) {
         (void)relations_put(&scout->relations, &message.relation, &scout->error);
     } else if (message.kind == PGOUTPUT_TYPE) {
-        relations_put_type(&scout->relations, &message.type);
+        (void)relations_put_type(&scout->relations, &message.type, &scout->error);
     } else if (message.kind == PGOUTPUT_INSERT) {
         scout_insert(wal, &message.change);
     }

@@ -197,6 +197,12 @@ static const LogCode PIPELINE_CODES[] = {
      "this one takes its place in the queue again.",
      "If it repeats, look at the network and at the load of the database; raise "
      "pipelines.lease."},
+    {"LOCK_HELD_BY_STRANGER", "warn",
+     "A session of a role that could not publish this table holds the publisher's lock, or waits "
+     "for it: no relay publishes meanwhile, or after the present one. /readyz is 503 after a "
+     "lease.",
+     "SELECT pg_terminate_backend(pid) with the pid of the line; then find out what that role does "
+     "with advisory locks, or take CONNECT from it."},
     {"LEASE_BROKEN", "warn",
      "The publishing relay was silent for longer than its lease; its session was ended "
      "so that this one can take over.",

@@ -25,6 +25,7 @@ static const Subject SUBJECTS[] = {
     {PRECONDITIONS_PATH, &PRECONDITIONS_PATH_COUNT},
     {PRECONDITIONS_PUBLICATION, &PRECONDITIONS_PUBLICATION_COUNT},
     {PRECONDITIONS_SLOT, &PRECONDITIONS_SLOT_COUNT},
+    {PRECONDITIONS_LOCK, &PRECONDITIONS_LOCK_COUNT},
 };
 enum { SUBJECT_COUNT = sizeof(SUBJECTS) / sizeof(SUBJECTS[0]) };
 
@@ -107,7 +108,9 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
 {
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
-    *fault = (PreconditionFault){.warning = entry->warning, .first = entry->applies & FIRST};
+    *fault = (PreconditionFault){.warning = entry->warning,
+                                 .first = entry->applies & FIRST,
+                                 .alarm = entry->applies & ALARMS};
     error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
               "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
@@ -196,6 +199,16 @@ bool precondition_soften(Error *err, bool begun, unsigned *count)
     }
     err->class = ERROR_RETRY;
     return true;
+}
+
+const Error *precondition_alarm(const PreconditionLook *look)
+{
+    for (size_t i = 0; i < look->fault_count; i++) {
+        if (look->faults[i].alarm) {
+            return &look->faults[i].error;
+        }
+    }
+    return NULL;
 }
 
 const Error *precondition_broken(const PreconditionLook *look)

@@ -10,8 +10,6 @@
 #include "pg/result.h"
 
 enum {
-    LOCK_CLASS =
-        0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
     LOCK_TIMEOUT_MAX_MS = 5000,
 };
 
@@ -96,7 +94,7 @@ void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, 
 
 void publisher_add_unlock(uint32_t table_oid, Text *sql)
 {
-    text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", LOCK_CLASS, (int32_t)table_oid);
+    text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", PUBLISHER_LOCK_CLASS, (int32_t)table_oid);
 }
 
 static void on_holder_result(void *arg, const PGresult *result)
@@ -146,7 +144,7 @@ static void publisher_look_at_holder(PublisherLock *lock)
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
         " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)LOCK_CLASS,
+        (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)PUBLISHER_LOCK_CLASS,
         lock->table_oid);
     pg_conn_send(lock->conn, &(PgQuery){.sql = sql.data,
                                         .arg = lock,
@@ -178,7 +176,7 @@ void publisher_try_lock(PublisherLock *lock)
 {
     lock->held = false;
     AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
-                             LOCK_CLASS, (int32_t)lock->table_oid);
+                             PUBLISHER_LOCK_CLASS, (int32_t)lock->table_oid);
     pg_conn_send(lock->conn, &(PgQuery){.sql = sql,
                                         .rows_wanted = 1,
                                         .arg = lock,

@@ -56,7 +56,7 @@ static void set_gauges(Watch *w, const Watched *p, const PreconditionLook *look)
         *broken_gauge(w, p, p->look.faults[i].error.code) = 0;
     }
     for (size_t i = 0; i < look->fault_count; i++) {
-        if (!look->faults[i].warning) {
+        if (!look->faults[i].warning || look->faults[i].alarm) {
             *broken_gauge(w, p, look->faults[i].error.code) = 1;
         }
     }
