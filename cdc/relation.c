@@ -318,6 +318,12 @@ bool relations_must_ask(const Relations *relations, const PgOutputRelation *mess
            relations_could_be_ours(relations, message);
 }
 
+bool relations_told_before(const Relations *relations, const PgOutputRelation *message)
+{
+    bool known = false;
+    return relations_find(relations, message->id, &known) != NULL;
+}
+
 /* A generated column that is used and not in the message: its values would be lost in silence. */
 static Status relation_check_generated(const Relations *relations, const Relation *relation,
                                        Error *err)

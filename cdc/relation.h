@@ -54,6 +54,10 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
  * ours and could be by now, or it is ours and lacks a column that is used. */
 bool relations_must_ask(const Relations *relations, const PgOutputRelation *message);
 
+/** True when it is ours, and a message of this stream told of it before. The server tells again
+ * after each change of its catalog entries (pgoutput.c: rel_sync_cache_publication_cb). */
+bool relations_told_before(const Relations *relations, const PgOutputRelation *message);
+
 /** The table of ours that a relation is, or is a part of, by its OID: the outbox table or an old
  * one; 0: none. */
 uint32_t relations_owner(const Relations *relations, uint32_t id);

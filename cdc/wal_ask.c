@@ -1,8 +1,10 @@
-/* Questions of the stream. Two messages cannot be judged from memory: one that names a place far
- * beyond the end of the server's log as we know it, and a relation that may be a part of the outbox
- * (a partition that was just attached, or detached). Such a message is held, nothing behind it is
- * read, and the control connection asks the server. A place beyond what the server then tells is a
- * violation of the protocol: stored, it would hide every event up to there.
+/* Questions of the stream. Three messages cannot be judged from memory: one that names a place far
+ * beyond the end of the server's log as we know it, a relation that may be a part of the outbox
+ * (a partition that was just attached, or detached), and one of ours that is told again: it may
+ * have been out of the publication, and what was missed meanwhile goes before what follows. Such a
+ * message is held, nothing behind it is read, and the control connection asks the server. A place
+ * beyond what the server then tells is a violation of the protocol: stored, it would hide every
+ * event up to there.
  *
  * Nearer places pass unasked: the statement that stores a position compares it again. */
 #include <stdio.h>
@@ -63,7 +65,9 @@ static void on_answer(void *arg, const PGresult *result)
         wal_rotation_read_answer(wal, result);
         return;
     }
-    if (wal->held.relation != 0) {
+    if (field < 0) {
+        verify_read_look(wal, result);
+    } else if (wal->held.relation != 0 && !wal->held.again) {
         ask_note_relation(wal, result);
     } else {
         (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
@@ -82,6 +86,9 @@ static void on_answered(void *arg, const Error *err)
         return;
     }
     wal_renew_lease(wal);
+    if (wal->held.again && !verify_same_publication(wal)) {
+        return;
+    }
     wal->held.answered = true;
     if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {
         stream_go_on(wal);
@@ -102,8 +109,12 @@ void ask_send_waiting(WalSource *wal)
         text_add(&sql, "; ");
         wal_rotation_add_question(wal, &sql);
     }
+    if (wal->held.again) {
+        text_add(&sql, "; ");
+        wal_session_add_look(wal, &sql);
+    }
     wal_ask(wal, &(PgQuery){.sql = sql.data,
-                            .rows_wanted = 1,
+                            .rows_wanted = wal->held.again ? 3 : 1,
                             .arg = wal,
                             .result = on_answer,
                             .done = on_answered});
@@ -118,6 +129,7 @@ void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRe
         held->relation = relation->id;
         held->by_name = relations_own_by_name(&wal->assembler.relations, relation);
         held->fits = relations_could_be_ours(&wal->assembler.relations, relation);
+        held->again = relations_told_before(&wal->assembler.relations, relation);
         snprintf(held->name, sizeof(held->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
                  SLICE_ARG(relation->name));
     }

@@ -107,6 +107,7 @@ typedef struct Held {
     uint32_t relation; /* to be asked about; 0: none */
     bool by_name;      /* it is ours by its name alone */
     bool fits;         /* it has the columns of an event */
+    bool again;        /* it was told before: something changed in the catalog */
     bool sent;
     bool answered;
     char name[136];
@@ -339,6 +340,10 @@ MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked);
 void verify_push(WalSource *wal, bool at_once);
 /** A good look, taken at wal_end. */
 void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
+/** A result of wal_session_add_look(). */
+void verify_read_look(WalSource *wal, const PGresult *result);
+/** Takes that look. False: the publication is another one, and the stream was left. */
+bool verify_same_publication(WalSource *wal);
 /** Nothing may be read before a filling has compared the table with the log. */
 bool verify_must_prove(const WalSource *wal);
 /** What the publication is now is what it was when the position was reached. */

@@ -277,7 +277,8 @@ static bool stream_must_ask(const WalSource *wal, const WireMessage *message, Pg
     PgOutputReader reader = wal->assembler.reader;
     Error ignored = {0};
     return pgoutput_read(&reader, message->data, ret, &ignored) == OK &&
-           relations_must_ask(&wal->assembler.relations, &ret->relation);
+           (relations_must_ask(&wal->assembler.relations, &ret->relation) ||
+            relations_told_before(&wal->assembler.relations, &ret->relation));
 }
 
 /* False: the message waits for an answer, or the stream is lost. */

@@ -106,6 +106,16 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
     verify_send_waiting(wal);
 }
 
+bool verify_same_publication(WalSource *wal)
+{
+    const PreconditionLook *look = &wal->look;
+    bool same = strcmp(look->identity, wal->verify.identity) == 0;
+    if (look->taken && !look->pending && (!same || precondition_broken(look) == NULL)) {
+        verify_take(wal, look->wal_end, look->identity);
+    }
+    return wal->state == WAL_ACTIVE;
+}
+
 void verify_adopt(WalSource *wal)
 {
     Verify *verify = &wal->verify;
@@ -158,9 +168,8 @@ static void verify_store_identity(WalSource *wal)
     wal->verify.write = !position_note(wal, "publication", identity, on_identity_stored);
 }
 
-static void on_last_result(void *arg, const PGresult *result)
+void verify_read_look(WalSource *wal, const PGresult *result)
 {
-    WalSource *wal = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
         precondition_read_wal_end(result, &wal->look.wal_end)) {
         return;
@@ -169,6 +178,11 @@ static void on_last_result(void *arg, const PGresult *result)
     precondition_release(&wal->look);
     precondition_read(wal->options.pipeline, result, 0, PRECONDITION_RUNNING, &wal->look);
     wal->look.wal_end = wal_end;
+}
+
+static void on_last_result(void *arg, const PGresult *result)
+{
+    verify_read_look(arg, result);
 }
 
 static void on_last_done(void *arg, const Error *err)

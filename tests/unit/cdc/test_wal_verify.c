@@ -279,3 +279,30 @@ Test(wal_verify, new_slot_leaves_a_slot_that_brings_everything)
     RIG_WAIT(rig.rows[2].marked);
     rig_assert_published_once(1, 2);
 }
+
+/* Dropped from the publication and put back between two looks: what was written meanwhile goes
+ * before what follows. */
+Test(wal_verify, a_relation_that_is_told_again_waits_for_a_look_at_the_publication)
+{
+    begin_streaming();
+    publish(1, 2);
+    size_t questions = rig.questions;
+    rig.publication = "publication 2";
+    rig.told_count = 0;
+    rig_commit(3, 3);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.questions, questions + 1);
+    cr_assert_str_eq(rig.error.code, "PUBLICATION_CHANGED");
+    cr_assert_eq(rig.rows[3].delivered, 0, "not before the table was compared with the log");
+}
+
+Test(wal_verify, a_relation_that_is_told_again_for_another_reason_goes_on)
+{
+    begin_streaming();
+    publish(1, 2);
+    rig.told_count = 0;
+    publish(3, 3);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.position.lsn, 0x10108, "the look counts");
+    rig_assert_published_once(1, 3);
+}

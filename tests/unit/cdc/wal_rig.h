@@ -17,6 +17,7 @@
 enum {
     RIG_ROWS = 400,
     RIG_TRANSACTIONS = 100,
+    RIG_RELATIONS = 8,
     RIG_BATCHES = 500,
     RIG_OUTBOX = 4242,
     RIG_NEXT = 4243
@@ -87,9 +88,11 @@ typedef struct Rig {
     const char *snapshot;  /* of marks */
     bool hang_marks;
     bool hang_pings;
-    bool save_fails;     /* the position row cannot be written */
-    int walsender;       /* connection that streams; 0: none */
-    uint64_t started_at; /* of START_REPLICATION */
+    bool save_fails;              /* the position row cannot be written */
+    int walsender;                /* connection that streams; 0: none */
+    uint64_t started_at;          /* of START_REPLICATION */
+    uint32_t told[RIG_RELATIONS]; /* relations that this stream has told of */
+    size_t told_count;
     size_t starts;
     size_t locks;
     size_t marks;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cdc/pgoutput.h"
 #include "cdc/wire.h"
 #include "rows/mark_sql.h"
 #include "stub/copy.h"
@@ -94,9 +95,38 @@ static void each_message(const RigTransaction *transaction, uint32_t table,
     take(arg, &built);
 }
 
+static int64_t get_be(const char *bytes, int length)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < length; i++) {
+        value = value << 8 | (unsigned char)bytes[i];
+    }
+    return (int64_t)value;
+}
+
+/* A walsender tells of a relation once, and again when its catalog entries have changed. */
+static bool tells_in_vain(const Text *message)
+{
+    if (message->data[0] != PGOUTPUT_RELATION) {
+        return false;
+    }
+    uint32_t oid = (uint32_t)get_be(message->data + 1, 4);
+    for (size_t i = 0; i < rig.told_count; i++) {
+        if (rig.told[i] == oid) {
+            return true;
+        }
+    }
+    cr_assert_lt(rig.told_count, RIG_RELATIONS);
+    rig.told[rig.told_count++] = oid;
+    return false;
+}
+
 static void take_to_stream(void *arg, const Text *message)
 {
     const RigTransaction *transaction = arg;
+    if (tells_in_vain(message)) {
+        return;
+    }
     stream_send(message, transaction->commit_lsn);
 }
 
@@ -151,15 +181,6 @@ void rig_keepalive(uint64_t end, bool reply)
     text_free(&copy);
 }
 
-static int64_t get_be(const char *bytes, int length)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < length; i++) {
-        value = value << 8 | (unsigned char)bytes[i];
-    }
-    return (int64_t)value;
-}
-
 /* Only what is committed, never backwards, never 0. */
 void rig_receive(void *arg, int connection, const char *bytes, size_t length)
 {
@@ -197,6 +218,7 @@ static void serve_start(const StubQuery *query, StubReply *reply)
     cr_assert(rig.has_slot);
     stub_reply_copy_both(reply);
     rig.walsender = query->connection;
+    rig.told_count = 0;
     uint64_t from = rig.started_at > rig.confirmed ? rig.started_at : rig.confirmed;
     for (size_t i = 0; i < rig.log_count; i++) {
         if (rig.log[i].commit_lsn >= from) { /* SnapBuildXactNeedsSkip() */
@@ -529,6 +551,9 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT (WITH RECURSIVE tree")) {
         rig.questions++;
         serve_tree(reply);
+        if (strstr(sql, " AS wal_end") != NULL) {
+            serve_look(reply);
+        }
         if (strstr(sql, " AS present_name") != NULL) {
             stub_reply_row(reply, "present_name", "outbox.event", "configured",
                            rig.swap_from != 0 ? "t" : "f", NULL);

@@ -701,7 +701,7 @@ Test(watch, a_notification_is_followed_at_once_by_a_look_at_pauses_and_rows)
 Test(watch, a_notification_during_a_look_is_not_missed)
 {
     at.config.monitor.interval_ms = 3600000;
-    at.hanging = "pg_stat_activity";
+    at.hanging = "backend_xid IS NOT NULL";
     start();
     WAIT(at.known == 1 && at.servers == 1);
     at.paused = true;
@@ -905,7 +905,7 @@ Test(watch, a_hint_during_a_look_makes_another_at_once)
     start();
     wait_looks(1);
     size_t seen = at.preconditions;
-    at.hanging = "pg_stat_activity"; /* behind the preconditions */
+    at.hanging = "backend_xid IS NOT NULL"; /* behind the preconditions */
     watch_hurry(at.watch);
     WAIT(at.preconditions == seen + 1);
     watch_hurry(at.watch);
