@@ -406,7 +406,7 @@ def test_every_postgresql(work_directory, check, major):
         migrate(database)
         grant_memberships(database)
         text = check(expect=2, db=database)
-        assert f"role {RELAY} may not replicate" in text and "may not create it" in text and "2 problems" in text, text
+        assert f"role {RELAY} may not replicate" in text and "the server says: " in text and "may not create it" in text and "2 problems" in text, text
         run_remedy(database, text, "may not replicate")
         run_remedy(database, text, "may not create it")
         assert "no problem" in check(db=database)

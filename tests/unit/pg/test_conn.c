@@ -706,10 +706,8 @@ static void assert_garbled(const char *sql, StubLie lie, int rows_wanted)
 {
     connected();
     stub_lie_at(1, 1, lie, NULL);
-    pg_conn_send(at.conn, &(PgQuery){.sql = sql,
-                                     .rows_wanted = rows_wanted,
-                                     .arg = &at,
-                                     .done = on_done});
+    pg_conn_send(at.conn,
+                 &(PgQuery){.sql = sql, .rows_wanted = rows_wanted, .arg = &at, .done = on_done});
     wait_for(&at.done, 1);
     cr_assert_str_eq(at.error.code, "PG_PROTOCOL", "%s", at.error.message);
     cr_assert_eq(at.error.class, ERROR_RETRY);
