@@ -237,16 +237,7 @@ static Status status_ask(const Config *config, Text *body, json_t **ret_object, 
     if (status_client_get(config->monitor.listen, "/status", body, err) != OK) {
         return FAILED;
     }
-    json_error_t where;
-    json_t *object = json_loadb(text_string(body), body->length, JSON_REJECT_DUPLICATES, &where);
-    if (!json_is_object(object) || !json_is_array(json_object_get(object, "pipelines"))) {
-        json_decref(object);
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_ANSWER",
-                  "what answers at %s is not outboxd: no status object", config->monitor.listen);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
-    }
-    *ret_object = object;
-    return OK;
+    return status_client_object(config->monitor.listen, body, ret_object, err);
 }
 
 /* 0: no terminal, or one that does not say. */

@@ -28,6 +28,15 @@ void screen_add(Text *out, bool colours, Colour colour, const char *text)
     text_add(out, coloured ? "\x1b[0m" : "");
 }
 
+int64_t screen_whole(double number)
+{
+    double rounded = number > 0 ? number + 0.5 : number - 0.5;
+    if (rounded >= 0x1p63) {
+        return INT64_MAX;
+    }
+    return rounded > -0x1p63 ? (int64_t)rounded : INT64_MIN;
+}
+
 void screen_add_count(Text *out, int64_t count)
 {
     char digits[32];
@@ -63,7 +72,7 @@ void screen_add_duration(Text *out, double seconds)
         text_printf(out, "%.1f s", seconds);
         return;
     }
-    int64_t whole = seconds < 9e15 ? (int64_t)(seconds + 0.5) : INT64_C(9000000000000000);
+    int64_t whole = screen_whole(seconds < 9e15 ? seconds : 9e15);
     if (whole < 120) {
         text_printf(out, "%" PRId64 " s", whole);
     } else if (whole < 7200) {

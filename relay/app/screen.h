@@ -17,6 +17,9 @@ bool screen_wants_colour(FILE *out);
 /** Appends the text in a colour, as text_add_shown does. NULL counts as "". */
 void screen_add(Text *out, bool colours, Colour colour, const char *text);
 
+/** The whole number next to a foreign one: the least or the greatest where it is beyond those. */
+int64_t screen_whole(double number);
+
 /** Appends "41,203,118". */
 void screen_add_count(Text *out, int64_t count);
 

@@ -128,7 +128,7 @@ static int client_talk(int fd, const Text *request, int64_t deadline_us, Text *a
     }
 }
 
-static Status client_body(const char *listen, const Text *answer, Text *body, Error *err)
+Status status_client_body(const char *listen, const Text *answer, Text *body, Error *err)
 {
     static const char PROTOCOL[] = "HTTP/1.";
     const char *text = text_string(answer);
@@ -145,7 +145,25 @@ static Status client_body(const char *listen, const Text *answer, Text *body, Er
                   text + sizeof(PROTOCOL) + 1);
         return error_hint(err, "Another program has that port; set monitor.listen.");
     }
-    text_add(body, end + 4);
+    text_append(body, end + 4, answer->length - (size_t)(end + 4 - text));
+    return OK;
+}
+
+Status status_client_object(const char *listen, const Text *body, json_t **ret_object, Error *err)
+{
+    json_error_t where;
+    const char *text = text_string(body);
+    /* jansson passes over a NUL behind a number, where C's strings end. */
+    json_t *object = strlen(text) == body->length
+                         ? json_loadb(text, body->length, JSON_REJECT_DUPLICATES, &where)
+                         : NULL;
+    if (!json_is_object(object) || !json_is_array(json_object_get(object, "pipelines"))) {
+        json_decref(object);
+        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_ANSWER",
+                  "what answers at %s is not outboxd: no status object", listen);
+        return error_hint(err, "Another program has that port; set monitor.listen.");
+    }
+    *ret_object = object;
     return OK;
 }
 
@@ -171,5 +189,5 @@ Status status_client_get(const char *listen, const char *path, Text *body, Error
                                                   : strerror_r(failure, reason, sizeof(reason)),
                              err);
     }
-    return client_body(listen, &answer, body, err);
+    return status_client_body(listen, &answer, body, err);
 }

@@ -18,7 +18,7 @@ static void groups_add_rate(Text *out, double rate)
         return;
     }
     text_add_char(out, rate > 0 ? '+' : '-');
-    screen_add_count(out, (int64_t)(fabs(rate) + 0.5));
+    screen_add_count(out, screen_whole(fabs(rate)));
     text_add(out, "/s");
 }
 
@@ -33,7 +33,7 @@ static void groups_add_row(ScreenTable *table, const json_t *row, double objecti
     AUTO_BUFFER cell = TEXT_EMPTY;
     screen_table_add(table, false, COLOUR_NONE, groups_text(row, "group"));
     screen_table_add(table, false, COLOUR_NONE, groups_text(row, "topic"));
-    screen_add_count(&cell, (int64_t)behind);
+    screen_add_count(&cell, screen_whole(behind));
     screen_table_add(table, true, colour, text_string(&cell));
 
     text_clear(&cell);

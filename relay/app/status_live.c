@@ -113,7 +113,7 @@ void live_add_screen(const Live *live, bool colours, size_t columns, Text *out)
         screen_add_duration(out, series_most(&pipeline->lag));
         text_add_char(out, '\n');
         live_add_series(&pipeline->rate, "per second", looks, out);
-        screen_add_count(out, (int64_t)(series_most(&pipeline->rate) + 0.5));
+        screen_add_count(out, screen_whole(series_most(&pipeline->rate)));
         text_add_char(out, '\n');
     }
 }

@@ -21,7 +21,8 @@ static const char *status_text(const json_t *object, const char *key)
 static int64_t status_count(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
-    return json_is_integer(value) ? json_integer_value(value) : (int64_t)json_number_value(value);
+    return json_is_integer(value) ? json_integer_value(value)
+                                  : screen_whole(json_number_value(value));
 }
 
 /* Microseconds since 1970 of "2026-11-21T09:12:44.12Z", -1 when it is no such text. */
@@ -181,7 +182,7 @@ static void status_add_row(ScreenTable *table, const json_t *pipeline, int64_t n
     if (rate > 0 && rate < 9.95) {
         text_printf(&cell, "%.1f", rate);
     } else {
-        screen_add_count(&cell, (int64_t)(rate + 0.5));
+        screen_add_count(&cell, screen_whole(rate));
     }
     screen_table_add(table, true, COLOUR_NONE, text_string(&cell));
 

@@ -5,7 +5,7 @@
  * of its own, and the topic's limit holds in any case. A record that emit accepts takes at most
  *   key twice (it is ce_subject, too) + value + types + ids + content type + traceparent + the text
  *   of the headers + LIMIT_ENVELOPE_BYTES
- * bytes; tests/unit/encode/test_limits.c holds the encoder to that. */
+ * bytes; tests/unit/encode/test_encode.c and tests/fuzz/fuzz_encode.c hold the encoder to that. */
 #pragma once
 
 enum {

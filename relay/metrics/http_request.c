@@ -100,6 +100,9 @@ static bool http_is(Slice text, const char *wanted)
 static bool http_read_target(Slice target, HttpRequest *request)
 {
     static const char SCHEME[] = "http://";
+    if (!http_is_text(target, false)) {
+        return false;
+    }
     if (target.length > sizeof(SCHEME) - 1 &&
         strncasecmp(target.data, SCHEME, sizeof(SCHEME) - 1) == 0) {
         size_t skip = sizeof(SCHEME) - 1;
@@ -112,7 +115,7 @@ static bool http_read_target(Slice target, HttpRequest *request)
         target.length -= (size_t)(slash - target.data);
         target.data = slash;
     }
-    if (target.length == 0 || target.data[0] != '/' || !http_is_text(target, false)) {
+    if (target.length == 0 || target.data[0] != '/') {
         return false;
     }
     request->path = target;

@@ -160,28 +160,43 @@ const MarkRow *const *mark_queue_chosen(const MarkQueue *queue, size_t *ret_coun
     return (const MarkRow *const *)queue->chosen;
 }
 
-bool mark_snapshot_shows(const char *snapshot, uint32_t xid)
+/* The 32 bits of an xid8 at *at, and what follows it; false: there is none. */
+static bool snapshot_number(const char **at, uint32_t *ret_xid)
 {
-    if (xid == 0) {
-        return true;
-    }
-    char *at = NULL;
-    (void)strtoull(snapshot, &at, 10); /* xmin: lower than everything that follows */
-    if (*at != ':') {
-        return false;
-    }
-    uint32_t xmax = (uint32_t)strtoull(at + 1, &at, 10);
-    if ((int32_t)(xid - xmax) >= 0) {
-        return false;
-    }
-    while (*at == ':' || *at == ',') {
-        const char *number = at + 1;
-        uint32_t running = (uint32_t)strtoull(number, &at, 10);
-        if (at != number && running == xid) {
+    const char *begin = *at;
+    uint64_t number = 0;
+    for (; **at >= '0' && **at <= '9'; ++*at) {
+        if (__builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(**at - '0'), &number)) {
             return false;
         }
     }
-    return true;
+    *ret_xid = (uint32_t)number;
+    return *at > begin;
+}
+
+/* Of a text that is no snapshot nothing is shown: the row is kept, and asked for again. */
+bool mark_snapshot_shows(const char *snapshot, uint32_t xid)
+{
+    uint32_t xmin = 0; /* lower than everything that follows */
+    uint32_t xmax = 0;
+    bool runs = false;
+    if (xid == 0) {
+        return true;
+    }
+    if (!snapshot_number(&snapshot, &xmin) || *snapshot++ != ':' ||
+        !snapshot_number(&snapshot, &xmax) || *snapshot++ != ':') {
+        return false;
+    }
+    for (bool more = *snapshot != '\0'; more; snapshot += more ? 1 : 0) {
+        uint32_t running = 0;
+        if (!snapshot_number(&snapshot, &running)) {
+            return false;
+        }
+        runs = runs || running == xid;
+        more = *snapshot == ',';
+    }
+    return *snapshot == '\0' && !runs && (int32_t)(xid - xmax) < 0;
 }
 
 static int compare_misses(const void *a, const void *b)

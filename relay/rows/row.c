@@ -84,6 +84,14 @@ static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
     }
 }
 
+/* The event that was added last is none: the batch is as it was. */
+static void row_take_back(Batch *batch, size_t bytes)
+{
+    batch->count--;
+    batch->unsettled--;
+    batch->bytes -= bytes;
+}
+
 /* The row has `sent` extra columns, the event `extra_count`. */
 static Status row_decode(Slice bytes, size_t sent, size_t extra_count, Batch *batch,
                          Event **ret_event, Error *err)
@@ -96,8 +104,7 @@ static Status row_decode(Slice bytes, size_t sent, size_t extra_count, Batch *ba
         row_fill(&reader, event, sent);
     }
     if (!bytes_complete(&reader) || fields != FIXED_COLUMNS + sent) {
-        batch->count--;
-        batch->unsettled--;
+        row_take_back(batch, 0);
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
                          "cannot read a row of %zu bytes and %zu fields", copy.length, fields);
     }
@@ -114,8 +121,7 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
         return FAILED;
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
-        batch->count--;
-        batch->unsettled--;
+        row_take_back(batch, length + sizeof(**ret_event));
         return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
                          "a row of the outbox table has no sequence number");
     }
@@ -140,8 +146,7 @@ Status row_read_message(Slice content, size_t extra_count, Batch *batch, Event *
         bool needed =
             field == FIELD_EVENT_ID || field == FIELD_EVENT_TYPE || field == FIELD_AGGREGATE_TYPE;
         if ((field != FIELD_PAYLOAD_BYTES && !row_is_text(text)) || (needed && text.length == 0)) {
-            batch->count--;
-            batch->unsettled--;
+            row_take_back(batch, content.length + sizeof(**ret_event));
             return error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
                              "field %d of a message is empty, or no text in UTF-8", (int)field);
         }

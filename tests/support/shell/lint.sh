@@ -102,6 +102,9 @@ lint_connections() { "$python" tests/support/connections.py; }
 # Values of an answer are read where one that lacks them is noted.
 lint_results() { "$python" tests/support/results.py; }
 
+# Each test that SECURITY.md and tests/TRIALS.md name exists.
+lint_named() { "$python" tests/support/named_tests.py; }
+
 lint_lengths() {
     local long
     long=$(lint_c_files | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 " has " $1 " lines" }')
@@ -115,6 +118,7 @@ lint_parts() {
     part "lint codes" lint_codes
     part "lint connections" lint_connections
     part "lint results" lint_results
+    part "lint named tests" lint_named
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release

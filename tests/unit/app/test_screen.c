@@ -48,6 +48,16 @@ Test(screen, counts_are_grouped_by_thousands)
     expect_count(INT64_MIN, "-9,223,372,036,854,775,808");
 }
 
+Test(screen, numbers_of_others_are_whole_or_the_farthest)
+{
+    cr_assert_eq(screen_whole(41.5), 42);
+    cr_assert_eq(screen_whole(-41.5), -42);
+    cr_assert_eq(screen_whole(0), 0);
+    cr_assert_eq(screen_whole(1e300), INT64_MAX);
+    cr_assert_eq(screen_whole(9223372036854775807.0), INT64_MAX);
+    cr_assert_eq(screen_whole(-1e300), INT64_MIN);
+}
+
 Test(screen, text_from_outside_cannot_steer_the_terminal)
 {
     AUTO_BUFFER out = TEXT_EMPTY;

@@ -87,6 +87,28 @@ Test(status_client, other_programs_are_recognised)
     }
 }
 
+Test(status_client, a_body_is_one_object_with_pipelines)
+{
+    static const struct {
+        Slice body;
+        bool good;
+    } BODIES[] = {{SLICE_LITERAL("{\"pipelines\":[]}"), true},
+                  {SLICE_LITERAL("{\"pipelines\":{}}"), false},
+                  {SLICE_LITERAL("[1]"), false},
+                  {SLICE_LITERAL("{\"pipelines\":[],\"a\":1\0}"), false},
+                  {SLICE_LITERAL(""), false}};
+    for (size_t i = 0; i < sizeof(BODIES) / sizeof(BODIES[0]); i++) {
+        AUTO_BUFFER body = TEXT_EMPTY;
+        json_t *object = NULL;
+        Error err = {0};
+        text_add_slice(&body, BODIES[i].body);
+        bool good = status_client_object("127.0.0.1:1", &body, &object, &err) == OK;
+        cr_assert_eq(good, BODIES[i].good, "%zu", i);
+        cr_assert_str_eq(err.code, good ? "" : "RELAY_ANSWER");
+        json_decref(object);
+    }
+}
+
 Test(status_client, relay_that_hangs_is_given_up_on, .timeout = 20)
 {
     AUTO_BUFFER body = TEXT_EMPTY;

@@ -338,6 +338,13 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
     send_commit(0x2000);
     batch = assembler_finish(&assembler);
     cr_assert_eq(batch->count, cuts + 4);
+    AUTO_BUFFER good = TEXT_EMPTY;
+    build_event_content(&good, "good");
+    size_t held = good.length + sizeof(Event);
+    for (size_t i = 0; i + 1 < batch->count; i++) {
+        held += batch->events[i]->field[FIELD_PAYLOAD_BYTES].length + sizeof(Event);
+    }
+    cr_assert_eq(batch->bytes, held, "%zu, not %zu", batch->bytes, held);
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         cr_assert_eq(event->malformed, i + 1 < batch->count, "%zu", i);

@@ -22,7 +22,7 @@ Test(mask, pairs_lose_passwords_and_keep_the_rest)
     assert_dsn("password = 's3 cr\\'et' host=db", "password = *** host=db");
     assert_dsn("password=s3\\ cret host=db", "password=*** host=db");
     assert_dsn("host=db sslpassword=x sslkey=/k", "host=db sslpassword=*** sslkey=/k");
-    assert_dsn("PASSWORD=x", "PASSWORD=***");
+    assert_dsn("pasword=x pwd=y", "pasword=*** ***");
     assert_dsn("host=db passfile=/home/me/.pgpass", "host=db passfile=/home/me/.pgpass");
     assert_dsn("password= host=db", "password= ***"); /* libpq: the password is "host=db" */
     assert_dsn("", "");
@@ -33,6 +33,10 @@ Test(mask, pairs_that_are_none_are_hidden)
     assert_dsn("host=db s3cret", "host=db ***");
     assert_dsn("s3cret", "***");
     assert_dsn("password='s3cret", "password=***");
+    assert_dsn("S3CRET=x", "***");
+    assert_dsn("%s3%c7%e7=x", "***");
+    assert_dsn("password=a S3cret=b user=c", "password=*** ***");
+    assert_dsn("password='a's3cret=b", "password=***");
 }
 
 Test(mask, uris_lose_the_password_of_the_authority)
@@ -54,6 +58,9 @@ Test(mask, uris_lose_secrets_of_the_query)
     assert_dsn("postgresql://db/shop?pass%77ord=s3cret", "postgresql://db/shop?pass%77ord=***");
     assert_dsn("postgresql://db/shop?application_name=a@b",
                "postgresql://db/shop?application_name=a@b");
+    assert_dsn("postgresql://db?password=s3@cret", "postgresql://db?password=***");
+    assert_dsn("postgresql://db/shop?password=s3&cret&x", "postgresql://db/shop?password=***&***");
+    assert_dsn("postgresql://db/shop?pasword=s3&pwd=cret", "postgresql://db/shop?pasword=***&***");
 }
 
 Test(mask, passwords_with_characters_that_should_have_been_escaped_do_not_leak)
@@ -65,6 +72,12 @@ Test(mask, passwords_with_characters_that_should_have_been_escaped_do_not_leak)
         "postgresql://relay:s3cret@s3cret/s3cret@db/shop",
         "postgresql://relay:s3cret:s3cret@db/shop",
         "postgresql://relay:s3cret&s3cret@db/shop?x=y",
+        "postgresql://relay:a/s3cret?s3cret@db/shop",
+        "postgresql://relay:5432/s3cret?s3cret@db/shop",
+        "postgresql://relay:5432/s3cret?x=s3cret@db/shop",
+        "postgresql://db?pasword=x@s3cret/s3cret&user=relay",
+        "postgresql://relay:a@s3cret?s3cret@db/shop",
+        "postgresql://relay:a@s3cret?x=y&s3cret@db/shop",
     };
     for (size_t i = 0; i < sizeof(dsns) / sizeof(dsns[0]); i++) {
         AUTO_TEXT masked = mask_dsn(dsns[i]);
@@ -84,6 +97,7 @@ Test(mask, kafka_properties_are_judged_by_their_name)
     assert_property("compression.type=lz4", "compression.type=lz4");
     assert_property("sasl.username=relay", "sasl.username=relay");
     assert_property("s3cret", "***");
+    assert_property("czNjcmV0Cg==", "***");
 }
 
 Test(mask, every_truncation_of_a_connection_string_keeps_the_secret)

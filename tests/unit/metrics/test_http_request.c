@@ -72,6 +72,7 @@ Test(http_request, malformed_heads_are_refused)
         "GET / HTTP/11\r\n\r\n",
         "GET metrics HTTP/1.1\r\n\r\n",
         "GET http://host HTTP/1.1\r\n\r\n",
+        "GET http://ho\x01st/x HTTP/1.1\r\n\r\n",
         "GET /a\tb HTTP/1.1\r\n\r\n",
         "G@T / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nno colon\r\n\r\n",

@@ -346,6 +346,12 @@ static const struct {
     /* Nothing is known: a row is rather kept than given up. */
     {"", 7, false},
     {"10", 7, false},
+    {"10:20", 7, false},
+    {"10:20:12,", 7, false},
+    {"10:20:x", 7, false},
+    {"10:20: 12", 7, false},
+    {"10:+20:", 7, false},
+    {"10:99999999999999999999:", 7, false},
 };
 
 Test(mark_queue, a_snapshot_shows_what_was_over_when_it_was_taken)
