@@ -6,7 +6,8 @@
 
 #include "stub/libpq_internal.h"
 
-const char *const STUB_NULL = "";
+static const char null_value[] = "(NULL)"; /* an object of its own: equal literals may be one */
+const char *const STUB_NULL = null_value;
 
 /* Building replies. */
 
