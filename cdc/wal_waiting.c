@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "pg/result.h"
 #include "rows/mark_queue.h"
 
 enum { WAITING_LOOK_MS = 20 }; /* rows that could not be seen yet, or a slot that is in use still */
@@ -142,7 +143,7 @@ static void on_waiting_result(void *arg, const PGresult *result)
     WalSource *wal = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         free(wal->waiting.snapshot);
-        wal->waiting.snapshot = x_strdup(PQgetvalue(result, 0, 0));
+        wal->waiting.snapshot = x_strdup(pg_needed(result, 0, 0));
     }
 }
 
@@ -178,6 +179,7 @@ static void waiting_ask(WalSource *wal)
     wal->waiting.asking = true;
     wal_ask(wal, &(PgQuery){.sql = "SELECT pg_current_snapshot()",
                             .arg = wal,
+                            .rows_wanted = 1,
                             .result = on_waiting_result,
                             .done = on_waiting_done});
 }

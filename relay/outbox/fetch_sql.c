@@ -72,7 +72,8 @@ static char *lean_list(const OutboxTable *table, FetchLean lean)
     text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         const char *column = table_has(table, field) ? table_column(table->config, field) : "";
-        bool body = field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
+        bool body =
+            field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
         bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
         if (left_out || *column == '\0') {
             text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");

@@ -38,6 +38,7 @@
 #include "outbox/fetch_sql.h"
 #include "outbox/poll_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/row.h"
 
 enum {
@@ -172,7 +173,7 @@ void fetch_on_result(void *arg, const PGresult *result)
     }
     if (strcmp(PQfname(result, 0), "writers") == 0) {
         free(poll->fence.latest);
-        poll->fence.latest = x_strdup(PQgetvalue(result, 0, 0));
+        poll->fence.latest = x_strdup(pg_value(result, 0, 0));
         return;
     }
     guard_read(poll, result);
@@ -462,6 +463,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     guard_add_query(poll, &sql);
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
+                                 .rows_wanted = with_fence ? 2 : 1,
                                  .row = fetch_on_row,
                                  .result = fetch_on_result,
                                  .done = fetch_on_done});

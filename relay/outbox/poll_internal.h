@@ -9,6 +9,7 @@
 #include "rows/marker.h"
 #include "rows/parked.h"
 #include "rows/publisher.h"
+#include "rows/repeats.h"
 #include "rows/table.h"
 
 typedef enum PollState {
@@ -180,9 +181,10 @@ typedef struct PollSource {
     int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
-    bool warned;              /* what the first look found was said */
-    bool begun;               /* it published, or stood by: what breaks now is waited for */
-    bool look_again;          /* at the preconditions: we stood by since the last look */
+    bool warned;     /* what the first look found was said */
+    bool begun;      /* it published, or stood by: what breaks now is waited for */
+    bool look_again; /* at the preconditions: we stood by since the last look */
+    Repeats repeats;
     unsigned refusals;        /* that took the connections, in a row */
     bool doubts;              /* ... the last of them */
     bool refused;             /* the server refused the last fetch */

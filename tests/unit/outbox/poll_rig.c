@@ -201,8 +201,8 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     rig.looks++;
     stub_reply_command(reply, 0); /* of a SET */
     stub_reply_row(reply, "backend_pid", v[0], NULL);
-    stub_reply_row(reply, "in_recovery", v[1], "table_oid", v[2], "unlogged",
-                   logged ? STUB_NULL : "outbox.event", "set_logged",
+    stub_reply_row(reply, "role", "relay", "version", "150000", "in_recovery", v[1], "table_oid",
+                   v[2], "unlogged", logged ? STUB_NULL : "outbox.event", "set_logged",
                    logged ? STUB_NULL : "ALTER TABLE outbox.event SET LOGGED;", "cache", v[4],
                    "dead_letter", v[5], "sequence", v[6], "updates", rig.may_not_mark ? "f" : "t",
                    "publisher", rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
@@ -432,6 +432,13 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "unlocked", "t", NULL);
     } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
         serve_claim(sql, reply);
+    } else if (begins(sql, "SELECT p.ctid, p.generation")) { /* where is our row? */
+        char ctid[16];
+        char writes[16];
+        snprintf(ctid, sizeof(ctid), "(0,%u)", rig.history.writes);
+        snprintf(writes, sizeof(writes), "%u", rig.history.writes);
+        stub_reply_row(reply, "ctid", ctid, "generation", rig.history.generation, "writes", writes,
+                       "same", "t", NULL);
     } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
         stub_reply_command(reply, 0);
     } else if (strstr(sql, "COPY (") != NULL || strstr(sql, "; COMMIT") != NULL) {
