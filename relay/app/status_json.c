@@ -28,7 +28,7 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
                 view->waiting_reason->message);
     const char *remedy = log_code_remedy(view->waiting_reason);
     if (*remedy != '\0') {
-        text_printf(reason, "; %s", remedy);
+        text_printf(reason, "\n  remedy: %s", remedy);
     }
     text_add_char(reason, '\n');
 }

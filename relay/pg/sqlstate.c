@@ -152,7 +152,9 @@ static const struct {
     {"password authentication failed", "28P01",
      "Check user and password of database.dsn. PostgreSQL says the same of a password that has "
      "expired: ALTER ROLE ... VALID UNTIL 'infinity'."},
-    {"no password supplied", "28P01", NULL},
+    {"no password supplied", "28P01",
+     "Give the password: database.password_file, OUTBOXD_DATABASE_PASSWORD_FILE, ~/.pgpass or "
+     "PGPASSWORD."},
     {"authentication failed", "28000", NULL},
     {"no pg_hba.conf entry", "28000",
      "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},

@@ -333,7 +333,8 @@ Test(conn, what_the_server_says_at_the_door_decides)
     } CASES[] = {
         {"connection to server at \"db\" failed: FATAL:  password authentication failed for user",
          ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
-        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
+        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION",
+         "database.password_file"},
         {"FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"", ERROR_FATAL,
          "POSTGRES_AUTHENTICATION", NULL},
         {"FATAL:  database \"shop\" does not exist\n", ERROR_FATAL, "POSTGRES_NO_DATABASE", NULL},
