@@ -55,12 +55,12 @@ bool relay_ready(void *arg, Text *reason)
         }
         if (view.unseen->class != ERROR_NONE && !view.paused) {
             ready = false;
-            text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.unseen->code,
+            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name, view.unseen->code,
                         view.unseen->message, view.unseen->hint);
         }
         if (view.alarm->class != ERROR_NONE && !view.paused) {
             ready = false;
-            text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.alarm->code,
+            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name, view.alarm->code,
                         view.alarm->message, view.alarm->hint);
         }
         if (state_is_ready(view.state)) {

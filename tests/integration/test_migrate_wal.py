@@ -92,7 +92,7 @@ def test_another_publication_of_that_name_is_refused_with_what_mends_it(database
         database.execute(f"ALTER PUBLICATION outboxd_outbox OWNER TO {OWNER}", user=SUPERUSER)
     before = dump(database)
     result = migrate(database, "--capture", "wal", expect=2)
-    assert "publication outboxd_outbox exists and is not the one for outbox.event; " + fault in result.stderr
+    assert "publication outboxd_outbox exists and is not the one for outbox.event. " + fault in result.stderr
     assert dump(database) == before
     remedy = re.search("remedy: (.*;) Or leave it", result.stderr).group(1)
     for statement in remedy.split(";")[:-1]:
