@@ -130,8 +130,8 @@ void slot_unfinished(const char *slot, int pid, Error *err)
               "running then has ended",
               slot, by);
     error_hint(err, "Wait, or end the transactions that were forgotten: SELECT pid, datname, "
-                    "usename, xact_start, "
-                    "left(query, 60) FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY "
+                    "usename, xact_start, left(query, 60) FROM pg_stat_activity WHERE backend_xid "
+                    "IS NOT NULL ORDER BY "
                     "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
 }
 

@@ -85,8 +85,8 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
         snprintf(event_id, sizeof(event_id), "%.*s", id.data != NULL ? (int)id.length : 0,
                  id.data != NULL ? id.data : "");
         AUTO_TEXT hint =
-            x_format("outboxd dead show %s says all of it; mend the cause, then requeue "
-                     "it under the number that shows.",
+            x_format("outboxd dead show %s says all of it. Mend the cause, then requeue "
+                     "it by the number that this shows.",
                      event_id);
         log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
                   LOG_FIELDS(seq, log_text("event_id", event_id), log_text("reason", err->code),
