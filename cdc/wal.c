@@ -39,7 +39,7 @@ static void wal_close(WalSource *wal, WalState state)
     fill_release(wal);
     ask_release(wal);
     waiting_give_back(wal);
-    wal->waiting.reread = wal->waiting.rereading = false;
+    wal->waiting.reread = wal->waiting.rereading = wal->waiting.stands = false;
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
@@ -239,6 +239,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
         return;
     }
     wal->acked = *position;
+    waiting_acked(wal);
     wal->verify.idle = false;
     MarkerPosition stored = verify_cap(wal, position);
     wal->verify.pushed = stored;
@@ -442,7 +443,8 @@ void wal_deliver(WalSource *wal, Batch *batch)
 
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
 {
-    return !wal->draining && wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
+    return !wal->draining && !wal->waiting.stands &&
+           wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
 }
 
 bool wal_is_idle(const WalSource *wal)

@@ -142,6 +142,14 @@ static const LogCode PIPELINE_CODES[] = {
      "right; "
      "or raise the topic's limit. What the log holds cannot be corrected: set on_poison = "
      "\"dead_letter\" and restart."},
+    {"EVENTS_WITHOUT_ROW", "warn",
+     "Events wait for their topic, and have no unpublished row that they could wait in: the "
+     "transaction that wrote them deletes them (\"listen to yourself\"), or they were deleted or "
+     "marked right after it. They wait in memory; the position stays before them, and nothing that "
+     "is read behind them is marked until they are published. A restart meanwhile publishes that "
+     "once more.",
+     "Make the topic (outboxd check --create-topics), grant the right, or mend what the first line "
+     "of that topic names."},
     {"PARTITIONS_CHANGED", "warn",
      "A topic has another number of partitions than before: keys move to other partitions, so the "
      "order of a key across the change is not kept.",

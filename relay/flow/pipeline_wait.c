@@ -247,7 +247,7 @@ void pipeline_watch_waiting(Pipeline *p)
             p->parts.changed(p->parts.arg, p);
         }
     }
-    if (p->parking.holds == NULL) {
+    if (p->parking.holds == NULL && !p->reread_wanted) {
         return;
     }
     pipeline_watch_beyond(p);

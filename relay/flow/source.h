@@ -41,6 +41,9 @@ typedef struct SourceEvents {
     void (*row_looks)(void *arg, int64_t seq, uint64_t look);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
+    /** Some of what was parked cannot come from its row: may_park() says no to it from now on.
+     * reread() is due; nothing is read before. */
+    void (*wants_reread)(void *arg);
     /** Something hints that a precondition changed (rows/precondition.h): look now. */
     void (*doubt)(void *arg);
     /** The server refused a statement (SQLSTATE class 42, or 55000) on a connection that is fine.
