@@ -382,6 +382,15 @@ static size_t wal_unmarked(const Source *source)
     return marker_unmarked(wal->marker) + wal->waiting.events;
 }
 
+/* What follows has its place behind all of it: the log behind the rows from before the slot, a
+ * table behind the one that was renamed. */
+static bool wal_reads_on(const Source *source)
+{
+    const WalSource *wal = (const WalSource *)source;
+    bool filled = wal->state == WAL_FILLING && wal->fill.complete;
+    return wal->outstanding == 0 || !(filled || wal->rotation.switching);
+}
+
 static void wal_free(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -426,6 +435,7 @@ static const SourceOps WAL_OPS = {
     .may_park = waiting_may_park,
     .parked = waiting_parked,
     .reread = waiting_reread,
+    .reads_on = wal_reads_on,
     .status = view_status,
     .slot = view_slot,
     .free = wal_free,

@@ -137,7 +137,10 @@ static const LogCode PIPELINE_CODES[] = {
     {"WAITING_EVENTS_FULL", "warn",
      "Events that wait for their topic, or behind a row of it, in memory (with on_publish = "
      "\"keep\" or messages = true, "
-     "or beyond a million of them) take all the room of in_flight_events, so nothing more is read.",
+     "without a row, "
+     "or beyond a million of them) take all the room of in_flight_events, or are of rows that must "
+     "be published before what follows them (rows from before the slot, or of a table that was "
+     "renamed), so nothing more is read.",
      "Remove what the line names: make the topic (outboxd check --create-topics) or grant the "
      "right; "
      "or raise the topic's limit. What the log holds cannot be corrected: set on_poison = "

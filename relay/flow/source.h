@@ -123,6 +123,9 @@ typedef struct SourceOps {
     /** Reads from the beginning, what was parked too, as soon as every batch has come back (which
      * follows at once) and everything acknowledged is marked. No batch comes before. */
     void (*reread)(Source *source);
+    /** False: nothing more is read before what is out has come back, whatever room there is. NULL:
+     * that does not happen. */
+    bool (*reads_on)(const Source *source);
     /** Appends the source's members to the pipeline's status object (each with a leading comma). */
     void (*status)(const Source *source, Text *json);
     /** Appends what it knows of its replication slot: members, the name first, without braces.

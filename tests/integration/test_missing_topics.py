@@ -424,6 +424,23 @@ def test_kept_rows_wait_in_memory_and_that_is_said_when_it_is_full(wal_relay, ka
     one.wait_ready()
 
 
+def test_kept_rows_from_before_the_slot_that_wait_hold_up_the_log_and_that_is_said(wal_relay, kafka, database, prefix):
+    """How far the rows from before the slot are published is one number, so the log begins behind the last of them."""
+    there, missing = kafka.create_topic(f"{prefix}.there"), f"{prefix}.missing"
+    emit(database, ["there", "missing"], 5)
+    one = wal_relay({"on_publish": "keep"}).start(wait_ready=False)
+    eventually(lambda: len(read_topics(kafka.brokers, there)) >= 5, 30, lambda: "the others go on\n" + one.log_tail())
+    emit(database, ["there", "missing"], 5)
+    reason = one.wait_not_ready("WAITING_EVENTS_FULL")
+    assert missing in reason and "before the log that follows" in reason and "all others go on" not in reason
+    assert one.status()["pipelines"][0]["state"] == "stalled"
+    kafka.create_topic(missing)
+    eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 10, 30, lambda: "they follow\n" + one.log_tail())
+    for topic in (there, missing):
+        assert_exact(kafka, topic, 10)
+    one.wait_ready()
+
+
 @pytest.mark.parametrize("sooner", [True, soak(False)], ids=["before an event is called poison", "within a minute"])
 def test_more_partitions_than_before_are_said(poll_relay, kafka, database, prefix, sooner):
     from confluent_kafka.admin import NewPartitions
