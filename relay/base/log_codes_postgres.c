@@ -189,7 +189,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "The number of a row may be NULL: an event without one is neither read nor marked.",
      "Give such rows a number, then ALTER TABLE ... ALTER COLUMN ... SET NOT NULL; as the line "
      "shows."},
-    {"SEQUENCE_DESCENDS", "error, warn", "The sequence of the outbox table does not only ascend.",
+    {"SEQUENCE_DESCENDS", "error, warn",
+     "The sequence of the outbox table does not only ascend. Polling publishes in the order of the "
+     "numbers. capture = \"wal\" publishes in the order of the log, but for rows that it reads "
+     "from "
+     "the table: those from before the slot, and those that wait for their topic.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",
      "The numbers of the rows are not drawn by the INSERT: polling publishes in their order.",
