@@ -148,6 +148,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
         batch->bytes += content.length + sizeof(*event);
     }
     event->seq = EVENT_NO_SEQ;
+    event->message = true;
     assembler_number(assembler, event);
     return OK;
 }
@@ -213,8 +214,7 @@ Status assembler_take(Assembler *assembler, Slice data, Error *err)
     case PGOUTPUT_RELATION:
         return relations_put(&assembler->relations, &message.relation, err);
     case PGOUTPUT_TYPE:
-        relations_put_type(&assembler->relations, &message.type);
-        return OK;
+        return relations_put_type(&assembler->relations, &message.type, err);
     case PGOUTPUT_ORIGIN:
     case PGOUTPUT_UPDATE:
     case PGOUTPUT_DELETE:

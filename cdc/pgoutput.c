@@ -198,12 +198,23 @@ PgOutputColumn pgoutput_column(ByteReader *rest)
     return read_column(rest);
 }
 
+/* Of a table or a type. A longer one is no name of any server, whatever its NAMEDATALEN. */
+static Slice read_name(Parse *parse)
+{
+    const unsigned char *at = parse->in.at;
+    Slice name = bytes_string(&parse->in);
+    if (name.length > PGOUTPUT_NAME_MAX) {
+        parse_fail(parse, at, "a name longer than any can be");
+    }
+    return name;
+}
+
 static void read_relation(Parse *parse, PgOutputRelation *relation)
 {
     relation->xid = read_xid(parse);
     relation->id = bytes_u32(&parse->in);
-    relation->schema = bytes_string(&parse->in);
-    relation->name = bytes_string(&parse->in);
+    relation->schema = read_name(parse);
+    relation->name = read_name(parse);
     const unsigned char *at = parse->in.at;
     relation->replica_identity = (char)bytes_u8(&parse->in);
     if (strchr("dnfi", relation->replica_identity) == NULL || relation->replica_identity == '\0') {
@@ -226,8 +237,8 @@ static void read_type(Parse *parse, PgOutputType *type)
 {
     type->xid = read_xid(parse);
     type->id = bytes_u32(&parse->in);
-    type->schema = bytes_string(&parse->in);
-    type->name = bytes_string(&parse->in);
+    type->schema = read_name(parse);
+    type->name = read_name(parse);
 }
 
 static void read_truncate(Parse *parse, PgOutputTruncate *truncate)

@@ -13,7 +13,10 @@
 #include "base/error.h"
 #include "base/slice.h"
 
-enum { PGOUTPUT_COLUMNS_MAX = 1600 }; /* of a table: MaxHeapAttributeNumber */
+enum {
+    PGOUTPUT_COLUMNS_MAX = 1600, /* of a table: MaxHeapAttributeNumber */
+    PGOUTPUT_NAME_MAX = 1023,    /* bytes; 63 as PostgreSQL is built */
+};
 
 typedef enum PgOutputKind {
     PGOUTPUT_BEGIN = 'B',

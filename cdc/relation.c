@@ -19,7 +19,7 @@ enum {
 /* A type that is not built in, such as a domain, and the type below it. */
 struct RelationType {
     uint32_t id;
-    uint32_t base; /* 0: none that is converted */
+    uint32_t base;
 };
 
 void relations_reset(Relations *relations)
@@ -28,6 +28,8 @@ void relations_reset(Relations *relations)
         free(relations->items[i]);
     }
     relations->count = 0;
+    relations->stranger_count = relations->stranger_next = 0;
+    relations->forgot = false;
     relations->type_count = 0;
 }
 
@@ -35,6 +37,7 @@ void relations_release(Relations *relations)
 {
     relations_reset(relations);
     free(relations->items);
+    free(relations->strangers);
     free(relations->types);
     tree_release(&relations->tree);
     free(relations->schema);
@@ -84,9 +87,15 @@ static Conversion column_conversion(uint32_t type, int target)
     }
 }
 
+static Status relations_too_many(const char *what, int most, Error *err)
+{
+    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                     "the server told of more than %d %s in one stream", most, what);
+}
+
 /* pgoutput tells of a domain with the name of the type below it (logicalrep_write_typ() of
  * PostgreSQL; the empty schema is pg_catalog). */
-void relations_put_type(Relations *relations, const PgOutputType *message)
+Status relations_put_type(Relations *relations, const PgOutputType *message, Error *err)
 {
     static const struct {
         const char *name;
@@ -106,13 +115,20 @@ void relations_put_type(Relations *relations, const PgOutputType *message)
     }
     for (size_t i = 0; i < relations->type_count; i++) {
         if (relations->types[i].id == type.id) {
-            relations->types[i] = type;
-            return;
+            relations->types[i] = type.base != 0 ? type : relations->types[--relations->type_count];
+            return OK;
         }
+    }
+    if (type.base == 0) {
+        return OK; /* as sent, like one that nobody told of */
+    }
+    if (relations->type_count >= RELATIONS_TYPES_MAX) {
+        return relations_too_many("types", RELATIONS_TYPES_MAX, err);
     }
     relations->types =
         x_realloc(relations->types, (relations->type_count + 1) * sizeof(*relations->types));
     relations->types[relations->type_count++] = type;
+    return OK;
 }
 
 static uint32_t relations_base_type(const Relations *relations, uint32_t id)
@@ -189,13 +205,12 @@ static Relation *relation_new(const Relations *relations, const PgOutputRelation
     Relation *relation =
         x_calloc(1, sizeof(*relation) + (FIELD_COUNT + extra_count) * sizeof(relation->uses[0]));
     relation->id = message->id;
-    relation->outbox = relations_own(relations, message);
     relation->extra_count = extra_count;
     relation->column_count = message->columns;
     relation->event_bytes_max = relations->pipeline->event_bytes_max;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
     relation->published = relation->column_count;
-    for (size_t i = 0; relation->outbox && i < message->columns; i++) {
+    for (size_t i = 0; i < message->columns; i++) {
         PgOutputColumn column = pgoutput_column(&rest);
         relation_use(relation, relations, i, &column);
         if (column.name.length > 0 &&
@@ -335,9 +350,6 @@ static Status relation_check(const Relations *relations, const Relation *relatio
 {
     NeededColumn needed[NEEDED_COLUMNS];
     relations_needed(relations, needed);
-    if (!relation->outbox) {
-        return OK;
-    }
     if (relation_check_generated(relations, relation, err) != OK) {
         return FAILED;
     }
@@ -357,20 +369,77 @@ static Status relation_check(const Relations *relations, const Relation *relatio
     return OK;
 }
 
+static size_t strangers_find(const Relations *relations, uint32_t id)
+{
+    size_t i = 0;
+    while (i < relations->stranger_count && relations->strangers[i] != id) {
+        i++;
+    }
+    return i;
+}
+
+static void strangers_put(Relations *relations, uint32_t id)
+{
+    if (strangers_find(relations, id) < relations->stranger_count) {
+        return;
+    }
+    if (relations->stranger_count < RELATIONS_STRANGERS_MAX) {
+        relations->strangers = x_realloc(relations->strangers, (relations->stranger_count + 1) *
+                                                                   sizeof(*relations->strangers));
+        relations->strangers[relations->stranger_count++] = id;
+        return;
+    }
+    relations->forgot = true;
+    relations->strangers[relations->stranger_next] = id;
+    relations->stranger_next = (relations->stranger_next + 1) % RELATIONS_STRANGERS_MAX;
+}
+
+static void strangers_remove(Relations *relations, uint32_t id)
+{
+    size_t at = strangers_find(relations, id);
+    if (at < relations->stranger_count) {
+        relations->strangers[at] = 0; /* no relation has it; its place is used again in its turn */
+    }
+}
+
+static size_t relations_at(const Relations *relations, uint32_t id)
+{
+    size_t i = 0;
+    while (i < relations->count && relations->items[i]->id != id) {
+        i++;
+    }
+    return i;
+}
+
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err)
 {
+    size_t at = relations_at(relations, message->id);
+    bool known = at < relations->count;
+    if (relations->tree.full) { /* one that is not kept would pass for a stranger */
+        return relations_too_many("partitions of the outbox", TREE_MEMBERS_MAX, err);
+    }
+    if (!relations_own(relations, message)) {
+        if (known) {
+            free(relations->items[at]);
+            relations->items[at] = relations->items[--relations->count];
+        }
+        strangers_put(relations, message->id);
+        return OK;
+    }
+    if (!known && relations->count >= RELATIONS_MAX) {
+        return relations_too_many("tables of the outbox", RELATIONS_MAX, err);
+    }
     Relation *relation = relation_new(relations, message);
     if (relation_check(relations, relation, err) != OK) {
         free(relation);
         return FAILED;
     }
-    for (size_t i = 0; i < relations->count; i++) {
-        if (relations->items[i]->id == relation->id) {
-            free(relations->items[i]);
-            relations->items[i] = relation;
-            return OK;
-        }
+    if (known) {
+        free(relations->items[at]);
+        relations->items[at] = relation;
+        return OK;
     }
+    strangers_remove(relations, message->id);
     relations->items =
         x_realloc(relations->items, (relations->count + 1) * sizeof(*relations->items));
     relations->items[relations->count++] = relation;
@@ -379,12 +448,11 @@ Status relations_put(Relations *relations, const PgOutputRelation *message, Erro
 
 const Relation *relations_find(const Relations *relations, uint32_t id, bool *ret_known)
 {
-    for (size_t i = 0; i < relations->count; i++) {
-        if (relations->items[i]->id == id) {
-            *ret_known = true;
-            return relations->items[i]->outbox ? relations->items[i] : NULL;
-        }
+    size_t at = relations_at(relations, id);
+    if (at < relations->count) {
+        *ret_known = true;
+        return relations->items[at];
     }
-    *ret_known = false;
+    *ret_known = relations->forgot || strangers_find(relations, id) < relations->stranger_count;
     return NULL;
 }

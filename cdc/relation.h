@@ -15,6 +15,15 @@
 #include "flow/batch.h"
 #include "rows/table.h"
 
+/* What a stream tells of is kept within these, whatever it tells: some 10 MB in all with 20 columns
+ * of events. Tables that are none of ours are forgotten, the first told first; more of the others
+ * are a violation of the protocol, and the next stream begins with none. */
+enum {
+    RELATIONS_MAX = 16384, /* of ours: partitions */
+    RELATIONS_STRANGERS_MAX = 65536,
+    RELATIONS_TYPES_MAX = 4096, /* domains over the few types that are converted */
+};
+
 typedef struct Relation Relation;
 typedef struct RelationType RelationType;
 
@@ -26,9 +35,13 @@ typedef struct Relations {
     char *name;
     Tree tree;            /* outlives the stream */
     const OldTables *old; /* are ours, too; borrowed; NULL: none */
-    Relation **items;
+    Relation **items;     /* ours */
     size_t count;
-    RelationType *types; /* that are not built in */
+    uint32_t *strangers; /* ring of OIDs; those that were told first went first */
+    size_t stranger_count;
+    size_t stranger_next; /* where the next is put once it is full */
+    bool forgot;          /* a stranger: who is not known is one */
+    RelationType *types;  /* that are not built in, over one that is converted */
     size_t type_count;
 } Relations;
 
@@ -59,11 +72,12 @@ bool relations_own_by_name(const Relations *relations, const PgOutputRelation *m
  * one that is used is generated, and the server does not send it. */
 Status relations_put(Relations *relations, const PgOutputRelation *message, Error *err);
 
-/** Takes a Type message: what a domain stands for. It precedes the relations that use it. */
-void relations_put_type(Relations *relations, const PgOutputType *message);
+/** Takes a Type message: what a domain stands for. It precedes the relations that use it. RETRY /
+ * PG_PROTOCOL when there are too many. */
+Status relations_put_type(Relations *relations, const PgOutputType *message, Error *err);
 
 /** The relation, or NULL when it is not the outbox table. *ret_known is false when no Relation
- * message told of it, which is a violation of the protocol. */
+ * message told of it, which is a violation of the protocol; one of ours is never forgotten. */
 const Relation *relations_find(const Relations *relations, uint32_t id, bool *ret_known);
 
 /** Adds the event of an inserted row to the batch, exactly as polling reads it: its bytes are

@@ -17,7 +17,6 @@ typedef struct ColumnUse {
 
 struct Relation {
     uint32_t id;
-    bool outbox;
     size_t extra_count;
     size_t column_count;
     int64_t event_bytes_max;

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cdc/wire.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
@@ -61,8 +62,7 @@ void slot_add_query(const Config *config, const PipelineConfig *pipeline,
 
 static const char *fact(const PGresult *row, const char *column)
 {
-    int field = PQfnumber(row, column);
-    return field < 0 || PQgetisnull(row, 0, field) ? "" : PQgetvalue(row, 0, field);
+    return pg_field(row, 0, column);
 }
 
 static bool fact_true(const PGresult *row, const char *column)

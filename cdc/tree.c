@@ -9,45 +9,104 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum { POSTGRES_SCHEMAS = 150000 }; /* publications of schemas */
 
-static bool oids_have(const OidList *list, uint32_t oid)
+static int oids_compare(const void *a, const void *b)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->items[i] == oid) {
-            return true;
-        }
-    }
-    return false;
+    uint32_t left = *(const uint32_t *)a;
+    uint32_t right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
 }
 
-static void oids_add(OidList *list, uint32_t oid)
+/* Behind the others; members_sort() follows. */
+static void members_append(Tree *tree, uint32_t oid)
 {
-    if (!oids_have(list, oid)) {
+    OidList *list = &tree->members;
+    if (list->count >= 2 * (size_t)TREE_MEMBERS_MAX) {
+        tree->full = true;
+        return;
+    }
+    if ((list->count & (list->count - 1)) == 0) {
+        size_t room = list->count == 0 ? 1 : 2 * list->count;
+        list->items = x_realloc(list->items, room * sizeof(*list->items));
+    }
+    list->items[list->count++] = oid;
+}
+
+/* Each once, and no more than TREE_MEMBERS_MAX. */
+static void members_sort(Tree *tree)
+{
+    OidList *list = &tree->members;
+    size_t kept = 0;
+    if (list->count > 0) {
+        qsort(list->items, list->count, sizeof(*list->items), oids_compare);
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        if (kept == 0 || list->items[kept - 1] != list->items[i]) {
+            list->items[kept++] = list->items[i];
+        }
+    }
+    tree->full = tree->full || kept > TREE_MEMBERS_MAX;
+    list->count = kept < TREE_MEMBERS_MAX ? kept : TREE_MEMBERS_MAX;
+    if (list->count > 0) { /* members_append() goes by powers of two */
+        size_t room = 1;
+        while (room < list->count) {
+            room *= 2;
+        }
+        list->items = x_realloc(list->items, room * sizeof(*list->items));
+    }
+}
+
+static size_t strangers_find(const Tree *tree, uint32_t oid)
+{
+    size_t i = 0;
+    while (i < tree->strangers.count && tree->strangers.items[i] != oid) {
+        i++;
+    }
+    return i;
+}
+
+static void strangers_add(Tree *tree, uint32_t oid)
+{
+    OidList *list = &tree->strangers;
+    if (strangers_find(tree, oid) < list->count) {
+        return;
+    }
+    if (list->count < TREE_STRANGERS_MAX) {
         list->items = x_realloc(list->items, (list->count + 1) * sizeof(*list->items));
         list->items[list->count++] = oid;
+        return;
     }
+    list->items[tree->stranger_next] = oid;
+    tree->stranger_next = (tree->stranger_next + 1) % TREE_STRANGERS_MAX;
 }
 
-static void oids_remove(OidList *list, uint32_t oid)
+/* Those that are members by now. */
+static void strangers_sift(Tree *tree)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->items[i] == oid) {
+    OidList *list = &tree->strangers;
+    for (size_t i = 0; i < list->count;) {
+        if (tree_has(tree, list->items[i])) {
             list->items[i] = list->items[--list->count];
-            return;
+        } else {
+            i++;
         }
     }
+    tree->stranger_next = list->count > 0 ? tree->stranger_next % list->count : 0;
 }
 
 bool tree_has(const Tree *tree, uint32_t oid)
 {
-    return oids_have(&tree->members, oid);
+    const OidList *list = &tree->members;
+    return list->count > 0 &&
+           bsearch(&oid, list->items, list->count, sizeof(*list->items), oids_compare) != NULL;
 }
 
 bool tree_has_stranger(const Tree *tree, uint32_t oid)
 {
-    return oids_have(&tree->strangers, oid);
+    return strangers_find(tree, oid) < tree->strangers.count;
 }
 
 bool tree_generates(const Tree *tree, const char *column)
@@ -105,8 +164,7 @@ void tree_add_query(const PipelineConfig *pipeline, uint32_t table_oid, uint32_t
 
 static const char *tree_value(const PGresult *row, const char *column)
 {
-    int field = PQfnumber(row, column);
-    return field < 0 || PQgetisnull(row, 0, field) ? "" : PQgetvalue(row, 0, field);
+    return pg_field(row, 0, column);
 }
 
 bool tree_read(Tree *tree, const PGresult *row, uint32_t relation, bool fits)
@@ -119,10 +177,11 @@ bool tree_read(Tree *tree, const PGresult *row, uint32_t relation, bool fits)
         if (end == list) {
             break;
         }
-        oids_add(&tree->members, oid);
-        oids_remove(&tree->strangers, oid);
+        members_append(tree, oid);
         list = *end == ',' ? end + 1 : end;
     }
+    members_sort(tree);
+    strangers_sift(tree);
     free(tree->generated);
     const char *generated = tree_value(row, "generated");
     tree->generated = *generated != '\0' ? x_strdup(generated) : NULL;
@@ -130,10 +189,11 @@ bool tree_read(Tree *tree, const PGresult *row, uint32_t relation, bool fits)
         return false;
     }
     if (tree->divided && fits && *tree_value(row, "stranger") == 'f') {
-        oids_add(&tree->members, relation);
-        oids_remove(&tree->strangers, relation);
+        members_append(tree, relation);
+        members_sort(tree);
+        strangers_sift(tree);
         return true;
     }
-    oids_add(&tree->strangers, relation);
+    strangers_add(tree, relation);
     return false;
 }

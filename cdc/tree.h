@@ -13,16 +13,23 @@
 #include "base/text.h"
 #include "config/config.h"
 
+enum {
+    TREE_MEMBERS_MAX = 65536,
+    TREE_STRANGERS_MAX = 4096, /* then the first is forgotten, and asked about again */
+};
+
 typedef struct OidList {
     uint32_t *items;
     size_t count;
 } OidList;
 
 typedef struct Tree {
-    OidList members;   /* without the table itself */
-    OidList strangers; /* that the server was asked about */
-    bool divided;      /* the table is partitioned, or others inherit from it */
-    char *generated;   /* names of its generated columns, each between newlines; NULL: none */
+    OidList members;      /* without the table itself; ascending */
+    OidList strangers;    /* that the server was asked about */
+    size_t stranger_next; /* to be forgotten */
+    bool full;            /* the server told of more members: they are not known */
+    bool divided;         /* the table is partitioned, or others inherit from it */
+    char *generated;      /* names of its generated columns, each between newlines; NULL: none */
 } Tree;
 
 /* A table that had the configured name before: wal_rotation.c. */

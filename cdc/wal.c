@@ -15,8 +15,6 @@
 #include "rows/precondition.h"
 #include "rows/row.h"
 
-enum { PROTOCOL_TRIES = 3 };
-
 static WalSource *wal_of(Source *source)
 {
     return (WalSource *)source;
@@ -65,28 +63,14 @@ bool wal_lease_holds(const WalSource *wal)
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
 
-/* What comes back at the same place again and again does not heal by itself. */
 static void wal_count_repeats(WalSource *wal, Error *err)
 {
-    if (strcmp(err->code, "PG_PROTOCOL") != 0) {
-        return;
-    }
     MarkerPosition at = marker_position(wal->marker);
-    Repeats *repeats = &wal->repeats;
-    bool same = repeats->at.lsn == at.lsn && repeats->at.tx_lsn == at.tx_lsn &&
-                repeats->at.tx_ordinal == at.tx_ordinal;
-    repeats->at = at;
-    repeats->count = same ? repeats->count + 1 : 1;
-    if (repeats->count < PROTOCOL_TRIES) {
-        return;
-    }
-    err->class = ERROR_FATAL;
     char lsn[24];
-    error_hint(err,
-               "This came %d times at position %s. Look for what stands between outboxd and "
-               "PostgreSQL and alters what it passes on, and for messages in the server's log. "
-               "Nothing was skipped: start again when it is mended.",
-               PROTOCOL_TRIES, lsn_format(at.lsn, lsn));
+    char tx_lsn[24];
+    AUTO_TEXT place = x_format("position %s, in transaction %s: %llu", lsn_format(at.lsn, lsn),
+                               lsn_format(at.tx_lsn, tx_lsn), (unsigned long long)at.tx_ordinal);
+    repeats_judge(&wal->repeats, place, err);
 }
 
 void wal_lose(WalSource *wal, const Error *err)

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum { ASK_BYTES = 64 * 1024 * 1024 }; /* beyond the end of the log as of the last answer */
 
@@ -58,7 +59,7 @@ static void on_answer(void *arg, const PGresult *result)
     }
     int field = PQfnumber(result, "insert_lsn");
     if (field >= 0) {
-        (void)lsn_parse(PQgetvalue(result, 0, field), &wal->log_end);
+        (void)lsn_parse(pg_value(result, 0, field), &wal->log_end);
     }
     if (PQfnumber(result, "present_name") >= 0) {
         wal_rotation_read_answer(wal, result);
@@ -112,7 +113,11 @@ void ask_send_waiting(WalSource *wal)
         text_add(&sql, "; ");
         wal_session_add_look(wal, &sql);
     }
-    wal_ask(wal, &(PgQuery){.sql = sql.data, .arg = wal, .result = on_answer, .done = on_answered});
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
+                            .rows_wanted = wal->held.again ? 3 : 1,
+                            .arg = wal,
+                            .result = on_answer,
+                            .done = on_answered});
 }
 
 void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation)

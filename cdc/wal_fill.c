@@ -18,6 +18,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/row.h"
 
 void fill_release(WalSource *wal)
@@ -288,7 +289,7 @@ static void on_snapshot_row(void *arg, const PGresult *result)
         scout_read_tree(wal, result);
     } else if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
                wal->fill.end == SLOT_NO_END) {
-        wal->fill.end = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+        wal->fill.end = strtoll(pg_needed(result, 0, 0), NULL, 10);
     }
 }
 
@@ -324,9 +325,11 @@ static void on_filler_set(void *arg, const Error *err)
         tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
                        PQserverVersion(pg_conn_raw(wal->filler)), &sql);
     }
-    pg_conn_send(
-        wal->filler,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_snapshot_row, .done = on_snapshot});
+    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data,
+                                         .rows_wanted = wal->scout.wanted ? 2 : 1,
+                                         .arg = wal,
+                                         .result = on_snapshot_row,
+                                         .done = on_snapshot});
 }
 
 void fill_filler_opened(void *arg, const Error *err)

@@ -11,6 +11,7 @@
 #include "rows/parked.h"
 #include "rows/precondition.h"
 #include "rows/publisher.h"
+#include "rows/repeats.h"
 #include "rows/table.h"
 
 typedef enum WalState {
@@ -194,12 +195,6 @@ typedef struct Verify {
     bool asking;
     bool asked;
 } Verify;
-
-/* The same violation of the protocol at the same place. */
-typedef struct Repeats {
-    MarkerPosition at;
-    unsigned count;
-} Repeats;
 
 typedef struct WalSource {
     Source source; /* first */

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 static void on_saved(void *arg, const Error *err)
 {
@@ -48,7 +49,7 @@ static void on_save_result(void *arg, const PGresult *result)
     Save *save = &((WalSource *)arg)->save;
     save->stored = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
     if (save->stored) {
-        snprintf(save->ctid, sizeof(save->ctid), "%s", PQgetvalue(result, 0, 0));
+        snprintf(save->ctid, sizeof(save->ctid), "%s", pg_needed(result, 0, 0));
     }
 }
 

@@ -70,8 +70,11 @@ static void publisher_note(WalSource *wal)
                     wal->lock.table_oid, seq);
     }
     publisher_add_claim(wal->options.pipeline, rows, wal->lock.table_oid, wal->history.ours, &sql);
-    wal_ask(wal,
-            &(PgQuery){.sql = sql.data, .arg = wal, .result = on_note_result, .done = on_noted});
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
+                            .rows_wanted = 1,
+                            .arg = wal,
+                            .result = on_note_result,
+                            .done = on_noted});
 }
 
 static void on_rights_result(void *arg, const PGresult *result)
@@ -114,8 +117,11 @@ bool wal_publisher_begin(WalSource *wal)
                              " pg_catalog.has_table_privilege(%1$s, 'UPDATE') AND"
                              " pg_catalog.has_table_privilege(%1$s, 'DELETE') AS claims",
                              rows);
-    wal_ask(wal,
-            &(PgQuery){.sql = sql, .arg = wal, .result = on_rights_result, .done = on_rights_done});
+    wal_ask(wal, &(PgQuery){.sql = sql,
+                            .rows_wanted = 1,
+                            .arg = wal,
+                            .result = on_rights_result,
+                            .done = on_rights_done});
     return true;
 }
 

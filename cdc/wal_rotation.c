@@ -24,6 +24,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/succession.h"
 
 enum { COUNT_MOST = 100000, RETRY_MS = 1000, POSTGRES_SCHEMAS = 150000 };
@@ -521,7 +522,7 @@ static void on_count_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        wal->rotation.unpublished = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+        wal->rotation.unpublished = strtoll(pg_value(result, 0, 0), NULL, 10);
     }
 }
 

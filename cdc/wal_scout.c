@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/row.h"
 
 enum { SCOUT_BATCH = 1000 }; /* events read before their memory is given back */
@@ -34,8 +35,7 @@ void scout_read_tree(WalSource *wal, const PGresult *row)
                                    .schema = x_strdup(known->schema),
                                    .name = x_strdup(known->name)};
     (void)tree_read(&scout->relations.tree, row, 0, false);
-    snprintf(scout->until, sizeof(scout->until), "%s",
-             PQgetvalue(row, 0, PQfnumber(row, "insert_lsn")));
+    snprintf(scout->until, sizeof(scout->until), "%s", pg_needed_field(row, 0, "insert_lsn"));
 }
 
 bool scout_expects(const WalSource *wal, int64_t seq)
@@ -112,7 +112,7 @@ static void scout_on_row(void *arg, const char *bytes, size_t length)
     } else if (message.kind == PGOUTPUT_RELATION) {
         (void)relations_put(&scout->relations, &message.relation, &scout->error);
     } else if (message.kind == PGOUTPUT_TYPE) {
-        relations_put_type(&scout->relations, &message.type);
+        (void)relations_put_type(&scout->relations, &message.type, &scout->error);
     } else if (message.kind == PGOUTPUT_INSERT) {
         scout_insert(wal, &message.change);
     }

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/precondition.h"
 
 enum {
@@ -240,9 +241,11 @@ void wal_session_look(WalSource *wal)
     text_add(&sql, "; ");
     slot_add_query(wal->options.config, wal->options.pipeline, wal->position_table, &sql);
     wal->error = (Error){0};
-    wal_ask(
-        wal,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_facts_result, .done = on_facts_done});
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
+                            .rows_wanted = 5,
+                            .arg = wal,
+                            .result = on_facts_result,
+                            .done = on_facts_done});
 }
 
 /* What the sink holds back since the end of the lease goes on only if nobody else published. */
@@ -277,9 +280,11 @@ static void session_ask_proof(WalSource *wal)
     wal->found_told = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     history_add_query(wal->position_table, wal->position_key, &sql);
-    wal_ask(
-        wal,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_proof_result, .done = on_proof_done});
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
+                            .rows_wanted = 1,
+                            .arg = wal,
+                            .result = on_proof_result,
+                            .done = on_proof_done});
 }
 
 void wal_session_lock_held(void *arg)
@@ -356,8 +361,11 @@ void wal_session_control_opened(void *arg, const Error *err)
     wal->error = (Error){0};
     wal->facts_told = false;
     precondition_release(&wal->look);
-    wal_ask(wal, &(PgQuery){
-                     .sql = sql.data, .arg = wal, .result = on_look_result, .done = on_look_done});
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
+                            .rows_wanted = 2,
+                            .arg = wal,
+                            .result = on_look_result,
+                            .done = on_look_done});
 }
 
 void wal_session_open(WalSource *wal)
@@ -375,10 +383,10 @@ void wal_session_open(WalSource *wal)
 
 static void session_note_activity(WalSource *wal, const PGresult *result)
 {
-    const char *xmax = PQgetvalue(result, 0, 0);
+    const char *xmax = pg_value(result, 0, 0);
     uint64_t end = 0;
     uint64_t position = marker_position(wal->marker).lsn;
-    if (!lsn_parse(PQgetvalue(result, 0, 1), &end) || end <= position) {
+    if (!lsn_parse(pg_needed(result, 0, 1), &end) || end <= position) {
         return;
     }
     bool others = strcmp(xmax, wal->idle.xmax) != 0;
@@ -398,12 +406,12 @@ static void on_ping_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    uint32_t oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+    uint32_t oid = (uint32_t)strtoul(pg_value(result, 0, 2), NULL, 10);
     if (oid != wal->lock.table_oid) {
         session_set_replaced(wal);
         return;
     }
-    (void)lsn_parse(PQgetvalue(result, 0, 1), &wal->log_end);
+    (void)lsn_parse(pg_needed(result, 0, 1), &wal->log_end);
     if (wal->idle.asked > wal->log_end) {
         char told[24];
         char end[24];
@@ -418,7 +426,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     }
     /* A lock that is shared does not tell who publishes; the slot does. */
     wal->slot_taken =
-        wal->state == WAL_LOCKED && wal->lock.shared && PQgetvalue(result, 0, 3)[0] == 't';
+        wal->state == WAL_LOCKED && wal->lock.shared && pg_value(result, 0, 3)[0] == 't';
 }
 
 static void on_ping_done(void *arg, const Error *err)
@@ -472,6 +480,9 @@ void wal_session_ping(WalSource *wal)
                              table, slot);
     wal->error = (Error){0};
     wal->idle.asked = wal->state == WAL_ACTIVE ? wal->assembler.told_lsn : 0;
-    wal_ask(wal,
-            &(PgQuery){.sql = sql, .arg = wal, .result = on_ping_result, .done = on_ping_done});
+    wal_ask(wal, &(PgQuery){.sql = sql,
+                            .rows_wanted = 1,
+                            .arg = wal,
+                            .result = on_ping_result,
+                            .done = on_ping_done});
 }

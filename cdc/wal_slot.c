@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 
@@ -154,15 +155,14 @@ void wal_slot_stream(WalSource *wal)
 static void on_slot_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
-        PQfnumber(result, "consistent_point") < 0) {
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    if (!lsn_parse(PQgetvalue(result, 0, PQfnumber(result, "consistent_point")), &wal->start_lsn)) {
+    if (!lsn_parse(pg_needed_field(result, 0, "consistent_point"), &wal->start_lsn)) {
         wal->start_lsn = 0;
     }
     snprintf(wal->fill.snapshot, sizeof(wal->fill.snapshot), "%s",
-             PQgetvalue(result, 0, PQfnumber(result, "snapshot_name")));
+             pg_needed_field(result, 0, "snapshot_name"));
 }
 
 static void on_position_saved(void *arg, const Error *err)
@@ -227,9 +227,11 @@ static void slot_create_slot(WalSource *wal)
               LOG_FIELDS(log_text("slot", pipeline->slot)),
               "creating the replication slot: waits until every running transaction has ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
-    pg_conn_send(
-        wal->walsender,
-        &(PgQuery){.sql = sql, .arg = wal, .result = on_slot_result, .done = on_slot_created});
+    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql,
+                                            .rows_wanted = 1,
+                                            .arg = wal,
+                                            .result = on_slot_result,
+                                            .done = on_slot_created});
 }
 
 /* Nothing that was known before counts. */
@@ -450,19 +452,17 @@ void wal_slot_decide(WalSource *wal)
 static void on_identity_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-        PQfnumber(result, "systemid") >= 0) {
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         snprintf(wal->facts.system_id, sizeof(wal->facts.system_id), "%s",
-                 PQgetvalue(result, 0, PQfnumber(result, "systemid")));
+                 pg_needed_field(result, 0, "systemid"));
     }
 }
 
 static void on_history_result(void *arg, const PGresult *result)
 {
     WalSource *wal = arg;
-    int field = PQfnumber(result, "content");
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 && field >= 0) {
-        (void)slot_read_history(PQgetvalue(result, 0, field), wal->facts.position_timeline,
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+        (void)slot_read_history(pg_needed_field(result, 0, "content"), wal->facts.position_timeline,
                                 &wal->facts.switch_lsn);
     }
 }
@@ -494,9 +494,11 @@ static void on_identity_done(void *arg, const Error *err)
         return;
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", facts->timeline);
-    pg_conn_send(
-        wal->walsender,
-        &(PgQuery){.sql = sql, .arg = wal, .result = on_history_result, .done = on_history_done});
+    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql,
+                                            .rows_wanted = 1,
+                                            .arg = wal,
+                                            .result = on_history_result,
+                                            .done = on_history_done});
 }
 
 static void on_walsender_set(void *arg, const Error *err)
@@ -508,6 +510,7 @@ static void on_walsender_set(void *arg, const Error *err)
     }
     pg_conn_send(wal->walsender, &(PgQuery){.sql = "IDENTIFY_SYSTEM",
                                             .arg = wal,
+                                            .rows_wanted = 1,
                                             .result = on_identity_result,
                                             .done = on_identity_done});
 }

@@ -213,9 +213,11 @@ void verify_send_waiting(WalSource *wal)
         verify->asking = true;
         AUTO_BUFFER sql = TEXT_EMPTY;
         wal_session_add_look(wal, &sql);
-        wal_ask(wal,
-                &(PgQuery){
-                    .sql = sql.data, .arg = wal, .result = on_last_result, .done = on_last_done});
+        wal_ask(wal, &(PgQuery){.sql = sql.data,
+                                .rows_wanted = 2,
+                                .arg = wal,
+                                .result = on_last_result,
+                                .done = on_last_done});
     } else if (verify->write && !marker_pending(wal->marker)) {
         verify_store_identity(wal);
     }

@@ -18,6 +18,7 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/mark_queue.h"
 
 enum {
@@ -247,18 +248,17 @@ static void on_waiting_result(void *arg, const PGresult *result)
     free(waiting->snapshot);
     waiting->snapshot = NULL;
     parked_clear(&waiting->found);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) < 1 ||
-        PQnfields(result) != 4) {
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) < 1) {
         return;
     }
-    waiting->snapshot = x_strdup(PQgetvalue(result, 0, 0));
-    waiting->replaced = *PQgetvalue(result, 0, 1) != 't';
+    waiting->snapshot = x_strdup(pg_needed(result, 0, 0));
+    waiting->replaced = *pg_needed(result, 0, 1) != 't';
     for (int row = 0; row < PQntuples(result); row++) {
-        if (PQgetisnull(result, row, 2) || parked_is_full(&waiting->found)) {
+        if (pg_is_null(result, row, 2) || parked_is_full(&waiting->found)) {
             continue;
         }
-        Slice id = PQgetisnull(result, row, 3) ? SLICE_NULL : slice_of(PQgetvalue(result, row, 3));
-        parked_add(&waiting->found, strtoll(PQgetvalue(result, row, 2), NULL, 10), id);
+        Slice id = pg_is_null(result, row, 3) ? SLICE_NULL : slice_of(pg_value(result, row, 3));
+        parked_add(&waiting->found, strtoll(pg_value(result, row, 2), NULL, 10), id);
     }
 }
 
@@ -323,9 +323,11 @@ static void waiting_ask(WalSource *wal)
     wal->waiting.replaced = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     waiting_add_question(wal, &sql);
-    wal_ask(wal,
-            &(PgQuery){
-                .sql = sql.data, .arg = wal, .result = on_waiting_result, .done = on_waiting_done});
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
+                            .arg = wal,
+                            .rows_wanted = 1,
+                            .result = on_waiting_result,
+                            .done = on_waiting_done});
 }
 
 /* Everything came back and is marked: the source begins again. */

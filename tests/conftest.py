@@ -223,6 +223,8 @@ def relay(request, work_directory, database, kafka, prefix):
         if config is None and file:
             options = {"topic": prefix + ".${aggregate_type}", "poll_interval_max": "100ms",
                        "retry_backoff_max": "500ms", **(pipeline or {})}
+            if options.get("messages"):
+                options.setdefault("messages_from", "anyone")  # most tests leave the function as PostgreSQL has it
             # What a slot confirms waits for the next look: by default 15 s, of which most tests that use the log would wait half.
             monitor = {"interval": LOOKS, **(more.pop("monitor", None) or {})}
             config = configuration(more.pop("dsn", database.dsn()), more.pop("brokers", kafka.brokers), options, monitor=monitor, **more)

@@ -9,6 +9,7 @@
 #include "pg/conn.h"
 #include "pg/migrate.h"
 #include "pg/open.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 enum { SERVER_VERSION_MIN = 130000, QUERY_TIMEOUT_MS = 15000 };
@@ -120,7 +121,7 @@ static bool check_server(Check *check, PGconn *conn)
     if (r == NULL) {
         return false;
     }
-    if ((int)strtol(PQgetvalue(r, 0, 0), NULL, 10) != PQbackendPID(conn) &&
+    if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(conn) &&
         check->config->database.pooler != POOLER_SESSION) {
         check_problem(check, EXIT_POSTGRES, "database",
                       "connect to PostgreSQL itself, or, if the pooler pools sessions, set "
@@ -128,26 +129,26 @@ static bool check_server(Check *check, PGconn *conn)
                       "a connection pooler stands in between; a transaction pooler would hand the "
                       "publisher's lock to somebody else");
     }
-    if (PQgetvalue(r, 0, 1)[0] == 't') {
+    if (pg_value(r, 0, 1)[0] == 't') {
         check_problem(check, EXIT_POSTGRES, "database",
                       "name the primary, or several hosts with target_session_attrs=read-write",
                       "the server is a standby: rows cannot be marked there");
     }
-    if (strcmp(PQgetvalue(r, 0, 2), "on") != 0 || strcmp(PQgetvalue(r, 0, 3), "on") != 0) {
+    if (strcmp(pg_value(r, 0, 2), "on") != 0 || strcmp(pg_value(r, 0, 3), "on") != 0) {
         check_warning(check, "database", "set fsync and full_page_writes to on",
                       "fsync = %s, full_page_writes = %s: a crash of the server may lose committed "
                       "events",
-                      PQgetvalue(r, 0, 2), PQgetvalue(r, 0, 3));
+                      pg_value(r, 0, 2), pg_value(r, 0, 3));
     }
-    if (strcmp(PQgetvalue(r, 0, 4), "UTF8") != 0) {
+    if (strcmp(pg_value(r, 0, 4), "UTF8") != 0) {
         check_warning(check, "database", NULL,
                       "the database is encoded in %s: what has no UTF-8 form cannot be published",
-                      PQgetvalue(r, 0, 4));
+                      pg_value(r, 0, 4));
     }
-    if (PQgetvalue(r, 0, 5)[0] == 't') {
+    if (pg_value(r, 0, 5)[0] == 't') {
         check_warning(check, "database", "use a role of its own: GRANT outbox_relay TO your_relay;",
                       "role \"%s\" is a superuser; the relay needs only outbox_relay",
-                      PQgetvalue(r, 0, 6));
+                      pg_value(r, 0, 6));
     }
     PQclear(r);
     return true;
@@ -192,7 +193,7 @@ static void check_all_migrations(Check *check, PGconn *conn)
         " 'outboxd: ') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
         0, NULL);
     for (int i = 0; r != NULL && i < PQntuples(r); i++) {
-        check_migrations(check, PQgetvalue(r, i, 0));
+        check_migrations(check, pg_value(r, i, 0));
     }
     PQclear(r);
 }
@@ -210,10 +211,10 @@ static PGresult *check_emit_limit(Check *check, PGconn *conn, const Precondition
         " AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')",
         1, values);
     if (r != NULL && PQntuples(r) == 1) {
-        AUTO_TEXT sql = x_format("SELECT %s", PQgetvalue(r, 0, 0));
+        AUTO_TEXT sql = x_format("SELECT %s", pg_value(r, 0, 0));
         PGresult *limit = check_query(check, conn, sql, 0, NULL);
-        check->emit_bytes = limit != NULL ? strtoll(PQgetvalue(limit, 0, 0), NULL, 10) : 0;
-        check->emit_limit = PQgetvalue(r, 0, 0);
+        check->emit_bytes = limit != NULL ? strtoll(pg_value(limit, 0, 0), NULL, 10) : 0;
+        check->emit_limit = pg_value(r, 0, 0);
         PQclear(limit);
     }
     return r;

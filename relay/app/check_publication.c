@@ -5,6 +5,7 @@
 #include "app/check.h"
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipeline,
                        const PreconditionLook *look)
@@ -25,7 +26,7 @@ void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipelin
     if (r != NULL && PQntuples(r) == 1) {
         AUTO_TEXT name = ident_quote(pipeline->publication);
         AUTO_TEXT remedy =
-            PQgetvalue(r, 0, 0)[0] == 't'
+            pg_value(r, 0, 0)[0] == 't'
                 ? x_format("give the pipeline a publication of its own: CREATE PUBLICATION ... FOR "
                            "TABLE %s WITH (publish = 'insert');",
                            pipeline->table)
@@ -33,7 +34,7 @@ void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipelin
         check_warning(check, "database", remedy,
                       "publication \"%s\" also publishes other tables, such as %s: the relay reads "
                       "their changes only to drop them",
-                      pipeline->publication, PQgetvalue(r, 0, 1));
+                      pipeline->publication, pg_value(r, 0, 1));
     }
     PQclear(r);
 }

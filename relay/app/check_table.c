@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "config/columns.h"
 #include "config/nearest.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 
@@ -77,14 +78,14 @@ static char *table_nearest(const PGresult *columns, const PipelineConfig *pipeli
     const char *meant = NULL;
     const char *other = NULL;
     for (int i = 0; i < PQntuples(columns); i++) {
-        const char *column = PQgetvalue(columns, i, 0);
+        const char *column = pg_value(columns, i, 0);
         AUTO_TEXT offered = bare_name(column);
         if (is_in_use(pipeline, column)) {
             continue;
         }
         bool near = !absent || nearest_distance(bare, offered) <= 1;
         meant = near && nearest_offer(&nearest, offered) ? column : meant;
-        bool known = other == NULL && is_other_name(index, offered, PQgetvalue(columns, i, 1));
+        bool known = other == NULL && is_other_name(index, offered, pg_value(columns, i, 1));
         other = known ? column : other;
     }
     meant = other != NULL && (meant == NULL || nearest.distance > 1) ? other : meant;

@@ -13,6 +13,7 @@
 #include "outbox/fetch_sql.h"
 #include "pg/conn.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/row.h"
 
@@ -293,8 +294,8 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
 {
     const PipelineConfig *pipeline = b->pipeline;
     PGresult *r = backlog_count(b, conn);
-    long long count = r != NULL ? strtoll(PQgetvalue(r, 0, 0), NULL, 10) : 0;
-    bool slot = r != NULL && PQgetvalue(r, 0, 1)[0] == 't';
+    long long count = r != NULL ? strtoll(pg_value(r, 0, 0), NULL, 10) : 0;
+    bool slot = r != NULL && pg_value(r, 0, 1)[0] == 't';
     PQclear(r);
     bool kept = pipeline->on_publish == ON_PUBLISH_KEEP;
     bool log = pipeline->capture == CAPTURE_WAL;

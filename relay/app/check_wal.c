@@ -10,6 +10,7 @@
 #include "cdc/slot.h"
 #include "pg/ident.h"
 #include "pg/message.h"
+#include "pg/result.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
@@ -70,7 +71,7 @@ static bool wal_senders_are_taken(const WalCheck *w)
                               " pg_catalog.pg_stat_get_wal_senders()) >="
                               " pg_catalog.current_setting('max_wal_senders')::integer",
                               0, NULL);
-    bool taken = r != NULL && PQgetvalue(r, 0, 0)[0] == 't';
+    bool taken = r != NULL && pg_value(r, 0, 0)[0] == 't';
     PQclear(r);
     return taken;
 }
@@ -88,7 +89,7 @@ static void wal_read_history(WalCheck *w, PGconn *conn)
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
     PGresult *r = PQexec(conn, sql);
     if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 && PQnfields(r) == 2) {
-        (void)slot_read_history(PQgetvalue(r, 0, 1), w->facts.position_timeline,
+        (void)slot_read_history(pg_value(r, 0, 1), w->facts.position_timeline,
                                 &w->facts.switch_lsn);
     }
     PQclear(r);
@@ -107,7 +108,7 @@ static bool wal_identify(WalCheck *w)
     PGresult *r = PQexec(conn, "IDENTIFY_SYSTEM");
     bool known = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1;
     if (known) {
-        snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", PQgetvalue(r, 0, 0));
+        snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", pg_value(r, 0, 0));
     } else {
         AUTO_TEXT first = pg_message(conn);
         wal_problem(
@@ -162,7 +163,7 @@ static void wal_check_failover(const WalCheck *w)
     }
     PGresult *r = check_query(
         w->check, w->conn, "SELECT current_setting('synchronized_standby_slots', true)", 0, NULL);
-    if (r != NULL && *PQgetvalue(r, 0, 0) == '\0') {
+    if (r != NULL && *pg_value(r, 0, 0) == '\0') {
         check_warning(w->check, "database",
                       "ALTER SYSTEM SET synchronized_standby_slots = "
                       "'the_physical_slots_of_the_standbys'; SELECT pg_reload_conf();",
@@ -185,14 +186,14 @@ static void wal_check_slot(const WalCheck *w)
         " current_setting('max_slot_wal_keep_size') FROM pg_replication_slots"
         " WHERE slot_name = $1 AND NOT pg_is_in_recovery()",
         1, values);
-    if (r != NULL && PQntuples(r) == 1 && strcmp(PQgetvalue(r, 0, 0), "unreserved") == 0) {
+    if (r != NULL && PQntuples(r) == 1 && strcmp(pg_value(r, 0, 0), "unreserved") == 0) {
         check_warning(
             w->check, "database",
             "let the relay catch up now, or raise max_slot_wal_keep_size and SELECT "
             "pg_reload_conf();",
             "slot \"%s\" needs %s of WAL, more than max_slot_wal_keep_size (%s): the next "
             "checkpoint may make a data gap",
-            w->pipeline->slot, PQgetvalue(r, 0, 1), PQgetvalue(r, 0, 2));
+            w->pipeline->slot, pg_value(r, 0, 1), pg_value(r, 0, 2));
     }
     PQclear(r);
 }
@@ -211,7 +212,7 @@ static void wal_note(const WalCheck *w)
     PGresult *r =
         check_query(w->check, w->conn,
                     "SELECT application_name FROM pg_stat_activity WHERE pid = $1", 1, values);
-    const char *reader = r != NULL && PQntuples(r) == 1 ? PQgetvalue(r, 0, 0) : "";
+    const char *reader = r != NULL && PQntuples(r) == 1 ? pg_value(r, 0, 0) : "";
     if (facts->active_pid == 0) {
         text_add(&w->check->facts, "nobody reads it now\n");
     } else {

@@ -16,6 +16,7 @@
 #include "app/screen.h"
 #include "base/memory.h"
 #include "config/config.h"
+#include "pg/result.h"
 
 static const char USAGE[] =
     "usage: outboxd dead list    [FILTER...] [--limit N]\n"
@@ -378,7 +379,7 @@ static int dead_change_all(const DeadStore *store, const DeadOptions *options, b
     }
     char **ids = x_calloc((size_t)count + 1, sizeof(ids[0]));
     for (int i = 0; i < count; i++) {
-        ids[i] = PQgetvalue(rows, i, DEAD_ID);
+        ids[i] = (char *)pg_value(rows, i, DEAD_ID); /* read alone */
     }
     int code = dead_change(store, options, requeue, count, ids);
     free((void *)ids);

@@ -24,6 +24,7 @@
 #include "config/nearest.h"
 #include "pg/ident.h"
 #include "pg/open.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
@@ -210,12 +211,12 @@ static Status pause_find_table(PGconn *connection, const PipelineConfig *pipelin
                     1, (const char *const[]){quoted}, &found, err) != OK) {
         return FAILED;
     }
-    if (PQntuples(found) != 1 || PQgetisnull(found, 0, 0)) {
+    if (PQntuples(found) != 1 || pg_is_null(found, 0, 0)) {
         error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_PAUSE_TABLE",
                   "there is no table outbox.pause in database '%s'", PQdb(connection));
         return error_hint(err, "Make it with: outboxd migrate");
     }
-    *ret_table = x_strdup(PQgetvalue(found, 0, 0));
+    *ret_table = x_strdup(pg_value(found, 0, 0));
     return OK;
 }
 
@@ -237,18 +238,18 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
     if (!command->pause) {
         text_printf(out, "%s %s", pipeline->name, changed ? "is resumed" : "was not paused");
         if (changed) {
-            text_printf(out, "; it was paused since %s by %s", PQgetvalue(row, 0, 0),
-                        PQgetvalue(row, 0, 1));
+            text_printf(out, "; it was paused since %s by %s", pg_value(row, 0, 0),
+                        pg_value(row, 0, 1));
         }
         text_add_char(out, '\n');
         return;
     }
     text_printf(out, "%s %s", pipeline->name, changed ? "is paused" : "was paused already, since ");
     if (!changed) {
-        text_printf(out, "%s by %s", PQgetvalue(row, 0, 0), PQgetvalue(row, 0, 1));
+        text_printf(out, "%s by %s", pg_value(row, 0, 0), pg_value(row, 0, 1));
     }
-    if (!PQgetisnull(row, 0, 2)) {
-        text_printf(out, ": %s", PQgetvalue(row, 0, 2));
+    if (!pg_is_null(row, 0, 2)) {
+        text_printf(out, ": %s", pg_value(row, 0, 2));
     }
     text_add_char(out, '\n');
     if (pipeline->capture == CAPTURE_WAL) {

@@ -9,11 +9,12 @@
 #include "base/log_codes.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "pg/result.h"
 #include "rows/dead_letter.h"
 
 static const char *value(const PGresult *rows, int row, int column)
 {
-    return PQgetisnull(rows, row, column) ? NULL : PQgetvalue(rows, row, column);
+    return pg_is_null(rows, row, column) ? NULL : pg_value(rows, row, column);
 }
 
 static const char *shown(const PGresult *rows, int row, int column)
@@ -213,8 +214,8 @@ static Slice row_bytes(const PGresult *row, int column, unsigned char **ret_owne
 {
     *ret_owned = NULL;
     size_t length = 0;
-    if (!PQgetisnull(row, 0, column)) {
-        *ret_owned = PQunescapeBytea((const unsigned char *)PQgetvalue(row, 0, column), &length);
+    if (!pg_is_null(row, 0, column)) {
+        *ret_owned = PQunescapeBytea((const unsigned char *)pg_value(row, 0, column), &length);
     }
     return (Slice){.data = (const char *)*ret_owned, .length = length};
 }

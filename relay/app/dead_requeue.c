@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "pg/conn.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
 #include "rows/precondition.h"
@@ -190,7 +191,7 @@ static Status requeue_type(const DeadStore *store, const char *table, const char
                         2, values, &found, err) != OK) {
         return FAILED;
     }
-    *ret_type = x_strdup(PQntuples(found) == 1 ? PQgetvalue(found, 0, 0) : "text");
+    *ret_type = x_strdup(PQntuples(found) == 1 ? pg_value(found, 0, 0) : "text");
     return OK;
 }
 
@@ -245,10 +246,10 @@ static void requeue_free_large(DeadLarges *large)
 static Status requeue_find_large(const DeadStore *store, const PipelineConfig *pipeline,
                                  const PGresult *row, DeadLarges *large, Error *err)
 {
-    if (PQgetisnull(row, 0, DEAD_LARGE)) {
+    if (pg_is_null(row, 0, DEAD_LARGE)) {
         return OK;
     }
-    json_t *names = json_loads(PQgetvalue(row, 0, DEAD_LARGE), 0, NULL);
+    json_t *names = json_loads(pg_value(row, 0, DEAD_LARGE), 0, NULL);
     Status status = OK;
     const char *name = NULL;
     json_t *octets = NULL;
@@ -256,7 +257,7 @@ static Status requeue_find_large(const DeadStore *store, const PipelineConfig *p
     {
         if (status == OK) {
             status =
-                requeue_add_large(store, pipeline, PQgetvalue(row, 0, DEAD_ID), name, large, err);
+                requeue_add_large(store, pipeline, pg_value(row, 0, DEAD_ID), name, large, err);
         }
     }
     json_decref(names);
@@ -265,32 +266,31 @@ static Status requeue_find_large(const DeadStore *store, const PipelineConfig *p
 
 static Status requeue_not_whole(const PGresult *row, Error *err)
 {
-    const char *seq = PQgetisnull(row, 0, DEAD_SEQ) ? "none" : PQgetvalue(row, 0, DEAD_SEQ);
+    const char *seq = pg_is_null(row, 0, DEAD_SEQ) ? "none" : pg_value(row, 0, DEAD_SEQ);
     error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NOT_WHOLE",
               "the dead letter does not hold the whole event (seq %s): it could not be stored",
               seq);
     return error_hint(err,
                       "If the row is still in the pipeline's table: mend it there and set its "
                       "published_at to NULL; then outboxd dead discard %s.",
-                      PQgetvalue(row, 0, DEAD_ID));
+                      pg_value(row, 0, DEAD_ID));
 }
 
 static Status requeue_build(const DeadStore *store, const PGresult *row, DeadInsert *insert,
                             Error *err)
 {
-    const PipelineConfig *pipeline =
-        requeue_pipeline(store, PQgetvalue(row, 0, DEAD_PIPELINE), err);
+    const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
     if (pipeline == NULL) {
         return FAILED;
     }
     if (!dead_is_whole(row)) {
         return requeue_not_whole(row, err);
     }
-    const char *event = PQgetisnull(row, 0, DEAD_EVENT) ? NULL : PQgetvalue(row, 0, DEAD_EVENT);
+    const char *event = pg_is_null(row, 0, DEAD_EVENT) ? NULL : pg_value(row, 0, DEAD_EVENT);
     DeadLarges large = {0};
     uint32_t absent = 0;
     Status status = FAILED;
-    if (strcmp(PQgetvalue(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
+    if (strcmp(pg_value(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
                   "it is no event: a message in the WAL that outbox.emit_message did not write");
     } else if (requeue_columns(store, pipeline, &absent, err) == OK &&
@@ -302,7 +302,7 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
         error_hint(err,
                    "Nothing can be published from it. See: outboxd dead show %s; then: outboxd "
                    "dead discard %s",
-                   PQgetvalue(row, 0, DEAD_ID), PQgetvalue(row, 0, DEAD_ID));
+                   pg_value(row, 0, DEAD_ID), pg_value(row, 0, DEAD_ID));
     }
     return status;
 }
@@ -312,9 +312,8 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
 static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
                                  const DeadInsert *insert, bool *ret_removed, Error *err)
 {
-    const PipelineConfig *pipeline =
-        requeue_pipeline(store, PQgetvalue(row, 0, DEAD_PIPELINE), err);
-    if (pipeline == NULL || PQgetisnull(row, 0, DEAD_SEQ) || PQgetisnull(row, 0, DEAD_EVENT_ID)) {
+    const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
+    if (pipeline == NULL || pg_is_null(row, 0, DEAD_SEQ) || pg_is_null(row, 0, DEAD_EVENT_ID)) {
         *ret_removed = false;
         return OK;
     }
@@ -322,7 +321,7 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
     AUTO_TEXT event_id = ident_quote(pipeline->columns.event_id);
     AUTO_TEXT sql =
         x_format("DELETE FROM %s WHERE %s = $1 AND %s = $2", insert->table, seq, event_id);
-    const char *const values[] = {PQgetvalue(row, 0, DEAD_SEQ), PQgetvalue(row, 0, DEAD_EVENT_ID)};
+    const char *const values[] = {pg_value(row, 0, DEAD_SEQ), pg_value(row, 0, DEAD_EVENT_ID)};
     PGresult *result = NULL;
     if (dead_store_exec(store, sql, 2, values, &result, err) != OK) {
         return FAILED;
@@ -405,7 +404,7 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *
         return FAILED;
     }
     AUTO(PGresult, dead_store_clear) deleted = NULL;
-    return dead_store_discard(store, PQgetvalue(row, 0, DEAD_ID), &deleted, err);
+    return dead_store_discard(store, pg_value(row, 0, DEAD_ID), &deleted, err);
 }
 
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,

@@ -8,6 +8,7 @@
 #include "pg/conn.h"
 #include "pg/ident.h"
 #include "pg/open.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
@@ -81,7 +82,7 @@ static Status store_connect(DeadStore *store, Error *err)
         dead_store_exec(store, "SELECT quote_ident(current_user)", 0, NULL, &role, err) != OK) {
         return FAILED;
     }
-    store->role = x_strdup(PQgetvalue(role, 0, 0));
+    store->role = x_strdup(pg_value(role, 0, 0));
     return OK;
 }
 
@@ -105,7 +106,7 @@ static Status store_find_table(DeadStore *store, const PipelineConfig *pipeline,
                         1, values, &found, err) != OK) {
         return FAILED;
     }
-    *ret_table = PQntuples(found) == 1 ? x_strdup(PQgetvalue(found, 0, 0)) : NULL;
+    *ret_table = PQntuples(found) == 1 ? x_strdup(pg_value(found, 0, 0)) : NULL;
     return OK;
 }
 
@@ -189,7 +190,7 @@ Status dead_store_list(const DeadStore *store, const DeadFilter *filter, int64_t
         dead_store_exec(store, rows, 2, values, ret_rows, err) != OK) {
         return store_name_right(store, "SELECT", err);
     }
-    *ret_total = strtoll(PQgetvalue(total, 0, 0), NULL, 10);
+    *ret_total = strtoll(pg_value(total, 0, 0), NULL, 10);
     return OK;
 }
 

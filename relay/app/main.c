@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/text.h"
 #include "config/nearest.h"
+#include "pg/result.h"
 #include "sink/groups_helper.h"
 
 static const Command COMMANDS[] = {
@@ -105,7 +106,16 @@ static int main_run(int argc, char **argv)
         fprintf(stderr, "outboxd %s: not built yet in version %s\n", argv[0], OUTBOXD_VERSION);
         return EXIT_CONFIG;
     }
-    return command->run(argc, argv);
+    int code = command->run(argc, argv);
+    Error err;
+    if (pg_result_end(NULL, &err) != OK) { /* what it said may rest on nothing */
+        fprintf(stderr,
+                "outboxd %s: %s. Is something between outboxd and PostgreSQL that answers in its "
+                "place, or alters what it passes on?\n",
+                argv[0], err.message);
+        return code != EXIT_OK ? code : EXIT_POSTGRES;
+    }
+    return code;
 }
 
 int main(int argc, char **argv)

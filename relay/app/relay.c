@@ -235,6 +235,7 @@ static void relay_on_preconditions(void *arg, size_t index, const PreconditionLo
     Relay *relay = arg;
     const Error *broken = precondition_broken(look);
     pipeline_set_broken(relay->pipelines[index], broken);
+    pipeline_set_alarm(relay->pipelines[index], precondition_alarm(look));
     if (broken == NULL && !look->pending) {
         pipeline_set_verified(relay->pipelines[index], look->wal_end, look->identity);
     }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "pg/open.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "5"
@@ -58,7 +59,7 @@ static Status database_query(PGconn *connection, const char *sql, PGresult **ret
 
 static double database_real(const PGresult *result, int row, int column)
 {
-    return PQgetisnull(result, row, column) ? -1 : strtod(PQgetvalue(result, row, column), NULL);
+    return pg_is_null(result, row, column) ? -1 : strtod(pg_value(result, row, column), NULL);
 }
 
 static Status database_read_backlog(PGconn *connection, BacklogSchema *schema, Error *err)
@@ -74,8 +75,8 @@ static Status database_read_backlog(PGconn *connection, BacklogSchema *schema, E
     schema->row_count = (size_t)PQntuples(result);
     schema->rows = x_calloc(schema->row_count, sizeof(schema->rows[0]));
     for (int i = 0; i < PQntuples(result); i++) {
-        schema->rows[i].aggregate_type = x_strdup(PQgetvalue(result, i, 0));
-        schema->rows[i].pending = strtoll(PQgetvalue(result, i, 1), NULL, 10);
+        schema->rows[i].aggregate_type = x_strdup(pg_value(result, i, 0));
+        schema->rows[i].pending = strtoll(pg_value(result, i, 1), NULL, 10);
         schema->rows[i].age_seconds = database_real(result, i, 2);
     }
     return OK;
@@ -90,7 +91,7 @@ static Status database_read_schema(PGconn *connection, BacklogSchema *schema, Er
     if (database_query(connection, exists, &found, err) != OK) {
         return FAILED;
     }
-    schema->present = PQgetvalue(found, 0, 0)[0] == 't';
+    schema->present = pg_value(found, 0, 0)[0] == 't';
     if (!schema->present) {
         return OK;
     }
@@ -104,7 +105,7 @@ static Status database_read_schema(PGconn *connection, BacklogSchema *schema, Er
     if (database_query(connection, sql, &dead, err) != OK) {
         return FAILED;
     }
-    schema->dead_letters = strtoll(PQgetvalue(dead, 0, 0), NULL, 10);
+    schema->dead_letters = strtoll(pg_value(dead, 0, 0), NULL, 10);
     schema->dead_letter_age_seconds = database_real(dead, 0, 1);
     return OK;
 }

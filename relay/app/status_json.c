@@ -58,6 +58,11 @@ bool relay_ready(void *arg, Text *reason)
             text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.unseen->code,
                         view.unseen->message, view.unseen->hint);
         }
+        if (view.alarm->class != ERROR_NONE && !view.paused) {
+            ready = false;
+            text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.alarm->code,
+                        view.alarm->message, view.alarm->hint);
+        }
         if (state_is_ready(view.state)) {
             continue;
         }
@@ -79,7 +84,9 @@ bool relay_ready(void *arg, Text *reason)
 /* What keeps the pipeline from publishing, else what it has not seen. */
 static void add_error(Text *json, const PipelineView *view)
 {
-    const Error *err = view->error->class != ERROR_NONE ? view->error : view->unseen;
+    const Error *err = view->error->class != ERROR_NONE    ? view->error
+                       : view->unseen->class != ERROR_NONE ? view->unseen
+                                                           : view->alarm;
     if (err->class == ERROR_NONE) {
         text_add(json, "\"error\":null");
         return;
@@ -94,7 +101,9 @@ static void add_error(Text *json, const PipelineView *view)
     relay_add_text(json, "hint", log_code_remedy(err));
     text_add_char(json, ',');
     relay_add_time(json, "since",
-                   err == view->error ? view->error_since_us : view->unseen_since_us);
+                   err == view->error    ? view->error_since_us
+                   : err == view->unseen ? view->unseen_since_us
+                                         : view->alarm_since_us);
     text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}",
                 (long long)(err == view->error ? view->error_repeated : 1), (int)err->exit_code);
 }

@@ -226,6 +226,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "the "
      "history that it knows. Said by outboxd check.",
      "outboxd migrate makes it; your own table stays where it is."},
+    {"MESSAGES_OPEN", "error",
+     "messages = true, and every role may execute pg_logical_emit_message: whoever can connect "
+     "could make an event. At a start that ends the pipeline; a running one waits.",
+     "A superuser runs outboxd migrate --guard-messages; or the configuration accepts it: "
+     "messages_from = \"anyone\"."},
     {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
      "GRANT EXECUTE ON FUNCTION ..., as the line's hint says."},
     {"RIGHT_PAUSE", "warn", "The role may not read outbox.pause: outboxd pause has no effect.",
@@ -377,8 +382,10 @@ static const LogCode WAL_CODES[] = {
     {"IDENTIFY_SYSTEM", "error", "The server did not say who it is on the replication connection.",
      "Connect to PostgreSQL itself: replication does not pass a pooler."},
     {"PG_PROTOCOL", "warn, error",
-     "The server sent something that is not the replication protocol, or a place that its log does "
-     "not have; the connection is made again. As an error: three times at the same place.",
+     "The server sent something that is not the replication protocol, a place that its log does "
+     "not "
+     "have, or an answer that is none to the question (no row, no column, NULL, another kind of "
+     "result); the connection is made again. As an error: three times at the same place.",
      "Look for what stands between outboxd and PostgreSQL and alters what it passes on. Nothing "
      "was skipped. If there is nothing, report it, with the version of the server."},
 };

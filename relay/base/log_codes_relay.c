@@ -165,11 +165,12 @@ static const LogCode PIPELINE_CODES[] = {
     {"HEADERS_INVALID", "warn, error",
      "The row's headers are not one JSON object of a bounded number of members.",
      "outbox.emit refuses such headers; correct the row, or what wrote it."},
-    {"MESSAGE_MALFORMED", "warn, error",
+    {"MESSAGE_MALFORMED", "warn",
      "A message in the WAL with the prefix outboxd.event was not written by "
-     "outbox.emit_message.",
-     "Any role may write one: find out who does, and take the right to call "
-     "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside."},
+     "outbox.emit_message. It is a dead letter, whatever on_poison says, with its place in the "
+     "log.",
+     "Find out who writes it. outboxd migrate --guard-messages takes the right to call "
+     "pg_logical_emit_message away from everybody else."},
     {"TEXT_NOT_UTF8", "warn, error",
      "A text of the event is not valid UTF-8, which a database in SQL_ASCII takes. The message "
      "names "
@@ -235,6 +236,12 @@ static const LogCode PIPELINE_CODES[] = {
      "this one takes its place in the queue again.",
      "If it repeats, look at the network and at the load of the database; raise "
      "pipelines.lease."},
+    {"LOCK_HELD_BY_STRANGER", "warn",
+     "A session of a role that could not publish this table holds the publisher's lock, or waits "
+     "for it: no relay publishes meanwhile, or after the present one. /readyz is 503 after a "
+     "lease.",
+     "SELECT pg_terminate_backend(pid) with the pid of the line; then find out what that role does "
+     "with advisory locks, or take CONNECT from it."},
     {"LEASE_BROKEN", "warn",
      "The publishing relay was silent for longer than its lease; its session was ended "
      "so that this one can take over.",

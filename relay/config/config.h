@@ -19,6 +19,7 @@ typedef enum Capture { CAPTURE_POLL, CAPTURE_WAL, CAPTURE_TABLES } Capture;
 typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } OnPublish;
 typedef enum Delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE } Delivery;
 typedef enum HeaderStyle { HEADERS_CLOUDEVENTS, HEADERS_PLAIN, HEADERS_DEBEZIUM } HeaderStyle;
+typedef enum MessagesFrom { MESSAGES_FROM_GRANTED, MESSAGES_FROM_ANYONE } MessagesFrom;
 typedef enum OnPoison { ON_POISON_STOP, ON_POISON_DEAD_LETTER } OnPoison;
 typedef enum OnMissingTopic { ON_MISSING_TOPIC_WAIT, ON_MISSING_TOPIC_DEAD_LETTER } OnMissingTopic;
 typedef enum OnUnrouted { ON_UNROUTED_STOP, ON_UNROUTED_DROP, ON_UNROUTED_DEAD_LETTER } OnUnrouted;
@@ -98,6 +99,7 @@ typedef struct PipelineConfig {
     char *slot;        /* of wal */
     char *publication; /* of wal */
     bool messages;
+    MessagesFrom messages_from;
     bool failover_slot;
     int64_t mark_interval_ms;
     int64_t unseen_after_ms;

@@ -40,6 +40,11 @@ static const OptionChoice HEADER_STYLES[] = {
     {"debezium", HEADERS_DEBEZIUM, true},
     {NULL, 0, false},
 };
+static const OptionChoice MESSAGES_FROM[] = {
+    {"granted", MESSAGES_FROM_GRANTED, false},
+    {"anyone", MESSAGES_FROM_ANYONE, false},
+    {NULL, 0, false},
+};
 static const OptionChoice ON_POISONS[] = {
     {"stop", ON_POISON_STOP, false},
     {"dead_letter", ON_POISON_DEAD_LETTER, false},
@@ -333,7 +338,16 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("messages", BOOL, messages), .fallback = "false",
      .help =
          "With capture = \"wal\": also publish what outbox.emit_message writes to the log without "
-         "any row (PostgreSQL 14 and later). Every role may write such messages: see the README."},
+         "any row (PostgreSQL 14 and later). One that is no event is always a dead letter, "
+         "whatever "
+         "on_poison says."},
+    {AT_PIPELINE("messages_from", ENUM, messages_from), .fallback = "granted",
+     .choices = MESSAGES_FROM,
+     .help =
+         "Who may write what messages = true publishes: PostgreSQL lets every role call "
+         "pg_logical_emit_message(), and so make an event. granted: the relay does not start, and "
+         "waits, while PUBLIC may (`outboxd migrate --guard-messages` closes it); anyone: every "
+         "role that can connect to the database is trusted."},
     {AT_PIPELINE("failover_slot", BOOL, failover_slot), .fallback = "false",
      .help = "With capture = \"wal\": create the slot so that PostgreSQL 17 and later copies it to "
              "standbys; needs sync_replication_slots and synchronized_standby_slots there."},

@@ -67,6 +67,7 @@ typedef struct Event {
     uint32_t request_events; /* and how many events were in it */
     uint32_t suspect;        /* set of a refused request (flow/isolate.h); 0: none */
     uint8_t state;           /* EventState */
+    bool message;            /* from the WAL alone: no row, and anybody may have written it */
     bool malformed;          /* is no event of ours: its bytes are in FIELD_PAYLOAD_BYTES */
     bool replayed;           /* was sent before and its outcome is unknown */
     bool retimed;            /* the broker refused its time: it gets that of publishing */

@@ -73,6 +73,8 @@ typedef struct PipelineView {
     int64_t error_repeated;
     const Error *unseen; /* pipeline_set_unseen(); class ERROR_NONE: nothing */
     int64_t unseen_since_us;
+    const Error *alarm; /* pipeline_set_alarm(), after a lease; class ERROR_NONE: none */
+    int64_t alarm_since_us;
     const char *holder; /* of the publisher lock, when STANDBY; else "" */
     /* Events whose topic is missing or denied, or that are behind a row of it which cannot be
      * published (waiting_events may be 0 while that is tried again); all others go on meanwhile. */
@@ -107,6 +109,10 @@ void pipeline_set_verified(Pipeline *pipeline, uint64_t wal_end, const char *ide
 /** Events of the table that the source has not seen, though it has caught up: not ready, and said,
  * but publishing goes on. NULL: none any more. */
 void pipeline_set_unseen(Pipeline *pipeline, const Error *err);
+
+/** Somebody endangers publishing from outside, who can be ended: said elsewhere. Once that lasts
+ * for a lease it is not ready; publishing goes on. NULL: it is over. */
+void pipeline_set_alarm(Pipeline *pipeline, const Error *err);
 
 /** From now on `settled` is called for events with these numbers. */
 void pipeline_follow(Pipeline *pipeline, int64_t low, int64_t high);

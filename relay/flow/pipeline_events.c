@@ -46,6 +46,7 @@ static void on_standby(void *arg, const char *holder)
         log_write(LOG_INFO, p->parts.config->name, "PIPELINE_STANDBY",
                   LOG_FIELDS(log_text("holder", holder)),
                   "standing by: another relay publishes this outbox");
+        pipeline_doubt(p); /* is it one? The watch tells */
     }
     pipeline_input(p, INPUT_STANDBY);
 }
@@ -401,6 +402,8 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .error_repeated = p->error_repeated,
         .unseen = &p->unseen,
         .unseen_since_us = p->unseen_since_us,
+        .alarm = pipeline_alarm(p),
+        .alarm_since_us = p->alarm_since_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
         .waiting_events = p->parking.parked + p->parking.in_memory,
         .waiting_topics = p->parking.topics > 0 ? p->parking.topics : first != NULL,

@@ -100,6 +100,8 @@ struct Pipeline {
     int64_t published_monotonic_us;
     Error unseen; /* class ERROR_NONE: nothing */
     int64_t unseen_since_us;
+    Error alarm; /* class ERROR_NONE: none */
+    int64_t alarm_since_us;
     int64_t follow_low;
     int64_t follow_high;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
@@ -156,6 +158,7 @@ void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err
 void pipeline_count_overtaken(Pipeline *pipeline);
 
 /* pipeline_broken.c: from the source */
+const Error *pipeline_alarm(const Pipeline *p);
 void pipeline_doubt(void *arg);
 void pipeline_refused(void *arg, const Error *err);
 /** Says again, once a minute, what is broken. */

@@ -91,10 +91,19 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
 }
 
-/* What is no event of ours holds nobody up: any role may write it. */
+/* The event can never be published as it is: the policies of the configuration decide. Not of a
+ * message: any role may write one, and no row is there to be mended, so it holds nobody up. */
 void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
 {
-    bool stop = p->parts.config->on_poison == ON_POISON_STOP && !event->malformed;
+    if (event->message && err->class == ERROR_POISON) {
+        Error placed = *err;
+        error_prefix(&placed, "message %llu of the transaction that commits at %X/%X",
+                     (unsigned long long)event->ordinal, (unsigned)(event->commit_lsn >> 32),
+                     (unsigned)event->commit_lsn);
+        pipeline_set_aside(p, event, record, &placed);
+        return;
+    }
+    bool stop = p->parts.config->on_poison == ON_POISON_STOP;
     if (err->class == ERROR_FATAL) {
         pipeline_fail(p, event, err);
     } else if (stop) {

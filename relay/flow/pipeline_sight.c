@@ -1,4 +1,6 @@
 /* What the pipeline and its source know of rows that somebody saw in the table. */
+#include <string.h>
+
 #include "base/clock.h"
 #include "flow/pipeline_internal.h"
 
@@ -18,6 +20,24 @@ void pipeline_set_unseen(Pipeline *p, const Error *err)
     if (p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
     }
+}
+
+void pipeline_set_alarm(Pipeline *p, const Error *err)
+{
+    if (err == NULL || strcmp(err->code, p->alarm.code) != 0) { /* one that comes anew lasts, too */
+        p->alarm_since_us = clock_wall_us();
+    }
+    p->alarm = err != NULL ? *err : (Error){0};
+}
+
+/* It has lasted for a lease: then whoever it is does not go by itself. */
+const Error *pipeline_alarm(const Pipeline *p)
+{
+    static const Error NONE = {0};
+    int64_t lease_us = p->parts.config->lease_ms * 1000;
+    return p->alarm.class != ERROR_NONE && clock_wall_us() - p->alarm_since_us >= lease_us
+               ? &p->alarm
+               : &NONE;
 }
 
 bool pipeline_publishes(const Pipeline *p)

@@ -48,6 +48,9 @@ void poll_lose(PollSource *poll, const Error *err)
         left_go_back(&poll->left); /* what waits is counted anew, in all tables or in none */
     }
     poll->error = *err;
+    AUTO_TEXT place = x_format("%.200s; %llu marked", err->message,
+                               (unsigned long long)*poll->options.stats->marked);
+    repeats_judge(&poll->repeats, place, &poll->error);
     poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
     poll->source.lease_over =
         poll->state == POLL_ACTIVE && clock_monotonic_us() >= poll->lease_until_us;

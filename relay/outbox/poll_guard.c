@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum {
     GUARD_TRIES = 4, /* one a round trip, then a millisecond apart, then we force the flush */
@@ -46,27 +47,30 @@ void guard_add_query(const PollSource *poll, Text *sql)
                 " CASE WHEN pg_catalog.has_sequence_privilege(%2$u, 'SELECT, USAGE')"
                 " THEN pg_catalog.pg_sequence_last_value(%2$u) END AS last_value",
                 poll->lock.table_oid, poll->sequence_oid);
+    if (table_may_be_small(poll->table)) {
+        AUTO_TEXT oid = x_format("%u", poll->lock.table_oid);
+        text_add(sql, ", ");
+        table_add_small(poll->table, oid, sql);
+        text_add(sql, " AS small");
+    }
 }
 
 void guard_read(PollSource *poll, const PGresult *result)
 {
     Fetch *fetch = &poll->fetch;
     int fields = PQnfields(result);
-    if (fields != 4 && fields != 5) {
-        return;
-    }
-    snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", PQgetvalue(result, 0, 0));
-    fetch->durable = PQgetvalue(result, 0, 1)[0] == 't';
-    fetch->table_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
-    if (fields == 4) {
-        poll->sequence_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 3), NULL, 10);
+    snprintf(fetch->insert_lsn, sizeof(fetch->insert_lsn), "%s", pg_needed(result, 0, 0));
+    fetch->durable = pg_needed(result, 0, 1)[0] == 't';
+    fetch->table_oid = (uint32_t)strtoul(pg_value(result, 0, 2), NULL, 10);
+    if (fields <= 4) {
+        poll->sequence_oid = (uint32_t)strtoul(pg_value(result, 0, 3), NULL, 10);
         poll->sequence_known = true;
         return;
     }
-    snprintf(fetch->numbers.storage, sizeof(fetch->numbers.storage), "%s",
-             PQgetvalue(result, 0, 3));
+    snprintf(fetch->numbers.storage, sizeof(fetch->numbers.storage), "%s", pg_value(result, 0, 3));
+    poll->small = pg_field(result, 0, "small")[0] == 't';
     fetch->numbers.last =
-        PQgetisnull(result, 0, 4) ? INT64_MIN : strtoll(PQgetvalue(result, 0, 4), NULL, 10);
+        pg_is_null(result, 0, 4) ? INT64_MIN : strtoll(pg_value(result, 0, 4), NULL, 10);
 }
 
 static void guard_on_result(void *arg, const PGresult *result)
@@ -75,8 +79,8 @@ static void guard_on_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    if (PQnfields(result) == 1) {
-        poll->fetch.durable = PQgetvalue(result, 0, 0)[0] == 't';
+    if (poll->fetch.insert_lsn[0] != '\0') {
+        poll->fetch.durable = pg_needed(result, 0, 0)[0] == 't';
     } else {
         guard_read(poll, result);
     }
@@ -101,6 +105,7 @@ void guard_ask(PollSource *poll)
 {
     Fetch *fetch = &poll->fetch;
     AUTO_BUFFER sql = TEXT_EMPTY;
+    int rows = 1;
     if (fetch->insert_lsn[0] == '\0') { /* the fetch was cancelled before it came to that */
         text_add(&sql, fetch->wide ? "ROLLBACK; " : "");
         guard_add_query(poll, &sql);
@@ -108,12 +113,16 @@ void guard_ask(PollSource *poll)
         if (++fetch->guard_tries > GUARD_TRIES) {
             /* A commit that wrote WAL, with synchronous_commit = on, flushes all before it. */
             text_add(&sql, "SELECT pg_logical_emit_message(true, 'outboxd.flush', ''); ");
+            rows = 2;
         } else if (fetch->guard_tries > 1) {
             text_add(&sql, "SELECT pg_sleep(0.001); ");
+            rows = 2;
         }
         text_printf(&sql, "SELECT pg_current_wal_flush_lsn() >= '%s'::pg_lsn", fetch->insert_lsn);
     }
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = guard_on_result, .done = guard_on_done});
+    session_ask(poll, &(PgQuery){.sql = sql.data,
+                                 .rows_wanted = rows,
+                                 .arg = poll,
+                                 .result = guard_on_result,
+                                 .done = guard_on_done});
 }

@@ -9,6 +9,7 @@
 #include "rows/marker.h"
 #include "rows/parked.h"
 #include "rows/publisher.h"
+#include "rows/repeats.h"
 #include "rows/table.h"
 
 typedef enum PollState {
@@ -35,6 +36,7 @@ typedef struct Fetch {
     Batch *batch; /* being filled */
     bool sweep;   /* looks at the whole table */
     bool wide;    /* poll_wide.c */
+    bool small;   /* without a look at sizes; nothing at all if they were needed */
     bool header_read;
     bool truncated; /* byte budget reached: the rest was not kept */
     bool cut;       /* there may be more behind last_seq */
@@ -152,6 +154,7 @@ typedef struct PollSource {
     bool foreign;    /* batches that are out are of another history */
     char *application_name;
     bool sequence_known;   /* since fetch_reset */
+    bool small;            /* no row of the table has a value out of line, as of the last fetch */
     uint32_t sequence_oid; /* of the column; 0: it has none */
     Numbers numbers;       /* as the last fetch saw them */
     bool numbers_moved;    /* nothing is concluded from the numbers that were seen */
@@ -180,9 +183,10 @@ typedef struct PollSource {
     int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
-    bool warned;              /* what the first look found was said */
-    bool begun;               /* it published, or stood by: what breaks now is waited for */
-    bool look_again;          /* at the preconditions: we stood by since the last look */
+    bool warned;     /* what the first look found was said */
+    bool begun;      /* it published, or stood by: what breaks now is waited for */
+    bool look_again; /* at the preconditions: we stood by since the last look */
+    Repeats repeats;
     unsigned refusals;        /* that took the connections, in a row */
     bool doubts;              /* ... the last of them */
     bool refused;             /* the server refused the last fetch */

@@ -30,6 +30,7 @@
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/succession.h"
 
 enum {
@@ -128,19 +129,19 @@ static void on_start_result(void *arg, const PGresult *result)
     }
     const char *name = PQfname(result, 0);
     if (strcmp(name, "dropped") == 0) {
-        poll->rotation.dropped = (uint32_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+        poll->rotation.dropped = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
         ++*poll->options.stats->tables_dropped;
         log_write(LOG_ERROR, poll->options.pipeline->name, "TABLE_DROPPED",
-                  LOG_FIELDS(log_text("table_id", PQgetvalue(result, 0, 0))),
+                  LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
                   "the table that was published under the name '%s' before is gone; what was "
                   "unpublished in it went with it",
                   poll->options.pipeline->table);
     } else if (strcmp(name, "old_table") == 0 && PQnfields(result) == 2) {
-        poll->rotation.old_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+        poll->rotation.old_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
         free(poll->rotation.name);
-        poll->rotation.name = x_strdup(PQgetvalue(result, 0, 1));
+        poll->rotation.name = x_strdup(pg_value(result, 0, 1));
     } else if (strcmp(name, "configured") == 0) {
-        poll->rotation.next_oid = (uint32_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+        poll->rotation.next_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
     }
 }
 
@@ -203,11 +204,11 @@ static void on_strays_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    long long count = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+    long long count = strtoll(pg_value(result, 0, 1), NULL, 10);
     if (count > 0) {
         rotation->strays++;
         text_printf(&rotation->stray_names, "%s%s (%s%lld rows)", rotation->strays > 1 ? ", " : "",
-                    PQgetvalue(result, 0, 0), count >= COUNT_MOST ? "at least " : "", count);
+                    pg_value(result, 0, 0), count >= COUNT_MOST ? "at least " : "", count);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition.h"
 #include "rows/publisher.h"
@@ -117,7 +118,7 @@ static void on_claim_result(void *arg, const PGresult *result)
     PollSource *poll = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         free(poll->publisher_ctid);
-        poll->publisher_ctid = x_strdup(PQgetvalue(result, 0, 0));
+        poll->publisher_ctid = x_strdup(pg_needed(result, 0, 0));
     }
 }
 
@@ -151,9 +152,11 @@ static void session_claim(PollSource *poll)
     publisher_add_claim(poll->options.pipeline, poll->publisher_table, poll->lock.table_oid,
                         poll->history.ours, &sql);
     history_write_sent(&poll->history);
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_claim_result, .done = on_claim_done});
+    session_ask(poll, &(PgQuery){.sql = sql.data,
+                                 .rows_wanted = 1,
+                                 .arg = poll,
+                                 .result = on_claim_result,
+                                 .done = on_claim_done});
 }
 
 /* What is remembered about rows holds no longer: batches that come back are dropped, rows that wait
@@ -226,6 +229,7 @@ void session_judge(PollSource *poll)
     poll->error = (Error){0};
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
+                                 .rows_wanted = 1,
                                  .result = on_history_result,
                                  .done = on_history_done});
 }
@@ -290,7 +294,7 @@ static void on_look_result(void *arg, const PGresult *result)
         return; /* of the SETs */
     }
     if (PQfnumber(result, "backend_pid") >= 0) {
-        poll->backend_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+        poll->backend_pid = (int)strtol(pg_needed(result, 0, 0), NULL, 10);
         (void)publisher_check_pooler(poll->options.config, poll->reader, result, false,
                                      &poll->error);
         return;
@@ -340,8 +344,11 @@ static void session_look(PollSource *poll, Text *sql, void (*done)(void *arg, co
     publisher_add_pooler_query(sql);
     precondition_add_query(poll->options.pipeline, poll->table, 0, version, sql);
     poll->error = (Error){0};
-    session_ask(poll,
-                &(PgQuery){.sql = sql->data, .arg = poll, .result = on_look_result, .done = done});
+    session_ask(poll, &(PgQuery){.sql = sql->data,
+                                 .rows_wanted = 2,
+                                 .arg = poll,
+                                 .result = on_look_result,
+                                 .done = done});
 }
 
 static void on_look_done(void *arg, const Error *err)
@@ -424,7 +431,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     PollSource *poll = arg;
     bool told = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
     if (told && poll->state == POLL_ACTIVE &&
-        strtoul(PQgetvalue(result, 0, 0), NULL, 10) != poll->lock.table_oid) {
+        strtoul(pg_value(result, 0, 0), NULL, 10) != poll->lock.table_oid) {
         poll->rotation.wanted = true;
     }
 }
@@ -434,6 +441,9 @@ void session_ping(PollSource *poll)
 {
     AUTO_TEXT table = ident_literal(poll->table->name);
     AUTO_TEXT sql = x_format("SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
-    session_ask(
-        poll, &(PgQuery){.sql = sql, .arg = poll, .result = on_ping_result, .done = on_ping_done});
+    session_ask(poll, &(PgQuery){.sql = sql,
+                                 .rows_wanted = 1,
+                                 .arg = poll,
+                                 .result = on_ping_result,
+                                 .done = on_ping_done});
 }

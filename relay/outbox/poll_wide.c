@@ -127,7 +127,8 @@ void wide_ask_rows(PollSource *poll)
     text_add(&sql, "; COMMIT");
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,
-                                 .row = fetch_on_row,
+                                 .rows_wanted = 1,
+                                 .row = fetch->wanted_count > 0 ? fetch_on_row : NULL,
                                  .result = fetch_on_result,
                                  .done = fetch_on_done});
 }

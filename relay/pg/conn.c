@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "pg/message.h"
 #include "pg/open.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 typedef enum ConnState {
@@ -51,6 +52,10 @@ struct PgConn {
     struct event *io;
     struct event *timer; /* connect time-out */
     PgQuery query;
+    char question[64]; /* how it begins */
+    int rows_told;     /* its results with a row */
+    bool copy_told;
+    bool garbled; /* its answer is none to it */
     bool busy;
     bool copying;
     bool pipelined; /* two statements run: libpq is in pipeline mode until both are answered */
@@ -245,6 +250,44 @@ void pg_conn_open(PgConn *conn)
     worker_submit(conn->options.worker, connect_run, connect_done, job);
 }
 
+/* The beginning of a statement says enough: which one it is, and so where its answer was garbled.
+ */
+static void conn_name_question(PgConn *conn, const PgQuery *query)
+{
+    const char *text = query->statement != NULL ? query->statement : query->sql;
+    size_t length = strnlen(text, sizeof(conn->question) - 1);
+    while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
+        length--; /* not in the middle of a character */
+    }
+    memcpy(conn->question, text, length);
+    conn->question[length] = '\0';
+}
+
+static void conn_garble(PgConn *conn, const char *how)
+{
+    conn->garbled = true;
+    if (conn->error.class == ERROR_NONE) {
+        error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+                  "the server's answer to '%s' %s", conn->question, how);
+    }
+}
+
+/* What the results of a query without error lack. */
+static void conn_judge_answer(PgConn *conn)
+{
+    const PgQuery *query = &conn->query;
+    if (conn->error.class != ERROR_NONE) {
+        return;
+    }
+    if (query->copy_both != NULL) {
+        conn_garble(conn, "is no stream");
+    } else if (query->row != NULL && !conn->copy_told) {
+        conn_garble(conn, "brings no COPY");
+    } else if (conn->rows_told < query->rows_wanted) {
+        conn_garble(conn, "holds no row where one belongs");
+    }
+}
+
 /* Ends the query. The connection stays open only after an error of the server in a good connection.
  */
 static void conn_finish_query(PgConn *conn)
@@ -254,9 +297,13 @@ static void conn_finish_query(PgConn *conn)
         conn_drop_io(conn);
         return;
     }
+    bool broken = PQstatus(conn->pg) != CONNECTION_OK;
+    if (!broken) {
+        conn_judge_answer(conn);
+    }
     PgQuery query = conn->query;
     Error err = conn->error;
-    bool broken = PQstatus(conn->pg) != CONNECTION_OK || conn->pipelined;
+    broken = broken || conn->garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
     conn->ended = false;
@@ -297,9 +344,19 @@ static bool conn_read_copy(PgConn *conn)
 
 static void conn_take_result(PgConn *conn, PGresult *result)
 {
-    switch (PQresultStatus(result)) {
+    ExecStatusType status = PQresultStatus(result);
+    bool wanted = status == PGRES_COPY_OUT    ? conn->query.row != NULL
+                  : status == PGRES_COPY_BOTH ? conn->query.copy_both != NULL
+                                              : status != PGRES_COPY_IN;
+    if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
+        conn_garble(conn, "begins a COPY that was not asked for");
+        PQclear(result);
+        return;
+    }
+    switch (status) {
     case PGRES_COPY_OUT:
         conn->copying = true;
+        conn->copy_told = true;
         break;
     case PGRES_COPY_BOTH:
         conn_drop_io(conn);
@@ -314,11 +371,19 @@ static void conn_take_result(PgConn *conn, PGresult *result)
             sqlstate_error(result, &conn->error);
         }
         break;
-    default:
+    default: {
+        Error lacking;
+        conn->rows_told += status == PGRES_TUPLES_OK && PQntuples(result) > 0;
+        pg_result_begin();
         if (conn->query.result != NULL) {
             conn->query.result(conn->query.arg, result);
         }
+        if (pg_result_end(conn->question, &lacking) != OK) {
+            conn->garbled = true;
+            conn->error = conn->error.class == ERROR_NONE ? lacking : conn->error;
+        }
         break;
+    }
     }
     PQclear(result);
 }
@@ -359,8 +424,12 @@ static void conn_read(PgConn *conn)
         if (result == NULL) {
             continue;
         }
-        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH;
+        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH && conn->query.copy_both != NULL;
         conn_take_result(conn, result);
+        if (conn->pg != NULL && conn->garbled) {
+            conn_finish_query(conn);
+            return;
+        }
         if (streams) {
             conn->query.copy_both(conn->query.arg);
             return;
@@ -448,7 +517,10 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
     assert(conn->state == CONN_OPEN && !conn->busy);
     conn->query = *query;
     conn->busy = true;
+    conn->rows_told = 0;
+    conn->copy_told = conn->garbled = false;
     conn->error = (Error){0};
+    conn_name_question(conn, query);
     int sent = 0;
     if (query->then != NULL) {
         sent = conn_send_both(conn, query);

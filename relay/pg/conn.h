@@ -2,6 +2,9 @@
  *
  * It is open, and told so, once its session is as pg/open.h says.
  *
+ * An answer that is none to the question (result.h, PgQuery) ends the query with RETRY /
+ * PG_PROTOCOL and the connection with it.
+ *
  * Callbacks run on the loop thread, never from inside pg_conn_open or pg_conn_send. A callback may
  * send the next query or close the connection, but not free it. */
 #pragma once
@@ -46,13 +49,15 @@ typedef struct PgQuery {
     const char *then;
     int then_count;
     const char *const *then_values; /* text */
+    int rows_wanted; /* so many results must hold a row: else the answer is none to the question */
     void *arg;
-    /** A row of COPY TO STDOUT; the bytes are valid during the call. */
+    /** A row of COPY TO STDOUT, which the query must bring then, even without rows; the bytes are
+     * valid during the call. */
     void (*row)(void *arg, const char *bytes, size_t length);
     /** START_REPLICATION was accepted: from here on the socket and PQgetCopyData are the caller's,
      * until pg_conn_close. The query stays busy, and done() never follows. */
     void (*copy_both)(void *arg);
-    /** A result without error; borrowed. NULL: not wanted. */
+    /** A result without error; borrowed, read with pg/result.h. NULL: not wanted. */
     void (*result)(void *arg, const PGresult *result);
     /** The end. err != NULL: it failed; with pg_conn_is_open() false the connection is lost. */
     void (*done)(void *arg, const Error *err);

@@ -14,6 +14,7 @@
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
 #include "pg/open.h"
+#include "pg/result.h"
 
 enum { SERVER_VERSION_MIN = 130000 };
 
@@ -88,7 +89,7 @@ static Status check_server(Migrate *migrate, Error *err)
     }
     /* A pooler answers with its own number. It may give each transaction another session, where a
      * session lock would stay behind; the lock of each transaction has to do then. */
-    migrate->pooled = strtol(PQgetvalue(result, 0, 0), NULL, 10) != PQbackendPID(migrate->conn);
+    migrate->pooled = strtol(pg_value(result, 0, 0), NULL, 10) != PQbackendPID(migrate->conn);
     PQclear(result);
     return OK;
 }

@@ -7,6 +7,7 @@
 #include "pg/ident.h"
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
+#include "pg/result.h"
 
 /* -- rights of other roles ----------------------------------------------------------------------
  */
@@ -19,7 +20,7 @@ static Status check_role(Migrate *migrate, const char *role, const char *option,
                       &result, err) != OK) {
         return error_prefix(err, "%s", migrate->place);
     }
-    bool exists = PQgetvalue(result, 0, 0)[0] == 't';
+    bool exists = pg_value(result, 0, 0)[0] == 't';
     PQclear(result);
     if (exists) {
         return OK;
@@ -186,20 +187,20 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
         return;
     }
     if (PQntuples(result) > 0) {
-        const char *trigger = PQgetvalue(result, 0, 0);
-        const char *function = PQgetvalue(result, 0, 1);
+        const char *trigger = pg_value(result, 0, 0);
+        const char *function = pg_value(result, 0, 1);
         error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_EVENT_TRIGGER",
                   "event trigger '%s' (function %s) of this database failed while outboxd changed "
                   "its schema: %s",
                   trigger, function, before);
         AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog: let its owner run "
                                   "ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
-                                  function, PQgetvalue(result, 0, 2));
-        bool names = is_undefined(before) && PQgetvalue(result, 0, 4)[0] != 't';
+                                  function, pg_value(result, 0, 2));
+        bool names = is_undefined(before) && pg_value(result, 0, 4)[0] != 't';
         error_hint(err,
                    "Nothing of this migration was changed. %sswitch it off for the time: ALTER "
                    "EVENT TRIGGER %s DISABLE; and afterwards ALTER EVENT TRIGGER %s %s;",
-                   names ? mend : "Let its owner ", trigger, trigger, PQgetvalue(result, 0, 3));
+                   names ? mend : "Let its owner ", trigger, trigger, pg_value(result, 0, 3));
     } else {
         list_event_triggers(migrate, err);
     }

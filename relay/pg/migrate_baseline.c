@@ -10,6 +10,7 @@
 #include "pg/ident.h"
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
+#include "pg/result.h"
 
 enum { LACKS_SHOWN_MAX = 5, OPEN_FUNCTIONS_BYTES_MAX = 320 };
 
@@ -95,17 +96,17 @@ static size_t pick_lines(const PGresult *want, const PGresult *before, const PGr
     int b = 0;
     int h = 0;
     for (int w = 0; w < PQntuples(want); w++) {
-        const char *line = PQgetvalue(want, w, 0);
+        const char *line = pg_value(want, w, 0);
         while (before != NULL && b < PQntuples(before) &&
-               strcmp(PQgetvalue(before, b, 0), line) < 0) {
+               strcmp(pg_value(before, b, 0), line) < 0) {
             b++;
         }
-        while (h < PQntuples(have) && strcmp(PQgetvalue(have, h, 0), line) < 0) {
+        while (h < PQntuples(have) && strcmp(pg_value(have, h, 0), line) < 0) {
             h++;
         }
         bool known =
-            before != NULL && b < PQntuples(before) && strcmp(PQgetvalue(before, b, 0), line) == 0;
-        bool there = h < PQntuples(have) && strcmp(PQgetvalue(have, h, 0), line) == 0;
+            before != NULL && b < PQntuples(before) && strcmp(pg_value(before, b, 0), line) == 0;
+        bool there = h < PQntuples(have) && strcmp(pg_value(have, h, 0), line) == 0;
         if (known || there != held) {
             continue;
         }

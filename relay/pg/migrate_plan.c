@@ -9,6 +9,7 @@
 #include "pg/ident.h"
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
+#include "pg/result.h"
 
 /* As "name type", a PostgreSQL array. More columns are fine: users add some for header_columns. */
 static const char MIGRATION_COLUMNS[] =
@@ -34,13 +35,13 @@ static Status check_shape(Migrate *migrate, const char *table, const char *colum
                       3, values, &result, err) != OK) {
         return FAILED;
     }
-    if (PQgetisnull(result, 0, 0)) {
+    if (pg_is_null(result, 0, 0)) {
         PQclear(result);
         return OK;
     }
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_TABLE_FOREIGN",
               "%s: table '%s.%s' is not the one that outboxd makes: it lacks %s", migrate->place,
-              migrate->schema, table, PQgetvalue(result, 0, 0));
+              migrate->schema, table, pg_value(result, 0, 0));
     PQclear(result);
     AUTO_TEXT schema = ident_quote(migrate->schema);
     return error_hint(err,
@@ -55,9 +56,9 @@ static Status unknown_version(const Migrate *migrate, const PGresult *rows, int 
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_NEWER",
               "%s: schema '%s' has migration %s (%s), which outboxd " OUTBOXD_VERSION
               " does not know",
-              migrate->place, migrate->schema, PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1));
+              migrate->place, migrate->schema, pg_value(rows, row, 0), pg_value(rows, row, 1));
     return error_hint(err, "Nothing was changed. Use outboxd %s, which applied it, or later.",
-                      PQgetvalue(rows, row, 5));
+                      pg_value(rows, row, 5));
 }
 
 static Status changed(const Migrate *migrate, const PGresult *rows, int row,
@@ -66,31 +67,31 @@ static Status changed(const Migrate *migrate, const PGresult *rows, int row,
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CHANGED",
               "%s: migration %s (%s) of schema '%s' is not this program's: checksum %.12s..., here "
               "%.12s... (%s)",
-              migrate->place, PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1), migrate->schema,
-              PQgetvalue(rows, row, 2), migration->checksum, migration->name);
+              migrate->place, pg_value(rows, row, 0), pg_value(rows, row, 1), migrate->schema,
+              pg_value(rows, row, 2), migration->checksum, migration->name);
     AUTO_BUFFER hint = TEXT_EMPTY;
-    migrate_script_changed_hint(&hint, migrate->schema, PQgetvalue(rows, row, 5));
+    migrate_script_changed_hint(&hint, migrate->schema, pg_value(rows, row, 5));
     return error_hint(err, "%s", text_string(&hint));
 }
 
 static Status read_row(Migrate *migrate, const PGresult *rows, int row, Error *err)
 {
-    size_t version = strtoul(PQgetvalue(rows, row, 0), NULL, 10);
+    size_t version = strtoul(pg_value(rows, row, 0), NULL, 10);
     if (version < 1 || version > MIGRATION_COUNT) {
         return unknown_version(migrate, rows, row, err);
     }
     const Migration *migration = &MIGRATIONS[version - 1];
-    if (strcmp(migration->checksum, PQgetvalue(rows, row, 2)) != 0 ||
-        strcmp(migration->name, PQgetvalue(rows, row, 1)) != 0) {
+    if (strcmp(migration->checksum, pg_value(rows, row, 2)) != 0 ||
+        strcmp(migration->name, pg_value(rows, row, 1)) != 0) {
         return changed(migrate, rows, row, migration, err);
     }
     MigrateRecord *record = &migrate->records[version - 1];
-    record->skipped = PQgetvalue(rows, row, 6)[0] == 't';
+    record->skipped = pg_value(rows, row, 6)[0] == 't';
     record->applied = !record->skipped;
-    snprintf(record->at, sizeof(record->at), "%s", PQgetvalue(rows, row, 3));
-    snprintf(record->by, sizeof(record->by), "%s", PQgetvalue(rows, row, 4));
+    snprintf(record->at, sizeof(record->at), "%s", pg_value(rows, row, 3));
+    snprintf(record->by, sizeof(record->by), "%s", pg_value(rows, row, 4));
     snprintf(record->outboxd_version, sizeof(record->outboxd_version), "%s",
-             PQgetvalue(rows, row, 5));
+             pg_value(rows, row, 5));
     return OK;
 }
 
@@ -130,10 +131,10 @@ static Status read_tracked(Migrate *migrate, bool *ret_tracked, Error *err)
         return error_prefix(err, "%s", migrate->place);
     }
     migrate->schema_exists = PQntuples(result) > 0;
-    bool tracked = migrate->schema_exists && PQgetvalue(result, 0, 0)[0] == 't';
+    bool tracked = migrate->schema_exists && pg_value(result, 0, 0)[0] == 't';
     free(migrate->foreign_owner);
-    migrate->foreign_owner = migrate->schema_exists && !PQgetisnull(result, 0, 1)
-                                 ? x_strdup(PQgetvalue(result, 0, 1))
+    migrate->foreign_owner = migrate->schema_exists && !pg_is_null(result, 0, 1)
+                                 ? x_strdup(pg_value(result, 0, 1))
                                  : NULL;
     PQclear(result);
     *ret_tracked = tracked;

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
+#include "pg/result.h"
 
 /* The answers of one query with two columns. */
 static Status publication_look(Migrate *migrate, bool *ret_exists, char **ret_wal_level, Error *err)
@@ -16,8 +17,8 @@ static Status publication_look(Migrate *migrate, bool *ret_exists, char **ret_wa
                       0, NULL, &result, err) != OK) {
         return error_prefix(err, "%s", migrate->place);
     }
-    *ret_exists = PQgetvalue(result, 0, 0)[0] == 't';
-    *ret_wal_level = x_strdup(PQgetvalue(result, 0, 1));
+    *ret_exists = pg_value(result, 0, 0)[0] == 't';
+    *ret_wal_level = x_strdup(pg_value(result, 0, 1));
     PQclear(result);
     return OK;
 }

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "pg/message.h"
 #include "pg/migrate_internal.h"
+#include "pg/result.h"
 
 typedef struct SqlstateHint {
     const char *sqlstate; /* or its first two characters */
@@ -110,8 +111,8 @@ Status migrate_value(Migrate *migrate, const char *sql, char **ret_value, Error 
     if (migrate_query(migrate, sql, 1, values, &result, err) != OK) {
         return error_prefix(err, "%s", migrate->place);
     }
-    bool null = PQntuples(result) == 0 || PQgetisnull(result, 0, 0);
-    *ret_value = null ? NULL : x_strdup(PQgetvalue(result, 0, 0));
+    bool null = PQntuples(result) == 0 || pg_is_null(result, 0, 0);
+    *ret_value = null ? NULL : x_strdup(pg_value(result, 0, 0));
     PQclear(result);
     return OK;
 }
@@ -161,7 +162,7 @@ char *migrate_blockers(Migrate *migrate)
                       1, values, &result, NULL) != OK) {
         return NULL;
     }
-    char *blockers = PQgetisnull(result, 0, 0) ? NULL : x_strdup(PQgetvalue(result, 0, 0));
+    char *blockers = pg_is_null(result, 0, 0) ? NULL : x_strdup(pg_value(result, 0, 0));
     PQclear(result);
     return blockers;
 }

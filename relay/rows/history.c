@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "pg/result.h"
+
 void history_begin(HistoryMemory *memory)
 {
     unsigned char bytes[16];
@@ -40,7 +42,7 @@ void history_add_query(const char *row_table, const char *row_key, Text *sql)
 static const char *value_of(const PGresult *result, const char *name)
 {
     int column = PQfnumber(result, name);
-    return column < 0 ? NULL : PQgetvalue(result, 0, column);
+    return column < 0 ? NULL : pg_value(result, 0, column);
 }
 
 static bool parse_lsn(const char *text, uint64_t *ret)

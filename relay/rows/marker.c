@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "flow/refusal.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter.h"
 #include "rows/marker_internal.h"
@@ -322,8 +323,8 @@ static void holder_on_result(void *arg, const PGresult *result)
     Marker *marker = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         text_printf(&marker->lock.holder, "pid %s, application '%s', %s on %s",
-                    PQgetvalue(result, 0, 0), PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 2),
-                    PQgetvalue(result, 0, 3));
+                    pg_value(result, 0, 0), pg_value(result, 0, 1), pg_value(result, 0, 2),
+                    pg_value(result, 0, 3));
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "pg/result.h"
 #include "rows/marker_internal.h"
 
 void marker_look_at(Marker *marker, const int64_t *seqs, size_t count)
@@ -21,7 +22,7 @@ static uint64_t look_hash(const PGresult *result, int row)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
     for (int column = 1; column < PQnfields(result); column++) {
-        for (const char *c = PQgetvalue(result, row, column); *c != '\0'; c++) {
+        for (const char *c = pg_value(result, row, column); *c != '\0'; c++) {
             hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
         }
         hash = (hash ^ 1) * UINT64_C(1099511628211);
@@ -38,7 +39,7 @@ static void look_on_result(void *arg, const PGresult *result)
     }
     bool rows = PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == 4;
     for (int row = 0; rows && row < PQntuples(result); row++) {
-        int64_t seq = strtoll(PQgetvalue(result, row, 0), NULL, 10);
+        int64_t seq = strtoll(pg_value(result, row, 0), NULL, 10);
         for (size_t i = 0; i < look->count; i++) {
             look->looks[i] = look->seqs[i] == seq ? look_hash(result, row) : look->looks[i];
         }

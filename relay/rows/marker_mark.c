@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/marker_internal.h"
 
@@ -35,8 +36,8 @@ static void prepare_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == 1) {
-        bool is_null = PQntuples(result) != 1 || PQgetisnull(result, 0, 0);
-        mark_sql_read_id_type(&marker->sql, is_null ? NULL : PQgetvalue(result, 0, 0));
+        bool is_null = PQntuples(result) != 1 || pg_is_null(result, 0, 0);
+        mark_sql_read_id_type(&marker->sql, is_null ? NULL : pg_value(result, 0, 0));
     }
 }
 
@@ -102,8 +103,7 @@ static const char *put_lsn(char *at, size_t size, uint64_t lsn)
 
 static const char *mark_value(const PGresult *result, int row, const char *name)
 {
-    int column = PQfnumber(result, name);
-    return column < 0 || PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+    return pg_field_or_null(result, row, name);
 }
 
 /* Each row but a lonely one names a row that was not hit, all with the same snapshot. */
@@ -187,10 +187,10 @@ static void replaced_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        size_t replaced = (size_t)strtoull(PQgetvalue(result, 0, 0), NULL, 10);
+        size_t replaced = (size_t)strtoull(pg_needed(result, 0, 0), NULL, 10);
         replaced = replaced < marker->not_hit ? replaced : marker->not_hit;
-        marker->ignored = (size_t)strtoull(PQgetvalue(result, 0, 1), NULL, 10);
-        marker->same_table = PQgetvalue(result, 0, 2)[0] == 't';
+        marker->ignored = (size_t)strtoull(pg_needed(result, 0, 1), NULL, 10);
+        marker->same_table = pg_needed(result, 0, 2)[0] == 't';
         marker->not_hit -= replaced;
         marker->asked_replaced = replaced;
     }
@@ -232,6 +232,7 @@ static void mark_ask_replaced(Marker *marker)
                                                   .lengths = lengths,
                                                   .formats = (const int[]){1, 1},
                                                   .arg = marker,
+                                                  .rows_wanted = 1,
                                                   .result = replaced_on_result,
                                                   .done = replaced_on_done});
 }
@@ -381,16 +382,16 @@ static void relocate_on_result(void *arg, const PGresult *result)
         return;
     }
     const HistoryMemory *history = marker->options.history;
-    marker->same_table = PQgetvalue(result, 0, 3)[0] == 't';
+    marker->same_table = pg_value(result, 0, 3)[0] == 't';
     if (marker->row_ctid == NULL) {
         marker->owned = true;
         return;
     }
-    marker->owned = strcmp(PQgetvalue(result, 0, 1), history->ours) == 0 &&
-                    strtoull(PQgetvalue(result, 0, 2), NULL, 10) == history->last.writes;
+    marker->owned = strcmp(pg_value(result, 0, 1), history->ours) == 0 &&
+                    strtoull(pg_value(result, 0, 2), NULL, 10) == history->last.writes;
     if (marker->owned) {
         free(marker->row_ctid);
-        marker->row_ctid = x_strdup(PQgetvalue(result, 0, 0));
+        marker->row_ctid = x_strdup(pg_value(result, 0, 0));
     }
 }
 

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "rows/marker_internal.h"
 
 enum {
@@ -29,10 +30,10 @@ static void upkeep_on_done(void *arg, const Error *err)
 static void prune_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
-    int64_t deleted = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
     *marker->options.stats->pruned += (uint64_t)deleted;
     bool more = deleted == PRUNE_ROWS;
-    marker->prune_after = more ? strtoll(PQgetvalue(result, 0, 1), NULL, 10) : INT64_MIN;
+    marker->prune_after = more ? strtoll(pg_value(result, 0, 1), NULL, 10) : INT64_MIN;
     marker->next_prune_us =
         clock_monotonic_us() + (more ? 0 : PRUNE_IDLE_SECONDS * INT64_C(1000000));
 }
@@ -52,15 +53,17 @@ static void prune_send(Marker *marker)
         " SELECT count(*), max(seq) FROM gone",
         table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
         (long long)config->retain_ms);
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql, .arg = marker, .result = prune_on_result, .done = upkeep_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+                                                  .rows_wanted = 1,
+                                                  .arg = marker,
+                                                  .result = prune_on_result,
+                                                  .done = upkeep_on_done});
 }
 
 static void count_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
-    marker->backlog = strtod(PQgetvalue(result, 0, 0), NULL);
+    marker->backlog = strtod(pg_needed(result, 0, 0), NULL);
     marker->backlog_capped = marker->backlog >= COUNT_MAX;
     marker->next_count_us = clock_monotonic_us() + COUNT_SECONDS * INT64_C(1000000);
 }
@@ -70,9 +73,11 @@ static void count_send(Marker *marker)
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
                  marker->options.table->name, marker->options.table->unpublished, COUNT_MAX);
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql, .arg = marker, .result = count_on_result, .done = upkeep_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+                                                  .rows_wanted = 1,
+                                                  .arg = marker,
+                                                  .result = count_on_result,
+                                                  .done = upkeep_on_done});
 }
 
 void upkeep_next(Marker *marker)

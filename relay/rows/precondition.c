@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/precondition_internal.h"
 
@@ -24,6 +25,7 @@ static const Subject SUBJECTS[] = {
     {PRECONDITIONS_PATH, &PRECONDITIONS_PATH_COUNT},
     {PRECONDITIONS_PUBLICATION, &PRECONDITIONS_PUBLICATION_COUNT},
     {PRECONDITIONS_SLOT, &PRECONDITIONS_SLOT_COUNT},
+    {PRECONDITIONS_LOCK, &PRECONDITIONS_LOCK_COUNT},
 };
 enum { SUBJECT_COUNT = sizeof(SUBJECTS) / sizeof(SUBJECTS[0]) };
 
@@ -80,10 +82,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 
 const char *facts_value(const Facts *facts, const char *column)
 {
-    int field = PQfnumber(facts->result, column);
-    return field < 0 || PQgetisnull(facts->result, facts->row, field)
-               ? ""
-               : PQgetvalue(facts->result, facts->row, field);
+    return pg_field(facts->result, facts->row, column);
 }
 
 bool facts_say(const Facts *facts, const char *column)
@@ -102,7 +101,7 @@ bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
     if (field < 0 || PQntuples(result) != 1) {
         return false;
     }
-    const char *text = PQgetvalue(result, 0, field);
+    const char *text = pg_value(result, 0, field);
     char *end = NULL;
     uint64_t high = strtoull(text, &end, 16);
     *ret_end = *end == '/' ? high << 32 | strtoull(end + 1, NULL, 16) : 0;
@@ -115,8 +114,9 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
     bool later = (entry->applies & LATER) != 0 && reader == PRECONDITION_RUNNING;
-    *fault =
-        (PreconditionFault){.warning = entry->warning || later, .first = entry->applies & FIRST};
+    *fault = (PreconditionFault){.warning = entry->warning || later,
+                                 .first = entry->applies & FIRST,
+                                 .alarm = entry->applies & ALARMS};
     error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
               "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
@@ -158,8 +158,8 @@ void precondition_read(const OutboxTable *table, const PGresult *result, int row
     const PipelineConfig *pipeline = table->config;
     Facts facts = {
         .pipeline = pipeline, .outbox = table, .result = result, .row = row, .reader = reader};
-    facts.version = (int)strtol(facts_value(&facts, "version"), NULL, 10);
-    facts.role = facts_value(&facts, "role");
+    facts.version = (int)strtol(pg_needed_field(result, row, "version"), NULL, 10);
+    facts.role = pg_needed_field(result, row, "role");
     facts.table = *facts_value(&facts, "table_sql") != '\0' ? facts_value(&facts, "table_sql")
                                                             : pipeline->table;
     read_names(&facts, ret_look);
@@ -230,6 +230,16 @@ bool precondition_soften(Error *err, bool begun, unsigned *count)
     }
     err->class = ERROR_RETRY;
     return true;
+}
+
+const Error *precondition_alarm(const PreconditionLook *look)
+{
+    for (size_t i = 0; i < look->fault_count; i++) {
+        if (look->faults[i].alarm) {
+            return &look->faults[i].error;
+        }
+    }
+    return NULL;
 }
 
 const Error *precondition_broken(const PreconditionLook *look)

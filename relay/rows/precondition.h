@@ -30,6 +30,7 @@ typedef enum PreconditionReader {
 typedef struct PreconditionFault {
     bool warning; /* it will hurt, and does not stop */
     bool first;   /* a warning that is worth something only before the first event */
+    bool alarm;   /* a warning that the relay is not ready for as long as it lasts */
     Error error;  /* FATAL: a human must act; RETRY: may heal by itself. The hint is the remedy. */
 } PreconditionFault;
 
@@ -89,6 +90,8 @@ void precondition_release(PreconditionLook *look);
 
 /** The first that is broken, or NULL. */
 const Error *precondition_broken(const PreconditionLook *look);
+/** The first warning that is an alarm, or NULL. */
+const Error *precondition_alarm(const PreconditionLook *look);
 
 enum { PRECONDITION_REFUSALS_MAX = 5 };
 

@@ -263,7 +263,7 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
     bool wal = pipeline->capture == CAPTURE_WAL;
     bool letters = pipeline->on_poison == ON_POISON_DEAD_LETTER ||
                    pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ||
-                   pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
+                   pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER || pipeline->messages;
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT n.oid, " PG "quote_ident(n.nspname) AS sql,"
                 "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = n.oid"

@@ -23,6 +23,7 @@ enum {
     REPEATS = 1 << 11, /* it may be broken in several ways at once: asked until it is not */
     FIRST = 1 << 12,   /* a warning that is said before the first event */
     LATER = 1 << 13,   /* while the relay runs it is a warning: only an event that needs it waits */
+    ALARMS = 1 << 14,  /* a warning that makes the relay not ready */
 };
 
 typedef struct Facts {
@@ -67,6 +68,8 @@ extern const Precondition PRECONDITIONS_PUBLICATION[];
 extern const size_t PRECONDITIONS_PUBLICATION_COUNT;
 extern const Precondition PRECONDITIONS_SLOT[];
 extern const size_t PRECONDITIONS_SLOT_COUNT;
+extern const Precondition PRECONDITIONS_LOCK[];
+extern const size_t PRECONDITIONS_LOCK_COUNT;
 
 /** The value of a column of the answer; "" when it is NULL or not there. */
 const char *facts_value(const Facts *facts, const char *column);

@@ -102,18 +102,21 @@ static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
 
 /* Dead letters. */
 
+/* A message that is no event is set aside whatever the policies are. */
 static const char *letters_are_needed_by(const PipelineConfig *pipeline)
 {
-    return pipeline->on_poison == ON_POISON_DEAD_LETTER                 ? "on_poison"
-           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER           ? "on_unrouted"
-           : pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ? "on_missing_topic"
-                                                                        : NULL;
+    return pipeline->on_poison == ON_POISON_DEAD_LETTER       ? "on_poison = \"dead_letter\""
+           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ? "on_unrouted = \"dead_letter\""
+           : pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER
+               ? "on_missing_topic = \"dead_letter\""
+           : pipeline->messages ? "messages = true"
+                                : NULL;
 }
 
 static bool letters_have_no_table(const Facts *facts, Saying *say)
 {
     const char *option = letters_are_needed_by(facts->pipeline);
-    text_printf(&say->message, "no table outbox.dead_letter, needed by %s = \"dead_letter\"",
+    text_printf(&say->message, "no table outbox.dead_letter, needed by %s",
                 option != NULL ? option : "");
     text_add(&say->remedy, "outboxd migrate");
     bool told = PQfnumber(facts->result, "dead_letter") >= 0;
@@ -124,8 +127,8 @@ static bool letters_cannot_be_written(const Facts *facts, Saying *say)
 {
     const char *option = letters_are_needed_by(facts->pipeline);
     const char *table = facts_value(facts, "dead_letter");
-    text_printf(&say->message, "role %s may not INSERT into %s, needed by %s = \"dead_letter\"",
-                facts->role, table, option != NULL ? option : "");
+    text_printf(&say->message, "role %s may not INSERT into %s, needed by %s", facts->role, table,
+                option != NULL ? option : "");
     remedy_add_grant(facts, "relay_sets_aside", "INSERT", table, true, &say->remedy);
     return option != NULL && facts_deny(facts, "sets_aside");
 }
@@ -182,6 +185,20 @@ static bool message_is_forbidden(const Facts *facts, Saying *say)
                 "text%s) TO %s;",
                 facts->version >= 170000 ? ", boolean" : "", facts->role);
     return facts_deny(facts, "flushes");
+}
+
+/* Every role that can connect could make an event. */
+static bool messages_are_open(const Facts *facts, Saying *say)
+{
+    const PipelineConfig *pipeline = facts->pipeline;
+    text_add(&say->message,
+             "every role of this database may execute pg_logical_emit_message, and so write "
+             "messages that messages = true publishes as events");
+    text_add(&say->remedy,
+             "a superuser runs: outboxd migrate --guard-messages; or accept it in the "
+             "configuration: messages_from = \"anyone\"");
+    return pipeline->messages && pipeline->messages_from == MESSAGES_FROM_GRANTED &&
+           facts_say(facts, "messages_open");
 }
 
 static bool pauses_are_unreadable(const Facts *facts, Saying *say)
@@ -246,6 +263,12 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
      " pg_catalog.pg_proc f WHERE f.proname = 'pg_logical_emit_message' AND f.pronamespace ="
      " 'pg_catalog'::regnamespace AND f.proargtypes[2] = 'pg_catalog.text'::regtype) AS flushes",
      message_is_forbidden},
+    {"MESSAGES_OPEN", FOR_WAL | BY_ALL, false,
+     "(SELECT pg_catalog.bool_or(a.grantee = 0) FROM pg_catalog.pg_proc f CROSS JOIN LATERAL"
+     " pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a WHERE"
+     " f.proname = 'pg_logical_emit_message' AND f.pronamespace = 'pg_catalog'::regnamespace"
+     " AND a.privilege_type = 'EXECUTE') AS messages_open",
+     messages_are_open},
     {"RIGHT_PAUSE", FOR_BOTH | BY_ALL, true,
      "z.sql AS pause, " TABLE_RIGHT("z", "SELECT") " AS pauses, " RELAY_TABLE_RIGHT(
          "z", "SELECT") " AS relay_pauses",

@@ -102,13 +102,15 @@ void precondition_judge_walsender(const char *role, Error *err)
     } else if (strstr(err->message, "superuser or replication role") != NULL ||
                strstr(err->message, "REPLICATION") != NULL ||
                strstr(err->message, "permission denied to start WAL sender") != NULL) {
+        AUTO_TEXT said = x_strdup(err->message);
         error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_REPLICATION",
-                  "role %s may not replicate (membership in outbox_relay does not give that)",
-                  name);
+                  "role %s may not replicate (membership in outbox_relay does not give that): the "
+                  "server says: %.300s",
+                  name, said);
         error_hint(err,
                    "an administrator runs: ALTER ROLE %s REPLICATION; or, on Amazon RDS and "
                    "Aurora: GRANT rds_replication TO %s; (Google Cloud SQL, AlloyDB and Azure take "
-                   "the first, from their administrator's role)",
+                   "the first, from their administrator's role: postgres, azure_pg_admin)",
                    name, name);
     }
 }

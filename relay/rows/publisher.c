@@ -9,10 +9,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum {
-    LOCK_CLASS =
-        0x6F757462, /* "outb": first key of the advisory lock; the second is the table's OID */
     LOCK_TIMEOUT_MAX_MS = 5000,
     NAME_MAX_BYTES = 63, /* of an application_name */
     HOST_SHOWN_MAX = 30,
@@ -74,7 +73,7 @@ void publisher_add_pooler_query(Text *sql)
 Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
                               bool replication, Error *err)
 {
-    int pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    int pid = (int)strtol(pg_needed(result, 0, 0), NULL, 10);
     bool sessions = config->database.pooler == POOLER_SESSION && !replication;
     if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
         return OK;
@@ -117,7 +116,7 @@ void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, 
 
 void publisher_add_unlock(uint32_t table_oid, Text *sql)
 {
-    text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", LOCK_CLASS, (int32_t)table_oid);
+    text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", PUBLISHER_LOCK_CLASS, (int32_t)table_oid);
 }
 
 /* "shop/orders web-1:4242" -> "shop/orders, pid 4242 on web-1"; other names as they are. */
@@ -138,16 +137,16 @@ static void on_holder_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
         return;
     }
-    lock->holder_pid = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
-    const char *host = PQgetvalue(result, 0, 2);
-    const char *port = PQgetvalue(result, 0, 4); /* "": not for our role; -1: a Unix socket */
+    lock->holder_pid = (int)strtol(pg_value(result, 0, 0), NULL, 10);
+    const char *host = pg_value(result, 0, 2);
+    const char *port = pg_value(result, 0, 4); /* "": not for our role; -1: a Unix socket */
     AUTO_TEXT where = *host != '\0'  ? x_format("from %.40s port %.8s, ", host, port)
                       : *port == '-' ? x_strdup("from PostgreSQL's machine, ")
                                      : x_strdup("");
-    AUTO_TEXT name = holder_name(PQgetvalue(result, 0, 1));
+    AUTO_TEXT name = holder_name(pg_value(result, 0, 1));
     snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
-             PQgetvalue(result, 0, 0));
-    if (PQgetvalue(result, 0, 3)[0] == 't') {
+             pg_value(result, 0, 0));
+    if (pg_value(result, 0, 3)[0] == 't') {
         log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
                   LOG_FIELDS(log_text("holder", lock->holder)),
                   "the publisher was silent for longer than its lease; ended its session");
@@ -178,7 +177,7 @@ static void publisher_look_at_holder(PublisherLock *lock)
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
         " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)LOCK_CLASS,
+        (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)PUBLISHER_LOCK_CLASS,
         lock->table_oid);
     pg_conn_send(lock->conn, &(PgQuery){.sql = sql.data,
                                         .arg = lock,
@@ -190,7 +189,7 @@ static void on_lock_result(void *arg, const PGresult *result)
 {
     PublisherLock *lock = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        lock->held = PQgetvalue(result, 0, 0)[0] == 't';
+        lock->held = pg_needed(result, 0, 0)[0] == 't';
     }
 }
 
@@ -210,8 +209,10 @@ void publisher_try_lock(PublisherLock *lock)
 {
     lock->held = false;
     AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
-                             LOCK_CLASS, (int32_t)lock->table_oid);
-    pg_conn_send(
-        lock->conn,
-        &(PgQuery){.sql = sql, .arg = lock, .result = on_lock_result, .done = on_lock_done});
+                             PUBLISHER_LOCK_CLASS, (int32_t)lock->table_oid);
+    pg_conn_send(lock->conn, &(PgQuery){.sql = sql,
+                                        .rows_wanted = 1,
+                                        .arg = lock,
+                                        .result = on_lock_result,
+                                        .done = on_lock_done});
 }

@@ -16,6 +16,8 @@
 #include "pg/conn.h"
 
 enum {
+    /* "outb": first key of the advisory lock; the second is the table's OID. */
+    PUBLISHER_LOCK_CLASS = 0x6F757462,
     PUBLISHER_MARGIN_MS = 2000,
     PUBLISHER_HOLDER_MAX = 240,
 };

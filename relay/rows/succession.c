@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 
 enum { SUCCESSION_MAX = 100 }; /* tables */
 
@@ -9,8 +10,7 @@ enum { SUCCESSION_MAX = 100 }; /* tables */
 
 const char *succession_value(const PGresult *result, int row, const char *column)
 {
-    int field = PQfnumber(result, column);
-    return field < 0 || PQgetisnull(result, row, field) ? "" : PQgetvalue(result, row, field);
+    return pg_field(result, row, column);
 }
 
 /* Rights on table "c" of schema "n", as statements that give them. */

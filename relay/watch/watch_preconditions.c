@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "pg/result.h"
 #include "watch/watch_internal.h"
 
 void watch_add_preconditions(Watch *w, Text *sql)
@@ -55,7 +56,7 @@ static void set_gauges(Watch *w, const Watched *p, const PreconditionLook *look)
         *broken_gauge(w, p, p->look.faults[i].error.code) = 0;
     }
     for (size_t i = 0; i < look->fault_count; i++) {
-        if (!look->faults[i].warning) {
+        if (!look->faults[i].warning || look->faults[i].alarm) {
             *broken_gauge(w, p, look->faults[i].error.code) = 1;
         }
     }
@@ -105,8 +106,8 @@ void watch_read_preconditions(Watch *w, const PGresult *result)
     if (precondition_read_wal_end(result, &w->wal_end) || PQntuples(result) != 1) {
         return;
     }
-    int field = PQfnumber(result, "i");
-    size_t index = field < 0 ? w->count : strtoul(PQgetvalue(result, 0, field), NULL, 10);
+    const char *number = pg_field(result, 0, "i");
+    size_t index = *number == '\0' ? w->count : strtoul(number, NULL, 10);
     if (index < w->count) {
         read_look(w, &w->pipelines[index], result);
     }

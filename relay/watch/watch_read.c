@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "flow/event.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "watch/watch_internal.h"
 
 enum { POSTGRES_SLOT_STATS = 140000 };
@@ -25,8 +26,7 @@ enum { POSTGRES_SLOT_STATS = 140000 };
 
 const char *fact(const PGresult *r, int row, const char *column)
 {
-    int field = PQfnumber(r, column);
-    return field < 0 || PQgetisnull(r, row, field) ? "" : PQgetvalue(r, row, field);
+    return pg_field(r, row, column);
 }
 
 bool fact_true(const PGresult *r, int row, const char *column)

@@ -21,6 +21,7 @@
 #include "base/timestamp.h"
 #include "flow/event.h"
 #include "pg/ident.h"
+#include "pg/result.h"
 #include "watch/watch_internal.h"
 
 enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
@@ -126,10 +127,9 @@ void rows_read(Watched *p, const PGresult *r)
         if (*part == '\0') {
             continue; /* there is none */
         }
-        bool no_id = PQfnumber(r, "id") < 0 || PQgetisnull(r, row, PQfnumber(r, "id"));
         sightings_add(&p->sightings, &(SightedRow){.part = *part,
                                                    .seq = fact_integer(r, row, "seq", 0),
-                                                   .event_id = no_id ? NULL : fact(r, row, "id"),
+                                                   .event_id = pg_field_or_null(r, row, "id"),
                                                    .id_too_long = fact_true(r, row, "long"),
                                                    .event_type = fact(r, row, "type"),
                                                    .aggregate_id = fact(r, row, "key"),

@@ -61,7 +61,8 @@ class Torture:
                                      "replication connections cut", "Kafka kill -9"), 0)
 
     def _relay(self, directory):
-        wal = {"capture": "wal", "slot": self.slot, "publication": self.slot, "messages": self.options.emit != "rows"} if self.wal else {}
+        wal = {"capture": "wal", "slot": self.slot, "publication": self.slot, "messages": self.options.emit != "rows",
+               "messages_from": "anyone"} if self.wal else {}
         config = configuration(self.database.dsn(), self.kafka.brokers, {
             **wal, "topic": self.topic, "on_publish": self.options.mode, "batch_events": max(10, self.options.in_flight // 5), "in_flight_events": self.options.in_flight,
             "retry_backoff_min": "50ms", "retry_backoff_max": "500ms", "lease": f"{int(LEASE)}s", "standby_interval": "200ms",

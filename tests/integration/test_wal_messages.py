@@ -8,6 +8,7 @@ from conftest import soak
 from support.common import eventually, stays_true
 from support.consume import headers_of, read_topics, wait_for_records
 from support.postgres import APP, SUPERUSER
+from support.relay import migrate, outboxd
 from support.wal import PREFIX
 
 TEXTS = ("event_id", "event_type", "event_version", "aggregate_type", "aggregate_id", "aggregate_version", "payload", "payload_bytes",
@@ -26,10 +27,6 @@ def content(occurred_at=0, **texts):
 
 def message(database, transactional, prefix, body, user=SUPERUSER):
     database.execute("SELECT pg_logical_emit_message(%s, %s, %s::bytea)", (transactional, prefix, body), user=user)
-
-
-# A message that cannot be read has no types: no route takes it.
-SET_ASIDE = {"on_poison": "dead_letter", "on_unrouted": "dead_letter"}
 
 
 def keys(records):
@@ -131,6 +128,9 @@ FORGED = {
     "all NULL": struct.pack(">h", 16) + struct.pack(">i", -1) * 16,
     "not UTF-8": content(**EVENT).replace(b"order.placed", b"order.\xff\xfe\x00ced"),
     "headers that are no object": content(**{**EVENT, "headers": "[1]"}),
+    "headers that are no JSON": content(**{**EVENT, "headers": "{"}),
+    "too large": content(**{**EVENT, "payload": '"' + "x" * 1_500_000 + '"'}),
+    "key too large": content(**{**EVENT, "aggregate_id": "k" * 1_500_000}),
 }
 
 
@@ -138,7 +138,7 @@ FORGED = {
                                             for n, kind in enumerate(FORGED) for turn, template in enumerate(["by type", "constant"])])
 def test_forged_message_is_set_aside_and_the_rest_goes_on(wal_relay, kafka, database, wal, topic, kind, template):
     """Any role may write a message with our prefix; also a topic that is the same for every event must not get its bytes."""
-    one = wal_relay({"messages": True, **SET_ASIDE, **({"topic": topic} if template == "constant" else {})}).start()
+    one = wal_relay({"messages": True, **({"topic": topic} if template == "constant" else {})}).start()
     database.execute("SELECT outbox.emit_message('order.placed', 'order', 'before', '{}')")
     message(database, True, PREFIX, FORGED[kind])
     database.execute("SELECT outbox.emit_message('order.placed', 'order', 'after', '{}')")
@@ -148,16 +148,42 @@ def test_forged_message_is_set_aside_and_the_rest_goes_on(wal_relay, kafka, data
     assert one.metric("events_dead_lettered_total") == 1 and one.ready()[0]
 
 
-def test_forged_message_is_a_dead_letter_by_default_too_and_stops_nobody(wal_relay, kafka, database, wal, topic):
-    """Any role may write one: by whatever policy, it holds nobody up."""
-    one = wal_relay({"messages": True}).start()
+@pytest.mark.parametrize("policy", ["stop", "dead_letter"])
+def test_forged_message_stops_nobody_whatever_the_policies_say(wal_relay, kafka, database, wal, topic, policy):
+    one = wal_relay({"messages": True, "on_poison": policy, "on_unrouted": policy}).start()
     database.execute("SELECT outbox.emit_message('order.placed', 'order', 'before', '{}')")
-    message(database, True, PREFIX, b"forged")
+    for transactional in (True, False):
+        for body in [b"", b"{}", b'{"event_type": "order.paid"}', bytes(range(256)), content(), content(**{**EVENT, "event_type": ""})]:
+            message(database, transactional, PREFIX, body, user=APP)
     database.execute("SELECT outbox.emit_message('order.placed', 'order', 'after', '{}')")
     assert keys(wait_for_records(kafka.brokers, topic, 2)) == ["before", "after"]
-    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 1, what=lambda: "it is set aside\n" + one.log_tail())
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 6, what=lambda: "each is set aside\n" + one.log_tail())
     wal.wait_confirmed()
-    assert one.log_lines("MESSAGE_MALFORMED") and one.ready()[0]
+    lsn = r"message 1 of the transaction that commits at [0-9A-F]+/[0-9A-F]+: "
+    assert database.scalar("SELECT count(*) FROM outbox.dead_letter WHERE error_code = 'MESSAGE_MALFORMED' AND reason ~ %s", (lsn,)) == 6
+    assert database.scalar("SELECT count(DISTINCT reason) FROM outbox.dead_letter") == 6, "each names its own place"
+    assert one.running() and one.ready()[0]
+
+
+def test_messages_that_anyone_may_write_are_refused_until_they_are_guarded(wal_relay, kafka, database, wal, topic):
+    granted = {"messages": True, "messages_from": "granted"}
+    one = wal_relay(granted)
+    one.start(wait_ready=False)
+    assert one.wait_exit() == 2
+    line, = one.log_lines("code=MESSAGES_OPEN")
+    assert "every role of this database may execute pg_logical_emit_message" in line and "outboxd migrate --guard-messages" in line
+    assert "every role of this database may execute pg_logical_emit_message" in outboxd("check", "-c", one.config_path, expect=2).stdout
+    migrate(database, "--guard-messages", user=SUPERUSER)
+    assert "pg_logical_emit_message" not in outboxd("check", "-c", one.config_path, expect=None).stdout
+    two = wal_relay(granted).start()
+    database.execute("SELECT outbox.emit_message('order.placed', 'order', 'guarded', '{}')", user=APP)
+    assert keys(wait_for_records(kafka.brokers, topic, 1)) == ["guarded"]
+    opened = "pg_logical_emit_message(boolean, text, bytea%s)" % (", boolean" if int(database.server.major) >= 17 else "")
+    database.execute(f"GRANT EXECUTE ON FUNCTION {opened} TO PUBLIC", user=SUPERUSER)
+    eventually(lambda: not two.ready()[0], what="the watch sees it")
+    assert "pg_logical_emit_message" in two.ready()[1]
+    database.execute(f"REVOKE EXECUTE ON FUNCTION {opened} FROM PUBLIC", user=SUPERUSER)
+    eventually(lambda: two.ready()[0], what="mended")
 
 
 def test_messages_alone_mark_nothing_and_move_the_slot(wal_relay, kafka, database, wal, topic):

@@ -267,6 +267,7 @@ static int conn_send(PGconn *conn, StubQuery query)
         }
     } else if (stub.server != NULL) {
         stub.server(stub.arg, &query, conn->reply);
+        reply_lie(conn->reply, &query);
     }
     reply_end_copy(conn->reply);
     if (conn->pipelined) {
@@ -540,6 +541,7 @@ void stub_reset(StubServer server, void *arg)
     stub.server = server;
     stub.arg = arg;
     stub.pieces = stub.slow_flushes = stub.fail_at = stub.failures = 0;
+    stub.lie_at = stub.lies = 0;
     stub.permille = 0;
     stub.version = 150000;
     stub.encoding = NULL;

@@ -103,6 +103,24 @@ void stub_fail_often(unsigned permille, uint64_t seed);
 /** How many calls failed so since stub_reset. */
 size_t stub_failures(void);
 
+/** What is wrong with an answer with rows. */
+typedef enum StubLie {
+    LIE_NO_ROW,     /* all its columns, and no row */
+    LIE_ONE_COLUMN, /* the first alone */
+    LIE_NULLS,      /* in the place of each value */
+    LIE_COMMAND,    /* PGRES_COMMAND_OK */
+    LIE_EMPTY,      /* PGRES_EMPTY_QUERY */
+    LIE_COPY_IN,
+    LIE_COPY_OUT,
+    LIE_COPY_BOTH,
+    STUB_LIES
+} StubLie;
+/** The n-th answer with rows from now on (1: the first; 0: none) is such a one; times: so many from
+ * there on. about: only those of statements that contain this text; NULL: all. */
+void stub_lie_at(size_t n, size_t times, StubLie lie, const char *about);
+/** How many answers were so since stub_reset. */
+size_t stub_lies(void);
+
 /** Value of a keyword at the last PQconnectStartParams; NULL: not given. */
 const char *stub_connect_value(const char *keyword);
 /** Connections made since stub_reset; those not finished; results not cleared; cancel requests. */

@@ -72,6 +72,11 @@ typedef struct Stub {
     unsigned permille;
     Random random;
     size_t failures;
+    size_t lie_at;
+    size_t lie_times;
+    StubLie lie;
+    const char *lie_about;
+    size_t lies;
     int connections;
     int open_connections;
     int open_results;
@@ -92,4 +97,6 @@ bool reply_has_failed(const StubReply *reply);
 Item *reply_item(StubReply *reply, ItemKind kind);
 /** A COPY that is being built ends, as before any other result. */
 void reply_end_copy(StubReply *reply);
+/** Makes its answers what stub_lie_at() wants. */
+void reply_lie(StubReply *reply, const StubQuery *query);
 void reply_free(StubReply *reply);

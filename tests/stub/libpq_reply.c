@@ -6,7 +6,8 @@
 
 #include "stub/libpq_internal.h"
 
-const char *const STUB_NULL = "";
+static const char null_value[] = "(NULL)"; /* an object of its own: equal literals may be one */
+const char *const STUB_NULL = null_value;
 
 /* Building replies. */
 
@@ -254,6 +255,100 @@ char *PQresultErrorMessage(const PGresult *result)
 void PQfreemem(void *memory)
 {
     free(memory);
+}
+
+void stub_lie_at(size_t n, size_t times, StubLie lie, const char *about)
+{
+    stub.lie_at = n;
+    stub.lie_times = times;
+    stub.lie = lie;
+    stub.lie_about = about;
+}
+
+size_t stub_lies(void)
+{
+    return stub.lies;
+}
+
+static void result_drop_rows(PGresult *result)
+{
+    for (int i = 0; i < result->rows * result->columns; i++) {
+        free(result->values[i]);
+    }
+    free(result->values);
+    result->values = NULL;
+    result->rows = 0;
+}
+
+static void result_drop_columns(PGresult *result)
+{
+    for (int i = 0; i < result->columns; i++) {
+        free(result->names[i]);
+        result->names[i] = NULL;
+    }
+    result->columns = 0;
+}
+
+static void result_keep_column(PGresult *result)
+{
+    for (int row = 0; row < result->rows; row++) {
+        for (int i = 1; i < result->columns; i++) {
+            free(result->values[row * result->columns + i]);
+        }
+    }
+    for (int row = 1; row < result->rows; row++) {
+        result->values[row] = result->values[row * result->columns];
+    }
+    for (int i = 1; i < result->columns; i++) {
+        free(result->names[i]);
+        result->names[i] = NULL;
+    }
+    result->columns = result->columns > 1 ? 1 : result->columns;
+}
+
+static void result_lie(PGresult *result, StubLie lie)
+{
+    static const ExecStatusType STATUS[STUB_LIES] = {
+        [LIE_NO_ROW] = PGRES_TUPLES_OK,  [LIE_ONE_COLUMN] = PGRES_TUPLES_OK,
+        [LIE_NULLS] = PGRES_TUPLES_OK,   [LIE_COMMAND] = PGRES_COMMAND_OK,
+        [LIE_EMPTY] = PGRES_EMPTY_QUERY, [LIE_COPY_IN] = PGRES_COPY_IN,
+        [LIE_COPY_OUT] = PGRES_COPY_OUT, [LIE_COPY_BOTH] = PGRES_COPY_BOTH,
+    };
+    result->status = STATUS[lie];
+    if (lie == LIE_NULLS) {
+        for (int i = 0; i < result->rows * result->columns; i++) {
+            free(result->values[i]);
+            result->values[i] = NULL;
+        }
+    } else if (lie == LIE_ONE_COLUMN) {
+        result_keep_column(result);
+    } else {
+        result_drop_rows(result);
+        if (lie != LIE_NO_ROW) {
+            result_drop_columns(result);
+        }
+    }
+}
+
+void reply_lie(StubReply *reply, const StubQuery *query)
+{
+    const char *sql = query->sql != NULL ? query->sql : query->statement;
+    if (stub.lie_about != NULL && strstr(sql, stub.lie_about) == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < reply->count; i++) {
+        PGresult *result = reply->items[i].kind == ITEM_RESULT ? reply->items[i].result : NULL;
+        if (result == NULL || result->status != PGRES_TUPLES_OK || result->rows == 0 ||
+            stub.lie_at == 0 || (stub.lie_at > 1 && stub.lie_at--)) {
+            continue;
+        }
+        if (stub.lie_times == 0) {
+            return;
+        }
+        stub.lie_times--;
+        stub.lies++;
+        result_lie(result, stub.lie);
+    }
 }
 
 void reply_free(StubReply *reply)

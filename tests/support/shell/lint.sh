@@ -99,6 +99,9 @@ lint_codes() { "$python" tests/support/log_codes.py; }
 # Every connection to PostgreSQL is made where it gets its search_path.
 lint_connections() { "$python" tests/support/connections.py; }
 
+# Values of an answer are read where one that lacks them is noted.
+lint_results() { "$python" tests/support/results.py; }
+
 # Each test that SECURITY.md and tests/TRIALS.md name exists.
 lint_named() { "$python" tests/support/named_tests.py; }
 
@@ -114,6 +117,7 @@ lint_parts() {
     part "lint python" lint_python
     part "lint codes" lint_codes
     part "lint connections" lint_connections
+    part "lint results" lint_results
     part "lint named tests" lint_named
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {

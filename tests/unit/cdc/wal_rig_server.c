@@ -233,9 +233,9 @@ static void serve_start(const StubQuery *query, StubReply *reply)
 static void serve_list(StubReply *reply)
 {
     rig.looks++;
-    stub_reply_row(reply, "i", "0", "version", "150000", "table_oid", configured_table(), "kind",
-                   "r", "table_name", "event", "table_schema", "outbox", "dead_letter",
-                   "outbox.dead_letter", "position", "outbox.position", "positions",
+    stub_reply_row(reply, "i", "0", "role", "relay", "version", "150000", "table_oid",
+                   configured_table(), "kind", "r", "table_name", "event", "table_schema", "outbox",
+                   "dead_letter", "outbox.dead_letter", "position", "outbox.position", "positions",
                    rig.may_not_save ? "f" : "t", "filtered", rig.broken ? "t" : "f", "identity",
                    rig.has_publication ? rig.publication : STUB_NULL, "pending",
                    rig.pending ? "t" : "f", NULL);
@@ -554,8 +554,8 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
                        rig.swap_dropped ? STUB_NULL : "outbox.event_2025", "linked", "t", "grants",
                        rig.swap_denied ? "GRANT UPDATE ON outbox.event_2025 TO r;" : "", NULL);
     } else if (strstr(sql, " AS born") != NULL) {
-        stub_reply_row(reply, "i", "1", "table_oid", "4242", "identity", rig.position.publication,
-                       NULL);
+        stub_reply_row(reply, "i", "1", "role", "relay", "version", "150000", "table_oid", "4242",
+                       "identity", rig.position.publication, NULL);
         stub_reply_row(reply, "born", rig.swap_unborn ? "f" : "t", NULL);
         serve_tree(reply);
     } else if (strstr(sql, ") AS unpublished") != NULL) {

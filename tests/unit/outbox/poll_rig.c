@@ -113,7 +113,13 @@ static void serve_copy(const char *sql, StubReply *reply)
     stub_reply_copy(reply);
     rig.keys_only = strstr(sql, "\"seq\"::bigint, \"event_id\"::text FROM ") != NULL;
     const char *chosen = strstr(sql, "\"seq\" = ANY('{");
-    if (chosen != NULL) {
+    const char *end = strstr(sql, " TO STDOUT");
+    const char *small = strstr(sql, "pg_relation_size(c.reltoastrelid) = 0");
+    bool only_small = small != NULL && small < end;
+    rig.small_reads += only_small;
+    if (only_small && rig.large) {
+        /* the statement finds no row */
+    } else if (chosen != NULL) {
         put_chosen(reply, &bytes, chosen + 14);
     } else {
         put_sought(reply, &bytes, sql);
@@ -146,7 +152,8 @@ static void answer_guard(const char *sql, StubReply *reply)
     } else {
         stub_reply_row(reply, "insert_lsn", insert_lsn, "durable", durable, "table_oid", oid,
                        "storage", rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
-                       rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
+                       rig.last_value != NULL ? rig.last_value : STUB_NULL, "small",
+                       rig.large ? "f" : "t", NULL);
     }
 }
 
@@ -201,8 +208,8 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     rig.looks++;
     stub_reply_command(reply, 0); /* of a SET */
     stub_reply_row(reply, "backend_pid", v[0], NULL);
-    stub_reply_row(reply, "in_recovery", v[1], "table_oid", v[2], "unlogged",
-                   logged ? STUB_NULL : "outbox.event", "set_logged",
+    stub_reply_row(reply, "role", "relay", "version", "150000", "in_recovery", v[1], "table_oid",
+                   v[2], "unlogged", logged ? STUB_NULL : "outbox.event", "set_logged",
                    logged ? STUB_NULL : "ALTER TABLE outbox.event SET LOGGED;", "cache", v[4],
                    "dead_letter", v[5], "sequence", v[6], "updates", rig.may_not_mark ? "f" : "t",
                    "publisher", rig.history.no_row_table ? STUB_NULL : "outbox.publisher", NULL);
@@ -432,6 +439,13 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "unlocked", "t", NULL);
     } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
         serve_claim(sql, reply);
+    } else if (begins(sql, "SELECT p.ctid, p.generation")) { /* where is our row? */
+        char ctid[16];
+        char writes[16];
+        snprintf(ctid, sizeof(ctid), "(0,%u)", rig.history.writes);
+        snprintf(writes, sizeof(writes), "%u", rig.history.writes);
+        stub_reply_row(reply, "ctid", ctid, "generation", rig.history.generation, "writes", writes,
+                       "same", "t", NULL);
     } else if (begins(sql, "SET TimeZone")) { /* of the marker's session */
         stub_reply_command(reply, 0);
     } else if (strstr(sql, "COPY (") != NULL || strstr(sql, "; COMMIT") != NULL) {

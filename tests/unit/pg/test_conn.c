@@ -216,9 +216,12 @@ static void on_done(void *arg, const Error *err)
 static void ask(const char *sql)
 {
     size_t done = at.done;
-    pg_conn_send(
-        at.conn,
-        &(PgQuery){.sql = sql, .arg = &at, .row = on_row, .result = on_result, .done = on_done});
+    bool copies = strpbrk(sql, "yz") != NULL;
+    pg_conn_send(at.conn, &(PgQuery){.sql = sql,
+                                     .arg = &at,
+                                     .row = copies ? on_row : NULL,
+                                     .result = on_result,
+                                     .done = on_done});
     cr_assert_eq(at.done, done, "done from inside of pg_conn_send");
 }
 
@@ -797,4 +800,53 @@ Test(conn, each_call_of_libpq_may_fail)
         } while (stub_failures() > 0);
         cr_assert_geq(n, 12, "only %zu calls", n);
     }
+}
+
+/* Answers that are none to the question. */
+
+static void assert_garbled(const char *sql, StubLie lie, int rows_wanted)
+{
+    connected();
+    stub_lie_at(1, 1, lie, NULL);
+    pg_conn_send(at.conn,
+                 &(PgQuery){.sql = sql, .rows_wanted = rows_wanted, .arg = &at, .done = on_done});
+    wait_for(&at.done, 1);
+    cr_assert_str_eq(at.error.code, "PG_PROTOCOL", "%s", at.error.message);
+    cr_assert_eq(at.error.class, ERROR_RETRY);
+    cr_assert_not_null(strstr(at.error.message, sql), "%s", at.error.message);
+    cr_assert_not(pg_conn_is_open(at.conn), "who lies once may lie again");
+}
+
+Test(conn, a_row_that_is_missing_ends_the_connection)
+{
+    assert_garbled("r", LIE_NO_ROW, 1);
+}
+
+Test(conn, fewer_rows_than_questions_end_the_connection)
+{
+    assert_garbled("rr", LIE_COMMAND, 2);
+}
+
+Test(conn, a_copy_to_us_ends_the_connection)
+{
+    assert_garbled("r", LIE_COPY_OUT, 0);
+}
+
+Test(conn, a_copy_from_us_ends_the_connection)
+{
+    assert_garbled("r", LIE_COPY_IN, 0);
+}
+
+Test(conn, a_stream_ends_the_connection)
+{
+    assert_garbled("r", LIE_COPY_BOTH, 0);
+}
+
+Test(conn, a_copy_that_does_not_come_ends_the_connection)
+{
+    connected();
+    pg_conn_send(at.conn, &(PgQuery){.sql = "c", .arg = &at, .row = on_row, .done = on_done});
+    wait_for(&at.done, 1);
+    cr_assert_not_null(strstr(at.error.message, "brings no COPY"), "%s", at.error.message);
+    cr_assert_not(pg_conn_is_open(at.conn));
 }

@@ -51,6 +51,8 @@ typedef struct Given {
     Capture capture;
     OnPublish on_publish;
     PreconditionReader reader;
+    bool messages;
+    MessagesFrom messages_from;
 } Given;
 
 static void put(struct pg_result *result, const char *column, const char *value)
@@ -70,6 +72,8 @@ static PipelineConfig given_outbox(const Given *given)
     PipelineConfig pipeline = given_pipeline();
     pipeline.capture = given->capture;
     pipeline.on_publish = given->on_publish;
+    pipeline.messages = given->messages;
+    pipeline.messages_from = given->messages_from;
     pipeline.on_poison = ON_POISON_DEAD_LETTER;
     pipeline.slot = GIVEN("outboxd_orders");
     pipeline.publication = GIVEN("outboxd_orders");
@@ -330,7 +334,7 @@ Test(precondition, table_and_rights)
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
             expect(&(Given){CASES[i].column, CASES[i].value, CASES[i].also, CASES[i].also_value,
-                            capture, CASES[i].on_publish, 0},
+                            capture, CASES[i].on_publish, 0, false, MESSAGES_FROM_GRANTED},
                    CASES[i].code, CASES[i].warning, CASES[i].remedy);
         }
     }
@@ -445,8 +449,15 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
          .also_value = "physical"},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        Given given = {
-            CASES[i].column, CASES[i].value, CASES[i].also, CASES[i].also_value, CASES[i].of, 0, 0};
+        Given given = {CASES[i].column,
+                       CASES[i].value,
+                       CASES[i].also,
+                       CASES[i].also_value,
+                       CASES[i].of,
+                       0,
+                       0,
+                       false,
+                       MESSAGES_FROM_GRANTED};
         expect(&given, CASES[i].code, CASES[i].warning, CASES[i].remedy);
         given.capture = CASES[i].of == CAPTURE_POLL ? CAPTURE_WAL : CAPTURE_POLL;
         expect(&given, "", false, "");
@@ -734,8 +745,80 @@ Test(precondition, a_refused_walsender_is_told_from_one_without_a_place)
         precondition_judge_walsender("shop_relay", &err);
         cr_expect_str_eq(err.code, CASES[i].code);
         cr_expect_eq((int)err.class, (int)CASES[i].class);
+        bool told = strcmp(err.code, "NO_REPLICATION") != 0;
+        cr_expect(told || strstr(err.message, "the server says: FATAL: ") != NULL,
+                  "the server's own words: %s", err.message);
         bool ours = CASES[i].class == ERROR_FATAL;
         cr_expect_eq(strstr(err.hint, "ALTER ROLE shop_relay REPLICATION;") != NULL, ours);
+    }
+}
+
+/* On managed servers a membership gives it: only the connection tells (cdc/wal_slot.c). */
+Test(precondition, the_attribute_of_the_role_is_not_asked_for)
+{
+    PipelineConfig pipeline = given_outbox(&(Given){.capture = CAPTURE_WAL});
+    OutboxTable *table = NULL;
+    Error err;
+    cr_assert_eq(table_new(&pipeline, &table, &err), OK);
+    Text sql = TEXT_EMPTY;
+    precondition_add_query(&pipeline, table, 0, 150000, &sql);
+    cr_assert_null(strstr(sql.data, "rolreplication"));
+    text_free(&sql);
+    table_free(&table);
+    expect(&(Given){.capture = CAPTURE_WAL,
+                    .reader = PRECONDITION_START,
+                    .column = "rolreplication",
+                    .value = "f"},
+           "", false, "");
+}
+
+/* Every role may write a message: whoever may is trusted by name, or none is read. */
+Test(precondition, messages_that_anyone_may_write_are_refused_unless_that_is_accepted)
+{
+    for (int accepted = 0; accepted <= 1; accepted++) {
+        for (int wanted = 0; wanted <= 1; wanted++) {
+            Given given = {.capture = CAPTURE_WAL,
+                           .reader = PRECONDITION_START,
+                           .column = "messages_open",
+                           .value = "t",
+                           .messages = wanted != 0,
+                           .messages_from =
+                               accepted != 0 ? MESSAGES_FROM_ANYONE : MESSAGES_FROM_GRANTED};
+            bool refused = wanted && !accepted;
+            expect(&given, refused ? "MESSAGES_OPEN" : "", false,
+                   refused ? "a superuser runs: outboxd migrate --guard-messages" : "");
+        }
+    }
+}
+
+/* The publisher's lock, seen by everybody, taken by anybody. */
+Test(precondition, a_stranger_with_the_lock_is_an_alarm_with_the_line_that_ends_it)
+{
+    static const struct {
+        OnPublish on_publish;
+        const char *column;
+    } CASES[] = {{ON_PUBLISH_MARK, "lock_no_marker"},
+                 {ON_PUBLISH_DELETE, "lock_no_deleter"},
+                 {ON_PUBLISH_KEEP, "lock_no_keeper"}};
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        Given given = {.capture = CAPTURE_WAL,
+                       .on_publish = CASES[i].on_publish,
+                       .reader = PRECONDITION_RUNNING,
+                       .column = CASES[i].column,
+                       .value = "t\0371234\037mallory\037psql"};
+        PreconditionLook seen = look(&given);
+        const Error *alarm = precondition_alarm(&seen);
+        cr_assert_not_null(alarm, "%s", CASES[i].column);
+        cr_assert_str_eq(alarm->code, "LOCK_HELD_BY_STRANGER");
+        cr_assert_not_null(strstr(alarm->message, "role mallory, pid 1234 (psql), holds"), "%s",
+                           alarm->message);
+        cr_assert_not_null(strstr(alarm->hint, "SELECT pg_terminate_backend(1234);"));
+        cr_assert_null(precondition_broken(&seen), "publishing goes on");
+        precondition_release(&seen);
+        given.reader = PRECONDITION_START;
+        seen = look(&given);
+        cr_assert_null(precondition_alarm(&seen));
+        precondition_release(&seen);
     }
 }
 

@@ -84,12 +84,14 @@ static void serve_preconditions(const char *sql, StubReply *reply)
     at.prepares += strstr(sql, "PREPARE outboxd_look_") != NULL;
     cr_assert(strstr(sql, "AS wal_end;") < strstr(sql, "EXECUTE outboxd_look_0"));
     stub_reply_row(reply, "wal_end", "0/7000", NULL);
-    stub_reply_row(reply, "i", "0", "table_oid", "4242", "kind", "r", "in_recovery",
-                   at.recovery ? "t" : "f", "updates", at.may_mark ? "t" : "f", "cache",
-                   at.cached ? "20" : "1", "drawn", at.drawn_elsewhere ? "f" : "t", "sequence",
-                   "event_seq", "seq_number", "1", NULL);
-    stub_reply_row(reply, "i", "1", "table_oid", "4343", "kind", "r", "position", "outbox.position",
-                   "identity", "publication 7:8 table 4343", NULL);
+    stub_reply_row(reply, "i", "0", "role", "relay", "version", "150000", "table_oid", "4242",
+                   "kind", "r", "in_recovery", at.recovery ? "t" : "f", "updates",
+                   at.may_mark ? "t" : "f", "cache", at.cached ? "20" : "1", "drawn",
+                   at.drawn_elsewhere ? "f" : "t", "sequence", "event_seq", "seq_number", "1",
+                   NULL);
+    stub_reply_row(reply, "i", "1", "role", "relay", "version", "150000", "table_oid", "4343",
+                   "kind", "r", "position", "outbox.position", "identity",
+                   "publication 7:8 table 4343", NULL);
 }
 
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
@@ -699,7 +701,7 @@ Test(watch, a_notification_is_followed_at_once_by_a_look_at_pauses_and_rows)
 Test(watch, a_notification_during_a_look_is_not_missed)
 {
     at.config.monitor.interval_ms = 3600000;
-    at.hanging = "pg_stat_activity";
+    at.hanging = "backend_xid IS NOT NULL";
     start();
     WAIT(at.known == 1 && at.servers == 1);
     at.paused = true;
@@ -903,7 +905,7 @@ Test(watch, a_hint_during_a_look_makes_another_at_once)
     start();
     wait_looks(1);
     size_t seen = at.preconditions;
-    at.hanging = "pg_stat_activity"; /* behind the preconditions */
+    at.hanging = "backend_xid IS NOT NULL"; /* behind the preconditions */
     watch_hurry(at.watch);
     WAIT(at.preconditions == seen + 1);
     watch_hurry(at.watch);

@@ -1,0 +1,80 @@
+/* The publisher's lock: its key is in pg_locks for everybody to see, so any role can take it, and
+ * keep every relay on standby. Who lacks the rights that this pipeline needs is no relay of it. One
+ * that has them, a relay or somebody who may do all that a relay does, is left to itself. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "rows/precondition_internal.h"
+
+#define PG "pg_catalog."
+/* PUBLISHER_LOCK_CLASS, and as of pg_locks for two keys. */
+#define LOCK_CLASS "1869968482"
+
+/* What a relay may do with the table, whatever becomes of its rows. */
+#define READS "coalesce(" PG "has_any_column_privilege(a.usesysid, c.oid, 'SELECT'), true)"
+
+/* Holder before waiters: granted, pid, role, application; a unit separator between them. */
+#define STRANGER(rights)                                                                           \
+    "(SELECT " PG "concat_ws(" PG "chr(31), l.granted, a.pid, " PG "quote_ident(a.usename),"       \
+    "  a.application_name) FROM " PG "pg_locks l JOIN " PG "pg_stat_activity a USING (pid)"        \
+    "  WHERE l.locktype = 'advisory' AND l.classid::bigint = " LOCK_CLASS                          \
+    "  AND l.objid = c.oid AND l.objsubid = 2 AND l.pid <> " PG "pg_backend_pid()"                 \
+    "  AND l.database = (SELECT o.oid FROM " PG "pg_database o WHERE o.datname ="                  \
+    "   " PG "current_database()) AND a.usesysid IS NOT NULL AND NOT (" READS " AND " rights ")"   \
+    "  ORDER BY l.granted DESC, a.pid LIMIT 1)"
+
+enum { GRANTED, PID, ROLE, APPLICATION, FIELDS };
+
+static bool lock_is_held_by_stranger(const Facts *facts, Saying *say)
+{
+    const PipelineConfig *pipeline = facts->pipeline;
+    const char *column = pipeline->on_publish == ON_PUBLISH_DELETE ? "lock_no_deleter"
+                         : pipeline->on_publish == ON_PUBLISH_KEEP ? "lock_no_keeper"
+                                                                   : "lock_no_marker";
+    AUTO_TEXT all = x_strdup(facts_value(facts, column));
+    char *rest = all;
+    char *fields[FIELDS] = {0};
+    size_t count = 0;
+    while (count < FIELDS && rest != NULL) {
+        fields[count++] = strsep(&rest, "\037");
+    }
+    if (count <= ROLE) {
+        return false;
+    }
+    const char *application = count > APPLICATION ? fields[APPLICATION] : "";
+    bool holds = *fields[GRANTED] == 't';
+    text_printf(
+        &say->message,
+        "role %s, pid %s%s%.60s%s, %s the publisher's lock of %s and may not do what a relay "
+        "of this pipeline does%s",
+        fields[ROLE], fields[PID], *application != '\0' ? " (" : "", application,
+        *application != '\0' ? ")" : "", holds ? "holds" : "waits for", facts->table,
+        holds ? ": no relay can publish" : ": no relay could publish after it");
+    text_printf(&say->remedy,
+                "a superuser runs: SELECT pg_terminate_backend(%s); and asks role %s why",
+                fields[PID], fields[ROLE]);
+    return true;
+}
+
+const Precondition PRECONDITIONS_LOCK[] = {
+    {"LOCK_HELD_BY_STRANGER", FOR_BOTH | PRECONDITION_RUNNING | PRECONDITION_CHECK | ALARMS, true,
+     STRANGER("coalesce(" PG "has_column_privilege(a.usesysid, c.oid, pub.attnum, 'UPDATE'),"
+              " true)") " AS lock_no_marker, " STRANGER("coalesce(" PG
+                                                        "has_table_privilege(a.usesysid, c.oid, "
+                                                        "'DELETE'), true)") " AS "
+                                                                            "lock_no_deleter,"
+                                                                            " " STRANGER(
+                                                                                "coalesce"
+                                                                                "(" PG "has_table_"
+                                                                                "privilege("
+                                                                                "a."
+                                                                                "usesysid, "
+                                                                                "p.oid, "
+                                                                                "'UPDATE'),"
+                                                                                " true)") " AS "
+                                                                                          "lock_no_"
+                                                                                          "keeper",
+     lock_is_held_by_stranger},
+};
+const size_t PRECONDITIONS_LOCK_COUNT = sizeof(PRECONDITIONS_LOCK) / sizeof(Precondition);

@@ -1,0 +1,31 @@
+#include "rows/repeats.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+void repeats_judge(Repeats *repeats, const char *place, Error *err)
+{
+    if (strcmp(err->code, "PG_PROTOCOL") != 0 && strcmp(err->code, "POSTGRES_ANSWER") != 0) {
+        return;
+    }
+    char here[REPEATS_PLACE_MAX];
+    snprintf(here, sizeof(here), "%s", place);
+    int64_t now_us = clock_monotonic_us();
+    bool same = repeats->count > 0 && strcmp(repeats->place, here) == 0 &&
+                now_us - repeats->last_us < REPEATS_FORGET_SECONDS * INT64_C(1000000);
+    memcpy(repeats->place, here, sizeof(here));
+    repeats->last_us = now_us;
+    repeats->count = same ? repeats->count + 1 : 1;
+    if (repeats->count < REPEATS_MAX) {
+        return;
+    }
+    err->class = ERROR_FATAL;
+    error_hint(
+        err,
+        "This came %d times at the same place (%.160s). Look for what stands between outboxd "
+        "and PostgreSQL and alters what it passes on, and for messages in the server's log. "
+        "Nothing was skipped: start again when it is mended.",
+        REPEATS_MAX, here);
+}

@@ -1,0 +1,122 @@
+/* As tests/unit/outbox/test_poll_lies.c, for the source that reads the WAL. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "wal_rig.h"
+
+enum { ROWS_HERE = 9, ANSWERS_AT_LEAST = 12 };
+
+TestSuite(wal_lies, .timeout = 120);
+
+static size_t restarts;
+
+static void set_up(void)
+{
+    rig_prepare();
+    restarts = 0;
+    rig_commit(1, 3);
+    rig_commit(4, ROWS_HERE);
+    rig_begin();
+}
+
+static bool play(void)
+{
+    rig_watch();
+    event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    if (rig.lost > restarts) {
+        cr_assert_neq(rig.error.message[0], '\0', "a loss without a word: %s", rig.error.code);
+        restarts++;
+        if (rig.error.class == ERROR_FATAL) {
+            return false;
+        }
+        rig_restart();
+    } else if (rig.batch_count > 0) {
+        rig_ack(-1);
+    }
+    return true;
+}
+
+static bool complete(void)
+{
+    for (size_t i = 1; i <= ROWS_HERE; i++) {
+        if (!rig.rows[i].marked) {
+            return false;
+        }
+    }
+    return rig.source->ops->unmarked(rig.source) == 0;
+}
+
+static void lie_once(StubLie lie)
+{
+    size_t n = 0;
+    size_t lies = 0;
+    do {
+        set_up();
+        stub_lie_at(++n, 1, lie, NULL);
+        int64_t deadline_us = clock_monotonic_us() + 20000000;
+        while (!complete() && play()) {
+            cr_assert_lt(clock_monotonic_us(), deadline_us, "lie %d, answer %zu: stuck (%s: %s)",
+                         (int)lie, n, rig.error.code, rig.error.message);
+        }
+        cr_assert(complete() || rig.error.hint[0] != '\0', "lie %d, answer %zu: %s", (int)lie, n,
+                  rig.error.message);
+        lies = stub_lies();
+        rig_end();
+        cr_assert_eq(stub_open_results(), 0);
+    } while (lies > 0);
+    cr_assert_geq(n, ANSWERS_AT_LEAST, "only %zu answers", n);
+}
+
+Test(wal_lies, no_row)
+{
+    lie_once(LIE_NO_ROW);
+}
+
+Test(wal_lies, one_column)
+{
+    lie_once(LIE_ONE_COLUMN);
+}
+
+Test(wal_lies, nulls)
+{
+    lie_once(LIE_NULLS);
+}
+
+Test(wal_lies, a_command)
+{
+    lie_once(LIE_COMMAND);
+}
+
+Test(wal_lies, nothing)
+{
+    lie_once(LIE_EMPTY);
+}
+
+static const char *const STATEMENTS[] = {
+    "pg_try_advisory_lock(",
+    "AS backend_pid;",
+    "DEALLOCATE ALL",
+};
+
+Test(wal_lies, what_is_garbled_three_times_at_one_place_stops)
+{
+    static const StubLie lies[] = {LIE_NO_ROW, LIE_NULLS, LIE_COMMAND, LIE_COPY_IN};
+    for (size_t i = 0; i < sizeof(STATEMENTS) / sizeof(STATEMENTS[0]); i++) {
+        for (size_t j = 0; j < sizeof(lies) / sizeof(lies[0]); j++) {
+            set_up();
+            stub_lie_at(1, SIZE_MAX, lies[j], STATEMENTS[i]);
+            int64_t deadline_us = clock_monotonic_us() + 20000000;
+            while (play()) {
+                cr_assert_lt(clock_monotonic_us(), deadline_us, "%s, lie %d: goes on (%zu losses)",
+                             STATEMENTS[i], (int)lies[j], rig.lost);
+            }
+            cr_assert_eq(rig.lost, 3, "%s, lie %d: %zu losses, %s", STATEMENTS[i], (int)lies[j],
+                         rig.lost, rig.error.message);
+            cr_assert(strcmp(rig.error.code, "PG_PROTOCOL") == 0 ||
+                          strcmp(rig.error.code, "POSTGRES_ANSWER") == 0,
+                      "%s: %s", STATEMENTS[i], rig.error.message);
+            rig_end();
+        }
+    }
+}
