@@ -37,7 +37,7 @@ static void wal_close(WalSource *wal, WalState state)
     fill_release(wal);
     ask_release(wal);
     waiting_give_back(wal);
-    wal->waiting.reread = wal->waiting.rereading = false;
+    wal->waiting.reread = wal->waiting.rereading = wal->waiting.stands = false;
     marker_stop(wal->marker);
     *wal->options.stats->postgres_connected = 0;
     wal->lease_until_us = 0;
@@ -223,6 +223,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
         return;
     }
     wal->acked = *position;
+    waiting_acked(wal);
     wal->verify.idle = false;
     MarkerPosition stored = verify_cap(wal, position);
     wal->verify.pushed = stored;
@@ -365,6 +366,15 @@ static size_t wal_unmarked(const Source *source)
     return marker_unmarked(wal->marker) + wal->waiting.events;
 }
 
+/* What follows has its place behind all of it: the log behind the rows from before the slot, a
+ * table behind the one that was renamed. */
+static bool wal_reads_on(const Source *source)
+{
+    const WalSource *wal = (const WalSource *)source;
+    bool filled = wal->state == WAL_FILLING && wal->fill.complete;
+    return wal->outstanding == 0 || !(filled || wal->rotation.switching);
+}
+
 static void wal_free(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -409,6 +419,7 @@ static const SourceOps WAL_OPS = {
     .may_park = waiting_may_park,
     .parked = waiting_parked,
     .reread = waiting_reread,
+    .reads_on = wal_reads_on,
     .status = view_status,
     .slot = view_slot,
     .free = wal_free,
@@ -426,7 +437,8 @@ void wal_deliver(WalSource *wal, Batch *batch)
 
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
 {
-    return !wal->draining && wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
+    return !wal->draining && !wal->waiting.stands &&
+           wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
 }
 
 bool wal_is_idle(const WalSource *wal)

@@ -128,9 +128,15 @@ typedef struct Waiting {
     Batch *newest;
     size_t events; /* in those */
     bool asking;   /* whether they are seen */
+    Batch *asked;  /* up to this one of them */
     char *snapshot;
-    bool reread;    /* reads again, as soon as nothing is out */
-    bool rereading; /* ... and does, until the stream is back */
+    Parked found;           /* rows of theirs that are there, and unpublished */
+    bool replaced;          /* another table has the name by now */
+    Parked rowless;         /* events that have no such row: they may not be parked */
+    uint64_t rowless_until; /* the last of them committed there */
+    bool stands;            /* nothing is read before all come again */
+    bool reread;            /* reads again, as soon as nothing is out */
+    bool rereading;         /* ... and does, until the stream is back */
     struct event *timer;
 } Waiting;
 
@@ -283,6 +289,10 @@ void waiting_give_back(WalSource *wal);
 bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
 /** Nothing is known of what waits. */
 void waiting_forget(WalSource *wal);
+/** More is acknowledged. */
+void waiting_acked(WalSource *wal);
+/** Which events have no row is not known any more. */
+void waiting_forget_rowless(WalSource *wal);
 /** Does what is due, if the control connection is free. */
 void waiting_go_on(WalSource *wal);
 /** Which rows wait is known by this process. */

@@ -161,6 +161,7 @@ void position_forget(WalSource *wal)
 {
     marker_forget(wal->marker);
     waiting_forget(wal);
+    waiting_forget_rowless(wal);
     known_events_release(&wal->again);
     known_events_release(&wal->assembler.known);
     known_seqs_release(&wal->filled);

@@ -1,21 +1,30 @@
 /* Events that wait for their topic, in their rows.
  *
  * The position may pass them, once two things are on disk or seen: outbox.position.waiting is true,
- * so that a restart reads the table again; and their rows are visible, so that such a reading finds
- * them (the server streams a transaction before others see it: rows/mark_queue.h). Until then the
- * acknowledged batch, and those behind it, are kept back here.
+ * so that a restart reads the table again; and their rows are seen in it, so that such a reading
+ * finds them. Until then the acknowledged batch, and those behind it, are kept back here. The
+ * server streams a transaction before others see it (rows/mark_queue.h), so a row may not be seen
+ * yet. Once its transaction is, a row that is not there, or not unpublished, never will be: it was
+ * deleted by the transaction that wrote it, or soon after, or its table is not the outbox any more.
+ * The log alone has such an event, so the position stays before it: the pipeline is asked for a
+ * reread, and as the event may not be parked any more it waits in memory.
  *
  * When a topic is there, the source reads again: it leaves the stream, takes up what came back and
  * fills from the table (wal_fill.c), which brings what the position has passed and nothing else:
  * the rest is left to the log (wal_scout.c). Then the stream goes on. */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "pg/ident.h"
 #include "pg/result.h"
 #include "rows/mark_queue.h"
 
-enum { WAITING_LOOK_MS = 20 }; /* rows that could not be seen yet, or a slot that is in use still */
+enum {
+    WAITING_LOOK_MS = 20,     /* rows that could not be seen yet, or a slot that is in use still */
+    WAITING_LOOK_ROWS = 2000, /* are asked for at once, and what is left of a batch */
+};
 
 static void waiting_on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -31,9 +40,12 @@ static void waiting_later(WalSource *wal)
 
 bool waiting_may_park(const Source *source, const Event *event)
 {
-    (void)event;
     const WalSource *wal = (const WalSource *)source;
     const PipelineConfig *pipeline = wal->options.pipeline;
+    if (event->commit_lsn != 0 &&
+        parked_has(&wal->waiting.rowless, event->seq, event->field[FIELD_EVENT_ID])) {
+        return false;
+    }
     size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
     return pipeline->on_publish != ON_PUBLISH_KEEP && !pipeline->messages && most < PARKED_MAX;
 }
@@ -58,11 +70,22 @@ void waiting_note(WalSource *wal, const Batch *batch)
     }
 }
 
+static bool waiting_is_connected(const WalSource *wal)
+{
+    return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_CHECKING ||
+           wal->state == WAL_STARTING;
+}
+
 bool waiting_keeps_back(WalSource *wal, Batch *batch)
 {
     Waiting *waiting = &wal->waiting;
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
-    if (!from_stream || (waiting->oldest == NULL && !waiting_has_parked(batch))) {
+    if (!from_stream || (waiting->oldest == NULL && (wal->hole || !waiting_has_parked(batch)))) {
+        return false;
+    }
+    if (!waiting_is_connected(wal)) {
+        waiting_note(wal, batch);
+        wal->hole = true; /* as in waiting_give_back() */
         return false;
     }
     batch->newer = NULL;
@@ -126,6 +149,87 @@ static bool waiting_all_visible(const Batch *batch, const char *snapshot)
     return true;
 }
 
+static void waiting_add_rowless(Waiting *waiting, const Event *event)
+{
+    if (parked_is_full(&waiting->rowless)) {
+        parked_clear(&waiting->rowless); /* those that wait still are found again */
+    }
+    parked_add(&waiting->rowless, event->seq, event->field[FIELD_EVENT_ID]);
+    if (event->commit_lsn > waiting->rowless_until) {
+        waiting->rowless_until = event->commit_lsn;
+    }
+}
+
+/* Of the events that wait, those without a row do so no more: their number. */
+static size_t waiting_unpark(Waiting *waiting, Batch *batch)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        Event *event = batch->events[i];
+        if (event->state != EVENT_PARKED ||
+            parked_has(&waiting->found, event->seq, event->field[FIELD_EVENT_ID])) {
+            continue;
+        }
+        event->state = EVENT_PENDING;
+        batch->unsettled++;
+        waiting_add_rowless(waiting, event);
+        count++;
+    }
+    return count;
+}
+
+static void waiting_say_rowless(const WalSource *wal, size_t count)
+{
+    log_write(LOG_WARN, wal->options.pipeline->name, "EVENTS_WITHOUT_ROW",
+              LOG_FIELDS(log_number("events", (long long)count)),
+              "events that wait for their topic have no unpublished row in '%s' (their own "
+              "transaction deleted it, for instance): they wait in memory, and nothing behind them "
+              "is marked before they are published",
+              wal->options.pipeline->table);
+}
+
+/* What was asked for is answered: passes the batches whose rows are all seen. From the first event
+ * that has no row, all come again, and nothing is read before they do. */
+static void waiting_judge(WalSource *wal)
+{
+    Waiting *waiting = &wal->waiting;
+    bool news = waiting->rowless.count == 0;
+    bool last = waiting->snapshot == NULL;
+    size_t rowless = 0;
+    while (waiting->oldest != NULL && !last &&
+           waiting_all_visible(waiting->oldest, waiting->snapshot)) {
+        Batch *batch = waiting_take_oldest(waiting);
+        last = batch == waiting->asked;
+        rowless += waiting_unpark(waiting, batch);
+        wal_pass(wal, batch);
+    }
+    parked_clear(&waiting->found);
+    if (rowless == 0) {
+        return;
+    }
+    while (waiting->oldest != NULL) {
+        wal_pass(wal, waiting_take_oldest(waiting)); /* behind a hole */
+    }
+    if (news) {
+        waiting_say_rowless(wal, rowless);
+    }
+    waiting->stands = true;
+    wal->source.events.wants_reread(wal->source.events.arg);
+}
+
+void waiting_acked(WalSource *wal)
+{
+    if (wal->waiting.rowless.count > 0 && wal->acked.lsn > wal->waiting.rowless_until) {
+        waiting_forget_rowless(wal);
+    }
+}
+
+void waiting_forget_rowless(WalSource *wal)
+{
+    parked_clear(&wal->waiting.rowless);
+    wal->waiting.rowless_until = 0;
+}
+
 static void on_waiting_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -140,10 +244,21 @@ static void on_waiting_recorded(void *arg, const Error *err)
 
 static void on_waiting_result(void *arg, const PGresult *result)
 {
-    WalSource *wal = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        free(wal->waiting.snapshot);
-        wal->waiting.snapshot = x_strdup(pg_needed(result, 0, 0));
+    Waiting *waiting = &((WalSource *)arg)->waiting;
+    free(waiting->snapshot);
+    waiting->snapshot = NULL;
+    parked_clear(&waiting->found);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) < 1) {
+        return;
+    }
+    waiting->snapshot = x_strdup(pg_needed(result, 0, 0));
+    waiting->replaced = *pg_needed(result, 0, 1) != 't';
+    for (int row = 0; row < PQntuples(result); row++) {
+        if (pg_is_null(result, row, 2) || parked_is_full(&waiting->found)) {
+            continue;
+        }
+        Slice id = pg_is_null(result, row, 3) ? SLICE_NULL : slice_of(pg_value(result, row, 3));
+        parked_add(&waiting->found, strtoll(pg_value(result, row, 2), NULL, 10), id);
     }
 }
 
@@ -156,11 +271,12 @@ static void on_waiting_done(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    wal_renew_lease(wal);
-    while (waiting->oldest != NULL && waiting->snapshot != NULL &&
-           waiting_all_visible(waiting->oldest, waiting->snapshot)) {
-        wal_pass(wal, waiting_take_oldest(waiting));
+    if (waiting->replaced) {
+        wal_session_lose_table(wal); /* the start finds both */
+        return;
     }
+    wal_renew_lease(wal);
+    waiting_judge(wal);
     if (waiting->oldest != NULL) {
         waiting_later(wal);
     }
@@ -170,6 +286,33 @@ static void on_waiting_done(void *arg, const Error *err)
     wal->source.events.progress(wal->source.events.arg);
 }
 
+/* What is visible, and which of their rows are there and unpublished. */
+static void waiting_add_question(WalSource *wal, Text *sql)
+{
+    Waiting *waiting = &wal->waiting;
+    const OutboxTable *table = wal->table;
+    AUTO_TEXT name = ident_literal(table->name);
+    AUTO_TEXT id = table_has(table, FIELD_EVENT_ID)
+                       ? ident_quote(table_column(table->config, FIELD_EVENT_ID))
+                       : x_strdup("NULL");
+    text_printf(sql,
+                "SELECT pg_current_snapshot() AS snapshot, coalesce(to_regclass(%s)::oid = %u,"
+                " false) AS same, given.seq, given.id FROM (SELECT true) AS one LEFT JOIN (SELECT"
+                " %s::bigint AS seq, %s::text AS id FROM %s WHERE %s = ANY ('{",
+                name, wal->rotation.target, table->seq, id, table->name, table->seq);
+    size_t rows = 0;
+    for (Batch *batch = waiting->oldest; batch != NULL && rows < WAITING_LOOK_ROWS;
+         batch = batch->newer) {
+        waiting->asked = batch;
+        for (size_t i = 0; i < batch->count; i++) {
+            if (batch->events[i]->state == EVENT_PARKED) {
+                text_printf(sql, "%s%lld", rows++ > 0 ? "," : "", (long long)batch->events[i]->seq);
+            }
+        }
+    }
+    text_printf(sql, "}'::bigint[])%s) AS given ON true", table->unpublished);
+}
+
 static void waiting_ask(WalSource *wal)
 {
     if (!wal->waiting.recorded) {
@@ -177,7 +320,10 @@ static void waiting_ask(WalSource *wal)
         return;
     }
     wal->waiting.asking = true;
-    wal_ask(wal, &(PgQuery){.sql = "SELECT pg_current_snapshot()",
+    wal->waiting.replaced = false;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    waiting_add_question(wal, &sql);
+    wal_ask(wal, &(PgQuery){.sql = sql.data,
                             .arg = wal,
                             .rows_wanted = 1,
                             .result = on_waiting_result,
@@ -188,7 +334,7 @@ static void waiting_ask(WalSource *wal)
 static void waiting_begin_again(WalSource *wal)
 {
     waiting_forget(wal);
-    wal->waiting.reread = false;
+    wal->waiting.reread = wal->waiting.stands = false;
     wal->waiting.rereading = true;
     wal_take_up(wal);
     wal_session_look(wal);
@@ -197,9 +343,7 @@ static void waiting_begin_again(WalSource *wal)
 void waiting_go_on(WalSource *wal)
 {
     Waiting *waiting = &wal->waiting;
-    bool connected = wal->state == WAL_ACTIVE || wal->state == WAL_FILLING ||
-                     wal->state == WAL_CHECKING || wal->state == WAL_STARTING;
-    if (!connected || waiting->asking || pg_conn_is_busy(wal->control) ||
+    if (!waiting_is_connected(wal) || waiting->asking || pg_conn_is_busy(wal->control) ||
         event_pending(waiting->timer, EV_TIMEOUT, NULL)) {
         return;
     }
@@ -240,9 +384,7 @@ size_t waiting_parked(const Source *source)
 void waiting_reread(Source *source)
 {
     WalSource *wal = (WalSource *)source;
-    bool reads = wal->state == WAL_ACTIVE || wal->state == WAL_FILLING ||
-                 wal->state == WAL_CHECKING || wal->state == WAL_STARTING;
-    if (!reads || wal->draining) {
+    if (!waiting_is_connected(wal) || wal->draining) {
         waiting_forget(wal); /* resume() reads the table, if there is anything */
         return;
     }
@@ -273,4 +415,6 @@ void waiting_release(WalSource *wal)
     }
     free(waiting->snapshot);
     parked_clear(&waiting->parked);
+    parked_clear(&waiting->found);
+    parked_clear(&waiting->rowless);
 }

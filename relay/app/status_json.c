@@ -24,8 +24,8 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
     if (view->waiting_topics > 1) {
         text_printf(reason, " and %zu more", view->waiting_topics - 1);
     }
-    text_printf(reason, ", all others go on: %s: %s", view->waiting_reason->code,
-                view->waiting_reason->message);
+    text_printf(reason, "%s: %s: %s", view->state == PIPELINE_RUNNING ? ", all others go on" : "",
+                view->waiting_reason->code, view->waiting_reason->message);
     const char *remedy = log_code_remedy(view->waiting_reason);
     if (*remedy != '\0') {
         text_printf(reason, "\n  remedy: %s", remedy);

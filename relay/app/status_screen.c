@@ -341,7 +341,8 @@ static void status_add_waiting(const json_t *pipeline, bool colours, int64_t now
     }
     text_add(out, " since ");
     status_add_clock(out, status_text(waiting, "since"), now_us);
-    text_add(out, ", all others go on: ");
+    bool runs = strcmp(status_text(pipeline, "state"), "running") == 0;
+    text_add(out, runs ? ", all others go on: " : ": ");
     screen_add(out, false, COLOUR_NONE, status_text(waiting, "message"));
     text_add_char(out, '\n');
     if (*status_text(waiting, "hint") != '\0') {

@@ -190,7 +190,10 @@ static const LogCode PRECONDITION_CODES[] = {
      "nor marked.",
      "Give such rows a number, then ALTER TABLE ... ALTER COLUMN ... SET NOT NULL; as the line"
      " shows."},
-    {"SEQUENCE_DESCENDS", "error, warn", "The sequence of the outbox table does not only ascend.",
+    {"SEQUENCE_DESCENDS", "error, warn",
+     "The sequence of the outbox table does not only ascend. Polling publishes in the order of the "
+     "numbers. With capture = \"wal\" that is so for the rows that are read from the table: those "
+     "from before the slot, and those that wait for their topic.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",
      "The numbers of the rows are not drawn by the INSERT: polling publishes in their order.",

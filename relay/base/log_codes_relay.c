@@ -136,12 +136,21 @@ static const LogCode PIPELINE_CODES[] = {
      "Mend what PostgreSQL names: a right on the dead-letter table, room on its disk, a "
      "constraint or trigger of yours. The relay tries again by itself."},
     {"WAITING_EVENTS_FULL", "warn",
-     "Waiting events fill in_flight_events, so the pipeline reads nothing more. They wait in "
-     "memory, for their topic or behind an event of it that cannot be published: no row keeps "
-     "them (on_publish = \"keep\", messages = true), or a million others wait already.",
+     "Waiting events fill in_flight_events, or must be published before what follows them (rows "
+     "from before the slot, or of a table that was renamed). So the pipeline reads nothing more. "
+     "They wait in memory, for their topic or behind an event of it that cannot be published: no "
+     "row keeps them (on_publish = \"keep\", messages = true, a row that is gone), or a million "
+     "others wait already.",
      "Remove the cause that the line names: make the topic (outboxd check --create-topics), "
      "grant the right, or raise the topic's limit. An event that was read from the log cannot "
      "be corrected: set on_poison = \"dead_letter\" and restart."},
+    {"EVENTS_WITHOUT_ROW", "warn",
+     "Events wait for their topic and have no unpublished row that they could wait in: their own "
+     "transaction deleted it (\"listen to yourself\"), or it was deleted or marked right after. "
+     "They wait in memory, and nothing that is read behind them is marked before they are "
+     "published. A restart meanwhile publishes that once more.",
+     "Make the topic (outboxd check --create-topics), grant the right, or mend what the first line "
+     "of that topic names."},
     {"PARTITIONS_CHANGED", "warn",
      "A topic has another number of partitions than before: keys move to other partitions, so the "
      "order of a key across the change is not kept.",

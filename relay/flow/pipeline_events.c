@@ -87,6 +87,11 @@ static void on_progress(void *arg)
     pipeline_wake(p);
 }
 
+static void on_wants_reread(void *arg)
+{
+    pipeline_want_reread(arg);
+}
+
 static void on_source_lost(void *arg, const Error *err)
 {
     Pipeline *p = arg;
@@ -285,6 +290,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .progress = on_progress,
         .doubt = pipeline_doubt,
         .refused = pipeline_refused,
+        .wants_reread = on_wants_reread,
         .lost = on_source_lost,
         .drained = on_drained,
     };

@@ -222,15 +222,19 @@ static void pipeline_watch_full(Pipeline *p)
     size_t least = (size_t)config->batch_events < window ? (size_t)config->batch_events : 1;
     bool room = p->acker.events + least <= window && /* a source may wait for that of a batch */
                 p->acker.bytes < (size_t)config->in_flight_bytes;
-    if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || room ||
+    const Source *source = p->parts.source;
+    bool reads_on = source->ops->reads_on == NULL || source->ops->reads_on(source);
+    if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || (room && reads_on) ||
         !pipeline_works(p) || p->error.class != ERROR_NONE) {
         return;
     }
     Error err = {0};
     error_set(&err, ERROR_RETRY, EXIT_KAFKA, WAITING_FULL,
-              "%zu events wait in memory for their topic and take all the room, so that nothing "
-              "more is read: %s: %s",
-              p->parking.in_memory, first->reason.code, first->reason.message);
+              "%zu events wait in memory for their topic %s, so that nothing more is read: %s: %s",
+              p->parking.in_memory,
+              reads_on ? "and take all the room"
+                       : "and are of rows that must be published before the log that follows",
+              first->reason.code, first->reason.message);
     error_hint(&err, "%s", first->reason.hint);
     pipeline_complain(p, &err, true);
     pipeline_input(p, INPUT_TROUBLE);
@@ -247,7 +251,7 @@ void pipeline_watch_waiting(Pipeline *p)
             p->parts.changed(p->parts.arg, p);
         }
     }
-    if (p->parking.holds == NULL) {
+    if (p->parking.holds == NULL && !p->reread_wanted) {
         return;
     }
     pipeline_watch_beyond(p);

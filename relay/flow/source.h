@@ -41,6 +41,9 @@ typedef struct SourceEvents {
     void (*row_looks)(void *arg, int64_t seq, uint64_t look);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
+    /** Some of what was parked cannot come from its row: may_park() says no to it from now on.
+     * reread() is due; nothing is read before. */
+    void (*wants_reread)(void *arg);
     /** Something hints that a precondition changed (rows/precondition.h): look now. */
     void (*doubt)(void *arg);
     /** The server refused a statement (SQLSTATE class 42, or 55000) on a connection that is fine.
@@ -120,6 +123,9 @@ typedef struct SourceOps {
     /** Reads from the beginning, what was parked too, as soon as every batch has come back (which
      * follows at once) and everything acknowledged is marked. No batch comes before. */
     void (*reread)(Source *source);
+    /** False: nothing more is read before what is out has come back, whatever room there is. NULL:
+     * that does not happen. */
+    bool (*reads_on)(const Source *source);
     /** Appends the source's members to the pipeline's status object (each with a leading comma). */
     void (*status)(const Source *source, Text *json);
     /** Appends what it knows of its replication slot: members, the name first, without braces.

@@ -220,6 +220,22 @@ static void add_ignored(const MarkSql *mark, Text *sql)
     text_add(sql, mark->table->unpublished);
 }
 
+/* Those of $1 that were not hit. RETURNING tells the number that a row has afterwards, which a
+ * trigger of somebody's may have changed: where no fewer rows came back under numbers that were not
+ * given than are seen as they were before, those were hit. That is asked only where some are. */
+static void add_missing(const MarkSql *mark, Text *sql)
+{
+    text_add(sql, "lacking AS (SELECT asked.seq, EXISTS (SELECT ");
+    add_ignored(mark, sql);
+    text_printf(sql,
+                " AND r.%s = asked.seq) AS ignored FROM pg_catalog.unnest($1) AS asked(seq) WHERE"
+                " asked.seq NOT IN (SELECT hit.seq FROM hit)), missing AS (SELECT lacking.seq,"
+                " lacking.ignored FROM lacking WHERE NOT (lacking.ignored AND (SELECT"
+                " pg_catalog.count(*) FROM hit WHERE hit.seq <> ALL ($1)) >= (SELECT"
+                " pg_catalog.count(*) FROM lacking AS l WHERE l.ignored)))",
+                mark->table->seq);
+}
+
 static void add_with_position(const MarkSql *mark, bool run, Text *sql)
 {
     if (!mark->touches_rows) {
@@ -231,21 +247,16 @@ static void add_with_position(const MarkSql *mark, bool run, Text *sql)
     }
     text_add(sql, "WITH hit AS (");
     add_mark(mark, run, sql);
-    text_printf(sql,
-                " RETURNING r.%s::bigint AS seq), missing AS (SELECT given.seq FROM"
-                " pg_catalog.unnest($1) AS given(seq) WHERE given.seq NOT IN (SELECT hit.seq FROM"
-                " hit)), told AS (SELECT NOT EXISTS (SELECT FROM missing) AND %s AS whole), moved"
-                " AS (",
-                mark->table->seq, POSITION_IS_IN_LOG);
+    text_printf(sql, " RETURNING r.%s::bigint AS seq), ", mark->table->seq);
+    add_missing(mark, sql);
+    text_add(sql, ", told AS (SELECT NOT EXISTS (SELECT FROM missing) AND " POSITION_IS_IN_LOG
+                  " AS whole), moved AS (");
     add_move(mark, "(SELECT told.whole FROM told)", sql);
     text_printf(sql,
                 ") SELECT moved.ctid, moved.moved, missing.seq, pg_catalog.pg_current_snapshot()"
                 " AS snapshot, EXISTS (SELECT FROM %s AS r WHERE r.%s = missing.seq) AS replaced,"
-                " EXISTS (SELECT ",
+                " missing.ignored FROM moved LEFT JOIN missing ON true; ",
                 mark->table->name, mark->table->seq);
-    add_ignored(mark, sql);
-    text_printf(sql, " AND r.%s = missing.seq) AS ignored FROM moved LEFT JOIN missing ON true; ",
-                mark->table->seq);
 }
 
 static void add_statement(const MarkSql *mark, bool run, Text *sql)

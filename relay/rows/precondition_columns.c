@@ -311,6 +311,16 @@ static bool numbers_go_down(const Facts *facts, Saying *say)
     return *facts_value(facts, "increment") == '-' || facts_say(facts, "cycles");
 }
 
+/* The log has its own order; the table has but this one. */
+static bool numbers_of_rows_go_down(const Facts *facts, Saying *say)
+{
+    bool down = numbers_go_down(facts, say);
+    text_add(&say->message, ": rows that are read from the table, which are those from before the "
+                            "slot and those that wait for their topic, come in the order of their "
+                            "numbers, so events of one key may come out of order");
+    return down;
+}
+
 static const char DRAWN_ELSEWHERE[] =
     "let the INSERT draw it (GENERATED ALWAYS AS IDENTITY), or set capture = \"wal\", which "
     "publishes in the order of commits";
@@ -386,6 +396,9 @@ const Precondition PRECONDITIONS_COLUMNS[] = {
      "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number", numbers_are_cached},
     {"SEQUENCE_DESCENDS", FOR_POLL | BY_ALL, false,
      "sq.seqincrement AS increment, sq.seqcycle AS cycles", numbers_go_down},
+    {"SEQUENCE_DESCENDS", FOR_WAL | BY_ALL | FIRST, true,
+     "sq.sql AS sequence, sq.seqincrement AS increment, sq.seqcycle AS cycles",
+     numbers_of_rows_go_down},
     {"SEQUENCE_ELSEWHERE", FOR_POLL | BY_ALL, true, "sq.drawn", numbers_come_from_elsewhere},
     {"SEQUENCE_BLOCKS", FOR_POLL | BY_ALL, true, NULL, numbers_come_in_blocks},
     {"SEQ_NOT_UNIQUE", FOR_BOTH | BY_ALL, true,

@@ -111,6 +111,11 @@ static const struct {
     {"wrong version number", "KAFKA_TLS",
      "That listener speaks no TLS: use the broker's TLS port, or set security.protocol=plaintext "
      "(or sasl_plaintext) in kafka.properties."},
+    {"unexpected eof while reading", "KAFKA_TLS",
+     "The other side hung up during the TLS handshake. Most likely that listener speaks no TLS: "
+     "use "
+     "the broker's TLS port, or set security.protocol=plaintext (or sasl_plaintext) in "
+     "kafka.properties."},
     {"certificate verify failed", "KAFKA_TLS",
      "Set ssl.ca.location in kafka.properties to the authority that signed the broker's "
      "certificate."},

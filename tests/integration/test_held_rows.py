@@ -278,6 +278,42 @@ def test_what_is_kept_in_no_row_waits_in_memory_up_to_the_limit(make, kafka, dat
     assert one.starts == 1
 
 
+@pytest.mark.parametrize("end", [None, "kill"])
+@pytest.mark.parametrize("gone", ["it", "one behind it"])
+def test_wal_what_its_transaction_deleted_waits_in_memory(make, kafka, database, wal, prefix, gone, end):
+    """Refused and in no row, or behind a refused one and in no row: it is in the log alone, and comes when it is mended."""
+    kind = KINDS["size"]
+    one, seq, bad, good = hold(make, kafka, database, prefix, "wal", KINDS["size"], before=3, behind=0) if gone == "one behind it" else \
+        hold(make, kafka, database, prefix, "wal", Kind("RECORD_TOO_LARGE", {}, "", kind.topic), before=2, behind=0)
+    deleted = {"aggregate_type": "bad", "aggregate_id": "1", "event_type": "order.placed", "payload": BIG if gone == "it" else json.dumps({"n": 4})}
+    names, values = ", ".join(deleted), tuple(deleted.values())
+    connection = database.connect(autocommit=False)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO outbox.event ({names}) VALUES (%s, %s, %s, %s) RETURNING seq", values)
+        cursor.execute("DELETE FROM outbox.event WHERE seq = %s", cursor.fetchone())
+    connection.close()
+    insert(database, "bad", [5, 6], aggregate_id="1")
+    insert(database, "good", [121])
+    one.wait_log("EVENTS_WITHOUT_ROW")
+    one.wait_not_ready("RECORD_TOO_LARGE")
+    wait_held(one, 4 if gone == "one behind it" else 3)
+    eventually(lambda: len(numbers(kafka, good)) == 21, 30, lambda: "the others go on\n" + one.log_tail())
+    if end:
+        one.kill()
+        one.start(wait_ready=False)
+        wait_held(one, 4 if gone == "one behind it" else 3)
+    insert(database, "bad", [7], aggregate_id="1")
+    kafka.alter_topic(bad, max_message_bytes=100000)
+    all_marked(database, one)
+    found = numbers(kafka, bad)
+    assert found == ([1, 2, 3, 0, 4, 5, 6, 7] if gone == "one behind it" else [1, 2, 0, 0, 5, 6, 7]), found
+    assert set(numbers(kafka, good)) == set(range(101, 122))
+    if not end:
+        assert_exact(kafka, good, range(101, 122))
+    assert_over(one)
+    wal.wait_confirmed()
+
+
 # Dead letters that cannot be stored.
 
 REFUSALS = {

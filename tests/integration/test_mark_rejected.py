@@ -93,3 +93,28 @@ def test_a_lost_connection_and_a_stop_meanwhile_forget_nothing(kafka, database, 
     one.wait_not_ready("MARK_REJECTED")
     assert one.stop(expect=None) == 2, one.log_tail()
     assert one.log_lines("error .*code=MARK_REJECTED"), one.log_tail()
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+@pytest.mark.parametrize("change", ["NEW.seq := NEW.seq + 1000000", "NEW.event_id := gen_random_uuid()"], ids=["number", "event id"])
+def test_a_trigger_that_renames_a_row_as_it_is_marked_swallows_nothing(kafka, database, request, capture, change, prefix):
+    topic = f"{prefix}.order"
+    kafka.create_topic(topic, partitions=3)
+    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
+    one = make({}, monitor={"interval": "500ms"}).start()
+    database.execute(f"CREATE FUNCTION outbox.rename() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {change}; RETURN NEW; END $$; "
+                     "CREATE TRIGGER rename BEFORE UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.rename()", user=SUPERUSER)
+    trial = Trial(database, one)
+    for _ in range(300):  # without a pause: each mark has rows that are new
+        trial.emit(2)
+    wait_for_records(kafka.brokers, topic, 600)
+    eventually(lambda: one.metric("unmarked_events") == 0, 30, lambda: "marked\n" + one.log_tail())
+    assert database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0
+    one.wait_ready()
+    assert not one.log_lines("MARKS_IGNORED|ROWS_VANISHED|ROWS_REPLACED"), one.log_tail()
+    one.stop()
+    two = make({}).start()
+    trial.emit(1)
+    wait_for_records(kafka.brokers, topic, 601)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
+    two.stop()

@@ -301,6 +301,113 @@ def test_wal_new_slot_while_events_wait_loses_and_repeats_none(make, kafka, data
     two.wait_ready()
 
 
+def emit_listened(database, aggregates, count, own=2):
+    """As emit(), but of the first aggregate type every `own`-th row is deleted by the transaction that wrote it."""
+    database.execute("CREATE TABLE IF NOT EXISTS public.drawn (aggregate text PRIMARY KEY, n int NOT NULL)")
+    connection = database.connect()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE OR REPLACE PROCEDURE public.emit_listened(types text[], many int, own int) LANGUAGE plpgsql AS $$"
+                " DECLARE t text; v int; BEGIN FOR i IN 1 .. many LOOP FOREACH t IN ARRAY types LOOP"
+                " INSERT INTO public.drawn VALUES (t, 1) ON CONFLICT (aggregate) DO UPDATE SET n = drawn.n + 1 RETURNING n INTO v;"
+                " PERFORM outbox.emit('order.placed', t, (v % 5)::text, to_jsonb(v));"
+                " IF t = types[1] AND v % own = 0 THEN DELETE FROM outbox.event WHERE seq = (SELECT max(seq) FROM outbox.event); END IF;"
+                " COMMIT; END LOOP; END LOOP; END $$")
+            cursor.execute("CALL public.emit_listened(%s, %s, %s)", (aggregates, count, own))
+    finally:
+        connection.close()
+
+
+def follows(one):
+    eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it follows the log\n" + one.log_tail())
+    return one
+
+
+def assert_all_in_order(kafka, topic, count, twice):
+    """1 .. count, those of a key in order of their first arrival; each once, unless `twice` is allowed."""
+    if not twice:
+        assert_exact(kafka, topic, count)
+        return
+    seen, last = set(), {}
+    for record in read_topics(kafka.brokers, topic):
+        n = int(record.value)
+        assert n in seen or n > last.get(record.key, 0), f"{topic}: key {record.key} went back to {n}"
+        seen.add(n)
+        last[record.key] = max(n, last.get(record.key, 0))
+    assert seen == set(range(1, count + 1)), f"{topic}: lost {sorted(set(range(1, count + 1)) - seen)}"
+
+
+@pytest.mark.parametrize("end", [None, "stop", "kill"])
+@pytest.mark.parametrize("on_publish", ["mark", "delete"])
+def test_wal_events_whose_transaction_deleted_their_row_wait_in_memory(make, kafka, database, wal, prefix, on_publish, end):
+    """Such an event is in the log alone: the position stays before it, whatever happens before its topic is there."""
+    there, missing = kafka.create_topic(f"{prefix}.there"), f"{prefix}.missing"
+    one = follows(make("wal", {"on_publish": on_publish, "in_flight_events": 1000, "batch_events": 50}).start())
+    emit_listened(database, ["missing", "there"], 60)
+    assert missing in one.wait_not_ready(missing)
+    one.wait_log("EVENTS_WITHOUT_ROW")
+    eventually(lambda: len(read_topics(kafka.brokers, there)) >= 60, 30, lambda: "the others go on\n" + one.log_tail())
+    wait_waiting(one, 60)
+    emit_listened(database, ["missing", "there"], 60)
+    eventually(lambda: len(read_topics(kafka.brokers, there)) >= 120, 30, lambda: "the others go on\n" + one.log_tail())
+    wait_waiting(one, 120)
+    assert_exact(kafka, there, 120)
+    assert not one.log_lines("SOURCE_LOST|PIPELINE_RECOVERED"), one.log_tail()
+    if end:
+        (one.stop if end == "stop" else one.kill)()
+        emit_listened(database, ["missing", "there"], 20)
+        one.start(wait_ready=False)
+        wait_waiting(one, 140, 40)
+        eventually(lambda: len(set(numbers(read_topics(kafka.brokers, there)))) == 140, 30, lambda: "the others go on\n" + one.log_tail())
+        (one.stop if end == "stop" else one.kill)()
+        one.start(wait_ready=False)
+        wait_waiting(one, 140, 40)
+    count = 140 if end else 120
+    kafka.create_topic(missing)
+    eventually(lambda: len(set(numbers(read_topics(kafka.brokers, missing)))) == count, 40, lambda: "they follow\n" + one.log_tail())
+    one.wait_ready(40)
+    if on_publish == "mark":
+        all_marked(database)
+    else:
+        eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event") == 0, 30, lambda: "all deleted\n" + one.log_tail())
+    wal.wait_confirmed()
+    assert_exact(kafka, missing, count)
+    assert_all_in_order(kafka, there, count, twice=end is not None)
+
+
+def test_wal_rows_that_somebody_deletes_while_they_wait_are_given_up(make, kafka, database, wal, prefix):
+    there, missing = kafka.create_topic(f"{prefix}.there"), f"{prefix}.missing"
+    one = follows(make("wal").start())
+    emit(database, ["missing", "there"], 20)
+    wait_waiting(one, 20)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 20, what="the others are marked")
+    wal.wait_confirmed()
+    database.execute("DELETE FROM outbox.event WHERE published_at IS NULL AND (payload #>> '{}')::int <= 10")
+    emit(database, ["missing", "there"], 10)
+    wait_waiting(one, 30)
+    kafka.create_topic(missing)
+    all_marked(database)
+    assert numbers(read_topics(kafka.brokers, missing)) == list(range(11, 31))
+    assert_exact(kafka, there, 30)
+    assert not one.log_lines("EVENTS_WITHOUT_ROW")
+    one.wait_ready()
+
+
+def test_wal_events_without_a_row_that_fill_the_window_are_said(make, kafka, database, prefix):
+    there, missing = kafka.create_topic(f"{prefix}.there"), f"{prefix}.missing"
+    one = follows(make("wal", {"in_flight_events": 100, "batch_events": 20}).start())
+    emit_listened(database, ["missing", "there"], 300, own=1)
+    assert missing in one.wait_not_ready("WAITING_EVENTS_FULL", 40)
+    assert one.metric("inflight_events") <= 100 and one.metric("waiting_events") <= 100
+    kafka.create_topic(missing)
+    eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 300, 60, lambda: "they follow\n" + one.log_tail())
+    all_marked(database, 40)
+    for topic in (there, missing):
+        assert_exact(kafka, topic, 300)
+    one.wait_ready(40)
+
+
 def test_kept_rows_wait_in_memory_and_that_is_said_when_it_is_full(wal_relay, kafka, database, prefix):
     there, missing = kafka.create_topic(f"{prefix}.there"), f"{prefix}.missing"
     one = wal_relay({"on_publish": "keep", "in_flight_events": 100, "batch_events": 20}).start()
@@ -314,6 +421,23 @@ def test_kept_rows_wait_in_memory_and_that_is_said_when_it_is_full(wal_relay, ka
     eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 220, 30, "they follow")
     for topic in (there, missing):
         assert_exact(kafka, topic, 220)
+    one.wait_ready()
+
+
+def test_kept_rows_from_before_the_slot_that_wait_hold_up_the_log_and_that_is_said(wal_relay, kafka, database, prefix):
+    """How far the rows from before the slot are published is one number, so the log begins behind the last of them."""
+    there, missing = kafka.create_topic(f"{prefix}.there"), f"{prefix}.missing"
+    emit(database, ["there", "missing"], 5)
+    one = wal_relay({"on_publish": "keep"}).start(wait_ready=False)
+    eventually(lambda: len(read_topics(kafka.brokers, there)) >= 5, 30, lambda: "the others go on\n" + one.log_tail())
+    emit(database, ["there", "missing"], 5)
+    reason = one.wait_not_ready("WAITING_EVENTS_FULL")
+    assert missing in reason and "before the log that follows" in reason and "all others go on" not in reason
+    assert one.status()["pipelines"][0]["state"] == "stalled"
+    kafka.create_topic(missing)
+    eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 10, 30, lambda: "they follow\n" + one.log_tail())
+    for topic in (there, missing):
+        assert_exact(kafka, topic, 10)
     one.wait_ready()
 
 

@@ -31,6 +31,20 @@ def finish(one, database, kafka, topic):
     return compare(read_truth(database), read_topics(kafka.brokers, topic))
 
 
+def test_numbers_that_go_down_are_said_before_rows_of_before_the_slot_are_published(wal_relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    database.execute("ALTER SEQUENCE outbox.event_seq_seq MINVALUE -1000 INCREMENT -1 START -1 RESTART", user=SUPERUSER)
+    emit(database, "one"), emit(database, "two")
+    one = wal_relay().start()
+    assert keys(wait_for_records(kafka.brokers, topic, 2)) == ["two", "one"], "as is said"
+    line = one.wait_log("SEQUENCE_DESCENDS")[0]
+    assert " warn " in line and "those from before the slot" in line and "INCREMENT 1 NO CYCLE" in line
+    assert one.log_tail(1000).index("SEQUENCE_DESCENDS") < one.log_tail(1000).index("FIRST_PUBLISHED")
+    emit(database, "three"), emit(database, "four")
+    assert keys(wait_for_records(kafka.brokers, topic, 4))[2:] == ["three", "four"], "the log has its own order"
+    assert "does not only ascend" in outboxd("check", "-c", one.config_path).stdout
+
+
 def test_first_start_makes_publication_slot_and_position_when_the_role_may(relay, kafka, database, postgres, prefix):
     kafka.create_topic(f"{prefix}.order")
     Wal(database, publication=None, role=OWNER)

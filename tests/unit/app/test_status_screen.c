@@ -112,6 +112,12 @@ Test(status_screen, events_that_wait_for_a_topic_are_named_though_all_else_is_we
                        "%s", screen);
     cr_assert_not_null(strstr(screen, "Create the topic."));
     cr_assert_eq(code_of(WAITING, true, true), EXIT_KAFKA);
+    char stalled[sizeof(WAITING)];
+    memcpy(stalled, WAITING, sizeof(WAITING));
+    memcpy(strstr(stalled, "running"), "stalled", strlen("stalled"));
+    screen = screen_of(stalled, true, true, &out);
+    cr_assert_not_null(strstr(screen, "since 09:12:44 UTC: topic audit.events is unknown\n"), "%s",
+                       screen);
     text_free(&out);
 }
 

@@ -206,6 +206,165 @@ Test(wal_waiting, a_stop_counts_what_is_published_behind_a_parked_row)
     cr_assert(!rig.rows[1].marked && rig.rows[2].marked && rig.rows[3].marked);
 }
 
+/* Row 3 of 4, which waits, was deleted by its own transaction. */
+static void park_one_without_a_row(void)
+{
+    begin_streaming();
+    rig_commit(1, 4);
+    rig.rows[3].visible = false;
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(2, 3);
+    RIG_WAIT(rig.rereads == 1);
+}
+
+static bool may_park(int64_t seq)
+{
+    const Batch *batch = rig.batches[0];
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->events[i]->seq == seq) {
+            return rig.source->ops->may_park(rig.source, batch->events[i]);
+        }
+    }
+    cr_assert_fail("row %" PRId64 " did not come", seq);
+    return false;
+}
+
+Test(wal_waiting, an_event_without_a_row_comes_again_from_the_log_and_is_not_parked)
+{
+    park_one_without_a_row();
+    rig_commit(5, 6);
+    RIG_WAIT(rig.batch_count == 1); /* what was on its way */
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    read_again();         /* row 5 was not sent, row 6 was */
+    wait_delivered(2, 2); /* it has its row, and the position is behind it */
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    cr_assert_eq(rig.position.tx_ordinal, 2);
+    cr_assert(may_park(2));
+    rig_ack_parked(2, 2);
+    wait_delivered(3, 2);
+    cr_assert_not(may_park(3));
+    wait_delivered(5, 2);
+    cr_assert_eq(rig.rows[4].delivered + rig.rows[6].delivered, 2, "they are known");
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    cr_assert(rig.rows[1].marked && !rig.rows[2].marked);
+    cr_assert(rig.rows[4].marked && rig.rows[5].marked && rig.rows[6].marked);
+    cr_assert_eq(rig.rereads, 1);
+    cr_assert_eq(rig.lost, 0);
+    /* It is over: another event may wait in that row. */
+    rig.rows[3] = (RigRow){0};
+    rig_commit(3, 3);
+    RIG_WAIT(rig.batch_count == 1);
+    cr_assert(may_park(3));
+}
+
+Test(wal_waiting, a_restart_brings_an_event_without_a_row_from_the_log)
+{
+    park_one_without_a_row();
+    rig_end();
+    rig.rows[4].acknowledged = false; /* a kill: it is repeated */
+    rig_commit(5, 5);
+    rig_begin();
+    wait_delivered(2, 2);
+    rig_ack_parked(2, 2);
+    wait_delivered(3, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.position.lsn == 0x10108);
+    rig.rows[2].acknowledged = true; /* it waits still */
+    for (int64_t seq = 1; seq <= 5; seq++) {
+        cr_assert(rig.rows[seq].acknowledged, "row %" PRId64, seq);
+    }
+}
+
+Test(wal_waiting, a_row_that_somebody_marked_meanwhile_is_no_place_to_wait)
+{
+    begin_streaming();
+    rig_commit(1, 1);
+    rig.rows[1].marked = true;
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(1, 1);
+    RIG_WAIT(rig.rereads == 1);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+}
+
+Test(wal_waiting, a_row_that_is_deleted_later_holds_nothing)
+{
+    park_two();
+    rig.rows[2] = (RigRow){.acknowledged = true}; /* given up */
+    rig_commit(5, 6);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(5, 5);
+    RIG_WAIT(rig.position.lsn == 0x10108);
+    cr_assert_eq(rig.rereads, 0);
+}
+
+Test(wal_waiting, a_stop_leaves_the_position_before_an_event_without_a_row)
+{
+    begin_streaming();
+    rig_commit(1, 4);
+    rig.rows[3].visible = false;
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(3, 3);
+    rig.source->ops->drain(rig.source);
+    RIG_WAIT(rig.drained == 1);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+    cr_assert_eq(rig.position.tx_ordinal, 2, "%" PRIu64, rig.position.tx_ordinal);
+}
+
+Test(wal_waiting, what_is_behind_an_event_without_a_row_is_known_when_it_comes_again)
+{
+    begin_streaming();
+    rig.snapshot = "9:9:"; /* nothing can be seen: all is kept back */
+    rig_commit(1, 3);
+    rig.rows[1].visible = false;
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(1, 1);
+    rig_commit(4, 6);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(5, 5);
+    rig.snapshot = "10:10:";
+    RIG_WAIT(rig.rereads == 1);
+    read_again();
+    wait_delivered(5, 2);
+    cr_assert_eq(rig.rows[1].delivered, 2);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    for (int64_t seq = 1; seq <= 6; seq++) {
+        cr_assert_eq(rig.rows[seq].delivered, seq == 1 || seq == 5 ? 2 : 1, "row %" PRId64, seq);
+        cr_assert(rig.rows[seq].acknowledged);
+    }
+}
+
+Test(wal_waiting, rows_are_not_looked_for_in_another_table_that_has_the_name)
+{
+    begin_streaming();
+    rig.renamed = true;
+    rig_commit(1, 2);
+    RIG_WAIT(rig.batch_count == 1);
+    rig_ack_parked(1, 1);
+    RIG_WAIT(rig.lost == 1);
+    cr_assert_eq(rig.rereads, 0);
+    cr_assert_eq(rig.position.lsn, 0x10000);
+}
+
+Test(wal_waiting, what_comes_back_after_the_connection_broke_comes_again_as_known)
+{
+    begin_streaming();
+    rig_commit(1, 3);
+    RIG_WAIT(rig.batch_count == 1);
+    Batch *batch = rig.batches[0];
+    batch_settle(batch->events[0], EVENT_PUBLISHED);
+    batch_settle(batch->events[1], EVENT_PARKED);
+    batch_settle(batch->events[2], EVENT_PUBLISHED);
+    stub_stream_end(rig.walsender, "57P01", "terminating connection");
+    RIG_WAIT(rig.lost == 1);
+    rig_restart();
+    RIG_WAIT(rig.batch_count == 1); /* asserts in the rig: settled, as they were */
+    rig_ack(-1);
+    RIG_WAIT(rig.confirmed == 0x10008);
+    cr_assert(rig.rows[1].marked && !rig.rows[2].marked && rig.rows[3].marked);
+}
+
 Test(wal_waiting, kept_rows_and_messages_are_not_parked)
 {
     begin_streaming();

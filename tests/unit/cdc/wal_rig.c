@@ -82,6 +82,12 @@ static void on_doubt(void *arg)
     rig.doubts++;
 }
 
+static void on_wants_reread(void *arg)
+{
+    (void)arg;
+    rig.rereads++;
+}
+
 static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
@@ -156,6 +162,7 @@ void rig_begin(void)
                                         .aside_refused = on_aside_refused,
                                         .progress = on_progress,
                                         .doubt = on_doubt,
+                                        .wants_reread = on_wants_reread,
                                         .lost = on_lost,
                                         .drained = on_drained};
     rig.source->ops->start(rig.source, 0);

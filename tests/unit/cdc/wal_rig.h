@@ -96,7 +96,8 @@ typedef struct Rig {
     size_t starts;
     size_t locks;
     size_t marks;
-    size_t sights; /* at pg_current_snapshot(), for parked rows */
+    size_t sights; /* at parked rows */
+    bool renamed;  /* ... which find another table under the name */
     size_t pings;
     size_t statuses;
     bool unwatched;   /* nobody looks at the preconditions but the source */
@@ -120,6 +121,7 @@ typedef struct Rig {
     size_t standby;
     char holder[160];
     size_t lost;
+    size_t rereads; /* that the source asked for */
     size_t drained;
     Error error;
 } Rig;

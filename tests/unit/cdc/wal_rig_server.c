@@ -384,6 +384,32 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     rig.position.tx_ordinal = ordinal != NULL ? strtoull(ordinal, NULL, 10) : 0;
 }
 
+/* The rows of parked events that are there. */
+static void serve_sight(const char *sql, StubReply *reply)
+{
+    rig.sights++;
+    bool first = true;
+    for (const char *at = strstr(sql, "ANY ('{") + 7; *at != '}'; at += *at == ',') {
+        char *end = NULL;
+        int64_t seq = strtoll(at, &end, 10);
+        at = end;
+        cr_assert(seq > 0 && seq < RIG_ROWS);
+        if (!rig.rows[seq].visible || rig.rows[seq].marked) {
+            continue;
+        }
+        char text[24];
+        snprintf(text, sizeof(text), "%" PRId64, seq);
+        (first ? stub_reply_row : stub_reply_more)(reply, "snapshot", rig.snapshot, "same",
+                                                   rig.renamed ? "f" : "t", "seq", text, "id", "id",
+                                                   NULL);
+        first = false;
+    }
+    if (first) {
+        stub_reply_row(reply, "snapshot", rig.snapshot, "same", rig.renamed ? "f" : "t", "seq",
+                       STUB_NULL, "id", STUB_NULL, NULL);
+    }
+}
+
 static void rig_take_generation(const char *text)
 {
     snprintf(rig.position.generation, sizeof(rig.position.generation), "%.36s", text);
@@ -558,9 +584,8 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
             stub_reply_row(reply, "present_name", "outbox.event", "configured",
                            rig.swap_from != 0 ? "t" : "f", NULL);
         }
-    } else if (strcmp(sql, "SELECT pg_current_snapshot()") == 0) {
-        rig.sights++;
-        stub_reply_row(reply, "snapshot", rig.snapshot, NULL);
+    } else if (begins(sql, "SELECT pg_current_snapshot() AS snapshot")) {
+        serve_sight(sql, reply);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
     } else {

@@ -41,6 +41,11 @@ static bool source_may_park(const Source *source, const Event *event)
     return ((const RigSource *)source)->may_park;
 }
 
+static bool source_reads_on(const Source *source)
+{
+    return !((const RigSource *)source)->stands;
+}
+
 static size_t source_parked(const Source *source)
 {
     return ((const RigSource *)source)->parked_count;
@@ -148,6 +153,7 @@ static const SourceOps SOURCE_OPS = {
     .parked = source_parked,
     .look_at_rows = source_look_at_rows,
     .reread = source_reread,
+    .reads_on = source_reads_on,
     .status = source_status,
     .free = source_free,
 };

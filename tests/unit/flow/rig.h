@@ -24,6 +24,7 @@ typedef struct RigSource {
     bool may_publish;
     size_t unmarked;
     bool may_park;
+    bool stands;                    /* until what is out comes back */
     int64_t parked[RIG_EVENTS_MAX]; /* seqs that came back parked */
     size_t parked_count;
     size_t rereads;

@@ -166,6 +166,48 @@ Test(pipeline_wait, when_they_take_all_the_room_that_is_said)
     rig_assert_sent("1 2 3");
 }
 
+Test(pipeline_wait, when_the_source_waits_for_them_that_is_said)
+{
+    run_with_missing(false);
+    rig_batch("1a+ 2b+");
+    rig_settle_all();
+    pipeline_watch_waiting(rig.pipeline);
+    rig_assert_state(PIPELINE_RUNNING);
+    rig.source.stands = true;
+    pipeline_watch_waiting(rig.pipeline);
+    rig_assert_state(PIPELINE_STALLED);
+    rig_assert_error("WAITING_EVENTS_FULL");
+    cr_assert_not_null(strstr(view().error->message, "before the log that follows"));
+    cr_assert_not_null(strstr(view().error->message, "KAFKA_TOPIC_UNKNOWN"));
+    rig.sink.missing = NULL;
+    rig_found("other.events");
+    rig_assert_state(PIPELINE_RUNNING);
+    rig_assert_error("");
+}
+
+Test(pipeline_wait, what_has_no_row_is_read_again_and_waits_in_memory)
+{
+    run_with_missing(true);
+    rig_batch("1a 2b+");
+    rig_settle_all();
+    rig_assert_parked("2");
+    rig.source.may_park = false;
+    rig.source.source.events.wants_reread(rig.source.source.events.arg);
+    rig_turn();
+    cr_assert_eq(rig.source.rereads, 1);
+    assert_waiting(0, "");
+    rig_batch("2b+ 3a");
+    rig_settle_all();
+    rig_assert_sent("1 3");
+    assert_waiting(1, "other.events");
+    rig.sink.missing = NULL;
+    rig_found("other.events");
+    rig_settle_all();
+    rig_assert_acked("1 2 3");
+    cr_assert_eq(rig.source.rereads, 1);
+    assert_waiting(0, "");
+}
+
 Test(pipeline_wait, rows_that_somebody_deleted_are_waited_for_no_longer)
 {
     run_with_missing(true);
