@@ -198,6 +198,12 @@ static const LogCode PIPELINE_CODES[] = {
      "marked; nothing more is sent meanwhile.",
      "Mend the function or the constraint that the message names, or let the relay's role pass. It "
      "goes on by itself; a restart before that publishes unmarked rows again."},
+    {"PRUNE_REFUSED", "warn",
+     "A trigger or a constraint refuses to delete published rows that are older than retain. They "
+     "stay in the table, which grows; publishing goes on. Said once an hour.",
+     "Mend the function or the constraint that the message names, let the relay's role pass, or "
+     "set retain = \"forever\" and delete old rows yourself. The relay tries again twice a "
+     "minute."},
     {"MARK_BLOCKED", "warn",
      "Published rows cannot be marked: another session holds a lock on the outbox table. The relay "
      "gives up in time to keep its lease, and tries again.",
