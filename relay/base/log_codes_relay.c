@@ -348,6 +348,11 @@ static const LogCode COMMAND_CODES[] = {
      "The dead letter holds no event that could be published, such as a malformed "
      "message of the WAL.",
      "See it with outboxd dead show ID, then outboxd dead discard ID."},
+    {"DEAD_LETTER_IGNORED", "command",
+     "A dead letter cannot be requeued: the server says that the INSERT of the event, or the "
+     "DELETE "
+     "of the letter, touched no row. Nothing was changed.",
+     "A trigger that returns NULL or a rule of that table swallows it: let it pass, or drop it."},
     {"DEAD_LETTER_NOT_WHOLE", "command",
      "The event could not be stored whole in its dead letter, so it cannot be requeued from it.",
      "If its row is still in the table, mend it there and set its published_at to NULL; then "
