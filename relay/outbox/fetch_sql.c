@@ -25,9 +25,9 @@ static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
     text_add(sql, "}'::bigint[]) AS gap(low, high)");
 }
 
-/* A SELECT without COPY around it. */
-static void add_fetch(const OutboxTable *table, const char *columns, const Gaps *gaps, int64_t from,
-                      size_t limit, Text *sql)
+/* A SELECT without COPY around it, of the rows that meet the condition. */
+static void add_fetch(const OutboxTable *table, const char *columns, const char *condition,
+                      const Gaps *gaps, int64_t from, size_t limit, Text *sql)
 {
     bool has_gaps = gaps->count > 0 && gaps->ranges[gaps->count - 1].high >= from;
     if (has_gaps) {
@@ -36,11 +36,11 @@ static void add_fetch(const OutboxTable *table, const char *columns, const Gaps 
         text_printf(sql,
                     " CROSS JOIN LATERAL (SELECT %s FROM %s WHERE %s BETWEEN gap.low AND gap.high%s"
                     " ORDER BY %s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
-                    columns, table->name, table->seq, table->unpublished, table->seq, limit, limit);
+                    columns, table->name, table->seq, condition, table->seq, limit, limit);
     }
     int64_t beyond = from > gaps->top ? from - 1 : gaps->top;
     text_printf(sql, "SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu", columns,
-                table->name, table->seq, (long long)beyond, table->unpublished, table->seq, limit);
+                table->name, table->seq, (long long)beyond, condition, table->seq, limit);
     if (has_gaps) {
         text_printf(sql, ") LIMIT %zu", limit);
     }
@@ -49,8 +49,19 @@ static void add_fetch(const OutboxTable *table, const char *columns, const Gaps 
 void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql)
 {
     text_printf(sql, "COPY (%s", table->rows_begin);
-    add_fetch(table, table->select_list, gaps, INT64_MIN, limit, sql);
+    add_fetch(table, table->select_list, table->unpublished, gaps, INT64_MIN, limit, sql);
     text_printf(sql, "%s) TO STDOUT (FORMAT binary); ", table->rows_end);
+}
+
+void fetch_add_small_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql)
+{
+    AUTO_BUFFER condition = TEXT_EMPTY;
+    text_add(&condition, table->unpublished);
+    text_add(&condition, " AND ");
+    table_add_small(table, NULL, &condition);
+    text_add(sql, "COPY (");
+    add_fetch(table, table->plain_list, condition.data, gaps, INT64_MIN, limit, sql);
+    text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
@@ -61,7 +72,7 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     AUTO_BUFFER columns = TEXT_EMPTY;
     text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
     text_add(sql, "COPY (");
-    add_fetch(table, columns.data, gaps, from, limit, sql);
+    add_fetch(table, columns.data, table->unpublished, gaps, from, limit, sql);
     text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 

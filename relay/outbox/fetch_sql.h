@@ -9,6 +9,9 @@
  * top, in order of seq, at most limit. Gaps that are reset: the whole table. */
 void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql);
 
+/** The same without a look at sizes; no row at all unless table_add_small() holds. */
+void fetch_add_small_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql);
+
 /** The same, but of each row only seq and event id, and only from the number `from` on. */
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
                         Text *sql);

@@ -67,6 +67,7 @@ void fetch_reset(PollSource *poll)
     poll->fence.next_us = 0;
     poll->numbers = (Numbers){0};
     poll->sequence_known = false;
+    poll->small = false;
     poll->numbers_moved = false;
     known_unpark(&poll->known);
     poll->rereading = false;
@@ -352,9 +353,13 @@ void fetch_complete(PollSource *poll)
         history_note_flushed(&poll->history, poll->fetch.insert_lsn);
     }
     poll->blocked_said = false;
-    if (poll->rereading) { /* it is read again, and what is behind it too */
+    /* It is read again, and what is behind it too. Or a row was too large for a look without its
+     * size, so there was none. */
+    bool blind = poll->fetch.small && !poll->small;
+    if (poll->rereading || blind) {
         fence_forget_latest(poll);
         fetch_release(poll);
+        poll->more = poll->more || blind;
         fetch_next(poll);
         return;
     }
@@ -459,7 +464,13 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     if (with_fence) {
         fence_add_query(poll, now_us, &sql);
     }
-    fetch_add_sql(poll->table, sweep ? &GAPS_NONE : &poll->gaps, limit, &sql);
+    const Gaps *gaps = sweep ? &GAPS_NONE : &poll->gaps;
+    poll->fetch.small = poll->small;
+    if (poll->small) {
+        fetch_add_small_sql(poll->table, gaps, limit, &sql);
+    } else {
+        fetch_add_sql(poll->table, gaps, limit, &sql);
+    }
     guard_add_query(poll, &sql);
     session_ask(poll, &(PgQuery){.sql = sql.data,
                                  .arg = poll,

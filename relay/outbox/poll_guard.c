@@ -47,6 +47,12 @@ void guard_add_query(const PollSource *poll, Text *sql)
                 " CASE WHEN pg_catalog.has_sequence_privilege(%2$u, 'SELECT, USAGE')"
                 " THEN pg_catalog.pg_sequence_last_value(%2$u) END AS last_value",
                 poll->lock.table_oid, poll->sequence_oid);
+    if (table_may_be_small(poll->table)) {
+        AUTO_TEXT oid = x_format("%u", poll->lock.table_oid);
+        text_add(sql, ", ");
+        table_add_small(poll->table, oid, sql);
+        text_add(sql, " AS small");
+    }
 }
 
 void guard_read(PollSource *poll, const PGresult *result)
@@ -62,6 +68,7 @@ void guard_read(PollSource *poll, const PGresult *result)
         return;
     }
     snprintf(fetch->numbers.storage, sizeof(fetch->numbers.storage), "%s", pg_value(result, 0, 3));
+    poll->small = pg_field(result, 0, "small")[0] == 't';
     fetch->numbers.last =
         pg_is_null(result, 0, 4) ? INT64_MIN : strtoll(pg_value(result, 0, 4), NULL, 10);
 }

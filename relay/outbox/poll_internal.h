@@ -36,6 +36,7 @@ typedef struct Fetch {
     Batch *batch; /* being filled */
     bool sweep;   /* looks at the whole table */
     bool wide;    /* poll_wide.c */
+    bool small;   /* without a look at sizes; nothing at all if they were needed */
     bool header_read;
     bool truncated; /* byte budget reached: the rest was not kept */
     bool cut;       /* there may be more behind last_seq */
@@ -153,6 +154,7 @@ typedef struct PollSource {
     bool foreign;    /* batches that are out are of another history */
     char *application_name;
     bool sequence_known;   /* since fetch_reset */
+    bool small;            /* no row of the table has a value out of line, as of the last fetch */
     uint32_t sequence_oid; /* of the column; 0: it has none */
     Numbers numbers;       /* as the last fetch saw them */
     bool numbers_moved;    /* nothing is concluded from the numbers that were seen */

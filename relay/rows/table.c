@@ -21,6 +21,7 @@ void table_free(OutboxTable **table)
         free((*table)->configured);
         free((*table)->seq);
         free((*table)->select_list);
+        free((*table)->plain_list);
         free((*table)->rows_begin);
         free((*table)->rows_end);
         free((*table)->unpublished);
@@ -75,6 +76,7 @@ void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names
  * three apart), and handed up; but not where what is stored tells already that it is too long. */
 
 enum {
+    PAGE_TEXT_MAX = 4 * 1024 * 1024, /* no row of one page has as much; lz4 makes 255 of one */
     STORED_RATIO = 8, /* what is stored takes at most so many bytes for one of its text: [1,1] in
                          jsonb four */
 };
@@ -101,10 +103,9 @@ static void add_stored_size(Text *list, const OutboxTable *table, EventField fie
 
 /* The order is that of row.c: seq, occurred_at, then the text fields by EventField, then the
  * extras. */
-static char *table_select_list(const OutboxTable *table)
+static char *table_list(const OutboxTable *table, bool sized)
 {
     const PipelineConfig *config = table->config;
-    bool sized = config->event_bytes_max > 0;
     Text list = TEXT_EMPTY;
     text_printf(&list, "%s::bigint", table->seq);
     add_column(&list, table_has(table, FIELD_OCCURRED_AT) ? config->columns.occurred_at : NULL,
@@ -214,6 +215,21 @@ static void table_wrap(OutboxTable *table)
     table->rows_end = end.data;
 }
 
+bool table_may_be_small(const OutboxTable *table)
+{
+    return table->config->event_bytes_max >= PAGE_TEXT_MAX;
+}
+
+void table_add_small(const OutboxTable *table, const char *oid, Text *sql)
+{
+    AUTO_TEXT literal = oid == NULL ? ident_literal(table->name) : NULL;
+    text_printf(sql,
+                "(SELECT pg_catalog.pg_relation_size(c.reltoastrelid) = 0 AND NOT c.relhassubclass"
+                " FROM pg_catalog.pg_class AS c WHERE c.relkind = 'r' AND c.oid = %s%s%s)",
+                oid != NULL ? oid : "pg_catalog.to_regclass(", oid != NULL ? "" : literal,
+                oid != NULL ? "" : ")");
+}
+
 static void table_write_sql(OutboxTable *table)
 {
     const char *column = table->config->columns.published_at;
@@ -221,7 +237,9 @@ static void table_write_sql(OutboxTable *table)
     AUTO_TEXT published = ident_quote(column);
     free(table->select_list);
     free(table->unpublished);
-    table->select_list = table_select_list(table);
+    free(table->plain_list);
+    table->select_list = table_list(table, table->config->event_bytes_max > 0);
+    table->plain_list = table_list(table, false);
     table_wrap(table);
     table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
 }

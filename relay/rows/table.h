@@ -21,6 +21,7 @@ typedef struct OutboxTable {
     char *configured;  /* quoted; as the configuration says */
     char *seq;         /* quoted column name */
     char *select_list; /* in the order of rows/row.c; with what is stored of payload and headers */
+    char *plain_list;  /* without the latter; for rows that are known to be small */
     char *rows_begin;  /* SQL around a SELECT of the list: sizes are looked at before values ... */
     char *rows_end;    /* ... and what comes is in the order of rows/row.c */
     char *unpublished; /* " AND "published_at" IS NULL", or "" when the table has no such column */
@@ -41,6 +42,14 @@ void table_take_columns(OutboxTable *table, uint32_t absent);
 
 /** Appends the names of these columns: "event_version, headers". */
 void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names);
+
+/** Whether rows of one page are always within the limit of the configuration. */
+bool table_may_be_small(const OutboxTable *table);
+
+/** Appends a condition: no row of the table has a value out of line, nor has a table below it; true
+ * only for a table that is neither divided nor inherited from. oid: as SQL, or NULL: by its name.
+ */
+void table_add_small(const OutboxTable *table, const char *oid, Text *sql);
 
 /** The error is FATAL / EXIT_CONFIG. */
 Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *err);

@@ -81,7 +81,7 @@ static void take_row(Floor *floor, const char *bytes, size_t length)
 static void fetch(Floor *floor)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
-    fetch_add_sql(floor->table, &floor->gaps, BATCH_ROWS, &sql);
+    fetch_add_small_sql(floor->table, &floor->gaps, BATCH_ROWS, &sql);
     PGresult *result = PQexec(floor->connection, sql.data);
     if (PQresultStatus(result) != PGRES_COPY_OUT) {
         die("fetch", PQerrorMessage(floor->connection));

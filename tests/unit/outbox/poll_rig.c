@@ -113,7 +113,13 @@ static void serve_copy(const char *sql, StubReply *reply)
     stub_reply_copy(reply);
     rig.keys_only = strstr(sql, "\"seq\"::bigint, \"event_id\"::text FROM ") != NULL;
     const char *chosen = strstr(sql, "\"seq\" = ANY('{");
-    if (chosen != NULL) {
+    const char *end = strstr(sql, " TO STDOUT");
+    const char *small = strstr(sql, "pg_relation_size(c.reltoastrelid) = 0");
+    bool only_small = small != NULL && small < end;
+    rig.small_reads += only_small;
+    if (only_small && rig.large) {
+        /* the statement finds no row */
+    } else if (chosen != NULL) {
         put_chosen(reply, &bytes, chosen + 14);
     } else {
         put_sought(reply, &bytes, sql);
@@ -146,7 +152,8 @@ static void answer_guard(const char *sql, StubReply *reply)
     } else {
         stub_reply_row(reply, "insert_lsn", insert_lsn, "durable", durable, "table_oid", oid,
                        "storage", rig.storage != NULL ? rig.storage : "4242 4241", "last_value",
-                       rig.last_value != NULL ? rig.last_value : STUB_NULL, NULL);
+                       rig.last_value != NULL ? rig.last_value : STUB_NULL, "small",
+                       rig.large ? "f" : "t", NULL);
     }
 }
 

@@ -238,6 +238,35 @@ Test(poll, large_rows_are_cut_at_the_budget_and_the_rest_is_read_later)
     cr_assert_eq(rig.lost, 0);
 }
 
+/* A statement that does not look at sizes finds nothing once a row needs that look: it says nothing
+ * about the rows, and one that looks follows at once. */
+Test(poll, a_fetch_that_could_not_see_large_rows_is_repeated_with_their_sizes)
+{
+    rig.pipeline.event_bytes_max = 8 * 1024 * 1024;
+    rig.pipeline.poll_interval_max_ms = 5;
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 2);
+    size_t begun = rig.small_reads;
+    RIG_WAIT(rig.small_reads > begun);
+    rig.pipeline.poll_interval_max_ms = 3600000; /* nothing comes by itself */
+    rig.pipeline.poll_interval_min_ms = 3600000;
+    for (size_t still = 0, fetches = rig.fetches; still < 100; still++) {
+        rig_turn();
+        still = fetches == rig.fetches ? still : 0;
+        fetches = rig.fetches;
+    }
+    size_t before = rig.small_reads;
+    rig.large = true;
+    rig_insert(3, 4);
+    rig.source->ops->look_again(rig.source, 3);
+    RIG_WAIT(rig_delivered() == 4);
+    cr_assert_eq(rig.small_reads, before + 1, "in vain");
+    cr_assert_eq(rig.lost, 0);
+}
+
 Test(poll, rows_wait_until_their_commit_is_on_disk)
 {
     rig_insert(1, 2);

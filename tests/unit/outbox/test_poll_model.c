@@ -313,6 +313,8 @@ static void step(void)
         stub_continue();
         break;
     case 9:
+        rig.large = random_chance(&model.random, 10) != rig.large;
+        /* fall through */
     case 10:
         if (rig.batch_count > 0) {
             rig_ack(-1);
@@ -372,6 +374,7 @@ static void begin_model(uint64_t seed)
     writers[0] = '\0';
     rig.delivered = on_delivered;
     rig.pipeline.batch_events = 3 + (int64_t)random_below(&model.random, 60);
+    rig.pipeline.event_bytes_max = random_chance(&model.random, 70) ? 8 << 20 : 0;
     rig.pipeline.poll_interval_max_ms = 1;
     rig.pipeline.sweep_interval_ms = 1 + (int64_t)random_below(&model.random, 30);
     stub_set_pieces(random_below(&model.random, 4));
@@ -403,6 +406,7 @@ Test(poll_model, random_walks_keep_every_promise)
     size_t inserted_late = 0;
     size_t truncated = 0;
     size_t returned = 0;
+    size_t small_reads = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         begin_model(seed);
         for (int i = 0; i < 600; i++) {
@@ -416,12 +420,14 @@ Test(poll_model, random_walks_keep_every_promise)
         inserted_late += model.inserted_late;
         truncated += model.truncated;
         returned += model.returned;
+        small_reads += rig.small_reads;
         end_model();
     }
     if (count > 1) {
         cr_assert(unmarked > count && went_back > count / 20 && inserted_late > count &&
                       truncated > count / 20 && returned > count,
                   "%zu %zu %zu %zu %zu", unmarked, went_back, inserted_late, truncated, returned);
+        cr_assert_gt(small_reads, count, "%zu", small_reads);
     }
 }
 

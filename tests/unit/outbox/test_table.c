@@ -226,3 +226,29 @@ Test(table, a_row_that_cannot_be_read_comes_without_its_bodies_or_with_its_name_
     cr_assert_null(strstr(sql.data, "aggregate_id"));
     text_free(&sql);
 }
+
+Test(table, rows_that_are_known_to_be_small_are_read_without_a_look_at_their_sizes)
+{
+    make();
+    cr_assert_not(table_may_be_small(table), "any size is allowed");
+    table_free(&table);
+    config.event_bytes_max = 64 * 1024;
+    make();
+    cr_assert_not(table_may_be_small(table), "a page may hold more, compressed");
+    table_free(&table);
+    config.event_bytes_max = 8 * 1024 * 1024;
+    make();
+    cr_assert(table_may_be_small(table));
+    Text sql = TEXT_EMPTY;
+    const Gaps unseen = {.top = INT64_MIN, .low = INT64_MIN};
+    fetch_add_small_sql(table, &unseen, 5, &sql);
+    cr_assert_null(strstr(sql.data, "octet_length"), "%s", sql.data);
+    cr_assert_null(strstr(sql.data, "pg_column_size"), "%s", sql.data);
+    cr_assert_not_null(
+        strstr(sql.data, " IS NULL AND (SELECT pg_catalog.pg_relation_size(c.reltoastrelid) = 0 AND"
+                         " NOT c.relhassubclass FROM pg_catalog.pg_class AS c WHERE c.relkind ="
+                         " 'r' AND c.oid = pg_catalog.to_regclass('\"outbox\".\"event\"'))"
+                         " ORDER BY"),
+        "%s", sql.data);
+    text_free(&sql);
+}
