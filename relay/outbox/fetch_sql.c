@@ -59,9 +59,9 @@ void fetch_add_small_sql(const OutboxTable *table, const Gaps *gaps, size_t limi
     text_add(&condition, table->unpublished);
     text_add(&condition, " AND ");
     table_add_small(table, NULL, &condition);
-    text_add(sql, "COPY (");
+    text_printf(sql, "COPY (%s", table->small_begin);
     add_fetch(table, table->plain_list, condition.data, gaps, INT64_MIN, limit, sql);
-    text_add(sql, ") TO STDOUT (FORMAT binary); ");
+    text_printf(sql, "%s) TO STDOUT (FORMAT binary); ", table->small_end);
 }
 
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
