@@ -106,7 +106,9 @@ static const LogCode PIPELINE_CODES[] = {
     {"EVENT_UNREADABLE", "warn, error",
      "The server cannot read this row: every fetch with it failed, down to the row alone.",
      "Look at the row by its number and at the server's log: it is damaged, or prints as more than "
-     "1 GB. The other rows are published."},
+     "1 GB. The other rows are published; with capture = \"wal\", whose first start stops at such "
+     "a "
+     "row of the table, once it is corrected or deleted."},
     {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
      "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
      "\"drop\" or \"dead_letter\"."},
