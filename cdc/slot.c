@@ -180,7 +180,7 @@ bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_l
     return false;
 }
 
-/* Of a jsonb of 3 kB, say: [1e131071, ...]. No output plugin gets past it. */
+/* Of a jsonb of 3 kB, say: [1e131071, ...]. Nobody who reads the log gets past it. */
 static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
 {
     if (!slot_cannot_send(err)) {
@@ -201,7 +201,9 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
 
 bool slot_cannot_send(const Error *err)
 {
-    return strstr(err->message, "SQLSTATE 54") != NULL;
+    /* The latter for a bytea of more than 512 MB; no server translates it. */
+    return strstr(err->message, "SQLSTATE 54") != NULL ||
+           strstr(err->message, "invalid memory alloc request size") != NULL;
 }
 
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)

@@ -327,6 +327,9 @@ Test(slot, a_row_whose_text_is_too_long_is_a_gap)
     cr_assert_str_eq(err.code, "LOG_ROW_TOO_LARGE");
     cr_assert_eq(err.exit_code, EXIT_GAP);
     cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
+              "invalid memory alloc request size 1200000003 (SQLSTATE XX000)");
+    cr_assert(slot_judge_decoding(&pipeline, &err));
     error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_RESOURCES",
               "out of memory (SQLSTATE 53200)");
     cr_assert_not(slot_judge_decoding(&pipeline, &err), "that may pass");
