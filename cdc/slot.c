@@ -129,8 +129,9 @@ void slot_unfinished(const char *slot, int pid, Error *err)
               "slot '%s' is still being created%s: that waits until every transaction that was "
               "running then has ended",
               slot, by);
-    error_hint(err, "Wait, or end what is forgotten: SELECT pid, datname, usename, xact_start, "
-                    "left(query, 60) FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY "
+    error_hint(err, "Wait, or end the transactions that were forgotten: SELECT pid, datname, "
+                    "usename, xact_start, left(query, 60) FROM pg_stat_activity WHERE backend_xid "
+                    "IS NOT NULL ORDER BY "
                     "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
 }
 
@@ -330,10 +331,10 @@ bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Err
               pipeline->name, facts->before, pipeline->table, facts->before_slot);
     const char *rows = facts->position_table;
     error_hint(err,
-               "Renamed: UPDATE %s SET pipeline = %s WHERE pipeline = %s; and configure slot = "
-               "\"%s\" and publication as it was (by default the same): nothing is lost or "
-               "repeated. Over: SELECT pg_drop_replication_slot(%s); DELETE FROM %s WHERE pipeline "
-               "= %s; Both shall go on: outboxd run --new-slot",
+               "If it was renamed: UPDATE %s SET pipeline = %s WHERE pipeline = %s; and configure "
+               "slot = \"%s\" and the old publication (by default of the same name): nothing is "
+               "lost or repeated. If the old one is over: SELECT pg_drop_replication_slot(%s); "
+               "DELETE FROM %s WHERE pipeline = %s; If both shall go on: outboxd run --new-slot",
                rows, now, before, facts->before_slot, slot, rows, before);
     return true;
 }

@@ -35,6 +35,10 @@ static void ask_note_relation(WalSource *wal, const PGresult *row)
     const PipelineConfig *pipeline = wal->options.pipeline;
     const Held *held = &wal->held;
     Tree *tree = &wal->assembler.relations.tree;
+    if (held->by_name || relations_owner(&wal->assembler.relations, held->relation) != 0) {
+        (void)tree_read(tree, row, 0, false); /* the outbox itself is no part, and no stranger */
+        return;
+    }
     bool known = tree_has_stranger(tree, held->relation);
     if (tree_read(tree, row, held->relation, held->fits)) {
         log_write(LOG_WARN, pipeline->name, "PARTITION_DETACHED",

@@ -75,11 +75,11 @@ PGconn *check_connect(Check *check, bool replication)
         precondition_judge_walsender(PQuser(conn), &err);
     }
     const char *hint = replication
-                           ? "is there a pooler in between, or CONNECTION LIMIT of the role? "
+                           ? "Is there a pooler in between, or a CONNECTION LIMIT of the role? "
                              "psql with the same string and replication=database says the "
-                             "same"
-                           : "is the server running, and are host and port right? psql "
-                             "with the same string says the same";
+                             "same."
+                           : "Is the server running, and are host and port right? psql "
+                             "with the same string says the same.";
     bool judged = strcmp(err.code, "NO_REPLICATION") == 0 || strcmp(err.code, "NO_WAL_SENDER") == 0;
     check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint, "%s%s",
                   judged        ? ""

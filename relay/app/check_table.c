@@ -127,8 +127,8 @@ static void table_warn_near(Check *check, const PGresult *columns, const Pipelin
                               : NULL;
         if (meant != NULL) {
             const char *field = i < FIELD_COUNT ? event_field_name((EventField)i) : "published_at";
-            AUTO_TEXT remedy = x_format("if it is: columns: { %s = \"%s\"; }; if not, %s = \"\" "
-                                        "there says so",
+            AUTO_TEXT remedy = x_format("If so: columns: { %s = \"%s\"; }; if not, say there "
+                                        "that it has none: %s = \"\"",
                                         field, meant, field);
             check_warning(check, "database", remedy,
                           "%s has no column \"%s\", so records go without it; did you mean "

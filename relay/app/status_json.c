@@ -28,7 +28,7 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
                 view->waiting_reason->message);
     const char *remedy = log_code_remedy(view->waiting_reason);
     if (*remedy != '\0') {
-        text_printf(reason, "; %s", remedy);
+        text_printf(reason, "\n  remedy: %s", remedy);
     }
     text_add_char(reason, '\n');
 }
@@ -55,12 +55,12 @@ bool relay_ready(void *arg, Text *reason)
         }
         if (view.unseen->class != ERROR_NONE && !view.paused) {
             ready = false;
-            text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.unseen->code,
+            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name, view.unseen->code,
                         view.unseen->message, view.unseen->hint);
         }
         if (view.alarm->class != ERROR_NONE && !view.paused) {
             ready = false;
-            text_printf(reason, "pipeline %s: %s: %s. %s\n", view.name, view.alarm->code,
+            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name, view.alarm->code,
                         view.alarm->message, view.alarm->hint);
         }
         if (state_is_ready(view.state)) {

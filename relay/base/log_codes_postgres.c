@@ -132,18 +132,18 @@ static const LogCode TABLE_CODES[] = {
      "of order.",
      "ALTER SEQUENCE ... CACHE 1;"},
     {"NO_DEAD_LETTER_TABLE", "error, warn",
-     "An event must be set aside, or dead letters are asked for, and there is no dead- "
-     "letter table.",
+     "An event must be set aside, or dead letters are asked for, and there is no "
+     "dead-letter table.",
      "Make it with: outboxd migrate"},
     {"NO_POSITION_TABLE", "error",
      "There is no table outbox.position, which capture = \"wal\" needs.",
      "Make it with: outboxd migrate"},
     {"COLUMN_MISSING", "error, warn",
-     "The outbox table does not have a column that the pipeline needs, or had it not when the row "
-     "was written.",
-     "Was it renamed? Then set pipelines.columns to its new name; \"\" goes on without "
-     "it. If the table has the column again, outboxd run --new-slot publishes what is still "
-     "unpublished from the table."},
+     "The outbox table does not have a column that the pipeline needs, or did not have it when"
+     " the row was written.",
+     "If it was renamed, give its new name in pipelines.columns. \"\" there says that the "
+     "table has no such column. With capture = \"wal\", once the table has the column again, "
+     "outboxd run --new-slot publishes the rows that are still unpublished."},
     {"COLUMNS_ABSENT", "info",
      "The outbox table does not have these columns, and the configuration does not name them: "
      "records go without what they would hold.",
@@ -186,9 +186,10 @@ static const LogCode PRECONDITION_CODES[] = {
      "ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT; and set it to NULL in the rows that were not "
      "published."},
     {"SEQ_NULLABLE", "error, warn",
-     "The number of a row may be NULL: an event without one is neither read nor marked.",
-     "Give such rows a number, then ALTER TABLE ... ALTER COLUMN ... SET NOT NULL; as the line "
-     "shows."},
+     "The column of a row's number allows NULL, and an event without a number is neither read "
+     "nor marked.",
+     "Give such rows a number, then ALTER TABLE ... ALTER COLUMN ... SET NOT NULL; as the line"
+     " shows."},
     {"SEQUENCE_DESCENDS", "error, warn", "The sequence of the outbox table does not only ascend.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",
@@ -223,8 +224,9 @@ static const LogCode PRECONDITION_CODES[] = {
      "history that it knows. Said by outboxd check.",
      "outboxd migrate makes it; your own table stays where it is."},
     {"MESSAGES_OPEN", "error",
-     "messages = true, and every role may execute pg_logical_emit_message: whoever can connect "
-     "could make an event. At a start that ends the pipeline; a running one waits.",
+     "messages = true, and every role may execute pg_logical_emit_message, so whoever can "
+     "connect could make an event. A pipeline that starts stops with exit code 2; a running "
+     "one waits.",
      "A superuser runs outboxd migrate --guard-messages; or the configuration accepts it: "
      "messages_from = \"anyone\"."},
     {"RIGHT_MESSAGE", "error", "The role may not execute pg_logical_emit_message.",
@@ -266,19 +268,19 @@ static const LogCode WAL_CODES[] = {
      "has ended.",
      ""},
     {"PIPELINE_RENAMED", "warn",
-     "A pipeline of this name begins, while another one that is in no configuration here has read "
-     "the table before and its slot is read by nobody. With keep or messages this is a data gap "
-     "(exit code 4): a new name would publish every row again, and lose messages that are in the "
-     "old slot alone.",
-     "If it was renamed, give outbox.position the new name and the configuration the old slot and "
-     "publication, as the line shows. If the old one is over, drop its slot and its row of "
-     "outbox.position. If both shall go on: outboxd run --new-slot."},
+     "A pipeline begins under a new name. Another pipeline, which is in no configuration here,"
+     " has read the same table before, and nobody reads its slot, which keeps WAL. With keep "
+     "or messages this is a data gap (exit code 4): the new name would publish every row "
+     "again, and lose the messages that only the old slot has.",
+     "If it was renamed, give outbox.position the new name, and the configuration the old slot"
+     " and publication, as the line shows. If the old one is over, drop its slot and its row "
+     "of outbox.position. If both shall go on: outboxd run --new-slot."},
     {"SLOT_UNFINISHED", "warn",
-     "The replication slot is still being created, which waits until every transaction that was "
-     "running then has ended, in any database of the server. Nothing is published meanwhile; it "
-     "goes on by itself.",
-     "Wait, or end what is forgotten: see backend_xid in pg_stat_activity, and "
-     "pg_prepared_xacts."},
+     "The replication slot is still being created: that waits until every transaction that was"
+     " running then, in any database of the server, has ended. Nothing is published meanwhile."
+     " The relay goes on by itself.",
+     "Wait, or end the transactions that were forgotten: see backend_xid in pg_stat_activity, "
+     "and pg_prepared_xacts."},
     {"SLOT_CREATED", "info",
      "The replication slot was created; the rows from before it are published first.", ""},
     {"SLOT_ADOPTED", "info",
@@ -370,11 +372,10 @@ static const LogCode WAL_CODES[] = {
     {"PUBLICATION_PROVEN", "info",
      "The publication was changed, and the table shows that no event was missed.", ""},
     {"PARTITION_DETACHED", "warn",
-     "The log has rows of a partition that has left the outbox table; they are published, and "
+     "The log has rows of a partition that has left the outbox table. They are published, and "
      "cannot be marked.",
-     "Keep the partition until its rows are published. If something else reads published_at, set "
-     "it "
-     "for those that are in their topic."},
+     "Keep the partition until its rows are published. If something else reads published_at, "
+     "set it for those that are in their topic."},
     {"RELATION_SKIPPED", "warn",
      "The log has rows of a table that looks like a partition of the outbox and is none; they are "
      "skipped.",
@@ -383,12 +384,12 @@ static const LogCode WAL_CODES[] = {
     {"IDENTIFY_SYSTEM", "error", "The server did not say who it is on the replication connection.",
      "Connect to PostgreSQL itself: replication does not pass a pooler."},
     {"PG_PROTOCOL", "warn, error",
-     "The server sent something that is not the replication protocol, a place that its log does "
-     "not "
-     "have, or an answer that is none to the question (no row, no column, NULL, another kind of "
-     "result); the connection is made again. As an error: three times at the same place.",
-     "Look for what stands between outboxd and PostgreSQL and alters what it passes on. Nothing "
-     "was skipped. If there is nothing, report it, with the version of the server."},
+     "The server sent something that is not the replication protocol, a place that its log "
+     "does not have, or an answer that does not fit the question (no row, no column, NULL, "
+     "another kind of result). The connection is made again. The third time at the same place "
+     "it is an error, and the pipeline stops.",
+     "Look for what stands between outboxd and PostgreSQL and alters what it passes on. "
+     "Nothing was skipped. If there is nothing, report it, with the version of the server."},
 };
 
 static const LogCode MIGRATE_CODES[] = {

@@ -90,25 +90,26 @@ static const LogCode PIPELINE_CODES[] = {
      "says how often.",
      ""},
     {"EVENT_SET_ASIDE", "warn",
-     "An event that cannot be published was written to the dead-letter table, with its "
-     "reason. Many at once are summed up.",
-     "See why with outboxd dead show and the event's id, or the number that outboxd dead list "
-     "shows; mend the cause, then outboxd dead requeue NUMBER. What is requeued and not mended "
-     "comes back as a new dead letter with a new id."},
+     "An event that cannot be published was written to the dead-letter table, with its reason."
+     " Many at once are summed up.",
+     "See why: outboxd dead show with the event's id, or with the number that outboxd dead "
+     "list shows. Mend the cause, then outboxd dead requeue NUMBER. What is requeued and not "
+     "mended comes back as a new dead letter with a new number."},
     {"HEADERS_SHADOWED", "warn",
      "Headers of the row, or header_columns, have names that the envelope has, too: they were left "
      "out, since some consumers take the last header of a name.",
      "Rename them where they are written; outbox.emit refuses them."},
     {"EVENT_TOO_LARGE", "warn, error",
-     "The columns of an event take more bytes than event_bytes_max: it was refused by its sizes.",
-     "Keep large bodies out of events, or raise the pipeline's event_bytes_max and the topic's "
-     "max.message.bytes."},
+     "The columns of an event take more bytes than event_bytes_max, so it was refused by its "
+     "sizes alone.",
+     "Keep large bodies out of events, or raise the pipeline's event_bytes_max and the topic's"
+     " max.message.bytes."},
     {"EVENT_UNREADABLE", "warn, error",
-     "The server cannot read this row: every fetch with it failed, down to the row alone.",
-     "Look at the row by its number and at the server's log: it is damaged, or prints as more than "
-     "1 GB. The other rows are published; with capture = \"wal\", whose first start stops at such "
-     "a "
-     "row of the table, once it is corrected or deleted."},
+     "The server cannot read this row: every fetch with it failed, also of the row alone.",
+     "Look at the row by its number and at the server's log: it is damaged, or its text would be "
+     "more than 1 GB. The other rows are published. With capture = \"wal\" the first start stops "
+     "at "
+     "such a row of the table until it is corrected or deleted."},
     {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
      "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
      "\"drop\" or \"dead_letter\"."},
@@ -128,22 +129,21 @@ static const LogCode PIPELINE_CODES[] = {
      "published; their number and how long it took are in the line.",
      ""},
     {"HELD_ROW_MENDED", "info",
-     "A row that could not be published, and held back the events of its topic, is mended or gone: "
-     "they are published in their order.",
+     "A row that could not be published, and that held back the events of its topic, is mended"
+     " or gone. The events behind it follow in their order.",
      ""},
     {"DEAD_LETTER_REFUSED", "warn",
-     "An event cannot be published, and PostgreSQL refuses to store its dead letter. The event and "
-     "what is behind it in its topic wait, all others go on.",
-     "Mend what PostgreSQL names: a right on the dead-letter table, room on its disk, a constraint "
-     "or trigger of yours. The relay tries again by itself."},
+     "An event cannot be published, and PostgreSQL refuses to store its dead letter. The event"
+     " waits, and so do those behind it in its topic. All others go on.",
+     "Mend what PostgreSQL names: a right on the dead-letter table, room on its disk, a "
+     "constraint or trigger of yours. The relay tries again by itself."},
     {"WAITING_EVENTS_FULL", "warn",
-     "Events that wait for their topic, or behind a row of it, in memory (with on_publish = "
-     "\"keep\" or messages = true, "
-     "or beyond a million of them) take all the room of in_flight_events, so nothing more is read.",
-     "Remove what the line names: make the topic (outboxd check --create-topics) or grant the "
-     "right; "
-     "or raise the topic's limit. What the log holds cannot be corrected: set on_poison = "
-     "\"dead_letter\" and restart."},
+     "Waiting events fill in_flight_events, so the pipeline reads nothing more. They wait in "
+     "memory, for their topic or behind an event of it that cannot be published: no row keeps "
+     "them (on_publish = \"keep\", messages = true), or a million others wait already.",
+     "Remove the cause that the line names: make the topic (outboxd check --create-topics), "
+     "grant the right, or raise the topic's limit. An event that was read from the log cannot "
+     "be corrected: set on_poison = \"dead_letter\" and restart."},
     {"PARTITIONS_CHANGED", "warn",
      "A topic has another number of partitions than before: keys move to other partitions, so the "
      "order of a key across the change is not kept.",
@@ -158,10 +158,11 @@ static const LogCode PIPELINE_CODES[] = {
      "outbox.emit refuses such headers; correct the row, or what wrote it."},
     {"MESSAGE_MALFORMED", "warn",
      "A message in the WAL with the prefix outboxd.event was not written by "
-     "outbox.emit_message. It is a dead letter, whatever on_poison says, with its place in the "
-     "log.",
+     "outbox.emit_message. It is always a dead letter, with its place in the log, whatever "
+     "on_poison says.",
      "Find out who writes it. outboxd migrate --guard-messages takes the right to call "
-     "pg_logical_emit_message away from everybody else."},
+     "pg_logical_emit_message away from everybody else. outboxd dead discard deletes the "
+     "letter; it cannot be requeued."},
     {"TEXT_NOT_UTF8", "warn, error",
      "A text of the event is not valid UTF-8, which a database in SQL_ASCII takes. The message "
      "names "
@@ -234,11 +235,11 @@ static const LogCode PIPELINE_CODES[] = {
      "If it repeats, look at the network and at the load of the database; raise "
      "pipelines.lease."},
     {"LOCK_HELD_BY_STRANGER", "warn",
-     "A session of a role that could not publish this table holds the publisher's lock, or waits "
-     "for it: no relay publishes meanwhile, or after the present one. /readyz is 503 after a "
-     "lease.",
-     "SELECT pg_terminate_backend(pid) with the pid of the line; then find out what that role does "
-     "with advisory locks, or take CONNECT from it."},
+     "A session whose role lacks the rights of this pipeline's relay holds the publisher's "
+     "lock, or waits for it. While it holds the lock, no relay can publish; while it waits, "
+     "none can take over from the present one. /readyz is 503 after a lease.",
+     "SELECT pg_terminate_backend(pid) with the pid of the line. Then find out what that role "
+     "does with advisory locks, or take CONNECT from it."},
     {"LEASE_BROKEN", "warn",
      "The publishing relay was silent for longer than its lease; its session was ended "
      "so that this one can take over.",

@@ -54,6 +54,11 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
     pipeline_input(p, INPUT_FATAL);
 }
 
+static const char NO_EVENT[] =
+    "Find out who writes such messages, and close pg_logical_emit_message to everybody else: "
+    "outboxd "
+    "migrate --guard-messages. outboxd dead list shows the letter; it can only be discarded.";
+
 /* Whether the id can be typed as an argument. */
 static bool aside_is_shown(Slice id)
 {
@@ -80,12 +85,14 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
         snprintf(event_id, sizeof(event_id), "%.*s", id.data != NULL ? (int)id.length : 0,
                  id.data != NULL ? id.data : "");
         AUTO_TEXT hint =
-            x_format("outboxd dead show %s says all of it; mend the cause, then requeue "
-                     "it under the number that shows.",
+            x_format("outboxd dead show %s says all of it. Mend the cause, then requeue "
+                     "it by the number that this shows.",
                      event_id);
         log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
                   LOG_FIELDS(seq, log_text("event_id", event_id), log_text("reason", err->code),
-                             log_text("hint", aside_is_shown(id) ? hint : "")),
+                             log_text("hint", strcmp(err->code, "MESSAGE_MALFORMED") == 0 ? NO_EVENT
+                                              : aside_is_shown(id)                        ? hint
+                                                                                          : "")),
                   "%s; writing the event to the dead-letter table", err->message);
     }
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);

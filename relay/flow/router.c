@@ -144,8 +144,9 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     if (event->malformed) {
         error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
                   "a message with prefix outboxd.event was not written by outbox.emit_message");
-        error_hint(err, "Any role may write one: find out who does, and take the right to call "
-                        "pg_logical_emit_message away. on_poison = \"dead_letter\" sets it aside.");
+        error_hint(
+            err, "Any role may write one, and nobody can requeue it. Find out who does, and close "
+                 "pg_logical_emit_message to everybody else: outboxd migrate --guard-messages.");
         return ROUTE_POISON;
     }
     RouteResult found = router_find(router, event, arena, record, err);

@@ -19,12 +19,30 @@ static bool message_hides(const PGconn *pg, const char *password)
     return *password != '\0';
 }
 
+/* One line. What libpq guesses ("Is the server running on that host ...?") begins with a tab: our
+ * remedies say it better. Of several servers each has a line of its own. */
+static char *message_fold(const char *text)
+{
+    AUTO_BUFFER line = TEXT_EMPTY;
+    text_add(&line, "");
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == '\n' && c[1] == '\t') {
+            c += strcspn(c + 1, "\n");
+        } else if (*c == '\n' && c[1] >= 'a' && c[1] <= 'z') {
+            text_add(&line, "; ");
+        } else {
+            text_add_char(&line, *c);
+        }
+    }
+    return text_fold(x_strdup(line.data));
+}
+
 char *pg_message(const PGconn *pg)
 {
     const char *text = PQerrorMessage(pg);
     const char *password = pg != NULL ? PQpass(pg) : NULL;
     if (password == NULL || !message_hides(pg, password)) {
-        return text_fold(x_strdup(text));
+        return message_fold(text);
     }
     AUTO_BUFFER masked = TEXT_EMPTY;
     text_add(&masked, "");
@@ -37,5 +55,5 @@ char *pg_message(const PGconn *pg)
             text_add_char(&masked, *text++);
         }
     }
-    return text_fold(x_strdup(masked.data));
+    return message_fold(masked.data);
 }

@@ -69,7 +69,7 @@ static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, ours ? ours->code : "MIGRATE_SQL", "%s%s%s [%s]",
               locked ? "another transaction holds a lock and 2 s of waiting were not enough"
                      : primary,
-              detail ? "; " : "", detail ? detail : "", sqlstate);
+              detail ? ". " : "", detail ? detail : "", sqlstate);
     if (hint != NULL && !ours_wins) {
         error_hint(err, "%s", hint);
     } else if (ours != NULL && ours->hint != NULL) {

@@ -146,16 +146,18 @@ Status sqlstate_error(const PGresult *result, Error *err)
 }
 
 /* libpq tells no SQLSTATE of a refused connection; these texts are the server's, untranslated parts
- * of which are matched. Everything else may heal by itself. */
+ * of which are matched, or libpq's own. Everything else may heal by itself. */
 static const struct {
     const char *text;
-    const char *state;
-    const char *hint; /* NULL: that of the state */
+    const char *state; /* NULL: may heal by itself */
+    const char *hint;  /* NULL: that of the state */
 } CONNECTION_TEXTS[] = {
     {"password authentication failed", "28P01",
      "Check user and password of database.dsn. PostgreSQL says the same of a password that has "
      "expired: ALTER ROLE ... VALID UNTIL 'infinity'."},
-    {"no password supplied", "28P01", NULL},
+    {"no password supplied", "28P01",
+     "Give the password: database.password_file, OUTBOXD_DATABASE_PASSWORD_FILE, ~/.pgpass or "
+     "PGPASSWORD."},
     {"authentication failed", "28000", NULL},
     {"no pg_hba.conf entry", "28000",
      "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},
@@ -172,6 +174,19 @@ static const struct {
     {"FATAL: database \"", "3D000", NULL},
     {"permission denied for database", "42501",
      "An administrator runs: GRANT CONNECT ON DATABASE ... TO the relay's role"},
+    {"could not translate host name", NULL,
+     "Check the host of database.dsn: no such name is known, or no name server answers."},
+    {"does not support SSL", NULL,
+     "Switch TLS on at the server (ssl = on); or choose another sslmode, in a network that you "
+     "trust."},
+    {"root certificate file", NULL,
+     "Name the CA of the server's certificate in database.dsn: sslrootcert=/path/to/ca.pem"},
+    {"certificate verify failed", NULL,
+     "The CA of sslrootcert did not sign the server's certificate, or it has expired: name the "
+     "right CA in database.dsn."},
+    {"does not match host name", NULL,
+     "Connect to a name that is in the server's certificate (host of database.dsn), or give the "
+     "server a certificate with this name."},
 };
 
 Status sqlstate_connection_error(const PGconn *connection, Error *err)
@@ -179,6 +194,10 @@ Status sqlstate_connection_error(const PGconn *connection, Error *err)
     AUTO_TEXT message = pg_message(connection);
     for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
         if (strstr(message, CONNECTION_TEXTS[i].text) != NULL) {
+            if (CONNECTION_TEXTS[i].state == NULL) {
+                error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "%s", message);
+                return error_hint(err, "%s", CONNECTION_TEXTS[i].hint);
+            }
             (void)sqlstate_fill(sqlstate_find(CONNECTION_TEXTS[i].state), CONNECTION_TEXTS[i].state,
                                 message, err);
             return CONNECTION_TEXTS[i].hint != NULL

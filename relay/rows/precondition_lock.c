@@ -46,13 +46,14 @@ static bool lock_is_held_by_stranger(const Facts *facts, Saying *say)
     bool holds = *fields[GRANTED] == 't';
     text_printf(
         &say->message,
-        "role %s, pid %s%s%.60s%s, %s the publisher's lock of %s and may not do what a relay "
-        "of this pipeline does%s",
+        "role %s, pid %s%s%.60s%s, %s the publisher's lock of %s, and lacks the rights of this "
+        "pipeline's relay%s",
         fields[ROLE], fields[PID], *application != '\0' ? " (" : "", application,
         *application != '\0' ? ")" : "", holds ? "holds" : "waits for", facts->table,
         holds ? ": no relay can publish" : ": no relay could publish after it");
     text_printf(&say->remedy,
-                "a superuser runs: SELECT pg_terminate_backend(%s); and asks role %s why",
+                "A superuser runs: SELECT pg_terminate_backend(%s); then ask role %s why it takes "
+                "this lock.",
                 fields[PID], fields[ROLE]);
     return true;
 }

@@ -92,7 +92,7 @@ def test_another_publication_of_that_name_is_refused_with_what_mends_it(database
         database.execute(f"ALTER PUBLICATION outboxd_outbox OWNER TO {OWNER}", user=SUPERUSER)
     before = dump(database)
     result = migrate(database, "--capture", "wal", expect=2)
-    assert "publication outboxd_outbox exists and is not the one for outbox.event; " + fault in result.stderr
+    assert "publication outboxd_outbox exists and is not the one for outbox.event. " + fault in result.stderr
     assert dump(database) == before
     remedy = re.search("remedy: (.*;) Or leave it", result.stderr).group(1)
     for statement in remedy.split(";")[:-1]:
@@ -102,7 +102,7 @@ def test_another_publication_of_that_name_is_refused_with_what_mends_it(database
 
 def test_a_role_that_may_not_create_it_gets_the_statement_for_an_administrator(database):
     result = migrate(database, "--capture", "wal", user=RELAY, expect=2)
-    assert f"{RELAY} may not create publication outboxd_outbox; That needs CREATE on the database and ownership of outbox.event" in result.stderr
+    assert f"{RELAY} may not create publication outboxd_outbox. That needs CREATE on the database and ownership of outbox.event" in result.stderr
     assert PASSWORDS[RELAY] not in result.stderr + result.stdout
     statement = re.search("Let an administrator run: (.*;)", result.stderr).group(1)
     database.execute(statement, user=SUPERUSER)

@@ -172,3 +172,13 @@ def test_tables_that_inherit_and_are_published_are_the_outbox(relay, database, k
                      "(9002, %s, 'order.placed', 'order', 'child', '{}')", (str(uuid.uuid4()),))
     assert [r.key.decode() for r in wait_for_records(kafka.brokers, topic, 3)] == ["before", "parent", "child"]
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 20, lambda: "all marked\n" + one.log_tail())
+
+
+def test_an_adopted_table_that_lacks_columns_is_not_taken_for_a_stranger(parts_relay, published, parts, kafka, topic):
+    """Its own messages in the log are asked about, and what the server answers says nothing about parts."""
+    for column in ("traceparent", "causation_id", "aggregate_version", "topic"):
+        parts.execute(f"ALTER TABLE parts.event DROP COLUMN {column}")
+    one = parts_relay().start()
+    expected = insert(parts, 1, 150)
+    assert ids(wait_for_records(kafka.brokers, topic, 150)) == expected, one.log_tail()
+    assert not one.log_lines("RELATION_SKIPPED") and not one.log_lines("PARTITION_DETACHED"), one.log_tail()

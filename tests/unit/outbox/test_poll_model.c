@@ -314,7 +314,7 @@ static void step(void)
         break;
     case 9:
         rig.large = random_chance(&model.random, 10) != rig.large;
-        /* fall through */
+        __attribute__((fallthrough));
     case 10:
         if (rig.batch_count > 0) {
             rig_ack(-1);

@@ -333,7 +333,8 @@ Test(conn, what_the_server_says_at_the_door_decides)
     } CASES[] = {
         {"connection to server at \"db\" failed: FATAL:  password authentication failed for user",
          ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
-        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION", NULL},
+        {"fe_sendauth: no password supplied\n", ERROR_FATAL, "POSTGRES_AUTHENTICATION",
+         "database.password_file"},
         {"FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"", ERROR_FATAL,
          "POSTGRES_AUTHENTICATION", NULL},
         {"FATAL:  database \"shop\" does not exist\n", ERROR_FATAL, "POSTGRES_NO_DATABASE", NULL},
@@ -341,6 +342,17 @@ Test(conn, what_the_server_says_at_the_door_decides)
         {"FATAL:  permission denied for database \"shop\"", ERROR_FATAL, "POSTGRES_PRIVILEGE",
          "GRANT CONNECT"},
         {"FATAL:  the database system is starting up\n", ERROR_RETRY, "POSTGRES_UNREACHABLE", NULL},
+        {"could not translate host name \"db\" to address: Name or service not known\n",
+         ERROR_RETRY, "POSTGRES_UNREACHABLE", "no such name"},
+        {"server does not support SSL, but SSL was required\n", ERROR_RETRY, "POSTGRES_UNREACHABLE",
+         "ssl = on"},
+        {"root certificate file \"/root/.postgresql/root.crt\" does not exist\nEither provide the "
+         "file or change sslmode to disable server certificate verification.\n",
+         ERROR_RETRY, "POSTGRES_UNREACHABLE", "sslrootcert="},
+        {"SSL error: certificate verify failed\n", ERROR_RETRY, "POSTGRES_UNREACHABLE",
+         "did not sign"},
+        {"server certificate for \"a\" does not match host name \"b\"\n", ERROR_RETRY,
+         "POSTGRES_UNREACHABLE", "in the server's certificate"},
         {"FATAL:  sorry, too many clients already\n", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS",
          "max_connections"},
         {"FATAL:  remaining connection slots are reserved for non-replication superuser "

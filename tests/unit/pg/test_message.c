@@ -10,9 +10,27 @@ Test(message, a_text_of_libpq_is_one_line_without_the_password)
 {
     PGconn conn = {0};
     snprintf(conn.error, sizeof(conn.error),
-             "invalid port number: \"s3cret pass\"\n\tIs it  there?\n");
+             "invalid port number: \"s3cret pass\"\nDETAIL:  it  is\n");
     AUTO_TEXT message = pg_message(&conn);
-    cr_assert_str_eq(message, "invalid port number: \"***\" Is it there?");
+    cr_assert_str_eq(message, "invalid port number: \"***\" DETAIL: it is");
+}
+
+Test(message, what_libpq_guesses_is_left_out_and_each_server_is_told_apart)
+{
+    PGconn conn = {0};
+    snprintf(conn.error, sizeof(conn.error),
+             "connection to server at \"a\" failed: Connection refused\n\tIs the server running on "
+             "that host and accepting TCP/IP connections?\nconnection to server at \"b\" failed: "
+             "timeout expired\n");
+    AUTO_TEXT message = pg_message(&conn);
+    cr_assert_str_eq(message,
+                     "connection to server at \"a\" failed: Connection refused; connection "
+                     "to server at \"b\" failed: timeout expired");
+    snprintf(conn.error, sizeof(conn.error),
+             "server closed the connection unexpectedly\n\tThis probably means the server "
+             "terminated abnormally\n\tbefore or while processing the request.\n");
+    AUTO_TEXT lost = pg_message(&conn);
+    cr_assert_str_eq(lost, "server closed the connection unexpectedly");
 }
 
 Test(message, no_connection_at_all_has_a_text_too)
