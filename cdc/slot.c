@@ -181,8 +181,37 @@ bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_l
     return false;
 }
 
+/* Of a jsonb of 3 kB, say: [1e131071, ...]. Nobody who reads the log gets past it. */
+static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
+{
+    if (!slot_cannot_send(err)) {
+        return false;
+    }
+    AUTO_TEXT message = x_format(
+        "the server cannot send a row of the log, whose text would be more than 1 GB (%s): "
+        "it sends nothing behind it to slot '%s' either",
+        err->message, pipeline->slot);
+    (void)slot_gap(err, "LOG_ROW_TOO_LARGE", message);
+    error_hint(
+        err,
+        "Correct or delete that row of %s. %s Then `outboxd run --new-slot` leaves this part "
+        "of the log, makes the slot again and publishes the rows that are still unpublished.",
+        pipeline->table, SLOT_FIND_HUGE_NUMBERS);
+    return true;
+}
+
+bool slot_cannot_send(const Error *err)
+{
+    /* The latter for a bytea of more than 512 MB; no server translates it. */
+    return strstr(err->message, "SQLSTATE 54") != NULL ||
+           strstr(err->message, "invalid memory alloc request size") != NULL;
+}
+
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
 {
+    if (slot_judge_text(pipeline, err)) {
+        return true;
+    }
     if (strstr(err->message, "SQLSTATE 42704") == NULL ||
         strstr(err->message, "publication") == NULL) {
         return false;

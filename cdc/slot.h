@@ -66,9 +66,18 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
  * not in there. */
 bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_lsn);
 
+/** How a human finds such a row without its text. */
+#define SLOT_FIND_HUGE_NUMBERS                                                                     \
+    "Of a jsonb this finds it: WHERE jsonb_path_exists(payload, '$.** ? (@.type() == "             \
+    "\"number\" && @ > 1e1000)')."
+
+/** An error of decoding that means: the text of a row is more than the server can build, today and
+ * tomorrow. */
+bool slot_cannot_send(const Error *err);
+
 /** An error of decoding that means: the publication was dropped, or is younger than the place where
- * the slot stands, so the log from there on cannot be read. Makes a gap of it; false: it is none.
- */
+ * the slot stands, or slot_cannot_send(), so the log from there on cannot be read. Makes a gap of
+ * it; false: it is none. */
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err);
 
 typedef enum SlotVerdict {

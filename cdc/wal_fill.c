@@ -19,6 +19,7 @@
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 #include "rows/row.h"
 
 void fill_release(WalSource *wal)
@@ -106,6 +107,22 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
 }
 
+/* A row that the server cannot print. Polling finds it by halves and leaves it out (outbox/
+ * poll_failure.c); here a human does. */
+static void fill_name_rows(WalSource *wal, Error *err)
+{
+    const Fill *fill = &wal->fill;
+    const char *table = wal_rotation_name(wal, fill->at);
+    Error copy = *err;
+    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "EVENT_UNREADABLE",
+              "the server cannot read one of the %zu rows of %s behind number %lld: %s",
+              fill->limit, table, (long long)fill->last_seq, copy.message);
+    error_hint(err,
+               "Correct or delete the row, then start again: it is damaged, or its text would be "
+               "more than 1 GB. %s",
+               slot_cannot_send(err) ? SLOT_FIND_HUGE_NUMBERS : "");
+}
+
 static void fill_on_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -113,6 +130,9 @@ static void fill_on_done(void *arg, const Error *err)
     fill->running = false;
     if (err != NULL || fill->error.class != ERROR_NONE) {
         Error copy = err != NULL ? *err : fill->error;
+        if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
+            fill_name_rows(wal, &copy);
+        }
         wal_lose(wal, &copy);
         return;
     }

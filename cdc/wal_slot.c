@@ -60,7 +60,7 @@ bool wal_slot_cannot_decode(WalSource *wal, Error *err)
     if (!slot_judge_decoding(wal->options.pipeline, &gap)) {
         return false;
     }
-    if (wal->undecodable == wal->start_lsn) {
+    if (wal->undecodable == wal->start_lsn || slot_cannot_send(err)) {
         *err = gap;
     }
     wal->undecodable = wal->start_lsn;

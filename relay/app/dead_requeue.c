@@ -337,6 +337,21 @@ static bool requeue_is_duplicate(const PGresult *result)
     return state != NULL && strcmp(state, "23505") == 0;
 }
 
+/* The statement passed, and did nothing: the event would be gone, or come again and again. */
+static Status requeue_ignored(const char *what, const char *table, Error *err)
+{
+    error_set(err, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_IGNORED",
+              "%s %s did nothing: a trigger or rule of the table swallows it", what, table);
+    return error_hint(err, "Let the trigger or rule pass it (a trigger that returns NULL drops "
+                           "it), or drop it. The dead letter stays.");
+}
+
+static Status requeue_inserted(const PGresult *result, const DeadInsert *insert, Error *err)
+{
+    bool any = strcmp(PQcmdTuples((PGresult *)result), "0") != 0;
+    return any ? OK : requeue_ignored("INSERT INTO", insert->table, err);
+}
+
 static Status requeue_insert(const DeadStore *store, const PGresult *row, const DeadInsert *insert,
                              bool *ret_replaced, Error *err)
 {
@@ -351,9 +366,10 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
     if (!done) {
         (void)sqlstate_error(result, err);
     }
+    Status status = done ? requeue_inserted(result, insert, err) : FAILED;
     PQclear(result);
     if (done || !duplicate) {
-        return done ? OK : FAILED;
+        return status;
     }
     Error first = *err;
     bool removed = false;
@@ -369,7 +385,10 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
                           insert->table);
     }
     *ret_replaced = true;
-    return dead_store_exec(store, insert->sql, insert->count, insert->values, NULL, err);
+    AUTO(PGresult, dead_store_clear) again = NULL;
+    return dead_store_exec(store, insert->sql, insert->count, insert->values, &again, err) == OK
+               ? requeue_inserted(again, insert, err)
+               : FAILED;
 }
 
 /* Whether what went wrong is of this event alone. */
@@ -404,7 +423,10 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *
         return FAILED;
     }
     AUTO(PGresult, dead_store_clear) deleted = NULL;
-    return dead_store_discard(store, pg_value(row, 0, DEAD_ID), &deleted, err);
+    if (dead_store_discard(store, pg_value(row, 0, DEAD_ID), &deleted, err) != OK) {
+        return FAILED;
+    }
+    return PQntuples(deleted) == 1 ? OK : requeue_ignored("DELETE FROM", store->table, err);
 }
 
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,

@@ -360,6 +360,11 @@ static const LogCode WAL_CODES[] = {
      "4).",
      "CREATE PUBLICATION ... if it is not there. Then outboxd run --new-slot makes the slot again "
      "and publishes the rows that are still unpublished."},
+    {"LOG_ROW_TOO_LARGE", "error",
+     "The text of a row in the log would be more than 1 GB, such as that of a jsonb with many "
+     "numbers like 1e131071. The server sends neither it nor what is behind it (exit code 4).",
+     "Correct or delete the row in the table; the line says how to find it. Then outboxd run "
+     "--new-slot leaves this part of the log and publishes the rows that are still unpublished."},
     {"PUBLICATION_CHANGED", "warn, error",
      "The publication is not the one it was. As a warning: the table is compared with the log "
      "before "

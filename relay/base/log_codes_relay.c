@@ -106,8 +106,10 @@ static const LogCode PIPELINE_CODES[] = {
      " max.message.bytes."},
     {"EVENT_UNREADABLE", "warn, error",
      "The server cannot read this row: every fetch with it failed, also of the row alone.",
-     "Look at the row by its number and at the server's log: it is damaged, or its text would "
-     "be more than 1 GB. The other rows are published."},
+     "Look at the row by its number and at the server's log: it is damaged, or its text would be "
+     "more than 1 GB. The other rows are published. With capture = \"wal\" the first start stops "
+     "at "
+     "such a row of the table until it is corrected or deleted."},
     {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
      "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
      "\"drop\" or \"dead_letter\"."},
@@ -208,6 +210,12 @@ static const LogCode PIPELINE_CODES[] = {
      "marked; nothing more is sent meanwhile.",
      "Mend the function or the constraint that the message names, or let the relay's role pass. It "
      "goes on by itself; a restart before that publishes unmarked rows again."},
+    {"PRUNE_REFUSED", "warn",
+     "A trigger or a constraint refuses to delete published rows that are older than retain. They "
+     "stay in the table, which grows; publishing goes on. Said once an hour.",
+     "Mend the function or the constraint that the message names, let the relay's role pass, or "
+     "set retain = \"forever\" and delete old rows yourself. The relay tries again twice a "
+     "minute."},
     {"MARK_BLOCKED", "warn",
      "Published rows cannot be marked: another session holds a lock on the outbox table. The relay "
      "gives up in time to keep its lease, and tries again.",
@@ -352,6 +360,11 @@ static const LogCode COMMAND_CODES[] = {
      "The dead letter holds no event that could be published, such as a malformed "
      "message of the WAL.",
      "See it with outboxd dead show ID, then outboxd dead discard ID."},
+    {"DEAD_LETTER_IGNORED", "command",
+     "A dead letter cannot be requeued: the server says that the INSERT of the event, or the "
+     "DELETE "
+     "of the letter, touched no row. Nothing was changed.",
+     "A trigger that returns NULL or a rule of that table swallows it: let it pass, or drop it."},
     {"DEAD_LETTER_NOT_WHOLE", "command",
      "The event could not be stored whole in its dead letter, so it cannot be requeued from it.",
      "If its row is still in the table, mend it there and set its published_at to NULL; then "

@@ -25,10 +25,21 @@ static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
     text_add(sql, "}'::bigint[]) AS gap(low, high)");
 }
 
-/* A SELECT without COPY around it, of the rows that meet the condition. */
-static void add_fetch(const OutboxTable *table, const char *columns, const char *condition,
-                      const Gaps *gaps, int64_t from, size_t limit, Text *sql)
+/* What is read of which rows. */
+typedef struct Wanted {
+    const char *columns;
+    const char *condition;
+    int64_t from;
+    size_t limit;
+} Wanted;
+
+/* A SELECT without COPY around it. */
+static void add_fetch(const OutboxTable *table, const Gaps *gaps, const Wanted *wanted, Text *sql)
 {
+    const char *columns = wanted->columns;
+    const char *condition = wanted->condition;
+    int64_t from = wanted->from;
+    size_t limit = wanted->limit;
     bool has_gaps = gaps->count > 0 && gaps->ranges[gaps->count - 1].high >= from;
     if (has_gaps) {
         text_add(sql, "(SELECT hit.* FROM ");
@@ -49,7 +60,12 @@ static void add_fetch(const OutboxTable *table, const char *columns, const char 
 void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql)
 {
     text_printf(sql, "COPY (%s", table->rows_begin);
-    add_fetch(table, table->select_list, table->unpublished, gaps, INT64_MIN, limit, sql);
+    add_fetch(table, gaps,
+              &(Wanted){.columns = table->select_list,
+                        .condition = table->unpublished,
+                        .from = INT64_MIN,
+                        .limit = limit},
+              sql);
     text_printf(sql, "%s) TO STDOUT (FORMAT binary); ", table->rows_end);
 }
 
@@ -59,9 +75,14 @@ void fetch_add_small_sql(const OutboxTable *table, const Gaps *gaps, size_t limi
     text_add(&condition, table->unpublished);
     text_add(&condition, " AND ");
     table_add_small(table, NULL, &condition);
-    text_add(sql, "COPY (");
-    add_fetch(table, table->plain_list, condition.data, gaps, INT64_MIN, limit, sql);
-    text_add(sql, ") TO STDOUT (FORMAT binary); ");
+    text_printf(sql, "COPY (%s", table->small_begin);
+    add_fetch(table, gaps,
+              &(Wanted){.columns = table->plain_list,
+                        .condition = condition.data,
+                        .from = INT64_MIN,
+                        .limit = limit},
+              sql);
+    text_printf(sql, "%s) TO STDOUT (FORMAT binary); ", table->small_end);
 }
 
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
@@ -72,7 +93,11 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     AUTO_BUFFER columns = TEXT_EMPTY;
     text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
     text_add(sql, "COPY (");
-    add_fetch(table, columns.data, table->unpublished, gaps, from, limit, sql);
+    add_fetch(
+        table, gaps,
+        &(Wanted){
+            .columns = columns.data, .condition = table->unpublished, .from = from, .limit = limit},
+        sql);
     text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 

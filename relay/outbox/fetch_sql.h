@@ -9,7 +9,8 @@
  * top, in order of seq, at most limit. Gaps that are reset: the whole table. */
 void fetch_add_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql);
 
-/** The same without a look at sizes; no row at all unless table_add_small() holds. */
+/** The same without a look at sizes; no row at all unless table_add_small() holds. It fails where a
+ * text is large although what is stored is not. */
 void fetch_add_small_sql(const OutboxTable *table, const Gaps *gaps, size_t limit, Text *sql);
 
 /** The same, but of each row only seq and event id, and only from the number `from` on. */

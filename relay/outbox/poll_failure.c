@@ -5,8 +5,8 @@
  * number in one snapshot), until it stands alone. Then it is read without its bodies, and if need
  * be with nothing but its name, and handed on as refused: its policy decides, the others go on.
  *
- * Nothing is concluded from one failure of a row that stands alone: what the server calls an
- * internal error may be of a moment. */
+ * What the server calls an internal error may be of a moment: nothing is concluded from one of a
+ * row that stands alone. A text that is too long stays so, and takes seconds each time. */
 #include <string.h>
 
 #include "base/log.h"
@@ -17,7 +17,7 @@
 #include "pg/sqlstate.h"
 
 enum {
-    ALONE_TRIES = 3, /* failures of a row alone until it is given up */
+    ALONE_TRIES = 3, /* failures of a row alone until it is given up, if they may be of a moment */
 };
 
 /* What failed comes closer to one row; true: the next fetch is of fewer. */
@@ -47,7 +47,7 @@ static bool unreadable_isolates(PollSource *poll, const Error *err)
     u->probe = 1;
     if (lean) {
         u->lean = LEAN_NAME;
-    } else if (u->tries >= ALONE_TRIES) {
+    } else if (u->tries >= (strstr(err->message, "(SQLSTATE XX") != NULL ? ALONE_TRIES : 1)) {
         u->lean = LEAN_BODIES;
         u->error = *err;
     }
@@ -132,6 +132,12 @@ static void fetch_judge_failure(PollSource *poll, const Error *err)
     } else if (open && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
         session_renew_lease(poll);
         fetch_wait(poll);
+    } else if (fetch->small && open && sqlstate_is_of_data(err)) { /* again, with sizes */
+        session_renew_lease(poll);
+        fetch_failed(poll);
+        poll->small = false;
+        poll->more = true;
+        fetch_next(poll);
     } else if (unreadable_isolates(poll, err)) {
         session_renew_lease(poll);
         fetch_failed(poll);

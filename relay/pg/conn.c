@@ -126,14 +126,6 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     conn_refuse(conn, &err);
 }
 
-/* What the server says to an idle connection (a NOTICE, its last words) would go to stderr; that
- * the connection is lost is told by `opened`. */
-static void conn_ignore_notice(void *arg, const char *message)
-{
-    (void)arg;
-    (void)message;
-}
-
 static void conn_on_encoding(void *arg, const Error *err)
 {
     PgConn *conn = arg;
@@ -170,9 +162,6 @@ static void conn_connect_poll(PgConn *conn)
     case PGRES_POLLING_OK:
         conn->state = CONN_OPEN;
         PQsetnonblocking(conn->pg, 1);
-        if (conn->options.notified != NULL) { /* PQnotifies() reads while no query runs */
-            PQsetNoticeProcessor(conn->pg, conn_ignore_notice, NULL);
-        }
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
         pg_conn_send(conn, &(PgQuery){.sql = PG_OPEN_SQL, .arg = conn, .done = conn_on_path});
         return;
@@ -204,6 +193,7 @@ static void connect_run(void *arg)
         job->application_name, "1",      "5",    "2",        "3", job->tcp_user_timeout,
         job->connect_timeout,  job->dsn, "UTF8", "database", NULL};
     job->pg = PQconnectStartParams(keywords, values, 1);
+    PQsetNoticeProcessor(job->pg, pg_ignore_notice, NULL);
 }
 
 static void connect_done(void *arg)

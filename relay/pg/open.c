@@ -2,6 +2,12 @@
 
 #include "pg/sqlstate.h"
 
+void pg_ignore_notice(void *arg, const char *message)
+{
+    (void)arg;
+    (void)message;
+}
+
 Status pg_open(const char *const *keywords, const char *const *values, PGconn **ret_conn,
                Error *err)
 {
@@ -9,6 +15,7 @@ Status pg_open(const char *const *keywords, const char *const *values, PGconn **
     if (PQstatus(*ret_conn) != CONNECTION_OK) {
         return sqlstate_connection_error(*ret_conn, err);
     }
+    PQsetNoticeProcessor(*ret_conn, pg_ignore_notice, NULL);
     PGresult *result = PQexec(*ret_conn, PG_OPEN_SQL);
     Status status = PQresultStatus(result) == PGRES_COMMAND_OK ? OK : sqlstate_error(result, err);
     PQclear(result);

@@ -19,3 +19,8 @@
  * also after a failure, to ask why, and may be NULL then. */
 Status pg_open(const char *const *keywords, const char *const *values, PGconn **ret_conn,
                Error *err);
+
+/** A PQnoticeProcessor. libpq's own writes to stderr whatever the server says, which is what any
+ * trigger of the outbox RAISEs, as often and as long as it likes, with the controls of a terminal.
+ */
+void pg_ignore_notice(void *arg, const char *message);

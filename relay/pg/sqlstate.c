@@ -127,9 +127,12 @@ Status sqlstate_error(const PGresult *result, Error *err)
                   PQresultErrorMessage(result));
         return FAILED;
     }
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    bool ends =
+        severity != NULL && strcmp(severity, "ERROR") != 0; /* the session, wherever it is */
     const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
     int length = 0;
-    const char *function = sqlstate_function(context != NULL ? context : "", &length);
+    const char *function = sqlstate_function(context != NULL && !ends ? context : "", &length);
     AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "",
                               length > 0 ? IN_FUNCTION : "", length, function);
     (void)sqlstate_fill(sqlstate_find(state), state, told, err);

@@ -146,6 +146,18 @@ void marker_go_on(Marker *marker)
 
 /* Dead letters. */
 
+/* Its topic waits for it. */
+static void aside_refuse(Marker *marker, const Error *err)
+{
+    Error copy = *err;
+    error_prefix(&copy, "writing to %s",
+                 marker->dead_letter != NULL ? marker->dead_letter : "outbox.dead_letter");
+    Event *event = marker->asides->event;
+    marker_drop_aside(marker);
+    marker->options.aside_refused(marker->options.arg, event, &copy);
+    marker_go_on(marker);
+}
+
 /* What the server has against this letter need not be in the way of others. */
 static bool aside_is_refused(Marker *marker, const Error *err)
 {
@@ -154,19 +166,14 @@ static bool aside_is_refused(Marker *marker, const Error *err)
                                          "(SQLSTATE 57P"};   /* the server ends */
     bool other =
         strstr(err->message, "(SQLSTATE ") == NULL || !pg_conn_is_open(marker->options.conn);
+    bool function = sqlstate_is_of_function(err); /* whatever it raised, it was the table's */
     for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
-        other = other || strstr(err->message, OTHERS[i]) != NULL;
+        other = other || (!function && strstr(err->message, OTHERS[i]) != NULL);
     }
     if (other) {
         return false;
     }
-    Error copy = *err;
-    error_prefix(&copy, "writing to %s",
-                 marker->dead_letter != NULL ? marker->dead_letter : "outbox.dead_letter");
-    Event *event = marker->asides->event;
-    marker_drop_aside(marker);
-    marker->options.aside_refused(marker->options.arg, event, &copy);
-    marker_go_on(marker);
+    aside_refuse(marker, err);
     return true;
 }
 
@@ -195,6 +202,17 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
     return true;
 }
 
+/* The statement passed, and nothing was stored: nobody would have the event. */
+static void aside_refuse_ignored(Marker *marker)
+{
+    Error err;
+    error_set(&err, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_REFUSED",
+              "the INSERT stored no row: a trigger or rule of the table swallows it");
+    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
+                     "NULL drops it), or drop it.");
+    aside_refuse(marker, &err);
+}
+
 static void aside_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
@@ -216,7 +234,11 @@ static void aside_on_done(void *arg, const Error *err)
         return;
     }
     marker_passed(marker);
-    if (!marker->copied && !marker->asides->by_bytes) {
+    if (!marker->copied && marker->asides->by_bytes) {
+        aside_refuse_ignored(marker);
+        return;
+    }
+    if (!marker->copied) {
         marker->asides->by_bytes = true; /* its row is gone */
         marker_go_on(marker);
         return;

@@ -81,7 +81,8 @@ struct Marker {
     bool copied; /* the running statement wrote the dead letter from the event's row */
     /* The running statement. */
     MarkMissing missing;
-    size_t rows_sent; /* with a row */
+    char *row_ctid_next; /* where the row will be once it is committed */
+    size_t rows_sent;    /* with a row */
     size_t hit;
     size_t asked_replaced;
     size_t ignored;          /* rows that are there as they were: something swallows our writes */
@@ -97,7 +98,8 @@ struct Marker {
     MarkerGone replaced;
     /* Upkeep. */
     int64_t next_prune_us;
-    int64_t prune_after; /* seq */
+    int64_t prune_said_us; /* that it is refused */
+    int64_t prune_after;   /* seq */
     int64_t next_count_us;
     double backlog; /* -1: unknown */
     bool backlog_capped;

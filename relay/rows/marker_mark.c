@@ -28,6 +28,8 @@ void mark_forget_running(Marker *marker)
     marker->ignored = 0;
     marker->owned = false;
     marker->beyond = false;
+    free(marker->row_ctid_next);
+    marker->row_ctid_next = NULL;
 }
 
 /* Preparing. */
@@ -145,8 +147,8 @@ static void mark_on_result(void *arg, const PGresult *result)
         return;
     }
     if (marker->row_ctid != NULL) {
-        free(marker->row_ctid);
-        marker->row_ctid = x_strdup(ctid);
+        free(marker->row_ctid_next);
+        marker->row_ctid_next = x_strdup(ctid);
     }
     if (!marker->with_position) {
         return;
@@ -309,12 +311,24 @@ static void mark_lose_in_circles(Marker *marker)
     marker->options.lost(marker->options.arg, &err);
 }
 
-/* What somebody's function met (a right, a table that it lacks) no administrator of ours mends, and
- * it may last: that is a matter of the rows, whatever the SQLSTATE. */
+/* What somebody's function met (a right, a table that it lacks), or raised, no administrator of
+ * ours mends, and it may last: that is a matter of the rows, whatever the SQLSTATE. Only a lock
+ * that it waits for is one like any other. */
 static bool mark_must_wait(Marker *marker, const Error *err)
 {
-    return (sqlstate_is_of_function(err) && mark_is_rejected(marker, err)) ||
-           marker_must_wait(marker, err) || mark_is_rejected(marker, err);
+    bool lock = strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
+    return (!lock && sqlstate_is_of_function(err) && mark_is_rejected(marker, err)) ||
+           marker_must_wait(marker, err) || (!lock && mark_is_rejected(marker, err));
+}
+
+/* The row moved with the commit: what a trigger refuses at its very end leaves it where it was. */
+static void mark_take_ctid(Marker *marker)
+{
+    if (marker->row_ctid != NULL && marker->row_ctid_next != NULL) {
+        free(marker->row_ctid);
+        marker->row_ctid = marker->row_ctid_next;
+        marker->row_ctid_next = NULL;
+    }
 }
 
 static void mark_on_done(void *arg, const Error *err)
@@ -343,6 +357,7 @@ static void mark_on_done(void *arg, const Error *err)
         return;
     }
     marker->rounds = 0;
+    mark_take_ctid(marker);
     if (history != NULL) {
         history_write_committed(history);
     }

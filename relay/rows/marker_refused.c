@@ -52,7 +52,8 @@ bool mark_is_rejected(Marker *marker, const Error *err)
 {
     MarkQueue *queue = &marker->queue;
     MarkerRejected *rejected = &marker->rejected;
-    if (marker->options.refused == NULL || err->class != ERROR_FATAL || marker->rows_sent == 0 ||
+    bool lasts = err->class == ERROR_FATAL || sqlstate_is_of_function(err);
+    if (marker->options.refused == NULL || !lasts || marker->rows_sent == 0 ||
         !pg_conn_is_open(marker->options.conn)) {
         return false;
     }

@@ -2,16 +2,19 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 #include "rows/marker_internal.h"
 
 enum {
     PRUNE_ROWS = 5000,       /* looked at by one statement */
-    PRUNE_IDLE_SECONDS = 30, /* nothing was old enough: look again then */
-    COUNT_SECONDS = 5,       /* backlog, while there is one */
-    COUNT_MAX = 100000,      /* a full count of a large table would cost more than it tells */
+    PRUNE_IDLE_SECONDS = 30, /* nothing was old enough, or the DELETE was refused: again then */
+    PRUNE_SAID_SECONDS = 3600,
+    COUNT_SECONDS = 5,  /* backlog, while there is one */
+    COUNT_MAX = 100000, /* a full count of a large table would cost more than it tells */
 };
 
 static void upkeep_on_done(void *arg, const Error *err)
@@ -25,6 +28,45 @@ static void upkeep_on_done(void *arg, const Error *err)
         marker_passed(marker);
     }
     marker_go_on(marker);
+}
+
+/* Old rows stay: no reason to publish nothing. */
+static bool prune_is_refused(Marker *marker, const Error *err)
+{
+    bool function = sqlstate_is_of_function(err);
+    bool own = !function && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
+    if (own || !pg_conn_is_open(marker->options.conn)) {
+        return false;
+    }
+    int64_t now_us = clock_monotonic_us();
+    marker->next_prune_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
+    if (marker->prune_said_us != 0 &&
+        now_us - marker->prune_said_us < PRUNE_SAID_SECONDS * INT64_C(1000000)) {
+        return true;
+    }
+    marker->prune_said_us = now_us;
+    const PipelineConfig *config = marker->options.pipeline;
+    Error refused;
+    error_set(&refused, err->class, EXIT_POSTGRES, "PRUNE_REFUSED",
+              "rows of %s that are older than retain are not deleted: %s", config->table,
+              err->message);
+    error_hint(&refused,
+               "A trigger or a constraint refuses the relay's DELETE: mend it, let the relay's "
+               "role pass, or set retain = \"forever\". %s",
+               function ? err->hint : "");
+    log_error(LOG_WARN, config->name, &refused, "publishing goes on");
+    return true;
+}
+
+static void prune_on_done(void *arg, const Error *err)
+{
+    Marker *marker = arg;
+    if (err != NULL && prune_is_refused(marker, err)) {
+        marker_go_on(marker);
+        return;
+    }
+    marker->prune_said_us = err == NULL ? 0 : marker->prune_said_us;
+    upkeep_on_done(marker, err);
 }
 
 static void prune_on_result(void *arg, const PGresult *result)
@@ -57,7 +99,7 @@ static void prune_send(Marker *marker)
                                                   .rows_wanted = 1,
                                                   .arg = marker,
                                                   .result = prune_on_result,
-                                                  .done = upkeep_on_done});
+                                                  .done = prune_on_done});
 }
 
 static void count_on_result(void *arg, const PGresult *result)

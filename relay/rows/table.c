@@ -22,6 +22,8 @@ void table_free(OutboxTable **table)
         free((*table)->seq);
         free((*table)->select_list);
         free((*table)->plain_list);
+        free((*table)->small_begin);
+        free((*table)->small_end);
         free((*table)->rows_begin);
         free((*table)->rows_end);
         free((*table)->unpublished);
@@ -188,6 +190,55 @@ static void add_total(Text *sql, const OutboxTable *table, size_t targets)
     }
 }
 
+/* What is stored in a page may have a text of gigabytes where it is no text: 1e131071 takes twelve
+ * bytes of a jsonb. The text is made once, and where it is long the statement fails: it is repeated
+ * with a look at sizes. All of these together leave room for what a page holds of true texts. */
+static void add_small_value(Text *sql, const OutboxTable *table, size_t number)
+{
+    bool any = *target_name(table, number) != '\0';
+    if (!any || (number < FIELD_COUNT && !field_has_form((EventField)number))) {
+        text_printf(sql, ", v%zu", number);
+        return;
+    }
+    int64_t most = table->config->event_bytes_max / (4 * (2 + (int64_t)table->extra_count));
+    text_printf(sql,
+                ", CASE WHEN octet_length(v%1$zu) > %2$lld THEN substring(v%1$zu, 1, -1)"
+                " ELSE v%1$zu END",
+                number, (long long)most);
+}
+
+/* " AS a(v0, ..." of the order of row.c, without the end. */
+static void add_names(Text *sql, size_t targets)
+{
+    text_printf(sql, " AS a(v0, v%d", FIELD_OCCURRED_AT);
+    for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
+        if (i != FIELD_OCCURRED_AT) {
+            text_printf(sql, ", v%zu", i);
+        }
+    }
+}
+
+static void table_wrap_small(OutboxTable *table)
+{
+    free(table->small_begin);
+    free(table->small_end);
+    size_t targets = FIELD_COUNT + table->extra_count;
+    Text begin = TEXT_EMPTY;
+    Text end = TEXT_EMPTY;
+    text_printf(&begin, "SELECT v0, v%d", FIELD_OCCURRED_AT);
+    for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
+        if (i != FIELD_OCCURRED_AT) {
+            add_small_value(&begin, table, i);
+        }
+    }
+    text_add(&begin, " FROM (");
+    text_add(&end, " OFFSET 0)");
+    add_names(&end, targets);
+    text_add_char(&end, ')');
+    table->small_begin = begin.data;
+    table->small_end = end.data;
+}
+
 static void table_wrap(OutboxTable *table)
 {
     free(table->rows_begin);
@@ -204,12 +255,8 @@ static void table_wrap(OutboxTable *table)
     add_total(&begin, table, targets);
     text_add(&begin, " AS total FROM (");
     Text end = TEXT_EMPTY;
-    text_printf(&end, " OFFSET 0) AS a(v0, v%d", FIELD_OCCURRED_AT);
-    for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
-        if (i != FIELD_OCCURRED_AT) {
-            text_printf(&end, ", v%zu", i);
-        }
-    }
+    text_add(&end, " OFFSET 0)");
+    add_names(&end, targets);
     text_printf(&end, ", s%d, s%d) OFFSET 0) AS b", FIELD_PAYLOAD, FIELD_HEADERS);
     table->rows_begin = begin.data;
     table->rows_end = end.data;
@@ -241,6 +288,7 @@ static void table_write_sql(OutboxTable *table)
     table->select_list = table_list(table, table->config->event_bytes_max > 0);
     table->plain_list = table_list(table, false);
     table_wrap(table);
+    table_wrap_small(table);
     table->unpublished = has_published ? x_format(" AND %s IS NULL", published) : x_strdup("");
 }
 

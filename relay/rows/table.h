@@ -21,7 +21,10 @@ typedef struct OutboxTable {
     char *configured;  /* quoted; as the configuration says */
     char *seq;         /* quoted column name */
     char *select_list; /* in the order of rows/row.c; with what is stored of payload and headers */
-    char *plain_list;  /* without the latter; for rows that are known to be small */
+    char *plain_list;  /* without the latter; for rows that are stored in one page */
+    char *
+        small_begin; /* SQL around a SELECT of that: it fails (SQLSTATE 22011) where the text ... */
+    char *small_end; /* ... of a value is large all the same */
     char *rows_begin;  /* SQL around a SELECT of the list: sizes are looked at before values ... */
     char *rows_end;    /* ... and what comes is in the order of rows/row.c */
     char *unpublished; /* " AND "published_at" IS NULL", or "" when the table has no such column */

@@ -313,6 +313,27 @@ def test_what_a_table_cannot_take_stays_a_dead_letter_with_the_reason(relay, ado
     assert "no pipeline 'others'" in (fill(database, 1, pipeline="others"), dead(one, "requeue", "3", expect=1))[1].stderr
 
 
+@pytest.mark.parametrize("table", ["event", "dead_letter"])
+@pytest.mark.parametrize("how", ["trigger", "rule"])
+def test_what_swallows_a_requeue_loses_and_repeats_nothing(relay, database, table, how):
+    one = relay()
+    fill(database, 2)
+    verb = {"event": "INSERT", "dead_letter": "DELETE"}[table]
+    if how == "trigger":
+        database.execute("CREATE FUNCTION outbox.swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+                         f"CREATE TRIGGER swallow BEFORE {verb} ON outbox.{table} FOR EACH ROW EXECUTE FUNCTION outbox.swallow()")
+    else:
+        database.execute(f"CREATE RULE swallow AS ON {verb} TO outbox.{table} DO INSTEAD NOTHING")
+    said = dead(one, "requeue", "--all", expect=None)
+    assert said.returncode in (1, 2) and table in said.stderr, said.stderr
+    assert database.scalar(COUNT) == 2 and database.scalar("SELECT count(*) FROM outbox.event") == 0
+    if how == "trigger":
+        assert said.stderr.count("swallows it") == 2, said.stderr
+    database.execute(f"DROP {how} swallow ON outbox.{table}")
+    dead(one, "requeue", "--all")
+    assert database.scalar(COUNT) == 0 and database.scalar("SELECT count(*) FROM outbox.event") == 2
+
+
 def test_two_people_who_requeue_the_same_publish_it_once(relay, database):
     one = relay()
     fill(database, 1)

@@ -324,6 +324,13 @@ REFUSALS = {
     "trigger": ("CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$; "
                 "CREATE TRIGGER no BEFORE INSERT ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION public.no()",
                 "DROP TRIGGER no ON outbox.dead_letter"),
+    "lock": ("CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE lock_not_available; END $$; "
+             "CREATE TRIGGER no BEFORE INSERT ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION public.no()",
+             "DROP TRIGGER no ON outbox.dead_letter"),
+    "swallowed": ("CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+                  "CREATE TRIGGER no BEFORE INSERT ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION public.no()",
+                  "DROP TRIGGER no ON outbox.dead_letter"),
+    "rule": ("CREATE RULE no AS ON INSERT TO outbox.dead_letter DO INSTEAD NOTHING", "DROP RULE no ON outbox.dead_letter"),
 }
 
 

@@ -25,6 +25,7 @@ HUGE = {
     "bytes": ("payload_bytes", "convert_to(repeat('x', {0}), 'UTF8')", 2),
     "compressible": ("payload", "jsonb_build_object('p', repeat('x', {0}))", 1),
     "random": ("payload", "(SELECT jsonb_build_object('p', string_agg(md5(n::text), '')) FROM generate_series(1, {0} / 32) n)", 1),
+    "numbers": ("payload", "('[' || repeat('1e131071,', {0} / 131072) || '1]')::jsonb", 1),  # stored in a page, without TOAST
     "headers": ("headers", "jsonb_build_object('h', repeat('x', {0}))", 1),
     "key": ("aggregate_id", "repeat('k', {0})", 1),
     "type": ("event_type", "repeat('t', {0})", 1),
@@ -95,7 +96,7 @@ def test_a_huge_event_is_set_aside_whole_in_little_memory(request, kafka, databa
                            f"FROM outbox.dead_letter l JOIN outbox.event e USING (seq) WHERE l.seq = {seq} AND l.event_whole")
     assert same is True
     assert database.scalar("SELECT error_code FROM outbox.dead_letter") == "EVENT_TOO_LARGE"
-    assert str(size // 4 if kind == "control" else size) in database.scalar("SELECT reason FROM outbox.dead_letter") or kind in ("compressible", "random", "headers")
+    assert str(size // 4 if kind == "control" else size) in database.scalar("SELECT reason FROM outbox.dead_letter") or kind in ("compressible", "random", "headers", "numbers")
     if not one.instrumented():
         bound = POLL_KB if capture == "poll" else 2.5 * size * share / 1024 + WAL_BASE_KB
         assert peak_kb < bound
@@ -145,3 +146,26 @@ def test_sizes_add_up(poll_relay, kafka, database, prefix):
     eventually(lambda: database.scalar(LETTERS) == 1, what=lambda: one.log_tail())
     assert database.scalar("SELECT error_code FROM outbox.dead_letter") == "EVENT_TOO_LARGE"
     assert database.scalar("SELECT bool_and(length(event->>c) = 2500000) FROM outbox.dead_letter, unnest(%s) c", (list(columns),))
+
+
+def test_a_row_of_the_log_that_no_server_can_send_has_a_way_out(wal_relay, kafka, database, prefix):
+    """2.5 kB in the table, 1.2 GB of text: the server sends neither it nor what is behind it."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay({"lease": "30s"}).start()
+    insert(database)
+    wait_for_records(kafka.brokers, topic, 1)
+    insert(database, payload="('[' || repeat('1e131071,', 9000) || '1]')::jsonb")
+    insert(database)
+    eventually(lambda: not one.running(), 180, lambda: "it stops\n" + one.log_tail())
+    assert one.wait_exit() == 4, one.log_tail()
+    line, = one.log_lines("error .*code=LOG_ROW_TOO_LARGE")
+    assert "--new-slot" in line and "outbox.event" in line
+    one.args.append("--new-slot")
+    one.start(wait_ready=False)
+    eventually(lambda: not one.running(), 180, lambda: "the row is in the table still\n" + one.log_tail())
+    assert "cannot read one of the" in one.log_lines("error .*code=EVENT_UNREADABLE")[0], one.log_tail()
+    where = one.log_lines("error .*code=EVENT_UNREADABLE")[0].split("this finds it: ")[1].split("')")[0].replace('\\"', '"') + "')"
+    assert database.query(f"DELETE FROM outbox.event {where} RETURNING seq") == [(2,)]
+    one.start(wait_ready=False)
+    assert len(wait_for_records(kafka.brokers, topic, 2, timeout=60)) == 2
+    one.wait_ready()

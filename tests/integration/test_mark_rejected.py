@@ -20,8 +20,17 @@ AUDIT = """CREATE TABLE outbox.audit (seq bigint); CREATE FUNCTION outbox.audit_
     CREATE TRIGGER audit AFTER UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.audit_it();"""
 LACKS_RIGHTS = AUDIT % "outbox.audit"
 LACKS_PATH = AUDIT % "audit" + "GRANT INSERT ON outbox.audit TO outbox_relay"
+# What it says is no matter of the connection: others are marked, and nobody connects again for it.
+SAYS = GUARD.replace("%", "%%").replace("'no'", "'no' USING ERRCODE = '%s'")
+DEFERRED = GUARD.replace("TRIGGER guard BEFORE UPDATE OR DELETE ON outbox.event", "CONSTRAINT TRIGGER guard AFTER UPDATE ON outbox.event "
+                         "DEFERRABLE INITIALLY DEFERRED")
+DROP = "DROP TRIGGER guard ON outbox.event"
 KINDS = {"trigger, mark": ("mark", GUARD, "DROP TRIGGER guard ON outbox.event", "outbox.guard"),
          "trigger, delete": ("delete", GUARD, "DROP TRIGGER guard ON outbox.event", "outbox.guard"),
+         "trigger at the end of the transaction, mark": ("mark", DEFERRED, DROP, "outbox.guard"),
+         "trigger that speaks of serialization, mark": ("mark", SAYS % "40001", DROP, "outbox.guard"),
+         "trigger that speaks of a shutdown, delete": ("delete", SAYS % "57P01", DROP, "outbox.guard"),
+         "trigger that speaks of a standby, mark": ("mark", SAYS % "25006", DROP, "outbox.guard"),
          "audit without rights, mark": ("mark", LACKS_RIGHTS, "GRANT INSERT ON outbox.audit TO outbox_relay", "outbox.audit_it"),
          "audit without a path, mark": ("mark", LACKS_PATH, "ALTER FUNCTION outbox.audit_it() SET search_path = outbox", "outbox.audit_it"),
          "reference, delete": ("delete", REFERENCE, "DROP TABLE outbox.audit CASCADE; DROP FUNCTION outbox.audit CASCADE", "audit_seq_fkey")}
@@ -49,6 +58,7 @@ def test_rows_that_may_not_be_marked_hold_up_no_other_mark(kafka, database, requ
     # Longer than the refusals in a row that end a relay; it is never ready in between.
     stays_true(lambda: one.running() and not one.ready()[0], 14)
     assert len(one.log_lines("MARK_REJECTED")) == 1, one.log_tail()
+    assert len(one.log_lines("PIPELINE_ACTIVE")) == 1 and not one.log_lines("MARKS_WITHOUT_EFFECT"), one.log_tail()
     database.execute(mend, user=SUPERUSER)
     eventually(lambda: database.scalar(unmarked) == 0, 30, lambda: "all marked\n" + one.log_tail())
     trial.emit(20)
@@ -118,3 +128,43 @@ def test_a_trigger_that_renames_a_row_as_it_is_marked_swallows_nothing(kafka, da
     wait_for_records(kafka.brokers, topic, 601)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
     two.stop()
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+@pytest.mark.parametrize("refuse, mend, name", [
+    (GUARD.replace("BEFORE UPDATE OR DELETE", "BEFORE DELETE"), DROP, "outbox.guard"),
+    (SAYS.replace("BEFORE UPDATE OR DELETE", "BEFORE DELETE") % "57014", DROP, "outbox.guard"),
+    (REFERENCE, "DROP TABLE outbox.audit CASCADE; DROP FUNCTION outbox.audit CASCADE", "audit_seq_fkey")], ids=["trigger", "says", "reference"])
+def test_old_rows_that_may_not_be_deleted_stop_nothing(kafka, database, request, capture, refuse, mend, name, prefix):
+    topic = f"{prefix}.order"
+    kafka.create_topic(topic, partitions=3)
+    database.execute(refuse, user=SUPERUSER)
+    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
+    one = make({"retain": "1s"}).start()
+    trial = Trial(database, one)
+    trial.emit(40)
+    one.wait_log("PRUNE_REFUSED", 60)
+    line, = one.log_lines("PRUNE_REFUSED")
+    assert name in line and "publishing goes on" in line and "retain = " in line
+    trial.emit(20)
+    wait_for_records(kafka.brokers, topic, 60)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 30, lambda: "marked\n" + one.log_tail())
+    one.wait_ready()
+    database.execute(mend, user=SUPERUSER)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event") == 0, 60, lambda: "old rows go\n" + one.log_tail())
+    assert len(one.log_lines("PRUNE_REFUSED")) == 1 and len(one.log_lines("PIPELINE_ACTIVE")) == 1, one.log_tail()
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_what_a_trigger_says_is_no_line_of_the_log(kafka, database, request, capture, prefix):
+    topic = f"{prefix}.order"
+    kafka.create_topic(topic)
+    database.execute("""CREATE FUNCTION outbox.talk() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE WARNING 'talkative %', repeat('x', 10000); RETURN NEW; END $$;
+        CREATE TRIGGER talk BEFORE UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.talk()""", user=SUPERUSER)
+    one = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")().start()
+    Trial(database, one).emit(100)
+    wait_for_records(kafka.brokers, topic, 100)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 30, lambda: "marked\n" + one.log_tail())
+    assert "talkative" not in one.log_text() and len(one.log_text()) < 20000

@@ -316,6 +316,25 @@ Test(slot, a_gap_says_where_both_stand_and_what_to_do)
     cr_assert_not_null(strstr(err.message, "wal_removed"), "%s", err.message);
 }
 
+Test(slot, a_row_whose_text_is_too_long_is_a_gap)
+{
+    PipelineConfig pipeline = given_pipeline();
+    pipeline.slot = GIVEN("outboxd_orders");
+    Error err;
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR", "out of memory (SQLSTATE 54000)");
+    cr_assert(slot_cannot_send(&err));
+    cr_assert(slot_judge_decoding(&pipeline, &err));
+    cr_assert_str_eq(err.code, "LOG_ROW_TOO_LARGE");
+    cr_assert_eq(err.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
+              "invalid memory alloc request size 1200000003 (SQLSTATE XX000)");
+    cr_assert(slot_judge_decoding(&pipeline, &err));
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_RESOURCES",
+              "out of memory (SQLSTATE 53200)");
+    cr_assert_not(slot_judge_decoding(&pipeline, &err), "that may pass");
+}
+
 Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();

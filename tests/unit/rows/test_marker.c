@@ -47,6 +47,8 @@ static struct {
     unsigned writes;
     char ctid[16];
     const char *error; /* SQLSTATE */
+    const char *prune_error;
+    bool swallows;     /* dead letters */
     bool poison[ROWS]; /* a trigger refuses to have it marked */
 } server;
 
@@ -261,14 +263,18 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "count", "12", NULL);
     } else if (begins(sql, "WITH edge AS")) {
         server.prunes++;
-        stub_reply_row(reply, "count", "3", "max", "9", NULL);
+        if (server.prune_error != NULL) {
+            stub_reply_error(reply, server.prune_error, "no");
+        } else {
+            stub_reply_row(reply, "count", "3", "max", "9", NULL);
+        }
     } else {
         cr_assert_eq(strncmp(sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s", sql);
         server.letters++;
         if (server.error != NULL) {
             stub_reply_error(reply, server.error, "no");
         } else {
-            stub_reply_command(reply, 1);
+            stub_reply_command(reply, server.swallows ? 0 : 1);
         }
     }
 }
@@ -1067,6 +1073,36 @@ Test(marker, a_dead_letter_that_is_refused_is_given_back_and_marks_go_on)
     cr_assert_eq(lost, 0);
     cr_assert_eq(refusals, 0);
     batch_free(&batch);
+}
+
+Test(marker, a_dead_letter_that_somebody_swallows_is_given_back)
+{
+    begin();
+    server.swallows = true;
+    Batch *batch = batch_new();
+    add_letter(batch, 5);
+    WAIT(asides_refused == 1);
+    cr_assert_not_null(strstr(error.message, "stored no row"));
+    cr_assert_eq(asides, 0, "nobody would have the event");
+    server.swallows = false;
+    add_letter(batch, 5);
+    WAIT(asides == 1);
+    batch_free(&batch);
+}
+
+Test(marker, old_rows_that_may_not_be_deleted_stop_nothing)
+{
+    pipeline.retain_ms = 1000;
+    begin();
+    marker_caught_up(marker, true);
+    server.prune_error = "23503";
+    marker_next(marker);
+    WAIT(server.prunes == 1);
+    add_now(ROWS_OF(1), 9, 0x100);
+    WAIT(marker_unmarked(marker) == 0);
+    cr_assert_eq(lost, 0);
+    cr_assert_eq(refusals, 0);
+    cr_assert_eq(server.prunes, 1, "not again at once");
 }
 
 Test(marker, a_server_that_ends_or_is_no_primary_is_lost_not_the_letter)
