@@ -80,12 +80,13 @@ bool waiting_keeps_back(WalSource *wal, Batch *batch)
 {
     Waiting *waiting = &wal->waiting;
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
-    if (!from_stream || (waiting->oldest == NULL && (wal->hole || !waiting_has_parked(batch)))) {
+    if (!from_stream || (waiting->oldest == NULL && !waiting_has_parked(batch))) {
         return false;
     }
-    if (!waiting_is_connected(wal)) {
-        waiting_note(wal, batch);
-        wal->hole = true; /* as in waiting_give_back() */
+    bool behind_hole = waiting->oldest == NULL && wal->hole;
+    if (behind_hole || !waiting_is_connected(wal)) {
+        waiting_note(wal, batch); /* they come again, and are counted as waiting already */
+        wal->hole = true;         /* as in waiting_give_back() */
         return false;
     }
     batch->newer = NULL;
