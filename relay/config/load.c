@@ -10,6 +10,8 @@
 #include "config/columns.h"
 #include "config/lists.h"
 
+enum { EVENT_BEYOND_RECORD = 1024 * 1024 }; /* columns that are no part of the record */
+
 static void load_defaults(Load *load, OptionScope scope, void *base)
 {
     size_t count;
@@ -55,6 +57,34 @@ static void load_note_columns(Load *load)
             PipelineConfig *pipeline = &load->config->pipelines[j];
             bool named = load_origin(load, pipeline, &options[i]) != NULL;
             pipeline->columns_named |= (uint32_t)named << column;
+        }
+    }
+}
+
+/* The value of librdkafka's message.max.bytes, or 0. */
+static int64_t load_record_bytes(const Config *config)
+{
+    static const char NAME[] = "message.max.bytes=";
+    int64_t bytes = 0;
+    for (size_t i = 0; i < config->kafka.properties.count; i++) {
+        const char *property = config->kafka.properties.items[i];
+        if (strncmp(property, NAME, sizeof(NAME) - 1) == 0) {
+            bytes = strtoll(property + sizeof(NAME) - 1, NULL, 10);
+        }
+    }
+    return bytes;
+}
+
+/* Whoever lets larger records be sent need not say it twice. */
+static void load_note_sizes(Load *load)
+{
+    const Option *option = option_find(SCOPE_PIPELINE, "event_bytes_max");
+    int64_t bytes = load_record_bytes(load->config) + EVENT_BEYOND_RECORD;
+    bytes = bytes < option->max ? bytes : option->max;
+    for (size_t i = 0; i < load->config->pipeline_count; i++) {
+        PipelineConfig *pipeline = &load->config->pipelines[i];
+        if (load_origin(load, pipeline, option) == NULL && pipeline->event_bytes_max < bytes) {
+            pipeline->event_bytes_max = bytes;
         }
     }
 }
@@ -150,6 +180,7 @@ Status load_run(Load *load, const ConfigOverrides *overrides, char *const *envir
     environment_read(load, path != NULL);
     load_command_line(load, overrides);
     load_note_columns(load);
+    load_note_sizes(load);
     /* A file that could not be parsed says nothing: what it lacks is no news. */
     if (readable && (load->config->pipeline_count > 0 || before == 0)) {
         rules_check(load);

@@ -312,8 +312,8 @@ static const Option OPTIONS[] = {
      .max = 1 * GIB,
      .help =
          "An event whose columns take more together is refused by its sizes, without being "
-         "fetched: EVENT_TOO_LARGE, then as on_poison says. Raise it where topics accept larger "
-         "records: it bounds the relay's memory."},
+         "fetched: EVENT_TOO_LARGE, then as on_poison says. It bounds the relay's memory. Where "
+         "kafka.properties raise message.max.bytes, the default follows."},
     {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
      .help =

@@ -48,6 +48,33 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     loading_end(&loading);
 }
 
+Test(load, the_bound_of_an_event_follows_the_records_that_may_be_sent)
+{
+    static const struct {
+        const char *properties;
+        const char *option;
+        int64_t bytes;
+    } cases[] = {
+        {"", "", 8 << 20},
+        {"\"message.max.bytes=1000000\"", "", 8 << 20},
+        {"\"message.max.bytes=60000000\"", "", 60000000 + (1 << 20)},
+        {"\"message.max.bytes=60000000\"", " event_bytes_max = \"8MiB\";", 8 << 20},
+        {"\"message.max.bytes=4000000000\"", "", 1 << 30},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        AUTO_TEXT text = x_format("database: { dsn = \"host=db\"; };\n"
+                                  "kafka: { brokers = \"k\"; properties = [ %s ]; };\n"
+                                  "pipelines: ( { name = \"orders\";%s } );\n",
+                                  cases[i].properties, cases[i].option);
+        Loading loading;
+        loading_begin(&loading);
+        loading_run(&loading, text, NULL, NULL);
+        cr_assert_eq(loading_config(&loading)->pipelines[0].event_bytes_max, cases[i].bytes,
+                     "case %zu", i);
+        loading_end(&loading);
+    }
+}
+
 Test(load, every_kind_of_value_is_taken_from_the_file)
 {
     Loading loading;
