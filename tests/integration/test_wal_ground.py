@@ -58,7 +58,8 @@ def test_one_altered_message_loses_nothing(wal_relay, wal, database, kafka, topi
     rule = proxy.on(what).alter(**how)
     with wal.watch(), trial:
         trial.emit(100)
-        eventually(lambda: rule.struck or wal.noise(), 30, "the message is altered")
+        # What others write brings a keep-alive; beside a commit it would make the log as long as the lie says.
+        eventually(lambda: rule.struck or (what is KEEPALIVE and wal.noise()), 30, "the message is altered")
         eventually(lambda: one.log_lines("PG_PROTOCOL"), 30, lambda: "it is a violation of the protocol\n" + one.log_tail())
         trial.emit(100)
         eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, lambda: "all published\n" + one.log_tail())
