@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "stub/settle.h"
 
 Rig rig;
 
@@ -170,6 +171,7 @@ void rig_begin(void)
 
 void rig_end(void)
 {
+    worker_settle(rig.worker);
     worker_free(&rig.worker);
     rig.source->ops->free(rig.source);
     rig.source = NULL;

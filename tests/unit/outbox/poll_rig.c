@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "rows/mark_sql.h"
 #include "stub/copy.h"
+#include "stub/settle.h"
 
 Rig rig;
 
@@ -653,6 +654,7 @@ void rig_begin(void)
 
 void rig_end(void)
 {
+    worker_settle(rig.worker);
     worker_free(&rig.worker);
     rig.source->ops->free(rig.source);
     for (size_t i = 0; i < rig.batch_count; i++) {

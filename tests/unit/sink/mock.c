@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "stub/settle.h"
 
 Mock mock;
 
@@ -145,6 +146,7 @@ void mock_begin(void)
 void mock_end(void)
 {
     if (mock.sink != NULL) {
+        worker_settle(mock.worker);
         worker_free(&mock.worker);
         mock.sink->ops->free(mock.sink);
         topics_free(&mock.topics);
