@@ -42,7 +42,7 @@ LIES = {"keep-alive": (KEEPALIVE, {"wal_end": lambda n: n + FAR}),
         "commit that goes back": (COMMIT, {"commit_lsn": lambda n: 7}),
         "begin that goes back": (BEGIN, {"final_lsn": lambda n: 7}),
         "end of a commit": (COMMIT, {"end_lsn": lambda n: n + FAR}),
-        "end of a commit, not far": (COMMIT, {"end_lsn": lambda n: n + (1 << 20)}),
+        "end of a commit, not far": (COMMIT, {"end_lsn": lambda n: n + (1 << 24)}),
         "keep-alive, not far": (KEEPALIVE, {"wal_end": lambda n: n + (1 << 24)})}
 
 
