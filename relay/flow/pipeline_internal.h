@@ -152,6 +152,8 @@ void pipeline_let_sink_go(Pipeline *pipeline);
 void pipeline_reopen_sink(Pipeline *pipeline);
 
 /* pipeline_isolate.c */
+/** Puts in front of the message which event it is about: place, id, type and key. */
+void pipeline_name_event(const Event *event, Error *err);
 /** The broker refused a request with this event, now PENDING. */
 void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err);
 /** Everything has settled after a refusal: counts what was overtaken. */

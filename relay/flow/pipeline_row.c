@@ -36,21 +36,7 @@ static Topic *row_topic(Pipeline *p, const Event *event, const Record *record)
 static void row_reason(const Pipeline *p, const Event *event, const Error *err, Error *ret_reason)
 {
     *ret_reason = *err;
-    char name[160];
-    Slice id = event->field[FIELD_EVENT_ID];
-    if (event->seq != EVENT_NO_SEQ) {
-        snprintf(name, sizeof(name), "seq %" PRId64 ", event_id %.*s", event->seq,
-                 id.length > 80 ? 80 : (int)id.length, id.data != NULL ? id.data : "");
-    } else {
-        snprintf(name, sizeof(name), "of the transaction at %X/%X, event_id %.*s",
-                 (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn,
-                 id.length > 80 ? 80 : (int)id.length, id.data != NULL ? id.data : "");
-    }
-    Slice type = event->field[FIELD_EVENT_TYPE];
-    Slice key = event->field[FIELD_AGGREGATE_ID];
-    error_prefix(ret_reason, "event %s, type '%.*s', key '%.*s'", name,
-                 type.length > 80 ? 80 : (int)type.length, type.data != NULL ? type.data : "",
-                 key.length > 80 ? 80 : (int)key.length, key.data != NULL ? key.data : "");
+    pipeline_name_event(event, ret_reason);
     const Source *source = p->parts.source;
     bool in_row = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                   source->ops->may_park(source, event);

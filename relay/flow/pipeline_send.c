@@ -34,22 +34,35 @@ void pipeline_settle(Pipeline *p, Event *event, EventState settled)
     }
 }
 
+/* At most so many bytes of a value, and no part of a character at the end. */
+static Slice shown(Slice value)
+{
+    return value.data == NULL
+               ? SLICE_LITERAL("")
+               : (Slice){.data = value.data, .length = utf8_cut(value.data, value.length, 80)};
+}
+
+void pipeline_name_event(const Event *event, Error *err)
+{
+    char place[64];
+    if (event->seq != EVENT_NO_SEQ) {
+        snprintf(place, sizeof(place), "seq %lld", (long long)event->seq);
+    } else {
+        snprintf(place, sizeof(place), "of the transaction at %X/%X",
+                 (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn);
+    }
+    Slice id = shown(event->field[FIELD_EVENT_ID]);
+    Slice type = shown(event->field[FIELD_EVENT_TYPE]);
+    Slice key = shown(event->field[FIELD_AGGREGATE_ID]);
+    error_prefix(err, "event %s, event_id %.*s, type '%.*s', key '%.*s'", place, SLICE_ARG(id),
+                 SLICE_ARG(type), SLICE_ARG(key));
+}
+
 static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 {
     Error fatal = *err;
     fatal.class = ERROR_FATAL;
-    char name[64];
-    if (event->seq != EVENT_NO_SEQ) {
-        snprintf(name, sizeof(name), "seq %lld", (long long)event->seq);
-    } else {
-        snprintf(name, sizeof(name), "of the transaction at %X/%X",
-                 (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn);
-    }
-    Slice type = event->field[FIELD_EVENT_TYPE];
-    Slice key = event->field[FIELD_AGGREGATE_ID];
-    error_prefix(&fatal, "event %s, type '%.*s', key '%.*s'", name,
-                 (int)utf8_cut(type.data, type.length, 80), type.data != NULL ? type.data : "",
-                 (int)utf8_cut(key.data, key.length, 80), key.data != NULL ? key.data : "");
+    pipeline_name_event(event, &fatal);
     pipeline_complain(p, &fatal, false);
     pipeline_input(p, INPUT_FATAL);
 }
@@ -82,7 +95,8 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
         Slice id = event->field[FIELD_EVENT_ID];
         char event_id[80];
-        snprintf(event_id, sizeof(event_id), "%.*s", id.data != NULL ? (int)id.length : 0,
+        snprintf(event_id, sizeof(event_id), "%.*s",
+                 (int)utf8_cut(id.data, id.length, sizeof(event_id) - 1),
                  id.data != NULL ? id.data : "");
         AUTO_TEXT hint =
             x_format("outboxd dead show %s says all of it. Mend the cause, then requeue "

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "rig.h"
 
 TestSuite(pipeline_row, .init = rig_prepare, .fini = rig_end, .timeout = 20);
@@ -426,4 +427,22 @@ Test(pipeline_row, of_many_aggregate_types_share_a_stand_in)
     cr_assert_str_eq(topics_of_type(topics, slice_of("new\n\xff"))->name, "(aggregate type new?"
                                                                           "?)");
     cr_assert_str_eq(topics_of_type(topics, SLICE_NULL)->name, "(aggregate type none)");
+}
+
+Test(pipeline_row, long_names_are_cut_between_two_characters)
+{
+    char euros[3 * 100];
+    for (size_t i = 0; i < sizeof(euros); i += 3) {
+        memcpy(euros + i, "\xE2\x82\xAC", 3);
+    }
+    Slice value = {.data = euros, .length = sizeof(euros)};
+    Event event = {.seq = 7};
+    event.field[FIELD_EVENT_ID] = value;
+    event.field[FIELD_EVENT_TYPE] = value;
+    event.field[FIELD_AGGREGATE_ID] = value;
+    Error err;
+    error_set(&err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID", "no");
+    pipeline_name_event(&event, &err);
+    cr_assert(utf8_valid(err.message, strlen(err.message)), "%s", err.message);
+    cr_assert_not_null(strstr(err.message, "event seq 7, event_id \xE2\x82\xAC"));
 }
