@@ -72,8 +72,10 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
         refusal->bytes += value->length;
         *value = SLICE_NULL;
     }
-    AUTO_TEXT what = x_format("%zu bytes (%s); event_bytes_max is %lld", total, text_string(&sizes),
-                              (long long)bytes_max);
+    bool told = sizes.length > 0;
+    AUTO_TEXT what =
+        x_format("%zu bytes%s%s%s; event_bytes_max is %lld", total, told ? " (" : "",
+                 text_string(&sizes), told ? ")" : "", (long long)bytes_max);
     refusal_set_too_large(refusal, slice_of(what));
     return true;
 }

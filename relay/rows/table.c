@@ -161,7 +161,8 @@ static void add_sized_columns(Text *sql, const OutboxTable *table, size_t target
                         (long long)bytes_max, i, REFUSAL_SMALL_BYTES, i);
         }
     }
-    text_printf(sql, ", CASE WHEN total > %lld THEN total || ' bytes (' || concat_ws(', '",
+    text_printf(sql, ", CASE WHEN total > %lld THEN total || ' bytes' || coalesce(' (' ||"
+                     " nullif(concat_ws(', '",
                 (long long)bytes_max);
     for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
         if (i != FIELD_OCCURRED_AT && *target_name(table, i) != '\0') {
@@ -173,7 +174,7 @@ static void add_sized_columns(Text *sql, const OutboxTable *table, size_t target
             text_add(sql, ") END");
         }
     }
-    text_printf(sql, ") || '); event_bytes_max is %lld' END", (long long)bytes_max);
+    text_printf(sql, "), '') || ')', '') || '; event_bytes_max is %lld' END", (long long)bytes_max);
 }
 
 static void add_total(Text *sql, const OutboxTable *table, size_t targets)

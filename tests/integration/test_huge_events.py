@@ -148,6 +148,16 @@ def test_sizes_add_up(poll_relay, kafka, database, prefix):
     assert database.scalar("SELECT bool_and(length(event->>c) = 2500000) FROM outbox.dead_letter, unnest(%s) c", (list(columns),))
 
 
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_small_values_that_add_up_are_told_as_their_sum(request, kafka, database, prefix, capture):
+    kafka.create_topic(f"{prefix}.order")
+    one = request.getfixturevalue(f"{capture}_relay")({**ASIDE, "event_bytes_max": "64KiB"}).start()
+    insert(database, correlation_id="repeat('x', 40000)", causation_id="repeat('x', 40000)")
+    eventually(lambda: database.scalar(LETTERS) == 1, what=lambda: one.log_tail())
+    reason = database.scalar("SELECT reason FROM outbox.dead_letter")
+    assert "bytes; event_bytes_max is 65536" in reason and "()" not in reason
+
+
 def test_a_row_of_the_log_that_no_server_can_send_has_a_way_out(wal_relay, kafka, database, prefix):
     """2.5 kB in the table, 1.2 GB of text: the server sends neither it nor what is behind it."""
     topic = kafka.create_topic(f"{prefix}.order")

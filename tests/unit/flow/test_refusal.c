@@ -47,6 +47,14 @@ Test(refusal, large_values_leave_the_event_and_are_told)
                                              "event_bytes_max is 65538");
 }
 
+Test(refusal, small_values_that_add_up_are_not_told_one_by_one)
+{
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert(refusal_apply(event, 1, false, 3));
+    cr_assert_str_eq(event->refusal->error.message,
+                     "the event is too large: 4 bytes; event_bytes_max is 3");
+}
+
 Test(refusal, header_columns_count_and_the_event_id_stays)
 {
     ((Slice *)(event + 1))[0] = (Slice){.data = large, .length = sizeof(large)};
