@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "flow/batch.h"
 
 Refusal *refusal_new(Event *event, size_t most)
@@ -13,6 +14,16 @@ Refusal *refusal_new(Event *event, size_t most)
     memset(refusal, 0, bytes);
     event->refusal = refusal;
     return refusal;
+}
+
+bool refusal_has(const Refusal *refusal, int target)
+{
+    for (size_t i = 0; refusal != NULL && i < refusal->count; i++) {
+        if (refusal->values[i].target == target) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void refusal_set_too_large(Refusal *refusal, Slice what)
@@ -41,6 +52,26 @@ static void add_size(Text *sizes, int target, size_t bytes)
     text_printf(sizes, " %zu", bytes);
 }
 
+/* The beginning of an event id that is too large, in characters, as the server cuts them. */
+static Slice refusal_cut_id(Event *event, Slice id)
+{
+    size_t length = 0;
+    for (int i = 0; i < REFUSAL_ID_CHARACTERS && length < id.length; i++) {
+        size_t step = utf8_sequence(id.data + length, id.length - length);
+        length += step > 0 ? step : 1;
+    }
+    size_t mark = sizeof(REFUSAL_ID_CUT) - 1;
+    char *name = arena_alloc(&event->batch->arena, length + mark);
+    memcpy(name, id.data, length);
+    memcpy(name + length, REFUSAL_ID_CUT, mark);
+    return (Slice){.data = name, .length = length + mark};
+}
+
+static bool id_is_too_large(const Event *event)
+{
+    return event->field[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
+}
+
 bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t bytes_max)
 {
     int targets = FIELD_COUNT + (int)extra_count;
@@ -52,7 +83,8 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
         total += hex ? bytes / 2 : bytes;
         large += bytes > REFUSAL_SMALL_BYTES;
     }
-    if (bytes_max <= 0 || total <= (size_t)bytes_max) {
+    bool sum = total > (size_t)bytes_max;
+    if (bytes_max <= 0 || !(sum || id_is_too_large(event))) {
         return false;
     }
     Refusal *refusal = refusal_new(event, large);
@@ -64,18 +96,16 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
             continue;
         }
         add_size(&sizes, target, hex ? value->length / 2 - 1 : value->length);
-        if (target == FIELD_EVENT_ID) {
-            continue; /* it names the row */
-        }
         refusal->values[refusal->count++] =
             (RefusedValue){.target = target, .hex = hex, .bytes = *value};
         refusal->bytes += value->length;
-        *value = SLICE_NULL;
+        *value = target == FIELD_EVENT_ID ? refusal_cut_id(event, *value) : SLICE_NULL;
     }
     bool told = sizes.length > 0;
-    AUTO_TEXT what =
-        x_format("%zu bytes%s%s%s; event_bytes_max is %lld", total, told ? " (" : "",
-                 text_string(&sizes), told ? ")" : "", (long long)bytes_max);
+    AUTO_TEXT limit = sum ? x_format("event_bytes_max is %lld", (long long)bytes_max)
+                          : x_format(REFUSAL_ID_LIMIT, REFUSAL_SMALL_BYTES);
+    AUTO_TEXT what = x_format("%zu bytes%s%s%s; %s", total, told ? " (" : "", text_string(&sizes),
+                              told ? ")" : "", limit);
     refusal_set_too_large(refusal, slice_of(what));
     return true;
 }

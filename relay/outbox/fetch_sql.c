@@ -91,7 +91,12 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     const char *id = table_column(table->config, FIELD_EVENT_ID);
     AUTO_TEXT quoted = *id != '\0' ? ident_quote(id) : NULL;
     AUTO_BUFFER columns = TEXT_EMPTY;
-    text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
+    text_printf(&columns, "%s::bigint, ", table->seq);
+    if (quoted != NULL) {
+        table_add_id(quoted, &columns);
+    } else {
+        text_add(&columns, "NULL::text");
+    }
     text_add(sql, "COPY (");
     add_fetch(
         table, gaps,
@@ -115,8 +120,12 @@ static char *lean_list(const OutboxTable *table, FetchLean lean)
             text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
         } else {
             AUTO_TEXT quoted = ident_quote(column);
-            text_printf(&list, field == FIELD_EVENT_ID ? ", %s::text" : ", left(%s::text, %d)",
-                        quoted, REFUSAL_SMALL_BYTES / 4);
+            if (field == FIELD_EVENT_ID) {
+                text_add(&list, ", ");
+                table_add_id(quoted, &list);
+                continue;
+            }
+            text_printf(&list, ", left(%s::text, %d)", quoted, REFUSAL_SMALL_BYTES / 4);
         }
     }
     for (size_t i = 0; i < table->extra_count; i++) {

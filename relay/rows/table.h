@@ -46,6 +46,15 @@ void table_take_columns(OutboxTable *table, uint32_t absent);
 /** Appends the names of these columns: "event_version, headers". */
 void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names);
 
+/** Appends the event id as text, as it names a row: of one over REFUSAL_SMALL_BYTES the beginning
+ * and REFUSAL_ID_CUT. column: as SQL. Only what is needed of a value is read. */
+void table_add_id(const char *column, Text *sql);
+
+/** Appends a condition, never NULL if `same` is not: the row whose event id is in that column is
+ * named so. name: SQL of a text; same: SQL of the comparison that holds for a name that was not
+ * cut. */
+void table_add_id_is(const char *column, const char *name, const char *same, Text *sql);
+
 /** Whether rows of one page are always within the limit of the configuration. */
 bool table_may_be_small(const OutboxTable *table);
 
