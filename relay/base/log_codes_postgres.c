@@ -176,6 +176,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "Row security applies to the relay's role and may hide rows from it.",
      "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
      "says."},
+    {"DEAD_LETTER_SECURITY", "error, warn",
+     "Row security of the dead-letter table applies to the relay's role: no letter can be stored. "
+     "While the relay runs, an event that needs one holds its topic.",
+     "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
+     "says."},
     {"COLUMN_TYPE", "error, warn", "A column of the outbox table is of a type that does not fit.",
      "Name another column in pipelines.columns."},
     {"COLUMN_GENERATED", "error, warn",
