@@ -35,6 +35,17 @@ void refusal_set_too_large(Refusal *refusal, Slice what)
                "topic's max.message.bytes.");
 }
 
+void refusal_set_unreadable(Event *event, const char *table, const Error *why)
+{
+    Refusal *refusal = refusal_new(event, 0);
+    refusal->partial = true;
+    error_set(&refusal->error, ERROR_POISON, EXIT_POSTGRES, "EVENT_UNREADABLE",
+              "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
+              table, why->message);
+    error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
+                                "text would be more than 1 GB.");
+}
+
 static Slice *event_value(Event *event, int target)
 {
     return target < FIELD_COUNT ? &event->field[target]

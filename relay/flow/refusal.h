@@ -46,6 +46,10 @@ bool refusal_has(const Refusal *refusal, int target);
 /** EVENT_TOO_LARGE; what: sizes and limit. */
 void refusal_set_too_large(Refusal *refusal, Slice what);
 
+/** EVENT_UNREADABLE: the event, which came without its bodies, gets this refusal. table: for
+ * people; why: what the server says. */
+void refusal_set_unreadable(Event *event, const char *table, const Error *why);
+
 /** Of an event whose fields are complete: when they take more bytes together than the limit, or its
  * event id alone takes more than REFUSAL_SMALL_BYTES, it is refused, and its large values are moved
  * out of it. hex_bytes: those of payload_bytes are a bytea

@@ -81,8 +81,8 @@ static const char *sqlstate_function(const char *context, int *ret_length)
     return "";
 }
 
-/* lock_timeout passed: the place in the server's source tells, as texts are translated. A server that
- * does not tell it is taken at its word. */
+/* lock_timeout passed: the place in the server's source tells, as texts are translated. A server
+ * that does not tell it is taken at its word. */
 static bool sqlstate_waited(const PGresult *result)
 {
     const char *place = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
@@ -127,6 +127,13 @@ bool sqlstate_is_of_data(const Error *err)
     const char *state = sqlstate_of(err);
     return state != NULL && (strncmp(state, "XX", 2) == 0 || strncmp(state, "22", 2) == 0 ||
                              strncmp(state, "54", 2) == 0);
+}
+
+unsigned sqlstate_tries_of_data(const Error *err)
+{
+    enum { MOMENT_TRIES = 3 };
+    const char *state = sqlstate_of(err);
+    return state != NULL && strncmp(state, "XX", 2) == 0 ? MOMENT_TRIES : 1;
 }
 
 Status sqlstate_error(const PGresult *result, Error *err)

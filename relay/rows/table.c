@@ -78,6 +78,33 @@ void table_add_id(const char *column, Text *sql)
                 column, REFUSAL_SMALL_BYTES, REFUSAL_ID_CHARACTERS);
 }
 
+char *table_lean_list(const OutboxTable *table, TableLean lean)
+{
+    Text list = TEXT_EMPTY;
+    text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        const char *column = table_has(table, field) ? table_column(table->config, field) : "";
+        bool body =
+            field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
+        bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
+        if (left_out || *column == '\0') {
+            text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
+            continue;
+        }
+        AUTO_TEXT quoted = ident_quote(column);
+        if (field == FIELD_EVENT_ID) {
+            text_add(&list, ", ");
+            table_add_id(quoted, &list);
+        } else {
+            text_printf(&list, ", left(%s::text, %d)", quoted, REFUSAL_SMALL_BYTES / 4);
+        }
+    }
+    for (size_t i = 0; i < table->extra_count; i++) {
+        text_add(&list, ", NULL::text");
+    }
+    return list.data;
+}
+
 /* What was cut by the relay has so many octets in UTF-8: in the server's encoding at least a
  * quarter of them. */
 void table_add_id_is(const char *column, const char *name, const char *same, Text *sql)
