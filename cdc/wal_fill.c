@@ -97,7 +97,10 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     fill->rows++;
     fill->last_seq = event->seq;
     if (fill->lean != LEAN_NONE) {
-        refusal_set_unreadable(event, wal_rotation_name(wal, fill->at), &fill->unreadable);
+        bool present = fill->at >= wal->rotation.tables.count;
+        refusal_set_unreadable(
+            event, present ? wal->options.pipeline->table : wal_rotation_name(wal, fill->at),
+            &fill->unreadable);
     }
     bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
     if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
