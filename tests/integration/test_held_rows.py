@@ -320,6 +320,7 @@ def test_wal_what_its_transaction_deleted_waits_in_memory(make, kafka, database,
 
 REFUSALS = {
     "right": ("REVOKE INSERT ON outbox.dead_letter FROM outbox_relay", "GRANT INSERT ON outbox.dead_letter TO outbox_relay"),
+    "row security": ("ALTER TABLE outbox.dead_letter ENABLE ROW LEVEL SECURITY", "ALTER TABLE outbox.dead_letter DISABLE ROW LEVEL SECURITY"),
     "table": ("ALTER TABLE outbox.dead_letter RENAME TO elsewhere", "ALTER TABLE outbox.elsewhere RENAME TO dead_letter"),
     "check": ("ALTER TABLE outbox.dead_letter ADD CONSTRAINT mine CHECK (pipeline = 'other') NOT VALID",
               "ALTER TABLE outbox.dead_letter DROP CONSTRAINT mine"),
@@ -337,7 +338,7 @@ REFUSALS = {
 
 
 @both
-@pytest.mark.parametrize("how", [how if how in ("right", "trigger", "swallowed") else soak(how) for how in REFUSALS])
+@pytest.mark.parametrize("how", [how if how in ("right", "row security", "trigger", "swallowed") else soak(how) for how in REFUSALS])
 def test_a_dead_letter_that_cannot_be_stored_holds_its_topic(make, kafka, database, prefix, capture, how):
     refuse, mend = REFUSALS[how]
     good, bad = kafka.create_topic(f"{prefix}.good"), kafka.create_topic(f"{prefix}.bad")
