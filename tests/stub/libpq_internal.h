@@ -47,6 +47,7 @@ struct pg_conn {
     char last_words[6]; /* SQLSTATE */
     bool reading;       /* between a sent query and its last result */
     bool pipelined;     /* in pipeline mode */
+    bool feeding;       /* in a COPY from the client */
     StubReply *reply;
     bool broken;        /* the next input says so */
     char *notification; /* channel of a NOTIFY that came, or NULL */
@@ -89,6 +90,9 @@ typedef struct Stub {
 } Stub;
 
 extern Stub stub;
+
+/** Whether this call is one that fails. */
+bool stub_call_fails(void);
 
 PGresult *result_error(const char *state, const char *message);
 PGresult *result_of(ExecStatusType status);
