@@ -287,6 +287,7 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Relay *relay = arg;
+    monitor_beat(relay->monitor);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);

@@ -1,6 +1,9 @@
 """One event that is much larger than anything that Kafka takes: refused by its sizes and set aside whole, in little memory, while /livez
-answers. By poll its values are never fetched; from the WAL they come with the message, and nothing walks them."""
+answers. By poll its values are never fetched; from the WAL they come with the message, and nothing walks them. Of an event without a row
+(a message, a row that its own transaction deleted) they go back to the server, a slice at a time."""
 
+import hashlib
+import struct
 import threading
 import time
 
@@ -101,6 +104,65 @@ def test_a_huge_event_is_set_aside_whole_in_little_memory(request, kafka, databa
     if not one.instrumented():
         bound = POLL_KB if capture == "poll" else 2.5 * size * share / 1024 + WAL_BASE_KB
         assert peak_kb < bound
+    assert pulse.asked > 10 and pulse.longest < LIVEZ_SECONDS
+
+
+def emit_message(database, size):
+    """As outbox.emit_message writes it, by somebody who knows no limits; payload_bytes of so many random digits."""
+    fields = [None, struct.pack(">q", 0)]
+    texts = ["01900000-0000-7000-8000-000000000001", "order.placed", "1", "order", "k", None, None]
+    fields += [None if t is None else t.encode() for t in texts]
+    head = struct.pack(">h", 16) + b"".join(struct.pack(">i", -1) if f is None else struct.pack(">i", len(f)) + f for f in fields)
+    tail = struct.pack(">i", -1) * 6
+    database.execute(f"SELECT pg_logical_emit_message(true, 'outboxd.event', %s::bytea || int4send({size}) || convert_to({digits(size)}, 'UTF8') || %s::bytea)",
+                     (head, tail), user=SUPERUSER)
+
+
+def emit_deleted(column):
+    def emit(database, size):
+        value = digits(size) if column == "correlation_id" else f"convert_to({digits(size)}, 'UTF8')"
+        body = "'{}', NULL" if column == "correlation_id" else "NULL, NULL"
+        names = "payload, payload_bytes, correlation_id" if column == "correlation_id" else "payload, correlation_id, payload_bytes"
+        database.execute(f"INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, {names}) VALUES ('order.placed', 'order', 'k', {body}, {value}); "
+                         "DELETE FROM outbox.event WHERE aggregate_id = 'k'", user=SUPERUSER)
+    return emit
+
+
+def digits(size):
+    """SQL: nothing that TOAST could make small."""
+    return f"(SELECT string_agg(md5(n::text), '' ORDER BY n) FROM generate_series(1, {size} / 32) n)"
+
+
+# Who makes it, column of the large value, bytes of the message for one of the value.
+WITHOUT_ROW = {
+    "message": (emit_message, "payload_bytes", 1),
+    "deleted text": (emit_deleted("correlation_id"), "correlation_id", 1),
+    "deleted bytes": (emit_deleted("payload_bytes"), "payload_bytes", 2),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["message", soak("deleted text"), "deleted bytes"])
+def test_a_huge_event_without_a_row_is_set_aside_whole_in_little_memory(wal_relay, kafka, database, prefix, kind, size):
+    emit, column, share = WITHOUT_ROW[kind]
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = wal_relay({**ASIDE, "messages": True, "lease": "30s"}).start()
+    insert(database, aggregate_id="'a'")
+    wait_for_records(kafka.brokers, topic, 1)
+    with Pulse(one) as pulse:
+        emit(database, size)
+        insert(database, aggregate_id="'b'")
+        wait_for_records(kafka.brokers, topic, 2, timeout=120)
+        eventually(lambda: database.scalar(LETTERS) == 1, 120, what=lambda: f"it is set aside\n{one.log_tail()}")
+    peak_kb = one.memory_kb()
+    print(f"MEASURED without a row {kind} {size // MB} MB: peak {peak_kb // 1024} MiB, /livez at most {pulse.longest:.2f} s of {pulse.asked}")
+    expected = hashlib.md5()
+    for n in range(1, size // 32 + 1):
+        expected.update(hashlib.md5(str(n).encode()).hexdigest().encode())
+    assert database.query(f"SELECT event_whole, error_code, length({kept(column)}), md5({kept(column)}) FROM outbox.dead_letter l") == [
+        (True, "EVENT_TOO_LARGE", size, expected.hexdigest())]
+    if not one.instrumented():
+        assert peak_kb < 2.5 * size * share / 1024 + WAL_BASE_KB
     assert pulse.asked > 10 and pulse.longest < LIVEZ_SECONDS
 
 
