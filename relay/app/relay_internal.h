@@ -4,6 +4,7 @@
 #include <event2/event.h>
 
 #include "app/summary.h"
+#include "base/clock.h"
 #include "base/worker.h"
 #include "config/config.h"
 #include "flow/pipeline.h"
@@ -33,7 +34,7 @@ typedef struct Relay {
     bool ready_said; /* in the log */
     ExitCode exit_code;
     char why[128];      /* it ends: the first reason */
-    int64_t started_us; /* wall clock */
+    Moment started;
     struct event *worker_io;
     struct event *signals[4];
     struct event *deadline; /* of the drain */
