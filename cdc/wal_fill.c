@@ -167,12 +167,13 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->error = (Error){0};
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
-    AUTO_TEXT sql = x_format(
-        "COPY (%sSELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu%s) TO "
-        "STDOUT (FORMAT binary)",
-        table->rows_begin, table->select_list, wal_rotation_name(wal, fill->at), table->seq,
-        (long long)fill->last_seq, table->seq, (long long)fill->end, table->unpublished, table->seq,
-        limit, table->rows_end);
+    AUTO_TEXT sql =
+        x_format("COPY (%sSELECT %s FROM %s AS o WHERE %s > %lld AND %s <= %lld%s ORDER BY o.%s "
+                 "LIMIT %zu%s) TO "
+                 "STDOUT (FORMAT binary)",
+                 table->rows_begin, table->select_list, wal_rotation_name(wal, fill->at),
+                 table->seq, (long long)fill->last_seq, table->seq, (long long)fill->end,
+                 table->unpublished, table->seq, limit, table->rows_end);
     pg_conn_send(wal->filler,
                  &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
 }
