@@ -188,7 +188,8 @@ static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
     AUTO_TEXT slot = ident_literal(config->slot);
     return x_format(
         "The log did not bring these rows: the table was not in the publication when "
-        "they were inserted, or somebody set them back to unpublished. Set published_at "
+        "they were inserted, their partition was attached with them, or somebody set them back to "
+        "unpublished. Set published_at "
         "of those that are in their topic already or need not be sent. Else stop the relay, run "
         "SELECT "
         "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
