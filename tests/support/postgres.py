@@ -113,8 +113,9 @@ class PostgresServer:
             self._write_settings()
 
     def _run(self, name, *args):
-        subprocess.run([os.path.join(self.bin, name), *args], check=True, cwd=self.directory,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **server_user())
+        result = subprocess.run([os.path.join(self.bin, name), *args], cwd=self.directory, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **server_user())
+        assert result.returncode == 0, f"{name} {' '.join(args)}:\n{result.stdout}"
 
     def _initdb(self):
         password_file = os.path.join(self.directory, "pw")
