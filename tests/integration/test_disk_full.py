@@ -104,7 +104,7 @@ def test_while_it_marks(relay, kafka, database, disk, prefix, capture, leave):
     assert one.starts == 1 and len(one.log_lines("code=POSTGRES_RESOURCES")) <= 3, one.log_tail()
 
 
-@pytest.mark.parametrize("capture", ["poll", soak("wal")])
+@pytest.mark.parametrize("capture", [soak("poll"), soak("wal")])
 def test_while_a_dead_letter_is_stored(relay, kafka, database, disk, prefix, capture):
     one, trial, topic = begun(relay, database, kafka, prefix, capture, {"on_poison": "dead_letter"}, {"max.message.bytes": "3000"})
     with kafka.away():
