@@ -234,8 +234,8 @@ static void fill_fetch(WalSource *wal, size_t limit)
     const OutboxTable *table = wal->table;
     AUTO_TEXT lean = fill->lean != LEAN_NONE ? table_lean_list(table, fill->lean) : NULL;
     AUTO_TEXT sql = x_format(
-        "COPY (%sSELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu%s) TO "
-        "STDOUT (FORMAT binary)",
+        "COPY (%sSELECT %s FROM %s AS o WHERE %s > %lld AND %s <= %lld%s ORDER BY o.%s LIMIT "
+        "%zu%s) TO STDOUT (FORMAT binary)",
         lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
         wal_rotation_name(wal, fill->at), table->seq, (long long)fill->last_seq, table->seq,
         (long long)fill->end, table->unpublished, table->seq, fill->limit,

@@ -192,8 +192,8 @@ void relay_status(void *arg, Text *json)
     text_add_char(json, '{');
     relay_add_text(json, "name", relay->config->name);
     text_printf(json, ",\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":%.0f,", OUTBOXD_VERSION,
-                (int)getpid(), (double)(clock_wall_us() - relay->started_us) / 1e6);
-    relay_add_time(json, "started_at", relay->started_us);
+                (int)getpid(), (double)clock_since_us(&relay->started) / 1e6);
+    relay_add_time(json, "started_at", relay->started.wall_us);
     text_printf(json, ",\"ready\":%s,\"pipelines\":[",
                 relay_ready(arg, &reason) ? "true" : "false");
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {

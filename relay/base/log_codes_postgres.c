@@ -131,9 +131,10 @@ static const LogCode TABLE_CODES[] = {
      "The outbox table was renamed, and rows of the old one are unpublished that the log does not "
      "bring.",
      "outboxd run --new-slot publishes them, the old table's first."},
-    {"SEQUENCE_CACHE", "error",
+    {"SEQUENCE_CACHE", "error, warn",
      "The sequence of the outbox table caches numbers: sessions would number events out "
-     "of order.",
+     "of order. With capture = \"wal\" that concerns the rows that are read from the table: those "
+     "from before the slot, and those that wait for their topic.",
      "ALTER SEQUENCE ... CACHE 1;"},
     {"NO_DEAD_LETTER_TABLE", "error, warn",
      "An event must be set aside, or dead letters are asked for, and there is no "
@@ -205,7 +206,9 @@ static const LogCode PRECONDITION_CODES[] = {
      "from before the slot, and those that wait for their topic.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",
-     "The numbers of the rows are not drawn by the INSERT: polling publishes in their order.",
+     "The numbers of the rows are not drawn by the INSERT: polling publishes in their order, and "
+     "so "
+     "does capture = \"wal\" with rows that it reads from the table.",
      "Let the INSERT draw them, or set capture = \"wal\"."},
     {"SEQUENCE_BLOCKS", "warn",
      "The sequence has an INCREMENT above 1, as for an application that hands out numbers itself.",

@@ -32,7 +32,8 @@ typedef struct Wanted {
     size_t limit;
 } Wanted;
 
-/* A SELECT without COPY around it. */
+/* A SELECT without COPY around it. What it is ordered by is named with its table: a bare name would
+ * be that of a column of the result, which another column may have, too. */
 static void add_fetch(const OutboxTable *table, const Gaps *gaps, const Wanted *wanted, Text *sql)
 {
     const char *columns = wanted->columns;
@@ -44,12 +45,12 @@ static void add_fetch(const OutboxTable *table, const Gaps *gaps, const Wanted *
         text_add(sql, "(SELECT hit.* FROM ");
         add_ranges(gaps, from, sql);
         text_printf(sql,
-                    " CROSS JOIN LATERAL (SELECT %s FROM %s WHERE %s BETWEEN gap.low AND gap.high%s"
-                    " ORDER BY %s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
+                    " CROSS JOIN LATERAL (SELECT %s FROM %s AS o WHERE %s BETWEEN gap.low AND"
+                    " gap.high%s ORDER BY o.%s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
                     columns, table->name, table->seq, condition, table->seq, limit, limit);
     }
     int64_t beyond = from > gaps->top ? from - 1 : gaps->top;
-    text_printf(sql, "SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu", columns,
+    text_printf(sql, "SELECT %s FROM %s AS o WHERE %s > %lld%s ORDER BY o.%s LIMIT %zu", columns,
                 table->name, table->seq, (long long)beyond, condition, table->seq, limit);
     if (has_gaps) {
         text_printf(sql, ") LIMIT %zu", limit);
@@ -110,11 +111,12 @@ void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t
 {
     AUTO_TEXT list = lean != LEAN_NONE ? table_lean_list(table, lean) : NULL;
     bool whole = list == NULL;
-    text_printf(sql, "COPY (%sSELECT %s FROM %s WHERE %s = ANY('{", whole ? table->rows_begin : "",
-                whole ? table->select_list : list, table->name, table->seq);
+    text_printf(sql, "COPY (%sSELECT %s FROM %s AS o WHERE %s = ANY('{",
+                whole ? table->rows_begin : "", whole ? table->select_list : list, table->name,
+                table->seq);
     for (size_t i = 0; i < count; i++) {
         text_printf(sql, i > 0 ? ",%lld" : "%lld", (long long)rows[i].seq);
     }
-    text_printf(sql, "}'::bigint[])%s ORDER BY %s%s) TO STDOUT (FORMAT binary); ",
+    text_printf(sql, "}'::bigint[])%s ORDER BY o.%s%s) TO STDOUT (FORMAT binary); ",
                 table->unpublished, table->seq, whole ? table->rows_end : "");
 }

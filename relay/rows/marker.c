@@ -87,6 +87,11 @@ bool marker_has(const Marker *marker, int64_t seq, Slice event_id)
     return mark_queue_has(&marker->queue, seq, event_id);
 }
 
+bool marker_position_is_beyond(const Marker *marker)
+{
+    return marker->beyond;
+}
+
 bool marker_in_order(const Marker *marker)
 {
     return marker->rejected.error.class == ERROR_NONE;

@@ -100,8 +100,8 @@ Test(table, a_name_that_is_none_is_refused)
 Test(table, the_first_fetch_reads_from_the_beginning)
 {
     make();
-    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
-                 "-9223372036854775808 AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 50) "
+    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" > "
+                 "-9223372036854775808 AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 50) "
                  "TO STDOUT (FORMAT binary); ");
 }
 
@@ -110,19 +110,20 @@ Test(table, a_table_without_published_at_has_only_unpublished_rows)
     config.columns.published_at = GIVEN("");
     config.on_publish = ON_PUBLISH_DELETE;
     make();
-    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
-                 "-9223372036854775808 ORDER BY \"seq\" LIMIT 50) "
+    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" > "
+                 "-9223372036854775808 ORDER BY o.\"seq\" LIMIT 50) "
                  "TO STDOUT (FORMAT binary); ");
 }
 
 #define RANGES(lows, highs)                                                                        \
     "COPY ((SELECT hit.* FROM unnest('{" lows "}'::bigint[], '{" highs                             \
     "}'::bigint[]) AS gap(low, high) CROSS JOIN LATERAL (SELECT COLUMNS FROM \"outbox\".\"event\"" \
-    " WHERE \"seq\" BETWEEN gap.low AND gap.high AND \"published_at\" IS NULL ORDER BY \"seq\" "   \
-    "LIMIT 50) AS hit LIMIT 50) UNION ALL (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE "        \
+    " AS o WHERE \"seq\" BETWEEN gap.low AND gap.high AND \"published_at\" IS NULL ORDER BY "      \
+    "o.\"seq\" "                                                                                   \
+    "LIMIT 50) AS hit LIMIT 50) UNION ALL (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE "   \
     "\"seq\" > "
 #define BEYOND(top)                                                                                \
-    top " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 50) LIMIT 50) TO STDOUT (FORMAT "    \
+    top " AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 50) LIMIT 50) TO STDOUT (FORMAT "  \
         "binary); "
 
 Test(table, gaps_are_read_before_what_lies_beyond_the_top)
@@ -139,14 +140,15 @@ Test(table, gaps_are_read_before_what_lies_beyond_the_top)
 #define KEYS(from, lows, highs)                                                                    \
     "COPY ((SELECT hit.* FROM unnest('{" lows "}'::bigint[], '{" highs                             \
     "}'::bigint[]) AS gap(low, high) CROSS JOIN LATERAL (SELECT \"seq\"::bigint, " EVENT_ID        \
-    " FROM \"outbox\".\"event\" WHERE \"seq\" BETWEEN gap.low AND gap.high AND "                   \
-    "\"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) AS hit LIMIT 7) UNION ALL (SELECT "        \
-    "\"seq\"::bigint, " EVENT_ID " FROM \"outbox\".\"event\" WHERE \"seq\" > " from                \
-    " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) LIMIT 7) TO STDOUT (FORMAT binary); "
+    " FROM \"outbox\".\"event\" AS o WHERE \"seq\" BETWEEN gap.low AND gap.high AND "              \
+    "\"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 7) AS hit LIMIT 7) UNION ALL (SELECT "      \
+    "\"seq\"::bigint, " EVENT_ID " FROM \"outbox\".\"event\" AS o WHERE \"seq\" > " from           \
+    " AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 7) LIMIT 7) TO STDOUT (FORMAT "        \
+    "binary); "
 #define ALL_KEYS(from)                                                                             \
-    "COPY (SELECT \"seq\"::bigint, " EVENT_ID " FROM \"outbox\".\"event\" WHERE \"seq\" "          \
+    "COPY (SELECT \"seq\"::bigint, " EVENT_ID " FROM \"outbox\".\"event\" AS o WHERE \"seq\" "     \
     "> " from                                                                                      \
-    " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) TO STDOUT (FORMAT binary); "
+    " AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 7) TO STDOUT (FORMAT binary); "
 
 static void assert_keys(int64_t from, const char *expected)
 {
@@ -187,9 +189,10 @@ Test(table, chosen_rows_are_read_by_number)
     table->select_list = strdup("COLUMNS");
     AUTO_BUFFER sql = TEXT_EMPTY;
     fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, LEAN_NONE, &sql);
-    cr_assert_str_eq(sql.data, "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" = "
-                               "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
-                               "\"seq\") TO STDOUT (FORMAT binary); ");
+    cr_assert_str_eq(sql.data,
+                     "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" = "
+                     "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
+                     "o.\"seq\") TO STDOUT (FORMAT binary); ");
 }
 
 Test(table, sizes_are_looked_at_before_values)
