@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from conftest import soak
 from support.common import eventually
 from support.consume import wait_for_records
 from support.postgres import RELAY
@@ -69,6 +70,7 @@ def test_a_dead_database_makes_few_lines_for_many_attempts(captured, kafka, post
     assert 2 <= len(lines) <= 15, "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_a_connection_that_comes_and_goes_makes_few_lines(captured, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = captured(QUICK).start()
@@ -89,6 +91,8 @@ def test_a_connection_that_comes_and_goes_makes_few_lines(captured, kafka, datab
     assert len(lines) <= 70, "\n".join(lines)
 
 
+@pytest.mark.slow   # letters are stored at 200 a second
+@pytest.mark.parametrize("captured", ["poll", soak("wal")], indirect=True)
 def test_ten_thousand_poison_events_make_few_lines_and_all_are_counted(captured, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = captured({"on_unrouted": "dead_letter", "topic": "", "routes": [{"aggregate_type": "order", "topic": topic}]}).start()

@@ -262,6 +262,7 @@ def test_duplicates_are_counted(home, sabotaged):
     assert result.returncode == 0, "a repeat is no loss"
 
 
+@pytest.mark.slow
 def test_a_relay_without_progress_is_not_success(home, sabotaged):
     # Below the relay's low-water bound, a row whose mark is taken away again stays unpublished until the next start.
     build = sabotaged("""
