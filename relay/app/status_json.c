@@ -67,7 +67,8 @@ bool relay_ready(void *arg, Text *reason)
             continue;
         }
         ready = false;
-        text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
+        text_printf(reason, view.lost ? "pipeline %s has lost its database" : "pipeline %s is %s",
+                    view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", view.error->code, view.error->message);
             const char *remedy = log_code_remedy(view.error);
@@ -141,6 +142,7 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
                 CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
     relay_add_time(json, "since", view.since_us);
+    text_printf(json, ",\"database_lost\":%s", view.lost ? "true" : "false");
     double lag_seconds = relay_lag_seconds(relay, index, &view);
     text_add(json, ",\"lag_seconds\":");
     isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);

@@ -40,6 +40,10 @@ static const LogCode POSTGRES_CODES[] = {
      "Look at the log of the database server."},
     {"POSTGRES_SERIALIZATION", "warn", "A transaction gave way to another; it is tried again.",
      "If it repeats, look for other sessions that change the outbox table."},
+    {"POSTGRES_LOCK_RAISED", "warn",
+     "A function of the database, such as a trigger's, raised SQLSTATE 55P03: no lock that the "
+     "relay waits for.",
+     "Mend the function that the message names, or end what holds the lock that it asks for."},
     {"POSTGRES_LOCK_TIMEOUT", "warn", "A lock was not to be had in time; it is tried again.",
      "If it repeats, see in pg_locks which session holds a lock on the table."},
     {"POSTGRES_OBJECT_IN_USE", "warn",
@@ -170,6 +174,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "Detach it, as the line's hint says, and publish that server's outbox by a relay of its own."},
     {"ROW_SECURITY", "error, warn",
      "Row security applies to the relay's role and may hide rows from it.",
+     "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
+     "says."},
+    {"DEAD_LETTER_SECURITY", "error, warn",
+     "Row security of the dead-letter table applies to the relay's role: no letter can be stored. "
+     "While the relay runs, an event that needs one holds its topic.",
      "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
      "says."},
     {"COLUMN_TYPE", "error, warn", "A column of the outbox table is of a type that does not fit.",

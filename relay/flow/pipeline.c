@@ -203,6 +203,7 @@ static void act_nothing(Pipeline *p)
 
 static void act_activate(Pipeline *p)
 {
+    p->connected = true;
     bool quiet = p->error.class != ERROR_NONE && !p->error_said;
     p->holder[0] = '\0';
     const Source *source = p->parts.source;
@@ -221,6 +222,7 @@ static void act_activate(Pipeline *p)
 
 static void act_standby(Pipeline *p)
 {
+    p->connected = true;
     parking_clear(&p->parking);
     pipeline_recovered(p);
 }

@@ -385,10 +385,12 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
     bool broken = p->broken.class != ERROR_NONE && p->state < PIPELINE_DRAINING;
     bool rests =
         !broken && p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
+    bool lost = p->state == PIPELINE_STARTING || (p->state == PIPELINE_REWINDING && p->source_lost);
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
         .state = rests ? PIPELINE_PAUSED : p->state,
         .since_us = rests && p->paused_us > p->since_us ? p->paused_us : p->since_us,
+        .lost = p->connected && p->error.class == ERROR_RETRY && lost,
         .paused = p->paused,
         .in_flight_events = p->acker.events,
         .in_flight_bytes = p->acker.bytes,

@@ -56,6 +56,7 @@ struct Pipeline {
     bool reopening;       /* the sink makes a new producer */
     bool source_lost;     /* until it is started again */
     bool locked;          /* the source holds the lock and waits for resume() */
+    bool connected;       /* has been: what it starts for is to be so again */
     bool standby;         /* found while rewinding: somebody else publishes */
     bool purged;          /* in this rewind */
     bool unlocked;        /* in this rewind: the lock was lost and is not ours again */
@@ -211,8 +212,9 @@ void pipeline_hold_row(Pipeline *pipeline, Event *event, const Record *record, c
                        bool sent);
 /** Whether the event must wait behind such a row; then that is done. */
 bool pipeline_waits_for_row(Pipeline *pipeline, Event *event, const Record *record);
-/** The event is about to be set aside: what waits for that goes on waiting. */
-void pipeline_store_held(Pipeline *pipeline, const Event *event);
+/** The event is about to be set aside: what waits for that goes on waiting. True when it was tried
+ * before, and told. */
+bool pipeline_store_held(Pipeline *pipeline, const Event *event);
 /** The event is published, or set aside: if it was what its topic waited for, that is over. */
 void pipeline_row_done(Pipeline *pipeline, const Event *event);
 void pipeline_aside_refused(void *arg, Event *event, const Error *err);

@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "flow/event.h"
-#include "flow/refusal.h"
 #include "pg/ident.h"
 
 /* The ranges from `from` on. */
@@ -91,7 +90,12 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     const char *id = table_column(table->config, FIELD_EVENT_ID);
     AUTO_TEXT quoted = *id != '\0' ? ident_quote(id) : NULL;
     AUTO_BUFFER columns = TEXT_EMPTY;
-    text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
+    text_printf(&columns, "%s::bigint, ", table->seq);
+    if (quoted != NULL) {
+        table_add_id(quoted, &columns);
+    } else {
+        text_add(&columns, "NULL::text");
+    }
     text_add(sql, "COPY (");
     add_fetch(
         table, gaps,
@@ -101,34 +105,10 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
-/* In the order of rows/row.c; what is left out is NULL. */
-static char *lean_list(const OutboxTable *table, FetchLean lean)
-{
-    Text list = TEXT_EMPTY;
-    text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
-    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        const char *column = table_has(table, field) ? table_column(table->config, field) : "";
-        bool body =
-            field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
-        bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
-        if (left_out || *column == '\0') {
-            text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
-        } else {
-            AUTO_TEXT quoted = ident_quote(column);
-            text_printf(&list, field == FIELD_EVENT_ID ? ", %s::text" : ", left(%s::text, %d)",
-                        quoted, REFUSAL_SMALL_BYTES / 4);
-        }
-    }
-    for (size_t i = 0; i < table->extra_count; i++) {
-        text_add(&list, ", NULL::text");
-    }
-    return list.data;
-}
-
 void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count,
-                          FetchLean lean, Text *sql)
+                          TableLean lean, Text *sql)
 {
-    AUTO_TEXT list = lean != LEAN_NONE ? lean_list(table, lean) : NULL;
+    AUTO_TEXT list = lean != LEAN_NONE ? table_lean_list(table, lean) : NULL;
     bool whole = list == NULL;
     text_printf(sql, "COPY (%sSELECT %s FROM %s WHERE %s = ANY('{", whole ? table->rows_begin : "",
                 whole ? table->select_list : list, table->name, table->seq);

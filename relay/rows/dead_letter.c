@@ -126,7 +126,8 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
     }
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", event_field_name(field));
-        add_member(&json, event->field[field], field == FIELD_PAYLOAD_BYTES);
+        bool cut = field == FIELD_EVENT_ID && refusal_has(event->refusal, field);
+        add_member(&json, cut ? SLICE_NULL : event->field[field], field == FIELD_PAYLOAD_BYTES);
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
@@ -377,17 +378,20 @@ void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxT
                        "', jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[]))",
                        text_string(&copied.header_names), text_string(&copied.header_members));
     AUTO_TEXT id_column = ident_quote(table_column(pipeline, FIELD_EVENT_ID));
+    AUTO_TEXT same = x_format("%s::text = $14::text", id_column);
+    AUTO_BUFFER named = TEXT_EMPTY;
+    table_add_id_is(id_column, "$14::text", same, &named);
     letter->sql = x_format(
         "INSERT INTO %s (" INSERTED ") SELECT $1, $2::bigint, $3, jsonb_build_object('seq',"
         " $2::bigint) || jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[])%s, " REST
         ", CASE WHEN NOT (%s) THEN ARRAY[%s]::text[] END,"
         " CASE WHEN NOT (%s) THEN ARRAY[%s]::bytea[] END, true"
-        " FROM (SELECT *%s FROM (SELECT %s FROM %s WHERE %s = $2::bigint AND %s::text = $14"
+        " FROM (SELECT *%s FROM (SELECT %s FROM %s WHERE %s = $2::bigint AND %s"
         " LIMIT 1) AS e OFFSET 0) AS n",
         table, text_string(&copied.names), text_string(&copied.members), headers,
         text_string(&copied.all_near), text_string(&copied.apart_names),
         text_string(&copied.all_near), text_string(&copied.apart_values), text_string(&copied.near),
-        text_string(&copied.columns), outbox->name, outbox->seq, id_column);
+        text_string(&copied.columns), outbox->name, outbox->seq, text_string(&named));
     copied_release(&copied);
 }
 

@@ -32,6 +32,8 @@ KINDS = {"trigger, mark": ("mark", GUARD, "DROP TRIGGER guard ON outbox.event", 
          "trigger that speaks of serialization, mark": ("mark", SAYS % "40001", DROP, "outbox.guard"),
          "trigger that speaks of a shutdown, delete": ("delete", SAYS % "57P01", DROP, "outbox.guard"),
          "trigger that speaks of a standby, mark": ("mark", SAYS % "25006", DROP, "outbox.guard"),
+         "trigger that speaks of a lock, mark": ("mark", SAYS % "55P03", DROP, "outbox.guard"),
+         "trigger that speaks of a lock, delete": ("delete", SAYS % "55P03", DROP, "outbox.guard"),
          "audit without rights, mark": ("mark", LACKS_RIGHTS, "GRANT INSERT ON outbox.audit TO outbox_relay", "outbox.audit_it"),
          "audit without a path, mark": ("mark", LACKS_PATH, "ALTER FUNCTION outbox.audit_it() SET search_path = outbox", "outbox.audit_it"),
          "reference, delete": ("delete", REFERENCE, "DROP TABLE outbox.audit CASCADE; DROP FUNCTION outbox.audit CASCADE", "audit_seq_fkey")}

@@ -220,8 +220,7 @@ char *PQuser(const PGconn *conn)
 
 char *PQpass(const PGconn *conn)
 {
-    (void)conn;
-    return (char *)"s3cret pass";
+    return (char *)(conn->password[0] != '\0' ? conn->password : "s3cret pass");
 }
 
 char *PQdb(const PGconn *conn)

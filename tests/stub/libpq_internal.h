@@ -45,6 +45,7 @@ struct pg_conn {
     bool opened; /* has had PG_OPEN_SQL */
     char error[256];
     char last_words[6]; /* SQLSTATE */
+    char password[16];  /* "": that of PQpass */
     bool reading;       /* between a sent query and its last result */
     bool pipelined;     /* in pipeline mode */
     StubReply *reply;
