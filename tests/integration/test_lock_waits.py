@@ -43,6 +43,7 @@ def leaders(relays):
     return [r for r in relays if r.metric("leader") == 1]
 
 
+@pytest.mark.slow
 def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(maker, kafka, database, topic):
     relays = [maker(OPTIONS).start() for _ in range(2)]
     eventually(lambda: len(leaders(relays)) == 1, 20, "one is active")
