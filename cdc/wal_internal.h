@@ -309,7 +309,7 @@ bool waiting_for_slot(WalSource *wal);
 /** Of SourceOps. */
 bool waiting_may_park(const Source *source, const Event *event);
 size_t waiting_parked(const Source *source);
-void waiting_look_at_rows(Source *source, const int64_t *seqs, size_t count);
+bool waiting_look_at_rows(Source *source, const SourceRow *rows, size_t count);
 void waiting_reread(Source *source);
 
 /* wal_view.c: of SourceOps */

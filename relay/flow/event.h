@@ -77,6 +77,9 @@ typedef struct Event {
     uint16_t attempts;
 } Event;
 
+/** Hash of an event id, as whatever remembers rows in memory names them by (seq, event id). Never 0. */
+uint64_t event_id_hash(Slice event_id);
+
 /** How the outbox of CONTRACT calls the column of a field. */
 const char *event_field_name(EventField field);
 

@@ -250,13 +250,13 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         snprintf(writes, sizeof(writes), "%u", server.writes);
         stub_reply_row(reply, "ctid", server.ctid, "generation", server.owner, "writes", writes,
                        "same", server.renamed ? "f" : "t", NULL);
-    } else if (begins(sql, "SELECT \"seq\", tableoid, ctid, xmin FROM ")) {
+    } else if (begins(sql, "SELECT \"seq\", CASE WHEN pg_catalog.octet_length(\"event_id\"::text)")) {
         server.row_looks++;
         if (server.error != NULL) {
             stub_reply_error(reply, server.error, "no");
         } else {
             cr_assert_not_null(strstr(sql, "IS NULL"));
-            stub_reply_row(reply, "seq", "7", "tableoid", "1", "ctid",
+            stub_reply_row(reply, "seq", "7", "id", "seven", "tableoid", "1", "ctid",
                            server.row_ctid != NULL ? server.row_ctid : "(0,1)", "xmin", "9", NULL);
         }
     } else if (begins(sql, "SELECT l.pid")) {
@@ -329,10 +329,10 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     error = *err;
 }
 
-static void on_row_looks(void *arg, int64_t seq, uint64_t look)
+static void on_row_looks(void *arg, SourceRow row, uint64_t look)
 {
     (void)arg;
-    looked_seq = seq;
+    looked_seq = row.seq;
     looked = look;
     looks++;
 }
@@ -1219,19 +1219,25 @@ Test(marker, a_server_that_ends_or_is_no_primary_is_lost_not_the_letter)
 Test(marker, rows_are_looked_at_and_those_that_are_gone_are_told)
 {
     begin();
-    marker_look_at(marker, (const int64_t[]){7, 8}, 2);
+    SourceRow seven = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("seven"))};
+    SourceRow another = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("another"))};
+    cr_assert(marker_look_at(marker, (const SourceRow[]){seven, {.seq = 8, .id = seven.id}}, 2));
     WAIT(looks == 2);
     cr_assert_eq(looked_seq, 8);
     cr_assert_eq(looked, SOURCE_ROW_GONE);
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    marker_look_at(marker, &another, 1);
+    WAIT(looks == 3);
+    cr_assert_eq(looked, SOURCE_ROW_GONE, "its number was given out again");
+    looks = 2;
+    marker_look_at(marker, &seven, 1);
     WAIT(looks == 3);
     uint64_t before = looked;
     cr_assert_neq(before, SOURCE_ROW_GONE);
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    marker_look_at(marker, &seven, 1);
     WAIT(looks == 4);
     cr_assert_eq(looked, before);
     server.row_ctid = "(0,9)";
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    marker_look_at(marker, &seven, 1);
     WAIT(looks == 5);
     cr_assert_neq(looked, before, "an UPDATE moved it");
 }
@@ -1240,10 +1246,11 @@ Test(marker, rows_that_may_not_be_looked_at_do_no_harm)
 {
     begin();
     server.error = "42501";
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    SourceRow row = {.seq = 7};
+    cr_assert(marker_look_at(marker, &row, 1));
     WAIT(server.row_looks == 1);
     turn();
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    cr_assert_not(marker_look_at(marker, &row, 1));
     turn();
     cr_assert_eq(server.row_looks, 1, "not again in this session");
     cr_assert_eq(looks, 0);
