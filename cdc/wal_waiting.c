@@ -372,7 +372,7 @@ bool waiting_for_slot(WalSource *wal)
 }
 
 /* Not while events come again that the log alone has, or rows of several tables. */
-bool waiting_look_at_rows(Source *source, const SourceRow *rows, size_t count)
+bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
     WalSource *wal = (WalSource *)source;
     return wal->waiting.rowless.count == 0 && wal->rotation.tables.count == 0 &&

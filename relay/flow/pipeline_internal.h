@@ -220,7 +220,7 @@ bool pipeline_store_held(Pipeline *pipeline, const Event *event);
 /** The event is published, or set aside: if it was what its topic waited for, that is over. */
 void pipeline_row_done(Pipeline *pipeline, const Event *event);
 void pipeline_aside_refused(void *arg, Event *event, const Error *err);
-void pipeline_row_looks(void *arg, SourceRow row, uint64_t look);
+void pipeline_row_looks(void *arg, EventRow row, uint64_t look);
 /** The topic's limits are others: it is tried again. */
 void pipeline_try_row(Pipeline *pipeline, Hold *hold);
 /** The event waits for another topic now: no other waits for it any more. */

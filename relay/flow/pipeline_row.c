@@ -226,7 +226,7 @@ static void row_looks(Pipeline *p, Hold *hold, uint64_t look)
     }
 }
 
-void pipeline_row_looks(void *arg, SourceRow row, uint64_t look)
+void pipeline_row_looks(void *arg, EventRow row, uint64_t look)
 {
     Pipeline *p = arg;
     for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
@@ -264,10 +264,10 @@ static void pipeline_look_at_rows(Pipeline *p, int64_t now_us)
         return;
     }
     Hold *holds[SOURCE_LOOKS_MAX];
-    SourceRow rows[SOURCE_LOOKS_MAX];
+    EventRow rows[SOURCE_LOOKS_MAX];
     size_t count = pipeline_choose_rows(p, holds);
     for (size_t i = 0; i < count; i++) {
-        rows[i] = (SourceRow){.seq = holds[i]->row.seq, .id = holds[i]->row.id};
+        rows[i] = (EventRow){.seq = holds[i]->row.seq, .id = holds[i]->row.id};
     }
     p->look_rows_at_us = now_us + LOOK_SECONDS * INT64_C(1000000);
     bool told = count > 0 && source->ops->look_at_rows != NULL &&

@@ -254,7 +254,7 @@ static void poll_look_again(Source *source, int64_t seq)
 }
 
 /* Not while rows come from several tables. */
-static bool poll_look_at_rows(Source *source, const SourceRow *rows, size_t count)
+static bool poll_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
     PollSource *poll = poll_of(source);
     return !poll->rotation.active && poll->left.count == 0 &&
@@ -360,7 +360,7 @@ static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
     poll->source.events.aside_refused(poll->source.events.arg, event, err);
 }
 
-static void on_marker_row_looks(void *arg, SourceRow row, uint64_t look)
+static void on_marker_row_looks(void *arg, EventRow row, uint64_t look)
 {
     PollSource *poll = arg;
     poll->source.events.row_looks(poll->source.events.arg, row, look);

@@ -16,7 +16,6 @@
 #include "config/config.h"
 #include "flow/batch.h"
 #include "flow/record.h"
-#include "flow/source.h"
 #include "flow/stats.h"
 #include "pg/conn.h"
 #include "rows/history.h"
@@ -42,7 +41,7 @@ typedef struct MarkerOptions {
     /** The server, whose connection is fine, refused that: the event is its owner's again. */
     void (*aside_refused)(void *arg, Event *event, const Error *err);
     /** Of each row that marker_look_at() named: SourceEvents.row_looks. */
-    void (*row_looks)(void *arg, SourceRow row, uint64_t look);
+    void (*row_looks)(void *arg, EventRow row, uint64_t look);
     /** Marks, or a position, were committed. */
     void (*marked)(void *arg);
     /** The connection is free and nothing is waiting for it. */
@@ -101,7 +100,7 @@ void marker_add_aside(Marker *marker, Event *event, const Record *record, const 
 
 /** Looks at these rows, at most SOURCE_LOOKS_MAX, as soon as the connection is free. What was asked
  * before and not answered is forgotten. False: a look was refused in this session. */
-bool marker_look_at(Marker *marker, const SourceRow *rows, size_t count);
+bool marker_look_at(Marker *marker, const EventRow *rows, size_t count);
 
 /** Sends the next statement if the connection is free and it is time. */
 void marker_next(Marker *marker);

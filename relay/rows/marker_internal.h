@@ -1,6 +1,7 @@
 /* What the files of the marker share; nobody else includes this. */
 #pragma once
 
+#include "flow/source.h"
 #include "rows/dead_letter_feed.h"
 #include "rows/mark_sql.h"
 #include "rows/marker.h"
@@ -42,7 +43,7 @@ typedef struct MarkerLock {
 
 /* Rows that are looked at. */
 typedef struct MarkerLook {
-    SourceRow rows[SOURCE_LOOKS_MAX];
+    EventRow rows[SOURCE_LOOKS_MAX];
     uint64_t looks[SOURCE_LOOKS_MAX];
     size_t count;
     bool due;    /* to be asked */

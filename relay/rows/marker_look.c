@@ -10,7 +10,7 @@
 
 enum { COLUMN_SEQ, COLUMN_ID, COLUMN_PLACE, COLUMNS = COLUMN_PLACE + 3 };
 
-bool marker_look_at(Marker *marker, const SourceRow *rows, size_t count)
+bool marker_look_at(Marker *marker, const EventRow *rows, size_t count)
 {
     MarkerLook *look = &marker->look;
     look->count = count < SOURCE_LOOKS_MAX ? count : SOURCE_LOOKS_MAX;

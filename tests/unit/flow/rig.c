@@ -77,7 +77,7 @@ static void source_ack(Source *source, Batch *batch)
     batch_free(&batch);
 }
 
-static bool source_look_at_rows(Source *source, const SourceRow *rows, size_t count)
+static bool source_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
     RigSource *s = (RigSource *)source;
     memcpy(s->looked_at, rows, count * sizeof(*rows));

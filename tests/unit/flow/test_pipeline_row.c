@@ -57,7 +57,7 @@ static void let_time_pass(void)
 
 static void row_looks(int64_t seq, uint64_t look)
 {
-    SourceRow row = {.seq = seq, .id = event_id_hash(SLICE_NULL)};
+    EventRow row = {.seq = seq, .id = event_id_hash(SLICE_NULL)};
     rig.pipeline->reread_at_us = 0;
     rig.source.source.events.row_looks(rig.source.source.events.arg, row, look);
     pipeline_reread_when_due(rig.pipeline);
@@ -152,7 +152,7 @@ Test(pipeline_row, that_was_removed_with_nothing_behind_it_is_forgotten_by_a_loo
     cr_assert_not_null(view().waiting_reason, "it is there");
     rig.source.source.events.row_looks(
         rig.source.source.events.arg,
-        (SourceRow){.seq = 2, .id = event_id_hash(SLICE_LITERAL("another"))}, SOURCE_ROW_GONE);
+        (EventRow){.seq = 2, .id = event_id_hash(SLICE_LITERAL("another"))}, SOURCE_ROW_GONE);
     cr_assert_not_null(view().waiting_reason, "that is another row");
     row_looks(2, SOURCE_ROW_GONE);
     assert_nothing_held();

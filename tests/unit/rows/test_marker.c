@@ -250,7 +250,8 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         snprintf(writes, sizeof(writes), "%u", server.writes);
         stub_reply_row(reply, "ctid", server.ctid, "generation", server.owner, "writes", writes,
                        "same", server.renamed ? "f" : "t", NULL);
-    } else if (begins(sql, "SELECT \"seq\", CASE WHEN pg_catalog.octet_length(\"event_id\"::text)")) {
+    } else if (begins(sql,
+                      "SELECT \"seq\", CASE WHEN pg_catalog.octet_length(\"event_id\"::text)")) {
         server.row_looks++;
         if (server.error != NULL) {
             stub_reply_error(reply, server.error, "no");
@@ -329,7 +330,7 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     error = *err;
 }
 
-static void on_row_looks(void *arg, SourceRow row, uint64_t look)
+static void on_row_looks(void *arg, EventRow row, uint64_t look)
 {
     (void)arg;
     looked_seq = row.seq;
@@ -1219,9 +1220,9 @@ Test(marker, a_server_that_ends_or_is_no_primary_is_lost_not_the_letter)
 Test(marker, rows_are_looked_at_and_those_that_are_gone_are_told)
 {
     begin();
-    SourceRow seven = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("seven"))};
-    SourceRow another = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("another"))};
-    cr_assert(marker_look_at(marker, (const SourceRow[]){seven, {.seq = 8, .id = seven.id}}, 2));
+    EventRow seven = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("seven"))};
+    EventRow another = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("another"))};
+    cr_assert(marker_look_at(marker, (const EventRow[]){seven, {.seq = 8, .id = seven.id}}, 2));
     WAIT(looks == 2);
     cr_assert_eq(looked_seq, 8);
     cr_assert_eq(looked, SOURCE_ROW_GONE);
@@ -1246,7 +1247,7 @@ Test(marker, rows_that_may_not_be_looked_at_do_no_harm)
 {
     begin();
     server.error = "42501";
-    SourceRow row = {.seq = 7};
+    EventRow row = {.seq = 7};
     cr_assert(marker_look_at(marker, &row, 1));
     WAIT(server.row_looks == 1);
     turn();
