@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,8 +10,6 @@
 #include "rows/mark_sql.h"
 #include "stub/copy.h"
 #include "stub/settle.h"
-
-enum { SLOW_SWEEP_US = 3000 }; /* more than SWEEP_FREE_US of outbox/poll_fetch.c */
 
 Rig rig;
 
@@ -161,19 +158,6 @@ static void answer_guard(const char *sql, StubReply *reply)
     }
 }
 
-/* A look at all numbers, beside those that are known to be missing. The first of a session is as
- * quick as any fetch: what one costs is measured by it. */
-static void serve_sweep(const char *sql)
-{
-    if (strstr(sql, "\"seq\" > -9223372036854775808") == NULL) {
-        return;
-    }
-    rig.sweeps++;
-    if (rig.sweeps_are_slow && rig.fetches > 1) {
-        usleep(SLOW_SWEEP_US);
-    }
-}
-
 static void serve_fetch(const char *sql, StubReply *reply)
 {
     const char *begin = strstr(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
@@ -184,7 +168,7 @@ static void serve_fetch(const char *sql, StubReply *reply)
         free(rig.fetch_sql);
         rig.fetch_sql = x_strdup(sql);
     }
-    serve_sweep(sql);
+    rig.sweeps += strstr(sql, "\"seq\" > -9223372036854775808") != NULL;
     if (rig.hang_fetch) {
         stub_reply_hang(reply);
     }

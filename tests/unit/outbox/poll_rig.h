@@ -43,10 +43,9 @@ typedef struct Rig {
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
-    bool sweeps_are_slow; /* so that not every fetch is one */
-    size_t sweeps;        /* fetches that look at all numbers */
-    bool large;           /* a row has a value out of line */
-    size_t small_reads;   /* statements that do not look at sizes */
+    size_t sweeps;      /* fetches that look at all numbers */
+    bool large;         /* a row has a value out of line */
+    size_t small_reads; /* statements that do not look at sizes */
     size_t doubts;
     size_t looks;      /* at the preconditions */
     bool may_not_mark; /* ... one of which does not hold */
