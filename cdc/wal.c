@@ -453,7 +453,7 @@ bool wal_is_idle(const WalSource *wal)
 static void on_marker_lost(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    wal->distrust = wal->distrust || strcmp(err->code, "PG_PROTOCOL") == 0;
+    wal->distrust = wal->distrust || marker_position_is_beyond(wal->marker);
     wal_lose(arg, err);
 }
 

@@ -40,6 +40,10 @@ static const LogCode POSTGRES_CODES[] = {
      "Look at the log of the database server."},
     {"POSTGRES_SERIALIZATION", "warn", "A transaction gave way to another; it is tried again.",
      "If it repeats, look for other sessions that change the outbox table."},
+    {"POSTGRES_LOCK_RAISED", "warn",
+     "A function of the database, such as a trigger's, raised SQLSTATE 55P03: no lock that the "
+     "relay waits for.",
+     "Mend the function that the message names, or end what holds the lock that it asks for."},
     {"POSTGRES_LOCK_TIMEOUT", "warn", "A lock was not to be had in time; it is tried again.",
      "If it repeats, see in pg_locks which session holds a lock on the table."},
     {"POSTGRES_OBJECT_IN_USE", "warn",
@@ -127,9 +131,10 @@ static const LogCode TABLE_CODES[] = {
      "The outbox table was renamed, and rows of the old one are unpublished that the log does not "
      "bring.",
      "outboxd run --new-slot publishes them, the old table's first."},
-    {"SEQUENCE_CACHE", "error",
+    {"SEQUENCE_CACHE", "error, warn",
      "The sequence of the outbox table caches numbers: sessions would number events out "
-     "of order.",
+     "of order. With capture = \"wal\" that concerns the rows that are read from the table: those "
+     "from before the slot, and those that wait for their topic.",
      "ALTER SEQUENCE ... CACHE 1;"},
     {"NO_DEAD_LETTER_TABLE", "error, warn",
      "An event must be set aside, or dead letters are asked for, and there is no "
@@ -172,6 +177,11 @@ static const LogCode PRECONDITION_CODES[] = {
      "Row security applies to the relay's role and may hide rows from it.",
      "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
      "says."},
+    {"DEAD_LETTER_SECURITY", "error, warn",
+     "Row security of the dead-letter table applies to the relay's role: no letter can be stored. "
+     "While the relay runs, an event that needs one holds its topic.",
+     "ALTER ROLE ... BYPASSRLS; or ALTER TABLE ... DISABLE ROW LEVEL SECURITY; as the line's hint "
+     "says."},
     {"COLUMN_TYPE", "error, warn", "A column of the outbox table is of a type that does not fit.",
      "Name another column in pipelines.columns."},
     {"COLUMN_GENERATED", "error, warn",
@@ -196,7 +206,9 @@ static const LogCode PRECONDITION_CODES[] = {
      "from before the slot, and those that wait for their topic.",
      "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE;"},
     {"SEQUENCE_ELSEWHERE", "warn",
-     "The numbers of the rows are not drawn by the INSERT: polling publishes in their order.",
+     "The numbers of the rows are not drawn by the INSERT: polling publishes in their order, and "
+     "so "
+     "does capture = \"wal\" with rows that it reads from the table.",
      "Let the INSERT draw them, or set capture = \"wal\"."},
     {"SEQUENCE_BLOCKS", "warn",
      "The sequence has an INCREMENT above 1, as for an application that hands out numbers itself.",

@@ -108,8 +108,7 @@ static const LogCode PIPELINE_CODES[] = {
      "The server cannot read this row: every fetch with it failed, also of the row alone.",
      "Look at the row by its number and at the server's log: it is damaged, or its text would be "
      "more than 1 GB. The other rows are published. With capture = \"wal\" the first start stops "
-     "at "
-     "such a row of the table until it is corrected or deleted."},
+     "only where not even the number and event id of a row can be read."},
     {"EVENT_UNROUTED", "warn, error", "No route matches the event, and pipelines.topic is empty.",
      "Add a route, or pipelines.topic as the topic of all other events, or on_unrouted = "
      "\"drop\" or \"dead_letter\"."},

@@ -14,7 +14,7 @@ void pipeline_follow(Pipeline *p, int64_t low, int64_t high)
 void pipeline_set_unseen(Pipeline *p, const Error *err)
 {
     if (p->unseen.class == ERROR_NONE) {
-        p->unseen_since_us = clock_wall_us();
+        p->unseen_since = clock_moment();
     }
     p->unseen = err != NULL ? *err : (Error){0};
     if (p->parts.changed != NULL) {
@@ -25,7 +25,7 @@ void pipeline_set_unseen(Pipeline *p, const Error *err)
 void pipeline_set_alarm(Pipeline *p, const Error *err)
 {
     if (err == NULL || strcmp(err->code, p->alarm.code) != 0) { /* one that comes anew lasts, too */
-        p->alarm_since_us = clock_wall_us();
+        p->alarm_since = clock_moment();
     }
     p->alarm = err != NULL ? *err : (Error){0};
 }
@@ -35,9 +35,8 @@ const Error *pipeline_alarm(const Pipeline *p)
 {
     static const Error NONE = {0};
     int64_t lease_us = p->parts.config->lease_ms * 1000;
-    return p->alarm.class != ERROR_NONE && clock_wall_us() - p->alarm_since_us >= lease_us
-               ? &p->alarm
-               : &NONE;
+    return p->alarm.class != ERROR_NONE && clock_since_us(&p->alarm_since) >= lease_us ? &p->alarm
+                                                                                       : &NONE;
 }
 
 bool pipeline_publishes(const Pipeline *p)

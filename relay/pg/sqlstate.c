@@ -46,6 +46,9 @@ static const SqlstateRow ROWS[] = {
      "Name the columns of your table in pipelines.columns, or run: outboxd migrate"},
 };
 
+/* The same SQLSTATE, but nothing waited: somebody's function raised it, or asked with NOWAIT. */
+static const SqlstateRow LOCK_RAISED = {"55P03", ERROR_RETRY, "POSTGRES_LOCK_RAISED", ""};
+
 static const SqlstateRow UNKNOWN = {"", ERROR_FATAL, "POSTGRES_ERROR", ""};
 
 static const SqlstateRow *sqlstate_find(const char *state)
@@ -76,6 +79,14 @@ static const char *sqlstate_function(const char *context, int *ret_length)
     }
     *ret_length = 0;
     return "";
+}
+
+/* lock_timeout passed: the place in the server's source tells, as texts are translated. A server
+ * that does not tell it is taken at its word. */
+static bool sqlstate_waited(const PGresult *result)
+{
+    const char *place = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    return place == NULL || strcmp(place, "ProcessInterrupts") == 0;
 }
 
 static const char IN_FUNCTION[] = ", in ";
@@ -118,6 +129,13 @@ bool sqlstate_is_of_data(const Error *err)
                              strncmp(state, "54", 2) == 0);
 }
 
+unsigned sqlstate_tries_of_data(const Error *err)
+{
+    enum { MOMENT_TRIES = 3 };
+    const char *state = sqlstate_of(err);
+    return state != NULL && strncmp(state, "XX", 2) == 0 ? MOMENT_TRIES : 1;
+}
+
 Status sqlstate_error(const PGresult *result, Error *err)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -135,7 +153,8 @@ Status sqlstate_error(const PGresult *result, Error *err)
     const char *function = sqlstate_function(context != NULL && !ends ? context : "", &length);
     AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "",
                               length > 0 ? IN_FUNCTION : "", length, function);
-    (void)sqlstate_fill(sqlstate_find(state), state, told, err);
+    bool raised = length > 0 && strcmp(state, LOCK_RAISED.prefix) == 0 && !sqlstate_waited(result);
+    (void)sqlstate_fill(raised ? &LOCK_RAISED : sqlstate_find(state), state, told, err);
     /* A right, a table or a column that somebody's trigger lacks: no remedy of ours gives it. */
     return length > 0 && strncmp(state, "42", 2) == 0
                ? error_hint(err,
