@@ -138,7 +138,7 @@ static void do_mend(void)
  */
 static void do_refuse(void)
 {
-    if (sim.state == SOURCE_ACTIVE && !sim.rejected) {
+    if (sim.state == SOURCE_ACTIVE) {
         Error err = error_of(ERROR_FATAL, "POSTGRES_DENIED");
         sim.source.events.refused(sim.source.events.arg, &err);
     }
