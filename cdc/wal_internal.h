@@ -49,7 +49,7 @@ typedef struct Fill {
     bool again;    /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
-    size_t rows;    /* of this fetch */
+    size_t rows; /* of this fetch */
     Unreadable unreadable;
     int64_t from; /* before this fetch: last_seq, and what the proof found */
     size_t from_missed;
