@@ -218,12 +218,17 @@ static void aside_refuse_ignored(Marker *marker)
     aside_refuse(marker, &err);
 }
 
-/* A table with policies for rows (SQLSTATE 0A000), or a view (42809), takes what is inserted. */
+/* A table with policies for rows (SQLSTATE 0A000), or a view (42809), takes what is inserted. COPY
+ * in binary brings the types of our table; an INSERT converts to those that somebody gave it. */
 static bool aside_goes_at_once(Marker *marker, const Error *err, bool fed)
 {
-    if (!fed || !pg_conn_is_open(marker->options.conn) ||
-        (strstr(err->message, "(SQLSTATE 0A000)") == NULL &&
-         strstr(err->message, "(SQLSTATE 42809)") == NULL)) {
+    static const char *const STATES[] = {"(SQLSTATE 0A000)", "(SQLSTATE 42809)",
+                                         "(SQLSTATE 42804)", "(SQLSTATE 08P01)"};
+    bool form = sqlstate_is_of_data(err);
+    for (size_t i = 0; i < sizeof(STATES) / sizeof(STATES[0]); i++) {
+        form = form || strstr(err->message, STATES[i]) != NULL;
+    }
+    if (!fed || !form || sqlstate_is_of_function(err) || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
     marker->asides->at_once = true;
