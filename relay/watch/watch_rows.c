@@ -101,7 +101,8 @@ bool rows_add_query(const Watched *p, Text *sql)
     return true;
 }
 
-/* Type and key are for people alone. One that the server cannot print is no reason to see no rows. */
+/* Type and key are for people alone. One that the server cannot print is no reason to see no rows.
+ */
 bool rows_lean(Watched *p, const Error *err)
 {
     bool leans = !p->rows_lean && sqlstate_is_of_data(err);

@@ -1160,6 +1160,18 @@ Test(marker, a_large_dead_letter_is_inserted_where_the_table_takes_no_copy)
     batch_free(&batch);
 }
 
+Test(marker, a_dead_letter_with_characters_that_the_database_lacks_is_told_otherwise)
+{
+    begin();
+    Batch *batch = batch_new();
+    server.feed_error = "22P05";
+    add_large_letter(batch);
+    WAIT(asides == 1);
+    cr_assert_eq(server.feeds, 2);
+    cr_assert_eq(server.letters, 1, "nor does it take a COPY of ours");
+    batch_free(&batch);
+}
+
 Test(marker, a_large_dead_letter_that_is_refused_or_swallowed_is_given_back)
 {
     begin();

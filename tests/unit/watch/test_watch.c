@@ -53,7 +53,7 @@ static struct {
     size_t complaints, over;
     Error unseen;
     const char *broken;  /* queries that hold this fail */
-    const char *state; /* of what is broken */
+    const char *state;   /* of what is broken */
     const char *hanging; /* queries that hold this wait for stub_continue() */
     Text server_sql;
     Text oldest_sql;
