@@ -10,7 +10,7 @@ from conftest import CAPTURES, soak
 from support.common import eventually
 from support.consume import read_topics, wait_for_records
 from support.postgres import OWNER, RELAY, SUPERUSER
-from support.wal import Wal
+from support.wal import Wal, drop_slots
 
 TABLE = """CREATE TYPE public.kind AS ENUM ('good', 'gone');
 CREATE TABLE public.big (seq bigserial PRIMARY KEY, event_id text NOT NULL DEFAULT gen_random_uuid(), event_type public.kind NOT NULL DEFAULT 'good',
@@ -33,7 +33,8 @@ def forget(database):
 def adopt(relay, database, capture, rows, bad, **options):
     database.execute(TABLE, user=SUPERUSER)
     fill(database, rows, bad)
-    forget(database)
+    if bad:
+        forget(database)
     if capture == "wal":
         Wal(database, table="public.big")
     return relay({**CAPTURES[capture], "table": "public.big", "on_poison": "dead_letter", **options})
@@ -54,4 +55,28 @@ def test_rows_that_cannot_be_read_are_set_aside_and_no_others(relay, kafka, data
     good = [seq for seq in range(1, ROWS + 1) if seq not in BAD[where]] + [100]
     wait_for_records(kafka.brokers, topic, len(good))
     assert published(kafka, topic) == collections.Counter(good)
+    one.wait_ready()
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_those_of_a_table_that_was_renamed_are_named_with_it(relay, kafka, database, prefix, capture):
+    """Rows from before the slot: what the log holds of such a row no server can send."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = adopt(relay, database, capture, 3, [], batch_events=16).start()
+    wait_for_records(kafka.brokers, topic, 3)
+    one.stop()
+    fill(database, 20, [2, 20])
+    database.execute("ALTER TABLE public.big RENAME TO big_old; CREATE TABLE public.big (LIKE public.big_old INCLUDING ALL); "
+                     f"ALTER TABLE public.big OWNER TO {OWNER}; GRANT ALL ON public.big TO {RELAY}; INSERT INTO public.big (aggregate_id) VALUES ('100')",
+                     user=SUPERUSER)
+    forget(database)
+    if capture == "wal":
+        drop_slots(database)
+        database.execute("ALTER PUBLICATION outboxd_orders ADD TABLE public.big")
+        one.args.append("--new-slot")
+    one.start(wait_ready=False)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter WHERE reason LIKE '%%of %%big_old%%'") == 2, 60, what=lambda: one.log_tail())
+    assert database.query(LETTERS) == [(5,), (23,)]
+    wait_for_records(kafka.brokers, topic, 3 + 18 + 1, timeout=60)
+    assert published(kafka, topic) == collections.Counter([1, 2, 3, 100] + [n for n in range(1, 20) if n != 2])
     one.wait_ready()
