@@ -51,6 +51,7 @@ typedef struct Fill {
     size_t limit;
     size_t rows; /* of this fetch */
     Unreadable unreadable;
+    bool chosen;  /* a row of this table could not be read: rows are chosen before values */
     int64_t from; /* before this fetch: last_seq, and what the proof found */
     size_t from_missed;
     size_t at;      /* of the old tables; their count: the configured one */

@@ -49,7 +49,10 @@ bool fetch_send_lean(PollSource *poll)
 
 void fetch_refuse_lean(PollSource *poll, Event *event)
 {
-    refusal_set_unreadable(event, poll->options.pipeline->table, &poll->unreadable.error);
+    const OutboxTable *table = poll->table;
+    bool old = strcmp(table->name, table->configured) != 0; /* renamed, and finished first */
+    refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->table,
+                           &poll->unreadable.error);
 }
 
 /* Nothing was read, which says nothing about gaps. */
