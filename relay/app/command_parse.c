@@ -134,6 +134,7 @@ static Status parse_store(const Parse *parse, const Flag *flag, const char *text
         string_list_add(parse_member(parse, flag), text);
         break;
     }
+    assert(flag - parse->flags < FLAGS_MAX);
     uint64_t bit = UINT64_C(1) << (flag - parse->flags);
     parse->line->given = given ? parse->line->given | bit : parse->line->given & ~bit;
     return status;
@@ -336,11 +337,10 @@ bool command_line_has(const CommandLine *line, const char *name)
 {
     const Flag *flags = line->command->flags;
     for (const Flag *flag = flags; flag != NULL && flag->name != NULL; flag++) {
-        assert(flag - flags < FLAGS_MAX);
         if (strcmp(flag->name, name) == 0) {
             return (line->given >> (flag - flags) & 1) != 0;
         }
     }
-    assert(!"a flag of this command");
+    assert(false); /* the command has no such flag */
     return false;
 }

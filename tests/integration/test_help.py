@@ -7,7 +7,7 @@ import pytest
 
 from support.relay import ROOT, outboxd
 
-COMMANDS = re.findall(r"^  outboxd ([a-z]+)", outboxd("help", expect=0).stdout, re.M)
+COMMANDS = ["run", "migrate", "check", "status", "pause", "resume", "dead", "config", "explain", "version", "help"]
 
 
 def test_the_committed_page_is_what_the_program_prints():
@@ -17,7 +17,8 @@ def test_the_committed_page_is_what_the_program_prints():
 
 def test_the_page_has_every_command_and_each_of_its_flags():
     page = outboxd("help", "--markdown", expect=0).stdout
-    assert re.findall(r"^## outboxd ([a-z]+)$", page, re.M) == COMMANDS and len(COMMANDS) >= 11
+    assert re.findall(r"^## outboxd ([a-z]+)$", page, re.M) == COMMANDS
+    assert re.findall(r"^  outboxd ([a-z]+)", outboxd("help", expect=0).stdout, re.M) == COMMANDS
     for command in COMMANDS:
         section = page.split(f"## outboxd {command}\n")[1].split("\n## ")[0]
         for flag in re.findall(r"--[a-z-]+", outboxd("help", command, expect=0).stdout):
