@@ -64,7 +64,7 @@ def commands(binary):
         lines = [command]
         text = ask(binary, "help", command)[1]
         named = set(re.findall(r"(?<![\w-])(?:--[a-z][a-z-]+|-c\b)", text))
-        lines += [f"{command} {flag}" for flag in named if command == "explain" or knows_flag(binary, command, flag)]
+        lines += [f"{command} {flag}" for flag in named if command in ("explain", "help") or knows_flag(binary, command, flag)]
         usage = re.findall(rf"outboxd {command} +([a-z]+(?: \| [a-z]+)*)", text)
         words = {word for line in usage for word in line.split(" | ")} if command in ("dead", "config") else ()
         return lines + [f"{command} {word}" for word in words]
