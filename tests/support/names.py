@@ -55,7 +55,7 @@ def knows_flag(binary, command, flag):
     words = [command, *({"dead": ["list"], "config": ["print"]}.get(command, []))]
     words += ["--dsn=x"] if command == "migrate" else ["-c", "/nonexistent/outboxd.conf"]
     forms = [flag, f"{flag}=x"] if flag.startswith("--") else [f"{flag}x"]
-    return any(not re.search(r"unrecognized option|invalid option|unknown option", ask(binary, *words, form)[1]) for form in forms)
+    return any(f"unknown option '{flag}'" not in ask(binary, *words, form)[1] for form in forms)
 
 
 def commands(binary):
@@ -64,7 +64,7 @@ def commands(binary):
         lines = [command]
         text = ask(binary, "help", command)[1]
         named = set(re.findall(r"(?<![\w-])(?:--[a-z][a-z-]+|-c\b)", text))
-        lines += [f"{command} {flag}" for flag in named if command in ("explain", "help") or knows_flag(binary, command, flag)]
+        lines += [f"{command} {flag}" for flag in named if knows_flag(binary, command, flag)]
         usage = re.findall(rf"outboxd {command} +([a-z]+(?: \| [a-z]+)*)", text)
         words = {word for line in usage for word in line.split(" | ")} if command in ("dead", "config") else ()
         return lines + [f"{command} {word}" for word in words]
