@@ -8,12 +8,10 @@
 #include <unistd.h>
 
 #include "app/command_help.h"
-#include "app/command_parse.h"
 #include "app/commands.h"
 #include "app/dead_print.h"
 #include "app/dead_store.h"
 #include "app/overrides.h"
-#include "app/problems_print.h"
 #include "app/screen.h"
 #include "base/memory.h"
 #include "config/config.h"
@@ -340,13 +338,9 @@ static int dead_command(CommandLine *line)
     }
     overrides_without_brokers(&options->overrides);
     Config *config = NULL;
-    Problems problems = {0};
-    if (config_load(&options->overrides, &config, &problems) != OK) {
-        problems_print(&problems, stderr);
-        problems_free(&problems);
+    if (overrides_load(&options->overrides, false, &config) != OK) {
         return EXIT_CONFIG;
     }
-    problems_free(&problems);
     code = dead_run(line->form->verb, options, config);
     config_free(&config);
     return code;

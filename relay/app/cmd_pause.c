@@ -334,11 +334,7 @@ static int pause_run_command(PauseCommand *command)
 {
     overrides_without_brokers(&command->overrides);
     Config *config = NULL;
-    Problems problems = {0};
-    Status loaded = config_load(&command->overrides, &config, &problems);
-    problems_print(&problems, stderr);
-    problems_free(&problems);
-    if (loaded != OK) {
+    if (overrides_load(&command->overrides, true, &config) != OK) {
         return EXIT_CONFIG;
     }
     int code = pause_execute(command, config);

@@ -1,9 +1,6 @@
 /* outboxd run: the relay. */
-#include <stdio.h>
-
-#include "app/command_help.h"
 #include "app/commands.h"
-#include "app/problems_print.h"
+#include "app/overrides.h"
 #include "app/relay.h"
 
 typedef struct RunOptions {
@@ -15,11 +12,7 @@ static int run_command(CommandLine *line)
 {
     const RunOptions *options = line->options;
     Config *config = NULL;
-    Problems problems = {0};
-    Status loaded = config_load(&options->overrides, &config, &problems);
-    problems_print(&problems, stderr);
-    problems_free(&problems);
-    if (loaded != OK) {
+    if (overrides_load(&options->overrides, true, &config) != OK) {
         return EXIT_CONFIG;
     }
     config->new_slot = options->new_slot;

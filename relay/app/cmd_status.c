@@ -13,7 +13,6 @@
 
 #include "app/commands.h"
 #include "app/overrides.h"
-#include "app/problems_print.h"
 #include "app/screen.h"
 #include "app/status_broker.h"
 #include "app/status_client.h"
@@ -254,13 +253,9 @@ static int status_command(CommandLine *line)
     StatusOptions *options = line->options;
     status_complete_overrides(options);
     Config *config = NULL;
-    Problems problems = {0};
-    if (config_load(&options->overrides, &config, &problems) != OK) {
-        problems_print(&problems, stderr);
-        problems_free(&problems);
+    if (overrides_load(&options->overrides, false, &config) != OK) {
         return EXIT_CONFIG;
     }
-    problems_free(&problems);
     int code =
         options->watch_seconds > 0 ? status_watch(options, config) : status_show(options, config);
     config_free(&config);

@@ -123,3 +123,8 @@ typedef struct CommandLine {
     bool help;      /* --help: nothing else was looked at */
     char *unknown;  /* name of a flag that it does not have and that is like none; or NULL */
 } CommandLine;
+
+void command_line_free(CommandLine *line);
+
+/** Whether the flag of that name, which the command has, was given. */
+bool command_line_has(const CommandLine *line, const char *name);

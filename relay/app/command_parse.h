@@ -13,8 +13,3 @@
  * help. After --help, ret_line->help is true and nothing is checked. */
 Status command_parse(const Command *command, int argc, char **argv, CommandLine *ret_line,
                      Text *wrong, bool *ret_usage);
-
-void command_line_free(CommandLine *line);
-
-/** Whether the flag of that name, which the command has, was given. */
-bool command_line_has(const CommandLine *line, const char *name);

@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "app/command_parse.h"
 #include "base/memory.h"
 #include "config/mask.h"
 #include "config/nearest.h"
