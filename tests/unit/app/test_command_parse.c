@@ -9,6 +9,7 @@ typedef struct Options {
     bool quick;
     bool quiet;
     bool loud;
+    bool tagged;
     int64_t count;
     int64_t page;
     double watch;
@@ -56,6 +57,7 @@ static const Flag FLAGS[] = {
     {.name = "quick", .letter = 'q', FLAG_SWITCH(Options, quick), .help = "x"},
     {.name = "quiet", .letter = 'Q', FLAG_SWITCH(Options, quiet), .group = 1, .help = "x"},
     {.name = "loud", FLAG_SWITCH(Options, loud), .group = 1, .help = "x"},
+    {.name = "tagged", FLAG_SWITCH(Options, tagged), .help = "x"},
     {.name = "count",
      .value = "N",
      FLAG_COUNT(Options, count),
@@ -218,6 +220,8 @@ Test(command_parse, the_last_of_a_repeated_flag_counts_and_lists_grow)
     cr_assert_eq(options->tags.count, 3U);
     cr_assert_str_eq(options->tags.items[2], "c");
     refused(&WORDS, "--tag a --tag ''", "--tag takes a tag, not ''");
+    cr_assert_eq(taken(&WORDS, "--tag a")->tags.count, 1U, "a name that begins another is itself");
+    cr_assert(taken(&WORDS, "--tagg")->tagged);
 }
 
 Test(command_parse, words_stand_anywhere_and_two_dashes_end_the_flags)
