@@ -70,6 +70,12 @@ lint_connections() { "$python" tests/support/connections.py; }
 # Values of an answer are read where one that lacks them is noted.
 lint_results() { "$python" tests/support/results.py; }
 
+# Documents name the files that are there, and the tables of folders all of them.
+lint_documents() { "$python" tests/support/documents.py; }
+
+# The metrics reference is what the sources say; documents, alerts and the dashboard name metrics of it.
+lint_metrics() { "$python" tests/support/metrics.py; }
+
 # Each test that SECURITY.md and tests/TRIALS.md name exists.
 lint_named() { "$python" tests/support/named_tests.py; }
 
@@ -87,6 +93,8 @@ lint_parts() {
     part "lint codes" lint_codes
     part "lint connections" lint_connections
     part "lint results" lint_results
+    part "lint documents" lint_documents
+    part "lint metrics" lint_metrics
     part "lint named tests" lint_named
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
