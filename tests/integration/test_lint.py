@@ -74,6 +74,41 @@ def test_the_metrics_reference_is_what_the_sources_say(tree, path, text, said):
     assert (code == 0) == (said is None) and (said or "note:") in output, output
 
 
+ERROR_H = "typedef struct Error { char text[100]; } Error;\n"
+LINES = "".join(f"    step_{n}(x, {n});\n" for n in range(6))
+LIMITS = "".join(f"{name} {number}\n" for name, number in {
+    "circles": 0, "circle_files": 0, "room_circles": 0, "wide_own": 0, "wide_structs": 0, "widest_struct": 20, "most_flags": 9, "error_bytes": 100,
+    "decisions": 0, "runs": 0, "long_files": 0, "long_functions": 0, "long_tests": 0}.items())
+
+
+@pytest.mark.parametrize("files, said", [
+    ({}, None),
+    ({"relay/base/a.h": "void a(void);\n", "relay/base/b.h": "void b(void);\n", "relay/base/a.c": '#include "base/b.h"\nvoid a(void)\n{\n    b();\n}\n',
+      "relay/base/b.c": '#include "base/a.h"\nvoid b(void)\n{\n    a();\n}\n'}, "circles of files within a folder: 1"),
+    ({"relay/base/a.h": "typedef struct In {\n    int a, b, c, d, e, f, g, h, i, j, k;\n} In;\ntypedef struct Out {\n    In one;\n    In two;\n} Out;\n"},
+     "through members: 1"),
+    ({"relay/base/a.h": "typedef struct In {\n    int a, b, c, d, e, f, g, h, i, j, k;\n} In;\ntypedef struct Out {\n    In *one;\n    In *two;\n} Out;\n"},
+     None),
+    ({"relay/base/error.h": ERROR_H.replace("100", "101")}, "sizeof(Error): 101"),
+    ({"relay/base/a.c": 'int a(Error *err)\n{\n    return strcmp(err->code, "A_B") == 0;\n}\n'}, "decisions by the text of a code or message: 1"),
+    ({"relay/base/a.c": 'int a(const char *err)\n{\n    return strcmp(err, "code") == 0;\n}\n'}, None),
+    ({"relay/base/a.c": f"void a(void)\n{{\n{LINES}}}\n", "cdc/b.c": f"void b(void)\n{{\n{LINES}}}\n"}, "equal lines that stand twice: 1"),
+    ({"relay/base/a.c": "\n" * 601}, "C files over 600 lines: 1"),
+    ({"relay/base/a.c": "void a(void)\n{\n" + "    a();\n" * 68 + "}\n"}, "functions over 70 lines: 1"),
+])
+def test_what_makes_the_house_worse_is_above_its_limit(tree, files, said):
+    code, output = tree({"relay/base/error.h": ERROR_H, "tests/support/house.limits": LIMITS, **files})("house.py")
+    assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
+def test_a_limit_is_lowered_and_never_raised(tree, tmp_path):
+    run = tree({"relay/base/error.h": ERROR_H, "tests/support/house.limits": LIMITS.replace("error_bytes 100", "error_bytes 99").replace("runs 0", "runs 4")})
+    code, output = run("house.py", "--write")
+    limits = (tmp_path / "tests/support/house.limits").read_text()
+    assert code == 1 and "sizeof(Error): 100, and 99" in output
+    assert "error_bytes 99\n" in limits and "runs 0\n" in limits
+
+
 @pytest.mark.parametrize("program, path, bad, good", [
     ("connections.py", "relay/pg/x.c", 'void f(void)\n{\n    PQconnectdb("");\n}\n', "/* PQconnectdb(x) */\n"),
     ("results.py", "relay/pg/x.c", "void f(void)\n{\n    PQgetvalue(r, 0, 0);\n}\n", "// PQgetvalue\n"),
