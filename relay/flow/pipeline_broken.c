@@ -113,8 +113,9 @@ void pipeline_refused(void *arg, const Error *err)
         return;
     }
     p->refused = true;
-    p->rejected = strcmp(err->code, "MARK_REJECTED") == 0;
-    p->refusals += p->broken.class == ERROR_NONE && !p->rejected; /* its reason is known */
+    bool marks = strcmp(err->code, "MARK_REJECTED") == 0;
+    p->rejected = p->rejected || marks; /* until the source says that all is well again */
+    p->refusals += p->broken.class == ERROR_NONE && !marks; /* its reason is known */
     Error said = *err;
     /* One of class RETRY is waited for: ending would publish again what is not marked. */
     bool over = p->refusals > REFUSALS_MAX && err->class != ERROR_RETRY;

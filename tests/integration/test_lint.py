@@ -7,6 +7,7 @@ import sys
 import pytest
 
 SUPPORT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support")
+EXPOSED = "tests/fixtures/names/metrics.txt"
 MAKE = '#include "base/x.h"\nvoid make(Metrics *m, const char *pipeline)\n{{\n    metrics_counter(m, "outboxd_" {name}, "Things{more}.", "pipeline", pipeline, NULL);\n}}\n'
 
 
@@ -51,7 +52,7 @@ def test_documents_name_what_is_there_and_all_of_it(tree, files, said):
 
 def metrics_tree(tree):
     files = {f"relay/base/m{n}.c": MAKE.format(name=f'"things_{n}_total"', more="") for n in range(50)}
-    files |= {"relay/base/x.h": "", "packaging/prometheus/r.yml": "expr: rate(outboxd_things_1_total[5m])\n"}
+    files |= {"relay/base/x.h": "", "packaging/prometheus/r.yml": "expr: rate(outboxd_things_1_total[5m])\n", EXPOSED: "outboxd_things_2_total counter {pipeline}\n"}
     run = tree(files)
     code, text = run("metrics.py", "--markdown")
     assert code == 0, text
@@ -65,6 +66,8 @@ def metrics_tree(tree):
     ("relay/base/new.c", MAKE.format(name='"things_1_total"', more=" and more"), "another type, help or labels"),
     ("relay/base/new.c", MAKE.format(name='pipeline', more=""), "neither a literal nor a constant"),
     ("packaging/prometheus/r.yml", "expr: outboxd_things_99_total\n", "outboxd_things_99_total, which is no metric"),
+    (EXPOSED, "outboxd_things_51_total counter {pipeline}\n", "no call of the sources makes it"),
+    (EXPOSED, "outboxd_things_3_total gauge {pipeline}\n", "the sources say counter {pipeline}"),
     ("packaging/RUNBOOK.md", "Look at `outboxd_nothing_seconds`.\n", "outboxd_nothing_seconds, which is no metric"),
     ("packaging/RUNBOOK.md", "Look at `outboxd_things_7_total`.\n", None),
 ])

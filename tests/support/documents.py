@@ -5,7 +5,7 @@
 
 - A folder's README that lists its files in a table (its first column is "file", "files" or "room") names each that is there and none
   that is not. `name.c` stands for `name.h`, too; a header that is listed nowhere is fine when it only serves the folder
-  (`*_internal.h`) or has no .c; `name_<word>.c` stands for all such files.
+  (`*_internal.h`) or has no .c; `name_<word>.c` and `NAME.c` stand for all such files.
 - A path in a document exists: the target of a link, and what stands in backquotes with a slash and looks like a file of ours.
 - A comment that cites a document or a file of a room cites one that is there; of others' documents, those that FOREIGN lists.
 """
@@ -41,6 +41,10 @@ def stem(name):
     return re.sub(r"\.(?:c|h|up\.sql|down\.sql)$", "", name)
 
 
+def patterned(name):
+    return "<" in name or "NAME" in name
+
+
 def listing_problems(root, path, files):
     """What the table of a folder's README says of the files in it."""
     folder, cells = os.path.dirname(path), table_of(read(root, path))
@@ -54,10 +58,10 @@ def listing_problems(root, path, files):
     for first, row in cells:
         for name in QUOTED.findall(" ".join(row)):
             bare = name.rstrip("/")
-            if "<" in bare:
-                patterns.append(re.compile(re.sub(r"<\w+>", r"\\w+", re.escape(bare).replace(r"\<", "<").replace(r"\>", ">"))))
+            if patterned(bare):
+                patterns.append(re.compile(re.sub(r"<\w+>|NAME", r"[\\w-]+", re.escape(bare).replace(r"\<", "<").replace(r"\>", ">"))))
             covered |= {stem(bare), bare.split("/")[0]}
-            if f"`{name}`" in first and "<" not in bare and ".." not in bare:
+            if f"`{name}`" in first and not patterned(bare) and ".." not in bare:
                 if not (bare in here or bare in folders or bare in stems):
                     result.append(f"{path}: the table names `{name}`, which is not in {folder or 'the root'}")
     for name in sorted(flat | folders):
@@ -79,7 +83,7 @@ def path_problems(root, path, files):
     names = {os.path.basename(name) for name in files}
     for match in QUOTED.finditer(text):
         target = match.group(1)
-        if MADE.search(target) or target.startswith("_") or "NAME" in target or "<" in target or "*" in target or "..." in target:
+        if MADE.search(target) or target.startswith("_") or patterned(target) or "*" in target or "..." in target:
             continue
         if "/" not in target:
             known = target in names or target in FOREIGN or not target.endswith((".c", ".h", ".py", ".md", ".cmake"))

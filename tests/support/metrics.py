@@ -5,7 +5,8 @@
     tests/support/metrics.py --markdown [ROOT]    prints packaging/guide/metrics.md
 
 The sources are read as the compiler sees them, so that names that macros put together are whole. A call whose name or help is no
-literal or constant is a problem: its metric could not be documented.
+literal or constant is a problem: its metric could not be documented. What running relays were seen to expose
+(tests/fixtures/names/metrics.txt, see tests/integration/test_names.py) must be among what was found, with the same type and labels.
 """
 
 import concurrent.futures
@@ -18,6 +19,7 @@ import sys
 from sources import committed, joined_strings, line_of, read, report, root_of, sources
 
 GUIDE = "packaging/guide/metrics.md"
+EXPOSED = "tests/fixtures/names/metrics.txt"
 CALL = re.compile(r"\bmetrics_(counter|counter_seconds|gauge|histogram)\s*\(")
 STRING = r'"((?:\\.|[^"\\])*)"'
 # What names metrics.
@@ -142,6 +144,23 @@ def name_problems(root, metrics):
     return result
 
 
+def exposed_problems(root, metrics):
+    """What relays have exposed and the sources do not say."""
+    if not os.path.exists(os.path.join(root, EXPOSED)):
+        return [f"{EXPOSED} is not there"]
+    result = []
+    for line in read(root, EXPOSED).splitlines():
+        name, _, rest = line.partition(" ")
+        if line and not line.startswith("#"):
+            kind, labels, _ = metrics.get(name, ("nothing", (), ""))
+            said = f"{kind} {{{','.join(labels)}}}"
+            if said != rest and name in metrics:
+                result.append(f"{EXPOSED}: {name} is exposed as {rest}, and the sources say {said}")
+            elif name not in metrics:
+                result.append(f"{EXPOSED}: {name} is exposed, and no call of the sources makes it")
+    return result
+
+
 def main():
     arguments = [word for word in sys.argv if word != "--markdown"]
     root = root_of(arguments)
@@ -153,7 +172,7 @@ def main():
         problems.append(f"only {len(metrics)} metrics: the sources are written in another way than this program reads")
     if not os.path.exists(os.path.join(root, GUIDE)) or read(root, GUIDE) != markdown(metrics):
         problems.append(f"{GUIDE} is not what the sources say: tests/support/metrics.py --markdown >{GUIDE}")
-    problems += name_problems(root, metrics)
+    problems += exposed_problems(root, metrics) + name_problems(root, metrics)
     return report(problems, f"{len(metrics)} metrics")
 
 

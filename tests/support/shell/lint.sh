@@ -79,6 +79,15 @@ lint_metrics() { "$python" tests/support/metrics.py; }
 # Each test that SECURITY.md and tests/TRIALS.md name exists.
 lint_named() { "$python" tests/support/named_tests.py; }
 
+# The patch of each mutant applies, and the tests it names exist.
+lint_mutants() { "$python" tests/support/mutants.py --check; }
+
+# What the program calls things is what other people's scripts expect.
+lint_names() {
+    [ -x build/release/outboxd ] || { echo "no release build"; return 1; }
+    "$python" tests/support/names.py build/release/outboxd
+}
+
 # What makes the code hard to change has not become more. Its table is shown; what it may count is in house.limits.
 lint_house() { "$python" tests/support/house.py | tee "$logs/house"; }
 
@@ -93,10 +102,12 @@ lint_parts() {
     part "lint documents" lint_documents
     part "lint metrics" lint_metrics
     part "lint named tests" lint_named
+    part "lint mutants" lint_mutants
     part "lint house" lint_house && sed '/^note:/d; s/^/      /' "$logs/house"
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release
         part "lint sample" lint_sample
+        part "lint names" lint_names
     }
     part "lint clang" lint_clang
 }
