@@ -96,11 +96,11 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
     fill->rows++;
     fill->last_seq = event->seq;
-    if (fill->lean != LEAN_NONE) {
+    if (fill->unreadable.lean != LEAN_NONE) {
         bool present = fill->at >= wal->rotation.tables.count;
         refusal_set_unreadable(
             event, present ? wal->options.pipeline->table : wal_rotation_name(wal, fill->at),
-            &fill->unreadable);
+            &fill->unreadable.error);
     }
     bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
     if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
@@ -140,45 +140,24 @@ static void on_fill_rolled_back(void *arg, const Error *err)
     fill_next(wal);
 }
 
-/* A row cannot be read, which may take seconds each time: the one behind those that came, as a
- * rule. So these are read once more, then one alone. It comes without its bodies, and if need be
- * with nothing but its name, and is refused (as by polling: outbox/poll_failure.c). The snapshot
- * stays. False: not even its name can be read. */
+/* A row cannot be read. What came before it is read again, then it alone; it comes without what
+ * cannot be read, and is refused. The snapshot stays. False: not even its name can be read. */
 static bool fill_isolates(WalSource *wal, const Error *err)
 {
     Fill *fill = &wal->fill;
-    if (!sqlstate_is_of_data(err) || fill->lean == LEAN_NAME || !pg_conn_is_open(wal->filler)) {
+    if (!pg_conn_is_open(wal->filler) ||
+        !unreadable_failed(&fill->unreadable, err, fill->limit, fill->rows)) {
         return false;
     }
     fill->last_seq = fill->from;
     fill->missed = fill->from_missed;
+    fill->chosen = true;
     batch_free(&fill->batch);
-    if (fill->lean == LEAN_BODIES) {
-        fill->lean = LEAN_NAME;
-    } else if (fill->limit > 1) {
-        fill->probe = fill->rows > 0 ? fill->rows : 1;
-        fill->alone = fill->rows > 0;
-        fill->tries = 0;
-    } else {
-        fill->probe = 1;
-        fill->lean = ++fill->tries >= sqlstate_tries_of_data(err) ? LEAN_BODIES : LEAN_NONE;
-        fill->unreadable = *err;
-    }
     fill->running = true;
     pg_conn_send(wal->filler, &(PgQuery){.sql = "ROLLBACK TO SAVEPOINT outboxd_fill",
                                          .arg = wal,
                                          .done = on_fill_rolled_back});
     return true;
-}
-
-/* What was read passed: more at once again, little by little. */
-static void fill_passed(Fill *fill, size_t most)
-{
-    fill->lean = LEAN_NONE;
-    fill->tries = 0;
-    size_t more = fill->probe > 0 && fill->probe < most ? fill->probe * 2 : 0;
-    fill->probe = fill->alone ? 1 : more;
-    fill->alone = false;
 }
 
 static void fill_on_done(void *arg, const Error *err)
@@ -197,7 +176,7 @@ static void fill_on_done(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    fill_passed(fill, (size_t)wal->options.pipeline->batch_events);
+    unreadable_passed(&fill->unreadable, fill->rows, (size_t)wal->options.pipeline->batch_events);
     Error failed;
     if (FAILPOINT_FAILS("fetched", &failed)) {
         wal_lose(wal, &failed);
@@ -219,11 +198,29 @@ static void fill_on_done(void *arg, const Error *err)
     fill_next(wal);
 }
 
+/* The next rows. A plan that sorts the table reads the values of all its rows, and one that cannot
+ * be read fails them all: behind a failure the rows are chosen by number first. */
+static void fill_add_range(const WalSource *wal, Text *sql)
+{
+    const Fill *fill = &wal->fill;
+    const OutboxTable *table = wal->table;
+    const char *name = wal_rotation_name(wal, fill->at);
+    if (fill->chosen) {
+        text_printf(sql, "%s = ANY(ARRAY(SELECT k.%s FROM %s AS k WHERE ", table->seq, table->seq,
+                    name);
+    }
+    text_printf(sql, "%s > %lld AND %s <= %lld%s", table->seq, (long long)fill->last_seq,
+                table->seq, (long long)fill->end, table->unpublished);
+    if (fill->chosen) {
+        text_printf(sql, " ORDER BY k.%s LIMIT %zu))%s", table->seq, fill->limit,
+                    table->unpublished);
+    }
+}
+
 static void fill_fetch(WalSource *wal, size_t limit)
 {
     Fill *fill = &wal->fill;
-    limit = fill->probe > 0 && fill->probe < limit ? fill->probe : limit;
-    fill->limit = fill->lean != LEAN_NONE ? 1 : limit;
+    fill->limit = unreadable_limit(&fill->unreadable, limit);
     fill->from = fill->last_seq;
     fill->from_missed = fill->missed;
     fill->rows = 0;
@@ -232,13 +229,15 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->error = (Error){0};
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
-    AUTO_TEXT lean = fill->lean != LEAN_NONE ? table_lean_list(table, fill->lean) : NULL;
+    TableLean how = fill->unreadable.lean;
+    AUTO_TEXT lean = how != LEAN_NONE ? table_lean_list(table, how) : NULL;
+    AUTO_BUFFER range = TEXT_EMPTY;
+    fill_add_range(wal, &range);
     AUTO_TEXT sql = x_format(
-        "COPY (%sSELECT %s FROM %s AS o WHERE %s > %lld AND %s <= %lld%s ORDER BY o.%s LIMIT "
-        "%zu%s) TO STDOUT (FORMAT binary)",
+        "COPY (%sSELECT %s FROM %s AS o WHERE %s ORDER BY o.%s LIMIT %zu%s) TO STDOUT (FORMAT "
+        "binary)",
         lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
-        wal_rotation_name(wal, fill->at), table->seq, (long long)fill->last_seq, table->seq,
-        (long long)fill->end, table->unpublished, table->seq, fill->limit,
+        wal_rotation_name(wal, fill->at), text_string(&range), table->seq, fill->limit,
         lean != NULL ? "" : table->rows_end);
     pg_conn_send(wal->filler,
                  &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
@@ -277,10 +276,8 @@ static void fill_open(WalSource *wal)
         fill->at++; /* it is gone */
     }
     fill->taken = fill->complete = fill->flushing = fill->durable = false;
-    fill->probe = 0;
-    fill->alone = false;
-    fill->tries = 0;
-    fill->lean = LEAN_NONE;
+    fill->unreadable = (Unreadable){0};
+    fill->chosen = false;
     fill->last_seq = INT64_MIN;
     fill->end = SLOT_NO_END;
     scout_release(wal);
