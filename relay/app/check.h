@@ -37,7 +37,7 @@ typedef struct Check {
     bool create_topics;
     int partitions;          /* of new topics; -1: the broker's default */
     int replication;         /* likewise */
-    StringList topic_config; /* "key=value" of new topics */
+    StringList topic_config; /* "key=value" of new topics; borrowed */
     Text facts;              /* what holds, a line each */
 } Check;
 

@@ -176,7 +176,7 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 
 @pytest.mark.parametrize("args, word", [
-    ((), "list, show, requeue or discard"), (("bury",), "not bury"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
+    ((), "list, show, requeue or discard"), (("bury",), "not 'bury'"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
     (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: not there"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
