@@ -153,6 +153,7 @@ step_broker_kafka() {
     local log=$DIR/kafka.log java=(java -Xmx512m -XX:+UseSerialGC -XX:-UsePerfData
         "-Dlog4j2.configurationFile=$DIR/kafka-log4j2.yaml" -cp "$CACHE/kafka-$KAFKA_VERSION/*") port
     step_begin broker "starting Apache Kafka $KAFKA_VERSION"
+    # shellcheck disable=SC2034 # for packaging/quickstart
     BROKER_LOG=$log FETCH_WAIT_MS=100
     for ((attempt = 1; attempt <= PORT_ATTEMPTS; attempt++)); do
         rm -rf "$DIR/kafka"

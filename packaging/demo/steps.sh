@@ -23,6 +23,7 @@ if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then
 else
     TERMINAL=''
 fi
+# shellcheck disable=SC2034 # for packaging/quickstart
 if [[ -n $TERMINAL && -z ${NO_COLOR:-} ]]; then
     BOLD=$'\e[1m' RED=$'\e[1;31m' DIM=$'\e[2m' PLAIN=$'\e[0m'
 else

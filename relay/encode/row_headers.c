@@ -4,6 +4,7 @@
  * built. */
 #include "encode/row_headers.h"
 
+#include <assert.h>
 #include <stdint.h>
 
 #include "encode/limits.h"
@@ -166,6 +167,7 @@ static Slice scan_nested(Scanner *s)
             }
             closers[depth++] = c == '{' ? '}' : ']';
         } else if (c == '}' || c == ']') {
+            assert(depth > 0); /* the first character is an opening bracket */
             if (closers[--depth] != c) {
                 break;
             }

@@ -14,8 +14,10 @@ static char path[64];
 
 /* libconfig loses the text of a string where a syntax error ends it: a few bytes, in a process that
  * ends by it. */
+// NOLINTBEGIN(readability-identifier-naming): the sanitizer's name
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
+// NOLINTEND(readability-identifier-naming)
 {
     return "leak:libconfig.so";
 }

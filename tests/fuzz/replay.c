@@ -18,7 +18,7 @@ static int replay(const char *path)
     /* Exactly as large as the input, so that a read behind it is found. */
     uint8_t *buffer = malloc(INPUT_MAX);
     size_t size = fread(buffer, 1, INPUT_MAX, file);
-    fclose(file);
+    (void)fclose(file);
     uint8_t *input = realloc(buffer, size > 0 ? size : 1);
     fprintf(stderr, "%s: %zu bytes\n", path, size);
     int result = LLVMFuzzerTestOneInput(input, size);

@@ -51,7 +51,7 @@ def test_a_good_setup_shows_what_was_looked_at(check, database):
 
 
 def test_mistakes_of_file_database_and_brokers_come_in_one_run(check, database, prefix, kafka):
-    database.execute(f"REVOKE UPDATE (published_at) ON outbox.event FROM outbox_relay")
+    database.execute("REVOKE UPDATE (published_at) ON outbox.event FROM outbox_relay")
     text = check({"capure": "poll", "topic": f"{prefix}.absent"}, expect=1)
     assert 'did you mean "capture"?' in text
     assert f'role {RELAY} may not UPDATE outbox.event, needed by on_publish = "mark"' in text

@@ -17,6 +17,7 @@ UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 OPTIONS = {"lease": "3s", "standby_interval": "200ms", "unseen_after": "2s", "sweep_interval": "500ms", "retain": "10m"}
 HOUR = 3600
 
+
 @pytest.fixture(scope="module")
 def server_clock(work_directory):
     directory = os.path.join(work_directory, "clock-server")

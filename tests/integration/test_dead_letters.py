@@ -434,7 +434,8 @@ def test_many_letters_at_once_are_their_rows_in_order(captured, kafka, database,
         database.execute("CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.event ->> 'aggregate_id' = '300' THEN "
                          f"{does}; END IF; RETURN new; END$$; CREATE TRIGGER odd BEFORE INSERT ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION odd()")
     database.execute("INSERT INTO outbox.event (event_type, event_version, aggregate_type, aggregate_id, payload, payload_bytes, headers, correlation_id) "
-                     "SELECT CASE WHEN n % 2 = 0 THEN 't' ELSE 'ü' END, 1 + n % 3, CASE WHEN n = 300 THEN 'its own' ELSE 't' || n % 7 END, n, CASE WHEN n % 5 > 0 THEN jsonb_build_object('n', n, "
+                     "SELECT CASE WHEN n % 2 = 0 THEN 't' ELSE 'ü' END, 1 + n % 3, CASE WHEN n = 300 THEN 'its own' ELSE 't' || n % 7 END, n, "
+                     "CASE WHEN n % 5 > 0 THEN jsonb_build_object('n', n, "
                      "'a', repeat('ä', n)) END, CASE WHEN n % 5 = 0 THEN decode(repeat('00ff', n), 'hex') END, CASE WHEN n % 4 = 0 THEN '{\"h\": \"1\"}'::jsonb END, "
                      "CASE WHEN n % 11 = 0 THEN E'a\\nb' END FROM generate_series(1, 500) n ORDER BY n")
     wait_aside(database, 500 - bool(odd), one)

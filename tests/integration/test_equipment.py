@@ -147,7 +147,6 @@ def test_a_proxy_refuses_and_allows_again(database, proxy):
 # -- a pair of servers ---------------------------------------------------------------------------------------------------
 
 
-
 def test_a_standby_that_lags_loses_what_came_after_and_gives_the_numbers_out_again(pair, pair_database):  # noqa: F811
     pair_database.execute(EMIT)
     pair.lag_standby()

@@ -10,7 +10,7 @@ import pytest
 from conftest import CAPTURES, soak
 from support.common import eventually, stays_true
 from support.consume import headers_of, read_topics
-from support.postgres import OWNER, RELAY
+from support.postgres import OWNER
 from support.relay import outboxd
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"

@@ -82,7 +82,7 @@ def test_makes_the_objects_of_the_contract(empty_database):
                                  "AND pg_get_expr(adbin, adrelid) LIKE '%clock%'") == "clock_timestamp()"
     assert empty_database.execute("SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'outbox.event'::regclass "
                                   "AND NOT indisprimary") == [(
-        "CREATE INDEX event_unpublished ON outbox.event USING btree (seq) WHERE (published_at IS NULL)",)]
+                                      "CREATE INDEX event_unpublished ON outbox.event USING btree (seq) WHERE (published_at IS NULL)",)]
     assert empty_database.scalar("SELECT pg_get_function_identity_arguments('outbox.emit'::regproc)") == (
         "event_type text, aggregate_type text, aggregate_id text, payload jsonb, event_version integer, aggregate_version bigint, "
         "correlation_id text, causation_id text, traceparent text, headers jsonb, event_id uuid, "
@@ -355,7 +355,7 @@ def test_without_createrole_the_error_holds_the_way_out(lonely):
     assert statements.count("CREATE ROLE") == 2
     with pytest.raises(AssertionError, match="let an administrator run: CREATE ROLE outbox_writer NOLOGIN"):
         lonely.server.psql(script(), lonely.name, APP)
-    lonely.execute(f"DROP SCHEMA outbox CASCADE", user=SUPERUSER)  # the printed script commits each migration
+    lonely.execute("DROP SCHEMA outbox CASCADE", user=SUPERUSER)  # the printed script commits each migration
 
     lonely.execute(statements, user=SUPERUSER)
     migrate(lonely, user=APP)

@@ -249,7 +249,6 @@ def test_dead_letters_by_policy_only_after_a_minute(make, kafka, database, prefi
 @pytest.mark.soak
 @both
 def test_dead_letters_when_the_brokers_have_said_so_for_a_minute(make, kafka, database, prefix, capture):
-    missing = f"{prefix}.missing"
     one = make(capture, {"on_missing_topic": "dead_letter"}).start()
     emit(database, "missing", 3)
     wait_waiting(one, 3)

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import CAPTURES
 from support.common import eventually, stays_true
-from support.consume import read_topics, wait_for_records
+from support.consume import read_topics
 from support.postgres import RELAY
 from support.relay import migrate, outboxd
 from support.wal import SLOT, Wal

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from conftest import CAPTURES, grant_memberships, soak
+from conftest import CAPTURES, grant_memberships
 from support.common import eventually
 from support.consume import headers_of, read_topics
 from support.postgres import PostgresServer

@@ -258,6 +258,7 @@ def test_restart_identity_keeps_order_and_is_not_late(relay, kafka, postgres, to
     for n in range(1, 5001):
         if n % 100 == 1:
             session.execute(f"SELECT public.say('k' || i % 5, i) FROM generate_series({n}, {n + 99}) i")
+
     def done():
         records = read_topics(kafka.brokers, topic)
         return len([r for r in records if r.key != b"before"]) == 5000 and records

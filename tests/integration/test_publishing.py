@@ -209,6 +209,7 @@ def test_backlog_larger_than_the_limits_of_memory_is_worked_off(relay, kafka, da
                      "FROM generate_series(1, 5000) n")
     one = relay({"in_flight_events": 300, "in_flight_bytes": "256KiB", "batch_events": 100, "batch_bytes": "64KiB"}).start()
     peak = 0
+
     def done():
         nonlocal peak
         peak = max(peak, one.metric("inflight_events"))
@@ -248,5 +249,3 @@ def test_deleted_row_is_no_error(relay, kafka, database, postgres, prefix):
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="the rest is marked")
     assert read_topics(kafka.brokers, topic)[-1].key == b"last"
     assert one.running()
-
-

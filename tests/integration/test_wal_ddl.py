@@ -144,6 +144,6 @@ def test_a_column_renamed_and_renamed_back_is_passed_by_a_new_slot(wal_relay, ka
     wait_for_records(kafka.brokers, topic, 4 + len(again))
     assert sorted(keys(read_topics(kafka.brokers, topic))) == sorted(["before", *again, "between", "after", "last"])
     two.stop()
-    three = wal_relay({"on_publish": on_publish}).start()
+    wal_relay({"on_publish": on_publish}).start()
     emit(database, "plain")
     wait_for_records(kafka.brokers, topic, 5 + len(again))

@@ -1,7 +1,6 @@
 """The publication changes under capture = "wal": what is dropped, put back or made again is seen, nothing is skipped in silence, and what the
 relay prints brings everything back (trials 1.3 and 1.4)."""
 
-import re
 import uuid
 
 import pytest
@@ -141,6 +140,7 @@ def test_publication_dropped_and_made_again(soon, wal_relay, wal, database, kafk
         database.execute(CREATE)
     if when == "stopped":
         one.start(wait_ready=False)
+
     def gone():
         return not one.running() or one.log_lines("PUBLICATION_MISSING.*CREATE PUBLICATION")
     eventually(gone, 40, lambda: "it is loud\n" + one.log_tail())

@@ -153,7 +153,8 @@ EXTRAS = {
     "grid": ("int[]", "'{{1,2},{3,4}}'"), "flags": ("bool[]", "'{t,f}'"), "codes": ("char(3)[]", "'{a,bc}'"), "ratio": ("float8", "0.1::float8 + 0.2"),
     "small": ("float4", "1.0/3"), "blob": ("bytea", "'\\x00ff5c'"), "doc": ("json", """'{"b": 1,  "a": [ ]}'"""), "docb": ("jsonb", """'{"b": 1, "a": 1.0}'"""),
     "bits": ("bit varying(8)", "B'101'"), "big": ("bigint", "-5"), "many": ("timestamptz[]", "'{2026-01-02 03:04:05+00}'"),
-    "dom": ("short_text", "'domain'"), "yes": ("yes_no", "true"), "short": ("short_code", "'ab'"), "host": ("a_host", "'10.0.0.1'"), "limited": ("varchar(3)", "'äöü'"), "empty": ("text", "''"), "place": ("point", "'(1.5,2)'"),
+    "dom": ("short_text", "'domain'"), "yes": ("yes_no", "true"), "short": ("short_code", "'ab'"), "host": ("a_host", "'10.0.0.1'"),
+    "limited": ("varchar(3)", "'äöü'"), "empty": ("text", "''"), "place": ("point", "'(1.5,2)'"),
     "span_of": ("int4range", "'[1,5)'"), "two_of": ("pair", "ROW(true, 'x y')"), "ident": ("oid", "42"), "tree": ("xml", "'<a/>'"),
 }
 ADOPTED_COLUMNS = {"seq": "position", "event_id": "id", "event_type": "type", "aggregate_type": "aggregatetype",

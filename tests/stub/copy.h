@@ -31,7 +31,7 @@ static inline void copy_put_int64(Text *row, int64_t value)
     copy_put_be(row, (uint64_t)value, 8);
 }
 
-/** A row in the order of outbox/table.c; texts are the fields from event_id to topic, then the
+/** A row in the order of rows/table.c; texts are the fields from event_id to topic, then the
  * extra columns. */
 static inline void copy_put_row(Text *row, int64_t seq, int64_t since_2000, const Slice *texts,
                                 size_t extra_count)

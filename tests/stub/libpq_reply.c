@@ -6,8 +6,8 @@
 
 #include "stub/libpq_internal.h"
 
-static const char null_value[] = "(NULL)"; /* an object of its own: equal literals may be one */
-const char *const STUB_NULL = null_value;
+static const char NULL_VALUE[] = "(NULL)"; /* an object of its own: equal literals may be one */
+const char *const STUB_NULL = NULL_VALUE;
 
 /* Building replies. */
 
@@ -75,7 +75,7 @@ static void result_add_row(PGresult *result, va_list args)
     if (result->rows > 0 && columns != result->columns) {
         abort();
     }
-    size_t before = (size_t)(result->rows * columns);
+    size_t before = (size_t)result->rows * (size_t)columns;
     result->values = realloc(result->values, (before + (size_t)columns) * sizeof(char *));
     for (int i = 0; i < columns; i++) {
         free(result->names[i]);

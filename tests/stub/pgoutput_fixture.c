@@ -27,7 +27,7 @@ char *fixture_file(const char *path, size_t *ret_length)
     if (bytes == NULL || fread(bytes, 1, length, file) != length) {
         give_up("cannot be read", path);
     }
-    fclose(file);
+    (void)fclose(file);
     bytes[length] = '\0';
     *ret_length = length;
     return bytes;

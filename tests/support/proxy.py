@@ -75,7 +75,10 @@ KEEPALIVE = _kinds("keepalive")          # from the server
 BEGIN = _kinds("begin")
 COMMIT = _kinds("commit")
 STATUS = _kinds("status")                # from the relay: a standby status update
-def XLOGDATA(m): return m.kind in ("begin", "commit") or m.kind.startswith("xlogdata")
+
+
+def XLOGDATA(m):
+    return m.kind in ("begin", "commit") or m.kind.startswith("xlogdata")
 
 
 def pgoutput(letter):

@@ -169,7 +169,7 @@ class Wal:
         """[(lsn, kind byte, data)] of what pgoutput would send from a slot of the test's own; nothing is consumed."""
         rows = self.database.execute("SELECT lsn::text, data FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, 'proto_version', '1', "
                                      "'publication_names', %s)", (slot, PUBLICATION), user=SUPERUSER)
-        return [(lsn(l), bytes(data)[:1], bytes(data)) for l, data in rows]
+        return [(lsn(where), bytes(data)[:1], bytes(data)) for where, data in rows]
 
 
 class Watch:

@@ -2,7 +2,7 @@
  * in batches of 5,000, one after the other on one connection, and publishes nothing: what the
  * database alone allows. Prints one JSON object.
  *
- * The SQL comes from relay/outbox/table.c, the session settings are those of poll_session.c that
+ * The SQL comes from relay/rows/table.c, the session settings are those of poll_session.c that
  * change plans or commits. */
 #include <libpq-fe.h>
 #include <stdio.h>

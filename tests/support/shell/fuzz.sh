@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154 # variables of tests/run
 # Sourced by tests/run: fuzzes every target of tests/fuzz for a share of the time.
 
 fuzz_can_link() {
@@ -48,7 +49,7 @@ fuzz_report() {
 # fuzz_all SECONDS: all targets, as many at once as there are processors, within about that time.
 fuzz_all() {
     local names=() name share findings=0
-    mapfile -t names < <(cd build/fuzz/tests/fuzz && ls fuzz_* | sed 's/^fuzz_//' | sort)
+    mapfile -t names < <(find build/fuzz/tests/fuzz -maxdepth 1 -name 'fuzz_*' -printf '%f\n' | sed 's/^fuzz_//' | sort)
     share=$(($1 * jobs / ${#names[@]}))
     [ "$share" -ge 1 ] || share=1
     export -f fuzz_one

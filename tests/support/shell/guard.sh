@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154 # variables of tests/run
 # Sourced by tests/run: what makes redesigns safe. Names that scripts rely on, mutants, the binary of before as an oracle.
 
 # guard_names [--renew]: what the program tells by itself, then what running relays tell.

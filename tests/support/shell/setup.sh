@@ -1,9 +1,10 @@
+# shellcheck shell=bash disable=SC2154 # variables of tests/run
 # Sourced by tests/run: brings a fresh Debian 12 to where the tests run. Safe to repeat; quick when nothing is missing.
 
 setup_packages=(
     gcc libc6-dev cmake ninja-build pkg-config git ca-certificates
     libpq-dev librdkafka-dev libconfig-dev libevent-dev libjansson-dev libcriterion-dev
-    clang clang-format clang-tidy
+    clang clang-format clang-tidy shellcheck codespell flake8
     postgresql-15 postgresql-client-15
     default-jre-headless maven
     python3 python3-pytest python3-pytest-xdist python3-psycopg2 python3-pip

@@ -126,7 +126,8 @@ Test(status_client, nobody_listening_is_said_with_the_address)
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof(address);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    bind(server.fd, (struct sockaddr *)&address, length); /* taken, but not listening */
+    cr_assert_eq(bind(server.fd, (struct sockaddr *)&address, length),
+                 0); /* taken, not listening */
     getsockname(server.fd, (struct sockaddr *)&address, &length);
     char text[64];
     snprintf(text, sizeof(text), "127.0.0.1:%u", ntohs(address.sin_port));

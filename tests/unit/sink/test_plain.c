@@ -66,7 +66,7 @@ static SendResult send_to_file(const Record *record, char *line, size_t size, Er
 {
     FILE *file = tmpfile();
     cr_assert_not_null(file);
-    fflush(stdout);
+    (void)fflush(stdout);
     int saved = dup(STDOUT_FILENO);
     dup2(fileno(file), STDOUT_FILENO);
     SendResult result = sink->ops->send(sink, record, event, err);
@@ -75,7 +75,7 @@ static SendResult send_to_file(const Record *record, char *line, size_t size, Er
     rewind(file);
     size_t length = fread(line, 1, size - 1, file);
     line[length] = '\0';
-    fclose(file);
+    (void)fclose(file);
     return result;
 }
 
@@ -112,7 +112,7 @@ Test(plain, a_stdout_that_takes_nothing_is_an_error)
 {
     sink = sink_stdout_new();
     set_events();
-    fflush(stdout);
+    (void)fflush(stdout);
     FILE *full = fopen("/dev/full", "w");
     cr_assert_not_null(full);
     int saved = dup(STDOUT_FILENO);
@@ -122,7 +122,7 @@ Test(plain, a_stdout_that_takes_nothing_is_an_error)
     SendResult result = sink->ops->send(sink, &record, event, &err);
     dup2(saved, STDOUT_FILENO);
     close(saved);
-    fclose(full);
+    (void)fclose(full);
     clearerr(stdout);
     cr_assert_eq(result, SEND_POISON);
     cr_assert_eq(err.class, ERROR_FATAL);

@@ -1,0 +1,123 @@
+"""The checks of lint fail when there is something to find: each is shown a small tree with one fault, and the same tree without it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SUPPORT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support")
+EXPOSED = "tests/fixtures/names/metrics.txt"
+MAKE = '#include "base/x.h"\nvoid make(Metrics *m, const char *pipeline)\n{{\n    metrics_counter(m, "outboxd_" {name}, "Things{more}.", "pipeline", pipeline, NULL);\n}}\n'
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """make({path: text}) -> run(program, arguments...) -> (exit code, output) in a repository of these files."""
+    def make(files):
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+        def run(program, *arguments):
+            done = subprocess.run([sys.executable, os.path.join(SUPPORT, program), *arguments, str(tmp_path)], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
+            return done.returncode, done.stdout
+        return run
+    return make
+
+
+def room(table, **files):
+    return {"relay/base/README.md": f"# base\n\n| file | job |\n|---|---|\n{table}\n", **{f"relay/base/{n.replace('_c', '.c')}": t for n, t in files.items()}}
+
+
+@pytest.mark.parametrize("files, said", [
+    (room("| `one.c` | a |", one_c=""), None),
+    (room("| `one.c` | a |\n| `two.c` | b |", one_c=""), "the table names `two.c`"),
+    (room("| `one.c` | a |", one_c="", two_c=""), "the table lacks `two.c`"),
+    (room("| `one_<word>.c` | all of them |", one_a_c="", one_b_c=""), None),
+    ({"README.md": "See [the runbook](packaging/RUNBOOK.md).\n"}, "links to packaging/RUNBOOK.md"),
+    ({"README.md": "The SQL is in `relay/rows/table.c`.\n"}, "speaks of `relay/rows/table.c`"),
+    ({"README.md": "The SQL is in `relay/rows/table.c`.\n", "relay/rows/table.c": ""}, None),
+    ({"relay/a.c": "/* as PAPER.md says */\n"}, "cites PAPER.md"),
+    ({"relay/a.c": "/* as in README.md */\n", "README.md": ""}, None),
+    ({"relay/a.c": "/* see flow/gone.c */\n"}, "speaks of flow/gone.c"),
+    ({"relay/a.c": "/* see flow/here.c */\n", "relay/flow/here.c": ""}, None),
+])
+def test_documents_name_what_is_there_and_all_of_it(tree, files, said):
+    code, output = tree(files)("documents.py")
+    assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
+def metrics_tree(tree):
+    files = {f"relay/base/m{n}.c": MAKE.format(name=f'"things_{n}_total"', more="") for n in range(50)}
+    files |= {"relay/base/x.h": "", "packaging/prometheus/r.yml": "expr: rate(outboxd_things_1_total[5m])\n", EXPOSED: "outboxd_things_2_total counter {pipeline}\n"}
+    run = tree(files)
+    code, text = run("metrics.py", "--markdown")
+    assert code == 0, text
+    tree({"packaging/guide/metrics.md": text})
+
+
+@pytest.mark.parametrize("path, text, said", [
+    ("relay/base/m1.c", MAKE.format(name='"things_1_total"', more=""), None),
+    ("relay/base/m1.c", MAKE.format(name='"things_1_total"', more=" of another kind"), "is not what the sources say"),
+    ("relay/base/new.c", MAKE.format(name='"new_total"', more=""), "is not what the sources say"),
+    ("relay/base/new.c", MAKE.format(name='"things_1_total"', more=" and more"), "another type, help or labels"),
+    ("relay/base/new.c", MAKE.format(name='pipeline', more=""), "neither a literal nor a constant"),
+    ("packaging/prometheus/r.yml", "expr: outboxd_things_99_total\n", "outboxd_things_99_total, which is no metric"),
+    (EXPOSED, "outboxd_things_51_total counter {pipeline}\n", "no call of the sources makes it"),
+    (EXPOSED, "outboxd_things_3_total gauge {pipeline}\n", "the sources say counter {pipeline}"),
+    ("packaging/RUNBOOK.md", "Look at `outboxd_nothing_seconds`.\n", "outboxd_nothing_seconds, which is no metric"),
+    ("packaging/RUNBOOK.md", "Look at `outboxd_things_7_total`.\n", None),
+])
+def test_the_metrics_reference_is_what_the_sources_say(tree, path, text, said):
+    metrics_tree(tree)
+    code, output = tree({path: text})("metrics.py")
+    assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
+ERROR_H = "typedef struct Error { char text[100]; } Error;\n"
+LINES = "".join(f"    step_{n}(x, {n});\n" for n in range(6))
+LIMITS = "".join(f"{name} {number}\n" for name, number in {
+    "circles": 0, "circle_files": 0, "room_circles": 0, "wide_own": 0, "wide_structs": 0, "widest_struct": 20, "most_flags": 9, "error_bytes": 100,
+    "decisions": 0, "runs": 0, "long_files": 0, "long_functions": 0, "long_tests": 0}.items())
+
+
+@pytest.mark.parametrize("files, said", [
+    ({}, None),
+    ({"relay/base/a.h": "void a(void);\n", "relay/base/b.h": "void b(void);\n", "relay/base/a.c": '#include "base/b.h"\nvoid a(void)\n{\n    b();\n}\n',
+      "relay/base/b.c": '#include "base/a.h"\nvoid b(void)\n{\n    a();\n}\n'}, "circles of files within a folder: 1"),
+    ({"relay/base/a.h": "typedef struct In {\n    int a, b, c, d, e, f, g, h, i, j, k;\n} In;\ntypedef struct Out {\n    In one;\n    In two;\n} Out;\n"},
+     "through members: 1"),
+    ({"relay/base/a.h": "typedef struct In {\n    int a, b, c, d, e, f, g, h, i, j, k;\n} In;\ntypedef struct Out {\n    In *one;\n    In *two;\n} Out;\n"},
+     None),
+    ({"relay/base/error.h": ERROR_H.replace("100", "101")}, "sizeof(Error): 101"),
+    ({"relay/base/a.c": 'int a(Error *err)\n{\n    return strcmp(err->code, "A_B") == 0;\n}\n'}, "decisions by the text of a code or message: 1"),
+    ({"relay/base/a.c": 'int a(const char *err)\n{\n    return strcmp(err, "code") == 0;\n}\n'}, None),
+    ({"relay/base/a.c": f"void a(void)\n{{\n{LINES}}}\n", "cdc/b.c": f"void b(void)\n{{\n{LINES}}}\n"}, "equal lines that stand twice: 1"),
+    ({"relay/base/a.c": "\n" * 601}, "C files over 600 lines: 1"),
+    ({"relay/base/a.c": "void a(void)\n{\n" + "    a();\n" * 68 + "}\n"}, "functions over 70 lines: 1"),
+])
+def test_what_makes_the_house_worse_is_above_its_limit(tree, files, said):
+    code, output = tree({"relay/base/error.h": ERROR_H, "tests/support/house.limits": LIMITS, **files})("house.py")
+    assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
+def test_a_limit_is_lowered_and_never_raised(tree, tmp_path):
+    run = tree({"relay/base/error.h": ERROR_H, "tests/support/house.limits": LIMITS.replace("error_bytes 100", "error_bytes 99").replace("runs 0", "runs 4")})
+    code, output = run("house.py", "--write")
+    limits = (tmp_path / "tests/support/house.limits").read_text()
+    assert code == 1 and "sizeof(Error): 100, and 99" in output
+    assert "error_bytes 99\n" in limits and "runs 0\n" in limits
+
+
+@pytest.mark.parametrize("program, path, bad, good", [
+    ("connections.py", "relay/pg/x.c", 'void f(void)\n{\n    PQconnectdb("");\n}\n', "/* PQconnectdb(x) */\n"),
+    ("results.py", "relay/pg/x.c", "void f(void)\n{\n    PQgetvalue(r, 0, 0);\n}\n", "// PQgetvalue\n"),
+])
+def test_the_two_ways_to_postgresql(tree, program, path, bad, good):
+    ground = {"relay/pg/open.c": "PQconnectdbParams(PG_OPEN_SQL)\n", "relay/pg/conn.c": "PQconnectStartParams(PG_OPEN_SQL)\n", "relay/pg/result.c": "PQgetvalue\n"}
+    assert tree({**ground, path: good})(program)[0] == 0
+    code, output = tree({**ground, path: bad})(program)
+    assert code == 1 and f"{path}:3" in output
