@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cdc/wire.h"
 #include "pg/ident.h"
+#include "pg/sqlstate.h"
 #include "pg/result.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
@@ -202,9 +203,8 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
 
 bool slot_cannot_send(const Error *err)
 {
-    /* The latter for a bytea of more than 512 MB; no server translates it. */
-    return strstr(err->message, "SQLSTATE 54") != NULL ||
-           strstr(err->message, "invalid memory alloc request size") != NULL;
+    /* The latter for a bytea of more than 512 MB. */
+    return sqlstate_is(err, "54") || (err->origin & ORIGIN_SIZE) != 0;
 }
 
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
@@ -212,8 +212,7 @@ bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
     if (slot_judge_text(pipeline, err)) {
         return true;
     }
-    if (strstr(err->message, "SQLSTATE 42704") == NULL ||
-        strstr(err->message, "publication") == NULL) {
+    if ((err->origin & ORIGIN_PUBLICATION) == 0) {
         return false;
     }
     AUTO_TEXT message =

@@ -120,7 +120,7 @@ static void fill_name_rows(WalSource *wal, Error *err)
     error_hint(err,
                "Correct or delete the row, then start again: it is damaged, or its text would be "
                "more than 1 GB. %s",
-               slot_cannot_send(err) ? SLOT_FIND_HUGE_NUMBERS : "");
+               slot_cannot_send(&copy) ? SLOT_FIND_HUGE_NUMBERS : "");
 }
 
 static void fill_on_done(void *arg, const Error *err)

@@ -15,12 +15,6 @@
 
 enum { CREATION_QUICK_MS = 2000 }; /* what takes longer waits for somebody */
 
-static bool slot_is_state(const Error *err, const char *sqlstate)
-{
-    AUTO_TEXT wanted = x_format("SQLSTATE %s", sqlstate);
-    return strstr(err->message, wanted) != NULL;
-}
-
 /* The stream. */
 
 static void on_streaming(void *arg)
@@ -91,16 +85,16 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     /* In the middle of reading again we are no standby: connect anew. */
-    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
+    if (sqlstate_is(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
         wal_session_stand_by(wal, err->message);
         return;
     }
-    if (slot_is_state(err, "42704") || slot_is_state(err, "55000") || slot_is_state(err, "58P01")) {
+    if (sqlstate_is(err, "42704") || sqlstate_is(err, "55000") || sqlstate_is(err, "58P01")) {
         copy.class = ERROR_FATAL;
         copy.exit_code = EXIT_GAP;
         snprintf(copy.code, sizeof(copy.code), "%s",
-                 slot_is_state(err, "42704") ? "SLOT_MISSING" : "SLOT_LOST");
+                 sqlstate_is(err, "42704") ? "SLOT_MISSING" : "SLOT_LOST");
         error_hint(&copy,
                    "Events may be missing. `outboxd run --new-slot` makes the slot again and "
                    "publishes the rows that are still unpublished.");
@@ -520,7 +514,6 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         Error copy = *err;
-        precondition_judge_walsender(PQuser(pg_conn_raw(wal->control)), &copy);
         if (wal->begun) { /* what a human must mend is waited for */
             copy.class = ERROR_RETRY;
         }

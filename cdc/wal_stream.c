@@ -194,12 +194,11 @@ static void stream_ended(WalSource *wal)
         wal_slot_unreadable(wal, &err);
         return;
     }
-    if (strstr(err.message, "SQLSTATE 58P01") != NULL ||
-        strstr(err.message, "SQLSTATE 55000") != NULL) {
+    if (sqlstate_is(&err, "58P01") || sqlstate_is(&err, "55000")) {
         err.class = ERROR_FATAL;
         err.exit_code = EXIT_GAP;
         snprintf(err.code, sizeof(err.code), "SLOT_LOST");
-    } else if (err.class == ERROR_FATAL && strstr(err.message, "SQLSTATE XX000") != NULL) {
+    } else if (err.class == ERROR_FATAL && sqlstate_is(&err, "XX000")) {
         err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
         wal_lose(wal, &err);
         return;

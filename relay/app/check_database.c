@@ -37,12 +37,9 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
 static void check_encryption(Check *check, PGconn *conn, bool replication)
 {
     const char *host = PQhost(conn);
-    bool said = false;
-    for (size_t i = 0; i < check->problems->count; i++) {
-        said = said || strncmp(check->problems->items[i].message, "TLS is off", 10) == 0;
-    }
-    if (!replication && !said && host != NULL && !dsn_host_is_local(host) &&
+    if (!replication && !check->clear_told && host != NULL && !dsn_host_is_local(host) &&
         PQsslInUse(conn) == 0) {
+        check->clear_told = true;
         check_warning(check, "database",
                       "switch TLS on in the server, and set sslmode=verify-full and sslrootcert in "
                       "database.dsn",
@@ -70,9 +67,6 @@ PGconn *check_connect(Check *check, bool replication)
         pg_adopt_encoding(conn);
         check_encryption(check, conn, replication);
         return conn;
-    }
-    if (replication) {
-        precondition_judge_walsender(PQuser(conn), &err);
     }
     const char *hint = replication
                            ? "Is there a pooler in between, or a CONNECTION LIMIT of the role? "

@@ -103,14 +103,11 @@ static size_t table_index(const PipelineConfig *pipeline, const char *name)
 
 /* "; did you mean "topic"?" of a column that is missing. */
 static char *table_meant(const PGresult *columns, const PipelineConfig *pipeline,
-                         const char *message)
+                         const char *wanted)
 {
-    const char *name = strstr(message, "has no column \"");
-    if (name == NULL) {
+    if (wanted == NULL) {
         return NULL;
     }
-    name += strlen("has no column \"");
-    AUTO_TEXT wanted = x_strndup(name, strcspn(name, "\""));
     AUTO_TEXT meant =
         table_nearest(columns, pipeline, table_index(pipeline, wanted), wanted, false);
     return meant != NULL ? x_format("; did you mean \"%s\"?", meant) : NULL;
@@ -162,7 +159,7 @@ static void table_note(Check *check, const PGresult *columns, const PipelineConf
         if (fault->warning) {
             check_warning(check, "database", remedy, "%s", err->message);
         } else {
-            AUTO_TEXT meant = table_meant(columns, pipeline, err->message);
+            AUTO_TEXT meant = table_meant(columns, pipeline, fault->column);
             check_problem(check, EXIT_POSTGRES, "database", remedy, "%s%s", err->message,
                           meant != NULL ? meant : "");
         }

@@ -68,6 +68,16 @@ Status error_prefix(Error *err, const char *format, ...)
     return FAILED;
 }
 
+Status error_caused(Error *err, const Error *cause)
+{
+    if (err != NULL) {
+        memcpy(err->sqlstate, cause->sqlstate, sizeof(err->sqlstate));
+        err->origin = cause->origin;
+        err->step = cause->step;
+    }
+    return FAILED;
+}
+
 const char *error_class_name(ErrorClass class)
 {
     switch (class) {

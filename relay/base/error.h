@@ -31,9 +31,19 @@ typedef enum ExitCode {
     EXIT_INTERNAL = 70,
 } ExitCode;
 
+/* What is known of an error of the server besides its SQLSTATE. */
+typedef enum ErrorOrigin {
+    ORIGIN_FUNCTION = 1,    /* met in a function of the database: somebody's trigger, say */
+    ORIGIN_PUBLICATION = 2, /* the object that is missing is the publication, not the slot */
+    ORIGIN_SIZE = 4,        /* XX000 of memory: what is printed is larger than it can build */
+} ErrorOrigin;
+
 typedef struct Error {
     ErrorClass class;
     ExitCode exit_code; /* of the program, should this error end it */
+    char sqlstate[6];   /* of the server; "": it did not say this */
+    unsigned char origin; /* of ErrorOrigin */
+    const char *step;     /* the query that failed, PgQuery.step; static; NULL: none, or unnamed */
     char code[48];      /* stable name for logs and metrics, such as KAFKA_TOPIC_UNKNOWN */
     char message[640];
     char hint[512];
@@ -48,6 +58,10 @@ Status error_hint(Error *err, const char *format, ...) __attribute__((format(pri
 
 /** Puts "prefix: " before the message, to name the place, and returns FAILED. */
 Status error_prefix(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Copies what the server said about it, SQLSTATE, origin and step, to an error that tells of
+ * *cause in words of our own. Returns FAILED. */
+Status error_caused(Error *err, const Error *cause);
 
 /** The class as users see it: "retry", "poison", "fatal" or "none". */
 const char *error_class_name(ErrorClass class);

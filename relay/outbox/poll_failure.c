@@ -47,7 +47,7 @@ static bool unreadable_isolates(PollSource *poll, const Error *err)
     u->probe = 1;
     if (lean) {
         u->lean = LEAN_NAME;
-    } else if (u->tries >= (strstr(err->message, "(SQLSTATE XX") != NULL ? ALONE_TRIES : 1)) {
+    } else if (u->tries >= (sqlstate_is(err, "XX") ? ALONE_TRIES : 1)) {
         u->lean = LEAN_BODIES;
         u->error = *err;
     }

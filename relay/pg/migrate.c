@@ -34,7 +34,7 @@ static Status connect_failed(PGconn *conn, Error *err)
     AUTO_TEXT message = pg_message(conn);
     error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECT",
               "cannot connect to PostgreSQL: %s", message);
-    if (strstr(message, "no password supplied") != NULL) {
+    if (PQconnectionNeedsPassword(conn) != 0) {
         return error_hint(err, "Put the password into ~/.pgpass or PGPASSWORD. "
                                "OUTBOXD_DATABASE_PASSWORD and OUTBOXD_DATABASE_PASSWORD_FILE go "
                                "with OUTBOXD_DATABASE_DSN, not with --dsn.");

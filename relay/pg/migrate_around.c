@@ -149,11 +149,11 @@ static const char FIND_EVENT_TRIGGER[] =
     " OR strpos($2, format('\"%s\"', p.proname)) > 0) ORDER BY 1 LIMIT 1";
 
 /* The class of errors that a name without its schema causes. */
-static bool is_undefined(const char *message)
+static bool is_undefined(const Error *err)
 {
-    static const char *const states[] = {"[42P01]", "[42883]", "[42703]", "[42704]", "[3F000]"};
+    static const char *const states[] = {"42P01", "42883", "42703", "42704", "3F000"};
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-        if (strstr(message, states[i]) != NULL) {
+        if (strcmp(err->sqlstate, states[i]) == 0) {
             return true;
         }
     }
@@ -189,6 +189,7 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
     if (PQntuples(result) > 0) {
         const char *trigger = pg_value(result, 0, 0);
         const char *function = pg_value(result, 0, 1);
+        bool names = is_undefined(err) && pg_value(result, 0, 4)[0] != 't';
         error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_EVENT_TRIGGER",
                   "event trigger '%s' (function %s) of this database failed while outboxd changed "
                   "its schema: %s",
@@ -196,7 +197,6 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
         AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog: let its owner run "
                                   "ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
                                   function, pg_value(result, 0, 2));
-        bool names = is_undefined(before) && pg_value(result, 0, 4)[0] != 't';
         error_hint(err,
                    "Nothing of this migration was changed. %sswitch it off for the time: ALTER "
                    "EVENT TRIGGER %s DISABLE; and afterwards ALTER EVENT TRIGGER %s %s;",

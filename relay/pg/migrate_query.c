@@ -1,5 +1,6 @@
 /* How it works: every statement goes through migrate_query, which turns a server error into
  * message, detail and remedy. The server's own hint wins; ours stands where it has none. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,9 @@ static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
               locked ? "another transaction holds a lock and 2 s of waiting were not enough"
                      : primary,
               detail ? ". " : "", detail ? detail : "", sqlstate);
+    if (err != NULL) {
+        snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", sqlstate);
+    }
     if (hint != NULL && !ours_wins) {
         error_hint(err, "%s", hint);
     } else if (ours != NULL && ours->hint != NULL) {
@@ -137,6 +141,7 @@ Status migrate_run_script(Migrate *migrate, const char *sql, const char *what, E
         error_set(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
                   blockers);
         error_hint(err, "%s", locked.hint);
+        error_caused(err, &locked);
     }
     return error_prefix(err, "%s: %s", migrate->place, what);
 }

@@ -161,16 +161,12 @@ static void aside_refuse(Marker *marker, const Error *err)
 /* What the server has against this letter need not be in the way of others. */
 static bool aside_is_refused(Marker *marker, const Error *err)
 {
-    static const char *const OTHERS[] = {"(SQLSTATE 55P03)", /* somebody's lock: it waits */
-                                         "(SQLSTATE 25006)", /* this is no primary any more */
-                                         "(SQLSTATE 57P"};   /* the server ends */
-    bool other =
-        strstr(err->message, "(SQLSTATE ") == NULL || !pg_conn_is_open(marker->options.conn);
+    bool passes = sqlstate_is(err, "55P03")    /* somebody's lock: it waits */
+                  || sqlstate_is(err, "25006") /* this is no primary any more */
+                  || sqlstate_is(err, "57P");  /* the server ends */
     bool function = sqlstate_is_of_function(err); /* whatever it raised, it was the table's */
-    for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
-        other = other || (!function && strstr(err->message, OTHERS[i]) != NULL);
-    }
-    if (other) {
+    if (err->sqlstate[0] == '\0' || !pg_conn_is_open(marker->options.conn) ||
+        (passes && !function)) {
         return false;
     }
     aside_refuse(marker, err);
@@ -295,8 +291,7 @@ static bool marker_is_refused(Marker *marker, const Error *err)
     }
     marker->refused = true;
     /* ALTER TYPE of the event id: the statement compares what cannot be compared any more. */
-    bool types = strstr(err->message, "SQLSTATE 42883") != NULL ||
-                 strstr(err->message, "SQLSTATE 42804") != NULL;
+    bool types = sqlstate_is(err, "42883") || sqlstate_is(err, "42804");
     marker->prepared = marker->prepared && !types;
     marker->lock.retry_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
     marker->options.refused(marker->options.arg, err);

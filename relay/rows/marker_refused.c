@@ -68,6 +68,7 @@ bool mark_is_rejected(Marker *marker, const Error *err)
         error_set(&rejected->error, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED",
                   "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
                   (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
+        error_caused(&rejected->error, err);
         error_hint(&rejected->error,
                    "A trigger or a constraint refuses to let the relay's role %s this row: mend "
                    "it, or let it pass. %s%sThe relay tries again each second and goes on by "

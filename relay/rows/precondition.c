@@ -114,7 +114,8 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
     bool later = (entry->applies & LATER) != 0 && reader == PRECONDITION_RUNNING;
-    *fault = (PreconditionFault){.warning = entry->warning || later,
+    *fault = (PreconditionFault){.column = say->column,
+                                 .warning = entry->warning || later,
                                  .first = entry->applies & FIRST,
                                  .alarm = entry->applies & ALARMS};
     error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,

@@ -31,6 +31,7 @@ typedef struct PreconditionFault {
     bool warning; /* it will hurt, and does not stop */
     bool first;   /* a warning that is worth something only before the first event */
     bool alarm;   /* a warning that the relay is not ready for as long as it lasts */
+    const char *column; /* the one that is missing, of the configuration; NULL: none is */
     Error error;  /* FATAL: a human must act; RETRY: may heal by itself. The hint is the remedy. */
 } PreconditionFault;
 
@@ -100,6 +101,3 @@ enum { PRECONDITION_REFUSALS_MAX = 5 };
  * up to PRECONDITION_REFUSALS_MAX times in a row: then nothing that we know explains it. */
 bool precondition_soften(Error *err, bool begun, unsigned *count);
 
-/** A connection for replication was refused: makes NO_REPLICATION or NO_WAL_SENDER of it where the
- * server said so, and changes nothing otherwise. role: not quoted. */
-void precondition_judge_walsender(const char *role, Error *err);

@@ -118,6 +118,7 @@ static void say_missing(const Facts *facts, const NeededColumn *column, const ch
 {
     text_printf(&say->message, "%s has no column \"%s\" (%s)", facts->pipeline->table, column->name,
                 need);
+    say->column = column->name;
     remedy_missing(facts, column, need, &say->remedy);
 }
 

@@ -42,6 +42,7 @@ typedef struct Facts {
 typedef struct Saying {
     Text message;
     Text remedy;
+    const char *column; /* the one that is missing, of the configuration; NULL: none is */
     bool heals;
 } Saying;
 

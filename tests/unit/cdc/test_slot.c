@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "cdc/slot.h"
+#include "pg/sqlstate.h"
 #include "stub/given.h"
 
 /* Facts by what differs from a slot that is read and in order: the position is 0/5000, the slot
@@ -321,17 +322,17 @@ Test(slot, a_row_whose_text_is_too_long_is_a_gap)
     PipelineConfig pipeline = given_pipeline();
     pipeline.slot = GIVEN("outboxd_orders");
     Error err;
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR", "out of memory (SQLSTATE 54000)");
+    (void)sqlstate_fill("54000", "out of memory", &err);
     cr_assert(slot_cannot_send(&err));
     cr_assert(slot_judge_decoding(&pipeline, &err));
     cr_assert_str_eq(err.code, "LOG_ROW_TOO_LARGE");
     cr_assert_eq(err.exit_code, EXIT_GAP);
     cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
-              "invalid memory alloc request size 1200000003 (SQLSTATE XX000)");
+    (void)sqlstate_fill("XX000", "invalid memory alloc request size 1200000003", &err);
+    cr_assert_not(slot_judge_decoding(&pipeline, &err), "of whatever else");
+    err.origin = ORIGIN_SIZE;
     cr_assert(slot_judge_decoding(&pipeline, &err));
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_RESOURCES",
-              "out of memory (SQLSTATE 53200)");
+    (void)sqlstate_fill("53200", "out of memory", &err);
     cr_assert_not(slot_judge_decoding(&pipeline, &err), "that may pass");
 }
 
@@ -340,14 +341,13 @@ Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
     PipelineConfig pipeline = given_pipeline();
     pipeline.slot = pipeline.publication = GIVEN("outboxd_orders");
     Error err;
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
-              "publication \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    (void)sqlstate_fill("42704", "publication \"outboxd_orders\" does not exist", &err);
+    err.origin = ORIGIN_PUBLICATION;
     cr_assert(slot_judge_decoding(&pipeline, &err));
     cr_assert_str_eq(err.code, "PUBLICATION_GONE");
     cr_assert_eq(err.exit_code, EXIT_GAP);
     cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
-              "replication slot \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    (void)sqlstate_fill("42704", "replication slot \"a_publication\" does not exist", &err);
     cr_assert_not(slot_judge_decoding(&pipeline, &err));
     cr_assert_str_eq(err.code, "POSTGRES_ERROR");
 }

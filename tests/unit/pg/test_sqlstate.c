@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "pg/conn.h"
 #include "pg/sqlstate.h"
 #include "stub/libpq.h"
@@ -122,23 +123,78 @@ Test(sqlstate, each_code_says_what_to_do, .timeout = 20)
 Test(sqlstate, what_is_said_of_data_is_told_from_rights_and_trouble)
 {
     static const struct {
+        const char *state;
         const char *message;
         bool data;
         bool refusal;
     } SAID[] = {
-        {"missing chunk number 0 for toast value 1 (SQLSTATE XX000)", true, false},
-        {"damaged (SQLSTATE XX001)", true, false},
-        {"no equivalent in encoding (SQLSTATE 22P05)", true, false},
-        {"Cannot enlarge string buffer (SQLSTATE 54000)", true, false},
-        {"permission denied (SQLSTATE 42501)", false, true},
-        {"out of memory (SQLSTATE 53200)", false, false},
-        {"the text (SQLSTATE XX000) is a user's (SQLSTATE 57014)", false, false},
-        {"the connection broke", false, false},
+        {"XX000", "missing chunk number 0 for toast value 1", true, false},
+        {"XX001", "damaged", true, false},
+        {"22P05", "no equivalent in encoding", true, false},
+        {"54000", "Cannot enlarge string buffer", true, false},
+        {"42501", "permission denied", false, true},
+        {"55000", "not in prerequisite state", false, true},
+        {"55006", "in use", false, false},
+        {"53200", "out of memory", false, false},
+        {"57014", "the text (SQLSTATE XX000) is a user's", false, false},
     };
     for (size_t i = 0; i < sizeof(SAID) / sizeof(SAID[0]); i++) {
         Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "X", "%s", SAID[i].message);
+        (void)sqlstate_fill(SAID[i].state, SAID[i].message, &err);
         cr_assert_eq(sqlstate_is_of_data(&err), SAID[i].data, "%s", SAID[i].message);
         cr_assert_eq(sqlstate_is_refusal(&err), SAID[i].refusal, "%s", SAID[i].message);
+    }
+    Error err;
+    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "X", "our own words (SQLSTATE 42501)");
+    cr_assert_not(sqlstate_is_refusal(&err));
+    cr_assert_not(sqlstate_is(&err, "42"));
+}
+
+/* A decision must not hang on where a buffer ends. */
+Test(sqlstate, a_message_of_any_length_leaves_the_state_what_it_is)
+{
+    AUTO_BUFFER long_message = TEXT_EMPTY;
+    for (int i = 0; i < 200; i++) {
+        text_add(&long_message, "relation with a long name ");
+    }
+    Error err;
+    (void)sqlstate_fill("42P01", long_message.data, &err);
+    error_prefix(&err, "reading the table");
+    cr_assert(sqlstate_is(&err, "42P01"));
+    cr_assert(sqlstate_is_refusal(&err));
+    cr_assert_str_eq(err.code, "POSTGRES_NO_TABLE");
+    Error derived;
+    error_set(&derived, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED", "refused: %s", err.message);
+    cr_assert_not(sqlstate_is_refusal(&derived));
+    error_caused(&derived, &err);
+    cr_assert(sqlstate_is_refusal(&derived));
+}
+
+Test(sqlstate, a_refused_walsender_is_told_from_one_without_a_place)
+{
+    static const struct {
+        const char *said;
+        const char *code;
+        ErrorClass class;
+    } CASES[] = {
+        {"FATAL:  must be superuser or replication role to start walsender", "NO_REPLICATION",
+         ERROR_FATAL},
+        {"FATAL:  permission denied to start WAL sender\nDETAIL:  Only roles with the REPLICATION "
+         "attribute may start a WAL sender process.",
+         "NO_REPLICATION", ERROR_FATAL},
+        {"FATAL:  number of requested standby connections exceeds max_wal_senders (currently 2)",
+         "NO_WAL_SENDER", ERROR_RETRY},
+        {"connection refused", "POSTGRES_UNREACHABLE", ERROR_RETRY},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        Error err;
+        (void)sqlstate_connection_said("shop_relay", CASES[i].said, &err);
+        cr_expect_str_eq(err.code, CASES[i].code);
+        cr_expect_eq((int)err.class, (int)CASES[i].class);
+        bool told = strcmp(err.code, "NO_REPLICATION") != 0;
+        cr_expect(told || strstr(err.message, "the server says: FATAL: ") != NULL,
+                  "the server's own words: %s", err.message);
+        bool ours = CASES[i].class == ERROR_FATAL;
+        cr_expect_eq(strstr(err.hint, "ALTER ROLE shop_relay REPLICATION;") != NULL, ours);
     }
 }
