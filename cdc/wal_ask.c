@@ -117,7 +117,8 @@ void ask_send_waiting(WalSource *wal)
         text_add(&sql, "; ");
         wal_session_add_look(wal, &sql);
     }
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "ask about the log",
+                            .sql = sql.data,
                             .rows_wanted = wal->held.again ? 3 : 1,
                             .arg = wal,
                             .result = on_answer,

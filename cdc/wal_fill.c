@@ -173,8 +173,11 @@ static void fill_fetch(WalSource *wal, size_t limit)
         table->rows_begin, table->select_list, wal_rotation_name(wal, fill->at), table->seq,
         (long long)fill->last_seq, table->seq, (long long)fill->end, table->unpublished, table->seq,
         limit, table->rows_end);
-    pg_conn_send(wal->filler,
-                 &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
+    pg_conn_send(wal->filler, &(PgQuery){.step = "fetch before the slot",
+                                         .sql = sql,
+                                         .arg = wal,
+                                         .row = fill_on_row,
+                                         .done = fill_on_done});
 }
 
 static void on_end_written(void *arg, const Error *err)
@@ -345,7 +348,8 @@ static void on_filler_set(void *arg, const Error *err)
         tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
                        PQserverVersion(pg_conn_raw(wal->filler)), &sql);
     }
-    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data,
+    pg_conn_send(wal->filler, &(PgQuery){.step = "import snapshot",
+                                         .sql = sql.data,
                                          .rows_wanted = wal->scout.wanted ? 2 : 1,
                                          .arg = wal,
                                          .result = on_snapshot_row,
@@ -363,7 +367,10 @@ void fill_filler_opened(void *arg, const Error *err)
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
                            pg_conn_raw(wal->filler), &sql);
     text_add(&sql, "SET statement_timeout = 0; "); /* reading ahead takes as long as the log is */
-    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_filler_set});
+    pg_conn_send(wal->filler, &(PgQuery){.step = "session of the filler",
+                                         .sql = sql.data,
+                                         .arg = wal,
+                                         .done = on_filler_set});
 }
 
 void fill_start(WalSource *wal)

@@ -62,7 +62,11 @@ void position_send_waiting(WalSource *wal)
     wal->save.sql = NULL;
     wal->save.stored = false;
     history_write_sent(&wal->history);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .result = on_save_result, .done = on_saved});
+    wal_ask(wal, &(PgQuery){.step = "store position",
+                            .sql = sql,
+                            .arg = wal,
+                            .result = on_save_result,
+                            .done = on_saved});
 }
 
 static void save_queue(WalSource *wal, const Save *save)

@@ -273,8 +273,10 @@ static void on_unlocked(void *arg, const Error *err)
 static void on_lock_taken(void *arg)
 {
     WalSource *wal = arg;
-    wal_ask(wal,
-            &(PgQuery){.sql = "SELECT pg_advisory_unlock_all()", .arg = wal, .done = on_unlocked});
+    wal_ask(wal, &(PgQuery){.step = "release old lock",
+                            .sql = "SELECT pg_advisory_unlock_all()",
+                            .arg = wal,
+                            .done = on_unlocked});
 }
 
 static void on_trees_result(void *arg, const PGresult *result)
@@ -356,9 +358,11 @@ static void rotation_ask_trees(WalSource *wal)
                        PQserverVersion(pg_conn_raw(wal->control)), &sql);
         text_add(&sql, "; ");
     }
-    wal_ask(
-        wal,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_trees_result, .done = on_trees_done});
+    wal_ask(wal, &(PgQuery){.step = "partitions",
+                            .sql = sql.data,
+                            .arg = wal,
+                            .result = on_trees_result,
+                            .done = on_trees_done});
 }
 
 static void on_tables_result(void *arg, const PGresult *result)
@@ -417,9 +421,11 @@ void wal_rotation_look_between(WalSource *wal)
     wal->rotation.barrier = facts->insert_lsn;
     AUTO_BUFFER sql = TEXT_EMPTY;
     succession_add_query(wal->options.pipeline, oldest, wal->lock.table_oid, &sql);
-    wal_ask(wal,
-            &(PgQuery){
-                .sql = sql.data, .arg = wal, .result = on_tables_result, .done = on_tables_done});
+    wal_ask(wal, &(PgQuery){.step = "old tables",
+                            .sql = sql.data,
+                            .arg = wal,
+                            .result = on_tables_result,
+                            .done = on_tables_done});
 }
 
 void wal_rotation_begin(WalSource *wal)
@@ -566,7 +572,11 @@ static void rotation_ask_count(WalSource *wal)
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS unpublished",
                  rotation->tables.items[rotation->done].name, wal->table->unpublished, COUNT_MOST);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .result = on_count_result, .done = on_counted});
+    wal_ask(wal, &(PgQuery){.step = "count rows left",
+                            .sql = sql,
+                            .arg = wal,
+                            .result = on_count_result,
+                            .done = on_counted});
 }
 
 static void rotation_check_finished(WalSource *wal)

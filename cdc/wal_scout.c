@@ -151,6 +151,9 @@ void scout_start(WalSource *wal)
         x_format("COPY (SELECT data FROM pg_logical_slot_peek_binary_changes(%s, '%s', NULL,"
                  " 'proto_version', '1', 'publication_names', %s)) TO STDOUT (FORMAT binary)",
                  slot, scout->until, publications);
-    pg_conn_send(wal->filler,
-                 &(PgQuery){.sql = sql, .arg = wal, .row = scout_on_row, .done = scout_on_done});
+    pg_conn_send(wal->filler, &(PgQuery){.step = "read ahead",
+                                         .sql = sql,
+                                         .arg = wal,
+                                         .row = scout_on_row,
+                                         .done = scout_on_done});
 }

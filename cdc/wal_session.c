@@ -62,7 +62,10 @@ static void session_create_publication(WalSource *wal)
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
                              name, wal->table->configured);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
+    wal_ask(wal, &(PgQuery){.step = "create publication",
+                            .sql = sql,
+                            .arg = wal,
+                            .done = on_publication_created});
 }
 
 /* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
@@ -241,7 +244,8 @@ void wal_session_look(WalSource *wal)
     text_add(&sql, "; ");
     slot_add_query(wal->options.config, wal->options.pipeline, wal->position_table, &sql);
     wal->error = (Error){0};
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "facts",
+                            .sql = sql.data,
                             .rows_wanted = 5,
                             .arg = wal,
                             .result = on_facts_result,
@@ -280,7 +284,8 @@ static void session_ask_proof(WalSource *wal)
     wal->found_told = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     history_add_query(wal->position_table, wal->position_key, &sql);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "proof of history",
+                            .sql = sql.data,
                             .rows_wanted = 1,
                             .arg = wal,
                             .result = on_proof_result,
@@ -361,7 +366,8 @@ void wal_session_control_opened(void *arg, const Error *err)
     wal->error = (Error){0};
     wal->facts_told = false;
     precondition_release(&wal->look);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "look",
+                            .sql = sql.data,
                             .rows_wanted = 2,
                             .arg = wal,
                             .result = on_look_result,
@@ -480,7 +486,8 @@ void wal_session_ping(WalSource *wal)
                              table, slot);
     wal->error = (Error){0};
     wal->idle.asked = wal->state == WAL_ACTIVE ? wal->assembler.told_lsn : 0;
-    wal_ask(wal, &(PgQuery){.sql = sql,
+    wal_ask(wal, &(PgQuery){.step = "ping",
+                            .sql = sql,
                             .rows_wanted = 1,
                             .arg = wal,
                             .result = on_ping_result,

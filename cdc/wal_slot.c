@@ -138,7 +138,8 @@ void wal_slot_stream(WalSource *wal)
                 "START_REPLICATION SLOT %s LOGICAL %s (proto_version '%d', publication_names %s",
                 slot, lsn_format(from.lsn, lsn), protocol, publications);
     text_add(&sql, pipeline->messages ? ", messages 'true')" : ")");
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data,
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "START_REPLICATION",
+                                            .sql = sql.data,
                                             .arg = wal,
                                             .copy_both = on_streaming,
                                             .done = on_stream_refused});
@@ -221,7 +222,8 @@ static void slot_create_slot(WalSource *wal)
               LOG_FIELDS(log_text("slot", pipeline->slot)),
               "creating the replication slot: waits until every running transaction has ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql,
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "CREATE_REPLICATION_SLOT",
+                                            .sql = sql,
                                             .rows_wanted = 1,
                                             .arg = wal,
                                             .result = on_slot_result,
@@ -269,7 +271,10 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     if (wal->facts.has_slot) {
         AUTO_TEXT slot = ident_quote(pipeline->slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
-        pg_conn_send(wal->walsender, &(PgQuery){.sql = sql, .arg = wal, .done = on_slot_dropped});
+        pg_conn_send(wal->walsender, &(PgQuery){.step = "DROP_REPLICATION_SLOT",
+                                                .sql = sql,
+                                                .arg = wal,
+                                                .done = on_slot_dropped});
     } else {
         slot_create_slot(wal);
     }
@@ -488,7 +493,8 @@ static void on_identity_done(void *arg, const Error *err)
         return;
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", facts->timeline);
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql,
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "TIMELINE_HISTORY",
+                                            .sql = sql,
                                             .rows_wanted = 1,
                                             .arg = wal,
                                             .result = on_history_result,
@@ -502,7 +508,8 @@ static void on_walsender_set(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = "IDENTIFY_SYSTEM",
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "IDENTIFY_SYSTEM",
+                                            .sql = "IDENTIFY_SYSTEM",
                                             .arg = wal,
                                             .rows_wanted = 1,
                                             .result = on_identity_result,
@@ -530,5 +537,8 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
                 "SET tcp_user_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;"
                 " SET wal_sender_timeout = %lld",
                 (long long)wal->options.pipeline->lease_ms + PUBLISHER_MARGIN_MS);
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_walsender_set});
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "session of the walsender",
+                                            .sql = sql.data,
+                                            .arg = wal,
+                                            .done = on_walsender_set});
 }

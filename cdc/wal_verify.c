@@ -213,7 +213,8 @@ void verify_send_waiting(WalSource *wal)
         verify->asking = true;
         AUTO_BUFFER sql = TEXT_EMPTY;
         wal_session_add_look(wal, &sql);
-        wal_ask(wal, &(PgQuery){.sql = sql.data,
+        wal_ask(wal, &(PgQuery){.step = "verify last row",
+                                .sql = sql.data,
                                 .rows_wanted = 2,
                                 .arg = wal,
                                 .result = on_last_result,

@@ -324,7 +324,8 @@ static void waiting_ask(WalSource *wal)
     wal->waiting.replaced = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     waiting_add_question(wal, &sql);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "rows that wait",
+                            .sql = sql.data,
                             .arg = wal,
                             .rows_wanted = 1,
                             .result = on_waiting_result,

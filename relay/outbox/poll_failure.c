@@ -165,8 +165,10 @@ void fetch_on_failure(PollSource *poll, const Error *err)
 {
     if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
         poll->fetch.error = *err;
-        session_ask(poll,
-                    &(PgQuery){.sql = "ROLLBACK", .arg = poll, .done = fetch_on_rollback_done});
+        session_ask(poll, &(PgQuery){.step = "roll back fetch",
+                                     .sql = "ROLLBACK",
+                                     .arg = poll,
+                                     .done = fetch_on_rollback_done});
     } else {
         fetch_judge_failure(poll, err);
     }

@@ -472,7 +472,8 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         fetch_add_sql(poll->table, gaps, limit, &sql);
     }
     guard_add_query(poll, &sql);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "fetch",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .rows_wanted = with_fence ? 2 : 1,
                                  .row = fetch_on_row,

@@ -86,7 +86,10 @@ static void on_lock_taken(void *arg)
     if (rotation->old_oid != 0) { /* whoever finishes the old table goes on with the new one */
         AUTO_BUFFER sql = TEXT_EMPTY;
         publisher_add_unlock(poll->lock.table_oid, &sql);
-        session_ask(poll, &(PgQuery){.sql = sql.data, .arg = poll, .done = on_unlocked});
+        session_ask(poll, &(PgQuery){.step = "release old lock",
+                                     .sql = sql.data,
+                                     .arg = poll,
+                                     .done = on_unlocked});
         return;
     }
     session_renew_lease(poll);
@@ -261,7 +264,8 @@ static void on_succession_done(void *arg, const Error *err)
         on_strays_done(poll, NULL);
         return;
     }
-    session_ask(poll, &(PgQuery){.sql = rotation->stray_counts.data,
+    session_ask(poll, &(PgQuery){.step = "count strays",
+                                 .sql = rotation->stray_counts.data,
                                  .arg = poll,
                                  .result = on_strays_result,
                                  .done = on_strays_done});
@@ -282,7 +286,8 @@ void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_o
     rotation->denied = (Error){0};
     text_free(&rotation->stray_names);
     text_free(&rotation->stray_counts);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "succession",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .result = on_succession_result,
                                  .done = on_succession_done});
@@ -358,9 +363,11 @@ void rotation_start(PollSource *poll)
         add_old_tables(poll, &sql);
     }
     text_printf(&sql, "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS configured", table);
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_start_result, .done = on_start_done});
+    session_ask(poll, &(PgQuery){.step = "begin rotation",
+                                 .sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_start_result,
+                                 .done = on_start_done});
 }
 
 /* While publishing. */
@@ -491,9 +498,11 @@ bool rotation_next(PollSource *poll)
         text_add(&sql, ")) AS others");
     }
     text_add(&sql, " FROM named");
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_look_result, .done = on_look_done});
+    session_ask(poll, &(PgQuery){.step = "look at tables",
+                                 .sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_look_result,
+                                 .done = on_look_done});
     return true;
 }
 

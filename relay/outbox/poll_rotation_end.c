@@ -72,9 +72,11 @@ void rotation_note_finished(PollSource *poll)
                 " = %u AND p.generation = '%s') SELECT named.id AS carrier FROM named",
                 poll->publisher_table, rotation->next_oid, poll->lock.table_oid,
                 poll->history.ours);
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_end_result, .done = on_end_done});
+    session_ask(poll, &(PgQuery){.step = "end rotation",
+                                 .sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_end_result,
+                                 .done = on_end_done});
 }
 
 static void rotation_finish(PollSource *poll)

@@ -70,8 +70,10 @@ void session_marker_opened(void *arg, const Error *err)
     publisher_add_settings(poll->options.config, poll->options.pipeline, false,
                            pg_conn_raw(poll->marker_conn), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
-    pg_conn_send(poll->marker_conn,
-                 &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
+    pg_conn_send(poll->marker_conn, &(PgQuery){.step = "session of the marker",
+                                               .sql = sql.data,
+                                               .arg = poll,
+                                               .done = on_marker_ready});
 }
 
 /* The lock. */
@@ -152,7 +154,8 @@ static void session_claim(PollSource *poll)
     publisher_add_claim(poll->options.pipeline, poll->publisher_table, poll->lock.table_oid,
                         poll->history.ours, &sql);
     history_write_sent(&poll->history);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "claim",
+                                 .sql = sql.data,
                                  .rows_wanted = 1,
                                  .arg = poll,
                                  .result = on_claim_result,
@@ -227,7 +230,8 @@ void session_judge(PollSource *poll)
     AUTO_BUFFER sql = TEXT_EMPTY;
     history_add_query(poll->publisher_table, poll->publisher_key, &sql);
     poll->error = (Error){0};
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "history",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .rows_wanted = 1,
                                  .result = on_history_result,
@@ -344,7 +348,8 @@ static void session_look(PollSource *poll, Text *sql, void (*done)(void *arg, co
     publisher_add_pooler_query(sql);
     precondition_add_query(poll->options.pipeline, poll->table, 0, version, sql);
     poll->error = (Error){0};
-    session_ask(poll, &(PgQuery){.sql = sql->data,
+    session_ask(poll, &(PgQuery){.step = "look",
+                                 .sql = sql->data,
                                  .rows_wanted = 2,
                                  .arg = poll,
                                  .result = on_look_result,
@@ -441,7 +446,8 @@ void session_ping(PollSource *poll)
 {
     AUTO_TEXT table = ident_literal(poll->table->name);
     AUTO_TEXT sql = x_format("SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
-    session_ask(poll, &(PgQuery){.sql = sql,
+    session_ask(poll, &(PgQuery){.step = "ping",
+                                 .sql = sql,
                                  .rows_wanted = 1,
                                  .arg = poll,
                                  .result = on_ping_result,

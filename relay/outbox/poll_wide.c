@@ -107,7 +107,8 @@ static void wide_ask_page(PollSource *poll, int64_t from, Text *sql)
     fetch->header_read = false;
     fetch_add_keys_sql(poll->table, fetch->sweep ? &GAPS_NONE : &poll->gaps, from,
                        fetch->page_limit, sql);
-    session_ask(poll, &(PgQuery){.sql = sql->data,
+    session_ask(poll, &(PgQuery){.step = "fetch keys",
+                                 .sql = sql->data,
                                  .arg = poll,
                                  .row = wide_on_key,
                                  .result = fetch_on_result,
@@ -125,7 +126,8 @@ void wide_ask_rows(PollSource *poll)
     }
     guard_add_query(poll, &sql);
     text_add(&sql, "; COMMIT");
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "fetch rows",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .rows_wanted = 1,
                                  .row = fetch->wanted_count > 0 ? fetch_on_row : NULL,

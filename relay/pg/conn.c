@@ -142,7 +142,8 @@ static void conn_on_path(void *arg, const Error *err)
 {
     PgConn *conn = arg;
     if (err == NULL && pg_conn_takes_bytes(conn)) {
-        pg_conn_send(conn, &(PgQuery){.sql = "SET client_encoding = 'SQL_ASCII'",
+        pg_conn_send(conn, &(PgQuery){.step = "session encoding",
+                                      .sql = "SET client_encoding = 'SQL_ASCII'",
                                       .arg = conn,
                                       .done = conn_on_encoding});
     } else {
@@ -163,7 +164,10 @@ static void conn_connect_poll(PgConn *conn)
         conn->state = CONN_OPEN;
         PQsetnonblocking(conn->pg, 1);
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
-        pg_conn_send(conn, &(PgQuery){.sql = PG_OPEN_SQL, .arg = conn, .done = conn_on_path});
+        pg_conn_send(conn, &(PgQuery){.step = "session path",
+                                      .sql = PG_OPEN_SQL,
+                                      .arg = conn,
+                                      .done = conn_on_path});
         return;
     default: {
         Error err;
@@ -306,6 +310,7 @@ static void conn_finish_query(PgConn *conn)
     } else {
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
     }
+    err.step = query.step;
     query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
 }
 
@@ -431,6 +436,7 @@ static void conn_lose(PgConn *conn, const Error *err)
 {
     PgQuery query = conn->query;
     Error copy = *err;
+    copy.step = conn->busy ? query.step : NULL;
     bool busy = conn->busy;
     pg_conn_close(conn);
     if (busy) {

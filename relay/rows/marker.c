@@ -161,9 +161,9 @@ static void aside_refuse(Marker *marker, const Error *err)
 /* What the server has against this letter need not be in the way of others. */
 static bool aside_is_refused(Marker *marker, const Error *err)
 {
-    bool passes = sqlstate_is(err, "55P03")    /* somebody's lock: it waits */
-                  || sqlstate_is(err, "25006") /* this is no primary any more */
-                  || sqlstate_is(err, "57P");  /* the server ends */
+    bool passes = sqlstate_is(err, "55P03")       /* somebody's lock: it waits */
+                  || sqlstate_is(err, "25006")    /* this is no primary any more */
+                  || sqlstate_is(err, "57P");     /* the server ends */
     bool function = sqlstate_is_of_function(err); /* whatever it raised, it was the table's */
     if (err->sqlstate[0] == '\0' || !pg_conn_is_open(marker->options.conn) ||
         (passes && !function)) {
@@ -268,7 +268,8 @@ static void aside_send(Marker *marker)
         dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
                           &aside->record, &aside->reason);
     }
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = letter.sql,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "write dead letter",
+                                                  .sql = letter.sql,
                                                   .param_count = letter.count,
                                                   .values = letter.values,
                                                   .lengths = letter.lengths,
@@ -377,9 +378,11 @@ static void holder_send(Marker *marker)
         " ORDER BY l.granted DESC, l.pid LIMIT 1",
         marker->table_oid);
     marker->lock.ask = false;
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql, .arg = marker, .result = holder_on_result, .done = holder_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "holder of the lock",
+                                                  .sql = sql,
+                                                  .arg = marker,
+                                                  .result = holder_on_result,
+                                                  .done = holder_on_done});
 }
 
 void marker_next(Marker *marker)

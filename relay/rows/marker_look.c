@@ -74,7 +74,9 @@ void look_send(Marker *marker)
     }
     text_printf(&sql, ")%s", table->unpublished);
     look->due = false;
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql.data, .arg = marker, .result = look_on_result, .done = look_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "look at rows",
+                                                  .sql = sql.data,
+                                                  .arg = marker,
+                                                  .result = look_on_result,
+                                                  .done = look_on_done});
 }

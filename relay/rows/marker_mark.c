@@ -61,8 +61,10 @@ static void prepare_send(Marker *marker)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
     mark_sql_add_prepare(&marker->sql, &sql);
-    pg_conn_send(marker->options.conn,
-                 &(PgQuery){.sql = sql.data, .arg = marker, .done = prepare_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "prepare marking",
+                                                  .sql = sql.data,
+                                                  .arg = marker,
+                                                  .done = prepare_on_done});
 }
 
 static void id_on_done(void *arg, const Error *err)
@@ -89,7 +91,8 @@ static void mark_prepare(Marker *marker)
         return;
     }
     mark_sql_read_id_type(&marker->sql, NULL);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "type of the id",
+                                                  .sql = sql.data,
                                                   .arg = marker,
                                                   .result = prepare_on_result,
                                                   .done = id_on_done});
@@ -228,7 +231,8 @@ static void mark_ask_replaced(Marker *marker)
     AUTO_TEXT ids = mark_sql_ids(&marker->sql, rows, count, &lengths[1]);
     AUTO_BUFFER sql = TEXT_EMPTY;
     mark_sql_add_replaced_query(&marker->sql, &sql);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "replaced table",
+                                                  .sql = sql.data,
                                                   .param_count = 2,
                                                   .values = (const char *const[]){seqs, ids},
                                                   .lengths = lengths,
@@ -442,7 +446,8 @@ static void relocate_send(Marker *marker)
     mark_sql_add_same_table(&marker->sql, &sql);
     text_printf(&sql, " FROM %s AS p WHERE p.%s", marker->row_table, marker->row_key);
     marker->owned = false;
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "find rows",
+                                                  .sql = sql.data,
                                                   .arg = marker,
                                                   .result = relocate_on_result,
                                                   .done = relocate_on_done});
@@ -487,7 +492,8 @@ static void mark_send(Marker *marker)
     }
     pg_conn_send(
         marker->options.conn,
-        &(PgQuery){.statement = mark_sql_statement(rows, marker->rows_sent),
+        &(PgQuery){.step = "mark",
+                   .statement = mark_sql_statement(rows, marker->rows_sent),
                    .param_count = marker->with_position ? MARK_PARAMS_WAL : MARK_PARAMS_POLL,
                    .values = values,
                    .lengths = lengths,

@@ -95,7 +95,8 @@ static void prune_send(Marker *marker)
         " SELECT count(*), max(seq) FROM gone",
         table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
         (long long)config->retain_ms);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "prune",
+                                                  .sql = sql,
                                                   .rows_wanted = 1,
                                                   .arg = marker,
                                                   .result = prune_on_result,
@@ -115,7 +116,8 @@ static void count_send(Marker *marker)
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
                  marker->options.table->name, marker->options.table->unpublished, COUNT_MAX);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "count backlog",
+                                                  .sql = sql,
                                                   .rows_wanted = 1,
                                                   .arg = marker,
                                                   .result = count_on_result,

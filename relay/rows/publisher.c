@@ -179,7 +179,8 @@ static void publisher_look_at_holder(PublisherLock *lock)
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)PUBLISHER_LOCK_CLASS,
         lock->table_oid);
-    pg_conn_send(lock->conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(lock->conn, &(PgQuery){.step = "holder of the table",
+                                        .sql = sql.data,
                                         .arg = lock,
                                         .result = on_holder_result,
                                         .done = on_holder_done});
@@ -210,7 +211,8 @@ void publisher_try_lock(PublisherLock *lock)
     lock->held = false;
     AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
                              PUBLISHER_LOCK_CLASS, (int32_t)lock->table_oid);
-    pg_conn_send(lock->conn, &(PgQuery){.sql = sql,
+    pg_conn_send(lock->conn, &(PgQuery){.step = "lock table",
+                                        .sql = sql,
                                         .rows_wanted = 1,
                                         .arg = lock,
                                         .result = on_lock_result,

@@ -279,9 +279,11 @@ static void watch_go_on(Watch *w)
             w->step_us = clock_monotonic_us();
             w->pipelines[w->index].rows_sent_us = w->step_us;
             watch_forget(w);
-            pg_conn_send(
-                w->conn,
-                &(PgQuery){.sql = sql.data, .arg = w, .result = on_result, .done = on_done});
+            pg_conn_send(w->conn, &(PgQuery){.step = "watch",
+                                             .sql = sql.data,
+                                             .arg = w,
+                                             .result = on_result,
+                                             .done = on_done});
             return;
         }
         if (w->step == STEP_PAUSES) { /* no table: nothing can be paused */
@@ -357,7 +359,10 @@ static void on_opened(void *arg, const Error *err)
                 " SET default_transaction_read_only = on; LISTEN outboxd_pause",
                 (long long)timeout_ms, LOCK_TIMEOUT_MS);
     w->looking = true;
-    pg_conn_send(w->conn, &(PgQuery){.sql = sql.data, .arg = w, .done = on_session_done});
+    pg_conn_send(w->conn, &(PgQuery){.step = "session of the watch",
+                                     .sql = sql.data,
+                                     .arg = w,
+                                     .done = on_session_done});
 }
 
 static void on_notified(void *arg, const char *channel)

@@ -65,6 +65,8 @@ static void on_done(void *arg, const Error *err)
     cr_assert_eq(err->class, STATES[at.next].class, "%s", STATES[at.next].state);
     cr_assert_str_eq(err->code, STATES[at.next].code, "%s", STATES[at.next].state);
     cr_assert_eq(err->exit_code, EXIT_POSTGRES);
+    cr_assert_str_eq(err->sqlstate, STATES[at.next].state);
+    cr_assert_str_eq(err->step, "the question");
     cr_assert_not_null(strstr(err->message, "what the server says (SQLSTATE "));
     cr_assert_not_null(strstr(err->message, STATES[at.next].state));
     at.told++;
@@ -110,7 +112,7 @@ Test(sqlstate, each_code_says_what_to_do, .timeout = 20)
     pg_conn_open(at.conn);
     wait_for(1);
     for (at.next = 0; at.next < sizeof(STATES) / sizeof(STATES[0]); at.next++) {
-        pg_conn_send(at.conn, &(PgQuery){.sql = "x", .done = on_done});
+        pg_conn_send(at.conn, &(PgQuery){.step = "the question", .sql = "x", .done = on_done});
         wait_for(at.next + 2);
         cr_assert(pg_conn_is_open(at.conn));
     }
