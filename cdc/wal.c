@@ -315,7 +315,7 @@ void wal_lose_lease(WalSource *wal)
 {
     Error err;
     error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
+        &err, CODE_LEASE_EXPIRED,
         "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
         "now",
         (long long)wal->options.pipeline->lease_ms);
@@ -453,7 +453,7 @@ bool wal_is_idle(const WalSource *wal)
 static void on_marker_lost(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    wal->distrust = wal->distrust || strcmp(err->code, "PG_PROTOCOL") == 0;
+    wal->distrust = wal->distrust || err->code == CODE_PG_PROTOCOL;
     wal_lose(arg, err);
 }
 

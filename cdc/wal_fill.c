@@ -46,7 +46,7 @@ static void on_fill_recorded(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
+    log_write(LOG_INFO, wal->options.pipeline->name, CODE_BACKFILL_COMPLETE,
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
               wal->fill.again ? "the rows that waited for a topic are read again; the log follows"
                               : "the rows from before the slot are published; the log follows");
@@ -114,9 +114,9 @@ static void fill_name_rows(WalSource *wal, Error *err)
     const Fill *fill = &wal->fill;
     const char *table = wal_rotation_name(wal, fill->at);
     Error copy = *err;
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "EVENT_UNREADABLE",
-              "the server cannot read one of the %zu rows of %s behind number %lld: %s",
-              fill->limit, table, (long long)fill->last_seq, copy.message);
+    error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
+                 "the server cannot read one of the %zu rows of %s behind number %lld: %s",
+                 fill->limit, table, (long long)fill->last_seq, copy.message);
     error_hint(err,
                "Correct or delete the row, then start again: it is damaged, or its text would be "
                "more than 1 GB. %s",

@@ -210,7 +210,7 @@ static void rotation_say(WalSource *wal)
         }
         if (old->name == NULL) {
             ++*wal->options.stats->tables_dropped;
-            log_write(LOG_ERROR, wal->options.pipeline->name, "TABLE_DROPPED",
+            log_write(LOG_ERROR, wal->options.pipeline->name, CODE_TABLE_DROPPED,
                       LOG_FIELDS(log_number("table_id", old->oid)),
                       "the table that was published under the name '%s' before is gone: what the "
                       "log has of it is published, and cannot be marked%s",
@@ -220,7 +220,7 @@ static void rotation_say(WalSource *wal)
                           : "");
             continue;
         }
-        log_write(LOG_WARN, wal->options.pipeline->name, "TABLE_ROTATED",
+        log_write(LOG_WARN, wal->options.pipeline->name, CODE_TABLE_ROTATED,
                   LOG_FIELDS(log_text("old", old->name)),
                   "table '%s' was renamed to %s, and another one has its name: publishing what is "
                   "unpublished there first",
@@ -378,11 +378,12 @@ static void on_tables_result(void *arg, const PGresult *result)
             continue;
         }
         bool begun = wal->begun;
-        error_set(&rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-                  "OLD_TABLE_DENIED",
-                  "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
-                  "last events are not published, and nor are those of the new table",
-                  wal->options.pipeline->table, name);
+        error_set_as(
+            &rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+            CODE_OLD_TABLE_DENIED,
+            "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
+            "last events are not published, and nor are those of the new table",
+            wal->options.pipeline->table, name);
         error_hint(&rotation->error, "An administrator runs: %s", grants);
     }
 }
@@ -470,7 +471,7 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
     }
     *wal->options.stats->tables_dropped += *name == '\0';
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
-              *name != '\0' ? "TABLE_ROTATED" : "TABLE_DROPPED",
+              *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", oid)),
               "the log has rows of a table that had the name '%s' once and %s%s: they are "
               "published%s",
@@ -502,7 +503,7 @@ static void on_finish_noted(void *arg, const Error *err)
     }
     const OldTable *old = &rotation->tables.items[rotation->done++];
     if (old->name != NULL) {
-        log_write(LOG_INFO, wal->options.pipeline->name, "TABLE_FINISHED",
+        log_write(LOG_INFO, wal->options.pipeline->name, CODE_TABLE_FINISHED,
                   LOG_FIELDS(log_text("old", old->name)),
                   "everything in %s is published; the log goes on with the new table '%s'",
                   old->name, wal->options.pipeline->table);
@@ -553,7 +554,7 @@ static void on_counted(void *arg, const Error *err)
     }
     Error gap;
     const char *name = rotation->tables.items[rotation->done].name;
-    error_set(&gap, ERROR_FATAL, EXIT_GAP, "OLD_TABLE_UNFINISHED",
+    error_set(&gap, CODE_OLD_TABLE_UNFINISHED,
               "%s%lld rows of %s, which had the name '%s' before, are unpublished, and the log "
               "does not bring them",
               rotation->unpublished >= COUNT_MOST ? "at least " : "",

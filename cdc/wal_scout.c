@@ -99,8 +99,8 @@ static void scout_on_row(void *arg, const char *bytes, size_t length)
     Slice data = bytes_slice(&reader, bytes_u32(&reader));
     PgOutput message;
     if (fields != 1 || !bytes_complete(&reader)) {
-        error_set(&scout->error, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
-                  "cannot read a row of the log of %zu bytes", length);
+        error_set(&scout->error, CODE_COPY_ROW, "cannot read a row of the log of %zu bytes",
+                  length);
         return;
     }
     if (pgoutput_read(&scout->reader, data, &message, &scout->error) != OK) {

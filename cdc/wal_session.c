@@ -73,7 +73,7 @@ static void session_create_publication(WalSource *wal)
 
 static void session_set_replaced(WalSource *wal)
 {
-    error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+    error_set(&wal->error, CODE_TABLE_REPLACED,
               "table '%s' is not the one it was: looking at it again",
               wal->options.pipeline->table);
 }
@@ -117,7 +117,7 @@ static const Error *session_fault(const WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     const Error *fault = precondition_broken(&wal->look);
-    bool gone = fault != NULL && strcmp(fault->code, "PUBLICATION_MISSING") == 0;
+    bool gone = fault != NULL && fault->code == CODE_PUBLICATION_MISSING;
     bool wait = wal->begun || (wal->facts_told && !facts->has_position);
     return gone && !wait ? NULL : fault;
 }
@@ -190,8 +190,7 @@ static void on_facts_done(void *arg, const Error *err)
     WalSource *wal = arg;
     Error none;
     if (err == NULL && !(wal->found_told && wal->facts_told)) {
-        error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
-                  "the server did not say which history it has");
+        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say which history it has");
         err = &none;
     }
     session_check_lock(wal);
@@ -421,7 +420,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     if (wal->idle.asked > wal->log_end) {
         char told[24];
         char end[24];
-        error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        error_set(&wal->error, CODE_PG_PROTOCOL,
                   "a keep-alive of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(wal->idle.asked, told), lsn_format(wal->log_end, end));
         return;

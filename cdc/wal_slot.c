@@ -33,7 +33,7 @@ static void on_streaming(void *arg)
     int64_t now_us = clock_monotonic_us();
     if (log_limit_take(&wal->stream_lines, now_us) ||
         log_limit_due(&wal->stream_lines, now_us, false) > 0) {
-        log_write(LOG_INFO, wal->options.pipeline->name, "STREAM_STARTED",
+        log_write(LOG_INFO, wal->options.pipeline->name, CODE_STREAM_STARTED,
                   LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
                              log_text("lsn", lsn_format(wal->start_lsn, lsn))),
                   "reading the log");
@@ -93,8 +93,7 @@ static void on_stream_refused(void *arg, const Error *err)
     if (sqlstate_is(err, "42704") || sqlstate_is(err, "55000") || sqlstate_is(err, "58P01")) {
         copy.class = ERROR_FATAL;
         copy.exit_code = EXIT_GAP;
-        snprintf(copy.code, sizeof(copy.code), "%s",
-                 sqlstate_is(err, "42704") ? "SLOT_MISSING" : "SLOT_LOST");
+        copy.code = sqlstate_is(err, "42704") ? CODE_SLOT_MISSING : CODE_SLOT_LOST;
         error_hint(&copy,
                    "Events may be missing. `outboxd run --new-slot` makes the slot again and "
                    "publishes the rows that are still unpublished.");
@@ -200,7 +199,7 @@ static void on_slot_created(void *arg, const Error *err)
         return;
     }
     char lsn[24];
-    log_write(LOG_INFO, wal->options.pipeline->name, "SLOT_CREATED",
+    log_write(LOG_INFO, wal->options.pipeline->name, CODE_SLOT_CREATED,
               LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
@@ -218,7 +217,7 @@ static void slot_create_slot(WalSource *wal)
                   "CREATE_REPLICATION_SLOT %s LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)",
                   slot)
             : x_format("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput EXPORT_SNAPSHOT", slot);
-    log_write(LOG_INFO, pipeline->name, "SLOT_CREATING",
+    log_write(LOG_INFO, pipeline->name, CODE_SLOT_CREATING,
               LOG_FIELDS(log_text("slot", pipeline->slot)),
               "creating the replication slot: waits until every running transaction has ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
@@ -261,8 +260,8 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
             : "the rows that are still unpublished follow; rows that others deleted meanwhile are "
               "lost";
     char lsn[24];
-    log_write(LOG_WARN, pipeline->name, "GAP_ACCEPTED",
-              LOG_FIELDS(log_text("gap", gap->code),
+    log_write(LOG_WARN, pipeline->name, CODE_GAP_ACCEPTED,
+              LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->messages ? "may be missing" : "none")),
               "%s; making the slot again: %s", gap->message, missing);
@@ -295,7 +294,7 @@ static void slot_say_no_gap(WalSource *wal)
     wal->new_slot_said = true;
     AUTO_TEXT slot = ident_literal(pipeline->slot);
     log_write(
-        LOG_WARN, pipeline->name, "NEW_SLOT_NOT_NEEDED",
+        LOG_WARN, pipeline->name, CODE_NEW_SLOT_NOT_NEEDED,
         LOG_FIELDS(log_text("slot", pipeline->slot)),
         "--new-slot has nothing to do: slot and position fit together, and no row is known to "
         "be missing from the log; going on. To make the slot again all the same, stop the "
@@ -357,7 +356,7 @@ static void slot_go_on(WalSource *wal)
     history_adopt(&wal->history, &wal->found);
     verify_begin(wal);
     if (failed_over && !facts->backfill) {
-        log_write(LOG_WARN, wal->options.pipeline->name, "SLOT_FAILED_OVER",
+        log_write(LOG_WARN, wal->options.pipeline->name, CODE_SLOT_FAILED_OVER,
                   LOG_FIELDS(log_number("timeline", facts->timeline)),
                   "the slot came over to a new primary; going on from where its position stands");
         position_save(wal, &facts->position, false, on_claimed);
@@ -405,8 +404,8 @@ void wal_slot_decide(WalSource *wal)
     bool may_close = wal->options.config->new_slot && !wal->gap_accepted;
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && may_close &&
         wal->facts.publication_changed) {
-        error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED",
-                  "the publication is not the one that the position was reached with");
+        error_set_as(&err, ERROR_FATAL, EXIT_GAP, CODE_PUBLICATION_CHANGED,
+                     "the publication is not the one that the position was reached with");
         verdict = SLOT_GAP;
     }
     if (verdict != SLOT_REFUSED && may_close && wal->unreadable.class != ERROR_NONE) {
@@ -435,7 +434,8 @@ void wal_slot_decide(WalSource *wal)
     case SLOT_ADOPT:
         slot_begin(wal);
         log_write(
-            LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
+            LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
+            LOG_FIELDS(log_text("slot", pipeline->slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
         position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;

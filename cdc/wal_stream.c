@@ -108,7 +108,7 @@ void stream_send_status(WalSource *wal, bool reply)
     Error err;
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
         AUTO_TEXT reason = pg_message(pg);
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", reason);
+        error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", reason);
         wal_lose(wal, &err);
         return;
     }
@@ -165,7 +165,7 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
     }
     if (now_us - stream->storm_since_us > wal->options.pipeline->pg_shutdown_grace_ms * 1000) {
         Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "SERVER_STOPPING",
+        error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is stopping and waits for us; hanging up");
         wal_lose(wal, &err);
     }
@@ -176,8 +176,7 @@ static void stream_ended(WalSource *wal)
 {
     PGconn *pg = pg_conn_raw(wal->walsender);
     Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST",
-              "the server ended the stream");
+    error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "the server ended the stream");
     for (PGresult *result; (result = PQgetResult(pg)) != NULL; PQclear(result)) {
         ExecStatusType status = PQresultStatus(result);
         if (status == PGRES_FATAL_ERROR) {
@@ -197,7 +196,7 @@ static void stream_ended(WalSource *wal)
     if (sqlstate_is(&err, "58P01") || sqlstate_is(&err, "55000")) {
         err.class = ERROR_FATAL;
         err.exit_code = EXIT_GAP;
-        snprintf(err.code, sizeof(err.code), "SLOT_LOST");
+        err.code = CODE_SLOT_LOST;
     } else if (err.class == ERROR_FATAL && sqlstate_is(&err, "XX000")) {
         err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
         wal_lose(wal, &err);
@@ -294,7 +293,7 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
         char a[24];
         char b[24];
         Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        error_set(&err, CODE_PG_PROTOCOL,
                   "a message of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(furthest, a), lsn_format(wal->log_end, b));
         wal_lose(wal, &err);
@@ -468,8 +467,7 @@ void stream_watch(WalSource *wal)
     }
     if (silent_us > lease_us) {
         Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_SILENT",
-                  "nothing came from PostgreSQL for %lld ms",
+        error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
                   (long long)wal->options.pipeline->lease_ms);
         wal_lose(wal, &err);
         return;
@@ -514,7 +512,7 @@ Status stream_init(WalSource *wal, Error *err)
     wal->stream.tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (wal->stream.tick_fd < 0) {
         char reason[128];
-        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "TIMER", "cannot make a timer: %s",
+        return error_set(err, CODE_TIMER, "cannot make a timer: %s",
                          strerror_r(errno, reason, sizeof(reason)));
     }
     /* Edge-triggered: setting the timer anew is enough, nothing has to be read. */

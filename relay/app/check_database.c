@@ -74,7 +74,7 @@ PGconn *check_connect(Check *check, bool replication)
                              "same."
                            : "Is the server running, and are host and port right? psql "
                              "with the same string says the same.";
-    bool judged = strcmp(err.code, "NO_REPLICATION") == 0 || strcmp(err.code, "NO_WAL_SENDER") == 0;
+    bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER;
     check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint, "%s%s",
                   judged        ? ""
                   : replication ? "cannot connect for replication: "

@@ -226,7 +226,7 @@ static void wal_note(const WalCheck *w)
 static bool wal_may_connect(const PreconditionLook *look)
 {
     for (size_t i = 0; i < look->fault_count; i++) {
-        if (strcmp(look->faults[i].error.code, "WAL_LEVEL") == 0) {
+        if (look->faults[i].error.code == CODE_WAL_LEVEL) {
             return false;
         }
     }
@@ -236,9 +236,8 @@ static bool wal_may_connect(const PreconditionLook *look)
 static bool wal_position_is_readable(const PreconditionLook *look)
 {
     for (size_t i = 0; i < look->fault_count; i++) {
-        const char *code = look->faults[i].error.code;
-        if (strcmp(code, "RIGHT_POSITION") == 0 || strcmp(code, "RIGHT_USAGE") == 0 ||
-            strcmp(code, "ROW_SECURITY") == 0) {
+        ErrorCode code = look->faults[i].error.code;
+        if (code == CODE_RIGHT_POSITION || code == CODE_RIGHT_USAGE || code == CODE_ROW_SECURITY) {
             return false;
         }
     }

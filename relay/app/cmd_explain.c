@@ -23,8 +23,8 @@ static int explain_unknown(const char *code)
     const LogCodeGroup *groups = log_code_groups(&count);
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < groups[i].count; j++) {
-            if (nearest_offer(&nearest, groups[i].codes[j].code)) {
-                meant = groups[i].codes[j].code;
+            if (nearest_offer(&nearest, groups[i].codes[j].name)) {
+                meant = groups[i].codes[j].name;
             }
         }
     }
@@ -50,11 +50,12 @@ int command_explain(int argc, char **argv)
     if (strcmp(argv[1], "--markdown") == 0) {
         log_codes_add_markdown(&out);
     } else {
-        const LogCode *code = log_code_find(argv[1]);
-        if (code == NULL) {
+        ErrorCode found = error_code_find(argv[1]);
+        if (found == CODE_NONE) {
             return explain_unknown(argv[1]);
         }
-        text_printf(&out, "%s (%s)\n  meaning  %s\n  remedy   %s\n", code->code, code->levels,
+        const LogCode *code = log_code_of(found);
+        text_printf(&out, "%s (%s)\n  meaning  %s\n  remedy   %s\n", code->name, code->levels,
                     code->meaning, code->remedy[0] != '\0' ? code->remedy : "None needed.");
     }
     return screen_write("outboxd explain", &out, EXIT_OK, NULL);

@@ -287,7 +287,7 @@ static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
     if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN", "%s%s",
+    error_set(err, CODE_MIGRATE_DSN, "%s%s",
               problem.reference ? "" : "the connection string is malformed: ", problem.message);
     error_hint(err, "%s", problem.remedy != NULL ? problem.remedy : DSN_REMEDY);
     dsn_problem_free(&problem);
@@ -330,7 +330,7 @@ static int migrate_go_guard(Migrate *migrate, const MigrateArguments *arguments)
         return flush_output();
     }
     int code = report_error(&err);
-    if (strcmp(err.code, "MIGRATE_PRIVILEGE") == 0) {
+    if (err.code == CODE_MIGRATE_PRIVILEGE) {
         AUTO_BUFFER script = TEXT_EMPTY;
         migrate_print_guard(&script, arguments->schema);
         fputs(text_string(&script), stdout);

@@ -154,7 +154,7 @@ static void status_add_error(const Error *err, bool colours, Text *out)
 static void status_add_error_json(const Error *err, Text *json)
 {
     text_add(json, "{\"code\":");
-    text_add_json(json, slice_of(err->code));
+    text_add_json(json, slice_of(error_code_name(err->code)));
     text_add(json, ",\"message\":");
     text_add_json(json, slice_of(err->message));
     text_add(json, ",\"hint\":");
@@ -182,8 +182,7 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     Status read = OK;
     status_hint_start(options, silence);
     if (options->dsn_unknown) {
-        error_set(&err, ERROR_FATAL, EXIT_INTERNAL, "DATABASE_UNKNOWN",
-                  "which database to look into is not known");
+        error_set(&err, CODE_DATABASE_UNKNOWN, "which database to look into is not known");
         read = error_hint(&err, "Give -c FILE or --dsn DSN.");
     } else {
         read = status_database_read(config, &found, &err);
@@ -230,8 +229,8 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
 static Status status_ask(const Config *config, Text *body, json_t **ret_object, Error *err)
 {
     if (config->monitor.listen[0] == '\0') {
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_SILENT",
-                  "the relay cannot be asked: monitor.listen is off");
+        error_set_as(err, ERROR_FATAL, EXIT_INTERNAL, CODE_RELAY_SILENT,
+                     "the relay cannot be asked: monitor.listen is off");
         return error_hint(err, "Set monitor.listen, such as \"127.0.0.1:9480\", and restart it.");
     }
     if (status_client_get(config->monitor.listen, "/status", body, err) != OK) {

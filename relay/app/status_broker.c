@@ -26,9 +26,8 @@ static void broker_count(const Config *config, StatusBroker *found)
         found->brokers = metadata->broker_cnt;
         rd_kafka_metadata_destroy(metadata);
     } else {
-        error_set(&found->error, ERROR_RETRY, EXIT_KAFKA, "KAFKA_UNREACHABLE",
-                  "no Kafka broker of '%s' answers: %s", config->kafka.brokers,
-                  rd_kafka_err2str(code));
+        error_set(&found->error, CODE_KAFKA_UNREACHABLE, "no Kafka broker of '%s' answers: %s",
+                  config->kafka.brokers, rd_kafka_err2str(code));
         error_hint(&found->error, "Check kafka.brokers and that the brokers are up.");
     }
     rd_kafka_destroy(rk);

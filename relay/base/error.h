@@ -6,6 +6,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error_code.h"
 
 typedef enum Status {
     OK = 0,
@@ -40,18 +43,23 @@ typedef enum ErrorOrigin {
 
 typedef struct Error {
     ErrorClass class;
-    ExitCode exit_code; /* of the program, should this error end it */
-    char sqlstate[6];   /* of the server; "": it did not say this */
+    ExitCode exit_code;   /* of the program, should this error end it */
+    char sqlstate[6];     /* of the server; "": it did not say this */
     unsigned char origin; /* of ErrorOrigin */
     const char *step;     /* the query that failed, PgQuery.step; static; NULL: none, or unnamed */
-    char code[48];      /* stable name for logs and metrics, such as KAFKA_TOPIC_UNKNOWN */
+    ErrorCode code;       /* which fault it is */
     char message[640];
     char hint[512];
 } Error;
 
-/** Fills *err (NULL is allowed) and returns FAILED, so that callers can `return error_set(...)`. */
-Status error_set(Error *err, ErrorClass class, ExitCode exit_code, const char *code,
-                 const char *format, ...) __attribute__((format(printf, 5, 6)));
+/** Fills *err (NULL is allowed) with the class and the exit code that the registry has for this
+ * code, and returns FAILED, so that callers can `return error_set(...)`. */
+Status error_set(Error *err, ErrorCode code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/** The same where the case decides what the caller does, or how the program ends. */
+Status error_set_as(Error *err, ErrorClass class, ExitCode exit_code, ErrorCode code,
+                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /** Adds the remedy to *err (NULL is allowed) and returns FAILED. */
 Status error_hint(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -65,3 +73,15 @@ Status error_caused(Error *err, const Error *cause);
 
 /** The class as users see it: "retry", "poison", "fatal" or "none". */
 const char *error_class_name(ErrorClass class);
+
+/** The same fault in the same words: nobody needs to be told again. */
+bool error_same(const Error *a, const Error *b);
+
+/** The same remedy in the same words, which may name the object at fault. */
+bool error_same_hint(const Error *a, const Error *b);
+
+/** A number for it, equal where error_same() and the class are; never 0. */
+uint64_t error_hash(const Error *err);
+
+/** What to do about it: its hint, else the remedy of its code, else "". */
+const char *error_remedy(const Error *err);

@@ -114,7 +114,7 @@ static bool log_is_hint(const LogField *field)
 }
 
 /* The fields; a line that warns has a remedy: its own, else that of its code. */
-static void log_add_fields(Text *line, LogLevel level, const char *code, const LogField *fields,
+static void log_add_fields(Text *line, LogLevel level, ErrorCode code, const LogField *fields,
                            size_t count)
 {
     bool hinted = level < LOG_WARN;
@@ -125,13 +125,13 @@ static void log_add_fields(Text *line, LogLevel level, const char *code, const L
             hinted |= hint;
         }
     }
-    const LogCode *known = hinted ? NULL : log_code_find(code);
-    if (known != NULL && known->remedy[0] != '\0') {
-        log_add(line, &(LogField){.key = "hint", .text = known->remedy});
+    const char *remedy = hinted ? "" : log_code_of(code)->remedy;
+    if (*remedy != '\0') {
+        log_add(line, &(LogField){.key = "hint", .text = remedy});
     }
 }
 
-void log_write(LogLevel level, const char *pipeline, const char *code, const LogField *fields,
+void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogField *fields,
                size_t count, const char *format, ...)
 {
     if (level < log_settings.least) {
@@ -148,7 +148,7 @@ void log_write(LogLevel level, const char *pipeline, const char *code, const Log
     if (pipeline != NULL) {
         log_add(&line, &(LogField){.key = "pipeline", .text = pipeline});
     }
-    log_add(&line, &(LogField){.key = "code", .text = code});
+    log_add(&line, &(LogField){.key = "code", .text = error_code_name(code)});
     log_add(&line, &(LogField){.key = "msg", .text = message});
     log_add_fields(&line, level, code, fields, count);
     log_end(&line);

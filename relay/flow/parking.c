@@ -98,8 +98,7 @@ Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const
     if (hold != NULL && !hold->row.trying) {
         return hold;
     }
-    bool again =
-        hold != NULL && parking_is_row(hold, event) && strcmp(hold->reason.code, reason->code) == 0;
+    bool again = hold != NULL && parking_is_row(hold, event) && hold->reason.code == reason->code;
     HeldRow row = again ? hold->row : (HeldRow){.seq = event->seq, .id = row_id(event)};
     row.tries += again;
     row.trying = row.storing = false;
@@ -199,14 +198,14 @@ static void parking_say_back(const Parking *parking, const Hold *hold)
 {
     if (hold->by_row) {
         log_write(
-            LOG_INFO, parking->pipeline, "HELD_ROW_MENDED",
+            LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
             LOG_FIELDS(log_text("topic", hold->topic->name), log_number("seq", hold->row.seq),
-                       log_text("was", hold->reason.code),
+                       log_text("was", error_code_name(hold->reason.code)),
                        log_number("after_ms", (clock_wall_us() - hold->since_us) / 1000)),
             "the row that held back its topic is mended, or gone: the events behind it follow");
         return;
     }
-    log_write(LOG_INFO, parking->pipeline, "TOPIC_READY",
+    log_write(LOG_INFO, parking->pipeline, CODE_TOPIC_READY,
               LOG_FIELDS(log_text("topic", hold->topic->name),
                          log_number("events", (long long)hold_events(hold)),
                          log_number("after_ms", (clock_wall_us() - hold->since_us) / 1000)),

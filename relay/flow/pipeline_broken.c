@@ -14,18 +14,13 @@ enum {
     REMIND_SECONDS = 60,
 };
 
-static bool is_the_same(const Error *a, const Error *b)
-{
-    return strcmp(a->code, b->code) == 0 && strcmp(a->message, b->message) == 0;
-}
-
 static void pipeline_mend(Pipeline *p)
 {
     if (p->broken.class == ERROR_NONE) {
         return;
     }
-    log_write(LOG_INFO, p->parts.config->name, "PRECONDITION_MENDED",
-              LOG_FIELDS(log_text("was", p->broken.code),
+    log_write(LOG_INFO, p->parts.config->name, CODE_PRECONDITION_MENDED,
+              LOG_FIELDS(log_text("was", error_code_name(p->broken.code)),
                          log_number("after_ms", (clock_wall_us() - p->broken_us) / 1000)),
               "mended: the pipeline goes on");
     p->broken = (Error){0};
@@ -50,7 +45,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
         return; /* the source judges by itself before its first event */
     }
     p->broken_repeated++;
-    if (is_the_same(&p->broken, err)) {
+    if (error_same(&p->broken, err)) {
         return;
     }
     if (p->broken.class == ERROR_NONE) {
@@ -113,7 +108,7 @@ void pipeline_refused(void *arg, const Error *err)
         return;
     }
     p->refused = true;
-    p->rejected = strcmp(err->code, "MARK_REJECTED") == 0;
+    p->rejected = err->code == CODE_MARK_REJECTED;
     p->refusals += p->broken.class == ERROR_NONE && !p->rejected; /* its reason is known */
     Error said = *err;
     /* One of class RETRY is waited for: ending would publish again what is not marked. */

@@ -43,7 +43,7 @@ static void on_standby(void *arg, const char *holder)
     p->begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
-        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_STANDBY",
+        log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_STANDBY,
                   LOG_FIELDS(log_text("holder", holder)),
                   "standing by: another relay publishes this outbox");
         pipeline_doubt(p); /* is it one? The watch tells */
@@ -226,8 +226,8 @@ static void pipeline_watch_stall(Pipeline *p)
         return;
     }
     Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_NO_ACKNOWLEDGEMENT",
-              "no acknowledgement from Kafka for %d s", STALL_SECONDS);
+    error_set(&err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              STALL_SECONDS);
     error_hint(&err, "Look at the brokers: acks=all needs min.insync.replicas replicas in sync.");
     on_trouble(p, &err);
 }

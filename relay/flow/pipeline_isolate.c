@@ -14,7 +14,7 @@
  */
 static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
 {
-    if (event->retimed || strcmp(err->code, "RECORD_TIMESTAMP_REFUSED") != 0 ||
+    if (event->retimed || err->code != CODE_RECORD_TIMESTAMP_REFUSED ||
         p->parts.config->timestamp == TIMESTAMP_PUBLISH) {
         return false;
     }
@@ -135,7 +135,7 @@ void pipeline_count_overtaken(Pipeline *p)
     *p->parts.stats->overtaken += overtaken;
     if (overtaken > 0) {
         log_write(
-            LOG_WARN, p->parts.config->name, "EVENTS_OVERTAKEN",
+            LOG_WARN, p->parts.config->name, CODE_EVENTS_OVERTAKEN,
             LOG_FIELDS(log_number("events", (long long)overtaken),
                        log_number("first_seq", first->seq)),
             "after a refusal of the broker, later events of the same keys were written first");

@@ -40,8 +40,8 @@ static void row_reason(const Pipeline *p, const Event *event, const Error *err, 
     const Source *source = p->parts.source;
     bool in_row = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                   source->ops->may_park(source, event);
-    bool letter = strcmp(err->code, "DEAD_LETTER_REFUSED") == 0;
-    bool unrouted = strcmp(err->code, "EVENT_UNROUTED") == 0;
+    bool letter = err->code == CODE_DEAD_LETTER_REFUSED;
+    bool unrouted = err->code == CODE_EVENT_UNROUTED;
     error_hint(ret_reason, "%s %s%s", err->hint,
                in_row && !letter ? "Or correct the row, or delete it: the relay goes on by itself. "
                                  : "",
@@ -59,7 +59,7 @@ void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Er
         row_reason(p, event, err, &reason);
         HeldRow *row = &parking_hold_row(&p->parking, topic, event, &reason)->row;
         row->sent = sent;
-        row->letter = strcmp(err->code, "DEAD_LETTER_REFUSED") == 0;
+        row->letter = err->code == CODE_DEAD_LETTER_REFUSED;
         row->try_us = clock_monotonic_us() + TRY_SECONDS * INT64_C(1000000);
     }
     pipeline_park(p, event, topic, record);
@@ -153,7 +153,7 @@ void pipeline_aside_refused(void *arg, Event *event, const Error *err)
     Error why = {0};
     (void)pipeline_make_record(p, event, &record, &why);
     Error refused = {0};
-    error_set(&refused, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_REFUSED",
+    error_set(&refused, CODE_DEAD_LETTER_REFUSED,
               "cannot be published (%s), and its dead letter cannot be stored: %s",
               reason_name(event->aside_reason), err->message);
     error_hint(&refused, "%s",

@@ -24,7 +24,7 @@ void pipeline_set_unseen(Pipeline *p, const Error *err)
 
 void pipeline_set_alarm(Pipeline *p, const Error *err)
 {
-    if (err == NULL || strcmp(err->code, p->alarm.code) != 0) { /* one that comes anew lasts, too */
+    if (err == NULL || err->code != p->alarm.code) { /* one that comes anew lasts, too */
         p->alarm_since_us = clock_wall_us();
     }
     p->alarm = err != NULL ? *err : (Error){0};

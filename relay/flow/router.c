@@ -58,8 +58,8 @@ Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_r
     for (size_t i = 0; i < pipeline->route_count; i++) {
         const RouteConfig *config = &pipeline->routes[i];
         if (config->topic == NULL) { /* `check` goes on after it has said so */
-            error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
-                      "route %zu of pipeline '%s' has no topic", i + 1, pipeline->name);
+            error_set(err, CODE_TEMPLATE_INVALID, "route %zu of pipeline '%s' has no topic", i + 1,
+                      pipeline->name);
             return error_hint(err, "Give the route a topic.");
         }
         const char *key = config->key != NULL ? config->key : pipeline->key;
@@ -113,7 +113,7 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
     const Route *route = router_match(router, event);
     bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
     if (route == NULL && !own_topic) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "EVENT_UNROUTED",
+        error_set(err, CODE_EVENT_UNROUTED,
                   "no route matches event_type '%.*s', aggregate_type '%.*s'",
                   SLICE_ARG(event->field[FIELD_EVENT_TYPE]),
                   SLICE_ARG(event->field[FIELD_AGGREGATE_TYPE]));
@@ -125,7 +125,7 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
     Slice name = own_topic ? event->field[FIELD_TOPIC]
                            : template_render(route->topic, event, arena, &null_column);
     if (null_column) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TOPIC_COLUMN_NULL",
+        error_set(err, CODE_TOPIC_COLUMN_NULL,
                   "a column of the topic template is NULL in this row");
         error_hint(err, "Add a route that does not use the column.");
         return ROUTE_POISON;
@@ -142,7 +142,7 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
                          Error *err)
 {
     if (event->malformed) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+        error_set(err, CODE_MESSAGE_MALFORMED,
                   "a message with prefix outboxd.event was not written by outbox.emit_message");
         error_hint(
             err, "Any role may write one, and nobody can requeue it. Find out who does, and close "
@@ -151,7 +151,7 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     }
     RouteResult found = router_find(router, event, arena, record, err);
     if (event->odd_text != 0) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TEXT_NOT_UTF8",
+        error_set(err, CODE_TEXT_NOT_UTF8,
                   "column '%s' of the event with seq %lld is not valid UTF-8",
                   event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
                   (long long)event->seq);

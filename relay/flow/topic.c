@@ -166,7 +166,7 @@ static void topics_forget(Topics *topics, Topic *topic)
 
 static void topics_too_many(Slice name, Error *err)
 {
-    error_set(err, ERROR_RETRY, EXIT_CONFIG, "TOPICS_TOO_MANY",
+    error_set(err, CODE_TOPICS_TOO_MANY,
               "more than %d different topics within an hour; the next would be '%.*s'", TOPICS_MAX,
               SLICE_ARG(name));
     (void)error_hint(err, "The topic template seems to use a column with too many values: give "
@@ -317,7 +317,7 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
         return OK;
     }
     if (!topic_name_valid(name)) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TOPIC_NAME_INVALID",
+        error_set(err, CODE_TOPIC_NAME_INVALID,
                   "'%.*s' is not a topic name: 1 to %d characters of a-z A-Z 0-9 . _ -",
                   (int)utf8_cut(name.data, name.length, 260), name.data ? name.data : "",
                   TOPIC_NAME_MAX);

@@ -196,7 +196,7 @@ static bool poll_may_publish(Source *source)
     }
     Error err;
     error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
+        &err, CODE_LEASE_EXPIRED,
         "no answer from PostgreSQL within the lease of %lld ms: another relay may publish now",
         (long long)poll->options.pipeline->lease_ms);
     poll_lose(poll, &err);

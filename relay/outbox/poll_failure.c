@@ -75,9 +75,9 @@ void unreadable_refuse(PollSource *poll, Event *event)
 {
     Refusal *refusal = refusal_new(event, 0);
     refusal->partial = true;
-    error_set(&refusal->error, ERROR_POISON, EXIT_POSTGRES, "EVENT_UNREADABLE",
-              "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
-              poll->options.pipeline->table, poll->unreadable.error.message);
+    error_set_as(&refusal->error, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
+                 "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
+                 poll->options.pipeline->table, poll->unreadable.error.message);
     error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
                                 "text would be more than 1 GB.");
 }
@@ -110,7 +110,7 @@ static void fetch_wait(PollSource *poll)
     if (!poll->blocked_said) {
         poll->blocked_said = true;
         log_write(
-            LOG_WARN, poll->options.pipeline->name, "FETCH_BLOCKED", LOG_NO_FIELDS,
+            LOG_WARN, poll->options.pipeline->name, CODE_FETCH_BLOCKED, LOG_NO_FIELDS,
             "waiting to read table '%s': another session holds a lock on it that keeps readers "
             "out",
             poll->options.pipeline->table);
@@ -125,11 +125,11 @@ static void fetch_judge_failure(PollSource *poll, const Error *err)
     const Fetch *fetch = &poll->fetch;
     bool open = pg_conn_is_open(poll->reader);
     bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
-    if (open && strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
+    if (open && err->code == CODE_POSTGRES_NO_TABLE) { /* renamed, and not made anew yet */
         session_renew_lease(poll);
         fetch_failed(poll);
         rotation_notice(poll, err);
-    } else if (open && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
+    } else if (open && err->code == CODE_POSTGRES_LOCK_TIMEOUT) {
         session_renew_lease(poll);
         fetch_wait(poll);
     } else if (fetch->small && open && sqlstate_is_of_data(err)) { /* again, with sizes */

@@ -187,7 +187,7 @@ static void fetch_say_swept(PollSource *poll)
         now_us - poll->swept_said_us < SWEPT_SAID_SECONDS * INT64_C(1000000)) {
         return;
     }
-    log_write(LOG_INFO, poll->options.pipeline->name, "ROWS_SWEPT",
+    log_write(LOG_INFO, poll->options.pipeline->name, CODE_ROWS_SWEPT,
               LOG_FIELDS(log_number("rows", (long long)poll->swept_unsaid)),
               "found unpublished rows whose numbers lie below those already read; publishing them");
     poll->swept_unsaid = 0;
@@ -404,7 +404,7 @@ void fetch_on_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
     bool our_cancel = err != NULL && fetch->cancelling && pg_conn_is_open(poll->reader) &&
-                      strcmp(err->code, "POSTGRES_QUERY_CANCELED") == 0;
+                      err->code == CODE_POSTGRES_QUERY_CANCELED;
     if (fetch->error.class != ERROR_NONE) {
         poll_lose(poll, &fetch->error);
         return;

@@ -40,7 +40,7 @@ enum {
 
 static void rotation_say(const PollSource *poll)
 {
-    log_write(LOG_WARN, poll->options.pipeline->name, "TABLE_ROTATED",
+    log_write(LOG_WARN, poll->options.pipeline->name, CODE_TABLE_ROTATED,
               LOG_FIELDS(log_text("old", poll->rotation.name)),
               "table '%s' was renamed to %s%s: publishing what is unpublished there first",
               poll->options.pipeline->table, poll->rotation.name,
@@ -96,7 +96,7 @@ static void on_lock_taken(void *arg)
     if (!rotation->said_taken) {
         rotation->said_taken = true;
         log_write(
-            LOG_WARN, poll->options.pipeline->name, "ROTATION_TAKEN",
+            LOG_WARN, poll->options.pipeline->name, CODE_ROTATION_TAKEN,
             LOG_FIELDS(log_text("holder", rotation->lock.holder)),
             "another relay publishes the new table '%s' already; this one finishes %s and then "
             "stands by",
@@ -134,7 +134,7 @@ static void on_start_result(void *arg, const PGresult *result)
     if (strcmp(name, "dropped") == 0) {
         poll->rotation.dropped = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
         ++*poll->options.stats->tables_dropped;
-        log_write(LOG_ERROR, poll->options.pipeline->name, "TABLE_DROPPED",
+        log_write(LOG_ERROR, poll->options.pipeline->name, CODE_TABLE_DROPPED,
                   LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
                   "the table that was published under the name '%s' before is gone; what was "
                   "unpublished in it went with it",
@@ -153,8 +153,8 @@ static void on_start_result(void *arg, const PGresult *result)
 static void rotation_deny(PollSource *poll, const char *grants)
 {
     Error *err = &poll->rotation.denied;
-    error_set(
-        err, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, "OLD_TABLE_DENIED",
+    error_set_as(
+        err, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, CODE_OLD_TABLE_DENIED,
         "table '%s' was renamed to %s, and the relay's role may not finish that one: its last "
         "events are not published, and nor are those of the new table",
         poll->options.pipeline->table, poll->rotation.name);
@@ -229,11 +229,12 @@ static void on_strays_done(void *arg, const Error *err)
         const PipelineConfig *pipeline = poll->options.pipeline;
         AUTO_TEXT name = ident_literal(pipeline->name);
         AUTO_TEXT table = ident_literal(pipeline->table);
-        error_set(&between, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-                  "OLD_TABLE_UNKNOWN",
-                  "table '%s' was rotated more than once, or in several steps, and tables that may "
-                  "have had the name in between have unpublished rows: %s",
-                  pipeline->table, rotation->stray_names.data);
+        error_set_as(
+            &between, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+            CODE_OLD_TABLE_UNKNOWN,
+            "table '%s' was rotated more than once, or in several steps, and tables that may "
+            "have had the name in between have unpublished rows: %s",
+            pipeline->table, rotation->stray_names.data);
         error_hint(&between,
                    "For one that had the name: INSERT INTO %s (table_id, pipeline, table_name, "
                    "generation) VALUES ('<table>'::regclass, %s, %s, gen_random_uuid()); it is "

@@ -17,7 +17,7 @@ static void rotation_say_finished(PollSource *poll)
     /* Nothing is remembered that could be wrong of another table. */
     poll->history.known = false;
     Error next;
-    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_FINISHED",
+    error_set(&next, CODE_TABLE_FINISHED,
               "everything in %s is published: going on with the new table '%s'",
               poll->rotation.name, poll->options.pipeline->table);
     poll_lose(poll, &next);
@@ -97,7 +97,7 @@ static void rotation_leave(PollSource *poll)
     known_unpark(&poll->known);  /* counted once */
     poll->history.known = false; /* nothing is remembered that could be wrong of another table */
     Error next;
-    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_LEFT",
+    error_set(&next, CODE_TABLE_LEFT,
               "%zu events in %s wait for their topic, all others are published: going on with the "
               "new table '%s', and coming back once the topic is there",
               parked, poll->rotation.name, poll->options.pipeline->table);
@@ -108,7 +108,7 @@ void rotation_return(PollSource *poll)
 {
     poll->history.known = false;
     Error back;
-    error_set(&back, ERROR_RETRY, EXIT_POSTGRES, "TABLE_RETURNED",
+    error_set(&back, CODE_TABLE_RETURNED,
               poll->rotation.undone
                   ? "table '%s' has its name again, and another one that had it meanwhile is not "
                     "finished: reading that one first"

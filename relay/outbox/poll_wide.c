@@ -82,7 +82,7 @@ static void wide_on_key(void *arg, const char *bytes, size_t length)
     int32_t id_length = bytes_i32(&reader);
     Slice id = id_length < 0 ? SLICE_NULL : bytes_slice(&reader, (size_t)id_length);
     if (!fits || !bytes_complete(&reader)) {
-        error_set(&fetch->error, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
+        error_set(&fetch->error, CODE_COPY_ROW,
                   "cannot read a row of %zu bytes: not a number and an event id", length);
         return;
     }

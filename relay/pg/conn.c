@@ -120,8 +120,7 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     (void)what;
     PgConn *conn = arg;
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE",
-              "no connection to PostgreSQL within %lld ms",
+    error_set(&err, CODE_POSTGRES_UNREACHABLE, "no connection to PostgreSQL within %lld ms",
               (long long)conn->options.connect_timeout_ms);
     conn_refuse(conn, &err);
 }
@@ -261,8 +260,8 @@ static void conn_garble(PgConn *conn, const char *how)
 {
     conn->garbled = true;
     if (conn->error.class == ERROR_NONE) {
-        error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                  "the server's answer to '%s' %s", conn->question, how);
+        error_set(&conn->error, CODE_PG_PROTOCOL, "the server's answer to '%s' %s", conn->question,
+                  how);
     }
 }
 
@@ -304,7 +303,7 @@ static void conn_finish_query(PgConn *conn)
     if (broken) {
         if (err.class == ERROR_NONE) {
             AUTO_TEXT message = pg_message(conn->pg);
-            error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", message);
+            error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", message);
         }
         pg_conn_close(conn);
     } else {
@@ -468,8 +467,7 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     }
     if ((what & EV_TIMEOUT) != 0) {
         Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_SILENT",
-                  "PostgreSQL did not answer within %lld ms",
+        error_set(&err, CODE_POSTGRES_SILENT, "PostgreSQL did not answer within %lld ms",
                   (long long)conn->options.silence_timeout_ms);
         conn_lose(conn, &err);
         return;
@@ -480,7 +478,7 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     if (PQconsumeInput(conn->pg) == 0) {
         Error err;
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", message);
+        error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", message);
         /* The server's last words (57P01 and the like) may be in the buffer. */
         if (conn->busy) {
             PGresult *result = PQgetResult(conn->pg);
@@ -535,8 +533,7 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
          * finds no result and ends the query with this; done() never comes from inside this call.
          */
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_NOT_SENT",
-                  "cannot send a query: %s", message);
+        error_set(&conn->error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
     }
     int flushed = sent == 1 ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;

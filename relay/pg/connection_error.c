@@ -1,6 +1,6 @@
-/* Why a connection is refused. libpq tells no SQLSTATE of that: the texts are the server's, of which
- * untranslated parts are matched, or libpq's own. Here they become codes, and nowhere else is any
- * of them read. */
+/* Why a connection is refused. libpq tells no SQLSTATE of that: the texts are the server's, of
+ * which untranslated parts are matched, or libpq's own. Here they become codes, and nowhere else is
+ * any of them read. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,8 +69,7 @@ static bool is_of_walsender(const char *role, const char *message, Error *err)
     const char *senders = strstr(message, "max_wal_senders");
     if (senders != NULL) {
         long places = strtol(senders + strcspn(senders, "0123456789"), NULL, 10);
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "NO_WAL_SENDER",
-                  "all %ld places of max_wal_senders are taken", places);
+        error_set(err, CODE_NO_WAL_SENDER, "all %ld places of max_wal_senders are taken", places);
         error_hint(err,
                    "ALTER SYSTEM SET max_wal_senders = %ld; then restart PostgreSQL; or end a "
                    "reader that is not needed: SELECT pid, application_name FROM "
@@ -84,7 +83,7 @@ static bool is_of_walsender(const char *role, const char *message, Error *err)
         return false;
     }
     AUTO_TEXT name = role_name(role);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_REPLICATION",
+    error_set(err, CODE_NO_REPLICATION,
               "role %s may not replicate (membership in outbox_relay does not give that): the "
               "server says: %s",
               name, message);
@@ -103,7 +102,7 @@ Status sqlstate_connection_said(const char *role, const char *message, Error *er
             continue;
         }
         if (CONNECTION_TEXTS[i].state == NULL) {
-            error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "%s", message);
+            error_set(err, CODE_POSTGRES_UNREACHABLE, "%s", message);
         } else {
             (void)sqlstate_fill(CONNECTION_TEXTS[i].state, message, err);
         }
@@ -113,7 +112,7 @@ Status sqlstate_connection_said(const char *role, const char *message, Error *er
     if (is_of_walsender(role, message, err)) {
         return FAILED;
     }
-    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "%s",
+    return error_set(err, CODE_POSTGRES_UNREACHABLE, "%s",
                      *message != '\0' ? message : "cannot connect to PostgreSQL");
 }
 

@@ -8,6 +8,7 @@
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 
 /* -- rights of other roles ----------------------------------------------------------------------
  */
@@ -26,8 +27,8 @@ static Status check_role(Migrate *migrate, const char *role, const char *option,
         return OK;
     }
     AUTO_TEXT quoted = ident_quote(role);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_ROLE", "%s: %s: role '%s' does not exist",
-              migrate->place, option, role);
+    error_set(err, CODE_MIGRATE_ROLE, "%s: %s: role '%s' does not exist", migrate->place, option,
+              role);
     return error_hint(err,
                       "Nothing was changed. Names are taken as they are, upper and lower case "
                       "differ. To make it: CREATE ROLE %s LOGIN;",
@@ -151,20 +152,15 @@ static const char FIND_EVENT_TRIGGER[] =
 /* The class of errors that a name without its schema causes. */
 static bool is_undefined(const Error *err)
 {
-    static const char *const states[] = {"42P01", "42883", "42703", "42704", "3F000"};
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-        if (strcmp(err->sqlstate, states[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return sqlstate_is(err, "42P01") || sqlstate_is(err, "42883") || sqlstate_is(err, "42703") ||
+           sqlstate_is(err, "42704") || sqlstate_is(err, "3F000");
 }
 
 /* The context names none; one that is written in C leaves none there. */
 static void list_event_triggers(Migrate *migrate, Error *err)
 {
     AUTO_TEXT triggers = NULL;
-    if (strcmp(err->code, "MIGRATE_SQL") == 0 && err->hint[0] == '\0' &&
+    if (err->code == CODE_MIGRATE_SQL && err->hint[0] == '\0' &&
         migrate_value(migrate,
                       "SELECT string_agg(format('%I (function %s)', evtname, evtfoid::regproc),"
                       " ', ' ORDER BY evtname) FROM pg_event_trigger"
@@ -190,7 +186,7 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
         const char *trigger = pg_value(result, 0, 0);
         const char *function = pg_value(result, 0, 1);
         bool names = is_undefined(err) && pg_value(result, 0, 4)[0] != 't';
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_EVENT_TRIGGER",
+        error_set(err, CODE_MIGRATE_EVENT_TRIGGER,
                   "event trigger '%s' (function %s) of this database failed while outboxd changed "
                   "its schema: %s",
                   trigger, function, before);

@@ -10,42 +10,41 @@
 
 typedef struct SqlstateRow {
     const char *prefix;
-    ErrorClass class;
-    const char *code;
+    ErrorCode code;
     const char *hint;
 } SqlstateRow;
 
 static const SqlstateRow ROWS[] = {
-    {"08", ERROR_RETRY, "POSTGRES_CONNECTION", ""},
-    {"57P01", ERROR_RETRY, "POSTGRES_SHUTDOWN", ""}, /* admin_shutdown, terminated backend */
-    {"57P02", ERROR_RETRY, "POSTGRES_CRASH", ""},
-    {"57P03", ERROR_RETRY, "POSTGRES_STARTING", ""},
-    {"57P05", ERROR_RETRY, "POSTGRES_IDLE_TIMEOUT", ""},
-    {"57014", ERROR_RETRY, "POSTGRES_QUERY_CANCELED",
+    {"08", CODE_POSTGRES_CONNECTION, ""},
+    {"57P01", CODE_POSTGRES_SHUTDOWN, ""}, /* admin_shutdown, terminated backend */
+    {"57P02", CODE_POSTGRES_CRASH, ""},
+    {"57P03", CODE_POSTGRES_STARTING, ""},
+    {"57P05", CODE_POSTGRES_IDLE_TIMEOUT, ""},
+    {"57014", CODE_POSTGRES_QUERY_CANCELED,
      "If this repeats, look for slow reads of the outbox table: is its partial index there?"},
-    {"53300", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS",
+    {"53300", CODE_POSTGRES_TOO_MANY_CONNECTIONS,
      "Raise max_connections, or end sessions that nobody needs."},
-    {"53", ERROR_RETRY, "POSTGRES_RESOURCES", "Look at disk and memory of the database server."},
-    {"58", ERROR_RETRY, "POSTGRES_SYSTEM", "Look at the log of the database server."},
-    {"40", ERROR_RETRY, "POSTGRES_SERIALIZATION", ""}, /* serialization_failure, deadlock */
-    {"55P03", ERROR_RETRY, "POSTGRES_LOCK_TIMEOUT", ""},
-    {"55006", ERROR_RETRY, "POSTGRES_OBJECT_IN_USE", ""},
-    {"25006", ERROR_RETRY, "POSTGRES_READ_ONLY",
+    {"53", CODE_POSTGRES_RESOURCES, "Look at disk and memory of the database server."},
+    {"58", CODE_POSTGRES_SYSTEM, "Look at the log of the database server."},
+    {"40", CODE_POSTGRES_SERIALIZATION, ""}, /* serialization_failure, deadlock */
+    {"55P03", CODE_POSTGRES_LOCK_TIMEOUT, ""},
+    {"55006", CODE_POSTGRES_OBJECT_IN_USE, ""},
+    {"25006", CODE_POSTGRES_READ_ONLY,
      "The server is read-only: a standby, or a primary that was demoted. Use a DSN with "
      "target_session_attrs=read-write."},
-    {"XX001", ERROR_FATAL, "POSTGRES_DATA_CORRUPTED", "Look at the log of the database server."},
-    {"28", ERROR_FATAL, "POSTGRES_AUTHENTICATION", "Check user and password of database.dsn."},
-    {"3D000", ERROR_FATAL, "POSTGRES_NO_DATABASE", "Check dbname of database.dsn."},
-    {"42501", ERROR_FATAL, "POSTGRES_PRIVILEGE",
+    {"XX001", CODE_POSTGRES_DATA_CORRUPTED, "Look at the log of the database server."},
+    {"28", CODE_POSTGRES_AUTHENTICATION, "Check user and password of database.dsn."},
+    {"3D000", CODE_POSTGRES_NO_DATABASE, "Check dbname of database.dsn."},
+    {"42501", CODE_POSTGRES_PRIVILEGE,
      "GRANT outbox_relay TO the relay's role; outboxd check lists what is missing."},
-    {"42P01", ERROR_FATAL, "POSTGRES_NO_TABLE",
+    {"42P01", CODE_POSTGRES_NO_TABLE,
      "Make the outbox with: outboxd migrate; or name your own table in pipelines.table."},
-    {"3F000", ERROR_FATAL, "POSTGRES_NO_SCHEMA", "Make the outbox with: outboxd migrate"},
-    {"42703", ERROR_FATAL, "POSTGRES_NO_COLUMN",
+    {"3F000", CODE_POSTGRES_NO_SCHEMA, "Make the outbox with: outboxd migrate"},
+    {"42703", CODE_POSTGRES_NO_COLUMN,
      "Name the columns of your table in pipelines.columns, or run: outboxd migrate"},
 };
 
-static const SqlstateRow UNKNOWN = {"", ERROR_FATAL, "POSTGRES_ERROR", ""};
+static const SqlstateRow UNKNOWN = {"", CODE_POSTGRES_ERROR, ""};
 
 static const SqlstateRow *sqlstate_find(const char *state)
 {
@@ -99,7 +98,7 @@ bool sqlstate_is_of_function(const Error *err)
 Status sqlstate_fill(const char *state, const char *message, Error *err)
 {
     const SqlstateRow *row = sqlstate_find(state);
-    error_set(err, row->class, EXIT_POSTGRES, row->code, "%s (SQLSTATE %s)", message, state);
+    error_set(err, row->code, "%s (SQLSTATE %s)", message, state);
     if (err != NULL) {
         snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", state);
     }
@@ -126,8 +125,7 @@ Status sqlstate_error(const PGresult *result, Error *err)
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     if (state == NULL) { /* made by libpq, not by the server: the connection broke */
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s",
-                  PQresultErrorMessage(result));
+        error_set(err, CODE_POSTGRES_CONNECTION_LOST, "%s", PQresultErrorMessage(result));
         return FAILED;
     }
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
@@ -136,8 +134,8 @@ Status sqlstate_error(const PGresult *result, Error *err)
     const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
     int length = 0;
     const char *function = sqlstate_function(context != NULL && !ends ? context : "", &length);
-    AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "",
-                              length > 0 ? ", in " : "", length, function);
+    AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "", length > 0 ? ", in " : "",
+                              length, function);
     (void)sqlstate_fill(state, told, err);
     if (err != NULL) {
         err->origin = sqlstate_origin(result, state) | (length > 0 ? ORIGIN_FUNCTION : 0);

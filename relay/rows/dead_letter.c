@@ -196,7 +196,7 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
              record->timestamp_ms != 0 ? x_format("%lld", (long long)record->timestamp_ms) : NULL);
     set_text(letter, PARAM_REASON, clean_text(slice_of(reason_text), ascii_only));
     set_text(letter, PARAM_CLASS, x_strdup(error_class_name(reason->class)));
-    set_text(letter, PARAM_CODE, x_strdup(reason->code));
+    set_text(letter, PARAM_CODE, x_strdup(error_code_name(reason->code)));
     set_text(letter, PARAM_ATTEMPTS, x_format("%d", event->attempts > 0 ? event->attempts : 1));
 }
 

@@ -189,7 +189,7 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
     const Refusal *refusal = aside->event->refusal;
     bool partial = refusal != NULL && refusal->partial;
     bool row_stays = marker->options.pipeline->on_publish != ON_PUBLISH_DELETE;
-    bool data = err->class == ERROR_FATAL || strcmp(err->code, "POSTGRES_RESOURCES") == 0;
+    bool data = err->class == ERROR_FATAL || err->code == CODE_POSTGRES_RESOURCES;
     if (aside->by_bytes || !data || (partial && (!row_stays || sqlstate_is_refusal(err))) ||
         !pg_conn_is_open(marker->options.conn)) {
         return false;
@@ -202,7 +202,7 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
 static void aside_refuse_ignored(Marker *marker)
 {
     Error err;
-    error_set(&err, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_REFUSED",
+    error_set(&err, CODE_DEAD_LETTER_REFUSED,
               "the INSERT stored no row: a trigger or rule of the table swallows it");
     error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
                      "NULL drops it), or drop it.");
@@ -249,8 +249,8 @@ static void aside_send(Marker *marker)
 {
     if (marker->dead_letter == NULL) {
         Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "NO_DEAD_LETTER_TABLE",
-                  "an event must be set aside, and there is no dead-letter table");
+        error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
+                     "an event must be set aside, and there is no dead-letter table");
         error_hint(&err, "Make it with: outboxd migrate");
         marker->options.lost(marker->options.arg, &err);
         return;
@@ -304,7 +304,7 @@ bool marker_must_wait(Marker *marker, const Error *err)
     if (marker_is_refused(marker, err)) {
         return true;
     }
-    if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0 || !pg_conn_is_open(marker->options.conn)) {
+    if (err->code != CODE_POSTGRES_LOCK_TIMEOUT || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
     int64_t now_us = clock_monotonic_us();
@@ -327,7 +327,7 @@ void marker_passed(Marker *marker)
     MarkerLock *lock = &marker->lock;
     if (lock->said) {
         log_write(
-            LOG_INFO, marker->options.pipeline->name, "MARK_UNBLOCKED",
+            LOG_INFO, marker->options.pipeline->name, CODE_MARK_UNBLOCKED,
             LOG_FIELDS(log_number("after_ms", (clock_monotonic_us() - lock->since_us) / 1000)),
             "the lock that was in the way of writing to table '%s' is gone",
             marker->options.pipeline->table);
@@ -354,7 +354,7 @@ static void holder_on_done(void *arg, const Error *err)
         return;
     }
     const char *holder = text_string(&marker->lock.holder);
-    log_write(LOG_WARN, marker->options.pipeline->name, "MARK_BLOCKED",
+    log_write(LOG_WARN, marker->options.pipeline->name, CODE_MARK_BLOCKED,
               LOG_FIELDS(log_text("holder", *holder != '\0' ? holder : "unknown"),
                          log_number("rows", (long long)marker->queue.count)),
               "waiting for a lock on table '%s' that another session holds; published rows stay "

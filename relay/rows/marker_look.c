@@ -55,7 +55,7 @@ static void look_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, err);
         return;
     }
-    look->denied = err != NULL && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0;
+    look->denied = err != NULL && err->code != CODE_POSTGRES_LOCK_TIMEOUT;
     for (size_t i = 0; err == NULL && i < look->count && !look->due; i++) {
         marker->options.row_looks(marker->options.arg, look->seqs[i], look->looks[i]);
     }

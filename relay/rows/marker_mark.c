@@ -163,7 +163,7 @@ static void mark_on_result(void *arg, const PGresult *result)
     marker->beyond = missing == 0 && moved != NULL && *moved == 'f';
 }
 
-static void mark_say(Marker *marker, MarkerGone *gone, const char *code, const char *text)
+static void mark_say(Marker *marker, MarkerGone *gone, ErrorCode code, const char *text)
 {
     int64_t now_us = clock_monotonic_us();
     bool said = gone->said_us != 0 && now_us - gone->said_us < GONE_SECONDS * INT64_C(1000000);
@@ -178,9 +178,9 @@ static void mark_say(Marker *marker, MarkerGone *gone, const char *code, const c
 
 static void mark_say_gone(Marker *marker)
 {
-    mark_say(marker, &marker->vanished, "ROWS_VANISHED",
+    mark_say(marker, &marker->vanished, CODE_ROWS_VANISHED,
              "published rows were not there to be marked: somebody else deleted them");
-    mark_say(marker, &marker->replaced, "ROWS_REPLACED",
+    mark_say(marker, &marker->replaced, CODE_ROWS_REPLACED,
              "published rows were not there to be marked: the table now holds other events under "
              "these numbers, which were left as they are and will be published");
 }
@@ -212,8 +212,7 @@ static void mark_lose_table(Marker *marker)
         return;
     }
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-              "table '%s' is not the one it was: looking at it again",
+    error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
               marker->options.pipeline->table);
     marker->options.lost(marker->options.arg, &err);
 }
@@ -286,7 +285,7 @@ static void mark_settle(Marker *marker)
 static void replaced_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
-    if (err != NULL && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0) {
+    if (err != NULL && err->code != CODE_POSTGRES_LOCK_TIMEOUT) {
         marker->options.lost(marker->options.arg, err);
         return;
     }
@@ -305,7 +304,7 @@ static void replaced_on_done(void *arg, const Error *err)
 static void mark_lose_in_circles(Marker *marker)
 {
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_WITHOUT_EFFECT",
+    error_set(&err, CODE_MARKS_WITHOUT_EFFECT,
               "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
               "and the table is the right one: connecting again",
               marker->options.pipeline->table, ROUNDS_MAX + 1, marker->row_table);
@@ -320,7 +319,7 @@ static void mark_lose_in_circles(Marker *marker)
  * that it waits for is one like any other. */
 static bool mark_must_wait(Marker *marker, const Error *err)
 {
-    bool lock = strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
+    bool lock = err->code == CODE_POSTGRES_LOCK_TIMEOUT;
     return (!lock && sqlstate_is_of_function(err) && mark_is_rejected(marker, err)) ||
            marker_must_wait(marker, err) || (!lock && mark_is_rejected(marker, err));
 }
@@ -369,7 +368,7 @@ static void mark_on_done(void *arg, const Error *err)
         Error refused;
         char lsn[24];
         (void)put_lsn(lsn, sizeof(lsn), marker->queue.position_sent.lsn);
-        error_set(&refused, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        error_set(&refused, CODE_PG_PROTOCOL,
                   "position %s lies beyond the end of the server's log: it was not stored", lsn);
         marker->options.lost(marker->options.arg, &refused);
         return;
@@ -423,7 +422,7 @@ static void relocate_on_done(void *arg, const Error *err)
     }
     if (err == NULL && !marker->owned) {
         Error lost;
-        error_set(&lost, ERROR_RETRY, EXIT_POSTGRES, "OWNER_REPLACED",
+        error_set(&lost, CODE_OWNER_REPLACED,
                   "another relay has written to %s as the publisher of table '%s'",
                   marker->row_table, marker->options.pipeline->table);
         error_hint(&lost, "If no other relay publishes this table, somebody changed that row by "

@@ -19,7 +19,7 @@ bool mark_is_ignored(Marker *marker)
     const PipelineConfig *pipeline = marker->options.pipeline;
     Error err;
     error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_IGNORED",
+        &err, CODE_MARKS_IGNORED,
         "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
         "the table swallows it",
         marker->ignored, marker->sql.table->name,
@@ -65,7 +65,7 @@ bool mark_is_rejected(Marker *marker, const Error *err)
     if (rejected->error.class == ERROR_NONE) {
         const PipelineConfig *pipeline = marker->options.pipeline;
         size_t count = 0;
-        error_set(&rejected->error, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED",
+        error_set(&rejected->error, CODE_MARK_REJECTED,
                   "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
                   (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
         error_caused(&rejected->error, err);

@@ -118,8 +118,8 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
                                  .warning = entry->warning || later,
                                  .first = entry->applies & FIRST,
                                  .alarm = entry->applies & ALARMS};
-    error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
-              "%s", text_string(&say->message));
+    error_set_as(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
+                 "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
 }
 
@@ -194,7 +194,7 @@ void precondition_say_absent(const OutboxTable *table)
     if (names.length == 0) {
         return;
     }
-    log_write(LOG_INFO, table->config->name, "COLUMNS_ABSENT",
+    log_write(LOG_INFO, table->config->name, CODE_COLUMNS_ABSENT,
               LOG_FIELDS(log_text("table", table->config->table), log_text("columns", names.data)),
               "%s has no columns %s: records go without them", table->config->table, names.data);
 }

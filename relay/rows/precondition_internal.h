@@ -47,7 +47,7 @@ typedef struct Saying {
 } Saying;
 
 typedef struct Precondition {
-    const char *code;
+    ErrorCode code;
     unsigned applies;
     bool warning;
     const char *columns; /* of the query, over precondition_from.c; NULL: of entries before it */

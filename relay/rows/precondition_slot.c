@@ -1,6 +1,6 @@
-/* The slot, as far as it does not depend on our position (cdc/slot.h judges that). The right to read it
- * only the replication connection can tell (pg/connection_error.c): on managed servers a membership
- * gives it, not the attribute. */
+/* The slot, as far as it does not depend on our position (cdc/slot.h judges that). The right to
+ * read it only the replication connection can tell (pg/connection_error.c): on managed servers a
+ * membership gives it, not the attribute. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,14 +61,14 @@ static bool slot_is_left_over(const Facts *facts, Saying *say)
     " s.database = pg_catalog.current_database() AS slot_here"
 
 const Precondition PRECONDITIONS_SLOT[] = {
-    {"SLOT_FOREIGN", FOR_WAL | BY_ALL, false,
+    {CODE_SLOT_FOREIGN, FOR_WAL | BY_ALL, false,
      SLOT_FACTS ", pg_catalog.to_jsonb(s) ->> 'two_phase' AS two_phase", slot_is_foreign},
-    {"NO_SLOT_FREE", FOR_WAL | BY_START | BY_CHECK, false,
+    {CODE_NO_SLOT_FREE, FOR_WAL | BY_START | BY_CHECK, false,
      "pg_catalog.current_setting('max_replication_slots') AS slot_places,"
      " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots) >="
      " pg_catalog.current_setting('max_replication_slots')::integer AS slots_full",
      slots_are_all_taken},
-    {"SLOT_LEFT_OVER", FOR_POLL | BY_ALL, true,
+    {CODE_SLOT_LEFT_OVER, FOR_POLL | BY_ALL, true,
      SLOT_FACTS ", s.active AS slot_active, CASE WHEN s.slot_name IS NOT NULL AND NOT"
                 " pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_size_pretty("
                 "pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)) END"

@@ -78,7 +78,7 @@ Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult
     if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
+    error_set(err, CODE_POSTGRES_POOLER,
               "a connection pooler stands between outboxd and PostgreSQL");
     return error_hint(
         err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
@@ -147,7 +147,7 @@ static void on_holder_result(void *arg, const PGresult *result)
     snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
              pg_value(result, 0, 0));
     if (pg_value(result, 0, 3)[0] == 't') {
-        log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
+        log_write(LOG_WARN, lock->pipeline->name, CODE_LEASE_BROKEN,
                   LOG_FIELDS(log_text("holder", lock->holder)),
                   "the publisher was silent for longer than its lease; ended its session");
     }

@@ -139,12 +139,12 @@ static void groups_tell(Groups *groups)
         groups->said = true;
         groups->said_denied |= denied;
     } else if (!failed && groups->said) {
-        log_write(LOG_INFO, NULL, "CONSUMER_GROUPS_RECOVERED", LOG_NO_FIELDS,
+        log_write(LOG_INFO, NULL, CODE_CONSUMER_GROUPS_RECOVERED, LOG_NO_FIELDS,
                   "consumer groups are seen again");
         groups->said = groups->said_denied = false;
     }
     if (groups->left_out > 0 && !groups->left_out_said) {
-        log_write(LOG_WARN, NULL, "CONSUMER_GROUPS_TOO_MANY",
+        log_write(LOG_WARN, NULL, CODE_CONSUMER_GROUPS_TOO_MANY,
                   LOG_FIELDS(log_number("left_out", (long long)groups->left_out)),
                   "monitor.consumer_groups matches more groups than are looked at; narrow it");
     }
@@ -196,7 +196,7 @@ static char *groups_end_helper(Groups *groups)
 static void groups_lose_helper(Groups *groups, const char *what)
 {
     AUTO_TEXT how = groups_end_helper(groups);
-    error_set(&groups->error, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
+    error_set(&groups->error, CODE_CONSUMER_GROUPS_HELPER,
               "the helper process that asks for consumer groups %s (%s); it is started again", what,
               how);
     groups_tell(groups);

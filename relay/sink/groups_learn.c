@@ -168,7 +168,7 @@ Status learner_run(Learner *learner, const LearnerQuestion *question, StringList
     rd_kafka_resp_err_t code =
         rd_kafka_metadata(question->rk, 1, NULL, &metadata, METADATA_TIMEOUT_MS);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return error_set(err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_UNREACHABLE",
+        return error_set(err, CODE_KAFKA_UNREACHABLE,
                          "the topics of the cluster cannot be listed: %s", rd_kafka_err2str(code));
     }
     char *last = NULL;

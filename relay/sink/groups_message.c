@@ -74,7 +74,7 @@ void groups_answer_write(const RoundView *view, Text *out)
 {
     size_t begin = message_begin(out);
     add_number(out, view->error->class);
-    add_string(out, view->error->code);
+    add_string(out, error_code_name(view->error->code));
     add_string(out, view->error->message);
     add_string(out, view->error->hint);
     add_number(out, (int64_t)view->groups_left_out);
@@ -184,7 +184,7 @@ bool groups_answer_read(const char *bytes, size_t length, GroupsAnswer *ret_answ
     *ret_answer = (GroupsAnswer){0};
     Error *err = &ret_answer->error;
     err->class = (ErrorClass)read_bounded(&reader, ERROR_FATAL);
-    (void)snprintf(err->code, sizeof(err->code), "%s", read_string(&reader));
+    err->code = error_code_find(read_string(&reader));
     (void)snprintf(err->message, sizeof(err->message), "%s", read_string(&reader));
     (void)snprintf(err->hint, sizeof(err->hint), "%s", read_string(&reader));
     ret_answer->groups_left_out = (size_t)read_bounded(&reader, INT32_MAX);

@@ -124,7 +124,7 @@ static void round_serve(Round *round)
                                rd_kafka_event_error_string(event));
             }
         } else if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
-            log_write(LOG_DEBUG, NULL, "KAFKA_LOG",
+            log_write(LOG_DEBUG, NULL, CODE_KAFKA_LOG,
                       LOG_FIELDS(log_text("facility", facility), log_text("client", "groups")),
                       "%s", text);
         }
@@ -580,8 +580,8 @@ void round_run(Round *round, const StringList *topics, const StringList *pattern
     }
     if (round->reason[0] != '\0') {
         Error named = err;
-        error_set(&err, named.class, named.exit_code, named.code, "%s; %s", named.message,
-                  round->reason);
+        error_set_as(&err, named.class, named.exit_code, named.code, "%s; %s", named.message,
+                     round->reason);
         error_hint(&err, "%s", named.hint);
     }
     round_note(round, &err);

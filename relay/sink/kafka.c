@@ -53,7 +53,7 @@ static void kafka_open_now(KafkaSink *kafka)
     kafka->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (kafka->rk == NULL) {
         rd_kafka_conf_destroy(conf);
-        error_set(&err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY", "kafka.properties: %s", text);
+        error_set(&err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
         kafka_lose(kafka, &err);
         return;
     }
@@ -214,7 +214,7 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
     }
     kt->ready = false;
     kt->look_us = 0;
-    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+    if (err->code == CODE_KAFKA_TOPIC_UNKNOWN) {
         kafka_look_up(kafka); /* librdkafka has learned it before us: is it so? */
         return SEND_WAIT;
     }

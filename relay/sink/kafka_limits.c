@@ -8,7 +8,7 @@
 
 static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 {
-    error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE",
+    error_set(err, CODE_RECORD_TOO_LARGE,
               "the record takes %zu bytes, topic '%s' accepts %lld (max.message.bytes)", bytes,
               kt->topic->name, (long long)kt->limits.max_message_bytes);
     (void)error_hint(err,
@@ -18,7 +18,7 @@ static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 static void refuse_no_key(const KafkaTopic *kt, Error *err)
 {
     error_set(
-        err, ERROR_POISON, EXIT_KAFKA, "RECORD_KEY_MISSING",
+        err, CODE_RECORD_KEY_MISSING,
         "the record has no key, and topic '%s' is compacted: it accepts only records with one",
         kt->topic->name);
     (void)error_hint(err, "Give these events a key (an aggregate_id, or a route with a key of its "
@@ -82,7 +82,7 @@ void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt)
     bool smaller = bytes < kafka->batch_bytes;
     kafka->batch_bytes = bytes;
     kafka->shrink = true;
-    log_write(LOG_INFO, kafka->options.pipeline->name, "KAFKA_BATCH_BYTES",
+    log_write(LOG_INFO, kafka->options.pipeline->name, CODE_KAFKA_BATCH_BYTES,
               LOG_FIELDS(log_text("topic", least->topic->name),
                          log_number("max_message_bytes", (long long)bytes)),
               smaller ? "the topic takes smaller batches than batch.size; using its bound"

@@ -123,8 +123,9 @@ static void watch_say_failed(Watch *w, const Error *err)
     }
     w->said = true;
     w->said_us = now_us;
-    log_write(LOG_WARN, NULL, "WATCH_FAILED",
-              LOG_FIELDS(log_text("error", err->code), log_text("hint", log_code_remedy(err))),
+    log_write(LOG_WARN, NULL, CODE_WATCH_FAILED,
+              LOG_FIELDS(log_text("error", error_code_name(err->code)),
+                         log_text("hint", error_remedy(err))),
               "cannot look at slots, pauses and the oldest event: %s; %sthe look is tried again",
               err->message, publishes ? "publishing goes on, " : "");
 }
@@ -194,7 +195,7 @@ static void watch_end_look(Watch *w)
     w->failing = false;
     if (w->said) {
         w->said = false;
-        log_write(LOG_INFO, NULL, "WATCH_RECOVERED", LOG_NO_FIELDS,
+        log_write(LOG_INFO, NULL, CODE_WATCH_RECOVERED, LOG_NO_FIELDS,
                   "slots, pauses and the oldest event can be looked at again");
     }
 }

@@ -87,7 +87,7 @@ static void stream_take(Stream *stream, Slice message)
         return;
     }
     fuzz_check(err.class == ERROR_RETRY || err.class == ERROR_FATAL);
-    fuzz_check(err.message[0] != '\0' && err.code[0] != '\0');
+    fuzz_check(err.message[0] != '\0' && err.code != CODE_NONE);
     fuzz_check(err.class != ERROR_FATAL || err.hint[0] != '\0');
     assembler_restart(&stream->assembler, 0, 1);
     stream->last_lsn = stream->last_ordinal = 0;

@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (status_client_body(LISTEN, &answer, &body, &err) == OK) {
         check_body(&body);
     } else {
-        fuzz_check(strcmp(err.code, "RELAY_ANSWER") == 0 && err.message[0] != '\0');
+        fuzz_check(err.code == CODE_RELAY_ANSWER && err.message[0] != '\0');
     }
     return 0;
 }

@@ -2,47 +2,65 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log_codes.h"
 
 Test(error, set_fills_every_field_and_fails)
 {
     Error err;
-    Status status = error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_DOWN", "broker %d is down", 3);
+    Status status =
+        error_set_as(&err, ERROR_RETRY, EXIT_KAFKA, CODE_KAFKA_ERROR, "broker %d is down", 3);
     cr_assert_eq(status, FAILED);
     cr_assert_eq(err.class, ERROR_RETRY);
     cr_assert_eq(err.exit_code, EXIT_KAFKA);
-    cr_assert_str_eq(err.code, "KAFKA_DOWN");
+    cr_assert_eq(err.code, CODE_KAFKA_ERROR);
     cr_assert_str_eq(err.message, "broker 3 is down");
     cr_assert_str_empty(err.hint);
+}
+
+Test(error, class_and_exit_code_are_those_of_the_registry)
+{
+    for (ErrorCode code = CODE_NONE + 1; code < CODE_COUNT; code++) {
+        const LogCode *known = log_code_of(code);
+        if (known->class != ERROR_NONE) {
+            Error err;
+            error_set(&err, code, "x");
+            cr_assert_eq(err.class, known->class);
+            cr_assert_eq(err.exit_code, known->exit_code);
+            cr_assert_eq(err.code, code);
+            cr_assert_neq(err.exit_code, EXIT_OK, "%s", known->name);
+        }
+    }
 }
 
 Test(error, set_forgets_the_hint_of_an_earlier_error)
 {
     Error err;
-    error_set(&err, ERROR_FATAL, EXIT_CONFIG, "A", "first");
+    error_set_as(&err, ERROR_FATAL, EXIT_CONFIG, CODE_KAFKA_ERROR, "first");
     error_hint(&err, "Do this.");
-    error_set(&err, ERROR_FATAL, EXIT_CONFIG, "B", "second");
+    error_set_as(&err, ERROR_FATAL, EXIT_CONFIG, CODE_POSTGRES_ERROR, "second");
     cr_assert_str_empty(err.hint);
 }
 
 Test(error, set_may_quote_the_message_it_replaces)
 {
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "connection refused");
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "B", "gave up: %s", err.message);
+    error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_KAFKA_ERROR, "connection refused");
+    error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_POSTGRES_ERROR, "gave up: %s", err.message);
     cr_assert_str_eq(err.message, "gave up: connection refused");
 }
 
 Test(error, several_lines_of_libpq_are_one)
 {
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "refused\n\tIs it up?\nFATAL:  no\n \n");
+    error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_KAFKA_ERROR,
+                 "refused\n\tIs it up?\nFATAL:  no\n \n");
     cr_assert_str_eq(err.message, "refused Is it up? FATAL: no");
 }
 
 Test(error, prefix_names_the_place)
 {
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "A", "refused");
+    error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_KAFKA_ERROR, "refused");
     cr_assert_eq(error_prefix(&err, "host '%s'", "db"), FAILED);
     cr_assert_str_eq(err.message, "host 'db': refused");
     cr_assert_eq(err.class, ERROR_RETRY);
@@ -54,17 +72,16 @@ Test(error, long_texts_are_cut_and_stay_terminated)
     memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     Error err;
-    error_set(&err, ERROR_POISON, EXIT_KAFKA, text, "%s", text);
+    error_set_as(&err, ERROR_POISON, EXIT_KAFKA, CODE_KAFKA_ERROR, "%s", text);
     error_hint(&err, "%s", text);
     error_prefix(&err, "%s", text);
     cr_assert_lt(strlen(err.message), sizeof(err.message));
     cr_assert_lt(strlen(err.hint), sizeof(err.hint));
-    cr_assert_lt(strlen(err.code), sizeof(err.code));
 }
 
 Test(error, no_error_object_is_allowed)
 {
-    cr_assert_eq(error_set(NULL, ERROR_FATAL, EXIT_CONFIG, "A", "b"), FAILED);
+    cr_assert_eq(error_set_as(NULL, ERROR_FATAL, EXIT_CONFIG, CODE_KAFKA_ERROR, "b"), FAILED);
     cr_assert_eq(error_hint(NULL, "c"), FAILED);
     cr_assert_eq(error_prefix(NULL, "d"), FAILED);
 }

@@ -30,7 +30,7 @@ Test(failpoint, an_error_comes_at_the_given_passage_and_only_once)
     cr_assert_not(FAILPOINT_FAILS("fetched", &err));
     cr_assert(FAILPOINT_FAILS("fetched", &err));
     cr_assert_eq(err.class, ERROR_RETRY);
-    cr_assert_str_eq(err.code, "FAILPOINT");
+    cr_assert_eq(err.code, CODE_FAILPOINT);
     cr_assert_str_eq(err.message, "fail point 'fetched'");
     cr_assert_not(FAILPOINT_FAILS("fetched", &err));
     cr_assert_not(FAILPOINT_FAILS("marked", &err));

@@ -362,7 +362,7 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
 static void assert_violation(const char *what)
 {
     cr_assert_eq(take(), FAILED, "%s", what);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL", "%s", what);
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL, "%s", what);
     cr_assert_eq(err.class, ERROR_RETRY, "%s", what);
 }
 

@@ -324,7 +324,7 @@ static void assert_row_refused(const Slice *values, size_t count, const char *wh
     Event *event = NULL;
     err = (Error){0};
     cr_assert_eq(read_row(values, count, &event), FAILED, "%s", what);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL", "%s", what);
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL, "%s", what);
     cr_assert_eq(err.class, ERROR_RETRY, "%s", what);
     cr_assert_null(event, "%s", what);
     cr_assert_eq(batch->count, before, "%s: half an event stays", what);
@@ -430,7 +430,7 @@ Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
         err = (Error){0};
         cr_assert_eq(put(OUTBOX, "outbox", "event", columns, ENVELOPE_COLUMNS), FAILED, "%s",
                      ENVELOPE[gone].name);
-        cr_assert_str_eq(err.code, "COLUMN_MISSING");
+        cr_assert_eq(err.code, CODE_COLUMN_MISSING);
         cr_assert_eq(err.class, ERROR_FATAL);
         cr_assert_not_null(strstr(err.message, ENVELOPE[gone].name), "%s", err.message);
         cr_assert_not_null(strstr(err.hint, ENVELOPE[gone].name), "%s", err.hint);
@@ -457,7 +457,7 @@ Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
                                           {"aggregate_id", TEXT}, {"payload_bytes", BYTEA}};
     cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 6), OK, "%s", err.message);
     cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 5), FAILED);
-    cr_assert_str_eq(err.code, "COLUMN_MISSING");
+    cr_assert_eq(err.code, CODE_COLUMN_MISSING);
     cr_assert_not_null(strstr(err.hint, "columns.payload_bytes"), "%s", err.hint);
 }
 
@@ -596,7 +596,7 @@ Test(relation, a_generated_column_that_is_used_and_not_sent_stops)
 {
     answer(NULL, false, "\ntenant\nother\n", false, 0, false);
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), FAILED);
-    cr_assert_str_eq(err.code, "COLUMN_GENERATED");
+    cr_assert_eq(err.code, CODE_COLUMN_GENERATED);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_not_null(strstr(err.message, "'tenant'"), "%s", err.message);
     put_with("tenant", TEXT); /* from 18 on it may be sent */
@@ -719,7 +719,7 @@ Test(relation, more_tables_of_ours_than_anybody_has_are_a_violation_of_the_proto
     }
     cr_assert_eq(status, FAILED);
     cr_assert_eq(id, RELATIONS_MAX + 2);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     cr_assert_eq(err.class, ERROR_RETRY);
     cr_assert_not_null(strstr(err.message, "more than 16384 tables"), "%s", err.message);
     cr_assert_eq(put(100001, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK, "told again");
@@ -740,7 +740,7 @@ Test(relation, types_that_are_not_converted_are_not_kept_and_the_others_are_boun
     }
     PgOutputType type = {.id = 10, .schema = SLICE_LITERAL(""), .name = SLICE_LITERAL("bool")};
     cr_assert_eq(relations_put_type(&relations, &type, &err), FAILED);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
 }
 
 Test(relation, more_partitions_than_are_kept_are_a_violation_of_the_protocol)
@@ -755,7 +755,7 @@ Test(relation, more_partitions_than_are_kept_are_a_violation_of_the_protocol)
     cr_assert_eq(relations.tree.members.count, TREE_MEMBERS_MAX);
     cr_assert(tree_has(&relations.tree, 50000 + TREE_MEMBERS_MAX / 2));
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), FAILED);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     PQclear(row);
     text_free(&members);
 }

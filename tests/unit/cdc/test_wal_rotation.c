@@ -132,7 +132,7 @@ Test(wal_rotation, without_rights_on_the_old_table_nothing_is_read)
     rig.swap_denied = true;
     rig_begin();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "OLD_TABLE_DENIED");
+    cr_assert_eq(rig.error.code, CODE_OLD_TABLE_DENIED);
     cr_assert_not_null(strstr(rig.error.hint, "GRANT UPDATE"));
     cr_assert_eq(rig.rows[3].delivered, 0);
 }
@@ -147,7 +147,7 @@ Test(wal_rotation, a_row_of_the_old_table_that_the_log_does_not_have_is_a_gap)
         rig_ack_all();
         rig_turn();
     }
-    cr_assert_str_eq(rig.error.code, "OLD_TABLE_UNFINISHED");
+    cr_assert_eq(rig.error.code, CODE_OLD_TABLE_UNFINISHED);
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
     cr_assert_not_null(strstr(rig.error.message, "1 rows of outbox.event_2025"), "%s",
                        rig.error.message);

@@ -27,7 +27,7 @@ static Status read_exact(const char *bytes, size_t length, WireMessage *ret)
         cr_assert_eq(memcmp(ret, &before, sizeof(before)), 0);
         cr_assert_eq(err.class, ERROR_RETRY);
         cr_assert_eq(err.exit_code, EXIT_POSTGRES);
-        cr_assert_str_eq(err.code, "PG_PROTOCOL");
+        cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     }
     free(exact);
     return status;

@@ -255,7 +255,7 @@ Test(encode, invalid_headers_are_poison_and_the_rest_of_the_record_is_there)
     event->field[FIELD_HEADERS] = SLICE_LITERAL("[1]");
     cr_assert_eq(encode(), FAILED);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_str_eq(err.code, "HEADERS_INVALID");
+    cr_assert_eq(err.code, CODE_HEADERS_INVALID);
     cr_assert(slice_equal(record.value, event->field[FIELD_PAYLOAD]));
     cr_assert_geq(record.header_count, 13);
 }
@@ -372,6 +372,6 @@ Test(encode, debezium_headers_are_refused_until_they_are_built)
     config.headers = HEADERS_DEBEZIUM;
     cr_assert_eq(encoder_new(&config, &encoder, &err), FAILED);
     cr_assert_null(encoder);
-    cr_assert_str_eq(err.code, "NOT_BUILT");
+    cr_assert_eq(err.code, CODE_NOT_BUILT);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
 }

@@ -53,7 +53,7 @@ static void assert_refused(const char *json)
 {
     cr_assert_eq(scan(slice_of(json)), FAILED, "%s", json);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_str_eq(err.code, "HEADERS_INVALID");
+    cr_assert_eq(err.code, CODE_HEADERS_INVALID);
 }
 
 Test(row_headers, null_and_an_empty_object_add_nothing)

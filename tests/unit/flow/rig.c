@@ -172,11 +172,11 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
     s->attempts++;
     s->next = SEND_OK;
     if (event->seq == s->poison_seq) {
-        error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "too large");
+        error_set(err, CODE_RECORD_TOO_LARGE, "too large");
         return SEND_POISON;
     }
     if (s->missing != NULL && strcmp(record->topic->name, s->missing) == 0) {
-        *err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+        *err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
         return SEND_HELD;
     }
     if (result != SEND_OK) {
@@ -202,7 +202,7 @@ static void sink_purge(Sink *sink)
 {
     RigSink *s = (RigSink *)sink;
     s->purges++;
-    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     while (s->purge_at_once && s->held_count > 0) {
         Event *event = s->held[--s->held_count];
         s->sink.events.settled(s->sink.events.arg, event, &purged);
@@ -252,7 +252,7 @@ static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *
     (void)arena;
     record->value = event->field[FIELD_PAYLOAD];
     if (!slice_is_null(event->field[FIELD_HEADERS])) {
-        return error_set(err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID", "no headers");
+        return error_set(err, CODE_HEADERS_INVALID, "no headers");
     }
     return OK;
 }
@@ -448,14 +448,14 @@ void rig_accept(const char *seqs)
 
 void rig_refuse(const char *seqs)
 {
-    Error err = rig_error(ERROR_POISON, "RECORD_REFUSED");
+    Error err = rig_error(ERROR_POISON, CODE_RECORD_REFUSED);
     rig_answer(seqs, &err);
 }
 
-Error rig_error(ErrorClass class, const char *code)
+Error rig_error(ErrorClass class, ErrorCode code)
 {
     Error err = {0};
-    error_set(&err, class, EXIT_KAFKA, code, "test: %s", code);
+    error_set_as(&err, class, EXIT_KAFKA, code, "test: %s", error_code_name(code));
     return err;
 }
 
@@ -497,10 +497,10 @@ void rig_stop(void)
 
 void rig_source_lost(ErrorClass class)
 {
-    rig_source_lost_by(class, "POSTGRES_SHUTDOWN");
+    rig_source_lost_by(class, CODE_POSTGRES_SHUTDOWN);
 }
 
-void rig_source_lost_by(ErrorClass class, const char *code)
+void rig_source_lost_by(ErrorClass class, ErrorCode code)
 {
     Error err = rig_error(class, code);
     err.exit_code = EXIT_POSTGRES;
@@ -511,7 +511,7 @@ void rig_source_lost_by(ErrorClass class, const char *code)
 
 void rig_sink_lost(ErrorClass class)
 {
-    Error err = rig_error(class, "KAFKA_PRODUCER_FATAL");
+    Error err = rig_error(class, CODE_KAFKA_PRODUCER_FATAL);
     rig.sink.held_count = 0;
     rig.sink.sink.events.lost(rig.sink.sink.events.arg, &err);
     rig_turn();
@@ -535,7 +535,7 @@ static Event *rig_take_aside(void)
 
 void rig_aside_refused(void)
 {
-    Error err = rig_error(ERROR_FATAL, "POSTGRES_PRIVILEGE");
+    Error err = rig_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
     Event *event = rig_take_aside();
     rig.source.source.events.aside_refused(rig.source.source.events.arg, event, &err);
     rig_turn();
@@ -550,7 +550,7 @@ void rig_aside_done(void)
 
 void rig_trouble(ErrorClass class)
 {
-    Error err = rig_error(class, "KAFKA_UNREACHABLE");
+    Error err = rig_error(class, CODE_KAFKA_UNREACHABLE);
     rig.sink.sink.events.trouble(rig.sink.sink.events.arg, &err);
     rig_turn();
 }
@@ -577,7 +577,7 @@ static Topic *rig_topic(const char *name)
 
 void rig_missing(const char *topic)
 {
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig.sink.sink.events.missing(rig.sink.sink.events.arg, rig_topic(topic), &err);
     rig_turn();
 }
@@ -630,11 +630,11 @@ void rig_assert_state(PipelineState state)
                  pipeline_state_name(state));
 }
 
-void rig_assert_error(const char *code)
+void rig_assert_error(ErrorCode code)
 {
     PipelineView view;
     pipeline_view(rig.pipeline, &view);
-    cr_assert_str_eq(view.error->code, code);
+    cr_assert_eq(view.error->code, code);
 }
 
 uint64_t rig_failed(Reason reason)

@@ -42,7 +42,7 @@ Test(refusal, large_values_leave_the_event_and_are_told)
     cr_assert_eq((const void *)refusal->values[0].bytes.data, (const void *)large);
     cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
     cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("id")));
-    cr_assert_str_eq(refusal->error.code, "EVENT_TOO_LARGE");
+    cr_assert_eq(refusal->error.code, CODE_EVENT_TOO_LARGE);
     cr_assert_str_eq(refusal->error.message, "the event is too large: 65539 bytes (payload 65537); "
                                              "event_bytes_max is 65538");
 }

@@ -36,7 +36,7 @@ static void assert_refused(Slice name)
     cr_assert_eq(topics_get(topics, name, &topic, &err), FAILED, "'%.*s'", SLICE_ARG(name));
     cr_assert_null(topic);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_str_eq(err.code, "TOPIC_NAME_INVALID");
+    cr_assert_eq(err.code, CODE_TOPIC_NAME_INVALID);
 }
 
 Test(topic, one_name_is_one_topic)
@@ -117,7 +117,7 @@ Test(topic, their_number_is_limited_and_the_known_ones_go_on)
     cr_assert_eq(topics_get(topics, SLICE_LITERAL("one-more"), &topic, &err), OK);
     cr_assert(topic->beyond, "a stand-in");
     cr_assert_eq(err.class, ERROR_RETRY);
-    cr_assert_str_eq(err.code, "TOPICS_TOO_MANY");
+    cr_assert_eq(err.code, CODE_TOPICS_TOO_MANY);
     cr_assert_not_null(strstr(err.message, "one-more"));
     cr_assert_eq(get("another"), topic);
     cr_assert_not(topics_have_room(topics));

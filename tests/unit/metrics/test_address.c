@@ -96,7 +96,7 @@ Test(address, address_in_use_names_the_setting_the_address_and_the_remedy)
     address_of_socket(sockets[0], bound, sizeof(bound));
     int second[ADDRESS_SOCKETS_MAX];
     cr_assert_eq(listen_on(bound, second, &err), -1);
-    cr_assert_str_eq(err.code, "MONITOR_ADDRESS_IN_USE");
+    cr_assert_eq(err.code, CODE_MONITOR_ADDRESS_IN_USE);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
     cr_assert_not_null(strstr(err.message, "monitor.listen"));
     cr_assert_not_null(strstr(err.message, bound));

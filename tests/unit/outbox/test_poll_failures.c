@@ -36,7 +36,7 @@ static void play(void)
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->events[i]->seq == DEAD_ROW && !event_is_settled(batch->events[i])) {
             if (!run.set_aside) {
-                Error reason = {.class = ERROR_POISON, .code = "RECORD_TOO_LARGE"};
+                Error reason = {.class = ERROR_POISON, .code = CODE_RECORD_TOO_LARGE};
                 Record record = {0};
                 run.set_aside = true;
                 rig.source->ops->set_aside(rig.source, batch->events[i], &record, &reason);

@@ -20,7 +20,7 @@ static void assert_no_table(const char *name)
     Error err = {0};
     cr_assert_eq(ident_quote_table(name, &quoted, &err), FAILED, "%s", name);
     cr_assert_null(quoted);
-    cr_assert_str_eq(err.code, "TABLE_NAME_INVALID");
+    cr_assert_eq(err.code, CODE_TABLE_NAME_INVALID);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
 }

@@ -10,37 +10,37 @@
 static const struct {
     const char *state;
     ErrorClass class;
-    const char *code;
+    ErrorCode code;
 } STATES[] = {
-    {"08000", ERROR_RETRY, "POSTGRES_CONNECTION"},
-    {"08006", ERROR_RETRY, "POSTGRES_CONNECTION"},
-    {"08P01", ERROR_RETRY, "POSTGRES_CONNECTION"},
-    {"57P01", ERROR_RETRY, "POSTGRES_SHUTDOWN"},
-    {"57P02", ERROR_RETRY, "POSTGRES_CRASH"},
-    {"57P03", ERROR_RETRY, "POSTGRES_STARTING"},
-    {"57P05", ERROR_RETRY, "POSTGRES_IDLE_TIMEOUT"},
-    {"57014", ERROR_RETRY, "POSTGRES_QUERY_CANCELED"},
-    {"53000", ERROR_RETRY, "POSTGRES_RESOURCES"},
-    {"53100", ERROR_RETRY, "POSTGRES_RESOURCES"},
-    {"53200", ERROR_RETRY, "POSTGRES_RESOURCES"},
-    {"53300", ERROR_RETRY, "POSTGRES_TOO_MANY_CONNECTIONS"},
-    {"58030", ERROR_RETRY, "POSTGRES_SYSTEM"},
-    {"40001", ERROR_RETRY, "POSTGRES_SERIALIZATION"},
-    {"40P01", ERROR_RETRY, "POSTGRES_SERIALIZATION"},
-    {"55P03", ERROR_RETRY, "POSTGRES_LOCK_TIMEOUT"},
-    {"55006", ERROR_RETRY, "POSTGRES_OBJECT_IN_USE"},
-    {"25006", ERROR_RETRY, "POSTGRES_READ_ONLY"},
-    {"XX001", ERROR_FATAL, "POSTGRES_DATA_CORRUPTED"},
-    {"28000", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
-    {"28P01", ERROR_FATAL, "POSTGRES_AUTHENTICATION"},
-    {"3D000", ERROR_FATAL, "POSTGRES_NO_DATABASE"},
-    {"42501", ERROR_FATAL, "POSTGRES_PRIVILEGE"},
-    {"42P01", ERROR_FATAL, "POSTGRES_NO_TABLE"},
-    {"42703", ERROR_FATAL, "POSTGRES_NO_COLUMN"},
-    {"3F000", ERROR_FATAL, "POSTGRES_NO_SCHEMA"},
-    {"42601", ERROR_FATAL, "POSTGRES_ERROR"}, /* not listed: never retried in silence */
-    {"XX000", ERROR_FATAL, "POSTGRES_ERROR"},
-    {"22P02", ERROR_FATAL, "POSTGRES_ERROR"},
+    {"08000", ERROR_RETRY, CODE_POSTGRES_CONNECTION},
+    {"08006", ERROR_RETRY, CODE_POSTGRES_CONNECTION},
+    {"08P01", ERROR_RETRY, CODE_POSTGRES_CONNECTION},
+    {"57P01", ERROR_RETRY, CODE_POSTGRES_SHUTDOWN},
+    {"57P02", ERROR_RETRY, CODE_POSTGRES_CRASH},
+    {"57P03", ERROR_RETRY, CODE_POSTGRES_STARTING},
+    {"57P05", ERROR_RETRY, CODE_POSTGRES_IDLE_TIMEOUT},
+    {"57014", ERROR_RETRY, CODE_POSTGRES_QUERY_CANCELED},
+    {"53000", ERROR_RETRY, CODE_POSTGRES_RESOURCES},
+    {"53100", ERROR_RETRY, CODE_POSTGRES_RESOURCES},
+    {"53200", ERROR_RETRY, CODE_POSTGRES_RESOURCES},
+    {"53300", ERROR_RETRY, CODE_POSTGRES_TOO_MANY_CONNECTIONS},
+    {"58030", ERROR_RETRY, CODE_POSTGRES_SYSTEM},
+    {"40001", ERROR_RETRY, CODE_POSTGRES_SERIALIZATION},
+    {"40P01", ERROR_RETRY, CODE_POSTGRES_SERIALIZATION},
+    {"55P03", ERROR_RETRY, CODE_POSTGRES_LOCK_TIMEOUT},
+    {"55006", ERROR_RETRY, CODE_POSTGRES_OBJECT_IN_USE},
+    {"25006", ERROR_RETRY, CODE_POSTGRES_READ_ONLY},
+    {"XX001", ERROR_FATAL, CODE_POSTGRES_DATA_CORRUPTED},
+    {"28000", ERROR_FATAL, CODE_POSTGRES_AUTHENTICATION},
+    {"28P01", ERROR_FATAL, CODE_POSTGRES_AUTHENTICATION},
+    {"3D000", ERROR_FATAL, CODE_POSTGRES_NO_DATABASE},
+    {"42501", ERROR_FATAL, CODE_POSTGRES_PRIVILEGE},
+    {"42P01", ERROR_FATAL, CODE_POSTGRES_NO_TABLE},
+    {"42703", ERROR_FATAL, CODE_POSTGRES_NO_COLUMN},
+    {"3F000", ERROR_FATAL, CODE_POSTGRES_NO_SCHEMA},
+    {"42601", ERROR_FATAL, CODE_POSTGRES_ERROR}, /* not listed: never retried in silence */
+    {"XX000", ERROR_FATAL, CODE_POSTGRES_ERROR},
+    {"22P02", ERROR_FATAL, CODE_POSTGRES_ERROR},
 };
 
 static struct {
@@ -63,7 +63,7 @@ static void on_done(void *arg, const Error *err)
     (void)arg;
     cr_assert_not_null(err);
     cr_assert_eq(err->class, STATES[at.next].class, "%s", STATES[at.next].state);
-    cr_assert_str_eq(err->code, STATES[at.next].code, "%s", STATES[at.next].state);
+    cr_assert_eq(err->code, STATES[at.next].code, "%s", STATES[at.next].state);
     cr_assert_eq(err->exit_code, EXIT_POSTGRES);
     cr_assert_str_eq(err->sqlstate, STATES[at.next].state);
     cr_assert_str_eq(err->step, "the question");
@@ -147,7 +147,8 @@ Test(sqlstate, what_is_said_of_data_is_told_from_rights_and_trouble)
         cr_assert_eq(sqlstate_is_refusal(&err), SAID[i].refusal, "%s", SAID[i].message);
     }
     Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "X", "our own words (SQLSTATE 42501)");
+    error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_POSTGRES_UNREACHABLE,
+                 "our own words (SQLSTATE 42501)");
     cr_assert_not(sqlstate_is_refusal(&err));
     cr_assert_not(sqlstate_is(&err, "42"));
 }
@@ -164,9 +165,9 @@ Test(sqlstate, a_message_of_any_length_leaves_the_state_what_it_is)
     error_prefix(&err, "reading the table");
     cr_assert(sqlstate_is(&err, "42P01"));
     cr_assert(sqlstate_is_refusal(&err));
-    cr_assert_str_eq(err.code, "POSTGRES_NO_TABLE");
+    cr_assert_eq(err.code, CODE_POSTGRES_NO_TABLE);
     Error derived;
-    error_set(&derived, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED", "refused: %s", err.message);
+    error_set(&derived, CODE_MARK_REJECTED, "refused: %s", err.message);
     cr_assert_not(sqlstate_is_refusal(&derived));
     error_caused(&derived, &err);
     cr_assert(sqlstate_is_refusal(&derived));
@@ -176,24 +177,24 @@ Test(sqlstate, a_refused_walsender_is_told_from_one_without_a_place)
 {
     static const struct {
         const char *said;
-        const char *code;
+        ErrorCode code;
         ErrorClass class;
     } CASES[] = {
-        {"FATAL:  must be superuser or replication role to start walsender", "NO_REPLICATION",
+        {"FATAL:  must be superuser or replication role to start walsender", CODE_NO_REPLICATION,
          ERROR_FATAL},
         {"FATAL:  permission denied to start WAL sender\nDETAIL:  Only roles with the REPLICATION "
          "attribute may start a WAL sender process.",
-         "NO_REPLICATION", ERROR_FATAL},
+         CODE_NO_REPLICATION, ERROR_FATAL},
         {"FATAL:  number of requested standby connections exceeds max_wal_senders (currently 2)",
-         "NO_WAL_SENDER", ERROR_RETRY},
-        {"connection refused", "POSTGRES_UNREACHABLE", ERROR_RETRY},
+         CODE_NO_WAL_SENDER, ERROR_RETRY},
+        {"connection refused", CODE_POSTGRES_UNREACHABLE, ERROR_RETRY},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         Error err;
         (void)sqlstate_connection_said("shop_relay", CASES[i].said, &err);
-        cr_expect_str_eq(err.code, CASES[i].code);
+        cr_expect_eq(err.code, CASES[i].code);
         cr_expect_eq((int)err.class, (int)CASES[i].class);
-        bool told = strcmp(err.code, "NO_REPLICATION") != 0;
+        bool told = err.code != CODE_NO_REPLICATION;
         cr_expect(told || strstr(err.message, "the server says: FATAL: ") != NULL,
                   "the server's own words: %s", err.message);
         bool ours = CASES[i].class == ERROR_FATAL;

@@ -23,8 +23,7 @@ static void begin(void)
     batch = batch_new();
     event = batch_add(batch, 2);
     event->seq = 42;
-    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "the record takes %d bytes",
-              2000000);
+    error_set(&reason, CODE_RECORD_TOO_LARGE, "the record takes %d bytes", 2000000);
     error_hint(&reason, "Raise max.message.bytes.");
 }
 
@@ -108,7 +107,7 @@ Test(dead_letter, a_reason_that_does_not_fit_ends_with_a_whole_character)
         for (size_t i = shift; i + 4 <= sizeof(long_name); i += 3) {
             memcpy(long_name + i, "\xE2\x82\xAC", 4);
         }
-        error_set(&reason, ERROR_POISON, EXIT_CONFIG, "TOPIC_NAME_INVALID", "'%s'", long_name);
+        error_set(&reason, CODE_TOPIC_NAME_INVALID, "'%s'", long_name);
         error_prefix(&reason, "%s", long_name);
         error_hint(&reason, "%s", long_name);
         build();
@@ -124,7 +123,7 @@ Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
     record.headers = &header;
     record.header_count = 1;
     event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("caf\xC3\xA9");
-    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "'\xC3\xA9'");
+    error_set(&reason, CODE_RECORD_TOO_LARGE, "'\xC3\xA9'");
     letter.ascii_only = true;
     build();
     json_t *json = json_param(7);

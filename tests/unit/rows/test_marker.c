@@ -536,7 +536,7 @@ Test(marker, a_row_that_may_not_be_marked_holds_up_no_other)
     cr_assert_eq(marker_unmarked(marker), 2);
     cr_assert(marker_has(marker, 3, SLICE_NULL) && marker_has(marker, 7, SLICE_NULL));
     cr_assert_str_eq(server.position, "", "nor does the position pass it");
-    cr_assert_str_eq(error.code, "MARK_REJECTED");
+    cr_assert_eq(error.code, CODE_MARK_REJECTED);
     cr_assert_not_null(strstr(error.message, "marking rows of"), "%s", error.message);
     cr_assert_not_null(strstr(error.message, "number 3 is refused: no (SQLSTATE P0001)"));
     cr_assert_not(marker_in_order(marker));
@@ -561,7 +561,7 @@ Test(marker, a_row_that_may_not_be_marked_ends_a_drain_behind_all_others)
     marker_drain(marker);
     WAIT(lost == 1);
     cr_assert_eq(marker_unmarked(marker), 2);
-    cr_assert_str_eq(error.code, "MARK_REJECTED");
+    cr_assert_eq(error.code, CODE_MARK_REJECTED);
     cr_assert_eq(error.class, ERROR_FATAL);
 }
 
@@ -770,7 +770,7 @@ Test(marker, dead_letters_go_before_marks)
     Batch *batch = batch_new();
     Event *event = batch_add(batch, 0);
     event->seq = 5;
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     add(ROWS_OF(1), 9, 0);
     marker_add_position(marker, &(MarkerPosition){.lsn = 0x100}, true);
     marker_next(marker);
@@ -839,7 +839,7 @@ Test(marker, rows_that_are_as_they_were_are_kept_and_tried_again)
         server.visible[1] = server.visible[2] = false;
         add_now(ROWS_OF(1, 2), 9, 0x100);
         WAIT(refusals == 1);
-        cr_assert_str_eq(error.code, "MARKS_IGNORED");
+        cr_assert_eq(error.code, CODE_MARKS_IGNORED);
         cr_assert_eq(error.class, ERROR_RETRY);
         cr_assert_eq(server.marks, 2, "once may be a row that was deleted just then");
         cr_assert_eq(marker_unmarked(marker), 2);
@@ -899,7 +899,7 @@ Test(marker, nothing_is_marked_once_another_relay_owns_the_table)
         snprintf(server.owner, sizeof(server.owner), "somebody else");
         add_now(ROWS_OF(1), 0, 0x100);
         WAIT(lost == 1);
-        cr_assert_str_eq(error.code, "OWNER_REPLACED");
+        cr_assert_eq(error.code, CODE_OWNER_REPLACED);
         cr_assert_eq(error.class, ERROR_RETRY);
         cr_assert_eq(server.marks_of[1], 0);
         cr_assert_eq(marker_unmarked(marker), 1);
@@ -918,7 +918,7 @@ Test(marker, a_count_that_somebody_else_raised_is_another_owner)
     serve_write();
     add_now(ROWS_OF(1), 0, 0x100);
     WAIT(lost == 1);
-    cr_assert_str_eq(error.code, "OWNER_REPLACED");
+    cr_assert_eq(error.code, CODE_OWNER_REPLACED);
 }
 
 Test(marker, a_write_without_an_answer_is_remembered)
@@ -1024,7 +1024,7 @@ Test(marker, marks_that_write_nothing_for_no_reason_end_the_session)
     server.deaf = true;
     add_now(ROWS_OF(1, 2), 0, 0x100);
     WAIT(lost == 1);
-    cr_assert_str_eq(error.code, "MARKS_WITHOUT_EFFECT");
+    cr_assert_eq(error.code, CODE_MARKS_WITHOUT_EFFECT);
     cr_assert_eq(error.class, ERROR_RETRY);
     cr_assert_eq(marker_unmarked(marker), 2, "nothing is given up");
     cr_assert_leq(server.marks, 5);
@@ -1038,7 +1038,7 @@ Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
     Batch *batch = batch_new();
     Event *event = batch_add(batch, 0);
     event->seq = 5;
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     marker_next(marker);
     WAIT(server.letters >= 3);
     cr_assert_eq(asides, 0);
@@ -1052,7 +1052,7 @@ static void add_letter(Batch *batch, int64_t seq)
 {
     Event *event = batch_add(batch, 0);
     event->seq = seq;
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     marker_next(marker);
 }
 

@@ -163,7 +163,7 @@ Test(row, every_truncation_is_an_error_and_leaves_the_batch_as_it_was)
         cr_assert_eq(read_bytes(row.data, cut, 1, &event), FAILED, "cut at %zu", cut);
         cr_assert_null(event);
         cr_assert_eq(err.class, ERROR_FATAL);
-        cr_assert_str_eq(err.code, "COPY_ROW");
+        cr_assert_eq(err.code, CODE_COPY_ROW);
         cr_assert_eq(batch->count, 0);
         cr_assert_eq(batch->unsettled, 0);
         cr_assert_eq(batch->bytes, 0);
@@ -200,7 +200,7 @@ Test(row, a_last_column_tells_the_sizes_of_a_row_that_is_too_large)
     cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
     cr_assert_not_null(event->refusal);
     cr_assert(event->refusal->partial);
-    cr_assert_str_eq(event->refusal->error.code, "EVENT_TOO_LARGE");
+    cr_assert_eq(event->refusal->error.code, CODE_EVENT_TOO_LARGE);
     cr_assert_not_null(strstr(event->refusal->error.message, "payload 9000000"));
 }
 

@@ -17,7 +17,7 @@ static void on_settled(void *arg, Event *event, const Error *err)
     mock.times[event->seq]++;
     if (err == NULL) {
         mock.delivered++;
-    } else if (strcmp(err->code, "SINK_PURGED") == 0) {
+    } else if (err->code == CODE_SINK_PURGED) {
         mock.purged++;
     } else {
         mock.failed++;

@@ -85,7 +85,7 @@ static void assert_refused(const char *property, const char *says)
     add(property);
     cr_assert_eq(kafka_conf_new(&config, &pipeline, 1000000, &conf, &err), FAILED);
     cr_assert_null(conf);
-    cr_assert_str_eq(err.code, "KAFKA_PROPERTY");
+    cr_assert_eq(err.code, CODE_KAFKA_PROPERTY);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
     cr_assert_not_null(strstr(err.message, says), "%s", err.message);

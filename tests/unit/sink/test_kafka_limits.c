@@ -23,7 +23,7 @@ Test(kafka_limits, a_record_without_key_never_leaves_for_a_compacted_topic)
     Record record = {.value = SLICE_LITERAL("v")};
     Error err = {0};
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
-    cr_assert_str_eq(err.code, "RECORD_KEY_MISSING");
+    cr_assert_eq(err.code, CODE_RECORD_KEY_MISSING);
     cr_assert_eq(err.class, ERROR_POISON);
     cr_assert_not_null(strstr(err.message, "orders"));
     record.key = SLICE_LITERAL(""); /* an empty key is a key */

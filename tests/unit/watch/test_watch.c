@@ -209,7 +209,7 @@ static void on_preconditions(void *arg, size_t index, const PreconditionLook *lo
     at.verdicts++;
     at.wal_end = look->wal_end;
     at.faults = look->fault_count;
-    snprintf(at.fault, sizeof(at.fault), "%s", broken != NULL ? broken->code : "");
+    snprintf(at.fault, sizeof(at.fault), "%s", broken != NULL ? error_code_name(broken->code) : "");
 }
 
 static void on_worker(evutil_socket_t fd, short what, void *arg)
@@ -557,7 +557,7 @@ Test(watch, a_row_that_stays_unknown_is_said_with_the_way_back_and_that_it_is_ov
 {
     start_net(CAPTURE_WAL);
     WAIT(at.complaints > 0);
-    cr_assert_str_eq(at.unseen.code, "EVENT_UNSEEN");
+    cr_assert_eq(at.unseen.code, CODE_EVENT_UNSEEN);
     cr_assert_not_null(strstr(at.unseen.message, "seq 17, id id-17, type 'order.placed'"), "%s",
                        at.unseen.message);
     cr_assert_not_null(strstr(at.unseen.hint, "outboxd run --new-slot"));
