@@ -137,7 +137,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     size_t extra_count = assembler->pipeline->header_columns.count;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
-    Error unreadable = {0};
+    AUTO_ERROR unreadable = {0};
     Slice content = assembler_keep(assembler, message->content);
     if (row_read_message(content, extra_count, assembler->pipeline->event_bytes_max, batch, &event,
                          &unreadable) != OK) {

@@ -17,7 +17,7 @@ static void add_before(const Config *config, const PipelineConfig *pipeline,
                        const char *position_table, Text *sql)
 {
     char *quoted = NULL;
-    Error ignored;
+    AUTO_ERROR ignored = {0};
     bool named = ident_quote_table(pipeline->table, &quoted, &ignored) == OK;
     AUTO_TEXT table = ident_literal(named ? quoted : "");
     free(quoted);
@@ -189,7 +189,7 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
     AUTO_TEXT message = x_format(
         "the server cannot send a row of the log, whose text would be more than 1 GB (%s): "
         "it sends nothing behind it to slot '%s' either",
-        err->message, pipeline->slot);
+        error_message(err), pipeline->slot);
     (void)slot_gap(err, CODE_LOG_ROW_TOO_LARGE, message);
     error_hint(
         err,

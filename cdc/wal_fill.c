@@ -25,8 +25,16 @@
 void fill_release(WalSource *wal)
 {
     batch_free(&wal->fill.batch);
+    error_clear(&wal->fill.error);
     wal->fill.running = false;
     scout_release(wal);
+}
+
+void fill_forget(Fill *fill)
+{
+    batch_free(&fill->batch);
+    error_clear(&fill->error);
+    memset(fill, 0, sizeof(*fill));
 }
 
 /* Numbers of one table: another one gives them again. */
@@ -113,10 +121,10 @@ static void fill_name_rows(WalSource *wal, Error *err)
 {
     const Fill *fill = &wal->fill;
     const char *table = wal_rotation_name(wal, fill->at);
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
                  "the server cannot read one of the %zu rows of %s behind number %lld: %s",
-                 fill->limit, table, (long long)fill->last_seq, copy.message);
+                 fill->limit, table, (long long)fill->last_seq, error_message(&copy));
     error_hint(err,
                "Correct or delete the row, then start again: it is damaged, or its text would be "
                "more than 1 GB. %s",
@@ -129,14 +137,14 @@ static void fill_on_done(void *arg, const Error *err)
     Fill *fill = &wal->fill;
     fill->running = false;
     if (err != NULL || fill->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : fill->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &fill->error);
         if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
             fill_name_rows(wal, &copy);
         }
         wal_lose(wal, &copy);
         return;
     }
-    Error failed;
+    AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
         wal_lose(wal, &failed);
         return;
@@ -164,7 +172,7 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->rows = 0;
     fill->header_read = false;
     fill->running = true;
-    fill->error = (Error){0};
+    error_clear(&fill->error);
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
     AUTO_TEXT sql = x_format(
@@ -265,7 +273,7 @@ void fill_next(WalSource *wal)
     if (fill->complete && fill->proof) {
         size_t missed = fill->missed;
         int64_t first_missed = fill->first_missed;
-        *fill = (Fill){0};
+        fill_forget(fill);
         verify_proven(wal, missed, first_missed);
         return;
     }

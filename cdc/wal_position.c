@@ -18,7 +18,7 @@ static void on_saved(void *arg, const Error *err)
     WalSource *wal = arg;
     void (*done)(void *done_arg, const Error *done_err) = wal->save.done;
     wal->save.done = NULL;
-    Error refused = {0};
+    AUTO_ERROR refused = {0};
     if (err == NULL && !wal->save.stored) {
         char lsn[24];
         history_write_failed(&wal->history);

@@ -393,7 +393,7 @@ static void on_tables_done(void *arg, const Error *err)
     WalSource *wal = arg;
     Rotation *rotation = &wal->rotation;
     if (err != NULL || rotation->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : rotation->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->error);
         wal_lose(wal, &copy);
         return;
     }
@@ -432,7 +432,7 @@ void wal_rotation_look_between(WalSource *wal)
 void wal_rotation_begin(WalSource *wal)
 {
     rotation_clear(&wal->rotation);
-    wal->rotation.error = (Error){0};
+    error_clear(&wal->rotation.error);
     if (!wal_publisher_begin(wal)) {
         wal_rotation_look_between(wal);
     }
@@ -539,7 +539,7 @@ static void on_counted(void *arg, const Error *err)
     Rotation *rotation = &wal->rotation;
     rotation->counting = false;
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         copy.class = ERROR_RETRY; /* dropped, or our rights were taken: the next start tells */
         wal_lose(wal, &copy);
         return;
@@ -552,7 +552,7 @@ static void on_counted(void *arg, const Error *err)
     if (wal->waiting.parked.count > 0 || !rotation_is_drained(wal)) {
         return;
     }
-    Error gap;
+    AUTO_ERROR gap = {0};
     const char *name = rotation->tables.items[rotation->done].name;
     error_set(&gap, CODE_OLD_TABLE_UNFINISHED,
               "%s%lld rows of %s, which had the name '%s' before, are unpublished, and the log "
@@ -636,6 +636,7 @@ void wal_rotation_release(WalSource *wal)
 {
     free(wal->rotation.publisher);
     rotation_clear(&wal->rotation);
+    error_clear(&wal->rotation.error);
     free(wal->rotation.said.items);
     wal->rotation.said = (SaidTables){0};
 }

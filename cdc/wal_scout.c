@@ -5,6 +5,7 @@
  * filling: a kill at any moment repeats none of them. The log is peeked at by
  * pg_logical_slot_peek_binary_changes(): nothing is confirmed. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -21,7 +22,8 @@ void scout_release(WalSource *wal)
     relations_release(&scout->relations);
     batch_free(&scout->batch);
     known_seqs_release(&scout->coming);
-    *scout = (Scout){0};
+    error_clear(&scout->error);
+    memset(scout, 0, sizeof(*scout));
 }
 
 void scout_read_tree(WalSource *wal, const PGresult *row)
@@ -125,7 +127,7 @@ static void scout_on_done(void *arg, const Error *err)
     scout->running = false;
     batch_free(&scout->batch);
     if (err != NULL || scout->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : scout->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &scout->error);
         if (slot_judge_decoding(wal->options.pipeline, &copy)) {
             wal_slot_unreadable(wal, &copy);
             return;

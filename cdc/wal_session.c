@@ -44,7 +44,7 @@ static void on_publication_created(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->publication);
         error_hint(&copy,
                    "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
@@ -150,13 +150,13 @@ static void on_look_result(void *arg, const PGresult *result)
 static bool session_look_failed(WalSource *wal, const Error *err)
 {
     if (err == NULL && wal->error.class == ERROR_NONE && session_fault(wal) != NULL) {
-        wal->error = *session_fault(wal);
+        error_copy(&wal->error, session_fault(wal));
     }
     if (err == NULL && wal->error.class == ERROR_NONE) {
         session_take_names(wal);
         return false;
     }
-    Error copy = err != NULL ? *err : wal->error;
+    AUTO_ERROR copy = error_of(err != NULL ? err : &wal->error);
     if (wal->begun && err == NULL) {
         copy.class = ERROR_RETRY;
     }
@@ -188,7 +188,7 @@ static void on_facts_result(void *arg, const PGresult *result)
 static void on_facts_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    Error none;
+    AUTO_ERROR none = {0};
     if (err == NULL && !(wal->found_told && wal->facts_told)) {
         error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say which history it has");
         err = &none;
@@ -242,7 +242,7 @@ void wal_session_look(WalSource *wal)
                    PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_add(&sql, "; ");
     slot_add_query(wal->options.config, wal->options.pipeline, wal->position_table, &sql);
-    wal->error = (Error){0};
+    error_clear(&wal->error);
     wal_ask(wal, &(PgQuery){.step = "facts",
                             .sql = sql.data,
                             .rows_wanted = 5,
@@ -295,7 +295,7 @@ void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
     wal_renew_lease(wal);
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("locked", &err)) {
         wal_lose(wal, &err);
         return;
@@ -362,7 +362,7 @@ void wal_session_control_opened(void *arg, const Error *err)
     publisher_add_lock_timeout(wal->options.pipeline, &sql);
     publisher_add_pooler_query(&sql);
     precondition_add_query(wal->options.pipeline, wal->table, 0, version, &sql);
-    wal->error = (Error){0};
+    error_clear(&wal->error);
     wal->facts_told = false;
     precondition_release(&wal->look);
     wal_ask(wal, &(PgQuery){.step = "look",
@@ -375,7 +375,7 @@ void wal_session_control_opened(void *arg, const Error *err)
 
 void wal_session_open(WalSource *wal)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("connect", &err)) {
         wal_lose(wal, &err);
         return;
@@ -438,7 +438,7 @@ static void on_ping_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL || wal->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : wal->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &wal->error);
         wal_lose(wal, &copy);
         return;
     }
@@ -483,7 +483,7 @@ void wal_session_ping(WalSource *wal)
                              " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s"
                              " AND active_pid IS NOT NULL)",
                              table, slot);
-    wal->error = (Error){0};
+    error_clear(&wal->error);
     wal->idle.asked = wal->state == WAL_ACTIVE ? wal->assembler.told_lsn : 0;
     wal_ask(wal, &(PgQuery){.step = "ping",
                             .sql = sql,

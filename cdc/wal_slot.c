@@ -24,7 +24,7 @@ static void on_streaming(void *arg)
     wal->begun = true;
     wal->state = WAL_ACTIVE;
     wal->waiting.rereading = false;
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("streaming", &err)) {
         wal_lose(wal, &err);
         return;
@@ -50,12 +50,12 @@ static void on_streaming(void *arg)
  * time it is there, and too young for this place. */
 bool wal_slot_cannot_decode(WalSource *wal, Error *err)
 {
-    Error gap = *err;
+    AUTO_ERROR gap = error_of(err);
     if (!slot_judge_decoding(wal->options.pipeline, &gap)) {
         return false;
     }
     if (wal->undecodable == wal->start_lsn || slot_cannot_send(err)) {
-        *err = gap;
+        error_copy(err, &gap);
     }
     wal->undecodable = wal->start_lsn;
     return true;
@@ -64,10 +64,10 @@ bool wal_slot_cannot_decode(WalSource *wal, Error *err)
 /* What was refused may be allowed again; the log stays what it is. */
 void wal_slot_unreadable(WalSource *wal, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     bool stays = copy.class == ERROR_FATAL && !sqlstate_is_refusal(&copy);
     if (stays && wal->options.config->new_slot && !wal->gap_accepted) {
-        wal->unreadable = copy;
+        error_copy(&wal->unreadable, &copy);
         copy.class = ERROR_RETRY;
     }
     wal_lose(wal, &copy);
@@ -79,7 +79,7 @@ static void on_stream_refused(void *arg, const Error *err)
     if (err == NULL) {
         return;
     }
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     if (wal_slot_cannot_decode(wal, &copy)) {
         wal_slot_unreadable(wal, &copy);
         return;
@@ -87,7 +87,7 @@ static void on_stream_refused(void *arg, const Error *err)
     /* In the middle of reading again we are no standby: connect anew. */
     if (sqlstate_is(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
-        wal_session_stand_by(wal, err->message);
+        wal_session_stand_by(wal, error_message(err));
         return;
     }
     if (sqlstate_is(err, "42704") || sqlstate_is(err, "55000") || sqlstate_is(err, "58P01")) {
@@ -178,7 +178,7 @@ void wal_slot_watch(WalSource *wal)
         clock_monotonic_us() - creation->sent_us < CREATION_QUICK_MS * INT64_C(1000)) {
         return;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     slot_unfinished(wal->options.pipeline->slot, 0, &err);
     creation->said = true;
     wal->source.events.refused(wal->source.events.arg, &err);
@@ -193,7 +193,7 @@ static void on_slot_created(void *arg, const Error *err)
         wal->source.events.refused(wal->source.events.arg, NULL);
     }
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->slot);
         wal_lose(wal, &copy);
         return;
@@ -264,7 +264,7 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
               LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->messages ? "may be missing" : "none")),
-              "%s; making the slot again: %s", gap->message, missing);
+              "%s; making the slot again: %s", error_message(gap), missing);
     wal->closing_gap = true;
     slot_begin(wal);
     if (wal->facts.has_slot) {
@@ -392,14 +392,14 @@ static void slot_compare_history(WalSource *wal)
 
 void wal_slot_decide(WalSource *wal)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     const PipelineConfig *pipeline = wal->options.pipeline;
     slot_compare_history(wal);
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
     if (!wal->facts.same_messages && wal->facts.position.tx_lsn != 0) {
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
-    wal->fill = (Fill){0};
+    fill_forget(&wal->fill);
     wal->closing_gap = false;
     bool may_close = wal->options.config->new_slot && !wal->gap_accepted;
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && may_close &&
@@ -409,7 +409,7 @@ void wal_slot_decide(WalSource *wal)
         verdict = SLOT_GAP;
     }
     if (verdict != SLOT_REFUSED && may_close && wal->unreadable.class != ERROR_NONE) {
-        err = wal->unreadable;
+        error_copy(&err, &wal->unreadable);
         verdict = SLOT_GAP;
     }
     if ((verdict == SLOT_CREATE || verdict == SLOT_ADOPT) &&
@@ -520,7 +520,7 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         if (wal->begun) { /* what a human must mend is waited for */
             copy.class = ERROR_RETRY;
         }

@@ -105,7 +105,7 @@ void stream_send_status(WalSource *wal, bool reply)
                                     .reply = reply},
                       message);
     /* Never blocks: what the socket does not take stays in libpq's buffer. */
-    Error err;
+    AUTO_ERROR err = {0};
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
         AUTO_TEXT reason = pg_message(pg);
         error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", reason);
@@ -164,7 +164,7 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
         stream->storm_since_us = now_us;
     }
     if (now_us - stream->storm_since_us > wal->options.pipeline->pg_shutdown_grace_ms * 1000) {
-        Error err;
+        AUTO_ERROR err = {0};
         error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is stopping and waits for us; hanging up");
         wal_lose(wal, &err);
@@ -175,7 +175,7 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
 static void stream_ended(WalSource *wal)
 {
     PGconn *pg = pg_conn_raw(wal->walsender);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "the server ended the stream");
     for (PGresult *result; (result = PQgetResult(pg)) != NULL; PQclear(result)) {
         ExecStatusType status = PQresultStatus(result);
@@ -273,7 +273,7 @@ static bool stream_must_ask(const WalSource *wal, const WireMessage *message, Pg
         return false;
     }
     PgOutputReader reader = wal->assembler.reader;
-    Error ignored = {0};
+    AUTO_ERROR ignored = {0};
     return pgoutput_read(&reader, message->data, ret, &ignored) == OK &&
            (relations_must_ask(&wal->assembler.relations, &ret->relation) ||
             relations_told_before(&wal->assembler.relations, &ret->relation));
@@ -292,7 +292,7 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
         }
         char a[24];
         char b[24];
-        Error err;
+        AUTO_ERROR err = {0};
         error_set(&err, CODE_PG_PROTOCOL,
                   "a message of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(furthest, a), lsn_format(wal->log_end, b));
@@ -310,7 +310,7 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
 static bool stream_take(WalSource *wal, char **bytes, size_t length)
 {
     WireMessage message;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (wire_read(*bytes, length, &message, &err) != OK) {
         wal_lose(wal, &err);
         return false;
@@ -466,7 +466,7 @@ void stream_watch(WalSource *wal)
         wal->stream.read_us = clock_monotonic_us();
     }
     if (silent_us > lease_us) {
-        Error err;
+        AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
                   (long long)wal->options.pipeline->lease_ms);
         wal_lose(wal, &err);

@@ -89,7 +89,7 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
         return;
     }
     if (strcmp(identity, verify->identity) != 0) {
-        Error err;
+        AUTO_ERROR err = {0};
         error_set_as(
             &err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
             "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
@@ -141,7 +141,7 @@ void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
         return;
     }
     bool changed = wal->verify.unproven;
-    Error err;
+    AUTO_ERROR err = {0};
     error_set_as(
         &err, ERROR_FATAL, EXIT_GAP, changed ? CODE_PUBLICATION_CHANGED : CODE_EVENT_UNSEEN,
         "%s%zu rows are unpublished that the log does not bring, such as number %lld",

@@ -25,10 +25,11 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
     if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK) {
         return result;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     sqlstate_error(result, &err);
-    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
-                  err.message);
+    check_problem(check, EXIT_POSTGRES, "database",
+                  *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                  error_message(&err));
     PQclear(result);
     return NULL;
 }
@@ -62,7 +63,7 @@ PGconn *check_connect(Check *check, bool replication)
     const char *const values[] = {
         config->database.dsn, name, timeout, "UTF8", replication ? "database" : NULL, NULL};
     PGconn *conn = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     if (pg_open(keys, values, &conn, &err) == OK) {
         pg_adopt_encoding(conn);
         check_encryption(check, conn, replication);
@@ -75,11 +76,12 @@ PGconn *check_connect(Check *check, bool replication)
                            : "Is the server running, and are host and port right? psql "
                              "with the same string says the same.";
     bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER;
-    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint, "%s%s",
+    check_problem(check, EXIT_POSTGRES, "database",
+                  *error_own_hint(&err) != '\0' ? error_own_hint(&err) : hint, "%s%s",
                   judged        ? ""
                   : replication ? "cannot connect for replication: "
                                 : "cannot connect: ",
-                  err.message);
+                  error_message(&err));
     PQfinish(conn);
     return NULL;
 }
@@ -152,11 +154,12 @@ static bool check_server(Check *check, PGconn *conn)
 static void check_migrations(Check *check, const char *schema)
 {
     Migrate *migrate = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     if (migrate_open(check->config->database.dsn, schema, &migrate, &err) != OK ||
         migrate_read(migrate, &err) != OK) {
-        check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
-                      err.message);
+        check_problem(check, EXIT_POSTGRES, "database",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                      error_message(&err));
         migrate_close(&migrate);
         return;
     }

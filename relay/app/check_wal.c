@@ -127,16 +127,17 @@ static bool wal_identify(WalCheck *w)
 static void wal_judge(const WalCheck *w)
 {
     uint64_t start = 0;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     switch (slot_judge(&w->facts, w->pipeline, &start, &err)) {
     case SLOT_GAP:
-        check_problem(w->check, EXIT_GAP, "database", err.hint, "data gap: %s", err.message);
+        check_problem(w->check, EXIT_GAP, "database", error_own_hint(&err), "data gap: %s",
+                      error_message(&err));
         break;
     case SLOT_REFUSED: /* said already, each with its own remedy */
     case SLOT_CREATE:
     case SLOT_ADOPT:
         if (slot_is_renamed(&w->facts, w->pipeline, &err)) {
-            check_warning(w->check, "database", err.hint, "%s", err.message);
+            check_warning(w->check, "database", error_own_hint(&err), "%s", error_message(&err));
         }
         break;
     case SLOT_BACKFILL:

@@ -133,7 +133,7 @@ static int migrate_go_down(Migrate *migrate, const MigrateArguments *arguments)
         printf("nothing to do: no migration above %d is applied\n", arguments->down);
         return flush_output();
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_down(migrate, arguments->down, print_step, NULL, &err) != OK) {
         return report_error(&err);
     }
@@ -266,7 +266,7 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
     Outcome outcome __attribute__((cleanup(outcome_free))) = {
         .last = arguments->to != MIGRATE_NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT};
     const MigrateGrantees *grantees = &arguments->grantees;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_check_grantees(migrate, grantees, &err) != OK ||
         migrate_apply(migrate, arguments, &outcome, &err) != OK ||
         grant_rights(migrate, grantees, &err) != OK ||
@@ -296,7 +296,7 @@ static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
 
 static int migrate_go_baseline(Migrate *migrate)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     size_t known = 0;
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
         known += migrate_record(migrate, i)->applied || migrate_record(migrate, i)->skipped;
@@ -323,7 +323,7 @@ static int migrate_go_baseline(Migrate *migrate)
 /* Without the right to do it, the statements go to stdout, for whoever has it. */
 static int migrate_go_guard(Migrate *migrate, const MigrateArguments *arguments)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_guard(migrate, &err) == OK) {
         print_notices(migrate_notices(migrate));
         printf("done.\n");
@@ -341,7 +341,7 @@ static int migrate_go_guard(Migrate *migrate, const MigrateArguments *arguments)
 
 static int migrate_database(const MigrateArguments *arguments)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO_TEXT dsn = NULL;
     if (migrate_find_dsn(arguments->dsn, &dsn, &err) != OK) {
         return report_error(&err);
@@ -384,7 +384,7 @@ int command_migrate(int argc, char **argv)
         fputs(MIGRATE_USAGE, stdout);
         return flush_output();
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_script_check_schema(arguments.schema, &err) != OK) {
         return report_error(&err);
     }

@@ -142,11 +142,11 @@ static void status_complete_overrides(StatusOptions *options)
 
 static void status_add_error(const Error *err, bool colours, Text *out)
 {
-    screen_add(out, colours, COLOUR_BAD, err->message);
+    screen_add(out, colours, COLOUR_BAD, error_message(err));
     text_add_char(out, '\n');
-    if (err->hint[0] != '\0') {
+    if (error_own_hint(err)[0] != '\0') {
         text_add(out, "  remedy  ");
-        screen_add(out, false, COLOUR_NONE, err->hint);
+        screen_add(out, false, COLOUR_NONE, error_own_hint(err));
         text_add_char(out, '\n');
     }
 }
@@ -156,15 +156,15 @@ static void status_add_error_json(const Error *err, Text *json)
     text_add(json, "{\"code\":");
     text_add_json(json, slice_of(error_code_name(err->code)));
     text_add(json, ",\"message\":");
-    text_add_json(json, slice_of(err->message));
+    text_add_json(json, slice_of(error_message(err)));
     text_add(json, ",\"hint\":");
-    text_add_json(json, slice_of(err->hint));
+    text_add_json(json, slice_of(error_own_hint(err)));
     text_add_char(json, '}');
 }
 
 static void status_hint_start(const StatusOptions *options, Error *err)
 {
-    if (err->hint[0] == '\0') {
+    if (error_own_hint(err)[0] == '\0') {
         error_hint(err,
                    "If it does not run: outboxd run%s%s. If it runs on another machine, ask "
                    "there.",
@@ -178,7 +178,7 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
                                 Text *out)
 {
     StatusDatabase found = {0};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     Status read = OK;
     status_hint_start(options, silence);
     if (options->dsn_unknown) {
@@ -252,7 +252,7 @@ static int status_look(const StatusOptions *options, const Config *config, Live 
 {
     AUTO_BUFFER body = TEXT_EMPTY;
     json_t *object = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     bool asked = status_ask(config, &body, &object, &err) == OK;
     if (live != NULL) {
         live_note(live, object);

@@ -369,14 +369,14 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
     if (done || !duplicate) {
         return status;
     }
-    Error first = *err;
+    AUTO_ERROR first = error_of(err);
     bool removed = false;
     if (dead_store_exec(store, "ROLLBACK TO SAVEPOINT requeue", 0, NULL, NULL, err) != OK ||
         requeue_remove_old(store, row, insert, &removed, err) != OK) {
         return FAILED;
     }
     if (!removed) {
-        *err = first;
+        error_copy(err, &first);
         return error_hint(err,
                           "A row with that value is in %s already, and it is not the one that "
                           "the dead letter came from.",
@@ -448,7 +448,7 @@ Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *r
         status = dead_store_exec(store, "COMMIT", 0, NULL, NULL, err);
     }
     if (status != OK) {
-        Error ignored = {0};
+        AUTO_ERROR ignored = {0};
         (void)dead_store_exec(store, "ROLLBACK", 0, NULL, NULL, &ignored);
         *ret_outcome = DEAD_REFUSED;
         if (!requeue_is_own(err)) {

@@ -458,7 +458,7 @@ static void relay_release(Relay *relay)
 ExitCode relay_run(const Config *config)
 {
     Relay relay = {.config = config, .started_us = clock_wall_us()};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     signal(SIGPIPE, SIG_IGN);
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in memory: no core dumps, no ptrace by others */
     srandom((unsigned)(clock_wall_us() ^ getpid()));

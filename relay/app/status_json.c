@@ -25,7 +25,7 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
         text_printf(reason, " and %zu more", view->waiting_topics - 1);
     }
     text_printf(reason, "%s: %s: %s", view->state == PIPELINE_RUNNING ? ", all others go on" : "",
-                error_code_name(view->waiting_reason->code), view->waiting_reason->message);
+                error_code_name(view->waiting_reason->code), error_message(view->waiting_reason));
     const char *remedy = error_remedy(view->waiting_reason);
     if (*remedy != '\0') {
         text_printf(reason, "\n  remedy: %s", remedy);
@@ -56,13 +56,14 @@ bool relay_ready(void *arg, Text *reason)
         if (view.unseen->class != ERROR_NONE && !view.paused) {
             ready = false;
             text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name,
-                        error_code_name(view.unseen->code), view.unseen->message,
-                        view.unseen->hint);
+                        error_code_name(view.unseen->code), error_message(view.unseen),
+                        error_own_hint(view.unseen));
         }
         if (view.alarm->class != ERROR_NONE && !view.paused) {
             ready = false;
             text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name,
-                        error_code_name(view.alarm->code), view.alarm->message, view.alarm->hint);
+                        error_code_name(view.alarm->code), error_message(view.alarm),
+                        error_own_hint(view.alarm));
         }
         if (state_is_ready(view.state)) {
             continue;
@@ -70,7 +71,8 @@ bool relay_ready(void *arg, Text *reason)
         ready = false;
         text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
-            text_printf(reason, ": %s: %s", error_code_name(view.error->code), view.error->message);
+            text_printf(reason, ": %s: %s", error_code_name(view.error->code),
+                        error_message(view.error));
             const char *remedy = error_remedy(view.error);
             if (*remedy != '\0') {
                 text_printf(reason, "\n  remedy: %s", remedy);
@@ -97,7 +99,7 @@ static void add_error(Text *json, const PipelineView *view)
     text_add_char(json, ',');
     relay_add_text(json, "class", error_class_name(err->class));
     text_add_char(json, ',');
-    relay_add_text(json, "message", err->message);
+    relay_add_text(json, "message", error_message(err));
     text_add_char(json, ',');
     relay_add_text(json, "hint", error_remedy(err));
     text_add_char(json, ',');
@@ -121,7 +123,7 @@ static void add_waiting(Text *json, const PipelineView *view)
     text_add_char(json, ',');
     relay_add_text(json, "code", error_code_name(view->waiting_reason->code));
     text_add_char(json, ',');
-    relay_add_text(json, "message", view->waiting_reason->message);
+    relay_add_text(json, "message", error_message(view->waiting_reason));
     text_add_char(json, ',');
     relay_add_text(json, "hint", error_remedy(view->waiting_reason));
     text_add_char(json, ',');

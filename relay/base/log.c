@@ -137,11 +137,12 @@ void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogFi
     if (level < log_settings.least) {
         return;
     }
-    char message[1024];
+    AUTO_TEXT message = NULL;
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof(message), format, args);
+    bool said = vasprintf(&message, format, args) >= 0;
     va_end(args);
+    message = said ? message : x_strdup(format);
 
     AUTO_BUFFER line = TEXT_EMPTY;
     log_begin(&line, level);
@@ -159,9 +160,9 @@ void log_error(LogLevel level, const char *pipeline, const Error *err, const cha
     LogField fields[2];
     size_t count = 0;
     fields[count++] = log_text("class", error_class_name(err->class));
-    if (err->hint[0] != '\0') {
-        fields[count++] = log_text("hint", err->hint);
+    if (error_own_hint(err)[0] != '\0') {
+        fields[count++] = log_text("hint", error_own_hint(err));
     }
-    log_write(level, pipeline, err->code, fields, count, "%s%s%s", err->message,
+    log_write(level, pipeline, err->code, fields, count, "%s%s%s", error_message(err),
               what != NULL ? "; " : "", what != NULL ? what : "");
 }

@@ -39,7 +39,7 @@ static Hold *parking_begin(Parking *parking, Topic *topic, const Error *reason)
 {
     Hold *hold = x_calloc(1, sizeof(*hold));
     hold->topic = topic;
-    hold->reason = *reason;
+    error_copy(&hold->reason, reason);
     hold->since_us = clock_wall_us();
     if (parking->metrics != NULL) {
         hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
@@ -66,7 +66,7 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
     }
     if (hold != NULL) {
         parking_leave_row(parking, hold);
-        hold->reason = *reason;
+        error_copy(&hold->reason, reason);
         hold->missing_us = 0;
     } else {
         hold = parking_begin(parking, topic, reason);
@@ -107,7 +107,7 @@ Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const
     } else {
         parking_leave_row(parking, hold);
     }
-    hold->reason = *reason;
+    error_copy(&hold->reason, reason);
     hold->by_row = true;
     hold->row = row;
     parking->rows++;
@@ -138,6 +138,7 @@ static void parking_end(Parking *parking, Hold *hold)
         metrics_remove(parking->metrics, "outboxd_topic_waiting_events", "pipeline",
                        parking->pipeline, "topic", hold->topic->name, NULL);
     }
+    error_clear(&hold->reason);
     free(hold);
     if (parking->holds == NULL) {
         parking->said_us = 0;
@@ -172,7 +173,7 @@ bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_
     if (hold == NULL || hold->over || hold->aside || hold->by_row) {
         return false;
     }
-    hold->reason = *reason;
+    error_copy(&hold->reason, reason);
     if (hold->missing_us == 0) {
         hold->missing_us = now_us;
     }
@@ -313,7 +314,7 @@ void parking_tick(Parking *parking, int64_t now_us)
                          log_number("topics", (long long)parking->topics),
                          log_number("events", (long long)(parking->parked + parking->in_memory)),
                          log_number("for_s", (clock_wall_us() - first->since_us) / 1000000)),
-              "still waiting: %s", first->reason.message);
+              "still waiting: %s", error_message(&first->reason));
 }
 
 void parking_collect(const Parking *parking)

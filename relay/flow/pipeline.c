@@ -121,7 +121,7 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
         p->error_said = false;
     }
     bool same_outage = p->error_said && error_is_away(&p->error) && error_is_away(err);
-    p->error = *err;
+    error_copy(&p->error, err);
     p->error_from_sink = from_sink;
     p->error_repeated = 1;
     bool fatal = err->class == ERROR_FATAL;
@@ -151,7 +151,7 @@ void pipeline_recovered(Pipeline *p)
                   "publishing again");
     }
     p->last_trouble = p->error.code;
-    p->error = (Error){0};
+    error_clear(&p->error);
     p->attempt = 0;
     memset(p->said, 0, sizeof(p->said));
 }
@@ -167,7 +167,7 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
             LOG_FIELDS(log_number("times", troubles),
                        log_text("last", error_code_name(now ? p->error.code : p->last_trouble))),
             "publishing failed so many more times lately, and recovered as often%s%s",
-            now ? " but for the last: " : "", now ? p->error.message : "");
+            now ? " but for the last: " : "", now ? error_message(&p->error) : "");
     }
     int64_t asides = log_limit_due(&p->aside_lines, now_us, at_once);
     if (asides > 0) {

@@ -23,7 +23,7 @@ static void pipeline_mend(Pipeline *p)
               LOG_FIELDS(log_text("was", error_code_name(p->broken.code)),
                          log_number("after_ms", (clock_wall_us() - p->broken_us) / 1000)),
               "mended: the pipeline goes on");
-    p->broken = (Error){0};
+    error_clear(&p->broken);
     p->attempt = 0;
     p->refusals = 0;
     p->progress_us = clock_monotonic_us(); /* silence counts from here */
@@ -51,7 +51,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
     if (p->broken.class == ERROR_NONE) {
         p->broken_us = clock_wall_us();
     }
-    p->broken = *err;
+    error_copy(&p->broken, err);
     p->broken.class = ERROR_RETRY;
     p->broken_repeated = 1;
     p->broken_said_us = clock_monotonic_us();
@@ -81,8 +81,8 @@ void pipeline_remind_broken(Pipeline *p)
     log_write(LOG_WARN, p->parts.config->name, p->broken.code,
               LOG_FIELDS(log_number("repeated", p->broken_repeated),
                          log_number("for_s", (clock_wall_us() - p->broken_us) / 1000000),
-                         log_text("hint", p->broken.hint)),
-              "still waiting to be mended: %s", p->broken.message);
+                         log_text("hint", error_own_hint(&p->broken))),
+              "still waiting to be mended: %s", error_message(&p->broken));
 }
 
 void pipeline_doubt(void *arg)
@@ -110,7 +110,7 @@ void pipeline_refused(void *arg, const Error *err)
     p->refused = true;
     p->rejected = err->code == CODE_MARK_REJECTED;
     p->refusals += p->broken.class == ERROR_NONE && !p->rejected; /* its reason is known */
-    Error said = *err;
+    AUTO_ERROR said = error_of(err);
     /* One of class RETRY is waited for: ending would publish again what is not marked. */
     bool over = p->refusals > REFUSALS_MAX && err->class != ERROR_RETRY;
     said.class = over ? ERROR_FATAL : ERROR_RETRY;

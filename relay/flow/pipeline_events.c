@@ -225,7 +225,7 @@ static void pipeline_watch_stall(Pipeline *p)
         (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED)) {
         return;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
               STALL_SECONDS);
     error_hint(&err, "Look at the brokers: acks=all needs min.insync.replicas replicas in sync.");
@@ -255,7 +255,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         log_write(LOG_WARN, p->parts.config->name, p->error.code,
                   LOG_FIELDS(log_number("repeated", p->error_repeated),
                              log_number("for_s", (clock_wall_us() - p->error_since_us) / 1000000)),
-                  "still waiting: %s", p->error.message);
+                  "still waiting: %s", error_message(&p->error));
     }
 }
 
@@ -329,6 +329,10 @@ void pipeline_free(Pipeline **pipeline)
     parking_clear(&p->parking);
     router_free(&p->parts.router);
     topics_free(&p->parts.topics);
+    error_clear(&p->broken);
+    error_clear(&p->error);
+    error_clear(&p->unseen);
+    error_clear(&p->alarm);
     free(p);
     *pipeline = NULL;
 }

@@ -36,7 +36,7 @@ void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
     }
     if (proven) {
         Record record;
-        Error ignored = {0};
+        AUTO_ERROR ignored = {0};
         (void)pipeline_make_record(p, event, &record, &ignored);
         pipeline_poison(p, event, &record, err, true);
     }
@@ -74,7 +74,7 @@ static uint64_t *key_set_at(const KeySet *set, uint64_t hash)
 static bool event_key(Pipeline *p, Event *event, uint64_t *ret_hash)
 {
     Record record = {0};
-    Error ignored = {0};
+    AUTO_ERROR ignored = {0};
     if (router_route(p->parts.router, event, &event->batch->arena, &record, &ignored) != ROUTE_OK ||
         slice_is_null(record.key)) {
         return false;

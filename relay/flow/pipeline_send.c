@@ -60,7 +60,7 @@ void pipeline_name_event(const Event *event, Error *err)
 
 static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 {
-    Error fatal = *err;
+    AUTO_ERROR fatal = error_of(err);
     fatal.class = ERROR_FATAL;
     pipeline_name_event(event, &fatal);
     pipeline_complain(p, &fatal, false);
@@ -108,7 +108,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
                              log_text("hint", err->code == CODE_MESSAGE_MALFORMED ? NO_EVENT
                                               : aside_is_shown(id)                ? hint
                                                                                   : "")),
-                  "%s; writing the event to the dead-letter table", err->message);
+                  "%s; writing the event to the dead-letter table", error_message(err));
     }
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
 }
@@ -118,7 +118,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
 void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
 {
     if (event->message && err->class == ERROR_POISON) {
-        Error placed = *err;
+        AUTO_ERROR placed = error_of(err);
         error_prefix(&placed, "message %llu of the transaction that commits at %X/%X",
                      (unsigned long long)event->ordinal, (unsigned)(event->commit_lsn >> 32),
                      (unsigned)event->commit_lsn);
@@ -157,17 +157,17 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
     *record = (Record){0};
     Arena *arena = &event->batch->arena;
     RouteResult routed = router_route(p->parts.router, event, arena, record, err);
-    Error encode_error = {0};
+    AUTO_ERROR encode_error = {0};
     if (p->parts.encoder->encode(p->parts.encoder, event, arena, record, &encode_error) != OK &&
         routed == ROUTE_OK) {
-        *err = encode_error;
+        error_copy(err, &encode_error);
         return ROUTE_POISON;
     }
     if (event->retimed) {
         record->timestamp_ms = 0;
     }
     if (event->refusal != NULL) { /* whatever the routes say: they did not see all of it */
-        *err = event->refusal->error;
+        error_copy(err, &event->refusal->error);
         return ROUTE_POISON;
     }
     return routed;
@@ -191,7 +191,7 @@ static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned sha
 static bool pipeline_send(Pipeline *p, Event *event)
 {
     Record record;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     RouteResult routed = pipeline_make_record(p, event, &record, &err);
     if (pipeline_waits_for_row(p, event, &record)) {
         return pipeline_sends(p);
@@ -252,7 +252,7 @@ static Event *pipeline_next(Pipeline *p)
             }
             batch->next_unsent++;
         }
-        Error err;
+        AUTO_ERROR err = {0};
         if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
             return NULL;
         }

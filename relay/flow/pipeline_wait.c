@@ -191,7 +191,7 @@ void pipeline_watch_beyond(Pipeline *p)
         if (topics_have_room(p->parts.topics)) {
             pipeline_on_found(p, hold->topic);
         } else {
-            Error reason = hold->reason;
+            AUTO_ERROR reason = error_of(&hold->reason);
             pipeline_on_missing(p, hold->topic, &reason);
         }
         return; /* there is one */
@@ -226,14 +226,14 @@ static void pipeline_watch_full(Pipeline *p)
         !pipeline_works(p) || p->error.class != ERROR_NONE) {
         return;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_WAITING_EVENTS_FULL,
               "%zu events wait in memory for their topic %s, so that nothing more is read: %s: %s",
               p->parking.in_memory,
               reads_on ? "and take all the room"
                        : "and are of rows that must be published before the log that follows",
-              error_code_name(first->reason.code), first->reason.message);
-    error_hint(&err, "%s", first->reason.hint);
+              error_code_name(first->reason.code), error_message(&first->reason));
+    error_hint(&err, "%s", error_own_hint(&first->reason));
     pipeline_complain(p, &err, true);
     pipeline_input(p, INPUT_TROUBLE);
 }

@@ -12,6 +12,8 @@ Refusal *refusal_new(Event *event, size_t most)
     Refusal *refusal = arena_alloc(&event->batch->arena, bytes);
     memset(refusal, 0, bytes);
     event->refusal = refusal;
+    refusal->next = event->batch->refusals;
+    event->batch->refusals = refusal;
     return refusal;
 }
 

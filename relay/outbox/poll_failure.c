@@ -49,7 +49,7 @@ static bool unreadable_isolates(PollSource *poll, const Error *err)
         u->lean = LEAN_NAME;
     } else if (u->tries >= (sqlstate_is(err, "XX") ? ALONE_TRIES : 1)) {
         u->lean = LEAN_BODIES;
-        u->error = *err;
+        error_copy(&u->error, err);
     }
     return true;
 }
@@ -77,7 +77,7 @@ void unreadable_refuse(PollSource *poll, Event *event)
     refusal->partial = true;
     error_set_as(&refusal->error, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
                  "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
-                 poll->options.pipeline->table, poll->unreadable.error.message);
+                 poll->options.pipeline->table, error_message(&poll->unreadable.error));
     error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
                                 "text would be more than 1 GB.");
 }
@@ -156,7 +156,7 @@ static void fetch_on_rollback_done(void *arg, const Error *err)
     if (err != NULL) {
         poll_lose(poll, err);
     } else {
-        Error failure = poll->fetch.error;
+        AUTO_ERROR failure = error_of(&poll->fetch.error);
         fetch_judge_failure(poll, &failure);
     }
 }
@@ -164,7 +164,7 @@ static void fetch_on_rollback_done(void *arg, const Error *err)
 void fetch_on_failure(PollSource *poll, const Error *err)
 {
     if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
-        poll->fetch.error = *err;
+        error_copy(&poll->fetch.error, err);
         session_ask(poll, &(PgQuery){.step = "roll back fetch",
                                      .sql = "ROLLBACK",
                                      .arg = poll,

@@ -56,12 +56,13 @@ void fetch_release(PollSource *poll)
 {
     batch_free(&poll->fetch.batch);
     wide_release(&poll->fetch);
+    error_clear(&poll->fetch.error);
 }
 
 void fetch_reset(PollSource *poll)
 {
     fetch_release(poll);
-    poll->fetch = (Fetch){0};
+    memset(&poll->fetch, 0, sizeof(poll->fetch));
     gaps_reset(&poll->gaps);
     fence_reset(poll);
     poll->fence.next_us = 0;
@@ -145,7 +146,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
     fetch->last_seq = event->seq;
     event->id_hash = known_row(event->seq, event->field[FIELD_EVENT_ID]).id; /* once */
     bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
-    Error forgotten;
+    AUTO_ERROR forgotten = {0};
     if (!known && FAILPOINT_FAILS("forget_row",
                                   &forgotten)) { /* as if it had been handed on, until widened */
         known_add(&poll->known, poll->forgotten = row_of(event), false);
@@ -368,7 +369,7 @@ void fetch_complete(PollSource *poll)
         fetch_repeat(poll);
         return;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("fetched", &err)) {
         poll_lose(poll, &err);
         return;
@@ -442,16 +443,15 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     bool meets_known = (poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps))) ||
                        poll->unreadable.probe > 0;
     limit = unreadable_limit(poll, limit);
-    poll->fetch = (Fetch){
-        .batch = batch_new(),
-        .limit = limit,
-        .budget_bytes = budget_bytes,
-        .top = poll->gaps.top,
-        .last_seq = INT64_MIN,
-        .sweep = sweep,
-        .wide = meets_known,
-        .sent_us = now_us,
-    };
+    memset(&poll->fetch, 0, sizeof(poll->fetch));
+    poll->fetch.batch = batch_new();
+    poll->fetch.limit = limit;
+    poll->fetch.budget_bytes = budget_bytes;
+    poll->fetch.top = poll->gaps.top;
+    poll->fetch.last_seq = INT64_MIN;
+    poll->fetch.sweep = sweep;
+    poll->fetch.wide = meets_known;
+    poll->fetch.sent_us = now_us;
     if (unreadable_send(poll)) {
         return;
     }

@@ -225,7 +225,7 @@ static void on_strays_done(void *arg, const Error *err)
     }
     session_renew_lease(poll);
     if (rotation->strays > 0) {
-        Error between;
+        AUTO_ERROR between = {0};
         const PipelineConfig *pipeline = poll->options.pipeline;
         AUTO_TEXT name = ident_literal(pipeline->name);
         AUTO_TEXT table = ident_literal(pipeline->table);
@@ -256,7 +256,7 @@ static void on_succession_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (err != NULL || rotation->denied.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : rotation->denied;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->denied);
         poll_lose(poll, &copy);
         return;
     }
@@ -284,7 +284,7 @@ void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_o
     rotation->linked = false;
     rotation->successor = 0;
     rotation->strays = 0;
-    rotation->denied = (Error){0};
+    error_clear(&rotation->denied);
     text_free(&rotation->stray_names);
     text_free(&rotation->stray_counts);
     session_ask(poll, &(PgQuery){.step = "succession",
@@ -394,8 +394,8 @@ static void on_look_result(void *arg, const PGresult *result)
 
 static void rotation_lose(PollSource *poll)
 {
-    Error refused = poll->rotation.refused;
-    poll->rotation.refused = (Error){0};
+    AUTO_ERROR refused = error_of(&poll->rotation.refused);
+    error_clear(&poll->rotation.refused);
     if (refused.class == ERROR_NONE) {
         session_lose_table(poll);
     } else if (!session_refused(poll, &refused)) {
@@ -416,7 +416,7 @@ static void on_look_done(void *arg, const Error *err)
         rotation_lose(poll);
         return;
     }
-    rotation->refused = (Error){0};
+    error_clear(&rotation->refused);
     bool was_active = rotation->active;
     rotation->active = rotation->next_oid != poll->lock.table_oid;
     rotation->undone = !rotation->active && rotation->others;
@@ -448,7 +448,7 @@ void rotation_notice(PollSource *poll, const Error *err)
 {
     poll->rotation.wanted = true;
     if (err != NULL) {
-        poll->rotation.refused = *err;
+        error_copy(&poll->rotation.refused, err);
     }
     fetch_next(poll);
 }
@@ -524,12 +524,15 @@ void rotation_release(PollSource *poll)
     free(poll->rotation.name);
     text_free(&poll->rotation.stray_names);
     text_free(&poll->rotation.stray_counts);
+    error_clear(&poll->rotation.denied);
+    error_clear(&poll->rotation.refused);
 }
 
 void rotation_reset(PollSource *poll)
 {
     PublisherLock lock = poll->rotation.lock;
     rotation_release(poll);
-    poll->rotation = (Rotation){.lock = lock};
+    memset(&poll->rotation, 0, sizeof(poll->rotation));
+    poll->rotation.lock = lock;
     table_rename(poll->table, NULL);
 }

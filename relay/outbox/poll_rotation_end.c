@@ -16,7 +16,7 @@ static void rotation_say_finished(PollSource *poll)
 {
     /* Nothing is remembered that could be wrong of another table. */
     poll->history.known = false;
-    Error next;
+    AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_FINISHED,
               "everything in %s is published: going on with the new table '%s'",
               poll->rotation.name, poll->options.pipeline->table);
@@ -96,7 +96,7 @@ static void rotation_leave(PollSource *poll)
     left_add(&poll->left, poll->lock.table_oid, parked);
     known_unpark(&poll->known);  /* counted once */
     poll->history.known = false; /* nothing is remembered that could be wrong of another table */
-    Error next;
+    AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_LEFT,
               "%zu events in %s wait for their topic, all others are published: going on with the "
               "new table '%s', and coming back once the topic is there",
@@ -107,7 +107,7 @@ static void rotation_leave(PollSource *poll)
 void rotation_return(PollSource *poll)
 {
     poll->history.known = false;
-    Error back;
+    AUTO_ERROR back = {0};
     error_set(&back, CODE_TABLE_RETURNED,
               poll->rotation.undone
                   ? "table '%s' has its name again, and another one that had it meanwhile is not "

@@ -102,7 +102,7 @@ void session_lock_taken(void *arg)
 
 static void session_locked(PollSource *poll)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("locked", &err)) {
         poll_lose(poll, &err);
         return;
@@ -127,7 +127,7 @@ static void on_claim_result(void *arg, const PGresult *result)
 static void on_claim_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
-    Error none;
+    AUTO_ERROR none = {0};
     if (err == NULL && poll->publisher_ctid == NULL) {
         error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say where the row of '%s' is",
                   poll->publisher_table);
@@ -203,7 +203,7 @@ static void on_history_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL || poll->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : poll->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &poll->error);
         poll_lose(poll, &copy);
         return;
     }
@@ -230,7 +230,7 @@ void session_judge(PollSource *poll)
     poll->publisher_key = x_format("table_id = %u", poll->lock.table_oid);
     AUTO_BUFFER sql = TEXT_EMPTY;
     history_add_query(poll->publisher_table, poll->publisher_key, &sql);
-    poll->error = (Error){0};
+    error_clear(&poll->error);
     session_ask(poll, &(PgQuery){.step = "history",
                                  .sql = sql.data,
                                  .arg = poll,
@@ -247,7 +247,7 @@ static void session_set_replaced(const PollSource *poll, Error *err)
 
 void session_lose_table(PollSource *poll)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     session_set_replaced(poll, &err);
     poll_lose(poll, &err);
 }
@@ -314,7 +314,7 @@ static void on_look_result(void *arg, const PGresult *result)
     }
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && poll->error.class == ERROR_NONE) {
-        poll->error = *broken;
+        error_copy(&poll->error, broken);
     }
     if (poll->state == POLL_OPENING) {
         poll->lock.table_oid = look.table_oid;
@@ -334,7 +334,7 @@ static bool session_look_failed(PollSource *poll, const Error *err)
     if (err == NULL && poll->error.class == ERROR_NONE) {
         return false;
     }
-    Error copy = err != NULL ? *err : poll->error;
+    AUTO_ERROR copy = error_of(err != NULL ? err : &poll->error);
     if (poll->begun && (err == NULL || sqlstate_is_refusal(err))) {
         copy.class = ERROR_RETRY;
     }
@@ -347,7 +347,7 @@ static void session_look(PollSource *poll, Text *sql, void (*done)(void *arg, co
     int version = PQserverVersion(pg_conn_raw(poll->reader));
     publisher_add_pooler_query(sql);
     precondition_add_query(poll->options.pipeline, poll->table, 0, version, sql);
-    poll->error = (Error){0};
+    error_clear(&poll->error);
     session_ask(poll, &(PgQuery){.step = "look",
                                  .sql = sql->data,
                                  .rows_wanted = 2,
@@ -407,7 +407,7 @@ void session_accepted(PollSource *poll)
 
 void session_open(PollSource *poll)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("connect", &err)) {
         poll_lose(poll, &err);
         return;

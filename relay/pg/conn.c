@@ -109,7 +109,7 @@ void pg_conn_close(PgConn *conn)
 
 static void conn_refuse(PgConn *conn, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     pg_conn_close(conn);
     conn->options.opened(conn->options.arg, &copy);
 }
@@ -119,7 +119,7 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     PgConn *conn = arg;
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_UNREACHABLE, "no connection to PostgreSQL within %lld ms",
               (long long)conn->options.connect_timeout_ms);
     conn_refuse(conn, &err);
@@ -169,7 +169,7 @@ static void conn_connect_poll(PgConn *conn)
                                       .done = conn_on_path});
         return;
     default: {
-        Error err;
+        AUTO_ERROR err = {0};
         sqlstate_connection_error(conn->pg, &err);
         conn_refuse(conn, &err);
     }
@@ -215,7 +215,7 @@ static void connect_done(void *arg)
     conn->pg = pg;
     conn->state = CONN_CONNECTING;
     if (PQstatus(pg) == CONNECTION_BAD) {
-        Error err;
+        AUTO_ERROR err = {0};
         sqlstate_connection_error(pg, &err);
         conn_refuse(conn, &err);
         return;
@@ -295,7 +295,7 @@ static void conn_finish_query(PgConn *conn)
         conn_judge_answer(conn);
     }
     PgQuery query = conn->query;
-    Error err = conn->error;
+    AUTO_ERROR err = error_of(&conn->error);
     broken = broken || conn->garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
@@ -366,7 +366,7 @@ static void conn_take_result(PgConn *conn, PGresult *result)
         }
         break;
     default: {
-        Error lacking;
+        AUTO_ERROR lacking = {0};
         conn->rows_told += status == PGRES_TUPLES_OK && PQntuples(result) > 0;
         pg_result_begin();
         if (conn->query.result != NULL) {
@@ -374,7 +374,9 @@ static void conn_take_result(PgConn *conn, PGresult *result)
         }
         if (pg_result_end(conn->question, &lacking) != OK) {
             conn->garbled = true;
-            conn->error = conn->error.class == ERROR_NONE ? lacking : conn->error;
+            if (conn->error.class == ERROR_NONE) {
+                error_copy(&conn->error, &lacking);
+            }
         }
         break;
     }
@@ -434,7 +436,7 @@ static void conn_read(PgConn *conn)
 static void conn_lose(PgConn *conn, const Error *err)
 {
     PgQuery query = conn->query;
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     copy.step = conn->busy ? query.step : NULL;
     bool busy = conn->busy;
     pg_conn_close(conn);
@@ -466,7 +468,7 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if ((what & EV_TIMEOUT) != 0) {
-        Error err;
+        AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "PostgreSQL did not answer within %lld ms",
                   (long long)conn->options.silence_timeout_ms);
         conn_lose(conn, &err);
@@ -476,7 +478,7 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         conn_watch(conn, EV_READ | EV_PERSIST, conn->options.silence_timeout_ms);
     }
     if (PQconsumeInput(conn->pg) == 0) {
-        Error err;
+        AUTO_ERROR err = {0};
         AUTO_TEXT message = pg_message(conn->pg);
         error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", message);
         /* The server's last words (57P01 and the like) may be in the buffer. */
@@ -513,7 +515,7 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
     conn->busy = true;
     conn->rows_told = 0;
     conn->copy_told = conn->garbled = false;
-    conn->error = (Error){0};
+    error_clear(&conn->error);
     conn_name_question(conn, query);
     int sent = 0;
     if (query->then != NULL) {
@@ -603,6 +605,7 @@ void pg_conn_free(PgConn **conn)
     if (*conn != NULL) {
         pg_conn_close(*conn);
         event_free((*conn)->timer);
+        error_clear(&(*conn)->error);
         free(*conn);
         *conn = NULL;
     }

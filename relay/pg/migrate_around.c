@@ -160,7 +160,7 @@ static bool is_undefined(const Error *err)
 static void list_event_triggers(Migrate *migrate, Error *err)
 {
     AUTO_TEXT triggers = NULL;
-    if (err->code == CODE_MIGRATE_SQL && err->hint[0] == '\0' &&
+    if (err->code == CODE_MIGRATE_SQL && error_own_hint(err)[0] == '\0' &&
         migrate_value(migrate,
                       "SELECT string_agg(format('%I (function %s)', evtname, evtfoid::regproc),"
                       " ', ' ORDER BY evtname) FROM pg_event_trigger"
@@ -177,7 +177,7 @@ static void list_event_triggers(Migrate *migrate, Error *err)
 void migrate_name_event_trigger(Migrate *migrate, Error *err)
 {
     const char *values[] = {migrate->schema, text_string(&migrate->place_of_error)};
-    AUTO_TEXT before = x_strdup(err->message);
+    AUTO_TEXT before = x_strdup(error_message(err));
     PGresult *result;
     if (migrate_query(migrate, FIND_EVENT_TRIGGER, 2, values, &result, NULL) != OK) {
         return;

@@ -135,11 +135,11 @@ Status migrate_run_script(Migrate *migrate, const char *sql, const char *what, E
         }
     }
     if (blockers != NULL) {
-        AUTO_TEXT before = x_strdup(err->message);
-        Error locked = *err;
+        AUTO_TEXT before = x_strdup(error_message(err));
+        AUTO_ERROR locked = error_of(err);
         error_set_as(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
                      blockers);
-        error_hint(err, "%s", locked.hint);
+        error_hint(err, "%s", error_own_hint(&locked));
         error_caused(err, &locked);
     }
     return error_prefix(err, "%s: %s", migrate->place, what);

@@ -47,8 +47,10 @@ void marker_add_position(Marker *marker, const MarkerPosition *position, bool at
 
 void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason)
 {
-    MarkerAside *aside = x_malloc(sizeof(*aside));
-    *aside = (MarkerAside){.event = event, .record = *record, .reason = *reason};
+    MarkerAside *aside = x_calloc(1, sizeof(*aside));
+    aside->event = event;
+    aside->record = *record;
+    error_copy(&aside->reason, reason);
     if (marker->last_aside != NULL) {
         marker->last_aside->next = aside;
     } else {
@@ -64,6 +66,7 @@ static void marker_drop_aside(Marker *marker)
     if (marker->asides == NULL) {
         marker->last_aside = NULL;
     }
+    error_clear(&first->reason);
     free(first);
 }
 
@@ -149,7 +152,7 @@ void marker_go_on(Marker *marker)
 /* Its topic waits for it. */
 static void aside_refuse(Marker *marker, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     error_prefix(&copy, "writing to %s",
                  marker->dead_letter != NULL ? marker->dead_letter : "outbox.dead_letter");
     Event *event = marker->asides->event;
@@ -201,7 +204,7 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
 /* The statement passed, and nothing was stored: nobody would have the event. */
 static void aside_refuse_ignored(Marker *marker)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_DEAD_LETTER_REFUSED,
               "the INSERT stored no row: a trigger or rule of the table swallows it");
     error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
@@ -224,7 +227,7 @@ static void aside_on_done(void *arg, const Error *err)
         return;
     }
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "writing to %s", marker->dead_letter);
         marker->options.lost(marker->options.arg, &copy);
         return;
@@ -248,7 +251,7 @@ static void aside_on_done(void *arg, const Error *err)
 static void aside_send(Marker *marker)
 {
     if (marker->dead_letter == NULL) {
-        Error err;
+        AUTO_ERROR err = {0};
         error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
                      "an event must be set aside, and there is no dead-letter table");
         error_hint(&err, "Make it with: outboxd migrate");
@@ -495,7 +498,8 @@ void marker_forget(Marker *marker)
 {
     assert(!marker->active);
     mark_queue_forget(&marker->queue);
-    marker->rejected = (MarkerRejected){0};
+    error_clear(&marker->rejected.error);
+    memset(&marker->rejected, 0, sizeof(marker->rejected));
     marker->recovering = false;
     marker->since_us = 0;
 }
@@ -525,6 +529,7 @@ void marker_free(Marker **marker)
         free((*marker)->row_key);
         free((*marker)->row_ctid);
         free((*marker)->dead_letter);
+        error_clear(&(*marker)->rejected.error);
         mark_queue_release(&(*marker)->queue);
         free(*marker);
         *marker = NULL;

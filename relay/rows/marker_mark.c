@@ -211,7 +211,7 @@ static void mark_lose_table(Marker *marker)
         marker->options.replaced(marker->options.arg);
         return;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
               marker->options.pipeline->table);
     marker->options.lost(marker->options.arg, &err);
@@ -268,7 +268,7 @@ static void mark_settle(Marker *marker)
         mark_queue_forgive(queue);
     }
     if (rejected->error.class != ERROR_NONE && queue->count == 0) {
-        rejected->error = (Error){0};
+        error_clear(&rejected->error);
         marker_passed(marker);
     }
     int64_t now_us = clock_monotonic_us();
@@ -303,7 +303,7 @@ static void replaced_on_done(void *arg, const Error *err)
 /* Whatever it is: a new session prepares, claims and looks at everything anew. */
 static void mark_lose_in_circles(Marker *marker)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_MARKS_WITHOUT_EFFECT,
               "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
               "and the table is the right one: connecting again",
@@ -365,7 +365,7 @@ static void mark_on_done(void *arg, const Error *err)
         history_write_committed(history);
     }
     if (marker->beyond) {
-        Error refused;
+        AUTO_ERROR refused = {0};
         char lsn[24];
         (void)put_lsn(lsn, sizeof(lsn), marker->queue.position_sent.lsn);
         error_set(&refused, CODE_PG_PROTOCOL,
@@ -373,7 +373,7 @@ static void mark_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, &refused);
         return;
     }
-    Error unknown; /* whether it was committed */
+    AUTO_ERROR unknown = {0}; /* whether it was committed */
     if (FAILPOINT_FAILS("marked", &unknown)) {
         marker->options.lost(marker->options.arg, &unknown);
         return;
@@ -421,7 +421,7 @@ static void relocate_on_done(void *arg, const Error *err)
         return;
     }
     if (err == NULL && !marker->owned) {
-        Error lost;
+        AUTO_ERROR lost = {0};
         error_set(&lost, CODE_OWNER_REPLACED,
                   "another relay has written to %s as the publisher of table '%s'",
                   marker->row_table, marker->options.pipeline->table);
@@ -456,7 +456,7 @@ static void relocate_send(Marker *marker)
 
 static void mark_send(Marker *marker)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("before_mark", &err)) {
         return;
     }

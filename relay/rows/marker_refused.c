@@ -17,7 +17,7 @@ enum {
 bool mark_is_ignored(Marker *marker)
 {
     const PipelineConfig *pipeline = marker->options.pipeline;
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(
         &err, CODE_MARKS_IGNORED,
         "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
@@ -67,7 +67,7 @@ bool mark_is_rejected(Marker *marker, const Error *err)
         size_t count = 0;
         error_set(&rejected->error, CODE_MARK_REJECTED,
                   "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
-                  (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
+                  (long long)mark_queue_chosen(queue, &count)[0]->seq, error_message(err));
         error_caused(&rejected->error, err);
         error_hint(&rejected->error,
                    "A trigger or a constraint refuses to let the relay's role %s this row: mend "
@@ -75,8 +75,8 @@ bool mark_is_rejected(Marker *marker, const Error *err)
                    "itself. Do not restart it before: rows that are published and not marked would "
                    "be published again.",
                    pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
-                   sqlstate_is_of_function(err) ? err->hint : "",
-                   sqlstate_is_of_function(err) && *err->hint != '\0' ? " " : "");
+                   sqlstate_is_of_function(err) ? error_own_hint(err) : "",
+                   sqlstate_is_of_function(err) && *error_own_hint(err) != '\0' ? " " : "");
     }
     rejected->most = 1;
     mark_queue_refuse(queue);

@@ -46,14 +46,14 @@ static bool prune_is_refused(Marker *marker, const Error *err)
     }
     marker->prune_said_us = now_us;
     const PipelineConfig *config = marker->options.pipeline;
-    Error refused;
+    AUTO_ERROR refused = {0};
     error_set_as(&refused, err->class, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
                  "rows of %s that are older than retain are not deleted: %s", config->table,
-                 err->message);
+                 error_message(err));
     error_hint(&refused,
                "A trigger or a constraint refuses the relay's DELETE: mend it, let the relay's "
                "role pass, or set retain = \"forever\". %s",
-               function ? err->hint : "");
+               function ? error_own_hint(err) : "");
     log_error(LOG_WARN, config->name, &refused, "publishing goes on");
     return true;
 }

@@ -171,7 +171,7 @@ static void groups_apply(Groups *groups, const GroupsAnswer *answer)
         qsort(groups->series, groups->count, sizeof(*groups->series), series_compare);
     }
     groups->left_out = answer->groups_left_out;
-    groups->error = answer->error;
+    error_copy(&groups->error, &answer->error);
     groups->answered_us = clock_monotonic_us();
     groups_tell(groups);
 }
@@ -334,6 +334,7 @@ void groups_free(Groups **groups)
     free(old->series);
     string_list_free(&old->topics);
     string_list_free(&old->patterns);
+    error_clear(&old->error);
     free(old);
     *groups = NULL;
 }
@@ -357,9 +358,9 @@ void groups_status(const Groups *groups, Text *json)
     if (groups->error.class == ERROR_NONE) {
         text_add(json, "null");
     } else {
-        bool hint = groups->error.hint[0] != '\0';
-        AUTO_TEXT text =
-            x_format("%s%s%s", groups->error.message, hint ? ". " : "", groups->error.hint);
+        bool hint = error_own_hint(&groups->error)[0] != '\0';
+        AUTO_TEXT text = x_format("%s%s%s", error_message(&groups->error), hint ? ". " : "",
+                                  error_own_hint(&groups->error));
         text_add_json(json, slice_of(text));
     }
     text_printf(json, ",\"groups_left_out\":%zu,\"objective_seconds\":%.3f,\"groups\":[",

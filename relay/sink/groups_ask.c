@@ -78,7 +78,7 @@ static Status ask_group_error(rd_kafka_resp_err_t code, const char *group, Error
                           group);
     }
     kafka_topic_error(code, "", err);
-    Error named = *err;
+    AUTO_ERROR named = error_of(err);
     return error_set_as(err, ERROR_RETRY, EXIT_KAFKA,
                         named.code == CODE_KAFKA_ERROR ? CODE_KAFKA_GROUP_UNAVAILABLE : named.code,
                         "consumer group '%s': %s (%s)", group, rd_kafka_err2str(code),
@@ -108,14 +108,15 @@ bool groups_is_denied(const Error *err)
 static Status ask_cluster_error(rd_kafka_resp_err_t code, const char *what, Error *err)
 {
     kafka_topic_error(code, "", err);
-    Error named = *err;
+    AUTO_ERROR named = error_of(err);
     error_set_as(err, ERROR_RETRY, EXIT_KAFKA, named.code, "%s: %s (%s)", what,
                  rd_kafka_err2str(code), rd_kafka_err2name(code));
     bool loading = code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
                    code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
                    code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
     return error_hint(err, "%s",
-                      loading ? "A broker is taking over; it is asked again." : named.hint);
+                      loading ? "A broker is taking over; it is asked again."
+                              : error_own_hint(&named));
 }
 
 /* A prefix can be granted as such; for other globs only all groups. */
@@ -245,7 +246,7 @@ static void offsets_read(const rd_kafka_event_t *event, GroupOffsets *group)
         (void)ask_group_error(code, group->group, &group->error);
         return;
     }
-    group->error = (Error){0};
+    error_clear(&group->error);
     group->committed = rd_kafka_topic_partition_list_copy(committed);
 }
 
@@ -305,6 +306,7 @@ Status groups_check_globs(rd_kafka_t *rk, const StringList *patterns, const Stri
         } else if (group.error.code == CODE_KAFKA_GROUP_DENIED) {
             status = ask_glob_denied(pattern, err);
         }
+        error_clear(&group.error);
         rd_kafka_topic_partition_list_destroy(any);
     }
     return status;

@@ -138,7 +138,7 @@ static Status learner_ask(const LearnerQuestion *question,
         if (offsets[i].committed == NULL) {
             /* One that may not be described is told by the round itself, and never heals here. */
             if (!groups_is_denied(&offsets[i].error)) {
-                *err = offsets[i].error;
+                error_copy(err, &offsets[i].error);
                 status = FAILED;
             }
             continue;
@@ -150,6 +150,9 @@ static Status learner_ask(const LearnerQuestion *question,
             }
         }
         rd_kafka_topic_partition_list_destroy(offsets[i].committed);
+    }
+    for (size_t i = 0; i < groups->count; i++) {
+        error_clear(&offsets[i].error);
     }
     free(offsets);
     return status;

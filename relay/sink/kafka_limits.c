@@ -64,7 +64,7 @@ static size_t limits_batch_bytes(const KafkaSink *kafka, const KafkaTopic **ret_
 
 void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt)
 {
-    Error ignored = {0};
+    AUTO_ERROR ignored = {0};
     kafka->stale |= FAILPOINT_FAILS("stale_limits", &ignored);
     if (kafka->stale) {
         kt->limits.max_message_bytes = -1;

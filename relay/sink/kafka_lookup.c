@@ -179,9 +179,9 @@ static void kafka_topic_missing(KafkaSink *kafka, KafkaTopic *kt, const Error *e
                                 int64_t most_ms)
 {
     if (kt->error == NULL) {
-        kt->error = x_malloc(sizeof(*kt->error));
+        kt->error = x_calloc(1, sizeof(*kt->error));
     }
-    *kt->error = *err;
+    error_copy(kt->error, err);
     kafka->missing += !kt->missing;
     kt->missing = true;
     kt->ready = false;
@@ -220,7 +220,7 @@ static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t ask
         }
         return false;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     kafka_topic_error(lookup->error, lookup->name, &err);
     bool says_no = lookup->error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
                    lookup->error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -232,7 +232,7 @@ static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t ask
     }
     kt->ready = false;
     kt->look_us = now_us + LOOKUP_RETRY_MS * 1000;
-    *ret_odd = err;
+    error_copy(ret_odd, &err);
     return true;
 }
 
@@ -253,7 +253,7 @@ static void kafka_note_cluster(KafkaSink *kafka, const LookupJob *job)
 
 static void lookup_apply(KafkaSink *kafka, LookupJob *job)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (job->error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         kafka_unreachable(kafka, job->error, &err);
         kafka_trouble(kafka, &err);

@@ -81,7 +81,7 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
                 kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
                 continue;
             }
-            Error err = {0};
+            AUTO_ERROR err = {0};
             kafka_on_failure(kafka, reports[i], &request, &err);
             kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
         }
@@ -127,7 +127,7 @@ static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
         char fatal[512] = "";
         rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->rk, fatal, sizeof(fatal));

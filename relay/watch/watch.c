@@ -127,7 +127,7 @@ static void watch_say_failed(Watch *w, const Error *err)
               LOG_FIELDS(log_text("error", error_code_name(err->code)),
                          log_text("hint", error_remedy(err))),
               "cannot look at slots, pauses and the oldest event: %s; %sthe look is tried again",
-              err->message, publishes ? "publishing goes on, " : "");
+              error_message(err), publishes ? "publishing goes on, " : "");
 }
 
 static void watch_note_failure(Watch *w)
@@ -143,7 +143,7 @@ static void watch_note_failure(Watch *w)
 static void watch_tell_cut(Watch *w)
 {
     if (w->cut) {
-        Error err = w->cut_error;
+        AUTO_ERROR err = error_of(&w->cut_error);
         watch_say_failed(w, &err);
         w->cut = false;
     }
@@ -160,7 +160,7 @@ static void watch_lose(Watch *w, const Error *err)
     if (was_open) {
         watch_note_connections(w);
         w->cut = true;
-        w->cut_error = *err;
+        error_copy(&w->cut_error, err);
     } else if (w->attempt > 1) { /* else a pipeline may not have had the time to notice */
         watch_say_failed(w, err);
     }
@@ -182,7 +182,7 @@ static void watch_end_look(Watch *w)
     }
     watch_schedule(w);
     if (w->error.class != ERROR_NONE) {
-        Error err = w->error;
+        AUTO_ERROR err = error_of(&w->error);
         watch_say_failed(w, &err);
         watch_note_failure(w);
         return;
@@ -236,7 +236,7 @@ static void on_done(void *arg, const Error *err)
         return;
     }
     if (err != NULL && w->error.class == ERROR_NONE) {
-        w->error = *err;
+        error_copy(&w->error, err);
     }
     int64_t now_us = clock_monotonic_us();
     int64_t next_us = now_us + (now_us - w->step_us) * SHARE_OF_TIME;
@@ -306,7 +306,7 @@ static void watch_look(Watch *w, WatchLook kind)
     w->kind = kind;
     w->step = kind == LOOK_ROWS ? STEP_ROWS : STEP_NAMES;
     w->index = 0;
-    w->error = (Error){0};
+    error_clear(&w->error);
     w->look_us = clock_monotonic_us();
     watch_go_on(w);
 }
@@ -590,6 +590,8 @@ void watch_free(Watch **watch)
     }
     pg_conn_free(&w->conn);
     event_free(w->timer);
+    error_clear(&w->cut_error);
+    error_clear(&w->error);
     for (size_t i = 0; i < w->count; i++) {
         table_free(&w->pipelines[i].table);
         precondition_release(&w->pipelines[i].look);

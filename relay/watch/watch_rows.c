@@ -261,7 +261,7 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
         w->options.unseen(w->options.arg, index, NULL);
         return;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     char scratch[TIMESTAMP_TEXT_MAX];
     error_set_as(
         &err, ERROR_RETRY, EXIT_GAP, CODE_EVENT_UNSEEN,

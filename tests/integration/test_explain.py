@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from support.log_codes import decisions, differences
+from support.log_codes import decisions, differences, unowned
 from support.relay import ROOT, outboxd
 
 
@@ -54,3 +54,17 @@ def test_the_check_sees_codes_that_are_left_over_and_decisions_by_a_text(tmp_pat
 ])
 def test_a_decision_by_a_text_is_told_from_other_uses(text, found):
     assert len(decisions(text)) == found
+
+
+@pytest.mark.parametrize("line, found", [
+    ("    Error err;", 1),
+    ("    Error err = {0};", 1),
+    ("    AUTO_ERROR copy = *err;", 1),
+    ("    AUTO_ERROR copy = wal->error;", 1),
+    ("    AUTO_ERROR err = {0};", 0),
+    ("    AUTO_ERROR copy = error_of(err);", 0),
+    ("    const Error *err = &fault->error;", 0),
+])
+def test_an_error_that_nobody_lets_go_of_is_seen(line, found):
+    assert len(unowned("static void f(void)\n{\n" + line + "\n}\n")) == found
+    assert unowned("typedef struct A {\n    Error error;\n} A;\nError made(void)\n{\n    Error err = {0};\n    return err;\n}\n") == []

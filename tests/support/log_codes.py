@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares the codes that the sources use with the registry, relay/base/error_codes_*.inc (the compiler sees that none is missing): none
-is left over, no text for people sends its reader to a code that does not exist, and nothing decides by the text of a code or of a message.
+is left over, no text for people sends its reader to a code that does not exist, nothing decides by the text of a code or of a message, and
+each Error of a function lets go of its texts by itself (base/error.h).
 
     tests/support/log_codes.py [ROOT]      exit code 1 and one line for each difference
 
@@ -40,6 +41,21 @@ def decisions(text):
     return [" ".join(m.group(0).split()) for m in DECISION.finditer(text)]
 
 
+def unowned(text):
+    """Declarations in functions of an Error that nobody lets go of, or that shares a reference it does not own."""
+    found, inside, returns = [], False, False
+    for line in text.split("\n"):
+        if line.startswith(("{", "}")):
+            inside = line[0] == "{"
+        elif re.match(r"[A-Za-z]", line) and "(" in line:
+            returns = re.match(r"(?:static )?Error \w+\(", line) is not None
+        plain = re.match(r"\s+(?:const )?Error \w+(?:\[.*\])?(?:;| =)", line)
+        shared = re.match(r"\s+AUTO_ERROR \w+ = (?!\{|error_of\(|\w+\()", line)
+        if inside and ((plain and not returns) or shared):
+            found.append(line.strip())
+    return found
+
+
 def differences(root):
     used, listed, named, result = set(), [], {}, []
     for path in sorted(sources(root)):
@@ -53,6 +69,7 @@ def differences(root):
         used |= set(USE.findall(text))
         if name.split("/", 1)[1] not in BORDER:
             result += [f"{name} decides by a text: {found}" for found in decisions(text)]
+            result += [f"{name}: nobody lets go of '{found}'" for found in unowned(text)]
     result += [f"{code} is in relay/base/error_codes_*.inc, and nothing uses it" for code in sorted(set(listed) - used - SAID_BEFORE)]
     with open(os.path.join(root, "packaging", "RUNBOOK.md"), encoding="utf-8") as f:
         named.update(dict.fromkeys(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", f.read()), "RUNBOOK.md"))

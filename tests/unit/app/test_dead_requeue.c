@@ -86,8 +86,8 @@ Test(dead_requeue, a_value_without_a_column_is_refused_by_name)
     cr_assert_eq(build("{\"event_type\": \"a\", \"traceparent\": \"00-\"}"), FAILED);
     cr_assert_eq(err.code, CODE_DEAD_LETTER_COLUMN);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_not_null(strstr(err.message, "traceparent"));
-    cr_assert_not_null(strstr(err.hint, "columns.traceparent"));
+    cr_assert_not_null(strstr(error_message(&err), "traceparent"));
+    cr_assert_not_null(strstr(error_own_hint(&err), "columns.traceparent"));
 }
 
 Test(dead_requeue, a_column_that_an_adopted_table_does_not_have_is_left_out)

@@ -88,7 +88,7 @@ Test(log, under_systemd_a_line_begins_with_its_priority_and_has_no_time)
 
 Test(log, an_error_shows_its_class_hint_and_what_we_do)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     error_set_as(&err, ERROR_RETRY, EXIT_KAFKA, CODE_KAFKA_CONNECTED, "no broker");
     error_hint(&err, "Start one.");
     log_capture();

@@ -130,7 +130,7 @@ Test(log_codes, what_warns_has_a_remedy)
 
 Test(log_codes, the_remedy_of_an_error_is_its_hint_or_that_of_its_code)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_UNREACHABLE, "refused");
     cr_assert_str_eq(error_remedy(&err), log_code_of(CODE_POSTGRES_UNREACHABLE)->remedy);
     error_hint(&err, "Start it.");

@@ -49,7 +49,7 @@ TestSuite(assemble, .init = begin, .fini = end);
 /* Takes the message in `bytes` and spoils it. */
 static Status take(void)
 {
-    err = (Error){0};
+    error_clear(&err);
     Status status =
         assembler_take(&assembler, (Slice){.data = bytes.data, .length = bytes.length}, &err);
     memset(bytes.data, '#', bytes.length);
@@ -59,7 +59,7 @@ static Status take(void)
 
 static void send(void)
 {
-    cr_assert_eq(take(), OK, "%s", err.message);
+    cr_assert_eq(take(), OK, "%s", error_message(&err));
 }
 
 static const BuildColumn COLUMNS[] = {

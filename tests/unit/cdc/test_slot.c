@@ -211,7 +211,7 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
 {
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         const Case *c = &CASES[i];
-        Error err = {0};
+        AUTO_ERROR err = {0};
         uint64_t start = 0;
         SlotVerdict verdict = judge(c->differs, &start, &err);
         cr_assert_eq(verdict, c->verdict, "%s: %d %s", c->name, (int)verdict,
@@ -223,7 +223,7 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
             cr_assert_eq(err.exit_code, c->exit_code, "%s: %d", c->name, (int)err.exit_code);
             bool waits = c->code == CODE_SLOT_UNFINISHED;
             cr_assert_eq(err.class, waits ? ERROR_RETRY : ERROR_FATAL, "%s", c->name);
-            cr_assert_gt(strlen(err.hint), 0, "%s has no remedy", c->name);
+            cr_assert_gt(strlen(error_own_hint(&err)), 0, "%s has no remedy", c->name);
         } else if (verdict != SLOT_CREATE) {
             cr_assert_eq(start, c->start, "%s: %lx", c->name, (unsigned long)start);
         }
@@ -241,7 +241,7 @@ Test(slot, a_slot_is_never_made_again_in_silence)
         if (differs & UNRELATED) {
             continue;
         }
-        Error err = {0};
+        AUTO_ERROR err = {0};
         uint64_t start = 0;
         SlotVerdict verdict = judge(differs, &start, &err);
         bool has_position = !(differs & NO_POSITION);
@@ -265,7 +265,7 @@ Test(slot, a_slot_is_never_made_again_in_silence)
 Test(slot, a_new_primary_goes_on_where_its_own_row_stands)
 {
     uint64_t start = 0;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     for (int with_option = 0; with_option < 2; with_option++) {
         unsigned differs = OTHER_TIMELINE | LEFT_BEHIND_US | (with_option ? FAILOVER_SLOT : 0);
         cr_assert_eq(judge(differs, &start, &err), SLOT_START, "%s", error_code_name(err.code));
@@ -309,29 +309,29 @@ Test(slot, a_history_file_tells_where_a_timeline_was_left)
 Test(slot, a_gap_says_where_both_stand_and_what_to_do)
 {
     uint64_t start = 0;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(judge(SLOT_AHEAD_OF_US, &start, &err), SLOT_GAP);
-    cr_assert_not_null(strstr(err.message, "outboxd_orders"), "%s", err.message);
-    cr_assert_not_null(strstr(err.message, "0/5001"), "%s", err.message);
-    cr_assert_not_null(strstr(err.message, "0/5000"), "%s", err.message);
-    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    cr_assert_not_null(strstr(error_message(&err), "outboxd_orders"), "%s", error_message(&err));
+    cr_assert_not_null(strstr(error_message(&err), "0/5001"), "%s", error_message(&err));
+    cr_assert_not_null(strstr(error_message(&err), "0/5000"), "%s", error_message(&err));
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
     cr_assert_eq(judge(NO_SLOT, &start, &err), SLOT_GAP);
-    cr_assert_not_null(strstr(err.message, "0/5000"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "0/5000"), "%s", error_message(&err));
     cr_assert_eq(judge(INVALID_SLOT, &start, &err), SLOT_GAP);
-    cr_assert_not_null(strstr(err.message, "wal_removed"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "wal_removed"), "%s", error_message(&err));
 }
 
 Test(slot, a_row_whose_text_is_too_long_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();
     pipeline.slot = GIVEN("outboxd_orders");
-    Error err;
+    AUTO_ERROR err = {0};
     (void)sqlstate_fill("54000", "out of memory", &err);
     cr_assert(slot_cannot_send(&err));
     cr_assert(slot_judge_decoding(&pipeline, &err));
     cr_assert_eq(err.code, CODE_LOG_ROW_TOO_LARGE);
     cr_assert_eq(err.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
     (void)sqlstate_fill("XX000", "invalid memory alloc request size 1200000003", &err);
     cr_assert_not(slot_judge_decoding(&pipeline, &err), "of whatever else");
     err.origin = ORIGIN_SIZE;
@@ -344,13 +344,13 @@ Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();
     pipeline.slot = pipeline.publication = GIVEN("outboxd_orders");
-    Error err;
+    AUTO_ERROR err = {0};
     (void)sqlstate_fill("42704", "publication \"outboxd_orders\" does not exist", &err);
     err.origin = ORIGIN_PUBLICATION;
     cr_assert(slot_judge_decoding(&pipeline, &err));
     cr_assert_eq(err.code, CODE_PUBLICATION_GONE);
     cr_assert_eq(err.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
     (void)sqlstate_fill("42704", "replication slot \"a_publication\" does not exist", &err);
     cr_assert_not(slot_judge_decoding(&pipeline, &err));
     cr_assert_eq(err.code, CODE_POSTGRES_ERROR);

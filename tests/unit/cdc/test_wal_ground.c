@@ -33,7 +33,7 @@ enum { NEAR = 1 << 24, FAR = 1 << 30 };
 static void assert_protocol_error(const char *what)
 {
     RIG_WAIT(rig.lost > 0);
-    cr_assert_eq(rig.error.code, CODE_PG_PROTOCOL, "%s: %s", what, rig.error.message);
+    cr_assert_eq(rig.error.code, CODE_PG_PROTOCOL, "%s: %s", what, error_message(&rig.error));
     cr_assert_eq(rig.position.lsn, 0x10000, "%s", what);
     cr_assert_eq(rig.confirmed, 0x10000, "%s", what);
 }
@@ -108,7 +108,7 @@ Test(wal_ground, the_same_lie_at_the_same_place_stops_at_the_third_time)
             RIG_WAIT(rig.walsender != 0 && rig.active == turn + 1);
         }
     }
-    cr_assert_gt(strlen(rig.error.hint), 0);
+    cr_assert_gt(strlen(error_own_hint(&rig.error)), 0);
     cr_assert_eq(rig.position.lsn, 0x10000);
 }
 

@@ -164,7 +164,8 @@ Test(wal_verify, a_row_that_was_missed_is_a_gap)
     RIG_WAIT(rig.lost == 2);
     cr_assert_eq(rig.error.code, CODE_PUBLICATION_CHANGED);
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(rig.error.message, "number 7"), "%s", rig.error.message);
+    cr_assert_not_null(strstr(error_message(&rig.error), "number 7"), "%s",
+                       error_message(&rig.error));
     cr_assert_eq(rig_delivered(), delivered, "nothing is published behind it");
     cr_assert_str_eq(rig.position.publication, "publication 1");
 }
@@ -245,7 +246,7 @@ Test(wal_verify, decoding_that_fails_for_want_of_the_publication_is_a_gap)
             RIG_WAIT(rig.walsender != 0);
         }
     }
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_GONE, "%s", rig.error.message);
+    cr_assert_eq(rig.error.code, CODE_PUBLICATION_GONE, "%s", error_message(&rig.error));
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
 }
 

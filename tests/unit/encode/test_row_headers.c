@@ -25,7 +25,7 @@ TestSuite(row_headers, .fini = end);
 static Status scan(Slice json)
 {
     arena_release(&arena);
-    err = (Error){0};
+    error_clear(&err);
     headers_begin(&list, &arena, 4);
     char *exact = malloc(json.length > 0 ? json.length : 1);
     memcpy(exact, json.data, json.length);

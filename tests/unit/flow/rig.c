@@ -91,7 +91,7 @@ static void source_set_aside(Source *source, Event *event, const Record *record,
     RigSource *s = (RigSource *)source;
     s->aside[s->aside_count++] = event;
     s->aside_record = *record;
-    s->aside_reason = *reason;
+    error_copy(&s->aside_reason, reason);
 }
 
 static bool source_may_publish(Source *source)
@@ -176,11 +176,11 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
         return SEND_POISON;
     }
     if (s->missing != NULL && strcmp(record->topic->name, s->missing) == 0) {
-        *err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+        error_set(err, CODE_KAFKA_TOPIC_UNKNOWN, "test: KAFKA_TOPIC_UNKNOWN");
         return SEND_HELD;
     }
     if (result != SEND_OK) {
-        *err = s->next_error;
+        error_copy(err, &s->next_error);
         return result;
     }
     snprintf(s->topic, sizeof(s->topic), "%s", record->topic->name);
@@ -202,7 +202,7 @@ static void sink_purge(Sink *sink)
 {
     RigSink *s = (RigSink *)sink;
     s->purges++;
-    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     while (s->purge_at_once && s->held_count > 0) {
         Event *event = s->held[--s->held_count];
         s->sink.events.settled(s->sink.events.arg, event, &purged);
@@ -289,12 +289,18 @@ void rig_prepare(void)
 {
     static RouteConfig route = {.event_type = GIVEN("order.*"),
                                 .topic = GIVEN("${aggregate_type}.events")};
-    rig = (Rig){.config = given_pipeline()};
+    error_clear(&rig.source.aside_reason);
+    error_clear(&rig.sink.next_error);
+    memset(&rig, 0, sizeof(rig));
+    rig.config = given_pipeline();
     rig.config.routes = &route;
     rig.config.route_count = 1;
     rig.config.topic = GIVEN(""); /* other types are unrouted */
-    rig.source = (RigSource){.source.ops = &SOURCE_OPS, .may_publish = true, .last_acked = -1};
-    rig.sink = (RigSink){.sink.ops = &SINK_OPS, .poison_seq = -1};
+    rig.source.source.ops = &SOURCE_OPS;
+    rig.source.may_publish = true;
+    rig.source.last_acked = -1;
+    rig.sink.sink.ops = &SINK_OPS;
+    rig.sink.poison_seq = -1;
     memset(&seen, 0, sizeof(seen));
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
 }
@@ -448,7 +454,7 @@ void rig_accept(const char *seqs)
 
 void rig_refuse(const char *seqs)
 {
-    Error err = rig_error(ERROR_POISON, CODE_RECORD_REFUSED);
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_RECORD_REFUSED);
     rig_answer(seqs, &err);
 }
 
@@ -502,7 +508,7 @@ void rig_source_lost(ErrorClass class)
 
 void rig_source_lost_by(ErrorClass class, ErrorCode code)
 {
-    Error err = rig_error(class, code);
+    AUTO_ERROR err = rig_error(class, code);
     err.exit_code = EXIT_POSTGRES;
     rig.source.aside_count = 0;
     rig.source.source.events.lost(rig.source.source.events.arg, &err);
@@ -511,7 +517,7 @@ void rig_source_lost_by(ErrorClass class, ErrorCode code)
 
 void rig_sink_lost(ErrorClass class)
 {
-    Error err = rig_error(class, CODE_KAFKA_PRODUCER_FATAL);
+    AUTO_ERROR err = rig_error(class, CODE_KAFKA_PRODUCER_FATAL);
     rig.sink.held_count = 0;
     rig.sink.sink.events.lost(rig.sink.sink.events.arg, &err);
     rig_turn();
@@ -535,7 +541,7 @@ static Event *rig_take_aside(void)
 
 void rig_aside_refused(void)
 {
-    Error err = rig_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
+    AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
     Event *event = rig_take_aside();
     rig.source.source.events.aside_refused(rig.source.source.events.arg, event, &err);
     rig_turn();
@@ -550,7 +556,7 @@ void rig_aside_done(void)
 
 void rig_trouble(ErrorClass class)
 {
-    Error err = rig_error(class, CODE_KAFKA_UNREACHABLE);
+    AUTO_ERROR err = rig_error(class, CODE_KAFKA_UNREACHABLE);
     rig.sink.sink.events.trouble(rig.sink.sink.events.arg, &err);
     rig_turn();
 }
@@ -577,7 +583,7 @@ static Topic *rig_topic(const char *name)
 
 void rig_missing(const char *topic)
 {
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig.sink.sink.events.missing(rig.sink.sink.events.arg, rig_topic(topic), &err);
     rig_turn();
 }

@@ -175,7 +175,7 @@ static void check_resend(bool stalled)
     given_state(stalled);
     rig_batch("1a 2a 3b");
     rig_assert_sent("1 2 3");
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_REWINDING);
     cr_assert_eq(rig.sink.purges, 1);
@@ -351,7 +351,7 @@ Test(pipeline, draining_ignores_a_failed_delivery)
     rig_run();
     rig_batch("1a 2a");
     rig_stop();
-    Error err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_DRAINING);
     rig_settle(2, NULL);
@@ -368,7 +368,7 @@ Test(pipeline, draining_lets_nothing_overtake_a_failed_delivery)
     pipeline_stop(rig.pipeline);
     rig_turn();
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     rig_settle(1, &err);
     cr_assert_eq(rig.sink.purges, 1);
     rig_assert_returned("1 2 3");
@@ -401,7 +401,7 @@ Test(pipeline, stopping_a_source_that_left_published_rows_behind_is_not_clean)
 Test(pipeline, the_error_that_stopped_it_is_not_covered_by_later_ones)
 {
     rig_run();
-    Error err = rig_error(ERROR_FATAL, CODE_KAFKA_PROPERTY);
+    AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_KAFKA_PROPERTY);
     pipeline_complain(rig.pipeline, &err, true);
     pipeline_input(rig.pipeline, INPUT_FATAL);
     rig_turn();
@@ -469,7 +469,7 @@ Test(pipeline, inputs_without_a_row_change_nothing)
 Test(pipeline, ended_is_told_once_and_never_from_inside_a_call)
 {
     rig_begin();
-    Error err = rig_error(ERROR_FATAL, CODE_POSTGRES_ERROR);
+    AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_POSTGRES_ERROR);
     rig.source.source.events.lost(rig.source.source.events.arg, &err);
     cr_assert_eq(rig.ended, 0, "told from inside the call");
     rig_turn();

@@ -136,8 +136,8 @@ Test(pipeline_isolate, a_refused_request_holds_only_what_is_behind_the_bad_recor
     PipelineView view;
     pipeline_view(rig.pipeline, &view);
     cr_assert_str_eq(view.waiting_topic, "order.events");
-    cr_assert_not_null(strstr(view.waiting_reason->message, "seq 3"), "%s",
-                       view.waiting_reason->message);
+    cr_assert_not_null(strstr(error_message(view.waiting_reason), "seq 3"), "%s",
+                       error_message(view.waiting_reason));
 }
 
 Test(pipeline_isolate, what_was_overtaken_is_counted_once)
@@ -145,7 +145,7 @@ Test(pipeline_isolate, what_was_overtaken_is_counted_once)
     rig.sink.purge_at_once = false;
     rig_run();
     rig_batch("1a 2a 3b 4a 5b 6c");
-    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_accept("4"); /* was on the wire already, and the broker took it */
     rig_accept("6"); /* of another partition */
     rig_refuse("1 2");
@@ -168,7 +168,7 @@ Test(pipeline_isolate, what_a_late_purge_took_is_sent_again)
     rig_batch("1a 2a");
     rig_refuse("1 2");
     rig_assert_sent("1 2 1");
-    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_settle(1, &purged);
     rig_assert_sent("1");
     rig_accept("1");

@@ -16,7 +16,7 @@ Test(pipeline_rewind, a_rewind_keeps_what_was_acknowledged_and_the_order_of_the_
     rig_settle(6, NULL);
     rig_assert_sent("1 2 3 4 5 6 7");
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     rig_settle(4, &err);
     rig_wait(&rig.sink.sent_count, 12);
     rig_assert_sent("1 3 4 5 7");
@@ -30,7 +30,7 @@ Test(pipeline_rewind, a_rewind_without_trouble_goes_on_at_once)
     rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 60000;
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
     rig_settle(1, &err);
     rig_settle(2, &err);
     rig_assert_sent("1 2 1");
@@ -105,7 +105,7 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_another_relay_publi
     rig_standby();
     cr_assert_eq(rig.sink.purges, 1);
     rig_settle(1, NULL);
-    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_settle(2, &purged);
     rig_assert_state(PIPELINE_STANDBY);
     rig_assert_acked("1");
@@ -224,7 +224,7 @@ Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lo
 {
     given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     rig_settle(1, &err);
     cr_assert_eq(rig.sink.purges, 1);
     rig_assert_returned("1 2");
@@ -278,7 +278,7 @@ Test(pipeline_rewind, a_fatal_error_during_a_rewind_is_not_forgotten)
 {
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_REWINDING);
     rig_source_lost(ERROR_FATAL);
@@ -292,7 +292,7 @@ Test(pipeline_rewind, a_stop_during_a_rewind_is_not_forgotten)
 {
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_stop();
     rig_assert_state(PIPELINE_REWINDING);
@@ -349,7 +349,7 @@ Test(pipeline_rewind, a_producer_that_does_not_settle_is_replaced)
 {
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     *rig.stats.kafka_connected = 1;
     settle_time_is_up();

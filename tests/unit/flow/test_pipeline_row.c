@@ -24,8 +24,8 @@ static void assert_held(const char *topic, ErrorCode code, int64_t seq)
     cr_assert_not_null(view().waiting_reason, "nothing is held");
     cr_assert_str_eq(view().waiting_topic, topic);
     cr_assert_eq(view().waiting_reason->code, code);
-    cr_assert_not_null(strstr(view().waiting_reason->message, name), "%s",
-                       view().waiting_reason->message);
+    cr_assert_not_null(strstr(error_message(view().waiting_reason), name), "%s",
+                       error_message(view().waiting_reason));
     rig_assert_state(PIPELINE_RUNNING);
     rig_assert_error(CODE_NONE);
 }
@@ -72,8 +72,8 @@ Test(pipeline_row, holds_back_what_is_behind_it_in_its_topic_and_the_others_go_o
     cr_assert_eq(view().waiting_events, 3);
     cr_assert_eq(view().waiting_topics, 1);
     cr_assert_eq(view().in_flight_events, 0, "they take no room");
-    cr_assert_not_null(strstr(view().waiting_reason->hint, "dead_letter"));
-    cr_assert_not_null(strstr(view().waiting_reason->hint, "orrect the row"));
+    cr_assert_not_null(strstr(error_own_hint(view().waiting_reason), "dead_letter"));
+    cr_assert_not_null(strstr(error_own_hint(view().waiting_reason), "orrect the row"));
     pipeline_collect(rig.pipeline);
     cr_assert_eq((int)*rig.stats.held_rows, 1);
 }
@@ -240,7 +240,8 @@ Test(pipeline_row, that_cannot_wait_in_its_row_waits_in_memory)
     rig_settle_all();
     rig_assert_acked("");
     assert_held("order.events", CODE_RECORD_TOO_LARGE, 2);
-    cr_assert_null(strstr(view().waiting_reason->hint, "orrect the row"), "the log cannot be");
+    cr_assert_null(strstr(error_own_hint(view().waiting_reason), "orrect the row"),
+                   "the log cannot be");
     let_time_pass();
     rig_assert_sent("");
     assert_held("order.events", CODE_RECORD_TOO_LARGE, 2);
@@ -331,7 +332,7 @@ Test(pipeline_row, whose_dead_letter_cannot_be_stored_holds_its_topic)
     rig_assert_parked("2");
     assert_held("order.events", CODE_DEAD_LETTER_REFUSED, 2);
     cr_assert_not_null(
-        strstr(view().waiting_reason->message, error_code_name(CODE_POSTGRES_PRIVILEGE)));
+        strstr(error_message(view().waiting_reason), error_code_name(CODE_POSTGRES_PRIVILEGE)));
     rig_batch("4a 5b+");
     rig_assert_sent("1 3 5");
     rig_settle_all();
@@ -403,7 +404,7 @@ Test(pipeline_row, of_many_aggregate_types_share_a_stand_in)
 {
     run(true);
     Topics *topics = rig.pipeline->parts.topics;
-    Error err = rig_error(ERROR_POISON, CODE_EVENT_UNROUTED);
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_EVENT_UNROUTED);
     Event event = {.seq = 1};
     char name[32];
     size_t mistaken = 0; /* for one of those that share: they are told apart by a hash */
@@ -441,9 +442,10 @@ Test(pipeline_row, long_names_are_cut_between_two_characters)
     event.field[FIELD_EVENT_ID] = value;
     event.field[FIELD_EVENT_TYPE] = value;
     event.field[FIELD_AGGREGATE_ID] = value;
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(&err, CODE_HEADERS_INVALID, "no");
     pipeline_name_event(&event, &err);
-    cr_assert(utf8_valid(err.message, strlen(err.message)), "%s", err.message);
-    cr_assert_not_null(strstr(err.message, "event seq 7, event_id \xE2\x82\xAC"));
+    cr_assert(utf8_valid(error_message(&err), strlen(error_message(&err))), "%s",
+              error_message(&err));
+    cr_assert_not_null(strstr(error_message(&err), "event seq 7, event_id \xE2\x82\xAC"));
 }

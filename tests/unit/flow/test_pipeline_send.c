@@ -150,7 +150,7 @@ Test(pipeline_send, there_is_no_room_unless_publishing)
     rig_batch("1a");
     rig_source_lost(ERROR_RETRY);
     cr_assert_not(events->room(events->arg, &room, &bytes), "rewinding");
-    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_settle(1, &purged);
     pipeline_stop(rig.pipeline);
     cr_assert_not(events->room(events->arg, &room, &bytes), "draining");
@@ -221,7 +221,7 @@ Test(pipeline_send, back_off_passes_even_when_something_wakes_the_pipeline_meanw
     rig_run();
     rig_batch("1a");
     int64_t begin_us = clock_monotonic_us();
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_STALLED);
     rig_ready();
@@ -278,7 +278,7 @@ Test(pipeline_send, a_producer_lost_while_idle_leaves_no_trouble_behind)
     rig_assert_state(PIPELINE_RUNNING);
     PipelineView view;
     pipeline_view(rig.pipeline, &view);
-    cr_assert_eq(view.error->class, ERROR_NONE, "%s", view.error->message);
+    cr_assert_eq(view.error->class, ERROR_NONE, "%s", error_message(view.error));
 }
 
 Test(pipeline_send, missing_acknowledgements_are_said)
@@ -385,7 +385,7 @@ Test(pipeline_send, a_source_that_cannot_set_aside_during_a_rewind_ends_the_pipe
     rig.config.on_poison = ON_POISON_DEAD_LETTER;
     rig_run();
     rig_batch("1a! 2b 3b");
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(2, &err);
     rig_assert_state(PIPELINE_REWINDING);
     rig_settle(3, &err);

@@ -104,7 +104,7 @@ Test(pipeline_wait, a_topic_that_vanishes_under_load_stalls_nobody)
     rig_assert_sent("1 2 3 4");
     rig.sink.missing = "other.events";
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_wait(&rig.sink.held_count, 1);
     rig_assert_sent("2 4");
@@ -121,7 +121,7 @@ Test(pipeline_wait, a_trouble_that_became_a_hold_is_no_trouble_any_more)
     rig_run();
     rig_batch("1a+");
     rig.sink.missing = "other.events";
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_wait(&rig.source.parked_count, 1);
     rig_assert_state(PIPELINE_RUNNING);
@@ -158,7 +158,8 @@ Test(pipeline_wait, when_they_take_all_the_room_that_is_said)
         stalled = view().state == PIPELINE_STALLED;
     }
     rig_assert_error(CODE_WAITING_EVENTS_FULL);
-    cr_assert_not_null(strstr(view().error->message, error_code_name(CODE_KAFKA_TOPIC_UNKNOWN)));
+    cr_assert_not_null(
+        strstr(error_message(view().error), error_code_name(CODE_KAFKA_TOPIC_UNKNOWN)));
     rig.sink.missing = NULL;
     rig_found("other.events");
     rig_assert_state(PIPELINE_RUNNING);
@@ -177,8 +178,9 @@ Test(pipeline_wait, when_the_source_waits_for_them_that_is_said)
     pipeline_watch_waiting(rig.pipeline);
     rig_assert_state(PIPELINE_STALLED);
     rig_assert_error(CODE_WAITING_EVENTS_FULL);
-    cr_assert_not_null(strstr(view().error->message, "before the log that follows"));
-    cr_assert_not_null(strstr(view().error->message, error_code_name(CODE_KAFKA_TOPIC_UNKNOWN)));
+    cr_assert_not_null(strstr(error_message(view().error), "before the log that follows"));
+    cr_assert_not_null(
+        strstr(error_message(view().error), error_code_name(CODE_KAFKA_TOPIC_UNKNOWN)));
     rig.sink.missing = NULL;
     rig_found("other.events");
     rig_assert_state(PIPELINE_RUNNING);
@@ -247,7 +249,7 @@ Test(pipeline_wait, a_batch_that_comes_back_counts_its_parked_events_once)
     rig_assert_sent("2");
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_REWINDING);
-    Error purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_settle(2, &purged);
     rig_assert_returned("2 3");
     rig_assert_parked("1");
@@ -386,7 +388,7 @@ Test(pipeline_wait, a_producer_that_may_write_nothing_names_the_topic)
     rig_assert_error(CODE_KAFKA_PRODUCER_FATAL);
     rig_missing("other.events");
     rig_assert_error(CODE_KAFKA_PRODUCER_FATAL); /* that one is unknown: it need not be the cause */
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     Topic *topic = NULL;
     cr_assert_eq(
         topics_get(rig.pipeline->parts.topics, SLICE_LITERAL("other.events"), &topic, NULL), OK);
@@ -418,7 +420,7 @@ Test(pipeline_wait, a_suspect_that_waits_in_memory_does_not_keep_others_in_group
     isolate_refused(&rig.pipeline->isolate, rig.sink.held[0]);
     rig.pipeline->isolate.careful = 0;
     rig.sink.missing = "other.events";
-    Error err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_wait(&rig.sink.attempts, 2);
     rig_turn();
@@ -441,7 +443,7 @@ Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
     rig_assert_sent("1 3");
     rig_assert_state(PIPELINE_RUNNING);
     cr_assert_eq(view().waiting_reason->code, CODE_TOPICS_TOO_MANY);
-    cr_assert_not_null(strstr(view().waiting_reason->message, "other.events"));
+    cr_assert_not_null(strstr(error_message(view().waiting_reason), "other.events"));
     assert_waiting(1, "(topics beyond the bound)");
     rig_settle_all();
     /* An hour later most of them were not used again. */

@@ -43,8 +43,9 @@ Test(refusal, large_values_leave_the_event_and_are_told)
     cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
     cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("id")));
     cr_assert_eq(refusal->error.code, CODE_EVENT_TOO_LARGE);
-    cr_assert_str_eq(refusal->error.message, "the event is too large: 65539 bytes (payload 65537); "
-                                             "event_bytes_max is 65538");
+    cr_assert_str_eq(error_message(&refusal->error),
+                     "the event is too large: 65539 bytes (payload 65537); "
+                     "event_bytes_max is 65538");
 }
 
 Test(refusal, header_columns_count_and_the_event_id_stays)
@@ -56,7 +57,7 @@ Test(refusal, header_columns_count_and_the_event_id_stays)
     cr_assert_eq(event->refusal->count, 1);
     cr_assert_eq(event->refusal->values[0].target, FIELD_COUNT);
     cr_assert_eq(event->field[FIELD_EVENT_ID].length, sizeof(large), "it names the row");
-    cr_assert_not_null(strstr(event->refusal->error.message, "header column 1 65537"));
+    cr_assert_not_null(strstr(error_message(&event->refusal->error), "header column 1 65537"));
 }
 
 Test(refusal, a_bytea_as_text_counts_as_its_bytes)

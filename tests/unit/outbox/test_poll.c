@@ -133,7 +133,8 @@ Test(poll, refuses_an_unlogged_table)
 Test(poll, refuses_a_sequence_with_a_cache)
 {
     refused(4, "10", CODE_SEQUENCE_CACHE, ERROR_FATAL);
-    cr_assert_not_null(strstr(rig.error.hint, "ALTER SEQUENCE outbox.event_seq_seq CACHE 1"));
+    cr_assert_not_null(
+        strstr(error_own_hint(&rig.error), "ALTER SEQUENCE outbox.event_seq_seq CACHE 1"));
 }
 
 Test(poll, a_session_pooler_is_allowed_when_told)
@@ -602,7 +603,7 @@ Test(poll, an_event_set_aside_is_told_when_it_is_committed)
     rig_insert(1, 3);
     active();
     RIG_WAIT(rig_delivered() == 3);
-    Error reason = {0};
+    AUTO_ERROR reason = {0};
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
     rig.source->ops->set_aside(rig.source, rig.batches[0]->events[1], &record, &reason);
@@ -619,7 +620,7 @@ static void set_aside_one(void)
     rig_insert(1, 1);
     active();
     RIG_WAIT(rig_delivered() == 1);
-    Error reason = {0};
+    AUTO_ERROR reason = {0};
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
     rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
@@ -638,13 +639,14 @@ Test(poll, a_dead_letter_that_is_refused_is_given_back_and_nothing_else_waits)
     static const char *const STATES[] = {"42501", "P0001", "53100", "22P05", "42P01"};
     rig.error_of_dead_letter = STATES[0];
     set_aside_one();
-    Error reason = {0};
+    AUTO_ERROR reason = {0};
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
     for (size_t i = 0; i < sizeof(STATES) / sizeof(STATES[0]); i++) {
         RIG_WAIT(rig.asides_refused == i + 1);
-        cr_assert_not_null(strstr(rig.error.message, STATES[i]), "%s", rig.error.message);
-        cr_assert_not_null(strstr(rig.error.message, "outbox.dead_letter"));
+        cr_assert_not_null(strstr(error_message(&rig.error), STATES[i]), "%s",
+                           error_message(&rig.error));
+        cr_assert_not_null(strstr(error_message(&rig.error), "outbox.dead_letter"));
         bool last = i + 1 == sizeof(STATES) / sizeof(STATES[0]);
         rig.error_of_dead_letter = last ? NULL : STATES[i + 1];
         rig.source->ops->set_aside(rig.source, rig.batches[0]->events[0], &record, &reason);
@@ -679,7 +681,7 @@ Test(poll, a_dead_letter_that_could_not_be_sent_sets_nothing_aside)
     RIG_WAIT(rig.fetches > 2); /* what else the marker does is done */
     rig.room_events = 0;
     rig_turn();
-    Error reason = {0};
+    AUTO_ERROR reason = {0};
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
     stub_fail_at(1, false);

@@ -44,7 +44,7 @@ static void on_opened(void *arg, const Error *err)
         at.opened++;
     } else {
         at.refused++;
-        at.error = *err;
+        error_copy(&at.error, err);
         cr_assert_not(pg_conn_is_open(at.conn), "refused, but open");
     }
 }
@@ -203,7 +203,7 @@ static void on_done(void *arg, const Error *err)
 {
     cr_assert_eq(arg, &at);
     at.done++;
-    at.error = err != NULL ? *err : (Error){0};
+    error_copy(&at.error, err != NULL ? err : &(Error){0});
     cr_assert_not(pg_conn_is_busy(at.conn));
     text_printf(&at.heard, "%s.", err != NULL ? error_code_name(err->code) : "");
     if (at.next_sql != NULL) {
@@ -379,9 +379,10 @@ Test(conn, what_the_server_says_at_the_door_decides)
         wait_for(&at.refused, i + 1);
         cr_assert_eq(at.error.class, CASES[i].class, "%s", CASES[i].text);
         cr_assert_eq(at.error.code, CASES[i].code, "%s", CASES[i].text);
-        cr_assert_neq(at.error.message[0], '\0');
-        cr_assert_not_null(strstr(at.error.hint, CASES[i].hint != NULL ? CASES[i].hint : ""), "%s",
-                           at.error.hint);
+        cr_assert_neq(error_message(&at.error)[0], '\0');
+        cr_assert_not_null(
+            strstr(error_own_hint(&at.error), CASES[i].hint != NULL ? CASES[i].hint : ""), "%s",
+            error_own_hint(&at.error));
         cr_assert_eq(stub_open_connections(), 0);
     }
 }
@@ -530,7 +531,8 @@ Test(conn, a_query_that_could_not_be_sent_has_failed)
     wait_for(&at.done, 1);
     assert_heard("POSTGRES_NOT_SENT.");
     cr_assert_eq(at.error.class, ERROR_RETRY);
-    cr_assert_not_null(strstr(at.error.message, "cannot allocate memory"), "%s", at.error.message);
+    cr_assert_not_null(strstr(error_message(&at.error), "cannot allocate memory"), "%s",
+                       error_message(&at.error));
     stub_fail_at(1, true); /* it is broken */
     ask("c");
     wait_for(&at.done, 2);
@@ -723,7 +725,8 @@ Test(conn, two_statements_that_cannot_be_sent_or_read_end_once)
             if (pg_conn_is_open(at.conn)) {
                 ask("c"); /* what is left open is of use */
                 wait_for(&at.done, 2);
-                cr_assert_eq(at.error.class, ERROR_NONE, "call %zu: %s", n, at.error.message);
+                cr_assert_eq(at.error.class, ERROR_NONE, "call %zu: %s", n,
+                             error_message(&at.error));
             }
             at.opened = at.done = 0;
             text_clear(&at.heard);
@@ -826,9 +829,9 @@ static void assert_garbled(const char *sql, StubLie lie, int rows_wanted)
     pg_conn_send(at.conn,
                  &(PgQuery){.sql = sql, .rows_wanted = rows_wanted, .arg = &at, .done = on_done});
     wait_for(&at.done, 1);
-    cr_assert_eq(at.error.code, CODE_PG_PROTOCOL, "%s", at.error.message);
+    cr_assert_eq(at.error.code, CODE_PG_PROTOCOL, "%s", error_message(&at.error));
     cr_assert_eq(at.error.class, ERROR_RETRY);
-    cr_assert_not_null(strstr(at.error.message, sql), "%s", at.error.message);
+    cr_assert_not_null(strstr(error_message(&at.error), sql), "%s", error_message(&at.error));
     cr_assert_not(pg_conn_is_open(at.conn), "who lies once may lie again");
 }
 
@@ -862,6 +865,7 @@ Test(conn, a_copy_that_does_not_come_ends_the_connection)
     connected();
     pg_conn_send(at.conn, &(PgQuery){.sql = "c", .arg = &at, .row = on_row, .done = on_done});
     wait_for(&at.done, 1);
-    cr_assert_not_null(strstr(at.error.message, "brings no COPY"), "%s", at.error.message);
+    cr_assert_not_null(strstr(error_message(&at.error), "brings no COPY"), "%s",
+                       error_message(&at.error));
     cr_assert_not(pg_conn_is_open(at.conn));
 }

@@ -67,8 +67,8 @@ static void on_done(void *arg, const Error *err)
     cr_assert_eq(err->exit_code, EXIT_POSTGRES);
     cr_assert_str_eq(err->sqlstate, STATES[at.next].state);
     cr_assert_str_eq(err->step, "the question");
-    cr_assert_not_null(strstr(err->message, "what the server says (SQLSTATE "));
-    cr_assert_not_null(strstr(err->message, STATES[at.next].state));
+    cr_assert_not_null(strstr(error_message(err), "what the server says (SQLSTATE "));
+    cr_assert_not_null(strstr(error_message(err), STATES[at.next].state));
     at.told++;
 }
 
@@ -141,12 +141,12 @@ Test(sqlstate, what_is_said_of_data_is_told_from_rights_and_trouble)
         {"57014", "the text (SQLSTATE XX000) is a user's", false, false},
     };
     for (size_t i = 0; i < sizeof(SAID) / sizeof(SAID[0]); i++) {
-        Error err;
+        AUTO_ERROR err = {0};
         (void)sqlstate_fill(SAID[i].state, SAID[i].message, &err);
         cr_assert_eq(sqlstate_is_of_data(&err), SAID[i].data, "%s", SAID[i].message);
         cr_assert_eq(sqlstate_is_refusal(&err), SAID[i].refusal, "%s", SAID[i].message);
     }
-    Error err;
+    AUTO_ERROR err = {0};
     error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_POSTGRES_UNREACHABLE,
                  "our own words (SQLSTATE 42501)");
     cr_assert_not(sqlstate_is_refusal(&err));
@@ -160,14 +160,14 @@ Test(sqlstate, a_message_of_any_length_leaves_the_state_what_it_is)
     for (int i = 0; i < 200; i++) {
         text_add(&long_message, "relation with a long name ");
     }
-    Error err;
+    AUTO_ERROR err = {0};
     (void)sqlstate_fill("42P01", long_message.data, &err);
     error_prefix(&err, "reading the table");
     cr_assert(sqlstate_is(&err, "42P01"));
     cr_assert(sqlstate_is_refusal(&err));
     cr_assert_eq(err.code, CODE_POSTGRES_NO_TABLE);
-    Error derived;
-    error_set(&derived, CODE_MARK_REJECTED, "refused: %s", err.message);
+    AUTO_ERROR derived = {0};
+    error_set(&derived, CODE_MARK_REJECTED, "refused: %s", error_message(&err));
     cr_assert_not(sqlstate_is_refusal(&derived));
     error_caused(&derived, &err);
     cr_assert(sqlstate_is_refusal(&derived));
@@ -190,14 +190,15 @@ Test(sqlstate, a_refused_walsender_is_told_from_one_without_a_place)
         {"connection refused", CODE_POSTGRES_UNREACHABLE, ERROR_RETRY},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        Error err;
+        AUTO_ERROR err = {0};
         (void)sqlstate_connection_said("shop_relay", CASES[i].said, &err);
         cr_expect_eq(err.code, CASES[i].code);
         cr_expect_eq((int)err.class, (int)CASES[i].class);
         bool told = err.code != CODE_NO_REPLICATION;
-        cr_expect(told || strstr(err.message, "the server says: FATAL: ") != NULL,
-                  "the server's own words: %s", err.message);
+        cr_expect(told || strstr(error_message(&err), "the server says: FATAL: ") != NULL,
+                  "the server's own words: %s", error_message(&err));
         bool ours = CASES[i].class == ERROR_FATAL;
-        cr_expect_eq(strstr(err.hint, "ALTER ROLE shop_relay REPLICATION;") != NULL, ours);
+        cr_expect_eq(strstr(error_own_hint(&err), "ALTER ROLE shop_relay REPLICATION;") != NULL,
+                     ours);
     }
 }

@@ -285,8 +285,8 @@ static OutboxTable *outbox;
 
 static void build_copy(void)
 {
-    Error err = {0};
-    cr_assert_eq(table_new(&config, &outbox, &err), OK, "%s", err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(table_new(&config, &outbox, &err), OK, "%s", error_message(&err));
     dead_letter_build_copy(&letter, "outbox.dead_letter", outbox, event, &record, &reason);
     table_free(&outbox);
 }
@@ -314,7 +314,7 @@ Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
 
 Test(dead_letter, only_what_has_a_row_and_a_name_is_copied)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(table_new(&config, &outbox, &err), OK);
     event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     cr_assert(dead_letter_has_row(event, outbox, false));

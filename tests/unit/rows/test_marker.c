@@ -298,7 +298,7 @@ static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
     lost++;
-    error = *err;
+    error_copy(&error, err);
 }
 
 static void on_aside(void *arg, Event *event)
@@ -313,7 +313,7 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     (void)arg;
     (void)event;
     asides_refused++;
-    error = *err;
+    error_copy(&error, err);
 }
 
 static void on_row_looks(void *arg, int64_t seq, uint64_t look)
@@ -407,7 +407,7 @@ static void on_refused(void *arg, const Error *err)
     (void)arg;
     refusals += err != NULL;
     healed += err == NULL;
-    error = err != NULL ? *err : error;
+    error_copy(&error, err != NULL ? err : &error);
 }
 
 static void on_blocked(void *arg)
@@ -537,8 +537,9 @@ Test(marker, a_row_that_may_not_be_marked_holds_up_no_other)
     cr_assert(marker_has(marker, 3, SLICE_NULL) && marker_has(marker, 7, SLICE_NULL));
     cr_assert_str_eq(server.position, "", "nor does the position pass it");
     cr_assert_eq(error.code, CODE_MARK_REJECTED);
-    cr_assert_not_null(strstr(error.message, "marking rows of"), "%s", error.message);
-    cr_assert_not_null(strstr(error.message, "number 3 is refused: no (SQLSTATE P0001)"));
+    cr_assert_not_null(strstr(error_message(&error), "marking rows of"), "%s",
+                       error_message(&error));
+    cr_assert_not_null(strstr(error_message(&error), "number 3 is refused: no (SQLSTATE P0001)"));
     cr_assert_not(marker_in_order(marker));
     WAIT(refusals > 1); /* tried again, in vain */
     cr_assert_eq(healed, 0);
@@ -741,7 +742,7 @@ Test(marker, a_statement_that_fails_is_reported_and_changes_nothing)
     server.error = "53100";
     add_now(ROWS_OF(1), 9, 0x100);
     WAIT(lost == 1);
-    cr_assert_not_null(strstr(error.message, "53100"), "%s", error.message);
+    cr_assert_not_null(strstr(error_message(&error), "53100"), "%s", error_message(&error));
     cr_assert_eq(marker_position(marker).lsn, 0);
     cr_assert_eq(marker_unmarked(marker), 1);
 }
@@ -1063,7 +1064,7 @@ Test(marker, a_dead_letter_that_is_refused_is_given_back_and_marks_go_on)
     Batch *batch = batch_new();
     add_letter(batch, 5);
     WAIT(asides_refused == 1);
-    cr_assert_not_null(strstr(error.message, "writing to outbox.dead_letter"));
+    cr_assert_not_null(strstr(error_message(&error), "writing to outbox.dead_letter"));
     cr_assert_not(marker_pending(marker), "it is its owner's again");
     server.error = NULL;
     add_now(ROWS_OF(1), 9, 0x100);
@@ -1082,7 +1083,7 @@ Test(marker, a_dead_letter_that_somebody_swallows_is_given_back)
     Batch *batch = batch_new();
     add_letter(batch, 5);
     WAIT(asides_refused == 1);
-    cr_assert_not_null(strstr(error.message, "stored no row"));
+    cr_assert_not_null(strstr(error_message(&error), "stored no row"));
     cr_assert_eq(asides, 0, "nobody would have the event");
     server.swallows = false;
     add_letter(batch, 5);

@@ -114,14 +114,15 @@ static void expect(const Given *given, ErrorCode code, bool warning, const char 
     const char *what = given->column != NULL ? given->column : "nothing";
     if (code == CODE_NONE) {
         cr_expect_eq(ret.fault_count, 0, "%s = %s: %s", what, given->value,
-                     ret.fault_count > 0 ? ret.faults[0].error.message : "");
+                     ret.fault_count > 0 ? error_message(&ret.faults[0].error) : "");
     } else {
         cr_assert_geq(ret.fault_count, 1, "%s = %s", what, given->value);
         const Error *err = &ret.faults[0].error;
-        cr_expect_eq(err->code, code, "%s: %s", what, err->message);
+        cr_expect_eq(err->code, code, "%s: %s", what, error_message(err));
         cr_expect_eq(ret.faults[0].warning, warning, "%s", what);
-        cr_expect(strncmp(err->hint, remedy, strlen(remedy)) == 0, "%s: %s", what, err->hint);
-        cr_expect_gt(strlen(err->message), 20, "%s", what);
+        cr_expect(strncmp(error_own_hint(err), remedy, strlen(remedy)) == 0, "%s: %s", what,
+                  error_own_hint(err));
+        cr_expect_gt(strlen(error_message(err)), 20, "%s", what);
         cr_expect_eq(precondition_broken(&ret) == NULL, warning, "%s", what);
         cr_expect_eq((int)err->exit_code, (int)EXIT_POSTGRES);
     }
@@ -153,7 +154,7 @@ Test(precondition, a_fact_that_is_not_told_is_not_judged)
         PreconditionLook ret = {0};
         precondition_read(&table, &result, 0, PRECONDITION_START, &ret);
         cr_expect_eq(ret.fault_count, 0, "%s",
-                     ret.fault_count > 0 ? ret.faults[0].error.message : "");
+                     ret.fault_count > 0 ? error_message(&ret.faults[0].error) : "");
         cr_expect_eq(ret.table_oid, 4242);
         precondition_release(&ret);
     }
@@ -520,7 +521,7 @@ Test(precondition, a_missing_publication_is_no_fault_where_the_relay_makes_it)
     given.also = "slot_name";
     given.also_value = "outboxd_orders";
     PreconditionLook ret = look(&given);
-    cr_expect_not_null(strstr(ret.faults[0].error.message, "must be older than its slot"));
+    cr_expect_not_null(strstr(error_message(&ret.faults[0].error), "must be older than its slot"));
     precondition_release(&ret);
 }
 
@@ -653,7 +654,7 @@ Test(precondition, a_default_column_that_the_table_does_not_have_is_absent)
         OutboxTable table = {0};
         PreconditionLook ret = look_at_columns(&pipeline, &table, FIVE_COLUMNS, false);
         cr_expect_eq(ret.fault_count, 0, "%s",
-                     ret.fault_count > 0 ? ret.faults[0].error.message : "");
+                     ret.fault_count > 0 ? error_message(&ret.faults[0].error) : "");
         uint32_t absent = TABLE_COLUMN(FIELD_EVENT_VERSION) |
                           TABLE_COLUMN(FIELD_AGGREGATE_VERSION) | TABLE_PUBLISHED_COLUMN;
         for (int field = FIELD_PAYLOAD_BYTES; field <= FIELD_OCCURRED_AT; field++) {
@@ -710,8 +711,8 @@ Test(precondition, a_column_that_something_rests_on_is_missing)
         cr_expect(CASES[i].needs != NULL || ret.absent != 0, "%zu", i);
         if (ret.fault_count > 0 && CASES[i].needs != NULL) {
             cr_expect_eq(ret.faults[0].error.code, CODE_COLUMN_MISSING);
-            cr_expect_not_null(strstr(ret.faults[0].error.message, CASES[i].needs), "%zu: %s", i,
-                               ret.faults[0].error.message);
+            cr_expect_not_null(strstr(error_message(&ret.faults[0].error), CASES[i].needs),
+                               "%zu: %s", i, error_message(&ret.faults[0].error));
         }
         precondition_release(&ret);
     }
@@ -740,7 +741,7 @@ Test(precondition, the_attribute_of_the_role_is_not_asked_for)
 {
     PipelineConfig pipeline = given_outbox(&(Given){.capture = CAPTURE_WAL});
     OutboxTable *table = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     cr_assert_eq(table_new(&pipeline, &table, &err), OK);
     Text sql = TEXT_EMPTY;
     precondition_add_query(&pipeline, table, 0, 150000, &sql);
@@ -792,9 +793,9 @@ Test(precondition, a_stranger_with_the_lock_is_an_alarm_with_the_line_that_ends_
         const Error *alarm = precondition_alarm(&seen);
         cr_assert_not_null(alarm, "%s", CASES[i].column);
         cr_assert_eq(alarm->code, CODE_LOCK_HELD_BY_STRANGER);
-        cr_assert_not_null(strstr(alarm->message, "role mallory, pid 1234 (psql), holds"), "%s",
-                           alarm->message);
-        cr_assert_not_null(strstr(alarm->hint, "SELECT pg_terminate_backend(1234);"));
+        cr_assert_not_null(strstr(error_message(alarm), "role mallory, pid 1234 (psql), holds"),
+                           "%s", error_message(alarm));
+        cr_assert_not_null(strstr(error_own_hint(alarm), "SELECT pg_terminate_backend(1234);"));
         cr_assert_null(precondition_broken(&seen), "publishing goes on");
         precondition_release(&seen);
         given.reader = PRECONDITION_START;
@@ -808,7 +809,7 @@ Test(precondition, a_refused_statement_is_waited_for_but_not_for_ever)
 {
     unsigned count = 0;
     for (unsigned i = 1; i <= PRECONDITION_REFUSALS_MAX + 1; i++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         (void)sqlstate_fill("42501", "permission denied", &err);
         bool waits = i <= PRECONDITION_REFUSALS_MAX;
         cr_expect_eq(precondition_soften(&err, true, &count), waits);
@@ -827,7 +828,7 @@ Test(precondition, a_refused_statement_is_waited_for_but_not_for_ever)
     };
     for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
         count = 0;
-        Error err = {0};
+        AUTO_ERROR err = {0};
         error_set_as(&err, ERROR_FATAL, OTHERS[i].exit_code, CODE_POSTGRES_ERROR, "%s",
                      OTHERS[i].message);
         snprintf(err.sqlstate, sizeof(err.sqlstate), "%s", OTHERS[i].state);

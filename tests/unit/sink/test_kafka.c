@@ -158,7 +158,7 @@ static void retried(const rd_kafka_resp_err_t *errors, size_t count)
         mock_send(i, "orders");
     }
     MOCK_WAIT(mock.settled == 6);
-    cr_assert_eq(mock.delivered, 6, "%s", mock.error.message);
+    cr_assert_eq(mock.delivered, 6, "%s", error_message(&mock.error));
     cr_assert_eq(mock.lost, 0);
     mock_assert_log("orders", "v1 v2 v3 v4 v5 v6");
 }
@@ -187,12 +187,12 @@ static void is_held(rd_kafka_resp_err_t code, ErrorCode name)
 {
     rd_kafka_mock_topic_set_error(mock.cluster, "orders", code);
     mock_begin();
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(1, "orders", &err), SEND_WAIT, "not known yet");
     MOCK_WAIT(mock.missing >= 1);
     cr_assert_eq(mock.absence.code, name);
     cr_assert_eq(mock.absence.class, ERROR_RETRY);
-    cr_assert_not_null(strstr(mock.absence.message, "orders"));
+    cr_assert_not_null(strstr(error_message(&mock.absence), "orders"));
     cr_assert_eq(*mock.stats.kafka_connected, 1, "a broker that lacks a topic has answered");
     cr_assert_eq(mock.troubles, 0, "others are not troubled");
     cr_assert_eq(mock_try(1, "orders", &err), SEND_HELD, "nothing enters the producer");
@@ -242,7 +242,7 @@ Test(kafka, a_topic_whose_absence_librdkafka_notices_first_is_looked_up_at_once)
     mock_send(1, "orders");
     MOCK_WAIT(mock.delivered == 1);
     rd_kafka_mock_topic_set_error(mock.cluster, "orders", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     int64_t seq = 2;
     int64_t until_us = clock_monotonic_us() + 20000000;
     while (mock_try(seq, "orders", &err) != SEND_HELD) {
@@ -267,7 +267,7 @@ Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
     mock_send(2, "orders");
     MOCK_WAIT(mock.failed == 1);
     cr_assert_eq(mock.missing, 1, "the look-up would not tell");
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_HELD);
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_DENIED);
     MOCK_WAIT(mock.found == 1);
@@ -372,7 +372,7 @@ Test(kafka, a_full_queue_says_when_there_is_room)
     mock_send(0, "orders");
     MOCK_WAIT(mock.delivered == 1);
     rd_kafka_mock_broker_set_down(mock.cluster, 1);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     int64_t taken = 1;
     while (mock_try(taken, "orders", &err) == SEND_OK) {
         cr_assert_lt(++taken, 10, "the queue takes more than it should");
@@ -415,7 +415,7 @@ Test(kafka, a_fatal_error_is_told_once_and_nothing_is_sent_any_more)
     lose_producer();
     cr_assert_eq(mock.loss.code, CODE_KAFKA_PRODUCER_FATAL);
     cr_assert_eq(mock.loss.class, ERROR_RETRY);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(7, "orders", &err), SEND_WAIT);
     mock_turn();
     cr_assert_eq(mock.lost, 1);
@@ -495,11 +495,11 @@ Test(kafka, a_record_larger_than_the_topic_takes_never_leaves)
     topic->limits.max_message_bytes = 500;
     static char body[1000];
     Record record = {.key = SLICE_LITERAL("k"), .value = {.data = body, .length = 1000}};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
     cr_assert_eq(err.code, CODE_RECORD_TOO_LARGE);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_not_null(strstr(err.message, "500"));
+    cr_assert_not_null(strstr(error_message(&err), "500"));
     record.value.length = 500 - (record_wire_bytes(&record) - 1000);
     cr_assert_eq(record_wire_bytes(&record), 500);
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_OK);
@@ -532,7 +532,7 @@ Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
     mock_send(1, "orders");
     topic->limits.max_message_bytes = 5000; /* what a look-up tells of a smaller topic */
     kafka_limits_changed(kafka, topic);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_FULL);
     cr_assert_eq(kafka->rk, producer, "a record is in flight");
     cr_assert_eq(mock.delivered, 1);

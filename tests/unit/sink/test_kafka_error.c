@@ -30,20 +30,20 @@ static const struct {
 Test(kafka_error, each_code_says_what_to_do)
 {
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         kafka_delivery_error(CASES[i].kafka, "orders.events", &err);
         cr_assert_eq(err.class, CASES[i].class, "%s", rd_kafka_err2name(CASES[i].kafka));
         cr_assert_eq(err.code, CASES[i].code, "%s", rd_kafka_err2name(CASES[i].kafka));
         cr_assert_eq(err.exit_code, EXIT_KAFKA);
-        cr_assert_not_null(strstr(err.message, "orders.events"));
-        cr_assert_not_null(strstr(err.message, rd_kafka_err2name(CASES[i].kafka)));
+        cr_assert_not_null(strstr(error_message(&err), "orders.events"));
+        cr_assert_not_null(strstr(error_message(&err), rd_kafka_err2name(CASES[i].kafka)));
     }
 }
 
 Test(kafka_error, only_a_listed_code_gives_a_record_up)
 {
     for (int code = -200; code <= 120; code++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         kafka_delivery_error((rd_kafka_resp_err_t)code, "t", &err);
         cr_assert_neq(err.class, ERROR_FATAL, "%d", code);
         bool listed = false;
@@ -84,12 +84,13 @@ Test(kafka_error, what_a_connection_failed_with_has_its_own_remedy)
         {RD_KAFKA_RESP_ERR__FAIL, "something new", CODE_KAFKA_UNREACHABLE, "brokers are up"},
     };
     for (size_t i = 0; i < sizeof(REASONS) / sizeof(REASONS[0]); i++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         kafka_connection_error(REASONS[i].kafka, REASONS[i].text, "h:1", &err);
         cr_assert_eq(err.class, ERROR_RETRY);
         cr_assert_eq(err.exit_code, EXIT_KAFKA);
         cr_assert_eq(err.code, REASONS[i].code, "%zu", i);
-        cr_assert_not_null(strstr(err.hint, REASONS[i].hint), "%zu: %s", i, err.hint);
-        cr_assert_not_null(strstr(err.message, "'h:1'"), "%s", err.message);
+        cr_assert_not_null(strstr(error_own_hint(&err), REASONS[i].hint), "%zu: %s", i,
+                           error_own_hint(&err));
+        cr_assert_not_null(strstr(error_message(&err), "'h:1'"), "%s", error_message(&err));
     }
 }
