@@ -202,10 +202,11 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, c
             return error_set(err, CODE_PG_PROTOCOL, "column %zu of a row cannot be read", i + 1);
         }
     }
-    if (large &&
-        !refusal_apply(event, relation->extra_count, relation_sends_hex(relation),
-                       relation->event_bytes_max) &&
-        !relation_decode(relation, event)) {
+    bool long_id = event->field[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
+    bool refused = (large || long_id) &&
+                   refusal_apply(event, relation->extra_count,
+                                 large && relation_sends_hex(relation), relation->event_bytes_max);
+    if (large && !refused && !relation_decode(relation, event)) {
         batch->count--;
         batch->unsettled--;
         return error_set(err, CODE_PG_PROTOCOL, "a bytea of a row cannot be read");

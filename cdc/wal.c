@@ -388,6 +388,7 @@ static void wal_free(Source *source)
     event_free(wal->pulse);
     event_free(wal->report);
     assembler_release(&wal->assembler);
+    fill_forget(&wal->fill);
     error_clear(&wal->error);
     error_clear(&wal->unreadable);
     known_events_release(&wal->again);
@@ -455,7 +456,7 @@ bool wal_is_idle(const WalSource *wal)
 static void on_marker_lost(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    wal->distrust = wal->distrust || err->code == CODE_PG_PROTOCOL;
+    wal->distrust = wal->distrust || marker_position_is_beyond(wal->marker);
     wal_lose(arg, err);
 }
 

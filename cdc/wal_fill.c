@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
+#include "flow/refusal.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
@@ -34,6 +35,7 @@ void fill_forget(Fill *fill)
 {
     batch_free(&fill->batch);
     error_clear(&fill->error);
+    error_clear(&fill->unreadable);
     memset(fill, 0, sizeof(*fill));
 }
 
@@ -103,6 +105,12 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
     fill->rows++;
     fill->last_seq = event->seq;
+    if (fill->lean != LEAN_NONE) {
+        bool present = fill->at >= wal->rotation.tables.count;
+        refusal_set_unreadable(
+            event, present ? wal->options.pipeline->table : wal_rotation_name(wal, fill->at),
+            &fill->unreadable);
+    }
     bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
     if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
         scout_expects(wal, event->seq)) {
@@ -115,20 +123,72 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
 }
 
-/* A row that the server cannot print. Polling finds it by halves and leaves it out (outbox/
- * poll_failure.c); here a human does. */
+/* A row that the server cannot print, not even its name: a human has to. */
 static void fill_name_rows(WalSource *wal, Error *err)
 {
     const Fill *fill = &wal->fill;
     const char *table = wal_rotation_name(wal, fill->at);
     AUTO_ERROR copy = error_of(err);
     error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
-                 "the server cannot read one of the %zu rows of %s behind number %lld: %s",
-                 fill->limit, table, (long long)fill->last_seq, error_message(&copy));
+                 "the server cannot read the row of %s behind number %lld, nor its name: %s", table,
+                 (long long)fill->last_seq, error_message(&copy));
     error_hint(err,
                "Correct or delete the row, then start again: it is damaged, or its text would be "
                "more than 1 GB. %s",
                slot_cannot_send(&copy) ? SLOT_FIND_HUGE_NUMBERS : "");
+}
+
+static void on_fill_rolled_back(void *arg, const Error *err)
+{
+    WalSource *wal = arg;
+    wal->fill.running = false;
+    if (err != NULL) {
+        wal_lose(wal, err);
+        return;
+    }
+    fill_next(wal);
+}
+
+/* A row cannot be read, which may take seconds each time: the one behind those that came, as a
+ * rule. So these are read once more, then one alone. It comes without its bodies, and if need be
+ * with nothing but its name, and is refused (as by polling: outbox/poll_failure.c). The snapshot
+ * stays. False: not even its name can be read. */
+static bool fill_isolates(WalSource *wal, const Error *err)
+{
+    Fill *fill = &wal->fill;
+    if (!sqlstate_is_of_data(err) || fill->lean == LEAN_NAME || !pg_conn_is_open(wal->filler)) {
+        return false;
+    }
+    fill->last_seq = fill->from;
+    fill->missed = fill->from_missed;
+    batch_free(&fill->batch);
+    if (fill->lean == LEAN_BODIES) {
+        fill->lean = LEAN_NAME;
+    } else if (fill->limit > 1) {
+        fill->probe = fill->rows > 0 ? fill->rows : 1;
+        fill->alone = fill->rows > 0;
+        fill->tries = 0;
+    } else {
+        fill->probe = 1;
+        fill->lean = ++fill->tries >= sqlstate_tries_of_data(err) ? LEAN_BODIES : LEAN_NONE;
+        error_copy(&fill->unreadable, err);
+    }
+    fill->running = true;
+    pg_conn_send(wal->filler, &(PgQuery){.step = "roll back fill",
+                                         .sql = "ROLLBACK TO SAVEPOINT outboxd_fill",
+                                         .arg = wal,
+                                         .done = on_fill_rolled_back});
+    return true;
+}
+
+/* What was read passed: more at once again, little by little. */
+static void fill_passed(Fill *fill, size_t most)
+{
+    fill->lean = LEAN_NONE;
+    fill->tries = 0;
+    size_t more = fill->probe > 0 && fill->probe < most ? fill->probe * 2 : 0;
+    fill->probe = fill->alone ? 1 : more;
+    fill->alone = false;
 }
 
 static void fill_on_done(void *arg, const Error *err)
@@ -136,6 +196,9 @@ static void fill_on_done(void *arg, const Error *err)
     WalSource *wal = arg;
     Fill *fill = &wal->fill;
     fill->running = false;
+    if (err != NULL && fill_isolates(wal, err)) {
+        return;
+    }
     if (err != NULL || fill->error.class != ERROR_NONE) {
         AUTO_ERROR copy = error_of(err != NULL ? err : &fill->error);
         if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
@@ -144,6 +207,7 @@ static void fill_on_done(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
+    fill_passed(fill, (size_t)wal->options.pipeline->batch_events);
     AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
         wal_lose(wal, &failed);
@@ -168,19 +232,24 @@ static void fill_on_done(void *arg, const Error *err)
 static void fill_fetch(WalSource *wal, size_t limit)
 {
     Fill *fill = &wal->fill;
-    fill->limit = limit;
+    limit = fill->probe > 0 && fill->probe < limit ? fill->probe : limit;
+    fill->limit = fill->lean != LEAN_NONE ? 1 : limit;
+    fill->from = fill->last_seq;
+    fill->from_missed = fill->missed;
     fill->rows = 0;
     fill->header_read = false;
     fill->running = true;
     error_clear(&fill->error);
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
+    AUTO_TEXT lean = fill->lean != LEAN_NONE ? table_lean_list(table, fill->lean) : NULL;
     AUTO_TEXT sql = x_format(
-        "COPY (%sSELECT %s FROM %s WHERE %s > %lld AND %s <= %lld%s ORDER BY %s LIMIT %zu%s) TO "
-        "STDOUT (FORMAT binary)",
-        table->rows_begin, table->select_list, wal_rotation_name(wal, fill->at), table->seq,
-        (long long)fill->last_seq, table->seq, (long long)fill->end, table->unpublished, table->seq,
-        limit, table->rows_end);
+        "COPY (%sSELECT %s FROM %s AS o WHERE %s > %lld AND %s <= %lld%s ORDER BY o.%s LIMIT "
+        "%zu%s) TO STDOUT (FORMAT binary)",
+        lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
+        wal_rotation_name(wal, fill->at), table->seq, (long long)fill->last_seq, table->seq,
+        (long long)fill->end, table->unpublished, table->seq, fill->limit,
+        lean != NULL ? "" : table->rows_end);
     pg_conn_send(wal->filler, &(PgQuery){.step = "fetch before the slot",
                                          .sql = sql,
                                          .arg = wal,
@@ -221,6 +290,10 @@ static void fill_open(WalSource *wal)
         fill->at++; /* it is gone */
     }
     fill->taken = fill->complete = fill->flushing = fill->durable = false;
+    fill->probe = 0;
+    fill->alone = false;
+    fill->tries = 0;
+    fill->lean = LEAN_NONE;
     fill->last_seq = INT64_MIN;
     fill->end = SLOT_NO_END;
     scout_release(wal);
@@ -356,6 +429,7 @@ static void on_filler_set(void *arg, const Error *err)
         tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
                        PQserverVersion(pg_conn_raw(wal->filler)), &sql);
     }
+    text_add(&sql, "; SAVEPOINT outboxd_fill"); /* what fails behind it leaves lock and snapshot */
     pg_conn_send(wal->filler, &(PgQuery){.step = "import snapshot",
                                          .sql = sql.data,
                                          .rows_wanted = wal->scout.wanted ? 2 : 1,

@@ -49,6 +49,13 @@ typedef struct Fill {
     bool header_read;
     size_t limit;
     size_t rows;    /* of this fetch */
+    size_t probe;   /* rows of the next fetch, as one of them cannot be read; 0: as many as fit */
+    bool alone;     /* then one alone */
+    unsigned tries; /* failures of the row that stands alone */
+    TableLean lean; /* how much of that row is read */
+    Error unreadable;
+    int64_t from; /* before this fetch: last_seq, and what the proof found */
+    size_t from_missed;
     size_t at;      /* of the old tables; their count: the configured one */
     bool noting;    /* that a table is done */
     bool announced; /* the pipeline knows that it may begin */

@@ -293,14 +293,18 @@ static void waiting_add_question(WalSource *wal, Text *sql)
     Waiting *waiting = &wal->waiting;
     const OutboxTable *table = wal->table;
     AUTO_TEXT name = ident_literal(table->name);
-    AUTO_TEXT id = table_has(table, FIELD_EVENT_ID)
-                       ? ident_quote(table_column(table->config, FIELD_EVENT_ID))
-                       : x_strdup("NULL");
+    AUTO_BUFFER id = TEXT_EMPTY;
+    if (table_has(table, FIELD_EVENT_ID)) {
+        AUTO_TEXT column = ident_quote(table_column(table->config, FIELD_EVENT_ID));
+        table_add_id(column, &id);
+    } else {
+        text_add(&id, "NULL::text");
+    }
     text_printf(sql,
                 "SELECT pg_current_snapshot() AS snapshot, coalesce(to_regclass(%s)::oid = %u,"
                 " false) AS same, given.seq, given.id FROM (SELECT true) AS one LEFT JOIN (SELECT"
-                " %s::bigint AS seq, %s::text AS id FROM %s WHERE %s = ANY ('{",
-                name, wal->rotation.target, table->seq, id, table->name, table->seq);
+                " %s::bigint AS seq, %s AS id FROM %s WHERE %s = ANY ('{",
+                name, wal->rotation.target, table->seq, text_string(&id), table->name, table->seq);
     size_t rows = 0;
     for (Batch *batch = waiting->oldest; batch != NULL && rows < WAITING_LOOK_ROWS;
          batch = batch->newer) {

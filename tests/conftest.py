@@ -1,5 +1,6 @@
 """Shared fixtures: one PostgreSQL and one Kafka for the whole run, a fresh database and topic prefix per test."""
 
+import collections
 import itertools
 import os
 import re
@@ -32,7 +33,7 @@ OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "slow: takes more than ten seconds; begun before the others")
     config.addinivalue_line("markers", "soak: one more case of a kind that another case of the same test stands for, or an outage at its full length; "
                                        "run with --soak, as tests/run soak does")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
@@ -52,7 +53,8 @@ def part_of(item):
 def pytest_collection_modifyitems(config, items):
     """With pytest-xdist, each worker has servers of its own; a module's own server should not be started by every worker.
 
-    The longest tests come first, so that no worker is left alone with them, and one after another: each restarts its servers.
+    What takes longest comes first, so that no worker is left alone with it: torture (one round after another: each restarts its servers), the
+    groups that share a server, the larger before the smaller, then what is marked slow.
     """
     parts = [p for p in config.getoption("--parts").split(",") if p]
     if parts:
@@ -63,13 +65,19 @@ def pytest_collection_modifyitems(config, items):
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
-    items.sort(key=lambda item: item.module.__name__ != "test_torture")
+    groups = collections.Counter(filter(None, map(_group, items)))
     for item in items:
-        if item.module.__name__ == "test_torture":
-            item.add_marker(pytest.mark.xdist_group("torture"))
-        own = OWN_SERVERS & set(getattr(item, "fixturenames", ()))
-        if own:
-            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}-{_parameter(item, min(own))}"))
+        if _group(item):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: (_group(item) != "torture", -groups.get(_group(item), 0), _group(item) or "", item.get_closest_marker("slow") is None))
+
+
+def _group(item):
+    """Of the tests that stay on one worker, in this order; None: the test stands for itself."""
+    if item.module.__name__ == "test_torture":
+        return "torture"
+    own = OWN_SERVERS & set(getattr(item, "fixturenames", ()))
+    return f"{item.module.__name__}-{_parameter(item, min(own))}" if own else None
 
 
 def _parameter(item, fixture):

@@ -317,8 +317,11 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
     }
     AUTO_TEXT seq = ident_quote(pipeline->columns.seq);
     AUTO_TEXT event_id = ident_quote(pipeline->columns.event_id);
+    AUTO_TEXT same = x_format("%s::text = $2::text", event_id);
+    AUTO_BUFFER named = TEXT_EMPTY;
+    table_add_id_is(event_id, "$2::text", same, &named);
     AUTO_TEXT sql =
-        x_format("DELETE FROM %s WHERE %s = $1 AND %s = $2", insert->table, seq, event_id);
+        x_format("DELETE FROM %s WHERE %s = $1 AND %s", insert->table, seq, text_string(&named));
     const char *const values[] = {pg_value(row, 0, DEAD_SEQ), pg_value(row, 0, DEAD_EVENT_ID)};
     PGresult *result = NULL;
     if (dead_store_exec(store, sql, 2, values, &result, err) != OK) {

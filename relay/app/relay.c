@@ -158,7 +158,7 @@ static void relay_tell_ready(Relay *relay)
     if (ready && answered && !relay->ready_said) {
         relay->ready_said = true;
         log_write(LOG_INFO, NULL, CODE_READY,
-                  LOG_FIELDS(log_number("after_ms", (clock_wall_us() - relay->started_us) / 1000)),
+                  LOG_FIELDS(log_number("after_ms", clock_since_us(&relay->started) / 1000)),
                   "ready");
     }
     if ((ready || relay->ready_sent) && !relay->stopping) {
@@ -287,6 +287,7 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Relay *relay = arg;
+    monitor_beat(relay->monitor);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
@@ -457,7 +458,7 @@ static void relay_release(Relay *relay)
 
 ExitCode relay_run(const Config *config)
 {
-    Relay relay = {.config = config, .started_us = clock_wall_us()};
+    Relay relay = {.config = config, .started = clock_moment()};
     AUTO_ERROR err = {0};
     signal(SIGPIPE, SIG_IGN);
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in memory: no core dumps, no ptrace by others */

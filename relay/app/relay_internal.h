@@ -4,6 +4,7 @@
 #include <event2/event.h>
 
 #include "app/summary.h"
+#include "base/clock.h"
 #include "base/worker.h"
 #include "config/config.h"
 #include "flow/pipeline.h"
@@ -32,8 +33,8 @@ typedef struct Relay {
     bool ready_sent; /* to systemd */
     bool ready_said; /* in the log */
     ExitCode exit_code;
-    char why[128];      /* it ends: the first reason */
-    int64_t started_us; /* wall clock */
+    char why[128]; /* it ends: the first reason */
+    Moment started;
     struct event *worker_io;
     struct event *signals[4];
     struct event *deadline; /* of the drain */

@@ -69,7 +69,8 @@ bool relay_ready(void *arg, Text *reason)
             continue;
         }
         ready = false;
-        text_printf(reason, "pipeline %s is %s", view.name, pipeline_state_name(view.state));
+        text_printf(reason, view.lost ? "pipeline %s has lost its database" : "pipeline %s is %s",
+                    view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", error_code_name(view.error->code),
                         error_message(view.error));
@@ -144,6 +145,7 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
                 CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
     relay_add_time(json, "since", view.since_us);
+    text_printf(json, ",\"database_lost\":%s", view.lost ? "true" : "false");
     double lag_seconds = relay_lag_seconds(relay, index, &view);
     text_add(json, ",\"lag_seconds\":");
     isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);
@@ -193,8 +195,8 @@ void relay_status(void *arg, Text *json)
     text_add_char(json, '{');
     relay_add_text(json, "name", relay->config->name);
     text_printf(json, ",\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":%.0f,", OUTBOXD_VERSION,
-                (int)getpid(), (double)(clock_wall_us() - relay->started_us) / 1e6);
-    relay_add_time(json, "started_at", relay->started_us);
+                (int)getpid(), (double)clock_since_us(&relay->started) / 1e6);
+    relay_add_time(json, "started_at", relay->started.wall_us);
     text_printf(json, ",\"ready\":%s,\"pipelines\":[",
                 relay_ready(arg, &reason) ? "true" : "false");
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {

@@ -73,13 +73,21 @@ static void status_add_ago(Text *out, const char *when, int64_t now_us)
     }
 }
 
+/* As it is told; "starting" is not what somebody wants to know of a database that went away. */
+static const char *status_state(const json_t *pipeline)
+{
+    return json_is_true(json_object_get(pipeline, "database_lost"))
+               ? "no database"
+               : status_text(pipeline, "state");
+}
+
 static Colour status_state_colour(const char *state)
 {
     if (strcmp(state, "running") == 0 || strcmp(state, "standby") == 0) {
         return COLOUR_GOOD;
     }
-    bool bad = strcmp(state, "stalled") == 0 || strcmp(state, "failed") == 0 ||
-               strcmp(state, "stopped") == 0;
+    bool bad = strcmp(state, "stalled") == 0 || strcmp(state, "no database") == 0 ||
+               strcmp(state, "failed") == 0 || strcmp(state, "stopped") == 0;
     return bad ? COLOUR_BAD : COLOUR_WARN;
 }
 
@@ -145,7 +153,7 @@ static void status_add_header(const json_t *status, bool colours, Text *out)
 static void status_add_row(ScreenTable *table, const json_t *pipeline, int64_t now_us)
 {
     AUTO_BUFFER cell = TEXT_EMPTY;
-    const char *state = status_text(pipeline, "state");
+    const char *state = status_state(pipeline);
     Colour colour = status_state_colour(state);
     screen_table_add(table, false, COLOUR_NONE, status_text(pipeline, "name"));
     screen_table_add(table, false, COLOUR_NONE, status_text(pipeline, "capture"));
@@ -244,14 +252,15 @@ static void status_add_oldest(const json_t *oldest, int64_t now_us, Text *out)
 /* "audit is stalled since 09:12:44 UTC (14 min ago): ..." */
 static void status_add_sentence(const json_t *pipeline, bool colours, int64_t now_us, Text *out)
 {
-    const char *state = status_text(pipeline, "state");
+    const char *state = status_state(pipeline);
+    bool lost = json_is_true(json_object_get(pipeline, "database_lost"));
     const json_t *error = json_object_get(pipeline, "error");
     const char *since = json_is_object(error) && *status_text(error, "since") != '\0'
                             ? status_text(error, "since")
                             : status_text(pipeline, "since");
     Colour colour = status_state_colour(state);
     screen_add(out, colours, COLOUR_NONE, status_text(pipeline, "name"));
-    text_add(out, " is ");
+    text_add(out, lost ? " has " : " is ");
     screen_add(out, colours, colour == COLOUR_GOOD ? COLOUR_WARN : colour, state);
     if (json_is_object(error) && colour == COLOUR_GOOD) {
         text_add(out, ", with trouble");

@@ -4,6 +4,17 @@
 
 #include <stdint.h>
 
+/* When something began: shown by the wall clock, measured by the monotonic one. */
+typedef struct Moment {
+    int64_t wall_us; /* 0: it did not begin */
+    int64_t monotonic_us;
+} Moment;
+
+Moment clock_moment(void);
+
+/** Microseconds since then, whatever was done to the wall clock. */
+int64_t clock_since_us(const Moment *moment);
+
 /** Monotonic microseconds since an arbitrary start. */
 int64_t clock_monotonic_us(void);
 

@@ -17,7 +17,7 @@ typedef enum ErrorCode {
     CODE_COUNT,
 } ErrorCode;
 
-/** "KAFKA_TOPIC_UNKNOWN"; "" for CODE_NONE. Static. */
+/** CODE_KAFKA_TOPIC_UNKNOWN; "" for CODE_NONE. Static. */
 const char *error_code_name(ErrorCode code);
 
 /** The code of a name that comes from outside, case ignored; CODE_NONE when there is none. */

@@ -1,13 +1,13 @@
 #include "base/worker.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 
 typedef struct Job {
     void (*run)(void *arg);
@@ -82,15 +82,10 @@ Worker *worker_new(void)
     pthread_mutex_init(&worker->lock, NULL);
     pthread_cond_init(&worker->wake, NULL);
     worker->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    /* Signals belong to the loop thread. */
-    sigset_t all;
-    sigset_t old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (worker->fd < 0 || pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
+    if (worker->fd < 0) {
         abort();
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    thread_start(&worker->thread, worker_main, worker);
     return worker;
 }
 

@@ -1,5 +1,8 @@
 /* limits: what outbox.emit lets pass, so that whatever it accepts can be published.
  *
+ * An event id of emit is a UUID; that of an adopted table takes at most REFUSAL_SMALL_BYTES
+ * (flow/refusal.h).
+ *
  * The same numbers stand in sql/0002_functions.up.sql (check_event, check_headers), in bytes of
  * UTF-8. The relay itself refuses only what concerns the row's headers: an adopted table has rules
  * of its own, and the topic's limit holds in any case. A record that emit accepts takes at most

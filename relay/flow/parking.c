@@ -40,7 +40,7 @@ static Hold *parking_begin(Parking *parking, Topic *topic, const Error *reason)
     Hold *hold = x_calloc(1, sizeof(*hold));
     hold->topic = topic;
     error_copy(&hold->reason, reason);
-    hold->since_us = clock_wall_us();
+    hold->since = clock_moment();
     if (parking->metrics != NULL) {
         hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
                                     "Events that wait for their topic.", "pipeline",
@@ -202,14 +202,14 @@ static void parking_say_back(const Parking *parking, const Hold *hold)
             LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
             LOG_FIELDS(log_text("topic", hold->topic->name), log_number("seq", hold->row.seq),
                        log_text("was", error_code_name(hold->reason.code)),
-                       log_number("after_ms", (clock_wall_us() - hold->since_us) / 1000)),
+                       log_number("after_ms", clock_since_us(&hold->since) / 1000)),
             "the row that held back its topic is mended, or gone: the events behind it follow");
         return;
     }
     log_write(LOG_INFO, parking->pipeline, CODE_TOPIC_READY,
               LOG_FIELDS(log_text("topic", hold->topic->name),
                          log_number("events", (long long)hold_events(hold)),
-                         log_number("after_ms", (clock_wall_us() - hold->since_us) / 1000)),
+                         log_number("after_ms", clock_since_us(&hold->since) / 1000)),
               "the topic can be written now: its events follow");
 }
 
@@ -313,7 +313,7 @@ void parking_tick(Parking *parking, int64_t now_us)
               LOG_FIELDS(log_text("topic", first->topic->name),
                          log_number("topics", (long long)parking->topics),
                          log_number("events", (long long)(parking->parked + parking->in_memory)),
-                         log_number("for_s", (clock_wall_us() - first->since_us) / 1000000)),
+                         log_number("for_s", clock_since_us(&first->since) / 1000000)),
               "still waiting: %s", error_message(&first->reason));
 }
 

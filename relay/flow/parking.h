@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log_limit.h"
 #include "flow/event.h"
@@ -42,7 +43,7 @@ typedef struct HeldRow {
 typedef struct Hold {
     Topic *topic;
     Error reason;
-    int64_t since_us;   /* wall clock */
+    Moment since;
     int64_t missing_us; /* monotonic: they say it without a break since then; 0: not yet */
     size_t parked;      /* events that wait in their rows */
     size_t in_memory;   /* events that wait in open batches */

@@ -47,7 +47,7 @@ static void pipeline_enter(Pipeline *p, PipelineState state)
         return;
     }
     p->state = state;
-    p->since_us = clock_wall_us();
+    p->since = clock_moment();
     if (p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
     }
@@ -117,7 +117,7 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
         return;
     }
     if (p->error.class == ERROR_NONE) {
-        p->error_since_us = clock_wall_us();
+        p->error_since = clock_moment();
         p->error_said = false;
     }
     bool same_outage = p->error_said && error_is_away(&p->error) && error_is_away(err);
@@ -143,7 +143,7 @@ void pipeline_recovered(Pipeline *p)
     if (p->error.class == ERROR_NONE) {
         return;
     }
-    int64_t after_ms = (clock_wall_us() - p->error_since_us) / 1000;
+    int64_t after_ms = clock_since_us(&p->error_since) / 1000;
     if (p->error_said) { /* else nobody read what this would be the end of */
         log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_RECOVERED,
                   LOG_FIELDS(log_text("was", error_code_name(p->error.code)),
@@ -192,6 +192,7 @@ static void act_nothing(Pipeline *p)
 
 static void act_activate(Pipeline *p)
 {
+    p->connected = true;
     bool quiet = p->error.class != ERROR_NONE && !p->error_said;
     p->holder[0] = '\0';
     const Source *source = p->parts.source;
@@ -210,6 +211,7 @@ static void act_activate(Pipeline *p)
 
 static void act_standby(Pipeline *p)
 {
+    p->connected = true;
     parking_clear(&p->parking);
     pipeline_recovered(p);
 }

@@ -60,6 +60,7 @@ typedef struct PipelineView {
     const char *name;
     PipelineState state;
     int64_t since_us; /* wall clock: when the state was entered */
+    bool lost;        /* was connected, and is not: `error` says why, and since when */
     bool paused;      /* also while it is starting, standing by or rewinding */
     size_t in_flight_events;
     size_t in_flight_bytes;

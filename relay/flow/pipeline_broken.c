@@ -21,7 +21,7 @@ static void pipeline_mend(Pipeline *p)
     }
     log_write(LOG_INFO, p->parts.config->name, CODE_PRECONDITION_MENDED,
               LOG_FIELDS(log_text("was", error_code_name(p->broken.code)),
-                         log_number("after_ms", (clock_wall_us() - p->broken_us) / 1000)),
+                         log_number("after_ms", clock_since_us(&p->broken_since) / 1000)),
               "mended: the pipeline goes on");
     error_clear(&p->broken);
     p->attempt = 0;
@@ -49,7 +49,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
         return;
     }
     if (p->broken.class == ERROR_NONE) {
-        p->broken_us = clock_wall_us();
+        p->broken_since = clock_moment();
     }
     error_copy(&p->broken, err);
     p->broken.class = ERROR_RETRY;
@@ -80,7 +80,7 @@ void pipeline_remind_broken(Pipeline *p)
     p->broken_said_us = now_us;
     log_write(LOG_WARN, p->parts.config->name, p->broken.code,
               LOG_FIELDS(log_number("repeated", p->broken_repeated),
-                         log_number("for_s", (clock_wall_us() - p->broken_us) / 1000000),
+                         log_number("for_s", clock_since_us(&p->broken_since) / 1000000),
                          log_text("hint", error_own_hint(&p->broken))),
               "still waiting to be mended: %s", error_message(&p->broken));
 }

@@ -254,7 +254,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         p->error_said = true;
         log_write(LOG_WARN, p->parts.config->name, p->error.code,
                   LOG_FIELDS(log_number("repeated", p->error_repeated),
-                             log_number("for_s", (clock_wall_us() - p->error_since_us) / 1000000)),
+                             log_number("for_s", clock_since_us(&p->error_since) / 1000000)),
                   "still waiting: %s", error_message(&p->error));
     }
 }
@@ -264,7 +264,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     Pipeline *p = x_calloc(1, sizeof(*p));
     p->parts = *parts;
     p->state = PIPELINE_STARTING;
-    p->since_us = clock_wall_us();
+    p->since = clock_moment();
     p->held = parts->hold;
     p->parking =
         (Parking){.pipeline = parts->config->name,
@@ -363,7 +363,7 @@ void pipeline_pause(Pipeline *p, bool paused)
     }
     p->held = false;
     p->paused = paused;
-    p->paused_us = paused ? clock_wall_us() : 0;
+    p->paused_since = paused ? clock_moment() : (Moment){0};
     p->progress_us = clock_monotonic_us(); /* silence counts from here */
     if (changes && p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
@@ -389,10 +389,13 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
     bool broken = p->broken.class != ERROR_NONE && p->state < PIPELINE_DRAINING;
     bool rests =
         !broken && p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
+    bool lost = p->state == PIPELINE_STARTING || (p->state == PIPELINE_REWINDING && p->source_lost);
+    bool later = rests && p->paused_since.monotonic_us > p->since.monotonic_us;
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
         .state = rests ? PIPELINE_PAUSED : p->state,
-        .since_us = rests && p->paused_us > p->since_us ? p->paused_us : p->since_us,
+        .since_us = later ? p->paused_since.wall_us : p->since.wall_us,
+        .lost = p->connected && p->error.class == ERROR_RETRY && lost,
         .paused = p->paused,
         .in_flight_events = p->acker.events,
         .in_flight_bytes = p->acker.bytes,
@@ -402,24 +405,24 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .published_monotonic_us = p->published_monotonic_us,
         .events_per_second = p->rate,
         .error = &p->error,
-        .error_since_us = p->error_since_us,
+        .error_since_us = p->error_since.wall_us,
         .error_repeated = p->error_repeated,
         .unseen = &p->unseen,
-        .unseen_since_us = p->unseen_since_us,
+        .unseen_since_us = p->unseen_since.wall_us,
         .alarm = pipeline_alarm(p),
-        .alarm_since_us = p->alarm_since_us,
+        .alarm_since_us = p->alarm_since.wall_us,
         .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
         .waiting_events = p->parking.parked + p->parking.in_memory,
         .waiting_topics = p->parking.topics > 0 ? p->parking.topics : first != NULL,
         .waiting_topic = first != NULL ? first->topic->name : "",
         .waiting_reason = first != NULL ? &first->reason : NULL,
-        .waiting_since_us = first != NULL ? first->since_us : 0,
+        .waiting_since_us = first != NULL ? first->since.wall_us : 0,
     };
     if (broken) {
         ret_view->state = PIPELINE_STALLED;
-        ret_view->since_us = p->broken_us;
+        ret_view->since_us = p->broken_since.wall_us;
         ret_view->error = &p->broken;
-        ret_view->error_since_us = p->broken_us;
+        ret_view->error_since_us = p->broken_since.wall_us;
         ret_view->error_repeated = p->broken_repeated;
     }
 }

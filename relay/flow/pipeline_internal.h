@@ -1,6 +1,7 @@
 /* What the files of the pipeline share; nobody else includes this. */
 #pragma once
 
+#include "base/clock.h"
 #include "base/log_limit.h"
 #include "flow/acker.h"
 #include "flow/isolate.h"
@@ -43,8 +44,8 @@ typedef struct Said {
 struct Pipeline {
     PipelineParts parts;
     PipelineState state;
-    int64_t since_us;
-    int64_t paused_us; /* wall clock: since when this process knows; 0: not paused */
+    Moment since;
+    Moment paused_since; /* since when this process knows */
     Acker acker;
     Batch *sending;       /* batch with the next event to send, or NULL: everything is sent */
     size_t in_flight;     /* events the sink holds */
@@ -56,6 +57,7 @@ struct Pipeline {
     bool reopening;       /* the sink makes a new producer */
     bool source_lost;     /* until it is started again */
     bool locked;          /* the source holds the lock and waits for resume() */
+    bool connected;       /* has been: what it starts for is to be so again */
     bool standby;         /* found while rewinding: somebody else publishes */
     bool purged;          /* in this rewind */
     bool unlocked;        /* in this rewind: the lock was lost and is not ours again */
@@ -68,7 +70,7 @@ struct Pipeline {
     bool rejected;     /* ... for what a row is: nothing is sent until that is mended */
     unsigned refusals; /* in a row, without a known reason */
     Error broken;      /* precondition; class ERROR_NONE: all hold */
-    int64_t broken_us; /* wall clock */
+    Moment broken_since;
     int64_t broken_repeated;
     int64_t broken_said_us; /* monotonic */
     bool stop_asked;
@@ -83,7 +85,7 @@ struct Pipeline {
     AfterRewind after;
     Error error; /* what is wrong now; class ERROR_NONE: nothing */
     bool error_from_sink;
-    int64_t error_since_us;
+    Moment error_since;
     int64_t error_repeated;
     int64_t error_logged_us; /* monotonic */
     bool error_said;         /* the present error, or an earlier one of this trouble, was logged */
@@ -99,9 +101,9 @@ struct Pipeline {
     int64_t last_published_us;
     int64_t published_monotonic_us;
     Error unseen; /* class ERROR_NONE: nothing */
-    int64_t unseen_since_us;
+    Moment unseen_since;
     Error alarm; /* class ERROR_NONE: none */
-    int64_t alarm_since_us;
+    Moment alarm_since;
     int64_t follow_low;
     int64_t follow_high;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
@@ -211,8 +213,9 @@ void pipeline_hold_row(Pipeline *pipeline, Event *event, const Record *record, c
                        bool sent);
 /** Whether the event must wait behind such a row; then that is done. */
 bool pipeline_waits_for_row(Pipeline *pipeline, Event *event, const Record *record);
-/** The event is about to be set aside: what waits for that goes on waiting. */
-void pipeline_store_held(Pipeline *pipeline, const Event *event);
+/** The event is about to be set aside: what waits for that goes on waiting. True when it was tried
+ * before, and told. */
+bool pipeline_store_held(Pipeline *pipeline, const Event *event);
 /** The event is published, or set aside: if it was what its topic waited for, that is over. */
 void pipeline_row_done(Pipeline *pipeline, const Event *event);
 void pipeline_aside_refused(void *arg, Event *event, const Error *err);

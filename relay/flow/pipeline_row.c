@@ -91,7 +91,7 @@ static Hold *row_hold(const Pipeline *p, const Event *event)
     return NULL;
 }
 
-void pipeline_store_held(Pipeline *p, const Event *event)
+bool pipeline_store_held(Pipeline *p, const Event *event)
 {
     Hold *hold = row_hold(p, event);
     if (hold != NULL && hold->row.trying && hold->row.letter) {
@@ -99,6 +99,7 @@ void pipeline_store_held(Pipeline *p, const Event *event)
         hold->row.trying = false;
         hold->row.storing = true;
     }
+    return hold != NULL && hold->row.storing;
 }
 
 /* Nothing is in the way any more: what is behind the row comes, if it is not on its way already. */

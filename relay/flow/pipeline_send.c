@@ -86,11 +86,11 @@ static bool aside_is_shown(Slice id)
 void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
     isolate_found(&p->isolate, event);
-    pipeline_store_held(p, event);
+    bool again = pipeline_store_held(p, event);
     event->state = EVENT_ASIDE_BUSY;
     event->aside_reason = (uint8_t)reason_of(err->code);
     p->aside_busy++;
-    if (log_limit_take(&p->aside_lines, clock_monotonic_us())) {
+    if (!again && log_limit_take(&p->aside_lines, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
         Slice id = event->field[FIELD_EVENT_ID];

@@ -16,7 +16,7 @@ void pipeline_follow(Pipeline *p, int64_t low, int64_t high)
 void pipeline_set_unseen(Pipeline *p, const Error *err)
 {
     if (p->unseen.class == ERROR_NONE) {
-        p->unseen_since_us = clock_wall_us();
+        p->unseen_since = clock_moment();
     }
     error_copy(&p->unseen, err != NULL ? err : &NONE);
     if (p->parts.changed != NULL) {
@@ -27,7 +27,7 @@ void pipeline_set_unseen(Pipeline *p, const Error *err)
 void pipeline_set_alarm(Pipeline *p, const Error *err)
 {
     if (err == NULL || err->code != p->alarm.code) { /* one that comes anew lasts, too */
-        p->alarm_since_us = clock_wall_us();
+        p->alarm_since = clock_moment();
     }
     error_copy(&p->alarm, err != NULL ? err : &NONE);
 }
@@ -36,9 +36,8 @@ void pipeline_set_alarm(Pipeline *p, const Error *err)
 const Error *pipeline_alarm(const Pipeline *p)
 {
     int64_t lease_us = p->parts.config->lease_ms * 1000;
-    return p->alarm.class != ERROR_NONE && clock_wall_us() - p->alarm_since_us >= lease_us
-               ? &p->alarm
-               : &NONE;
+    return p->alarm.class != ERROR_NONE && clock_since_us(&p->alarm_since) >= lease_us ? &p->alarm
+                                                                                       : &NONE;
 }
 
 bool pipeline_publishes(const Pipeline *p)

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "flow/batch.h"
 
 Refusal *refusal_new(Event *event, size_t most)
@@ -17,6 +18,16 @@ Refusal *refusal_new(Event *event, size_t most)
     return refusal;
 }
 
+bool refusal_has(const Refusal *refusal, int target)
+{
+    for (size_t i = 0; refusal != NULL && i < refusal->count; i++) {
+        if (refusal->values[i].target == target) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void refusal_set_too_large(Refusal *refusal, Slice what)
 {
     error_set(&refusal->error, CODE_EVENT_TOO_LARGE, "the event is too large: %.*s",
@@ -24,6 +35,17 @@ void refusal_set_too_large(Refusal *refusal, Slice what)
     error_hint(&refusal->error,
                "Keep large bodies out of events, or raise the pipeline's event_bytes_max and the "
                "topic's max.message.bytes.");
+}
+
+void refusal_set_unreadable(Event *event, const char *table, const Error *why)
+{
+    Refusal *refusal = refusal_new(event, 0);
+    refusal->partial = true;
+    error_set_as(&refusal->error, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
+                 "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
+                 table, error_message(why));
+    error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
+                                "text would be more than 1 GB.");
 }
 
 static Slice *event_value(Event *event, int target)
@@ -43,6 +65,26 @@ static void add_size(Text *sizes, int target, size_t bytes)
     text_printf(sizes, " %zu", bytes);
 }
 
+/* The beginning of an event id that is too large, in characters, as the server cuts them. */
+static Slice refusal_cut_id(Event *event, Slice id)
+{
+    size_t length = 0;
+    for (int i = 0; i < REFUSAL_ID_CHARACTERS && length < id.length; i++) {
+        size_t step = utf8_sequence(id.data + length, id.length - length);
+        length += step > 0 ? step : 1;
+    }
+    size_t mark = sizeof(REFUSAL_ID_CUT) - 1;
+    char *name = arena_alloc(&event->batch->arena, length + mark);
+    memcpy(name, id.data, length);
+    memcpy(name + length, REFUSAL_ID_CUT, mark);
+    return (Slice){.data = name, .length = length + mark};
+}
+
+static bool id_is_too_large(const Event *event)
+{
+    return event->field[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
+}
+
 bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t bytes_max)
 {
     int targets = FIELD_COUNT + (int)extra_count;
@@ -54,7 +96,8 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
         total += hex ? bytes / 2 : bytes;
         large += bytes > REFUSAL_SMALL_BYTES;
     }
-    if (bytes_max <= 0 || total <= (size_t)bytes_max) {
+    bool sum = total > (size_t)bytes_max;
+    if (bytes_max <= 0 || !(sum || id_is_too_large(event))) {
         return false;
     }
     Refusal *refusal = refusal_new(event, large);
@@ -66,16 +109,16 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
             continue;
         }
         add_size(&sizes, target, hex ? value->length / 2 - 1 : value->length);
-        if (target == FIELD_EVENT_ID) {
-            continue; /* it names the row */
-        }
         refusal->values[refusal->count++] =
             (RefusedValue){.target = target, .hex = hex, .bytes = *value};
         refusal->bytes += value->length;
-        *value = SLICE_NULL;
+        *value = target == FIELD_EVENT_ID ? refusal_cut_id(event, *value) : SLICE_NULL;
     }
-    AUTO_TEXT what = x_format("%zu bytes (%s); event_bytes_max is %lld", total, text_string(&sizes),
-                              (long long)bytes_max);
+    bool told = sizes.length > 0;
+    AUTO_TEXT limit = sum ? x_format("event_bytes_max is %lld", (long long)bytes_max)
+                          : x_format(REFUSAL_ID_LIMIT, REFUSAL_SMALL_BYTES);
+    AUTO_TEXT what = x_format("%zu bytes%s%s%s; %s", total, told ? " (" : "", text_string(&sizes),
+                              told ? ")" : "", limit);
     refusal_set_too_large(refusal, slice_of(what));
     return true;
 }

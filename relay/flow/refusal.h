@@ -2,7 +2,11 @@
  * larger than the pipeline takes, or its row cannot be read.
  *
  * Its large values are not in the event's fields, which are null there, so that nobody walks or
- * copies them: they are here if they came at all. */
+ * copies them: they are here if they came at all.
+ *
+ * An event id names its row, wherever that is remembered, asked for and marked. One that is larger
+ * than REFUSAL_SMALL_BYTES is refused, and its beginning names the row instead, here as in the SQL
+ * of rows/table.h: no statement reads, and nobody keeps, more of it. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +15,12 @@
 #include "base/error.h"
 #include "flow/event.h"
 
-enum { REFUSAL_SMALL_BYTES = 65536 }; /* values up to this stay in the event */
+enum {
+    REFUSAL_SMALL_BYTES = 65536, /* values up to this stay in the event */
+    REFUSAL_ID_CHARACTERS = 256, /* of a larger event id, followed by REFUSAL_ID_CUT */
+};
+#define REFUSAL_ID_CUT   "...(cut)"
+#define REFUSAL_ID_LIMIT "an event id has at most %d bytes"
 
 typedef struct RefusedValue {
     int target; /* EventField, or FIELD_COUNT + number of a header column */
@@ -32,10 +41,18 @@ typedef struct Refusal {
  * the caller's to set. */
 Refusal *refusal_new(Event *event, size_t most);
 
+/** Whether the value of that target is here; refusal may be NULL. */
+bool refusal_has(const Refusal *refusal, int target);
+
 /** EVENT_TOO_LARGE; what: sizes and limit. */
 void refusal_set_too_large(Refusal *refusal, Slice what);
 
-/** Of an event whose fields are complete: when they take more bytes together than the limit, it is
- * refused, and its large values are moved out of it. hex_bytes: those of payload_bytes are a bytea
+/** EVENT_UNREADABLE: the event, which came without its bodies, gets this refusal. table: for
+ * people; why: what the server says. */
+void refusal_set_unreadable(Event *event, const char *table, const Error *why);
+
+/** Of an event whose fields are complete: when they take more bytes together than the limit, or its
+ * event id alone takes more than REFUSAL_SMALL_BYTES, it is refused, and its large values are moved
+ * out of it. hex_bytes: those of payload_bytes are a bytea
  * as text. True when it was. */
 bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t bytes_max);

@@ -3,7 +3,8 @@
  * could destroy the answer on its way). One timer runs over all of that.
  *
  *     READING --head complete, or too long--> WRITING --all sent--> LINGERING --end of input-->
- * gone any state: deadline, eviction, error --> gone
+ * gone READING --the handler answers later--> ASKING --http_server_answer--> WRITING any state:
+ * deadline, eviction, error --> gone
  */
 #include "metrics/http.h"
 
@@ -21,12 +22,14 @@
 #include "base/memory.h"
 #include "metrics/address.h"
 
-typedef enum HttpState { HTTP_READING, HTTP_WRITING, HTTP_LINGERING } HttpState;
+typedef enum HttpState { HTTP_READING, HTTP_ASKING, HTTP_WRITING, HTTP_LINGERING } HttpState;
 
 typedef struct HttpConnection {
     TAILQ_ENTRY(HttpConnection) link;
     HttpServer *server;
     HttpState state;
+    bool head_only;  /* HEAD */
+    uint64_t ticket; /* of the question while it is ASKING */
     int fd;
     const char *own; /* of a loopback listener: what it is bound to; else NULL */
     struct event io;
@@ -49,6 +52,7 @@ struct HttpServer {
     struct event resume;                      /* accept again after a pause */
     TAILQ_HEAD(, HttpConnection) connections; /* oldest first */
     HttpCounts counts;
+    uint64_t tickets;
 };
 
 static struct timeval http_interval(int ms)
@@ -133,7 +137,7 @@ static void http_write(HttpConnection *connection)
     http_wait_for(connection, EV_READ);
 }
 
-static void http_answer(HttpConnection *connection, bool head, const HttpAnswer *page)
+static void http_answer(HttpConnection *connection, const HttpAnswer *page)
 {
     Text *out = &connection->answer;
     char date[64];
@@ -150,7 +154,7 @@ static void http_answer(HttpConnection *connection, bool head, const HttpAnswer 
         text_add(out, "Allow: GET, HEAD\r\n");
     }
     text_add(out, "Connection: close\r\n\r\n");
-    if (!head) {
+    if (!connection->head_only) {
         text_append(out, text_string(&page->body), page->body.length);
     }
     connection->state = HTTP_WRITING;
@@ -165,6 +169,8 @@ static void http_serve(HttpConnection *connection, int code, size_t head_length)
     }
     bool stranger =
         code == 200 && connection->own != NULL && !http_request_is_local(&request, connection->own);
+    connection->head_only = request.head;
+    bool answered = true;
     HttpAnswer page = {.code = stranger ? 403 : code, .content_type = "text/plain; charset=utf-8"};
     if (stranger) {
         text_add(&page.body, "This address answers only to the names localhost, 127.0.0.1 and "
@@ -172,11 +178,18 @@ static void http_serve(HttpConnection *connection, int code, size_t head_length)
                              "Ask for one of these, or set monitor.listen to an address that "
                              "other machines can reach.\n");
     } else if (code == 200) {
-        connection->server->handler(connection->server->arg, &request, &page);
+        HttpServer *server = connection->server;
+        connection->ticket = ++server->tickets;
+        answered = server->handler(server->arg, &request, connection->ticket, &page);
     } else {
         text_printf(&page.body, "%d %s\n", code, http_reason(code));
     }
-    http_answer(connection, request.head, &page);
+    if (answered) {
+        http_answer(connection, &page);
+    } else {
+        connection->state = HTTP_ASKING;
+        event_del(&connection->io); /* what else it sends can wait */
+    }
     text_free(&page.body);
 }
 
@@ -222,6 +235,8 @@ static void http_on_io(evutil_socket_t fd, short what, void *arg)
     switch (connection->state) {
     case HTTP_READING:
         http_read(connection);
+        break;
+    case HTTP_ASKING:
         break;
     case HTTP_WRITING:
         http_write(connection);
@@ -359,6 +374,31 @@ void http_server_free(HttpServer **server)
     event_del(&old->resume);
     free(old);
     *server = NULL;
+}
+
+static HttpConnection *http_asking(const HttpServer *server, uint64_t ticket)
+{
+    HttpConnection *connection;
+    TAILQ_FOREACH(connection, &server->connections, link)
+    {
+        if (connection->state == HTTP_ASKING && connection->ticket == ticket) {
+            return connection;
+        }
+    }
+    return NULL;
+}
+
+bool http_server_waits(const HttpServer *server, uint64_t ticket)
+{
+    return http_asking(server, ticket) != NULL;
+}
+
+void http_server_answer(HttpServer *server, uint64_t ticket, const HttpAnswer *answer)
+{
+    HttpConnection *connection = http_asking(server, ticket);
+    if (connection != NULL) {
+        http_answer(connection, answer);
+    }
 }
 
 const HttpCounts *http_server_counts(const HttpServer *server)

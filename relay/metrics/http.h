@@ -1,4 +1,4 @@
-/* http: a small HTTP/1.1 server for a handful of pages, on the loop thread.
+/* http: a small HTTP/1.1 server for a handful of pages, on the thread of its event base.
  *
  * It answers one GET or HEAD a connection and then closes it, so a client cannot hold anything for
  * longer than the deadline. libevent's evhttp is not used: its time-out starts anew with every
@@ -43,13 +43,20 @@ typedef struct HttpCounts {
     uint64_t refused;   /* accept(2) failed, such as for want of descriptors */
 } HttpCounts;
 
-/** Called for every well-formed GET and HEAD; answer->code is preset to 200. */
-typedef void (*HttpHandler)(void *arg, const HttpRequest *request, HttpAnswer *answer);
+/** Called for every well-formed GET and HEAD; answer->code is preset to 200. True: it is answered.
+ * False: http_server_answer follows, with this ticket. */
+typedef bool (*HttpHandler)(void *arg, const HttpRequest *request, uint64_t ticket,
+                            HttpAnswer *answer);
 
 /** Serves the listening sockets, which become the server's; handler(arg, ...) makes the answers. */
 HttpServer *http_server_new(struct event_base *base, const int *sockets, int socket_count,
                             HttpHandler handler, void *arg);
 /** Closes everything at once. */
 void http_server_free(HttpServer **server);
+
+/** Whether the connection with this ticket is there still, and waits for its answer. */
+bool http_server_waits(const HttpServer *server, uint64_t ticket);
+/** Answers it; nothing happens when it is gone. */
+void http_server_answer(HttpServer *server, uint64_t ticket, const HttpAnswer *answer);
 
 const HttpCounts *http_server_counts(const HttpServer *server);

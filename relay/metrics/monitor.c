@@ -1,31 +1,48 @@
-/* A page is a row of PAGES: its path and the function that fills the answer. */
+/* A page is a row of PAGES: its path and the function that fills the answer.
+ *
+ * Sockets are served by a thread of its own, which touches nothing of the loop's. Most pages are
+ * the loop's to fill: the request goes there as a question and comes back with the answer.
+ *
+ *     HTTP thread: request --> /livez, no such page ----------------------------> answer
+ *                     |                                                            ^
+ *                     `--> questions --> loop thread: page->fill --> answers ------'
+ *
+ * So a turn of the loop that takes seconds (one event of hundreds of megabytes, on a machine that
+ * is busy with others) delays those pages and not /livez, which says when the loop turned last: by
+ * monitor_beat, or by its answers. */
 #include "metrics/monitor.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/mailbox.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "metrics/address.h"
 #include "metrics/http.h"
+
+typedef struct Question Question;
 
 typedef struct Page {
     const char *path;
     const char *what; /* for the list of pages */
     const char *content_type;
-    void (*fill)(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer);
+    void (*fill)(Monitor *monitor, Question *question); /* NULL: the HTTP thread does */
 } Page;
 
-static void monitor_metrics(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer);
-static void monitor_livez(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer);
-static void monitor_readyz(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer);
-static void monitor_status(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer);
+static void monitor_metrics(Monitor *monitor, Question *question);
+static void monitor_readyz(Monitor *monitor, Question *question);
+static void monitor_status(Monitor *monitor, Question *question);
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
 
 static const Page PAGES[] = {
-    {"/livez", "200 while the loop turns", TEXT_TYPE, monitor_livez},
+    {"/livez", "200 while the loop turns", TEXT_TYPE, NULL},
     {"/readyz", "200 when publishing or a healthy standby, else 503; ?verbose", TEXT_TYPE,
      monitor_readyz},
     {"/metrics", "Prometheus text format", "text/plain; version=0.0.4; charset=utf-8",
@@ -34,36 +51,67 @@ static const Page PAGES[] = {
 };
 enum { PAGE_COUNT = sizeof(PAGES) / sizeof(PAGES[0]) };
 
+/* The HTTP thread's own. */
+typedef struct Counts {
+    HttpCounts connections;
+    uint64_t requests[PAGE_COUNT + 1]; /* the last: of no page */
+} Counts;
+
+/* Belongs to the thread that has it. */
+struct Question {
+    Letter letter;
+    uint64_t ticket;
+    const Page *page;
+    bool verbose;
+    Counts counts; /* when it was asked */
+    HttpAnswer answer;
+};
+
 struct Monitor {
-    HttpServer *server;
+    /* The loop thread's. */
     Metrics *metrics;
     MonitorSources sources;
     char address[128];
-    uint64_t *requests[PAGE_COUNT + 1]; /* the last: of no page */
+    uint64_t *requests[PAGE_COUNT + 1];
     double *connections;
     uint64_t *timed_out;
     uint64_t *evicted;
     uint64_t *refused;
+    struct event *questions_io;
+    pthread_t thread;
+    /* Of both. */
+    Mailbox questions;
+    Mailbox answers;
+    atomic_llong turned_us; /* monotonic clock */
+    atomic_bool ends;
+    /* The HTTP thread's. */
+    struct event_base *base;
+    struct event *answers_io;
+    HttpServer *server;
+    Counts counts;
 };
 
-static void monitor_metrics(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer)
+/* The loop thread: pages. */
+
+static void monitor_metrics(Monitor *monitor, Question *question)
 {
-    (void)request;
-    const HttpCounts *counts = http_server_counts(monitor->server);
-    *monitor->connections = counts->open;
-    *monitor->timed_out = counts->timed_out;
-    *monitor->evicted = counts->evicted;
-    *monitor->refused = counts->refused;
-    metrics_expose(monitor->metrics, &answer->body);
+    const HttpCounts *connections = &question->counts.connections;
+    *monitor->connections = connections->open;
+    *monitor->timed_out = connections->timed_out;
+    *monitor->evicted = connections->evicted;
+    *monitor->refused = connections->refused;
+    for (int i = 0; i <= PAGE_COUNT; i++) {
+        *monitor->requests[i] = question->counts.requests[i];
+    }
+    metrics_expose(monitor->metrics, &question->answer.body);
 }
 
-static void monitor_status(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer)
+static void monitor_status(Monitor *monitor, Question *question)
 {
-    (void)request;
-    monitor->sources.status(monitor->sources.arg, &answer->body);
-    const Text *body = &answer->body;
+    Text *body = &question->answer.body;
+    monitor->sources.status(monitor->sources.arg, body);
     if (body->length > 0 && body->data[body->length - 1] != '\n') {
-        text_add_char(&answer->body, '\n');
+        text_add_char(body, '\n');
     }
 }
 
@@ -89,16 +137,6 @@ static bool monitor_is_verbose(const HttpRequest *request)
     return false;
 }
 
-static void monitor_livez(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer)
-{
-    (void)monitor;
-    if (monitor_is_verbose(request)) {
-        text_add(&answer->body, "[+]loop ok\nlivez check passed\n");
-    } else {
-        text_add(&answer->body, "ok\n");
-    }
-}
-
 /* Each line of the reason behind a mark. */
 static void monitor_add_lines(Text *out, const char *mark, const char *lines)
 {
@@ -112,11 +150,12 @@ static void monitor_add_lines(Text *out, const char *mark, const char *lines)
     }
 }
 
-static void monitor_readyz(Monitor *monitor, const HttpRequest *request, HttpAnswer *answer)
+static void monitor_readyz(Monitor *monitor, Question *question)
 {
+    HttpAnswer *answer = &question->answer;
+    bool verbose = question->verbose;
     AUTO_BUFFER reason = TEXT_EMPTY;
     bool ready = monitor->sources.ready(monitor->sources.arg, &reason);
-    bool verbose = monitor_is_verbose(request);
     answer->code = ready ? 200 : 503;
     if (verbose) {
         text_printf(&answer->body, "[+]loop ok\n%s", ready ? "[+]pipelines ok\n" : "");
@@ -135,24 +174,128 @@ static void monitor_readyz(Monitor *monitor, const HttpRequest *request, HttpAns
     }
 }
 
-static void monitor_handle(void *arg, const HttpRequest *request, HttpAnswer *answer)
+void monitor_beat(Monitor *monitor)
+{
+    if (monitor != NULL) {
+        atomic_store(&monitor->turned_us, clock_monotonic_us());
+    }
+}
+
+static void monitor_on_questions(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Monitor *monitor = arg;
+    Letters letters;
+    mailbox_take(&monitor->questions, &letters);
+    while (!TAILQ_EMPTY(&letters)) {
+        Letter *letter = TAILQ_FIRST(&letters);
+        TAILQ_REMOVE(&letters, letter, link);
+        Question *question = (Question *)letter;
+        question->page->fill(monitor, question);
+        mailbox_put(&monitor->answers, letter);
+    }
+    monitor_beat(monitor);
+}
+
+/* The HTTP thread. */
+
+static void question_drop(Letter *letter)
+{
+    Question *question = (Question *)letter;
+    text_free(&question->answer.body);
+    free(question);
+}
+
+static bool question_is_needed(void *arg, const Letter *letter)
+{
+    return http_server_waits(arg, ((const Question *)letter)->ticket);
+}
+
+/* Of a loop that does not turn at all nobody takes the questions: those of clients that have given
+ * up go, so there are never many more than connections. */
+static void monitor_ask(Monitor *monitor, const Page *page, bool verbose, uint64_t ticket)
+{
+    if (mailbox_count(&monitor->questions) >= HTTP_CONNECTIONS_MAX) {
+        mailbox_sift(&monitor->questions, question_is_needed, monitor->server, question_drop);
+    }
+    Question *question = x_calloc(1, sizeof(*question));
+    question->ticket = ticket;
+    question->page = page;
+    question->verbose = verbose;
+    question->answer = (HttpAnswer){.code = 200, .content_type = page->content_type};
+    question->counts = monitor->counts;
+    question->counts.connections = *http_server_counts(monitor->server);
+    mailbox_put(&monitor->questions, &question->letter);
+}
+
+static void monitor_livez(Monitor *monitor, bool verbose, HttpAnswer *answer)
+{
+    int64_t still_ms = (clock_monotonic_us() - atomic_load(&monitor->turned_us)) / 1000;
+    answer->content_type = TEXT_TYPE;
+    if (still_ms > monitor->sources.still_ms_max) {
+        answer->code = 503;
+        text_printf(&answer->body, "%sthe loop has not turned for %lld s\n%s", verbose ? "[-]" : "",
+                    (long long)still_ms / 1000, verbose ? "livez check failed\n" : "");
+    } else {
+        text_add(&answer->body, verbose ? "[+]loop ok\nlivez check passed\n" : "ok\n");
+    }
+}
+
+static bool monitor_handle(void *arg, const HttpRequest *request, uint64_t ticket,
+                           HttpAnswer *answer)
 {
     Monitor *monitor = arg;
     for (int i = 0; i < PAGE_COUNT; i++) {
-        if (slice_equal(request->path, slice_of(PAGES[i].path))) {
-            (*monitor->requests[i])++;
-            answer->content_type = PAGES[i].content_type;
-            PAGES[i].fill(monitor, request, answer);
-            return;
+        const Page *page = &PAGES[i];
+        if (!slice_equal(request->path, slice_of(page->path))) {
+            continue;
         }
+        bool verbose = monitor_is_verbose(request);
+        monitor->counts.requests[i]++;
+        if (page->fill != NULL) {
+            monitor_ask(monitor, page, verbose, ticket);
+            return false;
+        }
+        monitor_livez(monitor, verbose, answer);
+        return true;
     }
-    (*monitor->requests[PAGE_COUNT])++;
+    monitor->counts.requests[PAGE_COUNT]++;
     answer->code = 404;
     text_add(&answer->body, "no such page; there are\n");
     for (int i = 0; i < PAGE_COUNT; i++) {
         text_printf(&answer->body, "  %-9s %s\n", PAGES[i].path, PAGES[i].what);
     }
+    return true;
 }
+
+static void monitor_on_answers(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Monitor *monitor = arg;
+    Letters letters;
+    mailbox_take(&monitor->answers, &letters);
+    while (!TAILQ_EMPTY(&letters)) {
+        Letter *letter = TAILQ_FIRST(&letters);
+        TAILQ_REMOVE(&letters, letter, link);
+        Question *question = (Question *)letter;
+        http_server_answer(monitor->server, question->ticket, &question->answer);
+        question_drop(letter);
+    }
+    if (atomic_load(&monitor->ends)) {
+        event_base_loopbreak(monitor->base);
+    }
+}
+
+static void *monitor_serve(void *arg)
+{
+    Monitor *monitor = arg;
+    event_base_dispatch(monitor->base);
+    return NULL;
+}
+
+/* Starting and ending. */
 
 static uint64_t *monitor_closed_counter(Monitor *monitor, const char *reason)
 {
@@ -188,6 +331,9 @@ Status monitor_start(struct event_base *base, const char *listen, Metrics *metri
     Monitor *monitor = x_calloc(1, sizeof(*monitor));
     monitor->metrics = metrics;
     monitor->sources = *sources;
+    if (sources->still_ms_max == 0) {
+        monitor->sources.still_ms_max = MONITOR_STILL_MS_MAX;
+    }
     monitor_add_metrics(monitor);
     for (int i = 0; i < socket_count; i++) {
         char bound[sizeof(monitor->address)];
@@ -198,18 +344,39 @@ Status monitor_start(struct event_base *base, const char *listen, Metrics *metri
             memcpy(monitor->address, bound, sizeof(bound));
         }
     }
-    monitor->server = http_server_new(base, sockets, socket_count, monitor_handle, monitor);
+    mailbox_init(&monitor->questions);
+    mailbox_init(&monitor->answers);
+    monitor->questions_io = event_new(base, mailbox_fd(&monitor->questions), EV_READ | EV_PERSIST,
+                                      monitor_on_questions, monitor);
+    event_add(monitor->questions_io, NULL);
+    monitor_beat(monitor);
+    monitor->base = event_base_new();
+    monitor->answers_io = event_new(monitor->base, mailbox_fd(&monitor->answers),
+                                    EV_READ | EV_PERSIST, monitor_on_answers, monitor);
+    event_add(monitor->answers_io, NULL);
+    monitor->server =
+        http_server_new(monitor->base, sockets, socket_count, monitor_handle, monitor);
+    thread_start(&monitor->thread, monitor_serve, monitor);
     *ret_monitor = monitor;
     return OK;
 }
 
 void monitor_stop(Monitor **monitor)
 {
-    if (*monitor == NULL) {
+    Monitor *old = *monitor;
+    if (old == NULL) {
         return;
     }
-    http_server_free(&(*monitor)->server);
-    free(*monitor);
+    atomic_store(&old->ends, true);
+    mailbox_wake(&old->answers);
+    pthread_join(old->thread, NULL);
+    http_server_free(&old->server);
+    event_free(old->answers_io);
+    event_base_free(old->base);
+    event_free(old->questions_io);
+    mailbox_release(&old->questions, question_drop);
+    mailbox_release(&old->answers, question_drop);
+    free(old);
     *monitor = NULL;
 }
 

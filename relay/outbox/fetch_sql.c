@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "flow/event.h"
-#include "flow/refusal.h"
 #include "pg/ident.h"
 
 /* The ranges from `from` on. */
@@ -33,7 +32,8 @@ typedef struct Wanted {
     size_t limit;
 } Wanted;
 
-/* A SELECT without COPY around it. */
+/* A SELECT without COPY around it. What it is ordered by is named with its table: a bare name would
+ * be that of a column of the result, which another column may have, too. */
 static void add_fetch(const OutboxTable *table, const Gaps *gaps, const Wanted *wanted, Text *sql)
 {
     const char *columns = wanted->columns;
@@ -45,12 +45,12 @@ static void add_fetch(const OutboxTable *table, const Gaps *gaps, const Wanted *
         text_add(sql, "(SELECT hit.* FROM ");
         add_ranges(gaps, from, sql);
         text_printf(sql,
-                    " CROSS JOIN LATERAL (SELECT %s FROM %s WHERE %s BETWEEN gap.low AND gap.high%s"
-                    " ORDER BY %s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
+                    " CROSS JOIN LATERAL (SELECT %s FROM %s AS o WHERE %s BETWEEN gap.low AND"
+                    " gap.high%s ORDER BY o.%s LIMIT %zu) AS hit LIMIT %zu) UNION ALL (",
                     columns, table->name, table->seq, condition, table->seq, limit, limit);
     }
     int64_t beyond = from > gaps->top ? from - 1 : gaps->top;
-    text_printf(sql, "SELECT %s FROM %s WHERE %s > %lld%s ORDER BY %s LIMIT %zu", columns,
+    text_printf(sql, "SELECT %s FROM %s AS o WHERE %s > %lld%s ORDER BY o.%s LIMIT %zu", columns,
                 table->name, table->seq, (long long)beyond, condition, table->seq, limit);
     if (has_gaps) {
         text_printf(sql, ") LIMIT %zu", limit);
@@ -91,7 +91,12 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     const char *id = table_column(table->config, FIELD_EVENT_ID);
     AUTO_TEXT quoted = *id != '\0' ? ident_quote(id) : NULL;
     AUTO_BUFFER columns = TEXT_EMPTY;
-    text_printf(&columns, "%s::bigint, %s::text", table->seq, quoted != NULL ? quoted : "NULL");
+    text_printf(&columns, "%s::bigint, ", table->seq);
+    if (quoted != NULL) {
+        table_add_id(quoted, &columns);
+    } else {
+        text_add(&columns, "NULL::text");
+    }
     text_add(sql, "COPY (");
     add_fetch(
         table, gaps,
@@ -101,40 +106,17 @@ void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from
     text_add(sql, ") TO STDOUT (FORMAT binary); ");
 }
 
-/* In the order of rows/row.c; what is left out is NULL. */
-static char *lean_list(const OutboxTable *table, FetchLean lean)
-{
-    Text list = TEXT_EMPTY;
-    text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
-    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        const char *column = table_has(table, field) ? table_column(table->config, field) : "";
-        bool body =
-            field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
-        bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
-        if (left_out || *column == '\0') {
-            text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
-        } else {
-            AUTO_TEXT quoted = ident_quote(column);
-            text_printf(&list, field == FIELD_EVENT_ID ? ", %s::text" : ", left(%s::text, %d)",
-                        quoted, REFUSAL_SMALL_BYTES / 4);
-        }
-    }
-    for (size_t i = 0; i < table->extra_count; i++) {
-        text_add(&list, ", NULL::text");
-    }
-    return list.data;
-}
-
 void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count,
-                          FetchLean lean, Text *sql)
+                          TableLean lean, Text *sql)
 {
-    AUTO_TEXT list = lean != LEAN_NONE ? lean_list(table, lean) : NULL;
+    AUTO_TEXT list = lean != LEAN_NONE ? table_lean_list(table, lean) : NULL;
     bool whole = list == NULL;
-    text_printf(sql, "COPY (%sSELECT %s FROM %s WHERE %s = ANY('{", whole ? table->rows_begin : "",
-                whole ? table->select_list : list, table->name, table->seq);
+    text_printf(sql, "COPY (%sSELECT %s FROM %s AS o WHERE %s = ANY('{",
+                whole ? table->rows_begin : "", whole ? table->select_list : list, table->name,
+                table->seq);
     for (size_t i = 0; i < count; i++) {
         text_printf(sql, i > 0 ? ",%lld" : "%lld", (long long)rows[i].seq);
     }
-    text_printf(sql, "}'::bigint[])%s ORDER BY %s%s) TO STDOUT (FORMAT binary); ",
+    text_printf(sql, "}'::bigint[])%s ORDER BY o.%s%s) TO STDOUT (FORMAT binary); ",
                 table->unpublished, table->seq, whole ? table->rows_end : "");
 }

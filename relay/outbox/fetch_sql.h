@@ -17,13 +17,6 @@ void fetch_add_small_sql(const OutboxTable *table, const Gaps *gaps, size_t limi
 void fetch_add_keys_sql(const OutboxTable *table, const Gaps *gaps, int64_t from, size_t limit,
                         Text *sql);
 
-/* How much of a row is read. */
-typedef enum FetchLean {
-    LEAN_NONE,   /* all of it */
-    LEAN_BODIES, /* without payload, payload_bytes and headers */
-    LEAN_NAME,   /* number and event id alone */
-} FetchLean;
-
 /** The unpublished rows with these numbers, in order of seq. */
 void fetch_add_chosen_sql(const OutboxTable *table, const KnownRow *rows, size_t count,
-                          FetchLean lean, Text *sql);
+                          TableLean lean, Text *sql);

@@ -16,10 +16,6 @@
 #include "outbox/poll_internal.h"
 #include "pg/sqlstate.h"
 
-enum {
-    ALONE_TRIES = 3, /* failures of a row alone until it is given up, if they may be of a moment */
-};
-
 /* What failed comes closer to one row; true: the next fetch is of fewer. */
 static bool unreadable_isolates(PollSource *poll, const Error *err)
 {
@@ -47,7 +43,7 @@ static bool unreadable_isolates(PollSource *poll, const Error *err)
     u->probe = 1;
     if (lean) {
         u->lean = LEAN_NAME;
-    } else if (u->tries >= (sqlstate_is(err, "XX") ? ALONE_TRIES : 1)) {
+    } else if (u->tries >= sqlstate_tries_of_data(err)) {
         u->lean = LEAN_BODIES;
         error_copy(&u->error, err);
     }
@@ -73,13 +69,7 @@ bool unreadable_send(PollSource *poll)
 
 void unreadable_refuse(PollSource *poll, Event *event)
 {
-    Refusal *refusal = refusal_new(event, 0);
-    refusal->partial = true;
-    error_set_as(&refusal->error, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
-                 "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
-                 poll->options.pipeline->table, error_message(&poll->unreadable.error));
-    error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
-                                "text would be more than 1 GB.");
+    refusal_set_unreadable(event, poll->options.pipeline->table, &poll->unreadable.error);
 }
 
 size_t unreadable_limit(PollSource *poll, size_t limit)

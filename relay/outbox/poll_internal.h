@@ -65,7 +65,7 @@ typedef struct Fetch {
     size_t present_capacity;
     int64_t page_from; /* its first number may be this */
     int64_t page_end;  /* its last */
-    FetchLean lean;    /* wide: one row that cannot be read, without its bodies */
+    TableLean lean;    /* wide: one row that cannot be read, without its bodies */
     Error error;
 } Fetch;
 
@@ -74,7 +74,7 @@ typedef struct Unreadable {
     size_t probe;   /* most rows of a fetch, while one is looked for; 0: none is */
     KnownRow row;   /* failed alone ... */
     unsigned tries; /* ... so often */
-    FetchLean lean; /* it is to be read like this */
+    TableLean lean; /* it is to be read like this */
     Error error;
 } Unreadable;
 

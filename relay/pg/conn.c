@@ -19,6 +19,8 @@
 #include "pg/result.h"
 #include "pg/sqlstate.h"
 
+enum { FEEDS_PER_TURN = 16 };
+
 typedef enum ConnState {
     CONN_CLOSED,
     CONN_RESOLVING, /* the worker is in PQconnectStart */
@@ -58,9 +60,10 @@ struct PgConn {
     bool garbled; /* its answer is none to it */
     bool busy;
     bool copying;
+    bool feeding;   /* the server takes what query.feed brings */
     bool pipelined; /* two statements run: libpq is in pipeline mode until both are answered */
-    bool unsent;    /* ... and not all of it could be sent: the session is of no use any more */
     bool between;   /* ... and the result before was the end of one of them */
+    bool unsent;    /* not all of it could be sent: the session is of no use any more */
     bool ended;     /* the running query has, and waits for its cancel request */
     Error error;    /* first of the running query */
 };
@@ -102,6 +105,7 @@ void pg_conn_close(PgConn *conn)
     conn->state = CONN_CLOSED;
     conn->busy = false;
     conn->copying = false;
+    conn->feeding = false;
     conn->pipelined = false;
     conn->unsent = false;
     conn->ended = false;
@@ -274,7 +278,7 @@ static void conn_judge_answer(PgConn *conn)
     }
     if (query->copy_both != NULL) {
         conn_garble(conn, "is no stream");
-    } else if (query->row != NULL && !conn->copy_told) {
+    } else if ((query->row != NULL || query->feed != NULL) && !conn->copy_told) {
         conn_garble(conn, "brings no COPY");
     } else if (conn->rows_told < query->rows_wanted) {
         conn_garble(conn, "holds no row where one belongs");
@@ -299,6 +303,7 @@ static void conn_finish_query(PgConn *conn)
     broken = broken || conn->garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
+    conn->feeding = false;
     conn->ended = false;
     if (broken) {
         if (err.class == ERROR_NONE) {
@@ -336,12 +341,37 @@ static bool conn_read_copy(PgConn *conn)
     }
 }
 
+/* A slice is handed to libpq when the one before has left, and other work has its turn: a server
+ * that takes them as fast as they come would hold up the loop for all of them. What fails here is
+ * found by the next read. */
+static void conn_feed(PgConn *conn)
+{
+    short what = EV_READ | EV_WRITE | EV_PERSIST;
+    for (int i = 0; i < FEEDS_PER_TURN && conn->feeding && PQflush(conn->pg) == 0; i++) {
+        const char *why = NULL;
+        Slice bytes = conn->query.feed(conn->query.arg, &why);
+        if (why != NULL || slice_is_null(bytes)) {
+            conn->feeding = false;
+            conn->unsent = PQputCopyEnd(conn->pg, why) != 1;
+            what = PQflush(conn->pg) == 1 ? what : EV_READ | EV_PERSIST;
+        } else {
+            conn->unsent = PQputCopyData(conn->pg, bytes.data, (int)bytes.length) != 1;
+            conn->feeding = !conn->unsent;
+        }
+    }
+    conn_watch(conn, what, conn->options.silence_timeout_ms);
+    if (conn->unsent) { /* the server waits for more, and libpq would begin anew */
+        conn_garble(conn, "cannot be given all that it asks for");
+    }
+}
+
 static void conn_take_result(PgConn *conn, PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
     bool wanted = status == PGRES_COPY_OUT    ? conn->query.row != NULL
                   : status == PGRES_COPY_BOTH ? conn->query.copy_both != NULL
-                                              : status != PGRES_COPY_IN;
+                  : status == PGRES_COPY_IN   ? conn->query.feed != NULL
+                                              : true;
     if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
         conn_garble(conn, "begins a COPY that was not asked for");
         PQclear(result);
@@ -351,6 +381,11 @@ static void conn_take_result(PgConn *conn, PGresult *result)
     case PGRES_COPY_OUT:
         conn->copying = true;
         conn->copy_told = true;
+        break;
+    case PGRES_COPY_IN:
+        conn->copy_told = true;
+        conn->feeding = true;
+        conn_feed(conn);
         break;
     case PGRES_COPY_BOTH:
         conn_drop_io(conn);
@@ -405,7 +440,7 @@ static void conn_read(PgConn *conn)
             conn_finish_query(conn);
             return;
         }
-        if (conn->copying && !conn_read_copy(conn)) {
+        if (conn->feeding || (conn->copying && !conn_read_copy(conn))) {
             return;
         }
         if (PQisBusy(conn->pg)) {
@@ -474,7 +509,9 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         conn_lose(conn, &err);
         return;
     }
-    if ((what & EV_WRITE) != 0 && PQflush(conn->pg) == 0) {
+    if (conn->feeding && (what & EV_WRITE) != 0) {
+        conn_feed(conn);
+    } else if ((what & EV_WRITE) != 0 && PQflush(conn->pg) == 0) {
         conn_watch(conn, EV_READ | EV_PERSIST, conn->options.silence_timeout_ms);
     }
     if (PQconsumeInput(conn->pg) == 0) {

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/slice.h"
 #include "base/worker.h"
 
 typedef struct PgConn PgConn;
@@ -55,6 +56,11 @@ typedef struct PgQuery {
     /** A row of COPY TO STDOUT, which the query must bring then, even without rows; the bytes are
      * valid during the call. */
     void (*row)(void *arg, const char *bytes, size_t length);
+    /** The next bytes for COPY FROM STDIN, which the query must be then; valid until the next call.
+     * The null slice: that was all, or, with *ret_why set (static text), that the query fails for
+     * that reason. It is asked again when the socket has taken them, so libpq's buffer stays as
+     * small as they are. Sends nothing and closes nothing. */
+    Slice (*feed)(void *arg, const char **ret_why);
     /** START_REPLICATION was accepted: from here on the socket and PQgetCopyData are the caller's,
      * until pg_conn_close. The query stays busy, and done() never follows. */
     void (*copy_both)(void *arg);

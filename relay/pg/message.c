@@ -6,6 +6,16 @@
 #include "base/text.h"
 #include "config/mask.h"
 
+enum { HIDDEN_BYTES = 4 }; /* a shorter one is part of many a word: it is hidden as a value */
+
+/* Where a value stands in libpq's texts: between quotes, or in a connection string. Elsewhere the
+ * letters of a short password are those of somebody's words, and what is hidden tells them. */
+static bool message_is_value(const char *text, const char *at, size_t length)
+{
+    bool begins = at > text && strchr("\"'=:", at[-1]) != NULL;
+    return begins && (at[length] == '\0' || strchr("\"'@&,; \n", at[length]) != NULL);
+}
+
 /* A password that is also a name (postgres, in many a test) is no secret in a message that has to
  * name it. */
 static bool message_hides(const PGconn *pg, const char *password)
@@ -47,12 +57,13 @@ char *pg_message(const PGconn *pg)
     AUTO_BUFFER masked = TEXT_EMPTY;
     text_add(&masked, "");
     size_t length = strlen(password);
-    while (*text != '\0') {
-        if (strncmp(text, password, length) == 0) {
+    for (const char *c = text; *c != '\0';) {
+        if (strncmp(c, password, length) == 0 &&
+            (length >= HIDDEN_BYTES || message_is_value(text, c, length))) {
             text_add(&masked, MASK);
-            text += length;
+            c += length;
         } else {
-            text_add_char(&masked, *text++);
+            text_add_char(&masked, *c++);
         }
     }
     return message_fold(masked.data);

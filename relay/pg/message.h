@@ -1,5 +1,7 @@
 /* message: what libpq says about a connection. Its texts enter the relay here only, without the
- * password, should one of them ever repeat it, and on one line. */
+ * password, should one of them ever repeat it, and on one line. A password of less than four bytes
+ * is hidden only where it stands as a value of its own: replaced inside of words it would be told
+ * by them. */
 #pragma once
 
 #include <libpq-fe.h>

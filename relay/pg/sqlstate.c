@@ -44,6 +44,9 @@ static const SqlstateRow ROWS[] = {
      "Name the columns of your table in pipelines.columns, or run: outboxd migrate"},
 };
 
+/* The same SQLSTATE, but nothing waited: somebody's function raised it, or asked with NOWAIT. */
+static const SqlstateRow LOCK_RAISED = {"55P03", CODE_POSTGRES_LOCK_RAISED, ""};
+
 static const SqlstateRow UNKNOWN = {"", CODE_POSTGRES_ERROR, ""};
 
 static const SqlstateRow *sqlstate_find(const char *state)
@@ -76,6 +79,14 @@ static const char *sqlstate_function(const char *context, int *ret_length)
     return "";
 }
 
+/* lock_timeout passed: the place in the server's source tells, as texts are translated. A server
+ * that does not tell it is taken at its word. */
+static bool sqlstate_waited(const PGresult *result)
+{
+    const char *place = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    return place == NULL || strcmp(place, "ProcessInterrupts") == 0;
+}
+
 /* The same in every language of messages, and in every version so far. */
 static unsigned char sqlstate_origin(const PGresult *result, const char *state)
 {
@@ -95,14 +106,19 @@ bool sqlstate_is_of_function(const Error *err)
     return (err->origin & ORIGIN_FUNCTION) != 0;
 }
 
-Status sqlstate_fill(const char *state, const char *message, Error *err)
+static Status sqlstate_fill_row(const SqlstateRow *row, const char *state, const char *message,
+                                Error *err)
 {
-    const SqlstateRow *row = sqlstate_find(state);
     error_set(err, row->code, "%s (SQLSTATE %s)", message, state);
     if (err != NULL) {
         snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", state);
     }
     return *row->hint != '\0' ? error_hint(err, "%s", row->hint) : FAILED;
+}
+
+Status sqlstate_fill(const char *state, const char *message, Error *err)
+{
+    return sqlstate_fill_row(sqlstate_find(state), state, message, err);
 }
 
 bool sqlstate_is(const Error *err, const char *prefix)
@@ -118,6 +134,12 @@ bool sqlstate_is_refusal(const Error *err)
 bool sqlstate_is_of_data(const Error *err)
 {
     return sqlstate_is(err, "XX") || sqlstate_is(err, "22") || sqlstate_is(err, "54");
+}
+
+unsigned sqlstate_tries_of_data(const Error *err)
+{
+    enum { MOMENT_TRIES = 3 };
+    return sqlstate_is(err, "XX") ? MOMENT_TRIES : 1;
 }
 
 Status sqlstate_error(const PGresult *result, Error *err)
@@ -136,7 +158,8 @@ Status sqlstate_error(const PGresult *result, Error *err)
     const char *function = sqlstate_function(context != NULL && !ends ? context : "", &length);
     AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "", length > 0 ? ", in " : "",
                               length, function);
-    (void)sqlstate_fill(state, told, err);
+    bool raised = length > 0 && strcmp(state, LOCK_RAISED.prefix) == 0 && !sqlstate_waited(result);
+    (void)sqlstate_fill_row(raised ? &LOCK_RAISED : sqlstate_find(state), state, told, err);
     if (err != NULL) {
         err->origin = sqlstate_origin(result, state) | (length > 0 ? ORIGIN_FUNCTION : 0);
     }

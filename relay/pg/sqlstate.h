@@ -26,6 +26,10 @@ bool sqlstate_is_of_function(const Error *err);
  * range or larger than it can take (SQLSTATE classes XX, 22 and 54). */
 bool sqlstate_is_of_data(const Error *err);
 
+/** How often that has to be met of one row until it is believed: what the server calls an internal
+ * error may be of a moment. */
+unsigned sqlstate_tries_of_data(const Error *err);
+
 /** Fills *err from a connection that could not be made or broke. Returns FAILED. */
 Status sqlstate_connection_error(const PGconn *connection, Error *err);
 

@@ -126,7 +126,8 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
     }
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", event_field_name(field));
-        add_member(&json, event->field[field], field == FIELD_PAYLOAD_BYTES);
+        bool cut = field == FIELD_EVENT_ID && refusal_has(event->refusal, field);
+        add_member(&json, cut ? SLICE_NULL : event->field[field], field == FIELD_PAYLOAD_BYTES);
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
@@ -200,22 +201,15 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
     set_text(letter, PARAM_ATTEMPTS, x_format("%d", event->attempts > 0 ? event->attempts : 1));
 }
 
-#define INSERTED                                                                                   \
-    "pipeline, seq, event_id, event, topic, record_key, record_value, record_headers,"             \
-    " record_timestamp, reason, error_class, error_code, attempts, event_large,"                   \
-    " event_large_values, event_whole"
 #define REST                                                                                       \
     "$5, $6::bytea, $7::bytea, $8::jsonb, to_timestamp($9::float8 / 1000), $10, $11, $12, "        \
     "$13::int"
 
-static void add_apart_name(Text *names, const PipelineConfig *pipeline, int target)
+static char *apart_name(const PipelineConfig *pipeline, int target)
 {
-    AUTO_TEXT name = target < FIELD_COUNT
-                         ? x_strdup(event_field_name((EventField)target))
-                         : x_format(DEAD_LETTER_HEADER_COLUMNS ".%s",
-                                    pipeline->header_columns.items[target - FIELD_COUNT]);
-    AUTO_TEXT literal = ident_literal(name);
-    text_add(names, literal);
+    return target < FIELD_COUNT ? x_strdup(event_field_name((EventField)target))
+                                : x_format(DEAD_LETTER_HEADER_COLUMNS ".%s",
+                                           pipeline->header_columns.items[target - FIELD_COUNT]);
 }
 
 typedef struct Apart {
@@ -230,7 +224,10 @@ static void apart_add(Apart *apart, int target, Slice bytes, bool hex)
     DeadLetter *letter = apart->letter;
     int param = letter->count++;
     text_add(&apart->names, param > DEAD_LETTER_PARAMS ? ", " : "");
-    add_apart_name(&apart->names, apart->pipeline, target);
+    letter->names[param] = apart_name(apart->pipeline, target);
+    letter->hex[param] = hex;
+    AUTO_TEXT literal = ident_literal(letter->names[param]);
+    text_add(&apart->names, literal);
     text_printf(&apart->values, "%s$%d::%s", param > DEAD_LETTER_PARAMS ? ", " : "", param + 1,
                 hex ? "text::bytea" : "bytea");
     set_bytes(letter, param, bytes); /* a text is its own bytes in the binary format, too */
@@ -259,12 +256,13 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
         apart_add(&apart, value->target, value->bytes, value->hex);
     }
     bool any = letter->count > DEAD_LETTER_PARAMS;
+    letter->whole = refusal == NULL || !refusal->partial;
     letter->sql =
-        x_format("INSERT INTO %s (" INSERTED ") VALUES ($1, $2::bigint, $3, $4::jsonb, " REST
-                 ", %s%s%s, %s%s%s, %s)",
+        x_format("INSERT INTO %s (" DEAD_LETTER_COLUMNS
+                 ") VALUES ($1, $2::bigint, $3, $4::jsonb, " REST ", %s%s%s, %s%s%s, %s)",
                  table, any ? "ARRAY[" : "NULL", text_string(&apart.names), any ? "]::text[]" : "",
                  any ? "ARRAY[" : "NULL", text_string(&apart.values), any ? "]::bytea[]" : "",
-                 refusal != NULL && refusal->partial ? "false" : "true");
+                 letter->whole ? "true" : "false");
     text_free(&apart.names);
     text_free(&apart.values);
 }
@@ -318,9 +316,10 @@ static void copied_add(Copied *copied, int target, const char *column)
     }
     text_printf(&copied->near, ", true) AS n%d", target);
     text_printf(members, "%sCASE WHEN n%d THEN v%d::text END", comma, target, target);
-    text_printf(&copied->apart_names, "%sCASE WHEN NOT n%d THEN ", first ? "" : ", ", target);
-    add_apart_name(&copied->apart_names, copied->pipeline, target);
-    text_add(&copied->apart_names, " END");
+    AUTO_TEXT apart = apart_name(copied->pipeline, target);
+    AUTO_TEXT apart_literal = ident_literal(apart);
+    text_printf(&copied->apart_names, "%sCASE WHEN NOT n%d THEN %s END", first ? "" : ", ", target,
+                apart_literal);
     text_printf(&copied->apart_values,
                 bytes ? "%sCASE WHEN NOT n%d THEN v%d END"
                       : "%sCASE WHEN NOT n%d THEN convert_to(v%d, '%s') END",
@@ -377,17 +376,21 @@ void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxT
                        "', jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[]))",
                        text_string(&copied.header_names), text_string(&copied.header_members));
     AUTO_TEXT id_column = ident_quote(table_column(pipeline, FIELD_EVENT_ID));
+    AUTO_TEXT same = x_format("%s::text = $14::text", id_column);
+    AUTO_BUFFER named = TEXT_EMPTY;
+    table_add_id_is(id_column, "$14::text", same, &named);
     letter->sql = x_format(
-        "INSERT INTO %s (" INSERTED ") SELECT $1, $2::bigint, $3, jsonb_build_object('seq',"
+        "INSERT INTO %s (" DEAD_LETTER_COLUMNS
+        ") SELECT $1, $2::bigint, $3, jsonb_build_object('seq',"
         " $2::bigint) || jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[])%s, " REST
         ", CASE WHEN NOT (%s) THEN ARRAY[%s]::text[] END,"
         " CASE WHEN NOT (%s) THEN ARRAY[%s]::bytea[] END, true"
-        " FROM (SELECT *%s FROM (SELECT %s FROM %s WHERE %s = $2::bigint AND %s::text = $14"
+        " FROM (SELECT *%s FROM (SELECT %s FROM %s WHERE %s = $2::bigint AND %s"
         " LIMIT 1) AS e OFFSET 0) AS n",
         table, text_string(&copied.names), text_string(&copied.members), headers,
         text_string(&copied.all_near), text_string(&copied.apart_names),
         text_string(&copied.all_near), text_string(&copied.apart_values), text_string(&copied.near),
-        text_string(&copied.columns), outbox->name, outbox->seq, id_column);
+        text_string(&copied.columns), outbox->name, outbox->seq, text_string(&named));
     copied_release(&copied);
 }
 
@@ -395,6 +398,7 @@ void dead_letter_release(DeadLetter *letter)
 {
     for (int i = 0; i < DEAD_LETTER_PARAMS_MAX; i++) {
         free(letter->owned[i]);
+        free(letter->names[i]);
     }
     free(letter->sql);
     *letter = (DeadLetter){0};

@@ -30,6 +30,11 @@ enum {
  * other members are called as event_field_name says. */
 #define DEAD_LETTER_HEADER_COLUMNS "header_columns"
 
+#define DEAD_LETTER_COLUMNS                                                                        \
+    "pipeline, seq, event_id, event, topic, record_key, record_value, record_headers,"             \
+    " record_timestamp, reason, error_class, error_code, attempts, event_large,"                   \
+    " event_large_values, event_whole"
+
 typedef struct DeadLetter {
     bool ascii_only;
     bool takes_bytes;
@@ -39,6 +44,10 @@ typedef struct DeadLetter {
     int lengths[DEAD_LETTER_PARAMS_MAX];
     int formats[DEAD_LETTER_PARAMS_MAX];
     char *owned[DEAD_LETTER_PARAMS_MAX];
+    /* Of those that stand apart. */
+    char *names[DEAD_LETTER_PARAMS_MAX];
+    bool hex[DEAD_LETTER_PARAMS_MAX]; /* a bytea as text */
+    bool whole;                       /* event_whole */
 } DeadLetter;
 
 /** Whether the event's row can be copied by dead_letter_build_copy, if it is still there. */

@@ -5,6 +5,8 @@
  *           AND r.id IS NOT DISTINCT FROM given.id::type    (or r.id::text, given.id)
  *   none    WHERE r.seq = ANY($1)
  *
+ * An id that was cut because it is too long (rows/table.h) is compared as such, by its beginning.
+ *
  * Each is prepared twice. Where the numbers follow each other, or nearly so, the second way reads
  * the index once from the first to the last, instead of going down into it for each number, and
  * leaves out what lies between them:
@@ -114,6 +116,37 @@ static void add_numbers(const MarkSql *mark, bool run, Text *sql)
     }
 }
 
+enum { ID_SHORT_CHARACTERS = 16384 }; /* no id of so many is ever cut (flow/refusal.h) */
+
+static bool id_may_be_cut(const MarkSql *mark)
+{
+    static const char *const SHORT[] = {"bigint", "integer", "smallint"};
+    for (size_t i = 0; i < sizeof(SHORT) / sizeof(SHORT[0]); i++) {
+        if (mark->id_kind == MARK_ID_OWN && strcmp(mark->id_type, SHORT[i]) == 0) {
+            return false;
+        }
+    }
+    const char *modifier = mark->id_kind == MARK_ID_OWN ? strchr(mark->id_type, '(') : NULL;
+    return modifier == NULL || strtol(modifier + 1, NULL, 10) > ID_SHORT_CHARACTERS;
+}
+
+/* "r" has (not) the event id of "given", in its own type or as text. */
+static void add_joined_id(const MarkSql *mark, const char *id, bool replaced, Text *sql)
+{
+    bool own = mark->id_kind == MARK_ID_OWN;
+    bool cut = id_may_be_cut(mark);
+    AUTO_TEXT column = x_format("r.%s", id);
+    AUTO_TEXT same =
+        x_format("%s%s IS %sDISTINCT FROM given.id%s%s", column, own ? "" : "::text",
+                 replaced && !cut ? "" : "NOT ", own ? "::" : "", own ? mark->id_type : "");
+    if (!cut) {
+        text_add(sql, same);
+        return;
+    }
+    text_add(sql, replaced ? "NOT " : "");
+    table_add_id_is(column, "given.id", same, sql);
+}
+
 /* Rows "r" with one of the numbers, and the event id that belongs to it, or (not) another. */
 static void add_match(const MarkSql *mark, bool run, bool replaced, Text *sql)
 {
@@ -130,11 +163,9 @@ static void add_match(const MarkSql *mark, bool run, bool replaced, Text *sql)
                     seq);
         break;
     case MARK_ID_OWN:
-        text_printf(sql, " AND r.%s = given.seq AND r.%s %s given.id::%s", seq, id, is,
-                    mark->id_type);
-        break;
     case MARK_ID_TEXT:
-        text_printf(sql, " AND r.%s = given.seq AND r.%s::text %s given.id", seq, id, is);
+        text_printf(sql, " AND r.%s = given.seq AND ", seq);
+        add_joined_id(mark, id, replaced, sql);
         break;
     }
 }

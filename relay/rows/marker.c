@@ -90,6 +90,11 @@ bool marker_has(const Marker *marker, int64_t seq, Slice event_id)
     return mark_queue_has(&marker->queue, seq, event_id);
 }
 
+bool marker_position_is_beyond(const Marker *marker)
+{
+    return marker->beyond;
+}
+
 bool marker_in_order(const Marker *marker)
 {
     return marker->rejected.error.class == ERROR_NONE;
@@ -212,9 +217,26 @@ static void aside_refuse_ignored(Marker *marker)
     aside_refuse(marker, &err);
 }
 
+/* A table with policies for rows (SQLSTATE 0A000), or a view (42809), takes what is inserted. */
+static bool aside_goes_at_once(Marker *marker, const Error *err, bool fed)
+{
+    if (!fed || !pg_conn_is_open(marker->options.conn) ||
+        (!sqlstate_is(err, "0A000") && !sqlstate_is(err, "42809"))) {
+        return false;
+    }
+    marker->asides->at_once = true;
+    return true;
+}
+
 static void aside_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
+    bool fed = marker->feed != NULL;
+    dead_letter_feed_free(&marker->feed);
+    if (err != NULL && aside_goes_at_once(marker, err, fed)) {
+        marker_go_on(marker);
+        return;
+    }
     if (err != NULL && aside_goes_by_bytes(marker, err)) {
         marker_go_on(marker);
         return;
@@ -248,6 +270,34 @@ static void aside_on_done(void *arg, const Error *err)
     marker_go_on(marker);
 }
 
+static Slice aside_feed(void *arg, const char **ret_why)
+{
+    return dead_letter_feed_next(((Marker *)arg)->feed, ret_why);
+}
+
+static void aside_send_bytes(Marker *marker, MarkerAside *aside, DeadLetter *letter)
+{
+    PgQuery query = {.step = "write dead letter",
+                     .arg = marker,
+                     .result = aside_on_result,
+                     .done = aside_on_done};
+    aside->by_bytes = true;
+    dead_letter_build(letter, marker->dead_letter, marker->options.pipeline, aside->event,
+                      &aside->record, &aside->reason);
+    marker->feed = aside->at_once ? NULL : dead_letter_feed_new(letter, marker->dead_letter);
+    if (marker->feed != NULL) {
+        query.sql = dead_letter_feed_sql(marker->feed);
+        query.feed = aside_feed;
+    } else {
+        query.sql = letter->sql;
+        query.param_count = letter->count;
+        query.values = letter->values;
+        query.lengths = letter->lengths;
+        query.formats = letter->formats;
+    }
+    pg_conn_send(marker->options.conn, &query);
+}
+
 static void aside_send(Marker *marker)
 {
     if (marker->dead_letter == NULL) {
@@ -266,20 +316,18 @@ static void aside_send(Marker *marker)
         dead_letter_has_row(aside->event, marker->sql.table, letter.takes_bytes)) {
         dead_letter_build_copy(&letter, marker->dead_letter, marker->sql.table, aside->event,
                                &aside->record, &aside->reason);
+        pg_conn_send(marker->options.conn, &(PgQuery){.step = "write dead letter",
+                                                      .sql = letter.sql,
+                                                      .param_count = letter.count,
+                                                      .values = letter.values,
+                                                      .lengths = letter.lengths,
+                                                      .formats = letter.formats,
+                                                      .arg = marker,
+                                                      .result = aside_on_result,
+                                                      .done = aside_on_done});
     } else {
-        aside->by_bytes = true;
-        dead_letter_build(&letter, marker->dead_letter, marker->options.pipeline, aside->event,
-                          &aside->record, &aside->reason);
+        aside_send_bytes(marker, aside, &letter);
     }
-    pg_conn_send(marker->options.conn, &(PgQuery){.step = "write dead letter",
-                                                  .sql = letter.sql,
-                                                  .param_count = letter.count,
-                                                  .values = letter.values,
-                                                  .lengths = letter.lengths,
-                                                  .formats = letter.formats,
-                                                  .arg = marker,
-                                                  .result = aside_on_result,
-                                                  .done = aside_on_done});
     dead_letter_release(&letter);
 }
 
@@ -484,6 +532,7 @@ void marker_stop(Marker *marker)
     marker->active = false;
     mark_queue_unsend(&marker->queue);
     mark_forget_running(marker);
+    dead_letter_feed_free(&marker->feed);
     text_free(&marker->lock.holder);
     marker->lock = (MarkerLock){0};
     marker->look = (MarkerLook){0};

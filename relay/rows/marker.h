@@ -128,6 +128,9 @@ bool marker_in_order(const Marker *marker);
 /** The lowest such row; INT64_MAX: none. */
 int64_t marker_oldest(const Marker *marker);
 
+/** The server did not store the last position: it lies beyond the end of its log. */
+bool marker_position_is_beyond(const Marker *marker);
+
 /** The last position that is committed. */
 MarkerPosition marker_position(const Marker *marker);
 

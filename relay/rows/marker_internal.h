@@ -2,6 +2,7 @@
 #pragma once
 
 #include "flow/source.h"
+#include "rows/dead_letter_feed.h"
 #include "rows/mark_sql.h"
 #include "rows/marker.h"
 
@@ -11,6 +12,7 @@ typedef struct MarkerAside {
     Event *event;
     Record record;
     Error reason;
+    bool at_once;  /* the table takes no COPY */
     bool by_bytes; /* it has no row any more, or the server could not copy that: from memory */
     struct MarkerAside *next;
 } MarkerAside;
@@ -78,7 +80,8 @@ struct Marker {
     int64_t unseen_until_us;
     MarkerAside *asides;
     MarkerAside *last_aside;
-    bool copied; /* the running statement wrote the dead letter from the event's row */
+    DeadLetterFeed *feed; /* what the running statement is fed with, or NULL */
+    bool copied;          /* the running statement wrote the dead letter from the event's row */
     /* The running statement. */
     MarkMissing missing;
     char *row_ctid_next; /* where the row will be once it is committed */

@@ -89,8 +89,9 @@ static void prune_send(Marker *marker)
     const OutboxTable *table = marker->options.table;
     AUTO_TEXT published = ident_quote(config->columns.published_at);
     AUTO_TEXT sql = x_format(
-        "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s WHERE %1$s > %4$lld"
-        " ORDER BY %1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM edge"
+        "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
+        " ORDER BY o.%1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM "
+        "edge"
         " WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s AS seq)"
         " SELECT count(*), max(seq) FROM gone",
         table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,

@@ -313,18 +313,36 @@ static bool numbers_go_down(const Facts *facts, Saying *say)
 }
 
 /* The log has its own order; the table has but this one. */
-static bool numbers_of_rows_go_down(const Facts *facts, Saying *say)
+static void say_rows_of_table(Saying *say)
 {
-    bool down = numbers_go_down(facts, say);
     text_add(&say->message, ": rows that are read from the table, which are those from before the "
                             "slot and those that wait for their topic, come in the order of their "
                             "numbers, so events of one key may come out of order");
+}
+
+static bool numbers_of_rows_go_down(const Facts *facts, Saying *say)
+{
+    bool down = numbers_go_down(facts, say);
+    say_rows_of_table(say);
     return down;
+}
+
+static bool numbers_of_rows_are_cached(const Facts *facts, Saying *say)
+{
+    bool cached = numbers_are_cached(facts, say);
+    say_rows_of_table(say);
+    return cached;
 }
 
 static const char DRAWN_ELSEWHERE[] =
     "let the INSERT draw it (GENERATED ALWAYS AS IDENTITY), or set capture = \"wal\", which "
     "publishes in the order of commits";
+
+static bool are_from_elsewhere(const Facts *facts)
+{
+    bool told = *facts_value(facts, "seq_number") != '\0';
+    return told && (*facts_value(facts, "sequence") == '\0' || facts_deny(facts, "drawn"));
+}
 
 static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
 {
@@ -333,8 +351,37 @@ static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
                 "earlier may commit later, and its event then comes after younger ones of its key",
                 facts->pipeline->columns.seq, facts->table);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
-    bool told = *facts_value(facts, "seq_number") != '\0';
-    return told && (*facts_value(facts, "sequence") == '\0' || facts_deny(facts, "drawn"));
+    return are_from_elsewhere(facts);
+}
+
+static const char DRAWN_BY_INSERT[] =
+    "let the INSERT draw it (GENERATED ALWAYS AS IDENTITY), or see that every topic is there: what "
+    "comes from the log alone is in the order of commits";
+
+static bool numbers_of_rows_come_from_elsewhere(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message, "column \"%s\" of %s is not numbered by the INSERT itself",
+                facts->pipeline->columns.seq, facts->table);
+    say_rows_of_table(say);
+    text_add(&say->remedy, DRAWN_BY_INSERT);
+    return are_from_elsewhere(facts);
+}
+
+static bool are_in_blocks(const Facts *facts)
+{
+    const char *increment = facts_value(facts, "increment");
+    return *increment != '\0' && *increment != '-' && strcmp(increment, "1") != 0;
+}
+
+static bool numbers_of_rows_come_in_blocks(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message,
+                "sequence %s has INCREMENT %s, as for an application that hands out "
+                "the numbers between by itself (hi/lo)",
+                facts_value(facts, "sequence"), facts_value(facts, "increment"));
+    say_rows_of_table(say);
+    text_add(&say->remedy, DRAWN_BY_INSERT);
+    return are_in_blocks(facts);
 }
 
 static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
@@ -345,7 +392,7 @@ static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
                 "between by itself (hi/lo): events of one key may then come out of order",
                 facts_value(facts, "sequence"), increment);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
-    return *increment != '\0' && *increment != '-' && strcmp(increment, "1") != 0;
+    return are_in_blocks(facts);
 }
 
 static bool numbers_are_not_unique(const Facts *facts, Saying *say)
@@ -397,11 +444,16 @@ const Precondition PRECONDITIONS_COLUMNS[] = {
      "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number", numbers_are_cached},
     {CODE_SEQUENCE_DESCENDS, FOR_POLL | BY_ALL, false,
      "sq.seqincrement AS increment, sq.seqcycle AS cycles", numbers_go_down},
+    {CODE_SEQUENCE_CACHE, FOR_WAL | BY_ALL | FIRST, true,
+     "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number",
+     numbers_of_rows_are_cached},
     {CODE_SEQUENCE_DESCENDS, FOR_WAL | BY_ALL | FIRST, true,
-     "sq.sql AS sequence, sq.seqincrement AS increment, sq.seqcycle AS cycles",
-     numbers_of_rows_go_down},
+     "sq.seqincrement AS increment, sq.seqcycle AS cycles", numbers_of_rows_go_down},
     {CODE_SEQUENCE_ELSEWHERE, FOR_POLL | BY_ALL, true, "sq.drawn", numbers_come_from_elsewhere},
+    {CODE_SEQUENCE_ELSEWHERE, FOR_WAL | BY_CHECK, true, "sq.drawn",
+     numbers_of_rows_come_from_elsewhere},
     {CODE_SEQUENCE_BLOCKS, FOR_POLL | BY_ALL, true, NULL, numbers_come_in_blocks},
+    {CODE_SEQUENCE_BLOCKS, FOR_WAL | BY_CHECK, true, NULL, numbers_of_rows_come_in_blocks},
     {CODE_SEQ_NOT_UNIQUE, FOR_BOTH | BY_ALL, true,
      SEQ_INDEX("i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL") " AS unique",
      numbers_are_not_unique},

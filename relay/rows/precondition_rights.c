@@ -133,6 +133,23 @@ static bool letters_cannot_be_written(const Facts *facts, Saying *say)
     return option != NULL && facts_deny(facts, "sets_aside");
 }
 
+/* As rows_are_hidden() of precondition_table.c says, no policy helps. */
+static bool letters_are_hidden(const Facts *facts, Saying *say)
+{
+    const char *option = letters_are_needed_by(facts->pipeline);
+    const char *table = facts_value(facts, "dead_letter");
+    text_printf(&say->message,
+                "row security of %s applies to role %s: no dead letter can be stored, needed by %s",
+                table, facts->role, option != NULL ? option : "");
+    bool forced = facts_say(facts, "letters_forced"); /* the role is the owner */
+    if (!forced) {
+        text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
+    }
+    text_printf(&say->remedy, "ALTER TABLE %s %s ROW LEVEL SECURITY;", table,
+                forced ? "NO FORCE" : "DISABLE");
+    return option != NULL && facts_say(facts, "letters_hidden");
+}
+
 /* What we remember. */
 
 static bool position_has_no_table(const Facts *facts, Saying *say)
@@ -248,6 +265,11 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
      TABLE_RIGHT("d", "INSERT") " AS sets_aside, " RELAY_TABLE_RIGHT(
          "d", "INSERT") " AS relay_sets_aside",
      letters_cannot_be_written},
+    {CODE_DEAD_LETTER_SECURITY, FOR_BOTH | BY_ALL | LATER, false,
+     "pg_catalog.row_security_active(d.oid) AS letters_hidden, (SELECT k.relforcerowsecurity AND"
+     " pg_catalog.pg_has_role(k.relowner, 'USAGE') FROM pg_catalog.pg_class k WHERE k.oid = d.oid)"
+     " AS letters_forced",
+     letters_are_hidden},
     {CODE_NO_POSITION_TABLE, FOR_WAL | BY_ALL, false, NULL, position_has_no_table},
     {CODE_RIGHT_POSITION, FOR_WAL | BY_ALL, false,
      THREE_RIGHTS(TABLE_RIGHT, "p") " AS positions, " THREE_RIGHTS(RELAY_TABLE_RIGHT,

@@ -98,97 +98,30 @@ static bool rows_are_hidden(const Facts *facts, Saying *say)
     return *tables != '\0';
 }
 
-/* Ours beside it, too: a mark that waits for a position that is hidden waits for ever. */
+/* Ours beside it, too: a mark that waits for a position that is hidden waits for ever. That of the
+ * dead letters is no matter of all rows: precondition_rights.c. */
 #define HIDES(alias) "(" alias ".oid, " alias ".sql, pg_catalog.row_security_active(" alias ".oid))"
+#define HIDDEN                                                                                     \
+    "(VALUES " HIDES("c") ", " HIDES("p") ", " HIDES("u") ", " HIDES("z") ") AS h(oid, name, "     \
+                                                                          "hides)"
 
-const Precondition
-    PRECONDITIONS_TABLE[] =
-        {
-            {CODE_POSTGRES_NO_TABLE, FOR_BOTH | BY_ALL | ENDS, false,
-             "c.oid AS table_oid, pg_catalog.current_database() AS database, c.relname AS "
-             "table_name,"
-             " c.nspname AS table_schema, d.sql AS dead_letter, p.sql AS position, u.sql AS "
-             "publisher",
-             table_is_missing},
-            {CODE_TABLE_KIND, FOR_BOTH | BY_ALL | ENDS, false, "c.relkind AS kind",
-             table_is_of_other_kind},
-            {CODE_TABLE_UNLOGGED, FOR_BOTH | BY_ALL, false, "tree.unlogged, tree.set_logged",
-             table_is_unlogged},
-            {CODE_TABLE_FOREIGN_PART, FOR_BOTH | BY_ALL, false,
-             "tree.foreigners, tree.detach_foreigners", table_has_foreign_parts},
-            {CODE_ROW_SECURITY, FOR_BOTH | BY_ALL, false,
-             "(SELECT pg_catalog.string_agg(h.name, ', ') FROM (VALUES " HIDES("c") ", " HIDES("d") ", " HIDES("p") ", " HIDES(
-                 "u") ", " HIDES("z") ") AS h(oid, name, hides) WHERE h.hides)"
-                                      " AS hidden_in,"
-                                      " (SELECT pg_catalog.string_agg('ALTER TABLE ' || h.name || "
-                                      "CASE WHEN"
-                                      "  k.relforcerowsecurity AND "
-                                      "pg_catalog.pg_has_role(k.relowner, 'USAGE')"
-                                      "  THEN ' NO FORCE' ELSE ' DISABLE' END || ' ROW LEVEL "
-                                      "SECURITY;', ' ') FROM (VALUES " HIDES("c") ", " HIDES(
-                                          "d") ", " HIDES("p") ", " HIDES("u") ", " HIDES("z") ") "
-                                                                                               "AS "
-                                                                                               "h("
-                                                                                               "oid"
-                                                                                               ", "
-                                                                                               "nam"
-                                                                                               "e, "
-                                                                                               "hid"
-                                                                                               "es)"
-                                                                                               " JO"
-                                                                                               "IN "
-                                                                                               "pg_"
-                                                                                               "cat"
-                                                                                               "alo"
-                                                                                               "g."
-                                                                                               "pg_"
-                                                                                               "cla"
-                                                                                               "ss "
-                                                                                               "k "
-                                                                                               "ON "
-                                                                                               "k."
-                                                                                               "oid"
-                                                                                               " = "
-                                                                                               "h."
-                                                                                               "oid"
-                                                                                               " WH"
-                                                                                               "ERE"
-                                                                                               " h."
-                                                                                               "hid"
-                                                                                               "es)"
-                                                                                               " AS"
-                                                                                               " un"
-                                                                                               "hid"
-                                                                                               "e,"
-                                                                                               " c."
-                                                                                               "rel"
-                                                                                               "for"
-                                                                                               "cer"
-                                                                                               "ows"
-                                                                                               "ecu"
-                                                                                               "rit"
-                                                                                               "y "
-                                                                                               "AND"
-                                                                                               " pg"
-                                                                                               "_ca"
-                                                                                               "tal"
-                                                                                               "og."
-                                                                                               "pg_"
-                                                                                               "has"
-                                                                                               "_ro"
-                                                                                               "le("
-                                                                                               "c."
-                                                                                               "rel"
-                                                                                               "own"
-                                                                                               "er,"
-                                                                                               " '"
-                                                                                               "USA"
-                                                                                               "GE'"
-                                                                                               ") "
-                                                                                               "AS "
-                                                                                               "for"
-                                                                                               "ce"
-                                                                                               "d",
-             rows_are_hidden},
+const Precondition PRECONDITIONS_TABLE[] = {
+    {CODE_POSTGRES_NO_TABLE, FOR_BOTH | BY_ALL | ENDS, false,
+     "c.oid AS table_oid, pg_catalog.current_database() AS database, c.relname AS table_name,"
+     " c.nspname AS table_schema, d.sql AS dead_letter, p.sql AS position, u.sql AS publisher",
+     table_is_missing},
+    {CODE_TABLE_KIND, FOR_BOTH | BY_ALL | ENDS, false, "c.relkind AS kind", table_is_of_other_kind},
+    {CODE_TABLE_UNLOGGED, FOR_BOTH | BY_ALL, false, "tree.unlogged, tree.set_logged",
+     table_is_unlogged},
+    {CODE_TABLE_FOREIGN_PART, FOR_BOTH | BY_ALL, false, "tree.foreigners, tree.detach_foreigners",
+     table_has_foreign_parts},
+    {CODE_ROW_SECURITY, FOR_BOTH | BY_ALL, false,
+     "(SELECT pg_catalog.string_agg(h.name, ', ') FROM " HIDDEN " WHERE h.hides) AS hidden_in,"
+     " (SELECT pg_catalog.string_agg('ALTER TABLE ' || h.name || CASE WHEN"
+     "  k.relforcerowsecurity AND pg_catalog.pg_has_role(k.relowner, 'USAGE')"
+     "  THEN ' NO FORCE' ELSE ' DISABLE' END || ' ROW LEVEL SECURITY;', ' ') FROM " HIDDEN
+     "  JOIN pg_catalog.pg_class k ON k.oid = h.oid WHERE h.hides) AS unhide,"
+     " c.relforcerowsecurity AND pg_catalog.pg_has_role(c.relowner, 'USAGE') AS forced",
+     rows_are_hidden},
 };
 const size_t PRECONDITIONS_TABLE_COUNT = sizeof(PRECONDITIONS_TABLE) / sizeof(Precondition);

@@ -69,6 +69,54 @@ void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names
     }
 }
 
+/* octet_length() reads the stored length, left() of a value out of line its first pieces. */
+void table_add_id(const char *column, Text *sql)
+{
+    text_printf(sql,
+                "CASE WHEN pg_catalog.octet_length(%1$s::text) > %2$d THEN"
+                " pg_catalog.left(%1$s::text, %3$d) || '" REFUSAL_ID_CUT "' ELSE %1$s::text END",
+                column, REFUSAL_SMALL_BYTES, REFUSAL_ID_CHARACTERS);
+}
+
+char *table_lean_list(const OutboxTable *table, TableLean lean)
+{
+    Text list = TEXT_EMPTY;
+    text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        const char *column = table_has(table, field) ? table_column(table->config, field) : "";
+        bool body =
+            field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
+        bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
+        if (left_out || *column == '\0') {
+            text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
+            continue;
+        }
+        AUTO_TEXT quoted = ident_quote(column);
+        if (field == FIELD_EVENT_ID) {
+            text_add(&list, ", ");
+            table_add_id(quoted, &list);
+        } else {
+            text_printf(&list, ", left(%s::text, %d)", quoted, REFUSAL_SMALL_BYTES / 4);
+        }
+    }
+    for (size_t i = 0; i < table->extra_count; i++) {
+        text_add(&list, ", NULL::text");
+    }
+    return list.data;
+}
+
+/* What was cut by the relay has so many octets in UTF-8: in the server's encoding at least a
+ * quarter of them. */
+void table_add_id_is(const char *column, const char *name, const char *same, Text *sql)
+{
+    text_printf(sql,
+                "CASE WHEN pg_catalog.right(%2$s, %4$d) = '" REFUSAL_ID_CUT "' THEN"
+                " coalesce(%1$s::text = %2$s OR (pg_catalog.octet_length(%1$s::text) > %5$d AND"
+                " pg_catalog.left(%1$s::text, pg_catalog.length(%2$s) - %4$d) || '" REFUSAL_ID_CUT
+                "' = %2$s), false) ELSE %3$s END",
+                column, name, same, (int)sizeof(REFUSAL_ID_CUT) - 1, REFUSAL_SMALL_BYTES / 4);
+}
+
 /* Sizes before values. Rows whose values take more than event_bytes_max together come without their
  * large values, and with a last column that tells the sizes; it is NULL for all others. All of it
  * is one statement with one snapshot: a row cannot grow between a look at its size and the fetch.
@@ -149,20 +197,17 @@ static const char *target_name(const OutboxTable *table, size_t number)
 }
 
 /* The order of columns: v0 seq, v15 occurred_at, v1 ... v14 the texts, v16 ... the extras. */
-static void add_sized_columns(Text *sql, const OutboxTable *table, size_t targets)
+static bool has_id(const OutboxTable *table)
+{
+    return *target_name(table, FIELD_EVENT_ID) != '\0';
+}
+
+/* What is told of a row that is too large. */
+static void add_sizes(Text *sql, const OutboxTable *table, size_t targets)
 {
     int64_t bytes_max = table->config->event_bytes_max;
-    text_printf(sql, "SELECT v0, v%d, v%d", FIELD_OCCURRED_AT, FIELD_EVENT_ID);
-    for (size_t i = FIELD_EVENT_TYPE; i < targets; i++) {
-        if (i != FIELD_OCCURRED_AT && *target_name(table, i) == '\0') {
-            text_printf(sql, ", v%zu", i);
-        } else if (i != FIELD_OCCURRED_AT) {
-            text_printf(sql, ", CASE WHEN total <= %lld OR octet_length(v%zu) <= %d THEN v%zu END",
-                        (long long)bytes_max, i, REFUSAL_SMALL_BYTES, i);
-        }
-    }
-    text_printf(sql, ", CASE WHEN total > %lld THEN total || ' bytes (' || concat_ws(', '",
-                (long long)bytes_max);
+    text_add(sql, ", CASE WHEN large THEN total || ' bytes' || coalesce(' (' ||"
+                  " nullif(concat_ws(', '");
     for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
         if (i != FIELD_OCCURRED_AT && *target_name(table, i) != '\0') {
             AUTO_TEXT name = ident_literal(target_name(table, i));
@@ -173,7 +218,26 @@ static void add_sized_columns(Text *sql, const OutboxTable *table, size_t target
             text_add(sql, ") END");
         }
     }
-    text_printf(sql, ") || '); event_bytes_max is %lld' END", (long long)bytes_max);
+    text_printf(sql,
+                "), '') || ')', '') || CASE WHEN total > %lld THEN '; event_bytes_max is %lld'"
+                " ELSE '; " REFUSAL_ID_LIMIT "' END END",
+                (long long)bytes_max, (long long)bytes_max, REFUSAL_SMALL_BYTES);
+}
+
+static void add_sized_columns(Text *sql, const OutboxTable *table, size_t targets)
+{
+    AUTO_TEXT id = x_format("v%d", FIELD_EVENT_ID);
+    text_printf(sql, "SELECT v0, v%d, ", FIELD_OCCURRED_AT);
+    table_add_id(id, sql);
+    for (size_t i = FIELD_EVENT_TYPE; i < targets; i++) {
+        if (i != FIELD_OCCURRED_AT && *target_name(table, i) == '\0') {
+            text_printf(sql, ", v%zu", i);
+        } else if (i != FIELD_OCCURRED_AT) {
+            text_printf(sql, ", CASE WHEN NOT large OR octet_length(v%zu) <= %d THEN v%zu END", i,
+                        REFUSAL_SMALL_BYTES, i);
+        }
+    }
+    add_sizes(sql, table, targets);
 }
 
 static void add_total(Text *sql, const OutboxTable *table, size_t targets)
@@ -196,11 +260,13 @@ static void add_total(Text *sql, const OutboxTable *table, size_t targets)
 static void add_small_value(Text *sql, const OutboxTable *table, size_t number)
 {
     bool any = *target_name(table, number) != '\0';
-    if (!any || (number < FIELD_COUNT && !field_has_form((EventField)number))) {
+    bool id = number == FIELD_EVENT_ID;
+    if (!any || (number < FIELD_COUNT && !id && !field_has_form((EventField)number))) {
         text_printf(sql, ", v%zu", number);
         return;
     }
     int64_t most = table->config->event_bytes_max / (4 * (2 + (int64_t)table->extra_count));
+    most = id ? REFUSAL_SMALL_BYTES : most;
     text_printf(sql,
                 ", CASE WHEN octet_length(v%1$zu) > %2$lld THEN substring(v%1$zu, 1, -1)"
                 " ELSE v%1$zu END",
@@ -251,13 +317,18 @@ static void table_wrap(OutboxTable *table)
     size_t targets = FIELD_COUNT + table->extra_count;
     Text begin = TEXT_EMPTY;
     add_sized_columns(&begin, table, targets);
-    text_add(&begin, " FROM (SELECT *, ");
+    text_printf(&begin, " FROM (SELECT *, total > %lld", (long long)table->config->event_bytes_max);
+    if (has_id(table)) {
+        text_printf(&begin, " OR coalesce(octet_length(v%d) > %d, false)", FIELD_EVENT_ID,
+                    REFUSAL_SMALL_BYTES);
+    }
+    text_add(&begin, " AS large FROM (SELECT *, ");
     add_total(&begin, table, targets);
     text_add(&begin, " AS total FROM (");
     Text end = TEXT_EMPTY;
     text_add(&end, " OFFSET 0)");
     add_names(&end, targets);
-    text_printf(&end, ", s%d, s%d) OFFSET 0) AS b", FIELD_PAYLOAD, FIELD_HEADERS);
+    text_printf(&end, ", s%d, s%d) OFFSET 0) AS b) AS c", FIELD_PAYLOAD, FIELD_HEADERS);
     table->rows_begin = begin.data;
     table->rows_end = end.data;
 }

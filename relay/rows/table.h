@@ -15,6 +15,13 @@
     (TABLE_COLUMN(FIELD_COUNT) - 1 - TABLE_COLUMN(FIELD_PAYLOAD) -                                 \
      TABLE_COLUMN(FIELD_PAYLOAD_BYTES) - TABLE_COLUMN(FIELD_TOPIC))
 
+/* How much of a row is read. */
+typedef enum TableLean {
+    LEAN_NONE,   /* all of it */
+    LEAN_BODIES, /* without payload, payload_bytes and headers */
+    LEAN_NAME,   /* number and event id alone */
+} TableLean;
+
 typedef struct OutboxTable {
     const PipelineConfig *config;
     char *name;        /* quoted; its present one */
@@ -45,6 +52,19 @@ void table_take_columns(OutboxTable *table, uint32_t absent);
 
 /** Appends the names of these columns: "event_version, headers". */
 void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names);
+
+/** What a SELECT lists of a row that cannot be read whole, in the order of rows/row.c; what is left
+ * out is NULL. The caller's to free. */
+char *table_lean_list(const OutboxTable *table, TableLean lean);
+
+/** Appends the event id as text, as it names a row: of one over REFUSAL_SMALL_BYTES the beginning
+ * and REFUSAL_ID_CUT. column: as SQL. Only what is needed of a value is read. */
+void table_add_id(const char *column, Text *sql);
+
+/** Appends a condition, never NULL if `same` is not: the row whose event id is in that column is
+ * named so. name: SQL of a text; same: SQL of the comparison that holds for a name that was not
+ * cut. */
+void table_add_id_is(const char *column, const char *name, const char *same, Text *sql);
 
 /** Whether rows of one page are always within the limit of the configuration. */
 bool table_may_be_small(const OutboxTable *table);

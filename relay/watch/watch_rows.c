@@ -41,12 +41,12 @@ static void add_columns(const Watched *p, char part, Text *sql)
     AUTO_TEXT type = ident_quote(columns->event_type);
     AUTO_TEXT key =
         table_has(p->table, FIELD_AGGREGATE_ID) ? ident_quote(columns->aggregate_id) : NULL;
-    text_printf(sql,
-                "SELECT '%c' AS part, %s::bigint AS seq, %s::text AS id, %s::timestamptz AS at,"
-                " left(%s::text, 100) AS type, left(%s::text, 100) AS key FROM %s WHERE true%s",
-                part, p->table->seq, id != NULL ? id : "NULL",
-                occurred_at != NULL ? occurred_at : "NULL", type, key != NULL ? key : "NULL",
-                p->table->name, p->table->unpublished);
+    text_printf(
+        sql,
+        "SELECT '%c' AS part, %s::bigint AS seq, %s::text AS id, %s::timestamptz AS at,"
+        " left(%s::text, 100) AS type, left(%s::text, 100) AS key FROM %s AS o WHERE true%s",
+        part, p->table->seq, id != NULL ? id : "NULL", occurred_at != NULL ? occurred_at : "NULL",
+        type, key != NULL ? key : "NULL", p->table->name, p->table->unpublished);
 }
 
 static void add_unknown(const Watched *p, Text *sql)
@@ -66,7 +66,7 @@ static void add_unknown(const Watched *p, Text *sql)
         count++;
     }
     if (count > 0) {
-        text_printf(sql, ") ORDER BY %s LIMIT %d)", p->table->seq, SIGHTINGS_UNKNOWN);
+        text_printf(sql, ") ORDER BY o.%s LIMIT %d)", p->table->seq, SIGHTINGS_UNKNOWN);
     }
 }
 
@@ -87,11 +87,11 @@ bool rows_add_query(const Watched *p, Text *sql)
         " AS insert_lsn, (SELECT max(%s)::bigint FROM %s) AS top) s LEFT JOIN ((",
         SIGHTINGS_ID_MAX, SIGHTINGS_ID_MAX, p->table->seq, p->table->name);
     add_columns(p, 'o', sql);
-    text_printf(sql, " ORDER BY %s LIMIT %d)", p->table->seq, SIGHTINGS_OLDEST);
+    text_printf(sql, " ORDER BY o.%s LIMIT %d)", p->table->seq, SIGHTINGS_OLDEST);
     if (p->sightings.page_after > INT64_MIN) {
         text_add(sql, " UNION ALL (");
         add_columns(p, 'p', sql);
-        text_printf(sql, " AND %s > %" PRId64 " ORDER BY %s LIMIT %d)", p->table->seq,
+        text_printf(sql, " AND %s > %" PRId64 " ORDER BY o.%s LIMIT %d)", p->table->seq,
                     p->sightings.page_after, p->table->seq, SIGHTINGS_PAGE);
     }
     add_unknown(p, sql);
@@ -188,7 +188,8 @@ static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
     AUTO_TEXT slot = ident_literal(config->slot);
     return x_format(
         "The log did not bring these rows: the table was not in the publication when "
-        "they were inserted, or somebody set them back to unpublished. Set published_at "
+        "they were inserted, their partition was attached with them, or somebody set them back to "
+        "unpublished. Set published_at "
         "of those that are in their topic already or need not be sent. Else stop the relay, run "
         "SELECT "
         "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "

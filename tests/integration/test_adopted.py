@@ -196,3 +196,23 @@ def test_a_letter_of_an_adopted_table_goes_back(relay, kafka, database, prefix):
     number = database.scalar("SELECT id FROM outbox.dead_letter")
     outboxd("dead", "requeue", "-c", one.config_path, number, expect=0)
     assert headers_of(wait_for_records(kafka.brokers, f"{prefix}.order", 1)[0])["ce_id"] == ID % 1
+
+
+@pytest.mark.parametrize("capture", ["poll", "wal"])
+def test_a_number_that_is_called_id_orders_every_statement(relay, wal, kafka, database, prefix, capture):
+    """A column of ours, or of the record, that has the name of the table's number: it is the number that rows are read in the order of."""
+    shape = SHAPES["rails"]
+    database.execute(f"{shape['table']}; {shape['ddl']}; GRANT SELECT, UPDATE (processed_at) ON {shape['name']} TO {RELAY}; "
+                     f"ALTER PUBLICATION outboxd_orders ADD TABLE {shape['name']}")
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = relay({**CAPTURES[capture], **shape["pipeline"], "table": shape["name"], "header_columns": ["id"]}, monitor={"interval": "200ms"}).start()
+    outboxd("pause", "-c", one.config_path, expect=0)
+    eventually(lambda: one.metric("paused") == 1, what="paused")
+    for n in range(150):  # ids go down as the numbers go up
+        database.execute(shape["insert"], (f"00000000-0000-0000-0000-{999 - n:012d}",))
+    oldest = lambda: one.status()["pipelines"][0]["oldest"]["seq"]  # noqa: E731
+    eventually(lambda: oldest() == 1, 10, lambda: f"the first is the oldest, not {oldest()}")
+    outboxd("resume", "-c", one.config_path, expect=0)
+    records = wait_for_records(kafka.brokers, topic, 150)
+    assert [int(headers_of(r)["id"]) for r in records] == list(range(1, 151))
+    assert not one.log_lines(" error "), one.log_tail()

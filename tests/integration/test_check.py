@@ -282,6 +282,7 @@ def file_of(values):
     return body(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRONG)
 def test_every_option_with_a_value_of_another_kind_is_survived(kind, tmp_path):
     """All at once, and each alone in a good configuration, through everything that check does without servers."""

@@ -98,8 +98,10 @@ def test_who_reads_the_slot_is_named(check, database, wal):
         assert f"slot           {SLOT}: read by pid {reader.get_backend_pid()} (shop/orders)" in check()
 
 
-def test_options_that_only_polling_has_are_not_asked_for(check, database, wal):
+def test_what_polling_needs_is_said_where_the_table_is_read(check, database, wal):
     database.execute("ALTER SEQUENCE outbox.event_seq_seq CACHE 20")
+    assert "those that wait for their topic, come in the order of their numbers" in check()
+    database.execute("ALTER SEQUENCE outbox.event_seq_seq CACHE 1")
     assert "no problem" in check()
     database.execute("DROP INDEX outbox.event_unpublished; ALTER TABLE outbox.event DROP CONSTRAINT event_pkey, "
                      "ADD CONSTRAINT event_pkey PRIMARY KEY (event_id)")

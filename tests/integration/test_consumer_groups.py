@@ -5,6 +5,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from support.common import eventually, process_tree, stays_true
 from support.kafka import QUIET
 from support.relay import outboxd
@@ -273,6 +275,7 @@ def test_missing_acl_is_told_once_with_what_to_grant_and_publishing_goes_on(rela
     one.wait_published(6)
 
 
+@pytest.mark.slow
 def test_broker_that_is_away_hides_the_numbers_after_a_while(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     group = Group(kafka, f"{prefix}-billing")

@@ -43,6 +43,7 @@ def leaders(relays):
     return [r for r in relays if r.metric("leader") == 1]
 
 
+@pytest.mark.slow
 def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(maker, kafka, database, topic):
     relays = [maker(OPTIONS).start() for _ in range(2)]
     eventually(lambda: len(leaders(relays)) == 1, 20, "one is active")
@@ -119,5 +120,29 @@ def test_a_row_that_somebody_locked_holds_back_its_statement_and_no_lease(maker,
     stays_true(lambda: one.metric("leader") == 1, 4.0, "it stays the publisher")
     lock.__exit__(None, None, None)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, lambda: "marked\n" + one.log_tail())
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+    one.stop()
+
+
+@pytest.mark.parametrize("wait", ["", "NOWAIT"])
+def test_a_lock_that_a_trigger_of_the_table_waits_for_is_one_of_somebody(maker, kafka, database, topic, wait):
+    """One that it does not wait for is what the trigger says: it is mended by nobody's patience."""
+    database.execute(f"""CREATE TABLE outbox.counter (n int); INSERT INTO outbox.counter VALUES (0);
+        CREATE FUNCTION outbox.count_it() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN PERFORM FROM outbox.counter FOR UPDATE {wait}; RETURN NULL; END $$;
+        CREATE TRIGGER count_it AFTER UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.count_it()""", user=SUPERUSER)
+    one = maker(OPTIONS).start()
+    trial = Trial(database, one)
+    with locked(database, "SELECT FROM outbox.counter FOR UPDATE"):
+        trial.emit(20)
+        one.wait_published(20)
+        if wait:
+            one.wait_not_ready("MARK_REJECTED")
+        else:
+            one.wait_log("MARK_BLOCKED")
+            stays_true(lambda: one.ready()[0], 4.0, "it waits, and is well")
+    one.wait_ready()
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, lambda: "marked\n" + one.log_tail())
+    assert bool(one.log_lines("MARK_REJECTED")) == bool(wait) and bool(one.log_lines("MARK_BLOCKED")) != bool(wait), one.log_tail()
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
     one.stop()

@@ -257,7 +257,8 @@ def test_dead_letters_when_the_brokers_have_said_so_for_a_minute(make, kafka, da
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 3, 40, lambda: "then they are\n" + one.log_tail())
 
 
-@both
+@pytest.mark.slow
+@pytest.mark.parametrize("capture", ["poll", soak("wal")])
 def test_more_topics_than_the_bound_wait_and_the_others_go_on(make, kafka, database, prefix, capture):
     there = kafka.create_topic(f"{prefix}.there")
     one = make(capture).start()

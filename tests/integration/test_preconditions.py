@@ -28,7 +28,7 @@ CASES = {
         f"CREATE POLICY p ON outbox.event FOR ALL TO {RELAY} USING (true); ALTER TABLE outbox.event ENABLE ROW LEVEL SECURITY",
         "ROW_SECURITY", BOTH, {}),
     "row security of the position": ("ALTER TABLE outbox.position ENABLE ROW LEVEL SECURITY", "ROW_SECURITY", BOTH, {}),
-    "row security of the dead letters": ("ALTER TABLE outbox.dead_letter ENABLE ROW LEVEL SECURITY", "ROW_SECURITY", BOTH,
+    "row security of the dead letters": ("ALTER TABLE outbox.dead_letter ENABLE ROW LEVEL SECURITY", "DEAD_LETTER_SECURITY", BOTH,
                                          {"on_poison": "dead_letter"}),
     "no SELECT": ("REVOKE SELECT ON outbox.event FROM outbox_relay", "RIGHT_SELECT", BOTH, {}),
     "SELECT of some columns": (
@@ -87,7 +87,7 @@ def runs(turn, *without):
 
 # A publication that is made again mends nothing where anything was written meanwhile, also by the relay: test_wal_publication.py has the rest.
 # While the relay runs, only an event that needs a dead letter waits for one: test_held_rows.py.
-MENDED = runs(0, "no publication", "no INSERT of dead letters", "no dead letters at all")
+MENDED = runs(0, "no publication", "no INSERT of dead letters", "no dead letters at all", "row security of the dead letters")
 RUNS = runs(1)
 
 

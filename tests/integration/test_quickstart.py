@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from conftest import soak
 from support import CACHE
 from support.common import eventually
 from support.relay import ROOT, clean_environment, outboxd_binary
@@ -192,7 +193,7 @@ def test_ctrl_c_while_orders_arrive_still_counts_them(home, build):
     assert figures["lost"] == "0" and figures["committed"] == figures["published"]
 
 
-@pytest.mark.parametrize("step", ["postgresql", "broker", "migration", "relay", "disk"])
+@pytest.mark.parametrize("step", ["postgresql", soak("broker"), "migration", soak("relay"), "disk"])
 def test_ctrl_c_during_a_step_removes_everything(home, build, step):
     terminal = Terminal(home, "--build", build).until(rf"  {step} ").press_ctrl_c()
     code = terminal.finish()
@@ -262,6 +263,7 @@ def test_duplicates_are_counted(home, sabotaged):
     assert result.returncode == 0, "a repeat is no loss"
 
 
+@pytest.mark.slow
 def test_a_relay_without_progress_is_not_success(home, sabotaged):
     # Below the relay's low-water bound, a row whose mark is taken away again stays unpublished until the next start.
     build = sabotaged("""

@@ -107,6 +107,7 @@ def test_slot_follows_while_a_transaction_of_others_is_open(begun, database, wal
     begun.wait_published(1)
 
 
+@pytest.mark.slow
 def test_idle_relay_writes_nothing(wal_relay, kafka, database, postgres, wal, topic):
     """Writing down an idle advance moves the WAL, which must not be a reason to write again. PostgreSQL itself logs its running
     transactions 15 s after any activity: the quiet time is longer than that. Autovacuum is activity of others, which is followed."""

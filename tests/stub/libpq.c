@@ -31,6 +31,11 @@ static Failure fails(void)
     return failure;
 }
 
+bool stub_call_fails(void)
+{
+    return fails() != FAILURE_NONE;
+}
+
 static void conn_break(PGconn *conn, const char *state, const char *message)
 {
     conn->status = CONNECTION_BAD;
@@ -220,8 +225,7 @@ char *PQuser(const PGconn *conn)
 
 char *PQpass(const PGconn *conn)
 {
-    (void)conn;
-    return (char *)"s3cret pass";
+    return (char *)(conn->password[0] != '\0' ? conn->password : "s3cret pass");
 }
 
 char *PQdb(const PGconn *conn)
@@ -493,6 +497,7 @@ PGresult *PQgetResult(PGconn *conn)
     PGresult *result = item->result;
     item->result = NULL;
     conn->reply->taken++;
+    conn->feeding = result != NULL && result->status == PGRES_COPY_IN;
     return result;
 }
 

@@ -55,7 +55,11 @@ void stub_reply_hang(StubReply *reply);
 
 extern const char *const STUB_NULL;
 
-/* CopyBoth, for those who link libpq_stream.c. */
+/* CopyBoth and CopyIn, for those who link libpq_stream.c. */
+
+/** COPY IN begins. What is appended after this comes once the client has ended it, or, when it ends
+ * it with a reason, an error in its place. */
+void stub_reply_copy_in(StubReply *reply);
 
 /** START_REPLICATION is accepted. */
 void stub_reply_copy_both(StubReply *reply);

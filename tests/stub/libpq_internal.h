@@ -45,8 +45,10 @@ struct pg_conn {
     bool opened; /* has had PG_OPEN_SQL */
     char error[256];
     char last_words[6]; /* SQLSTATE */
+    char password[16];  /* "": that of PQpass */
     bool reading;       /* between a sent query and its last result */
     bool pipelined;     /* in pipeline mode */
+    bool feeding;       /* in a COPY from the client */
     StubReply *reply;
     bool broken;        /* the next input says so */
     char *notification; /* channel of a NOTIFY that came, or NULL */
@@ -89,6 +91,9 @@ typedef struct Stub {
 } Stub;
 
 extern Stub stub;
+
+/** Whether this call is one that fails. */
+bool stub_call_fails(void);
 
 PGresult *result_error(const char *state, const char *message);
 PGresult *result_of(ExecStatusType status);

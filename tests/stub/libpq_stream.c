@@ -1,4 +1,4 @@
-/* CopyBoth: what a walsender streams, and what it is told. */
+/* CopyBoth: what a walsender streams, and what it is told. CopyIn: what a server is fed with. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,10 +49,44 @@ void stub_stream_end(int connection, const char *state, const char *message)
     stream_make_readable(conn);
 }
 
+void stub_reply_copy_in(StubReply *reply)
+{
+    stub_reply_no_row(reply);
+    reply->items[reply->count - 1].result->status = PGRES_COPY_IN;
+    stub_reply_hang(reply);
+}
+
 int PQputCopyData(PGconn *conn, const char *bytes, int length)
 {
+    if (conn->feeding && stub_call_fails()) {
+        return -1;
+    }
     if (receiver != NULL) {
         receiver(stub.arg, conn->number, bytes, (size_t)length);
+    }
+    return 1;
+}
+
+int PQputCopyEnd(PGconn *conn, const char *why)
+{
+    if (!conn->feeding) {
+        abort(); /* the caller's mistake */
+    }
+    if (stub_call_fails()) {
+        return -1;
+    }
+    conn->feeding = false;
+    if (why != NULL) {
+        StubReply *reply = conn->reply;
+        while (reply->count > reply->arrived) {
+            Item *item = &reply->items[--reply->count];
+            free(item->bytes);
+            PQclear(item->result);
+        }
+        stub_reply_error(reply, "57014", why);
+        stream_make_readable(conn);
+    } else {
+        stub_continue();
     }
     return 1;
 }

@@ -92,10 +92,10 @@ class Database:
 class PostgresServer:
     """initdb once, then start and stop as often as a test likes; data and port stay the same."""
 
-    def __init__(self, directory=None, major="15", settings=None, copy_of=None, port=None):
-        """`copy_of`: a data directory (of freeze()) to begin with instead of an empty one."""
+    def __init__(self, directory=None, major="15", settings=None, copy_of=None, port=None, binaries=None):
+        """`copy_of`: a data directory (of freeze()) to begin with instead of an empty one. `binaries`: a bin directory to use."""
         self.major = str(major)
-        self.bin = postgres_binaries(major)
+        self.bin = binaries or postgres_binaries(major)
         self.directory = directory or tempfile.mkdtemp(prefix="outboxd-pg-")
         os.makedirs(self.directory, exist_ok=True)
         os.chmod(self.directory, 0o755)
@@ -113,8 +113,9 @@ class PostgresServer:
             self._write_settings()
 
     def _run(self, name, *args):
-        subprocess.run([os.path.join(self.bin, name), *args], check=True, cwd=self.directory,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **server_user())
+        result = subprocess.run([os.path.join(self.bin, name), *args], cwd=self.directory, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **server_user())
+        assert result.returncode == 0, f"{name} {' '.join(args)}:\n{result.stdout}"
 
     def _initdb(self):
         password_file = os.path.join(self.directory, "pw")
@@ -122,7 +123,7 @@ class PostgresServer:
             f.write(PASSWORDS[SUPERUSER] + "\n")
         give_to_server_user(password_file)
         self._run("initdb", "-D", self.data, "-U", SUPERUSER, "--auth-host=scram-sha-256", "--auth-local=trust", "--encoding=UTF8",
-                  "--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}")
+                  "--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}", *(["--no-data-checksums"] if int(self.major) >= 18 else []))
         os.unlink(password_file)
         self._write_settings()
 
@@ -215,6 +216,17 @@ class PostgresServer:
         self._copy(copy, self.data)
         if start:
             self.start()
+
+    def upgrade(self, binaries=None, major=None):
+        """pg_upgrade of a stopped server, by the programs in `binaries`, which may be of the same version: another system identifier and a log that
+        begins anew, behind the same port."""
+        assert self.process is None
+        old_data, old_bin = f"{self.data}-{self._copies}-old", self.bin
+        self._copies += 1
+        os.rename(self.data, old_data)
+        self.bin, self.major = binaries or self.bin, str(major or self.major)
+        self._initdb()
+        self._run("pg_upgrade", "-b", old_bin, "-B", self.bin, "-d", old_data, "-D", self.data, "-U", SUPERUSER)
 
     @contextlib.contextmanager
     def configured(self, restart=False, **settings):

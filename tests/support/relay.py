@@ -150,8 +150,10 @@ class Relay:
             self.env = {"OUTBOXD_MONITOR_LISTEN": f"127.0.0.1:{self.port}", **self.env}
             self.args = ["run", *(args or [])]
 
-    def start(self, wait_ready=True, env=None, timeout=20, fail_at=None):
+    def start(self, wait_ready=True, env=None, timeout=20, fail_at=None, by=()):
         """Start the process; with wait_ready until /readyz says 200 (publishing or a healthy standby).
+
+        `by`: a command that becomes it, such as a shell that redirects its output.
 
         `fail_at`: "name:count:action" of relay/base/failpoint.h, or a list of them, for this start. Each must strike: wait_struck() waits for
         it, and the fixture fails a test that ends before it.
@@ -166,7 +168,7 @@ class Relay:
             self.struck_before = len(self.struck())
             env = {**(env or {}), "OUTBOXD_FAILPOINTS": ",".join(self.fail_at), "OUTBOXD_FAILPOINT_LOG": self.fail_path}
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen([*by, outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=clean_environment({**self.env, **(env or {})}), cwd=self.directory,
                                             preexec_fn=die_with_parent(signal.SIGKILL))
         if wait_ready:

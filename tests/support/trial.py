@@ -12,6 +12,7 @@ one of the same key that was committed later. *Quiet*: the longest time for whic
 /readyz was 200 and no line of warning or worse was written.
 """
 
+import contextlib
 import threading
 import time
 import uuid
@@ -47,6 +48,7 @@ class Trial:
         self.expected = []          # (key, event id) in the order of commits
         self.quiet = 0.0
         self._emitted = 0
+        self._connection = None
         self._stop = threading.Event()
         self._thread = None
 
@@ -54,13 +56,30 @@ class Trial:
 
     def emit(self, count, keys=10, type="order.placed", aggregate="order", user="shop_owner"):
         """`count` events on `keys` keys in one transaction, in turn; their ids."""
-        rows = self.database.execute(
+        rows = self._execute(
             "SELECT (%s + n) %% %s, outbox.emit(%s, %s, ((%s + n) %% %s)::text, jsonb_build_object('n', %s + n))::text "
             "FROM generate_series(0, %s - 1) n ORDER BY n",
-            (self._emitted, keys, type, aggregate, self._emitted, keys, self._emitted, count), user=user)
+            (self._emitted, keys, type, aggregate, self._emitted, keys, self._emitted, count), user)
         self._emitted += count
         self.expected += [(str(key), event) for key, event in rows]
         return [event for _, event in rows]
+
+    @contextlib.contextmanager
+    def one_connection(self, user="shop_owner"):
+        """emit() by one connection for as long as this lasts: a new one for each costs ten times as much, which counts by the hundreds."""
+        self._connection = self.database.connect(user)
+        try:
+            yield
+        finally:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, sql, args, user):
+        if self._connection is None:
+            return self.database.execute(sql, args, user=user)
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, args)
+            return cursor.fetchall()
 
     def expect(self, events):
         """Events that were written in another way: (key, event id) in the order of their commits."""

@@ -170,6 +170,24 @@ Test(status_screen, exit_code_names_the_side_that_fails)
     cr_assert_eq(code_of("", true, true), EXIT_INTERNAL, "no pipelines at all");
 }
 
+Test(status_screen, a_database_that_went_away_is_told_with_its_time_and_the_remedy)
+{
+    static const char LOST[] =
+        "{'name':'orders','capture':'poll','state':'starting','since':'2026-11-21T09:12:44Z',"
+        "'database_lost':true,'error':{'code':'POSTGRES_UNREACHABLE','class':'retry',"
+        "'message':'Connection refused','hint':'Start it.','since':'2026-11-21T09:12:40Z',"
+        "'repeated':3},'oldest':null,'holder':null}";
+    AUTO_BUFFER out = TEXT_EMPTY;
+    const char *screen = screen_of(LOST, false, true, &out);
+    cr_assert_null(strstr(screen, "starting"), "%s", screen);
+    expect_line(screen, "NO DATABASE");
+    expect_line(screen, "orders has no database since 09:12:40 UTC");
+    expect_line(screen, ": Connection refused (tried again 3 times)");
+    expect_line(screen, "remedy");
+    expect_line(screen, "Start it.");
+    cr_assert_eq(code_of(LOST, false, true), EXIT_POSTGRES);
+}
+
 Test(status_screen, object_of_another_version_does_no_harm)
 {
     static const char STRANGE_PIPELINE[] =

@@ -94,6 +94,12 @@ Test(wal_lies, nothing)
     lie_once(LIE_EMPTY);
 }
 
+/* Also between the broker's acknowledgement and the first mark: what is acknowledged stays so. */
+Test(wal_lies, a_copy_that_waits_for_us)
+{
+    lie_once(LIE_COPY_IN);
+}
+
 static const char *const STATEMENTS[] = {
     "pg_try_advisory_lock(",
     "AS backend_pid;",

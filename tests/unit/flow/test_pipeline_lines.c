@@ -77,6 +77,36 @@ Test(pipeline_lines, a_thousand_poison_events_make_few_lines_and_a_count)
     cr_assert_eq(field_of(CODE_EVENT_SET_ASIDE, " events="), 1000 - LOG_LIMIT_LINES);
 }
 
+static void let_time_pass(void)
+{
+    rig.pipeline->parking.holds->row.try_us = 1;
+    rig.pipeline->parking.holds->row.tries = 0;
+    pipeline_watch_held_rows(rig.pipeline, INT64_MAX / 2);
+    rig_turn();
+}
+
+Test(pipeline_lines, a_letter_that_is_refused_again_and_again_is_told_once)
+{
+    rig.config.on_poison = ON_POISON_DEAD_LETTER;
+    run();
+    rig_batch("2b!");
+    rig_aside_refused();
+    cr_assert_eq(lines_of(CODE_EVENT_SET_ASIDE), 1);
+    for (int i = 0; i < 3; i++) {
+        let_time_pass();
+        rig_aside_refused();
+        cr_assert_eq(lines_of(CODE_EVENT_SET_ASIDE), 1);
+    }
+    let_time_pass();
+    rig_aside_done();
+    cr_assert_eq(lines_of(CODE_EVENT_SET_ASIDE), 1);
+    rig_batch("3b!");
+    rig_aside_done();
+    cr_assert_eq(lines_of(CODE_EVENT_SET_ASIDE), 2);
+    pipeline_sum_up(rig.pipeline, true);
+    cr_assert_eq(lines_of(CODE_EVENT_SET_ASIDE), 2, "those that were not told are none to sum up");
+}
+
 Test(pipeline_lines, troubles_that_come_and_go_are_summed_up)
 {
     run();

@@ -48,16 +48,48 @@ Test(refusal, large_values_leave_the_event_and_are_told)
                      "event_bytes_max is 65538");
 }
 
-Test(refusal, header_columns_count_and_the_event_id_stays)
+Test(refusal, small_values_that_add_up_are_not_told_one_by_one)
+{
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert(refusal_apply(event, 1, false, 3));
+    cr_assert_str_eq(error_message(&event->refusal->error),
+                     "the event is too large: 4 bytes; event_bytes_max is 3");
+}
+
+Test(refusal, header_columns_count)
 {
     ((Slice *)(event + 1))[0] = (Slice){.data = large, .length = sizeof(large)};
-    event->field[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large)};
-    event->field[FIELD_PAYLOAD] = SLICE_NULL;
     cr_assert(refusal_apply(event, 1, false, 2 * sizeof(large) - 1));
-    cr_assert_eq(event->refusal->count, 1);
-    cr_assert_eq(event->refusal->values[0].target, FIELD_COUNT);
-    cr_assert_eq(event->field[FIELD_EVENT_ID].length, sizeof(large), "it names the row");
+    cr_assert_eq(event->refusal->count, 2);
+    cr_assert_eq(event->refusal->values[1].target, FIELD_COUNT);
     cr_assert_not_null(strstr(error_message(&event->refusal->error), "header column 1 65537"));
+}
+
+Test(refusal, an_event_id_that_is_too_large_refuses_the_event_and_its_beginning_names_the_row)
+{
+    memcpy(large, "\xC3\xA4", 2); /* characters are counted, not bytes */
+    large[2] = '\xFF';            /* which is none */
+    event->field[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large)};
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert(refusal_apply(event, 1, false, INT64_C(8) << 20));
+    cr_assert_eq(event->refusal->count, 1);
+    cr_assert(refusal_has(event->refusal, FIELD_EVENT_ID));
+    cr_assert_not(refusal_has(event->refusal, FIELD_PAYLOAD));
+    cr_assert_eq(event->refusal->values[0].bytes.length, sizeof(large));
+    Slice id = event->field[FIELD_EVENT_ID];
+    cr_assert_eq(id.length, 257 + 8);
+    cr_assert_eq(memcmp(id.data, large, 257), 0);
+    cr_assert_eq(memcmp(id.data + 257, "...(cut)", 8), 0);
+    cr_assert_str_eq(error_message(&event->refusal->error),
+                     "the event is too large: 65539 bytes (event_id 65537); an event id has at "
+                     "most 65536 bytes");
+}
+
+Test(refusal, an_event_id_of_exactly_the_limit_is_none)
+{
+    event->field[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large) - 1};
+    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert_not(refusal_apply(event, 1, false, INT64_C(8) << 20));
 }
 
 Test(refusal, a_bytea_as_text_counts_as_its_bytes)

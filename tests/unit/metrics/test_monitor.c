@@ -1,5 +1,5 @@
-/* The endpoint over real sockets: the loop turns in a thread of its own, the test is the clients.
- */
+/* The endpoint over real sockets: the loop turns in a thread beside that of the endpoint, the test
+ * is the clients. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -29,6 +29,10 @@ static struct {
     Monitor *monitor;
     struct sockaddr_in address;
     atomic_bool ready;
+    atomic_bool hangs;    /* the loop, in one turn ... */
+    atomic_bool hanging;  /* ... which has begun */
+    atomic_long statuses; /* that were filled */
+    int64_t still_ms_max; /* 0: the monitor's */
     atomic_long ticks;
     atomic_long last_tick_us;
     atomic_long longest_gap_us; /* between two turns of the loop: what the data path would notice */
@@ -47,6 +51,7 @@ static bool on_ready(void *arg, Text *reason)
 static void on_status(void *arg, Text *json)
 {
     (void)arg;
+    server.statuses++;
     text_add(json, "{\"name\":\"shop\"}");
 }
 
@@ -62,6 +67,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     server.last_tick_us = now;
     server.ticks++;
+    monitor_beat(server.monitor);
+    while (server.hangs) {
+        server.hanging = true;
+        (void)poll(NULL, 0, 1);
+    }
+    server.hanging = false;
 }
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
@@ -92,7 +103,8 @@ static void start(void)
     server.base = event_base_new();
     server.metrics = metrics_new();
     *metrics_counter(server.metrics, "test_total", "Test.", NULL) = 41;
-    const MonitorSources sources = {.ready = on_ready, .status = on_status};
+    const MonitorSources sources = {
+        .ready = on_ready, .status = on_status, .still_ms_max = server.still_ms_max};
     AUTO_ERROR err = {0};
     Status status =
         monitor_start(server.base, "127.0.0.1:0", server.metrics, &sources, &server.monitor, &err);
@@ -110,8 +122,15 @@ static void start(void)
     cr_assert_eq(pthread_create(&server.thread, NULL, turn, NULL), 0);
 }
 
+static void start_impatient(void)
+{
+    server.still_ms_max = 400;
+    start();
+}
+
 static void finish(void)
 {
+    server.hangs = false;
     cr_assert_eq(write(stop_pipe[1], "x", 1), 1);
     pthread_join(server.thread, NULL);
     monitor_stop(&server.monitor);
@@ -125,6 +144,22 @@ static void finish(void)
 }
 
 TestSuite(monitor, .init = start, .fini = finish, .timeout = 60);
+TestSuite(monitor_impatient, .init = start_impatient, .fini = finish, .timeout = 60);
+
+static void wait_until(const atomic_bool *flag)
+{
+    int64_t until = clock_monotonic_us() + CLIENT_WAIT_MS * INT64_C(1000);
+    while (!*flag && clock_monotonic_us() < until) {
+        (void)poll(NULL, 0, 1);
+    }
+    cr_assert(*flag);
+}
+
+static void hang(void)
+{
+    server.hangs = true;
+    wait_until(&server.hanging);
+}
 
 static int client_connect(void)
 {
@@ -451,6 +486,73 @@ Test(monitor, running_out_of_descriptors_does_not_stop_the_loop)
     close(late);
 }
 
+/* One event of half a gigabyte is read and decoded in one turn. */
+Test(monitor, livez_answers_while_the_loop_is_in_a_long_turn_and_the_other_pages_after_it)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    hang();
+    int waiting = client_connect();
+    client_send(waiting, "GET /status HTTP/1.1\r\n\r\n", 24);
+    int64_t slowest_us = 0;
+    for (int i = 0; i < 50; i++) {
+        int64_t asked_us = clock_monotonic_us();
+        expect_code(get("/livez", &out), 200);
+        int64_t took_us = clock_monotonic_us() - asked_us;
+        slowest_us = took_us > slowest_us ? took_us : slowest_us;
+    }
+    cr_assert_lt(slowest_us, 1000000);
+    cr_assert_eq(server.statuses, 0);
+    cr_assert(server.hanging, "it was asked in one turn of the loop");
+    server.hangs = false;
+    cr_assert(client_read_all(waiting, &out));
+    expect_code(text_string(&out), 200);
+    cr_assert_str_eq(body_of(out.data), "{\"name\":\"shop\"}\n");
+    close(waiting);
+    cr_assert_not_null(strstr(get("/metrics", &out), "{path=\"/livez\"} 50\n"), "%s", out.data);
+}
+
+Test(monitor_impatient, livez_fails_when_the_loop_hangs_and_passes_when_it_turns_again)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    hang();
+    int64_t since_us = clock_monotonic_us();
+    int64_t until_us = since_us + CLIENT_WAIT_MS * INT64_C(1000);
+    while (strncmp(get("/livez", &out), "HTTP/1.1 503 ", 13) != 0 &&
+           clock_monotonic_us() < until_us) {
+        (void)poll(NULL, 0, 5);
+    }
+    cr_assert_geq(clock_monotonic_us() - since_us, 300000);
+    cr_assert_str_eq(body_of(out.data), "the loop has not turned for 0 s\n");
+    expect_code(get("/livez?verbose", &out), 503);
+    cr_assert_str_eq(body_of(out.data), "[-]the loop has not turned for 0 s\nlivez check failed\n");
+    server.hangs = false;
+    while (strncmp(get("/livez", &out), "HTTP/1.1 200 ", 13) != 0 &&
+           clock_monotonic_us() < until_us) {
+        (void)poll(NULL, 0, 5);
+    }
+    expect_code(text_string(&out), 200);
+}
+
+/* A probe gives up after a second and asks again, for as long as the loop hangs. */
+Test(monitor, questions_of_clients_that_are_gone_are_not_kept_for_the_loop)
+{
+    enum { CLIENTS = 500 };
+    AUTO_BUFFER out = TEXT_EMPTY;
+    hang();
+    for (int i = 0; i < CLIENTS; i++) {
+        int client = client_connect();
+        client_send(client, "GET /status HTTP/1.1\r\n\r\n", 24);
+        close(client);
+    }
+    expect_code(get("/livez", &out), 200);
+    server.hangs = false;
+    expect_code(get("/readyz", &out), 200);
+    cr_assert_leq(server.statuses, HTTP_CONNECTIONS_MAX + 1);
+    expect_code(get("/status", &out), 200);
+    get("/metrics", &out);
+    cr_assert_not_null(strstr(out.data, "{path=\"/status\"} 501\n"), "%s", out.data);
+}
+
 Test(monitor_start, address_in_use_is_a_configuration_error)
 {
     struct event_base *base = event_base_new();
@@ -469,6 +571,32 @@ Test(monitor_start, address_in_use_is_a_configuration_error)
     cr_assert_not_null(strstr(error_message(&err), "monitor.listen"));
     monitor_stop(&first);
     monitor_stop(&first);
+    metrics_free(&metrics);
+    event_base_free(base);
+}
+
+/* A start or an end that takes long: the loop does not turn yet, or any more. */
+Test(monitor_start, livez_answers_without_a_loop_and_what_waits_for_one_holds_up_no_stop)
+{
+    struct event_base *base = event_base_new();
+    Metrics *metrics = metrics_new();
+    const MonitorSources sources = {.ready = on_ready, .status = on_status};
+    Monitor *monitor = NULL;
+    AUTO_ERROR err = {0};
+    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    cr_assert_eq(monitor_start(base, "127.0.0.1:0", metrics, &sources, &monitor, &err), OK);
+    server.address.sin_family = AF_INET;
+    server.address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    server.address.sin_port = htons((uint16_t)atoi(strrchr(monitor_address(monitor), ':') + 1));
+    AUTO_BUFFER out = TEXT_EMPTY;
+    int waiting = client_connect();
+    client_send(waiting, "GET /status HTTP/1.1\r\n\r\n", 24);
+    expect_code(get("/livez", &out), 200);
+    monitor_stop(&monitor);
+    cr_assert(client_read_all(waiting, &out) || errno == ECONNRESET);
+    cr_assert_eq(out.length, 0);
+    cr_assert_eq(server.statuses, 0);
+    close(waiting);
     metrics_free(&metrics);
     event_base_free(base);
 }

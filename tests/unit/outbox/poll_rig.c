@@ -112,7 +112,7 @@ static void serve_copy(const char *sql, StubReply *reply)
     Text bytes = TEXT_EMPTY;
     text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
     stub_reply_copy(reply);
-    rig.keys_only = strstr(sql, "\"seq\"::bigint, \"event_id\"::text FROM ") != NULL;
+    rig.keys_only = strstr(sql, "\"seq\"::bigint, CASE WHEN pg_catalog.octet_length(") != NULL;
     const char *chosen = strstr(sql, "\"seq\" = ANY('{");
     const char *end = strstr(sql, " TO STDOUT");
     const char *small = strstr(sql, "pg_relation_size(c.reltoastrelid) = 0");

@@ -100,8 +100,8 @@ Test(table, a_name_that_is_none_is_refused)
 Test(table, the_first_fetch_reads_from_the_beginning)
 {
     make();
-    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
-                 "-9223372036854775808 AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 50) "
+    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" > "
+                 "-9223372036854775808 AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 50) "
                  "TO STDOUT (FORMAT binary); ");
 }
 
@@ -110,19 +110,20 @@ Test(table, a_table_without_published_at_has_only_unpublished_rows)
     config.columns.published_at = GIVEN("");
     config.on_publish = ON_PUBLISH_DELETE;
     make();
-    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" > "
-                 "-9223372036854775808 ORDER BY \"seq\" LIMIT 50) "
+    assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" > "
+                 "-9223372036854775808 ORDER BY o.\"seq\" LIMIT 50) "
                  "TO STDOUT (FORMAT binary); ");
 }
 
 #define RANGES(lows, highs)                                                                        \
     "COPY ((SELECT hit.* FROM unnest('{" lows "}'::bigint[], '{" highs                             \
     "}'::bigint[]) AS gap(low, high) CROSS JOIN LATERAL (SELECT COLUMNS FROM \"outbox\".\"event\"" \
-    " WHERE \"seq\" BETWEEN gap.low AND gap.high AND \"published_at\" IS NULL ORDER BY \"seq\" "   \
-    "LIMIT 50) AS hit LIMIT 50) UNION ALL (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE "        \
+    " AS o WHERE \"seq\" BETWEEN gap.low AND gap.high AND \"published_at\" IS NULL ORDER BY "      \
+    "o.\"seq\" "                                                                                   \
+    "LIMIT 50) AS hit LIMIT 50) UNION ALL (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE "   \
     "\"seq\" > "
 #define BEYOND(top)                                                                                \
-    top " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 50) LIMIT 50) TO STDOUT (FORMAT "    \
+    top " AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 50) LIMIT 50) TO STDOUT (FORMAT "  \
         "binary); "
 
 Test(table, gaps_are_read_before_what_lies_beyond_the_top)
@@ -133,17 +134,21 @@ Test(table, gaps_are_read_before_what_lies_beyond_the_top)
     assert_fetch(RANGES("-9223372036854775807,6", "4,8") BEYOND("9"));
 }
 
+#define EVENT_ID                                                                                   \
+    "CASE WHEN pg_catalog.octet_length(\"event_id\"::text) > 65536 THEN "                          \
+    "pg_catalog.left(\"event_id\"::text, 256) || '...(cut)' ELSE \"event_id\"::text END"
 #define KEYS(from, lows, highs)                                                                    \
     "COPY ((SELECT hit.* FROM unnest('{" lows "}'::bigint[], '{" highs                             \
-    "}'::bigint[]) AS gap(low, high) CROSS JOIN LATERAL (SELECT \"seq\"::bigint, "                 \
-    "\"event_id\"::text FROM \"outbox\".\"event\" WHERE \"seq\" BETWEEN gap.low AND gap.high AND " \
-    "\"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) AS hit LIMIT 7) UNION ALL (SELECT "        \
-    "\"seq\"::bigint, \"event_id\"::text FROM \"outbox\".\"event\" WHERE \"seq\" > " from          \
-    " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) LIMIT 7) TO STDOUT (FORMAT binary); "
+    "}'::bigint[]) AS gap(low, high) CROSS JOIN LATERAL (SELECT \"seq\"::bigint, " EVENT_ID        \
+    " FROM \"outbox\".\"event\" AS o WHERE \"seq\" BETWEEN gap.low AND gap.high AND "              \
+    "\"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 7) AS hit LIMIT 7) UNION ALL (SELECT "      \
+    "\"seq\"::bigint, " EVENT_ID " FROM \"outbox\".\"event\" AS o WHERE \"seq\" > " from           \
+    " AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 7) LIMIT 7) TO STDOUT (FORMAT "        \
+    "binary); "
 #define ALL_KEYS(from)                                                                             \
-    "COPY (SELECT \"seq\"::bigint, \"event_id\"::text FROM \"outbox\".\"event\" WHERE \"seq\" "    \
+    "COPY (SELECT \"seq\"::bigint, " EVENT_ID " FROM \"outbox\".\"event\" AS o WHERE \"seq\" "     \
     "> " from                                                                                      \
-    " AND \"published_at\" IS NULL ORDER BY \"seq\" LIMIT 7) TO STDOUT (FORMAT binary); "
+    " AND \"published_at\" IS NULL ORDER BY o.\"seq\" LIMIT 7) TO STDOUT (FORMAT binary); "
 
 static void assert_keys(int64_t from, const char *expected)
 {
@@ -184,9 +189,10 @@ Test(table, chosen_rows_are_read_by_number)
     table->select_list = strdup("COLUMNS");
     AUTO_BUFFER sql = TEXT_EMPTY;
     fetch_add_chosen_sql(table, (KnownRow[]){{.seq = -3}, {.seq = 8}}, 2, LEAN_NONE, &sql);
-    cr_assert_str_eq(sql.data, "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" WHERE \"seq\" = "
-                               "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
-                               "\"seq\") TO STDOUT (FORMAT binary); ");
+    cr_assert_str_eq(sql.data,
+                     "COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" = "
+                     "ANY('{-3,8}'::bigint[]) AND \"published_at\" IS NULL ORDER BY "
+                     "o.\"seq\") TO STDOUT (FORMAT binary); ");
 }
 
 Test(table, sizes_are_looked_at_before_values)
@@ -196,18 +202,26 @@ Test(table, sizes_are_looked_at_before_values)
     make();
     cr_assert_not_null(strstr(table->select_list, "CASE WHEN pg_column_size(\"payload\") <= 8000 "
                                                   "THEN \"payload\"::text END"));
-    cr_assert_not_null(strstr(table->rows_begin,
-                              "CASE WHEN total <= 1000 OR octet_length(v6) <= 65536 THEN v6 END"));
+    cr_assert_not_null(
+        strstr(table->rows_begin, "CASE WHEN NOT large OR octet_length(v6) <= 65536 THEN v6 END"));
+    cr_assert_not_null(strstr(table->rows_begin, "SELECT *, total > 1000 OR "
+                                                 "coalesce(octet_length(v1) > 65536, false) AS "
+                                                 "large FROM "),
+                       "%s", table->rows_begin);
     cr_assert_not_null(strstr(table->rows_begin, "coalesce(octet_length(v7), s7, 0) + "
                                                  "coalesce(octet_length(v8), 0) + "));
-    cr_assert_not_null(strstr(table->rows_begin, ", v15, v1, "));
+    cr_assert_not_null(strstr(table->rows_begin,
+                              "SELECT v0, v15, CASE WHEN pg_catalog.octet_length(v1::text) > 65536 "
+                              "THEN pg_catalog.left(v1::text, 256) || '...(cut)' ELSE v1::text "
+                              "END, "));
     cr_assert_null(strstr(table->rows_begin, "octet_length(v14)"), "there is no such column");
     Text sql = TEXT_EMPTY;
     const Gaps unseen = {.top = INT64_MIN, .low = INT64_MIN};
     fetch_add_sql(table, &unseen, 5, &sql);
-    cr_assert_eq(strncmp(sql.data, "COPY (SELECT v0, v15, v1, CASE", 30), 0, "%s", sql.data);
+    cr_assert_eq(strncmp(sql.data, "COPY (SELECT v0, v15, CASE WHEN", 31), 0, "%s", sql.data);
     cr_assert_not_null(strstr(sql.data, " LIMIT 5 OFFSET 0) AS a(v0, v15, v1, "));
-    cr_assert_not_null(strstr(sql.data, ", s7, s13) OFFSET 0) AS b) TO STDOUT"), "%s", sql.data);
+    cr_assert_not_null(strstr(sql.data, ", s7, s13) OFFSET 0) AS b) AS c) TO STDOUT"), "%s",
+                       sql.data);
     text_free(&sql);
 }
 
@@ -222,7 +236,7 @@ Test(table, a_row_that_cannot_be_read_comes_without_its_bodies_or_with_its_name_
     cr_assert_null(strstr(sql.data, "\"headers\""));
     text_clear(&sql);
     fetch_add_chosen_sql(table, (KnownRow[]){{.seq = 8}}, 1, LEAN_NAME, &sql);
-    cr_assert_not_null(strstr(sql.data, "\"event_id\"::text, NULL::text"));
+    cr_assert_not_null(strstr(sql.data, EVENT_ID ", NULL::text"));
     cr_assert_null(strstr(sql.data, "aggregate_id"));
     text_free(&sql);
 }
@@ -244,7 +258,9 @@ Test(table, rows_that_are_known_to_be_small_are_read_without_a_look_at_their_siz
     fetch_add_small_sql(table, &unseen, 5, &sql);
     cr_assert_null(strstr(sql.data, "total"), "%s", sql.data);
     cr_assert_null(strstr(sql.data, "pg_column_size"), "%s", sql.data);
-    const char *payload = strstr(sql.data, "octet_length(v");
+    const char *id = strstr(sql.data, "octet_length(v1) > 65536 THEN substring(v1, 1, -1)");
+    cr_assert_not_null(id, "it names the row whole, or sizes are looked at: %s", sql.data);
+    const char *payload = strstr(id + 1, "octet_length(v");
     cr_assert_not_null(payload, "a text of megabytes takes a few bytes of a jsonb: %s", sql.data);
     const char *headers = strstr(payload + 1, "octet_length(v");
     cr_assert_not_null(headers, "%s", sql.data);

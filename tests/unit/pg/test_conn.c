@@ -27,6 +27,9 @@ static struct {
     bool close_in_result;
     bool close_in_row;
     bool cancel_in_row;
+    size_t slices; /* that are fed */
+    size_t fed;    /* so many have been, of the running query */
+    const char *feed_fails;
 } at;
 
 static void on_worker(evutil_socket_t fd, short what, void *arg)
@@ -86,6 +89,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         case 'h':
             stub_reply_hang(reply);
             break;
+        case 'i':
+            stub_reply_copy_in(reply);
+            stub_reply_command(reply, 1);
+            break;
         case 'p':
             cr_assert_eq(query->param_count, 2);
             cr_assert_str_eq(query->values[0], "text");
@@ -98,10 +105,18 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     }
 }
 
+static void on_fed(void *arg, int connection, const char *bytes, size_t length)
+{
+    (void)arg;
+    (void)connection;
+    text_append(&at.heard, bytes, length);
+}
+
 static void begin(void)
 {
     memset(&at, 0, sizeof(at));
     stub_reset(serve, NULL);
+    stub_stream_receive(on_fed);
     at.base = event_base_new();
     at.worker = worker_new();
     at.worker_io = event_new(at.base, worker_fd(at.worker), EV_READ | EV_PERSIST, on_worker, NULL);
@@ -213,12 +228,24 @@ static void on_done(void *arg, const Error *err)
     }
 }
 
+static Slice on_feed(void *arg, const char **ret_why)
+{
+    cr_assert_eq(arg, &at);
+    if (at.fed == at.slices) {
+        *ret_why = at.feed_fails;
+        return SLICE_NULL;
+    }
+    return (Slice){.data = &"0123456789"[at.fed++ % 10], .length = 1};
+}
+
 static void ask(const char *sql)
 {
     size_t done = at.done;
     bool copies = strpbrk(sql, "yz") != NULL;
+    at.fed = 0;
     pg_conn_send(at.conn, &(PgQuery){.sql = sql,
                                      .arg = &at,
+                                     .feed = strchr(sql, 'i') != NULL ? on_feed : NULL,
                                      .row = copies ? on_row : NULL,
                                      .result = on_result,
                                      .done = on_done});
@@ -456,6 +483,73 @@ Test(conn, rows_of_copy_are_handed_on_whole)
     static const char HEARD[] = "[3]one[3]two;[3]a\0b;.";
     cr_assert_eq(at.heard.length, sizeof(HEARD) - 1);
     cr_assert_eq(memcmp(at.heard.data, HEARD, sizeof(HEARD) - 1), 0);
+}
+
+Test(conn, a_copy_is_fed_slice_by_slice)
+{
+    connected();
+    at.slices = 5;
+    ask("i");
+    wait_for(&at.done, 1);
+    assert_heard("012341;.");
+    cr_assert(pg_conn_is_open(at.conn));
+    at.slices = 0;
+    ask("ir");
+    wait_for(&at.done, 2);
+    assert_heard("1;value;.");
+}
+
+/* So libpq holds one slice at a time. */
+Test(conn, a_copy_is_fed_as_fast_as_the_socket_takes_it)
+{
+    connected();
+    at.slices = 5;
+    ask("i");
+    stub_set_slow_flushes(2);
+    event_base_loop(at.base, EVLOOP_ONCE);
+    assert_heard("");
+    event_base_loop(at.base, EVLOOP_ONCE);
+    assert_heard("");
+    wait_for(&at.done, 1);
+    assert_heard("012341;.");
+}
+
+Test(conn, a_copy_lets_other_work_have_its_turn)
+{
+    connected();
+    at.slices = 100;
+    ask("i");
+    event_base_loop(at.base, EVLOOP_ONCE);
+    cr_assert_gt(at.fed, 0);
+    cr_assert_lt(at.fed, 50);
+    wait_for(&at.done, 1);
+    cr_assert_eq(at.fed, 100);
+    cr_assert_eq(at.heard.length, 100 + strlen("1;."));
+}
+
+Test(conn, a_copy_that_cannot_go_on_fails_and_leaves_the_connection)
+{
+    connected();
+    at.slices = 2;
+    at.feed_fails = "no more of it";
+    ask("i");
+    wait_for(&at.done, 1);
+    cr_assert_not_null(strstr(error_message(&at.error), "no more of it"), "%s",
+                       error_message(&at.error));
+    cr_assert(pg_conn_is_open(at.conn));
+}
+
+Test(conn, a_copy_that_is_refused_is_not_fed)
+{
+    connected();
+    at.slices = 2;
+    pg_conn_send(
+        at.conn,
+        &(PgQuery){.sql = "e", .arg = &at, .feed = on_feed, .result = on_result, .done = on_done});
+    wait_for(&at.done, 1);
+    cr_assert_eq(at.fed, 0);
+    cr_assert_not_null(strstr(error_message(&at.error), "42P01"));
+    cr_assert(pg_conn_is_open(at.conn));
 }
 
 Test(conn, parameters_go_along)
@@ -776,7 +870,7 @@ Test(conn, closing_while_a_cancel_request_is_under_way_is_safe)
 
 /* Everything that can fail fails once. */
 
-static void try_fail_at(size_t n, bool hard, size_t pieces)
+static void try_fail_at(const char *sql, size_t n, bool hard, size_t pieces)
 {
     stub_reset(serve, NULL);
     stub_set_pieces(pieces);
@@ -791,7 +885,8 @@ static void try_fail_at(size_t n, bool hard, size_t pieces)
     }
     cr_assert_eq(at.opened + at.refused, 1);
     if (at.opened > 0) {
-        ask("ryc");
+        at.slices = 3;
+        ask(sql);
         while (at.done == 0) {
             event_base_loop(at.base, EVLOOP_NONBLOCK);
             cr_assert_lt(clock_monotonic_us(), deadline_us, "call %zu: no end", n);
@@ -811,10 +906,10 @@ static void try_fail_at(size_t n, bool hard, size_t pieces)
 
 Test(conn, each_call_of_libpq_may_fail)
 {
-    for (int variant = 0; variant < 4; variant++) {
+    for (int variant = 0; variant < 8; variant++) {
         size_t n = 0;
         do {
-            try_fail_at(++n, variant % 2 == 1, variant / 2);
+            try_fail_at(variant < 4 ? "ryc" : "i", ++n, variant % 2 == 1, variant / 2 % 2);
         } while (stub_failures() > 0);
         cr_assert_geq(n, 12, "only %zu calls", n);
     }
@@ -858,6 +953,15 @@ Test(conn, a_copy_from_us_ends_the_connection)
 Test(conn, a_stream_ends_the_connection)
 {
     assert_garbled("r", LIE_COPY_BOTH, 0);
+}
+
+Test(conn, a_copy_that_nobody_begins_to_take_ends_the_connection)
+{
+    connected();
+    pg_conn_send(at.conn, &(PgQuery){.sql = "c", .arg = &at, .feed = on_feed, .done = on_done});
+    wait_for(&at.done, 1);
+    cr_assert_eq(at.error.code, CODE_PG_PROTOCOL);
+    cr_assert_not(pg_conn_is_open(at.conn));
 }
 
 Test(conn, a_copy_that_does_not_come_ends_the_connection)

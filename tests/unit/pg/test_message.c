@@ -15,6 +15,29 @@ Test(message, a_text_of_libpq_is_one_line_without_the_password)
     cr_assert_str_eq(message, "invalid port number: \"***\" DETAIL: it is");
 }
 
+Test(message, a_short_password_is_hidden_as_a_value_and_no_word_is_torn)
+{
+    static const struct {
+        const char *password;
+        const char *text;
+        const char *shown;
+    } CASES[] = {
+        {"a", "invalid value \"a\" for a parameter", "invalid value \"***\" for a parameter"},
+        {"a", "a name: postgresql://app:a@host/a?b=a&c",
+         "a name: postgresql://app:***@host/a?b=***&c"},
+        {"a", "password=a", "password=***"},
+        {"abc", "'abc' in abcde, abc", "'***' in abcde, abc"},
+        {"abcd", "abcde, xabcd", "***e, x***"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        PGconn conn = {0};
+        snprintf(conn.password, sizeof(conn.password), "%s", CASES[i].password);
+        snprintf(conn.error, sizeof(conn.error), "%s", CASES[i].text);
+        AUTO_TEXT message = pg_message(&conn);
+        cr_assert_str_eq(message, CASES[i].shown);
+    }
+}
+
 Test(message, what_libpq_guesses_is_left_out_and_each_server_is_told_apart)
 {
     PGconn conn = {0};

@@ -306,7 +306,8 @@ Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
     }
     cr_assert_not_null(strstr(letter.sql,
                               "FROM \"outbox\".\"event\" WHERE \"seq\" = $2::bigint AND "
-                              "\"event_id\"::text = $14 LIMIT 1"));
+                              "CASE WHEN pg_catalog.right($14::text, 8) = '...(cut)' THEN "));
+    cr_assert_not_null(strstr(letter.sql, " ELSE \"event_id\"::text = $14::text END LIMIT 1"));
     cr_assert_not_null(strstr(letter.sql, "\"it's \"\"x\"\"\"::text AS v10"), "%s", letter.sql);
     cr_assert_not_null(strstr(letter.sql, "convert_to(v10, 'UTF8')"));
     cr_assert_not_null(strstr(letter.sql, "'payload_bytes'"));

@@ -74,7 +74,30 @@ Test(mark_sql, another_type_is_compared_as_itself_or_as_text)
     assert_prepared(
         "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.text[], tid) AS " UPDATE
         " FROM unnest($1, $2) AS given(seq, id) WHERE r.\"seq\" = ANY($1) AND r.\"seq\""
-        " = given.seq AND r.\"event_id\"::text IS NOT DISTINCT FROM given.id; ");
+        " = given.seq AND CASE WHEN");
+    assert_has(" ELSE r.\"event_id\"::text IS NOT DISTINCT FROM given.id END; ");
+}
+
+/* The cast to its own type would fail for what was cut. */
+Test(mark_sql, an_id_that_was_cut_is_compared_by_its_beginning)
+{
+    static const char *const LONG[] = {"text", "bytea", "character varying",
+                                       "character varying(20000)"};
+    for (size_t i = 0; i < sizeof(LONG) / sizeof(LONG[0]); i++) {
+        make(LONG[i]);
+        assert_has(" AND CASE WHEN pg_catalog.right(given.id, 8) = '...(cut)' THEN"
+                   " coalesce(r.\"event_id\"::text = given.id OR"
+                   " (pg_catalog.octet_length(r.\"event_id\"::text) > 16384 AND"
+                   " pg_catalog.left(r.\"event_id\"::text, pg_catalog.length(given.id) - 8)"
+                   " || '...(cut)' = given.id), false) ELSE r.\"event_id\" IS NOT DISTINCT FROM"
+                   " given.id::");
+        text_clear(&sql);
+        mark_sql_add_replaced_query(&mark, &sql);
+        cr_assert_not_null(strstr(text_string(&sql), " AND NOT CASE WHEN"), "%s",
+                           text_string(&sql));
+        cr_assert_null(strstr(text_string(&sql), " IS DISTINCT FROM"), "%s", text_string(&sql));
+        table_free(&table);
+    }
 }
 
 Test(mark_sql, without_a_column_the_number_alone_counts)

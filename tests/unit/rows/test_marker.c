@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "flow/batch.h"
+#include "flow/refusal.h"
 #include "flow/source.h"
 #include "metrics/metrics.h"
 #include "rows/mark_sql.h"
@@ -34,6 +36,9 @@ static struct {
     size_t counts;
     size_t prunes;
     size_t letters;
+    size_t feeds; /* of large ones */
+    size_t fed_bytes;
+    const char *feed_error;
     size_t row_looks;
     const char *row_ctid;
     size_t prepares;
@@ -267,6 +272,14 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
             stub_reply_error(reply, server.prune_error, "no");
         } else {
             stub_reply_row(reply, "count", "3", "max", "9", NULL);
+        }
+    } else if (begins(sql, "COPY outbox.dead_letter")) {
+        server.feeds++;
+        if (server.feed_error != NULL) {
+            stub_reply_error(reply, server.feed_error, "no");
+        } else {
+            stub_reply_copy_in(reply);
+            stub_reply_command(reply, server.swallows ? 0 : 1);
         }
     } else {
         cr_assert_eq(strncmp(sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s", sql);
@@ -1089,6 +1102,93 @@ Test(marker, a_dead_letter_that_somebody_swallows_is_given_back)
     add_letter(batch, 5);
     WAIT(asides == 1);
     batch_free(&batch);
+}
+
+enum { LARGE_BYTES = 5 * 1024 * 1024 };
+
+static void count_fed(void *arg, int connection, const char *bytes, size_t length)
+{
+    (void)arg;
+    (void)connection;
+    (void)bytes;
+    server.fed_bytes += length;
+}
+
+/* A message, whose value stands in memory. */
+static void add_large_letter(Batch *batch)
+{
+    stub_stream_receive(count_fed);
+    Event *event = batch_add(batch, 0);
+    event->seq = EVENT_NO_SEQ;
+    Refusal *refusal = refusal_new(event, 1);
+    char *value = arena_alloc(&batch->arena, LARGE_BYTES);
+    memset(value, 'x', LARGE_BYTES);
+    refusal->values[refusal->count++] = (RefusedValue){
+        .target = FIELD_CORRELATION_ID, .bytes = {.data = value, .length = LARGE_BYTES}};
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_EVENT_TOO_LARGE});
+    marker_next(marker);
+}
+
+Test(marker, a_large_dead_letter_is_fed)
+{
+    begin();
+    Batch *batch = batch_new();
+    add_large_letter(batch);
+    WAIT(asides == 1);
+    cr_assert_eq(server.feeds, 1);
+    cr_assert_eq(server.letters, 0);
+    cr_assert_geq(server.fed_bytes, LARGE_BYTES);
+    add_letter(batch, 6);
+    WAIT(asides == 2);
+    cr_assert_eq(server.letters, 1);
+    batch_free(&batch);
+}
+
+Test(marker, a_large_dead_letter_is_inserted_where_the_table_takes_no_copy)
+{
+    const char *states[] = {"0A000", "42809"};
+    begin();
+    Batch *batch = batch_new();
+    for (size_t i = 0; i < 2; i++) {
+        server.feed_error = states[i];
+        add_large_letter(batch);
+        WAIT(asides == i + 1);
+        cr_assert_eq(server.letters, i + 1);
+        cr_assert_eq(server.feeds, i + 1);
+    }
+    batch_free(&batch);
+}
+
+Test(marker, a_large_dead_letter_that_is_refused_or_swallowed_is_given_back)
+{
+    begin();
+    Batch *batch = batch_new();
+    server.feed_error = "42501";
+    add_large_letter(batch);
+    WAIT(asides_refused == 1);
+    server.feed_error = NULL;
+    server.swallows = true;
+    add_large_letter(batch);
+    WAIT(asides_refused == 2);
+    cr_assert_not_null(strstr(error_message(&error), "stored no row"));
+    cr_assert_eq(server.letters, 0);
+    cr_assert_eq(asides, 0);
+    batch_free(&batch);
+}
+
+Test(marker, a_connection_that_ends_while_a_large_dead_letter_is_fed_leaves_nothing)
+{
+    begin();
+    Batch *batch = batch_new();
+    add_large_letter(batch);
+    while (server.fed_bytes == 0) { /* a turn brings a part of it */
+        event_base_loop(base, EVLOOP_ONCE);
+    }
+    cr_assert_lt(server.fed_bytes, LARGE_BYTES, "it is under way");
+    pg_conn_close(conn);
+    marker_stop(marker);
+    batch_free(&batch);
+    cr_assert_eq(asides, 0);
 }
 
 Test(marker, old_rows_that_may_not_be_deleted_stop_nothing)

@@ -313,6 +313,18 @@ Test(precondition, table_and_rights)
          .code = CODE_RIGHT_INSERT,
          .remedy = "GRANT INSERT ON outbox.dead_letter TO shop_relay;",
          .warning = true},
+        {.column = "letters_hidden",
+         .value = "t",
+         .code = CODE_DEAD_LETTER_SECURITY,
+         .remedy = "ALTER ROLE shop_relay BYPASSRLS; or ALTER TABLE outbox.dead_letter DISABLE ROW",
+         .warning = true},
+        {.column = "letters_hidden",
+         .value = "t",
+         .code = CODE_DEAD_LETTER_SECURITY,
+         .remedy = "ALTER TABLE outbox.dead_letter NO FORCE ROW LEVEL SECURITY;",
+         .also = "letters_forced",
+         .also_value = "t",
+         .warning = true},
         {.column = "pauses",
          .value = "f",
          .code = CODE_RIGHT_PAUSE,
@@ -365,29 +377,6 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
         const char *also_value;
         bool warning;
     } CASES[] = {
-        {.of = CAPTURE_POLL,
-         .column = "cache",
-         .value = "20",
-         .code = CODE_SEQUENCE_CACHE,
-         .remedy = "ALTER SEQUENCE outbox.event_seq_seq CACHE 1;"},
-        {.of = CAPTURE_POLL,
-         .column = "increment",
-         .value = "50",
-         .code = CODE_SEQUENCE_BLOCKS,
-         .remedy = "let the INSERT draw it",
-         .warning = true},
-        {.of = CAPTURE_POLL,
-         .column = "drawn",
-         .value = "f",
-         .code = CODE_SEQUENCE_ELSEWHERE,
-         .remedy = "let the INSERT draw it",
-         .warning = true},
-        {.of = CAPTURE_POLL,
-         .column = "sequence",
-         .value = NULL,
-         .code = CODE_SEQUENCE_ELSEWHERE,
-         .remedy = "let the INSERT draw it",
-         .warning = true},
         {.of = CAPTURE_POLL,
          .column = "claims",
          .value = "f",
@@ -477,6 +466,37 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
 }
 
 /* The log has an order of its own, the rows that wait in the table have none but their numbers. */
+Test(precondition, numbers_that_are_not_the_order_of_commits_are_said_for_the_log_too)
+{
+    static const struct {
+        const char *column;
+        const char *value;
+        ErrorCode code;
+        const char *remedy;
+        bool warning; /* by polling, too */
+    } CASES[] = {
+        {"cache", "20", CODE_SEQUENCE_CACHE, "ALTER SEQUENCE outbox.event_seq_seq CACHE 1;", false},
+        {"increment", "50", CODE_SEQUENCE_BLOCKS, "let the INSERT draw it", true},
+        {"drawn", "f", CODE_SEQUENCE_ELSEWHERE, "let the INSERT draw it", true},
+        {"sequence", NULL, CODE_SEQUENCE_ELSEWHERE, "let the INSERT draw it", true},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        Given given = {.column = CASES[i].column,
+                       .value = CASES[i].value,
+                       .capture = CAPTURE_POLL,
+                       .reader = PRECONDITION_CHECK};
+        expect(&given, CASES[i].code, CASES[i].warning, CASES[i].remedy);
+        given.capture = CAPTURE_WAL;
+        expect(&given, CASES[i].code, true, CASES[i].remedy);
+        PreconditionLook ret = look(&given);
+        bool cached = CASES[i].code == CODE_SEQUENCE_CACHE;
+        cr_assert_eq(ret.faults[0].first, cached);
+        precondition_release(&ret);
+        given.reader = PRECONDITION_START; /* who numbers otherwise was told to take the log */
+        expect(&given, cached ? CASES[i].code : CODE_NONE, cached, cached ? CASES[i].remedy : "");
+    }
+}
+
 Test(precondition,
      numbers_that_go_down_forbid_polling_and_are_said_before_the_first_event_of_the_log)
 {

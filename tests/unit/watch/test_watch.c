@@ -424,7 +424,7 @@ Test(watch, an_adopted_table_is_asked_by_its_own_names)
                               "NULL::timestamptz AS at"),
                        "%s", text_string(&at.oldest_sql));
     cr_assert_not_null(strstr(text_string(&at.oldest_sql), "left(NULL::text, 100) AS key"));
-    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "ORDER BY \"Nr\" LIMIT 100)"));
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "ORDER BY o.\"Nr\" LIMIT 100)"));
 }
 
 Test(watch, slot_statistics_are_asked_only_where_they_are)
