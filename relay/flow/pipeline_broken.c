@@ -108,8 +108,9 @@ void pipeline_refused(void *arg, const Error *err)
         return;
     }
     p->refused = true;
-    p->rejected = err->code == CODE_MARK_REJECTED;
-    p->refusals += p->broken.class == ERROR_NONE && !p->rejected; /* its reason is known */
+    bool marks = err->code == CODE_MARK_REJECTED;
+    p->rejected = p->rejected || marks; /* until the source says that all is well again */
+    p->refusals += p->broken.class == ERROR_NONE && !marks; /* its reason is known */
     AUTO_ERROR said = error_of(err);
     /* One of class RETRY is waited for: ending would publish again what is not marked. */
     bool over = p->refusals > REFUSALS_MAX && err->class != ERROR_RETRY;

@@ -399,8 +399,9 @@ bool session_refused(PollSource *poll, const Error *err)
 
 void session_accepted(PollSource *poll)
 {
-    if (poll->refused) {
-        poll->refused = false;
+    bool was = poll->refused;
+    poll->refused = false;
+    if (was && marker_in_order(poll->marker)) { /* else the marker says when its rows pass */
         poll->source.events.refused(poll->source.events.arg, NULL);
     }
 }

@@ -105,6 +105,15 @@ lint_results() { "$python" tests/support/results.py; }
 # Each test that SECURITY.md and tests/TRIALS.md name exists.
 lint_named() { "$python" tests/support/named_tests.py; }
 
+# The patch of each mutant applies, and the tests it names exist.
+lint_mutants() { "$python" tests/support/mutants.py --check; }
+
+# What the program calls things is what other people's scripts expect.
+lint_names() {
+    [ -x build/release/outboxd ] || { echo "no release build"; return 1; }
+    "$python" tests/support/names.py build/release/outboxd
+}
+
 lint_lengths() {
     local long
     long=$(lint_c_files | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 " has " $1 " lines" }')
@@ -119,10 +128,12 @@ lint_parts() {
     part "lint connections" lint_connections
     part "lint results" lint_results
     part "lint named tests" lint_named
+    part "lint mutants" lint_mutants
     part "lint lengths" lint_lengths
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release
         part "lint sample" lint_sample
+        part "lint names" lint_names
     }
     part "lint clang" lint_clang && part "lint tidy" lint_tidy
 }

@@ -563,6 +563,7 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT pg_advisory_unlock_all()")) {
         stub_reply_row(reply, "unlocked", STUB_NULL, NULL);
     } else if (begins(sql, "CREATE PUBLICATION \"outboxd_orders\"")) {
+        cr_assert_not_null(strstr(sql, "(publish = 'insert',"), "%s", sql);
         trace("publication");
         rig.has_publication = true;
         stub_reply_command(reply, 0);

@@ -40,7 +40,7 @@ static void source_start(Source *source, int64_t delay_ms)
 
 static void forget_parked(void)
 {
-    sim.rereading = false;
+    sim.rereading = sim.hole = false;
     for (size_t i = 0; i < ROWS; i++) {
         if (sim.rows[i].place == ROW_PARKED) {
             sim.rows[i].place = ROW_IDLE;
@@ -107,6 +107,9 @@ static void source_ack(Source *source, Batch *batch)
             SIM_ASSERT(sim.held[j].event != event, "the sink still holds %lld",
                        (long long)event->seq);
         }
+        sim.hole |= !event_is_settled(event);
+        SIM_ASSERT(!sim.hole || event->state != EVENT_PARKED,
+                   "row %lld waits behind one that comes again", (long long)event->seq);
         row->place = event->state == EVENT_PARKED ? ROW_PARKED
                      : event_is_settled(event)    ? ROW_UNMARKED
                                                   : ROW_IDLE;
@@ -200,6 +203,7 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
                (long long)event->seq);
     SIM_ASSERT(!sim.paused, "sent %lld while paused", (long long)event->seq);
     SIM_ASSERT(!sim.broken, "sent %lld while a precondition is broken", (long long)event->seq);
+    SIM_ASSERT(!sim.rejected, "sent %lld while marks are rejected", (long long)event->seq);
     SIM_ASSERT(sim.held_count < ROWS, "sent too much");
     sim.may_purge = sim.purging = sim.held_back = sim.zombie = false;
     if (sim.lost || sim.reopening || (!sim.calm && chance(3))) {
@@ -336,7 +340,7 @@ void process_begin(void)
     sim.lease = false;
     sim.may_purge = sim.purging = sim.held_back = sim.zombie = sim.others = false;
     sim.paused = true; /* held */
-    sim.begun = sim.broken = false;
+    sim.begun = sim.broken = sim.rejected = false;
     sim.rereading = false;
     memset(sim.told, 0, sizeof(sim.told));
     sim.draining = sim.ended = sim.lost = sim.reopening = sim.owes_ready = sim.troubled = false;

@@ -70,10 +70,12 @@ typedef struct Simulation {
     SourceState state;
     bool lease;
     bool draining;
-    bool paused; /* or not known yet whether it is */
-    bool begun;  /* published or stood by: from then on the watch judges, not the source */
-    bool broken; /* a precondition */
+    bool paused;   /* or not known yet whether it is */
+    bool begun;    /* published or stood by: from then on the watch judges, not the source */
+    bool broken;   /* a precondition */
+    bool rejected; /* no mark passes: somebody's trigger */
     bool may_park;
+    bool hole;      /* an event came back unsettled: nothing behind it may wait in its row */
     bool rereading; /* as soon as every row is back and everything acknowledged is marked */
     uint64_t next_position;
     uint64_t last_acked;

@@ -42,6 +42,19 @@ Test(pipeline_isolate, a_refused_request_is_taken_apart_by_halves)
     cr_assert_eq(*rig.stats.overtaken, 0);
 }
 
+Test(pipeline_isolate, a_group_settles_whole_before_the_next_one_leaves)
+{
+    rig_run();
+    rig_batch("1a 2a 3a 4a 5a 6a 7a 8a");
+    rig_assert_sent("1 2 3 4 5 6 7 8");
+    rig_refuse("1 2 3 4 5 6 7 8");
+    rig_assert_sent("1 2 3 4");
+    rig_accept("1 2 3");
+    rig_assert_sent("");
+    rig_accept("4");
+    rig_assert_sent("5 6");
+}
+
 Test(pipeline_isolate, nothing_behind_a_refused_request_is_sent_before_it)
 {
     rig_run();

@@ -10,7 +10,7 @@
  *   topics           those of a missing topic wait, whether in their rows or in memory
  *   held rows        those behind a row that cannot be published wait until it is mended
  *   no right         nothing is sent or read while the source is not the publisher, or is paused,
- *                    or a precondition is broken
+ *                    or a precondition is broken, or a trigger refuses the marks
  */
 #include <criterion/criterion.h>
 #include <string.h>
@@ -70,6 +70,7 @@ static void do_lose_source(void)
         sim.zombie |= sim.source.lease_over;
         sim.state = SOURCE_LOST;
         sim.lease = false;
+        sim.rejected = false; /* it says so again once it is connected */
         sim.aside_count = 0;
         sim.source.events.lost(sim.source.events.arg, &err);
     }
@@ -144,9 +145,20 @@ static void do_refuse(void)
     }
 }
 
+/* A trigger of somebody's refuses the marks. */
+static void do_reject(void)
+{
+    if (sim.state == SOURCE_ACTIVE) {
+        AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_MARK_REJECTED);
+        sim.rejected = true;
+        sim.source.events.refused(sim.source.events.arg, &err);
+    }
+}
+
 static void do_accept(void)
 {
     if (sim.state == SOURCE_ACTIVE) {
+        sim.rejected = false;
         sim.source.events.refused(sim.source.events.arg, NULL);
     }
 }
@@ -155,9 +167,11 @@ static void do_fetch(void)
 {
     size_t room = 0;
     size_t bytes = 0;
-    if (sim.paused || sim.broken) {
+    if (sim.paused || sim.broken || sim.rejected) {
         SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes), "reads while %s",
-                   sim.paused ? "paused" : "a precondition is broken");
+                   sim.paused   ? "paused"
+                   : sim.broken ? "a precondition is broken"
+                                : "marks are rejected");
         return;
     }
     if (sim.rereading) {
@@ -193,7 +207,7 @@ static void do_fetch(void)
 
 static void do_mark(void)
 {
-    if (sim.state != SOURCE_ACTIVE) {
+    if (sim.state != SOURCE_ACTIVE || sim.rejected) {
         return;
     }
     for (size_t i = 0, count = 1 + below(20); i < ROWS && count > 0; i++) {
@@ -472,7 +486,7 @@ static const Deed DEEDS[] = {
     {do_mend, 30, false},      {do_refuse, 6, true},     {do_break_precondition, 6, true},
     {do_accept, 20, false},    {do_resume, 20, false},   {do_end_lease, 20, true},
     {do_swap_server, 2, true}, {do_look_up, 40, false},  {do_delete_topic, 8, true},
-    {do_correct, 6, false},    {do_try, 6, false},
+    {do_correct, 6, false},    {do_try, 6, false},       {do_reject, 5, true},
 };
 
 static void step(void)

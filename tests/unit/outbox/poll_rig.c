@@ -168,6 +168,7 @@ static void serve_fetch(const char *sql, StubReply *reply)
         free(rig.fetch_sql);
         rig.fetch_sql = x_strdup(sql);
     }
+    rig.sweeps += strstr(sql, "\"seq\" > -9223372036854775808") != NULL;
     if (rig.hang_fetch) {
         stub_reply_hang(reply);
     }

@@ -43,6 +43,7 @@ typedef struct Rig {
     size_t not_durable;    /* so many answers of the guard say no */
     bool answered_durable; /* the last answer */
     bool hang_fetch;
+    size_t sweeps;      /* fetches that look at all numbers */
     bool large;         /* a row has a value out of line */
     size_t small_reads; /* statements that do not look at sizes */
     size_t doubts;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "flow/batch.h"
 #include "flow/refusal.h"
 #include "rows/dead_letter.h"
@@ -99,7 +100,7 @@ Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
     json_decref(json);
 }
 
-Test(dead_letter, a_reason_that_does_not_fit_ends_with_a_whole_character)
+Test(dead_letter, a_reason_of_any_length_is_whole)
 {
     char long_name[2000];
     for (size_t shift = 0; shift < 3; shift++) {
@@ -112,6 +113,8 @@ Test(dead_letter, a_reason_that_does_not_fit_ends_with_a_whole_character)
         error_hint(&reason, "%s", long_name);
         build();
         cr_assert_null(strstr(letter.values[9], "\xEF\xBF\xBD"), "%s", letter.values[9]);
+        AUTO_TEXT whole = x_format("%1$s: '%1$s'. %1$s", long_name);
+        cr_assert_str_eq(letter.values[9], whole);
         dead_letter_release(&letter);
     }
 }
