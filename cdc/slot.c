@@ -140,10 +140,10 @@ static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pi
 {
     if (pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
         error_set(err, CODE_MESSAGES_VERSION, "messages = true needs PostgreSQL 14 or later");
-        error_hint(err, "Set messages = false and use outbox.emit.");
+        error_advise(err);
     } else if (pipeline->failover_slot && facts->server_version < POSTGRES_FAILOVER) {
         error_set(err, CODE_FAILOVER_VERSION, "failover_slot = true needs PostgreSQL 17 or later");
-        error_hint(err, "Set failover_slot = false.");
+        error_advise(err);
     } else if (facts->has_slot && facts->lost[0] == '\0' && facts->confirmed == 0) {
         /* What it will be is not known: also a relay that was killed leaves one behind, which the
          * server finishes or takes back once it can. */

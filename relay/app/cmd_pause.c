@@ -214,7 +214,7 @@ static Status pause_find_table(PGconn *connection, const PipelineConfig *pipelin
     if (PQntuples(found) != 1 || pg_is_null(found, 0, 0)) {
         error_set(err, CODE_NO_PAUSE_TABLE, "there is no table outbox.pause in database '%s'",
                   PQdb(connection));
-        return error_hint(err, "Make it with: outboxd migrate");
+        return error_advise(err);
     }
     *ret_table = x_strdup(pg_value(found, 0, 0));
     return OK;

@@ -183,7 +183,7 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     status_hint_start(options, silence);
     if (options->dsn_unknown) {
         error_set(&err, CODE_DATABASE_UNKNOWN, "which database to look into is not known");
-        read = error_hint(&err, "Give -c FILE or --dsn DSN.");
+        read = error_advise(&err);
     } else {
         read = status_database_read(config, &found, &err);
     }

@@ -148,7 +148,7 @@ static Status store_find_tables(DeadStore *store, const char *name, Error *err)
     if (store->table == NULL) {
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
                      "there is no dead-letter table in database \"%s\"", PQdb(store->conn));
-        return error_hint(err, "Make it with: outboxd migrate");
+        return error_advise(err);
     }
     return OK;
 }

@@ -136,12 +136,12 @@ Status status_client_body(const char *listen, const Text *answer, Text *body, Er
     if (strncmp(text, PROTOCOL, sizeof(PROTOCOL) - 1) != 0 || end == NULL ||
         strlen(text) < sizeof("HTTP/1.1 200") - 1) {
         error_set(err, CODE_RELAY_ANSWER, "what answers at %s is not outboxd: no HTTP", listen);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
+        return error_advise(err);
     }
     if (strncmp(text + sizeof(PROTOCOL), " 200 ", 5) != 0) {
         error_set(err, CODE_RELAY_ANSWER, "what answers at %s has no status: HTTP code %.3s",
                   listen, text + sizeof(PROTOCOL) + 1);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
+        return error_advise(err);
     }
     text_append(body, end + 4, answer->length - (size_t)(end + 4 - text));
     return OK;
@@ -159,7 +159,7 @@ Status status_client_object(const char *listen, const Text *body, json_t **ret_o
         json_decref(object);
         error_set(err, CODE_RELAY_ANSWER, "what answers at %s is not outboxd: no status object",
                   listen);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
+        return error_advise(err);
     }
     *ret_object = object;
     return OK;

@@ -12,6 +12,10 @@
 #include "base/log_codes.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
+
+/* What others name or say may be megabytes, and is logged, stored and kept: beyond this it ends. */
+enum { ERROR_TEXT_MAX = 65536 };
 
 struct ErrorText {
     atomic_uint owners;
@@ -78,7 +82,14 @@ Error error_of(const Error *from)
 static char *format_text(const char *format, va_list args)
 {
     char *text = NULL;
-    return vasprintf(&text, format, args) >= 0 ? text : x_strdup(format);
+    if (vasprintf(&text, format, args) < 0) {
+        return x_strdup(format);
+    }
+    size_t length = strlen(text);
+    if (length > ERROR_TEXT_MAX) {
+        text[utf8_cut(text, length, ERROR_TEXT_MAX)] = '\0';
+    }
+    return text;
 }
 
 static void error_fill(Error *err, ErrorClass class, ExitCode exit_code, ErrorCode code,
@@ -132,6 +143,11 @@ Status error_hint(Error *err, const char *format, ...)
     va_end(args);
     error_set_text(err, error_message(err), hint);
     return FAILED;
+}
+
+Status error_advise(Error *err)
+{
+    return err != NULL ? error_hint(err, "%s", log_code_of(err->code)->remedy) : FAILED;
 }
 
 Status error_prefix(Error *err, const char *format, ...)

@@ -4,11 +4,12 @@
  * logs once and acts on the class, the code or the SQLSTATE, never on a text. Text is lower case,
  * names in single quotes, no full stop; the hint is a sentence with the remedy.
  *
- * The texts are whole, whatever their length, and shared: an Error owns a reference to them. So it
- * is no plain value. A local is an AUTO_ERROR, which lets go by itself; a member is released with
- * what holds it (error_clear). It is copied by error_copy() or error_of(): an assignment does not
- * compile, and lint refuses what else would make two owners of one reference. Zero is the empty
- * Error. One thread at a time for each Error; copies may belong to different threads. */
+ * The texts are whole (up to 64 KiB, of what others name in them), and shared: an Error owns a
+ * reference to them. So it is no plain value. A local is an AUTO_ERROR, which lets go by itself; a
+ * member is released with what holds it (error_clear). It is copied by error_copy() or error_of():
+ * an assignment does not compile, and lint refuses what else would make two owners of one
+ * reference. Zero is the empty Error. One thread at a time for each Error; copies may belong to
+ * different threads. */
 #pragma once
 
 #include <assert.h>
@@ -85,6 +86,9 @@ Status error_set_as(Error *err, ErrorClass class, ExitCode exit_code, ErrorCode 
 
 /** Adds the remedy to *err (NULL is allowed) and returns FAILED. */
 Status error_hint(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Adds the remedy that the registry has for its code (NULL is allowed) and returns FAILED. */
+Status error_advise(Error *err);
 
 /** Puts "prefix: " before the message, to name the place, and returns FAILED. */
 Status error_prefix(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));

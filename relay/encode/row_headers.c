@@ -285,8 +285,7 @@ Status row_headers_add(Slice json, HeaderReserved *reserved, HeaderList *list, E
             "the row's headers are not one JSON object of at most %d members, %d levels below a "
             "member, and %d bytes",
             RECORD_HEADERS_MAX, LIMIT_HEADERS_DEPTH, LIMIT_HEADERS_BYTES);
-        return error_hint(err,
-                          "outbox.emit refuses such headers; correct the row, or what wrote it.");
+        return error_advise(err);
     }
     return OK;
 }

@@ -228,7 +228,7 @@ static void pipeline_watch_stall(Pipeline *p)
     AUTO_ERROR err = {0};
     error_set(&err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
               STALL_SECONDS);
-    error_hint(&err, "Look at the brokers: acks=all needs min.insync.replicas replicas in sync.");
+    error_advise(&err);
     on_trouble(p, &err);
 }
 

@@ -32,9 +32,7 @@ void refusal_set_too_large(Refusal *refusal, Slice what)
 {
     error_set(&refusal->error, CODE_EVENT_TOO_LARGE, "the event is too large: %.*s",
               (int)what.length, what.data);
-    error_hint(&refusal->error,
-               "Keep large bodies out of events, or raise the pipeline's event_bytes_max and the "
-               "topic's max.message.bytes.");
+    error_advise(&refusal->error);
 }
 
 void refusal_set_unreadable(Event *event, const char *table, const Error *why)

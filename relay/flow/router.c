@@ -117,8 +117,7 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
                   "no route matches event_type '%.*s', aggregate_type '%.*s'",
                   SLICE_ARG(event->field[FIELD_EVENT_TYPE]),
                   SLICE_ARG(event->field[FIELD_AGGREGATE_TYPE]));
-        error_hint(err, "Add a route, or pipelines.topic as the topic of all other events, or "
-                        "on_unrouted = \"drop\" or \"dead_letter\".");
+        error_advise(err);
         return ROUTE_NONE;
     }
     bool null_column = false;
@@ -127,7 +126,7 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
     if (null_column) {
         error_set(err, CODE_TOPIC_COLUMN_NULL,
                   "a column of the topic template is NULL in this row");
-        error_hint(err, "Add a route that does not use the column.");
+        error_advise(err);
         return ROUTE_POISON;
     }
     if (topics_get(router->topics, name, &record->topic, err) != OK) {

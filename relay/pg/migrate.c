@@ -38,8 +38,7 @@ static Status connect_failed(PGconn *conn, Error *err)
                                "OUTBOXD_DATABASE_PASSWORD and OUTBOXD_DATABASE_PASSWORD_FILE go "
                                "with OUTBOXD_DATABASE_DSN, not with --dsn.");
     }
-    return error_hint(err, "Check --dsn, OUTBOXD_DATABASE_DSN or the PG* environment, and that the "
-                           "server is running.");
+    return error_advise(err);
 }
 
 /* What libpq is given; the caller frees it. */
@@ -74,7 +73,7 @@ static Status check_server(Migrate *migrate, Error *err)
     if (PQserverVersion(migrate->conn) < SERVER_VERSION_MIN) {
         error_set(err, CODE_MIGRATE_SERVER_VERSION, "%s is older than PostgreSQL 13",
                   migrate->place);
-        return error_hint(err, "outboxd needs PostgreSQL 13 or later.");
+        return error_advise(err);
     }
     /* A time-out of the role's must not cut an index build, lock_timeout bounds the waiting. */
     PGresult *result;
@@ -180,8 +179,7 @@ Status migrate_lock(Migrate *migrate, Error *err)
             error_set(err, CODE_MIGRATE_RUNNING,
                       "%s: another migration of schema '%s' has been running for 30 s",
                       migrate->place, migrate->schema);
-            error_hint(err, "Nothing was changed. Wait for it, or see who it is: SELECT pid FROM "
-                            "pg_locks WHERE locktype = 'advisory' AND granted;");
+            error_advise(err);
         }
         return FAILED;
     }

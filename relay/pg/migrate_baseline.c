@@ -254,10 +254,7 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
                           "everybody may run these. Run: REVOKE ALL ON FUNCTION %s FROM PUBLIC;",
                           text_string(&open));
     }
-    return error_hint(err,
-                      "Nothing was recorded. Copy the schema whole (pg_dump -s, with rights and "
-                      "owners), with the outboxd that made it; or drop it and run outboxd "
-                      "migrate.");
+    return error_advise(err);
 }
 
 static Status check_whole(const Baseline *baseline, Error *err)

@@ -256,7 +256,7 @@ static Status check_primary(Migrate *migrate, Error *err)
         return OK;
     }
     error_set(err, CODE_MIGRATE_READ_ONLY, "%s: this server is a standby", migrate->place);
-    return error_hint(err, "Connect to the primary (target_session_attrs=read-write finds it).");
+    return error_advise(err);
 }
 
 Status migrate_check_privileges(Migrate *migrate, int last, MigrateRoles roles, Error *err)

@@ -12,22 +12,19 @@
 typedef struct SqlstateHint {
     const char *sqlstate; /* or its first two characters */
     ErrorCode code;
-    const char *hint;
+    const char *hint; /* NULL: the remedy of the code; "": none */
 } SqlstateHint;
 
 static const SqlstateHint HINTS[] = {
-    {"55P03", CODE_MIGRATE_LOCKED,
-     "Nothing of this migration was changed. Run outboxd migrate again when the table is less "
-     "busy."},
+    {"55P03", CODE_MIGRATE_LOCKED, NULL},
     {"42501", CODE_MIGRATE_PRIVILEGE,
      "Connect as the role that owns the schema, or as one with CREATE on the database."},
-    {"2BP01", CODE_MIGRATE_DEPENDENT,
-     "Nothing was changed. Drop those objects first; outboxd never removes what it did not make."},
+    {"2BP01", CODE_MIGRATE_DEPENDENT, NULL},
     {"25006", CODE_MIGRATE_READ_ONLY, "Connect to the primary, with transactions that may write."},
-    {"42P06", CODE_MIGRATE_SCHEMA_FOREIGN, "Choose another name with --schema NAME."},
+    {"42P06", CODE_MIGRATE_SCHEMA_FOREIGN, NULL},
     {"42P07", CODE_MIGRATE_SCHEMA_FOREIGN,
      "Something made that object before us. Choose another name with --schema NAME."},
-    {"08", CODE_MIGRATE_CONNECTION, NULL},
+    {"08", CODE_MIGRATE_CONNECTION, ""},
     {"57", CODE_MIGRATE_CONNECTION,
      "Run outboxd migrate again; what was not applied was rolled back."},
 };
@@ -46,8 +43,7 @@ static Status connection_lost(const Migrate *migrate, Error *err)
 {
     AUTO_TEXT message = pg_message(migrate->conn);
     error_set(err, CODE_MIGRATE_CONNECTION, "the connection was lost: %s", message);
-    return error_hint(err,
-                      "Run outboxd migrate --status to see what is applied, then run it again.");
+    return error_advise(err);
 }
 
 static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
@@ -75,7 +71,9 @@ static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
     }
     if (hint != NULL && !ours_wins) {
         error_hint(err, "%s", hint);
-    } else if (ours != NULL && ours->hint != NULL) {
+    } else if (ours != NULL && ours->hint == NULL) {
+        error_advise(err);
+    } else if (ours != NULL && *ours->hint != '\0') {
         error_hint(err, "%s", ours->hint);
     }
     return FAILED;

@@ -38,7 +38,7 @@ Status migrate_script_check_schema(const char *schema, Error *err)
         return OK;
     }
     error_set(err, CODE_MIGRATE_SCHEMA_NAME, "schema name '%.80s' %s", schema, fault);
-    return error_hint(err, "Choose another name with --schema NAME.");
+    return error_advise(err);
 }
 
 /* Bare where that is certainly no keyword, so that the usual script reads well. */

@@ -11,7 +11,7 @@
 typedef struct SqlstateRow {
     const char *prefix;
     ErrorCode code;
-    const char *hint;
+    const char *hint; /* NULL: the remedy of the code; "": none */
 } SqlstateRow;
 
 static const SqlstateRow ROWS[] = {
@@ -20,28 +20,24 @@ static const SqlstateRow ROWS[] = {
     {"57P02", CODE_POSTGRES_CRASH, ""},
     {"57P03", CODE_POSTGRES_STARTING, ""},
     {"57P05", CODE_POSTGRES_IDLE_TIMEOUT, ""},
-    {"57014", CODE_POSTGRES_QUERY_CANCELED,
-     "If this repeats, look for slow reads of the outbox table: is its partial index there?"},
+    {"57014", CODE_POSTGRES_QUERY_CANCELED, NULL},
     {"53300", CODE_POSTGRES_TOO_MANY_CONNECTIONS,
      "Raise max_connections, or end sessions that nobody needs."},
-    {"53", CODE_POSTGRES_RESOURCES, "Look at disk and memory of the database server."},
-    {"58", CODE_POSTGRES_SYSTEM, "Look at the log of the database server."},
+    {"53", CODE_POSTGRES_RESOURCES, NULL},
+    {"58", CODE_POSTGRES_SYSTEM, NULL},
     {"40", CODE_POSTGRES_SERIALIZATION, ""}, /* serialization_failure, deadlock */
     {"55P03", CODE_POSTGRES_LOCK_TIMEOUT, ""},
     {"55006", CODE_POSTGRES_OBJECT_IN_USE, ""},
     {"25006", CODE_POSTGRES_READ_ONLY,
      "The server is read-only: a standby, or a primary that was demoted. Use a DSN with "
      "target_session_attrs=read-write."},
-    {"XX001", CODE_POSTGRES_DATA_CORRUPTED, "Look at the log of the database server."},
+    {"XX001", CODE_POSTGRES_DATA_CORRUPTED, NULL},
     {"28", CODE_POSTGRES_AUTHENTICATION, "Check user and password of database.dsn."},
-    {"3D000", CODE_POSTGRES_NO_DATABASE, "Check dbname of database.dsn."},
-    {"42501", CODE_POSTGRES_PRIVILEGE,
-     "GRANT outbox_relay TO the relay's role; outboxd check lists what is missing."},
-    {"42P01", CODE_POSTGRES_NO_TABLE,
-     "Make the outbox with: outboxd migrate; or name your own table in pipelines.table."},
-    {"3F000", CODE_POSTGRES_NO_SCHEMA, "Make the outbox with: outboxd migrate"},
-    {"42703", CODE_POSTGRES_NO_COLUMN,
-     "Name the columns of your table in pipelines.columns, or run: outboxd migrate"},
+    {"3D000", CODE_POSTGRES_NO_DATABASE, NULL},
+    {"42501", CODE_POSTGRES_PRIVILEGE, NULL},
+    {"42P01", CODE_POSTGRES_NO_TABLE, NULL},
+    {"3F000", CODE_POSTGRES_NO_SCHEMA, NULL},
+    {"42703", CODE_POSTGRES_NO_COLUMN, NULL},
 };
 
 /* The same SQLSTATE, but nothing waited: somebody's function raised it, or asked with NOWAIT. */
@@ -112,6 +108,9 @@ static Status sqlstate_fill_row(const SqlstateRow *row, const char *state, const
     error_set(err, row->code, "%s (SQLSTATE %s)", message, state);
     if (err != NULL) {
         snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", state);
+    }
+    if (row->hint == NULL) {
+        return error_advise(err);
     }
     return *row->hint != '\0' ? error_hint(err, "%s", row->hint) : FAILED;
 }

@@ -304,7 +304,7 @@ static void aside_send(Marker *marker)
         AUTO_ERROR err = {0};
         error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
                      "an event must be set aside, and there is no dead-letter table");
-        error_hint(&err, "Make it with: outboxd migrate");
+        error_advise(&err);
         marker->options.lost(marker->options.arg, &err);
         return;
     }

@@ -22,7 +22,7 @@ static Status set(rd_kafka_conf_t *conf, const char *property, const char *value
         bool hidden = result == RD_KAFKA_CONF_INVALID && mask_is_secret(slice_of(property));
         error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s%s",
                   hidden ? "librdkafka does not take the value of " : "", hidden ? property : text);
-        return error_hint(err, "The properties are librdkafka's: see its CONFIGURATION.md.");
+        return error_advise(err);
     }
     return OK;
 }

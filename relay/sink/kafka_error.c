@@ -13,7 +13,7 @@ static const int INVALID_DIFFERENT_RECORD = -138;
 typedef struct KafkaErrorRow {
     rd_kafka_resp_err_t kafka;
     ErrorCode code;
-    const char *hint;
+    const char *hint; /* NULL: the remedy of the code; "": none */
 } KafkaErrorRow;
 
 static const KafkaErrorRow ROWS[] = {
@@ -26,19 +26,14 @@ static const KafkaErrorRow ROWS[] = {
     {RD_KAFKA_RESP_ERR_INVALID_RECORD, CODE_RECORD_REFUSED,
      "A compacted topic needs a key; a topic may also refuse timestamps or formats."},
     {RD_KAFKA_RESP_ERR_INVALID_MSG, CODE_RECORD_REFUSED, "The broker found the record malformed."},
-    {RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, CODE_RECORD_TIMESTAMP_REFUSED,
-     "Set timestamp = \"publish\", or raise the topic's message.timestamp.*.max.ms."},
+    {RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, CODE_RECORD_TIMESTAMP_REFUSED, NULL},
     {RD_KAFKA_RESP_ERR_POLICY_VIOLATION, CODE_RECORD_REFUSED,
      "A policy of the cluster refused the record."},
-    {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, CODE_KAFKA_TOPIC_UNKNOWN,
-     "Create the topic, or: outboxd check --create-topics"},
-    {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, CODE_KAFKA_TOPIC_UNKNOWN,
-     "Create the topic, or: outboxd check --create-topics"},
+    {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, CODE_KAFKA_TOPIC_UNKNOWN, NULL},
+    {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, CODE_KAFKA_TOPIC_UNKNOWN, NULL},
     {RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, CODE_KAFKA_TOPIC_UNKNOWN, "The topic lost partitions."},
-    {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, CODE_KAFKA_TOPIC_DENIED,
-     "Grant WRITE and DESCRIBE on the topic to the relay's principal."},
-    {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, CODE_KAFKA_DENIED,
-     "Grant IDEMPOTENT_WRITE on the cluster to the relay's principal (brokers before 2.8)."},
+    {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, CODE_KAFKA_TOPIC_DENIED, NULL},
+    {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, CODE_KAFKA_DENIED, NULL},
     {RD_KAFKA_RESP_ERR__TRANSPORT, CODE_KAFKA_UNREACHABLE,
      "Check kafka.brokers and that the brokers are up."},
     {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, CODE_KAFKA_UNREACHABLE,
@@ -47,9 +42,8 @@ static const KafkaErrorRow ROWS[] = {
      "Check kafka.brokers and that the brokers are up."},
     {RD_KAFKA_RESP_ERR__RESOLVE, CODE_KAFKA_UNREACHABLE,
      "The broker's name cannot be resolved; check kafka.brokers and advertised.listeners."},
-    {RD_KAFKA_RESP_ERR__AUTHENTICATION, CODE_KAFKA_AUTHENTICATION,
-     "Check sasl.* and ssl.* in kafka.properties."},
-    {RD_KAFKA_RESP_ERR__SSL, CODE_KAFKA_TLS, "Check ssl.* in kafka.properties."},
+    {RD_KAFKA_RESP_ERR__AUTHENTICATION, CODE_KAFKA_AUTHENTICATION, NULL},
+    {RD_KAFKA_RESP_ERR__SSL, CODE_KAFKA_TLS, NULL},
 };
 
 static const KafkaErrorRow OTHER = {0, CODE_KAFKA_ERROR, ""};
@@ -78,7 +72,9 @@ static void kafka_error(rd_kafka_resp_err_t code, const char *what, const char *
     const KafkaErrorRow *row = kafka_error_row(code);
     error_set(err, row->code, "%s '%s': %s (%s)", what, topic, rd_kafka_err2str(code),
               rd_kafka_err2name(code));
-    if (row->hint[0] != '\0') {
+    if (row->hint == NULL) {
+        error_advise(err);
+    } else if (row->hint[0] != '\0') {
         error_hint(err, "%s", row->hint);
     }
 }
@@ -136,8 +132,9 @@ void kafka_connection_error(rd_kafka_resp_err_t code, const char *text, const ch
 {
     const KafkaErrorRow *row = kafka_error_row(code);
     ErrorCode name = row == &OTHER ? CODE_KAFKA_UNREACHABLE : row->code;
-    const char *hint =
-        row->hint[0] != '\0' ? row->hint : "Check kafka.brokers and that the brokers are up.";
+    const char *hint = row->hint == NULL      ? log_code_of(row->code)->remedy
+                       : row->hint[0] != '\0' ? row->hint
+                                              : "Check kafka.brokers and that the brokers are up.";
     const char *said = text != NULL ? text : rd_kafka_err2str(code);
     for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
         if (strstr(said, CONNECTION_TEXTS[i].text) != NULL) {

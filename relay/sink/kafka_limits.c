@@ -21,8 +21,7 @@ static void refuse_no_key(const KafkaTopic *kt, Error *err)
         err, CODE_RECORD_KEY_MISSING,
         "the record has no key, and topic '%s' is compacted: it accepts only records with one",
         kt->topic->name);
-    (void)error_hint(err, "Give these events a key (an aggregate_id, or a route with a key of its "
-                          "own), or send them to a topic with cleanup.policy=delete.");
+    (void)error_advise(err);
 }
 
 SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *record,

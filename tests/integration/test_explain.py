@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from support.log_codes import decisions, differences, unowned
+from support.log_codes import copied, decisions, differences, remedies, unowned
 from support.relay import ROOT, outboxd
 
 
@@ -68,3 +68,10 @@ def test_a_decision_by_a_text_is_told_from_other_uses(text, found):
 def test_an_error_that_nobody_lets_go_of_is_seen(line, found):
     assert len(unowned("static void f(void)\n{\n" + line + "\n}\n")) == found
     assert unowned("typedef struct A {\n    Error error;\n} A;\nError made(void)\n{\n    Error err = {0};\n    return err;\n}\n") == []
+
+
+def test_a_hint_that_repeats_a_remedy_is_seen():
+    known = remedies('CODE(ONE, A, B, "info", "m",\n     "Do "\n     "this.")\nCODE(TWO, A, B, "info", "m", "")\n')
+    assert known == {"Do this."}
+    assert copied('error_hint(err, "Do this.");', known) == ["Do this."] and copied('error_hint(&a->error,\n  "Do "\n "this.");', known) == ["Do this."]
+    assert copied('error_hint(err, "Do that.");', known) == [] and copied('error_advise(err);', known) == []

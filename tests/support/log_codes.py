@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Compares the codes that the sources use with the registry, relay/base/error_codes_*.inc (the compiler sees that none is missing): none
-is left over, no text for people sends its reader to a code that does not exist, nothing decides by the text of a code or of a message, and
+is left over, no text for people sends its reader to a code that does not exist, no hint repeats a remedy, nothing decides by the text of a code or of a message, and
 each Error of a function lets go of its texts by itself (base/error.h).
 
     tests/support/log_codes.py [ROOT]      exit code 1 and one line for each difference
@@ -41,6 +41,23 @@ def decisions(text):
     return [" ".join(m.group(0).split()) for m in DECISION.finditer(text)]
 
 
+STRINGS = r'((?:"(?:[^"\\]|\\.)*"\s*)+)'
+
+
+def joined(strings):
+    return "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', strings))
+
+
+def remedies(text):
+    """The last texts of the rows of the registry."""
+    return {joined(m) for m in re.findall(r",\s*" + STRINGS + r"\)$", text, re.M)} - {""}
+
+
+def copied(text, known):
+    """Hints that repeat a remedy of the registry word by word: error_advise() gives it."""
+    return [joined(m) for m in re.findall(r"error_hint\([^;]*?,\s*" + STRINGS + r"\)", text) if joined(m) in known]
+
+
 def unowned(text):
     """Declarations in functions of an Error that nobody lets go of, or that shares a reference it does not own."""
     found, inside, returns = [], False, False
@@ -57,7 +74,11 @@ def unowned(text):
 
 
 def differences(root):
-    used, listed, named, result = set(), [], {}, []
+    used, listed, named, result, known = set(), [], {}, [], set()
+    for path in sources(root):
+        if path.endswith(".inc"):
+            with open(path, encoding="utf-8") as f:
+                known |= remedies(f.read())
     for path in sorted(sources(root)):
         name = os.path.relpath(path, root)
         with open(path, encoding="utf-8") as f:
@@ -69,6 +90,7 @@ def differences(root):
         used |= set(USE.findall(text))
         if name.split("/", 1)[1] not in BORDER:
             result += [f"{name} decides by a text: {found}" for found in decisions(text)]
+            result += [f"{name} repeats a remedy of the registry: {found}" for found in copied(text, known)]
             result += [f"{name}: nobody lets go of '{found}'" for found in unowned(text)]
     result += [f"{code} is in relay/base/error_codes_*.inc, and nothing uses it" for code in sorted(set(listed) - used - SAID_BEFORE)]
     with open(os.path.join(root, "packaging", "RUNBOOK.md"), encoding="utf-8") as f:

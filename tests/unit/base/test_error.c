@@ -1,8 +1,10 @@
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/log_codes.h"
+#include "base/memory.h"
 
 Test(error, set_fills_every_field_and_fails)
 {
@@ -78,6 +80,33 @@ Test(error, texts_of_any_length_stay_whole)
     error_prefix(&err, "%s", text);
     cr_assert_eq(strlen(error_message(&err)), 2 * strlen(text) + 2);
     cr_assert_str_eq(error_own_hint(&err), text);
+}
+
+Test(error, a_text_of_megabytes_ends_with_a_whole_character)
+{
+    enum { SIZE = 300000 };
+    char *text = x_malloc(SIZE * 3 + 1);
+    for (size_t i = 0; i < SIZE; i++) {
+        memcpy(text + i * 3, "\xE2\x82\xAC", 3);
+    }
+    text[SIZE * 3] = '\0';
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_TOPIC_NAME_INVALID, "x%s", text);
+    size_t length = strlen(error_message(&err));
+    cr_assert_gt(length, 65000);
+    cr_assert_leq(length, 65536);
+    cr_assert_eq((length - 1) % 3, 0);
+    free(text);
+}
+
+Test(error, advice_is_the_remedy_of_the_code)
+{
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_RELAY_ANSWER, "x");
+    cr_assert_eq(error_advise(&err), FAILED);
+    cr_assert_str_eq(error_own_hint(&err), log_code_of(CODE_RELAY_ANSWER)->remedy);
+    cr_assert_str_eq(error_message(&err), "x");
+    cr_assert_eq(error_advise(NULL), FAILED);
 }
 
 Test(error, a_copy_outlives_what_it_was_copied_from)
