@@ -61,6 +61,7 @@ def test_metrics_and_keys_are_those_that_were_promised(relay, wal_relay, wal, ka
     eventually(lambda: waits_for_its_topic(one), what="an event waits for its topic")
     eventually(lambda: one.status()["consumer_groups"]["groups"], what="the group is seen")
     eventually(lambda: one.metrics().has("outboxd_backlog_events"), what="the watch has looked")
+    eventually(lambda: one.metrics().has("outboxd_rdkafka_rtt_seconds"), 60, what="librdkafka has told its statistics")
     looked_at(one, metrics, status)
     command.add(json.loads(outboxd("status", "--json", "-c", one.config_path).stdout))
 
