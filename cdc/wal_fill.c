@@ -161,6 +161,7 @@ static bool fill_isolates(WalSource *wal, const Error *err)
     }
     fill->last_seq = fill->from;
     fill->missed = fill->from_missed;
+    fill->chosen = true;
     batch_free(&fill->batch);
     if (fill->lean == LEAN_BODIES) {
         fill->lean = LEAN_NAME;
@@ -229,6 +230,25 @@ static void fill_on_done(void *arg, const Error *err)
     fill_next(wal);
 }
 
+/* The next rows. A plan that sorts the table reads the values of all its rows, and one that cannot
+ * be read fails them all: behind a failure the rows are chosen by number first. */
+static void fill_add_range(const WalSource *wal, Text *sql)
+{
+    const Fill *fill = &wal->fill;
+    const OutboxTable *table = wal->table;
+    const char *name = wal_rotation_name(wal, fill->at);
+    if (fill->chosen) {
+        text_printf(sql, "%s = ANY(ARRAY(SELECT k.%s FROM %s AS k WHERE ", table->seq, table->seq,
+                    name);
+    }
+    text_printf(sql, "%s > %lld AND %s <= %lld%s", table->seq, (long long)fill->last_seq,
+                table->seq, (long long)fill->end, table->unpublished);
+    if (fill->chosen) {
+        text_printf(sql, " ORDER BY k.%s LIMIT %zu))%s", table->seq, fill->limit,
+                    table->unpublished);
+    }
+}
+
 static void fill_fetch(WalSource *wal, size_t limit)
 {
     Fill *fill = &wal->fill;
@@ -243,12 +263,13 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
     AUTO_TEXT lean = fill->lean != LEAN_NONE ? table_lean_list(table, fill->lean) : NULL;
+    AUTO_BUFFER range = TEXT_EMPTY;
+    fill_add_range(wal, &range);
     AUTO_TEXT sql = x_format(
-        "COPY (%sSELECT %s FROM %s AS o WHERE %s > %lld AND %s <= %lld%s ORDER BY o.%s LIMIT "
-        "%zu%s) TO STDOUT (FORMAT binary)",
+        "COPY (%sSELECT %s FROM %s AS o WHERE %s ORDER BY o.%s LIMIT %zu%s) TO STDOUT (FORMAT "
+        "binary)",
         lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
-        wal_rotation_name(wal, fill->at), table->seq, (long long)fill->last_seq, table->seq,
-        (long long)fill->end, table->unpublished, table->seq, fill->limit,
+        wal_rotation_name(wal, fill->at), text_string(&range), table->seq, fill->limit,
         lean != NULL ? "" : table->rows_end);
     pg_conn_send(wal->filler, &(PgQuery){.step = "fetch before the slot",
                                          .sql = sql,
@@ -292,6 +313,7 @@ static void fill_open(WalSource *wal)
     fill->taken = fill->complete = fill->flushing = fill->durable = false;
     fill->probe = 0;
     fill->alone = false;
+    fill->chosen = false;
     fill->tries = 0;
     fill->lean = LEAN_NONE;
     fill->last_seq = INT64_MIN;

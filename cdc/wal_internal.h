@@ -51,6 +51,7 @@ typedef struct Fill {
     size_t rows;    /* of this fetch */
     size_t probe;   /* rows of the next fetch, as one of them cannot be read; 0: as many as fit */
     bool alone;     /* then one alone */
+    bool chosen;    /* a row of this table could not be read: rows are chosen before values */
     unsigned tries; /* failures of the row that stands alone */
     TableLean lean; /* how much of that row is read */
     Error unreadable;

@@ -200,7 +200,9 @@ static void parking_say_back(const Parking *parking, const Hold *hold)
     if (hold->by_row) {
         log_write(
             LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
-            LOG_FIELDS(log_text("topic", hold->topic->name), log_number("seq", hold->row.seq),
+            LOG_FIELDS(log_text("topic", hold->topic->name),
+                       hold->row.seq != EVENT_NO_SEQ ? log_number("seq", hold->row.seq)
+                                                     : log_text("seq", "none"),
                        log_text("was", error_code_name(hold->reason.code)),
                        log_number("after_ms", clock_since_us(&hold->since) / 1000)),
             "the row that held back its topic is mended, or gone: the events behind it follow");

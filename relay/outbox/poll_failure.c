@@ -69,7 +69,10 @@ bool unreadable_send(PollSource *poll)
 
 void unreadable_refuse(PollSource *poll, Event *event)
 {
-    refusal_set_unreadable(event, poll->options.pipeline->table, &poll->unreadable.error);
+    const OutboxTable *table = poll->table;
+    bool old = strcmp(table->name, table->configured) != 0; /* renamed, and finished first */
+    refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->table,
+                           &poll->unreadable.error);
 }
 
 size_t unreadable_limit(PollSource *poll, size_t limit)

@@ -8,6 +8,7 @@
 #include "pg/conn.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -494,6 +495,14 @@ static void conn_tell_notifications(PgConn *conn)
     }
 }
 
+/* When this process stood still (its machine was suspended), the time is over and the answer there.
+ */
+static bool conn_has_input(const PgConn *conn)
+{
+    struct pollfd io = {.fd = PQsocket(conn->pg), .events = POLLIN};
+    return poll(&io, 1, 0) == 1;
+}
+
 static void conn_on_io(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -502,7 +511,7 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         conn_connect_poll(conn);
         return;
     }
-    if ((what & EV_TIMEOUT) != 0) {
+    if ((what & EV_TIMEOUT) != 0 && !conn_has_input(conn)) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "PostgreSQL did not answer within %lld ms",
                   (long long)conn->options.silence_timeout_ms);

@@ -97,26 +97,38 @@ static bool is_text(Slice value)
            (memchr(value.data, '\0', value.length) == NULL && utf8_valid(value.data, value.length));
 }
 
-/* Whether the value stands apart of the JSON. */
-static bool is_apart(Slice value, bool bytes)
+static bool is_ascii(Slice value)
 {
-    return value.length > DEAD_LETTER_NEAR_BYTES || (!bytes && !is_text(value));
+    for (size_t i = 0; i < value.length; i++) {
+        if ((unsigned char)value.data[i] >= 0x80) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether the value stands apart of the JSON. */
+static bool is_apart(const DeadLetter *letter, Slice value, bool bytes)
+{
+    bool odd = !bytes && (!is_text(value) || (letter->foreign && !is_ascii(value)));
+    return value.length > DEAD_LETTER_NEAR_BYTES || odd;
 }
 
 /* What is read is the bytes that stand apart. */
-static void add_member(Text *json, Slice value, bool bytes)
+static void add_member(Text *json, const DeadLetter *letter, Slice value, bool bytes)
 {
     if (value.length > DEAD_LETTER_NEAR_BYTES) {
         text_add(json, "null");
     } else if (bytes) {
         add_hex(json, value);
     } else {
-        add_jsonb(json, value, false);
+        add_jsonb(json, value, letter->foreign);
     }
 }
 
 /* Every column as text, exactly as PostgreSQL prints it, so that the event can be made again. */
-static char *event_json(const PipelineConfig *pipeline, const Event *event)
+static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline,
+                        const Event *event)
 {
     Text json = TEXT_EMPTY;
     if (event->seq == EVENT_NO_SEQ) {
@@ -127,7 +139,8 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", event_field_name(field));
         bool cut = field == FIELD_EVENT_ID && refusal_has(event->refusal, field);
-        add_member(&json, cut ? SLICE_NULL : event->field[field], field == FIELD_PAYLOAD_BYTES);
+        add_member(&json, letter, cut ? SLICE_NULL : event->field[field],
+                   field == FIELD_PAYLOAD_BYTES);
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
@@ -141,7 +154,7 @@ static char *event_json(const PipelineConfig *pipeline, const Event *event)
         text_add(&json, i > 0 ? "," : ",\"" DEAD_LETTER_HEADER_COLUMNS "\":{");
         add_jsonb(&json, slice_of(pipeline->header_columns.items[i]), false);
         text_add_char(&json, ':');
-        add_member(&json, event->extra[i], false);
+        add_member(&json, letter, event->extra[i], false);
     }
     text_add(&json, pipeline->header_columns.count > 0 ? "}}" : "}");
     return json.data;
@@ -188,7 +201,7 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
     set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
     set_text(letter, PARAM_SEQ,
              event->seq != EVENT_NO_SEQ ? x_format("%lld", (long long)event->seq) : NULL);
-    set_text(letter, PARAM_EVENT_ID, slice_is_null(id) ? NULL : clean_text(id, false));
+    set_text(letter, PARAM_EVENT_ID, slice_is_null(id) ? NULL : clean_text(id, letter->foreign));
     set_text(letter, PARAM_TOPIC, record->topic != NULL ? x_strdup(record->topic->name) : NULL);
     set_bytes(letter, PARAM_KEY, cut(record->key, DEAD_LETTER_KEY_BYTES));
     set_bytes(letter, PARAM_VALUE, cut(record->value, DEAD_LETTER_VALUE_BYTES));
@@ -236,17 +249,19 @@ static void apart_add(Apart *apart, int target, Slice bytes, bool hex)
 void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
                        const Event *event, const Record *record, const Error *reason)
 {
-    *letter = (DeadLetter){.ascii_only = letter->ascii_only, .takes_bytes = letter->takes_bytes};
+    *letter = (DeadLetter){.ascii_only = letter->ascii_only,
+                           .takes_bytes = letter->takes_bytes,
+                           .foreign = letter->foreign};
     set_rest(letter, pipeline, event, record, reason);
-    set_text(letter, PARAM_EVENT, event_json(pipeline, event));
+    set_text(letter, PARAM_EVENT, event_json(letter, pipeline, event));
     Apart apart = {.letter = letter, .pipeline = pipeline};
     for (int field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (is_apart(event->field[field], field == FIELD_PAYLOAD_BYTES)) {
+        if (is_apart(letter, event->field[field], field == FIELD_PAYLOAD_BYTES)) {
             apart_add(&apart, field, event->field[field], false);
         }
     }
     for (int i = 0; i < (int)pipeline->header_columns.count; i++) {
-        if (is_apart(event->extra[i], false)) {
+        if (is_apart(letter, event->extra[i], false)) {
             apart_add(&apart, FIELD_COUNT + i, event->extra[i], false);
         }
     }

@@ -5,9 +5,10 @@
  * and the reason, is cut.
  *
  * Column "event" is JSON with every column as text. Values that JSON does not hold well stand
- * apart: longer than DEAD_LETTER_NEAR_BYTES, or no UTF-8 (in a database in SQL_ASCII). Their names
- * are in event_large (those of header columns begin with "header_columns."), their bytes at the
- * same places of event_large_values: of texts in UTF-8, or as they are in SQL_ASCII. */
+ * apart: longer than DEAD_LETTER_NEAR_BYTES, no UTF-8 (in a database in SQL_ASCII), or of
+ * characters that the database does not have. Their names are in event_large (those of header
+ * columns begin with "header_columns."), their bytes at the same places of event_large_values: of
+ * texts in UTF-8, or as they are in SQL_ASCII. */
 #pragma once
 
 #include "base/error.h"
@@ -38,6 +39,7 @@ enum {
 typedef struct DeadLetter {
     bool ascii_only;
     bool takes_bytes;
+    bool foreign;
     char *sql;
     int count; /* of parameters */
     const char *values[DEAD_LETTER_PARAMS_MAX];
@@ -65,7 +67,8 @@ void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxT
  * The columns of type text and jsonb hold valid UTF-8: what is none, and NUL, is U+FFFD there; key
  * and value, which are bytea, keep their bytes. letter->ascii_only, set before: the database is
  * encoded otherwise, so what did not come from it as text (reason, headers) has "?" for what is not
- * ASCII. letter->takes_bytes, set before: it is in SQL_ASCII. */
+ * ASCII. letter->takes_bytes, set before: it is in SQL_ASCII. letter->foreign, set before: a
+ * message may have characters that it lacks: what is not ASCII stands apart. */
 void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
                        const Event *event, const Record *record, const Error *reason);
 void dead_letter_release(DeadLetter *letter);

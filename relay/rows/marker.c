@@ -217,14 +217,28 @@ static void aside_refuse_ignored(Marker *marker)
     aside_refuse(marker, &err);
 }
 
-/* A table with policies for rows (SQLSTATE 0A000), or a view (42809), takes what is inserted. */
+/* A table with policies for rows (SQLSTATE 0A000), or a view (42809), takes what is inserted. COPY
+ * in binary brings the types of our table; an INSERT converts to those that somebody gave it. */
 static bool aside_goes_at_once(Marker *marker, const Error *err, bool fed)
 {
-    if (!fed || !pg_conn_is_open(marker->options.conn) ||
-        (!sqlstate_is(err, "0A000") && !sqlstate_is(err, "42809"))) {
+    bool form = sqlstate_is_of_data(err) || sqlstate_is(err, "0A000") ||
+                sqlstate_is(err, "42809") || sqlstate_is(err, "42804") || sqlstate_is(err, "08P01");
+    if (!fed || !form || sqlstate_is_of_function(err) || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
     marker->asides->at_once = true;
+    return true;
+}
+
+/* A message is in UTF-8 whatever the database is in. */
+static bool aside_is_foreign(Marker *marker, const Error *err)
+{
+    MarkerAside *aside = marker->asides;
+    if (!aside->by_bytes || aside->foreign || sqlstate_is_of_function(err) ||
+        !sqlstate_is(err, "22P05") || !pg_conn_is_open(marker->options.conn)) {
+        return false;
+    }
+    aside->foreign = true;
     return true;
 }
 
@@ -233,11 +247,8 @@ static void aside_on_done(void *arg, const Error *err)
     Marker *marker = arg;
     bool fed = marker->feed != NULL;
     dead_letter_feed_free(&marker->feed);
-    if (err != NULL && aside_goes_at_once(marker, err, fed)) {
-        marker_go_on(marker);
-        return;
-    }
-    if (err != NULL && aside_goes_by_bytes(marker, err)) {
+    if (err != NULL && (aside_is_foreign(marker, err) || aside_goes_at_once(marker, err, fed) ||
+                        aside_goes_by_bytes(marker, err))) {
         marker_go_on(marker);
         return;
     }
@@ -310,7 +321,8 @@ static void aside_send(Marker *marker)
     }
     MarkerAside *aside = marker->asides;
     DeadLetter letter = {.ascii_only = pg_conn_is_converted(marker->options.conn),
-                         .takes_bytes = pg_conn_takes_bytes(marker->options.conn)};
+                         .takes_bytes = pg_conn_takes_bytes(marker->options.conn),
+                         .foreign = aside->foreign};
     marker->copied = false;
     if (!aside->by_bytes &&
         dead_letter_has_row(aside->event, marker->sql.table, letter.takes_bytes)) {

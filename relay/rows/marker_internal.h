@@ -13,6 +13,7 @@ typedef struct MarkerAside {
     Record record;
     Error reason;
     bool at_once;  /* the table takes no COPY */
+    bool foreign;  /* it has characters that the database lacks */
     bool by_bytes; /* it has no row any more, or the server could not copy that: from memory */
     struct MarkerAside *next;
 } MarkerAside;

@@ -235,12 +235,13 @@ static void on_done(void *arg, const Error *err)
         watch_lose(w, err);
         return;
     }
-    if (err != NULL && w->error.class == ERROR_NONE) {
+    Watched *p = &w->pipelines[w->index];
+    bool leans = err != NULL && w->step == STEP_ROWS && rows_lean(p, err);
+    if (err != NULL && !leans && w->error.class == ERROR_NONE) {
         error_copy(&w->error, err);
     }
     int64_t now_us = clock_monotonic_us();
     int64_t next_us = now_us + (now_us - w->step_us) * SHARE_OF_TIME;
-    Watched *p = &w->pipelines[w->index];
     if (w->step == STEP_ROWS) {
         p->rows_next_us = next_us;
         rows_judge(w, w->index);

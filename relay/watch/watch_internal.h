@@ -43,6 +43,7 @@ typedef struct Watched {
     size_t unseen;
     int64_t rows_next_us; /* monotonic: not before */
     bool rows_put_off;    /* the last look came before that */
+    bool rows_lean;       /* one that waits has a value that failed it */
     int64_t dead_next_us;
     bool was_connected; /* itself, when our connection broke */
     uint64_t reconnects;
@@ -121,6 +122,8 @@ struct Watch {
 /* watch_rows.c: the rows of one pipeline */
 /** False: its rows tell nothing. */
 bool rows_add_query(const Watched *pipeline, Text *sql);
+/** A look at the rows failed. True: the next asks for less, and may pass. */
+bool rows_lean(Watched *pipeline, const Error *err);
 void rows_read(Watched *pipeline, const PGresult *result);
 void rows_judge(Watch *watch, size_t index);
 int64_t rows_again_ms(const Watch *watch, size_t index);

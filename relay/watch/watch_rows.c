@@ -22,6 +22,7 @@
 #include "flow/event.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 #include "watch/watch_internal.h"
 
 enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
@@ -38,9 +39,10 @@ static void add_columns(const Watched *p, char part, Text *sql)
     AUTO_TEXT id = *columns->event_id != '\0' ? ident_quote(columns->event_id) : NULL;
     AUTO_TEXT occurred_at =
         table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns->occurred_at) : NULL;
-    AUTO_TEXT type = ident_quote(columns->event_type);
-    AUTO_TEXT key =
-        table_has(p->table, FIELD_AGGREGATE_ID) ? ident_quote(columns->aggregate_id) : NULL;
+    AUTO_TEXT type = p->rows_lean ? x_strdup("NULL") : ident_quote(columns->event_type);
+    AUTO_TEXT key = !p->rows_lean && table_has(p->table, FIELD_AGGREGATE_ID)
+                        ? ident_quote(columns->aggregate_id)
+                        : NULL;
     text_printf(
         sql,
         "SELECT '%c' AS part, %s::bigint AS seq, %s::text AS id, %s::timestamptz AS at,"
@@ -99,6 +101,15 @@ bool rows_add_query(const Watched *p, Text *sql)
     return true;
 }
 
+/* Type and key are for people alone. One that the server cannot print is no reason to see no rows.
+ */
+bool rows_lean(Watched *p, const Error *err)
+{
+    bool leans = !p->rows_lean && sqlstate_is_of_data(err);
+    p->rows_lean = p->rows_lean || leans;
+    return leans;
+}
+
 /* The answer. */
 
 static int64_t age_us(const PGresult *r, int row)
@@ -124,8 +135,9 @@ void rows_read(Watched *p, const PGresult *r)
         look.insert_lsn = lsn_before_header((uint64_t)fact_integer(r, row, "insert_lsn", 0));
         look.top = fact_integer(r, row, "top", INT64_MIN);
         const char *part = fact(r, row, "part");
-        if (*part == '\0') {
-            continue; /* there is none */
+        if (*part == '\0') { /* there is none */
+            p->rows_lean = false;
+            continue;
         }
         sightings_add(&p->sightings, &(SightedRow){.part = *part,
                                                    .seq = fact_integer(r, row, "seq", 0),

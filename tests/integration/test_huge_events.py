@@ -263,7 +263,7 @@ def test_rows_from_before_the_slot_that_cannot_be_read_stand_alone(wal_relay, ka
     eventually(lambda: database.scalar(LETTERS) == 1, 60, what=lambda: one.log_tail())
     assert database.query("SELECT seq, error_code, event_whole FROM outbox.dead_letter") == [(bad, "EVENT_UNREADABLE", False)]
     one.wait_ready(60)
-    assert one.log_lines("BACKFILL_COMPLETE"), one.log_tail()
+    one.wait_log("BACKFILL_COMPLETE", 60)
     insert(database)
     assert len(wait_for_records(kafka.brokers, topic, 61)) == 61
 

@@ -1,12 +1,14 @@
 """Databases that are not in UTF-8. SQL_ASCII takes any bytes: an event with odd ones is poison that is named, and holds up nobody else.
 LATIN1 and the like are converted: records carry UTF-8."""
 
+import struct
+
 import pytest
 
 from conftest import CAPTURES, grant_memberships
 from support.common import eventually
 from support.consume import headers_of, read_topics, wait_for_records
-from support.postgres import OWNER, Database
+from support.postgres import OWNER, SUPERUSER, Database
 from support.relay import migrate, outboxd
 from support.wal import Wal
 
@@ -145,3 +147,23 @@ def test_a_row_that_the_server_cannot_send_is_found_among_others_and_refused(rel
     assert [(s, c, w, bytes(p)) for s, c, w, p in letters] == [(s, "EVENT_UNREADABLE", True, b'{"n": "\x81"}') for s in bad]
     assert all(f"number {s} of outbox.event" in one.log_text() for s in bad)
     assert one.running() and not one.log_lines("POSTGRES_CONNECTION_LOST")
+
+
+@pytest.mark.parametrize("size", [2 * 1000 * 1000, 5 * 1000 * 1000])
+@pytest.mark.parametrize("database", ["LATIN1"], indirect=True)
+def test_a_message_with_characters_that_the_database_lacks_is_set_aside_whole(relay, kafka, database, prefix, size):
+    """A message is in UTF-8 whatever the database is in: no column of text can hold it, and no row keeps it."""
+    Wal(database)
+    kafka.create_topic(f"{prefix}.order")
+    one = relay({**CAPTURES["wal"], "messages": True, "on_poison": "dead_letter"}).start()
+    texts = ["01900000-0000-7000-8000-000000000001", "order.€", "1", "order", "€𝄞", None, "é"]
+    fields = [None, struct.pack(">q", 0)] + [None if t is None else t.encode() for t in texts]
+    head = struct.pack(">h", 16) + b"".join(struct.pack(">i", -1) if f is None else struct.pack(">i", len(f)) + f for f in fields)
+    database.execute("SELECT pg_logical_emit_message(true, 'outboxd.event', %s::bytea || int4send(%s) || convert_to(repeat('x', %s), 'UTF8') || %s::bytea)",
+                     (head, size, size, struct.pack(">i", -1) * 6), user=SUPERUSER)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 1, what=lambda: one.log_tail())
+    event, whole, names, values = database.query("SELECT event, event_whole, event_large, event_large_values FROM outbox.dead_letter")[0]
+    kept = dict(zip(names, map(bytes, values)))
+    assert whole and event["event_type"] in (None, "order.?") and kept["aggregate_id"] == "€𝄞".encode() and kept["event_type"] == "order.€".encode()
+    assert size == len(kept.get("payload_bytes") or bytes.fromhex(event["payload_bytes"][2:]))
+    one.wait_ready()

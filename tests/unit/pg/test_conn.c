@@ -1,5 +1,6 @@
 /* The connection over a libpq that the test plays: see tests/stub/libpq.h. */
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -707,6 +708,16 @@ Test(conn, a_notification_is_told_between_queries_and_during_one)
     cr_assert(pg_conn_is_busy(at.conn));
     stub_continue();
     wait_for(&at.done, 3);
+}
+
+Test(conn, an_answer_that_came_while_we_stood_still_is_no_silence)
+{
+    at.options.silence_timeout_ms = 30;
+    connected();
+    ask("r");
+    (void)poll(NULL, 0, 60);
+    wait_for(&at.done, 1);
+    assert_heard("value;.");
 }
 
 Test(conn, a_silent_server_is_given_up)

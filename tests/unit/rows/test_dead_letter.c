@@ -20,7 +20,7 @@ static DeadLetter letter;
 static void begin(void)
 {
     config = given_pipeline();
-    letter.ascii_only = false;
+    letter.ascii_only = letter.foreign = false;
     batch = batch_new();
     event = batch_add(batch, 2);
     event->seq = 42;
@@ -136,6 +136,29 @@ Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
     assert_member(json, "aggregate_id", "caf\xC3\xA9"); /* it came from there */
     json_decref(json);
     cr_assert_eq(strncmp(letter.values[9], "'?'", 3), 0);
+}
+
+Test(dead_letter, characters_that_the_database_lacks_stand_apart)
+{
+    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id \xE2\x82\xAC");
+    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("8 \xE2\x82\xAC");
+    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+    letter.ascii_only = letter.foreign = true;
+    build();
+    cr_assert_str_eq(letter.values[2], "id ?");
+    json_t *json = json_param(3);
+    assert_member(json, "aggregate_id", "8 ?");
+    assert_member(json, "aggregate_type", "order");
+    json_decref(json);
+    cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 2);
+    cr_assert_str_eq(letter.names[DEAD_LETTER_PARAMS + 1], "aggregate_id");
+    cr_assert_arr_eq(letter.values[DEAD_LETTER_PARAMS + 1], "8 \xE2\x82\xAC", 5);
+    cr_assert(letter.whole);
+    for (int param = 0; param < DEAD_LETTER_PARAMS; param++) {
+        for (const char *c = letter.values[param]; c != NULL && *c != '\0'; c++) {
+            cr_assert_lt((unsigned char)*c, 0x80, "parameter %d", param);
+        }
+    }
 }
 
 Test(dead_letter, says_what_was_refused_and_why)

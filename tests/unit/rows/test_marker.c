@@ -1146,16 +1146,30 @@ Test(marker, a_large_dead_letter_is_fed)
 
 Test(marker, a_large_dead_letter_is_inserted_where_the_table_takes_no_copy)
 {
-    const char *states[] = {"0A000", "42809"};
+    /* policies, a view; other types of its columns: "insufficient data left in message", "incorrect
+     * binary data format", another type of elements, "unsupported jsonb version" */
+    const char *states[] = {"0A000", "42809", "08P01", "22P03", "22P02", "42804", "XX000"};
     begin();
     Batch *batch = batch_new();
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         server.feed_error = states[i];
         add_large_letter(batch);
         WAIT(asides == i + 1);
         cr_assert_eq(server.letters, i + 1);
         cr_assert_eq(server.feeds, i + 1);
     }
+    batch_free(&batch);
+}
+
+Test(marker, a_dead_letter_with_characters_that_the_database_lacks_is_told_otherwise)
+{
+    begin();
+    Batch *batch = batch_new();
+    server.feed_error = "22P05";
+    add_large_letter(batch);
+    WAIT(asides == 1);
+    cr_assert_eq(server.feeds, 2);
+    cr_assert_eq(server.letters, 1, "nor does it take a COPY of ours");
     batch_free(&batch);
 }
 

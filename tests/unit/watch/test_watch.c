@@ -53,6 +53,7 @@ static struct {
     size_t complaints, over;
     Error unseen;
     const char *broken;  /* queries that hold this fail */
+    const char *state;   /* of what is broken */
     const char *hanging; /* queries that hold this wait for stub_continue() */
     Text server_sql;
     Text oldest_sql;
@@ -102,7 +103,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_hang(reply);
     }
     if (at.broken != NULL && strstr(sql, at.broken) != NULL) {
-        stub_reply_error(reply, "42501", "permission denied");
+        stub_reply_error(reply, at.state != NULL ? at.state : "42501", "permission denied");
     } else if (strstr(sql, "EXECUTE outboxd_look_") != NULL) {
         serve_preconditions(sql, reply);
     } else if (strstr(sql, "LISTEN outboxd_pause") != NULL) {
@@ -744,6 +745,23 @@ Test(watch, a_query_that_fails_leaves_only_its_own_facts_unknown)
     at.broken = NULL;
     WAIT(watch_server(at.watch)->up);
     cr_assert_eq(watch_facts(at.watch, 0)->dead_letters, 3);
+}
+
+Test(watch, a_row_whose_type_or_key_cannot_be_printed_hides_no_rows)
+{
+    at.broken = "left(\"event_type\"::text";
+    at.state = "22P03";
+    at.oldest_seq = "17";
+    start();
+    WAIT(has_oldest());
+    cr_assert_not_null(strstr(text_string(&at.oldest_sql), "left(NULL::text, 100) AS type"));
+    cr_assert(watch_server(at.watch)->up);
+    at.broken = NULL;
+    at.oldest_seq = NULL;
+    WAIT(!has_oldest());
+    WAIT(strstr(text_string(&at.oldest_sql), "left(\"event_type\"::text") != NULL);
+    at.broken = "AS part"; /* nor the name */
+    WAIT(!watch_server(at.watch)->up);
 }
 
 Test(watch, pauses_that_cannot_be_read_count_as_none_until_they_can)
