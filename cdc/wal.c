@@ -478,10 +478,10 @@ static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
     wal->source.events.aside_refused(wal->source.events.arg, event, err);
 }
 
-static void on_marker_row_looks(void *arg, int64_t seq, uint64_t look)
+static void on_marker_row_looks(void *arg, EventRow row, uint64_t look)
 {
     WalSource *wal = arg;
-    wal->source.events.row_looks(wal->source.events.arg, seq, look);
+    wal->source.events.row_looks(wal->source.events.arg, row, look);
 }
 
 static void on_marked(void *arg)

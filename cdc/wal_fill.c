@@ -35,7 +35,7 @@ void fill_forget(Fill *fill)
 {
     batch_free(&fill->batch);
     error_clear(&fill->error);
-    error_clear(&fill->unreadable);
+    error_clear(&fill->unreadable.error);
     memset(fill, 0, sizeof(*fill));
 }
 
@@ -105,11 +105,11 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     }
     fill->rows++;
     fill->last_seq = event->seq;
-    if (fill->lean != LEAN_NONE) {
+    if (fill->unreadable.lean != LEAN_NONE) {
         bool present = fill->at >= wal->rotation.tables.count;
         refusal_set_unreadable(
             event, present ? wal->options.pipeline->table : wal_rotation_name(wal, fill->at),
-            &fill->unreadable);
+            &fill->unreadable.error);
     }
     bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
     if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
@@ -149,47 +149,25 @@ static void on_fill_rolled_back(void *arg, const Error *err)
     fill_next(wal);
 }
 
-/* A row cannot be read, which may take seconds each time: the one behind those that came, as a
- * rule. So these are read once more, then one alone. It comes without its bodies, and if need be
- * with nothing but its name, and is refused (as by polling: outbox/poll_failure.c). The snapshot
- * stays. False: not even its name can be read. */
+/* A row cannot be read. What came before it is read again, then it alone; it comes without what
+ * cannot be read, and is refused. The snapshot stays. False: not even its name can be read. */
 static bool fill_isolates(WalSource *wal, const Error *err)
 {
     Fill *fill = &wal->fill;
-    if (!sqlstate_is_of_data(err) || fill->lean == LEAN_NAME || !pg_conn_is_open(wal->filler)) {
+    if (!pg_conn_is_open(wal->filler) ||
+        !unreadable_failed(&fill->unreadable, err, fill->limit, fill->rows)) {
         return false;
     }
     fill->last_seq = fill->from;
     fill->missed = fill->from_missed;
     fill->chosen = true;
     batch_free(&fill->batch);
-    if (fill->lean == LEAN_BODIES) {
-        fill->lean = LEAN_NAME;
-    } else if (fill->limit > 1) {
-        fill->probe = fill->rows > 0 ? fill->rows : 1;
-        fill->alone = fill->rows > 0;
-        fill->tries = 0;
-    } else {
-        fill->probe = 1;
-        fill->lean = ++fill->tries >= sqlstate_tries_of_data(err) ? LEAN_BODIES : LEAN_NONE;
-        error_copy(&fill->unreadable, err);
-    }
     fill->running = true;
     pg_conn_send(wal->filler, &(PgQuery){.step = "roll back fill",
                                          .sql = "ROLLBACK TO SAVEPOINT outboxd_fill",
                                          .arg = wal,
                                          .done = on_fill_rolled_back});
     return true;
-}
-
-/* What was read passed: more at once again, little by little. */
-static void fill_passed(Fill *fill, size_t most)
-{
-    fill->lean = LEAN_NONE;
-    fill->tries = 0;
-    size_t more = fill->probe > 0 && fill->probe < most ? fill->probe * 2 : 0;
-    fill->probe = fill->alone ? 1 : more;
-    fill->alone = false;
 }
 
 static void fill_on_done(void *arg, const Error *err)
@@ -208,7 +186,7 @@ static void fill_on_done(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    fill_passed(fill, (size_t)wal->options.pipeline->batch_events);
+    unreadable_passed(&fill->unreadable, fill->rows, (size_t)wal->options.pipeline->batch_events);
     AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
         wal_lose(wal, &failed);
@@ -252,8 +230,7 @@ static void fill_add_range(const WalSource *wal, Text *sql)
 static void fill_fetch(WalSource *wal, size_t limit)
 {
     Fill *fill = &wal->fill;
-    limit = fill->probe > 0 && fill->probe < limit ? fill->probe : limit;
-    fill->limit = fill->lean != LEAN_NONE ? 1 : limit;
+    fill->limit = unreadable_limit(&fill->unreadable, limit);
     fill->from = fill->last_seq;
     fill->from_missed = fill->missed;
     fill->rows = 0;
@@ -262,7 +239,8 @@ static void fill_fetch(WalSource *wal, size_t limit)
     error_clear(&fill->error);
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
-    AUTO_TEXT lean = fill->lean != LEAN_NONE ? table_lean_list(table, fill->lean) : NULL;
+    TableLean how = fill->unreadable.lean;
+    AUTO_TEXT lean = how != LEAN_NONE ? table_lean_list(table, how) : NULL;
     AUTO_BUFFER range = TEXT_EMPTY;
     fill_add_range(wal, &range);
     AUTO_TEXT sql = x_format(
@@ -311,11 +289,9 @@ static void fill_open(WalSource *wal)
         fill->at++; /* it is gone */
     }
     fill->taken = fill->complete = fill->flushing = fill->durable = false;
-    fill->probe = 0;
-    fill->alone = false;
+    error_clear(&fill->unreadable.error);
+    memset(&fill->unreadable, 0, sizeof(fill->unreadable));
     fill->chosen = false;
-    fill->tries = 0;
-    fill->lean = LEAN_NONE;
     fill->last_seq = INT64_MIN;
     fill->end = SLOT_NO_END;
     scout_release(wal);

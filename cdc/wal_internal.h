@@ -13,6 +13,7 @@
 #include "rows/publisher.h"
 #include "rows/repeats.h"
 #include "rows/table.h"
+#include "rows/unreadable.h"
 
 typedef enum WalState {
     WAL_LOST,     /* closed; waits for start() */
@@ -48,13 +49,9 @@ typedef struct Fill {
     bool again;    /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
-    size_t rows;    /* of this fetch */
-    size_t probe;   /* rows of the next fetch, as one of them cannot be read; 0: as many as fit */
-    bool alone;     /* then one alone */
-    bool chosen;    /* a row of this table could not be read: rows are chosen before values */
-    unsigned tries; /* failures of the row that stands alone */
-    TableLean lean; /* how much of that row is read */
-    Error unreadable;
+    size_t rows; /* of this fetch */
+    Unreadable unreadable;
+    bool chosen;  /* a row of this table could not be read: rows are chosen before values */
     int64_t from; /* before this fetch: last_seq, and what the proof found */
     size_t from_missed;
     size_t at;      /* of the old tables; their count: the configured one */
@@ -310,7 +307,7 @@ bool waiting_for_slot(WalSource *wal);
 /** Of SourceOps. */
 bool waiting_may_park(const Source *source, const Event *event);
 size_t waiting_parked(const Source *source);
-void waiting_look_at_rows(Source *source, const int64_t *seqs, size_t count);
+bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count);
 void waiting_reread(Source *source);
 
 /* wal_view.c: of SourceOps */

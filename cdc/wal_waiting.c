@@ -294,12 +294,7 @@ static void waiting_add_question(WalSource *wal, Text *sql)
     const OutboxTable *table = wal->table;
     AUTO_TEXT name = ident_literal(table->name);
     AUTO_BUFFER id = TEXT_EMPTY;
-    if (table_has(table, FIELD_EVENT_ID)) {
-        AUTO_TEXT column = ident_quote(table_column(table->config, FIELD_EVENT_ID));
-        table_add_id(column, &id);
-    } else {
-        text_add(&id, "NULL::text");
-    }
+    table_add_id_of(table, &id);
     text_printf(sql,
                 "SELECT pg_current_snapshot() AS snapshot, coalesce(to_regclass(%s)::oid = %u,"
                 " false) AS same, given.seq, given.id FROM (SELECT true) AS one LEFT JOIN (SELECT"
@@ -377,9 +372,12 @@ bool waiting_for_slot(WalSource *wal)
     return true;
 }
 
-void waiting_look_at_rows(Source *source, const int64_t *seqs, size_t count)
+/* Not while events come again that the log alone has, or rows of several tables. */
+bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
-    marker_look_at(((WalSource *)source)->marker, seqs, count);
+    WalSource *wal = (WalSource *)source;
+    return wal->waiting.rowless.count == 0 && wal->rotation.tables.count == 0 &&
+           marker_look_at(wal->marker, rows, count);
 }
 
 size_t waiting_parked(const Source *source)

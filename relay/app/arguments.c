@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "config/mask.h"
 
-enum { SHORTEST = 3 }; /* "--d": getopt_long takes any beginning of a name */
+enum { SHORTEST = 3 }; /* "--d": command_parse takes any beginning */
 
 /* The value within an argument "--dsn=value", or NULL. */
 static char *argument_value(char *argument)

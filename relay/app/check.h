@@ -38,7 +38,7 @@ typedef struct Check {
     bool clear_told;         /* that something travels in the clear */
     int partitions;          /* of new topics; -1: the broker's default */
     int replication;         /* likewise */
-    StringList topic_config; /* "key=value" of new topics */
+    StringList topic_config; /* "key=value" of new topics; borrowed */
     Text facts;              /* what holds, a line each */
 } Check;
 

@@ -1,5 +1,4 @@
 /* outboxd check: configuration, then database, then brokers; every problem with its remedy. */
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,32 +9,15 @@
 #include "app/commands.h"
 #include "app/problems_print.h"
 #include "base/memory.h"
-#include "config/lists.h"
 
-static const char USAGE[] =
-    "outboxd check [-c FILE] [--dsn DSN] [--brokers LIST] [--offline]\n"
-    "              [--create-topics [--partitions N] [--replication N] [--topic-config K=V]...]\n"
-    "\n"
-    "Looks at the configuration, then at the database, then at the brokers, and shows every "
-    "problem\n"
-    "with its remedy. Nothing is changed, except that --create-topics makes missing topics.\n"
-    "\n"
-    "  -c, --config FILE   configuration; else /etc/outboxd/outboxd.conf, else --dsn and "
-    "--brokers\n"
-    "  --offline           the configuration only\n"
-    "  --create-topics     make the topics that are missing\n"
-    "  --partitions N      of new topics; else the broker's default\n"
-    "  --replication N     of new topics; else the broker's default\n"
-    "  --topic-config K=V  of new topics, such as cleanup.policy=compact; may be repeated\n"
-    "\n"
-    "Exit codes: 0 no problem (warnings do not count); else that of the first kind of problem:\n"
-    "1 configuration, 2 database, 3 Kafka, 4 data gap.\n";
-
-typedef struct CheckArguments {
+typedef struct CheckOptions {
     ConfigOverrides overrides;
     bool offline;
-    bool help;
-} CheckArguments;
+    bool create_topics;
+    int64_t partitions;  /* -1: the broker's default */
+    int64_t replication; /* likewise */
+    StringList topic_config;
+} CheckOptions;
 
 static void check_add(Check *check, bool warning, const char *place, const char *remedy,
                       const char *format, va_list args) __attribute__((format(printf, 5, 0)));
@@ -66,93 +48,6 @@ void check_warning(Check *check, const char *place, const char *remedy, const ch
     va_start(args, format);
     check_add(check, true, place, remedy, format, args);
     va_end(args);
-}
-
-static int check_usage(const char *what)
-{
-    fprintf(stderr, "outboxd check: %s\n  remedy: see outboxd check --help\n", what);
-    return EXIT_CONFIG;
-}
-
-/* A count from 1, or -1 when it is none. */
-static int check_count(const char *text)
-{
-    char *end;
-    long value = strtol(text, &end, 10);
-    return end != text && *end == '\0' && value >= 1 && value <= 100000 ? (int)value : -1;
-}
-
-static const char *check_option(Check *check, CheckArguments *arguments, int option)
-{
-    switch (option) {
-    case 'c':
-        arguments->overrides.file = optarg;
-        return NULL;
-    case 'd':
-        arguments->overrides.dsn = optarg;
-        return NULL;
-    case 'b':
-        arguments->overrides.brokers = optarg;
-        return NULL;
-    case 'o':
-        arguments->offline = true;
-        return NULL;
-    case 't':
-        check->create_topics = true;
-        return NULL;
-    case 'p':
-        check->partitions = check_count(optarg);
-        return check->partitions < 0 ? "--partitions takes a number from 1" : NULL;
-    case 'r':
-        check->replication = check_count(optarg);
-        return check->replication < 0 ? "--replication takes a number from 1" : NULL;
-    case 'k':
-        string_list_add(&check->topic_config, optarg);
-        return strchr(optarg, '=') == NULL || *optarg == '=' ? "--topic-config takes KEY=VALUE"
-                                                             : NULL;
-    case 'h':
-        arguments->help = true;
-        return NULL;
-    default:
-        return "unknown option, or one without its value";
-    }
-}
-
-static const char *check_arguments(int argc, char **argv, Check *check, CheckArguments *arguments)
-{
-    static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"dsn", required_argument, NULL, 'd'},
-        {"brokers", required_argument, NULL, 'b'},
-        {"offline", no_argument, NULL, 'o'},
-        {"create-topics", no_argument, NULL, 't'},
-        {"partitions", required_argument, NULL, 'p'},
-        {"replication", required_argument, NULL, 'r'},
-        {"topic-config", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    check->partitions = -1;
-    check->replication = -1;
-    opterr = 0;
-    optind = 1;
-    for (int c; (c = getopt_long(argc, argv, ":c:h", OPTIONS, NULL)) != -1;) { // NOLINT
-        const char *wrong = check_option(check, arguments, c);
-        if (wrong != NULL) {
-            return wrong;
-        }
-    }
-    if (optind < argc) {
-        return "it takes no arguments, only options";
-    }
-    if (!check->create_topics &&
-        (check->partitions > 0 || check->replication > 0 || check->topic_config.count > 0)) {
-        return "--partitions, --replication and --topic-config go with --create-topics";
-    }
-    if (check->create_topics && arguments->offline) {
-        return "--create-topics needs the brokers: leave --offline out";
-    }
-    return NULL;
 }
 
 static void check_summary(const Check *check)
@@ -216,28 +111,25 @@ static void check_free(Check *check)
         free(check->topics[i].emit_limit);
     }
     free(check->topics);
-    string_list_free(&check->topic_config);
     text_free(&check->facts);
 }
 
-int command_check(int argc, char **argv)
+static int check_command(CommandLine *line)
 {
-    Check check = {0};
-    CheckArguments arguments = {0};
-    const char *wrong = check_arguments(argc, argv, &check, &arguments);
-    if (wrong != NULL || arguments.help) {
-        check_free(&check);
-        return wrong != NULL ? check_usage(wrong) : fputs(USAGE, stdout) < 0 ? EXIT_INTERNAL : 0;
-    }
+    const CheckOptions *options = line->options;
     Problems problems = {0};
     Load load;
     /* What could be read is checked further, so that one run shows everything. */
-    Status loaded = load_run(&load, &arguments.overrides, environ, &problems);
-    check.load = &load;
-    check.config = load.config;
-    check.problems = &problems;
-    check.code = loaded == OK ? EXIT_OK : EXIT_CONFIG;
-    check_run(&check, arguments.offline);
+    Status loaded = load_run(&load, &options->overrides, environ, &problems);
+    Check check = {.load = &load,
+                   .config = load.config,
+                   .problems = &problems,
+                   .code = loaded == OK ? EXIT_OK : EXIT_CONFIG,
+                   .create_topics = options->create_topics,
+                   .partitions = (int)options->partitions,
+                   .replication = (int)options->replication,
+                   .topic_config = options->topic_config};
+    check_run(&check, options->offline);
     check_summary(&check);
     int code = fflush(stdout) == 0 ? (int)check.code : EXIT_INTERNAL;
     check_free(&check);
@@ -246,3 +138,66 @@ int command_check(int argc, char **argv)
     problems_free(&problems);
     return code;
 }
+
+enum { NUMBER_MOST = 100000 };
+static const char *check_valid_pair(const char *text)
+{
+    return strchr(text, '=') == NULL || *text == '=' ? "KEY=VALUE" : NULL;
+}
+
+static const CommandForm FORMS[] = {{0}};
+static const Flag FLAGS[] = {
+    {FLAG_CONFIG(CheckOptions, overrides)},
+    {FLAG_DSN(CheckOptions, overrides)},
+    {FLAG_BROKERS(CheckOptions, overrides)},
+    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "the configuration only"},
+    {.name = "create-topics",
+     FLAG_SWITCH(CheckOptions, create_topics),
+     .help = "make the topics that are missing"},
+    {.name = "partitions",
+     .value = "N",
+     FLAG_COUNT(CheckOptions, partitions),
+     .least = 1,
+     .most = NUMBER_MOST,
+     .needs = "create-topics",
+     .help = "partitions of new topics; default: the broker's"},
+    {.name = "replication",
+     .value = "N",
+     FLAG_COUNT(CheckOptions, replication),
+     .least = 1,
+     .most = NUMBER_MOST,
+     .needs = "create-topics",
+     .help = "replicas of new topics; default: the broker's"},
+    {.name = "topic-config",
+     .value = "K=V",
+     FLAG_LIST(CheckOptions, topic_config),
+     .valid = check_valid_pair,
+     .needs = "create-topics",
+     .help = "a setting of new topics, such as cleanup.policy=compact"},
+    {0}};
+static const FlagRule RULES[] = {
+    {"create-topics", "offline", "--create-topics needs the brokers: leave --offline out"}, {0}};
+static const CommandExit EXITS[] = {
+    {EXIT_OK, "no problem (warnings do not count); else that of the first kind of problem"},
+    {EXIT_CONFIG, "configuration"},
+    {EXIT_POSTGRES, "database"},
+    {EXIT_KAFKA, "Kafka"},
+    {EXIT_GAP, "data gap"},
+    {0}};
+static const CheckOptions DEFAULTS = {.partitions = -1, .replication = -1};
+
+const Command COMMAND_CHECK = {
+    .name = "check",
+    .summary = "finds what is wrong in configuration, database and brokers",
+    .about = "Looks at the configuration, then at the database, then at the brokers, and shows "
+             "every problem with its remedy. Nothing is changed, except that --create-topics makes "
+             "missing topics.",
+    .forms = FORMS,
+    .form_count = COMMAND_COUNT_OF(FORMS),
+    .flags = FLAGS,
+    .rules = RULES,
+    .exits = EXITS,
+    .options_size = sizeof(CheckOptions),
+    .defaults = &DEFAULTS,
+    .run = check_command,
+};

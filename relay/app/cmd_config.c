@@ -1,7 +1,5 @@
-/* outboxd config print [-c FILE] [--dsn DSN] [--brokers LIST] | config schema */
-#include <getopt.h>
+/* outboxd config print | schema */
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "app/commands.h"
@@ -10,19 +8,9 @@
 #include "base/error.h"
 #include "config/print.h"
 
-static const char USAGE[] = "outboxd config print [-c FILE] [--dsn DSN] [--brokers LIST]\n"
-                            "outboxd config schema\n"
-                            "\n"
-                            "print   the complete commented sample; with an option the effective "
-                            "values, each with the place\n"
-                            "        it came from, secrets masked\n"
-                            "schema  every option as JSON\n";
-
-static int config_usage(void)
-{
-    (void)fprintf(stderr, "%s", USAGE);
-    return EXIT_CONFIG;
-}
+typedef struct ConfigOptions {
+    ConfigOverrides overrides;
+} ConfigOptions;
 
 /* A full disk must not look like success. */
 static int config_write(const Text *text)
@@ -45,55 +33,42 @@ static int config_print_effective(const ConfigOverrides *overrides, Text *text)
     return status == OK ? EXIT_OK : EXIT_CONFIG;
 }
 
-static int config_print(int argc, char **argv)
+enum { CONFIG_PRINT, CONFIG_SCHEMA, CONFIG_FORMS };
+static const CommandForm FORMS[CONFIG_FORMS] = {
+    [CONFIG_PRINT] = {.verb = "print",
+                      .help = "the complete commented sample; with an option the effective values, "
+                              "each with the place it came from, secrets masked"},
+    [CONFIG_SCHEMA] = {.verb = "schema", .help = "every option as JSON"},
+};
+
+static int config_command(CommandLine *line)
 {
-    static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"dsn", required_argument, NULL, 'd'},
-        {"brokers", required_argument, NULL, 'b'},
-        {NULL, 0, NULL, 0},
-    };
-    ConfigOverrides overrides = {0};
-    bool effective = false;
-    int option;
-    while ((option = getopt_long(argc, argv, "c:", OPTIONS, NULL)) != -1) { // NOLINT
-        effective = true;
-        if (option == 'c') {
-            overrides.file = optarg;
-        } else if (option == 'd') {
-            overrides.dsn = optarg;
-        } else if (option == 'b') {
-            overrides.brokers = optarg;
-        } else {
-            return config_usage();
-        }
-    }
-    if (optind < argc) {
-        return config_usage();
-    }
+    const ConfigOptions *options = line->options;
     AUTO_BUFFER text = TEXT_EMPTY;
     int code = EXIT_OK;
-    if (effective) {
-        code = config_print_effective(&overrides, &text);
+    if (line->form == &FORMS[CONFIG_SCHEMA]) {
+        print_schema(&text);
+    } else if (line->given != 0) {
+        code = config_print_effective(&options->overrides, &text);
     } else {
         print_sample(&text);
     }
     return code == EXIT_OK ? config_write(&text) : code;
 }
 
-int command_config(int argc, char **argv)
-{
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        printf("%s", USAGE);
-        return EXIT_OK;
-    }
-    if (argc >= 2 && strcmp(argv[1], "print") == 0) {
-        return config_print(argc - 1, argv + 1);
-    }
-    if (argc == 2 && strcmp(argv[1], "schema") == 0) {
-        AUTO_BUFFER text = TEXT_EMPTY;
-        print_schema(&text);
-        return config_write(&text);
-    }
-    return config_usage();
-}
+static const Flag FLAGS[] = {
+    {FLAG_CONFIG(ConfigOptions, overrides), .forms = COMMAND_FORM(CONFIG_PRINT)},
+    {FLAG_DSN(ConfigOptions, overrides), .forms = COMMAND_FORM(CONFIG_PRINT)},
+    {FLAG_BROKERS(ConfigOptions, overrides), .forms = COMMAND_FORM(CONFIG_PRINT)},
+    {0}};
+
+const Command COMMAND_CONFIG = {
+    .name = "config",
+    .summary = "the commented sample, or the values in effect",
+    .about = "Shows the configuration: all options, or those of a file.",
+    .forms = FORMS,
+    .form_count = CONFIG_FORMS,
+    .flags = FLAGS,
+    .options_size = sizeof(ConfigOptions),
+    .run = config_command,
+};

@@ -2,54 +2,20 @@
  *
  * Works on the dead-letter table itself; a relay need not run. Each requeue and each discard is one
  * transaction that locks its row: of two people who do the same, the second is told so. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "app/command_help.h"
 #include "app/commands.h"
 #include "app/dead_print.h"
 #include "app/dead_store.h"
 #include "app/overrides.h"
-#include "app/problems_print.h"
 #include "app/screen.h"
 #include "base/memory.h"
 #include "config/config.h"
 #include "pg/result.h"
-
-static const char USAGE[] =
-    "usage: outboxd dead list    [FILTER...] [--limit N]\n"
-    "       outboxd dead show    ID...\n"
-    "       outboxd dead requeue ID... | --all [FILTER...]\n"
-    "       outboxd dead discard ID... | --all [FILTER...] [--yes]\n"
-    "\n"
-    "Events that could not be published and were set aside (on_poison, on_unrouted =\n"
-    "\"dead_letter\").\n"
-    "\n"
-    "list     the newest first: when, what, why\n"
-    "show     everything that is kept: the event, the record it became, the reason, the remedy;\n"
-    "         ID: the number that list shows, or the event's own id, as in the relay's log\n"
-    "requeue  publishes them again, through the outbox: in one transaction the event is inserted\n"
-    "         as a new row of the pipeline's table, with the same event id and every column as it\n"
-    "         was stored, and the dead letter is deleted. Mend the cause first. The event gets a\n"
-    "         new number: it is published after newer events of its key. If it fails again, it is\n"
-    "         a new dead letter with a new id, whose attempts count from 1 again\n"
-    "discard  deletes them for good; asks first\n"
-    "\n"
-    "  -c, --config FILE    configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
-    "      --dsn DSN        database, when there is no configuration file\n"
-    "      --pipeline NAME  FILTER: only dead letters of this pipeline\n"
-    "      --code CODE      FILTER: only those with this code, such as RECORD_TOO_LARGE\n"
-    "      --limit N        list so many (default 50)\n"
-    "      --all            all that match, those with the lowest id first\n"
-    "      --yes            discard without asking\n"
-    "      --json           JSON instead of text\n"
-    "\n"
-    "The role needs what members of outbox_relay have.\n"
-    "exit code  0 done · 1 usage or configuration, an id is not there, an event cannot be "
-    "requeued\n"
-    "           2 PostgreSQL\n";
 
 enum { LIMIT_DEFAULT = 50, NAMED_MAX = 20 };
 
@@ -60,16 +26,9 @@ typedef struct DeadOptions {
     bool all;
     bool yes;
     bool json;
-    bool help;
     char **ids;
     int id_count;
 } DeadOptions;
-
-static int dead_usage(const char *problem, const char *what)
-{
-    (void)fprintf(stderr, "outboxd dead: %s%s\n%s", problem, what, USAGE);
-    return EXIT_CONFIG;
-}
 
 /* A positive bigint in digits. */
 static bool id_valid(const char *text)
@@ -78,92 +37,19 @@ static bool id_valid(const char *text)
     return length > 0 && length <= 18 && strspn(text, "0123456789") == length;
 }
 
-static int dead_parse(int argc, char **argv, DeadOptions *options)
+static int dead_check_ids(const CommandLine *line, const DeadOptions *options, bool show)
 {
-    enum { DSN = 256, PIPELINE, CODE, LIMIT, ALL, YES, JSON, HELP };
-    static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"dsn", required_argument, NULL, DSN},
-        {"pipeline", required_argument, NULL, PIPELINE},
-        {"code", required_argument, NULL, CODE},
-        {"limit", required_argument, NULL, LIMIT},
-        {"all", no_argument, NULL, ALL},
-        {"yes", no_argument, NULL, YES},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
-    };
-    int option = 0;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
-    while ((option = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            options->overrides.file = optarg;
-            break;
-        case DSN:
-            options->overrides.dsn = optarg;
-            break;
-        case PIPELINE:
-            options->filter.pipeline = optarg;
-            break;
-        case CODE:
-            options->filter.code = optarg;
-            break;
-        case LIMIT:
-            if (!id_valid(optarg) || strtoll(optarg, NULL, 10) == 0) {
-                return dead_usage("--limit is a number from 1, not ", optarg);
-            }
-            options->limit = strtoll(optarg, NULL, 10);
-            break;
-        case ALL:
-            options->all = true;
-            break;
-        case YES:
-            options->yes = true;
-            break;
-        case JSON:
-            options->json = true;
-            break;
-        case 'h':
-        case HELP:
-            options->help = true;
-            return EXIT_OK;
-        default:
-            (void)fputs(USAGE, stderr);
-            return EXIT_CONFIG;
-        }
+    if (options->filter.code != NULL && options->id_count > 0) {
+        return command_refuse(line->command, "--code narrows list and --all, not ids");
     }
-    options->ids = argv + optind;
-    options->id_count = argc - optind;
-    return EXIT_OK;
-}
-
-static int dead_check_ids(const DeadOptions *options, const char *verb)
-{
-    bool list = strcmp(verb, "list") == 0;
-    bool filtered = options->filter.pipeline != NULL || options->filter.code != NULL;
-    if (list && (options->id_count > 0 || options->all)) {
-        return dead_usage("list takes filters, no ids: ", "outboxd dead show ID");
-    }
-    if (!list && options->limit != LIMIT_DEFAULT) {
-        return dead_usage("--limit belongs to list", "");
-    }
-    if (strcmp(verb, "show") == 0 && options->all) {
-        return dead_usage("show takes ids; see them all with: ", "outboxd dead list");
-    }
-    if (!list && options->all == (options->id_count > 0)) {
-        return dead_usage(verb,
-                          options->all ? ": either ids or --all" : ": which? Give ids, or --all");
-    }
-    if (!list && filtered && !options->all && options->filter.code != NULL) {
-        return dead_usage("--code narrows list and --all, not ids", "");
-    }
-    bool show = strcmp(verb, "show") == 0; /* takes the id of an event, too */
-    for (int i = 0; i < options->id_count; i++) {
+    for (int i = 0; i < options->id_count; i++) { /* show takes the id of an event, too */
         bool numeric = strspn(options->ids[i], "0123456789") == strlen(options->ids[i]);
         if (!id_valid(options->ids[i]) && (!show || numeric)) {
-            return dead_usage("an id is a number, as outboxd dead list shows it, not ",
-                              options->ids[i]);
+            AUTO_BUFFER id = TEXT_EMPTY;
+            text_add_shown(&id, options->ids[i], false);
+            return command_refuse(line->command,
+                                  "an id is a number, as outboxd dead list shows it, not '%s'",
+                                  text_string(&id));
         }
     }
     return EXIT_OK;
@@ -408,43 +294,104 @@ static int dead_run(const char *verb, const DeadOptions *options, const Config *
     return code;
 }
 
-int command_dead(int argc, char **argv)
+enum { DEAD_LIST, DEAD_SHOW, DEAD_REQUEUE, DEAD_DISCARD, DEAD_FORMS };
+static const CommandForm FORMS[DEAD_FORMS] = {
+    [DEAD_LIST] = {.verb = "list", .plural = "ids", .help = "the newest first: when, what, why"},
+    [DEAD_SHOW] = {.verb = "show",
+                   .argument = "ID",
+                   .plural = "ids",
+                   .least = 1,
+                   .most = SIZE_MAX,
+                   .help = "everything that is kept: the event, the record it became, the reason, "
+                           "the remedy. ID is the number that list shows, or the event's own id, "
+                           "as in the relay's log"},
+    [DEAD_REQUEUE] = {.verb = "requeue",
+                      .argument = "ID",
+                      .plural = "ids",
+                      .least = 1,
+                      .most = SIZE_MAX,
+                      .or_flag = "all",
+                      .help = "publishes them again, through the outbox: in one transaction the "
+                              "event is inserted as a new row of the pipeline's table, with the "
+                              "same event id and every column as it was stored, and the dead "
+                              "letter is deleted. Mend the cause first. The event gets a new "
+                              "number: it is published after newer events of its key. If it fails "
+                              "again, it is a new dead letter with a new id, whose attempts count "
+                              "from 1 again"},
+    [DEAD_DISCARD] = {.verb = "discard",
+                      .argument = "ID",
+                      .plural = "ids",
+                      .least = 1,
+                      .most = SIZE_MAX,
+                      .or_flag = "all",
+                      .help = "deletes them for good; asks first"},
+};
+
+static int dead_command(CommandLine *line)
 {
-    static const char *const VERBS[] = {"list", "show", "requeue", "discard"};
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        (void)fputs(USAGE, stdout);
-        return EXIT_OK;
-    }
-    const char *verb = NULL;
-    for (size_t i = 0; argc >= 2 && i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
-        verb = strcmp(argv[1], VERBS[i]) == 0 ? VERBS[i] : verb;
-    }
-    if (verb == NULL) {
-        return dead_usage(argc >= 2 ? "list, show, requeue or discard, not "
-                                    : "what? list, show, "
-                                      "requeue or discard",
-                          argc >= 2 ? argv[1] : "");
-    }
-    DeadOptions options = {.limit = LIMIT_DEFAULT};
-    int code = dead_parse(argc - 1, argv + 1, &options);
-    if (code == EXIT_OK && options.help) {
-        (void)fputs(USAGE, stdout);
-        return EXIT_OK;
-    }
-    code = code == EXIT_OK ? dead_check_ids(&options, verb) : code;
+    DeadOptions *options = line->options;
+    options->ids = line->words;
+    options->id_count = (int)line->word_count;
+    int code = dead_check_ids(line, options, line->form == &FORMS[DEAD_SHOW]);
     if (code != EXIT_OK) {
         return code;
     }
-    overrides_without_brokers(&options.overrides);
+    overrides_without_brokers(&options->overrides);
     Config *config = NULL;
-    Problems problems = {0};
-    if (config_load(&options.overrides, &config, &problems) != OK) {
-        problems_print(&problems, stderr);
-        problems_free(&problems);
+    if (overrides_load(&options->overrides, false, &config) != OK) {
         return EXIT_CONFIG;
     }
-    problems_free(&problems);
-    code = dead_run(verb, &options, config);
+    code = dead_run(line->form->verb, options, config);
     config_free(&config);
     return code;
 }
+
+static const Flag FLAGS[] = {
+    {FLAG_CONFIG(DeadOptions, overrides)},
+    {FLAG_DSN(DeadOptions, overrides)},
+    {.name = "pipeline",
+     .value = "NAME",
+     FLAG_TEXT(DeadOptions, filter.pipeline),
+     .help = "only dead letters of this pipeline"},
+    {.name = "code",
+     .value = "CODE",
+     FLAG_TEXT(DeadOptions, filter.code),
+     .forms = COMMAND_FORM(DEAD_LIST) | COMMAND_FORM(DEAD_REQUEUE) | COMMAND_FORM(DEAD_DISCARD),
+     .help = "only those with this code, such as RECORD_TOO_LARGE"},
+    {.name = "limit",
+     .value = "N",
+     FLAG_COUNT(DeadOptions, limit),
+     .least = 1,
+     .forms = COMMAND_FORM(DEAD_LIST),
+     .help = "list so many (default 50)"},
+    {.name = "all",
+     FLAG_SWITCH(DeadOptions, all),
+     .forms = COMMAND_FORM(DEAD_REQUEUE) | COMMAND_FORM(DEAD_DISCARD),
+     .help = "all that match, those with the lowest id first"},
+    {.name = "yes",
+     FLAG_SWITCH(DeadOptions, yes),
+     .unsaid = COMMAND_FORM(DEAD_LIST) | COMMAND_FORM(DEAD_SHOW) | COMMAND_FORM(DEAD_REQUEUE),
+     .help = "discard without asking"},
+    {.name = "json", FLAG_SWITCH(DeadOptions, json), .help = "JSON instead of text"},
+    {0}};
+static const CommandExit EXITS[] = {
+    {EXIT_OK, "done"},
+    {EXIT_CONFIG, "usage or configuration error, an id is not there, an event cannot be requeued"},
+    {EXIT_POSTGRES, "PostgreSQL"},
+    {0}};
+static const DeadOptions DEFAULTS = {.limit = LIMIT_DEFAULT};
+
+const Command COMMAND_DEAD = {
+    .name = "dead",
+    .summary = "events that were set aside: why, and what becomes of them",
+    .about = "Events that could not be published and were set aside (on_poison, on_unrouted = "
+             "\"dead_letter\").",
+    .notes = "The role needs what members of outbox_relay have.",
+    .forms = FORMS,
+    .form_count = DEAD_FORMS,
+    .flags = FLAGS,
+    .exits = EXITS,
+    .options_size = sizeof(DeadOptions),
+    .defaults = &DEFAULTS,
+    .run = dead_command,
+};

@@ -8,12 +8,9 @@
 #include "base/log_codes.h"
 #include "config/nearest.h"
 
-static const char USAGE[] =
-    "usage: outboxd explain CODE\n"
-    "       outboxd explain --markdown\n"
-    "\n"
-    "What the code of a log line, an error or a dead letter means, and what to do.\n"
-    "--markdown prints all of them (relay/LOGS.md).\n";
+typedef struct ExplainOptions {
+    bool markdown;
+} ExplainOptions;
 
 static int explain_unknown(const char *code)
 {
@@ -36,23 +33,16 @@ static int explain_unknown(const char *code)
     return EXIT_CONFIG;
 }
 
-int command_explain(int argc, char **argv)
+static int explain_command(CommandLine *line)
 {
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        (void)fputs(USAGE, stdout);
-        return EXIT_OK;
-    }
-    if (argc != 2 || (argv[1][0] == '-' && strcmp(argv[1], "--markdown") != 0)) {
-        (void)fputs(USAGE, stderr);
-        return EXIT_CONFIG;
-    }
+    const ExplainOptions *options = line->options;
     AUTO_BUFFER out = TEXT_EMPTY;
-    if (strcmp(argv[1], "--markdown") == 0) {
+    if (options->markdown) {
         log_codes_add_markdown(&out);
     } else {
-        ErrorCode found = error_code_find(argv[1]);
+        ErrorCode found = error_code_find(line->words[0]);
         if (found == CODE_NONE) {
-            return explain_unknown(argv[1]);
+            return explain_unknown(line->words[0]);
         }
         const LogCode *code = log_code_of(found);
         text_printf(&out, "%s (%s)\n  meaning  %s\n  remedy   %s\n", code->name, code->levels,
@@ -60,3 +50,21 @@ int command_explain(int argc, char **argv)
     }
     return screen_write("outboxd explain", &out, EXIT_OK, NULL);
 }
+
+static const CommandForm FORMS[] = {
+    {.argument = "CODE", .plural = "a code", .least = 1, .most = 1, .or_flag = "markdown"}};
+static const Flag FLAGS[] = {{.name = "markdown",
+                              FLAG_SWITCH(ExplainOptions, markdown),
+                              .help = "all codes (relay/LOGS.md)"},
+                             {0}};
+
+const Command COMMAND_EXPLAIN = {
+    .name = "explain",
+    .summary = "what the code of a log line or error means, and what to do",
+    .about = "What the code of a log line, an error or a dead letter means, and what to do.",
+    .forms = FORMS,
+    .form_count = COMMAND_COUNT_OF(FORMS),
+    .flags = FLAGS,
+    .options_size = sizeof(ExplainOptions),
+    .run = explain_command,
+};

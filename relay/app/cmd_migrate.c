@@ -373,16 +373,12 @@ static int migrate_database(const MigrateArguments *arguments)
                                                 : migrate_go_up(migrate, arguments);
 }
 
-int command_migrate(int argc, char **argv)
+static int migrate_command(CommandLine *line)
 {
     MigrateArguments arguments;
-    int code = migrate_arguments_parse(argc, argv, &arguments);
+    int code = migrate_arguments_read(line, &arguments);
     if (code != EXIT_OK) {
         return code;
-    }
-    if (arguments.help) {
-        fputs(MIGRATE_USAGE, stdout);
-        return flush_output();
     }
     AUTO_ERROR err = {0};
     if (migrate_script_check_schema(arguments.schema, &err) != OK) {
@@ -390,3 +386,23 @@ int command_migrate(int argc, char **argv)
     }
     return arguments.print ? migrate_print(&arguments) : migrate_database(&arguments);
 }
+
+static const CommandExit EXITS[] = {{EXIT_OK, "done, also when there was nothing to do"},
+                                    {EXIT_CONFIG, "usage or configuration error"},
+                                    {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses"},
+                                    {EXIT_INTERNAL, "the output could not be written"},
+                                    {0}};
+
+const Command COMMAND_MIGRATE = {
+    .name = "migrate",
+    .summary = "makes the outbox schema, or brings it up to date",
+    .about = "Makes the outbox schema in a database, or brings it up to date; twice is a no-op.",
+    .forms = MIGRATE_FORMS,
+    .form_count = MIGRATE_FORM_COUNT,
+    .flags = MIGRATE_FLAGS,
+    .rules = MIGRATE_RULES,
+    .exits = EXITS,
+    .options_size = sizeof(MigrateOptions),
+    .defaults = &MIGRATE_DEFAULTS,
+    .run = migrate_command,
+};

@@ -1,9 +1,8 @@
-/* outboxd pause | resume [-c FILE] [--dsn DSN] [--pipeline P] [--reason TEXT]
+/* outboxd pause | resume
  *
  * A row of outbox.pause keeps a pipeline from publishing, whichever relay runs it and however often
  * that is restarted; NOTIFY tells a running one at once. */
 #include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <libpq-fe.h>
 #include <pwd.h>
@@ -38,90 +37,6 @@ typedef struct PauseCommand {
     const char *pipeline; /* NULL: all of the configuration */
     const char *reason;
 } PauseCommand;
-
-static const char PAUSE_USAGE[] =
-    "usage: outboxd pause [-c FILE] [--dsn DSN] [--pipeline P] [--reason TEXT]\n"
-    "\n"
-    "Stops publishing until `outboxd resume`: events stay in the outbox (and WAL in the slot).\n"
-    "What is in flight is finished. Holds for every relay of this database and over restarts.\n"
-    "\n"
-    "  -c, --config FILE  configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
-    "      --dsn DSN      database, when there is no configuration file\n"
-    "      --pipeline P   only this one; default: all of the configuration\n"
-    "      --reason TEXT  shown by outboxd status and /readyz?verbose\n"
-    "\n"
-    "exit code  0 paused, also when it was before\n"
-    "           1 usage or configuration error\n"
-    "           2 PostgreSQL cannot be reached, or refuses\n"
-    "          70 it is noted, but the running relay did not follow within 5 s\n";
-
-static const char RESUME_USAGE[] =
-    "usage: outboxd resume [-c FILE] [--dsn DSN] [--pipeline P]\n"
-    "\n"
-    "Publishes again after `outboxd pause`, from where it stopped.\n"
-    "\n"
-    "  -c, --config FILE  configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
-    "      --dsn DSN      database, when there is no configuration file\n"
-    "      --pipeline P   only this one; default: all of the configuration\n"
-    "\n"
-    "exit code  0 not paused any more, also when it was not before\n"
-    "           1 usage or configuration error\n"
-    "           2 PostgreSQL cannot be reached, or refuses\n"
-    "          70 it is noted, but the running relay did not follow within 5 s\n";
-
-static const char *pause_usage(const PauseCommand *command)
-{
-    return command->pause ? PAUSE_USAGE : RESUME_USAGE;
-}
-
-static int pause_parse(int argc, char **argv, PauseCommand *command, bool *ret_help)
-{
-    enum { OPTION_DSN = 256, OPTION_PIPELINE, OPTION_REASON };
-    static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"dsn", required_argument, NULL, OPTION_DSN},
-        {"pipeline", required_argument, NULL, OPTION_PIPELINE},
-        {"help", no_argument, NULL, 'h'},
-        {"reason", required_argument, NULL, OPTION_REASON},
-        {NULL, 0, NULL, 0},
-    };
-    int option = 0;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
-    while ((option = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            command->overrides.file = optarg;
-            break;
-        case OPTION_DSN:
-            command->overrides.dsn = optarg;
-            break;
-        case OPTION_PIPELINE:
-            command->pipeline = optarg;
-            break;
-        case OPTION_REASON:
-            if (!command->pause) {
-                (void)fprintf(stderr, "outboxd resume: --reason belongs to outboxd pause\n");
-                return EXIT_CONFIG;
-            }
-            command->reason = optarg;
-            break;
-        case 'h':
-            *ret_help = true;
-            return EXIT_OK;
-        default:
-            (void)fputs(pause_usage(command), stderr);
-            return EXIT_CONFIG;
-        }
-    }
-    if (optind < argc) {
-        (void)fprintf(stderr, "outboxd %s: unexpected argument '%s'%s\n", command->name,
-                      argv[optind],
-                      command->pipeline == NULL ? "; a pipeline is named by --pipeline" : "");
-        return EXIT_CONFIG;
-    }
-    overrides_without_brokers(&command->overrides);
-    return EXIT_OK;
-}
 
 static bool pause_concerns(const PauseCommand *command, const PipelineConfig *pipeline)
 {
@@ -415,38 +330,86 @@ static int pause_execute(const PauseCommand *command, const Config *config)
     return code;
 }
 
-static int pause_command(PauseCommand *command, int argc, char **argv)
+static int pause_run_command(PauseCommand *command)
 {
-    bool help = false;
-    int code = pause_parse(argc, argv, command, &help);
-    if (code != EXIT_OK) {
-        return code;
-    }
-    if (help) {
-        (void)fputs(pause_usage(command), stdout);
-        return EXIT_OK;
-    }
+    overrides_without_brokers(&command->overrides);
     Config *config = NULL;
-    Problems problems = {0};
-    Status loaded = config_load(&command->overrides, &config, &problems);
-    problems_print(&problems, stderr);
-    problems_free(&problems);
-    if (loaded != OK) {
+    if (overrides_load(&command->overrides, true, &config) != OK) {
         return EXIT_CONFIG;
     }
-    code = pause_execute(command, config);
+    int code = pause_execute(command, config);
     config_free(&config);
     return code;
 }
 
-int command_pause(int argc, char **argv)
+static int pause_command(CommandLine *line)
 {
-    PauseCommand command = {.pause = true, .name = "pause"};
-    return pause_command(&command, argc, argv);
+    PauseCommand *command = line->options;
+    command->pause = true;
+    command->name = line->command->name;
+    return pause_run_command(command);
 }
 
-int command_resume(int argc, char **argv)
+static int resume_command(CommandLine *line)
 {
-    PauseCommand command = {.pause = false, .name = "resume"};
-    return pause_command(&command, argc, argv);
+    PauseCommand *command = line->options;
+    command->name = line->command->name;
+    return pause_run_command(command);
 }
+
+static const CommandForm FORMS[] = {{0}};
+#define FLAG_PIPELINE                                                                              \
+    .name = "pipeline", .value = "P", FLAG_TEXT(PauseCommand, pipeline),                           \
+    .help = "only this one; default: all of the configuration"
+static const Flag PAUSE_FLAGS[] = {{FLAG_CONFIG(PauseCommand, overrides)},
+                                   {FLAG_DSN(PauseCommand, overrides)},
+                                   {FLAG_PIPELINE},
+                                   {.name = "reason",
+                                    .value = "TEXT",
+                                    FLAG_TEXT(PauseCommand, reason),
+                                    .help = "shown by outboxd status and /readyz?verbose"},
+                                   {0}};
+static const Flag RESUME_FLAGS[] = {{FLAG_CONFIG(PauseCommand, overrides)},
+                                    {FLAG_DSN(PauseCommand, overrides)},
+                                    {FLAG_PIPELINE},
+                                    {0}};
+#define EXITS_AFTER                                                                                \
+    {EXIT_CONFIG, "usage or configuration error"},                                                 \
+        {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses"},                               \
+        {EXIT_INTERNAL, "it is noted, but the running relay did not follow within 5 s"},           \
+    {                                                                                              \
+        0                                                                                          \
+    }
+static const CommandExit PAUSE_EXITS[] = {{EXIT_OK, "paused, also when it was before"},
+                                          EXITS_AFTER};
+static const CommandExit RESUME_EXITS[] = {
+    {EXIT_OK, "not paused any more, also when it was not before"}, EXITS_AFTER};
+#define STRAY "a pipeline is named by --pipeline"
+
+const Command COMMAND_PAUSE = {
+    .name = "pause",
+    .summary = "stops publishing until resume; holds over restarts",
+    .about = "Stops publishing until `outboxd resume`: events stay in the outbox (and WAL in the "
+             "slot). What is in flight is finished. Holds for every relay of this database and "
+             "over restarts.",
+    .forms = FORMS,
+    .form_count = COMMAND_COUNT_OF(FORMS),
+    .flags = PAUSE_FLAGS,
+    .exits = PAUSE_EXITS,
+    .stray = STRAY,
+    .options_size = sizeof(PauseCommand),
+    .run = pause_command,
+};
+
+const Command COMMAND_RESUME = {
+    .name = "resume",
+    .summary = "goes on publishing after pause",
+    .about = "Publishes again after `outboxd pause`, from where it stopped.",
+    .forms = FORMS,
+    .form_count = COMMAND_COUNT_OF(FORMS),
+    .flags = RESUME_FLAGS,
+    .exits = RESUME_EXITS,
+    .stray = STRAY,
+    .options_size = sizeof(PauseCommand),
+    .run = resume_command,
+};

@@ -1,7 +1,6 @@
-/* outboxd status [-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]
+/* outboxd status
  *
  * Asks the running relay. When none answers, says so and looks into the database by itself. */
-#include <getopt.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,7 +13,6 @@
 
 #include "app/commands.h"
 #include "app/overrides.h"
-#include "app/problems_print.h"
 #include "app/screen.h"
 #include "app/status_broker.h"
 #include "app/status_client.h"
@@ -25,31 +23,6 @@
 #include "base/error.h"
 #include "config/config.h"
 
-static const char USAGE[] =
-    "usage: outboxd status [-c FILE] [--dsn DSN] [--json] [--watch[=SECONDS] | --fail-if-late]\n"
-    "\n"
-    "Lag, backlog, events in flight and the last error of the relay that runs with this\n"
-    "configuration (asked at monitor.listen). When none answers: backlog and dead letters\n"
-    "straight from the database.\n"
-    "\n"
-    "  -c, --config FILE  configuration (default " CONFIG_DEFAULT_FILE ", if it is there)\n"
-    "      --dsn DSN      database, when there is no configuration file\n"
-    "      --json         one JSON object: that of /status; without a relay, what was found\n"
-    "      --watch[=SECONDS]\n"
-    "                     again each second (or so many), with lag and rate of the last 60 looks,\n"
-    "                     until Ctrl-C; not on a terminal, one screen after the other\n"
-    "      --fail-if-late for scripts: also fail when the lag of a pipeline is above\n"
-    "                     monitor.lag_objective, or not known; says which on stderr\n"
-    "\n"
-    "exit code  0 every pipeline is running or on standby, servers connected\n"
-    "           1 usage or configuration error\n"
-    "           2 PostgreSQL is what fails\n"
-    "           3 Kafka is what fails\n"
-    "           4 data gap detected\n"
-    "          70 anything else: no relay answers, a pipeline is paused, starting or stopped,\n"
-    "             or, with --fail-if-late, a pipeline is late\n"
-    "           With --watch: 0 when it was told to stop.\n";
-
 typedef struct StatusOptions {
     ConfigOverrides overrides;
     bool json;
@@ -57,74 +30,6 @@ typedef struct StatusOptions {
     double watch_seconds; /* 0: one look */
     bool dsn_unknown;     /* a relay may still answer at the default address */
 } StatusOptions;
-
-static bool status_parse_seconds(const char *text, double *ret_seconds)
-{
-    char *end = NULL;
-    *ret_seconds = text != NULL ? strtod(text, &end) : 1;
-    return text == NULL ||
-           (end != text && *end == '\0' && *ret_seconds >= 0.1 && *ret_seconds <= 3600);
-}
-
-/* EXIT_OK: go on. */
-static int status_parse(int argc, char **argv, StatusOptions *options, bool *ret_help)
-{
-    enum { OPTION_DSN = 256, OPTION_JSON, OPTION_WATCH, OPTION_LATE, OPTION_HELP };
-    static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"dsn", required_argument, NULL, OPTION_DSN},
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"watch", optional_argument, NULL, OPTION_WATCH},
-        {"help", no_argument, NULL, OPTION_HELP},
-        {"fail-if-late", no_argument, NULL, OPTION_LATE},
-        {NULL, 0, NULL, 0},
-    };
-    int option = 0;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread
-    while ((option = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            options->overrides.file = optarg;
-            break;
-        case OPTION_DSN:
-            options->overrides.dsn = optarg;
-            break;
-        case OPTION_JSON:
-            options->json = true;
-            break;
-        case OPTION_LATE:
-            options->fail_if_late = true;
-            break;
-        case OPTION_WATCH:
-            if (!status_parse_seconds(optarg, &options->watch_seconds)) {
-                (void)fprintf(stderr,
-                              "outboxd status: --watch=%s: a number of seconds from 0.1 to 3600, "
-                              "such as --watch=5\n",
-                              optarg);
-                return EXIT_CONFIG;
-            }
-            break;
-        case 'h':
-        case OPTION_HELP:
-            *ret_help = true;
-            return EXIT_OK;
-        default:
-            (void)fputs(USAGE, stderr);
-            return EXIT_CONFIG;
-        }
-    }
-    if (options->fail_if_late && options->watch_seconds > 0) {
-        (void)fputs(
-            "outboxd status: --fail-if-late looks once, --watch goes on; give one of them\n",
-            stderr);
-        return EXIT_CONFIG;
-    }
-    if (optind < argc) {
-        (void)fprintf(stderr, "outboxd status: unexpected argument '%s'\n%s", argv[optind], USAGE);
-        return EXIT_CONFIG;
-    }
-    return EXIT_OK;
-}
 
 /* Without a file, a relay was started by --dsn and --brokers, or the environment. Asking it needs
  * neither, so what is missing here is filled in. */
@@ -342,29 +247,64 @@ static int status_show(const StatusOptions *options, const Config *config)
     return screen_write("outboxd status", &screen, code, NULL);
 }
 
-int command_status(int argc, char **argv)
+static int status_command(CommandLine *line)
 {
-    StatusOptions options = {0};
-    bool help = false;
-    int code = status_parse(argc, argv, &options, &help);
-    if (code != EXIT_OK) {
-        return code;
-    }
-    if (help) {
-        (void)fputs(USAGE, stdout);
-        return EXIT_OK;
-    }
-    status_complete_overrides(&options);
+    StatusOptions *options = line->options;
+    status_complete_overrides(options);
     Config *config = NULL;
-    Problems problems = {0};
-    if (config_load(&options.overrides, &config, &problems) != OK) {
-        problems_print(&problems, stderr);
-        problems_free(&problems);
+    if (overrides_load(&options->overrides, false, &config) != OK) {
         return EXIT_CONFIG;
     }
-    problems_free(&problems);
-    code =
-        options.watch_seconds > 0 ? status_watch(&options, config) : status_show(&options, config);
+    int code =
+        options->watch_seconds > 0 ? status_watch(options, config) : status_show(options, config);
     config_free(&config);
     return code;
 }
+
+enum { GROUP_LOOKS = 1 };
+static const CommandForm FORMS[] = {{0}};
+static const Flag FLAGS[] = {
+    {FLAG_CONFIG(StatusOptions, overrides)},
+    {FLAG_DSN(StatusOptions, overrides)},
+    {.name = "json",
+     FLAG_SWITCH(StatusOptions, json),
+     .help = "one JSON object: that of /status; without a relay, what was found"},
+    {.name = "watch",
+     .value = "SECONDS",
+     FLAG_SECONDS(StatusOptions, watch_seconds),
+     .group = GROUP_LOOKS,
+     .help = "again each second (or so many), with lag and rate of the last 60 looks, until "
+             "Ctrl-C; not on a terminal, one screen after the other"},
+    {.name = "fail-if-late",
+     FLAG_SWITCH(StatusOptions, fail_if_late),
+     .group = GROUP_LOOKS,
+     .help = "for scripts: also fail when the lag of a pipeline is above monitor.lag_objective, or "
+             "not known; says which on stderr"},
+    {0}};
+static const FlagRule RULES[] = {
+    {"fail-if-late", "watch", "--fail-if-late looks once, --watch goes on; give one of them"}, {0}};
+static const CommandExit EXITS[] = {
+    {EXIT_OK, "every pipeline is running or on standby, servers connected"},
+    {EXIT_CONFIG, "usage or configuration error"},
+    {EXIT_POSTGRES, "PostgreSQL is what fails"},
+    {EXIT_KAFKA, "Kafka is what fails"},
+    {EXIT_GAP, "data gap detected"},
+    {EXIT_INTERNAL, "anything else: no relay answers, a pipeline is paused, starting or stopped, "
+                    "or, with --fail-if-late, a pipeline is late"},
+    {0}};
+
+const Command COMMAND_STATUS = {
+    .name = "status",
+    .summary = "lag, backlog, in flight and last error of a running relay",
+    .about = "Lag, backlog, events in flight and the last error of the relay that runs with this "
+             "configuration (asked at monitor.listen). When none answers: backlog and dead "
+             "letters straight from the database.",
+    .notes = "With --watch the exit code is 0 when it was told to stop.",
+    .forms = FORMS,
+    .form_count = COMMAND_COUNT_OF(FORMS),
+    .flags = FLAGS,
+    .rules = RULES,
+    .exits = EXITS,
+    .options_size = sizeof(StatusOptions),
+    .run = status_command,
+};

@@ -1,3 +1,4 @@
+/* outboxd version */
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
@@ -5,15 +6,22 @@
 #include "app/commands.h"
 #include "base/error.h"
 
-int command_version(int argc, char **argv)
+static int version_command(CommandLine *line)
 {
-    (void)argv;
-    if (argc > 1) {
-        fprintf(stderr, "outboxd version: takes no arguments\n");
-        return EXIT_CONFIG;
-    }
+    (void)line;
     int pq = PQlibVersion();
     printf("outboxd %s (libpq %d.%d, librdkafka %s)\n", OUTBOXD_VERSION, pq / 10000, pq % 10000,
            rd_kafka_version_str());
     return EXIT_OK;
 }
+
+static const CommandForm FORMS[] = {{0}};
+
+const Command COMMAND_VERSION = {
+    .name = "version",
+    .summary = "program and library versions",
+    .about = "Prints the version of outboxd and of the libraries that it runs with.",
+    .forms = FORMS,
+    .form_count = COMMAND_COUNT_OF(FORMS),
+    .run = version_command,
+};

@@ -1,20 +1,20 @@
-/* commands: one function per sub-command; each reads its own arguments and returns an exit code. */
+/* commands: every sub-command, in the order in which help shows them. COMMAND_RUN and so on stand
+ * in the cmd_*.c files; main.c makes the list. */
 #pragma once
 
-typedef struct Command {
-    const char *name;
-    const char *usage;                 /* arguments, one line */
-    const char *summary;               /* one line for `outboxd --help` */
-    int (*run)(int argc, char **argv); /* argv[0] is the sub-command; NULL: not built yet */
-} Command;
+#include "app/command.h"
 
-int command_run(int argc, char **argv);
-int command_migrate(int argc, char **argv);
-int command_check(int argc, char **argv);
-int command_status(int argc, char **argv);
-int command_pause(int argc, char **argv);
-int command_resume(int argc, char **argv);
-int command_config(int argc, char **argv);
-int command_dead(int argc, char **argv);
-int command_explain(int argc, char **argv);
-int command_version(int argc, char **argv);
+#define COMMANDS(X)                                                                                \
+    X(RUN)                                                                                         \
+    X(MIGRATE)                                                                                     \
+    X(CHECK)                                                                                       \
+    X(STATUS)                                                                                      \
+    X(PAUSE)                                                                                       \
+    X(RESUME)                                                                                      \
+    X(DEAD)                                                                                        \
+    X(CONFIG)                                                                                      \
+    X(EXPLAIN)                                                                                     \
+    X(VERSION)
+
+#define COMMAND_DECLARE(name) extern const Command COMMAND_##name;
+COMMANDS(COMMAND_DECLARE)

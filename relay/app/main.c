@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "app/arguments.h"
+#include "app/command_help.h"
+#include "app/command_parse.h"
 #include "app/commands.h"
+#include "app/screen.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/text.h"
@@ -13,45 +16,14 @@
 #include "pg/result.h"
 #include "sink/groups_helper.h"
 
-static const Command COMMANDS[] = {
-    {"run", "[-c FILE] [--dsn DSN] [--brokers LIST]", "the relay: moves events until SIGTERM",
-     command_run},
-    {"migrate",
-     "[--dsn DSN] [--print] [--to N] [--down N] [--status] [--baseline] [--schema NAME] ...",
-     "makes the outbox schema in a database, or brings it up to date", command_migrate},
-    {"check", "[-c FILE] [--offline] [--create-topics]",
-     "configuration, then database, then brokers; every problem with its remedy", command_check},
-    {"status", "[-c FILE] [--dsn DSN] [--json] [--watch] [--fail-if-late]",
-     "lag, backlog, events in flight and the last error of a running relay", command_status},
-    {"pause", "[-c FILE] [--pipeline P] [--reason TEXT]",
-     "stops publishing until resume; holds over restarts", command_pause},
-    {"resume", "[-c FILE] [--pipeline P]", "goes on publishing after pause", command_resume},
-    {"config", "print [-c FILE] | schema",
-     "the complete commented sample; with -c the effective values, secrets masked", command_config},
-    {"dead", "list | show | requeue | discard [ID...] [-c FILE] [--dsn DSN] [--json]",
-     "events that were set aside: why, and what becomes of them", command_dead},
-    {"explain", "CODE | --markdown", "what the code of a log line or error means, and what to do",
-     command_explain},
-    {"version", "", "program and library versions", command_version},
-    {"route", NULL, NULL, NULL},
-    {"tail", NULL, NULL, NULL},
-    {"verify", NULL, NULL, NULL},
-};
-enum { COMMAND_COUNT = sizeof(COMMANDS) / sizeof(COMMANDS[0]) };
+#define COMMAND_LISTED(name) &COMMAND_##name,
+static const Command COMMAND_HELP;
+static const Command *const LIST[] = {COMMANDS(COMMAND_LISTED) & COMMAND_HELP};
+enum { COMMAND_COUNT = COMMAND_COUNT_OF(LIST) };
 
-static void main_help(FILE *out)
-{
-    fprintf(out,
-            "outboxd moves committed facts out of PostgreSQL into Kafka and never loses one\n\n");
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        if (COMMANDS[i].run != NULL) {
-            fprintf(out, "  outboxd %-8s %s\n      %s\n", COMMANDS[i].name, COMMANDS[i].usage,
-                    COMMANDS[i].summary);
-        }
-    }
-    fprintf(out, "\nMore of a command: outboxd help COMMAND\n");
-    fprintf(out, "Every option of the configuration file: outboxd config print\n");
-}
+/* Names that are taken; refused as such. */
+static const char *const NOT_BUILT[] = {"adopt",    "route",  "tail", "switch",
+                                        "snapshot", "verify", NULL};
 
 /* A record is some twenty small allocations of librdkafka, made and freed in bursts. glibc's
  * fastbins are merged each time a freed piece borders on a large free one, which is always: without
@@ -69,20 +41,27 @@ static void main_tune_malloc(void)
 static const Command *main_find(const char *name)
 {
     for (int i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(name, COMMANDS[i].name) == 0) {
-            return &COMMANDS[i];
+        if (strcmp(name, LIST[i]->name) == 0) {
+            return LIST[i];
         }
     }
     return NULL;
 }
 
+/* Says why there is no such command. */
 static int main_unknown(const char *name)
 {
+    for (int i = 0; NOT_BUILT[i] != NULL; i++) {
+        if (strcmp(name, NOT_BUILT[i]) == 0) {
+            fprintf(stderr, "outboxd %s: not built yet in version %s\n", name, OUTBOXD_VERSION);
+            return EXIT_CONFIG;
+        }
+    }
     Nearest nearest = nearest_begin(name);
     const char *meant = NULL;
     for (int i = 0; i < COMMAND_COUNT; i++) {
-        if (COMMANDS[i].run != NULL && nearest_offer(&nearest, COMMANDS[i].name)) {
-            meant = COMMANDS[i].name;
+        if (nearest_offer(&nearest, LIST[i]->name)) {
+            meant = LIST[i]->name;
         }
     }
     AUTO_BUFFER text = TEXT_EMPTY;
@@ -96,17 +75,99 @@ static int main_unknown(const char *name)
     return EXIT_CONFIG;
 }
 
+/* outboxd help */
+
+typedef struct HelpOptions {
+    bool markdown;
+} HelpOptions;
+
+static int main_help(CommandLine *line)
+{
+    const HelpOptions *options = line->options;
+    AUTO_BUFFER text = TEXT_EMPTY;
+    if (options->markdown) {
+        command_markdown_add(&text, LIST, COMMAND_COUNT);
+    } else if (line->word_count == 0) {
+        command_help_add_all(&text, LIST, COMMAND_COUNT);
+    } else {
+        const Command *command = main_find(line->words[0]);
+        if (command == NULL) {
+            return main_unknown(line->words[0]);
+        }
+        command_help_add(&text, command);
+    }
+    return screen_write("outboxd help", &text, EXIT_OK, NULL);
+}
+
+static const CommandForm HELP_FORMS[] = {
+    {.argument = "COMMAND", .plural = "a command", .most = 1, .or_flag = "markdown"}};
+static const Flag HELP_FLAGS[] = {{.name = "markdown",
+                                   FLAG_SWITCH(HelpOptions, markdown),
+                                   .help = "the reference of all commands (relay/app/COMMANDS.md)"},
+                                  {0}};
+static const Command COMMAND_HELP = {
+    .name = "help",
+    .summary = "what a command does, its flags and exit codes",
+    .about = "Without a command, lists all of them.",
+    .forms = HELP_FORMS,
+    .form_count = COMMAND_COUNT_OF(HELP_FORMS),
+    .flags = HELP_FLAGS,
+    .options_size = sizeof(HelpOptions),
+    .run = main_help,
+};
+
+/* Appends which other command has the flag that this one does not know. */
+static void main_add_owner(const CommandLine *line, Text *wrong)
+{
+    for (int i = 0; line->unknown != NULL && i < COMMAND_COUNT; i++) {
+        const Flag *flag = LIST[i]->flags;
+        while (flag != NULL && flag->name != NULL && strcmp(flag->name, line->unknown) != 0) {
+            flag++;
+        }
+        if (flag != NULL && flag->name != NULL) {
+            text_printf(wrong, "; outboxd %s has it", LIST[i]->name);
+            return;
+        }
+    }
+}
+
+static int main_refuse(const CommandLine *line, Text *wrong, bool usage)
+{
+    main_add_owner(line, wrong);
+    if (usage) {
+        AUTO_BUFFER lines = TEXT_EMPTY;
+        command_help_add_usage(&lines, line->command, line->form, "usage: ");
+        if (lines.length > 0) {
+            text_add_char(wrong, '\n');
+            text_append(wrong, lines.data, lines.length - 1);
+        }
+    }
+    return command_refuse(line->command, "%s", text_string(wrong));
+}
+
+static int main_run_line(const Command *command, int argc, char **argv, CommandLine *line)
+{
+    AUTO_BUFFER text = TEXT_EMPTY;
+    bool usage = false;
+    if (command_parse(command, argc, argv, line, &text, &usage) != OK) {
+        return main_refuse(line, &text, usage);
+    }
+    if (line->help) {
+        command_help_add(&text, command);
+        return screen_write("outboxd help", &text, EXIT_OK, NULL);
+    }
+    return command->run(line);
+}
+
 static int main_run(int argc, char **argv)
 {
     const Command *command = main_find(argv[0]);
     if (command == NULL) {
         return main_unknown(argv[0]);
     }
-    if (command->run == NULL) {
-        fprintf(stderr, "outboxd %s: not built yet in version %s\n", argv[0], OUTBOXD_VERSION);
-        return EXIT_CONFIG;
-    }
-    int code = command->run(argc, argv);
+    CommandLine line = {0};
+    int code = main_run_line(command, argc, argv, &line);
+    command_line_free(&line);
     AUTO_ERROR err = {0};
     if (pg_result_end(NULL, &err) != OK) { /* what it said may rest on nothing */
         fprintf(stderr,
@@ -124,25 +185,22 @@ int main(int argc, char **argv)
     arguments_hide(argc, argv);
     failpoint_check();
     if (argc < 2) {
-        main_help(stderr);
+        AUTO_BUFFER text = TEXT_EMPTY;
+        command_help_add_all(&text, LIST, COMMAND_COUNT);
+        fputs(text_string(&text), stderr);
         return EXIT_CONFIG;
-    }
-    bool help = strcmp(argv[1], "help") == 0;
-    if (help && argc > 2) {
-        static char flag[] = "--help";
-        char *asked[] = {argv[2], flag, NULL};
-        return main_run(2, asked);
-    }
-    if (help || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        main_help(stdout);
-        return EXIT_OK;
     }
     if (strcmp(argv[1], "groups-helper") == 0) {
         return groups_helper_main(); /* of the relay, not of people */
     }
     static char version[] = "version";
+    static char help[] = "help";
     if (strcmp(argv[1], "--version") == 0) {
         argv[1] = version;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        argv[1] = help;
+        argc = 2;
     }
     return main_run(argc - 1, argv + 1);
 }

@@ -1,12 +1,32 @@
-/* migrate_arguments: the command line of `outboxd migrate`. One thread, before anything else. */
+/* migrate_arguments: the flags of `outboxd migrate`, and what they amount to. One thread, before
+ * anything else. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "app/command.h"
 #include "pg/migrate_script.h"
 
 enum { MIGRATE_NOT_GIVEN = -1 };
+
+/* What the flags are read into. */
+typedef struct MigrateOptions {
+    ConfigOverrides overrides; /* dsn alone */
+    const char *schema;
+    int64_t to;   /* version, or MIGRATE_NOT_GIVEN */
+    int64_t down; /* likewise */
+    int64_t from; /* likewise */
+    int capture;  /* 1: wal */
+    bool no_roles;
+    bool make_roles;
+    StringList writers;
+    StringList relays;
+    bool print;
+    bool status;
+    bool baseline;
+    bool guard;
+} MigrateOptions;
 
 typedef struct MigrateArguments {
     const char *dsn; /* NULL: libpq's environment */
@@ -21,15 +41,25 @@ typedef struct MigrateArguments {
     bool baseline;
     bool guard;
     bool wal; /* --capture wal */
-    bool help;
 } MigrateArguments;
 
-/* The text of --help. */
-extern const char MIGRATE_USAGE[];
+enum {
+    MIGRATE_FORM_UP,
+    MIGRATE_FORM_STATUS,
+    MIGRATE_FORM_BASELINE,
+    MIGRATE_FORM_DOWN,
+    MIGRATE_FORM_GUARD,
+    MIGRATE_FORM_COUNT
+};
 
-/** Reads the command line. An exit code: 0, or 1 after a line on stderr with its remedy. What
- * *ret_arguments points at belongs to argv. */
-int migrate_arguments_parse(int argc, char **argv, MigrateArguments *ret_arguments);
+extern const CommandForm MIGRATE_FORMS[MIGRATE_FORM_COUNT];
+extern const Flag MIGRATE_FLAGS[];
+extern const FlagRule MIGRATE_RULES[];
+extern const MigrateOptions MIGRATE_DEFAULTS;
+
+/** What a line that was read means. An exit code: 0, or 1 after a line on stderr with its remedy.
+ * What *ret_arguments points at belongs to the line. */
+int migrate_arguments_read(const CommandLine *line, MigrateArguments *ret_arguments);
 
 /** So many roles that --writer and --relay name. */
 size_t migrate_arguments_grantees(const MigrateArguments *arguments);

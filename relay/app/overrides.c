@@ -1,7 +1,10 @@
 #include "app/overrides.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include "app/problems_print.h"
 
 bool overrides_have_file(const ConfigOverrides *overrides)
 {
@@ -14,4 +17,15 @@ void overrides_without_brokers(ConfigOverrides *overrides)
     if (!overrides_have_file(overrides) && getenv("OUTBOXD_KAFKA_BROKERS") == NULL) {
         overrides->brokers = BROKERS_UNKNOWN;
     }
+}
+
+Status overrides_load(const ConfigOverrides *overrides, bool warnings, Config **ret_config)
+{
+    Problems problems = {0};
+    Status status = config_load(overrides, ret_config, &problems);
+    if (warnings || status != OK) {
+        problems_print(&problems, stderr);
+    }
+    problems_free(&problems);
+    return status;
 }

@@ -77,6 +77,15 @@ typedef struct Event {
     uint16_t attempts;
 } Event;
 
+/* What names the row of an event. */
+typedef struct EventRow {
+    int64_t seq;
+    uint64_t id; /* event_id_hash */
+} EventRow;
+
+/** Hash of an event id, never 0: where a row is remembered by it. */
+uint64_t event_id_hash(Slice event_id);
+
 /** How the outbox of CONTRACT calls the column of a field. */
 const char *event_field_name(EventField field);
 

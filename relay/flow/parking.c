@@ -75,16 +75,12 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
     return hold;
 }
 
-/* FNV-1a, 64 bit. */
+/* A message has no number: its place in the log tells it from others. */
 static uint64_t row_id(const Event *event)
 {
-    Slice id = event->field[FIELD_EVENT_ID];
-    uint64_t hash = UINT64_C(14695981039346656037) ^ event->commit_lsn ^ event->ordinal << 48;
-    hash = event->seq == EVENT_NO_SEQ ? hash : UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < id.length; i++) {
-        hash = (hash ^ (unsigned char)id.data[i]) * UINT64_C(1099511628211);
-    }
-    return hash;
+    uint64_t place =
+        event->seq == EVENT_NO_SEQ ? event->commit_lsn ^ event->ordinal << 48 : UINT64_C(0);
+    return event_id_hash(event->field[FIELD_EVENT_ID]) ^ place;
 }
 
 bool parking_is_row(const Hold *hold, const Event *event)

@@ -29,7 +29,7 @@ enum { PARKING_MISSING_SECONDS = 60 }; /* so long the brokers must say it before
 /* The event that holds its topic, because it cannot be published as it is. */
 typedef struct HeldRow {
     int64_t seq;       /* EVENT_NO_SEQ: it has no row */
-    uint64_t id;       /* hash of its event id */
+    uint64_t id;       /* event_id_hash; of a message also its place */
     bool sent;         /* the broker refused it, not we */
     bool letter;       /* its dead letter cannot be stored */
     bool storing;      /* ... and is tried again, with everything behind it held */
@@ -37,6 +37,8 @@ typedef struct HeldRow {
     int64_t trying_us; /* monotonic: since then */
     unsigned tries;
     int64_t try_us; /* monotonic: to be tried again, whatever is known of its row */
+    bool in_row;    /* it waits in its row: a look at that tells whether it is gone */
+    bool untold;    /* ... but no look is possible now */
     uint64_t look;  /* what its row looked like (SourceEvents.row_looks); 0: not looked at yet */
 } HeldRow;
 

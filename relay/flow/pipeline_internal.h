@@ -80,6 +80,7 @@ struct Pipeline {
     bool reread_wanted;      /* parked events may go on */
     int64_t reread_at_us;    /* monotonic: not before */
     int64_t look_rows_at_us; /* monotonic: not before */
+    size_t look_rows_from;   /* so many of those that are looked at had their turn */
     int64_t
         recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
     AfterRewind after;
@@ -219,9 +220,11 @@ bool pipeline_store_held(Pipeline *pipeline, const Event *event);
 /** The event is published, or set aside: if it was what its topic waited for, that is over. */
 void pipeline_row_done(Pipeline *pipeline, const Event *event);
 void pipeline_aside_refused(void *arg, Event *event, const Error *err);
-void pipeline_row_looks(void *arg, int64_t seq, uint64_t look);
+void pipeline_row_looks(void *arg, EventRow row, uint64_t look);
 /** The topic's limits are others: it is tried again. */
 void pipeline_try_row(Pipeline *pipeline, Hold *hold);
+/** The event waits for another topic now: no other waits for it any more. */
+void pipeline_row_moved(Pipeline *pipeline, const Event *event, const Topic *topic);
 /** Each second: looks at such rows, and tries them again when it is time. */
 void pipeline_watch_held_rows(Pipeline *pipeline, int64_t now_us);
 

@@ -6,7 +6,8 @@
  * topic takes more: the source looks at the row every two seconds, the sink tells of the topic's
  * limits, and at ever longer intervals it is tried whatever they say. To try is to read everything
  * that waits again, with nothing held; a row that is still bad is refused again, before anything
- * behind it was sent. */
+ * behind it was sent. It may come late: the reread takes as long as it takes. Until it comes the
+ * hold stands, unless the server says that there is no such row. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +21,8 @@ enum {
     TRY_MOST_SECONDS = 300, /* ... up to this, and so much later for each event that waits: */
     TRY_ROW_US = 3000,
     TRY_DOUBLINGS_MAX = 14, /* in memory: each try encodes all that waits once more */
-    TRIED_SECONDS = 10,     /* so long after everything came again, a row that did not is gone */
-    TRIED_MOST_SECONDS = 60,
+    TRIED_SECONDS = 10, /* so long after everything came again, one that did not is gone, where */
+    TRIED_MOST_SECONDS = 60, /* ... no look can tell */
 };
 
 /* The topic that the event holds, or waits for. */
@@ -62,7 +63,13 @@ void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Er
         row->letter = err->code == CODE_DEAD_LETTER_REFUSED;
         row->try_us = clock_monotonic_us() + TRY_SECONDS * INT64_C(1000000);
     }
+    Hold *hold = topic->hold;
+    bool own = parking_is_row(hold, event);
+    size_t parked = hold->parked;
     pipeline_park(p, event, topic, record);
+    if (own) {
+        hold->row.in_row = hold->parked > parked;
+    }
 }
 
 bool pipeline_waits_for_row(Pipeline *p, Event *event, const Record *record)
@@ -138,6 +145,14 @@ void pipeline_row_done(Pipeline *p, const Event *event)
     }
 }
 
+void pipeline_row_moved(Pipeline *p, const Event *event, const Topic *topic)
+{
+    Hold *own = p->parking.trying > 0 ? row_hold(p, event) : NULL;
+    if (own != NULL && own->topic != topic && own->row.trying) {
+        row_mended(p, own);
+    }
+}
+
 void pipeline_aside_refused(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
@@ -184,40 +199,82 @@ void pipeline_try_row(Pipeline *p, Hold *hold)
     pipeline_let_go(p);
 }
 
-void pipeline_row_looks(void *arg, int64_t seq, uint64_t look)
+/* It came again already, and is on its way. */
+static bool row_is_here(const Pipeline *p, const Hold *hold)
+{
+    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+        for (size_t i = 0; i < batch->count; i++) {
+            if (!event_is_settled(batch->events[i]) && parking_is_row(hold, batch->events[i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void row_looks(Pipeline *p, Hold *hold, uint64_t look)
+{
+    if (hold->row.trying) {
+        if (look == SOURCE_ROW_GONE && !row_is_here(p, hold)) {
+            row_mended(p, hold);
+        }
+        return;
+    }
+    bool changed = hold->row.look != 0 && hold->row.look != look;
+    hold->row.look = look;
+    if (changed) {
+        pipeline_try_row(p, hold);
+    }
+}
+
+void pipeline_row_looks(void *arg, EventRow row, uint64_t look)
 {
     Pipeline *p = arg;
     for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
         next = hold->next;
-        if (!hold->by_row || hold->row.seq != seq || hold->row.trying) {
-            continue;
-        }
-        bool changed = hold->row.look != 0 && hold->row.look != look;
-        hold->row.look = look;
-        if (changed) {
-            pipeline_try_row(p, hold);
+        if (hold->by_row && hold->row.in_row && hold->row.seq == row.seq &&
+            hold->row.id == row.id) {
+            row_looks(p, hold, look);
         }
     }
+}
+
+static bool row_is_looked_at(const Hold *hold)
+{
+    return hold->by_row && hold->row.in_row && !hold->over;
+}
+
+/* The rows whose turn it is: in their order, as many as are looked at at once. */
+static size_t pipeline_choose_rows(Pipeline *p, Hold *ret_holds[SOURCE_LOOKS_MAX])
+{
+    size_t count = 0;
+    size_t all = 0;
+    for (Hold *hold = p->parking.holds; hold != NULL; hold = hold->next) {
+        if (row_is_looked_at(hold) && all++ >= p->look_rows_from && count < SOURCE_LOOKS_MAX) {
+            ret_holds[count++] = hold;
+        }
+    }
+    p->look_rows_from = p->look_rows_from + count < all ? p->look_rows_from + count : 0;
+    return count;
 }
 
 static void pipeline_look_at_rows(Pipeline *p, int64_t now_us)
 {
     Source *source = p->parts.source;
-    if (source->ops->look_at_rows == NULL || now_us < p->look_rows_at_us || !pipeline_works(p) ||
-        p->source_lost) {
+    if (now_us < p->look_rows_at_us) {
         return;
     }
-    int64_t seqs[SOURCE_LOOKS_MAX];
-    size_t count = 0;
-    for (Hold *hold = p->parking.holds; hold != NULL && count < SOURCE_LOOKS_MAX;
-         hold = hold->next) {
-        if (hold->by_row && !hold->row.trying && hold->parked > 0) {
-            seqs[count++] = hold->row.seq;
-        }
+    Hold *holds[SOURCE_LOOKS_MAX];
+    EventRow rows[SOURCE_LOOKS_MAX];
+    size_t count = pipeline_choose_rows(p, holds);
+    for (size_t i = 0; i < count; i++) {
+        rows[i] = (EventRow){.seq = holds[i]->row.seq, .id = holds[i]->row.id};
     }
     p->look_rows_at_us = now_us + LOOK_SECONDS * INT64_C(1000000);
-    if (count > 0) {
-        source->ops->look_at_rows(source, seqs, count);
+    bool told = count > 0 && source->ops->look_at_rows != NULL &&
+                source->ops->look_at_rows(source, rows, count);
+    for (size_t i = 0; i < count; i++) {
+        holds[i]->row.untold = !told;
     }
 }
 
@@ -231,11 +288,12 @@ static int64_t row_try_us(const Hold *hold)
     return hold->row.try_us + later_s * 1000000 + (int64_t)hold->parked * TRY_ROW_US;
 }
 
-/* All that waited came again, and the row did not. */
+/* All that waited came again, and the event did not. Where a look can tell, it does. */
 static bool row_is_gone(const Pipeline *p, const Hold *hold, int64_t now_us)
 {
+    bool by_time = !hold->row.in_row || hold->row.untold;
     int64_t seconds = p->acker.events == 0 ? TRIED_SECONDS : TRIED_MOST_SECONDS;
-    return hold->row.trying && now_us >= hold->row.trying_us + seconds * 1000000;
+    return by_time && hold->row.trying && now_us >= hold->row.trying_us + seconds * 1000000;
 }
 
 void pipeline_watch_held_rows(Pipeline *p, int64_t now_us)

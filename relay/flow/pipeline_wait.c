@@ -20,6 +20,7 @@ enum {
 void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record)
 {
     Hold *hold = topic->hold;
+    pipeline_row_moved(p, event, topic);
     if (hold->aside) {
         pipeline_set_aside(p, event, record, &hold->reason);
         return;

@@ -37,8 +37,8 @@ typedef struct SourceEvents {
     /** The server refused to store it: *err says why. The event is the pipeline's again. */
     void (*aside_refused)(void *arg, Event *event, const Error *err);
     /** After look_at_rows(): what the unpublished row looks like, for comparison alone. An UPDATE
-     * changes it; SOURCE_ROW_GONE: there is none. */
-    void (*row_looks)(void *arg, int64_t seq, uint64_t look);
+     * changes it; SOURCE_ROW_GONE: the server says that there is none. */
+    void (*row_looks)(void *arg, EventRow row, uint64_t look);
     /** Rows were marked (or deleted) and that is committed; or a read found nothing to do. */
     void (*progress)(void *arg);
     /** Some of what was parked cannot come from its row: may_park() says no to it from now on.
@@ -109,8 +109,9 @@ typedef struct SourceOps {
      * nothing by number. */
     void (*look_again)(Source *source, int64_t seq);
     /** Looks at these rows (at most SOURCE_LOOKS_MAX) when there is time, and reports `row_looks`
-     * of each. NULL: it cannot. */
-    void (*look_at_rows)(Source *source, const int64_t *seqs, size_t count);
+     * of each. False: the table cannot tell of them now (it may not be looked at, or is not the
+     * only place that they come from). NULL: never. */
+    bool (*look_at_rows)(Source *source, const EventRow *rows, size_t count);
     /** A look was taken while this source publishes, and its rows were asked about. May be NULL. */
     void (*looked)(Source *source, const SourceLook *look);
     /** Unpublished rows, as far as known (a capped count); NAN: not known. */

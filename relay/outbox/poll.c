@@ -253,9 +253,12 @@ static void poll_look_again(Source *source, int64_t seq)
     poll_fetch_widen(poll_of(source), seq);
 }
 
-static void poll_look_at_rows(Source *source, const int64_t *seqs, size_t count)
+/* Not while rows come from several tables. */
+static bool poll_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
-    marker_look_at(poll_of(source)->marker, seqs, count);
+    PollSource *poll = poll_of(source);
+    return !poll->rotation.active && poll->left.count == 0 &&
+           marker_look_at(poll->marker, rows, count);
 }
 
 static double poll_backlog(const Source *source)
@@ -359,10 +362,10 @@ static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
     poll->source.events.aside_refused(poll->source.events.arg, event, err);
 }
 
-static void on_marker_row_looks(void *arg, int64_t seq, uint64_t look)
+static void on_marker_row_looks(void *arg, EventRow row, uint64_t look)
 {
     PollSource *poll = arg;
-    poll->source.events.row_looks(poll->source.events.arg, seq, look);
+    poll->source.events.row_looks(poll->source.events.arg, row, look);
 }
 
 static void on_marked(void *arg)

@@ -1,12 +1,9 @@
 /* A fetch failed: it is waited for, its rows are looked at, or it is the end of the connections.
  *
- * A row that makes the fetch itself fail: its TOAST is damaged, or its text would be more than the
- * server can build. By halves of the fetch, each a wide one (poll_wide.c: the rows are chosen by
- * number in one snapshot), until it stands alone. Then it is read without its bodies, and if need
- * be with nothing but its name, and handed on as refused: its policy decides, the others go on.
- *
- * What the server calls an internal error may be of a moment: nothing is concluded from one of a
- * row that stands alone. A text that is too long stays so, and takes seconds each time. */
+ * A row that makes the fetch itself fail is found by rows/unreadable.c. From then on fetches are
+ * wide ones (poll_wide.c: the rows are chosen by number in one snapshot), until it stands alone.
+ * Then it is read without what cannot be read, and handed on as refused: its policy decides, the
+ * others go on. */
 #include <string.h>
 
 #include "base/log.h"
@@ -17,76 +14,45 @@
 #include "pg/sqlstate.h"
 
 /* What failed comes closer to one row; true: the next fetch is of fewer. */
-static bool unreadable_isolates(PollSource *poll, const Error *err)
+static bool fetch_isolates(PollSource *poll, const Error *err)
 {
-    Unreadable *u = &poll->unreadable;
     const Fetch *fetch = &poll->fetch;
-    bool lean = fetch->lean != LEAN_NONE;
-    if (!sqlstate_is_of_data(err) || !pg_conn_is_open(poll->reader)) {
-        return false;
+    if (!pg_conn_is_open(poll->reader) || (fetch->wide && fetch->wanted_count == 0)) {
+        return false; /* or the page of keys failed */
     }
-    if (lean && fetch->lean == LEAN_NAME) {
-        return false; /* not even its name can be read */
+    size_t limit = fetch->wide        ? fetch->wanted_count
+                   : fetch->limit > 1 ? fetch->limit
+                                      : 2; /* it is not known which row that is */
+    if (limit == 1) {
+        KnownRow row = fetch->wanted[0];
+        bool again = poll->unreadable_row.seq == row.seq && poll->unreadable_row.id == row.id;
+        poll->unreadable.tries = again ? poll->unreadable.tries : 0;
+        poll->unreadable_row = row;
     }
-    if (!lean && (!fetch->wide || fetch->wanted_count != 1)) {
-        if (fetch->wide && fetch->wanted_count == 0) {
-            return false; /* the page of keys failed */
-        }
-        size_t rows = fetch->wide ? fetch->wanted_count : fetch->limit;
-        u->probe = rows > 1 ? rows / 2 : 1;
-        return true;
-    }
-    KnownRow row = fetch->wanted[0];
-    bool again = u->row.seq == row.seq && u->row.id == row.id;
-    u->tries = again ? u->tries + 1 : 1;
-    u->row = row;
-    u->probe = 1;
-    if (lean) {
-        u->lean = LEAN_NAME;
-    } else if (u->tries >= sqlstate_tries_of_data(err)) {
-        u->lean = LEAN_BODIES;
-        error_copy(&u->error, err);
-    }
-    return true;
+    return unreadable_failed(&poll->unreadable, err, limit, fetch->rows);
 }
 
-bool unreadable_send(PollSource *poll)
+bool fetch_send_lean(PollSource *poll)
 {
-    Unreadable *u = &poll->unreadable;
     Fetch *fetch = &poll->fetch;
-    if (u->lean == LEAN_NONE) {
+    if (poll->unreadable.lean == LEAN_NONE) {
         return false;
     }
-    fetch->lean = u->lean;
-    u->lean = LEAN_NONE;
+    fetch->lean = poll->unreadable.lean;
     fetch->wanted = x_malloc(sizeof(*fetch->wanted));
-    fetch->wanted[0] = u->row;
+    fetch->wanted[0] = poll->unreadable_row;
     fetch->wanted_count = fetch->wanted_capacity = 1;
     fetch->cut = true;
     wide_ask_rows(poll);
     return true;
 }
 
-void unreadable_refuse(PollSource *poll, Event *event)
+void fetch_refuse_lean(PollSource *poll, Event *event)
 {
     const OutboxTable *table = poll->table;
     bool old = strcmp(table->name, table->configured) != 0; /* renamed, and finished first */
     refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->table,
                            &poll->unreadable.error);
-}
-
-size_t unreadable_limit(PollSource *poll, size_t limit)
-{
-    Unreadable *u = &poll->unreadable;
-    return u->probe > 0 && u->probe < limit ? u->probe : limit;
-}
-
-void unreadable_passed(PollSource *poll)
-{
-    Unreadable *u = &poll->unreadable;
-    if (u->probe > 0) {
-        u->probe = u->probe < (size_t)poll->options.pipeline->batch_events ? u->probe * 2 : 0;
-    }
 }
 
 /* Nothing was read, which says nothing about gaps. */
@@ -131,7 +97,7 @@ static void fetch_judge_failure(PollSource *poll, const Error *err)
         poll->small = false;
         poll->more = true;
         fetch_next(poll);
-    } else if (unreadable_isolates(poll, err)) {
+    } else if (fetch_isolates(poll, err)) {
         session_renew_lease(poll);
         fetch_failed(poll);
         poll->more = true;

@@ -72,6 +72,7 @@ void fetch_reset(PollSource *poll)
     poll->numbers_moved = false;
     known_unpark(&poll->known);
     poll->rereading = false;
+    poll->unreadable.lean = LEAN_NONE;
     poll->next_limit = FIRST_LIMIT;
     if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
         poll->next_limit = (size_t)poll->options.pipeline->batch_events;
@@ -162,7 +163,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     if (fetch->lean != LEAN_NONE) {
-        unreadable_refuse(poll, event);
+        fetch_refuse_lean(poll, event);
     }
     fetch->swept += !gaps_cover(&poll->gaps, event->seq);
 }
@@ -416,7 +417,8 @@ void fetch_on_done(void *arg, const Error *err)
     }
     session_accepted(poll);
     session_renew_lease(poll);
-    unreadable_passed(poll);
+    unreadable_passed(&poll->unreadable, fetch->batch->count,
+                      (size_t)poll->options.pipeline->batch_events);
     fetch->took_us = clock_monotonic_us() - fetch->sent_us;
     fetch->cut = fetch->cut || fetch->truncated || (!fetch->wide && fetch->rows >= fetch->limit);
     if (our_cancel) {
@@ -442,7 +444,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     bool sweep = now_us >= poll->next_sweep_us || poll->gaps.top == INT64_MIN;
     bool meets_known = (poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps))) ||
                        poll->unreadable.probe > 0;
-    limit = unreadable_limit(poll, limit);
+    limit = unreadable_limit(&poll->unreadable, limit);
     memset(&poll->fetch, 0, sizeof(poll->fetch));
     poll->fetch.batch = batch_new();
     poll->fetch.limit = limit;
@@ -452,7 +454,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     poll->fetch.sweep = sweep;
     poll->fetch.wide = meets_known;
     poll->fetch.sent_us = now_us;
-    if (unreadable_send(poll)) {
+    if (fetch_send_lean(poll)) {
         return;
     }
     bool with_fence = fence_is_due(poll, now_us);

@@ -11,6 +11,7 @@
 #include "rows/publisher.h"
 #include "rows/repeats.h"
 #include "rows/table.h"
+#include "rows/unreadable.h"
 
 typedef enum PollState {
     POLL_LOST,      /* closed; waits for start() */
@@ -68,15 +69,6 @@ typedef struct Fetch {
     TableLean lean;    /* wide: one row that cannot be read, without its bodies */
     Error error;
 } Fetch;
-
-/* Rows that the server cannot read: poll_failure.c. */
-typedef struct Unreadable {
-    size_t probe;   /* most rows of a fetch, while one is looked for; 0: none is */
-    KnownRow row;   /* failed alone ... */
-    unsigned tries; /* ... so often */
-    TableLean lean; /* it is to be read like this */
-    Error error;
-} Unreadable;
 
 /* Which writers could still fill gaps: see poll_fence.c. */
 typedef struct Fence {
@@ -173,6 +165,7 @@ typedef struct PollSource {
     size_t row_bytes;       /* average of recent rows */
     size_t next_limit;
     Unreadable unreadable;
+    KnownRow unreadable_row; /* failed alone */
     int64_t next_sweep_us;
     int64_t swept_us;   /* when the last sweep ended ... */
     int64_t sweep_us;   /* ... and how much longer than a plain fetch it took */
@@ -308,13 +301,9 @@ void wide_ask_rows(PollSource *poll);
 
 /* poll_failure.c */
 /** True when the fetch was sent: of a row that was found. */
-bool unreadable_send(PollSource *poll);
-/** That row has come: it is refused. */
-void unreadable_refuse(PollSource *poll, Event *event);
-/** Most rows of the next fetch. */
-size_t unreadable_limit(PollSource *poll, size_t limit);
-/** A fetch went well. */
-void unreadable_passed(PollSource *poll);
+bool fetch_send_lean(PollSource *poll);
+/** The row of such a fetch came: it is refused. */
+void fetch_refuse_lean(PollSource *poll, Event *event);
 
 /* poll_guard.c */
 /** WAL positions, and which table has the name: asked in the transaction of the COPY, whose lock

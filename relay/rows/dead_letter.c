@@ -218,6 +218,13 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
     "$5, $6::bytea, $7::bytea, $8::jsonb, to_timestamp($9::float8 / 1000), $10, $11, $12, "        \
     "$13::int"
 
+/* The same of a letter among others: its parameters are columns, which have their types. */
+#define GROUP_COLUMNS "p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14"
+#define GIVEN         "outboxd_given."
+#define GROUP_REST                                                                                 \
+    GIVEN "p5, " GIVEN "p6, " GIVEN "p7, " GIVEN "p8, to_timestamp(" GIVEN "p9 / 1000), " GIVEN    \
+          "p10, " GIVEN "p11, " GIVEN "p12, " GIVEN "p13"
+
 static char *apart_name(const PipelineConfig *pipeline, int target)
 {
     return target < FIELD_COUNT ? x_strdup(event_field_name((EventField)target))
@@ -293,7 +300,22 @@ bool dead_letter_has_row(const Event *event, const OutboxTable *outbox, bool tak
            (partial || !takes_bytes || event->odd_text == 0);
 }
 
+/* How the statement calls what it is given of a letter. */
+typedef struct CopyNames {
+    const char *pipeline;
+    const char *seq;
+    const char *shown_id;
+    const char *near;
+    const char *id;
+    const char *rest;
+} CopyNames;
+
+static const CopyNames ALONE = {"$1", "$2::bigint", "$3", "$4::int", "$14::text", REST};
+static const CopyNames GROUPED = {GIVEN "p1", GIVEN "p2",  GIVEN "p3",
+                                  GIVEN "p4", GIVEN "p14", GROUP_REST};
+
 typedef struct Copied {
+    const CopyNames *name;
     const PipelineConfig *pipeline;
     bool takes_bytes;
     Text columns; /* as v1, v2, ... */
@@ -325,7 +347,7 @@ static void copied_add(Copied *copied, int target, const char *column)
     bool first = copied->columns.length == 0;
     text_printf(&copied->columns, "%s%s::%s AS v%d", first ? "" : ", ", quoted,
                 bytes ? "bytea" : "text", target);
-    text_printf(&copied->near, ", coalesce(octet_length(v%d) <= $4::int", target);
+    text_printf(&copied->near, ", coalesce(octet_length(v%d) <= %s", target, copied->name->near);
     if (copied->takes_bytes && !bytes) {
         text_printf(&copied->near, " AND v%d COLLATE \"C\" ~ '^[\\x01-\\x7f]*$'", target);
     }
@@ -366,16 +388,12 @@ static void copied_release(Copied *copied)
     }
 }
 
-void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxTable *outbox,
-                            const Event *event, const Record *record, const Error *reason)
+/* INSERT ... SELECT; given: SQL in front of the subquery that finds the row. */
+static void add_copy(Text *sql, const DeadLetter *letter, const char *table,
+                     const OutboxTable *outbox, const CopyNames *name, const char *given)
 {
     const PipelineConfig *pipeline = outbox->config;
-    *letter = (DeadLetter){.ascii_only = letter->ascii_only, .takes_bytes = letter->takes_bytes};
-    set_rest(letter, pipeline, event, record, reason);
-    set_text(letter, PARAM_EVENT, x_format("%d", DEAD_LETTER_NEAR_BYTES));
-    Slice id = event->field[FIELD_EVENT_ID];
-    set_text(letter, letter->count++, x_strndup(id.data, id.length));
-    Copied copied = {.pipeline = pipeline, .takes_bytes = letter->takes_bytes};
+    Copied copied = {.name = name, .pipeline = pipeline, .takes_bytes = letter->takes_bytes};
     for (int field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         bool has = table_has(outbox, (EventField)field);
         copied_add(&copied, field, has ? table_column(pipeline, (EventField)field) : "");
@@ -391,22 +409,103 @@ void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxT
                        "', jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[]))",
                        text_string(&copied.header_names), text_string(&copied.header_members));
     AUTO_TEXT id_column = ident_quote(table_column(pipeline, FIELD_EVENT_ID));
-    AUTO_TEXT same = x_format("%s::text = $14::text", id_column);
+    AUTO_TEXT same = x_format("%s::text = %s", id_column, name->id);
     AUTO_BUFFER named = TEXT_EMPTY;
-    table_add_id_is(id_column, "$14::text", same, &named);
-    letter->sql = x_format(
-        "INSERT INTO %s (" DEAD_LETTER_COLUMNS
-        ") SELECT $1, $2::bigint, $3, jsonb_build_object('seq',"
-        " $2::bigint) || jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[])%s, " REST
-        ", CASE WHEN NOT (%s) THEN ARRAY[%s]::text[] END,"
-        " CASE WHEN NOT (%s) THEN ARRAY[%s]::bytea[] END, true"
-        " FROM (SELECT *%s FROM (SELECT %s FROM %s WHERE %s = $2::bigint AND %s"
-        " LIMIT 1) AS e OFFSET 0) AS n",
-        table, text_string(&copied.names), text_string(&copied.members), headers,
-        text_string(&copied.all_near), text_string(&copied.apart_names),
-        text_string(&copied.all_near), text_string(&copied.apart_values), text_string(&copied.near),
-        text_string(&copied.columns), outbox->name, outbox->seq, text_string(&named));
+    table_add_id_is(id_column, name->id, same, &named);
+    text_printf(sql,
+                "INSERT INTO %s (" DEAD_LETTER_COLUMNS ") SELECT %s, %s, %s,"
+                " jsonb_build_object('seq', %s) || jsonb_object(ARRAY[%s]::text[],"
+                " ARRAY[%s]::text[])%s, %s, CASE WHEN NOT (%s) THEN ARRAY[%s]::text[] END,"
+                " CASE WHEN NOT (%s) THEN ARRAY[%s]::bytea[] END, true"
+                " FROM %s(SELECT *%s FROM (SELECT %s FROM %s WHERE %s = %s AND %s"
+                " LIMIT 1) AS e OFFSET 0) AS n",
+                table, name->pipeline, name->seq, name->shown_id, name->seq,
+                text_string(&copied.names), text_string(&copied.members), headers, name->rest,
+                text_string(&copied.all_near), text_string(&copied.apart_names),
+                text_string(&copied.all_near), text_string(&copied.apart_values), given,
+                text_string(&copied.near), text_string(&copied.columns), outbox->name, outbox->seq,
+                name->seq, text_string(&named));
     copied_release(&copied);
+}
+
+/* The parameters of a copy. */
+static void set_copy(DeadLetter *letter, const PipelineConfig *pipeline, const Event *event,
+                     const Record *record, const Error *reason)
+{
+    *letter = (DeadLetter){.ascii_only = letter->ascii_only, .takes_bytes = letter->takes_bytes};
+    set_rest(letter, pipeline, event, record, reason);
+    set_text(letter, PARAM_EVENT, x_format("%d", DEAD_LETTER_NEAR_BYTES));
+    Slice id = event->field[FIELD_EVENT_ID];
+    set_text(letter, letter->count++, x_strndup(id.data, id.length));
+}
+
+void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxTable *outbox,
+                            const Event *event, const Record *record, const Error *reason)
+{
+    set_copy(letter, outbox->config, event, record, reason);
+    Text sql = TEXT_EMPTY;
+    add_copy(&sql, letter, table, outbox, &ALONE, "");
+    letter->sql = sql.data;
+}
+
+/* Several copies. */
+
+enum { COPY_PARAMS = DEAD_LETTER_PARAMS + 1 };
+
+void dead_letter_group_add(DeadLetterGroup *group, const PipelineConfig *pipeline,
+                           const Event *event, const Record *record, const Error *reason)
+{
+    group->letters = x_realloc(group->letters, (group->count + 1) * sizeof(*group->letters));
+    DeadLetter *letter = &group->letters[group->count++];
+    *letter = (DeadLetter){.ascii_only = group->ascii_only, .takes_bytes = group->takes_bytes};
+    set_copy(letter, pipeline, event, record, reason);
+}
+
+/* Nothing is stored unless everything is: a row that is gone, or a letter that a trigger or a rule
+ * swallows, makes it fail. */
+void dead_letter_group_build(DeadLetterGroup *group, const char *table, const OutboxTable *outbox)
+{
+    static const char *const TYPES[COPY_PARAMS] = {"text",  "bigint", "text",  "int",    "text",
+                                                   "bytea", "bytea",  "jsonb", "float8", "text",
+                                                   "text",  "text",   "int",   "text"};
+    size_t params = group->count * COPY_PARAMS;
+    group->values = x_malloc(params * sizeof(*group->values));
+    group->lengths = x_malloc(params * sizeof(*group->lengths));
+    group->formats = x_malloc(params * sizeof(*group->formats));
+    AUTO_BUFFER given = TEXT_EMPTY;
+    text_add(&given, "(VALUES ");
+    for (size_t i = 0; i < group->count; i++) {
+        const DeadLetter *letter = &group->letters[i];
+        for (size_t p = 0; p < COPY_PARAMS; p++) {
+            size_t at = i * COPY_PARAMS + p;
+            text_printf(&given, "%s$%zu::%s", p > 0 ? ", " : i > 0 ? ", (" : "(", at + 1, TYPES[p]);
+            group->values[at] = letter->values[p];
+            group->lengths[at] = letter->lengths[p];
+            group->formats[at] = letter->formats[p];
+        }
+        text_add(&given, ")");
+    }
+    text_add(&given, ") AS outboxd_given(" GROUP_COLUMNS "), LATERAL ");
+    Text sql = TEXT_EMPTY;
+    text_add(&sql, "WITH stored AS (");
+    add_copy(&sql, group->letters, table, outbox, &GROUPED, text_string(&given));
+    text_printf(&sql, " RETURNING 1) SELECT 1 / (count(*) = %zu)::int AS all_stored FROM stored",
+                group->count);
+    group->sql = sql.data;
+    group->param_count = (int)params;
+}
+
+void dead_letter_group_release(DeadLetterGroup *group)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        dead_letter_release(&group->letters[i]);
+    }
+    free(group->letters);
+    free(group->values);
+    free(group->lengths);
+    free(group->formats);
+    free(group->sql);
+    *group = (DeadLetterGroup){0};
 }
 
 void dead_letter_release(DeadLetter *letter)

@@ -72,3 +72,24 @@ void dead_letter_build_copy(DeadLetter *letter, const char *table, const OutboxT
 void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConfig *pipeline,
                        const Event *event, const Record *record, const Error *reason);
 void dead_letter_release(DeadLetter *letter);
+
+/* Letters that the server copies by one statement: all of them, or none and it fails. */
+typedef struct DeadLetterGroup {
+    bool ascii_only; /* as of a letter */
+    bool takes_bytes;
+    DeadLetter *letters;
+    size_t count;
+    char *sql;
+    int param_count;
+    const char **values;
+    int *lengths;
+    int *formats;
+} DeadLetterGroup;
+
+/** One more letter, of an event for which dead_letter_has_row(); borrows as dead_letter_build. */
+void dead_letter_group_add(DeadLetterGroup *group, const PipelineConfig *pipeline,
+                           const Event *event, const Record *record, const Error *reason);
+
+/** Builds the statement: it brings one row, or fails. Letters are stored in their order. */
+void dead_letter_group_build(DeadLetterGroup *group, const char *table, const OutboxTable *outbox);
+void dead_letter_group_release(DeadLetterGroup *group);

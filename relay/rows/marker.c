@@ -8,10 +8,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "flow/refusal.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
-#include "rows/dead_letter.h"
 #include "rows/marker_internal.h"
 #include "rows/publisher.h"
 
@@ -43,31 +41,6 @@ void marker_add_position(Marker *marker, const MarkerPosition *position, bool at
     marker_note_wait(marker);
     marker->at_once = marker->at_once || at_once;
     mark_queue_add_position(&marker->queue, position);
-}
-
-void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason)
-{
-    MarkerAside *aside = x_calloc(1, sizeof(*aside));
-    aside->event = event;
-    aside->record = *record;
-    error_copy(&aside->reason, reason);
-    if (marker->last_aside != NULL) {
-        marker->last_aside->next = aside;
-    } else {
-        marker->asides = aside;
-    }
-    marker->last_aside = aside;
-}
-
-static void marker_drop_aside(Marker *marker)
-{
-    MarkerAside *first = marker->asides;
-    marker->asides = first->next;
-    if (marker->asides == NULL) {
-        marker->last_aside = NULL;
-    }
-    error_clear(&first->reason);
-    free(first);
 }
 
 bool marker_pending(const Marker *marker)
@@ -150,197 +123,6 @@ void marker_go_on(Marker *marker)
     if (marker->active && !pg_conn_is_busy(marker->options.conn) && !marker_pending(marker)) {
         marker->options.idle(marker->options.arg);
     }
-}
-
-/* Dead letters. */
-
-/* Its topic waits for it. */
-static void aside_refuse(Marker *marker, const Error *err)
-{
-    AUTO_ERROR copy = error_of(err);
-    error_prefix(&copy, "writing to %s",
-                 marker->dead_letter != NULL ? marker->dead_letter : "outbox.dead_letter");
-    Event *event = marker->asides->event;
-    marker_drop_aside(marker);
-    marker->options.aside_refused(marker->options.arg, event, &copy);
-    marker_go_on(marker);
-}
-
-/* What the server has against this letter need not be in the way of others. */
-static bool aside_is_refused(Marker *marker, const Error *err)
-{
-    bool passes = sqlstate_is(err, "55P03")       /* somebody's lock: it waits */
-                  || sqlstate_is(err, "25006")    /* this is no primary any more */
-                  || sqlstate_is(err, "57P");     /* the server ends */
-    bool function = sqlstate_is_of_function(err); /* whatever it raised, it was the table's */
-    if (err->sqlstate[0] == '\0' || !pg_conn_is_open(marker->options.conn) ||
-        (passes && !function)) {
-        return false;
-    }
-    aside_refuse(marker, err);
-    return true;
-}
-
-static void aside_on_result(void *arg, const PGresult *result)
-{
-    Marker *marker = arg;
-    marker->copied = PQresultStatus(result) == PGRES_COMMAND_OK &&
-                     strcmp(PQcmdTuples((PGresult *)result), "0") != 0;
-}
-
-/* The copy failed. Of an event that is in memory the bytes are stored. One that is not, because its
- * row is too large or cannot be read, is stored as far as it goes: its row stays. Where it would be
- * deleted nothing is stored, as nobody would have the event then. */
-static bool aside_goes_by_bytes(Marker *marker, const Error *err)
-{
-    MarkerAside *aside = marker->asides;
-    const Refusal *refusal = aside->event->refusal;
-    bool partial = refusal != NULL && refusal->partial;
-    bool row_stays = marker->options.pipeline->on_publish != ON_PUBLISH_DELETE;
-    bool data = err->class == ERROR_FATAL || err->code == CODE_POSTGRES_RESOURCES;
-    if (aside->by_bytes || !data || (partial && (!row_stays || sqlstate_is_refusal(err))) ||
-        !pg_conn_is_open(marker->options.conn)) {
-        return false;
-    }
-    aside->by_bytes = true;
-    return true;
-}
-
-/* The statement passed, and nothing was stored: nobody would have the event. */
-static void aside_refuse_ignored(Marker *marker)
-{
-    AUTO_ERROR err = {0};
-    error_set(&err, CODE_DEAD_LETTER_REFUSED,
-              "the INSERT stored no row: a trigger or rule of the table swallows it");
-    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
-                     "NULL drops it), or drop it.");
-    aside_refuse(marker, &err);
-}
-
-/* A table with policies for rows (SQLSTATE 0A000), or a view (42809), takes what is inserted. COPY
- * in binary brings the types of our table; an INSERT converts to those that somebody gave it. */
-static bool aside_goes_at_once(Marker *marker, const Error *err, bool fed)
-{
-    bool form = sqlstate_is_of_data(err) || sqlstate_is(err, "0A000") ||
-                sqlstate_is(err, "42809") || sqlstate_is(err, "42804") || sqlstate_is(err, "08P01");
-    if (!fed || !form || sqlstate_is_of_function(err) || !pg_conn_is_open(marker->options.conn)) {
-        return false;
-    }
-    marker->asides->at_once = true;
-    return true;
-}
-
-/* A message is in UTF-8 whatever the database is in. */
-static bool aside_is_foreign(Marker *marker, const Error *err)
-{
-    MarkerAside *aside = marker->asides;
-    if (!aside->by_bytes || aside->foreign || sqlstate_is_of_function(err) ||
-        !sqlstate_is(err, "22P05") || !pg_conn_is_open(marker->options.conn)) {
-        return false;
-    }
-    aside->foreign = true;
-    return true;
-}
-
-static void aside_on_done(void *arg, const Error *err)
-{
-    Marker *marker = arg;
-    bool fed = marker->feed != NULL;
-    dead_letter_feed_free(&marker->feed);
-    if (err != NULL && (aside_is_foreign(marker, err) || aside_goes_at_once(marker, err, fed) ||
-                        aside_goes_by_bytes(marker, err))) {
-        marker_go_on(marker);
-        return;
-    }
-    if (err != NULL && aside_is_refused(marker, err)) {
-        return;
-    }
-    if (err != NULL && marker_must_wait(marker, err)) {
-        marker_go_on(marker);
-        return;
-    }
-    if (err != NULL) {
-        AUTO_ERROR copy = error_of(err);
-        error_prefix(&copy, "writing to %s", marker->dead_letter);
-        marker->options.lost(marker->options.arg, &copy);
-        return;
-    }
-    marker_passed(marker);
-    if (!marker->copied && marker->asides->by_bytes) {
-        aside_refuse_ignored(marker);
-        return;
-    }
-    if (!marker->copied) {
-        marker->asides->by_bytes = true; /* its row is gone */
-        marker_go_on(marker);
-        return;
-    }
-    Event *event = marker->asides->event;
-    marker_drop_aside(marker);
-    marker->options.aside(marker->options.arg, event);
-    marker_go_on(marker);
-}
-
-static Slice aside_feed(void *arg, const char **ret_why)
-{
-    return dead_letter_feed_next(((Marker *)arg)->feed, ret_why);
-}
-
-static void aside_send_bytes(Marker *marker, MarkerAside *aside, DeadLetter *letter)
-{
-    PgQuery query = {.step = "write dead letter",
-                     .arg = marker,
-                     .result = aside_on_result,
-                     .done = aside_on_done};
-    aside->by_bytes = true;
-    dead_letter_build(letter, marker->dead_letter, marker->options.pipeline, aside->event,
-                      &aside->record, &aside->reason);
-    marker->feed = aside->at_once ? NULL : dead_letter_feed_new(letter, marker->dead_letter);
-    if (marker->feed != NULL) {
-        query.sql = dead_letter_feed_sql(marker->feed);
-        query.feed = aside_feed;
-    } else {
-        query.sql = letter->sql;
-        query.param_count = letter->count;
-        query.values = letter->values;
-        query.lengths = letter->lengths;
-        query.formats = letter->formats;
-    }
-    pg_conn_send(marker->options.conn, &query);
-}
-
-static void aside_send(Marker *marker)
-{
-    if (marker->dead_letter == NULL) {
-        AUTO_ERROR err = {0};
-        error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
-                     "an event must be set aside, and there is no dead-letter table");
-        error_advise(&err);
-        marker->options.lost(marker->options.arg, &err);
-        return;
-    }
-    MarkerAside *aside = marker->asides;
-    DeadLetter letter = {.ascii_only = pg_conn_is_converted(marker->options.conn),
-                         .takes_bytes = pg_conn_takes_bytes(marker->options.conn),
-                         .foreign = aside->foreign};
-    marker->copied = false;
-    if (!aside->by_bytes &&
-        dead_letter_has_row(aside->event, marker->sql.table, letter.takes_bytes)) {
-        dead_letter_build_copy(&letter, marker->dead_letter, marker->sql.table, aside->event,
-                               &aside->record, &aside->reason);
-        pg_conn_send(marker->options.conn, &(PgQuery){.step = "write dead letter",
-                                                      .sql = letter.sql,
-                                                      .param_count = letter.count,
-                                                      .values = letter.values,
-                                                      .lengths = letter.lengths,
-                                                      .formats = letter.formats,
-                                                      .arg = marker,
-                                                      .result = aside_on_result,
-                                                      .done = aside_on_done});
-    } else {
-        aside_send_bytes(marker, aside, &letter);
-    }
-    dead_letter_release(&letter);
 }
 
 /* Somebody's lock is in the way. */
@@ -450,7 +232,7 @@ static void holder_send(Marker *marker)
 
 void marker_next(Marker *marker)
 {
-    if (!marker->active || pg_conn_is_busy(marker->options.conn)) {
+    if (!marker->active || pg_conn_is_busy(marker->options.conn) || marker->stored > 0) {
         return;
     }
     int64_t wait_us = marker->lock.retry_us - clock_monotonic_us();
@@ -550,9 +332,7 @@ void marker_stop(Marker *marker)
     marker->look = (MarkerLook){0};
     marker->recovering = marker->queue.count > 0;
     marker->rejected.told = marker->rejected.probing = false;
-    while (marker->asides != NULL) {
-        marker_drop_aside(marker); /* the pipeline takes these events back */
-    }
+    aside_forget_all(marker); /* the pipeline takes these events back */
 }
 
 void marker_forget(Marker *marker)

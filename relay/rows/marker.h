@@ -41,7 +41,7 @@ typedef struct MarkerOptions {
     /** The server, whose connection is fine, refused that: the event is its owner's again. */
     void (*aside_refused)(void *arg, Event *event, const Error *err);
     /** Of each row that marker_look_at() named: SourceEvents.row_looks. */
-    void (*row_looks)(void *arg, int64_t seq, uint64_t look);
+    void (*row_looks)(void *arg, EventRow row, uint64_t look);
     /** Marks, or a position, were committed. */
     void (*marked)(void *arg);
     /** The connection is free and nothing is waiting for it. */
@@ -99,8 +99,8 @@ void marker_add_position(Marker *marker, const MarkerPosition *position, bool at
 void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason);
 
 /** Looks at these rows, at most SOURCE_LOOKS_MAX, as soon as the connection is free. What was asked
- * before and not answered is forgotten. */
-void marker_look_at(Marker *marker, const int64_t *seqs, size_t count);
+ * before and not answered is forgotten. False: a look was refused in this session. */
+bool marker_look_at(Marker *marker, const EventRow *rows, size_t count);
 
 /** Sends the next statement if the connection is free and it is time. */
 void marker_next(Marker *marker);

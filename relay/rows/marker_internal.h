@@ -44,7 +44,7 @@ typedef struct MarkerLock {
 
 /* Rows that are looked at. */
 typedef struct MarkerLook {
-    int64_t seqs[SOURCE_LOOKS_MAX];
+    EventRow rows[SOURCE_LOOKS_MAX];
     uint64_t looks[SOURCE_LOOKS_MAX];
     size_t count;
     bool due;    /* to be asked */
@@ -81,6 +81,10 @@ struct Marker {
     int64_t unseen_until_us;
     MarkerAside *asides;
     MarkerAside *last_aside;
+    size_t group;  /* letters that the last statement stored, or is storing */
+    size_t alone;  /* so many go one at a time, as together they failed */
+    size_t stored; /* committed, and not reported yet: nothing is sent meanwhile */
+    int64_t group_sent_us;
     DeadLetterFeed *feed; /* what the running statement is fed with, or NULL */
     bool copied;          /* the running statement wrote the dead letter from the event's row */
     /* The running statement. */
@@ -135,6 +139,11 @@ bool mark_is_ignored(Marker *marker);
 bool mark_is_rejected(Marker *marker, const Error *err);
 /** What is left is refused. True: nothing is sent now. */
 bool mark_rests(Marker *marker);
+
+/* marker_aside.c */
+/** Sends the first dead letters that wait. */
+void aside_send(Marker *marker);
+void aside_forget_all(Marker *marker);
 
 /* marker_look.c */
 /** Asks for the rows of marker_look_at(). */

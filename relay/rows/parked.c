@@ -4,18 +4,9 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "flow/event.h"
 
 enum { PARKED_FIRST = 1024 };
-
-/* FNV-1a, 64 bit. */
-static uint64_t parked_hash(Slice event_id)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < event_id.length; i++) {
-        hash = (hash ^ (unsigned char)event_id.data[i]) * UINT64_C(1099511628211);
-    }
-    return hash != 0 ? hash : 1;
-}
 
 /* The row's place, or the free one where it would be. Sequence numbers are dense: mixed. */
 static ParkedRow *parked_place(const Parked *parked, int64_t seq, uint64_t id)
@@ -53,7 +44,7 @@ void parked_add(Parked *parked, int64_t seq, Slice event_id)
     if (parked->count * 4 >= parked->capacity * 3) {
         parked_grow(parked);
     }
-    uint64_t id = parked_hash(event_id);
+    uint64_t id = event_id_hash(event_id);
     ParkedRow *row = parked_place(parked, seq, id);
     if (row->id != 0) {
         return;
@@ -65,7 +56,7 @@ void parked_add(Parked *parked, int64_t seq, Slice event_id)
 
 bool parked_has(const Parked *parked, int64_t seq, Slice event_id)
 {
-    return parked->count > 0 && parked_place(parked, seq, parked_hash(event_id))->id != 0;
+    return parked->count > 0 && parked_place(parked, seq, event_id_hash(event_id))->id != 0;
 }
 
 int64_t parked_lowest(const Parked *parked)

@@ -12,7 +12,7 @@ enum { PARKED_MAX = 1000000 };
 
 typedef struct ParkedRow {
     int64_t seq;
-    uint64_t id; /* hash of the event id, never 0; 0: this place is free */
+    uint64_t id; /* event_id_hash; 0: this place is free */
 } ParkedRow;
 
 typedef struct Parked {

@@ -78,6 +78,16 @@ void table_add_id(const char *column, Text *sql)
                 column, REFUSAL_SMALL_BYTES, REFUSAL_ID_CHARACTERS);
 }
 
+void table_add_id_of(const OutboxTable *table, Text *sql)
+{
+    if (!table_has(table, FIELD_EVENT_ID)) {
+        text_add(sql, "NULL::text");
+        return;
+    }
+    AUTO_TEXT column = ident_quote(table_column(table->config, FIELD_EVENT_ID));
+    table_add_id(column, sql);
+}
+
 char *table_lean_list(const OutboxTable *table, TableLean lean)
 {
     Text list = TEXT_EMPTY;

@@ -61,6 +61,9 @@ char *table_lean_list(const OutboxTable *table, TableLean lean);
  * and REFUSAL_ID_CUT. column: as SQL. Only what is needed of a value is read. */
 void table_add_id(const char *column, Text *sql);
 
+/** The same, of this table; NULL where it has no such column. */
+void table_add_id_of(const OutboxTable *table, Text *sql);
+
 /** Appends a condition, never NULL if `same` is not: the row whose event id is in that column is
  * named so. name: SQL of a text; same: SQL of the comparison that holds for a name that was not
  * cut. */

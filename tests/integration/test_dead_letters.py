@@ -176,7 +176,7 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 
 @pytest.mark.parametrize("args, word", [
-    ((), "list, show, requeue or discard"), (("bury",), "not bury"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
+    ((), "list, show, requeue or discard"), (("bury",), "not 'bury'"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
     (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: not there"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
@@ -422,6 +422,57 @@ def test_a_letter_of_an_adopted_table_is_its_row_whatever_its_columns_are_called
     dead(one, "requeue", number)
     text = 'convert_to((to_jsonb(o) - \'Position\' - \'Sent\' - \'body\')::text || body::text, \'UTF8\')'
     assert database.query(f'SELECT count(*)::int, count(DISTINCT {text})::int FROM public."Out Box" o')[0] == (2, 1)
+
+
+@pytest.mark.parametrize("odd", [None, "refused", "swallowed"])
+def test_many_letters_at_once_are_their_rows_in_order(captured, kafka, database, prefix, odd):
+    """They are copied together; one that the table does not take is the only one, however many are beside it."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    one = captured({**ASIDE, "topic": "", "routes": [{"aggregate_type": "none", "topic": topic}], "in_flight_events": 2000}).start()
+    if odd:
+        does = "RETURN NULL" if odd == "swallowed" else "RAISE 'no' USING ERRCODE = '23514'"
+        database.execute("CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.event ->> 'aggregate_id' = '300' THEN "
+                         f"{does}; END IF; RETURN new; END$$; CREATE TRIGGER odd BEFORE INSERT ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION odd()")
+    database.execute("INSERT INTO outbox.event (event_type, event_version, aggregate_type, aggregate_id, payload, payload_bytes, headers, correlation_id) "
+                     "SELECT CASE WHEN n % 2 = 0 THEN 't' ELSE 'ü' END, 1 + n % 3, CASE WHEN n = 300 THEN 'its own' ELSE 't' || n % 7 END, n, CASE WHEN n % 5 > 0 THEN jsonb_build_object('n', n, "
+                     "'a', repeat('ä', n)) END, CASE WHEN n % 5 = 0 THEN decode(repeat('00ff', n), 'hex') END, CASE WHEN n % 4 = 0 THEN '{\"h\": \"1\"}'::jsonb END, "
+                     "CASE WHEN n % 11 = 0 THEN E'a\\nb' END FROM generate_series(1, 500) n ORDER BY n")
+    wait_aside(database, 500 - bool(odd), one)
+    if odd:
+        assert "DEAD_LETTER_REFUSED" in one.wait_not_ready("DEAD_LETTER_REFUSED")
+        assert database.query("SELECT aggregate_id FROM outbox.event WHERE seq NOT IN (SELECT seq FROM outbox.dead_letter)") == [("300",)]
+        database.execute("DROP TRIGGER odd ON outbox.dead_letter")
+        eventually(lambda: database.scalar(COUNT) == 500, 60, lambda: "it follows\n" + one.log_tail())
+        one.wait_ready(60)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, what=lambda: "all are marked\n" + one.log_tail())
+    columns = ("event_id", "event_type", "event_version", "aggregate_type", "aggregate_id", "payload", "payload_bytes", "headers", "correlation_id",
+               "content_type", "topic")
+    values = ", ".join(f"'\\x' || encode({c}, 'hex')" if c == "payload_bytes" else f"{c}::text" for c in columns)
+    texts = ", ".join(f"d.event ->> '{c}'" for c in columns)
+    assert database.scalar(f"SELECT count(*) FROM outbox.event o JOIN outbox.dead_letter d USING (seq) WHERE ROW({texts}) IS DISTINCT FROM "
+                           f"(SELECT ROW({values}) FROM outbox.event e WHERE e.seq = o.seq) OR d.event_id <> o.event_id::text OR NOT event_whole "
+                           "OR (d.event ->> 'occurred_at')::timestamptz <> o.occurred_at OR (d.event ->> 'seq')::bigint <> o.seq") == 0
+    assert database.scalar("SELECT count(DISTINCT seq) FROM outbox.dead_letter") == database.scalar(COUNT) == 500
+    assert database.scalar("SELECT count(*) FROM (SELECT seq < lag(seq) OVER (ORDER BY id) AS back FROM outbox.dead_letter WHERE event ->> 'aggregate_id' <> '300') s WHERE back") == 0
+    assert database.query("SELECT DISTINCT error_code, topic, attempts, pipeline FROM outbox.dead_letter") == [("EVENT_UNROUTED", None, 1, "orders")]
+    one.stop()
+    dead(one, "requeue", "--all")
+    assert database.query(f"SELECT count(*)::int, count(DISTINCT ROW({values}))::int FROM outbox.event") == [(1000, 500)]
+
+
+def test_many_letters_of_an_adopted_table_are_its_rows(poll_relay, kafka, database, prefix):
+    topic = kafka.create_topic(f"{prefix}.order")
+    database.execute(QUOTED)
+    options = {**ASIDE, "table": 'public."Out Box"', "columns": QUOTED_COLUMNS, "header_columns": ["Tenant's", "region", "amount"], "topic": "",
+               "routes": [{"aggregate_type": "none", "topic": topic}]}
+    one = poll_relay(options).start()
+    database.execute('INSERT INTO "Out Box" ("type", "Agg""Type", "agg id", body, "Tenant\'s", region, amount, "seen at") SELECT '
+                     "'t', 'a', 'käse' || n, ('{\"a\":  1, \"a\": ' || n || '}')::json, 'ü' || n, NULLIF('eu' || n % 2, 'eu0'), n / 8.0, now() FROM generate_series(1, 100) n")
+    wait_aside(database, 100, one)
+    one.stop()
+    dead(one, "requeue", "--all")
+    text = 'convert_to((to_jsonb(o) - \'Position\' - \'Sent\' - \'body\')::text || body::text, \'UTF8\')'
+    assert database.query(f'SELECT count(*)::int, count(DISTINCT {text})::int FROM public."Out Box" o')[0] == (200, 100)
 
 
 def test_a_row_that_is_gone_and_a_message_are_kept_whole_too(wal_relay, kafka, database, prefix):

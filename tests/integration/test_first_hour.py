@@ -226,7 +226,7 @@ def test_a_command_that_is_like_none_gets_no_proposal():
     assert "did you mean" not in result.stderr and "outboxd --help" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "migrate", "check", "status", "pause", "resume", "config", "dead", "explain"])
+@pytest.mark.parametrize("command", ["run", "migrate", "check", "status", "pause", "resume", "config", "dead", "explain", "version", "help"])
 def test_help_of_a_command_is_what_its_own_flag_says(command):
     text = outboxd("help", command, expect=0).stdout
     assert f"outboxd {command}" in text.splitlines()[0] and text == outboxd(command, "--help", expect=0).stdout

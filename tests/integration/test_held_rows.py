@@ -209,6 +209,33 @@ def test_of_two_in_one_topic_the_first_is_named_then_the_other(make, kafka, data
 
 
 @both
+@pytest.mark.slow
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_reread_that_takes_long_ends_no_hold(make, kafka, database, prefix, capture, removed):
+    """It is tried while somebody keeps all readers out: that it does not come for long says nothing about it."""
+    one, seq, bad, _ = hold(make, kafka, database, prefix, capture, KINDS["headers"])
+    wait_held(one, 8)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 8, what="the others are marked")
+    connection = database.connect(autocommit=False, user=OWNER)
+    with connection, connection.cursor() as cursor:
+        if removed:
+            cursor.execute("DELETE FROM outbox.event WHERE seq = %s", (seq,))
+        cursor.execute("LOCK TABLE outbox.event IN ACCESS EXCLUSIVE MODE")
+        eventually(lambda: one.metric("waiting_events") == 0, 30, lambda: "it is tried\n" + one.log_tail())
+        stays_true(lambda: one.metric("held_rows") == 1, 14.0, lambda: "it is held\n" + one.log_tail(), interval=0.2)
+    connection.close()
+    if removed:
+        all_marked(database, one)
+        assert numbers(kafka, bad) == list(range(1, 11))
+        assert_over(one)
+        assert len(one.log_lines("HELD_ROW_MENDED")) == 1, one.log_tail()
+        return
+    wait_held(one, 8)
+    assert one.metric("held_rows") == 1
+    assert len(one.log_lines("warn.*code=HEADERS_INVALID.*all others go on")) == 1 and not one.log_lines("HELD_ROW_MENDED"), one.log_tail()
+
+
+@both
 def test_a_thousand_events_wait_behind_it_and_leave_memory(make, kafka, database, prefix, capture):
     one, seq, bad, good = hold(make, kafka, database, prefix, capture, KINDS["headers"], pipeline={"in_flight_events": 200, "batch_events": 50})
     database.execute("SELECT outbox.emit('order.placed', a, (n % 5)::text, jsonb_build_object('n', n)) FROM generate_series(1001, 2000) n, "

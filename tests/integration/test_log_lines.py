@@ -91,7 +91,7 @@ def test_a_connection_that_comes_and_goes_makes_few_lines(captured, kafka, datab
     assert len(lines) <= 70, "\n".join(lines)
 
 
-@pytest.mark.slow   # letters are stored at 200 a second
+@pytest.mark.slow
 @pytest.mark.parametrize("captured, count", [("poll", 4000), soak("poll", 10000), soak("wal", 10000)], indirect=["captured"])
 def test_thousands_of_poison_events_make_few_lines_and_all_are_counted(captured, count, kafka, database, prefix):
     """All of them fit into the window: a quiet minute, in which letters are stored and none is read, would end the burst."""

@@ -514,14 +514,14 @@ def test_down_never_cascades(empty_database):
 
 @pytest.mark.parametrize("args, pattern", [
     (["--capture", "tables"], "poll or wal"), (["--colour"], "--colour"),
-    (["--dsn"], "value is missing"), (["up"], "takes no argument up"), (["--to", "0"], "'0' is no version"),
+    (["--dsn"], "value is missing"), (["up"], "takes no argument 'up'"), (["--to", "0"], "'0' is no version"),
     (["--to", "99"], "'99' is no version"), (["--down", "-1"], "'-1' is no version"), (["--down", "2x"], "'2x' is no version"),
     (["--to", "1", "--down", "0"], "exclude each other"), (["--status", "--print"], "--status goes with"), (["--from", "2"], "goes with --print"),
     (["--print", "--from", "3", "--to", "2"], "nothing would be written"), (["--print", "--from", "3", "--down", "0"], "no use for --from"),
     (["--print", "--from", "9"], "'9' is no version"), (["--baseline", "--print"], "--baseline goes with"),
     (["--baseline", "--status"], "exclude each other"), (["--guard-messages", "--to", "2"], "--guard-messages goes with"),
     (["--roles", "--no-roles"], "exclude each other"), (["--roles", "--writer", "a"], "exclude each other"),
-    (["--writer", ""], "take the name of a role"), (["--relay", "public"], "take the name of a role"),
+    (["--writer", ""], "takes the name of a role"), (["--relay", "public"], "takes the name of a role"),
     (["--writer", "a", "--to", "3"], "leave --to out"), (["--writer", "a", "--down", "3"], "no use for --writer"),
     (["--down", "0", "--no-roles"], "no meaning"), (["--dsn", "host=x my secret=1"], "connection string is malformed")])
 def test_usage_errors(args, pattern):

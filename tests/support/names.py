@@ -51,40 +51,40 @@ def commands_of(binary):
 
 
 def knows_flag(binary, command, flag):
-    """Whether the command takes it, with a value or without. What goes before it keeps the command from doing anything."""
-    words = [command, *({"dead": ["list"], "config": ["print"]}.get(command, []))]
-    words += ["--dsn=x"] if command == "migrate" else ["-c", "/nonexistent/outboxd.conf"]
+    """Whether the command takes it, with a value or without. What follows keeps the command from doing anything."""
+    verb = {"dead": ["list"], "config": ["print"]}.get(command, [])
+    rest = ["--dsn=x"] if command == "migrate" else ["-c", "/nonexistent/outboxd.conf"]
     forms = [flag, f"{flag}=x"] if flag.startswith("--") else [f"{flag}x"]
-    return any(not re.search(r"unrecognized option|invalid option|unknown option", ask(binary, *words, form)[1]) for form in forms)
+    return any(f"unknown option '{flag}'" not in ask(binary, command, *verb, form, *rest)[1] for form in forms)
 
 
 def commands(binary):
-    """Each sub-command, with each word and flag that its help names and that it takes."""
+    """Each sub-command, with each word and flag that its help names and that it takes, and each exit code that its help names."""
     def of_one(command):
         lines = [command]
         text = ask(binary, "help", command)[1]
         named = set(re.findall(r"(?<![\w-])(?:--[a-z][a-z-]+|-c\b)", text))
-        lines += [f"{command} {flag}" for flag in named if command == "explain" or knows_flag(binary, command, flag)]
+        lines += [f"{command} {flag}" for flag in named if knows_flag(binary, command, flag)]
         usage = re.findall(rf"outboxd {command} +([a-z]+(?: \| [a-z]+)*)", text)
         words = {word for line in usage for word in line.split(" | ")} if command in ("dead", "config") else ()
         return lines + [f"{command} {word}" for word in words]
 
     with ThreadPoolExecutor(4) as pool:
-        return sorted({line for lines in pool.map(of_one, commands_of(binary)) for line in lines})
+        return sorted({line for lines in pool.map(of_one, commands_of(binary)) for line in lines} | exit_codes(binary))
 
 
 def exit_codes(binary):
-    """`command code` for each exit code that the help of a command names."""
+    """`command exits code` for each exit code that the help of a command names."""
     lines = set()
     for command in commands_of(binary):
         text = ask(binary, "help", command)[1]
         at = re.search(r"exit codes?", text, re.I)
         found = re.findall(r"(?:^|[:,·])\s*(0|[1-5]|70) +[A-Za-z]{2}", text[at.end():] if at else "", re.M)
-        lines |= {f"{command} {number}" for number in found}
-    return sorted(lines)
+        lines |= {f"{command} exits {number}" for number in found}
+    return lines
 
 
-STATIC = {"log_codes": codes, "options": options, "commands": commands, "exit_codes": exit_codes}
+STATIC = {"log_codes": codes, "options": options, "commands": commands}
 
 
 # -- of a running relay --------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def renew(name, lines):
 def differences(name, lines):
     """One sentence for each name that vanished, changed or came."""
     def key(line):
-        return line if name in ("commands", "exit_codes") else line.split(" ")[0]
+        return line if name == "commands" else line.split(" ")[0]
 
     then, now = {key(line): line for line in listed(name)}, {key(line): line for line in lines}
     result = [f"{name}: '{k}' vanished" for k in sorted(then.keys() - now.keys())]

@@ -77,12 +77,13 @@ static void source_ack(Source *source, Batch *batch)
     batch_free(&batch);
 }
 
-static void source_look_at_rows(Source *source, const int64_t *seqs, size_t count)
+static bool source_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
     RigSource *s = (RigSource *)source;
-    memcpy(s->looked_at, seqs, count * sizeof(*seqs));
+    memcpy(s->looked_at, rows, count * sizeof(*rows));
     s->looked_at_count = count;
     s->looks++;
+    return !s->untold;
 }
 
 static void source_set_aside(Source *source, Event *event, const Record *record,

@@ -28,9 +28,10 @@ typedef struct RigSource {
     int64_t parked[RIG_EVENTS_MAX]; /* seqs that came back parked */
     size_t parked_count;
     size_t rereads;
-    int64_t looked_at[RIG_EVENTS_MAX]; /* the last look_at_rows */
+    EventRow looked_at[SOURCE_LOOKS_MAX]; /* the last look_at_rows */
     size_t looked_at_count;
     size_t looks;
+    bool untold;    /* look_at_rows cannot tell */
     double backlog; /* events that source.backlog tells */
     int64_t next_position;
     size_t acked_batches;

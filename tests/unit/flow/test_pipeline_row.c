@@ -2,9 +2,12 @@
  * again. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "rig.h"
 
@@ -54,8 +57,9 @@ static void let_time_pass(void)
 
 static void row_looks(int64_t seq, uint64_t look)
 {
+    EventRow row = {.seq = seq, .id = event_id_hash(SLICE_NULL)};
     rig.pipeline->reread_at_us = 0;
-    rig.source.source.events.row_looks(rig.source.source.events.arg, seq, look);
+    rig.source.source.events.row_looks(rig.source.source.events.arg, row, look);
     pipeline_reread_when_due(rig.pipeline);
     rig_turn();
 }
@@ -133,17 +137,95 @@ Test(pipeline_row, that_was_removed_holds_nothing_any_more)
     assert_nothing_held();
 }
 
-Test(pipeline_row, that_was_removed_with_nothing_behind_it_is_forgotten_after_a_while)
+Test(pipeline_row, that_was_removed_with_nothing_behind_it_is_forgotten_by_a_look)
 {
     run(true);
     rig_batch("2b!");
     row_looks(2, 77);
     row_looks(2, SOURCE_ROW_GONE);
     cr_assert_eq(rig.source.rereads, 1);
-    pipeline_watch_held_rows(rig.pipeline, clock_monotonic_us());
+    size_t looks = rig.source.looks;
+    let_time_pass();
+    cr_assert_eq(rig.source.looks, looks + 1, "it is asked for while it is tried");
+    cr_assert_not_null(view().waiting_reason, "it may still come");
+    row_looks(2, 79);
+    cr_assert_not_null(view().waiting_reason, "it is there");
+    rig.source.source.events.row_looks(
+        rig.source.source.events.arg,
+        (EventRow){.seq = 2, .id = event_id_hash(SLICE_LITERAL("another"))}, SOURCE_ROW_GONE);
+    cr_assert_not_null(view().waiting_reason, "that is another row");
+    row_looks(2, SOURCE_ROW_GONE);
+    assert_nothing_held();
+}
+
+Test(pipeline_row, that_is_gone_but_came_again_before_is_judged_by_that)
+{
+    run(true);
+    rig_batch("2b!");
+    let_time_pass();
+    rig.sink.next = SEND_FULL;
+    rig_batch("2b");
+    row_looks(2, SOURCE_ROW_GONE);
+    cr_assert_not_null(view().waiting_reason, "it is on its way");
+    rig.sink.sink.events.ready(rig.sink.sink.events.arg);
+    rig_turn();
+    rig_settle_all();
+    assert_nothing_held();
+}
+
+Test(pipeline_row, that_no_look_can_tell_of_is_forgotten_after_a_while)
+{
+    rig.source.untold = true;
+    run(true);
+    rig_batch("2b!");
+    let_time_pass();
+    cr_assert_eq(rig.source.rereads, 1);
+    pipeline_watch_held_rows(rig.pipeline, clock_monotonic_us() + 9 * INT64_C(1000000));
     cr_assert_not_null(view().waiting_reason, "it may still come");
     let_time_pass();
     assert_nothing_held();
+}
+
+Test(pipeline_row, whose_topic_is_another_now_holds_that_one_alone)
+{
+    run(true);
+    rig_batch("2b! 3a");
+    let_time_pass();
+    rig_batch("2b+! 3a");
+    rig_assert_sent("3");
+    rig_settle_all();
+    assert_held("other.events", CODE_HEADERS_INVALID, 2);
+    cr_assert_eq(rig.pipeline->parking.rows, 1);
+}
+
+Test(pipeline_row, of_many_each_is_looked_at_in_its_turn)
+{
+    run(true);
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_EVENT_UNROUTED);
+    enum { ROWS = SOURCE_LOOKS_MAX * 5 / 2 };
+    Topic *topics[ROWS];
+    for (int64_t i = 0; i < ROWS; i++) {
+        topics[i] = x_calloc(1, sizeof(*topics[i]));
+        topics[i]->name = x_format("topic %d", (int)i);
+        Event event = {.seq = i};
+        parking_hold_row(&rig.pipeline->parking, topics[i], &event, &err)->row.in_row = true;
+    }
+    bool seen[ROWS] = {false};
+    for (int64_t i = 1; i <= 3; i++) {
+        pipeline_watch_held_rows(rig.pipeline, clock_monotonic_us() + i * INT64_C(3000000));
+        for (size_t at = 0; at < rig.source.looked_at_count; at++) {
+            cr_assert_not(seen[rig.source.looked_at[at].seq]);
+            seen[rig.source.looked_at[at].seq] = true;
+        }
+    }
+    for (size_t i = 0; i < ROWS; i++) {
+        cr_assert(seen[i], "%zu", i);
+    }
+    parking_clear(&rig.pipeline->parking);
+    for (size_t i = 0; i < ROWS; i++) {
+        free(topics[i]->name);
+        free(topics[i]);
+    }
 }
 
 Test(pipeline_row, that_is_as_bad_as_before_goes_on_holding_as_if_nothing_was)
@@ -164,6 +246,25 @@ Test(pipeline_row, that_is_as_bad_as_before_goes_on_holding_as_if_nothing_was)
         cr_assert_eq(rig.pipeline->parking.holds->row.tries, tries);
     }
     rig_assert_sent("");
+}
+
+Test(pipeline_row, that_comes_late_is_held_all_the_time_however_slow_the_reread_is)
+{
+    run(true);
+    rig_batch("1a 2b! 3a");
+    rig_settle_all();
+    int64_t since_us = view().waiting_since_us;
+    let_time_pass();
+    cr_assert_eq(rig.source.rereads, 1);
+    for (int i = 0; i < 3; i++) {
+        let_time_pass();
+        cr_assert_not_null(view().waiting_reason, "it has not come yet, that is all");
+        cr_assert_eq(rig.pipeline->parking.rows, 1);
+    }
+    rig_batch("2b! 3a");
+    assert_held("order.events", CODE_HEADERS_INVALID, 2);
+    cr_assert_eq(view().waiting_since_us, since_us, "it is the same hold");
+    cr_assert_eq(rig.pipeline->parking.holds->row.tries, 1);
 }
 
 Test(pipeline_row, is_tried_again_ever_more_rarely)
@@ -190,8 +291,9 @@ Test(pipeline_row, is_looked_at_every_few_seconds)
     pipeline_watch_held_rows(rig.pipeline, now_us + 1);
     cr_assert_eq(rig.source.looks, 1);
     cr_assert_eq(rig.source.looked_at_count, 2, "one for each topic");
-    cr_assert_eq(rig.source.looked_at[0], 2);
-    cr_assert_eq(rig.source.looked_at[1], 4);
+    cr_assert_eq(rig.source.looked_at[0].seq, 2);
+    cr_assert_eq(rig.source.looked_at[1].seq, 4);
+    cr_assert_eq(rig.source.looked_at[1].id, event_id_hash(SLICE_NULL));
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(3) * 1000000);
     cr_assert_eq(rig.source.looks, 2);
 }

@@ -388,10 +388,11 @@ static void do_correct(void)
         if (row->kind == ROW_GOOD || row->place == ROW_HIDDEN || !row_is_held_back(row)) {
             continue;
         }
-        sim.source.events.row_looks(sim.source.events.arg, (int64_t)at, 2);
+        EventRow at_row = {.seq = (int64_t)at, .id = event_id_hash(SLICE_NULL)};
+        sim.source.events.row_looks(sim.source.events.arg, at_row, 2);
         row->kind = ROW_GOOD;
         sim.pipeline->reread_at_us = 0; /* nobody waits for the clock */
-        sim.source.events.row_looks(sim.source.events.arg, (int64_t)at, 3);
+        sim.source.events.row_looks(sim.source.events.arg, at_row, 3);
         pipeline_reread_when_due(sim.pipeline);
         return;
     }

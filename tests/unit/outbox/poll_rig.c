@@ -59,30 +59,46 @@ static bool snapshot_shows(int64_t seq)
     return rig.snapshot[seq];
 }
 
-/* Unpublished rows between low and high, at most *limit. */
-static void put_range(StubReply *reply, Text *bytes, int64_t low, int64_t high, size_t *limit)
+/* The statement fails here. */
+static bool meets_unreadable(int64_t seq)
 {
-    for (int64_t seq = low < 0 ? 0 : low; seq < RIG_ROWS && seq <= high && *limit > 0; seq++) {
-        if (snapshot_shows(seq)) {
-            (rig.keys_only ? put_key : put_row)(reply, bytes, seq);
-            --*limit;
-        }
-    }
+    return rig.unreadable != 0 && seq == rig.unreadable && !rig.keys_only && !rig.lean;
 }
 
-static void put_chosen(StubReply *reply, Text *bytes, const char *list)
+/* Unpublished rows between low and high, at most *limit. reply NULL: it is only looked whether all
+ * of them can be read. */
+static bool put_range(StubReply *reply, Text *bytes, int64_t low, int64_t high, size_t *limit)
+{
+    for (int64_t seq = low < 0 ? 0 : low; seq < RIG_ROWS && seq <= high && *limit > 0; seq++) {
+        if (!snapshot_shows(seq)) {
+            continue;
+        }
+        if (meets_unreadable(seq)) {
+            return false;
+        }
+        if (reply != NULL) {
+            (rig.keys_only ? put_key : put_row)(reply, bytes, seq);
+        }
+        --*limit;
+    }
+    return true;
+}
+
+static bool put_chosen(StubReply *reply, Text *bytes, const char *list)
 {
     char *end = NULL;
+    bool read = true;
     do {
         size_t limit = 1;
         int64_t seq = strtoll(list, &end, 10);
-        put_range(reply, bytes, seq, seq, &limit);
-        cr_assert_eq(limit, 0, "row %lld was seen and is gone", (long long)seq);
+        read = put_range(reply, bytes, seq, seq, &limit);
+        cr_assert(limit == 0 || !read, "row %lld was seen and is gone", (long long)seq);
         list = end + 1;
-    } while (*end == ',');
+    } while (read && *end == ',');
+    return read;
 }
 
-static void put_sought(StubReply *reply, Text *bytes, const char *sql)
+static bool put_sought(StubReply *reply, Text *bytes, const char *sql)
 {
     const char *beyond = strstr(sql, "\"seq\" > ");
     cr_assert_not_null(beyond, "%s", sql);
@@ -98,36 +114,48 @@ static void put_sought(StubReply *reply, Text *bytes, const char *sql)
             int64_t low = strtoll(lows, &low_end, 10);
             int64_t high = strtoll(highs, &high_end, 10);
             cr_assert(low <= high && high_end > highs && low_end > lows, "%s", sql);
-            put_range(reply, bytes, low, high, &limit);
+            if (!put_range(reply, bytes, low, high, &limit)) {
+                return false;
+            }
             comma = high_end;
             lows = low_end + 1;
             highs = high_end + 1;
         }
     }
-    put_range(reply, bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
+    return put_range(reply, bytes, top == INT64_MIN ? 0 : top + 1, INT64_MAX, &limit);
 }
 
-static void serve_copy(const char *sql, StubReply *reply)
+static bool put_rows(StubReply *reply, Text *bytes, const char *sql, const char *chosen)
+{
+    return chosen != NULL ? put_chosen(reply, bytes, chosen + 14) : put_sought(reply, bytes, sql);
+}
+
+/* False: it failed, and nothing may follow. */
+static bool serve_copy(const char *sql, StubReply *reply)
 {
     Text bytes = TEXT_EMPTY;
     text_add_slice(&bytes, COPY_HEADER); /* comes in one message with the first row */
     stub_reply_copy(reply);
     rig.keys_only = strstr(sql, "\"seq\"::bigint, CASE WHEN pg_catalog.octet_length(") != NULL;
+    rig.lean = strstr(sql, "::bigint, NULL::timestamptz") != NULL;
     const char *chosen = strstr(sql, "\"seq\" = ANY('{");
     const char *end = strstr(sql, " TO STDOUT");
     const char *small = strstr(sql, "pg_relation_size(c.reltoastrelid) = 0");
     bool only_small = small != NULL && small < end;
     rig.small_reads += only_small;
-    if (only_small && rig.large) {
-        /* the statement finds no row */
-    } else if (chosen != NULL) {
-        put_chosen(reply, &bytes, chosen + 14);
-    } else {
-        put_sought(reply, &bytes, sql);
+    bool read = (only_small && rig.large) || /* the statement finds no row */
+                ((!rig.unreadable_at_once || put_rows(NULL, NULL, sql, chosen)) &&
+                 put_rows(reply, &bytes, sql, chosen));
+    if (!read) {
+        rig.unreadable_reads++;
+        stub_reply_error(reply, "54000", "out of memory");
+        text_free(&bytes);
+        return false;
     }
     text_add(&bytes, "\377\377"); /* the trailer */
     stub_reply_copy_row(reply, bytes.data, bytes.length);
     text_free(&bytes);
+    return true;
 }
 
 static bool durable_now(void)
@@ -180,11 +208,12 @@ static void serve_fetch(const char *sql, StubReply *reply)
         cr_assert(begin == NULL || writers < strstr(sql, "COMMIT; "), "an old snapshot");
         stub_reply_row(reply, "writers", rig.writers, NULL);
     }
-    if (strstr(sql, "COPY (") != NULL) {
-        serve_copy(strstr(sql, "COPY ("), reply);
+    const char *copy = strstr(sql, "COPY (");
+    if (copy != NULL && !serve_copy(copy, reply)) {
+        return;
     }
-    bool ends = strstr(sql, "; COMMIT") != NULL && begin == NULL;
-    rig.in_snapshot = (rig.in_snapshot && !ends) || begin != NULL;
+    bool ends = strstr(sql, "; COMMIT") != NULL && (begin == NULL || rig.lean);
+    rig.in_snapshot = !ends && (rig.in_snapshot || begin != NULL);
     rig.wide += begin != NULL;
     if (rig.in_snapshot) {
         return;

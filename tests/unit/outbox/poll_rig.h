@@ -83,6 +83,10 @@ typedef struct Rig {
     bool in_snapshot;            /* a wide fetch is under way */
     bool snapshot[RIG_ROWS];     /* unpublished in it */
     bool keys_only;
+    bool lean;               /* without what cannot be read */
+    int64_t unreadable;      /* this row cannot be read whole; 0: each can */
+    bool unreadable_at_once; /* ... and the rows before it do not come either, as behind a sort */
+    size_t unreadable_reads; /* so often it was tried */
     size_t guards;
     size_t flushes; /* forced */
     size_t marks;

@@ -552,6 +552,46 @@ Test(poll, being_told_to_look_again_it_looks_at_everything)
     cr_assert_not_null(strstr(rig.fetch_sql, "BEGIN ISOLATION LEVEL REPEATABLE READ"));
 }
 
+/* Rows that the server cannot read. */
+
+static void expect_isolated(int64_t bad, bool at_once, size_t most_reads)
+{
+    rig.unreadable_at_once = at_once;
+    rig.large = true;
+    rig_insert(1, 300);
+    rig.unreadable = bad;
+    rig.room_events = 1000;
+    rig.pipeline.in_flight_events = 1000;
+    active();
+    RIG_WAIT(rig_delivered() == 300);
+    cr_assert_leq(rig.unreadable_reads, most_reads, "%zu", rig.unreadable_reads);
+    size_t refused = 0;
+    for (size_t b = 0; b < rig.batch_count; b++) {
+        for (size_t i = 0; i < rig.batches[b]->count; i++) {
+            const Event *event = rig.batches[b]->events[i];
+            cr_assert_eq(event->refusal != NULL, event->seq == bad, "%lld", (long long)event->seq);
+            refused += event->refusal != NULL;
+        }
+    }
+    cr_assert_eq(refused, 1);
+    cr_assert_eq(rig.lost, 0);
+}
+
+Test(poll, a_row_that_cannot_be_read_is_met_three_times_and_no_more)
+{
+    expect_isolated(197, false, 3);
+}
+
+Test(poll, a_row_that_cannot_be_read_may_be_the_first)
+{
+    expect_isolated(1, false, 3);
+}
+
+Test(poll, a_row_that_cannot_be_read_is_found_though_none_before_it_comes)
+{
+    expect_isolated(197, true, 12);
+}
+
 /* Marking. */
 
 Test(poll, acknowledged_rows_are_marked_and_no_others)

@@ -53,7 +53,12 @@ static struct {
     char ctid[16];
     const char *error; /* SQLSTATE */
     const char *prune_error;
-    bool swallows;     /* dead letters */
+    bool swallows;       /* dead letters */
+    int64_t bad_letter;  /* is refused; 0: none is */
+    int64_t gone_letter; /* its row is */
+    int64_t swallowed_letter;
+    bool break_group;
+    size_t groups;     /* of dead letters */
     bool poison[ROWS]; /* a trigger refuses to have it marked */
 } server;
 
@@ -74,6 +79,8 @@ static size_t idle;
 static size_t asides;
 static size_t asides_refused;
 static size_t looks;
+static int64_t aside_seqs[1000];
+static size_t stop_at_aside; /* 0: not */
 static int64_t looked_seq;
 static uint64_t looked;
 static size_t lost;
@@ -224,6 +231,29 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
+/* All of them or none: that something is missing is a division by zero. */
+static void serve_group(const StubQuery *query, StubReply *reply)
+{
+    enum { PARAMS = 14, SEQ = 1, ID = 13 };
+    cr_assert_eq(query->param_count % PARAMS, 0);
+    cr_assert_gt(query->param_count, PARAMS);
+    const char *state = server.error;
+    for (int at = 0; at < query->param_count; at += PARAMS) {
+        int64_t seq = strtoll(query->values[at + SEQ], NULL, 10);
+        cr_assert_eq(strtoll(query->values[at + ID] + 3, NULL, 10), seq);
+        bool missing =
+            server.swallows || seq == server.swallowed_letter || seq == server.gone_letter;
+        state = seq == server.bad_letter ? "23514" : missing ? "22012" : state;
+    }
+    if (server.break_group) {
+        stub_reply_break(reply, NULL);
+    } else if (state != NULL) {
+        stub_reply_error(reply, state, "no");
+    } else {
+        stub_reply_row(reply, "all_stored", "1", NULL);
+    }
+}
+
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
@@ -250,13 +280,14 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         snprintf(writes, sizeof(writes), "%u", server.writes);
         stub_reply_row(reply, "ctid", server.ctid, "generation", server.owner, "writes", writes,
                        "same", server.renamed ? "f" : "t", NULL);
-    } else if (begins(sql, "SELECT \"seq\", tableoid, ctid, xmin FROM ")) {
+    } else if (begins(sql,
+                      "SELECT \"seq\", CASE WHEN pg_catalog.octet_length(\"event_id\"::text)")) {
         server.row_looks++;
         if (server.error != NULL) {
             stub_reply_error(reply, server.error, "no");
         } else {
             cr_assert_not_null(strstr(sql, "IS NULL"));
-            stub_reply_row(reply, "seq", "7", "tableoid", "1", "ctid",
+            stub_reply_row(reply, "seq", "7", "id", "seven", "tableoid", "1", "ctid",
                            server.row_ctid != NULL ? server.row_ctid : "(0,1)", "xmin", "9", NULL);
         }
     } else if (begins(sql, "SELECT l.pid")) {
@@ -281,13 +312,20 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
             stub_reply_copy_in(reply);
             stub_reply_command(reply, server.swallows ? 0 : 1);
         }
+    } else if (begins(sql, "WITH stored AS (INSERT INTO outbox.dead_letter")) {
+        server.groups++;
+        serve_group(query, reply);
     } else {
         cr_assert_eq(strncmp(sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s", sql);
         server.letters++;
-        if (server.error != NULL) {
-            stub_reply_error(reply, server.error, "no");
+        int64_t seq = query->values[1] != NULL ? strtoll(query->values[1], NULL, 10) : -1;
+        bool copies = strstr(sql, ") SELECT ") != NULL;
+        bool swallowed = server.swallows || seq == server.swallowed_letter ||
+                         (copies && seq == server.gone_letter);
+        if (server.error != NULL || seq == server.bad_letter) {
+            stub_reply_error(reply, server.error != NULL ? server.error : "23514", "no");
         } else {
-            stub_reply_command(reply, server.swallows ? 0 : 1);
+            stub_reply_command(reply, swallowed ? 0 : 1);
         }
     }
 }
@@ -317,8 +355,10 @@ static void on_lost(void *arg, const Error *err)
 static void on_aside(void *arg, Event *event)
 {
     (void)arg;
-    (void)event;
-    asides++;
+    aside_seqs[asides++] = event->seq;
+    if (asides == stop_at_aside) {
+        marker_stop(marker);
+    }
 }
 
 static void on_aside_refused(void *arg, Event *event, const Error *err)
@@ -329,10 +369,10 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     error_copy(&error, err);
 }
 
-static void on_row_looks(void *arg, int64_t seq, uint64_t look)
+static void on_row_looks(void *arg, EventRow row, uint64_t look)
 {
     (void)arg;
-    looked_seq = seq;
+    looked_seq = row.seq;
     looked = look;
     looks++;
 }
@@ -1104,6 +1144,114 @@ Test(marker, a_dead_letter_that_somebody_swallows_is_given_back)
     batch_free(&batch);
 }
 
+/* Many dead letters. */
+
+static void add_letters(Batch *batch, int64_t count)
+{
+    for (int64_t seq = 1; seq <= count; seq++) {
+        char *id = arena_alloc(&batch->arena, 16);
+        snprintf(id, 16, "id %lld", (long long)seq);
+        Event *event = batch_add(batch, 0);
+        event->seq = seq;
+        event->field[FIELD_EVENT_ID] = slice_of(id);
+        marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
+    }
+    marker_next(marker);
+}
+
+/* Each once, in order, but not this one. */
+static void assert_asides(int64_t count, int64_t except)
+{
+    int64_t seq = 0;
+    for (size_t i = 0; i < asides; i++) {
+        seq += 1 + (seq + 1 == except);
+        cr_assert_eq(aside_seqs[i], seq, "%lld", (long long)aside_seqs[i]);
+    }
+    cr_assert_eq((int64_t)asides, count - (except != 0));
+}
+
+Test(marker, many_dead_letters_take_few_statements_and_keep_their_order)
+{
+    begin();
+    Batch *batch = batch_new();
+    add_letters(batch, 300);
+    add(ROWS_OF(1), 9, 0);
+    marker_add_position(marker, &(MarkerPosition){.lsn = 0x100}, true);
+    while (asides < 300) {
+        cr_assert_eq(server.marks, 0, "letters go before marks");
+        turn();
+    }
+    assert_asides(300, 0);
+    cr_assert_leq(server.letters + server.groups, 12);
+    WAIT(!marker_pending(marker));
+    cr_assert_eq(server.marks, 1);
+    batch_free(&batch);
+}
+
+Test(marker, a_dead_letter_among_many_that_is_refused_is_the_only_one)
+{
+    begin();
+    server.bad_letter = 100;
+    Batch *batch = batch_new();
+    add_letters(batch, 300);
+    WAIT(asides + asides_refused == 300);
+    cr_assert_eq(asides_refused, 1);
+    assert_asides(300, 100);
+    cr_assert_eq(lost, 0);
+    cr_assert_gt(server.groups, 4, "the others go together again");
+    batch_free(&batch);
+}
+
+Test(marker, a_dead_letter_among_many_whose_row_is_gone_goes_by_its_bytes)
+{
+    begin();
+    server.gone_letter = 100;
+    Batch *batch = batch_new();
+    add_letters(batch, 300);
+    WAIT(asides == 300);
+    assert_asides(300, 0);
+    cr_assert_eq(asides_refused, 0);
+    batch_free(&batch);
+}
+
+Test(marker, a_dead_letter_among_many_that_somebody_swallows_is_the_only_one)
+{
+    begin();
+    server.swallowed_letter = 2;
+    Batch *batch = batch_new();
+    add_letters(batch, 300);
+    WAIT(asides + asides_refused == 300);
+    cr_assert_eq(asides_refused, 1);
+    cr_assert_not_null(strstr(error_message(&error), "stored no row"));
+    assert_asides(300, 2);
+    batch_free(&batch);
+}
+
+Test(marker, many_dead_letters_whose_connection_breaks_are_not_reported)
+{
+    begin();
+    server.break_group = true;
+    Batch *batch = batch_new();
+    add_letters(batch, 300);
+    WAIT(lost == 1);
+    cr_assert_eq(asides, 1, "the first went alone");
+    cr_assert_not_null(strstr(error_message(&error), "writing to outbox.dead_letter"));
+    batch_free(&batch);
+}
+
+Test(marker, that_is_stopped_while_it_reports_many_dead_letters_reports_no_more)
+{
+    begin();
+    Batch *batch = batch_new();
+    stop_at_aside = 2;
+    add_letters(batch, 300);
+    WAIT(asides == 2);
+    turn();
+    cr_assert_eq(asides, 2);
+    cr_assert_not(marker_pending(marker));
+    batch_free(&batch);
+}
+
 enum { LARGE_BYTES = 5 * 1024 * 1024 };
 
 static void count_fed(void *arg, int connection, const char *bytes, size_t length)
@@ -1234,19 +1382,25 @@ Test(marker, a_server_that_ends_or_is_no_primary_is_lost_not_the_letter)
 Test(marker, rows_are_looked_at_and_those_that_are_gone_are_told)
 {
     begin();
-    marker_look_at(marker, (const int64_t[]){7, 8}, 2);
+    EventRow seven = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("seven"))};
+    EventRow another = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("another"))};
+    cr_assert(marker_look_at(marker, (const EventRow[]){seven, {.seq = 8, .id = seven.id}}, 2));
     WAIT(looks == 2);
     cr_assert_eq(looked_seq, 8);
     cr_assert_eq(looked, SOURCE_ROW_GONE);
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    marker_look_at(marker, &another, 1);
+    WAIT(looks == 3);
+    cr_assert_eq(looked, SOURCE_ROW_GONE, "its number was given out again");
+    looks = 2;
+    marker_look_at(marker, &seven, 1);
     WAIT(looks == 3);
     uint64_t before = looked;
     cr_assert_neq(before, SOURCE_ROW_GONE);
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    marker_look_at(marker, &seven, 1);
     WAIT(looks == 4);
     cr_assert_eq(looked, before);
     server.row_ctid = "(0,9)";
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    marker_look_at(marker, &seven, 1);
     WAIT(looks == 5);
     cr_assert_neq(looked, before, "an UPDATE moved it");
 }
@@ -1255,10 +1409,11 @@ Test(marker, rows_that_may_not_be_looked_at_do_no_harm)
 {
     begin();
     server.error = "42501";
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    EventRow row = {.seq = 7};
+    cr_assert(marker_look_at(marker, &row, 1));
     WAIT(server.row_looks == 1);
     turn();
-    marker_look_at(marker, (const int64_t[]){7}, 1);
+    cr_assert_not(marker_look_at(marker, &row, 1));
     turn();
     cr_assert_eq(server.row_looks, 1, "not again in this session");
     cr_assert_eq(looks, 0);
