@@ -67,8 +67,7 @@ static Batch *assembler_batch(Assembler *assembler)
 
 static Status assembler_outside(const char *kind, Error *err)
 {
-    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                     "the server sent '%s' where it cannot be", kind);
+    return error_set(err, CODE_PG_PROTOCOL, "the server sent '%s' where it cannot be", kind);
 }
 
 static Status assembler_insert(Assembler *assembler, const PgOutputChange *change, Error *err)
@@ -123,7 +122,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     if (!message->transactional) {
         if (!assembler->foreign_said) {
             assembler->foreign_said = true;
-            log_write(LOG_WARN, assembler->pipeline->name, "MESSAGE_IGNORED", LOG_NO_FIELDS,
+            log_write(LOG_WARN, assembler->pipeline->name, CODE_MESSAGE_IGNORED, LOG_NO_FIELDS,
                       "a non-transactional message with prefix " MESSAGE_PREFIX
                       " was ignored: outbox.emit_message writes none");
         }
@@ -138,7 +137,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     size_t extra_count = assembler->pipeline->header_columns.count;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
-    Error unreadable = {0};
+    AUTO_ERROR unreadable = {0};
     Slice content = assembler_keep(assembler, message->content);
     if (row_read_message(content, extra_count, assembler->pipeline->event_bytes_max, batch, &event,
                          &unreadable) != OK) {
@@ -158,7 +157,7 @@ static Status assembler_backwards(uint64_t told, uint64_t expected, Error *err)
 {
     char a[24];
     char b[24];
-    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+    return error_set(err, CODE_PG_PROTOCOL,
                      "the server told of a commit at %s, which does not follow %s",
                      lsn_format(told, a), lsn_format(expected, b));
 }

@@ -375,7 +375,7 @@ static Status refuse(const Parse *parse, Slice bytes, const char *problem, Error
 {
     unsigned kind = bytes.length > 0 ? (unsigned char)bytes.data[0] : 0;
     size_t offset = bytes.length - bytes_left(&parse->in);
-    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+    return error_set(err, CODE_PG_PROTOCOL,
                      "malformed '%s' message (kind 0x%02x) of pgoutput, byte %zu of %zu: %s",
                      pgoutput_kind_name((PgOutputKind)kind), kind, offset, bytes.length, problem);
 }

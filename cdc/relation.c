@@ -89,8 +89,8 @@ static Conversion column_conversion(uint32_t type, int target)
 
 static Status relations_too_many(const char *what, int most, Error *err)
 {
-    return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                     "the server told of more than %d %s in one stream", most, what);
+    return error_set(err, CODE_PG_PROTOCOL, "the server told of more than %d %s in one stream",
+                     most, what);
 }
 
 /* pgoutput tells of a domain with the name of the type below it (logicalrep_write_typ() of
@@ -321,9 +321,9 @@ static Status relation_check_generated(const Relations *relations, const Relatio
             !tree_generates(&relations->tree, column)) {
             continue;
         }
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_GENERATED",
-                  "column '%s' of table '%s' is generated, and the server does not send it", column,
-                  relations->pipeline->table);
+        error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_GENERATED,
+                     "column '%s' of table '%s' is generated, and the server does not send it",
+                     column, relations->pipeline->table);
         return error_hint(err,
                           "Fill the column by a trigger or a default instead, name another one in "
                           "the configuration, or use capture = \"poll\"; with PostgreSQL 18: ALTER "
@@ -358,9 +358,9 @@ static Status relation_check(const Relations *relations, const Relation *relatio
             relation_has(relation, (int)needed[i].field)) {
             continue;
         }
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "COLUMN_MISSING",
-                  "table '%s' has no column '%s' at this place of the log",
-                  relations->pipeline->table, needed[i].column);
+        error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_MISSING,
+                     "table '%s' has no column '%s' at this place of the log",
+                     relations->pipeline->table, needed[i].column);
         return error_hint(err,
                           "Was it renamed? Then set columns.%s to its new name; \"\" goes on "
                           "without it. If the table has the column again: %s",

@@ -179,9 +179,8 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, c
                          Batch *batch, Event **ret_event, Error *err)
 {
     if (tuple->columns != relation->column_count) {
-        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                         "a row of %u columns for a relation of %zu", (unsigned)tuple->columns,
-                         relation->column_count);
+        return error_set(err, CODE_PG_PROTOCOL, "a row of %u columns for a relation of %zu",
+                         (unsigned)tuple->columns, relation->column_count);
     }
     bool large = relation_row_is_large(relation, tuple);
     Slice copy = relation_keep(tuple, large, message, batch);
@@ -200,8 +199,7 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, c
         if (!relation_set_all(relation, i, &value, large, &use, event)) {
             batch->count--;
             batch->unsettled--;
-            return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                             "column %zu of a row cannot be read", i + 1);
+            return error_set(err, CODE_PG_PROTOCOL, "column %zu of a row cannot be read", i + 1);
         }
     }
     bool long_id = event->field[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
@@ -211,8 +209,7 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, c
     if (large && !refused && !relation_decode(relation, event)) {
         batch->count--;
         batch->unsettled--;
-        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                         "a bytea of a row cannot be read");
+        return error_set(err, CODE_PG_PROTOCOL, "a bytea of a row cannot be read");
     }
     batch->bytes += copy.length + sizeof(*event);
     *ret_event = event;

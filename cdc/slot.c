@@ -8,6 +8,7 @@
 #include "cdc/wire.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
@@ -16,7 +17,7 @@ static void add_before(const Config *config, const PipelineConfig *pipeline,
                        const char *position_table, Text *sql)
 {
     char *quoted = NULL;
-    Error ignored;
+    AUTO_ERROR ignored = {0};
     bool named = ident_quote_table(pipeline->table, &quoted, &ignored) == OK;
     AUTO_TEXT table = ident_literal(named ? quoted : "");
     free(quoted);
@@ -125,7 +126,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
 void slot_unfinished(const char *slot, int pid, Error *err)
 {
     AUTO_TEXT by = pid != 0 ? x_format(" by process %d of the server", pid) : x_strdup("");
-    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "SLOT_UNFINISHED",
+    error_set(err, CODE_SLOT_UNFINISHED,
               "slot '%s' is still being created%s: that waits until every transaction that was "
               "running then has ended",
               slot, by);
@@ -138,13 +139,11 @@ void slot_unfinished(const char *slot, int pid, Error *err)
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
 {
     if (pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "MESSAGES_VERSION",
-                  "messages = true needs PostgreSQL 14 or later");
-        error_hint(err, "Set messages = false and use outbox.emit.");
+        error_set(err, CODE_MESSAGES_VERSION, "messages = true needs PostgreSQL 14 or later");
+        error_advise(err);
     } else if (pipeline->failover_slot && facts->server_version < POSTGRES_FAILOVER) {
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "FAILOVER_VERSION",
-                  "failover_slot = true needs PostgreSQL 17 or later");
-        error_hint(err, "Set failover_slot = false.");
+        error_set(err, CODE_FAILOVER_VERSION, "failover_slot = true needs PostgreSQL 17 or later");
+        error_advise(err);
     } else if (facts->has_slot && facts->lost[0] == '\0' && facts->confirmed == 0) {
         /* What it will be is not known: also a relay that was killed leaves one behind, which the
          * server finishes or takes back once it can. */
@@ -155,9 +154,9 @@ static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pi
     return SLOT_REFUSED;
 }
 
-static SlotVerdict slot_gap(Error *err, const char *code, const char *message)
+static SlotVerdict slot_gap(Error *err, ErrorCode code, const char *message)
 {
-    error_set(err, ERROR_FATAL, EXIT_GAP, code, "%s", message);
+    error_set_as(err, ERROR_FATAL, EXIT_GAP, code, "%s", message);
     error_hint(err,
                "Events may be missing. `outboxd run --new-slot` makes the slot again, publishes "
                "the rows that are still unpublished, and says what it cannot recover.");
@@ -190,8 +189,8 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
     AUTO_TEXT message = x_format(
         "the server cannot send a row of the log, whose text would be more than 1 GB (%s): "
         "it sends nothing behind it to slot '%s' either",
-        err->message, pipeline->slot);
-    (void)slot_gap(err, "LOG_ROW_TOO_LARGE", message);
+        error_message(err), pipeline->slot);
+    (void)slot_gap(err, CODE_LOG_ROW_TOO_LARGE, message);
     error_hint(
         err,
         "Correct or delete that row of %s. %s Then `outboxd run --new-slot` leaves this part "
@@ -202,9 +201,8 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
 
 bool slot_cannot_send(const Error *err)
 {
-    /* The latter for a bytea of more than 512 MB; no server translates it. */
-    return strstr(err->message, "SQLSTATE 54") != NULL ||
-           strstr(err->message, "invalid memory alloc request size") != NULL;
+    /* The latter for a bytea of more than 512 MB. */
+    return sqlstate_is(err, "54") || (err->origin & ORIGIN_SIZE) != 0;
 }
 
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
@@ -212,15 +210,14 @@ bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
     if (slot_judge_text(pipeline, err)) {
         return true;
     }
-    if (strstr(err->message, "SQLSTATE 42704") == NULL ||
-        strstr(err->message, "publication") == NULL) {
+    if ((err->origin & ORIGIN_PUBLICATION) == 0) {
         return false;
     }
     AUTO_TEXT message =
         x_format("publication '%s' was dropped, or made again behind the place where slot '%s' "
                  "stands: the log from there on cannot be read",
                  pipeline->publication, pipeline->slot);
-    (void)slot_gap(err, "PUBLICATION_GONE", message);
+    (void)slot_gap(err, CODE_PUBLICATION_GONE, message);
     return true;
 }
 
@@ -250,7 +247,7 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
                            "position %s of pipeline '%s'",
                            facts->timeline, facts->left_timeline, lsn_format(facts->switch_lsn, a),
                            lsn_format(slot_furthest(facts), b), pipeline->name);
-        return slot_gap(err, "SLOT_OTHER_TIMELINE", message);
+        return slot_gap(err, CODE_SLOT_OTHER_TIMELINE, message);
     }
     if (facts->history == HISTORY_OTHER || facts->known.lsn > position->lsn) {
         message =
@@ -258,7 +255,7 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
                      "position %s, now %s",
                      pipeline->name, facts->difference, facts->difference[0] != '\0' ? "; " : "",
                      lsn_format(facts->known.lsn, a), lsn_format(position->lsn, b));
-        return slot_gap(err, "SLOT_OTHER_HISTORY", message);
+        return slot_gap(err, CODE_SLOT_OTHER_HISTORY, message);
     }
     uint64_t furthest = position->tx_lsn > position->lsn ? position->tx_lsn : position->lsn;
     if (furthest > facts->insert_lsn) {
@@ -266,7 +263,7 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
             x_format("the position %s of pipeline '%s' lies beyond the end of the server's "
                      "log, %s",
                      lsn_format(furthest, a), pipeline->name, lsn_format(facts->insert_lsn, b));
-        return slot_gap(err, "POSITION_BEYOND_LOG", message);
+        return slot_gap(err, CODE_POSITION_BEYOND_LOG, message);
     }
     return SLOT_START;
 }
@@ -282,27 +279,27 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
             x_format("this server (system identifier %s) is not the one that pipeline '%s' read "
                      "before (%s)",
                      facts->system_id, pipeline->name, facts->position_system_id);
-        return slot_gap(err, "SLOT_OTHER_SYSTEM", message);
+        return slot_gap(err, CODE_SLOT_OTHER_SYSTEM, message);
     }
     if (strcmp(facts->position_slot, pipeline->slot) != 0) {
         message = x_format("the position of pipeline '%s' belongs to slot '%s', not to '%s'",
                            pipeline->name, facts->position_slot, pipeline->slot);
-        return slot_gap(err, "SLOT_OTHER_NAME", message);
+        return slot_gap(err, CODE_SLOT_OTHER_NAME, message);
     }
     if (!facts->has_publication) {
         message =
             x_format("publication '%s' is gone: what was inserted since is not in the log for us",
                      pipeline->publication);
-        return slot_gap(err, "PUBLICATION_GONE", message);
+        return slot_gap(err, CODE_PUBLICATION_GONE, message);
     }
     if (!facts->has_slot) {
         message = x_format("slot '%s' is missing; it was read up to %s", pipeline->slot,
                            lsn_format(facts->position.lsn, a));
-        return slot_gap(err, "SLOT_MISSING", message);
+        return slot_gap(err, CODE_SLOT_MISSING, message);
     }
     if (facts->lost[0] != '\0') {
         message = x_format("slot '%s' is invalid: %s", pipeline->slot, facts->lost);
-        return slot_gap(err, "SLOT_LOST", message);
+        return slot_gap(err, CODE_SLOT_LOST, message);
     }
     if (slot_judge_log(facts, pipeline, err) == SLOT_GAP) {
         return SLOT_GAP;
@@ -312,7 +309,7 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
                            "created again behind our back",
                            pipeline->slot, lsn_format(facts->confirmed, a),
                            lsn_format(facts->position.lsn, b));
-        return slot_gap(err, "SLOT_AHEAD", message);
+        return slot_gap(err, CODE_SLOT_AHEAD, message);
     }
     return SLOT_START;
 }
@@ -325,7 +322,7 @@ bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Err
     AUTO_TEXT before = ident_literal(facts->before);
     AUTO_TEXT now = ident_literal(pipeline->name);
     AUTO_TEXT slot = ident_literal(facts->before_slot);
-    error_set(err, ERROR_FATAL, EXIT_GAP, "PIPELINE_RENAMED",
+    error_set(err, CODE_PIPELINE_RENAMED,
               "pipeline '%s' begins, and a pipeline '%s' has read %s before; nobody reads its slot "
               "'%s', which keeps WAL",
               pipeline->name, facts->before, pipeline->table, facts->before_slot);
@@ -355,7 +352,7 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
         *ret_start = facts->confirmed;
         if (facts->has_slot && facts->lost[0] != '\0') {
             AUTO_TEXT message = x_format("slot '%s' is invalid: %s", pipeline->slot, facts->lost);
-            return slot_gap(err, "SLOT_LOST", message);
+            return slot_gap(err, CODE_SLOT_LOST, message);
         }
         if (renaming_hurts(pipeline) && slot_is_renamed(facts, pipeline, err)) {
             return SLOT_GAP;
@@ -366,7 +363,7 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
         return SLOT_GAP;
     }
     if (facts->publication_changed && pipeline->on_publish == ON_PUBLISH_KEEP) {
-        return slot_gap(err, "PUBLICATION_CHANGED",
+        return slot_gap(err, CODE_PUBLICATION_CHANGED,
                         "the publication is not the one it was, and rows that are kept do not tell "
                         "whether they were published");
     }

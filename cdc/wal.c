@@ -78,9 +78,9 @@ void wal_lose(WalSource *wal, const Error *err)
     if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
         return;
     }
-    Error copy = *err; /* may be wal->error */
+    AUTO_ERROR copy = error_of(err); /* may be wal->error */
     wal_count_repeats(wal, &copy);
-    wal->error = copy;
+    error_copy(&wal->error, &copy);
     wal->doubts = precondition_soften(&wal->error, wal->begun, &wal->refusals);
     wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
     wal_close(wal, WAL_LOST);
@@ -313,9 +313,9 @@ static void wal_set_aside(Source *source, Event *event, const Record *record, co
 
 void wal_lose_lease(WalSource *wal)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
+        &err, CODE_LEASE_EXPIRED,
         "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
         "now",
         (long long)wal->options.pipeline->lease_ms);
@@ -388,6 +388,9 @@ static void wal_free(Source *source)
     event_free(wal->pulse);
     event_free(wal->report);
     assembler_release(&wal->assembler);
+    fill_forget(&wal->fill);
+    error_clear(&wal->error);
+    error_clear(&wal->unreadable);
     known_events_release(&wal->again);
     known_seqs_release(&wal->filled);
     ask_release(wal);

@@ -41,13 +41,13 @@ static void ask_note_relation(WalSource *wal, const PGresult *row)
     }
     bool known = tree_has_stranger(tree, held->relation);
     if (tree_read(tree, row, held->relation, held->fits)) {
-        log_write(LOG_WARN, pipeline->name, "PARTITION_DETACHED",
+        log_write(LOG_WARN, pipeline->name, CODE_PARTITION_DETACHED,
                   LOG_FIELDS(log_text("relation", held->name)),
                   "the log has rows of a table that is no part of '%s' any more: they are "
                   "published, and cannot be marked",
                   pipeline->table);
     } else if (tree_has_stranger(tree, held->relation) && !known && held->fits && tree->divided) {
-        log_write(LOG_WARN, pipeline->name, "RELATION_SKIPPED",
+        log_write(LOG_WARN, pipeline->name, CODE_RELATION_SKIPPED,
                   LOG_FIELDS(log_text("relation", held->name)),
                   "the log has rows of a table that looks like a part of '%s' and is none: they "
                   "are skipped",
@@ -117,7 +117,8 @@ void ask_send_waiting(WalSource *wal)
         text_add(&sql, "; ");
         wal_session_add_look(wal, &sql);
     }
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "ask about the log",
+                            .sql = sql.data,
                             .rows_wanted = wal->held.again ? 3 : 1,
                             .arg = wal,
                             .result = on_answer,

@@ -26,8 +26,17 @@
 void fill_release(WalSource *wal)
 {
     batch_free(&wal->fill.batch);
+    error_clear(&wal->fill.error);
     wal->fill.running = false;
     scout_release(wal);
+}
+
+void fill_forget(Fill *fill)
+{
+    batch_free(&fill->batch);
+    error_clear(&fill->error);
+    error_clear(&fill->unreadable.error);
+    memset(fill, 0, sizeof(*fill));
 }
 
 /* Numbers of one table: another one gives them again. */
@@ -47,7 +56,7 @@ static void on_fill_recorded(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    log_write(LOG_INFO, wal->options.pipeline->name, "BACKFILL_COMPLETE",
+    log_write(LOG_INFO, wal->options.pipeline->name, CODE_BACKFILL_COMPLETE,
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
               wal->fill.again ? "the rows that waited for a topic are read again; the log follows"
                               : "the rows from before the slot are published; the log follows");
@@ -119,14 +128,14 @@ static void fill_name_rows(WalSource *wal, Error *err)
 {
     const Fill *fill = &wal->fill;
     const char *table = wal_rotation_name(wal, fill->at);
-    Error copy = *err;
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "EVENT_UNREADABLE",
-              "the server cannot read the row of %s behind number %lld, nor its name: %s", table,
-              (long long)fill->last_seq, copy.message);
+    AUTO_ERROR copy = error_of(err);
+    error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
+                 "the server cannot read the row of %s behind number %lld, nor its name: %s", table,
+                 (long long)fill->last_seq, error_message(&copy));
     error_hint(err,
                "Correct or delete the row, then start again: it is damaged, or its text would be "
                "more than 1 GB. %s",
-               slot_cannot_send(err) ? SLOT_FIND_HUGE_NUMBERS : "");
+               slot_cannot_send(&copy) ? SLOT_FIND_HUGE_NUMBERS : "");
 }
 
 static void on_fill_rolled_back(void *arg, const Error *err)
@@ -154,7 +163,8 @@ static bool fill_isolates(WalSource *wal, const Error *err)
     fill->chosen = true;
     batch_free(&fill->batch);
     fill->running = true;
-    pg_conn_send(wal->filler, &(PgQuery){.sql = "ROLLBACK TO SAVEPOINT outboxd_fill",
+    pg_conn_send(wal->filler, &(PgQuery){.step = "roll back fill",
+                                         .sql = "ROLLBACK TO SAVEPOINT outboxd_fill",
                                          .arg = wal,
                                          .done = on_fill_rolled_back});
     return true;
@@ -169,7 +179,7 @@ static void fill_on_done(void *arg, const Error *err)
         return;
     }
     if (err != NULL || fill->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : fill->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &fill->error);
         if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
             fill_name_rows(wal, &copy);
         }
@@ -177,7 +187,7 @@ static void fill_on_done(void *arg, const Error *err)
         return;
     }
     unreadable_passed(&fill->unreadable, fill->rows, (size_t)wal->options.pipeline->batch_events);
-    Error failed;
+    AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
         wal_lose(wal, &failed);
         return;
@@ -226,7 +236,7 @@ static void fill_fetch(WalSource *wal, size_t limit)
     fill->rows = 0;
     fill->header_read = false;
     fill->running = true;
-    fill->error = (Error){0};
+    error_clear(&fill->error);
     fill->batch = batch_new();
     const OutboxTable *table = wal->table;
     TableLean how = fill->unreadable.lean;
@@ -239,8 +249,11 @@ static void fill_fetch(WalSource *wal, size_t limit)
         lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
         wal_rotation_name(wal, fill->at), text_string(&range), table->seq, fill->limit,
         lean != NULL ? "" : table->rows_end);
-    pg_conn_send(wal->filler,
-                 &(PgQuery){.sql = sql, .arg = wal, .row = fill_on_row, .done = fill_on_done});
+    pg_conn_send(wal->filler, &(PgQuery){.step = "fetch before the slot",
+                                         .sql = sql,
+                                         .arg = wal,
+                                         .row = fill_on_row,
+                                         .done = fill_on_done});
 }
 
 static void on_end_written(void *arg, const Error *err)
@@ -276,7 +289,8 @@ static void fill_open(WalSource *wal)
         fill->at++; /* it is gone */
     }
     fill->taken = fill->complete = fill->flushing = fill->durable = false;
-    fill->unreadable = (Unreadable){0};
+    error_clear(&fill->unreadable.error);
+    memset(&fill->unreadable, 0, sizeof(fill->unreadable));
     fill->chosen = false;
     fill->last_seq = INT64_MIN;
     fill->end = SLOT_NO_END;
@@ -330,7 +344,7 @@ void fill_next(WalSource *wal)
     if (fill->complete && fill->proof) {
         size_t missed = fill->missed;
         int64_t first_missed = fill->first_missed;
-        *fill = (Fill){0};
+        fill_forget(fill);
         verify_proven(wal, missed, first_missed);
         return;
     }
@@ -414,7 +428,8 @@ static void on_filler_set(void *arg, const Error *err)
                        PQserverVersion(pg_conn_raw(wal->filler)), &sql);
     }
     text_add(&sql, "; SAVEPOINT outboxd_fill"); /* what fails behind it leaves lock and snapshot */
-    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data,
+    pg_conn_send(wal->filler, &(PgQuery){.step = "import snapshot",
+                                         .sql = sql.data,
                                          .rows_wanted = wal->scout.wanted ? 2 : 1,
                                          .arg = wal,
                                          .result = on_snapshot_row,
@@ -432,7 +447,10 @@ void fill_filler_opened(void *arg, const Error *err)
     publisher_add_settings(wal->options.config, wal->options.pipeline, false,
                            pg_conn_raw(wal->filler), &sql);
     text_add(&sql, "SET statement_timeout = 0; "); /* reading ahead takes as long as the log is */
-    pg_conn_send(wal->filler, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_filler_set});
+    pg_conn_send(wal->filler, &(PgQuery){.step = "session of the filler",
+                                         .sql = sql.data,
+                                         .arg = wal,
+                                         .done = on_filler_set});
 }
 
 void fill_start(WalSource *wal)

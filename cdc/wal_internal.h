@@ -445,6 +445,10 @@ void fill_go_on(WalSource *wal);
 void fill_filler_opened(void *arg, const Error *err);
 void fill_next(WalSource *wal);
 void fill_release(WalSource *wal);
+/** Nothing of it counts any more: its batch and its error are let go. */
+void fill_forget(Fill *fill);
+/** Nothing of it counts any more; its batch and its error are let go. */
+void fill_forget(Fill *fill);
 /** The row of the table that marks go to is acknowledged. */
 void fill_note(WalSource *wal, int64_t seq);
 

@@ -18,16 +18,16 @@ static void on_saved(void *arg, const Error *err)
     WalSource *wal = arg;
     void (*done)(void *done_arg, const Error *done_err) = wal->save.done;
     wal->save.done = NULL;
-    Error refused = {0};
+    AUTO_ERROR refused = {0};
     if (err == NULL && !wal->save.stored) {
         char lsn[24];
         history_write_failed(&wal->history);
         if (wal->save.guarded) {
-            error_set(&refused, ERROR_RETRY, EXIT_POSTGRES, "OWNER_REPLACED",
+            error_set(&refused, CODE_OWNER_REPLACED,
                       "the row of pipeline '%s' in %s is not as it was a moment ago",
                       wal->options.pipeline->name, wal->position_table);
         } else {
-            error_set(&refused, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+            error_set(&refused, CODE_PG_PROTOCOL,
                       "position %s lies beyond the end of the server's log: it was not stored",
                       lsn_format(wal->save.position.lsn, lsn));
             wal->distrust = true;
@@ -62,7 +62,11 @@ void position_send_waiting(WalSource *wal)
     wal->save.sql = NULL;
     wal->save.stored = false;
     history_write_sent(&wal->history);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .result = on_save_result, .done = on_saved});
+    wal_ask(wal, &(PgQuery){.step = "store position",
+                            .sql = sql,
+                            .arg = wal,
+                            .result = on_save_result,
+                            .done = on_saved});
 }
 
 static void save_queue(WalSource *wal, const Save *save)

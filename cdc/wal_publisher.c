@@ -70,7 +70,8 @@ static void publisher_note(WalSource *wal)
                     wal->lock.table_oid, seq);
     }
     publisher_add_claim(wal->options.pipeline, rows, wal->lock.table_oid, wal->history.ours, &sql);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "note publisher",
+                            .sql = sql.data,
                             .rows_wanted = 1,
                             .arg = wal,
                             .result = on_note_result,
@@ -117,7 +118,8 @@ bool wal_publisher_begin(WalSource *wal)
                              " pg_catalog.has_table_privilege(%1$s, 'UPDATE') AND"
                              " pg_catalog.has_table_privilege(%1$s, 'DELETE') AS claims",
                              rows);
-    wal_ask(wal, &(PgQuery){.sql = sql,
+    wal_ask(wal, &(PgQuery){.step = "rights on publisher",
+                            .sql = sql,
                             .rows_wanted = 1,
                             .arg = wal,
                             .result = on_rights_result,
@@ -135,6 +137,6 @@ bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
     text_printf(&sql, "DELETE FROM %s AS p WHERE p.table_id = %u AND ", wal->rotation.publisher,
                 table_oid);
     add_ours(wal, &sql);
-    wal_ask(wal, &(PgQuery){.sql = sql.data, .arg = wal, .done = done});
+    wal_ask(wal, &(PgQuery){.step = "forget publisher", .sql = sql.data, .arg = wal, .done = done});
     return true;
 }

@@ -210,7 +210,7 @@ static void rotation_say(WalSource *wal)
         }
         if (old->name == NULL) {
             ++*wal->options.stats->tables_dropped;
-            log_write(LOG_ERROR, wal->options.pipeline->name, "TABLE_DROPPED",
+            log_write(LOG_ERROR, wal->options.pipeline->name, CODE_TABLE_DROPPED,
                       LOG_FIELDS(log_number("table_id", old->oid)),
                       "the table that was published under the name '%s' before is gone: what the "
                       "log has of it is published, and cannot be marked%s",
@@ -220,7 +220,7 @@ static void rotation_say(WalSource *wal)
                           : "");
             continue;
         }
-        log_write(LOG_WARN, wal->options.pipeline->name, "TABLE_ROTATED",
+        log_write(LOG_WARN, wal->options.pipeline->name, CODE_TABLE_ROTATED,
                   LOG_FIELDS(log_text("old", old->name)),
                   "table '%s' was renamed to %s, and another one has its name: publishing what is "
                   "unpublished there first",
@@ -273,8 +273,10 @@ static void on_unlocked(void *arg, const Error *err)
 static void on_lock_taken(void *arg)
 {
     WalSource *wal = arg;
-    wal_ask(wal,
-            &(PgQuery){.sql = "SELECT pg_advisory_unlock_all()", .arg = wal, .done = on_unlocked});
+    wal_ask(wal, &(PgQuery){.step = "release old lock",
+                            .sql = "SELECT pg_advisory_unlock_all()",
+                            .arg = wal,
+                            .done = on_unlocked});
 }
 
 static void on_trees_result(void *arg, const PGresult *result)
@@ -356,9 +358,11 @@ static void rotation_ask_trees(WalSource *wal)
                        PQserverVersion(pg_conn_raw(wal->control)), &sql);
         text_add(&sql, "; ");
     }
-    wal_ask(
-        wal,
-        &(PgQuery){.sql = sql.data, .arg = wal, .result = on_trees_result, .done = on_trees_done});
+    wal_ask(wal, &(PgQuery){.step = "partitions",
+                            .sql = sql.data,
+                            .arg = wal,
+                            .result = on_trees_result,
+                            .done = on_trees_done});
 }
 
 static void on_tables_result(void *arg, const PGresult *result)
@@ -374,11 +378,12 @@ static void on_tables_result(void *arg, const PGresult *result)
             continue;
         }
         bool begun = wal->begun;
-        error_set(&rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-                  "OLD_TABLE_DENIED",
-                  "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
-                  "last events are not published, and nor are those of the new table",
-                  wal->options.pipeline->table, name);
+        error_set_as(
+            &rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+            CODE_OLD_TABLE_DENIED,
+            "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
+            "last events are not published, and nor are those of the new table",
+            wal->options.pipeline->table, name);
         error_hint(&rotation->error, "An administrator runs: %s", grants);
     }
 }
@@ -388,7 +393,7 @@ static void on_tables_done(void *arg, const Error *err)
     WalSource *wal = arg;
     Rotation *rotation = &wal->rotation;
     if (err != NULL || rotation->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : rotation->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->error);
         wal_lose(wal, &copy);
         return;
     }
@@ -417,15 +422,17 @@ void wal_rotation_look_between(WalSource *wal)
     wal->rotation.barrier = facts->insert_lsn;
     AUTO_BUFFER sql = TEXT_EMPTY;
     succession_add_query(wal->options.pipeline, oldest, wal->lock.table_oid, &sql);
-    wal_ask(wal,
-            &(PgQuery){
-                .sql = sql.data, .arg = wal, .result = on_tables_result, .done = on_tables_done});
+    wal_ask(wal, &(PgQuery){.step = "old tables",
+                            .sql = sql.data,
+                            .arg = wal,
+                            .result = on_tables_result,
+                            .done = on_tables_done});
 }
 
 void wal_rotation_begin(WalSource *wal)
 {
     rotation_clear(&wal->rotation);
-    wal->rotation.error = (Error){0};
+    error_clear(&wal->rotation.error);
     if (!wal_publisher_begin(wal)) {
         wal_rotation_look_between(wal);
     }
@@ -464,7 +471,7 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
     }
     *wal->options.stats->tables_dropped += *name == '\0';
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
-              *name != '\0' ? "TABLE_ROTATED" : "TABLE_DROPPED",
+              *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", oid)),
               "the log has rows of a table that had the name '%s' once and %s%s: they are "
               "published%s",
@@ -496,7 +503,7 @@ static void on_finish_noted(void *arg, const Error *err)
     }
     const OldTable *old = &rotation->tables.items[rotation->done++];
     if (old->name != NULL) {
-        log_write(LOG_INFO, wal->options.pipeline->name, "TABLE_FINISHED",
+        log_write(LOG_INFO, wal->options.pipeline->name, CODE_TABLE_FINISHED,
                   LOG_FIELDS(log_text("old", old->name)),
                   "everything in %s is published; the log goes on with the new table '%s'",
                   old->name, wal->options.pipeline->table);
@@ -532,7 +539,7 @@ static void on_counted(void *arg, const Error *err)
     Rotation *rotation = &wal->rotation;
     rotation->counting = false;
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         copy.class = ERROR_RETRY; /* dropped, or our rights were taken: the next start tells */
         wal_lose(wal, &copy);
         return;
@@ -545,9 +552,9 @@ static void on_counted(void *arg, const Error *err)
     if (wal->waiting.parked.count > 0 || !rotation_is_drained(wal)) {
         return;
     }
-    Error gap;
+    AUTO_ERROR gap = {0};
     const char *name = rotation->tables.items[rotation->done].name;
-    error_set(&gap, ERROR_FATAL, EXIT_GAP, "OLD_TABLE_UNFINISHED",
+    error_set(&gap, CODE_OLD_TABLE_UNFINISHED,
               "%s%lld rows of %s, which had the name '%s' before, are unpublished, and the log "
               "does not bring them",
               rotation->unpublished >= COUNT_MOST ? "at least " : "",
@@ -566,7 +573,11 @@ static void rotation_ask_count(WalSource *wal)
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS unpublished",
                  rotation->tables.items[rotation->done].name, wal->table->unpublished, COUNT_MOST);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .result = on_count_result, .done = on_counted});
+    wal_ask(wal, &(PgQuery){.step = "count rows left",
+                            .sql = sql,
+                            .arg = wal,
+                            .result = on_count_result,
+                            .done = on_counted});
 }
 
 static void rotation_check_finished(WalSource *wal)
@@ -625,6 +636,7 @@ void wal_rotation_release(WalSource *wal)
 {
     free(wal->rotation.publisher);
     rotation_clear(&wal->rotation);
+    error_clear(&wal->rotation.error);
     free(wal->rotation.said.items);
     wal->rotation.said = (SaidTables){0};
 }

@@ -5,6 +5,7 @@
  * filling: a kill at any moment repeats none of them. The log is peeked at by
  * pg_logical_slot_peek_binary_changes(): nothing is confirmed. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -21,7 +22,8 @@ void scout_release(WalSource *wal)
     relations_release(&scout->relations);
     batch_free(&scout->batch);
     known_seqs_release(&scout->coming);
-    *scout = (Scout){0};
+    error_clear(&scout->error);
+    memset(scout, 0, sizeof(*scout));
 }
 
 void scout_read_tree(WalSource *wal, const PGresult *row)
@@ -99,8 +101,8 @@ static void scout_on_row(void *arg, const char *bytes, size_t length)
     Slice data = bytes_slice(&reader, bytes_u32(&reader));
     PgOutput message;
     if (fields != 1 || !bytes_complete(&reader)) {
-        error_set(&scout->error, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
-                  "cannot read a row of the log of %zu bytes", length);
+        error_set(&scout->error, CODE_COPY_ROW, "cannot read a row of the log of %zu bytes",
+                  length);
         return;
     }
     if (pgoutput_read(&scout->reader, data, &message, &scout->error) != OK) {
@@ -125,7 +127,7 @@ static void scout_on_done(void *arg, const Error *err)
     scout->running = false;
     batch_free(&scout->batch);
     if (err != NULL || scout->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : scout->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &scout->error);
         if (slot_judge_decoding(wal->options.pipeline, &copy)) {
             wal_slot_unreadable(wal, &copy);
             return;
@@ -151,6 +153,9 @@ void scout_start(WalSource *wal)
         x_format("COPY (SELECT data FROM pg_logical_slot_peek_binary_changes(%s, '%s', NULL,"
                  " 'proto_version', '1', 'publication_names', %s)) TO STDOUT (FORMAT binary)",
                  slot, scout->until, publications);
-    pg_conn_send(wal->filler,
-                 &(PgQuery){.sql = sql, .arg = wal, .row = scout_on_row, .done = scout_on_done});
+    pg_conn_send(wal->filler, &(PgQuery){.step = "read ahead",
+                                         .sql = sql,
+                                         .arg = wal,
+                                         .row = scout_on_row,
+                                         .done = scout_on_done});
 }

@@ -44,7 +44,7 @@ static void on_publication_created(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->publication);
         error_hint(&copy,
                    "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
@@ -62,7 +62,10 @@ static void session_create_publication(WalSource *wal)
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
                              name, wal->table->configured);
-    wal_ask(wal, &(PgQuery){.sql = sql, .arg = wal, .done = on_publication_created});
+    wal_ask(wal, &(PgQuery){.step = "create publication",
+                            .sql = sql,
+                            .arg = wal,
+                            .done = on_publication_created});
 }
 
 /* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
@@ -70,7 +73,7 @@ static void session_create_publication(WalSource *wal)
 
 static void session_set_replaced(WalSource *wal)
 {
-    error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
+    error_set(&wal->error, CODE_TABLE_REPLACED,
               "table '%s' is not the one it was: looking at it again",
               wal->options.pipeline->table);
 }
@@ -114,7 +117,7 @@ static const Error *session_fault(const WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     const Error *fault = precondition_broken(&wal->look);
-    bool gone = fault != NULL && strcmp(fault->code, "PUBLICATION_MISSING") == 0;
+    bool gone = fault != NULL && fault->code == CODE_PUBLICATION_MISSING;
     bool wait = wal->begun || (wal->facts_told && !facts->has_position);
     return gone && !wait ? NULL : fault;
 }
@@ -147,13 +150,13 @@ static void on_look_result(void *arg, const PGresult *result)
 static bool session_look_failed(WalSource *wal, const Error *err)
 {
     if (err == NULL && wal->error.class == ERROR_NONE && session_fault(wal) != NULL) {
-        wal->error = *session_fault(wal);
+        error_copy(&wal->error, session_fault(wal));
     }
     if (err == NULL && wal->error.class == ERROR_NONE) {
         session_take_names(wal);
         return false;
     }
-    Error copy = err != NULL ? *err : wal->error;
+    AUTO_ERROR copy = error_of(err != NULL ? err : &wal->error);
     if (wal->begun && err == NULL) {
         copy.class = ERROR_RETRY;
     }
@@ -185,10 +188,9 @@ static void on_facts_result(void *arg, const PGresult *result)
 static void on_facts_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    Error none;
+    AUTO_ERROR none = {0};
     if (err == NULL && !(wal->found_told && wal->facts_told)) {
-        error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
-                  "the server did not say which history it has");
+        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say which history it has");
         err = &none;
     }
     session_check_lock(wal);
@@ -240,8 +242,9 @@ void wal_session_look(WalSource *wal)
                    PQserverVersion(pg_conn_raw(wal->control)), &sql);
     text_add(&sql, "; ");
     slot_add_query(wal->options.config, wal->options.pipeline, wal->position_table, &sql);
-    wal->error = (Error){0};
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    error_clear(&wal->error);
+    wal_ask(wal, &(PgQuery){.step = "facts",
+                            .sql = sql.data,
                             .rows_wanted = 5,
                             .arg = wal,
                             .result = on_facts_result,
@@ -280,7 +283,8 @@ static void session_ask_proof(WalSource *wal)
     wal->found_told = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     history_add_query(wal->position_table, wal->position_key, &sql);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "proof of history",
+                            .sql = sql.data,
                             .rows_wanted = 1,
                             .arg = wal,
                             .result = on_proof_result,
@@ -291,7 +295,7 @@ void wal_session_lock_held(void *arg)
 {
     WalSource *wal = arg;
     wal_renew_lease(wal);
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("locked", &err)) {
         wal_lose(wal, &err);
         return;
@@ -358,10 +362,11 @@ void wal_session_control_opened(void *arg, const Error *err)
     publisher_add_lock_timeout(wal->options.pipeline, &sql);
     publisher_add_pooler_query(&sql);
     precondition_add_query(wal->options.pipeline, wal->table, 0, version, &sql);
-    wal->error = (Error){0};
+    error_clear(&wal->error);
     wal->facts_told = false;
     precondition_release(&wal->look);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "look",
+                            .sql = sql.data,
                             .rows_wanted = 2,
                             .arg = wal,
                             .result = on_look_result,
@@ -370,7 +375,7 @@ void wal_session_control_opened(void *arg, const Error *err)
 
 void wal_session_open(WalSource *wal)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("connect", &err)) {
         wal_lose(wal, &err);
         return;
@@ -415,7 +420,7 @@ static void on_ping_result(void *arg, const PGresult *result)
     if (wal->idle.asked > wal->log_end) {
         char told[24];
         char end[24];
-        error_set(&wal->error, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        error_set(&wal->error, CODE_PG_PROTOCOL,
                   "a keep-alive of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(wal->idle.asked, told), lsn_format(wal->log_end, end));
         return;
@@ -433,7 +438,7 @@ static void on_ping_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL || wal->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : wal->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &wal->error);
         wal_lose(wal, &copy);
         return;
     }
@@ -478,9 +483,10 @@ void wal_session_ping(WalSource *wal)
                              " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s"
                              " AND active_pid IS NOT NULL)",
                              table, slot);
-    wal->error = (Error){0};
+    error_clear(&wal->error);
     wal->idle.asked = wal->state == WAL_ACTIVE ? wal->assembler.told_lsn : 0;
-    wal_ask(wal, &(PgQuery){.sql = sql,
+    wal_ask(wal, &(PgQuery){.step = "ping",
+                            .sql = sql,
                             .rows_wanted = 1,
                             .arg = wal,
                             .result = on_ping_result,

@@ -15,12 +15,6 @@
 
 enum { CREATION_QUICK_MS = 2000 }; /* what takes longer waits for somebody */
 
-static bool slot_is_state(const Error *err, const char *sqlstate)
-{
-    AUTO_TEXT wanted = x_format("SQLSTATE %s", sqlstate);
-    return strstr(err->message, wanted) != NULL;
-}
-
 /* The stream. */
 
 static void on_streaming(void *arg)
@@ -30,7 +24,7 @@ static void on_streaming(void *arg)
     wal->begun = true;
     wal->state = WAL_ACTIVE;
     wal->waiting.rereading = false;
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("streaming", &err)) {
         wal_lose(wal, &err);
         return;
@@ -39,7 +33,7 @@ static void on_streaming(void *arg)
     int64_t now_us = clock_monotonic_us();
     if (log_limit_take(&wal->stream_lines, now_us) ||
         log_limit_due(&wal->stream_lines, now_us, false) > 0) {
-        log_write(LOG_INFO, wal->options.pipeline->name, "STREAM_STARTED",
+        log_write(LOG_INFO, wal->options.pipeline->name, CODE_STREAM_STARTED,
                   LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
                              log_text("lsn", lsn_format(wal->start_lsn, lsn))),
                   "reading the log");
@@ -56,12 +50,12 @@ static void on_streaming(void *arg)
  * time it is there, and too young for this place. */
 bool wal_slot_cannot_decode(WalSource *wal, Error *err)
 {
-    Error gap = *err;
+    AUTO_ERROR gap = error_of(err);
     if (!slot_judge_decoding(wal->options.pipeline, &gap)) {
         return false;
     }
     if (wal->undecodable == wal->start_lsn || slot_cannot_send(err)) {
-        *err = gap;
+        error_copy(err, &gap);
     }
     wal->undecodable = wal->start_lsn;
     return true;
@@ -70,10 +64,10 @@ bool wal_slot_cannot_decode(WalSource *wal, Error *err)
 /* What was refused may be allowed again; the log stays what it is. */
 void wal_slot_unreadable(WalSource *wal, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     bool stays = copy.class == ERROR_FATAL && !sqlstate_is_refusal(&copy);
     if (stays && wal->options.config->new_slot && !wal->gap_accepted) {
-        wal->unreadable = copy;
+        error_copy(&wal->unreadable, &copy);
         copy.class = ERROR_RETRY;
     }
     wal_lose(wal, &copy);
@@ -85,22 +79,21 @@ static void on_stream_refused(void *arg, const Error *err)
     if (err == NULL) {
         return;
     }
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     if (wal_slot_cannot_decode(wal, &copy)) {
         wal_slot_unreadable(wal, &copy);
         return;
     }
     /* In the middle of reading again we are no standby: connect anew. */
-    if (slot_is_state(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
+    if (sqlstate_is(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
-        wal_session_stand_by(wal, err->message);
+        wal_session_stand_by(wal, error_message(err));
         return;
     }
-    if (slot_is_state(err, "42704") || slot_is_state(err, "55000") || slot_is_state(err, "58P01")) {
+    if (sqlstate_is(err, "42704") || sqlstate_is(err, "55000") || sqlstate_is(err, "58P01")) {
         copy.class = ERROR_FATAL;
         copy.exit_code = EXIT_GAP;
-        snprintf(copy.code, sizeof(copy.code), "%s",
-                 slot_is_state(err, "42704") ? "SLOT_MISSING" : "SLOT_LOST");
+        copy.code = sqlstate_is(err, "42704") ? CODE_SLOT_MISSING : CODE_SLOT_LOST;
         error_hint(&copy,
                    "Events may be missing. `outboxd run --new-slot` makes the slot again and "
                    "publishes the rows that are still unpublished.");
@@ -144,7 +137,8 @@ void wal_slot_stream(WalSource *wal)
                 "START_REPLICATION SLOT %s LOGICAL %s (proto_version '%d', publication_names %s",
                 slot, lsn_format(from.lsn, lsn), protocol, publications);
     text_add(&sql, pipeline->messages ? ", messages 'true')" : ")");
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data,
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "START_REPLICATION",
+                                            .sql = sql.data,
                                             .arg = wal,
                                             .copy_both = on_streaming,
                                             .done = on_stream_refused});
@@ -184,7 +178,7 @@ void wal_slot_watch(WalSource *wal)
         clock_monotonic_us() - creation->sent_us < CREATION_QUICK_MS * INT64_C(1000)) {
         return;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     slot_unfinished(wal->options.pipeline->slot, 0, &err);
     creation->said = true;
     wal->source.events.refused(wal->source.events.arg, &err);
@@ -199,13 +193,13 @@ static void on_slot_created(void *arg, const Error *err)
         wal->source.events.refused(wal->source.events.arg, NULL);
     }
     if (err != NULL) {
-        Error copy = *err;
+        AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->slot);
         wal_lose(wal, &copy);
         return;
     }
     char lsn[24];
-    log_write(LOG_INFO, wal->options.pipeline->name, "SLOT_CREATED",
+    log_write(LOG_INFO, wal->options.pipeline->name, CODE_SLOT_CREATED,
               LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
@@ -223,11 +217,12 @@ static void slot_create_slot(WalSource *wal)
                   "CREATE_REPLICATION_SLOT %s LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)",
                   slot)
             : x_format("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput EXPORT_SNAPSHOT", slot);
-    log_write(LOG_INFO, pipeline->name, "SLOT_CREATING",
+    log_write(LOG_INFO, pipeline->name, CODE_SLOT_CREATING,
               LOG_FIELDS(log_text("slot", pipeline->slot)),
               "creating the replication slot: waits until every running transaction has ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql,
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "CREATE_REPLICATION_SLOT",
+                                            .sql = sql,
                                             .rows_wanted = 1,
                                             .arg = wal,
                                             .result = on_slot_result,
@@ -265,17 +260,20 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
             : "the rows that are still unpublished follow; rows that others deleted meanwhile are "
               "lost";
     char lsn[24];
-    log_write(LOG_WARN, pipeline->name, "GAP_ACCEPTED",
-              LOG_FIELDS(log_text("gap", gap->code),
+    log_write(LOG_WARN, pipeline->name, CODE_GAP_ACCEPTED,
+              LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->messages ? "may be missing" : "none")),
-              "%s; making the slot again: %s", gap->message, missing);
+              "%s; making the slot again: %s", error_message(gap), missing);
     wal->closing_gap = true;
     slot_begin(wal);
     if (wal->facts.has_slot) {
         AUTO_TEXT slot = ident_quote(pipeline->slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
-        pg_conn_send(wal->walsender, &(PgQuery){.sql = sql, .arg = wal, .done = on_slot_dropped});
+        pg_conn_send(wal->walsender, &(PgQuery){.step = "DROP_REPLICATION_SLOT",
+                                                .sql = sql,
+                                                .arg = wal,
+                                                .done = on_slot_dropped});
     } else {
         slot_create_slot(wal);
     }
@@ -296,7 +294,7 @@ static void slot_say_no_gap(WalSource *wal)
     wal->new_slot_said = true;
     AUTO_TEXT slot = ident_literal(pipeline->slot);
     log_write(
-        LOG_WARN, pipeline->name, "NEW_SLOT_NOT_NEEDED",
+        LOG_WARN, pipeline->name, CODE_NEW_SLOT_NOT_NEEDED,
         LOG_FIELDS(log_text("slot", pipeline->slot)),
         "--new-slot has nothing to do: slot and position fit together, and no row is known to "
         "be missing from the log; going on. To make the slot again all the same, stop the "
@@ -358,7 +356,7 @@ static void slot_go_on(WalSource *wal)
     history_adopt(&wal->history, &wal->found);
     verify_begin(wal);
     if (failed_over && !facts->backfill) {
-        log_write(LOG_WARN, wal->options.pipeline->name, "SLOT_FAILED_OVER",
+        log_write(LOG_WARN, wal->options.pipeline->name, CODE_SLOT_FAILED_OVER,
                   LOG_FIELDS(log_number("timeline", facts->timeline)),
                   "the slot came over to a new primary; going on from where its position stands");
         position_save(wal, &facts->position, false, on_claimed);
@@ -394,24 +392,24 @@ static void slot_compare_history(WalSource *wal)
 
 void wal_slot_decide(WalSource *wal)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     const PipelineConfig *pipeline = wal->options.pipeline;
     slot_compare_history(wal);
     SlotVerdict verdict = slot_judge(&wal->facts, pipeline, &wal->start_lsn, &err);
     if (!wal->facts.same_messages && wal->facts.position.tx_lsn != 0) {
         wal->facts.position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
-    wal->fill = (Fill){0};
+    fill_forget(&wal->fill);
     wal->closing_gap = false;
     bool may_close = wal->options.config->new_slot && !wal->gap_accepted;
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && may_close &&
         wal->facts.publication_changed) {
-        error_set(&err, ERROR_FATAL, EXIT_GAP, "PUBLICATION_CHANGED",
-                  "the publication is not the one that the position was reached with");
+        error_set_as(&err, ERROR_FATAL, EXIT_GAP, CODE_PUBLICATION_CHANGED,
+                     "the publication is not the one that the position was reached with");
         verdict = SLOT_GAP;
     }
     if (verdict != SLOT_REFUSED && may_close && wal->unreadable.class != ERROR_NONE) {
-        err = wal->unreadable;
+        error_copy(&err, &wal->unreadable);
         verdict = SLOT_GAP;
     }
     if ((verdict == SLOT_CREATE || verdict == SLOT_ADOPT) &&
@@ -436,7 +434,8 @@ void wal_slot_decide(WalSource *wal)
     case SLOT_ADOPT:
         slot_begin(wal);
         log_write(
-            LOG_INFO, pipeline->name, "SLOT_ADOPTED", LOG_FIELDS(log_text("slot", pipeline->slot)),
+            LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
+            LOG_FIELDS(log_text("slot", pipeline->slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
         position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
@@ -494,7 +493,8 @@ static void on_identity_done(void *arg, const Error *err)
         return;
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", facts->timeline);
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql,
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "TIMELINE_HISTORY",
+                                            .sql = sql,
                                             .rows_wanted = 1,
                                             .arg = wal,
                                             .result = on_history_result,
@@ -508,7 +508,8 @@ static void on_walsender_set(void *arg, const Error *err)
         wal_lose(wal, err);
         return;
     }
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = "IDENTIFY_SYSTEM",
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "IDENTIFY_SYSTEM",
+                                            .sql = "IDENTIFY_SYSTEM",
                                             .arg = wal,
                                             .rows_wanted = 1,
                                             .result = on_identity_result,
@@ -519,8 +520,7 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        Error copy = *err;
-        precondition_judge_walsender(PQuser(pg_conn_raw(wal->control)), &copy);
+        AUTO_ERROR copy = error_of(err);
         if (wal->begun) { /* what a human must mend is waited for */
             copy.class = ERROR_RETRY;
         }
@@ -537,5 +537,8 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
                 "SET tcp_user_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;"
                 " SET wal_sender_timeout = %lld",
                 (long long)wal->options.pipeline->lease_ms + PUBLISHER_MARGIN_MS);
-    pg_conn_send(wal->walsender, &(PgQuery){.sql = sql.data, .arg = wal, .done = on_walsender_set});
+    pg_conn_send(wal->walsender, &(PgQuery){.step = "session of the walsender",
+                                            .sql = sql.data,
+                                            .arg = wal,
+                                            .done = on_walsender_set});
 }

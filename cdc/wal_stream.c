@@ -105,10 +105,10 @@ void stream_send_status(WalSource *wal, bool reply)
                                     .reply = reply},
                       message);
     /* Never blocks: what the socket does not take stays in libpq's buffer. */
-    Error err;
+    AUTO_ERROR err = {0};
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
         AUTO_TEXT reason = pg_message(pg);
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", reason);
+        error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", reason);
         wal_lose(wal, &err);
         return;
     }
@@ -164,8 +164,8 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
         stream->storm_since_us = now_us;
     }
     if (now_us - stream->storm_since_us > wal->options.pipeline->pg_shutdown_grace_ms * 1000) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "SERVER_STOPPING",
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is stopping and waits for us; hanging up");
         wal_lose(wal, &err);
     }
@@ -175,9 +175,8 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
 static void stream_ended(WalSource *wal)
 {
     PGconn *pg = pg_conn_raw(wal->walsender);
-    Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST",
-              "the server ended the stream");
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "the server ended the stream");
     for (PGresult *result; (result = PQgetResult(pg)) != NULL; PQclear(result)) {
         ExecStatusType status = PQresultStatus(result);
         if (status == PGRES_FATAL_ERROR) {
@@ -194,12 +193,11 @@ static void stream_ended(WalSource *wal)
         wal_slot_unreadable(wal, &err);
         return;
     }
-    if (strstr(err.message, "SQLSTATE 58P01") != NULL ||
-        strstr(err.message, "SQLSTATE 55000") != NULL) {
+    if (sqlstate_is(&err, "58P01") || sqlstate_is(&err, "55000")) {
         err.class = ERROR_FATAL;
         err.exit_code = EXIT_GAP;
-        snprintf(err.code, sizeof(err.code), "SLOT_LOST");
-    } else if (err.class == ERROR_FATAL && strstr(err.message, "SQLSTATE XX000") != NULL) {
+        err.code = CODE_SLOT_LOST;
+    } else if (err.class == ERROR_FATAL && sqlstate_is(&err, "XX000")) {
         err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
         wal_lose(wal, &err);
         return;
@@ -275,7 +273,7 @@ static bool stream_must_ask(const WalSource *wal, const WireMessage *message, Pg
         return false;
     }
     PgOutputReader reader = wal->assembler.reader;
-    Error ignored = {0};
+    AUTO_ERROR ignored = {0};
     return pgoutput_read(&reader, message->data, ret, &ignored) == OK &&
            (relations_must_ask(&wal->assembler.relations, &ret->relation) ||
             relations_told_before(&wal->assembler.relations, &ret->relation));
@@ -294,8 +292,8 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
         }
         char a[24];
         char b[24];
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_PG_PROTOCOL,
                   "a message of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(furthest, a), lsn_format(wal->log_end, b));
         wal_lose(wal, &err);
@@ -312,7 +310,7 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
 static bool stream_take(WalSource *wal, char **bytes, size_t length)
 {
     WireMessage message;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (wire_read(*bytes, length, &message, &err) != OK) {
         wal_lose(wal, &err);
         return false;
@@ -468,9 +466,8 @@ void stream_watch(WalSource *wal)
         wal->stream.read_us = clock_monotonic_us();
     }
     if (silent_us > lease_us) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_SILENT",
-                  "nothing came from PostgreSQL for %lld ms",
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
                   (long long)wal->options.pipeline->lease_ms);
         wal_lose(wal, &err);
         return;
@@ -515,7 +512,7 @@ Status stream_init(WalSource *wal, Error *err)
     wal->stream.tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (wal->stream.tick_fd < 0) {
         char reason[128];
-        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "TIMER", "cannot make a timer: %s",
+        return error_set(err, CODE_TIMER, "cannot make a timer: %s",
                          strerror_r(errno, reason, sizeof(reason)));
     }
     /* Edge-triggered: setting the timer anew is enough, nothing has to be read. */

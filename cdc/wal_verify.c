@@ -89,11 +89,12 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
         return;
     }
     if (strcmp(identity, verify->identity) != 0) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "PUBLICATION_CHANGED",
-                  "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
-                  "comparing the table with the log before anything is read",
-                  wal->options.pipeline->table, identity, verify->identity);
+        AUTO_ERROR err = {0};
+        error_set_as(
+            &err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
+            "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
+            "comparing the table with the log before anything is read",
+            wal->options.pipeline->table, identity, verify->identity);
         wal_lose(wal, &err);
         return;
     }
@@ -122,7 +123,7 @@ void verify_adopt(WalSource *wal)
     if (!verify->unproven) {
         return;
     }
-    log_write(LOG_INFO, wal->options.pipeline->name, "PUBLICATION_PROVEN", LOG_NO_FIELDS,
+    log_write(LOG_INFO, wal->options.pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
               "no event was missed while the publication was changed: going on");
     snprintf(verify->identity, sizeof(verify->identity), "%s", wal->look.identity);
     verify->unproven = false;
@@ -140,10 +141,11 @@ void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
         return;
     }
     bool changed = wal->verify.unproven;
-    Error err;
-    error_set(&err, ERROR_FATAL, EXIT_GAP, changed ? "PUBLICATION_CHANGED" : "EVENT_UNSEEN",
-              "%s%zu rows are unpublished that the log does not bring, such as number %lld",
-              changed ? "the publication was changed, and " : "", missed, (long long)first_missed);
+    AUTO_ERROR err = {0};
+    error_set_as(
+        &err, ERROR_FATAL, EXIT_GAP, changed ? CODE_PUBLICATION_CHANGED : CODE_EVENT_UNSEEN,
+        "%s%zu rows are unpublished that the log does not bring, such as number %lld",
+        changed ? "the publication was changed, and " : "", missed, (long long)first_missed);
     error_hint(&err, "`outboxd run --new-slot` makes the slot again, publishes the rows that are "
                      "still unpublished, and says what it cannot recover.");
     wal_slot_missed(wal, &err);
@@ -213,7 +215,8 @@ void verify_send_waiting(WalSource *wal)
         verify->asking = true;
         AUTO_BUFFER sql = TEXT_EMPTY;
         wal_session_add_look(wal, &sql);
-        wal_ask(wal, &(PgQuery){.sql = sql.data,
+        wal_ask(wal, &(PgQuery){.step = "verify last row",
+                                .sql = sql.data,
                                 .rows_wanted = 2,
                                 .arg = wal,
                                 .result = on_last_result,

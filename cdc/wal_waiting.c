@@ -181,7 +181,7 @@ static size_t waiting_unpark(Waiting *waiting, Batch *batch)
 
 static void waiting_say_rowless(const WalSource *wal, size_t count)
 {
-    log_write(LOG_WARN, wal->options.pipeline->name, "EVENTS_WITHOUT_ROW",
+    log_write(LOG_WARN, wal->options.pipeline->name, CODE_EVENTS_WITHOUT_ROW,
               LOG_FIELDS(log_number("events", (long long)count)),
               "events that wait for their topic have no unpublished row in '%s' (their own "
               "transaction deleted it, for instance): they wait in memory, and nothing behind them "
@@ -323,7 +323,8 @@ static void waiting_ask(WalSource *wal)
     wal->waiting.replaced = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     waiting_add_question(wal, &sql);
-    wal_ask(wal, &(PgQuery){.sql = sql.data,
+    wal_ask(wal, &(PgQuery){.step = "rows that wait",
+                            .sql = sql.data,
                             .arg = wal,
                             .rows_wanted = 1,
                             .result = on_waiting_result,

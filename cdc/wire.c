@@ -27,12 +27,12 @@ Status wire_read(const char *bytes, size_t length, WireMessage *ret, Error *err)
         message.sent_at = bytes_i64(&in);
         message.reply = bytes_u8(&in) != 0;
     } else if (!in.failed) {
-        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        return error_set(err, CODE_PG_PROTOCOL,
                          "unknown message of kind 0x%02x (%zu bytes) in the replication stream",
                          (unsigned)message.kind, length);
     }
     if (!bytes_complete(&in)) {
-        return error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        return error_set(err, CODE_PG_PROTOCOL,
                          "malformed message '%c' in the replication stream: %s %zu bytes",
                          length > 0 ? (char)message.kind : ' ',
                          in.failed ? "it ends after" : "it should end before its", length);

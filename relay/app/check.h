@@ -35,6 +35,7 @@ typedef struct Check {
     const char *emit_limit;
     size_t created;
     bool create_topics;
+    bool clear_told;         /* that something travels in the clear */
     int partitions;          /* of new topics; -1: the broker's default */
     int replication;         /* likewise */
     StringList topic_config; /* "key=value" of new topics; borrowed */

@@ -25,10 +25,11 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
     if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK) {
         return result;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     sqlstate_error(result, &err);
-    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
-                  err.message);
+    check_problem(check, EXIT_POSTGRES, "database",
+                  *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                  error_message(&err));
     PQclear(result);
     return NULL;
 }
@@ -37,12 +38,9 @@ PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
 static void check_encryption(Check *check, PGconn *conn, bool replication)
 {
     const char *host = PQhost(conn);
-    bool said = false;
-    for (size_t i = 0; i < check->problems->count; i++) {
-        said = said || strncmp(check->problems->items[i].message, "TLS is off", 10) == 0;
-    }
-    if (!replication && !said && host != NULL && !dsn_host_is_local(host) &&
+    if (!replication && !check->clear_told && host != NULL && !dsn_host_is_local(host) &&
         PQsslInUse(conn) == 0) {
+        check->clear_told = true;
         check_warning(check, "database",
                       "switch TLS on in the server, and set sslmode=verify-full and sslrootcert in "
                       "database.dsn",
@@ -65,14 +63,11 @@ PGconn *check_connect(Check *check, bool replication)
     const char *const values[] = {
         config->database.dsn, name, timeout, "UTF8", replication ? "database" : NULL, NULL};
     PGconn *conn = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     if (pg_open(keys, values, &conn, &err) == OK) {
         pg_adopt_encoding(conn);
         check_encryption(check, conn, replication);
         return conn;
-    }
-    if (replication) {
-        precondition_judge_walsender(PQuser(conn), &err);
     }
     const char *hint = replication
                            ? "Is there a pooler in between, or a CONNECTION LIMIT of the role? "
@@ -80,12 +75,13 @@ PGconn *check_connect(Check *check, bool replication)
                              "same."
                            : "Is the server running, and are host and port right? psql "
                              "with the same string says the same.";
-    bool judged = strcmp(err.code, "NO_REPLICATION") == 0 || strcmp(err.code, "NO_WAL_SENDER") == 0;
-    check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : hint, "%s%s",
+    bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER;
+    check_problem(check, EXIT_POSTGRES, "database",
+                  *error_own_hint(&err) != '\0' ? error_own_hint(&err) : hint, "%s%s",
                   judged        ? ""
                   : replication ? "cannot connect for replication: "
                                 : "cannot connect: ",
-                  err.message);
+                  error_message(&err));
     PQfinish(conn);
     return NULL;
 }
@@ -158,11 +154,12 @@ static bool check_server(Check *check, PGconn *conn)
 static void check_migrations(Check *check, const char *schema)
 {
     Migrate *migrate = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     if (migrate_open(check->config->database.dsn, schema, &migrate, &err) != OK ||
         migrate_read(migrate, &err) != OK) {
-        check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
-                      err.message);
+        check_problem(check, EXIT_POSTGRES, "database",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                      error_message(&err));
         migrate_close(&migrate);
         return;
     }

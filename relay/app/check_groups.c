@@ -9,18 +9,19 @@
 
 static void groups_warn(Check *check, const Error *err)
 {
-    check_warning(check, "kafka", *err->hint != '\0' ? err->hint : NULL, "%s", err->message);
+    check_warning(check, "kafka", *error_own_hint(err) != '\0' ? error_own_hint(err) : NULL, "%s",
+                  error_message(err));
 }
 
 /* Groups that are named outright: each is asked about. */
 static size_t groups_check_names(Check *check, rd_kafka_t *rk, const StringList *patterns)
 {
-    GroupOffsets groups[GROUPS_ASKED_MAX];
+    GroupOffsets groups[GROUPS_ASKED_MAX] = {0};
     size_t count = 0;
     size_t seen = 0;
     for (size_t i = 0; i < patterns->count && count < GROUPS_ASKED_MAX; i++) {
         if (groups_is_name(patterns->items[i])) {
-            groups[count++] = (GroupOffsets){.group = patterns->items[i]};
+            groups[count++].group = patterns->items[i];
         }
     }
     rd_kafka_topic_partition_list_t *any = rd_kafka_topic_partition_list_new(1);
@@ -34,6 +35,7 @@ static size_t groups_check_names(Check *check, rd_kafka_t *rk, const StringList 
         } else {
             groups_warn(check, &groups[i].error);
         }
+        error_clear(&groups[i].error);
     }
     rd_kafka_topic_partition_list_destroy(any);
     return seen;
@@ -45,7 +47,7 @@ void check_groups(Check *check)
     if (patterns->count == 0) {
         return;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     rd_kafka_t *rk = NULL;
     if (groups_client_new(check->config, &rk, &err) != OK) {
         return; /* check_properties has said it */

@@ -109,7 +109,7 @@ static rd_kafka_t *kafka_open(Check *check)
 {
     const PipelineConfig *pipeline = kafka_pipeline(check);
     rd_kafka_conf_t *conf = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     if (pipeline == NULL) {
         return NULL;
     }
@@ -274,10 +274,11 @@ static void kafka_check_topic(Check *check, rd_kafka_t *rk, const TopicNeed *nee
         kafka_check_emit(check, need, &lookup->limits);
     } else if (lookup->error != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
                lookup->error != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
-        Error err;
+        AUTO_ERROR err = {0};
         kafka_topic_error(lookup->error, need->name, &err);
-        check_problem(check, EXIT_KAFKA, "kafka", *err.hint != '\0' ? err.hint : NULL, "%s: %s",
-                      err.message, kafka_consequence(need));
+        check_problem(check, EXIT_KAFKA, "kafka",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s: %s",
+                      error_message(&err), kafka_consequence(need));
     } else if (may_create) {
         kafka_create_missing(check, rk, need);
     } else {

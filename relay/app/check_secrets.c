@@ -37,6 +37,7 @@ static void secrets_of_database(Check *check)
     bool off = mode != NULL && (strcmp(mode, "disable") == 0 || strcmp(mode, "allow") == 0);
     const char *remote = dsn_remote_host(&dsn, host, sizeof(host));
     if (off && remote != NULL) {
+        check->clear_told = true;
         check_warning(check, "database",
                       "set sslmode=verify-full and sslrootcert in database.dsn; sslmode=require "
                       "encrypts, but does not check who answers",
@@ -85,6 +86,7 @@ static void secrets_of_kafka(Check *check)
     const char *protocol = kafka_property(check, "security.protocol");
     AUTO_TEXT remote = remote_broker(check->config->kafka.brokers);
     if (protocol != NULL && strcasecmp(protocol, "sasl_plaintext") == 0 && remote != NULL) {
+        check->clear_told = true;
         check_warning(check, "kafka", "set security.protocol=sasl_ssl, and ssl.ca.location",
                       "TLS is off (security.protocol=%s) for \"%s\", which is not on this machine: "
                       "events and sign-in travel in the clear",

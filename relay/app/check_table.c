@@ -103,14 +103,11 @@ static size_t table_index(const PipelineConfig *pipeline, const char *name)
 
 /* "; did you mean "topic"?" of a column that is missing. */
 static char *table_meant(const PGresult *columns, const PipelineConfig *pipeline,
-                         const char *message)
+                         const char *wanted)
 {
-    const char *name = strstr(message, "has no column \"");
-    if (name == NULL) {
+    if (wanted == NULL) {
         return NULL;
     }
-    name += strlen("has no column \"");
-    AUTO_TEXT wanted = x_strndup(name, strcspn(name, "\""));
     AUTO_TEXT meant =
         table_nearest(columns, pipeline, table_index(pipeline, wanted), wanted, false);
     return meant != NULL ? x_format("; did you mean \"%s\"?", meant) : NULL;
@@ -158,12 +155,12 @@ static void table_note(Check *check, const PGresult *columns, const PipelineConf
     for (size_t i = 0; i < look->fault_count; i++) {
         const PreconditionFault *fault = &look->faults[i];
         const Error *err = &fault->error;
-        const char *remedy = *err->hint != '\0' ? err->hint : NULL;
+        const char *remedy = *error_own_hint(err) != '\0' ? error_own_hint(err) : NULL;
         if (fault->warning) {
-            check_warning(check, "database", remedy, "%s", err->message);
+            check_warning(check, "database", remedy, "%s", error_message(err));
         } else {
-            AUTO_TEXT meant = table_meant(columns, pipeline, err->message);
-            check_problem(check, EXIT_POSTGRES, "database", remedy, "%s%s", err->message,
+            AUTO_TEXT meant = table_meant(columns, pipeline, fault->column);
+            check_problem(check, EXIT_POSTGRES, "database", remedy, "%s%s", error_message(err),
                           meant != NULL ? meant : "");
         }
     }
@@ -173,10 +170,11 @@ bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
                  PreconditionLook *ret_look)
 {
     AUTO(OutboxTable, table_free) table = NULL;
-    Error err;
+    AUTO_ERROR err = {0};
     if (table_new(pipeline, &table, &err) != OK) {
-        check_problem(check, EXIT_CONFIG, "configuration", *err.hint != '\0' ? err.hint : NULL,
-                      "%s", err.message);
+        check_problem(check, EXIT_CONFIG, "configuration",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                      error_message(&err));
         return false;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;

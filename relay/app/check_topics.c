@@ -141,11 +141,11 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
     const PipelineConfig *pipeline = b->pipeline;
     bool stops = unrouted ? pipeline->on_unrouted == ON_UNROUTED_STOP
                           : pipeline->on_poison == ON_POISON_STOP;
-    AUTO_TEXT message =
-        x_format("event seq %lld of %s would not be published by pipeline \"%s\"%s: %s",
-                 (long long)event->seq, pipeline->table, pipeline->name,
-                 stops ? ", and would hold back those behind it in its topic" : "", err->message);
-    const char *hint = *err->hint != '\0' ? err->hint : NULL;
+    AUTO_TEXT message = x_format(
+        "event seq %lld of %s would not be published by pipeline \"%s\"%s: %s",
+        (long long)event->seq, pipeline->table, pipeline->name,
+        stops ? ", and would hold back those behind it in its topic" : "", error_message(err));
+    const char *hint = *error_own_hint(err) != '\0' ? error_own_hint(err) : NULL;
     if (stops) {
         check_problem(b->check, EXIT_CONFIG, "backlog", hint, "%s", message);
     } else {
@@ -179,8 +179,8 @@ static void backlog_beyond(Backlog *b, const Error *err)
 {
     if (!b->beyond) {
         b->beyond = true;
-        check_problem(b->check, EXIT_CONFIG, "backlog", err->hint, "pipeline \"%s\": %s",
-                      b->pipeline->name, err->message);
+        check_problem(b->check, EXIT_CONFIG, "backlog", error_own_hint(err), "pipeline \"%s\": %s",
+                      b->pipeline->name, error_message(err));
     }
 }
 
@@ -199,7 +199,7 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
     }
     b->events++;
     Record record = {0};
-    Error why = {0};
+    AUTO_ERROR why = {0};
     RouteResult routed = router_route(b->router, event, &b->batch->arena, &record, &why);
     if (event->refusal != NULL) {
         backlog_unpublishable(b, event, false, &event->refusal->error);
@@ -340,12 +340,13 @@ void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
                    const PreconditionLook *look)
 {
     Backlog b = {.check = check, .pipeline = pipeline};
-    Error err;
+    AUTO_ERROR err = {0};
     bool begun = backlog_begin(&b, look, &err) == OK;
     bool routed = pipeline->sink == SINK_KAFKA;
     if (begun && routed && backlog_read(&b, conn, &err) != OK) {
-        check_problem(check, EXIT_POSTGRES, "database", *err.hint != '\0' ? err.hint : NULL, "%s",
-                      err.message);
+        check_problem(check, EXIT_POSTGRES, "database",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                      error_message(&err));
     }
     if (b.unpublishable > 1) {
         check_warning(check, "backlog", NULL, "%zu of the oldest %zu events of %s are like that",

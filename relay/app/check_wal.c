@@ -127,16 +127,17 @@ static bool wal_identify(WalCheck *w)
 static void wal_judge(const WalCheck *w)
 {
     uint64_t start = 0;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     switch (slot_judge(&w->facts, w->pipeline, &start, &err)) {
     case SLOT_GAP:
-        check_problem(w->check, EXIT_GAP, "database", err.hint, "data gap: %s", err.message);
+        check_problem(w->check, EXIT_GAP, "database", error_own_hint(&err), "data gap: %s",
+                      error_message(&err));
         break;
     case SLOT_REFUSED: /* said already, each with its own remedy */
     case SLOT_CREATE:
     case SLOT_ADOPT:
         if (slot_is_renamed(&w->facts, w->pipeline, &err)) {
-            check_warning(w->check, "database", err.hint, "%s", err.message);
+            check_warning(w->check, "database", error_own_hint(&err), "%s", error_message(&err));
         }
         break;
     case SLOT_BACKFILL:
@@ -226,7 +227,7 @@ static void wal_note(const WalCheck *w)
 static bool wal_may_connect(const PreconditionLook *look)
 {
     for (size_t i = 0; i < look->fault_count; i++) {
-        if (strcmp(look->faults[i].error.code, "WAL_LEVEL") == 0) {
+        if (look->faults[i].error.code == CODE_WAL_LEVEL) {
             return false;
         }
     }
@@ -236,9 +237,8 @@ static bool wal_may_connect(const PreconditionLook *look)
 static bool wal_position_is_readable(const PreconditionLook *look)
 {
     for (size_t i = 0; i < look->fault_count; i++) {
-        const char *code = look->faults[i].error.code;
-        if (strcmp(code, "RIGHT_POSITION") == 0 || strcmp(code, "RIGHT_USAGE") == 0 ||
-            strcmp(code, "ROW_SECURITY") == 0) {
+        ErrorCode code = look->faults[i].error.code;
+        if (code == CODE_RIGHT_POSITION || code == CODE_RIGHT_USAGE || code == CODE_ROW_SECURITY) {
             return false;
         }
     }

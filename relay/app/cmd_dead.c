@@ -62,10 +62,10 @@ static void dead_complain(const char *id, const Error *err)
     if (id != NULL) {
         text_printf(&text, "%s: ", id);
     }
-    screen_add(&text, false, COLOUR_NONE, err->message);
-    if (err->hint[0] != '\0') {
+    screen_add(&text, false, COLOUR_NONE, error_message(err));
+    if (error_own_hint(err)[0] != '\0') {
         text_add(&text, "\n  remedy  ");
-        screen_add(&text, false, COLOUR_NONE, err->hint);
+        screen_add(&text, false, COLOUR_NONE, error_own_hint(err));
     }
     text_add_char(&text, '\n');
     (void)fputs(text_string(&text), stderr);
@@ -90,7 +90,7 @@ static int worse(int a, int b)
 
 static int dead_list(const DeadStore *store, const DeadOptions *options)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO_BUFFER out = TEXT_EMPTY;
     AUTO(PGresult, dead_store_clear) rows = NULL;
     int64_t total = 0;
@@ -110,7 +110,7 @@ static int dead_show(const DeadStore *store, const DeadOptions *options)
     int code = EXIT_OK;
     AUTO_BUFFER out = TEXT_EMPTY;
     for (int i = 0; i < options->id_count; i++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         AUTO(PGresult, dead_store_clear) row = NULL;
         if (dead_store_find(store, options->ids[i], false, &row, &err) != OK) {
             return dead_fail(options->ids[i], &err);
@@ -149,7 +149,7 @@ static void dead_tell(const DeadOptions *options, const char *verb, const char *
 static int dead_requeue(const DeadStore *store, const DeadOptions *options, const char *id,
                         bool *ret_stop)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO(PGresult, dead_store_clear) row = NULL;
     DeadOutcome outcome = DEAD_GONE;
     if (dead_store_requeue(store, id, &outcome, &row, &err) != OK) {
@@ -174,7 +174,7 @@ static int dead_requeue(const DeadStore *store, const DeadOptions *options, cons
 static int dead_discard(const DeadStore *store, const DeadOptions *options, const char *id,
                         bool *ret_stop)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO(PGresult, dead_store_clear) row = NULL;
     if (dead_store_discard(store, id, &row, &err) != OK) {
         *ret_stop = true;
@@ -195,7 +195,7 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
         return true;
     }
     for (int i = 0; i < count && i < NAMED_MAX; i++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         AUTO(PGresult, dead_store_clear) row = NULL;
         AUTO_BUFFER line = TEXT_EMPTY;
         if (dead_store_find(store, ids[i], false, &row, &err) != OK) {
@@ -253,7 +253,7 @@ static int dead_change(const DeadStore *store, const DeadOptions *options, bool 
 /* The ids of all that match now; what is set aside meanwhile is left alone. */
 static int dead_change_all(const DeadStore *store, const DeadOptions *options, bool requeue)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO(PGresult, dead_store_clear) rows = NULL;
     int64_t total = 0;
     if (dead_store_list(store, &options->filter, 0, &rows, &total, &err) != OK) {
@@ -274,7 +274,7 @@ static int dead_change_all(const DeadStore *store, const DeadOptions *options, b
 
 static int dead_run(const char *verb, const DeadOptions *options, const Config *config)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     DeadStore store;
     if (dead_store_open(config, options->filter.pipeline, &store, &err) != OK) {
         return dead_fail(NULL, &err);

@@ -20,8 +20,8 @@ static int explain_unknown(const char *code)
     const LogCodeGroup *groups = log_code_groups(&count);
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < groups[i].count; j++) {
-            if (nearest_offer(&nearest, groups[i].codes[j].code)) {
-                meant = groups[i].codes[j].code;
+            if (nearest_offer(&nearest, groups[i].codes[j].name)) {
+                meant = groups[i].codes[j].name;
             }
         }
     }
@@ -40,11 +40,12 @@ static int explain_command(CommandLine *line)
     if (options->markdown) {
         log_codes_add_markdown(&out);
     } else {
-        const LogCode *code = log_code_find(line->words[0]);
-        if (code == NULL) {
+        ErrorCode found = error_code_find(line->words[0]);
+        if (found == CODE_NONE) {
             return explain_unknown(line->words[0]);
         }
-        text_printf(&out, "%s (%s)\n  meaning  %s\n  remedy   %s\n", code->code, code->levels,
+        const LogCode *code = log_code_of(found);
+        text_printf(&out, "%s (%s)\n  meaning  %s\n  remedy   %s\n", code->name, code->levels,
                     code->meaning, code->remedy[0] != '\0' ? code->remedy : "None needed.");
     }
     return screen_write("outboxd explain", &out, EXIT_OK, NULL);

@@ -133,7 +133,7 @@ static int migrate_go_down(Migrate *migrate, const MigrateArguments *arguments)
         printf("nothing to do: no migration above %d is applied\n", arguments->down);
         return flush_output();
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_down(migrate, arguments->down, print_step, NULL, &err) != OK) {
         return report_error(&err);
     }
@@ -266,7 +266,7 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
     Outcome outcome __attribute__((cleanup(outcome_free))) = {
         .last = arguments->to != MIGRATE_NOT_GIVEN ? arguments->to : (int)MIGRATION_COUNT};
     const MigrateGrantees *grantees = &arguments->grantees;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_check_grantees(migrate, grantees, &err) != OK ||
         migrate_apply(migrate, arguments, &outcome, &err) != OK ||
         grant_rights(migrate, grantees, &err) != OK ||
@@ -287,7 +287,7 @@ static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
     if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN", "%s%s",
+    error_set(err, CODE_MIGRATE_DSN, "%s%s",
               problem.reference ? "" : "the connection string is malformed: ", problem.message);
     error_hint(err, "%s", problem.remedy != NULL ? problem.remedy : DSN_REMEDY);
     dsn_problem_free(&problem);
@@ -296,7 +296,7 @@ static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
 
 static int migrate_go_baseline(Migrate *migrate)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     size_t known = 0;
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
         known += migrate_record(migrate, i)->applied || migrate_record(migrate, i)->skipped;
@@ -323,14 +323,14 @@ static int migrate_go_baseline(Migrate *migrate)
 /* Without the right to do it, the statements go to stdout, for whoever has it. */
 static int migrate_go_guard(Migrate *migrate, const MigrateArguments *arguments)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_guard(migrate, &err) == OK) {
         print_notices(migrate_notices(migrate));
         printf("done.\n");
         return flush_output();
     }
     int code = report_error(&err);
-    if (strcmp(err.code, "MIGRATE_PRIVILEGE") == 0) {
+    if (err.code == CODE_MIGRATE_PRIVILEGE) {
         AUTO_BUFFER script = TEXT_EMPTY;
         migrate_print_guard(&script, arguments->schema);
         fputs(text_string(&script), stdout);
@@ -341,7 +341,7 @@ static int migrate_go_guard(Migrate *migrate, const MigrateArguments *arguments)
 
 static int migrate_database(const MigrateArguments *arguments)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO_TEXT dsn = NULL;
     if (migrate_find_dsn(arguments->dsn, &dsn, &err) != OK) {
         return report_error(&err);
@@ -380,7 +380,7 @@ static int migrate_command(CommandLine *line)
     if (code != EXIT_OK) {
         return code;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (migrate_script_check_schema(arguments.schema, &err) != OK) {
         return report_error(&err);
     }

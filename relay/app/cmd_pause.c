@@ -127,9 +127,9 @@ static Status pause_find_table(PGconn *connection, const PipelineConfig *pipelin
         return FAILED;
     }
     if (PQntuples(found) != 1 || pg_is_null(found, 0, 0)) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_PAUSE_TABLE",
-                  "there is no table outbox.pause in database '%s'", PQdb(connection));
-        return error_hint(err, "Make it with: outboxd migrate");
+        error_set(err, CODE_NO_PAUSE_TABLE, "there is no table outbox.pause in database '%s'",
+                  PQdb(connection));
+        return error_advise(err);
     }
     *ret_table = x_strdup(pg_value(found, 0, 0));
     return OK;
@@ -281,7 +281,7 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
     int64_t deadline_us = clock_monotonic_us() + RELAY_WAIT_MS * INT64_C(1000);
     while (follows == FOLLOWS_NOT_YET && clock_monotonic_us() < deadline_us) {
         AUTO_BUFFER body = TEXT_EMPTY;
-        Error err = {0};
+        AUTO_ERROR err = {0};
         if (status_client_get(listen, "/status", &body, &err) != OK) {
             printf("no relay answers at %s; one that starts will follow\n", listen);
             return EXIT_OK;
@@ -315,7 +315,7 @@ static int pause_execute(const PauseCommand *command, const Config *config)
     if (pause_check_pipeline(command, config) != OK) {
         return EXIT_CONFIG;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     AUTO_BUFFER out = TEXT_EMPTY;
     if (pause_in_database(command, config, &out, &err) != OK) {
         error_print(command->name, &err);

@@ -47,11 +47,11 @@ static void status_complete_overrides(StatusOptions *options)
 
 static void status_add_error(const Error *err, bool colours, Text *out)
 {
-    screen_add(out, colours, COLOUR_BAD, err->message);
+    screen_add(out, colours, COLOUR_BAD, error_message(err));
     text_add_char(out, '\n');
-    if (err->hint[0] != '\0') {
+    if (error_own_hint(err)[0] != '\0') {
         text_add(out, "  remedy  ");
-        screen_add(out, false, COLOUR_NONE, err->hint);
+        screen_add(out, false, COLOUR_NONE, error_own_hint(err));
         text_add_char(out, '\n');
     }
 }
@@ -59,17 +59,17 @@ static void status_add_error(const Error *err, bool colours, Text *out)
 static void status_add_error_json(const Error *err, Text *json)
 {
     text_add(json, "{\"code\":");
-    text_add_json(json, slice_of(err->code));
+    text_add_json(json, slice_of(error_code_name(err->code)));
     text_add(json, ",\"message\":");
-    text_add_json(json, slice_of(err->message));
+    text_add_json(json, slice_of(error_message(err)));
     text_add(json, ",\"hint\":");
-    text_add_json(json, slice_of(err->hint));
+    text_add_json(json, slice_of(error_own_hint(err)));
     text_add_char(json, '}');
 }
 
 static void status_hint_start(const StatusOptions *options, Error *err)
 {
-    if (err->hint[0] == '\0') {
+    if (error_own_hint(err)[0] == '\0') {
         error_hint(err,
                    "If it does not run: outboxd run%s%s. If it runs on another machine, ask "
                    "there.",
@@ -83,13 +83,12 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
                                 Text *out)
 {
     StatusDatabase found = {0};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     Status read = OK;
     status_hint_start(options, silence);
     if (options->dsn_unknown) {
-        error_set(&err, ERROR_FATAL, EXIT_INTERNAL, "DATABASE_UNKNOWN",
-                  "which database to look into is not known");
-        read = error_hint(&err, "Give -c FILE or --dsn DSN.");
+        error_set(&err, CODE_DATABASE_UNKNOWN, "which database to look into is not known");
+        read = error_advise(&err);
     } else {
         read = status_database_read(config, &found, &err);
     }
@@ -135,8 +134,8 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
 static Status status_ask(const Config *config, Text *body, json_t **ret_object, Error *err)
 {
     if (config->monitor.listen[0] == '\0') {
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_SILENT",
-                  "the relay cannot be asked: monitor.listen is off");
+        error_set_as(err, ERROR_FATAL, EXIT_INTERNAL, CODE_RELAY_SILENT,
+                     "the relay cannot be asked: monitor.listen is off");
         return error_hint(err, "Set monitor.listen, such as \"127.0.0.1:9480\", and restart it.");
     }
     if (status_client_get(config->monitor.listen, "/status", body, err) != OK) {
@@ -158,7 +157,7 @@ static int status_look(const StatusOptions *options, const Config *config, Live 
 {
     AUTO_BUFFER body = TEXT_EMPTY;
     json_t *object = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     bool asked = status_ask(config, &body, &object, &err) == OK;
     if (live != NULL) {
         live_note(live, object);

@@ -320,10 +320,17 @@ static void add_record(const PGresult *row, Text *out)
     json_decref(headers);
 }
 
+/* NULL: not one of this version. */
+static const LogCode *dead_code(const PGresult *row)
+{
+    const char *name = value(row, 0, DEAD_CODE);
+    ErrorCode code = name != NULL ? error_code_find(name) : CODE_NONE;
+    return code != CODE_NONE ? log_code_of(code) : NULL;
+}
+
 void dead_print_row(const PGresult *row, bool colours, Text *out)
 {
-    const char *code = value(row, 0, DEAD_CODE);
-    const LogCode *known = code != NULL ? log_code_find(code) : NULL;
+    const LogCode *known = dead_code(row);
     text_printf(out, "dead letter %s of pipeline ", shown(row, 0, DEAD_ID));
     screen_add(out, false, COLOUR_NONE, shown(row, 0, DEAD_PIPELINE));
     text_printf(out, ", set aside %s (", shown(row, 0, DEAD_AT));
@@ -347,8 +354,7 @@ void dead_print_row(const PGresult *row, bool colours, Text *out)
 
 void dead_print_row_json(const PGresult *row, Text *json)
 {
-    const char *code = value(row, 0, DEAD_CODE);
-    const LogCode *known = code != NULL ? log_code_find(code) : NULL;
+    const LogCode *known = dead_code(row);
     text_add_char(json, '{');
     add_brief(row, 0, json);
     text_add_char(json, ',');

@@ -66,7 +66,7 @@ static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pip
         return OK;
     }
     if (json_is_string(value) || sql != NULL) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_COLUMN",
+        error_set(err, CODE_DEAD_LETTER_COLUMN,
                   "the event has a value for %s, and %s has no such column", name, pipeline->table);
         return error_hint(err,
                           "Name the column in pipelines.columns.%s, or write the event anew "
@@ -108,8 +108,7 @@ Status dead_insert_build(const PipelineConfig *pipeline, uint32_t absent, const 
     if (!json_is_object(object) || (!json_is_string(json_object_get(object, "event_type")) &&
                                     large_sql(large, "event_type") == NULL)) {
         json_decref(object);
-        return error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
-                         "the dead letter holds no event");
+        return error_set(err, CODE_DEAD_LETTER_NO_EVENT, "the dead letter holds no event");
     }
     InsertBuilder builder = {.large = large};
     char *table = NULL;
@@ -149,8 +148,7 @@ static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char
             return &store->config->pipelines[i];
         }
     }
-    error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_PIPELINE",
-              "no pipeline '%s' is configured", name);
+    error_set(err, CODE_DEAD_LETTER_PIPELINE, "no pipeline '%s' is configured", name);
     error_hint(err, "Its table is where the event goes: give the configuration of that relay, "
                     "-c FILE.");
     return NULL;
@@ -267,7 +265,7 @@ static Status requeue_find_large(const DeadStore *store, const PipelineConfig *p
 static Status requeue_not_whole(const PGresult *row, Error *err)
 {
     const char *seq = pg_is_null(row, 0, DEAD_SEQ) ? "none" : pg_value(row, 0, DEAD_SEQ);
-    error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NOT_WHOLE",
+    error_set(err, CODE_DEAD_LETTER_NOT_WHOLE,
               "the dead letter does not hold the whole event (seq %s): it could not be stored",
               seq);
     return error_hint(err,
@@ -290,15 +288,15 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
     DeadLarges large = {0};
     uint32_t absent = 0;
     Status status = FAILED;
-    if (strcmp(pg_value(row, 0, DEAD_CODE), "MESSAGE_MALFORMED") == 0) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "DEAD_LETTER_NO_EVENT",
+    if (error_code_find(pg_value(row, 0, DEAD_CODE)) == CODE_MESSAGE_MALFORMED) {
+        error_set(err, CODE_DEAD_LETTER_NO_EVENT,
                   "it is no event: a message in the WAL that outbox.emit_message did not write");
     } else if (requeue_columns(store, pipeline, &absent, err) == OK &&
                requeue_find_large(store, pipeline, row, &large, err) == OK) {
         status = dead_insert_build(pipeline, absent, event, &large, insert, err);
     }
     requeue_free_large(&large);
-    if (status != OK && strcmp(err->code, "DEAD_LETTER_NO_EVENT") == 0) {
+    if (status != OK && err->code == CODE_DEAD_LETTER_NO_EVENT) {
         error_hint(err,
                    "Nothing can be published from it. See: outboxd dead show %s; then: outboxd "
                    "dead discard %s",
@@ -343,7 +341,7 @@ static bool requeue_is_duplicate(const PGresult *result)
 /* The statement passed, and did nothing: the event would be gone, or come again and again. */
 static Status requeue_ignored(const char *what, const char *table, Error *err)
 {
-    error_set(err, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_IGNORED",
+    error_set(err, CODE_DEAD_LETTER_IGNORED,
               "%s %s did nothing: a trigger or rule of the table swallows it", what, table);
     return error_hint(err, "Let the trigger or rule pass it (a trigger that returns NULL drops "
                            "it), or drop it. The dead letter stays.");
@@ -374,14 +372,14 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
     if (done || !duplicate) {
         return status;
     }
-    Error first = *err;
+    AUTO_ERROR first = error_of(err);
     bool removed = false;
     if (dead_store_exec(store, "ROLLBACK TO SAVEPOINT requeue", 0, NULL, NULL, err) != OK ||
         requeue_remove_old(store, row, insert, &removed, err) != OK) {
         return FAILED;
     }
     if (!removed) {
-        *err = first;
+        error_copy(err, &first);
         return error_hint(err,
                           "A row with that value is in %s already, and it is not the one that "
                           "the dead letter came from.",
@@ -397,12 +395,12 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
 /* Whether what went wrong is of this event alone. */
 static bool requeue_is_own(const Error *err)
 {
-    return err->class == ERROR_POISON || strcmp(err->code, "POSTGRES_ERROR") == 0;
+    return err->class == ERROR_POISON || err->code == CODE_POSTGRES_ERROR;
 }
 
 static void requeue_name_right(const DeadStore *store, const DeadInsert *insert, Error *err)
 {
-    if (strcmp(err->code, "POSTGRES_PRIVILEGE") == 0) {
+    if (err->code == CODE_POSTGRES_PRIVILEGE) {
         error_hint(err,
                    "GRANT INSERT, DELETE ON %s TO %s; and, where seq is a serial column, "
                    "GRANT USAGE on its sequence.",
@@ -453,7 +451,7 @@ Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *r
         status = dead_store_exec(store, "COMMIT", 0, NULL, NULL, err);
     }
     if (status != OK) {
-        Error ignored = {0};
+        AUTO_ERROR ignored = {0};
         (void)dead_store_exec(store, "ROLLBACK", 0, NULL, NULL, &ignored);
         *ret_outcome = DEAD_REFUSED;
         if (!requeue_is_own(err)) {

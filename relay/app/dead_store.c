@@ -60,7 +60,7 @@ Status dead_store_exec(const DeadStore *store, const char *sql, int count,
 /* The general hint names the role's membership; here it is clear which right it is. */
 static Status store_name_right(const DeadStore *store, const char *right, Error *err)
 {
-    if (err->class != ERROR_NONE && strcmp(err->code, "POSTGRES_PRIVILEGE") == 0) {
+    if (err->class != ERROR_NONE && err->code == CODE_POSTGRES_PRIVILEGE) {
         error_hint(err, "GRANT outbox_relay TO %s; or GRANT %s ON %s TO %s;", store->role, right,
                    store->table, store->role);
     }
@@ -112,7 +112,7 @@ static Status store_find_table(DeadStore *store, const PipelineConfig *pipeline,
 
 static Status store_several(const char *one, const char *pipeline, const char *other, Error *err)
 {
-    error_set(err, ERROR_FATAL, EXIT_CONFIG, "DEAD_LETTER_TABLES",
+    error_set(err, CODE_DEAD_LETTER_TABLES,
               "the pipelines keep dead letters in several tables: %s, and %s of pipeline '%s'", one,
               other, pipeline);
     return error_hint(err, "Name a pipeline: --pipeline %s", pipeline);
@@ -146,9 +146,9 @@ static Status store_find_tables(DeadStore *store, const char *name, Error *err)
         }
     }
     if (store->table == NULL) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_DEAD_LETTER_TABLE",
-                  "there is no dead-letter table in database \"%s\"", PQdb(store->conn));
-        return error_hint(err, "Make it with: outboxd migrate");
+        error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
+                     "there is no dead-letter table in database \"%s\"", PQdb(store->conn));
+        return error_advise(err);
     }
     return OK;
 }

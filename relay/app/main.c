@@ -168,12 +168,12 @@ static int main_run(int argc, char **argv)
     CommandLine line = {0};
     int code = main_run_line(command, argc, argv, &line);
     command_line_free(&line);
-    Error err;
+    AUTO_ERROR err = {0};
     if (pg_result_end(NULL, &err) != OK) { /* what it said may rest on nothing */
         fprintf(stderr,
                 "outboxd %s: %s. Is something between outboxd and PostgreSQL that answers in its "
                 "place, or alters what it passes on?\n",
-                argv[0], err.message);
+                argv[0], error_message(&err));
         return code != EXIT_OK ? code : EXIT_POSTGRES;
     }
     return code;

@@ -26,8 +26,8 @@ void problems_print(const Problems *problems, FILE *out)
 void error_print(const char *command, const Error *err)
 {
     (void)fprintf(stderr, "outboxd %s: ", command);
-    print_line("", err->message, stderr);
-    if (err->hint[0] != '\0') {
-        print_line("  remedy: ", err->hint, stderr);
+    print_line("", error_message(err), stderr);
+    if (error_own_hint(err)[0] != '\0') {
+        print_line("  remedy: ", error_own_hint(err), stderr);
     }
 }

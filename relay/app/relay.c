@@ -43,14 +43,14 @@ static void relay_note_exit(Relay *relay, const Pipeline *pipeline)
         pipeline_view(pipeline, &view);
         relay->exit_code = code;
         snprintf(relay->why, sizeof(relay->why), "pipeline %.60s: %.50s", view.name,
-                 view.error->code);
+                 error_code_name(view.error->code));
     }
 }
 
 /* The last line of every run, however it ends. */
 static void relay_say_stopped(ExitCode code, const char *why)
 {
-    log_write(LOG_INFO, NULL, "STOPPED",
+    log_write(LOG_INFO, NULL, CODE_STOPPED,
               LOG_FIELDS(log_number("exit_code", code), log_text("why", why)), "stopped");
 }
 
@@ -71,7 +71,7 @@ static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
         pipeline_view(relay->pipelines[i], &view);
         window += view.in_flight_events + view.unmarked_events;
     }
-    log_write(LOG_ERROR, NULL, "DRAIN_INCOMPLETE",
+    log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE,
               LOG_FIELDS(log_number("window_events", (long long)window)),
               "not drained within shutdown_timeout; nothing is lost, at most so many duplicates");
     relay_exit_now(EXIT_DRAIN, "DRAIN_INCOMPLETE");
@@ -86,7 +86,7 @@ static void relay_stop(Relay *relay, const char *why)
     if (relay->why[0] == '\0') {
         snprintf(relay->why, sizeof(relay->why), "%s", why);
     }
-    log_write(LOG_INFO, NULL, "STOPPING",
+    log_write(LOG_INFO, NULL, CODE_STOPPING,
               LOG_FIELDS(log_number("timeout_ms", relay->config->shutdown_timeout_ms)),
               "%s: draining", why);
     notify_send("STOPPING=1\nSTATUS=draining");
@@ -104,12 +104,12 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     if (number == SIGHUP) {
-        log_write(LOG_WARN, NULL, "RELOAD_NOT_BUILT", LOG_NO_FIELDS,
+        log_write(LOG_WARN, NULL, CODE_RELOAD_NOT_BUILT, LOG_NO_FIELDS,
                   "reloading is not built yet; restart to apply a changed configuration");
         return;
     }
     if (relay->stopping) {
-        log_write(LOG_WARN, NULL, "STOPPED_AT_ONCE", LOG_NO_FIELDS,
+        log_write(LOG_WARN, NULL, CODE_STOPPED_AT_ONCE, LOG_NO_FIELDS,
                   "second signal: ending at once; nothing is lost, duplicates are possible");
         relay_exit_now(EXIT_DRAIN, "second signal");
     }
@@ -157,7 +157,7 @@ static void relay_tell_ready(Relay *relay)
                                     : "waiting for a Kafka broker to answer";
     if (ready && answered && !relay->ready_said) {
         relay->ready_said = true;
-        log_write(LOG_INFO, NULL, "READY",
+        log_write(LOG_INFO, NULL, CODE_READY,
                   LOG_FIELDS(log_number("after_ms", clock_since_us(&relay->started) / 1000)),
                   "ready");
     }
@@ -194,13 +194,13 @@ static void relay_set_pause(Relay *relay, size_t index, bool paused)
     }
     const WatchFacts *facts = watch_facts(relay->watch, index);
     if (paused) {
-        log_write(LOG_WARN, before.name, "PIPELINE_PAUSED",
+        log_write(LOG_WARN, before.name, CODE_PIPELINE_PAUSED,
                   LOG_FIELDS(log_text("by", facts->paused_by),
                              log_text("reason", facts->pause_reason),
                              log_number("in_flight", (long long)before.in_flight_events)),
                   "paused: nothing is read or sent any more until `outboxd resume`");
     } else {
-        log_write(LOG_INFO, before.name, "PIPELINE_RESUMED", LOG_NO_FIELDS, "no longer paused");
+        log_write(LOG_INFO, before.name, CODE_PIPELINE_RESUMED, LOG_NO_FIELDS, "no longer paused");
     }
 }
 
@@ -459,19 +459,19 @@ static void relay_release(Relay *relay)
 ExitCode relay_run(const Config *config)
 {
     Relay relay = {.config = config, .started = clock_moment()};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     signal(SIGPIPE, SIG_IGN);
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in memory: no core dumps, no ptrace by others */
     srandom((unsigned)(clock_wall_us() ^ getpid()));
     log_configure(config->log.format, config->log.level);
-    log_write(LOG_INFO, NULL, "STARTING",
+    log_write(LOG_INFO, NULL, CODE_STARTING,
               LOG_FIELDS(log_text("version", OUTBOXD_VERSION), log_number("pid", getpid()),
                          log_number("pipelines", (long long)config->pipeline_count),
                          log_text("file", config->file)),
               "outboxd starts");
     if (relay_start(&relay, &err) != OK) {
         log_error(LOG_ERROR, NULL, &err, NULL);
-        relay_exit_now(err.exit_code, err.code);
+        relay_exit_now(err.exit_code, error_code_name(err.code));
     }
     event_base_dispatch(relay.base);
     if (worker_is_busy(relay.worker)) { /* with a call that may block for seconds */

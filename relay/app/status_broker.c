@@ -3,6 +3,7 @@
 #include <librdkafka/rdkafka.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "app/screen.h"
 #include "app/status_groups.h"
@@ -26,9 +27,8 @@ static void broker_count(const Config *config, StatusBroker *found)
         found->brokers = metadata->broker_cnt;
         rd_kafka_metadata_destroy(metadata);
     } else {
-        error_set(&found->error, ERROR_RETRY, EXIT_KAFKA, "KAFKA_UNREACHABLE",
-                  "no Kafka broker of '%s' answers: %s", config->kafka.brokers,
-                  rd_kafka_err2str(code));
+        error_set(&found->error, CODE_KAFKA_UNREACHABLE, "no Kafka broker of '%s' answers: %s",
+                  config->kafka.brokers, rd_kafka_err2str(code));
         error_hint(&found->error, "Check kafka.brokers and that the brokers are up.");
     }
     rd_kafka_destroy(rk);
@@ -58,7 +58,7 @@ static json_t *broker_groups(const Config *config)
     }
     bool up = view.error->class == ERROR_NONE;
     json_t *object = json_pack("{s:b,s:s?,s:I,s:f,s:o}", "up", up ? 1 : 0, "error",
-                               up ? NULL : view.error->message, "groups_left_out",
+                               up ? NULL : error_message(view.error), "groups_left_out",
                                (json_int_t)view.groups_left_out, "objective_seconds",
                                (double)config->monitor.lag_objective_ms / 1000, "groups", groups);
     round_free(&round);
@@ -69,7 +69,7 @@ static json_t *broker_groups(const Config *config)
 
 void status_broker_read(const Config *config, StatusBroker *ret_found)
 {
-    *ret_found = (StatusBroker){0};
+    memset(ret_found, 0, sizeof(*ret_found));
     broker_count(config, ret_found);
     if (ret_found->brokers > 0 && config->monitor.consumer_groups.count > 0) {
         ret_found->groups = broker_groups(config);
@@ -79,7 +79,8 @@ void status_broker_read(const Config *config, StatusBroker *ret_found)
 void status_broker_free(StatusBroker *found)
 {
     json_decref(found->groups);
-    *found = (StatusBroker){0};
+    error_clear(&found->error);
+    memset(found, 0, sizeof(*found));
 }
 
 void status_broker_add_screen(const StatusBroker *found, const Config *config, bool colours,
@@ -90,9 +91,9 @@ void status_broker_add_screen(const StatusBroker *found, const Config *config, b
         screen_add(out, false, COLOUR_NONE, config->kafka.brokers);
         text_printf(out, " (%d broker%s)\n", found->brokers, found->brokers == 1 ? "" : "s");
     } else {
-        screen_add(out, colours, COLOUR_BAD, found->error.message);
+        screen_add(out, colours, COLOUR_BAD, error_message(&found->error));
         text_add(out, "\n  remedy  ");
-        screen_add(out, false, COLOUR_NONE, found->error.hint);
+        screen_add(out, false, COLOUR_NONE, error_own_hint(&found->error));
         text_add_char(out, '\n');
     }
     status_groups_add(found->groups, colours, out);
@@ -104,7 +105,7 @@ void status_broker_add_json(const StatusBroker *found, const Config *config, Tex
                 found->brokers > 0 ? "true" : "false", found->brokers);
     text_add_json(json, slice_of(config->kafka.brokers));
     text_add(json, ",\"error\":");
-    text_add_json(json, found->brokers > 0 ? SLICE_NULL : slice_of(found->error.message));
+    text_add_json(json, found->brokers > 0 ? SLICE_NULL : slice_of(error_message(&found->error)));
     text_add(json, "},\"consumer_groups\":");
     char *groups = found->groups != NULL ? json_dumps(found->groups, JSON_COMPACT) : NULL;
     text_add_foreign_json(json, groups != NULL ? groups : "null");

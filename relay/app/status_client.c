@@ -15,8 +15,8 @@
 
 static Status client_silent(const char *listen, const char *why, Error *err)
 {
-    return error_set(err, ERROR_RETRY, EXIT_INTERNAL, "RELAY_SILENT", "no relay answers at %s: %s",
-                     listen, why);
+    return error_set_as(err, ERROR_RETRY, EXIT_INTERNAL, CODE_RELAY_SILENT,
+                        "no relay answers at %s: %s", listen, why);
 }
 
 /* Waits for the socket; 0 when ready, ETIMEDOUT or another errno. */
@@ -135,15 +135,13 @@ Status status_client_body(const char *listen, const Text *answer, Text *body, Er
     const char *end = strstr(text, "\r\n\r\n");
     if (strncmp(text, PROTOCOL, sizeof(PROTOCOL) - 1) != 0 || end == NULL ||
         strlen(text) < sizeof("HTTP/1.1 200") - 1) {
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_ANSWER",
-                  "what answers at %s is not outboxd: no HTTP", listen);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
+        error_set(err, CODE_RELAY_ANSWER, "what answers at %s is not outboxd: no HTTP", listen);
+        return error_advise(err);
     }
     if (strncmp(text + sizeof(PROTOCOL), " 200 ", 5) != 0) {
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_ANSWER",
-                  "what answers at %s has no status: HTTP code %.3s", listen,
-                  text + sizeof(PROTOCOL) + 1);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
+        error_set(err, CODE_RELAY_ANSWER, "what answers at %s has no status: HTTP code %.3s",
+                  listen, text + sizeof(PROTOCOL) + 1);
+        return error_advise(err);
     }
     text_append(body, end + 4, answer->length - (size_t)(end + 4 - text));
     return OK;
@@ -159,9 +157,9 @@ Status status_client_object(const char *listen, const Text *body, json_t **ret_o
                          : NULL;
     if (!json_is_object(object) || !json_is_array(json_object_get(object, "pipelines"))) {
         json_decref(object);
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "RELAY_ANSWER",
-                  "what answers at %s is not outboxd: no status object", listen);
-        return error_hint(err, "Another program has that port; set monitor.listen.");
+        error_set(err, CODE_RELAY_ANSWER, "what answers at %s is not outboxd: no status object",
+                  listen);
+        return error_advise(err);
     }
     *ret_object = object;
     return OK;

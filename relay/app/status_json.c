@@ -25,8 +25,8 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
         text_printf(reason, " and %zu more", view->waiting_topics - 1);
     }
     text_printf(reason, "%s: %s: %s", view->state == PIPELINE_RUNNING ? ", all others go on" : "",
-                view->waiting_reason->code, view->waiting_reason->message);
-    const char *remedy = log_code_remedy(view->waiting_reason);
+                error_code_name(view->waiting_reason->code), error_message(view->waiting_reason));
+    const char *remedy = error_remedy(view->waiting_reason);
     if (*remedy != '\0') {
         text_printf(reason, "\n  remedy: %s", remedy);
     }
@@ -55,13 +55,15 @@ bool relay_ready(void *arg, Text *reason)
         }
         if (view.unseen->class != ERROR_NONE && !view.paused) {
             ready = false;
-            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name, view.unseen->code,
-                        view.unseen->message, view.unseen->hint);
+            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name,
+                        error_code_name(view.unseen->code), error_message(view.unseen),
+                        error_own_hint(view.unseen));
         }
         if (view.alarm->class != ERROR_NONE && !view.paused) {
             ready = false;
-            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name, view.alarm->code,
-                        view.alarm->message, view.alarm->hint);
+            text_printf(reason, "pipeline %s: %s: %s\n  remedy: %s\n", view.name,
+                        error_code_name(view.alarm->code), error_message(view.alarm),
+                        error_own_hint(view.alarm));
         }
         if (state_is_ready(view.state)) {
             continue;
@@ -70,8 +72,9 @@ bool relay_ready(void *arg, Text *reason)
         text_printf(reason, view.lost ? "pipeline %s has lost its database" : "pipeline %s is %s",
                     view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
-            text_printf(reason, ": %s: %s", view.error->code, view.error->message);
-            const char *remedy = log_code_remedy(view.error);
+            text_printf(reason, ": %s: %s", error_code_name(view.error->code),
+                        error_message(view.error));
+            const char *remedy = error_remedy(view.error);
             if (*remedy != '\0') {
                 text_printf(reason, "\n  remedy: %s", remedy);
             }
@@ -93,13 +96,13 @@ static void add_error(Text *json, const PipelineView *view)
         return;
     }
     text_add(json, "\"error\":{");
-    relay_add_text(json, "code", err->code);
+    relay_add_text(json, "code", error_code_name(err->code));
     text_add_char(json, ',');
     relay_add_text(json, "class", error_class_name(err->class));
     text_add_char(json, ',');
-    relay_add_text(json, "message", err->message);
+    relay_add_text(json, "message", error_message(err));
     text_add_char(json, ',');
-    relay_add_text(json, "hint", log_code_remedy(err));
+    relay_add_text(json, "hint", error_remedy(err));
     text_add_char(json, ',');
     relay_add_time(json, "since",
                    err == view->error    ? view->error_since_us
@@ -119,11 +122,11 @@ static void add_waiting(Text *json, const PipelineView *view)
                 view->waiting_topics);
     relay_add_text(json, "topic", view->waiting_topic);
     text_add_char(json, ',');
-    relay_add_text(json, "code", view->waiting_reason->code);
+    relay_add_text(json, "code", error_code_name(view->waiting_reason->code));
     text_add_char(json, ',');
-    relay_add_text(json, "message", view->waiting_reason->message);
+    relay_add_text(json, "message", error_message(view->waiting_reason));
     text_add_char(json, ',');
-    relay_add_text(json, "hint", log_code_remedy(view->waiting_reason));
+    relay_add_text(json, "hint", error_remedy(view->waiting_reason));
     text_add_char(json, ',');
     relay_add_time(json, "since", view->waiting_since_us);
     text_add_char(json, '}');

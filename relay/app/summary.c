@@ -29,7 +29,7 @@ static void summary_write(const char *name, const SummaryFacts *facts, const Sum
         text_add(&text, facts->waiting == 0 ? "none waits" : "how many wait is not known");
     }
     log_write(
-        LOG_INFO, name, "SUMMARY",
+        LOG_INFO, name, CODE_SUMMARY,
         LOG_FIELDS(log_number("published", (long long)done->published),
                    log_number("marked", (long long)done->marked),
                    log_number("set_aside", (long long)done->set_aside),
@@ -56,7 +56,7 @@ void summary_tell(Summary *summary, const char *name, const SummaryFacts *facts,
     if (!idle) {
         summary_write(name, facts, &done, (now_us - summary->since_us) / 1000000);
     } else if (!summary->idle) {
-        log_write(LOG_INFO, name, "SUMMARY", LOG_FIELDS(log_text("state", facts->state)),
+        log_write(LOG_INFO, name, CODE_SUMMARY, LOG_FIELDS(log_text("state", facts->state)),
                   "nothing to publish; the next summary comes with the next event");
     }
     summary_begin(summary, facts, now_us, idle);

@@ -194,7 +194,7 @@ bool failpoint_fails(const char *name, Error *err)
         return false;
     }
     if (err != NULL) {
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "FAILPOINT", "fail point '%s'", name);
+        error_set(err, CODE_FAILPOINT, "fail point '%s'", name);
     }
     return true;
 }

@@ -114,7 +114,7 @@ static bool log_is_hint(const LogField *field)
 }
 
 /* The fields; a line that warns has a remedy: its own, else that of its code. */
-static void log_add_fields(Text *line, LogLevel level, const char *code, const LogField *fields,
+static void log_add_fields(Text *line, LogLevel level, ErrorCode code, const LogField *fields,
                            size_t count)
 {
     bool hinted = level < LOG_WARN;
@@ -125,30 +125,31 @@ static void log_add_fields(Text *line, LogLevel level, const char *code, const L
             hinted |= hint;
         }
     }
-    const LogCode *known = hinted ? NULL : log_code_find(code);
-    if (known != NULL && known->remedy[0] != '\0') {
-        log_add(line, &(LogField){.key = "hint", .text = known->remedy});
+    const char *remedy = hinted ? "" : log_code_of(code)->remedy;
+    if (*remedy != '\0') {
+        log_add(line, &(LogField){.key = "hint", .text = remedy});
     }
 }
 
-void log_write(LogLevel level, const char *pipeline, const char *code, const LogField *fields,
+void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogField *fields,
                size_t count, const char *format, ...)
 {
     if (level < log_settings.least) {
         return;
     }
-    char message[1024];
+    AUTO_TEXT message = NULL;
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof(message), format, args);
+    bool said = vasprintf(&message, format, args) >= 0;
     va_end(args);
+    message = said ? message : x_strdup(format);
 
     AUTO_BUFFER line = TEXT_EMPTY;
     log_begin(&line, level);
     if (pipeline != NULL) {
         log_add(&line, &(LogField){.key = "pipeline", .text = pipeline});
     }
-    log_add(&line, &(LogField){.key = "code", .text = code});
+    log_add(&line, &(LogField){.key = "code", .text = error_code_name(code)});
     log_add(&line, &(LogField){.key = "msg", .text = message});
     log_add_fields(&line, level, code, fields, count);
     log_end(&line);
@@ -159,9 +160,9 @@ void log_error(LogLevel level, const char *pipeline, const Error *err, const cha
     LogField fields[2];
     size_t count = 0;
     fields[count++] = log_text("class", error_class_name(err->class));
-    if (err->hint[0] != '\0') {
-        fields[count++] = log_text("hint", err->hint);
+    if (error_own_hint(err)[0] != '\0') {
+        fields[count++] = log_text("hint", error_own_hint(err));
     }
-    log_write(level, pipeline, err->code, fields, count, "%s%s%s", err->message,
+    log_write(level, pipeline, err->code, fields, count, "%s%s%s", error_message(err),
               what != NULL ? "; " : "", what != NULL ? what : "");
 }

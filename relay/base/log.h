@@ -31,16 +31,17 @@ static inline LogField log_number(const char *key, long long number)
 /** Sets the format and the least level that is written; the default is logfmt, info. */
 void log_configure(LogFormat format, LogLevel least);
 
-/** Writes one line. pipeline may be NULL; code is a stable upper-case name; fields[count] follow.
+/** Writes one line. pipeline may be NULL; fields[count] follow.
  * An empty "hint" is left out; a line that warns and has none gets the remedy of its code. */
-void log_write(LogLevel level, const char *pipeline, const char *code, const LogField *fields,
+void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogField *fields,
                size_t count, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
 /** Writes an error with its code, class and hint; what says what we do next ("retrying in 800 ms"),
  * or is NULL. */
 void log_error(LogLevel level, const char *pipeline, const Error *err, const char *what);
 
-/* Fields in place: log_write(LOG_INFO, name, "CODE", LOG_FIELDS(log_text("topic", t)), "text") */
+/* Fields in place: log_write(LOG_INFO, name, CODE_READY, LOG_FIELDS(log_text("topic", t)), "text")
+ */
 #define LOG_FIELDS(...)                                                                            \
     (const LogField[]){__VA_ARGS__}, sizeof((const LogField[]){__VA_ARGS__}) / sizeof(LogField)
 #define LOG_NO_FIELDS NULL, 0

@@ -1,48 +1,83 @@
+/* How it works: the rows are included twice, into the table by code and into the list of titles and
+ * codes. The enum has them in the same order, so the codes of a group lie side by side. */
 #include "base/log_codes.h"
 
-#include <string.h>
+#include <assert.h>
+#include <stdbool.h>
 #include <strings.h>
 
-enum { GROUPS_MAX = 16 };
+static const LogCode CODES[CODE_COUNT] = {
+    [CODE_NONE] = {.name = "", .levels = "", .meaning = "", .remedy = ""},
+#define GROUP(title)
+#define CODE(code, fixed_class, fixed_exit_code, log_levels, what, what_to_do)                     \
+    [CODE_##code] = {.name = #code,                                                                \
+                     .class = (fixed_class),                                                       \
+                     .exit_code = (fixed_exit_code),                                               \
+                     .levels = (log_levels),                                                       \
+                     .meaning = (what),                                                            \
+                     .remedy = (what_to_do)},
+#include "base/error_codes_relay.inc"
+#include "base/error_codes_server.inc"
+#undef CODE
+#undef GROUP
+};
+
+/* A title, or NULL for each code of the group that it began. */
+static const char *const LINES[] = {
+#define GROUP(title)                                          (title),
+#define CODE(name, class, exit_code, levels, meaning, remedy) NULL,
+#include "base/error_codes_relay.inc"
+#include "base/error_codes_server.inc"
+#undef CODE
+#undef GROUP
+};
+
+enum {
+    LINE_COUNT = sizeof(LINES) / sizeof(LINES[0]),
+    GROUP_COUNT = LINE_COUNT - (CODE_COUNT - 1),
+};
+
+static_assert(GROUP_COUNT > 0 && GROUP_COUNT < 32, "each file of rows begins with a GROUP");
 
 const LogCodeGroup *log_code_groups(size_t *ret_count)
 {
-    static LogCodeGroup groups[GROUPS_MAX];
-    static size_t count;
-    if (count == 0) {
-        for (size_t i = 0; i < LOG_CODES_RELAY_COUNT && count < GROUPS_MAX; i++) {
-            groups[count++] = LOG_CODES_RELAY[i];
-        }
-        for (size_t i = 0; i < LOG_CODES_POSTGRES_COUNT && count < GROUPS_MAX; i++) {
-            groups[count++] = LOG_CODES_POSTGRES[i];
+    static LogCodeGroup groups[GROUP_COUNT];
+    static bool made;
+    LogCodeGroup *group = NULL;
+    const LogCode *code = &CODES[CODE_NONE + 1];
+    for (size_t i = 0; !made && i < LINE_COUNT; i++) {
+        if (LINES[i] != NULL) {
+            group = group != NULL ? group + 1 : groups;
+            *group = (LogCodeGroup){.title = LINES[i], .codes = code};
+        } else if (group != NULL) {
+            group->count++;
+            code++;
         }
     }
-    *ret_count = count;
+    made = true;
+    *ret_count = GROUP_COUNT;
     return groups;
 }
 
-static const LogCode *groups_find(const LogCodeGroup *groups, size_t count, const char *code)
+const LogCode *log_code_of(ErrorCode code)
 {
-    for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < groups[i].count; j++) {
-            if (strcasecmp(groups[i].codes[j].code, code) == 0) {
-                return &groups[i].codes[j];
-            }
+    assert(code >= CODE_NONE && code < CODE_COUNT);
+    return &CODES[code];
+}
+
+const char *error_code_name(ErrorCode code)
+{
+    return log_code_of(code)->name;
+}
+
+ErrorCode error_code_find(const char *name)
+{
+    for (ErrorCode code = CODE_NONE + 1; code < CODE_COUNT; code++) {
+        if (strcasecmp(CODES[code].name, name) == 0) {
+            return code;
         }
     }
-    return NULL;
-}
-
-const LogCode *log_code_find(const char *code)
-{
-    const LogCode *found = groups_find(LOG_CODES_RELAY, LOG_CODES_RELAY_COUNT, code);
-    return found != NULL ? found : groups_find(LOG_CODES_POSTGRES, LOG_CODES_POSTGRES_COUNT, code);
-}
-
-const char *log_code_remedy(const Error *err)
-{
-    const LogCode *known = err->hint[0] == '\0' ? log_code_find(err->code) : NULL;
-    return known != NULL ? known->remedy : err->hint;
+    return CODE_NONE;
 }
 
 /* A cell of a table: "|" would end it, and "<" would begin HTML. */
@@ -76,7 +111,7 @@ void log_codes_add_markdown(Text *out)
                     groups[i].title);
         for (size_t j = 0; j < groups[i].count; j++) {
             const LogCode *code = &groups[i].codes[j];
-            text_printf(out, "| `%s` | %s | ", code->code, code->levels);
+            text_printf(out, "| `%s` | %s | ", code->name, code->levels);
             markdown_add_cell(out, code->meaning);
             text_add(out, " | ");
             markdown_add_cell(out, code->remedy[0] != '\0' ? code->remedy : "None needed.");

@@ -1,8 +1,11 @@
-/* log_codes: every code that a log line, an error or a dead letter can carry, with what it means
- * and what to do. `outboxd explain` prints from it, and relay/LOGS.md is made from it.
+/* log_codes: the registry of codes: what each means, what to do about it, and what it does to the
+ * program. `outboxd explain` and hints come from it, and relay/LOGS.md is made from it.
  *
- * A code is part of what users build alerts on: it is never renamed, and a new one gets its row
- * here first (tests/run lint compares with the sources). */
+ * A new code gets its row in error_codes_*.inc:
+ *
+ *   CODE(NAME, class, exit code, levels, meaning, remedy)
+ *
+ * class ERROR_NONE: no error has it, or the case decides (error_set_as). */
 #pragma once
 
 #include <stddef.h>
@@ -11,7 +14,9 @@
 #include "base/text.h"
 
 typedef struct LogCode {
-    const char *code;
+    const char *name;
+    ErrorClass class;
+    ExitCode exit_code;
     const char *levels; /* of the log lines, "warn, error"; "command": only sub-commands say it */
     const char *meaning;
     const char *remedy; /* "" = nothing is to be done; of a line that warns, its hint */
@@ -23,24 +28,11 @@ typedef struct LogCodeGroup {
     size_t count;
 } LogCodeGroup;
 
-/** All groups in the order of the page; static. */
+/** All groups in the order of the page; static. One thread. */
 const LogCodeGroup *log_code_groups(size_t *ret_count);
 
-/** The row of a code, case ignored; NULL when there is none. Any thread. */
-const LogCode *log_code_find(const char *code);
-
-/** What to do about an error: its hint, else the remedy of its code, else "". */
-const char *log_code_remedy(const Error *err);
+/** The row of a code; CODE_NONE has one of empty texts. Any thread. */
+const LogCode *log_code_of(ErrorCode code);
 
 /** Appends the page relay/LOGS.md. */
 void log_codes_add_markdown(Text *out);
-
-/* Of the files that hold the rows. */
-extern const LogCodeGroup LOG_CODES_RELAY[];
-extern const size_t LOG_CODES_RELAY_COUNT;
-extern const LogCodeGroup LOG_CODES_POSTGRES[];
-extern const size_t LOG_CODES_POSTGRES_COUNT;
-#define LOG_CODE_GROUP(heading, rows)                                                              \
-    {                                                                                              \
-        .title = (heading), .codes = (rows), .count = sizeof(rows) / sizeof((rows)[0])             \
-    }

@@ -218,7 +218,7 @@ static void style_free(Encoder *encoder)
 Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err)
 {
     if (pipeline->headers == HEADERS_DEBEZIUM) {
-        return error_set(err, ERROR_FATAL, EXIT_CONFIG, "NOT_BUILT",
+        return error_set(err, CODE_NOT_BUILT,
                          "pipeline '%s': headers = \"debezium\" is not built yet", pipeline->name);
     }
     StyleEncoder *style = x_calloc(1, sizeof(*style));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "flow/refusal.h"
 
 Batch *batch_new(void)
 {
@@ -13,6 +14,9 @@ Batch *batch_new(void)
 void batch_free(Batch **batch)
 {
     if (*batch != NULL) {
+        for (Refusal *refusal = (*batch)->refusals; refusal != NULL; refusal = refusal->next) {
+            error_clear(&refusal->error);
+        }
         arena_release(&(*batch)->arena);
         free((*batch)->events);
         free(*batch);

@@ -22,6 +22,7 @@ typedef struct Batch {
     uint64_t position;  /* of the source, as the next two: nothing else reads them */
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
+    struct Refusal *refusals; /* in the arena; their errors are let go with the batch */
     struct Batch *newer;
 } Batch;
 

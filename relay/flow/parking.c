@@ -39,7 +39,7 @@ static Hold *parking_begin(Parking *parking, Topic *topic, const Error *reason)
 {
     Hold *hold = x_calloc(1, sizeof(*hold));
     hold->topic = topic;
-    hold->reason = *reason;
+    error_copy(&hold->reason, reason);
     hold->since = clock_moment();
     if (parking->metrics != NULL) {
         hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
@@ -66,7 +66,7 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
     }
     if (hold != NULL) {
         parking_leave_row(parking, hold);
-        hold->reason = *reason;
+        error_copy(&hold->reason, reason);
         hold->missing_us = 0;
     } else {
         hold = parking_begin(parking, topic, reason);
@@ -94,8 +94,7 @@ Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const
     if (hold != NULL && !hold->row.trying) {
         return hold;
     }
-    bool again =
-        hold != NULL && parking_is_row(hold, event) && strcmp(hold->reason.code, reason->code) == 0;
+    bool again = hold != NULL && parking_is_row(hold, event) && hold->reason.code == reason->code;
     HeldRow row = again ? hold->row : (HeldRow){.seq = event->seq, .id = row_id(event)};
     row.tries += again;
     row.trying = row.storing = false;
@@ -104,7 +103,7 @@ Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const
     } else {
         parking_leave_row(parking, hold);
     }
-    hold->reason = *reason;
+    error_copy(&hold->reason, reason);
     hold->by_row = true;
     hold->row = row;
     parking->rows++;
@@ -135,6 +134,7 @@ static void parking_end(Parking *parking, Hold *hold)
         metrics_remove(parking->metrics, "outboxd_topic_waiting_events", "pipeline",
                        parking->pipeline, "topic", hold->topic->name, NULL);
     }
+    error_clear(&hold->reason);
     free(hold);
     if (parking->holds == NULL) {
         parking->said_us = 0;
@@ -169,7 +169,7 @@ bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_
     if (hold == NULL || hold->over || hold->aside || hold->by_row) {
         return false;
     }
-    hold->reason = *reason;
+    error_copy(&hold->reason, reason);
     if (hold->missing_us == 0) {
         hold->missing_us = now_us;
     }
@@ -195,16 +195,16 @@ static void parking_say_back(const Parking *parking, const Hold *hold)
 {
     if (hold->by_row) {
         log_write(
-            LOG_INFO, parking->pipeline, "HELD_ROW_MENDED",
+            LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
             LOG_FIELDS(log_text("topic", hold->topic->name),
                        hold->row.seq != EVENT_NO_SEQ ? log_number("seq", hold->row.seq)
                                                      : log_text("seq", "none"),
-                       log_text("was", hold->reason.code),
+                       log_text("was", error_code_name(hold->reason.code)),
                        log_number("after_ms", clock_since_us(&hold->since) / 1000)),
             "the row that held back its topic is mended, or gone: the events behind it follow");
         return;
     }
-    log_write(LOG_INFO, parking->pipeline, "TOPIC_READY",
+    log_write(LOG_INFO, parking->pipeline, CODE_TOPIC_READY,
               LOG_FIELDS(log_text("topic", hold->topic->name),
                          log_number("events", (long long)hold_events(hold)),
                          log_number("after_ms", clock_since_us(&hold->since) / 1000)),
@@ -312,7 +312,7 @@ void parking_tick(Parking *parking, int64_t now_us)
                          log_number("topics", (long long)parking->topics),
                          log_number("events", (long long)(parking->parked + parking->in_memory)),
                          log_number("for_s", clock_since_us(&first->since) / 1000000)),
-              "still waiting: %s", first->reason.message);
+              "still waiting: %s", error_message(&first->reason));
 }
 
 void parking_collect(const Parking *parking)

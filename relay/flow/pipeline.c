@@ -67,22 +67,10 @@ int64_t pipeline_backoff_ms(Pipeline *p)
     return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
 }
 
-static uint64_t fact_hash(const Error *err)
-{
-    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)err->class; /* FNV-1a */
-    for (const char *c = err->code; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
-    }
-    for (const char *c = err->message; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
-    }
-    return hash | 1;
-}
-
 /* Whether this fact was logged within SAID_AGAIN_SECONDS; if not, notes that it is now. */
 static bool pipeline_said(Pipeline *p, const Error *err)
 {
-    uint64_t fact = fact_hash(err);
+    uint64_t fact = error_hash(err);
     int64_t now_us = clock_monotonic_us();
     Said *oldest = &p->said[0];
     for (Said *said = p->said; said < p->said + SAID_MAX; said++) {
@@ -102,13 +90,13 @@ static bool pipeline_said(Pipeline *p, const Error *err)
  */
 static bool error_is_away(const Error *err)
 {
-    static const char *const CODES[] = {
-        "POSTGRES_UNREACHABLE", "POSTGRES_CONNECTION_LOST", "POSTGRES_CONNECTION",
-        "POSTGRES_SILENT",      "POSTGRES_NOT_SENT",        "POSTGRES_SHUTDOWN",
-        "POSTGRES_CRASH",       "POSTGRES_STARTING",        "SERVER_STOPPING",
+    static const ErrorCode CODES[] = {
+        CODE_POSTGRES_UNREACHABLE, CODE_POSTGRES_CONNECTION_LOST, CODE_POSTGRES_CONNECTION,
+        CODE_POSTGRES_SILENT,      CODE_POSTGRES_NOT_SENT,        CODE_POSTGRES_SHUTDOWN,
+        CODE_POSTGRES_CRASH,       CODE_POSTGRES_STARTING,        CODE_SERVER_STOPPING,
     };
     for (size_t i = 0; i < sizeof(CODES) / sizeof(CODES[0]); i++) {
-        if (strcmp(err->code, CODES[i]) == 0) {
+        if (err->code == CODES[i]) {
             return true;
         }
     }
@@ -117,8 +105,7 @@ static bool error_is_away(const Error *err)
 
 void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
 {
-    bool same = p->error.class == err->class && strcmp(p->error.code, err->code) == 0 &&
-                strcmp(p->error.message, err->message) == 0;
+    bool same = p->error.class == err->class && error_same(&p->error, err);
     p->error_repeated++;
     if (same) {
         return;
@@ -134,7 +121,7 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
         p->error_said = false;
     }
     bool same_outage = p->error_said && error_is_away(&p->error) && error_is_away(err);
-    p->error = *err;
+    error_copy(&p->error, err);
     p->error_from_sink = from_sink;
     p->error_repeated = 1;
     bool fatal = err->class == ERROR_FATAL;
@@ -158,12 +145,13 @@ void pipeline_recovered(Pipeline *p)
     }
     int64_t after_ms = clock_since_us(&p->error_since) / 1000;
     if (p->error_said) { /* else nobody read what this would be the end of */
-        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_RECOVERED",
-                  LOG_FIELDS(log_text("was", p->error.code), log_number("after_ms", after_ms)),
+        log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_RECOVERED,
+                  LOG_FIELDS(log_text("was", error_code_name(p->error.code)),
+                             log_number("after_ms", after_ms)),
                   "publishing again");
     }
-    snprintf(p->last_trouble, sizeof(p->last_trouble), "%s", p->error.code);
-    p->error = (Error){0};
+    p->last_trouble = p->error.code;
+    error_clear(&p->error);
     p->attempt = 0;
     memset(p->said, 0, sizeof(p->said));
 }
@@ -174,21 +162,22 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
     int64_t troubles = log_limit_due(&p->trouble_lines, now_us, at_once);
     if (troubles > 0) {
         bool now = p->error.class != ERROR_NONE;
-        log_write(LOG_WARN, p->parts.config->name, "PIPELINE_UNSTEADY",
-                  LOG_FIELDS(log_number("times", troubles),
-                             log_text("last", now ? p->error.code : p->last_trouble)),
-                  "publishing failed so many more times lately, and recovered as often%s%s",
-                  now ? " but for the last: " : "", now ? p->error.message : "");
+        log_write(
+            LOG_WARN, p->parts.config->name, CODE_PIPELINE_UNSTEADY,
+            LOG_FIELDS(log_number("times", troubles),
+                       log_text("last", error_code_name(now ? p->error.code : p->last_trouble))),
+            "publishing failed so many more times lately, and recovered as often%s%s",
+            now ? " but for the last: " : "", now ? error_message(&p->error) : "");
     }
     int64_t asides = log_limit_due(&p->aside_lines, now_us, at_once);
     if (asides > 0) {
-        log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
+        log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
                   LOG_FIELDS(log_number("events", asides)),
                   "so many more events were set aside; see them with: outboxd dead list");
     }
     int64_t shadowed = log_limit_due(&p->shadowed_lines, now_us, at_once);
     if (shadowed > 0) {
-        log_write(LOG_WARN, p->parts.config->name, "HEADERS_SHADOWED",
+        log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(log_number("events", shadowed)),
                   "so many more events had headers that were left out");
     }
@@ -214,7 +203,7 @@ static void act_activate(Pipeline *p)
     pipeline_recovered(p);
     p->parts.sink->ops->open(p->parts.sink);
     if (!quiet) {
-        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_ACTIVE", LOG_NO_FIELDS,
+        log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_ACTIVE, LOG_NO_FIELDS,
                   "this relay owns the outbox");
     }
     pipeline_wake(p);
@@ -396,7 +385,7 @@ static void act_lost_while_draining(Pipeline *p)
 {
     size_t unmarked = pipeline_unmarked(p);
     if (unmarked > 0 && p->error.class != ERROR_FATAL) {
-        error_set(&p->error, ERROR_FATAL, EXIT_DRAIN, "DRAIN_INCOMPLETE",
+        error_set(&p->error, CODE_DRAIN_INCOMPLETE,
                   "PostgreSQL went away while %zu rows in flight or published were not marked yet; "
                   "they will be published again",
                   unmarked);

@@ -14,21 +14,16 @@ enum {
     REMIND_SECONDS = 60,
 };
 
-static bool is_the_same(const Error *a, const Error *b)
-{
-    return strcmp(a->code, b->code) == 0 && strcmp(a->message, b->message) == 0;
-}
-
 static void pipeline_mend(Pipeline *p)
 {
     if (p->broken.class == ERROR_NONE) {
         return;
     }
-    log_write(LOG_INFO, p->parts.config->name, "PRECONDITION_MENDED",
-              LOG_FIELDS(log_text("was", p->broken.code),
+    log_write(LOG_INFO, p->parts.config->name, CODE_PRECONDITION_MENDED,
+              LOG_FIELDS(log_text("was", error_code_name(p->broken.code)),
                          log_number("after_ms", clock_since_us(&p->broken_since) / 1000)),
               "mended: the pipeline goes on");
-    p->broken = (Error){0};
+    error_clear(&p->broken);
     p->attempt = 0;
     p->refusals = 0;
     p->progress_us = clock_monotonic_us(); /* silence counts from here */
@@ -50,13 +45,13 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
         return; /* the source judges by itself before its first event */
     }
     p->broken_repeated++;
-    if (is_the_same(&p->broken, err)) {
+    if (error_same(&p->broken, err)) {
         return;
     }
     if (p->broken.class == ERROR_NONE) {
         p->broken_since = clock_moment();
     }
-    p->broken = *err;
+    error_copy(&p->broken, err);
     p->broken.class = ERROR_RETRY;
     p->broken_repeated = 1;
     p->broken_said_us = clock_monotonic_us();
@@ -86,8 +81,8 @@ void pipeline_remind_broken(Pipeline *p)
     log_write(LOG_WARN, p->parts.config->name, p->broken.code,
               LOG_FIELDS(log_number("repeated", p->broken_repeated),
                          log_number("for_s", clock_since_us(&p->broken_since) / 1000000),
-                         log_text("hint", p->broken.hint)),
-              "still waiting to be mended: %s", p->broken.message);
+                         log_text("hint", error_own_hint(&p->broken))),
+              "still waiting to be mended: %s", error_message(&p->broken));
 }
 
 void pipeline_doubt(void *arg)
@@ -113,10 +108,10 @@ void pipeline_refused(void *arg, const Error *err)
         return;
     }
     p->refused = true;
-    bool marks = strcmp(err->code, "MARK_REJECTED") == 0;
+    bool marks = err->code == CODE_MARK_REJECTED;
     p->rejected = p->rejected || marks; /* until the source says that all is well again */
     p->refusals += p->broken.class == ERROR_NONE && !marks; /* its reason is known */
-    Error said = *err;
+    AUTO_ERROR said = error_of(err);
     /* One of class RETRY is waited for: ending would publish again what is not marked. */
     bool over = p->refusals > REFUSALS_MAX && err->class != ERROR_RETRY;
     said.class = over ? ERROR_FATAL : ERROR_RETRY;

@@ -43,7 +43,7 @@ static void on_standby(void *arg, const char *holder)
     p->begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
-        log_write(LOG_INFO, p->parts.config->name, "PIPELINE_STANDBY",
+        log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_STANDBY,
                   LOG_FIELDS(log_text("holder", holder)),
                   "standing by: another relay publishes this outbox");
         pipeline_doubt(p); /* is it one? The watch tells */
@@ -225,10 +225,10 @@ static void pipeline_watch_stall(Pipeline *p)
         (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED)) {
         return;
     }
-    Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_NO_ACKNOWLEDGEMENT",
-              "no acknowledgement from Kafka for %d s", STALL_SECONDS);
-    error_hint(&err, "Look at the brokers: acks=all needs min.insync.replicas replicas in sync.");
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              STALL_SECONDS);
+    error_advise(&err);
     on_trouble(p, &err);
 }
 
@@ -255,7 +255,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         log_write(LOG_WARN, p->parts.config->name, p->error.code,
                   LOG_FIELDS(log_number("repeated", p->error_repeated),
                              log_number("for_s", clock_since_us(&p->error_since) / 1000000)),
-                  "still waiting: %s", p->error.message);
+                  "still waiting: %s", error_message(&p->error));
     }
 }
 
@@ -329,6 +329,10 @@ void pipeline_free(Pipeline **pipeline)
     parking_clear(&p->parking);
     router_free(&p->parts.router);
     topics_free(&p->parts.topics);
+    error_clear(&p->broken);
+    error_clear(&p->error);
+    error_clear(&p->unseen);
+    error_clear(&p->alarm);
     free(p);
     *pipeline = NULL;
 }

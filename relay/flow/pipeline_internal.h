@@ -92,7 +92,7 @@ struct Pipeline {
     bool error_said;         /* the present error, or an earlier one of this trouble, was logged */
     Said said[SAID_MAX];
     LogLimit trouble_lines;  /* of troubles that come and go */
-    char last_trouble[48];   /* code of the one before the present, if any */
+    ErrorCode last_trouble;  /* of the one before the present, if any */
     LogLimit aside_lines;    /* of events set aside */
     LogLimit shadowed_lines; /* of headers that were left out */
     unsigned attempt;        /* of the back-off */

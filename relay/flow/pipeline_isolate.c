@@ -14,7 +14,7 @@
  */
 static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
 {
-    if (event->retimed || strcmp(err->code, "RECORD_TIMESTAMP_REFUSED") != 0 ||
+    if (event->retimed || err->code != CODE_RECORD_TIMESTAMP_REFUSED ||
         p->parts.config->timestamp == TIMESTAMP_PUBLISH) {
         return false;
     }
@@ -36,7 +36,7 @@ void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
     }
     if (proven) {
         Record record;
-        Error ignored = {0};
+        AUTO_ERROR ignored = {0};
         (void)pipeline_make_record(p, event, &record, &ignored);
         pipeline_poison(p, event, &record, err, true);
     }
@@ -74,7 +74,7 @@ static uint64_t *key_set_at(const KeySet *set, uint64_t hash)
 static bool event_key(Pipeline *p, Event *event, uint64_t *ret_hash)
 {
     Record record = {0};
-    Error ignored = {0};
+    AUTO_ERROR ignored = {0};
     if (router_route(p->parts.router, event, &event->batch->arena, &record, &ignored) != ROUTE_OK ||
         slice_is_null(record.key)) {
         return false;
@@ -135,7 +135,7 @@ void pipeline_count_overtaken(Pipeline *p)
     *p->parts.stats->overtaken += overtaken;
     if (overtaken > 0) {
         log_write(
-            LOG_WARN, p->parts.config->name, "EVENTS_OVERTAKEN",
+            LOG_WARN, p->parts.config->name, CODE_EVENTS_OVERTAKEN,
             LOG_FIELDS(log_number("events", (long long)overtaken),
                        log_number("first_seq", first->seq)),
             "after a refusal of the broker, later events of the same keys were written first");

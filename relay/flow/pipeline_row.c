@@ -36,14 +36,14 @@ static Topic *row_topic(Pipeline *p, const Event *event, const Record *record)
 /* Which event, why, and what to do. */
 static void row_reason(const Pipeline *p, const Event *event, const Error *err, Error *ret_reason)
 {
-    *ret_reason = *err;
+    error_copy(ret_reason, err);
     pipeline_name_event(event, ret_reason);
     const Source *source = p->parts.source;
     bool in_row = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                   source->ops->may_park(source, event);
-    bool letter = strcmp(err->code, "DEAD_LETTER_REFUSED") == 0;
-    bool unrouted = strcmp(err->code, "EVENT_UNROUTED") == 0;
-    error_hint(ret_reason, "%s %s%s", err->hint,
+    bool letter = err->code == CODE_DEAD_LETTER_REFUSED;
+    bool unrouted = err->code == CODE_EVENT_UNROUTED;
+    error_hint(ret_reason, "%s %s%s", error_own_hint(err),
                in_row && !letter ? "Or correct the row, or delete it: the relay goes on by itself. "
                                  : "",
                letter     ? "The relay tries again by itself."
@@ -56,11 +56,11 @@ void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Er
     Topic *topic = row_topic(p, event, record);
     isolate_found(&p->isolate, event);
     if (!parking_holds(topic)) {
-        Error reason;
+        AUTO_ERROR reason = {0};
         row_reason(p, event, err, &reason);
         HeldRow *row = &parking_hold_row(&p->parking, topic, event, &reason)->row;
         row->sent = sent;
-        row->letter = strcmp(err->code, "DEAD_LETTER_REFUSED") == 0;
+        row->letter = err->code == CODE_DEAD_LETTER_REFUSED;
         row->try_us = clock_monotonic_us() + TRY_SECONDS * INT64_C(1000000);
     }
     Hold *hold = topic->hold;
@@ -166,16 +166,17 @@ void pipeline_aside_refused(void *arg, Event *event, const Error *err)
         return; /* it stays unpublished, or is set aside again */
     }
     Record record;
-    Error why = {0};
+    AUTO_ERROR why = {0};
     (void)pipeline_make_record(p, event, &record, &why);
-    Error refused = {0};
-    error_set(&refused, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_REFUSED",
+    AUTO_ERROR refused = {0};
+    error_set(&refused, CODE_DEAD_LETTER_REFUSED,
               "cannot be published (%s), and its dead letter cannot be stored: %s",
-              reason_name(event->aside_reason), err->message);
+              reason_name(event->aside_reason), error_message(err));
     error_hint(&refused, "%s",
-               err->hint[0] != '\0' ? err->hint
-                                    : "Mend what PostgreSQL names: a right on the dead-letter "
-                                      "table, room on its disk, a constraint or trigger of yours.");
+               error_own_hint(err)[0] != '\0'
+                   ? error_own_hint(err)
+                   : "Mend what PostgreSQL names: a right on the dead-letter "
+                     "table, room on its disk, a constraint or trigger of yours.");
     Hold *own = row_hold(p, event);
     if (own != NULL && own->row.storing) { /* held all the time: as if it had only been tried */
         own->row.storing = false;

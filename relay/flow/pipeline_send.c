@@ -60,7 +60,7 @@ void pipeline_name_event(const Event *event, Error *err)
 
 static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 {
-    Error fatal = *err;
+    AUTO_ERROR fatal = error_of(err);
     fatal.class = ERROR_FATAL;
     pipeline_name_event(event, &fatal);
     pipeline_complain(p, &fatal, false);
@@ -102,12 +102,13 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
             x_format("outboxd dead show %s says all of it. Mend the cause, then requeue "
                      "it by the number that this shows.",
                      event_id);
-        log_write(LOG_WARN, p->parts.config->name, "EVENT_SET_ASIDE",
-                  LOG_FIELDS(seq, log_text("event_id", event_id), log_text("reason", err->code),
-                             log_text("hint", strcmp(err->code, "MESSAGE_MALFORMED") == 0 ? NO_EVENT
-                                              : aside_is_shown(id)                        ? hint
-                                                                                          : "")),
-                  "%s; writing the event to the dead-letter table", err->message);
+        log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
+                  LOG_FIELDS(seq, log_text("event_id", event_id),
+                             log_text("reason", error_code_name(err->code)),
+                             log_text("hint", err->code == CODE_MESSAGE_MALFORMED ? NO_EVENT
+                                              : aside_is_shown(id)                ? hint
+                                                                                  : "")),
+                  "%s; writing the event to the dead-letter table", error_message(err));
     }
     p->parts.source->ops->set_aside(p->parts.source, event, record, err);
 }
@@ -117,7 +118,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
 void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
 {
     if (event->message && err->class == ERROR_POISON) {
-        Error placed = *err;
+        AUTO_ERROR placed = error_of(err);
         error_prefix(&placed, "message %llu of the transaction that commits at %X/%X",
                      (unsigned long long)event->ordinal, (unsigned)(event->commit_lsn >> 32),
                      (unsigned)event->commit_lsn);
@@ -156,17 +157,17 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
     *record = (Record){0};
     Arena *arena = &event->batch->arena;
     RouteResult routed = router_route(p->parts.router, event, arena, record, err);
-    Error encode_error = {0};
+    AUTO_ERROR encode_error = {0};
     if (p->parts.encoder->encode(p->parts.encoder, event, arena, record, &encode_error) != OK &&
         routed == ROUTE_OK) {
-        *err = encode_error;
+        error_copy(err, &encode_error);
         return ROUTE_POISON;
     }
     if (event->retimed) {
         record->timestamp_ms = 0;
     }
     if (event->refusal != NULL) { /* whatever the routes say: they did not see all of it */
-        *err = event->refusal->error;
+        error_copy(err, &event->refusal->error);
         return ROUTE_POISON;
     }
     return routed;
@@ -180,7 +181,7 @@ static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned sha
     if (log_limit_take(&p->shadowed_lines, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-        log_write(LOG_WARN, p->parts.config->name, "HEADERS_SHADOWED",
+        log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(seq, log_number("headers", shadowed)),
                   "headers of this event have names of the envelope, and were left out");
     }
@@ -190,7 +191,7 @@ static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned sha
 static bool pipeline_send(Pipeline *p, Event *event)
 {
     Record record;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     RouteResult routed = pipeline_make_record(p, event, &record, &err);
     if (pipeline_waits_for_row(p, event, &record)) {
         return pipeline_sends(p);
@@ -251,7 +252,7 @@ static Event *pipeline_next(Pipeline *p)
             }
             batch->next_unsent++;
         }
-        Error err;
+        AUTO_ERROR err = {0};
         if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
             return NULL;
         }
@@ -350,7 +351,7 @@ static void pipeline_say_first(const Pipeline *p, const Event *event)
 {
     LogField seq =
         event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-    log_write(LOG_INFO, p->parts.config->name, "FIRST_PUBLISHED",
+    log_write(LOG_INFO, p->parts.config->name, CODE_FIRST_PUBLISHED,
               LOG_FIELDS(seq, log_text("topic", event->topic->name)), "first event published");
 }
 
@@ -400,7 +401,7 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
     event->state = EVENT_PENDING;
     pipeline_wake(p);
     bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
-    if (strcmp(err->code, "SINK_PURGED") == 0) {
+    if (err->code == CODE_SINK_PURGED) {
         if (going) { /* a purge that came late took what was sent after it */
             pipeline_input(p, INPUT_RESEND);
         }
@@ -411,7 +412,7 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
         pipeline_request_refused(p, event, err);
         return;
     }
-    bool waits = strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0; /* the sink will not take it again */
+    bool waits = err->code == CODE_KAFKA_TOPIC_DENIED; /* the sink will not take it again */
     if (going && !waits) {
         pipeline_complain(p, err, true);
     }

@@ -84,7 +84,7 @@ void pipeline_settle_timeout(Pipeline *p)
         pipeline_look_after(p, SETTLE_MS); /* only its reports tell what the broker has */
         return;
     }
-    log_write(LOG_WARN, p->parts.config->name, "SINK_DID_NOT_SETTLE",
+    log_write(LOG_WARN, p->parts.config->name, CODE_SINK_DID_NOT_SETTLE,
               LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
               "the brokers answer, but the producer reported nothing for %d s; making a new one, "
               "duplicates are possible",

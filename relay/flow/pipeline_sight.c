@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "flow/pipeline_internal.h"
 
+static const Error NONE = {0};
+
 void pipeline_follow(Pipeline *p, int64_t low, int64_t high)
 {
     bool nobody = p->parts.settled == NULL;
@@ -16,7 +18,7 @@ void pipeline_set_unseen(Pipeline *p, const Error *err)
     if (p->unseen.class == ERROR_NONE) {
         p->unseen_since = clock_moment();
     }
-    p->unseen = err != NULL ? *err : (Error){0};
+    error_copy(&p->unseen, err != NULL ? err : &NONE);
     if (p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
     }
@@ -24,16 +26,15 @@ void pipeline_set_unseen(Pipeline *p, const Error *err)
 
 void pipeline_set_alarm(Pipeline *p, const Error *err)
 {
-    if (err == NULL || strcmp(err->code, p->alarm.code) != 0) { /* one that comes anew lasts, too */
+    if (err == NULL || err->code != p->alarm.code) { /* one that comes anew lasts, too */
         p->alarm_since = clock_moment();
     }
-    p->alarm = err != NULL ? *err : (Error){0};
+    error_copy(&p->alarm, err != NULL ? err : &NONE);
 }
 
 /* It has lasted for a lease: then whoever it is does not go by itself. */
 const Error *pipeline_alarm(const Pipeline *p)
 {
-    static const Error NONE = {0};
     int64_t lease_us = p->parts.config->lease_ms * 1000;
     return p->alarm.class != ERROR_NONE && clock_since_us(&p->alarm_since) >= lease_us ? &p->alarm
                                                                                        : &NONE;

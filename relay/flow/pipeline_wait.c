@@ -17,8 +17,6 @@ enum {
     RECOUNT_ROW_US = 3000, /* ... and so much later for each of them */
 };
 
-#define WAITING_FULL "WAITING_EVENTS_FULL"
-
 void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record)
 {
     Hold *hold = topic->hold;
@@ -47,7 +45,7 @@ void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error 
 {
     (void)parking_hold(&p->parking, record->topic, reason);
     pipeline_park(p, event, record->topic, record);
-    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, reason->code) == 0) {
+    if (p->state == PIPELINE_STALLED && p->error.code == reason->code) {
         pipeline_input(p, INPUT_HEALED); /* it was the trouble of all, and is that of one topic */
     }
 }
@@ -106,7 +104,7 @@ void pipeline_let_go(Pipeline *p)
 static void pipeline_empty(Pipeline *p)
 {
     pipeline_let_go(p);
-    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, WAITING_FULL) == 0) {
+    if (p->state == PIPELINE_STALLED && p->error.code == CODE_WAITING_EVENTS_FULL) {
         pipeline_input(p, INPUT_HEALED);
     }
 }
@@ -129,7 +127,7 @@ void pipeline_reread_when_due(Pipeline *p)
     p->reread_wanted = false;
     p->reread_at_us = now_us + REREAD_SECONDS * INT64_C(1000000);
     p->recount_at_us = 0;
-    if (strcmp(p->error.code, WAITING_FULL) == 0) {
+    if (p->error.code == CODE_WAITING_EVENTS_FULL) {
         pipeline_recovered(p);
     }
     pipeline_input(p, INPUT_REREAD);
@@ -139,8 +137,8 @@ void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
 {
     Pipeline *p = arg;
     /* Who may write no topic at all gets no producer: then no event comes so far as to be held. */
-    if (p->state == PIPELINE_STALLED && strcmp(p->error.code, "KAFKA_PRODUCER_FATAL") == 0 &&
-        strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+    if (p->state == PIPELINE_STALLED && p->error.code == CODE_KAFKA_PRODUCER_FATAL &&
+        err->code == CODE_KAFKA_TOPIC_DENIED) {
         pipeline_complain(p, err, true);
     }
     if (!parking_confirm(&p->parking, topic, err, clock_monotonic_us())) {
@@ -194,7 +192,7 @@ void pipeline_watch_beyond(Pipeline *p)
         if (topics_have_room(p->parts.topics)) {
             pipeline_on_found(p, hold->topic);
         } else {
-            Error reason = hold->reason;
+            AUTO_ERROR reason = error_of(&hold->reason);
             pipeline_on_missing(p, hold->topic, &reason);
         }
         return; /* there is one */
@@ -229,14 +227,14 @@ static void pipeline_watch_full(Pipeline *p)
         !pipeline_works(p) || p->error.class != ERROR_NONE) {
         return;
     }
-    Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_KAFKA, WAITING_FULL,
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_WAITING_EVENTS_FULL,
               "%zu events wait in memory for their topic %s, so that nothing more is read: %s: %s",
               p->parking.in_memory,
               reads_on ? "and take all the room"
                        : "and are of rows that must be published before the log that follows",
-              first->reason.code, first->reason.message);
-    error_hint(&err, "%s", first->reason.hint);
+              error_code_name(first->reason.code), error_message(&first->reason));
+    error_hint(&err, "%s", error_own_hint(&first->reason));
     pipeline_complain(p, &err, true);
     pipeline_input(p, INPUT_TROUBLE);
 }

@@ -2,6 +2,8 @@
  * and each would be a series. */
 #pragma once
 
+#include "base/error_code.h"
+
 typedef enum Reason {
     REASON_TOPIC_UNKNOWN,
     REASON_DENIED,      /* no permission, or not authenticated */
@@ -17,8 +19,8 @@ typedef enum Reason {
     REASON_COUNT
 } Reason;
 
-/** Of an error code, such as "RECORD_TOO_LARGE"; REASON_OTHER when it is not of the set. */
-Reason reason_of(const char *code);
+/** Of an error code, such as CODE_RECORD_TOO_LARGE; REASON_OTHER when it is not of the set. */
+Reason reason_of(ErrorCode code);
 
 /** The label, such as "too_large". */
 const char *reason_name(Reason reason);

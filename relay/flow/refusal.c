@@ -13,6 +13,8 @@ Refusal *refusal_new(Event *event, size_t most)
     Refusal *refusal = arena_alloc(&event->batch->arena, bytes);
     memset(refusal, 0, bytes);
     event->refusal = refusal;
+    refusal->next = event->batch->refusals;
+    event->batch->refusals = refusal;
     return refusal;
 }
 
@@ -28,20 +30,18 @@ bool refusal_has(const Refusal *refusal, int target)
 
 void refusal_set_too_large(Refusal *refusal, Slice what)
 {
-    error_set(&refusal->error, ERROR_POISON, EXIT_CONFIG, "EVENT_TOO_LARGE",
-              "the event is too large: %.*s", (int)what.length, what.data);
-    error_hint(&refusal->error,
-               "Keep large bodies out of events, or raise the pipeline's event_bytes_max and the "
-               "topic's max.message.bytes.");
+    error_set(&refusal->error, CODE_EVENT_TOO_LARGE, "the event is too large: %.*s",
+              (int)what.length, what.data);
+    error_advise(&refusal->error);
 }
 
 void refusal_set_unreadable(Event *event, const char *table, const Error *why)
 {
     Refusal *refusal = refusal_new(event, 0);
     refusal->partial = true;
-    error_set(&refusal->error, ERROR_POISON, EXIT_POSTGRES, "EVENT_UNREADABLE",
-              "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
-              table, why->message);
+    error_set_as(&refusal->error, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
+                 "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
+                 table, error_message(why));
     error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
                                 "text would be more than 1 GB.");
 }

@@ -30,7 +30,8 @@ typedef struct RefusedValue {
 
 typedef struct Refusal {
     Error error;
-    bool partial; /* values are neither in the event nor here: only its row has them */
+    struct Refusal *next; /* of the batch */
+    bool partial;         /* values are neither in the event nor here: only its row has them */
     size_t count;
     size_t bytes; /* of all values */
     RefusedValue values[];

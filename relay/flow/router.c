@@ -58,8 +58,8 @@ Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_r
     for (size_t i = 0; i < pipeline->route_count; i++) {
         const RouteConfig *config = &pipeline->routes[i];
         if (config->topic == NULL) { /* `check` goes on after it has said so */
-            error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
-                      "route %zu of pipeline '%s' has no topic", i + 1, pipeline->name);
+            error_set(err, CODE_TEMPLATE_INVALID, "route %zu of pipeline '%s' has no topic", i + 1,
+                      pipeline->name);
             return error_hint(err, "Give the route a topic.");
         }
         const char *key = config->key != NULL ? config->key : pipeline->key;
@@ -113,21 +113,20 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
     const Route *route = router_match(router, event);
     bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
     if (route == NULL && !own_topic) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "EVENT_UNROUTED",
+        error_set(err, CODE_EVENT_UNROUTED,
                   "no route matches event_type '%.*s', aggregate_type '%.*s'",
                   SLICE_ARG(event->field[FIELD_EVENT_TYPE]),
                   SLICE_ARG(event->field[FIELD_AGGREGATE_TYPE]));
-        error_hint(err, "Add a route, or pipelines.topic as the topic of all other events, or "
-                        "on_unrouted = \"drop\" or \"dead_letter\".");
+        error_advise(err);
         return ROUTE_NONE;
     }
     bool null_column = false;
     Slice name = own_topic ? event->field[FIELD_TOPIC]
                            : template_render(route->topic, event, arena, &null_column);
     if (null_column) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TOPIC_COLUMN_NULL",
+        error_set(err, CODE_TOPIC_COLUMN_NULL,
                   "a column of the topic template is NULL in this row");
-        error_hint(err, "Add a route that does not use the column.");
+        error_advise(err);
         return ROUTE_POISON;
     }
     if (topics_get(router->topics, name, &record->topic, err) != OK) {
@@ -142,7 +141,7 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
                          Error *err)
 {
     if (event->malformed) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+        error_set(err, CODE_MESSAGE_MALFORMED,
                   "a message with prefix outboxd.event was not written by outbox.emit_message");
         error_hint(
             err, "Any role may write one, and nobody can requeue it. Find out who does, and close "
@@ -151,7 +150,7 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     }
     RouteResult found = router_find(router, event, arena, record, err);
     if (event->odd_text != 0) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TEXT_NOT_UTF8",
+        error_set(err, CODE_TEXT_NOT_UTF8,
                   "column '%s' of the event with seq %lld is not valid UTF-8",
                   event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
                   (long long)event->seq);

@@ -86,17 +86,16 @@ static Status template_parse(Template *template, const char *text, const Pipelin
     for (TemplatePart part; template_next(&cursor, &part); template->count++) {
         CompiledPart *compiled = &template->parts[template->count];
         if (template->count == TEMPLATE_PARTS_MAX) {
-            return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
-                             "template '%s' has more than %d parts", text, TEMPLATE_PARTS_MAX);
+            return error_set(err, CODE_TEMPLATE_INVALID, "template '%s' has more than %d parts",
+                             text, TEMPLATE_PARTS_MAX);
         }
         if (!part.is_column) {
             *compiled = (CompiledPart){.kind = PART_TEXT,
                                        .text = x_strndup(part.text.data, part.text.length),
                                        .length = part.text.length};
         } else if (!template_find_column(pipeline, part.text, compiled)) {
-            return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TEMPLATE_INVALID",
-                             "template '%s': no column '%.*s' in '%s'", text, SLICE_ARG(part.text),
-                             pipeline->table);
+            return error_set(err, CODE_TEMPLATE_INVALID, "template '%s': no column '%.*s' in '%s'",
+                             text, SLICE_ARG(part.text), pipeline->table);
         }
     }
     return OK;

@@ -166,11 +166,10 @@ static void topics_forget(Topics *topics, Topic *topic)
 
 static void topics_too_many(Slice name, Error *err)
 {
-    error_set(err, ERROR_RETRY, EXIT_CONFIG, "TOPICS_TOO_MANY",
+    error_set(err, CODE_TOPICS_TOO_MANY,
               "more than %d different topics within an hour; the next would be '%.*s'", TOPICS_MAX,
               SLICE_ARG(name));
-    (void)error_hint(err, "The topic template seems to use a column with too many values: give "
-                          "these events a topic of their own by a route.");
+    (void)error_advise(err);
 }
 
 /* The stand-in is let go only by a rewind: until then no further name gets a topic of its own, or
@@ -317,11 +316,11 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
         return OK;
     }
     if (!topic_name_valid(name)) {
-        error_set(err, ERROR_POISON, EXIT_CONFIG, "TOPIC_NAME_INVALID",
+        error_set(err, CODE_TOPIC_NAME_INVALID,
                   "'%.*s' is not a topic name: 1 to %d characters of a-z A-Z 0-9 . _ -",
                   (int)utf8_cut(name.data, name.length, 260), name.data ? name.data : "",
                   TOPIC_NAME_MAX);
-        return error_hint(err, "Add a route that gives these events a topic of their own.");
+        return error_advise(err);
     }
     Topic **bucket = &topics->buckets[topic_hash(name) % TOPIC_BUCKETS];
     for (Topic *topic = *bucket; topic != NULL; topic = topic->next) {

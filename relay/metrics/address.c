@@ -13,8 +13,7 @@ enum { LISTEN_BACKLOG = 1024 };
 
 static Status address_bad(const char *text, const char *why, Error *err)
 {
-    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MONITOR_LISTEN", "monitor.listen '%s': %s", text,
-              why);
+    error_set(err, CODE_MONITOR_LISTEN, "monitor.listen '%s': %s", text, why);
     return error_hint(err, "Write host:port, such as \"127.0.0.1:9480\" or \"[::1]:9480\".");
 }
 
@@ -121,8 +120,7 @@ static Status address_refused(const struct addrinfo *info, int failure, Error *e
     char text[INET6_ADDRSTRLEN + 16];
     address_format(info->ai_addr, text, sizeof(text));
     char reason[128];
-    error_set(err, ERROR_FATAL, EXIT_CONFIG,
-              failure == EADDRINUSE ? "MONITOR_ADDRESS_IN_USE" : "MONITOR_LISTEN",
+    error_set(err, failure == EADDRINUSE ? CODE_MONITOR_ADDRESS_IN_USE : CODE_MONITOR_LISTEN,
               "monitor.listen: cannot listen on %s: %s", text,
               strerror_r(failure, reason, sizeof(reason)));
     switch (failure) {
@@ -148,7 +146,7 @@ Status address_listen(const Address *address, int *ret_sockets, int *ret_count, 
     struct addrinfo *found = NULL;
     int failed = getaddrinfo(address->host[0] != '\0' ? address->host : NULL, port, &hints, &found);
     if (failed != 0) {
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "MONITOR_LISTEN",
+        error_set(err, CODE_MONITOR_LISTEN,
                   "monitor.listen: cannot find the address of host '%s': %s", address->host,
                   gai_strerror(failed));
         return error_hint(err, "Use an IP address of this machine, such as \"127.0.0.1:9480\".");

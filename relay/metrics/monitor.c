@@ -338,7 +338,7 @@ Status monitor_start(struct event_base *base, const char *listen, Metrics *metri
     for (int i = 0; i < socket_count; i++) {
         char bound[sizeof(monitor->address)];
         address_of_socket(sockets[i], bound, sizeof(bound));
-        log_write(LOG_INFO, NULL, "MONITOR_LISTENING", LOG_FIELDS(log_text("address", bound)),
+        log_write(LOG_INFO, NULL, CODE_MONITOR_LISTENING, LOG_FIELDS(log_text("address", bound)),
                   "metrics, health and status over HTTP");
         if (i == 0) {
             memcpy(monitor->address, bound, sizeof(bound));

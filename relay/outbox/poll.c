@@ -47,8 +47,8 @@ void poll_lose(PollSource *poll, const Error *err)
     if (poll->known.parked > 0) {
         left_go_back(&poll->left); /* what waits is counted anew, in all tables or in none */
     }
-    poll->error = *err;
-    AUTO_TEXT place = x_format("%.200s; %llu marked", err->message,
+    error_copy(&poll->error, err);
+    AUTO_TEXT place = x_format("%.200s; %llu marked", error_message(err),
                                (unsigned long long)*poll->options.stats->marked);
     repeats_judge(&poll->repeats, place, &poll->error);
     poll->doubts = precondition_soften(&poll->error, poll->begun, &poll->refusals);
@@ -194,9 +194,9 @@ static bool poll_may_publish(Source *source)
     if (clock_monotonic_us() < poll->lease_until_us) {
         return true;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "LEASE_EXPIRED",
+        &err, CODE_LEASE_EXPIRED,
         "no answer from PostgreSQL within the lease of %lld ms: another relay may publish now",
         (long long)poll->options.pipeline->lease_ms);
     poll_lose(poll, &err);
@@ -299,6 +299,8 @@ static void poll_free(Source *source)
     event_free(poll->timer);
     event_free(poll->report);
     fetch_release(poll);
+    error_clear(&poll->error);
+    error_clear(&poll->unreadable.error);
     gaps_release(&poll->gaps);
     known_free(&poll->known);
     free(poll->fence.writers);

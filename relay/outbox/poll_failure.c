@@ -69,7 +69,7 @@ static void fetch_wait(PollSource *poll)
     if (!poll->blocked_said) {
         poll->blocked_said = true;
         log_write(
-            LOG_WARN, poll->options.pipeline->name, "FETCH_BLOCKED", LOG_NO_FIELDS,
+            LOG_WARN, poll->options.pipeline->name, CODE_FETCH_BLOCKED, LOG_NO_FIELDS,
             "waiting to read table '%s': another session holds a lock on it that keeps readers "
             "out",
             poll->options.pipeline->table);
@@ -84,11 +84,11 @@ static void fetch_judge_failure(PollSource *poll, const Error *err)
     const Fetch *fetch = &poll->fetch;
     bool open = pg_conn_is_open(poll->reader);
     bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
-    if (open && strcmp(err->code, "POSTGRES_NO_TABLE") == 0) { /* renamed, and not made anew yet */
+    if (open && err->code == CODE_POSTGRES_NO_TABLE) { /* renamed, and not made anew yet */
         session_renew_lease(poll);
         fetch_failed(poll);
         rotation_notice(poll, err);
-    } else if (open && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0) {
+    } else if (open && err->code == CODE_POSTGRES_LOCK_TIMEOUT) {
         session_renew_lease(poll);
         fetch_wait(poll);
     } else if (fetch->small && open && sqlstate_is_of_data(err)) { /* again, with sizes */
@@ -115,7 +115,7 @@ static void fetch_on_rollback_done(void *arg, const Error *err)
     if (err != NULL) {
         poll_lose(poll, err);
     } else {
-        Error failure = poll->fetch.error;
+        AUTO_ERROR failure = error_of(&poll->fetch.error);
         fetch_judge_failure(poll, &failure);
     }
 }
@@ -123,9 +123,11 @@ static void fetch_on_rollback_done(void *arg, const Error *err)
 void fetch_on_failure(PollSource *poll, const Error *err)
 {
     if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
-        poll->fetch.error = *err;
-        session_ask(poll,
-                    &(PgQuery){.sql = "ROLLBACK", .arg = poll, .done = fetch_on_rollback_done});
+        error_copy(&poll->fetch.error, err);
+        session_ask(poll, &(PgQuery){.step = "roll back fetch",
+                                     .sql = "ROLLBACK",
+                                     .arg = poll,
+                                     .done = fetch_on_rollback_done});
     } else {
         fetch_judge_failure(poll, err);
     }

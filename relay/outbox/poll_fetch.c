@@ -56,12 +56,13 @@ void fetch_release(PollSource *poll)
 {
     batch_free(&poll->fetch.batch);
     wide_release(&poll->fetch);
+    error_clear(&poll->fetch.error);
 }
 
 void fetch_reset(PollSource *poll)
 {
     fetch_release(poll);
-    poll->fetch = (Fetch){0};
+    memset(&poll->fetch, 0, sizeof(poll->fetch));
     gaps_reset(&poll->gaps);
     fence_reset(poll);
     poll->fence.next_us = 0;
@@ -146,7 +147,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
     fetch->last_seq = event->seq;
     event->id_hash = known_row(event->seq, event->field[FIELD_EVENT_ID]).id; /* once */
     bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
-    Error forgotten;
+    AUTO_ERROR forgotten = {0};
     if (!known && FAILPOINT_FAILS("forget_row",
                                   &forgotten)) { /* as if it had been handed on, until widened */
         known_add(&poll->known, poll->forgotten = row_of(event), false);
@@ -188,7 +189,7 @@ static void fetch_say_swept(PollSource *poll)
         now_us - poll->swept_said_us < SWEPT_SAID_SECONDS * INT64_C(1000000)) {
         return;
     }
-    log_write(LOG_INFO, poll->options.pipeline->name, "ROWS_SWEPT",
+    log_write(LOG_INFO, poll->options.pipeline->name, CODE_ROWS_SWEPT,
               LOG_FIELDS(log_number("rows", (long long)poll->swept_unsaid)),
               "found unpublished rows whose numbers lie below those already read; publishing them");
     poll->swept_unsaid = 0;
@@ -369,7 +370,7 @@ void fetch_complete(PollSource *poll)
         fetch_repeat(poll);
         return;
     }
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("fetched", &err)) {
         poll_lose(poll, &err);
         return;
@@ -405,7 +406,7 @@ void fetch_on_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
     bool our_cancel = err != NULL && fetch->cancelling && pg_conn_is_open(poll->reader) &&
-                      strcmp(err->code, "POSTGRES_QUERY_CANCELED") == 0;
+                      err->code == CODE_POSTGRES_QUERY_CANCELED;
     if (fetch->error.class != ERROR_NONE) {
         poll_lose(poll, &fetch->error);
         return;
@@ -444,16 +445,15 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     bool meets_known = (poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps))) ||
                        poll->unreadable.probe > 0;
     limit = unreadable_limit(&poll->unreadable, limit);
-    poll->fetch = (Fetch){
-        .batch = batch_new(),
-        .limit = limit,
-        .budget_bytes = budget_bytes,
-        .top = poll->gaps.top,
-        .last_seq = INT64_MIN,
-        .sweep = sweep,
-        .wide = meets_known,
-        .sent_us = now_us,
-    };
+    memset(&poll->fetch, 0, sizeof(poll->fetch));
+    poll->fetch.batch = batch_new();
+    poll->fetch.limit = limit;
+    poll->fetch.budget_bytes = budget_bytes;
+    poll->fetch.top = poll->gaps.top;
+    poll->fetch.last_seq = INT64_MIN;
+    poll->fetch.sweep = sweep;
+    poll->fetch.wide = meets_known;
+    poll->fetch.sent_us = now_us;
     if (fetch_send_lean(poll)) {
         return;
     }
@@ -474,7 +474,8 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         fetch_add_sql(poll->table, gaps, limit, &sql);
     }
     guard_add_query(poll, &sql);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "fetch",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .rows_wanted = with_fence ? 2 : 1,
                                  .row = fetch_on_row,

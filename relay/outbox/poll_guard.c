@@ -120,7 +120,8 @@ void guard_ask(PollSource *poll)
         }
         text_printf(&sql, "SELECT pg_current_wal_flush_lsn() >= '%s'::pg_lsn", fetch->insert_lsn);
     }
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "guard",
+                                 .sql = sql.data,
                                  .rows_wanted = rows,
                                  .arg = poll,
                                  .result = guard_on_result,

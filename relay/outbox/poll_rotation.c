@@ -40,7 +40,7 @@ enum {
 
 static void rotation_say(const PollSource *poll)
 {
-    log_write(LOG_WARN, poll->options.pipeline->name, "TABLE_ROTATED",
+    log_write(LOG_WARN, poll->options.pipeline->name, CODE_TABLE_ROTATED,
               LOG_FIELDS(log_text("old", poll->rotation.name)),
               "table '%s' was renamed to %s%s: publishing what is unpublished there first",
               poll->options.pipeline->table, poll->rotation.name,
@@ -86,14 +86,17 @@ static void on_lock_taken(void *arg)
     if (rotation->old_oid != 0) { /* whoever finishes the old table goes on with the new one */
         AUTO_BUFFER sql = TEXT_EMPTY;
         publisher_add_unlock(poll->lock.table_oid, &sql);
-        session_ask(poll, &(PgQuery){.sql = sql.data, .arg = poll, .done = on_unlocked});
+        session_ask(poll, &(PgQuery){.step = "release old lock",
+                                     .sql = sql.data,
+                                     .arg = poll,
+                                     .done = on_unlocked});
         return;
     }
     session_renew_lease(poll);
     if (!rotation->said_taken) {
         rotation->said_taken = true;
         log_write(
-            LOG_WARN, poll->options.pipeline->name, "ROTATION_TAKEN",
+            LOG_WARN, poll->options.pipeline->name, CODE_ROTATION_TAKEN,
             LOG_FIELDS(log_text("holder", rotation->lock.holder)),
             "another relay publishes the new table '%s' already; this one finishes %s and then "
             "stands by",
@@ -131,7 +134,7 @@ static void on_start_result(void *arg, const PGresult *result)
     if (strcmp(name, "dropped") == 0) {
         poll->rotation.dropped = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
         ++*poll->options.stats->tables_dropped;
-        log_write(LOG_ERROR, poll->options.pipeline->name, "TABLE_DROPPED",
+        log_write(LOG_ERROR, poll->options.pipeline->name, CODE_TABLE_DROPPED,
                   LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
                   "the table that was published under the name '%s' before is gone; what was "
                   "unpublished in it went with it",
@@ -150,8 +153,8 @@ static void on_start_result(void *arg, const PGresult *result)
 static void rotation_deny(PollSource *poll, const char *grants)
 {
     Error *err = &poll->rotation.denied;
-    error_set(
-        err, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, "OLD_TABLE_DENIED",
+    error_set_as(
+        err, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, CODE_OLD_TABLE_DENIED,
         "table '%s' was renamed to %s, and the relay's role may not finish that one: its last "
         "events are not published, and nor are those of the new table",
         poll->options.pipeline->table, poll->rotation.name);
@@ -222,15 +225,16 @@ static void on_strays_done(void *arg, const Error *err)
     }
     session_renew_lease(poll);
     if (rotation->strays > 0) {
-        Error between;
+        AUTO_ERROR between = {0};
         const PipelineConfig *pipeline = poll->options.pipeline;
         AUTO_TEXT name = ident_literal(pipeline->name);
         AUTO_TEXT table = ident_literal(pipeline->table);
-        error_set(&between, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-                  "OLD_TABLE_UNKNOWN",
-                  "table '%s' was rotated more than once, or in several steps, and tables that may "
-                  "have had the name in between have unpublished rows: %s",
-                  pipeline->table, rotation->stray_names.data);
+        error_set_as(
+            &between, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+            CODE_OLD_TABLE_UNKNOWN,
+            "table '%s' was rotated more than once, or in several steps, and tables that may "
+            "have had the name in between have unpublished rows: %s",
+            pipeline->table, rotation->stray_names.data);
         error_hint(&between,
                    "For one that had the name: INSERT INTO %s (table_id, pipeline, table_name, "
                    "generation) VALUES ('<table>'::regclass, %s, %s, gen_random_uuid()); it is "
@@ -252,7 +256,7 @@ static void on_succession_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (err != NULL || rotation->denied.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : rotation->denied;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->denied);
         poll_lose(poll, &copy);
         return;
     }
@@ -261,7 +265,8 @@ static void on_succession_done(void *arg, const Error *err)
         on_strays_done(poll, NULL);
         return;
     }
-    session_ask(poll, &(PgQuery){.sql = rotation->stray_counts.data,
+    session_ask(poll, &(PgQuery){.step = "count strays",
+                                 .sql = rotation->stray_counts.data,
                                  .arg = poll,
                                  .result = on_strays_result,
                                  .done = on_strays_done});
@@ -279,10 +284,11 @@ void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_o
     rotation->linked = false;
     rotation->successor = 0;
     rotation->strays = 0;
-    rotation->denied = (Error){0};
+    error_clear(&rotation->denied);
     text_free(&rotation->stray_names);
     text_free(&rotation->stray_counts);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "succession",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .result = on_succession_result,
                                  .done = on_succession_done});
@@ -358,9 +364,11 @@ void rotation_start(PollSource *poll)
         add_old_tables(poll, &sql);
     }
     text_printf(&sql, "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS configured", table);
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_start_result, .done = on_start_done});
+    session_ask(poll, &(PgQuery){.step = "begin rotation",
+                                 .sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_start_result,
+                                 .done = on_start_done});
 }
 
 /* While publishing. */
@@ -386,8 +394,8 @@ static void on_look_result(void *arg, const PGresult *result)
 
 static void rotation_lose(PollSource *poll)
 {
-    Error refused = poll->rotation.refused;
-    poll->rotation.refused = (Error){0};
+    AUTO_ERROR refused = error_of(&poll->rotation.refused);
+    error_clear(&poll->rotation.refused);
     if (refused.class == ERROR_NONE) {
         session_lose_table(poll);
     } else if (!session_refused(poll, &refused)) {
@@ -408,7 +416,7 @@ static void on_look_done(void *arg, const Error *err)
         rotation_lose(poll);
         return;
     }
-    rotation->refused = (Error){0};
+    error_clear(&rotation->refused);
     bool was_active = rotation->active;
     rotation->active = rotation->next_oid != poll->lock.table_oid;
     rotation->undone = !rotation->active && rotation->others;
@@ -440,7 +448,7 @@ void rotation_notice(PollSource *poll, const Error *err)
 {
     poll->rotation.wanted = true;
     if (err != NULL) {
-        poll->rotation.refused = *err;
+        error_copy(&poll->rotation.refused, err);
     }
     fetch_next(poll);
 }
@@ -491,9 +499,11 @@ bool rotation_next(PollSource *poll)
         text_add(&sql, ")) AS others");
     }
     text_add(&sql, " FROM named");
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_look_result, .done = on_look_done});
+    session_ask(poll, &(PgQuery){.step = "look at tables",
+                                 .sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_look_result,
+                                 .done = on_look_done});
     return true;
 }
 
@@ -514,12 +524,15 @@ void rotation_release(PollSource *poll)
     free(poll->rotation.name);
     text_free(&poll->rotation.stray_names);
     text_free(&poll->rotation.stray_counts);
+    error_clear(&poll->rotation.denied);
+    error_clear(&poll->rotation.refused);
 }
 
 void rotation_reset(PollSource *poll)
 {
     PublisherLock lock = poll->rotation.lock;
     rotation_release(poll);
-    poll->rotation = (Rotation){.lock = lock};
+    memset(&poll->rotation, 0, sizeof(poll->rotation));
+    poll->rotation.lock = lock;
     table_rename(poll->table, NULL);
 }

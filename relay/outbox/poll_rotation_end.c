@@ -16,8 +16,8 @@ static void rotation_say_finished(PollSource *poll)
 {
     /* Nothing is remembered that could be wrong of another table. */
     poll->history.known = false;
-    Error next;
-    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_FINISHED",
+    AUTO_ERROR next = {0};
+    error_set(&next, CODE_TABLE_FINISHED,
               "everything in %s is published: going on with the new table '%s'",
               poll->rotation.name, poll->options.pipeline->table);
     poll_lose(poll, &next);
@@ -72,9 +72,11 @@ void rotation_note_finished(PollSource *poll)
                 " = %u AND p.generation = '%s') SELECT named.id AS carrier FROM named",
                 poll->publisher_table, rotation->next_oid, poll->lock.table_oid,
                 poll->history.ours);
-    session_ask(
-        poll,
-        &(PgQuery){.sql = sql.data, .arg = poll, .result = on_end_result, .done = on_end_done});
+    session_ask(poll, &(PgQuery){.step = "end rotation",
+                                 .sql = sql.data,
+                                 .arg = poll,
+                                 .result = on_end_result,
+                                 .done = on_end_done});
 }
 
 static void rotation_finish(PollSource *poll)
@@ -94,8 +96,8 @@ static void rotation_leave(PollSource *poll)
     left_add(&poll->left, poll->lock.table_oid, parked);
     known_unpark(&poll->known);  /* counted once */
     poll->history.known = false; /* nothing is remembered that could be wrong of another table */
-    Error next;
-    error_set(&next, ERROR_RETRY, EXIT_POSTGRES, "TABLE_LEFT",
+    AUTO_ERROR next = {0};
+    error_set(&next, CODE_TABLE_LEFT,
               "%zu events in %s wait for their topic, all others are published: going on with the "
               "new table '%s', and coming back once the topic is there",
               parked, poll->rotation.name, poll->options.pipeline->table);
@@ -105,8 +107,8 @@ static void rotation_leave(PollSource *poll)
 void rotation_return(PollSource *poll)
 {
     poll->history.known = false;
-    Error back;
-    error_set(&back, ERROR_RETRY, EXIT_POSTGRES, "TABLE_RETURNED",
+    AUTO_ERROR back = {0};
+    error_set(&back, CODE_TABLE_RETURNED,
               poll->rotation.undone
                   ? "table '%s' has its name again, and another one that had it meanwhile is not "
                     "finished: reading that one first"

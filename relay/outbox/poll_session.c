@@ -70,8 +70,10 @@ void session_marker_opened(void *arg, const Error *err)
     publisher_add_settings(poll->options.config, poll->options.pipeline, false,
                            pg_conn_raw(poll->marker_conn), &sql);
     publisher_add_lock_timeout(poll->options.pipeline, &sql);
-    pg_conn_send(poll->marker_conn,
-                 &(PgQuery){.sql = sql.data, .arg = poll, .done = on_marker_ready});
+    pg_conn_send(poll->marker_conn, &(PgQuery){.step = "session of the marker",
+                                               .sql = sql.data,
+                                               .arg = poll,
+                                               .done = on_marker_ready});
 }
 
 /* The lock. */
@@ -100,7 +102,7 @@ void session_lock_taken(void *arg)
 
 static void session_locked(PollSource *poll)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("locked", &err)) {
         poll_lose(poll, &err);
         return;
@@ -125,10 +127,10 @@ static void on_claim_result(void *arg, const PGresult *result)
 static void on_claim_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
-    Error none;
+    AUTO_ERROR none = {0};
     if (err == NULL && poll->publisher_ctid == NULL) {
-        error_set(&none, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
-                  "the server did not say where the row of '%s' is", poll->publisher_table);
+        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say where the row of '%s' is",
+                  poll->publisher_table);
         err = &none;
     }
     if (err != NULL) {
@@ -152,7 +154,8 @@ static void session_claim(PollSource *poll)
     publisher_add_claim(poll->options.pipeline, poll->publisher_table, poll->lock.table_oid,
                         poll->history.ours, &sql);
     history_write_sent(&poll->history);
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "claim",
+                                 .sql = sql.data,
                                  .rows_wanted = 1,
                                  .arg = poll,
                                  .result = on_claim_result,
@@ -173,14 +176,15 @@ static void session_forget(PollSource *poll, HistoryVerdict verdict, const char 
     const char *name = poll->options.pipeline->name;
     if (verdict == HISTORY_OTHER) {
         log_write(
-            LOG_WARN, name, "HISTORY_CHANGED",
+            LOG_WARN, name, CODE_HISTORY_CHANGED,
             LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
             "the server is not as this relay knew it (%s): forgetting the rows that were in "
             "flight or not marked yet, and reading again everything that is unpublished; some "
             "events may be published twice",
             difference);
     } else if (rows > 0) {
-        log_write(LOG_INFO, name, "OWNER_CHANGED", LOG_FIELDS(log_number("rows", (long long)rows)),
+        log_write(LOG_INFO, name, CODE_OWNER_CHANGED,
+                  LOG_FIELDS(log_number("rows", (long long)rows)),
                   "another relay published this table meanwhile: forgetting the rows that were in "
                   "flight or not marked yet, and reading everything that is unpublished");
     }
@@ -190,7 +194,7 @@ static void on_history_result(void *arg, const PGresult *result)
 {
     PollSource *poll = arg;
     if (!history_read(result, poll->lock.table_oid, &poll->found)) {
-        error_set(&poll->error, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_ANSWER",
+        error_set(&poll->error, CODE_POSTGRES_ANSWER,
                   "the server did not say of which history it is");
     }
 }
@@ -199,7 +203,7 @@ static void on_history_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL || poll->error.class != ERROR_NONE) {
-        Error copy = err != NULL ? *err : poll->error;
+        AUTO_ERROR copy = error_of(err != NULL ? err : &poll->error);
         poll_lose(poll, &copy);
         return;
     }
@@ -226,8 +230,9 @@ void session_judge(PollSource *poll)
     poll->publisher_key = x_format("table_id = %u", poll->lock.table_oid);
     AUTO_BUFFER sql = TEXT_EMPTY;
     history_add_query(poll->publisher_table, poll->publisher_key, &sql);
-    poll->error = (Error){0};
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    error_clear(&poll->error);
+    session_ask(poll, &(PgQuery){.step = "history",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .rows_wanted = 1,
                                  .result = on_history_result,
@@ -236,14 +241,13 @@ void session_judge(PollSource *poll)
 
 static void session_set_replaced(const PollSource *poll, Error *err)
 {
-    error_set(err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-              "table '%s' is not the one it was: looking at it again",
+    error_set(err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
               poll->options.pipeline->table);
 }
 
 void session_lose_table(PollSource *poll)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     session_set_replaced(poll, &err);
     poll_lose(poll, &err);
 }
@@ -310,7 +314,7 @@ static void on_look_result(void *arg, const PGresult *result)
     }
     const Error *broken = precondition_broken(&look);
     if (broken != NULL && poll->error.class == ERROR_NONE) {
-        poll->error = *broken;
+        error_copy(&poll->error, broken);
     }
     if (poll->state == POLL_OPENING) {
         poll->lock.table_oid = look.table_oid;
@@ -330,7 +334,7 @@ static bool session_look_failed(PollSource *poll, const Error *err)
     if (err == NULL && poll->error.class == ERROR_NONE) {
         return false;
     }
-    Error copy = err != NULL ? *err : poll->error;
+    AUTO_ERROR copy = error_of(err != NULL ? err : &poll->error);
     if (poll->begun && (err == NULL || sqlstate_is_refusal(err))) {
         copy.class = ERROR_RETRY;
     }
@@ -343,8 +347,9 @@ static void session_look(PollSource *poll, Text *sql, void (*done)(void *arg, co
     int version = PQserverVersion(pg_conn_raw(poll->reader));
     publisher_add_pooler_query(sql);
     precondition_add_query(poll->options.pipeline, poll->table, 0, version, sql);
-    poll->error = (Error){0};
-    session_ask(poll, &(PgQuery){.sql = sql->data,
+    error_clear(&poll->error);
+    session_ask(poll, &(PgQuery){.step = "look",
+                                 .sql = sql->data,
                                  .rows_wanted = 2,
                                  .arg = poll,
                                  .result = on_look_result,
@@ -403,7 +408,7 @@ void session_accepted(PollSource *poll)
 
 void session_open(PollSource *poll)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("connect", &err)) {
         poll_lose(poll, &err);
         return;
@@ -442,7 +447,8 @@ void session_ping(PollSource *poll)
 {
     AUTO_TEXT table = ident_literal(poll->table->name);
     AUTO_TEXT sql = x_format("SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
-    session_ask(poll, &(PgQuery){.sql = sql,
+    session_ask(poll, &(PgQuery){.step = "ping",
+                                 .sql = sql,
                                  .rows_wanted = 1,
                                  .arg = poll,
                                  .result = on_ping_result,

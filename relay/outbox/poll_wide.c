@@ -82,7 +82,7 @@ static void wide_on_key(void *arg, const char *bytes, size_t length)
     int32_t id_length = bytes_i32(&reader);
     Slice id = id_length < 0 ? SLICE_NULL : bytes_slice(&reader, (size_t)id_length);
     if (!fits || !bytes_complete(&reader)) {
-        error_set(&fetch->error, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
+        error_set(&fetch->error, CODE_COPY_ROW,
                   "cannot read a row of %zu bytes: not a number and an event id", length);
         return;
     }
@@ -107,7 +107,8 @@ static void wide_ask_page(PollSource *poll, int64_t from, Text *sql)
     fetch->header_read = false;
     fetch_add_keys_sql(poll->table, fetch->sweep ? &GAPS_NONE : &poll->gaps, from,
                        fetch->page_limit, sql);
-    session_ask(poll, &(PgQuery){.sql = sql->data,
+    session_ask(poll, &(PgQuery){.step = "fetch keys",
+                                 .sql = sql->data,
                                  .arg = poll,
                                  .row = wide_on_key,
                                  .result = fetch_on_result,
@@ -125,7 +126,8 @@ void wide_ask_rows(PollSource *poll)
     }
     guard_add_query(poll, &sql);
     text_add(&sql, "; COMMIT");
-    session_ask(poll, &(PgQuery){.sql = sql.data,
+    session_ask(poll, &(PgQuery){.step = "fetch rows",
+                                 .sql = sql.data,
                                  .arg = poll,
                                  .rows_wanted = 1,
                                  .row = fetch->wanted_count > 0 ? fetch_on_row : NULL,

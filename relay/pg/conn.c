@@ -114,7 +114,7 @@ void pg_conn_close(PgConn *conn)
 
 static void conn_refuse(PgConn *conn, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     pg_conn_close(conn);
     conn->options.opened(conn->options.arg, &copy);
 }
@@ -124,9 +124,8 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     PgConn *conn = arg;
-    Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE",
-              "no connection to PostgreSQL within %lld ms",
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_POSTGRES_UNREACHABLE, "no connection to PostgreSQL within %lld ms",
               (long long)conn->options.connect_timeout_ms);
     conn_refuse(conn, &err);
 }
@@ -147,7 +146,8 @@ static void conn_on_path(void *arg, const Error *err)
 {
     PgConn *conn = arg;
     if (err == NULL && pg_conn_takes_bytes(conn)) {
-        pg_conn_send(conn, &(PgQuery){.sql = "SET client_encoding = 'SQL_ASCII'",
+        pg_conn_send(conn, &(PgQuery){.step = "session encoding",
+                                      .sql = "SET client_encoding = 'SQL_ASCII'",
                                       .arg = conn,
                                       .done = conn_on_encoding});
     } else {
@@ -168,10 +168,13 @@ static void conn_connect_poll(PgConn *conn)
         conn->state = CONN_OPEN;
         PQsetnonblocking(conn->pg, 1);
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
-        pg_conn_send(conn, &(PgQuery){.sql = PG_OPEN_SQL, .arg = conn, .done = conn_on_path});
+        pg_conn_send(conn, &(PgQuery){.step = "session path",
+                                      .sql = PG_OPEN_SQL,
+                                      .arg = conn,
+                                      .done = conn_on_path});
         return;
     default: {
-        Error err;
+        AUTO_ERROR err = {0};
         sqlstate_connection_error(conn->pg, &err);
         conn_refuse(conn, &err);
     }
@@ -217,7 +220,7 @@ static void connect_done(void *arg)
     conn->pg = pg;
     conn->state = CONN_CONNECTING;
     if (PQstatus(pg) == CONNECTION_BAD) {
-        Error err;
+        AUTO_ERROR err = {0};
         sqlstate_connection_error(pg, &err);
         conn_refuse(conn, &err);
         return;
@@ -262,8 +265,8 @@ static void conn_garble(PgConn *conn, const char *how)
 {
     conn->garbled = true;
     if (conn->error.class == ERROR_NONE) {
-        error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
-                  "the server's answer to '%s' %s", conn->question, how);
+        error_set(&conn->error, CODE_PG_PROTOCOL, "the server's answer to '%s' %s", conn->question,
+                  how);
     }
 }
 
@@ -297,7 +300,7 @@ static void conn_finish_query(PgConn *conn)
         conn_judge_answer(conn);
     }
     PgQuery query = conn->query;
-    Error err = conn->error;
+    AUTO_ERROR err = error_of(&conn->error);
     broken = broken || conn->garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
@@ -306,12 +309,13 @@ static void conn_finish_query(PgConn *conn)
     if (broken) {
         if (err.class == ERROR_NONE) {
             AUTO_TEXT message = pg_message(conn->pg);
-            error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", message);
+            error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", message);
         }
         pg_conn_close(conn);
     } else {
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
     }
+    err.step = query.step;
     query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
 }
 
@@ -398,7 +402,7 @@ static void conn_take_result(PgConn *conn, PGresult *result)
         }
         break;
     default: {
-        Error lacking;
+        AUTO_ERROR lacking = {0};
         conn->rows_told += status == PGRES_TUPLES_OK && PQntuples(result) > 0;
         pg_result_begin();
         if (conn->query.result != NULL) {
@@ -406,7 +410,9 @@ static void conn_take_result(PgConn *conn, PGresult *result)
         }
         if (pg_result_end(conn->question, &lacking) != OK) {
             conn->garbled = true;
-            conn->error = conn->error.class == ERROR_NONE ? lacking : conn->error;
+            if (conn->error.class == ERROR_NONE) {
+                error_copy(&conn->error, &lacking);
+            }
         }
         break;
     }
@@ -466,7 +472,8 @@ static void conn_read(PgConn *conn)
 static void conn_lose(PgConn *conn, const Error *err)
 {
     PgQuery query = conn->query;
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
+    copy.step = conn->busy ? query.step : NULL;
     bool busy = conn->busy;
     pg_conn_close(conn);
     if (busy) {
@@ -505,9 +512,8 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if ((what & EV_TIMEOUT) != 0 && !conn_has_input(conn)) {
-        Error err;
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_SILENT",
-                  "PostgreSQL did not answer within %lld ms",
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_POSTGRES_SILENT, "PostgreSQL did not answer within %lld ms",
                   (long long)conn->options.silence_timeout_ms);
         conn_lose(conn, &err);
         return;
@@ -518,9 +524,9 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
         conn_watch(conn, EV_READ | EV_PERSIST, conn->options.silence_timeout_ms);
     }
     if (PQconsumeInput(conn->pg) == 0) {
-        Error err;
+        AUTO_ERROR err = {0};
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_CONNECTION_LOST", "%s", message);
+        error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", message);
         /* The server's last words (57P01 and the like) may be in the buffer. */
         if (conn->busy) {
             PGresult *result = PQgetResult(conn->pg);
@@ -555,7 +561,7 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
     conn->busy = true;
     conn->rows_told = 0;
     conn->copy_told = conn->garbled = false;
-    conn->error = (Error){0};
+    error_clear(&conn->error);
     conn_name_question(conn, query);
     int sent = 0;
     if (query->then != NULL) {
@@ -575,8 +581,7 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
          * finds no result and ends the query with this; done() never comes from inside this call.
          */
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&conn->error, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_NOT_SENT",
-                  "cannot send a query: %s", message);
+        error_set(&conn->error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
     }
     int flushed = sent == 1 ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;
@@ -646,6 +651,7 @@ void pg_conn_free(PgConn **conn)
     if (*conn != NULL) {
         pg_conn_close(*conn);
         event_free((*conn)->timer);
+        error_clear(&(*conn)->error);
         free(*conn);
         *conn = NULL;
     }

@@ -39,6 +39,7 @@ typedef struct PgConnOptions {
 } PgConnOptions;
 
 typedef struct PgQuery {
+    const char *step;      /* its name, for Error.step; static */
     const char *sql;       /* one or several statements; or, with params, exactly one */
     const char *statement; /* name of a prepared statement: sql is ignored */
     int param_count;

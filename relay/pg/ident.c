@@ -76,6 +76,6 @@ Status ident_quote_table(const char *name, char **ret_quoted, Error *err)
         text_add_char(&out, '.');
         at++;
     }
-    return error_set(err, ERROR_FATAL, EXIT_CONFIG, "TABLE_NAME_INVALID",
+    return error_set(err, CODE_TABLE_NAME_INVALID,
                      "'%s' is not a table name; write it as schema.table", name);
 }

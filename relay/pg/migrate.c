@@ -32,15 +32,13 @@ static void on_notice(void *context, const PGresult *result)
 static Status connect_failed(PGconn *conn, Error *err)
 {
     AUTO_TEXT message = pg_message(conn);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECT",
-              "cannot connect to PostgreSQL: %s", message);
-    if (strstr(message, "no password supplied") != NULL) {
+    error_set(err, CODE_MIGRATE_CONNECT, "cannot connect to PostgreSQL: %s", message);
+    if (PQconnectionNeedsPassword(conn) != 0) {
         return error_hint(err, "Put the password into ~/.pgpass or PGPASSWORD. "
                                "OUTBOXD_DATABASE_PASSWORD and OUTBOXD_DATABASE_PASSWORD_FILE go "
                                "with OUTBOXD_DATABASE_DSN, not with --dsn.");
     }
-    return error_hint(err, "Check --dsn, OUTBOXD_DATABASE_DSN or the PG* environment, and that the "
-                           "server is running.");
+    return error_advise(err);
 }
 
 /* What libpq is given; the caller frees it. */
@@ -49,8 +47,7 @@ static Status read_dsn(const char *text, char **ret_dsn, Error *err)
     Dsn dsn = {0};
     DsnProblem problem = {0};
     if (dsn_read(NULL, text, &dsn, &problem) != OK || dsn_check(&dsn, &problem) != OK) {
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_DSN",
-                  "the connection string is malformed: %s", problem.message);
+        error_set(err, CODE_MIGRATE_DSN, "the connection string is malformed: %s", problem.message);
         error_hint(err, "%s", problem.remedy != NULL ? problem.remedy : DSN_REMEDY);
         dsn_problem_free(&problem);
         dsn_free(&dsn);
@@ -74,9 +71,9 @@ static void describe_place(Migrate *migrate)
 static Status check_server(Migrate *migrate, Error *err)
 {
     if (PQserverVersion(migrate->conn) < SERVER_VERSION_MIN) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_SERVER_VERSION",
-                  "%s is older than PostgreSQL 13", migrate->place);
-        return error_hint(err, "outboxd needs PostgreSQL 13 or later.");
+        error_set(err, CODE_MIGRATE_SERVER_VERSION, "%s is older than PostgreSQL 13",
+                  migrate->place);
+        return error_advise(err);
     }
     /* A time-out of the role's must not cut an index build, lock_timeout bounds the waiting. */
     PGresult *result;
@@ -178,12 +175,11 @@ Status migrate_lock(Migrate *migrate, Error *err)
     text_add(&sql, ")");
     PGresult *result;
     if (migrate_query(migrate, text_string(&sql), 0, NULL, &result, err) != OK) {
-        if (err != NULL && strcmp(err->code, "MIGRATE_LOCKED") == 0) {
-            error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_RUNNING",
+        if (err != NULL && err->code == CODE_MIGRATE_LOCKED) {
+            error_set(err, CODE_MIGRATE_RUNNING,
                       "%s: another migration of schema '%s' has been running for 30 s",
                       migrate->place, migrate->schema);
-            error_hint(err, "Nothing was changed. Wait for it, or see who it is: SELECT pid FROM "
-                            "pg_locks WHERE locktype = 'advisory' AND granted;");
+            error_advise(err);
         }
         return FAILED;
     }

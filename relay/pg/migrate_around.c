@@ -8,6 +8,7 @@
 #include "pg/migrate_internal.h"
 #include "pg/migrate_script.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 
 /* -- rights of other roles ----------------------------------------------------------------------
  */
@@ -26,8 +27,8 @@ static Status check_role(Migrate *migrate, const char *role, const char *option,
         return OK;
     }
     AUTO_TEXT quoted = ident_quote(role);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_ROLE", "%s: %s: role '%s' does not exist",
-              migrate->place, option, role);
+    error_set(err, CODE_MIGRATE_ROLE, "%s: %s: role '%s' does not exist", migrate->place, option,
+              role);
     return error_hint(err,
                       "Nothing was changed. Names are taken as they are, upper and lower case "
                       "differ. To make it: CREATE ROLE %s LOGIN;",
@@ -149,22 +150,17 @@ static const char FIND_EVENT_TRIGGER[] =
     " OR strpos($2, format('\"%s\"', p.proname)) > 0) ORDER BY 1 LIMIT 1";
 
 /* The class of errors that a name without its schema causes. */
-static bool is_undefined(const char *message)
+static bool is_undefined(const Error *err)
 {
-    static const char *const states[] = {"[42P01]", "[42883]", "[42703]", "[42704]", "[3F000]"};
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-        if (strstr(message, states[i]) != NULL) {
-            return true;
-        }
-    }
-    return false;
+    return sqlstate_is(err, "42P01") || sqlstate_is(err, "42883") || sqlstate_is(err, "42703") ||
+           sqlstate_is(err, "42704") || sqlstate_is(err, "3F000");
 }
 
 /* The context names none; one that is written in C leaves none there. */
 static void list_event_triggers(Migrate *migrate, Error *err)
 {
     AUTO_TEXT triggers = NULL;
-    if (strcmp(err->code, "MIGRATE_SQL") == 0 && err->hint[0] == '\0' &&
+    if (err->code == CODE_MIGRATE_SQL && error_own_hint(err)[0] == '\0' &&
         migrate_value(migrate,
                       "SELECT string_agg(format('%I (function %s)', evtname, evtfoid::regproc),"
                       " ', ' ORDER BY evtname) FROM pg_event_trigger"
@@ -181,7 +177,7 @@ static void list_event_triggers(Migrate *migrate, Error *err)
 void migrate_name_event_trigger(Migrate *migrate, Error *err)
 {
     const char *values[] = {migrate->schema, text_string(&migrate->place_of_error)};
-    AUTO_TEXT before = x_strdup(err->message);
+    AUTO_TEXT before = x_strdup(error_message(err));
     PGresult *result;
     if (migrate_query(migrate, FIND_EVENT_TRIGGER, 2, values, &result, NULL) != OK) {
         return;
@@ -189,14 +185,14 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
     if (PQntuples(result) > 0) {
         const char *trigger = pg_value(result, 0, 0);
         const char *function = pg_value(result, 0, 1);
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_EVENT_TRIGGER",
+        bool names = is_undefined(err) && pg_value(result, 0, 4)[0] != 't';
+        error_set(err, CODE_MIGRATE_EVENT_TRIGGER,
                   "event trigger '%s' (function %s) of this database failed while outboxd changed "
                   "its schema: %s",
                   trigger, function, before);
         AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog: let its owner run "
                                   "ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
                                   function, pg_value(result, 0, 2));
-        bool names = is_undefined(before) && pg_value(result, 0, 4)[0] != 't';
         error_hint(err,
                    "Nothing of this migration was changed. %sswitch it off for the time: ALTER "
                    "EVENT TRIGGER %s DISABLE; and afterwards ALTER EVENT TRIGGER %s %s;",

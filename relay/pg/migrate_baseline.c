@@ -166,8 +166,8 @@ static Status compare(Baseline *baseline, Error *err)
     }
     Status status = build_scratch(baseline, roles != NULL, err);
     if (migrate_rollback(migrate) != OK && status == OK) {
-        return error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECTION",
-                         "%s: the connection was lost", migrate->place);
+        return error_set(err, CODE_MIGRATE_CONNECTION, "%s: the connection was lost",
+                         migrate->place);
     }
     if (status != OK) {
         if (err != NULL) {
@@ -242,7 +242,7 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
     add_lacks(&lacks, lines, count);
     AUTO_BUFFER title = TEXT_EMPTY;
     migrate_script_title(&title, &MIGRATIONS[next]);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_BASELINE",
+    error_set(err, CODE_MIGRATE_BASELINE,
               "%s: schema '%s' does not hold all of migration %d (%s): it lacks %s", migrate->place,
               migrate->schema, MIGRATIONS[next].version, text_string(&title), text_string(&lacks));
     AUTO_BUFFER open = TEXT_EMPTY;
@@ -254,10 +254,7 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
                           "everybody may run these. Run: REVOKE ALL ON FUNCTION %s FROM PUBLIC;",
                           text_string(&open));
     }
-    return error_hint(err,
-                      "Nothing was recorded. Copy the schema whole (pg_dump -s, with rights and "
-                      "owners), with the outboxd that made it; or drop it and run outboxd "
-                      "migrate.");
+    return error_advise(err);
 }
 
 static Status check_whole(const Baseline *baseline, Error *err)
@@ -267,8 +264,8 @@ static Status check_whole(const Baseline *baseline, Error *err)
         return OK;
     }
     if (PQntuples(baseline->real) == 0) {
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_BASELINE",
-                  "%s: schema '%s' holds nothing to record", migrate->place, migrate->schema);
+        error_set(err, CODE_MIGRATE_BASELINE, "%s: schema '%s' holds nothing to record",
+                  migrate->place, migrate->schema);
         return error_hint(err, "Run outboxd migrate, which makes it.");
     }
     const char **lines =

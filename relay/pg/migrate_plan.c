@@ -39,7 +39,7 @@ static Status check_shape(Migrate *migrate, const char *table, const char *colum
         PQclear(result);
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_TABLE_FOREIGN",
+    error_set(err, CODE_MIGRATE_TABLE_FOREIGN,
               "%s: table '%s.%s' is not the one that outboxd makes: it lacks %s", migrate->place,
               migrate->schema, table, pg_value(result, 0, 0));
     PQclear(result);
@@ -53,7 +53,7 @@ static Status check_shape(Migrate *migrate, const char *table, const char *colum
 
 static Status unknown_version(const Migrate *migrate, const PGresult *rows, int row, Error *err)
 {
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_NEWER",
+    error_set(err, CODE_MIGRATE_NEWER,
               "%s: schema '%s' has migration %s (%s), which outboxd " OUTBOXD_VERSION
               " does not know",
               migrate->place, migrate->schema, pg_value(rows, row, 0), pg_value(rows, row, 1));
@@ -64,7 +64,7 @@ static Status unknown_version(const Migrate *migrate, const PGresult *rows, int 
 static Status changed(const Migrate *migrate, const PGresult *rows, int row,
                       const Migration *migration, Error *err)
 {
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CHANGED",
+    error_set(err, CODE_MIGRATE_CHANGED,
               "%s: migration %s (%s) of schema '%s' is not this program's: checksum %.12s..., here "
               "%.12s... (%s)",
               migrate->place, pg_value(rows, row, 0), pg_value(rows, row, 1), migrate->schema,
@@ -163,7 +163,7 @@ Status migrate_read(Migrate *migrate, Error *err)
     if (migrate->records[0].applied) {
         return check_shape(migrate, "event", EVENT_COLUMNS, err);
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_TABLE_FOREIGN",
+    error_set(err, CODE_MIGRATE_TABLE_FOREIGN,
               "%s: table '%s.migration' does not name migration 1, which made it", migrate->place,
               migrate->schema);
     return error_hint(err,
@@ -188,7 +188,7 @@ Status migrate_check_owner(Migrate *migrate, Error *err)
     if (owner == NULL) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_PRIVILEGE",
+    error_set(err, CODE_MIGRATE_PRIVILEGE,
               "%s: schema '%s' belongs to '%s', and '%s' is not a member of that role",
               migrate->place, migrate->schema, owner, PQuser(migrate->conn));
     return error_hint(
@@ -211,9 +211,8 @@ static Status check_create(Migrate *migrate, Error *err)
     if (grant == NULL) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_PRIVILEGE",
-              "%s: '%s' may not create schema '%s' in this database", migrate->place,
-              PQuser(migrate->conn), migrate->schema);
+    error_set(err, CODE_MIGRATE_PRIVILEGE, "%s: '%s' may not create schema '%s' in this database",
+              migrate->place, PQuser(migrate->conn), migrate->schema);
     return error_hint(
         err,
         "Nothing was changed. Let an administrator run: %s Or let one run what outboxd "
@@ -236,7 +235,7 @@ static Status check_roles(Migrate *migrate, Error *err)
     if (create == NULL) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_PRIVILEGE",
+    error_set(err, CODE_MIGRATE_PRIVILEGE,
               "%s: '%s' may not create the roles of outboxd, that needs CREATEROLE", migrate->place,
               PQuser(migrate->conn));
     return error_hint(
@@ -256,9 +255,8 @@ static Status check_primary(Migrate *migrate, Error *err)
     if (standby == NULL) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_READ_ONLY", "%s: this server is a standby",
-              migrate->place);
-    return error_hint(err, "Connect to the primary (target_session_attrs=read-write finds it).");
+    error_set(err, CODE_MIGRATE_READ_ONLY, "%s: this server is a standby", migrate->place);
+    return error_advise(err);
 }
 
 Status migrate_check_privileges(Migrate *migrate, int last, MigrateRoles roles, Error *err)

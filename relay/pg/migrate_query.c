@@ -1,5 +1,6 @@
 /* How it works: every statement goes through migrate_query, which turns a server error into
  * message, detail and remedy. The server's own hint wins; ours stands where it has none. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,24 +11,21 @@
 
 typedef struct SqlstateHint {
     const char *sqlstate; /* or its first two characters */
-    const char *code;
-    const char *hint;
+    ErrorCode code;
+    const char *hint; /* NULL: the remedy of the code; "": none */
 } SqlstateHint;
 
 static const SqlstateHint HINTS[] = {
-    {"55P03", "MIGRATE_LOCKED",
-     "Nothing of this migration was changed. Run outboxd migrate again when the table is less "
-     "busy."},
-    {"42501", "MIGRATE_PRIVILEGE",
+    {"55P03", CODE_MIGRATE_LOCKED, NULL},
+    {"42501", CODE_MIGRATE_PRIVILEGE,
      "Connect as the role that owns the schema, or as one with CREATE on the database."},
-    {"2BP01", "MIGRATE_DEPENDENT",
-     "Nothing was changed. Drop those objects first; outboxd never removes what it did not make."},
-    {"25006", "MIGRATE_READ_ONLY", "Connect to the primary, with transactions that may write."},
-    {"42P06", "MIGRATE_SCHEMA_FOREIGN", "Choose another name with --schema NAME."},
-    {"42P07", "MIGRATE_SCHEMA_FOREIGN",
+    {"2BP01", CODE_MIGRATE_DEPENDENT, NULL},
+    {"25006", CODE_MIGRATE_READ_ONLY, "Connect to the primary, with transactions that may write."},
+    {"42P06", CODE_MIGRATE_SCHEMA_FOREIGN, NULL},
+    {"42P07", CODE_MIGRATE_SCHEMA_FOREIGN,
      "Something made that object before us. Choose another name with --schema NAME."},
-    {"08", "MIGRATE_CONNECTION", NULL},
-    {"57", "MIGRATE_CONNECTION",
+    {"08", CODE_MIGRATE_CONNECTION, ""},
+    {"57", CODE_MIGRATE_CONNECTION,
      "Run outboxd migrate again; what was not applied was rolled back."},
 };
 
@@ -44,10 +42,8 @@ static const SqlstateHint *find_hint(const char *sqlstate)
 static Status connection_lost(const Migrate *migrate, Error *err)
 {
     AUTO_TEXT message = pg_message(migrate->conn);
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "MIGRATE_CONNECTION", "the connection was lost: %s",
-              message);
-    return error_hint(err,
-                      "Run outboxd migrate --status to see what is applied, then run it again.");
+    error_set(err, CODE_MIGRATE_CONNECTION, "the connection was lost: %s", message);
+    return error_advise(err);
 }
 
 static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
@@ -66,13 +62,18 @@ static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
     const bool locked = strcmp(sqlstate, "55P03") == 0;
     /* dependent objects: the server's hint is "Use DROP ... CASCADE" */
     const bool ours_wins = strcmp(sqlstate, "2BP01") == 0;
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, ours ? ours->code : "MIGRATE_SQL", "%s%s%s [%s]",
+    error_set(err, ours ? ours->code : CODE_MIGRATE_SQL, "%s%s%s [%s]",
               locked ? "another transaction holds a lock and 2 s of waiting were not enough"
                      : primary,
               detail ? ". " : "", detail ? detail : "", sqlstate);
+    if (err != NULL) {
+        snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", sqlstate);
+    }
     if (hint != NULL && !ours_wins) {
         error_hint(err, "%s", hint);
-    } else if (ours != NULL && ours->hint != NULL) {
+    } else if (ours != NULL && ours->hint == NULL) {
+        error_advise(err);
+    } else if (ours != NULL && *ours->hint != '\0') {
         error_hint(err, "%s", ours->hint);
     }
     return FAILED;
@@ -125,18 +126,19 @@ Status migrate_run_script(Migrate *migrate, const char *sql, const char *what, E
     }
     AUTO_TEXT blockers = NULL;
     if (migrate_rollback(migrate) == OK && err != NULL) {
-        if (strcmp(err->code, "MIGRATE_LOCKED") == 0) {
+        if (err->code == CODE_MIGRATE_LOCKED) {
             blockers = migrate_blockers(migrate);
         } else {
             migrate_name_event_trigger(migrate, err);
         }
     }
     if (blockers != NULL) {
-        AUTO_TEXT before = x_strdup(err->message);
-        Error locked = *err;
-        error_set(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
-                  blockers);
-        error_hint(err, "%s", locked.hint);
+        AUTO_TEXT before = x_strdup(error_message(err));
+        AUTO_ERROR locked = error_of(err);
+        error_set_as(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
+                     blockers);
+        error_hint(err, "%s", error_own_hint(&locked));
+        error_caused(err, &locked);
     }
     return error_prefix(err, "%s: %s", migrate->place, what);
 }

@@ -37,9 +37,8 @@ Status migrate_script_check_schema(const char *schema, Error *err)
     if (fault == NULL) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_CONFIG, "MIGRATE_SCHEMA_NAME", "schema name '%.80s' %s",
-              schema, fault);
-    return error_hint(err, "Choose another name with --schema NAME.");
+    error_set(err, CODE_MIGRATE_SCHEMA_NAME, "schema name '%.80s' %s", schema, fault);
+    return error_advise(err);
 }
 
 /* Bare where that is certainly no keyword, so that the usual script reads well. */

@@ -98,11 +98,9 @@ Status pg_result_end(const char *question, Error *err)
         return OK;
     }
     if (question != NULL) {
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL", "the server's answer to '%s' %s",
-                  question, missing);
+        error_set(err, CODE_PG_PROTOCOL, "the server's answer to '%s' %s", question, missing);
     } else {
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL", "an answer of the server %s",
-                  missing);
+        error_set(err, CODE_PG_PROTOCOL, "an answer of the server %s", missing);
     }
     missing[0] = '\0';
     return FAILED;

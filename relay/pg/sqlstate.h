@@ -9,6 +9,12 @@
  * FAILED. */
 Status sqlstate_error(const PGresult *result, Error *err);
 
+/** Fills *err: class, code and remedy by SQLSTATE. Returns FAILED. */
+Status sqlstate_fill(const char *state, const char *message, Error *err);
+
+/** True when the SQLSTATE begins so; never for what the server did not say. */
+bool sqlstate_is(const Error *err, const char *prefix);
+
 /** True when the server refused the statement, on a connection that is fine, because of what an
  * administrator can change: rights, tables, columns, publications (SQLSTATE class 42, or 55000). */
 bool sqlstate_is_refusal(const Error *err);
@@ -26,3 +32,6 @@ unsigned sqlstate_tries_of_data(const Error *err);
 
 /** Fills *err from a connection that could not be made or broke. Returns FAILED. */
 Status sqlstate_connection_error(const PGconn *connection, Error *err);
+
+/** The same from what libpq says about it; role: who wanted to connect. */
+Status sqlstate_connection_said(const char *role, const char *message, Error *err);

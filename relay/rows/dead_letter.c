@@ -193,9 +193,9 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
                      const Record *record, const Error *reason)
 {
     bool ascii_only = letter->ascii_only;
-    char reason_text[sizeof(reason->message) + sizeof(reason->hint) + 8];
-    snprintf(reason_text, sizeof(reason_text), "%s%s%s", reason->message,
-             reason->hint[0] != '\0' ? ". " : "", reason->hint);
+    const char *hint = error_own_hint(reason);
+    AUTO_TEXT reason_text =
+        x_format("%s%s%s", error_message(reason), *hint != '\0' ? ". " : "", hint);
     Slice id = event->field[FIELD_EVENT_ID];
     letter->count = DEAD_LETTER_PARAMS;
     set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
@@ -210,7 +210,7 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
              record->timestamp_ms != 0 ? x_format("%lld", (long long)record->timestamp_ms) : NULL);
     set_text(letter, PARAM_REASON, clean_text(slice_of(reason_text), ascii_only));
     set_text(letter, PARAM_CLASS, x_strdup(error_class_name(reason->class)));
-    set_text(letter, PARAM_CODE, x_strdup(reason->code));
+    set_text(letter, PARAM_CODE, x_strdup(error_code_name(reason->code)));
     set_text(letter, PARAM_ATTEMPTS, x_format("%d", event->attempts > 0 ? event->attempts : 1));
 }
 

@@ -137,8 +137,7 @@ static bool marker_is_refused(Marker *marker, const Error *err)
     }
     marker->refused = true;
     /* ALTER TYPE of the event id: the statement compares what cannot be compared any more. */
-    bool types = strstr(err->message, "SQLSTATE 42883") != NULL ||
-                 strstr(err->message, "SQLSTATE 42804") != NULL;
+    bool types = sqlstate_is(err, "42883") || sqlstate_is(err, "42804");
     marker->prepared = marker->prepared && !types;
     marker->lock.retry_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
     marker->options.refused(marker->options.arg, err);
@@ -150,7 +149,7 @@ bool marker_must_wait(Marker *marker, const Error *err)
     if (marker_is_refused(marker, err)) {
         return true;
     }
-    if (strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0 || !pg_conn_is_open(marker->options.conn)) {
+    if (err->code != CODE_POSTGRES_LOCK_TIMEOUT || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
     int64_t now_us = clock_monotonic_us();
@@ -173,7 +172,7 @@ void marker_passed(Marker *marker)
     MarkerLock *lock = &marker->lock;
     if (lock->said) {
         log_write(
-            LOG_INFO, marker->options.pipeline->name, "MARK_UNBLOCKED",
+            LOG_INFO, marker->options.pipeline->name, CODE_MARK_UNBLOCKED,
             LOG_FIELDS(log_number("after_ms", (clock_monotonic_us() - lock->since_us) / 1000)),
             "the lock that was in the way of writing to table '%s' is gone",
             marker->options.pipeline->table);
@@ -200,7 +199,7 @@ static void holder_on_done(void *arg, const Error *err)
         return;
     }
     const char *holder = text_string(&marker->lock.holder);
-    log_write(LOG_WARN, marker->options.pipeline->name, "MARK_BLOCKED",
+    log_write(LOG_WARN, marker->options.pipeline->name, CODE_MARK_BLOCKED,
               LOG_FIELDS(log_text("holder", *holder != '\0' ? holder : "unknown"),
                          log_number("rows", (long long)marker->queue.count)),
               "waiting for a lock on table '%s' that another session holds; published rows stay "
@@ -224,9 +223,11 @@ static void holder_send(Marker *marker)
         " ORDER BY l.granted DESC, l.pid LIMIT 1",
         marker->table_oid);
     marker->lock.ask = false;
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql, .arg = marker, .result = holder_on_result, .done = holder_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "holder of the lock",
+                                                  .sql = sql,
+                                                  .arg = marker,
+                                                  .result = holder_on_result,
+                                                  .done = holder_on_done});
 }
 
 void marker_next(Marker *marker)
@@ -338,7 +339,8 @@ void marker_forget(Marker *marker)
 {
     assert(!marker->active);
     mark_queue_forget(&marker->queue);
-    marker->rejected = (MarkerRejected){0};
+    error_clear(&marker->rejected.error);
+    memset(&marker->rejected, 0, sizeof(marker->rejected));
     marker->recovering = false;
     marker->since_us = 0;
 }
@@ -368,6 +370,7 @@ void marker_free(Marker **marker)
         free((*marker)->row_key);
         free((*marker)->row_ctid);
         free((*marker)->dead_letter);
+        error_clear(&(*marker)->rejected.error);
         mark_queue_release(&(*marker)->queue);
         free(*marker);
         *marker = NULL;

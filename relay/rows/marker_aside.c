@@ -22,8 +22,10 @@ enum {
 
 void marker_add_aside(Marker *marker, Event *event, const Record *record, const Error *reason)
 {
-    MarkerAside *aside = x_malloc(sizeof(*aside));
-    *aside = (MarkerAside){.event = event, .record = *record, .reason = *reason};
+    MarkerAside *aside = x_calloc(1, sizeof(*aside));
+    aside->event = event;
+    aside->record = *record;
+    error_copy(&aside->reason, reason);
     if (marker->last_aside != NULL) {
         marker->last_aside->next = aside;
     } else {
@@ -40,6 +42,7 @@ static void marker_drop_aside(Marker *marker)
         marker->last_aside = NULL;
     }
     marker->alone -= marker->alone > 0;
+    error_clear(&first->reason);
     free(first);
 }
 
@@ -54,7 +57,7 @@ void aside_forget_all(Marker *marker)
 /* Its topic waits for it. */
 static void aside_refuse(Marker *marker, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     error_prefix(&copy, "writing to %s",
                  marker->dead_letter != NULL ? marker->dead_letter : "outbox.dead_letter");
     Event *event = marker->asides->event;
@@ -66,16 +69,12 @@ static void aside_refuse(Marker *marker, const Error *err)
 /* What the server has against this letter need not be in the way of others. */
 static bool aside_is_refused(Marker *marker, const Error *err)
 {
-    static const char *const OTHERS[] = {"(SQLSTATE 55P03)", /* somebody's lock: it waits */
-                                         "(SQLSTATE 25006)", /* this is no primary any more */
-                                         "(SQLSTATE 57P"};   /* the server ends */
-    bool other =
-        strstr(err->message, "(SQLSTATE ") == NULL || !pg_conn_is_open(marker->options.conn);
+    bool passes = sqlstate_is(err, "55P03")       /* somebody's lock: it waits */
+                  || sqlstate_is(err, "25006")    /* this is no primary any more */
+                  || sqlstate_is(err, "57P");     /* the server ends */
     bool function = sqlstate_is_of_function(err); /* whatever it raised, it was the table's */
-    for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
-        other = other || (!function && strstr(err->message, OTHERS[i]) != NULL);
-    }
-    if (other) {
+    if (err->sqlstate[0] == '\0' || !pg_conn_is_open(marker->options.conn) ||
+        (passes && !function)) {
         return false;
     }
     aside_refuse(marker, err);
@@ -98,7 +97,7 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
     const Refusal *refusal = aside->event->refusal;
     bool partial = refusal != NULL && refusal->partial;
     bool row_stays = marker->options.pipeline->on_publish != ON_PUBLISH_DELETE;
-    bool data = err->class == ERROR_FATAL || strcmp(err->code, "POSTGRES_RESOURCES") == 0;
+    bool data = err->class == ERROR_FATAL || err->code == CODE_POSTGRES_RESOURCES;
     if (aside->by_bytes || !data || (partial && (!row_stays || sqlstate_is_refusal(err))) ||
         !pg_conn_is_open(marker->options.conn)) {
         return false;
@@ -110,8 +109,8 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
 /* The statement passed, and nothing was stored: nobody would have the event. */
 static void aside_refuse_ignored(Marker *marker)
 {
-    Error err;
-    error_set(&err, ERROR_POISON, EXIT_POSTGRES, "DEAD_LETTER_REFUSED",
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_DEAD_LETTER_REFUSED,
               "the INSERT stored no row: a trigger or rule of the table swallows it");
     error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
                      "NULL drops it), or drop it.");
@@ -122,12 +121,8 @@ static void aside_refuse_ignored(Marker *marker)
  * in binary brings the types of our table; an INSERT converts to those that somebody gave it. */
 static bool aside_goes_at_once(Marker *marker, const Error *err, bool fed)
 {
-    static const char *const STATES[] = {"(SQLSTATE 0A000)", "(SQLSTATE 42809)", "(SQLSTATE 42804)",
-                                         "(SQLSTATE 08P01)"};
-    bool form = sqlstate_is_of_data(err);
-    for (size_t i = 0; i < sizeof(STATES) / sizeof(STATES[0]); i++) {
-        form = form || strstr(err->message, STATES[i]) != NULL;
-    }
+    bool form = sqlstate_is_of_data(err) || sqlstate_is(err, "0A000") ||
+                sqlstate_is(err, "42809") || sqlstate_is(err, "42804") || sqlstate_is(err, "08P01");
     if (!fed || !form || sqlstate_is_of_function(err) || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
@@ -140,8 +135,7 @@ static bool aside_is_foreign(Marker *marker, const Error *err)
 {
     MarkerAside *aside = marker->asides;
     if (!aside->by_bytes || aside->foreign || sqlstate_is_of_function(err) ||
-        strstr(err->message, "(SQLSTATE 22P05)") == NULL ||
-        !pg_conn_is_open(marker->options.conn)) {
+        !sqlstate_is(err, "22P05") || !pg_conn_is_open(marker->options.conn)) {
         return false;
     }
     aside->foreign = true;
@@ -150,7 +144,7 @@ static bool aside_is_foreign(Marker *marker, const Error *err)
 
 static void aside_lose(Marker *marker, const Error *err)
 {
-    Error copy = *err;
+    AUTO_ERROR copy = error_of(err);
     error_prefix(&copy, "writing to %s", marker->dead_letter);
     marker->options.lost(marker->options.arg, &copy);
 }
@@ -302,10 +296,10 @@ static void aside_send_bytes(Marker *marker, MarkerAside *aside, DeadLetter *let
 void aside_send(Marker *marker)
 {
     if (marker->dead_letter == NULL) {
-        Error err;
-        error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "NO_DEAD_LETTER_TABLE",
-                  "an event must be set aside, and there is no dead-letter table");
-        error_hint(&err, "Make it with: outboxd migrate");
+        AUTO_ERROR err = {0};
+        error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
+                     "an event must be set aside, and there is no dead-letter table");
+        error_advise(&err);
         marker->options.lost(marker->options.arg, &err);
         return;
     }

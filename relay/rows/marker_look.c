@@ -63,7 +63,7 @@ static void look_on_done(void *arg, const Error *err)
         marker->options.lost(marker->options.arg, err);
         return;
     }
-    look->denied = err != NULL && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0;
+    look->denied = err != NULL && err->code != CODE_POSTGRES_LOCK_TIMEOUT;
     for (size_t i = 0; err == NULL && i < look->count && !look->due; i++) {
         marker->options.row_looks(marker->options.arg, look->rows[i], look->looks[i]);
     }
@@ -84,7 +84,9 @@ void look_send(Marker *marker)
     }
     text_printf(&sql, ")%s", table->unpublished);
     look->due = false;
-    pg_conn_send(
-        marker->options.conn,
-        &(PgQuery){.sql = sql.data, .arg = marker, .result = look_on_result, .done = look_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "look at rows",
+                                                  .sql = sql.data,
+                                                  .arg = marker,
+                                                  .result = look_on_result,
+                                                  .done = look_on_done});
 }

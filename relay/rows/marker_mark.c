@@ -61,8 +61,10 @@ static void prepare_send(Marker *marker)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
     mark_sql_add_prepare(&marker->sql, &sql);
-    pg_conn_send(marker->options.conn,
-                 &(PgQuery){.sql = sql.data, .arg = marker, .done = prepare_on_done});
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "prepare marking",
+                                                  .sql = sql.data,
+                                                  .arg = marker,
+                                                  .done = prepare_on_done});
 }
 
 static void id_on_done(void *arg, const Error *err)
@@ -89,7 +91,8 @@ static void mark_prepare(Marker *marker)
         return;
     }
     mark_sql_read_id_type(&marker->sql, NULL);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "type of the id",
+                                                  .sql = sql.data,
                                                   .arg = marker,
                                                   .result = prepare_on_result,
                                                   .done = id_on_done});
@@ -160,7 +163,7 @@ static void mark_on_result(void *arg, const PGresult *result)
     marker->beyond = missing == 0 && moved != NULL && *moved == 'f';
 }
 
-static void mark_say(Marker *marker, MarkerGone *gone, const char *code, const char *text)
+static void mark_say(Marker *marker, MarkerGone *gone, ErrorCode code, const char *text)
 {
     int64_t now_us = clock_monotonic_us();
     bool said = gone->said_us != 0 && now_us - gone->said_us < GONE_SECONDS * INT64_C(1000000);
@@ -175,9 +178,9 @@ static void mark_say(Marker *marker, MarkerGone *gone, const char *code, const c
 
 static void mark_say_gone(Marker *marker)
 {
-    mark_say(marker, &marker->vanished, "ROWS_VANISHED",
+    mark_say(marker, &marker->vanished, CODE_ROWS_VANISHED,
              "published rows were not there to be marked: somebody else deleted them");
-    mark_say(marker, &marker->replaced, "ROWS_REPLACED",
+    mark_say(marker, &marker->replaced, CODE_ROWS_REPLACED,
              "published rows were not there to be marked: the table now holds other events under "
              "these numbers, which were left as they are and will be published");
 }
@@ -208,9 +211,8 @@ static void mark_lose_table(Marker *marker)
         marker->options.replaced(marker->options.arg);
         return;
     }
-    Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "TABLE_REPLACED",
-              "table '%s' is not the one it was: looking at it again",
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
               marker->options.pipeline->table);
     marker->options.lost(marker->options.arg, &err);
 }
@@ -228,7 +230,8 @@ static void mark_ask_replaced(Marker *marker)
     AUTO_TEXT ids = mark_sql_ids(&marker->sql, rows, count, &lengths[1]);
     AUTO_BUFFER sql = TEXT_EMPTY;
     mark_sql_add_replaced_query(&marker->sql, &sql);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "replaced table",
+                                                  .sql = sql.data,
                                                   .param_count = 2,
                                                   .values = (const char *const[]){seqs, ids},
                                                   .lengths = lengths,
@@ -265,7 +268,7 @@ static void mark_settle(Marker *marker)
         mark_queue_forgive(queue);
     }
     if (rejected->error.class != ERROR_NONE && queue->count == 0) {
-        rejected->error = (Error){0};
+        error_clear(&rejected->error);
         marker_passed(marker);
     }
     int64_t now_us = clock_monotonic_us();
@@ -282,7 +285,7 @@ static void mark_settle(Marker *marker)
 static void replaced_on_done(void *arg, const Error *err)
 {
     Marker *marker = arg;
-    if (err != NULL && strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") != 0) {
+    if (err != NULL && err->code != CODE_POSTGRES_LOCK_TIMEOUT) {
         marker->options.lost(marker->options.arg, err);
         return;
     }
@@ -300,8 +303,8 @@ static void replaced_on_done(void *arg, const Error *err)
 /* Whatever it is: a new session prepares, claims and looks at everything anew. */
 static void mark_lose_in_circles(Marker *marker)
 {
-    Error err;
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_WITHOUT_EFFECT",
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_MARKS_WITHOUT_EFFECT,
               "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
               "and the table is the right one: connecting again",
               marker->options.pipeline->table, ROUNDS_MAX + 1, marker->row_table);
@@ -316,7 +319,7 @@ static void mark_lose_in_circles(Marker *marker)
  * that it waits for is one like any other. */
 static bool mark_must_wait(Marker *marker, const Error *err)
 {
-    bool lock = strcmp(err->code, "POSTGRES_LOCK_TIMEOUT") == 0;
+    bool lock = err->code == CODE_POSTGRES_LOCK_TIMEOUT;
     return (!lock && sqlstate_is_of_function(err) && mark_is_rejected(marker, err)) ||
            marker_must_wait(marker, err) || (!lock && mark_is_rejected(marker, err));
 }
@@ -362,15 +365,15 @@ static void mark_on_done(void *arg, const Error *err)
         history_write_committed(history);
     }
     if (marker->beyond) {
-        Error refused;
+        AUTO_ERROR refused = {0};
         char lsn[24];
         (void)put_lsn(lsn, sizeof(lsn), marker->queue.position_sent.lsn);
-        error_set(&refused, ERROR_RETRY, EXIT_POSTGRES, "PG_PROTOCOL",
+        error_set(&refused, CODE_PG_PROTOCOL,
                   "position %s lies beyond the end of the server's log: it was not stored", lsn);
         marker->options.lost(marker->options.arg, &refused);
         return;
     }
-    Error unknown; /* whether it was committed */
+    AUTO_ERROR unknown = {0}; /* whether it was committed */
     if (FAILPOINT_FAILS("marked", &unknown)) {
         marker->options.lost(marker->options.arg, &unknown);
         return;
@@ -418,8 +421,8 @@ static void relocate_on_done(void *arg, const Error *err)
         return;
     }
     if (err == NULL && !marker->owned) {
-        Error lost;
-        error_set(&lost, ERROR_RETRY, EXIT_POSTGRES, "OWNER_REPLACED",
+        AUTO_ERROR lost = {0};
+        error_set(&lost, CODE_OWNER_REPLACED,
                   "another relay has written to %s as the publisher of table '%s'",
                   marker->row_table, marker->options.pipeline->table);
         error_hint(&lost, "If no other relay publishes this table, somebody changed that row by "
@@ -442,7 +445,8 @@ static void relocate_send(Marker *marker)
     mark_sql_add_same_table(&marker->sql, &sql);
     text_printf(&sql, " FROM %s AS p WHERE p.%s", marker->row_table, marker->row_key);
     marker->owned = false;
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "find rows",
+                                                  .sql = sql.data,
                                                   .arg = marker,
                                                   .result = relocate_on_result,
                                                   .done = relocate_on_done});
@@ -452,7 +456,7 @@ static void relocate_send(Marker *marker)
 
 static void mark_send(Marker *marker)
 {
-    Error err;
+    AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("before_mark", &err)) {
         return;
     }
@@ -487,7 +491,8 @@ static void mark_send(Marker *marker)
     }
     pg_conn_send(
         marker->options.conn,
-        &(PgQuery){.statement = mark_sql_statement(rows, marker->rows_sent),
+        &(PgQuery){.step = "mark",
+                   .statement = mark_sql_statement(rows, marker->rows_sent),
                    .param_count = marker->with_position ? MARK_PARAMS_WAL : MARK_PARAMS_POLL,
                    .values = values,
                    .lengths = lengths,

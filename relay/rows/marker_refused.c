@@ -17,9 +17,9 @@ enum {
 bool mark_is_ignored(Marker *marker)
 {
     const PipelineConfig *pipeline = marker->options.pipeline;
-    Error err;
+    AUTO_ERROR err = {0};
     error_set(
-        &err, ERROR_RETRY, EXIT_POSTGRES, "MARKS_IGNORED",
+        &err, CODE_MARKS_IGNORED,
         "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
         "the table swallows it",
         marker->ignored, marker->sql.table->name,
@@ -65,17 +65,18 @@ bool mark_is_rejected(Marker *marker, const Error *err)
     if (rejected->error.class == ERROR_NONE) {
         const PipelineConfig *pipeline = marker->options.pipeline;
         size_t count = 0;
-        error_set(&rejected->error, ERROR_FATAL, EXIT_POSTGRES, "MARK_REJECTED",
+        error_set(&rejected->error, CODE_MARK_REJECTED,
                   "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
-                  (long long)mark_queue_chosen(queue, &count)[0]->seq, err->message);
+                  (long long)mark_queue_chosen(queue, &count)[0]->seq, error_message(err));
+        error_caused(&rejected->error, err);
         error_hint(&rejected->error,
                    "A trigger or a constraint refuses to let the relay's role %s this row: mend "
                    "it, or let it pass. %s%sThe relay tries again each second and goes on by "
                    "itself. Do not restart it before: rows that are published and not marked would "
                    "be published again.",
                    pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
-                   sqlstate_is_of_function(err) ? err->hint : "",
-                   sqlstate_is_of_function(err) && *err->hint != '\0' ? " " : "");
+                   sqlstate_is_of_function(err) ? error_own_hint(err) : "",
+                   sqlstate_is_of_function(err) && *error_own_hint(err) != '\0' ? " " : "");
     }
     rejected->most = 1;
     mark_queue_refuse(queue);

@@ -46,14 +46,14 @@ static bool prune_is_refused(Marker *marker, const Error *err)
     }
     marker->prune_said_us = now_us;
     const PipelineConfig *config = marker->options.pipeline;
-    Error refused;
-    error_set(&refused, err->class, EXIT_POSTGRES, "PRUNE_REFUSED",
-              "rows of %s that are older than retain are not deleted: %s", config->table,
-              err->message);
+    AUTO_ERROR refused = {0};
+    error_set_as(&refused, err->class, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
+                 "rows of %s that are older than retain are not deleted: %s", config->table,
+                 error_message(err));
     error_hint(&refused,
                "A trigger or a constraint refuses the relay's DELETE: mend it, let the relay's "
                "role pass, or set retain = \"forever\". %s",
-               function ? err->hint : "");
+               function ? error_own_hint(err) : "");
     log_error(LOG_WARN, config->name, &refused, "publishing goes on");
     return true;
 }
@@ -96,7 +96,8 @@ static void prune_send(Marker *marker)
         " SELECT count(*), max(seq) FROM gone",
         table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
         (long long)config->retain_ms);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "prune",
+                                                  .sql = sql,
                                                   .rows_wanted = 1,
                                                   .arg = marker,
                                                   .result = prune_on_result,
@@ -116,7 +117,8 @@ static void count_send(Marker *marker)
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
                  marker->options.table->name, marker->options.table->unpublished, COUNT_MAX);
-    pg_conn_send(marker->options.conn, &(PgQuery){.sql = sql,
+    pg_conn_send(marker->options.conn, &(PgQuery){.step = "count backlog",
+                                                  .sql = sql,
                                                   .rows_wanted = 1,
                                                   .arg = marker,
                                                   .result = count_on_result,

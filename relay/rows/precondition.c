@@ -114,11 +114,13 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
     bool later = (entry->applies & LATER) != 0 && reader == PRECONDITION_RUNNING;
-    *fault = (PreconditionFault){.warning = entry->warning || later,
-                                 .first = entry->applies & FIRST,
-                                 .alarm = entry->applies & ALARMS};
-    error_set(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
-              "%s", text_string(&say->message));
+    memset(fault, 0, sizeof(*fault));
+    fault->column = say->column;
+    fault->warning = entry->warning || later;
+    fault->first = entry->applies & FIRST;
+    fault->alarm = entry->applies & ALARMS;
+    error_set_as(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
+                 "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
 }
 
@@ -193,13 +195,16 @@ void precondition_say_absent(const OutboxTable *table)
     if (names.length == 0) {
         return;
     }
-    log_write(LOG_INFO, table->config->name, "COLUMNS_ABSENT",
+    log_write(LOG_INFO, table->config->name, CODE_COLUMNS_ABSENT,
               LOG_FIELDS(log_text("table", table->config->table), log_text("columns", names.data)),
               "%s has no columns %s: records go without them", table->config->table, names.data);
 }
 
 void precondition_release(PreconditionLook *look)
 {
+    for (size_t i = 0; i < look->fault_count; i++) {
+        error_clear(&look->faults[i].error);
+    }
     free(look->faults);
     *look = (PreconditionLook){0};
 }
@@ -207,7 +212,8 @@ void precondition_release(PreconditionLook *look)
 void precondition_say(const PipelineConfig *pipeline, const PreconditionFault *fault)
 {
     log_write(LOG_WARN, pipeline->name, fault->error.code,
-              LOG_FIELDS(log_text("hint", fault->error.hint)), "%s", fault->error.message);
+              LOG_FIELDS(log_text("hint", error_own_hint(&fault->error))), "%s",
+              error_message(&fault->error));
 }
 
 void precondition_say_first(const PipelineConfig *pipeline, const PreconditionLook *look,

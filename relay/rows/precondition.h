@@ -28,10 +28,11 @@ typedef enum PreconditionReader {
 
 /* One that does not hold. */
 typedef struct PreconditionFault {
-    bool warning; /* it will hurt, and does not stop */
-    bool first;   /* a warning that is worth something only before the first event */
-    bool alarm;   /* a warning that the relay is not ready for as long as it lasts */
-    Error error;  /* FATAL: a human must act; RETRY: may heal by itself. The hint is the remedy. */
+    bool warning;       /* it will hurt, and does not stop */
+    bool first;         /* a warning that is worth something only before the first event */
+    bool alarm;         /* a warning that the relay is not ready for as long as it lasts */
+    const char *column; /* the one that is missing, of the configuration; NULL: none is */
+    Error error; /* FATAL: a human must act; RETRY: may heal by itself. The hint is the remedy. */
 } PreconditionFault;
 
 enum { PRECONDITION_NAME_MAX = 264, PRECONDITION_IDENTITY_MAX = 256 };
@@ -99,7 +100,3 @@ enum { PRECONDITION_REFUSALS_MAX = 5 };
  * that has begun to work: it is then waited for (RETRY) until whoever changed something mends it,
  * up to PRECONDITION_REFUSALS_MAX times in a row: then nothing that we know explains it. */
 bool precondition_soften(Error *err, bool begun, unsigned *count);
-
-/** A connection for replication was refused: makes NO_REPLICATION or NO_WAL_SENDER of it where the
- * server said so, and changes nothing otherwise. role: not quoted. */
-void precondition_judge_walsender(const char *role, Error *err);

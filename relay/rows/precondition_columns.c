@@ -118,6 +118,7 @@ static void say_missing(const Facts *facts, const NeededColumn *column, const ch
 {
     text_printf(&say->message, "%s has no column \"%s\" (%s)", facts->pipeline->table, column->name,
                 need);
+    say->column = column->name;
     remedy_missing(facts, column, need, &say->remedy);
 }
 
@@ -428,35 +429,35 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
     " AND i.indkey[0] = sq.attnum AND " condition ")"
 
 const Precondition PRECONDITIONS_COLUMNS[] = {
-    {"COLUMN_MISSING", FOR_BOTH | BY_ALL | REPEATS, false, "col.present", columns_are_missing},
-    {"COLUMN_TYPE", FOR_BOTH | BY_ALL | REPEATS, false, "col.types", columns_are_of_other_type},
-    {"COLUMN_GENERATED", FOR_WAL | BY_ALL | REPEATS, false, "col.generated",
+    {CODE_COLUMN_MISSING, FOR_BOTH | BY_ALL | REPEATS, false, "col.present", columns_are_missing},
+    {CODE_COLUMN_TYPE, FOR_BOTH | BY_ALL | REPEATS, false, "col.types", columns_are_of_other_type},
+    {CODE_COLUMN_GENERATED, FOR_WAL | BY_ALL | REPEATS, false, "col.generated",
      columns_are_not_in_log},
-    {"PUBLISHED_NOT_NULL", FOR_BOTH | BY_ALL, false, "pub.attnotnull AS published_not_null",
+    {CODE_PUBLISHED_NOT_NULL, FOR_BOTH | BY_ALL, false, "pub.attnotnull AS published_not_null",
      published_is_never_null},
-    {"PUBLISHED_BY_DEFAULT", FOR_BOTH | BY_ALL, false,
+    {CODE_PUBLISHED_BY_DEFAULT, FOR_BOTH | BY_ALL, false,
      "pub.value AS published_default, pub.attgenerated AS published_generated",
      published_has_default},
-    {"SEQ_NULLABLE", FOR_BOTH | BY_ALL, false, "NOT sq.attnotnull AS seq_nullable",
+    {CODE_SEQ_NULLABLE, FOR_BOTH | BY_ALL, false, "NOT sq.attnotnull AS seq_nullable",
      numbers_may_be_missing},
-    {"SEQUENCE_CACHE", FOR_POLL | BY_ALL, false,
+    {CODE_SEQUENCE_CACHE, FOR_POLL | BY_ALL, false,
      "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number", numbers_are_cached},
-    {"SEQUENCE_DESCENDS", FOR_POLL | BY_ALL, false,
+    {CODE_SEQUENCE_DESCENDS, FOR_POLL | BY_ALL, false,
      "sq.seqincrement AS increment, sq.seqcycle AS cycles", numbers_go_down},
-    {"SEQUENCE_CACHE", FOR_WAL | BY_ALL | FIRST, true,
+    {CODE_SEQUENCE_CACHE, FOR_WAL | BY_ALL | FIRST, true,
      "sq.sql AS sequence, sq.seqcache AS cache, sq.attnum AS seq_number",
      numbers_of_rows_are_cached},
-    {"SEQUENCE_DESCENDS", FOR_WAL | BY_ALL | FIRST, true,
+    {CODE_SEQUENCE_DESCENDS, FOR_WAL | BY_ALL | FIRST, true,
      "sq.seqincrement AS increment, sq.seqcycle AS cycles", numbers_of_rows_go_down},
-    {"SEQUENCE_ELSEWHERE", FOR_POLL | BY_ALL, true, "sq.drawn", numbers_come_from_elsewhere},
-    {"SEQUENCE_ELSEWHERE", FOR_WAL | BY_CHECK, true, "sq.drawn",
+    {CODE_SEQUENCE_ELSEWHERE, FOR_POLL | BY_ALL, true, "sq.drawn", numbers_come_from_elsewhere},
+    {CODE_SEQUENCE_ELSEWHERE, FOR_WAL | BY_CHECK, true, "sq.drawn",
      numbers_of_rows_come_from_elsewhere},
-    {"SEQUENCE_BLOCKS", FOR_POLL | BY_ALL, true, NULL, numbers_come_in_blocks},
-    {"SEQUENCE_BLOCKS", FOR_WAL | BY_CHECK, true, NULL, numbers_of_rows_come_in_blocks},
-    {"SEQ_NOT_UNIQUE", FOR_BOTH | BY_ALL, true,
+    {CODE_SEQUENCE_BLOCKS, FOR_POLL | BY_ALL, true, NULL, numbers_come_in_blocks},
+    {CODE_SEQUENCE_BLOCKS, FOR_WAL | BY_CHECK, true, NULL, numbers_of_rows_come_in_blocks},
+    {CODE_SEQ_NOT_UNIQUE, FOR_BOTH | BY_ALL, true,
      SEQ_INDEX("i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL") " AS unique",
      numbers_are_not_unique},
-    {"UNPUBLISHED_NOT_INDEXED", FOR_BOTH | BY_ALL, true,
+    {CODE_UNPUBLISHED_NOT_INDEXED, FOR_BOTH | BY_ALL, true,
      SEQ_INDEX("i.indpred IS NOT NULL") " AS indexed", unpublished_are_not_indexed},
 };
 const size_t PRECONDITIONS_COLUMNS_COUNT = sizeof(PRECONDITIONS_COLUMNS) / sizeof(Precondition);

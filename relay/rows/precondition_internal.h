@@ -42,11 +42,12 @@ typedef struct Facts {
 typedef struct Saying {
     Text message;
     Text remedy;
+    const char *column; /* the one that is missing, of the configuration; NULL: none is */
     bool heals;
 } Saying;
 
 typedef struct Precondition {
-    const char *code;
+    ErrorCode code;
     unsigned applies;
     bool warning;
     const char *columns; /* of the query, over precondition_from.c; NULL: of entries before it */

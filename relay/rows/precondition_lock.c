@@ -59,7 +59,8 @@ static bool lock_is_held_by_stranger(const Facts *facts, Saying *say)
 }
 
 const Precondition PRECONDITIONS_LOCK[] = {
-    {"LOCK_HELD_BY_STRANGER", FOR_BOTH | PRECONDITION_RUNNING | PRECONDITION_CHECK | ALARMS, true,
+    {CODE_LOCK_HELD_BY_STRANGER, FOR_BOTH | PRECONDITION_RUNNING | PRECONDITION_CHECK | ALARMS,
+     true,
      STRANGER("coalesce(" PG "has_column_privilege(a.usesysid, c.oid, pub.attnum, 'UPDATE'),"
               " true)") " AS lock_no_marker, " STRANGER("coalesce(" PG
                                                         "has_table_privilege(a.usesysid, c.oid, "

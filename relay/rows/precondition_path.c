@@ -135,6 +135,6 @@ static bool functions_have_no_path(const Facts *facts, Saying *say)
 }
 
 const Precondition PRECONDITIONS_PATH[] = {
-    {"TRIGGER_PATH", FOR_BOTH | BY_ALL | REPEATS | FIRST, true, FIRED, functions_have_no_path},
+    {CODE_TRIGGER_PATH, FOR_BOTH | BY_ALL | REPEATS | FIRST, true, FIRED, functions_have_no_path},
 };
 const size_t PRECONDITIONS_PATH_COUNT = sizeof(PRECONDITIONS_PATH) / sizeof(Precondition);

@@ -124,19 +124,20 @@ static bool more_than_inserts_is_published(const Facts *facts, Saying *say)
 }
 
 const Precondition PRECONDITIONS_PUBLICATION[] = {
-    {"PUBLICATION_MISSING", FOR_WAL | BY_ALL, false,
+    {CODE_PUBLICATION_MISSING, FOR_WAL | BY_ALL, false,
      "b.oid AS publication_oid, pg_catalog.has_database_privilege(pg_catalog.current_database(),"
      " 'CREATE') AND pg_catalog.pg_has_role(c.relowner, 'USAGE') AS may_create",
      publication_is_missing},
-    {"PUBLICATION_INCOMPLETE", FOR_WAL | BY_ALL, false, "tree.covers_root", table_is_not_published},
-    {"PUBLICATION_INCOMPLETE", FOR_WAL | BY_ALL, false, "b.pubinsert AS inserts",
+    {CODE_PUBLICATION_INCOMPLETE, FOR_WAL | BY_ALL, false, "tree.covers_root",
+     table_is_not_published},
+    {CODE_PUBLICATION_INCOMPLETE, FOR_WAL | BY_ALL, false, "b.pubinsert AS inserts",
      inserts_are_not_published},
-    {"PUBLICATION_INCOMPLETE", FOR_WAL | BY_ALL, false, "tree.filtered, tree.listed",
+    {CODE_PUBLICATION_INCOMPLETE, FOR_WAL | BY_ALL, false, "tree.filtered, tree.listed",
      rows_or_columns_are_left_out},
-    {"PUBLICATION_PART", FOR_WAL | BY_ALL, false, "tree.uncovered", parts_are_not_published},
-    {"PUBLICATION_IDENTITY", FOR_BOTH | BY_ALL, false, "tree.breaking, tree.breaks",
+    {CODE_PUBLICATION_PART, FOR_WAL | BY_ALL, false, "tree.uncovered", parts_are_not_published},
+    {CODE_PUBLICATION_IDENTITY, FOR_BOTH | BY_ALL, false, "tree.breaking, tree.breaks",
      changes_need_identity},
-    {"PUBLICATION_WASTE", FOR_WAL | BY_ALL, true,
+    {CODE_PUBLICATION_WASTE, FOR_WAL | BY_ALL, true,
      "b.pubupdate OR b.pubdelete OR b.pubtruncate AS changes", more_than_inserts_is_published},
 };
 const size_t PRECONDITIONS_PUBLICATION_COUNT =

@@ -241,7 +241,7 @@ static bool pauses_are_unreadable(const Facts *facts, Saying *say)
     " AND g.relname = 'migration')"
 
 const Precondition PRECONDITIONS_RIGHTS[] = {
-    {"RIGHT_USAGE", FOR_BOTH | BY_ALL, false,
+    {CODE_RIGHT_USAGE, FOR_BOTH | BY_ALL, false,
      "relay.oid IS NOT NULL AND pg_catalog.pg_has_role(relay.oid, 'USAGE') AS relay_used,"
      " relay.oid IS NOT NULL AND pg_catalog.pg_has_role(relay.oid, 'MEMBER') AS "
      "relay_member, " IS_OURS(
@@ -250,48 +250,48 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
                            " pg_catalog.has_schema_privilege(relay.oid, shut.oid, 'USAGE') AS "
                            "relay_uses_schema",
      schema_is_closed},
-    {"RIGHT_SELECT", FOR_BOTH | BY_ALL, false,
+    {CODE_RIGHT_SELECT, FOR_BOTH | BY_ALL, false,
      "col.readable, " RELAY_TABLE_RIGHT("c", "SELECT") " AS relay_selects", columns_are_unreadable},
-    {"RIGHT_UPDATE", FOR_BOTH | BY_ALL, false,
+    {CODE_RIGHT_UPDATE, FOR_BOTH | BY_ALL, false,
      "pg_catalog.has_column_privilege(c.oid, pub.attnum, 'UPDATE') AS updates,"
      " pg_catalog.has_column_privilege(relay.oid, c.oid, pub.attnum, 'UPDATE') AS relay_updates",
      rows_cannot_be_marked},
-    {"RIGHT_DELETE", FOR_BOTH | BY_ALL, false,
+    {CODE_RIGHT_DELETE, FOR_BOTH | BY_ALL, false,
      TABLE_RIGHT("c", "DELETE") " AS deletes, " RELAY_TABLE_RIGHT("c",
                                                                   "DELETE") " AS relay_deletes",
      rows_cannot_be_deleted},
-    {"NO_DEAD_LETTER_TABLE", FOR_BOTH | BY_ALL | LATER, false, NULL, letters_have_no_table},
-    {"RIGHT_INSERT", FOR_BOTH | BY_ALL | LATER, false,
+    {CODE_NO_DEAD_LETTER_TABLE, FOR_BOTH | BY_ALL | LATER, false, NULL, letters_have_no_table},
+    {CODE_RIGHT_INSERT, FOR_BOTH | BY_ALL | LATER, false,
      TABLE_RIGHT("d", "INSERT") " AS sets_aside, " RELAY_TABLE_RIGHT(
          "d", "INSERT") " AS relay_sets_aside",
      letters_cannot_be_written},
-    {"DEAD_LETTER_SECURITY", FOR_BOTH | BY_ALL | LATER, false,
+    {CODE_DEAD_LETTER_SECURITY, FOR_BOTH | BY_ALL | LATER, false,
      "pg_catalog.row_security_active(d.oid) AS letters_hidden, (SELECT k.relforcerowsecurity AND"
      " pg_catalog.pg_has_role(k.relowner, 'USAGE') FROM pg_catalog.pg_class k WHERE k.oid = d.oid)"
      " AS letters_forced",
      letters_are_hidden},
-    {"NO_POSITION_TABLE", FOR_WAL | BY_ALL, false, NULL, position_has_no_table},
-    {"RIGHT_POSITION", FOR_WAL | BY_ALL, false,
+    {CODE_NO_POSITION_TABLE, FOR_WAL | BY_ALL, false, NULL, position_has_no_table},
+    {CODE_RIGHT_POSITION, FOR_WAL | BY_ALL, false,
      THREE_RIGHTS(TABLE_RIGHT, "p") " AS positions, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
                                                                    "p") " AS relay_positions",
      position_is_closed},
-    {"RIGHT_PUBLISHER", FOR_POLL | BY_ALL, false,
+    {CODE_RIGHT_PUBLISHER, FOR_POLL | BY_ALL, false,
      FOUR_RIGHTS(TABLE_RIGHT, "u") " AS claims, " FOUR_RIGHTS(RELAY_TABLE_RIGHT,
                                                               "u") " AS relay_claims",
      publisher_is_closed},
-    {"HISTORY_UNPROVEN", FOR_POLL | BY_CHECK, true, NULL, history_is_unproven},
-    {"RIGHT_MESSAGE", FOR_WAL | BY_START | BY_CHECK, false,
+    {CODE_HISTORY_UNPROVEN, FOR_POLL | BY_CHECK, true, NULL, history_is_unproven},
+    {CODE_RIGHT_MESSAGE, FOR_WAL | BY_START | BY_CHECK, false,
      "(SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(f.oid, 'EXECUTE')) FROM"
      " pg_catalog.pg_proc f WHERE f.proname = 'pg_logical_emit_message' AND f.pronamespace ="
      " 'pg_catalog'::regnamespace AND f.proargtypes[2] = 'pg_catalog.text'::regtype) AS flushes",
      message_is_forbidden},
-    {"MESSAGES_OPEN", FOR_WAL | BY_ALL, false,
+    {CODE_MESSAGES_OPEN, FOR_WAL | BY_ALL, false,
      "(SELECT pg_catalog.bool_or(a.grantee = 0) FROM pg_catalog.pg_proc f CROSS JOIN LATERAL"
      " pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a WHERE"
      " f.proname = 'pg_logical_emit_message' AND f.pronamespace = 'pg_catalog'::regnamespace"
      " AND a.privilege_type = 'EXECUTE') AS messages_open",
      messages_are_open},
-    {"RIGHT_PAUSE", FOR_BOTH | BY_ALL, true,
+    {CODE_RIGHT_PAUSE, FOR_BOTH | BY_ALL, true,
      "z.sql AS pause, " TABLE_RIGHT("z", "SELECT") " AS pauses, " RELAY_TABLE_RIGHT(
          "z", "SELECT") " AS relay_pauses",
      pauses_are_unreadable},

@@ -1,6 +1,6 @@
-/* The slot, as far as it does not depend on our position (cdc/slot.h judges that), and the right to
- * read it, which only the replication connection can tell: on managed servers a membership gives
- * it, not the attribute. */
+/* The slot, as far as it does not depend on our position (cdc/slot.h judges that). The right to
+ * read it only the replication connection can tell (pg/connection_error.c): on managed servers a
+ * membership gives it, not the attribute. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,14 +61,14 @@ static bool slot_is_left_over(const Facts *facts, Saying *say)
     " s.database = pg_catalog.current_database() AS slot_here"
 
 const Precondition PRECONDITIONS_SLOT[] = {
-    {"SLOT_FOREIGN", FOR_WAL | BY_ALL, false,
+    {CODE_SLOT_FOREIGN, FOR_WAL | BY_ALL, false,
      SLOT_FACTS ", pg_catalog.to_jsonb(s) ->> 'two_phase' AS two_phase", slot_is_foreign},
-    {"NO_SLOT_FREE", FOR_WAL | BY_START | BY_CHECK, false,
+    {CODE_NO_SLOT_FREE, FOR_WAL | BY_START | BY_CHECK, false,
      "pg_catalog.current_setting('max_replication_slots') AS slot_places,"
      " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots) >="
      " pg_catalog.current_setting('max_replication_slots')::integer AS slots_full",
      slots_are_all_taken},
-    {"SLOT_LEFT_OVER", FOR_POLL | BY_ALL, true,
+    {CODE_SLOT_LEFT_OVER, FOR_POLL | BY_ALL, true,
      SLOT_FACTS ", s.active AS slot_active, CASE WHEN s.slot_name IS NOT NULL AND NOT"
                 " pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_size_pretty("
                 "pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)) END"
@@ -76,41 +76,3 @@ const Precondition PRECONDITIONS_SLOT[] = {
      slot_is_left_over},
 };
 const size_t PRECONDITIONS_SLOT_COUNT = sizeof(PRECONDITIONS_SLOT) / sizeof(Precondition);
-
-/* As SQL writes it: in quotes only where that is needed. */
-static char *role_name(const char *role)
-{
-    bool plain = strspn(role, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(role) &&
-                 (*role < '0' || *role > '9');
-    return plain && *role != '\0' ? x_strdup(role) : ident_quote(role);
-}
-
-/* The server's words; the names of a setting and of an attribute are the same in every language. */
-void precondition_judge_walsender(const char *role, Error *err)
-{
-    const char *senders = strstr(err->message, "max_wal_senders");
-    AUTO_TEXT name = role_name(role);
-    if (senders != NULL) {
-        long places = strtol(senders + strcspn(senders, "0123456789"), NULL, 10);
-        error_set(err, ERROR_RETRY, EXIT_POSTGRES, "NO_WAL_SENDER",
-                  "all %ld places of max_wal_senders are taken", places);
-        error_hint(err,
-                   "ALTER SYSTEM SET max_wal_senders = %ld; then restart PostgreSQL; or end a "
-                   "reader that is not needed: SELECT pid, application_name FROM "
-                   "pg_stat_replication;",
-                   places + MORE_PLACES);
-    } else if (strstr(err->message, "superuser or replication role") != NULL ||
-               strstr(err->message, "REPLICATION") != NULL ||
-               strstr(err->message, "permission denied to start WAL sender") != NULL) {
-        AUTO_TEXT said = x_strdup(err->message);
-        error_set(err, ERROR_FATAL, EXIT_POSTGRES, "NO_REPLICATION",
-                  "role %s may not replicate (membership in outbox_relay does not give that): the "
-                  "server says: %.300s",
-                  name, said);
-        error_hint(err,
-                   "an administrator runs: ALTER ROLE %s REPLICATION; or, on Amazon RDS and "
-                   "Aurora: GRANT rds_replication TO %s; (Google Cloud SQL, AlloyDB and Azure take "
-                   "the first, from their administrator's role: postgres, azure_pg_admin)",
-                   name, name);
-    }
-}

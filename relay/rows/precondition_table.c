@@ -25,10 +25,10 @@ static bool wal_level_is_low(const Facts *facts, Saying *say)
 }
 
 const Precondition PRECONDITIONS_SERVER[] = {
-    {"POSTGRES_READ_ONLY", FOR_BOTH | BY_START | ENDS, false,
+    {CODE_POSTGRES_READ_ONLY, FOR_BOTH | BY_START | ENDS, false,
      "pg_catalog.pg_is_in_recovery() AS in_recovery", server_is_standby},
-    {"WAL_LEVEL", FOR_WAL | BY_ALL, false, "pg_catalog.current_setting('wal_level') AS wal_level",
-     wal_level_is_low},
+    {CODE_WAL_LEVEL, FOR_WAL | BY_ALL, false,
+     "pg_catalog.current_setting('wal_level') AS wal_level", wal_level_is_low},
 };
 const size_t PRECONDITIONS_SERVER_COUNT = sizeof(PRECONDITIONS_SERVER) / sizeof(Precondition);
 
@@ -106,16 +106,16 @@ static bool rows_are_hidden(const Facts *facts, Saying *say)
                                                                           "hides)"
 
 const Precondition PRECONDITIONS_TABLE[] = {
-    {"POSTGRES_NO_TABLE", FOR_BOTH | BY_ALL | ENDS, false,
+    {CODE_POSTGRES_NO_TABLE, FOR_BOTH | BY_ALL | ENDS, false,
      "c.oid AS table_oid, pg_catalog.current_database() AS database, c.relname AS table_name,"
      " c.nspname AS table_schema, d.sql AS dead_letter, p.sql AS position, u.sql AS publisher",
      table_is_missing},
-    {"TABLE_KIND", FOR_BOTH | BY_ALL | ENDS, false, "c.relkind AS kind", table_is_of_other_kind},
-    {"TABLE_UNLOGGED", FOR_BOTH | BY_ALL, false, "tree.unlogged, tree.set_logged",
+    {CODE_TABLE_KIND, FOR_BOTH | BY_ALL | ENDS, false, "c.relkind AS kind", table_is_of_other_kind},
+    {CODE_TABLE_UNLOGGED, FOR_BOTH | BY_ALL, false, "tree.unlogged, tree.set_logged",
      table_is_unlogged},
-    {"TABLE_FOREIGN_PART", FOR_BOTH | BY_ALL, false, "tree.foreigners, tree.detach_foreigners",
+    {CODE_TABLE_FOREIGN_PART, FOR_BOTH | BY_ALL, false, "tree.foreigners, tree.detach_foreigners",
      table_has_foreign_parts},
-    {"ROW_SECURITY", FOR_BOTH | BY_ALL, false,
+    {CODE_ROW_SECURITY, FOR_BOTH | BY_ALL, false,
      "(SELECT pg_catalog.string_agg(h.name, ', ') FROM " HIDDEN " WHERE h.hides) AS hidden_in,"
      " (SELECT pg_catalog.string_agg('ALTER TABLE ' || h.name || CASE WHEN"
      "  k.relforcerowsecurity AND pg_catalog.pg_has_role(k.relowner, 'USAGE')"

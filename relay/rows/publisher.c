@@ -78,7 +78,7 @@ Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult
     if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
         return OK;
     }
-    error_set(err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_POOLER",
+    error_set(err, CODE_POSTGRES_POOLER,
               "a connection pooler stands between outboxd and PostgreSQL");
     return error_hint(
         err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
@@ -147,7 +147,7 @@ static void on_holder_result(void *arg, const PGresult *result)
     snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
              pg_value(result, 0, 0));
     if (pg_value(result, 0, 3)[0] == 't') {
-        log_write(LOG_WARN, lock->pipeline->name, "LEASE_BROKEN",
+        log_write(LOG_WARN, lock->pipeline->name, CODE_LEASE_BROKEN,
                   LOG_FIELDS(log_text("holder", lock->holder)),
                   "the publisher was silent for longer than its lease; ended its session");
     }
@@ -179,7 +179,8 @@ static void publisher_look_at_holder(PublisherLock *lock)
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)PUBLISHER_LOCK_CLASS,
         lock->table_oid);
-    pg_conn_send(lock->conn, &(PgQuery){.sql = sql.data,
+    pg_conn_send(lock->conn, &(PgQuery){.step = "holder of the table",
+                                        .sql = sql.data,
                                         .arg = lock,
                                         .result = on_holder_result,
                                         .done = on_holder_done});
@@ -210,7 +211,8 @@ void publisher_try_lock(PublisherLock *lock)
     lock->held = false;
     AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
                              PUBLISHER_LOCK_CLASS, (int32_t)lock->table_oid);
-    pg_conn_send(lock->conn, &(PgQuery){.sql = sql,
+    pg_conn_send(lock->conn, &(PgQuery){.step = "lock table",
+                                        .sql = sql,
                                         .rows_wanted = 1,
                                         .arg = lock,
                                         .result = on_lock_result,

@@ -7,7 +7,7 @@
 
 void repeats_judge(Repeats *repeats, const char *place, Error *err)
 {
-    if (strcmp(err->code, "PG_PROTOCOL") != 0 && strcmp(err->code, "POSTGRES_ANSWER") != 0) {
+    if (err->code != CODE_PG_PROTOCOL && err->code != CODE_POSTGRES_ANSWER) {
         return;
     }
     char here[REPEATS_PLACE_MAX];

@@ -40,15 +40,13 @@ Status row_skip_header(const char **bytes, size_t *length, Error *err)
 {
     if (*length < COPY_HEADER_BYTES ||
         memcmp(*bytes, COPY_SIGNATURE, sizeof(COPY_SIGNATURE)) != 0) {
-        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_HEADER",
-                         "the server's COPY stream has no binary header");
+        return error_set(err, CODE_COPY_HEADER, "the server's COPY stream has no binary header");
     }
     ByteReader reader =
         bytes_reader(*bytes + COPY_HEADER_BYTES - 4, *length - COPY_HEADER_BYTES + 4);
     size_t extension = bytes_u32(&reader);
     if (*length - COPY_HEADER_BYTES < extension) {
-        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_HEADER",
-                         "the server's COPY header is truncated");
+        return error_set(err, CODE_COPY_HEADER, "the server's COPY header is truncated");
     }
     *bytes += COPY_HEADER_BYTES + extension;
     *length -= COPY_HEADER_BYTES + extension;
@@ -123,8 +121,8 @@ static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *b
     }
     if (!bytes_complete(&reader) || !fits) {
         row_take_back(batch, 0);
-        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
-                         "cannot read a row of %zu bytes and %zu fields", copy.length, fields);
+        return error_set(err, CODE_COPY_ROW, "cannot read a row of %zu bytes and %zu fields",
+                         copy.length, fields);
     }
     batch->bytes += copy.length + sizeof(*event);
     *ret_event = event;
@@ -140,8 +138,7 @@ Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *bat
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
         row_take_back(batch, length + sizeof(**ret_event));
-        return error_set(err, ERROR_FATAL, EXIT_INTERNAL, "COPY_ROW",
-                         "a row of the outbox table has no sequence number");
+        return error_set(err, CODE_COPY_ROW, "a row of the outbox table has no sequence number");
     }
     return OK;
 }
@@ -184,7 +181,7 @@ Status row_read_message(Slice content, size_t extra_count, int64_t bytes_max, Ba
     EventField odd = row_odd_field(*ret_event, bytes_max);
     if (odd != 0) {
         row_take_back(batch, content.length + sizeof(**ret_event));
-        return error_set(err, ERROR_POISON, EXIT_CONFIG, "MESSAGE_MALFORMED",
+        return error_set(err, CODE_MESSAGE_MALFORMED,
                          "field %d of a message is empty, or no text in UTF-8", (int)odd);
     }
     return OK;

@@ -16,7 +16,7 @@ bool unreadable_failed(Unreadable *u, const Error *err, size_t limit, size_t row
         u->tries = 0;
     } else {
         u->lean = ++u->tries >= sqlstate_tries_of_data(err) ? LEAN_BODIES : LEAN_NONE;
-        u->error = *err;
+        error_copy(&u->error, err);
     }
     return true;
 }

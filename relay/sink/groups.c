@@ -139,12 +139,12 @@ static void groups_tell(Groups *groups)
         groups->said = true;
         groups->said_denied |= denied;
     } else if (!failed && groups->said) {
-        log_write(LOG_INFO, NULL, "CONSUMER_GROUPS_RECOVERED", LOG_NO_FIELDS,
+        log_write(LOG_INFO, NULL, CODE_CONSUMER_GROUPS_RECOVERED, LOG_NO_FIELDS,
                   "consumer groups are seen again");
         groups->said = groups->said_denied = false;
     }
     if (groups->left_out > 0 && !groups->left_out_said) {
-        log_write(LOG_WARN, NULL, "CONSUMER_GROUPS_TOO_MANY",
+        log_write(LOG_WARN, NULL, CODE_CONSUMER_GROUPS_TOO_MANY,
                   LOG_FIELDS(log_number("left_out", (long long)groups->left_out)),
                   "monitor.consumer_groups matches more groups than are looked at; narrow it");
     }
@@ -171,7 +171,7 @@ static void groups_apply(Groups *groups, const GroupsAnswer *answer)
         qsort(groups->series, groups->count, sizeof(*groups->series), series_compare);
     }
     groups->left_out = answer->groups_left_out;
-    groups->error = answer->error;
+    error_copy(&groups->error, &answer->error);
     groups->answered_us = clock_monotonic_us();
     groups_tell(groups);
 }
@@ -196,7 +196,7 @@ static char *groups_end_helper(Groups *groups)
 static void groups_lose_helper(Groups *groups, const char *what)
 {
     AUTO_TEXT how = groups_end_helper(groups);
-    error_set(&groups->error, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
+    error_set(&groups->error, CODE_CONSUMER_GROUPS_HELPER,
               "the helper process that asks for consumer groups %s (%s); it is started again", what,
               how);
     groups_tell(groups);
@@ -334,6 +334,7 @@ void groups_free(Groups **groups)
     free(old->series);
     string_list_free(&old->topics);
     string_list_free(&old->patterns);
+    error_clear(&old->error);
     free(old);
     *groups = NULL;
 }
@@ -357,9 +358,9 @@ void groups_status(const Groups *groups, Text *json)
     if (groups->error.class == ERROR_NONE) {
         text_add(json, "null");
     } else {
-        bool hint = groups->error.hint[0] != '\0';
-        AUTO_TEXT text =
-            x_format("%s%s%s", groups->error.message, hint ? ". " : "", groups->error.hint);
+        bool hint = error_own_hint(&groups->error)[0] != '\0';
+        AUTO_TEXT text = x_format("%s%s%s", error_message(&groups->error), hint ? ". " : "",
+                                  error_own_hint(&groups->error));
         text_add_json(json, slice_of(text));
     }
     text_printf(json, ",\"groups_left_out\":%zu,\"objective_seconds\":%.3f,\"groups\":[",

@@ -67,7 +67,7 @@ void groups_age_find(rd_kafka_t *rk, const AgeTarget *targets, size_t count, int
             targets[t].partition->asked_us = 0;
         }
         rd_kafka_topic_partition_list_t *list = age_questions(targets, count, now_us, interval_us);
-        Error err;
+        AUTO_ERROR err = {0};
         more = list->cnt > 0 && groups_find_offsets(rk, list, &err) == OK;
         bool learnt = false;
         for (int k = 0; more && k < list->cnt; k++) {

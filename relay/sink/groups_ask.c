@@ -58,8 +58,7 @@ Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
     if (rk == NULL) {
         rd_kafka_conf_destroy(conf);
-        return error_set(err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY", "kafka.properties: %s",
-                         text);
+        return error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
     }
     rd_kafka_set_log_queue(rk, NULL);
     *ret_rk = rk;
@@ -71,19 +70,19 @@ Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
 static Status ask_group_error(rd_kafka_resp_err_t code, const char *group, Error *err)
 {
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) {
-        error_set(err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_GROUP_DENIED",
-                  "consumer group '%s' may not be described (%s)", group, rd_kafka_err2name(code));
+        error_set(err, CODE_KAFKA_GROUP_DENIED, "consumer group '%s' may not be described (%s)",
+                  group, rd_kafka_err2name(code));
         return error_hint(err,
                           "Grant DESCRIBE on the group to the relay's principal: kafka-acls --add "
                           "--allow-principal User:NAME --operation Describe --group '%s'",
                           group);
     }
     kafka_topic_error(code, "", err);
-    Error named = *err;
-    return error_set(
-        err, ERROR_RETRY, EXIT_KAFKA,
-        strcmp(named.code, "KAFKA_ERROR") == 0 ? "KAFKA_GROUP_UNAVAILABLE" : named.code,
-        "consumer group '%s': %s (%s)", group, rd_kafka_err2str(code), rd_kafka_err2name(code));
+    AUTO_ERROR named = error_of(err);
+    return error_set_as(err, ERROR_RETRY, EXIT_KAFKA,
+                        named.code == CODE_KAFKA_ERROR ? CODE_KAFKA_GROUP_UNAVAILABLE : named.code,
+                        "consumer group '%s': %s (%s)", group, rd_kafka_err2str(code),
+                        rd_kafka_err2name(code));
 }
 
 void groups_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err)
@@ -102,21 +101,22 @@ void groups_topic_error(rd_kafka_resp_err_t code, const char *topic, Error *err)
 
 bool groups_is_denied(const Error *err)
 {
-    size_t length = strlen(err->code);
-    return length > 7 && strcmp(err->code + length - 7, "_DENIED") == 0;
+    return err->code == CODE_KAFKA_GROUP_DENIED || err->code == CODE_KAFKA_TOPIC_DENIED ||
+           err->code == CODE_KAFKA_DENIED;
 }
 
 static Status ask_cluster_error(rd_kafka_resp_err_t code, const char *what, Error *err)
 {
     kafka_topic_error(code, "", err);
-    Error named = *err;
-    error_set(err, ERROR_RETRY, EXIT_KAFKA, named.code, "%s: %s (%s)", what, rd_kafka_err2str(code),
-              rd_kafka_err2name(code));
+    AUTO_ERROR named = error_of(err);
+    error_set_as(err, ERROR_RETRY, EXIT_KAFKA, named.code, "%s: %s (%s)", what,
+                 rd_kafka_err2str(code), rd_kafka_err2name(code));
     bool loading = code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
                    code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
                    code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
     return error_hint(err, "%s",
-                      loading ? "A broker is taking over; it is asked again." : named.hint);
+                      loading ? "A broker is taking over; it is asked again."
+                              : error_own_hint(&named));
 }
 
 /* A prefix can be granted as such; for other globs only all groups. */
@@ -128,7 +128,7 @@ static Status ask_glob_denied(const char *pattern, Error *err)
         prefixed ? x_format("'%.*s' --resource-pattern-type prefixed", (int)prefix, pattern)
                  : x_strdup("'*'");
     error_set(
-        err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_GROUP_DENIED",
+        err, CODE_KAFKA_GROUP_DENIED,
         "no consumer group that matches '%s' is visible, and such groups may not be described",
         pattern);
     return error_hint(err,
@@ -246,7 +246,7 @@ static void offsets_read(const rd_kafka_event_t *event, GroupOffsets *group)
         (void)ask_group_error(code, group->group, &group->error);
         return;
     }
-    group->error = (Error){0};
+    error_clear(&group->error);
     group->committed = rd_kafka_topic_partition_list_copy(committed);
 }
 
@@ -303,9 +303,10 @@ Status groups_check_globs(rd_kafka_t *rk, const StringList *patterns, const Stri
         groups_offsets(rk, any, &group, 1);
         if (group.committed != NULL) {
             rd_kafka_topic_partition_list_destroy(group.committed);
-        } else if (strcmp(group.error.code, "KAFKA_GROUP_DENIED") == 0) {
+        } else if (group.error.code == CODE_KAFKA_GROUP_DENIED) {
             status = ask_glob_denied(pattern, err);
         }
+        error_clear(&group.error);
         rd_kafka_topic_partition_list_destroy(any);
     }
     return status;
@@ -351,7 +352,7 @@ Status groups_partitions(rd_kafka_t *rk, const char *brokers, const StringList *
             groups_topic_error(topic->err, topic->topic, err);
         }
         if (partitions->cnt + topic->partition_cnt > PARTITIONS_MAX) {
-            error_set(err, ERROR_RETRY, EXIT_KAFKA, "CONSUMER_GROUPS_PARTITIONS",
+            error_set(err, CODE_CONSUMER_GROUPS_PARTITIONS,
                       "the topics have more than %d partitions: '%s' is not looked at",
                       PARTITIONS_MAX, topic->topic);
             continue;

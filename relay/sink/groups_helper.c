@@ -46,15 +46,14 @@ Status groups_helper_start(pid_t *ret_pid, int *ret_fd, Error *err)
     int fds[2];
     char reason[128];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
-        return error_set(err, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
-                         "cannot make a socket: %s", strerror_r(errno, reason, sizeof(reason)));
+        return error_set(err, CODE_CONSUMER_GROUPS_HELPER, "cannot make a socket: %s",
+                         strerror_r(errno, reason, sizeof(reason)));
     }
     int failed = helper_spawn(fds[1], ret_pid);
     close(fds[1]);
     if (failed != 0) {
         close(fds[0]);
-        return error_set(err, ERROR_RETRY, EXIT_INTERNAL, "CONSUMER_GROUPS_HELPER",
-                         "cannot start the helper process: %s",
+        return error_set(err, CODE_CONSUMER_GROUPS_HELPER, "cannot start the helper process: %s",
                          strerror_r(failed, reason, sizeof(reason)));
     }
     (void)evutil_make_socket_nonblocking(fds[0]);

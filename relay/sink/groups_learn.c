@@ -138,7 +138,7 @@ static Status learner_ask(const LearnerQuestion *question,
         if (offsets[i].committed == NULL) {
             /* One that may not be described is told by the round itself, and never heals here. */
             if (!groups_is_denied(&offsets[i].error)) {
-                *err = offsets[i].error;
+                error_copy(err, &offsets[i].error);
                 status = FAILED;
             }
             continue;
@@ -150,6 +150,9 @@ static Status learner_ask(const LearnerQuestion *question,
             }
         }
         rd_kafka_topic_partition_list_destroy(offsets[i].committed);
+    }
+    for (size_t i = 0; i < groups->count; i++) {
+        error_clear(&offsets[i].error);
     }
     free(offsets);
     return status;
@@ -168,7 +171,7 @@ Status learner_run(Learner *learner, const LearnerQuestion *question, StringList
     rd_kafka_resp_err_t code =
         rd_kafka_metadata(question->rk, 1, NULL, &metadata, METADATA_TIMEOUT_MS);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return error_set(err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_UNREACHABLE",
+        return error_set(err, CODE_KAFKA_UNREACHABLE,
                          "the topics of the cluster cannot be listed: %s", rd_kafka_err2str(code));
     }
     char *last = NULL;

@@ -74,9 +74,9 @@ void groups_answer_write(const RoundView *view, Text *out)
 {
     size_t begin = message_begin(out);
     add_number(out, view->error->class);
-    add_string(out, view->error->code);
-    add_string(out, view->error->message);
-    add_string(out, view->error->hint);
+    add_string(out, error_code_name(view->error->code));
+    add_string(out, error_message(view->error));
+    add_string(out, error_own_hint(view->error));
     add_number(out, (int64_t)view->groups_left_out);
     add_number(out, (int64_t)view->count);
     for (size_t i = 0; i < view->count; i++) {
@@ -178,15 +178,23 @@ static void read_row(ByteReader *reader, GroupsAnswerRow *row)
     row->committed = read_bounded(reader, 1) == 1;
 }
 
+static void read_error(ByteReader *reader, Error *ret_error)
+{
+    ErrorClass class = (ErrorClass)read_bounded(reader, ERROR_FATAL);
+    ErrorCode code = error_code_find(read_string(reader));
+    const char *message = read_string(reader);
+    const char *hint = read_string(reader);
+    if (class != ERROR_NONE) {
+        error_set_as(ret_error, class, EXIT_KAFKA, code, "%s", message);
+        error_hint(ret_error, "%s", hint);
+    }
+}
+
 bool groups_answer_read(const char *bytes, size_t length, GroupsAnswer *ret_answer)
 {
     ByteReader reader = bytes_reader(bytes, length);
-    *ret_answer = (GroupsAnswer){0};
-    Error *err = &ret_answer->error;
-    err->class = (ErrorClass)read_bounded(&reader, ERROR_FATAL);
-    (void)snprintf(err->code, sizeof(err->code), "%s", read_string(&reader));
-    (void)snprintf(err->message, sizeof(err->message), "%s", read_string(&reader));
-    (void)snprintf(err->hint, sizeof(err->hint), "%s", read_string(&reader));
+    memset(ret_answer, 0, sizeof(*ret_answer));
+    read_error(&reader, &ret_answer->error);
     ret_answer->groups_left_out = (size_t)read_bounded(&reader, INT32_MAX);
     size_t count = (size_t)read_bounded(&reader, GROUP_ROWS_MAX);
     if (reader.failed || count * ROW_BYTES_MIN > bytes_left(&reader)) {
@@ -203,5 +211,6 @@ bool groups_answer_read(const char *bytes, size_t length, GroupsAnswer *ret_answ
 void groups_answer_free(GroupsAnswer *answer)
 {
     free(answer->rows);
-    *answer = (GroupsAnswer){0};
+    error_clear(&answer->error);
+    memset(answer, 0, sizeof(*answer));
 }

@@ -78,6 +78,8 @@ void round_free(Round **round)
     string_list_free(&old->names);
     string_list_free(&old->foreign);
     learner_free(&old->learner);
+    error_clear(&old->glob_error);
+    error_clear(&old->error);
     free(old->handles);
     free(old->partitions);
     free(old->rows);
@@ -99,7 +101,7 @@ static void round_note(Round *round, const Error *err)
 {
     if (round->error.class == ERROR_NONE ||
         (groups_is_denied(err) && !groups_is_denied(&round->error))) {
-        round->error = *err;
+        error_copy(&round->error, err);
     }
 }
 
@@ -124,7 +126,7 @@ static void round_serve(Round *round)
                                rd_kafka_event_error_string(event));
             }
         } else if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
-            log_write(LOG_DEBUG, NULL, "KAFKA_LOG",
+            log_write(LOG_DEBUG, NULL, CODE_KAFKA_LOG,
                       LOG_FIELDS(log_text("facility", facility), log_text("client", "groups")),
                       "%s", text);
         }
@@ -224,7 +226,7 @@ static Status round_ask_ends(Round *round, const rd_kafka_topic_partition_list_t
         GroupPartition *partition = round_partition(round, low->topic, low->partition);
         rd_kafka_resp_err_t code = low->err != RD_KAFKA_RESP_ERR_NO_ERROR ? low->err : end->err;
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR || low->offset < 0 || end->offset < 0) {
-            Error why = {0};
+            AUTO_ERROR why = {0};
             groups_topic_error(code, low->topic, &why);
             round_note(round, &why);
             continue;
@@ -312,13 +314,13 @@ static void round_find_names(Round *round)
         }
     }
     StringList found = {0};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (globs && groups_list(round->rk, patterns, &found, &err) != OK) {
         round->list_failed = true;
         round_note(round, &err);
     }
     round_choose(round, &found);
-    round->glob_error = (Error){0};
+    error_clear(&round->glob_error);
     if (globs && !round->list_failed) {
         (void)groups_check_globs(round->rk, patterns, &found, &round->glob_error);
     }
@@ -501,7 +503,7 @@ static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *lis
 static void round_learn(Round *round, const StringList *patterns)
 {
     StringList found = {0};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     LearnerQuestion question = {
         .rk = round->rk, .patterns = patterns, .known = &round->topics, .groups = &round->names};
     if (learner_run(&round->learner, &question, &found, &err) != OK) {
@@ -534,6 +536,7 @@ static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *li
         if (groups[i].committed != NULL) {
             rd_kafka_topic_partition_list_destroy(groups[i].committed);
         }
+        error_clear(&groups[i].error);
     }
     free(groups);
     return status;
@@ -541,9 +544,9 @@ static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *li
 
 void round_run(Round *round, const StringList *topics, const StringList *patterns)
 {
-    Error err = {0};
-    Error denied = {0};
-    round->error = (Error){0};
+    AUTO_ERROR err = {0};
+    AUTO_ERROR denied = {0};
+    error_clear(&round->error);
     for (size_t i = 0; i < round->count; i++) {
         round->rows[i].seen = false;
     }
@@ -557,7 +560,9 @@ void round_run(Round *round, const StringList *topics, const StringList *pattern
         }
         status = groups_partitions(round->rk, round->config->kafka.brokers, &round->topics, &list,
                                    &denied);
-        err = status == OK ? err : denied;
+        if (status != OK) {
+            error_copy(&err, &denied);
+        }
     }
     if (status == OK) {
         if (denied.class != ERROR_NONE) {
@@ -579,10 +584,10 @@ void round_run(Round *round, const StringList *topics, const StringList *pattern
         round_serve(round);
     }
     if (round->reason[0] != '\0') {
-        Error named = err;
-        error_set(&err, named.class, named.exit_code, named.code, "%s; %s", named.message,
-                  round->reason);
-        error_hint(&err, "%s", named.hint);
+        AUTO_ERROR named = error_of(&err);
+        error_set_as(&err, named.class, named.exit_code, named.code, "%s; %s",
+                     error_message(&named), round->reason);
+        error_hint(&err, "%s", error_own_hint(&named));
     }
     round_note(round, &err);
     round->groups_left_out = 0;

@@ -34,14 +34,14 @@ void kafka_lose(KafkaSink *kafka, const Error *err)
 {
     if (!kafka->lost) {
         kafka->lost = true;
-        kafka->lost_error = *err;
+        error_copy(&kafka->lost_error, err);
         event_active(kafka->later, 0, 0);
     }
 }
 
 static void kafka_open_now(KafkaSink *kafka)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     rd_kafka_conf_t *conf = NULL;
     char text[512];
     if (kafka_conf_new(kafka->options.config, kafka->options.pipeline, kafka->batch_bytes, &conf,
@@ -53,7 +53,7 @@ static void kafka_open_now(KafkaSink *kafka)
     kafka->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (kafka->rk == NULL) {
         rd_kafka_conf_destroy(conf);
-        error_set(&err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY", "kafka.properties: %s", text);
+        error_set(&err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
         kafka_lose(kafka, &err);
         return;
     }
@@ -143,8 +143,8 @@ static void kafka_on_later(evutil_socket_t fd, short what, void *arg)
     (void)what;
     KafkaSink *kafka = arg;
     if (kafka->lost && kafka->lost_error.class != ERROR_NONE) {
-        Error err = kafka->lost_error;
-        kafka->lost_error = (Error){0};
+        AUTO_ERROR err = error_of(&kafka->lost_error);
+        error_clear(&kafka->lost_error);
         kafka->sink.events.lost(kafka->sink.events.arg, &err);
     }
     kafka_reopen_when_empty(kafka);
@@ -214,7 +214,7 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
     }
     kt->ready = false;
     kt->look_us = 0;
-    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+    if (err->code == CODE_KAFKA_TOPIC_UNKNOWN) {
         kafka_look_up(kafka); /* librdkafka has learned it before us: is it so? */
         return SEND_WAIT;
     }
@@ -227,7 +227,7 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
 static SendResult kafka_send_later(KafkaSink *kafka, KafkaTopic *kt, Error *err)
 {
     if (kt->missing) {
-        *err = *kt->error;
+        error_copy(err, kt->error);
         return SEND_HELD;
     }
     int64_t now_us = clock_monotonic_us();
@@ -311,6 +311,7 @@ static void kafka_topic_free(KafkaTopic *kt)
     if (kt->handle != NULL) {
         rd_kafka_topic_destroy(kt->handle);
     }
+    error_clear(kt->error);
     free(kt->error);
     free(kt);
 }
@@ -348,6 +349,7 @@ static void kafka_free(Sink *sink)
         kafka_topic_free(kt);
     }
     brake_free(&kafka->brake);
+    error_clear(&kafka->lost_error);
     close(kafka->fd);
     free(kafka);
 }

@@ -20,9 +20,9 @@ static Status set(rd_kafka_conf_t *conf, const char *property, const char *value
     if (result != RD_KAFKA_CONF_OK) {
         /* librdkafka repeats a value that it does not take */
         bool hidden = result == RD_KAFKA_CONF_INVALID && mask_is_secret(slice_of(property));
-        error_set(err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY", "kafka.properties: %s%s",
+        error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s%s",
                   hidden ? "librdkafka does not take the value of " : "", hidden ? property : text);
-        return error_hint(err, "The properties are librdkafka's: see its CONFIGURATION.md.");
+        return error_advise(err);
     }
     return OK;
 }
@@ -75,7 +75,7 @@ static Status set_properties(rd_kafka_conf_t *conf, const StringList *properties
         const char *property = properties->items[i];
         const char *equals = strchr(property, '=');
         if (equals == NULL) {
-            return error_set(err, ERROR_FATAL, EXIT_CONFIG, "KAFKA_PROPERTY",
+            return error_set(err, CODE_KAFKA_PROPERTY,
                              "kafka.properties: '%s' is not 'property=value'", property);
         }
         AUTO_TEXT name = x_strndup(property, (size_t)(equals - property));

@@ -8,7 +8,7 @@
 
 static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 {
-    error_set(err, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE",
+    error_set(err, CODE_RECORD_TOO_LARGE,
               "the record takes %zu bytes, topic '%s' accepts %lld (max.message.bytes)", bytes,
               kt->topic->name, (long long)kt->limits.max_message_bytes);
     (void)error_hint(err,
@@ -18,11 +18,10 @@ static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 static void refuse_no_key(const KafkaTopic *kt, Error *err)
 {
     error_set(
-        err, ERROR_POISON, EXIT_KAFKA, "RECORD_KEY_MISSING",
+        err, CODE_RECORD_KEY_MISSING,
         "the record has no key, and topic '%s' is compacted: it accepts only records with one",
         kt->topic->name);
-    (void)error_hint(err, "Give these events a key (an aggregate_id, or a route with a key of its "
-                          "own), or send them to a topic with cleanup.policy=delete.");
+    (void)error_advise(err);
 }
 
 SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *record,
@@ -64,7 +63,7 @@ static size_t limits_batch_bytes(const KafkaSink *kafka, const KafkaTopic **ret_
 
 void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt)
 {
-    Error ignored = {0};
+    AUTO_ERROR ignored = {0};
     kafka->stale |= FAILPOINT_FAILS("stale_limits", &ignored);
     if (kafka->stale) {
         kt->limits.max_message_bytes = -1;
@@ -82,7 +81,7 @@ void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt)
     bool smaller = bytes < kafka->batch_bytes;
     kafka->batch_bytes = bytes;
     kafka->shrink = true;
-    log_write(LOG_INFO, kafka->options.pipeline->name, "KAFKA_BATCH_BYTES",
+    log_write(LOG_INFO, kafka->options.pipeline->name, CODE_KAFKA_BATCH_BYTES,
               LOG_FIELDS(log_text("topic", least->topic->name),
                          log_number("max_message_bytes", (long long)bytes)),
               smaller ? "the topic takes smaller batches than batch.size; using its bound"

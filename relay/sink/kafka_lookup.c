@@ -30,8 +30,8 @@ void kafka_ready(KafkaSink *kafka)
 void kafka_trouble(KafkaSink *kafka, const Error *err)
 {
     /* A broker that refuses one topic has answered. */
-    bool answered =
-        strncmp(err->code, "KAFKA_TOPIC_", 12) == 0 || strcmp(err->code, "KAFKA_DENIED") == 0;
+    bool answered = err->code == CODE_KAFKA_TOPIC_UNKNOWN || err->code == CODE_KAFKA_TOPIC_DENIED ||
+                    err->code == CODE_KAFKA_DENIED;
     kafka->troubled = true;
     *kafka->options.stats->kafka_connected = answered ? 1 : 0;
     kafka->sink.events.trouble(kafka->sink.events.arg, err);
@@ -130,7 +130,7 @@ static KafkaTopic *kafka_find(KafkaSink *kafka, const char *name)
 static void kafka_note_partitions(KafkaSink *kafka, KafkaTopic *kt, int partitions)
 {
     if (kt->partitions != 0 && kt->partitions != partitions) {
-        log_write(LOG_WARN, kafka->options.pipeline->name, "PARTITIONS_CHANGED",
+        log_write(LOG_WARN, kafka->options.pipeline->name, CODE_PARTITIONS_CHANGED,
                   LOG_FIELDS(log_text("topic", kt->topic->name), log_number("was", kt->partitions),
                              log_number("is", partitions)),
                   "the topic has another number of partitions: keys move, so the order of a key "
@@ -179,9 +179,9 @@ static void kafka_topic_missing(KafkaSink *kafka, KafkaTopic *kt, const Error *e
                                 int64_t most_ms)
 {
     if (kt->error == NULL) {
-        kt->error = x_malloc(sizeof(*kt->error));
+        kt->error = x_calloc(1, sizeof(*kt->error));
     }
-    *kt->error = *err;
+    error_copy(kt->error, err);
     kafka->missing += !kt->missing;
     kt->missing = true;
     kt->ready = false;
@@ -220,7 +220,7 @@ static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t ask
         }
         return false;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     kafka_topic_error(lookup->error, lookup->name, &err);
     bool says_no = lookup->error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
                    lookup->error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -232,7 +232,7 @@ static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t ask
     }
     kt->ready = false;
     kt->look_us = now_us + LOOKUP_RETRY_MS * 1000;
-    *ret_odd = err;
+    error_copy(ret_odd, &err);
     return true;
 }
 
@@ -244,7 +244,7 @@ static void kafka_note_cluster(KafkaSink *kafka, const LookupJob *job)
         return;
     }
     snprintf(kafka->cluster, sizeof(kafka->cluster), "%s", id);
-    log_write(LOG_INFO, kafka->options.pipeline->name, "KAFKA_CONNECTED",
+    log_write(LOG_INFO, kafka->options.pipeline->name, CODE_KAFKA_CONNECTED,
               LOG_FIELDS(log_text("cluster", kafka->cluster),
                          log_text("bootstrap", kafka->options.config->kafka.brokers),
                          log_number("brokers", job->brokers)),
@@ -253,7 +253,7 @@ static void kafka_note_cluster(KafkaSink *kafka, const LookupJob *job)
 
 static void lookup_apply(KafkaSink *kafka, LookupJob *job)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (job->error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         kafka_unreachable(kafka, job->error, &err);
         kafka_trouble(kafka, &err);

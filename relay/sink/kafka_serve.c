@@ -21,10 +21,10 @@ static void kafka_note_refusal(KafkaSink *kafka, KafkaTopic *kt, const Error *er
     if (!kt->ready) {
         return; /* another record has told */
     }
-    if (strcmp(err->code, "KAFKA_TOPIC_UNKNOWN") == 0) {
+    if (err->code == CODE_KAFKA_TOPIC_UNKNOWN) {
         kt->ready = false;
         kafka_look_soon(kafka, kt);
-    } else if (strcmp(err->code, "KAFKA_TOPIC_DENIED") == 0) {
+    } else if (err->code == CODE_KAFKA_TOPIC_DENIED) {
         kafka_topic_denied(kafka, kt, err);
     }
 }
@@ -81,7 +81,7 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
                 kafka->sink.events.settled(kafka->sink.events.arg, sent, NULL);
                 continue;
             }
-            Error err = {0};
+            AUTO_ERROR err = {0};
             kafka_on_failure(kafka, reports[i], &request, &err);
             kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
         }
@@ -127,12 +127,12 @@ static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
         char fatal[512] = "";
         rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->rk, fatal, sizeof(fatal));
-        error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_PRODUCER_FATAL",
-                  "the producer failed: %s: %s; making a new one", rd_kafka_err2name(cause), fatal);
+        error_set(&err, CODE_KAFKA_PRODUCER_FATAL, "the producer failed: %s: %s; making a new one",
+                  rd_kafka_err2name(cause), fatal);
         if (cause == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
             error_hint(&err,
                        "Grant WRITE on the topics to the relay's principal (before Kafka 3.0 also "
@@ -151,7 +151,7 @@ static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
         kafka_retry_later(kafka);
         break;
     default: /* of one broker, or what librdkafka deals with itself */
-        log_write(LOG_DEBUG, kafka->options.pipeline->name, "KAFKA_EVENT",
+        log_write(LOG_DEBUG, kafka->options.pipeline->name, CODE_KAFKA_EVENT,
                   LOG_FIELDS(log_text("error", rd_kafka_err2name(code))), "%s", text);
         break;
     }
@@ -170,7 +170,7 @@ static void kafka_on_log(KafkaSink *kafka, rd_kafka_event_t *event)
             log_limit_due(&kafka->log_lines, now_us, false) == 0) {
             return;
         }
-        log_write(said ? LOG_DEBUG : LOG_ERROR, kafka->options.pipeline->name, "KAFKA_LOG",
+        log_write(said ? LOG_DEBUG : LOG_ERROR, kafka->options.pipeline->name, CODE_KAFKA_LOG,
                   LOG_FIELDS(log_text("facility", facility)), "%s", text);
     }
 }

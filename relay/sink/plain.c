@@ -70,7 +70,7 @@ static SendResult stdout_send(Sink *sink, const Record *record, Event *event, Er
     text_add_json(&line, record->value);
     text_add(&line, "}\n");
     if (fwrite(line.data, 1, line.length, stdout) != line.length || fflush(stdout) != 0) {
-        error_set(err, ERROR_FATAL, EXIT_INTERNAL, "STDOUT_FAILED", "cannot write to stdout");
+        error_set(err, CODE_STDOUT_FAILED, "cannot write to stdout");
         return SEND_POISON;
     }
     sink->events.settled(sink->events.arg, event, NULL);

@@ -123,10 +123,11 @@ static void watch_say_failed(Watch *w, const Error *err)
     }
     w->said = true;
     w->said_us = now_us;
-    log_write(LOG_WARN, NULL, "WATCH_FAILED",
-              LOG_FIELDS(log_text("error", err->code), log_text("hint", log_code_remedy(err))),
+    log_write(LOG_WARN, NULL, CODE_WATCH_FAILED,
+              LOG_FIELDS(log_text("error", error_code_name(err->code)),
+                         log_text("hint", error_remedy(err))),
               "cannot look at slots, pauses and the oldest event: %s; %sthe look is tried again",
-              err->message, publishes ? "publishing goes on, " : "");
+              error_message(err), publishes ? "publishing goes on, " : "");
 }
 
 static void watch_note_failure(Watch *w)
@@ -142,7 +143,7 @@ static void watch_note_failure(Watch *w)
 static void watch_tell_cut(Watch *w)
 {
     if (w->cut) {
-        Error err = w->cut_error;
+        AUTO_ERROR err = error_of(&w->cut_error);
         watch_say_failed(w, &err);
         w->cut = false;
     }
@@ -159,7 +160,7 @@ static void watch_lose(Watch *w, const Error *err)
     if (was_open) {
         watch_note_connections(w);
         w->cut = true;
-        w->cut_error = *err;
+        error_copy(&w->cut_error, err);
     } else if (w->attempt > 1) { /* else a pipeline may not have had the time to notice */
         watch_say_failed(w, err);
     }
@@ -181,7 +182,7 @@ static void watch_end_look(Watch *w)
     }
     watch_schedule(w);
     if (w->error.class != ERROR_NONE) {
-        Error err = w->error;
+        AUTO_ERROR err = error_of(&w->error);
         watch_say_failed(w, &err);
         watch_note_failure(w);
         return;
@@ -194,7 +195,7 @@ static void watch_end_look(Watch *w)
     w->failing = false;
     if (w->said) {
         w->said = false;
-        log_write(LOG_INFO, NULL, "WATCH_RECOVERED", LOG_NO_FIELDS,
+        log_write(LOG_INFO, NULL, CODE_WATCH_RECOVERED, LOG_NO_FIELDS,
                   "slots, pauses and the oldest event can be looked at again");
     }
 }
@@ -237,7 +238,7 @@ static void on_done(void *arg, const Error *err)
     Watched *p = &w->pipelines[w->index];
     bool leans = err != NULL && w->step == STEP_ROWS && rows_lean(p, err);
     if (err != NULL && !leans && w->error.class == ERROR_NONE) {
-        w->error = *err;
+        error_copy(&w->error, err);
     }
     int64_t now_us = clock_monotonic_us();
     int64_t next_us = now_us + (now_us - w->step_us) * SHARE_OF_TIME;
@@ -280,9 +281,11 @@ static void watch_go_on(Watch *w)
             w->step_us = clock_monotonic_us();
             w->pipelines[w->index].rows_sent_us = w->step_us;
             watch_forget(w);
-            pg_conn_send(
-                w->conn,
-                &(PgQuery){.sql = sql.data, .arg = w, .result = on_result, .done = on_done});
+            pg_conn_send(w->conn, &(PgQuery){.step = "watch",
+                                             .sql = sql.data,
+                                             .arg = w,
+                                             .result = on_result,
+                                             .done = on_done});
             return;
         }
         if (w->step == STEP_PAUSES) { /* no table: nothing can be paused */
@@ -304,7 +307,7 @@ static void watch_look(Watch *w, WatchLook kind)
     w->kind = kind;
     w->step = kind == LOOK_ROWS ? STEP_ROWS : STEP_NAMES;
     w->index = 0;
-    w->error = (Error){0};
+    error_clear(&w->error);
     w->look_us = clock_monotonic_us();
     watch_go_on(w);
 }
@@ -358,7 +361,10 @@ static void on_opened(void *arg, const Error *err)
                 " SET default_transaction_read_only = on; LISTEN outboxd_pause",
                 (long long)timeout_ms, LOCK_TIMEOUT_MS);
     w->looking = true;
-    pg_conn_send(w->conn, &(PgQuery){.sql = sql.data, .arg = w, .done = on_session_done});
+    pg_conn_send(w->conn, &(PgQuery){.step = "session of the watch",
+                                     .sql = sql.data,
+                                     .arg = w,
+                                     .done = on_session_done});
 }
 
 static void on_notified(void *arg, const char *channel)
@@ -585,6 +591,8 @@ void watch_free(Watch **watch)
     }
     pg_conn_free(&w->conn);
     event_free(w->timer);
+    error_clear(&w->cut_error);
+    error_clear(&w->error);
     for (size_t i = 0; i < w->count; i++) {
         table_free(&w->pipelines[i].table);
         precondition_release(&w->pipelines[i].look);

@@ -25,12 +25,12 @@ void watch_add_preconditions(Watch *w, Text *sql)
     w->wal_end = 0;
 }
 
-static double *broken_gauge(Watch *w, const Watched *p, const char *code)
+static double *broken_gauge(Watch *w, const Watched *p, ErrorCode code)
 {
     return metrics_gauge(w->options.metrics, "outboxd_precondition_broken",
                          "1 while something that publishing needs does not hold: code as in the "
                          "log.",
-                         "pipeline", p->config->name, "code", code, NULL);
+                         "pipeline", p->config->name, "code", error_code_name(code), NULL);
 }
 
 /* Warnings are said when they appear; the source has said the first ones. */
@@ -41,8 +41,8 @@ static void say_warnings(const Watched *p, const PreconditionLook *look)
         bool said = !fault->warning || (fault->first && !p->look.taken);
         for (size_t j = 0; j < p->look.fault_count && !said; j++) {
             const Error *before = &p->look.faults[j].error;
-            said = strcmp(before->code, fault->error.code) == 0 &&
-                   (!fault->first || strcmp(before->hint, fault->error.hint) == 0);
+            said = before->code == fault->error.code &&
+                   (!fault->first || error_same_hint(before, &fault->error));
         }
         if (!said) {
             precondition_say(p->config, fault);
@@ -72,7 +72,7 @@ static void say_new_columns(const Watched *p, const PreconditionLook *look)
     AUTO_BUFFER names = TEXT_EMPTY;
     table_add_names(p->config, before & ~look->absent, &names);
     bool poll = p->config->capture == CAPTURE_POLL;
-    log_write(poll ? LOG_WARN : LOG_INFO, p->config->name, "COLUMNS_ADDED",
+    log_write(poll ? LOG_WARN : LOG_INFO, p->config->name, CODE_COLUMNS_ADDED,
               LOG_FIELDS(log_text("columns", names.data),
                          log_text("hint", poll ? "Restart the relay; it takes them up by itself "
                                                  "when it connects to PostgreSQL anew."

@@ -250,7 +250,7 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
         char scratch[TIMESTAMP_TEXT_MAX];
         AUTO_TEXT since = x_format("%.*s", SLICE_ARG(rows_time(row->since_us, now_us, scratch)));
         log_write(
-            LOG_ERROR, p->config->name, "EVENT_UNSEEN",
+            LOG_ERROR, p->config->name, CODE_EVENT_UNSEEN,
             LOG_FIELDS(log_number("seq", row->seq),
                        log_text("event_id", row->event_id != NULL ? row->event_id : ""),
                        log_text("event_type", row->event_type), log_text("since", since),
@@ -259,7 +259,7 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
             "read everything there is: it is not published");
     }
     if (said > SAID_ROWS) {
-        log_write(LOG_ERROR, p->config->name, "EVENT_UNSEEN",
+        log_write(LOG_ERROR, p->config->name, CODE_EVENT_UNSEEN,
                   LOG_FIELDS(log_number("events", (long long)(said - SAID_ROWS))),
                   "so many more unpublished events have not been seen");
     }
@@ -274,10 +274,10 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
         w->options.unseen(w->options.arg, index, NULL);
         return;
     }
-    Error err = {0};
+    AUTO_ERROR err = {0};
     char scratch[TIMESTAMP_TEXT_MAX];
-    error_set(
-        &err, ERROR_RETRY, EXIT_GAP, "EVENT_UNSEEN",
+    error_set_as(
+        &err, ERROR_RETRY, EXIT_GAP, CODE_EVENT_UNSEEN,
         "%zu%s events are unpublished and the relay has not seen them; the first: seq %" PRId64
         ", id %s, type '%s', waiting since %.*s",
         unseen, p->sightings.look.complete ? "" : " or more", first->seq,
@@ -330,7 +330,7 @@ void rows_judge(Watch *w, size_t index)
         *p->gauge.unseen_found += judgement.found;
     }
     if (judgement.asked > 0) {
-        log_write(LOG_INFO, p->config->name, "EVENT_LOOKED_AGAIN",
+        log_write(LOG_INFO, p->config->name, CODE_EVENT_LOOKED_AGAIN,
                   LOG_FIELDS(log_number("events", (long long)judgement.asked),
                              log_number("first_seq", judgement.first_unknown)),
                   "the table shows unpublished events that were not read; reading them by number");
@@ -339,7 +339,7 @@ void rows_judge(Watch *w, size_t index)
         rows_say_unseen(p, now_us);
     }
     if (judgement.over > 0 && judgement.unseen == 0) {
-        log_write(LOG_INFO, p->config->name, "EVENT_UNSEEN_OVER", LOG_NO_FIELDS,
+        log_write(LOG_INFO, p->config->name, CODE_EVENT_UNSEEN_OVER, LOG_NO_FIELDS,
                   "no unpublished event is left that the relay has not seen");
     }
     if (changed) {

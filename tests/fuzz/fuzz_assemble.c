@@ -77,7 +77,7 @@ static void stream_finish(Stream *stream)
 /* In memory of exactly that length, so that a read behind it is found, and gone afterwards. */
 static void stream_take(Stream *stream, Slice message)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     char *exact = x_malloc(message.length);
     memcpy(exact, message.data, message.length);
     Status status =
@@ -87,8 +87,8 @@ static void stream_take(Stream *stream, Slice message)
         return;
     }
     fuzz_check(err.class == ERROR_RETRY || err.class == ERROR_FATAL);
-    fuzz_check(err.message[0] != '\0' && err.code[0] != '\0');
-    fuzz_check(err.class != ERROR_FATAL || err.hint[0] != '\0');
+    fuzz_check(error_message(&err)[0] != '\0' && err.code != CODE_NONE);
+    fuzz_check(err.class != ERROR_FATAL || error_own_hint(&err)[0] != '\0');
     assembler_restart(&stream->assembler, 0, 1);
     stream->last_lsn = stream->last_ordinal = 0;
 }

@@ -188,7 +188,7 @@ static void run(ByteReader *in, uint8_t how, uint8_t more, Metrics *metrics)
     Topics *topics = topics_new(metrics, pipeline.name);
     Router *router = NULL;
     Encoder *encoder = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     fuzz_check(router_new(&pipeline, topics, &router, &err) == OK);
     fuzz_check(encoder_new(&pipeline, &encoder, &err) == OK);
     Batch *batch = batch_new();
@@ -196,7 +196,8 @@ static void run(ByteReader *in, uint8_t how, uint8_t more, Metrics *metrics)
     Record record = {0};
     RouteResult route = router_route(router, event, &batch->arena, &record, &err);
     if (route != ROUTE_OK || encoder->encode(encoder, event, &batch->arena, &record, &err) != OK) {
-        fuzz_check(err.class == ERROR_POISON && err.message[0] != '\0' && err.hint[0] != '\0');
+        fuzz_check(err.class == ERROR_POISON && error_message(&err)[0] != '\0' &&
+                   error_own_hint(&err)[0] != '\0');
     } else {
         check_record(&record, event, &pipeline);
     }

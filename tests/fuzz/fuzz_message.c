@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Slice content = {.data = exact, .length = size - 1};
     Batch *batch = batch_new();
     Event *event = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (row_read_message(arena_copy(&batch->arena, content), extra_count, 0, batch, &event, &err) ==
         OK) {
         memset(exact, '#', size - 1);
@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_end(content, extra_count);
     } else {
         fuzz_check(batch->count == 0 && batch->unsettled == 0 && batch->bytes == 0);
-        fuzz_check(err.class != ERROR_NONE && err.message[0] != '\0');
+        fuzz_check(err.class != ERROR_NONE && error_message(&err)[0] != '\0');
     }
     batch_free(&batch);
     free(exact);

@@ -28,9 +28,10 @@ static void check_message(PgOutputReader *reader, Slice bytes)
 {
     PgOutputReader before = *reader;
     PgOutput message;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (pgoutput_read(reader, bytes, &message, &err) != OK) {
-        if (err.class != ERROR_RETRY || err.message[0] == '\0' || !same_reader(reader, &before)) {
+        if (err.class != ERROR_RETRY || error_message(&err)[0] == '\0' ||
+            !same_reader(reader, &before)) {
             abort();
         }
         return;

@@ -9,7 +9,7 @@ static void check_row(const char *bytes, size_t length, size_t extra_count)
 {
     Batch *batch = batch_new();
     Event *event = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (row_read(bytes, length, extra_count, batch, &event, &err) == OK) {
         /* Every byte of the row belongs to something: 2 for the count, 12 for seq. */
         size_t least = 2 + 12 + 4;
@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     const char *bytes = (const char *)data + 1;
     size_t length = size - 1;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if ((data[0] & 4) == 0 || row_skip_header(&bytes, &length, &err) == OK) {
         if (!row_is_trailer(bytes, length)) {
             check_row(bytes, length, data[0] & 3);

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Arena arena = {0};
     HeaderList list;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     headers_begin(&list, &arena, 2);
     Slice json = arena_copy(&arena, (Slice){.data = (const char *)data, .length = size});
     Status status = row_headers_add(json, NULL, &list, &err);

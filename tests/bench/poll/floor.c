@@ -94,9 +94,9 @@ static void fetch(Floor *floor)
     while ((length = PQgetCopyData(floor->connection, &row, 0)) > 0) {
         const char *bytes = row;
         size_t left = (size_t)length;
-        Error err = {0};
+        AUTO_ERROR err = {0};
         if (first && row_skip_header(&bytes, &left, &err) != OK) {
-            die("fetch", err.message);
+            die("fetch", error_message(&err));
         }
         first = false;
         if (left > 0) {
@@ -179,9 +179,9 @@ int main(int argc, char **argv)
         die(argv[1], problems.count > 0 ? problems.items[0].message : "unreadable");
     }
     static Floor floor;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     if (table_new(&config->pipelines[0], &floor.table, &err) != OK) {
-        die("table", err.message);
+        die("table", error_message(&err));
     }
     gaps_reset(&floor.gaps);
     open_session(&floor, config);

@@ -64,9 +64,9 @@ static Status ask(const char *answer, Text *body, Error *err)
 Test(status_client, body_of_a_200_answer_is_returned)
 {
     AUTO_BUFFER body = TEXT_EMPTY;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(ask("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", &body, &err), OK, "%s",
-                 err.message);
+                 error_message(&err));
     cr_assert_str_eq(text_string(&body), "{}\n");
 }
 
@@ -80,9 +80,9 @@ Test(status_client, other_programs_are_recognised)
                              "HTTP/1.1 2000 OK\r\n\r\n"};
     for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
         AUTO_BUFFER body = TEXT_EMPTY;
-        Error err = {0};
+        AUTO_ERROR err = {0};
         cr_assert_eq(ask(answers[i], &body, &err), FAILED, "%s", answers[i]);
-        cr_assert_str_eq(err.code, "RELAY_ANSWER");
+        cr_assert_eq(err.code, CODE_RELAY_ANSWER);
         cr_assert_eq(body.length, 0);
     }
 }
@@ -100,11 +100,11 @@ Test(status_client, a_body_is_one_object_with_pipelines)
     for (size_t i = 0; i < sizeof(BODIES) / sizeof(BODIES[0]); i++) {
         AUTO_BUFFER body = TEXT_EMPTY;
         json_t *object = NULL;
-        Error err = {0};
+        AUTO_ERROR err = {0};
         text_add_slice(&body, BODIES[i].body);
         bool good = status_client_object("127.0.0.1:1", &body, &object, &err) == OK;
         cr_assert_eq(good, BODIES[i].good, "%zu", i);
-        cr_assert_str_eq(err.code, good ? "" : "RELAY_ANSWER");
+        cr_assert_eq(err.code, good ? CODE_NONE : CODE_RELAY_ANSWER);
         json_decref(object);
     }
 }
@@ -112,11 +112,11 @@ Test(status_client, a_body_is_one_object_with_pipelines)
 Test(status_client, relay_that_hangs_is_given_up_on, .timeout = 20)
 {
     AUTO_BUFFER body = TEXT_EMPTY;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     int64_t started = clock_monotonic_us();
     cr_assert_eq(ask(NULL, &body, &err), FAILED);
-    cr_assert_str_eq(err.code, "RELAY_SILENT");
-    cr_assert_not_null(strstr(err.message, "no whole answer"));
+    cr_assert_eq(err.code, CODE_RELAY_SILENT);
+    cr_assert_not_null(strstr(error_message(&err), "no whole answer"));
     cr_assert_geq(clock_monotonic_us() - started, STATUS_CLIENT_TIMEOUT_MS * INT64_C(1000));
 }
 
@@ -132,18 +132,18 @@ Test(status_client, nobody_listening_is_said_with_the_address)
     char text[64];
     snprintf(text, sizeof(text), "127.0.0.1:%u", ntohs(address.sin_port));
     AUTO_BUFFER body = TEXT_EMPTY;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(status_client_get(text, "/status", &body, &err), FAILED);
-    cr_assert_str_eq(err.code, "RELAY_SILENT");
-    cr_assert_not_null(strstr(err.message, text));
-    cr_assert_not_null(strstr(err.message, "refused"));
+    cr_assert_eq(err.code, CODE_RELAY_SILENT);
+    cr_assert_not_null(strstr(error_message(&err), text));
+    cr_assert_not_null(strstr(error_message(&err), "refused"));
     close(server.fd);
 }
 
 Test(status_client, port_zero_cannot_be_asked)
 {
     AUTO_BUFFER body = TEXT_EMPTY;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(status_client_get("127.0.0.1:0", "/status", &body, &err), FAILED);
-    cr_assert_str_eq(err.code, "RELAY_SILENT");
+    cr_assert_eq(err.code, CODE_RELAY_SILENT);
 }

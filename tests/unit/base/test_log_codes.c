@@ -30,18 +30,17 @@ Test(log_codes, each_code_is_there_once_and_says_what_it_means)
     cr_assert_gt(seen.count, 100);
     for (size_t i = 0; i < seen.count; i++) {
         const LogCode *code = seen.codes[i];
-        cr_assert_gt(strlen(code->code), 0);
-        cr_assert_lt(strlen(code->code), 48, "%s does not fit into an Error", code->code);
-        for (const char *c = code->code; *c != '\0'; c++) {
+        cr_assert_gt(strlen(code->name), 0);
+        for (const char *c = code->name; *c != '\0'; c++) {
             cr_assert(isupper((unsigned char)*c) || isdigit((unsigned char)*c) || *c == '_', "%s",
-                      code->code);
+                      code->name);
         }
-        cr_assert_gt(strlen(code->meaning), 10, "%s", code->code);
-        cr_assert_eq(code->meaning[strlen(code->meaning) - 1], '.', "%s: %s", code->code,
+        cr_assert_gt(strlen(code->meaning), 10, "%s", code->name);
+        cr_assert_eq(code->meaning[strlen(code->meaning) - 1], '.', "%s: %s", code->name,
                      code->meaning);
-        cr_assert_not_null(code->remedy, "%s", code->code);
+        cr_assert_not_null(code->remedy, "%s", code->name);
         for (size_t j = i + 1; j < seen.count; j++) {
-            cr_assert_str_neq(code->code, seen.codes[j]->code);
+            cr_assert_str_neq(code->name, seen.codes[j]->name);
         }
     }
 }
@@ -58,7 +57,7 @@ Test(log_codes, levels_are_those_of_the_log)
             cr_assert(strcmp(level, "debug") == 0 || strcmp(level, "info") == 0 ||
                           strcmp(level, "warn") == 0 || strcmp(level, "error") == 0 ||
                           strcmp(level, "command") == 0,
-                      "%s: '%s'", seen.codes[i]->code, level);
+                      "%s: '%s'", seen.codes[i]->name, level);
         }
     }
 }
@@ -68,18 +67,20 @@ Test(log_codes, what_stops_a_pipeline_has_a_remedy)
     Seen seen = all();
     for (size_t i = 0; i < seen.count; i++) {
         if (strstr(seen.codes[i]->levels, "error") != NULL &&
-            strcmp(seen.codes[i]->code, "KAFKA_LOG") != 0) {
-            cr_assert_gt(strlen(seen.codes[i]->remedy), 0, "%s", seen.codes[i]->code);
+            strcmp(seen.codes[i]->name, "KAFKA_LOG") != 0) {
+            cr_assert_gt(strlen(seen.codes[i]->remedy), 0, "%s", seen.codes[i]->name);
         }
     }
 }
 
 Test(log_codes, one_is_found_whatever_its_case)
 {
-    cr_assert_str_eq(log_code_find("event_Unrouted")->code, "EVENT_UNROUTED");
-    cr_assert_str_eq(log_code_find("MIGRATE_SQL")->code, "MIGRATE_SQL");
-    cr_assert_null(log_code_find("EVENT"));
-    cr_assert_null(log_code_find(""));
+    cr_assert_eq(error_code_find("event_Unrouted"), CODE_EVENT_UNROUTED);
+    cr_assert_eq(error_code_find("MIGRATE_SQL"), CODE_MIGRATE_SQL);
+    cr_assert_eq(error_code_find("EVENT"), CODE_NONE);
+    cr_assert_eq(error_code_find(""), CODE_NONE);
+    cr_assert_str_eq(error_code_name(CODE_EVENT_UNROUTED), "EVENT_UNROUTED");
+    cr_assert_str_eq(error_code_name(CODE_NONE), "");
 }
 
 Test(log_codes, the_page_is_the_one_that_is_committed)
@@ -122,18 +123,17 @@ Test(log_codes, what_warns_has_a_remedy)
     for (size_t i = 0; i < seen.count; i++) {
         const LogCode *code = seen.codes[i];
         bool warns = strstr(code->levels, "warn") != NULL || strstr(code->levels, "error") != NULL;
-        cr_assert(!warns || code->remedy[0] != '\0', "%s", code->code);
-        cr_assert_null(strstr(code->remedy, "None needed"), "%s", code->code);
+        cr_assert(!warns || code->remedy[0] != '\0', "%s", code->name);
+        cr_assert_null(strstr(code->remedy, "None needed"), "%s", code->name);
     }
 }
 
 Test(log_codes, the_remedy_of_an_error_is_its_hint_or_that_of_its_code)
 {
-    Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_UNREACHABLE", "refused");
-    cr_assert_str_eq(log_code_remedy(&err), log_code_find("POSTGRES_UNREACHABLE")->remedy);
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_POSTGRES_UNREACHABLE, "refused");
+    cr_assert_str_eq(error_remedy(&err), log_code_of(CODE_POSTGRES_UNREACHABLE)->remedy);
     error_hint(&err, "Start it.");
-    cr_assert_str_eq(log_code_remedy(&err), "Start it.");
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "NO_SUCH_CODE", "x");
-    cr_assert_str_eq(log_code_remedy(&err), "");
+    cr_assert_str_eq(error_remedy(&err), "Start it.");
+    cr_assert_str_eq(error_remedy(&(Error){0}), "");
 }

@@ -49,7 +49,7 @@ TestSuite(assemble, .init = begin, .fini = end);
 /* Takes the message in `bytes` and spoils it. */
 static Status take(void)
 {
-    err = (Error){0};
+    error_clear(&err);
     Status status =
         assembler_take(&assembler, (Slice){.data = bytes.data, .length = bytes.length}, &err);
     memset(bytes.data, '#', bytes.length);
@@ -59,7 +59,7 @@ static Status take(void)
 
 static void send(void)
 {
-    cr_assert_eq(take(), OK, "%s", err.message);
+    cr_assert_eq(take(), OK, "%s", error_message(&err));
 }
 
 static const BuildColumn COLUMNS[] = {
@@ -362,7 +362,7 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
 static void assert_violation(const char *what)
 {
     cr_assert_eq(take(), FAILED, "%s", what);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL", "%s", what);
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL, "%s", what);
     cr_assert_eq(err.class, ERROR_RETRY, "%s", what);
 }
 

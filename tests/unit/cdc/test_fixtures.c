@@ -23,7 +23,7 @@ TestSuite(fixtures, .fini = end);
 static void print_copy_data(PgOutputReader *reader, Slice bytes, PrintNames *names)
 {
     WireMessage wire;
-    cr_assert_eq(wire_read(bytes.data, bytes.length, &wire, &err), OK, "%s", err.message);
+    cr_assert_eq(wire_read(bytes.data, bytes.length, &wire, &err), OK, "%s", error_message(&err));
     if (wire.kind == WIRE_KEEPALIVE) {
         text_add(&printed, "keepalive\n");
         return;
@@ -31,7 +31,7 @@ static void print_copy_data(PgOutputReader *reader, Slice bytes, PrintNames *nam
     cr_assert_eq(wire.start, wire.end);
     text_add(&printed, wire.start != 0 ? "data: " : "data start=0: ");
     PgOutput message;
-    cr_assert_eq(pgoutput_read(reader, wire.data, &message, &err), OK, "%s", err.message);
+    cr_assert_eq(pgoutput_read(reader, wire.data, &message, &err), OK, "%s", error_message(&err));
     pgoutput_print(&message, names, &printed);
     text_add_char(&printed, '\n');
 }

@@ -101,7 +101,7 @@ static Status read_with(PgOutputReader *reader, const char *bytes, size_t length
     PgOutput message;
     memset(&message, 0x55, sizeof(message));
     PgOutput untouched = message;
-    err = (Error){0};
+    error_clear(&err);
     PgOutputReader before = *reader;
     Status status = pgoutput_read(reader, (Slice){.data = exact, .length = length}, &message, &err);
     text_clear(&printed);
@@ -112,7 +112,7 @@ static Status read_with(PgOutputReader *reader, const char *bytes, size_t length
         cr_assert_eq(memcmp(reader, &before, sizeof(before)), 0);
         cr_assert_eq(err.class, ERROR_RETRY);
         cr_assert_eq(err.exit_code, EXIT_POSTGRES);
-        cr_assert_str_eq(err.code, "PG_PROTOCOL");
+        cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     }
     free(exact);
     return status;
@@ -164,7 +164,8 @@ static void expect_printed(const PgOutputReader *given, const Sample *sample, bo
                            const char *bytes, size_t length)
 {
     PgOutputReader reader = *given;
-    cr_assert_eq(read_with(&reader, bytes, length), OK, "%c: %s", sample->kind, err.message);
+    cr_assert_eq(read_with(&reader, bytes, length), OK, "%c: %s", sample->kind,
+                 error_message(&err));
     char expected[512];
     size_t name = strlen(pgoutput_kind_name((PgOutputKind)sample->kind));
     if (streamed && sample->xid) {
@@ -207,7 +208,8 @@ static void expect_longer_fails(const PgOutputReader *given, const Sample *sampl
     longer[length] = '\0';
     PgOutputReader reader = *given;
     cr_assert_eq(read_with(&reader, longer, length + 1), FAILED, "%c", sample->kind);
-    cr_assert_not_null(strstr(err.message, "goes on behind its end"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "goes on behind its end"), "%s",
+                       error_message(&err));
 }
 
 Test(pgoutput, a_message_must_end_exactly)
@@ -252,10 +254,10 @@ Test(pgoutput, a_kind_of_a_later_protocol_or_in_the_wrong_place_is_an_error)
                 PgOutputReader reader = reader_for(&SAMPLES[i], protocol, streamed);
                 cr_assert_eq(read_with(&reader, bytes, length), FAILED, "%c %d %d", SAMPLES[i].kind,
                              protocol, streamed);
-                cr_assert_not_null(strstr(err.message, protocol < SAMPLES[i].protocol
-                                                           ? "later protocol"
-                                                           : "side a streamed segment"),
-                                   "%s", err.message);
+                cr_assert_not_null(strstr(error_message(&err), protocol < SAMPLES[i].protocol
+                                                                   ? "later protocol"
+                                                                   : "side a streamed segment"),
+                                   "%s", error_message(&err));
             }
         }
     }
@@ -315,7 +317,7 @@ Test(pgoutput, what_is_wrong_is_said_with_kind_and_place)
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         PgOutputReader reader = {.protocol = 4};
         cr_assert_eq(read_with(&reader, CASES[i].bytes.data, CASES[i].bytes.length), FAILED);
-        cr_assert_str_eq(err.message, CASES[i].message);
+        cr_assert_str_eq(error_message(&err), CASES[i].message);
     }
 }
 
@@ -333,7 +335,7 @@ Test(pgoutput, as_many_columns_as_a_table_can_have)
     PgOutputReader reader = {.protocol = 1};
     PgOutput message;
     Slice slice = {.data = bytes, .length = sizeof(bytes)};
-    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
     cr_assert_eq(message.change.new_tuple.columns, PGOUTPUT_COLUMNS_MAX);
     cr_assert(slice_is_null(message.change.old_tuple.bytes));
 }

@@ -42,7 +42,7 @@ static void begin(void)
                             .schema = x_strdup("outbox"),
                             .name = x_strdup("event")};
     batch = batch_new();
-    err = (Error){0};
+    error_clear(&err);
 }
 
 static void end(void)
@@ -68,7 +68,7 @@ static Status put(uint32_t id, const char *schema, const char *name, const Build
     PgOutputReader reader = {.protocol = 1};
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
-    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
     return relations_put(&relations, &message.relation, &err);
 }
 
@@ -79,7 +79,7 @@ static void put_with(const char *column, uint32_t type)
     memcpy(columns, ENVELOPE, sizeof(ENVELOPE));
     columns[ENVELOPE_COLUMNS] = (BuildColumn){column, type};
     cr_assert_eq(put(OUTBOX, "outbox", "event", columns, ENVELOPE_COLUMNS + 1), OK, "%s",
-                 err.message);
+                 error_message(&err));
 }
 
 /* Reads from memory that is gone afterwards. */
@@ -93,7 +93,7 @@ static Status read_row(const Slice *values, size_t count, Event **ret_event)
     PgOutputReader reader = {.protocol = 1};
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
-    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
     Status status =
         relation_read_row(relation, &message.change.new_tuple, NULL, batch, ret_event, &err);
     memset(bytes.data, '#', bytes.length);
@@ -109,7 +109,7 @@ static Event *read_with(Slice value)
 {
     Event *event = NULL;
     const Slice values[] = {ENVELOPE_VALUES, value};
-    cr_assert_eq(read_row(values, ENVELOPE_COLUMNS + 1, &event), OK, "%s", err.message);
+    cr_assert_eq(read_row(values, ENVELOPE_COLUMNS + 1, &event), OK, "%s", error_message(&err));
     return event;
 }
 
@@ -154,9 +154,10 @@ Test(relation, every_column_finds_its_field_by_name)
                          : strcmp(NAMES[i], "published_at") == 0 ? BUILD_NULL
                                                                  : slice_of(NAMES[i]);
         }
-        cr_assert_eq(put(OUTBOX, "outbox", "event", columns, COLUMNS), OK, "%s", err.message);
+        cr_assert_eq(put(OUTBOX, "outbox", "event", columns, COLUMNS), OK, "%s",
+                     error_message(&err));
         Event *event = NULL;
-        cr_assert_eq(read_row(values, COLUMNS, &event), OK, "%s", err.message);
+        cr_assert_eq(read_row(values, COLUMNS, &event), OK, "%s", error_message(&err));
         cr_assert_eq(event->seq, -12);
         cr_assert_eq(event->occurred_at_us, TIMESTAMP_POSTGRES_EPOCH_US + 1500000);
         cr_assert(slice_is_null(event->field[FIELD_SEQ]));
@@ -183,11 +184,11 @@ Test(relation, names_follow_the_configuration)
     pipeline.columns.event_type = GIVEN("type");
     pipeline.columns.aggregate_type = GIVEN("aggregatetype");
     pipeline.columns.aggregate_id = GIVEN("aggregateid");
-    cr_assert_eq(put(OUTBOX, "outbox", "event", DEBEZIUM, 6), OK, "%s", err.message);
+    cr_assert_eq(put(OUTBOX, "outbox", "event", DEBEZIUM, 6), OK, "%s", error_message(&err));
     const Slice values[] = {SLICE_LITERAL("1"),      SLICE_LITERAL("order"), SLICE_LITERAL("42"),
                             SLICE_LITERAL("placed"), SLICE_LITERAL("{}"),    SLICE_LITERAL("no")};
     Event *event = NULL;
-    cr_assert_eq(read_row(values, 6, &event), OK, "%s", err.message);
+    cr_assert_eq(read_row(values, 6, &event), OK, "%s", error_message(&err));
     assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("1"), "event_id");
     assert_slice(event->field[FIELD_EVENT_TYPE], SLICE_LITERAL("placed"), "event_type");
     assert_slice(event->field[FIELD_AGGREGATE_TYPE], SLICE_LITERAL("order"), "aggregate_type");
@@ -282,7 +283,7 @@ Test(relation, a_column_may_serve_twice)
 static void put_type(uint32_t id, const char *schema, const char *name)
 {
     PgOutputType type = {.id = id, .schema = slice_of(schema), .name = slice_of(name)};
-    Error none;
+    AUTO_ERROR none = {0};
     cr_assert_eq(relations_put_type(&relations, &type, &none), OK);
 }
 
@@ -322,9 +323,9 @@ static void assert_row_refused(const Slice *values, size_t count, const char *wh
 {
     size_t before = batch->count;
     Event *event = NULL;
-    err = (Error){0};
+    error_clear(&err);
     cr_assert_eq(read_row(values, count, &event), FAILED, "%s", what);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL", "%s", what);
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL, "%s", what);
     cr_assert_eq(err.class, ERROR_RETRY, "%s", what);
     cr_assert_null(event, "%s", what);
     cr_assert_eq(batch->count, before, "%s: half an event stays", what);
@@ -427,14 +428,17 @@ Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
         BuildColumn columns[ENVELOPE_COLUMNS];
         memcpy(columns, ENVELOPE, sizeof(columns));
         columns[gone].name = "renamed";
-        err = (Error){0};
+        error_clear(&err);
         cr_assert_eq(put(OUTBOX, "outbox", "event", columns, ENVELOPE_COLUMNS), FAILED, "%s",
                      ENVELOPE[gone].name);
-        cr_assert_str_eq(err.code, "COLUMN_MISSING");
+        cr_assert_eq(err.code, CODE_COLUMN_MISSING);
         cr_assert_eq(err.class, ERROR_FATAL);
-        cr_assert_not_null(strstr(err.message, ENVELOPE[gone].name), "%s", err.message);
-        cr_assert_not_null(strstr(err.hint, ENVELOPE[gone].name), "%s", err.hint);
-        cr_assert_not_null(strstr(err.hint, "has the column again: `outboxd run --new-slot`"));
+        cr_assert_not_null(strstr(error_message(&err), ENVELOPE[gone].name), "%s",
+                           error_message(&err));
+        cr_assert_not_null(strstr(error_own_hint(&err), ENVELOPE[gone].name), "%s",
+                           error_own_hint(&err));
+        cr_assert_not_null(
+            strstr(error_own_hint(&err), "has the column again: `outboxd run --new-slot`"));
     }
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK);
 }
@@ -446,7 +450,7 @@ Test(relation, a_column_that_is_configured_away_is_not_missed)
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED, "payload is missed");
     static const BuildColumn COLUMNS[] = {
         {"seq", INT8}, {"event_id", TEXT}, {"event_type", TEXT}, {"payload", JSONB}};
-    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 4), OK, "%s", err.message);
+    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 4), OK, "%s", error_message(&err));
 }
 
 Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
@@ -455,10 +459,11 @@ Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
     static const BuildColumn COLUMNS[] = {{"seq", INT8},          {"event_id", TEXT},
                                           {"event_type", TEXT},   {"aggregate_type", TEXT},
                                           {"aggregate_id", TEXT}, {"payload_bytes", BYTEA}};
-    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 6), OK, "%s", err.message);
+    cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 6), OK, "%s", error_message(&err));
     cr_assert_eq(put(OUTBOX, "outbox", "event", COLUMNS, 5), FAILED);
-    cr_assert_str_eq(err.code, "COLUMN_MISSING");
-    cr_assert_not_null(strstr(err.hint, "columns.payload_bytes"), "%s", err.hint);
+    cr_assert_eq(err.code, CODE_COLUMN_MISSING);
+    cr_assert_not_null(strstr(error_own_hint(&err), "columns.payload_bytes"), "%s",
+                       error_own_hint(&err));
 }
 
 Test(relation, the_outbox_is_known_by_number_or_by_name)
@@ -505,7 +510,7 @@ static bool must_ask(uint32_t id, const char *name, const BuildColumn *columns, 
     PgOutputReader reader = {.protocol = 1};
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
-    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", err.message);
+    cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
     return relations_must_ask(&relations, &message.relation);
 }
 
@@ -596,9 +601,9 @@ Test(relation, a_generated_column_that_is_used_and_not_sent_stops)
 {
     answer(NULL, false, "\ntenant\nother\n", false, 0, false);
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), FAILED);
-    cr_assert_str_eq(err.code, "COLUMN_GENERATED");
+    cr_assert_eq(err.code, CODE_COLUMN_GENERATED);
     cr_assert_eq(err.class, ERROR_FATAL);
-    cr_assert_not_null(strstr(err.message, "'tenant'"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "'tenant'"), "%s", error_message(&err));
     put_with("tenant", TEXT); /* from 18 on it may be sent */
     answer(NULL, false, "\nten\nother\n", false, 0, false);
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK);
@@ -719,9 +724,10 @@ Test(relation, more_tables_of_ours_than_anybody_has_are_a_violation_of_the_proto
     }
     cr_assert_eq(status, FAILED);
     cr_assert_eq(id, RELATIONS_MAX + 2);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     cr_assert_eq(err.class, ERROR_RETRY);
-    cr_assert_not_null(strstr(err.message, "more than 16384 tables"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "more than 16384 tables"), "%s",
+                       error_message(&err));
     cr_assert_eq(put(100001, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), OK, "told again");
 }
 
@@ -740,7 +746,7 @@ Test(relation, types_that_are_not_converted_are_not_kept_and_the_others_are_boun
     }
     PgOutputType type = {.id = 10, .schema = SLICE_LITERAL(""), .name = SLICE_LITERAL("bool")};
     cr_assert_eq(relations_put_type(&relations, &type, &err), FAILED);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
 }
 
 Test(relation, more_partitions_than_are_kept_are_a_violation_of_the_protocol)
@@ -755,7 +761,7 @@ Test(relation, more_partitions_than_are_kept_are_a_violation_of_the_protocol)
     cr_assert_eq(relations.tree.members.count, TREE_MEMBERS_MAX);
     cr_assert(tree_has(&relations.tree, 50000 + TREE_MEMBERS_MAX / 2));
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), FAILED);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     PQclear(row);
     text_free(&members);
 }

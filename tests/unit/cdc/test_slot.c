@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "cdc/slot.h"
+#include "pg/sqlstate.h"
 #include "stub/given.h"
 
 /* Facts by what differs from a slot that is read and in order: the position is 0/5000, the slot
@@ -90,8 +91,8 @@ typedef struct Case {
     const char *name;
     unsigned differs;
     SlotVerdict verdict;
-    uint64_t start;   /* for ADOPT, BACKFILL and START */
-    const char *code; /* for GAP and REFUSED */
+    uint64_t start; /* for ADOPT, BACKFILL and START */
+    ErrorCode code; /* for GAP and REFUSED */
     ExitCode exit_code;
 } Case;
 
@@ -103,90 +104,93 @@ static const Case CASES[] = {
     {.name = "first start, failover slot asked",
      .differs = NO_POSITION | NO_SLOT | FAILOVER_ASKED,
      .verdict = SLOT_CREATE},
-    {"an administrator made the slot", NO_POSITION, SLOT_ADOPT, 0x4000, NULL, 0},
-    {"restart", AS_EXPECTED, SLOT_START, 0x5000, NULL, 0},
-    {"restart, the slot is where we are", SLOT_BEHIND_US, SLOT_START, 0x5000, NULL, 0},
-    {"restart, the slot is read by another", SLOT_IS_READ, SLOT_START, 0x5000, NULL, 0},
-    {"restart, keep", KEEP, SLOT_START, 0x5000, NULL, 0},
-    {"restart, messages", MESSAGES, SLOT_START, 0x5000, NULL, 0},
-    {"restart, messages since 14", MESSAGES | VERSION_16, SLOT_START, 0x5000, NULL, 0},
-    {"restart on 13", VERSION_13, SLOT_START, 0x5000, NULL, 0},
-    {"filling up was interrupted", FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, NULL, 0},
+    {"an administrator made the slot", NO_POSITION, SLOT_ADOPT, 0x4000, CODE_NONE, 0},
+    {"restart", AS_EXPECTED, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"restart, the slot is where we are", SLOT_BEHIND_US, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"restart, the slot is read by another", SLOT_IS_READ, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"restart, keep", KEEP, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"restart, messages", MESSAGES, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"restart, messages since 14", MESSAGES | VERSION_16, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"restart on 13", VERSION_13, SLOT_START, 0x5000, CODE_NONE, 0},
+    {"filling up was interrupted", FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, CODE_NONE, 0},
 
-    {"missing", NO_SLOT, SLOT_GAP, 0, "SLOT_MISSING", EXIT_GAP},
-    {"missing, keep", NO_SLOT | KEEP, SLOT_GAP, 0, "SLOT_MISSING", EXIT_GAP},
-    {"missing while filling up", NO_SLOT | FILL_INTERRUPTED, SLOT_GAP, 0, "SLOT_MISSING", EXIT_GAP},
-    {"invalid", INVALID_SLOT, SLOT_GAP, 0, "SLOT_LOST", EXIT_GAP},
-    {"invalid, never read", INVALID_SLOT | NO_POSITION, SLOT_GAP, 0, "SLOT_LOST", EXIT_GAP},
-    {"invalid while filling up", INVALID_SLOT | FILL_INTERRUPTED, SLOT_GAP, 0, "SLOT_LOST",
+    {"missing", NO_SLOT, SLOT_GAP, 0, CODE_SLOT_MISSING, EXIT_GAP},
+    {"missing, keep", NO_SLOT | KEEP, SLOT_GAP, 0, CODE_SLOT_MISSING, EXIT_GAP},
+    {"missing while filling up", NO_SLOT | FILL_INTERRUPTED, SLOT_GAP, 0, CODE_SLOT_MISSING,
      EXIT_GAP},
-    {"by one byte ahead", SLOT_AHEAD_OF_US, SLOT_GAP, 0, "SLOT_AHEAD", EXIT_GAP},
-    {"ahead while filling up", SLOT_AHEAD_OF_US | FILL_INTERRUPTED, SLOT_GAP, 0, "SLOT_AHEAD",
+    {"invalid", INVALID_SLOT, SLOT_GAP, 0, CODE_SLOT_LOST, EXIT_GAP},
+    {"invalid, never read", INVALID_SLOT | NO_POSITION, SLOT_GAP, 0, CODE_SLOT_LOST, EXIT_GAP},
+    {"invalid while filling up", INVALID_SLOT | FILL_INTERRUPTED, SLOT_GAP, 0, CODE_SLOT_LOST,
      EXIT_GAP},
-    {"other server", OTHER_SYSTEM, SLOT_GAP, 0, "SLOT_OTHER_SYSTEM", EXIT_GAP},
-    {"other server without the slot", OTHER_SYSTEM | NO_SLOT, SLOT_GAP, 0, "SLOT_OTHER_SYSTEM",
+    {"by one byte ahead", SLOT_AHEAD_OF_US, SLOT_GAP, 0, CODE_SLOT_AHEAD, EXIT_GAP},
+    {"ahead while filling up", SLOT_AHEAD_OF_US | FILL_INTERRUPTED, SLOT_GAP, 0, CODE_SLOT_AHEAD,
+     EXIT_GAP},
+    {"other server", OTHER_SYSTEM, SLOT_GAP, 0, CODE_SLOT_OTHER_SYSTEM, EXIT_GAP},
+    {"other server without the slot", OTHER_SYSTEM | NO_SLOT, SLOT_GAP, 0, CODE_SLOT_OTHER_SYSTEM,
      EXIT_GAP},
     {"other server, failover slot", OTHER_SYSTEM | FAILOVER_SLOT | OTHER_TIMELINE, SLOT_GAP, 0,
-     "SLOT_OTHER_SYSTEM", EXIT_GAP},
-    {"other timeline", OTHER_TIMELINE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+     CODE_SLOT_OTHER_SYSTEM, EXIT_GAP},
+    {"other timeline", OTHER_TIMELINE, SLOT_GAP, 0, CODE_SLOT_OTHER_TIMELINE, EXIT_GAP},
     {"other timeline, which left ours before our position", OTHER_TIMELINE | LEFT_BEFORE_US,
-     SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
+     SLOT_GAP, 0, CODE_SLOT_OTHER_TIMELINE, EXIT_GAP},
     {"other timeline, which left ours at our position", OTHER_TIMELINE | LEFT_BEHIND_US, SLOT_START,
-     0x5000, NULL, 0},
+     0x5000, CODE_NONE, 0},
     {"other timeline, which left ours at our position, while filling up",
-     OTHER_TIMELINE | LEFT_BEHIND_US | FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, NULL, 0},
+     OTHER_TIMELINE | LEFT_BEHIND_US | FILL_INTERRUPTED, SLOT_BACKFILL, 0x5000, CODE_NONE, 0},
     {"other timeline, which left ours before what this process stored",
-     OTHER_TIMELINE | LEFT_BEHIND_US | KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_TIMELINE", EXIT_GAP},
-    {"the row went back on the same timeline", KNOWS_MORE, SLOT_GAP, 0, "SLOT_OTHER_HISTORY",
+     OTHER_TIMELINE | LEFT_BEHIND_US | KNOWS_MORE, SLOT_GAP, 0, CODE_SLOT_OTHER_TIMELINE, EXIT_GAP},
+    {"the row went back on the same timeline", KNOWS_MORE, SLOT_GAP, 0, CODE_SLOT_OTHER_HISTORY,
      EXIT_GAP},
     {"the row went back while filling up", KNOWS_MORE | FILL_INTERRUPTED, SLOT_GAP, 0,
-     "SLOT_OTHER_HISTORY", EXIT_GAP},
-    {"the count of writes went back", HISTORY_IS_OTHER, SLOT_GAP, 0, "SLOT_OTHER_HISTORY",
+     CODE_SLOT_OTHER_HISTORY, EXIT_GAP},
+    {"the count of writes went back", HISTORY_IS_OTHER, SLOT_GAP, 0, CODE_SLOT_OTHER_HISTORY,
      EXIT_GAP},
     {"the count went back with a fail-over", HISTORY_IS_OTHER | OTHER_TIMELINE | LEFT_BEHIND_US,
-     SLOT_START, 0x5000, NULL, 0},
-    {"the publication is gone", NO_PUBLICATION, SLOT_GAP, 0, "PUBLICATION_GONE", EXIT_GAP},
+     SLOT_START, 0x5000, CODE_NONE, 0},
+    {"the publication is gone", NO_PUBLICATION, SLOT_GAP, 0, CODE_PUBLICATION_GONE, EXIT_GAP},
     {"the publication and the slot are gone", NO_PUBLICATION | NO_SLOT, SLOT_GAP, 0,
-     "PUBLICATION_GONE", EXIT_GAP},
-    {"the publication is another one", PUBLICATION_OTHER, SLOT_START, 0x5000, NULL, 0},
+     CODE_PUBLICATION_GONE, EXIT_GAP},
+    {"the publication is another one", PUBLICATION_OTHER, SLOT_START, 0x5000, CODE_NONE, 0},
     {"the publication is another one, keep", PUBLICATION_OTHER | KEEP, SLOT_GAP, 0,
-     "PUBLICATION_CHANGED", EXIT_GAP},
-    {"beyond the log", BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
+     CODE_PUBLICATION_CHANGED, EXIT_GAP},
+    {"beyond the log", BEYOND_LOG, SLOT_GAP, 0, CODE_POSITION_BEYOND_LOG, EXIT_GAP},
     {"beyond the log, slot and all", BEYOND_LOG | SLOT_BEHIND_US, SLOT_GAP, 0,
-     "POSITION_BEYOND_LOG", EXIT_GAP},
+     CODE_POSITION_BEYOND_LOG, EXIT_GAP},
     {"beyond the log while filling up", BEYOND_LOG | FILL_INTERRUPTED, SLOT_GAP, 0,
-     "POSITION_BEYOND_LOG", EXIT_GAP},
-    {"a transaction beyond the log", TX_BEYOND_LOG, SLOT_GAP, 0, "POSITION_BEYOND_LOG", EXIT_GAP},
-    {"other timeline without the slot", OTHER_TIMELINE | NO_SLOT, SLOT_GAP, 0, "SLOT_MISSING",
+     CODE_POSITION_BEYOND_LOG, EXIT_GAP},
+    {"a transaction beyond the log", TX_BEYOND_LOG, SLOT_GAP, 0, CODE_POSITION_BEYOND_LOG,
+     EXIT_GAP},
+    {"other timeline without the slot", OTHER_TIMELINE | NO_SLOT, SLOT_GAP, 0, CODE_SLOT_MISSING,
      EXIT_GAP},
     {"other timeline, the failover slot is ahead",
-     OTHER_TIMELINE | LEFT_BEHIND_US | FAILOVER_SLOT | SLOT_AHEAD_OF_US, SLOT_GAP, 0, "SLOT_AHEAD",
-     EXIT_GAP},
+     OTHER_TIMELINE | LEFT_BEHIND_US | FAILOVER_SLOT | SLOT_AHEAD_OF_US, SLOT_GAP, 0,
+     CODE_SLOT_AHEAD, EXIT_GAP},
     {"other timeline, the failover slot is invalid", OTHER_TIMELINE | FAILOVER_SLOT | INVALID_SLOT,
-     SLOT_GAP, 0, "SLOT_LOST", EXIT_GAP},
-    {"the slot was renamed in the configuration", OTHER_NAME, SLOT_GAP, 0, "SLOT_OTHER_NAME",
+     SLOT_GAP, 0, CODE_SLOT_LOST, EXIT_GAP},
+    {"the slot was renamed in the configuration", OTHER_NAME, SLOT_GAP, 0, CODE_SLOT_OTHER_NAME,
      EXIT_GAP},
     {"renamed, and there is none of that name", OTHER_NAME | NO_SLOT, SLOT_GAP, 0,
-     "SLOT_OTHER_NAME", EXIT_GAP},
+     CODE_SLOT_OTHER_NAME, EXIT_GAP},
 
     {"the slot of a first start that was killed is not finished", NO_POSITION | SLOT_NEW,
-     SLOT_REFUSED, 0, "SLOT_UNFINISHED", EXIT_POSTGRES},
-    {"nor that of --new-slot", SLOT_NEW | SLOT_IS_READ, SLOT_REFUSED, 0, "SLOT_UNFINISHED",
+     SLOT_REFUSED, 0, CODE_SLOT_UNFINISHED, EXIT_POSTGRES},
+    {"nor that of --new-slot", SLOT_NEW | SLOT_IS_READ, SLOT_REFUSED, 0, CODE_SLOT_UNFINISHED,
      EXIT_POSTGRES},
-    {"unfinished and invalid", NO_POSITION | SLOT_NEW | INVALID_SLOT, SLOT_GAP, 0, "SLOT_LOST",
+    {"unfinished and invalid", NO_POSITION | SLOT_NEW | INVALID_SLOT, SLOT_GAP, 0, CODE_SLOT_LOST,
      EXIT_GAP},
-    {"renamed, and the table tells all", NO_POSITION | NO_SLOT | RENAMED, SLOT_CREATE, 0, NULL, 0},
-    {"renamed, with its slot", NO_POSITION | RENAMED, SLOT_ADOPT, 0x4000, NULL, 0},
+    {"renamed, and the table tells all", NO_POSITION | NO_SLOT | RENAMED, SLOT_CREATE, 0, CODE_NONE,
+     0},
+    {"renamed, with its slot", NO_POSITION | RENAMED, SLOT_ADOPT, 0x4000, CODE_NONE, 0},
     {"renamed, and rows are kept", NO_POSITION | NO_SLOT | RENAMED | KEEP, SLOT_GAP, 0,
-     "PIPELINE_RENAMED", EXIT_GAP},
+     CODE_PIPELINE_RENAMED, EXIT_GAP},
     {"renamed with its slot, and rows are kept", NO_POSITION | RENAMED | KEEP, SLOT_GAP, 0,
-     "PIPELINE_RENAMED", EXIT_GAP},
+     CODE_PIPELINE_RENAMED, EXIT_GAP},
     {"renamed, with messages", NO_POSITION | NO_SLOT | RENAMED | MESSAGES, SLOT_GAP, 0,
-     "PIPELINE_RENAMED", EXIT_GAP},
-    {"another one beside ours", RENAMED | KEEP, SLOT_START, 0x5000, NULL, 0},
+     CODE_PIPELINE_RENAMED, EXIT_GAP},
+    {"another one beside ours", RENAMED | KEEP, SLOT_START, 0x5000, CODE_NONE, 0},
 
-    {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, "MESSAGES_VERSION", EXIT_CONFIG},
-    {"failover slot on 16", FAILOVER_ASKED | VERSION_16, SLOT_REFUSED, 0, "FAILOVER_VERSION",
+    {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, CODE_MESSAGES_VERSION, EXIT_CONFIG},
+    {"failover slot on 16", FAILOVER_ASKED | VERSION_16, SLOT_REFUSED, 0, CODE_FAILOVER_VERSION,
      EXIT_CONFIG},
 };
 
@@ -207,18 +211,19 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
 {
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         const Case *c = &CASES[i];
-        Error err = {0};
+        AUTO_ERROR err = {0};
         uint64_t start = 0;
         SlotVerdict verdict = judge(c->differs, &start, &err);
-        cr_assert_eq(verdict, c->verdict, "%s: %d %s", c->name, (int)verdict, err.code);
+        cr_assert_eq(verdict, c->verdict, "%s: %d %s", c->name, (int)verdict,
+                     error_code_name(err.code));
         bool stops = verdict == SLOT_GAP || verdict == SLOT_REFUSED;
-        cr_assert_eq(stops, c->code != NULL, "%s", c->name);
+        cr_assert_eq(stops, c->code != CODE_NONE, "%s", c->name);
         if (stops) {
-            cr_assert_str_eq(err.code, c->code, "%s: %s", c->name, err.code);
+            cr_assert_eq(err.code, c->code, "%s: %s", c->name, error_code_name(err.code));
             cr_assert_eq(err.exit_code, c->exit_code, "%s: %d", c->name, (int)err.exit_code);
-            bool waits = strcmp(c->code, "SLOT_UNFINISHED") == 0;
+            bool waits = c->code == CODE_SLOT_UNFINISHED;
             cr_assert_eq(err.class, waits ? ERROR_RETRY : ERROR_FATAL, "%s", c->name);
-            cr_assert_gt(strlen(err.hint), 0, "%s has no remedy", c->name);
+            cr_assert_gt(strlen(error_own_hint(&err)), 0, "%s has no remedy", c->name);
         } else if (verdict != SLOT_CREATE) {
             cr_assert_eq(start, c->start, "%s: %lx", c->name, (unsigned long)start);
         }
@@ -236,7 +241,7 @@ Test(slot, a_slot_is_never_made_again_in_silence)
         if (differs & UNRELATED) {
             continue;
         }
-        Error err = {0};
+        AUTO_ERROR err = {0};
         uint64_t start = 0;
         SlotVerdict verdict = judge(differs, &start, &err);
         bool has_position = !(differs & NO_POSITION);
@@ -252,7 +257,7 @@ Test(slot, a_slot_is_never_made_again_in_silence)
         cr_assert(!goes_on || !has_position || !gap, "%x goes on over a gap", differs);
         cr_assert(!goes_on || (differs & NO_SLOT) || !(differs & INVALID_SLOT),
                   "%x uses a slot that is invalid", differs);
-        cr_assert_eq(!goes_on, err.code[0] != '\0', "%x", differs);
+        cr_assert_eq(!goes_on, err.code != CODE_NONE, "%x", differs);
     }
 }
 
@@ -260,10 +265,10 @@ Test(slot, a_slot_is_never_made_again_in_silence)
 Test(slot, a_new_primary_goes_on_where_its_own_row_stands)
 {
     uint64_t start = 0;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     for (int with_option = 0; with_option < 2; with_option++) {
         unsigned differs = OTHER_TIMELINE | LEFT_BEHIND_US | (with_option ? FAILOVER_SLOT : 0);
-        cr_assert_eq(judge(differs, &start, &err), SLOT_START, "%s", err.code);
+        cr_assert_eq(judge(differs, &start, &err), SLOT_START, "%s", error_code_name(err.code));
         cr_assert_eq(start, 0x5000);
     }
 }
@@ -304,34 +309,34 @@ Test(slot, a_history_file_tells_where_a_timeline_was_left)
 Test(slot, a_gap_says_where_both_stand_and_what_to_do)
 {
     uint64_t start = 0;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(judge(SLOT_AHEAD_OF_US, &start, &err), SLOT_GAP);
-    cr_assert_not_null(strstr(err.message, "outboxd_orders"), "%s", err.message);
-    cr_assert_not_null(strstr(err.message, "0/5001"), "%s", err.message);
-    cr_assert_not_null(strstr(err.message, "0/5000"), "%s", err.message);
-    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
+    cr_assert_not_null(strstr(error_message(&err), "outboxd_orders"), "%s", error_message(&err));
+    cr_assert_not_null(strstr(error_message(&err), "0/5001"), "%s", error_message(&err));
+    cr_assert_not_null(strstr(error_message(&err), "0/5000"), "%s", error_message(&err));
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
     cr_assert_eq(judge(NO_SLOT, &start, &err), SLOT_GAP);
-    cr_assert_not_null(strstr(err.message, "0/5000"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "0/5000"), "%s", error_message(&err));
     cr_assert_eq(judge(INVALID_SLOT, &start, &err), SLOT_GAP);
-    cr_assert_not_null(strstr(err.message, "wal_removed"), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), "wal_removed"), "%s", error_message(&err));
 }
 
 Test(slot, a_row_whose_text_is_too_long_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();
     pipeline.slot = GIVEN("outboxd_orders");
-    Error err;
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR", "out of memory (SQLSTATE 54000)");
+    AUTO_ERROR err = {0};
+    (void)sqlstate_fill("54000", "out of memory", &err);
     cr_assert(slot_cannot_send(&err));
     cr_assert(slot_judge_decoding(&pipeline, &err));
-    cr_assert_str_eq(err.code, "LOG_ROW_TOO_LARGE");
+    cr_assert_eq(err.code, CODE_LOG_ROW_TOO_LARGE);
     cr_assert_eq(err.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
-              "invalid memory alloc request size 1200000003 (SQLSTATE XX000)");
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
+    (void)sqlstate_fill("XX000", "invalid memory alloc request size 1200000003", &err);
+    cr_assert_not(slot_judge_decoding(&pipeline, &err), "of whatever else");
+    err.origin = ORIGIN_SIZE;
     cr_assert(slot_judge_decoding(&pipeline, &err));
-    error_set(&err, ERROR_RETRY, EXIT_POSTGRES, "POSTGRES_RESOURCES",
-              "out of memory (SQLSTATE 53200)");
+    (void)sqlstate_fill("53200", "out of memory", &err);
     cr_assert_not(slot_judge_decoding(&pipeline, &err), "that may pass");
 }
 
@@ -339,15 +344,14 @@ Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();
     pipeline.slot = pipeline.publication = GIVEN("outboxd_orders");
-    Error err;
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
-              "publication \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    AUTO_ERROR err = {0};
+    (void)sqlstate_fill("42704", "publication \"outboxd_orders\" does not exist", &err);
+    err.origin = ORIGIN_PUBLICATION;
     cr_assert(slot_judge_decoding(&pipeline, &err));
-    cr_assert_str_eq(err.code, "PUBLICATION_GONE");
+    cr_assert_eq(err.code, CODE_PUBLICATION_GONE);
     cr_assert_eq(err.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(err.hint, "--new-slot"), "%s", err.hint);
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR",
-              "replication slot \"outboxd_orders\" does not exist (SQLSTATE 42704)");
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
+    (void)sqlstate_fill("42704", "replication slot \"a_publication\" does not exist", &err);
     cr_assert_not(slot_judge_decoding(&pipeline, &err));
-    cr_assert_str_eq(err.code, "POSTGRES_ERROR");
+    cr_assert_eq(err.code, CODE_POSTGRES_ERROR);
 }

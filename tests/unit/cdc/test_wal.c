@@ -164,7 +164,7 @@ Test(wal, a_gap_stops_with_its_own_exit_code)
     rig.confirmed = 0x10001;
     rig_begin();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "SLOT_AHEAD");
+    cr_assert_eq(rig.error.code, CODE_SLOT_AHEAD);
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
     assert_trace("");
     cr_assert_eq(stub_open_connections(), 0);
@@ -191,7 +191,7 @@ Test(wal, a_slot_that_vanishes_while_we_run_is_a_gap)
     begin_streaming();
     stub_stream_end(rig.walsender, "55000", "can no longer get changes from replication slot");
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "SLOT_LOST");
+    cr_assert_eq(rig.error.code, CODE_SLOT_LOST);
     cr_assert_eq(rig.error.exit_code, EXIT_GAP);
     cr_assert_eq(rig.error.class, ERROR_FATAL);
 }
@@ -202,7 +202,7 @@ Test(wal, refuses_at_the_start_what_a_human_must_mend)
     rig.may_not_save = true;
     rig_begin();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "RIGHT_POSITION");
+    cr_assert_eq(rig.error.code, CODE_RIGHT_POSITION);
     cr_assert_eq(rig.error.class, ERROR_FATAL);
     cr_assert_eq(rig.locks, 0);
     cr_assert_eq(rig.starts, 0);
@@ -217,7 +217,7 @@ Test(wal, what_a_human_must_mend_is_waited_for_once_it_published)
     RIG_WAIT(rig.lost == 1);
     rig_restart();
     RIG_WAIT(rig.lost == 2);
-    cr_assert_str_eq(rig.error.code, "RIGHT_POSITION");
+    cr_assert_eq(rig.error.code, CODE_RIGHT_POSITION);
     cr_assert_eq(rig.error.class, ERROR_RETRY);
     cr_assert_eq(rig.starts, starts, "nothing is read before all is well");
     rig.may_not_save = false;
@@ -442,7 +442,7 @@ Test(wal, a_server_that_is_stopping_is_let_go_after_the_grace)
         rig_turn();
     }
     cr_assert_eq(rig.lost, 1);
-    cr_assert_str_eq(rig.error.code, "SERVER_STOPPING");
+    cr_assert_eq(rig.error.code, CODE_SERVER_STOPPING);
     cr_assert_eq(rig.error.class, ERROR_RETRY);
 }
 

@@ -16,7 +16,7 @@ static Status read_exact(const char *bytes, size_t length, WireMessage *ret)
 {
     char *exact = malloc(length > 0 ? length : 1);
     memcpy(exact, bytes, length);
-    err = (Error){0};
+    error_clear(&err);
     WireMessage before = *ret;
     Status status = wire_read(exact, length, ret, &err);
     if (status == OK) {
@@ -27,7 +27,7 @@ static Status read_exact(const char *bytes, size_t length, WireMessage *ret)
         cr_assert_eq(memcmp(ret, &before, sizeof(before)), 0);
         cr_assert_eq(err.class, ERROR_RETRY);
         cr_assert_eq(err.exit_code, EXIT_POSTGRES);
-        cr_assert_str_eq(err.code, "PG_PROTOCOL");
+        cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     }
     free(exact);
     return status;
@@ -36,7 +36,7 @@ static Status read_exact(const char *bytes, size_t length, WireMessage *ret)
 Test(wire, data_carries_where_it_begins_and_what_it_is)
 {
     WireMessage message = {0};
-    cr_assert_eq(read_exact(BYTES(DATA), &message), OK, "%s", err.message);
+    cr_assert_eq(read_exact(BYTES(DATA), &message), OK, "%s", error_message(&err));
     cr_assert_eq(message.kind, WIRE_DATA);
     cr_assert_eq(message.start, UINT64_C(0x100000002));
     cr_assert_eq(message.end, UINT64_C(0x300000004));
@@ -50,7 +50,7 @@ Test(wire, data_carries_where_it_begins_and_what_it_is)
 Test(wire, a_keepalive_says_whether_it_wants_an_answer)
 {
     WireMessage message = {0};
-    cr_assert_eq(read_exact(BYTES(KEEPALIVE), &message), OK, "%s", err.message);
+    cr_assert_eq(read_exact(BYTES(KEEPALIVE), &message), OK, "%s", error_message(&err));
     cr_assert_eq(message.kind, WIRE_KEEPALIVE);
     cr_assert_eq(message.start, 0);
     cr_assert_eq(message.end, UINT64_C(0x300000004));
@@ -73,13 +73,14 @@ Test(wire, truncated_too_long_and_unknown_messages_are_errors)
         cr_assert_eq(read_exact(KEEPALIVE, cut, &message), FAILED, "cut at %zu", cut);
     }
     cr_assert_eq(read_exact(BYTES(KEEPALIVE "\0"), &message), FAILED);
-    cr_assert_str_eq(err.message, "malformed message 'k' in the replication stream: it should end "
-                                  "before its 19 bytes");
+    cr_assert_str_eq(error_message(&err),
+                     "malformed message 'k' in the replication stream: it should end "
+                     "before its 19 bytes");
     cr_assert_eq(read_exact(BYTES("k\0"), &message), FAILED);
-    cr_assert_str_eq(err.message,
+    cr_assert_str_eq(error_message(&err),
                      "malformed message 'k' in the replication stream: it ends after 2 bytes");
     cr_assert_eq(read_exact(BYTES("s\0\0"), &message), FAILED);
-    cr_assert_str_eq(err.message,
+    cr_assert_str_eq(error_message(&err),
                      "unknown message of kind 0x73 (3 bytes) in the replication stream");
 }
 

@@ -94,7 +94,7 @@ static void on_lost(void *arg, const Error *err)
     (void)arg;
     rig.lost++;
     rig.walsender = 0;
-    rig.error = *err;
+    error_copy(&rig.error, err);
 }
 
 static void on_drained(void *arg)
@@ -113,15 +113,18 @@ static void on_worker(evutil_socket_t fd, short what, void *arg)
 
 void rig_prepare(void)
 {
-    rig = (Rig){.end_lsn = 0x10000,
-                .timeline = 1,
-                .publication = "publication 1",
-                .position.end = SLOT_NO_END,
-                .has_publication = true,
-                .wal_status = "reserved",
-                .snapshot = "10:10:",
-                .room_events = 100,
-                .pipeline = given_pipeline()};
+    error_clear(&rig.error);
+    memcpy(&rig,
+           &(Rig){.end_lsn = 0x10000,
+                  .timeline = 1,
+                  .publication = "publication 1",
+                  .position.end = SLOT_NO_END,
+                  .has_publication = true,
+                  .wal_status = "reserved",
+                  .snapshot = "10:10:",
+                  .room_events = 100,
+                  .pipeline = given_pipeline()},
+           sizeof(rig));
     rig.pipeline.capture = CAPTURE_WAL;
     given_columns_needed(&rig.pipeline.columns);
     rig.pipeline.slot = GIVEN("outboxd_orders");
@@ -146,14 +149,14 @@ void rig_begin(void)
     event_add(rig.worker_io, NULL);
     rig.metrics = metrics_new();
     stats_init(&rig.stats, rig.metrics, "orders");
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(wal_source_new(&(WalOptions){.base = rig.base,
                                               .worker = rig.worker,
                                               .config = &rig.config,
                                               .pipeline = &rig.pipeline,
                                               .stats = &rig.stats},
                                 &rig.source, &err),
-                 OK, "%s", err.message);
+                 OK, "%s", error_message(&err));
     rig.source->events = (SourceEvents){.locked = on_locked,
                                         .active = on_active,
                                         .standby = on_standby,

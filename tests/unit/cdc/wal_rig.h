@@ -148,7 +148,7 @@ void rig_watch(void);
             rig_watch();                                                                           \
             event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s (%s: %s)",    \
-                         #condition, rig.error.code, rig.error.message);                           \
+                         #condition, error_code_name(rig.error.code), error_message(&rig.error));  \
         }                                                                                          \
     } while (0)
 

@@ -25,7 +25,7 @@ TestSuite(row_headers, .fini = end);
 static Status scan(Slice json)
 {
     arena_release(&arena);
-    err = (Error){0};
+    error_clear(&err);
     headers_begin(&list, &arena, 4);
     char *exact = malloc(json.length > 0 ? json.length : 1);
     memcpy(exact, json.data, json.length);
@@ -53,7 +53,7 @@ static void assert_refused(const char *json)
 {
     cr_assert_eq(scan(slice_of(json)), FAILED, "%s", json);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_str_eq(err.code, "HEADERS_INVALID");
+    cr_assert_eq(err.code, CODE_HEADERS_INVALID);
 }
 
 Test(row_headers, null_and_an_empty_object_add_nothing)

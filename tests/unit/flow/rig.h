@@ -123,7 +123,7 @@ void rig_drained(void);
 /** The pipeline is asked to stop. */
 void rig_stop(void);
 void rig_source_lost(ErrorClass class);
-void rig_source_lost_by(ErrorClass class, const char *code);
+void rig_source_lost_by(ErrorClass class, ErrorCode code);
 void rig_sink_lost(ErrorClass class);
 void rig_reopened(void);
 void rig_aside_done(void);
@@ -136,7 +136,7 @@ void rig_ready(void);
 void rig_missing(const char *topic);
 void rig_found(const char *topic);
 
-Error rig_error(ErrorClass class, const char *code);
+Error rig_error(ErrorClass class, ErrorCode code);
 
 /** Asserts the sends since the last call, as "1 2 3". */
 void rig_assert_sent(const char *expected);
@@ -148,4 +148,4 @@ void rig_assert_returned(const char *expected);
 void rig_assert_parked(const char *expected);
 void rig_assert_state(PipelineState state);
 /** Asserts the code of what is wrong now; "": nothing. */
-void rig_assert_error(const char *code);
+void rig_assert_error(ErrorCode code);

@@ -21,10 +21,10 @@ Row *row_of(const Event *event)
     return &sim.rows[event->seq];
 }
 
-Error error_of(ErrorClass class, const char *code)
+Error sim_error(ErrorClass class, ErrorCode code)
 {
     Error err = {0};
-    error_set(&err, class, EXIT_KAFKA, code, "simulated");
+    error_set_as(&err, class, EXIT_KAFKA, code, "simulated");
     return err;
 }
 
@@ -213,11 +213,11 @@ static SendResult sink_send(Sink *sink, const Record *record, Event *event, Erro
     size_t topic = (size_t)(record->topic->name[1] - '0');
     if (sim.absent[topic]) {
         sim.told[topic] = true;
-        *err = error_of(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+        error_set(err, CODE_KAFKA_TOPIC_UNKNOWN, "simulated");
         return SEND_HELD;
     }
     if (row_of(event)->kind == ROW_LARGE) {
-        *err = error_of(ERROR_POISON, "RECORD_TOO_LARGE");
+        error_set(err, CODE_RECORD_TOO_LARGE, "simulated");
         return SEND_POISON;
     }
     sim.held[sim.held_count++] = (Held){.event = event, .topic = topic};
@@ -248,7 +248,7 @@ bool find_held(Phase phase, size_t topic, size_t *ret_index)
 static void sink_purge(Sink *sink)
 {
     (void)sink;
-    Error purged = error_of(ERROR_RETRY, "SINK_PURGED");
+    AUTO_ERROR purged = sim_error(ERROR_RETRY, CODE_SINK_PURGED);
     bool later = chance(50);
     sim.purging = true;
     sim.held_back = false;
@@ -302,7 +302,7 @@ static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *
     (void)arena;
     (void)record;
     return row_of(event)->kind == ROW_UNENCODABLE
-               ? error_set(err, ERROR_POISON, EXIT_CONFIG, "HEADERS_INVALID", "simulated")
+               ? error_set(err, CODE_HEADERS_INVALID, "simulated")
                : OK;
 }
 

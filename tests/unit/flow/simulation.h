@@ -118,7 +118,7 @@ extern Simulation sim;
 bool chance(size_t percent);
 size_t below(size_t bound);
 Row *row_of(const Event *event);
-Error error_of(ErrorClass class, const char *code);
+Error sim_error(ErrorClass class, ErrorCode code);
 
 /** Rows that are acknowledged and not marked. */
 size_t source_unmarked(const Source *source);

@@ -51,9 +51,9 @@ Test(pipeline, starting_tries_again_with_growing_back_off)
         cr_assert_leq(rig.source.last_delay_ms, bound);
         bound = bound < 800 ? bound * 2 : 800;
     }
-    rig_assert_error("POSTGRES_SHUTDOWN");
+    rig_assert_error(CODE_POSTGRES_SHUTDOWN);
     rig_take_over();
-    rig_assert_error("");
+    rig_assert_error(CODE_NONE);
     rig_source_lost(ERROR_RETRY);
     cr_assert_leq(rig.source.last_delay_ms, 100, "back-off starts anew after a success");
 }
@@ -130,10 +130,10 @@ Test(pipeline, trouble_stalls_and_healing_resumes)
     rig_run();
     rig_trouble(ERROR_RETRY);
     rig_assert_state(PIPELINE_STALLED);
-    rig_assert_error("KAFKA_UNREACHABLE");
+    rig_assert_error(CODE_KAFKA_UNREACHABLE);
     rig_healed();
     rig_assert_state(PIPELINE_RUNNING);
-    rig_assert_error("");
+    rig_assert_error(CODE_NONE);
 }
 
 Test(pipeline, a_stalled_pipeline_still_sends)
@@ -175,7 +175,7 @@ static void check_resend(bool stalled)
     given_state(stalled);
     rig_batch("1a 2a 3b");
     rig_assert_sent("1 2 3");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_REWINDING);
     cr_assert_eq(rig.sink.purges, 1);
@@ -351,7 +351,7 @@ Test(pipeline, draining_ignores_a_failed_delivery)
     rig_run();
     rig_batch("1a 2a");
     rig_stop();
-    Error err = rig_error(ERROR_POISON, "RECORD_TOO_LARGE");
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_DRAINING);
     rig_settle(2, NULL);
@@ -368,7 +368,7 @@ Test(pipeline, draining_lets_nothing_overtake_a_failed_delivery)
     pipeline_stop(rig.pipeline);
     rig_turn();
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     rig_settle(1, &err);
     cr_assert_eq(rig.sink.purges, 1);
     rig_assert_returned("1 2 3");
@@ -401,14 +401,14 @@ Test(pipeline, stopping_a_source_that_left_published_rows_behind_is_not_clean)
 Test(pipeline, the_error_that_stopped_it_is_not_covered_by_later_ones)
 {
     rig_run();
-    Error err = rig_error(ERROR_FATAL, "REFUSED_FOR_GOOD");
+    AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_KAFKA_PROPERTY);
     pipeline_complain(rig.pipeline, &err, true);
     pipeline_input(rig.pipeline, INPUT_FATAL);
     rig_turn();
     rig_assert_state(PIPELINE_DRAINING);
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_FAILED);
-    rig_assert_error("REFUSED_FOR_GOOD");
+    rig_assert_error(CODE_KAFKA_PROPERTY);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_KAFKA);
 }
 
@@ -469,7 +469,7 @@ Test(pipeline, inputs_without_a_row_change_nothing)
 Test(pipeline, ended_is_told_once_and_never_from_inside_a_call)
 {
     rig_begin();
-    Error err = rig_error(ERROR_FATAL, "X");
+    AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_POSTGRES_ERROR);
     rig.source.source.events.lost(rig.source.source.events.arg, &err);
     cr_assert_eq(rig.ended, 0, "told from inside the call");
     rig_turn();

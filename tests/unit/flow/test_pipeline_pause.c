@@ -90,7 +90,7 @@ Test(pipeline_pause, failed_deliveries_are_sent_again_only_after_resume)
     rig_assert_sent("1 2 3");
     set_pause(true);
     rig_settle(1, NULL);
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(2, &err);
     rig_settle_all();
     rig_turn();

@@ -16,7 +16,7 @@ Test(pipeline_rewind, a_rewind_keeps_what_was_acknowledged_and_the_order_of_the_
     rig_settle(6, NULL);
     rig_assert_sent("1 2 3 4 5 6 7");
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     rig_settle(4, &err);
     rig_wait(&rig.sink.sent_count, 12);
     rig_assert_sent("1 3 4 5 7");
@@ -30,7 +30,7 @@ Test(pipeline_rewind, a_rewind_without_trouble_goes_on_at_once)
     rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 60000;
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_POISON, "RECORD_TOO_LARGE");
+    AUTO_ERROR err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
     rig_settle(1, &err);
     rig_settle(2, &err);
     rig_assert_sent("1 2 1");
@@ -57,7 +57,7 @@ Test(pipeline_rewind, both_sides_lost_end_in_one_restart)
 }
 
 /* The source is lost while the sink holds 1 and 2. */
-static void given_source_lost(const char *code)
+static void given_source_lost(ErrorCode code)
 {
     rig_run();
     rig_batch("1a 2a");
@@ -75,7 +75,7 @@ static void settle_time_is_up(void)
 
 Test(pipeline_rewind, a_rewind_settles_before_the_lock_is_taken_again)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_settle_all();
     rig_assert_acked("1 2");
     rig_assert_state(PIPELINE_STARTING);
@@ -85,7 +85,7 @@ Test(pipeline_rewind, a_rewind_settles_before_the_lock_is_taken_again)
 
 Test(pipeline_rewind, a_rewind_connects_as_often_as_it_takes)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_source_lost(ERROR_RETRY);
     rig_source_lost(ERROR_RETRY);
     cr_assert_eq(rig.source.starts, 4);
@@ -100,12 +100,12 @@ Test(pipeline_rewind, a_rewind_connects_as_often_as_it_takes)
 
 Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_another_relay_publishes)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_standby();
     rig_standby();
     cr_assert_eq(rig.sink.purges, 1);
     rig_settle(1, NULL);
-    Error purged = rig_error(ERROR_RETRY, "SINK_PURGED");
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_settle(2, &purged);
     rig_assert_state(PIPELINE_STANDBY);
     rig_assert_acked("1");
@@ -118,7 +118,7 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_another_relay_publi
 
 Test(pipeline_rewind, nothing_leaves_the_sink_when_the_lease_is_over_and_nothing_is_given_up)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     cr_assert_eq(rig.sink.holds, 0);
     settle_time_is_up();
     cr_assert_eq(rig.sink.holds, 1);
@@ -140,14 +140,14 @@ Test(pipeline_rewind, nothing_leaves_the_sink_when_the_lease_is_over_and_nothing
 Test(pipeline_rewind, nothing_leaves_the_sink_at_once_when_the_lease_was_the_reason)
 {
     rig.source.source.lease_over = true;
-    given_source_lost("LEASE_EXPIRED");
+    given_source_lost(CODE_LEASE_EXPIRED);
     cr_assert_eq(rig.sink.holds, 1);
     cr_assert_eq(rig.sink.purges, 0);
 }
 
 Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_somebody_else_published_meanwhile)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     settle_time_is_up();
     rig.sink.purge_at_once = true;
     rig.source.source.proof = PROOF_OTHERS;
@@ -159,7 +159,7 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_somebody_else_publi
 
 Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_the_history_is_another)
 {
-    given_source_lost("POSTGRES_SHUTDOWN"); /* within the lease */
+    given_source_lost(CODE_POSTGRES_SHUTDOWN); /* within the lease */
     rig.source.source.proof = PROOF_OTHERS;
     rig_locked();
     cr_assert_eq(rig.sink.purges, 1);
@@ -167,7 +167,7 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_the_history_is_anot
 
 Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_nothing_is_proven_after_the_lease)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     settle_time_is_up();
     rig_locked();
     cr_assert_eq(rig.sink.purges, 1);
@@ -176,7 +176,7 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_nothing_is_proven_a
 
 Test(pipeline_rewind, failing_to_connect_does_not_make_the_lease_longer)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     struct timeval end;
     cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &end));
     for (int i = 0; i < 3; i++) {
@@ -190,7 +190,7 @@ Test(pipeline_rewind, failing_to_connect_does_not_make_the_lease_longer)
 
 Test(pipeline_rewind, a_lock_that_is_lost_again_ends_with_its_lease_again)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_locked();
     rig_source_lost(ERROR_RETRY);
     settle_time_is_up();
@@ -205,7 +205,7 @@ Test(pipeline_rewind, a_lock_that_is_lost_again_ends_with_its_lease_again)
 
 Test(pipeline_rewind, a_stop_while_the_source_is_lost_does_not_outlive_the_lease)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_stop();
     settle_time_is_up();
     cr_assert_eq(rig.sink.holds, 1);
@@ -213,7 +213,7 @@ Test(pipeline_rewind, a_stop_while_the_source_is_lost_does_not_outlive_the_lease
 
 Test(pipeline_rewind, what_goes_back_with_unknown_outcome_counts_as_sent_again)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_sink_lost(ERROR_RETRY);
     rig_reopened();
     rig_assert_returned("1 2");
@@ -222,9 +222,9 @@ Test(pipeline_rewind, what_goes_back_with_unknown_outcome_counts_as_sent_again)
 
 Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lost)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig.sink.purge_at_once = true;
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_DENIED");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     rig_settle(1, &err);
     cr_assert_eq(rig.sink.purges, 1);
     rig_assert_returned("1 2");
@@ -238,10 +238,10 @@ static void quiet_for_us(int64_t us)
 
 Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_takes)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_locked();
     rig_trouble(ERROR_RETRY);
-    rig_assert_error("KAFKA_UNREACHABLE");
+    rig_assert_error(CODE_KAFKA_UNREACHABLE);
     for (int i = 0; i < 5; i++) {
         settle_time_is_up();
     }
@@ -257,20 +257,20 @@ Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_t
 
 Test(pipeline_rewind, a_broker_that_hangs_is_waited_for_and_said)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_locked();
     *rig.stats.kafka_connected = 1;
     quiet_for_us(60000000);
     settle_time_is_up();
     event_active(rig.pipeline->tick, EV_TIMEOUT, 0);
     rig_turn();
-    rig_assert_error("KAFKA_NO_ACKNOWLEDGEMENT");
+    rig_assert_error(CODE_KAFKA_NO_ACKNOWLEDGEMENT);
     rig_assert_state(PIPELINE_REWINDING);
     cr_assert_eq(rig.sink.reopens, 0);
     rig_settle_all();
     rig_assert_acked("1 2");
     rig_active();
-    rig_assert_error("");
+    rig_assert_error(CODE_NONE);
     rig_assert_state(PIPELINE_RUNNING);
 }
 
@@ -278,7 +278,7 @@ Test(pipeline_rewind, a_fatal_error_during_a_rewind_is_not_forgotten)
 {
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_assert_state(PIPELINE_REWINDING);
     rig_source_lost(ERROR_FATAL);
@@ -292,7 +292,7 @@ Test(pipeline_rewind, a_stop_during_a_rewind_is_not_forgotten)
 {
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_stop();
     rig_assert_state(PIPELINE_REWINDING);
@@ -307,7 +307,7 @@ Test(pipeline_rewind, a_stop_during_a_rewind_is_not_forgotten)
 
 Test(pipeline_rewind, a_stop_while_the_source_is_lost_marks_what_is_published)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_stop();
     rig_settle_all();
     rig_assert_acked("1 2");
@@ -322,7 +322,7 @@ Test(pipeline_rewind, a_stop_while_the_source_is_lost_marks_what_is_published)
 
 Test(pipeline_rewind, a_stop_with_the_lock_and_records_still_out_marks_what_is_published)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_locked();
     rig_stop();
     rig_settle_all();
@@ -333,7 +333,7 @@ Test(pipeline_rewind, a_stop_with_the_lock_and_records_still_out_marks_what_is_p
 
 Test(pipeline_rewind, a_stop_while_the_source_is_lost_does_not_try_for_ever)
 {
-    given_source_lost("POSTGRES_SHUTDOWN");
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_stop();
     rig_source_lost(ERROR_RETRY);
     cr_assert_eq(rig.source.starts, 2, "we are stopping");
@@ -341,7 +341,7 @@ Test(pipeline_rewind, a_stop_while_the_source_is_lost_does_not_try_for_ever)
     rig_settle_all();
     rig_assert_state(PIPELINE_FAILED);
     cr_assert_eq(pipeline_exit_code(rig.pipeline), EXIT_DRAIN);
-    rig_assert_error("DRAIN_INCOMPLETE");
+    rig_assert_error(CODE_DRAIN_INCOMPLETE);
     cr_assert_eq(rig.ended, 1);
 }
 
@@ -349,7 +349,7 @@ Test(pipeline_rewind, a_producer_that_does_not_settle_is_replaced)
 {
     rig_run();
     rig_batch("1a 2a");
-    Error err = rig_error(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     *rig.stats.kafka_connected = 1;
     settle_time_is_up();

@@ -65,7 +65,7 @@ static void do_connect(void)
 static void do_lose_source(void)
 {
     if (sim.state != SOURCE_LOST) {
-        Error err = error_of(ERROR_RETRY, "POSTGRES_SHUTDOWN");
+        AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_POSTGRES_SHUTDOWN);
         sim.source.lease_over = sim.state == SOURCE_ACTIVE && !sim.lease && chance(50);
         sim.zombie |= sim.source.lease_over;
         sim.state = SOURCE_LOST;
@@ -123,7 +123,8 @@ static void do_pause(void)
 /* The watch finds a precondition broken, or mended; often the same again. */
 static void do_break_precondition(void)
 {
-    Error err = error_of(ERROR_FATAL, chance(50) ? "PUBLICATION_INCOMPLETE" : "ROW_SECURITY");
+    AUTO_ERROR err =
+        sim_error(ERROR_FATAL, chance(50) ? CODE_PUBLICATION_INCOMPLETE : CODE_ROW_SECURITY);
     sim.broken = sim.begun;
     pipeline_set_broken(sim.pipeline, &err);
 }
@@ -139,7 +140,7 @@ static void do_mend(void)
 static void do_refuse(void)
 {
     if (sim.state == SOURCE_ACTIVE) {
-        Error err = error_of(ERROR_FATAL, "POSTGRES_DENIED");
+        AUTO_ERROR err = sim_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
         sim.source.events.refused(sim.source.events.arg, &err);
     }
 }
@@ -148,7 +149,7 @@ static void do_refuse(void)
 static void do_reject(void)
 {
     if (sim.state == SOURCE_ACTIVE) {
-        Error err = error_of(ERROR_RETRY, "MARK_REJECTED");
+        AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_MARK_REJECTED);
         sim.rejected = true;
         sim.source.events.refused(sim.source.events.arg, &err);
     }
@@ -225,7 +226,7 @@ static void do_aside(void)
         sim.aside_count--;
         memmove(sim.asides, sim.asides + 1, sim.aside_count * sizeof(Event *));
         if (!sim.calm && chance(20)) {
-            Error err = error_of(ERROR_FATAL, "POSTGRES_PRIVILEGE");
+            AUTO_ERROR err = sim_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
             sim.source.events.aside_refused(sim.source.events.arg, event, &err);
             return;
         }
@@ -270,7 +271,7 @@ static void do_write(void)
         sim.held[index].phase = PHASE_REQUEST; /* not the purge's any more */
         refused |= row_of(sim.held[index].event)->kind == ROW_REFUSED;
     }
-    Error err = error_of(ERROR_POISON, "RECORD_REFUSED");
+    AUTO_ERROR err = sim_error(ERROR_POISON, CODE_RECORD_REFUSED);
     uint32_t count = 0;
     for (size_t i = 0; i < sim.held_count; i++) {
         count += sim.held[i].phase == PHASE_REQUEST;
@@ -299,7 +300,7 @@ static void do_report(void)
 
 static void do_purged(void)
 {
-    Error purged = error_of(ERROR_RETRY, "SINK_PURGED");
+    AUTO_ERROR purged = sim_error(ERROR_RETRY, CODE_SINK_PURGED);
     size_t index = 0;
     if (!sim.lost && find_held(PHASE_PURGING, TOPICS, &index)) {
         settle(index, &purged);
@@ -321,7 +322,8 @@ static void do_break(void)
 /* A topic is denied, or gone: nothing that was not written is accepted. */
 static void do_fail_topic(void)
 {
-    Error err = error_of(ERROR_RETRY, chance(50) ? "KAFKA_TOPIC_DENIED" : "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err =
+        sim_error(ERROR_RETRY, chance(50) ? CODE_KAFKA_TOPIC_DENIED : CODE_KAFKA_TOPIC_UNKNOWN);
     size_t topic = below(TOPICS);
     size_t index = 0;
     while (!sim.lost && find_held(PHASE_QUEUED, topic, &index)) {
@@ -335,7 +337,7 @@ static void do_delete_topic(void)
 {
     size_t topic = below(TOPICS);
     size_t index = 0;
-    Error err = error_of(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+    AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     sim.absent[topic] = true;
     while (!sim.lost && find_held(PHASE_QUEUED, topic, &index)) {
         sim.repeats_excused += sim.held[index].written;
@@ -357,7 +359,7 @@ static void do_look_up(void)
 {
     size_t topic = below(TOPICS);
     if (sim.absent[topic] && !sim.calm && chance(60)) {
-        Error err = error_of(ERROR_RETRY, "KAFKA_TOPIC_UNKNOWN");
+        AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
         sim.sink.events.missing(sim.sink.events.arg, topic_named(topic), &err);
         sim.told[topic] = true;
         return;
@@ -420,7 +422,7 @@ static void do_lose_sink(void)
         sim.repeats_excused += sim.held[i].phase == PHASE_WRITTEN || sim.held[i].written;
     }
     sim.lost = sim.may_purge = true;
-    Error err = error_of(ERROR_RETRY, "KAFKA_PRODUCER_FATAL");
+    AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_KAFKA_PRODUCER_FATAL);
     sim.sink.events.lost(sim.sink.events.arg, &err);
     SIM_ASSERT(sim.reopening, "a lost producer is not replaced");
 }
@@ -444,7 +446,7 @@ static void do_ready(void)
 
 static void do_trouble(void)
 {
-    Error err = error_of(ERROR_RETRY, "KAFKA_UNREACHABLE");
+    AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_KAFKA_UNREACHABLE);
     sim.troubled = true;
     sim.sink.events.trouble(sim.sink.events.arg, &err);
 }

@@ -42,16 +42,17 @@ Test(refusal, large_values_leave_the_event_and_are_told)
     cr_assert_eq((const void *)refusal->values[0].bytes.data, (const void *)large);
     cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
     cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("id")));
-    cr_assert_str_eq(refusal->error.code, "EVENT_TOO_LARGE");
-    cr_assert_str_eq(refusal->error.message, "the event is too large: 65539 bytes (payload 65537); "
-                                             "event_bytes_max is 65538");
+    cr_assert_eq(refusal->error.code, CODE_EVENT_TOO_LARGE);
+    cr_assert_str_eq(error_message(&refusal->error),
+                     "the event is too large: 65539 bytes (payload 65537); "
+                     "event_bytes_max is 65538");
 }
 
 Test(refusal, small_values_that_add_up_are_not_told_one_by_one)
 {
     event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
     cr_assert(refusal_apply(event, 1, false, 3));
-    cr_assert_str_eq(event->refusal->error.message,
+    cr_assert_str_eq(error_message(&event->refusal->error),
                      "the event is too large: 4 bytes; event_bytes_max is 3");
 }
 
@@ -61,7 +62,7 @@ Test(refusal, header_columns_count)
     cr_assert(refusal_apply(event, 1, false, 2 * sizeof(large) - 1));
     cr_assert_eq(event->refusal->count, 2);
     cr_assert_eq(event->refusal->values[1].target, FIELD_COUNT);
-    cr_assert_not_null(strstr(event->refusal->error.message, "header column 1 65537"));
+    cr_assert_not_null(strstr(error_message(&event->refusal->error), "header column 1 65537"));
 }
 
 Test(refusal, an_event_id_that_is_too_large_refuses_the_event_and_its_beginning_names_the_row)
@@ -79,7 +80,7 @@ Test(refusal, an_event_id_that_is_too_large_refuses_the_event_and_its_beginning_
     cr_assert_eq(id.length, 257 + 8);
     cr_assert_eq(memcmp(id.data, large, 257), 0);
     cr_assert_eq(memcmp(id.data + 257, "...(cut)", 8), 0);
-    cr_assert_str_eq(event->refusal->error.message,
+    cr_assert_str_eq(error_message(&event->refusal->error),
                      "the event is too large: 65539 bytes (event_id 65537); an event id has at "
                      "most 65536 bytes");
 }

@@ -32,9 +32,9 @@ TestSuite(template, .init = begin, .fini = end);
 
 static Slice render(const char *text, bool *ret_null)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     Template *template = NULL;
-    cr_assert_eq(template_compile(text, &config, &template, &err), OK, "%s", err.message);
+    cr_assert_eq(template_compile(text, &config, &template, &err), OK, "%s", error_message(&err));
     Slice rendered = template_render(template, event, &batch->arena, ret_null);
     /* The text may be part of the template. */
     Slice copy = arena_copy(&batch->arena, rendered);
@@ -53,13 +53,13 @@ static void assert_renders(const char *text, const char *expected, bool null)
 
 static void assert_refused(const char *text, const char *says)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     Template *template = NULL;
     cr_assert_eq(template_compile(text, &config, &template, &err), FAILED, "%s", text);
     cr_assert_null(template);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
-    cr_assert_not_null(strstr(err.message, says), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), says), "%s", error_message(&err));
 }
 
 Test(template, text_stands_for_itself)

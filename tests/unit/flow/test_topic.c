@@ -24,19 +24,19 @@ TestSuite(topic, .init = begin, .fini = end);
 static Topic *get(const char *name)
 {
     Topic *topic = NULL;
-    Error err = {0};
-    cr_assert_eq(topics_get(topics, slice_of(name), &topic, &err), OK, "%s", err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(topics_get(topics, slice_of(name), &topic, &err), OK, "%s", error_message(&err));
     return topic;
 }
 
 static void assert_refused(Slice name)
 {
     Topic *topic = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(topics_get(topics, name, &topic, &err), FAILED, "'%.*s'", SLICE_ARG(name));
     cr_assert_null(topic);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_str_eq(err.code, "TOPIC_NAME_INVALID");
+    cr_assert_eq(err.code, CODE_TOPIC_NAME_INVALID);
 }
 
 Test(topic, one_name_is_one_topic)
@@ -92,7 +92,7 @@ Test(topic, every_other_byte_is_refused)
         bool allowed = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
                        (byte >= '0' && byte <= '9') || byte == '.' || byte == '_' || byte == '-';
         Topic *topic = NULL;
-        Error err = {0};
+        AUTO_ERROR err = {0};
         cr_assert_eq(topics_get(topics, (Slice){.data = name, .length = 3}, &topic, &err),
                      allowed ? OK : FAILED, "byte %02x", byte);
     }
@@ -113,12 +113,12 @@ Test(topic, their_number_is_limited_and_the_known_ones_go_on)
         (void)get(name);
     }
     Topic *topic = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(topics_get(topics, SLICE_LITERAL("one-more"), &topic, &err), OK);
     cr_assert(topic->beyond, "a stand-in");
     cr_assert_eq(err.class, ERROR_RETRY);
-    cr_assert_str_eq(err.code, "TOPICS_TOO_MANY");
-    cr_assert_not_null(strstr(err.message, "one-more"));
+    cr_assert_eq(err.code, CODE_TOPICS_TOO_MANY);
+    cr_assert_not_null(strstr(error_message(&err), "one-more"));
     cr_assert_eq(get("another"), topic);
     cr_assert_not(topics_have_room(topics));
     cr_assert_str_eq(get("topic-0")->name, "topic-0");

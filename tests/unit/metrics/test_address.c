@@ -10,8 +10,8 @@
 static void expect_parsed(const char *text, const char *host, int port)
 {
     Address address = {0};
-    Error err = {0};
-    cr_assert_eq(address_parse(text, &address, &err), OK, "%s: %s", text, err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(address_parse(text, &address, &err), OK, "%s: %s", text, error_message(&err));
     cr_assert_str_eq(address.host, host, "%s", text);
     cr_assert_eq(address.port, port, "%s", text);
 }
@@ -47,12 +47,12 @@ Test(address, what_is_not_an_address_is_refused_with_an_example)
                          "host:99999999999999999999"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         Address address = {0};
-        Error err = {0};
+        AUTO_ERROR err = {0};
         cr_assert_eq(address_parse(bad[i], &address, &err), FAILED, "'%s' was accepted", bad[i]);
         cr_assert_eq(err.class, ERROR_FATAL);
         cr_assert_eq(err.exit_code, EXIT_CONFIG);
-        cr_assert_not_null(strstr(err.message, "monitor.listen"));
-        cr_assert_not_null(strstr(err.hint, "127.0.0.1:9480"));
+        cr_assert_not_null(strstr(error_message(&err), "monitor.listen"));
+        cr_assert_not_null(strstr(error_own_hint(&err), "127.0.0.1:9480"));
     }
 }
 
@@ -76,8 +76,8 @@ static int listen_on(const char *text, int *sockets, Error *err)
 Test(address, port_zero_is_any_free_port)
 {
     int sockets[ADDRESS_SOCKETS_MAX];
-    Error err = {0};
-    cr_assert_eq(listen_on("127.0.0.1:0", sockets, &err), 1, "%s", err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(listen_on("127.0.0.1:0", sockets, &err), 1, "%s", error_message(&err));
     char bound[64];
     address_of_socket(sockets[0], bound, sizeof(bound));
     cr_assert_eq(strncmp(bound, "127.0.0.1:", 10), 0);
@@ -90,33 +90,33 @@ Test(address, port_zero_is_any_free_port)
 Test(address, address_in_use_names_the_setting_the_address_and_the_remedy)
 {
     int sockets[ADDRESS_SOCKETS_MAX];
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(listen_on("127.0.0.1:0", sockets, &err), 1);
     char bound[64];
     address_of_socket(sockets[0], bound, sizeof(bound));
     int second[ADDRESS_SOCKETS_MAX];
     cr_assert_eq(listen_on(bound, second, &err), -1);
-    cr_assert_str_eq(err.code, "MONITOR_ADDRESS_IN_USE");
+    cr_assert_eq(err.code, CODE_MONITOR_ADDRESS_IN_USE);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
-    cr_assert_not_null(strstr(err.message, "monitor.listen"));
-    cr_assert_not_null(strstr(err.message, bound));
-    cr_assert_not_null(strstr(err.hint, "free port"));
+    cr_assert_not_null(strstr(error_message(&err), "monitor.listen"));
+    cr_assert_not_null(strstr(error_message(&err), bound));
+    cr_assert_not_null(strstr(error_own_hint(&err), "free port"));
     close(sockets[0]);
 }
 
 Test(address, address_of_another_machine_is_refused)
 {
     int sockets[ADDRESS_SOCKETS_MAX];
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(listen_on("192.0.2.1:0", sockets, &err), -1);
-    cr_assert_not_null(strstr(err.message, "192.0.2.1"));
-    cr_assert_not_null(strstr(err.hint, "address of this machine"));
+    cr_assert_not_null(strstr(error_message(&err), "192.0.2.1"));
+    cr_assert_not_null(strstr(error_own_hint(&err), "address of this machine"));
 }
 
 Test(address, every_address_of_a_name_is_served)
 {
     int first[ADDRESS_SOCKETS_MAX];
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(listen_on("*:0", first, &err), 1);
     char bound[64];
     address_of_socket(first[0], bound, sizeof(bound));
@@ -125,7 +125,7 @@ Test(address, every_address_of_a_name_is_served)
     snprintf(wanted, sizeof(wanted), "*%s", strrchr(bound, ':'));
     int sockets[ADDRESS_SOCKETS_MAX];
     int count = listen_on(wanted, sockets, &err);
-    cr_assert_geq(count, 1, "%s", err.message);
+    cr_assert_geq(count, 1, "%s", error_message(&err));
     for (int i = 0; i < count; i++) {
         address_of_socket(sockets[i], bound, sizeof(bound));
         cr_assert_str_eq(strrchr(bound, ':'), wanted + 1);

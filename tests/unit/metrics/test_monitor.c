@@ -105,10 +105,10 @@ static void start(void)
     *metrics_counter(server.metrics, "test_total", "Test.", NULL) = 41;
     const MonitorSources sources = {
         .ready = on_ready, .status = on_status, .still_ms_max = server.still_ms_max};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     Status status =
         monitor_start(server.base, "127.0.0.1:0", server.metrics, &sources, &server.monitor, &err);
-    cr_assert_eq(status, OK, "%s", err.message);
+    cr_assert_eq(status, OK, "%s", error_message(&err));
     server.address.sin_family = AF_INET;
     server.address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     server.address.sin_port =
@@ -560,7 +560,7 @@ Test(monitor_start, address_in_use_is_a_configuration_error)
     const MonitorSources sources = {.ready = on_ready, .status = on_status};
     Monitor *first = NULL;
     Monitor *second = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     cr_assert_eq(monitor_start(base, "127.0.0.1:0", metrics, &sources, &first, &err), OK);
     Status status = monitor_start(base, monitor_address(first), metrics, &sources, &second, &err);
@@ -568,7 +568,7 @@ Test(monitor_start, address_in_use_is_a_configuration_error)
     cr_assert_null(second);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
-    cr_assert_not_null(strstr(err.message, "monitor.listen"));
+    cr_assert_not_null(strstr(error_message(&err), "monitor.listen"));
     monitor_stop(&first);
     monitor_stop(&first);
     metrics_free(&metrics);
@@ -582,7 +582,7 @@ Test(monitor_start, livez_answers_without_a_loop_and_what_waits_for_one_holds_up
     Metrics *metrics = metrics_new();
     const MonitorSources sources = {.ready = on_ready, .status = on_status};
     Monitor *monitor = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     cr_assert_eq(monitor_start(base, "127.0.0.1:0", metrics, &sources, &monitor, &err), OK);
     server.address.sin_family = AF_INET;

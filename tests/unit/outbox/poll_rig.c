@@ -584,7 +584,7 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     (void)arg;
     (void)event;
     rig.asides_refused++;
-    rig.error = *err;
+    error_copy(&rig.error, err);
 }
 
 static void on_progress(void *arg)
@@ -605,7 +605,7 @@ static void on_refused(void *arg, const Error *err)
     rig.refusals += err != NULL;
     rig.accepted += err == NULL;
     if (err != NULL) {
-        rig.error = *err;
+        error_copy(&rig.error, err);
     }
 }
 
@@ -613,7 +613,7 @@ static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
     rig.lost++;
-    rig.error = *err;
+    error_copy(&rig.error, err);
 }
 
 static void on_drained(void *arg)
@@ -632,15 +632,19 @@ static void on_worker(evutil_socket_t fd, short what, void *arg)
 
 void rig_prepare(void)
 {
-    rig = (Rig){
-        .durable = true,
-        .payload_bytes = 10,
-        .writers = "",
-        .holder_pid = "77",
-        .history = {.system_id = "7000000000000000001", .timeline = "00000001", .lsn = "0/1234"},
-        .room_events = 100,
-        .room_bytes = 1000000,
-        .pipeline = given_pipeline()};
+    error_clear(&rig.error);
+    memcpy(&rig,
+           &(Rig){.durable = true,
+                  .payload_bytes = 10,
+                  .writers = "",
+                  .holder_pid = "77",
+                  .history = {.system_id = "7000000000000000001",
+                              .timeline = "00000001",
+                              .lsn = "0/1234"},
+                  .room_events = 100,
+                  .room_bytes = 1000000,
+                  .pipeline = given_pipeline()},
+           sizeof(rig));
     rig.pipeline.in_flight_events = 100;
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");
@@ -659,14 +663,14 @@ void rig_begin(void)
     event_add(rig.worker_io, NULL);
     rig.metrics = metrics_new();
     stats_init(&rig.stats, rig.metrics, "orders");
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(poll_source_new(&(PollOptions){.base = rig.base,
                                                 .worker = rig.worker,
                                                 .config = &rig.config,
                                                 .pipeline = &rig.pipeline,
                                                 .stats = &rig.stats},
                                  &rig.source, &err),
-                 OK, "%s", err.message);
+                 OK, "%s", error_message(&err));
     rig.source->events = (SourceEvents){.locked = on_locked,
                                         .active = on_active,
                                         .standby = on_standby,

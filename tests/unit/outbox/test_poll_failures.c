@@ -23,7 +23,7 @@ static void play(void)
     if (rig.lost > run.restarts) {
         cr_assert_eq(rig.lost, run.restarts + 1, "lost was told twice");
         cr_assert_eq(stub_open_connections(), 0);
-        cr_assert_eq(rig.error.class, ERROR_RETRY, "%s", rig.error.message);
+        cr_assert_eq(rig.error.class, ERROR_RETRY, "%s", error_message(&rig.error));
         run.restarts++;
         run.set_aside = false;
         rig_restart();
@@ -36,7 +36,7 @@ static void play(void)
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->events[i]->seq == DEAD_ROW && !event_is_settled(batch->events[i])) {
             if (!run.set_aside) {
-                Error reason = {.class = ERROR_POISON, .code = "RECORD_TOO_LARGE"};
+                AUTO_ERROR reason = {.class = ERROR_POISON, .code = CODE_RECORD_TOO_LARGE};
                 Record record = {0};
                 run.set_aside = true;
                 rig.source->ops->set_aside(rig.source, batch->events[i], &record, &reason);

@@ -208,7 +208,7 @@ Test(poll_history, a_fetch_of_another_table_is_never_handed_on)
     rig.fetched_oid = "4243";
     rig_begin();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_REPLACED);
     cr_assert_eq(rig.error.class, ERROR_RETRY);
     cr_assert_eq(rig_delivered(), 0);
 }

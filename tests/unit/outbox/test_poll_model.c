@@ -433,7 +433,7 @@ static void end_model(void)
     topic_returns();
     assert_nothing_is_late();
     RIG_WAIT((rig_ack_all(), rig.source->ops->unmarked(rig.source) == 0));
-    cr_assert_eq(rig.lost, 0, "seed %lu: %s", (unsigned long)model.seed, rig.error.message);
+    cr_assert_eq(rig.lost, 0, "seed %lu: %s", (unsigned long)model.seed, error_message(&rig.error));
     rig_end();
 }
 

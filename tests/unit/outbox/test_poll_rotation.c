@@ -38,7 +38,7 @@ Test(poll_rotation, the_old_table_is_finished_before_the_new_one_is_read)
     rig_ack_all();
     RIG_WAIT(rig_marked() == 5);
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_FINISHED);
     cr_assert_eq(rig.error.class, ERROR_RETRY);
     cr_assert_eq(rig.rows_deleted, 1);
     cr_assert_eq(rig_delivered(), 5, "nothing twice, nothing of the new table");
@@ -67,7 +67,7 @@ Test(poll_rotation, the_new_table_waits_for_its_lock)
     cr_assert(rig.source->ops->may_publish(rig.source));
     rig.lock_taken = false;
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_FINISHED);
 }
 
 Test(poll_rotation, a_rename_alone_is_followed)
@@ -93,7 +93,7 @@ Test(poll_rotation, a_third_table_that_takes_the_name_at_the_end_is_seen)
     rig.renamed_at_the_end = "4250";
     RIG_WAIT(strcmp(rig.lock_tried, "4250") == 0);
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_FINISHED);
     cr_assert_eq(rig.rows_deleted, 1, "only once what follows is known");
 }
 
@@ -105,7 +105,7 @@ Test(poll_rotation, a_table_that_had_the_name_until_it_was_taken_back_goes_first
     rig.configured_oid = NULL;
     rig_insert(4, 4);
     RIG_WAIT((rig_ack_all(), rig.lost == 1));
-    cr_assert_str_eq(rig.error.code, "TABLE_RETURNED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_RETURNED);
     cr_assert_eq(rig_marked(), rig_delivered(), "what was out is marked, so nothing comes twice");
     cr_assert_eq(rig.rows_deleted, 0);
 }
@@ -115,7 +115,7 @@ Test(poll_rotation, a_table_that_was_dropped_cannot_be_finished)
     begin_midway();
     rig.configured_oid = "4243";
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_REPLACED);
 }
 
 Test(poll_rotation, after_a_restart_the_old_table_goes_first)
@@ -133,7 +133,7 @@ Test(poll_rotation, after_a_restart_the_old_table_goes_first)
     rig_ack_all();
     RIG_WAIT(rig_marked() == 3);
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_FINISHED);
     cr_assert_eq(rig.rows_deleted, 1);
 }
 
@@ -160,7 +160,7 @@ Test(poll_rotation, a_standby_whose_table_was_renamed_looks_again)
     rig.configured_oid = "4243";
     rig.lock_taken = false; /* the owner has finished it */
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_REPLACED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_REPLACED);
     cr_assert_eq(rig.claims, 0);
 }
 
@@ -193,7 +193,7 @@ Test(poll_rotation, a_table_between_is_handed_on_when_the_old_one_is_finished)
     RIG_WAIT(rig_delivered() == 3);
     rig_ack_all();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "TABLE_FINISHED");
+    cr_assert_eq(rig.error.code, CODE_TABLE_FINISHED);
     cr_assert_eq(rig.rows_deleted, 1);
     cr_assert_eq(rig.rows_handed_on, 1);
 }
@@ -204,10 +204,10 @@ Test(poll_rotation, what_may_have_been_between_and_has_unpublished_rows_stops_it
     rig.stray_rows = "7";
     begin_behind();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "OLD_TABLE_UNKNOWN");
-    cr_assert_not_null(strstr(rig.error.message, "outbox.event_a (7 rows)"), "%s",
-                       rig.error.message);
-    cr_assert_not_null(strstr(rig.error.hint, "INSERT INTO outbox.publisher"));
+    cr_assert_eq(rig.error.code, CODE_OLD_TABLE_UNKNOWN);
+    cr_assert_not_null(strstr(error_message(&rig.error), "outbox.event_a (7 rows)"), "%s",
+                       error_message(&rig.error));
+    cr_assert_not_null(strstr(error_own_hint(&rig.error), "INSERT INTO outbox.publisher"));
     cr_assert_eq(rig_delivered(), 0);
 }
 
@@ -233,8 +233,8 @@ Test(poll_rotation, without_rights_on_the_old_table_nothing_is_read)
     rig.grants = "GRANT SELECT ON outbox.event_2025 TO outbox_relay;";
     begin_behind();
     RIG_WAIT(rig.lost == 1);
-    cr_assert_str_eq(rig.error.code, "OLD_TABLE_DENIED");
-    cr_assert_not_null(strstr(rig.error.hint, rig.grants));
+    cr_assert_eq(rig.error.code, CODE_OLD_TABLE_DENIED);
+    cr_assert_not_null(strstr(error_own_hint(&rig.error), rig.grants));
     cr_assert_eq(rig.error.class, ERROR_FATAL, "it has not begun");
     cr_assert_eq(rig_delivered(), 0);
 }

@@ -27,7 +27,7 @@ TestSuite(table, .init = begin, .fini = end);
 
 static void make(void)
 {
-    cr_assert_eq(table_new(&config, &table, &err), OK, "%s", err.message);
+    cr_assert_eq(table_new(&config, &table, &err), OK, "%s", error_message(&err));
 }
 
 static void assert_fetch(const char *expected)

@@ -8,8 +8,8 @@
 static void assert_table(const char *name, const char *expected)
 {
     char *quoted = NULL;
-    Error err = {0};
-    cr_assert_eq(ident_quote_table(name, &quoted, &err), OK, "%s", err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(ident_quote_table(name, &quoted, &err), OK, "%s", error_message(&err));
     cr_assert_str_eq(quoted, expected);
     free(quoted);
 }
@@ -17,10 +17,10 @@ static void assert_table(const char *name, const char *expected)
 static void assert_no_table(const char *name)
 {
     char *quoted = NULL;
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(ident_quote_table(name, &quoted, &err), FAILED, "%s", name);
     cr_assert_null(quoted);
-    cr_assert_str_eq(err.code, "TABLE_NAME_INVALID");
+    cr_assert_eq(err.code, CODE_TABLE_NAME_INVALID);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
 }

@@ -184,10 +184,10 @@ Test(migrate_script, schema_names_that_postgresql_or_other_tools_would_change_ar
     const char *const bad[] = {
         "", "public", "pg_x", "information_schema", "a$b", "a\\b", "a\nb", "\x7f", "\xff", longest};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        Error err = {0};
+        AUTO_ERROR err = {0};
         cr_assert_eq(migrate_script_check_schema(bad[i], &err), FAILED, "'%s'", bad[i]);
         cr_assert_eq(err.exit_code, EXIT_CONFIG);
-        cr_assert_str_not_empty(err.hint);
+        cr_assert_str_not_empty(error_own_hint(&err));
     }
     longest[63] = '\0';
     const char *const good[] = {"outbox", "Mail Box", "größe", "a'\"; --", longest};

@@ -13,7 +13,7 @@ static void begin(void)
     stub_reset(NULL, NULL);
     result = stub_result("", "name", "value", "none", STUB_NULL, NULL);
     pg_result_begin();
-    err = (Error){0};
+    error_clear(&err);
 }
 
 static void end(void)
@@ -27,8 +27,8 @@ static void assert_missed(const char *what)
 {
     cr_assert_eq(pg_result_end("SELECT 1", &err), FAILED, "nothing was noted: %s", what);
     cr_assert_eq(err.class, ERROR_RETRY);
-    cr_assert_str_eq(err.code, "PG_PROTOCOL");
-    cr_assert_not_null(strstr(err.message, what), "%s", err.message);
+    cr_assert_eq(err.code, CODE_PG_PROTOCOL);
+    cr_assert_not_null(strstr(error_message(&err), what), "%s", error_message(&err));
     cr_assert_eq(pg_result_end(NULL, &err), OK, "said twice");
 }
 

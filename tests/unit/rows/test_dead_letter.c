@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "flow/batch.h"
 #include "flow/refusal.h"
 #include "rows/dead_letter.h"
@@ -23,8 +24,7 @@ static void begin(void)
     batch = batch_new();
     event = batch_add(batch, 2);
     event->seq = 42;
-    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "the record takes %d bytes",
-              2000000);
+    error_set(&reason, CODE_RECORD_TOO_LARGE, "the record takes %d bytes", 2000000);
     error_hint(&reason, "Raise max.message.bytes.");
 }
 
@@ -100,7 +100,7 @@ Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
     json_decref(json);
 }
 
-Test(dead_letter, a_reason_that_does_not_fit_ends_with_a_whole_character)
+Test(dead_letter, a_reason_of_any_length_is_whole)
 {
     char long_name[2000];
     for (size_t shift = 0; shift < 3; shift++) {
@@ -108,11 +108,13 @@ Test(dead_letter, a_reason_that_does_not_fit_ends_with_a_whole_character)
         for (size_t i = shift; i + 4 <= sizeof(long_name); i += 3) {
             memcpy(long_name + i, "\xE2\x82\xAC", 4);
         }
-        error_set(&reason, ERROR_POISON, EXIT_CONFIG, "TOPIC_NAME_INVALID", "'%s'", long_name);
+        error_set(&reason, CODE_TOPIC_NAME_INVALID, "'%s'", long_name);
         error_prefix(&reason, "%s", long_name);
         error_hint(&reason, "%s", long_name);
         build();
         cr_assert_null(strstr(letter.values[9], "\xEF\xBF\xBD"), "%s", letter.values[9]);
+        AUTO_TEXT whole = x_format("%1$s: '%1$s'. %1$s", long_name);
+        cr_assert_str_eq(letter.values[9], whole);
         dead_letter_release(&letter);
     }
 }
@@ -124,7 +126,7 @@ Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
     record.headers = &header;
     record.header_count = 1;
     event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("caf\xC3\xA9");
-    error_set(&reason, ERROR_POISON, EXIT_KAFKA, "RECORD_TOO_LARGE", "'\xC3\xA9'");
+    error_set(&reason, CODE_RECORD_TOO_LARGE, "'\xC3\xA9'");
     letter.ascii_only = true;
     build();
     json_t *json = json_param(7);
@@ -309,8 +311,8 @@ static OutboxTable *outbox;
 
 static void build_copy(void)
 {
-    Error err = {0};
-    cr_assert_eq(table_new(&config, &outbox, &err), OK, "%s", err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(table_new(&config, &outbox, &err), OK, "%s", error_message(&err));
     dead_letter_build_copy(&letter, "outbox.dead_letter", outbox, event, &record, &reason);
     table_free(&outbox);
 }
@@ -339,7 +341,7 @@ Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
 
 Test(dead_letter, only_what_has_a_row_and_a_name_is_copied)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(table_new(&config, &outbox, &err), OK);
     event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     cr_assert(dead_letter_has_row(event, outbox, false));

@@ -29,7 +29,7 @@ static void begin(void)
     event = batch_add(batch, 2);
     event->seq = EVENT_NO_SEQ;
     event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id-1");
-    error_set(&reason, ERROR_POISON, EXIT_CONFIG, "EVENT_TOO_LARGE", "the event is too large");
+    error_set(&reason, CODE_EVENT_TOO_LARGE, "the event is too large");
     large = x_malloc(LARGE * 2 + 2);
     for (size_t i = 0; i < LARGE * 2 + 2; i++) {
         large[i] = "0123456789abcdef"[i * 7 % 16];
@@ -48,7 +48,7 @@ TestSuite(dead_letter_feed, .init = begin, .fini = end);
 static Refusal *refuse(int target, Slice bytes, bool hex)
 {
     Refusal *refusal = refusal_new(event, 2);
-    refusal->error = reason;
+    error_copy(&refusal->error, &reason);
     refusal->values[refusal->count++] =
         (RefusedValue){.target = target, .bytes = bytes, .hex = hex};
     return refusal;

@@ -28,8 +28,8 @@ TestSuite(mark_sql, .init = begin, .fini = end);
 
 static void make(const char *id_type)
 {
-    Error err;
-    cr_assert_eq(table_new(&config, &table, &err), OK, "%s", err.message);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(table_new(&config, &table, &err), OK, "%s", error_message(&err));
     mark = (MarkSql){.table = table, .touches_rows = true};
     mark_sql_read_id_type(&mark, id_type);
 }

@@ -349,7 +349,7 @@ static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
     lost++;
-    error = *err;
+    error_copy(&error, err);
 }
 
 static void on_aside(void *arg, Event *event)
@@ -366,7 +366,7 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     (void)arg;
     (void)event;
     asides_refused++;
-    error = *err;
+    error_copy(&error, err);
 }
 
 static void on_row_looks(void *arg, EventRow row, uint64_t look)
@@ -460,7 +460,7 @@ static void on_refused(void *arg, const Error *err)
     (void)arg;
     refusals += err != NULL;
     healed += err == NULL;
-    error = err != NULL ? *err : error;
+    error_copy(&error, err != NULL ? err : &error);
 }
 
 static void on_blocked(void *arg)
@@ -589,9 +589,10 @@ Test(marker, a_row_that_may_not_be_marked_holds_up_no_other)
     cr_assert_eq(marker_unmarked(marker), 2);
     cr_assert(marker_has(marker, 3, SLICE_NULL) && marker_has(marker, 7, SLICE_NULL));
     cr_assert_str_eq(server.position, "", "nor does the position pass it");
-    cr_assert_str_eq(error.code, "MARK_REJECTED");
-    cr_assert_not_null(strstr(error.message, "marking rows of"), "%s", error.message);
-    cr_assert_not_null(strstr(error.message, "number 3 is refused: no (SQLSTATE P0001)"));
+    cr_assert_eq(error.code, CODE_MARK_REJECTED);
+    cr_assert_not_null(strstr(error_message(&error), "marking rows of"), "%s",
+                       error_message(&error));
+    cr_assert_not_null(strstr(error_message(&error), "number 3 is refused: no (SQLSTATE P0001)"));
     cr_assert_not(marker_in_order(marker));
     WAIT(refusals > 1); /* tried again, in vain */
     cr_assert_eq(healed, 0);
@@ -614,7 +615,7 @@ Test(marker, a_row_that_may_not_be_marked_ends_a_drain_behind_all_others)
     marker_drain(marker);
     WAIT(lost == 1);
     cr_assert_eq(marker_unmarked(marker), 2);
-    cr_assert_str_eq(error.code, "MARK_REJECTED");
+    cr_assert_eq(error.code, CODE_MARK_REJECTED);
     cr_assert_eq(error.class, ERROR_FATAL);
 }
 
@@ -794,7 +795,7 @@ Test(marker, a_statement_that_fails_is_reported_and_changes_nothing)
     server.error = "53100";
     add_now(ROWS_OF(1), 9, 0x100);
     WAIT(lost == 1);
-    cr_assert_not_null(strstr(error.message, "53100"), "%s", error.message);
+    cr_assert_not_null(strstr(error_message(&error), "53100"), "%s", error_message(&error));
     cr_assert_eq(marker_position(marker).lsn, 0);
     cr_assert_eq(marker_unmarked(marker), 1);
 }
@@ -823,7 +824,7 @@ Test(marker, dead_letters_go_before_marks)
     Batch *batch = batch_new();
     Event *event = batch_add(batch, 0);
     event->seq = 5;
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     add(ROWS_OF(1), 9, 0);
     marker_add_position(marker, &(MarkerPosition){.lsn = 0x100}, true);
     marker_next(marker);
@@ -892,7 +893,7 @@ Test(marker, rows_that_are_as_they_were_are_kept_and_tried_again)
         server.visible[1] = server.visible[2] = false;
         add_now(ROWS_OF(1, 2), 9, 0x100);
         WAIT(refusals == 1);
-        cr_assert_str_eq(error.code, "MARKS_IGNORED");
+        cr_assert_eq(error.code, CODE_MARKS_IGNORED);
         cr_assert_eq(error.class, ERROR_RETRY);
         cr_assert_eq(server.marks, 2, "once may be a row that was deleted just then");
         cr_assert_eq(marker_unmarked(marker), 2);
@@ -952,7 +953,7 @@ Test(marker, nothing_is_marked_once_another_relay_owns_the_table)
         snprintf(server.owner, sizeof(server.owner), "somebody else");
         add_now(ROWS_OF(1), 0, 0x100);
         WAIT(lost == 1);
-        cr_assert_str_eq(error.code, "OWNER_REPLACED");
+        cr_assert_eq(error.code, CODE_OWNER_REPLACED);
         cr_assert_eq(error.class, ERROR_RETRY);
         cr_assert_eq(server.marks_of[1], 0);
         cr_assert_eq(marker_unmarked(marker), 1);
@@ -971,7 +972,7 @@ Test(marker, a_count_that_somebody_else_raised_is_another_owner)
     serve_write();
     add_now(ROWS_OF(1), 0, 0x100);
     WAIT(lost == 1);
-    cr_assert_str_eq(error.code, "OWNER_REPLACED");
+    cr_assert_eq(error.code, CODE_OWNER_REPLACED);
 }
 
 Test(marker, a_write_without_an_answer_is_remembered)
@@ -1077,7 +1078,7 @@ Test(marker, marks_that_write_nothing_for_no_reason_end_the_session)
     server.deaf = true;
     add_now(ROWS_OF(1, 2), 0, 0x100);
     WAIT(lost == 1);
-    cr_assert_str_eq(error.code, "MARKS_WITHOUT_EFFECT");
+    cr_assert_eq(error.code, CODE_MARKS_WITHOUT_EFFECT);
     cr_assert_eq(error.class, ERROR_RETRY);
     cr_assert_eq(marker_unmarked(marker), 2, "nothing is given up");
     cr_assert_leq(server.marks, 5);
@@ -1091,7 +1092,7 @@ Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
     Batch *batch = batch_new();
     Event *event = batch_add(batch, 0);
     event->seq = 5;
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     marker_next(marker);
     WAIT(server.letters >= 3);
     cr_assert_eq(asides, 0);
@@ -1105,7 +1106,7 @@ static void add_letter(Batch *batch, int64_t seq)
 {
     Event *event = batch_add(batch, 0);
     event->seq = seq;
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     marker_next(marker);
 }
 
@@ -1116,7 +1117,7 @@ Test(marker, a_dead_letter_that_is_refused_is_given_back_and_marks_go_on)
     Batch *batch = batch_new();
     add_letter(batch, 5);
     WAIT(asides_refused == 1);
-    cr_assert_not_null(strstr(error.message, "writing to outbox.dead_letter"));
+    cr_assert_not_null(strstr(error_message(&error), "writing to outbox.dead_letter"));
     cr_assert_not(marker_pending(marker), "it is its owner's again");
     server.error = NULL;
     add_now(ROWS_OF(1), 9, 0x100);
@@ -1135,7 +1136,7 @@ Test(marker, a_dead_letter_that_somebody_swallows_is_given_back)
     Batch *batch = batch_new();
     add_letter(batch, 5);
     WAIT(asides_refused == 1);
-    cr_assert_not_null(strstr(error.message, "stored no row"));
+    cr_assert_not_null(strstr(error_message(&error), "stored no row"));
     cr_assert_eq(asides, 0, "nobody would have the event");
     server.swallows = false;
     add_letter(batch, 5);
@@ -1153,7 +1154,7 @@ static void add_letters(Batch *batch, int64_t count)
         Event *event = batch_add(batch, 0);
         event->seq = seq;
         event->field[FIELD_EVENT_ID] = slice_of(id);
-        marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "RECORD_TOO_LARGE"});
+        marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     }
     marker_next(marker);
 }
@@ -1221,7 +1222,7 @@ Test(marker, a_dead_letter_among_many_that_somebody_swallows_is_the_only_one)
     add_letters(batch, 300);
     WAIT(asides + asides_refused == 300);
     cr_assert_eq(asides_refused, 1);
-    cr_assert_not_null(strstr(error.message, "stored no row"));
+    cr_assert_not_null(strstr(error_message(&error), "stored no row"));
     assert_asides(300, 2);
     batch_free(&batch);
 }
@@ -1234,7 +1235,7 @@ Test(marker, many_dead_letters_whose_connection_breaks_are_not_reported)
     add_letters(batch, 300);
     WAIT(lost == 1);
     cr_assert_eq(asides, 1, "the first went alone");
-    cr_assert_not_null(strstr(error.message, "writing to outbox.dead_letter"));
+    cr_assert_not_null(strstr(error_message(&error), "writing to outbox.dead_letter"));
     batch_free(&batch);
 }
 
@@ -1272,7 +1273,7 @@ static void add_large_letter(Batch *batch)
     memset(value, 'x', LARGE_BYTES);
     refusal->values[refusal->count++] = (RefusedValue){
         .target = FIELD_CORRELATION_ID, .bytes = {.data = value, .length = LARGE_BYTES}};
-    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = "EVENT_TOO_LARGE"});
+    marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_EVENT_TOO_LARGE});
     marker_next(marker);
 }
 
@@ -1331,7 +1332,7 @@ Test(marker, a_large_dead_letter_that_is_refused_or_swallowed_is_given_back)
     server.swallows = true;
     add_large_letter(batch);
     WAIT(asides_refused == 2);
-    cr_assert_not_null(strstr(error.message, "stored no row"));
+    cr_assert_not_null(strstr(error_message(&error), "stored no row"));
     cr_assert_eq(server.letters, 0);
     cr_assert_eq(asides, 0);
     batch_free(&batch);

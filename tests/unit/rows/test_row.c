@@ -53,7 +53,7 @@ Test(row, every_field_finds_its_place)
     }
     copy_put_row(&row, -9, 1500000, texts, 2);
     Event *event = NULL;
-    cr_assert_eq(read_bytes(row.data, row.length, 2, &event), OK, "%s", err.message);
+    cr_assert_eq(read_bytes(row.data, row.length, 2, &event), OK, "%s", error_message(&err));
     cr_assert_eq(event->seq, -9);
     cr_assert_eq(event->occurred_at_us, TIMESTAMP_POSTGRES_EPOCH_US + 1500000);
     cr_assert(slice_is_null(event->field[FIELD_SEQ]));
@@ -159,11 +159,11 @@ Test(row, every_truncation_is_an_error_and_leaves_the_batch_as_it_was)
     put_sample();
     for (size_t cut = 0; cut < row.length; cut++) {
         Event *event = NULL;
-        err = (Error){0};
+        error_clear(&err);
         cr_assert_eq(read_bytes(row.data, cut, 1, &event), FAILED, "cut at %zu", cut);
         cr_assert_null(event);
         cr_assert_eq(err.class, ERROR_FATAL);
-        cr_assert_str_eq(err.code, "COPY_ROW");
+        cr_assert_eq(err.code, CODE_COPY_ROW);
         cr_assert_eq(batch->count, 0);
         cr_assert_eq(batch->unsettled, 0);
         cr_assert_eq(batch->bytes, 0);
@@ -200,8 +200,8 @@ Test(row, a_last_column_tells_the_sizes_of_a_row_that_is_too_large)
     cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
     cr_assert_not_null(event->refusal);
     cr_assert(event->refusal->partial);
-    cr_assert_str_eq(event->refusal->error.code, "EVENT_TOO_LARGE");
-    cr_assert_not_null(strstr(event->refusal->error.message, "payload 9000000"));
+    cr_assert_eq(event->refusal->error.code, CODE_EVENT_TOO_LARGE);
+    cr_assert_not_null(strstr(error_message(&event->refusal->error), "payload 9000000"));
 }
 
 Test(row, no_single_byte_mutation_reads_outside_of_the_row)

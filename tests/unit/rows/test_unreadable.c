@@ -1,5 +1,6 @@
 /* Finding the row that the server cannot read. */
 #include <criterion/criterion.h>
+#include <string.h>
 
 #include "rows/unreadable.h"
 
@@ -17,17 +18,26 @@ typedef struct Reading {
     size_t refused;
 } Reading;
 
-static Error error_of(const char *message)
+static Error failure_of(const char *message)
 {
-    Error err;
-    error_set(&err, ERROR_FATAL, EXIT_POSTGRES, "POSTGRES_ERROR", "%s", message);
+    const char *state = strstr(message, "(SQLSTATE ");
+    Error err = {0};
+    error_set(&err, CODE_POSTGRES_ERROR, "%s", message);
+    if (state != NULL) {
+        memcpy(err.sqlstate, state + strlen("(SQLSTATE "), 5);
+    }
     return err;
+}
+
+static void let_go(Unreadable *unreadable)
+{
+    error_clear(&unreadable->error);
 }
 
 /* False: it gives up. */
 static bool read_all(Reading *reading)
 {
-    Unreadable u = {0};
+    __attribute__((cleanup(let_go))) Unreadable u = {0};
     while (reading->place < ROWS) {
         size_t limit = unreadable_limit(&u, MOST);
         cr_assert(limit > 0 && limit <= MOST);
@@ -39,7 +49,7 @@ static bool read_all(Reading *reading)
             rows += !failed;
         }
         if (failed) {
-            Error err = error_of(reading->message);
+            AUTO_ERROR err = failure_of(reading->message);
             reading->failures++;
             if (!unreadable_failed(&u, &err, limit, reading->at_once ? 0 : rows)) {
                 return false;
@@ -48,7 +58,7 @@ static bool read_all(Reading *reading)
         }
         if (u.lean != LEAN_NONE) {
             cr_assert(reading->bad[reading->place] && rows == 1, "a good row is refused");
-            cr_assert_not_null(strstr(u.error.message, reading->message));
+            cr_assert_not_null(strstr(error_message(&u.error), reading->message));
             reading->refused++;
         }
         reading->place += rows;
@@ -110,16 +120,16 @@ Test(unreadable, row_without_a_readable_name_ends_it)
 
 Test(unreadable, what_is_no_fault_of_a_row_changes_nothing)
 {
-    Unreadable u = {0};
-    Error err = error_of("no right (SQLSTATE 42501)");
+    __attribute__((cleanup(let_go))) Unreadable u = {0};
+    AUTO_ERROR err = failure_of("no right (SQLSTATE 42501)");
     cr_assert_not(unreadable_failed(&u, &err, 100, 5));
     cr_assert_eq(unreadable_limit(&u, MOST), MOST);
 }
 
 Test(unreadable, fewer_rows_than_came_may_be_taken)
 {
-    Unreadable u = {0};
-    Error err = error_of("too long (SQLSTATE 54000)");
+    __attribute__((cleanup(let_go))) Unreadable u = {0};
+    AUTO_ERROR err = failure_of("too long (SQLSTATE 54000)");
     cr_assert(unreadable_failed(&u, &err, 100, 50));
     cr_assert_eq(unreadable_limit(&u, MOST), 50);
     unreadable_passed(&u, 20, MOST); /* they were large */

@@ -17,11 +17,11 @@ static void on_settled(void *arg, Event *event, const Error *err)
     mock.times[event->seq]++;
     if (err == NULL) {
         mock.delivered++;
-    } else if (strcmp(err->code, "SINK_PURGED") == 0) {
+    } else if (err->code == CODE_SINK_PURGED) {
         mock.purged++;
     } else {
         mock.failed++;
-        mock.error = *err;
+        error_copy(&mock.error, err);
     }
 }
 
@@ -36,7 +36,7 @@ static void on_missing(void *arg, Topic *topic, const Error *err)
     (void)arg;
     cr_assert_not_null(topic);
     mock.missing++;
-    mock.absence = *err;
+    error_copy(&mock.absence, err);
 }
 
 static void on_found(void *arg, Topic *topic)
@@ -50,7 +50,7 @@ static void on_trouble(void *arg, const Error *err)
 {
     (void)arg;
     mock.troubles++;
-    mock.trouble = *err;
+    error_copy(&mock.trouble, err);
 }
 
 static void on_healed(void *arg)
@@ -63,7 +63,7 @@ static void on_lost(void *arg, const Error *err)
 {
     (void)arg;
     mock.lost++;
-    mock.loss = *err;
+    error_copy(&mock.loss, err);
 }
 
 static void on_reopened(void *arg)
@@ -86,8 +86,9 @@ const char *mock_told(void)
     snprintf(told, sizeof(told),
              "%zu delivered, %zu purged, %zu failed (%s), %zu lost (%s), %zu troubles (%s), %zu "
              "healed, %zu ready",
-             mock.delivered, mock.purged, mock.failed, mock.error.message, mock.lost,
-             mock.loss.message, mock.troubles, mock.trouble.message, mock.healed, mock.ready);
+             mock.delivered, mock.purged, mock.failed, error_message(&mock.error), mock.lost,
+             error_message(&mock.loss), mock.troubles, error_message(&mock.trouble), mock.healed,
+             mock.ready);
     return told;
 }
 
@@ -99,7 +100,12 @@ void mock_add_property(const char *property)
 void mock_prepare(void)
 {
     char text[256];
-    mock = (Mock){.pipeline = given_pipeline()};
+    error_clear(&mock.error);
+    error_clear(&mock.absence);
+    error_clear(&mock.trouble);
+    error_clear(&mock.loss);
+    memset(&mock, 0, sizeof(mock));
+    mock.pipeline = given_pipeline();
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     cr_assert_eq(rd_kafka_conf_set(conf, "client.id", "mock", text, sizeof(text)), 0);
@@ -124,14 +130,14 @@ void mock_begin(void)
     mock.metrics = metrics_new();
     stats_init(&mock.stats, mock.metrics, "orders");
     mock.topics = topics_new(mock.metrics, "orders");
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(sink_kafka_new(&(SinkOptions){.base = mock.base,
                                                .worker = mock.worker,
                                                .config = &mock.config,
                                                .pipeline = &mock.pipeline,
                                                .stats = &mock.stats},
                                 &mock.sink, &err),
-                 OK, "%s", err.message);
+                 OK, "%s", error_message(&err));
     mock.sink->events = (SinkEvents){.settled = on_settled,
                                      .ready = on_ready,
                                      .missing = on_missing,
@@ -179,18 +185,18 @@ SendResult mock_try_record(Record *record, int64_t seq, const char *topic, Error
 
 void mock_send_record(Record *record, int64_t seq, const char *topic)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     for (int64_t until_us = clock_monotonic_us() + 20000000;;) {
         SendResult result = mock_try_record(record, seq, topic, &err);
         if (result == SEND_OK) {
             return;
         }
-        cr_assert_neq(result, SEND_POISON, "%s", err.message);
+        cr_assert_neq(result, SEND_POISON, "%s", error_message(&err));
         size_t ready = mock.ready;
         while (mock.ready == ready) {
             event_base_loop(mock.base, EVLOOP_NONBLOCK);
             cr_assert_lt(clock_monotonic_us(), until_us, "the sink never became ready: %s",
-                         mock.trouble.message);
+                         error_message(&mock.trouble));
         }
     }
 }

@@ -72,8 +72,8 @@ static void write_answer(Text *out)
     rows[1].group = names[2];
     rows[1].topic = names[3];
     rows[1].lag_seconds = NAN;
-    Error err = {0};
-    error_set(&err, ERROR_RETRY, EXIT_KAFKA, "KAFKA_GROUP_DENIED", "no");
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_KAFKA_GROUP_DENIED, "no");
     error_hint(&err, "Grant it.");
     RoundView view = {.rows = rows, .count = 2, .groups_left_out = 3, .error = &err};
     groups_answer_write(&view, out);
@@ -89,8 +89,8 @@ Test(groups, an_answer_arrives_as_it_was_sent)
                                  &answer));
     cr_assert_eq(answer.count, 2);
     cr_assert_eq(answer.groups_left_out, 3);
-    cr_assert_str_eq(answer.error.code, "KAFKA_GROUP_DENIED");
-    cr_assert_str_eq(answer.error.hint, "Grant it.");
+    cr_assert_eq(answer.error.code, CODE_KAFKA_GROUP_DENIED);
+    cr_assert_str_eq(error_own_hint(&answer.error), "Grant it.");
     cr_assert_str_eq(answer.rows[0].group, "billing");
     cr_assert_eq(answer.rows[0].lag_events, 4);
     cr_assert_float_eq(answer.rows[0].lag_seconds, 1.5, 0);

@@ -35,7 +35,7 @@ static void add(const char *property)
 static void make(size_t batch_bytes)
 {
     cr_assert_eq(kafka_conf_new(&config, &pipeline, batch_bytes, &conf, &err), OK, "%s",
-                 err.message);
+                 error_message(&err));
 }
 
 static void assert_value(const char *property, const char *expected)
@@ -85,10 +85,10 @@ static void assert_refused(const char *property, const char *says)
     add(property);
     cr_assert_eq(kafka_conf_new(&config, &pipeline, 1000000, &conf, &err), FAILED);
     cr_assert_null(conf);
-    cr_assert_str_eq(err.code, "KAFKA_PROPERTY");
+    cr_assert_eq(err.code, CODE_KAFKA_PROPERTY);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
-    cr_assert_not_null(strstr(err.message, says), "%s", err.message);
+    cr_assert_not_null(strstr(error_message(&err), says), "%s", error_message(&err));
 }
 
 Test(kafka_conf, an_unknown_property_is_an_error)

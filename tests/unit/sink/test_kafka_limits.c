@@ -21,11 +21,11 @@ Test(kafka_limits, a_record_without_key_never_leaves_for_a_compacted_topic)
     KafkaTopic *topic = known_topic();
     topic->limits.compacted = true;
     Record record = {.value = SLICE_LITERAL("v")};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
-    cr_assert_str_eq(err.code, "RECORD_KEY_MISSING");
+    cr_assert_eq(err.code, CODE_RECORD_KEY_MISSING);
     cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_not_null(strstr(err.message, "orders"));
+    cr_assert_not_null(strstr(error_message(&err), "orders"));
     record.key = SLICE_LITERAL(""); /* an empty key is a key */
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_OK);
     topic->limits.compacted = false;
@@ -40,7 +40,7 @@ Test(kafka_limits, limits_are_looked_up_again_before_they_make_a_later_event_poi
     topic->limits.max_message_bytes = 100;
     static char body[1000];
     Record record = {.key = SLICE_LITERAL("k"), .value = {.data = body, .length = 1000}};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
     mock.batch->arrived_us = clock_monotonic_us(); /* read after the last look */
     size_t ready = mock.ready;
@@ -65,7 +65,7 @@ Test(kafka_limits, limits_are_looked_up_again_each_minute_and_sends_go_on)
     cr_assert(wait_us > 30000000 && wait_us <= 60000000, "in %lld us", (long long)wait_us);
     topic->look_us = 0; /* as if the minute had passed */
     kafka_on_look(-1, 0, kafka);
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(1, "orders", &err), SEND_OK);
     MOCK_WAIT(topic->looked_us > before_us);
     MOCK_WAIT(mock.delivered == 2);
@@ -78,7 +78,7 @@ Test(kafka_limits, a_larger_limit_is_told_soon_while_events_wait_behind_a_refuse
     topic->limits.max_message_bytes = 100;
     static char body[1000];
     Record record = {.key = SLICE_LITERAL("k"), .value = {.data = body, .length = 1000}};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_POISON);
     int64_t wait_us = topic->look_us - clock_monotonic_us();
     cr_assert(wait_us <= 5000000, "in %lld us", (long long)wait_us);

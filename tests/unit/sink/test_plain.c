@@ -52,7 +52,7 @@ Test(plain, the_null_sink_settles_everything)
     sink = sink_null_new();
     set_events();
     Record record = {.topic = &topic};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(sink->ops->send(sink, &record, event, &err), SEND_OK);
     cr_assert_eq(settled, 1);
     sink->ops->purge(sink);
@@ -92,7 +92,7 @@ Test(plain, stdout_gets_one_json_line_for_each_record)
                      .header_count = 2,
                      .timestamp_ms = 1500};
     char line[1000];
-    Error err = {0};
+    AUTO_ERROR err = {0};
     cr_assert_eq(send_to_file(&record, line, sizeof(line), &err), SEND_OK);
     cr_assert_eq(settled, 1);
     cr_assert_eq(strchr(line, '\n'), line + strlen(line) - 1, "one line");
@@ -118,7 +118,7 @@ Test(plain, a_stdout_that_takes_nothing_is_an_error)
     int saved = dup(STDOUT_FILENO);
     dup2(fileno(full), STDOUT_FILENO);
     Record record = {.topic = &topic};
-    Error err = {0};
+    AUTO_ERROR err = {0};
     SendResult result = sink->ops->send(sink, &record, event, &err);
     dup2(saved, STDOUT_FILENO);
     close(saved);

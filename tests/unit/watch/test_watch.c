@@ -196,7 +196,7 @@ static void on_unseen(void *arg, size_t index, const Error *err)
     cr_assert_eq(index, 0);
     at.complaints += err != NULL;
     at.over += err == NULL;
-    at.unseen = err != NULL ? *err : (Error){0};
+    error_copy(&at.unseen, err != NULL ? err : &(Error){0});
 }
 
 static void on_preconditions(void *arg, size_t index, const PreconditionLook *look)
@@ -210,7 +210,7 @@ static void on_preconditions(void *arg, size_t index, const PreconditionLook *lo
     at.verdicts++;
     at.wal_end = look->wal_end;
     at.faults = look->fault_count;
-    snprintf(at.fault, sizeof(at.fault), "%s", broken != NULL ? broken->code : "");
+    snprintf(at.fault, sizeof(at.fault), "%s", broken != NULL ? error_code_name(broken->code) : "");
 }
 
 static void on_worker(evutil_socket_t fd, short what, void *arg)
@@ -290,9 +290,9 @@ static WatchOptions options(void)
 
 static void start(void)
 {
-    Error err = {0};
+    AUTO_ERROR err = {0};
     WatchOptions all = options();
-    cr_assert_eq(watch_new(&all, &at.watch, &err), OK, "%s", err.message);
+    cr_assert_eq(watch_new(&all, &at.watch, &err), OK, "%s", error_message(&err));
 }
 
 static bool oldest(WatchOldest *ret)
@@ -558,10 +558,10 @@ Test(watch, a_row_that_stays_unknown_is_said_with_the_way_back_and_that_it_is_ov
 {
     start_net(CAPTURE_WAL);
     WAIT(at.complaints > 0);
-    cr_assert_str_eq(at.unseen.code, "EVENT_UNSEEN");
-    cr_assert_not_null(strstr(at.unseen.message, "seq 17, id id-17, type 'order.placed'"), "%s",
-                       at.unseen.message);
-    cr_assert_not_null(strstr(at.unseen.hint, "outboxd run --new-slot"));
+    cr_assert_eq(at.unseen.code, CODE_EVENT_UNSEEN);
+    cr_assert_not_null(strstr(error_message(&at.unseen), "seq 17, id id-17, type 'order.placed'"),
+                       "%s", error_message(&at.unseen));
+    cr_assert_not_null(strstr(error_own_hint(&at.unseen), "outboxd run --new-slot"));
     cr_assert_eq(at.asked_again, 0, "nothing is published outside of the stream");
     cr_assert_not_null(strstr(text_string(&at.oldest_sql), "IN (17)"), "by number, too: %s",
                        text_string(&at.oldest_sql));
@@ -585,7 +585,7 @@ Test(watch, a_poll_is_asked_to_look_again_before_anything_is_said)
     WAIT(at.asked_again == 1);
     cr_assert_eq(at.complaints, 0);
     WAIT(at.complaints == 1);
-    cr_assert_not_null(strstr(at.unseen.hint, "row security"));
+    cr_assert_not_null(strstr(error_own_hint(&at.unseen), "row security"));
     at.sight = SIGHT_KNOWN;
     WAIT(at.over == 1);
 }
@@ -843,7 +843,7 @@ Test(watch, stopped_it_asks_nothing_more_and_keeps_what_it_knows)
 Test(watch, a_table_name_that_cannot_be_is_refused)
 {
     at.pipelines[0].table = GIVEN("a.b.c.d");
-    Error err = {0};
+    AUTO_ERROR err = {0};
     WatchOptions all = options();
     cr_assert_eq(watch_new(&all, &at.watch, &err), FAILED);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
