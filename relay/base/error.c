@@ -79,7 +79,7 @@ Error error_of(const Error *from)
     return *from;
 }
 
-static char *format_text(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static char *format_text(const char *format, va_list args)
 {
     char *text = NULL;
     if (vasprintf(&text, format, args) < 0) {
@@ -92,8 +92,9 @@ static char *format_text(const char *format, va_list args)
     return text;
 }
 
-static void error_fill(Error *err, ErrorClass class, ExitCode exit_code, ErrorCode code,
-                       const char *format, va_list args)
+__attribute__((format(printf, 5, 0))) static void error_fill(Error *err, ErrorClass class,
+                                                             ExitCode exit_code, ErrorCode code,
+                                                             const char *format, va_list args)
 {
     AUTO_TEXT message = text_fold(format_text(format, args)); /* libpq's may have several lines */
     error_set_text(err, message, "");

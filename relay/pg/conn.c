@@ -366,6 +366,22 @@ static void conn_feed(PgConn *conn)
     }
 }
 
+/* What the reader asked for and the answer does not have garbles it. */
+static void conn_hand_on(PgConn *conn, const PGresult *result)
+{
+    AUTO_ERROR lacking = {0};
+    pg_result_begin();
+    if (conn->query.result != NULL) {
+        conn->query.result(conn->query.arg, result);
+    }
+    if (pg_result_end(conn->question, &lacking) != OK) {
+        conn->garbled = true;
+        if (conn->error.class == ERROR_NONE) {
+            error_copy(&conn->error, &lacking);
+        }
+    }
+}
+
 static void conn_take_result(PgConn *conn, PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
@@ -401,21 +417,10 @@ static void conn_take_result(PgConn *conn, PGresult *result)
             sqlstate_error(result, &conn->error);
         }
         break;
-    default: {
-        AUTO_ERROR lacking = {0};
+    default:
         conn->rows_told += status == PGRES_TUPLES_OK && PQntuples(result) > 0;
-        pg_result_begin();
-        if (conn->query.result != NULL) {
-            conn->query.result(conn->query.arg, result);
-        }
-        if (pg_result_end(conn->question, &lacking) != OK) {
-            conn->garbled = true;
-            if (conn->error.class == ERROR_NONE) {
-                error_copy(&conn->error, &lacking);
-            }
-        }
+        conn_hand_on(conn, result);
         break;
-    }
     }
     PQclear(result);
 }
