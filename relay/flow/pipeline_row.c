@@ -43,9 +43,11 @@ static void row_reason(const Pipeline *p, const Event *event, const Error *err, 
                   source->ops->may_park(source, event);
     bool letter = err->code == CODE_DEAD_LETTER_REFUSED;
     bool unrouted = err->code == CODE_EVENT_UNROUTED;
-    error_hint(ret_reason, "%s %s%s", error_own_hint(err),
-               in_row && !letter ? "Or correct the row, or delete it: the relay goes on by itself. "
-                                 : "",
+    const char *remedy = error_remedy(err);
+    error_hint(ret_reason, "%s%s%s%s", remedy, *remedy != '\0' ? " " : "",
+               in_row && !letter
+                   ? "Once the row is corrected or deleted, the relay goes on by itself. "
+                   : "",
                letter     ? "The relay tries again by itself."
                : unrouted ? ""
                           : "Or set on_poison = \"dead_letter\" and restart.");

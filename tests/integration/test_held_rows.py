@@ -112,7 +112,7 @@ def test_only_its_topic_waits_and_goes_on_once_it_is_mended(make, kafka, databas
     event_id = database.scalar("SELECT event_id::text FROM outbox.event WHERE seq = %s", (seq,))
     wait_held(one, 8)
     reason = one.wait_not_ready(kind.code)
-    for word in (f"seq {seq}", event_id, kind.waits_for or bad, "all others go on", 'on_poison = "dead_letter"', "orrect the row"):
+    for word in (f"seq {seq}", event_id, kind.waits_for or bad, "all others go on", 'on_poison = "dead_letter"', "row is corrected or deleted"):
         assert word in reason, f"{word}: {reason}"
     extra = [1, 2, 3] if kind.waits_for else []
     eventually(lambda: len(numbers(kafka, good)) == 20 + len(extra), 30, lambda: "the others go on\n" + one.log_tail())
@@ -295,7 +295,7 @@ def test_what_is_kept_in_no_row_waits_in_memory_up_to_the_limit(make, kafka, dat
     kind = KINDS["size"]
     one, _, bad, good = hold(make, kafka, database, prefix, "wal", kind, pipeline={"on_publish": "keep", "in_flight_events": 60, "batch_events": 10})
     reason = one.wait_not_ready("RECORD_TOO_LARGE")
-    assert "orrect the row" not in reason and "max.message.bytes" in reason
+    assert "row is corrected" not in reason and "max.message.bytes" in reason
     eventually(lambda: len(numbers(kafka, good)) == 20, 30, lambda: f"the others go on, {numbers(kafka, good)} {one.status()['pipelines'][0]}")
     insert(database, "bad", range(11, 71))
     one.wait_not_ready("WAITING_EVENTS_FULL", 40)
