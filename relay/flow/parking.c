@@ -8,6 +8,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "flow/source.h"
 
 enum { STILL_WAITING_SECONDS = 60 };
 
@@ -118,6 +119,7 @@ void parking_try_row(Parking *parking, Hold *hold)
     parking->trying += !hold->row.trying;
     hold->row.trying = true;
     hold->row.storing = false;
+    hold->row.gone = hold->row.look == SOURCE_ROW_GONE; /* what comes is read after that look */
     hold->row.trying_us = clock_monotonic_us();
 }
 

@@ -39,6 +39,7 @@ typedef struct HeldRow {
     int64_t try_us; /* monotonic: to be tried again, whatever is known of its row */
     bool in_row;    /* it waits in its row: a look at that tells whether it is gone */
     bool untold;    /* ... but no look is possible now */
+    bool gone;      /* the last look said so; what was read before it may still bring the event */
     uint64_t look;  /* what its row looked like (SourceEvents.row_looks); 0: not looked at yet */
 } HeldRow;
 

@@ -217,7 +217,10 @@ static bool row_is_here(const Pipeline *p, const Hold *hold)
 static void row_looks(Pipeline *p, Hold *hold, uint64_t look)
 {
     if (hold->row.trying) {
-        if (look == SOURCE_ROW_GONE && !row_is_here(p, hold)) {
+        bool gone = look == SOURCE_ROW_GONE;
+        bool before = hold->row.gone; /* a fetch that waited for a lock has an older snapshot */
+        hold->row.gone = gone;
+        if (gone && before && !row_is_here(p, hold)) {
             row_mended(p, hold);
         }
         return;

@@ -156,6 +156,8 @@ Test(pipeline_row, that_was_removed_with_nothing_behind_it_is_forgotten_by_a_loo
         (EventRow){.seq = 2, .id = event_id_hash(SLICE_LITERAL("another"))}, SOURCE_ROW_GONE);
     cr_assert_not_null(view().waiting_reason, "that is another row");
     row_looks(2, SOURCE_ROW_GONE);
+    cr_assert_not_null(view().waiting_reason, "what was read before this look may still bring it");
+    row_looks(2, SOURCE_ROW_GONE);
     assert_nothing_held();
 }
 
