@@ -7,14 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "app/command_help.h"
 #include "app/commands.h"
-#include "app/dead_print.h"
-#include "app/dead_store.h"
-#include "app/overrides.h"
-#include "app/screen.h"
 #include "base/memory.h"
+#include "command/command_help.h"
+#include "command/overrides.h"
+#include "command/screen.h"
 #include "config/config.h"
+#include "dead/dead_print.h"
+#include "dead/dead_store.h"
 #include "pg/result.h"
 
 enum { LIMIT_DEFAULT = 50, NAMED_MAX = 20 };

@@ -13,18 +13,18 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/overrides.h"
-#include "app/problems_print.h"
-#include "app/status_client.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "command/overrides.h"
+#include "command/problems_print.h"
 #include "config/config.h"
 #include "config/nearest.h"
 #include "pg/ident.h"
 #include "pg/open.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
+#include "status/status_client.h"
 
 #define CONNECT_TIMEOUT_S "5"
 
