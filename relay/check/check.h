@@ -3,11 +3,10 @@
  * changed, except that --create-topics makes topics. */
 #pragma once
 
-#include <libpq-fe.h>
-
 #include "base/error.h"
 #include "base/text.h"
 #include "config/load.h"
+#include "pg/session.h"
 #include "rows/precondition.h"
 
 /* A topic that the configuration, or an event of the backlog, leads to. */
@@ -28,7 +27,8 @@ typedef struct Check {
     const Load *load;
     const Config *config;
     Problems *problems;
-    ExitCode code; /* of the first kind that failed */
+    PgSession *session; /* while the database is looked at */
+    ExitCode code;      /* of the first kind that failed */
     TopicNeed *topics;
     size_t topic_count;
     int64_t emit_bytes; /* of the pipeline that is looked at; 0: not told */
@@ -61,27 +61,25 @@ void check_secrets(Check *check);
 
 /** Connects as the relay does, with time-outs; replication: as a walsender of the database, which
  * asks for the right to replicate and for a place. NULL after a problem, which is noted. The caller
- * calls PQfinish. */
-PGconn *check_connect(Check *check, bool replication);
+ * closes it. */
+PgSession *check_connect(Check *check, bool replication);
 
 /** Connects and looks at server, role, tables and backlog. */
 void check_database(Check *check);
 
 /** Reads the list of what must hold for one pipeline. False when something of it is broken. The
  * caller releases *ret_look, which must be zero. */
-bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                 PreconditionLook *ret_look);
+bool check_table(Check *check, const PipelineConfig *pipeline, PreconditionLook *ret_look);
 
 /** Looks at what capture = "wal" needs besides: the replication connection, slot and position. */
-void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-               const PreconditionLook *look);
+void check_wal(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look);
 
 /** Looks at what else the publication of one pipeline publishes. */
-void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                       const PreconditionLook *look);
+void check_publication(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look);
 
-/** Runs one query; a failure is noted and gives NULL. The caller clears the result. */
-PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
+/** Runs one query in check->session; a failure is noted and gives NULL. The caller clears the
+ * result. step: its name, static text. */
+PGresult *check_query(Check *check, const char *step, const char *sql, int count,
                       const char *const *values);
 
 /** Notes the topics that the configuration names outright. */
@@ -89,8 +87,7 @@ void check_static_topics(Check *check, const PipelineConfig *pipeline);
 
 /** Notes the topics that the oldest unpublished events go to, and how many events wait for the
  * start of the relay. */
-void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                   const PreconditionLook *look);
+void check_backlog(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look);
 
 /** Connects to the brokers, looks at the topics, and makes the missing ones when asked to. */
 void check_kafka(Check *check);

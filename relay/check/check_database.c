@@ -1,5 +1,4 @@
 /* The server and the role: reachable, new enough, writable, no pooler that breaks the lock. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,15 +7,15 @@
 #include "migrate/migrate.h"
 #include "pg/result.h"
 
-enum { SERVER_VERSION_MIN = 130000, QUERY_TIMEOUT_MS = 15000 };
+enum { SERVER_VERSION_MIN = 130000 };
 
 /* The first minor release of each major without the known bugs of logical decoding and of libpq's
  * and the server's quoting (release notes of 2024-08 to 2025-11). */
 static const int SOUND_MINORS[] = {130022, 140019, 150014, 160010, 170006};
 
-static void check_version(Check *check, const PGconn *conn)
+static void check_version(Check *check)
 {
-    int version = PQserverVersion(conn);
+    int version = PQserverVersion(pg_session_raw(check->session));
     if (version < SERVER_VERSION_MIN) {
         check_problem(check, EXIT_POSTGRES, "database", "upgrade to PostgreSQL 13 or later",
                       "PostgreSQL %d is not supported", version / 10000);
@@ -34,10 +33,10 @@ static void check_version(Check *check, const PGconn *conn)
 }
 
 /* Settings of the server that are not about one table. False when nothing more can be asked. */
-static bool check_server(Check *check, PGconn *conn)
+static bool check_server(Check *check)
 {
     PGresult *r =
-        check_query(check, conn,
+        check_query(check, "server",
                     "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('fsync'),"
                     " current_setting('full_page_writes'), current_setting('server_encoding'),"
                     " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), current_user",
@@ -45,7 +44,7 @@ static bool check_server(Check *check, PGconn *conn)
     if (r == NULL) {
         return false;
     }
-    if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(conn) &&
+    if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(pg_session_raw(check->session)) &&
         check->config->database.pooler != POOLER_SESSION) {
         check_problem(check, EXIT_POSTGRES, "database",
                       "connect to PostgreSQL itself, or, if the pooler pools sessions, set "
@@ -108,11 +107,11 @@ static void check_migrations(Check *check, const char *schema)
     migrate_close(&migrate);
 }
 
-static void check_all_migrations(Check *check, PGconn *conn)
+static void check_all_migrations(Check *check)
 {
     /* Our own schemas carry a table "migration" with our comment. */
     PGresult *r = check_query(
-        check, conn,
+        check, "schemas of ours",
         "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relname = 'migration' AND starts_with(obj_description(c.oid, 'pg_class'),"
         " 'outboxd: ') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
@@ -124,11 +123,11 @@ static void check_all_migrations(Check *check, PGconn *conn)
 }
 
 /* The largest record that outbox.emit accepts, where it stands beside the pipeline's table. */
-static PGresult *check_emit_limit(Check *check, PGconn *conn, const PreconditionLook *look)
+static PGresult *check_emit_limit(Check *check, const PreconditionLook *look)
 {
     const char *const values[] = {look->schema};
     PGresult *r = check_query(
-        check, conn,
+        check, "limit of emit",
         "SELECT format('%I.%I()', n.nspname, p.proname) FROM pg_catalog.pg_proc p JOIN"
         " pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1 AND p.proname ="
         " 'record_bytes_max' AND p.pronargs = 0 AND p.prorettype = 23"
@@ -137,7 +136,7 @@ static PGresult *check_emit_limit(Check *check, PGconn *conn, const Precondition
         1, values);
     if (r != NULL && PQntuples(r) == 1) {
         AUTO_TEXT sql = x_format("SELECT %s", pg_value(r, 0, 0));
-        PGresult *limit = check_query(check, conn, sql, 0, NULL);
+        PGresult *limit = check_query(check, "limit of emit", sql, 0, NULL);
         check->emit_bytes = limit != NULL ? strtoll(pg_value(limit, 0, 0), NULL, 10) : 0;
         check->emit_limit = pg_value(r, 0, 0);
         PQclear(limit);
@@ -145,7 +144,7 @@ static PGresult *check_emit_limit(Check *check, PGconn *conn, const Precondition
     return r;
 }
 
-static void check_pipelines(Check *check, PGconn *conn)
+static void check_pipelines(Check *check)
 {
     bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
     for (size_t i = 0; i < check->config->pipeline_count; i++) {
@@ -154,14 +153,14 @@ static void check_pipelines(Check *check, PGconn *conn)
             continue;
         }
         PreconditionLook look = {0};
-        bool sound = check_table(check, conn, pipeline, &look);
+        bool sound = check_table(check, pipeline, &look);
         if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
-            check_wal(check, conn, pipeline, &look);
+            check_wal(check, pipeline, &look);
         }
-        PGresult *limit = check_emit_limit(check, conn, &look);
+        PGresult *limit = check_emit_limit(check, &look);
         check_static_topics(check, pipeline); /* with the limit */
         if (sound && backlog) {
-            check_backlog(check, conn, pipeline, &look);
+            check_backlog(check, pipeline, &look);
         }
         check->emit_bytes = 0;
         PQclear(limit);
@@ -171,29 +170,25 @@ static void check_pipelines(Check *check, PGconn *conn)
 
 void check_database(Check *check)
 {
-    PGconn *conn = check_connect(check, false);
-    if (conn == NULL) {
+    AUTO(PgSession, pg_session_close) session = check_connect(check, false);
+    if (session == NULL) {
         return;
     }
+    check->session = session;
     size_t before = check->problems->errors;
-    AUTO_TEXT timeout = x_format(
-        "SET statement_timeout = %d; SET lock_timeout = 2000;"
-        " SET row_security = off; SET default_transaction_read_only = on; SET TimeZone = 'UTC';"
-        " SET DateStyle = 'ISO'",
-        QUERY_TIMEOUT_MS);
-    PQclear(PQexec(conn, timeout));
-    check_version(check, conn);
-    if (check_server(check, conn)) {
-        check_all_migrations(check, conn);
-        check_pipelines(check, conn);
+    check_version(check);
+    if (check_server(check)) {
+        check_all_migrations(check);
+        check_pipelines(check);
     }
     if (check->problems->errors == before) {
-        const char *version = PQparameterStatus(conn, "server_version");
-        const char *host = PQhost(conn);
+        const PGconn *raw = pg_session_raw(session);
+        const char *version = PQparameterStatus(raw, "server_version");
+        const char *host = PQhost(raw);
         text_printf(&check->facts, "database       %s:%s/%s (%.*s), role %s\n",
-                    host != NULL && *host != '\0' ? host : "local", PQport(conn), PQdb(conn),
+                    host != NULL && *host != '\0' ? host : "local", PQport(raw), PQdb(raw),
                     version != NULL ? (int)strcspn(version, " ") : 1,
-                    version != NULL ? version : "?", PQuser(conn));
+                    version != NULL ? version : "?", PQuser(raw));
     }
-    PQfinish(conn);
+    check->session = NULL;
 }

@@ -7,13 +7,12 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 
-void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                       const PreconditionLook *look)
+void check_publication(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look)
 {
     AUTO_TEXT oid = x_format("%u", look->table_oid);
     const char *values[] = {pipeline->wal.publication, oid};
     PGresult *r = check_query(
-        check, conn,
+        check, "published tables",
         "WITH RECURSIVE tree(oid) AS (SELECT $2::oid UNION SELECT i.inhrelid FROM"
         "  pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)"
         " SELECT b.puballtables, pg_catalog.min(pg_catalog.quote_ident(p.schemaname) || '.' ||"

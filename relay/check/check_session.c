@@ -1,28 +1,21 @@
 /* The sessions of `outboxd check`, and how it asks in them. */
-#include <stdio.h>
-
 #include "base/memory.h"
 #include "check/check.h"
 #include "config/dsn.h"
-#include "pg/conn.h"
-#include "pg/open.h"
-#include "pg/result.h"
-#include "pg/sqlstate.h"
 
-PGresult *check_query(Check *check, PGconn *conn, const char *sql, int count,
+enum { QUERY_TIMEOUT_MS = 15000 };
+
+PGresult *check_query(Check *check, const char *step, const char *sql, int count,
                       const char *const *values)
 {
-    PGresult *result = PQexecParams(conn, sql, count, NULL, values, NULL, NULL, 0);
-    if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK) {
-        return result;
-    }
+    PGresult *result = NULL;
     AUTO_ERROR err = {0};
-    sqlstate_error(result, &err);
-    check_problem(check, EXIT_POSTGRES, "database",
-                  *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
-                  error_message(&err));
-    PQclear(result);
-    return NULL;
+    if (pg_session_query(check->session, step, sql, count, values, &result, &err) != OK) {
+        check_problem(check, EXIT_POSTGRES, "database",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                      error_message(&err));
+    }
+    return result;
 }
 
 /* sslmode=prefer, the default, connects without TLS where the server has none. */
@@ -41,24 +34,24 @@ static void check_encryption(Check *check, PGconn *conn, bool replication)
     }
 }
 
-PGconn *check_connect(Check *check, bool replication)
+PgSession *check_connect(Check *check, bool replication)
 {
     const Config *config = check->config;
-    char timeout[24];
-    int64_t seconds = (config->database.connect_timeout_ms + 999) / 1000;
-    snprintf(timeout, sizeof(timeout), "%lld", (long long)(seconds < 2 ? 2 : seconds));
     AUTO_TEXT name = x_format("%s check", config->name);
-    const char *const keys[] = {"dbname",          "fallback_application_name",
-                                "connect_timeout", "client_encoding",
-                                "replication",     NULL};
-    const char *const values[] = {
-        config->database.dsn, name, timeout, "UTF8", replication ? "database" : NULL, NULL};
-    PGconn *conn = NULL;
+    PgSession *session = NULL;
     AUTO_ERROR err = {0};
-    if (pg_open(keys, values, &conn, &err) == OK) {
-        pg_adopt_encoding(conn);
-        check_encryption(check, conn, replication);
-        return conn;
+    if (pg_session_open(
+            &(PgSessionOptions){
+                .dsn = config->database.dsn,
+                .application_name = name,
+                .connect_timeout_ms = config->database.connect_timeout_ms,
+                .statement_timeout_ms = QUERY_TIMEOUT_MS,
+                .settings = "SET lock_timeout = 2000; SET default_transaction_read_only = on",
+                .replication = replication,
+            },
+            &session, &err) == OK) {
+        check_encryption(check, pg_session_raw(session), replication);
+        return session;
     }
     const char *hint = replication
                            ? "Is there a pooler in between, or a CONNECTION LIMIT of the role? "
@@ -73,6 +66,6 @@ PGconn *check_connect(Check *check, bool replication)
                   : replication ? "cannot connect for replication: "
                                 : "cannot connect: ",
                   error_message(&err));
-    PQfinish(conn);
+    pg_session_close(&session);
     return NULL;
 }

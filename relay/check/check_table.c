@@ -11,7 +11,6 @@
 #include "config/columns.h"
 #include "config/nearest.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
 #include "rows/precondition.h"
 
 static bool is_in_use(const PipelineConfig *pipeline, const char *name)
@@ -166,8 +165,7 @@ static void table_note(Check *check, const PGresult *columns, const PipelineConf
     }
 }
 
-bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                 PreconditionLook *ret_look)
+bool check_table(Check *check, const PipelineConfig *pipeline, PreconditionLook *ret_look)
 {
     AUTO(OutboxTable, table_free) table = NULL;
     AUTO_ERROR err = {0};
@@ -178,8 +176,9 @@ bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
         return false;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    precondition_add_query(pipeline, table, 0, PQserverVersion(conn), &sql);
-    PGresult *r = check_query(check, conn, sql.data, 0, NULL);
+    precondition_add_query(pipeline, table, 0, PQserverVersion(pg_session_raw(check->session)),
+                           &sql);
+    PGresult *r = check_query(check, "preconditions", sql.data, 0, NULL);
     if (r == NULL) {
         return false;
     }
@@ -188,7 +187,7 @@ bool check_table(Check *check, PGconn *conn, const PipelineConfig *pipeline,
     AUTO_TEXT oid = x_format("%u", ret_look->table_oid);
     const char *const values[] = {oid};
     PGresult *columns =
-        check_query(check, conn,
+        check_query(check, "columns",
                     "SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL) FROM"
                     " pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0"
                     " AND NOT a.attisdropped ORDER BY a.attnum",

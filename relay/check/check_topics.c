@@ -14,7 +14,6 @@
 #include "pg/conn.h"
 #include "pg/ident.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
 #include "rows/row.h"
 
 enum {
@@ -99,6 +98,7 @@ typedef struct Backlog {
     Batch *batch;
     size_t events;
     size_t unpublishable;
+    bool begun;       /* the header of the copy was read */
     bool takes_bytes; /* texts of this database may be no UTF-8 */
 } Backlog;
 
@@ -216,57 +216,40 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
     return OK;
 }
 
-static Status backlog_copy(Backlog *b, PGconn *conn, Error *err)
+/* A message of the copy: header, rows, trailer. */
+static Status backlog_take(void *arg, const char *bytes, size_t length, Error *err)
 {
-    bool first = true;
-    char *bytes = NULL;
-    int length;
-    Status status = OK;
-    while ((length = PQgetCopyData(conn, &bytes, 0)) > 0) {
-        const char *row = bytes;
-        size_t rest = (size_t)length;
-        if (status == OK && first) {
-            status = row_skip_header(&row, &rest, err);
+    Backlog *b = arg;
+    if (!b->begun) {
+        b->begun = true;
+        if (row_skip_header(&bytes, &length, err) != OK) {
+            return FAILED;
         }
-        first = false;
-        if (status == OK && rest > 0 && !row_is_trailer(row, rest)) {
-            status = backlog_row(b, row, rest, err);
-        }
-        PQfreemem(bytes);
     }
-    PGresult *r;
-    while ((r = PQgetResult(conn)) != NULL) {
-        if (PQresultStatus(r) != PGRES_COMMAND_OK && status == OK) {
-            status = sqlstate_error(r, err);
-        }
-        PQclear(r);
-    }
-    return status;
+    return length == 0 || row_is_trailer(bytes, length) ? OK : backlog_row(b, bytes, length, err);
 }
 
-static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
+static Status backlog_read(Backlog *b, Error *err)
 {
-    b->takes_bytes = pg_takes_bytes(conn);
+    PgSession *session = b->check->session;
+    b->takes_bytes = pg_takes_bytes(pg_session_raw(session));
     AUTO_BUFFER sql = TEXT_EMPTY;
     Gaps none = {0};
     gaps_reset(&none);
     fetch_add_sql(b->table, &none, BACKLOG_EVENTS, &sql);
-    PGresult *r = PQexec(conn, sql.data);
-    Status status = PQresultStatus(r) == PGRES_COPY_OUT ? OK : sqlstate_error(r, err);
-    PQclear(r);
-    return status == OK ? backlog_copy(b, conn, err) : FAILED;
+    return pg_session_copy(session, "backlog", sql.data, b, backlog_take, err);
 }
 
 /* How many rows are unpublished; what lies beyond COUNT_MOST is not counted. NULL after a problem.
  */
-static PGresult *backlog_count(const Backlog *b, PGconn *conn)
+static PGresult *backlog_count(const Backlog *b)
 {
     AUTO_TEXT slot = ident_literal(b->pipeline->wal.slot != NULL ? b->pipeline->wal.slot : "");
     AUTO_TEXT sql = x_format("SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE true%s"
                              " LIMIT %d) AS pending), EXISTS (SELECT FROM"
                              " pg_catalog.pg_replication_slots s WHERE s.slot_name = %s)",
                              b->table->name, b->table->unpublished, COUNT_MOST + 1, slot);
-    return check_query(b->check, conn, sql, 0, NULL);
+    return check_query(b->check, "count backlog", sql, 0, NULL);
 }
 
 /* "9 to orders.events, 1 to billing.events" */
@@ -291,10 +274,10 @@ static void backlog_add_topics(const Backlog *b, Text *text)
 }
 
 /* Whoever adopts a table with rows in it should know before it happens. */
-static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
+static void backlog_say(Backlog *b, const PreconditionLook *look)
 {
     const PipelineConfig *pipeline = b->pipeline;
-    PGresult *r = backlog_count(b, conn);
+    PGresult *r = backlog_count(b);
     long long count = r != NULL ? strtoll(pg_value(r, 0, 0), NULL, 10) : 0;
     bool slot = r != NULL && pg_value(r, 0, 1)[0] == 't';
     PQclear(r);
@@ -337,14 +320,13 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
     }
 }
 
-void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-                   const PreconditionLook *look)
+void check_backlog(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look)
 {
     Backlog b = {.check = check, .pipeline = pipeline};
     AUTO_ERROR err = {0};
     bool begun = backlog_begin(&b, look, &err) == OK;
     bool routed = pipeline->sink == SINK_KAFKA;
-    if (begun && routed && backlog_read(&b, conn, &err) != OK) {
+    if (begun && routed && backlog_read(&b, &err) != OK) {
         check_problem(check, EXIT_POSTGRES, "database",
                       *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
                       error_message(&err));
@@ -354,7 +336,7 @@ void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
                       b.unpublishable, b.events, pipeline->outbox.table);
     }
     if (begun) {
-        backlog_say(&b, conn, look);
+        backlog_say(&b, look);
     }
     backlog_end(&b);
 }

@@ -16,7 +16,6 @@ enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
 typedef struct WalCheck {
     Check *check;
-    PGconn *conn;
     const PipelineConfig *pipeline;
     const PreconditionLook *look;
     SlotFacts facts; /* but for IDENTIFY_SYSTEM: zeros until that is asked */
@@ -41,7 +40,7 @@ static bool wal_read_facts(WalCheck *w)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
     slot_add_query(w->check->config, w->pipeline, w->look->position, &sql);
-    PGresult *r = check_query(w->check, w->conn, sql.data, 0, NULL);
+    PGresult *r = check_query(w->check, "facts", sql.data, 0, NULL);
     if (r == NULL) {
         return false;
     }
@@ -66,7 +65,7 @@ static void wal_check_abilities(const WalCheck *w)
 
 static bool wal_senders_are_taken(const WalCheck *w)
 {
-    PGresult *r = check_query(w->check, w->conn,
+    PGresult *r = check_query(w->check, "walsenders",
                               "SELECT (SELECT pg_catalog.count(*) FROM"
                               " pg_catalog.pg_stat_get_wal_senders()) >="
                               " pg_catalog.current_setting('max_wal_senders')::integer",
@@ -77,7 +76,7 @@ static bool wal_senders_are_taken(const WalCheck *w)
 }
 
 /* Where the timeline of the position was left, if the server is on another one. */
-static void wal_read_history(WalCheck *w, PGconn *conn)
+static void wal_read_history(WalCheck *w, PgSession *session)
 {
     if (!w->facts.has_position || w->facts.position_timeline == w->facts.timeline) {
         return;
@@ -87,12 +86,12 @@ static void wal_read_history(WalCheck *w, PGconn *conn)
         return; /* it has no history */
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
-    PGresult *r = PQexec(conn, sql);
-    if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 && PQnfields(r) == 2) {
+    AUTO(PGresult, pg_session_free_result) r = NULL;
+    if (pg_session_query(session, "TIMELINE_HISTORY", sql, 0, NULL, &r, NULL) == OK &&
+        PQntuples(r) == 1 && PQnfields(r) == 2) {
         (void)slot_read_history(pg_value(r, 0, 1), w->facts.position_timeline,
                                 &w->facts.switch_lsn);
     }
-    PQclear(r);
 }
 
 /* Asks a walsender who it is. False when there is none; that is noted. */
@@ -101,25 +100,25 @@ static bool wal_identify(WalCheck *w)
     if (w->facts.active_pid != 0 && wal_senders_are_taken(w)) {
         return false; /* who reads the slot now makes room for whom comes next */
     }
-    PGconn *conn = check_connect(w->check, true);
-    if (conn == NULL) {
+    AUTO(PgSession, pg_session_close) session = check_connect(w->check, true);
+    if (session == NULL) {
         return false;
     }
-    PGresult *r = PQexec(conn, "IDENTIFY_SYSTEM");
-    bool known = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1;
+    AUTO(PGresult, pg_session_free_result) r = NULL;
+    bool known =
+        pg_session_query(session, "IDENTIFY_SYSTEM", "IDENTIFY_SYSTEM", 0, NULL, &r, NULL) == OK &&
+        PQntuples(r) == 1;
     if (known) {
         snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", pg_value(r, 0, 0));
     } else {
-        AUTO_TEXT first = pg_message(conn);
+        AUTO_TEXT first = pg_message(pg_session_raw(session));
         wal_problem(
             w, "connect to PostgreSQL itself: a connection pooler does not pass replication on",
             "the server answers on a replication connection: %s", first);
     }
-    PQclear(r);
     if (known) {
-        wal_read_history(w, conn);
+        wal_read_history(w, session);
     }
-    PQfinish(conn);
     return known;
 }
 
@@ -162,8 +161,9 @@ static void wal_check_failover(const WalCheck *w)
                     "failover_slot = true",
                     slot);
     }
-    PGresult *r = check_query(
-        w->check, w->conn, "SELECT current_setting('synchronized_standby_slots', true)", 0, NULL);
+    PGresult *r =
+        check_query(w->check, "synchronized_standby_slots",
+                    "SELECT current_setting('synchronized_standby_slots', true)", 0, NULL);
     if (r != NULL && *pg_value(r, 0, 0) == '\0') {
         check_warning(w->check, "database",
                       "ALTER SYSTEM SET synchronized_standby_slots = "
@@ -182,7 +182,7 @@ static void wal_check_slot(const WalCheck *w)
     }
     const char *values[] = {w->pipeline->wal.slot};
     PGresult *r = check_query(
-        w->check, w->conn,
+        w->check, "WAL of the slot",
         "SELECT wal_status, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)),"
         " current_setting('max_slot_wal_keep_size') FROM pg_replication_slots"
         " WHERE slot_name = $1 AND NOT pg_is_in_recovery()",
@@ -211,7 +211,7 @@ static void wal_note(const WalCheck *w)
     AUTO_TEXT pid = x_format("%d", facts->active_pid);
     const char *values[] = {pid};
     PGresult *r =
-        check_query(w->check, w->conn,
+        check_query(w->check, "reader of the slot",
                     "SELECT application_name FROM pg_stat_activity WHERE pid = $1", 1, values);
     const char *reader = r != NULL && PQntuples(r) == 1 ? pg_value(r, 0, 0) : "";
     if (facts->active_pid == 0) {
@@ -245,16 +245,15 @@ static bool wal_position_is_readable(const PreconditionLook *look)
     return look->position[0] != '\0';
 }
 
-void check_wal(Check *check, PGconn *conn, const PipelineConfig *pipeline,
-               const PreconditionLook *look)
+void check_wal(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look)
 {
-    WalCheck w = {.check = check, .conn = conn, .pipeline = pipeline, .look = look};
+    WalCheck w = {.check = check, .pipeline = pipeline, .look = look};
     size_t before = check->problems->errors;
     bool broken = precondition_broken(look) != NULL;
     bool known = wal_position_is_readable(look) && wal_read_facts(&w);
     if (known) {
         wal_check_abilities(&w);
-        check_publication(check, conn, pipeline, look);
+        check_publication(check, pipeline, look);
         wal_check_slot(&w);
         wal_check_failover(&w);
     }

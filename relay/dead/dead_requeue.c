@@ -164,9 +164,10 @@ static Status requeue_columns(const DeadStore *store, const PipelineConfig *pipe
         return FAILED;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    precondition_add_query(pipeline, table, 0, PQserverVersion(store->conn), &sql);
-    AUTO(PGresult, dead_store_clear) result = NULL;
-    if (dead_store_exec(store, sql.data, 0, NULL, &result, err) != OK) {
+    precondition_add_query(pipeline, table, 0, PQserverVersion(pg_session_raw(store->session)),
+                           &sql);
+    AUTO(PGresult, pg_session_free_result) result = NULL;
+    if (pg_session_query(store->session, "preconditions", sql.data, 0, NULL, &result, err) != OK) {
         return FAILED;
     }
     PreconditionLook look = {0};
@@ -183,11 +184,11 @@ static Status requeue_type(const DeadStore *store, const char *table, const char
                            char **ret_type, Error *err)
 {
     const char *const values[] = {table, column};
-    AUTO(PGresult, dead_store_clear) found = NULL;
-    if (dead_store_exec(store,
-                        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid"
-                        " = to_regclass($1) AND attname = $2 AND NOT attisdropped",
-                        2, values, &found, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) found = NULL;
+    if (pg_session_query(store->session, "type of a column",
+                         "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid"
+                         " = to_regclass($1) AND attname = $2 AND NOT attisdropped",
+                         2, values, &found, err) != OK) {
         return FAILED;
     }
     *ret_type = x_strdup(PQntuples(found) == 1 ? pg_value(found, 0, 0) : "text");
@@ -225,9 +226,9 @@ static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pi
         .sql = x_format("(SELECT %sd.event_large_values[array_position(d.event_large, %s)]%s%s%s"
                         " FROM %s AS d WHERE d.id = %s)",
                         bytes ? "" : "convert_from(", literal, bytes ? "" : ", ",
-                        bytes                         ? "::"
-                        : pg_takes_bytes(store->conn) ? "'SQL_ASCII')::"
-                                                      : "'UTF8')::",
+                        bytes                                            ? "::"
+                        : pg_takes_bytes(pg_session_raw(store->session)) ? "'SQL_ASCII')::"
+                                                                         : "'UTF8')::",
                         type, store->table, id)};
     return OK;
 }
@@ -325,18 +326,12 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
         x_format("DELETE FROM %s WHERE %s = $1 AND %s", insert->table, seq, text_string(&named));
     const char *const values[] = {pg_value(row, 0, DEAD_SEQ), pg_value(row, 0, DEAD_EVENT_ID)};
     PGresult *result = NULL;
-    if (dead_store_exec(store, sql, 2, values, &result, err) != OK) {
+    if (pg_session_query(store->session, "remove old row", sql, 2, values, &result, err) != OK) {
         return FAILED;
     }
     *ret_removed = strcmp(PQcmdTuples(result), "1") == 0;
     PQclear(result);
     return OK;
-}
-
-static bool requeue_is_duplicate(const PGresult *result)
-{
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    return state != NULL && strcmp(state, "23505") == 0;
 }
 
 /* The statement passed, and did nothing: the event would be gone, or come again and again. */
@@ -358,24 +353,21 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
                              bool *ret_replaced, Error *err)
 {
     *ret_replaced = false;
-    if (dead_store_exec(store, "SAVEPOINT requeue", 0, NULL, NULL, err) != OK) {
+    if (pg_session_run(store->session, "SAVEPOINT requeue", "SAVEPOINT requeue", err) != OK) {
         return FAILED;
     }
-    PGresult *result =
-        PQexecParams(store->conn, insert->sql, insert->count, NULL, insert->values, NULL, NULL, 0);
-    bool done = PQresultStatus(result) == PGRES_COMMAND_OK;
-    bool duplicate = requeue_is_duplicate(result);
-    if (!done) {
-        (void)sqlstate_error(result, err);
-    }
+    AUTO(PGresult, pg_session_free_result) result = NULL;
+    bool done = pg_session_query(store->session, "requeue", insert->sql, insert->count,
+                                 insert->values, &result, err) == OK;
+    bool duplicate = !done && sqlstate_is(err, "23505");
     Status status = done ? requeue_inserted(result, insert, err) : FAILED;
-    PQclear(result);
     if (done || !duplicate) {
         return status;
     }
     AUTO_ERROR first = error_of(err);
     bool removed = false;
-    if (dead_store_exec(store, "ROLLBACK TO SAVEPOINT requeue", 0, NULL, NULL, err) != OK ||
+    if (pg_session_run(store->session, "ROLLBACK TO SAVEPOINT requeue",
+                       "ROLLBACK TO SAVEPOINT requeue", err) != OK ||
         requeue_remove_old(store, row, insert, &removed, err) != OK) {
         return FAILED;
     }
@@ -387,8 +379,9 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
                           insert->table);
     }
     *ret_replaced = true;
-    AUTO(PGresult, dead_store_clear) again = NULL;
-    return dead_store_exec(store, insert->sql, insert->count, insert->values, &again, err) == OK
+    AUTO(PGresult, pg_session_free_result) again = NULL;
+    return pg_session_query(store->session, "requeue", insert->sql, insert->count, insert->values,
+                            &again, err) == OK
                ? requeue_inserted(again, insert, err)
                : FAILED;
 }
@@ -424,7 +417,7 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *
     if (status != OK) {
         return FAILED;
     }
-    AUTO(PGresult, dead_store_clear) deleted = NULL;
+    AUTO(PGresult, pg_session_free_result) deleted = NULL;
     if (dead_store_discard(store, pg_value(row, 0, DEAD_ID), &deleted, err) != OK) {
         return FAILED;
     }
@@ -434,26 +427,26 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,
                           PGresult **ret_row, Error *err)
 {
-    AUTO(PGresult, dead_store_clear) row = NULL;
+    AUTO(PGresult, pg_session_free_result) row = NULL;
     bool replaced = false;
     *ret_row = NULL;
-    Status status = dead_store_exec(store, "BEGIN", 0, NULL, NULL, err);
+    Status status = pg_session_run(store->session, "BEGIN", "BEGIN", err);
     if (status == OK) {
         status = dead_store_find(store, id, true, &row, err);
     }
     if (status == OK && PQntuples(row) == 0) {
         *ret_outcome = DEAD_GONE;
-        return dead_store_exec(store, "ROLLBACK", 0, NULL, NULL, err);
+        return pg_session_run(store->session, "ROLLBACK", "ROLLBACK", err);
     }
     if (status == OK) {
         status = requeue_locked(store, row, &replaced, err);
     }
     if (status == OK) {
-        status = dead_store_exec(store, "COMMIT", 0, NULL, NULL, err);
+        status = pg_session_run(store->session, "COMMIT", "COMMIT", err);
     }
     if (status != OK) {
         AUTO_ERROR ignored = {0};
-        (void)dead_store_exec(store, "ROLLBACK", 0, NULL, NULL, &ignored);
+        (void)pg_session_run(store->session, "ROLLBACK", "ROLLBACK", &ignored);
         *ret_outcome = DEAD_REFUSED;
         if (!requeue_is_own(err)) {
             return FAILED;

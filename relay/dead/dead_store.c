@@ -5,19 +5,10 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "pg/conn.h"
 #include "pg/ident.h"
-#include "pg/open.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
 
-#define CONNECT_TIMEOUT_S "5"
-/* What the relay's sessions set, so that texts mean the same here (rows/publisher.c). */
-#define SESSION_SQL                                                                                \
-    "SET statement_timeout = '30s'; SET row_security = off; SET TimeZone = 'UTC'; SET DateStyle "  \
-    "= 'ISO';"                                                                                     \
-    " SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 3;"       \
-    " SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'"
+enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 30000 };
 
 #define LISTED                                                                                     \
     "id, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), pipeline,"              \
@@ -31,32 +22,6 @@
     " (SELECT jsonb_object_agg(n, octet_length(v)) FROM unnest(event_large, event_large_values)"   \
     " AS u(n, v) WHERE n IS NOT NULL)::text"
 
-void dead_store_clear(PGresult **result)
-{
-    PQclear(*result);
-    *result = NULL;
-}
-
-Status dead_store_exec(const DeadStore *store, const char *sql, int count,
-                       const char *const *values, PGresult **ret_result, Error *err)
-{
-    PGresult *result = count > 0
-                           ? PQexecParams(store->conn, sql, count, NULL, values, NULL, NULL, 0)
-                           : PQexec(store->conn, sql);
-    ExecStatusType kind = PQresultStatus(result);
-    if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
-        Status status = sqlstate_error(result, err);
-        PQclear(result);
-        return status;
-    }
-    if (ret_result != NULL) {
-        *ret_result = result;
-    } else {
-        PQclear(result);
-    }
-    return OK;
-}
-
 /* The general hint names the role's membership; here it is clear which right it is. */
 static Status store_name_right(const DeadStore *store, const char *right, Error *err)
 {
@@ -69,17 +34,18 @@ static Status store_name_right(const DeadStore *store, const char *right, Error 
 
 static Status store_connect(DeadStore *store, Error *err)
 {
-    const char *const names[] = {"dbname", "connect_timeout", "fallback_application_name",
-                                 "client_encoding", NULL};
-    const char *const values[] = {store->config->database.dsn, CONNECT_TIMEOUT_S, "outboxd dead",
-                                  "UTF8", NULL};
-    if (pg_open(names, values, &store->conn, err) != OK) {
-        return FAILED;
-    }
-    pg_adopt_encoding(store->conn);
-    AUTO(PGresult, dead_store_clear) role = NULL;
-    if (dead_store_exec(store, SESSION_SQL, 0, NULL, NULL, err) != OK ||
-        dead_store_exec(store, "SELECT quote_ident(current_user)", 0, NULL, &role, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) role = NULL;
+    if (pg_session_open(
+            &(PgSessionOptions){
+                .dsn = store->config->database.dsn,
+                .application_name = "outboxd dead",
+                .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                .statement_timeout_ms = QUERY_TIMEOUT_MS,
+                .settings = "SET default_transaction_isolation = 'read committed'",
+            },
+            &store->session, err) != OK ||
+        pg_session_query(store->session, "role", "SELECT quote_ident(current_user)", 0, NULL, &role,
+                         err) != OK) {
         return FAILED;
     }
     store->role = x_strdup(pg_value(role, 0, 0));
@@ -95,15 +61,15 @@ static Status store_find_table(DeadStore *store, const PipelineConfig *pipeline,
         return FAILED;
     }
     const char *const values[] = {quoted};
-    AUTO(PGresult, dead_store_clear) found = NULL;
-    if (dead_store_exec(store,
-                        "SELECT format('%I.%I', m.nspname, k.relname) FROM pg_class k"
-                        " JOIN pg_namespace m ON m.oid = k.relnamespace"
-                        " LEFT JOIN pg_class c ON c.oid = to_regclass($1)"
-                        " WHERE k.relname = 'dead_letter' AND k.relkind IN ('r', 'p')"
-                        " AND (m.oid = c.relnamespace OR m.nspname = 'outbox')"
-                        " ORDER BY m.oid IS NOT DISTINCT FROM c.relnamespace DESC LIMIT 1",
-                        1, values, &found, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) found = NULL;
+    if (pg_session_query(store->session, "dead-letter table",
+                         "SELECT format('%I.%I', m.nspname, k.relname) FROM pg_class k"
+                         " JOIN pg_namespace m ON m.oid = k.relnamespace"
+                         " LEFT JOIN pg_class c ON c.oid = to_regclass($1)"
+                         " WHERE k.relname = 'dead_letter' AND k.relkind IN ('r', 'p')"
+                         " AND (m.oid = c.relnamespace OR m.nspname = 'outbox')"
+                         " ORDER BY m.oid IS NOT DISTINCT FROM c.relnamespace DESC LIMIT 1",
+                         1, values, &found, err) != OK) {
         return FAILED;
     }
     *ret_table = PQntuples(found) == 1 ? x_strdup(pg_value(found, 0, 0)) : NULL;
@@ -147,7 +113,8 @@ static Status store_find_tables(DeadStore *store, const char *name, Error *err)
     }
     if (store->table == NULL) {
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
-                     "there is no dead-letter table in database \"%s\"", PQdb(store->conn));
+                     "there is no dead-letter table in database \"%s\"",
+                     PQdb(pg_session_raw(store->session)));
         return error_advise(err);
     }
     return OK;
@@ -166,7 +133,7 @@ Status dead_store_open(const Config *config, const char *pipeline, DeadStore *re
 
 void dead_store_close(DeadStore *store)
 {
-    PQfinish(store->conn);
+    pg_session_close(&store->session);
     free(store->table);
     free(store->role);
     *store = (DeadStore){0};
@@ -185,9 +152,11 @@ Status dead_store_list(const DeadStore *store, const DeadFilter *filter, int64_t
                          : x_format("SELECT " LISTED " FROM %s WHERE %s ORDER BY dead_letter.id",
                                     store->table, WHERE);
     AUTO_TEXT count = x_format("SELECT count(*) FROM %s WHERE %s", store->table, WHERE);
-    AUTO(PGresult, dead_store_clear) total = NULL;
-    if (dead_store_exec(store, count, 2, values, &total, err) != OK ||
-        dead_store_exec(store, rows, 2, values, ret_rows, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) total = NULL;
+    if (pg_session_query(store->session, "count dead letters", count, 2, values, &total, err) !=
+            OK ||
+        pg_session_query(store->session, "list dead letters", rows, 2, values, ret_rows, err) !=
+            OK) {
         return store_name_right(store, "SELECT", err);
     }
     *ret_total = strtoll(pg_value(total, 0, 0), NULL, 10);
@@ -202,7 +171,7 @@ Status dead_store_find(const DeadStore *store, const char *id, bool lock, PGresu
     AUTO_TEXT sql = x_format("SELECT " LISTED FURTHER " FROM %s WHERE %s%s", store->table,
                              number ? "id = $1::bigint" : "event_id = $1 ORDER BY id DESC LIMIT 1",
                              lock ? " FOR UPDATE" : "");
-    if (dead_store_exec(store, sql, 1, values, ret_row, err) != OK) {
+    if (pg_session_query(store->session, "find dead letter", sql, 1, values, ret_row, err) != OK) {
         return store_name_right(store, lock ? "SELECT, UPDATE, DELETE" : "SELECT", err);
     }
     return OK;
@@ -213,7 +182,8 @@ Status dead_store_discard(const DeadStore *store, const char *id, PGresult **ret
     const char *const values[] = {id};
     AUTO_TEXT sql =
         x_format("DELETE FROM %s WHERE id = $1::bigint RETURNING " LISTED, store->table);
-    if (dead_store_exec(store, sql, 1, values, ret_row, err) != OK) {
+    if (pg_session_query(store->session, "discard dead letter", sql, 1, values, ret_row, err) !=
+        OK) {
         return store_name_right(store, "SELECT, DELETE", err);
     }
     return OK;

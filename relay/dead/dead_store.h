@@ -2,16 +2,16 @@
  * limits. */
 #pragma once
 
-#include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "config/config.h"
+#include "pg/session.h"
 
 typedef struct DeadStore {
     const Config *config; /* borrowed */
-    PGconn *conn;
+    PgSession *session;
     char *table; /* schema.dead_letter as SQL */
     char *role;  /* current_user as SQL */
 } DeadStore;
@@ -81,10 +81,3 @@ typedef enum DeadOutcome {
  * dead_store_find, to be freed with PQclear; NULL unless it was there. */
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,
                           PGresult **ret_row, Error *err);
-
-/** For AUTO(PGresult, dead_store_clear). */
-void dead_store_clear(PGresult **result);
-
-/** Shared by the files of the store: one statement; *ret_result is set only on success. */
-Status dead_store_exec(const DeadStore *store, const char *sql, int count,
-                       const char *const *values, PGresult **ret_result, Error *err);

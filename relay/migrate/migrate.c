@@ -13,10 +13,9 @@
 #include "migrate/migrate_internal.h"
 #include "migrate/migrate_script.h"
 #include "pg/message.h"
-#include "pg/open.h"
 #include "pg/result.h"
 
-enum { SERVER_VERSION_MIN = 130000 };
+enum { SERVER_VERSION_MIN = 130000, CONNECT_TIMEOUT_MS = 10000 };
 
 static void on_notice(void *context, const PGresult *result)
 {
@@ -60,35 +59,54 @@ static Status read_dsn(const char *text, char **ret_dsn, Error *err)
 
 static void describe_place(Migrate *migrate)
 {
-    const char *host = PQhost(migrate->conn);
-    const char *version = PQparameterStatus(migrate->conn, "server_version");
+    const PGconn *raw = pg_session_raw(migrate->session);
+    const char *host = PQhost(raw);
+    const char *version = PQparameterStatus(raw, "server_version");
     version = version ? version : "?";
-    migrate->place = x_format("%s at %s:%s (%.*s)", PQdb(migrate->conn),
-                              host && host[0] != '\0' ? host : "local", PQport(migrate->conn),
-                              (int)strcspn(version, " "), version);
+    migrate->place =
+        x_format("%s at %s:%s (%.*s)", PQdb(raw), host && host[0] != '\0' ? host : "local",
+                 PQport(raw), (int)strcspn(version, " "), version);
 }
 
 static Status check_server(Migrate *migrate, Error *err)
 {
-    if (PQserverVersion(migrate->conn) < SERVER_VERSION_MIN) {
+    const PGconn *raw = pg_session_raw(migrate->session);
+    if (PQserverVersion(raw) < SERVER_VERSION_MIN) {
         error_set(err, CODE_MIGRATE_SERVER_VERSION, "%s is older than PostgreSQL 13",
                   migrate->place);
         return error_advise(err);
     }
-    /* A time-out of the role's must not cut an index build, lock_timeout bounds the waiting. */
     PGresult *result;
-    if (migrate_query(migrate,
-                      "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex';"
-                      " SET extra_float_digits = 3; SET client_min_messages = notice;"
-                      " SET statement_timeout = 0; SELECT pg_backend_pid()",
-                      0, NULL, &result, err) != OK) {
+    if (migrate_query(migrate, "SELECT pg_backend_pid()", 0, NULL, &result, err) != OK) {
         return FAILED;
     }
     /* A pooler answers with its own number. It may give each transaction another session, where a
      * session lock would stay behind; the lock of each transaction has to do then. */
-    migrate->pooled = strtol(pg_value(result, 0, 0), NULL, 10) != PQbackendPID(migrate->conn);
+    migrate->pooled = strtol(pg_value(result, 0, 0), NULL, 10) != PQbackendPID(raw);
     PQclear(result);
     return OK;
+}
+
+static Status connect_to(Migrate *migrate, const char *dsn, Error *err)
+{
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
+    const bool own_timeout = getenv("PGCONNECT_TIMEOUT") != NULL;
+    const PgSessionOptions options = {
+        .dsn = dsn,
+        .application_name = "outboxd migrate",
+        .connect_timeout_ms = own_timeout ? 0 : CONNECT_TIMEOUT_MS,
+        .statement_timeout_ms =
+            0, /* must not cut an index build; lock_timeout bounds the waiting */
+        .settings = "SET client_min_messages = notice; SET row_security = DEFAULT",
+        .arg = migrate,
+        .noticed = on_notice,
+        .failed = migrate_failed,
+    };
+    if (pg_session_open(&options, &migrate->session, err) == OK) {
+        return OK;
+    }
+    PGconn *raw = pg_session_raw(migrate->session);
+    return PQstatus(raw) != CONNECTION_OK ? connect_failed(raw, err) : FAILED;
 }
 
 Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err)
@@ -97,30 +115,18 @@ Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate,
     if (text != NULL && read_dsn(text, &dsn, err) != OK) {
         return FAILED;
     }
-    /* Earlier keywords give way to the same ones in dsn. */
-    const char *keywords[] = {"connect_timeout", "fallback_application_name", "dbname",
-                              "client_encoding", NULL};
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
-    const char *values[] = {getenv("PGCONNECT_TIMEOUT") ? NULL : "10", "outboxd migrate", dsn,
-                            "UTF8", NULL};
     Migrate *migrate = x_calloc(1, sizeof(*migrate));
     migrate->schema = x_strdup(schema);
     migrate->records = x_calloc(MIGRATION_COUNT, sizeof(*migrate->records));
-    if (pg_open(keywords, values, &migrate->conn, err) != OK) {
-        if (PQstatus(migrate->conn) != CONNECTION_OK) {
-            connect_failed(migrate->conn, err);
+    if (connect_to(migrate, dsn, err) == OK) {
+        describe_place(migrate);
+        if (check_server(migrate, err) == OK) {
+            *ret_migrate = migrate;
+            return OK;
         }
-        migrate_close(&migrate);
-        return FAILED;
     }
-    PQsetNoticeReceiver(migrate->conn, on_notice, migrate);
-    describe_place(migrate);
-    if (check_server(migrate, err) != OK) {
-        migrate_close(&migrate);
-        return FAILED;
-    }
-    *ret_migrate = migrate;
-    return OK;
+    migrate_close(&migrate);
+    return FAILED;
 }
 
 void migrate_close(Migrate **migrate)
@@ -128,7 +134,7 @@ void migrate_close(Migrate **migrate)
     if (*migrate == NULL) {
         return;
     }
-    PQfinish((*migrate)->conn); /* the session's lock goes with it */
+    pg_session_close(&(*migrate)->session); /* the session's lock goes with it */
     text_free(&(*migrate)->notices);
     text_free(&(*migrate)->place_of_error);
     free((*migrate)->place);
@@ -156,7 +162,7 @@ const char *migrate_foreign_owner(const Migrate *migrate)
 
 const char *migrate_user(const Migrate *migrate)
 {
-    return PQuser(migrate->conn);
+    return PQuser(pg_session_raw(migrate->session));
 }
 
 const MigrateRecord *migrate_record(const Migrate *migrate, size_t index)

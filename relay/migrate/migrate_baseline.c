@@ -302,7 +302,7 @@ Status migrate_baseline(Migrate *migrate, MigrateStep *step, void *context, Erro
 {
     Baseline baseline = {
         .migrate = migrate,
-        .scratch = x_format("outbox_baseline_%d", PQbackendPID(migrate->conn)),
+        .scratch = x_format("outbox_baseline_%d", PQbackendPID(pg_session_raw(migrate->session))),
         .after = x_calloc(MIGRATION_COUNT + 1, sizeof(PGresult *)),
     };
     Status status = compare(&baseline, err);

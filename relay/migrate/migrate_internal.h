@@ -4,15 +4,15 @@
  * else. */
 #pragma once
 
-#include <libpq-fe.h>
 #include <stdbool.h>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "migrate/migrate.h"
+#include "pg/session.h"
 
 struct Migrate {
-    PGconn *conn;
+    PgSession *session;
     char *schema;
     char *place;
     char *foreign_owner;    /* of the schema, when we are not a member of it; else NULL */
@@ -22,6 +22,10 @@ struct Migrate {
     bool pooled;            /* sessions may change between transactions */
     bool schema_exists;
 };
+
+/** PgSessionOptions.failed: message, detail and remedy of a statement that failed; arg is the
+ * Migrate. */
+Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err);
 
 /** Runs one statement with parameters, or several without; *ret_result (the last one's) is cleared
  * by the caller. */

@@ -190,7 +190,7 @@ Status migrate_check_owner(Migrate *migrate, Error *err)
     }
     error_set(err, CODE_MIGRATE_PRIVILEGE,
               "%s: schema '%s' belongs to '%s', and '%s' is not a member of that role",
-              migrate->place, migrate->schema, owner, PQuser(migrate->conn));
+              migrate->place, migrate->schema, owner, PQuser(pg_session_raw(migrate->session)));
     return error_hint(
         err,
         "Nothing was changed. Connect as '%s', or choose another schema with --schema "
@@ -212,7 +212,7 @@ static Status check_create(Migrate *migrate, Error *err)
         return OK;
     }
     error_set(err, CODE_MIGRATE_PRIVILEGE, "%s: '%s' may not create schema '%s' in this database",
-              migrate->place, PQuser(migrate->conn), migrate->schema);
+              migrate->place, PQuser(pg_session_raw(migrate->session)), migrate->schema);
     return error_hint(
         err,
         "Nothing was changed. Let an administrator run: %s Or let one run what outboxd "
@@ -237,7 +237,7 @@ static Status check_roles(Migrate *migrate, Error *err)
     }
     error_set(err, CODE_MIGRATE_PRIVILEGE,
               "%s: '%s' may not create the roles of outboxd, that needs CREATEROLE", migrate->place,
-              PQuser(migrate->conn));
+              PQuser(pg_session_raw(migrate->session)));
     return error_hint(
         err,
         "Nothing was changed. Leave the roles out with --no-roles, name your own with "

@@ -1,5 +1,6 @@
-/* How it works: every statement goes through migrate_query, which turns a server error into
- * message, detail and remedy. The server's own hint wins; ours stands where it has none. */
+/* How it works: every statement goes through the session, which has migrate_failed turn a server
+ * error into message, detail and remedy. The server's own hint wins; ours stands where it has none.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,22 +40,23 @@ static const SqlstateHint *find_hint(const char *sqlstate)
     return NULL;
 }
 
-static Status connection_lost(const Migrate *migrate, Error *err)
+static Status connection_lost(const PGconn *raw, Error *err)
 {
-    AUTO_TEXT message = pg_message(migrate->conn);
+    AUTO_TEXT message = pg_message(raw);
     error_set(err, CODE_MIGRATE_CONNECTION, "the connection was lost: %s", message);
     return error_advise(err);
 }
 
-static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
+Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err)
 {
+    Migrate *migrate = arg;
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *place = PQresultErrorField(result, PG_DIAG_CONTEXT);
     text_clear(&migrate->place_of_error);
     text_add(&migrate->place_of_error, place != NULL ? place : "");
     const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    if (sqlstate == NULL || primary == NULL || PQstatus(migrate->conn) != CONNECTION_OK) {
-        return connection_lost(migrate, err);
+    if (sqlstate == NULL || primary == NULL || PQstatus(raw) != CONNECTION_OK) {
+        return connection_lost(raw, err);
     }
     const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
     const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
@@ -82,27 +84,12 @@ static Status server_error(Migrate *migrate, const PGresult *result, Error *err)
 Status migrate_query(Migrate *migrate, const char *sql, int count, const char *const *values,
                      PGresult **ret_result, Error *err)
 {
-    PGresult *result = count > 0
-                           ? PQexecParams(migrate->conn, sql, count, NULL, values, NULL, NULL, 0)
-                           : PQexec(migrate->conn, sql);
-    ExecStatusType status = PQresultStatus(result);
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
-        server_error(migrate, result, err);
-        PQclear(result);
-        return FAILED;
-    }
-    *ret_result = result;
-    return OK;
+    return pg_session_query(migrate->session, "migrate", sql, count, values, ret_result, err);
 }
 
 Status migrate_run(Migrate *migrate, const char *sql, Error *err)
 {
-    PGresult *result;
-    if (migrate_query(migrate, sql, 0, NULL, &result, err) != OK) {
-        return FAILED;
-    }
-    PQclear(result);
-    return OK;
+    return pg_session_run(migrate->session, "migrate", sql, err);
 }
 
 Status migrate_value(Migrate *migrate, const char *sql, char **ret_value, Error *err)

@@ -2,7 +2,6 @@
 #include "status/status_database.h"
 
 #include <inttypes.h>
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,66 +9,27 @@
 #include "base/memory.h"
 #include "command/screen.h"
 #include "pg/ident.h"
-#include "pg/open.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
+#include "pg/session.h"
 
-#define CONNECT_TIMEOUT_S "5"
-#define SESSION_SQL       "SET statement_timeout = '30s'; SET row_security = off"
 /* A name that `outboxd migrate` gives. */
 #define EVENT_TABLE ".\"event\""
 
-enum { AGGREGATE_TYPES_MAX = 50 };
-
-static void database_finish(PGconn **connection)
-{
-    PQfinish(*connection);
-}
-
-static void database_clear(PGresult **result)
-{
-    PQclear(*result);
-}
-
-static Status database_connect(const Config *config, PGconn **ret_connection, Error *err)
-{
-    const char *const names[] = {"dbname", "connect_timeout", "application_name", NULL};
-    const char *const values[] = {config->database.dsn, CONNECT_TIMEOUT_S, "outboxd status", NULL};
-    PGconn *connection = NULL;
-    if (pg_open(names, values, &connection, err) != OK) {
-        PQfinish(connection);
-        return FAILED;
-    }
-    *ret_connection = connection;
-    return OK;
-}
-
-static Status database_query(PGconn *connection, const char *sql, PGresult **ret_result, Error *err)
-{
-    PGresult *result = PQexec(connection, sql);
-    ExecStatusType kind = PQresultStatus(result);
-    if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
-        Status status = sqlstate_error(result, err);
-        PQclear(result);
-        return status;
-    }
-    *ret_result = result;
-    return OK;
-}
+enum { AGGREGATE_TYPES_MAX = 50, CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 30000 };
 
 static double database_real(const PGresult *result, int row, int column)
 {
     return pg_is_null(result, row, column) ? -1 : strtod(pg_value(result, row, column), NULL);
 }
 
-static Status database_read_backlog(PGconn *connection, BacklogSchema *schema, Error *err)
+static Status database_read_backlog(PgSession *session, BacklogSchema *schema, Error *err)
 {
     AUTO_TEXT sql =
         x_format("SELECT aggregate_type, pending, extract(epoch FROM clock_timestamp() - oldest)"
                  " FROM %s.backlog ORDER BY oldest LIMIT %d",
                  schema->name, AGGREGATE_TYPES_MAX);
-    AUTO(PGresult, database_clear) result = NULL;
-    if (database_query(connection, sql, &result, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) result = NULL;
+    if (pg_session_query(session, "backlog", sql, 0, NULL, &result, err) != OK) {
         return FAILED;
     }
     schema->row_count = (size_t)PQntuples(result);
@@ -82,27 +42,27 @@ static Status database_read_backlog(PGconn *connection, BacklogSchema *schema, E
     return OK;
 }
 
-static Status database_read_schema(PGconn *connection, BacklogSchema *schema, Error *err)
+static Status database_read_schema(PgSession *session, BacklogSchema *schema, Error *err)
 {
     AUTO_TEXT view = x_format("%s.backlog", schema->name);
     AUTO_TEXT literal = ident_literal(view);
     AUTO_TEXT exists = x_format("SELECT to_regclass(%s) IS NOT NULL", literal);
-    AUTO(PGresult, database_clear) found = NULL;
-    if (database_query(connection, exists, &found, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) found = NULL;
+    if (pg_session_query(session, "backlog view", exists, 0, NULL, &found, err) != OK) {
         return FAILED;
     }
     schema->present = pg_value(found, 0, 0)[0] == 't';
     if (!schema->present) {
         return OK;
     }
-    if (database_read_backlog(connection, schema, err) != OK) {
+    if (database_read_backlog(session, schema, err) != OK) {
         return FAILED;
     }
     AUTO_TEXT sql = x_format("SELECT count(*), extract(epoch FROM clock_timestamp() - max(at))"
                              " FROM %s.dead_letter",
                              schema->name);
-    AUTO(PGresult, database_clear) dead = NULL;
-    if (database_query(connection, sql, &dead, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) dead = NULL;
+    if (pg_session_query(session, "dead letters", sql, 0, NULL, &dead, err) != OK) {
         return FAILED;
     }
     schema->dead_letters = strtoll(pg_value(dead, 0, 0), NULL, 10);
@@ -153,15 +113,20 @@ Status status_database_read(const Config *config, StatusDatabase *ret_found, Err
         }
         database_note_table(&found, quoted);
     }
-    AUTO(PGconn, database_finish) connection = NULL;
-    AUTO(PGresult, database_clear) session = NULL;
-    Status status = database_connect(config, &connection, err);
+    AUTO(PgSession, pg_session_close) session = NULL;
+    Status status = pg_session_open(
+        &(PgSessionOptions){
+            .dsn = config->database.dsn,
+            .application_name = "outboxd status",
+            .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+            .statement_timeout_ms = QUERY_TIMEOUT_MS,
+        },
+        &session, err);
     if (status == OK) {
-        database_note_server(&found, connection);
-        status = database_query(connection, SESSION_SQL, &session, err);
+        database_note_server(&found, pg_session_raw(session));
     }
     for (size_t i = 0; status == OK && i < found.schema_count; i++) {
-        status = database_read_schema(connection, &found.schemas[i], err);
+        status = database_read_schema(session, &found.schemas[i], err);
     }
     if (status != OK) {
         status_database_free(&found);
