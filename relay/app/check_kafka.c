@@ -23,7 +23,7 @@ static const PipelineConfig *kafka_pipeline(const Check *check)
 {
     for (size_t i = 0; i < check->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &check->config->pipelines[i];
-        if (pipeline->table != NULL && pipeline->sink == SINK_KAFKA) {
+        if (pipeline->outbox.table != NULL && pipeline->sink == SINK_KAFKA) {
             return pipeline;
         }
     }

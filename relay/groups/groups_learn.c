@@ -48,11 +48,11 @@ void groups_config_topics(const Config *config, StringList *names, StringList *p
         if (pipeline->sink != SINK_KAFKA) {
             continue;
         }
-        add_template(pipeline, pipeline->topic, names, patterns);
-        for (size_t r = 0; r < pipeline->route_count; r++) {
-            add_template(pipeline, pipeline->routes[r].topic, names, patterns);
+        add_template(pipeline, pipeline->route.topic, names, patterns);
+        for (size_t r = 0; r < pipeline->route.rule_count; r++) {
+            add_template(pipeline, pipeline->route.rules[r].topic, names, patterns);
         }
-        if (pipeline->allow_row_topic) {
+        if (pipeline->route.allow_row_topic) {
             list_add(patterns, "*");
         }
     }

@@ -64,7 +64,7 @@ void groups_request_write(const Config *config, const StringList *topics,
     add_number(out, config->monitor.groups_interval_ms);
     add_number(out, config->log.format);
     add_number(out, config->log.level);
-    add_number(out, config->pipelines[0].in_flight_events);
+    add_number(out, config->pipelines[0].limits.in_flight_events);
     add_list(out, topics);
     add_list(out, patterns);
     message_end(out, begin);
@@ -148,7 +148,7 @@ bool groups_request_read(const char *bytes, size_t length, GroupsRequest *ret_re
     config->monitor.groups_interval_ms = read_bounded(&reader, INT64_C(1) << 40);
     config->log.format = (LogFormat)read_bounded(&reader, LOG_FORMAT_JSON);
     config->log.level = (LogLevel)read_bounded(&reader, LOG_ERROR);
-    ret_request->pipeline.in_flight_events = read_bounded(&reader, INT64_C(1) << 40);
+    ret_request->pipeline.limits.in_flight_events = read_bounded(&reader, INT64_C(1) << 40);
     read_list(&reader, &ret_request->topics);
     read_list(&reader, &ret_request->patterns);
     config->pipelines = &ret_request->pipeline;

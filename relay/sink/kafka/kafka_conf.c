@@ -34,7 +34,8 @@ static Status set_defaults(rd_kafka_conf_t *conf, const Config *config,
     char batch[24];
     char record[24];
     char client[CLIENT_ID_MAX + 1];
-    snprintf(queue, sizeof(queue), "%lld", (long long)pipeline->in_flight_events + QUEUE_SLACK);
+    snprintf(queue, sizeof(queue), "%lld",
+             (long long)pipeline->limits.in_flight_events + QUEUE_SLACK);
     snprintf(batch, sizeof(batch), "%zu", batch_bytes);
     snprintf(record, sizeof(record), "%d", RECORD_BYTES_MAX);
     snprintf(client, sizeof(client), "%s", config->name);

@@ -108,7 +108,7 @@ Test(groups, a_request_arrives_as_it_was_sent)
     char *properties[] = {texts[0], texts[1]};
     char *globs[] = {texts[2], texts[3]};
     char *names[] = {texts[4]};
-    PipelineConfig pipeline = {.in_flight_events = 5000};
+    PipelineConfig pipeline = {.limits.in_flight_events = 5000};
     Config config = {.name = texts[5], .pipelines = &pipeline, .pipeline_count = 1};
     config.kafka.brokers = texts[6];
     config.kafka.properties = (StringList){.items = properties, .count = 2};
@@ -131,7 +131,7 @@ Test(groups, a_request_arrives_as_it_was_sent)
     cr_assert_str_eq(request.config.monitor.consumer_groups.items[1], "search-*");
     cr_assert_eq(request.config.monitor.groups_interval_ms, 15000);
     cr_assert_eq(request.config.log.level, LOG_WARN);
-    cr_assert_eq(request.config.pipelines[0].in_flight_events, 5000);
+    cr_assert_eq(request.config.pipelines[0].limits.in_flight_events, 5000);
     cr_assert_str_eq(request.topics.items[0], "orders.events");
     cr_assert_str_eq(request.patterns.items[0], "*.events");
     groups_request_free(&request);

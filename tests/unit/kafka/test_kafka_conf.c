@@ -62,7 +62,7 @@ Test(kafka_conf, what_the_guarantees_stand_on_is_set)
 
 Test(kafka_conf, the_queue_holds_all_that_may_be_in_flight)
 {
-    pipeline.in_flight_events = 50000;
+    pipeline.limits.in_flight_events = 50000;
     make(1000000);
     assert_value("queue.buffering.max.messages", "51000");
 }
