@@ -9,9 +9,9 @@
 #include "check/check.h"
 #include "config/mask.h"
 #include "config/nearest.h"
-#include "sink/kafka_conf.h"
-#include "sink/kafka_error.h"
-#include "sink/kafka_topic.h"
+#include "sink/kafka/kafka_conf.h"
+#include "sink/kafka/kafka_error.h"
+#include "sink/kafka/kafka_topic.h"
 
 enum {
     BATCH_BYTES = 1000000,

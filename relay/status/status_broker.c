@@ -8,9 +8,9 @@
 #include "base/memory.h"
 #include "command/screen.h"
 #include "config/lists.h"
-#include "sink/groups_ask.h"
-#include "sink/groups_learn.h"
-#include "sink/groups_round.h"
+#include "groups/groups_ask.h"
+#include "groups/groups_learn.h"
+#include "groups/groups_round.h"
 #include "status/status_groups.h"
 
 enum { METADATA_MS = 5000, ROUNDS_MAX = 3 };
