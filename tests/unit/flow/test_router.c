@@ -36,11 +36,11 @@ static void end(void)
     metrics_free(&metrics);
 }
 
-static Status no_blanks(Slice name, Error *err)
+static Status no_blanks(Slice name, Error *refused)
 {
     return memchr(name.data, ' ', name.length) == NULL
                ? OK
-               : error_set(err, CODE_TOPIC_NAME_INVALID, "a blank in '%.*s'", SLICE_ARG(name));
+               : error_set(refused, CODE_TOPIC_NAME_INVALID, "a blank in '%.*s'", SLICE_ARG(name));
 }
 
 TestSuite(router, .init = begin, .fini = end);
