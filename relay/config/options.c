@@ -101,8 +101,8 @@ static const OptionChoice LOG_LEVELS[] = {
     }
 #define COLUMN(column, text)                                                                       \
     {                                                                                              \
-        AT_PIPELINE("columns." #column, STRING, columns.column), .fallback = #column, .max = 63,   \
-                                                                 .help = (text)                    \
+        AT_PIPELINE("columns." #column, STRING, outbox.columns.column), .fallback = #column,       \
+                                                                        .max = 63, .help = (text)  \
     }
 
 static const Option OPTIONS[] = {
@@ -210,50 +210,54 @@ static const Option OPTIONS[] = {
      .help = "How the relay finds events. \"poll\" reads the unpublished rows of an outbox table. "
              "\"wal\" reads the same rows from the write-ahead log by logical replication "
              "(wal_level = logical)."},
-    {AT_PIPELINE("table", STRING, table), .fallback = "outbox.event", .max = 127,
+    {AT_PIPELINE("table", STRING, outbox.table), .fallback = "outbox.event", .max = 127,
      .flags = OPTION_REQUIRED,
      .help = "The outbox table, as schema.table. Use double quotes as in SQL to keep capitals: "
              "\"\\\"Shop\\\".event\"."},
     {AT_PIPELINE("sink", ENUM, sink), .fallback = "kafka", .choices = SINKS,
      .help = "Where records go. \"stdout\" prints them and \"null\" discards them. Both mark rows "
              "as published, so use them only to try things out."},
-    {AT_PIPELINE("topic", TEMPLATE, topic), .fallback = "${aggregate_type}.events", .max = 512,
+    {AT_PIPELINE("topic", TEMPLATE, route.topic), .fallback = "${aggregate_type}.events",
+     .max = 512,
      .help = "The topic of an event that no route matches. ${column} stands for the value of a "
              "column of the table, and $${ for a literal ${. If topic is empty, such an event is "
              "unrouted, see on_unrouted."},
-    {AT_PIPELINE("key", TEMPLATE, key), .fallback = "${aggregate_id}", .max = 512,
+    {AT_PIPELINE("key", TEMPLATE, route.key), .fallback = "${aggregate_id}", .max = 512,
      .help = "The key of the record. Events with the same key stay in order. Empty: no key."},
     {.scope = SCOPE_PIPELINE,
      .path = "routes",
      .type = OPTION_GROUPS,
      .help = "Routes are tried in the order of this file. The first whose conditions all match "
              "wins. If none does, the pipeline's topic and key apply."},
-    {AT_PIPELINE("on_publish", ENUM, on_publish), .fallback = "mark", .choices = ON_PUBLISHES,
+    {AT_PIPELINE("on_publish", ENUM, outbox.on_publish), .fallback = "mark",
+     .choices = ON_PUBLISHES,
      .help =
          "What happens to a row when the broker has acknowledged it. \"mark\" sets published_at. "
          "\"delete\" deletes the row. \"keep\" (only with capture = \"wal\") leaves it unchanged."},
-    {AT_PIPELINE("retain", DURATION, retain_ms), .fallback = "forever", .min = SECOND,
+    {AT_PIPELINE("retain", DURATION, outbox.retain_ms), .fallback = "forever", .min = SECOND,
      .max = 3650 * DAY, .flags = OPTION_FOREVER,
      .help = "How long marked rows are kept. Older rows are deleted in small batches. Only with "
              "on_publish = \"mark\"."},
     {AT_PIPELINE("delivery", ENUM, delivery), .fallback = "at-least-once", .choices = DELIVERIES,
      .help = "Every event of a committed transaction reaches Kafka. After a crash, duplicates with "
              "the same id are possible."},
-    {AT_PIPELINE("headers", ENUM, headers), .fallback = "cloudevents", .choices = HEADER_STYLES,
+    {AT_PIPELINE("headers", ENUM, encode.headers), .fallback = "cloudevents",
+     .choices = HEADER_STYLES,
      .help = "The names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) "
              "or plain (event_id, event_type, ...)."},
-    {AT_PIPELINE("source", STRING, source), .max = 512,
+    {AT_PIPELINE("source", STRING, encode.source), .max = 512,
      .help = "The value of the header ce_source. Default: \"/\", the relay's name, \"/\" and the "
              "pipeline's name."},
-    {AT_PIPELINE("timestamp", ENUM, timestamp), .fallback = "occurred_at", .choices = TIMESTAMPS,
+    {AT_PIPELINE("timestamp", ENUM, encode.timestamp), .fallback = "occurred_at",
+     .choices = TIMESTAMPS,
      .help = "The record's Kafka timestamp. \"occurred_at\": when the event happened, or the time "
              "of publishing if Kafka would refuse that time or delete such a record at once. "
              "\"publish\": the time of publishing."},
-    {AT_PIPELINE("position_headers", BOOL, position_headers), .fallback = "false",
+    {AT_PIPELINE("position_headers", BOOL, encode.position_headers), .fallback = "false",
      .help = "Adds headers with the position of the event. Polling adds outboxd_seq, the sequence "
              "number of the row. capture = \"wal\" adds outboxd_lsn (the LSN of the commit) and "
              "outboxd_ordinal (the number within the transaction)."},
-    {AT_PIPELINE("allow_row_topic", BOOL, allow_row_topic), .fallback = "false",
+    {AT_PIPELINE("allow_row_topic", BOOL, route.allow_row_topic), .fallback = "false",
      .help = "Whether the topic column of a row overrides routes and topic when it is set. If so, "
              "anyone who may insert events can choose any topic that the relay may write to."},
     {AT_PIPELINE("on_poison", ENUM, on_poison), .fallback = "stop", .choices = ON_POISONS,
@@ -262,95 +266,96 @@ static const Option OPTIONS[] = {
              "its topic wait until somebody corrects, deletes or accepts it, and outboxd says so. "
              "\"dead_letter\" stores the event in outbox.dead_letter with the reason. In both "
              "cases the events of all other topics are published."},
-    {AT_PIPELINE("on_unrouted", ENUM, on_unrouted), .fallback = "stop", .choices = ON_UNROUTEDS,
+    {AT_PIPELINE("on_unrouted", ENUM, route.on_unrouted), .fallback = "stop",
+     .choices = ON_UNROUTEDS,
      .help = "What happens to an event that has no topic. \"stop\" holds back the events of its "
              "aggregate type. \"drop\" discards the event and counts it in a metric. "
              "\"dead_letter\" stores it as a dead letter."},
-    {AT_PIPELINE("on_missing_topic", ENUM, on_missing_topic), .fallback = "wait",
+    {AT_PIPELINE("on_missing_topic", ENUM, route.on_missing_topic), .fallback = "wait",
      .choices = ON_MISSING_TOPICS,
      .help = "What happens to an event whose topic is missing or denied. \"wait\" keeps it, and "
              "all later events of that topic, until the topic can be written. \"dead_letter\" "
              "stores these events as dead letters when the brokers have reported the problem for a "
              "minute. In both cases the events of all other topics are published."},
-    {AT_PIPELINE("poll_interval_min", DURATION, poll_interval_min_ms), .fallback = "1ms",
+    {AT_PIPELINE("poll_interval_min", DURATION, poll.interval_min_ms), .fallback = "1ms",
      .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while there are new events."},
-    {AT_PIPELINE("poll_interval_max", DURATION, poll_interval_max_ms), .fallback = "100ms",
+    {AT_PIPELINE("poll_interval_max", DURATION, poll.interval_max_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
      .help = "Longest pause between two polls while there are no new events. It is the highest "
              "latency that polling adds to the first event after a quiet time."},
-    {AT_PIPELINE("sweep_interval", DURATION, sweep_interval_ms), .fallback = "30s", .min = 100 * MS,
-     .max = DAY,
+    {AT_PIPELINE("sweep_interval", DURATION, poll.sweep_interval_ms), .fallback = "30s",
+     .min = 100 * MS, .max = DAY,
      .help = "How often the relay at least looks at every number of the table, and not only at "
              "numbers that a running transaction could still fill. While that costs next to "
              "nothing, it does so at each poll. A row that is published and then unmarked again "
              "and again is published at most this often."},
-    {AT_PIPELINE("unseen_after", DURATION, unseen_after_ms), .fallback = "15s", .min = 1 * SECOND,
-     .max = DAY,
+    {AT_PIPELINE("unseen_after", DURATION, outbox.unseen_after_ms), .fallback = "15s",
+     .min = 1 * SECOND, .max = DAY,
      .help = "How long an unpublished event may stay in the table without the relay having seen "
              "it, although the relay has read everything. After half of this time, polling looks "
              "at the event again. After all of it (with polling, at least two sweeps) the relay is "
              "not ready and reports EVENT_UNSEEN."},
-    {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
-     .help = "Most rows of one fetch, and of one mark or delete."},
-    {AT_PIPELINE("batch_bytes", SIZE, batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
+    {AT_PIPELINE("batch_events", INT, limits.batch_events), .fallback = "2000", .min = 1,
+     .max = 100000, .help = "Most rows of one fetch, and of one mark or delete."},
+    {AT_PIPELINE("batch_bytes", SIZE, limits.batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
      .max = 1 * GIB,
      .help = "A fetch ends early when its rows exceed this size. A single larger row is still "
              "published."},
-    {AT_PIPELINE("event_bytes_max", SIZE, event_bytes_max), .fallback = "8MiB", .min = 64 * KIB,
+    {AT_PIPELINE("event_bytes_max", SIZE, limits.event_bytes), .fallback = "8MiB", .min = 64 * KIB,
      .max = 1 * GIB,
      .help =
          "The largest event, counted over all its columns. The relay refuses a larger one by its "
          "size, without fetching it: EVENT_TOO_LARGE, then as on_poison says. This limits the "
          "relay's memory. If kafka.properties raise message.max.bytes, the default rises with it."},
-    {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "10000", .min = 1,
+    {AT_PIPELINE("in_flight_events", INT, limits.in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
      .help = "Most events that are read but not yet acknowledged and marked. This is also the "
              "largest number of duplicates after a crash."},
-    {AT_PIPELINE("in_flight_bytes", SIZE, in_flight_bytes), .fallback = "16MiB", .min = 4 * KIB,
-     .max = 16 * GIB,
+    {AT_PIPELINE("in_flight_bytes", SIZE, limits.in_flight_bytes), .fallback = "16MiB",
+     .min = 4 * KIB, .max = 16 * GIB,
      .help = "Most bytes that are read but not yet acknowledged. This limits the relay's memory."},
-    {AT_PIPELINE("lease", DURATION, lease_ms), .fallback = "10s", .min = 500 * MS,
+    {AT_PIPELINE("lease", DURATION, claim.lease_ms), .fallback = "10s", .min = 500 * MS,
      .max = 10 * MINUTE,
      .help = "How long a relay that hangs or is cut off keeps the publisher's lock. A standby "
              "takes over at most this long, plus a few seconds, after that."},
-    {AT_PIPELINE("slot", STRING, slot), .max = 63, .example = "outboxd_orders",
+    {AT_PIPELINE("slot", STRING, wal.slot), .max = 63, .example = "outboxd_orders",
      .help = "With capture = \"wal\": the logical replication slot. Default: \"outboxd_\" and the "
              "pipeline's name, in lower case and with '_' for characters that a slot name cannot "
              "have. The relay creates the slot if it may and none existed before."},
-    {AT_PIPELINE("publication", STRING, publication), .max = 63, .example = "outboxd_orders",
+    {AT_PIPELINE("publication", STRING, wal.publication), .max = 63, .example = "outboxd_orders",
      .help = "With capture = \"wal\": the publication, of inserts into the outbox table only. The "
              "default is the same as for slot."},
-    {AT_PIPELINE("messages", BOOL, messages), .fallback = "false",
+    {AT_PIPELINE("messages", BOOL, wal.messages), .fallback = "false",
      .help = "With capture = \"wal\": also publish what outbox.emit_message writes to the WAL "
              "without a row (PostgreSQL 14 and later). A message that is not an event always "
              "becomes a dead letter, whatever on_poison says."},
-    {AT_PIPELINE("messages_from", ENUM, messages_from), .fallback = "granted",
+    {AT_PIPELINE("messages_from", ENUM, wal.messages_from), .fallback = "granted",
      .choices = MESSAGES_FROM,
      .help = "Whom the relay trusts with messages = true. PostgreSQL lets every role call "
              "pg_logical_emit_message() and so create an event. \"granted\": while PUBLIC may call "
              "it, the relay does not start or waits (`outboxd migrate --guard-messages` revokes "
              "it). \"anyone\": the relay trusts every role that can connect to the database."},
-    {AT_PIPELINE("failover_slot", BOOL, failover_slot), .fallback = "false",
+    {AT_PIPELINE("failover_slot", BOOL, wal.failover_slot), .fallback = "false",
      .help = "With capture = \"wal\": create the slot so that PostgreSQL 17 and later copies it to "
              "standbys. The servers need sync_replication_slots and synchronized_standby_slots."},
-    {AT_PIPELINE("mark_interval", DURATION, mark_interval_ms), .fallback = "50ms", .min = 0,
+    {AT_PIPELINE("mark_interval", DURATION, outbox.mark_interval_ms), .fallback = "50ms", .min = 0,
      .max = MINUTE,
      .help = "With capture = \"wal\": how long acknowledged events wait until one statement marks "
              "them and saves the position. A longer time costs the database less, and means more "
              "possible duplicates after a crash."},
-    {AT_PIPELINE("pg_shutdown_grace", DURATION, pg_shutdown_grace_ms), .fallback = "10s", .min = 0,
+    {AT_PIPELINE("pg_shutdown_grace", DURATION, wal.shutdown_grace_ms), .fallback = "10s", .min = 0,
      .max = 10 * MINUTE,
      .help = "With capture = \"wal\": how long the relay lets PostgreSQL wait for it when "
              "PostgreSQL shuts down. PostgreSQL waits until the relay has confirmed what it was "
              "sent. After this time the relay disconnects, and continues when the server is back."},
-    {AT_PIPELINE("standby_interval", DURATION, standby_interval_ms), .fallback = "1s",
+    {AT_PIPELINE("standby_interval", DURATION, claim.standby_interval_ms), .fallback = "1s",
      .min = 10 * MS, .max = MINUTE,
      .help = "How often a standby tries to get the publisher's lock."},
-    {AT_PIPELINE("retry_backoff_min", DURATION, retry_backoff_min_ms), .fallback = "100ms",
+    {AT_PIPELINE("retry_backoff_min", DURATION, claim.backoff_min_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
      .help = "The first pause after a temporary failure. The pause doubles with each failure, with "
              "jitter."},
-    {AT_PIPELINE("retry_backoff_max", DURATION, retry_backoff_max_ms), .fallback = "10s",
+    {AT_PIPELINE("retry_backoff_max", DURATION, claim.backoff_max_ms), .fallback = "10s",
      .min = 1 * MS, .max = HOUR, .help = "The longest pause between two attempts."},
     COLUMN(seq, "The ascending sequence column of the table (CACHE 1), which gives the order of "
                 "publishing. If the columns of your table have other names than those of "
@@ -374,7 +379,7 @@ static const Option OPTIONS[] = {
     COLUMN(topic, "The row's own topic, used with allow_row_topic = true."),
     COLUMN(occurred_at, "When the event happened."),
     COLUMN(published_at, "The nullable timestamp that on_publish = \"mark\" sets."),
-    {AT_PIPELINE("header_columns", STRING_LIST, header_columns), .max = 63,
+    {AT_PIPELINE("header_columns", STRING_LIST, outbox.header_columns), .max = 63,
      .example = "[ \"tenant\" ]",
      .help = "Further columns of the table that become headers of the same name. In the "
              "environment, separate them by commas."},
