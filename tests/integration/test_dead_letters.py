@@ -131,7 +131,7 @@ def test_a_requeued_event_that_fails_again_is_set_aside_again(captured, kafka, d
     event_id = emit(database, "big", BIG)
     wait_aside(database, 1, one)
     first, = ids(one)
-    assert "comes back as a new dead letter" in dead(one, "requeue", first).stderr
+    assert "becomes a new dead letter" in dead(one, "requeue", first).stderr
     wait_aside(database, 1, one)
     said = one.log_lines("EVENT_SET_ASIDE")
     assert len(said) == 2 and all(f"event_id={event_id}" in line and f"outboxd dead show {event_id}" in line for line in said), said

@@ -200,7 +200,7 @@ Test(dead_print, an_unknown_code_and_no_event_are_no_obstacle)
     put(0, DEAD_CODE, "FROM_A_LATER_VERSION");
     dead_print_row(rows, false, &out);
     expect("FROM_A_LATER_VERSION (poison)\n");
-    expect("event\n  none is kept\n");
+    expect("event\n  no event is stored\n");
     cr_assert_null(strstr(text_string(&out), "remedy"));
     text_clear(&out);
     dead_print_row_json(rows, &out);
