@@ -103,24 +103,24 @@ static const Flag FLAGS[] = {
     {FLAG_CONFIG(CheckOptions, overrides)},
     {FLAG_DSN(CheckOptions, overrides)},
     {FLAG_BROKERS(CheckOptions, overrides)},
-    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "the configuration only"},
+    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "check only the configuration"},
     {.name = "create-topics",
      FLAG_SWITCH(CheckOptions, create_topics),
-     .help = "make the topics that are missing"},
+     .help = "create missing topics"},
     {.name = "partitions",
      .value = "N",
      FLAG_COUNT(CheckOptions, partitions),
      .least = 1,
      .most = NUMBER_MOST,
      .needs = "create-topics",
-     .help = "partitions of new topics; default: the broker's"},
+     .help = "number of partitions of new topics (default: the broker's)"},
     {.name = "replication",
      .value = "N",
      FLAG_COUNT(CheckOptions, replication),
      .least = 1,
      .most = NUMBER_MOST,
      .needs = "create-topics",
-     .help = "replicas of new topics; default: the broker's"},
+     .help = "number of replicas of new topics (default: the broker's)"},
     {.name = "topic-config",
      .value = "K=V",
      FLAG_LIST(CheckOptions, topic_config),
@@ -130,21 +130,20 @@ static const Flag FLAGS[] = {
     {0}};
 static const FlagRule RULES[] = {
     {"create-topics", "offline", "--create-topics needs the brokers: leave --offline out"}, {0}};
-static const CommandExit EXITS[] = {
-    {EXIT_OK, "no problem (warnings do not count); else that of the first kind of problem"},
-    {EXIT_CONFIG, "configuration"},
-    {EXIT_POSTGRES, "database"},
-    {EXIT_KAFKA, "Kafka"},
-    {EXIT_GAP, "data gap"},
-    {0}};
+static const CommandExit EXITS[] = {{EXIT_OK, "no problem; warnings do not count"},
+                                    {EXIT_CONFIG, "a problem in the configuration"},
+                                    {EXIT_POSTGRES, "a problem with the database"},
+                                    {EXIT_KAFKA, "a problem with Kafka"},
+                                    {EXIT_GAP, "data gap"},
+                                    {0}};
 static const CheckOptions DEFAULTS = {.partitions = -1, .replication = -1};
 
 const Command COMMAND_CHECK = {
     .name = "check",
-    .summary = "finds what is wrong in configuration, database and brokers",
-    .about = "Looks at the configuration, then at the database, then at the brokers, and shows "
-             "every problem with its remedy. Nothing is changed, except that --create-topics makes "
-             "missing topics.",
+    .summary = "checks configuration, database and brokers",
+    .about = "Checks the configuration, then the database, then the brokers, and shows every "
+             "problem with its remedy. It changes nothing, except that --create-topics creates "
+             "missing topics. The exit code is that of the first kind of problem.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = FLAGS,

@@ -109,7 +109,7 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
     if (!command->pause) {
         text_printf(out, "%s %s", pipeline->name, changed ? "is resumed" : "was not paused");
         if (changed) {
-            text_printf(out, "; it was paused since %s by %s", pg_value(row, 0, 0),
+            text_printf(out, "; it had been paused since %s by %s", pg_value(row, 0, 0),
                         pg_value(row, 0, 1));
         }
         text_add_char(out, '\n');
@@ -124,11 +124,10 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
     }
     text_add_char(out, '\n');
     if (pipeline->capture == CAPTURE_WAL) {
-        text_printf(
-            out,
-            "  until it is resumed, slot %s keeps all WAL from here on; outboxd status tells how "
-            "much\n",
-            pipeline->wal.slot);
+        text_printf(out,
+                    "  until you resume it, slot %s retains all WAL from now on; outboxd status "
+                    "shows how much\n",
+                    pipeline->wal.slot);
     }
 }
 
@@ -235,7 +234,8 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
 {
     const char *listen = config->monitor.listen;
     if (listen[0] == '\0') {
-        printf("a running relay follows at once; it cannot be asked: monitor.listen is off\n");
+        printf("a running relay follows at once; this command cannot verify it, because "
+               "monitor.listen is off\n");
         return EXIT_OK;
     }
     Following follows = FOLLOWS_NOT_YET;
@@ -244,7 +244,7 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
         AUTO_BUFFER body = TEXT_EMPTY;
         AUTO_ERROR err = {0};
         if (status_client_get(listen, "/status", &body, &err) != OK) {
-            printf("no relay answers at %s; one that starts will follow\n", listen);
+            printf("no relay answers at %s; a relay that starts later will follow\n", listen);
             return EXIT_OK;
         }
         json_t *status = json_loadb(text_string(&body), body.length, 0, NULL);
@@ -255,18 +255,20 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
         }
     }
     if (follows == FOLLOWS) {
-        printf("the relay at %s %s\n", listen, command->pause ? "has stopped sending" : "goes on");
+        printf("the relay at %s %s\n", listen,
+               command->pause ? "has stopped publishing" : "publishes again");
         return EXIT_OK;
     }
     if (follows == FOLLOWS_NEVER) {
-        printf("the relay at %s runs other pipelines; the one that runs this will follow\n",
+        printf("the relay at %s runs other pipelines; the relay of this pipeline will follow\n",
                listen);
         return EXIT_OK;
     }
     (void)fprintf(stderr,
-                  "outboxd %s: it is noted in the database, but the relay at %s has not followed "
+                  "outboxd %s: this is saved in the database, but the relay at %s has not followed "
                   "within %d s\n"
-                  "  remedy: see its log for WATCH_FAILED; does it use this database?\n",
+                  "  remedy: look for WATCH_FAILED in the relay's log, and check that it uses this "
+                  "database\n",
                   command->name, listen, RELAY_WAIT_MS / 1000);
     return EXIT_INTERNAL;
 }
@@ -321,38 +323,39 @@ static int resume_command(CommandLine *line)
 static const CommandForm FORMS[] = {{0}};
 #define FLAG_PIPELINE                                                                              \
     .name = "pipeline", .value = "P", FLAG_TEXT(PauseCommand, pipeline),                           \
-    .help = "only this one; default: all of the configuration"
-static const Flag PAUSE_FLAGS[] = {{FLAG_CONFIG(PauseCommand, overrides)},
-                                   {FLAG_DSN(PauseCommand, overrides)},
-                                   {FLAG_PIPELINE},
-                                   {.name = "reason",
-                                    .value = "TEXT",
-                                    FLAG_TEXT(PauseCommand, reason),
-                                    .help = "shown by outboxd status and /readyz?verbose"},
-                                   {0}};
+    .help = "only this pipeline (default: all in the configuration)"
+static const Flag PAUSE_FLAGS[] = {
+    {FLAG_CONFIG(PauseCommand, overrides)},
+    {FLAG_DSN(PauseCommand, overrides)},
+    {FLAG_PIPELINE},
+    {.name = "reason",
+     .value = "TEXT",
+     FLAG_TEXT(PauseCommand, reason),
+     .help = "the reason, which outboxd status and /readyz?verbose show"},
+    {0}};
 static const Flag RESUME_FLAGS[] = {{FLAG_CONFIG(PauseCommand, overrides)},
                                     {FLAG_DSN(PauseCommand, overrides)},
                                     {FLAG_PIPELINE},
                                     {0}};
 #define EXITS_AFTER                                                                                \
     {EXIT_CONFIG, "usage or configuration error"},                                                 \
-        {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses"},                               \
-        {EXIT_INTERNAL, "it is noted, but the running relay did not follow within 5 s"},           \
+        {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses a statement"},                   \
+        {EXIT_INTERNAL, "saved in the database, but the running relay did not follow within 5 s"}, \
     {                                                                                              \
         0                                                                                          \
     }
-static const CommandExit PAUSE_EXITS[] = {{EXIT_OK, "paused, also when it was before"},
+static const CommandExit PAUSE_EXITS[] = {{EXIT_OK, "paused, even if it was paused before"},
                                           EXITS_AFTER};
 static const CommandExit RESUME_EXITS[] = {
-    {EXIT_OK, "not paused any more, also when it was not before"}, EXITS_AFTER};
-#define STRAY "a pipeline is named by --pipeline"
+    {EXIT_OK, "not paused any more, even if it was not paused before"}, EXITS_AFTER};
+#define STRAY "name a pipeline with --pipeline"
 
 const Command COMMAND_PAUSE = {
     .name = "pause",
-    .summary = "stops publishing until resume; holds over restarts",
-    .about = "Stops publishing until `outboxd resume`: events stay in the outbox (and WAL in the "
-             "slot). What is in flight is finished. Holds for every relay of this database and "
-             "over restarts.",
+    .summary = "stops publishing until resume, across restarts",
+    .about = "Stops publishing until `outboxd resume`. Events wait in the outbox, and a slot "
+             "retains their WAL. The relay finishes the events in flight. The pause applies to "
+             "every relay of this database and survives restarts.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = PAUSE_FLAGS,
@@ -364,8 +367,8 @@ const Command COMMAND_PAUSE = {
 
 const Command COMMAND_RESUME = {
     .name = "resume",
-    .summary = "goes on publishing after pause",
-    .about = "Publishes again after `outboxd pause`, from where it stopped.",
+    .summary = "publishes again after pause",
+    .about = "Publishes again after `outboxd pause`, from where the pipeline stopped.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = RESUME_FLAGS,

@@ -15,6 +15,8 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "rows/row.h"
+#include "sink/kafka/kafka_name.h"
+#include "sink/kafka/kafka_record.h"
 
 enum {
     BACKLOG_EVENTS = 1000, /* so many of the oldest are looked at */
@@ -109,6 +111,7 @@ static Status backlog_begin(Backlog *b, const PreconditionLook *look, Error *err
     }
     b->metrics = metrics_new();
     b->topics = topics_new(b->metrics, b->pipeline->name);
+    topics_set_rule(b->topics, kafka_name_refuse);
     b->batch = batch_new();
     if (table_new(b->pipeline, &b->table, err) != OK) {
         return FAILED;
@@ -166,7 +169,7 @@ static void backlog_need(Backlog *b, const Event *event, const Record *record)
         need->event = x_format("seq %lld", (long long)event->seq);
     }
     need->keyless |= slice_is_null(record->key);
-    int64_t bytes = (int64_t)record_wire_bytes(record);
+    int64_t bytes = (int64_t)kafka_record_bytes(record);
     if (bytes > need->record_bytes) {
         need->record_bytes = bytes;
         free(need->record_event);

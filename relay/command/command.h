@@ -57,13 +57,13 @@ typedef struct Flag {
 /* Flags that several commands share; each reads them into a ConfigOverrides. */
 #define FLAG_CONFIG(o, member)                                                                     \
     .name = "config", .letter = 'c', .value = "FILE", FLAG_TEXT(o, member.file),                   \
-    .help = "configuration (default " CONFIG_DEFAULT_FILE ", if it is there)"
+    .help = "configuration file (default " CONFIG_DEFAULT_FILE ", if it exists)"
 #define FLAG_DSN(o, member)                                                                        \
     .name = "dsn", .value = "DSN", FLAG_TEXT(o, member.dsn),                                       \
-    .help = "connection string or URI of the database; wins over file and environment"
+    .help = "connection string or URI of the database; overrides file and environment"
 #define FLAG_BROKERS(o, member)                                                                    \
     .name = "brokers", .value = "LIST", FLAG_TEXT(o, member.brokers),                              \
-    .help = "Kafka brokers, host:port with commas; wins over file and environment"
+    .help = "Kafka brokers as host:port, separated by commas; overrides file and environment"
 
 /* One way to call a command: by a verb, by a flag, or (neither) the plain one. */
 typedef struct CommandForm {

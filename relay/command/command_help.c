@@ -255,7 +255,7 @@ static size_t help_left_columns(const Flag *flag)
 
 static void help_add_flags(Text *out, const Command *command)
 {
-    static const Flag HELP = {.name = "help", .letter = 'h', .help = "this text"};
+    static const Flag HELP = {.name = "help", .letter = 'h', .help = "show this help"};
     size_t columns = help_left_columns(&HELP);
     for (const Flag *flag = help_flags(command); flag->name != NULL; flag++) {
         size_t own = help_left_columns(flag);
@@ -306,14 +306,15 @@ void command_help_add(Text *out, const Command *command)
 
 void command_help_add_all(Text *out, const Command *const *commands, size_t count)
 {
-    text_add(out, "outboxd moves committed facts out of PostgreSQL into Kafka and never loses one"
-                  "\n\n");
+    text_add(out, "outboxd moves committed facts from PostgreSQL to Kafka and never loses one\n"
+                  "\n");
     for (size_t i = 0; i < count; i++) {
         text_printf(out, "  outboxd %-9s", commands[i]->name);
         help_wrap(out, commands[i]->summary, help_column(out));
     }
-    text_add(out, "\nMore of a command: outboxd help COMMAND\n"
-                  "Every option of the configuration file: outboxd config print\n");
+    text_add(out, "\n"
+                  "Help for a command: outboxd help COMMAND\n"
+                  "All options of the configuration file: outboxd config print\n");
 }
 
 int command_refuse(const Command *command, const char *format, ...)

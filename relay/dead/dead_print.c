@@ -43,8 +43,8 @@ static void print_reason(const PGresult *rows, int row, bool cut, Text *out)
 
 void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool whole, Text *out)
 {
-    static const char *const HEADINGS[] = {"id",  "set aside at", "pipeline", "event type",
-                                           "key", "tried",        "reason"};
+    static const char *const HEADINGS[] = {"id",  "stored at", "pipeline", "event type",
+                                           "key", "tried",     "reason"};
     int count = PQntuples(rows);
     if (count == 0) {
         text_add(out, "no dead letters\n");
@@ -70,7 +70,7 @@ void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool who
     if (total > count) {
         text_add(out, "and ");
         screen_add_count(out, total - count);
-        text_add(out, " more, older ones: --limit N\n");
+        text_add(out, " older dead letters are not shown; to see more, use --limit N\n");
     }
 }
 
@@ -259,11 +259,12 @@ static void add_event(const PGresult *row, Text *out)
 {
     text_add(out, "\nevent\n");
     if (!dead_is_whole(row)) {
-        text_add(out, "  not whole: it could not be stored, and cannot be requeued\n");
+        text_add(out,
+                 "  incomplete: the event could not be stored completely and cannot be requeued\n");
     }
     json_t *event = json_loads(shown(row, 0, DEAD_EVENT), 0, NULL);
     if (event == NULL) {
-        text_add(out, "  none is kept\n");
+        text_add(out, "  no event is stored\n");
         return;
     }
     json_t *large = json_loads(shown(row, 0, DEAD_LARGE), 0, NULL);
@@ -293,7 +294,8 @@ static const struct {
 
 static void add_record(const PGresult *row, Text *out)
 {
-    text_add(out, "\nrecord, as far as it was made\n");
+    text_add(out, "\n"
+                  "record, as far as it was built\n");
     add_line(out, "topic", value(row, 0, DEAD_TOPIC));
     add_line(out, "timestamp", value(row, 0, DEAD_RECORD_TIMESTAMP));
     for (size_t i = 0; i < 2; i++) {
@@ -333,9 +335,9 @@ void dead_print_row(const PGresult *row, bool colours, Text *out)
     const LogCode *known = dead_code(row);
     text_printf(out, "dead letter %s of pipeline ", shown(row, 0, DEAD_ID));
     screen_add(out, false, COLOUR_NONE, shown(row, 0, DEAD_PIPELINE));
-    text_printf(out, ", set aside %s (", shown(row, 0, DEAD_AT));
+    text_printf(out, ", stored %s (", shown(row, 0, DEAD_AT));
     screen_add_duration(out, strtod(shown(row, 0, DEAD_AGE), NULL));
-    text_printf(out, " ago), tried %s time%s\n", shown(row, 0, DEAD_ATTEMPTS),
+    text_printf(out, " ago), %s attempt%s\n", shown(row, 0, DEAD_ATTEMPTS),
                 strcmp(shown(row, 0, DEAD_ATTEMPTS), "1") == 0 ? "" : "s");
     text_add(out, "\n  reason            ");
     screen_add(out, colours, COLOUR_BAD, shown(row, 0, DEAD_REASON));

@@ -67,11 +67,11 @@ static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pip
     }
     if (json_is_string(value) || sql != NULL) {
         error_set(err, CODE_DEAD_LETTER_COLUMN,
-                  "the event has a value for %s, and %s has no such column", name,
+                  "the event has a value for %s, but %s has no such column", name,
                   pipeline->outbox.table);
         return error_hint(err,
-                          "Name the column in pipelines.columns.%s, or write the event anew "
-                          "from what outboxd dead show prints.",
+                          "Name the column in pipelines.columns.%s, or write a new event from what "
+                          "outboxd dead show prints.",
                           name);
     }
     return OK;
@@ -150,8 +150,8 @@ static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char
         }
     }
     error_set(err, CODE_DEAD_LETTER_PIPELINE, "no pipeline '%s' is configured", name);
-    error_hint(err, "Its table is where the event goes: give the configuration of that relay, "
-                    "-c FILE.");
+    error_hint(err, "The event belongs in the table of that pipeline. Give the configuration of "
+                    "the relay that runs it: -c FILE.");
     return NULL;
 }
 
@@ -268,11 +268,12 @@ static Status requeue_not_whole(const PGresult *row, Error *err)
 {
     const char *seq = pg_is_null(row, 0, DEAD_SEQ) ? "none" : pg_value(row, 0, DEAD_SEQ);
     error_set(err, CODE_DEAD_LETTER_NOT_WHOLE,
-              "the dead letter does not hold the whole event (seq %s): it could not be stored",
+              "the dead letter does not contain the complete event (seq %s), because it could not "
+              "be stored",
               seq);
     return error_hint(err,
-                      "If the row is still in the pipeline's table: mend it there and set its "
-                      "published_at to NULL; then outboxd dead discard %s.",
+                      "If the row is still in the pipeline's table, correct it there and set its "
+                      "published_at to NULL. Then run: outboxd dead discard %s",
                       pg_value(row, 0, DEAD_ID));
 }
 
@@ -292,7 +293,8 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
     Status status = FAILED;
     if (error_code_find(pg_value(row, 0, DEAD_CODE)) == CODE_MESSAGE_MALFORMED) {
         error_set(err, CODE_DEAD_LETTER_NO_EVENT,
-                  "it is no event: a message in the WAL that outbox.emit_message did not write");
+                  "the dead letter is not an event, but a WAL message that outbox.emit_message did "
+                  "not write");
     } else if (requeue_columns(store, pipeline, &absent, err) == OK &&
                requeue_find_large(store, pipeline, row, &large, err) == OK) {
         status = dead_insert_build(pipeline, absent, event, &large, insert, err);
@@ -300,8 +302,8 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
     requeue_free_large(&large);
     if (status != OK && err->code == CODE_DEAD_LETTER_NO_EVENT) {
         error_hint(err,
-                   "Nothing can be published from it. See: outboxd dead show %s; then: outboxd "
-                   "dead discard %s",
+                   "It cannot be published. Read it with outboxd dead show %s, then delete it with "
+                   "outboxd dead discard %s",
                    pg_value(row, 0, DEAD_ID), pg_value(row, 0, DEAD_ID));
     }
     return status;
@@ -338,9 +340,9 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
 static Status requeue_ignored(const char *what, const char *table, Error *err)
 {
     error_set(err, CODE_DEAD_LETTER_IGNORED,
-              "%s %s did nothing: a trigger or rule of the table swallows it", what, table);
-    return error_hint(err, "Let the trigger or rule pass it (a trigger that returns NULL drops "
-                           "it), or drop it. The dead letter stays.");
+              "%s %s changed nothing: a trigger or rule of the table discards it", what, table);
+    return error_hint(err, "Change or drop the trigger or rule (a trigger that returns NULL "
+                           "discards the statement). The dead letter is still there.");
 }
 
 static Status requeue_inserted(const PGresult *result, const DeadInsert *insert, Error *err)
@@ -374,8 +376,8 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
     if (!removed) {
         error_copy(err, &first);
         return error_hint(err,
-                          "A row with that value is in %s already, and it is not the one that "
-                          "the dead letter came from.",
+                          "%s already has a row with that value, and it is not the row that the "
+                          "dead letter came from.",
                           insert->table);
     }
     *ret_replaced = true;

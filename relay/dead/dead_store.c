@@ -55,9 +55,9 @@ static Status store_connect(DeadStore *store, Error *err)
 static Status store_several(const char *one, const char *pipeline, const char *other, Error *err)
 {
     error_set(err, CODE_DEAD_LETTER_TABLES,
-              "the pipelines keep dead letters in several tables: %s, and %s of pipeline '%s'", one,
-              other, pipeline);
-    return error_hint(err, "Name a pipeline: --pipeline %s", pipeline);
+              "the pipelines store dead letters in different tables: %s, and %s of pipeline '%s'",
+              one, other, pipeline);
+    return error_hint(err, "Choose one pipeline, for example: --pipeline %s", pipeline);
 }
 
 static Status store_find_tables(DeadStore *store, const char *name, Error *err)

@@ -95,7 +95,7 @@ static const char HELP[] =
     "      --cold              all that is cold\n"
     "      --wait[=SECONDS]    later\n"
     "      --size small|large  of the dish\n"
-    "  -h, --help              this text\n"
+    "  -h, --help              show this help\n"
     "\n"
     "exit codes\n"
     "   0  eaten\n"

@@ -69,7 +69,7 @@ Test(dead_print, a_list_has_a_line_for_each_and_says_how_many_more)
     given_row(1, "9",
               "ä very long reason ä very long reason ä very long reason ä very long reason");
     dead_print_list(rows, 2, false, false, &out);
-    expect("id  set aside at          pipeline  event type    key  tried  reason\n"
+    expect("id  stored at             pipeline  event type    key  tried  reason\n"
            "17  2026-02-03T04:05:06Z  orders    order.placed  k 1      3  RECORD_TOO_LARGE: the "
            "record takes 5 bytes\n"
            " 9  ");
@@ -77,7 +77,7 @@ Test(dead_print, a_list_has_a_line_for_each_and_says_how_many_more)
     cr_assert_null(strstr(text_string(&out), "more"));
     text_clear(&out);
     dead_print_list(rows, 1236, false, false, &out);
-    expect("and 1,234 more, older ones: --limit N\n");
+    expect("and 1,234 older dead letters are not shown; to see more, use --limit N\n");
 }
 
 Test(dead_print, a_whole_list_cuts_no_reason)
@@ -169,8 +169,8 @@ Test(dead_print, a_row_shows_event_record_reason_meaning_and_remedy)
         "[{\"name\": \"ce_id\", \"value\": \"0193\"}, {\"name\": \"n\", "
         "\"value\": null}]");
     dead_print_row(rows, false, &out);
-    expect("dead letter 17 of pipeline orders, set aside 2026-02-03T04:05:06Z (2 min ago), tried 3 "
-           "times\n");
+    expect("dead letter 17 of pipeline orders, stored 2026-02-03T04:05:06Z (2 min ago), 3 "
+           "attempts\n");
     expect("  reason            the record is too large\n");
     expect("  code              RECORD_TOO_LARGE (poison)\n");
     expect("  remedy            Raise the topic's max.message.bytes");
@@ -200,7 +200,7 @@ Test(dead_print, an_unknown_code_and_no_event_are_no_obstacle)
     put(0, DEAD_CODE, "FROM_A_LATER_VERSION");
     dead_print_row(rows, false, &out);
     expect("FROM_A_LATER_VERSION (poison)\n");
-    expect("event\n  none is kept\n");
+    expect("event\n  no event is stored\n");
     cr_assert_null(strstr(text_string(&out), "remedy"));
     text_clear(&out);
     dead_print_row_json(rows, &out);

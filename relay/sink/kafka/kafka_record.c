@@ -1,4 +1,4 @@
-#include "flow/record.h"
+#include "sink/kafka/kafka_record.h"
 
 enum {
     /* Batch header: base offset 8, length 4, leader epoch 4, magic 1, crc 4, attributes 2, last
@@ -25,7 +25,7 @@ static size_t slice_wire_bytes(Slice slice)
     return varint_bytes(slice.length) + slice.length;
 }
 
-size_t record_wire_bytes(const Record *record)
+size_t kafka_record_bytes(const Record *record)
 {
     size_t bytes = BATCH_HEADER_BYTES + RECORD_OVERHEAD_BYTES + slice_wire_bytes(record->key) +
                    slice_wire_bytes(record->value);

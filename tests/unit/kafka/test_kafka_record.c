@@ -1,10 +1,11 @@
-/* record_wire_bytes against an encoder of message format 2 written from the Kafka protocol guide,
+/* kafka_record_bytes against an encoder of message format 2 written from the Kafka protocol guide,
  * "Record Batch", for this test alone. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "flow/record.h"
+#include "sink/kafka/kafka_record.h"
 #include "stub/random.h"
 
 typedef struct Wire {
@@ -84,7 +85,7 @@ static void assert_bound(const Record *record, const char *what, uint64_t number
 {
     static Wire wire;
     size_t real = wire_encode(&wire, record);
-    size_t bound = record_wire_bytes(record);
+    size_t bound = kafka_record_bytes(record);
     cr_assert_geq(bound, real, "%s %lu: %zu < %zu", what, (unsigned long)number, bound, real);
     cr_assert_leq(bound, real + 8, "%s %lu: %zu is no tight bound of %zu", what,
                   (unsigned long)number, bound, real);
