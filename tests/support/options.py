@@ -83,7 +83,7 @@ def default_of(option):
 
 
 def row(option):
-    name = option["path"].rsplit(".", 1)[-1]
+    name = re.sub(r"^(database|kafka|monitor|log|pipelines(\.routes|\.columns)?)\.", "", option["path"])
     variable = f" Environment: `{option['environment']}`." if "environment" in option else ""
     text = re.sub(r"\s+", " ", option["help"]).replace("|", "\\|").replace("<", "&lt;")
     return f"| `{name}` | {values_of(option)} | {default_of(option)} | {text}{variable} |"
