@@ -53,7 +53,7 @@ static void on_fill_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_BACKFILL_COMPLETE,
@@ -143,7 +143,7 @@ static void on_fill_rolled_back(void *arg, const Error *err)
     WalSource *wal = arg;
     wal->fill.running = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     fill_next(wal);
@@ -183,13 +183,13 @@ static void fill_on_done(void *arg, const Error *err)
         if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
             fill_name_rows(wal, &copy);
         }
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
     unreadable_passed(&fill->unreadable, fill->rows, (size_t)wal->options.pipeline->batch_events);
     AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
-        wal_lose(wal, &failed);
+        claim_lose(wal->claim, &failed);
         return;
     }
     fill->complete = fill->rows < fill->limit;
@@ -260,7 +260,7 @@ static void on_end_written(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->fill.durable = true;
@@ -303,7 +303,7 @@ static void on_table_noted(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->fill.noting = false;
@@ -364,7 +364,7 @@ void fill_next(WalSource *wal)
         return;
     }
     if (!fill->durable) {
-        if (!fill->flushing && !pg_conn_is_busy(wal->control)) {
+        if (!fill->flushing && !pg_conn_is_busy(claim_conn(wal->claim))) {
             fill_write_end(wal);
         }
         return;
@@ -399,7 +399,7 @@ static void on_snapshot(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->fill.taken = true;
@@ -410,7 +410,7 @@ static void on_filler_set(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -424,7 +424,7 @@ static void on_filler_set(void *arg, const Error *err)
     wal->scout.wanted = wal->fill.snapshot[0] == '\0';
     if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
         text_add(&sql, "; ");
-        tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
+        tree_add_query(wal->options.pipeline, claim_table(wal->claim), 0,
                        PQserverVersion(pg_conn_raw(wal->filler)), &sql);
     }
     text_add(&sql, "; SAVEPOINT outboxd_fill"); /* what fails behind it leaves lock and snapshot */
@@ -440,7 +440,7 @@ void fill_filler_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;

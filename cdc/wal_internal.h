@@ -5,27 +5,16 @@
 #include "cdc/assemble.h"
 #include "cdc/slot.h"
 #include "cdc/wal.h"
-#include "pg/conn.h"
-#include "rows/history.h"
-#include "rows/marker.h"
 #include "rows/parked.h"
-#include "rows/precondition.h"
-#include "rows/publisher.h"
-#include "rows/repeats.h"
-#include "rows/table.h"
 #include "rows/unreadable.h"
 
 typedef enum WalState {
-    WAL_LOST,     /* closed; waits for start() */
-    WAL_DELAYED,  /* back-off before connecting */
-    WAL_OPENING,  /* control connects, looks at the table, tries the lock */
-    WAL_STANDBY,  /* the lock, or the slot, is somebody else's */
+    WAL_AWAY,     /* the lock, or the slot, is not ours: what comes next is the claim's business */
     WAL_LOCKED,   /* lock is ours, resume() may come */
     WAL_CHECKING, /* slot, publication, position */
     WAL_FILLING,  /* rows from before the slot are published from the table */
     WAL_STARTING, /* START_REPLICATION is sent */
     WAL_ACTIVE,   /* the stream comes in */
-    WAL_CLOSED,   /* drained */
 } WalState;
 
 /* The slot is being created, which waits for transactions of others. */
@@ -182,7 +171,7 @@ typedef struct Rotation {
     int64_t unpublished; /* in the old table; -1: not told */
     int64_t retry_us;
     SaidTables said;
-    PublisherLock lock; /* of the old table `reading` */
+    ClaimLock *lock;  /* of the old table `reading` */
     char *publisher; /* outbox.publisher as SQL; NULL: there is none, or it is not ours to write */
     OldTables found; /* of which its rows tell, oldest first */
     Error error;
@@ -203,27 +192,20 @@ typedef struct Verify {
 
 typedef struct WalSource {
     Source source; /* first */
-    WalOptions options;
+    SourceOptions options;
     OutboxTable *table;
     WalState state;
     bool draining;
-    PgConn *control; /* lock, position, marks, dead letters */
-    PublisherLock lock;
-    Marker *marker;
+    Claim *claim;           /* its connection: lock, position, marks, dead letters */
+    Marker *marker;         /* the claim's */
+    HistoryMemory *history; /* likewise */
     PgConn *walsender;
     PgConn *filler;
     LogLimit stream_lines;
-    struct event *timer;  /* back-off, standby */
-    struct event *pulse;  /* lease, status, idle */
-    struct event *report; /* delivers `lost` or `drained` outside of every call */
-    Error error;
-    char *application_name;
-    char *dead_letter;
+    Error error; /* of the last question of the lease */
     char *position_table;
     char *position_key; /* condition that finds our row in it */
     SlotFacts facts;
-    PreconditionLook look; /* of the start */
-    HistoryMemory history;
     History found; /* by the start */
     bool found_told;
     bool facts_told;
@@ -233,13 +215,8 @@ typedef struct WalSource {
     bool gap_accepted;  /* run --new-slot did its work */
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
-    Repeats repeats;
-    bool slot_taken;   /* another relay reads it, by the last question of the lease */
-    bool warned;       /* what the first look found was said */
-    bool begun;        /* it published, or stood by: what breaks now is waited for */
-    bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
-    bool doubts;       /* it was lost because a statement was refused */
-    unsigned refusals; /* statements were refused so often in a row */
+    bool slot_taken;    /* another relay reads it, by the last question of the lease */
+    bool look_wanted;   /* wal_session_look, as soon as the control connection is free */
     SlotCreation creation;
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */
@@ -253,8 +230,6 @@ typedef struct WalSource {
     bool live; /* acked is of this process: better than what the database says */
     size_t outstanding;
     size_t outstanding_events;
-    int64_t lease_until_us; /* by the control connection */
-    int64_t asked_us;
     Save save;
     Fill fill;
     Scout scout;
@@ -265,11 +240,9 @@ typedef struct WalSource {
 } WalSource;
 
 /* wal.c */
-void wal_lose(WalSource *wal, const Error *err);
 /** The right to publish was ours for sure, at the last look. */
 bool wal_lease_holds(const WalSource *wal);
 void wal_lose_lease(WalSource *wal);
-void wal_set_timer(WalSource *wal, int64_t delay_ms);
 void wal_check_drained(WalSource *wal);
 void wal_deliver(WalSource *wal, Batch *batch);
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
@@ -317,12 +290,14 @@ double view_backlog(const Source *source);
 void view_status(const Source *source, Text *json);
 void view_slot(const Source *source, Text *json);
 
-/* wal_session.c */
-void wal_session_open(WalSource *wal);
-void wal_session_control_opened(void *arg, const Error *err);
-void wal_session_try_lock(WalSource *wal);
-void wal_session_lock_taken(void *arg);
+/* wal_session.c: what a reader of the log is to its claim */
+void wal_session_looked(void *arg, const PreconditionLook *look);
+bool wal_session_tolerates(const void *arg, const Error *fault);
 void wal_session_lock_held(void *arg);
+void wal_session_lock_taken(void *arg, const ClaimLock *lock);
+void wal_session_add_ping(void *arg, Text *sql);
+void wal_session_ping_result(void *arg, const PGresult *result);
+void wal_session_pinged(void *arg);
 /** Slot, publication and position: asks for what the start depends on. */
 void wal_session_look(WalSource *wal);
 /** Appends the statements of a look at the preconditions. */
@@ -330,10 +305,6 @@ void wal_session_add_look(const WalSource *wal, Text *sql);
 /** The facts are there: goes on with slot and position. */
 void wal_session_open_walsender(WalSource *wal);
 void wal_session_stand_by(WalSource *wal, const char *holder);
-void wal_session_ping(WalSource *wal);
-/** A question on the control connection; its answer renews the lease from now. */
-void wal_ask(WalSource *wal, const PgQuery *query);
-void wal_renew_lease(WalSource *wal);
 
 /* wal_position.c */
 /** Commits the position row, and whether rows from before the slot are still to come, as soon as
@@ -364,8 +335,6 @@ MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked);
 void verify_push(WalSource *wal, bool at_once);
 /** A good look, taken at wal_end. */
 void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
-/** A result of wal_session_add_look(). */
-void verify_read_look(WalSource *wal, const PGresult *result);
 /** Takes that look. False: the publication is another one, and the stream was left. */
 bool verify_same_publication(WalSource *wal);
 /** Nothing may be read before a filling has compared the table with the log. */
@@ -413,8 +382,6 @@ void wal_rotation_switch(WalSource *wal, size_t at);
 bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data);
 /** Does what is due, if the control connection is free. */
 void wal_rotation_go_on(WalSource *wal);
-/** Looks at the table again: another one has the name. */
-void wal_session_lose_table(WalSource *wal);
 /** A relation that had the configured name: which table is it now? */
 void wal_rotation_add_question(const WalSource *wal, Text *sql);
 void wal_rotation_read_answer(WalSource *wal, const PGresult *row);

@@ -21,7 +21,7 @@ static void on_saved(void *arg, const Error *err)
     AUTO_ERROR refused = {0};
     if (err == NULL && !wal->save.stored) {
         char lsn[24];
-        history_write_failed(&wal->history);
+        history_write_failed(wal->history);
         if (wal->save.guarded) {
             error_set(&refused, CODE_OWNER_REPLACED,
                       "the row of pipeline '%s' in %s is not as it was a moment ago",
@@ -35,9 +35,8 @@ static void on_saved(void *arg, const Error *err)
         err = &refused;
     }
     if (err == NULL) {
-        wal_renew_lease(wal);
         wal->waiting.recorded = wal->save.whole ? wal->save.waiting : wal->waiting.recorded;
-        history_write_committed(&wal->history);
+        history_write_committed(wal->history);
         marker_row_moved(wal->marker, wal->save.ctid);
         wal->verify.write = wal->verify.write && wal->save.guarded; /* else it was written, too */
     }
@@ -55,18 +54,18 @@ static void on_save_result(void *arg, const PGresult *result)
 
 void position_send_waiting(WalSource *wal)
 {
-    if (wal->save.sql == NULL || pg_conn_is_busy(wal->control)) {
+    if (wal->save.sql == NULL || pg_conn_is_busy(claim_conn(wal->claim))) {
         return;
     }
     AUTO_TEXT sql = wal->save.sql;
     wal->save.sql = NULL;
     wal->save.stored = false;
-    history_write_sent(&wal->history);
-    wal_ask(wal, &(PgQuery){.step = "store position",
-                            .sql = sql,
-                            .arg = wal,
-                            .result = on_save_result,
-                            .done = on_saved});
+    history_write_sent(wal->history);
+    claim_ask(wal->claim, &(PgQuery){.step = "store position",
+                                     .sql = sql,
+                                     .arg = wal,
+                                     .result = on_save_result,
+                                     .done = on_saved});
 }
 
 static void save_queue(WalSource *wal, const Save *save)
@@ -116,7 +115,7 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
         wal->options.pipeline->messages ? "true" : "false", wal_rotation_oldest(wal), transaction,
-        identity, wal->history.ours, waiting ? "true" : "false");
+        identity, wal->history->ours, waiting ? "true" : "false");
     save_queue(
         wal,
         &(Save){
@@ -132,7 +131,7 @@ void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err))
         "UPDATE %s AS p SET generation = '%s', writes = p.writes + 1, updated_at ="
         " clock_timestamp() WHERE p.%s AND p.writes = %llu AND p.generation IS NOT DISTINCT FROM"
         " %s::uuid RETURNING p.ctid",
-        wal->position_table, wal->history.ours, wal->position_key,
+        wal->position_table, wal->history->ours, wal->position_key,
         (unsigned long long)wal->found.writes, found);
     save_queue(wal, &(Save){.sql = sql, .done = done, .guarded = true});
 }
@@ -140,24 +139,23 @@ void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err))
 bool position_note(WalSource *wal, const char *column, const char *value,
                    void (*done)(void *arg, const Error *err))
 {
-    if (wal->save.done != NULL || pg_conn_is_busy(wal->control)) {
+    if (wal->save.done != NULL || pg_conn_is_busy(claim_conn(wal->claim))) {
         return false;
     }
     char *sql = x_format("UPDATE %s AS p SET %s = %s, writes = p.writes + 1 WHERE p.%s AND"
                          " p.generation = '%s' RETURNING p.ctid",
-                         wal->position_table, column, value, wal->position_key, wal->history.ours);
+                         wal->position_table, column, value, wal->position_key, wal->history->ours);
     save_queue(wal, &(Save){.sql = sql, .done = done, .guarded = true});
     return true;
 }
 
 void position_start_marker(WalSource *wal, const MarkerPosition *position)
 {
-    marker_start(wal->marker, &(MarkerSession){.table_oid = wal_rotation_aim(wal),
-                                               .row_table = wal->position_table,
-                                               .row_key = wal->position_key,
-                                               .row_ctid = wal->save.ctid,
-                                               .dead_letter = wal->dead_letter,
-                                               .position = position});
+    claim_start_marker(wal->claim, (MarkerSession){.table_oid = wal_rotation_aim(wal),
+                                                   .row_table = wal->position_table,
+                                                   .row_key = wal->position_key,
+                                                   .row_ctid = wal->save.ctid,
+                                                   .position = position});
     wal->verify.pushed = (MarkerPosition){0};
 }
 

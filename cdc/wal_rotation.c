@@ -34,7 +34,7 @@ enum { COUNT_MOST = 100000, RETRY_MS = 1000, POSTGRES_SCHEMAS = 150000 };
 uint32_t wal_rotation_oid(const WalSource *wal, size_t at)
 {
     const OldTables *tables = &wal->rotation.tables;
-    return at < tables->count ? tables->items[at].oid : wal->lock.table_oid;
+    return at < tables->count ? tables->items[at].oid : claim_table(wal->claim);
 }
 
 const char *wal_rotation_name(const WalSource *wal, size_t at)
@@ -113,7 +113,7 @@ uint32_t wal_rotation_aim(WalSource *wal)
 {
     Rotation *rotation = &wal->rotation;
     size_t at = rotation->tables.count;
-    if (at > 0 && rotation->target != wal->lock.table_oid) {
+    if (at > 0 && rotation->target != claim_table(wal->claim)) {
         size_t last = rotation_find(wal, rotation->target);
         at = last < at ? last : rotation->done;
     }
@@ -148,7 +148,7 @@ bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice 
     wal->stream.paused = true;
     rotation->wanted = at;
     rotation->switching = true;
-    event_active(wal->pulse, 0, 0);
+    claim_pulse_now(wal->claim);
     return true;
 }
 
@@ -240,43 +240,35 @@ static void rotation_try_lock(WalSource *wal)
         wal_session_open_walsender(wal);
         return;
     }
-    rotation->lock.table_oid = rotation->tables.items[rotation->reading].oid;
-    rotation->lock.shared = wal->lock.shared;
-    wal->asked_us = clock_monotonic_us();
-    publisher_try_lock(&rotation->lock);
+    claim_lock_try(rotation->lock, rotation->tables.items[rotation->reading].oid);
 }
 
 static void on_lock_held(void *arg)
 {
     WalSource *wal = arg;
-    wal_renew_lease(wal);
     wal->rotation.reading++;
     rotation_try_lock(wal);
-}
-
-static void on_lock_lost(void *arg, const Error *err)
-{
-    wal_lose(arg, err);
 }
 
 static void on_unlocked(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
-    wal_session_stand_by(wal, wal->rotation.lock.holder);
+    wal_session_stand_by(wal, claim_lock_holder(wal->rotation.lock));
 }
 
 /* Whoever finishes the old table goes on with the new one. */
-static void on_lock_taken(void *arg)
+static void on_lock_taken(void *arg, const ClaimLock *lock)
 {
+    (void)lock;
     WalSource *wal = arg;
-    wal_ask(wal, &(PgQuery){.step = "release old lock",
-                            .sql = "SELECT pg_advisory_unlock_all()",
-                            .arg = wal,
-                            .done = on_unlocked});
+    claim_ask(wal->claim, &(PgQuery){.step = "release old lock",
+                                     .sql = "SELECT pg_advisory_unlock_all()",
+                                     .arg = wal,
+                                     .done = on_unlocked});
 }
 
 static void on_trees_result(void *arg, const PGresult *result)
@@ -305,10 +297,9 @@ static void on_trees_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
-    wal_renew_lease(wal);
     wal->rotation.reading = 0;
     rotation_try_lock(wal);
 }
@@ -319,7 +310,7 @@ static void rotation_add_continuity(const WalSource *wal, Text *sql)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
     const OldTables *tables = &wal->rotation.tables;
-    int version = PQserverVersion(pg_conn_raw(wal->control));
+    int version = PQserverVersion(pg_conn_raw(claim_conn(wal->claim)));
     if (tables->count != 1 || tables->items[0].name == NULL) {
         return;
     }
@@ -327,7 +318,7 @@ static void rotation_add_continuity(const WalSource *wal, Text *sql)
     old.name = old.configured = tables->items[0].name;
     precondition_add_query(pipeline, &old, 1, version, sql);
     AUTO_TEXT publication = ident_literal(pipeline->publication);
-    uint32_t table = wal->lock.table_oid;
+    uint32_t table = claim_table(wal->claim);
     text_printf(sql,
                 "; SELECT b.puballtables OR EXISTS (SELECT FROM pg_publication_rel r JOIN"
                 " pg_attribute s ON s.attrelid = r.prrelid WHERE r.prpubid = b.oid AND r.prrelid ="
@@ -355,14 +346,14 @@ static void rotation_ask_trees(WalSource *wal)
     rotation_add_continuity(wal, &sql);
     for (size_t i = 0; i < rotation->tables.count; i++) {
         tree_add_query(wal->options.pipeline, rotation->tables.items[i].oid, 0,
-                       PQserverVersion(pg_conn_raw(wal->control)), &sql);
+                       PQserverVersion(pg_conn_raw(claim_conn(wal->claim))), &sql);
         text_add(&sql, "; ");
     }
-    wal_ask(wal, &(PgQuery){.step = "partitions",
-                            .sql = sql.data,
-                            .arg = wal,
-                            .result = on_trees_result,
-                            .done = on_trees_done});
+    claim_ask(wal->claim, &(PgQuery){.step = "partitions",
+                                     .sql = sql.data,
+                                     .arg = wal,
+                                     .result = on_trees_result,
+                                     .done = on_trees_done});
 }
 
 static void on_tables_result(void *arg, const PGresult *result)
@@ -377,7 +368,7 @@ static void on_tables_result(void *arg, const PGresult *result)
         if (*grants == '\0' || rotation->error.class != ERROR_NONE) {
             continue;
         }
-        bool begun = wal->begun;
+        bool begun = claim_has_begun(wal->claim);
         error_set_as(
             &rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
             CODE_OLD_TABLE_DENIED,
@@ -394,10 +385,9 @@ static void on_tables_done(void *arg, const Error *err)
     Rotation *rotation = &wal->rotation;
     if (err != NULL || rotation->error.class != ERROR_NONE) {
         AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->error);
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
-    wal_renew_lease(wal);
     for (size_t i = 0; i < rotation->found.count; i++) { /* that the catalog does not link */
         const OldTable *found = &rotation->found.items[i];
         if (!wal_rotation_has(wal, found->oid)) {
@@ -412,21 +402,21 @@ void wal_rotation_look_between(WalSource *wal)
     const SlotFacts *facts = &wal->facts;
     const OldTables *found = &wal->rotation.found;
     bool told = facts->has_position && facts->table_id != 0;
-    uint32_t oldest = told && facts->table_id != wal->lock.table_oid ? facts->table_id
-                      : found->count > 0                             ? found->items[0].oid
-                                                                     : 0;
+    uint32_t oldest = told && facts->table_id != claim_table(wal->claim) ? facts->table_id
+                      : found->count > 0                                 ? found->items[0].oid
+                                                                         : 0;
     if (oldest == 0) {
         wal_session_open_walsender(wal);
         return;
     }
     wal->rotation.barrier = facts->insert_lsn;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    succession_add_query(wal->options.pipeline, oldest, wal->lock.table_oid, &sql);
-    wal_ask(wal, &(PgQuery){.step = "old tables",
-                            .sql = sql.data,
-                            .arg = wal,
-                            .result = on_tables_result,
-                            .done = on_tables_done});
+    succession_add_query(wal->options.pipeline, oldest, claim_table(wal->claim), &sql);
+    claim_ask(wal->claim, &(PgQuery){.step = "old tables",
+                                     .sql = sql.data,
+                                     .arg = wal,
+                                     .result = on_tables_result,
+                                     .done = on_tables_done});
 }
 
 void wal_rotation_begin(WalSource *wal)
@@ -485,7 +475,7 @@ static void on_finished(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     position_send_waiting(wal);
@@ -498,7 +488,7 @@ static void on_finish_noted(void *arg, const Error *err)
     WalSource *wal = arg;
     Rotation *rotation = &wal->rotation;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     const OldTable *old = &rotation->tables.items[rotation->done++];
@@ -541,10 +531,9 @@ static void on_counted(void *arg, const Error *err)
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
         copy.class = ERROR_RETRY; /* dropped, or our rights were taken: the next start tells */
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
-    wal_renew_lease(wal);
     if (rotation->unpublished == 0) {
         rotation_note_finished(wal);
         return;
@@ -562,7 +551,7 @@ static void on_counted(void *arg, const Error *err)
     error_hint(&gap,
                "`outboxd run --new-slot` makes the slot again and publishes the rows that are "
                "still unpublished, those of the old table first.");
-    wal_lose(wal, &gap);
+    claim_lose(wal->claim, &gap);
 }
 
 static void rotation_ask_count(WalSource *wal)
@@ -573,11 +562,11 @@ static void rotation_ask_count(WalSource *wal)
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS unpublished",
                  rotation->tables.items[rotation->done].name, wal->table->unpublished, COUNT_MOST);
-    wal_ask(wal, &(PgQuery){.step = "count rows left",
-                            .sql = sql,
-                            .arg = wal,
-                            .result = on_count_result,
-                            .done = on_counted});
+    claim_ask(wal->claim, &(PgQuery){.step = "count rows left",
+                                     .sql = sql,
+                                     .arg = wal,
+                                     .result = on_count_result,
+                                     .done = on_counted});
 }
 
 static void rotation_check_finished(WalSource *wal)
@@ -610,8 +599,8 @@ static void rotation_check_finished(WalSource *wal)
 void wal_rotation_go_on(WalSource *wal)
 {
     Rotation *rotation = &wal->rotation;
-    if (rotation->tables.count == 0 || wal->draining || !pg_conn_is_open(wal->control) ||
-        pg_conn_is_busy(wal->control)) {
+    if (rotation->tables.count == 0 || wal->draining || !pg_conn_is_open(claim_conn(wal->claim)) ||
+        pg_conn_is_busy(claim_conn(wal->claim))) {
         return;
     }
     if (rotation->switching) {
@@ -624,16 +613,12 @@ void wal_rotation_go_on(WalSource *wal)
 void wal_rotation_init(WalSource *wal)
 {
     wal->assembler.relations.old = &wal->rotation.tables;
-    wal->rotation.lock = (PublisherLock){.conn = wal->control,
-                                         .pipeline = wal->options.pipeline,
-                                         .arg = wal,
-                                         .lost = on_lock_lost,
-                                         .locked = on_lock_held,
-                                         .taken = on_lock_taken};
+    wal->rotation.lock = claim_lock_new(wal->claim, wal, on_lock_held, on_lock_taken);
 }
 
 void wal_rotation_release(WalSource *wal)
 {
+    claim_lock_free(&wal->rotation.lock);
     free(wal->rotation.publisher);
     rotation_clear(&wal->rotation);
     error_clear(&wal->rotation.error);

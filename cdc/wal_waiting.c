@@ -236,7 +236,7 @@ static void on_waiting_recorded(void *arg, const Error *err)
     WalSource *wal = arg;
     wal->waiting.asking = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->waiting.recorded = true;
@@ -269,14 +269,13 @@ static void on_waiting_done(void *arg, const Error *err)
     Waiting *waiting = &wal->waiting;
     waiting->asking = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     if (waiting->replaced) {
-        wal_session_lose_table(wal); /* the start finds both */
+        claim_lose_table(wal->claim); /* the start finds both */
         return;
     }
-    wal_renew_lease(wal);
     waiting_judge(wal);
     if (waiting->oldest != NULL) {
         waiting_later(wal);
@@ -323,12 +322,12 @@ static void waiting_ask(WalSource *wal)
     wal->waiting.replaced = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     waiting_add_question(wal, &sql);
-    wal_ask(wal, &(PgQuery){.step = "rows that wait",
-                            .sql = sql.data,
-                            .arg = wal,
-                            .rows_wanted = 1,
-                            .result = on_waiting_result,
-                            .done = on_waiting_done});
+    claim_ask(wal->claim, &(PgQuery){.step = "rows that wait",
+                                     .sql = sql.data,
+                                     .arg = wal,
+                                     .rows_wanted = 1,
+                                     .result = on_waiting_result,
+                                     .done = on_waiting_done});
 }
 
 /* Everything came back and is marked: the source begins again. */
@@ -344,7 +343,7 @@ static void waiting_begin_again(WalSource *wal)
 void waiting_go_on(WalSource *wal)
 {
     Waiting *waiting = &wal->waiting;
-    if (!waiting_is_connected(wal) || waiting->asking || pg_conn_is_busy(wal->control) ||
+    if (!waiting_is_connected(wal) || waiting->asking || pg_conn_is_busy(claim_conn(wal->claim)) ||
         event_pending(waiting->timer, EV_TIMEOUT, NULL)) {
         return;
     }

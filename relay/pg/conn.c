@@ -316,6 +316,9 @@ static void conn_finish_query(PgConn *conn)
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
     }
     err.step = query.step;
+    if (conn->options.answered != NULL) {
+        conn->options.answered(conn->options.arg);
+    }
     query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
 }
 

@@ -36,6 +36,8 @@ typedef struct PgConnOptions {
     /** A NOTIFY on a channel that a query LISTENs to; NULL: not wanted. Between queries it comes at
      * once, during one with its end or before. */
     void (*notified)(void *arg, const char *channel);
+    /** A query has ended; its done() follows. NULL: not wanted. */
+    void (*answered)(void *arg);
 } PgConnOptions;
 
 typedef struct PgQuery {
