@@ -48,7 +48,7 @@ static bool wal_publishes(const void *arg)
 bool wal_lease_holds(const WalSource *wal)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
     return claim_lease_holds(wal->claim) ||
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
@@ -155,7 +155,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
             }
         }
         /* Rows that are kept do not show that they are published: the position does. */
-        bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
+        bool keep = wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP && batch->count > 0;
         int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
         MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
         marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
@@ -257,7 +257,7 @@ void wal_lose_lease(WalSource *wal)
         &err, CODE_LEASE_EXPIRED,
         "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
         "now",
-        (long long)wal->options.pipeline->lease_ms);
+        (long long)wal->options.pipeline->claim.lease_ms);
     claim_lose(wal->claim, &err);
 }
 
@@ -437,8 +437,8 @@ Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *
         return FAILED;
     }
     WalSource *wal = x_calloc(1, sizeof(*wal));
-    int64_t lease_ms = options->pipeline->lease_ms;
-    bool keep = options->pipeline->on_publish == ON_PUBLISH_KEEP;
+    int64_t lease_ms = options->pipeline->claim.lease_ms;
+    bool keep = options->pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     wal->source.ops = &WAL_OPS;
     wal->options = *options;
     wal->table = table;

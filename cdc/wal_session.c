@@ -35,11 +35,11 @@ static void on_publication_created(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->publication);
+        error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->wal.publication);
         error_hint(&copy,
                    "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
                    "'insert');",
-                   wal->options.pipeline->publication, wal->options.pipeline->table);
+                   wal->options.pipeline->wal.publication, wal->options.pipeline->outbox.table);
         claim_lose(wal->claim, &copy);
         return;
     }
@@ -48,7 +48,7 @@ static void on_publication_created(void *arg, const Error *err)
 
 static void session_create_publication(WalSource *wal)
 {
-    AUTO_TEXT name = ident_quote(wal->options.pipeline->publication);
+    AUTO_TEXT name = ident_quote(wal->options.pipeline->wal.publication);
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
                              name, wal->table->configured);
@@ -100,7 +100,7 @@ static void on_facts_result(void *arg, const PGresult *result)
     } else if (PQfnumber(result, "flush_lsn") >= 0) {
         wal->found_told = history_read(result, claim_table(wal->claim), &wal->found);
     } else {
-        slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
+        slot_read_facts(result, wal->options.pipeline->wal.messages, &wal->facts);
         wal->log_end = wal->facts.insert_lsn;
         wal->facts_told = true;
     }
@@ -269,7 +269,7 @@ void wal_session_ping_result(void *arg, const PGresult *result)
     if (oid != claim_table(wal->claim)) {
         error_set(&wal->error, CODE_TABLE_REPLACED,
                   "table '%s' is not the one it was: looking at it again",
-                  wal->options.pipeline->table);
+                  wal->options.pipeline->outbox.table);
         return;
     }
     (void)lsn_parse(pg_needed(result, 0, 1), &wal->log_end);
@@ -326,7 +326,7 @@ void wal_session_add_ping(void *arg, Text *sql)
 {
     WalSource *wal = arg;
     AUTO_TEXT table = ident_literal(wal->table->configured);
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
+    AUTO_TEXT slot = ident_literal(wal->options.pipeline->wal.slot);
     text_printf(sql,
                 "SELECT pg_snapshot_xmax(pg_current_snapshot()),"
                 " pg_current_wal_insert_lsn(), to_regclass(%s)::oid,"

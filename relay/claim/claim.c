@@ -11,7 +11,7 @@
 static void claim_take(Claim *claim)
 {
     claim->state = CLAIM_HELD;
-    claim_arm(claim->pulse, claim->options.source->pipeline->lease_ms / 4);
+    claim_arm(claim->pulse, claim->options.source->pipeline->claim.lease_ms / 4);
     claim->options.reader->held(claim->options.arg);
 }
 
@@ -98,7 +98,7 @@ static void claim_on_timer(evutil_socket_t fd, short what, void *arg)
     if (claim->state == CLAIM_DELAYED) {
         claim_open(claim);
     } else if (claim->state == CLAIM_STANDBY && !claim_is_free(claim)) {
-        claim_arm(claim->timer, pipeline->standby_interval_ms); /* an answer is due */
+        claim_arm(claim->timer, pipeline->claim.standby_interval_ms); /* an answer is due */
     } else if (claim->state == CLAIM_STANDBY) {
         claim_lock_try(claim->lock, claim->table_oid);
     }
@@ -111,7 +111,7 @@ static void claim_on_pulse(evutil_socket_t fd, short what, void *arg)
     (void)what;
     Claim *claim = arg;
     if (claim->state == CLAIM_HELD) {
-        claim_arm(claim->pulse, claim->options.source->pipeline->lease_ms / 4);
+        claim_arm(claim->pulse, claim->options.source->pipeline->claim.lease_ms / 4);
         claim->options.reader->pulse(claim->options.arg);
     }
 }
@@ -138,7 +138,7 @@ static void claim_on_report(evutil_socket_t fd, short what, void *arg)
 static PgConn *claim_connect(Claim *claim)
 {
     const SourceOptions *source = claim->options.source;
-    int64_t lease_ms = source->pipeline->lease_ms;
+    int64_t lease_ms = source->pipeline->claim.lease_ms;
     int64_t statement_ms = source->config->database.statement_timeout_ms + 5000;
     bool apart = claim->options.reader->marks_apart;
     return claim_new_conn(claim,

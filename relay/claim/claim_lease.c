@@ -29,7 +29,8 @@ void claim_answered(void *arg)
 {
     Claim *claim = arg;
     if (claim->asking && pg_conn_is_open(claim->conn)) {
-        claim->lease_until_us = claim->asked_us + claim->options.source->pipeline->lease_ms * 1000;
+        claim->lease_until_us =
+            claim->asked_us + claim->options.source->pipeline->claim.lease_ms * 1000;
     }
     claim->asking = false;
 }

@@ -81,7 +81,7 @@ static void lock_look_at_holder(ClaimLock *lock)
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
         " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (long long)lock->claim->options.source->pipeline->lease_ms + PUBLISHER_MARGIN_MS,
+        (long long)lock->claim->options.source->pipeline->claim.lease_ms + PUBLISHER_MARGIN_MS,
         (unsigned)PUBLISHER_LOCK_CLASS, lock->table_oid);
     claim_ask(lock->claim, &(PgQuery){.step = "holder of the table",
                                       .sql = sql.data,

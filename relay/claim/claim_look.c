@@ -65,7 +65,7 @@ void claim_check_table(Claim *claim)
         look->table_oid != claim->table_oid) {
         error_set(&claim->loss->error, CODE_TABLE_REPLACED,
                   "table '%s' is not the one it was: looking at it again",
-                  claim->options.source->pipeline->table);
+                  claim->options.source->pipeline->outbox.table);
     }
 }
 

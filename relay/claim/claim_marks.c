@@ -110,7 +110,7 @@ ClaimMarks *claim_marks_new(Claim *claim)
         int64_t silence_ms = source->config->database.statement_timeout_ms + 5000;
         marks->conn = claim_new_conn(
             claim, &(PgConnOptions){.silence_timeout_ms = silence_ms,
-                                    .tcp_user_timeout_ms = source->pipeline->lease_ms,
+                                    .tcp_user_timeout_ms = source->pipeline->claim.lease_ms,
                                     .arg = claim,
                                     .opened = on_marker_opened});
     }

@@ -63,7 +63,7 @@ void claim_lose_table(Claim *claim)
 {
     AUTO_ERROR err = {0};
     error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
-              claim->options.source->pipeline->table);
+              claim->options.source->pipeline->outbox.table);
     claim_lose(claim, &err);
 }
 
@@ -84,7 +84,7 @@ void claim_stand_by(Claim *claim, const char *holder)
     claim->look->again = true;
     events->standby(events->arg, holder);
     claim->state = CLAIM_STANDBY;
-    claim_arm(claim->timer, claim->options.source->pipeline->standby_interval_ms);
+    claim_arm(claim->timer, claim->options.source->pipeline->claim.standby_interval_ms);
 }
 
 void claim_begin(Claim *claim)

@@ -129,7 +129,7 @@ static bool poll_may_publish(Source *source)
     error_set(
         &err, CODE_LEASE_EXPIRED,
         "no answer from PostgreSQL within the lease of %lld ms: another relay may publish now",
-        (long long)poll->options.pipeline->lease_ms);
+        (long long)poll->options.pipeline->claim.lease_ms);
     claim_lose(poll->claim, &err);
     return false;
 }

@@ -23,7 +23,7 @@ static void session_marker_opened(void *arg)
 {
     PollSource *poll = arg;
     poll->state = POLL_ACTIVE;
-    poll->interval_ms = poll->options.pipeline->poll_interval_min_ms;
+    poll->interval_ms = poll->options.pipeline->poll.interval_min_ms;
     poll->more = true;
     poll->source.events.active(poll->source.events.arg);
     /* Rows that were acknowledged before the reconnect are marked before the first fetch. */
