@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "config/dsn.h"
 #include "pg/conn.h"
+#include "pg/encoding.h"
 #include "pg/migrate.h"
 #include "pg/open.h"
 #include "pg/result.h"

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "pg/conn.h"
+#include "pg/encoding.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
