@@ -31,7 +31,7 @@ static void wal_close(void *arg, bool lost)
     waiting_give_back(wal);
     wal->waiting.reread = wal->waiting.rereading = wal->waiting.stands = false;
     position_drop_waiting(wal);
-    wal->look_wanted = wal->facts_told = false;
+    wal->facts_told = false;
     wal->creation = (SlotCreation){0};
     wal->rotation.switching = wal->rotation.counting = false;
     wal->state = WAL_AWAY;
@@ -140,7 +140,7 @@ static void wal_resume(Source *source)
         waiting_forget(wal);
     }
     wal->state = WAL_CHECKING;
-    wal_session_look(wal);
+    wal_want(wal, JOB_FACTS);
 }
 
 /* Everything up to here is acknowledged. */
@@ -169,8 +169,24 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     marker_add(wal->marker, batch, &stored);
 }
 
-/* A batch that came back: what is settled at its head counts, what is settled behind a hole is
- * remembered and recognised when the stream brings it again. */
+/* A batch that came back with events that are not settled, or behind one that did.
+ *
+ * The head, all that is settled before the first event that is not, is as good as a batch that was
+ * acknowledged: it is marked, and the position moves, inside the transaction (tx_lsn, tx_ordinal)
+ * of its last event. The marker takes batches, not halves: for that moment the batch is as short as
+ * its head. Its length is put back before anybody frees it, since the rest has to be freed, too.
+ *
+ * From the first event that is not settled there is a *hole*. Positions are a prefix of the log, so
+ * nothing behind a hole may move one, in this batch or in those that come back after it, however
+ * much of them is settled: wal->hole stays until the stream begins again (wal_take_up()), from the
+ * position, before the hole. That stream brings everything behind it a second time. What was
+ * settled there is remembered (`again`) by commit LSN and ordinal, and is recognised: it is not
+ * published twice, and the position passes it in its turn.
+ *
+ * Rows that a filling read from the table have no place in the log (commit_lsn 0). Each is
+ * published or not by itself, and a mark tells that for good; so they are marked also behind a
+ * hole. `rest` is the batch without its head, in a copy, for the marker alone, which looks at
+ * settled events only. */
 static void wal_take_back(WalSource *wal, Batch *batch)
 {
     size_t head = 0;
@@ -384,31 +400,29 @@ bool wal_is_idle(const WalSource *wal)
 
 /* To the claim. */
 
+void wal_go_on(WalSource *wal)
+{
+    waiting_go_on(wal);
+    wal_rotation_go_on(wal);
+    verify_go_on(wal);
+    if (wal->state == WAL_FILLING) {
+        fill_next(wal);
+    }
+}
+
 static void wal_marked(void *arg)
 {
     WalSource *wal = arg;
-    position_send_waiting(wal);
-    ask_send_waiting(wal);
-    waiting_go_on(wal);
-    wal_rotation_go_on(wal);
+    wal_go_on(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
-    } else if (wal->state == WAL_FILLING) {
-        fill_next(wal);
     }
 }
 
 static void wal_idle(void *arg)
 {
-    WalSource *wal = arg;
-    position_send_waiting(wal);
-    ask_send_waiting(wal);
-    waiting_go_on(wal);
-    wal_rotation_go_on(wal);
-    if (wal->state == WAL_FILLING) {
-        fill_next(wal);
-    }
-    wal_check_drained(wal);
+    wal_go_on(arg);
+    wal_check_drained(arg);
 }
 
 static const ClaimReader WAL_READER = {
@@ -429,6 +443,20 @@ static const ClaimReader WAL_READER = {
     .marked = wal_marked,
     .idle = wal_idle,
 };
+
+static const ClaimJob WAL_JOBS[JOBS] = {
+    [JOB_FACTS] = {.name = "facts", .run = wal_session_run},
+    [JOB_POSITION] = {.name = "store position", .run = position_run},
+    [JOB_LOG] = {.name = "ask about the log", .run = ask_run},
+    [JOB_WAITING] = {.name = "rows that wait", .run = waiting_run},
+    [JOB_ROTATION] = {.name = "next table", .run = wal_rotation_run},
+    [JOB_VERIFY] = {.name = "verify last row", .run = verify_run},
+};
+
+void wal_want(WalSource *wal, WalJob job)
+{
+    claim_want(wal->claim, &wal->jobs[job]);
+}
 
 Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *err)
 {
@@ -465,6 +493,11 @@ Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *
     wal->filler = claim_new_conn(wal->claim, &(PgConnOptions){.tcp_user_timeout_ms = lease_ms,
                                                               .arg = wal,
                                                               .opened = fill_filler_opened});
+    for (int job = 0; job < JOBS; job++) {
+        wal->jobs[job] = WAL_JOBS[job];
+        wal->jobs[job].arg = wal;
+    }
+    STAILQ_INIT(&wal->row.saves);
     waiting_init(wal);
     wal_rotation_init(wal);
     if (stream_init(wal, err) != OK) {

@@ -96,12 +96,12 @@ static void on_answered(void *arg, const Error *err)
     if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {
         stream_go_on(wal);
     }
-    marker_next(wal->marker);
 }
 
-void ask_send_waiting(WalSource *wal)
+void ask_run(void *arg)
 {
-    if (wal->held.bytes == NULL || wal->held.sent || pg_conn_is_busy(claim_conn(wal->claim))) {
+    WalSource *wal = arg;
+    if (wal->held.bytes == NULL || wal->held.sent) {
         return;
     }
     wal->held.sent = true;
@@ -138,5 +138,5 @@ void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRe
                  SLICE_ARG(relation->name));
     }
     wal->stream.paused = true;
-    ask_send_waiting(wal);
+    wal_want(wal, JOB_LOG);
 }

@@ -279,7 +279,8 @@ static void fill_write_end(WalSource *wal)
     /* The position names the oldest table, and one end does not hold for several. */
     AUTO_TEXT end = wal->rotation.tables.count > 0 ? x_strdup("NULL")
                                                    : x_format("%lld", (long long)wal->fill.end);
-    wal->fill.flushing = position_note(wal, "backfill_end", end, on_end_written);
+    wal->fill.flushing = true;
+    position_note(wal, "backfill_end", end, on_end_written);
 }
 
 /* The next table, from its beginning, in a snapshot of its own. */
@@ -321,7 +322,10 @@ static void fill_next_table(WalSource *wal)
     if (!fill->proof && wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         AUTO_TEXT next =
             x_format("%u, backfill_seq = NULL", wal_rotation_oid(wal, wal->fill.at + 1));
-        fill->noting = fill->noting || position_note(wal, "table_id", next, on_table_noted);
+        if (!fill->noting) {
+            fill->noting = true;
+            position_note(wal, "table_id", next, on_table_noted);
+        }
         return;
     }
     fill->at++;
@@ -354,7 +358,8 @@ void fill_next(WalSource *wal)
         bool done = wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker);
         if (done && fill->at < wal->rotation.tables.count) {
             fill_next_table(wal);
-        } else if (done) {
+        } else if (done && !fill->recording) {
+            fill->recording = true;
             MarkerPosition start = {.lsn = wal->start_lsn};
             position_save(wal, wal->fill.again ? &wal->facts.position : &start, false,
                           on_fill_recorded);
@@ -365,7 +370,7 @@ void fill_next(WalSource *wal)
         return;
     }
     if (!fill->durable) {
-        if (!fill->flushing && !pg_conn_is_busy(claim_conn(wal->claim))) {
+        if (!fill->flushing) {
             fill_write_end(wal);
         }
         return;

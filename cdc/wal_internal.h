@@ -1,8 +1,12 @@
 /* What the files of the WAL source share; nobody else includes this. */
 #pragma once
 
+#include <assert.h>
+#include <stddef.h>
+
 #include "base/log_limit.h"
 #include "cdc/assemble.h"
+#include "cdc/old_tables.h"
 #include "cdc/slot.h"
 #include "cdc/wal.h"
 #include "rows/parked.h"
@@ -32,10 +36,11 @@ typedef struct Fill {
     int64_t first_missed;
     bool taken; /* the snapshot is */
     bool flushing;
-    bool durable;  /* what the snapshot shows is flushed, and `end` is in the position */
-    bool complete; /* the last row was read */
-    bool recorded; /* ... and the position says that all of them are published */
-    bool again;    /* rows that waited for their topic: the position stays where it is */
+    bool durable;   /* what the snapshot shows is flushed, and `end` is in the position */
+    bool complete;  /* the last row was read */
+    bool recording; /* ... the position is to say that all of them are published */
+    bool recorded;  /* ... it does */
+    bool again;     /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
     size_t rows; /* of this fetch */
@@ -88,17 +93,34 @@ typedef struct Scout {
     Error error;
 } Scout;
 
-/* A position row that waits to be committed, or is. */
+/* A write to the position row. */
 typedef struct Save {
-    char ctid[24];                             /* where the row is now */
-    void (*done)(void *arg, const Error *err); /* NULL: none */
-    char *sql;                                 /* NULL: it is sent */
+    void (*done)(void *arg, const Error *err);
+    char *sql;
     MarkerPosition position;
     bool whole;   /* all of the row */
     bool waiting; /* ... and rows in the table wait for their topic */
     bool guarded; /* the row must be as it was */
-    bool stored;
+    STAILQ_ENTRY(Save) next;
 } Save;
+
+/* The position row, and what is to be written there. */
+typedef struct PositionRow {
+    char ctid[24];             /* where it is now */
+    bool stored;               /* by the write that is under way */
+    STAILQ_HEAD(, Save) saves; /* the first is under way, or waits for its turn */
+} PositionRow;
+
+/* What waits for the control connection. */
+typedef enum WalJob {
+    JOB_FACTS,    /* slot, publication, position: what the start depends on */
+    JOB_POSITION, /* the next write to the position row */
+    JOB_LOG,      /* a message of the stream that waits for an answer */
+    JOB_WAITING,  /* are the rows seen whose topic is missing? */
+    JOB_ROTATION, /* turns to the next table, or sees whether the old one is finished */
+    JOB_VERIFY,   /* a last look, before a stop */
+    JOBS,
+} WalJob;
 
 /* A message of the stream that waits for an answer of the control connection. */
 typedef struct Held {
@@ -143,17 +165,6 @@ typedef struct Idle {
     uint64_t proven; /* ... and the log was that long */
 } Idle;
 
-/* An old table that was spoken of. */
-typedef struct SaidTable {
-    uint32_t oid;
-    bool gone;
-} SaidTable;
-
-typedef struct SaidTables {
-    SaidTable *items;
-    size_t count;
-} SaidTables;
-
 /* The table was renamed and made anew: wal_rotation.c. */
 typedef struct Rotation {
     OldTables tables; /* that may not be finished, oldest first */
@@ -171,7 +182,7 @@ typedef struct Rotation {
     int64_t unpublished; /* in the old table; -1: not told */
     int64_t retry_us;
     SaidTables said;
-    ClaimLock *lock;  /* of the old table `reading` */
+    ClaimLock *lock; /* of the old table `reading` */
     char *publisher; /* outbox.publisher as SQL; NULL: there is none, or it is not ours to write */
     OldTables found; /* of which its rows tell, oldest first */
     Error error;
@@ -216,7 +227,6 @@ typedef struct WalSource {
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
     bool slot_taken;    /* another relay reads it, by the last question of the lease */
-    bool look_wanted;   /* wal_session_look, as soon as the control connection is free */
     SlotCreation creation;
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */
@@ -230,7 +240,8 @@ typedef struct WalSource {
     bool live; /* acked is of this process: better than what the database says */
     size_t outstanding;
     size_t outstanding_events;
-    Save save;
+    ClaimJob jobs[JOBS];
+    PositionRow row;
     Fill fill;
     Scout scout;
     Stream stream;
@@ -239,11 +250,17 @@ typedef struct WalSource {
     Rotation rotation;
 } WalSource;
 
+static_assert(offsetof(WalSource, source) == 0, "a Source of WAL_OPS is cast to it");
+
 /* wal.c */
 /** The right to publish was ours for sure, at the last look. */
 bool wal_lease_holds(const WalSource *wal);
 void wal_lose_lease(WalSource *wal);
 void wal_check_drained(WalSource *wal);
+/** Something was marked, stored or told: whoever waited for that goes on. */
+void wal_go_on(WalSource *wal);
+/** Asks for it when its turn comes. */
+void wal_want(WalSource *wal, WalJob job);
 void wal_deliver(WalSource *wal, Batch *batch);
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 /** Nothing is read that is not acknowledged and committed. */
@@ -271,8 +288,10 @@ void waiting_forget(WalSource *wal);
 void waiting_acked(WalSource *wal);
 /** Which events have no row is not known any more. */
 void waiting_forget_rowless(WalSource *wal);
-/** Does what is due, if the control connection is free. */
+/** Does what is due. */
 void waiting_go_on(WalSource *wal);
+/** JOB_WAITING */
+void waiting_run(void *arg);
 /** Which rows wait is known by this process. */
 bool waiting_is_known(const WalSource *wal);
 /** True when our old walsender still has the slot: looks again soon. */
@@ -298,8 +317,8 @@ void wal_session_lock_taken(void *arg, const ClaimLock *lock);
 void wal_session_add_ping(void *arg, Text *sql);
 void wal_session_ping_result(void *arg, const PGresult *result);
 void wal_session_pinged(void *arg);
-/** Slot, publication and position: asks for what the start depends on. */
-void wal_session_look(WalSource *wal);
+/** JOB_FACTS */
+void wal_session_run(void *arg);
 /** Appends the statements of a look at the preconditions. */
 void wal_session_add_look(const WalSource *wal, Text *sql);
 /** The facts are there: goes on with slot and position. */
@@ -307,18 +326,20 @@ void wal_session_open_walsender(WalSource *wal);
 void wal_session_stand_by(WalSource *wal, const char *holder);
 
 /* wal_position.c */
-/** Commits the position row, and whether rows from before the slot are still to come, as soon as
- * the control connection is free. */
+/** Commits the position row, and whether rows from before the slot are still to come, when its turn
+ * comes. */
 void position_save(WalSource *wal, const MarkerPosition *position, bool backfill,
                    void (*done)(void *arg, const Error *err));
-/** Sends what waits for the control connection. */
-void position_send_waiting(WalSource *wal);
+/** JOB_POSITION */
+void position_run(void *arg);
+/** A write waits, or is under way. */
+bool position_is_saving(const WalSource *wal);
 
 /** Raises the count of writes as the new owner, then done(): marks may follow. */
 void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err));
 void position_drop_waiting(WalSource *wal);
-/** Sets one column of our row; false: something else waits to be written. */
-bool position_note(WalSource *wal, const char *column, const char *value,
+/** Sets one column of our row. */
+void position_note(WalSource *wal, const char *column, const char *value,
                    void (*done)(void *arg, const Error *err));
 /** The marker may write: the row is ours. */
 void position_start_marker(WalSource *wal, const MarkerPosition *position);
@@ -345,9 +366,12 @@ void verify_adopt(WalSource *wal);
 void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
 /** True: a last look is under way, and the stop waits for it. */
 bool verify_last(WalSource *wal);
-void verify_send_waiting(WalSource *wal);
+/** Does what is due. */
+void verify_go_on(WalSource *wal);
+/** JOB_VERIFY */
+void verify_run(void *arg);
 
-/* wal_rotation.c */
+/* wal_rotation_begin.c */
 void wal_rotation_init(WalSource *wal);
 void wal_rotation_release(WalSource *wal);
 /** The facts are there. When the position was reached with another table than the one that has the
@@ -380,8 +404,10 @@ void wal_rotation_switch(WalSource *wal, size_t at);
 /** True when the message is a row of another table than the one that marks go to: it is held until
  * what was read before is marked. */
 bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data);
-/** Does what is due, if the control connection is free. */
+/** Does what is due. */
 void wal_rotation_go_on(WalSource *wal);
+/** JOB_ROTATION */
+void wal_rotation_run(void *arg);
 /** A relation that had the configured name: which table is it now? */
 void wal_rotation_add_question(const WalSource *wal, Text *sql);
 void wal_rotation_read_answer(WalSource *wal, const PGresult *row);
@@ -433,7 +459,8 @@ void scout_release(WalSource *wal);
 bool ask_is_far(const WalSource *wal, uint64_t place);
 /** Keeps the message, pauses the stream and asks; relation: about this, or NULL. */
 void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation);
-void ask_send_waiting(WalSource *wal);
+/** JOB_LOG */
+void ask_run(void *arg);
 void ask_release(WalSource *wal);
 
 /* wal_stream.c */

@@ -129,7 +129,7 @@ bool wal_publisher_begin(WalSource *wal)
 bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
                           void (*done)(void *arg, const Error *err))
 {
-    if (wal->rotation.publisher == NULL || pg_conn_is_busy(claim_conn(wal->claim))) {
+    if (wal->rotation.publisher == NULL || !claim_is_free(wal->claim)) {
         return false; /* whoever finds the row finds the table finished */
     }
     AUTO_BUFFER sql = TEXT_EMPTY;

@@ -43,7 +43,7 @@ static void on_publication_created(void *arg, const Error *err)
         claim_lose(wal->claim, &copy);
         return;
     }
-    wal_session_look(wal); /* what was made has an identity now */
+    wal_want(wal, JOB_FACTS); /* what was made has an identity now */
 }
 
 static void session_create_publication(WalSource *wal)
@@ -142,12 +142,9 @@ void wal_session_add_look(const WalSource *wal, Text *sql)
     claim_add_look(wal->claim, sql);
 }
 
-void wal_session_look(WalSource *wal)
+void wal_session_run(void *arg)
 {
-    wal->look_wanted = pg_conn_is_busy(claim_conn(wal->claim)); /* with a question of the lease */
-    if (wal->look_wanted) {
-        return;
-    }
+    WalSource *wal = arg;
     wal->facts = (SlotFacts){0};
     wal->facts_told = false;
     wal->found_told = false;
@@ -231,6 +228,7 @@ void wal_session_stand_by(WalSource *wal, const char *holder)
     claim_stand_by(wal->claim, holder);
     waiting_give_back(wal);
     waiting_forget(wal);
+    position_drop_waiting(wal);
     marker_stop(wal->marker);
     wal->state = WAL_AWAY;
     wal_check_drained(wal);
@@ -301,25 +299,13 @@ void wal_session_pinged(void *arg)
         wal_session_stand_by(wal, "another relay reads the slot");
         return;
     }
-    if (wal->look_wanted) {
-        wal_session_look(wal);
-        return;
-    }
-    position_send_waiting(wal);
-    ask_send_waiting(wal);
-    waiting_go_on(wal);
-    wal_rotation_go_on(wal);
-    if (wal->state == WAL_FILLING) {
-        fill_next(wal);
-    }
-    verify_send_waiting(wal);
+    wal_go_on(wal);
     if (wal->state == WAL_ACTIVE) {
         stream_advance_idle(wal);
         if (wal->idle.wanted && wal_is_idle(wal)) {
             stream_send_status(wal, true); /* how far is the stream? */
         }
     }
-    marker_next(wal->marker);
 }
 
 void wal_session_add_ping(void *arg, Text *sql)

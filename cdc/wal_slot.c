@@ -167,7 +167,7 @@ static void on_position_saved(void *arg, const Error *err)
         return;
     }
     wal->gap_accepted = wal->closing_gap;
-    position_start_marker(wal, &wal->save.position);
+    position_start_marker(wal, &(MarkerPosition){.lsn = wal->start_lsn});
     fill_start(wal);
 }
 

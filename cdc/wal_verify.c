@@ -104,7 +104,7 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
             verify_push(wal, true);
         }
     }
-    verify_send_waiting(wal);
+    verify_go_on(wal);
 }
 
 bool verify_same_publication(WalSource *wal)
@@ -159,15 +159,14 @@ static void on_identity_stored(void *arg, const Error *err)
         claim_lose(wal->claim, err);
         return;
     }
-    position_send_waiting(wal);
-    marker_next(wal->marker);
     wal_check_drained(wal);
 }
 
 static void verify_store_identity(WalSource *wal)
 {
     AUTO_TEXT identity = ident_literal(wal->verify.identity);
-    wal->verify.write = !position_note(wal, "publication", identity, on_identity_stored);
+    wal->verify.write = false;
+    position_note(wal, "publication", identity, on_identity_stored);
 }
 
 static void on_last_result(void *arg, const PGresult *result)
@@ -191,24 +190,30 @@ static void on_last_done(void *arg, const Error *err)
     wal_check_drained(wal);
 }
 
-void verify_send_waiting(WalSource *wal)
+void verify_run(void *arg)
 {
+    WalSource *wal = arg;
     Verify *verify = &wal->verify;
-    if (wal->state != WAL_ACTIVE || pg_conn_is_busy(claim_conn(wal->claim)) || verify->asking) {
+    if (wal->state != WAL_ACTIVE || !verify->ask) {
         return;
     }
-    if (verify->ask) {
-        verify->ask = false;
-        verify->asking = true;
-        AUTO_BUFFER sql = TEXT_EMPTY;
-        wal_session_add_look(wal, &sql);
-        claim_ask(wal->claim, &(PgQuery){.step = "verify last row",
-                                         .sql = sql.data,
-                                         .rows_wanted = 2,
-                                         .arg = wal,
-                                         .result = on_last_result,
-                                         .done = on_last_done});
-    } else if (verify->write && !marker_pending(wal->marker)) {
+    verify->ask = false;
+    verify->asking = true;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    wal_session_add_look(wal, &sql);
+    claim_ask(wal->claim, &(PgQuery){.step = "verify last row",
+                                     .sql = sql.data,
+                                     .rows_wanted = 2,
+                                     .arg = wal,
+                                     .result = on_last_result,
+                                     .done = on_last_done});
+}
+
+void verify_go_on(WalSource *wal)
+{
+    Verify *verify = &wal->verify;
+    if (wal->state == WAL_ACTIVE && verify->write && !verify->asking && !verify->ask &&
+        !marker_pending(wal->marker)) {
         verify_store_identity(wal);
     }
 }
@@ -220,7 +225,7 @@ bool verify_last(WalSource *wal)
     if (behind && !verify->asked) {
         verify->asked = true;
         verify->ask = true;
-        verify_send_waiting(wal);
+        wal_want(wal, JOB_VERIFY);
     }
     return verify->ask || verify->asking;
 }

@@ -146,7 +146,8 @@ static PgConn *claim_connect(Claim *claim)
                                            .tcp_user_timeout_ms = lease_ms,
                                            .arg = claim,
                                            .opened = on_opened,
-                                           .answered = claim_answered});
+                                           .answered = claim_answered,
+                                           .idle = claim_on_idle});
 }
 
 Claim *claim_new(const ClaimOptions *options)
@@ -160,6 +161,8 @@ Claim *claim_new(const ClaimOptions *options)
     claim->loss = x_calloc(1, sizeof(*claim->loss));
     claim->loss->report = event_new(source->base, -1, 0, claim_on_report, claim);
     claim->look = claim_look_new();
+    claim->jobs = claim_jobs_new();
+    claim->jobs->ping = (ClaimJob){.name = "ping", .run = claim_ask_ping, .arg = claim};
     claim->lock = claim_lock_new(claim, claim, on_locked, on_taken);
     claim->conn = claim_connect(claim);
     claim->marks = claim_marks_new(claim);
@@ -175,6 +178,7 @@ void claim_free(Claim **claim)
     pg_conn_free(&(*claim)->conn);
     claim_lock_free(&(*claim)->lock);
     claim_look_free(&(*claim)->look);
+    free((*claim)->jobs);
     event_free((*claim)->timer);
     event_free((*claim)->pulse);
     event_free((*claim)->loss->report);

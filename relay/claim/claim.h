@@ -13,6 +13,7 @@
 #pragma once
 
 #include <event2/event.h>
+#include <sys/queue.h>
 
 #include "base/worker.h"
 #include "config/config.h"
@@ -106,13 +107,27 @@ bool claim_has_begun(const Claim *claim);
 /* The connection. */
 
 PgConn *claim_conn(const Claim *claim);
-/** A question; its answer renews the lease from now. The connection must be free. */
+/** A question that waits for its turn; in its owner, which outlives the claim's connection. */
+typedef struct ClaimJob {
+    const char *name;
+    /** Its turn: the connection is free. Asks with claim_ask(), or nothing if nothing is to be
+     * asked any more. */
+    void (*run)(void *arg);
+    void *arg;
+    bool waits; /* the claim's, like the next */
+    TAILQ_ENTRY(ClaimJob) entry;
+} ClaimJob;
+/** First come, first served; at once if nobody asks. One that waits already keeps its place; all of
+ * them are forgotten when the claim is lost. */
+void claim_want(Claim *claim, ClaimJob *job);
+/** A question; its answer renews the lease from now. The connection must be free: for a job whose
+ * turn it is, or from an answer, which may ask on. */
 void claim_ask(Claim *claim, const PgQuery *query);
 /** Open, and no question is under way. */
 bool claim_is_free(const Claim *claim);
 /** When the last question was asked, monotonic. */
 int64_t claim_asked_us(const Claim *claim);
-/** Asks the question of the lease, if the connection is free and the lock is ours. */
+/** Wants the question of the lease to be asked before all others, if the lock is ours. */
 void claim_ping(Claim *claim);
 /** The next pulse comes now. */
 void claim_pulse_now(Claim *claim);

@@ -39,6 +39,12 @@ typedef struct ClaimMarks {
     HistoryMemory history;
 } ClaimMarks;
 
+/* Who waits for the connection: claim_jobs.c. */
+typedef struct ClaimJobs {
+    TAILQ_HEAD(, ClaimJob) waiting; /* each at most once: as many as their owners have */
+    ClaimJob ping;
+} ClaimJobs;
+
 struct Claim {
     ClaimOptions options;
     ClaimState state;
@@ -49,6 +55,7 @@ struct Claim {
     ClaimLook *look;
     ClaimLoss *loss;
     ClaimMarks *marks;
+    ClaimJobs *jobs;
     struct event *timer;    /* back-off, standby */
     struct event *pulse;    /* while the lock is ours */
     int64_t lease_until_us; /* monotonic */
@@ -66,7 +73,18 @@ void claim_look_free(ClaimLook **look);
 /** Appends a look, and by whom we are served, and asks. */
 void claim_ask_look(Claim *claim, Text *sql, void (*done)(void *arg, const Error *err));
 
+/* claim_jobs.c */
+ClaimJobs *claim_jobs_new(void);
+/** The connection is gone. */
+void claim_drop_jobs(ClaimJobs *jobs);
+void claim_want_first(Claim *claim, ClaimJob *job);
+/** Of MarkerOptions.yields, and of PgConnOptions.idle. */
+bool claim_jobs_wait(const void *arg);
+void claim_on_idle(void *arg);
+
 /* claim_lease.c */
+/** Of the job "ping". */
+void claim_ask_ping(void *arg);
 /** Of PgConnOptions. */
 void claim_answered(void *arg);
 

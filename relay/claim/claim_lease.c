@@ -10,11 +10,6 @@ void claim_ask(Claim *claim, const PgQuery *query)
     pg_conn_send(claim->conn, query);
 }
 
-bool claim_is_free(const Claim *claim)
-{
-    return pg_conn_is_open(claim->conn) && !pg_conn_is_busy(claim->conn);
-}
-
 int64_t claim_asked_us(const Claim *claim)
 {
     return claim->asked_us;
@@ -55,9 +50,10 @@ static void on_ping_done(void *arg, const Error *err)
     claim->options.reader->pinged(claim->options.arg);
 }
 
-void claim_ping(Claim *claim)
+void claim_ask_ping(void *arg)
 {
-    if (claim->state != CLAIM_HELD || !claim_is_free(claim)) {
+    Claim *claim = arg;
+    if (claim->state != CLAIM_HELD) {
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -68,4 +64,11 @@ void claim_ping(Claim *claim)
                                 .arg = claim,
                                 .result = on_ping_result,
                                 .done = on_ping_done});
+}
+
+void claim_ping(Claim *claim)
+{
+    if (claim->state == CLAIM_HELD) {
+        claim_want_first(claim, &claim->jobs->ping);
+    }
 }

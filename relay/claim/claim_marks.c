@@ -130,6 +130,7 @@ ClaimMarks *claim_marks_new(Claim *claim)
                                     .marked = on_marked,
                                     .idle = on_marker_idle,
                                     .blocked = apart ? NULL : on_marker_blocked,
+                                    .yields = apart ? NULL : claim_jobs_wait,
                                     .replaced = reader->replaced != NULL ? on_replaced : NULL});
     return marks;
 }

@@ -16,6 +16,7 @@ static void claim_close(Claim *claim, ClaimState state)
 {
     event_del(claim->timer);
     event_del(claim->pulse);
+    claim_drop_jobs(claim->jobs);
     pg_conn_close(claim->conn);
     if (claim->marks->conn != NULL) {
         pg_conn_close(claim->marks->conn);
@@ -83,6 +84,7 @@ void claim_stand_by(Claim *claim, const char *holder)
     claim->loss->begun = true;
     claim->look->again = true;
     events->standby(events->arg, holder);
+    claim_drop_jobs(claim->jobs);
     claim->state = CLAIM_STANDBY;
     claim_arm(claim->timer, claim->options.source->pipeline->claim.standby_interval_ms);
 }

@@ -1,6 +1,9 @@
 /* What the files of the polling source share; nobody else includes this. */
 #pragma once
 
+#include <assert.h>
+#include <stddef.h>
+
 #include "claim/claim.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/gaps.h"
@@ -168,6 +171,8 @@ typedef struct PollSource {
     int64_t covered_us; /* when the last one was sent that left something behind ... */
     int64_t covered_seq; /* ... this number */
 } PollSource;
+
+static_assert(offsetof(PollSource, source) == 0, "a Source of POLL_OPS is cast to it");
 
 /* poll.c */
 void poll_set_timer(PollSource *poll, int64_t delay_ms);
