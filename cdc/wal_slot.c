@@ -21,12 +21,12 @@ static void on_streaming(void *arg)
 {
     WalSource *wal = arg;
     bool was_filling = wal->fill.complete;
-    wal->begun = true;
+    claim_begin(wal->claim);
     wal->state = WAL_ACTIVE;
     wal->waiting.rereading = false;
     AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("streaming", &err)) {
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     char lsn[24];
@@ -34,7 +34,7 @@ static void on_streaming(void *arg)
     if (log_limit_take(&wal->stream_lines, now_us) ||
         log_limit_due(&wal->stream_lines, now_us, false) > 0) {
         log_write(LOG_INFO, wal->options.pipeline->name, CODE_STREAM_STARTED,
-                  LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
+                  LOG_FIELDS(log_text("slot", wal->options.pipeline->wal.slot),
                              log_text("lsn", lsn_format(wal->start_lsn, lsn))),
                   "reading the log");
     }
@@ -70,7 +70,7 @@ void wal_slot_unreadable(WalSource *wal, const Error *err)
         error_copy(&wal->unreadable, &copy);
         copy.class = ERROR_RETRY;
     }
-    wal_lose(wal, &copy);
+    claim_lose(wal->claim, &copy);
 }
 
 static void on_stream_refused(void *arg, const Error *err)
@@ -100,7 +100,7 @@ static void on_stream_refused(void *arg, const Error *err)
         wal_slot_unreadable(wal, &copy);
         return;
     }
-    wal_lose(wal, &copy);
+    claim_lose(wal->claim, &copy);
 }
 
 static int slot_protocol(int server_version)
@@ -128,15 +128,15 @@ void wal_slot_stream(WalSource *wal)
     wal->assembler.done_lsn = from.tx_lsn;
     wal->assembler.done_ordinal = from.tx_ordinal;
     assembler_restart(&wal->assembler, from.lsn, protocol);
-    AUTO_TEXT slot = ident_quote(pipeline->slot);
-    AUTO_TEXT publication = ident_quote(pipeline->publication);
+    AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
+    AUTO_TEXT publication = ident_quote(pipeline->wal.publication);
     AUTO_TEXT publications = ident_literal(publication);
     char lsn[24];
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_printf(&sql,
                 "START_REPLICATION SLOT %s LOGICAL %s (proto_version '%d', publication_names %s",
                 slot, lsn_format(from.lsn, lsn), protocol, publications);
-    text_add(&sql, pipeline->messages ? ", messages 'true')" : ")");
+    text_add(&sql, pipeline->wal.messages ? ", messages 'true')" : ")");
     pg_conn_send(wal->walsender, &(PgQuery){.step = "START_REPLICATION",
                                             .sql = sql.data,
                                             .arg = wal,
@@ -163,11 +163,11 @@ static void on_position_saved(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->gap_accepted = wal->closing_gap;
-    position_start_marker(wal, &wal->save.position);
+    position_start_marker(wal, &(MarkerPosition){.lsn = wal->start_lsn});
     fill_start(wal);
 }
 
@@ -179,7 +179,7 @@ void wal_slot_watch(WalSource *wal)
         return;
     }
     AUTO_ERROR err = {0};
-    slot_unfinished(wal->options.pipeline->slot, 0, &err);
+    slot_unfinished(wal->options.pipeline->wal.slot, 0, &err);
     creation->said = true;
     wal->source.events.refused(wal->source.events.arg, &err);
 }
@@ -194,13 +194,13 @@ static void on_slot_created(void *arg, const Error *err)
     }
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->slot);
-        wal_lose(wal, &copy);
+        error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->wal.slot);
+        claim_lose(wal->claim, &copy);
         return;
     }
     char lsn[24];
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_SLOT_CREATED,
-              LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
+              LOG_FIELDS(log_text("slot", wal->options.pipeline->wal.slot),
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
     wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
@@ -210,15 +210,15 @@ static void on_slot_created(void *arg, const Error *err)
 static void slot_create_slot(WalSource *wal)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
-    AUTO_TEXT slot = ident_quote(pipeline->slot);
+    AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
     AUTO_TEXT sql =
-        pipeline->failover_slot
+        pipeline->wal.failover_slot
             ? x_format(
                   "CREATE_REPLICATION_SLOT %s LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)",
                   slot)
             : x_format("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput EXPORT_SNAPSHOT", slot);
     log_write(LOG_INFO, pipeline->name, CODE_SLOT_CREATING,
-              LOG_FIELDS(log_text("slot", pipeline->slot)),
+              LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
               "creating the replication slot: waits until every running transaction has ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
     pg_conn_send(wal->walsender, &(PgQuery){.step = "CREATE_REPLICATION_SLOT",
@@ -233,7 +233,7 @@ static void slot_create_slot(WalSource *wal)
 static void slot_begin(WalSource *wal)
 {
     position_forget(wal);
-    history_adopt(&wal->history, &wal->found);
+    history_adopt(wal->history, &wal->found);
     wal->facts.position = (MarkerPosition){0};
     wal->facts.publication_then[0] = '\0';
     verify_begin(wal);
@@ -243,7 +243,7 @@ static void on_slot_dropped(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     slot_create_slot(wal);
@@ -254,7 +254,7 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
     const char *missing =
-        pipeline->on_publish == ON_PUBLISH_KEEP
+        pipeline->outbox.on_publish == ON_PUBLISH_KEEP
             ? "every row of the table whose published_at is not set is published again (keep marks "
               "nothing); rows that others deleted meanwhile are lost"
             : "the rows that are still unpublished follow; rows that others deleted meanwhile are "
@@ -263,12 +263,12 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     log_write(LOG_WARN, pipeline->name, CODE_GAP_ACCEPTED,
               LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
-                         log_text("messages", pipeline->messages ? "may be missing" : "none")),
+                         log_text("messages", pipeline->wal.messages ? "may be missing" : "none")),
               "%s; making the slot again: %s", error_message(gap), missing);
     wal->closing_gap = true;
     slot_begin(wal);
     if (wal->facts.has_slot) {
-        AUTO_TEXT slot = ident_quote(pipeline->slot);
+        AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
         pg_conn_send(wal->walsender, &(PgQuery){.step = "DROP_REPLICATION_SLOT",
                                                 .sql = sql,
@@ -292,10 +292,10 @@ static void slot_say_no_gap(WalSource *wal)
         return;
     }
     wal->new_slot_said = true;
-    AUTO_TEXT slot = ident_literal(pipeline->slot);
+    AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
     log_write(
         LOG_WARN, pipeline->name, CODE_NEW_SLOT_NOT_NEEDED,
-        LOG_FIELDS(log_text("slot", pipeline->slot)),
+        LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
         "--new-slot has nothing to do: slot and position fit together, and no row is known to "
         "be missing from the log; going on. To make the slot again all the same, stop the "
         "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
@@ -307,13 +307,13 @@ static void on_claimed(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     position_start_marker(wal, &wal->facts.position);
     wal->waiting.recorded = wal->facts.waiting;
     bool read_again = wal->facts.waiting && !waiting_is_known(wal);
-    bool rows_tell = wal->options.pipeline->on_publish != ON_PUBLISH_KEEP;
+    bool rows_tell = wal->options.pipeline->outbox.on_publish != ON_PUBLISH_KEEP;
     if (wal->facts.backfill || read_again) {
         slot_say_no_gap(wal); /* the table is read anyway */
         fill_go_on(wal);
@@ -334,7 +334,7 @@ void wal_slot_nothing_missed(WalSource *wal)
 void wal_slot_missed(WalSource *wal, const Error *gap)
 {
     if (!wal->options.config->new_slot || wal->gap_accepted) {
-        wal_lose(wal, gap);
+        claim_lose(wal->claim, gap);
         return;
     }
     marker_stop(wal->marker);
@@ -347,13 +347,13 @@ static void slot_go_on(WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     bool failed_over = facts->left_timeline != 0;
-    uint32_t last = wal->history.last.table_oid;
+    uint32_t last = wal->history->last.table_oid;
     bool replaced =
-        wal->history.known && last != wal->lock.table_oid && !wal_rotation_has(wal, last);
+        wal->history->known && last != claim_table(wal->claim) && !wal_rotation_has(wal, last);
     if (failed_over || replaced || wal->distrust || facts->history == HISTORY_NEWER_OWNER) {
         position_forget(wal);
     }
-    history_adopt(&wal->history, &wal->found);
+    history_adopt(wal->history, &wal->found);
     verify_begin(wal);
     if (failed_over && !facts->backfill) {
         log_write(LOG_WARN, wal->options.pipeline->name, CODE_SLOT_FAILED_OVER,
@@ -369,12 +369,12 @@ static void slot_go_on(WalSource *wal)
 static void slot_compare_history(WalSource *wal)
 {
     SlotFacts *facts = &wal->facts;
-    const History *last = &wal->history.last;
+    const History *last = &wal->history->last;
     History found = wal->found;
     if (wal->live && !wal->distrust) {
         facts->known = marker_position(wal->marker);
     }
-    if (wal->history.known) {
+    if (wal->history->known) {
         found.table_oid =
             last->table_oid; /* a table made again shows in the publication's identity */
         if (facts->left_timeline != 0) {
@@ -383,7 +383,7 @@ static void slot_compare_history(WalSource *wal)
         }
     }
     facts->history =
-        history_judge(&wal->history, &found, facts->difference, sizeof(facts->difference));
+        history_judge(wal->history, &found, facts->difference, sizeof(facts->difference));
     if (facts->history == HISTORY_NEWER_OWNER) {
         facts->known = (MarkerPosition){0};
     }
@@ -418,13 +418,13 @@ void wal_slot_decide(WalSource *wal)
     }
     switch (verdict) {
     case SLOT_REFUSED:
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         break;
     case SLOT_GAP:
         if (may_close) {
             slot_accept_gap(wal, &err);
         } else {
-            wal_lose(wal, &err);
+            claim_lose(wal->claim, &err);
         }
         break;
     case SLOT_CREATE:
@@ -435,7 +435,7 @@ void wal_slot_decide(WalSource *wal)
         slot_begin(wal);
         log_write(
             LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
-            LOG_FIELDS(log_text("slot", pipeline->slot)),
+            LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
         position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
@@ -470,7 +470,7 @@ static void on_history_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL && !pg_conn_is_open(wal->walsender)) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal_slot_decide(wal); /* a history file that is not there holds nothing */
@@ -480,11 +480,11 @@ static void on_identity_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     SlotFacts *facts = &wal->facts;
-    int last = wal->history.known ? (int)wal->history.last.timeline : facts->timeline;
+    int last = wal->history->known ? (int)wal->history->last.timeline : facts->timeline;
     facts->left_timeline = facts->position_timeline != facts->timeline ? facts->position_timeline
                            : last != facts->timeline                   ? last
                                                                        : 0;
@@ -505,7 +505,7 @@ static void on_walsender_set(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     pg_conn_send(wal->walsender, &(PgQuery){.step = "IDENTIFY_SYSTEM",
@@ -521,10 +521,10 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        if (wal->begun) { /* what a human must mend is waited for */
+        if (claim_has_begun(wal->claim)) { /* what a human must mend is waited for */
             copy.class = ERROR_RETRY;
         }
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
     /* The texts of the stream are printed with the settings of this session. */
@@ -536,7 +536,7 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     text_printf(&sql,
                 "SET tcp_user_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;"
                 " SET wal_sender_timeout = %lld",
-                (long long)wal->options.pipeline->lease_ms + PUBLISHER_MARGIN_MS);
+                (long long)wal->options.pipeline->claim.lease_ms + PUBLISHER_MARGIN_MS);
     pg_conn_send(wal->walsender, &(PgQuery){.step = "session of the walsender",
                                             .sql = sql.data,
                                             .arg = wal,

@@ -109,12 +109,12 @@ void stream_send_status(WalSource *wal, bool reply)
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
         AUTO_TEXT reason = pg_message(pg);
         error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", reason);
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     wal->stream.status_us = clock_monotonic_us();
     if (FAILPOINT_FAILS("feedback_sent", &err)) {
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
     }
 }
 
@@ -131,7 +131,7 @@ void stream_advance_idle(WalSource *wal)
     }
     uint64_t until = wal->idle.wanted ? wal->idle.until : position + IDLE_BYTES;
     if (told >= until && proven < until) {
-        wal_session_ping(wal);
+        claim_ping(wal->claim);
         return;
     }
     if (proven > position && proven >= until) {
@@ -163,11 +163,11 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
     if (stream->storm_since_us == 0) {
         stream->storm_since_us = now_us;
     }
-    if (now_us - stream->storm_since_us > wal->options.pipeline->pg_shutdown_grace_ms * 1000) {
+    if (now_us - stream->storm_since_us > wal->options.pipeline->wal.shutdown_grace_ms * 1000) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is stopping and waits for us; hanging up");
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
     }
 }
 
@@ -199,7 +199,7 @@ static void stream_ended(WalSource *wal)
         err.code = CODE_SLOT_LOST;
     } else if (err.class == ERROR_FATAL && sqlstate_is(&err, "XX000")) {
         err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     wal_slot_unreadable(wal, &err);
@@ -234,8 +234,8 @@ static bool stream_batch_waits(WalSource *wal, unsigned messages)
 static bool stream_batch_is_full(const WalSource *wal)
 {
     const Batch *batch = wal->assembler.batch;
-    return batch != NULL && (batch->count >= (size_t)wal->options.pipeline->batch_events ||
-                             batch->bytes >= (size_t)wal->options.pipeline->batch_bytes);
+    return batch != NULL && (batch->count >= (size_t)wal->options.pipeline->limits.batch_events ||
+                             batch->bytes >= (size_t)wal->options.pipeline->limits.batch_bytes);
 }
 
 /* For a whole batch: what a kill repeats stays within in_flight_events. The configuration refuses a
@@ -244,7 +244,8 @@ static bool stream_has_room(WalSource *wal)
 {
     size_t events = 0;
     size_t bytes = 0;
-    return wal_room(wal, &events, &bytes) && events >= (size_t)wal->options.pipeline->batch_events;
+    return wal_room(wal, &events, &bytes) &&
+           events >= (size_t)wal->options.pipeline->limits.batch_events;
 }
 
 /* The furthest place that the message names. */
@@ -296,7 +297,7 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
         error_set(&err, CODE_PG_PROTOCOL,
                   "a message of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(furthest, a), lsn_format(wal->log_end, b));
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return false;
     }
     if (stream_must_ask(wal, message, &relation)) {
@@ -312,7 +313,7 @@ static bool stream_take(WalSource *wal, char **bytes, size_t length)
     WireMessage message;
     AUTO_ERROR err = {0};
     if (wire_read(*bytes, length, &message, &err) != OK) {
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return false;
     }
     if (!stream_believe(wal, &message, *bytes, length)) {
@@ -460,7 +461,7 @@ void stream_resume(WalSource *wal)
 void stream_watch(WalSource *wal)
 {
     int64_t silent_us = clock_monotonic_us() - wal->stream.read_us;
-    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
     if (wal->stream.paused) {
         silent_us = 0; /* we do not listen */
         wal->stream.read_us = clock_monotonic_us();
@@ -468,8 +469,8 @@ void stream_watch(WalSource *wal)
     if (silent_us > lease_us) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
-                  (long long)wal->options.pipeline->lease_ms);
-        wal_lose(wal, &err);
+                  (long long)wal->options.pipeline->claim.lease_ms);
+        claim_lose(wal->claim, &err);
         return;
     }
     stream_send_status(wal, silent_us > lease_us / 2 || wal->idle.wanted);

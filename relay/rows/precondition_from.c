@@ -1,9 +1,8 @@
 /* The FROM clause of the query: one row, whatever is missing. Its parts, by alias:
  *
  *   relay        the role outbox_relay, if there is one
- *   c            the table, by its name in the catalog: to_regclass() would refuse a schema that we
- *                may not use. Then NULL
- *   d p u z      dead_letter, position, publisher, pause: beside the table, else in schema outbox
+ *   c            the table (rows/companion.h), or NULL
+ *   d p u z      its companions dead_letter, position, publisher, pause
  *   tree         the table with its partitions, or with what inherits from it
  *   col          the columns that are needed, one character (or one word) for each
  *   pub          published_at
@@ -23,6 +22,7 @@
 #include "base/memory.h"
 #include "config/columns.h"
 #include "pg/ident.h"
+#include "rows/companion.h"
 #include "rows/precondition_internal.h"
 
 #define PG "pg_catalog."
@@ -33,7 +33,7 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 {
     size_t count = 0;
     const Option *options = options_all(&count);
-    NeededColumn *needed = x_calloc(count + pipeline->header_columns.count, sizeof(*needed));
+    NeededColumn *needed = x_calloc(count + pipeline->outbox.header_columns.count, sizeof(*needed));
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         size_t index = column_index(&options[i]);
@@ -42,9 +42,9 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
             needed[used++] = (NeededColumn){.path = options[i].path, .name = name, .index = index};
         }
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        needed[used++] =
-            (NeededColumn){.name = pipeline->header_columns.items[i], .index = COLUMNS_COUNT};
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
+        needed[used++] = (NeededColumn){.name = pipeline->outbox.header_columns.items[i],
+                                        .index = COLUMNS_COUNT};
     }
     *ret_count = used;
     return needed;
@@ -53,34 +53,8 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 static void add_table(const OutboxTable *table, Text *sql)
 {
     AUTO_TEXT name = ident_literal(table->configured);
-    text_printf(
-        sql,
-        " FROM (SELECT " PG "parse_ident(%s) AS part) AS configured"
-        " CROSS JOIN (SELECT " PG "to_regrole('outbox_relay')::oid AS oid) relay"
-        " LEFT JOIN LATERAL (SELECT k.oid, k.relname, k.relnamespace, k.relkind, k.relowner,"
-        "  k.relrowsecurity, k.relforcerowsecurity, k.relispartition, n.nspname,"
-        "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
-        "  FROM " PG "pg_class k JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
-        "  WHERE k.relname = configured.part[" PG "cardinality(configured.part)]"
-        "  AND CASE WHEN " PG "cardinality(configured.part) > 1 THEN n.nspname ="
-        "   configured.part[1] ELSE " PG "pg_table_is_visible(k.oid) END LIMIT 1) c ON true",
-        name);
-}
-
-/* One of our own tables, told by its columns: a schema of the user's may hold another of that name.
- */
-static void add_companion(const char *alias, const char *name, const char *columns, Text *sql)
-{
-    text_printf(sql,
-                " LEFT JOIN LATERAL (SELECT k.oid, k.relnamespace AS nsp, k.relnamespace" SCHEMA
-                " || '.' || " PG "quote_ident(k.relname)"
-                " AS sql FROM " PG "pg_class k WHERE k.relname = '%s' AND k.relkind IN ('r', 'p')"
-                "  AND k.relnamespace IN (c.relnamespace, " PG "to_regnamespace('outbox')::oid)"
-                "  AND 4 = (SELECT " PG "count(*) FROM"
-                "  " PG
-                "pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND w.attname IN"
-                "  (%s)) ORDER BY k.relnamespace = c.relnamespace DESC LIMIT 1) %s ON true",
-                name, columns, alias);
+    text_add(sql, " FROM (SELECT " PG "to_regrole('outbox_relay')::oid AS oid) relay");
+    companion_add_table(name, sql);
 }
 
 /* Whether publication `publication` sends the rows of k: its own entry, that of a partitioned table
@@ -102,10 +76,11 @@ static char *covers(const char *publication, int version)
  * would stop the application's, too. */
 static char *changes(const PipelineConfig *pipeline)
 {
-    bool marks = pipeline->on_publish == ON_PUBLISH_MARK;
-    bool deletes =
-        pipeline->on_publish == ON_PUBLISH_DELETE || pipeline->retain_ms != DURATION_FOREVER;
-    AUTO_TEXT own = ident_literal(pipeline->publication != NULL ? pipeline->publication : "");
+    bool marks = pipeline->outbox.on_publish == ON_PUBLISH_MARK;
+    bool deletes = pipeline->outbox.on_publish == ON_PUBLISH_DELETE ||
+                   pipeline->outbox.retain_ms != DURATION_FOREVER;
+    AUTO_TEXT own =
+        ident_literal(pipeline->wal.publication != NULL ? pipeline->wal.publication : "");
     const char *ours = pipeline->capture == CAPTURE_WAL ? "q.pubupdate OR q.pubdelete" : "false";
     return x_format("(%s OR %s OR (q.pubname = %s AND (%s)))", marks ? "q.pubupdate" : "false",
                     deletes ? "q.pubdelete" : "false", own, ours);
@@ -193,8 +168,8 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
     free(needed);
     text_add(sql, ") AS v(i, name) LEFT JOIN " PG "pg_attribute a ON a.attrelid = c.oid"
                   " AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped) col ON true");
-    AUTO_TEXT published = ident_literal(pipeline->columns.published_at);
-    AUTO_TEXT seq = ident_literal(pipeline->columns.seq);
+    AUTO_TEXT published = ident_literal(pipeline->outbox.columns.published_at);
+    AUTO_TEXT seq = ident_literal(pipeline->outbox.columns.seq);
     text_printf(
         sql,
         " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attgenerated,"
@@ -225,7 +200,7 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
  * tells that the table is in it: it leaves such a publication with SET SCHEMA. */
 static void add_publication(const PipelineConfig *pipeline, int version, Text *sql)
 {
-    AUTO_TEXT publication = ident_literal(pipeline->publication);
+    AUTO_TEXT publication = ident_literal(pipeline->wal.publication);
     bool schemas = version >= POSTGRES_15;
     text_printf(
         sql,
@@ -259,7 +234,7 @@ static void add_publication(const PipelineConfig *pipeline, int version, Text *s
 
 static void add_slot(const PipelineConfig *pipeline, Text *sql)
 {
-    AUTO_TEXT slot = ident_literal(pipeline->slot != NULL ? pipeline->slot : "");
+    AUTO_TEXT slot = ident_literal(pipeline->wal.slot != NULL ? pipeline->wal.slot : "");
     text_printf(sql, " LEFT JOIN " PG "pg_replication_slots s ON s.slot_name = %s", slot);
 }
 
@@ -268,15 +243,18 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
 {
     bool wal = pipeline->capture == CAPTURE_WAL;
     bool letters = pipeline->on_poison == ON_POISON_DEAD_LETTER ||
-                   pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ||
-                   pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER || pipeline->messages;
+                   pipeline->route.on_unrouted == ON_UNROUTED_DEAD_LETTER ||
+                   pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ||
+                   pipeline->wal.messages;
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT w.oid, w.oid" SCHEMA " AS sql,"
                 "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = w.oid"
-                "   AND g.relname = 'migration') AS ours FROM (VALUES (1, c.relnamespace)%s%s)"
-                "  AS w(i, oid)"
-                "  WHERE NOT " PG "has_schema_privilege(w.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
-                " shut ON true",
+                "   AND " COMPANION_IS_MIGRATION(
+                    "g") ") AS ours"
+                         "  FROM (VALUES (1, c.relnamespace)%s%s) AS w(i, oid)"
+                         "  WHERE NOT " PG
+                         "has_schema_privilege(w.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
+                         " shut ON true",
                 wal ? ", (2, p.nsp)" : ", (2, u.nsp)", letters ? ", (3, d.nsp)" : "");
 }
 
@@ -284,10 +262,10 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
                            int server_version, Text *sql)
 {
     add_table(table, sql);
-    add_companion("d", "dead_letter", "'id', 'pipeline', 'reason', 'at'", sql);
-    add_companion("p", "position", "'pipeline', 'slot', 'lsn', 'timeline'", sql);
-    add_companion("u", "publisher", "'table_id', 'table_name', 'generation', 'writes'", sql);
-    add_companion("z", "pause", "'pipeline', 'paused_at', 'paused_by', 'reason'", sql);
+    companion_add(COMPANION_DEAD_LETTER, "d", sql);
+    companion_add(COMPANION_POSITION, "p", sql);
+    companion_add(COMPANION_PUBLISHER, "u", sql);
+    companion_add(COMPANION_PAUSE, "z", sql);
     if (pipeline->capture == CAPTURE_WAL) {
         add_publication(pipeline, server_version, sql);
     }

@@ -233,7 +233,23 @@ static void sink_free(Sink *sink)
     (void)sink;
 }
 
+static bool sink_connected(const Sink *sink)
+{
+    (void)sink;
+    return *rig.stats.kafka_connected > 0;
+}
+
+static void sink_silent(const Sink *sink, int seconds, Error *err)
+{
+    (void)sink;
+    error_set(err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              seconds);
+    (void)error_advise(err);
+}
+
 static const SinkOps SINK_OPS = {
+    .answers = sink_connected,
+    .silent = sink_silent,
     .open = sink_open,
     .send = sink_send,
     .flush = sink_flush,
@@ -294,9 +310,9 @@ void rig_prepare(void)
     error_clear(&rig.sink.next_error);
     memset(&rig, 0, sizeof(rig));
     rig.config = given_pipeline();
-    rig.config.routes = &route;
-    rig.config.route_count = 1;
-    rig.config.topic = GIVEN(""); /* other types are unrouted */
+    rig.config.route.rules = &route;
+    rig.config.route.rule_count = 1;
+    rig.config.route.topic = GIVEN(""); /* other types are unrouted */
     rig.source.source.ops = &SOURCE_OPS;
     rig.source.may_publish = true;
     rig.source.last_acked = -1;

@@ -113,12 +113,13 @@ static void source_ack(Source *source, Batch *batch)
         row->place = event->state == EVENT_PARKED ? ROW_PARKED
                      : event_is_settled(event)    ? ROW_UNMARKED
                                                   : ROW_IDLE;
-        bool known = event->state == EVENT_PUBLISHED ? row->acknowledged
-                     : event->state == EVENT_ASIDE   ? row->aside
-                     : event->state == EVENT_PARKED  ? sim.may_park
-                     : event->state == EVENT_DROPPED
-                         ? row->kind == ROW_UNROUTED && sim.config.on_unrouted == ON_UNROUTED_DROP
-                         : true;
+        bool known =
+            event->state == EVENT_PUBLISHED ? row->acknowledged
+            : event->state == EVENT_ASIDE   ? row->aside
+            : event->state == EVENT_PARKED  ? sim.may_park
+            : event->state == EVENT_DROPPED
+                ? row->kind == ROW_UNROUTED && sim.config.route.on_unrouted == ON_UNROUTED_DROP
+                : true;
         SIM_ASSERT(known, "row %lld is settled (%d) without a reason", (long long)event->seq,
                    event->state);
     }
@@ -284,7 +285,23 @@ static void sink_status(const Sink *sink, Text *json)
     (void)json;
 }
 
+static bool sink_connected(const Sink *sink)
+{
+    (void)sink;
+    return *sim.stats.kafka_connected > 0;
+}
+
+static void sink_silent(const Sink *sink, int seconds, Error *err)
+{
+    (void)sink;
+    error_set(err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              seconds);
+    (void)error_advise(err);
+}
+
 static const SinkOps SINK_OPS = {
+    .answers = sink_connected,
+    .silent = sink_silent,
     .open = sink_nothing,
     .send = sink_send,
     .flush = sink_nothing,

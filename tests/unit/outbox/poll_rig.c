@@ -645,7 +645,7 @@ void rig_prepare(void)
                   .room_bytes = 1000000,
                   .pipeline = given_pipeline()},
            sizeof(rig));
-    rig.pipeline.in_flight_events = 100;
+    rig.pipeline.limits.in_flight_events = 100;
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");
     rig.config.database.connect_timeout_ms = 60000;
@@ -664,11 +664,11 @@ void rig_begin(void)
     rig.metrics = metrics_new();
     stats_init(&rig.stats, rig.metrics, "orders");
     AUTO_ERROR err = {0};
-    cr_assert_eq(poll_source_new(&(PollOptions){.base = rig.base,
-                                                .worker = rig.worker,
-                                                .config = &rig.config,
-                                                .pipeline = &rig.pipeline,
-                                                .stats = &rig.stats},
+    cr_assert_eq(poll_source_new(&(SourceOptions){.base = rig.base,
+                                                  .worker = rig.worker,
+                                                  .config = &rig.config,
+                                                  .pipeline = &rig.pipeline,
+                                                  .stats = &rig.stats},
                                  &rig.source, &err),
                  OK, "%s", error_message(&err));
     rig.source->events = (SourceEvents){.locked = on_locked,
