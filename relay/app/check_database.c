@@ -44,8 +44,8 @@ static void check_encryption(Check *check, PGconn *conn, bool replication)
         check_warning(check, "database",
                       "switch TLS on in the server, and set sslmode=verify-full and sslrootcert in "
                       "database.dsn",
-                      "TLS is off for \"%s\", which is not on this machine: the server offers "
-                      "none, and sslmode does not ask for it",
+                      "TLS is off for \"%s\", which is not on this machine: the server does not "
+                      "offer it, and sslmode does not require it",
                       host);
     }
 }
@@ -70,11 +70,10 @@ PGconn *check_connect(Check *check, bool replication)
         return conn;
     }
     const char *hint = replication
-                           ? "Is there a pooler in between, or a CONNECTION LIMIT of the role? "
-                             "psql with the same string and replication=database says the "
-                             "same."
-                           : "Is the server running, and are host and port right? psql "
-                             "with the same string says the same.";
+                           ? "Check for a pooler in between, and for a CONNECTION LIMIT of the "
+                             "role. Try the same string and replication=database with psql."
+                           : "Check that the server is running, and that host and port are right. "
+                             "Try the same string with psql.";
     bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER;
     check_problem(check, EXIT_POSTGRES, "database",
                   *error_own_hint(&err) != '\0' ? error_own_hint(&err) : hint, "%s%s",
@@ -98,8 +97,8 @@ static void check_version(Check *check, const PGconn *conn)
         if (version / 10000 == sound / 10000 && version < sound) {
             AUTO_TEXT remedy = x_format("upgrade to %d.%d or later", sound / 10000, sound % 10000);
             check_warning(check, "database", remedy,
-                          "PostgreSQL %d.%d has bugs that lose or repeat data of logical "
-                          "decoding, and a hole in quoting",
+                          "PostgreSQL %d.%d has bugs that lose or duplicate data in logical "
+                          "decoding, and a security hole in quoting",
                           version / 10000, version % 10000);
         }
     }
@@ -120,14 +119,14 @@ static bool check_server(Check *check, PGconn *conn)
     if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(conn) &&
         check->config->database.pooler != POOLER_SESSION) {
         check_problem(check, EXIT_POSTGRES, "database",
-                      "connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                      "connect to PostgreSQL directly, or, if the pooler is in session mode, set "
                       "database.pooler = \"session\"",
-                      "a connection pooler stands in between; a transaction pooler would hand the "
-                      "publisher's lock to somebody else");
+                      "a connection pooler stands in between; in transaction mode it would hand "
+                      "the publisher's lock to another client");
     }
     if (pg_value(r, 0, 1)[0] == 't') {
         check_problem(check, EXIT_POSTGRES, "database",
-                      "name the primary, or several hosts with target_session_attrs=read-write",
+                      "give the primary, or several hosts with target_session_attrs=read-write",
                       "the server is a standby: rows cannot be marked there");
     }
     if (strcmp(pg_value(r, 0, 2), "on") != 0 || strcmp(pg_value(r, 0, 3), "on") != 0) {
@@ -137,12 +136,13 @@ static bool check_server(Check *check, PGconn *conn)
                       pg_value(r, 0, 2), pg_value(r, 0, 3));
     }
     if (strcmp(pg_value(r, 0, 4), "UTF8") != 0) {
-        check_warning(check, "database", NULL,
-                      "the database is encoded in %s: what has no UTF-8 form cannot be published",
-                      pg_value(r, 0, 4));
+        check_warning(
+            check, "database", NULL,
+            "the encoding of the database is %s: text that has no UTF-8 form cannot be published",
+            pg_value(r, 0, 4));
     }
     if (pg_value(r, 0, 5)[0] == 't') {
-        check_warning(check, "database", "use a role of its own: GRANT outbox_relay TO your_relay;",
+        check_warning(check, "database", "use a separate role: GRANT outbox_relay TO your_relay;",
                       "role \"%s\" is a superuser; the relay needs only outbox_relay",
                       pg_value(r, 0, 6));
     }

@@ -278,11 +278,11 @@ static void conn_judge_answer(PgConn *conn)
         return;
     }
     if (query->copy_both != NULL) {
-        conn_garble(conn, "is no stream");
+        conn_garble(conn, "is not a stream");
     } else if ((query->row != NULL || query->feed != NULL) && !conn->copy_told) {
-        conn_garble(conn, "brings no COPY");
+        conn_garble(conn, "does not start a COPY");
     } else if (conn->rows_told < query->rows_wanted) {
-        conn_garble(conn, "holds no row where one belongs");
+        conn_garble(conn, "lacks a row that it should have");
     }
 }
 
@@ -362,7 +362,7 @@ static void conn_feed(PgConn *conn)
     }
     conn_watch(conn, what, conn->options.silence_timeout_ms);
     if (conn->unsent) { /* the server waits for more, and libpq would begin anew */
-        conn_garble(conn, "cannot be given all that it asks for");
+        conn_garble(conn, "asks for more data than there is");
     }
 }
 
@@ -390,7 +390,7 @@ static void conn_take_result(PgConn *conn, PGresult *result)
                   : status == PGRES_COPY_IN   ? conn->query.feed != NULL
                                               : true;
     if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
-        conn_garble(conn, "begins a COPY that was not asked for");
+        conn_garble(conn, "starts a COPY that was not requested");
         PQclear(result);
         return;
     }

@@ -21,8 +21,7 @@ static const SqlstateRow ROWS[] = {
     {"57P03", CODE_POSTGRES_STARTING, ""},
     {"57P05", CODE_POSTGRES_IDLE_TIMEOUT, ""},
     {"57014", CODE_POSTGRES_QUERY_CANCELED, NULL},
-    {"53300", CODE_POSTGRES_TOO_MANY_CONNECTIONS,
-     "Raise max_connections, or end sessions that nobody needs."},
+    {"53300", CODE_POSTGRES_TOO_MANY_CONNECTIONS, "Raise max_connections, or end unused sessions."},
     {"53", CODE_POSTGRES_RESOURCES, NULL},
     {"58", CODE_POSTGRES_SYSTEM, NULL},
     {"40", CODE_POSTGRES_SERIALIZATION, ""}, /* serialization_failure, deadlock */

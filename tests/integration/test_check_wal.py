@@ -84,14 +84,14 @@ def run_remedy(database, text, problem, user=SUPERUSER):
 
 def test_a_good_setup_is_accepted_before_the_first_start(check, database, wal):
     text = check()
-    assert f"slot           {SLOT}: none yet; the relay makes it at its first start" in text
+    assert f"slot           {SLOT}: none yet; the relay creates it at its first start" in text
     assert "no problem, 1 warning; nothing was changed" in text
     assert wal.slot() is None and wal.position() is None
 
 
 def test_who_reads_the_slot_is_named(check, database, wal):
     wal.make_slot()
-    assert f"slot           {SLOT}: nobody reads it now" in check()
+    assert f"slot           {SLOT}: not read by any client now" in check()
     reader = psycopg2.connect(database.dsn(application_name="shop/orders"), connection_factory=psycopg2.extras.LogicalReplicationConnection)
     with contextlib.closing(reader), reader.cursor() as cursor:
         cursor.start_replication(SLOT, options={"proto_version": "1", "publication_names": SLOT})
@@ -116,7 +116,7 @@ def test_what_polling_needs_is_said_where_the_table_is_read(check, database, wal
 def test_the_replication_attribute_is_asked_for(check, server, database, wal):
     server.execute(f"ALTER ROLE {RELAY} NOREPLICATION")
     text = check(expect=2)
-    run_remedy(database, text, f"role {RELAY} may not replicate")
+    run_remedy(database, text, f"role {RELAY} lacks REPLICATION")
     check()
 
 
@@ -159,7 +159,7 @@ def test_places_for_its_reader_are_counted(check, server, database, wal):
     others = [psycopg2.connect(database.dsn(SUPERUSER), connection_factory=psycopg2.extras.LogicalReplicationConnection) for _ in range(3)]
     try:
         text = check(expect=2)
-        assert "all 3 places of max_wal_senders are taken" in text and "cannot connect" not in text
+        assert "all 3 connections that max_wal_senders allows are in use" in text and "cannot connect" not in text
     finally:
         for other in others:
             other.close()
@@ -408,8 +408,8 @@ def test_every_postgresql(work_directory, check, major):
         migrate(database)
         grant_memberships(database)
         text = check(expect=2, db=database)
-        assert f"role {RELAY} may not replicate" in text and "the server says: " in text and "may not create it" in text and "2 problems" in text, text
-        run_remedy(database, text, "may not replicate")
+        assert f"role {RELAY} lacks REPLICATION" in text and "(server: " in text and "may not create it" in text and "2 problems" in text, text
+        run_remedy(database, text, "lacks REPLICATION")
         run_remedy(database, text, "may not create it")
         assert "no problem" in check(db=database)
         text = check({"messages": True, "messages_from": "anyone"}, expect=2 if major == "13" else 0, db=database)
@@ -420,12 +420,12 @@ def test_every_postgresql(work_directory, check, major):
         Wal(database, publication=None).make_slot()
         if int(major) >= 17:
             text = check({"failover_slot": True}, expect=2, db=database)
-            alter = re.search(r"ALTER_REPLICATION_SLOT \w+ \(FAILOVER true\);", remedy(text, "made without failover")).group()
+            alter = re.search(r"ALTER_REPLICATION_SLOT \w+ \(FAILOVER true\);", remedy(text, "created without failover")).group()
             connection = psycopg2.connect(database.dsn(), connection_factory=psycopg2.extras.LogicalReplicationConnection)
             connection.cursor().execute(alter)
             connection.close()
             check({"failover_slot": True}, db=database)
         database.execute("SELECT outbox.emit('a', 'order', '1', '{}')", user=APP)
-        assert "nobody reads it now" in check(db=database)
+        assert "not read by any client now" in check(db=database)
     finally:
         server.remove()

@@ -41,7 +41,7 @@ class Held:
         self.one = self.make().start(wait_ready=False)
         if capture == "wal":
             eventually(lambda: (self.database.query("SELECT backfill FROM outbox.position") or [[True]])[0][0] is False, 30,
-                       lambda: "it follows the log\n" + self.one.log_tail())
+                       lambda: "it reads the WAL\n" + self.one.log_tail())
         self.insert("bad", [1, 2, 3])
         self.insert("bad", [4], **({"headers": MANY} if why == "row" else {}))
         if gone:

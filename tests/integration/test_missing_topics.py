@@ -320,7 +320,7 @@ def emit_listened(database, aggregates, count, own=2):
 
 
 def follows(one):
-    eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it follows the log\n" + one.log_tail())
+    eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it reads the WAL\n" + one.log_tail())
     return one
 
 

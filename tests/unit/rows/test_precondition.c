@@ -696,9 +696,9 @@ Test(precondition, a_column_that_something_rests_on_is_missing)
         bool seen; /* it was there at an earlier look */
         OnPublish on_publish;
     } CASES[] = {
-        {.present = "-++++++++++++++++", .needs = "\"seq\" (the relay knows rows by it)"},
+        {.present = "-++++++++++++++++", .needs = "\"seq\" (the relay identifies rows by it)"},
         {.present = "+-+++++++++++++++", .needs = "\"event_id\" (consumers"},
-        {.present = "++-++++++++++++++", .needs = "\"event_type\" (each"},
+        {.present = "++-++++++++++++++", .needs = "\"event_type\" (every event"},
         {.present = "++++-++++++++++++", .needs = "(the topic ${aggregate_type}.events needs it)"},
         {.present = "+++++-+++++++++++", .needs = "(the key ${aggregate_id} needs it)"},
         {.present = "++++--+++++++++++", .fixed = true},
