@@ -1,14 +1,11 @@
 /* outboxd check: configuration, then database, then brokers; every problem with its remedy. */
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "app/check.h"
 #include "app/commands.h"
-#include "app/problems_print.h"
-#include "base/memory.h"
+#include "check/check.h"
+#include "command/problems_print.h"
 
 typedef struct CheckOptions {
     ConfigOverrides overrides;
@@ -18,37 +15,6 @@ typedef struct CheckOptions {
     int64_t replication; /* likewise */
     StringList topic_config;
 } CheckOptions;
-
-static void check_add(Check *check, bool warning, const char *place, const char *remedy,
-                      const char *format, va_list args) __attribute__((format(printf, 5, 0)));
-
-static void check_add(Check *check, bool warning, const char *place, const char *remedy,
-                      const char *format, va_list args)
-{
-    char *message = NULL;
-    if (vasprintf(&message, format, args) >= 0) {
-        problems_add(check->problems, warning, place, remedy, "%s", message);
-        free(message);
-    }
-}
-
-void check_problem(Check *check, ExitCode kind, const char *place, const char *remedy,
-                   const char *format, ...)
-{
-    check->code = check->code == EXIT_OK ? kind : check->code;
-    va_list args;
-    va_start(args, format);
-    check_add(check, false, place, remedy, format, args);
-    va_end(args);
-}
-
-void check_warning(Check *check, const char *place, const char *remedy, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    check_add(check, true, place, remedy, format, args);
-    va_end(args);
-}
 
 static void check_summary(const Check *check)
 {
@@ -99,19 +65,6 @@ static void check_run(Check *check, bool offline)
     if (!offline && *config->kafka.brokers != '\0') {
         check_kafka(check);
     }
-}
-
-static void check_free(Check *check)
-{
-    for (size_t i = 0; i < check->topic_count; i++) {
-        free(check->topics[i].name);
-        free(check->topics[i].user);
-        free(check->topics[i].event);
-        free(check->topics[i].record_event);
-        free(check->topics[i].emit_limit);
-    }
-    free(check->topics);
-    text_free(&check->facts);
 }
 
 static int check_command(CommandLine *line)

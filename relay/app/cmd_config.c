@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/problems_print.h"
-#include "app/screen.h"
 #include "base/error.h"
+#include "command/problems_print.h"
+#include "command/screen.h"
 #include "config/print.h"
 
 typedef struct ConfigOptions {

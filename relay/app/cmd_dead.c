@@ -7,14 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "app/command_help.h"
 #include "app/commands.h"
-#include "app/dead_print.h"
-#include "app/dead_store.h"
-#include "app/overrides.h"
-#include "app/screen.h"
 #include "base/memory.h"
+#include "command/command_help.h"
+#include "command/overrides.h"
+#include "command/screen.h"
 #include "config/config.h"
+#include "dead/dead_print.h"
+#include "dead/dead_store.h"
 #include "pg/result.h"
 
 enum { LIMIT_DEFAULT = 50, NAMED_MAX = 20 };
@@ -93,7 +93,7 @@ static int dead_list(const DeadStore *store, const DeadOptions *options)
 {
     AUTO_ERROR err = {0};
     AUTO_BUFFER out = TEXT_EMPTY;
-    AUTO(PGresult, dead_store_clear) rows = NULL;
+    AUTO(PGresult, pg_session_free_result) rows = NULL;
     int64_t total = 0;
     if (dead_store_list(store, &options->filter, options->limit, &rows, &total, &err) != OK) {
         return dead_fail(NULL, &err);
@@ -112,7 +112,7 @@ static int dead_show(const DeadStore *store, const DeadOptions *options)
     AUTO_BUFFER out = TEXT_EMPTY;
     for (int i = 0; i < options->id_count; i++) {
         AUTO_ERROR err = {0};
-        AUTO(PGresult, dead_store_clear) row = NULL;
+        AUTO(PGresult, pg_session_free_result) row = NULL;
         if (dead_store_find(store, options->ids[i], false, &row, &err) != OK) {
             return dead_fail(options->ids[i], &err);
         }
@@ -151,7 +151,7 @@ static int dead_requeue(const DeadStore *store, const DeadOptions *options, cons
                         bool *ret_stop)
 {
     AUTO_ERROR err = {0};
-    AUTO(PGresult, dead_store_clear) row = NULL;
+    AUTO(PGresult, pg_session_free_result) row = NULL;
     DeadOutcome outcome = DEAD_GONE;
     if (dead_store_requeue(store, id, &outcome, &row, &err) != OK) {
         *ret_stop = true;
@@ -176,7 +176,7 @@ static int dead_discard(const DeadStore *store, const DeadOptions *options, cons
                         bool *ret_stop)
 {
     AUTO_ERROR err = {0};
-    AUTO(PGresult, dead_store_clear) row = NULL;
+    AUTO(PGresult, pg_session_free_result) row = NULL;
     if (dead_store_discard(store, id, &row, &err) != OK) {
         *ret_stop = true;
         return dead_fail(id, &err);
@@ -197,7 +197,7 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
     }
     for (int i = 0; i < count && i < NAMED_MAX; i++) {
         AUTO_ERROR err = {0};
-        AUTO(PGresult, dead_store_clear) row = NULL;
+        AUTO(PGresult, pg_session_free_result) row = NULL;
         AUTO_BUFFER line = TEXT_EMPTY;
         if (dead_store_find(store, ids[i], false, &row, &err) != OK) {
             *ret_code = dead_fail(ids[i], &err);
@@ -256,7 +256,7 @@ static int dead_change(const DeadStore *store, const DeadOptions *options, bool 
 static int dead_change_all(const DeadStore *store, const DeadOptions *options, bool requeue)
 {
     AUTO_ERROR err = {0};
-    AUTO(PGresult, dead_store_clear) rows = NULL;
+    AUTO(PGresult, pg_session_free_result) rows = NULL;
     int64_t total = 0;
     if (dead_store_list(store, &options->filter, 0, &rows, &total, &err) != OK) {
         return dead_fail(NULL, &err);

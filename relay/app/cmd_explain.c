@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "app/commands.h"
-#include "app/screen.h"
 #include "base/error.h"
 #include "base/log_codes.h"
+#include "command/screen.h"
 #include "config/nearest.h"
 
 typedef struct ExplainOptions {

@@ -1,4 +1,4 @@
-/* cmd_migrate: the screen of `outboxd migrate`; the work is in pg/migrate.h. Results go
+/* cmd_migrate: the screen of `outboxd migrate`; the work is in migrate/migrate.h. Results go
  * to stdout, errors to stderr with their remedy. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,13 +7,13 @@
 
 #include "app/commands.h"
 #include "app/migrate_arguments.h"
-#include "app/problems_print.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "command/problems_print.h"
 #include "config/dsn.h"
-#include "pg/migrate.h"
-#include "pg/migrate_script.h"
+#include "migrate/migrate.h"
+#include "migrate/migrate_script.h"
 
 static int report_error(const Error *err)
 {

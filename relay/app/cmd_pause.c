@@ -4,7 +4,6 @@
  * that is restarted; NOTIFY tells a running one at once. */
 #include <errno.h>
 #include <jansson.h>
-#include <libpq-fe.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,21 +12,19 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/overrides.h"
-#include "app/problems_print.h"
-#include "app/status_client.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "command/overrides.h"
+#include "command/problems_print.h"
 #include "config/config.h"
 #include "config/nearest.h"
 #include "pg/ident.h"
-#include "pg/open.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
+#include "pg/session.h"
+#include "status/status_client.h"
 
-#define CONNECT_TIMEOUT_S "5"
-
+enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 10000 };
 enum { RELAY_WAIT_MS = 5000, RELAY_ASK_EVERY_MS = 50 };
 
 typedef struct PauseCommand {
@@ -78,57 +75,26 @@ static Status pause_check_pipeline(const PauseCommand *command, const Config *co
 
 /* The database. */
 
-static void pause_finish(PGconn **connection)
-{
-    PQfinish(*connection);
-}
-
-static void pause_clear(PGresult **result)
-{
-    PQclear(*result);
-}
-
-static Status pause_query(PGconn *connection, const char *sql, int count, const char *const *values,
-                          PGresult **ret_result, Error *err)
-{
-    PGresult *result = PQexecParams(connection, sql, count, NULL, values, NULL, NULL, 0);
-    ExecStatusType kind = PQresultStatus(result);
-    if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
-        Status status = PQstatus(connection) == CONNECTION_OK
-                            ? sqlstate_error(result, err)
-                            : sqlstate_connection_error(connection, err);
-        PQclear(result);
-        return status;
-    }
-    *ret_result = result;
-    return OK;
-}
-
-static Status pause_run(PGconn *connection, const char *sql, Error *err)
-{
-    AUTO(PGresult, pause_clear) result = NULL;
-    return pause_query(connection, sql, 0, NULL, &result, err);
-}
-
 /* Quoted for SQL; as the relay looks it up. */
-static Status pause_find_table(PGconn *connection, const PipelineConfig *pipeline, char **ret_table,
+static Status pause_find_table(PgSession *session, const PipelineConfig *pipeline, char **ret_table,
                                Error *err)
 {
     AUTO_TEXT quoted = NULL;
-    AUTO(PGresult, pause_clear) found = NULL;
+    AUTO(PGresult, pg_session_free_result) found = NULL;
     if (ident_quote_table(pipeline->outbox.table, &quoted, err) != OK ||
-        pause_query(connection,
-                    "SELECT coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration')"
-                    " IS NOT NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
-                    " to_regclass('outbox.pause'))::text FROM (SELECT to_regclass($1) AS oid) t"
-                    " LEFT JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_namespace n"
-                    " ON n.oid = c.relnamespace",
-                    1, (const char *const[]){quoted}, &found, err) != OK) {
+        pg_session_query(
+            session, "pause table",
+            "SELECT coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration')"
+            " IS NOT NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
+            " to_regclass('outbox.pause'))::text FROM (SELECT to_regclass($1) AS oid) t"
+            " LEFT JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_namespace n"
+            " ON n.oid = c.relnamespace",
+            1, (const char *const[]){quoted}, &found, err) != OK) {
         return FAILED;
     }
     if (PQntuples(found) != 1 || pg_is_null(found, 0, 0)) {
         error_set(err, CODE_NO_PAUSE_TABLE, "there is no table outbox.pause in database '%s'",
-                  PQdb(connection));
+                  PQdb(pg_session_raw(session)));
         return error_advise(err);
     }
     *ret_table = x_strdup(pg_value(found, 0, 0));
@@ -175,11 +141,11 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
     }
 }
 
-static Status pause_one(PGconn *connection, const PauseCommand *command,
+static Status pause_one(PgSession *session, const PauseCommand *command,
                         const PipelineConfig *pipeline, Text *out, Error *err)
 {
     AUTO_TEXT table = NULL;
-    if (pause_find_table(connection, pipeline, &table, err) != OK) {
+    if (pause_find_table(session, pipeline, &table, err) != OK) {
         return FAILED;
     }
     AUTO_TEXT who = pause_who();
@@ -191,8 +157,9 @@ static Status pause_one(PGconn *connection, const PauseCommand *command,
                        table)
             : x_format("DELETE FROM %s WHERE pipeline = $1 RETURNING " SINCE ", paused_by, reason",
                        table);
-    AUTO(PGresult, pause_clear) changed = NULL;
-    if (pause_query(connection, change, command->pause ? 3 : 1, values, &changed, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) changed = NULL;
+    if (pg_session_query(session, command->name, change, command->pause ? 3 : 1, values, &changed,
+                         err) != OK) {
         return FAILED;
     }
     if (PQntuples(changed) > 0 || !command->pause) {
@@ -201,8 +168,8 @@ static Status pause_one(PGconn *connection, const PauseCommand *command,
     }
     AUTO_TEXT look =
         x_format("SELECT " SINCE ", paused_by, reason FROM %s WHERE pipeline = $1", table);
-    AUTO(PGresult, pause_clear) row = NULL;
-    if (pause_query(connection, look, 1, values, &row, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) row = NULL;
+    if (pg_session_query(session, "pause", look, 1, values, &row, err) != OK) {
         return FAILED;
     }
     if (PQntuples(row) == 1) {
@@ -215,26 +182,30 @@ static Status pause_one(PGconn *connection, const PauseCommand *command,
 static Status pause_in_database(const PauseCommand *command, const Config *config, Text *out,
                                 Error *err)
 {
-    const char *const names[] = {"fallback_application_name", "connect_timeout", "dbname", NULL};
     AUTO_TEXT application = x_format("outboxd %s", command->name);
-    const char *const values[] = {application, CONNECT_TIMEOUT_S, config->database.dsn, NULL};
-    AUTO(PGconn, pause_finish) connection = NULL;
-    if (pg_open(names, values, &connection, err) != OK ||
-        pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
-        pause_run(connection, "SET row_security = off", err) != OK ||
-        pause_run(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) != OK) {
+    AUTO(PgSession, pg_session_close) session = NULL;
+    if (pg_session_open(
+            &(PgSessionOptions){
+                .dsn = config->database.dsn,
+                .application_name = application,
+                .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                .statement_timeout_ms = QUERY_TIMEOUT_MS,
+            },
+            &session, err) != OK ||
+        pg_session_run(session, "BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) !=
+            OK) {
         return FAILED;
     }
     for (size_t i = 0; i < config->pipeline_count; i++) {
         if (pause_concerns(command, &config->pipelines[i]) &&
-            pause_one(connection, command, &config->pipelines[i], out, err) != OK) {
+            pause_one(session, command, &config->pipelines[i], out, err) != OK) {
             return FAILED;
         }
     }
-    if (pause_run(connection, "NOTIFY outboxd_pause", err) != OK) {
+    if (pg_session_run(session, "NOTIFY", "NOTIFY outboxd_pause", err) != OK) {
         return FAILED;
     }
-    return pause_run(connection, "COMMIT", err);
+    return pg_session_run(session, "COMMIT", "COMMIT", err);
 }
 
 /* The running relay. */

@@ -1,7 +1,7 @@
 /* outboxd run: the relay. */
 #include "app/commands.h"
-#include "app/overrides.h"
 #include "app/relay.h"
+#include "command/overrides.h"
 
 typedef struct RunOptions {
     ConfigOverrides overrides;

@@ -12,16 +12,16 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/overrides.h"
-#include "app/screen.h"
-#include "app/status_broker.h"
-#include "app/status_client.h"
-#include "app/status_database.h"
-#include "app/status_live.h"
-#include "app/status_screen.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "command/overrides.h"
+#include "command/screen.h"
 #include "config/config.h"
+#include "status/status_broker.h"
+#include "status/status_client.h"
+#include "status/status_database.h"
+#include "status/status_live.h"
+#include "status/status_screen.h"
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;

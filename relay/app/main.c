@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "app/arguments.h"
-#include "app/command_help.h"
-#include "app/command_parse.h"
 #include "app/commands.h"
-#include "app/screen.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/text.h"
+#include "command/command_help.h"
+#include "command/command_parse.h"
+#include "command/screen.h"
 #include "config/nearest.h"
 #include "groups/groups_helper.h"
 #include "pg/result.h"

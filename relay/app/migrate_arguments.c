@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "app/command_help.h"
 #include "base/error.h"
+#include "command/command_help.h"
 #include "sql/migrations.h"
 
 const CommandForm MIGRATE_FORMS[MIGRATE_FORM_COUNT] = {

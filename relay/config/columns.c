@@ -82,7 +82,7 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
         return x_strdup("the relay identifies rows by it");
     }
     if (IS(event_id)) {
-        return x_strdup("consumers drop repeats by it");
+        return x_strdup("consumers drop duplicates by it");
     }
     if (IS(event_type)) {
         return x_strdup("every event needs a type");

@@ -164,8 +164,8 @@ Status sqlstate_error(const PGresult *result, Error *err)
     /* A right, a table or a column that somebody's trigger lacks: no remedy of ours gives it. */
     return length > 0 && strncmp(state, "42", 2) == 0
                ? error_hint(err,
-                            "The function that the message names runs as the relay's role, and "
-                            "without a path of its own: mend it, give it a SET search_path, and "
-                            "give the role the rights that it needs, or make it SECURITY DEFINER.")
+                            "The function that the message names runs as the relay's role, and it "
+                            "has no search_path of its own. Give it a SET search_path and give the "
+                            "role the privileges that it needs, or make it SECURITY DEFINER.")
                : FAILED;
 }

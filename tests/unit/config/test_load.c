@@ -420,10 +420,8 @@ Test(load, a_password_is_given_once)
                     "main.conf:1: database.password and database.password_file are both given");
     ASSERT_PROBLEMS(DATABASE("dsn = \"host=db password=s3\"; password = \"s3\";"),
                     "main.conf:1: both database.password and database.dsn give a password");
-    ASSERT_PROBLEMS(
-        DATABASE("dsn = \"postgresql://u:s3@db\"; password_file = \"s3\";"),
-        "main.conf:1: database.password_file is given, and database.dsn holds a password, "
-        "too");
+    ASSERT_PROBLEMS(DATABASE("dsn = \"postgresql://u:s3@db\"; password_file = \"s3\";"),
+                    "main.conf:1: both database.password_file and database.dsn give a password");
     ASSERT_PROBLEMS(
         DATABASE("dsn = \"host=db\"; password_file = \"/dev/null\";"),
         "main.conf:1: cannot read file \"/dev/null\": it is a device, not a regular file");
