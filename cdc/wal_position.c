@@ -24,11 +24,11 @@ static void on_saved(void *arg, const Error *err)
         history_write_failed(&wal->history);
         if (wal->save.guarded) {
             error_set(&refused, CODE_OWNER_REPLACED,
-                      "the row of pipeline '%s' in %s is not as it was a moment ago",
+                      "somebody else changed the row of pipeline '%s' in %s",
                       wal->options.pipeline->name, wal->position_table);
         } else {
             error_set(&refused, CODE_PG_PROTOCOL,
-                      "position %s lies beyond the end of the server's log: it was not stored",
+                      "position %s is beyond the end of the server's WAL: it was not stored",
                       lsn_format(wal->save.position.lsn, lsn));
             wal->distrust = true;
         }

@@ -212,18 +212,18 @@ static void rotation_say(WalSource *wal)
             ++*wal->options.stats->tables_dropped;
             log_write(LOG_ERROR, wal->options.pipeline->name, CODE_TABLE_DROPPED,
                       LOG_FIELDS(log_number("table_id", old->oid)),
-                      "the table that was published under the name '%s' before is gone: what the "
-                      "log has of it is published, and cannot be marked%s",
+                      "the table that was published under the name '%s' before was dropped: its "
+                      "rows in the WAL are published but cannot be marked%s",
                       table,
                       wal->facts.waiting || wal->facts.backfill
-                          ? "; rows that were still to be read from it went with it"
+                          ? "; rows that had not been read from it are lost"
                           : "");
             continue;
         }
         log_write(LOG_WARN, wal->options.pipeline->name, CODE_TABLE_ROTATED,
                   LOG_FIELDS(log_text("old", old->name)),
-                  "table '%s' was renamed to %s, and another one has its name: publishing what is "
-                  "unpublished there first",
+                  "table '%s' was renamed to %s, and another table has its name: publishing its "
+                  "unpublished rows first",
                   table, old->name);
     }
 }
@@ -378,12 +378,11 @@ static void on_tables_result(void *arg, const PGresult *result)
             continue;
         }
         bool begun = wal->begun;
-        error_set_as(
-            &rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-            CODE_OLD_TABLE_DENIED,
-            "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
-            "last events are not published, and nor are those of the new table",
-            wal->options.pipeline->outbox.table, name);
+        error_set_as(&rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+                     CODE_OLD_TABLE_DENIED,
+                     "table '%s' was renamed to %s, and the relay's role may not finish that one: "
+                     "its last events and those of the new table wait",
+                     wal->options.pipeline->outbox.table, name);
         error_hint(&rotation->error, "An administrator runs: %s", grants);
     }
 }
@@ -473,10 +472,10 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
               *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", oid)),
-              "the log has rows of a table that had the name '%s' once and %s%s: they are "
+              "the WAL contains rows of a table that once had the name '%s' and %s%s: they are "
               "published%s",
-              wal->options.pipeline->outbox.table, *name != '\0' ? "is now " : "is gone", name,
-              *name != '\0' ? " and marked there" : ", and cannot be marked");
+              wal->options.pipeline->outbox.table, *name != '\0' ? "is now " : "was dropped", name,
+              *name != '\0' ? " and marked there" : ", but cannot be marked");
 }
 
 /* Finishing. */
@@ -505,8 +504,8 @@ static void on_finish_noted(void *arg, const Error *err)
     if (old->name != NULL) {
         log_write(LOG_INFO, wal->options.pipeline->name, CODE_TABLE_FINISHED,
                   LOG_FIELDS(log_text("old", old->name)),
-                  "everything in %s is published; the log goes on with the new table '%s'",
-                  old->name, wal->options.pipeline->outbox.table);
+                  "everything in %s is published; continuing with the new table '%s'", old->name,
+                  wal->options.pipeline->outbox.table);
     }
     if (!wal_publisher_forget(wal, old->oid, on_finished)) {
         on_finished(wal, NULL);
@@ -554,14 +553,13 @@ static void on_counted(void *arg, const Error *err)
     }
     AUTO_ERROR gap = {0};
     const char *name = rotation->tables.items[rotation->done].name;
-    error_set(&gap, CODE_OLD_TABLE_UNFINISHED,
-              "%s%lld rows of %s, which had the name '%s' before, are unpublished, and the log "
-              "does not bring them",
-              rotation->unpublished >= COUNT_MOST ? "at least " : "",
-              (long long)rotation->unpublished, name, wal->options.pipeline->outbox.table);
-    error_hint(&gap,
-               "`outboxd run --new-slot` makes the slot again and publishes the rows that are "
-               "still unpublished, those of the old table first.");
+    error_set(
+        &gap, CODE_OLD_TABLE_UNFINISHED,
+        "%s%lld rows of %s, which had the name '%s' before, are unpublished and not in the WAL",
+        rotation->unpublished >= COUNT_MOST ? "at least " : "", (long long)rotation->unpublished,
+        name, wal->options.pipeline->outbox.table);
+    error_hint(&gap, "`outboxd run --new-slot` creates the slot again and publishes the rows that "
+                     "are still unpublished, beginning with the old table's.");
     wal_lose(wal, &gap);
 }
 

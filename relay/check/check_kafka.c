@@ -153,8 +153,8 @@ static void kafka_check_limits(Check *check, const TopicNeed *need, const TopicL
     if (limits->compacted && need->keyless) {
         check_problem(check, EXIT_KAFKA, "kafka",
                       "give the records a key, or set cleanup.policy=delete on the topic",
-                      "topic \"%s\" has cleanup.policy=compact, but %s creates records without a "
-                      "key: the broker would refuse them",
+                      "topic \"%s\" has cleanup.policy=compact, and %s makes records without a "
+                      "key: they would be refused",
                       need->name, need->user);
     }
     if (limits->max_message_bytes >= 0 && need->record_bytes > limits->max_message_bytes) {

@@ -191,8 +191,8 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
                   "event trigger '%s' (function %s) of this database failed while outboxd changed "
                   "its schema: %s",
                   trigger, function, before);
-        AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog: let its owner run "
-                                  "ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
+        AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog. Ask its owner to "
+                                  "run ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
                                   function, pg_value(result, 0, 2));
         error_hint(err,
                    "Nothing of this migration was changed. %sdisable it during the migration: "

@@ -78,10 +78,11 @@ static void add_look(Text *out, const char *schema, const Migration *migration)
     migrate_script_changed_hint(&released, schema, "%s");
     AUTO_BUFFER developed = TEXT_EMPTY;
     migrate_script_changed_hint(&developed, schema, OUTBOXD_VERSION);
-    text_printf(out,
-                " is not this script''s: checksum ' || left(noted, 12) || '..., here %.12s...',\n"
-                "            HINT = CASE WHEN noted_by <> '" OUTBOXD_VERSION "' THEN format(",
-                migration->checksum);
+    text_printf(
+        out,
+        " differs from this script''s: checksum ' || left(noted, 12) || '..., here %.12s...',\n"
+        "            HINT = CASE WHEN noted_by <> '" OUTBOXD_VERSION "' THEN format(",
+        migration->checksum);
     add_literal(out, text_string(&released));
     text_add(out, ", noted_by)\n                        ELSE ");
     add_literal(out, text_string(&developed));
@@ -97,24 +98,22 @@ static void add_execution(Text *out, const Migration *migration, const char *tex
         out,
         "    BEGIN\n"
         "        EXECUTE $migration$\n"
-        "%s"
-        "$migration$;\n"
-        "    EXCEPTION WHEN OTHERS THEN -- said again without its context, which is this "
-        "whole text\n"
-        "        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, remark = "
-        "PG_EXCEPTION_DETAIL,\n"
+        "%s$migration$;\n"
+        "    EXCEPTION WHEN OTHERS THEN -- said again without its context, which is this whole "
+        "text\n"
+        "        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, remark = PG_EXCEPTION_DETAIL,\n"
         "            remedy = PG_EXCEPTION_HINT, place = PG_EXCEPTION_CONTEXT;\n"
         "        SELECT string_agg(m[1], ', ') INTO place\n"
-        "          FROM regexp_matches(place, '^PL/pgSQL function "
-        "((?!inline_code_block).*)$', 'gn') m;\n"
+        "          FROM regexp_matches(place, '^PL/pgSQL function ((?!inline_code_block).*)$', "
+        "'gn') m;\n"
         "        RAISE EXCEPTION USING\n"
         "            ERRCODE = SQLSTATE,\n"
         "            MESSAGE = problem,\n"
         "            DETAIL = concat_ws(' ', nullif(remark, ''),\n"
         "                               'Migration %d (%s) was rolled back.', 'It failed in "
         "function ' || place || '.'),\n"
-        "            HINT = coalesce(nullif(remedy, ''), 'Run this script again when that "
-        "is mended: what is applied already stays as it is.');\n"
+        "            HINT = coalesce(nullif(remedy, ''), 'Fix this, then run the script again. "
+        "What is already applied does not change.');\n"
         "    END;\n"
         "END\n"
         "$once$;\n",
@@ -135,9 +134,10 @@ static void add_up(Text *out, const MigratePrint *print, const Migration *migrat
     text_printf(out, "    IF %s THEN\n        RAISE NOTICE '%%', '",
                 always ? "NOT left_out" : "noted IS NOT NULL");
     add_subject(out, print->schema, migration);
-    text_add(out, "' ||\n            CASE WHEN left_out THEN ' is left out, as --no-roles said: "
-                  "outboxd migrate --roles makes it up'\n"
-                  "                 ELSE ' is applied already' END;\n"
+    text_add(out, "' ||\n"
+                  "            CASE WHEN left_out THEN ' is left out because of --no-roles; "
+                  "outboxd migrate --roles applies it'\n"
+                  "                 ELSE ' is already applied' END;\n"
                   "        RETURN;\n"
                   "    END IF;\n");
     add_execution(out, migration, text_string(&text));

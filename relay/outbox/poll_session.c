@@ -129,7 +129,8 @@ static void on_claim_done(void *arg, const Error *err)
     PollSource *poll = arg;
     AUTO_ERROR none = {0};
     if (err == NULL && poll->publisher_ctid == NULL) {
-        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say where the row of '%s' is",
+        error_set(&none, CODE_POSTGRES_ANSWER,
+                  "the server did not return the location of the row of '%s'",
                   poll->publisher_table);
         err = &none;
     }
@@ -175,18 +176,16 @@ static void session_forget(PollSource *poll, HistoryVerdict verdict, const char 
     poll->foreign = true;
     const char *name = poll->options.pipeline->name;
     if (verdict == HISTORY_OTHER) {
-        log_write(
-            LOG_WARN, name, CODE_HISTORY_CHANGED,
-            LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
-            "the server is not as this relay knew it (%s): forgetting the rows that were in "
-            "flight or not marked yet, and reading again everything that is unpublished; some "
-            "events may be published twice",
-            difference);
+        log_write(LOG_WARN, name, CODE_HISTORY_CHANGED,
+                  LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
+                  "the server has another history than this relay knew (%s): reading everything "
+                  "that is unpublished again; no event is lost, some may be duplicated",
+                  difference);
     } else if (rows > 0) {
         log_write(LOG_INFO, name, CODE_OWNER_CHANGED,
                   LOG_FIELDS(log_number("rows", (long long)rows)),
-                  "another relay published this table meanwhile: forgetting the rows that were in "
-                  "flight or not marked yet, and reading everything that is unpublished");
+                  "another relay published this table since this one last did: reading everything "
+                  "that is unpublished again");
     }
 }
 
@@ -194,8 +193,7 @@ static void on_history_result(void *arg, const PGresult *result)
 {
     PollSource *poll = arg;
     if (!history_read(result, poll->lock.table_oid, &poll->found)) {
-        error_set(&poll->error, CODE_POSTGRES_ANSWER,
-                  "the server did not say of which history it is");
+        error_set(&poll->error, CODE_POSTGRES_ANSWER, "the server did not return its history");
     }
 }
 
@@ -241,7 +239,8 @@ void session_judge(PollSource *poll)
 
 static void session_set_replaced(const PollSource *poll, Error *err)
 {
-    error_set(err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
+    error_set(err, CODE_TABLE_REPLACED,
+              "table '%s' was replaced (different OID): examining it again",
               poll->options.pipeline->outbox.table);
 }
 

@@ -72,11 +72,11 @@ static bool is_of_walsender(const char *role, const char *message, Error *err)
         long places = strtol(senders + strcspn(senders, "0123456789"), NULL, 10);
         error_set(err, CODE_NO_WAL_SENDER,
                   "all %ld connections that max_wal_senders allows are in use", places);
-        error_hint(err,
-                   "ALTER SYSTEM SET max_wal_senders = %ld; then restart PostgreSQL; or end a "
-                   "reader that is not needed: SELECT pid, application_name FROM "
-                   "pg_stat_replication;",
-                   places + MORE_PLACES);
+        error_hint(
+            err,
+            "ALTER SYSTEM SET max_wal_senders = %ld; then restart PostgreSQL; or end a replication "
+            "client that is not needed: SELECT pid, application_name FROM pg_stat_replication;",
+            places + MORE_PLACES);
         return true;
     }
     if (strstr(message, "superuser or replication role") == NULL &&

@@ -81,10 +81,10 @@ Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult
     error_set(err, CODE_POSTGRES_POOLER,
               "a connection pooler stands between outboxd and PostgreSQL");
     return error_hint(
-        err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
-                         : "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
-                           "database.pooler = \"session\": a transaction pooler would hand the "
-                           "publisher's lock to somebody else.");
+        err, replication ? "Connect directly: poolers do not support replication connections."
+                         : "Connect to PostgreSQL directly. If the pooler is in session mode, you "
+                           "may set database.pooler = \"session\" instead. In transaction mode it "
+                           "would hand the publisher's lock to another client.");
 }
 
 /* A third of the lease: the connection that holds the lock must be free for the next question of
@@ -147,9 +147,10 @@ static void on_holder_result(void *arg, const PGresult *result)
     snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
              pg_value(result, 0, 0));
     if (pg_value(result, 0, 3)[0] == 't') {
-        log_write(LOG_WARN, lock->pipeline->name, CODE_LEASE_BROKEN,
-                  LOG_FIELDS(log_text("holder", lock->holder)),
-                  "the publisher was silent for longer than its lease; ended its session");
+        log_write(
+            LOG_WARN, lock->pipeline->name, CODE_LEASE_BROKEN,
+            LOG_FIELDS(log_text("holder", lock->holder)),
+            "the publishing relay was silent for longer than its lease; its session was ended");
     }
 }
 

@@ -199,15 +199,13 @@ static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
                         "reads every unpublished row again.");
     }
     AUTO_TEXT slot = ident_literal(config->wal.slot);
-    return x_format(
-        "The log did not bring these rows: the table was not in the publication when "
-        "they were inserted, their partition was attached with them, or somebody set them back to "
-        "unpublished. Set published_at "
-        "of those that are in their topic already or need not be sent. Else stop the relay, run "
-        "SELECT "
-        "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
-        "That publishes every row that the table shows unpublished.",
-        slot);
+    return x_format("These rows were not in the stream: the table was not in the publication when "
+                    "they were inserted, their partition was attached with them, or somebody set "
+                    "them back to unpublished. Set published_at of those that are already in their "
+                    "topic or need not be published. Otherwise stop the relay, run SELECT "
+                    "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
+                    "That publishes every row that the table shows unpublished.",
+                    slot);
 }
 
 static const Sighting *rows_first_unseen(const Sightings *s)

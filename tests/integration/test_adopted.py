@@ -179,7 +179,7 @@ def test_a_column_that_comes_later(relay, kafka, database, prefix, capture):
     assert (capture, headers_of(record).get("tenant")) == (capture, "n")
     # It is there now: when it goes, that is no default.
     database.execute("ALTER TABLE public.outboxevent DROP headers", user=SUPERUSER)
-    one.wait_not_ready("it was there when this relay began")
+    one.wait_not_ready("it existed when this relay started")
     database.execute("ALTER TABLE public.outboxevent ADD headers jsonb", user=SUPERUSER)
     one.wait_ready()
 

@@ -100,7 +100,7 @@ def test_who_reads_the_slot_is_named(check, database, wal):
 
 def test_what_polling_needs_is_said_where_the_table_is_read(check, database, wal):
     database.execute("ALTER SEQUENCE outbox.event_seq_seq CACHE 20")
-    assert "those that wait for their topic, come in the order of their numbers" in check()
+    assert "those that wait for their topic) are published in the order of their numbers" in check()
     database.execute("ALTER SEQUENCE outbox.event_seq_seq CACHE 1")
     assert "no problem" in check()
     database.execute("DROP INDEX outbox.event_unpublished; ALTER TABLE outbox.event DROP CONSTRAINT event_pkey, "
@@ -148,7 +148,7 @@ def test_places_for_the_slot_are_counted(check, database, wal):
     for name in ("a", "b", "c"):
         wal.make_slot(name)
     text = check(expect=2)
-    assert "all 3 places of max_replication_slots are taken" in text
+    assert "all 3 slots that max_replication_slots allows are in use" in text
     assert "ALTER SYSTEM SET max_replication_slots = 7; then restart" in remedy(text, "max_replication_slots")
     wal.drop_slot("a")
     wal.make_slot()
@@ -216,7 +216,7 @@ def test_the_table_of_positions_and_the_rights_on_it_are_asked_for(check, databa
     run_remedy(database, text, f"role {RELAY} may not read and write outbox.\"position\"", user=OWNER)
     check()
     database.execute("ALTER TABLE outbox.position RENAME TO elsewhere")
-    assert "outboxd migrate --capture wal" in remedy(check(expect=2), "no table outbox.position")
+    assert "outboxd migrate --capture wal" in remedy(check(expect=2), "table outbox.position does not exist")
 
 
 def test_what_marking_needs_is_asked_for(check, database, wal):
@@ -236,7 +236,7 @@ def test_a_revoked_function_is_granted_back(check, server, database, wal):
 
 def test_an_unlogged_table_never_reaches_the_wal(check, database):
     database.execute("ALTER TABLE outbox.event SET UNLOGGED")
-    assert "outbox.event is unlogged: the WAL does not hold its rows" in check(expect=2)
+    assert "outbox.event is unlogged: the WAL does not contain its rows" in check(expect=2)
 
 
 # -- the publication ------------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_a_slot_older_than_its_publication_is_found(check, database, wal):
 
 
 @pytest.mark.parametrize("definition, problem, warning", [
-    ("FOR TABLE outbox.position WITH (publish = 'insert')", "does not publish outbox.event: its events would never arrive",
+    ("FOR TABLE outbox.position WITH (publish = 'insert')", "does not publish outbox.event: its events would never be published",
      "also publishes other tables, such as outbox.\"position\""),
     ("FOR TABLE outbox.event WITH (publish = 'update')", "does not publish inserts", "publishes more than inserts"),
     ("FOR TABLE outbox.event", None, "publishes more than inserts"),
@@ -295,7 +295,7 @@ def test_updates_of_a_table_without_identity_would_be_refused(check, database):
     database.execute("CREATE PUBLICATION outboxd_orders FOR TABLE outbox.event WITH (publish = 'insert, update'); "
                      "ALTER TABLE outbox.event REPLICA IDENTITY NOTHING")
     text = check(expect=2)
-    run_remedy(database, text, "no replica identity: PostgreSQL refuses every such statement", user=OWNER)
+    run_remedy(database, text, "no replica identity: PostgreSQL refuses every UPDATE or DELETE that it covers", user=OWNER)
     check()
     database.execute("ALTER PUBLICATION outboxd_orders SET (publish = 'insert, delete'); ALTER TABLE outbox.event REPLICA IDENTITY FULL")
     assert "publishes more than inserts" in check()
@@ -312,7 +312,7 @@ def test_partitions_come_with_their_root(check, database):
     run_remedy(database, text, "does not publish public.parted")
     check({"table": "public.parted"})
     database.execute("DROP PUBLICATION outboxd_orders")
-    run_remedy(database, check({"table": "public.parted"}, expect=2), "no publication")
+    run_remedy(database, check({"table": "public.parted"}, expect=2), 'publication "outboxd_orders" does not exist')
     check({"table": "public.parted"})
 
 
@@ -355,9 +355,9 @@ def test_a_position_that_the_slot_has_not_passed_is_fine(check, database, wal):
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"lsn": "'0/1'"}, "ahead of our position 0/1: it was advanced or created again behind our back"),
-    ({"system": "'7'"}, "is not the one that pipeline 'orders' read before (7)"),
-    ({"timeline": 9}, "the server is on timeline 1, whose history does not hold timeline 9"),
+    ({"lsn": "'0/1'"}, "ahead of the saved position 0/1: it was advanced or created again outside outboxd"),
+    ({"system": "'7'"}, "is a different server than pipeline 'orders' read before (7)"),
+    ({"timeline": 9}, "the server is on timeline 1, whose history does not contain timeline 9"),
     ({"slot": "other"}, "belongs to slot 'other', not to 'outboxd_orders'")])
 def test_a_gap_between_slot_and_position_is_named_with_the_only_way_on(check, database, wal, change, words):
     wal.make_slot()

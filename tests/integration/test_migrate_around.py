@@ -71,7 +71,7 @@ def test_a_printed_script_that_runs_twice_says_so_and_changes_nothing(empty_data
     assert "ERROR" not in psql(empty_database, script("--capture", "wal"))
     before = dump(empty_database)
     text = psql(empty_database, script("--capture", "wal"))
-    assert [n for n in re.findall(r"NOTICE:  migration (\d) \([a-z ]+\) of schema outbox is applied already", text)] == list("12345")
+    assert [n for n in re.findall(r"NOTICE:  migration (\d) \([a-z ]+\) of schema outbox is already applied", text)] == list("12345")
     assert "ERROR" not in text and "row)" not in text and "rows)" not in text, text
     assert dump(empty_database) == before
     assert "ERROR" not in psql(empty_database, script("--down", "0"))
@@ -95,7 +95,7 @@ def test_a_printed_script_refuses_what_another_program_applied(empty_database):
     empty_database.execute("UPDATE outbox.migration SET checksum = repeat('0', 64), outboxd_version = '0.0.7' WHERE version = 2")
     before = dump(empty_database)
     text = psql(empty_database, script())
-    assert "migration 2 (functions) of schema outbox is not this script's: checksum 000000000000..., here" in text
+    assert "migration 2 (functions) of schema outbox differs from this script's: checksum 000000000000..., here" in text
     assert "HINT:  Nothing was changed. Use the program that applied it (outboxd 0.0.7). A released migration never changes." in text
     assert dump(empty_database) == before
 
@@ -111,14 +111,14 @@ def test_an_error_of_a_printed_script_is_short(empty_database):
 def test_roles_left_out_are_left_out_by_script_and_program_alike(empty_database, printed):
     if printed:
         assert "ERROR" not in psql(empty_database, script("--no-roles"))
-        assert "outboxd migrate --roles makes it up" in psql(empty_database, script())
+        assert "outboxd migrate --roles applies it" in psql(empty_database, script())
     else:
         migrate(empty_database, "--no-roles")
     assert empty_database.execute("SELECT version FROM outbox.migration WHERE skipped") == [(5,)]
     assert "outboxd migrate --roles creates them" in migrate(empty_database).stdout
     if printed:
         assert "ERROR" not in psql(empty_database, script("--roles"))
-        assert "is applied already" in psql(empty_database, script("--roles", "--from", "5"))
+        assert "is already applied" in psql(empty_database, script("--roles", "--from", "5"))
     else:
         migrate(empty_database, "--roles")
     assert empty_database.execute("SELECT version FROM outbox.migration WHERE skipped") == []

@@ -432,7 +432,7 @@ def test_kept_rows_from_before_the_slot_that_wait_hold_up_the_log_and_that_is_sa
     eventually(lambda: len(read_topics(kafka.brokers, there)) >= 5, 30, lambda: "the others go on\n" + one.log_tail())
     emit(database, ["there", "missing"], 5)
     reason = one.wait_not_ready("WAITING_EVENTS_FULL")
-    assert missing in reason and "before the log that follows" in reason and "all others go on" not in reason
+    assert missing in reason and "before the WAL that follows" in reason and "all others go on" not in reason
     assert one.status()["pipelines"][0]["state"] == "stalled"
     kafka.create_topic(missing)
     eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 10, 30, lambda: "they follow\n" + one.log_tail())
