@@ -237,13 +237,12 @@ static Status check_roles(Migrate *migrate, Error *err)
         return OK;
     }
     error_set(err, CODE_MIGRATE_PRIVILEGE,
-              "%s: '%s' may not create the roles of outboxd, that needs CREATEROLE", migrate->place,
-              PQuser(pg_session_raw(migrate->session)));
-    return error_hint(
-        err,
-        "Nothing was changed. Leave the roles out with --no-roles, name your own with "
-        "--writer and --relay, or let an administrator run: %s",
-        create);
+              "%s: '%s' may not create the roles of outboxd, because it lacks CREATEROLE",
+              migrate->place, PQuser(pg_session_raw(migrate->session)));
+    return error_hint(err,
+                      "Nothing was changed. Leave the roles out with --no-roles, name your own "
+                      "with --writer and --relay, or ask an administrator to run: %s",
+                      create);
 }
 
 static Status check_primary(Migrate *migrate, Error *err)

@@ -35,11 +35,11 @@ static const KafkaErrorRow ROWS[] = {
     {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, CODE_KAFKA_TOPIC_DENIED, NULL},
     {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, CODE_KAFKA_DENIED, NULL},
     {RD_KAFKA_RESP_ERR__TRANSPORT, CODE_KAFKA_UNREACHABLE,
-     "Check kafka.brokers and that the brokers are up."},
+     "Check kafka.brokers, and whether the brokers are running."},
     {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, CODE_KAFKA_UNREACHABLE,
-     "Check kafka.brokers and that the brokers are up."},
+     "Check kafka.brokers, and whether the brokers are running."},
     {RD_KAFKA_RESP_ERR__TIMED_OUT, CODE_KAFKA_UNREACHABLE,
-     "Check kafka.brokers and that the brokers are up."},
+     "Check kafka.brokers, and whether the brokers are running."},
     {RD_KAFKA_RESP_ERR__RESOLVE, CODE_KAFKA_UNREACHABLE,
      "The broker's name cannot be resolved; check kafka.brokers and advertised.listeners."},
     {RD_KAFKA_RESP_ERR__AUTHENTICATION, CODE_KAFKA_AUTHENTICATION, NULL},
@@ -135,9 +135,10 @@ void kafka_connection_error(rd_kafka_resp_err_t code, const char *text, const ch
 {
     const KafkaErrorRow *row = kafka_error_row(code);
     ErrorCode name = row == &OTHER ? CODE_KAFKA_UNREACHABLE : row->code;
-    const char *hint = row->hint == NULL      ? log_code_of(row->code)->remedy
-                       : row->hint[0] != '\0' ? row->hint
-                                              : "Check kafka.brokers and that the brokers are up.";
+    const char *hint = row->hint == NULL ? log_code_of(row->code)->remedy
+                       : row->hint[0] != '\0'
+                           ? row->hint
+                           : "Check kafka.brokers, and whether the brokers are running.";
     const char *said = text != NULL ? text : rd_kafka_err2str(code);
     for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
         if (strstr(said, CONNECTION_TEXTS[i].text) != NULL) {

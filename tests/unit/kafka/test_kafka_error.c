@@ -80,8 +80,8 @@ Test(kafka_error, what_a_connection_failed_with_has_its_own_remedy)
          "ssl.ca.location"},
         {RD_KAFKA_RESP_ERR__AUTHENTICATION, "SASL authentication error: no",
          CODE_KAFKA_AUTHENTICATION, "sasl.*"},
-        {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, NULL, CODE_KAFKA_UNREACHABLE, "brokers are up"},
-        {RD_KAFKA_RESP_ERR__FAIL, "something new", CODE_KAFKA_UNREACHABLE, "brokers are up"},
+        {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, NULL, CODE_KAFKA_UNREACHABLE, "brokers are running"},
+        {RD_KAFKA_RESP_ERR__FAIL, "something new", CODE_KAFKA_UNREACHABLE, "brokers are running"},
     };
     for (size_t i = 0; i < sizeof(REASONS) / sizeof(REASONS[0]); i++) {
         AUTO_ERROR err = {0};
