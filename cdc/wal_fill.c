@@ -130,8 +130,8 @@ static void fill_name_rows(WalSource *wal, Error *err)
     const char *table = wal_rotation_name(wal, fill->at);
     AUTO_ERROR copy = error_of(err);
     error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
-                 "the server cannot read the row of %s behind number %lld, nor its name: %s", table,
-                 (long long)fill->last_seq, error_message(&copy));
+                 "the server cannot read the row of %s after number %lld, nor its event id: %s",
+                 table, (long long)fill->last_seq, error_message(&copy));
     error_hint(err,
                "Correct or delete the row, then start again. The row is damaged, or its text would "
                "be larger than 1 GB. %s",

@@ -256,8 +256,9 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     const PipelineConfig *pipeline = wal->options.pipeline;
     const char *missing =
         pipeline->outbox.on_publish == ON_PUBLISH_KEEP
-            ? "every row of the table whose published_at is not set will be duplicated (\"keep\" "
-              "marks nothing); rows that others have deleted since are lost"
+            ? "every row of the table whose published_at is not set is published, also those that "
+              "consumers already have (\"keep\" marks nothing); rows that others have deleted "
+              "since are lost"
             : "the rows that are still unpublished follow; rows that others have deleted since are "
               "lost";
     char lsn[24];

@@ -130,14 +130,14 @@ static void session_forget(PollSource *poll, HistoryVerdict verdict, const char 
     if (verdict == HISTORY_OTHER) {
         log_write(LOG_WARN, name, CODE_HISTORY_CHANGED,
                   LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
-                  "the server has another history than this relay knew (%s): reading everything "
-                  "that is unpublished again; no event is lost, some may be duplicated",
+                  "the server has another history than this relay knew (%s): reading all "
+                  "unpublished rows again; no event is lost, some may be duplicated",
                   difference);
     } else if (rows > 0) {
         log_write(LOG_INFO, name, CODE_OWNER_CHANGED,
                   LOG_FIELDS(log_number("rows", (long long)rows)),
-                  "another relay published this table since this one last did: reading everything "
-                  "that is unpublished again");
+                  "another relay published this table since this one last did: reading all "
+                  "unpublished rows again");
     }
 }
 
