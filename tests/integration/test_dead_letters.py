@@ -155,7 +155,7 @@ def test_the_list_is_limited_filtered_and_newest_first(relay, database):
     fill(database, 60)
     fill(database, 3, pipeline="others", code="EVENT_UNROUTED")
     lines = dead(one, "list").stdout.splitlines()
-    assert len(lines) == 52 and "13 more" in lines[-1]
+    assert len(lines) == 52 and "13 older dead letters are not shown" in lines[-1]
     numbers = [int(line.split()[0]) for line in lines[1:-1]]
     assert numbers == list(range(63, 13, -1))
     assert len(dead(one, "list", "--limit", "2").stdout.splitlines()) == 4
@@ -177,7 +177,7 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 @pytest.mark.parametrize("args, word", [
     ((), "list, show, requeue or discard"), (("bury",), "not 'bury'"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
-    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: not there"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
+    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: no such dead letter"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
 def test_wrong_usage_is_refused_with_the_reason(database, args, word):
@@ -190,9 +190,9 @@ def test_an_id_that_is_not_there_is_said_and_the_others_are_done(relay, database
     one = relay()
     fill(database, 3)
     for verb, more in (("show", ()), ("requeue", ()), ("discard", ("--yes",))):
-        assert "999: not there" in dead(one, verb, "999", *more, expect=1).stderr
+        assert "999: no such dead letter" in dead(one, verb, "999", *more, expect=1).stderr
     result = dead(one, "requeue", "1", "999", "2", expect=1)
-    assert "999: not there" in result.stderr and len(result.stdout.splitlines()) == 2
+    assert "999: no such dead letter" in result.stderr and len(result.stdout.splitlines()) == 2
     assert ids(one) == ["3"]
 
 
@@ -352,7 +352,7 @@ def test_two_people_who_requeue_the_same_publish_it_once(relay, database):
             person.join(60)
     connection.close()
     assert sorted(r.returncode for _, r in results) == [0, 1, 1]
-    assert sum("not there (any more)" in r.stderr for _, r in results) == 2
+    assert sum("no such dead letter any more" in r.stderr for _, r in results) == 2
     winner = next(v for v, r in results if r.returncode == 0)
     assert database.scalar("SELECT count(*) FROM outbox.event") == (1 if winner == "requeue" else 0)
 
