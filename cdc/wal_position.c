@@ -40,6 +40,9 @@ static void on_saved(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     Save *save = STAILQ_FIRST(&wal->row.saves);
+    if (save == NULL) {
+        return; /* forgotten: we stand by */
+    }
     STAILQ_REMOVE_HEAD(&wal->row.saves, next);
     AUTO_ERROR refused = {0};
     if (err == NULL && !wal->row.stored) {

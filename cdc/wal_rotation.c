@@ -188,6 +188,9 @@ static void rotation_check_finished(WalSource *wal)
 void wal_rotation_run(void *arg)
 {
     WalSource *wal = arg;
+    if (wal->rotation.tables.count == 0 || wal->draining) {
+        return;
+    }
     if (wal->rotation.switching) {
         rotation_try_switch(wal);
     } else {
