@@ -398,8 +398,8 @@ bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count);
 SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
                        int64_t looked_us);
 double view_backlog(const Source *source);
-void view_status(const Source *source, Text *json);
-void view_slot(const Source *source, Text *json);
+void view_status(const Source *source, json_t *pipeline);
+void view_slot(const Source *source, json_t *slot);
 
 /* wal_standby.c */
 void wal_stand_by(WalSource *wal, const char *holder);
