@@ -138,7 +138,7 @@ static bool relay_is_answered(const Relay *relay)
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
         if (relay->config->pipelines[i].sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
-            *relay->stats[i].kafka_connected == 0) {
+            !pipeline_sink(relay->pipelines[i])->answers) {
             return false;
         }
     }

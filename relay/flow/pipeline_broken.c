@@ -24,6 +24,7 @@ static void pipeline_mend(Pipeline *p)
                          log_number("after_ms", clock_since_us(&p->broken_since) / 1000)),
               "mended: the pipeline goes on");
     error_clear(&p->broken);
+    machine_brake(&p->machine, BRAKE_BROKEN, false);
     p->attempt = 0;
     p->refusals = 0;
     p->progress_us = clock_monotonic_us(); /* silence counts from here */
@@ -40,8 +41,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
         pipeline_mend(p);
         return;
     }
-    bool over = p->state == PIPELINE_STOPPED || p->state == PIPELINE_FAILED;
-    if (!p->begun || over) {
+    if (!p->machine.begun || machine_is_over(&p->machine)) {
         return; /* the source judges by itself before its first event */
     }
     p->broken_repeated++;
@@ -53,6 +53,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
     }
     error_copy(&p->broken, err);
     p->broken.class = ERROR_RETRY;
+    machine_brake(&p->machine, BRAKE_BROKEN, true);
     p->broken_repeated = 1;
     p->broken_said_us = clock_monotonic_us();
     log_error(LOG_WARN, p->parts.config->name, &p->broken,
@@ -65,7 +66,7 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
 void pipeline_set_verified(Pipeline *p, uint64_t wal_end, const char *identity)
 {
     Source *source = p->parts.source;
-    if (source->ops->verified != NULL && p->state < PIPELINE_DRAINING) {
+    if (source->ops->verified != NULL && machine_shown(p->machine.state) < PIPELINE_DRAINING) {
         source->ops->verified(source, wal_end, identity);
     }
 }
@@ -73,7 +74,7 @@ void pipeline_set_verified(Pipeline *p, uint64_t wal_end, const char *identity)
 void pipeline_remind_broken(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
-    if (p->broken.class == ERROR_NONE || p->state >= PIPELINE_DRAINING ||
+    if (p->broken.class == ERROR_NONE || machine_shown(p->machine.state) >= PIPELINE_DRAINING ||
         now_us - p->broken_said_us < REMIND_SECONDS * INT64_C(1000000)) {
         return;
     }
@@ -98,7 +99,7 @@ void pipeline_refused(void *arg, const Error *err)
     Pipeline *p = arg;
     if (err == NULL) {
         p->refusals = 0;
-        p->rejected = false;
+        machine_brake(&p->machine, BRAKE_REJECTED, false);
         if (p->error.class == ERROR_RETRY && p->refused) {
             pipeline_input(p, INPUT_HEALED);
         }
@@ -109,7 +110,9 @@ void pipeline_refused(void *arg, const Error *err)
     }
     p->refused = true;
     bool marks = err->code == CODE_MARK_REJECTED;
-    p->rejected = p->rejected || marks; /* until the source says that all is well again */
+    if (marks) { /* until the source says that all is well again */
+        machine_brake(&p->machine, BRAKE_REJECTED, true);
+    }
     p->refusals += p->broken.class == ERROR_NONE && !marks; /* its reason is known */
     AUTO_ERROR said = error_of(err);
     /* One of class RETRY is waited for: ending would publish again what is not marked. */

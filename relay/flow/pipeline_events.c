@@ -15,19 +15,13 @@ enum {
     REPEAT_LOG_SECONDS = 60, /* "still waiting" */
 };
 
-bool pipeline_works(const Pipeline *p)
-{
-    bool works = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
-    return works && !p->paused && !p->held && !p->rejected && p->broken.class == ERROR_NONE;
-}
-
 /* From the source. */
 
 static void on_active(void *arg)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 1;
-    p->begun = true;
+    p->machine.begun = true;
     pipeline_input(p, INPUT_ACTIVE);
 }
 
@@ -40,7 +34,7 @@ static void on_standby(void *arg, const char *holder)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
-    p->begun = true;
+    p->machine.begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
         log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_STANDBY,
@@ -61,7 +55,7 @@ static void on_batch(void *arg, Batch *batch)
     if (p->sending == NULL) {
         p->sending = batch;
     }
-    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+    if (!machine_goes(&p->machine)) {
         p->sending = NULL; /* stopping: these rows stay unpublished */
     }
     pipeline_wake(p);
@@ -72,7 +66,7 @@ static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
     Pipeline *p = arg;
     const PipelineConfig *config = p->parts.config;
     size_t events = p->acker.events + p->parts.source->ops->unmarked(p->parts.source);
-    if (!pipeline_works(p) || p->source_lost || events >= (size_t)config->in_flight_events ||
+    if (!machine_works(&p->machine) || events >= (size_t)config->in_flight_events ||
         p->acker.bytes >= (size_t)config->in_flight_bytes) {
         return false;
     }
@@ -96,11 +90,10 @@ static void on_source_lost(void *arg, const Error *err)
 {
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
-    p->source_lost = true;
-    p->rejected = false; /* it says so again once it is connected */
+    machine_brake(&p->machine, BRAKE_REJECTED, false); /* it says so again once it is connected */
     pipeline_forget_aside(p);
     pipeline_complain(p, err, false);
-    pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_SOURCE_LOST);
+    pipeline_input(p, err->class == ERROR_FATAL ? INPUT_SOURCE_FAILED : INPUT_SOURCE_LOST);
 }
 
 static void on_drained(void *arg)
@@ -116,7 +109,7 @@ static void on_ready(void *arg)
 {
     Pipeline *p = arg;
     p->blocked = false;
-    if (!p->answered && *p->parts.stats->kafka_connected > 0) {
+    if (!p->answered && p->parts.sink->answers) {
         p->answered = true;
         if (p->parts.changed != NULL) {
             p->parts.changed(p->parts.arg, p);
@@ -128,11 +121,10 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    if (*p->parts.stats->kafka_connected == 0) {
+    if (!p->parts.sink->answers) {
         parking_doubt(&p->parking);
     }
-    bool waits = p->state == PIPELINE_REWINDING && !p->unlocked;
-    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED && !waits) {
+    if (!machine_goes(&p->machine) && !machine_waits_for_sink(&p->machine)) {
         return;
     }
     pipeline_complain(p, err, true);
@@ -164,7 +156,7 @@ void pipeline_reopen_sink(Pipeline *p)
         return;
     }
     p->reopening = true;
-    int64_t delay_ms = p->reopens++ == 0 || p->stop_asked ? 0 : pipeline_backoff_ms(p);
+    int64_t delay_ms = p->reopens++ == 0 || p->machine.stop_asked ? 0 : pipeline_backoff_ms(p);
     if (delay_ms == 0) {
         on_reopen(-1, 0, p);
         return;
@@ -187,7 +179,7 @@ static void on_reopened(void *arg)
     p->reopening = false;
     p->blocked = false;
     pipeline_reset_cursor(p);
-    if (p->state == PIPELINE_DRAINING) {
+    if (!machine_goes(&p->machine)) {
         p->sending = NULL;
     }
     pipeline_wake(p);
@@ -200,10 +192,9 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Pipeline *p = arg;
-    bool over = p->state == PIPELINE_STOPPED || p->state == PIPELINE_FAILED;
-    if (over) {
-        if (!p->ended_reported) {
-            p->ended_reported = true;
+    if (machine_is_over(&p->machine)) {
+        if (!p->machine.ended_reported) {
+            p->machine.ended_reported = true;
             p->parts.ended(p->parts.arg, p);
         }
         return;
@@ -215,14 +206,14 @@ static void on_settle_timeout(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    pipeline_settle_timeout(arg);
+    pipeline_time_is_up(arg);
 }
 
 static void pipeline_watch_stall(Pipeline *p)
 {
     int64_t silent_us = clock_monotonic_us() - p->progress_us;
     if (p->in_flight == 0 || silent_us < STALL_SECONDS * INT64_C(1000000) ||
-        (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED)) {
+        (p->error.class != ERROR_NONE && p->machine.state == MACHINE_STALLED)) {
         return;
     }
     AUTO_ERROR err = {0};
@@ -240,8 +231,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     uint64_t published = *p->parts.stats->published;
     p->rate = p->rate * 0.5 + (double)(published - p->rate_count) * 0.5;
     p->rate_count = published;
-    bool waits = p->state == PIPELINE_REWINDING && !p->unlocked;
-    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED || waits) {
+    if (machine_goes(&p->machine) || machine_waits_for_sink(&p->machine)) {
         pipeline_watch_stall(p);
     }
     pipeline_watch_waiting(p);
@@ -263,9 +253,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
 {
     Pipeline *p = x_calloc(1, sizeof(*p));
     p->parts = *parts;
-    p->state = PIPELINE_STARTING;
-    p->since = clock_moment();
-    p->held = parts->hold;
+    machine_init(&p->machine, parts->config->name, &PIPELINE_MACHINE, p);
+    machine_brake(&p->machine, BRAKE_UNKNOWN, parts->hold);
     p->parking =
         (Parking){.pipeline = parts->config->name,
                   .metrics = parts->metrics,
@@ -346,8 +335,8 @@ void pipeline_start(Pipeline *p)
 
 void pipeline_stop(Pipeline *p)
 {
-    if (!p->stop_asked) {
-        p->stop_asked = true;
+    if (!p->machine.stop_asked) {
+        p->machine.stop_asked = true;
         if (event_pending(p->reopen, EV_TIMEOUT, NULL)) {
             event_active(p->reopen, 0, 0); /* nobody waits for a back-off while stopping */
         }
@@ -355,15 +344,20 @@ void pipeline_stop(Pipeline *p)
     }
 }
 
+static bool pipeline_is_paused(const Pipeline *p)
+{
+    return (p->machine.brakes & BRAKE_PAUSED) != 0;
+}
+
 void pipeline_pause(Pipeline *p, bool paused)
 {
-    bool changes = p->paused != paused;
-    if (!changes && !p->held) {
+    bool changes = pipeline_is_paused(p) != paused;
+    if (!changes && (p->machine.brakes & BRAKE_UNKNOWN) == 0) {
         return;
     }
-    p->held = false;
-    p->paused = paused;
-    p->paused_since = paused ? clock_moment() : (Moment){0};
+    machine_brake(&p->machine, BRAKE_UNKNOWN, false);
+    machine_brake(&p->machine, BRAKE_PAUSED, paused);
+    p->machine.paused_since = paused ? clock_moment() : (Moment){0};
     p->progress_us = clock_monotonic_us(); /* silence counts from here */
     if (changes && p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
@@ -386,17 +380,18 @@ static const Event *pipeline_oldest(const Pipeline *p)
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
 {
     const Hold *first = parking_first(&p->parking);
-    bool broken = p->broken.class != ERROR_NONE && p->state < PIPELINE_DRAINING;
-    bool rests =
-        !broken && p->paused && (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED);
-    bool lost = p->state == PIPELINE_STARTING || (p->state == PIPELINE_REWINDING && p->source_lost);
-    bool later = rests && p->paused_since.monotonic_us > p->since.monotonic_us;
+    const Machine *machine = &p->machine;
+    PipelineState state = machine_shown(machine->state);
+    bool broken = p->broken.class != ERROR_NONE && state < PIPELINE_DRAINING;
+    bool rests = !broken && pipeline_is_paused(p) && machine_goes(machine);
+    bool lost = machine->state == MACHINE_STARTING || machine->state == MACHINE_ENDING_ALONE;
+    bool later = rests && machine->paused_since.monotonic_us > machine->since.monotonic_us;
     *ret_view = (PipelineView){
         .name = p->parts.config->name,
-        .state = rests ? PIPELINE_PAUSED : p->state,
-        .since_us = later ? p->paused_since.wall_us : p->since.wall_us,
-        .lost = p->connected && p->error.class == ERROR_RETRY && lost,
-        .paused = p->paused,
+        .state = rests ? PIPELINE_PAUSED : state,
+        .since_us = later ? machine->paused_since.wall_us : machine->since.wall_us,
+        .lost = machine->begun && p->error.class == ERROR_RETRY && lost,
+        .paused = pipeline_is_paused(p),
         .in_flight_events = p->acker.events,
         .in_flight_bytes = p->acker.bytes,
         .unmarked_events = p->parts.source->ops->unmarked(p->parts.source),
@@ -411,7 +406,7 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .unseen_since_us = p->unseen_since.wall_us,
         .alarm = pipeline_alarm(p),
         .alarm_since_us = p->alarm_since.wall_us,
-        .holder = p->state == PIPELINE_STANDBY ? p->holder : "",
+        .holder = state == PIPELINE_STANDBY ? p->holder : "",
         .waiting_events = p->parking.parked + p->parking.in_memory,
         .waiting_topics = p->parking.topics > 0 ? p->parking.topics : first != NULL,
         .waiting_topic = first != NULL ? first->topic->name : "",
@@ -444,7 +439,7 @@ const PipelineConfig *pipeline_config(const Pipeline *p)
 
 ExitCode pipeline_exit_code(const Pipeline *p)
 {
-    return p->state == PIPELINE_FAILED ? p->error.exit_code : EXIT_OK;
+    return p->machine.state == MACHINE_FAILED ? p->error.exit_code : EXIT_OK;
 }
 
 void pipeline_collect(Pipeline *p)

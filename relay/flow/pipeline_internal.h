@@ -5,33 +5,9 @@
 #include "base/log_limit.h"
 #include "flow/acker.h"
 #include "flow/isolate.h"
+#include "flow/machine.h"
 #include "flow/parking.h"
 #include "flow/pipeline.h"
-
-/* What a rewind does once everything has settled; the greater wins. */
-typedef enum AfterRewind {
-    AFTER_RESEND,  /* from memory */
-    AFTER_REREAD,  /* the source reads from the beginning: what was parked comes again */
-    AFTER_RESTART, /* the source connects again */
-    AFTER_STOP,
-    AFTER_FAIL
-} AfterRewind;
-
-typedef enum Input {
-    INPUT_LOCKED,      /* the source holds the lock and waits for resume() */
-    INPUT_ACTIVE,      /* the source became the publisher */
-    INPUT_STANDBY,     /* somebody else is */
-    INPUT_TROUBLE,     /* the sink cannot go on for now */
-    INPUT_HEALED,      /* it can again */
-    INPUT_RESEND,      /* events came back from the sink: send them again, in order */
-    INPUT_REREAD,      /* events that were parked may go on */
-    INPUT_SOURCE_LOST, /* connections to PostgreSQL are gone */
-    INPUT_SETTLED,     /* the sink holds nothing any more */
-    INPUT_DRAINED,     /* the source marked everything and closed */
-    INPUT_STOP,        /* drain */
-    INPUT_FATAL,       /* a human must act; pipeline->error says why */
-    INPUT_COUNT
-} Input;
 
 /* Facts that were logged lately: two that alternate are still said once. */
 enum { SAID_MAX = 8 };
@@ -43,9 +19,7 @@ typedef struct Said {
 
 struct Pipeline {
     PipelineParts parts;
-    PipelineState state;
-    Moment since;
-    Moment paused_since; /* since when this process knows */
+    Machine machine;
     Acker acker;
     Batch *sending;       /* batch with the next event to send, or NULL: everything is sent */
     size_t in_flight;     /* events the sink holds */
@@ -55,26 +29,14 @@ struct Pipeline {
     bool answered;        /* a broker did */
     bool blocked;         /* the sink said FULL or WAIT */
     bool reopening;       /* the sink makes a new producer */
-    bool source_lost;     /* until it is started again */
-    bool locked;          /* the source holds the lock and waits for resume() */
-    bool connected;       /* has been: what it starts for is to be so again */
-    bool standby;         /* found while rewinding: somebody else publishes */
-    bool purged;          /* in this rewind */
-    bool unlocked;        /* in this rewind: the lock was lost and is not ours again */
-    bool sink_held; /* in this rewind: nothing leaves the sink, nobody else is known to publish */
-    int64_t rewind_us; /* monotonic: when it began to wait for the sink */
-    bool paused;       /* by a human */
-    bool held;         /* it is not known yet whether it is paused */
-    bool begun;        /* it published, or stood by */
-    bool refused;      /* the server refused the source's last statement */
-    bool rejected;     /* ... for what a row is: nothing is sent until that is mended */
-    unsigned refusals; /* in a row, without a known reason */
-    Error broken;      /* precondition; class ERROR_NONE: all hold */
+    bool purged;          /* until all has settled: what comes back is taken back */
+    int64_t settling_us;  /* monotonic: when it began to wait for the sink */
+    bool refused;         /* the server refused the source's last statement */
+    unsigned refusals;    /* in a row, without a known reason */
+    Error broken;         /* precondition; class ERROR_NONE: all hold */
     Moment broken_since;
     int64_t broken_repeated;
-    int64_t broken_said_us; /* monotonic */
-    bool stop_asked;
-    bool ended_reported;
+    int64_t broken_said_us;  /* monotonic */
     Parking parking;         /* topics whose events wait */
     bool waiting_told;       /* `changed` was called with events that wait */
     bool reread_wanted;      /* parked events may go on */
@@ -83,8 +45,7 @@ struct Pipeline {
     size_t look_rows_from;   /* so many of those that are looked at had their turn */
     int64_t
         recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
-    AfterRewind after;
-    Error error; /* what is wrong now; class ERROR_NONE: nothing */
+    Error error;       /* what is wrong now; class ERROR_NONE: nothing */
     bool error_from_sink;
     Moment error_since;
     int64_t error_repeated;
@@ -118,8 +79,8 @@ struct Pipeline {
     struct event *reopen; /* back-off before the next new producer */
 };
 
-/** Whether it is in a state of work and nobody keeps it from working. */
-bool pipeline_works(const Pipeline *pipeline);
+/* What guards and actions of the machine mean. */
+extern const MachineOps PIPELINE_MACHINE;
 
 void pipeline_input(Pipeline *pipeline, Input input);
 void pipeline_wake(Pipeline *pipeline);
@@ -138,16 +99,18 @@ int64_t pipeline_backoff_ms(Pipeline *pipeline);
 void pipeline_forget_aside(Pipeline *pipeline);
 
 /* pipeline_settle.c */
-/** The sink was waited for long enough. */
-void pipeline_settle_timeout(Pipeline *pipeline);
+/** What has not left the sink yet comes back; once, until all has settled. */
+void pipeline_purge(Pipeline *pipeline);
+/** Nothing leaves the sink any more. */
+void pipeline_hold_sink(Pipeline *pipeline);
 /** Looks again in a while whether the sink has settled. */
 void pipeline_bound_settling(Pipeline *pipeline);
-/** What has not left the sink yet comes back. */
-void pipeline_purge(Pipeline *pipeline);
 /** The lock is lost: what the sink holds may leave until the end of the lease. */
 void pipeline_bound_lease(Pipeline *pipeline);
-/** The lock is back: what was held goes on. */
-void pipeline_let_sink_go(Pipeline *pipeline);
+/** The bound is over. */
+void pipeline_time_is_up(Pipeline *pipeline);
+/** The sink was waited for long enough: is its producer dead? */
+void pipeline_look_at_sink(Pipeline *pipeline);
 
 /* pipeline_events.c */
 /** The first time at once, then with back-off until a record is acknowledged: what makes a producer

@@ -25,7 +25,7 @@ static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
 
 void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
 {
-    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
+    bool going = machine_goes(&p->machine);
     bool first = event->request != p->isolate.request || event->request == 0;
     *p->parts.stats->refused_requests += first;
     p->request_refused = true;

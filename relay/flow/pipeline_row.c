@@ -164,7 +164,7 @@ void pipeline_aside_refused(void *arg, Event *event, const Error *err)
     p->aside_busy--;
     event->state = EVENT_PENDING;
     pipeline_wake(p);
-    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+    if (!machine_goes(&p->machine)) {
         return; /* it stays unpublished, or is set aside again */
     }
     Record record;
@@ -303,7 +303,7 @@ static bool row_is_gone(const Pipeline *p, const Hold *hold, int64_t now_us)
 
 void pipeline_watch_held_rows(Pipeline *p, int64_t now_us)
 {
-    if (p->parking.rows == 0 || !pipeline_works(p) || p->source_lost) {
+    if (p->parking.rows == 0 || !machine_works(&p->machine)) {
         return;
     }
     pipeline_look_at_rows(p, now_us);

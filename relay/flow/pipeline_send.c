@@ -20,7 +20,7 @@ enum {
 
 static bool pipeline_sends(const Pipeline *p)
 {
-    return pipeline_works(p) && !p->blocked && !p->source_lost && p->sending != NULL;
+    return machine_works(&p->machine) && !p->blocked && p->sending != NULL;
 }
 
 void pipeline_settle(Pipeline *p, Event *event, EventState settled)
@@ -331,18 +331,17 @@ void pipeline_pump(Pipeline *p)
     pipeline_send_some(p);
     FAILPOINT("settled");
     for (Batch *batch;
-         p->state != PIPELINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
+         p->machine.state != MACHINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
         if (p->sending == batch) {
             p->sending = p->acker.oldest;
         }
         p->parts.source->ops->ack(p->parts.source, batch);
     }
-    bool waiting = p->state == PIPELINE_REWINDING || p->state == PIPELINE_DRAINING;
-    if (waiting && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
+    if (machine_waits(&p->machine) && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }
     pipeline_reread_when_due(p);
-    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
+    if (machine_goes(&p->machine)) {
         p->parts.source->ops->wake(p->parts.source);
     }
 }
@@ -379,7 +378,8 @@ static void pipeline_published(Pipeline *p, Event *event)
     p->progress_us = now_us;
     p->last_published_us = wall_us;
     p->published_monotonic_us = now_us;
-    if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED && !p->rejected) {
+    if (p->error.class != ERROR_NONE && p->machine.state == MACHINE_STALLED &&
+        (p->machine.brakes & BRAKE_REJECTED) == 0) {
         pipeline_input(p, INPUT_HEALED);
     }
     pipeline_row_done(p, event);
@@ -400,7 +400,7 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
     }
     event->state = EVENT_PENDING;
     pipeline_wake(p);
-    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
+    bool going = machine_goes(&p->machine);
     if (err->code == CODE_SINK_PURGED) {
         if (going) { /* a purge that came late took what was sent after it */
             pipeline_input(p, INPUT_RESEND);

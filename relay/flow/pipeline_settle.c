@@ -19,68 +19,43 @@ void pipeline_bound_settling(Pipeline *p)
     pipeline_look_after(p, SETTLE_MS);
 }
 
-/* What has not left yet comes back. */
+void pipeline_bound_lease(Pipeline *p)
+{
+    pipeline_look_after(p, p->parts.config->lease_ms);
+}
+
 void pipeline_purge(Pipeline *p)
 {
+    if (p->purged) {
+        return; /* it takes back all that comes back, until the next send */
+    }
     p->purged = true;
-    p->sink_held = false;
     p->parts.sink->ops->purge(p->parts.sink);
     pipeline_look_after(p, SETTLE_MS);
     pipeline_wake(p);
 }
 
-/* Nothing leaves any more. What the broker may have keeps its place in the producer, so that it is
- * not written twice should the lock become ours again with nobody else in between. */
-static void pipeline_hold_sink(Pipeline *p)
+/* What the broker may have keeps its place in the producer, so that it is not written twice should
+ * the lock become ours again with nobody else in between. */
+void pipeline_hold_sink(Pipeline *p)
 {
-    const SinkOps *ops = p->parts.sink->ops;
-    if (p->purged || p->sink_held) {
-        return;
-    }
-    if (ops->hold == NULL) {
-        pipeline_purge(p);
-        return;
-    }
-    p->sink_held = true;
     p->parts.source->wants_proof = true;
-    ops->hold(p->parts.sink, true);
+    p->parts.sink->ops->hold(p->parts.sink, true);
     pipeline_look_after(p, SETTLE_MS);
 }
 
-void pipeline_let_sink_go(Pipeline *p)
+void pipeline_time_is_up(Pipeline *p)
 {
-    if (p->sink_held) {
-        p->sink_held = false;
-        p->parts.sink->ops->hold(p->parts.sink, false);
+    if (p->in_flight > 0) {
+        pipeline_input(p, INPUT_TIME_UP);
     }
 }
 
-/* The right to publish is over. */
-static void pipeline_end_lease(Pipeline *p)
+void pipeline_look_at_sink(Pipeline *p)
 {
-    if (p->after >= AFTER_STOP && p->source_lost) {
-        if (!p->purged) {
-            pipeline_purge(p); /* nobody will try to get the lock back */
-        }
-    } else {
-        pipeline_hold_sink(p);
-    }
-}
-
-void pipeline_settle_timeout(Pipeline *p)
-{
-    if (p->state != PIPELINE_REWINDING || p->in_flight == 0) {
-        return;
-    }
-    if (p->unlocked && !p->purged) {
-        pipeline_end_lease(p);
-        if (p->purged || p->sink_held) {
-            return;
-        }
-    }
-    int64_t quiet_since_us = p->progress_us > p->rewind_us ? p->progress_us : p->rewind_us;
+    int64_t quiet_since_us = p->progress_us > p->settling_us ? p->progress_us : p->settling_us;
     int64_t quiet_us = clock_monotonic_us() - quiet_since_us;
-    if (*p->parts.stats->kafka_connected == 0 || quiet_us < SINK_DEAD_MS * INT64_C(1000)) {
+    if (!p->parts.sink->answers || quiet_us < SINK_DEAD_MS * INT64_C(1000)) {
         pipeline_look_after(p, SETTLE_MS); /* only its reports tell what the broker has */
         return;
     }
@@ -90,17 +65,4 @@ void pipeline_settle_timeout(Pipeline *p)
               "duplicates are possible",
               SINK_DEAD_MS / 1000);
     pipeline_reopen_sink(p);
-}
-
-/* The right to publish ends with the lease. */
-void pipeline_bound_lease(Pipeline *p)
-{
-    bool known =
-        p->unlocked; /* and its end is waited for: failing to connect moves it no further */
-    p->unlocked = true;
-    if (p->parts.source->lease_over || p->sink_held) {
-        pipeline_end_lease(p);
-    } else if (!known && !p->purged) {
-        pipeline_look_after(p, p->parts.config->lease_ms);
-    }
 }

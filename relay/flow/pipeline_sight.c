@@ -42,7 +42,7 @@ const Error *pipeline_alarm(const Pipeline *p)
 
 bool pipeline_publishes(const Pipeline *p)
 {
-    return pipeline_works(p) && !p->source_lost && !p->stop_asked;
+    return machine_works(&p->machine);
 }
 
 SourceSight pipeline_sight(const Pipeline *p, int64_t seq, Slice event_id, uint64_t insert_lsn,

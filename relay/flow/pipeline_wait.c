@@ -45,7 +45,7 @@ void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error 
 {
     (void)parking_hold(&p->parking, record->topic, reason);
     pipeline_park(p, event, record->topic, record);
-    if (p->state == PIPELINE_STALLED && p->error.code == reason->code) {
+    if (p->machine.state == MACHINE_STALLED && p->error.code == reason->code) {
         pipeline_input(p, INPUT_HEALED); /* it was the trouble of all, and is that of one topic */
     }
 }
@@ -94,7 +94,7 @@ void pipeline_let_go(Pipeline *p)
         }
     }
     parking_clear_memory(&p->parking);
-    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
+    if (machine_goes(&p->machine)) {
         p->sending = p->acker.oldest;
     }
     pipeline_wake(p);
@@ -104,7 +104,7 @@ void pipeline_let_go(Pipeline *p)
 static void pipeline_empty(Pipeline *p)
 {
     pipeline_let_go(p);
-    if (p->state == PIPELINE_STALLED && p->error.code == CODE_WAITING_EVENTS_FULL) {
+    if (p->machine.state == MACHINE_STALLED && p->error.code == CODE_WAITING_EVENTS_FULL) {
         pipeline_input(p, INPUT_HEALED);
     }
 }
@@ -117,7 +117,7 @@ void pipeline_want_reread(Pipeline *p)
 
 void pipeline_reread_when_due(Pipeline *p)
 {
-    if (!p->reread_wanted || !pipeline_works(p) || p->source_lost) {
+    if (!p->reread_wanted || !machine_works(&p->machine)) {
         return;
     }
     int64_t now_us = clock_monotonic_us();
@@ -137,7 +137,7 @@ void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
 {
     Pipeline *p = arg;
     /* Who may write no topic at all gets no producer: then no event comes so far as to be held. */
-    if (p->state == PIPELINE_STALLED && p->error.code == CODE_KAFKA_PRODUCER_FATAL &&
+    if (p->machine.state == MACHINE_STALLED && p->error.code == CODE_KAFKA_PRODUCER_FATAL &&
         err->code == CODE_KAFKA_TOPIC_DENIED) {
         pipeline_complain(p, err, true);
     }
@@ -224,7 +224,7 @@ static void pipeline_watch_full(Pipeline *p)
     const Source *source = p->parts.source;
     bool reads_on = source->ops->reads_on == NULL || source->ops->reads_on(source);
     if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || (room && reads_on) ||
-        !pipeline_works(p) || p->error.class != ERROR_NONE) {
+        !machine_works(&p->machine) || p->error.class != ERROR_NONE) {
         return;
     }
     AUTO_ERROR err = {0};

@@ -70,4 +70,5 @@ typedef struct SinkOps {
 struct Sink {
     const SinkOps *ops;
     SinkEvents events;
+    bool answers; /* set by the sink: as far as it knows, its destination can be reached */
 };

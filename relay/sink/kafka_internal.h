@@ -104,6 +104,8 @@ void kafka_on_look(evutil_socket_t fd, short what, void *arg);
 void kafka_topic_denied(KafkaSink *kafka, KafkaTopic *kt, const Error *err);
 /** Tells the pipeline that sends may succeed again. */
 void kafka_ready(KafkaSink *kafka);
+/** A broker answered, or none does: for the pipeline and the metric. */
+void kafka_note_answer(KafkaSink *kafka, bool answers);
 void kafka_trouble(KafkaSink *kafka, const Error *err);
 void kafka_healed(KafkaSink *kafka);
 

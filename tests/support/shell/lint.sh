@@ -73,6 +73,9 @@ lint_results() { "$python" tests/support/results.py; }
 # Documents name the files that are there, and the tables of folders all of them.
 lint_documents() { "$python" tests/support/documents.py; }
 
+# The picture of the pipeline's states is what its table says.
+lint_machine() { "$python" tests/support/machine.py; }
+
 # The metrics reference is what the sources say; documents, alerts and the dashboard name metrics of it.
 lint_metrics() { "$python" tests/support/metrics.py; }
 
@@ -100,6 +103,7 @@ lint_parts() {
     part "lint connections" lint_connections
     part "lint results" lint_results
     part "lint documents" lint_documents
+    part "lint machine" lint_machine
     part "lint metrics" lint_metrics
     part "lint named tests" lint_named
     part "lint mutants" lint_mutants

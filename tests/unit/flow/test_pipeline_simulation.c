@@ -81,10 +81,11 @@ static void do_end_lease(void)
 {
     Pipeline *p = sim.pipeline;
     bool out = sim.state == SOURCE_LOST || sim.state == SOURCE_DELAYED;
-    if (out && p->state == PIPELINE_REWINDING && event_pending(p->settle, EV_TIMEOUT, NULL)) {
+    if (out && machine_shown(p->machine.state) == PIPELINE_REWINDING &&
+        event_pending(p->settle, EV_TIMEOUT, NULL)) {
         event_del(p->settle);
         sim.zombie = true;
-        pipeline_settle_timeout(p);
+        pipeline_time_is_up(p);
     }
 }
 
@@ -591,7 +592,7 @@ static void simulate(uint64_t seed)
     while (!all_marked()) {
         step();
         SIM_ASSERT(++steps < SETTLING_STEPS, "does not come to an end in state %s",
-                   pipeline_state_name(sim.pipeline->state));
+                   machine_state_name(sim.pipeline->machine.state));
     }
     check_end();
     process_end();
