@@ -12,7 +12,7 @@ _Static_assert((size_t)COLUMNS_COUNT <= 32, "columns_named has a bit for each");
 
 size_t column_index(const Option *option)
 {
-    size_t from = offsetof(PipelineConfig, columns);
+    size_t from = offsetof(PipelineConfig, outbox.columns);
     bool inside = option->scope == SCOPE_PIPELINE && option->offset >= from &&
                   option->offset < from + sizeof(ColumnsConfig) &&
                   strncmp(option->path, "columns.", 8) == 0;
@@ -21,7 +21,7 @@ size_t column_index(const Option *option)
 
 const char *column_name(const PipelineConfig *pipeline, size_t index)
 {
-    const char *name = ((char *const *)(const void *)&pipeline->columns)[index];
+    const char *name = ((char *const *)(const void *)&pipeline->outbox.columns)[index];
     return name != NULL ? name : "";
 }
 
@@ -46,10 +46,11 @@ static bool template_names(const char *text, const char *column)
 /* A topic or a key without its column would send events elsewhere, or out of order. */
 static char *template_need(const PipelineConfig *pipeline, const char *column)
 {
-    const char *topic = template_names(pipeline->topic, column) ? pipeline->topic : NULL;
-    const char *key = template_names(pipeline->key, column) ? pipeline->key : NULL;
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const RouteConfig *route = &pipeline->routes[i];
+    const char *topic =
+        template_names(pipeline->route.topic, column) ? pipeline->route.topic : NULL;
+    const char *key = template_names(pipeline->route.key, column) ? pipeline->route.key : NULL;
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *route = &pipeline->route.rules[i];
         topic = topic == NULL && template_names(route->topic, column) ? route->topic : topic;
         key = key == NULL && template_names(route->key, column) ? route->key : key;
     }
@@ -60,8 +61,8 @@ static char *template_need(const PipelineConfig *pipeline, const char *column)
 
 static bool routes_ask_aggregate(const PipelineConfig *pipeline)
 {
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        if (pipeline->routes[i].aggregate_type != NULL) {
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        if (pipeline->route.rules[i].aggregate_type != NULL) {
             return true;
         }
     }
@@ -74,7 +75,7 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
     if (*name == '\0') {
         return NULL;
     }
-    if ((pipeline->columns_named >> index & 1) != 0) {
+    if ((pipeline->outbox.columns_named >> index & 1) != 0) {
         return x_strdup("the configuration names it");
     }
     if (IS(seq)) {
@@ -86,16 +87,16 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
     if (IS(event_type)) {
         return x_strdup("each event has a type");
     }
-    if (IS(published_at) && pipeline->on_publish == ON_PUBLISH_MARK) {
+    if (IS(published_at) && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
         return x_strdup("on_publish = \"mark\" sets it");
     }
-    if (IS(topic) && pipeline->allow_row_topic) {
+    if (IS(topic) && pipeline->route.allow_row_topic) {
         return x_strdup("allow_row_topic = true needs it");
     }
-    if (IS(payload) && *pipeline->columns.payload_bytes == '\0') {
+    if (IS(payload) && *pipeline->outbox.columns.payload_bytes == '\0') {
         return x_strdup("it is the record's value");
     }
-    if (IS(payload_bytes) && *pipeline->columns.payload == '\0') {
+    if (IS(payload_bytes) && *pipeline->outbox.columns.payload == '\0') {
         return x_strdup("it is the record's value");
     }
     if (IS(aggregate_type) && routes_ask_aggregate(pipeline)) {

@@ -21,7 +21,7 @@ void pipeline_bound_settling(Pipeline *p)
 
 void pipeline_bound_lease(Pipeline *p)
 {
-    pipeline_look_after(p, p->parts.config->lease_ms);
+    pipeline_look_after(p, p->parts.config->claim.lease_ms);
 }
 
 void pipeline_purge(Pipeline *p)

@@ -64,14 +64,14 @@ static const char *template_column_name(const ColumnsConfig *c, EventField field
 static bool template_find_column(const PipelineConfig *pipeline, Slice name, CompiledPart *part)
 {
     for (EventField field = 0; field < FIELD_COUNT; field++) {
-        const char *column = template_column_name(&pipeline->columns, field);
+        const char *column = template_column_name(&pipeline->outbox.columns, field);
         if (*column != '\0' && slice_equal(slice_of(column), name)) {
             *part = (CompiledPart){.kind = PART_FIELD, .index = field};
             return true;
         }
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        if (slice_equal(slice_of(pipeline->header_columns.items[i]), name)) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
+        if (slice_equal(slice_of(pipeline->outbox.header_columns.items[i]), name)) {
             *part = (CompiledPart){.kind = PART_EXTRA, .index = i};
             return true;
         }
@@ -95,7 +95,7 @@ static Status template_parse(Template *template, const char *text, const Pipelin
                                        .length = part.text.length};
         } else if (!template_find_column(pipeline, part.text, compiled)) {
             return error_set(err, CODE_TEMPLATE_INVALID, "template '%s': no column '%.*s' in '%s'",
-                             text, SLICE_ARG(part.text), pipeline->table);
+                             text, SLICE_ARG(part.text), pipeline->outbox.table);
         }
     }
     return OK;

@@ -12,8 +12,8 @@ static Error err;
 static void begin(void)
 {
     config = given_pipeline();
-    config.table = GIVEN("outbox.event");
-    config.columns = (ColumnsConfig){
+    config.outbox.table = GIVEN("outbox.event");
+    config.outbox.columns = (ColumnsConfig){
         .seq = GIVEN("seq"),
         .event_id = GIVEN("event_id"),
         .event_type = GIVEN("event_type"),
@@ -113,7 +113,7 @@ Test(dead_requeue, what_is_no_event_is_refused)
 
 Test(dead_requeue, a_table_name_that_is_none_is_refused)
 {
-    config.table = GIVEN("a.b.c.d");
+    config.outbox.table = GIVEN("a.b.c.d");
     cr_assert_eq(build("{\"event_type\": \"a\"}"), FAILED);
     cr_assert_eq(err.code, CODE_TABLE_NAME_INVALID);
 }

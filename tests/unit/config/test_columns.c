@@ -35,7 +35,7 @@ Test(columns, what_is_named_in_file_or_environment_is_needed_and_no_default)
                 "\"\"; }; } );\n",
                 NULL, NULL);
     const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
-    cr_expect_eq(pipeline->columns_named,
+    cr_expect_eq(pipeline->outbox.columns_named,
                  1U << index_of("columns.headers") | 1U << index_of("columns.topic"));
     expect_need("columns.headers", "the configuration names it");
     expect_need("columns.topic", NULL); /* the table has none */
