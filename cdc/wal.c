@@ -441,7 +441,8 @@ void wal_deliver(WalSource *wal, Batch *batch)
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
 {
     return !wal->draining && !wal->waiting.stands &&
-           wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
+           wal->source.events.room(wal->source.events.arg, wal_unmarked(&wal->source), ret_events,
+                                   ret_bytes);
 }
 
 bool wal_is_idle(const WalSource *wal)

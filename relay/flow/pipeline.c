@@ -162,13 +162,7 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
 /* Rows that are, or may be, published and are not marked. */
 static size_t pipeline_unmarked(const Pipeline *p)
 {
-    size_t rows = p->parts.source->ops->unmarked(p->parts.source) + p->in_flight;
-    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        for (size_t i = 0; i < batch->count; i++) {
-            rows += event_is_over(batch->events[i]);
-        }
-    }
-    return rows;
+    return p->parts.source->ops->unmarked(p->parts.source) + window_unmarked(p->window);
 }
 
 static bool pipeline_guard(const void *arg, Guard guard)
@@ -180,7 +174,7 @@ static bool pipeline_guard(const void *arg, Guard guard)
     case GUARD_UNTROUBLED:
         return p->error.class == ERROR_NONE;
     case GUARD_WELL:
-        return p->error.class == ERROR_NONE || p->acker.batches == 0;
+        return p->error.class == ERROR_NONE || p->window->acker.batches == 0;
     case GUARD_FATAL:
         return p->error.class == ERROR_FATAL;
     case GUARD_UNMARKED:
@@ -355,18 +349,6 @@ static void act_take_back(Pipeline *p)
 
 /* Actions: everything has settled. */
 
-void pipeline_forget_aside(Pipeline *p)
-{
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        for (size_t i = 0; i < batch->count; i++) {
-            if (batch->events[i]->state == EVENT_ASIDE_BUSY) {
-                batch->events[i]->state = EVENT_PENDING;
-            }
-        }
-    }
-    p->aside_busy = 0;
-}
-
 /* What may have been written and goes back unsettled will be sent again, as new events: counted
  * now. */
 static void pipeline_count_replays(Pipeline *p, const Batch *batch)
@@ -381,10 +363,9 @@ static void pipeline_count_replays(Pipeline *p, const Batch *batch)
  */
 static void pipeline_return_batches(Pipeline *p)
 {
-    pipeline_unpark(p);
-    p->sending = NULL;
+    window_unpark(p->window, &p->parking);
     isolate_clear(&p->isolate);
-    for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
+    for (Batch *batch; (batch = window_pop(p->window)) != NULL;) {
         pipeline_count_replays(p, batch);
         p->parts.source->ops->ack(p->parts.source, batch);
     }
@@ -470,7 +451,7 @@ static void act_return_drain_resume(Pipeline *p)
 
 static void act_stop_sending(Pipeline *p)
 {
-    p->sending = NULL;
+    window_stop_sending(p->window);
     pipeline_wake(p);
 }
 

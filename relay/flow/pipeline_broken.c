@@ -27,7 +27,7 @@ static void pipeline_mend(Pipeline *p)
     machine_brake(&p->machine, BRAKE_BROKEN, false);
     p->attempt = 0;
     p->refusals = 0;
-    p->progress_us = clock_monotonic_us(); /* silence counts from here */
+    p->window->progress_us = clock_monotonic_us(); /* silence counts from here */
     if (p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
     }

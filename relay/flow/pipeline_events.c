@@ -51,28 +51,14 @@ static void on_batch(void *arg, Batch *batch)
     *p->parts.stats->read += batch->count;
     *p->parts.stats->read_bytes += batch->bytes;
     batch->arrived_us = clock_monotonic_us();
-    acker_open(&p->acker, batch);
-    if (p->sending == NULL) {
-        p->sending = batch;
-    }
-    if (!machine_goes(&p->machine)) {
-        p->sending = NULL; /* stopping: these rows stay unpublished */
-    }
+    window_open(p->window, batch, machine_goes(&p->machine));
     pipeline_wake(p);
 }
 
-static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes)
 {
-    Pipeline *p = arg;
-    const PipelineConfig *config = p->parts.config;
-    size_t events = p->acker.events + p->parts.source->ops->unmarked(p->parts.source);
-    if (!machine_works(&p->machine) || events >= (size_t)config->limits.in_flight_events ||
-        p->acker.bytes >= (size_t)config->limits.in_flight_bytes) {
-        return false;
-    }
-    *ret_events = (size_t)config->limits.in_flight_events - events;
-    *ret_bytes = (size_t)config->limits.in_flight_bytes - p->acker.bytes;
-    return true;
+    const Pipeline *p = arg;
+    return machine_works(&p->machine) && window_room(p->window, unmarked, ret_events, ret_bytes);
 }
 
 static void on_progress(void *arg)
@@ -91,7 +77,7 @@ static void on_source_lost(void *arg, const Error *err)
     Pipeline *p = arg;
     *p->parts.stats->leader = 0;
     machine_brake(&p->machine, BRAKE_REJECTED, false); /* it says so again once it is connected */
-    pipeline_forget_aside(p);
+    window_forget_aside(p->window);
     pipeline_complain(p, err, false);
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_SOURCE_FAILED : INPUT_SOURCE_LOST);
 }
@@ -135,7 +121,7 @@ static void on_healed(void *arg)
 {
     Pipeline *p = arg;
     /* A producer that failed is well again when one of its records is acknowledged, not before. */
-    bool waits_for_acknowledgement = p->reopens > 0 && p->acker.events > 0;
+    bool waits_for_acknowledgement = p->reopens > 0 && p->window->acker.events > 0;
     if (p->error_from_sink && p->error.class != ERROR_FATAL && !waits_for_acknowledgement) {
         pipeline_input(p, INPUT_HEALED);
     }
@@ -180,7 +166,7 @@ static void on_reopened(void *arg)
     p->blocked = false;
     pipeline_reset_cursor(p);
     if (!machine_goes(&p->machine)) {
-        p->sending = NULL;
+        window_stop_sending(p->window);
     }
     pipeline_wake(p);
 }
@@ -211,8 +197,8 @@ static void on_settle_timeout(evutil_socket_t fd, short what, void *arg)
 
 static void pipeline_watch_stall(Pipeline *p)
 {
-    int64_t silent_us = clock_monotonic_us() - p->progress_us;
-    if (p->in_flight == 0 || silent_us < STALL_SECONDS * INT64_C(1000000) ||
+    int64_t silent_us = clock_monotonic_us() - p->window->progress_us;
+    if (p->window->in_flight == 0 || silent_us < STALL_SECONDS * INT64_C(1000000) ||
         (p->error.class != ERROR_NONE && p->machine.state == MACHINE_STALLED)) {
         return;
     }
@@ -253,6 +239,9 @@ Pipeline *pipeline_new(const PipelineParts *parts)
 {
     Pipeline *p = x_calloc(1, sizeof(*p));
     p->parts = *parts;
+    p->window = x_calloc(1, sizeof(*p->window));
+    p->window->events_max = (size_t)parts->config->limits.in_flight_events;
+    p->window->bytes_max = (size_t)parts->config->limits.in_flight_bytes;
     machine_init(&p->machine, parts->config->name, &PIPELINE_MACHINE, p);
     machine_brake(&p->machine, BRAKE_UNKNOWN, parts->hold);
     p->parking = (Parking){.pipeline = parts->config->name,
@@ -310,9 +299,10 @@ void pipeline_free(Pipeline **pipeline)
     /* The sink first: it may still read memory of open batches. */
     p->parts.sink->ops->free(p->parts.sink);
     p->parts.source->ops->free(p->parts.source);
-    for (Batch *batch; (batch = acker_pop(&p->acker)) != NULL;) {
+    for (Batch *batch; (batch = window_pop(p->window)) != NULL;) {
         batch_free(&batch);
     }
+    free(p->window);
     isolate_release(&p->isolate);
     p->parts.encoder->free(p->parts.encoder);
     parking_clear(&p->parking);
@@ -358,23 +348,11 @@ void pipeline_pause(Pipeline *p, bool paused)
     machine_brake(&p->machine, BRAKE_UNKNOWN, false);
     machine_brake(&p->machine, BRAKE_PAUSED, paused);
     p->machine.paused_since = paused ? clock_moment() : (Moment){0};
-    p->progress_us = clock_monotonic_us(); /* silence counts from here */
+    p->window->progress_us = clock_monotonic_us(); /* silence counts from here */
     if (changes && p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
     }
     pipeline_wake(p);
-}
-
-static const Event *pipeline_oldest(const Pipeline *p)
-{
-    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        for (size_t i = 0; batch->unsettled > 0 && i < batch->count; i++) {
-            if (!event_is_settled(batch->events[i])) {
-                return batch->events[i];
-            }
-        }
-    }
-    return NULL;
 }
 
 void pipeline_view(const Pipeline *p, PipelineView *ret_view)
@@ -392,10 +370,10 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .since_us = later ? machine->paused_since.wall_us : machine->since.wall_us,
         .lost = machine->begun && p->error.class == ERROR_RETRY && lost,
         .paused = pipeline_is_paused(p),
-        .in_flight_events = p->acker.events,
-        .in_flight_bytes = p->acker.bytes,
+        .in_flight_events = p->window->acker.events,
+        .in_flight_bytes = p->window->acker.bytes,
         .unmarked_events = p->parts.source->ops->unmarked(p->parts.source),
-        .oldest = pipeline_oldest(p),
+        .oldest = window_oldest(p->window),
         .last_published_us = p->last_published_us,
         .published_monotonic_us = p->published_monotonic_us,
         .events_per_second = p->rate,

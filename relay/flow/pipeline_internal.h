@@ -3,11 +3,11 @@
 
 #include "base/clock.h"
 #include "base/log_limit.h"
-#include "flow/acker.h"
 #include "flow/isolate.h"
 #include "flow/machine.h"
 #include "flow/parking.h"
 #include "flow/pipeline.h"
+#include "flow/window.h"
 
 /* Facts that were logged lately: two that alternate are still said once. */
 enum { SAID_MAX = 8 };
@@ -20,10 +20,7 @@ typedef struct Said {
 struct Pipeline {
     PipelineParts parts;
     Machine machine;
-    Acker acker;
-    Batch *sending;       /* batch with the next event to send, or NULL: everything is sent */
-    size_t in_flight;     /* events the sink holds */
-    size_t aside_busy;    /* events on their way to the dead-letter table */
+    Window *window;
     Isolate isolate;      /* refused requests that are taken apart */
     bool request_refused; /* by the broker, since what was overtaken was counted */
     bool answered;        /* a broker did */
@@ -59,7 +56,6 @@ struct Pipeline {
     unsigned attempt;        /* of the back-off */
     unsigned reopens;        /* new producers since the last acknowledgement */
     int64_t hold_until_us;   /* monotonic: back-off before sending again */
-    int64_t progress_us;     /* monotonic: last acknowledgement or first send after silence */
     int64_t last_published_us;
     int64_t published_monotonic_us;
     Error unseen; /* class ERROR_NONE: nothing */
@@ -94,9 +90,6 @@ void pipeline_sum_up(Pipeline *pipeline, bool at_once);
 
 /** Next back-off in ms, with jitter; the attempt counts up until pipeline_recovered. */
 int64_t pipeline_backoff_ms(Pipeline *pipeline);
-
-/** The source is gone, and with it what was on its way to the dead-letter table: PENDING again. */
-void pipeline_forget_aside(Pipeline *pipeline);
 
 /* pipeline_settle.c */
 /** What has not left the sink yet comes back; once, until all has settled. */
@@ -155,9 +148,6 @@ void pipeline_park(Pipeline *pipeline, Event *event, Topic *topic, const Record 
 void pipeline_want_reread(Pipeline *pipeline);
 /** What waits in memory is sent, or held, again. */
 void pipeline_let_go(Pipeline *pipeline);
-/** Open batches are about to be given back: parked events behind one that is not settled are
- * PENDING again, as their source will read them again. */
-void pipeline_unpark(Pipeline *pipeline);
 /** Asks for the rewind that brings parked events again, when that is wanted and it is time. */
 void pipeline_reread_when_due(Pipeline *pipeline);
 /** Each second: whether what waits takes all the room; what waits still. */

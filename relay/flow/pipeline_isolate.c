@@ -40,7 +40,7 @@ void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
         (void)pipeline_make_record(p, event, &record, &ignored);
         pipeline_poison(p, event, &record, err, true);
     }
-    if (!proven || p->in_flight > 0) {
+    if (!proven || p->window->in_flight > 0) {
         pipeline_input(p, INPUT_RESEND);
     }
 }
@@ -87,10 +87,10 @@ static bool event_key(Pipeline *p, Event *event, uint64_t *ret_hash)
  * still wait before it may have been overtaken. */
 static Event **open_events(const Pipeline *p, size_t *ret_count)
 {
-    Event **events = x_malloc((p->acker.events + 1) * sizeof(Event *));
+    Event **events = x_malloc((p->window->acker.events + 1) * sizeof(Event *));
     size_t count = 0;
     size_t until = 0;
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+    for (Batch *batch = p->window->acker.oldest; batch != NULL; batch = batch->newer) {
         for (size_t i = 0; i < batch->count; i++) {
             events[count++] = batch->events[i];
             until = batch->events[i]->state == EVENT_PUBLISHED ? count : until;

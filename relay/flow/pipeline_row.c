@@ -158,11 +158,9 @@ void pipeline_row_moved(Pipeline *p, const Event *event, const Topic *topic)
 void pipeline_aside_refused(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
-    if (event->state != EVENT_ASIDE_BUSY) {
+    if (!window_aside_over(p->window, event)) {
         return; /* a rewind took it back */
     }
-    p->aside_busy--;
-    event->state = EVENT_PENDING;
     pipeline_wake(p);
     if (!machine_goes(&p->machine)) {
         return; /* it stays unpublished, or is set aside again */
@@ -204,7 +202,7 @@ void pipeline_try_row(Pipeline *p, Hold *hold)
 /* It came again already, and is on its way. */
 static bool row_is_here(const Pipeline *p, const Hold *hold)
 {
-    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+    for (const Batch *batch = p->window->acker.oldest; batch != NULL; batch = batch->newer) {
         for (size_t i = 0; i < batch->count; i++) {
             if (!event_is_settled(batch->events[i]) && parking_is_row(hold, batch->events[i])) {
                 return true;
@@ -297,7 +295,7 @@ static int64_t row_try_us(const Hold *hold)
 static bool row_is_gone(const Pipeline *p, const Hold *hold, int64_t now_us)
 {
     bool by_time = !hold->row.in_row || hold->row.untold;
-    int64_t seconds = p->acker.events == 0 ? TRIED_SECONDS : TRIED_MOST_SECONDS;
+    int64_t seconds = p->window->acker.events == 0 ? TRIED_SECONDS : TRIED_MOST_SECONDS;
     return by_time && hold->row.trying && now_us >= hold->row.trying_us + seconds * 1000000;
 }
 

@@ -20,7 +20,7 @@ enum {
 
 static bool pipeline_sends(const Pipeline *p)
 {
-    return machine_works(&p->machine) && !p->blocked && p->sending != NULL;
+    return machine_works(&p->machine) && !p->blocked && p->window->sending != NULL;
 }
 
 void pipeline_settle(Pipeline *p, Event *event, EventState settled)
@@ -87,9 +87,8 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
 {
     isolate_found(&p->isolate, event);
     bool again = pipeline_store_held(p, event);
-    event->state = EVENT_ASIDE_BUSY;
+    window_aside(p->window, event);
     event->aside_reason = (uint8_t)reason_of(err->code);
-    p->aside_busy++;
     if (!again && log_limit_take(&p->aside_lines, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
@@ -208,11 +207,8 @@ static bool pipeline_send(Pipeline *p, Event *event)
         return pipeline_sends(p);
     }
     /* First, because a sink may settle inside send(). */
-    event->state = EVENT_SENT;
-    event->topic = record.topic;
-    event->topic->in_flight++;
+    window_send(p->window, event, record.topic);
     event->attempts++;
-    p->in_flight++;
     SendResult result = p->parts.sink->ops->send(p->parts.sink, &record, event, &err);
     if (result == SEND_OK) {
         if (event->replayed) {
@@ -224,9 +220,7 @@ static bool pipeline_send(Pipeline *p, Event *event)
         }
         return pipeline_sends(p);
     }
-    event->state = EVENT_PENDING;
-    event->topic->in_flight--;
-    p->in_flight--;
+    window_take(p->window, event);
     if (result == SEND_POISON) {
         pipeline_poison(p, event, &record, &err, false);
         return pipeline_sends(p);
@@ -238,27 +232,6 @@ static bool pipeline_send(Pipeline *p, Event *event)
     }
     p->blocked = true;
     return false;
-}
-
-/* The next event to send, moving the cursor over what is not PENDING; NULL: none. */
-static Event *pipeline_next(Pipeline *p)
-{
-    while (p->sending != NULL) {
-        Batch *batch = p->sending;
-        while (batch->next_unsent < batch->count) {
-            Event *event = batch->events[batch->next_unsent];
-            if (event->state == EVENT_PENDING) {
-                return event;
-            }
-            batch->next_unsent++;
-        }
-        AUTO_ERROR err = {0};
-        if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
-            return NULL;
-        }
-        p->sending = batch->newer;
-    }
-    return NULL;
 }
 
 /* True when nothing may be sent now although the sink would take it. */
@@ -281,7 +254,7 @@ static bool pipeline_open_group(Pipeline *p)
         isolate_mix(&p->isolate);
         return true;
     }
-    if (p->in_flight > 0) {
+    if (p->window->in_flight > 0) {
         return false;
     }
     isolate_open_group(&p->isolate);
@@ -297,7 +270,7 @@ static void pipeline_send_some(Pipeline *p)
         return;
     }
     for (; sent < PUMP_EVENTS_MAX && pipeline_sends(p) && !pipeline_holds(p, now_us); sent++) {
-        Event *event = pipeline_next(p);
+        Event *event = window_next(p->window);
         if (event == NULL || (groups && !isolate_take(&p->isolate, event))) {
             break;
         }
@@ -307,8 +280,8 @@ static void pipeline_send_some(Pipeline *p)
                 break; /* the source reports `lost` by itself */
             }
         }
-        if (p->in_flight == 0) {
-            p->progress_us = now_us;
+        if (p->window->in_flight == 0) {
+            p->window->progress_us = now_us;
         }
         event->sent_at_us = now_us;
         if (!pipeline_send(p, event)) {
@@ -331,13 +304,10 @@ void pipeline_pump(Pipeline *p)
     pipeline_send_some(p);
     FAILPOINT("settled");
     for (Batch *batch;
-         p->machine.state != MACHINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
-        if (p->sending == batch) {
-            p->sending = p->acker.oldest;
-        }
+         p->machine.state != MACHINE_FAILED && (batch = window_pop_done(p->window)) != NULL;) {
         p->parts.source->ops->ack(p->parts.source, batch);
     }
-    if (machine_waits(&p->machine) && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
+    if (machine_waits(&p->machine) && window_is_settled(p->window) && !p->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }
     pipeline_reread_when_due(p);
@@ -375,7 +345,7 @@ static void pipeline_published(Pipeline *p, Event *event)
     if (event->occurred_at_us != EVENT_NO_TIME) {
         histogram_observe_us(stats->publish_latency, wall_us - event->occurred_at_us);
     }
-    p->progress_us = now_us;
+    p->window->progress_us = now_us;
     p->last_published_us = wall_us;
     p->published_monotonic_us = now_us;
     if (p->error.class != ERROR_NONE && p->machine.state == MACHINE_STALLED &&
@@ -390,15 +360,12 @@ static void pipeline_published(Pipeline *p, Event *event)
 void pipeline_settled(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
-    assert(event->state == EVENT_SENT && p->in_flight > 0 && event->topic->in_flight > 0);
-    p->in_flight--;
-    event->topic->in_flight--;
+    window_take(p->window, event);
     if (err == NULL) {
         pipeline_published(p, event);
         pipeline_wake(p);
         return;
     }
-    event->state = EVENT_PENDING;
     pipeline_wake(p);
     bool going = machine_goes(&p->machine);
     if (err->code == CODE_SINK_PURGED) {
@@ -422,10 +389,9 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
 void pipeline_aside_done(void *arg, Event *event)
 {
     Pipeline *p = arg;
-    if (event->state != EVENT_ASIDE_BUSY) {
+    if (!window_aside_over(p->window, event)) {
         return; /* a rewind took it back; the row stays unpublished and is looked at again */
     }
-    p->aside_busy--;
     pipeline_settle(p, event, EVENT_ASIDE);
     ++*p->parts.stats->dead_lettered[event->aside_reason];
     pipeline_row_done(p, event);
@@ -434,20 +400,6 @@ void pipeline_aside_done(void *arg, Event *event)
 
 void pipeline_reset_cursor(Pipeline *p)
 {
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        batch->next_unsent = 0;
-        for (size_t i = 0; i < batch->count; i++) {
-            Event *event = batch->events[i];
-            if (event->state == EVENT_SENT) {
-                event->replayed = true; /* its producer is gone: it may have been written */
-                event->topic->in_flight--;
-            }
-            if (!event_is_settled(event) && event->state != EVENT_ASIDE_BUSY) {
-                event->state = EVENT_PENDING;
-            }
-        }
-    }
-    p->in_flight = 0;
-    p->sending = p->acker.oldest;
+    window_rewind(p->window);
     parking_clear_memory(&p->parking);
 }

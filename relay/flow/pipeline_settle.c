@@ -46,21 +46,22 @@ void pipeline_hold_sink(Pipeline *p)
 
 void pipeline_time_is_up(Pipeline *p)
 {
-    if (p->in_flight > 0) {
+    if (p->window->in_flight > 0) {
         pipeline_input(p, INPUT_TIME_UP);
     }
 }
 
 void pipeline_look_at_sink(Pipeline *p)
 {
-    int64_t quiet_since_us = p->progress_us > p->settling_us ? p->progress_us : p->settling_us;
+    int64_t quiet_since_us =
+        p->window->progress_us > p->settling_us ? p->window->progress_us : p->settling_us;
     int64_t quiet_us = clock_monotonic_us() - quiet_since_us;
     if (!p->parts.sink->answers || quiet_us < SINK_DEAD_MS * INT64_C(1000)) {
         pipeline_look_after(p, SETTLE_MS); /* only its reports tell what the broker has */
         return;
     }
     log_write(LOG_WARN, p->parts.config->name, CODE_SINK_DID_NOT_SETTLE,
-              LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
+              LOG_FIELDS(log_number("in_flight", (long long)p->window->in_flight)),
               "the brokers answer, but the producer reported nothing for %d s; making a new one, "
               "duplicates are possible",
               SINK_DEAD_MS / 1000);

@@ -48,11 +48,9 @@ bool pipeline_publishes(const Pipeline *p)
 SourceSight pipeline_sight(const Pipeline *p, int64_t seq, Slice event_id, uint64_t insert_lsn,
                            int64_t looked_us)
 {
-    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        const Event *event = batch_find(batch, seq, event_id);
-        if (event != NULL) {
-            return event_is_over(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
-        }
+    const Event *event = window_find(p->window, seq, event_id);
+    if (event != NULL) {
+        return event_is_over(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
     }
     const Source *source = p->parts.source;
     return source->ops->sight != NULL

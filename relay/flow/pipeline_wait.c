@@ -64,39 +64,11 @@ bool pipeline_waits(Pipeline *p, Event *event, const Record *record, const Error
     return false;
 }
 
-void pipeline_unpark(Pipeline *p)
-{
-    bool hole = false;
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        for (size_t i = 0; i < batch->count; i++) {
-            Event *event = batch->events[i];
-            hole = hole || !event_is_settled(event);
-            /* Without a topic: the source knew it as parked before. */
-            if (hole && event->state == EVENT_PARKED && event->topic != NULL) {
-                event->state = EVENT_PENDING;
-                batch->unsettled++;
-                parking_remove(&p->parking, event->topic->hold);
-            }
-        }
-    }
-}
-
 /* Those that wait in memory are sent now, in their order; the sink keeps what it holds. */
 void pipeline_let_go(Pipeline *p)
 {
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        batch->next_unsent = 0;
-        for (size_t i = 0; i < batch->count; i++) {
-            Event *event = batch->events[i];
-            if (event->state == EVENT_HELD) {
-                event->state = EVENT_PENDING;
-            }
-        }
-    }
+    window_let_go(p->window, machine_goes(&p->machine));
     parking_clear_memory(&p->parking);
-    if (machine_goes(&p->machine)) {
-        p->sending = p->acker.oldest;
-    }
     pipeline_wake(p);
 }
 
@@ -220,12 +192,13 @@ static void pipeline_watch_full(Pipeline *p)
     size_t window = (size_t)config->limits.in_flight_events;
     size_t least =
         (size_t)config->limits.batch_events < window ? (size_t)config->limits.batch_events : 1;
-    bool room = p->acker.events + least <= window && /* a source may wait for that of a batch */
-                p->acker.bytes < (size_t)config->limits.in_flight_bytes;
+    bool room =
+        p->window->acker.events + least <= window && /* a source may wait for that of a batch */
+        p->window->acker.bytes < (size_t)config->limits.in_flight_bytes;
     const Source *source = p->parts.source;
     bool reads_on = source->ops->reads_on == NULL || source->ops->reads_on(source);
-    if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || (room && reads_on) ||
-        !machine_works(&p->machine) || p->error.class != ERROR_NONE) {
+    if (first == NULL || p->parking.in_memory == 0 || p->window->in_flight > 0 ||
+        (room && reads_on) || !machine_works(&p->machine) || p->error.class != ERROR_NONE) {
         return;
     }
     AUTO_ERROR err = {0};

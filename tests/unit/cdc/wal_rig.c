@@ -58,9 +58,10 @@ static void on_aside_refused(void *arg, Event *event, const Error *err)
     (void)err;
 }
 
-static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes)
 {
     (void)arg;
+    (void)unmarked;
     *ret_events = rig.room_events;
     *ret_bytes = 1000000;
     return rig.room_events > 0;

@@ -232,7 +232,7 @@ Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lo
 
 static void quiet_for_us(int64_t us)
 {
-    rig.pipeline->progress_us -= us;
+    rig.pipeline->window->progress_us -= us;
     rig.pipeline->settling_us -= us;
 }
 

@@ -169,7 +169,9 @@ static void do_fetch(void)
     size_t room = 0;
     size_t bytes = 0;
     if (sim.paused || sim.broken || sim.rejected) {
-        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes), "reads while %s",
+        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, source_unmarked(&sim.source),
+                                           &room, &bytes),
+                   "reads while %s",
                    sim.paused   ? "paused"
                    : sim.broken ? "a precondition is broken"
                                 : "marks are rejected");
@@ -179,7 +181,8 @@ static void do_fetch(void)
         source_read_again();
     }
     if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining || sim.rereading ||
-        !sim.source.events.room(sim.source.events.arg, &room, &bytes)) {
+        !sim.source.events.room(sim.source.events.arg, source_unmarked(&sim.source), &room,
+                                &bytes)) {
         return;
     }
     static const Slice TOPIC_NAMES[TOPICS] = {SLICE_LITERAL("t0"), SLICE_LITERAL("t1"),

@@ -447,7 +447,8 @@ Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
     assert_waiting(1, "(topics beyond the bound)");
     rig_settle_all();
     /* An hour later most of them were not used again. */
-    int64_t later_us = rig.pipeline->progress_us + (TOPIC_IDLE_SECONDS + 1) * INT64_C(1000000);
+    int64_t later_us =
+        rig.pipeline->window->progress_us + (TOPIC_IDLE_SECONDS + 1) * INT64_C(1000000);
     topics_pass_time(rig.pipeline->parts.topics, later_us);
     rig_batch("4a");
     rig_settle_all();

@@ -564,9 +564,10 @@ static void on_batch(void *arg, Batch *batch)
     }
 }
 
-static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes)
 {
     (void)arg;
+    (void)unmarked;
     *ret_events = rig.room_events;
     *ret_bytes = rig.room_bytes;
     return rig.room_events > 0;
