@@ -68,6 +68,7 @@ static const Rule RULES[] = {
     STEP(WORKING, I(SOURCE_FAILED), ALWAYS, GO(ENDING_ALONE), FAIL, "a human must act"),
     STEP(WORKING, I(FATAL), ALWAYS, GO(ENDING_OURS), FAIL, "a human must act"),
     STEP(WORKING, I(STOP), ALWAYS, GO(DRAINING_SINK), STOP_SENDING, "it is asked to stop"),
+    KEPT(PUBLISHER, I(ACTIVE), "a source that reads from the beginning says so again"),
 
     /* Settling with the lock in our hands. */
     STEP(S(SETTLING_TO_RESEND), I(SETTLED), WELL, GO(RUNNING), GO_ON, "all reports are in"),
@@ -152,7 +153,7 @@ static const Rule RULES[] = {
 
     /* What cannot be. */
     IMPOSSIBLE(PUBLISHER | S(SETTLING_LOCKED) | S(ENDING_LOCKED), I(LOCKED) | I(STANDBY), "the source reports lost first"),
-    IMPOSSIBLE(PUBLISHER | SETTLING_LOST | ENDING, I(ACTIVE), "it follows resume() alone"),
+    IMPOSSIBLE(SETTLING_LOST | (ENDING & ~S(ENDING_OURS)), I(ACTIVE), "it follows resume() alone"),
     IMPOSSIBLE(S(ENDING_ALONE), I(LOCKED) | I(STANDBY) | I(SOURCE_LOST) | I(SOURCE_FAILED), "a lost source does nothing until start()"),
     IMPOSSIBLE(S(STARTING) | S(STANDBY) | WORKING, I(SETTLED) | I(TIME_UP), "nothing is waited for"),
     IMPOSSIBLE(S(STARTING) | S(STANDBY) | SETTLING | ENDING | DRAINING, I(REREAD), "only a pipeline that works asks for it"),

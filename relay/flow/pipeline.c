@@ -7,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "flow/pipeline_internal.h"
-
-enum { SAID_AGAIN_SECONDS = 60 }; /* the same fact of one trouble is not logged more often */
 
 static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "paused", "stalled",
                                           "rewinding", "draining", "stopped", "failed"};
@@ -29,129 +28,29 @@ void pipeline_wake(Pipeline *p)
 
 int64_t pipeline_backoff_ms(Pipeline *p)
 {
-    int64_t delay = p->parts.config->claim.backoff_min_ms;
-    for (unsigned i = 0; i < p->attempt && delay < p->parts.config->claim.backoff_max_ms; i++) {
-        delay *= 2;
-    }
-    if (delay > p->parts.config->claim.backoff_max_ms) {
-        delay = p->parts.config->claim.backoff_max_ms;
-    }
-    p->attempt++;
-    int64_t half = delay / 2;
-    return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
-}
-
-/* Whether this fact was logged within SAID_AGAIN_SECONDS; if not, notes that it is now. */
-static bool pipeline_said(Pipeline *p, const Error *err)
-{
-    uint64_t fact = error_hash(err);
-    int64_t now_us = clock_monotonic_us();
-    Said *oldest = &p->said[0];
-    for (Said *said = p->said; said < p->said + SAID_MAX; said++) {
-        if (said->fact == fact && now_us - said->at_us < SAID_AGAIN_SECONDS * INT64_C(1000000)) {
-            return true;
-        }
-        if (said->fact == fact || said->at_us < oldest->at_us) {
-            oldest = said;
-        }
-    }
-    *oldest = (Said){.fact = fact, .at_us = now_us};
-    return false;
-}
-
-/* What a server that is away says in turns: one restart is a farewell, a refusal and a plea to
- * wait.
- */
-static bool error_is_away(const Error *err)
-{
-    static const ErrorCode CODES[] = {
-        CODE_POSTGRES_UNREACHABLE, CODE_POSTGRES_CONNECTION_LOST, CODE_POSTGRES_CONNECTION,
-        CODE_POSTGRES_SILENT,      CODE_POSTGRES_NOT_SENT,        CODE_POSTGRES_SHUTDOWN,
-        CODE_POSTGRES_CRASH,       CODE_POSTGRES_STARTING,        CODE_SERVER_STOPPING,
-    };
-    for (size_t i = 0; i < sizeof(CODES) / sizeof(CODES[0]); i++) {
-        if (err->code == CODES[i]) {
-            return true;
-        }
-    }
-    return false;
+    const ClaimConfig *claim = &p->parts->config->claim;
+    return backoff_next_ms(&p->trouble->attempt, claim->backoff_min_ms, claim->backoff_max_ms);
 }
 
 void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
 {
-    bool same = p->error.class == err->class && error_same(&p->error, err);
-    p->error_repeated++;
-    if (same) {
-        return;
-    }
-    if (p->error.class == ERROR_FATAL) { /* what stops the pipeline stays its reason */
-        if (!pipeline_said(p, err)) {
-            log_error(LOG_WARN, p->parts.config->name, err, NULL);
-        }
-        return;
-    }
-    if (p->error.class == ERROR_NONE) {
-        p->error_since = clock_moment();
-        p->error_said = false;
-    }
-    bool same_outage = p->error_said && error_is_away(&p->error) && error_is_away(err);
-    error_copy(&p->error, err);
-    p->error_from_sink = from_sink;
-    p->error_repeated = 1;
-    bool fatal = err->class == ERROR_FATAL;
-    bool explained = !from_sink && p->broken.class != ERROR_NONE;
-    if (!fatal && (explained || same_outage || pipeline_said(p, err))) {
-        return;
-    }
-    p->error_logged_us = clock_monotonic_us();
-    if (!fatal && !log_limit_take(&p->trouble_lines, p->error_logged_us)) {
-        return;
-    }
-    p->error_said = true;
-    log_error(fatal ? LOG_ERROR : LOG_WARN, p->parts.config->name, err,
-              fatal ? "this pipeline stops" : "waiting, retrying by itself");
-}
-
-void pipeline_recovered(Pipeline *p)
-{
-    if (p->error.class == ERROR_NONE) {
-        return;
-    }
-    int64_t after_ms = clock_since_us(&p->error_since) / 1000;
-    if (p->error_said) { /* else nobody read what this would be the end of */
-        log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_RECOVERED,
-                  LOG_FIELDS(log_text("was", error_code_name(p->error.code)),
-                             log_number("after_ms", after_ms)),
-                  "publishing again");
-    }
-    p->last_trouble = p->error.code;
-    error_clear(&p->error);
-    p->attempt = 0;
-    memset(p->said, 0, sizeof(p->said));
+    bool explained = !from_sink && broken_is_on(p->broken);
+    trouble_note(p->trouble, err, from_sink, explained);
 }
 
 void pipeline_sum_up(Pipeline *p, bool at_once)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t troubles = log_limit_due(&p->trouble_lines, now_us, at_once);
-    if (troubles > 0) {
-        bool now = p->error.class != ERROR_NONE;
-        log_write(
-            LOG_WARN, p->parts.config->name, CODE_PIPELINE_UNSTEADY,
-            LOG_FIELDS(log_number("times", troubles),
-                       log_text("last", error_code_name(now ? p->error.code : p->last_trouble))),
-            "publishing failed so many more times lately, and recovered as often%s%s",
-            now ? " but for the last: " : "", now ? error_message(&p->error) : "");
-    }
-    int64_t asides = log_limit_due(&p->aside_lines, now_us, at_once);
+    trouble_sum_up(p->trouble, now_us, at_once);
+    int64_t asides = log_limit_due(&p->lines->asides, now_us, at_once);
     if (asides > 0) {
-        log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
+        log_write(LOG_WARN, p->parts->config->name, CODE_EVENT_SET_ASIDE,
                   LOG_FIELDS(log_number("events", asides)),
                   "so many more events were set aside; see them with: outboxd dead list");
     }
-    int64_t shadowed = log_limit_due(&p->shadowed_lines, now_us, at_once);
+    int64_t shadowed = log_limit_due(&p->lines->shadowed, now_us, at_once);
     if (shadowed > 0) {
-        log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
+        log_write(LOG_WARN, p->parts->config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(log_number("events", shadowed)),
                   "so many more events had headers that were left out");
     }
@@ -162,29 +61,28 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
 /* Rows that are, or may be, published and are not marked. */
 static size_t pipeline_unmarked(const Pipeline *p)
 {
-    return p->parts.source->ops->unmarked(p->parts.source) + window_unmarked(p->window);
+    return p->parts->source->ops->unmarked(p->parts->source) + window_unmarked(p->window);
 }
 
 static bool pipeline_guard(const void *arg, Guard guard)
 {
     const Pipeline *p = arg;
-    const Source *source = p->parts.source;
-    bool can_hold = !p->purged && p->parts.sink->ops->hold != NULL;
+    const Source *source = p->parts->source;
     switch (guard) {
     case GUARD_UNTROUBLED:
-        return p->error.class == ERROR_NONE;
+        return !trouble_is_on(p->trouble);
     case GUARD_WELL:
-        return p->error.class == ERROR_NONE || p->window->acker.batches == 0;
+        return !trouble_is_on(p->trouble) || p->window->acker.batches == 0;
     case GUARD_FATAL:
-        return p->error.class == ERROR_FATAL;
+        return p->trouble->error.class == ERROR_FATAL;
     case GUARD_UNMARKED:
         return pipeline_unmarked(p) > 0;
     case GUARD_PURGED:
-        return p->purged;
+        return p->outlet->purged;
     case GUARD_SINK_HOLDS:
-        return can_hold;
+        return outlet_can_hold(p->outlet);
     case GUARD_LEASE_OVER:
-        return source->lease_over && can_hold;
+        return source->lease_over && outlet_can_hold(p->outlet);
     case GUARD_OTHERS:
         return source->proof == PROOF_OTHERS;
     case GUARD_UNPROVEN:
@@ -200,17 +98,17 @@ static bool pipeline_guard(const void *arg, Guard guard)
 
 static void act_activate(Pipeline *p)
 {
-    bool quiet = p->error.class != ERROR_NONE && !p->error_said;
+    bool quiet = trouble_is_on(p->trouble) && !p->trouble->said;
     p->holder[0] = '\0';
-    const Source *source = p->parts.source;
+    const Source *source = p->parts->source;
     if (source->ops->parked == NULL || source->ops->parked(source) == 0) {
-        parking_rewound(&p->parking);
-        p->reread_wanted = false;
+        parking_rewound(p->parking);
+        p->waiting->reread_wanted = false;
     }
-    pipeline_recovered(p);
-    p->parts.sink->ops->open(p->parts.sink);
+    trouble_over(p->trouble);
+    p->parts->sink->ops->open(p->parts->sink);
     if (!quiet) {
-        log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_ACTIVE, LOG_NO_FIELDS,
+        log_write(LOG_INFO, p->parts->config->name, CODE_PIPELINE_ACTIVE, LOG_NO_FIELDS,
                   "this relay owns the outbox");
     }
     pipeline_wake(p);
@@ -218,47 +116,47 @@ static void act_activate(Pipeline *p)
 
 static void act_stand_by(Pipeline *p)
 {
-    parking_clear(&p->parking);
-    pipeline_recovered(p);
+    parking_clear(p->parking);
+    trouble_over(p->trouble);
 }
 
 static void act_recover(Pipeline *p)
 {
-    pipeline_recovered(p);
+    trouble_over(p->trouble);
     pipeline_wake(p);
 }
 
 static void act_resume(Pipeline *p)
 {
-    p->parts.source->ops->resume(p->parts.source);
+    p->parts->source->ops->resume(p->parts->source);
 }
 
 static void act_restart(Pipeline *p)
 {
-    ++*p->parts.stats->reconnects;
-    p->parts.source->ops->start(p->parts.source, pipeline_backoff_ms(p));
+    ++*p->parts->stats->reconnects;
+    p->parts->source->ops->start(p->parts->source, pipeline_backoff_ms(p));
 }
 
 /* Actions: what the sink holds is waited for. */
 
 static void pipeline_begin_settling(Pipeline *p)
 {
-    p->settling_us = clock_monotonic_us();
+    outlet_begin_settling(p->outlet);
     pipeline_wake(p);
 }
 
 static void act_resend(Pipeline *p)
 {
-    *p->parts.stats->rewinds += !p->isolate.grouped; /* else a step of taking apart */
+    *p->parts->stats->rewinds += !p->isolate->grouped; /* else a step of taking apart */
     pipeline_begin_settling(p);
     pipeline_purge(p);
 }
 
 static void act_reread(Pipeline *p)
 {
-    ++*p->parts.stats->rewinds;
+    ++*p->parts->stats->rewinds;
     pipeline_begin_settling(p);
-    pipeline_bound_settling(p);
+    outlet_wait_on(p->outlet);
 }
 
 static void act_fail(Pipeline *p)
@@ -275,10 +173,10 @@ static void act_fail(Pipeline *p)
  * nothing to bound, as nothing leaves. */
 static void act_bound_lease(Pipeline *p)
 {
-    if (p->parts.source->lease_over) {
+    if (p->parts->source->lease_over) {
         pipeline_purge(p);
-    } else if (!p->purged) {
-        pipeline_bound_lease(p);
+    } else if (!p->outlet->purged) {
+        outlet_wait(p->outlet, p->parts->config->claim.lease_ms);
     }
     pipeline_wake(p);
 }
@@ -286,7 +184,7 @@ static void act_bound_lease(Pipeline *p)
 /* As above, while the bound of before counts. */
 static void act_keep_lease(Pipeline *p)
 {
-    if (p->parts.source->lease_over) {
+    if (p->parts->source->lease_over) {
         pipeline_purge(p);
     }
     pipeline_wake(p);
@@ -300,7 +198,7 @@ static void act_restart_leased(Pipeline *p)
 
 static void act_restart_again(Pipeline *p)
 {
-    if (p->parts.sink->ops->hold == NULL) {
+    if (p->parts->sink->ops->hold == NULL) {
         act_keep_lease(p);
     }
     act_restart(p);
@@ -316,28 +214,28 @@ static void act_restart_held(Pipeline *p)
 
 static void act_lose_source(Pipeline *p)
 {
-    ++*p->parts.stats->rewinds;
+    ++*p->parts->stats->rewinds;
     pipeline_begin_settling(p);
     act_restart_leased(p);
 }
 
 static void act_lose_and_hold(Pipeline *p)
 {
-    ++*p->parts.stats->rewinds;
+    ++*p->parts->stats->rewinds;
     pipeline_begin_settling(p);
     act_restart_held(p);
 }
 
 static void act_wait_locked(Pipeline *p)
 {
-    p->parts.source->wants_proof = false;
-    pipeline_bound_settling(p);
+    p->parts->source->wants_proof = false;
+    outlet_wait_on(p->outlet);
     pipeline_wake(p);
 }
 
 static void act_let_go(Pipeline *p)
 {
-    p->parts.sink->ops->hold(p->parts.sink, false);
+    outlet_hold(p->outlet, false);
     act_wait_locked(p);
 }
 
@@ -354,7 +252,7 @@ static void act_take_back(Pipeline *p)
 static void pipeline_count_replays(Pipeline *p, const Batch *batch)
 {
     for (size_t i = 0; batch->unsettled > 0 && i < batch->count; i++) {
-        *p->parts.stats->replayed +=
+        *p->parts->stats->replayed +=
             batch->events[i]->replayed && !event_is_settled(batch->events[i]);
     }
 }
@@ -363,11 +261,11 @@ static void pipeline_count_replays(Pipeline *p, const Batch *batch)
  */
 static void pipeline_return_batches(Pipeline *p)
 {
-    window_unpark(p->window, &p->parking);
-    isolate_clear(&p->isolate);
+    window_unpark(p->window, p->parking);
+    isolate_clear(p->isolate);
     for (Batch *batch; (batch = window_pop(p->window)) != NULL;) {
         pipeline_count_replays(p, batch);
-        p->parts.source->ops->ack(p->parts.source, batch);
+        p->parts->source->ops->ack(p->parts->source, batch);
     }
 }
 
@@ -382,8 +280,7 @@ static void pipeline_return_batches(Pipeline *p)
  * batch goes back to the source, which remembers what is acknowledged and reads the rest again. */
 static void pipeline_rewind(Pipeline *p)
 {
-    event_del(p->settle);
-    p->blocked = p->purged = false;
+    outlet_settled(p->outlet);
     pipeline_reset_cursor(p);
 }
 
@@ -391,7 +288,7 @@ static void act_go_on(Pipeline *p)
 {
     pipeline_rewind(p);
     pipeline_count_overtaken(p);
-    pipeline_recovered(p); /* with an error there is no record that could say so */
+    trouble_over(p->trouble); /* with an error there is no record that could say so */
     pipeline_wake(p);
 }
 
@@ -399,16 +296,16 @@ static void act_go_on_slowly(Pipeline *p)
 {
     pipeline_rewind(p);
     pipeline_count_overtaken(p);
-    p->hold_until_us = clock_monotonic_us() + pipeline_backoff_ms(p) * 1000;
+    p->outlet->hold_until_us = clock_monotonic_us() + pipeline_backoff_ms(p) * 1000;
     pipeline_wake(p);
 }
 
 static void act_read_again(Pipeline *p)
 {
     pipeline_rewind(p);
-    p->parts.source->ops->reread(p->parts.source);
+    p->parts->source->ops->reread(p->parts->source);
     pipeline_return_batches(p);
-    parking_rewound(&p->parking);
+    parking_rewound(p->parking);
     pipeline_wake(p);
 }
 
@@ -427,14 +324,14 @@ static void act_return_resume(Pipeline *p)
 static void act_return_standby(Pipeline *p)
 {
     act_return(p);
-    parking_clear(&p->parking);
+    parking_clear(p->parking);
 }
 
 /* Actions: the end. */
 
 static void act_drain(Pipeline *p)
 {
-    p->parts.source->ops->drain(p->parts.source);
+    p->parts->source->ops->drain(p->parts->source);
 }
 
 static void act_return_drain(Pipeline *p)
@@ -458,19 +355,18 @@ static void act_stop_sending(Pipeline *p)
 static void act_end(Pipeline *p)
 {
     event_del(p->tick);
-    event_del(p->settle);
-    event_del(p->reopen);
+    outlet_stop(p->outlet);
     pipeline_sum_up(p, true);
     pipeline_wake(p); /* reports `ended` outside of every call */
 }
 
 static void act_end_undone(Pipeline *p)
 {
-    error_set(&p->error, CODE_DRAIN_INCOMPLETE,
+    error_set(&p->trouble->error, CODE_DRAIN_INCOMPLETE,
               "PostgreSQL went away while %zu rows in flight or published were not marked yet; "
               "they will be published again",
               pipeline_unmarked(p));
-    log_error(LOG_WARN, p->parts.config->name, &p->error, NULL);
+    log_error(LOG_WARN, p->parts->config->name, &p->trouble->error, NULL);
     act_end(p);
 }
 
@@ -537,11 +433,11 @@ static void pipeline_act(void *arg, Action action)
     ACTIONS[action](arg);
 }
 
-static void pipeline_changed(void *arg)
+void pipeline_changed(void *arg)
 {
     Pipeline *p = arg;
-    if (p->parts.changed != NULL) {
-        p->parts.changed(p->parts.arg, p);
+    if (p->parts->changed != NULL) {
+        p->parts->changed(p->parts->arg, p);
     }
 }
 
@@ -550,5 +446,5 @@ const MachineOps PIPELINE_MACHINE = {
 
 void pipeline_input(Pipeline *p, Input input)
 {
-    machine_input(&p->machine, input);
+    machine_input(p->machine, input);
 }

@@ -3,76 +3,67 @@
 
 #include "base/clock.h"
 #include "base/log_limit.h"
+#include "flow/broken.h"
 #include "flow/isolate.h"
 #include "flow/machine.h"
+#include "flow/outlet.h"
 #include "flow/parking.h"
 #include "flow/pipeline.h"
+#include "flow/trouble.h"
 #include "flow/window.h"
 
-/* Facts that were logged lately: two that alternate are still said once. */
-enum { SAID_MAX = 8 };
+/* Lines that would come for each event. */
+typedef struct Lines {
+    LogLimit asides;   /* events set aside */
+    LogLimit shadowed; /* headers that were left out */
+} Lines;
 
-typedef struct Said {
-    uint64_t fact; /* hash of class, code and message; 0: free */
-    int64_t at_us; /* monotonic */
-} Said;
-
-struct Pipeline {
-    PipelineParts parts;
-    Machine machine;
-    Window *window;
-    Isolate isolate;      /* refused requests that are taken apart */
-    bool request_refused; /* by the broker, since what was overtaken was counted */
-    bool answered;        /* a broker did */
-    bool blocked;         /* the sink said FULL or WAIT */
-    bool reopening;       /* the sink makes a new producer */
-    bool purged;          /* until all has settled: what comes back is taken back */
-    int64_t settling_us;  /* monotonic: when it began to wait for the sink */
-    bool refused;         /* the server refused the source's last statement */
-    unsigned refusals;    /* in a row, without a known reason */
-    Error broken;         /* precondition; class ERROR_NONE: all hold */
-    Moment broken_since;
-    int64_t broken_repeated;
-    int64_t broken_said_us;  /* monotonic */
-    Parking parking;         /* topics whose events wait */
-    bool waiting_told;       /* `changed` was called with events that wait */
+/* When to look again at what waits (flow/parking.h). */
+typedef struct Waiting {
+    bool told;               /* `changed` was called with events that wait */
     bool reread_wanted;      /* parked events may go on */
     int64_t reread_at_us;    /* monotonic: not before */
     int64_t look_rows_at_us; /* monotonic: not before */
     size_t look_rows_from;   /* so many of those that are looked at had their turn */
     int64_t
         recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
-    Error error;       /* what is wrong now; class ERROR_NONE: nothing */
-    bool error_from_sink;
-    Moment error_since;
-    int64_t error_repeated;
-    int64_t error_logged_us; /* monotonic */
-    bool error_said;         /* the present error, or an earlier one of this trouble, was logged */
-    Said said[SAID_MAX];
-    LogLimit trouble_lines;  /* of troubles that come and go */
-    ErrorCode last_trouble;  /* of the one before the present, if any */
-    LogLimit aside_lines;    /* of events set aside */
-    LogLimit shadowed_lines; /* of headers that were left out */
-    unsigned attempt;        /* of the back-off */
-    unsigned reopens;        /* new producers since the last acknowledgement */
-    int64_t hold_until_us;   /* monotonic: back-off before sending again */
+} Waiting;
+
+/* How fast it publishes, and when it did last. */
+typedef struct Pulse {
     int64_t last_published_us;
     int64_t published_monotonic_us;
-    Error unseen; /* class ERROR_NONE: nothing */
-    Moment unseen_since;
-    Error alarm; /* class ERROR_NONE: none */
-    Moment alarm_since;
-    int64_t follow_low;
-    int64_t follow_high;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
     int64_t settle_wall_us;
     uint64_t rate_count;
     double rate;
+} Pulse;
+
+/* A fact that the watch found. */
+typedef struct Notice {
+    Error error; /* class ERROR_NONE: none */
+    Moment since;
+} Notice;
+
+struct Pipeline {
+    PipelineParts *parts;
+    Machine *machine; /* what it does, and waits for */
+    Window *window;   /* what is open */
+    Trouble *trouble; /* what is wrong now */
+    Broken *broken;   /* what an administrator changed */
+    Outlet *outlet;   /* how the sink stands */
+    Isolate *isolate; /* refused requests that are taken apart */
+    Parking *parking; /* topics whose events wait */
+    Waiting *waiting;
+    Pulse *pulse;
+    Lines *lines;
+    Notice *unseen; /* pipeline_set_unseen() */
+    Notice *alarm;  /* pipeline_set_alarm() */
+    int64_t follow_low;
+    int64_t follow_high;
     char holder[160];
-    struct event *wake;   /* runs pipeline_pump */
-    struct event *tick;   /* each second */
-    struct event *settle; /* bound of the rewind */
-    struct event *reopen; /* back-off before the next new producer */
+    struct event *wake; /* runs pipeline_pump */
+    struct event *tick; /* each second */
 };
 
 /* What guards and actions of the machine mean. */
@@ -80,15 +71,16 @@ extern const MachineOps PIPELINE_MACHINE;
 
 void pipeline_input(Pipeline *pipeline, Input input);
 void pipeline_wake(Pipeline *pipeline);
+/** Tells that people are shown something else. */
+void pipeline_changed(void *arg);
 
 /** Notes what is wrong and logs it, once for each new fact. */
 void pipeline_complain(Pipeline *pipeline, const Error *err, bool from_sink);
-void pipeline_recovered(Pipeline *pipeline);
 
 /** Logs how many lines were held back, when it is time to (or at_once). */
 void pipeline_sum_up(Pipeline *pipeline, bool at_once);
 
-/** Next back-off in ms, with jitter; the attempt counts up until pipeline_recovered. */
+/** Next back-off in ms; the attempt counts up until something goes well. */
 int64_t pipeline_backoff_ms(Pipeline *pipeline);
 
 /* pipeline_settle.c */
@@ -96,10 +88,6 @@ int64_t pipeline_backoff_ms(Pipeline *pipeline);
 void pipeline_purge(Pipeline *pipeline);
 /** Nothing leaves the sink any more. */
 void pipeline_hold_sink(Pipeline *pipeline);
-/** Looks again in a while whether the sink has settled. */
-void pipeline_bound_settling(Pipeline *pipeline);
-/** The lock is lost: what the sink holds may leave until the end of the lease. */
-void pipeline_bound_lease(Pipeline *pipeline);
 /** The bound is over. */
 void pipeline_time_is_up(Pipeline *pipeline);
 /** The sink was waited for long enough: is its producer dead? */

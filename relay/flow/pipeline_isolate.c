@@ -15,22 +15,22 @@
 static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
 {
     if (event->retimed || err->code != CODE_RECORD_TIMESTAMP_REFUSED ||
-        p->parts.config->encode.timestamp == TIMESTAMP_PUBLISH) {
+        p->parts->config->encode.timestamp == TIMESTAMP_PUBLISH) {
         return false;
     }
     event->retimed = true;
-    ++*p->parts.stats->timestamps_replaced;
+    ++*p->parts->stats->timestamps_replaced;
     return true;
 }
 
 void pipeline_request_refused(Pipeline *p, Event *event, const Error *err)
 {
-    bool going = machine_goes(&p->machine);
-    bool first = event->request != p->isolate.request || event->request == 0;
-    *p->parts.stats->refused_requests += first;
-    p->request_refused = true;
-    bool proven = going && isolate_proves(&p->isolate, event);
-    isolate_refused(&p->isolate, event);
+    bool going = machine_goes(p->machine);
+    bool first = event->request != p->isolate->request || event->request == 0;
+    *p->parts->stats->refused_requests += first;
+    p->isolate->refused = true;
+    bool proven = going && isolate_proves(p->isolate, event);
+    isolate_refused(p->isolate, event);
     if (proven && pipeline_retime(p, event, err)) {
         proven = false;
     }
@@ -75,7 +75,8 @@ static bool event_key(Pipeline *p, Event *event, uint64_t *ret_hash)
 {
     Record record = {0};
     AUTO_ERROR ignored = {0};
-    if (router_route(p->parts.router, event, &event->batch->arena, &record, &ignored) != ROUTE_OK ||
+    if (router_route(p->parts->router, event, &event->batch->arena, &record, &ignored) !=
+            ROUTE_OK ||
         slice_is_null(record.key)) {
         return false;
     }
@@ -100,12 +101,27 @@ static Event **open_events(const Pipeline *p, size_t *ret_count)
     return events;
 }
 
+/* Events that a later one of their key overtook. After a refusal the sink is purged and all reports
+ * are waited for, so by now each open event is written (PUBLISHED), settled in another way, or to
+ * be sent again (PENDING); nothing is in between. An event was overtaken when it was sent before
+ * (attempts > 0), is PENDING, and a later event of its topic and key is written: consumers saw the
+ * later one first. One that was never sent waits in its turn, and an event without key or topic has
+ * no order to lose.
+ *
+ * So the events are walked from the last to the first, and the keys that were written behind the
+ * present one are a set: one look tells whether the present one was overtaken. What follows the
+ * last written event cannot have been, so the walk begins there. Each event counts once
+ * (Event.overtaken), however often it is refused. The set holds hashes of topic and key: two keys
+ * with one hash of 64 bits would count an event too many, never one too few. Only open batches are
+ * looked at, which is enough: a batch is acknowledged only when all before it are settled, so a
+ * PENDING event has every later one of its key still open. Costs one route for each open event,
+ * after a refusal alone. */
 void pipeline_count_overtaken(Pipeline *p)
 {
-    if (!p->request_refused) {
+    if (!p->isolate->refused) {
         return;
     }
-    p->request_refused = false;
+    p->isolate->refused = false;
     size_t count = 0;
     size_t overtaken = 0;
     const Event *first = NULL;
@@ -132,10 +148,10 @@ void pipeline_count_overtaken(Pipeline *p)
             overtaken++;
         }
     }
-    *p->parts.stats->overtaken += overtaken;
+    *p->parts->stats->overtaken += overtaken;
     if (overtaken > 0) {
         log_write(
-            LOG_WARN, p->parts.config->name, CODE_EVENTS_OVERTAKEN,
+            LOG_WARN, p->parts->config->name, CODE_EVENTS_OVERTAKEN,
             LOG_FIELDS(log_number("events", (long long)overtaken),
                        log_number("first_seq", first->seq)),
             "after a refusal of the broker, later events of the same keys were written first");

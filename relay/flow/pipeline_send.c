@@ -20,17 +20,17 @@ enum {
 
 static bool pipeline_sends(const Pipeline *p)
 {
-    return machine_works(&p->machine) && !p->blocked && p->window->sending != NULL;
+    return machine_works(p->machine) && !p->outlet->blocked && p->window->sending != NULL;
 }
 
 void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
-    isolate_settled(&p->isolate, event);
+    isolate_settled(p->isolate, event);
     batch_settle(event, settled);
-    bool waits = settled == EVENT_PARKED && p->parts.settled != NULL;
+    bool waits = settled == EVENT_PARKED && p->parts->settled != NULL;
     bool follows = event->seq >= p->follow_low && event->seq <= p->follow_high;
     if (waits || (settled != EVENT_PARKED && follows)) {
-        p->parts.settled(p->parts.arg, p, event);
+        p->parts->settled(p->parts->arg, p, event);
     }
 }
 
@@ -85,11 +85,11 @@ static bool aside_is_shown(Slice id)
 
 void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    isolate_found(&p->isolate, event);
+    isolate_found(p->isolate, event);
     bool again = pipeline_store_held(p, event);
     window_aside(p->window, event);
     event->aside_reason = (uint8_t)reason_of(err->code);
-    if (!again && log_limit_take(&p->aside_lines, clock_monotonic_us())) {
+    if (!again && log_limit_take(&p->lines->asides, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
         Slice id = event->field[FIELD_EVENT_ID];
@@ -101,7 +101,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
             x_format("outboxd dead show %s says all of it. Mend the cause, then requeue "
                      "it by the number that this shows.",
                      event_id);
-        log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
+        log_write(LOG_WARN, p->parts->config->name, CODE_EVENT_SET_ASIDE,
                   LOG_FIELDS(seq, log_text("event_id", event_id),
                              log_text("reason", error_code_name(err->code)),
                              log_text("hint", err->code == CODE_MESSAGE_MALFORMED ? NO_EVENT
@@ -109,7 +109,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
                                                                                   : "")),
                   "%s; writing the event to the dead-letter table", error_message(err));
     }
-    p->parts.source->ops->set_aside(p->parts.source, event, record, err);
+    p->parts->source->ops->set_aside(p->parts->source, event, record, err);
 }
 
 /* The event can never be published as it is: the policies of the configuration decide. Not of a
@@ -124,7 +124,7 @@ void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Erro
         pipeline_set_aside(p, event, record, &placed);
         return;
     }
-    bool stop = p->parts.config->on_poison == ON_POISON_STOP;
+    bool stop = p->parts->config->on_poison == ON_POISON_STOP;
     if (err->class == ERROR_FATAL) {
         pipeline_fail(p, event, err);
     } else if (stop) {
@@ -136,12 +136,12 @@ void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Erro
 
 static void pipeline_unrouted(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    switch (p->parts.config->route.on_unrouted) {
+    switch (p->parts->config->route.on_unrouted) {
     case ON_UNROUTED_STOP:
         pipeline_hold_row(p, event, record, err, false);
         break;
     case ON_UNROUTED_DROP:
-        ++*p->parts.stats->dropped;
+        ++*p->parts->stats->dropped;
         pipeline_settle(p, event, EVENT_DROPPED);
         break;
     case ON_UNROUTED_DEAD_LETTER:
@@ -155,9 +155,9 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
 {
     *record = (Record){0};
     Arena *arena = &event->batch->arena;
-    RouteResult routed = router_route(p->parts.router, event, arena, record, err);
+    RouteResult routed = router_route(p->parts->router, event, arena, record, err);
     AUTO_ERROR encode_error = {0};
-    if (p->parts.encoder->encode(p->parts.encoder, event, arena, record, &encode_error) != OK &&
+    if (p->parts->encoder->encode(p->parts->encoder, event, arena, record, &encode_error) != OK &&
         routed == ROUTE_OK) {
         error_copy(err, &encode_error);
         return ROUTE_POISON;
@@ -176,11 +176,11 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
  */
 static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned shadowed)
 {
-    *p->parts.stats->headers_shadowed += shadowed;
-    if (log_limit_take(&p->shadowed_lines, clock_monotonic_us())) {
+    *p->parts->stats->headers_shadowed += shadowed;
+    if (log_limit_take(&p->lines->shadowed, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-        log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
+        log_write(LOG_WARN, p->parts->config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(seq, log_number("headers", shadowed)),
                   "headers of this event have names of the envelope, and were left out");
     }
@@ -209,10 +209,10 @@ static bool pipeline_send(Pipeline *p, Event *event)
     /* First, because a sink may settle inside send(). */
     window_send(p->window, event, record.topic);
     event->attempts++;
-    SendResult result = p->parts.sink->ops->send(p->parts.sink, &record, event, &err);
+    SendResult result = p->parts->sink->ops->send(p->parts->sink, &record, event, &err);
     if (result == SEND_OK) {
         if (event->replayed) {
-            ++*p->parts.stats->replayed;
+            ++*p->parts->stats->replayed;
             event->replayed = false;
         }
         if (record.shadowed > 0 && event->attempts == 1) {
@@ -230,18 +230,18 @@ static bool pipeline_send(Pipeline *p, Event *event)
         pipeline_wait(p, event, &record, &err);
         return pipeline_sends(p);
     }
-    p->blocked = true;
+    p->outlet->blocked = true;
     return false;
 }
 
 /* True when nothing may be sent now although the sink would take it. */
 static bool pipeline_holds(Pipeline *p, int64_t now_us)
 {
-    if (now_us >= p->hold_until_us) {
+    if (now_us >= p->outlet->hold_until_us) {
         return false;
     }
     /* Each time: any wake-up in between took the timer with it. */
-    int64_t rest_us = p->hold_until_us - now_us;
+    int64_t rest_us = p->outlet->hold_until_us - now_us;
     event_add(p->wake,
               &(struct timeval){.tv_sec = rest_us / 1000000, .tv_usec = rest_us % 1000000});
     return true;
@@ -250,14 +250,14 @@ static bool pipeline_holds(Pipeline *p, int64_t now_us)
 /* While a refused request is taken apart: whether a group may be sent now. */
 static bool pipeline_open_group(Pipeline *p)
 {
-    if (!isolate_active(&p->isolate)) {
-        isolate_mix(&p->isolate);
+    if (!isolate_active(p->isolate)) {
+        isolate_mix(p->isolate);
         return true;
     }
     if (p->window->in_flight > 0) {
         return false;
     }
-    isolate_open_group(&p->isolate);
+    isolate_open_group(p->isolate);
     return true;
 }
 
@@ -265,18 +265,18 @@ static void pipeline_send_some(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
     int sent = 0;
-    bool groups = isolate_active(&p->isolate);
+    bool groups = isolate_active(p->isolate);
     if (!pipeline_open_group(p)) {
         return;
     }
     for (; sent < PUMP_EVENTS_MAX && pipeline_sends(p) && !pipeline_holds(p, now_us); sent++) {
         Event *event = window_next(p->window);
-        if (event == NULL || (groups && !isolate_take(&p->isolate, event))) {
+        if (event == NULL || (groups && !isolate_take(p->isolate, event))) {
             break;
         }
         if (sent % 32 == 0) {
             now_us = clock_monotonic_us();
-            if (!p->parts.source->ops->may_publish(p->parts.source)) {
+            if (!p->parts->source->ops->may_publish(p->parts->source)) {
                 break; /* the source reports `lost` by itself */
             }
         }
@@ -289,8 +289,8 @@ static void pipeline_send_some(Pipeline *p)
         }
         FAILPOINT("producing");
     }
-    if (sent > 0 && p->parts.sink->ops->flush != NULL) {
-        p->parts.sink->ops->flush(p->parts.sink);
+    if (sent > 0 && p->parts->sink->ops->flush != NULL) {
+        p->parts->sink->ops->flush(p->parts->sink);
     }
     if (sent == PUMP_EVENTS_MAX && pipeline_sends(p) && !groups) {
         /* By the timer: what is activated from a callback runs before the loop looks at sockets. */
@@ -300,19 +300,19 @@ static void pipeline_send_some(Pipeline *p)
 
 void pipeline_pump(Pipeline *p)
 {
-    p->settle_now_us = 0; /* a burst of reports is over */
+    p->pulse->settle_now_us = 0; /* a burst of reports is over */
     pipeline_send_some(p);
     FAILPOINT("settled");
     for (Batch *batch;
-         p->machine.state != MACHINE_FAILED && (batch = window_pop_done(p->window)) != NULL;) {
-        p->parts.source->ops->ack(p->parts.source, batch);
+         p->machine->state != MACHINE_FAILED && (batch = window_pop_done(p->window)) != NULL;) {
+        p->parts->source->ops->ack(p->parts->source, batch);
     }
-    if (machine_waits(&p->machine) && window_is_settled(p->window) && !p->reopening) {
+    if (machine_waits(p->machine) && window_is_settled(p->window) && !p->outlet->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }
     pipeline_reread_when_due(p);
-    if (machine_goes(&p->machine)) {
-        p->parts.source->ops->wake(p->parts.source);
+    if (machine_goes(p->machine)) {
+        p->parts->source->ops->wake(p->parts->source);
     }
 }
 
@@ -320,19 +320,20 @@ static void pipeline_say_first(const Pipeline *p, const Event *event)
 {
     LogField seq =
         event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-    log_write(LOG_INFO, p->parts.config->name, CODE_FIRST_PUBLISHED,
+    log_write(LOG_INFO, p->parts->config->name, CODE_FIRST_PUBLISHED,
               LOG_FIELDS(seq, log_text("topic", event->topic->name)), "first event published");
 }
 
 static void pipeline_published(Pipeline *p, Event *event)
 {
-    Stats *stats = p->parts.stats;
-    if (p->settle_now_us == 0 || *stats->published % CLOCK_EVERY == 0) {
-        p->settle_now_us = clock_monotonic_us(); /* reports come in bursts within a millisecond */
-        p->settle_wall_us = clock_wall_us();
+    Stats *stats = p->parts->stats;
+    if (p->pulse->settle_now_us == 0 || *stats->published % CLOCK_EVERY == 0) {
+        p->pulse->settle_now_us =
+            clock_monotonic_us(); /* reports come in bursts within a millisecond */
+        p->pulse->settle_wall_us = clock_wall_us();
     }
-    int64_t now_us = p->settle_now_us;
-    int64_t wall_us = p->settle_wall_us;
+    int64_t now_us = p->pulse->settle_now_us;
+    int64_t wall_us = p->pulse->settle_wall_us;
     pipeline_settle(p, event, EVENT_PUBLISHED);
     if (++*stats->published == 1) {
         pipeline_say_first(p, event);
@@ -346,15 +347,15 @@ static void pipeline_published(Pipeline *p, Event *event)
         histogram_observe_us(stats->publish_latency, wall_us - event->occurred_at_us);
     }
     p->window->progress_us = now_us;
-    p->last_published_us = wall_us;
-    p->published_monotonic_us = now_us;
-    if (p->error.class != ERROR_NONE && p->machine.state == MACHINE_STALLED &&
-        (p->machine.brakes & BRAKE_REJECTED) == 0) {
+    p->pulse->last_published_us = wall_us;
+    p->pulse->published_monotonic_us = now_us;
+    if (trouble_is_on(p->trouble) && p->machine->state == MACHINE_STALLED &&
+        (p->machine->brakes & BRAKE_REJECTED) == 0) {
         pipeline_input(p, INPUT_HEALED);
     }
     pipeline_row_done(p, event);
-    p->attempt = 0;
-    p->reopens = 0;
+    p->trouble->attempt = 0;
+    p->outlet->reopens = 0;
 }
 
 void pipeline_settled(void *arg, Event *event, const Error *err)
@@ -367,14 +368,14 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
         return;
     }
     pipeline_wake(p);
-    bool going = machine_goes(&p->machine);
+    bool going = machine_goes(p->machine);
     if (err->code == CODE_SINK_PURGED) {
         if (going) { /* a purge that came late took what was sent after it */
             pipeline_input(p, INPUT_RESEND);
         }
         return; /* we asked for it */
     }
-    topics_count_failed(p->parts.topics, event->topic, reason_of(err->code));
+    topics_count_failed(p->parts->topics, event->topic, reason_of(err->code));
     if (err->class == ERROR_POISON) {
         pipeline_request_refused(p, event, err);
         return;
@@ -393,7 +394,7 @@ void pipeline_aside_done(void *arg, Event *event)
         return; /* a rewind took it back; the row stays unpublished and is looked at again */
     }
     pipeline_settle(p, event, EVENT_ASIDE);
-    ++*p->parts.stats->dead_lettered[event->aside_reason];
+    ++*p->parts->stats->dead_lettered[event->aside_reason];
     pipeline_row_done(p, event);
     pipeline_wake(p);
 }
@@ -401,5 +402,5 @@ void pipeline_aside_done(void *arg, Event *event)
 void pipeline_reset_cursor(Pipeline *p)
 {
     window_rewind(p->window);
-    parking_clear_memory(&p->parking);
+    parking_clear_memory(p->parking);
 }

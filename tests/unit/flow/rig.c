@@ -577,7 +577,7 @@ void rig_ready(void)
 static Topic *rig_topic(const char *name)
 {
     Topic *topic = NULL;
-    Topics *topics = rig.pipeline->parts.topics;
+    Topics *topics = rig.pipeline->parts->topics;
     cr_assert_eq(topics_get(topics, slice_of(name), &topic, NULL), OK);
     return topic;
 }

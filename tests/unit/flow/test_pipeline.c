@@ -435,11 +435,11 @@ Test(pipeline, inputs_that_are_kept_change_nothing)
             if (!is_kept(state, input)) {
                 continue;
             }
-            rig.pipeline->machine.state = state;
+            rig.pipeline->machine->state = state;
             RigSource source = rig.source;
             RigSink sink = rig.sink;
             pipeline_input(rig.pipeline, input);
-            cr_assert_eq(rig.pipeline->machine.state, state);
+            cr_assert_eq(rig.pipeline->machine->state, state);
             cr_assert_eq(memcmp(&source, &rig.source, sizeof(source)), 0, "state %d input %d",
                          state, input);
             cr_assert_eq(memcmp(&sink, &rig.sink, sizeof(sink)), 0, "state %d input %d", state,
@@ -448,7 +448,7 @@ Test(pipeline, inputs_that_are_kept_change_nothing)
         }
     }
     cr_assert_gt(ignored, 80);
-    rig.pipeline->machine.state = MACHINE_RUNNING;
+    rig.pipeline->machine->state = MACHINE_RUNNING;
 }
 
 Test(pipeline, ended_is_told_once_and_never_from_inside_a_call)

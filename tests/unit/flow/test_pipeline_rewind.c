@@ -67,9 +67,10 @@ static void given_source_lost(ErrorCode code)
 
 static void settle_time_is_up(void)
 {
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL), "a rewind has a bound");
-    event_del(rig.pipeline->settle);
-    event_active(rig.pipeline->settle, EV_TIMEOUT, 0);
+    cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, NULL),
+              "a rewind has a bound");
+    event_del(rig.pipeline->outlet->settle);
+    event_active(rig.pipeline->outlet->settle, EV_TIMEOUT, 0);
     rig_turn();
 }
 
@@ -178,11 +179,11 @@ Test(pipeline_rewind, failing_to_connect_does_not_make_the_lease_longer)
 {
     given_source_lost(CODE_POSTGRES_SHUTDOWN);
     struct timeval end;
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &end));
+    cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, &end));
     for (int i = 0; i < 3; i++) {
         rig_source_lost(ERROR_RETRY);
         struct timeval now;
-        cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &now));
+        cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, &now));
         cr_assert_eq(now.tv_sec, end.tv_sec);
         cr_assert_eq(now.tv_usec, end.tv_usec);
     }
@@ -233,7 +234,7 @@ Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lo
 static void quiet_for_us(int64_t us)
 {
     rig.pipeline->window->progress_us -= us;
-    rig.pipeline->settling_us -= us;
+    rig.pipeline->outlet->settling_us -= us;
 }
 
 Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_takes)
@@ -386,7 +387,7 @@ Test(pipeline_rewind, a_source_that_a_human_must_mend_does_not_outlive_its_lease
     rig_source_lost(ERROR_FATAL);
     cr_assert_eq(rig.sink.purges, 0, "the broker may have what the sink holds");
     struct timeval end;
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &end));
+    cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, &end));
     settle_time_is_up();
     cr_assert_eq(rig.sink.purges, 1, "nobody tries to get the lock back");
     rig_settle_all();

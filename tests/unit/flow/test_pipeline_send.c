@@ -61,7 +61,7 @@ Test(pipeline_send, what_happened_is_counted)
     cr_assert_eq(rig.stats.publish_latency->total, 0, "no occurred_at");
     Topic *topic = NULL;
     cr_assert_eq(
-        topics_get(rig.pipeline->parts.topics, SLICE_LITERAL("order.events"), &topic, NULL), OK);
+        topics_get(rig.pipeline->parts->topics, SLICE_LITERAL("order.events"), &topic, NULL), OK);
     cr_assert_eq(*topic->published, 2);
 }
 
