@@ -138,7 +138,7 @@ static bool relay_is_answered(const Relay *relay)
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
         if (relay->config->pipelines[i].sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
-            !pipeline_sink(relay->pipelines[i])->answers) {
+            !sink_answers(pipeline_sink(relay->pipelines[i]))) {
             return false;
         }
     }

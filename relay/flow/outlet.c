@@ -68,7 +68,7 @@ bool outlet_is_dead(const Outlet *outlet, int64_t progress_us)
 {
     int64_t since_us = progress_us > outlet->settling_us ? progress_us : outlet->settling_us;
     int64_t quiet_us = clock_monotonic_us() - since_us;
-    return outlet->sink->answers && quiet_us >= OUTLET_DEAD_SECONDS * INT64_C(1000000);
+    return sink_answers(outlet->sink) && quiet_us >= OUTLET_DEAD_SECONDS * INT64_C(1000000);
 }
 
 void outlet_settled(Outlet *outlet)

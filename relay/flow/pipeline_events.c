@@ -94,7 +94,7 @@ static void on_ready(void *arg)
 {
     Pipeline *p = arg;
     p->outlet->blocked = false;
-    if (!p->outlet->answered && p->parts->sink->answers) {
+    if (!p->outlet->answered && sink_answers(p->parts->sink)) {
         p->outlet->answered = true;
         pipeline_changed(p);
     }
@@ -104,7 +104,7 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    if (!p->parts->sink->answers) {
+    if (!sink_answers(p->parts->sink)) {
         parking_doubt(p->parking);
     }
     if (!machine_goes(p->machine) && !machine_waits_for_sink(p->machine)) {
@@ -202,10 +202,11 @@ static void pipeline_watch_stall(Pipeline *p)
         return;
     }
     AUTO_ERROR err = {0};
-    error_set(&err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
-              STALL_SECONDS);
-    error_advise(&err);
-    on_trouble(p, &err);
+    const Sink *sink = p->parts->sink;
+    if (sink->ops->silent != NULL) {
+        sink->ops->silent(sink, STALL_SECONDS, &err);
+        on_trouble(p, &err);
+    }
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -257,6 +258,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
 {
     Pipeline *p = x_calloc(1, sizeof(*p));
     pipeline_build(p, parts);
+    topics_set_rule(parts->topics, parts->sink->ops->refuse_topic);
     topics_on_forget(parts->topics, pipeline_may_forget_topic, pipeline_forget_topic, p);
     topics_pass_time(parts->topics, clock_monotonic_us());
     pipeline_follow(p, INT64_MAX, INT64_MIN);

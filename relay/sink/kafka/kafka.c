@@ -19,6 +19,7 @@
 #include "sink/kafka/kafka_conf.h"
 #include "sink/kafka/kafka_error.h"
 #include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_name.h"
 #include "sink/kafka/kafka_stats.h"
 
 enum { PRODUCE_ARGS = 7 };
@@ -301,7 +302,7 @@ static void kafka_status(const Sink *sink, Text *json)
 {
     const KafkaSink *kafka = (const KafkaSink *)sink;
     text_printf(json, ",\"kafka\":{\"connected\":%s,\"broker_count\":%d,\"brokers\":",
-                *kafka->options.stats->kafka_connected > 0 ? "true" : "false", kafka->brokers);
+                kafka->answers ? "true" : "false", kafka->brokers);
     text_add_json(json, slice_of(kafka->options.config->kafka.brokers));
     text_add_char(json, '}');
 }
@@ -354,7 +355,23 @@ static void kafka_free(Sink *sink)
     free(kafka);
 }
 
+static bool kafka_answers(const Sink *sink)
+{
+    return ((const KafkaSink *)sink)->answers;
+}
+
+static void kafka_silent(const Sink *sink, int seconds, Error *err)
+{
+    (void)sink;
+    error_set(err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              seconds);
+    (void)error_advise(err);
+}
+
 static const SinkOps KAFKA_OPS = {
+    .refuse_topic = kafka_name_refuse,
+    .answers = kafka_answers,
+    .silent = kafka_silent,
     .open = kafka_open,
     .send = kafka_send,
     .purge = kafka_purge,

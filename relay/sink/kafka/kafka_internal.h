@@ -54,6 +54,7 @@ typedef struct KafkaSink {
     bool shrink;      /* batch.size is another: new producer once the queue is empty */
     bool lost;        /* told the pipeline; nothing is sent until reopen */
     bool troubled;
+    bool answers; /* a broker does, as far as we know */
     int brokers;
     char cluster[64]; /* id of the one that answered; "": none yet */
     char reason[400]; /* what the connection to a broker failed with; "": none since one answered */

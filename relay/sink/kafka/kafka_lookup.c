@@ -29,7 +29,7 @@ void kafka_ready(KafkaSink *kafka)
 
 void kafka_note_answer(KafkaSink *kafka, bool answers)
 {
-    kafka->sink.answers = answers;
+    kafka->answers = answers;
     *kafka->options.stats->kafka_connected = answers ? 1 : 0;
 }
 

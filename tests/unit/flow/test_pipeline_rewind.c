@@ -251,7 +251,7 @@ Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_t
     cr_assert_eq(rig.sink.purges, 0);
     cr_assert_eq(rig.sink.holds, 0);
     cr_assert_eq(rig.sink.reopens, 0);
-    rig.sink.sink.answers = true;
+    rig.sink.answers = true;
     settle_time_is_up();
     cr_assert_eq(rig.sink.reopens, 1, "brokers answer, and the producer says nothing");
 }
@@ -260,7 +260,7 @@ Test(pipeline_rewind, a_broker_that_hangs_is_waited_for_and_said)
 {
     given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_locked();
-    rig.sink.sink.answers = true;
+    rig.sink.answers = true;
     quiet_for_us(60000000);
     settle_time_is_up();
     event_active(rig.pipeline->tick, EV_TIMEOUT, 0);
@@ -352,7 +352,7 @@ Test(pipeline_rewind, a_producer_that_does_not_settle_is_replaced)
     rig_batch("1a 2a");
     AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
-    rig.sink.sink.answers = true;
+    rig.sink.answers = true;
     settle_time_is_up();
     cr_assert_eq(rig.sink.reopens, 0, "it may only be slow");
     quiet_for_us(301000000);

@@ -333,9 +333,9 @@ Test(pipeline_wait, brokers_that_were_away_start_the_minute_again)
     rig_batch("1a+");
     rig_missing("other.events");
     let_a_minute_pass("other.events");
-    rig.sink.sink.answers = false;
+    rig.sink.answers = false;
     rig_trouble(ERROR_RETRY);
-    rig.sink.sink.answers = true;
+    rig.sink.answers = true;
     rig_healed();
     rig_missing("other.events");
     cr_assert_eq(rig.source.rereads, 0);
