@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -19,17 +18,6 @@ static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "p
 const char *pipeline_state_name(PipelineState state)
 {
     return STATE_NAMES[state];
-}
-
-void pipeline_wake(Pipeline *p)
-{
-    event_active(p->wake, 0, 0);
-}
-
-int64_t pipeline_backoff_ms(Pipeline *p)
-{
-    const ClaimConfig *claim = &p->parts->config->claim;
-    return backoff_next_ms(&p->trouble->attempt, claim->backoff_min_ms, claim->backoff_max_ms);
 }
 
 void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)

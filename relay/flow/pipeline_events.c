@@ -125,31 +125,6 @@ static void on_healed(void *arg)
     }
 }
 
-static void on_reopen(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    Pipeline *p = arg;
-    ++*p->parts->stats->producers_recreated;
-    p->parts->sink->ops->reopen(p->parts->sink);
-}
-
-void pipeline_reopen_sink(Pipeline *p)
-{
-    if (p->outlet->reopening) {
-        return;
-    }
-    p->outlet->reopening = true;
-    int64_t delay_ms =
-        p->outlet->reopens++ == 0 || p->machine->stop_asked ? 0 : pipeline_backoff_ms(p);
-    if (delay_ms == 0) {
-        on_reopen(-1, 0, p);
-        return;
-    }
-    event_add(p->outlet->reopen,
-              &(struct timeval){.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000});
-}
-
 static void on_sink_lost(void *arg, const Error *err)
 {
     Pipeline *p = arg;
@@ -185,6 +160,13 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         return;
     }
     pipeline_pump(p);
+}
+
+void pipeline_time_is_up(Pipeline *p)
+{
+    if (p->window->in_flight > 0) {
+        pipeline_input(p, INPUT_TIME_UP);
+    }
 }
 
 static void on_settle_timeout(evutil_socket_t fd, short what, void *arg)
@@ -239,7 +221,7 @@ static void pipeline_build(Pipeline *p, const PipelineParts *parts)
     p->window->bytes_max = (size_t)parts->config->limits.in_flight_bytes;
     p->trouble = trouble_new(name);
     p->broken = broken_new(name);
-    p->outlet = outlet_new(parts->sink, parts->base, on_settle_timeout, on_reopen, p);
+    p->outlet = outlet_new(parts->sink, parts->base, on_settle_timeout, pipeline_on_reopen, p);
     p->isolate = x_calloc(1, sizeof(*p->isolate));
     p->parking = x_calloc(1, sizeof(*p->parking));
     p->parking->pipeline = name;

@@ -70,7 +70,13 @@ struct Pipeline {
 extern const MachineOps PIPELINE_MACHINE;
 
 void pipeline_input(Pipeline *pipeline, Input input);
-void pipeline_wake(Pipeline *pipeline);
+
+/** Runs pipeline_pump() soon, outside of every call. */
+static inline void pipeline_wake(Pipeline *pipeline)
+{
+    event_active(pipeline->wake, 0, 0);
+}
+
 /** Tells that people are shown something else. */
 void pipeline_changed(void *arg);
 
@@ -80,29 +86,33 @@ void pipeline_complain(Pipeline *pipeline, const Error *err, bool from_sink);
 /** Logs how many lines were held back, when it is time to (or at_once). */
 void pipeline_sum_up(Pipeline *pipeline, bool at_once);
 
+/* pipeline_settle.c */
 /** Next back-off in ms; the attempt counts up until something goes well. */
 int64_t pipeline_backoff_ms(Pipeline *pipeline);
-
-/* pipeline_settle.c */
+/** Makes every unsettled event PENDING and puts the send cursor on the oldest. */
+void pipeline_reset_cursor(Pipeline *pipeline);
+/** The first time at once, then with back-off until a record is acknowledged: what makes a producer
+ * fail for good (a missing permission) would do so again at once. */
+void pipeline_reopen_sink(Pipeline *pipeline);
+void pipeline_on_reopen(evutil_socket_t fd, short what, void *arg);
 /** What has not left the sink yet comes back; once, until all has settled. */
 void pipeline_purge(Pipeline *pipeline);
 /** Nothing leaves the sink any more. */
 void pipeline_hold_sink(Pipeline *pipeline);
-/** The bound is over. */
-void pipeline_time_is_up(Pipeline *pipeline);
 /** The sink was waited for long enough: is its producer dead? */
 void pipeline_look_at_sink(Pipeline *pipeline);
 
 /* pipeline_events.c */
-/** The first time at once, then with back-off until a record is acknowledged: what makes a producer
- * fail for good (a missing permission) would do so again at once. */
-void pipeline_reopen_sink(Pipeline *pipeline);
+/** The bound of waiting for the sink is over. */
+void pipeline_time_is_up(Pipeline *pipeline);
 
 /* pipeline_isolate.c */
 /** Puts in front of the message which event it is about: place, id, type and key. */
 void pipeline_name_event(const Event *event, Error *err);
 /** The broker refused a request with this event, now PENDING. */
 void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err);
+
+/* pipeline_overtaken.c */
 /** Everything has settled after a refusal: counts what was overtaken. */
 void pipeline_count_overtaken(Pipeline *pipeline);
 
@@ -121,8 +131,6 @@ RouteResult pipeline_make_record(Pipeline *pipeline, Event *event, Record *recor
 void pipeline_pump(Pipeline *pipeline);
 void pipeline_settled(void *arg, Event *event, const Error *err);
 void pipeline_aside_done(void *arg, Event *event);
-/** Makes every unsettled event PENDING and puts the send cursor on the oldest. */
-void pipeline_reset_cursor(Pipeline *pipeline);
 
 /* pipeline_wait.c: events whose topic is not there */
 /** Whether the event must wait, or be set aside, because of its topic: then that is done. err: what

@@ -398,9 +398,3 @@ void pipeline_aside_done(void *arg, Event *event)
     pipeline_row_done(p, event);
     pipeline_wake(p);
 }
-
-void pipeline_reset_cursor(Pipeline *p)
-{
-    window_rewind(p->window);
-    parking_clear_memory(p->parking);
-}

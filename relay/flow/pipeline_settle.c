@@ -1,7 +1,20 @@
-/* Waiting for what the sink holds: how long, whether it may still leave, when its producer is dead.
- */
+/* What actions of the machine do to the sink: take back, hold, rewind, make a new producer. Calls
+ * nothing that gives the machine an input. */
+#include "base/backoff.h"
 #include "base/log.h"
 #include "flow/pipeline_internal.h"
+
+int64_t pipeline_backoff_ms(Pipeline *p)
+{
+    const ClaimConfig *claim = &p->parts->config->claim;
+    return backoff_next_ms(&p->trouble->attempt, claim->backoff_min_ms, claim->backoff_max_ms);
+}
+
+void pipeline_reset_cursor(Pipeline *p)
+{
+    window_rewind(p->window);
+    parking_clear_memory(p->parking);
+}
 
 void pipeline_purge(Pipeline *p)
 {
@@ -16,11 +29,29 @@ void pipeline_hold_sink(Pipeline *p)
     outlet_hold(p->outlet, true);
 }
 
-void pipeline_time_is_up(Pipeline *p)
+void pipeline_on_reopen(evutil_socket_t fd, short what, void *arg)
 {
-    if (p->window->in_flight > 0) {
-        pipeline_input(p, INPUT_TIME_UP);
+    (void)fd;
+    (void)what;
+    Pipeline *p = arg;
+    ++*p->parts->stats->producers_recreated;
+    p->parts->sink->ops->reopen(p->parts->sink);
+}
+
+void pipeline_reopen_sink(Pipeline *p)
+{
+    if (p->outlet->reopening) {
+        return;
     }
+    p->outlet->reopening = true;
+    int64_t delay_ms =
+        p->outlet->reopens++ == 0 || p->machine->stop_asked ? 0 : pipeline_backoff_ms(p);
+    if (delay_ms == 0) {
+        pipeline_on_reopen(-1, 0, p);
+        return;
+    }
+    event_add(p->outlet->reopen,
+              &(struct timeval){.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000});
 }
 
 void pipeline_look_at_sink(Pipeline *p)
