@@ -19,9 +19,9 @@
 #include "command/problems_print.h"
 #include "config/config.h"
 #include "config/nearest.h"
-#include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/session.h"
+#include "rows/companion.h"
 #include "status/status_client.h"
 
 enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 10000 };
@@ -75,29 +75,19 @@ static Status pause_check_pipeline(const PauseCommand *command, const Config *co
 
 /* The database. */
 
-/* Quoted for SQL; as the relay looks it up. */
+/* Quoted for SQL. */
 static Status pause_find_table(PgSession *session, const PipelineConfig *pipeline, char **ret_table,
                                Error *err)
 {
-    AUTO_TEXT quoted = NULL;
-    AUTO(PGresult, pg_session_free_result) found = NULL;
-    if (ident_quote_table(pipeline->outbox.table, &quoted, err) != OK ||
-        pg_session_query(
-            session, "pause table",
-            "SELECT coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration')"
-            " IS NOT NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
-            " to_regclass('outbox.pause'))::text FROM (SELECT to_regclass($1) AS oid) t"
-            " LEFT JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_namespace n"
-            " ON n.oid = c.relnamespace",
-            1, (const char *const[]){quoted}, &found, err) != OK) {
+    if (companion_find(session, pipeline->outbox.table, COMPANION_PAUSE, false, ret_table, err) !=
+        OK) {
         return FAILED;
     }
-    if (PQntuples(found) != 1 || pg_is_null(found, 0, 0)) {
+    if (*ret_table == NULL) {
         error_set(err, CODE_NO_PAUSE_TABLE, "there is no table outbox.pause in database '%s'",
                   PQdb(pg_session_raw(session)));
         return error_advise(err);
     }
-    *ret_table = x_strdup(pg_value(found, 0, 0));
     return OK;
 }
 

@@ -6,6 +6,7 @@
 #include "check/check.h"
 #include "migrate/migrate.h"
 #include "pg/result.h"
+#include "rows/companion.h"
 
 enum { SERVER_VERSION_MIN = 130000 };
 
@@ -109,13 +110,12 @@ static void check_migrations(Check *check, const char *schema)
 
 static void check_all_migrations(Check *check)
 {
-    /* Our own schemas carry a table "migration" with our comment. */
-    PGresult *r = check_query(
-        check, "schemas of ours",
-        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relname = 'migration' AND starts_with(obj_description(c.oid, 'pg_class'),"
-        " 'outboxd: ') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
-        0, NULL);
+    PGresult *r =
+        check_query(check, "schemas of ours",
+                    "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                    " WHERE has_table_privilege(c.oid, 'SELECT') AND " COMPANION_IS_MIGRATION(
+                        "c") " ORDER BY 1",
+                    0, NULL);
     for (int i = 0; r != NULL && i < PQntuples(r); i++) {
         check_migrations(check, pg_value(r, i, 0));
     }

@@ -5,8 +5,8 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "pg/ident.h"
 #include "pg/result.h"
+#include "rows/companion.h"
 
 enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 30000 };
 
@@ -52,30 +52,6 @@ static Status store_connect(DeadStore *store, Error *err)
     return OK;
 }
 
-/* The rule of the relay itself (outbox/poll_session.c). */
-static Status store_find_table(DeadStore *store, const PipelineConfig *pipeline, char **ret_table,
-                               Error *err)
-{
-    AUTO_TEXT quoted = NULL;
-    if (ident_quote_table(pipeline->outbox.table, &quoted, err) != OK) {
-        return FAILED;
-    }
-    const char *const values[] = {quoted};
-    AUTO(PGresult, pg_session_free_result) found = NULL;
-    if (pg_session_query(store->session, "dead-letter table",
-                         "SELECT format('%I.%I', m.nspname, k.relname) FROM pg_class k"
-                         " JOIN pg_namespace m ON m.oid = k.relnamespace"
-                         " LEFT JOIN pg_class c ON c.oid = to_regclass($1)"
-                         " WHERE k.relname = 'dead_letter' AND k.relkind IN ('r', 'p')"
-                         " AND (m.oid = c.relnamespace OR m.nspname = 'outbox')"
-                         " ORDER BY m.oid IS NOT DISTINCT FROM c.relnamespace DESC LIMIT 1",
-                         1, values, &found, err) != OK) {
-        return FAILED;
-    }
-    *ret_table = PQntuples(found) == 1 ? x_strdup(pg_value(found, 0, 0)) : NULL;
-    return OK;
-}
-
 static Status store_several(const char *one, const char *pipeline, const char *other, Error *err)
 {
     error_set(err, CODE_DEAD_LETTER_TABLES,
@@ -97,7 +73,8 @@ static Status store_find_tables(DeadStore *store, const char *name, Error *err)
         if (only != NULL && pipeline != only) {
             continue;
         }
-        if (store_find_table(store, pipeline, &table, err) != OK) {
+        if (companion_find(store->session, pipeline->outbox.table, COMPANION_DEAD_LETTER, false,
+                           &table, err) != OK) {
             return FAILED;
         }
         if (table == NULL) {

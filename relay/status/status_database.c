@@ -11,6 +11,7 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/session.h"
+#include "rows/companion.h"
 
 /* A name that `outboxd migrate` gives. */
 #define EVENT_TABLE ".\"event\""
@@ -22,12 +23,13 @@ static double database_real(const PGresult *result, int row, int column)
     return pg_is_null(result, row, column) ? -1 : strtod(pg_value(result, row, column), NULL);
 }
 
-static Status database_read_backlog(PgSession *session, BacklogSchema *schema, Error *err)
+static Status database_read_backlog(PgSession *session, const char *view, BacklogSchema *schema,
+                                    Error *err)
 {
     AUTO_TEXT sql =
         x_format("SELECT aggregate_type, pending, extract(epoch FROM clock_timestamp() - oldest)"
-                 " FROM %s.backlog ORDER BY oldest LIMIT %d",
-                 schema->name, AGGREGATE_TYPES_MAX);
+                 " FROM %s ORDER BY oldest LIMIT %d",
+                 view, AGGREGATE_TYPES_MAX);
     AUTO(PGresult, pg_session_free_result) result = NULL;
     if (pg_session_query(session, "backlog", sql, 0, NULL, &result, err) != OK) {
         return FAILED;
@@ -42,25 +44,12 @@ static Status database_read_backlog(PgSession *session, BacklogSchema *schema, E
     return OK;
 }
 
-static Status database_read_schema(PgSession *session, BacklogSchema *schema, Error *err)
+static Status database_read_letters(PgSession *session, const char *letters, BacklogSchema *schema,
+                                    Error *err)
 {
-    AUTO_TEXT view = x_format("%s.backlog", schema->name);
-    AUTO_TEXT literal = ident_literal(view);
-    AUTO_TEXT exists = x_format("SELECT to_regclass(%s) IS NOT NULL", literal);
-    AUTO(PGresult, pg_session_free_result) found = NULL;
-    if (pg_session_query(session, "backlog view", exists, 0, NULL, &found, err) != OK) {
-        return FAILED;
-    }
-    schema->present = pg_value(found, 0, 0)[0] == 't';
-    if (!schema->present) {
-        return OK;
-    }
-    if (database_read_backlog(session, schema, err) != OK) {
-        return FAILED;
-    }
     AUTO_TEXT sql = x_format("SELECT count(*), extract(epoch FROM clock_timestamp() - max(at))"
-                             " FROM %s.dead_letter",
-                             schema->name);
+                             " FROM %s",
+                             letters);
     AUTO(PGresult, pg_session_free_result) dead = NULL;
     if (pg_session_query(session, "dead letters", sql, 0, NULL, &dead, err) != OK) {
         return FAILED;
@@ -68,6 +57,26 @@ static Status database_read_schema(PgSession *session, BacklogSchema *schema, Er
     schema->dead_letters = strtoll(pg_value(dead, 0, 0), NULL, 10);
     schema->dead_letter_age_seconds = database_real(dead, 0, 1);
     return OK;
+}
+
+static Status database_read_schema(PgSession *session, BacklogSchema *schema, Error *err)
+{
+    AUTO_TEXT table = x_format("%s" EVENT_TABLE, schema->name);
+    AUTO_TEXT view = NULL;
+    AUTO_TEXT letters = NULL;
+    if (companion_find(session, table, COMPANION_BACKLOG, true, &view, err) != OK ||
+        companion_find(session, table, COMPANION_DEAD_LETTER, true, &letters, err) != OK) {
+        return FAILED;
+    }
+    schema->present = view != NULL;
+    schema->dead_letter_age_seconds = -1;
+    if (!schema->present) {
+        return OK;
+    }
+    if (database_read_backlog(session, view, schema, err) != OK) {
+        return FAILED;
+    }
+    return letters != NULL ? database_read_letters(session, letters, schema, err) : OK;
 }
 
 /* The quoted schema of "schema"."event" is added once; another table goes to the unknown ones. */
