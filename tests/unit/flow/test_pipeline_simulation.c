@@ -62,10 +62,10 @@ static void do_connect(void)
     }
 }
 
-static void lose_source(ErrorClass class)
+static void do_lose_source(void)
 {
     if (sim.state != SOURCE_LOST) {
-        AUTO_ERROR err = sim_error(class, CODE_POSTGRES_SHUTDOWN);
+        AUTO_ERROR err = sim_error(ERROR_RETRY, CODE_POSTGRES_SHUTDOWN);
         sim.source.lease_over = sim.state == SOURCE_ACTIVE && !sim.lease && chance(50);
         sim.zombie |= sim.source.lease_over;
         sim.state = SOURCE_LOST;
@@ -74,18 +74,6 @@ static void lose_source(ErrorClass class)
         sim.aside_count = 0;
         sim.source.events.lost(sim.source.events.arg, &err);
     }
-}
-
-static void do_lose_source(void)
-{
-    lose_source(ERROR_RETRY);
-}
-
-/* A human must act: the process comes to its end, whatever it waits for, and is started again. */
-static void do_fail_source(void)
-{
-    sim.may_purge = true; /* nobody tries to get the lock back */
-    lose_source(ERROR_FATAL);
 }
 
 /* The lease runs out while the source is not there. */
@@ -504,7 +492,6 @@ static const Deed DEEDS[] = {
     {do_accept, 20, false},    {do_resume, 20, false},   {do_end_lease, 20, true},
     {do_swap_server, 2, true}, {do_look_up, 40, false},  {do_delete_topic, 8, true},
     {do_correct, 6, false},    {do_try, 6, false},       {do_reject, 5, true},
-    {do_fail_source, 2, true},
 };
 
 static void step(void)
