@@ -18,9 +18,14 @@ static const OptionChoice CAPTURES[] = {
     {NULL, 0, false},
 };
 static const OptionChoice SINKS[] = {
-    {"kafka", SINK_KAFKA, false},
-    {"stdout", SINK_STDOUT, false},
-    {"null", SINK_NULL, false},
+#define SINK(kind, name, make, check, stores) {name, SINK_##kind, false},
+#include "config/sinks.inc"
+#undef SINK
+    {NULL, 0, false},
+};
+static const OptionChoice FILE_FORMATS[] = {
+    {"json", FILE_FORMAT_JSON, false},
+    {"raw", FILE_FORMAT_RAW, false},
     {NULL, 0, false},
 };
 static const OptionChoice ON_PUBLISHES[] = {
@@ -219,9 +224,35 @@ static const Option OPTIONS[] = {
      .help = "The outbox table, as schema.table. Double quotes as in SQL keep capitals: "
              "\"\\\"Shop\\\".event\"."},
     {AT_PIPELINE("sink", ENUM, sink), .fallback = "kafka", .choices = SINKS,
-     .help = "Where records go. \"stdout\" prints them and \"null\" throws them away: both mark "
-             "rows as "
-             "published, so they are for trying things out."},
+     .help =
+         "Where records go, and so what counts as acknowledged. \"kafka\": the record is on all "
+         "replicas in sync. \"file\": it is flushed to the disk. \"stdout\": the pipe accepted "
+         "one line of JSON; whoever reads it may still lose it. \"null\": nothing; records are "
+         "thrown away. The last two are for trying things out, see allow_unstored."},
+    {AT_PIPELINE("allow_unstored", BOOL, allow_unstored), .fallback = "false",
+     .help = "Whether rows may be marked or deleted although sink = \"stdout\" or \"null\" stores "
+             "no record of them. Without it, these sinks need on_publish = \"keep\"."},
+    {AT_PIPELINE("file.path", STRING, file.path), .fallback = "", .max = 4000,
+     .example = "/var/lib/outboxd/orders.jsonl",
+     .help =
+         "With sink = \"file\": the file that records are appended to, as an absolute path. Its "
+         "directory must exist. Each pipeline needs a file of its own, which no other program "
+         "writes."},
+    {AT_PIPELINE("file.format", ENUM, file.format), .fallback = "json", .choices = FILE_FORMATS,
+     .help =
+         "With sink = \"file\": \"json\" writes one JSON object for each record, with topic, key, "
+         "value, headers, id and time; \"raw\" writes the value alone, and refuses values that "
+         "hold a line end."},
+    {AT_PIPELINE("file.rotate_bytes", SIZE, file.rotate_bytes), .fallback = "1GiB", .min = 0,
+     .max = 1024 * GIB,
+     .help =
+         "With sink = \"file\": a file that would grow beyond this is renamed to its name and the "
+         "time (UTC), and a new one begins. \"0B\": never."},
+    {AT_PIPELINE("file.rotate_interval", DURATION, file.rotate_interval_ms), .fallback = "0s",
+     .min = 0, .max = 366 * DAY,
+     .help =
+         "With sink = \"file\": rotates the file at each multiple of this since 1970 (UTC), such "
+         "as \"1h\" on the hour and \"1d\" at midnight. \"0s\": never."},
     {AT_PIPELINE("topic", TEMPLATE, route.topic), .fallback = "${aggregate_type}.events",
      .max = 512,
      .help = "Topic of an event that no route takes. ${column} stands for the value of a column of "

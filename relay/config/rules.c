@@ -372,6 +372,7 @@ static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
                           : "it leaves every row alone");
     }
     rules_check_capture(load, pipeline);
+    rules_check_sink(load, pipeline);
     rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
     rules_check_order(load, pipeline, "retry_backoff_min", "retry_backoff_max");
     rules_check_order(load, pipeline, "batch_events", "in_flight_events");
@@ -409,6 +410,7 @@ static void rules_check_pairs(Load *load)
             if (config->pipelines[j].outbox.table != NULL &&
                 config->pipelines[i].outbox.table != NULL) {
                 rules_check_pair(load, &config->pipelines[j], &config->pipelines[i]);
+                rules_check_files(load, &config->pipelines[j], &config->pipelines[i]);
             }
         }
     }
