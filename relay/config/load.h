@@ -108,9 +108,6 @@ void rules_problem(Load *load, OptionScope scope, const char *path, const void *
     __attribute__((format(printf, 6, 7)));
 /** Checks address, objective and groups. */
 void rules_check_monitor(Load *load);
-/** sink_rules.c: what a sink needs, and what two pipelines cannot share. */
-void rules_check_sink(Load *load, const PipelineConfig *pipeline);
-void rules_check_files(Load *load, const PipelineConfig *a, const PipelineConfig *b);
 
 /** Warns of a pattern that looks like a regular expression; what names its option. */
 void rules_check_pattern(Load *load, const char *place, const char *what, const char *pattern);

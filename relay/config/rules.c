@@ -13,6 +13,7 @@
 #include "config/lists.h"
 #include "config/load.h"
 #include "config/nearest.h"
+#include "config/sink_rules.h"
 #include "config/template.h"
 
 enum { TOPIC_LENGTH_MAX = 249, TEMPLATE_PARTS_MAX = 32 };
@@ -355,6 +356,14 @@ static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
     }
 }
 
+static void rules_sink_problem(Load *load, const PipelineConfig *pipeline,
+                               const SinkProblem *problem)
+{
+    AUTO_TEXT message = problem->message;
+    AUTO_TEXT place = rules_place(load, SCOPE_PIPELINE, problem->path, pipeline);
+    problems_add(load->problems, problem->warning, place, problem->remedy, "%s", message);
+}
+
 static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
 {
     rules_check_table(load, pipeline);
@@ -372,7 +381,10 @@ static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
                           : "it leaves every row alone");
     }
     rules_check_capture(load, pipeline);
-    rules_check_sink(load, pipeline);
+    SinkProblem problem;
+    if (sink_rules_problem(pipeline, &problem)) {
+        rules_sink_problem(load, pipeline, &problem);
+    }
     rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
     rules_check_order(load, pipeline, "retry_backoff_min", "retry_backoff_max");
     rules_check_order(load, pipeline, "batch_events", "in_flight_events");
@@ -410,7 +422,10 @@ static void rules_check_pairs(Load *load)
             if (config->pipelines[j].outbox.table != NULL &&
                 config->pipelines[i].outbox.table != NULL) {
                 rules_check_pair(load, &config->pipelines[j], &config->pipelines[i]);
-                rules_check_files(load, &config->pipelines[j], &config->pipelines[i]);
+                SinkProblem problem;
+                if (sink_rules_share(&config->pipelines[j], &config->pipelines[i], &problem)) {
+                    rules_sink_problem(load, &config->pipelines[i], &problem);
+                }
             }
         }
     }

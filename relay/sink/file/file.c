@@ -32,26 +32,37 @@ typedef struct Group {
     size_t capacity;
 } Group;
 
+/* What becomes of a group that is being written and that nobody waits for any more. */
+typedef enum Fate {
+    FATE_KEPT,      /* it settles; if it fails, it is written again */
+    FATE_TAKEN,     /* if it fails, it comes back (purge); the file is closed */
+    FATE_FORGOTTEN, /* nobody is told (reopen) */
+} Fate;
+
+/* The group that is written, or that waits for the next attempt. While busy, all but busy and fate
+ * belongs to the helper thread. */
+typedef struct FileJob {
+    FileWriter *writer;
+    Group group;
+    Status result;
+    Error error;
+    bool busy;
+    Fate fate;
+    int64_t backoff_ms; /* before the next attempt; 0: there is no trouble */
+} FileJob;
+
 typedef struct FileSink {
     Sink sink; /* first */
-    SinkOptions options;
+    const PipelineConfig *pipeline;
     Worker *worker;
     struct event *io;     /* its jobs have finished */
     struct event *again;  /* the next attempt */
     struct event *rotate; /* the file is due although nothing is written */
-    FileWriter writer;    /* the helper thread's while busy */
-    Status result;        /* likewise */
-    Error error;          /* likewise */
-    Group next;           /* collects */
-    Group out;            /* is written, or waits for the next attempt */
-    bool busy;
-    bool open; /* was written to, or could be */
-    bool full; /* a send waits for room */
+    FileJob *job;
+    Group *next; /* collects */
+    bool open;   /* was written to, or could be */
+    bool full;   /* a send waits for room */
     bool held;
-    bool purged;    /* what is busy comes back if it fails, and the file is closed */
-    bool reopening; /* what is busy is forgotten */
-    bool troubled;
-    int64_t backoff_ms; /* before the next attempt; 0: there is none */
 } FileSink;
 
 static_assert(offsetof(FileSink, sink) == 0, "a Sink is cast to its FileSink");
@@ -109,24 +120,25 @@ static void file_take_back(FileSink *file, Group *group)
 static void file_run(void *arg)
 {
     FileSink *file = arg;
-    Slice lines = {.data = file->out.lines.data, .length = file->out.lines.length};
-    file->result = file_writer_write(&file->writer, lines, clock_wall_us(), &file->error);
+    Slice lines = {.data = file->job->group.lines.data, .length = file->job->group.lines.length};
+    file->job->result =
+        file_writer_write(file->job->writer, lines, clock_wall_us(), &file->job->error);
 }
 
 static void file_done(void *arg);
 
 static void file_submit(FileSink *file)
 {
-    assert(!file->busy);
-    file->busy = true;
+    assert(!file->job->busy);
+    file->job->busy = true;
     event_del(file->again);
-    error_clear(&file->error);
+    error_clear(&file->job->error);
     worker_submit(file->worker, file_run, file_done, file);
 }
 
 static bool file_waits(const FileSink *file)
 {
-    return file->busy || file->held || event_pending(file->again, EV_TIMEOUT, NULL);
+    return file->job->busy || file->held || event_pending(file->again, EV_TIMEOUT, NULL);
 }
 
 /* Writes what is there, if nothing is on its way. */
@@ -135,12 +147,12 @@ static void file_go(FileSink *file)
     if (file_waits(file)) {
         return;
     }
-    if (file->out.count == 0) {
-        Group empty = file->out;
-        file->out = file->next;
-        file->next = empty;
+    if (file->job->group.count == 0) {
+        Group empty = file->job->group;
+        file->job->group = *file->next;
+        *file->next = empty;
     }
-    if (file->out.count > 0) {
+    if (file->job->group.count > 0) {
         file_submit(file);
     }
 }
@@ -155,7 +167,7 @@ static void file_open_now(FileSink *file)
 /* When nothing is written, the clock alone closes a file. */
 static void file_await_rotation(FileSink *file)
 {
-    int64_t due_us = file_writer_due_us(&file->writer);
+    int64_t due_us = file_writer_due_us(file->job->writer);
     if (due_us == 0) {
         return;
     }
@@ -174,7 +186,7 @@ static void file_on_rotate(evutil_socket_t fd, short what, void *arg)
     if (!file->open || file_waits(file)) {
         return; /* what is on its way rotates, or plans it again */
     }
-    if (clock_wall_us() >= file_writer_due_us(&file->writer)) {
+    if (clock_wall_us() >= file_writer_due_us(file->job->writer)) {
         file_submit(file);
     } else {
         file_await_rotation(file);
@@ -183,7 +195,7 @@ static void file_on_rotate(evutil_socket_t fd, short what, void *arg)
 
 static void file_close(FileSink *file)
 {
-    file_writer_close(&file->writer);
+    file_writer_close(file->job->writer);
     file->open = false;
     event_del(file->rotate);
     event_del(file->again);
@@ -192,10 +204,9 @@ static void file_close(FileSink *file)
 /* Anew, without what was sent. */
 static void file_start_over(FileSink *file)
 {
-    file->reopening = false;
-    file->out.count = file->next.count = 0;
-    text_clear(&file->out.lines);
-    text_clear(&file->next.lines);
+    file->job->group.count = file->next->count = 0;
+    text_clear(&file->job->group.lines);
+    text_clear(&file->next->lines);
     file_close(file);
     file->sink.events.reopened(file->sink.events.arg);
     file_open_now(file);
@@ -203,18 +214,17 @@ static void file_start_over(FileSink *file)
 
 static void file_succeeded(FileSink *file)
 {
-    bool troubled = file->troubled;
+    bool troubled = file->job->backoff_ms > 0;
     if (!file->open) {
-        log_write(LOG_INFO, file->options.pipeline->name, CODE_FILE_OPENED,
-                  LOG_FIELDS(log_text("path", file->options.pipeline->file.path),
-                             log_number("bytes", (long long)file->writer.size)),
+        log_write(LOG_INFO, file->pipeline->name, CODE_FILE_OPENED,
+                  LOG_FIELDS(log_text("path", file->pipeline->file.path),
+                             log_number("bytes", (long long)file->job->writer->size)),
                   "writing to the file");
     }
     file->open = true;
-    file->troubled = false;
-    file->backoff_ms = 0;
+    file->job->backoff_ms = 0;
     file_await_rotation(file); /* before what settles may send on: the writer is ours only now */
-    file_settle(file, &file->out, NULL);
+    file_settle(file, &file->job->group, NULL);
     if (troubled) {
         file->sink.events.healed(file->sink.events.arg);
     }
@@ -222,37 +232,37 @@ static void file_succeeded(FileSink *file)
 
 static void file_failed(FileSink *file)
 {
-    const PipelineConfig *pipeline = file->options.pipeline;
-    int64_t next_ms = file->backoff_ms * 2;
-    file->backoff_ms = next_ms < pipeline->claim.backoff_min_ms   ? pipeline->claim.backoff_min_ms
-                       : next_ms > pipeline->claim.backoff_max_ms ? pipeline->claim.backoff_max_ms
-                                                                  : next_ms;
+    const ClaimConfig *times = &file->pipeline->claim;
+    int64_t wait_ms = file->job->backoff_ms * 2;
+    wait_ms = wait_ms < times->backoff_min_ms ? times->backoff_min_ms : wait_ms;
+    wait_ms = wait_ms > times->backoff_max_ms ? times->backoff_max_ms : wait_ms;
+    file->job->backoff_ms = wait_ms;
     if (!file->held) {
-        event_add(file->again, &(struct timeval){.tv_sec = file->backoff_ms / 1000,
-                                                 .tv_usec = file->backoff_ms % 1000 * 1000});
+        event_add(file->again,
+                  &(struct timeval){.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000});
     }
-    file->troubled = true;
-    file->sink.events.trouble(file->sink.events.arg, &file->error);
+    file->sink.events.trouble(file->sink.events.arg, &file->job->error);
 }
 
 static void file_done(void *arg)
 {
     FileSink *file = arg;
-    file->busy = false;
-    if (file->reopening) {
+    Fate fate = file->job->fate;
+    file->job->busy = false;
+    file->job->fate = FATE_KEPT;
+    if (fate == FATE_FORGOTTEN) {
         file_start_over(file);
         return;
     }
-    bool purged = file->purged;
-    file->purged = false;
-    if (file->result == OK) {
+    bool purged = fate == FATE_TAKEN;
+    if (file->job->result == OK) {
         file_succeeded(file);
     } else if (purged) {
-        file_take_back(file, &file->out);
+        file_take_back(file, &file->job->group);
     } else {
         file_failed(file);
     }
-    if (purged && !file->busy && file->out.count == 0) {
+    if (purged && !file->job->busy && file->job->group.count == 0) {
         file_close(file);
     }
     if (file->open && file->full) {
@@ -269,7 +279,7 @@ static void file_on_again(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     FileSink *file = arg;
-    if (!file->busy && !file->held) {
+    if (!file->job->busy && !file->held) {
         file_submit(file);
     }
 }
@@ -300,15 +310,15 @@ static SendResult file_send(Sink *sink, const Record *record, Event *event, Erro
         file_open_now(file);
         return SEND_WAIT;
     }
-    if (file->next.count >= GROUP_EVENTS_MAX || file->next.lines.length >= GROUP_BYTES_MAX) {
+    if (file->next->count >= GROUP_EVENTS_MAX || file->next->lines.length >= GROUP_BYTES_MAX) {
         file->full = true;
         return SEND_FULL;
     }
-    if (file_format_add(file->options.pipeline->file.format, record, event, clock_wall_us(),
-                        &file->next.lines, err) != OK) {
+    if (file_format_add(file->pipeline->file.format, record, event, clock_wall_us(),
+                        &file->next->lines, err) != OK) {
         return SEND_POISON;
     }
-    group_add(&file->next, event);
+    group_add(file->next, event);
     return SEND_OK;
 }
 
@@ -326,13 +336,13 @@ static void file_purge(Sink *sink)
 {
     FileSink *file = file_of(sink);
     file->held = false;
-    file_take_back(file, &file->next);
-    if (file->busy) {
-        file->purged = true;
+    file_take_back(file, file->next);
+    if (file->job->busy) {
+        file->job->fate = FATE_TAKEN;
         return;
     }
-    file_take_back(file, &file->out);
-    if (!file->busy) {
+    file_take_back(file, &file->job->group);
+    if (!file->job->busy) {
         file_close(file);
     }
 }
@@ -343,7 +353,7 @@ static void file_hold(Sink *sink, bool hold)
     file->held = hold;
     if (hold) {
         event_del(file->again);
-    } else if (file->open || file->out.count > 0) {
+    } else if (file->open || file->job->group.count > 0) {
         file_go(file);
     }
 }
@@ -351,8 +361,9 @@ static void file_hold(Sink *sink, bool hold)
 static void file_reopen(Sink *sink)
 {
     FileSink *file = file_of(sink);
-    file->reopening = true;
-    if (!file->busy) {
+    if (file->job->busy) {
+        file->job->fate = FATE_FORGOTTEN;
+    } else {
         file_start_over(file);
     }
 }
@@ -361,7 +372,7 @@ static void file_silent(const Sink *sink, int seconds, Error *err)
 {
     const FileSink *file = (const FileSink *)sink;
     error_set(err, CODE_FILE_SILENT, "the disk has not answered for %d s: '%s'", seconds,
-              file->options.pipeline->file.path);
+              file->pipeline->file.path);
     (void)error_advise(err);
 }
 
@@ -378,10 +389,13 @@ static void file_free(Sink *sink)
     event_free(file->io);
     event_free(file->again);
     event_free(file->rotate);
-    file_writer_release(&file->writer);
-    error_clear(&file->error);
-    group_free(&file->next);
-    group_free(&file->out);
+    file_writer_release(file->job->writer);
+    error_clear(&file->job->error);
+    group_free(&file->job->group);
+    group_free(file->next);
+    free(file->job->writer);
+    free(file->job);
+    free(file->next);
     free(file);
 }
 
@@ -404,8 +418,11 @@ Status sink_file_new(const SinkOptions *options, Sink **ret_sink, Error *err)
     }
     FileSink *file = x_calloc(1, sizeof(*file));
     file->sink.ops = &FILE_OPS;
-    file->options = *options;
-    file_writer_init(&file->writer, options->pipeline->name, &options->pipeline->file);
+    file->pipeline = options->pipeline;
+    file->next = x_calloc(1, sizeof(*file->next));
+    file->job = x_calloc(1, sizeof(*file->job));
+    file->job->writer = x_calloc(1, sizeof(*file->job->writer));
+    file_writer_init(file->job->writer, options->pipeline->name, &options->pipeline->file);
     file->worker = worker_new();
     file->io = event_new(options->base, worker_fd(file->worker), EV_READ | EV_PERSIST,
                          file_on_worker, file);
