@@ -11,6 +11,7 @@
 #include "sink/file/file.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -416,6 +417,7 @@ Status sink_file_new(const SinkOptions *options, Sink **ret_sink, Error *err)
     if (sink_file_check(options->pipeline, err) != OK) {
         return FAILED;
     }
+    signal(SIGXFSZ, SIG_IGN); /* the largest size of a file is an error like a full disk */
     FileSink *file = x_calloc(1, sizeof(*file));
     file->sink.ops = &FILE_OPS;
     file->pipeline = options->pipeline;
