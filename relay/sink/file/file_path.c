@@ -22,8 +22,11 @@ char *file_path_directory(const char *path)
 Status file_path_failed(const char *path, const char *what, int code, Error *err)
 {
     bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+    char room[128];
+    const char *why =
+        code == ELOOP ? "it is a symbolic link" : strerror_r(code, room, sizeof(room));
     error_set(err, full ? CODE_FILE_DISK_FULL : CODE_FILE_UNWRITABLE, "cannot %s '%s': %s", what,
-              path, code == ELOOP ? "it is a symbolic link" : strerror(code));
+              path, why);
     switch (code) {
     case ENOENT:
     case ENOTDIR:
