@@ -413,6 +413,14 @@ static void rules_check_pair(Load *load, const PipelineConfig *a, const Pipeline
     }
 }
 
+static void rules_check_places(Load *load, const PipelineConfig *a, const PipelineConfig *b)
+{
+    SinkProblem problem;
+    if (sink_rules_share(a, b, &problem)) {
+        rules_sink_problem(load, b, &problem);
+    }
+}
+
 static void rules_check_pairs(Load *load)
 {
     const Config *config = load->config;
@@ -422,10 +430,7 @@ static void rules_check_pairs(Load *load)
             if (config->pipelines[j].outbox.table != NULL &&
                 config->pipelines[i].outbox.table != NULL) {
                 rules_check_pair(load, &config->pipelines[j], &config->pipelines[i]);
-                SinkProblem problem;
-                if (sink_rules_share(&config->pipelines[j], &config->pipelines[i], &problem)) {
-                    rules_sink_problem(load, &config->pipelines[i], &problem);
-                }
+                rules_check_places(load, &config->pipelines[j], &config->pipelines[i]);
             }
         }
     }

@@ -134,6 +134,9 @@ static void assert_content(const char *expected)
 {
     AUTO_TEXT content = content_of(path);
     cr_assert_str_eq(content, expected);
+    struct stat is;
+    cr_assert_eq(stat(path, &is), 0);
+    cr_assert_eq((size_t)is.st_size, strlen(expected), "something is behind a NUL");
 }
 
 static void given(const char *bytes, size_t length)
