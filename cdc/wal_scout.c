@@ -32,7 +32,7 @@ void scout_read_tree(WalSource *wal, const PGresult *row)
     const Relations *known = &wal->assembler.relations;
     relations_release(&scout->relations);
     scout->relations = (Relations){.pipeline = wal->options.pipeline,
-                                   .table_oid = wal->lock.table_oid,
+                                   .table_oid = claim_table(wal->claim),
                                    .old = known->old,
                                    .schema = x_strdup(known->schema),
                                    .name = x_strdup(known->name)};

@@ -12,6 +12,7 @@
 #include "flow/template.h"
 #include "outbox/fetch_sql.h"
 #include "pg/conn.h"
+#include "pg/encoding.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "rows/row.h"

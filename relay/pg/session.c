@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "pg/conn.h"
+#include "pg/encoding.h"
 #include "pg/message.h"
 #include "pg/open.h"
 #include "pg/sqlstate.h"
