@@ -377,7 +377,7 @@ static void file_silent(const Sink *sink, int seconds, Error *err)
     (void)error_advise(err);
 }
 
-static void file_status(const Sink *sink, Text *json)
+static void file_status(const Sink *sink, json_t *json)
 {
     (void)sink;
     (void)json;
