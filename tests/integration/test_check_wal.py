@@ -44,7 +44,7 @@ def check(tmp_path, database):
     """check(pipeline options, expect=...) -> what it printed, for a pipeline "orders" that reads the WAL and needs no Kafka."""
 
     def run(pipeline=None, expect=0, db=None):
-        config = configuration((db or database).dsn(), "", {"capture": "wal", "sink": "null", **(pipeline or {})})
+        config = configuration((db or database).dsn(), "", {"capture": "wal", "sink": "null", "allow_unstored": True, **(pipeline or {})})
         path = write_configuration(str(tmp_path / "outboxd.conf"), config)
         result = outboxd("check", "-c", path, expect=expect)
         assert result.stderr == "" and "nothing was changed" in result.stdout
@@ -121,7 +121,7 @@ def test_the_replication_attribute_is_asked_for(check, server, database, wal):
 
 
 def test_a_superuser_may_replicate(tmp_path, database, wal):
-    path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(SUPERUSER), "", {"capture": "wal", "sink": "null"}))
+    path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(SUPERUSER), "", {"capture": "wal", "sink": "null", "allow_unstored": True}))
     assert "is a superuser" in outboxd("check", "-c", path, expect=0).stdout
 
 
@@ -203,7 +203,7 @@ def test_a_replication_connection_is_tried(tmp_path, server, database, wal):
     pooler = Pooler(server)
     with pooler.listener:
         dsn = database.dsn(port=pooler.port, sslmode="disable", gssencmode="disable")
-        path = write_configuration(str(tmp_path / "x.conf"), configuration(dsn, "", {"capture": "wal", "sink": "null"}))
+        path = write_configuration(str(tmp_path / "x.conf"), configuration(dsn, "", {"capture": "wal", "sink": "null", "allow_unstored": True}))
         text = outboxd("check", "-c", path, expect=2).stdout
     assert "1 problem," in text
     problem = "unsupported startup parameter: replication"
@@ -251,7 +251,7 @@ def test_without_the_right_to_create_the_publication_an_administrator_gets_the_s
 def test_a_role_that_may_create_the_publication_need_not_have_it(tmp_path, server, database):
     server.execute(f"ALTER ROLE {OWNER} REPLICATION")
     try:
-        path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(OWNER), "", {"capture": "wal", "sink": "null"}))
+        path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(OWNER), "", {"capture": "wal", "sink": "null", "allow_unstored": True}))
         assert "no problem" in outboxd("check", "-c", path, expect=0).stdout
     finally:
         server.execute(f"ALTER ROLE {OWNER} NOREPLICATION")
