@@ -10,7 +10,9 @@ PGresult *check_query(Check *check, const char *step, const char *sql, int count
 {
     PGresult *result = NULL;
     AUTO_ERROR err = {0};
-    if (pg_session_query(check->session, step, sql, count, values, &result, &err) != OK) {
+    if (pg_session_query(check->session,
+                         &(PgAsk){.step = step, .sql = sql, .count = count, .values = values},
+                         &result, &err) != OK) {
         check_problem(check, EXIT_POSTGRES, "database",
                       *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
                       error_message(&err));

@@ -87,7 +87,8 @@ static void wal_read_history(WalCheck *w, PgSession *session)
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
     AUTO(PGresult, pg_session_free_result) r = NULL;
-    if (pg_session_query(session, "TIMELINE_HISTORY", sql, 0, NULL, &r, NULL) == OK &&
+    if (pg_session_query(session, &(PgAsk){.step = "TIMELINE_HISTORY", .sql = sql}, &r, NULL) ==
+            OK &&
         PQntuples(r) == 1 && PQnfields(r) == 2) {
         (void)slot_read_history(pg_value(r, 0, 1), w->facts.position_timeline,
                                 &w->facts.switch_lsn);
@@ -106,7 +107,8 @@ static bool wal_identify(WalCheck *w)
     }
     AUTO(PGresult, pg_session_free_result) r = NULL;
     bool known =
-        pg_session_query(session, "IDENTIFY_SYSTEM", "IDENTIFY_SYSTEM", 0, NULL, &r, NULL) == OK &&
+        pg_session_query(session, &(PgAsk){.step = "IDENTIFY_SYSTEM", .sql = "IDENTIFY_SYSTEM"}, &r,
+                         NULL) == OK &&
         PQntuples(r) == 1;
     if (known) {
         snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", pg_value(r, 0, 0));

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/document.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "config/lists.h"
@@ -339,43 +340,35 @@ void groups_free(Groups **groups)
     *groups = NULL;
 }
 
-static void add_number(Text *json, const char *key, double value, int digits)
-{
-    if (isnan(value)) {
-        text_printf(json, ",\"%s\":null", key);
-    } else {
-        text_printf(json, ",\"%s\":%.*f", key, digits, value);
-    }
-}
-
-void groups_status(const Groups *groups, Text *json)
+void groups_status(const Groups *groups, json_t *status)
 {
     if (groups == NULL) {
-        text_add(json, "null");
+        document_null(status, "consumer_groups");
         return;
     }
-    text_printf(json, "{\"up\":%s,\"error\":", *groups->up > 0 ? "true" : "false");
+    json_t *object = document_object(status, "consumer_groups");
+    document_bool(object, "up", *groups->up > 0);
     if (groups->error.class == ERROR_NONE) {
-        text_add(json, "null");
+        document_null(object, "error");
     } else {
         bool hint = error_own_hint(&groups->error)[0] != '\0';
         AUTO_TEXT text = x_format("%s%s%s", error_message(&groups->error), hint ? ". " : "",
                                   error_own_hint(&groups->error));
-        text_add_json(json, slice_of(text));
+        document_text(object, "error", text);
     }
-    text_printf(json, ",\"groups_left_out\":%zu,\"objective_seconds\":%.3f,\"groups\":[",
-                groups->left_out, (double)groups->options.config->monitor.lag_objective_ms / 1e3);
+    document_count(object, "groups_left_out", (int64_t)groups->left_out);
+    document_number(object, "objective_seconds", "%.3f",
+                    (double)groups->options.config->monitor.lag_objective_ms / 1e3);
+    json_t *rows = document_array(object, "groups");
     for (size_t i = 0; i < groups->count; i++) {
         const GroupSeries *series = &groups->series[i];
-        text_add(json, i > 0 ? ",{\"group\":" : "{\"group\":");
-        text_add_json(json, slice_of(series->group));
-        text_add(json, ",\"topic\":");
-        text_add_json(json, slice_of(series->topic));
-        add_number(json, "lag_events", *series->lag_events, 0);
-        add_number(json, "lag_seconds", *series->lag_seconds, 3);
-        add_number(json, "change_per_second", series->change_per_second, 3);
-        text_printf(json, ",\"grows\":%s,\"committed\":%s}", series->grows ? "true" : "false",
-                    series->committed ? "true" : "false");
+        json_t *row = document_item(rows);
+        document_text(row, "group", series->group);
+        document_text(row, "topic", series->topic);
+        document_number(row, "lag_events", "%.0f", *series->lag_events);
+        document_number(row, "lag_seconds", "%.3f", *series->lag_seconds);
+        document_number(row, "change_per_second", "%.3f", series->change_per_second);
+        document_bool(row, "grows", series->grows);
+        document_bool(row, "committed", series->committed);
     }
-    text_add(json, "]}");
 }

@@ -85,7 +85,9 @@ Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err
 Status migrate_query(Migrate *migrate, const char *sql, int count, const char *const *values,
                      PGresult **ret_result, Error *err)
 {
-    return pg_session_query(migrate->session, "migrate", sql, count, values, ret_result, err);
+    return pg_session_query(
+        migrate->session, &(PgAsk){.step = "migrate", .sql = sql, .count = count, .values = values},
+        ret_result, err);
 }
 
 Status migrate_run(Migrate *migrate, const char *sql, Error *err)

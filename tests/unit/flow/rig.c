@@ -128,7 +128,7 @@ static double source_backlog(const Source *source)
     return ((const RigSource *)source)->backlog;
 }
 
-static void source_status(const Source *source, Text *json)
+static void source_status(const Source *source, json_t *json)
 {
     (void)source;
     (void)json;
@@ -222,7 +222,7 @@ static void sink_reopen(Sink *sink)
     ((RigSink *)sink)->reopens++;
 }
 
-static void sink_status(const Sink *sink, Text *json)
+static void sink_status(const Sink *sink, json_t *json)
 {
     (void)sink;
     (void)json;
