@@ -190,9 +190,9 @@ def test_an_id_that_is_not_there_is_said_and_the_others_are_done(relay, database
     one = relay()
     fill(database, 3)
     for verb, more in (("show", ()), ("requeue", ()), ("discard", ("--yes",))):
-        assert "999: not there" in dead(one, verb, "999", *more, expect=1).stderr
+        assert "999: no such dead letter" in dead(one, verb, "999", *more, expect=1).stderr
     result = dead(one, "requeue", "1", "999", "2", expect=1)
-    assert "999: not there" in result.stderr and len(result.stdout.splitlines()) == 2
+    assert "999: no such dead letter" in result.stderr and len(result.stdout.splitlines()) == 2
     assert ids(one) == ["3"]
 
 
@@ -352,7 +352,7 @@ def test_two_people_who_requeue_the_same_publish_it_once(relay, database):
             person.join(60)
     connection.close()
     assert sorted(r.returncode for _, r in results) == [0, 1, 1]
-    assert sum("not there (any more)" in r.stderr for _, r in results) == 2
+    assert sum("no such dead letter any more" in r.stderr for _, r in results) == 2
     winner = next(v for v, r in results if r.returncode == 0)
     assert database.scalar("SELECT count(*) FROM outbox.event") == (1 if winner == "requeue" else 0)
 
