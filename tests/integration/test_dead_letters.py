@@ -155,7 +155,7 @@ def test_the_list_is_limited_filtered_and_newest_first(relay, database):
     fill(database, 60)
     fill(database, 3, pipeline="others", code="EVENT_UNROUTED")
     lines = dead(one, "list").stdout.splitlines()
-    assert len(lines) == 52 and "13 more" in lines[-1]
+    assert len(lines) == 52 and "13 older dead letters are not shown" in lines[-1]
     numbers = [int(line.split()[0]) for line in lines[1:-1]]
     assert numbers == list(range(63, 13, -1))
     assert len(dead(one, "list", "--limit", "2").stdout.splitlines()) == 4
@@ -177,7 +177,7 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 @pytest.mark.parametrize("args, word", [
     ((), "list, show, requeue or discard"), (("bury",), "not 'bury'"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
-    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: not there"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
+    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: no such dead letter"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
 def test_wrong_usage_is_refused_with_the_reason(database, args, word):
