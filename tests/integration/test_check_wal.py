@@ -106,7 +106,7 @@ def test_what_polling_needs_is_said_where_the_table_is_read(check, database, wal
     database.execute("DROP INDEX outbox.event_unpublished; ALTER TABLE outbox.event DROP CONSTRAINT event_pkey, "
                      "ADD CONSTRAINT event_pkey PRIMARY KEY (event_id)")
     text = check()
-    assert "no unique index" in text and "slow the first start and each count down" in text
+    assert "no unique index" in text and "published rows slow down the first start and each count" in text
     assert "index" not in check({"on_publish": "keep"})
 
 
@@ -244,7 +244,7 @@ def test_an_unlogged_table_never_reaches_the_wal(check, database):
 
 def test_without_the_right_to_create_the_publication_an_administrator_gets_the_statement(check, database):
     text = check(expect=2)
-    run_remedy(database, text, 'no publication "outboxd_orders", and the relay\'s role may not create it')
+    run_remedy(database, text, 'publication "outboxd_orders" does not exist, and the relay\'s role may not create it')
     check()
 
 
@@ -371,7 +371,7 @@ def test_a_slot_that_is_gone_is_a_gap(check, database, wal):
     wal.make_slot()
     note_position(database)
     wal.drop_slot()
-    assert "outboxd run --new-slot" in remedy(check(expect=4), "slot 'outboxd_orders' is missing; it was read up to")
+    assert "outboxd run --new-slot" in remedy(check(expect=4), "slot 'outboxd_orders' does not exist any more; it was read up to")
 
 
 def test_a_slot_that_lost_its_wal_is_a_gap_and_one_that_will_is_a_warning(check, server, database, wal):

@@ -108,7 +108,7 @@ def test_the_metrics_reference_is_what_the_sources_say(tree, path, text, said):
     ("relay/a.c", 'void f(void)\n{\n    /* set aside, of late */\n    send("SELECT a FROM b WHERE meanwhile = 1");\n    get("meanwhile");\n}\n', None),
     ("relay/x.inc", 'CODE(A, B, C, "warn", "The relay is down.", "Meanwhile\\nwait.")\n', "write until then"),
     ("cdc/a.c", 'static const char *const A = "outside the relay, behind our back";\n', "write outside outboxd"),
-    ("packaging/RUNBOOK.md", "# Runbook\n\nThe events come\nback. Use `comes back`, or:\n\n```\nshall\n```\n", 'RUNBOOK.md:3: "come back"'),
+    ("packaging/RUNBOOK.md", "# Runbook\n\n```\nshall\n```\n\nThe events come\nback. Use `comes back`.\n", 'RUNBOOK.md:7: "come back"'),
     ("packaging/guide/run.md", "Somebody mends it, and the pipeline continues.\n", "write fix"),
     ("packaging/guide/run.md", "Share of late seconds in the window.\n", None),
     ("packaging/prometheus/r.yml", 'description: "{{ $labels.pipeline }} waits for a human"\n', "write an operator"),
