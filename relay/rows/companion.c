@@ -61,7 +61,10 @@ Status companion_find(PgSession *session, const char *table, Companion companion
     text_add(&sql, beside ? " WHERE m.nsp = c.relnamespace" : "");
     AUTO(PGresult, pg_session_free_result) found = NULL;
     const char *const values[] = {quoted};
-    if (pg_session_query(session, "companion", text_string(&sql), 1, values, &found, err) != OK) {
+    if (pg_session_query(
+            session,
+            &(PgAsk){.step = "companion", .sql = text_string(&sql), .count = 1, .values = values},
+            &found, err) != OK) {
         return FAILED;
     }
     bool none = PQntuples(found) != 1 || pg_is_null(found, 0, 0);

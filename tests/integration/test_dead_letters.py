@@ -72,7 +72,7 @@ def test_a_poison_event_is_listed_shown_and_requeued_byte_for_byte(captured, kaf
     text = dead(one, "show", number).stdout
     # The line in the log says how to see it.
     aside, = one.log_lines("code=EVENT_SET_ASIDE")
-    assert f'hint="outboxd dead show {event_id} says all of it' in aside and dead(one, "show", event_id).stdout.splitlines()[1:] == text.splitlines()[1:]
+    assert f'hint="outboxd dead show {event_id} prints all of it' in aside and dead(one, "show", event_id).stdout.splitlines()[1:] == text.splitlines()[1:]
     for word in (event_id, "c-1", "application/x", "2026-02-03T04:05:06.789012Z", "max.message.bytes", "remedy", "ce_id", "more bytes: --json", topic):
         assert word in text, f"{word}\n{text}"
     shown = json.loads(dead(one, "show", number, "--json").stdout)
@@ -247,7 +247,7 @@ def test_a_forged_message_cannot_be_requeued_and_can_be_discarded(wal_relay, kaf
     wait_aside(database, 1, one)
     number, = ids(one)
     result = dead(one, "requeue", "--all", expect=1)
-    assert f"{number}: it is no event" in result.stderr and f"outboxd dead discard {number}" in result.stderr
+    assert f"{number}: the dead letter is not an event" in result.stderr and f"outboxd dead discard {number}" in result.stderr
     assert "forged" in dead(one, "show", number).stdout or "666f7267" in dead(one, "show", number).stdout
     assert ids(one) == [number] and database.scalar("SELECT count(*) FROM outbox.event") == 1
     dead(one, "discard", number, "--yes")
@@ -328,7 +328,7 @@ def test_what_swallows_a_requeue_loses_and_repeats_nothing(relay, database, tabl
     assert said.returncode in (1, 2) and table in said.stderr, said.stderr
     assert database.scalar(COUNT) == 2 and database.scalar("SELECT count(*) FROM outbox.event") == 0
     if how == "trigger":
-        assert said.stderr.count("swallows it") == 2, said.stderr
+        assert said.stderr.count("discards it") == 2, said.stderr
     database.execute(f"DROP {how} swallow ON outbox.{table}")
     dead(one, "requeue", "--all")
     assert database.scalar(COUNT) == 0 and database.scalar("SELECT count(*) FROM outbox.event") == 2
