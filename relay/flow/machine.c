@@ -59,7 +59,7 @@ static const Rule RULES[] = {
     /* Publishing. */
     STEP(S(RUNNING), I(TROUBLE), ALWAYS, GO(STALLED), NOTHING, "something outside is wrong"),
     KEPT(S(STALLED), I(TROUBLE), "something outside is wrong already"),
-    STEP(S(STALLED), I(HEALED), ALWAYS, GO(RUNNING), RECOVER, "it is mended"),
+    STEP(S(STALLED), I(HEALED), ALWAYS, GO(RUNNING), RECOVER, "it is corrected"),
     KEPT(S(RUNNING), I(HEALED), "nothing is wrong"),
     STEP(WORKING, I(RESEND), ALWAYS, GO(SETTLING_TO_RESEND), RESEND, "the sink gave events back"),
     STEP(WORKING, I(REREAD), ALWAYS, GO(SETTLING_TO_REREAD), REREAD, "parked events may go on"),
