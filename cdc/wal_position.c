@@ -25,13 +25,12 @@ static void position_set_refused(WalSource *wal, const Save *save, Error *err)
     char lsn[24];
     history_write_failed(wal->history);
     if (save->guarded) {
-        error_set(err, CODE_OWNER_REPLACED,
-                  "the row of pipeline '%s' in %s is not as it was a moment ago",
+        error_set(err, CODE_OWNER_REPLACED, "somebody else changed the row of pipeline '%s' in %s",
                   wal->options.pipeline->name, wal->position_table);
         return;
     }
     error_set(err, CODE_PG_PROTOCOL,
-              "position %s lies beyond the end of the server's log: it was not stored",
+              "position %s is beyond the end of the server's WAL: it was not stored",
               lsn_format(save->position.lsn, lsn));
     wal->distrust = true;
 }
@@ -45,7 +44,7 @@ static void on_saved(void *arg, const Error *err)
     }
     STAILQ_REMOVE_HEAD(&wal->row.saves, next);
     AUTO_ERROR refused = {0};
-    if (err == NULL && !wal->row.stored) {
+    if (err == NULL && wal->row.ctid[0] == '\0') {
         position_set_refused(wal, save, &refused);
         err = &refused;
     }
@@ -65,8 +64,7 @@ static void on_saved(void *arg, const Error *err)
 static void on_save_result(void *arg, const PGresult *result)
 {
     PositionRow *row = &((WalSource *)arg)->row;
-    row->stored = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
-    if (row->stored) {
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         snprintf(row->ctid, sizeof(row->ctid), "%s", pg_needed(result, 0, 0));
     }
 }
@@ -77,7 +75,7 @@ void position_run(void *arg)
     if (!position_is_saving(wal)) {
         return;
     }
-    wal->row.stored = false;
+    wal->row.ctid[0] = '\0';
     history_write_sent(wal->history);
     claim_ask(wal->claim, &(PgQuery){.step = "store position",
                                      .sql = STAILQ_FIRST(&wal->row.saves)->sql,

@@ -119,8 +119,8 @@ void tables_read_answer(WalSource *wal, const PGresult *row)
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
               *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", oid)),
-              "the log has rows of a table that had the name '%s' once and %s%s: they are "
+              "the WAL contains rows of a table that once had the name '%s' and %s%s: they are "
               "published%s",
               wal->options.pipeline->outbox.table, *name != '\0' ? "is now " : "is gone", name,
-              *name != '\0' ? " and marked there" : ", and cannot be marked");
+              *name != '\0' ? " and marked there" : ", but cannot be marked");
 }

@@ -24,7 +24,8 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
     if (view->waiting_topics > 1) {
         text_printf(reason, " and %zu more", view->waiting_topics - 1);
     }
-    text_printf(reason, "%s: %s: %s", view->state == PIPELINE_RUNNING ? ", all others go on" : "",
+    text_printf(reason, "%s: %s: %s",
+                view->state == PIPELINE_RUNNING ? ", all others are published" : "",
                 error_code_name(view->waiting_reason->code), error_message(view->waiting_reason));
     const char *remedy = error_remedy(view->waiting_reason);
     if (*remedy != '\0') {
@@ -213,7 +214,7 @@ void relay_collect(void *arg)
         *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
-                           "1 for the state that the pipeline is in.", "pipeline", view.name,
+                           "1 for the current state of the pipeline.", "pipeline", view.name,
                            "state", pipeline_state_name(state), NULL) = view.state == state ? 1 : 0;
         }
     }

@@ -79,13 +79,13 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
         return x_strdup("the configuration names it");
     }
     if (IS(seq)) {
-        return x_strdup("the relay knows rows by it");
+        return x_strdup("the relay identifies rows by it");
     }
     if (IS(event_id)) {
-        return x_strdup("consumers drop repeats by it");
+        return x_strdup("consumers drop duplicates by it");
     }
     if (IS(event_type)) {
-        return x_strdup("each event has a type");
+        return x_strdup("every event needs a type");
     }
     if (IS(published_at) && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
         return x_strdup("on_publish = \"mark\" sets it");
@@ -100,7 +100,7 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
         return x_strdup("it is the record's value");
     }
     if (IS(aggregate_type) && routes_ask_aggregate(pipeline)) {
-        return x_strdup("a route asks for it");
+        return x_strdup("a route needs it");
     }
     return template_need(pipeline, name);
 }

@@ -136,18 +136,19 @@ static void groups_tell(Groups *groups)
     groups->failures = failed ? groups->failures + 1 : 0;
     bool lasts = groups->failures >= FAILURES_TOLD;
     if ((denied && !groups->said_denied) || (lasts && !groups->said)) {
-        log_error(LOG_WARN, NULL, err, "consumer groups are not all seen; publishing goes on");
+        log_error(LOG_WARN, NULL, err, "some consumer groups cannot be seen; publishing continues");
         groups->said = true;
         groups->said_denied |= denied;
     } else if (!failed && groups->said) {
         log_write(LOG_INFO, NULL, CODE_CONSUMER_GROUPS_RECOVERED, LOG_NO_FIELDS,
-                  "consumer groups are seen again");
+                  "consumer groups can be seen again");
         groups->said = groups->said_denied = false;
     }
     if (groups->left_out > 0 && !groups->left_out_said) {
         log_write(LOG_WARN, NULL, CODE_CONSUMER_GROUPS_TOO_MANY,
                   LOG_FIELDS(log_number("left_out", (long long)groups->left_out)),
-                  "monitor.consumer_groups matches more groups than are looked at; narrow it");
+                  "monitor.consumer_groups matches more groups than the relay watches; use "
+                  "narrower patterns");
     }
     groups->left_out_said = groups->left_out > 0;
 }
@@ -198,8 +199,7 @@ static void groups_lose_helper(Groups *groups, const char *what)
 {
     AUTO_TEXT how = groups_end_helper(groups);
     error_set(&groups->error, CODE_CONSUMER_GROUPS_HELPER,
-              "the helper process that asks for consumer groups %s (%s); it is started again", what,
-              how);
+              "the helper process for consumer groups %s (%s); starting it again", what, how);
     groups_tell(groups);
 }
 
@@ -225,7 +225,7 @@ static bool groups_take(Groups *groups, struct evbuffer *input)
         groups_apply(groups, &answer);
         evbuffer_drain(input, sizeof(head) + length);
     } else {
-        groups_lose_helper(groups, "gave no proper answer");
+        groups_lose_helper(groups, "sent an invalid answer");
     }
     groups_answer_free(&answer);
     return valid;
@@ -308,7 +308,7 @@ Groups *groups_new(const GroupsOptions *options)
     Groups *groups = x_calloc(1, sizeof(*groups));
     groups->options = *options;
     groups->up = metrics_gauge(options->metrics, "outboxd_consumer_groups_up",
-                               "1 when the last look at the consumer groups was complete.", NULL);
+                               "1 if the last query of the consumer groups was complete.", NULL);
     *groups->up = NAN;
     groups->timer = event_new(options->base, -1, EV_PERSIST, groups_on_timer, groups);
     int64_t interval_ms = options->config->monitor.groups_interval_ms;

@@ -104,7 +104,7 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
     *metrics_gauge(metrics, "outboxd_lag_objective_seconds", "The lag that is still good.", NULL) =
         objective->lag_seconds;
     *metrics_gauge(metrics, "outboxd_lag_target_ratio",
-                   "Share of seconds in which the lag shall be within the objective.", NULL) =
+                   "Share of seconds in which the lag should be within the objective.", NULL) =
         target;
     objective->late_seconds = metrics_counter(metrics, "outboxd_lag_late_seconds_total",
                                               "Seconds in which the lag was above the objective.",
@@ -118,10 +118,10 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
                           "Share of late seconds in the window, divided by what the target allows.",
                           "pipeline", pipeline, "window", WINDOWS[i].name, NULL);
     }
-    objective->budget_remaining =
-        metrics_gauge(metrics, "outboxd_lag_budget_remaining_ratio",
-                      "What is left of the late seconds that the target allows in 30 days.",
-                      "pipeline", pipeline, NULL);
+    objective->budget_remaining = metrics_gauge(
+        metrics, "outboxd_lag_budget_remaining_ratio",
+        "The share that is left of the late seconds that the target allows in 30 days.", "pipeline",
+        pipeline, NULL);
     *objective->budget_remaining = 1;
     return objective;
 }

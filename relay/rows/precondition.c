@@ -197,7 +197,8 @@ void precondition_say_absent(const OutboxTable *table)
     log_write(
         LOG_INFO, table->config->name, CODE_COLUMNS_ABSENT,
         LOG_FIELDS(log_text("table", table->config->outbox.table), log_text("columns", names.data)),
-        "%s has no columns %s: records go without them", table->config->outbox.table, names.data);
+        "%s has no columns %s: records do not contain them", table->config->outbox.table,
+        names.data);
 }
 
 void precondition_release(PreconditionLook *look)

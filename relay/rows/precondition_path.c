@@ -77,12 +77,12 @@ static void say_function(const Facts *facts, char *const *fields, const char *do
 {
     text_printf(&say->message,
                 "%s runs %s of role %s whenever rows are %s, as role %s: it has no search_path of "
-                "its own, and with ours (pg_catalog, pg_temp) finds nothing that it names without "
-                "a schema",
+                "its own, and with that of the relay (pg_catalog, pg_temp) it finds nothing that "
+                "it names without a schema",
                 fields[WHAT], fields[FUNCTION], fields[OWNER], done, facts->role);
     text_printf(&say->remedy,
-                "ALTER FUNCTION %s SET search_path = %s, pg_temp; and name there each schema that "
-                "it needs",
+                "ALTER FUNCTION %s SET search_path = %s, pg_temp; and list each schema that the "
+                "function needs",
                 fields[FUNCTION], fields[SEARCHED]);
 }
 

@@ -182,7 +182,7 @@ Status row_read_message(Slice content, size_t extra_count, int64_t bytes_max, Ba
     if (odd != 0) {
         row_take_back(batch, content.length + sizeof(**ret_event));
         return error_set(err, CODE_MESSAGE_MALFORMED,
-                         "field %d of a message is empty, or no text in UTF-8", (int)odd);
+                         "field %d of a message is empty, or not valid UTF-8", (int)odd);
     }
     return OK;
 }

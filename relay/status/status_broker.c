@@ -29,7 +29,7 @@ static void broker_count(const Config *config, StatusBroker *found)
     } else {
         error_set(&found->error, CODE_KAFKA_UNREACHABLE, "no Kafka broker of '%s' answers: %s",
                   config->kafka.brokers, rd_kafka_err2str(code));
-        error_hint(&found->error, "Check kafka.brokers and that the brokers are up.");
+        error_hint(&found->error, "Check kafka.brokers, and whether the brokers are running.");
     }
     rd_kafka_destroy(rk);
 }

@@ -208,7 +208,7 @@ void status_database_add_screen(const StatusDatabase *found, bool colours, Text 
         text_printf(out, " (%s), schema %s\n", found->version, label);
         if (!schema->present) {
             screen_add(out, colours, COLOUR_BAD, "no outbox here");
-            text_add(out, "; make it with: outboxd migrate\n");
+            text_add(out, "; create it with: outboxd migrate\n");
             continue;
         }
         if (schema->row_count == 0) {
@@ -229,7 +229,9 @@ void status_database_add_screen(const StatusDatabase *found, bool colours, Text 
     for (size_t i = 0; i < found->unknown_count; i++) {
         text_add(out, "the backlog of ");
         screen_add(out, false, COLOUR_NONE, found->unknown_tables[i]);
-        text_add(out, " is not known without a relay: outboxd migrate did not make it\n");
+        text_add(
+            out,
+            " is not known without a relay, because outboxd migrate did not create the table\n");
     }
 }
 

@@ -102,6 +102,25 @@ def test_the_metrics_reference_is_what_the_sources_say(tree, path, text, said):
     assert (code == 0) == (said is None) and (said or "note:") in output, output
 
 
+@pytest.mark.parametrize("path, text, said", [
+    ("relay/a.c", 'void f(Error *err)\n{\n    error_set(err, X, "the relay retries automatically");\n}\n', None),
+    ("relay/a.c", 'void f(Error *err)\n{\n    error_set(err, X, "the row was set "\n                      "aside by %s", name);\n}\n', "write stored as a dead letter"),
+    ("relay/a.c", 'void f(void)\n{\n    /* set aside, of late */\n    send("SELECT a FROM b WHERE meanwhile = 1");\n    get("meanwhile");\n}\n', None),
+    ("relay/x.inc", 'CODE(A, B, C, "warn", "The relay is down.", "Meanwhile\\nwait.")\n', "write until then"),
+    ("cdc/a.c", 'static const char *const A = "outside the relay, behind our back";\n', "write outside outboxd"),
+    ("packaging/RUNBOOK.md", "# Runbook\n\nThe events come\nback. Use `comes back`, or:\n\n```\nshall\n```\n", 'RUNBOOK.md:3: "come back"'),
+    ("packaging/guide/run.md", "Somebody mends it, and the pipeline continues.\n", "write fix"),
+    ("packaging/guide/run.md", "Share of late seconds in the window.\n", None),
+    ("packaging/prometheus/r.yml", 'description: "{{ $labels.pipeline }} waits for a human"\n', "write an operator"),
+    ("packaging/grafana/d.json", '{"panels": [{"title": "Set aside", "description": "Events that were set aside"}]}\n', '"set aside" in "Events'),
+    ("packaging/grafana/d.json", '{"panels": [{"title": "Dead letters", "expr": "were set aside"}]}\n', None),
+    ("relay/app/README.md", "Notes of engineers may come back meanwhile.\n", None),
+])
+def test_what_users_read_has_one_word_for_one_thing(tree, path, text, said):
+    code, output = tree({path: text})("words.py")
+    assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
 ERROR_H = "typedef struct Error { char text[100]; } Error;\n"
 LINES = "".join(f"    step_{n}(x, {n});\n" for n in range(6))
 LIMITS = "".join(f"{name} {number}\n" for name, number in {

@@ -85,6 +85,9 @@ lint_pages() { "$python" tests/support/pages.py; }
 # The metrics reference is what the sources say; documents, alerts and the dashboard name metrics of it.
 lint_metrics() { "$python" tests/support/metrics.py; }
 
+# What users read is plain English, with one word for one thing.
+lint_words() { "$python" tests/support/words.py; }
+
 # Each test that SECURITY.md and tests/TRIALS.md name exists.
 lint_named() { "$python" tests/support/named_tests.py; }
 
@@ -111,6 +114,7 @@ lint_parts() {
     part "lint documents" lint_documents
     part "lint pages" lint_pages
     part "lint metrics" lint_metrics
+    part "lint words" lint_words
     part "lint named tests" lint_named
     part "lint mutants" lint_mutants
     part "lint house" lint_house && sed '/^note:/d; s/^/      /' "$logs/house"

@@ -662,7 +662,7 @@ void rig_assert_error(ErrorCode code)
 
 uint64_t rig_failed(Reason reason)
 {
-    return *metrics_counter(rig.metrics, "outboxd_events_failed_total",
-                            "Delivery reports that were failures.", "pipeline", "orders", "topic",
-                            "order.events", "reason", reason_name(reason), NULL);
+    return *metrics_counter(rig.metrics, "outboxd_events_failed_total", "Failed deliveries.",
+                            "pipeline", "orders", "topic", "order.events", "reason",
+                            reason_name(reason), NULL);
 }

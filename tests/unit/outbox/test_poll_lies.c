@@ -125,8 +125,8 @@ Test(poll_lies, what_is_garbled_three_times_at_one_place_stops)
             cr_assert(rig.pipe.error.code == CODE_PG_PROTOCOL ||
                           rig.pipe.error.code == CODE_POSTGRES_ANSWER,
                       "%s: %s", STATEMENTS[i], error_message(&rig.pipe.error));
-            cr_assert_not_null(
-                strstr(error_own_hint(&rig.pipe.error), "This came 3 times at the same place"));
+            cr_assert_not_null(strstr(error_own_hint(&rig.pipe.error),
+                                      "This happened 3 times at the same position"));
             rig_end();
         }
     }
