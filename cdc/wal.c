@@ -175,12 +175,6 @@ static void wal_drain(Source *source)
     wal_check_drained(wal);
 }
 
-static size_t wal_unmarked(const Source *source)
-{
-    const WalSource *wal = (const WalSource *)source;
-    return marker_unmarked(wal->marker) + wal->waiting.events;
-}
-
 /* What follows has its place behind all of it: the log behind the rows from before the slot, a
  * table behind the one that was renamed. */
 static bool wal_reads_on(const Source *source)

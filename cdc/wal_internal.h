@@ -276,6 +276,8 @@ void wal_want(WalSource *wal, WalJob job);
 /** To whoever decides what comes next: wal.c. */
 void wal_tell(WalSource *wal, WalNews news);
 void wal_deliver(WalSource *wal, Batch *batch);
+/** Of SourceOps. */
+size_t wal_unmarked(const Source *source);
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 /** Nothing is read that is not acknowledged and committed. */
 bool wal_is_idle(const WalSource *wal);

@@ -46,10 +46,17 @@ void wal_deliver(WalSource *wal, Batch *batch)
     wal->source.events.batch(wal->source.events.arg, batch);
 }
 
+size_t wal_unmarked(const Source *source)
+{
+    const WalSource *wal = (const WalSource *)source;
+    return marker_unmarked(wal->marker) + wal->waiting.events;
+}
+
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
 {
     return !wal->draining && !wal->waiting.stands &&
-           wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
+           wal->source.events.room(wal->source.events.arg, wal_unmarked(&wal->source), ret_events,
+                                   ret_bytes);
 }
 
 bool wal_is_idle(const WalSource *wal)

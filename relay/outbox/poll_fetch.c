@@ -415,7 +415,8 @@ void fetch_next(PollSource *poll)
     }
     size_t events = 0;
     size_t bytes = 0;
-    bool room = poll->source.events.room(poll->source.events.arg, &events, &bytes);
+    bool room = poll->source.events.room(poll->source.events.arg, marker_unmarked(poll->marker),
+                                         &events, &bytes);
     if (poll->more && room && fetch_fits(poll, &events, &bytes)) {
         poll->more = false;
         event_del(poll->timer);

@@ -44,8 +44,9 @@ static void on_batch(void *arg, Batch *batch)
     rig->came(batch);
 }
 
-static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes)
 {
+    (void)unmarked;
     SourceRig *rig = arg;
     *ret_events = rig->room_events;
     *ret_bytes = rig->room_bytes;
