@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "sink/file/file.h"
+#include "sink/file/file_format.h"
 
 #define NOT_A_FILE "Name a file in file.path: no directory, link, pipe or device."
 
@@ -47,7 +48,7 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
 
 Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Error *err)
 {
-    char first = '{';
+    char begins[sizeof(FILE_FORMAT_JSON_BEGINS) - 1];
     if (fstat(fd, ret_is) != 0) {
         return file_path_failed(config->path, "look at", errno, err);
     }
@@ -55,12 +56,15 @@ Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Er
         error_set(err, CODE_FILE_UNWRITABLE, "'%s' is no regular file", config->path);
         return error_hint(err, NOT_A_FILE);
     }
-    if (ret_is->st_size > 0 && pread(fd, &first, 1, 0) != 1) {
+    ssize_t length = pread(fd, begins, sizeof(begins), 0); /* less: a torn first line */
+    if (length < 0) {
         return file_path_failed(config->path, "read", errno, err);
     }
-    if (config->format == FILE_FORMAT_JSON && first != '{') {
+    if (config->format == FILE_FORMAT_JSON &&
+        memcmp(begins, FILE_FORMAT_JSON_BEGINS, (size_t)length) != 0) {
         error_set(err, CODE_FILE_FOREIGN,
-                  "'%s' is not a file of JSON lines: it does not begin with '{'", config->path);
+                  "'%s' is not a file of JSON lines of a relay: it does not begin with '%s'",
+                  config->path, FILE_FORMAT_JSON_BEGINS);
         return error_advise(err);
     }
     return OK;

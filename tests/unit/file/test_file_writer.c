@@ -90,7 +90,7 @@ static void begin(void)
     strcpy(directory, "/tmp/outboxd-file-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
     snprintf(path, sizeof(path), "%s/orders.jsonl", directory);
-    config = (FileConfig){.path = path, .format = FILE_FORMAT_JSON};
+    config = (FileConfig){.path = path, .format = FILE_FORMAT_RAW}; /* lines of any kind */
     memset(&disk, 0, sizeof(disk));
     file_writer_init(&writer, "orders", &config);
     writer.calls = &CALLS;
@@ -332,19 +332,26 @@ Test(file_writer, a_torn_last_line_is_cut)
     }
 }
 
+static const char FIRST[] = "{\"topic\":\"t\"}\n";
+
 Test(file_writer, a_first_line_that_is_torn_leaves_an_empty_file)
 {
-    given("{\"half", 6);
-    put("{1}\n");
-    assert_content("{1}\n");
+    config.format = FILE_FORMAT_JSON;
+    for (size_t length = 1; length < sizeof(FIRST) - 1; length++) {
+        given(FIRST, length);
+        put("{1}\n");
+        assert_content("{1}\n");
+        file_writer_close(&writer);
+    }
 }
 
 Test(file_writer, zeros_that_a_power_loss_left_are_cut_with_what_follows)
 {
-    static const char ZEROS[] = "{1}\n{2}\n\0\0\0\0\0\0{4}\n";
+    static const char ZEROS[] = "{\"topic\":1}\n{2}\n\0\0\0\0\0\0{4}\n";
+    config.format = FILE_FORMAT_JSON;
     given(ZEROS, sizeof(ZEROS) - 1);
     put("{3}\n");
-    assert_content("{1}\n{2}\n{3}\n");
+    assert_content("{\"topic\":1}\n{2}\n{3}\n");
 }
 
 Test(file_writer, a_torn_line_behind_very_much_is_found)
@@ -364,9 +371,14 @@ Test(file_writer, a_torn_line_behind_very_much_is_found)
 
 Test(file_writer, a_stranger_file_is_left_alone)
 {
-    given("root:x:0:0", 10);
-    put_fails("{1}\n", CODE_FILE_FOREIGN);
-    assert_content("root:x:0:0");
+    /* Such as a document of somebody's on one line: it has no line end, and looks torn. */
+    static const char *const STRANGERS[] = {"root:x:0:0", "{\"name\": \"mine\"}", "{}\n", "{\n}"};
+    config.format = FILE_FORMAT_JSON;
+    for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(STRANGERS[0]); i++) {
+        given(STRANGERS[i], strlen(STRANGERS[i]));
+        put_fails("{1}\n", CODE_FILE_FOREIGN);
+        assert_content(STRANGERS[i]);
+    }
 }
 
 Test(file_writer, a_removed_file_is_made_again)
