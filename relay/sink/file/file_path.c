@@ -37,6 +37,8 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
     case EROFS:
         return error_hint(err, "Let the relay's user write the directory of file.path and the file "
                                "itself.");
+    case ENAMETOOLONG:
+        return error_hint(err, "Shorten the name in file.path: rotation adds 24 bytes to it.");
     case EISDIR:
     case ELOOP:
     case ENXIO:
@@ -84,6 +86,18 @@ static Status path_check_file(const FileConfig *config, bool *ret_there, Error *
     return status;
 }
 
+/* A rotated file has the longer name (file_writer.h). */
+static Status path_check_rotated(const FileConfig *config, Error *err)
+{
+    bool rotates = config->rotate_bytes > 0 || config->rotate_interval_ms > 0;
+    AUTO_TEXT rotated = x_format("%s.20261128T190000.123456Z", config->path);
+    struct stat there;
+    if (!rotates || lstat(rotated, &there) == 0 || errno != ENAMETOOLONG) {
+        return OK;
+    }
+    return file_path_failed(config->path, "rotate", errno, err);
+}
+
 Status sink_file_check(const PipelineConfig *pipeline, Error *err)
 {
     const FileConfig *config = &pipeline->file;
@@ -94,6 +108,9 @@ Status sink_file_check(const PipelineConfig *pipeline, Error *err)
     /* Also beside a file that can be written: rotation makes another one. */
     if (status == OK && access(directory, W_OK | X_OK) != 0) {
         status = file_path_failed(config->path, there ? "rotate" : "make", errno, &found);
+    }
+    if (status == OK) {
+        status = path_check_rotated(config, &found);
     }
     if (status != OK) {
         error_set_as(err, ERROR_FATAL, EXIT_CONFIG, found.code, "%s", error_message(&found));

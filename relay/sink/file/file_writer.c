@@ -247,7 +247,7 @@ static char *writer_new_name(const FileWriter *w, int64_t now_us)
         (void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &utc);
         char *name = x_format("%s.%s.%06dZ", w->config->path, stamp, (int)(now_us % 1000000));
         struct stat there;
-        if (lstat(name, &there) != 0 && errno == ENOENT) {
+        if (lstat(name, &there) != 0) { /* there is none, or rename() says why there cannot be */
             return name;
         }
         free(name);

@@ -507,6 +507,22 @@ Test(file_writer, rotation_by_time_comes_with_the_clock)
     assert_content("{3}\n{4}\n");
 }
 
+Test(file_writer, a_name_that_is_too_long_to_rotate_is_said)
+{
+    char name[256];
+    memset(name, 'n', 240);
+    name[240] = '\0';
+    AUTO_TEXT long_path = x_format("%s/%s", directory, name);
+    config.path = long_path;
+    config.rotate_bytes = 8;
+    put("{1}\n");
+    AUTO_ERROR err = {0};
+    cr_assert_eq(put_at("{22222222}\n", HOUR_US, &err), FAILED);
+    cr_assert_not_null(strstr(error_message(&err), "File name too long"), "%s",
+                       error_message(&err));
+    file_writer_close(&writer);
+}
+
 Test(file_writer, a_rotation_that_fails_is_tried_again)
 {
     config.rotate_bytes = 4;
