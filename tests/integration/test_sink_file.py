@@ -308,6 +308,8 @@ def test_a_standby_takes_the_file_over(captured, database, tmp_path):
     ("a link", "it is a symbolic link", "Name a file in file.path"),
     ("a pipe", "is no regular file", "Name a file in file.path"),
     ("another file", "is not a file of JSON lines", "Correct file.path"),
+    ("a document", "is not a file of JSON lines", "Correct file.path"),
+    ("too long to rotate", "File name too long", "Shorten the name"),
     ("not ours", "Permission denied", "Let the relay's user write")])
 def test_a_path_that_cannot_be_is_refused_before_anything_is_read(database, tmp_path, what, message, remedy):
     path, user = tmp_path / "orders.jsonl", {}
@@ -321,11 +323,16 @@ def test_a_path_that_cannot_be_is_refused_before_anything_is_read(database, tmp_
         os.mkfifo(path)
     elif what == "another file":
         path.write_text("root:x:0:0\n")
+    elif what == "a document":
+        path.write_text('{"name": "mine"}')
+    elif what == "too long to rotate":
+        path = tmp_path / ("n" * 240)
     else:
         path.write_text("")
         path.chmod(0o400)
         user = unprivileged(tmp_path)
-    config = write_configuration(str(tmp_path / "outboxd.conf"), configuration(database.dsn(), "", {"sink": "file", "file": {"path": str(path)}}))
+    config = write_configuration(str(tmp_path / "outboxd.conf"), configuration(database.dsn(), "", {
+        "sink": "file", "file": {"path": str(path), "rotate_bytes": "1MB"}}))
     if user:
         os.chown(config, user["user"], -1)
     for arguments in (["check", "--offline", "-c", config], ["run", "-c", config]):

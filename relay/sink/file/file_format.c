@@ -62,7 +62,7 @@ static size_t add_headers(Text *text, const Record *record, bool texts)
 
 static void add_json(const Record *record, const Event *event, int64_t now_us, Text *text)
 {
-    text_add(text, "{\"topic\":");
+    text_add(text, FILE_FORMAT_JSON_BEGINS);
     text_add_json(text, slice_of(record->topic->name));
     text_add_char(text, ',');
     add_member(text, "key", record->key);

@@ -6,6 +6,9 @@
 #include "flow/event.h"
 #include "flow/record.h"
 
+/* Each line of the json format begins so: by this the sink knows its own files. */
+#define FILE_FORMAT_JSON_BEGINS "{\"topic\":"
+
 /** Appends the record with its line end. json: one object without a line end in it,
  *
  *    {"topic":"…","key":"…","value":"…","headers":{"name":"…"},"id":"…","time":"2026-…Z"}

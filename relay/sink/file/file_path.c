@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "sink/file/file.h"
+#include "sink/file/file_format.h"
 
 #define NOT_A_FILE "Name a file in file.path: no directory, link, pipe or device."
 
@@ -36,6 +37,8 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
     case EROFS:
         return error_hint(err, "Let the relay's user write the directory of file.path and the file "
                                "itself.");
+    case ENAMETOOLONG:
+        return error_hint(err, "Shorten the name in file.path: rotation adds 24 bytes to it.");
     case EISDIR:
     case ELOOP:
     case ENXIO:
@@ -47,7 +50,7 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
 
 Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Error *err)
 {
-    char first = '{';
+    char begins[sizeof(FILE_FORMAT_JSON_BEGINS) - 1];
     if (fstat(fd, ret_is) != 0) {
         return file_path_failed(config->path, "look at", errno, err);
     }
@@ -55,12 +58,15 @@ Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Er
         error_set(err, CODE_FILE_UNWRITABLE, "'%s' is no regular file", config->path);
         return error_hint(err, NOT_A_FILE);
     }
-    if (ret_is->st_size > 0 && pread(fd, &first, 1, 0) != 1) {
+    ssize_t length = pread(fd, begins, sizeof(begins), 0); /* less: a torn first line */
+    if (length < 0) {
         return file_path_failed(config->path, "read", errno, err);
     }
-    if (config->format == FILE_FORMAT_JSON && first != '{') {
+    if (config->format == FILE_FORMAT_JSON &&
+        memcmp(begins, FILE_FORMAT_JSON_BEGINS, (size_t)length) != 0) {
         error_set(err, CODE_FILE_FOREIGN,
-                  "'%s' is not a file of JSON lines: it does not begin with '{'", config->path);
+                  "'%s' is not a file of JSON lines of a relay: it does not begin with '%s'",
+                  config->path, FILE_FORMAT_JSON_BEGINS);
         return error_advise(err);
     }
     return OK;
@@ -80,6 +86,18 @@ static Status path_check_file(const FileConfig *config, bool *ret_there, Error *
     return status;
 }
 
+/* A rotated file has the longer name (file_writer.h). */
+static Status path_check_rotated(const FileConfig *config, Error *err)
+{
+    bool rotates = config->rotate_bytes > 0 || config->rotate_interval_ms > 0;
+    AUTO_TEXT rotated = x_format("%s.20261128T190000.123456Z", config->path);
+    struct stat there;
+    if (!rotates || lstat(rotated, &there) == 0 || errno != ENAMETOOLONG) {
+        return OK;
+    }
+    return file_path_failed(config->path, "rotate", errno, err);
+}
+
 Status sink_file_check(const PipelineConfig *pipeline, Error *err)
 {
     const FileConfig *config = &pipeline->file;
@@ -90,6 +108,9 @@ Status sink_file_check(const PipelineConfig *pipeline, Error *err)
     /* Also beside a file that can be written: rotation makes another one. */
     if (status == OK && access(directory, W_OK | X_OK) != 0) {
         status = file_path_failed(config->path, there ? "rotate" : "make", errno, &found);
+    }
+    if (status == OK) {
+        status = path_check_rotated(config, &found);
     }
     if (status != OK) {
         error_set_as(err, ERROR_FATAL, EXIT_CONFIG, found.code, "%s", error_message(&found));

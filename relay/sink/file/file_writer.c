@@ -21,7 +21,7 @@ enum {
 };
 
 static const FileCalls SYSTEM = {
-    .write = pwrite, .flush = fdatasync, .cut = ftruncate, .rename = rename};
+    .write = write, .flush = fdatasync, .cut = ftruncate, .rename = rename};
 
 void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *config)
 {
@@ -32,17 +32,31 @@ void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *con
                       .fd = -1};
 }
 
+/* Takes off what is behind the last safe line. Only while the lock is ours: behind it may be what
+ * another relay acknowledged. A file that somebody cut is not made longer, which would leave a
+ * hole. */
+static int writer_cut(FileWriter *w)
+{
+    struct stat is;
+    if (fstat(w->fd, &is) != 0 || (is.st_size > w->size && w->calls->cut(w->fd, w->size) != 0)) {
+        return -1;
+    }
+    w->dirty = false;
+    return 0;
+}
+
+/* What could not be cut stays: nobody can tell it from what another relay writes next. */
 void file_writer_close(FileWriter *w)
 {
     if (w->fd < 0) {
         return;
     }
-    if (w->dirty && w->calls->cut(w->fd, w->size) == 0) {
-        w->dirty = false;
+    if (w->dirty) {
+        (void)writer_cut(w);
     }
+    w->dirty = false;
     close(w->fd);
     w->fd = -1;
-    w->known = w->dirty; /* whoever writes it meanwhile may leave it as long as it was */
 }
 
 void file_writer_release(FileWriter *w)
@@ -137,22 +151,12 @@ static Status writer_begin(FileWriter *w, Error *err)
     if (file_path_check(w->config, w->fd, &is, err) != OK) {
         return FAILED;
     }
-    bool same = w->known && is.st_dev == w->device && is.st_ino == w->inode;
-    if (same && w->dirty && is.st_size >= w->size) { /* after a write or a flush that failed */
-        if (w->calls->cut(w->fd, w->size) != 0) {
-            return writer_failed(w, "cut", err);
-        }
-    } else if (writer_mend(w, is.st_size, err) != OK) {
+    if (writer_mend(w, is.st_size, err) != OK) {
         return FAILED;
     }
-    w->dirty = false;
-    w->known = true;
-    w->device = is.st_dev;
-    w->inode = is.st_ino;
     int64_t written_us = (int64_t)is.st_mtim.tv_sec * 1000000 + is.st_mtim.tv_nsec / 1000;
     w->period = writer_period(w, written_us);
     if (w->calls->flush(w->fd) != 0) { /* lines that a killed relay had written */
-        w->known = false;
         return writer_failed(w, "flush", err);
     }
     return writer_flush_directory(w, err);
@@ -160,7 +164,8 @@ static Status writer_begin(FileWriter *w, Error *err)
 
 static Status writer_open(FileWriter *w, Error *err)
 {
-    w->fd = open(w->config->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+    w->fd = open(w->config->path,
+                 O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
                  FILE_MODE);
     if (w->fd < 0) {
         return writer_failed(w, "open", err);
@@ -200,7 +205,6 @@ static bool writer_is_ours(FileWriter *w)
     bool as_left = w->dirty ? open_one.st_size >= w->size : open_one.st_size == w->size;
     if (!as_left) {
         writer_say_changed(w, "written to or cut by another program");
-        w->known = false;
     }
     return as_left;
 }
@@ -212,11 +216,8 @@ static Status writer_ready(FileWriter *w, Error *err)
         w->dirty = false;
         file_writer_close(w);
     }
-    if (w->fd >= 0 && w->dirty) {
-        if (w->calls->cut(w->fd, w->size) != 0) {
-            return writer_failed(w, "cut", err);
-        }
-        w->dirty = false;
+    if (w->fd >= 0 && w->dirty && writer_cut(w) != 0) {
+        return writer_failed(w, "cut", err);
     }
     return w->fd >= 0 ? OK : writer_open(w, err);
 }
@@ -246,7 +247,7 @@ static char *writer_new_name(const FileWriter *w, int64_t now_us)
         (void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &utc);
         char *name = x_format("%s.%s.%06dZ", w->config->path, stamp, (int)(now_us % 1000000));
         struct stat there;
-        if (lstat(name, &there) != 0 && errno == ENOENT) {
+        if (lstat(name, &there) != 0) { /* there is none, or rename() says why there cannot be */
             return name;
         }
         free(name);
@@ -266,7 +267,6 @@ static Status writer_rotate(FileWriter *w, int64_t now_us, Error *err)
               "rotated the file; a new one begins");
     close(w->fd);
     w->fd = -1;
-    w->known = false;
     w->size = 0;
     return writer_open(w, err);
 }
@@ -275,24 +275,21 @@ static Status writer_append(FileWriter *w, Slice lines, Error *err)
 {
     w->dirty = true;
     for (size_t done = 0; done < lines.length;) {
-        ssize_t wrote = w->calls->write(w->fd, lines.data + done, lines.length - done,
-                                        (off_t)(w->size + (int64_t)done));
+        ssize_t wrote = w->calls->write(w->fd, lines.data + done, lines.length - done);
         if (wrote > 0) {
             done += (size_t)wrote;
         } else if (wrote == 0 || errno != EINTR) {
             errno = wrote == 0 ? ENOSPC : errno;
             writer_failed(w, "write", err);
-            if (w->calls->cut(w->fd, w->size) == 0) { /* no reader shall meet half a line */
-                w->dirty = false;
-            }
+            (void)writer_cut(w); /* no reader shall meet half a line */
             return FAILED;
         }
     }
     if (w->calls->flush(w->fd) != 0) {
         writer_failed(w, "flush", err);
-        int fd = w->fd; /* closed as it is: the next attempt cuts, behind a new descriptor */
-        w->fd = -1;
-        close(fd);
+        if (writer_cut(w) == 0) { /* else it stays locked, and the next attempt cuts */
+            file_writer_close(w);
+        }
         return FAILED;
     }
     w->size += (int64_t)lines.length;

@@ -6,7 +6,8 @@
  * before anything else is written, so that no half line is ever in front of a whole one.
  *
  *  - A flush that failed is not repeated: the kernel may have dropped the pages and call the next
- *    one a success. The file is closed, opened, cut and written again.
+ *    one a success. The file is cut, closed, opened and written again. The cut comes first, under
+ *    the lock: once that is gone, another relay may have written there.
  *  - What is behind the last line end when a file is opened was never acknowledged (a kill or a
  *    power loss broke it off), nor was anything behind a NUL byte of a JSON file (a power loss
  *    after the file had grown): it is cut off, and said.
@@ -28,9 +29,9 @@
 
 /* What a test makes fail. */
 typedef struct FileCalls {
-    ssize_t (*write)(int fd, const void *bytes, size_t length, off_t at); /* pwrite */
-    int (*flush)(int fd);                                                 /* fdatasync, fsync */
-    int (*cut)(int fd, off_t length);                                     /* ftruncate */
+    ssize_t (*write)(int fd, const void *bytes, size_t length); /* at the end of the file */
+    int (*flush)(int fd);                                       /* fdatasync, fsync */
+    int (*cut)(int fd, off_t length);                           /* ftruncate */
     int (*rename)(const char *from, const char *to);
 } FileCalls;
 
@@ -39,11 +40,8 @@ typedef struct FileWriter {
     const FileConfig *config;
     const FileCalls *calls;
     char *directory;
-    int fd; /* -1: closed */
-    dev_t device;
-    ino_t inode;
-    int64_t size;   /* bytes that are safe, of the file (device, inode) */
-    bool known;     /* device, inode and size are of a file that we had open */
+    int fd;         /* -1: closed */
+    int64_t size;   /* bytes that are safe */
     bool dirty;     /* there may be more bytes behind them */
     int64_t period; /* of rotate_interval, in which the file was written to */
 } FileWriter;

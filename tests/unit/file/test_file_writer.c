@@ -27,6 +27,7 @@ static struct {
     int flush_fails;
     int cut_fails;
     int rename_fails;
+    bool somebody_cuts; /* > FILE, before the next write */
     int writes;
     int flushes;
 } disk;
@@ -36,18 +37,22 @@ static bool strikes(int *countdown)
     return *countdown > 0 && --*countdown == 0;
 }
 
-static ssize_t disk_write(int fd, const void *bytes, size_t length, off_t at)
+static ssize_t disk_write(int fd, const void *bytes, size_t length)
 {
     disk.writes++;
+    if (disk.somebody_cuts) {
+        disk.somebody_cuts = false;
+        cr_assert_eq(truncate(path, 0), 0);
+    }
     if (strikes(&disk.write_fails)) {
-        ssize_t some = pwrite(fd, bytes, (length + 1) / 2, at); /* half of it is there already */
+        ssize_t some = write(fd, bytes, (length + 1) / 2); /* half of it is there already */
         if (disk.write_errno == 0) {
             return some;
         }
         errno = disk.write_errno;
         return -1;
     }
-    return pwrite(fd, bytes, length, at);
+    return write(fd, bytes, length);
 }
 
 static int disk_flush(int fd)
@@ -85,7 +90,7 @@ static void begin(void)
     strcpy(directory, "/tmp/outboxd-file-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
     snprintf(path, sizeof(path), "%s/orders.jsonl", directory);
-    config = (FileConfig){.path = path, .format = FILE_FORMAT_JSON};
+    config = (FileConfig){.path = path, .format = FILE_FORMAT_RAW}; /* lines of any kind */
     memset(&disk, 0, sizeof(disk));
     file_writer_init(&writer, "orders", &config);
     writer.calls = &CALLS;
@@ -224,6 +229,55 @@ Test(file_writer, a_flush_that_failed_is_not_made_good_by_a_later_one)
     assert_content("{1}\n{2}\n");
 }
 
+/* Another relay, which publishes once this one closed the file. */
+static void another_puts(const char *lines)
+{
+    FileWriter another;
+    AUTO_ERROR err = {0};
+    file_writer_init(&another, "orders", &config);
+    cr_assert_eq(file_writer_write(&another, slice_of(lines), HOUR_US, &err), OK, "%s",
+                 error_message(&err));
+    file_writer_release(&another);
+}
+
+Test(file_writer, what_another_relay_wrote_after_a_flush_that_failed_stays)
+{
+    put("{1}\n");
+    disk.flush_fails = 1;
+    put_fails("{2}\n", CODE_FILE_UNWRITABLE);
+    assert_content("{1}\n"); /* cut while the lock kept others away */
+    file_writer_close(&writer);
+    another_puts("{2}\n{3}\n");
+    put("{4}\n");
+    assert_content("{1}\n{2}\n{3}\n{4}\n");
+}
+
+Test(file_writer, what_another_relay_wrote_behind_what_could_not_be_cut_stays)
+{
+    put("{1}\n");
+    disk.flush_fails = 1;
+    disk.cut_fails = 1;
+    put_fails("{2}\n", CODE_FILE_UNWRITABLE);
+    disk.cut_fails = 1;
+    file_writer_close(&writer);
+    another_puts("{2}\n{3}\n");
+    put("{4}\n");
+    assert_content("{1}\n{2}\n{2}\n{3}\n{4}\n");
+}
+
+Test(file_writer, what_a_failed_flush_could_not_cut_keeps_the_file_locked)
+{
+    put("{1}\n");
+    disk.flush_fails = 1;
+    disk.cut_fails = 1;
+    put_fails("{2}\n", CODE_FILE_UNWRITABLE);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    cr_assert_neq(flock(fd, LOCK_EX | LOCK_NB), 0);
+    close(fd);
+    put("{2}\n");
+    assert_content("{1}\n{2}\n");
+}
+
 Test(file_writer, every_call_may_fail_once)
 {
     /* SQLite's loop: the n-th call of each kind fails, for each n; then all is as if none had. */
@@ -278,19 +332,26 @@ Test(file_writer, a_torn_last_line_is_cut)
     }
 }
 
+static const char FIRST[] = "{\"topic\":\"t\"}\n";
+
 Test(file_writer, a_first_line_that_is_torn_leaves_an_empty_file)
 {
-    given("{\"half", 6);
-    put("{1}\n");
-    assert_content("{1}\n");
+    config.format = FILE_FORMAT_JSON;
+    for (size_t length = 1; length < sizeof(FIRST) - 1; length++) {
+        given(FIRST, length);
+        put("{1}\n");
+        assert_content("{1}\n");
+        file_writer_close(&writer);
+    }
 }
 
 Test(file_writer, zeros_that_a_power_loss_left_are_cut_with_what_follows)
 {
-    static const char ZEROS[] = "{1}\n{2}\n\0\0\0\0\0\0{4}\n";
+    static const char ZEROS[] = "{\"topic\":1}\n{2}\n\0\0\0\0\0\0{4}\n";
+    config.format = FILE_FORMAT_JSON;
     given(ZEROS, sizeof(ZEROS) - 1);
     put("{3}\n");
-    assert_content("{1}\n{2}\n{3}\n");
+    assert_content("{\"topic\":1}\n{2}\n{3}\n");
 }
 
 Test(file_writer, a_torn_line_behind_very_much_is_found)
@@ -310,9 +371,14 @@ Test(file_writer, a_torn_line_behind_very_much_is_found)
 
 Test(file_writer, a_stranger_file_is_left_alone)
 {
-    given("root:x:0:0", 10);
-    put_fails("{1}\n", CODE_FILE_FOREIGN);
-    assert_content("root:x:0:0");
+    /* Such as a document of somebody's on one line: it has no line end, and looks torn. */
+    static const char *const STRANGERS[] = {"root:x:0:0", "{\"name\": \"mine\"}", "{}\n", "{\n}"};
+    config.format = FILE_FORMAT_JSON;
+    for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(STRANGERS[0]); i++) {
+        given(STRANGERS[i], strlen(STRANGERS[i]));
+        put_fails("{1}\n", CODE_FILE_FOREIGN);
+        assert_content(STRANGERS[i]);
+    }
 }
 
 Test(file_writer, a_removed_file_is_made_again)
@@ -340,6 +406,29 @@ Test(file_writer, a_file_that_was_cut_by_somebody_goes_on_where_it_ends)
     cr_assert_eq(truncate(path, 0), 0);
     put("{3}\n");
     assert_content("{3}\n");
+}
+
+Test(file_writer, a_file_that_was_cut_within_a_group_has_no_hole)
+{
+    put("{1}\n");
+    disk.somebody_cuts = true; /* between the look at the file and the write */
+    put("{2}\n");
+    assert_content("{2}\n");
+    put("{3}\n");
+    file_writer_close(&writer);
+    put("{4}\n");
+    assert_content("{2}\n{3}\n{4}\n");
+}
+
+Test(file_writer, a_file_that_was_cut_within_a_group_that_fails_is_not_made_longer)
+{
+    put("{1}\n");
+    disk.somebody_cuts = true;
+    disk.write_fails = 1;
+    disk.write_errno = ENOSPC;
+    put_fails("{2}\n", CODE_FILE_DISK_FULL);
+    put("{2}\n");
+    assert_content("{2}\n");
 }
 
 Test(file_writer, what_somebody_appended_is_no_half_line_in_front_of_ours)
@@ -416,6 +505,22 @@ Test(file_writer, rotation_by_time_comes_with_the_clock)
     cr_assert_eq(put_at("{4}\n", 3 * HOUR_US, &err), OK, "a clock that goes back rotates nothing");
     cr_assert_eq(rotated(names), 1);
     assert_content("{3}\n{4}\n");
+}
+
+Test(file_writer, a_name_that_is_too_long_to_rotate_is_said)
+{
+    char name[256];
+    memset(name, 'n', 240);
+    name[240] = '\0';
+    AUTO_TEXT long_path = x_format("%s/%s", directory, name);
+    config.path = long_path;
+    config.rotate_bytes = 8;
+    put("{1}\n");
+    AUTO_ERROR err = {0};
+    cr_assert_eq(put_at("{22222222}\n", HOUR_US, &err), FAILED);
+    cr_assert_not_null(strstr(error_message(&err), "File name too long"), "%s",
+                       error_message(&err));
+    file_writer_close(&writer);
 }
 
 Test(file_writer, a_rotation_that_fails_is_tried_again)
