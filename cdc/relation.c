@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/relation_internal.h"
+#include "config/columns.h"
 #include "flow/event.h"
 
 /* pg_type.dat */
@@ -47,26 +48,7 @@ void relations_release(Relations *relations)
 
 static const char *target_column(const PipelineConfig *pipeline, int target)
 {
-    const ColumnsConfig *c = &pipeline->columns;
-    const char *const names[FIELD_COUNT] = {
-        [FIELD_SEQ] = c->seq,
-        [FIELD_EVENT_ID] = c->event_id,
-        [FIELD_EVENT_TYPE] = c->event_type,
-        [FIELD_EVENT_VERSION] = c->event_version,
-        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
-        [FIELD_AGGREGATE_ID] = c->aggregate_id,
-        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
-        [FIELD_PAYLOAD] = c->payload,
-        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
-        [FIELD_CONTENT_TYPE] = c->content_type,
-        [FIELD_CORRELATION_ID] = c->correlation_id,
-        [FIELD_CAUSATION_ID] = c->causation_id,
-        [FIELD_TRACEPARENT] = c->traceparent,
-        [FIELD_HEADERS] = c->headers,
-        [FIELD_TOPIC] = c->topic,
-        [FIELD_OCCURRED_AT] = c->occurred_at,
-    };
-    return target < FIELD_COUNT ? names[target]
+    return target < FIELD_COUNT ? column_name(pipeline, (size_t)target)
                                 : pipeline->header_columns.items[target - FIELD_COUNT];
 }
 
@@ -81,7 +63,7 @@ static Conversion column_conversion(uint32_t type, int target)
     case CIDR_OID:
         return INET_TEXT;
     case BYTEA_OID:
-        return target == FIELD_PAYLOAD_BYTES ? BYTEA_BYTES : AS_SENT;
+        return column_is_bytes(target) ? BYTEA_BYTES : AS_SENT;
     default:
         return AS_SENT;
     }
@@ -214,7 +196,7 @@ static Relation *relation_new(const Relations *relations, const PgOutputRelation
         PgOutputColumn column = pgoutput_column(&rest);
         relation_use(relation, relations, i, &column);
         if (column.name.length > 0 &&
-            slice_equal(column.name, slice_of(relations->pipeline->columns.published_at))) {
+            slice_equal(column.name, slice_of(relations->pipeline->columns[FIELD_PUBLISHED_AT]))) {
             relation->published = i;
         }
     }
@@ -226,31 +208,30 @@ enum { NEEDED_COLUMNS = 7 };
 
 typedef struct NeededColumn {
     EventField field;
-    const char *option;
-    const char *column; /* "" or NULL: not needed */
+    const char *column; /* "": not needed */
 } NeededColumn;
 
 /* The name, or "" where the table has no such column and the pipeline does without. */
 static const char *needed_name(const Relations *relations, EventField field)
 {
     bool absent = (relations->absent & TABLE_COLUMN(field)) != 0;
-    return absent ? "" : target_column(relations->pipeline, (int)field);
+    return absent ? "" : column_name(relations->pipeline, field);
 }
 
 static void relations_needed(const Relations *relations, NeededColumn ret_needed[NEEDED_COLUMNS])
 {
-    const ColumnsConfig *c = &relations->pipeline->columns;
+    const PipelineConfig *pipeline = relations->pipeline;
     const char *payload = needed_name(relations, FIELD_PAYLOAD);
-    bool bytes_alone = slice_of(payload).length == 0;
-    bool keep = relations->pipeline->on_publish == ON_PUBLISH_KEEP;
+    bool bytes_alone = *payload == '\0';
+    bool keep = pipeline->on_publish == ON_PUBLISH_KEEP;
     const NeededColumn needed[NEEDED_COLUMNS] = {
-        {FIELD_SEQ, "seq", keep ? "" : c->seq},
-        {FIELD_EVENT_ID, "event_id", c->event_id},
-        {FIELD_EVENT_TYPE, "event_type", c->event_type},
-        {FIELD_AGGREGATE_TYPE, "aggregate_type", needed_name(relations, FIELD_AGGREGATE_TYPE)},
-        {FIELD_AGGREGATE_ID, "aggregate_id", needed_name(relations, FIELD_AGGREGATE_ID)},
-        {FIELD_PAYLOAD, "payload", payload},
-        {FIELD_PAYLOAD_BYTES, "payload_bytes", bytes_alone ? c->payload_bytes : ""},
+        {FIELD_SEQ, keep ? "" : column_name(pipeline, FIELD_SEQ)},
+        {FIELD_EVENT_ID, column_name(pipeline, FIELD_EVENT_ID)},
+        {FIELD_EVENT_TYPE, column_name(pipeline, FIELD_EVENT_TYPE)},
+        {FIELD_AGGREGATE_TYPE, needed_name(relations, FIELD_AGGREGATE_TYPE)},
+        {FIELD_AGGREGATE_ID, needed_name(relations, FIELD_AGGREGATE_ID)},
+        {FIELD_PAYLOAD, payload},
+        {FIELD_PAYLOAD_BYTES, bytes_alone ? column_name(pipeline, FIELD_PAYLOAD_BYTES) : ""},
     };
     memcpy(ret_needed, needed, sizeof(needed));
 }
@@ -364,7 +345,7 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         return error_hint(err,
                           "Was it renamed? Then set columns.%s to its new name; \"\" goes on "
                           "without it. If the table has the column again: %s",
-                          needed[i].option, relation_way_out(relations));
+                          event_field_name(needed[i].field), relation_way_out(relations));
     }
     return OK;
 }

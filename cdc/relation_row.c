@@ -143,11 +143,15 @@ static bool relation_row_is_large(const Relation *relation, const PgOutputTuple 
     return relation->event_bytes_max > 0 && tuple->bytes.length > (size_t)relation->event_bytes_max;
 }
 
+static bool use_is_hex(const ColumnUse *use)
+{
+    return use->conversion == BYTEA_BYTES && use->target < FIELD_COUNT;
+}
+
 static bool relation_sends_hex(const Relation *relation)
 {
     for (size_t i = 0; i < relation->use_count; i++) {
-        const ColumnUse *use = &relation->uses[i];
-        if (use->target == FIELD_PAYLOAD_BYTES && use->conversion == BYTEA_BYTES) {
+        if (use_is_hex(&relation->uses[i])) {
             return true;
         }
     }
@@ -157,12 +161,18 @@ static bool relation_sends_hex(const Relation *relation)
 /* The fields that were left as they were sent, of an event that is not refused in the end. */
 static bool relation_decode(const Relation *relation, Event *event)
 {
-    Slice *bytes = &event->field[FIELD_PAYLOAD_BYTES];
-    if (slice_is_null(*bytes) || !relation_sends_hex(relation)) {
-        return true;
+    for (size_t i = 0; i < relation->use_count; i++) {
+        const ColumnUse *use = &relation->uses[i];
+        Slice *bytes = use_is_hex(use) ? &event->field[use->target] : NULL;
+        if (bytes == NULL || slice_is_null(*bytes)) {
+            continue;
+        }
+        *bytes = arena_copy(&event->batch->arena, *bytes);
+        if (!convert(BYTEA_BYTES, &event->batch->arena, bytes)) {
+            return false;
+        }
     }
-    *bytes = arena_copy(&event->batch->arena, *bytes);
-    return convert(BYTEA_BYTES, &event->batch->arena, bytes);
+    return true;
 }
 
 static Slice relation_keep(const PgOutputTuple *tuple, bool large, char **message, Batch *batch)

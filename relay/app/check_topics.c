@@ -322,7 +322,7 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
     text_add(facts, "\n");
     bool ours = strcmp(look->schema, "outbox") == 0 && strcmp(look->name, "event") == 0;
     if (!ours && !slot && pipeline->on_publish == ON_PUBLISH_MARK) {
-        AUTO_TEXT published = ident_quote(pipeline->columns.published_at);
+        AUTO_TEXT published = ident_quote(pipeline->columns[FIELD_PUBLISHED_AT]);
         text_printf(
             facts,
             "               if consumers have had them: UPDATE %s SET %s = now() WHERE %s IS "

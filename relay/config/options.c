@@ -99,11 +99,11 @@ static const OptionChoice LOG_LEVELS[] = {
         .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text),  \
         .example = (instead)                                                                       \
     }
-#define COLUMN(column, text)                                                                       \
-    {                                                                                              \
-        AT_PIPELINE("columns." #column, STRING, columns.column), .fallback = #column, .max = 63,   \
-                                                                 .help = (text)                    \
-    }
+/* An option for each column of the outbox. */
+#define COLUMN(field, column, class, made, message, ce_rank, ce_name, plain_rank, plain_name,      \
+               because, elsewhere, text)                                                           \
+    {AT_PIPELINE("columns." #column, STRING, columns[FIELD_##field]), .fallback = #column,         \
+     .max = 63, .help = (text)},
 
 static const Option OPTIONS[] = {
     {AT_CONFIG("name", STRING, name), .fallback = "outboxd", .max = 63,
@@ -371,27 +371,7 @@ static const Option OPTIONS[] = {
      .help = "First pause after a failure that may heal by itself; it doubles, with jitter."},
     {AT_PIPELINE("retry_backoff_max", DURATION, retry_backoff_max_ms), .fallback = "10s",
      .min = 1 * MS, .max = HOUR, .help = "Longest pause between two attempts."},
-    COLUMN(seq,
-           "Ascending sequence column of the table (CACHE 1): the order of publishing. When the "
-           "table has other names than outbox.event, give them here. A column that is not named "
-           "and that the table does not have is absent, unless a topic, a key or a route rests on "
-           "it; \"\" says that the table has no such column, whatever is called so."),
-    COLUMN(event_id, "Stable id of the event, by which consumers drop repeats."),
-    COLUMN(event_type, "Type of the event."),
-    COLUMN(event_version, "Version of the event's schema."),
-    COLUMN(aggregate_type, "Kind of entity the event is about."),
-    COLUMN(aggregate_id, "Id of that entity; the key, unless mapped otherwise."),
-    COLUMN(aggregate_version, "Sequence number of the event within its entity."),
-    COLUMN(payload, "The record's value, sent as the text PostgreSQL prints."),
-    COLUMN(payload_bytes, "The record's value when it is not text."),
-    COLUMN(content_type, "Media type of the value."),
-    COLUMN(correlation_id, "What the event belongs to."),
-    COLUMN(causation_id, "The event or command that caused it."),
-    COLUMN(traceparent, "W3C trace context."),
-    COLUMN(headers, "jsonb object of further headers."),
-    COLUMN(topic, "The row's own topic; used with allow_row_topic = true."),
-    COLUMN(occurred_at, "When it happened."),
-    COLUMN(published_at, "Nullable timestamp that on_publish = \"mark\" sets."),
+#include "config/outbox_columns.inc"
     {AT_PIPELINE("header_columns", STRING_LIST, header_columns), .max = 63,
      .example = "[ \"tenant\" ]",
      .help =

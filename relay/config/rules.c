@@ -51,36 +51,14 @@ void rules_problem(Load *load, OptionScope scope, const char *path, const void *
     free(message);
 }
 
-/* Columns that a template may name, as the table has them: option path, for the value. */
-static const char *const TEMPLATE_COLUMNS[] = {
-    "columns.seq",
-    "columns.event_id",
-    "columns.event_type",
-    "columns.event_version",
-    "columns.aggregate_type",
-    "columns.aggregate_id",
-    "columns.aggregate_version",
-    "columns.payload",
-    "columns.payload_bytes",
-    "columns.content_type",
-    "columns.correlation_id",
-    "columns.causation_id",
-    "columns.traceparent",
-    "columns.headers",
-    "columns.topic",
-    "columns.occurred_at",
-};
-enum { TEMPLATE_COLUMN_COUNT = sizeof(TEMPLATE_COLUMNS) / sizeof(TEMPLATE_COLUMNS[0]) };
-
 /* The index-th column that templates may name; "" when the table has it not, NULL behind the last.
  */
 static const char *rules_column(const PipelineConfig *pipeline, size_t index)
 {
-    if (index < TEMPLATE_COLUMN_COUNT) {
-        const Option *option = option_find(SCOPE_PIPELINE, TEMPLATE_COLUMNS[index]);
-        return *(char *const *)(const void *)((const char *)pipeline + option->offset);
+    if (index < FIELD_COUNT) {
+        return pipeline->columns[index];
     }
-    index -= TEMPLATE_COLUMN_COUNT;
+    index -= FIELD_COUNT;
     return index < pipeline->header_columns.count ? pipeline->header_columns.items[index] : NULL;
 }
 
@@ -254,7 +232,7 @@ static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
                          "route %zu has no condition: the routes after it are never reached",
                          i + 1);
         }
-        if (route->aggregate_type != NULL && *pipeline->columns.aggregate_type == '\0') {
+        if (route->aggregate_type != NULL && *pipeline->columns[FIELD_AGGREGATE_TYPE] == '\0') {
             rules_problem(load, SCOPE_ROUTE, "aggregate_type", route, NULL,
                           "a route by aggregate_type, but columns.aggregate_type is \"\"");
         }
@@ -268,31 +246,25 @@ static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
 
 static void rules_check_columns(Load *load, const PipelineConfig *pipeline)
 {
-    const struct {
-        const char *path;
-        const char *value;
-    } needed[] = {
-        {"columns.seq", pipeline->columns.seq},
-        {"columns.event_id", pipeline->columns.event_id},
-        {"columns.event_type", pipeline->columns.event_type},
-    };
-    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
-        if (*needed[i].value == '\0') {
-            rules_problem(load, SCOPE_PIPELINE, needed[i].path, pipeline, NULL,
-                          "\"%s\" cannot be empty: polling needs that column", needed[i].path);
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        const OutboxColumn *column = &OUTBOX_COLUMNS[i];
+        if (column->because != NULL && *pipeline->columns[i] == '\0') {
+            rules_problem(load, SCOPE_PIPELINE, column->path, pipeline, NULL,
+                          "\"%s\" cannot be empty: polling needs that column", column->path);
         }
     }
-    if (*pipeline->columns.payload == '\0' && *pipeline->columns.payload_bytes == '\0') {
+    if (*pipeline->columns[FIELD_PAYLOAD] == '\0' &&
+        *pipeline->columns[FIELD_PAYLOAD_BYTES] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "columns.payload", pipeline, NULL,
                       "columns.payload and columns.payload_bytes are both empty: no record would "
                       "have a value");
     }
-    if (pipeline->on_publish == ON_PUBLISH_MARK && *pipeline->columns.published_at == '\0') {
+    if (pipeline->on_publish == ON_PUBLISH_MARK && *pipeline->columns[FIELD_PUBLISHED_AT] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "columns.published_at", pipeline,
                       "name a nullable timestamp column, or use on_publish = \"delete\"",
                       "on_publish = \"mark\" needs columns.published_at");
     }
-    if (pipeline->allow_row_topic && *pipeline->columns.topic == '\0') {
+    if (pipeline->allow_row_topic && *pipeline->columns[FIELD_TOPIC] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "allow_row_topic", pipeline, NULL,
                       "allow_row_topic = true, but columns.topic is \"\"");
     }
@@ -464,12 +436,12 @@ static void rules_check_config(Load *load)
 static void rules_complete_templates(Load *load, PipelineConfig *pipeline)
 {
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "topic")) == NULL) {
-        const char *column = pipeline->columns.aggregate_type;
+        const char *column = pipeline->columns[FIELD_AGGREGATE_TYPE];
         free(pipeline->topic);
         pipeline->topic = *column != '\0' ? x_format("${%s}.events", column) : x_strdup("");
     }
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "key")) == NULL) {
-        const char *column = pipeline->columns.aggregate_id;
+        const char *column = pipeline->columns[FIELD_AGGREGATE_ID];
         free(pipeline->key);
         pipeline->key = *column != '\0' ? x_format("${%s}", column) : x_strdup("");
     }

@@ -1,22 +1,9 @@
-/* The header styles:
+/* The header styles: cloudevents (CloudEvents 1.0, Kafka binding, binary mode; extensions in
+ * lower-case letters) and plain. Which column becomes which header stands with the columns
+ * (config/outbox_columns.inc); with ranks between theirs come the two headers of cloudevents that
+ * are no columns, ce_specversion and ce_source.
  *
- *   column              cloudevents (CloudEvents 1.0, Kafka binding,    plain
- *                       binary mode; extensions lower-case letters)
- *   (constant)          ce_specversion = "1.0"
- *   event_id            ce_id                                           event_id
- *   (source)            ce_source
- *   event_type          ce_type                                         event_type
- *   aggregate_id        ce_subject                                      aggregate_id
- *   occurred_at         ce_time                                         occurred_at
- *   content_type        content-type                                    content_type
- *   correlation_id      ce_correlationid                                correlation_id
- *   causation_id        ce_causationid                                  causation_id
- *   aggregate_type      ce_aggregatetype                                aggregate_type
- *   aggregate_version   ce_aggregateversion                             aggregate_version
- *   event_version       ce_eventversion                                 event_version
- *   traceparent         traceparent                                     traceparent
- *
- * then header_columns under their own names, then the members of the row's `headers`, then
+ * Then header_columns under their own names, then the members of the row's `headers`, then
  * outboxd_seq, or outboxd_lsn and outboxd_ordinal, if position_headers is on. A column that is NULL
  * makes no header.
  *
@@ -25,25 +12,45 @@
  * whose column is NULL, too, and for header_columns. */
 #include "encode/encode.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "encode/header_list.h"
 #include "encode/row_headers.h"
 
-enum { HEADERS_EXPECTED = 16 };
+enum {
+    HEADERS_EXPECTED = 16,
+    STYLE_CONSTANTS = 2, /* ce_specversion and ce_source */
+    STYLE_POSITIONS = 3, /* outboxd_seq, outboxd_lsn, outboxd_ordinal */
+    STYLE_HEADERS_MAX = FIELD_COUNT + STYLE_CONSTANTS,
+    SPECVERSION_RANK = 10,
+    SOURCE_RANK = 30,
+};
+
+/* One header of the envelope. */
+typedef struct StyleHeader {
+    int rank;
+    Slice name;
+    EventField field; /* FIELD_COUNT: none, it is constant */
+    Slice constant;
+} StyleHeader;
 
 typedef struct StyleEncoder {
     Encoder encoder; /* first */
     const PipelineConfig *pipeline;
-    Slice source;
-    HeaderReserved *reserved;
+    StyleHeader headers[STYLE_HEADERS_MAX]; /* by rank */
+    size_t header_count;
+    Slice names[STYLE_HEADERS_MAX + STYLE_POSITIONS]; /* of them, and of the position */
+    HeaderNames reserved;
     uint64_t shadowed_columns; /* bit i: header_columns[i] has a name of the envelope */
 } StyleEncoder;
+
+static_assert(offsetof(StyleEncoder, encoder) == 0, "an Encoder * is one of its StyleEncoder");
 
 /* RFC 3339, and so CloudEvents, ends with the years 1 and 9999: a consumer's parser would fail. */
 #define FIRST_TIME_US  INT64_C(-62135596800000000)
@@ -71,87 +78,18 @@ static Slice content_type(const Event *event)
                                                       : SLICE_LITERAL("application/json");
 }
 
-#define NAMED(text) equals_ignoring_case(name, SLICE_LITERAL(text))
-
-static bool equals_ignoring_case(Slice name, Slice reserved)
+static Slice style_value(const StyleHeader *header, const Event *event, Arena *arena)
 {
-    return name.length == reserved.length &&
-           strncasecmp(name.data, reserved.data, reserved.length) == 0;
-}
-
-static bool is_position_name(Slice name)
-{
-    return NAMED("outboxd_seq") || NAMED("outboxd_lsn") || NAMED("outboxd_ordinal");
-}
-
-static bool is_cloudevents_name(Slice name)
-{
-    switch (name.length > 0 ? name.data[0] | 0x20 : 0) {
-    case 'c':
-        return NAMED("ce_specversion") || NAMED("ce_id") || NAMED("ce_source") ||
-               NAMED("ce_type") || NAMED("ce_subject") || NAMED("ce_time") ||
-               NAMED("content-type") || NAMED("ce_correlationid") || NAMED("ce_causationid") ||
-               NAMED("ce_aggregatetype") || NAMED("ce_aggregateversion") ||
-               NAMED("ce_eventversion");
-    case 't':
-        return NAMED("traceparent");
-    case 'o':
-        return is_position_name(name);
+    switch (header->field) {
+    case FIELD_COUNT:
+        return header->constant;
+    case FIELD_OCCURRED_AT:
+        return occurred_text(event, arena);
+    case FIELD_CONTENT_TYPE:
+        return content_type(event);
     default:
-        return false;
+        return event->field[header->field];
     }
-}
-
-static bool is_plain_name(Slice name)
-{
-    switch (name.length > 0 ? name.data[0] | 0x20 : 0) {
-    case 'e':
-        return NAMED("event_id") || NAMED("event_type") || NAMED("event_version");
-    case 'a':
-        return NAMED("aggregate_type") || NAMED("aggregate_id") || NAMED("aggregate_version");
-    case 'o':
-        return NAMED("occurred_at") || is_position_name(name);
-    case 'c':
-        return NAMED("content_type") || NAMED("correlation_id") || NAMED("causation_id");
-    case 't':
-        return NAMED("traceparent");
-    default:
-        return false;
-    }
-}
-
-#define ADD(name, value) headers_add_known(list, SLICE_LITERAL(name), value)
-
-static void add_cloudevents(const StyleEncoder *style, const Event *event, HeaderList *list)
-{
-    ADD("ce_specversion", SLICE_LITERAL("1.0"));
-    ADD("ce_id", event->field[FIELD_EVENT_ID]);
-    ADD("ce_source", style->source);
-    ADD("ce_type", event->field[FIELD_EVENT_TYPE]);
-    ADD("ce_subject", event->field[FIELD_AGGREGATE_ID]);
-    ADD("ce_time", occurred_text(event, list->arena));
-    ADD("content-type", content_type(event));
-    ADD("ce_correlationid", event->field[FIELD_CORRELATION_ID]);
-    ADD("ce_causationid", event->field[FIELD_CAUSATION_ID]);
-    ADD("ce_aggregatetype", event->field[FIELD_AGGREGATE_TYPE]);
-    ADD("ce_aggregateversion", event->field[FIELD_AGGREGATE_VERSION]);
-    ADD("ce_eventversion", event->field[FIELD_EVENT_VERSION]);
-    ADD("traceparent", event->field[FIELD_TRACEPARENT]);
-}
-
-static void add_plain(const Event *event, HeaderList *list)
-{
-    ADD("event_id", event->field[FIELD_EVENT_ID]);
-    ADD("event_type", event->field[FIELD_EVENT_TYPE]);
-    ADD("event_version", event->field[FIELD_EVENT_VERSION]);
-    ADD("aggregate_type", event->field[FIELD_AGGREGATE_TYPE]);
-    ADD("aggregate_id", event->field[FIELD_AGGREGATE_ID]);
-    ADD("aggregate_version", event->field[FIELD_AGGREGATE_VERSION]);
-    ADD("occurred_at", occurred_text(event, list->arena));
-    ADD("content_type", content_type(event));
-    ADD("correlation_id", event->field[FIELD_CORRELATION_ID]);
-    ADD("causation_id", event->field[FIELD_CAUSATION_ID]);
-    ADD("traceparent", event->field[FIELD_TRACEPARENT]);
 }
 
 /* Where the event stands: in the log, or, for a row that was read from the table, there. */
@@ -188,10 +126,9 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
 
     HeaderList list;
     headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->header_columns.count);
-    if (pipeline->headers == HEADERS_CLOUDEVENTS) {
-        add_cloudevents(style, event, &list);
-    } else {
-        add_plain(event, &list);
+    for (size_t i = 0; i < style->header_count; i++) {
+        const StyleHeader *header = &style->headers[i];
+        headers_add_known(&list, header->name, style_value(header, event, arena));
     }
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
         if ((style->shadowed_columns >> i & 1) != 0) {
@@ -200,7 +137,7 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
         }
         headers_add_known(&list, slice_of(pipeline->header_columns.items[i]), event->extra[i]);
     }
-    Status status = row_headers_add(event->field[FIELD_HEADERS], style->reserved, &list, err);
+    Status status = row_headers_add(event->field[FIELD_HEADERS], &style->reserved, &list, err);
     if (pipeline->position_headers) {
         add_position(event, &list);
     }
@@ -215,6 +152,53 @@ static void style_free(Encoder *encoder)
     free(encoder);
 }
 
+static void style_add(StyleEncoder *style, StyleHeader header)
+{
+    assert(style->header_count < STYLE_HEADERS_MAX);
+    size_t at = style->header_count++;
+    for (; at > 0 && style->headers[at - 1].rank > header.rank; at--) {
+        style->headers[at] = style->headers[at - 1];
+    }
+    style->headers[at] = header;
+}
+
+static void style_add_all(StyleEncoder *style, bool cloudevents)
+{
+    for (EventField field = 0; field < FIELD_COUNT; field++) {
+        const OutboxColumn *column = &OUTBOX_COLUMNS[field];
+        ColumnHeader header = cloudevents ? column->cloudevents : column->plain;
+        if (header.name != NULL) {
+            style_add(
+                style,
+                (StyleHeader){.rank = header.rank, .name = slice_of(header.name), .field = field});
+        }
+    }
+    if (cloudevents) {
+        style_add(style, (StyleHeader){.rank = SPECVERSION_RANK,
+                                       .name = SLICE_LITERAL("ce_specversion"),
+                                       .field = FIELD_COUNT,
+                                       .constant = SLICE_LITERAL("1.0")});
+        style_add(style, (StyleHeader){.rank = SOURCE_RANK,
+                                       .name = SLICE_LITERAL("ce_source"),
+                                       .field = FIELD_COUNT,
+                                       .constant = slice_of(style->pipeline->source)});
+    }
+}
+
+static void style_reserve(StyleEncoder *style)
+{
+    static const Slice POSITIONS[STYLE_POSITIONS] = {
+        {"outboxd_seq", sizeof("outboxd_seq") - 1},
+        {"outboxd_lsn", sizeof("outboxd_lsn") - 1},
+        {"outboxd_ordinal", sizeof("outboxd_ordinal") - 1}};
+    for (size_t i = 0; i < style->header_count; i++) {
+        style->names[i] = style->headers[i].name;
+    }
+    memcpy(style->names + style->header_count, POSITIONS, sizeof(POSITIONS));
+    style->reserved =
+        (HeaderNames){.items = style->names, .count = style->header_count + STYLE_POSITIONS};
+}
+
 Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err)
 {
     if (pipeline->headers == HEADERS_DEBEZIUM) {
@@ -224,11 +208,11 @@ Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error 
     StyleEncoder *style = x_calloc(1, sizeof(*style));
     style->encoder = (Encoder){.encode = style_encode, .free = style_free};
     style->pipeline = pipeline;
-    style->source = slice_of(pipeline->source);
-    style->reserved =
-        pipeline->headers == HEADERS_CLOUDEVENTS ? is_cloudevents_name : is_plain_name;
+    style_add_all(style, pipeline->headers == HEADERS_CLOUDEVENTS);
+    style_reserve(style);
     for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        bool shadowed = style->reserved(slice_of(pipeline->header_columns.items[i]));
+        bool shadowed =
+            header_names_have(&style->reserved, slice_of(pipeline->header_columns.items[i]));
         style->shadowed_columns |= (uint64_t)shadowed << i;
     }
     *ret_encoder = &style->encoder;

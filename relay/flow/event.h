@@ -8,27 +8,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
-
-/* The columns of the outbox table, in the order of the table of CONTRACT. */
-typedef enum EventField {
-    FIELD_SEQ,
-    FIELD_EVENT_ID,
-    FIELD_EVENT_TYPE,
-    FIELD_EVENT_VERSION,
-    FIELD_AGGREGATE_TYPE,
-    FIELD_AGGREGATE_ID,
-    FIELD_AGGREGATE_VERSION,
-    FIELD_PAYLOAD,
-    FIELD_PAYLOAD_BYTES,
-    FIELD_CONTENT_TYPE,
-    FIELD_CORRELATION_ID,
-    FIELD_CAUSATION_ID,
-    FIELD_TRACEPARENT,
-    FIELD_HEADERS,
-    FIELD_TOPIC,
-    FIELD_OCCURRED_AT,
-    FIELD_COUNT
-} EventField;
+#include "config/outbox_columns.h"
 
 /* Where an event stands. Settled means: needs no more work and may be acknowledged to the source.
  */
@@ -86,8 +66,11 @@ typedef struct EventRow {
 /** Hash of an event id, never 0: where a row is remembered by it. */
 uint64_t event_id_hash(Slice event_id);
 
-/** How the outbox of CONTRACT calls the column of a field. */
-const char *event_field_name(EventField field);
+/** How people and dead letters call a field, whatever its column is called. */
+static inline const char *event_field_name(EventField field)
+{
+    return OUTBOX_COLUMNS[field].name;
+}
 
 static inline bool event_is_settled(const Event *event)
 {

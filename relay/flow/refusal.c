@@ -90,7 +90,7 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
     size_t large = 0;
     for (int target = FIELD_EVENT_ID; target < targets; target++) {
         size_t bytes = event_value(event, target)->length;
-        bool hex = hex_bytes && target == FIELD_PAYLOAD_BYTES;
+        bool hex = hex_bytes && column_is_bytes(target);
         total += hex ? bytes / 2 : bytes;
         large += bytes > REFUSAL_SMALL_BYTES;
     }
@@ -102,7 +102,7 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
     AUTO_BUFFER sizes = TEXT_EMPTY;
     for (int target = FIELD_EVENT_ID; target < targets; target++) {
         Slice *value = event_value(event, target);
-        bool hex = hex_bytes && target == FIELD_PAYLOAD_BYTES;
+        bool hex = hex_bytes && column_is_bytes(target);
         if (value->length <= REFUSAL_SMALL_BYTES) {
             continue;
         }

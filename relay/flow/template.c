@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/timestamp.h"
+#include "config/columns.h"
 #include "config/template.h"
 
 typedef enum PartKind { PART_TEXT, PART_FIELD, PART_EXTRA } PartKind;
@@ -37,34 +38,10 @@ void template_free(Template **template)
     *template = NULL;
 }
 
-/* Names of the outbox columns as the table of this pipeline has them, by EventField. */
-static const char *template_column_name(const ColumnsConfig *c, EventField field)
-{
-    const char *const names[FIELD_COUNT] = {
-        [FIELD_SEQ] = c->seq,
-        [FIELD_EVENT_ID] = c->event_id,
-        [FIELD_EVENT_TYPE] = c->event_type,
-        [FIELD_EVENT_VERSION] = c->event_version,
-        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
-        [FIELD_AGGREGATE_ID] = c->aggregate_id,
-        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
-        [FIELD_PAYLOAD] = c->payload,
-        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
-        [FIELD_CONTENT_TYPE] = c->content_type,
-        [FIELD_CORRELATION_ID] = c->correlation_id,
-        [FIELD_CAUSATION_ID] = c->causation_id,
-        [FIELD_TRACEPARENT] = c->traceparent,
-        [FIELD_HEADERS] = c->headers,
-        [FIELD_TOPIC] = c->topic,
-        [FIELD_OCCURRED_AT] = c->occurred_at,
-    };
-    return names[field] ? names[field] : "";
-}
-
 static bool template_find_column(const PipelineConfig *pipeline, Slice name, CompiledPart *part)
 {
     for (EventField field = 0; field < FIELD_COUNT; field++) {
-        const char *column = template_column_name(&pipeline->columns, field);
+        const char *column = column_name(pipeline, field);
         if (*column != '\0' && slice_equal(slice_of(column), name)) {
             *part = (CompiledPart){.kind = PART_FIELD, .index = field};
             return true;

@@ -14,6 +14,9 @@
 enum {
     COPY_HEADER_BYTES = 19,
     FIXED_COLUMNS = FIELD_COUNT, /* seq, occurred_at and the text fields between them */
+    MESSAGE_COLUMNS = 0          /* those that outbox.emit_message writes; its layout is fixed */
+#define COLUMN(field, name, class, made, message, ...) +(message)
+#include "config/outbox_columns.inc"
 };
 
 static const char COPY_SIGNATURE[11] = "PGCOPY\n\377\r\n";
@@ -67,7 +70,9 @@ static int64_t row_time_us(int64_t since_2000)
     return infinite || too_late ? EVENT_NO_TIME : us;
 }
 
-static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
+static_assert(MESSAGE_COLUMNS == 16, "the layout of the prefix outboxd.event (sql/README.md)");
+
+static void row_fill(ByteReader *reader, bool of_table, Event *event, size_t extra_count)
 {
     bool is_null = false;
     event->seq = read_int64_field(reader, &is_null);
@@ -75,7 +80,9 @@ static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
     int64_t since_2000 = read_int64_field(reader, &is_null);
     event->occurred_at_us = is_null ? EVENT_NO_TIME : row_time_us(since_2000);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        event->field[field] = read_field(reader);
+        if (of_table || OUTBOX_COLUMNS[field].in_message) {
+            event->field[field] = read_field(reader);
+        }
     }
     Slice *extra = (Slice *)(event + 1);
     for (size_t i = 0; i < extra_count; i++) {
@@ -111,10 +118,11 @@ static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *b
     ByteReader reader = bytes_reader(copy.data, copy.length);
     size_t fields = bytes_u16(&reader);
     Event *event = batch_add(batch, extra_count);
-    bool sized = of_table && fields == FIXED_COLUMNS + sent + 1;
-    bool fits = sized || fields == FIXED_COLUMNS + sent;
+    size_t wanted = of_table ? FIXED_COLUMNS + sent : (size_t)MESSAGE_COLUMNS;
+    bool sized = of_table && fields == wanted + 1;
+    bool fits = sized || fields == wanted;
     if (fits) {
-        row_fill(&reader, event, sent);
+        row_fill(&reader, of_table, event, sent);
     }
     if (sized) {
         row_read_sizes(&reader, event);
@@ -165,7 +173,7 @@ static EventField row_odd_field(Event *event, int64_t bytes_max)
     }
     (void)refusal_apply(event, 0, false, bytes_max); /* what is large is not walked */
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (field != FIELD_PAYLOAD_BYTES && !row_is_text(event->field[field])) {
+        if (!column_is_bytes((int)field) && !row_is_text(event->field[field])) {
             return field;
         }
     }
@@ -192,7 +200,7 @@ void row_check_texts(Batch *batch, size_t extra_count)
     for (size_t i = 0; i < batch->count; i++) {
         Event *event = batch->events[i];
         for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-            if (event->odd_text == 0 && field != FIELD_PAYLOAD_BYTES &&
+            if (event->odd_text == 0 && !column_is_bytes((int)field) &&
                 !row_is_text(event->field[field])) {
                 event->odd_text = (uint8_t)field;
             }

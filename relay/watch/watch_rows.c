@@ -35,13 +35,13 @@ enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
 
 static void add_columns(const Watched *p, char part, Text *sql)
 {
-    const ColumnsConfig *columns = &p->config->columns;
-    AUTO_TEXT id = *columns->event_id != '\0' ? ident_quote(columns->event_id) : NULL;
+    char *const *columns = p->config->columns;
+    AUTO_TEXT id = *columns[FIELD_EVENT_ID] != '\0' ? ident_quote(columns[FIELD_EVENT_ID]) : NULL;
     AUTO_TEXT occurred_at =
-        table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns->occurred_at) : NULL;
-    AUTO_TEXT type = p->rows_lean ? x_strdup("NULL") : ident_quote(columns->event_type);
+        table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns[FIELD_OCCURRED_AT]) : NULL;
+    AUTO_TEXT type = p->rows_lean ? x_strdup("NULL") : ident_quote(columns[FIELD_EVENT_TYPE]);
     AUTO_TEXT key = !p->rows_lean && table_has(p->table, FIELD_AGGREGATE_ID)
-                        ? ident_quote(columns->aggregate_id)
+                        ? ident_quote(columns[FIELD_AGGREGATE_ID])
                         : NULL;
     text_printf(
         sql,

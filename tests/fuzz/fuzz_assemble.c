@@ -33,7 +33,7 @@ static void stream_begin(Stream *stream, uint8_t how)
     stream->pipeline.header_columns.items = extra_columns;
     stream->pipeline.header_columns.count = (how & HAS_EXTRA) != 0 ? 2 : 0;
     if ((how & HAS_CONVERTED) != 0) {
-        stream->pipeline.columns.payload = GIVEN("");
+        stream->pipeline.columns[FIELD_PAYLOAD] = GIVEN("");
     }
     stream->assembler = (Assembler){.pipeline = &stream->pipeline,
                                     .relations = {.pipeline = &stream->pipeline,

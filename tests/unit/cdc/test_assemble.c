@@ -65,11 +65,11 @@ static void send(void)
 static const BuildColumn COLUMNS[] = {
     {"seq", 20},          {"event_id", 25}, {"event_type", 25}, {"aggregate_type", 25},
     {"aggregate_id", 25}, {"payload", 25},  {"tenant", 25}};
-enum { COLUMN_COUNT = sizeof(COLUMNS) / sizeof(COLUMNS[0]) };
+enum { LOG_COLUMN_COUNT = sizeof(COLUMNS) / sizeof(COLUMNS[0]) };
 
 static void send_relations(void)
 {
-    build_relation(&bytes, OUTBOX, "outbox", "event", COLUMNS, COLUMN_COUNT);
+    build_relation(&bytes, OUTBOX, "outbox", "event", COLUMNS, LOG_COLUMN_COUNT);
     send();
     build_relation(&bytes, OTHER_TABLE, "public", "invoice", COLUMNS, 1);
     send();
@@ -91,10 +91,10 @@ static void build_event(uint32_t table, int64_t seq)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRId64, seq);
-    const Slice values[COLUMN_COUNT] = {
+    const Slice values[LOG_COLUMN_COUNT] = {
         slice_of(text),      SLICE_LITERAL("id"), SLICE_LITERAL("placed"), SLICE_LITERAL("order"),
         SLICE_LITERAL("42"), SLICE_LITERAL("{}"), SLICE_LITERAL("acme")};
-    build_insert(&bytes, table, values, table == OUTBOX ? COLUMN_COUNT : 1);
+    build_insert(&bytes, table, values, table == OUTBOX ? LOG_COLUMN_COUNT : 1);
 }
 
 static void send_row(int64_t seq)
@@ -236,23 +236,23 @@ static void send_published_row(int64_t seq, Slice published_at)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRId64, seq);
-    const Slice values[COLUMN_COUNT] = {slice_of(text),
-                                        SLICE_LITERAL("id"),
-                                        SLICE_LITERAL("placed"),
-                                        SLICE_LITERAL("order"),
-                                        SLICE_LITERAL("42"),
-                                        SLICE_LITERAL("{}"),
-                                        published_at};
-    build_insert(&bytes, OUTBOX, values, COLUMN_COUNT);
+    const Slice values[LOG_COLUMN_COUNT] = {slice_of(text),
+                                            SLICE_LITERAL("id"),
+                                            SLICE_LITERAL("placed"),
+                                            SLICE_LITERAL("order"),
+                                            SLICE_LITERAL("42"),
+                                            SLICE_LITERAL("{}"),
+                                            published_at};
+    build_insert(&bytes, OUTBOX, values, LOG_COLUMN_COUNT);
     send();
 }
 
 Test(assemble, rows_inserted_as_published_are_left_out_and_counted)
 {
-    BuildColumn columns[COLUMN_COUNT];
+    BuildColumn columns[LOG_COLUMN_COUNT];
     memcpy(columns, COLUMNS, sizeof(columns));
-    columns[COLUMN_COUNT - 1] = (BuildColumn){"published_at", 1184};
-    build_relation(&bytes, OUTBOX, "outbox", "event", columns, COLUMN_COUNT);
+    columns[LOG_COLUMN_COUNT - 1] = (BuildColumn){"published_at", 1184};
+    build_relation(&bytes, OUTBOX, "outbox", "event", columns, LOG_COLUMN_COUNT);
     send();
     send_begin(0x2000);
     send_published_row(1, SLICE_LITERAL("2026-01-01 00:00:00+00"));

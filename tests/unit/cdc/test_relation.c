@@ -180,10 +180,10 @@ Test(relation, names_follow_the_configuration)
         {"type", TEXT}, {"payload", JSONB},      {"event_id", TEXT},
     };
     pipeline.on_publish = ON_PUBLISH_KEEP; /* without seq */
-    pipeline.columns.event_id = GIVEN("id");
-    pipeline.columns.event_type = GIVEN("type");
-    pipeline.columns.aggregate_type = GIVEN("aggregatetype");
-    pipeline.columns.aggregate_id = GIVEN("aggregateid");
+    pipeline.columns[FIELD_EVENT_ID] = GIVEN("id");
+    pipeline.columns[FIELD_EVENT_TYPE] = GIVEN("type");
+    pipeline.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
+    pipeline.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
     cr_assert_eq(put(OUTBOX, "outbox", "event", DEBEZIUM, 6), OK, "%s", error_message(&err));
     const Slice values[] = {SLICE_LITERAL("1"),      SLICE_LITERAL("order"), SLICE_LITERAL("42"),
                             SLICE_LITERAL("placed"), SLICE_LITERAL("{}"),    SLICE_LITERAL("no")};
@@ -273,7 +273,7 @@ Test(relation, a_column_may_serve_twice)
     assert_slice(event->extra[0], SLICE_LITERAL("42"), "header");
     assert_slice(event->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\0\xff"), "bytes");
     assert_slice(event->extra[1], SLICE_LITERAL("\\x00ff"), "their text");
-    pipeline.columns.event_id = GIVEN("seq");
+    pipeline.columns[FIELD_EVENT_ID] = GIVEN("seq");
     put_with("payload_bytes", BYTEA);
     event = read_with(BUILD_NULL);
     assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("7"), "id");
@@ -445,8 +445,8 @@ Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
 
 Test(relation, a_column_that_is_configured_away_is_not_missed)
 {
-    pipeline.columns.aggregate_id = GIVEN("");
-    pipeline.columns.aggregate_type = GIVEN("");
+    pipeline.columns[FIELD_AGGREGATE_ID] = GIVEN("");
+    pipeline.columns[FIELD_AGGREGATE_TYPE] = GIVEN("");
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED, "payload is missed");
     static const BuildColumn COLUMNS[] = {
         {"seq", INT8}, {"event_id", TEXT}, {"event_type", TEXT}, {"payload", JSONB}};
@@ -455,7 +455,7 @@ Test(relation, a_column_that_is_configured_away_is_not_missed)
 
 Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
 {
-    pipeline.columns.payload = GIVEN("");
+    pipeline.columns[FIELD_PAYLOAD] = GIVEN("");
     static const BuildColumn COLUMNS[] = {{"seq", INT8},          {"event_id", TEXT},
                                           {"event_type", TEXT},   {"aggregate_type", TEXT},
                                           {"aggregate_id", TEXT}, {"payload_bytes", BYTEA}};
@@ -536,7 +536,7 @@ static bool answer(const char *members, bool divided, const char *generated, boo
 
 static void given_no_other_columns(void)
 {
-    given_columns_needed(&pipeline.columns);
+    given_columns_needed(pipeline.columns);
     pipeline.header_columns.count = 0;
 }
 

@@ -126,7 +126,7 @@ void rig_prepare(void)
                   .pipeline = given_pipeline()},
            sizeof(rig));
     rig.pipeline.capture = CAPTURE_WAL;
-    given_columns_needed(&rig.pipeline.columns);
+    given_columns_needed(rig.pipeline.columns);
     rig.pipeline.slot = GIVEN("outboxd_orders");
     rig.pipeline.publication = GIVEN("outboxd_orders");
     rig.pipeline.mark_interval_ms = 0;

@@ -38,7 +38,7 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     cr_assert_eq(pipeline->in_flight_events, 10000);
     cr_assert_eq(pipeline->in_flight_bytes, 16 << 20);
     cr_assert_eq(pipeline->lease_ms, 10000);
-    cr_assert_str_eq(pipeline->columns.published_at, "published_at");
+    cr_assert_str_eq(pipeline->columns[FIELD_PUBLISHED_AT], "published_at");
     cr_assert_eq(pipeline->capture, CAPTURE_POLL);
     cr_assert_str_eq(pipeline->slot, "outboxd_orders");
     cr_assert_str_eq(pipeline->publication, "outboxd_orders");
@@ -113,8 +113,8 @@ Test(load, every_kind_of_value_is_taken_from_the_file)
     cr_assert_eq(a->on_publish, ON_PUBLISH_DELETE);
     cr_assert_eq(a->position_headers, true);
     cr_assert_str_eq(a->header_columns.items[0], "tenant");
-    cr_assert_str_eq(a->columns.seq, "position");
-    cr_assert_str_empty(a->columns.topic);
+    cr_assert_str_eq(a->columns[FIELD_SEQ], "position");
+    cr_assert_str_empty(a->columns[FIELD_TOPIC]);
     cr_assert_eq(a->route_count, 2);
     cr_assert_str_eq(a->routes[0].event_type, "p.*");
     cr_assert_null(a->routes[0].aggregate_type);

@@ -321,7 +321,7 @@ Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
 {
     event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"not\":\"sent\"}");
-    config.columns.correlation_id = GIVEN("it's \"x\"");
+    config.columns[FIELD_CORRELATION_ID] = GIVEN("it's \"x\"");
     build_copy();
     cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 1);
     cr_assert_str_eq(letter.values[1], "42");
