@@ -87,7 +87,7 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
         return FAILED;
     }
     if (event != NULL && event->seq == EVENT_NO_SEQ &&
-        assembler->pipeline->on_publish != ON_PUBLISH_KEEP) {
+        assembler->pipeline->outbox.on_publish != ON_PUBLISH_KEEP) {
         batch->count--; /* it could not be marked: the watch says that it is not published */
         batch->unsettled--;
         event = NULL;
@@ -116,7 +116,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
                                 Error *err)
 {
     if (!slice_equal(message->prefix, SLICE_LITERAL(MESSAGE_PREFIX)) ||
-        !assembler->pipeline->messages) {
+        !assembler->pipeline->wal.messages) {
         return OK;
     }
     if (!message->transactional) {
@@ -134,13 +134,13 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     if (!assembler_next(assembler)) {
         return OK;
     }
-    size_t extra_count = assembler->pipeline->header_columns.count;
+    size_t extra_count = assembler->pipeline->outbox.header_columns.count;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
     AUTO_ERROR unreadable = {0};
     Slice content = assembler_keep(assembler, message->content);
-    if (row_read_message(content, extra_count, assembler->pipeline->event_bytes_max, batch, &event,
-                         &unreadable) != OK) {
+    if (row_read_message(content, extra_count, assembler->pipeline->limits.event_bytes, batch,
+                         &event, &unreadable) != OK) {
         event = batch_add(batch, extra_count);
         event->malformed = true;
         event->field[FIELD_PAYLOAD_BYTES] = content;

@@ -49,7 +49,7 @@ void relations_release(Relations *relations)
 static const char *target_column(const PipelineConfig *pipeline, int target)
 {
     return target < FIELD_COUNT ? column_name(pipeline, (size_t)target)
-                                : pipeline->header_columns.items[target - FIELD_COUNT];
+                                : pipeline->outbox.header_columns.items[target - FIELD_COUNT];
 }
 
 static Conversion column_conversion(uint32_t type, int target)
@@ -183,20 +183,21 @@ static bool relations_own(const Relations *relations, const PgOutputRelation *me
 
 static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
 {
-    size_t extra_count = relations->pipeline->header_columns.count;
+    size_t extra_count = relations->pipeline->outbox.header_columns.count;
     Relation *relation =
         x_calloc(1, sizeof(*relation) + (FIELD_COUNT + extra_count) * sizeof(relation->uses[0]));
     relation->id = message->id;
     relation->extra_count = extra_count;
     relation->column_count = message->columns;
-    relation->event_bytes_max = relations->pipeline->event_bytes_max;
+    relation->event_bytes_max = relations->pipeline->limits.event_bytes;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
     relation->published = relation->column_count;
     for (size_t i = 0; i < message->columns; i++) {
         PgOutputColumn column = pgoutput_column(&rest);
         relation_use(relation, relations, i, &column);
         if (column.name.length > 0 &&
-            slice_equal(column.name, slice_of(relations->pipeline->columns[FIELD_PUBLISHED_AT]))) {
+            slice_equal(column.name,
+                        slice_of(relations->pipeline->outbox.columns[FIELD_PUBLISHED_AT]))) {
             relation->published = i;
         }
     }
@@ -223,7 +224,7 @@ static void relations_needed(const Relations *relations, NeededColumn ret_needed
     const PipelineConfig *pipeline = relations->pipeline;
     const char *payload = needed_name(relations, FIELD_PAYLOAD);
     bool bytes_alone = *payload == '\0';
-    bool keep = pipeline->on_publish == ON_PUBLISH_KEEP;
+    bool keep = pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     const NeededColumn needed[NEEDED_COLUMNS] = {
         {FIELD_SEQ, keep ? "" : column_name(pipeline, FIELD_SEQ)},
         {FIELD_EVENT_ID, column_name(pipeline, FIELD_EVENT_ID)},
@@ -262,7 +263,7 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
 /* A column that is used and not sent: it may have become a generated one. */
 static bool relations_miss_column(const Relations *relations, const PgOutputRelation *message)
 {
-    int targets = FIELD_COUNT + (int)relations->pipeline->header_columns.count;
+    int targets = FIELD_COUNT + (int)relations->pipeline->outbox.header_columns.count;
     for (int target = 0; target < targets; target++) {
         Slice name = slice_of(target_column(relations->pipeline, target));
         if (name.length > 0 && !message_has(message, name)) {
@@ -304,12 +305,12 @@ static Status relation_check_generated(const Relations *relations, const Relatio
         }
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_GENERATED,
                      "column '%s' of table '%s' is generated, and the server does not send it",
-                     column, relations->pipeline->table);
+                     column, relations->pipeline->outbox.table);
         return error_hint(err,
                           "Fill the column by a trigger or a default instead, name another one in "
                           "the configuration, or use capture = \"poll\"; with PostgreSQL 18: ALTER "
                           "PUBLICATION %s SET (publish_generated_columns = stored);",
-                          relations->pipeline->publication);
+                          relations->pipeline->wal.publication);
     }
     return OK;
 }
@@ -317,7 +318,7 @@ static Status relation_check_generated(const Relations *relations, const Relatio
 /* The log stays what it is, also when the table is mended. */
 static const char *relation_way_out(const Relations *relations)
 {
-    return relations->pipeline->on_publish == ON_PUBLISH_KEEP
+    return relations->pipeline->outbox.on_publish == ON_PUBLISH_KEEP
                ? "`outboxd run --new-slot` leaves this part of the log, makes the slot again and "
                  "publishes the rows of the table from its beginning."
                : "`outboxd run --new-slot` leaves this part of the log, makes the slot again and "
@@ -341,7 +342,7 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         }
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_MISSING,
                      "table '%s' has no column '%s' at this place of the log",
-                     relations->pipeline->table, needed[i].column);
+                     relations->pipeline->outbox.table, needed[i].column);
         return error_hint(err,
                           "Was it renamed? Then set columns.%s to its new name; \"\" goes on "
                           "without it. If the table has the column again: %s",

@@ -18,7 +18,7 @@ static void add_before(const Config *config, const PipelineConfig *pipeline,
 {
     char *quoted = NULL;
     AUTO_ERROR ignored = {0};
-    bool named = ident_quote_table(pipeline->table, &quoted, &ignored) == OK;
+    bool named = ident_quote_table(pipeline->outbox.table, &quoted, &ignored) == OK;
     AUTO_TEXT table = ident_literal(named ? quoted : "");
     free(quoted);
     text_printf(sql,
@@ -37,8 +37,8 @@ void slot_add_query(const Config *config, const PipelineConfig *pipeline,
                     const char *position_table, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
-    AUTO_TEXT slot = ident_literal(pipeline->slot);
-    AUTO_TEXT publication = ident_literal(pipeline->publication);
+    AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
+    AUTO_TEXT publication = ident_literal(pipeline->wal.publication);
     AUTO_TEXT rows = ident_literal(position_table);
     /* to_jsonb: columns that only later versions have. */
     text_printf(
@@ -138,16 +138,16 @@ void slot_unfinished(const char *slot, int pid, Error *err)
 
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
 {
-    if (pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
+    if (pipeline->wal.messages && facts->server_version < POSTGRES_MESSAGES) {
         error_set(err, CODE_MESSAGES_VERSION, "messages = true needs PostgreSQL 14 or later");
         error_advise(err);
-    } else if (pipeline->failover_slot && facts->server_version < POSTGRES_FAILOVER) {
+    } else if (pipeline->wal.failover_slot && facts->server_version < POSTGRES_FAILOVER) {
         error_set(err, CODE_FAILOVER_VERSION, "failover_slot = true needs PostgreSQL 17 or later");
         error_advise(err);
     } else if (facts->has_slot && facts->lost[0] == '\0' && facts->confirmed == 0) {
         /* What it will be is not known: also a relay that was killed leaves one behind, which the
          * server finishes or takes back once it can. */
-        slot_unfinished(pipeline->slot, facts->active_pid, err);
+        slot_unfinished(pipeline->wal.slot, facts->active_pid, err);
     } else {
         return SLOT_START;
     }
@@ -189,13 +189,13 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
     AUTO_TEXT message = x_format(
         "the server cannot send a row of the log, whose text would be more than 1 GB (%s): "
         "it sends nothing behind it to slot '%s' either",
-        error_message(err), pipeline->slot);
+        error_message(err), pipeline->wal.slot);
     (void)slot_gap(err, CODE_LOG_ROW_TOO_LARGE, message);
     error_hint(
         err,
         "Correct or delete that row of %s. %s Then `outboxd run --new-slot` leaves this part "
         "of the log, makes the slot again and publishes the rows that are still unpublished.",
-        pipeline->table, SLOT_FIND_HUGE_NUMBERS);
+        pipeline->outbox.table, SLOT_FIND_HUGE_NUMBERS);
     return true;
 }
 
@@ -216,7 +216,7 @@ bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
     AUTO_TEXT message =
         x_format("publication '%s' was dropped, or made again behind the place where slot '%s' "
                  "stands: the log from there on cannot be read",
-                 pipeline->publication, pipeline->slot);
+                 pipeline->wal.publication, pipeline->wal.slot);
     (void)slot_gap(err, CODE_PUBLICATION_GONE, message);
     return true;
 }
@@ -281,24 +281,24 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
                      facts->system_id, pipeline->name, facts->position_system_id);
         return slot_gap(err, CODE_SLOT_OTHER_SYSTEM, message);
     }
-    if (strcmp(facts->position_slot, pipeline->slot) != 0) {
+    if (strcmp(facts->position_slot, pipeline->wal.slot) != 0) {
         message = x_format("the position of pipeline '%s' belongs to slot '%s', not to '%s'",
-                           pipeline->name, facts->position_slot, pipeline->slot);
+                           pipeline->name, facts->position_slot, pipeline->wal.slot);
         return slot_gap(err, CODE_SLOT_OTHER_NAME, message);
     }
     if (!facts->has_publication) {
         message =
             x_format("publication '%s' is gone: what was inserted since is not in the log for us",
-                     pipeline->publication);
+                     pipeline->wal.publication);
         return slot_gap(err, CODE_PUBLICATION_GONE, message);
     }
     if (!facts->has_slot) {
-        message = x_format("slot '%s' is missing; it was read up to %s", pipeline->slot,
+        message = x_format("slot '%s' is missing; it was read up to %s", pipeline->wal.slot,
                            lsn_format(facts->position.lsn, a));
         return slot_gap(err, CODE_SLOT_MISSING, message);
     }
     if (facts->lost[0] != '\0') {
-        message = x_format("slot '%s' is invalid: %s", pipeline->slot, facts->lost);
+        message = x_format("slot '%s' is invalid: %s", pipeline->wal.slot, facts->lost);
         return slot_gap(err, CODE_SLOT_LOST, message);
     }
     if (slot_judge_log(facts, pipeline, err) == SLOT_GAP) {
@@ -307,7 +307,7 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
     if (facts->confirmed > slot_furthest(facts)) {
         message = x_format("slot '%s' stands at %s, ahead of our position %s: it was advanced or "
                            "created again behind our back",
-                           pipeline->slot, lsn_format(facts->confirmed, a),
+                           pipeline->wal.slot, lsn_format(facts->confirmed, a),
                            lsn_format(facts->position.lsn, b));
         return slot_gap(err, CODE_SLOT_AHEAD, message);
     }
@@ -325,7 +325,7 @@ bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Err
     error_set(err, CODE_PIPELINE_RENAMED,
               "pipeline '%s' begins, and a pipeline '%s' has read %s before; nobody reads its slot "
               "'%s', which keeps WAL",
-              pipeline->name, facts->before, pipeline->table, facts->before_slot);
+              pipeline->name, facts->before, pipeline->outbox.table, facts->before_slot);
     const char *rows = facts->position_table;
     error_hint(err,
                "If it was renamed: UPDATE %s SET pipeline = %s WHERE pipeline = %s; and configure "
@@ -339,7 +339,7 @@ bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Err
 /* Rows that are kept would all be published again, and messages since are in its slot alone. */
 static bool renaming_hurts(const PipelineConfig *pipeline)
 {
-    return pipeline->on_publish == ON_PUBLISH_KEEP || pipeline->messages;
+    return pipeline->outbox.on_publish == ON_PUBLISH_KEEP || pipeline->wal.messages;
 }
 
 SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, uint64_t *ret_start,
@@ -351,7 +351,8 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
     if (!facts->has_position) {
         *ret_start = facts->confirmed;
         if (facts->has_slot && facts->lost[0] != '\0') {
-            AUTO_TEXT message = x_format("slot '%s' is invalid: %s", pipeline->slot, facts->lost);
+            AUTO_TEXT message =
+                x_format("slot '%s' is invalid: %s", pipeline->wal.slot, facts->lost);
             return slot_gap(err, CODE_SLOT_LOST, message);
         }
         if (renaming_hurts(pipeline) && slot_is_renamed(facts, pipeline, err)) {
@@ -362,7 +363,7 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
     if (slot_judge_history(facts, pipeline, err) == SLOT_GAP) {
         return SLOT_GAP;
     }
-    if (facts->publication_changed && pipeline->on_publish == ON_PUBLISH_KEEP) {
+    if (facts->publication_changed && pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         return slot_gap(err, CODE_PUBLICATION_CHANGED,
                         "the publication is not the one it was, and rows that are kept do not tell "
                         "whether they were published");

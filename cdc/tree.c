@@ -130,7 +130,7 @@ void tree_release(Tree *tree)
 static void tree_add_stranger(const PipelineConfig *pipeline, uint32_t relation, int server_version,
                               Text *sql)
 {
-    AUTO_TEXT publication = ident_literal(pipeline->publication);
+    AUTO_TEXT publication = ident_literal(pipeline->wal.publication);
     text_printf(sql,
                 "(SELECT b.puballtables%s OR EXISTS (WITH RECURSIVE above AS (SELECT %u::oid AS id"
                 " UNION SELECT i.inhparent FROM pg_inherits i JOIN above ON i.inhrelid = above.id)"

@@ -58,7 +58,7 @@ static bool wal_publishes(const WalSource *wal)
 bool wal_lease_holds(const WalSource *wal)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
     return now_us < wal->lease_until_us ||
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
@@ -131,7 +131,7 @@ static void wal_on_timer(evutil_socket_t fd, short what, void *arg)
     if (wal->state == WAL_DELAYED) {
         wal_session_open(wal);
     } else if (wal->state == WAL_STANDBY && pg_conn_is_busy(wal->control)) {
-        wal_set_timer(wal, wal->options.pipeline->standby_interval_ms); /* an answer is due */
+        wal_set_timer(wal, wal->options.pipeline->claim.standby_interval_ms); /* an answer is due */
     } else if (wal->state == WAL_STANDBY) {
         wal_session_try_lock(wal);
     }
@@ -140,7 +140,7 @@ static void wal_on_timer(evutil_socket_t fd, short what, void *arg)
 /* Often enough for the lease, the status updates and idle_session_timeout. */
 static int64_t wal_pulse_ms(const WalSource *wal)
 {
-    return wal->options.pipeline->lease_ms / 4;
+    return wal->options.pipeline->claim.lease_ms / 4;
 }
 
 static void wal_on_pulse(evutil_socket_t fd, short what, void *arg)
@@ -216,7 +216,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
             }
         }
         /* Rows that are kept do not show that they are published: the position does. */
-        bool keep = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && batch->count > 0;
+        bool keep = wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP && batch->count > 0;
         int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
         MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
         marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
@@ -318,7 +318,7 @@ void wal_lose_lease(WalSource *wal)
         &err, CODE_LEASE_EXPIRED,
         "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
         "now",
-        (long long)wal->options.pipeline->lease_ms);
+        (long long)wal->options.pipeline->claim.lease_ms);
     wal_lose(wal, &err);
 }
 
@@ -558,7 +558,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
     wal->report = event_new(options->base, -1, 0, wal_on_report, wal);
     int64_t statement_ms = options->config->database.statement_timeout_ms + 5000;
-    int64_t lease_ms = options->pipeline->lease_ms;
+    int64_t lease_ms = options->pipeline->claim.lease_ms;
     wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
     /* The creation of a slot waits for every running transaction. */
     wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
@@ -583,7 +583,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
                                               .blocked = on_marker_blocked});
     wal->lock = (PublisherLock){.conn = wal->control,
                                 .pipeline = options->pipeline,
-                                .shared = options->pipeline->on_publish == ON_PUBLISH_KEEP,
+                                .shared = options->pipeline->outbox.on_publish == ON_PUBLISH_KEEP,
                                 .arg = wal,
                                 .lost = on_marker_lost,
                                 .locked = wal_session_lock_held,

@@ -45,13 +45,13 @@ static void ask_note_relation(WalSource *wal, const PGresult *row)
                   LOG_FIELDS(log_text("relation", held->name)),
                   "the log has rows of a table that is no part of '%s' any more: they are "
                   "published, and cannot be marked",
-                  pipeline->table);
+                  pipeline->outbox.table);
     } else if (tree_has_stranger(tree, held->relation) && !known && held->fits && tree->divided) {
         log_write(LOG_WARN, pipeline->name, CODE_RELATION_SKIPPED,
                   LOG_FIELDS(log_text("relation", held->name)),
                   "the log has rows of a table that looks like a part of '%s' and is none: they "
                   "are skipped",
-                  pipeline->table);
+                  pipeline->outbox.table);
     }
 }
 

@@ -108,7 +108,7 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     if (fill->unreadable.lean != LEAN_NONE) {
         bool present = fill->at >= wal->rotation.tables.count;
         refusal_set_unreadable(
-            event, present ? wal->options.pipeline->table : wal_rotation_name(wal, fill->at),
+            event, present ? wal->options.pipeline->outbox.table : wal_rotation_name(wal, fill->at),
             &fill->unreadable.error);
     }
     bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
@@ -186,7 +186,8 @@ static void fill_on_done(void *arg, const Error *err)
         wal_lose(wal, &copy);
         return;
     }
-    unreadable_passed(&fill->unreadable, fill->rows, (size_t)wal->options.pipeline->batch_events);
+    unreadable_passed(&fill->unreadable, fill->rows,
+                      (size_t)wal->options.pipeline->limits.batch_events);
     AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
         wal_lose(wal, &failed);
@@ -317,7 +318,7 @@ static void on_table_noted(void *arg, const Error *err)
 static void fill_next_table(WalSource *wal)
 {
     Fill *fill = &wal->fill;
-    if (!fill->proof && wal->options.pipeline->on_publish == ON_PUBLISH_KEEP) {
+    if (!fill->proof && wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         AUTO_TEXT next =
             x_format("%u, backfill_seq = NULL", wal_rotation_oid(wal, wal->fill.at + 1));
         fill->noting = fill->noting || position_note(wal, "table_id", next, on_table_noted);
@@ -376,9 +377,9 @@ void fill_next(WalSource *wal)
     size_t events = 0;
     size_t bytes = 0;
     if (fill->proof) {
-        fill_fetch(wal, (size_t)wal->options.pipeline->batch_events);
+        fill_fetch(wal, (size_t)wal->options.pipeline->limits.batch_events);
     } else if (wal_room(wal, &events, &bytes)) {
-        size_t most = (size_t)wal->options.pipeline->batch_events;
+        size_t most = (size_t)wal->options.pipeline->limits.batch_events;
         fill_fetch(wal, events < most ? events : most);
     }
 }
@@ -477,7 +478,8 @@ void fill_go_on(WalSource *wal)
     if (wal->rotation.tables.count == 0) {
         wal->fill.end = wal->facts.backfill_end;
     }
-    if (wal->options.pipeline->on_publish == ON_PUBLISH_KEEP && wal->facts.backfill_seq != 0) {
+    if (wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP &&
+        wal->facts.backfill_seq != 0) {
         wal->fill.last_seq = wal->facts.backfill_seq;
     }
 }

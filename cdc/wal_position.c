@@ -91,7 +91,7 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
     bool read = wal->state == WAL_FILLING && wal->fill.complete;
     bool waiting = wal->waiting.parked.count > 0 || (wal->facts.waiting && !read);
     AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
+    AUTO_TEXT slot = ident_literal(wal->options.pipeline->wal.slot);
     AUTO_TEXT identity = ident_literal(wal->verify.identity);
     char lsn[24];
     char tx_lsn[24];
@@ -115,8 +115,8 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
         " writes = p.writes + 1, updated_at = clock_timestamp() RETURNING p.ctid",
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
-        wal->options.pipeline->messages ? "true" : "false", wal_rotation_oldest(wal), transaction,
-        identity, wal->history.ours, waiting ? "true" : "false");
+        wal->options.pipeline->wal.messages ? "true" : "false", wal_rotation_oldest(wal),
+        transaction, identity, wal->history.ours, waiting ? "true" : "false");
     save_queue(
         wal,
         &(Save){

@@ -13,7 +13,7 @@
 
 static void add_ours(const WalSource *wal, Text *sql)
 {
-    AUTO_TEXT table = ident_literal(wal->options.pipeline->table);
+    AUTO_TEXT table = ident_literal(wal->options.pipeline->outbox.table);
     AUTO_TEXT name = ident_literal(wal->table->configured);
     text_printf(sql,
                 "(p.table_name = %s OR pg_catalog.to_regclass(p.table_name) ="
@@ -50,7 +50,7 @@ static void on_noted(void *arg, const Error *err)
 static void publisher_note(WalSource *wal)
 {
     const char *rows = wal->rotation.publisher;
-    AUTO_TEXT seq = ident_literal(wal->options.pipeline->columns[FIELD_SEQ]);
+    AUTO_TEXT seq = ident_literal(wal->options.pipeline->outbox.columns[FIELD_SEQ]);
     AUTO_BUFFER sql = TEXT_EMPTY;
     if (!wal->facts.has_position || wal->options.config->new_slot) {
         text_printf(&sql,

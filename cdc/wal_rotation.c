@@ -202,7 +202,7 @@ static bool rotation_must_say(Rotation *rotation, uint32_t oid, bool gone)
 static void rotation_say(WalSource *wal)
 {
     Rotation *rotation = &wal->rotation;
-    const char *table = wal->options.pipeline->table;
+    const char *table = wal->options.pipeline->outbox.table;
     for (size_t i = 0; i < rotation->tables.count; i++) {
         const OldTable *old = &rotation->tables.items[i];
         if (!rotation_must_say(rotation, old->oid, old->name == NULL)) {
@@ -326,7 +326,7 @@ static void rotation_add_continuity(const WalSource *wal, Text *sql)
     OutboxTable old = *wal->table;
     old.name = old.configured = tables->items[0].name;
     precondition_add_query(pipeline, &old, 1, version, sql);
-    AUTO_TEXT publication = ident_literal(pipeline->publication);
+    AUTO_TEXT publication = ident_literal(pipeline->wal.publication);
     uint32_t table = wal->lock.table_oid;
     text_printf(sql,
                 "; SELECT b.puballtables OR EXISTS (SELECT FROM pg_publication_rel r JOIN"
@@ -383,7 +383,7 @@ static void on_tables_result(void *arg, const PGresult *result)
             CODE_OLD_TABLE_DENIED,
             "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
             "last events are not published, and nor are those of the new table",
-            wal->options.pipeline->table, name);
+            wal->options.pipeline->outbox.table, name);
         error_hint(&rotation->error, "An administrator runs: %s", grants);
     }
 }
@@ -475,7 +475,7 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
               LOG_FIELDS(log_number("table_id", oid)),
               "the log has rows of a table that had the name '%s' once and %s%s: they are "
               "published%s",
-              wal->options.pipeline->table, *name != '\0' ? "is now " : "is gone", name,
+              wal->options.pipeline->outbox.table, *name != '\0' ? "is now " : "is gone", name,
               *name != '\0' ? " and marked there" : ", and cannot be marked");
 }
 
@@ -506,7 +506,7 @@ static void on_finish_noted(void *arg, const Error *err)
         log_write(LOG_INFO, wal->options.pipeline->name, CODE_TABLE_FINISHED,
                   LOG_FIELDS(log_text("old", old->name)),
                   "everything in %s is published; the log goes on with the new table '%s'",
-                  old->name, wal->options.pipeline->table);
+                  old->name, wal->options.pipeline->outbox.table);
     }
     if (!wal_publisher_forget(wal, old->oid, on_finished)) {
         on_finished(wal, NULL);
@@ -558,7 +558,7 @@ static void on_counted(void *arg, const Error *err)
               "%s%lld rows of %s, which had the name '%s' before, are unpublished, and the log "
               "does not bring them",
               rotation->unpublished >= COUNT_MOST ? "at least " : "",
-              (long long)rotation->unpublished, name, wal->options.pipeline->table);
+              (long long)rotation->unpublished, name, wal->options.pipeline->outbox.table);
     error_hint(&gap,
                "`outboxd run --new-slot` makes the slot again and publishes the rows that are "
                "still unpublished, those of the old table first.");
@@ -599,7 +599,7 @@ static void rotation_check_finished(WalSource *wal)
         marker_retarget(wal->marker, rotation->target);
     }
     rotation->retry_us = now_us + RETRY_MS * INT64_C(1000);
-    bool kept = wal->options.pipeline->on_publish == ON_PUBLISH_KEEP;
+    bool kept = wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     if (kept || rotation->tables.items[rotation->done].name == NULL) {
         rotation_note_finished(wal);
     } else if (wal->waiting.parked.count == 0) {

@@ -132,7 +132,7 @@ static void scout_on_done(void *arg, const Error *err)
             wal_slot_unreadable(wal, &copy);
             return;
         }
-        error_prefix(&copy, "reading ahead in slot '%s'", wal->options.pipeline->slot);
+        error_prefix(&copy, "reading ahead in slot '%s'", wal->options.pipeline->wal.slot);
         wal_slot_unreadable(wal, &copy);
         return;
     }
@@ -146,8 +146,8 @@ void scout_start(WalSource *wal)
     scout->running = true;
     scout->reader = (PgOutputReader){.protocol = 1};
     scout->from = wal->facts.position;
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
-    AUTO_TEXT quoted = ident_quote(wal->options.pipeline->publication);
+    AUTO_TEXT slot = ident_literal(wal->options.pipeline->wal.slot);
+    AUTO_TEXT quoted = ident_quote(wal->options.pipeline->wal.publication);
     AUTO_TEXT publications = ident_literal(quoted);
     AUTO_TEXT sql =
         x_format("COPY (SELECT data FROM pg_logical_slot_peek_binary_changes(%s, '%s', NULL,"

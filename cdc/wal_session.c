@@ -30,7 +30,7 @@ void wal_ask(WalSource *wal, const PgQuery *query)
 
 void wal_renew_lease(WalSource *wal)
 {
-    wal->lease_until_us = wal->asked_us + wal->options.pipeline->lease_ms * 1000;
+    wal->lease_until_us = wal->asked_us + wal->options.pipeline->claim.lease_ms * 1000;
 }
 
 /* Publication. */
@@ -45,11 +45,11 @@ static void on_publication_created(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->publication);
+        error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->wal.publication);
         error_hint(&copy,
                    "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
                    "'insert');",
-                   wal->options.pipeline->publication, wal->options.pipeline->table);
+                   wal->options.pipeline->wal.publication, wal->options.pipeline->outbox.table);
         wal_lose(wal, &copy);
         return;
     }
@@ -58,7 +58,7 @@ static void on_publication_created(void *arg, const Error *err)
 
 static void session_create_publication(WalSource *wal)
 {
-    AUTO_TEXT name = ident_quote(wal->options.pipeline->publication);
+    AUTO_TEXT name = ident_quote(wal->options.pipeline->wal.publication);
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
                              name, wal->table->configured);
@@ -75,7 +75,7 @@ static void session_set_replaced(WalSource *wal)
 {
     error_set(&wal->error, CODE_TABLE_REPLACED,
               "table '%s' is not the one it was: looking at it again",
-              wal->options.pipeline->table);
+              wal->options.pipeline->outbox.table);
 }
 
 void wal_session_lose_table(WalSource *wal)
@@ -179,7 +179,7 @@ static void on_facts_result(void *arg, const PGresult *result)
     } else if (PQfnumber(result, "flush_lsn") >= 0) {
         wal->found_told = history_read(result, wal->lock.table_oid, &wal->found);
     } else {
-        slot_read_facts(result, wal->options.pipeline->messages, &wal->facts);
+        slot_read_facts(result, wal->options.pipeline->wal.messages, &wal->facts);
         wal->log_end = wal->facts.insert_lsn;
         wal->facts_told = true;
     }
@@ -318,7 +318,7 @@ void wal_session_stand_by(WalSource *wal, const char *holder)
     waiting_forget(wal);
     marker_stop(wal->marker);
     wal->state = WAL_STANDBY;
-    wal_set_timer(wal, wal->options.pipeline->standby_interval_ms);
+    wal_set_timer(wal, wal->options.pipeline->claim.standby_interval_ms);
     wal_check_drained(wal);
 }
 
@@ -477,7 +477,7 @@ void wal_session_ping(WalSource *wal)
         return;
     }
     AUTO_TEXT table = ident_literal(wal->table->configured);
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->slot);
+    AUTO_TEXT slot = ident_literal(wal->options.pipeline->wal.slot);
     AUTO_TEXT sql = x_format("SELECT pg_snapshot_xmax(pg_current_snapshot()),"
                              " pg_current_wal_insert_lsn(), to_regclass(%s)::oid,"
                              " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s"

@@ -34,7 +34,7 @@ static void on_streaming(void *arg)
     if (log_limit_take(&wal->stream_lines, now_us) ||
         log_limit_due(&wal->stream_lines, now_us, false) > 0) {
         log_write(LOG_INFO, wal->options.pipeline->name, CODE_STREAM_STARTED,
-                  LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
+                  LOG_FIELDS(log_text("slot", wal->options.pipeline->wal.slot),
                              log_text("lsn", lsn_format(wal->start_lsn, lsn))),
                   "reading the log");
     }
@@ -128,15 +128,15 @@ void wal_slot_stream(WalSource *wal)
     wal->assembler.done_lsn = from.tx_lsn;
     wal->assembler.done_ordinal = from.tx_ordinal;
     assembler_restart(&wal->assembler, from.lsn, protocol);
-    AUTO_TEXT slot = ident_quote(pipeline->slot);
-    AUTO_TEXT publication = ident_quote(pipeline->publication);
+    AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
+    AUTO_TEXT publication = ident_quote(pipeline->wal.publication);
     AUTO_TEXT publications = ident_literal(publication);
     char lsn[24];
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_printf(&sql,
                 "START_REPLICATION SLOT %s LOGICAL %s (proto_version '%d', publication_names %s",
                 slot, lsn_format(from.lsn, lsn), protocol, publications);
-    text_add(&sql, pipeline->messages ? ", messages 'true')" : ")");
+    text_add(&sql, pipeline->wal.messages ? ", messages 'true')" : ")");
     pg_conn_send(wal->walsender, &(PgQuery){.step = "START_REPLICATION",
                                             .sql = sql.data,
                                             .arg = wal,
@@ -179,7 +179,7 @@ void wal_slot_watch(WalSource *wal)
         return;
     }
     AUTO_ERROR err = {0};
-    slot_unfinished(wal->options.pipeline->slot, 0, &err);
+    slot_unfinished(wal->options.pipeline->wal.slot, 0, &err);
     creation->said = true;
     wal->source.events.refused(wal->source.events.arg, &err);
 }
@@ -194,13 +194,13 @@ static void on_slot_created(void *arg, const Error *err)
     }
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->slot);
+        error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->wal.slot);
         wal_lose(wal, &copy);
         return;
     }
     char lsn[24];
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_SLOT_CREATED,
-              LOG_FIELDS(log_text("slot", wal->options.pipeline->slot),
+              LOG_FIELDS(log_text("slot", wal->options.pipeline->wal.slot),
                          log_text("lsn", lsn_format(wal->start_lsn, lsn))),
               "created the replication slot; publishing the rows from before it");
     wal->facts.position = (MarkerPosition){.lsn = wal->start_lsn};
@@ -210,15 +210,15 @@ static void on_slot_created(void *arg, const Error *err)
 static void slot_create_slot(WalSource *wal)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
-    AUTO_TEXT slot = ident_quote(pipeline->slot);
+    AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
     AUTO_TEXT sql =
-        pipeline->failover_slot
+        pipeline->wal.failover_slot
             ? x_format(
                   "CREATE_REPLICATION_SLOT %s LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)",
                   slot)
             : x_format("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput EXPORT_SNAPSHOT", slot);
     log_write(LOG_INFO, pipeline->name, CODE_SLOT_CREATING,
-              LOG_FIELDS(log_text("slot", pipeline->slot)),
+              LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
               "creating the replication slot: waits until every running transaction has ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
     pg_conn_send(wal->walsender, &(PgQuery){.step = "CREATE_REPLICATION_SLOT",
@@ -254,7 +254,7 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
 {
     const PipelineConfig *pipeline = wal->options.pipeline;
     const char *missing =
-        pipeline->on_publish == ON_PUBLISH_KEEP
+        pipeline->outbox.on_publish == ON_PUBLISH_KEEP
             ? "every row of the table whose published_at is not set is published again (keep marks "
               "nothing); rows that others deleted meanwhile are lost"
             : "the rows that are still unpublished follow; rows that others deleted meanwhile are "
@@ -263,12 +263,12 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     log_write(LOG_WARN, pipeline->name, CODE_GAP_ACCEPTED,
               LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
-                         log_text("messages", pipeline->messages ? "may be missing" : "none")),
+                         log_text("messages", pipeline->wal.messages ? "may be missing" : "none")),
               "%s; making the slot again: %s", error_message(gap), missing);
     wal->closing_gap = true;
     slot_begin(wal);
     if (wal->facts.has_slot) {
-        AUTO_TEXT slot = ident_quote(pipeline->slot);
+        AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
         AUTO_TEXT sql = x_format("DROP_REPLICATION_SLOT %s", slot);
         pg_conn_send(wal->walsender, &(PgQuery){.step = "DROP_REPLICATION_SLOT",
                                                 .sql = sql,
@@ -292,10 +292,10 @@ static void slot_say_no_gap(WalSource *wal)
         return;
     }
     wal->new_slot_said = true;
-    AUTO_TEXT slot = ident_literal(pipeline->slot);
+    AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
     log_write(
         LOG_WARN, pipeline->name, CODE_NEW_SLOT_NOT_NEEDED,
-        LOG_FIELDS(log_text("slot", pipeline->slot)),
+        LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
         "--new-slot has nothing to do: slot and position fit together, and no row is known to "
         "be missing from the log; going on. To make the slot again all the same, stop the "
         "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
@@ -313,7 +313,7 @@ static void on_claimed(void *arg, const Error *err)
     position_start_marker(wal, &wal->facts.position);
     wal->waiting.recorded = wal->facts.waiting;
     bool read_again = wal->facts.waiting && !waiting_is_known(wal);
-    bool rows_tell = wal->options.pipeline->on_publish != ON_PUBLISH_KEEP;
+    bool rows_tell = wal->options.pipeline->outbox.on_publish != ON_PUBLISH_KEEP;
     if (wal->facts.backfill || read_again) {
         slot_say_no_gap(wal); /* the table is read anyway */
         fill_go_on(wal);
@@ -435,7 +435,7 @@ void wal_slot_decide(WalSource *wal)
         slot_begin(wal);
         log_write(
             LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
-            LOG_FIELDS(log_text("slot", pipeline->slot)),
+            LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
             "the slot was there before: publishing the rows that are unpublished, then its log");
         position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
@@ -536,7 +536,7 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     text_printf(&sql,
                 "SET tcp_user_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0;"
                 " SET wal_sender_timeout = %lld",
-                (long long)wal->options.pipeline->lease_ms + PUBLISHER_MARGIN_MS);
+                (long long)wal->options.pipeline->claim.lease_ms + PUBLISHER_MARGIN_MS);
     pg_conn_send(wal->walsender, &(PgQuery){.step = "session of the walsender",
                                             .sql = sql.data,
                                             .arg = wal,

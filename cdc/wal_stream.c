@@ -163,7 +163,7 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
     if (stream->storm_since_us == 0) {
         stream->storm_since_us = now_us;
     }
-    if (now_us - stream->storm_since_us > wal->options.pipeline->pg_shutdown_grace_ms * 1000) {
+    if (now_us - stream->storm_since_us > wal->options.pipeline->wal.shutdown_grace_ms * 1000) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is stopping and waits for us; hanging up");
@@ -234,8 +234,8 @@ static bool stream_batch_waits(WalSource *wal, unsigned messages)
 static bool stream_batch_is_full(const WalSource *wal)
 {
     const Batch *batch = wal->assembler.batch;
-    return batch != NULL && (batch->count >= (size_t)wal->options.pipeline->batch_events ||
-                             batch->bytes >= (size_t)wal->options.pipeline->batch_bytes);
+    return batch != NULL && (batch->count >= (size_t)wal->options.pipeline->limits.batch_events ||
+                             batch->bytes >= (size_t)wal->options.pipeline->limits.batch_bytes);
 }
 
 /* For a whole batch: what a kill repeats stays within in_flight_events. The configuration refuses a
@@ -244,7 +244,8 @@ static bool stream_has_room(WalSource *wal)
 {
     size_t events = 0;
     size_t bytes = 0;
-    return wal_room(wal, &events, &bytes) && events >= (size_t)wal->options.pipeline->batch_events;
+    return wal_room(wal, &events, &bytes) &&
+           events >= (size_t)wal->options.pipeline->limits.batch_events;
 }
 
 /* The furthest place that the message names. */
@@ -460,7 +461,7 @@ void stream_resume(WalSource *wal)
 void stream_watch(WalSource *wal)
 {
     int64_t silent_us = clock_monotonic_us() - wal->stream.read_us;
-    int64_t lease_us = wal->options.pipeline->lease_ms * 1000;
+    int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
     if (wal->stream.paused) {
         silent_us = 0; /* we do not listen */
         wal->stream.read_us = clock_monotonic_us();
@@ -468,7 +469,7 @@ void stream_watch(WalSource *wal)
     if (silent_us > lease_us) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
-                  (long long)wal->options.pipeline->lease_ms);
+                  (long long)wal->options.pipeline->claim.lease_ms);
         wal_lose(wal, &err);
         return;
     }

@@ -94,7 +94,7 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
             &err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
             "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
             "comparing the table with the log before anything is read",
-            wal->options.pipeline->table, identity, verify->identity);
+            wal->options.pipeline->outbox.table, identity, verify->identity);
         wal_lose(wal, &err);
         return;
     }

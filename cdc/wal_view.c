@@ -65,7 +65,7 @@ void view_slot(const Source *source, Text *json)
     char confirmed[24];
     char received[24];
     text_printf(json, "\"name\":\"%s\",\"confirmed_lsn\":\"%s\",\"received_lsn\":\"%s\"",
-                wal->options.pipeline->slot,
+                wal->options.pipeline->wal.slot,
                 lsn_format(marker_position(wal->marker).lsn, confirmed),
                 lsn_format(wal->stream.received, received));
 }

@@ -47,7 +47,8 @@ bool waiting_may_park(const Source *source, const Event *event)
         return false;
     }
     size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
-    return pipeline->on_publish != ON_PUBLISH_KEEP && !pipeline->messages && most < PARKED_MAX;
+    return pipeline->outbox.on_publish != ON_PUBLISH_KEEP && !pipeline->wal.messages &&
+           most < PARKED_MAX;
 }
 
 static bool waiting_has_parked(const Batch *batch)
@@ -186,7 +187,7 @@ static void waiting_say_rowless(const WalSource *wal, size_t count)
               "events that wait for their topic have no unpublished row in '%s' (their own "
               "transaction deleted it, for instance): they wait in memory, and nothing behind them "
               "is marked before they are published",
-              wal->options.pipeline->table);
+              wal->options.pipeline->outbox.table);
 }
 
 /* What was asked for is answered: passes the batches whose rows are all seen. From the first event

@@ -1,13 +1,18 @@
-# outboxd_room(NAME DIR dir [ROOMS room...] [LIBS target...])
+# outboxd_room(NAME DIR dir [AS path] [ROOMS room...] [LIBS target...])
 #
-# One static library for each folder. Its headers are included as "NAME/header.h" through a private
-# include root that holds only that folder, so a room can include exactly the rooms it declares here
-# (and, transitively, theirs). Layering is checked by the compiler, not by convention.
+# One static library for each folder. Its headers are included as "NAME/header.h" ("path/header.h"
+# for a folder inside a room) through a private include root that holds only that folder, so a room
+# can include exactly the rooms it declares here (and, transitively, theirs). Layering is checked by
+# the compiler, not by convention.
 function(outboxd_room name)
-  cmake_parse_arguments(ROOM "" "DIR" "ROOMS;LIBS;SOURCES" ${ARGN})
+  cmake_parse_arguments(ROOM "" "DIR;AS" "ROOMS;LIBS;SOURCES" ${ARGN})
   set(root ${CMAKE_BINARY_DIR}/rooms/${name})
-  file(MAKE_DIRECTORY ${root})
-  file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${ROOM_DIR} ${root}/${name} SYMBOLIC)
+  if(NOT ROOM_AS)
+    set(ROOM_AS ${name})
+  endif()
+  cmake_path(GET ROOM_AS PARENT_PATH parent)
+  file(MAKE_DIRECTORY ${root}/${parent})
+  file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${ROOM_DIR} ${root}/${ROOM_AS} SYMBOLIC)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ROOM_DIR}/*.c)
   list(FILTER sources EXCLUDE REGEX "/main\\.c$")
   list(APPEND sources ${ROOM_SOURCES})

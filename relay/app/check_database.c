@@ -222,7 +222,7 @@ static void check_pipelines(Check *check, PGconn *conn)
     bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
     for (size_t i = 0; i < check->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &check->config->pipelines[i];
-        if (pipeline->table == NULL) {
+        if (pipeline->outbox.table == NULL) {
             continue;
         }
         PreconditionLook look = {0};

@@ -5,7 +5,7 @@
 #include "app/check.h"
 #include "base/memory.h"
 #include "config/lists.h"
-#include "sink/groups_ask.h"
+#include "groups/groups_ask.h"
 
 static void groups_warn(Check *check, const Error *err)
 {

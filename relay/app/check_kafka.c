@@ -9,9 +9,9 @@
 #include "base/memory.h"
 #include "config/mask.h"
 #include "config/nearest.h"
-#include "sink/kafka_conf.h"
-#include "sink/kafka_error.h"
-#include "sink/kafka_topic.h"
+#include "sink/kafka/kafka_conf.h"
+#include "sink/kafka/kafka_error.h"
+#include "sink/kafka/kafka_topic.h"
 
 enum {
     BATCH_BYTES = 1000000,
@@ -23,7 +23,7 @@ static const PipelineConfig *kafka_pipeline(const Check *check)
 {
     for (size_t i = 0; i < check->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &check->config->pipelines[i];
-        if (pipeline->table != NULL && pipeline->sink == SINK_KAFKA) {
+        if (pipeline->outbox.table != NULL && pipeline->sink == SINK_KAFKA) {
             return pipeline;
         }
     }

@@ -11,7 +11,7 @@ void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipelin
                        const PreconditionLook *look)
 {
     AUTO_TEXT oid = x_format("%u", look->table_oid);
-    const char *values[] = {pipeline->publication, oid};
+    const char *values[] = {pipeline->wal.publication, oid};
     PGresult *r = check_query(
         check, conn,
         "WITH RECURSIVE tree(oid) AS (SELECT $2::oid UNION SELECT i.inhrelid FROM"
@@ -24,17 +24,17 @@ void check_publication(Check *check, PGconn *conn, const PipelineConfig *pipelin
         " WHERE p.pubname = $1 AND c.oid NOT IN (SELECT oid FROM tree) GROUP BY 1",
         2, values);
     if (r != NULL && PQntuples(r) == 1) {
-        AUTO_TEXT name = ident_quote(pipeline->publication);
+        AUTO_TEXT name = ident_quote(pipeline->wal.publication);
         AUTO_TEXT remedy =
             pg_value(r, 0, 0)[0] == 't'
                 ? x_format("give the pipeline a publication of its own: CREATE PUBLICATION ... FOR "
                            "TABLE %s WITH (publish = 'insert');",
-                           pipeline->table)
-                : x_format("ALTER PUBLICATION %s SET TABLE %s;", name, pipeline->table);
+                           pipeline->outbox.table)
+                : x_format("ALTER PUBLICATION %s SET TABLE %s;", name, pipeline->outbox.table);
         check_warning(check, "database", remedy,
                       "publication \"%s\" also publishes other tables, such as %s: the relay reads "
                       "their changes only to drop them",
-                      pipeline->publication, pg_value(r, 0, 1));
+                      pipeline->wal.publication, pg_value(r, 0, 1));
     }
     PQclear(r);
 }

@@ -129,7 +129,7 @@ static void table_warn_near(Check *check, const PGresult *columns, const Pipelin
             check_warning(check, "database", remedy,
                           "%s has no column \"%s\", so records go without it; did you mean "
                           "\"%s\"?",
-                          pipeline->table, name, meant);
+                          pipeline->outbox.table, name, meant);
         }
     }
 }
@@ -144,7 +144,7 @@ static void table_say_absent(Check *check, const PipelineConfig *pipeline,
     }
     bool timeless = (look->absent & TABLE_COLUMN(FIELD_OCCURRED_AT)) != 0;
     text_printf(&check->facts, "columns        %s has no %s: records go without these headers%s\n",
-                pipeline->table, names.data,
+                pipeline->outbox.table, names.data,
                 timeless ? ", and their time is that of publishing" : "");
 }
 

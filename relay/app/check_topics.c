@@ -63,7 +63,7 @@ static void topics_of(Check *check, const PipelineConfig *pipeline, const char *
         return;
     }
     TopicNeed *need = topic_need(check, slice_of(name));
-    need->aside = pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
+    need->aside = pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     need->keyless |= constant_key != NULL && *constant_key == '\0';
     need->user = need->user != NULL ? need->user : x_strdup(user);
     need_limit(check, need);
@@ -74,16 +74,16 @@ void check_static_topics(Check *check, const PipelineConfig *pipeline)
     if (pipeline->sink != SINK_KAFKA) {
         return;
     }
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const RouteConfig *route = &pipeline->routes[i];
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *route = &pipeline->route.rules[i];
         if (route->topic != NULL) {
             AUTO_TEXT user = x_format("route %zu of pipeline \"%s\"", i + 1, pipeline->name);
             topics_of(check, pipeline, route->topic,
-                      route->key != NULL ? route->key : pipeline->key, user);
+                      route->key != NULL ? route->key : pipeline->route.key, user);
         }
     }
     AUTO_TEXT user = x_format("pipeline \"%s\"", pipeline->name);
-    topics_of(check, pipeline, pipeline->topic, pipeline->key, user);
+    topics_of(check, pipeline, pipeline->route.topic, pipeline->route.key, user);
 }
 
 /* The oldest events of one pipeline on their way through the relay's own code. */
@@ -139,11 +139,11 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
         return; /* the first one says it */
     }
     const PipelineConfig *pipeline = b->pipeline;
-    bool stops = unrouted ? pipeline->on_unrouted == ON_UNROUTED_STOP
+    bool stops = unrouted ? pipeline->route.on_unrouted == ON_UNROUTED_STOP
                           : pipeline->on_poison == ON_POISON_STOP;
     AUTO_TEXT message = x_format(
         "event seq %lld of %s would not be published by pipeline \"%s\"%s: %s",
-        (long long)event->seq, pipeline->table, pipeline->name,
+        (long long)event->seq, pipeline->outbox.table, pipeline->name,
         stops ? ", and would hold back those behind it in its topic" : "", error_message(err));
     const char *hint = *error_own_hint(err) != '\0' ? error_own_hint(err) : NULL;
     if (stops) {
@@ -158,7 +158,7 @@ static void backlog_need(Backlog *b, const Event *event, const Record *record)
     TopicNeed *need = topic_need(b->check, slice_of(record->topic->name));
     need->waiting++;
     need_limit(b->check, need);
-    need->aside = b->pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
+    need->aside = b->pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
     if (need->user == NULL) {
         need->user = x_format("pipeline \"%s\"", b->pipeline->name);
     }
@@ -170,7 +170,8 @@ static void backlog_need(Backlog *b, const Event *event, const Record *record)
     if (bytes > need->record_bytes) {
         need->record_bytes = bytes;
         free(need->record_event);
-        need->record_event = x_format("seq %lld of %s", (long long)event->seq, b->pipeline->table);
+        need->record_event =
+            x_format("seq %lld of %s", (long long)event->seq, b->pipeline->outbox.table);
     }
 }
 
@@ -260,7 +261,7 @@ static Status backlog_read(Backlog *b, PGconn *conn, Error *err)
  */
 static PGresult *backlog_count(const Backlog *b, PGconn *conn)
 {
-    AUTO_TEXT slot = ident_literal(b->pipeline->slot != NULL ? b->pipeline->slot : "");
+    AUTO_TEXT slot = ident_literal(b->pipeline->wal.slot != NULL ? b->pipeline->wal.slot : "");
     AUTO_TEXT sql = x_format("SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE true%s"
                              " LIMIT %d) AS pending), EXISTS (SELECT FROM"
                              " pg_catalog.pg_replication_slots s WHERE s.slot_name = %s)",
@@ -297,7 +298,7 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
     long long count = r != NULL ? strtoll(pg_value(r, 0, 0), NULL, 10) : 0;
     bool slot = r != NULL && pg_value(r, 0, 1)[0] == 't';
     PQclear(r);
-    bool kept = pipeline->on_publish == ON_PUBLISH_KEEP;
+    bool kept = pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     bool log = pipeline->capture == CAPTURE_WAL;
     if (count == 0 || (kept && slot)) {
         return; /* kept rows do not tell whether they were published */
@@ -306,7 +307,7 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
     bool one = count == 1;
     text_printf(facts, "waiting        %s%lld row%s of %s %s %s, and %s %s %s",
                 count > COUNT_MOST ? "over " : "", count > COUNT_MOST ? COUNT_MOST : count,
-                one ? "" : "s", pipeline->table, one ? "is" : "are",
+                one ? "" : "s", pipeline->outbox.table, one ? "is" : "are",
                 kept ? "there" : "not published",
                 log && !slot ? "the first outboxd run publishes" : "outboxd run publishes",
                 one ? "it" : "them",
@@ -321,8 +322,8 @@ static void backlog_say(Backlog *b, PGconn *conn, const PreconditionLook *look)
     }
     text_add(facts, "\n");
     bool ours = strcmp(look->schema, "outbox") == 0 && strcmp(look->name, "event") == 0;
-    if (!ours && !slot && pipeline->on_publish == ON_PUBLISH_MARK) {
-        AUTO_TEXT published = ident_quote(pipeline->columns[FIELD_PUBLISHED_AT]);
+    if (!ours && !slot && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
+        AUTO_TEXT published = ident_quote(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
         text_printf(
             facts,
             "               if consumers have had them: UPDATE %s SET %s = now() WHERE %s IS "
@@ -350,7 +351,7 @@ void check_backlog(Check *check, PGconn *conn, const PipelineConfig *pipeline,
     }
     if (b.unpublishable > 1) {
         check_warning(check, "backlog", NULL, "%zu of the oldest %zu events of %s are like that",
-                      b.unpublishable, b.events, pipeline->table);
+                      b.unpublishable, b.events, pipeline->outbox.table);
     }
     if (begun) {
         backlog_say(&b, conn, look);

@@ -45,7 +45,7 @@ static bool wal_read_facts(WalCheck *w)
     if (r == NULL) {
         return false;
     }
-    slot_read_facts(r, w->pipeline->messages, &w->facts);
+    slot_read_facts(r, w->pipeline->wal.messages, &w->facts);
     PQclear(r);
     return true;
 }
@@ -54,11 +54,11 @@ static bool wal_read_facts(WalCheck *w)
 static void wal_check_abilities(const WalCheck *w)
 {
     const SlotFacts *facts = &w->facts;
-    if (w->pipeline->messages && facts->server_version < POSTGRES_MESSAGES) {
+    if (w->pipeline->wal.messages && facts->server_version < POSTGRES_MESSAGES) {
         wal_problem(w, "set messages = false, and use outbox.emit",
                     "messages = true needs PostgreSQL 14 or later");
     }
-    if (w->pipeline->failover_slot && facts->server_version < POSTGRES_FAILOVER) {
+    if (w->pipeline->wal.failover_slot && facts->server_version < POSTGRES_FAILOVER) {
         wal_problem(w, "set failover_slot = false",
                     "failover_slot = true needs PostgreSQL 17 or later");
     }
@@ -148,8 +148,8 @@ static void wal_judge(const WalCheck *w)
 
 static void wal_check_failover(const WalCheck *w)
 {
-    const char *slot = w->pipeline->slot;
-    if (!w->pipeline->failover_slot || w->facts.server_version < POSTGRES_FAILOVER) {
+    const char *slot = w->pipeline->wal.slot;
+    if (!w->pipeline->wal.failover_slot || w->facts.server_version < POSTGRES_FAILOVER) {
         return;
     }
     if (w->facts.has_slot && !w->facts.failover) {
@@ -180,7 +180,7 @@ static void wal_check_slot(const WalCheck *w)
     if (!facts->has_slot) {
         return;
     }
-    const char *values[] = {w->pipeline->slot};
+    const char *values[] = {w->pipeline->wal.slot};
     PGresult *r = check_query(
         w->check, w->conn,
         "SELECT wal_status, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)),"
@@ -194,7 +194,7 @@ static void wal_check_slot(const WalCheck *w)
             "pg_reload_conf();",
             "slot \"%s\" needs %s of WAL, more than max_slot_wal_keep_size (%s): the next "
             "checkpoint may make a data gap",
-            w->pipeline->slot, pg_value(r, 0, 1), pg_value(r, 0, 2));
+            w->pipeline->wal.slot, pg_value(r, 0, 1), pg_value(r, 0, 2));
     }
     PQclear(r);
 }
@@ -203,7 +203,7 @@ static void wal_check_slot(const WalCheck *w)
 static void wal_note(const WalCheck *w)
 {
     const SlotFacts *facts = &w->facts;
-    text_printf(&w->check->facts, "slot           %s: ", w->pipeline->slot);
+    text_printf(&w->check->facts, "slot           %s: ", w->pipeline->wal.slot);
     if (!facts->has_slot) {
         text_add(&w->check->facts, "none yet; the relay makes it at its first start\n");
         return;

@@ -80,7 +80,7 @@ static void check_run(Check *check, bool offline)
 {
     const Config *config = check->config;
     for (size_t i = 0; i < config->pipeline_count; i++) {
-        if (config->pipelines[i].table != NULL) {
+        if (config->pipelines[i].outbox.table != NULL) {
             check_static_topics(check, &config->pipelines[i]);
         }
     }

@@ -116,7 +116,7 @@ static Status pause_find_table(PGconn *connection, const PipelineConfig *pipelin
 {
     AUTO_TEXT quoted = NULL;
     AUTO(PGresult, pause_clear) found = NULL;
-    if (ident_quote_table(pipeline->table, &quoted, err) != OK ||
+    if (ident_quote_table(pipeline->outbox.table, &quoted, err) != OK ||
         pause_query(connection,
                     "SELECT coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration')"
                     " IS NOT NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
@@ -172,7 +172,7 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
             out,
             "  until it is resumed, slot %s keeps all WAL from here on; outboxd status tells how "
             "much\n",
-            pipeline->slot);
+            pipeline->wal.slot);
     }
 }
 

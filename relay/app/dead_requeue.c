@@ -67,7 +67,8 @@ static Status insert_add_field(InsertBuilder *builder, const PipelineConfig *pip
     }
     if (json_is_string(value) || sql != NULL) {
         error_set(err, CODE_DEAD_LETTER_COLUMN,
-                  "the event has a value for %s, and %s has no such column", name, pipeline->table);
+                  "the event has a value for %s, and %s has no such column", name,
+                  pipeline->outbox.table);
         return error_hint(err,
                           "Name the column in pipelines.columns.%s, or write the event anew "
                           "from what outboxd dead show prints.",
@@ -93,7 +94,7 @@ static Status insert_add_all(InsertBuilder *builder, const PipelineConfig *pipel
         for (EventField field = FIELD_SEQ; field < FIELD_COUNT; field++) {
             again = again || strcmp(table_column(pipeline, field), column) == 0;
         }
-        if (!again && strcmp(pipeline->columns[FIELD_PUBLISHED_AT], column) != 0) {
+        if (!again && strcmp(pipeline->outbox.columns[FIELD_PUBLISHED_AT], column) != 0) {
             AUTO_TEXT name = x_format(DEAD_LETTER_HEADER_COLUMNS ".%s", column);
             insert_add(builder, column, large_sql(builder->large, name), value);
         }
@@ -112,7 +113,7 @@ Status dead_insert_build(const PipelineConfig *pipeline, uint32_t absent, const 
     }
     InsertBuilder builder = {.large = large};
     char *table = NULL;
-    Status status = ident_quote_table(pipeline->table, &table, err);
+    Status status = ident_quote_table(pipeline->outbox.table, &table, err);
     if (status == OK) {
         status = insert_add_all(&builder, pipeline, absent, object, err);
     }
@@ -222,7 +223,7 @@ static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pi
     AUTO_TEXT table = NULL;
     AUTO_TEXT type = NULL;
     AUTO_TEXT literal = ident_literal(name);
-    if (ident_quote_table(pipeline->table, &table, err) != OK ||
+    if (ident_quote_table(pipeline->outbox.table, &table, err) != OK ||
         requeue_type(store, table, large_column(pipeline, name), &type, err) != OK) {
         return FAILED;
     }
@@ -324,8 +325,8 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
         *ret_removed = false;
         return OK;
     }
-    AUTO_TEXT seq = ident_quote(pipeline->columns[FIELD_SEQ]);
-    AUTO_TEXT event_id = ident_quote(pipeline->columns[FIELD_EVENT_ID]);
+    AUTO_TEXT seq = ident_quote(pipeline->outbox.columns[FIELD_SEQ]);
+    AUTO_TEXT event_id = ident_quote(pipeline->outbox.columns[FIELD_EVENT_ID]);
     AUTO_TEXT same = x_format("%s::text = $2::text", event_id);
     AUTO_BUFFER named = TEXT_EMPTY;
     table_add_id_is(event_id, "$2::text", same, &named);

@@ -91,7 +91,7 @@ static Status store_find_table(DeadStore *store, const PipelineConfig *pipeline,
                                Error *err)
 {
     AUTO_TEXT quoted = NULL;
-    if (ident_quote_table(pipeline->table, &quoted, err) != OK) {
+    if (ident_quote_table(pipeline->outbox.table, &quoted, err) != OK) {
         return FAILED;
     }
     const char *const values[] = {quoted};

@@ -13,8 +13,8 @@
 #include "base/failpoint.h"
 #include "base/text.h"
 #include "config/nearest.h"
+#include "groups/groups_helper.h"
 #include "pg/result.h"
-#include "sink/groups_helper.h"
 
 #define COMMAND_LISTED(name) &COMMAND_##name,
 static const Command COMMAND_HELP;

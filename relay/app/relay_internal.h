@@ -9,10 +9,10 @@
 #include "config/config.h"
 #include "flow/pipeline.h"
 #include "flow/stats.h"
+#include "groups/groups.h"
 #include "metrics/metrics.h"
 #include "metrics/monitor.h"
 #include "metrics/objective.h"
-#include "sink/groups.h"
 #include "watch/watch.h"
 
 typedef struct Relay {

@@ -9,9 +9,9 @@
 #include "app/status_groups.h"
 #include "base/memory.h"
 #include "config/lists.h"
-#include "sink/groups_ask.h"
-#include "sink/groups_learn.h"
-#include "sink/groups_round.h"
+#include "groups/groups_ask.h"
+#include "groups/groups_learn.h"
+#include "groups/groups_round.h"
 
 enum { METADATA_MS = 5000, ROUNDS_MAX = 3 };
 

@@ -34,7 +34,7 @@ size_t column_index(const Option *option)
 
 const char *column_name(const PipelineConfig *pipeline, size_t index)
 {
-    const char *name = pipeline->columns[index];
+    const char *name = pipeline->outbox.columns[index];
     return name != NULL ? name : "";
 }
 
@@ -53,10 +53,11 @@ static bool template_names(const char *text, const char *column)
 /* A topic or a key without its column would send events elsewhere, or out of order. */
 static char *template_need(const PipelineConfig *pipeline, const char *column)
 {
-    const char *topic = template_names(pipeline->topic, column) ? pipeline->topic : NULL;
-    const char *key = template_names(pipeline->key, column) ? pipeline->key : NULL;
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const RouteConfig *route = &pipeline->routes[i];
+    const char *topic =
+        template_names(pipeline->route.topic, column) ? pipeline->route.topic : NULL;
+    const char *key = template_names(pipeline->route.key, column) ? pipeline->route.key : NULL;
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *route = &pipeline->route.rules[i];
         topic = topic == NULL && template_names(route->topic, column) ? route->topic : topic;
         key = key == NULL && template_names(route->key, column) ? route->key : key;
     }
@@ -67,8 +68,8 @@ static char *template_need(const PipelineConfig *pipeline, const char *column)
 
 static bool routes_ask_aggregate(const PipelineConfig *pipeline)
 {
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        if (pipeline->routes[i].aggregate_type != NULL) {
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        if (pipeline->route.rules[i].aggregate_type != NULL) {
             return true;
         }
     }
@@ -81,22 +82,22 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
     if (*name == '\0') {
         return NULL;
     }
-    if ((pipeline->columns_named >> index & 1) != 0) {
+    if ((pipeline->outbox.columns_named >> index & 1) != 0) {
         return x_strdup("the configuration names it");
     }
     if (OUTBOX_COLUMNS[index].because != NULL) {
         return x_strdup(OUTBOX_COLUMNS[index].because);
     }
-    if (index == FIELD_PUBLISHED_AT && pipeline->on_publish == ON_PUBLISH_MARK) {
+    if (index == FIELD_PUBLISHED_AT && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
         return x_strdup("on_publish = \"mark\" sets it");
     }
-    if (index == FIELD_TOPIC && pipeline->allow_row_topic) {
+    if (index == FIELD_TOPIC && pipeline->route.allow_row_topic) {
         return x_strdup("allow_row_topic = true needs it");
     }
-    if (index == FIELD_PAYLOAD && *pipeline->columns[FIELD_PAYLOAD_BYTES] == '\0') {
+    if (index == FIELD_PAYLOAD && *pipeline->outbox.columns[FIELD_PAYLOAD_BYTES] == '\0') {
         return x_strdup("it is the record's value");
     }
-    if (index == FIELD_PAYLOAD_BYTES && *pipeline->columns[FIELD_PAYLOAD] == '\0') {
+    if (index == FIELD_PAYLOAD_BYTES && *pipeline->outbox.columns[FIELD_PAYLOAD] == '\0') {
         return x_strdup("it is the record's value");
     }
     if (index == FIELD_AGGREGATE_TYPE && routes_ask_aggregate(pipeline)) {

@@ -102,10 +102,10 @@ void config_free(Config **config)
     }
     for (size_t i = 0; i < (*config)->pipeline_count; i++) {
         PipelineConfig *pipeline = &(*config)->pipelines[i];
-        for (size_t j = 0; j < pipeline->route_count; j++) {
-            config_free_scope(SCOPE_ROUTE, &pipeline->routes[j]);
+        for (size_t j = 0; j < pipeline->route.rule_count; j++) {
+            config_free_scope(SCOPE_ROUTE, &pipeline->route.rules[j]);
         }
-        free(pipeline->routes);
+        free(pipeline->route.rules);
         config_free_scope(SCOPE_PIPELINE, pipeline);
     }
     free((*config)->pipelines);

@@ -44,50 +44,85 @@ typedef struct RouteConfig {
     int line;             /* in the file; 0: none */
 } RouteConfig;
 
-typedef struct PipelineConfig {
-    char *name;
-    Capture capture;
+/* The table that events are written to, and what becomes of its rows. */
+typedef struct OutboxConfig {
     char *table;                 /* schema-qualified, as written */
-    char *columns[COLUMN_COUNT]; /* their names, by EventField; "": the table has no such column */
+    char *columns[COLUMN_COUNT]; /* their names, by EventField; "": there is no such column */
     uint32_t columns_named;      /* bit i: the i-th of columns was named, it is no default */
     StringList header_columns;
-    SinkKind sink;
     OnPublish on_publish;
     int64_t retain_ms; /* or DURATION_FOREVER */
-    Delivery delivery;
-    HeaderStyle headers;
-    char *source; /* ce_source; default "/<name>/<pipeline>" */
-    OnPoison on_poison;
-    OnUnrouted on_unrouted;
-    OnMissingTopic on_missing_topic;
-    TimestampMode timestamp;
-    bool allow_row_topic;
-    bool position_headers;
-    RouteConfig *routes;
-    size_t route_count;
-    char *topic; /* template, "" = none: unmatched events are unrouted */
-    char *key;   /* template, default "${aggregate_id}" */
-    int64_t poll_interval_min_ms;
-    int64_t poll_interval_max_ms;
+    int64_t mark_interval_ms;
+    int64_t unseen_after_ms;
+} OutboxConfig;
+
+/* capture = "poll" alone. */
+typedef struct PollConfig {
+    int64_t interval_min_ms;
+    int64_t interval_max_ms;
     int64_t sweep_interval_ms;
-    int64_t batch_events;
-    int64_t batch_bytes;
-    int64_t event_bytes_max;
-    int64_t in_flight_events;
-    int64_t in_flight_bytes;
-    int64_t lease_ms;
-    char *slot;        /* of wal */
-    char *publication; /* of wal */
+} PollConfig;
+
+/* capture = "wal" alone. */
+typedef struct WalConfig {
+    char *slot;
+    char *publication;
     bool messages;
     MessagesFrom messages_from;
     bool failover_slot;
-    int64_t mark_interval_ms;
-    int64_t unseen_after_ms;
-    int64_t pg_shutdown_grace_ms;
+    int64_t shutdown_grace_ms;
+} WalConfig;
+
+/* Where an event goes. */
+typedef struct RoutingConfig {
+    RouteConfig *rules;
+    size_t rule_count;
+    char *topic; /* template, "" = none: unmatched events are unrouted */
+    char *key;   /* template, default "${aggregate_id}" */
+    bool allow_row_topic;
+    OnUnrouted on_unrouted;
+    OnMissingTopic on_missing_topic;
+} RoutingConfig;
+
+/* What a record looks like. */
+typedef struct EncodeConfig {
+    HeaderStyle headers;
+    char *source; /* ce_source; default "/<name>/<pipeline>" */
+    TimestampMode timestamp;
+    bool position_headers;
+} EncodeConfig;
+
+/* How much may be in memory, and on its way. */
+typedef struct LimitsConfig {
+    int64_t batch_events;
+    int64_t batch_bytes;
+    int64_t event_bytes;
+    int64_t in_flight_events;
+    int64_t in_flight_bytes;
+} LimitsConfig;
+
+/* The right to publish, and how long the relay waits before it asks again. */
+typedef struct ClaimConfig {
+    int64_t lease_ms;
     int64_t standby_interval_ms;
-    int64_t retry_backoff_min_ms;
-    int64_t retry_backoff_max_ms;
+    int64_t backoff_min_ms;
+    int64_t backoff_max_ms;
+} ClaimConfig;
+
+typedef struct PipelineConfig {
+    char *name;
     int line; /* in the file; 0: none */
+    Capture capture;
+    SinkKind sink;
+    Delivery delivery;
+    OnPoison on_poison;
+    OutboxConfig outbox;
+    PollConfig poll;
+    WalConfig wal;
+    RoutingConfig route;
+    EncodeConfig encode;
+    LimitsConfig limits;
+    ClaimConfig claim;
 } PipelineConfig;
 
 typedef struct Config {

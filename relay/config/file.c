@@ -254,8 +254,8 @@ static void file_read_groups(Load *load, const Option *option, const Group *oute
         load->config->pipelines = (PipelineConfig *)(void *)elements;
         load->config->pipeline_count = count;
     } else {
-        pipeline->routes = (RouteConfig *)(void *)elements;
-        pipeline->route_count = count;
+        pipeline->route.rules = (RouteConfig *)(void *)elements;
+        pipeline->route.rule_count = count;
     }
     for (size_t i = 0; i < count; i++) {
         const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);

@@ -56,7 +56,7 @@ static void load_note_columns(Load *load)
         for (size_t j = 0; column < COLUMN_COUNT && j < load->config->pipeline_count; j++) {
             PipelineConfig *pipeline = &load->config->pipelines[j];
             bool named = load_origin(load, pipeline, &options[i]) != NULL;
-            pipeline->columns_named |= (uint32_t)named << column;
+            pipeline->outbox.columns_named |= (uint32_t)named << column;
         }
     }
 }
@@ -83,8 +83,8 @@ static void load_note_sizes(Load *load)
     bytes = bytes < option->max ? bytes : option->max;
     for (size_t i = 0; i < load->config->pipeline_count; i++) {
         PipelineConfig *pipeline = &load->config->pipelines[i];
-        if (load_origin(load, pipeline, option) == NULL && pipeline->event_bytes_max < bytes) {
-            pipeline->event_bytes_max = bytes;
+        if (load_origin(load, pipeline, option) == NULL && pipeline->limits.event_bytes < bytes) {
+            pipeline->limits.event_bytes = bytes;
         }
     }
 }

@@ -102,7 +102,7 @@ static const OptionChoice LOG_LEVELS[] = {
 /* An option for each column of the outbox. */
 #define COLUMN(field, column, class, made, message, ce_rank, ce_name, plain_rank, plain_name,      \
                because, elsewhere, text)                                                           \
-    {AT_PIPELINE("columns." #column, STRING, columns[FIELD_##field]), .fallback = #column,         \
+    {AT_PIPELINE("columns." #column, STRING, outbox.columns[FIELD_##field]), .fallback = #column,  \
      .max = 63, .help = (text)},
 
 static const Option OPTIONS[] = {
@@ -214,7 +214,7 @@ static const Option OPTIONS[] = {
          "How events are found: \"poll\" reads the rows of an outbox table that are not published "
          "yet; \"wal\" reads the same rows from the write-ahead log by logical replication "
          "(wal_level = logical)."},
-    {AT_PIPELINE("table", STRING, table), .fallback = "outbox.event", .max = 127,
+    {AT_PIPELINE("table", STRING, outbox.table), .fallback = "outbox.event", .max = 127,
      .flags = OPTION_REQUIRED,
      .help = "The outbox table, as schema.table. Double quotes as in SQL keep capitals: "
              "\"\\\"Shop\\\".event\"."},
@@ -222,10 +222,11 @@ static const Option OPTIONS[] = {
      .help = "Where records go. \"stdout\" prints them and \"null\" throws them away: both mark "
              "rows as "
              "published, so they are for trying things out."},
-    {AT_PIPELINE("topic", TEMPLATE, topic), .fallback = "${aggregate_type}.events", .max = 512,
+    {AT_PIPELINE("topic", TEMPLATE, route.topic), .fallback = "${aggregate_type}.events",
+     .max = 512,
      .help = "Topic of an event that no route takes. ${column} stands for the value of a column of "
              "the table, $${ for a literal ${. Empty: such an event is unrouted, see on_unrouted."},
-    {AT_PIPELINE("key", TEMPLATE, key), .fallback = "${aggregate_id}", .max = 512,
+    {AT_PIPELINE("key", TEMPLATE, route.key), .fallback = "${aggregate_id}", .max = 512,
      .help = "Key of the record: events with the same key stay in order. Empty: no key."},
     {.scope = SCOPE_PIPELINE,
      .path = "routes",
@@ -233,11 +234,12 @@ static const Option OPTIONS[] = {
      .help =
          "Routes are tried in the order of the file, and the first whose conditions all hold wins; "
          "when none does, topic and key of the pipeline hold."},
-    {AT_PIPELINE("on_publish", ENUM, on_publish), .fallback = "mark", .choices = ON_PUBLISHES,
+    {AT_PIPELINE("on_publish", ENUM, outbox.on_publish), .fallback = "mark",
+     .choices = ON_PUBLISHES,
      .help =
          "What happens to a row when the broker has acknowledged it: \"mark\" sets published_at, "
          "\"delete\" removes it; with capture = \"wal\" also \"keep\", which leaves it alone."},
-    {AT_PIPELINE("retain", DURATION, retain_ms), .fallback = "forever", .min = SECOND,
+    {AT_PIPELINE("retain", DURATION, outbox.retain_ms), .fallback = "forever", .min = SECOND,
      .max = 3650 * DAY, .flags = OPTION_FOREVER,
      .help = "Marked rows older than this are pruned in small batches. Only with on_publish = "
              "\"mark\"."},
@@ -245,22 +247,24 @@ static const Option OPTIONS[] = {
      .help =
          "An event of a committed transaction always reaches Kafka; after a crash some may come "
          "twice, with the same id."},
-    {AT_PIPELINE("headers", ENUM, headers), .fallback = "cloudevents", .choices = HEADER_STYLES,
+    {AT_PIPELINE("headers", ENUM, encode.headers), .fallback = "cloudevents",
+     .choices = HEADER_STYLES,
      .help = "Names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) or "
              "plain "
              "(event_id, event_type, ...)."},
-    {AT_PIPELINE("source", STRING, source), .max = 512,
+    {AT_PIPELINE("source", STRING, encode.source), .max = 512,
      .help =
          "The header ce_source. Default: \"/\", the relay's name, \"/\" and the pipeline's name."},
-    {AT_PIPELINE("timestamp", ENUM, timestamp), .fallback = "occurred_at", .choices = TIMESTAMPS,
+    {AT_PIPELINE("timestamp", ENUM, encode.timestamp), .fallback = "occurred_at",
+     .choices = TIMESTAMPS,
      .help = "The record's Kafka timestamp: when the event happened (the publish time where Kafka "
              "would "
              "refuse or at once expire that), or when it was published."},
-    {AT_PIPELINE("position_headers", BOOL, position_headers), .fallback = "false",
+    {AT_PIPELINE("position_headers", BOOL, encode.position_headers), .fallback = "false",
      .help = "Adds where the event stands: outboxd_seq, the row's sequence number, when polling; "
              "outboxd_lsn (LSN of the commit) and outboxd_ordinal (number within the transaction) "
              "with capture = \"wal\"."},
-    {AT_PIPELINE("allow_row_topic", BOOL, allow_row_topic), .fallback = "false",
+    {AT_PIPELINE("allow_row_topic", BOOL, route.allow_row_topic), .fallback = "false",
      .help = "Whether the row's own topic column, when it is set, overrides routes and topic. Then "
              "whoever "
              "may insert events chooses any topic the relay may write to."},
@@ -270,109 +274,110 @@ static const Option OPTIONS[] = {
          "broker): \"stop\" holds back the events of its topic until it is mended, removed, or "
          "accepted, and says so; \"dead_letter\" sets it aside in outbox.dead_letter with the "
          "reason. The events of all other topics go on in both cases."},
-    {AT_PIPELINE("on_unrouted", ENUM, on_unrouted), .fallback = "stop", .choices = ON_UNROUTEDS,
+    {AT_PIPELINE("on_unrouted", ENUM, route.on_unrouted), .fallback = "stop",
+     .choices = ON_UNROUTEDS,
      .help =
          "An event for which there is no topic: \"stop\" holds back the events of its aggregate "
          "type, \"drop\" drops it (counted in a metric), \"dead_letter\" sets it aside."},
-    {AT_PIPELINE("on_missing_topic", ENUM, on_missing_topic), .fallback = "wait",
+    {AT_PIPELINE("on_missing_topic", ENUM, route.on_missing_topic), .fallback = "wait",
      .choices = ON_MISSING_TOPICS,
      .help =
          "An event whose topic does not exist or is denied: \"wait\" keeps it, and all later "
          "events of that topic, until the topic is there; \"dead_letter\" sets them aside when "
          "the brokers say so for a minute. The events of all other topics go on in both cases."},
-    {AT_PIPELINE("poll_interval_min", DURATION, poll_interval_min_ms), .fallback = "1ms",
+    {AT_PIPELINE("poll_interval_min", DURATION, poll.interval_min_ms), .fallback = "1ms",
      .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while events keep coming."},
-    {AT_PIPELINE("poll_interval_max", DURATION, poll_interval_max_ms), .fallback = "100ms",
+    {AT_PIPELINE("poll_interval_max", DURATION, poll.interval_max_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
      .help =
          "Longest pause between two polls when nothing comes: the worst added latency of the first "
          "event after a quiet time."},
-    {AT_PIPELINE("sweep_interval", DURATION, sweep_interval_ms), .fallback = "30s", .min = 100 * MS,
-     .max = DAY,
+    {AT_PIPELINE("sweep_interval", DURATION, poll.sweep_interval_ms), .fallback = "30s",
+     .min = 100 * MS, .max = DAY,
      .help = "The relay looks at every number of the table, not only at those that a running "
              "transaction could still fill, at least this often, and at each poll while that costs "
              "next "
              "to nothing. A row that was published and is unmarked again and again is published at "
              "most "
              "this often."},
-    {AT_PIPELINE("unseen_after", DURATION, unseen_after_ms), .fallback = "15s", .min = 1 * SECOND,
-     .max = DAY,
+    {AT_PIPELINE("unseen_after", DURATION, outbox.unseen_after_ms), .fallback = "15s",
+     .min = 1 * SECOND, .max = DAY,
      .help =
          "How long an unpublished event may stay in the table that the relay has not seen although "
          "it has read everything. Halfway a poll looks at it again; after all of it (poll: at "
          "least "
          "two sweeps) the relay is not ready and says EVENT_UNSEEN."},
-    {AT_PIPELINE("batch_events", INT, batch_events), .fallback = "2000", .min = 1, .max = 100000,
-     .help = "Most rows of one fetch, and of one mark or delete."},
-    {AT_PIPELINE("batch_bytes", SIZE, batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
+    {AT_PIPELINE("batch_events", INT, limits.batch_events), .fallback = "2000", .min = 1,
+     .max = 100000, .help = "Most rows of one fetch, and of one mark or delete."},
+    {AT_PIPELINE("batch_bytes", SIZE, limits.batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
      .max = 1 * GIB,
      .help =
          "A fetch is cut short when its rows exceed this. A single larger row is still published."},
-    {AT_PIPELINE("event_bytes_max", SIZE, event_bytes_max), .fallback = "8MiB", .min = 64 * KIB,
+    {AT_PIPELINE("event_bytes_max", SIZE, limits.event_bytes), .fallback = "8MiB", .min = 64 * KIB,
      .max = 1 * GIB,
      .help =
          "An event whose columns take more together is refused by its sizes, without being "
          "fetched: EVENT_TOO_LARGE, then as on_poison says. It bounds the relay's memory. Where "
          "kafka.properties raise message.max.bytes, the default follows."},
-    {AT_PIPELINE("in_flight_events", INT, in_flight_events), .fallback = "10000", .min = 1,
+    {AT_PIPELINE("in_flight_events", INT, limits.in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
      .help =
          "Most events read but not yet acknowledged and marked: also the most duplicates after a "
          "crash."},
-    {AT_PIPELINE("in_flight_bytes", SIZE, in_flight_bytes), .fallback = "16MiB", .min = 4 * KIB,
-     .max = 16 * GIB,
+    {AT_PIPELINE("in_flight_bytes", SIZE, limits.in_flight_bytes), .fallback = "16MiB",
+     .min = 4 * KIB, .max = 16 * GIB,
      .help = "Most bytes read but not yet acknowledged: bounds the relay's memory."},
-    {AT_PIPELINE("lease", DURATION, lease_ms), .fallback = "10s", .min = 500 * MS,
+    {AT_PIPELINE("lease", DURATION, claim.lease_ms), .fallback = "10s", .min = 500 * MS,
      .max = 10 * MINUTE,
      .help =
          "How long the publisher's lock outlives a relay that hangs or is cut off. A standby takes "
          "over at most this long, plus a few seconds, after that."},
-    {AT_PIPELINE("slot", STRING, slot), .max = 63, .example = "outboxd_orders",
+    {AT_PIPELINE("slot", STRING, wal.slot), .max = 63, .example = "outboxd_orders",
      .help = "With capture = \"wal\": the logical replication slot. Default: \"outboxd_\" and the "
              "pipeline's "
              "name, in lower case and with '_' for what a slot's name cannot hold. The relay "
              "creates it when it may and there was none before."},
-    {AT_PIPELINE("publication", STRING, publication), .max = 63, .example = "outboxd_orders",
+    {AT_PIPELINE("publication", STRING, wal.publication), .max = 63, .example = "outboxd_orders",
      .help = "With capture = \"wal\": the publication, of inserts into the outbox table only. "
              "Default: like slot."},
-    {AT_PIPELINE("messages", BOOL, messages), .fallback = "false",
+    {AT_PIPELINE("messages", BOOL, wal.messages), .fallback = "false",
      .help =
          "With capture = \"wal\": also publish what outbox.emit_message writes to the log without "
          "any row (PostgreSQL 14 and later). One that is no event is always a dead letter, "
          "whatever "
          "on_poison says."},
-    {AT_PIPELINE("messages_from", ENUM, messages_from), .fallback = "granted",
+    {AT_PIPELINE("messages_from", ENUM, wal.messages_from), .fallback = "granted",
      .choices = MESSAGES_FROM,
      .help =
          "Who may write what messages = true publishes: PostgreSQL lets every role call "
          "pg_logical_emit_message(), and so make an event. granted: the relay does not start, and "
          "waits, while PUBLIC may (`outboxd migrate --guard-messages` closes it); anyone: every "
          "role that can connect to the database is trusted."},
-    {AT_PIPELINE("failover_slot", BOOL, failover_slot), .fallback = "false",
+    {AT_PIPELINE("failover_slot", BOOL, wal.failover_slot), .fallback = "false",
      .help = "With capture = \"wal\": create the slot so that PostgreSQL 17 and later copies it to "
              "standbys; needs sync_replication_slots and synchronized_standby_slots there."},
-    {AT_PIPELINE("mark_interval", DURATION, mark_interval_ms), .fallback = "50ms", .min = 0,
+    {AT_PIPELINE("mark_interval", DURATION, outbox.mark_interval_ms), .fallback = "50ms", .min = 0,
      .max = MINUTE,
      .help =
          "With capture = \"wal\": how long acknowledged events wait for one statement that marks "
          "them and notes the position. More of them together cost the database less; what waits "
          "may "
          "come twice after a crash."},
-    {AT_PIPELINE("pg_shutdown_grace", DURATION, pg_shutdown_grace_ms), .fallback = "10s", .min = 0,
+    {AT_PIPELINE("pg_shutdown_grace", DURATION, wal.shutdown_grace_ms), .fallback = "10s", .min = 0,
      .max = 10 * MINUTE,
      .help = "With capture = \"wal\": a PostgreSQL that shuts down waits for the relay to confirm "
              "what it "
              "was sent. After this long the relay hangs up, and goes on when the server is back."},
-    {AT_PIPELINE("standby_interval", DURATION, standby_interval_ms), .fallback = "1s",
+    {AT_PIPELINE("standby_interval", DURATION, claim.standby_interval_ms), .fallback = "1s",
      .min = 10 * MS, .max = MINUTE,
      .help = "How often a standby tries to get the publisher's lock."},
-    {AT_PIPELINE("retry_backoff_min", DURATION, retry_backoff_min_ms), .fallback = "100ms",
+    {AT_PIPELINE("retry_backoff_min", DURATION, claim.backoff_min_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
      .help = "First pause after a failure that may heal by itself; it doubles, with jitter."},
-    {AT_PIPELINE("retry_backoff_max", DURATION, retry_backoff_max_ms), .fallback = "10s",
+    {AT_PIPELINE("retry_backoff_max", DURATION, claim.backoff_max_ms), .fallback = "10s",
      .min = 1 * MS, .max = HOUR, .help = "Longest pause between two attempts."},
 #include "config/outbox_columns.inc"
-    {AT_PIPELINE("header_columns", STRING_LIST, header_columns), .max = 63,
+    {AT_PIPELINE("header_columns", STRING_LIST, outbox.header_columns), .max = 63,
      .example = "[ \"tenant\" ]",
      .help =
          "Further columns of the table that become headers of the same name. In the environment: "

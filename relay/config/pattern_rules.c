@@ -53,10 +53,10 @@ static char *pattern_place(const Load *load, const RouteConfig *route)
 
 static void rules_check_reach(Load *load, const PipelineConfig *pipeline)
 {
-    for (size_t i = 1; i < pipeline->route_count; i++) {
-        const RouteConfig *route = &pipeline->routes[i];
+    for (size_t i = 1; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *route = &pipeline->route.rules[i];
         for (size_t j = 0; j < i; j++) {
-            const RouteConfig *before = &pipeline->routes[j];
+            const RouteConfig *before = &pipeline->route.rules[j];
             if (before->event_type == NULL && before->aggregate_type == NULL) {
                 break; /* said of that route */
             }
@@ -139,8 +139,8 @@ void rules_check_pattern(Load *load, const char *place, const char *what, const 
 
 void rules_check_patterns(Load *load, const PipelineConfig *pipeline)
 {
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const RouteConfig *route = &pipeline->routes[i];
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *route = &pipeline->route.rules[i];
         AUTO_TEXT place = pattern_place(load, route);
         rules_check_pattern(load, place, "event_type", route->event_type);
         rules_check_pattern(load, place, "aggregate_type", route->aggregate_type);
@@ -169,7 +169,7 @@ static const char *table_part(const char *c)
 
 void rules_check_table(Load *load, const PipelineConfig *pipeline)
 {
-    const char *table = pipeline->table;
+    const char *table = pipeline->outbox.table;
     const char *place = load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "table"));
     if (place == NULL || *table == '\0') {
         return; /* the default, or said already */

@@ -304,8 +304,9 @@ static void print_groups(Printer *printer, const Option *option, const void *bas
             print_element(printer, inner, &config->pipelines[i], i + 1 == config->pipeline_count);
         }
     } else {
-        for (size_t i = 0; i < pipeline->route_count; i++) {
-            print_element(printer, inner, &pipeline->routes[i], i + 1 == pipeline->route_count);
+        for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+            print_element(printer, inner, &pipeline->route.rules[i],
+                          i + 1 == pipeline->route.rule_count);
         }
     }
     printer->depth--;

@@ -56,10 +56,12 @@ void rules_problem(Load *load, OptionScope scope, const char *path, const void *
 static const char *rules_column(const PipelineConfig *pipeline, size_t index)
 {
     if (index < FIELD_COUNT) {
-        return pipeline->columns[index];
+        return pipeline->outbox.columns[index];
     }
     index -= FIELD_COUNT;
-    return index < pipeline->header_columns.count ? pipeline->header_columns.items[index] : NULL;
+    return index < pipeline->outbox.header_columns.count
+               ? pipeline->outbox.header_columns.items[index]
+               : NULL;
 }
 
 static bool rules_has_column(const PipelineConfig *pipeline, Slice name)
@@ -148,10 +150,11 @@ static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
     }
     AUTO_TEXT wanted = x_strndup(name.data, name.length);
     if (rules_is_member(pipeline, name)) {
-        return x_format("\"%s\" is no column of %s, but a part of one", wanted, pipeline->table);
+        return x_format("\"%s\" is no column of %s, but a part of one", wanted,
+                        pipeline->outbox.table);
     }
     const char *meant = rules_nearest_column(pipeline, wanted);
-    return x_format("no column \"%s\" in %s%s%s%s", wanted, pipeline->table,
+    return x_format("no column \"%s\" in %s%s%s%s", wanted, pipeline->outbox.table,
                     meant ? "; did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "");
 }
 
@@ -215,10 +218,10 @@ static void rules_check_template(Load *load, const PipelineConfig *pipeline, Opt
 
 static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
 {
-    rules_check_template(load, pipeline, SCOPE_PIPELINE, pipeline, true, pipeline->topic);
-    rules_check_template(load, pipeline, SCOPE_PIPELINE, pipeline, false, pipeline->key);
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const RouteConfig *route = &pipeline->routes[i];
+    rules_check_template(load, pipeline, SCOPE_PIPELINE, pipeline, true, pipeline->route.topic);
+    rules_check_template(load, pipeline, SCOPE_PIPELINE, pipeline, false, pipeline->route.key);
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *route = &pipeline->route.rules[i];
         if (route->topic != NULL) {
             rules_check_template(load, pipeline, SCOPE_ROUTE, route, true, route->topic);
         }
@@ -226,18 +229,20 @@ static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
             rules_check_template(load, pipeline, SCOPE_ROUTE, route, false, route->key);
         }
         if (route->event_type == NULL && route->aggregate_type == NULL &&
-            i + 1 < pipeline->route_count) {
+            i + 1 < pipeline->route.rule_count) {
             AUTO_TEXT place = rules_place(load, SCOPE_ROUTE, "topic", route);
             problems_add(load->problems, true, place, "move it to the end, or give it a condition",
                          "route %zu has no condition: the routes after it are never reached",
                          i + 1);
         }
-        if (route->aggregate_type != NULL && *pipeline->columns[FIELD_AGGREGATE_TYPE] == '\0') {
+        if (route->aggregate_type != NULL &&
+            *pipeline->outbox.columns[FIELD_AGGREGATE_TYPE] == '\0') {
             rules_problem(load, SCOPE_ROUTE, "aggregate_type", route, NULL,
                           "a route by aggregate_type, but columns.aggregate_type is \"\"");
         }
     }
-    if (*pipeline->topic == '\0' && pipeline->route_count == 0 && !pipeline->allow_row_topic) {
+    if (*pipeline->route.topic == '\0' && pipeline->route.rule_count == 0 &&
+        !pipeline->route.allow_row_topic) {
         rules_problem(load, SCOPE_PIPELINE, "topic", pipeline, "give topic or routes",
                       "pipeline \"%s\" has no topic and no routes: nothing could be published",
                       pipeline->name);
@@ -248,23 +253,24 @@ static void rules_check_columns(Load *load, const PipelineConfig *pipeline)
 {
     for (size_t i = 0; i < COLUMN_COUNT; i++) {
         const OutboxColumn *column = &OUTBOX_COLUMNS[i];
-        if (column->because != NULL && *pipeline->columns[i] == '\0') {
+        if (column->because != NULL && *pipeline->outbox.columns[i] == '\0') {
             rules_problem(load, SCOPE_PIPELINE, column->path, pipeline, NULL,
                           "\"%s\" cannot be empty: polling needs that column", column->path);
         }
     }
-    if (*pipeline->columns[FIELD_PAYLOAD] == '\0' &&
-        *pipeline->columns[FIELD_PAYLOAD_BYTES] == '\0') {
+    if (*pipeline->outbox.columns[FIELD_PAYLOAD] == '\0' &&
+        *pipeline->outbox.columns[FIELD_PAYLOAD_BYTES] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "columns.payload", pipeline, NULL,
                       "columns.payload and columns.payload_bytes are both empty: no record would "
                       "have a value");
     }
-    if (pipeline->on_publish == ON_PUBLISH_MARK && *pipeline->columns[FIELD_PUBLISHED_AT] == '\0') {
+    if (pipeline->outbox.on_publish == ON_PUBLISH_MARK &&
+        *pipeline->outbox.columns[FIELD_PUBLISHED_AT] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "columns.published_at", pipeline,
                       "name a nullable timestamp column, or use on_publish = \"delete\"",
                       "on_publish = \"mark\" needs columns.published_at");
     }
-    if (pipeline->allow_row_topic && *pipeline->columns[FIELD_TOPIC] == '\0') {
+    if (pipeline->route.allow_row_topic && *pipeline->outbox.columns[FIELD_TOPIC] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "allow_row_topic", pipeline, NULL,
                       "allow_row_topic = true, but columns.topic is \"\"");
     }
@@ -294,16 +300,17 @@ static bool rules_slot_name(const char *name)
 static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
 {
     if (pipeline->capture == CAPTURE_WAL) {
-        if (!rules_slot_name(pipeline->slot)) {
+        if (!rules_slot_name(pipeline->wal.slot)) {
             rules_problem(load, SCOPE_PIPELINE, "slot", pipeline, "use a-z, 0-9 and '_' only",
-                          "\"%s\" cannot be the name of a replication slot", pipeline->slot);
+                          "\"%s\" cannot be the name of a replication slot", pipeline->wal.slot);
         }
         return;
     }
     const struct {
         const char *path;
         bool set;
-    } wal_only[] = {{"messages", pipeline->messages}, {"failover_slot", pipeline->failover_slot}};
+    } wal_only[] = {{"messages", pipeline->wal.messages},
+                    {"failover_slot", pipeline->wal.failover_slot}};
     for (size_t i = 0; i < sizeof(wal_only) / sizeof(wal_only[0]); i++) {
         if (wal_only[i].set) {
             rules_problem(load, SCOPE_PIPELINE, wal_only[i].path, pipeline,
@@ -311,7 +318,7 @@ static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
                           "\"%s\" has no meaning with capture = \"poll\"", wal_only[i].path);
         }
     }
-    if (pipeline->on_publish == ON_PUBLISH_KEEP) {
+    if (pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         rules_problem(
             load, SCOPE_PIPELINE, "on_publish", pipeline,
             "use \"mark\" or \"delete\", or set capture = \"wal\"",
@@ -326,13 +333,15 @@ static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
     rules_check_routes(load, pipeline);
     rules_check_patterns(load, pipeline);
     rules_check_columns(load, pipeline);
-    if (pipeline->on_publish != ON_PUBLISH_MARK && pipeline->retain_ms != DURATION_FOREVER) {
+    if (pipeline->outbox.on_publish != ON_PUBLISH_MARK &&
+        pipeline->outbox.retain_ms != DURATION_FOREVER) {
         rules_problem(load, SCOPE_PIPELINE, "retain", pipeline,
                       "leave retain out, or use on_publish = \"mark\"",
                       "retain contradicts on_publish = \"%s\": %s",
-                      pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "keep",
-                      pipeline->on_publish == ON_PUBLISH_DELETE ? "deleted rows are not kept"
-                                                                : "it leaves every row alone");
+                      pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "delete" : "keep",
+                      pipeline->outbox.on_publish == ON_PUBLISH_DELETE
+                          ? "deleted rows are not kept"
+                          : "it leaves every row alone");
     }
     rules_check_capture(load, pipeline);
     rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
@@ -349,16 +358,17 @@ static void rules_check_pair(Load *load, const PipelineConfig *a, const Pipeline
         rules_problem(load, SCOPE_PIPELINE, "name", b, "give each pipeline its own name",
                       "pipeline name \"%s\" is taken already at %s", b->name, first);
     } else if (a->capture == CAPTURE_WAL && b->capture == CAPTURE_WAL &&
-               strcmp(a->slot, b->slot) == 0) {
+               strcmp(a->wal.slot, b->wal.slot) == 0) {
         rules_problem(load, SCOPE_PIPELINE, "slot", b, "give each pipeline its own slot",
                       "pipelines \"%s\" and \"%s\" both read slot \"%s\"", a->name, b->name,
-                      b->slot);
-    } else if (strcmp(a->table, b->table) == 0 &&
-               (a->on_publish != ON_PUBLISH_KEEP || b->on_publish != ON_PUBLISH_KEEP)) {
+                      b->wal.slot);
+    } else if (strcmp(a->outbox.table, b->outbox.table) == 0 &&
+               (a->outbox.on_publish != ON_PUBLISH_KEEP ||
+                b->outbox.on_publish != ON_PUBLISH_KEEP)) {
         rules_problem(load, SCOPE_PIPELINE, "table", b, "use routes within one pipeline",
                       "pipelines \"%s\" and \"%s\" both publish %s: only one of them could ever "
                       "publish a row",
-                      a->name, b->name, a->table);
+                      a->name, b->name, a->outbox.table);
     }
 }
 
@@ -368,7 +378,8 @@ static void rules_check_pairs(Load *load)
     for (size_t i = 0; i < config->pipeline_count; i++) {
         size_t before = load->problems->count;
         for (size_t j = 0; j < i && load->problems->count == before; j++) {
-            if (config->pipelines[j].table != NULL && config->pipelines[i].table != NULL) {
+            if (config->pipelines[j].outbox.table != NULL &&
+                config->pipelines[i].outbox.table != NULL) {
                 rules_check_pair(load, &config->pipelines[j], &config->pipelines[i]);
             }
         }
@@ -436,14 +447,14 @@ static void rules_check_config(Load *load)
 static void rules_complete_templates(Load *load, PipelineConfig *pipeline)
 {
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "topic")) == NULL) {
-        const char *column = pipeline->columns[FIELD_AGGREGATE_TYPE];
-        free(pipeline->topic);
-        pipeline->topic = *column != '\0' ? x_format("${%s}.events", column) : x_strdup("");
+        const char *column = pipeline->outbox.columns[FIELD_AGGREGATE_TYPE];
+        free(pipeline->route.topic);
+        pipeline->route.topic = *column != '\0' ? x_format("${%s}.events", column) : x_strdup("");
     }
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "key")) == NULL) {
-        const char *column = pipeline->columns[FIELD_AGGREGATE_ID];
-        free(pipeline->key);
-        pipeline->key = *column != '\0' ? x_format("${%s}", column) : x_strdup("");
+        const char *column = pipeline->outbox.columns[FIELD_AGGREGATE_ID];
+        free(pipeline->route.key);
+        pipeline->route.key = *column != '\0' ? x_format("${%s}", column) : x_strdup("");
     }
 }
 
@@ -467,10 +478,10 @@ void rules_check(Load *load)
     rules_check_properties(load);
     for (size_t i = 0; i < load->config->pipeline_count; i++) {
         PipelineConfig *pipeline = &load->config->pipelines[i];
-        if (pipeline->table != NULL) { /* it was a group */
+        if (pipeline->outbox.table != NULL) { /* it was a group */
             rules_complete_templates(load, pipeline);
-            rules_complete_slot(pipeline, &pipeline->slot);
-            rules_complete_slot(pipeline, &pipeline->publication);
+            rules_complete_slot(pipeline, &pipeline->wal.slot);
+            rules_complete_slot(pipeline, &pipeline->wal.publication);
             rules_check_pipeline(load, pipeline);
         }
     }
@@ -481,9 +492,9 @@ void rules_complete(Config *config)
 {
     for (size_t i = 0; i < config->pipeline_count; i++) {
         PipelineConfig *pipeline = &config->pipelines[i];
-        if (pipeline->source != NULL && *pipeline->source == '\0') {
-            free(pipeline->source);
-            pipeline->source = x_format("/%s/%s", config->name, pipeline->name);
+        if (pipeline->encode.source != NULL && *pipeline->encode.source == '\0') {
+            free(pipeline->encode.source);
+            pipeline->encode.source = x_format("/%s/%s", config->name, pipeline->name);
         }
     }
     if (strcmp(config->monitor.listen, "off") == 0) {

@@ -121,24 +121,26 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
     record->value = slice_is_null(event->field[FIELD_PAYLOAD_BYTES])
                         ? event->field[FIELD_PAYLOAD]
                         : event->field[FIELD_PAYLOAD_BYTES];
-    bool has_time = pipeline->timestamp == TIMESTAMP_OCCURRED_AT && event->occurred_at_us > 0;
+    bool has_time =
+        pipeline->encode.timestamp == TIMESTAMP_OCCURRED_AT && event->occurred_at_us > 0;
     record->timestamp_ms = has_time ? event->occurred_at_us / 1000 : 0;
 
     HeaderList list;
-    headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->header_columns.count);
+    headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->outbox.header_columns.count);
     for (size_t i = 0; i < style->header_count; i++) {
         const StyleHeader *header = &style->headers[i];
         headers_add_known(&list, header->name, style_value(header, event, arena));
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         if ((style->shadowed_columns >> i & 1) != 0) {
             list.shadowed += !slice_is_null(event->extra[i]);
             continue;
         }
-        headers_add_known(&list, slice_of(pipeline->header_columns.items[i]), event->extra[i]);
+        headers_add_known(&list, slice_of(pipeline->outbox.header_columns.items[i]),
+                          event->extra[i]);
     }
     Status status = row_headers_add(event->field[FIELD_HEADERS], &style->reserved, &list, err);
-    if (pipeline->position_headers) {
+    if (pipeline->encode.position_headers) {
         add_position(event, &list);
     }
     record->headers = list.items;
@@ -181,7 +183,7 @@ static void style_add_all(StyleEncoder *style, bool cloudevents)
         style_add(style, (StyleHeader){.rank = SOURCE_RANK,
                                        .name = SLICE_LITERAL("ce_source"),
                                        .field = FIELD_COUNT,
-                                       .constant = slice_of(style->pipeline->source)});
+                                       .constant = slice_of(style->pipeline->encode.source)});
     }
 }
 
@@ -201,18 +203,18 @@ static void style_reserve(StyleEncoder *style)
 
 Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err)
 {
-    if (pipeline->headers == HEADERS_DEBEZIUM) {
+    if (pipeline->encode.headers == HEADERS_DEBEZIUM) {
         return error_set(err, CODE_NOT_BUILT,
                          "pipeline '%s': headers = \"debezium\" is not built yet", pipeline->name);
     }
     StyleEncoder *style = x_calloc(1, sizeof(*style));
     style->encoder = (Encoder){.encode = style_encode, .free = style_free};
     style->pipeline = pipeline;
-    style_add_all(style, pipeline->headers == HEADERS_CLOUDEVENTS);
+    style_add_all(style, pipeline->encode.headers == HEADERS_CLOUDEVENTS);
     style_reserve(style);
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         bool shadowed =
-            header_names_have(&style->reserved, slice_of(pipeline->header_columns.items[i]));
+            header_names_have(&style->reserved, slice_of(pipeline->outbox.header_columns.items[i]));
         style->shadowed_columns |= (uint64_t)shadowed << i;
     }
     *ret_encoder = &style->encoder;

@@ -55,12 +55,12 @@ static void pipeline_enter(Pipeline *p, PipelineState state)
 
 int64_t pipeline_backoff_ms(Pipeline *p)
 {
-    int64_t delay = p->parts.config->retry_backoff_min_ms;
-    for (unsigned i = 0; i < p->attempt && delay < p->parts.config->retry_backoff_max_ms; i++) {
+    int64_t delay = p->parts.config->claim.backoff_min_ms;
+    for (unsigned i = 0; i < p->attempt && delay < p->parts.config->claim.backoff_max_ms; i++) {
         delay *= 2;
     }
-    if (delay > p->parts.config->retry_backoff_max_ms) {
-        delay = p->parts.config->retry_backoff_max_ms;
+    if (delay > p->parts.config->claim.backoff_max_ms) {
+        delay = p->parts.config->claim.backoff_max_ms;
     }
     p->attempt++;
     int64_t half = delay / 2;

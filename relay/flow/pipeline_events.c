@@ -72,12 +72,12 @@ static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
     Pipeline *p = arg;
     const PipelineConfig *config = p->parts.config;
     size_t events = p->acker.events + p->parts.source->ops->unmarked(p->parts.source);
-    if (!pipeline_works(p) || p->source_lost || events >= (size_t)config->in_flight_events ||
-        p->acker.bytes >= (size_t)config->in_flight_bytes) {
+    if (!pipeline_works(p) || p->source_lost || events >= (size_t)config->limits.in_flight_events ||
+        p->acker.bytes >= (size_t)config->limits.in_flight_bytes) {
         return false;
     }
-    *ret_events = (size_t)config->in_flight_events - events;
-    *ret_bytes = (size_t)config->in_flight_bytes - p->acker.bytes;
+    *ret_events = (size_t)config->limits.in_flight_events - events;
+    *ret_bytes = (size_t)config->limits.in_flight_bytes - p->acker.bytes;
     return true;
 }
 
@@ -266,10 +266,10 @@ Pipeline *pipeline_new(const PipelineParts *parts)
     p->state = PIPELINE_STARTING;
     p->since = clock_moment();
     p->held = parts->hold;
-    p->parking =
-        (Parking){.pipeline = parts->config->name,
-                  .metrics = parts->metrics,
-                  .dead_letter = parts->config->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER};
+    p->parking = (Parking){.pipeline = parts->config->name,
+                           .metrics = parts->metrics,
+                           .dead_letter = parts->config->route.on_missing_topic ==
+                                          ON_MISSING_TOPIC_DEAD_LETTER};
     topics_on_forget(parts->topics, pipeline_may_forget_topic, pipeline_forget_topic, p);
     topics_pass_time(parts->topics, clock_monotonic_us());
     pipeline_follow(p, INT64_MAX, INT64_MIN);

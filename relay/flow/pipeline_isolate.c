@@ -15,7 +15,7 @@
 static bool pipeline_retime(Pipeline *p, Event *event, const Error *err)
 {
     if (event->retimed || err->code != CODE_RECORD_TIMESTAMP_REFUSED ||
-        p->parts.config->timestamp == TIMESTAMP_PUBLISH) {
+        p->parts.config->encode.timestamp == TIMESTAMP_PUBLISH) {
         return false;
     }
     event->retimed = true;

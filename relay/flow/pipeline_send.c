@@ -137,7 +137,7 @@ void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Erro
 
 static void pipeline_unrouted(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    switch (p->parts.config->on_unrouted) {
+    switch (p->parts.config->route.on_unrouted) {
     case ON_UNROUTED_STOP:
         pipeline_hold_row(p, event, record, err, false);
         break;

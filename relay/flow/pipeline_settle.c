@@ -101,6 +101,6 @@ void pipeline_bound_lease(Pipeline *p)
     if (p->parts.source->lease_over || p->sink_held) {
         pipeline_end_lease(p);
     } else if (!known && !p->purged) {
-        pipeline_look_after(p, p->parts.config->lease_ms);
+        pipeline_look_after(p, p->parts.config->claim.lease_ms);
     }
 }

@@ -35,7 +35,7 @@ void pipeline_set_alarm(Pipeline *p, const Error *err)
 /* It has lasted for a lease: then whoever it is does not go by itself. */
 const Error *pipeline_alarm(const Pipeline *p)
 {
-    int64_t lease_us = p->parts.config->lease_ms * 1000;
+    int64_t lease_us = p->parts.config->claim.lease_ms * 1000;
     return p->alarm.class != ERROR_NONE && clock_since_us(&p->alarm_since) >= lease_us ? &p->alarm
                                                                                        : &NONE;
 }

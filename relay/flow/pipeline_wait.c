@@ -217,10 +217,11 @@ static void pipeline_watch_full(Pipeline *p)
 {
     const Hold *first = parking_first(&p->parking);
     const PipelineConfig *config = p->parts.config;
-    size_t window = (size_t)config->in_flight_events;
-    size_t least = (size_t)config->batch_events < window ? (size_t)config->batch_events : 1;
+    size_t window = (size_t)config->limits.in_flight_events;
+    size_t least =
+        (size_t)config->limits.batch_events < window ? (size_t)config->limits.batch_events : 1;
     bool room = p->acker.events + least <= window && /* a source may wait for that of a batch */
-                p->acker.bytes < (size_t)config->in_flight_bytes;
+                p->acker.bytes < (size_t)config->limits.in_flight_bytes;
     const Source *source = p->parts.source;
     bool reads_on = source->ops->reads_on == NULL || source->ops->reads_on(source);
     if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || (room && reads_on) ||

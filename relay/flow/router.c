@@ -54,25 +54,25 @@ Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_r
     AUTO(Router, router_free) router = x_calloc(1, sizeof(*router));
     router->pipeline = pipeline;
     router->topics = topics;
-    router->routes = x_calloc(pipeline->route_count + 1, sizeof(*router->routes));
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const RouteConfig *config = &pipeline->routes[i];
+    router->routes = x_calloc(pipeline->route.rule_count + 1, sizeof(*router->routes));
+    for (size_t i = 0; i < pipeline->route.rule_count; i++) {
+        const RouteConfig *config = &pipeline->route.rules[i];
         if (config->topic == NULL) { /* `check` goes on after it has said so */
             error_set(err, CODE_TEMPLATE_INVALID, "route %zu of pipeline '%s' has no topic", i + 1,
                       pipeline->name);
             return error_hint(err, "Give the route a topic.");
         }
-        const char *key = config->key != NULL ? config->key : pipeline->key;
+        const char *key = config->key != NULL ? config->key : pipeline->route.key;
         if (router_add(router, config, config->topic, key, err) != OK) {
             return FAILED;
         }
     }
-    if (pipeline->topic[0] != '\0' &&
-        router_add(router, NULL, pipeline->topic, pipeline->key, err) != OK) {
+    if (pipeline->route.topic[0] != '\0' &&
+        router_add(router, NULL, pipeline->route.topic, pipeline->route.key, err) != OK) {
         return FAILED;
     }
-    if (pipeline->allow_row_topic &&
-        template_compile(pipeline->key, pipeline, &router->key, err) != OK) {
+    if (pipeline->route.allow_row_topic &&
+        template_compile(pipeline->route.key, pipeline, &router->key, err) != OK) {
         return FAILED;
     }
     *ret_router = router;
@@ -111,7 +111,8 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
                                Record *record, Error *err)
 {
     const Route *route = router_match(router, event);
-    bool own_topic = router->pipeline->allow_row_topic && event->field[FIELD_TOPIC].length > 0;
+    bool own_topic =
+        router->pipeline->route.allow_row_topic && event->field[FIELD_TOPIC].length > 0;
     if (route == NULL && !own_topic) {
         error_set(err, CODE_EVENT_UNROUTED,
                   "no route matches event_type '%.*s', aggregate_type '%.*s'",

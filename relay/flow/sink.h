@@ -1,13 +1,17 @@
 /* sink: where records go. One for each pipeline; all calls on the loop thread. */
 #pragma once
 
+#include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/worker.h"
+#include "config/config.h"
 #include "flow/event.h"
 #include "flow/record.h"
+#include "flow/stats.h"
 
 typedef struct Sink Sink;
 
@@ -71,3 +75,12 @@ struct Sink {
     const SinkOps *ops;
     SinkEvents events;
 };
+
+/* What a sink is made of. All of it must outlive the sink. */
+typedef struct SinkOptions {
+    struct event_base *base;
+    Worker *worker;
+    const Config *config;
+    const PipelineConfig *pipeline;
+    Stats *stats;
+} SinkOptions;

@@ -47,8 +47,8 @@ static bool template_find_column(const PipelineConfig *pipeline, Slice name, Com
             return true;
         }
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
-        if (slice_equal(slice_of(pipeline->header_columns.items[i]), name)) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
+        if (slice_equal(slice_of(pipeline->outbox.header_columns.items[i]), name)) {
             *part = (CompiledPart){.kind = PART_EXTRA, .index = i};
             return true;
         }
@@ -72,7 +72,7 @@ static Status template_parse(Template *template, const char *text, const Pipelin
                                        .length = part.text.length};
         } else if (!template_find_column(pipeline, part.text, compiled)) {
             return error_set(err, CODE_TEMPLATE_INVALID, "template '%s': no column '%.*s' in '%s'",
-                             text, SLICE_ARG(part.text), pipeline->table);
+                             text, SLICE_ARG(part.text), pipeline->outbox.table);
         }
     }
     return OK;

@@ -198,7 +198,7 @@ static bool poll_may_publish(Source *source)
     error_set(
         &err, CODE_LEASE_EXPIRED,
         "no answer from PostgreSQL within the lease of %lld ms: another relay may publish now",
-        (long long)poll->options.pipeline->lease_ms);
+        (long long)poll->options.pipeline->claim.lease_ms);
     poll_lose(poll, &err);
     return false;
 }
@@ -397,7 +397,7 @@ static PgConn *poll_new_conn(PollSource *poll, int64_t silence_ms,
         .application_name = poll->application_name,
         .connect_timeout_ms = options->config->database.connect_timeout_ms,
         .silence_timeout_ms = silence_ms,
-        .tcp_user_timeout_ms = options->pipeline->lease_ms,
+        .tcp_user_timeout_ms = options->pipeline->claim.lease_ms,
         .arg = poll,
         .opened = opened,
     });
@@ -418,7 +418,7 @@ Status poll_source_new(const PollOptions *options, Source **ret_source, Error *e
     poll->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->report = event_new(options->base, -1, 0, poll_on_report, poll);
-    poll->reader = poll_new_conn(poll, options->pipeline->lease_ms, session_reader_opened);
+    poll->reader = poll_new_conn(poll, options->pipeline->claim.lease_ms, session_reader_opened);
     poll->marker_conn = poll_new_conn(poll, options->config->database.statement_timeout_ms + 5000,
                                       session_marker_opened);
     poll->marker = marker_new(&(MarkerOptions){.base = options->base,

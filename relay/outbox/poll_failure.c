@@ -51,7 +51,7 @@ void fetch_refuse_lean(PollSource *poll, Event *event)
 {
     const OutboxTable *table = poll->table;
     bool old = strcmp(table->name, table->configured) != 0; /* renamed, and finished first */
-    refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->table,
+    refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->outbox.table,
                            &poll->unreadable.error);
 }
 
@@ -72,10 +72,10 @@ static void fetch_wait(PollSource *poll)
             LOG_WARN, poll->options.pipeline->name, CODE_FETCH_BLOCKED, LOG_NO_FIELDS,
             "waiting to read table '%s': another session holds a lock on it that keeps readers "
             "out",
-            poll->options.pipeline->table);
+            poll->options.pipeline->outbox.table);
     }
     poll->more = true;
-    poll_set_timer(poll, poll->options.pipeline->poll_interval_max_ms);
+    poll_set_timer(poll, poll->options.pipeline->poll.interval_max_ms);
 }
 
 /* The fetch failed, and no transaction of it is open any more. */

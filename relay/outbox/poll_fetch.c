@@ -74,8 +74,8 @@ void fetch_reset(PollSource *poll)
     poll->rereading = false;
     poll->unreadable.lean = LEAN_NONE;
     poll->next_limit = FIRST_LIMIT;
-    if (poll->next_limit > (size_t)poll->options.pipeline->batch_events) {
-        poll->next_limit = (size_t)poll->options.pipeline->batch_events;
+    if (poll->next_limit > (size_t)poll->options.pipeline->limits.batch_events) {
+        poll->next_limit = (size_t)poll->options.pipeline->limits.batch_events;
     }
     poll->next_sweep_us = 0;
     poll->caught_up = false;
@@ -131,7 +131,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         fetch->dropped_bytes += length;
         /* A cancel request costs a connection and a process: dropping a few rows is cheaper. */
         if (!fetch->cancelling &&
-            fetch->dropped_bytes > (size_t)poll->options.pipeline->batch_bytes) {
+            fetch->dropped_bytes > (size_t)poll->options.pipeline->limits.batch_bytes) {
             fetch->cancelling = true;
             pg_conn_cancel(poll->reader);
         }
@@ -287,22 +287,22 @@ static void fetch_adapt(PollSource *poll)
     if (full) {
         poll->next_limit = fetch->limit * LIMIT_GROWTH;
     }
-    size_t fitting =
-        poll->row_bytes > 0 ? (size_t)config->batch_bytes / poll->row_bytes + 1 : FIRST_LIMIT;
+    size_t fitting = poll->row_bytes > 0 ? (size_t)config->limits.batch_bytes / poll->row_bytes + 1
+                                         : FIRST_LIMIT;
     if (poll->next_limit > fitting) {
         poll->next_limit = fitting;
     }
-    if (poll->next_limit > (size_t)config->batch_events) {
-        poll->next_limit = (size_t)config->batch_events;
+    if (poll->next_limit > (size_t)config->limits.batch_events) {
+        poll->next_limit = (size_t)config->limits.batch_events;
     }
     poll->more = full || poll->widen;
     poll->caught_up = !full;
     marker_caught_up(poll->marker, poll->caught_up);
     if (fetch->batch->count > 0) {
-        poll->interval_ms = config->poll_interval_min_ms;
+        poll->interval_ms = config->poll.interval_min_ms;
     } else {
-        poll->interval_ms = poll->interval_ms * 2 > config->poll_interval_max_ms
-                                ? config->poll_interval_max_ms
+        poll->interval_ms = poll->interval_ms * 2 > config->poll.interval_max_ms
+                                ? config->poll.interval_max_ms
                                 : poll->interval_ms * 2;
     }
 }
@@ -326,7 +326,7 @@ static void fetch_plan_sweep(PollSource *poll)
         !fetch->cut || fetch->last_seq > fetch->top; /* beyond the top the next one looks */
     int64_t share = fetch->cut ? SWEEP_BACKLOG_SHARE : SWEEP_SHARE;
     int64_t wait_us = whole ? poll->sweep_us * share : 0;
-    int64_t longest_us = poll->options.pipeline->sweep_interval_ms * 1000;
+    int64_t longest_us = poll->options.pipeline->poll.sweep_interval_ms * 1000;
     poll->next_sweep_us = poll->swept_us + (wait_us < longest_us ? wait_us : longest_us);
     poll->widen = poll->widen && !(fetch->sweep && whole);
 }
@@ -418,7 +418,7 @@ void fetch_on_done(void *arg, const Error *err)
     session_accepted(poll);
     session_renew_lease(poll);
     unreadable_passed(&poll->unreadable, fetch->batch->count,
-                      (size_t)poll->options.pipeline->batch_events);
+                      (size_t)poll->options.pipeline->limits.batch_events);
     fetch->took_us = clock_monotonic_us() - fetch->sent_us;
     fetch->cut = fetch->cut || fetch->truncated || (!fetch->wide && fetch->rows >= fetch->limit);
     if (our_cancel) {
@@ -439,7 +439,7 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     fetch_release(poll);
     if (marker_in_order(poll->marker)) {
         known_release(&poll->known, marker_unmarked(poll->marker), *poll->options.stats->marked,
-                      now_us, poll->options.pipeline->sweep_interval_ms * 1000);
+                      now_us, poll->options.pipeline->poll.sweep_interval_ms * 1000);
     }
     bool sweep = now_us >= poll->next_sweep_us || poll->gaps.top == INT64_MIN;
     bool meets_known = (poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps))) ||
@@ -500,9 +500,9 @@ static bool fetch_fits(const PollSource *poll, size_t *events, size_t *bytes)
 {
     const PipelineConfig *config = poll->options.pipeline;
     size_t limit = poll->next_limit;
-    size_t enough = (size_t)config->in_flight_events / 4;
-    if (*bytes > (size_t)config->batch_bytes) {
-        *bytes = (size_t)config->batch_bytes;
+    size_t enough = (size_t)config->limits.in_flight_events / 4;
+    if (*bytes > (size_t)config->limits.batch_bytes) {
+        *bytes = (size_t)config->limits.batch_bytes;
     }
     size_t fitting = poll->row_bytes > 0 ? *bytes / poll->row_bytes + 1 : limit;
     *events = fitting < *events ? fitting : *events;
@@ -526,7 +526,7 @@ void fetch_next(PollSource *poll)
     }
     if (marker_recovering(poll->marker)) {
         /* Rows acknowledged before the reconnect still look unpublished. */
-        poll_set_timer(poll, config->poll_interval_max_ms);
+        poll_set_timer(poll, config->poll.interval_max_ms);
         return;
     }
     if (rotation_next(poll)) { /* marks may wait for the answer */
@@ -534,7 +534,7 @@ void fetch_next(PollSource *poll)
     }
     if (poll->rereading) {
         if (poll->outstanding_count > 0 || marker_unmarked(poll->marker) > 0) {
-            poll_set_timer(poll, config->poll_interval_max_ms); /* or on_marked() */
+            poll_set_timer(poll, config->poll.interval_max_ms); /* or on_marked() */
             return;
         }
         fetch_reset(poll);
@@ -554,8 +554,8 @@ void fetch_next(PollSource *poll)
         return;
     }
     int64_t silent_us = clock_monotonic_us() - poll->asked_us;
-    if (silent_us > config->lease_ms * 1000 / 3) {
+    if (silent_us > config->claim.lease_ms * 1000 / 3) {
         session_ping(poll);
     }
-    poll_set_timer(poll, poll->more ? config->poll_interval_max_ms : poll->interval_ms);
+    poll_set_timer(poll, poll->more ? config->poll.interval_max_ms : poll->interval_ms);
 }

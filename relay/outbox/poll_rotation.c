@@ -43,7 +43,7 @@ static void rotation_say(const PollSource *poll)
     log_write(LOG_WARN, poll->options.pipeline->name, CODE_TABLE_ROTATED,
               LOG_FIELDS(log_text("old", poll->rotation.name)),
               "table '%s' was renamed to %s%s: publishing what is unpublished there first",
-              poll->options.pipeline->table, poll->rotation.name,
+              poll->options.pipeline->outbox.table, poll->rotation.name,
               poll->rotation.next_oid != 0 ? ", and another one has its name" : "");
 }
 
@@ -100,7 +100,7 @@ static void on_lock_taken(void *arg)
             LOG_FIELDS(log_text("holder", rotation->lock.holder)),
             "another relay publishes the new table '%s' already; this one finishes %s and then "
             "stands by",
-            poll->options.pipeline->table, rotation->name);
+            poll->options.pipeline->outbox.table, rotation->name);
     }
     fetch_next(poll);
 }
@@ -138,7 +138,7 @@ static void on_start_result(void *arg, const PGresult *result)
                   LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
                   "the table that was published under the name '%s' before is gone; what was "
                   "unpublished in it went with it",
-                  poll->options.pipeline->table);
+                  poll->options.pipeline->outbox.table);
     } else if (strcmp(name, "old_table") == 0 && PQnfields(result) == 2) {
         poll->rotation.old_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
         free(poll->rotation.name);
@@ -157,7 +157,7 @@ static void rotation_deny(PollSource *poll, const char *grants)
         err, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, CODE_OLD_TABLE_DENIED,
         "table '%s' was renamed to %s, and the relay's role may not finish that one: its last "
         "events are not published, and nor are those of the new table",
-        poll->options.pipeline->table, poll->rotation.name);
+        poll->options.pipeline->outbox.table, poll->rotation.name);
     error_hint(err, "An administrator runs: %s", grants);
 }
 
@@ -228,13 +228,13 @@ static void on_strays_done(void *arg, const Error *err)
         AUTO_ERROR between = {0};
         const PipelineConfig *pipeline = poll->options.pipeline;
         AUTO_TEXT name = ident_literal(pipeline->name);
-        AUTO_TEXT table = ident_literal(pipeline->table);
+        AUTO_TEXT table = ident_literal(pipeline->outbox.table);
         error_set_as(
             &between, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
             CODE_OLD_TABLE_UNKNOWN,
             "table '%s' was rotated more than once, or in several steps, and tables that may "
             "have had the name in between have unpublished rows: %s",
-            pipeline->table, rotation->stray_names.data);
+            pipeline->outbox.table, rotation->stray_names.data);
         error_hint(&between,
                    "For one that had the name: INSERT INTO %s (table_id, pipeline, table_name, "
                    "generation) VALUES ('<table>'::regclass, %s, %s, gen_random_uuid()); it is "
@@ -318,7 +318,7 @@ static void on_start_done(void *arg, const Error *err)
  * table's name is written. Whoever else publishes the old table holds its lock. */
 void rotation_add_ours(const PollSource *poll, Text *sql)
 {
-    AUTO_TEXT table = ident_literal(poll->options.pipeline->table);
+    AUTO_TEXT table = ident_literal(poll->options.pipeline->outbox.table);
     AUTO_TEXT name = ident_literal(poll->table->configured);
     text_printf(sql,
                 "(p.table_name = %s OR pg_catalog.to_regclass(p.table_name) ="
@@ -328,7 +328,7 @@ void rotation_add_ours(const PollSource *poll, Text *sql)
 
 static void add_old_tables(const PollSource *poll, Text *sql)
 {
-    AUTO_TEXT seq = ident_literal(poll->options.pipeline->columns[FIELD_SEQ]);
+    AUTO_TEXT seq = ident_literal(poll->options.pipeline->outbox.columns[FIELD_SEQ]);
     const char *rows = poll->publisher_table;
     text_printf(sql, "DELETE FROM %s AS p WHERE ", rows);
     rotation_add_ours(poll, sql);
@@ -463,7 +463,7 @@ void rotation_add_named(const PollSource *poll, Text *sql)
         return;
     }
     AUTO_TEXT name = ident_literal(pipeline->name);
-    AUTO_TEXT table = ident_literal(pipeline->table);
+    AUTO_TEXT table = ident_literal(pipeline->outbox.table);
     text_printf(sql,
                 ", noted AS (INSERT INTO %s (table_id, pipeline, table_name, generation) SELECT"
                 " named.id, %s, %s, '%s' FROM named WHERE named.id <> %u ON CONFLICT DO NOTHING)",

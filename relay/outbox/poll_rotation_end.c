@@ -19,7 +19,7 @@ static void rotation_say_finished(PollSource *poll)
     AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_FINISHED,
               "everything in %s is published: going on with the new table '%s'",
-              poll->rotation.name, poll->options.pipeline->table);
+              poll->rotation.name, poll->options.pipeline->outbox.table);
     poll_lose(poll, &next);
 }
 
@@ -60,7 +60,7 @@ void rotation_note_finished(PollSource *poll)
     rotation->carrier = 0;
     if (rotation->successor != 0 && rotation->successor != rotation->next_oid) {
         AUTO_TEXT name = ident_literal(pipeline->name);
-        AUTO_TEXT table = ident_literal(pipeline->table);
+        AUTO_TEXT table = ident_literal(pipeline->outbox.table);
         text_printf(&sql,
                     "INSERT INTO %s (table_id, pipeline, table_name, generation) VALUES (%u, %s,"
                     " %s, '%s') ON CONFLICT DO NOTHING; ",
@@ -100,7 +100,7 @@ static void rotation_leave(PollSource *poll)
     error_set(&next, CODE_TABLE_LEFT,
               "%zu events in %s wait for their topic, all others are published: going on with the "
               "new table '%s', and coming back once the topic is there",
-              parked, poll->rotation.name, poll->options.pipeline->table);
+              parked, poll->rotation.name, poll->options.pipeline->outbox.table);
     poll_lose(poll, &next);
 }
 
@@ -114,7 +114,7 @@ void rotation_return(PollSource *poll)
                     "finished: reading that one first"
                   : "rows that were left in an old table of '%s' can be published now: reading "
                     "them first",
-              poll->options.pipeline->table);
+              poll->options.pipeline->outbox.table);
     poll_lose(poll, &back); /* the start finds it */
 }
 

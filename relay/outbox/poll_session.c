@@ -27,7 +27,7 @@ void session_ask(PollSource *poll, const PgQuery *query)
 
 void session_renew_lease(PollSource *poll)
 {
-    poll->lease_until_us = poll->asked_us + poll->options.pipeline->lease_ms * 1000;
+    poll->lease_until_us = poll->asked_us + poll->options.pipeline->claim.lease_ms * 1000;
 }
 
 static bool session_look_failed(PollSource *poll, const Error *err);
@@ -43,7 +43,7 @@ static void on_marker_ready(void *arg, const Error *err)
         return;
     }
     poll->state = POLL_ACTIVE;
-    poll->interval_ms = poll->options.pipeline->poll_interval_min_ms;
+    poll->interval_ms = poll->options.pipeline->poll.interval_min_ms;
     poll->more = true;
     poll->source.events.active(poll->source.events.arg);
     /* Rows that were acknowledged before the reconnect are marked before the first fetch. */
@@ -94,7 +94,7 @@ void session_lock_taken(void *arg)
     poll->look_again = true;
     poll->source.events.standby(poll->source.events.arg, poll->lock.holder);
     poll->state = POLL_STANDBY;
-    poll_set_timer(poll, poll->options.pipeline->standby_interval_ms);
+    poll_set_timer(poll, poll->options.pipeline->claim.standby_interval_ms);
     poll_check_drained(poll);
 }
 
@@ -111,7 +111,7 @@ static void session_locked(PollSource *poll)
     poll->owner_pid = poll->backend_pid;
     poll->taken = false;
     poll->state = POLL_LOCKED;
-    poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
+    poll_set_timer(poll, poll->options.pipeline->claim.lease_ms / 4);
     poll->source.events.locked(poll->source.events.arg);
 }
 
@@ -242,7 +242,7 @@ void session_judge(PollSource *poll)
 static void session_set_replaced(const PollSource *poll, Error *err)
 {
     error_set(err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
-              poll->options.pipeline->table);
+              poll->options.pipeline->outbox.table);
 }
 
 void session_lose_table(PollSource *poll)
@@ -279,7 +279,7 @@ void session_keep_lock(PollSource *poll)
     if (!pg_conn_is_busy(poll->reader)) {
         session_ping(poll);
     }
-    poll_set_timer(poll, poll->options.pipeline->lease_ms / 4);
+    poll_set_timer(poll, poll->options.pipeline->claim.lease_ms / 4);
 }
 
 void session_try_lock(PollSource *poll)

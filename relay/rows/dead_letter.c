@@ -150,13 +150,13 @@ static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline
                   : timestamp_format(event->occurred_at_us, scratch),
               false);
     /* Apart: one may be called like a field. */
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         text_add(&json, i > 0 ? "," : ",\"" DEAD_LETTER_HEADER_COLUMNS "\":{");
-        add_jsonb(&json, slice_of(pipeline->header_columns.items[i]), false);
+        add_jsonb(&json, slice_of(pipeline->outbox.header_columns.items[i]), false);
         text_add_char(&json, ':');
         add_member(&json, letter, event->extra[i], false);
     }
-    text_add(&json, pipeline->header_columns.count > 0 ? "}}" : "}");
+    text_add(&json, pipeline->outbox.header_columns.count > 0 ? "}}" : "}");
     return json.data;
 }
 
@@ -227,9 +227,10 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
 
 static char *apart_name(const PipelineConfig *pipeline, int target)
 {
-    return target < FIELD_COUNT ? x_strdup(event_field_name((EventField)target))
-                                : x_format(DEAD_LETTER_HEADER_COLUMNS ".%s",
-                                           pipeline->header_columns.items[target - FIELD_COUNT]);
+    return target < FIELD_COUNT
+               ? x_strdup(event_field_name((EventField)target))
+               : x_format(DEAD_LETTER_HEADER_COLUMNS ".%s",
+                          pipeline->outbox.header_columns.items[target - FIELD_COUNT]);
 }
 
 typedef struct Apart {
@@ -267,7 +268,7 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
             apart_add(&apart, field, event->field[field], false);
         }
     }
-    for (int i = 0; i < (int)pipeline->header_columns.count; i++) {
+    for (int i = 0; i < (int)pipeline->outbox.header_columns.count; i++) {
         if (is_apart(letter, event->extra[i], false)) {
             apart_add(&apart, FIELD_COUNT + i, event->extra[i], false);
         }
@@ -399,11 +400,11 @@ static void add_copy(Text *sql, const DeadLetter *letter, const char *table,
         copied_add(&copied, field, has ? table_column(pipeline, (EventField)field) : "");
     }
     copied_add_time(&copied, table_has(outbox, FIELD_OCCURRED_AT));
-    for (int i = 0; i < (int)pipeline->header_columns.count; i++) {
-        copied_add(&copied, FIELD_COUNT + i, pipeline->header_columns.items[i]);
+    for (int i = 0; i < (int)pipeline->outbox.header_columns.count; i++) {
+        copied_add(&copied, FIELD_COUNT + i, pipeline->outbox.header_columns.items[i]);
     }
     AUTO_TEXT headers =
-        pipeline->header_columns.count == 0
+        pipeline->outbox.header_columns.count == 0
             ? x_strdup("")
             : x_format(" || jsonb_build_object('" DEAD_LETTER_HEADER_COLUMNS
                        "', jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[]))",

@@ -196,10 +196,10 @@ static void add_mark(const MarkSql *mark, bool run, Text *sql)
 {
     const PipelineConfig *config = mark->table->config;
     const char *target = mark->table->name;
-    if (config->on_publish == ON_PUBLISH_DELETE) {
+    if (config->outbox.on_publish == ON_PUBLISH_DELETE) {
         text_printf(sql, "DELETE FROM %s AS r%s", target, is_joined(mark) ? " USING " GIVEN : "");
     } else {
-        AUTO_TEXT published = ident_quote(config->columns[FIELD_PUBLISHED_AT]);
+        AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
         text_printf(sql, "UPDATE %s AS r SET %s = pg_catalog.clock_timestamp()%s", target,
                     published, is_joined(mark) ? " FROM " GIVEN : "");
     }
@@ -235,7 +235,7 @@ static void add_move(const MarkSql *mark, const char *whole, Text *sql)
                 " %2$s THEN $6 ELSE p.tx_ordinal END, backfill_seq = coalesce($7, p.backfill_seq),"
                 " tx_messages = %3$s, writes = p.writes + 1,"
                 " updated_at = pg_catalog.clock_timestamp() WHERE ",
-                mark->row_table, whole, mark->table->config->messages ? "true" : "false");
+                mark->row_table, whole, mark->table->config->wal.messages ? "true" : "false");
     add_row_match(mark, 3, sql);
     text_printf(sql, " RETURNING p.ctid, %s AS moved", whole);
 }

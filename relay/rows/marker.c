@@ -114,7 +114,7 @@ double marker_backlog(const Marker *marker, bool *ret_capped)
 
 bool marker_touches_rows(const Marker *marker)
 {
-    return marker->options.pipeline->on_publish != ON_PUBLISH_KEEP;
+    return marker->options.pipeline->outbox.on_publish != ON_PUBLISH_KEEP;
 }
 
 void marker_go_on(Marker *marker)
@@ -175,7 +175,7 @@ void marker_passed(Marker *marker)
             LOG_INFO, marker->options.pipeline->name, CODE_MARK_UNBLOCKED,
             LOG_FIELDS(log_number("after_ms", (clock_monotonic_us() - lock->since_us) / 1000)),
             "the lock that was in the way of writing to table '%s' is gone",
-            marker->options.pipeline->table);
+            marker->options.pipeline->outbox.table);
     }
     text_free(&lock->holder);
     *lock = (MarkerLock){0};
@@ -204,7 +204,7 @@ static void holder_on_done(void *arg, const Error *err)
                          log_number("rows", (long long)marker->queue.count)),
               "waiting for a lock on table '%s' that another session holds; published rows stay "
               "unmarked until it ends",
-              marker->options.pipeline->table);
+              marker->options.pipeline->outbox.table);
     marker->lock.said = true;
     marker_go_on(marker);
 }

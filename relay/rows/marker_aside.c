@@ -96,7 +96,7 @@ static bool aside_goes_by_bytes(Marker *marker, const Error *err)
     MarkerAside *aside = marker->asides;
     const Refusal *refusal = aside->event->refusal;
     bool partial = refusal != NULL && refusal->partial;
-    bool row_stays = marker->options.pipeline->on_publish != ON_PUBLISH_DELETE;
+    bool row_stays = marker->options.pipeline->outbox.on_publish != ON_PUBLISH_DELETE;
     bool data = err->class == ERROR_FATAL || err->code == CODE_POSTGRES_RESOURCES;
     if (aside->by_bytes || !data || (partial && (!row_stays || sqlstate_is_refusal(err))) ||
         !pg_conn_is_open(marker->options.conn)) {

@@ -213,7 +213,7 @@ static void mark_lose_table(Marker *marker)
     }
     AUTO_ERROR err = {0};
     error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
-              marker->options.pipeline->table);
+              marker->options.pipeline->outbox.table);
     marker->options.lost(marker->options.arg, &err);
 }
 
@@ -307,7 +307,7 @@ static void mark_lose_in_circles(Marker *marker)
     error_set(&err, CODE_MARKS_WITHOUT_EFFECT,
               "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
               "and the table is the right one: connecting again",
-              marker->options.pipeline->table, ROUNDS_MAX + 1, marker->row_table);
+              marker->options.pipeline->outbox.table, ROUNDS_MAX + 1, marker->row_table);
     error_hint(&err,
                "If this comes back: look for a rule or trigger on %s, and for a row-level policy.",
                marker->row_table);
@@ -424,7 +424,7 @@ static void relocate_on_done(void *arg, const Error *err)
         AUTO_ERROR lost = {0};
         error_set(&lost, CODE_OWNER_REPLACED,
                   "another relay has written to %s as the publisher of table '%s'",
-                  marker->row_table, marker->options.pipeline->table);
+                  marker->row_table, marker->options.pipeline->outbox.table);
         error_hint(&lost, "If no other relay publishes this table, somebody changed that row by "
                           "hand or restored it: this relay finds out what holds by itself.");
         marker->options.lost(marker->options.arg, &lost);
@@ -514,8 +514,8 @@ static void mark_send(Marker *marker)
 static bool mark_is_due(Marker *marker)
 {
     const PipelineConfig *config = marker->options.pipeline;
-    int64_t wait_ms = marker->with_position ? config->mark_interval_ms : GATHER_MS;
-    size_t many = (size_t)config->in_flight_events / 4;
+    int64_t wait_ms = marker->with_position ? config->outbox.mark_interval_ms : GATHER_MS;
+    size_t many = (size_t)config->limits.in_flight_events / 4;
     many = many > MARK_ROWS_MAX ? MARK_ROWS_MAX : many;
     int64_t now_us = clock_monotonic_us();
     int64_t due_us = marker->since_us + wait_ms * 1000;

@@ -23,7 +23,7 @@ bool mark_is_ignored(Marker *marker)
         "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
         "the table swallows it",
         marker->ignored, marker->sql.table->name,
-        pipeline->on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
+        pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
     error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
                      "NULL drops it), or drop it; the relay goes on by itself.");
     bool once = marker->ignored_rounds++ == 0;
@@ -66,15 +66,16 @@ bool mark_is_rejected(Marker *marker, const Error *err)
         const PipelineConfig *pipeline = marker->options.pipeline;
         size_t count = 0;
         error_set(&rejected->error, CODE_MARK_REJECTED,
-                  "marking rows of %s: the row with number %lld is refused: %s", pipeline->table,
-                  (long long)mark_queue_chosen(queue, &count)[0]->seq, error_message(err));
+                  "marking rows of %s: the row with number %lld is refused: %s",
+                  pipeline->outbox.table, (long long)mark_queue_chosen(queue, &count)[0]->seq,
+                  error_message(err));
         error_caused(&rejected->error, err);
         error_hint(&rejected->error,
                    "A trigger or a constraint refuses to let the relay's role %s this row: mend "
                    "it, or let it pass. %s%sThe relay tries again each second and goes on by "
                    "itself. Do not restart it before: rows that are published and not marked would "
                    "be published again.",
-                   pipeline->on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
+                   pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
                    sqlstate_is_of_function(err) ? error_own_hint(err) : "",
                    sqlstate_is_of_function(err) && *error_own_hint(err) != '\0' ? " " : "");
     }

@@ -48,7 +48,7 @@ static bool prune_is_refused(Marker *marker, const Error *err)
     const PipelineConfig *config = marker->options.pipeline;
     AUTO_ERROR refused = {0};
     error_set_as(&refused, err->class, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
-                 "rows of %s that are older than retain are not deleted: %s", config->table,
+                 "rows of %s that are older than retain are not deleted: %s", config->outbox.table,
                  error_message(err));
     error_hint(&refused,
                "A trigger or a constraint refuses the relay's DELETE: mend it, let the relay's "
@@ -87,7 +87,7 @@ static void prune_send(Marker *marker)
 {
     const PipelineConfig *config = marker->options.pipeline;
     const OutboxTable *table = marker->options.table;
-    AUTO_TEXT published = ident_quote(config->columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT sql = x_format(
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
         " ORDER BY o.%1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM "
@@ -95,7 +95,7 @@ static void prune_send(Marker *marker)
         " WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s AS seq)"
         " SELECT count(*), max(seq) FROM gone",
         table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
-        (long long)config->retain_ms);
+        (long long)config->outbox.retain_ms);
     pg_conn_send(marker->options.conn, &(PgQuery){.step = "prune",
                                                   .sql = sql,
                                                   .rows_wanted = 1,
@@ -132,8 +132,8 @@ void upkeep_next(Marker *marker)
     if (now_us < marker->lock.retry_us) {
         return;
     }
-    if (config->retain_ms != DURATION_FOREVER && config->on_publish == ON_PUBLISH_MARK &&
-        now_us >= marker->next_prune_us) {
+    if (config->outbox.retain_ms != DURATION_FOREVER &&
+        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= marker->next_prune_us) {
         prune_send(marker);
     } else if (!marker->caught_up && marker_touches_rows(marker) &&
                now_us >= marker->next_count_us) {

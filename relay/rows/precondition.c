@@ -163,7 +163,7 @@ void precondition_read(const OutboxTable *table, const PGresult *result, int row
     facts.version = (int)strtol(pg_needed_field(result, row, "version"), NULL, 10);
     facts.role = pg_needed_field(result, row, "role");
     facts.table = *facts_value(&facts, "table_sql") != '\0' ? facts_value(&facts, "table_sql")
-                                                            : pipeline->table;
+                                                            : pipeline->outbox.table;
     read_names(&facts, ret_look);
     ret_look->pending = facts_say(&facts, "pending");
     ret_look->absent = columns_absent(&facts);
@@ -195,9 +195,10 @@ void precondition_say_absent(const OutboxTable *table)
     if (names.length == 0) {
         return;
     }
-    log_write(LOG_INFO, table->config->name, CODE_COLUMNS_ABSENT,
-              LOG_FIELDS(log_text("table", table->config->table), log_text("columns", names.data)),
-              "%s has no columns %s: records go without them", table->config->table, names.data);
+    log_write(
+        LOG_INFO, table->config->name, CODE_COLUMNS_ABSENT,
+        LOG_FIELDS(log_text("table", table->config->outbox.table), log_text("columns", names.data)),
+        "%s has no columns %s: records go without them", table->config->outbox.table, names.data);
 }
 
 void precondition_release(PreconditionLook *look)

@@ -42,7 +42,8 @@ static const char *column_ddl(const Facts *facts, size_t index)
         return "bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) UNIQUE; -- rewrites the table while "
                "nobody can use it";
     }
-    bool marked = index == FIELD_PUBLISHED_AT && facts->pipeline->on_publish == ON_PUBLISH_MARK;
+    bool marked =
+        index == FIELD_PUBLISHED_AT && facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK;
     return marked ? "timestamptz; -- at once, nothing is rewritten" : NULL;
 }
 
@@ -115,8 +116,8 @@ static void remedy_missing(const Facts *facts, const NeededColumn *column, const
 static void say_missing(const Facts *facts, const NeededColumn *column, const char *need,
                         Saying *say)
 {
-    text_printf(&say->message, "%s has no column \"%s\" (%s)", facts->pipeline->table, column->name,
-                need);
+    text_printf(&say->message, "%s has no column \"%s\" (%s)", facts->pipeline->outbox.table,
+                column->name, need);
     say->column = column->name;
     remedy_missing(facts, column, need, &say->remedy);
 }
@@ -172,13 +173,13 @@ static void say_type(const Facts *facts, const NeededColumn *column, const char 
     const char *wanted = column_types(column).wanted;
     if (wanted != NULL) {
         text_printf(&say->message, "column \"%s\" of %s is %s, but %s must be %s", column->name,
-                    facts->pipeline->table, type, column->path, wanted);
+                    facts->pipeline->outbox.table, type, column->path, wanted);
         text_printf(&say->remedy, "name another column in %s, or say that it has none: \"\"",
                     column->path);
     } else {
         text_printf(&say->message,
                     "column \"%s\" of %s is bytea: as columns.payload it would be sent in hex",
-                    column->name, facts->pipeline->table);
+                    column->name, facts->pipeline->outbox.table);
         text_add(&say->remedy, "name it in columns.payload_bytes, and set columns.payload = \"\"");
     }
 }
@@ -222,7 +223,7 @@ static bool columns_are_not_in_log(const Facts *facts, Saying *say)
                     needed[i].name, facts->table,
                     facts->version < POSTGRES_18 ? " before PostgreSQL 18" : "");
         if (facts->version >= POSTGRES_18 && generated[i] == 's') {
-            AUTO_TEXT publication = ident_quote(facts->pipeline->publication);
+            AUTO_TEXT publication = ident_quote(facts->pipeline->wal.publication);
             text_printf(&say->remedy,
                         "ALTER PUBLICATION %s SET (publish_generated_columns = stored);",
                         publication);
@@ -239,10 +240,10 @@ static bool columns_are_not_in_log(const Facts *facts, Saying *say)
 
 static bool published_is_never_null(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     text_printf(&say->message,
                 "column \"%s\" of %s is NOT NULL: every row would count as published",
-                facts->pipeline->columns[FIELD_PUBLISHED_AT], facts->table);
+                facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT], facts->table);
     text_printf(&say->remedy, "ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL; and insert NULL",
                 facts->table, column);
     return facts_say(facts, "published_not_null");
@@ -250,11 +251,11 @@ static bool published_is_never_null(const Facts *facts, Saying *say)
 
 static bool published_has_default(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     const char *value = facts_value(facts, "published_default");
     bool generated = *facts_value(facts, "published_generated") != '\0';
     text_printf(&say->message, "column \"%s\" of %s %s %s: every row would arrive as published",
-                facts->pipeline->columns[FIELD_PUBLISHED_AT], facts->table,
+                facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT], facts->table,
                 generated ? "is generated as" : "has the default", value);
     text_printf(&say->remedy,
                 "ALTER TABLE %s ALTER COLUMN %s DROP %s; and set it to NULL in the "
@@ -282,7 +283,7 @@ static bool column_is_there(const Facts *facts, size_t index)
 
 static bool numbers_may_be_missing(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->columns[FIELD_SEQ]);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(&say->message,
                 "column %s of %s may be NULL: an event without a number is read by nobody", column,
                 facts->table);
@@ -348,7 +349,7 @@ static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
     text_printf(&say->message,
                 "column \"%s\" of %s is not numbered by the INSERT itself: a number that was drawn "
                 "earlier may commit later, and its event then comes after younger ones of its key",
-                facts->pipeline->columns[FIELD_SEQ], facts->table);
+                facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
     return are_from_elsewhere(facts);
 }
@@ -360,7 +361,7 @@ static const char DRAWN_BY_INSERT[] =
 static bool numbers_of_rows_come_from_elsewhere(const Facts *facts, Saying *say)
 {
     text_printf(&say->message, "column \"%s\" of %s is not numbered by the INSERT itself",
-                facts->pipeline->columns[FIELD_SEQ], facts->table);
+                facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     say_rows_of_table(say);
     text_add(&say->remedy, DRAWN_BY_INSERT);
     return are_from_elsewhere(facts);
@@ -396,19 +397,20 @@ static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
 
 static bool numbers_are_not_unique(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->columns[FIELD_SEQ]);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(&say->message,
                 "no unique index on \"%s\" of %s: two rows of one number may be marked together",
-                facts->pipeline->columns[FIELD_SEQ], facts->table);
+                facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
-    return facts->pipeline->on_publish != ON_PUBLISH_KEEP && *facts_value(facts, "kind") == 'r' &&
-           column_is_there(facts, FIELD_SEQ) && facts_deny(facts, "unique");
+    return facts->pipeline->outbox.on_publish != ON_PUBLISH_KEEP &&
+           *facts_value(facts, "kind") == 'r' && column_is_there(facts, FIELD_SEQ) &&
+           facts_deny(facts, "unique");
 }
 
 static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->columns[FIELD_SEQ]);
-    AUTO_TEXT published = ident_quote(facts->pipeline->columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
+    AUTO_TEXT published = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     text_printf(
         &say->message, "no index on the unpublished rows of %s: the published ones slow %s down",
         facts->table,
@@ -419,8 +421,9 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
                 partitioned ? " (writers wait meanwhile; without that: ON ONLY, then CONCURRENTLY "
                               "on each partition, then ALTER INDEX ... ATTACH PARTITION)"
                             : "");
-    return facts->pipeline->on_publish == ON_PUBLISH_MARK && column_is_there(facts, FIELD_SEQ) &&
-           column_is_there(facts, FIELD_COUNT) && facts_deny(facts, "indexed");
+    return facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK &&
+           column_is_there(facts, FIELD_SEQ) && column_is_there(facts, FIELD_COUNT) &&
+           facts_deny(facts, "indexed");
 }
 
 #define SEQ_INDEX(condition)                                                                       \

@@ -24,7 +24,8 @@
 
 NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 {
-    NeededColumn *needed = x_calloc(COLUMN_COUNT + pipeline->header_columns.count, sizeof(*needed));
+    NeededColumn *needed =
+        x_calloc(COLUMN_COUNT + pipeline->outbox.header_columns.count, sizeof(*needed));
     size_t used = 0;
     for (size_t i = 0; i < COLUMN_COUNT; i++) {
         const char *name = column_name(pipeline, i);
@@ -33,9 +34,9 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
                 (NeededColumn){.path = OUTBOX_COLUMNS[i].path, .name = name, .index = i};
         }
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         needed[used++] =
-            (NeededColumn){.name = pipeline->header_columns.items[i], .index = COLUMN_COUNT};
+            (NeededColumn){.name = pipeline->outbox.header_columns.items[i], .index = COLUMN_COUNT};
     }
     *ret_count = used;
     return needed;
@@ -92,10 +93,11 @@ static char *covers(const char *publication, int version)
  * would stop the application's, too. */
 static char *changes(const PipelineConfig *pipeline)
 {
-    bool marks = pipeline->on_publish == ON_PUBLISH_MARK;
-    bool deletes =
-        pipeline->on_publish == ON_PUBLISH_DELETE || pipeline->retain_ms != DURATION_FOREVER;
-    AUTO_TEXT own = ident_literal(pipeline->publication != NULL ? pipeline->publication : "");
+    bool marks = pipeline->outbox.on_publish == ON_PUBLISH_MARK;
+    bool deletes = pipeline->outbox.on_publish == ON_PUBLISH_DELETE ||
+                   pipeline->outbox.retain_ms != DURATION_FOREVER;
+    AUTO_TEXT own =
+        ident_literal(pipeline->wal.publication != NULL ? pipeline->wal.publication : "");
     const char *ours = pipeline->capture == CAPTURE_WAL ? "q.pubupdate OR q.pubdelete" : "false";
     return x_format("(%s OR %s OR (q.pubname = %s AND (%s)))", marks ? "q.pubupdate" : "false",
                     deletes ? "q.pubdelete" : "false", own, ours);
@@ -184,8 +186,8 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
     free(needed);
     text_add(sql, ") AS v(i, name) LEFT JOIN " PG "pg_attribute a ON a.attrelid = c.oid"
                   " AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped) col ON true");
-    AUTO_TEXT published = ident_literal(pipeline->columns[FIELD_PUBLISHED_AT]);
-    AUTO_TEXT seq = ident_literal(pipeline->columns[FIELD_SEQ]);
+    AUTO_TEXT published = ident_literal(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT seq = ident_literal(pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(
         sql,
         " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attgenerated,"
@@ -217,7 +219,7 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
  * tells that the table is in it: it leaves such a publication with SET SCHEMA. */
 static void add_publication(const PipelineConfig *pipeline, int version, Text *sql)
 {
-    AUTO_TEXT publication = ident_literal(pipeline->publication);
+    AUTO_TEXT publication = ident_literal(pipeline->wal.publication);
     bool schemas = version >= POSTGRES_15;
     text_printf(
         sql,
@@ -251,7 +253,7 @@ static void add_publication(const PipelineConfig *pipeline, int version, Text *s
 
 static void add_slot(const PipelineConfig *pipeline, Text *sql)
 {
-    AUTO_TEXT slot = ident_literal(pipeline->slot != NULL ? pipeline->slot : "");
+    AUTO_TEXT slot = ident_literal(pipeline->wal.slot != NULL ? pipeline->wal.slot : "");
     text_printf(sql, " LEFT JOIN " PG "pg_replication_slots s ON s.slot_name = %s", slot);
 }
 
@@ -260,8 +262,9 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
 {
     bool wal = pipeline->capture == CAPTURE_WAL;
     bool letters = pipeline->on_poison == ON_POISON_DEAD_LETTER ||
-                   pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ||
-                   pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER || pipeline->messages;
+                   pipeline->route.on_unrouted == ON_UNROUTED_DEAD_LETTER ||
+                   pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ||
+                   pipeline->wal.messages;
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT n.oid, " PG "quote_ident(n.nspname) AS sql,"
                 "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = n.oid"

@@ -29,9 +29,9 @@ enum { GRANTED, PID, ROLE, APPLICATION, FIELDS };
 static bool lock_is_held_by_stranger(const Facts *facts, Saying *say)
 {
     const PipelineConfig *pipeline = facts->pipeline;
-    const char *column = pipeline->on_publish == ON_PUBLISH_DELETE ? "lock_no_deleter"
-                         : pipeline->on_publish == ON_PUBLISH_KEEP ? "lock_no_keeper"
-                                                                   : "lock_no_marker";
+    const char *column = pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "lock_no_deleter"
+                         : pipeline->outbox.on_publish == ON_PUBLISH_KEEP ? "lock_no_keeper"
+                                                                          : "lock_no_marker";
     AUTO_TEXT all = x_strdup(facts_value(facts, column));
     char *rest = all;
     char *fields[FIELDS] = {0};

@@ -100,14 +100,14 @@ static void say_function(const Facts *facts, char *const *fields, const char *do
 static bool functions_have_no_path(const Facts *facts, Saying *say)
 {
     const PipelineConfig *pipeline = facts->pipeline;
-    bool marks = pipeline->on_publish == ON_PUBLISH_MARK;
-    bool prunes = pipeline->retain_ms != DURATION_FOREVER;
-    bool deletes = pipeline->on_publish == ON_PUBLISH_DELETE || prunes;
+    bool marks = pipeline->outbox.on_publish == ON_PUBLISH_MARK;
+    bool prunes = pipeline->outbox.retain_ms != DURATION_FOREVER;
+    bool deletes = pipeline->outbox.on_publish == ON_PUBLISH_DELETE || prunes;
     /* No relay inserts: the command does, where events are set aside. */
     bool requeues = (facts->reader & PRECONDITION_CHECK) != 0 &&
                     (pipeline->on_poison == ON_POISON_DEAD_LETTER ||
-                     pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ||
-                     pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER);
+                     pipeline->route.on_unrouted == ON_UNROUTED_DEAD_LETTER ||
+                     pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER);
     AUTO_TEXT all = x_strdup(facts_value(facts, "fired_without_path"));
     char *rest = *all != '\0' ? all : NULL;
     for (size_t said = 0; rest != NULL && say->message.length == 0;) {

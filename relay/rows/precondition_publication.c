@@ -15,7 +15,7 @@ static bool publication_is_there(const Facts *facts)
 static bool publication_is_missing(const Facts *facts, Saying *say)
 {
     const PipelineConfig *pipeline = facts->pipeline;
-    AUTO_TEXT name = ident_quote(pipeline->publication);
+    AUTO_TEXT name = ident_quote(pipeline->wal.publication);
     AUTO_TEXT create = x_format(
         "CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert'%s);", name, facts->table,
         *facts_value(facts, "kind") == 'p' ? ", publish_via_partition_root = true" : "");
@@ -27,50 +27,50 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
         text_printf(&say->message,
                     "no publication \"%s\", but slot \"%s\" is there: a publication must be "
                     "older than its slot",
-                    pipeline->publication, pipeline->slot);
+                    pipeline->wal.publication, pipeline->wal.slot);
         text_printf(&say->remedy,
                     "%s SELECT pg_drop_replication_slot('%s'); then outboxd run --new-slot", create,
-                    pipeline->slot);
+                    pipeline->wal.slot);
         return missing;
     }
     if (running) {
         text_printf(&say->message,
                     "publication \"%s\" is gone: what is inserted meanwhile is not in the stream",
-                    pipeline->publication);
+                    pipeline->wal.publication);
         text_add(&say->remedy, create);
         return missing;
     }
     text_printf(&say->message, "no publication \"%s\", and the relay's role may not create it",
-                pipeline->publication);
+                pipeline->wal.publication);
     text_printf(&say->remedy, "an administrator runs: %s", create);
     return missing && !facts_say(facts, "may_create");
 }
 
 static bool table_is_not_published(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT name = ident_quote(facts->pipeline->publication);
+    AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     text_printf(&say->message,
                 "publication \"%s\" does not publish %s: its events would never arrive",
-                facts->pipeline->publication, facts->table);
+                facts->pipeline->wal.publication, facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s ADD TABLE %s;", name, facts->table);
     return publication_is_there(facts) && facts_deny(facts, "covers_root");
 }
 
 static bool inserts_are_not_published(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT name = ident_quote(facts->pipeline->publication);
+    AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     text_printf(&say->message, "publication \"%s\" does not publish inserts",
-                facts->pipeline->publication);
+                facts->pipeline->wal.publication);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
     return facts_deny(facts, "inserts");
 }
 
 static bool rows_or_columns_are_left_out(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT name = ident_quote(facts->pipeline->publication);
+    AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     bool rows = facts_say(facts, "filtered");
     text_printf(&say->message, "%s of publication \"%s\" hides %s of %s",
-                rows ? "a row filter" : "a column list", facts->pipeline->publication,
+                rows ? "a row filter" : "a column list", facts->pipeline->wal.publication,
                 rows ? "events" : "columns", facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET TABLE %s;", name, facts->table);
     return rows || facts_say(facts, "listed");
@@ -79,12 +79,12 @@ static bool rows_or_columns_are_left_out(const Facts *facts, Saying *say)
 /* Partitions come with their root. What inherits does not, if it was made later. */
 static bool parts_are_not_published(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT name = ident_quote(facts->pipeline->publication);
+    AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     const char *which = facts_value(facts, "uncovered");
     text_printf(&say->message,
                 "publication \"%s\" does not publish %s, which belongs to %s: its events would "
                 "never arrive",
-                facts->pipeline->publication, which, facts->table);
+                facts->pipeline->wal.publication, which, facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s ADD TABLE ONLY %s;", name, which);
     return publication_is_there(facts) && facts_say(facts, "covers_root") && *which != '\0';
 }
@@ -100,7 +100,7 @@ static bool changes_need_identity(const Facts *facts, Saying *say)
                 "identity: PostgreSQL refuses every such statement on it",
                 publication, facts_value(facts, "breaks"));
     if (facts->pipeline->capture == CAPTURE_WAL &&
-        strcmp(publication, facts->pipeline->publication) == 0) {
+        strcmp(publication, facts->pipeline->wal.publication) == 0) {
         text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
     } else {
         text_printf(&say->remedy,
@@ -113,11 +113,11 @@ static bool changes_need_identity(const Facts *facts, Saying *say)
 
 static bool more_than_inserts_is_published(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT name = ident_quote(facts->pipeline->publication);
+    AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     text_printf(&say->message,
                 "publication \"%s\" publishes more than inserts: every row is sent again when it "
                 "is marked or removed",
-                facts->pipeline->publication);
+                facts->pipeline->wal.publication);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
     return facts_say(facts, "covers_root") && facts_say(facts, "changes") &&
            *facts_value(facts, "breaking") == '\0';

@@ -79,25 +79,26 @@ static bool columns_are_unreadable(const Facts *facts, Saying *say)
 
 static bool rows_cannot_be_marked(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT right = x_format("UPDATE (%s)", column);
     text_printf(&say->message, "role %s may not UPDATE %s, needed by on_publish = \"mark\"",
                 facts->role, facts->table);
     remedy_add_grant(facts, "relay_updates", right, facts->table, facts_say(facts, "ours"),
                      &say->remedy);
-    return facts->pipeline->on_publish == ON_PUBLISH_MARK && facts_deny(facts, "updates");
+    return facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK && facts_deny(facts, "updates");
 }
 
 static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
 {
     const PipelineConfig *pipeline = facts->pipeline;
-    bool prunes =
-        pipeline->retain_ms != DURATION_FOREVER && pipeline->on_publish == ON_PUBLISH_MARK;
+    bool prunes = pipeline->outbox.retain_ms != DURATION_FOREVER &&
+                  pipeline->outbox.on_publish == ON_PUBLISH_MARK;
     text_printf(&say->message, "role %s may not DELETE from %s, needed by %s", facts->role,
                 facts->table, prunes ? "retain" : "on_publish = \"delete\"");
     remedy_add_grant(facts, "relay_deletes", "DELETE", facts->table, facts_say(facts, "ours"),
                      &say->remedy);
-    return (prunes || pipeline->on_publish == ON_PUBLISH_DELETE) && facts_deny(facts, "deletes");
+    return (prunes || pipeline->outbox.on_publish == ON_PUBLISH_DELETE) &&
+           facts_deny(facts, "deletes");
 }
 
 /* Dead letters. */
@@ -105,12 +106,13 @@ static bool rows_cannot_be_deleted(const Facts *facts, Saying *say)
 /* A message that is no event is set aside whatever the policies are. */
 static const char *letters_are_needed_by(const PipelineConfig *pipeline)
 {
-    return pipeline->on_poison == ON_POISON_DEAD_LETTER       ? "on_poison = \"dead_letter\""
-           : pipeline->on_unrouted == ON_UNROUTED_DEAD_LETTER ? "on_unrouted = \"dead_letter\""
-           : pipeline->on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER
+    return pipeline->on_poison == ON_POISON_DEAD_LETTER ? "on_poison = \"dead_letter\""
+           : pipeline->route.on_unrouted == ON_UNROUTED_DEAD_LETTER
+               ? "on_unrouted = \"dead_letter\""
+           : pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER
                ? "on_missing_topic = \"dead_letter\""
-           : pipeline->messages ? "messages = true"
-                                : NULL;
+           : pipeline->wal.messages ? "messages = true"
+                                    : NULL;
 }
 
 static bool letters_have_no_table(const Facts *facts, Saying *say)
@@ -214,7 +216,7 @@ static bool messages_are_open(const Facts *facts, Saying *say)
     text_add(&say->remedy,
              "a superuser runs: outboxd migrate --guard-messages; or accept it in the "
              "configuration: messages_from = \"anyone\"");
-    return pipeline->messages && pipeline->messages_from == MESSAGES_FROM_GRANTED &&
+    return pipeline->wal.messages && pipeline->wal.messages_from == MESSAGES_FROM_GRANTED &&
            facts_say(facts, "messages_open");
 }
 

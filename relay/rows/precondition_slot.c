@@ -13,7 +13,7 @@ enum { MORE_PLACES = 4 };
 static bool slot_is_foreign(const Facts *facts, Saying *say)
 {
     const char *plugin = facts_value(facts, "slot_plugin");
-    text_printf(&say->message, "slot \"%s\" cannot be used: ", facts->pipeline->slot);
+    text_printf(&say->message, "slot \"%s\" cannot be used: ", facts->pipeline->wal.slot);
     if (*facts_value(facts, "slot_name") == '\0') {
         return false;
     }
@@ -49,8 +49,8 @@ static bool slot_is_left_over(const Facts *facts, Saying *say)
     text_printf(&say->message,
                 "slot \"%s\" is there although the pipeline polls; nobody reads it, and it holds "
                 "back %s of WAL",
-                facts->pipeline->slot, facts_value(facts, "slot_retains"));
-    text_printf(&say->remedy, "SELECT pg_drop_replication_slot('%s');", facts->pipeline->slot);
+                facts->pipeline->wal.slot, facts_value(facts, "slot_retains"));
+    text_printf(&say->remedy, "SELECT pg_drop_replication_slot('%s');", facts->pipeline->wal.slot);
     return *facts_value(facts, "slot_name") != '\0' && facts_say(facts, "slot_here") &&
            strcmp(facts_value(facts, "slot_plugin"), "pgoutput") == 0 &&
            facts_deny(facts, "slot_active");

@@ -36,7 +36,7 @@ const size_t PRECONDITIONS_SERVER_COUNT = sizeof(PRECONDITIONS_SERVER) / sizeof(
 
 static bool table_is_missing(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message, "no table %s in database \"%s\"", facts->pipeline->table,
+    text_printf(&say->message, "no table %s in database \"%s\"", facts->pipeline->outbox.table,
                 facts_value(facts, "database"));
     text_printf(&say->remedy,
                 "make the outbox: outboxd migrate%s; or name your own table in pipelines.table",

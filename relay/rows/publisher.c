@@ -37,7 +37,7 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
                             const PGconn *raw, Text *sql)
 {
     int server_version = PQserverVersion(raw);
-    int64_t lease_ms = pipeline->lease_ms;
+    int64_t lease_ms = pipeline->claim.lease_ms;
     text_add(sql, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; "
                   "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
                   "SET default_transaction_isolation = 'read committed'; "
@@ -91,7 +91,7 @@ Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult
  * the lease in time. */
 int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline)
 {
-    int64_t ms = pipeline->lease_ms / 3;
+    int64_t ms = pipeline->claim.lease_ms / 3;
     return ms < LOCK_TIMEOUT_MAX_MS ? ms : LOCK_TIMEOUT_MAX_MS;
 }
 
@@ -104,7 +104,7 @@ void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, 
                          const char *generation, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
-    AUTO_TEXT table = ident_literal(pipeline->table);
+    AUTO_TEXT table = ident_literal(pipeline->outbox.table);
     text_printf(sql,
                 "INSERT INTO %s AS p (table_id, pipeline, table_name, generation, writes) VALUES"
                 " (%u, %s, %s, '%s', 1) ON CONFLICT (table_id) DO UPDATE SET"
@@ -177,8 +177,8 @@ static void publisher_look_at_holder(PublisherLock *lock)
         " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
         " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (long long)lock->pipeline->lease_ms + PUBLISHER_MARGIN_MS, (unsigned)PUBLISHER_LOCK_CLASS,
-        lock->table_oid);
+        (long long)lock->pipeline->claim.lease_ms + PUBLISHER_MARGIN_MS,
+        (unsigned)PUBLISHER_LOCK_CLASS, lock->table_oid);
     pg_conn_send(lock->conn, &(PgQuery){.step = "holder of the table",
                                         .sql = sql.data,
                                         .arg = lock,

@@ -164,19 +164,20 @@ static char *table_list(const OutboxTable *table, bool sized)
     Text list = TEXT_EMPTY;
     text_printf(&list, "%s::bigint", table->seq);
     add_column(&list,
-               table_has(table, FIELD_OCCURRED_AT) ? config->columns[FIELD_OCCURRED_AT] : NULL,
+               table_has(table, FIELD_OCCURRED_AT) ? config->outbox.columns[FIELD_OCCURRED_AT]
+                                                   : NULL,
                "timestamptz");
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         const char *column = table_has(table, field) ? table_column(config, field) : NULL;
         if (sized && column_has_form(field) && column != NULL) {
-            add_bounded(&list, column, config->event_bytes_max);
+            add_bounded(&list, column, config->limits.event_bytes);
         } else {
             bool bytes = column_is_bytes((int)field);
             add_column(&list, column, bytes ? "bytea" : "text");
         }
     }
-    for (size_t i = 0; i < config->header_columns.count; i++) {
-        add_column(&list, config->header_columns.items[i], "text");
+    for (size_t i = 0; i < config->outbox.header_columns.count; i++) {
+        add_column(&list, config->outbox.header_columns.items[i], "text");
     }
     for (EventField field = 0; sized && field < FIELD_COUNT; field++) {
         if (column_has_form(field)) {
@@ -198,7 +199,7 @@ static void add_octets(Text *sql, size_t number)
 static const char *target_name(const OutboxTable *table, size_t number)
 {
     if (number >= FIELD_COUNT) {
-        return table->config->header_columns.items[number - FIELD_COUNT];
+        return table->config->outbox.header_columns.items[number - FIELD_COUNT];
     }
     EventField field = (EventField)number;
     return table_has(table, field) ? table_column(table->config, field) : "";
@@ -213,7 +214,7 @@ static bool has_id(const OutboxTable *table)
 /* What is told of a row that is too large. */
 static void add_sizes(Text *sql, const OutboxTable *table, size_t targets)
 {
-    int64_t bytes_max = table->config->event_bytes_max;
+    int64_t bytes_max = table->config->limits.event_bytes;
     text_add(sql, ", CASE WHEN large THEN total || ' bytes' || coalesce(' (' ||"
                   " nullif(concat_ws(', '");
     for (size_t i = FIELD_EVENT_ID; i < targets; i++) {
@@ -273,7 +274,7 @@ static void add_small_value(Text *sql, const OutboxTable *table, size_t number)
         text_printf(sql, ", v%zu", number);
         return;
     }
-    int64_t most = table->config->event_bytes_max / (4 * (2 + (int64_t)table->extra_count));
+    int64_t most = table->config->limits.event_bytes / (4 * (2 + (int64_t)table->extra_count));
     most = id ? REFUSAL_SMALL_BYTES : most;
     text_printf(sql,
                 ", CASE WHEN octet_length(v%1$zu) > %2$lld THEN substring(v%1$zu, 1, -1)"
@@ -317,7 +318,7 @@ static void table_wrap(OutboxTable *table)
 {
     free(table->rows_begin);
     free(table->rows_end);
-    if (table->config->event_bytes_max <= 0) {
+    if (table->config->limits.event_bytes <= 0) {
         table->rows_begin = x_strdup("");
         table->rows_end = x_strdup("");
         return;
@@ -325,7 +326,8 @@ static void table_wrap(OutboxTable *table)
     size_t targets = FIELD_COUNT + table->extra_count;
     Text begin = TEXT_EMPTY;
     add_sized_columns(&begin, table, targets);
-    text_printf(&begin, " FROM (SELECT *, total > %lld", (long long)table->config->event_bytes_max);
+    text_printf(&begin, " FROM (SELECT *, total > %lld",
+                (long long)table->config->limits.event_bytes);
     if (has_id(table)) {
         text_printf(&begin, " OR coalesce(octet_length(v%d) > %d, false)", FIELD_EVENT_ID,
                     REFUSAL_SMALL_BYTES);
@@ -348,7 +350,7 @@ static void table_wrap(OutboxTable *table)
 
 bool table_may_be_small(const OutboxTable *table)
 {
-    return table->config->event_bytes_max >= PAGE_TEXT_MAX;
+    return table->config->limits.event_bytes >= PAGE_TEXT_MAX;
 }
 
 void table_add_small(const OutboxTable *table, const char *oid, Text *sql)
@@ -363,13 +365,13 @@ void table_add_small(const OutboxTable *table, const char *oid, Text *sql)
 
 static void table_write_sql(OutboxTable *table)
 {
-    const char *column = table->config->columns[FIELD_PUBLISHED_AT];
+    const char *column = table->config->outbox.columns[FIELD_PUBLISHED_AT];
     bool has_published = *column != '\0' && (table->absent & TABLE_COLUMN(FIELD_PUBLISHED_AT)) == 0;
     AUTO_TEXT published = ident_quote(column);
     free(table->select_list);
     free(table->unpublished);
     free(table->plain_list);
-    table->select_list = table_list(table, table->config->event_bytes_max > 0);
+    table->select_list = table_list(table, table->config->limits.event_bytes > 0);
     table->plain_list = table_list(table, false);
     table_wrap(table);
     table_wrap_small(table);
@@ -390,12 +392,12 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
 {
     AUTO(OutboxTable, table_free) table = x_calloc(1, sizeof(*table));
     table->config = config;
-    table->extra_count = config->header_columns.count;
-    if (ident_quote_table(config->table, &table->name, err) != OK) {
+    table->extra_count = config->outbox.header_columns.count;
+    if (ident_quote_table(config->outbox.table, &table->name, err) != OK) {
         return FAILED;
     }
     table->configured = x_strdup(table->name);
-    table->seq = ident_quote(config->columns[FIELD_SEQ]);
+    table->seq = ident_quote(config->outbox.columns[FIELD_SEQ]);
     table_write_sql(table);
     *ret_table = table;
     table = NULL;

@@ -1,5 +1,7 @@
 #include "sink/sinks.h"
 
+#include "sink/kafka/kafka.h"
+
 Status sink_new(const SinkOptions *options, Sink **ret_sink, Error *err)
 {
     switch (options->pipeline->sink) {

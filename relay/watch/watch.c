@@ -404,7 +404,7 @@ static void watch_add_series(Watch *w, Watched *p)
 {
     Metrics *m = w->options.metrics;
     const char *name = p->config->name;
-    const char *slot = p->config->slot;
+    const char *slot = p->config->wal.slot;
 #define GAUGE(name_, help) metrics_gauge(m, "outboxd_" name_, help, "pipeline", name, NULL)
 #define SLOT_GAUGE(name_, help)                                                                    \
     metrics_gauge(m, "outboxd_slot_" name_, help, "pipeline", name, "slot", slot, NULL)

@@ -77,7 +77,7 @@ static void say_new_columns(const Watched *p, const PreconditionLook *look)
                          log_text("hint", poll ? "Restart the relay; it takes them up by itself "
                                                  "when it connects to PostgreSQL anew."
                                                : "")),
-              "%s has columns now that it did not have: %s%s", p->config->table, names.data,
+              "%s has columns now that it did not have: %s%s", p->config->outbox.table, names.data,
               poll ? "; records go without them until the relay connects again"
                    : "; records have them");
 }

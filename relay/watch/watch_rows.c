@@ -35,7 +35,7 @@ enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
 
 static void add_columns(const Watched *p, char part, Text *sql)
 {
-    char *const *columns = p->config->columns;
+    char *const *columns = p->config->outbox.columns;
     AUTO_TEXT id = *columns[FIELD_EVENT_ID] != '\0' ? ident_quote(columns[FIELD_EVENT_ID]) : NULL;
     AUTO_TEXT occurred_at =
         table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns[FIELD_OCCURRED_AT]) : NULL;
@@ -74,7 +74,7 @@ static void add_unknown(const Watched *p, Text *sql)
 
 bool rows_add_query(const Watched *p, Text *sql)
 {
-    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
+    if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP) {
         return false; /* no row tells whether it is published */
     }
     text_printf(
@@ -178,8 +178,9 @@ static void on_look_again(void *arg, int64_t seq)
 
 static int64_t rows_unseen_after_us(const PipelineConfig *config)
 {
-    int64_t sweeps_ms = config->capture == CAPTURE_POLL ? 2 * config->sweep_interval_ms : 0;
-    int64_t after_ms = config->unseen_after_ms > sweeps_ms ? config->unseen_after_ms : sweeps_ms;
+    int64_t sweeps_ms = config->capture == CAPTURE_POLL ? 2 * config->poll.sweep_interval_ms : 0;
+    int64_t after_ms =
+        config->outbox.unseen_after_ms > sweeps_ms ? config->outbox.unseen_after_ms : sweeps_ms;
     return after_ms * 1000;
 }
 
@@ -197,7 +198,7 @@ static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
                         "and at the rows by their seq. A restart of the relay reads every "
                         "unpublished row again.");
     }
-    AUTO_TEXT slot = ident_literal(config->slot);
+    AUTO_TEXT slot = ident_literal(config->wal.slot);
     return x_format(
         "The log did not bring these rows: the table was not in the publication when "
         "they were inserted, their partition was attached with them, or somebody set them back to "
@@ -319,7 +320,7 @@ void rows_judge(Watch *w, size_t index)
     Judge judge = {.arg = &asked,
                    .sight = on_sight,
                    .look_again = p->config->capture == CAPTURE_POLL ? on_look_again : NULL,
-                   .ask_after_us = p->config->unseen_after_ms * 1000 / 2,
+                   .ask_after_us = p->config->outbox.unseen_after_ms * 1000 / 2,
                    .unseen_after_us = rows_unseen_after_us(p->config)};
     Judgement judgement;
     sightings_judge(&p->sightings, role.judges ? &judge : NULL, now_us, &judgement);
@@ -356,7 +357,7 @@ int64_t rows_again_ms(const Watch *w, size_t index)
 {
     enum { RESTLESS_MS = 1000, LEAST_MS = 100 };
     const Watched *p = &w->pipelines[index];
-    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP) {
+    if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP) {
         return -1;
     }
     WatchRole role = w->options.role(w->options.arg, index);
@@ -364,7 +365,7 @@ int64_t rows_again_ms(const Watch *w, size_t index)
     int64_t ms = role.waits || doubt ? RESTLESS_MS : -1;
     if (role.judges && p->sightings.count > 0) {
         /* Rows on their way: soon enough to judge those that stay. */
-        int64_t soon_ms = p->config->unseen_after_ms / (doubt ? 6 : 3);
+        int64_t soon_ms = p->config->outbox.unseen_after_ms / (doubt ? 6 : 3);
         ms = ms < 0 || soon_ms < ms ? soon_ms : ms;
     }
     return ms >= 0 && ms < LEAST_MS ? LEAST_MS : ms;
@@ -384,7 +385,8 @@ void watch_parked(Watch *w, size_t index, const Event *event)
     Slice id = event->field[FIELD_EVENT_ID];
     Slice type = event->field[FIELD_EVENT_TYPE];
     Slice key = event->field[FIELD_AGGREGATE_ID];
-    if (!p->has_table || p->config->on_publish == ON_PUBLISH_KEEP || id.length > SIGHTINGS_ID_MAX) {
+    if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP ||
+        id.length > SIGHTINGS_ID_MAX) {
         return;
     }
     int64_t since_us = sightings_since(&p->sightings, event->seq, id, event->occurred_at_us,

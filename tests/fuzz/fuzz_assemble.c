@@ -28,12 +28,13 @@ static void stream_begin(Stream *stream, uint8_t how)
 {
     *stream = (Stream){.pipeline = given_pipeline()};
     stream->pipeline.capture = CAPTURE_WAL;
-    stream->pipeline.messages = (how & HAS_MESSAGES) != 0;
-    stream->pipeline.on_publish = (how & KEEPS_ROWS) != 0 ? ON_PUBLISH_KEEP : ON_PUBLISH_MARK;
-    stream->pipeline.header_columns.items = extra_columns;
-    stream->pipeline.header_columns.count = (how & HAS_EXTRA) != 0 ? 2 : 0;
+    stream->pipeline.wal.messages = (how & HAS_MESSAGES) != 0;
+    stream->pipeline.outbox.on_publish =
+        (how & KEEPS_ROWS) != 0 ? ON_PUBLISH_KEEP : ON_PUBLISH_MARK;
+    stream->pipeline.outbox.header_columns.items = extra_columns;
+    stream->pipeline.outbox.header_columns.count = (how & HAS_EXTRA) != 0 ? 2 : 0;
     if ((how & HAS_CONVERTED) != 0) {
-        stream->pipeline.columns[FIELD_PAYLOAD] = GIVEN("");
+        stream->pipeline.outbox.columns[FIELD_PAYLOAD] = GIVEN("");
     }
     stream->assembler = (Assembler){.pipeline = &stream->pipeline,
                                     .relations = {.pipeline = &stream->pipeline,
@@ -52,11 +53,11 @@ static void check_event(Stream *stream, const Batch *batch, const Event *event)
     fuzz_check(event->commit_lsn < batch->position || event->commit_lsn == batch->tx_lsn);
     fuzz_check(event->commit_lsn != batch->tx_lsn || event->ordinal <= batch->tx_ordinal);
     fuzz_check(event->state == EVENT_PENDING && event->batch == batch);
-    fuzz_check(stream->pipeline.messages || !event->malformed);
+    fuzz_check(stream->pipeline.wal.messages || !event->malformed);
     for (EventField field = FIELD_SEQ; field < FIELD_COUNT; field++) {
         fuzz_touch(event->field[field]);
     }
-    for (size_t i = 0; i < stream->pipeline.header_columns.count; i++) {
+    for (size_t i = 0; i < stream->pipeline.outbox.header_columns.count; i++) {
         fuzz_touch(event->extra[i]);
     }
 }

@@ -68,16 +68,16 @@ static PipelineConfig configure(uint8_t how, uint8_t more)
     PipelineConfig pipeline = given_pipeline();
     static char source[LIMIT_SOURCE_BYTES + 1];
     memset(source, 's', LIMIT_SOURCE_BYTES);
-    pipeline.source = (more & 1) != 0 ? source : pipeline.source;
-    pipeline.headers = (how & PLAIN_STYLE) != 0 ? HEADERS_PLAIN : HEADERS_CLOUDEVENTS;
-    pipeline.allow_row_topic = (how & ROW_TOPIC) != 0;
-    pipeline.position_headers = (how & POSITIONS) != 0;
-    pipeline.timestamp = (how & OCCURRED) != 0 ? TIMESTAMP_OCCURRED_AT : TIMESTAMP_PUBLISH;
-    pipeline.topic = (how & NO_TOPIC) != 0 ? GIVEN("") : pipeline.topic;
-    pipeline.key =
-        (how & TWO_COLUMNS_KEY) != 0 ? GIVEN("${aggregate_type}/${aggregate_id}") : pipeline.key;
-    pipeline.header_columns.items = extra_columns;
-    pipeline.header_columns.count = (how & SHADOWED_COLUMN) != 0 ? 3 : 1;
+    pipeline.encode.source = (more & 1) != 0 ? source : pipeline.encode.source;
+    pipeline.encode.headers = (how & PLAIN_STYLE) != 0 ? HEADERS_PLAIN : HEADERS_CLOUDEVENTS;
+    pipeline.route.allow_row_topic = (how & ROW_TOPIC) != 0;
+    pipeline.encode.position_headers = (how & POSITIONS) != 0;
+    pipeline.encode.timestamp = (how & OCCURRED) != 0 ? TIMESTAMP_OCCURRED_AT : TIMESTAMP_PUBLISH;
+    pipeline.route.topic = (how & NO_TOPIC) != 0 ? GIVEN("") : pipeline.route.topic;
+    pipeline.route.key = (how & TWO_COLUMNS_KEY) != 0 ? GIVEN("${aggregate_type}/${aggregate_id}")
+                                                      : pipeline.route.key;
+    pipeline.outbox.header_columns.items = extra_columns;
+    pipeline.outbox.header_columns.count = (how & SHADOWED_COLUMN) != 0 ? 3 : 1;
     return pipeline;
 }
 
@@ -101,7 +101,7 @@ static Slice read_value(ByteReader *in, size_t most, Arena *arena)
 static Event *read_event(ByteReader *in, const PipelineConfig *pipeline, bool from_log,
                          Batch *batch)
 {
-    size_t extra_count = pipeline->header_columns.count;
+    size_t extra_count = pipeline->outbox.header_columns.count;
     Event *event = batch_add(batch, extra_count);
     event->seq = INT64_MAX;
     event->occurred_at_us = (int64_t)bytes_u64(in);
@@ -129,7 +129,7 @@ static size_t times(const Record *record, const char *name)
 
 static void check_headers(const Record *record, const PipelineConfig *pipeline)
 {
-    bool plain = pipeline->headers == HEADERS_PLAIN;
+    bool plain = pipeline->encode.headers == HEADERS_PLAIN;
     const char *const *names = plain ? PLAIN : CLOUDEVENTS;
     size_t count =
         plain ? sizeof(PLAIN) / sizeof(PLAIN[0]) : sizeof(CLOUDEVENTS) / sizeof(CLOUDEVENTS[0]);
@@ -137,7 +137,7 @@ static void check_headers(const Record *record, const PipelineConfig *pipeline)
         fuzz_check(times(record, names[i]) <= 1);
     }
     fuzz_check(record->header_count <=
-               RECORD_HEADERS_MAX + ENVELOPE_HEADERS + pipeline->header_columns.count);
+               RECORD_HEADERS_MAX + ENVELOPE_HEADERS + pipeline->outbox.header_columns.count);
     for (size_t i = 0; i < record->header_count; i++) {
         fuzz_check(!slice_is_null(record->headers[i].name));
         fuzz_touch(record->headers[i].name);
@@ -161,7 +161,7 @@ static size_t counted(const Event *event, const PipelineConfig *pipeline)
         bytes += envelope || shadowed ? 0 : value.length;
         bytes += field == FIELD_AGGREGATE_ID ? value.length : 0;
     }
-    for (size_t i = 0; i < pipeline->header_columns.count; i++) {
+    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         if (!slice_is_null(event->extra[i])) {
             return 0;
         }
@@ -178,7 +178,7 @@ static void check_record(const Record *record, const Event *event, const Pipelin
     size_t length = strlen(record->topic->name);
     fuzz_check(length > 0 && length <= TOPIC_NAME_MAX);
     size_t most = counted(event, pipeline);
-    bool own_key = strcmp(pipeline->key, "${aggregate_id}") == 0;
+    bool own_key = strcmp(pipeline->route.key, "${aggregate_id}") == 0;
     fuzz_check(most == 0 || !own_key || record_wire_bytes(record) <= most);
 }
 

@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 #include "check.h"
-#include "sink/groups_message.h"
+#include "groups/groups_message.h"
 #include "target.h"
 
 static void check_request(const char *bytes, size_t length)

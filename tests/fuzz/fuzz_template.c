@@ -65,8 +65,8 @@ static void check_template(const char *text)
 {
     PipelineConfig pipeline = given_pipeline();
     static char *extra[] = {GIVEN("tenant")};
-    pipeline.header_columns.items = extra;
-    pipeline.header_columns.count = 1;
+    pipeline.outbox.header_columns.items = extra;
+    pipeline.outbox.header_columns.count = 1;
     Template *template = NULL;
     AUTO_ERROR err = {0};
     if (template_compile(text, &pipeline, &template, &err) != OK) {

@@ -21,25 +21,25 @@ static inline PipelineConfig given_pipeline(void)
 {
     return (PipelineConfig){
         .name = GIVEN("orders"),
-        .table = GIVEN("outbox.event"),
-        .columns =
+        .outbox.table = GIVEN("outbox.event"),
+        .outbox.columns =
             {
 #define COLUMN(field, name, ...) [FIELD_##field] = GIVEN(#name),
 #include "config/outbox_columns.inc"
             },
-        .retain_ms = DURATION_FOREVER,
-        .source = GIVEN("/shop/orders"),
-        .topic = GIVEN("${aggregate_type}.events"),
-        .key = GIVEN("${aggregate_id}"),
-        .poll_interval_min_ms = 1,
-        .poll_interval_max_ms = 5,
-        .sweep_interval_ms = 3600000,
-        .unseen_after_ms = 15000,
-        .batch_events = 100,
-        .batch_bytes = 1000000,
-        .in_flight_events = 1000,
-        .in_flight_bytes = 10000000,
-        .lease_ms = 30000,
-        .standby_interval_ms = 5,
+        .outbox.retain_ms = DURATION_FOREVER,
+        .encode.source = GIVEN("/shop/orders"),
+        .route.topic = GIVEN("${aggregate_type}.events"),
+        .route.key = GIVEN("${aggregate_id}"),
+        .poll.interval_min_ms = 1,
+        .poll.interval_max_ms = 5,
+        .poll.sweep_interval_ms = 3600000,
+        .outbox.unseen_after_ms = 15000,
+        .limits.batch_events = 100,
+        .limits.batch_bytes = 1000000,
+        .limits.in_flight_events = 1000,
+        .limits.in_flight_bytes = 10000000,
+        .claim.lease_ms = 30000,
+        .claim.standby_interval_ms = 5,
     };
 }

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 
-BORDER = {"base/error.c", "pg/sqlstate.c", "pg/connection_error.c", "sink/kafka_error.c"}
+BORDER = {"base/error.c", "pg/sqlstate.c", "pg/connection_error.c", "sink/kafka/kafka_error.c"}
 SAID_BEFORE = {"IDENTIFY_SYSTEM"}  # nothing says it any more; a dead letter or an alert may still have it
 USE = re.compile(r"\bCODE_([A-Z][A-Z0-9_]*)\b")
 ROW = re.compile(r"^CODE\(([A-Z][A-Z0-9_]*),", re.M)

@@ -12,14 +12,14 @@ static Error err;
 static void begin(void)
 {
     config = given_pipeline();
-    config.table = GIVEN("outbox.event");
+    config.outbox.table = GIVEN("outbox.event");
     for (size_t i = 0; i < COLUMN_COUNT; i++) {
         bool kept = i == FIELD_SEQ || i == FIELD_EVENT_ID || i == FIELD_EVENT_TYPE ||
                     i == FIELD_AGGREGATE_ID || i == FIELD_PAYLOAD || i == FIELD_PAYLOAD_BYTES ||
                     i == FIELD_OCCURRED_AT || i == FIELD_PUBLISHED_AT;
-        config.columns[i] = kept ? config.columns[i] : GIVEN("");
+        config.outbox.columns[i] = kept ? config.outbox.columns[i] : GIVEN("");
     }
-    config.columns[FIELD_AGGREGATE_TYPE] = GIVEN("Kind of \"it\"");
+    config.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("Kind of \"it\"");
 }
 
 static void end(void)
@@ -101,7 +101,7 @@ Test(dead_requeue, what_is_no_event_is_refused)
 
 Test(dead_requeue, a_table_name_that_is_none_is_refused)
 {
-    config.table = GIVEN("a.b.c.d");
+    config.outbox.table = GIVEN("a.b.c.d");
     cr_assert_eq(build("{\"event_type\": \"a\"}"), FAILED);
     cr_assert_eq(err.code, CODE_TABLE_NAME_INVALID);
 }

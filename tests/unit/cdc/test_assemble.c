@@ -24,9 +24,9 @@ static void begin(void)
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     pipeline = given_pipeline();
     pipeline.capture = CAPTURE_WAL;
-    pipeline.messages = true;
-    pipeline.header_columns.items = header_columns;
-    pipeline.header_columns.count = 1;
+    pipeline.wal.messages = true;
+    pipeline.outbox.header_columns.items = header_columns;
+    pipeline.outbox.header_columns.count = 1;
     assembler = (Assembler){.pipeline = &pipeline,
                             .relations = {.pipeline = &pipeline,
                                           .table_oid = OUTBOX,
@@ -309,7 +309,7 @@ Test(assemble, messages_outside_of_a_transaction_are_ignored)
 
 Test(assemble, messages_that_are_not_wanted_are_nothing)
 {
-    pipeline.messages = false;
+    pipeline.wal.messages = false;
     send_relations();
     send_begin(0x2000);
     send_message(MESSAGE_PREFIX, true, "a");

@@ -35,8 +35,8 @@ static char *header_columns[] = {GIVEN("tenant"), GIVEN("region")};
 static void begin(void)
 {
     pipeline = given_pipeline();
-    pipeline.header_columns.items = header_columns;
-    pipeline.header_columns.count = 2;
+    pipeline.outbox.header_columns.items = header_columns;
+    pipeline.outbox.header_columns.count = 2;
     relations = (Relations){.pipeline = &pipeline,
                             .table_oid = OUTBOX,
                             .schema = x_strdup("outbox"),
@@ -179,11 +179,11 @@ Test(relation, names_follow_the_configuration)
         {"id", TEXT},   {"aggregatetype", TEXT}, {"aggregateid", TEXT},
         {"type", TEXT}, {"payload", JSONB},      {"event_id", TEXT},
     };
-    pipeline.on_publish = ON_PUBLISH_KEEP; /* without seq */
-    pipeline.columns[FIELD_EVENT_ID] = GIVEN("id");
-    pipeline.columns[FIELD_EVENT_TYPE] = GIVEN("type");
-    pipeline.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
-    pipeline.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
+    pipeline.outbox.on_publish = ON_PUBLISH_KEEP; /* without seq */
+    pipeline.outbox.columns[FIELD_EVENT_ID] = GIVEN("id");
+    pipeline.outbox.columns[FIELD_EVENT_TYPE] = GIVEN("type");
+    pipeline.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
+    pipeline.outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
     cr_assert_eq(put(OUTBOX, "outbox", "event", DEBEZIUM, 6), OK, "%s", error_message(&err));
     const Slice values[] = {SLICE_LITERAL("1"),      SLICE_LITERAL("order"), SLICE_LITERAL("42"),
                             SLICE_LITERAL("placed"), SLICE_LITERAL("{}"),    SLICE_LITERAL("no")};
@@ -266,14 +266,14 @@ Test(relation, payload_bytes_are_the_bytes)
 Test(relation, a_column_may_serve_twice)
 {
     char *items[] = {GIVEN("aggregate_id"), GIVEN("payload_bytes")};
-    pipeline.header_columns.items = items;
+    pipeline.outbox.header_columns.items = items;
     put_with("payload_bytes", BYTEA);
     const Event *event = read_with(SLICE_LITERAL("\\x00ff"));
     assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "key");
     assert_slice(event->extra[0], SLICE_LITERAL("42"), "header");
     assert_slice(event->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\0\xff"), "bytes");
     assert_slice(event->extra[1], SLICE_LITERAL("\\x00ff"), "their text");
-    pipeline.columns[FIELD_EVENT_ID] = GIVEN("seq");
+    pipeline.outbox.columns[FIELD_EVENT_ID] = GIVEN("seq");
     put_with("payload_bytes", BYTEA);
     event = read_with(BUILD_NULL);
     assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("7"), "id");
@@ -445,8 +445,8 @@ Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
 
 Test(relation, a_column_that_is_configured_away_is_not_missed)
 {
-    pipeline.columns[FIELD_AGGREGATE_ID] = GIVEN("");
-    pipeline.columns[FIELD_AGGREGATE_TYPE] = GIVEN("");
+    pipeline.outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("");
+    pipeline.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("");
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED, "payload is missed");
     static const BuildColumn COLUMNS[] = {
         {"seq", INT8}, {"event_id", TEXT}, {"event_type", TEXT}, {"payload", JSONB}};
@@ -455,7 +455,7 @@ Test(relation, a_column_that_is_configured_away_is_not_missed)
 
 Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
 {
-    pipeline.columns[FIELD_PAYLOAD] = GIVEN("");
+    pipeline.outbox.columns[FIELD_PAYLOAD] = GIVEN("");
     static const BuildColumn COLUMNS[] = {{"seq", INT8},          {"event_id", TEXT},
                                           {"event_type", TEXT},   {"aggregate_type", TEXT},
                                           {"aggregate_id", TEXT}, {"payload_bytes", BYTEA}};
@@ -536,8 +536,8 @@ static bool answer(const char *members, bool divided, const char *generated, boo
 
 static void given_no_other_columns(void)
 {
-    given_columns_needed(pipeline.columns);
-    pipeline.header_columns.count = 0;
+    given_columns_needed(pipeline.outbox.columns);
+    pipeline.outbox.header_columns.count = 0;
 }
 
 Test(relation, a_relation_of_ours_without_a_column_that_is_used_is_asked_about)
@@ -630,7 +630,7 @@ static char *hex_of(size_t bytes_count)
 Test(relation, a_row_over_the_limit_is_refused_as_it_was_sent)
 {
     enum { COUNT = 100000 };
-    pipeline.event_bytes_max = COUNT;
+    pipeline.limits.event_bytes = COUNT;
     put_with("payload_bytes", BYTEA);
     AUTO_TEXT hex = hex_of(COUNT);
     Event *event = read_with((Slice){.data = hex, .length = 2 * COUNT + 2});
@@ -646,7 +646,7 @@ Test(relation, a_row_over_the_limit_is_refused_as_it_was_sent)
 Test(relation, a_bytea_that_only_its_text_makes_large_is_decoded)
 {
     enum { COUNT = 100000 };
-    pipeline.event_bytes_max = COUNT + 100;
+    pipeline.limits.event_bytes = COUNT + 100;
     put_with("payload_bytes", BYTEA);
     AUTO_TEXT hex = hex_of(COUNT);
     Event *event = read_with((Slice){.data = hex, .length = 2 * COUNT + 2});
@@ -658,7 +658,7 @@ Test(relation, a_bytea_that_only_its_text_makes_large_is_decoded)
 Test(relation, a_large_row_keeps_the_buffer_that_it_came_in)
 {
     enum { COUNT = 100000 };
-    pipeline.event_bytes_max = COUNT;
+    pipeline.limits.event_bytes = COUNT;
     put_with("correlation_id", TEXT);
     bool known = false;
     const Relation *relation = relations_find(&relations, OUTBOX, &known);

@@ -198,11 +198,11 @@ static SlotVerdict judge(unsigned differs, uint64_t *ret_start, Error *err)
 {
     PipelineConfig pipeline = given_pipeline();
     pipeline.capture = CAPTURE_WAL;
-    pipeline.slot = GIVEN("outboxd_orders");
-    pipeline.publication = GIVEN("outboxd_orders");
-    pipeline.messages = differs & MESSAGES;
-    pipeline.failover_slot = differs & FAILOVER_ASKED;
-    pipeline.on_publish = differs & KEEP ? ON_PUBLISH_KEEP : ON_PUBLISH_MARK;
+    pipeline.wal.slot = GIVEN("outboxd_orders");
+    pipeline.wal.publication = GIVEN("outboxd_orders");
+    pipeline.wal.messages = differs & MESSAGES;
+    pipeline.wal.failover_slot = differs & FAILOVER_ASKED;
+    pipeline.outbox.on_publish = differs & KEEP ? ON_PUBLISH_KEEP : ON_PUBLISH_MARK;
     SlotFacts facts = given_facts(differs);
     return slot_judge(&facts, &pipeline, ret_start, err);
 }
@@ -324,7 +324,7 @@ Test(slot, a_gap_says_where_both_stand_and_what_to_do)
 Test(slot, a_row_whose_text_is_too_long_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();
-    pipeline.slot = GIVEN("outboxd_orders");
+    pipeline.wal.slot = GIVEN("outboxd_orders");
     AUTO_ERROR err = {0};
     (void)sqlstate_fill("54000", "out of memory", &err);
     cr_assert(slot_cannot_send(&err));
@@ -343,7 +343,7 @@ Test(slot, a_row_whose_text_is_too_long_is_a_gap)
 Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();
-    pipeline.slot = pipeline.publication = GIVEN("outboxd_orders");
+    pipeline.wal.slot = pipeline.wal.publication = GIVEN("outboxd_orders");
     AUTO_ERROR err = {0};
     (void)sqlstate_fill("42704", "publication \"outboxd_orders\" does not exist", &err);
     err.origin = ORIGIN_PUBLICATION;

@@ -116,8 +116,8 @@ Test(wal, filling_up_that_was_interrupted_leaves_newer_rows_to_the_stream)
 
 Test(wal, rows_that_are_kept_are_not_read_again_after_an_interruption)
 {
-    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
-    rig.pipeline.batch_events = 2;
+    rig.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
+    rig.pipeline.limits.batch_events = 2;
     for (size_t i = 1; i <= 7; i++) {
         rig.rows[i].visible = true;
     }
@@ -143,7 +143,7 @@ Test(wal, rows_that_are_kept_are_not_read_again_after_an_interruption)
 
 Test(wal, the_slot_is_told_after_the_position_is_committed)
 {
-    rig.pipeline.lease_ms = 2000; /* a status at least every 500 ms */
+    rig.pipeline.claim.lease_ms = 2000; /* a status at least every 500 ms */
     begin_streaming();
     rig.hang_marks = true;
     rig_commit(1, 2);
@@ -264,7 +264,7 @@ Test(wal, a_slot_that_another_relay_reads_makes_us_wait)
 Test(wal, a_hole_is_sent_again_and_what_is_behind_it_is_not)
 {
     begin_streaming();
-    rig.pipeline.batch_events = 2;
+    rig.pipeline.limits.batch_events = 2;
     rig_commit(1, 2);
     rig_commit(3, 4);
     rig_commit(5, 6);
@@ -316,7 +316,7 @@ static void lose_stream_and_wait_with_the_lock(void)
 /* A stopped owner: the loop does not turn for longer than the lease. */
 static void sleep_longer_than_the_lease(void)
 {
-    int64_t until_us = clock_monotonic_us() + rig.pipeline.lease_ms * 1500;
+    int64_t until_us = clock_monotonic_us() + rig.pipeline.claim.lease_ms * 1500;
     while (clock_monotonic_us() < until_us) {
         usleep(1000);
     }
@@ -324,7 +324,7 @@ static void sleep_longer_than_the_lease(void)
 
 Test(wal, a_relay_that_was_stopped_does_not_pretend_to_have_been_there)
 {
-    rig.pipeline.lease_ms = 200;
+    rig.pipeline.claim.lease_ms = 200;
     begin_streaming();
     cr_assert(rig.source->ops->may_publish(rig.source));
     sleep_longer_than_the_lease();
@@ -343,17 +343,17 @@ Test(wal, a_connection_that_breaks_within_the_lease_is_no_end_of_the_lease)
 Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)
 {
     begin_streaming();
-    int64_t lease_ms = rig.pipeline.lease_ms;
-    rig.pipeline.batch_events = 2;
+    int64_t lease_ms = rig.pipeline.claim.lease_ms;
+    rig.pipeline.limits.batch_events = 2;
     rig_commit(1, 2);
     rig_commit(3, 4);
     rig_commit(5, 6);
     RIG_WAIT(rig_delivered() == 6);
-    rig.pipeline.lease_ms = 200;
+    rig.pipeline.claim.lease_ms = 200;
     lose_stream_and_wait_with_the_lock();
     size_t pings = rig.pings;
     RIG_WAIT(rig.pings >= pings + 6); /* longer than a lease */
-    rig.pipeline.lease_ms = lease_ms;
+    rig.pipeline.claim.lease_ms = lease_ms;
     cr_assert_eq(rig.lost, 1);
     cr_assert_eq(rig.active, 1);
     cr_assert_not(rig.source->ops->may_publish(rig.source));
@@ -372,7 +372,7 @@ Test(wal, what_settles_while_the_source_waits_with_the_lock_counts)
 /* The lock is shared where rows are kept. */
 Test(wal, while_it_waits_another_relay_may_take_the_slot)
 {
-    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    rig.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
     begin_streaming();
     rig_commit(1, 2);
     RIG_WAIT(rig_delivered() == 2);
@@ -388,7 +388,7 @@ Test(wal, while_it_waits_another_relay_may_take_the_slot)
 
 Test(wal, going_on_waits_for_the_answer_to_a_question_of_the_lease)
 {
-    rig.pipeline.lease_ms = 2000;
+    rig.pipeline.claim.lease_ms = 2000;
     begin_streaming();
     lose_stream_and_wait_with_the_lock();
     rig.hang_pings = true;
@@ -435,7 +435,7 @@ Test(wal, a_server_that_asks_again_and_again_is_answered_at_a_bounded_rate)
 
 Test(wal, a_server_that_is_stopping_is_let_go_after_the_grace)
 {
-    rig.pipeline.pg_shutdown_grace_ms = 1;
+    rig.pipeline.wal.shutdown_grace_ms = 1;
     begin_streaming();
     for (int i = 0; rig.lost == 0 && i < 4000; i++) {
         rig_keepalive(0x10000, true);
@@ -471,7 +471,7 @@ Test(wal, a_log_is_not_followed_past_what_is_not_acknowledged)
 Test(wal, no_room_stops_reading_and_room_goes_on)
 {
     begin_streaming();
-    rig.pipeline.batch_events = 5;
+    rig.pipeline.limits.batch_events = 5;
     rig.room_events = 0;
     rig_commit(1, 50);
     RIG_WAIT(rig.batch_count == 1);
@@ -539,7 +539,7 @@ Test(wal, a_stop_with_no_row_of_the_table_published_reads_it_again)
 
 Test(wal, draining_commits_the_position_and_tells_the_slot)
 {
-    rig.pipeline.mark_interval_ms = 3600000;
+    rig.pipeline.outbox.mark_interval_ms = 3600000;
     begin_streaming();
     rig_commit(1, 2);
     RIG_WAIT(rig.batch_count == 1);
@@ -604,7 +604,7 @@ Test(wal, what_is_held_back_is_taken_back_when_the_history_is_another)
 
 Test(wal, a_transaction_in_parts_after_an_idle_time_does_not_turn_the_position_back)
 {
-    rig.pipeline.batch_events = 2;
+    rig.pipeline.limits.batch_events = 2;
     begin_streaming();
     rig_commit(1, 1);
     RIG_WAIT(rig.batch_count == 1);

@@ -29,7 +29,7 @@ static void begin_streaming(void)
 /* The pulse of the lease is what notices it. */
 static void begin_and_swap(int64_t from)
 {
-    rig.pipeline.lease_ms = 200;
+    rig.pipeline.claim.lease_ms = 200;
     begin_streaming();
     rig_commit(1, from - 1);
     RIG_WAIT(rig_delivered() == (size_t)from - 1);
@@ -159,8 +159,8 @@ Test(wal_rotation, a_row_of_the_old_table_that_the_log_does_not_have_is_a_gap)
 static void swap_at_random(uint64_t seed)
 {
     Random random = random_new(seed);
-    rig.pipeline.lease_ms = 200;
-    rig.pipeline.batch_events = 2 + (int64_t)random_below(&random, 4);
+    rig.pipeline.claim.lease_ms = 200;
+    rig.pipeline.limits.batch_events = 2 + (int64_t)random_below(&random, 4);
     begin_streaming();
     int64_t committed = 0;
     int64_t from = 20 + (int64_t)random_below(&random, 20);

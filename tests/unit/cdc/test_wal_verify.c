@@ -172,7 +172,7 @@ Test(wal_verify, a_row_that_was_missed_is_a_gap)
 
 Test(wal_verify, rows_that_are_kept_cannot_tell)
 {
-    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    rig.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
     begin_streaming();
     rig.publication = "publication 2";
     look(0x10100);

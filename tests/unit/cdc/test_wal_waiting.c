@@ -370,9 +370,9 @@ Test(wal_waiting, kept_rows_and_messages_are_not_parked)
     begin_streaming();
     Event event = {.seq = 1};
     cr_assert(rig.source->ops->may_park(rig.source, &event));
-    rig.pipeline.messages = true;
+    rig.pipeline.wal.messages = true;
     cr_assert_not(rig.source->ops->may_park(rig.source, &event));
-    rig.pipeline.messages = false;
-    rig.pipeline.on_publish = ON_PUBLISH_KEEP;
+    rig.pipeline.wal.messages = false;
+    rig.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
     cr_assert_not(rig.source->ops->may_park(rig.source, &event));
 }

@@ -126,11 +126,11 @@ void rig_prepare(void)
                   .pipeline = given_pipeline()},
            sizeof(rig));
     rig.pipeline.capture = CAPTURE_WAL;
-    given_columns_needed(rig.pipeline.columns);
-    rig.pipeline.slot = GIVEN("outboxd_orders");
-    rig.pipeline.publication = GIVEN("outboxd_orders");
-    rig.pipeline.mark_interval_ms = 0;
-    rig.pipeline.pg_shutdown_grace_ms = 10000;
+    given_columns_needed(rig.pipeline.outbox.columns);
+    rig.pipeline.wal.slot = GIVEN("outboxd_orders");
+    rig.pipeline.wal.publication = GIVEN("outboxd_orders");
+    rig.pipeline.outbox.mark_interval_ms = 0;
+    rig.pipeline.wal.shutdown_grace_ms = 10000;
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");
     rig.config.database.connect_timeout_ms = 60000;

@@ -37,7 +37,7 @@ Test(columns, what_is_named_in_file_or_environment_is_needed_and_no_default)
                 "\"\"; }; } );\n",
                 NULL, NULL);
     const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
-    cr_expect_eq(pipeline->columns_named,
+    cr_expect_eq(pipeline->outbox.columns_named,
                  1U << index_of("columns.headers") | 1U << index_of("columns.topic"));
     expect_need("columns.headers", "the configuration names it");
     expect_need("columns.topic", NULL); /* the table has none */
@@ -114,7 +114,7 @@ Test(columns, each_is_declared_whole_and_once)
         cr_assert_not_null(option, "%s", column->path);
         cr_expect_str_eq(column->path + strlen("columns."), column->name);
         cr_expect_str_eq(option->fallback, column->name);
-        cr_expect_eq(option->offset, offsetof(PipelineConfig, columns) + i * sizeof(char *));
+        cr_expect_eq(option->offset, offsetof(PipelineConfig, outbox.columns) + i * sizeof(char *));
         cr_expect(option->help[0] != '\0', "%s", column->name);
         cr_expect(!column->in_message || column->made_as != NULL, "%s", column->name);
     }

@@ -19,32 +19,32 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     cr_assert_eq(config->log.format, LOG_FORMAT_LOGFMT);
     cr_assert_eq(config->log.level, LOG_INFO);
     const PipelineConfig *pipeline = &config->pipelines[0];
-    cr_assert_str_eq(pipeline->table, "outbox.event");
-    cr_assert_str_eq(pipeline->topic, "${aggregate_type}.events");
-    cr_assert_str_eq(pipeline->key, "${aggregate_id}");
-    cr_assert_str_eq(pipeline->source, "/outboxd/orders");
+    cr_assert_str_eq(pipeline->outbox.table, "outbox.event");
+    cr_assert_str_eq(pipeline->route.topic, "${aggregate_type}.events");
+    cr_assert_str_eq(pipeline->route.key, "${aggregate_id}");
+    cr_assert_str_eq(pipeline->encode.source, "/outboxd/orders");
     cr_assert_eq(pipeline->sink, SINK_KAFKA);
-    cr_assert_eq(pipeline->on_publish, ON_PUBLISH_MARK);
-    cr_assert_eq(pipeline->retain_ms, DURATION_FOREVER);
+    cr_assert_eq(pipeline->outbox.on_publish, ON_PUBLISH_MARK);
+    cr_assert_eq(pipeline->outbox.retain_ms, DURATION_FOREVER);
     cr_assert_eq(pipeline->delivery, DELIVERY_AT_LEAST_ONCE);
-    cr_assert_eq(pipeline->headers, HEADERS_CLOUDEVENTS);
+    cr_assert_eq(pipeline->encode.headers, HEADERS_CLOUDEVENTS);
     cr_assert_eq(pipeline->on_poison, ON_POISON_STOP);
-    cr_assert_eq(pipeline->on_unrouted, ON_UNROUTED_STOP);
-    cr_assert_eq(pipeline->timestamp, TIMESTAMP_OCCURRED_AT);
-    cr_assert_eq(pipeline->poll_interval_min_ms, 1);
-    cr_assert_eq(pipeline->poll_interval_max_ms, 100);
-    cr_assert_eq(pipeline->batch_events, 2000);
-    cr_assert_eq(pipeline->batch_bytes, 4 << 20);
-    cr_assert_eq(pipeline->in_flight_events, 10000);
-    cr_assert_eq(pipeline->in_flight_bytes, 16 << 20);
-    cr_assert_eq(pipeline->lease_ms, 10000);
-    cr_assert_str_eq(pipeline->columns[FIELD_PUBLISHED_AT], "published_at");
+    cr_assert_eq(pipeline->route.on_unrouted, ON_UNROUTED_STOP);
+    cr_assert_eq(pipeline->encode.timestamp, TIMESTAMP_OCCURRED_AT);
+    cr_assert_eq(pipeline->poll.interval_min_ms, 1);
+    cr_assert_eq(pipeline->poll.interval_max_ms, 100);
+    cr_assert_eq(pipeline->limits.batch_events, 2000);
+    cr_assert_eq(pipeline->limits.batch_bytes, 4 << 20);
+    cr_assert_eq(pipeline->limits.in_flight_events, 10000);
+    cr_assert_eq(pipeline->limits.in_flight_bytes, 16 << 20);
+    cr_assert_eq(pipeline->claim.lease_ms, 10000);
+    cr_assert_str_eq(pipeline->outbox.columns[FIELD_PUBLISHED_AT], "published_at");
     cr_assert_eq(pipeline->capture, CAPTURE_POLL);
-    cr_assert_str_eq(pipeline->slot, "outboxd_orders");
-    cr_assert_str_eq(pipeline->publication, "outboxd_orders");
-    cr_assert_eq(pipeline->messages, false);
-    cr_assert_eq(pipeline->failover_slot, false);
-    cr_assert_eq(pipeline->pg_shutdown_grace_ms, 10000);
+    cr_assert_str_eq(pipeline->wal.slot, "outboxd_orders");
+    cr_assert_str_eq(pipeline->wal.publication, "outboxd_orders");
+    cr_assert_eq(pipeline->wal.messages, false);
+    cr_assert_eq(pipeline->wal.failover_slot, false);
+    cr_assert_eq(pipeline->wal.shutdown_grace_ms, 10000);
     loading_end(&loading);
 }
 
@@ -69,7 +69,7 @@ Test(load, the_bound_of_an_event_follows_the_records_that_may_be_sent)
         Loading loading;
         loading_begin(&loading);
         loading_run(&loading, text, NULL, NULL);
-        cr_assert_eq(loading_config(&loading)->pipelines[0].event_bytes_max, cases[i].bytes,
+        cr_assert_eq(loading_config(&loading)->pipelines[0].limits.event_bytes, cases[i].bytes,
                      "case %zu", i);
         loading_end(&loading);
     }
@@ -108,24 +108,24 @@ Test(load, every_kind_of_value_is_taken_from_the_file)
     cr_assert_eq(config->pipeline_count, 2);
     const PipelineConfig *a = &config->pipelines[0];
     cr_assert_eq(a->line, 6);
-    cr_assert_eq(a->batch_events, 7);
-    cr_assert_eq(a->batch_bytes, 1000000);
-    cr_assert_eq(a->on_publish, ON_PUBLISH_DELETE);
-    cr_assert_eq(a->position_headers, true);
-    cr_assert_str_eq(a->header_columns.items[0], "tenant");
-    cr_assert_str_eq(a->columns[FIELD_SEQ], "position");
-    cr_assert_str_empty(a->columns[FIELD_TOPIC]);
-    cr_assert_eq(a->route_count, 2);
-    cr_assert_str_eq(a->routes[0].event_type, "p.*");
-    cr_assert_null(a->routes[0].aggregate_type);
-    cr_assert_null(a->routes[0].key);
-    cr_assert_str_eq(a->routes[1].key, "${tenant}");
-    cr_assert_eq(a->routes[1].line, 10);
-    cr_assert_str_eq(a->source, "/shop/a");
+    cr_assert_eq(a->limits.batch_events, 7);
+    cr_assert_eq(a->limits.batch_bytes, 1000000);
+    cr_assert_eq(a->outbox.on_publish, ON_PUBLISH_DELETE);
+    cr_assert_eq(a->encode.position_headers, true);
+    cr_assert_str_eq(a->outbox.header_columns.items[0], "tenant");
+    cr_assert_str_eq(a->outbox.columns[FIELD_SEQ], "position");
+    cr_assert_str_empty(a->outbox.columns[FIELD_TOPIC]);
+    cr_assert_eq(a->route.rule_count, 2);
+    cr_assert_str_eq(a->route.rules[0].event_type, "p.*");
+    cr_assert_null(a->route.rules[0].aggregate_type);
+    cr_assert_null(a->route.rules[0].key);
+    cr_assert_str_eq(a->route.rules[1].key, "${tenant}");
+    cr_assert_eq(a->route.rules[1].line, 10);
+    cr_assert_str_eq(a->encode.source, "/shop/a");
     const PipelineConfig *b = &config->pipelines[1];
     cr_assert_eq(b->sink, SINK_STDOUT);
-    cr_assert_str_eq(b->source, "/x");
-    cr_assert_eq(b->retain_ms, INT64_C(604800000));
+    cr_assert_str_eq(b->encode.source, "/x");
+    cr_assert_eq(b->outbox.retain_ms, INT64_C(604800000));
     loading_end(&loading);
 }
 
@@ -183,12 +183,12 @@ Test(load, a_dsn_and_brokers_alone_make_one_pipeline)
     cr_assert_eq(config->pipeline_count, 1);
     const PipelineConfig *pipeline = &config->pipelines[0];
     cr_assert_str_eq(pipeline->name, "outbox");
-    cr_assert_str_eq(pipeline->table, "outbox.event");
-    cr_assert_str_eq(pipeline->source, "/outboxd/outbox");
-    cr_assert_str_eq(pipeline->key, "${aggregateid}", "the default key follows the column");
-    cr_assert_eq(pipeline->on_publish, ON_PUBLISH_DELETE);
-    cr_assert_eq(pipeline->header_columns.count, 2);
-    cr_assert_str_eq(pipeline->header_columns.items[1], "region");
+    cr_assert_str_eq(pipeline->outbox.table, "outbox.event");
+    cr_assert_str_eq(pipeline->encode.source, "/outboxd/outbox");
+    cr_assert_str_eq(pipeline->route.key, "${aggregateid}", "the default key follows the column");
+    cr_assert_eq(pipeline->outbox.on_publish, ON_PUBLISH_DELETE);
+    cr_assert_eq(pipeline->outbox.header_columns.count, 2);
+    cr_assert_str_eq(pipeline->outbox.header_columns.items[1], "region");
     loading_end(&loading);
 }
 
@@ -204,7 +204,7 @@ Test(load, pipelines_of_the_environment_count_only_without_a_file)
     loading_begin(&loading);
     loading_run(&loading, BASICS PIPELINE, NULL,
                 LOADING_ENVIRONMENT("OUTBOXD_PIPELINE_TABLE=other.event"));
-    cr_assert_str_eq(loading_config(&loading)->pipelines[0].table, "outbox.event");
+    cr_assert_str_eq(loading_config(&loading)->pipelines[0].outbox.table, "outbox.event");
     AUTO_TEXT problem = loading_problem(&loading, 0);
     cr_assert_str_eq(problem, "OUTBOXD_PIPELINE_TABLE: warning: ignored: OUTBOXD_PIPELINE_* counts "
                               "only without a configuration file");
@@ -267,9 +267,9 @@ Test(load, references_work_in_every_string_also_of_the_environment)
     cr_assert_str_eq(config->name, "shop");
     cr_assert_str_eq(config->database.dsn, "host=db password=s3cret");
     cr_assert_str_eq(config->kafka.properties.items[0], "sasl.password=s3cret");
-    cr_assert_str_eq(config->pipelines[0].topic, "shop.${aggregate_type}");
-    cr_assert_eq(config->pipelines[0].batch_events, 12);
-    cr_assert_eq(config->pipelines[0].lease_ms, 3000);
+    cr_assert_str_eq(config->pipelines[0].route.topic, "shop.${aggregate_type}");
+    cr_assert_eq(config->pipelines[0].limits.batch_events, 12);
+    cr_assert_eq(config->pipelines[0].claim.lease_ms, 3000);
     cr_assert_eq(config->log.level, LOG_WARN);
     loading_end(&loading);
 }

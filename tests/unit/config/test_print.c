@@ -216,7 +216,7 @@ Test(print, the_sidecar_example_loads_with_its_secrets_in_place)
     const Config *config = loading_config(&loading);
     cr_assert_eq(loading.problems.count, 0);
     cr_assert_str_eq(config->kafka.properties.items[3], "sasl.password=s3cret");
-    cr_assert_str_eq(config->pipelines[0].key, "${aggregateid}");
+    cr_assert_str_eq(config->pipelines[0].route.key, "${aggregateid}");
     text_free(&moved);
     loading_end(&loading);
 }

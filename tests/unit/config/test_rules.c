@@ -164,9 +164,9 @@ Test(rules, slot_and_publication_are_named_after_the_pipeline)
                                   cases[i].pipeline);
         loading_run(&loading, text, NULL, NULL);
         const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
-        cr_assert_str_eq(pipeline->slot, cases[i].slot);
-        cr_assert_str_eq(pipeline->publication, cases[i].slot);
-        cr_assert_leq(strlen(pipeline->slot), 63, "PostgreSQL's limit of a name");
+        cr_assert_str_eq(pipeline->wal.slot, cases[i].slot);
+        cr_assert_str_eq(pipeline->wal.publication, cases[i].slot);
+        cr_assert_leq(strlen(pipeline->wal.slot), 63, "PostgreSQL's limit of a name");
         loading_end(&loading);
     }
 }
@@ -182,12 +182,12 @@ Test(rules, given_names_of_slot_and_publication_hold)
                 NULL, NULL);
     const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
     cr_assert_eq(pipeline->capture, CAPTURE_WAL);
-    cr_assert_str_eq(pipeline->slot, "mine_1");
-    cr_assert_str_eq(pipeline->publication, "theirs");
-    cr_assert(pipeline->messages && pipeline->failover_slot);
-    cr_assert_eq(pipeline->on_publish, ON_PUBLISH_KEEP);
-    cr_assert_eq(pipeline->pg_shutdown_grace_ms, 3000);
-    cr_assert_eq(pipeline->mark_interval_ms, 0);
+    cr_assert_str_eq(pipeline->wal.slot, "mine_1");
+    cr_assert_str_eq(pipeline->wal.publication, "theirs");
+    cr_assert(pipeline->wal.messages && pipeline->wal.failover_slot);
+    cr_assert_eq(pipeline->outbox.on_publish, ON_PUBLISH_KEEP);
+    cr_assert_eq(pipeline->wal.shutdown_grace_ms, 3000);
+    cr_assert_eq(pipeline->outbox.mark_interval_ms, 0);
     loading_end(&loading);
     ASSERT_PROBLEMS(WITH("capture = \"wal\"; slot = \"my-slot\";"),
                     "main.conf:2: \"my-slot\" cannot be the name of a replication slot");

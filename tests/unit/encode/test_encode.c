@@ -109,7 +109,7 @@ Test(encode, cloudevents_of_a_full_row)
 Test(encode, plain_of_a_full_row)
 {
     fill();
-    config.headers = HEADERS_PLAIN;
+    config.encode.headers = HEADERS_PLAIN;
     assert_headers("event_id=0193-id\n"
                    "event_type=order.placed\n"
                    "event_version=2\n"
@@ -131,13 +131,13 @@ Test(encode, a_null_column_makes_no_header)
 
 Test(encode, a_plain_row_of_nulls_has_no_header)
 {
-    config.headers = HEADERS_PLAIN;
+    config.encode.headers = HEADERS_PLAIN;
     assert_headers("");
 }
 
 Test(encode, an_empty_column_makes_an_empty_header)
 {
-    config.headers = HEADERS_PLAIN;
+    config.encode.headers = HEADERS_PLAIN;
     event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("");
     assert_headers("correlation_id=\n");
 }
@@ -188,9 +188,9 @@ Test(encode, the_content_type_of_the_row_wins)
 Test(encode, header_columns_come_before_the_row_s_headers_and_the_position_last)
 {
     static char *extras[] = {GIVEN("tenant"), GIVEN("region")};
-    config.headers = HEADERS_PLAIN;
-    config.header_columns = (StringList){.items = extras, .count = 2};
-    config.position_headers = true;
+    config.encode.headers = HEADERS_PLAIN;
+    config.outbox.header_columns = (StringList){.items = extras, .count = 2};
+    config.encode.position_headers = true;
     event->seq = INT64_MIN;
     event->field[FIELD_EVENT_ID] = SLICE_LITERAL("1");
     event->field[FIELD_HEADERS] = SLICE_LITERAL("{\"a\":1,\"b\":null}");
@@ -216,7 +216,7 @@ Test(encode, the_timestamp_is_when_it_occurred_in_ms)
         cr_assert_eq(record.timestamp_ms, CASES[i].ms, "%lld gave %lld", (long long)CASES[i].us,
                      (long long)record.timestamp_ms);
     }
-    config.timestamp = TIMESTAMP_PUBLISH;
+    config.encode.timestamp = TIMESTAMP_PUBLISH;
     event->occurred_at_us = INT64_C(1795252364120999);
     cr_assert_eq(encode(), OK);
     cr_assert_eq(record.timestamp_ms, 0);
@@ -279,7 +279,7 @@ Test(encode, the_envelope_wins_over_headers_of_the_row)
 
 Test(encode, the_plain_envelope_wins_too)
 {
-    config.headers = HEADERS_PLAIN;
+    config.encode.headers = HEADERS_PLAIN;
     fill();
     event->field[FIELD_HEADERS] = SLICE_LITERAL(
         "{\"Event_ID\": \"x\", \"occurred_at\": 1, \"content_type\": \"x\", \"ce_id\": \"mine\","
@@ -300,9 +300,9 @@ Test(encode, the_record_is_within_what_emit_counts)
         Arena arena = {0};
         Encoder *mine = NULL;
         PipelineConfig pipeline = config;
-        pipeline.source = round % 2 == 0 ? source : GIVEN("/shop/orders");
-        pipeline.headers = round % 3 == 0 ? HEADERS_PLAIN : HEADERS_CLOUDEVENTS;
-        pipeline.position_headers = round % 5 != 0;
+        pipeline.encode.source = round % 2 == 0 ? source : GIVEN("/shop/orders");
+        pipeline.encode.headers = round % 3 == 0 ? HEADERS_PLAIN : HEADERS_CLOUDEVENTS;
+        pipeline.encode.position_headers = round % 5 != 0;
         cr_assert_eq(encoder_new(&pipeline, &mine, &err), OK);
         size_t most[FIELD_COUNT] = {[FIELD_EVENT_ID] = 36,
                                     [FIELD_EVENT_TYPE] = LIMIT_TYPE_BYTES,
@@ -370,7 +370,7 @@ Test(encode, many_headers_fit)
 
 Test(encode, debezium_headers_are_refused_until_they_are_built)
 {
-    config.headers = HEADERS_DEBEZIUM;
+    config.encode.headers = HEADERS_DEBEZIUM;
     cr_assert_eq(encoder_new(&config, &encoder, &err), FAILED);
     cr_assert_null(encoder);
     cr_assert_eq(err.code, CODE_NOT_BUILT);

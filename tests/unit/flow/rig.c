@@ -294,9 +294,9 @@ void rig_prepare(void)
     error_clear(&rig.sink.next_error);
     memset(&rig, 0, sizeof(rig));
     rig.config = given_pipeline();
-    rig.config.routes = &route;
-    rig.config.route_count = 1;
-    rig.config.topic = GIVEN(""); /* other types are unrouted */
+    rig.config.route.rules = &route;
+    rig.config.route.rule_count = 1;
+    rig.config.route.topic = GIVEN(""); /* other types are unrouted */
     rig.source.source.ops = &SOURCE_OPS;
     rig.source.may_publish = true;
     rig.source.last_acked = -1;

@@ -113,12 +113,13 @@ static void source_ack(Source *source, Batch *batch)
         row->place = event->state == EVENT_PARKED ? ROW_PARKED
                      : event_is_settled(event)    ? ROW_UNMARKED
                                                   : ROW_IDLE;
-        bool known = event->state == EVENT_PUBLISHED ? row->acknowledged
-                     : event->state == EVENT_ASIDE   ? row->aside
-                     : event->state == EVENT_PARKED  ? sim.may_park
-                     : event->state == EVENT_DROPPED
-                         ? row->kind == ROW_UNROUTED && sim.config.on_unrouted == ON_UNROUTED_DROP
-                         : true;
+        bool known =
+            event->state == EVENT_PUBLISHED ? row->acknowledged
+            : event->state == EVENT_ASIDE   ? row->aside
+            : event->state == EVENT_PARKED  ? sim.may_park
+            : event->state == EVENT_DROPPED
+                ? row->kind == ROW_UNROUTED && sim.config.route.on_unrouted == ON_UNROUTED_DROP
+                : true;
         SIM_ASSERT(known, "row %lld is settled (%d) without a reason", (long long)event->seq,
                    event->state);
     }

@@ -39,8 +39,8 @@ Test(pipeline, starting_becomes_standby_when_another_publishes)
 
 Test(pipeline, starting_tries_again_with_growing_back_off)
 {
-    rig.config.retry_backoff_min_ms = 100;
-    rig.config.retry_backoff_max_ms = 800;
+    rig.config.claim.backoff_min_ms = 100;
+    rig.config.claim.backoff_max_ms = 800;
     rig_begin();
     int64_t bound = 100;
     for (size_t i = 0; i < 8; i++) {

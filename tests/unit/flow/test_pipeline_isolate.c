@@ -10,7 +10,7 @@ static void prepare(void)
 {
     rig_prepare();
     rig.config.on_poison = ON_POISON_DEAD_LETTER;
-    rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 60000; /* not waited for */
+    rig.config.claim.backoff_min_ms = rig.config.claim.backoff_max_ms = 60000; /* not waited for */
     rig.sink.purge_at_once = true;
 }
 

@@ -27,7 +27,7 @@ Test(pipeline_rewind, a_rewind_keeps_what_was_acknowledged_and_the_order_of_the_
 
 Test(pipeline_rewind, a_rewind_without_trouble_goes_on_at_once)
 {
-    rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 60000;
+    rig.config.claim.backoff_min_ms = rig.config.claim.backoff_max_ms = 60000;
     rig_run();
     rig_batch("1a 2a");
     AUTO_ERROR err = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);

@@ -110,8 +110,8 @@ Test(pipeline_send, a_full_sink_is_sent_nothing_until_it_is_ready)
 
 Test(pipeline_send, reading_stops_at_the_limits_in_flight)
 {
-    rig.config.in_flight_events = 5;
-    rig.config.in_flight_bytes = 1000;
+    rig.config.limits.in_flight_events = 5;
+    rig.config.limits.in_flight_bytes = 1000;
     rig_run();
     const SourceEvents *events = &rig.source.source.events;
     size_t room = 0;
@@ -129,7 +129,7 @@ Test(pipeline_send, reading_stops_at_the_limits_in_flight)
     rig.source.unmarked = 3;
     cr_assert_not(events->room(events->arg, &room, &bytes));
     rig.source.unmarked = 0;
-    rig.config.in_flight_bytes = 200;
+    rig.config.limits.in_flight_bytes = 200;
     cr_assert_not(events->room(events->arg, &room, &bytes), "bytes");
     rig_settle_all();
     cr_assert(events->room(events->arg, &room, &bytes));
@@ -217,7 +217,7 @@ Test(pipeline_send, a_long_batch_leaves_the_loop_its_turn)
 
 Test(pipeline_send, back_off_passes_even_when_something_wakes_the_pipeline_meanwhile)
 {
-    rig.config.retry_backoff_min_ms = rig.config.retry_backoff_max_ms = 100;
+    rig.config.claim.backoff_min_ms = rig.config.claim.backoff_max_ms = 100;
     rig_run();
     rig_batch("1a");
     int64_t begin_us = clock_monotonic_us();
@@ -412,7 +412,7 @@ Test(pipeline_send, a_stop_waits_for_the_dead_letter)
 
 Test(pipeline_send, unrouted_is_dropped_and_counted)
 {
-    rig.config.on_unrouted = ON_UNROUTED_DROP;
+    rig.config.route.on_unrouted = ON_UNROUTED_DROP;
     rig_run();
     rig_batch("1a 2b? 3a?");
     rig_assert_sent("1");
@@ -427,7 +427,7 @@ Test(pipeline_send, unrouted_is_dropped_and_counted)
 
 Test(pipeline_send, unrouted_is_set_aside_with_the_record_as_far_as_it_went)
 {
-    rig.config.on_unrouted = ON_UNROUTED_DEAD_LETTER;
+    rig.config.route.on_unrouted = ON_UNROUTED_DEAD_LETTER;
     rig_run();
     rig_batch("1a? 2b");
     rig_assert_sent("2");

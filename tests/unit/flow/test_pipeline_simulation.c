@@ -374,7 +374,7 @@ static void do_look_up(void)
 
 static bool row_is_held_back(const Row *row)
 {
-    return row->kind == ROW_UNROUTED ? sim.config.on_unrouted == ON_UNROUTED_STOP
+    return row->kind == ROW_UNROUTED ? sim.config.route.on_unrouted == ON_UNROUTED_STOP
                                      : sim.config.on_poison == ON_POISON_STOP;
 }
 
@@ -545,8 +545,8 @@ static void check_end(void)
     size_t repeats = 0;
     for (size_t i = 0; i < ROWS; i++) {
         const Row *row = &sim.rows[i];
-        bool dropped =
-            row->kind == ROW_UNROUTED && sim.config.on_unrouted == ON_UNROUTED_DROP && !row->aside;
+        bool dropped = row->kind == ROW_UNROUTED &&
+                       sim.config.route.on_unrouted == ON_UNROUTED_DROP && !row->aside;
         SIM_ASSERT(row->kind != ROW_GOOD || seen[i] > 0, "row %zu is lost", i);
         SIM_ASSERT(row->kind == ROW_GOOD || row->aside || dropped, "row %zu is lost", i);
         repeats += seen[i] > 1 ? seen[i] - 1 : 0;
@@ -562,16 +562,16 @@ static void simulate(uint64_t seed)
     sim.seed = seed;
     sim.random = random_new(seed);
     sim.config = given_pipeline();
-    sim.config.routes = &route;
-    sim.config.route_count = 1;
-    sim.config.topic = GIVEN("");
+    sim.config.route.rules = &route;
+    sim.config.route.rule_count = 1;
+    sim.config.route.topic = GIVEN("");
     sim.config.on_poison = chance(50) ? ON_POISON_STOP : ON_POISON_DEAD_LETTER;
-    sim.config.on_unrouted = chance(50) ? ON_UNROUTED_DROP : ON_UNROUTED_DEAD_LETTER;
+    sim.config.route.on_unrouted = chance(50) ? ON_UNROUTED_DROP : ON_UNROUTED_DEAD_LETTER;
     sim.may_park = chance(70);
     if (sim.may_park && chance(30)) { /* what is in memory would stay unrouted */
-        sim.config.on_unrouted = ON_UNROUTED_STOP;
+        sim.config.route.on_unrouted = ON_UNROUTED_STOP;
     }
-    sim.config.in_flight_events = 1 + (int64_t)below(100);
+    sim.config.limits.in_flight_events = 1 + (int64_t)below(100);
     sim.base = event_base_new();
     sim.metrics = metrics_new();
     stats_init(&sim.stats, sim.metrics, "orders");

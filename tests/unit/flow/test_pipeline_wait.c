@@ -148,7 +148,7 @@ Test(pipeline_wait, without_rows_to_wait_in_they_wait_in_memory_and_the_others_g
 
 Test(pipeline_wait, when_they_take_all_the_room_that_is_said)
 {
-    rig.config.in_flight_events = 3;
+    rig.config.limits.in_flight_events = 3;
     run_with_missing(false);
     rig_batch("1a+ 2b+ 3c+");
     rig_assert_state(PIPELINE_RUNNING);
@@ -283,7 +283,7 @@ Test(pipeline_wait, stopping_leaves_them_in_their_rows)
 
 Test(pipeline_wait, a_short_absence_makes_no_dead_letters)
 {
-    rig.config.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
+    rig.config.route.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
     run_with_missing(true);
     rig_batch("1a+");
     rig_missing("other.events");
@@ -304,7 +304,7 @@ static void let_a_minute_pass(const char *topic)
 
 Test(pipeline_wait, after_a_minute_they_are_set_aside_by_the_policy_alone)
 {
-    rig.config.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
+    rig.config.route.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
     run_with_missing(true);
     rig_batch("1a+ 2b");
     rig_settle_all();
@@ -328,7 +328,7 @@ Test(pipeline_wait, after_a_minute_they_are_set_aside_by_the_policy_alone)
 
 Test(pipeline_wait, brokers_that_were_away_start_the_minute_again)
 {
-    rig.config.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
+    rig.config.route.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
     run_with_missing(true);
     rig_batch("1a+");
     rig_missing("other.events");
@@ -357,7 +357,7 @@ Test(pipeline_wait, by_default_they_wait_for_ever)
 
 Test(pipeline_wait, those_that_wait_in_memory_are_set_aside_from_there)
 {
-    rig.config.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
+    rig.config.route.on_missing_topic = ON_MISSING_TOPIC_DEAD_LETTER;
     run_with_missing(false);
     rig_batch("1a+ 2b");
     rig_missing("other.events");

@@ -18,7 +18,7 @@ static Error err;
 static void begin(void)
 {
     config = given_pipeline();
-    config.routes = routes;
+    config.route.rules = routes;
     metrics = metrics_new();
     topics = topics_new(metrics, "orders");
     batch = batch_new();
@@ -41,10 +41,10 @@ TestSuite(router, .init = begin, .fini = end);
 static void add_route(const char *event_type, const char *aggregate_type, const char *topic,
                       const char *key)
 {
-    routes[config.route_count++] = (RouteConfig){.event_type = GIVEN(event_type),
-                                                 .aggregate_type = GIVEN(aggregate_type),
-                                                 .topic = GIVEN(topic),
-                                                 .key = GIVEN(key)};
+    routes[config.route.rule_count++] = (RouteConfig){.event_type = GIVEN(event_type),
+                                                      .aggregate_type = GIVEN(aggregate_type),
+                                                      .topic = GIVEN(topic),
+                                                      .key = GIVEN(key)};
 }
 
 static RouteResult route(void)
@@ -110,7 +110,7 @@ Test(router, patterns_are_globs)
         {"*.placed", "order.x.placed", true},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        config.route_count = 0;
+        config.route.rule_count = 0;
         add_route(CASES[i].pattern, NULL, "matched", NULL);
         event->field[FIELD_EVENT_TYPE] = slice_of(CASES[i].value);
         cr_assert_eq(route(), ROUTE_OK);
@@ -135,7 +135,7 @@ Test(router, a_pattern_matches_no_null_and_nothing_very_long)
 
 Test(router, no_match_and_no_topic_is_unrouted)
 {
-    config.topic = GIVEN("");
+    config.route.topic = GIVEN("");
     add_route("payment.*", NULL, "payments", NULL);
     cr_assert_eq(route(), ROUTE_NONE);
     cr_assert_eq(err.code, CODE_EVENT_UNROUTED);
@@ -145,7 +145,7 @@ Test(router, no_match_and_no_topic_is_unrouted)
 
 Test(router, a_null_column_in_the_topic_is_poison)
 {
-    config.topic = GIVEN("${correlation_id}.events");
+    config.route.topic = GIVEN("${correlation_id}.events");
     cr_assert_eq(route(), ROUTE_POISON);
     cr_assert_eq(err.code, CODE_TOPIC_COLUMN_NULL);
     cr_assert_eq(err.class, ERROR_POISON);
@@ -163,7 +163,7 @@ Test(router, a_topic_name_that_kafka_refuses_is_poison)
 
 Test(router, the_key_is_that_of_the_route_else_of_the_pipeline)
 {
-    config.key = GIVEN("${event_type}");
+    config.route.key = GIVEN("${event_type}");
     add_route(NULL, "order", "own-key", "${aggregate_type}/${aggregate_id}");
     add_route(NULL, "item", "no-key", NULL);
     assert_routed("own-key", "order/o-7");
@@ -185,7 +185,7 @@ Test(router, the_topic_of_the_row_counts_only_when_allowed)
 {
     event->field[FIELD_TOPIC] = SLICE_LITERAL("mine");
     assert_routed("order.events", "o-7");
-    config.allow_row_topic = true;
+    config.route.allow_row_topic = true;
     assert_routed("mine", "o-7");
     event->field[FIELD_TOPIC] = SLICE_LITERAL("");
     assert_routed("order.events", "o-7");
@@ -197,9 +197,9 @@ Test(router, the_topic_of_the_row_counts_only_when_allowed)
 
 Test(router, a_row_with_its_own_topic_needs_no_route_and_keeps_the_keys_of_the_pipeline)
 {
-    config.topic = GIVEN("");
-    config.key = GIVEN("${event_type}");
-    config.allow_row_topic = true;
+    config.route.topic = GIVEN("");
+    config.route.key = GIVEN("${event_type}");
+    config.route.allow_row_topic = true;
     add_route(NULL, "item", "items", "${aggregate_type}");
     event->field[FIELD_TOPIC] = SLICE_LITERAL("mine");
     assert_routed("mine", "order.placed");
@@ -218,7 +218,7 @@ Test(router, an_unknown_column_is_an_error_at_start)
 
 Test(router, of_too_many_topics_the_further_ones_share_a_stand_in)
 {
-    config.topic = GIVEN("t${seq}");
+    config.route.topic = GIVEN("t${seq}");
     for (event->seq = 0; event->seq < TOPICS_MAX; event->seq++) {
         cr_assert_eq(route(), ROUTE_OK);
     }

@@ -14,7 +14,7 @@ static void begin(void)
 {
     static char *extras[] = {GIVEN("tenant"), GIVEN("region")};
     config = given_pipeline();
-    config.header_columns = (StringList){.items = extras, .count = 2};
+    config.outbox.header_columns = (StringList){.items = extras, .count = 2};
     batch = batch_new();
     event = batch_add(batch, 2);
     event->seq = -42;
@@ -114,14 +114,14 @@ Test(template, header_columns_are_columns_too)
 
 Test(template, columns_have_the_names_of_the_table)
 {
-    config.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
+    config.outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
     assert_renders("${aggregateid}", "o-7", false);
     assert_refused("${aggregate_id}", "no column 'aggregate_id'");
 }
 
 Test(template, a_column_that_the_table_lacks_is_unknown)
 {
-    config.columns[FIELD_CORRELATION_ID] = GIVEN("");
+    config.outbox.columns[FIELD_CORRELATION_ID] = GIVEN("");
     assert_refused("${correlation_id}", "no column 'correlation_id'");
     assert_refused("${}", "no column ''");
     assert_refused("${published_at}", "no column");

@@ -645,7 +645,7 @@ void rig_prepare(void)
                   .room_bytes = 1000000,
                   .pipeline = given_pipeline()},
            sizeof(rig));
-    rig.pipeline.in_flight_events = 100;
+    rig.pipeline.limits.in_flight_events = 100;
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");
     rig.config.database.connect_timeout_ms = 60000;

@@ -147,7 +147,7 @@ Test(poll, a_session_pooler_is_allowed_when_told)
 
 Test(poll, a_server_that_is_silent_for_a_lease_ends_the_right_to_publish)
 {
-    rig.pipeline.lease_ms = 60;
+    rig.pipeline.claim.lease_ms = 60;
     rig.hang_fetch = true;
     active();
     cr_assert(rig.source->ops->may_publish(rig.source));
@@ -167,7 +167,7 @@ Test(poll, a_server_that_is_silent_for_a_lease_ends_the_right_to_publish)
 
 Test(poll, an_idle_source_renews_its_lease)
 {
-    rig.pipeline.lease_ms = 300;
+    rig.pipeline.claim.lease_ms = 300;
     rig.room_events = 0; /* nothing is fetched */
     active();
     RIG_WAIT(rig.pings >= 4);
@@ -202,7 +202,7 @@ Test(poll, what_is_in_flight_is_not_read_again)
 Test(poll, no_read_is_larger_than_batch_events)
 {
     rig_insert(1, 60);
-    rig.pipeline.batch_events = 10;
+    rig.pipeline.limits.batch_events = 10;
     active();
     RIG_WAIT(rig_delivered() == 60);
     for (size_t i = 0; i < rig.batch_count; i++) {
@@ -213,7 +213,7 @@ Test(poll, no_read_is_larger_than_batch_events)
 Test(poll, it_waits_for_room)
 {
     rig_insert(1, 50);
-    rig.pipeline.in_flight_events = 40;
+    rig.pipeline.limits.in_flight_events = 40;
     rig.room_events = 0;
     active();
     rig_turn();
@@ -228,7 +228,7 @@ Test(poll, large_rows_are_cut_at_the_budget_and_the_rest_is_read_later)
 {
     rig_insert(1, 60);
     rig.payload_bytes = 10000;
-    rig.pipeline.batch_bytes = 100000;
+    rig.pipeline.limits.batch_bytes = 100000;
     stub_set_pieces(3);
     active();
     RIG_WAIT(rig_delivered() == 60);
@@ -243,8 +243,8 @@ Test(poll, large_rows_are_cut_at_the_budget_and_the_rest_is_read_later)
  * about the rows, and one that looks follows at once. */
 Test(poll, a_fetch_that_could_not_see_large_rows_is_repeated_with_their_sizes)
 {
-    rig.pipeline.event_bytes_max = 8 * 1024 * 1024;
-    rig.pipeline.poll_interval_max_ms = 5;
+    rig.pipeline.limits.event_bytes = 8 * 1024 * 1024;
+    rig.pipeline.poll.interval_max_ms = 5;
     rig_insert(1, 2);
     active();
     RIG_WAIT(rig_delivered() == 2);
@@ -252,8 +252,8 @@ Test(poll, a_fetch_that_could_not_see_large_rows_is_repeated_with_their_sizes)
     RIG_WAIT(rig_marked() == 2);
     size_t begun = rig.small_reads;
     RIG_WAIT(rig.small_reads > begun);
-    rig.pipeline.poll_interval_max_ms = 3600000; /* nothing comes by itself */
-    rig.pipeline.poll_interval_min_ms = 3600000;
+    rig.pipeline.poll.interval_max_ms = 3600000; /* nothing comes by itself */
+    rig.pipeline.poll.interval_min_ms = 3600000;
     for (size_t still = 0, fetches = rig.fetches; still < 100; still++) {
         rig_turn();
         still = fetches == rig.fetches ? still : 0;
@@ -410,7 +410,7 @@ static void assert_ascending_after(size_t skip)
  * before the next fetch. The next sweep would be late. */
 static void numbers_go_back_in_flight(const char *storage, const char *last_value)
 {
-    rig.pipeline.sweep_interval_ms = 3600000;
+    rig.pipeline.poll.sweep_interval_ms = 3600000;
     rig.last_value = "250";
     rig_insert(1, 20);
     active();
@@ -464,7 +464,7 @@ Test(poll, rows_in_flight_do_not_hide_what_lies_among_them)
     for (int64_t seq = 2; seq <= 300; seq += 2) {
         rig_insert(seq, seq);
     }
-    rig.pipeline.batch_events = 10;
+    rig.pipeline.limits.batch_events = 10;
     rig.room_events = 10000;
     active();
     RIG_WAIT(rig_delivered() == 150);
@@ -505,7 +505,7 @@ Test(poll, a_wide_fetch_that_is_cut_at_the_budget_goes_on_where_it_ended)
     rig_turn();
     rig_insert(1, 60);
     rig.payload_bytes = 10000;
-    rig.pipeline.batch_bytes = 100000;
+    rig.pipeline.limits.batch_bytes = 100000;
     stub_set_pieces(3);
     rig.room_events = 100;
     rig.source->ops->wake(rig.source);
@@ -537,8 +537,8 @@ Test(poll, being_told_to_look_again_it_looks_at_everything)
     rig_insert(1, 3);
     active();
     RIG_WAIT(rig_delivered() == 3);
-    rig.pipeline.poll_interval_max_ms = 3600000; /* nothing comes by itself */
-    rig.pipeline.poll_interval_min_ms = 3600000;
+    rig.pipeline.poll.interval_max_ms = 3600000; /* nothing comes by itself */
+    rig.pipeline.poll.interval_min_ms = 3600000;
     rig_turn();
     RIG_WAIT(!rig.in_snapshot);
     for (size_t still = 0, fetches = rig.fetches; still < 100; still++) {
@@ -561,7 +561,7 @@ static void expect_isolated(int64_t bad, bool at_once, size_t most_reads)
     rig_insert(1, 300);
     rig.unreadable = bad;
     rig.room_events = 1000;
-    rig.pipeline.in_flight_events = 1000;
+    rig.pipeline.limits.in_flight_events = 1000;
     active();
     RIG_WAIT(rig_delivered() == 300);
     cr_assert_leq(rig.unreadable_reads, most_reads, "%zu", rig.unreadable_reads);
@@ -612,7 +612,7 @@ Test(poll, acknowledged_rows_are_marked_and_no_others)
 Test(poll, marking_adapts_to_the_speed_of_the_server)
 {
     rig_insert(1, 300);
-    rig.pipeline.batch_events = 10;
+    rig.pipeline.limits.batch_events = 10;
     rig.room_events = 10000;
     active();
     RIG_WAIT(rig_delivered() == 300);
@@ -631,7 +631,7 @@ Test(poll, old_rows_are_pruned_only_when_asked)
 
 Test(poll, old_rows_are_pruned)
 {
-    rig.pipeline.retain_ms = 1000;
+    rig.pipeline.outbox.retain_ms = 1000;
     active();
     RIG_WAIT(rig.prunes == 1);
 }
@@ -755,7 +755,7 @@ Test(poll, what_was_acknowledged_is_marked_after_a_reconnect_and_not_read_again)
 
 Test(poll, the_lock_is_kept_until_the_source_may_go_on)
 {
-    rig.pipeline.lease_ms = 200;
+    rig.pipeline.claim.lease_ms = 200;
     rig_insert(1, 4);
     active();
     RIG_WAIT(rig_delivered() == 4);

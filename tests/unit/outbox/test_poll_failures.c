@@ -54,8 +54,8 @@ static void set_up(size_t pieces)
     run.restarts = 0;
     run.set_aside = false;
     rig.room_events = 7;
-    rig.pipeline.in_flight_events = 7;
-    rig.pipeline.batch_events = 7;
+    rig.pipeline.limits.in_flight_events = 7;
+    rig.pipeline.limits.batch_events = 7;
     rig_insert(1, ROWS_HERE);
     rig_begin();
 }

@@ -165,7 +165,7 @@ Test(poll_history, without_a_row_a_lock_that_somebody_else_had_tells)
     rig.history.no_row_table = true;
     break_midway();
     rig.lock_taken = true;
-    rig.pipeline.standby_interval_ms = 1;
+    rig.pipeline.claim.standby_interval_ms = 1;
     rig.keep_waiting = true;
     rig.source->ops->start(rig.source, 0);
     RIG_WAIT(rig.standby == 1);
@@ -181,7 +181,7 @@ Test(poll_history, without_a_row_our_own_dead_session_takes_nothing)
     break_midway();
     rig.lock_taken = true;
     rig.holder_pid = "1001"; /* of the first connection */
-    rig.pipeline.standby_interval_ms = 1;
+    rig.pipeline.claim.standby_interval_ms = 1;
     rig.keep_waiting = true;
     rig.source->ops->start(rig.source, 0);
     RIG_WAIT(rig.standby == 1);
@@ -216,7 +216,7 @@ Test(poll_history, a_fetch_of_another_table_is_never_handed_on)
 Test(poll_history, a_fetch_that_waits_for_a_lock_keeps_the_lease)
 {
     rig_insert(1, 3);
-    rig.pipeline.poll_interval_max_ms = 5;
+    rig.pipeline.poll.interval_max_ms = 5;
     rig.error_of_fetch = "55P03";
     rig_begin();
     RIG_WAIT(rig.fetches >= 4);

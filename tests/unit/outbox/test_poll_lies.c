@@ -18,8 +18,8 @@ static void set_up(void)
     rig_prepare();
     restarts = 0;
     rig.room_events = 7;
-    rig.pipeline.in_flight_events = 7;
-    rig.pipeline.batch_events = 7;
+    rig.pipeline.limits.in_flight_events = 7;
+    rig.pipeline.limits.batch_events = 7;
     rig_insert(1, ROWS_HERE);
     rig_begin();
 }

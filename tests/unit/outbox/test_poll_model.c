@@ -393,7 +393,7 @@ static void assert_nothing_is_late(void)
         rig.source->ops->look_again(rig.source, 0);
         fetches = rig.fetches + undelivered(false);
     } else {
-        fetches += rig.pipeline.sweep_interval_ms;
+        fetches += rig.pipeline.poll.sweep_interval_ms;
     }
     RIG_WAIT(undelivered(false) == 0 || rig.fetches > fetches + LATE_FETCHES);
     cr_assert_eq(undelivered(false), 0, "seed %lu: late", (unsigned long)model.seed);
@@ -414,10 +414,10 @@ static void begin_model(uint64_t seed)
     rig.writers = writers;
     writers[0] = '\0';
     rig.delivered = on_delivered;
-    rig.pipeline.batch_events = 3 + (int64_t)random_below(&model.random, 60);
-    rig.pipeline.event_bytes_max = random_chance(&model.random, 70) ? 8 << 20 : 0;
-    rig.pipeline.poll_interval_max_ms = 1;
-    rig.pipeline.sweep_interval_ms = 1 + (int64_t)random_below(&model.random, 30);
+    rig.pipeline.limits.batch_events = 3 + (int64_t)random_below(&model.random, 60);
+    rig.pipeline.limits.event_bytes = random_chance(&model.random, 70) ? 8 << 20 : 0;
+    rig.pipeline.poll.interval_max_ms = 1;
+    rig.pipeline.poll.sweep_interval_ms = 1 + (int64_t)random_below(&model.random, 30);
     stub_set_pieces(random_below(&model.random, 4));
     rig_begin();
     RIG_WAIT(rig.active == 1);
@@ -449,9 +449,9 @@ Test(poll_model, random_walks_keep_every_promise_with_few_sweeps)
     for (uint64_t seed = first; seed < first + count; seed++) {
         begin_model(seed);
         model.dear = true;
-        rig.pipeline.sweep_interval_ms = 3600000;
+        rig.pipeline.poll.sweep_interval_ms = 3600000;
         if (seed % 2 == 0) { /* so that a transaction is more than a fetch */
-            rig.pipeline.batch_events = 3 + (int64_t)(seed % 3);
+            rig.pipeline.limits.batch_events = 3 + (int64_t)(seed % 3);
         }
         for (int i = 0; i < 2000; i++) {
             step();
@@ -515,8 +515,8 @@ Test(poll_model, more_gaps_than_are_kept_apart)
     for (uint64_t seed = first; seed < first + count; seed++) {
         begin_model(seed);
         model.savepoints = 90;
-        rig.pipeline.batch_events = 100;
-        rig.pipeline.sweep_interval_ms = 3600000;
+        rig.pipeline.limits.batch_events = 100;
+        rig.pipeline.poll.sweep_interval_ms = 3600000;
         model.dear = true;
         stub_set_pieces(0);
         begin_transaction(0);

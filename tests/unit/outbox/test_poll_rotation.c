@@ -19,7 +19,7 @@ static void rotate(void)
 static void begin_midway(void)
 {
     rig_insert(1, 3);
-    rig.pipeline.poll_interval_max_ms = 5;
+    rig.pipeline.poll.interval_max_ms = 5;
     rig_begin();
     RIG_WAIT(rig_delivered() == 3);
 }
@@ -154,7 +154,7 @@ Test(poll_rotation, whoever_finds_the_old_table_taken_stands_by)
 Test(poll_rotation, a_standby_whose_table_was_renamed_looks_again)
 {
     rig.lock_taken = true;
-    rig.pipeline.standby_interval_ms = 1;
+    rig.pipeline.claim.standby_interval_ms = 1;
     rig_begin();
     RIG_WAIT(rig.standby == 1);
     rig.configured_oid = "4243";
@@ -166,7 +166,7 @@ Test(poll_rotation, a_standby_whose_table_was_renamed_looks_again)
 
 Test(poll_rotation, it_is_noticed_without_room_to_read)
 {
-    rig.pipeline.lease_ms = 60;
+    rig.pipeline.claim.lease_ms = 60;
     rig.room_events = 3;
     begin_midway();
     rig.room_events = 0;

@@ -57,13 +57,13 @@ Test(table, columns_are_cast_and_in_the_order_of_rows)
 Test(table, adopted_columns_have_their_own_names_or_are_null)
 {
     static char *extras[] = {GIVEN("Tenant Id"), GIVEN("region")};
-    config.table = GIVEN("Shop.\"OutBox\"");
-    config.columns[FIELD_EVENT_ID] = GIVEN("id");
-    config.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
-    config.columns[FIELD_EVENT_VERSION] = GIVEN("");
-    config.columns[FIELD_PAYLOAD_BYTES] = GIVEN("");
-    config.columns[FIELD_OCCURRED_AT] = GIVEN("");
-    config.header_columns = (StringList){.items = extras, .count = 2};
+    config.outbox.table = GIVEN("Shop.\"OutBox\"");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("id");
+    config.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
+    config.outbox.columns[FIELD_EVENT_VERSION] = GIVEN("");
+    config.outbox.columns[FIELD_PAYLOAD_BYTES] = GIVEN("");
+    config.outbox.columns[FIELD_OCCURRED_AT] = GIVEN("");
+    config.outbox.header_columns = (StringList){.items = extras, .count = 2};
     make();
     cr_assert_str_eq(table->name, "\"shop\".\"OutBox\"");
     cr_assert_not_null(strstr(table->select_list, "\"seq\"::bigint, NULL::timestamptz, "
@@ -78,10 +78,10 @@ Test(table, adopted_columns_have_their_own_names_or_are_null)
 Test(table, hostile_names_stay_names)
 {
     static char *extras[] = {GIVEN("a\"; DROP TABLE x; --")};
-    config.table = GIVEN("\"we\"\"ird\".\"t; DROP\"");
-    config.columns[FIELD_SEQ] = GIVEN("s\"eq");
-    config.columns[FIELD_PUBLISHED_AT] = GIVEN("p\" = NULL; --");
-    config.header_columns = (StringList){.items = extras, .count = 1};
+    config.outbox.table = GIVEN("\"we\"\"ird\".\"t; DROP\"");
+    config.outbox.columns[FIELD_SEQ] = GIVEN("s\"eq");
+    config.outbox.columns[FIELD_PUBLISHED_AT] = GIVEN("p\" = NULL; --");
+    config.outbox.header_columns = (StringList){.items = extras, .count = 1};
     make();
     cr_assert_str_eq(table->name, "\"we\"\"ird\".\"t; DROP\"");
     cr_assert_str_eq(table->seq, "\"s\"\"eq\"");
@@ -91,7 +91,7 @@ Test(table, hostile_names_stay_names)
 
 Test(table, a_name_that_is_none_is_refused)
 {
-    config.table = GIVEN("a.b.c");
+    config.outbox.table = GIVEN("a.b.c");
     cr_assert_eq(table_new(&config, &table, &err), FAILED);
     cr_assert_null(table);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
@@ -107,8 +107,8 @@ Test(table, the_first_fetch_reads_from_the_beginning)
 
 Test(table, a_table_without_published_at_has_only_unpublished_rows)
 {
-    config.columns[FIELD_PUBLISHED_AT] = GIVEN("");
-    config.on_publish = ON_PUBLISH_DELETE;
+    config.outbox.columns[FIELD_PUBLISHED_AT] = GIVEN("");
+    config.outbox.on_publish = ON_PUBLISH_DELETE;
     make();
     assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" > "
                  "-9223372036854775808 ORDER BY o.\"seq\" LIMIT 50) "
@@ -174,7 +174,7 @@ Test(table, a_page_of_keys_begins_where_the_last_one_ended)
 
 Test(table, a_table_without_event_ids_has_null_ones)
 {
-    config.columns[FIELD_EVENT_ID] = GIVEN("");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("");
     make();
     AUTO_BUFFER sql = TEXT_EMPTY;
     fetch_add_keys_sql(table, &gaps, INT64_MIN, 7, &sql);
@@ -197,8 +197,8 @@ Test(table, chosen_rows_are_read_by_number)
 
 Test(table, sizes_are_looked_at_before_values)
 {
-    config.event_bytes_max = 1000;
-    config.columns[FIELD_TOPIC] = GIVEN("");
+    config.limits.event_bytes = 1000;
+    config.outbox.columns[FIELD_TOPIC] = GIVEN("");
     make();
     cr_assert_not_null(strstr(table->select_list, "CASE WHEN pg_column_size(\"payload\") <= 8000 "
                                                   "THEN \"payload\"::text END"));
@@ -227,7 +227,7 @@ Test(table, sizes_are_looked_at_before_values)
 
 Test(table, a_row_that_cannot_be_read_comes_without_its_bodies_or_with_its_name_alone)
 {
-    config.event_bytes_max = 1000;
+    config.limits.event_bytes = 1000;
     Text sql = TEXT_EMPTY;
     make();
     fetch_add_chosen_sql(table, (KnownRow[]){{.seq = 8}}, 1, LEAN_BODIES, &sql);
@@ -246,11 +246,11 @@ Test(table, rows_that_are_known_to_be_small_are_read_without_a_look_at_their_siz
     make();
     cr_assert_not(table_may_be_small(table), "any size is allowed");
     table_free(&table);
-    config.event_bytes_max = 64 * 1024;
+    config.limits.event_bytes = 64 * 1024;
     make();
     cr_assert_not(table_may_be_small(table), "a page may hold more, compressed");
     table_free(&table);
-    config.event_bytes_max = 8 * 1024 * 1024;
+    config.limits.event_bytes = 8 * 1024 * 1024;
     make();
     cr_assert(table_may_be_small(table));
     Text sql = TEXT_EMPTY;

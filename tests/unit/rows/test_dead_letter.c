@@ -213,7 +213,7 @@ Test(dead_letter, the_event_is_json_with_every_column)
     batch = batch_new();
     event = batch_add(batch, 3);
     event->seq = 42;
-    config.header_columns = (StringList){.items = extras, .count = 3};
+    config.outbox.header_columns = (StringList){.items = extras, .count = 3};
     event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\": \"\\u00e4\"}");
     event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("line\nquote\" back\\");
     event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\x7F\xFF", .length = 3};
@@ -321,7 +321,7 @@ Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
 {
     event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"not\":\"sent\"}");
-    config.columns[FIELD_CORRELATION_ID] = GIVEN("it's \"x\"");
+    config.outbox.columns[FIELD_CORRELATION_ID] = GIVEN("it's \"x\"");
     build_copy();
     cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 1);
     cr_assert_str_eq(letter.values[1], "42");

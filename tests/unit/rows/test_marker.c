@@ -138,7 +138,7 @@ static void serve_mark(const StubQuery *query, StubReply *reply)
     const char *array = query->values[MARK_PARAM_SEQS];
     server.sent_rows = (size_t)get_be(array + 12, 4);
     cr_assert_eq(query->lengths[MARK_PARAM_SEQS], 20 + 12 * (int)server.sent_rows);
-    if (pipeline.on_publish != ON_PUBLISH_KEEP) {
+    if (pipeline.outbox.on_publish != ON_PUBLISH_KEEP) {
         cr_assert_eq((size_t)get_be(query->values[MARK_PARAM_IDS] + 12, 4), server.sent_rows);
     }
     if (wal) {
@@ -426,7 +426,7 @@ static void prepare(void)
 {
     pipeline = given_pipeline();
     pipeline.capture = CAPTURE_WAL;
-    pipeline.mark_interval_ms = NEVER_MS;
+    pipeline.outbox.mark_interval_ms = NEVER_MS;
     memset(&server, 0, sizeof(server));
     server.snapshot = "10:10:";
     memset(server.visible, true, sizeof(server.visible));
@@ -646,7 +646,7 @@ Test(marker, rows_wait_for_the_interval)
     marker_next(marker);
     turn();
     cr_assert_eq(server.marks, 0);
-    pipeline.mark_interval_ms = 1;
+    pipeline.outbox.mark_interval_ms = 1;
     marker_next(marker);
     WAIT(marked == 1);
     cr_assert_str_eq(server.position, "0/100");
@@ -654,7 +654,7 @@ Test(marker, rows_wait_for_the_interval)
 
 Test(marker, many_rows_do_not_wait)
 {
-    pipeline.in_flight_events = 12;
+    pipeline.limits.in_flight_events = 12;
     begin();
     add(ROWS_OF(1, 2), 9, 0x100);
     marker_next(marker);
@@ -756,7 +756,7 @@ Test(marker, while_a_statement_runs_the_next_one_grows)
 
 Test(marker, keep_commits_positions_alone)
 {
-    pipeline.on_publish = ON_PUBLISH_KEEP;
+    pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
     begin();
     memset(server.visible, false, sizeof(server.visible)); /* nobody looks */
     add_now(ROWS_OF(1, 2), 9, 0x100);
@@ -838,7 +838,7 @@ Test(marker, dead_letters_go_before_marks)
 
 Test(marker, without_anything_better_to_do_it_counts_and_prunes)
 {
-    pipeline.retain_ms = 1000;
+    pipeline.outbox.retain_ms = 1000;
     begin();
     bool capped = true;
     cr_assert_eq(marker_backlog(marker, &capped), -1);
@@ -994,7 +994,7 @@ Test(marker, a_mark_that_waits_for_a_lock_gives_up_and_is_tried_again)
 {
     for (int capture = 0; capture < 2; capture++) {
         pipeline.capture = capture == 0 ? CAPTURE_POLL : CAPTURE_WAL;
-        pipeline.lease_ms = 30;
+        pipeline.claim.lease_ms = 30;
         prove();
         begin();
         server.error = "55P03";
@@ -1086,7 +1086,7 @@ Test(marker, marks_that_write_nothing_for_no_reason_end_the_session)
 
 Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
 {
-    pipeline.lease_ms = 30;
+    pipeline.claim.lease_ms = 30;
     begin();
     server.error = "55P03";
     Batch *batch = batch_new();
@@ -1355,7 +1355,7 @@ Test(marker, a_connection_that_ends_while_a_large_dead_letter_is_fed_leaves_noth
 
 Test(marker, old_rows_that_may_not_be_deleted_stop_nothing)
 {
-    pipeline.retain_ms = 1000;
+    pipeline.outbox.retain_ms = 1000;
     begin();
     marker_caught_up(marker, true);
     server.prune_error = "23503";
@@ -1423,7 +1423,7 @@ Test(marker, rows_that_may_not_be_looked_at_do_no_harm)
 
 Test(marker, a_lock_that_is_never_freed_does_not_keep_it_from_stopping)
 {
-    pipeline.lease_ms = 30;
+    pipeline.claim.lease_ms = 30;
     begin();
     server.error = "55P03";
     add_now(ROWS_OF(1), 9, 0x100);

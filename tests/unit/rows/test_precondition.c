@@ -73,12 +73,12 @@ static PipelineConfig given_outbox(const Given *given)
 {
     PipelineConfig pipeline = given_pipeline();
     pipeline.capture = given->capture;
-    pipeline.on_publish = given->on_publish;
-    pipeline.messages = given->messages;
-    pipeline.messages_from = given->messages_from;
+    pipeline.outbox.on_publish = given->on_publish;
+    pipeline.wal.messages = given->messages;
+    pipeline.wal.messages_from = given->messages_from;
     pipeline.on_poison = ON_POISON_DEAD_LETTER;
-    pipeline.slot = GIVEN("outboxd_orders");
-    pipeline.publication = GIVEN("outboxd_orders");
+    pipeline.wal.slot = GIVEN("outboxd_orders");
+    pipeline.wal.publication = GIVEN("outboxd_orders");
     return pipeline;
 }
 
@@ -670,7 +670,7 @@ Test(precondition, a_default_column_that_the_table_does_not_have_is_absent)
 {
     for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
         PipelineConfig pipeline = given_outbox(&(Given){.capture = capture});
-        pipeline.on_publish = ON_PUBLISH_DELETE;
+        pipeline.outbox.on_publish = ON_PUBLISH_DELETE;
         OutboxTable table = {0};
         PreconditionLook ret = look_at_columns(&pipeline, &table, FIVE_COLUMNS, false);
         cr_expect_eq(ret.fault_count, 0, "%s",
@@ -718,11 +718,11 @@ Test(precondition, a_column_that_something_rests_on_is_missing)
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         PipelineConfig pipeline = given_outbox(&(Given){.capture = CAPTURE_POLL});
-        pipeline.on_publish = CASES[i].on_publish;
-        pipeline.columns_named = CASES[i].named;
+        pipeline.outbox.on_publish = CASES[i].on_publish;
+        pipeline.outbox.columns_named = CASES[i].named;
         if (CASES[i].fixed) {
-            pipeline.topic = GIVEN("orders");
-            pipeline.key = GIVEN("");
+            pipeline.route.topic = GIVEN("orders");
+            pipeline.route.key = GIVEN("");
         }
         OutboxTable table = {.looked_at = CASES[i].seen};
         PreconditionLook ret = look_at_columns(&pipeline, &table, CASES[i].present, CASES[i].ours);

@@ -231,14 +231,14 @@ static void begin(void)
     event_add(at.worker_io, NULL);
     at.metrics = metrics_new();
     at.pipelines[0] = given_pipeline();
-    at.pipelines[0].on_publish = ON_PUBLISH_MARK;
+    at.pipelines[0].outbox.on_publish = ON_PUBLISH_MARK;
     at.pipelines[1] = given_pipeline();
     at.pipelines[1].name = GIVEN("audit");
     at.pipelines[1].capture = CAPTURE_WAL;
-    at.pipelines[1].slot = GIVEN("outboxd_audit");
-    at.pipelines[0].publication = GIVEN("outboxd_orders");
-    at.pipelines[1].publication = GIVEN("outboxd_audit");
-    at.pipelines[1].table = GIVEN("audit.event");
+    at.pipelines[1].wal.slot = GIVEN("outboxd_audit");
+    at.pipelines[0].wal.publication = GIVEN("outboxd_orders");
+    at.pipelines[1].wal.publication = GIVEN("outboxd_audit");
+    at.pipelines[1].outbox.table = GIVEN("audit.event");
     at.config = (Config){.name = GIVEN("shop"), .pipelines = at.pipelines, .pipeline_count = 2};
     at.config.database.dsn = GIVEN("dbname=shop");
     at.config.database.connect_timeout_ms = 5000;
@@ -406,7 +406,7 @@ Test(watch, without_its_tables_nothing_is_paused_or_counted)
 
 Test(watch, rows_that_are_kept_tell_nothing)
 {
-    at.pipelines[0].on_publish = at.pipelines[1].on_publish = ON_PUBLISH_KEEP;
+    at.pipelines[0].outbox.on_publish = at.pipelines[1].outbox.on_publish = ON_PUBLISH_KEEP;
     start();
     wait_looks(1);
     cr_assert_eq(at.oldests, 0);
@@ -414,10 +414,10 @@ Test(watch, rows_that_are_kept_tell_nothing)
 
 Test(watch, an_adopted_table_is_asked_by_its_own_names)
 {
-    at.pipelines[0].columns[FIELD_SEQ] = GIVEN("Nr");
-    at.pipelines[0].columns[FIELD_AGGREGATE_ID] = GIVEN("");
-    at.pipelines[0].columns[FIELD_OCCURRED_AT] = GIVEN("");
-    at.pipelines[1].on_publish = ON_PUBLISH_KEEP;
+    at.pipelines[0].outbox.columns[FIELD_SEQ] = GIVEN("Nr");
+    at.pipelines[0].outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("");
+    at.pipelines[0].outbox.columns[FIELD_OCCURRED_AT] = GIVEN("");
+    at.pipelines[1].outbox.on_publish = ON_PUBLISH_KEEP;
     start();
     wait_looks(1);
     cr_assert_not_null(strstr(text_string(&at.oldest_sql),
@@ -509,7 +509,7 @@ Test(watch, a_row_whose_mark_is_under_way_is_not_old)
 Test(watch, while_something_waits_rows_are_looked_at_more_often_than_the_rest)
 {
     at.config.monitor.interval_ms = 3600000;
-    at.pipelines[0].unseen_after_ms = 300;
+    at.pipelines[0].outbox.unseen_after_ms = 300;
     at.role = (WatchRole){.judges = true};
     at.oldest_seq = "17";
     start();
@@ -543,11 +543,11 @@ Test(watch, draining_it_looks_at_rows_alone_and_does_not_connect_again)
 
 static void start_net(Capture capture)
 {
-    at.pipelines[1].on_publish = ON_PUBLISH_KEEP;
+    at.pipelines[1].outbox.on_publish = ON_PUBLISH_KEEP;
     at.pipelines[0].capture = capture;
-    at.pipelines[0].slot = GIVEN("outboxd_orders");
-    at.pipelines[0].unseen_after_ms = 40;
-    at.pipelines[0].sweep_interval_ms = 10;
+    at.pipelines[0].wal.slot = GIVEN("outboxd_orders");
+    at.pipelines[0].outbox.unseen_after_ms = 40;
+    at.pipelines[0].poll.sweep_interval_ms = 10;
     at.role = (WatchRole){.judges = true};
     at.sight = SIGHT_UNKNOWN;
     at.oldest_seq = "17";
@@ -842,7 +842,7 @@ Test(watch, stopped_it_asks_nothing_more_and_keeps_what_it_knows)
 
 Test(watch, a_table_name_that_cannot_be_is_refused)
 {
-    at.pipelines[0].table = GIVEN("a.b.c.d");
+    at.pipelines[0].outbox.table = GIVEN("a.b.c.d");
     AUTO_ERROR err = {0};
     WatchOptions all = options();
     cr_assert_eq(watch_new(&all, &at.watch, &err), FAILED);

@@ -1,0 +1,595 @@
+/* A round: partitions of our topics, names of the groups, their committed offsets, then beginning
+ * and end of each partition, then when the first unconsumed records came (groups_age.c). An error
+ * leaves the rest of the round as complete as it can be; rows that could not be had again stay for
+ * GROUP_KEPT_INTERVALS. */
+#include "groups/groups_round.h"
+
+#include <librdkafka/rdkafka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "config/lists.h"
+#include "groups/groups_age.h"
+#include "groups/groups_ask.h"
+#include "groups/groups_learn.h"
+
+enum { FOREIGN_ROUNDS = 20 };
+
+struct Round {
+    const Config *config;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    StringList topics; /* known to rk */
+    rd_kafka_topic_t **handles;
+    GroupPartition *partitions; /* sorted by topic and number */
+    size_t partition_count;
+    GroupRow *rows;
+    size_t count;
+    StringList names; /* of the groups of this round */
+    size_t groups_left_out;
+    StringList foreign; /* matched groups that consume nothing of ours; asked again later */
+    int foreign_rounds;
+    Learner learner;
+    bool list_failed;
+    Error glob_error; /* of a glob that nothing matches, for want of a right */
+    Error error;
+    char reason[256]; /* why librdkafka has no connection, as it said last */
+};
+
+Round *round_new(const Config *config)
+{
+    Round *round = x_calloc(1, sizeof(*round));
+    round->config = config;
+    return round;
+}
+
+static void row_free(GroupRow *row)
+{
+    free(row->group);
+    free(row->topic);
+}
+
+void round_free(Round **round)
+{
+    Round *old = *round;
+    if (old == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < old->topics.count; i++) {
+        rd_kafka_topic_destroy(old->handles[i]);
+    }
+    if (old->rk != NULL) {
+        rd_kafka_queue_destroy(old->queue);
+        rd_kafka_destroy(old->rk);
+    }
+    for (size_t i = 0; i < old->count; i++) {
+        row_free(&old->rows[i]);
+    }
+    for (size_t i = 0; i < old->partition_count; i++) {
+        free(old->partitions[i].topic);
+    }
+    string_list_free(&old->topics);
+    string_list_free(&old->names);
+    string_list_free(&old->foreign);
+    learner_free(&old->learner);
+    error_clear(&old->glob_error);
+    error_clear(&old->error);
+    free(old->handles);
+    free(old->partitions);
+    free(old->rows);
+    free(old);
+    *round = NULL;
+}
+
+void round_view(const Round *round, RoundView *ret_view)
+{
+    *ret_view = (RoundView){.rows = round->rows,
+                            .count = round->count,
+                            .groups_left_out = round->groups_left_out,
+                            .error = &round->error};
+}
+
+/* The first error of a round is the one that is told; what only a grant can mend goes before what
+ * may heal by itself. */
+static void round_note(Round *round, const Error *err)
+{
+    if (round->error.class == ERROR_NONE ||
+        (groups_is_denied(err) && !groups_is_denied(&round->error))) {
+        error_copy(&round->error, err);
+    }
+}
+
+/* The client. */
+
+static bool error_is_of_connection(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__RESOLVE ||
+           code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL;
+}
+
+static void round_serve(Round *round)
+{
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(round->queue, 0)) != NULL) {
+        const char *facility = NULL;
+        const char *text = NULL;
+        int level = 0;
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+            if (error_is_of_connection(rd_kafka_event_error(event))) {
+                (void)snprintf(round->reason, sizeof(round->reason), "%s",
+                               rd_kafka_event_error_string(event));
+            }
+        } else if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
+            log_write(LOG_DEBUG, NULL, CODE_KAFKA_LOG,
+                      LOG_FIELDS(log_text("facility", facility), log_text("client", "groups")),
+                      "%s", text);
+        }
+        rd_kafka_event_destroy(event);
+    }
+}
+
+static Status round_connect(Round *round, Error *err)
+{
+    if (round->rk == NULL) {
+        if (groups_client_new(round->config, &round->rk, err) != OK) {
+            return FAILED;
+        }
+        round->queue = rd_kafka_queue_get_main(round->rk);
+    }
+    round_serve(round);
+    return OK;
+}
+
+static void round_know_topics(Round *round, const StringList *topics)
+{
+    for (size_t i = 0; i < topics->count; i++) {
+        bool known = false;
+        for (size_t k = 0; k < round->topics.count && !known; k++) {
+            known = strcmp(round->topics.items[k], topics->items[i]) == 0;
+        }
+        rd_kafka_topic_t *handle =
+            known ? NULL : rd_kafka_topic_new(round->rk, topics->items[i], NULL);
+        if (handle != NULL) {
+            string_list_add(&round->topics, topics->items[i]);
+            round->handles =
+                x_realloc(round->handles, round->topics.count * sizeof(*round->handles));
+            round->handles[round->topics.count - 1] = handle;
+        }
+    }
+}
+
+/* Partitions. */
+
+static int partition_compare(const void *a, const void *b)
+{
+    const GroupPartition *x = a;
+    const GroupPartition *y = b;
+    int order = strcmp(x->topic, y->topic);
+    return order != 0 ? order : (x->partition > y->partition) - (x->partition < y->partition);
+}
+
+static GroupPartition *round_partition(const Round *round, const char *topic, int32_t number)
+{
+    GroupPartition key = {.topic = (char *)topic, .partition = number};
+    return round->partition_count == 0 ? NULL
+                                       : bsearch(&key, round->partitions, round->partition_count,
+                                                 sizeof(key), partition_compare);
+}
+
+/* Those of the list, with what is remembered of them; what is not in the list goes. */
+static void round_set_partitions(Round *round, const rd_kafka_topic_partition_list_t *list)
+{
+    size_t count = (size_t)list->cnt;
+    GroupPartition *fresh = x_calloc(count + 1, sizeof(*fresh));
+    for (size_t i = 0; i < count; i++) {
+        const rd_kafka_topic_partition_t *item = &list->elems[i];
+        GroupPartition *old = round_partition(round, item->topic, item->partition);
+        fresh[i] = old != NULL ? *old : (GroupPartition){.partition = item->partition};
+        fresh[i].topic = x_strdup(item->topic);
+        fresh[i].known = false;
+    }
+    for (size_t i = 0; i < round->partition_count; i++) {
+        free(round->partitions[i].topic);
+    }
+    free(round->partitions);
+    if (count != round->partition_count) {
+        string_list_free(&round->foreign); /* a new topic may be what they consume */
+    }
+    qsort(fresh, count, sizeof(*fresh), partition_compare);
+    round->partitions = fresh;
+    round->partition_count = count;
+}
+
+static Status round_ask_ends(Round *round, const rd_kafka_topic_partition_list_t *list, Error *err)
+{
+    rd_kafka_topic_partition_list_t *lows = rd_kafka_topic_partition_list_copy(list);
+    rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_copy(list);
+    for (int i = 0; i < list->cnt; i++) {
+        lows->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
+        ends->elems[i].offset = RD_KAFKA_OFFSET_END;
+    }
+    Status status = groups_find_offsets(round->rk, lows, err);
+    if (status == OK) {
+        status = groups_find_offsets(round->rk, ends, err);
+    }
+    int64_t now_us = clock_wall_us();
+    for (int i = 0; i < list->cnt && status == OK; i++) {
+        const rd_kafka_topic_partition_t *low = &lows->elems[i];
+        const rd_kafka_topic_partition_t *end =
+            rd_kafka_topic_partition_list_find(ends, low->topic, low->partition);
+        GroupPartition *partition = round_partition(round, low->topic, low->partition);
+        rd_kafka_resp_err_t code = low->err != RD_KAFKA_RESP_ERR_NO_ERROR ? low->err : end->err;
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR || low->offset < 0 || end->offset < 0) {
+            AUTO_ERROR why = {0};
+            groups_topic_error(code, low->topic, &why);
+            round_note(round, &why);
+            continue;
+        }
+        partition->known = true;
+        partition->low = low->offset;
+        partition->end = end->offset;
+        lag_history_look(&partition->history, now_us, end->offset);
+    }
+    rd_kafka_topic_partition_list_destroy(lows);
+    rd_kafka_topic_partition_list_destroy(ends);
+    return status;
+}
+
+/* Groups. */
+
+static bool round_is_named(const Round *round, const char *group)
+{
+    const StringList *patterns = &round->config->monitor.consumer_groups;
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (groups_is_name(patterns->items[i]) && strcmp(patterns->items[i], group) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool round_has_rows(const Round *round, const char *group)
+{
+    for (size_t i = 0; i < round->count; i++) {
+        if (strcmp(round->rows[i].group, group) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* When more groups match than are asked: those that are known to consume our topics first, then
+ * those of which nothing is known, so that in some rounds all have had their turn. */
+static void round_choose(Round *round, const StringList *found)
+{
+    bool many = round->names.count + found->count > GROUPS_ASKED_MAX;
+    if (!many || ++round->foreign_rounds > FOREIGN_ROUNDS) {
+        string_list_free(&round->foreign);
+        round->foreign_rounds = 0;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < found->count; i++) {
+            const char *name = found->items[i];
+            bool ours = round_has_rows(round, name);
+            if (ours != (pass == 0) || string_list_has(&round->names, name) ||
+                (!ours && string_list_has(&round->foreign, name))) {
+                continue;
+            }
+            if (round->names.count < GROUPS_ASKED_MAX) {
+                string_list_add(&round->names, name);
+            } else {
+                round->groups_left_out++;
+            }
+        }
+    }
+}
+
+/* Notes an asked group that consumes nothing of ours: others get its place in the next round. */
+static void round_note_foreign(Round *round, const char *group)
+{
+    if (!string_list_has(&round->foreign, group)) {
+        string_list_add(&round->foreign, group);
+    }
+    round->groups_left_out = 0;
+}
+
+static void round_find_names(Round *round)
+{
+    const StringList *patterns = &round->config->monitor.consumer_groups;
+    string_list_free(&round->names);
+    round->groups_left_out = 0;
+    round->list_failed = false;
+    bool globs = false;
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (!groups_is_name(patterns->items[i])) {
+            globs = true;
+        } else if (!string_list_has(&round->names, patterns->items[i])) {
+            string_list_add(&round->names, patterns->items[i]);
+        }
+    }
+    StringList found = {0};
+    AUTO_ERROR err = {0};
+    if (globs && groups_list(round->rk, patterns, &found, &err) != OK) {
+        round->list_failed = true;
+        round_note(round, &err);
+    }
+    round_choose(round, &found);
+    error_clear(&round->glob_error);
+    if (globs && !round->list_failed) {
+        (void)groups_check_globs(round->rk, patterns, &found, &round->glob_error);
+    }
+    string_list_free(&found);
+}
+
+static GroupRow *round_row(Round *round, const char *group, const char *topic)
+{
+    for (size_t i = 0; i < round->count; i++) {
+        GroupRow *row = &round->rows[i];
+        if (strcmp(row->group, group) == 0 && strcmp(row->topic, topic) == 0) {
+            return row;
+        }
+    }
+    if (round->count == GROUP_ROWS_MAX) {
+        return NULL;
+    }
+    round->rows = x_realloc(round->rows, (round->count + 1) * sizeof(*round->rows));
+    GroupRow *row = &round->rows[round->count++];
+    *row = (GroupRow){.group = x_strdup(group), .topic = x_strdup(topic)};
+    return row;
+}
+
+static void row_sample(GroupRow *row, int64_t now_us)
+{
+    if (row->sample_count == GROUP_SAMPLES) {
+        row->sample_count--;
+        memmove(&row->samples[0], &row->samples[1], row->sample_count * sizeof(row->samples[0]));
+    }
+    row->samples[row->sample_count].at_us = now_us;
+    row->samples[row->sample_count].events = row->lag_events;
+    row->sample_count++;
+    row->updated_us = now_us;
+    row->seen = true;
+}
+
+static int64_t committed_offset(const GroupOffsets *group, const GroupPartition *partition)
+{
+    const rd_kafka_topic_partition_t *item = rd_kafka_topic_partition_list_find(
+        group->committed, partition->topic, partition->partition);
+    return item != NULL && item->err == RD_KAFKA_RESP_ERR_NO_ERROR ? item->offset : -1;
+}
+
+static bool group_committed(const Round *round, const GroupOffsets *group)
+{
+    for (size_t i = 0; i < round->partition_count; i++) {
+        if (committed_offset(group, &round->partitions[i]) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One topic of one group: partitions [first, end) of the round. */
+static void round_sum(Round *round, const GroupOffsets *group, size_t first, size_t end, bool any)
+{
+    int64_t events = 0;
+    double seconds = 0;
+    bool committed = false;
+    for (size_t i = first; i < end; i++) {
+        const GroupPartition *p = &round->partitions[i];
+        if (!p->known) {
+            return; /* half a sum would be wrong: the last one stays for a while */
+        }
+        int64_t offset = committed_offset(group, p);
+        committed |= offset >= 0;
+        events += lag_events(offset, p->low, p->end);
+        double age =
+            groups_age_seconds(p, offset, round->config->monitor.groups_interval_ms * 1000);
+        seconds = isnan(age) || age > seconds ? age : seconds; /* NAN stays */
+    }
+    if (!committed && any) {
+        return; /* it consumes other topics of ours */
+    }
+    GroupRow *row = round_row(round, group->group, round->partitions[first].topic);
+    if (row != NULL) {
+        row->lag_events = events;
+        row->lag_seconds = seconds;
+        row->committed = committed;
+        row_sample(row, clock_monotonic_us());
+    }
+}
+
+static void round_sum_group(Round *round, const GroupOffsets *group)
+{
+    bool any = group_committed(round, group);
+    if (!any && !round_is_named(round, group->group)) {
+        round_note_foreign(round, group->group);
+        return;
+    }
+    for (size_t first = 0, end; first < round->partition_count; first = end) {
+        const char *topic = round->partitions[first].topic;
+        for (end = first;
+             end < round->partition_count && strcmp(round->partitions[end].topic, topic) == 0;) {
+            end++;
+        }
+        round_sum(round, group, first, end, any);
+    }
+}
+
+/* Whether a row that was not seen may only be out of sight. */
+static bool row_is_excused(const Round *round, const GroupRow *row, const GroupOffsets *groups)
+{
+    if (round->list_failed && !string_list_has(&round->names, row->group)) {
+        return true;
+    }
+    for (size_t i = 0; i < round->partition_count; i++) {
+        if (!round->partitions[i].known && strcmp(round->partitions[i].topic, row->topic) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < round->names.count; i++) {
+        if (strcmp(groups[i].group, row->group) == 0) {
+            return groups[i].committed == NULL;
+        }
+    }
+    return false;
+}
+
+/* groups NULL: nothing could be asked, all is excused. */
+static void round_drop_rows(Round *round, const GroupOffsets *groups)
+{
+    int64_t kept_us = round->config->monitor.groups_interval_ms * 1000 * GROUP_KEPT_INTERVALS;
+    int64_t now_us = clock_monotonic_us();
+    size_t count = 0;
+    for (size_t i = 0; i < round->count; i++) {
+        GroupRow *row = &round->rows[i];
+        bool stays = row->seen || ((groups == NULL || row_is_excused(round, row, groups)) &&
+                                   now_us - row->updated_us < kept_us);
+        if (stays) {
+            round->rows[count++] = *row;
+        } else {
+            row_free(row);
+        }
+    }
+    round->count = count;
+}
+
+static void round_age(Round *round, const GroupOffsets *groups)
+{
+    AgeTarget *targets = NULL;
+    size_t count = 0;
+    for (size_t g = 0; g < round->names.count; g++) {
+        bool any = groups[g].committed != NULL &&
+                   (group_committed(round, &groups[g]) || round_is_named(round, groups[g].group));
+        for (size_t i = 0; any && i < round->partition_count; i++) {
+            GroupPartition *p = &round->partitions[i];
+            int64_t offset = committed_offset(&groups[g], p);
+            if (p->known && lag_events(offset, p->low, p->end) > 0) {
+                targets = x_realloc(targets, (count + 1) * sizeof(*targets));
+                targets[count++] = (AgeTarget){.partition = p, .offset = lag_first(offset, p->low)};
+            }
+        }
+    }
+    groups_age_find(round->rk, targets, count, round->config->monitor.groups_interval_ms * 1000);
+    free(targets);
+}
+
+static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *list,
+                        GroupOffsets *groups, Error *err)
+{
+    for (size_t i = 0; i < round->names.count; i++) {
+        groups[i].group = round->names.items[i];
+    }
+    groups_offsets(round->rk, list, groups, round->names.count);
+    for (size_t i = 0; i < round->names.count; i++) {
+        if (groups[i].committed == NULL) {
+            round_note(round, &groups[i].error);
+            round->groups_left_out = 0; /* it cannot be said who is ours */
+        }
+    }
+    if (round->glob_error.class != ERROR_NONE) {
+        round_note(round, &round->glob_error);
+    }
+    /* After the commits, so that a group is not ahead of the end. */
+    return round_ask_ends(round, list, err);
+}
+
+/* Topics of ours of which no event tells yet. */
+static void round_learn(Round *round, const StringList *patterns)
+{
+    StringList found = {0};
+    AUTO_ERROR err = {0};
+    LearnerQuestion question = {
+        .rk = round->rk, .patterns = patterns, .known = &round->topics, .groups = &round->names};
+    if (learner_run(&round->learner, &question, &found, &err) != OK) {
+        round_note(round, &err);
+    }
+    round_know_topics(round, &found);
+    string_list_free(&found);
+    if (round->groups_left_out > 0) {
+        round->learner.rest = 0; /* the others have their turn in the next round */
+    }
+    for (size_t i = 0; round->topics.count == 0 && i < round->names.count; i++) {
+        round_note_foreign(round, round->names.items[i]);
+    }
+}
+
+static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *list, Error *err)
+{
+    GroupOffsets *groups = x_calloc(round->names.count + 1, sizeof(*groups));
+    Status status = round_ask(round, list, groups, err);
+    if (status == OK) {
+        round_age(round, groups);
+        for (size_t i = 0; i < round->names.count; i++) {
+            if (groups[i].committed != NULL) {
+                round_sum_group(round, &groups[i]);
+            }
+        }
+        round_drop_rows(round, groups);
+    }
+    for (size_t i = 0; i < round->names.count; i++) {
+        if (groups[i].committed != NULL) {
+            rd_kafka_topic_partition_list_destroy(groups[i].committed);
+        }
+        error_clear(&groups[i].error);
+    }
+    free(groups);
+    return status;
+}
+
+void round_run(Round *round, const StringList *topics, const StringList *patterns)
+{
+    AUTO_ERROR err = {0};
+    AUTO_ERROR denied = {0};
+    error_clear(&round->error);
+    for (size_t i = 0; i < round->count; i++) {
+        round->rows[i].seen = false;
+    }
+    rd_kafka_topic_partition_list_t *list = NULL;
+    Status status = round_connect(round, &err);
+    if (status == OK) {
+        round_know_topics(round, topics);
+        if (round->topics.count > 0 || patterns->count > 0) {
+            round_find_names(round);
+            round_learn(round, patterns);
+        }
+        status = groups_partitions(round->rk, round->config->kafka.brokers, &round->topics, &list,
+                                   &denied);
+        if (status != OK) {
+            error_copy(&err, &denied);
+        }
+    }
+    if (status == OK) {
+        if (denied.class != ERROR_NONE) {
+            round_note(round, &denied);
+        }
+        round_set_partitions(round, list);
+        /* Without topics there is nothing to be behind in (and an empty list is no question). */
+        status = list->cnt > 0 ? round_look(round, list, &err) : OK;
+        if (list->cnt == 0) {
+            round_drop_rows(round, NULL);
+        }
+        rd_kafka_topic_partition_list_destroy(list);
+    }
+    if (status == OK) {
+        round->reason[0] = '\0';
+        return;
+    }
+    if (round->rk != NULL) {
+        round_serve(round);
+    }
+    if (round->reason[0] != '\0') {
+        AUTO_ERROR named = error_of(&err);
+        error_set_as(&err, named.class, named.exit_code, named.code, "%s; %s",
+                     error_message(&named), round->reason);
+        error_hint(&err, "%s", error_own_hint(&named));
+    }
+    round_note(round, &err);
+    round->groups_left_out = 0;
+    round_drop_rows(round, NULL);
+}
