@@ -46,13 +46,7 @@ void relations_release(Relations *relations)
     *relations = (Relations){0};
 }
 
-static const char *target_column(const PipelineConfig *pipeline, int target)
-{
-    return target < FIELD_COUNT ? column_name(pipeline, (size_t)target)
-                                : pipeline->outbox.header_columns.items[target - FIELD_COUNT];
-}
-
-static Conversion column_conversion(uint32_t type, int target)
+static Conversion column_conversion(uint32_t type, ColumnClass class)
 {
     switch (type) {
     case BOOL_OID:
@@ -63,7 +57,7 @@ static Conversion column_conversion(uint32_t type, int target)
     case CIDR_OID:
         return INET_TEXT;
     case BYTEA_OID:
-        return column_is_bytes(target) ? BYTEA_BYTES : AS_SENT;
+        return class == COLUMN_BYTES ? BYTEA_BYTES : AS_SENT;
     default:
         return AS_SENT;
     }
@@ -137,16 +131,17 @@ static void relation_use(Relation *relation, const Relations *relations, size_t 
                          const PgOutputColumn *column)
 {
     size_t first = relation->use_count;
-    int targets = FIELD_COUNT + (int)relation->extra_count;
+    int targets = (int)relation->schema->count;
     for (int target = 0; target < targets; target++) {
         if (column->name.length == 0 || relation_has(relation, target) ||
-            !slice_equal(column->name, slice_of(target_column(relations->pipeline, target)))) {
+            !slice_equal(column->name, slice_of(relations->event_schema->columns[target].name))) {
             continue;
         }
         relation->uses[relation->use_count++] = (ColumnUse){
             .column = number,
             .target = target,
-            .conversion = column_conversion(relations_base_type(relations, column->type), target)};
+            .conversion = column_conversion(relations_base_type(relations, column->type),
+                                            relations->event_schema->columns[target].class)};
     }
     for (size_t i = first; i < relation->use_count; i++) {
         relation->uses[i].shared = relation->use_count - first > 1;
@@ -183,11 +178,10 @@ static bool relations_own(const Relations *relations, const PgOutputRelation *me
 
 static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
 {
-    size_t extra_count = relations->pipeline->outbox.header_columns.count;
-    Relation *relation =
-        x_calloc(1, sizeof(*relation) + (FIELD_COUNT + extra_count) * sizeof(relation->uses[0]));
+    const Schema *schema = relations->event_schema;
+    Relation *relation = x_calloc(1, sizeof(*relation) + schema->count * sizeof(relation->uses[0]));
     relation->id = message->id;
-    relation->extra_count = extra_count;
+    relation->schema = schema;
     relation->column_count = message->columns;
     relation->event_bytes_max = relations->pipeline->limits.event_bytes;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
@@ -263,9 +257,9 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
 /* A column that is used and not sent: it may have become a generated one. */
 static bool relations_miss_column(const Relations *relations, const PgOutputRelation *message)
 {
-    int targets = FIELD_COUNT + (int)relations->pipeline->outbox.header_columns.count;
+    int targets = (int)relations->event_schema->count;
     for (int target = 0; target < targets; target++) {
-        Slice name = slice_of(target_column(relations->pipeline, target));
+        Slice name = slice_of(relations->event_schema->columns[target].name);
         if (name.length > 0 && !message_has(message, name)) {
             return true;
         }
@@ -296,9 +290,9 @@ bool relations_told_before(const Relations *relations, const PgOutputRelation *m
 static Status relation_check_generated(const Relations *relations, const Relation *relation,
                                        Error *err)
 {
-    int targets = FIELD_COUNT + (int)relation->extra_count;
+    int targets = (int)relation->schema->count;
     for (int target = 0; target < targets; target++) {
-        const char *column = target_column(relations->pipeline, target);
+        const char *column = relations->event_schema->columns[target].name;
         if (slice_of(column).length == 0 || relation_has(relation, target) ||
             !tree_generates(&relations->tree, column)) {
             continue;

@@ -433,7 +433,7 @@ void wal_deliver(WalSource *wal, Batch *batch)
     wal->outstanding++;
     wal->outstanding_events += batch->count;
     if (pg_conn_takes_bytes(wal->control)) {
-        row_check_texts(batch, wal->table->extra_count);
+        row_check_texts(batch);
     }
     wal->source.events.batch(wal->source.events.arg, batch);
 }
@@ -550,6 +550,7 @@ Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err
     wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
+    wal->assembler.relations.event_schema = table->schema;
     wal->assembler.parked = &wal->waiting.parked;
     AUTO_TEXT name = ident_literal(options->pipeline->name);
     wal->position_key = x_format("pipeline = %s", name);

@@ -32,6 +32,7 @@ void scout_read_tree(WalSource *wal, const PGresult *row)
     const Relations *known = &wal->assembler.relations;
     relations_release(&scout->relations);
     scout->relations = (Relations){.pipeline = wal->options.pipeline,
+                                   .event_schema = wal->table->schema,
                                    .table_oid = wal->lock.table_oid,
                                    .old = known->old,
                                    .schema = x_strdup(known->schema),

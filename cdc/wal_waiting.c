@@ -43,7 +43,7 @@ bool waiting_may_park(const Source *source, const Event *event)
     const WalSource *wal = (const WalSource *)source;
     const PipelineConfig *pipeline = wal->options.pipeline;
     if (event->commit_lsn != 0 &&
-        parked_has(&wal->waiting.rowless, event->seq, event->field[FIELD_EVENT_ID])) {
+        parked_has(&wal->waiting.rowless, event->seq, event->row[FIELD_EVENT_ID])) {
         return false;
     }
     size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
@@ -66,7 +66,7 @@ void waiting_note(WalSource *wal, const Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         if (event->state == EVENT_PARKED && !parked_is_full(&wal->waiting.parked)) {
-            parked_add(&wal->waiting.parked, event->seq, event->field[FIELD_EVENT_ID]);
+            parked_add(&wal->waiting.parked, event->seq, event->row[FIELD_EVENT_ID]);
         }
     }
 }
@@ -156,7 +156,7 @@ static void waiting_add_rowless(Waiting *waiting, const Event *event)
     if (parked_is_full(&waiting->rowless)) {
         parked_clear(&waiting->rowless); /* those that wait still are found again */
     }
-    parked_add(&waiting->rowless, event->seq, event->field[FIELD_EVENT_ID]);
+    parked_add(&waiting->rowless, event->seq, event->row[FIELD_EVENT_ID]);
     if (event->commit_lsn > waiting->rowless_until) {
         waiting->rowless_until = event->commit_lsn;
     }
@@ -169,7 +169,7 @@ static size_t waiting_unpark(Waiting *waiting, Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         Event *event = batch->events[i];
         if (event->state != EVENT_PARKED ||
-            parked_has(&waiting->found, event->seq, event->field[FIELD_EVENT_ID])) {
+            parked_has(&waiting->found, event->seq, event->row[FIELD_EVENT_ID])) {
             continue;
         }
         event->state = EVENT_PENDING;

@@ -70,9 +70,9 @@ static void add_event(Text *json, const Event *event)
     } else {
         text_printf(json, "\"oldest\":{\"seq\":%" PRId64 ",\"event_type\":", event->seq);
     }
-    text_add_json(json, event->field[FIELD_EVENT_TYPE]);
+    text_add_json(json, event_field(event, FIELD_EVENT_TYPE));
     text_add(json, ",\"aggregate_id\":");
-    text_add_json(json, event->field[FIELD_AGGREGATE_ID]);
+    text_add_json(json, event_field(event, FIELD_AGGREGATE_ID));
     text_add_char(json, ',');
     relay_add_time(json, "occurred_at",
                    event->occurred_at_us == EVENT_NO_TIME ? 0 : event->occurred_at_us);

@@ -37,6 +37,7 @@ typedef struct StyleHeader {
     int rank;
     Slice name;
     EventField field; /* FIELD_COUNT: none, it is constant */
+    size_t column;    /* of the row; SCHEMA_NONE */
     Slice constant;
 } StyleHeader;
 
@@ -48,6 +49,11 @@ typedef struct StyleEncoder {
     Slice names[STYLE_HEADERS_MAX + STYLE_POSITIONS]; /* of them, and of the position */
     HeaderNames reserved;
     uint64_t shadowed_columns; /* bit i: header_columns[i] has a name of the envelope */
+    size_t payload;            /* columns of the row, as the next ones; SCHEMA_NONE */
+    size_t payload_bytes;
+    size_t content_type;
+    size_t row_headers;
+    size_t extras[]; /* of header_columns */
 } StyleEncoder;
 
 static_assert(offsetof(StyleEncoder, encoder) == 0, "an Encoder * is one of its StyleEncoder");
@@ -66,19 +72,21 @@ static Slice occurred_text(const Event *event, Arena *arena)
 }
 
 /* The row's own, else what the kind of payload implies; nothing for a tombstone. */
-static Slice content_type(const Event *event)
+static Slice content_type(const StyleEncoder *style, const Event *event)
 {
-    if (!slice_is_null(event->field[FIELD_CONTENT_TYPE])) {
-        return event->field[FIELD_CONTENT_TYPE];
+    Slice own = event_value(event, style->content_type);
+    if (!slice_is_null(own)) {
+        return own;
     }
-    if (!slice_is_null(event->field[FIELD_PAYLOAD_BYTES])) {
+    if (!slice_is_null(event_value(event, style->payload_bytes))) {
         return SLICE_LITERAL("application/octet-stream");
     }
-    return slice_is_null(event->field[FIELD_PAYLOAD]) ? SLICE_NULL
-                                                      : SLICE_LITERAL("application/json");
+    return slice_is_null(event_value(event, style->payload)) ? SLICE_NULL
+                                                             : SLICE_LITERAL("application/json");
 }
 
-static Slice style_value(const StyleHeader *header, const Event *event, Arena *arena)
+static Slice style_value(const StyleEncoder *style, const StyleHeader *header, const Event *event,
+                         Arena *arena)
 {
     switch (header->field) {
     case FIELD_COUNT:
@@ -86,9 +94,9 @@ static Slice style_value(const StyleHeader *header, const Event *event, Arena *a
     case FIELD_OCCURRED_AT:
         return occurred_text(event, arena);
     case FIELD_CONTENT_TYPE:
-        return content_type(event);
+        return content_type(style, event);
     default:
-        return event->field[header->field];
+        return event_value(event, header->column);
     }
 }
 
@@ -118,9 +126,8 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
 {
     const StyleEncoder *style = (const StyleEncoder *)encoder;
     const PipelineConfig *pipeline = style->pipeline;
-    record->value = slice_is_null(event->field[FIELD_PAYLOAD_BYTES])
-                        ? event->field[FIELD_PAYLOAD]
-                        : event->field[FIELD_PAYLOAD_BYTES];
+    Slice bytes = event_value(event, style->payload_bytes);
+    record->value = slice_is_null(bytes) ? event_value(event, style->payload) : bytes;
     bool has_time =
         pipeline->encode.timestamp == TIMESTAMP_OCCURRED_AT && event->occurred_at_us > 0;
     record->timestamp_ms = has_time ? event->occurred_at_us / 1000 : 0;
@@ -129,17 +136,18 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
     headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->outbox.header_columns.count);
     for (size_t i = 0; i < style->header_count; i++) {
         const StyleHeader *header = &style->headers[i];
-        headers_add_known(&list, header->name, style_value(header, event, arena));
+        headers_add_known(&list, header->name, style_value(style, header, event, arena));
     }
     for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
+        Slice value = event_value(event, style->extras[i]);
         if ((style->shadowed_columns >> i & 1) != 0) {
-            list.shadowed += !slice_is_null(event->extra[i]);
+            list.shadowed += !slice_is_null(value);
             continue;
         }
-        headers_add_known(&list, slice_of(pipeline->outbox.header_columns.items[i]),
-                          event->extra[i]);
+        headers_add_known(&list, slice_of(pipeline->outbox.header_columns.items[i]), value);
     }
-    Status status = row_headers_add(event->field[FIELD_HEADERS], &style->reserved, &list, err);
+    Slice row_headers = event_value(event, style->row_headers);
+    Status status = row_headers_add(row_headers, &style->reserved, &list, err);
     if (pipeline->encode.position_headers) {
         add_position(event, &list);
     }
@@ -164,15 +172,16 @@ static void style_add(StyleEncoder *style, StyleHeader header)
     style->headers[at] = header;
 }
 
-static void style_add_all(StyleEncoder *style, bool cloudevents)
+static void style_add_all(StyleEncoder *style, const Schema *schema, bool cloudevents)
 {
     for (EventField field = 0; field < FIELD_COUNT; field++) {
         const OutboxColumn *column = &OUTBOX_COLUMNS[field];
         ColumnHeader header = cloudevents ? column->cloudevents : column->plain;
         if (header.name != NULL) {
-            style_add(
-                style,
-                (StyleHeader){.rank = header.rank, .name = slice_of(header.name), .field = field});
+            style_add(style, (StyleHeader){.rank = header.rank,
+                                           .name = slice_of(header.name),
+                                           .field = field,
+                                           .column = schema->field[field]});
         }
     }
     if (cloudevents) {
@@ -201,21 +210,27 @@ static void style_reserve(StyleEncoder *style)
         (HeaderNames){.items = style->names, .count = style->header_count + STYLE_POSITIONS};
 }
 
-Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err)
+Status encoder_new(const PipelineConfig *pipeline, const Schema *schema, Encoder **ret_encoder,
+                   Error *err)
 {
     if (pipeline->encode.headers == HEADERS_DEBEZIUM) {
         return error_set(err, CODE_NOT_BUILT,
                          "pipeline '%s': headers = \"debezium\" is not built yet", pipeline->name);
     }
-    StyleEncoder *style = x_calloc(1, sizeof(*style));
+    const StringList *extras = &pipeline->outbox.header_columns;
+    StyleEncoder *style = x_calloc(1, sizeof(*style) + extras->count * sizeof(style->extras[0]));
     style->encoder = (Encoder){.encode = style_encode, .free = style_free};
     style->pipeline = pipeline;
-    style_add_all(style, pipeline->encode.headers == HEADERS_CLOUDEVENTS);
+    style_add_all(style, schema, pipeline->encode.headers == HEADERS_CLOUDEVENTS);
     style_reserve(style);
-    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
-        bool shadowed =
-            header_names_have(&style->reserved, slice_of(pipeline->outbox.header_columns.items[i]));
-        style->shadowed_columns |= (uint64_t)shadowed << i;
+    style->payload = schema->field[FIELD_PAYLOAD];
+    style->payload_bytes = schema->field[FIELD_PAYLOAD_BYTES];
+    style->content_type = schema->field[FIELD_CONTENT_TYPE];
+    style->row_headers = schema->field[FIELD_HEADERS];
+    for (size_t i = 0; i < extras->count; i++) {
+        Slice name = slice_of(extras->items[i]);
+        style->extras[i] = schema_find_last(schema, name);
+        style->shadowed_columns |= (uint64_t)header_names_have(&style->reserved, name) << i;
     }
     *ret_encoder = &style->encoder;
     return OK;

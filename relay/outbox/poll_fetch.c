@@ -139,13 +139,12 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
     }
     size_t bytes_before = fetch->batch->bytes;
     Event *event = NULL;
-    Status read =
-        row_read(bytes, length, poll->table->extra_count, fetch->batch, &event, &fetch->error);
+    Status read = row_read(bytes, length, poll->table->schema, fetch->batch, &event, &fetch->error);
     if (read != OK) {
         return;
     }
     fetch->last_seq = event->seq;
-    event->id_hash = known_row(event->seq, event->field[FIELD_EVENT_ID]).id; /* once */
+    event->id_hash = known_row(event->seq, event->row[FIELD_EVENT_ID]).id; /* once */
     bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
     AUTO_ERROR forgotten = {0};
     if (!known && FAILPOINT_FAILS("forget_row",
@@ -154,8 +153,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         known = true;
     }
     if (known) {
-        fetch->batch->count--;
-        fetch->batch->unsettled--;
+        batch_take_back(fetch->batch);
         fetch->batch->bytes = bytes_before;
         if (!fetch->wide) { /* not again: many of them would fill every fetch */
             gaps_see(&poll->gaps, event->seq);
@@ -263,7 +261,7 @@ static void fetch_deliver(PollSource *poll)
     Batch *batch = poll->fetch.batch;
     poll->fetch.batch = NULL;
     if (pg_conn_takes_bytes(poll->reader)) {
-        row_check_texts(batch, poll->table->extra_count);
+        row_check_texts(batch);
     }
     if (poll->outstanding_count == poll->outstanding_capacity) {
         poll->outstanding_capacity =

@@ -10,6 +10,7 @@
 void table_free(OutboxTable **table)
 {
     if (*table != NULL) {
+        schema_free(&(*table)->schema);
         free((*table)->name);
         free((*table)->configured);
         free((*table)->seq);
@@ -392,6 +393,7 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
 {
     AUTO(OutboxTable, table_free) table = x_calloc(1, sizeof(*table));
     table->config = config;
+    table->schema = schema_of_outbox(config);
     table->extra_count = config->outbox.header_columns.count;
     if (ident_quote_table(config->outbox.table, &table->name, err) != OK) {
         return FAILED;

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "flow/event.h"
+#include "flow/schema.h"
 
 /* A column of the outbox, as a bit of OutboxTable.absent. */
 #define TABLE_COLUMN(field) (UINT32_C(1) << (field))
@@ -18,6 +19,7 @@ typedef enum TableLean {
 
 typedef struct OutboxTable {
     const PipelineConfig *config;
+    Schema *schema;    /* of its rows, as they are read */
     char *name;        /* quoted; its present one */
     char *configured;  /* quoted; as the configuration says */
     char *seq;         /* quoted column name */

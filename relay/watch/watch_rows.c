@@ -382,9 +382,9 @@ void watch_parked(Watch *w, size_t index, const Event *event)
 {
     enum { TEXT_MAX = 100 }; /* as in a look */
     Watched *p = &w->pipelines[index];
-    Slice id = event->field[FIELD_EVENT_ID];
-    Slice type = event->field[FIELD_EVENT_TYPE];
-    Slice key = event->field[FIELD_AGGREGATE_ID];
+    Slice id = event_field(event, FIELD_EVENT_ID);
+    Slice type = event_field(event, FIELD_EVENT_TYPE);
+    Slice key = event_field(event, FIELD_AGGREGATE_ID);
     if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP ||
         id.length > SIGHTINGS_ID_MAX) {
         return;
@@ -408,9 +408,9 @@ void watch_parked(Watch *w, size_t index, const Event *event)
 
 double watch_event_age(const Watch *w, size_t index, const Event *event)
 {
-    int64_t since_us =
-        sightings_since(&w->pipelines[index].sightings, event->seq, event->field[FIELD_EVENT_ID],
-                        event->occurred_at_us, event->batch->arrived_us);
+    int64_t since_us = sightings_since(&w->pipelines[index].sightings, event->seq,
+                                       event_field(event, FIELD_EVENT_ID), event->occurred_at_us,
+                                       event->batch->arrived_us);
     return (double)(clock_monotonic_us() - since_us) / 1e6;
 }
 

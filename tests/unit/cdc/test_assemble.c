@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cdc/assemble.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 #include "stub/pgoutput_build.h"
 #include "stub/random.h"
 
@@ -29,6 +30,7 @@ static void begin(void)
     pipeline.outbox.header_columns.count = 1;
     assembler = (Assembler){.pipeline = &pipeline,
                             .relations = {.pipeline = &pipeline,
+                                          .event_schema = given_schema_of(&pipeline),
                                           .table_oid = OUTBOX,
                                           .schema = x_strdup("outbox"),
                                           .name = x_strdup("event")}};
@@ -154,7 +156,7 @@ Test(assemble, small_transactions_share_a_batch)
     assert_position(0x3008, 0, 0);
     cr_assert_eq(batch->unsettled, 3);
     cr_assert_eq(batch->events[2]->xid, 0x3000 & 0xFFF);
-    cr_assert(slice_equal(batch->events[2]->extra[0], SLICE_LITERAL("acme")));
+    cr_assert(slice_equal(batch->events[2]->row[FIELD_COUNT], SLICE_LITERAL("acme")));
     assert_batch("");
 }
 
@@ -278,9 +280,9 @@ Test(assemble, messages_and_rows_are_numbered_together)
     assert_batch("2000:1=1 2000:2=- 2000:3=2");
     const Event *event = batch->events[1];
     cr_assert_not(event->malformed);
-    cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("m-1")));
-    cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
-    cr_assert(slice_is_null(event->extra[0]));
+    cr_assert(slice_equal(event->row[FIELD_EVENT_ID], SLICE_LITERAL("m-1")));
+    cr_assert(slice_is_null(event->row[FIELD_PAYLOAD]));
+    cr_assert(slice_is_null(event->row[FIELD_COUNT]));
 }
 
 Test(assemble, messages_of_others_are_nothing)
@@ -304,7 +306,7 @@ Test(assemble, messages_outside_of_a_transaction_are_ignored)
     send_commit(0x2000);
     send_message(MESSAGE_PREFIX, false, "a");
     assert_batch("2000:1=-");
-    cr_assert(slice_equal(batch->events[0]->field[FIELD_EVENT_ID], SLICE_LITERAL("b")));
+    cr_assert(slice_equal(batch->events[0]->row[FIELD_EVENT_ID], SLICE_LITERAL("b")));
 }
 
 Test(assemble, messages_that_are_not_wanted_are_nothing)
@@ -340,9 +342,9 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
     cr_assert_eq(batch->count, cuts + 4);
     AUTO_BUFFER good = TEXT_EMPTY;
     build_event_content(&good, "good");
-    size_t held = good.length + sizeof(Event);
+    size_t held = good.length + event_bytes(batch->events[0]);
     for (size_t i = 0; i + 1 < batch->count; i++) {
-        held += batch->events[i]->field[FIELD_PAYLOAD_BYTES].length + sizeof(Event);
+        held += batch->events[i]->row[FIELD_PAYLOAD_BYTES].length + event_bytes(batch->events[0]);
     }
     cr_assert_eq(batch->bytes, held, "%zu, not %zu", batch->bytes, held);
     for (size_t i = 0; i < batch->count; i++) {
@@ -353,8 +355,8 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
         cr_assert_eq(event->seq, EVENT_NO_SEQ);
         if (i <= cuts) {
             Slice sent = {.data = content.data, .length = i < cuts ? i : content.length};
-            cr_assert(slice_equal(event->field[FIELD_PAYLOAD_BYTES], sent), "%zu", i);
-            cr_assert(slice_is_null(event->field[FIELD_EVENT_ID]), "%zu", i);
+            cr_assert(slice_equal(event->row[FIELD_PAYLOAD_BYTES], sent), "%zu", i);
+            cr_assert(slice_is_null(event->row[FIELD_EVENT_ID]), "%zu", i);
         }
     }
 }
