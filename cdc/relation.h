@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cdc/old_tables.h"
 #include "cdc/pgoutput.h"
-#include "cdc/tree.h"
 #include "config/config.h"
 #include "flow/batch.h"
 #include "rows/table.h"

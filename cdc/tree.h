@@ -32,18 +32,6 @@ typedef struct Tree {
     char *generated;      /* names of its generated columns, each between newlines; NULL: none */
 } Tree;
 
-/* A table that had the configured name before: wal_rotation.c. */
-typedef struct OldTable {
-    uint32_t oid;
-    char *name; /* present one, as SQL; NULL: it is gone */
-    Tree tree;
-} OldTable;
-
-typedef struct OldTables {
-    OldTable *items; /* oldest first */
-    size_t count;
-} OldTables;
-
 /** Appends a query of one row with what the tree is now and, unless 0, what `relation` is: columns
  * "members", "divided", "generated", "stranger" and "insert_lsn". */
 void tree_add_query(const PipelineConfig *pipeline, uint32_t table_oid, uint32_t relation,

@@ -1,9 +1,8 @@
-/* The WAL source: its life as the pipeline sees it. The control connection holds the publisher's
- * lock and writes (position, marks, dead letters); the walsender connection brings the stream.
- * Either of them lost means both are: one way to recover. */
+/* The WAL source: its life as the pipeline sees it. The connection of the claim holds the
+ * publisher's lock and writes (position, marks, dead letters); the walsender connection brings the
+ * stream. Either of them lost means both are: one way to recover. */
 #include "cdc/wal.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 #include "base/memory.h"
 #include "cdc/wal_internal.h"
 #include "pg/ident.h"
-#include "rows/precondition.h"
 #include "rows/row.h"
 
 static WalSource *wal_of(Source *source)
@@ -20,36 +18,28 @@ static WalSource *wal_of(Source *source)
     return (WalSource *)source;
 }
 
-void wal_set_timer(WalSource *wal, int64_t delay_ms)
+static void wal_close(void *arg, bool lost)
 {
-    struct timeval tv = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
-    event_add(wal->timer, &tv);
-}
-
-static void wal_close(WalSource *wal, WalState state)
-{
-    event_del(wal->timer);
-    event_del(wal->pulse);
+    (void)lost;
+    WalSource *wal = arg;
+    wal->distrust = wal->distrust || marker_position_is_beyond(wal->marker);
     stream_stop(wal);
     pg_conn_close(wal->walsender);
     pg_conn_close(wal->filler);
-    pg_conn_close(wal->control);
     fill_release(wal);
     ask_release(wal);
     waiting_give_back(wal);
     wal->waiting.reread = wal->waiting.rereading = wal->waiting.stands = false;
-    marker_stop(wal->marker);
-    *wal->options.stats->postgres_connected = 0;
-    wal->lease_until_us = 0;
     position_drop_waiting(wal);
-    wal->look_wanted = false;
+    wal->facts_told = false;
     wal->creation = (SlotCreation){0};
     wal->rotation.switching = wal->rotation.counting = false;
-    wal->state = state;
+    wal->state = WAL_AWAY;
 }
 
-static bool wal_publishes(const WalSource *wal)
+static bool wal_publishes(const void *arg)
 {
+    const WalSource *wal = arg;
     return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_STARTING;
 }
 
@@ -59,38 +49,30 @@ bool wal_lease_holds(const WalSource *wal)
 {
     int64_t now_us = clock_monotonic_us();
     int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
-    return now_us < wal->lease_until_us ||
+    return claim_lease_holds(wal->claim) ||
            (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
 }
 
-static void wal_count_repeats(WalSource *wal, Error *err)
+static bool wal_on_lease_holds(const void *arg)
 {
+    return wal_lease_holds(arg);
+}
+
+static char *wal_place(void *arg, const Error *err)
+{
+    (void)err;
+    const WalSource *wal = arg;
     MarkerPosition at = marker_position(wal->marker);
     char lsn[24];
     char tx_lsn[24];
-    AUTO_TEXT place = x_format("position %s, in transaction %s: %llu", lsn_format(at.lsn, lsn),
-                               lsn_format(at.tx_lsn, tx_lsn), (unsigned long long)at.tx_ordinal);
-    repeats_judge(&wal->repeats, place, err);
-}
-
-void wal_lose(WalSource *wal, const Error *err)
-{
-    if (wal->state == WAL_LOST || wal->state == WAL_CLOSED) {
-        return;
-    }
-    AUTO_ERROR copy = error_of(err); /* may be wal->error */
-    wal_count_repeats(wal, &copy);
-    error_copy(&wal->error, &copy);
-    wal->doubts = precondition_soften(&wal->error, wal->begun, &wal->refusals);
-    wal->source.lease_over = wal_publishes(wal) && !wal_lease_holds(wal);
-    wal_close(wal, WAL_LOST);
-    event_active(wal->report, 0, 0);
+    return x_format("position %s, in transaction %s: %llu", lsn_format(at.lsn, lsn),
+                    lsn_format(at.tx_lsn, tx_lsn), (unsigned long long)at.tx_ordinal);
 }
 
 void wal_check_drained(WalSource *wal)
 {
-    if (!wal->draining || wal->state == WAL_LOST || wal->state == WAL_CLOSED ||
-        marker_pending(wal->marker) || wal->waiting.oldest != NULL) {
+    if (!wal->draining || !claim_is_live(wal->claim) || marker_pending(wal->marker) ||
+        wal->waiting.oldest != NULL) {
         return;
     }
     bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
@@ -104,54 +86,13 @@ void wal_check_drained(WalSource *wal)
     if (wal->state == WAL_ACTIVE) {
         stream_send_status(wal, false);
     }
-    wal_close(wal, WAL_CLOSED);
-    event_active(wal->report, 0, 0);
+    claim_end(wal->claim);
 }
 
-static void wal_on_report(evutil_socket_t fd, short what, void *arg)
+static void wal_pulse(void *arg)
 {
-    (void)fd;
-    (void)what;
     WalSource *wal = arg;
-    if (wal->state == WAL_CLOSED) {
-        wal->source.events.drained(wal->source.events.arg);
-    } else if (wal->state == WAL_LOST) {
-        if (wal->doubts) {
-            wal->source.events.doubt(wal->source.events.arg);
-        }
-        wal->source.events.lost(wal->source.events.arg, &wal->error);
-    }
-}
-
-static void wal_on_timer(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    WalSource *wal = arg;
-    if (wal->state == WAL_DELAYED) {
-        wal_session_open(wal);
-    } else if (wal->state == WAL_STANDBY && pg_conn_is_busy(wal->control)) {
-        wal_set_timer(wal, wal->options.pipeline->claim.standby_interval_ms); /* an answer is due */
-    } else if (wal->state == WAL_STANDBY) {
-        wal_session_try_lock(wal);
-    }
-}
-
-/* Often enough for the lease, the status updates and idle_session_timeout. */
-static int64_t wal_pulse_ms(const WalSource *wal)
-{
-    return wal->options.pipeline->claim.lease_ms / 4;
-}
-
-static void wal_on_pulse(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    WalSource *wal = arg;
-    int64_t pulse_ms = wal_pulse_ms(wal);
-    event_add(wal->pulse,
-              &(struct timeval){.tv_sec = pulse_ms / 1000, .tv_usec = pulse_ms % 1000 * 1000});
-    wal_session_ping(wal);
+    claim_ping(wal->claim);
     if (wal->state == WAL_ACTIVE) {
         stream_watch(wal);
     }
@@ -173,10 +114,8 @@ static void wal_remember_met(WalSource *wal, const Batch *batch)
 static void wal_start(Source *source, int64_t delay_ms)
 {
     WalSource *wal = wal_of(source);
-    assert(wal->state == WAL_LOST);
-    wal->state = WAL_DELAYED;
     marker_caught_up(wal->marker, false);
-    wal_set_timer(wal, delay_ms);
+    claim_start(wal->claim, delay_ms);
 }
 
 void wal_take_up(WalSource *wal)
@@ -201,7 +140,7 @@ static void wal_resume(Source *source)
         waiting_forget(wal);
     }
     wal->state = WAL_CHECKING;
-    wal_session_look(wal);
+    wal_want(wal, JOB_FACTS);
 }
 
 /* Everything up to here is acknowledged. */
@@ -230,8 +169,24 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
     marker_add(wal->marker, batch, &stored);
 }
 
-/* A batch that came back: what is settled at its head counts, what is settled behind a hole is
- * remembered and recognised when the stream brings it again. */
+/* A batch that came back with events that are not settled, or behind one that did.
+ *
+ * The head, all that is settled before the first event that is not, is as good as a batch that was
+ * acknowledged: it is marked, and the position moves, inside the transaction (tx_lsn, tx_ordinal)
+ * of its last event. The marker takes batches, not halves: for that moment the batch is as short as
+ * its head. Its length is put back before anybody frees it, since the rest has to be freed, too.
+ *
+ * From the first event that is not settled there is a *hole*. Positions are a prefix of the log, so
+ * nothing behind a hole may move one, in this batch or in those that come back after it, however
+ * much of them is settled: wal->hole stays until the stream begins again (wal_take_up()), from the
+ * position, before the hole. That stream brings everything behind it a second time. What was
+ * settled there is remembered (`again`) by commit LSN and ordinal, and is recognised: it is not
+ * published twice, and the position passes it in its turn.
+ *
+ * Rows that a filling read from the table have no place in the log (commit_lsn 0). Each is
+ * published or not by itself, and a mark tells that for good; so they are marked also behind a
+ * hole. `rest` is the batch without its head, in a copy, for the marker alone, which looks at
+ * settled events only. */
 static void wal_take_back(WalSource *wal, Batch *batch)
 {
     size_t head = 0;
@@ -297,7 +252,7 @@ static void wal_ack(Source *source, Batch *batch)
     wal_pass(wal, batch);
     marker_next(wal->marker);
     if (wal->rotation.switching) {
-        event_active(wal->pulse, 0, 0);
+        claim_pulse_now(wal->claim);
     }
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -319,7 +274,7 @@ void wal_lose_lease(WalSource *wal)
         "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
         "now",
         (long long)wal->options.pipeline->claim.lease_ms);
-    wal_lose(wal, &err);
+    claim_lose(wal->claim, &err);
 }
 
 static bool wal_may_publish(Source *source)
@@ -338,9 +293,8 @@ static bool wal_may_publish(Source *source)
 static void wal_wake(Source *source)
 {
     WalSource *wal = wal_of(source);
-    if (wal->state == WAL_DELAYED) {
-        wal_set_timer(wal, 0);
-    } else if (wal->state == WAL_ACTIVE && wal->stream.paused) {
+    claim_wake(wal->claim);
+    if (wal->state == WAL_ACTIVE && wal->stream.paused) {
         stream_resume(wal);
     } else if (wal->state == WAL_FILLING) {
         fill_next(wal);
@@ -380,13 +334,9 @@ static void wal_free(Source *source)
     WalSource *wal = wal_of(source);
     stream_release(wal);
     fill_release(wal);
-    marker_free(&wal->marker);
+    claim_free(&wal->claim);
     pg_conn_free(&wal->walsender);
     pg_conn_free(&wal->filler);
-    pg_conn_free(&wal->control);
-    event_free(wal->timer);
-    event_free(wal->pulse);
-    event_free(wal->report);
     assembler_release(&wal->assembler);
     fill_forget(&wal->fill);
     error_clear(&wal->error);
@@ -396,10 +346,7 @@ static void wal_free(Source *source)
     ask_release(wal);
     waiting_release(wal);
     wal_rotation_release(wal);
-    precondition_release(&wal->look);
     position_drop_waiting(wal);
-    free(wal->application_name);
-    free(wal->dead_letter);
     free(wal->position_table);
     free(wal->position_key);
     table_free(&wal->table);
@@ -432,7 +379,7 @@ void wal_deliver(WalSource *wal, Batch *batch)
 {
     wal->outstanding++;
     wal->outstanding_events += batch->count;
-    if (pg_conn_takes_bytes(wal->control)) {
+    if (pg_conn_takes_bytes(claim_conn(wal->claim))) {
         row_check_texts(batch);
     }
     wal->source.events.batch(wal->source.events.arg, batch);
@@ -451,144 +398,109 @@ bool wal_is_idle(const WalSource *wal)
            !marker_pending(wal->marker) && wal->waiting.oldest == NULL;
 }
 
-/* From the marker. */
+/* To the claim. */
 
-static void on_marker_lost(void *arg, const Error *err)
+void wal_go_on(WalSource *wal)
 {
-    WalSource *wal = arg;
-    wal->distrust = wal->distrust || marker_position_is_beyond(wal->marker);
-    wal_lose(arg, err);
-}
-
-static void on_marker_refused(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    wal->source.events.refused(wal->source.events.arg, err);
-}
-
-static void on_marker_aside(void *arg, Event *event)
-{
-    WalSource *wal = arg;
-    wal->source.events.aside(wal->source.events.arg, event);
-}
-
-static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
-{
-    WalSource *wal = arg;
-    wal->source.events.aside_refused(wal->source.events.arg, event, err);
-}
-
-static void on_marker_row_looks(void *arg, EventRow row, uint64_t look)
-{
-    WalSource *wal = arg;
-    wal->source.events.row_looks(wal->source.events.arg, row, look);
-}
-
-static void on_marked(void *arg)
-{
-    WalSource *wal = arg;
-    wal->refusals = 0;
-    position_send_waiting(wal);
-    ask_send_waiting(wal);
     waiting_go_on(wal);
     wal_rotation_go_on(wal);
-    if (wal->state == WAL_ACTIVE) {
-        stream_send_status(wal, false);
-    } else if (wal->state == WAL_FILLING) {
-        fill_next(wal);
-    }
-    wal->source.events.progress(wal->source.events.arg);
-}
-
-static void on_marker_idle(void *arg)
-{
-    WalSource *wal = arg;
-    position_send_waiting(wal);
-    ask_send_waiting(wal);
-    waiting_go_on(wal);
-    wal_rotation_go_on(wal);
+    verify_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
     }
-    wal_check_drained(wal);
 }
 
-/* The connection that waited holds the publisher's lock: the lease comes first. */
-static void on_marker_blocked(void *arg)
+static void wal_marked(void *arg)
 {
-    wal_session_ping(arg);
+    WalSource *wal = arg;
+    wal_go_on(wal);
+    if (wal->state == WAL_ACTIVE) {
+        stream_send_status(wal, false);
+    }
 }
 
-static PgConn *wal_new_conn(WalSource *wal, int64_t silence_ms, int64_t user_timeout_ms,
-                            bool replication, void (*opened)(void *arg, const Error *err))
+static void wal_idle(void *arg)
 {
-    const WalOptions *options = &wal->options;
-    return pg_conn_new(&(PgConnOptions){
-        .base = options->base,
-        .worker = options->worker,
-        .dsn = options->config->database.dsn,
-        .application_name = wal->application_name,
-        .connect_timeout_ms = options->config->database.connect_timeout_ms,
-        .silence_timeout_ms = silence_ms,
-        .tcp_user_timeout_ms = user_timeout_ms,
-        .replication = replication,
-        .arg = wal,
-        .opened = opened,
-    });
+    wal_go_on(arg);
+    wal_check_drained(arg);
 }
 
-Status wal_source_new(const WalOptions *options, Source **ret_source, Error *err)
+static const ClaimReader WAL_READER = {
+    .replicates = true,
+    .looks_itself = true,
+    .looked = wal_session_looked,
+    .tolerates = wal_session_tolerates,
+    .held = wal_session_lock_held,
+    .taken = wal_session_lock_taken,
+    .pulse = wal_pulse,
+    .add_ping = wal_session_add_ping,
+    .ping_result = wal_session_ping_result,
+    .pinged = wal_session_pinged,
+    .publishes = wal_publishes,
+    .lease_holds = wal_on_lease_holds,
+    .place = wal_place,
+    .close = wal_close,
+    .marked = wal_marked,
+    .idle = wal_idle,
+};
+
+static const ClaimJob WAL_JOBS[JOBS] = {
+    [JOB_FACTS] = {.name = "facts", .run = wal_session_run},
+    [JOB_POSITION] = {.name = "store position", .run = position_run},
+    [JOB_LOG] = {.name = "ask about the log", .run = ask_run},
+    [JOB_WAITING] = {.name = "rows that wait", .run = waiting_run},
+    [JOB_ROTATION] = {.name = "next table", .run = wal_rotation_run},
+    [JOB_VERIFY] = {.name = "verify last row", .run = verify_run},
+};
+
+void wal_want(WalSource *wal, WalJob job)
+{
+    claim_want(wal->claim, &wal->jobs[job]);
+}
+
+Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *err)
 {
     OutboxTable *table = NULL;
     if (table_new(options->pipeline, &table, err) != OK) {
         return FAILED;
     }
     WalSource *wal = x_calloc(1, sizeof(*wal));
+    int64_t lease_ms = options->pipeline->claim.lease_ms;
+    bool keep = options->pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     wal->source.ops = &WAL_OPS;
     wal->options = *options;
     wal->table = table;
-    wal->state = WAL_LOST;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
     wal->assembler.relations.event_schema = table->schema;
     wal->assembler.parked = &wal->waiting.parked;
     AUTO_TEXT name = ident_literal(options->pipeline->name);
     wal->position_key = x_format("pipeline = %s", name);
-    wal->application_name = x_format("%s/%s", options->config->name, options->pipeline->name);
-    wal->timer = event_new(options->base, -1, 0, wal_on_timer, wal);
-    wal->pulse = event_new(options->base, -1, 0, wal_on_pulse, wal);
-    wal->report = event_new(options->base, -1, 0, wal_on_report, wal);
-    int64_t statement_ms = options->config->database.statement_timeout_ms + 5000;
-    int64_t lease_ms = options->pipeline->claim.lease_ms;
-    wal->control = wal_new_conn(wal, statement_ms, lease_ms, false, wal_session_control_opened);
+    wal->claim = claim_new(&(ClaimOptions){.source = &wal->options,
+                                           .table = table,
+                                           .events = &wal->source,
+                                           .reader = &WAL_READER,
+                                           .arg = wal,
+                                           .shared = keep});
+    wal->marker = claim_marker(wal->claim);
+    wal->history = claim_history(wal->claim);
     /* The creation of a slot waits for every running transaction. */
-    wal->walsender = wal_new_conn(wal, 0, lease_ms / 2, true, wal_slot_walsender_opened);
-    wal->filler = wal_new_conn(wal, 0, lease_ms, false, fill_filler_opened); /* may read ahead */
+    wal->walsender =
+        claim_new_conn(wal->claim, &(PgConnOptions){.tcp_user_timeout_ms = lease_ms / 2,
+                                                    .replication = true,
+                                                    .arg = wal,
+                                                    .opened = wal_slot_walsender_opened});
+    /* It may read ahead. */
+    wal->filler = claim_new_conn(wal->claim, &(PgConnOptions){.tcp_user_timeout_ms = lease_ms,
+                                                              .arg = wal,
+                                                              .opened = fill_filler_opened});
+    for (int job = 0; job < JOBS; job++) {
+        wal->jobs[job] = WAL_JOBS[job];
+        wal->jobs[job].arg = wal;
+    }
+    STAILQ_INIT(&wal->row.saves);
     waiting_init(wal);
     wal_rotation_init(wal);
-    history_begin(&wal->history);
-    wal->marker = marker_new(&(MarkerOptions){.base = options->base,
-                                              .history = &wal->history,
-                                              .pipeline = options->pipeline,
-                                              .table = table,
-                                              .stats = options->stats,
-                                              .conn = wal->control,
-                                              .arg = wal,
-                                              .lost = on_marker_lost,
-                                              .refused = on_marker_refused,
-                                              .aside = on_marker_aside,
-                                              .aside_refused = on_marker_aside_refused,
-                                              .row_looks = on_marker_row_looks,
-                                              .marked = on_marked,
-                                              .idle = on_marker_idle,
-                                              .blocked = on_marker_blocked});
-    wal->lock = (PublisherLock){.conn = wal->control,
-                                .pipeline = options->pipeline,
-                                .shared = options->pipeline->outbox.on_publish == ON_PUBLISH_KEEP,
-                                .arg = wal,
-                                .lost = on_marker_lost,
-                                .locked = wal_session_lock_held,
-                                .taken = wal_session_lock_taken};
     if (stream_init(wal, err) != OK) {
         wal_free(&wal->source);
         return FAILED;

@@ -70,7 +70,7 @@ static void on_answer(void *arg, const PGresult *result)
         return;
     }
     if (field < 0) {
-        verify_read_look(wal, result);
+        claim_read_last_look(wal->claim, result);
     } else if (wal->held.relation != 0 && !wal->held.again) {
         ask_note_relation(wal, result);
     } else {
@@ -82,14 +82,13 @@ static void on_answered(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     if (wal->rotation.replaced) {
-        wal_session_lose_table(wal);
+        claim_lose_table(wal->claim);
         return;
     }
-    wal_renew_lease(wal);
     if (wal->held.again && !verify_same_publication(wal)) {
         return;
     }
@@ -97,18 +96,18 @@ static void on_answered(void *arg, const Error *err)
     if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {
         stream_go_on(wal);
     }
-    marker_next(wal->marker);
 }
 
-void ask_send_waiting(WalSource *wal)
+void ask_run(void *arg)
 {
-    if (wal->held.bytes == NULL || wal->held.sent || pg_conn_is_busy(wal->control)) {
+    WalSource *wal = arg;
+    if (wal->held.bytes == NULL || wal->held.sent) {
         return;
     }
     wal->held.sent = true;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    tree_add_query(wal->options.pipeline, wal->lock.table_oid, wal->held.relation,
-                   PQserverVersion(pg_conn_raw(wal->control)), &sql);
+    tree_add_query(wal->options.pipeline, claim_table(wal->claim), wal->held.relation,
+                   PQserverVersion(pg_conn_raw(claim_conn(wal->claim))), &sql);
     if (wal->held.by_name) {
         text_add(&sql, "; ");
         wal_rotation_add_question(wal, &sql);
@@ -117,12 +116,12 @@ void ask_send_waiting(WalSource *wal)
         text_add(&sql, "; ");
         wal_session_add_look(wal, &sql);
     }
-    wal_ask(wal, &(PgQuery){.step = "ask about the log",
-                            .sql = sql.data,
-                            .rows_wanted = wal->held.again ? 3 : 1,
-                            .arg = wal,
-                            .result = on_answer,
-                            .done = on_answered});
+    claim_ask(wal->claim, &(PgQuery){.step = "ask about the log",
+                                     .sql = sql.data,
+                                     .rows_wanted = wal->held.again ? 3 : 1,
+                                     .arg = wal,
+                                     .result = on_answer,
+                                     .done = on_answered});
 }
 
 void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation)
@@ -139,5 +138,5 @@ void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRe
                  SLICE_ARG(relation->name));
     }
     wal->stream.paused = true;
-    ask_send_waiting(wal);
+    wal_want(wal, JOB_LOG);
 }

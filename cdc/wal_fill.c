@@ -53,7 +53,7 @@ static void on_fill_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_BACKFILL_COMPLETE,
@@ -142,7 +142,7 @@ static void on_fill_rolled_back(void *arg, const Error *err)
     WalSource *wal = arg;
     wal->fill.running = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     fill_next(wal);
@@ -182,14 +182,14 @@ static void fill_on_done(void *arg, const Error *err)
         if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
             fill_name_rows(wal, &copy);
         }
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
     unreadable_passed(&fill->unreadable, fill->rows,
                       (size_t)wal->options.pipeline->limits.batch_events);
     AUTO_ERROR failed = {0};
     if (FAILPOINT_FAILS("fetched", &failed)) {
-        wal_lose(wal, &failed);
+        claim_lose(wal->claim, &failed);
         return;
     }
     fill->complete = fill->rows < fill->limit;
@@ -260,7 +260,7 @@ static void on_end_written(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->fill.durable = true;
@@ -278,7 +278,8 @@ static void fill_write_end(WalSource *wal)
     /* The position names the oldest table, and one end does not hold for several. */
     AUTO_TEXT end = wal->rotation.tables.count > 0 ? x_strdup("NULL")
                                                    : x_format("%lld", (long long)wal->fill.end);
-    wal->fill.flushing = position_note(wal, "backfill_end", end, on_end_written);
+    wal->fill.flushing = true;
+    position_note(wal, "backfill_end", end, on_end_written);
 }
 
 /* The next table, from its beginning, in a snapshot of its own. */
@@ -303,7 +304,7 @@ static void on_table_noted(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->fill.noting = false;
@@ -320,7 +321,10 @@ static void fill_next_table(WalSource *wal)
     if (!fill->proof && wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         AUTO_TEXT next =
             x_format("%u, backfill_seq = NULL", wal_rotation_oid(wal, wal->fill.at + 1));
-        fill->noting = fill->noting || position_note(wal, "table_id", next, on_table_noted);
+        if (!fill->noting) {
+            fill->noting = true;
+            position_note(wal, "table_id", next, on_table_noted);
+        }
         return;
     }
     fill->at++;
@@ -353,7 +357,8 @@ void fill_next(WalSource *wal)
         bool done = wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker);
         if (done && fill->at < wal->rotation.tables.count) {
             fill_next_table(wal);
-        } else if (done) {
+        } else if (done && !fill->recording) {
+            fill->recording = true;
             MarkerPosition start = {.lsn = wal->start_lsn};
             position_save(wal, wal->fill.again ? &wal->facts.position : &start, false,
                           on_fill_recorded);
@@ -364,7 +369,7 @@ void fill_next(WalSource *wal)
         return;
     }
     if (!fill->durable) {
-        if (!fill->flushing && !pg_conn_is_busy(wal->control)) {
+        if (!fill->flushing) {
             fill_write_end(wal);
         }
         return;
@@ -399,7 +404,7 @@ static void on_snapshot(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->fill.taken = true;
@@ -410,7 +415,7 @@ static void on_filler_set(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -424,7 +429,7 @@ static void on_filler_set(void *arg, const Error *err)
     wal->scout.wanted = wal->fill.snapshot[0] == '\0';
     if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
         text_add(&sql, "; ");
-        tree_add_query(wal->options.pipeline, wal->lock.table_oid, 0,
+        tree_add_query(wal->options.pipeline, claim_table(wal->claim), 0,
                        PQserverVersion(pg_conn_raw(wal->filler)), &sql);
     }
     text_add(&sql, "; SAVEPOINT outboxd_fill"); /* what fails behind it leaves lock and snapshot */
@@ -440,7 +445,7 @@ void fill_filler_opened(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;

@@ -1,31 +1,24 @@
 /* What the files of the WAL source share; nobody else includes this. */
 #pragma once
 
+#include <assert.h>
+#include <stddef.h>
+
 #include "base/log_limit.h"
 #include "cdc/assemble.h"
+#include "cdc/old_tables.h"
 #include "cdc/slot.h"
 #include "cdc/wal.h"
-#include "pg/conn.h"
-#include "rows/history.h"
-#include "rows/marker.h"
 #include "rows/parked.h"
-#include "rows/precondition.h"
-#include "rows/publisher.h"
-#include "rows/repeats.h"
-#include "rows/table.h"
 #include "rows/unreadable.h"
 
 typedef enum WalState {
-    WAL_LOST,     /* closed; waits for start() */
-    WAL_DELAYED,  /* back-off before connecting */
-    WAL_OPENING,  /* control connects, looks at the table, tries the lock */
-    WAL_STANDBY,  /* the lock, or the slot, is somebody else's */
+    WAL_AWAY,     /* the lock, or the slot, is not ours: what comes next is the claim's business */
     WAL_LOCKED,   /* lock is ours, resume() may come */
     WAL_CHECKING, /* slot, publication, position */
     WAL_FILLING,  /* rows from before the slot are published from the table */
     WAL_STARTING, /* START_REPLICATION is sent */
     WAL_ACTIVE,   /* the stream comes in */
-    WAL_CLOSED,   /* drained */
 } WalState;
 
 /* The slot is being created, which waits for transactions of others. */
@@ -43,10 +36,11 @@ typedef struct Fill {
     int64_t first_missed;
     bool taken; /* the snapshot is */
     bool flushing;
-    bool durable;  /* what the snapshot shows is flushed, and `end` is in the position */
-    bool complete; /* the last row was read */
-    bool recorded; /* ... and the position says that all of them are published */
-    bool again;    /* rows that waited for their topic: the position stays where it is */
+    bool durable;   /* what the snapshot shows is flushed, and `end` is in the position */
+    bool complete;  /* the last row was read */
+    bool recording; /* ... the position is to say that all of them are published */
+    bool recorded;  /* ... it does */
+    bool again;     /* rows that waited for their topic: the position stays where it is */
     bool header_read;
     size_t limit;
     size_t rows; /* of this fetch */
@@ -99,17 +93,34 @@ typedef struct Scout {
     Error error;
 } Scout;
 
-/* A position row that waits to be committed, or is. */
+/* A write to the position row. */
 typedef struct Save {
-    char ctid[24];                             /* where the row is now */
-    void (*done)(void *arg, const Error *err); /* NULL: none */
-    char *sql;                                 /* NULL: it is sent */
+    void (*done)(void *arg, const Error *err);
+    char *sql;
     MarkerPosition position;
     bool whole;   /* all of the row */
     bool waiting; /* ... and rows in the table wait for their topic */
     bool guarded; /* the row must be as it was */
-    bool stored;
+    STAILQ_ENTRY(Save) next;
 } Save;
+
+/* The position row, and what is to be written there. */
+typedef struct PositionRow {
+    char ctid[24];             /* where it is now */
+    bool stored;               /* by the write that is under way */
+    STAILQ_HEAD(, Save) saves; /* the first is under way, or waits for its turn */
+} PositionRow;
+
+/* What waits for the control connection. */
+typedef enum WalJob {
+    JOB_FACTS,    /* slot, publication, position: what the start depends on */
+    JOB_POSITION, /* the next write to the position row */
+    JOB_LOG,      /* a message of the stream that waits for an answer */
+    JOB_WAITING,  /* are the rows seen whose topic is missing? */
+    JOB_ROTATION, /* turns to the next table, or sees whether the old one is finished */
+    JOB_VERIFY,   /* a last look, before a stop */
+    JOBS,
+} WalJob;
 
 /* A message of the stream that waits for an answer of the control connection. */
 typedef struct Held {
@@ -154,17 +165,6 @@ typedef struct Idle {
     uint64_t proven; /* ... and the log was that long */
 } Idle;
 
-/* An old table that was spoken of. */
-typedef struct SaidTable {
-    uint32_t oid;
-    bool gone;
-} SaidTable;
-
-typedef struct SaidTables {
-    SaidTable *items;
-    size_t count;
-} SaidTables;
-
 /* The table was renamed and made anew: wal_rotation.c. */
 typedef struct Rotation {
     OldTables tables; /* that may not be finished, oldest first */
@@ -182,7 +182,7 @@ typedef struct Rotation {
     int64_t unpublished; /* in the old table; -1: not told */
     int64_t retry_us;
     SaidTables said;
-    PublisherLock lock; /* of the old table `reading` */
+    ClaimLock *lock; /* of the old table `reading` */
     char *publisher; /* outbox.publisher as SQL; NULL: there is none, or it is not ours to write */
     OldTables found; /* of which its rows tell, oldest first */
     Error error;
@@ -203,27 +203,20 @@ typedef struct Verify {
 
 typedef struct WalSource {
     Source source; /* first */
-    WalOptions options;
+    SourceOptions options;
     OutboxTable *table;
     WalState state;
     bool draining;
-    PgConn *control; /* lock, position, marks, dead letters */
-    PublisherLock lock;
-    Marker *marker;
+    Claim *claim;           /* its connection: lock, position, marks, dead letters */
+    Marker *marker;         /* the claim's */
+    HistoryMemory *history; /* likewise */
     PgConn *walsender;
     PgConn *filler;
     LogLimit stream_lines;
-    struct event *timer;  /* back-off, standby */
-    struct event *pulse;  /* lease, status, idle */
-    struct event *report; /* delivers `lost` or `drained` outside of every call */
-    Error error;
-    char *application_name;
-    char *dead_letter;
+    Error error; /* of the last question of the lease */
     char *position_table;
     char *position_key; /* condition that finds our row in it */
     SlotFacts facts;
-    PreconditionLook look; /* of the start */
-    HistoryMemory history;
     History found; /* by the start */
     bool found_told;
     bool facts_told;
@@ -233,13 +226,7 @@ typedef struct WalSource {
     bool gap_accepted;  /* run --new-slot did its work */
     bool new_slot_said; /* ... or has none to do */
     bool closing_gap;   /* ... or is about to do it */
-    Repeats repeats;
-    bool slot_taken;   /* another relay reads it, by the last question of the lease */
-    bool warned;       /* what the first look found was said */
-    bool begun;        /* it published, or stood by: what breaks now is waited for */
-    bool look_wanted;  /* wal_session_look, as soon as the control connection is free */
-    bool doubts;       /* it was lost because a statement was refused */
-    unsigned refusals; /* statements were refused so often in a row */
+    bool slot_taken;    /* another relay reads it, by the last question of the lease */
     SlotCreation creation;
     uint64_t start_lsn;
     uint64_t undecodable; /* the stream that began here failed for want of the publication */
@@ -253,9 +240,8 @@ typedef struct WalSource {
     bool live; /* acked is of this process: better than what the database says */
     size_t outstanding;
     size_t outstanding_events;
-    int64_t lease_until_us; /* by the control connection */
-    int64_t asked_us;
-    Save save;
+    ClaimJob jobs[JOBS];
+    PositionRow row;
     Fill fill;
     Scout scout;
     Stream stream;
@@ -264,13 +250,17 @@ typedef struct WalSource {
     Rotation rotation;
 } WalSource;
 
+static_assert(offsetof(WalSource, source) == 0, "a Source of WAL_OPS is cast to it");
+
 /* wal.c */
-void wal_lose(WalSource *wal, const Error *err);
 /** The right to publish was ours for sure, at the last look. */
 bool wal_lease_holds(const WalSource *wal);
 void wal_lose_lease(WalSource *wal);
-void wal_set_timer(WalSource *wal, int64_t delay_ms);
 void wal_check_drained(WalSource *wal);
+/** Something was marked, stored or told: whoever waited for that goes on. */
+void wal_go_on(WalSource *wal);
+/** Asks for it when its turn comes. */
+void wal_want(WalSource *wal, WalJob job);
 void wal_deliver(WalSource *wal, Batch *batch);
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 /** Nothing is read that is not acknowledged and committed. */
@@ -298,8 +288,10 @@ void waiting_forget(WalSource *wal);
 void waiting_acked(WalSource *wal);
 /** Which events have no row is not known any more. */
 void waiting_forget_rowless(WalSource *wal);
-/** Does what is due, if the control connection is free. */
+/** Does what is due. */
 void waiting_go_on(WalSource *wal);
+/** JOB_WAITING */
+void waiting_run(void *arg);
 /** Which rows wait is known by this process. */
 bool waiting_is_known(const WalSource *wal);
 /** True when our old walsender still has the slot: looks again soon. */
@@ -317,37 +309,37 @@ double view_backlog(const Source *source);
 void view_status(const Source *source, Text *json);
 void view_slot(const Source *source, Text *json);
 
-/* wal_session.c */
-void wal_session_open(WalSource *wal);
-void wal_session_control_opened(void *arg, const Error *err);
-void wal_session_try_lock(WalSource *wal);
-void wal_session_lock_taken(void *arg);
+/* wal_session.c: what a reader of the log is to its claim */
+void wal_session_looked(void *arg, const PreconditionLook *look);
+bool wal_session_tolerates(const void *arg, const Error *fault);
 void wal_session_lock_held(void *arg);
-/** Slot, publication and position: asks for what the start depends on. */
-void wal_session_look(WalSource *wal);
+void wal_session_lock_taken(void *arg, const ClaimLock *lock);
+void wal_session_add_ping(void *arg, Text *sql);
+void wal_session_ping_result(void *arg, const PGresult *result);
+void wal_session_pinged(void *arg);
+/** JOB_FACTS */
+void wal_session_run(void *arg);
 /** Appends the statements of a look at the preconditions. */
 void wal_session_add_look(const WalSource *wal, Text *sql);
 /** The facts are there: goes on with slot and position. */
 void wal_session_open_walsender(WalSource *wal);
 void wal_session_stand_by(WalSource *wal, const char *holder);
-void wal_session_ping(WalSource *wal);
-/** A question on the control connection; its answer renews the lease from now. */
-void wal_ask(WalSource *wal, const PgQuery *query);
-void wal_renew_lease(WalSource *wal);
 
 /* wal_position.c */
-/** Commits the position row, and whether rows from before the slot are still to come, as soon as
- * the control connection is free. */
+/** Commits the position row, and whether rows from before the slot are still to come, when its turn
+ * comes. */
 void position_save(WalSource *wal, const MarkerPosition *position, bool backfill,
                    void (*done)(void *arg, const Error *err));
-/** Sends what waits for the control connection. */
-void position_send_waiting(WalSource *wal);
+/** JOB_POSITION */
+void position_run(void *arg);
+/** A write waits, or is under way. */
+bool position_is_saving(const WalSource *wal);
 
 /** Raises the count of writes as the new owner, then done(): marks may follow. */
 void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err));
 void position_drop_waiting(WalSource *wal);
-/** Sets one column of our row; false: something else waits to be written. */
-bool position_note(WalSource *wal, const char *column, const char *value,
+/** Sets one column of our row. */
+void position_note(WalSource *wal, const char *column, const char *value,
                    void (*done)(void *arg, const Error *err));
 /** The marker may write: the row is ours. */
 void position_start_marker(WalSource *wal, const MarkerPosition *position);
@@ -364,8 +356,6 @@ MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked);
 void verify_push(WalSource *wal, bool at_once);
 /** A good look, taken at wal_end. */
 void verify_take(WalSource *wal, uint64_t wal_end, const char *identity);
-/** A result of wal_session_add_look(). */
-void verify_read_look(WalSource *wal, const PGresult *result);
 /** Takes that look. False: the publication is another one, and the stream was left. */
 bool verify_same_publication(WalSource *wal);
 /** Nothing may be read before a filling has compared the table with the log. */
@@ -376,9 +366,12 @@ void verify_adopt(WalSource *wal);
 void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
 /** True: a last look is under way, and the stop waits for it. */
 bool verify_last(WalSource *wal);
-void verify_send_waiting(WalSource *wal);
+/** Does what is due. */
+void verify_go_on(WalSource *wal);
+/** JOB_VERIFY */
+void verify_run(void *arg);
 
-/* wal_rotation.c */
+/* wal_rotation_begin.c */
 void wal_rotation_init(WalSource *wal);
 void wal_rotation_release(WalSource *wal);
 /** The facts are there. When the position was reached with another table than the one that has the
@@ -411,10 +404,10 @@ void wal_rotation_switch(WalSource *wal, size_t at);
 /** True when the message is a row of another table than the one that marks go to: it is held until
  * what was read before is marked. */
 bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data);
-/** Does what is due, if the control connection is free. */
+/** Does what is due. */
 void wal_rotation_go_on(WalSource *wal);
-/** Looks at the table again: another one has the name. */
-void wal_session_lose_table(WalSource *wal);
+/** JOB_ROTATION */
+void wal_rotation_run(void *arg);
 /** A relation that had the configured name: which table is it now? */
 void wal_rotation_add_question(const WalSource *wal, Text *sql);
 void wal_rotation_read_answer(WalSource *wal, const PGresult *row);
@@ -466,7 +459,8 @@ void scout_release(WalSource *wal);
 bool ask_is_far(const WalSource *wal, uint64_t place);
 /** Keeps the message, pauses the stream and asks; relation: about this, or NULL. */
 void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation);
-void ask_send_waiting(WalSource *wal);
+/** JOB_LOG */
+void ask_run(void *arg);
 void ask_release(WalSource *wal);
 
 /* wal_stream.c */

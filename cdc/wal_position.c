@@ -13,81 +13,103 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 
+static void save_free(Save *save)
+{
+    free(save->sql);
+    free(save);
+}
+
+/* It was not stored. */
+static void position_set_refused(WalSource *wal, const Save *save, Error *err)
+{
+    char lsn[24];
+    history_write_failed(wal->history);
+    if (save->guarded) {
+        error_set(err, CODE_OWNER_REPLACED,
+                  "the row of pipeline '%s' in %s is not as it was a moment ago",
+                  wal->options.pipeline->name, wal->position_table);
+        return;
+    }
+    error_set(err, CODE_PG_PROTOCOL,
+              "position %s lies beyond the end of the server's log: it was not stored",
+              lsn_format(save->position.lsn, lsn));
+    wal->distrust = true;
+}
+
 static void on_saved(void *arg, const Error *err)
 {
     WalSource *wal = arg;
-    void (*done)(void *done_arg, const Error *done_err) = wal->save.done;
-    wal->save.done = NULL;
+    Save *save = STAILQ_FIRST(&wal->row.saves);
+    STAILQ_REMOVE_HEAD(&wal->row.saves, next);
     AUTO_ERROR refused = {0};
-    if (err == NULL && !wal->save.stored) {
-        char lsn[24];
-        history_write_failed(&wal->history);
-        if (wal->save.guarded) {
-            error_set(&refused, CODE_OWNER_REPLACED,
-                      "the row of pipeline '%s' in %s is not as it was a moment ago",
-                      wal->options.pipeline->name, wal->position_table);
-        } else {
-            error_set(&refused, CODE_PG_PROTOCOL,
-                      "position %s lies beyond the end of the server's log: it was not stored",
-                      lsn_format(wal->save.position.lsn, lsn));
-            wal->distrust = true;
-        }
+    if (err == NULL && !wal->row.stored) {
+        position_set_refused(wal, save, &refused);
         err = &refused;
     }
     if (err == NULL) {
-        wal_renew_lease(wal);
-        wal->waiting.recorded = wal->save.whole ? wal->save.waiting : wal->waiting.recorded;
-        history_write_committed(&wal->history);
-        marker_row_moved(wal->marker, wal->save.ctid);
-        wal->verify.write = wal->verify.write && wal->save.guarded; /* else it was written, too */
+        wal->waiting.recorded = save->whole ? save->waiting : wal->waiting.recorded;
+        history_write_committed(wal->history);
+        marker_row_moved(wal->marker, wal->row.ctid);
+        wal->verify.write = wal->verify.write && save->guarded; /* else it was written, too */
     }
-    done(wal, err);
+    save->done(wal, err);
+    save_free(save);
+    if (position_is_saving(wal)) {
+        wal_want(wal, JOB_POSITION);
+    }
 }
 
 static void on_save_result(void *arg, const PGresult *result)
 {
-    Save *save = &((WalSource *)arg)->save;
-    save->stored = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
-    if (save->stored) {
-        snprintf(save->ctid, sizeof(save->ctid), "%s", pg_needed(result, 0, 0));
+    PositionRow *row = &((WalSource *)arg)->row;
+    row->stored = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
+    if (row->stored) {
+        snprintf(row->ctid, sizeof(row->ctid), "%s", pg_needed(result, 0, 0));
     }
 }
 
-void position_send_waiting(WalSource *wal)
+void position_run(void *arg)
 {
-    if (wal->save.sql == NULL || pg_conn_is_busy(wal->control)) {
+    WalSource *wal = arg;
+    if (!position_is_saving(wal)) {
         return;
     }
-    AUTO_TEXT sql = wal->save.sql;
-    wal->save.sql = NULL;
-    wal->save.stored = false;
-    history_write_sent(&wal->history);
-    wal_ask(wal, &(PgQuery){.step = "store position",
-                            .sql = sql,
-                            .arg = wal,
-                            .result = on_save_result,
-                            .done = on_saved});
+    wal->row.stored = false;
+    history_write_sent(wal->history);
+    claim_ask(wal->claim, &(PgQuery){.step = "store position",
+                                     .sql = STAILQ_FIRST(&wal->row.saves)->sql,
+                                     .arg = wal,
+                                     .result = on_save_result,
+                                     .done = on_saved});
 }
 
-static void save_queue(WalSource *wal, const Save *save)
+static void save_queue(WalSource *wal, const Save *what)
 {
-    position_drop_waiting(wal);
-    wal->save = *save;
-    position_send_waiting(wal);
+    Save *save = x_malloc(sizeof(*save));
+    *save = *what;
+    bool first = !position_is_saving(wal);
+    STAILQ_INSERT_TAIL(&wal->row.saves, save, next);
+    if (first) { /* else on_saved() wants the next */
+        wal_want(wal, JOB_POSITION);
+    }
+}
+
+bool position_is_saving(const WalSource *wal)
+{
+    return !STAILQ_EMPTY(&wal->row.saves);
 }
 
 void position_drop_waiting(WalSource *wal)
 {
-    free(wal->save.sql);
-    wal->save = (Save){0};
+    for (Save *save; (save = STAILQ_FIRST(&wal->row.saves)) != NULL;) {
+        STAILQ_REMOVE_HEAD(&wal->row.saves, next);
+        save_free(save);
+    }
 }
 
 void position_save(WalSource *wal, const MarkerPosition *position, bool backfill,
                    void (*done)(void *arg, const Error *err))
 {
-    if (wal->save.done != NULL) {
-        return;
-    }
     bool read = wal->state == WAL_FILLING && wal->fill.complete;
     bool waiting = wal->waiting.parked.count > 0 || (wal->facts.waiting && !read);
     AUTO_TEXT pipeline = ident_literal(wal->options.pipeline->name);
@@ -116,7 +138,7 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
         wal->options.pipeline->wal.messages ? "true" : "false", wal_rotation_oldest(wal),
-        transaction, identity, wal->history.ours, waiting ? "true" : "false");
+        transaction, identity, wal->history->ours, waiting ? "true" : "false");
     save_queue(
         wal,
         &(Save){
@@ -132,32 +154,27 @@ void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err))
         "UPDATE %s AS p SET generation = '%s', writes = p.writes + 1, updated_at ="
         " clock_timestamp() WHERE p.%s AND p.writes = %llu AND p.generation IS NOT DISTINCT FROM"
         " %s::uuid RETURNING p.ctid",
-        wal->position_table, wal->history.ours, wal->position_key,
+        wal->position_table, wal->history->ours, wal->position_key,
         (unsigned long long)wal->found.writes, found);
     save_queue(wal, &(Save){.sql = sql, .done = done, .guarded = true});
 }
 
-bool position_note(WalSource *wal, const char *column, const char *value,
+void position_note(WalSource *wal, const char *column, const char *value,
                    void (*done)(void *arg, const Error *err))
 {
-    if (wal->save.done != NULL || pg_conn_is_busy(wal->control)) {
-        return false;
-    }
     char *sql = x_format("UPDATE %s AS p SET %s = %s, writes = p.writes + 1 WHERE p.%s AND"
                          " p.generation = '%s' RETURNING p.ctid",
-                         wal->position_table, column, value, wal->position_key, wal->history.ours);
+                         wal->position_table, column, value, wal->position_key, wal->history->ours);
     save_queue(wal, &(Save){.sql = sql, .done = done, .guarded = true});
-    return true;
 }
 
 void position_start_marker(WalSource *wal, const MarkerPosition *position)
 {
-    marker_start(wal->marker, &(MarkerSession){.table_oid = wal_rotation_aim(wal),
-                                               .row_table = wal->position_table,
-                                               .row_key = wal->position_key,
-                                               .row_ctid = wal->save.ctid,
-                                               .dead_letter = wal->dead_letter,
-                                               .position = position});
+    claim_start_marker(wal->claim, (MarkerSession){.table_oid = wal_rotation_aim(wal),
+                                                   .row_table = wal->position_table,
+                                                   .row_key = wal->position_key,
+                                                   .row_ctid = wal->row.ctid,
+                                                   .position = position});
     wal->verify.pushed = (MarkerPosition){0};
 }
 

@@ -38,10 +38,9 @@ static void on_noted(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
-    wal_renew_lease(wal);
     wal_rotation_look_between(wal);
 }
 
@@ -67,15 +66,16 @@ static void publisher_note(WalSource *wal)
                     " pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = %s AND NOT"
                     " a.attisdropped) ORDER BY pg_catalog.age(s.xmin) DESC,"
                     " pg_catalog.age(t.xmin) DESC, p.updated_at; ",
-                    wal->lock.table_oid, seq);
+                    claim_table(wal->claim), seq);
     }
-    publisher_add_claim(wal->options.pipeline, rows, wal->lock.table_oid, wal->history.ours, &sql);
-    wal_ask(wal, &(PgQuery){.step = "note publisher",
-                            .sql = sql.data,
-                            .rows_wanted = 1,
-                            .arg = wal,
-                            .result = on_note_result,
-                            .done = on_noted});
+    publisher_add_claim(wal->options.pipeline, rows, claim_table(wal->claim), wal->history->ours,
+                        &sql);
+    claim_ask(wal->claim, &(PgQuery){.step = "note publisher",
+                                     .sql = sql.data,
+                                     .rows_wanted = 1,
+                                     .arg = wal,
+                                     .result = on_note_result,
+                                     .done = on_noted});
 }
 
 static void on_rights_result(void *arg, const PGresult *result)
@@ -92,10 +92,9 @@ static void on_rights_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
-    wal_renew_lease(wal);
     if (wal->rotation.publisher == NULL) {
         wal_rotation_look_between(wal);
     } else {
@@ -108,35 +107,36 @@ bool wal_publisher_begin(WalSource *wal)
     Rotation *rotation = &wal->rotation;
     free(rotation->publisher);
     rotation->publisher = NULL;
-    if (*wal->look.publisher == '\0' || wal->lock.shared) {
+    if (*claim_look(wal->claim)->publisher == '\0' || claim_is_shared(wal->claim)) {
         return false;
     }
-    rotation->publisher = x_strdup(wal->look.publisher);
+    rotation->publisher = x_strdup(claim_look(wal->claim)->publisher);
     AUTO_TEXT rows = ident_literal(rotation->publisher);
     AUTO_TEXT sql = x_format("SELECT pg_catalog.has_table_privilege(%1$s, 'SELECT') AND"
                              " pg_catalog.has_table_privilege(%1$s, 'INSERT') AND"
                              " pg_catalog.has_table_privilege(%1$s, 'UPDATE') AND"
                              " pg_catalog.has_table_privilege(%1$s, 'DELETE') AS claims",
                              rows);
-    wal_ask(wal, &(PgQuery){.step = "rights on publisher",
-                            .sql = sql,
-                            .rows_wanted = 1,
-                            .arg = wal,
-                            .result = on_rights_result,
-                            .done = on_rights_done});
+    claim_ask(wal->claim, &(PgQuery){.step = "rights on publisher",
+                                     .sql = sql,
+                                     .rows_wanted = 1,
+                                     .arg = wal,
+                                     .result = on_rights_result,
+                                     .done = on_rights_done});
     return true;
 }
 
 bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
                           void (*done)(void *arg, const Error *err))
 {
-    if (wal->rotation.publisher == NULL || pg_conn_is_busy(wal->control)) {
+    if (wal->rotation.publisher == NULL || !claim_is_free(wal->claim)) {
         return false; /* whoever finds the row finds the table finished */
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_printf(&sql, "DELETE FROM %s AS p WHERE p.table_id = %u AND ", wal->rotation.publisher,
                 table_oid);
     add_ours(wal, &sql);
-    wal_ask(wal, &(PgQuery){.step = "forget publisher", .sql = sql.data, .arg = wal, .done = done});
+    claim_ask(wal->claim,
+              &(PgQuery){.step = "forget publisher", .sql = sql.data, .arg = wal, .done = done});
     return true;
 }

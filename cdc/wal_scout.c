@@ -33,7 +33,7 @@ void scout_read_tree(WalSource *wal, const PGresult *row)
     relations_release(&scout->relations);
     scout->relations = (Relations){.pipeline = wal->options.pipeline,
                                    .event_schema = wal->table->schema,
-                                   .table_oid = wal->lock.table_oid,
+                                   .table_oid = claim_table(wal->claim),
                                    .old = known->old,
                                    .schema = x_strdup(known->schema),
                                    .name = x_strdup(known->name)};

@@ -21,12 +21,12 @@ static void on_streaming(void *arg)
 {
     WalSource *wal = arg;
     bool was_filling = wal->fill.complete;
-    wal->begun = true;
+    claim_begin(wal->claim);
     wal->state = WAL_ACTIVE;
     wal->waiting.rereading = false;
     AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("streaming", &err)) {
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     char lsn[24];
@@ -70,7 +70,7 @@ void wal_slot_unreadable(WalSource *wal, const Error *err)
         error_copy(&wal->unreadable, &copy);
         copy.class = ERROR_RETRY;
     }
-    wal_lose(wal, &copy);
+    claim_lose(wal->claim, &copy);
 }
 
 static void on_stream_refused(void *arg, const Error *err)
@@ -100,7 +100,7 @@ static void on_stream_refused(void *arg, const Error *err)
         wal_slot_unreadable(wal, &copy);
         return;
     }
-    wal_lose(wal, &copy);
+    claim_lose(wal->claim, &copy);
 }
 
 static int slot_protocol(int server_version)
@@ -163,11 +163,11 @@ static void on_position_saved(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->gap_accepted = wal->closing_gap;
-    position_start_marker(wal, &wal->save.position);
+    position_start_marker(wal, &(MarkerPosition){.lsn = wal->start_lsn});
     fill_start(wal);
 }
 
@@ -195,7 +195,7 @@ static void on_slot_created(void *arg, const Error *err)
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "creating slot '%s'", wal->options.pipeline->wal.slot);
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
     char lsn[24];
@@ -233,7 +233,7 @@ static void slot_create_slot(WalSource *wal)
 static void slot_begin(WalSource *wal)
 {
     position_forget(wal);
-    history_adopt(&wal->history, &wal->found);
+    history_adopt(wal->history, &wal->found);
     wal->facts.position = (MarkerPosition){0};
     wal->facts.publication_then[0] = '\0';
     verify_begin(wal);
@@ -243,7 +243,7 @@ static void on_slot_dropped(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     slot_create_slot(wal);
@@ -307,7 +307,7 @@ static void on_claimed(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     position_start_marker(wal, &wal->facts.position);
@@ -334,7 +334,7 @@ void wal_slot_nothing_missed(WalSource *wal)
 void wal_slot_missed(WalSource *wal, const Error *gap)
 {
     if (!wal->options.config->new_slot || wal->gap_accepted) {
-        wal_lose(wal, gap);
+        claim_lose(wal->claim, gap);
         return;
     }
     marker_stop(wal->marker);
@@ -347,13 +347,13 @@ static void slot_go_on(WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     bool failed_over = facts->left_timeline != 0;
-    uint32_t last = wal->history.last.table_oid;
+    uint32_t last = wal->history->last.table_oid;
     bool replaced =
-        wal->history.known && last != wal->lock.table_oid && !wal_rotation_has(wal, last);
+        wal->history->known && last != claim_table(wal->claim) && !wal_rotation_has(wal, last);
     if (failed_over || replaced || wal->distrust || facts->history == HISTORY_NEWER_OWNER) {
         position_forget(wal);
     }
-    history_adopt(&wal->history, &wal->found);
+    history_adopt(wal->history, &wal->found);
     verify_begin(wal);
     if (failed_over && !facts->backfill) {
         log_write(LOG_WARN, wal->options.pipeline->name, CODE_SLOT_FAILED_OVER,
@@ -369,12 +369,12 @@ static void slot_go_on(WalSource *wal)
 static void slot_compare_history(WalSource *wal)
 {
     SlotFacts *facts = &wal->facts;
-    const History *last = &wal->history.last;
+    const History *last = &wal->history->last;
     History found = wal->found;
     if (wal->live && !wal->distrust) {
         facts->known = marker_position(wal->marker);
     }
-    if (wal->history.known) {
+    if (wal->history->known) {
         found.table_oid =
             last->table_oid; /* a table made again shows in the publication's identity */
         if (facts->left_timeline != 0) {
@@ -383,7 +383,7 @@ static void slot_compare_history(WalSource *wal)
         }
     }
     facts->history =
-        history_judge(&wal->history, &found, facts->difference, sizeof(facts->difference));
+        history_judge(wal->history, &found, facts->difference, sizeof(facts->difference));
     if (facts->history == HISTORY_NEWER_OWNER) {
         facts->known = (MarkerPosition){0};
     }
@@ -418,13 +418,13 @@ void wal_slot_decide(WalSource *wal)
     }
     switch (verdict) {
     case SLOT_REFUSED:
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         break;
     case SLOT_GAP:
         if (may_close) {
             slot_accept_gap(wal, &err);
         } else {
-            wal_lose(wal, &err);
+            claim_lose(wal->claim, &err);
         }
         break;
     case SLOT_CREATE:
@@ -470,7 +470,7 @@ static void on_history_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL && !pg_conn_is_open(wal->walsender)) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal_slot_decide(wal); /* a history file that is not there holds nothing */
@@ -480,11 +480,11 @@ static void on_identity_done(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     SlotFacts *facts = &wal->facts;
-    int last = wal->history.known ? (int)wal->history.last.timeline : facts->timeline;
+    int last = wal->history->known ? (int)wal->history->last.timeline : facts->timeline;
     facts->left_timeline = facts->position_timeline != facts->timeline ? facts->position_timeline
                            : last != facts->timeline                   ? last
                                                                        : 0;
@@ -505,7 +505,7 @@ static void on_walsender_set(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     pg_conn_send(wal->walsender, &(PgQuery){.step = "IDENTIFY_SYSTEM",
@@ -521,10 +521,10 @@ void wal_slot_walsender_opened(void *arg, const Error *err)
     WalSource *wal = arg;
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        if (wal->begun) { /* what a human must mend is waited for */
+        if (claim_has_begun(wal->claim)) { /* what a human must mend is waited for */
             copy.class = ERROR_RETRY;
         }
-        wal_lose(wal, &copy);
+        claim_lose(wal->claim, &copy);
         return;
     }
     /* The texts of the stream are printed with the settings of this session. */

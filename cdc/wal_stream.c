@@ -109,12 +109,12 @@ void stream_send_status(WalSource *wal, bool reply)
     if (PQputCopyData(pg, message, WIRE_STATUS_BYTES) != 1 || PQflush(pg) < 0) {
         AUTO_TEXT reason = pg_message(pg);
         error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "%s", reason);
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     wal->stream.status_us = clock_monotonic_us();
     if (FAILPOINT_FAILS("feedback_sent", &err)) {
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
     }
 }
 
@@ -131,7 +131,7 @@ void stream_advance_idle(WalSource *wal)
     }
     uint64_t until = wal->idle.wanted ? wal->idle.until : position + IDLE_BYTES;
     if (told >= until && proven < until) {
-        wal_session_ping(wal);
+        claim_ping(wal->claim);
         return;
     }
     if (proven > position && proven >= until) {
@@ -167,7 +167,7 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
         AUTO_ERROR err = {0};
         error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is stopping and waits for us; hanging up");
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
     }
 }
 
@@ -199,7 +199,7 @@ static void stream_ended(WalSource *wal)
         err.code = CODE_SLOT_LOST;
     } else if (err.class == ERROR_FATAL && sqlstate_is(&err, "XX000")) {
         err.class = ERROR_RETRY; /* an internal error of decoding: may pass, and must be seen */
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     wal_slot_unreadable(wal, &err);
@@ -297,7 +297,7 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
         error_set(&err, CODE_PG_PROTOCOL,
                   "a message of the stream tells of %s, beyond the end of the server's log, %s",
                   lsn_format(furthest, a), lsn_format(wal->log_end, b));
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return false;
     }
     if (stream_must_ask(wal, message, &relation)) {
@@ -313,7 +313,7 @@ static bool stream_take(WalSource *wal, char **bytes, size_t length)
     WireMessage message;
     AUTO_ERROR err = {0};
     if (wire_read(*bytes, length, &message, &err) != OK) {
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return false;
     }
     if (!stream_believe(wal, &message, *bytes, length)) {
@@ -470,7 +470,7 @@ void stream_watch(WalSource *wal)
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
                   (long long)wal->options.pipeline->claim.lease_ms);
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     stream_send_status(wal, silent_us > lease_us / 2 || wal->idle.wanted);

@@ -19,7 +19,7 @@
 const char *verify_changed(const WalSource *wal)
 {
     const char *then = wal->facts.publication_then;
-    const char *now = wal->look.identity;
+    const char *now = claim_look(wal->claim)->identity;
     if (wal->rotation.continuous) {
         return "";
     }
@@ -29,7 +29,7 @@ const char *verify_changed(const WalSource *wal)
 void verify_begin(WalSource *wal)
 {
     Verify *verify = &wal->verify;
-    const PreconditionLook *look = &wal->look;
+    const PreconditionLook *look = claim_look(wal->claim);
     const SlotFacts *facts = &wal->facts;
     *verify = (Verify){.wal_end = facts->position.lsn};
     verify->unproven = *verify_changed(wal) != '\0';
@@ -95,7 +95,7 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
             "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
             "comparing the table with the log before anything is read",
             wal->options.pipeline->outbox.table, identity, verify->identity);
-        wal_lose(wal, &err);
+        claim_lose(wal->claim, &err);
         return;
     }
     if (wal_end > verify->wal_end) {
@@ -104,12 +104,12 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
             verify_push(wal, true);
         }
     }
-    verify_send_waiting(wal);
+    verify_go_on(wal);
 }
 
 bool verify_same_publication(WalSource *wal)
 {
-    const PreconditionLook *look = &wal->look;
+    const PreconditionLook *look = claim_look(wal->claim);
     bool same = strcmp(look->identity, wal->verify.identity) == 0;
     if (look->taken && !look->pending && (!same || precondition_broken(look) == NULL)) {
         verify_take(wal, look->wal_end, look->identity);
@@ -125,11 +125,11 @@ void verify_adopt(WalSource *wal)
     }
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
               "no event was missed while the publication was changed: going on");
-    snprintf(verify->identity, sizeof(verify->identity), "%s", wal->look.identity);
+    snprintf(verify->identity, sizeof(verify->identity), "%s", claim_look(wal->claim)->identity);
     verify->unproven = false;
     verify->write = true;
-    if (!wal->look.pending && wal->look.wal_end > verify->wal_end) {
-        verify->wal_end = wal->look.wal_end;
+    if (!claim_look(wal->claim)->pending && claim_look(wal->claim)->wal_end > verify->wal_end) {
+        verify->wal_end = claim_look(wal->claim)->wal_end;
     }
 }
 
@@ -156,35 +156,22 @@ static void on_identity_stored(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
-    position_send_waiting(wal);
-    marker_next(wal->marker);
     wal_check_drained(wal);
 }
 
 static void verify_store_identity(WalSource *wal)
 {
     AUTO_TEXT identity = ident_literal(wal->verify.identity);
-    wal->verify.write = !position_note(wal, "publication", identity, on_identity_stored);
-}
-
-void verify_read_look(WalSource *wal, const PGresult *result)
-{
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
-        precondition_read_wal_end(result, &wal->look.wal_end)) {
-        return;
-    }
-    uint64_t wal_end = wal->look.wal_end;
-    precondition_release(&wal->look);
-    precondition_read(wal->table, result, 0, PRECONDITION_RUNNING, &wal->look);
-    wal->look.wal_end = wal_end;
+    wal->verify.write = false;
+    position_note(wal, "publication", identity, on_identity_stored);
 }
 
 static void on_last_result(void *arg, const PGresult *result)
 {
-    verify_read_look(arg, result);
+    claim_read_last_look(((WalSource *)arg)->claim, result);
 }
 
 static void on_last_done(void *arg, const Error *err)
@@ -192,11 +179,10 @@ static void on_last_done(void *arg, const Error *err)
     WalSource *wal = arg;
     wal->verify.asking = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
-    wal_renew_lease(wal);
-    const PreconditionLook *look = &wal->look;
+    const PreconditionLook *look = claim_look(wal->claim);
     if (look->taken && !look->pending && precondition_broken(look) == NULL &&
         strcmp(look->identity, wal->verify.identity) == 0) {
         verify_take(wal, look->wal_end, look->identity);
@@ -204,24 +190,30 @@ static void on_last_done(void *arg, const Error *err)
     wal_check_drained(wal);
 }
 
-void verify_send_waiting(WalSource *wal)
+void verify_run(void *arg)
 {
+    WalSource *wal = arg;
     Verify *verify = &wal->verify;
-    if (wal->state != WAL_ACTIVE || pg_conn_is_busy(wal->control) || verify->asking) {
+    if (wal->state != WAL_ACTIVE || !verify->ask) {
         return;
     }
-    if (verify->ask) {
-        verify->ask = false;
-        verify->asking = true;
-        AUTO_BUFFER sql = TEXT_EMPTY;
-        wal_session_add_look(wal, &sql);
-        wal_ask(wal, &(PgQuery){.step = "verify last row",
-                                .sql = sql.data,
-                                .rows_wanted = 2,
-                                .arg = wal,
-                                .result = on_last_result,
-                                .done = on_last_done});
-    } else if (verify->write && !marker_pending(wal->marker)) {
+    verify->ask = false;
+    verify->asking = true;
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    wal_session_add_look(wal, &sql);
+    claim_ask(wal->claim, &(PgQuery){.step = "verify last row",
+                                     .sql = sql.data,
+                                     .rows_wanted = 2,
+                                     .arg = wal,
+                                     .result = on_last_result,
+                                     .done = on_last_done});
+}
+
+void verify_go_on(WalSource *wal)
+{
+    Verify *verify = &wal->verify;
+    if (wal->state == WAL_ACTIVE && verify->write && !verify->asking && !verify->ask &&
+        !marker_pending(wal->marker)) {
         verify_store_identity(wal);
     }
 }
@@ -233,7 +225,7 @@ bool verify_last(WalSource *wal)
     if (behind && !verify->asked) {
         verify->asked = true;
         verify->ask = true;
-        verify_send_waiting(wal);
+        wal_want(wal, JOB_VERIFY);
     }
     return verify->ask || verify->asking;
 }

@@ -237,7 +237,7 @@ static void on_waiting_recorded(void *arg, const Error *err)
     WalSource *wal = arg;
     wal->waiting.asking = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     wal->waiting.recorded = true;
@@ -270,19 +270,17 @@ static void on_waiting_done(void *arg, const Error *err)
     Waiting *waiting = &wal->waiting;
     waiting->asking = false;
     if (err != NULL) {
-        wal_lose(wal, err);
+        claim_lose(wal->claim, err);
         return;
     }
     if (waiting->replaced) {
-        wal_session_lose_table(wal); /* the start finds both */
+        claim_lose_table(wal->claim); /* the start finds both */
         return;
     }
-    wal_renew_lease(wal);
     waiting_judge(wal);
     if (waiting->oldest != NULL) {
         waiting_later(wal);
     }
-    marker_next(wal->marker);
     waiting_go_on(wal);
     wal_check_drained(wal);
     wal->source.events.progress(wal->source.events.arg);
@@ -317,19 +315,20 @@ static void waiting_add_question(WalSource *wal, Text *sql)
 static void waiting_ask(WalSource *wal)
 {
     if (!wal->waiting.recorded) {
-        wal->waiting.asking = position_note(wal, "waiting", "true", on_waiting_recorded);
+        wal->waiting.asking = true;
+        position_note(wal, "waiting", "true", on_waiting_recorded);
         return;
     }
     wal->waiting.asking = true;
     wal->waiting.replaced = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
     waiting_add_question(wal, &sql);
-    wal_ask(wal, &(PgQuery){.step = "rows that wait",
-                            .sql = sql.data,
-                            .arg = wal,
-                            .rows_wanted = 1,
-                            .result = on_waiting_result,
-                            .done = on_waiting_done});
+    claim_ask(wal->claim, &(PgQuery){.step = "rows that wait",
+                                     .sql = sql.data,
+                                     .arg = wal,
+                                     .rows_wanted = 1,
+                                     .result = on_waiting_result,
+                                     .done = on_waiting_done});
 }
 
 /* Everything came back and is marked: the source begins again. */
@@ -339,20 +338,33 @@ static void waiting_begin_again(WalSource *wal)
     wal->waiting.reread = wal->waiting.stands = false;
     wal->waiting.rereading = true;
     wal_take_up(wal);
-    wal_session_look(wal);
+    wal_want(wal, JOB_FACTS);
+}
+
+static bool waiting_may_go_on(const WalSource *wal)
+{
+    return waiting_is_connected(wal) && !wal->waiting.asking &&
+           !event_pending(wal->waiting.timer, EV_TIMEOUT, NULL);
+}
+
+void waiting_run(void *arg)
+{
+    WalSource *wal = arg;
+    if (waiting_may_go_on(wal) && wal->waiting.oldest != NULL) {
+        waiting_ask(wal);
+    }
 }
 
 void waiting_go_on(WalSource *wal)
 {
     Waiting *waiting = &wal->waiting;
-    if (!waiting_is_connected(wal) || waiting->asking || pg_conn_is_busy(wal->control) ||
-        event_pending(waiting->timer, EV_TIMEOUT, NULL)) {
+    if (!waiting_may_go_on(wal)) {
         return;
     }
     if (waiting->oldest != NULL) {
-        waiting_ask(wal);
+        wal_want(wal, JOB_WAITING);
     } else if (waiting->reread && wal->outstanding == 0 && !marker_pending(wal->marker) &&
-               wal->save.done == NULL) {
+               !position_is_saving(wal)) {
         waiting_begin_again(wal);
     }
 }

@@ -1,14 +1,11 @@
 /* outboxd check: configuration, then database, then brokers; every problem with its remedy. */
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "app/check.h"
 #include "app/commands.h"
-#include "app/problems_print.h"
-#include "base/memory.h"
+#include "check/check.h"
+#include "command/problems_print.h"
 
 typedef struct CheckOptions {
     ConfigOverrides overrides;
@@ -18,37 +15,6 @@ typedef struct CheckOptions {
     int64_t replication; /* likewise */
     StringList topic_config;
 } CheckOptions;
-
-static void check_add(Check *check, bool warning, const char *place, const char *remedy,
-                      const char *format, va_list args) __attribute__((format(printf, 5, 0)));
-
-static void check_add(Check *check, bool warning, const char *place, const char *remedy,
-                      const char *format, va_list args)
-{
-    char *message = NULL;
-    if (vasprintf(&message, format, args) >= 0) {
-        problems_add(check->problems, warning, place, remedy, "%s", message);
-        free(message);
-    }
-}
-
-void check_problem(Check *check, ExitCode kind, const char *place, const char *remedy,
-                   const char *format, ...)
-{
-    check->code = check->code == EXIT_OK ? kind : check->code;
-    va_list args;
-    va_start(args, format);
-    check_add(check, false, place, remedy, format, args);
-    va_end(args);
-}
-
-void check_warning(Check *check, const char *place, const char *remedy, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    check_add(check, true, place, remedy, format, args);
-    va_end(args);
-}
 
 static void check_summary(const Check *check)
 {
@@ -101,19 +67,6 @@ static void check_run(Check *check, bool offline)
     }
 }
 
-static void check_free(Check *check)
-{
-    for (size_t i = 0; i < check->topic_count; i++) {
-        free(check->topics[i].name);
-        free(check->topics[i].user);
-        free(check->topics[i].event);
-        free(check->topics[i].record_event);
-        free(check->topics[i].emit_limit);
-    }
-    free(check->topics);
-    text_free(&check->facts);
-}
-
 static int check_command(CommandLine *line)
 {
     const CheckOptions *options = line->options;
@@ -150,24 +103,24 @@ static const Flag FLAGS[] = {
     {FLAG_CONFIG(CheckOptions, overrides)},
     {FLAG_DSN(CheckOptions, overrides)},
     {FLAG_BROKERS(CheckOptions, overrides)},
-    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "the configuration only"},
+    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "check only the configuration"},
     {.name = "create-topics",
      FLAG_SWITCH(CheckOptions, create_topics),
-     .help = "make the topics that are missing"},
+     .help = "create missing topics"},
     {.name = "partitions",
      .value = "N",
      FLAG_COUNT(CheckOptions, partitions),
      .least = 1,
      .most = NUMBER_MOST,
      .needs = "create-topics",
-     .help = "partitions of new topics; default: the broker's"},
+     .help = "number of partitions of new topics (default: the broker's)"},
     {.name = "replication",
      .value = "N",
      FLAG_COUNT(CheckOptions, replication),
      .least = 1,
      .most = NUMBER_MOST,
      .needs = "create-topics",
-     .help = "replicas of new topics; default: the broker's"},
+     .help = "number of replicas of new topics (default: the broker's)"},
     {.name = "topic-config",
      .value = "K=V",
      FLAG_LIST(CheckOptions, topic_config),
@@ -177,21 +130,20 @@ static const Flag FLAGS[] = {
     {0}};
 static const FlagRule RULES[] = {
     {"create-topics", "offline", "--create-topics needs the brokers: leave --offline out"}, {0}};
-static const CommandExit EXITS[] = {
-    {EXIT_OK, "no problem (warnings do not count); else that of the first kind of problem"},
-    {EXIT_CONFIG, "configuration"},
-    {EXIT_POSTGRES, "database"},
-    {EXIT_KAFKA, "Kafka"},
-    {EXIT_GAP, "data gap"},
-    {0}};
+static const CommandExit EXITS[] = {{EXIT_OK, "no problem; warnings do not count"},
+                                    {EXIT_CONFIG, "a problem in the configuration"},
+                                    {EXIT_POSTGRES, "a problem with the database"},
+                                    {EXIT_KAFKA, "a problem with Kafka"},
+                                    {EXIT_GAP, "data gap"},
+                                    {0}};
 static const CheckOptions DEFAULTS = {.partitions = -1, .replication = -1};
 
 const Command COMMAND_CHECK = {
     .name = "check",
-    .summary = "finds what is wrong in configuration, database and brokers",
-    .about = "Looks at the configuration, then at the database, then at the brokers, and shows "
-             "every problem with its remedy. Nothing is changed, except that --create-topics makes "
-             "missing topics.",
+    .summary = "checks configuration, database and brokers",
+    .about = "Checks the configuration, then the database, then the brokers, and shows every "
+             "problem with its remedy. It changes nothing, except that --create-topics creates "
+             "missing topics. The exit code is that of the first kind of problem.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = FLAGS,

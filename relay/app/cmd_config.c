@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/problems_print.h"
-#include "app/screen.h"
 #include "base/error.h"
+#include "command/problems_print.h"
+#include "command/screen.h"
 #include "config/print.h"
 
 typedef struct ConfigOptions {
@@ -36,8 +36,8 @@ static int config_print_effective(const ConfigOverrides *overrides, Text *text)
 enum { CONFIG_PRINT, CONFIG_SCHEMA, CONFIG_FORMS };
 static const CommandForm FORMS[CONFIG_FORMS] = {
     [CONFIG_PRINT] = {.verb = "print",
-                      .help = "the complete commented sample; with an option the effective values, "
-                              "each with the place it came from, secrets masked"},
+                      .help = "the complete commented sample. With an option: the effective "
+                              "values, each with its origin, and secrets masked"},
     [CONFIG_SCHEMA] = {.verb = "schema", .help = "every option as JSON"},
 };
 
@@ -64,8 +64,8 @@ static const Flag FLAGS[] = {
 
 const Command COMMAND_CONFIG = {
     .name = "config",
-    .summary = "the commented sample, or the values in effect",
-    .about = "Shows the configuration: all options, or those of a file.",
+    .summary = "prints the commented sample, or the effective values",
+    .about = "Prints all options, or the effective configuration.",
     .forms = FORMS,
     .form_count = CONFIG_FORMS,
     .flags = FLAGS,

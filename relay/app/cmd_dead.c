@@ -7,14 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "app/command_help.h"
 #include "app/commands.h"
-#include "app/dead_print.h"
-#include "app/dead_store.h"
-#include "app/overrides.h"
-#include "app/screen.h"
 #include "base/memory.h"
+#include "command/command_help.h"
+#include "command/overrides.h"
+#include "command/screen.h"
 #include "config/config.h"
+#include "dead/dead_print.h"
+#include "dead/dead_store.h"
 #include "pg/result.h"
 
 enum { LIMIT_DEFAULT = 50, NAMED_MAX = 20 };
@@ -40,7 +40,7 @@ static bool id_valid(const char *text)
 static int dead_check_ids(const CommandLine *line, const DeadOptions *options, bool show)
 {
     if (options->filter.code != NULL && options->id_count > 0) {
-        return command_refuse(line->command, "--code narrows list and --all, not ids");
+        return command_refuse(line->command, "--code applies to list and --all, not to ids");
     }
     for (int i = 0; i < options->id_count; i++) { /* show takes the id of an event, too */
         bool numeric = strspn(options->ids[i], "0123456789") == strlen(options->ids[i]);
@@ -79,7 +79,8 @@ static int dead_fail(const char *id, const Error *err)
 
 static int dead_gone(const char *id, bool once_there)
 {
-    (void)fprintf(stderr, "outboxd dead: %s: not there%s\n", id, once_there ? " (any more)" : "");
+    (void)fprintf(stderr, "outboxd dead: %s: no such dead letter%s\n", id,
+                  once_there ? " any more" : "");
     return EXIT_CONFIG;
 }
 
@@ -92,7 +93,7 @@ static int dead_list(const DeadStore *store, const DeadOptions *options)
 {
     AUTO_ERROR err = {0};
     AUTO_BUFFER out = TEXT_EMPTY;
-    AUTO(PGresult, dead_store_clear) rows = NULL;
+    AUTO(PGresult, pg_session_free_result) rows = NULL;
     int64_t total = 0;
     if (dead_store_list(store, &options->filter, options->limit, &rows, &total, &err) != OK) {
         return dead_fail(NULL, &err);
@@ -111,7 +112,7 @@ static int dead_show(const DeadStore *store, const DeadOptions *options)
     AUTO_BUFFER out = TEXT_EMPTY;
     for (int i = 0; i < options->id_count; i++) {
         AUTO_ERROR err = {0};
-        AUTO(PGresult, dead_store_clear) row = NULL;
+        AUTO(PGresult, pg_session_free_result) row = NULL;
         if (dead_store_find(store, options->ids[i], false, &row, &err) != OK) {
             return dead_fail(options->ids[i], &err);
         }
@@ -150,7 +151,7 @@ static int dead_requeue(const DeadStore *store, const DeadOptions *options, cons
                         bool *ret_stop)
 {
     AUTO_ERROR err = {0};
-    AUTO(PGresult, dead_store_clear) row = NULL;
+    AUTO(PGresult, pg_session_free_result) row = NULL;
     DeadOutcome outcome = DEAD_GONE;
     if (dead_store_requeue(store, id, &outcome, &row, &err) != OK) {
         *ret_stop = true;
@@ -175,7 +176,7 @@ static int dead_discard(const DeadStore *store, const DeadOptions *options, cons
                         bool *ret_stop)
 {
     AUTO_ERROR err = {0};
-    AUTO(PGresult, dead_store_clear) row = NULL;
+    AUTO(PGresult, pg_session_free_result) row = NULL;
     if (dead_store_discard(store, id, &row, &err) != OK) {
         *ret_stop = true;
         return dead_fail(id, &err);
@@ -196,7 +197,7 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
     }
     for (int i = 0; i < count && i < NAMED_MAX; i++) {
         AUTO_ERROR err = {0};
-        AUTO(PGresult, dead_store_clear) row = NULL;
+        AUTO(PGresult, pg_session_free_result) row = NULL;
         AUTO_BUFFER line = TEXT_EMPTY;
         if (dead_store_find(store, ids[i], false, &row, &err) != OK) {
             *ret_code = dead_fail(ids[i], &err);
@@ -210,10 +211,11 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
     if (count > NAMED_MAX) {
         (void)fprintf(stderr, "  and %d more\n", count - NAMED_MAX);
     }
-    (void)fprintf(stderr, "Delete %s for good? Nobody else has these events. [y/N] ",
+    (void)fprintf(stderr, "Delete %s permanently? No other copy of these events exists. [y/N] ",
                   count == 1 ? "this dead letter" : "these dead letters");
     if (isatty(STDIN_FILENO) != 1) {
-        (void)fputs("\nnothing was discarded: there is no terminal to answer at; add --yes\n",
+        (void)fputs("\n"
+                    "nothing was discarded: nobody can answer without a terminal; add --yes\n",
                     stderr);
         *ret_code = EXIT_CONFIG;
         return false;
@@ -244,8 +246,8 @@ static int dead_change(const DeadStore *store, const DeadOptions *options, bool 
     }
     if (requeue && done > 0) { /* that it was requeued is not yet that it was published */
         (void)fprintf(stderr,
-                      "What is not mended comes back as a new dead letter, with a new id: see "
-                      "outboxd dead list, or EVENT_SET_ASIDE in the relay's log.\n");
+                      "An event that still cannot be published becomes a new dead letter with a "
+                      "new id: see outboxd dead list, or EVENT_SET_ASIDE in the relay's log.\n");
     }
     return code;
 }
@@ -254,7 +256,7 @@ static int dead_change(const DeadStore *store, const DeadOptions *options, bool 
 static int dead_change_all(const DeadStore *store, const DeadOptions *options, bool requeue)
 {
     AUTO_ERROR err = {0};
-    AUTO(PGresult, dead_store_clear) rows = NULL;
+    AUTO(PGresult, pg_session_free_result) rows = NULL;
     int64_t total = 0;
     if (dead_store_list(store, &options->filter, 0, &rows, &total, &err) != OK) {
         return dead_fail(NULL, &err);
@@ -296,35 +298,38 @@ static int dead_run(const char *verb, const DeadOptions *options, const Config *
 
 enum { DEAD_LIST, DEAD_SHOW, DEAD_REQUEUE, DEAD_DISCARD, DEAD_FORMS };
 static const CommandForm FORMS[DEAD_FORMS] = {
-    [DEAD_LIST] = {.verb = "list", .plural = "ids", .help = "the newest first: when, what, why"},
-    [DEAD_SHOW] = {.verb = "show",
-                   .argument = "ID",
+    [DEAD_LIST] = {.verb = "list",
                    .plural = "ids",
-                   .least = 1,
-                   .most = SIZE_MAX,
-                   .help = "everything that is kept: the event, the record it became, the reason, "
-                           "the remedy. ID is the number that list shows, or the event's own id, "
-                           "as in the relay's log"},
+                   .help = "lists dead letters, newest first: when, what and why"},
+    [DEAD_SHOW] =
+        {.verb = "show",
+         .argument = "ID",
+         .plural = "ids",
+         .least = 1,
+         .most = SIZE_MAX,
+         .help =
+             "shows everything that is stored: the event, its record, the reason and the remedy. "
+             "ID is the number that list shows, or the event id, as in the relay's log"},
     [DEAD_REQUEUE] = {.verb = "requeue",
                       .argument = "ID",
                       .plural = "ids",
                       .least = 1,
                       .most = SIZE_MAX,
                       .or_flag = "all",
-                      .help = "publishes them again, through the outbox: in one transaction the "
-                              "event is inserted as a new row of the pipeline's table, with the "
-                              "same event id and every column as it was stored, and the dead "
-                              "letter is deleted. Mend the cause first. The event gets a new "
-                              "number: it is published after newer events of its key. If it fails "
-                              "again, it is a new dead letter with a new id, whose attempts count "
-                              "from 1 again"},
+                      .help =
+                          "publishes the events again through the outbox. Fix the cause first. In "
+                          "one transaction, the command inserts the event as a new row of the "
+                          "pipeline's table, with the same event id and every column as it was "
+                          "stored, and deletes the dead letter. The event gets a new number, so it "
+                          "is published after newer events of its key. If it fails again, it "
+                          "becomes a new dead letter with a new id, and its attempts count from 1"},
     [DEAD_DISCARD] = {.verb = "discard",
                       .argument = "ID",
                       .plural = "ids",
                       .least = 1,
                       .most = SIZE_MAX,
                       .or_flag = "all",
-                      .help = "deletes them for good; asks first"},
+                      .help = "deletes the events permanently. It asks first"},
 };
 
 static int dead_command(CommandLine *line)
@@ -357,36 +362,38 @@ static const Flag FLAGS[] = {
      .value = "CODE",
      FLAG_TEXT(DeadOptions, filter.code),
      .forms = COMMAND_FORM(DEAD_LIST) | COMMAND_FORM(DEAD_REQUEUE) | COMMAND_FORM(DEAD_DISCARD),
-     .help = "only those with this code, such as RECORD_TOO_LARGE"},
+     .help = "only dead letters with this code, such as RECORD_TOO_LARGE"},
     {.name = "limit",
      .value = "N",
      FLAG_COUNT(DeadOptions, limit),
      .least = 1,
      .forms = COMMAND_FORM(DEAD_LIST),
-     .help = "list so many (default 50)"},
+     .help = "list at most N (default 50)"},
     {.name = "all",
      FLAG_SWITCH(DeadOptions, all),
      .forms = COMMAND_FORM(DEAD_REQUEUE) | COMMAND_FORM(DEAD_DISCARD),
-     .help = "all that match, those with the lowest id first"},
+     .help = "all dead letters that match, lowest id first"},
     {.name = "yes",
      FLAG_SWITCH(DeadOptions, yes),
      .unsaid = COMMAND_FORM(DEAD_LIST) | COMMAND_FORM(DEAD_SHOW) | COMMAND_FORM(DEAD_REQUEUE),
-     .help = "discard without asking"},
-    {.name = "json", FLAG_SWITCH(DeadOptions, json), .help = "JSON instead of text"},
+     .help = "do not ask before discarding"},
+    {.name = "json", FLAG_SWITCH(DeadOptions, json), .help = "print JSON instead of text"},
     {0}};
 static const CommandExit EXITS[] = {
     {EXIT_OK, "done"},
-    {EXIT_CONFIG, "usage or configuration error, an id is not there, an event cannot be requeued"},
-    {EXIT_POSTGRES, "PostgreSQL"},
+    {EXIT_CONFIG, "usage or configuration error, an id that does "
+                  "not exist, or an event that cannot be requeued"},
+    {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses a statement"},
     {0}};
 static const DeadOptions DEFAULTS = {.limit = LIMIT_DEFAULT};
 
 const Command COMMAND_DEAD = {
     .name = "dead",
-    .summary = "events that were set aside: why, and what becomes of them",
-    .about = "Events that could not be published and were set aside (on_poison, on_unrouted = "
-             "\"dead_letter\").",
-    .notes = "The role needs what members of outbox_relay have.",
+    .summary = "shows, requeues or discards dead letters",
+    .about =
+        "Dead letters are events that could not be published and were stored in outbox.dead_letter "
+        "instead (on_poison, on_unrouted, on_missing_topic = \"dead_letter\").",
+    .notes = "The role needs the privileges of outbox_relay.",
     .forms = FORMS,
     .form_count = DEAD_FORMS,
     .flags = FLAGS,

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "app/commands.h"
-#include "app/screen.h"
 #include "base/error.h"
 #include "base/log_codes.h"
+#include "command/screen.h"
 #include "config/nearest.h"
 
 typedef struct ExplainOptions {
@@ -28,7 +28,8 @@ static int explain_unknown(const char *code)
     AUTO_BUFFER safe = TEXT_EMPTY;
     screen_add(&safe, false, COLOUR_NONE, code);
     (void)fprintf(stderr, "outboxd explain: no code '%s'%s%s%s\n", text_string(&safe),
-                  meant != NULL ? "; did you mean " : "; see: outboxd explain --markdown",
+                  meant != NULL ? "; did you mean "
+                                : "; for all codes, run: outboxd explain --markdown",
                   meant != NULL ? meant : "", meant != NULL ? "?" : "");
     return EXIT_CONFIG;
 }
@@ -55,13 +56,13 @@ static const CommandForm FORMS[] = {
     {.argument = "CODE", .plural = "a code", .least = 1, .most = 1, .or_flag = "markdown"}};
 static const Flag FLAGS[] = {{.name = "markdown",
                               FLAG_SWITCH(ExplainOptions, markdown),
-                              .help = "all codes (relay/LOGS.md)"},
+                              .help = "print all codes as Markdown (relay/LOGS.md)"},
                              {0}};
 
 const Command COMMAND_EXPLAIN = {
     .name = "explain",
-    .summary = "what the code of a log line or error means, and what to do",
-    .about = "What the code of a log line, an error or a dead letter means, and what to do.",
+    .summary = "explains the code of a log line or error",
+    .about = "Says what the code of a log line, an error or a dead letter means, and what to do.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = FLAGS,

@@ -1,4 +1,4 @@
-/* cmd_migrate: the screen of `outboxd migrate`; the work is in pg/migrate.h. Results go
+/* cmd_migrate: the screen of `outboxd migrate`; the work is in migrate/migrate.h. Results go
  * to stdout, errors to stderr with their remedy. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,13 +7,13 @@
 
 #include "app/commands.h"
 #include "app/migrate_arguments.h"
-#include "app/problems_print.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "command/problems_print.h"
 #include "config/dsn.h"
-#include "pg/migrate.h"
-#include "pg/migrate_script.h"
+#include "migrate/migrate.h"
+#include "migrate/migrate_script.h"
 
 static int report_error(const Error *err)
 {
@@ -82,7 +82,7 @@ static void print_step(void *context, const Migration *migration, const char *ou
     (void)context;
     char duration[32] = "";
     if (strcmp(outcome, "skipped") == 0) {
-        snprintf(duration, sizeof(duration), "that is remembered");
+        snprintf(duration, sizeof(duration), "later runs remember this");
     } else if (duration_ms >= 0) {
         snprintf(duration, sizeof(duration), "%ld ms", duration_ms);
     }
@@ -91,9 +91,9 @@ static void print_step(void *context, const Migration *migration, const char *ou
     (void)fflush(stdout); /* seen at once, and before an error of the next one */
 }
 
-static const char WITHOUT_ROLES[] = ", without the roles outbox_writer and outbox_relay, as "
-                                    "--no-roles or --writer and --relay said;"
-                                    " outboxd migrate --roles makes them";
+static const char WITHOUT_ROLES[] =
+    ", without the roles outbox_writer and outbox_relay, because of --no-roles, or --writer and "
+    "--relay; outboxd migrate --roles creates them";
 
 static int migrate_show_status(const Migrate *migrate)
 {
@@ -115,7 +115,8 @@ static int migrate_show_status(const Migrate *migrate)
                    when);
     }
     if (pending > 0) {
-        printf("%d pending: outboxd migrate applies %s\n", pending, pending > 1 ? "them" : "it");
+        printf("%d pending; to apply %s, run: outboxd migrate\n", pending,
+               pending > 1 ? "them" : "it");
     } else {
         printf("up to date%s\n", skipped ? WITHOUT_ROLES : "");
     }
@@ -206,7 +207,7 @@ static Status publish(Migrate *migrate, const MigrateArguments *arguments, Outco
     if (migrate_publish(migrate, &created, &wal_level, err) != OK) {
         return FAILED;
     }
-    printf("  publication outboxd_outbox %s\n", created ? "created" : "is there already");
+    printf("  publication outboxd_outbox %s\n", created ? "created" : "already exists");
     AUTO_BUFFER advice = TEXT_EMPTY;
     migrate_script_wal_advice(&advice, arguments->schema, "  ", wal_level);
     outcome->advice = x_strdup(text_string(&advice));
@@ -219,7 +220,7 @@ static void print_around(const char *lines)
     if (*lines == '\0') {
         return;
     }
-    printf("to be mended first:\n");
+    printf("fix this first:\n");
     for (const char *line = lines; *line != '\0';) {
         int length = (int)strcspn(line, "\n");
         printf("  %.*s\n", length, line);
@@ -240,19 +241,21 @@ static void print_next(const MigrateArguments *arguments, const Outcome *outcome
     } else if (own) {
         printf("done.\n");
     } else if (outcome->roles_skipped) {
-        printf("done. Next: give your application and your relay their rights: outboxd migrate "
-               "--writer your_application --relay your_relay\n");
+        printf("done. Next, grant your application and your relay their privileges: outboxd "
+               "migrate --writer your_application --relay your_relay\n");
     } else if (outcome->may_grant) {
         printf("done. Next: GRANT outbox_writer TO your_application; GRANT outbox_relay TO "
                "your_relay;\n");
     } else {
-        printf("done. Next, by an administrator (%s has no ADMIN OPTION on these roles): GRANT "
+        printf("done. Next, an administrator runs (%s has no ADMIN OPTION on these roles): GRANT "
                "outbox_writer TO your_application; GRANT outbox_relay TO your_relay;\n",
                user);
     }
     print_around(outcome->around);
     if (outcome->advice != NULL) {
-        printf("for capture = \"wal\" an administrator runs, once:\n%s", outcome->advice);
+        printf("for capture = \"wal\", an administrator runs once:\n"
+               "%s",
+               outcome->advice);
     }
     if (outcome->any && whole) {
         printf("then: outboxd run %s\n", outcome->advice != NULL
@@ -313,7 +316,7 @@ static int migrate_go_baseline(Migrate *migrate)
         pending += migrate_pending(migrate, i, (int)MIGRATION_COUNT, true);
     }
     if (pending > 0) {
-        printf("done. Next: outboxd migrate, which applies the other %d\n", pending);
+        printf("done. To apply the other %d, run: outboxd migrate\n", pending);
     } else {
         printf("done: up to date\n");
     }
@@ -387,16 +390,18 @@ static int migrate_command(CommandLine *line)
     return arguments.print ? migrate_print(&arguments) : migrate_database(&arguments);
 }
 
-static const CommandExit EXITS[] = {{EXIT_OK, "done, also when there was nothing to do"},
-                                    {EXIT_CONFIG, "usage or configuration error"},
-                                    {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses"},
-                                    {EXIT_INTERNAL, "the output could not be written"},
-                                    {0}};
+static const CommandExit EXITS[] = {
+    {EXIT_OK, "done, even if there was nothing to do"},
+    {EXIT_CONFIG, "usage or configuration error"},
+    {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses a statement"},
+    {EXIT_INTERNAL, "the output could not be written"},
+    {0}};
 
 const Command COMMAND_MIGRATE = {
     .name = "migrate",
-    .summary = "makes the outbox schema, or brings it up to date",
-    .about = "Makes the outbox schema in a database, or brings it up to date; twice is a no-op.",
+    .summary = "creates the outbox schema, or brings it up to date",
+    .about = "Creates the outbox schema in a database, or brings it up to date. If it is up to "
+             "date, the command changes nothing.",
     .forms = MIGRATE_FORMS,
     .form_count = MIGRATE_FORM_COUNT,
     .flags = MIGRATE_FLAGS,

@@ -4,7 +4,6 @@
  * that is restarted; NOTIFY tells a running one at once. */
 #include <errno.h>
 #include <jansson.h>
-#include <libpq-fe.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,21 +12,19 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/overrides.h"
-#include "app/problems_print.h"
-#include "app/status_client.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "command/overrides.h"
+#include "command/problems_print.h"
 #include "config/config.h"
 #include "config/nearest.h"
-#include "pg/ident.h"
-#include "pg/open.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
+#include "pg/session.h"
+#include "rows/companion.h"
+#include "status/status_client.h"
 
-#define CONNECT_TIMEOUT_S "5"
-
+enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 10000 };
 enum { RELAY_WAIT_MS = 5000, RELAY_ASK_EVERY_MS = 50 };
 
 typedef struct PauseCommand {
@@ -78,60 +75,19 @@ static Status pause_check_pipeline(const PauseCommand *command, const Config *co
 
 /* The database. */
 
-static void pause_finish(PGconn **connection)
-{
-    PQfinish(*connection);
-}
-
-static void pause_clear(PGresult **result)
-{
-    PQclear(*result);
-}
-
-static Status pause_query(PGconn *connection, const char *sql, int count, const char *const *values,
-                          PGresult **ret_result, Error *err)
-{
-    PGresult *result = PQexecParams(connection, sql, count, NULL, values, NULL, NULL, 0);
-    ExecStatusType kind = PQresultStatus(result);
-    if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
-        Status status = PQstatus(connection) == CONNECTION_OK
-                            ? sqlstate_error(result, err)
-                            : sqlstate_connection_error(connection, err);
-        PQclear(result);
-        return status;
-    }
-    *ret_result = result;
-    return OK;
-}
-
-static Status pause_run(PGconn *connection, const char *sql, Error *err)
-{
-    AUTO(PGresult, pause_clear) result = NULL;
-    return pause_query(connection, sql, 0, NULL, &result, err);
-}
-
-/* Quoted for SQL; as the relay looks it up. */
-static Status pause_find_table(PGconn *connection, const PipelineConfig *pipeline, char **ret_table,
+/* Quoted for SQL. */
+static Status pause_find_table(PgSession *session, const PipelineConfig *pipeline, char **ret_table,
                                Error *err)
 {
-    AUTO_TEXT quoted = NULL;
-    AUTO(PGresult, pause_clear) found = NULL;
-    if (ident_quote_table(pipeline->outbox.table, &quoted, err) != OK ||
-        pause_query(connection,
-                    "SELECT coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration')"
-                    " IS NOT NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
-                    " to_regclass('outbox.pause'))::text FROM (SELECT to_regclass($1) AS oid) t"
-                    " LEFT JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_namespace n"
-                    " ON n.oid = c.relnamespace",
-                    1, (const char *const[]){quoted}, &found, err) != OK) {
+    if (companion_find(session, pipeline->outbox.table, COMPANION_PAUSE, false, ret_table, err) !=
+        OK) {
         return FAILED;
     }
-    if (PQntuples(found) != 1 || pg_is_null(found, 0, 0)) {
+    if (*ret_table == NULL) {
         error_set(err, CODE_NO_PAUSE_TABLE, "there is no table outbox.pause in database '%s'",
-                  PQdb(connection));
+                  PQdb(pg_session_raw(session)));
         return error_advise(err);
     }
-    *ret_table = x_strdup(pg_value(found, 0, 0));
     return OK;
 }
 
@@ -153,7 +109,7 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
     if (!command->pause) {
         text_printf(out, "%s %s", pipeline->name, changed ? "is resumed" : "was not paused");
         if (changed) {
-            text_printf(out, "; it was paused since %s by %s", pg_value(row, 0, 0),
+            text_printf(out, "; it had been paused since %s by %s", pg_value(row, 0, 0),
                         pg_value(row, 0, 1));
         }
         text_add_char(out, '\n');
@@ -168,19 +124,18 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
     }
     text_add_char(out, '\n');
     if (pipeline->capture == CAPTURE_WAL) {
-        text_printf(
-            out,
-            "  until it is resumed, slot %s keeps all WAL from here on; outboxd status tells how "
-            "much\n",
-            pipeline->wal.slot);
+        text_printf(out,
+                    "  until you resume it, slot %s retains all WAL from now on; outboxd status "
+                    "shows how much\n",
+                    pipeline->wal.slot);
     }
 }
 
-static Status pause_one(PGconn *connection, const PauseCommand *command,
+static Status pause_one(PgSession *session, const PauseCommand *command,
                         const PipelineConfig *pipeline, Text *out, Error *err)
 {
     AUTO_TEXT table = NULL;
-    if (pause_find_table(connection, pipeline, &table, err) != OK) {
+    if (pause_find_table(session, pipeline, &table, err) != OK) {
         return FAILED;
     }
     AUTO_TEXT who = pause_who();
@@ -192,8 +147,9 @@ static Status pause_one(PGconn *connection, const PauseCommand *command,
                        table)
             : x_format("DELETE FROM %s WHERE pipeline = $1 RETURNING " SINCE ", paused_by, reason",
                        table);
-    AUTO(PGresult, pause_clear) changed = NULL;
-    if (pause_query(connection, change, command->pause ? 3 : 1, values, &changed, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) changed = NULL;
+    if (pg_session_query(session, command->name, change, command->pause ? 3 : 1, values, &changed,
+                         err) != OK) {
         return FAILED;
     }
     if (PQntuples(changed) > 0 || !command->pause) {
@@ -202,8 +158,8 @@ static Status pause_one(PGconn *connection, const PauseCommand *command,
     }
     AUTO_TEXT look =
         x_format("SELECT " SINCE ", paused_by, reason FROM %s WHERE pipeline = $1", table);
-    AUTO(PGresult, pause_clear) row = NULL;
-    if (pause_query(connection, look, 1, values, &row, err) != OK) {
+    AUTO(PGresult, pg_session_free_result) row = NULL;
+    if (pg_session_query(session, "pause", look, 1, values, &row, err) != OK) {
         return FAILED;
     }
     if (PQntuples(row) == 1) {
@@ -216,26 +172,30 @@ static Status pause_one(PGconn *connection, const PauseCommand *command,
 static Status pause_in_database(const PauseCommand *command, const Config *config, Text *out,
                                 Error *err)
 {
-    const char *const names[] = {"fallback_application_name", "connect_timeout", "dbname", NULL};
     AUTO_TEXT application = x_format("outboxd %s", command->name);
-    const char *const values[] = {application, CONNECT_TIMEOUT_S, config->database.dsn, NULL};
-    AUTO(PGconn, pause_finish) connection = NULL;
-    if (pg_open(names, values, &connection, err) != OK ||
-        pause_run(connection, "SET statement_timeout = '10s'", err) != OK ||
-        pause_run(connection, "SET row_security = off", err) != OK ||
-        pause_run(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) != OK) {
+    AUTO(PgSession, pg_session_close) session = NULL;
+    if (pg_session_open(
+            &(PgSessionOptions){
+                .dsn = config->database.dsn,
+                .application_name = application,
+                .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                .statement_timeout_ms = QUERY_TIMEOUT_MS,
+            },
+            &session, err) != OK ||
+        pg_session_run(session, "BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) !=
+            OK) {
         return FAILED;
     }
     for (size_t i = 0; i < config->pipeline_count; i++) {
         if (pause_concerns(command, &config->pipelines[i]) &&
-            pause_one(connection, command, &config->pipelines[i], out, err) != OK) {
+            pause_one(session, command, &config->pipelines[i], out, err) != OK) {
             return FAILED;
         }
     }
-    if (pause_run(connection, "NOTIFY outboxd_pause", err) != OK) {
+    if (pg_session_run(session, "NOTIFY", "NOTIFY outboxd_pause", err) != OK) {
         return FAILED;
     }
-    return pause_run(connection, "COMMIT", err);
+    return pg_session_run(session, "COMMIT", "COMMIT", err);
 }
 
 /* The running relay. */
@@ -274,7 +234,8 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
 {
     const char *listen = config->monitor.listen;
     if (listen[0] == '\0') {
-        printf("a running relay follows at once; it cannot be asked: monitor.listen is off\n");
+        printf("a running relay follows at once; this command cannot verify it, because "
+               "monitor.listen is off\n");
         return EXIT_OK;
     }
     Following follows = FOLLOWS_NOT_YET;
@@ -283,7 +244,7 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
         AUTO_BUFFER body = TEXT_EMPTY;
         AUTO_ERROR err = {0};
         if (status_client_get(listen, "/status", &body, &err) != OK) {
-            printf("no relay answers at %s; one that starts will follow\n", listen);
+            printf("no relay answers at %s; a relay that starts later will follow\n", listen);
             return EXIT_OK;
         }
         json_t *status = json_loadb(text_string(&body), body.length, 0, NULL);
@@ -294,18 +255,20 @@ static int pause_wait_for_relay(const PauseCommand *command, const Config *confi
         }
     }
     if (follows == FOLLOWS) {
-        printf("the relay at %s %s\n", listen, command->pause ? "has stopped sending" : "goes on");
+        printf("the relay at %s %s\n", listen,
+               command->pause ? "has stopped publishing" : "publishes again");
         return EXIT_OK;
     }
     if (follows == FOLLOWS_NEVER) {
-        printf("the relay at %s runs other pipelines; the one that runs this will follow\n",
+        printf("the relay at %s runs other pipelines; the relay of this pipeline will follow\n",
                listen);
         return EXIT_OK;
     }
     (void)fprintf(stderr,
-                  "outboxd %s: it is noted in the database, but the relay at %s has not followed "
+                  "outboxd %s: this is saved in the database, but the relay at %s has not followed "
                   "within %d s\n"
-                  "  remedy: see its log for WATCH_FAILED; does it use this database?\n",
+                  "  remedy: look for WATCH_FAILED in the relay's log, and check that it uses this "
+                  "database\n",
                   command->name, listen, RELAY_WAIT_MS / 1000);
     return EXIT_INTERNAL;
 }
@@ -360,38 +323,39 @@ static int resume_command(CommandLine *line)
 static const CommandForm FORMS[] = {{0}};
 #define FLAG_PIPELINE                                                                              \
     .name = "pipeline", .value = "P", FLAG_TEXT(PauseCommand, pipeline),                           \
-    .help = "only this one; default: all of the configuration"
-static const Flag PAUSE_FLAGS[] = {{FLAG_CONFIG(PauseCommand, overrides)},
-                                   {FLAG_DSN(PauseCommand, overrides)},
-                                   {FLAG_PIPELINE},
-                                   {.name = "reason",
-                                    .value = "TEXT",
-                                    FLAG_TEXT(PauseCommand, reason),
-                                    .help = "shown by outboxd status and /readyz?verbose"},
-                                   {0}};
+    .help = "only this pipeline (default: all in the configuration)"
+static const Flag PAUSE_FLAGS[] = {
+    {FLAG_CONFIG(PauseCommand, overrides)},
+    {FLAG_DSN(PauseCommand, overrides)},
+    {FLAG_PIPELINE},
+    {.name = "reason",
+     .value = "TEXT",
+     FLAG_TEXT(PauseCommand, reason),
+     .help = "the reason, which outboxd status and /readyz?verbose show"},
+    {0}};
 static const Flag RESUME_FLAGS[] = {{FLAG_CONFIG(PauseCommand, overrides)},
                                     {FLAG_DSN(PauseCommand, overrides)},
                                     {FLAG_PIPELINE},
                                     {0}};
 #define EXITS_AFTER                                                                                \
     {EXIT_CONFIG, "usage or configuration error"},                                                 \
-        {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses"},                               \
-        {EXIT_INTERNAL, "it is noted, but the running relay did not follow within 5 s"},           \
+        {EXIT_POSTGRES, "PostgreSQL cannot be reached, or refuses a statement"},                   \
+        {EXIT_INTERNAL, "saved in the database, but the running relay did not follow within 5 s"}, \
     {                                                                                              \
         0                                                                                          \
     }
-static const CommandExit PAUSE_EXITS[] = {{EXIT_OK, "paused, also when it was before"},
+static const CommandExit PAUSE_EXITS[] = {{EXIT_OK, "paused, even if it was paused before"},
                                           EXITS_AFTER};
 static const CommandExit RESUME_EXITS[] = {
-    {EXIT_OK, "not paused any more, also when it was not before"}, EXITS_AFTER};
-#define STRAY "a pipeline is named by --pipeline"
+    {EXIT_OK, "not paused any more, even if it was not paused before"}, EXITS_AFTER};
+#define STRAY "name a pipeline with --pipeline"
 
 const Command COMMAND_PAUSE = {
     .name = "pause",
-    .summary = "stops publishing until resume; holds over restarts",
-    .about = "Stops publishing until `outboxd resume`: events stay in the outbox (and WAL in the "
-             "slot). What is in flight is finished. Holds for every relay of this database and "
-             "over restarts.",
+    .summary = "stops publishing until resume, across restarts",
+    .about = "Stops publishing until `outboxd resume`. Events wait in the outbox, and a slot "
+             "retains their WAL. The relay finishes the events in flight. The pause applies to "
+             "every relay of this database and survives restarts.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = PAUSE_FLAGS,
@@ -403,8 +367,8 @@ const Command COMMAND_PAUSE = {
 
 const Command COMMAND_RESUME = {
     .name = "resume",
-    .summary = "goes on publishing after pause",
-    .about = "Publishes again after `outboxd pause`, from where it stopped.",
+    .summary = "publishes again after pause",
+    .about = "Publishes again after `outboxd pause`, from where the pipeline stopped.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = RESUME_FLAGS,

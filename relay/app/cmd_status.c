@@ -12,16 +12,16 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "app/overrides.h"
-#include "app/screen.h"
-#include "app/status_broker.h"
-#include "app/status_client.h"
-#include "app/status_database.h"
-#include "app/status_live.h"
-#include "app/status_screen.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "command/overrides.h"
+#include "command/screen.h"
 #include "config/config.h"
+#include "status/status_broker.h"
+#include "status/status_client.h"
+#include "status/status_database.h"
+#include "status/status_live.h"
+#include "status/status_screen.h"
 
 typedef struct StatusOptions {
     ConfigOverrides overrides;
@@ -71,8 +71,8 @@ static void status_hint_start(const StatusOptions *options, Error *err)
 {
     if (error_own_hint(err)[0] == '\0') {
         error_hint(err,
-                   "If it does not run: outboxd run%s%s. If it runs on another machine, ask "
-                   "there.",
+                   "If the relay is not running, start it with: outboxd run%s%s. If it runs on "
+                   "another machine, run this command there.",
                    options->overrides.file != NULL ? " -c " : "",
                    options->overrides.file != NULL ? options->overrides.file : "");
     }
@@ -87,7 +87,8 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     Status read = OK;
     status_hint_start(options, silence);
     if (options->dsn_unknown) {
-        error_set(&err, CODE_DATABASE_UNKNOWN, "which database to look into is not known");
+        error_set(&err, CODE_DATABASE_UNKNOWN,
+                  "the command does not know which database to look into");
         read = error_advise(&err);
     } else {
         read = status_database_read(config, &found, &err);
@@ -135,8 +136,9 @@ static Status status_ask(const Config *config, Text *body, json_t **ret_object, 
 {
     if (config->monitor.listen[0] == '\0') {
         error_set_as(err, ERROR_FATAL, EXIT_INTERNAL, CODE_RELAY_SILENT,
-                     "the relay cannot be asked: monitor.listen is off");
-        return error_hint(err, "Set monitor.listen, such as \"127.0.0.1:9480\", and restart it.");
+                     "the relay cannot be asked, because monitor.listen is off");
+        return error_hint(
+            err, "Set monitor.listen, for example to \"127.0.0.1:9480\", and restart the relay.");
     }
     if (status_client_get(config->monitor.listen, "/status", body, err) != OK) {
         return FAILED;
@@ -268,26 +270,29 @@ static const Flag FLAGS[] = {
     {FLAG_DSN(StatusOptions, overrides)},
     {.name = "json",
      FLAG_SWITCH(StatusOptions, json),
-     .help = "one JSON object: that of /status; without a relay, what was found"},
+     .help = "print one JSON object: that of /status or, without a relay, what was found in the "
+             "database"},
     {.name = "watch",
      .value = "SECONDS",
      FLAG_SECONDS(StatusOptions, watch_seconds),
      .group = GROUP_LOOKS,
-     .help = "again each second (or so many), with lag and rate of the last 60 looks, until "
-             "Ctrl-C; not on a terminal, one screen after the other"},
+     .help = "repeat every second (or every SECONDS) until Ctrl-C, with the lag and rate of the "
+             "last 60 screens. If the output is not a terminal, the screens follow each other"},
     {.name = "fail-if-late",
      FLAG_SWITCH(StatusOptions, fail_if_late),
      .group = GROUP_LOOKS,
-     .help = "for scripts: also fail when the lag of a pipeline is above monitor.lag_objective, or "
-             "not known; says which on stderr"},
+     .help = "for scripts: also fail if the lag of a pipeline is above monitor.lag_objective or "
+             "not known, and name the pipeline on stderr"},
     {0}};
 static const FlagRule RULES[] = {
-    {"fail-if-late", "watch", "--fail-if-late looks once, --watch goes on; give one of them"}, {0}};
+    {"fail-if-late", "watch",
+     "--fail-if-late checks once and --watch repeats: give only one of them"},
+    {0}};
 static const CommandExit EXITS[] = {
-    {EXIT_OK, "every pipeline is running or on standby, servers connected"},
+    {EXIT_OK, "every pipeline publishes or is a standby, and the servers are connected"},
     {EXIT_CONFIG, "usage or configuration error"},
-    {EXIT_POSTGRES, "PostgreSQL is what fails"},
-    {EXIT_KAFKA, "Kafka is what fails"},
+    {EXIT_POSTGRES, "PostgreSQL is the cause of the problem"},
+    {EXIT_KAFKA, "Kafka is the cause of the problem"},
     {EXIT_GAP, "data gap detected"},
     {EXIT_INTERNAL, "anything else: no relay answers, a pipeline is paused, starting or stopped, "
                     "or, with --fail-if-late, a pipeline is late"},
@@ -295,11 +300,11 @@ static const CommandExit EXITS[] = {
 
 const Command COMMAND_STATUS = {
     .name = "status",
-    .summary = "lag, backlog, in flight and last error of a running relay",
-    .about = "Lag, backlog, events in flight and the last error of the relay that runs with this "
-             "configuration (asked at monitor.listen). When none answers: backlog and dead "
-             "letters straight from the database.",
-    .notes = "With --watch the exit code is 0 when it was told to stop.",
+    .summary = "shows lag, backlog, events in flight and the last error",
+    .about = "Shows lag, backlog, events in flight and the last error of the relay that runs with "
+             "this configuration, which it asks at monitor.listen. If no relay answers, it shows "
+             "the backlog and the dead letters from the database.",
+    .notes = "With --watch, the exit code is 0 after Ctrl-C or SIGTERM.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .flags = FLAGS,

@@ -19,8 +19,8 @@ static const CommandForm FORMS[] = {{0}};
 
 const Command COMMAND_VERSION = {
     .name = "version",
-    .summary = "program and library versions",
-    .about = "Prints the version of outboxd and of the libraries that it runs with.",
+    .summary = "prints the versions of outboxd and its libraries",
+    .about = "Prints the versions of outboxd and of the libraries that it uses.",
     .forms = FORMS,
     .form_count = COMMAND_COUNT_OF(FORMS),
     .run = version_command,

@@ -2,7 +2,7 @@
  * in the cmd_*.c files; main.c makes the list. */
 #pragma once
 
-#include "app/command.h"
+#include "command/command.h"
 
 #define COMMANDS(X)                                                                                \
     X(RUN)                                                                                         \

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "app/arguments.h"
-#include "app/command_help.h"
-#include "app/command_parse.h"
 #include "app/commands.h"
-#include "app/screen.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/text.h"
+#include "command/command_help.h"
+#include "command/command_parse.h"
+#include "command/screen.h"
 #include "config/nearest.h"
 #include "groups/groups_helper.h"
 #include "pg/result.h"
@@ -101,14 +101,16 @@ static int main_help(CommandLine *line)
 
 static const CommandForm HELP_FORMS[] = {
     {.argument = "COMMAND", .plural = "a command", .most = 1, .or_flag = "markdown"}};
-static const Flag HELP_FLAGS[] = {{.name = "markdown",
-                                   FLAG_SWITCH(HelpOptions, markdown),
-                                   .help = "the reference of all commands (relay/app/COMMANDS.md)"},
-                                  {0}};
+static const Flag HELP_FLAGS[] = {
+    {.name = "markdown",
+     FLAG_SWITCH(HelpOptions, markdown),
+     .help = "print the reference of all commands as Markdown (relay/app/COMMANDS.md)"},
+    {0}};
 static const Command COMMAND_HELP = {
     .name = "help",
-    .summary = "what a command does, its flags and exit codes",
-    .about = "Without a command, lists all of them.",
+    .summary = "shows what a command does, its flags and exit codes",
+    .about = "Shows what a command does, its flags and exit codes. Without COMMAND, it lists all "
+             "commands.",
     .forms = HELP_FORMS,
     .form_count = COMMAND_COUNT_OF(HELP_FORMS),
     .flags = HELP_FLAGS,

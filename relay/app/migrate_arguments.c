@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "app/command_help.h"
 #include "base/error.h"
+#include "command/command_help.h"
 #include "sql/migrations.h"
 
 const CommandForm MIGRATE_FORMS[MIGRATE_FORM_COUNT] = {
@@ -37,16 +37,17 @@ const Flag MIGRATE_FLAGS[] = {
     {.name = "dsn",
      .value = "DSN",
      FLAG_TEXT(MigrateOptions, overrides.dsn),
-     .help = "connection string or URI; else OUTBOXD_DATABASE_DSN, else PGHOST and so on"},
+     .help = "connection string or URI (default: OUTBOXD_DATABASE_DSN, then PGHOST and the other "
+             "PG variables)"},
     {.name = "schema",
      .value = "NAME",
      FLAG_TEXT(MigrateOptions, schema),
-     .help = "another name than outbox"},
+     .help = "name of the schema (default: outbox)"},
     {.name = "capture",
      FLAG_CHOICE(MigrateOptions, capture),
      .choices = CAPTURES,
      .forms = UP,
-     .help = "what the relay will read with; poll is the default. wal also makes the publication "
+     .help = "how the relay will read events (default: poll). wal also creates the publication "
              "outboxd_outbox, and says what an administrator must do"},
     {.name = "to",
      .value = "N",
@@ -60,31 +61,31 @@ const Flag MIGRATE_FLAGS[] = {
      FLAG_SWITCH(MigrateOptions, no_roles),
      .forms = UP,
      .group = GROUP_ROLES,
-     .help = "leave out the roles outbox_writer and outbox_relay, which belong to the whole "
-             "cluster; that is remembered"},
+     .help = "do not create the roles outbox_writer and outbox_relay, which belong to the whole "
+             "cluster. Later runs remember this"},
     {.name = "roles",
      FLAG_SWITCH(MigrateOptions, make_roles),
      .forms = UP,
      .group = GROUP_ROLES,
-     .help = "make them after all"},
+     .help = "create these roles after --no-roles"},
     {.name = "writer",
      .value = "ROLE",
      FLAG_LIST(MigrateOptions, writers),
      .valid = role_valid,
      .forms = UP,
-     .help = "let this role of yours emit events, in this database alone; instead of the roles "
-             "above"},
+     .help = "grant your own role the privileges to emit events, in this database only, instead of "
+             "creating the roles above"},
     {.name = "relay",
      .value = "ROLE",
      FLAG_LIST(MigrateOptions, relays),
      .valid = role_valid,
      .forms = UP,
-     .help = "let this role of yours run the relay, likewise"},
+     .help = "grant your own role the privileges to run the relay, in the same way"},
     {.name = "print",
      FLAG_SWITCH(MigrateOptions, print),
      .forms = UP | DOWN | GUARD,
-     .help = "write the SQL (for psql, Flyway, Liquibase, sqitch) and touch no database; to run it "
-             "twice is a no-op, too"},
+     .help = "print the SQL (for psql, Flyway, Liquibase, sqitch) and connect to no database. "
+             "Running the SQL a second time changes nothing"},
     {.name = "from",
      .value = "N",
      FLAG_COUNT(MigrateOptions, from),
@@ -93,16 +94,16 @@ const Flag MIGRATE_FLAGS[] = {
      .most_of = &MIGRATION_COUNT,
      .forms = UP,
      .needs = "print",
-     .why = "a database knows what it has",
-     .help = "with --print: begin with migration N"},
+     .why = "a connected database already knows its migrations",
+     .help = "with --print: start with migration N"},
     {.name = "status",
      FLAG_SWITCH(MigrateOptions, status),
      .forms = STATUS,
-     .help = "list what is applied and what is pending"},
+     .help = "list the applied and the pending migrations"},
     {.name = "baseline",
      FLAG_SWITCH(MigrateOptions, baseline),
      .forms = BASELINE,
-     .help = "record what a copy without rows (pg_dump -s) holds already"},
+     .help = "record the migrations that a copy without rows (pg_dump -s) already contains"},
     {.name = "down",
      .value = "N",
      FLAG_COUNT(MigrateOptions, down),
@@ -110,21 +111,21 @@ const Flag MIGRATE_FLAGS[] = {
      .least = 0,
      .most_of = &MIGRATION_COUNT,
      .forms = DOWN,
-     .help = "take back everything above migration N; 0 removes all of it"},
+     .help = "revert all migrations above N; 0 reverts all of them"},
     {.name = "guard-messages",
      FLAG_SWITCH(MigrateOptions, guard),
      .forms = GUARD,
-     .help = "close pg_logical_emit_message to PUBLIC in this database, as a superuser: for "
-             "messages = true. Nothing else is done"},
+     .help = "revoke pg_logical_emit_message from PUBLIC in this database, for messages = true. "
+             "This needs a superuser and does nothing else"},
     {0}};
 
 const FlagRule MIGRATE_RULES[] = {
     {"to", "down", "--to and --down exclude each other"},
     {"no-roles", "down",
-     "--no-roles has no meaning with --down: a role that is used elsewhere, or that outboxd did "
-     "not make, is kept in any case"},
+     "--no-roles has no effect with --down: outboxd always keeps a role that is used elsewhere or "
+     "that it did not create"},
     {"capture", "down",
-     "--capture wal has no meaning with --down: --down 0 also takes the publication back"},
+     "--capture wal has no effect with --down: --down 0 also drops the publication"},
     {"roles", "writer",
      "--roles and --writer exclude each other: grant the group roles to yours instead"},
     {"roles", "relay",

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "app/command.h"
-#include "pg/migrate_script.h"
+#include "command/command.h"
+#include "migrate/migrate_script.h"
 
 enum { MIGRATE_NOT_GIVEN = -1 };
 

@@ -335,16 +335,11 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
         .settled = relay_settled,
         .topics = topics_new(relay->metrics, config->name),
     };
-    PollOptions poll = {.base = relay->base,
-                        .worker = relay->worker,
-                        .config = relay->config,
-                        .pipeline = config,
-                        .stats = stats};
-    WalOptions wal = {.base = relay->base,
-                      .worker = relay->worker,
-                      .config = relay->config,
-                      .pipeline = config,
-                      .stats = stats};
+    SourceOptions source = {.base = relay->base,
+                            .worker = relay->worker,
+                            .config = relay->config,
+                            .pipeline = config,
+                            .stats = stats};
     SinkOptions sink = {.base = relay->base,
                         .worker = relay->worker,
                         .config = relay->config,
@@ -354,8 +349,8 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
     if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, schema, &parts.encoder, err) != OK ||
         sink_new(&sink, &parts.sink, err) != OK ||
-        (config->capture == CAPTURE_WAL ? wal_source_new(&wal, &parts.source, err)
-                                        : poll_source_new(&poll, &parts.source, err)) != OK) {
+        (config->capture == CAPTURE_WAL ? wal_source_new : poll_source_new)(&source, &parts.source,
+                                                                            err) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
     relay->topics[index] = parts.topics;

@@ -50,12 +50,12 @@ void relay_net_options(Relay *relay, WatchOptions *options);
 /** PipelineParts.settled */
 void relay_settled(void *arg, Pipeline *pipeline, const Event *event);
 
-/* status_json.c: what /status, /readyz and the gauges say */
+/* relay_status.c: what /status, /readyz and the gauges say */
 bool relay_ready(void *arg, Text *reason);
 void relay_status(void *arg, Text *json);
 void relay_collect(void *arg);
 
-/* status_watch.c: the part of it that the watch knows */
+/* relay_watch.c: the part of it that the watch knows */
 /** Age of the oldest unpublished event of a pipeline in seconds, 0 when there is none; NAN when
  * that is not known. */
 double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view);

@@ -108,43 +108,40 @@ static const OptionChoice LOG_LEVELS[] = {
 static const Option OPTIONS[] = {
     {AT_CONFIG("name", STRING, name), .fallback = "outboxd", .max = 63,
      .flags = OPTION_NAME | OPTION_REQUIRED,
-     .help =
-         "Name of this relay: application_name in PostgreSQL, client.id in Kafka, and the first "
-         "part of ce_source. Letters, digits, '.', '_' and '-'."},
+     .help = "The name of this relay. It is the application_name in PostgreSQL, the client.id in "
+             "Kafka, and the first part of ce_source. Letters, digits, '.', '_' and '-'."},
     {AT_CONFIG("on_failure", ENUM, on_failure), .fallback = "stop", .choices = ON_FAILURES,
-     .help =
-         "When a pipeline stops because a human must act: \"stop\" leaves the others running (the "
-         "process exits when none runs any more), \"exit\" ends the process at once. The exit code "
-         "is "
-         "that of the first pipeline that stopped."},
+     .help = "What the process does when a pipeline stops until an operator acts. \"stop\": the "
+             "other pipelines continue, and the process exits when none is left. \"exit\": the "
+             "process ends at once. The exit code is that of the first pipeline that stopped."},
     {AT_CONFIG("shutdown_timeout", DURATION, shutdown_timeout_ms), .fallback = "30s", .min = 0,
      .max = HOUR,
-     .help =
-         "How long SIGTERM waits for the broker to acknowledge what is in flight. After that the "
-         "process exits with code 5: nothing is lost, duplicates are possible."},
+     .help = "How long the relay waits after SIGTERM for the broker to acknowledge the events in "
+             "flight. If draining takes longer, outboxd exits with code 5: no event is lost, and "
+             "duplicates are possible."},
 
     {AT_CONFIG("database.dsn", STRING, database.dsn), .fallback = "", .max = 8192,
      .example = "host=localhost dbname=shop user=outboxd_relay",
      .flags = OPTION_SECRET | OPTION_REQUIRED | OPTION_IN_SAMPLE | OPTION_DSN,
-     .help =
-         "Connection string of libpq, as key=value pairs or as a postgresql:// URI. A ${file:} or "
-         "${env:} that is only a part of it stands for one value, whatever characters that holds; "
-         "one that is all of it is the connection string itself. Passwords are better in "
-         "password_file or ~/.pgpass than here; they are masked wherever the string is shown."},
+     .help = "Connection string of libpq, as key=value pairs or as a postgresql:// URI. A ${file:} "
+             "or ${env:} inside the string stands for one value, whatever characters it has. A "
+             "reference that is the whole string is itself the connection string. Keep passwords "
+             "in password_file or ~/.pgpass rather than here. They are masked wherever the string "
+             "is shown."},
     {AT_CONFIG("database.password", STRING, database.password), .fallback = "", .max = 65536,
      .flags = OPTION_SECRET,
-     .help = "Password of the connection string's user, as it is: no character needs quoting. Not "
-             "beside password_file, or a password in dsn."},
+     .help = "The password of the user in the connection string. No character needs quoting. Give "
+             "it here, in password_file or in dsn, but only in one of them."},
     {AT_CONFIG("database.password_file", STRING, database.password_file), .fallback = "",
      .max = 4096,
-     .help = "File that holds the password and nothing else; one line end behind it is left out. "
-             "Read at the start, from beside this file when the path is relative. Others should "
-             "not be able to read it."},
+     .help = "A file that holds only the password. One newline at its end is ignored. outboxd "
+             "reads the file at the start. A relative path starts from the folder of the "
+             "configuration file. Other users should not be able to read it."},
     {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
-     .help =
-         "What stands between the relay and PostgreSQL. A pooler in transaction mode breaks the "
-         "advisory lock that keeps two relays apart and is always refused; say \"session\" when "
-         "the pooler keeps one server connection for each of ours."},
+     .help = "The connection pooler between the relay and PostgreSQL. outboxd always refuses a "
+             "pooler in transaction mode, because it breaks the advisory lock that keeps two "
+             "relays apart. Set \"session\" if the pooler is in session mode, with one server "
+             "connection for each client connection."},
     {AT_CONFIG("database.connect_timeout", DURATION, database.connect_timeout_ms), .fallback = "5s",
      .min = 100 * MS, .max = 10 * MINUTE,
      .help = "How long one attempt to connect may take before it counts as failed."},
@@ -154,234 +151,217 @@ static const Option OPTIONS[] = {
 
     {AT_CONFIG("kafka.brokers", STRING, kafka.brokers), .fallback = "", .max = 8192,
      .example = "localhost:9092", .flags = OPTION_IN_SAMPLE,
-     .help =
-         "Brokers to start from, host:port separated by commas. Required unless no pipeline has "
-         "sink = \"kafka\"."},
+     .help = "The brokers to contact first, as host:port separated by commas. Required if a "
+             "pipeline has sink = \"kafka\"."},
     {AT_CONFIG("kafka.properties", STRING_LIST, kafka.properties), .max = 8192,
      .example = "[ \"compression.type=lz4\" ]", .flags = OPTION_SECRET,
-     .help =
-         "Any property of librdkafka as \"key=value\". In the environment: one variable for each, "
-         "OUTBOXD_KAFKA_PROPERTY_ and the key in upper case with '_' for '.'. Properties that "
-         "would break a guarantee are refused with the reason; those with password, secret or "
-         "token in their name are masked wherever they are shown."},
+     .help = "Properties of librdkafka as \"key=value\". In the environment, each property has its "
+             "own variable: OUTBOXD_KAFKA_PROPERTY_ and the key in upper case with '_' for '.'. "
+             "outboxd refuses properties that would break a guarantee, and says why. Properties "
+             "with password, secret or token in their name are masked wherever they are shown."},
     {AT_CONFIG("kafka.create_topics", BOOL, kafka.create_topics), .fallback = "false",
-     .help =
-         "Whether the broker may create a topic that an event names and that does not exist, with "
-         "the broker's defaults. Better: outboxd check --create-topics."},
+     .help = "Whether the broker may create a missing topic with its own defaults when an event is "
+             "published to it. We recommend outboxd check --create-topics instead."},
 
     {AT_CONFIG("monitor.listen", STRING, monitor.listen), .fallback = "127.0.0.1:9480", .max = 255,
-     .help = "Address and port of /metrics, /livez, /readyz and /status. \"[::1]:9480\" for IPv6, "
-             "\"0.0.0.0:9480\" for all interfaces (there is no authentication), \"off\" for none."},
+     .help = "The address and port of /metrics, /livez, /readyz and /status. Use \"[::1]:9480\" "
+             "for IPv6, \"0.0.0.0:9480\" for all interfaces (there is no authentication), or "
+             "\"off\" for none."},
     {AT_CONFIG("monitor.interval", DURATION, monitor.interval_ms), .fallback = "5s", .min = 100,
      .max = 10 * MINUTE,
-     .help = "How often PostgreSQL is asked about lag, slots, dead letters and long transactions."},
+     .help = "How often the relay asks PostgreSQL about lag, slots, dead letters and long "
+             "transactions."},
     {AT_CONFIG("monitor.lag_objective", DURATION, monitor.lag_objective_ms), .fallback = "5s",
      .min = 1, .max = DAY,
-     .help = "The lag that is still good: what the error budget and the burn rates are about, and "
-             "outboxd status --fail-if-late."},
+     .help = "The highest lag that is still good. The error budget, the burn rates and outboxd "
+             "status --fail-if-late use it."},
     {AT_CONFIG("monitor.lag_target", STRING, monitor.lag_target), .fallback = "99.9%", .max = 16,
-     .help = "The share of time in which the lag shall be within lag_objective: a percentage "
+     .help = "The share of time in which the lag should be within lag_objective: a percentage "
              "above 0 and below 100."},
     {AT_CONFIG("monitor.consumer_groups", STRING_LIST, monitor.consumer_groups), .max = 255,
      .example = "[ \"billing\", \"search-*\" ]",
-     .help = "Consumer groups (globs) whose distance from the end of our topics is shown; none by "
+     .help = "The consumer groups (globs) whose lag on the topics of this relay is shown. None by "
              "default. The relay's principal needs DESCRIBE on the groups and the topics."},
     {AT_CONFIG("monitor.groups_interval", DURATION, monitor.groups_interval_ms), .fallback = "15s",
-     .min = 100, .max = 10 * MINUTE, .help = "How often Kafka is asked about them."},
+     .min = 100, .max = 10 * MINUTE,
+     .help = "How often the relay asks Kafka about consumer groups."},
 
     {AT_CONFIG("log.format", ENUM, log.format), .fallback = "logfmt", .choices = LOG_FORMATS,
-     .help = "One line for each fact, as key=value pairs or as a JSON object."},
+     .help = "How log lines are written: as key=value pairs or as JSON objects, one line for each "
+             "fact."},
     {AT_CONFIG("log.level", ENUM, log.level), .fallback = "info", .choices = LOG_LEVELS,
-     .flags = OPTION_RELOADABLE, .help = "The least level that is written."},
+     .flags = OPTION_RELOADABLE, .help = "The lowest level that is written."},
     {AT_CONFIG("log.summary_interval", DURATION, log.summary_interval_ms), .fallback = "5m",
      .min = 0, .max = DAY,
-     .help =
-         "How often one line sums up what a pipeline published, while it publishes or something "
-         "waits; of an idle time there is one line. \"0s\": never."},
+     .help = "How often one line sums up what a pipeline has published, while it publishes or "
+             "events wait. An idle pipeline writes one such line. \"0s\" turns it off."},
 
     {.scope = SCOPE_CONFIG,
      .path = "pipelines",
      .type = OPTION_GROUPS,
-     .help = "What is moved where: a list of groups, one for each pipeline."},
+     .help = "The pipelines: a list of groups, one for each pipeline. Each says what is moved and "
+             "where."},
 
     {AT_PIPELINE("name", STRING, name), .example = "orders", .max = 63,
      .flags = OPTION_NAME | OPTION_REQUIRED | OPTION_IN_SAMPLE,
-     .help = "Name of the pipeline in logs, metrics and commands; unique. Letters, digits, '.', "
-             "'_' and "
-             "'-'. The pipeline of a start without a file is called \"outbox\"."},
+     .help = "The unique name of the pipeline in logs, metrics and commands. Letters, digits, '.', "
+             "'_' and '-'. If outboxd starts without a file, its pipeline is called \"outbox\"."},
     {AT_PIPELINE("capture", ENUM, capture), .fallback = "poll", .choices = CAPTURES,
-     .help =
-         "How events are found: \"poll\" reads the rows of an outbox table that are not published "
-         "yet; \"wal\" reads the same rows from the write-ahead log by logical replication "
-         "(wal_level = logical)."},
+     .help = "How the relay finds events. \"poll\" reads the unpublished rows of an outbox table. "
+             "\"wal\" reads the same rows from the write-ahead log by logical replication "
+             "(wal_level = logical)."},
     {AT_PIPELINE("table", STRING, outbox.table), .fallback = "outbox.event", .max = 127,
      .flags = OPTION_REQUIRED,
-     .help = "The outbox table, as schema.table. Double quotes as in SQL keep capitals: "
+     .help = "The outbox table, as schema.table. Use double quotes as in SQL to keep capitals: "
              "\"\\\"Shop\\\".event\"."},
     {AT_PIPELINE("sink", ENUM, sink), .fallback = "kafka", .choices = SINKS,
-     .help = "Where records go. \"stdout\" prints them and \"null\" throws them away: both mark "
-             "rows as "
-             "published, so they are for trying things out."},
+     .help = "Where records go. \"stdout\" prints them and \"null\" discards them. Both mark rows "
+             "as published, so use them only to try things out."},
     {AT_PIPELINE("topic", TEMPLATE, route.topic), .fallback = "${aggregate_type}.events",
      .max = 512,
-     .help = "Topic of an event that no route takes. ${column} stands for the value of a column of "
-             "the table, $${ for a literal ${. Empty: such an event is unrouted, see on_unrouted."},
+     .help = "The topic of an event that no route matches. ${column} stands for the value of a "
+             "column of the table, and $${ for a literal ${. If topic is empty, such an event is "
+             "unrouted, see on_unrouted."},
     {AT_PIPELINE("key", TEMPLATE, route.key), .fallback = "${aggregate_id}", .max = 512,
-     .help = "Key of the record: events with the same key stay in order. Empty: no key."},
+     .help = "The key of the record. Events with the same key stay in order. Empty: no key."},
     {.scope = SCOPE_PIPELINE,
      .path = "routes",
      .type = OPTION_GROUPS,
-     .help =
-         "Routes are tried in the order of the file, and the first whose conditions all hold wins; "
-         "when none does, topic and key of the pipeline hold."},
+     .help = "Routes are tried in the order of this file. The first whose conditions all match "
+             "wins. If none does, the pipeline's topic and key apply."},
     {AT_PIPELINE("on_publish", ENUM, outbox.on_publish), .fallback = "mark",
      .choices = ON_PUBLISHES,
      .help =
-         "What happens to a row when the broker has acknowledged it: \"mark\" sets published_at, "
-         "\"delete\" removes it; with capture = \"wal\" also \"keep\", which leaves it alone."},
+         "What happens to a row when the broker has acknowledged it. \"mark\" sets published_at. "
+         "\"delete\" deletes the row. \"keep\" (only with capture = \"wal\") leaves it unchanged."},
     {AT_PIPELINE("retain", DURATION, outbox.retain_ms), .fallback = "forever", .min = SECOND,
      .max = 3650 * DAY, .flags = OPTION_FOREVER,
-     .help = "Marked rows older than this are pruned in small batches. Only with on_publish = "
-             "\"mark\"."},
+     .help = "How long marked rows are kept. Older rows are deleted in small batches. Only with "
+             "on_publish = \"mark\"."},
     {AT_PIPELINE("delivery", ENUM, delivery), .fallback = "at-least-once", .choices = DELIVERIES,
-     .help =
-         "An event of a committed transaction always reaches Kafka; after a crash some may come "
-         "twice, with the same id."},
+     .help = "Every event of a committed transaction reaches Kafka. After a crash, duplicates with "
+             "the same id are possible."},
     {AT_PIPELINE("headers", ENUM, encode.headers), .fallback = "cloudevents",
      .choices = HEADER_STYLES,
-     .help = "Names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) or "
-             "plain "
-             "(event_id, event_type, ...)."},
+     .help = "The names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) "
+             "or plain (event_id, event_type, ...)."},
     {AT_PIPELINE("source", STRING, encode.source), .max = 512,
-     .help =
-         "The header ce_source. Default: \"/\", the relay's name, \"/\" and the pipeline's name."},
+     .help = "The value of the header ce_source. Default: \"/\", the relay's name, \"/\" and the "
+             "pipeline's name."},
     {AT_PIPELINE("timestamp", ENUM, encode.timestamp), .fallback = "occurred_at",
      .choices = TIMESTAMPS,
-     .help = "The record's Kafka timestamp: when the event happened (the publish time where Kafka "
-             "would "
-             "refuse or at once expire that), or when it was published."},
+     .help = "The record's Kafka timestamp. \"occurred_at\": when the event happened, or the time "
+             "of publishing if Kafka would refuse that time or delete such a record at once. "
+             "\"publish\": the time of publishing."},
     {AT_PIPELINE("position_headers", BOOL, encode.position_headers), .fallback = "false",
-     .help = "Adds where the event stands: outboxd_seq, the row's sequence number, when polling; "
-             "outboxd_lsn (LSN of the commit) and outboxd_ordinal (number within the transaction) "
-             "with capture = \"wal\"."},
+     .help = "Adds headers with the position of the event. Polling adds outboxd_seq, the sequence "
+             "number of the row. capture = \"wal\" adds outboxd_lsn (the LSN of the commit) and "
+             "outboxd_ordinal (the number within the transaction)."},
     {AT_PIPELINE("allow_row_topic", BOOL, route.allow_row_topic), .fallback = "false",
-     .help = "Whether the row's own topic column, when it is set, overrides routes and topic. Then "
-             "whoever "
-             "may insert events chooses any topic the relay may write to."},
+     .help = "Whether the topic column of a row overrides routes and topic when it is set. If so, "
+             "anyone who may insert events can choose any topic that the relay may write to."},
     {AT_PIPELINE("on_poison", ENUM, on_poison), .fallback = "stop", .choices = ON_POISONS,
-     .help =
-         "An event that cannot be published as it is (too large, invalid headers, refused by the "
-         "broker): \"stop\" holds back the events of its topic until it is mended, removed, or "
-         "accepted, and says so; \"dead_letter\" sets it aside in outbox.dead_letter with the "
-         "reason. The events of all other topics go on in both cases."},
+     .help = "What happens to an event that cannot be published as it is (too large, invalid "
+             "headers, refused by the broker). \"stop\" holds the row: it and the later events of "
+             "its topic wait until somebody corrects, deletes or accepts it, and outboxd says so. "
+             "\"dead_letter\" stores the event in outbox.dead_letter with the reason. In both "
+             "cases the events of all other topics are published."},
     {AT_PIPELINE("on_unrouted", ENUM, route.on_unrouted), .fallback = "stop",
      .choices = ON_UNROUTEDS,
-     .help =
-         "An event for which there is no topic: \"stop\" holds back the events of its aggregate "
-         "type, \"drop\" drops it (counted in a metric), \"dead_letter\" sets it aside."},
+     .help = "What happens to an event that has no topic. \"stop\" holds back the events of its "
+             "aggregate type. \"drop\" discards the event and counts it in a metric. "
+             "\"dead_letter\" stores it as a dead letter."},
     {AT_PIPELINE("on_missing_topic", ENUM, route.on_missing_topic), .fallback = "wait",
      .choices = ON_MISSING_TOPICS,
-     .help =
-         "An event whose topic does not exist or is denied: \"wait\" keeps it, and all later "
-         "events of that topic, until the topic is there; \"dead_letter\" sets them aside when "
-         "the brokers say so for a minute. The events of all other topics go on in both cases."},
+     .help = "What happens to an event whose topic is missing or denied. \"wait\" keeps it, and "
+             "all later events of that topic, until the topic can be written. \"dead_letter\" "
+             "stores these events as dead letters when the brokers have reported the problem for a "
+             "minute. In both cases the events of all other topics are published."},
     {AT_PIPELINE("poll_interval_min", DURATION, poll.interval_min_ms), .fallback = "1ms",
-     .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while events keep coming."},
+     .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while there are new events."},
     {AT_PIPELINE("poll_interval_max", DURATION, poll.interval_max_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
-     .help =
-         "Longest pause between two polls when nothing comes: the worst added latency of the first "
-         "event after a quiet time."},
+     .help = "Longest pause between two polls while there are no new events. It is the highest "
+             "latency that polling adds to the first event after a quiet time."},
     {AT_PIPELINE("sweep_interval", DURATION, poll.sweep_interval_ms), .fallback = "30s",
      .min = 100 * MS, .max = DAY,
-     .help = "The relay looks at every number of the table, not only at those that a running "
-             "transaction could still fill, at least this often, and at each poll while that costs "
-             "next "
-             "to nothing. A row that was published and is unmarked again and again is published at "
-             "most "
-             "this often."},
+     .help = "How often the relay at least looks at every number of the table, and not only at "
+             "numbers that a running transaction could still fill. While that costs next to "
+             "nothing, it does so at each poll. A row that is published and then unmarked again "
+             "and again is published at most this often."},
     {AT_PIPELINE("unseen_after", DURATION, outbox.unseen_after_ms), .fallback = "15s",
      .min = 1 * SECOND, .max = DAY,
-     .help =
-         "How long an unpublished event may stay in the table that the relay has not seen although "
-         "it has read everything. Halfway a poll looks at it again; after all of it (poll: at "
-         "least "
-         "two sweeps) the relay is not ready and says EVENT_UNSEEN."},
+     .help = "How long an unpublished event may stay in the table without the relay having seen "
+             "it, although the relay has read everything. After half of this time, polling looks "
+             "at the event again. After all of it (with polling, at least two sweeps) the relay is "
+             "not ready and reports EVENT_UNSEEN."},
     {AT_PIPELINE("batch_events", INT, limits.batch_events), .fallback = "2000", .min = 1,
      .max = 100000, .help = "Most rows of one fetch, and of one mark or delete."},
     {AT_PIPELINE("batch_bytes", SIZE, limits.batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
      .max = 1 * GIB,
-     .help =
-         "A fetch is cut short when its rows exceed this. A single larger row is still published."},
+     .help = "A fetch ends early when its rows exceed this size. A single larger row is still "
+             "published."},
     {AT_PIPELINE("event_bytes_max", SIZE, limits.event_bytes), .fallback = "8MiB", .min = 64 * KIB,
      .max = 1 * GIB,
      .help =
-         "An event whose columns take more together is refused by its sizes, without being "
-         "fetched: EVENT_TOO_LARGE, then as on_poison says. It bounds the relay's memory. Where "
-         "kafka.properties raise message.max.bytes, the default follows."},
+         "The largest event, counted over all its columns. The relay refuses a larger one by its "
+         "size, without fetching it: EVENT_TOO_LARGE, then as on_poison says. This limits the "
+         "relay's memory. If kafka.properties raise message.max.bytes, the default rises with it."},
     {AT_PIPELINE("in_flight_events", INT, limits.in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
-     .help =
-         "Most events read but not yet acknowledged and marked: also the most duplicates after a "
-         "crash."},
+     .help = "Most events that are read but not yet acknowledged and marked. This is also the "
+             "largest number of duplicates after a crash."},
     {AT_PIPELINE("in_flight_bytes", SIZE, limits.in_flight_bytes), .fallback = "16MiB",
      .min = 4 * KIB, .max = 16 * GIB,
-     .help = "Most bytes read but not yet acknowledged: bounds the relay's memory."},
+     .help = "Most bytes that are read but not yet acknowledged. This limits the relay's memory."},
     {AT_PIPELINE("lease", DURATION, claim.lease_ms), .fallback = "10s", .min = 500 * MS,
      .max = 10 * MINUTE,
-     .help =
-         "How long the publisher's lock outlives a relay that hangs or is cut off. A standby takes "
-         "over at most this long, plus a few seconds, after that."},
+     .help = "How long a relay that hangs or is cut off keeps the publisher's lock. A standby "
+             "takes over at most this long, plus a few seconds, after that."},
     {AT_PIPELINE("slot", STRING, wal.slot), .max = 63, .example = "outboxd_orders",
      .help = "With capture = \"wal\": the logical replication slot. Default: \"outboxd_\" and the "
-             "pipeline's "
-             "name, in lower case and with '_' for what a slot's name cannot hold. The relay "
-             "creates it when it may and there was none before."},
+             "pipeline's name, in lower case and with '_' for characters that a slot name cannot "
+             "have. The relay creates the slot if it may and none existed before."},
     {AT_PIPELINE("publication", STRING, wal.publication), .max = 63, .example = "outboxd_orders",
-     .help = "With capture = \"wal\": the publication, of inserts into the outbox table only. "
-             "Default: like slot."},
+     .help = "With capture = \"wal\": the publication, of inserts into the outbox table only. The "
+             "default is the same as for slot."},
     {AT_PIPELINE("messages", BOOL, wal.messages), .fallback = "false",
-     .help =
-         "With capture = \"wal\": also publish what outbox.emit_message writes to the log without "
-         "any row (PostgreSQL 14 and later). One that is no event is always a dead letter, "
-         "whatever "
-         "on_poison says."},
+     .help = "With capture = \"wal\": also publish what outbox.emit_message writes to the WAL "
+             "without a row (PostgreSQL 14 and later). A message that is not an event always "
+             "becomes a dead letter, whatever on_poison says."},
     {AT_PIPELINE("messages_from", ENUM, wal.messages_from), .fallback = "granted",
      .choices = MESSAGES_FROM,
-     .help =
-         "Who may write what messages = true publishes: PostgreSQL lets every role call "
-         "pg_logical_emit_message(), and so make an event. granted: the relay does not start, and "
-         "waits, while PUBLIC may (`outboxd migrate --guard-messages` closes it); anyone: every "
-         "role that can connect to the database is trusted."},
+     .help = "Whom the relay trusts with messages = true. PostgreSQL lets every role call "
+             "pg_logical_emit_message() and so create an event. \"granted\": while PUBLIC may call "
+             "it, the relay does not start or waits (`outboxd migrate --guard-messages` revokes "
+             "it). \"anyone\": the relay trusts every role that can connect to the database."},
     {AT_PIPELINE("failover_slot", BOOL, wal.failover_slot), .fallback = "false",
      .help = "With capture = \"wal\": create the slot so that PostgreSQL 17 and later copies it to "
-             "standbys; needs sync_replication_slots and synchronized_standby_slots there."},
+             "standbys. The servers need sync_replication_slots and synchronized_standby_slots."},
     {AT_PIPELINE("mark_interval", DURATION, outbox.mark_interval_ms), .fallback = "50ms", .min = 0,
      .max = MINUTE,
-     .help =
-         "With capture = \"wal\": how long acknowledged events wait for one statement that marks "
-         "them and notes the position. More of them together cost the database less; what waits "
-         "may "
-         "come twice after a crash."},
+     .help = "With capture = \"wal\": how long acknowledged events wait until one statement marks "
+             "them and saves the position. A longer time costs the database less, and means more "
+             "possible duplicates after a crash."},
     {AT_PIPELINE("pg_shutdown_grace", DURATION, wal.shutdown_grace_ms), .fallback = "10s", .min = 0,
      .max = 10 * MINUTE,
-     .help = "With capture = \"wal\": a PostgreSQL that shuts down waits for the relay to confirm "
-             "what it "
-             "was sent. After this long the relay hangs up, and goes on when the server is back."},
+     .help = "With capture = \"wal\": how long the relay lets PostgreSQL wait for it when "
+             "PostgreSQL shuts down. PostgreSQL waits until the relay has confirmed what it was "
+             "sent. After this time the relay disconnects, and continues when the server is back."},
     {AT_PIPELINE("standby_interval", DURATION, claim.standby_interval_ms), .fallback = "1s",
      .min = 10 * MS, .max = MINUTE,
      .help = "How often a standby tries to get the publisher's lock."},
     {AT_PIPELINE("retry_backoff_min", DURATION, claim.backoff_min_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
-     .help = "First pause after a failure that may heal by itself; it doubles, with jitter."},
+     .help = "The first pause after a temporary failure. The pause doubles with each failure, with "
+             "jitter."},
     {AT_PIPELINE("retry_backoff_max", DURATION, claim.backoff_max_ms), .fallback = "10s",
-     .min = 1 * MS, .max = HOUR, .help = "Longest pause between two attempts."},
+     .min = 1 * MS, .max = HOUR, .help = "The longest pause between two attempts."},
 #include "config/outbox_columns.inc"
     {AT_PIPELINE("header_columns", STRING_LIST, outbox.header_columns), .max = 63,
      .example = "[ \"tenant\" ]",
-     .help =
-         "Further columns of the table that become headers of the same name. In the environment: "
-         "separated by commas."},
+     .help = "Further columns of the table that become headers of the same name. In the "
+             "environment, separate them by commas."},
     NOT_BUILT(SCOPE_PIPELINE, "preset", STRING, "Column names of a well-known outbox table.",
               "name the columns in columns"),
     NOT_BUILT(SCOPE_PIPELINE, "snapshot", STRING, "What tables begins with.", NULL),

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef enum EventField {
 #define COLUMN(field, ...) FIELD_##field,
@@ -49,23 +50,28 @@ typedef struct OutboxColumn {
 
 extern const OutboxColumn OUTBOX_COLUMNS[COLUMN_COUNT];
 
-/** target: an EventField; what is beyond, a header column, is text. */
-static inline bool column_is_bytes(int target)
+/** How a column of the outbox's rows is read: an EventField, or, behind them, a header column. */
+static inline ColumnClass column_class(size_t column)
 {
-    return target < FIELD_COUNT && OUTBOX_COLUMNS[target].class == COLUMN_BYTES;
+    return column < FIELD_COUNT ? OUTBOX_COLUMNS[column].class : COLUMN_TEXT;
+}
+
+static inline bool column_is_bytes(size_t column)
+{
+    return column_class(column) == COLUMN_BYTES;
 }
 
 /** Whether the value may be stored in another form than its text. */
-static inline bool column_has_form(EventField field)
+static inline bool column_has_form(size_t column)
 {
-    ColumnClass class = OUTBOX_COLUMNS[field].class;
+    ColumnClass class = column_class(column);
     return class == COLUMN_DOCUMENT || class == COLUMN_OBJECT;
 }
 
 /** Whether the value may be large: what a row that cannot be read whole is read without. */
-static inline bool column_is_body(EventField field)
+static inline bool column_is_body(size_t column)
 {
-    return column_has_form(field) || column_is_bytes((int)field);
+    return column_has_form(column) || column_is_bytes(column);
 }
 
 /** Whether records show the column as a header, or as several. */

@@ -22,15 +22,16 @@ typedef struct Printer {
 
 static const char HEAD[] =
     "Configuration of outboxd: every option, with its default. Written by: outboxd config print\n"
-    "Remove the // of what you change.\n"
+    "Remove the // in front of each option that you change.\n"
     "\n"
     "Durations and sizes are strings with a unit: \"250ms\", \"5s\", \"10min\", \"1h\", \"7d\"; "
     "\"64KiB\" and \"4MiB\" (1024), \"1kB\" and \"1MB\" (1000).\n"
-    "Every string may hold ${env:NAME} and ${file:/path}, whose last newline is left out.\n"
-    "@include \"more.conf\" on a line of its own puts that file in place; it is looked up beside "
-    "this one.\n"
-    "The environment beats this file, and the command line beats both. OUTBOXD_PIPELINE_* count "
-    "only without a file, for the one pipeline that is there then.";
+    "Every string may contain ${env:NAME} and ${file:/path}. The last newline of such a file is "
+    "ignored.\n"
+    "@include \"more.conf\" on a line of its own includes that file. Its path starts from the "
+    "folder of this file.\n"
+    "The environment overrides this file, and the command line overrides both. OUTBOXD_PIPELINE_* "
+    "apply only if outboxd starts without a file, to its one pipeline.";
 
 static void print_indent(const Printer *printer)
 {
@@ -379,10 +380,9 @@ void print_sample(Text *text)
 void print_effective(Text *text, const Load *load)
 {
     Printer printer = {.text = text, .load = load};
-    AUTO_TEXT head = x_format(
-        "Effective configuration%s%s: file, environment and command line together. Secrets "
-        "are shown as " MASK ".",
-        *load->config->file != '\0' ? " of " : "", load->config->file);
+    AUTO_TEXT head = x_format("Effective configuration%s%s: from file, environment and command "
+                              "line. Secrets are shown as " MASK ".",
+                              *load->config->file != '\0' ? " of " : "", load->config->file);
     print_comment(&printer, head);
     text_add(text, "\n");
     print_scope(&printer, SCOPE_CONFIG, load->config);

@@ -116,7 +116,7 @@ static void on_ready(void *arg)
 {
     Pipeline *p = arg;
     p->blocked = false;
-    if (!p->answered && *p->parts.stats->kafka_connected > 0) {
+    if (!p->answered && sink_answers(p->parts.sink)) {
         p->answered = true;
         if (p->parts.changed != NULL) {
             p->parts.changed(p->parts.arg, p);
@@ -128,7 +128,7 @@ static void on_ready(void *arg)
 static void on_trouble(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    if (*p->parts.stats->kafka_connected == 0) {
+    if (!sink_answers(p->parts.sink)) {
         parking_doubt(&p->parking);
     }
     bool waits = p->state == PIPELINE_REWINDING && !p->unlocked;
@@ -226,10 +226,11 @@ static void pipeline_watch_stall(Pipeline *p)
         return;
     }
     AUTO_ERROR err = {0};
-    error_set(&err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
-              STALL_SECONDS);
-    error_advise(&err);
-    on_trouble(p, &err);
+    const Sink *sink = p->parts.sink;
+    if (sink->ops->silent != NULL) {
+        sink->ops->silent(sink, STALL_SECONDS, &err);
+        on_trouble(p, &err);
+    }
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -270,6 +271,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
                            .metrics = parts->metrics,
                            .dead_letter = parts->config->route.on_missing_topic ==
                                           ON_MISSING_TOPIC_DEAD_LETTER};
+    topics_set_rule(parts->topics, parts->sink->ops->refuse_topic);
     topics_on_forget(parts->topics, pipeline_may_forget_topic, pipeline_forget_topic, p);
     topics_pass_time(parts->topics, clock_monotonic_us());
     pipeline_follow(p, INT64_MAX, INT64_MIN);

@@ -6,7 +6,7 @@
 
 enum {
     SETTLE_MS = 10000,     /* a rewind that waits for the sink looks again so often */
-    SINK_DEAD_MS = 300000, /* with brokers that answer and no report: the producer is dead */
+    SINK_DEAD_MS = 300000, /* without a report, although the destination answers: it is dead */
 };
 
 static void pipeline_look_after(Pipeline *p, int64_t ms)
@@ -80,7 +80,7 @@ void pipeline_settle_timeout(Pipeline *p)
     }
     int64_t quiet_since_us = p->progress_us > p->rewind_us ? p->progress_us : p->rewind_us;
     int64_t quiet_us = clock_monotonic_us() - quiet_since_us;
-    if (*p->parts.stats->kafka_connected == 0 || quiet_us < SINK_DEAD_MS * INT64_C(1000)) {
+    if (!sink_answers(p->parts.sink) || quiet_us < SINK_DEAD_MS * INT64_C(1000)) {
         pipeline_look_after(p, SETTLE_MS); /* only its reports tell what the broker has */
         return;
     }

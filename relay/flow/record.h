@@ -1,6 +1,5 @@
-/* record: what goes to Kafka. All bytes are borrowed: from the event, its batch's arena, or
- * constants; they must outlive the delivery report, because the producer does not copy key and
- * value. */
+/* record: what goes to the sink. All bytes are borrowed: from the event, its batch's arena, or
+ * constants; they must outlive the sink's report, because it need not copy key and value. */
 #pragma once
 
 #include <stddef.h>
@@ -9,7 +8,7 @@
 #include "base/slice.h"
 #include "flow/topic.h"
 
-enum { RECORD_HEADERS_MAX = 256 };
+enum { RECORD_HEADERS_MAX = 256 }; /* of a row: a bound of ours, no sink's */
 
 typedef struct RecordHeader {
     Slice name;
@@ -25,7 +24,3 @@ typedef struct Record {
     unsigned shadowed;    /* headers that were left out, because the envelope has their names */
     int64_t timestamp_ms; /* since 1970; 0: the time of publishing */
 } Record;
-
-/** An upper bound of the bytes this record takes alone in a record batch of message format 2
- * (uncompressed; Kafka protocol guide, "Record Batch"). */
-size_t record_wire_bytes(const Record *record);

@@ -84,7 +84,7 @@ bool refusal_apply(Event *event, bool hex_bytes, int64_t bytes_max)
     size_t large = 0;
     for (int target = FIELD_EVENT_ID; target < targets; target++) {
         size_t bytes = event->row[target].length;
-        bool hex = hex_bytes && column_is_bytes(target);
+        bool hex = hex_bytes && column_is_bytes((size_t)target);
         total += hex ? bytes / 2 : bytes;
         large += bytes > REFUSAL_SMALL_BYTES;
     }
@@ -96,7 +96,7 @@ bool refusal_apply(Event *event, bool hex_bytes, int64_t bytes_max)
     AUTO_BUFFER sizes = TEXT_EMPTY;
     for (int target = FIELD_EVENT_ID; target < targets; target++) {
         Slice *value = &event->row[target];
-        bool hex = hex_bytes && column_is_bytes(target);
+        bool hex = hex_bytes && column_is_bytes((size_t)target);
         if (value->length <= REFUSAL_SMALL_BYTES) {
             continue;
         }

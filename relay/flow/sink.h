@@ -1,4 +1,41 @@
-/* sink: where records go. One for each pipeline; all calls on the loop thread. */
+/* sink: where records go. One for each pipeline; all calls on the loop thread.
+ *
+ * What a sink must keep, so that nothing is lost and no key loses its order. The pipeline relies on
+ * each of these, and on nothing else, of whatever it writes to.
+ *
+ *  1. `settled` without an error says that the record is as safe as this sink makes anything: Kafka
+ *     has it on all replicas in sync, a file has it on the disk. A sink that stores nothing
+ *     (stdout, null) says so in the help of the option that names it. Nothing is settled because
+ *     it was taken, queued or written without being flushed.
+ *  2. Each record that send() took settles exactly once, or the sink says `lost` and is reopened;
+ *     then none of the earlier ones settles any more. An unknown outcome does not settle.
+ *  3. Records of one topic and key are stored in the order of their sends. Reports may come in any
+ *     order; the pipeline acknowledges no further than the first that is missing.
+ *  4. A record that settles with an error has stopped what was sent after it: nothing behind it in
+ *     the same topic and key is stored before the pipeline sends again. A sink that cannot stop in
+ *     time numbers the refused requests (Event.request, request_events), and the pipeline takes
+ *     them apart by halves (flow/isolate.h) and counts what was overtaken. Requests that stand or
+ *     fall together are not Kafka's alone; a sink without them settles a refused record by itself
+ *     and leaves both at 0.
+ *  5. A trouble of the destination (no broker, a full disk) is no error of a record: the sink keeps
+ *     what it holds, says `trouble`, tries again at growing intervals, and says `healed` once
+ *     something is stored again. It never drops a record, and never gives one back unasked.
+ *  6. After purge() nothing leaves before the next send: what had not left settles with
+ *     SINK_PURGED, what may have left settles by its own report. After hold(true) nothing leaves
+ *     and nothing is given up, until hold(false). By these a relay that lost the right to publish
+ *     stays silent; a sink without hold() is purged instead.
+ *  7. What the destination can never take (a topic's name, a record's size) is said in
+ *     refuse_topic() or by SEND_POISON, before anything leaves. Such rules belong to the sink; the
+ *     engine knows none of them.
+ *
+ * Key, value and headers of a record are borrowed until it settles (flow/record.h).
+ *
+ * Room for transactions (delivery = "exactly-once"): a sink whose destination can store records
+ * and a position as one will have three more operations: begin(), of a group of batches;
+ * commit(position), after which the records of the group and the position of the source count
+ * together or not at all, reported once for the group; and abort(), after which none of them
+ * counts and the pipeline sends them again in a new group. Between begin and commit `settled` means
+ * stored, not visible. They will be NULL for sinks without transactions. */
 #pragma once
 
 #include <event2/event.h>
@@ -26,14 +63,14 @@ typedef enum SendResult {
 /* Called by the sink on the loop thread; `settled` may be called from inside send(). */
 typedef struct SinkEvents {
     void *arg;
-    /** One for each sent event. err == NULL: the broker acknowledged. RETRY: not accepted now
-     * (err->code SINK_PURGED: taken back by purge()). POISON: a request that held it was refused:
+    /** One for each sent event. err == NULL: it is stored. RETRY: not accepted now (err->code
+     * SINK_PURGED: taken back by purge()). POISON: a request that held it was refused:
      * event->request and request_events say which; what is behind it must not pass it.
      */
     void (*settled)(void *arg, Event *event, const Error *err);
     /** After SEND_FULL or SEND_WAIT: try again. */
     void (*ready)(void *arg);
-    /** The brokers say (again) that the topic is not there, or not for us: *err says which. */
+    /** The destination says (again) that the topic is not there, or not for us: *err says which. */
     void (*missing)(void *arg, Topic *topic, const Error *err);
     /** The topic of which `missing`, or SEND_HELD, told can be written now; or it takes more than
      * it did when a record was refused (SEND_POISON). */
@@ -42,30 +79,38 @@ typedef struct SinkEvents {
     void (*trouble)(void *arg, const Error *err);
     /** The trouble is over as far as the sink can tell. */
     void (*healed)(void *arg);
-    /** The producer is lost: nothing more will settle. The pipeline calls reopen(). FATAL: give up.
-     */
+    /** The sink is of no use any more: nothing more will settle. The pipeline calls reopen().
+     * FATAL: give up. */
     void (*lost)(void *arg, const Error *err);
-    /** reopen() or close() is complete: no memory of earlier sends is referenced any more. */
+    /** reopen() is complete: no memory of earlier sends is referenced any more. */
     void (*reopened)(void *arg);
 } SinkEvents;
 
+/* An operation that a sink does not need is NULL, but for open, send, purge, reopen and free. */
 typedef struct SinkOps {
+    /** Whether no topic of this name can be: FAILED, and a POISON *err says why. NULL: any text of
+     * at most TOPIC_NAME_MAX bytes is a name. */
+    TopicRule refuse_topic;
     /** The pipeline became the publisher: connect. Called again after every take-over; cheap then.
      */
     void (*open)(Sink *sink);
     SendResult (*send)(Sink *sink, const Record *record, Event *event, Error *err);
-    /** End of a run of sends: flush buffers if the sink has any. */
+    /** End of a run of sends: what is collected leaves. */
     void (*flush)(Sink *sink);
-    /** Takes back what has not left yet; each such event settles with SINK_PURGED. Until the next
-     * send nothing leaves, not even as a retry. */
+    /** Promise 6. */
     void (*purge)(Sink *sink);
-    /** Nothing leaves any more, not even as a retry, and nothing is given up (true); goes on, the
-     * same records in the same order (false). NULL: the sink keeps nothing. */
+    /** Promise 6; false: the same records go on in the same order. NULL: the sink keeps nothing. */
     void (*hold)(Sink *sink, bool hold);
-    /** Throws the producer away and makes a new one, then `reopened`. Sent events do not settle. */
+    /** Throws away what it is connected by and makes it anew, then `reopened`. Sent events do not
+     * settle. */
     void (*reopen)(Sink *sink);
     /** The topic is about to be freed; no event of it is in the sink. */
     void (*forget)(Sink *sink, Topic *topic);
+    /** Whether the destination answers at all: then silence about what was sent is a fault of the
+     * sink's own. NULL: it cannot be told, and silence is waited for. */
+    bool (*answers)(const Sink *sink);
+    /** Nothing that was sent has settled for that long: into *err, what is waited for. */
+    void (*silent)(const Sink *sink, int seconds, Error *err);
     /** Appends the member "kafka" (or none) to the status object, with a leading comma. */
     void (*status)(const Sink *sink, Text *json);
     void (*free)(Sink *sink);
@@ -75,6 +120,11 @@ struct Sink {
     const SinkOps *ops;
     SinkEvents events;
 };
+
+static inline bool sink_answers(const Sink *sink)
+{
+    return sink->ops->answers != NULL && sink->ops->answers(sink);
+}
 
 /* What a sink is made of. All of it must outlive the sink. */
 typedef struct SinkOptions {

@@ -27,6 +27,7 @@ struct Topics {
     bool (*may_forget)(void *arg, const Topic *topic);
     void (*forget)(void *arg, Topic *topic);
     void *forget_arg;
+    TopicRule rule; /* NULL: none */
     Metrics *metrics;
     char *pipeline;
 };
@@ -80,25 +81,35 @@ static uint32_t topic_hash(Slice name)
     return hash;
 }
 
-static bool topic_name_valid(Slice name)
+/* What no destination takes, and no label of a metric and no terminal: rules of one destination are
+ * the sink's (SinkOps.refuse_topic). */
+static Status topic_refuse(Slice name, Error *err)
 {
-    if (name.length == 0 || name.length > TOPIC_NAME_MAX) {
-        return false;
+    bool bad =
+        name.length == 0 || name.length > TOPIC_NAME_MAX || !utf8_valid(name.data, name.length);
+    for (size_t i = 0; i < name.length && !bad;
+         i += utf8_sequence(name.data + i, name.length - i)) {
+        bad = utf8_steers(utf8_code(name.data + i, utf8_sequence(name.data + i, name.length - i)));
     }
-    for (size_t i = 0; i < name.length; i++) {
-        char c = name.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-') {
-            return false;
-        }
+    if (!bad) {
+        return OK;
     }
-    return !slice_equal(name, SLICE_LITERAL(".")) && !slice_equal(name, SLICE_LITERAL(".."));
+    error_set(err, CODE_TOPIC_NAME_INVALID,
+              "'%.*s' is not a topic name: 1 to %d bytes of text without control characters",
+              (int)utf8_cut(name.data, name.length, 260), name.data ? name.data : "",
+              TOPIC_NAME_MAX);
+    return error_advise(err);
 }
 
 /* name may hold NUL bytes: a template can use any column. */
 static bool topic_is(const Topic *topic, Slice name)
 {
     return slice_equal(slice_of(topic->name), name);
+}
+
+void topics_set_rule(Topics *topics, TopicRule rule)
+{
+    topics->rule = rule;
 }
 
 void topics_on_forget(Topics *topics, bool (*may_forget)(void *arg, const Topic *topic),
@@ -315,13 +326,6 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
         *ret_topic = topics->last;
         return OK;
     }
-    if (!topic_name_valid(name)) {
-        error_set(err, CODE_TOPIC_NAME_INVALID,
-                  "'%.*s' is not a topic name: 1 to %d characters of a-z A-Z 0-9 . _ -",
-                  (int)utf8_cut(name.data, name.length, 260), name.data ? name.data : "",
-                  TOPIC_NAME_MAX);
-        return error_advise(err);
-    }
     Topic **bucket = &topics->buckets[topic_hash(name) % TOPIC_BUCKETS];
     for (Topic *topic = *bucket; topic != NULL; topic = topic->next) {
         if (topic_is(topic, name)) {
@@ -329,6 +333,9 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
             topics->last = *ret_topic = topic;
             return OK;
         }
+    }
+    if ((topics->rule != NULL && topics->rule(name, err) != OK) || topic_refuse(name, err) != OK) {
+        return FAILED;
     }
     if (topics_are_too_many(topics)) {
         topics_too_many(name, err);

@@ -18,7 +18,7 @@
 
 enum {
     TOPICS_MAX = 2000,
-    TOPIC_NAME_MAX = 249,
+    TOPIC_NAME_MAX = 255, /* bytes; a sink may take less (SinkOps.refuse_topic) */
     TOPIC_IDLE_SECONDS = 3600,
     TOPIC_TYPES_MAX =
         100, /* aggregate types with a stand-in of their own; further ones share one */
@@ -45,8 +45,14 @@ typedef struct Topic {
 
 typedef struct Topics Topics;
 
+/** Whether a name can be no topic: FAILED, and a POISON *err says why. */
+typedef Status (*TopicRule)(Slice name, Error *err);
+
 Topics *topics_new(Metrics *metrics, const char *pipeline);
 void topics_free(Topics **topics);
+
+/** What the destination says of names that were not met before; NULL: it takes any. */
+void topics_set_rule(Topics *topics, TopicRule rule);
 
 /** A topic that was not used for long is freed: when may_forget(arg, topic) agrees, and after
  * forget(arg, topic). */
@@ -57,8 +63,8 @@ void topics_on_forget(Topics *topics, bool (*may_forget)(void *arg, const Topic 
 void topics_pass_time(Topics *topics, int64_t now_us);
 
 /** The topic of that name, made on first use; beyond TOPICS_MAX names the stand-in, with
- * *err saying why its events wait. POISON when the name is not one that Kafka accepts
- * ([a-zA-Z0-9._-]{1,249}, not "." or ".."). */
+ * *err saying why its events wait. POISON when the name is none: empty, longer than
+ * TOPIC_NAME_MAX, not UTF-8, with a control character in it, or refused by the rule. */
 Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err);
 
 /** The stand-in of an aggregate type, for an event of it that has no topic. */

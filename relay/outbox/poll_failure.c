@@ -17,7 +17,7 @@
 static bool fetch_isolates(PollSource *poll, const Error *err)
 {
     const Fetch *fetch = &poll->fetch;
-    if (!pg_conn_is_open(poll->reader) || (fetch->wide && fetch->wanted_count == 0)) {
+    if (!pg_conn_is_open(claim_conn(poll->claim)) || (fetch->wide && fetch->wanted_count == 0)) {
         return false; /* or the page of keys failed */
     }
     size_t limit = fetch->wide        ? fetch->wanted_count
@@ -82,30 +82,26 @@ static void fetch_wait(PollSource *poll)
 static void fetch_judge_failure(PollSource *poll, const Error *err)
 {
     const Fetch *fetch = &poll->fetch;
-    bool open = pg_conn_is_open(poll->reader);
+    bool open = pg_conn_is_open(claim_conn(poll->claim));
     bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
     if (open && err->code == CODE_POSTGRES_NO_TABLE) { /* renamed, and not made anew yet */
-        session_renew_lease(poll);
         fetch_failed(poll);
         rotation_notice(poll, err);
     } else if (open && err->code == CODE_POSTGRES_LOCK_TIMEOUT) {
-        session_renew_lease(poll);
         fetch_wait(poll);
     } else if (fetch->small && open && sqlstate_is_of_data(err)) { /* again, with sizes */
-        session_renew_lease(poll);
         fetch_failed(poll);
         poll->small = false;
         poll->more = true;
         fetch_next(poll);
     } else if (fetch_isolates(poll, err)) {
-        session_renew_lease(poll);
         fetch_failed(poll);
         poll->more = true;
         fetch_next(poll);
     } else if (open && nothing_read && session_refused(poll, err)) {
         fetch_failed(poll);
     } else {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
     }
 }
 
@@ -113,7 +109,7 @@ static void fetch_on_rollback_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
     } else {
         AUTO_ERROR failure = error_of(&poll->fetch.error);
         fetch_judge_failure(poll, &failure);
@@ -122,12 +118,12 @@ static void fetch_on_rollback_done(void *arg, const Error *err)
 
 void fetch_on_failure(PollSource *poll, const Error *err)
 {
-    if (poll->fetch.wide && pg_conn_is_open(poll->reader)) {
+    if (poll->fetch.wide && pg_conn_is_open(claim_conn(poll->claim))) {
         error_copy(&poll->fetch.error, err);
-        session_ask(poll, &(PgQuery){.step = "roll back fetch",
-                                     .sql = "ROLLBACK",
-                                     .arg = poll,
-                                     .done = fetch_on_rollback_done});
+        claim_ask(poll->claim, &(PgQuery){.step = "roll back fetch",
+                                          .sql = "ROLLBACK",
+                                          .arg = poll,
+                                          .done = fetch_on_rollback_done});
     } else {
         fetch_judge_failure(poll, err);
     }

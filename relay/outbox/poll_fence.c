@@ -72,7 +72,7 @@ void fence_add_query(PollSource *poll, int64_t now_us, Text *sql)
                 " above AS (SELECT %1$u::oid AS id UNION"
                 " SELECT inhparent FROM pg_inherits JOIN above ON inhrelid = id)"
                 " SELECT id FROM below UNION SELECT id FROM above); ",
-                poll->lock.table_oid);
+                claim_table(poll->claim));
 }
 
 void fence_advance(PollSource *poll)

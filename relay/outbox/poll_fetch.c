@@ -133,7 +133,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         if (!fetch->cancelling &&
             fetch->dropped_bytes > (size_t)poll->options.pipeline->limits.batch_bytes) {
             fetch->cancelling = true;
-            pg_conn_cancel(poll->reader);
+            pg_conn_cancel(claim_conn(poll->claim));
         }
         return;
     }
@@ -260,7 +260,7 @@ static void fetch_deliver(PollSource *poll)
 {
     Batch *batch = poll->fetch.batch;
     poll->fetch.batch = NULL;
-    if (pg_conn_takes_bytes(poll->reader)) {
+    if (pg_conn_takes_bytes(claim_conn(poll->claim))) {
         row_check_texts(batch);
     }
     if (poll->outstanding_count == poll->outstanding_capacity) {
@@ -344,13 +344,13 @@ static void fetch_note_covered(PollSource *poll)
 
 void fetch_complete(PollSource *poll)
 {
-    if (poll->fetch.table_oid != poll->lock.table_oid) {
+    if (poll->fetch.table_oid != claim_table(poll->claim)) {
         fetch_release(poll); /* of another table that has the name by now */
         rotation_notice(poll, NULL);
         return;
     }
     if (poll->fetch.durable) { /* which nobody waits for where nothing was read */
-        history_note_flushed(&poll->history, poll->fetch.insert_lsn);
+        history_note_flushed(poll->history, poll->fetch.insert_lsn);
     }
     poll->blocked_said = false;
     /* It is read again, and what is behind it too. Or a row was too large for a look without its
@@ -370,7 +370,7 @@ void fetch_complete(PollSource *poll)
     }
     AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("fetched", &err)) {
-        poll_lose(poll, &err);
+        claim_lose(poll->claim, &err);
         return;
     }
     fetch_note_covered(poll);
@@ -403,10 +403,11 @@ void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
-    bool our_cancel = err != NULL && fetch->cancelling && pg_conn_is_open(poll->reader) &&
+    bool our_cancel = err != NULL && fetch->cancelling &&
+                      pg_conn_is_open(claim_conn(poll->claim)) &&
                       err->code == CODE_POSTGRES_QUERY_CANCELED;
     if (fetch->error.class != ERROR_NONE) {
-        poll_lose(poll, &fetch->error);
+        claim_lose(poll->claim, &fetch->error);
         return;
     }
     if (err != NULL && !our_cancel) {
@@ -414,7 +415,6 @@ void fetch_on_done(void *arg, const Error *err)
         return;
     }
     session_accepted(poll);
-    session_renew_lease(poll);
     unreadable_passed(&poll->unreadable, fetch->batch->count,
                       (size_t)poll->options.pipeline->limits.batch_events);
     fetch->took_us = clock_monotonic_us() - fetch->sent_us;
@@ -472,13 +472,13 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
         fetch_add_sql(poll->table, gaps, limit, &sql);
     }
     guard_add_query(poll, &sql);
-    session_ask(poll, &(PgQuery){.step = "fetch",
-                                 .sql = sql.data,
-                                 .arg = poll,
-                                 .rows_wanted = with_fence ? 2 : 1,
-                                 .row = fetch_on_row,
-                                 .result = fetch_on_result,
-                                 .done = fetch_on_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "fetch",
+                                      .sql = sql.data,
+                                      .arg = poll,
+                                      .rows_wanted = with_fence ? 2 : 1,
+                                      .row = fetch_on_row,
+                                      .result = fetch_on_result,
+                                      .done = fetch_on_done});
 }
 
 void poll_fetch_widen(PollSource *poll, int64_t seq)
@@ -513,7 +513,7 @@ static bool fetch_fits(const PollSource *poll, size_t *events, size_t *bytes)
 
 void fetch_next(PollSource *poll)
 {
-    if (poll->state != POLL_ACTIVE || pg_conn_is_busy(poll->reader) || poll->draining) {
+    if (poll->state != POLL_ACTIVE || pg_conn_is_busy(claim_conn(poll->claim)) || poll->draining) {
         return;
     }
     const PipelineConfig *config = poll->options.pipeline;
@@ -551,9 +551,9 @@ void fetch_next(PollSource *poll)
         fetch_send(poll, events, bytes);
         return;
     }
-    int64_t silent_us = clock_monotonic_us() - poll->asked_us;
+    int64_t silent_us = clock_monotonic_us() - claim_asked_us(poll->claim);
     if (silent_us > config->claim.lease_ms * 1000 / 3) {
-        session_ping(poll);
+        claim_ping(poll->claim);
     }
     poll_set_timer(poll, poll->more ? config->poll.interval_max_ms : poll->interval_ms);
 }

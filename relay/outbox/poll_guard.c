@@ -46,9 +46,9 @@ void guard_add_query(const PollSource *poll, Text *sql)
                 " pg_catalog.pg_relation_filenode(%2$u)) AS storage,"
                 " CASE WHEN pg_catalog.has_sequence_privilege(%2$u, 'SELECT, USAGE')"
                 " THEN pg_catalog.pg_sequence_last_value(%2$u) END AS last_value",
-                poll->lock.table_oid, poll->sequence_oid);
+                claim_table(poll->claim), poll->sequence_oid);
     if (table_may_be_small(poll->table)) {
-        AUTO_TEXT oid = x_format("%u", poll->lock.table_oid);
+        AUTO_TEXT oid = x_format("%u", claim_table(poll->claim));
         text_add(sql, ", ");
         table_add_small(poll->table, oid, sql);
         text_add(sql, " AS small");
@@ -90,10 +90,9 @@ static void guard_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
         return;
     }
-    session_renew_lease(poll);
     if (poll->fetch.durable) {
         fetch_complete(poll);
     } else {
@@ -120,10 +119,10 @@ void guard_ask(PollSource *poll)
         }
         text_printf(&sql, "SELECT pg_current_wal_flush_lsn() >= '%s'::pg_lsn", fetch->insert_lsn);
     }
-    session_ask(poll, &(PgQuery){.step = "guard",
-                                 .sql = sql.data,
-                                 .rows_wanted = rows,
-                                 .arg = poll,
-                                 .result = guard_on_result,
-                                 .done = guard_on_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "guard",
+                                      .sql = sql.data,
+                                      .rows_wanted = rows,
+                                      .arg = poll,
+                                      .result = guard_on_result,
+                                      .done = guard_on_done});
 }

@@ -1,28 +1,24 @@
 /* What the files of the polling source share; nobody else includes this. */
 #pragma once
 
+#include <assert.h>
+#include <stddef.h>
+
+#include "claim/claim.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/gaps.h"
 #include "outbox/known.h"
 #include "outbox/poll.h"
-#include "pg/conn.h"
-#include "rows/marker.h"
 #include "rows/parked.h"
-#include "rows/publisher.h"
-#include "rows/repeats.h"
 #include "rows/table.h"
 #include "rows/unreadable.h"
 
 typedef enum PollState {
-    POLL_LOST,      /* closed; waits for start() */
-    POLL_DELAYED,   /* back-off before connecting */
-    POLL_OPENING,   /* reader connects, sets its session up, tries the lock */
-    POLL_STANDBY,   /* reader is connected, the lock is somebody else's */
+    POLL_AWAY,      /* the lock is not ours: what comes next is the claim's business */
     POLL_CLAIMING,  /* the lock is ours: is this the history we know? */
     POLL_LOCKED,    /* resume() may come */
     POLL_PREPARING, /* marker connects and marks what is left over */
     POLL_ACTIVE,
-    POLL_CLOSED, /* drained */
 } PollState;
 
 /* What tells that numbers may have gone back: where table and sequence are stored, which TRUNCATE
@@ -96,7 +92,7 @@ typedef struct Rotation {
     bool undone;        /* the name came back, and such tables go first */
     bool finishing;     /* the table that is read is empty: what comes after it? */
     uint32_t carrier;   /* has the name at the end */
-    PublisherLock lock; /* of the other table */
+    ClaimLock *lock;    /* of the other table */
     uint32_t dropped;   /* at the start: a table that had the name is gone */
     bool linked;        /* the catalog tells every table up to the present one */
     uint32_t successor; /* had the name after the one that is read, and has it no more; 0: none */
@@ -121,30 +117,24 @@ typedef struct LeftTables {
 
 typedef struct PollSource {
     Source source; /* first */
-    PollOptions options;
+    SourceOptions options;
+    Claim *claim;           /* on the reader's connection */
+    Marker *marker;         /* the claim's */
+    HistoryMemory *history; /* likewise */
     OutboxTable *table;
     PollState state;
     bool draining;
-    PgConn *reader;
-    PublisherLock lock; /* on the reader */
-    PgConn *marker_conn;
-    Marker *marker;
-    struct event *timer;  /* back-off, standby, next poll */
-    struct event *report; /* delivers `lost` or `drained` outside of every call */
-    Error error;
-    char *dead_letter; /* name of the table, as SQL */
-    HistoryMemory history;
+    struct event *timer;   /* next poll */
+    Error error;           /* of what an answer says */
     History found;         /* by the session that is being opened */
     char *publisher_table; /* as SQL; NULL: no row proves the history */
     char *publisher_key;   /* condition that finds the row */
     char *publisher_ctid;  /* where it was claimed */
-    int backend_pid;       /* of the reader */
     int owner_pid;         /* of the reader that held the lock last */
     bool taken;            /* somebody else held the lock since */
     Rotation rotation;
-    LeftTables left; /* outlives the session */
-    bool foreign;    /* batches that are out are of another history */
-    char *application_name;
+    LeftTables left;       /* outlives the session */
+    bool foreign;          /* batches that are out are of another history */
     bool sequence_known;   /* since fetch_reset */
     bool small;            /* no row of the table has a value out of line, as of the last fetch */
     uint32_t sequence_oid; /* of the column; 0: it has none */
@@ -158,11 +148,9 @@ typedef struct PollSource {
     Batch **outstanding; /* handed to the pipeline, oldest first */
     size_t outstanding_count;
     size_t outstanding_capacity;
-    int64_t lease_until_us; /* monotonic: the lock is surely ours until then */
-    int64_t asked_us;       /* when the running query of the reader was sent */
-    int64_t interval_ms;    /* present poll interval */
-    bool more;              /* there is, or may be, something to read right now */
-    size_t row_bytes;       /* average of recent rows */
+    int64_t interval_ms; /* present poll interval */
+    bool more;           /* there is, or may be, something to read right now */
+    size_t row_bytes;    /* average of recent rows */
     size_t next_limit;
     Unreadable unreadable;
     KnownRow unreadable_row; /* failed alone */
@@ -176,12 +164,6 @@ typedef struct PollSource {
     int64_t swept_said_us;
     bool caught_up; /* the last fetch emptied the table */
     bool blocked_said;
-    bool warned;     /* what the first look found was said */
-    bool begun;      /* it published, or stood by: what breaks now is waited for */
-    bool look_again; /* at the preconditions: we stood by since the last look */
-    Repeats repeats;
-    unsigned refusals;        /* that took the connections, in a row */
-    bool doubts;              /* ... the last of them */
     bool refused;             /* the server refused the last fetch */
     int64_t refused_until_us; /* ... and is not asked again before that */
     int64_t
@@ -190,27 +172,17 @@ typedef struct PollSource {
     int64_t covered_seq; /* ... this number */
 } PollSource;
 
+static_assert(offsetof(PollSource, source) == 0, "a Source of POLL_OPS is cast to it");
+
 /* poll.c */
-/** Closes everything and reports `lost` from the loop. */
-void poll_lose(PollSource *poll, const Error *err);
 void poll_set_timer(PollSource *poll, int64_t delay_ms);
 /** Reports `drained` when nothing is left to mark. */
 void poll_check_drained(PollSource *poll);
 
-/* poll_session.c: connecting, the lock, the lease */
-void session_open(PollSource *poll);
-void session_lock_lost(void *arg, const Error *err);
-void session_lock_taken(void *arg);
-void session_lock_held(void *arg);
-/** The lease, until resume(). */
-void session_keep_lock(PollSource *poll);
-void session_try_lock(PollSource *poll);
-void session_renew_lease(PollSource *poll);
-/** Sends a query on the reader and notes when, for the lease. */
-void session_ask(PollSource *poll, const PgQuery *query);
-void session_marker_opened(void *arg, const Error *err);
-void session_reader_opened(void *arg, const Error *err);
-void session_ping(PollSource *poll);
+/* poll_session.c: what a reader of a table is to its claim */
+extern const ClaimReader SESSION_READER;
+/** Somebody else publishes. */
+void session_lock_taken(void *arg, const ClaimLock *lock);
 /** A statement of the reader failed. True when it was refused, and will be tried again by the
  * timer: nothing is to be given up. */
 bool session_refused(PollSource *poll, const Error *err);
@@ -219,7 +191,6 @@ void session_accepted(PollSource *poll);
 
 /** The locks are ours, and which table is to be read is known: judges the history, claims. */
 void session_judge(PollSource *poll);
-void session_lose_table(PollSource *poll);
 
 /* poll_rotation.c: the table was renamed and made anew under its name */
 void rotation_init(PollSource *poll);

@@ -47,19 +47,14 @@ static void rotation_say(const PollSource *poll)
               poll->rotation.next_oid != 0 ? ", and another one has its name" : "");
 }
 
-static void on_lock_lost(void *arg, const Error *err)
-{
-    poll_lose(arg, err);
-}
-
 /* At the start. */
 
 static void rotation_begin_with_old(PollSource *poll)
 {
     Rotation *rotation = &poll->rotation;
-    rotation->next_oid = poll->lock.table_oid;
+    rotation->next_oid = claim_table(poll->claim);
     left_remove(&poll->left, rotation->old_oid);
-    poll->lock.table_oid = rotation->old_oid;
+    claim_set_table(poll->claim, rotation->old_oid);
     rotation->old_oid = 0; /* the next lock is that of a new table */
     rotation->active = rotation->locked = true;
     table_rename(poll->table, rotation->name);
@@ -71,33 +66,30 @@ static void on_unlocked(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
         return;
     }
-    snprintf(poll->lock.holder, sizeof(poll->lock.holder), "%s", poll->rotation.lock.holder);
-    poll->lock.holder_pid = poll->rotation.lock.holder_pid;
-    session_lock_taken(poll);
+    session_lock_taken(poll, poll->rotation.lock);
 }
 
-static void on_lock_taken(void *arg)
+static void on_lock_taken(void *arg, const ClaimLock *lock)
 {
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (rotation->old_oid != 0) { /* whoever finishes the old table goes on with the new one */
         AUTO_BUFFER sql = TEXT_EMPTY;
-        publisher_add_unlock(poll->lock.table_oid, &sql);
-        session_ask(poll, &(PgQuery){.step = "release old lock",
-                                     .sql = sql.data,
-                                     .arg = poll,
-                                     .done = on_unlocked});
+        publisher_add_unlock(claim_table(poll->claim), &sql);
+        claim_ask(poll->claim, &(PgQuery){.step = "release old lock",
+                                          .sql = sql.data,
+                                          .arg = poll,
+                                          .done = on_unlocked});
         return;
     }
-    session_renew_lease(poll);
     if (!rotation->said_taken) {
         rotation->said_taken = true;
         log_write(
             LOG_WARN, poll->options.pipeline->name, CODE_ROTATION_TAKEN,
-            LOG_FIELDS(log_text("holder", rotation->lock.holder)),
+            LOG_FIELDS(log_text("holder", claim_lock_holder(lock))),
             "another relay publishes the new table '%s' already; this one finishes %s and then "
             "stands by",
             poll->options.pipeline->outbox.table, rotation->name);
@@ -108,7 +100,6 @@ static void on_lock_taken(void *arg)
 static void on_lock_held(void *arg)
 {
     PollSource *poll = arg;
-    session_renew_lease(poll);
     if (poll->rotation.old_oid != 0) {
         rotation_begin_with_old(poll);
         return;
@@ -119,9 +110,7 @@ static void on_lock_held(void *arg)
 
 static void rotation_try_lock(PollSource *poll, uint32_t table_oid)
 {
-    poll->rotation.lock.table_oid = table_oid;
-    poll->asked_us = clock_monotonic_us();
-    publisher_try_lock(&poll->rotation.lock);
+    claim_lock_try(poll->rotation.lock, table_oid);
 }
 
 static void on_start_result(void *arg, const PGresult *result)
@@ -154,7 +143,8 @@ static void rotation_deny(PollSource *poll, const char *grants)
 {
     Error *err = &poll->rotation.denied;
     error_set_as(
-        err, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, CODE_OLD_TABLE_DENIED,
+        err, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+        CODE_OLD_TABLE_DENIED,
         "table '%s' was renamed to %s, and the relay's role may not finish that one: its last "
         "events are not published, and nor are those of the new table",
         poll->options.pipeline->outbox.table, poll->rotation.name);
@@ -220,17 +210,16 @@ static void on_strays_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
         return;
     }
-    session_renew_lease(poll);
     if (rotation->strays > 0) {
         AUTO_ERROR between = {0};
         const PipelineConfig *pipeline = poll->options.pipeline;
         AUTO_TEXT name = ident_literal(pipeline->name);
         AUTO_TEXT table = ident_literal(pipeline->outbox.table);
         error_set_as(
-            &between, poll->begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+            &between, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
             CODE_OLD_TABLE_UNKNOWN,
             "table '%s' was rotated more than once, or in several steps, and tables that may "
             "have had the name in between have unpublished rows: %s",
@@ -241,7 +230,7 @@ static void on_strays_done(void *arg, const Error *err)
                    "then finished before the new one. One that had not: ALTER TABLE <table> SET "
                    "SCHEMA to another schema, or mark its rows as published.",
                    poll->publisher_table, name, table);
-        poll_lose(poll, &between);
+        claim_lose(poll->claim, &between);
     } else if (rotation->finishing) {
         rotation_note_finished(poll);
     } else if (rotation->old_oid != 0) {
@@ -257,19 +246,18 @@ static void on_succession_done(void *arg, const Error *err)
     Rotation *rotation = &poll->rotation;
     if (err != NULL || rotation->denied.class != ERROR_NONE) {
         AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->denied);
-        poll_lose(poll, &copy);
+        claim_lose(poll->claim, &copy);
         return;
     }
-    session_renew_lease(poll);
     if (rotation->stray_counts.length == 0) {
         on_strays_done(poll, NULL);
         return;
     }
-    session_ask(poll, &(PgQuery){.step = "count strays",
-                                 .sql = rotation->stray_counts.data,
-                                 .arg = poll,
-                                 .result = on_strays_result,
-                                 .done = on_strays_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "count strays",
+                                      .sql = rotation->stray_counts.data,
+                                      .arg = poll,
+                                      .result = on_strays_result,
+                                      .done = on_strays_done});
 }
 
 void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid)
@@ -287,27 +275,26 @@ void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_o
     error_clear(&rotation->denied);
     text_free(&rotation->stray_names);
     text_free(&rotation->stray_counts);
-    session_ask(poll, &(PgQuery){.step = "succession",
-                                 .sql = sql.data,
-                                 .arg = poll,
-                                 .result = on_succession_result,
-                                 .done = on_succession_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "succession",
+                                      .sql = sql.data,
+                                      .arg = poll,
+                                      .result = on_succession_result,
+                                      .done = on_succession_done});
 }
 
 static void on_start_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
         return;
     }
-    session_renew_lease(poll);
-    if (poll->rotation.next_oid != poll->lock.table_oid) { /* while we stood by */
-        session_lose_table(poll);
+    if (poll->rotation.next_oid != claim_table(poll->claim)) { /* while we stood by */
+        claim_lose_table(poll->claim);
     } else if (poll->rotation.old_oid != 0 || poll->rotation.dropped != 0) {
         const Rotation *rotation = &poll->rotation;
         uint32_t old_oid = rotation->old_oid != 0 ? rotation->old_oid : rotation->dropped;
-        rotation_ask_succession(poll, old_oid, poll->lock.table_oid);
+        rotation_ask_succession(poll, old_oid, claim_table(poll->claim));
     } else {
         left_drop_wanted(&poll->left); /* somebody finished them */
         session_judge(poll);
@@ -343,7 +330,7 @@ static void add_old_tables(const PollSource *poll, Text *sql)
                 " AND s.attnum < 0 WHERE ",
                 rows);
     rotation_add_ours(poll, sql);
-    text_printf(sql, " AND p.table_id NOT IN (%u", poll->lock.table_oid);
+    text_printf(sql, " AND p.table_id NOT IN (%u", claim_table(poll->claim));
     left_add_oids(&poll->left, sql);
     /* In the order in which they were made; of those that were made together, as they were renamed.
      */
@@ -364,11 +351,11 @@ void rotation_start(PollSource *poll)
         add_old_tables(poll, &sql);
     }
     text_printf(&sql, "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS configured", table);
-    session_ask(poll, &(PgQuery){.step = "begin rotation",
-                                 .sql = sql.data,
-                                 .arg = poll,
-                                 .result = on_start_result,
-                                 .done = on_start_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "begin rotation",
+                                      .sql = sql.data,
+                                      .arg = poll,
+                                      .result = on_start_result,
+                                      .done = on_start_done});
 }
 
 /* While publishing. */
@@ -397,9 +384,9 @@ static void rotation_lose(PollSource *poll)
     AUTO_ERROR refused = error_of(&poll->rotation.refused);
     error_clear(&poll->rotation.refused);
     if (refused.class == ERROR_NONE) {
-        session_lose_table(poll);
+        claim_lose_table(poll->claim);
     } else if (!session_refused(poll, &refused)) {
-        poll_lose(poll, &refused);
+        claim_lose(poll->claim, &refused);
     }
 }
 
@@ -408,17 +395,16 @@ static void on_look_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
         return;
     }
-    session_renew_lease(poll);
     if (rotation->name == NULL) { /* it was dropped */
         rotation_lose(poll);
         return;
     }
     error_clear(&rotation->refused);
     bool was_active = rotation->active;
-    rotation->active = rotation->next_oid != poll->lock.table_oid;
+    rotation->active = rotation->next_oid != claim_table(poll->claim);
     rotation->undone = !rotation->active && rotation->others;
     if (!rotation->active) {
         /* Tables that had the name meanwhile are finished first: nothing else is read here. */
@@ -467,7 +453,7 @@ void rotation_add_named(const PollSource *poll, Text *sql)
     text_printf(sql,
                 ", noted AS (INSERT INTO %s (table_id, pipeline, table_name, generation) SELECT"
                 " named.id, %s, %s, '%s' FROM named WHERE named.id <> %u ON CONFLICT DO NOTHING)",
-                poll->publisher_table, name, table, poll->history.ours, poll->lock.table_oid);
+                poll->publisher_table, name, table, poll->history->ours, claim_table(poll->claim));
 }
 
 /* Whatever table has the name is noted at once: it may lose it again before its turn comes. */
@@ -487,23 +473,23 @@ bool rotation_next(PollSource *poll)
                 " SELECT (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname) FROM"
                 " pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
                 " WHERE c.oid = %u) AS present, named.id AS configured",
-                poll->lock.table_oid);
+                claim_table(poll->claim));
     if (poll->publisher_table != NULL) {
         text_printf(&sql,
                     ", EXISTS (SELECT FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid ="
                     " p.table_id WHERE ",
                     poll->publisher_table);
         rotation_add_ours(poll, &sql);
-        text_printf(&sql, " AND p.table_id NOT IN (%u", poll->lock.table_oid);
+        text_printf(&sql, " AND p.table_id NOT IN (%u", claim_table(poll->claim));
         left_add_oids(&poll->left, &sql);
         text_add(&sql, ")) AS others");
     }
     text_add(&sql, " FROM named");
-    session_ask(poll, &(PgQuery){.step = "look at tables",
-                                 .sql = sql.data,
-                                 .arg = poll,
-                                 .result = on_look_result,
-                                 .done = on_look_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "look at tables",
+                                      .sql = sql.data,
+                                      .arg = poll,
+                                      .result = on_look_result,
+                                      .done = on_look_done});
     return true;
 }
 
@@ -511,12 +497,7 @@ bool rotation_next(PollSource *poll)
 
 void rotation_init(PollSource *poll)
 {
-    poll->rotation.lock = (PublisherLock){.conn = poll->reader,
-                                          .pipeline = poll->options.pipeline,
-                                          .arg = poll,
-                                          .lost = on_lock_lost,
-                                          .locked = on_lock_held,
-                                          .taken = on_lock_taken};
+    poll->rotation.lock = claim_lock_new(poll->claim, poll, on_lock_held, on_lock_taken);
 }
 
 void rotation_release(PollSource *poll)
@@ -530,7 +511,7 @@ void rotation_release(PollSource *poll)
 
 void rotation_reset(PollSource *poll)
 {
-    PublisherLock lock = poll->rotation.lock;
+    ClaimLock *lock = poll->rotation.lock;
     rotation_release(poll);
     memset(&poll->rotation, 0, sizeof(poll->rotation));
     poll->rotation.lock = lock;

@@ -15,12 +15,12 @@ enum { RETRY_MS = 1000 };
 static void rotation_say_finished(PollSource *poll)
 {
     /* Nothing is remembered that could be wrong of another table. */
-    poll->history.known = false;
+    poll->history->known = false;
     AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_FINISHED,
               "everything in %s is published: going on with the new table '%s'",
               poll->rotation.name, poll->options.pipeline->outbox.table);
-    poll_lose(poll, &next);
+    claim_lose(poll->claim, &next);
 }
 
 static void on_end_result(void *arg, const PGresult *result)
@@ -37,10 +37,9 @@ static void on_end_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Rotation *rotation = &poll->rotation;
     if (err != NULL) {
-        poll_lose(poll, err);
+        claim_lose(poll->claim, err);
         return;
     }
-    session_renew_lease(poll);
     rotation->finishing = false;
     if (rotation->carrier == rotation->next_oid) {
         rotation_say_finished(poll);
@@ -64,19 +63,19 @@ void rotation_note_finished(PollSource *poll)
         text_printf(&sql,
                     "INSERT INTO %s (table_id, pipeline, table_name, generation) VALUES (%u, %s,"
                     " %s, '%s') ON CONFLICT DO NOTHING; ",
-                    poll->publisher_table, rotation->successor, name, table, poll->history.ours);
+                    poll->publisher_table, rotation->successor, name, table, poll->history->ours);
     }
     rotation_add_named(poll, &sql);
     text_printf(&sql,
                 ", finished AS (DELETE FROM %s AS p USING named WHERE named.id = %u AND p.table_id"
                 " = %u AND p.generation = '%s') SELECT named.id AS carrier FROM named",
-                poll->publisher_table, rotation->next_oid, poll->lock.table_oid,
-                poll->history.ours);
-    session_ask(poll, &(PgQuery){.step = "end rotation",
-                                 .sql = sql.data,
-                                 .arg = poll,
-                                 .result = on_end_result,
-                                 .done = on_end_done});
+                poll->publisher_table, rotation->next_oid, claim_table(poll->claim),
+                poll->history->ours);
+    claim_ask(poll->claim, &(PgQuery){.step = "end rotation",
+                                      .sql = sql.data,
+                                      .arg = poll,
+                                      .result = on_end_result,
+                                      .done = on_end_done});
 }
 
 static void rotation_finish(PollSource *poll)
@@ -86,27 +85,27 @@ static void rotation_finish(PollSource *poll)
         return;
     }
     poll->rotation.finishing = true;
-    rotation_ask_succession(poll, poll->lock.table_oid, poll->rotation.next_oid);
+    rotation_ask_succession(poll, claim_table(poll->claim), poll->rotation.next_oid);
 }
 
 /* What is left waits for its topic: only its own events wait with it. */
 static void rotation_leave(PollSource *poll)
 {
     size_t parked = poll->known.parked;
-    left_add(&poll->left, poll->lock.table_oid, parked);
-    known_unpark(&poll->known);  /* counted once */
-    poll->history.known = false; /* nothing is remembered that could be wrong of another table */
+    left_add(&poll->left, claim_table(poll->claim), parked);
+    known_unpark(&poll->known);   /* counted once */
+    poll->history->known = false; /* nothing is remembered that could be wrong of another table */
     AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_LEFT,
               "%zu events in %s wait for their topic, all others are published: going on with the "
               "new table '%s', and coming back once the topic is there",
               parked, poll->rotation.name, poll->options.pipeline->outbox.table);
-    poll_lose(poll, &next);
+    claim_lose(poll->claim, &next);
 }
 
 void rotation_return(PollSource *poll)
 {
-    poll->history.known = false;
+    poll->history->known = false;
     AUTO_ERROR back = {0};
     error_set(&back, CODE_TABLE_RETURNED,
               poll->rotation.undone
@@ -115,7 +114,7 @@ void rotation_return(PollSource *poll)
                   : "rows that were left in an old table of '%s' can be published now: reading "
                     "them first",
               poll->options.pipeline->outbox.table);
-    poll_lose(poll, &back); /* the start finds it */
+    claim_lose(poll->claim, &back); /* the start finds it */
 }
 
 void rotation_go_back(PollSource *poll)
@@ -129,7 +128,7 @@ void rotation_check_finished(PollSource *poll)
     Rotation *rotation = &poll->rotation;
     int64_t now_us = clock_monotonic_us();
     if (!rotation->active || poll->state != POLL_ACTIVE || poll->outstanding_count > 0 ||
-        marker_pending(poll->marker) || pg_conn_is_busy(poll->reader)) {
+        marker_pending(poll->marker) || pg_conn_is_busy(claim_conn(poll->claim))) {
         return;
     }
     bool parked = poll->known.parked > 0;

@@ -107,12 +107,12 @@ static void wide_ask_page(PollSource *poll, int64_t from, Text *sql)
     fetch->header_read = false;
     fetch_add_keys_sql(poll->table, fetch->sweep ? &GAPS_NONE : &poll->gaps, from,
                        fetch->page_limit, sql);
-    session_ask(poll, &(PgQuery){.step = "fetch keys",
-                                 .sql = sql->data,
-                                 .arg = poll,
-                                 .row = wide_on_key,
-                                 .result = fetch_on_result,
-                                 .done = wide_on_keys_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "fetch keys",
+                                      .sql = sql->data,
+                                      .arg = poll,
+                                      .row = wide_on_key,
+                                      .result = fetch_on_result,
+                                      .done = wide_on_keys_done});
 }
 
 void wide_ask_rows(PollSource *poll)
@@ -126,13 +126,13 @@ void wide_ask_rows(PollSource *poll)
     }
     guard_add_query(poll, &sql);
     text_add(&sql, "; COMMIT");
-    session_ask(poll, &(PgQuery){.step = "fetch rows",
-                                 .sql = sql.data,
-                                 .arg = poll,
-                                 .rows_wanted = 1,
-                                 .row = fetch->wanted_count > 0 ? fetch_on_row : NULL,
-                                 .result = fetch_on_result,
-                                 .done = fetch_on_done});
+    claim_ask(poll->claim, &(PgQuery){.step = "fetch rows",
+                                      .sql = sql.data,
+                                      .arg = poll,
+                                      .rows_wanted = 1,
+                                      .row = fetch->wanted_count > 0 ? fetch_on_row : NULL,
+                                      .result = fetch_on_result,
+                                      .done = fetch_on_done});
 }
 
 static void wide_on_keys_done(void *arg, const Error *err)
@@ -140,14 +140,13 @@ static void wide_on_keys_done(void *arg, const Error *err)
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
     if (fetch->error.class != ERROR_NONE) {
-        poll_lose(poll, &fetch->error);
+        claim_lose(poll->claim, &fetch->error);
         return;
     }
     if (err != NULL) {
         fetch_on_failure(poll, err);
         return;
     }
-    session_renew_lease(poll);
     bool full = fetch->page_rows >= fetch->page_limit;
     if (full && fetch->wanted_count < fetch->limit) {
         /* With more rows of one number than a page holds the page would never end. */

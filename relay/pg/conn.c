@@ -12,11 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/memory.h"
+#include "pg/answer.h"
+#include "pg/encoding.h"
 #include "pg/message.h"
 #include "pg/open.h"
+#include "pg/query.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
 
@@ -55,10 +57,7 @@ struct PgConn {
     struct event *io;
     struct event *timer; /* connect time-out */
     PgQuery query;
-    char question[64]; /* how it begins */
-    int rows_told;     /* its results with a row */
-    bool copy_told;
-    bool garbled; /* its answer is none to it */
+    PgAnswer answer; /* to it */
     bool busy;
     bool copying;
     bool feeding;   /* the server takes what query.feed brings */
@@ -66,7 +65,6 @@ struct PgConn {
     bool between;   /* ... and the result before was the end of one of them */
     bool unsent;    /* not all of it could be sent: the session is of no use any more */
     bool ended;     /* the running query has, and waits for its cancel request */
-    Error error;    /* first of the running query */
 };
 
 static void conn_on_io(evutil_socket_t fd, short what, void *arg);
@@ -233,7 +231,6 @@ void pg_conn_open(PgConn *conn)
     assert(conn->state == CONN_CLOSED);
     conn->state = CONN_RESOLVING;
     ConnectJob *job = x_calloc(1, sizeof(*job));
-    job->conn = conn;
     job->replication = conn->options.replication;
     job->dsn = x_strdup(conn->options.dsn);
     job->application_name = x_strdup(conn->options.application_name);
@@ -241,49 +238,12 @@ void pg_conn_open(PgConn *conn)
              (long long)conn->options.tcp_user_timeout_ms);
     snprintf(job->connect_timeout, sizeof(job->connect_timeout), "%lld",
              (long long)(conn->options.connect_timeout_ms + 999) / 1000);
+    job->conn = conn;
     conn->job = job;
     struct timeval tv = {.tv_sec = conn->options.connect_timeout_ms / 1000,
                          .tv_usec = conn->options.connect_timeout_ms % 1000 * 1000};
     event_add(conn->timer, &tv);
     worker_submit(conn->options.worker, connect_run, connect_done, job);
-}
-
-/* The beginning of a statement says enough: which one it is, and so where its answer was garbled.
- */
-static void conn_name_question(PgConn *conn, const PgQuery *query)
-{
-    const char *text = query->statement != NULL ? query->statement : query->sql;
-    size_t length = strnlen(text, sizeof(conn->question) - 1);
-    while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
-        length--; /* not in the middle of a character */
-    }
-    memcpy(conn->question, text, length);
-    conn->question[length] = '\0';
-}
-
-static void conn_garble(PgConn *conn, const char *how)
-{
-    conn->garbled = true;
-    if (conn->error.class == ERROR_NONE) {
-        error_set(&conn->error, CODE_PG_PROTOCOL, "the server's answer to '%s' %s", conn->question,
-                  how);
-    }
-}
-
-/* What the results of a query without error lack. */
-static void conn_judge_answer(PgConn *conn)
-{
-    const PgQuery *query = &conn->query;
-    if (conn->error.class != ERROR_NONE) {
-        return;
-    }
-    if (query->copy_both != NULL) {
-        conn_garble(conn, "is no stream");
-    } else if ((query->row != NULL || query->feed != NULL) && !conn->copy_told) {
-        conn_garble(conn, "brings no COPY");
-    } else if (conn->rows_told < query->rows_wanted) {
-        conn_garble(conn, "holds no row where one belongs");
-    }
 }
 
 /* Ends the query. The connection stays open only after an error of the server in a good connection.
@@ -297,11 +257,11 @@ static void conn_finish_query(PgConn *conn)
     }
     bool broken = PQstatus(conn->pg) != CONNECTION_OK;
     if (!broken) {
-        conn_judge_answer(conn);
+        answer_judge(&conn->answer, &conn->query);
     }
     PgQuery query = conn->query;
-    AUTO_ERROR err = error_of(&conn->error);
-    broken = broken || conn->garbled || conn->pipelined;
+    AUTO_ERROR err = error_of(&conn->answer.error);
+    broken = broken || conn->answer.garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
     conn->feeding = false;
@@ -316,7 +276,13 @@ static void conn_finish_query(PgConn *conn)
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
     }
     err.step = query.step;
+    if (conn->options.answered != NULL) {
+        conn->options.answered(conn->options.arg);
+    }
     query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
+    if (conn->options.idle != NULL && conn->state == CONN_OPEN && !conn->busy) {
+        conn->options.idle(conn->options.arg);
+    }
 }
 
 /* False: wait for more input, or the query (or connection) has ended inside a callback. */
@@ -362,23 +328,7 @@ static void conn_feed(PgConn *conn)
     }
     conn_watch(conn, what, conn->options.silence_timeout_ms);
     if (conn->unsent) { /* the server waits for more, and libpq would begin anew */
-        conn_garble(conn, "cannot be given all that it asks for");
-    }
-}
-
-/* What the reader asked for and the answer does not have garbles it. */
-static void conn_hand_on(PgConn *conn, const PGresult *result)
-{
-    AUTO_ERROR lacking = {0};
-    pg_result_begin();
-    if (conn->query.result != NULL) {
-        conn->query.result(conn->query.arg, result);
-    }
-    if (pg_result_end(conn->question, &lacking) != OK) {
-        conn->garbled = true;
-        if (conn->error.class == ERROR_NONE) {
-            error_copy(&conn->error, &lacking);
-        }
+        answer_garble(&conn->answer, "cannot be given all that it asks for");
     }
 }
 
@@ -390,17 +340,17 @@ static void conn_take_result(PgConn *conn, PGresult *result)
                   : status == PGRES_COPY_IN   ? conn->query.feed != NULL
                                               : true;
     if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
-        conn_garble(conn, "begins a COPY that was not asked for");
+        answer_garble(&conn->answer, "begins a COPY that was not asked for");
         PQclear(result);
         return;
     }
     switch (status) {
     case PGRES_COPY_OUT:
         conn->copying = true;
-        conn->copy_told = true;
+        conn->answer.copy_told = true;
         break;
     case PGRES_COPY_IN:
-        conn->copy_told = true;
+        conn->answer.copy_told = true;
         conn->feeding = true;
         conn_feed(conn);
         break;
@@ -413,13 +363,12 @@ static void conn_take_result(PgConn *conn, PGresult *result)
     case PGRES_FATAL_ERROR:
     case PGRES_BAD_RESPONSE:
     case PGRES_NONFATAL_ERROR:
-        if (conn->error.class == ERROR_NONE) {
-            sqlstate_error(result, &conn->error);
+        if (conn->answer.error.class == ERROR_NONE) {
+            sqlstate_error(result, &conn->answer.error);
         }
         break;
     default:
-        conn->rows_told += status == PGRES_TUPLES_OK && PQntuples(result) > 0;
-        conn_hand_on(conn, result);
+        answer_hand_on(&conn->answer, &conn->query, result);
         break;
     }
     PQclear(result);
@@ -463,7 +412,7 @@ static void conn_read(PgConn *conn)
         }
         bool streams = PQresultStatus(result) == PGRES_COPY_BOTH && conn->query.copy_both != NULL;
         conn_take_result(conn, result);
-        if (conn->pg != NULL && conn->garbled) {
+        if (conn->pg != NULL && conn->answer.garbled) {
             conn_finish_query(conn);
             return;
         }
@@ -547,51 +496,26 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     conn_tell_notifications(conn);
 }
 
-static bool conn_send_both(PgConn *conn, const PgQuery *query)
-{
-    conn->pipelined = PQenterPipelineMode(conn->pg) == 1;
-    conn->between = false;
-    return conn->pipelined &&
-           PQsendQueryPrepared(conn->pg, query->statement, query->param_count, query->values,
-                               query->lengths, query->formats, 0) == 1 &&
-           PQsendQueryPrepared(conn->pg, query->then, query->then_count, query->then_values, NULL,
-                               NULL, 0) == 1 &&
-           PQpipelineSync(conn->pg) == 1;
-}
-
 void pg_conn_send(PgConn *conn, const PgQuery *query)
 {
     assert(conn->state == CONN_OPEN && !conn->busy);
     conn->query = *query;
     conn->busy = true;
-    conn->rows_told = 0;
-    conn->copy_told = conn->garbled = false;
-    error_clear(&conn->error);
-    conn_name_question(conn, query);
-    int sent = 0;
-    if (query->then != NULL) {
-        sent = conn_send_both(conn, query);
-        conn->unsent = sent != 1;
-    } else if (query->statement != NULL) {
-        sent = PQsendQueryPrepared(conn->pg, query->statement, query->param_count, query->values,
-                                   query->lengths, query->formats, 0);
-    } else if (query->param_count > 0) {
-        sent = PQsendQueryParams(conn->pg, query->sql, query->param_count, NULL, query->values,
-                                 query->lengths, query->formats, 0);
-    } else {
-        sent = PQsendQuery(conn->pg, query->sql);
-    }
-    if (sent != 1) {
+    answer_begin(&conn->answer, query);
+    conn->between = false;
+    bool sent = query_send(conn->pg, query, &conn->pipelined);
+    conn->unsent = query->then != NULL && !sent;
+    if (!sent) {
         /* Not always a broken connection: a message can be too large for libpq's buffer. The loop
          * finds no result and ends the query with this; done() never comes from inside this call.
          */
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&conn->error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
+        error_set(&conn->answer.error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
     }
-    int flushed = sent == 1 ? PQflush(conn->pg) : 0;
+    int flushed = sent ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;
     conn_watch(conn, (short)(what | EV_PERSIST), conn->options.silence_timeout_ms);
-    if (sent != 1 || flushed < 0) {
+    if (!sent || flushed < 0) {
         event_active(conn->io, EV_READ, 0);
     }
 }
@@ -656,27 +580,9 @@ void pg_conn_free(PgConn **conn)
     if (*conn != NULL) {
         pg_conn_close(*conn);
         event_free((*conn)->timer);
-        error_clear(&(*conn)->error);
+        error_clear(&(*conn)->answer.error);
         free(*conn);
         *conn = NULL;
-    }
-}
-
-static bool server_encoding_is(const PGconn *pg, const char *name)
-{
-    const char *encoding = pg != NULL ? PQparameterStatus(pg, "server_encoding") : NULL;
-    return encoding != NULL && strcasecmp(encoding, name) == 0;
-}
-
-bool pg_takes_bytes(const PGconn *pg)
-{
-    return server_encoding_is(pg, "sql_ascii");
-}
-
-void pg_adopt_encoding(PGconn *pg)
-{
-    if (pg_takes_bytes(pg)) {
-        (void)PQsetClientEncoding(pg, "sql_ascii"); /* else a later statement says what is wrong */
     }
 }
 
@@ -687,6 +593,5 @@ bool pg_conn_takes_bytes(const PgConn *conn)
 
 bool pg_conn_is_converted(const PgConn *conn)
 {
-    const char *encoding = conn->pg != NULL ? PQparameterStatus(conn->pg, "server_encoding") : NULL;
-    return encoding != NULL && !server_encoding_is(conn->pg, "utf8") && !pg_takes_bytes(conn->pg);
+    return pg_is_converted(conn->pg);
 }

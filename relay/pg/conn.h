@@ -36,6 +36,10 @@ typedef struct PgConnOptions {
     /** A NOTIFY on a channel that a query LISTENs to; NULL: not wanted. Between queries it comes at
      * once, during one with its end or before. */
     void (*notified)(void *arg, const char *channel);
+    /** A query has ended; its done() follows. NULL: not wanted. */
+    void (*answered)(void *arg);
+    /** Its done() has sent nothing: the connection is open and free. NULL: not wanted. */
+    void (*idle)(void *arg);
 } PgConnOptions;
 
 typedef struct PgQuery {
@@ -98,9 +102,3 @@ bool pg_conn_takes_bytes(const PgConn *conn);
 /** True when the database is neither in UTF8 nor in SQL_ASCII: the server converts, and refuses
  * characters that it has no form for. */
 bool pg_conn_is_converted(const PgConn *conn);
-
-/** pg_conn_takes_bytes, for a connection of libpq; may be NULL. */
-bool pg_takes_bytes(const PGconn *pg);
-/** What an open PgConn does by itself, for a connection of libpq with client_encoding UTF8: waits
- * for the server. */
-void pg_adopt_encoding(PGconn *pg);

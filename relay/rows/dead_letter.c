@@ -140,7 +140,7 @@ static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline
         text_printf(&json, ",\"%s\":", event_field_name(field));
         bool cut = field == FIELD_EVENT_ID && refusal_has(event->refusal, field);
         add_member(&json, letter, cut ? SLICE_NULL : event->row[field],
-                   column_is_bytes((int)field));
+                   column_is_bytes((size_t)field));
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
@@ -264,7 +264,7 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
     set_text(letter, PARAM_EVENT, event_json(letter, pipeline, event));
     Apart apart = {.letter = letter, .pipeline = pipeline};
     for (int field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (is_apart(letter, event->row[field], column_is_bytes(field))) {
+        if (is_apart(letter, event->row[field], column_is_bytes((size_t)field))) {
             apart_add(&apart, field, event->row[field], false);
         }
     }
@@ -332,7 +332,7 @@ typedef struct Copied {
 
 static void copied_add(Copied *copied, int target, const char *column)
 {
-    bool bytes = column_is_bytes(target);
+    bool bytes = column_is_bytes((size_t)target);
     bool header = target >= FIELD_COUNT;
     Text *names = header ? &copied->header_names : &copied->names;
     Text *members = header ? &copied->header_members : &copied->members;

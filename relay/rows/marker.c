@@ -232,7 +232,9 @@ static void holder_send(Marker *marker)
 
 void marker_next(Marker *marker)
 {
-    if (!marker->active || pg_conn_is_busy(marker->options.conn) || marker->stored > 0) {
+    const MarkerOptions *options = &marker->options;
+    bool yields = options->yields != NULL && options->yields(options->arg);
+    if (!marker->active || yields || pg_conn_is_busy(options->conn) || marker->stored > 0) {
         return;
     }
     int64_t wait_us = marker->lock.retry_us - clock_monotonic_us();

@@ -52,6 +52,9 @@ typedef struct MarkerOptions {
     /** A statement gave up waiting for somebody's lock: the connection is free for a moment. NULL:
      * not wanted. */
     void (*blocked)(void *arg);
+    /** Others wait for the connection: nothing is sent now, and marker_next() is called when it is
+     * the marker's turn. NULL: nobody does. */
+    bool (*yields)(const void *arg);
     /** A statement was refused (sqlstate_is_refusal) and is tried again each second: rows and
      * connection are kept. err NULL: it went through. NULL: not wanted, it is a loss. */
     void (*refused)(void *arg, const Error *err);

@@ -1,9 +1,8 @@
 /* The FROM clause of the query: one row, whatever is missing. Its parts, by alias:
  *
  *   relay        the role outbox_relay, if there is one
- *   c            the table, by its name in the catalog: to_regclass() would refuse a schema that we
- *                may not use. Then NULL
- *   d p u z      dead_letter, position, publisher, pause: beside the table, else in schema outbox
+ *   c            the table (rows/companion.h), or NULL
+ *   d p u z      its companions dead_letter, position, publisher, pause
  *   tree         the table with its partitions, or with what inherits from it
  *   col          the columns that are needed, one character (or one word) for each
  *   pub          published_at
@@ -18,6 +17,7 @@
 #include "base/memory.h"
 #include "config/columns.h"
 #include "pg/ident.h"
+#include "rows/companion.h"
 #include "rows/precondition_internal.h"
 
 #define PG "pg_catalog."
@@ -45,33 +45,8 @@ NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 static void add_table(const OutboxTable *table, Text *sql)
 {
     AUTO_TEXT name = ident_literal(table->configured);
-    text_printf(
-        sql,
-        " FROM (SELECT " PG "parse_ident(%s) AS part) AS configured"
-        " CROSS JOIN (SELECT " PG "to_regrole('outbox_relay')::oid AS oid) relay"
-        " LEFT JOIN LATERAL (SELECT k.oid, k.relname, k.relnamespace, k.relkind, k.relowner,"
-        "  k.relrowsecurity, k.relforcerowsecurity, k.relispartition, n.nspname,"
-        "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
-        "  FROM " PG "pg_class k JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
-        "  WHERE k.relname = configured.part[" PG "cardinality(configured.part)]"
-        "  AND CASE WHEN " PG "cardinality(configured.part) > 1 THEN n.nspname ="
-        "   configured.part[1] ELSE " PG "pg_table_is_visible(k.oid) END LIMIT 1) c ON true",
-        name);
-}
-
-/* One of our own tables, told by its columns: a schema of the user's may hold another of that name.
- */
-static void add_companion(const char *alias, const char *name, const char *columns, Text *sql)
-{
-    text_printf(
-        sql,
-        " LEFT JOIN LATERAL (SELECT k.oid, n.oid AS nsp, " PG "quote_ident(n.nspname) || '.' ||"
-        "  " PG "quote_ident(k.relname) AS sql FROM " PG "pg_class k JOIN " PG "pg_namespace n"
-        "  ON n.oid = k.relnamespace WHERE k.relname = '%s' AND k.relkind IN ('r', 'p')"
-        "  AND n.nspname IN (c.nspname, 'outbox') AND 4 = (SELECT " PG "count(*) FROM"
-        "  " PG "pg_attribute w WHERE w.attrelid = k.oid AND NOT w.attisdropped AND w.attname IN"
-        "  (%s)) ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
-        name, columns, alias);
+    text_add(sql, " FROM (SELECT " PG "to_regrole('outbox_relay')::oid AS oid) relay");
+    companion_add_table(name, sql);
 }
 
 /* Whether publication `publication` sends the rows of k: its own entry, that of a partitioned table
@@ -268,10 +243,12 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT n.oid, " PG "quote_ident(n.nspname) AS sql,"
                 "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = n.oid"
-                "   AND g.relname = 'migration') AS ours FROM (VALUES (1, c.relnamespace)%s%s)"
-                "  AS w(i, oid) JOIN " PG "pg_namespace n ON n.oid = w.oid"
-                "  WHERE NOT " PG "has_schema_privilege(n.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
-                " shut ON true",
+                "   AND " COMPANION_IS_MIGRATION(
+                    "g") ") AS ours FROM (VALUES (1, c.relnamespace)%s%s)"
+                         "  AS w(i, oid) JOIN " PG "pg_namespace n ON n.oid = w.oid"
+                         "  WHERE NOT " PG
+                         "has_schema_privilege(n.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
+                         " shut ON true",
                 wal ? ", (2, p.nsp)" : ", (2, u.nsp)", letters ? ", (3, d.nsp)" : "");
 }
 
@@ -279,10 +256,10 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
                            int server_version, Text *sql)
 {
     add_table(table, sql);
-    add_companion("d", "dead_letter", "'id', 'pipeline', 'reason', 'at'", sql);
-    add_companion("p", "position", "'pipeline', 'slot', 'lsn', 'timeline'", sql);
-    add_companion("u", "publisher", "'table_id', 'table_name', 'generation', 'writes'", sql);
-    add_companion("z", "pause", "'pipeline', 'paused_at', 'paused_by', 'reason'", sql);
+    companion_add(COMPANION_DEAD_LETTER, "d", sql);
+    companion_add(COMPANION_POSITION, "p", sql);
+    companion_add(COMPANION_PUBLISHER, "u", sql);
+    companion_add(COMPANION_PAUSE, "z", sql);
     if (pipeline->capture == CAPTURE_WAL) {
         add_publication(pipeline, server_version, sql);
     }

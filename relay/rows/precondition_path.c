@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "rows/companion.h"
 #include "rows/precondition_internal.h"
 
 #define PG "pg_catalog."
@@ -74,13 +75,13 @@ static const char FIRED[] =
                                            "   AND " PG "to_jsonb(p) ->> 'prosqlbody' IS NULL"
                                            /* ours qualify all that they name */
                                            "   AND NOT EXISTS (SELECT FROM " PG "pg_class m WHERE"
-                                           "    m.relnamespace = n.oid AND m.relname = 'migration'"
-                                           "    AND m.relowner = p.proowner AND " PG
-                                           "starts_with(" PG
-                                           "obj_description(m.oid, 'pg_class'), 'outboxd: '))"
-                                           "   ORDER BY p.oid, w.event, w.rel <> c.oid, w.what) f) "
-                                           "AS "
-                                           "fired_without_path";
+                                           "    m.relnamespace = n.oid AND m.relowner = p.proowner "
+                                           "AND " COMPANION_IS_MIGRATION(
+                                               "m") ")"
+                                                    "   ORDER BY p.oid, w.event, w.rel <> c.oid, "
+                                                    "w.what) f) "
+                                                    "AS "
+                                                    "fired_without_path";
 
 enum { EVENT, WHAT, FUNCTION, OWNER, SEARCHED, FIELDS };
 

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "rows/companion.h"
 #include "rows/precondition_internal.h"
 
 void remedy_add_grant(const Facts *facts, const char *relay_has, const char *right,
@@ -240,7 +241,7 @@ static bool pauses_are_unreadable(const Facts *facts, Saying *say)
 /* Of our own schemas: they carry the table that says what was migrated. */
 #define IS_OURS(schema)                                                                            \
     "EXISTS (SELECT FROM pg_catalog.pg_class g WHERE g.relnamespace = " schema                     \
-    " AND g.relname = 'migration')"
+    " AND " COMPANION_IS_MIGRATION("g") ")"
 
 const Precondition PRECONDITIONS_RIGHTS[] = {
     {CODE_RIGHT_USAGE, FOR_BOTH | BY_ALL, false,

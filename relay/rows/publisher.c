@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "pg/result.h"
@@ -117,104 +116,4 @@ void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, 
 void publisher_add_unlock(uint32_t table_oid, Text *sql)
 {
     text_printf(sql, "SELECT pg_advisory_unlock(%d, %d)", PUBLISHER_LOCK_CLASS, (int32_t)table_oid);
-}
-
-/* "shop/orders web-1:4242" -> "shop/orders, pid 4242 on web-1"; other names as they are. */
-static char *holder_name(const char *name)
-{
-    const char *host = strrchr(name, ' ');
-    const char *pid = strrchr(name, ':');
-    bool told = host != NULL && pid != NULL && pid > host + 1 && pid[1] != '\0' &&
-                strspn(pid + 1, "0123456789") == strlen(pid + 1);
-    return told ? x_format("%.*s, pid %s on %.*s", (int)(host - name), name, pid + 1,
-                           (int)(pid - host - 1), host + 1)
-                : x_strdup(name);
-}
-
-static void on_holder_result(void *arg, const PGresult *result)
-{
-    PublisherLock *lock = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
-        return;
-    }
-    lock->holder_pid = (int)strtol(pg_value(result, 0, 0), NULL, 10);
-    const char *host = pg_value(result, 0, 2);
-    const char *port = pg_value(result, 0, 4); /* "": not for our role; -1: a Unix socket */
-    AUTO_TEXT where = *host != '\0'  ? x_format("from %.40s port %.8s, ", host, port)
-                      : *port == '-' ? x_strdup("from PostgreSQL's machine, ")
-                                     : x_strdup("");
-    AUTO_TEXT name = holder_name(pg_value(result, 0, 1));
-    snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
-             pg_value(result, 0, 0));
-    if (pg_value(result, 0, 3)[0] == 't') {
-        log_write(LOG_WARN, lock->pipeline->name, CODE_LEASE_BROKEN,
-                  LOG_FIELDS(log_text("holder", lock->holder)),
-                  "the publisher was silent for longer than its lease; ended its session");
-    }
-}
-
-static void on_holder_done(void *arg, const Error *err)
-{
-    PublisherLock *lock = arg;
-    if (err != NULL) {
-        lock->lost(lock->arg, err);
-    } else {
-        lock->taken(lock->arg);
-    }
-}
-
-static void publisher_look_at_holder(PublisherLock *lock)
-{
-    snprintf(lock->holder, sizeof(lock->holder), "unknown");
-    lock->holder_pid = 0;
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    text_printf(
-        &sql,
-        "SELECT a.pid, a.application_name, a.client_addr, CASE WHEN"
-        " greatest(a.query_start, a.state_change) < clock_timestamp() - interval '%lld ms'"
-        " AND pg_has_role(a.usesysid, 'MEMBER') THEN pg_terminate_backend(a.pid) END,"
-        " a.client_port"
-        " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
-        " AND l.granted AND l.classid = %u AND l.objid = %u AND l.objsubid = 2"
-        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        (long long)lock->pipeline->claim.lease_ms + PUBLISHER_MARGIN_MS,
-        (unsigned)PUBLISHER_LOCK_CLASS, lock->table_oid);
-    pg_conn_send(lock->conn, &(PgQuery){.step = "holder of the table",
-                                        .sql = sql.data,
-                                        .arg = lock,
-                                        .result = on_holder_result,
-                                        .done = on_holder_done});
-}
-
-static void on_lock_result(void *arg, const PGresult *result)
-{
-    PublisherLock *lock = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        lock->held = pg_needed(result, 0, 0)[0] == 't';
-    }
-}
-
-static void on_lock_done(void *arg, const Error *err)
-{
-    PublisherLock *lock = arg;
-    if (err != NULL) {
-        lock->lost(lock->arg, err);
-    } else if (lock->held) {
-        lock->locked(lock->arg);
-    } else {
-        publisher_look_at_holder(lock);
-    }
-}
-
-void publisher_try_lock(PublisherLock *lock)
-{
-    lock->held = false;
-    AUTO_TEXT sql = x_format("SELECT pg_try_advisory_lock%s(%d, %d)", lock->shared ? "_shared" : "",
-                             PUBLISHER_LOCK_CLASS, (int32_t)lock->table_oid);
-    pg_conn_send(lock->conn, &(PgQuery){.step = "lock table",
-                                        .sql = sql,
-                                        .rows_wanted = 1,
-                                        .arg = lock,
-                                        .result = on_lock_result,
-                                        .done = on_lock_done});
 }

@@ -46,23 +46,3 @@ void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, 
 
 /** Appends a statement that gives up the lock of a table. */
 void publisher_add_unlock(uint32_t table_oid, Text *sql);
-
-typedef struct PublisherLock {
-    PgConn *conn; /* borrowed */
-    const PipelineConfig *pipeline;
-    uint32_t table_oid;
-    bool shared;
-    bool held; /* answer to the last try */
-    char holder[PUBLISHER_HOLDER_MAX];
-    int holder_pid; /* of the server's process; 0: unknown */
-    void *arg;
-    /** The connection failed. */
-    void (*lost)(void *arg, const Error *err);
-    /** The lock is ours. */
-    void (*locked)(void *arg);
-    /** Somebody else has it: `holder` names them. */
-    void (*taken)(void *arg);
-} PublisherLock;
-
-/** Tries once; one of the callbacks follows. The connection must be open and free. */
-void publisher_try_lock(PublisherLock *lock);

@@ -165,7 +165,7 @@ static EventField row_odd_field(Event *event, int64_t bytes_max)
     }
     (void)refusal_apply(event, false, bytes_max); /* what is large is not walked */
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (!column_is_bytes((int)field) && !row_is_text(event->row[field])) {
+        if (!column_is_bytes(field) && !row_is_text(event->row[field])) {
             return field;
         }
     }

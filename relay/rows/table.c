@@ -97,7 +97,7 @@ char *table_lean_list(const OutboxTable *table, TableLean lean)
     text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         const char *column = table_has(table, field) ? table_column(table->config, field) : "";
-        bool bytes = column_is_bytes((int)field);
+        bool bytes = column_is_bytes(field);
         bool left_out = column_is_body(field) || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
         if (left_out || *column == '\0') {
             text_add(&list, bytes ? ", NULL::bytea" : ", NULL::text");
@@ -173,7 +173,7 @@ static char *table_list(const OutboxTable *table, bool sized)
         if (sized && column_has_form(field) && column != NULL) {
             add_bounded(&list, column, config->limits.event_bytes);
         } else {
-            bool bytes = column_is_bytes((int)field);
+            bool bytes = column_is_bytes(field);
             add_column(&list, column, bytes ? "bytea" : "text");
         }
     }
@@ -191,8 +191,7 @@ static char *table_list(const OutboxTable *table, bool sized)
 /* The octets of a column, as SQL that may be NULL; columns are called v1, v2, ... */
 static void add_octets(Text *sql, size_t number)
 {
-    EventField field = (EventField)number;
-    text_printf(sql, column_has_form(field) ? "octet_length(v%zu), s%zu" : "octet_length(v%zu)",
+    text_printf(sql, column_has_form(number) ? "octet_length(v%zu), s%zu" : "octet_length(v%zu)",
                 number, number);
 }
 
@@ -271,7 +270,7 @@ static void add_small_value(Text *sql, const OutboxTable *table, size_t number)
 {
     bool any = *target_name(table, number) != '\0';
     bool id = number == FIELD_EVENT_ID;
-    if (!any || (number < FIELD_COUNT && !id && !column_has_form((EventField)number))) {
+    if (!any || (number < FIELD_COUNT && !id && !column_has_form(number))) {
         text_printf(sql, ", v%zu", number);
         return;
     }

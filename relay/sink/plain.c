@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "sink/kafka/kafka_name.h"
 #include "sink/sinks.h"
 
 static void plain_nothing(Sink *sink)
@@ -36,6 +37,7 @@ static SendResult null_send(Sink *sink, const Record *record, Event *event, Erro
 }
 
 static const SinkOps NULL_OPS = {
+    .refuse_topic = kafka_name_refuse, /* it stands in for Kafka */
     .open = plain_nothing,
     .send = null_send,
     .flush = plain_nothing,
@@ -78,6 +80,7 @@ static SendResult stdout_send(Sink *sink, const Record *record, Event *event, Er
 }
 
 static const SinkOps STDOUT_OPS = {
+    .refuse_topic = kafka_name_refuse,
     .open = plain_nothing,
     .send = stdout_send,
     .flush = plain_nothing,

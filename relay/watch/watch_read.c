@@ -18,6 +18,7 @@
 #include "flow/event.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "rows/companion.h"
 #include "watch/watch_internal.h"
 
 enum { POSTGRES_SLOT_STATS = 140000 };
@@ -62,21 +63,15 @@ static Watched *fact_pipeline(Watch *w, const PGresult *r, int row)
 
 static void add_names_query(const Watch *w, Text *sql)
 {
-    text_add(sql, "SELECT p.i, c.oid AS table_oid,"
-                  " coalesce(CASE WHEN to_regclass(quote_ident(n.nspname) || '.migration') IS NOT"
-                  " NULL THEN to_regclass(quote_ident(n.nspname) || '.pause') END,"
-                  " to_regclass('outbox.pause'))::text AS pause, d.oid::regclass::text AS dead"
-                  " FROM (VALUES ");
+    text_add(sql, "SELECT i.i, c.oid AS table_oid, z.sql AS pause, d.sql AS dead FROM (VALUES ");
     for (size_t i = 0; i < w->count; i++) {
         AUTO_TEXT table = ident_literal(w->pipelines[i].table->name);
         text_printf(sql, "%s(%zu, %s)", i > 0 ? ", " : "", i, table);
     }
-    text_add(sql, ") AS p(i, name) LEFT JOIN pg_class c ON c.oid = to_regclass(p.name)"
-                  " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
-                  " LEFT JOIN pg_class d ON d.oid = coalesce(to_regclass(quote_ident(n.nspname)"
-                  " || '.dead_letter'), to_regclass('outbox.dead_letter'))"
-                  " AND 3 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = d.oid"
-                  " AND a.attname IN ('id', 'pipeline', 'at') AND NOT a.attisdropped)");
+    text_add(sql, ") AS i(i, name)");
+    companion_add_table("i.name", sql);
+    companion_add(COMPANION_PAUSE, "z", sql);
+    companion_add(COMPANION_DEAD_LETTER, "d", sql);
 }
 
 static void keep_name(char **name, const char *value)

@@ -16,6 +16,8 @@
 #include "flow/batch.h"
 #include "flow/router.h"
 #include "metrics/metrics.h"
+#include "sink/kafka/kafka_name.h"
+#include "sink/kafka/kafka_record.h"
 #include "stub/given.h"
 #include "target.h"
 
@@ -45,7 +47,7 @@ static const size_t MOST[FIELD_COUNT] = {
     [FIELD_CAUSATION_ID] = LIMIT_ID_BYTES,
     [FIELD_TRACEPARENT] = LIMIT_TRACEPARENT_BYTES,
     [FIELD_HEADERS] = LIMIT_HEADERS_BYTES,
-    [FIELD_TOPIC] = TOPIC_NAME_MAX,
+    [FIELD_TOPIC] = KAFKA_NAME_MAX,
 };
 
 static const char *const CLOUDEVENTS[] = {"ce_specversion", "ce_id",
@@ -176,16 +178,17 @@ static void check_record(const Record *record, const Event *event, const Pipelin
     fuzz_touch(record->value);
     fuzz_check(record->timestamp_ms >= 0);
     size_t length = strlen(record->topic->name);
-    fuzz_check(length > 0 && length <= TOPIC_NAME_MAX);
+    fuzz_check(length > 0 && length <= KAFKA_NAME_MAX);
     size_t most = counted(event, pipeline);
     bool own_key = strcmp(pipeline->route.key, "${aggregate_id}") == 0;
-    fuzz_check(most == 0 || !own_key || record_wire_bytes(record) <= most);
+    fuzz_check(most == 0 || !own_key || kafka_record_bytes(record) <= most);
 }
 
 static void run(ByteReader *in, uint8_t how, uint8_t more, Metrics *metrics)
 {
     PipelineConfig pipeline = configure(how, more);
     Topics *topics = topics_new(metrics, pipeline.name);
+    topics_set_rule(topics, kafka_name_refuse);
     AUTO(Schema, schema_free) schema = schema_of_outbox(&pipeline);
     Router *router = NULL;
     Encoder *encoder = NULL;

@@ -6,14 +6,14 @@
  * reaches it, by the screens or by --json, whose text stays the same object. */
 #include <string.h>
 
-#include "app/screen.h"
-#include "app/status_client.h"
-#include "app/status_groups.h"
-#include "app/status_live.h"
-#include "app/status_screen.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "check.h"
+#include "command/screen.h"
+#include "status/status_client.h"
+#include "status/status_groups.h"
+#include "status/status_live.h"
+#include "status/status_screen.h"
 #include "target.h"
 
 static const char LISTEN[] = "127.0.0.1:9480";

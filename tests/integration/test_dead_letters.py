@@ -131,7 +131,7 @@ def test_a_requeued_event_that_fails_again_is_set_aside_again(captured, kafka, d
     event_id = emit(database, "big", BIG)
     wait_aside(database, 1, one)
     first, = ids(one)
-    assert "comes back as a new dead letter" in dead(one, "requeue", first).stderr
+    assert "becomes a new dead letter" in dead(one, "requeue", first).stderr
     wait_aside(database, 1, one)
     said = one.log_lines("EVENT_SET_ASIDE")
     assert len(said) == 2 and all(f"event_id={event_id}" in line and f"outboxd dead show {event_id}" in line for line in said), said
@@ -515,6 +515,6 @@ def test_a_letter_that_is_not_whole_is_not_requeued(relay, database):
     fill(database, 1)
     database.execute("UPDATE outbox.dead_letter SET event_whole = false, seq = 7")
     text = dead(one, "requeue", "1", expect=1).stderr
-    assert "does not hold the whole event (seq 7)" in text and "published_at" in text
-    assert "not whole" in dead(one, "show", "1").stdout
+    assert "does not contain the complete event (seq 7)" in text and "published_at" in text
+    assert "incomplete" in dead(one, "show", "1").stdout
     assert json.loads(dead(one, "show", "1", "--json").stdout)["event_whole"] is False and database.scalar(COUNT) == 1

@@ -35,7 +35,7 @@ def test_an_unknown_flag_is_a_usage_error_of_every_command(command):
 @pytest.mark.parametrize("args, said", [
     (("status", "--jsno"), "did you mean '--json'?"), (("run", "--new_slot"), "did you mean '--new-slot'?"),
     (("config", "prnt"), "did you mean 'print'?"), (("dead", "discrad", "1"), "did you mean 'discard'?"),
-    (("resume", "--reason", "x"), "outboxd pause has it"), (("pause", "orders"), "a pipeline is named by --pipeline"),
+    (("resume", "--reason", "x"), "outboxd pause has it"), (("pause", "orders"), "name a pipeline with --pipeline"),
     (("config", "schema", "-c", "x"), "--config belongs to print"), (("help", "run", "status"), "too many is 'status'")])
 def test_a_usage_error_says_what_was_meant(args, said):
     result = outboxd(*args, expect=1)

@@ -114,6 +114,7 @@ def test_a_limit_is_lowered_and_never_raised(tree, tmp_path):
 
 @pytest.mark.parametrize("program, path, bad, good", [
     ("connections.py", "relay/pg/x.c", 'void f(void)\n{\n    PQconnectdb("");\n}\n', "/* PQconnectdb(x) */\n"),
+    ("connections.py", "relay/pg/x.c", 'void f(void)\n{\n    PQexec(c, "SELECT 1");\n}\n', "/* PQexec(x) */\n"),
     ("results.py", "relay/pg/x.c", "void f(void)\n{\n    PQgetvalue(r, 0, 0);\n}\n", "// PQgetvalue\n"),
 ])
 def test_the_two_ways_to_postgresql(tree, program, path, bad, good):

@@ -372,7 +372,7 @@ def test_no_roles_needs_only_create_on_the_database_and_is_remembered(lonely):
     with unchanged(lonely):
         for args in ([], ["--no-roles"]):  # without CREATEROLE: a plain migrate would have to fail
             result = migrate(lonely, *args, user=APP)
-            assert "nothing to do" in result.stdout and "outboxd migrate --roles makes them" in result.stdout
+            assert "nothing to do" in result.stdout and "outboxd migrate --roles creates them" in result.stdout
         status = migrate(lonely, "--status", user=APP).stdout
         assert re.search(r"5 roles +skipped +.* by shop_app", status) and "up to date, without the roles" in status
         refused(lonely, "--roles", pattern="CREATEROLE", user=APP)

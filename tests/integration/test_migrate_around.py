@@ -115,7 +115,7 @@ def test_roles_left_out_are_left_out_by_script_and_program_alike(empty_database,
     else:
         migrate(empty_database, "--no-roles")
     assert empty_database.execute("SELECT version FROM outbox.migration WHERE skipped") == [(5,)]
-    assert "outboxd migrate --roles makes them" in migrate(empty_database).stdout
+    assert "outboxd migrate --roles creates them" in migrate(empty_database).stdout
     if printed:
         assert "ERROR" not in psql(empty_database, script("--roles"))
         assert "is applied already" in psql(empty_database, script("--roles", "--from", "5"))
@@ -219,7 +219,7 @@ def test_a_schema_with_usage_and_create_is_filled_upgraded_and_left(empty_databa
     empty_database.execute(statement, user=SUPERUSER)
     before = dump(empty_database)
     text = migrate(empty_database, "--to", "3", user=APP).stdout
-    assert "to be mended first" not in text and f'schema "outbox", which belongs to {SUPERUSER}' in text
+    assert "fix this first" not in text and f'schema "outbox", which belongs to {SUPERUSER}' in text
     assert f"schema outbox belongs to {SUPERUSER}, who can replace what is in it" in text
     lines = []
     for _ in range(2):  # the second one does nothing but say it again
@@ -237,7 +237,7 @@ def test_a_schema_with_usage_and_create_is_filled_upgraded_and_left(empty_databa
 def test_whoever_may_not_grant_the_groups_is_told_who_may(empty_database):
     empty_database.execute(f"GRANT CREATE ON DATABASE {empty_database.name} TO {APP}")
     text = migrate(empty_database, user=APP).stdout  # the roles are there: another database of this cluster has them
-    assert f"Next, by an administrator ({APP} has no ADMIN OPTION on these roles): GRANT outbox_writer TO your_application;" in text
+    assert f"Next, an administrator runs ({APP} has no ADMIN OPTION on these roles): GRANT outbox_writer TO your_application;" in text
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         empty_database.execute(f"GRANT outbox_writer TO {RELAY}", user=APP)
 
@@ -476,7 +476,7 @@ def test_every_supported_postgresql(work_directory, major):
         prepared = server.fresh_database("prepared")
         prepared.execute(f"CREATE SCHEMA outbox; GRANT USAGE, CREATE ON SCHEMA outbox TO {APP}", user=SUPERUSER)
         text = migrate(prepared, user=APP).stdout
-        assert f"by an administrator ({APP} has no ADMIN OPTION" in text and "GRANT USAGE ON SCHEMA outbox TO" in text
+        assert f"an administrator runs ({APP} has no ADMIN OPTION" in text and "GRANT USAGE ON SCHEMA outbox TO" in text
         prepared.execute(AUDIT.replace("ddl_command_end", "sql_drop"), user=SUPERUSER)
         assert "event trigger 'audit'" in migrate(prepared, "--down", "0", user=APP, expect=2).stderr
         prepared.execute("DROP EVENT TRIGGER audit", user=SUPERUSER)

@@ -97,7 +97,7 @@ def test_another_publication_of_that_name_is_refused_with_what_mends_it(database
     remedy = re.search("remedy: (.*;) Or leave it", result.stderr).group(1)
     for statement in remedy.split(";")[:-1]:
         database.execute(statement, user=mended_by)
-    assert "is there already" in migrate(database, "--capture", "wal").stdout
+    assert "already exists" in migrate(database, "--capture", "wal").stdout
 
 
 def test_a_role_that_may_not_create_it_gets_the_statement_for_an_administrator(database):
@@ -106,7 +106,7 @@ def test_a_role_that_may_not_create_it_gets_the_statement_for_an_administrator(d
     assert PASSWORDS[RELAY] not in result.stderr + result.stdout
     statement = re.search("Let an administrator run: (.*;)", result.stderr).group(1)
     database.execute(statement, user=SUPERUSER)
-    assert "is there already" in migrate(database, "--capture", "wal", user=RELAY).stdout
+    assert "already exists" in migrate(database, "--capture", "wal", user=RELAY).stdout
     text = migrate(database, "--down", "0").stdout
     assert "publication outboxd_outbox is kept: outboxd did not create it" in text
     assert database.scalar("SELECT count(*) FROM pg_publication") == 1
@@ -146,7 +146,7 @@ def test_steps_can_stop_early(empty_database):
 
 
 @pytest.mark.parametrize("args, words", [
-    (["--status"], "--status goes with"), (["--down", "0"], "--down 0 also takes the publication back")])
+    (["--status"], "--status goes with"), (["--down", "0"], "--down 0 also drops the publication")])
 def test_usage_errors(args, words):
     assert words in outboxd("migrate", "--capture", "wal", *args, expect=1).stderr
 
@@ -166,7 +166,7 @@ def test_every_postgresql_with_wal_level_replica(work_directory, major):
         server.restart()
         server.execute(statements(result.stdout)[1].replace("your_relay", RELAY))
         text = migrate(database, "--capture", "wal").stdout
-        assert "ALTER SYSTEM" not in text and "is there already" in text
+        assert "ALTER SYSTEM" not in text and "already exists" in text
         server.execute("SELECT pg_create_logical_replication_slot('outboxd_outbox', 'pgoutput')", dbname=database.name)
         database.execute("SELECT outbox.emit('a', 'order', '1', '{}'); DELETE FROM outbox.event")
         kinds = [bytes(d)[:1] for d, in database.execute(

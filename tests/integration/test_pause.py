@@ -57,7 +57,7 @@ def test_pause_takes_effect_at_once_and_resume_goes_on_in_order(maker, kafka, da
     emit(database, 0, 1, 2)
     one.wait_published(3)
     said = pause(one, "--reason", "moving the topic").stdout
-    assert "orders is paused: moving the topic" in said and "has stopped sending" in said
+    assert "orders is paused: moving the topic" in said and "has stopped publishing" in said
     emit(database, 3, 4, 5)
     assert state(one) == "paused"
     stays_true(lambda: one.published() == 3, 1.0, "nothing is sent while paused")
@@ -67,7 +67,7 @@ def test_pause_takes_effect_at_once_and_resume_goes_on_in_order(maker, kafka, da
     assert code == 200 and "pipeline orders is paused by" in text and "moving the topic" in text
     told = one.status()["pipelines"][0]["paused"]
     assert told["reason"] == "moving the topic" and told["by"].startswith("root@") and told["since"].endswith("Z")
-    assert "has stopped sending" not in resume(one).stdout
+    assert "has stopped publishing" not in resume(one).stdout
     one.wait_published(6)
     assert state(one) == "running" and one.metric("paused") == 0 and one.status()["pipelines"][0]["paused"] is None
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="all marked")

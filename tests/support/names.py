@@ -79,7 +79,7 @@ def exit_codes(binary):
     for command in commands_of(binary):
         text = ask(binary, "help", command)[1]
         at = re.search(r"exit codes?", text, re.I)
-        found = re.findall(r"(?:^|[:,·])\s*(0|[1-5]|70) +[A-Za-z]{2}", text[at.end():] if at else "", re.M)
+        found = re.findall(r"(?:^|[:,·])\s*(0|[1-5]|70)  +[A-Za-z]", text[at.end():] if at else "", re.M)
         lines |= {f"{command} exits {number}" for number in found}
     return lines
 

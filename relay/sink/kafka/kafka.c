@@ -19,6 +19,7 @@
 #include "sink/kafka/kafka_conf.h"
 #include "sink/kafka/kafka_error.h"
 #include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_name.h"
 #include "sink/kafka/kafka_stats.h"
 
 enum { PRODUCE_ARGS = 7 };
@@ -354,7 +355,23 @@ static void kafka_free(Sink *sink)
     free(kafka);
 }
 
+static bool kafka_answers(const Sink *sink)
+{
+    return *((const KafkaSink *)sink)->options.stats->kafka_connected > 0;
+}
+
+static void kafka_silent(const Sink *sink, int seconds, Error *err)
+{
+    (void)sink;
+    error_set(err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              seconds);
+    (void)error_advise(err);
+}
+
 static const SinkOps KAFKA_OPS = {
+    .refuse_topic = kafka_name_refuse,
+    .answers = kafka_answers,
+    .silent = kafka_silent,
     .open = kafka_open,
     .send = kafka_send,
     .purge = kafka_purge,

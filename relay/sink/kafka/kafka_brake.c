@@ -19,7 +19,7 @@ struct Brake {
     int fd;
     bool open;
     bool wanted;                    /* the loop is to pause `partition` of `topic` */
-    char topic[TOPIC_NAME_MAX + 1]; /* the last one that was wanted; "": none */
+    char topic[KAFKA_NAME_MAX + 1]; /* the last one that was wanted; "": none */
     int32_t partition;
 };
 
@@ -131,12 +131,12 @@ void brake_open(Brake *brake, bool open)
     pthread_mutex_unlock(&brake->mutex);
 }
 
-bool brake_wanted(Brake *brake, char ret_topic[TOPIC_NAME_MAX + 1], int32_t *ret_partition)
+bool brake_wanted(Brake *brake, char ret_topic[KAFKA_NAME_MAX + 1], int32_t *ret_partition)
 {
     pthread_mutex_lock(&brake->mutex);
     bool wanted = brake->wanted;
     if (wanted) {
-        snprintf(ret_topic, TOPIC_NAME_MAX + 1, "%s", brake->topic);
+        snprintf(ret_topic, KAFKA_NAME_MAX + 1, "%s", brake->topic);
         *ret_partition = brake->partition;
     }
     pthread_mutex_unlock(&brake->mutex);

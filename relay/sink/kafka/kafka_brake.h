@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #include "flow/topic.h"
+#include "sink/kafka/kafka_name.h"
 
 enum { BRAKE_WAIT_MS = 1000 };
 
@@ -32,7 +33,7 @@ void brake_install(Brake *brake, rd_kafka_conf_t *conf);
 void brake_open(Brake *brake, bool open);
 
 /** Loop: which partition is to be paused, if any; then brake_paused(). */
-bool brake_wanted(Brake *brake, char ret_topic[TOPIC_NAME_MAX + 1], int32_t *ret_partition);
+bool brake_wanted(Brake *brake, char ret_topic[KAFKA_NAME_MAX + 1], int32_t *ret_partition);
 
 /** Loop: it is; its broker thread goes on. */
 void brake_paused(Brake *brake);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "flow/batch.h"
 #include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_record.h"
 
 static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
 {
@@ -28,7 +29,7 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
                                const Event *event, Error *err)
 {
     bool no_key = kt->limits.compacted && slice_is_null(record->key);
-    size_t bytes = kt->limits.max_message_bytes > 0 ? record_wire_bytes(record) : 0;
+    size_t bytes = kt->limits.max_message_bytes > 0 ? kafka_record_bytes(record) : 0;
     bool large = bytes > 0 && bytes > (size_t)kt->limits.max_message_bytes;
     if (!no_key && !large) {
         return SEND_OK;

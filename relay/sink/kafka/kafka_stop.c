@@ -45,7 +45,7 @@ static void kafka_pause_all(KafkaSink *kafka)
 
 void kafka_serve_brake(KafkaSink *kafka)
 {
-    char topic[TOPIC_NAME_MAX + 1];
+    char topic[KAFKA_NAME_MAX + 1];
     int32_t partition = 0;
     while (brake_wanted(kafka->brake, topic, &partition)) {
         rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);

@@ -3,9 +3,9 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "app/command_help.h"
-#include "app/command_parse.h"
 #include "app/commands.h"
+#include "command/command_help.h"
+#include "command/command_parse.h"
 
 #define COMMAND_LISTED(name) &COMMAND_##name,
 static const Command *const LIST[] = {COMMANDS(COMMAND_LISTED)};

@@ -120,4 +120,8 @@ Test(columns, each_is_declared_whole_and_once)
     }
     expect_headers(true);
     expect_headers(false);
+    for (size_t i = FIELD_COUNT; i < FIELD_COUNT + 64; i++) { /* header columns */
+        cr_expect_eq(column_class(i), COLUMN_TEXT);
+        cr_expect_not(column_has_form(i) || column_is_bytes(i) || column_is_body(i));
+    }
 }

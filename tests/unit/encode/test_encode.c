@@ -5,6 +5,7 @@
 #include "encode/encode.h"
 #include "encode/limits.h"
 #include "flow/batch.h"
+#include "sink/kafka/kafka_record.h"
 #include "stub/given.h"
 #include "stub/given_schema.h"
 #include "stub/random.h"
@@ -347,7 +348,7 @@ Test(encode, the_record_is_within_what_emit_counts)
         record = (Record){.key = event->row[FIELD_AGGREGATE_ID]};
         cr_assert_eq(mine->encode(mine, event, &arena, &record, &err), OK, "%s",
                      error_message(&err));
-        size_t sent = record_wire_bytes(&record);
+        size_t sent = kafka_record_bytes(&record);
         cr_assert_leq(sent, counted, "round %d: %zu bytes sent, %zu counted", round, sent, counted);
         text_free(&json);
         mine->free(mine);

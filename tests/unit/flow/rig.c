@@ -234,7 +234,23 @@ static void sink_free(Sink *sink)
     (void)sink;
 }
 
+static bool sink_connected(const Sink *sink)
+{
+    (void)sink;
+    return *rig.stats.kafka_connected > 0;
+}
+
+static void sink_silent(const Sink *sink, int seconds, Error *err)
+{
+    (void)sink;
+    error_set(err, CODE_KAFKA_NO_ACKNOWLEDGEMENT, "no acknowledgement from Kafka for %d s",
+              seconds);
+    (void)error_advise(err);
+}
+
 static const SinkOps SINK_OPS = {
+    .answers = sink_connected,
+    .silent = sink_silent,
     .open = sink_open,
     .send = sink_send,
     .flush = sink_flush,

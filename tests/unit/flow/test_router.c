@@ -37,6 +37,13 @@ static void end(void)
     metrics_free(&metrics);
 }
 
+static Status no_blanks(Slice name, Error *refused)
+{
+    return memchr(name.data, ' ', name.length) == NULL
+               ? OK
+               : error_set(refused, CODE_TOPIC_NAME_INVALID, "a blank in '%.*s'", SLICE_ARG(name));
+}
+
 TestSuite(router, .init = begin, .fini = end);
 
 static void add_route(const char *event_type, const char *aggregate_type, const char *topic,
@@ -155,8 +162,9 @@ Test(router, a_null_column_in_the_topic_is_poison)
     assert_routed("c.events", "o-7");
 }
 
-Test(router, a_topic_name_that_kafka_refuses_is_poison)
+Test(router, a_topic_name_that_the_sink_refuses_is_poison)
 {
+    topics_set_rule(topics, no_blanks);
     event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order item");
     cr_assert_eq(route(), ROUTE_POISON);
     cr_assert_eq(err.code, CODE_TOPIC_NAME_INVALID);
@@ -194,6 +202,7 @@ Test(router, the_topic_of_the_row_counts_only_when_allowed)
     assert_routed("order.events", "o-7");
     event->row[FIELD_TOPIC] = SLICE_NULL;
     assert_routed("order.events", "o-7");
+    topics_set_rule(topics, no_blanks);
     event->row[FIELD_TOPIC] = SLICE_LITERAL("not a topic");
     cr_assert_eq(route(), ROUTE_POISON);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "mock.h"
+#include "sink/kafka/kafka_record.h"
 
 TestSuite(kafka, .init = mock_prepare, .fini = mock_end, .timeout = 60);
 
@@ -500,8 +501,8 @@ Test(kafka, a_record_larger_than_the_topic_takes_never_leaves)
     cr_assert_eq(err.code, CODE_RECORD_TOO_LARGE);
     cr_assert_eq(err.class, ERROR_POISON);
     cr_assert_not_null(strstr(error_message(&err), "500"));
-    record.value.length = 500 - (record_wire_bytes(&record) - 1000);
-    cr_assert_eq(record_wire_bytes(&record), 500);
+    record.value.length = 500 - (kafka_record_bytes(&record) - 1000);
+    cr_assert_eq(kafka_record_bytes(&record), 500);
     cr_assert_eq(mock_try_record(&record, 1, "orders", &err), SEND_OK);
     MOCK_WAIT(mock.delivered == 2);
 }

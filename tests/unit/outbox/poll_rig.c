@@ -663,11 +663,11 @@ void rig_begin(void)
     rig.metrics = metrics_new();
     stats_init(&rig.stats, rig.metrics, "orders");
     AUTO_ERROR err = {0};
-    cr_assert_eq(poll_source_new(&(PollOptions){.base = rig.base,
-                                                .worker = rig.worker,
-                                                .config = &rig.config,
-                                                .pipeline = &rig.pipeline,
-                                                .stats = &rig.stats},
+    cr_assert_eq(poll_source_new(&(SourceOptions){.base = rig.base,
+                                                  .worker = rig.worker,
+                                                  .config = &rig.config,
+                                                  .pipeline = &rig.pipeline,
+                                                  .stats = &rig.stats},
                                  &rig.source, &err),
                  OK, "%s", error_message(&err));
     rig.source->events = (SourceEvents){.locked = on_locked,

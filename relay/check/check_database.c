@@ -1,0 +1,194 @@
+/* The server and the role: reachable, new enough, writable, no pooler that breaks the lock. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "check/check.h"
+#include "migrate/migrate.h"
+#include "pg/result.h"
+#include "rows/companion.h"
+
+enum { SERVER_VERSION_MIN = 130000 };
+
+/* The first minor release of each major without the known bugs of logical decoding and of libpq's
+ * and the server's quoting (release notes of 2024-08 to 2025-11). */
+static const int SOUND_MINORS[] = {130022, 140019, 150014, 160010, 170006};
+
+static void check_version(Check *check)
+{
+    int version = PQserverVersion(pg_session_raw(check->session));
+    if (version < SERVER_VERSION_MIN) {
+        check_problem(check, EXIT_POSTGRES, "database", "upgrade to PostgreSQL 13 or later",
+                      "PostgreSQL %d is not supported", version / 10000);
+    }
+    for (size_t i = 0; i < sizeof(SOUND_MINORS) / sizeof(SOUND_MINORS[0]); i++) {
+        int sound = SOUND_MINORS[i];
+        if (version / 10000 == sound / 10000 && version < sound) {
+            AUTO_TEXT remedy = x_format("upgrade to %d.%d or later", sound / 10000, sound % 10000);
+            check_warning(check, "database", remedy,
+                          "PostgreSQL %d.%d has bugs that lose or repeat data of logical "
+                          "decoding, and a hole in quoting",
+                          version / 10000, version % 10000);
+        }
+    }
+}
+
+/* Settings of the server that are not about one table. False when nothing more can be asked. */
+static bool check_server(Check *check)
+{
+    PGresult *r =
+        check_query(check, "server",
+                    "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('fsync'),"
+                    " current_setting('full_page_writes'), current_setting('server_encoding'),"
+                    " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), current_user",
+                    0, NULL);
+    if (r == NULL) {
+        return false;
+    }
+    if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(pg_session_raw(check->session)) &&
+        check->config->database.pooler != POOLER_SESSION) {
+        check_problem(check, EXIT_POSTGRES, "database",
+                      "connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                      "database.pooler = \"session\"",
+                      "a connection pooler stands in between; a transaction pooler would hand the "
+                      "publisher's lock to somebody else");
+    }
+    if (pg_value(r, 0, 1)[0] == 't') {
+        check_problem(check, EXIT_POSTGRES, "database",
+                      "name the primary, or several hosts with target_session_attrs=read-write",
+                      "the server is a standby: rows cannot be marked there");
+    }
+    if (strcmp(pg_value(r, 0, 2), "on") != 0 || strcmp(pg_value(r, 0, 3), "on") != 0) {
+        check_warning(check, "database", "set fsync and full_page_writes to on",
+                      "fsync = %s, full_page_writes = %s: a crash of the server may lose committed "
+                      "events",
+                      pg_value(r, 0, 2), pg_value(r, 0, 3));
+    }
+    if (strcmp(pg_value(r, 0, 4), "UTF8") != 0) {
+        check_warning(check, "database", NULL,
+                      "the database is encoded in %s: what has no UTF-8 form cannot be published",
+                      pg_value(r, 0, 4));
+    }
+    if (pg_value(r, 0, 5)[0] == 't') {
+        check_warning(check, "database", "use a role of its own: GRANT outbox_relay TO your_relay;",
+                      "role \"%s\" is a superuser; the relay needs only outbox_relay",
+                      pg_value(r, 0, 6));
+    }
+    PQclear(r);
+    return true;
+}
+
+/* The schema of our own tables, if a pipeline polls one of them: is it up to date? */
+static void check_migrations(Check *check, const char *schema)
+{
+    Migrate *migrate = NULL;
+    AUTO_ERROR err = {0};
+    if (migrate_open(check->config->database.dsn, schema, &migrate, &err) != OK ||
+        migrate_read(migrate, &err) != OK) {
+        check_problem(check, EXIT_POSTGRES, "database",
+                      *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
+                      error_message(&err));
+        migrate_close(&migrate);
+        return;
+    }
+    AUTO_BUFFER pending = TEXT_EMPTY;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        if (migrate_pending(migrate, i, (int)MIGRATION_COUNT, false)) {
+            text_printf(&pending, "%s%d %s", pending.length > 0 ? ", " : "", MIGRATIONS[i].version,
+                        MIGRATIONS[i].name);
+        }
+    }
+    if (pending.length > 0) {
+        bool ours = strcmp(schema, "outbox") == 0;
+        AUTO_TEXT remedy =
+            x_format("outboxd migrate%s%s", ours ? "" : " --schema ", ours ? "" : schema);
+        check_problem(check, EXIT_POSTGRES, "database", remedy,
+                      "schema \"%s\" is not up to date: pending %s", schema, pending.data);
+    }
+    migrate_close(&migrate);
+}
+
+static void check_all_migrations(Check *check)
+{
+    PGresult *r =
+        check_query(check, "schemas of ours",
+                    "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                    " WHERE has_table_privilege(c.oid, 'SELECT') AND " COMPANION_IS_MIGRATION(
+                        "c") " ORDER BY 1",
+                    0, NULL);
+    for (int i = 0; r != NULL && i < PQntuples(r); i++) {
+        check_migrations(check, pg_value(r, i, 0));
+    }
+    PQclear(r);
+}
+
+/* The largest record that outbox.emit accepts, where it stands beside the pipeline's table. */
+static PGresult *check_emit_limit(Check *check, const PreconditionLook *look)
+{
+    const char *const values[] = {look->schema};
+    PGresult *r = check_query(
+        check, "limit of emit",
+        "SELECT format('%I.%I()', n.nspname, p.proname) FROM pg_catalog.pg_proc p JOIN"
+        " pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1 AND p.proname ="
+        " 'record_bytes_max' AND p.pronargs = 0 AND p.prorettype = 23"
+        " AND starts_with(obj_description(p.oid, 'pg_proc'), 'outboxd: ')"
+        " AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')",
+        1, values);
+    if (r != NULL && PQntuples(r) == 1) {
+        AUTO_TEXT sql = x_format("SELECT %s", pg_value(r, 0, 0));
+        PGresult *limit = check_query(check, "limit of emit", sql, 0, NULL);
+        check->emit_bytes = limit != NULL ? strtoll(pg_value(limit, 0, 0), NULL, 10) : 0;
+        check->emit_limit = pg_value(r, 0, 0);
+        PQclear(limit);
+    }
+    return r;
+}
+
+static void check_pipelines(Check *check)
+{
+    bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
+    for (size_t i = 0; i < check->config->pipeline_count; i++) {
+        const PipelineConfig *pipeline = &check->config->pipelines[i];
+        if (pipeline->outbox.table == NULL) {
+            continue;
+        }
+        PreconditionLook look = {0};
+        bool sound = check_table(check, pipeline, &look);
+        if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
+            check_wal(check, pipeline, &look);
+        }
+        PGresult *limit = check_emit_limit(check, &look);
+        check_static_topics(check, pipeline); /* with the limit */
+        if (sound && backlog) {
+            check_backlog(check, pipeline, &look);
+        }
+        check->emit_bytes = 0;
+        PQclear(limit);
+        precondition_release(&look);
+    }
+}
+
+void check_database(Check *check)
+{
+    AUTO(PgSession, pg_session_close) session = check_connect(check, false);
+    if (session == NULL) {
+        return;
+    }
+    check->session = session;
+    size_t before = check->problems->errors;
+    check_version(check);
+    if (check_server(check)) {
+        check_all_migrations(check);
+        check_pipelines(check);
+    }
+    if (check->problems->errors == before) {
+        const PGconn *raw = pg_session_raw(session);
+        const char *version = PQparameterStatus(raw, "server_version");
+        const char *host = PQhost(raw);
+        text_printf(&check->facts, "database       %s:%s/%s (%.*s), role %s\n",
+                    host != NULL && *host != '\0' ? host : "local", PQport(raw), PQdb(raw),
+                    version != NULL ? (int)strcspn(version, " ") : 1,
+                    version != NULL ? version : "?", PQuser(raw));
+    }
+    check->session = NULL;
+}

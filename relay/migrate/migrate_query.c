@@ -1,0 +1,157 @@
+/* How it works: every statement goes through the session, which has migrate_failed turn a server
+ * error into message, detail and remedy. The server's own hint wins; ours stands where it has none.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "migrate/migrate_internal.h"
+#include "pg/message.h"
+#include "pg/result.h"
+
+typedef struct SqlstateHint {
+    const char *sqlstate; /* or its first two characters */
+    ErrorCode code;
+    const char *hint; /* NULL: the remedy of the code; "": none */
+} SqlstateHint;
+
+static const SqlstateHint HINTS[] = {
+    {"55P03", CODE_MIGRATE_LOCKED, NULL},
+    {"42501", CODE_MIGRATE_PRIVILEGE,
+     "Connect as the role that owns the schema, or as one with CREATE on the database."},
+    {"2BP01", CODE_MIGRATE_DEPENDENT, NULL},
+    {"25006", CODE_MIGRATE_READ_ONLY, "Connect to the primary, with transactions that may write."},
+    {"42P06", CODE_MIGRATE_SCHEMA_FOREIGN, NULL},
+    {"42P07", CODE_MIGRATE_SCHEMA_FOREIGN,
+     "Something made that object before us. Choose another name with --schema NAME."},
+    {"08", CODE_MIGRATE_CONNECTION, ""},
+    {"57", CODE_MIGRATE_CONNECTION,
+     "Run outboxd migrate again; what was not applied was rolled back."},
+};
+
+static const SqlstateHint *find_hint(const char *sqlstate)
+{
+    for (size_t i = 0; i < sizeof(HINTS) / sizeof(HINTS[0]); i++) {
+        if (strncmp(sqlstate, HINTS[i].sqlstate, strlen(HINTS[i].sqlstate)) == 0) {
+            return &HINTS[i];
+        }
+    }
+    return NULL;
+}
+
+static Status connection_lost(const PGconn *raw, Error *err)
+{
+    AUTO_TEXT message = pg_message(raw);
+    error_set(err, CODE_MIGRATE_CONNECTION, "the connection was lost: %s", message);
+    return error_advise(err);
+}
+
+Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err)
+{
+    Migrate *migrate = arg;
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *place = PQresultErrorField(result, PG_DIAG_CONTEXT);
+    text_clear(&migrate->place_of_error);
+    text_add(&migrate->place_of_error, place != NULL ? place : "");
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (sqlstate == NULL || primary == NULL || PQstatus(raw) != CONNECTION_OK) {
+        return connection_lost(raw, err);
+    }
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+    const SqlstateHint *ours = find_hint(sqlstate);
+    const bool locked = strcmp(sqlstate, "55P03") == 0;
+    /* dependent objects: the server's hint is "Use DROP ... CASCADE" */
+    const bool ours_wins = strcmp(sqlstate, "2BP01") == 0;
+    error_set(err, ours ? ours->code : CODE_MIGRATE_SQL, "%s%s%s [%s]",
+              locked ? "another transaction holds a lock and 2 s of waiting were not enough"
+                     : primary,
+              detail ? ". " : "", detail ? detail : "", sqlstate);
+    if (err != NULL) {
+        snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", sqlstate);
+    }
+    if (hint != NULL && !ours_wins) {
+        error_hint(err, "%s", hint);
+    } else if (ours != NULL && ours->hint == NULL) {
+        error_advise(err);
+    } else if (ours != NULL && *ours->hint != '\0') {
+        error_hint(err, "%s", ours->hint);
+    }
+    return FAILED;
+}
+
+Status migrate_query(Migrate *migrate, const char *sql, int count, const char *const *values,
+                     PGresult **ret_result, Error *err)
+{
+    return pg_session_query(migrate->session, "migrate", sql, count, values, ret_result, err);
+}
+
+Status migrate_run(Migrate *migrate, const char *sql, Error *err)
+{
+    return pg_session_run(migrate->session, "migrate", sql, err);
+}
+
+Status migrate_value(Migrate *migrate, const char *sql, char **ret_value, Error *err)
+{
+    const char *values[] = {migrate->schema};
+    PGresult *result;
+    if (migrate_query(migrate, sql, 1, values, &result, err) != OK) {
+        return error_prefix(err, "%s", migrate->place);
+    }
+    bool null = PQntuples(result) == 0 || pg_is_null(result, 0, 0);
+    *ret_value = null ? NULL : x_strdup(pg_value(result, 0, 0));
+    PQclear(result);
+    return OK;
+}
+
+Status migrate_run_script(Migrate *migrate, const char *sql, const char *what, Error *err)
+{
+    text_clear(&migrate->notices);
+    if (migrate_run(migrate, sql, err) == OK) {
+        return OK;
+    }
+    AUTO_TEXT blockers = NULL;
+    if (migrate_rollback(migrate) == OK && err != NULL) {
+        if (err->code == CODE_MIGRATE_LOCKED) {
+            blockers = migrate_blockers(migrate);
+        } else {
+            migrate_name_event_trigger(migrate, err);
+        }
+    }
+    if (blockers != NULL) {
+        AUTO_TEXT before = x_strdup(error_message(err));
+        AUTO_ERROR locked = error_of(err);
+        error_set_as(err, locked.class, locked.exit_code, locked.code, "%s; held by pid %s", before,
+                     blockers);
+        error_hint(err, "%s", error_own_hint(&locked));
+        error_caused(err, &locked);
+    }
+    return error_prefix(err, "%s: %s", migrate->place, what);
+}
+
+Status migrate_rollback(Migrate *migrate)
+{
+    return migrate_run(migrate, "ROLLBACK", NULL);
+}
+
+char *migrate_blockers(Migrate *migrate)
+{
+    const char *values[] = {migrate->schema};
+    PGresult *result;
+    if (migrate_query(migrate,
+                      "SELECT string_agg(DISTINCT l.pid || coalesce(nullif(' (' ||"
+                      " a.application_name || ')', ' ()'), ''), ', ')"
+                      " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+                      " JOIN pg_namespace n ON n.oid = c.relnamespace"
+                      " LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
+                      " WHERE n.nspname = $1 AND l.granted AND l.pid <> pg_backend_pid()"
+                      " AND l.database = (SELECT oid FROM pg_database"
+                      " WHERE datname = current_database())",
+                      1, values, &result, NULL) != OK) {
+        return NULL;
+    }
+    char *blockers = pg_is_null(result, 0, 0) ? NULL : x_strdup(pg_value(result, 0, 0));
+    PQclear(result);
+    return blockers;
+}

@@ -1,0 +1,151 @@
+#include "pg/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "pg/conn.h"
+#include "pg/encoding.h"
+#include "pg/message.h"
+#include "pg/open.h"
+#include "pg/sqlstate.h"
+
+/* What the relay's sessions set (rows/publisher.c), so that texts mean the same in all. */
+#define SETTINGS                                                                                   \
+    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';"                 \
+    " SET bytea_output = 'hex'; SET extra_float_digits = 3; SET standard_conforming_strings = on;" \
+    " SET row_security = off; SET statement_timeout = "
+
+enum { CONNECT_SECONDS_MIN = 2 }; /* libpq takes 1 for 2 */
+
+struct PgSession {
+    PgSessionOptions options; /* its texts are the caller's, and not read after opening */
+    PGconn *raw;
+};
+
+static Status session_connect(PgSession *session, Error *err)
+{
+    const PgSessionOptions *options = &session->options;
+    char timeout[24];
+    int64_t seconds = (options->connect_timeout_ms + 999) / 1000;
+    snprintf(timeout, sizeof(timeout), "%lld",
+             (long long)(seconds < CONNECT_SECONDS_MIN ? CONNECT_SECONDS_MIN : seconds));
+    /* What stands before dbname is a default that the DSN may override. */
+    const char *const keywords[] = {"fallback_application_name", "connect_timeout", "dbname",
+                                    "client_encoding",           "replication",     NULL};
+    const char *const values[] = {options->application_name,
+                                  options->connect_timeout_ms > 0 ? timeout : NULL,
+                                  options->dsn,
+                                  "UTF8",
+                                  options->replication ? "database" : NULL,
+                                  NULL};
+    return pg_open(keywords, values, &session->raw, err);
+}
+
+static Status session_set(PgSession *session, Error *err)
+{
+    AUTO_TEXT sql = x_format(SETTINGS "%lld;%s%s", (long long)session->options.statement_timeout_ms,
+                             session->options.settings != NULL ? " " : "",
+                             session->options.settings != NULL ? session->options.settings : "");
+    return pg_session_run(session, "settings", sql, err);
+}
+
+Status pg_session_open(const PgSessionOptions *options, PgSession **ret_session, Error *err)
+{
+    PgSession *session = x_calloc(1, sizeof(*session));
+    session->options = *options;
+    *ret_session = session;
+    if (session_connect(session, err) != OK) {
+        return FAILED;
+    }
+    pg_adopt_encoding(session->raw);
+    if (options->noticed != NULL) {
+        PQsetNoticeReceiver(session->raw, options->noticed, options->arg);
+    }
+    return options->replication ? OK : session_set(session, err);
+}
+
+void pg_session_close(PgSession **session)
+{
+    if (*session != NULL) {
+        PQfinish((*session)->raw);
+        free(*session);
+        *session = NULL;
+    }
+}
+
+PGconn *pg_session_raw(const PgSession *session)
+{
+    return session->raw;
+}
+
+void pg_session_free_result(PGresult **result)
+{
+    PQclear(*result);
+    *result = NULL;
+}
+
+static Status session_failed(const PgSession *session, const char *step, const PGresult *result,
+                             Error *err)
+{
+    if (session->options.failed != NULL) {
+        (void)session->options.failed(session->options.arg, session->raw, result, err);
+    } else if (PQresultErrorField(result, PG_DIAG_SQLSTATE) != NULL) {
+        (void)sqlstate_error(result, err);
+    } else { /* libpq's own words */
+        AUTO_TEXT message = pg_message(session->raw);
+        error_set(err, CODE_POSTGRES_CONNECTION_LOST, "%s", message);
+    }
+    if (err != NULL) {
+        err->step = step;
+    }
+    return FAILED;
+}
+
+Status pg_session_query(PgSession *session, const char *step, const char *sql, int count,
+                        const char *const *values, PGresult **ret_result, Error *err)
+{
+    AUTO(PGresult, pg_session_free_result)
+    result = count > 0 ? PQexecParams(session->raw, sql, count, NULL, values, NULL, NULL, 0)
+                       : PQexec(session->raw, sql);
+    ExecStatusType kind = PQresultStatus(result);
+    if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
+        return session_failed(session, step, result, err);
+    }
+    if (ret_result != NULL) {
+        *ret_result = result;
+        result = NULL;
+    }
+    return OK;
+}
+
+Status pg_session_run(PgSession *session, const char *step, const char *sql, Error *err)
+{
+    return pg_session_query(session, step, sql, 0, NULL, NULL, err);
+}
+
+Status pg_session_copy(PgSession *session, const char *step, const char *sql, void *arg,
+                       Status (*row)(void *arg, const char *bytes, size_t length, Error *err),
+                       Error *err)
+{
+    AUTO(PGresult, pg_session_free_result) begun = PQexec(session->raw, sql);
+    if (PQresultStatus(begun) != PGRES_COPY_OUT) {
+        return session_failed(session, step, begun, err);
+    }
+    Status status = OK;
+    char *bytes = NULL;
+    int length;
+    while ((length = PQgetCopyData(session->raw, &bytes, 0)) > 0) {
+        status = status == OK ? row(arg, bytes, (size_t)length, err) : FAILED;
+        PQfreemem(bytes);
+    }
+    PGresult *end;
+    while ((end = PQgetResult(session->raw)) != NULL) {
+        if (PQresultStatus(end) != PGRES_COMMAND_OK && status == OK) {
+            status = session_failed(session, step, end, err);
+        }
+        PQclear(end);
+    }
+    return status;
+}

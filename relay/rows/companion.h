@@ -1,0 +1,45 @@
+/* companion: the tables and views of ours that stand beside an outbox table: which relation is
+ * one, for everybody who looks for it.
+ *
+ * It is in the schema of the outbox table, else in schema outbox, has the name, and has the columns
+ * that ours has: an application may well have a relation of that name in its own schema, and then
+ * that of schema outbox is meant. Comments do not tell, since a dump may leave them out. */
+#pragma once
+
+#include "base/text.h"
+#include "pg/session.h"
+
+typedef enum Companion {
+    COMPANION_DEAD_LETTER,
+    COMPANION_POSITION,
+    COMPANION_PUBLISHER,
+    COMPANION_PAUSE,
+    COMPANION_BACKLOG, /* a view */
+    COMPANION_COUNT
+} Companion;
+
+/* SQL, a constant: the pg_class row `k` is a relation of ours, of that name. */
+#define COMPANION_IS(k, name, kinds, columns, count)                                               \
+    k ".relname = '" name "' AND " k ".relkind IN (" kinds ") AND " count                          \
+      " = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute w WHERE w.attrelid = " k        \
+      ".oid AND NOT w.attisdropped AND w.attname IN (" columns "))"
+
+/* The table that says which migrations made a schema: a schema with it is ours. */
+#define COMPANION_IS_MIGRATION(k)                                                                  \
+    COMPANION_IS(k, "migration", "'r', 'p'",                                                       \
+                 "'version', 'checksum', 'applied_by', 'outboxd_version'", "4")
+
+/** Appends a join: "configured", whose `part` are the parts of a table's name, which the SQL
+ * expression `name` gives; and "c", the table, by its name in the catalog, as to_regclass() would
+ * refuse a schema that we may not use: oid, relname, relnamespace, relkind, relowner,
+ * relrowsecurity, relforcerowsecurity, relispartition, nspname, sql (its name); or NULLs. */
+void companion_add_table(const char *name, Text *sql);
+
+/** Appends a join behind that: as `alias`, the companion of c: oid, nsp (oid of its schema), sql
+ * (its name); or NULLs. */
+void companion_add(Companion companion, const char *alias, Text *sql);
+
+/** Looks one up: *ret_name is its name as SQL, which the caller frees, or NULL: there is none.
+ * table: as in the configuration; beside: only in its schema. */
+Status companion_find(PgSession *session, const char *table, Companion companion, bool beside,
+                      char **ret_name, Error *err);
