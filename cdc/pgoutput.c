@@ -362,7 +362,7 @@ static const char *kind_problem(const PgOutputReader *reader, PgOutputKind kind)
         return "it is of unknown kind";
     }
     if (rule->protocol > reader->protocol) {
-        return "it belongs to a later protocol than was asked for";
+        return "it belongs to a later protocol than requested";
     }
     if (rule->place == (reader->in_stream_segment ? OUTSIDE : INSIDE)) {
         return reader->in_stream_segment ? "it cannot be inside a streamed segment"
@@ -398,7 +398,7 @@ Status pgoutput_read(PgOutputReader *reader, Slice bytes, PgOutput *ret, Error *
         return refuse(&parse, bytes, parse.problem ? parse.problem : "it ends too early", err);
     }
     if (!bytes_complete(&parse.in)) {
-        return refuse(&parse, bytes, "it goes on behind its end", err);
+        return refuse(&parse, bytes, "it continues after its end", err);
     }
     if (output.kind == PGOUTPUT_STREAM_START || output.kind == PGOUTPUT_STREAM_STOP) {
         reader->in_stream_segment = output.kind == PGOUTPUT_STREAM_START;

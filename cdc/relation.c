@@ -297,9 +297,10 @@ static Status relation_check_generated(const Relations *relations, const Relatio
             !tree_generates(&relations->tree, column)) {
             continue;
         }
-        error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_GENERATED,
-                     "column '%s' of table '%s' is generated, and the server does not send it",
-                     column, relations->pipeline->outbox.table);
+        error_set_as(
+            err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_GENERATED,
+            "column '%s' of table '%s' is generated, and the server does not send its value",
+            column, relations->pipeline->outbox.table);
         return error_hint(err,
                           "Fill the column by a trigger or a default instead, name another one in "
                           "the configuration, or use capture = \"poll\"; with PostgreSQL 18: ALTER "
@@ -313,10 +314,10 @@ static Status relation_check_generated(const Relations *relations, const Relatio
 static const char *relation_way_out(const Relations *relations)
 {
     return relations->pipeline->outbox.on_publish == ON_PUBLISH_KEEP
-               ? "`outboxd run --new-slot` leaves this part of the log, makes the slot again and "
+               ? "`outboxd run --new-slot` skips this part of the WAL, creates the slot again and "
                  "publishes the rows of the table from its beginning."
-               : "`outboxd run --new-slot` leaves this part of the log, makes the slot again and "
-                 "publishes the rows that are still unpublished from the table.";
+               : "`outboxd run --new-slot` skips this part of the WAL, creates the slot again and "
+                 "publishes the rows of the table that are still unpublished.";
 }
 
 /* A row is read as its table was when it was written. A column that was added later reads as NULL;
@@ -335,10 +336,10 @@ static Status relation_check(const Relations *relations, const Relation *relatio
             continue;
         }
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_MISSING,
-                     "table '%s' has no column '%s' at this place of the log",
+                     "table '%s' has no column '%s' at this position of the WAL",
                      relations->pipeline->outbox.table, needed[i].column);
         return error_hint(err,
-                          "Was it renamed? Then set columns.%s to its new name; \"\" goes on "
+                          "If it was renamed, set columns.%s to its new name; \"\" continues "
                           "without it. If the table has the column again: %s",
                           event_field_name(needed[i].field), relation_way_out(relations));
     }

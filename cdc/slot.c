@@ -128,12 +128,12 @@ void slot_unfinished(const char *slot, int pid, Error *err)
     AUTO_TEXT by = pid != 0 ? x_format(" by process %d of the server", pid) : x_strdup("");
     error_set(err, CODE_SLOT_UNFINISHED,
               "slot '%s' is still being created%s: that waits until every transaction that was "
-              "running then has ended",
+              "running at that time has ended",
               slot, by);
-    error_hint(err, "Wait, or end the transactions that were forgotten: SELECT pid, datname, "
-                    "usename, xact_start, left(query, 60) FROM pg_stat_activity WHERE backend_xid "
-                    "IS NOT NULL ORDER BY "
-                    "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
+    error_hint(err,
+               "Wait, or end forgotten transactions: SELECT pid, datname, usename, xact_start, "
+               "left(query, 60) FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY "
+               "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
 }
 
 static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
@@ -157,9 +157,10 @@ static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pi
 static SlotVerdict slot_gap(Error *err, ErrorCode code, const char *message)
 {
     error_set_as(err, ERROR_FATAL, EXIT_GAP, code, "%s", message);
-    error_hint(err,
-               "Events may be missing. `outboxd run --new-slot` makes the slot again, publishes "
-               "the rows that are still unpublished, and says what it cannot recover.");
+    error_hint(
+        err,
+        "Events may be missing. Find out why first. Then `outboxd run --new-slot` creates the slot "
+        "again, publishes the rows that are still unpublished, and says what may be missing.");
     return SLOT_GAP;
 }
 
@@ -186,15 +187,14 @@ static bool slot_judge_text(const PipelineConfig *pipeline, Error *err)
     if (!slot_cannot_send(err)) {
         return false;
     }
-    AUTO_TEXT message = x_format(
-        "the server cannot send a row of the log, whose text would be more than 1 GB (%s): "
-        "it sends nothing behind it to slot '%s' either",
-        error_message(err), pipeline->wal.slot);
+    AUTO_TEXT message = x_format("the server cannot send a row of the WAL whose text would be "
+                                 "larger than 1 GB (%s), nor anything after it to slot '%s'",
+                                 error_message(err), pipeline->wal.slot);
     (void)slot_gap(err, CODE_LOG_ROW_TOO_LARGE, message);
     error_hint(
         err,
-        "Correct or delete that row of %s. %s Then `outboxd run --new-slot` leaves this part "
-        "of the log, makes the slot again and publishes the rows that are still unpublished.",
+        "Correct or delete that row of %s. %s Then `outboxd run --new-slot` skips this part of the "
+        "WAL, creates the slot again and publishes the rows that are still unpublished.",
         pipeline->outbox.table, SLOT_FIND_HUGE_NUMBERS);
     return true;
 }
@@ -213,10 +213,9 @@ bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
     if ((err->origin & ORIGIN_PUBLICATION) == 0) {
         return false;
     }
-    AUTO_TEXT message =
-        x_format("publication '%s' was dropped, or made again behind the place where slot '%s' "
-                 "stands: the log from there on cannot be read",
-                 pipeline->wal.publication, pipeline->wal.slot);
+    AUTO_TEXT message = x_format("publication '%s' was dropped, or created again after the "
+                                 "position of slot '%s': the WAL from there on cannot be read",
+                                 pipeline->wal.publication, pipeline->wal.slot);
     (void)slot_gap(err, CODE_PUBLICATION_GONE, message);
     return true;
 }
@@ -240,8 +239,8 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
         }
         message =
             facts->switch_lsn == 0
-                ? x_format("the server is on timeline %d, whose history does not hold timeline %d "
-                           "that pipeline '%s' read",
+                ? x_format("the server is on timeline %d, whose history does not contain timeline "
+                           "%d that pipeline '%s' read",
                            facts->timeline, facts->left_timeline, pipeline->name)
                 : x_format("the server is on timeline %d, which left timeline %d at %s, before the "
                            "position %s of pipeline '%s'",
@@ -251,8 +250,8 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
     }
     if (facts->history == HISTORY_OTHER || facts->known.lsn > position->lsn) {
         message =
-            x_format("the server's history is not the one that pipeline '%s' knew: %s%sstored "
-                     "position %s, now %s",
+            x_format("the server has another history than pipeline '%s' knew: %s%sstored position "
+                     "%s, now %s",
                      pipeline->name, facts->difference, facts->difference[0] != '\0' ? "; " : "",
                      lsn_format(facts->known.lsn, a), lsn_format(position->lsn, b));
         return slot_gap(err, CODE_SLOT_OTHER_HISTORY, message);
@@ -260,8 +259,7 @@ static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *
     uint64_t furthest = position->tx_lsn > position->lsn ? position->tx_lsn : position->lsn;
     if (furthest > facts->insert_lsn) {
         message =
-            x_format("the position %s of pipeline '%s' lies beyond the end of the server's "
-                     "log, %s",
+            x_format("the position %s of pipeline '%s' is beyond the end of the server's WAL, %s",
                      lsn_format(furthest, a), pipeline->name, lsn_format(facts->insert_lsn, b));
         return slot_gap(err, CODE_POSITION_BEYOND_LOG, message);
     }
@@ -275,10 +273,9 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
     char b[24];
     AUTO_TEXT message = NULL;
     if (strcmp(facts->position_system_id, facts->system_id) != 0) {
-        message =
-            x_format("this server (system identifier %s) is not the one that pipeline '%s' read "
-                     "before (%s)",
-                     facts->system_id, pipeline->name, facts->position_system_id);
+        message = x_format("this server (system identifier %s) is a different server than pipeline "
+                           "'%s' read before (%s)",
+                           facts->system_id, pipeline->name, facts->position_system_id);
         return slot_gap(err, CODE_SLOT_OTHER_SYSTEM, message);
     }
     if (strcmp(facts->position_slot, pipeline->wal.slot) != 0) {
@@ -287,14 +284,14 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
         return slot_gap(err, CODE_SLOT_OTHER_NAME, message);
     }
     if (!facts->has_publication) {
-        message =
-            x_format("publication '%s' is gone: what was inserted since is not in the log for us",
-                     pipeline->wal.publication);
+        message = x_format(
+            "publication '%s' was dropped: events that were inserted since are not in the stream",
+            pipeline->wal.publication);
         return slot_gap(err, CODE_PUBLICATION_GONE, message);
     }
     if (!facts->has_slot) {
-        message = x_format("slot '%s' is missing; it was read up to %s", pipeline->wal.slot,
-                           lsn_format(facts->position.lsn, a));
+        message = x_format("slot '%s' does not exist any more; it was read up to %s",
+                           pipeline->wal.slot, lsn_format(facts->position.lsn, a));
         return slot_gap(err, CODE_SLOT_MISSING, message);
     }
     if (facts->lost[0] != '\0') {
@@ -305,8 +302,8 @@ static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConf
         return SLOT_GAP;
     }
     if (facts->confirmed > slot_furthest(facts)) {
-        message = x_format("slot '%s' stands at %s, ahead of our position %s: it was advanced or "
-                           "created again behind our back",
+        message = x_format("slot '%s' is at %s, ahead of the saved position %s: it was advanced or "
+                           "created again outside outboxd",
                            pipeline->wal.slot, lsn_format(facts->confirmed, a),
                            lsn_format(facts->position.lsn, b));
         return slot_gap(err, CODE_SLOT_AHEAD, message);
@@ -323,15 +320,16 @@ bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Err
     AUTO_TEXT now = ident_literal(pipeline->name);
     AUTO_TEXT slot = ident_literal(facts->before_slot);
     error_set(err, CODE_PIPELINE_RENAMED,
-              "pipeline '%s' begins, and a pipeline '%s' has read %s before; nobody reads its slot "
-              "'%s', which keeps WAL",
+              "pipeline '%s' is new, but pipeline '%s' has read %s before; nobody reads its slot "
+              "'%s', which retains WAL",
               pipeline->name, facts->before, pipeline->outbox.table, facts->before_slot);
     const char *rows = facts->position_table;
     error_hint(err,
                "If it was renamed: UPDATE %s SET pipeline = %s WHERE pipeline = %s; and configure "
-               "slot = \"%s\" and the old publication (by default of the same name): nothing is "
-               "lost or repeated. If the old one is over: SELECT pg_drop_replication_slot(%s); "
-               "DELETE FROM %s WHERE pipeline = %s; If both shall go on: outboxd run --new-slot",
+               "slot = \"%s\" and the old publication (by default of the same name): no event is "
+               "lost or duplicated. If the old pipeline has ended permanently: SELECT "
+               "pg_drop_replication_slot(%s); DELETE FROM %s WHERE pipeline = %s; To run both: "
+               "outboxd run --new-slot",
                rows, now, before, facts->before_slot, slot, rows, before);
     return true;
 }
@@ -365,8 +363,8 @@ SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, u
     }
     if (facts->publication_changed && pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         return slot_gap(err, CODE_PUBLICATION_CHANGED,
-                        "the publication is not the one it was, and rows that are kept do not tell "
-                        "whether they were published");
+                        "the publication was changed, and with on_publish = \"keep\" the rows do "
+                        "not show whether they were published");
     }
     *ret_start = facts->position.lsn;
     return facts->backfill ? SLOT_BACKFILL : SLOT_START;

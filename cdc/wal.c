@@ -271,8 +271,7 @@ void wal_lose_lease(WalSource *wal)
     AUTO_ERROR err = {0};
     error_set(
         &err, CODE_LEASE_EXPIRED,
-        "nothing was said to PostgreSQL within the lease of %lld ms: another relay may publish "
-        "now",
+        "PostgreSQL was not reached within the lease of %lld ms: another relay may publish now",
         (long long)wal->options.pipeline->claim.lease_ms);
     claim_lose(wal->claim, &err);
 }

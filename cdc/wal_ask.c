@@ -43,14 +43,14 @@ static void ask_note_relation(WalSource *wal, const PGresult *row)
     if (tree_read(tree, row, held->relation, held->fits)) {
         log_write(LOG_WARN, pipeline->name, CODE_PARTITION_DETACHED,
                   LOG_FIELDS(log_text("relation", held->name)),
-                  "the log has rows of a table that is no part of '%s' any more: they are "
-                  "published, and cannot be marked",
+                  "the WAL contains rows of a table that is not a part of '%s' any more: they are "
+                  "published but cannot be marked",
                   pipeline->outbox.table);
     } else if (tree_has_stranger(tree, held->relation) && !known && held->fits && tree->divided) {
         log_write(LOG_WARN, pipeline->name, CODE_RELATION_SKIPPED,
                   LOG_FIELDS(log_text("relation", held->name)),
-                  "the log has rows of a table that looks like a part of '%s' and is none: they "
-                  "are skipped",
+                  "the WAL contains rows of a table that looks like a part of '%s' but is not: "
+                  "they are skipped",
                   pipeline->outbox.table);
     }
 }

@@ -58,8 +58,8 @@ static void on_fill_recorded(void *arg, const Error *err)
     }
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_BACKFILL_COMPLETE,
               LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
-              wal->fill.again ? "the rows that waited for a topic are read again; the log follows"
-                              : "the rows from before the slot are published; the log follows");
+              wal->fill.again ? "the rows that waited for a topic are read again; the WAL follows"
+                              : "the rows from before the slot are published; the WAL follows");
     wal->fill.recorded = true;
     wal->waiting.known = true;
     verify_adopt(wal); /* what was missed, if anything was, came from the table, too */
@@ -129,11 +129,11 @@ static void fill_name_rows(WalSource *wal, Error *err)
     const char *table = wal_rotation_name(wal, fill->at);
     AUTO_ERROR copy = error_of(err);
     error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
-                 "the server cannot read the row of %s behind number %lld, nor its name: %s", table,
-                 (long long)fill->last_seq, error_message(&copy));
+                 "the server cannot read the row of %s after number %lld, nor its event id: %s",
+                 table, (long long)fill->last_seq, error_message(&copy));
     error_hint(err,
-               "Correct or delete the row, then start again: it is damaged, or its text would be "
-               "more than 1 GB. %s",
+               "Correct or delete the row, then start again. The row is damaged, or its text would "
+               "be larger than 1 GB. %s",
                slot_cannot_send(&copy) ? SLOT_FIND_HUGE_NUMBERS : "");
 }
 

@@ -306,8 +306,8 @@ void waiting_reread(Source *source);
 SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
                        int64_t looked_us);
 double view_backlog(const Source *source);
-void view_status(const Source *source, Text *json);
-void view_slot(const Source *source, Text *json);
+void view_status(const Source *source, json_t *pipeline);
+void view_slot(const Source *source, json_t *slot);
 
 /* wal_session.c: what a reader of the log is to its claim */
 void wal_session_looked(void *arg, const PreconditionLook *look);

@@ -25,13 +25,12 @@ static void position_set_refused(WalSource *wal, const Save *save, Error *err)
     char lsn[24];
     history_write_failed(wal->history);
     if (save->guarded) {
-        error_set(err, CODE_OWNER_REPLACED,
-                  "the row of pipeline '%s' in %s is not as it was a moment ago",
+        error_set(err, CODE_OWNER_REPLACED, "somebody else changed the row of pipeline '%s' in %s",
                   wal->options.pipeline->name, wal->position_table);
         return;
     }
     error_set(err, CODE_PG_PROTOCOL,
-              "position %s lies beyond the end of the server's log: it was not stored",
+              "position %s is beyond the end of the server's WAL: it was not stored",
               lsn_format(save->position.lsn, lsn));
     wal->distrust = true;
 }

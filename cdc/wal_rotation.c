@@ -173,10 +173,10 @@ void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
               *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", oid)),
-              "the log has rows of a table that had the name '%s' once and %s%s: they are "
+              "the WAL contains rows of a table that once had the name '%s' and %s%s: they are "
               "published%s",
               wal->options.pipeline->outbox.table, *name != '\0' ? "is now " : "is gone", name,
-              *name != '\0' ? " and marked there" : ", and cannot be marked");
+              *name != '\0' ? " and marked there" : ", but cannot be marked");
 }
 
 /* Finishing. */
@@ -203,8 +203,8 @@ static void on_finish_noted(void *arg, const Error *err)
     if (old->name != NULL) {
         log_write(LOG_INFO, wal->options.pipeline->name, CODE_TABLE_FINISHED,
                   LOG_FIELDS(log_text("old", old->name)),
-                  "everything in %s is published; the log goes on with the new table '%s'",
-                  old->name, wal->options.pipeline->outbox.table);
+                  "everything in %s is published; continuing with the new table '%s'", old->name,
+                  wal->options.pipeline->outbox.table);
     }
     if (!wal_publisher_forget(wal, old->oid, on_finished)) {
         on_finished(wal, NULL);
@@ -251,14 +251,13 @@ static void on_counted(void *arg, const Error *err)
     }
     AUTO_ERROR gap = {0};
     const char *name = rotation->tables.items[rotation->done].name;
-    error_set(&gap, CODE_OLD_TABLE_UNFINISHED,
-              "%s%lld rows of %s, which had the name '%s' before, are unpublished, and the log "
-              "does not bring them",
-              rotation->unpublished >= COUNT_MOST ? "at least " : "",
-              (long long)rotation->unpublished, name, wal->options.pipeline->outbox.table);
-    error_hint(&gap,
-               "`outboxd run --new-slot` makes the slot again and publishes the rows that are "
-               "still unpublished, those of the old table first.");
+    error_set(
+        &gap, CODE_OLD_TABLE_UNFINISHED,
+        "%s%lld rows of %s, which had the name '%s' before, are unpublished and not in the WAL",
+        rotation->unpublished >= COUNT_MOST ? "at least " : "", (long long)rotation->unpublished,
+        name, wal->options.pipeline->outbox.table);
+    error_hint(&gap, "`outboxd run --new-slot` creates the slot again and publishes the rows that "
+                     "are still unpublished, beginning with the old table's.");
     claim_lose(wal->claim, &gap);
 }
 

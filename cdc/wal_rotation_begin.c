@@ -36,18 +36,18 @@ static void rotation_say(WalSource *wal)
             ++*wal->options.stats->tables_dropped;
             log_write(LOG_ERROR, wal->options.pipeline->name, CODE_TABLE_DROPPED,
                       LOG_FIELDS(log_number("table_id", old->oid)),
-                      "the table that was published under the name '%s' before is gone: what the "
-                      "log has of it is published, and cannot be marked%s",
+                      "the table that was published under the name '%s' before was dropped: its "
+                      "rows in the WAL are published but cannot be marked%s",
                       table,
                       wal->facts.waiting || wal->facts.backfill
-                          ? "; rows that were still to be read from it went with it"
+                          ? "; rows that had not been read from it are lost"
                           : "");
             continue;
         }
         log_write(LOG_WARN, wal->options.pipeline->name, CODE_TABLE_ROTATED,
                   LOG_FIELDS(log_text("old", old->name)),
-                  "table '%s' was renamed to %s, and another one has its name: publishing what is "
-                  "unpublished there first",
+                  "table '%s' was renamed to %s, and another table has its name: publishing its "
+                  "unpublished rows first",
                   table, old->name);
     }
 }
@@ -193,12 +193,11 @@ static void on_tables_result(void *arg, const PGresult *result)
             continue;
         }
         bool begun = claim_has_begun(wal->claim);
-        error_set_as(
-            &rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-            CODE_OLD_TABLE_DENIED,
-            "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
-            "last events are not published, and nor are those of the new table",
-            wal->options.pipeline->outbox.table, name);
+        error_set_as(&rotation->error, begun ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+                     CODE_OLD_TABLE_DENIED,
+                     "table '%s' was renamed to %s, and the relay's role may not finish that one: "
+                     "its last events and those of the new table wait",
+                     wal->options.pipeline->outbox.table, name);
         error_hint(&rotation->error, "An administrator runs: %s", grants);
     }
 }

@@ -111,7 +111,7 @@ static void on_facts_done(void *arg, const Error *err)
     WalSource *wal = arg;
     AUTO_ERROR none = {0};
     if (err == NULL && !(wal->found_told && wal->facts_told)) {
-        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say which history it has");
+        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not return its history");
         err = &none;
     }
     claim_check_table(wal->claim); /* a standby waited for the lock of the one before */
@@ -266,7 +266,7 @@ void wal_session_ping_result(void *arg, const PGresult *result)
     uint32_t oid = (uint32_t)strtoul(pg_value(result, 0, 2), NULL, 10);
     if (oid != claim_table(wal->claim)) {
         error_set(&wal->error, CODE_TABLE_REPLACED,
-                  "table '%s' is not the one it was: looking at it again",
+                  "table '%s' was replaced (different OID): examining it again",
                   wal->options.pipeline->outbox.table);
         return;
     }
@@ -274,9 +274,10 @@ void wal_session_ping_result(void *arg, const PGresult *result)
     if (wal->idle.asked > wal->log_end) {
         char told[24];
         char end[24];
-        error_set(&wal->error, CODE_PG_PROTOCOL,
-                  "a keep-alive of the stream tells of %s, beyond the end of the server's log, %s",
-                  lsn_format(wal->idle.asked, told), lsn_format(wal->log_end, end));
+        error_set(
+            &wal->error, CODE_PG_PROTOCOL,
+            "a keep-alive of the stream gives position %s, beyond the end of the server's WAL, %s",
+            lsn_format(wal->idle.asked, told), lsn_format(wal->log_end, end));
         return;
     }
     if (wal->state == WAL_ACTIVE) {

@@ -95,8 +95,8 @@ static void on_stream_refused(void *arg, const Error *err)
         copy.exit_code = EXIT_GAP;
         copy.code = sqlstate_is(err, "42704") ? CODE_SLOT_MISSING : CODE_SLOT_LOST;
         error_hint(&copy,
-                   "Events may be missing. `outboxd run --new-slot` makes the slot again and "
-                   "publishes the rows that are still unpublished.");
+                   "Events may be missing. Find out why first. Then `outboxd run --new-slot` "
+                   "creates the slot again and publishes the rows that are still unpublished.");
         wal_slot_unreadable(wal, &copy);
         return;
     }
@@ -219,7 +219,8 @@ static void slot_create_slot(WalSource *wal)
             : x_format("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput EXPORT_SNAPSHOT", slot);
     log_write(LOG_INFO, pipeline->name, CODE_SLOT_CREATING,
               LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
-              "creating the replication slot: waits until every running transaction has ended");
+              "creating the replication slot: PostgreSQL waits until every running transaction has "
+              "ended");
     wal->creation = (SlotCreation){.sent_us = clock_monotonic_us()};
     pg_conn_send(wal->walsender, &(PgQuery){.step = "CREATE_REPLICATION_SLOT",
                                             .sql = sql,
@@ -255,16 +256,17 @@ static void slot_accept_gap(WalSource *wal, const Error *gap)
     const PipelineConfig *pipeline = wal->options.pipeline;
     const char *missing =
         pipeline->outbox.on_publish == ON_PUBLISH_KEEP
-            ? "every row of the table whose published_at is not set is published again (keep marks "
-              "nothing); rows that others deleted meanwhile are lost"
-            : "the rows that are still unpublished follow; rows that others deleted meanwhile are "
+            ? "every row of the table whose published_at is not set is published, also those that "
+              "consumers already have (\"keep\" marks nothing); rows that others have deleted "
+              "since are lost"
+            : "the rows that are still unpublished follow; rows that others have deleted since are "
               "lost";
     char lsn[24];
     log_write(LOG_WARN, pipeline->name, CODE_GAP_ACCEPTED,
               LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
                          log_text("read_up_to", lsn_format(wal->facts.position.lsn, lsn)),
                          log_text("messages", pipeline->wal.messages ? "may be missing" : "none")),
-              "%s; making the slot again: %s", error_message(gap), missing);
+              "%s; creating the slot again: %s", error_message(gap), missing);
     wal->closing_gap = true;
     slot_begin(wal);
     if (wal->facts.has_slot) {
@@ -293,13 +295,12 @@ static void slot_say_no_gap(WalSource *wal)
     }
     wal->new_slot_said = true;
     AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
-    log_write(
-        LOG_WARN, pipeline->name, CODE_NEW_SLOT_NOT_NEEDED,
-        LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
-        "--new-slot has nothing to do: slot and position fit together, and no row is known to "
-        "be missing from the log; going on. To make the slot again all the same, stop the "
-        "relay, run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
-        slot);
+    log_write(LOG_WARN, pipeline->name, CODE_NEW_SLOT_NOT_NEEDED,
+              LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
+              "--new-slot is not needed: slot and position match, and no row is known to be "
+              "missing from the WAL; continuing. To create the slot again anyway, stop the relay, "
+              "run SELECT pg_drop_replication_slot(%s); and start with --new-slot",
+              slot);
 }
 
 /* The row is ours: the stream may go on, or the filling. */
@@ -358,7 +359,7 @@ static void slot_go_on(WalSource *wal)
     if (failed_over && !facts->backfill) {
         log_write(LOG_WARN, wal->options.pipeline->name, CODE_SLOT_FAILED_OVER,
                   LOG_FIELDS(log_number("timeline", facts->timeline)),
-                  "the slot came over to a new primary; going on from where its position stands");
+                  "the slot was copied to the new primary; continuing from its position");
         position_save(wal, &facts->position, false, on_claimed);
     } else {
         position_claim(wal, on_claimed);
@@ -405,7 +406,7 @@ void wal_slot_decide(WalSource *wal)
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && may_close &&
         wal->facts.publication_changed) {
         error_set_as(&err, ERROR_FATAL, EXIT_GAP, CODE_PUBLICATION_CHANGED,
-                     "the publication is not the one that the position was reached with");
+                     "the publication was changed after the saved position");
         verdict = SLOT_GAP;
     }
     if (verdict != SLOT_REFUSED && may_close && wal->unreadable.class != ERROR_NONE) {
@@ -414,7 +415,8 @@ void wal_slot_decide(WalSource *wal)
     }
     if ((verdict == SLOT_CREATE || verdict == SLOT_ADOPT) &&
         slot_is_renamed(&wal->facts, pipeline, &err)) {
-        log_error(LOG_WARN, pipeline->name, &err, "going on: the table tells what is unpublished");
+        log_error(LOG_WARN, pipeline->name, &err,
+                  "continuing: the table shows what is unpublished");
     }
     switch (verdict) {
     case SLOT_REFUSED:
@@ -433,10 +435,9 @@ void wal_slot_decide(WalSource *wal)
         break;
     case SLOT_ADOPT:
         slot_begin(wal);
-        log_write(
-            LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
-            LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
-            "the slot was there before: publishing the rows that are unpublished, then its log");
+        log_write(LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
+                  LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
+                  "the slot already existed: publishing the unpublished rows, then its WAL");
         position_save(wal, &(MarkerPosition){.lsn = wal->start_lsn}, true, on_position_saved);
         break;
     case SLOT_BACKFILL:

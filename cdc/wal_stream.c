@@ -166,7 +166,7 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
     if (now_us - stream->storm_since_us > wal->options.pipeline->wal.shutdown_grace_ms * 1000) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_SERVER_STOPPING,
-                  "PostgreSQL is stopping and waits for us; hanging up");
+                  "PostgreSQL is shutting down and waits for the relay; disconnecting");
         claim_lose(wal->claim, &err);
     }
 }
@@ -294,9 +294,10 @@ static bool stream_believe(WalSource *wal, const WireMessage *message, const cha
         char a[24];
         char b[24];
         AUTO_ERROR err = {0};
-        error_set(&err, CODE_PG_PROTOCOL,
-                  "a message of the stream tells of %s, beyond the end of the server's log, %s",
-                  lsn_format(furthest, a), lsn_format(wal->log_end, b));
+        error_set(
+            &err, CODE_PG_PROTOCOL,
+            "a message of the stream gives position %s, beyond the end of the server's WAL, %s",
+            lsn_format(furthest, a), lsn_format(wal->log_end, b));
         claim_lose(wal->claim, &err);
         return false;
     }

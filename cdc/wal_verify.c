@@ -90,11 +90,10 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
     }
     if (strcmp(identity, verify->identity) != 0) {
         AUTO_ERROR err = {0};
-        error_set_as(
-            &err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
-            "the publication, or its entry for '%s', is not the one it was (%s, before %s): "
-            "comparing the table with the log before anything is read",
-            wal->options.pipeline->outbox.table, identity, verify->identity);
+        error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
+                     "the publication, or its entry for '%s', was changed (%s, before %s): "
+                     "comparing the table with the WAL before anything is read",
+                     wal->options.pipeline->outbox.table, identity, verify->identity);
         claim_lose(wal->claim, &err);
         return;
     }
@@ -124,7 +123,7 @@ void verify_adopt(WalSource *wal)
         return;
     }
     log_write(LOG_INFO, wal->options.pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
-              "no event was missed while the publication was changed: going on");
+              "no event was missed while the publication was changed: continuing");
     snprintf(verify->identity, sizeof(verify->identity), "%s", claim_look(wal->claim)->identity);
     verify->unproven = false;
     verify->write = true;
@@ -144,10 +143,10 @@ void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
     AUTO_ERROR err = {0};
     error_set_as(
         &err, ERROR_FATAL, EXIT_GAP, changed ? CODE_PUBLICATION_CHANGED : CODE_EVENT_UNSEEN,
-        "%s%zu rows are unpublished that the log does not bring, such as number %lld",
+        "%s%zu unpublished rows are not in the WAL, such as number %lld",
         changed ? "the publication was changed, and " : "", missed, (long long)first_missed);
-    error_hint(&err, "`outboxd run --new-slot` makes the slot again, publishes the rows that are "
-                     "still unpublished, and says what it cannot recover.");
+    error_hint(&err, "`outboxd run --new-slot` creates the slot again, publishes the rows that are "
+                     "still unpublished, and says what may be missing.");
     wal_slot_missed(wal, &err);
 }
 

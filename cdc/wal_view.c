@@ -1,6 +1,7 @@
 /* What the WAL source shows: what it knows of a row, its backlog, its slot. */
 #include <math.h>
 
+#include "base/document.h"
 #include "cdc/wal_internal.h"
 
 /* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
@@ -45,27 +46,21 @@ double view_backlog(const Source *source)
     return backlog < 0 ? NAN : backlog;
 }
 
-void view_status(const Source *source, Text *json)
+void view_status(const Source *source, json_t *pipeline)
 {
     const WalSource *wal = (const WalSource *)source;
     bool capped = false;
     (void)marker_backlog(wal->marker, &capped);
     double backlog = view_backlog(source);
-    if (isnan(backlog)) {
-        text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
-    } else {
-        text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
-                    !view_caught_up(wal) && capped ? "true" : "false");
-    }
+    document_number(pipeline, "backlog_events", "%.0f", backlog);
+    document_bool(pipeline, "backlog_capped", !isnan(backlog) && !view_caught_up(wal) && capped);
 }
 
-void view_slot(const Source *source, Text *json)
+void view_slot(const Source *source, json_t *slot)
 {
     const WalSource *wal = (const WalSource *)source;
-    char confirmed[24];
-    char received[24];
-    text_printf(json, "\"name\":\"%s\",\"confirmed_lsn\":\"%s\",\"received_lsn\":\"%s\"",
-                wal->options.pipeline->wal.slot,
-                lsn_format(marker_position(wal->marker).lsn, confirmed),
-                lsn_format(wal->stream.received, received));
+    char lsn[24];
+    document_text(slot, "name", wal->options.pipeline->wal.slot);
+    document_text(slot, "confirmed_lsn", lsn_format(marker_position(wal->marker).lsn, lsn));
+    document_text(slot, "received_lsn", lsn_format(wal->stream.received, lsn));
 }

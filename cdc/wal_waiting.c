@@ -184,8 +184,8 @@ static void waiting_say_rowless(const WalSource *wal, size_t count)
 {
     log_write(LOG_WARN, wal->options.pipeline->name, CODE_EVENTS_WITHOUT_ROW,
               LOG_FIELDS(log_number("events", (long long)count)),
-              "events that wait for their topic have no unpublished row in '%s' (their own "
-              "transaction deleted it, for instance): they wait in memory, and nothing behind them "
+              "events that wait for their topic have no unpublished row in '%s' (for example "
+              "because their own transaction deleted it): they wait in memory, and no later event "
               "is marked before they are published",
               wal->options.pipeline->outbox.table);
 }

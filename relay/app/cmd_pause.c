@@ -148,8 +148,12 @@ static Status pause_one(PgSession *session, const PauseCommand *command,
             : x_format("DELETE FROM %s WHERE pipeline = $1 RETURNING " SINCE ", paused_by, reason",
                        table);
     AUTO(PGresult, pg_session_free_result) changed = NULL;
-    if (pg_session_query(session, command->name, change, command->pause ? 3 : 1, values, &changed,
-                         err) != OK) {
+    if (pg_session_query(session,
+                         &(PgAsk){.step = command->name,
+                                  .sql = change,
+                                  .count = command->pause ? 3 : 1,
+                                  .values = values},
+                         &changed, err) != OK) {
         return FAILED;
     }
     if (PQntuples(changed) > 0 || !command->pause) {
@@ -159,7 +163,9 @@ static Status pause_one(PgSession *session, const PauseCommand *command,
     AUTO_TEXT look =
         x_format("SELECT " SINCE ", paused_by, reason FROM %s WHERE pipeline = $1", table);
     AUTO(PGresult, pg_session_free_result) row = NULL;
-    if (pg_session_query(session, "pause", look, 1, values, &row, err) != OK) {
+    if (pg_session_query(session,
+                         &(PgAsk){.step = "pause", .sql = look, .count = 1, .values = values}, &row,
+                         err) != OK) {
         return FAILED;
     }
     if (PQntuples(row) == 1) {

@@ -13,7 +13,9 @@
 
 #include "app/commands.h"
 #include "base/clock.h"
+#include "base/document.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "command/overrides.h"
 #include "command/screen.h"
 #include "config/config.h"
@@ -56,15 +58,12 @@ static void status_add_error(const Error *err, bool colours, Text *out)
     }
 }
 
-static void status_add_error_json(const Error *err, Text *json)
+static void status_set_error(json_t *object, const Error *err)
 {
-    text_add(json, "{\"code\":");
-    text_add_json(json, slice_of(error_code_name(err->code)));
-    text_add(json, ",\"message\":");
-    text_add_json(json, slice_of(error_message(err)));
-    text_add(json, ",\"hint\":");
-    text_add_json(json, slice_of(error_own_hint(err)));
-    text_add_char(json, '}');
+    json_t *error = document_object(object, "error");
+    document_text(error, "code", error_code_name(err->code));
+    document_text(error, "message", error_message(err));
+    document_text(error, "hint", error_own_hint(err));
 }
 
 static void status_hint_start(const StatusOptions *options, Error *err)
@@ -100,20 +99,22 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     }
     bool colours = screen_wants_colour(stdout);
     if (options->json) {
-        text_add(out, "{\"relay\":{\"answers\":false,\"error\":");
-        status_add_error_json(silence, out);
-        text_add(out, "},\"database\":");
+        AUTO(json_t, document_free) status = json_object();
+        json_t *relay = document_object(status, "relay");
+        document_bool(relay, "answers", false);
+        status_set_error(relay, silence);
+        json_t *database = document_object(status, "database");
         if (read == OK) {
-            status_database_add_json(&found, out);
+            status_database_status(&found, database);
         } else {
-            text_add(out, "{\"connected\":false,\"error\":");
-            status_add_error_json(&err, out);
-            text_add_char(out, '}');
+            document_bool(database, "connected", false);
+            status_set_error(database, &err);
         }
         if (brokers_known) {
-            status_broker_add_json(&broker, config, out);
+            status_broker_status(&broker, config, status);
         }
-        text_add(out, "}\n");
+        document_write(status, out);
+        text_add_char(out, '\n');
     } else {
         status_add_error(silence, colours, out);
         text_add_char(out, '\n');

@@ -73,7 +73,9 @@ static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
     }
     log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE,
               LOG_FIELDS(log_number("window_events", (long long)window)),
-              "not drained within shutdown_timeout; nothing is lost, at most so many duplicates");
+              "draining took longer than shutdown_timeout; no event is lost, up to %zu may be "
+              "duplicated",
+              window);
     relay_exit_now(EXIT_DRAIN, "DRAIN_INCOMPLETE");
 }
 
@@ -105,12 +107,12 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
     Relay *relay = arg;
     if (number == SIGHUP) {
         log_write(LOG_WARN, NULL, CODE_RELOAD_NOT_BUILT, LOG_NO_FIELDS,
-                  "reloading is not built yet; restart to apply a changed configuration");
+                  "this version does not reload its configuration; nothing changed");
         return;
     }
     if (relay->stopping) {
         log_write(LOG_WARN, NULL, CODE_STOPPED_AT_ONCE, LOG_NO_FIELDS,
-                  "second signal: ending at once; nothing is lost, duplicates are possible");
+                  "second signal: ending at once; no event is lost, duplicates are possible");
         relay_exit_now(EXIT_DRAIN, "second signal");
     }
     relay_stop(relay, number == SIGINT ? "SIGINT" : number == SIGQUIT ? "SIGQUIT" : "SIGTERM");
@@ -198,7 +200,7 @@ static void relay_set_pause(Relay *relay, size_t index, bool paused)
                   LOG_FIELDS(log_text("by", facts->paused_by),
                              log_text("reason", facts->pause_reason),
                              log_number("in_flight", (long long)before.in_flight_events)),
-                  "paused: nothing is read or sent any more until `outboxd resume`");
+                  "paused: nothing more is read or published until `outboxd resume`");
     } else {
         log_write(LOG_INFO, before.name, CODE_PIPELINE_RESUMED, LOG_NO_FIELDS, "no longer paused");
     }
@@ -465,7 +467,7 @@ ExitCode relay_run(const Config *config)
               LOG_FIELDS(log_text("version", OUTBOXD_VERSION), log_number("pid", getpid()),
                          log_number("pipelines", (long long)config->pipeline_count),
                          log_text("file", config->file)),
-              "outboxd starts");
+              "outboxd is starting");
     if (relay_start(&relay, &err) != OK) {
         log_error(LOG_ERROR, NULL, &err, NULL);
         relay_exit_now(err.exit_code, error_code_name(err.code));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <event2/event.h>
+#include <jansson.h>
 
 #include "app/summary.h"
 #include "base/clock.h"
@@ -59,14 +60,11 @@ void relay_collect(void *arg);
 /** Age of the oldest unpublished event of a pipeline in seconds, 0 when there is none; NAN when
  * that is not known. */
 double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *view);
-/** Appends "oldest" of the pipeline's status object. */
-void relay_add_oldest(const Relay *relay, size_t index, const PipelineView *view, Text *json);
-/** Appends "paused", "dead_letters", "oldest_transaction_seconds" and "slot". */
-void relay_add_watched(const Relay *relay, size_t index, Text *json);
-/** Appends the members "server" and "version", as far as known, with a leading comma. */
-void relay_add_postgres(const Relay *relay, Text *json);
+/** Sets "oldest" of the pipeline's status object. */
+void relay_set_oldest(const Relay *relay, size_t index, const PipelineView *view, json_t *pipeline);
+/** Sets "paused", "dead_letters", "oldest_transaction_seconds" and "slot". */
+void relay_set_watched(const Relay *relay, size_t index, json_t *pipeline);
+/** Sets "server" and "version", as far as known. */
+void relay_set_postgres(const Relay *relay, json_t *postgres);
 /** Appends "by root@db since 09:12:44: reason" of a paused pipeline. */
 void relay_add_pause(const Relay *relay, size_t index, Text *text);
-/** A key and a time or null, as every time in the object. */
-void relay_add_time(Text *json, const char *key, int64_t us);
-void relay_add_text(Text *json, const char *key, const char *value);

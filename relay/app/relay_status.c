@@ -1,14 +1,14 @@
 /* The /status object and the readiness answer. Keys are stable: scripts rely on them. */
 #include <libpq-fe.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "app/relay_internal.h"
 #include "base/clock.h"
+#include "base/document.h"
 #include "base/log_codes.h"
-#include "base/timestamp.h"
+#include "base/memory.h"
 
 static bool state_is_ready(PipelineState state)
 {
@@ -24,7 +24,8 @@ static void add_waiting_reason(const PipelineView *view, Text *reason)
     if (view->waiting_topics > 1) {
         text_printf(reason, " and %zu more", view->waiting_topics - 1);
     }
-    text_printf(reason, "%s: %s: %s", view->state == PIPELINE_RUNNING ? ", all others go on" : "",
+    text_printf(reason, "%s: %s: %s",
+                view->state == PIPELINE_RUNNING ? ", all others are published" : "",
                 error_code_name(view->waiting_reason->code), error_message(view->waiting_reason));
     const char *remedy = error_remedy(view->waiting_reason);
     if (*remedy != '\0') {
@@ -86,53 +87,45 @@ bool relay_ready(void *arg, Text *reason)
 }
 
 /* What keeps the pipeline from publishing, else what it has not seen. */
-static void add_error(Text *json, const PipelineView *view)
+static void set_error(json_t *pipeline, const PipelineView *view)
 {
     const Error *err = view->error->class != ERROR_NONE    ? view->error
                        : view->unseen->class != ERROR_NONE ? view->unseen
                                                            : view->alarm;
     if (err->class == ERROR_NONE) {
-        text_add(json, "\"error\":null");
+        document_null(pipeline, "error");
         return;
     }
-    text_add(json, "\"error\":{");
-    relay_add_text(json, "code", error_code_name(err->code));
-    text_add_char(json, ',');
-    relay_add_text(json, "class", error_class_name(err->class));
-    text_add_char(json, ',');
-    relay_add_text(json, "message", error_message(err));
-    text_add_char(json, ',');
-    relay_add_text(json, "hint", error_remedy(err));
-    text_add_char(json, ',');
-    relay_add_time(json, "since",
-                   err == view->error    ? view->error_since_us
-                   : err == view->unseen ? view->unseen_since_us
-                                         : view->alarm_since_us);
-    text_printf(json, ",\"repeated\":%lld,\"exit_code\":%d}",
-                (long long)(err == view->error ? view->error_repeated : 1), (int)err->exit_code);
+    json_t *error = document_object(pipeline, "error");
+    document_text(error, "code", error_code_name(err->code));
+    document_text(error, "class", error_class_name(err->class));
+    document_text(error, "message", error_message(err));
+    document_text(error, "hint", error_remedy(err));
+    document_time(error, "since",
+                  err == view->error    ? view->error_since_us
+                  : err == view->unseen ? view->unseen_since_us
+                                        : view->alarm_since_us);
+    document_count(error, "repeated", err == view->error ? (int64_t)view->error_repeated : 1);
+    document_count(error, "exit_code", err->exit_code);
 }
 
-static void add_waiting(Text *json, const PipelineView *view)
+static void set_waiting(json_t *pipeline, const PipelineView *view)
 {
     if (view->waiting_reason == NULL) {
-        text_add(json, "\"waiting\":null");
+        document_null(pipeline, "waiting");
         return;
     }
-    text_printf(json, "\"waiting\":{\"events\":%zu,\"topics\":%zu,", view->waiting_events,
-                view->waiting_topics);
-    relay_add_text(json, "topic", view->waiting_topic);
-    text_add_char(json, ',');
-    relay_add_text(json, "code", error_code_name(view->waiting_reason->code));
-    text_add_char(json, ',');
-    relay_add_text(json, "message", error_message(view->waiting_reason));
-    text_add_char(json, ',');
-    relay_add_text(json, "hint", error_remedy(view->waiting_reason));
-    text_add_char(json, ',');
-    relay_add_time(json, "since", view->waiting_since_us);
-    text_add_char(json, '}');
+    json_t *waiting = document_object(pipeline, "waiting");
+    document_count(waiting, "events", (int64_t)view->waiting_events);
+    document_count(waiting, "topics", (int64_t)view->waiting_topics);
+    document_text(waiting, "topic", view->waiting_topic);
+    document_text(waiting, "code", error_code_name(view->waiting_reason->code));
+    document_text(waiting, "message", error_message(view->waiting_reason));
+    document_text(waiting, "hint", error_remedy(view->waiting_reason));
+    document_time(waiting, "since", view->waiting_since_us);
 }
 
-static void add_pipeline(Text *json, const Relay *relay, size_t index)
+static void set_pipeline(json_t *object, const Relay *relay, size_t index)
 {
     static const char *const CAPTURES[] = {"poll", "wal", "tables"};
     const Pipeline *pipeline = relay->pipelines[index];
@@ -140,38 +133,28 @@ static void add_pipeline(Text *json, const Relay *relay, size_t index)
     const Source *source = pipeline_source(pipeline);
     PipelineView view;
     pipeline_view(pipeline, &view);
-    text_add_char(json, '{');
-    relay_add_text(json, "name", view.name);
-    text_printf(json, ",\"capture\":\"%s\",\"state\":\"%s\",",
-                CAPTURES[pipeline_config(pipeline)->capture], pipeline_state_name(view.state));
-    relay_add_time(json, "since", view.since_us);
-    text_printf(json, ",\"database_lost\":%s", view.lost ? "true" : "false");
-    double lag_seconds = relay_lag_seconds(relay, index, &view);
-    text_add(json, ",\"lag_seconds\":");
-    isnan(lag_seconds) ? text_add(json, "null") : text_printf(json, "%.3f", lag_seconds);
-    text_printf(json, ",\"in_flight_events\":%zu,\"in_flight_bytes\":%zu,", view.in_flight_events,
-                view.in_flight_bytes);
-    text_printf(json, "\"unmarked_events\":%zu,\"events_per_second\":%.1f,", view.unmarked_events,
-                view.events_per_second);
-    text_printf(
-        json, "\"published_total\":%llu,\"dead_lettered_total\":%llu,\"dropped_total\":%llu,",
-        (unsigned long long)*stats->published, (unsigned long long)stats_dead_lettered(stats),
-        (unsigned long long)*stats->dropped);
-    relay_add_time(json, "last_event_at", view.last_published_us);
-    text_add_char(json, ',');
-    add_error(json, &view);
-    text_add_char(json, ',');
-    add_waiting(json, &view);
-    text_add_char(json, ',');
-    relay_add_oldest(relay, index, &view, json);
-    text_add_char(json, ',');
-    relay_add_watched(relay, index, json);
-    text_add(json, ",\"holder\":");
-    text_add_json(json, view.holder[0] != '\0' ? slice_of(view.holder) : SLICE_NULL);
-    source->ops->status(source, json);
-    text_add(json, ",\"objective\":");
-    objective_add_json(relay->objectives[index], clock_monotonic_us(), json);
-    text_add_char(json, '}');
+    document_text(object, "name", view.name);
+    document_text(object, "capture", CAPTURES[pipeline_config(pipeline)->capture]);
+    document_text(object, "state", pipeline_state_name(view.state));
+    document_time(object, "since", view.since_us);
+    document_bool(object, "database_lost", view.lost);
+    document_number(object, "lag_seconds", "%.3f", relay_lag_seconds(relay, index, &view));
+    document_count(object, "in_flight_events", (int64_t)view.in_flight_events);
+    document_count(object, "in_flight_bytes", (int64_t)view.in_flight_bytes);
+    document_count(object, "unmarked_events", (int64_t)view.unmarked_events);
+    document_number(object, "events_per_second", "%.1f", view.events_per_second);
+    document_count(object, "published_total", (int64_t)*stats->published);
+    document_count(object, "dead_lettered_total", (int64_t)stats_dead_lettered(stats));
+    document_count(object, "dropped_total", (int64_t)*stats->dropped);
+    document_time(object, "last_event_at", view.last_published_us);
+    set_error(object, &view);
+    set_waiting(object, &view);
+    relay_set_oldest(relay, index, &view, object);
+    relay_set_watched(relay, index, object);
+    document_known(object, "holder", view.holder);
+    source->ops->status(source, object);
+    objective_status(relay->objectives[index], clock_monotonic_us(),
+                     document_object(object, "objective"));
 }
 
 /* The pipeline whose connections stand for the relay's: the first that has not ended, as one that
@@ -192,30 +175,29 @@ void relay_status(void *arg, Text *json)
 {
     const Relay *relay = arg;
     AUTO_BUFFER reason = TEXT_EMPTY;
-    text_add_char(json, '{');
-    relay_add_text(json, "name", relay->config->name);
-    text_printf(json, ",\"version\":\"%s\",\"pid\":%d,\"uptime_seconds\":%.0f,", OUTBOXD_VERSION,
-                (int)getpid(), (double)clock_since_us(&relay->started) / 1e6);
-    relay_add_time(json, "started_at", relay->started.wall_us);
-    text_printf(json, ",\"ready\":%s,\"pipelines\":[",
-                relay_ready(arg, &reason) ? "true" : "false");
+    AUTO(json_t, document_free) status = json_object();
+    document_text(status, "name", relay->config->name);
+    document_text(status, "version", OUTBOXD_VERSION);
+    document_count(status, "pid", getpid());
+    document_number(status, "uptime_seconds", "%.0f",
+                    (double)clock_since_us(&relay->started) / 1e6);
+    document_time(status, "started_at", relay->started.wall_us);
+    document_bool(status, "ready", relay_ready(arg, &reason));
+    json_t *pipelines = document_array(status, "pipelines");
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        text_add(json, i > 0 ? "," : "");
-        add_pipeline(json, relay, i);
+        set_pipeline(document_item(pipelines), relay, i);
     }
-    text_add_char(json, ']');
     if (relay->config->pipeline_count > 0) {
         size_t speaker = relay_speaker(relay);
-        bool connected = *relay->stats[speaker].postgres_connected > 0;
-        text_printf(json, ",\"postgres\":{\"connected\":%s", connected ? "true" : "false");
-        relay_add_postgres(relay, json);
-        text_add_char(json, '}');
+        json_t *postgres = document_object(status, "postgres");
+        document_bool(postgres, "connected", *relay->stats[speaker].postgres_connected > 0);
+        relay_set_postgres(relay, postgres);
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
-        sink->ops->status(sink, json);
+        sink->ops->status(sink, status);
     }
-    text_add(json, ",\"consumer_groups\":");
-    groups_status(relay->groups, json);
-    text_add(json, "}\n");
+    groups_status(relay->groups, status);
+    document_write(status, json);
+    text_add_char(json, '\n');
 }
 
 void relay_collect(void *arg)
@@ -232,7 +214,7 @@ void relay_collect(void *arg)
         *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
-                           "1 for the state that the pipeline is in.", "pipeline", view.name,
+                           "1 for the current state of the pipeline.", "pipeline", view.name,
                            "state", pipeline_state_name(state), NULL) = view.state == state ? 1 : 0;
         }
     }

@@ -26,7 +26,7 @@ static void summary_write(const char *name, const SummaryFacts *facts, const Sum
     if (facts->waiting > 0) {
         text_printf(&text, "%" PRId64 " wait", facts->waiting);
     } else {
-        text_add(&text, facts->waiting == 0 ? "none waits" : "how many wait is not known");
+        text_add(&text, facts->waiting == 0 ? "none waits" : "it is not known how many wait");
     }
     log_write(
         LOG_INFO, name, CODE_SUMMARY,
@@ -57,7 +57,7 @@ void summary_tell(Summary *summary, const char *name, const SummaryFacts *facts,
         summary_write(name, facts, &done, (now_us - summary->since_us) / 1000000);
     } else if (!summary->idle) {
         log_write(LOG_INFO, name, CODE_SUMMARY, LOG_FIELDS(log_text("state", facts->state)),
-                  "nothing to publish; the next summary comes with the next event");
+                  "nothing to publish; the next summary follows the next event");
     }
     summary_begin(summary, facts, now_us, idle);
 }

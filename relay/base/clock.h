@@ -1,5 +1,8 @@
 /* clock: the two clocks. Deadlines, leases and back-offs use the monotonic one and never notice a
- * stepped wall clock; only timestamps that people or Kafka see use the wall clock. */
+ * stepped wall clock; only timestamps that people or Kafka see use the wall clock.
+ *
+ * What decides by time asks here and nowhere else: unit tests link another file in the place of
+ * clock.c, with which time passes when they say so (tests/stub/clock.h). */
 #pragma once
 
 #include <stdint.h>

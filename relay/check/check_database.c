@@ -26,8 +26,8 @@ static void check_version(Check *check)
         if (version / 10000 == sound / 10000 && version < sound) {
             AUTO_TEXT remedy = x_format("upgrade to %d.%d or later", sound / 10000, sound % 10000);
             check_warning(check, "database", remedy,
-                          "PostgreSQL %d.%d has bugs that lose or repeat data of logical "
-                          "decoding, and a hole in quoting",
+                          "PostgreSQL %d.%d has bugs that lose or duplicate data in logical "
+                          "decoding, and a security hole in quoting",
                           version / 10000, version % 10000);
         }
     }
@@ -48,14 +48,14 @@ static bool check_server(Check *check)
     if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(pg_session_raw(check->session)) &&
         check->config->database.pooler != POOLER_SESSION) {
         check_problem(check, EXIT_POSTGRES, "database",
-                      "connect to PostgreSQL itself, or, if the pooler pools sessions, set "
+                      "connect to PostgreSQL directly, or, if the pooler is in session mode, set "
                       "database.pooler = \"session\"",
-                      "a connection pooler stands in between; a transaction pooler would hand the "
-                      "publisher's lock to somebody else");
+                      "a connection pooler stands in between; in transaction mode it would hand "
+                      "the publisher's lock to another client");
     }
     if (pg_value(r, 0, 1)[0] == 't') {
         check_problem(check, EXIT_POSTGRES, "database",
-                      "name the primary, or several hosts with target_session_attrs=read-write",
+                      "give the primary, or several hosts with target_session_attrs=read-write",
                       "the server is a standby: rows cannot be marked there");
     }
     if (strcmp(pg_value(r, 0, 2), "on") != 0 || strcmp(pg_value(r, 0, 3), "on") != 0) {
@@ -65,12 +65,13 @@ static bool check_server(Check *check)
                       pg_value(r, 0, 2), pg_value(r, 0, 3));
     }
     if (strcmp(pg_value(r, 0, 4), "UTF8") != 0) {
-        check_warning(check, "database", NULL,
-                      "the database is encoded in %s: what has no UTF-8 form cannot be published",
-                      pg_value(r, 0, 4));
+        check_warning(
+            check, "database", NULL,
+            "the encoding of the database is %s: text that has no UTF-8 form cannot be published",
+            pg_value(r, 0, 4));
     }
     if (pg_value(r, 0, 5)[0] == 't') {
-        check_warning(check, "database", "use a role of its own: GRANT outbox_relay TO your_relay;",
+        check_warning(check, "database", "use a separate role: GRANT outbox_relay TO your_relay;",
                       "role \"%s\" is a superuser; the relay needs only outbox_relay",
                       pg_value(r, 0, 6));
     }

@@ -64,9 +64,9 @@ void check_groups(Check *check)
     }
     seen += found.count;
     if (found.count > GROUPS_ASKED_MAX) {
-        check_warning(check, "kafka", "narrow the globs",
-                      "monitor.consumer_groups matches %zu groups; %d are looked at", found.count,
-                      GROUPS_ASKED_MAX);
+        check_warning(check, "kafka", "use narrower patterns",
+                      "monitor.consumer_groups matches %zu groups; the relay watches %d of them",
+                      found.count, GROUPS_ASKED_MAX);
     }
     text_printf(&check->facts, "groups         %zu consumer group%s may be described\n", seen,
                 seen == 1 ? "" : "s");

@@ -82,7 +82,7 @@ void check_properties(Check *check)
         } else if (result != RD_KAFKA_CONF_OK) {
             bool secret = mask_is_secret(slice_of(name));
             check_problem(check, EXIT_CONFIG, place, NULL, "Kafka property \"%s\": %s", name,
-                          secret ? "librdkafka does not take this value" : text);
+                          secret ? "librdkafka does not accept this value" : text);
         }
         rd_kafka_conf_destroy(conf);
     }
@@ -141,8 +141,8 @@ static bool kafka_connect(Check *check, rd_kafka_t *rk, int *ret_brokers)
         return true;
     }
     check_problem(check, EXIT_KAFKA, "kafka",
-                  "are the brokers running, and are addresses, security.protocol and credentials "
-                  "right?",
+                  "check that the brokers are running, and that addresses, security.protocol and "
+                  "credentials are right",
                   "no broker of \"%s\" answers: %s", check->config->kafka.brokers,
                   reason.length > 0 ? reason.data : rd_kafka_err2str(err));
     return false;
@@ -152,7 +152,7 @@ static void kafka_check_limits(Check *check, const TopicNeed *need, const TopicL
 {
     if (limits->compacted && need->keyless) {
         check_problem(check, EXIT_KAFKA, "kafka",
-                      "give the records a key, or the topic cleanup.policy=delete",
+                      "give the records a key, or set cleanup.policy=delete on the topic",
                       "topic \"%s\" has cleanup.policy=compact, and %s makes records without a "
                       "key: they would be refused",
                       need->name, need->user);
@@ -160,12 +160,11 @@ static void kafka_check_limits(Check *check, const TopicNeed *need, const TopicL
     if (limits->max_message_bytes >= 0 && need->record_bytes > limits->max_message_bytes) {
         AUTO_TEXT remedy = x_format("raise max.message.bytes of the topic to %lld or more",
                                     (long long)need->record_bytes);
-        check_problem(
-            check, EXIT_KAFKA, "kafka", remedy,
-            "%s makes a record of up to %lld bytes, but topic \"%s\" takes %lld: it would "
-            "be refused",
-            need->record_event, (long long)need->record_bytes, need->name,
-            (long long)limits->max_message_bytes);
+        check_problem(check, EXIT_KAFKA, "kafka", remedy,
+                      "%s creates a record of up to %lld bytes, but topic \"%s\" accepts %lld: the "
+                      "broker would refuse it",
+                      need->record_event, (long long)need->record_bytes, need->name,
+                      (long long)limits->max_message_bytes);
     }
 }
 
@@ -183,16 +182,16 @@ static void kafka_check_emit(Check *check, const TopicNeed *need, const TopicLim
         check->config->kafka.brokers, need->name, (long long)need->emit_bytes, need->emit_limit,
         (long long)limits->max_message_bytes);
     check_warning(check, "kafka", remedy,
-                  "emit accepts records of up to %lld bytes (%s), but topic \"%s\" takes %lld: "
-                  "larger ones would be refused",
+                  "emit accepts records of up to %lld bytes (%s), but topic \"%s\" accepts %lld: "
+                  "the broker would refuse larger ones",
                   (long long)need->emit_bytes, need->emit_limit, need->name,
                   (long long)limits->max_message_bytes);
 }
 
 static const char *kafka_consequence(const TopicNeed *need)
 {
-    return need->aside ? "its events would be set aside, all others go on"
-                       : "its events would wait, all others go on";
+    return need->aside ? "its events would become dead letters, all others are published"
+                       : "its events would wait, all others are published";
 }
 
 static void kafka_missing(Check *check, const TopicNeed *need)
@@ -294,7 +293,7 @@ static void kafka_check_topics(Check *check, rd_kafka_t *rk, int *ret_brokers)
     }
     rd_kafka_resp_err_t err = topic_lookup(rk, lookups, check->topic_count, ret_brokers);
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        check_problem(check, EXIT_KAFKA, "kafka", NULL, "cannot look topics up: %s",
+        check_problem(check, EXIT_KAFKA, "kafka", NULL, "cannot query topics: %s",
                       rd_kafka_err2str(err));
     }
     /* A topic is not made from a configuration that is wrong. */

@@ -32,7 +32,7 @@ void check_publication(Check *check, const PipelineConfig *pipeline, const Preco
                 : x_format("ALTER PUBLICATION %s SET TABLE %s;", name, pipeline->outbox.table);
         check_warning(check, "database", remedy,
                       "publication \"%s\" also publishes other tables, such as %s: the relay reads "
-                      "their changes only to drop them",
+                      "their changes only to discard them",
                       pipeline->wal.publication, pg_value(r, 0, 1));
     }
     PQclear(r);

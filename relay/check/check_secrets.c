@@ -13,11 +13,10 @@ static void secrets_in_files(Check *check)
     const StringList *files = &check->load->secret_files;
     for (size_t i = 0; i < files->count; i++) {
         if (slurp_is_public(files->items[i])) {
-            AUTO_TEXT remedy = x_format("chmod o-r '%s', and let the group be that of the relay's "
-                                        "user",
+            AUTO_TEXT remedy = x_format("chmod o-r '%s', and give it the group of the relay's user",
                                         files->items[i]);
             check_warning(check, files->items[i], remedy,
-                          "every user of this machine can read this file, which holds a secret");
+                          "every user of this machine can read this file, which contains a secret");
         }
     }
 }
@@ -40,7 +39,7 @@ static void secrets_of_database(Check *check)
         check->clear_told = true;
         check_warning(check, "database",
                       "set sslmode=verify-full and sslrootcert in database.dsn; sslmode=require "
-                      "encrypts, but does not check who answers",
+                      "encrypts, but does not verify the server",
                       "TLS is off (sslmode=%s) for \"%s\", which is not on this machine: events "
                       "and sign-in travel in the clear",
                       mode, remote);
@@ -89,7 +88,7 @@ static void secrets_of_kafka(Check *check)
         check->clear_told = true;
         check_warning(check, "kafka", "set security.protocol=sasl_ssl, and ssl.ca.location",
                       "TLS is off (security.protocol=%s) for \"%s\", which is not on this machine: "
-                      "events and sign-in travel in the clear",
+                      "events and credentials are sent in clear text",
                       protocol, remote);
     }
 }

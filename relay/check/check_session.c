@@ -10,7 +10,9 @@ PGresult *check_query(Check *check, const char *step, const char *sql, int count
 {
     PGresult *result = NULL;
     AUTO_ERROR err = {0};
-    if (pg_session_query(check->session, step, sql, count, values, &result, &err) != OK) {
+    if (pg_session_query(check->session,
+                         &(PgAsk){.step = step, .sql = sql, .count = count, .values = values},
+                         &result, &err) != OK) {
         check_problem(check, EXIT_POSTGRES, "database",
                       *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",
                       error_message(&err));
@@ -28,8 +30,8 @@ static void check_encryption(Check *check, PGconn *conn, bool replication)
         check_warning(check, "database",
                       "switch TLS on in the server, and set sslmode=verify-full and sslrootcert in "
                       "database.dsn",
-                      "TLS is off for \"%s\", which is not on this machine: the server offers "
-                      "none, and sslmode does not ask for it",
+                      "TLS is off for \"%s\", which is not on this machine: the server does not "
+                      "offer it, and sslmode does not require it",
                       host);
     }
 }
@@ -54,11 +56,10 @@ PgSession *check_connect(Check *check, bool replication)
         return session;
     }
     const char *hint = replication
-                           ? "Is there a pooler in between, or a CONNECTION LIMIT of the role? "
-                             "psql with the same string and replication=database says the "
-                             "same."
-                           : "Is the server running, and are host and port right? psql "
-                             "with the same string says the same.";
+                           ? "Check for a pooler in between, and for a CONNECTION LIMIT of the "
+                             "role. Try the same string and replication=database with psql."
+                           : "Check that the server is running, and that host and port are right. "
+                             "Try the same string with psql.";
     bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER;
     check_problem(check, EXIT_POSTGRES, "database",
                   *error_own_hint(&err) != '\0' ? error_own_hint(&err) : hint, "%s%s",

@@ -125,10 +125,10 @@ static void table_warn_near(Check *check, const PGresult *columns, const Pipelin
             AUTO_TEXT remedy = x_format("If so: columns: { %s = \"%s\"; }; if not, say there "
                                         "that it has none: %s = \"\"",
                                         field, meant, field);
-            check_warning(check, "database", remedy,
-                          "%s has no column \"%s\", so records go without it; did you mean "
-                          "\"%s\"?",
-                          pipeline->outbox.table, name, meant);
+            check_warning(
+                check, "database", remedy,
+                "%s has no column \"%s\", so records do not contain it; did you mean \"%s\"?",
+                pipeline->outbox.table, name, meant);
         }
     }
 }
@@ -142,9 +142,9 @@ static void table_say_absent(Check *check, const PipelineConfig *pipeline,
         return;
     }
     bool timeless = (look->absent & TABLE_COLUMN(FIELD_OCCURRED_AT)) != 0;
-    text_printf(&check->facts, "columns        %s has no %s: records go without these headers%s\n",
+    text_printf(&check->facts, "columns        %s has no %s: records do not have these headers%s\n",
                 pipeline->outbox.table, names.data,
-                timeless ? ", and their time is that of publishing" : "");
+                timeless ? ", and their timestamp is the time of publishing" : "");
 }
 
 static void table_note(Check *check, const PGresult *columns, const PipelineConfig *pipeline,

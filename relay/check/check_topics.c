@@ -149,7 +149,7 @@ static void backlog_unpublishable(Backlog *b, const Event *event, bool unrouted,
     AUTO_TEXT message = x_format(
         "event seq %lld of %s would not be published by pipeline \"%s\"%s: %s",
         (long long)event->seq, pipeline->outbox.table, pipeline->name,
-        stops ? ", and would hold back those behind it in its topic" : "", error_message(err));
+        stops ? ", and would hold back the later events of its topic" : "", error_message(err));
     const char *hint = *error_own_hint(err) != '\0' ? error_own_hint(err) : NULL;
     if (stops) {
         check_problem(b->check, EXIT_CONFIG, "backlog", hint, "%s", message);
@@ -300,8 +300,8 @@ static void backlog_say(Backlog *b, const PreconditionLook *look)
                 log && !slot ? "the first outboxd run publishes" : "outboxd run publishes",
                 one ? "it" : "them",
                 !log   ? "first"
-                : slot ? "as the log brings them"
-                       : "before it follows the log");
+                : slot ? "as the relay reads them from the WAL"
+                       : "before it reads the WAL");
     if (b->events > 0 && (long long)b->events < count) {
         text_printf(facts, "; of the oldest %zu", b->events);
     }
@@ -312,14 +312,13 @@ static void backlog_say(Backlog *b, const PreconditionLook *look)
     bool ours = strcmp(look->schema, "outbox") == 0 && strcmp(look->name, "event") == 0;
     if (!ours && !slot && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
         AUTO_TEXT published = ident_quote(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
-        text_printf(
-            facts,
-            "               if consumers have had them: UPDATE %s SET %s = now() WHERE %s IS "
-            "NULL;\n",
-            b->table->name, published, published);
+        text_printf(facts,
+                    "               if consumers already have them: UPDATE %s SET %s = now() WHERE "
+                    "%s IS NULL;\n",
+                    b->table->name, published, published);
     } else if (!ours && !slot) {
         text_printf(facts,
-                    "               if consumers have had them, empty the table before: DELETE "
+                    "               if consumers already have them, empty the table first: DELETE "
                     "FROM %s;\n",
                     b->table->name);
     }

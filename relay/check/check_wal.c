@@ -87,7 +87,8 @@ static void wal_read_history(WalCheck *w, PgSession *session)
     }
     AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
     AUTO(PGresult, pg_session_free_result) r = NULL;
-    if (pg_session_query(session, "TIMELINE_HISTORY", sql, 0, NULL, &r, NULL) == OK &&
+    if (pg_session_query(session, &(PgAsk){.step = "TIMELINE_HISTORY", .sql = sql}, &r, NULL) ==
+            OK &&
         PQntuples(r) == 1 && PQnfields(r) == 2) {
         (void)slot_read_history(pg_value(r, 0, 1), w->facts.position_timeline,
                                 &w->facts.switch_lsn);
@@ -106,15 +107,15 @@ static bool wal_identify(WalCheck *w)
     }
     AUTO(PGresult, pg_session_free_result) r = NULL;
     bool known =
-        pg_session_query(session, "IDENTIFY_SYSTEM", "IDENTIFY_SYSTEM", 0, NULL, &r, NULL) == OK &&
+        pg_session_query(session, &(PgAsk){.step = "IDENTIFY_SYSTEM", .sql = "IDENTIFY_SYSTEM"}, &r,
+                         NULL) == OK &&
         PQntuples(r) == 1;
     if (known) {
         snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", pg_value(r, 0, 0));
     } else {
         AUTO_TEXT first = pg_message(pg_session_raw(session));
-        wal_problem(
-            w, "connect to PostgreSQL itself: a connection pooler does not pass replication on",
-            "the server answers on a replication connection: %s", first);
+        wal_problem(w, "connect directly: poolers do not support replication connections",
+                    "the server answered on a replication connection: %s", first);
     }
     if (known) {
         wal_read_history(w, session);
@@ -157,7 +158,7 @@ static void wal_check_failover(const WalCheck *w)
                      "run: ALTER_REPLICATION_SLOT %s (FAILOVER true);",
                      slot);
         wal_problem(w, remedy,
-                    "slot \"%s\" was made without failover: no standby gets it, although "
+                    "slot \"%s\" was created without failover: no standby gets it, although "
                     "failover_slot = true",
                     slot);
     }
@@ -205,7 +206,7 @@ static void wal_note(const WalCheck *w)
     const SlotFacts *facts = &w->facts;
     text_printf(&w->check->facts, "slot           %s: ", w->pipeline->wal.slot);
     if (!facts->has_slot) {
-        text_add(&w->check->facts, "none yet; the relay makes it at its first start\n");
+        text_add(&w->check->facts, "none yet; the relay creates it at its first start\n");
         return;
     }
     AUTO_TEXT pid = x_format("%d", facts->active_pid);
@@ -215,7 +216,7 @@ static void wal_note(const WalCheck *w)
                     "SELECT application_name FROM pg_stat_activity WHERE pid = $1", 1, values);
     const char *reader = r != NULL && PQntuples(r) == 1 ? pg_value(r, 0, 0) : "";
     if (facts->active_pid == 0) {
-        text_add(&w->check->facts, "nobody reads it now\n");
+        text_add(&w->check->facts, "not read by any client now\n");
     } else {
         text_printf(&w->check->facts, "read by pid %d%s%s%s\n", facts->active_pid,
                     *reader != '\0' ? " (" : "", reader, *reader != '\0' ? ")" : "");

@@ -51,9 +51,10 @@ static void on_holder_result(void *arg, const PGresult *result)
     snprintf(lock->holder, sizeof(lock->holder), "%.80s (%sPostgreSQL backend %.20s)", name, where,
              pg_value(result, 0, 0));
     if (pg_value(result, 0, 3)[0] == 't') {
-        log_write(LOG_WARN, lock->claim->options.source->pipeline->name, CODE_LEASE_BROKEN,
-                  LOG_FIELDS(log_text("holder", lock->holder)),
-                  "the publisher was silent for longer than its lease; ended its session");
+        log_write(
+            LOG_WARN, lock->claim->options.source->pipeline->name, CODE_LEASE_BROKEN,
+            LOG_FIELDS(log_text("holder", lock->holder)),
+            "the publishing relay was silent for longer than its lease; its session was ended");
     }
 }
 

@@ -64,7 +64,7 @@ void claim_check_table(Claim *claim)
     if (claim->loss->error.class == ERROR_NONE && look->table_oid != 0 &&
         look->table_oid != claim->table_oid) {
         error_set(&claim->loss->error, CODE_TABLE_REPLACED,
-                  "table '%s' is not the one it was: looking at it again",
+                  "table '%s' was replaced (different OID): examining it again",
                   claim->options.source->pipeline->outbox.table);
     }
 }

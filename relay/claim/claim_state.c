@@ -63,7 +63,8 @@ void claim_lose(Claim *claim, const Error *err)
 void claim_lose_table(Claim *claim)
 {
     AUTO_ERROR err = {0};
-    error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
+    error_set(&err, CODE_TABLE_REPLACED,
+              "table '%s' was replaced (different OID): examining it again",
               claim->options.source->pipeline->outbox.table);
     claim_lose(claim, &err);
 }

@@ -53,7 +53,7 @@ static Status parse_count(const Parse *parse, const Flag *flag, const char *text
     }
     text_printf(parse->wrong, "--%s: '", flag->name);
     text_add_shown(parse->wrong, text, false);
-    text_printf(parse->wrong, "' is no %s from %lld", flag->noun != NULL ? flag->noun : "number",
+    text_printf(parse->wrong, "' is not a %s from %lld", flag->noun != NULL ? flag->noun : "number",
                 (long long)flag->least);
     if (most != INT64_MAX) {
         text_printf(parse->wrong, " to %lld", (long long)most);

@@ -101,7 +101,7 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
         return x_strdup("it is the record's value");
     }
     if (index == FIELD_AGGREGATE_TYPE && routes_ask_aggregate(pipeline)) {
-        return x_strdup("a route asks for it");
+        return x_strdup("a route needs it");
     }
     return template_need(pipeline, name);
 }

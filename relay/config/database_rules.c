@@ -31,7 +31,7 @@ static Status database_read_password(Load *load, const char *path, Text *passwor
         free(message);
     } else if (password->length == 0) {
         database_problem(load, "database.password_file", "write the password into it",
-                         "the file that database.password_file names is empty");
+                         "the file in database.password_file is empty");
         status = FAILED;
     }
     return status;
@@ -48,7 +48,7 @@ static void database_add_password(Load *load, Dsn *dsn)
         database_problem(load, path, "leave one of them out",
                          "database.password and database.password_file are both given");
     } else if ((given || file) && dsn_get(dsn, "password") != NULL) {
-        AUTO_TEXT message = x_format("%s is given, and database.dsn holds a password, too", path);
+        AUTO_TEXT message = x_format("both %s and database.dsn give a password", path);
         database_problem(load, path, "leave one of them out", message);
     } else if (file) {
         AUTO_BUFFER password = TEXT_EMPTY;

@@ -174,7 +174,7 @@ static Status dsn_check_keys(const Dsn *dsn, DsnProblem *ret_problem)
         }
         if (!found) {
             status = dsn_fail(ret_problem, DSN_REMEDY,
-                              x_format("parameter %zu is none that libpq knows%s%s%s", i + 1,
+                              x_format("libpq does not know parameter %zu%s%s%s", i + 1,
                                        meant ? "; did you mean \"" : "", meant ? meant : "",
                                        meant ? "\"?" : ""));
         }
@@ -205,7 +205,7 @@ static Status dsn_check_port(const Dsn *dsn, DsnProblem *ret_problem)
                             "if this is a part of the password: in a URI write ':' as %3A, '/' as "
                             "%2F, '?' as %3F, '@' as %40 and '%' as %25, or give the password as "
                             "database.password_file",
-                            x_strdup("the port is no number from 1 to 65535"));
+                            x_strdup("the port is not a number from 1 to 65535"));
         }
         c += digits;
     }
@@ -262,9 +262,8 @@ Status dsn_check(const Dsn *dsn, DsnProblem *ret_problem)
         if (value != NULL && *value != '\0' && !dsn_value_allowed(value, DSN_VALUES[i].allowed)) {
             bool number = *DSN_VALUES[i].allowed == '0';
             AUTO_TEXT remedy = x_format("write one of: %s", DSN_VALUES[i].allowed);
-            return dsn_fail(
-                ret_problem, number ? "write a whole number, in its digits" : remedy,
-                x_format("the value of \"%s\" is none that libpq knows", DSN_VALUES[i].key));
+            return dsn_fail(ret_problem, number ? "write a whole number in digits" : remedy,
+                            x_format("libpq does not know the value of \"%s\"", DSN_VALUES[i].key));
         }
     }
     return OK;

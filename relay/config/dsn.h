@@ -42,7 +42,8 @@ typedef struct DsnProblem {
 
 /* Of a command line. */
 #define DSN_ARGUMENT_WARNING                                                                       \
-    "whoever could run ps on this machine saw the password of the connection string, until "       \
+    "anyone who can run ps on this machine could read the password in the connection string "      \
+    "until "                                                                                       \
     "outboxd overwrote it just now"
 #define DSN_ARGUMENT_REMEDY                                                                        \
     "give it in the environment (OUTBOXD_DATABASE_PASSWORD_FILE, OUTBOXD_DATABASE_PASSWORD), in "  \

@@ -129,10 +129,11 @@ static Status pairs_read(DsnReader *reader, const char *text)
         AUTO_TEXT key = x_strndup(name, (size_t)(c - name));
         c = skip_space(c);
         if (*c != '=' || *key == '\0' || strpbrk(key, "\\\x02") != NULL) {
-            return reader_fail(reader, DSN_REMEDY,
-                               x_format("word %zu is no key=value pair (was a value with a space "
-                                        "meant? it stands in single quotes)",
-                                        number));
+            return reader_fail(
+                reader, DSN_REMEDY,
+                x_format(
+                    "word %zu is not a key=value pair (put a value with a space in single quotes)",
+                    number));
         }
         AUTO_BUFFER value = TEXT_EMPTY;
         c = pairs_value(skip_space(c + 1), &value);
@@ -260,7 +261,7 @@ static Status uri_hosts(DsnReader *reader, const char **c)
     }
     if (strchr(hosts.data, '@') != NULL || strchr(ports.data, '@') != NULL) {
         return reader_fail(reader, ENCODE,
-                           x_strdup("a second '@' follows the one that ends the password"));
+                           x_strdup("there is a second '@' after the one that ends the password"));
     }
     if (uri_set(reader, "host", "host", slice_of(hosts.data)) != OK) {
         return FAILED;
@@ -297,7 +298,7 @@ static Status uri_read(DsnReader *reader, const char *c)
         c += strcspn(c, "?");
         if (memchr(name, '@', (size_t)(c - name)) != NULL) {
             return reader_fail(reader, ENCODE,
-                               x_strdup("an '@' stands behind the '/' that ends the hosts"));
+                               x_strdup("there is an '@' after the '/' that ends the hosts"));
         }
         if (uri_set(reader, "dbname", "name of the database", slice_between(name, c)) != OK) {
             return FAILED;

@@ -61,7 +61,7 @@ static void environment_unknown(Load *load, const char *name)
         }
     }
     problems_add(load->problems, true, name, NULL,
-                 "no option has this environment variable; it is ignored%s%s%s",
+                 "this environment variable belongs to no option and is ignored%s%s%s",
                  meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
 }
 
@@ -90,7 +90,7 @@ static void environment_apply(Load *load, const char *name, const char *value, b
                      "\"%s\" is not built yet in version %s", option->path, OUTBOXD_VERSION);
     } else if (option->scope == SCOPE_PIPELINE && has_file) {
         problems_add(load->problems, true, name, "set the option in the file",
-                     "ignored: %s* counts only without a configuration file", PIPELINE);
+                     "ignored: %s* applies only without a configuration file", PIPELINE);
     } else {
         void *base = option->scope == SCOPE_PIPELINE ? (void *)&load->config->pipelines[0]
                                                      : (void *)load->config;

@@ -341,13 +341,12 @@ void file_read(Load *load)
     config_set_destructor(&parsed, file_free_hook);
     if (config_read_string(&parsed, text_string(&load->source.text)) != CONFIG_TRUE) {
         AUTO_TEXT place = source_place(&load->source, config_error_line(&parsed));
-        problems_add(
-            load->problems, false, place,
-            strcmp(config_error_text(&parsed), "syntax error") == 0
-                ? "look at this line and the one before it: a quote, a brace, a semicolon, "
-                  "or a comma before a closing bracket?"
-                : NULL,
-            "%s", config_error_text(&parsed));
+        problems_add(load->problems, false, place,
+                     strcmp(config_error_text(&parsed), "syntax error") == 0
+                         ? "check this line and the one before it for a missing quote, brace or "
+                           "semicolon, or a comma before a closing bracket"
+                         : NULL,
+                     "%s", config_error_text(&parsed));
     } else {
         Literals seen = {.source = &load->source};
         file_match_literals(&seen, config_root_setting(&parsed));

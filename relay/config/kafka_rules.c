@@ -4,13 +4,13 @@
 #include <strings.h>
 
 static const char IDEMPOTENT[] =
-    "a retry could then repeat or reorder records: the relay needs the idempotent producer";
+    "a retry could duplicate or reorder records, so the relay needs the idempotent producer";
 static const char ACKS[] = "an event counts as published only when all in-sync replicas have it";
-static const char NO_TIMEOUT[] = "a record that times out leaves a gap behind which later ones are "
-                                 "published; the relay waits for "
-                                 "the broker instead, and says so";
-static const char PARTITIONER[] =
-    "records of one key would change partition, and lose their order, beside Java producers";
+static const char NO_TIMEOUT[] =
+    "later records would be published after the gap that a timed-out record leaves; the relay "
+    "waits for the broker instead, and says so";
+static const char PARTITIONER[] = "records of one key would go to another partition than those of "
+                                  "Java producers, and lose their order";
 static const char OURS[] = "the relay sets it itself";
 
 static const KafkaRule RULES[] = {
@@ -24,20 +24,20 @@ static const KafkaRule RULES[] = {
     {"message.timeout.ms", "0", NO_TIMEOUT, "leave it out"},
     {"delivery.timeout.ms", "0", NO_TIMEOUT, "leave it out"},
     {"enable.gapless.guarantee", "false",
-     "it ends the producer at the first rejected record; the relay isolates that record",
+     "it stops the producer at the first rejected record, which the relay isolates instead",
      "leave it out"},
     {"queuing.strategy", "fifo", "records of one key would overtake each other", "leave it out"},
     {"partitioner", "murmur2_random", PARTITIONER, "leave it out"},
     {"delivery.report.only.error", "false", "the relay marks a row when its report arrives",
      "leave it out"},
-    {"api.version.request", "true", "idempotence and headers need a broker that says what it can",
-     "leave it out"},
+    {"api.version.request", "true",
+     "idempotence and headers need a broker that reports what it supports", "leave it out"},
     {"allow.auto.create.topics", "false", "topics are never created by accident",
      "use kafka.create_topics = true"},
     {"transactional.id", "", "the relay does not use Kafka transactions in this version",
      "leave it out"},
-    {"test.mock.num.brokers", "",
-     "events would go to a mock cluster inside of the relay and be lost", "leave it out"},
+    {"test.mock.num.brokers", "", "events would go to a mock cluster inside the relay and be lost",
+     "leave it out"},
     {"bootstrap.servers", "", OURS, "use kafka.brokers"},
     {"metadata.broker.list", "", OURS, "use kafka.brokers"},
     {"dr_cb", "", OURS, "leave it out"},

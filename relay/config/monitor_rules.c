@@ -24,7 +24,7 @@ static const char *rules_listen_problem(const char *listen)
     size_t digits = strspn(colon + 1, "0123456789");
     long port = digits > 0 && digits <= 5 ? strtol(colon + 1, NULL, 10) : -1;
     if (colon[1 + digits] != '\0' || port < 0 || port > 65535) {
-        return "its port is no number from 0 to 65535";
+        return "its port is not a number from 0 to 65535";
     }
     return colon == listen ? "it has no address" : NULL;
 }
@@ -69,7 +69,7 @@ static void rules_check_target(Load *load)
     }
     rules_problem(load, SCOPE_CONFIG, "monitor.lag_target", config,
                   "write a percentage above 0 and below 100, such as \"99.9%\"",
-                  "\"monitor.lag_target\" cannot be \"%s\": it is no percentage below 100",
+                  "\"monitor.lag_target\" cannot be \"%s\": it is not a percentage below 100",
                   config->monitor.lag_target);
 }
 

@@ -128,12 +128,13 @@ void rules_check_pattern(Load *load, const char *place, const char *what, const 
         return;
     }
     AUTO_TEXT glob = pattern_as_glob(pattern);
-    AUTO_TEXT remedy = x_format(
-        "%s%s%sin a pattern * is any text, ? one character, [...] one of these, and all "
-        "else stands for itself",
-        glob != NULL ? "write \"" : "", glob != NULL ? glob : "", glob != NULL ? "\": " : "");
+    AUTO_TEXT remedy = x_format("%s%s%sin a pattern, * matches any text, ? one character, [...] "
+                                "one of these, and anything else itself",
+                                glob != NULL ? "write \"" : "", glob != NULL ? glob : "",
+                                glob != NULL ? "\": " : "");
     problems_add(load->problems, true, place, remedy,
-                 "%s \"%s\" looks like a regular expression, but it is a pattern as of file names",
+                 "%s \"%s\" looks like a regular expression, but it is a glob pattern, like those "
+                 "for file names",
                  what, pattern);
 }
 
@@ -177,9 +178,10 @@ void rules_check_table(Load *load, const PipelineConfig *pipeline)
     const char *end = table_part(table);
     if (end != NULL && *end == '\0') {
         bool ours = strcasecmp(table, "event") == 0;
-        AUTO_TEXT remedy = x_format(
-            "write table = \"%s.%s\", or %s", ours ? "outbox" : "public", table,
-            ours ? "\"public.event\" if the table is your own" : "the schema that it is in");
+        AUTO_TEXT remedy =
+            x_format("write table = \"%s.%s\", or %s", ours ? "outbox" : "public", table,
+                     ours ? "\"public.event\" if the table is your own"
+                          : "with the schema that the table is in");
         problems_add(load->problems, false, place, remedy,
                      "table \"%s\" of pipeline \"%s\" has no schema", table, pipeline->name);
         return;
@@ -187,8 +189,9 @@ void rules_check_table(Load *load, const PipelineConfig *pipeline)
     const char *last = end != NULL && *end == '.' ? table_part(end + 1) : NULL;
     if (last == NULL || *last != '\0') {
         problems_add(load->problems, false, place,
-                     "write schema.table; a part with capitals, blanks or points stands in double "
-                     "quotes, which this file writes as \\\"",
-                     "table \"%s\" of pipeline \"%s\" is no schema.table", table, pipeline->name);
+                     "write schema.table; put a part with capitals, spaces or dots in double "
+                     "quotes, written as \\\" in this file",
+                     "table \"%s\" of pipeline \"%s\" is not written as schema.table", table,
+                     pipeline->name);
     }
 }

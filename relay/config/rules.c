@@ -134,9 +134,9 @@ static char *rules_member_remedy(const PipelineConfig *pipeline, Slice name)
         !rules_is_member(pipeline, name)) {
         return NULL;
     }
-    return x_strdup("a template names whole columns: write the value into a column when the event "
-                    "is made (aggregate_id, aggregate_type), or add a column GENERATED ALWAYS AS "
-                    "(payload ->> '...') STORED and name it in header_columns");
+    return x_strdup("a template can only use whole columns: write the value into a column when you "
+                    "create the event (aggregate_id, aggregate_type), or add a column GENERATED "
+                    "ALWAYS AS (payload ->> '...') STORED and name it in header_columns");
 }
 
 /* The problem of one ${name}, or NULL; freed by the caller. */
@@ -150,7 +150,7 @@ static char *rules_reference_problem(const PipelineConfig *pipeline, Slice name)
     }
     AUTO_TEXT wanted = x_strndup(name.data, name.length);
     if (rules_is_member(pipeline, name)) {
-        return x_format("\"%s\" is no column of %s, but a part of one", wanted,
+        return x_format("\"%s\" is not a column of %s, but a part of one", wanted,
                         pipeline->outbox.table);
     }
     const char *meant = rules_nearest_column(pipeline, wanted);
@@ -163,9 +163,10 @@ static void rules_say_bare(Load *load, const char *place, const char *kind, cons
                            const char *column)
 {
     AUTO_TEXT remedy = x_format("write ${%s}", column);
-    problems_add(load->problems, strcmp(kind, "key") == 0, place, remedy,
-                 "%s template \"%s\": $%s without braces stands for itself, not for the column",
-                 kind, text, column);
+    problems_add(
+        load->problems, strcmp(kind, "key") == 0, place, remedy,
+        "%s template \"%s\": $%s without braces is plain text, not the value of the column", kind,
+        text, column);
 }
 
 /* One template of the pipeline or of one of its routes (base). */
@@ -202,9 +203,9 @@ static void rules_check_template(Load *load, const PipelineConfig *pipeline, Opt
         literal += part.text.length;
         if (topic && !rules_topic_letters(part.text)) {
             rules_problem(load, scope, kind, base,
-                          "topics consist of a-z, A-Z, 0-9, '.', '_', '-'; ${column} stands for "
-                          "the value of a column",
-                          "topic \"%s\" holds a character that Kafka does not allow", text);
+                          "a topic name consists of a-z, A-Z, 0-9, '.', '_', '-'; ${column} stands "
+                          "for the value of a column",
+                          "topic \"%s\" contains a character that Kafka does not allow", text);
         }
     }
     if (topic && *text != '\0' && literal > TOPIC_LENGTH_MAX) {
@@ -238,7 +239,7 @@ static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
         if (route->aggregate_type != NULL &&
             *pipeline->outbox.columns[FIELD_AGGREGATE_TYPE] == '\0') {
             rules_problem(load, SCOPE_ROUTE, "aggregate_type", route, NULL,
-                          "a route by aggregate_type, but columns.aggregate_type is \"\"");
+                          "a route uses aggregate_type, but columns.aggregate_type is \"\"");
         }
     }
     if (*pipeline->route.topic == '\0' && pipeline->route.rule_count == 0 &&
@@ -315,15 +316,14 @@ static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
         if (wal_only[i].set) {
             rules_problem(load, SCOPE_PIPELINE, wal_only[i].path, pipeline,
                           "remove it, or set capture = \"wal\"",
-                          "\"%s\" has no meaning with capture = \"poll\"", wal_only[i].path);
+                          "\"%s\" has no effect with capture = \"poll\"", wal_only[i].path);
         }
     }
     if (pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
-        rules_problem(
-            load, SCOPE_PIPELINE, "on_publish", pipeline,
-            "use \"mark\" or \"delete\", or set capture = \"wal\"",
-            "on_publish = \"keep\" needs capture = \"wal\": polling finds rows by what is not "
-            "marked");
+        rules_problem(load, SCOPE_PIPELINE, "on_publish", pipeline,
+                      "use \"mark\" or \"delete\", or set capture = \"wal\"",
+                      "on_publish = \"keep\" needs capture = \"wal\": polling finds events by rows "
+                      "that are not marked");
     }
 }
 
@@ -339,9 +339,8 @@ static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
                       "leave retain out, or use on_publish = \"mark\"",
                       "retain contradicts on_publish = \"%s\": %s",
                       pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "delete" : "keep",
-                      pipeline->outbox.on_publish == ON_PUBLISH_DELETE
-                          ? "deleted rows are not kept"
-                          : "it leaves every row alone");
+                      pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "deleted rows are not kept"
+                                                                       : "no row is marked");
     }
     rules_check_capture(load, pipeline);
     rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
@@ -356,7 +355,7 @@ static void rules_check_pair(Load *load, const PipelineConfig *a, const Pipeline
     if (*b->name != '\0' && strcmp(a->name, b->name) == 0) {
         AUTO_TEXT first = rules_place(load, SCOPE_PIPELINE, "name", a);
         rules_problem(load, SCOPE_PIPELINE, "name", b, "give each pipeline its own name",
-                      "pipeline name \"%s\" is taken already at %s", b->name, first);
+                      "pipeline name \"%s\" is already used at %s", b->name, first);
     } else if (a->capture == CAPTURE_WAL && b->capture == CAPTURE_WAL &&
                strcmp(a->wal.slot, b->wal.slot) == 0) {
         rules_problem(load, SCOPE_PIPELINE, "slot", b, "give each pipeline its own slot",
@@ -396,7 +395,7 @@ static void rules_check_properties(Load *load)
         if (equals == NULL || equals == list->items[i]) {
             /* the text may be a secret: do not repeat it */
             problems_add(load->problems, false, place, "write \"key=value\"",
-                         "item %zu of kafka.properties is no key=value pair", number);
+                         "item %zu of kafka.properties is not a key=value pair", number);
             continue;
         }
         Slice key = {.data = list->items[i], .length = (size_t)(equals - list->items[i])};

@@ -22,7 +22,7 @@ static const char *slurp_kind(mode_t mode)
     case S_IFSOCK:
         return "a socket";
     default:
-        return "no regular file";
+        return "not a regular file";
     }
 }
 

@@ -27,7 +27,7 @@ enum {
     SIZE_COUNT = sizeof(SIZES) / sizeof(SIZES[0]),
 };
 
-static const char NO_NUMBER[] = "it does not begin with a whole number";
+static const char NO_NUMBER[] = "it does not start with a whole number";
 static const char NO_UNIT[] = "it has no unit";
 static const char TOO_LARGE[] = "it is too large";
 
@@ -72,7 +72,7 @@ bool units_parse_duration(const char *text, int64_t *ret_ms, const char **ret_re
 {
     bool parsed = units_parse(text, DURATIONS, DURATION_COUNT, ret_ms, ret_reason);
     if (!parsed && *ret_reason == NULL) {
-        *ret_reason = "its unit is none of ms, s, min, h, d";
+        *ret_reason = "its unit is not one of ms, s, min, h, d";
     }
     return parsed;
 }
@@ -81,7 +81,7 @@ bool units_parse_size(const char *text, int64_t *ret_bytes, const char **ret_rea
 {
     bool parsed = units_parse(text, SIZES, SIZE_COUNT, ret_bytes, ret_reason);
     if (!parsed && *ret_reason == NULL) {
-        *ret_reason = "its unit is none of B, kB, KiB, MB, MiB, GB, GiB";
+        *ret_reason = "its unit is not one of B, kB, KiB, MB, MiB, GB, GiB";
     }
     return parsed;
 }

@@ -168,7 +168,8 @@ static Status requeue_columns(const DeadStore *store, const PipelineConfig *pipe
     precondition_add_query(pipeline, table, 0, PQserverVersion(pg_session_raw(store->session)),
                            &sql);
     AUTO(PGresult, pg_session_free_result) result = NULL;
-    if (pg_session_query(store->session, "preconditions", sql.data, 0, NULL, &result, err) != OK) {
+    if (pg_session_query(store->session, &(PgAsk){.step = "preconditions", .sql = sql.data},
+                         &result, err) != OK) {
         return FAILED;
     }
     PreconditionLook look = {0};
@@ -186,10 +187,15 @@ static Status requeue_type(const DeadStore *store, const char *table, const char
 {
     const char *const values[] = {table, column};
     AUTO(PGresult, pg_session_free_result) found = NULL;
-    if (pg_session_query(store->session, "type of a column",
+    if (pg_session_query(
+            store->session,
+            &(PgAsk){.step = "type of a column",
+                     .sql =
                          "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid"
                          " = to_regclass($1) AND attname = $2 AND NOT attisdropped",
-                         2, values, &found, err) != OK) {
+                     .count = 2,
+                     .values = values},
+            &found, err) != OK) {
         return FAILED;
     }
     *ret_type = x_strdup(PQntuples(found) == 1 ? pg_value(found, 0, 0) : "text");
@@ -338,7 +344,10 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
         x_format("DELETE FROM %s WHERE %s = $1 AND %s", insert->table, seq, text_string(&named));
     const char *const values[] = {pg_value(row, 0, DEAD_SEQ), pg_value(row, 0, DEAD_EVENT_ID)};
     PGresult *result = NULL;
-    if (pg_session_query(store->session, "remove old row", sql, 2, values, &result, err) != OK) {
+    if (pg_session_query(
+            store->session,
+            &(PgAsk){.step = "remove old row", .sql = sql, .count = 2, .values = values}, &result,
+            err) != OK) {
         return FAILED;
     }
     *ret_removed = strcmp(PQcmdTuples(result), "1") == 0;
@@ -369,8 +378,12 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
         return FAILED;
     }
     AUTO(PGresult, pg_session_free_result) result = NULL;
-    bool done = pg_session_query(store->session, "requeue", insert->sql, insert->count,
-                                 insert->values, &result, err) == OK;
+    bool done = pg_session_query(store->session,
+                                 &(PgAsk){.step = "requeue",
+                                          .sql = insert->sql,
+                                          .count = insert->count,
+                                          .values = insert->values},
+                                 &result, err) == OK;
     bool duplicate = !done && sqlstate_is(err, "23505");
     Status status = done ? requeue_inserted(result, insert, err) : FAILED;
     if (done || !duplicate) {
@@ -392,7 +405,11 @@ static Status requeue_insert(const DeadStore *store, const PGresult *row, const 
     }
     *ret_replaced = true;
     AUTO(PGresult, pg_session_free_result) again = NULL;
-    return pg_session_query(store->session, "requeue", insert->sql, insert->count, insert->values,
+    return pg_session_query(store->session,
+                            &(PgAsk){.step = "requeue",
+                                     .sql = insert->sql,
+                                     .count = insert->count,
+                                     .values = insert->values},
                             &again, err) == OK
                ? requeue_inserted(again, insert, err)
                : FAILED;

@@ -44,7 +44,8 @@ static Status store_connect(DeadStore *store, Error *err)
                 .settings = "SET default_transaction_isolation = 'read committed'",
             },
             &store->session, err) != OK ||
-        pg_session_query(store->session, "role", "SELECT quote_ident(current_user)", 0, NULL, &role,
+        pg_session_query(store->session,
+                         &(PgAsk){.step = "role", .sql = "SELECT quote_ident(current_user)"}, &role,
                          err) != OK) {
         return FAILED;
     }
@@ -130,10 +131,14 @@ Status dead_store_list(const DeadStore *store, const DeadFilter *filter, int64_t
                                     store->table, WHERE);
     AUTO_TEXT count = x_format("SELECT count(*) FROM %s WHERE %s", store->table, WHERE);
     AUTO(PGresult, pg_session_free_result) total = NULL;
-    if (pg_session_query(store->session, "count dead letters", count, 2, values, &total, err) !=
-            OK ||
-        pg_session_query(store->session, "list dead letters", rows, 2, values, ret_rows, err) !=
-            OK) {
+    if (pg_session_query(
+            store->session,
+            &(PgAsk){.step = "count dead letters", .sql = count, .count = 2, .values = values},
+            &total, err) != OK ||
+        pg_session_query(
+            store->session,
+            &(PgAsk){.step = "list dead letters", .sql = rows, .count = 2, .values = values},
+            ret_rows, err) != OK) {
         return store_name_right(store, "SELECT", err);
     }
     *ret_total = strtoll(pg_value(total, 0, 0), NULL, 10);
@@ -148,7 +153,10 @@ Status dead_store_find(const DeadStore *store, const char *id, bool lock, PGresu
     AUTO_TEXT sql = x_format("SELECT " LISTED FURTHER " FROM %s WHERE %s%s", store->table,
                              number ? "id = $1::bigint" : "event_id = $1 ORDER BY id DESC LIMIT 1",
                              lock ? " FOR UPDATE" : "");
-    if (pg_session_query(store->session, "find dead letter", sql, 1, values, ret_row, err) != OK) {
+    if (pg_session_query(
+            store->session,
+            &(PgAsk){.step = "find dead letter", .sql = sql, .count = 1, .values = values}, ret_row,
+            err) != OK) {
         return store_name_right(store, lock ? "SELECT, UPDATE, DELETE" : "SELECT", err);
     }
     return OK;
@@ -159,8 +167,10 @@ Status dead_store_discard(const DeadStore *store, const char *id, PGresult **ret
     const char *const values[] = {id};
     AUTO_TEXT sql =
         x_format("DELETE FROM %s WHERE id = $1::bigint RETURNING " LISTED, store->table);
-    if (pg_session_query(store->session, "discard dead letter", sql, 1, values, ret_row, err) !=
-        OK) {
+    if (pg_session_query(
+            store->session,
+            &(PgAsk){.step = "discard dead letter", .sql = sql, .count = 1, .values = values},
+            ret_row, err) != OK) {
         return store_name_right(store, "SELECT, DELETE", err);
     }
     return OK;

@@ -293,11 +293,10 @@ Status row_headers_add(Slice json, const HeaderNames *reserved, HeaderList *list
     }
     skip_space(&s);
     if (s.failed || s.at != s.end) {
-        error_set(
-            err, CODE_HEADERS_INVALID,
-            "the row's headers are not one JSON object of at most %d members, %d levels below a "
-            "member, and %d bytes",
-            RECORD_HEADERS_MAX, LIMIT_HEADERS_DEPTH, LIMIT_HEADERS_BYTES);
+        error_set(err, CODE_HEADERS_INVALID,
+                  "the row's headers are not a JSON object with at most %d members, %d levels "
+                  "below a member, and %d bytes",
+                  RECORD_HEADERS_MAX, LIMIT_HEADERS_DEPTH, LIMIT_HEADERS_BYTES);
         return error_advise(err);
     }
     return OK;

@@ -31,8 +31,8 @@ static void parking_say(Parking *parking, const Hold *hold)
     /* One line tells of many topics by their stand-in: it is no repetition of theirs. */
     if (hold->topic->beyond || log_limit_take(&parking->lines, clock_monotonic_us())) {
         log_error(LOG_WARN, parking->pipeline, &hold->reason,
-                  hold->by_row ? "the events of its topic wait, all others go on"
-                               : "its events wait, all others go on");
+                  hold->by_row ? "the events of its topic wait, all others are published"
+                               : "its events wait, all others are published");
     }
 }
 
@@ -182,7 +182,7 @@ bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_
     }
     hold->aside = true;
     log_error(LOG_WARN, parking->pipeline, reason,
-              "its events are set aside from now on, by on_missing_topic");
+              "from now on its events become dead letters, by on_missing_topic");
     return hold_events(hold) > 0;
 }
 
@@ -196,14 +196,13 @@ void parking_doubt(Parking *parking)
 static void parking_say_back(const Parking *parking, const Hold *hold)
 {
     if (hold->by_row) {
-        log_write(
-            LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
-            LOG_FIELDS(log_text("topic", hold->topic->name),
-                       hold->row.seq != EVENT_NO_SEQ ? log_number("seq", hold->row.seq)
-                                                     : log_text("seq", "none"),
-                       log_text("was", error_code_name(hold->reason.code)),
-                       log_number("after_ms", clock_since_us(&hold->since) / 1000)),
-            "the row that held back its topic is mended, or gone: the events behind it follow");
+        log_write(LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
+                  LOG_FIELDS(log_text("topic", hold->topic->name),
+                             hold->row.seq != EVENT_NO_SEQ ? log_number("seq", hold->row.seq)
+                                                           : log_text("seq", "none"),
+                             log_text("was", error_code_name(hold->reason.code)),
+                             log_number("after_ms", clock_since_us(&hold->since) / 1000)),
+                  "the held row was fixed or deleted: the events behind it follow");
         return;
     }
     log_write(LOG_INFO, parking->pipeline, CODE_TOPIC_READY,

@@ -135,7 +135,7 @@ void pipeline_complain(Pipeline *p, const Error *err, bool from_sink)
     }
     p->error_said = true;
     log_error(fatal ? LOG_ERROR : LOG_WARN, p->parts.config->name, err,
-              fatal ? "this pipeline stops" : "waiting, retrying by itself");
+              fatal ? "this pipeline stops" : "waiting, retrying automatically");
 }
 
 void pipeline_recovered(Pipeline *p)
@@ -166,20 +166,20 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
             LOG_WARN, p->parts.config->name, CODE_PIPELINE_UNSTEADY,
             LOG_FIELDS(log_number("times", troubles),
                        log_text("last", error_code_name(now ? p->error.code : p->last_trouble))),
-            "publishing failed so many more times lately, and recovered as often%s%s",
-            now ? " but for the last: " : "", now ? error_message(&p->error) : "");
+            "publishing failed and recovered repeatedly%s%s",
+            now ? "; not yet recovered from: " : "", now ? error_message(&p->error) : "");
     }
     int64_t asides = log_limit_due(&p->aside_lines, now_us, at_once);
     if (asides > 0) {
         log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
                   LOG_FIELDS(log_number("events", asides)),
-                  "so many more events were set aside; see them with: outboxd dead list");
+                  "more events were stored as dead letters; to see them, run: outboxd dead list");
     }
     int64_t shadowed = log_limit_due(&p->shadowed_lines, now_us, at_once);
     if (shadowed > 0) {
         log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(log_number("events", shadowed)),
-                  "so many more events had headers that were left out");
+                  "more events had headers that were left out");
     }
 }
 
@@ -204,7 +204,7 @@ static void act_activate(Pipeline *p)
     p->parts.sink->ops->open(p->parts.sink);
     if (!quiet) {
         log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_ACTIVE, LOG_NO_FIELDS,
-                  "this relay owns the outbox");
+                  "this relay is now the publisher");
     }
     pipeline_wake(p);
 }
@@ -386,8 +386,8 @@ static void act_lost_while_draining(Pipeline *p)
     size_t unmarked = pipeline_unmarked(p);
     if (unmarked > 0 && p->error.class != ERROR_FATAL) {
         error_set(&p->error, CODE_DRAIN_INCOMPLETE,
-                  "PostgreSQL went away while %zu rows in flight or published were not marked yet; "
-                  "they will be published again",
+                  "the connection to PostgreSQL was lost while %zu rows were in flight or not "
+                  "marked; they will be duplicated",
                   unmarked);
         log_error(LOG_WARN, p->parts.config->name, &p->error, NULL);
     }
@@ -549,9 +549,9 @@ static const Transition TRANSITIONS[] = {
     {PIPELINE_REWINDING, INPUT_SETTLED, KEEP, act_rewound, "go back and on"},
     {PIPELINE_REWINDING, INPUT_RESEND, KEEP, act_purge, "nothing may overtake what failed"},
     {PIPELINE_REWINDING, INPUT_LOCKED, KEEP, act_locked, "nobody else publishes: wait"},
-    {PIPELINE_REWINDING, INPUT_STANDBY, KEEP, act_taken, "another relay publishes: take back"},
+    {PIPELINE_REWINDING, INPUT_STANDBY, KEEP, act_taken, "another relay publishes: withdraw"},
     {PIPELINE_REWINDING, INPUT_SOURCE_LOST, KEEP, act_after_restart, "connect again"},
-    {PIPELINE_REWINDING, INPUT_FATAL, KEEP, act_after_fail, "a human must act"},
+    {PIPELINE_REWINDING, INPUT_FATAL, KEEP, act_after_fail, "an operator must act"},
     {PIPELINE_REWINDING, INPUT_STOP, KEEP, act_after_stop, "asked to"},
 
     {PIPELINE_DRAINING, INPUT_SETTLED, KEEP, act_drain_source, "all reports are in: mark"},

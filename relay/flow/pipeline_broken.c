@@ -22,7 +22,7 @@ static void pipeline_mend(Pipeline *p)
     log_write(LOG_INFO, p->parts.config->name, CODE_PRECONDITION_MENDED,
               LOG_FIELDS(log_text("was", error_code_name(p->broken.code)),
                          log_number("after_ms", clock_since_us(&p->broken_since) / 1000)),
-              "mended: the pipeline goes on");
+              "fixed: the pipeline continues");
     error_clear(&p->broken);
     p->attempt = 0;
     p->refusals = 0;
@@ -55,8 +55,9 @@ void pipeline_set_broken(Pipeline *p, const Error *err)
     p->broken.class = ERROR_RETRY;
     p->broken_repeated = 1;
     p->broken_said_us = clock_monotonic_us();
-    log_error(LOG_WARN, p->parts.config->name, &p->broken,
-              "nothing is sent meanwhile; going on by itself once it is mended");
+    log_error(
+        LOG_WARN, p->parts.config->name, &p->broken,
+        "nothing is published until this is fixed; then the pipeline continues automatically");
     if (p->parts.changed != NULL) {
         p->parts.changed(p->parts.arg, p);
     }
@@ -82,7 +83,7 @@ void pipeline_remind_broken(Pipeline *p)
               LOG_FIELDS(log_number("repeated", p->broken_repeated),
                          log_number("for_s", clock_since_us(&p->broken_since) / 1000000),
                          log_text("hint", error_own_hint(&p->broken))),
-              "still waiting to be mended: %s", error_message(&p->broken));
+              "still waiting for a fix: %s", error_message(&p->broken));
 }
 
 void pipeline_doubt(void *arg)

@@ -45,7 +45,7 @@ static void on_standby(void *arg, const char *holder)
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
         log_write(LOG_INFO, p->parts.config->name, CODE_PIPELINE_STANDBY,
                   LOG_FIELDS(log_text("holder", holder)),
-                  "standing by: another relay publishes this outbox");
+                  "standby: another relay publishes this outbox");
         pipeline_doubt(p); /* is it one? The watch tells */
     }
     pipeline_input(p, INPUT_STANDBY);

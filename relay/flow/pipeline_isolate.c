@@ -138,7 +138,7 @@ void pipeline_count_overtaken(Pipeline *p)
             LOG_WARN, p->parts.config->name, CODE_EVENTS_OVERTAKEN,
             LOG_FIELDS(log_number("events", (long long)overtaken),
                        log_number("first_seq", first->seq)),
-            "after a refusal of the broker, later events of the same keys were written first");
+            "the broker refused a request, and later events of the same keys were written first");
     }
     free(written.hashes);
     free(events);

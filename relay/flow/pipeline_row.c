@@ -46,11 +46,11 @@ static void row_reason(const Pipeline *p, const Event *event, const Error *err, 
     const char *remedy = error_remedy(err);
     error_hint(ret_reason, "%s%s%s%s", remedy, *remedy != '\0' ? " " : "",
                in_row && !letter
-                   ? "Once the row is corrected or deleted, the relay goes on by itself. "
+                   ? "When the row is corrected or deleted, the relay continues automatically. "
                    : "",
-               letter     ? "The relay tries again by itself."
+               letter     ? "The relay retries automatically."
                : unrouted ? ""
-                          : "Or set on_poison = \"dead_letter\" and restart.");
+                          : "Or set on_poison = \"dead_letter\" and restart the relay.");
 }
 
 void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
@@ -177,8 +177,8 @@ void pipeline_aside_refused(void *arg, Event *event, const Error *err)
     error_hint(&refused, "%s",
                error_own_hint(err)[0] != '\0'
                    ? error_own_hint(err)
-                   : "Mend what PostgreSQL names: a right on the dead-letter "
-                     "table, room on its disk, a constraint or trigger of yours.");
+                   : "Fix what PostgreSQL names: a missing privilege on the dead-letter table, a "
+                     "full disk, or your own constraint or trigger.");
     Hold *own = row_hold(p, event);
     if (own != NULL && own->row.storing) { /* held all the time: as if it had only been tried */
         own->row.storing = false;

@@ -68,9 +68,8 @@ static void pipeline_fail(Pipeline *p, const Event *event, const Error *err)
 }
 
 static const char NO_EVENT[] =
-    "Find out who writes such messages, and close pg_logical_emit_message to everybody else: "
-    "outboxd "
-    "migrate --guard-messages. outboxd dead list shows the letter; it can only be discarded.";
+    "Find out who writes such messages, and stop everyone else: outboxd migrate --guard-messages. "
+    "outboxd dead list shows the dead letter, which can only be discarded.";
 
 /* Whether the id can be typed as an argument. */
 static bool aside_is_shown(Slice id)
@@ -98,10 +97,9 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
         snprintf(event_id, sizeof(event_id), "%.*s",
                  (int)utf8_cut(id.data, id.length, sizeof(event_id) - 1),
                  id.data != NULL ? id.data : "");
-        AUTO_TEXT hint =
-            x_format("outboxd dead show %s says all of it. Mend the cause, then requeue "
-                     "it by the number that this shows.",
-                     event_id);
+        AUTO_TEXT hint = x_format("outboxd dead show %s prints all of it. Fix the cause, then "
+                                  "requeue the event by the number that this command shows.",
+                                  event_id);
         log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
                   LOG_FIELDS(seq, log_text("event_id", event_id),
                              log_text("reason", error_code_name(err->code)),
@@ -183,7 +181,8 @@ static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned sha
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
         log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(seq, log_number("headers", shadowed)),
-                  "headers of this event have names of the envelope, and were left out");
+                  "headers of this event have the same names as headers of the envelope and were "
+                  "left out");
     }
 }
 

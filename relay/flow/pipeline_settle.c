@@ -86,7 +86,7 @@ void pipeline_settle_timeout(Pipeline *p)
     }
     log_write(LOG_WARN, p->parts.config->name, CODE_SINK_DID_NOT_SETTLE,
               LOG_FIELDS(log_number("in_flight", (long long)p->in_flight)),
-              "the brokers answer, but the producer reported nothing for %d s; making a new one, "
+              "the brokers answer, but the producer has reported nothing for %d s; replacing it, "
               "duplicates are possible",
               SINK_DEAD_MS / 1000);
     pipeline_reopen_sink(p);

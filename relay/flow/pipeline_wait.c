@@ -230,10 +230,10 @@ static void pipeline_watch_full(Pipeline *p)
     }
     AUTO_ERROR err = {0};
     error_set(&err, CODE_WAITING_EVENTS_FULL,
-              "%zu events wait in memory for their topic %s, so that nothing more is read: %s: %s",
+              "%zu events wait in memory for their topic %s, so nothing more is read: %s: %s",
               p->parking.in_memory,
-              reads_on ? "and take all the room"
-                       : "and are of rows that must be published before the log that follows",
+              reads_on ? "and use all the memory allowed"
+                       : "and must be published before the WAL that follows",
               error_code_name(first->reason.code), error_message(&first->reason));
     error_hint(&err, "%s", error_own_hint(&first->reason));
     pipeline_complain(p, &err, true);

@@ -42,8 +42,8 @@ void refusal_set_unreadable(Event *event, const char *table, const Error *why)
     error_set_as(&refusal->error, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
                  "the server cannot read the row with number %lld of %s: %s", (long long)event->seq,
                  table, error_message(why));
-    error_hint(&refusal->error, "Look at the row and at the server's log: it is damaged, or its "
-                                "text would be more than 1 GB.");
+    error_hint(&refusal->error, "Check the row and the server's log: the row is damaged, or its "
+                                "text would be larger than 1 GB.");
 }
 
 static void add_size(Text *sizes, int target, size_t bytes)

@@ -148,9 +148,8 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
     if (event->malformed) {
         error_set(err, CODE_MESSAGE_MALFORMED,
                   "a message with prefix outboxd.event was not written by outbox.emit_message");
-        error_hint(
-            err, "Any role may write one, and nobody can requeue it. Find out who does, and close "
-                 "pg_logical_emit_message to everybody else: outboxd migrate --guard-messages.");
+        error_hint(err, "Any role may write such a message, and it cannot be requeued. Find out "
+                        "who does, and stop everyone else: outboxd migrate --guard-messages.");
         return ROUTE_POISON;
     }
     RouteResult found = router_find(router, event, arena, record, err);
@@ -159,9 +158,10 @@ RouteResult router_route(const Router *router, const Event *event, Arena *arena,
                   "column '%s' of the event with seq %lld is not valid UTF-8",
                   event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
                   (long long)event->seq);
-        error_hint(err, "The database is in SQL_ASCII, which takes any bytes. Correct the row, and "
-                        "the program that writes it; on_poison = \"dead_letter\" sets it aside, "
-                        "with U+FFFD for what is not UTF-8.");
+        error_hint(err,
+                   "The database has the encoding SQL_ASCII, which accepts any bytes. Correct the "
+                   "row and the program that writes it. With on_poison = \"dead_letter\", the "
+                   "event becomes a dead letter with U+FFFD in place of the invalid bytes.");
         return ROUTE_POISON;
     }
     return found;

@@ -39,6 +39,7 @@
 #pragma once
 
 #include <event2/event.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -111,8 +112,8 @@ typedef struct SinkOps {
     bool (*answers)(const Sink *sink);
     /** Nothing that was sent has settled for that long: into *err, what is waited for. */
     void (*silent)(const Sink *sink, int seconds, Error *err);
-    /** Appends the member "kafka" (or none) to the status object, with a leading comma. */
-    void (*status)(const Sink *sink, Text *json);
+    /** Sets the member "kafka" (or none) of the status object. */
+    void (*status)(const Sink *sink, json_t *status);
     void (*free)(Sink *sink);
 } SinkOps;
 

@@ -9,6 +9,7 @@
  * that a broken connection alone makes no duplicates. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -127,11 +128,10 @@ typedef struct SourceOps {
     /** False: nothing more is read before what is out has come back, whatever room there is. NULL:
      * that does not happen. */
     bool (*reads_on)(const Source *source);
-    /** Appends the source's members to the pipeline's status object (each with a leading comma). */
-    void (*status)(const Source *source, Text *json);
-    /** Appends what it knows of its replication slot: members, the name first, without braces.
-     * NULL: it has none. */
-    void (*slot)(const Source *source, Text *json);
+    /** Sets the source's members in the pipeline's status object. */
+    void (*status)(const Source *source, json_t *pipeline);
+    /** Sets what it knows of its replication slot, the name first. NULL: it has none. */
+    void (*slot)(const Source *source, json_t *slot);
     void (*free)(Source *source);
 } SourceOps;
 

@@ -212,7 +212,7 @@ static Topic *topics_new_stand_in(Topics *topics, const char *name)
 static Topic *topics_stand_in(Topics *topics)
 {
     if (topics->beyond == NULL) {
-        topics->beyond = topics_new_stand_in(topics, "(topics beyond the bound)");
+        topics->beyond = topics_new_stand_in(topics, "(topics above the limit)");
         topics->beyond->beyond = true;
     }
     return topics->beyond;
@@ -313,8 +313,8 @@ void topic_set_partitions(Topic *topic, int partitions)
     Topics *topics = topic->owner;
     if (topic->partitions == NULL) {
         topic->partitions = metrics_gauge(topics->metrics, "outboxd_topic_partitions",
-                                          "Partitions of a topic that is written.", "pipeline",
-                                          topics->pipeline, "topic", topic->name, NULL);
+                                          "Partitions of a topic that the pipeline writes to.",
+                                          "pipeline", topics->pipeline, "topic", topic->name, NULL);
     }
     *topic->partitions = partitions;
 }
@@ -359,10 +359,9 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
 void topics_count_failed(Topics *topics, Topic *topic, Reason reason)
 {
     if (topic->failed[reason] == NULL) {
-        topic->failed[reason] =
-            metrics_counter(topics->metrics, "outboxd_events_failed_total",
-                            "Delivery reports that were failures.", "pipeline", topics->pipeline,
-                            "topic", topic->name, "reason", reason_name(reason), NULL);
+        topic->failed[reason] = metrics_counter(
+            topics->metrics, "outboxd_events_failed_total", "Failed deliveries.", "pipeline",
+            topics->pipeline, "topic", topic->name, "reason", reason_name(reason), NULL);
     }
     ++*topic->failed[reason];
 }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/document.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "config/lists.h"
@@ -135,18 +136,19 @@ static void groups_tell(Groups *groups)
     groups->failures = failed ? groups->failures + 1 : 0;
     bool lasts = groups->failures >= FAILURES_TOLD;
     if ((denied && !groups->said_denied) || (lasts && !groups->said)) {
-        log_error(LOG_WARN, NULL, err, "consumer groups are not all seen; publishing goes on");
+        log_error(LOG_WARN, NULL, err, "some consumer groups cannot be seen; publishing continues");
         groups->said = true;
         groups->said_denied |= denied;
     } else if (!failed && groups->said) {
         log_write(LOG_INFO, NULL, CODE_CONSUMER_GROUPS_RECOVERED, LOG_NO_FIELDS,
-                  "consumer groups are seen again");
+                  "consumer groups can be seen again");
         groups->said = groups->said_denied = false;
     }
     if (groups->left_out > 0 && !groups->left_out_said) {
         log_write(LOG_WARN, NULL, CODE_CONSUMER_GROUPS_TOO_MANY,
                   LOG_FIELDS(log_number("left_out", (long long)groups->left_out)),
-                  "monitor.consumer_groups matches more groups than are looked at; narrow it");
+                  "monitor.consumer_groups matches more groups than the relay watches; use "
+                  "narrower patterns");
     }
     groups->left_out_said = groups->left_out > 0;
 }
@@ -197,8 +199,7 @@ static void groups_lose_helper(Groups *groups, const char *what)
 {
     AUTO_TEXT how = groups_end_helper(groups);
     error_set(&groups->error, CODE_CONSUMER_GROUPS_HELPER,
-              "the helper process that asks for consumer groups %s (%s); it is started again", what,
-              how);
+              "the helper process for consumer groups %s (%s); starting it again", what, how);
     groups_tell(groups);
 }
 
@@ -224,7 +225,7 @@ static bool groups_take(Groups *groups, struct evbuffer *input)
         groups_apply(groups, &answer);
         evbuffer_drain(input, sizeof(head) + length);
     } else {
-        groups_lose_helper(groups, "gave no proper answer");
+        groups_lose_helper(groups, "sent an invalid answer");
     }
     groups_answer_free(&answer);
     return valid;
@@ -307,7 +308,7 @@ Groups *groups_new(const GroupsOptions *options)
     Groups *groups = x_calloc(1, sizeof(*groups));
     groups->options = *options;
     groups->up = metrics_gauge(options->metrics, "outboxd_consumer_groups_up",
-                               "1 when the last look at the consumer groups was complete.", NULL);
+                               "1 if the last query of the consumer groups was complete.", NULL);
     *groups->up = NAN;
     groups->timer = event_new(options->base, -1, EV_PERSIST, groups_on_timer, groups);
     int64_t interval_ms = options->config->monitor.groups_interval_ms;
@@ -339,43 +340,35 @@ void groups_free(Groups **groups)
     *groups = NULL;
 }
 
-static void add_number(Text *json, const char *key, double value, int digits)
-{
-    if (isnan(value)) {
-        text_printf(json, ",\"%s\":null", key);
-    } else {
-        text_printf(json, ",\"%s\":%.*f", key, digits, value);
-    }
-}
-
-void groups_status(const Groups *groups, Text *json)
+void groups_status(const Groups *groups, json_t *status)
 {
     if (groups == NULL) {
-        text_add(json, "null");
+        document_null(status, "consumer_groups");
         return;
     }
-    text_printf(json, "{\"up\":%s,\"error\":", *groups->up > 0 ? "true" : "false");
+    json_t *object = document_object(status, "consumer_groups");
+    document_bool(object, "up", *groups->up > 0);
     if (groups->error.class == ERROR_NONE) {
-        text_add(json, "null");
+        document_null(object, "error");
     } else {
         bool hint = error_own_hint(&groups->error)[0] != '\0';
         AUTO_TEXT text = x_format("%s%s%s", error_message(&groups->error), hint ? ". " : "",
                                   error_own_hint(&groups->error));
-        text_add_json(json, slice_of(text));
+        document_text(object, "error", text);
     }
-    text_printf(json, ",\"groups_left_out\":%zu,\"objective_seconds\":%.3f,\"groups\":[",
-                groups->left_out, (double)groups->options.config->monitor.lag_objective_ms / 1e3);
+    document_count(object, "groups_left_out", (int64_t)groups->left_out);
+    document_number(object, "objective_seconds", "%.3f",
+                    (double)groups->options.config->monitor.lag_objective_ms / 1e3);
+    json_t *rows = document_array(object, "groups");
     for (size_t i = 0; i < groups->count; i++) {
         const GroupSeries *series = &groups->series[i];
-        text_add(json, i > 0 ? ",{\"group\":" : "{\"group\":");
-        text_add_json(json, slice_of(series->group));
-        text_add(json, ",\"topic\":");
-        text_add_json(json, slice_of(series->topic));
-        add_number(json, "lag_events", *series->lag_events, 0);
-        add_number(json, "lag_seconds", *series->lag_seconds, 3);
-        add_number(json, "change_per_second", series->change_per_second, 3);
-        text_printf(json, ",\"grows\":%s,\"committed\":%s}", series->grows ? "true" : "false",
-                    series->committed ? "true" : "false");
+        json_t *row = document_item(rows);
+        document_text(row, "group", series->group);
+        document_text(row, "topic", series->topic);
+        document_number(row, "lag_events", "%.0f", *series->lag_events);
+        document_number(row, "lag_seconds", "%.3f", *series->lag_seconds);
+        document_number(row, "change_per_second", "%.3f", series->change_per_second);
+        document_bool(row, "grows", series->grows);
+        document_bool(row, "committed", series->committed);
     }
-    text_add(json, "]}");
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <event2/event.h>
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/text.h"
@@ -32,5 +33,5 @@ Groups *groups_new(const GroupsOptions *options);
 /** Ends the helper. */
 void groups_free(Groups **groups);
 
-/** Appends the object "consumer_groups" of /status, without its key; null when off. */
-void groups_status(const Groups *groups, Text *json);
+/** Sets "consumer_groups" of /status; null when off. */
+void groups_status(const Groups *groups, json_t *status);

@@ -115,7 +115,7 @@ static Status ask_cluster_error(rd_kafka_resp_err_t code, const char *what, Erro
                    code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
                    code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
     return error_hint(err, "%s",
-                      loading ? "A broker is taking over; it is asked again."
+                      loading ? "Another broker is taking over. The relay asks again."
                               : error_own_hint(&named));
 }
 
@@ -353,7 +353,7 @@ Status groups_partitions(rd_kafka_t *rk, const char *brokers, const StringList *
         }
         if (partitions->cnt + topic->partition_cnt > PARTITIONS_MAX) {
             error_set(err, CODE_CONSUMER_GROUPS_PARTITIONS,
-                      "the topics have more than %d partitions: '%s' is not looked at",
+                      "the topics have more than %d partitions: '%s' is not watched",
                       PARTITIONS_MAX, topic->topic);
             continue;
         }

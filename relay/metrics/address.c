@@ -125,12 +125,12 @@ static Status address_refused(const struct addrinfo *info, int failure, Error *e
               strerror_r(failure, reason, sizeof(reason)));
     switch (failure) {
     case EADDRINUSE:
-        return error_hint(err,
-                          "Another process has that port, perhaps another outboxd (see it with: ss "
-                          "-ltnp); stop it, or set monitor.listen to a free port.");
+        return error_hint(err, "Find the process that uses the port with: ss -ltnp (it may be "
+                               "another outboxd). Stop it, or set monitor.listen to a free port.");
     case EACCES:
-        return error_hint(err, "Ports below 1024 need CAP_NET_BIND_SERVICE; set monitor.listen to "
-                               "a higher port.");
+        return error_hint(
+            err,
+            "Ports below 1024 need CAP_NET_BIND_SERVICE. Set monitor.listen to a higher port.");
     default:
         return error_hint(err, "Set monitor.listen to an address of this machine, such as "
                                "\"127.0.0.1:9480\".");

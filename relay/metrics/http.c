@@ -173,10 +173,10 @@ static void http_serve(HttpConnection *connection, int code, size_t head_length)
     bool answered = true;
     HttpAnswer page = {.code = stranger ? 403 : code, .content_type = "text/plain; charset=utf-8"};
     if (stranger) {
-        text_add(&page.body, "This address answers only to the names localhost, 127.0.0.1 and "
-                             "[::1], so that no web page can read it through a name of its own. "
-                             "Ask for one of these, or set monitor.listen to an address that "
-                             "other machines can reach.\n");
+        text_add(&page.body,
+                 "This address answers only to the names localhost, 127.0.0.1 and [::1], so that "
+                 "no web page can read it through another name. Use one of these names, or set "
+                 "monitor.listen to an address that other machines can reach.\n");
     } else if (code == 200) {
         HttpServer *server = connection->server;
         connection->ticket = ++server->tickets;

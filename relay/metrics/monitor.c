@@ -43,7 +43,7 @@ static void monitor_status(Monitor *monitor, Question *question);
 
 static const Page PAGES[] = {
     {"/livez", "200 while the loop turns", TEXT_TYPE, NULL},
-    {"/readyz", "200 when publishing or a healthy standby, else 503; ?verbose", TEXT_TYPE,
+    {"/readyz", "200 if publishing or a healthy standby, otherwise 503; ?verbose", TEXT_TYPE,
      monitor_readyz},
     {"/metrics", "Prometheus text format", "text/plain; version=0.0.4; charset=utf-8",
      monitor_metrics},
@@ -300,7 +300,7 @@ static void *monitor_serve(void *arg)
 static uint64_t *monitor_closed_counter(Monitor *monitor, const char *reason)
 {
     return metrics_counter(monitor->metrics, "outboxd_monitor_connections_closed_total",
-                           "Connections to the HTTP endpoint that ended without a whole answer.",
+                           "Connections to the HTTP endpoint that ended without a complete answer.",
                            "reason", reason, NULL);
 }
 

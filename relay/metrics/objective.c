@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/document.h"
 #include "base/memory.h"
 
 enum {
@@ -103,7 +104,7 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
     *metrics_gauge(metrics, "outboxd_lag_objective_seconds", "The lag that is still good.", NULL) =
         objective->lag_seconds;
     *metrics_gauge(metrics, "outboxd_lag_target_ratio",
-                   "Share of seconds in which the lag shall be within the objective.", NULL) =
+                   "Share of seconds in which the lag should be within the objective.", NULL) =
         target;
     objective->late_seconds = metrics_counter(metrics, "outboxd_lag_late_seconds_total",
                                               "Seconds in which the lag was above the objective.",
@@ -117,10 +118,10 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
                           "Share of late seconds in the window, divided by what the target allows.",
                           "pipeline", pipeline, "window", WINDOWS[i].name, NULL);
     }
-    objective->budget_remaining =
-        metrics_gauge(metrics, "outboxd_lag_budget_remaining_ratio",
-                      "What is left of the late seconds that the target allows in 30 days.",
-                      "pipeline", pipeline, NULL);
+    objective->budget_remaining = metrics_gauge(
+        metrics, "outboxd_lag_budget_remaining_ratio",
+        "The share that is left of the late seconds that the target allows in 30 days.", "pipeline",
+        pipeline, NULL);
     *objective->budget_remaining = 1;
     return objective;
 }
@@ -196,18 +197,16 @@ void objective_collect(Objective *objective, int64_t now_us)
     *objective->budget_remaining = objective_budget_remaining(objective, now_us);
 }
 
-void objective_add_json(Objective *objective, int64_t now_us, Text *json)
+void objective_status(Objective *objective, int64_t now_us, json_t *status)
 {
-    text_printf(json,
-                "{\"seconds\":%.9g,\"target\":%.9g,\"late_seconds\":%llu,\"observed_seconds\":%llu,"
-                "\"budget_remaining\":%.6g,\"burn_rate\":{",
-                objective->lag_seconds, objective->target,
-                (unsigned long long)*objective->late_seconds,
-                (unsigned long long)*objective->observed_seconds,
-                objective_budget_remaining(objective, now_us));
+    document_number(status, "seconds", "%.9g", objective->lag_seconds);
+    document_number(status, "target", "%.9g", objective->target);
+    document_count(status, "late_seconds", (int64_t)*objective->late_seconds);
+    document_count(status, "observed_seconds", (int64_t)*objective->observed_seconds);
+    document_number(status, "budget_remaining", "%.6g",
+                    objective_budget_remaining(objective, now_us));
+    json_t *rates = document_object(status, "burn_rate");
     for (ObjectiveWindow i = 0; i < OBJECTIVE_WINDOW_COUNT; i++) {
-        text_printf(json, "%s\"%s\":%.6g", i > 0 ? "," : "", WINDOWS[i].name,
-                    objective_burn_rate(objective, now_us, i));
+        document_number(rates, WINDOWS[i].name, "%.6g", objective_burn_rate(objective, now_us, i));
     }
-    text_add(json, "}}");
 }

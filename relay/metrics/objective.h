@@ -11,6 +11,7 @@
  * thread. Memory is fixed: rings of coarser and coarser buckets, 4 kB for each pipeline. */
 #pragma once
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "base/text.h"
@@ -50,6 +51,6 @@ double objective_budget_remaining(Objective *objective, int64_t now_us);
 /** Refreshes the gauges; called before each exposition. */
 void objective_collect(Objective *objective, int64_t now_us);
 
-/** Appends {"seconds":5,"target":0.999,"late_seconds":..,"observed_seconds":..,
- * "budget_remaining":..,"burn_rate":{"5m":..,..}}. */
-void objective_add_json(Objective *objective, int64_t now_us, Text *json);
+/** Sets "seconds", "target", "late_seconds", "observed_seconds", "budget_remaining" and
+ * "burn_rate": {"5m":..,..}. */
+void objective_status(Objective *objective, int64_t now_us, json_t *status);

@@ -121,8 +121,8 @@ Process *process_new(Metrics *metrics)
                                            "Virtual memory size in bytes.", NULL);
     process->open_fds =
         metrics_gauge(metrics, "process_open_fds", "Number of open file descriptors.", NULL);
-    process->max_fds =
-        metrics_gauge(metrics, "process_max_fds", "Most file descriptors allowed.", NULL);
+    process->max_fds = metrics_gauge(metrics, "process_max_fds",
+                                     "Highest number of file descriptors allowed.", NULL);
     process->start_time =
         metrics_gauge(metrics, "process_start_time_seconds",
                       "Start time of the process since the Unix epoch in seconds.", NULL);

@@ -30,8 +30,8 @@ static Status check_role(Migrate *migrate, const char *role, const char *option,
     error_set(err, CODE_MIGRATE_ROLE, "%s: %s: role '%s' does not exist", migrate->place, option,
               role);
     return error_hint(err,
-                      "Nothing was changed. Names are taken as they are, upper and lower case "
-                      "differ. To make it: CREATE ROLE %s LOGIN;",
+                      "Nothing was changed. The names are case-sensitive. To create the role: "
+                      "CREATE ROLE %s LOGIN;",
                       quoted);
 }
 
@@ -167,10 +167,11 @@ static void list_event_triggers(Migrate *migrate, Error *err)
                       " WHERE $1 <> '' AND evtenabled <> 'D'",
                       &triggers, NULL) == OK &&
         triggers != NULL) {
-        error_hint(err,
-                   "Nothing of this migration was changed. If the statement is not the cause: this "
-                   "database has event triggers, which run at whatever outboxd makes: %s.",
-                   triggers);
+        error_hint(
+            err,
+            "Nothing of this migration was changed. If the statement is not the cause, look at the "
+            "event triggers of this database, which run for everything that outboxd creates: %s.",
+            triggers);
     }
 }
 
@@ -190,12 +191,12 @@ void migrate_name_event_trigger(Migrate *migrate, Error *err)
                   "event trigger '%s' (function %s) of this database failed while outboxd changed "
                   "its schema: %s",
                   trigger, function, before);
-        AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog: let its owner run "
-                                  "ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
+        AUTO_TEXT mend = x_format("outboxd works with search_path = pg_catalog. Ask its owner to "
+                                  "run ALTER FUNCTION %s SET search_path = %s, pg_temp; or ",
                                   function, pg_value(result, 0, 2));
         error_hint(err,
-                   "Nothing of this migration was changed. %sswitch it off for the time: ALTER "
-                   "EVENT TRIGGER %s DISABLE; and afterwards ALTER EVENT TRIGGER %s %s;",
+                   "Nothing of this migration was changed. %sdisable it during the migration: "
+                   "ALTER EVENT TRIGGER %s DISABLE; and afterwards ALTER EVENT TRIGGER %s %s;",
                    names ? mend : "Let its owner ", trigger, trigger, pg_value(result, 0, 3));
     } else {
         list_event_triggers(migrate, err);

@@ -173,7 +173,7 @@ static Status compare(Baseline *baseline, Error *err)
         if (err != NULL) {
             migrate_name_event_trigger(migrate, err);
         }
-        return error_prefix(err, "%s: schema '%s', made for comparison", migrate->place,
+        return error_prefix(err, "%s: schema '%s', created for comparison", migrate->place,
                             baseline->scratch);
     }
     for (size_t i = MIGRATION_COUNT; i > 0; i--) {
@@ -242,17 +242,18 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
     add_lacks(&lacks, lines, count);
     AUTO_BUFFER title = TEXT_EMPTY;
     migrate_script_title(&title, &MIGRATIONS[next]);
-    error_set(err, CODE_MIGRATE_BASELINE,
-              "%s: schema '%s' does not hold all of migration %d (%s): it lacks %s", migrate->place,
-              migrate->schema, MIGRATIONS[next].version, text_string(&title), text_string(&lacks));
+    error_set(err, CODE_MIGRATE_BASELINE, "%s: schema '%s' lacks parts of migration %d (%s): %s",
+              migrate->place, migrate->schema, MIGRATIONS[next].version, text_string(&title),
+              text_string(&lacks));
     AUTO_BUFFER open = TEXT_EMPTY;
     /* cut short, the statement would close some of them only */
     if (add_open_functions(&open, migrate->schema, lines, count) &&
         open.length <= OPEN_FUNCTIONS_BYTES_MAX) {
-        return error_hint(err,
-                          "Nothing was recorded. The copy was made without rights (pg_dump -x), so "
-                          "everybody may run these. Run: REVOKE ALL ON FUNCTION %s FROM PUBLIC;",
-                          text_string(&open));
+        return error_hint(
+            err,
+            "Nothing was recorded. The copy was made without privileges (pg_dump -x), so everyone "
+            "may run these functions. Run: REVOKE ALL ON FUNCTION %s FROM PUBLIC;",
+            text_string(&open));
     }
     return error_advise(err);
 }
@@ -264,9 +265,9 @@ static Status check_whole(const Baseline *baseline, Error *err)
         return OK;
     }
     if (PQntuples(baseline->real) == 0) {
-        error_set(err, CODE_MIGRATE_BASELINE, "%s: schema '%s' holds nothing to record",
+        error_set(err, CODE_MIGRATE_BASELINE, "%s: schema '%s' contains nothing to record",
                   migrate->place, migrate->schema);
-        return error_hint(err, "Run outboxd migrate, which makes it.");
+        return error_hint(err, "Run outboxd migrate, which creates it.");
     }
     const char **lines =
         x_calloc((size_t)PQntuples(baseline->after[baseline->whole + 1]) + 1, sizeof(*lines));

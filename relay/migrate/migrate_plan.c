@@ -51,15 +51,16 @@ static Status check_shape(Migrate *migrate, const char *table, const char *colum
         return OK;
     }
     error_set(err, CODE_MIGRATE_TABLE_FOREIGN,
-              "%s: table '%s.%s' is not the one that outboxd makes: it lacks %s", migrate->place,
-              migrate->schema, table, pg_value(result, 0, 0));
+              "%s: table '%s.%s' differs from the one that outboxd creates: it lacks %s",
+              migrate->place, migrate->schema, table, pg_value(result, 0, 0));
     PQclear(result);
     AUTO_TEXT schema = ident_quote(migrate->schema);
-    return error_hint(err,
-                      "Nothing was changed. Restore those columns, or choose another schema with "
-                      "--schema NAME. If a development build of outboxd made it: DROP SCHEMA %s "
-                      "CASCADE; (with every event and dead letter in it), then outboxd migrate.",
-                      schema);
+    return error_hint(
+        err,
+        "Nothing was changed. Restore those columns, or choose another schema with --schema NAME. "
+        "If a development build of outboxd created it, run DROP SCHEMA %s CASCADE; (this deletes "
+        "every event and dead letter in it), then outboxd migrate.",
+        schema);
 }
 
 static Status unknown_version(const Migrate *migrate, const PGresult *rows, int row, Error *err)
@@ -68,7 +69,8 @@ static Status unknown_version(const Migrate *migrate, const PGresult *rows, int 
               "%s: schema '%s' has migration %s (%s), which outboxd " OUTBOXD_VERSION
               " does not know",
               migrate->place, migrate->schema, pg_value(rows, row, 0), pg_value(rows, row, 1));
-    return error_hint(err, "Nothing was changed. Use outboxd %s, which applied it, or later.",
+    return error_hint(err,
+                      "Nothing was changed. Use outboxd %s, which applied it, or a later version.",
                       pg_value(rows, row, 5));
 }
 
@@ -76,8 +78,8 @@ static Status changed(const Migrate *migrate, const PGresult *rows, int row,
                       const Migration *migration, Error *err)
 {
     error_set(err, CODE_MIGRATE_CHANGED,
-              "%s: migration %s (%s) of schema '%s' is not this program's: checksum %.12s..., here "
-              "%.12s... (%s)",
+              "%s: migration %s (%s) of schema '%s' differs from this program's: checksum "
+              "%.12s..., here %.12s... (%s)",
               migrate->place, pg_value(rows, row, 0), pg_value(rows, row, 1), migrate->schema,
               pg_value(rows, row, 2), migration->checksum, migration->name);
     AUTO_BUFFER hint = TEXT_EMPTY;
@@ -176,12 +178,12 @@ Status migrate_read(Migrate *migrate, Error *err)
         return check_shape(migrate, "event", columns, err);
     }
     error_set(err, CODE_MIGRATE_TABLE_FOREIGN,
-              "%s: table '%s.migration' does not name migration 1, which made it", migrate->place,
-              migrate->schema);
-    return error_hint(err,
-                      "Nothing was changed. If this is a copy that was made without its rows "
-                      "(pg_dump -s), run outboxd migrate --baseline. Else restore that row, or "
-                      "choose another schema with --schema NAME.");
+              "%s: table '%s.migration' does not list migration 1, which created it",
+              migrate->place, migrate->schema);
+    return error_hint(
+        err,
+        "Nothing was changed. If this is a copy without rows (pg_dump -s), run outboxd migrate "
+        "--baseline. Otherwise restore that row, or choose another schema with --schema NAME.");
 }
 
 Status migrate_check_owner(Migrate *migrate, Error *err)
@@ -225,11 +227,10 @@ static Status check_create(Migrate *migrate, Error *err)
     }
     error_set(err, CODE_MIGRATE_PRIVILEGE, "%s: '%s' may not create schema '%s' in this database",
               migrate->place, PQuser(pg_session_raw(migrate->session)), migrate->schema);
-    return error_hint(
-        err,
-        "Nothing was changed. Let an administrator run: %s Or let one run what outboxd "
-        "migrate --print writes.",
-        grant);
+    return error_hint(err,
+                      "Nothing was changed. Ask an administrator to run: %s Or to run the output "
+                      "of outboxd migrate --print.",
+                      grant);
 }
 
 static Status check_roles(Migrate *migrate, Error *err)
@@ -248,13 +249,12 @@ static Status check_roles(Migrate *migrate, Error *err)
         return OK;
     }
     error_set(err, CODE_MIGRATE_PRIVILEGE,
-              "%s: '%s' may not create the roles of outboxd, that needs CREATEROLE", migrate->place,
-              PQuser(pg_session_raw(migrate->session)));
-    return error_hint(
-        err,
-        "Nothing was changed. Leave the roles out with --no-roles, name your own with "
-        "--writer and --relay, or let an administrator run: %s",
-        create);
+              "%s: '%s' may not create the roles of outboxd, because it lacks CREATEROLE",
+              migrate->place, PQuser(pg_session_raw(migrate->session)));
+    return error_hint(err,
+                      "Nothing was changed. Leave the roles out with --no-roles, name your own "
+                      "with --writer and --relay, or ask an administrator to run: %s",
+                      create);
 }
 
 static Status check_primary(Migrate *migrate, Error *err)

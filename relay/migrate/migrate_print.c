@@ -78,10 +78,11 @@ static void add_look(Text *out, const char *schema, const Migration *migration)
     migrate_script_changed_hint(&released, schema, "%s");
     AUTO_BUFFER developed = TEXT_EMPTY;
     migrate_script_changed_hint(&developed, schema, OUTBOXD_VERSION);
-    text_printf(out,
-                " is not this script''s: checksum ' || left(noted, 12) || '..., here %.12s...',\n"
-                "            HINT = CASE WHEN noted_by <> '" OUTBOXD_VERSION "' THEN format(",
-                migration->checksum);
+    text_printf(
+        out,
+        " differs from this script''s: checksum ' || left(noted, 12) || '..., here %.12s...',\n"
+        "            HINT = CASE WHEN noted_by <> '" OUTBOXD_VERSION "' THEN format(",
+        migration->checksum);
     add_literal(out, text_string(&released));
     text_add(out, ", noted_by)\n                        ELSE ");
     add_literal(out, text_string(&developed));
@@ -97,24 +98,22 @@ static void add_execution(Text *out, const Migration *migration, const char *tex
         out,
         "    BEGIN\n"
         "        EXECUTE $migration$\n"
-        "%s"
-        "$migration$;\n"
-        "    EXCEPTION WHEN OTHERS THEN -- said again without its context, which is this "
-        "whole text\n"
-        "        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, remark = "
-        "PG_EXCEPTION_DETAIL,\n"
+        "%s$migration$;\n"
+        "    EXCEPTION WHEN OTHERS THEN -- said again without its context, which is this whole "
+        "text\n"
+        "        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, remark = PG_EXCEPTION_DETAIL,\n"
         "            remedy = PG_EXCEPTION_HINT, place = PG_EXCEPTION_CONTEXT;\n"
         "        SELECT string_agg(m[1], ', ') INTO place\n"
-        "          FROM regexp_matches(place, '^PL/pgSQL function "
-        "((?!inline_code_block).*)$', 'gn') m;\n"
+        "          FROM regexp_matches(place, '^PL/pgSQL function ((?!inline_code_block).*)$', "
+        "'gn') m;\n"
         "        RAISE EXCEPTION USING\n"
         "            ERRCODE = SQLSTATE,\n"
         "            MESSAGE = problem,\n"
         "            DETAIL = concat_ws(' ', nullif(remark, ''),\n"
         "                               'Migration %d (%s) was rolled back.', 'It failed in "
         "function ' || place || '.'),\n"
-        "            HINT = coalesce(nullif(remedy, ''), 'Run this script again when that "
-        "is mended: what is applied already stays as it is.');\n"
+        "            HINT = coalesce(nullif(remedy, ''), 'Fix this, then run the script again. "
+        "What is already applied does not change.');\n"
         "    END;\n"
         "END\n"
         "$once$;\n",
@@ -135,9 +134,10 @@ static void add_up(Text *out, const MigratePrint *print, const Migration *migrat
     text_printf(out, "    IF %s THEN\n        RAISE NOTICE '%%', '",
                 always ? "NOT left_out" : "noted IS NOT NULL");
     add_subject(out, print->schema, migration);
-    text_add(out, "' ||\n            CASE WHEN left_out THEN ' is left out, as --no-roles said: "
-                  "outboxd migrate --roles makes it up'\n"
-                  "                 ELSE ' is applied already' END;\n"
+    text_add(out, "' ||\n"
+                  "            CASE WHEN left_out THEN ' is left out because of --no-roles; "
+                  "outboxd migrate --roles applies it'\n"
+                  "                 ELSE ' is already applied' END;\n"
                   "        RETURN;\n"
                   "    END IF;\n");
     add_execution(out, migration, text_string(&text));
@@ -145,9 +145,9 @@ static void add_up(Text *out, const MigratePrint *print, const Migration *migrat
 
 void migrate_print_up(Text *out, const MigratePrint *print)
 {
-    add_preamble(out, print->schema,
-                 "each migration in a transaction of its own; one that is applied already is left "
-                 "as it is");
+    add_preamble(
+        out, print->schema,
+        "each migration runs in its own transaction; one that is already applied is not changed");
     for (size_t i = 0; i < MIGRATION_COUNT && MIGRATIONS[i].version <= print->last; i++) {
         const Migration *migration = &MIGRATIONS[i];
         if (migration->version < print->from) {
@@ -163,7 +163,8 @@ void migrate_print_up(Text *out, const MigratePrint *print)
         migrate_script_end(out);
     }
     if (print->grantees->writer_count + print->grantees->relay_count > 0) {
-        text_add(out, "\n-- rights for roles of your own, in this database alone\n");
+        text_add(out, "\n"
+                      "-- privileges for your own roles, in this database only\n");
         migrate_script_begin(out, print->schema);
         migrate_script_grants(out, print->schema, print->grantees);
         migrate_script_check_usage(out, print->schema, print->grantees);
@@ -175,7 +176,8 @@ void migrate_print_up(Text *out, const MigratePrint *print)
         migrate_script_publication(out, print->schema);
         text_add_char(out, '\n');
         migrate_script_end(out);
-        text_add(out, "\n-- Besides, an administrator runs:\n");
+        text_add(out, "\n"
+                      "-- In addition, an administrator runs:\n");
         migrate_script_wal_advice(out, print->schema, "-- ", NULL);
     }
 }
@@ -199,10 +201,10 @@ static void add_down(Text *out, const char *schema, const Migration *migration)
 
 void migrate_print_down(Text *out, const char *schema, int to)
 {
-    add_preamble(out, schema, "the way back, all of it or nothing");
+    add_preamble(out, schema, "reverts all of these migrations or none");
     migrate_script_begin(out, schema);
     for (size_t i = MIGRATION_COUNT; i > 0 && MIGRATIONS[i - 1].version > to; i--) {
-        add_heading(out, &MIGRATIONS[i - 1], ", taken back");
+        add_heading(out, &MIGRATIONS[i - 1], ", reverted");
         add_down(out, schema, &MIGRATIONS[i - 1]);
     }
     text_add_char(out, '\n');

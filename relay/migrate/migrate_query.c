@@ -21,13 +21,15 @@ static const SqlstateHint HINTS[] = {
     {"42501", CODE_MIGRATE_PRIVILEGE,
      "Connect as the role that owns the schema, or as one with CREATE on the database."},
     {"2BP01", CODE_MIGRATE_DEPENDENT, NULL},
-    {"25006", CODE_MIGRATE_READ_ONLY, "Connect to the primary, with transactions that may write."},
+    {"25006", CODE_MIGRATE_READ_ONLY,
+     "Connect to the primary, in a session whose transactions may write."},
     {"42P06", CODE_MIGRATE_SCHEMA_FOREIGN, NULL},
     {"42P07", CODE_MIGRATE_SCHEMA_FOREIGN,
-     "Something made that object before us. Choose another name with --schema NAME."},
+     "The object already exists, and outboxd did not create it. Choose another name with --schema "
+     "NAME."},
     {"08", CODE_MIGRATE_CONNECTION, ""},
     {"57", CODE_MIGRATE_CONNECTION,
-     "Run outboxd migrate again; what was not applied was rolled back."},
+     "What was not applied was rolled back. Run outboxd migrate again."},
 };
 
 static const SqlstateHint *find_hint(const char *sqlstate)
@@ -65,9 +67,8 @@ Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err
     /* dependent objects: the server's hint is "Use DROP ... CASCADE" */
     const bool ours_wins = strcmp(sqlstate, "2BP01") == 0;
     error_set(err, ours ? ours->code : CODE_MIGRATE_SQL, "%s%s%s [%s]",
-              locked ? "another transaction holds a lock and 2 s of waiting were not enough"
-                     : primary,
-              detail ? ". " : "", detail ? detail : "", sqlstate);
+              locked ? "another transaction has held a lock for 2 s" : primary, detail ? ". " : "",
+              detail ? detail : "", sqlstate);
     if (err != NULL) {
         snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", sqlstate);
     }
@@ -84,7 +85,9 @@ Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err
 Status migrate_query(Migrate *migrate, const char *sql, int count, const char *const *values,
                      PGresult **ret_result, Error *err)
 {
-    return pg_session_query(migrate->session, "migrate", sql, count, values, ret_result, err);
+    return pg_session_query(
+        migrate->session, &(PgAsk){.step = "migrate", .sql = sql, .count = count, .values = values},
+        ret_result, err);
 }
 
 Status migrate_run(Migrate *migrate, const char *sql, Error *err)

@@ -21,17 +21,17 @@ Status migrate_script_check_schema(const char *schema, Error *err)
         fault = "must have 1 to 63 bytes";
     } else if (strcmp(schema, "public") == 0) {
         /* --down drops what carries our names, and anybody's objects may come in between */
-        fault = "is the one that everybody shares";
+        fault = "is shared by everyone";
     } else if (strncmp(schema, "pg_", 3) == 0 || strcmp(schema, "information_schema") == 0) {
         fault = "is one of PostgreSQL's own names";
     } else if (!utf8_valid(schema, length)) {
         fault = "is not UTF-8";
     } else if (strpbrk(schema, "$\\") != NULL) {
-        fault = "must not hold '$' or '\\'";
+        fault = "must not contain '$' or '\\'";
     }
     for (size_t i = 0; fault == NULL && i < length; i++) {
         if ((unsigned char)schema[i] < 0x20 || schema[i] == 0x7f) {
-            fault = "must not hold control characters";
+            fault = "must not contain control characters";
         }
     }
     if (fault == NULL) {
@@ -174,8 +174,8 @@ void migrate_script_changed_hint(Text *out, const char *schema, const char *made
 {
     if (strcmp(made_by, OUTBOXD_VERSION) != 0) {
         text_printf(out,
-                    "Nothing was changed. Use the program that applied it (outboxd %s); a released "
-                    "migration is never edited.",
+                    "Nothing was changed. Use the program that applied it (outboxd %s). A released "
+                    "migration never changes.",
                     made_by);
         return;
     }

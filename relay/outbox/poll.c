@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/document.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
 
@@ -206,18 +207,14 @@ static double poll_backlog(const Source *source)
     return (double)open;
 }
 
-static void poll_status(const Source *source, Text *json)
+static void poll_status(const Source *source, json_t *pipeline)
 {
     const PollSource *poll = (const PollSource *)source;
     double backlog = poll_backlog(source);
     bool capped = false;
     (void)marker_backlog(poll->marker, &capped);
-    if (isnan(backlog)) {
-        text_add(json, ",\"backlog_events\":null,\"backlog_capped\":false");
-    } else {
-        text_printf(json, ",\"backlog_events\":%.0f,\"backlog_capped\":%s", backlog,
-                    !poll->caught_up && capped ? "true" : "false");
-    }
+    document_number(pipeline, "backlog_events", "%.0f", backlog);
+    document_bool(pipeline, "backlog_capped", !isnan(backlog) && !poll->caught_up && capped);
 }
 
 static void poll_free(Source *source)

@@ -68,11 +68,9 @@ static void fetch_wait(PollSource *poll)
     fetch_failed(poll);
     if (!poll->blocked_said) {
         poll->blocked_said = true;
-        log_write(
-            LOG_WARN, poll->options.pipeline->name, CODE_FETCH_BLOCKED, LOG_NO_FIELDS,
-            "waiting to read table '%s': another session holds a lock on it that keeps readers "
-            "out",
-            poll->options.pipeline->outbox.table);
+        log_write(LOG_WARN, poll->options.pipeline->name, CODE_FETCH_BLOCKED, LOG_NO_FIELDS,
+                  "waiting to read table '%s': another session holds a lock that excludes readers",
+                  poll->options.pipeline->outbox.table);
     }
     poll->more = true;
     poll_set_timer(poll, poll->options.pipeline->poll.interval_max_ms);

@@ -189,7 +189,7 @@ static void fetch_say_swept(PollSource *poll)
     }
     log_write(LOG_INFO, poll->options.pipeline->name, CODE_ROWS_SWEPT,
               LOG_FIELDS(log_number("rows", (long long)poll->swept_unsaid)),
-              "found unpublished rows whose numbers lie below those already read; publishing them");
+              "found unpublished rows with lower numbers than those already read; publishing them");
     poll->swept_unsaid = 0;
     poll->swept_said_us = now_us;
 }

@@ -42,9 +42,9 @@ static void rotation_say(const PollSource *poll)
 {
     log_write(LOG_WARN, poll->options.pipeline->name, CODE_TABLE_ROTATED,
               LOG_FIELDS(log_text("old", poll->rotation.name)),
-              "table '%s' was renamed to %s%s: publishing what is unpublished there first",
+              "table '%s' was renamed to %s%s: publishing its unpublished rows first",
               poll->options.pipeline->outbox.table, poll->rotation.name,
-              poll->rotation.next_oid != 0 ? ", and another one has its name" : "");
+              poll->rotation.next_oid != 0 ? ", and another table has its name" : "");
 }
 
 /* At the start. */
@@ -87,12 +87,11 @@ static void on_lock_taken(void *arg, const ClaimLock *lock)
     }
     if (!rotation->said_taken) {
         rotation->said_taken = true;
-        log_write(
-            LOG_WARN, poll->options.pipeline->name, CODE_ROTATION_TAKEN,
-            LOG_FIELDS(log_text("holder", claim_lock_holder(lock))),
-            "another relay publishes the new table '%s' already; this one finishes %s and then "
-            "stands by",
-            poll->options.pipeline->outbox.table, rotation->name);
+        log_write(LOG_WARN, poll->options.pipeline->name, CODE_ROTATION_TAKEN,
+                  LOG_FIELDS(log_text("holder", claim_lock_holder(lock))),
+                  "another relay already publishes the new table '%s'; this one finishes %s and is "
+                  "then a standby",
+                  poll->options.pipeline->outbox.table, rotation->name);
     }
     fetch_next(poll);
 }
@@ -125,8 +124,8 @@ static void on_start_result(void *arg, const PGresult *result)
         ++*poll->options.stats->tables_dropped;
         log_write(LOG_ERROR, poll->options.pipeline->name, CODE_TABLE_DROPPED,
                   LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
-                  "the table that was published under the name '%s' before is gone; what was "
-                  "unpublished in it went with it",
+                  "the table that was published under the name '%s' before was dropped with its "
+                  "unpublished rows",
                   poll->options.pipeline->outbox.table);
     } else if (strcmp(name, "old_table") == 0 && PQnfields(result) == 2) {
         poll->rotation.old_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
@@ -142,12 +141,11 @@ static void on_start_result(void *arg, const PGresult *result)
 static void rotation_deny(PollSource *poll, const char *grants)
 {
     Error *err = &poll->rotation.denied;
-    error_set_as(
-        err, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-        CODE_OLD_TABLE_DENIED,
-        "table '%s' was renamed to %s, and the relay's role may not finish that one: its last "
-        "events are not published, and nor are those of the new table",
-        poll->options.pipeline->outbox.table, poll->rotation.name);
+    error_set_as(err, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
+                 CODE_OLD_TABLE_DENIED,
+                 "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
+                 "last events and those of the new table wait",
+                 poll->options.pipeline->outbox.table, poll->rotation.name);
     error_hint(err, "An administrator runs: %s", grants);
 }
 
@@ -218,17 +216,16 @@ static void on_strays_done(void *arg, const Error *err)
         const PipelineConfig *pipeline = poll->options.pipeline;
         AUTO_TEXT name = ident_literal(pipeline->name);
         AUTO_TEXT table = ident_literal(pipeline->outbox.table);
-        error_set_as(
-            &between, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-            CODE_OLD_TABLE_UNKNOWN,
-            "table '%s' was rotated more than once, or in several steps, and tables that may "
-            "have had the name in between have unpublished rows: %s",
-            pipeline->outbox.table, rotation->stray_names.data);
+        error_set_as(&between, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL,
+                     EXIT_POSTGRES, CODE_OLD_TABLE_UNKNOWN,
+                     "table '%s' was rotated more than once or in several steps, and tables that "
+                     "may have had the name in between have unpublished rows: %s",
+                     pipeline->outbox.table, rotation->stray_names.data);
         error_hint(&between,
-                   "For one that had the name: INSERT INTO %s (table_id, pipeline, table_name, "
-                   "generation) VALUES ('<table>'::regclass, %s, %s, gen_random_uuid()); it is "
-                   "then finished before the new one. One that had not: ALTER TABLE <table> SET "
-                   "SCHEMA to another schema, or mark its rows as published.",
+                   "If a table had the name: INSERT INTO %s (table_id, pipeline, table_name, "
+                   "generation) VALUES ('<table>'::regclass, %s, %s, gen_random_uuid()); the relay "
+                   "then finishes it before the new one. If a table did not have the name: ALTER "
+                   "TABLE <table> SET SCHEMA to another schema, or mark its rows as published.",
                    poll->publisher_table, name, table);
         claim_lose(poll->claim, &between);
     } else if (rotation->finishing) {

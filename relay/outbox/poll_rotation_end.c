@@ -18,7 +18,7 @@ static void rotation_say_finished(PollSource *poll)
     poll->history->known = false;
     AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_FINISHED,
-              "everything in %s is published: going on with the new table '%s'",
+              "everything in %s is published: continuing with the new table '%s'",
               poll->rotation.name, poll->options.pipeline->outbox.table);
     claim_lose(poll->claim, &next);
 }
@@ -97,8 +97,8 @@ static void rotation_leave(PollSource *poll)
     poll->history->known = false; /* nothing is remembered that could be wrong of another table */
     AUTO_ERROR next = {0};
     error_set(&next, CODE_TABLE_LEFT,
-              "%zu events in %s wait for their topic, all others are published: going on with the "
-              "new table '%s', and coming back once the topic is there",
+              "%zu events in %s wait for their topic, all others are published: continuing with "
+              "the new table '%s', and returning when the topic exists",
               parked, poll->rotation.name, poll->options.pipeline->outbox.table);
     claim_lose(poll->claim, &next);
 }
@@ -109,8 +109,8 @@ void rotation_return(PollSource *poll)
     AUTO_ERROR back = {0};
     error_set(&back, CODE_TABLE_RETURNED,
               poll->rotation.undone
-                  ? "table '%s' has its name again, and another one that had it meanwhile is not "
-                    "finished: reading that one first"
+                  ? "table '%s' has its name again, and another table that had the name in between "
+                    "is not finished: reading that one first"
                   : "rows that were left in an old table of '%s' can be published now: reading "
                     "them first",
               poll->options.pipeline->outbox.table);

@@ -82,7 +82,8 @@ static void on_claim_done(void *arg, const Error *err)
     PollSource *poll = arg;
     AUTO_ERROR none = {0};
     if (err == NULL && poll->publisher_ctid == NULL) {
-        error_set(&none, CODE_POSTGRES_ANSWER, "the server did not say where the row of '%s' is",
+        error_set(&none, CODE_POSTGRES_ANSWER,
+                  "the server did not return the location of the row of '%s'",
                   poll->publisher_table);
         err = &none;
     }
@@ -127,18 +128,16 @@ static void session_forget(PollSource *poll, HistoryVerdict verdict, const char 
     poll->foreign = true;
     const char *name = poll->options.pipeline->name;
     if (verdict == HISTORY_OTHER) {
-        log_write(
-            LOG_WARN, name, CODE_HISTORY_CHANGED,
-            LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
-            "the server is not as this relay knew it (%s): forgetting the rows that were in "
-            "flight or not marked yet, and reading again everything that is unpublished; some "
-            "events may be published twice",
-            difference);
+        log_write(LOG_WARN, name, CODE_HISTORY_CHANGED,
+                  LOG_FIELDS(log_text("found", difference), log_number("rows", (long long)rows)),
+                  "the server has another history than this relay knew (%s): reading all "
+                  "unpublished rows again; no event is lost, some may be duplicated",
+                  difference);
     } else if (rows > 0) {
         log_write(LOG_INFO, name, CODE_OWNER_CHANGED,
                   LOG_FIELDS(log_number("rows", (long long)rows)),
-                  "another relay published this table meanwhile: forgetting the rows that were in "
-                  "flight or not marked yet, and reading everything that is unpublished");
+                  "another relay published this table since this one last did: reading all "
+                  "unpublished rows again");
     }
 }
 
@@ -146,8 +145,7 @@ static void on_history_result(void *arg, const PGresult *result)
 {
     PollSource *poll = arg;
     if (!history_read(result, claim_table(poll->claim), &poll->found)) {
-        error_set(&poll->error, CODE_POSTGRES_ANSWER,
-                  "the server did not say of which history it is");
+        error_set(&poll->error, CODE_POSTGRES_ANSWER, "the server did not return its history");
     }
 }
 

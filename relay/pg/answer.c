@@ -51,10 +51,10 @@ void answer_judge(PgAnswer *answer, const PgQuery *query)
         return;
     }
     if (query->copy_both != NULL) {
-        answer_garble(answer, "is no stream");
+        answer_garble(answer, "is not a stream");
     } else if ((query->row != NULL || query->feed != NULL) && !answer->copy_told) {
-        answer_garble(answer, "brings no COPY");
+        answer_garble(answer, "does not start a COPY");
     } else if (answer->rows_told < query->rows_wanted) {
-        answer_garble(answer, "holds no row where one belongs");
+        answer_garble(answer, "lacks a row that it should have");
     }
 }

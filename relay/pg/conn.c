@@ -328,7 +328,7 @@ static void conn_feed(PgConn *conn)
     }
     conn_watch(conn, what, conn->options.silence_timeout_ms);
     if (conn->unsent) { /* the server waits for more, and libpq would begin anew */
-        answer_garble(&conn->answer, "cannot be given all that it asks for");
+        answer_garble(&conn->answer, "asks for more data than there is");
     }
 }
 
@@ -340,7 +340,7 @@ static void conn_take_result(PgConn *conn, PGresult *result)
                   : status == PGRES_COPY_IN   ? conn->query.feed != NULL
                                               : true;
     if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
-        answer_garble(&conn->answer, "begins a COPY that was not asked for");
+        answer_garble(&conn->answer, "starts a COPY that was not requested");
         PQclear(result);
         return;
     }

@@ -18,8 +18,8 @@ static const struct {
     const char *hint;  /* NULL: that of the state */
 } CONNECTION_TEXTS[] = {
     {"password authentication failed", "28P01",
-     "Check user and password of database.dsn. PostgreSQL says the same of a password that has "
-     "expired: ALTER ROLE ... VALID UNTIL 'infinity'."},
+     "Check user and password of database.dsn. PostgreSQL reports an expired password in the same "
+     "way: ALTER ROLE ... VALID UNTIL 'infinity'."},
     {"no password supplied", "28P01",
      "Give the password: database.password_file, OUTBOXD_DATABASE_PASSWORD_FILE, ~/.pgpass or "
      "PGPASSWORD."},
@@ -28,22 +28,23 @@ static const struct {
      "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},
     {"is not permitted to log in", "28000", "An administrator runs: ALTER ROLE ... LOGIN"},
     {"too many connections for role", "53300",
-     "Raise the role's limit, ALTER ROLE ... CONNECTION LIMIT, or end sessions of it."},
+     "Raise the role's limit (ALTER ROLE ... CONNECTION LIMIT), or end some of its sessions."},
     {"too many connections for database", "53300",
-     "Raise the database's limit, ALTER DATABASE ... CONNECTION LIMIT, or end sessions of it."},
+     "Raise the database's limit (ALTER DATABASE ... CONNECTION LIMIT), or end some of its "
+     "sessions."},
     {"too many clients already", "53300", NULL},
     {"connection slots are reserved", "53300", NULL},
-    {"FATAL: role \"", "28000", "Check user of database.dsn: there is no such role."},
+    {"FATAL: role \"", "28000", "Check the user in database.dsn: the role does not exist."},
     {"is not currently accepting connections", "3D000",
      "An administrator runs: ALTER DATABASE ... ALLOW_CONNECTIONS true"},
     {"FATAL: database \"", "3D000", NULL},
     {"permission denied for database", "42501",
      "An administrator runs: GRANT CONNECT ON DATABASE ... TO the relay's role"},
     {"could not translate host name", NULL,
-     "Check the host of database.dsn: no such name is known, or no name server answers."},
+     "Check the host in database.dsn: the name does not exist, or no name server answers."},
     {"does not support SSL", NULL,
-     "Switch TLS on at the server (ssl = on); or choose another sslmode, in a network that you "
-     "trust."},
+     "Switch TLS on at the server (ssl = on). In a network that you trust, you can choose another "
+     "sslmode instead."},
     {"root certificate file", NULL,
      "Name the CA of the server's certificate in database.dsn: sslrootcert=/path/to/ca.pem"},
     {"certificate verify failed", NULL,
@@ -69,12 +70,13 @@ static bool is_of_walsender(const char *role, const char *message, Error *err)
     const char *senders = strstr(message, "max_wal_senders");
     if (senders != NULL) {
         long places = strtol(senders + strcspn(senders, "0123456789"), NULL, 10);
-        error_set(err, CODE_NO_WAL_SENDER, "all %ld places of max_wal_senders are taken", places);
-        error_hint(err,
-                   "ALTER SYSTEM SET max_wal_senders = %ld; then restart PostgreSQL; or end a "
-                   "reader that is not needed: SELECT pid, application_name FROM "
-                   "pg_stat_replication;",
-                   places + MORE_PLACES);
+        error_set(err, CODE_NO_WAL_SENDER,
+                  "all %ld connections that max_wal_senders allows are in use", places);
+        error_hint(
+            err,
+            "ALTER SYSTEM SET max_wal_senders = %ld; then restart PostgreSQL; or end a replication "
+            "client that is not needed: SELECT pid, application_name FROM pg_stat_replication;",
+            places + MORE_PLACES);
         return true;
     }
     if (strstr(message, "superuser or replication role") == NULL &&
@@ -83,14 +85,14 @@ static bool is_of_walsender(const char *role, const char *message, Error *err)
         return false;
     }
     AUTO_TEXT name = role_name(role);
-    error_set(err, CODE_NO_REPLICATION,
-              "role %s may not replicate (membership in outbox_relay does not give that): the "
-              "server says: %s",
-              name, message);
+    error_set(
+        err, CODE_NO_REPLICATION,
+        "role %s lacks REPLICATION, which membership in outbox_relay does not give (server: %s)",
+        name, message);
     error_hint(err,
-               "an administrator runs: ALTER ROLE %s REPLICATION; or, on Amazon RDS and "
-               "Aurora: GRANT rds_replication TO %s; (Google Cloud SQL, AlloyDB and Azure take "
-               "the first, from their administrator's role: postgres, azure_pg_admin)",
+               "an administrator runs: ALTER ROLE %s REPLICATION; or, on Amazon RDS and Aurora: "
+               "GRANT rds_replication TO %s; (on Google Cloud SQL, AlloyDB and Azure the first "
+               "one, as their administrator's role: postgres, azure_pg_admin)",
                name, name);
     return true;
 }

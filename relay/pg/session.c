@@ -103,15 +103,15 @@ static Status session_failed(const PgSession *session, const char *step, const P
     return FAILED;
 }
 
-Status pg_session_query(PgSession *session, const char *step, const char *sql, int count,
-                        const char *const *values, PGresult **ret_result, Error *err)
+Status pg_session_query(PgSession *session, const PgAsk *ask, PGresult **ret_result, Error *err)
 {
     AUTO(PGresult, pg_session_free_result)
-    result = count > 0 ? PQexecParams(session->raw, sql, count, NULL, values, NULL, NULL, 0)
-                       : PQexec(session->raw, sql);
+    result = ask->count > 0 ? PQexecParams(session->raw, ask->sql, ask->count, NULL, ask->values,
+                                           NULL, NULL, 0)
+                            : PQexec(session->raw, ask->sql);
     ExecStatusType kind = PQresultStatus(result);
     if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
-        return session_failed(session, step, result, err);
+        return session_failed(session, ask->step, result, err);
     }
     if (ret_result != NULL) {
         *ret_result = result;
@@ -122,7 +122,7 @@ Status pg_session_query(PgSession *session, const char *step, const char *sql, i
 
 Status pg_session_run(PgSession *session, const char *step, const char *sql, Error *err)
 {
-    return pg_session_query(session, step, sql, 0, NULL, NULL, err);
+    return pg_session_query(session, &(PgAsk){.step = step, .sql = sql}, NULL, err);
 }
 
 Status pg_session_copy(PgSession *session, const char *step, const char *sql, void *arg,

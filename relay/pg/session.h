@@ -42,11 +42,16 @@ Status pg_session_open(const PgSessionOptions *options, PgSession **ret_session,
 /** Takes NULL. */
 void pg_session_close(PgSession **session);
 
-/** Runs one statement with parameters (NULL entry: SQL NULL), or, with count 0, one or several
- * without. step is static text. *ret_result, the last one's, is set only on success and freed with
+typedef struct PgAsk {
+    const char *step; /* its name, for Error.step; static */
+    const char *sql;  /* one statement; or, without values, one or several */
+    int count;
+    const char *const *values; /* NULL entry: SQL NULL */
+} PgAsk;
+
+/** Asks. *ret_result, the last statement's, is set only on success and freed with
  * pg_session_free_result; a null ret_result: not wanted. */
-Status pg_session_query(PgSession *session, const char *step, const char *sql, int count,
-                        const char *const *values, PGresult **ret_result, Error *err);
+Status pg_session_query(PgSession *session, const PgAsk *ask, PGresult **ret_result, Error *err);
 
 /** Runs statements whose results do not matter. */
 Status pg_session_run(PgSession *session, const char *step, const char *sql, Error *err);

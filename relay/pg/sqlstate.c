@@ -21,8 +21,7 @@ static const SqlstateRow ROWS[] = {
     {"57P03", CODE_POSTGRES_STARTING, ""},
     {"57P05", CODE_POSTGRES_IDLE_TIMEOUT, ""},
     {"57014", CODE_POSTGRES_QUERY_CANCELED, NULL},
-    {"53300", CODE_POSTGRES_TOO_MANY_CONNECTIONS,
-     "Raise max_connections, or end sessions that nobody needs."},
+    {"53300", CODE_POSTGRES_TOO_MANY_CONNECTIONS, "Raise max_connections, or end unused sessions."},
     {"53", CODE_POSTGRES_RESOURCES, NULL},
     {"58", CODE_POSTGRES_SYSTEM, NULL},
     {"40", CODE_POSTGRES_SERIALIZATION, ""}, /* serialization_failure, deadlock */
@@ -165,8 +164,8 @@ Status sqlstate_error(const PGresult *result, Error *err)
     /* A right, a table or a column that somebody's trigger lacks: no remedy of ours gives it. */
     return length > 0 && strncmp(state, "42", 2) == 0
                ? error_hint(err,
-                            "The function that the message names runs as the relay's role, and "
-                            "without a path of its own: mend it, give it a SET search_path, and "
-                            "give the role the rights that it needs, or make it SECURITY DEFINER.")
+                            "The function that the message names runs as the relay's role, and it "
+                            "has no search_path of its own. Give it a SET search_path and give the "
+                            "role the privileges that it needs, or make it SECURITY DEFINER.")
                : FAILED;
 }

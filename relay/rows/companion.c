@@ -39,11 +39,11 @@ void companion_add_table(const char *name, Text *sql)
 void companion_add(Companion companion, const char *alias, Text *sql)
 {
     text_printf(sql,
-                " LEFT JOIN LATERAL (SELECT k.oid, n.oid AS nsp,"
-                "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
-                "  FROM " PG "pg_class k JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
-                "  WHERE n.nspname IN (c.nspname, 'outbox') AND %s"
-                "  ORDER BY n.nspname = c.nspname DESC LIMIT 1) %s ON true",
+                " LEFT JOIN LATERAL (SELECT k.oid, k.relnamespace AS nsp,"
+                "  k.relnamespace::" PG "regnamespace::text || '.' ||"
+                "  " PG "quote_ident(k.relname) AS sql FROM " PG "pg_class k"
+                "  WHERE k.relnamespace IN (c.relnamespace, " PG "to_regnamespace('outbox')::oid)"
+                "  AND %s ORDER BY k.relnamespace = c.relnamespace DESC LIMIT 1) %s ON true",
                 MATCHES[companion], alias);
 }
 
@@ -61,7 +61,10 @@ Status companion_find(PgSession *session, const char *table, Companion companion
     text_add(&sql, beside ? " WHERE m.nsp = c.relnamespace" : "");
     AUTO(PGresult, pg_session_free_result) found = NULL;
     const char *const values[] = {quoted};
-    if (pg_session_query(session, "companion", text_string(&sql), 1, values, &found, err) != OK) {
+    if (pg_session_query(
+            session,
+            &(PgAsk){.step = "companion", .sql = text_string(&sql), .count = 1, .values = values},
+            &found, err) != OK) {
         return FAILED;
     }
     bool none = PQntuples(found) != 1 || pg_is_null(found, 0, 0);

@@ -174,7 +174,7 @@ void marker_passed(Marker *marker)
         log_write(
             LOG_INFO, marker->options.pipeline->name, CODE_MARK_UNBLOCKED,
             LOG_FIELDS(log_number("after_ms", (clock_monotonic_us() - lock->since_us) / 1000)),
-            "the lock that was in the way of writing to table '%s' is gone",
+            "the lock that prevented writing to table '%s' is gone",
             marker->options.pipeline->outbox.table);
     }
     text_free(&lock->holder);

@@ -111,9 +111,9 @@ static void aside_refuse_ignored(Marker *marker)
 {
     AUTO_ERROR err = {0};
     error_set(&err, CODE_DEAD_LETTER_REFUSED,
-              "the INSERT stored no row: a trigger or rule of the table swallows it");
-    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
-                     "NULL drops it), or drop it.");
+              "the INSERT stored no row: a trigger or rule of the table discards it");
+    error_hint(&err, "Change or drop the trigger or rule, so that the relay's rows are stored (a "
+                     "trigger that returns NULL discards a row).");
     aside_refuse(marker, &err);
 }
 
@@ -297,8 +297,9 @@ void aside_send(Marker *marker)
 {
     if (marker->dead_letter == NULL) {
         AUTO_ERROR err = {0};
-        error_set_as(&err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
-                     "an event must be set aside, and there is no dead-letter table");
+        error_set_as(
+            &err, ERROR_FATAL, EXIT_POSTGRES, CODE_NO_DEAD_LETTER_TABLE,
+            "an event must become a dead letter, but the dead-letter table does not exist");
         error_advise(&err);
         marker->options.lost(marker->options.arg, &err);
         return;

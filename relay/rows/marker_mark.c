@@ -179,10 +179,10 @@ static void mark_say(Marker *marker, MarkerGone *gone, ErrorCode code, const cha
 static void mark_say_gone(Marker *marker)
 {
     mark_say(marker, &marker->vanished, CODE_ROWS_VANISHED,
-             "published rows were not there to be marked: somebody else deleted them");
+             "published rows could not be marked: somebody else deleted them");
     mark_say(marker, &marker->replaced, CODE_ROWS_REPLACED,
-             "published rows were not there to be marked: the table now holds other events under "
-             "these numbers, which were left as they are and will be published");
+             "published rows could not be marked: the table now holds other events under these "
+             "numbers, which are unchanged and will be published");
 }
 
 /* Polling: the rows are given up already; how many of them have another event under their number?
@@ -212,7 +212,8 @@ static void mark_lose_table(Marker *marker)
         return;
     }
     AUTO_ERROR err = {0};
-    error_set(&err, CODE_TABLE_REPLACED, "table '%s' is not the one it was: looking at it again",
+    error_set(&err, CODE_TABLE_REPLACED,
+              "table '%s' was replaced (different OID): examining it again",
               marker->options.pipeline->outbox.table);
     marker->options.lost(marker->options.arg, &err);
 }
@@ -305,11 +306,11 @@ static void mark_lose_in_circles(Marker *marker)
 {
     AUTO_ERROR err = {0};
     error_set(&err, CODE_MARKS_WITHOUT_EFFECT,
-              "marks of table '%s' wrote nothing %d times in a row, although the row in %s is ours "
-              "and the table is the right one: connecting again",
+              "marking rows of table '%s' changed nothing %d times in a row, although this relay "
+              "is the publisher in %s and the table is the right one: reconnecting",
               marker->options.pipeline->outbox.table, ROUNDS_MAX + 1, marker->row_table);
     error_hint(&err,
-               "If this comes back: look for a rule or trigger on %s, and for a row-level policy.",
+               "If this repeats, look for a rule, a trigger or a row-level security policy on %s.",
                marker->row_table);
     marker->options.lost(marker->options.arg, &err);
 }
@@ -369,7 +370,7 @@ static void mark_on_done(void *arg, const Error *err)
         char lsn[24];
         (void)put_lsn(lsn, sizeof(lsn), marker->queue.position_sent.lsn);
         error_set(&refused, CODE_PG_PROTOCOL,
-                  "position %s lies beyond the end of the server's log: it was not stored", lsn);
+                  "position %s is beyond the end of the server's WAL: it was not stored", lsn);
         marker->options.lost(marker->options.arg, &refused);
         return;
     }
@@ -425,8 +426,8 @@ static void relocate_on_done(void *arg, const Error *err)
         error_set(&lost, CODE_OWNER_REPLACED,
                   "another relay has written to %s as the publisher of table '%s'",
                   marker->row_table, marker->options.pipeline->outbox.table);
-        error_hint(&lost, "If no other relay publishes this table, somebody changed that row by "
-                          "hand or restored it: this relay finds out what holds by itself.");
+        error_hint(&lost, "If no other relay publishes this table, somebody changed or restored "
+                          "that row. This relay then continues automatically.");
         marker->options.lost(marker->options.arg, &lost);
         return;
     }

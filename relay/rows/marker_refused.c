@@ -18,14 +18,13 @@ bool mark_is_ignored(Marker *marker)
 {
     const PipelineConfig *pipeline = marker->options.pipeline;
     AUTO_ERROR err = {0};
-    error_set(
-        &err, CODE_MARKS_IGNORED,
-        "%zu published rows of %s are as they were after the relay's %s: a trigger or rule of "
-        "the table swallows it",
-        marker->ignored, marker->sql.table->name,
-        pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
-    error_hint(&err, "Let the trigger or rule pass what the relay writes (a trigger that returns "
-                     "NULL drops it), or drop it; the relay goes on by itself.");
+    error_set(&err, CODE_MARKS_IGNORED,
+              "%zu published rows of %s did not change after the relay's %s: a trigger or rule of "
+              "the table discards it",
+              marker->ignored, marker->sql.table->name,
+              pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "DELETE" : "UPDATE");
+    error_hint(&err, "Change or drop the trigger or rule (a trigger that returns NULL discards a "
+                     "change). The relay then continues automatically.");
     bool once = marker->ignored_rounds++ == 0;
     if (marker->draining || marker->options.refused == NULL) {
         if (!once) {
@@ -71,10 +70,10 @@ bool mark_is_rejected(Marker *marker, const Error *err)
                   error_message(err));
         error_caused(&rejected->error, err);
         error_hint(&rejected->error,
-                   "A trigger or a constraint refuses to let the relay's role %s this row: mend "
-                   "it, or let it pass. %s%sThe relay tries again each second and goes on by "
-                   "itself. Do not restart it before: rows that are published and not marked would "
-                   "be published again.",
+                   "A trigger or a constraint refuses to let the relay's role %s this row. Fix it, "
+                   "or make an exception for the role. %s%sThe relay retries every second and "
+                   "continues automatically. Do not restart it before: published rows that are not "
+                   "marked would be duplicated.",
                    pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "delete" : "update",
                    sqlstate_is_of_function(err) ? error_own_hint(err) : "",
                    sqlstate_is_of_function(err) && *error_own_hint(err) != '\0' ? " " : "");

@@ -48,13 +48,13 @@ static bool prune_is_refused(Marker *marker, const Error *err)
     const PipelineConfig *config = marker->options.pipeline;
     AUTO_ERROR refused = {0};
     error_set_as(&refused, err->class, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
-                 "rows of %s that are older than retain are not deleted: %s", config->outbox.table,
-                 error_message(err));
+                 "rows of %s that are older than retain cannot be deleted: %s",
+                 config->outbox.table, error_message(err));
     error_hint(&refused,
-               "A trigger or a constraint refuses the relay's DELETE: mend it, let the relay's "
-               "role pass, or set retain = \"forever\". %s",
+               "A trigger or a constraint refuses the relay's DELETE. Fix it, make an exception "
+               "for the relay's role, or set retain = \"forever\". %s",
                function ? error_own_hint(err) : "");
-    log_error(LOG_WARN, config->name, &refused, "publishing goes on");
+    log_error(LOG_WARN, config->name, &refused, "publishing continues");
     return true;
 }
 

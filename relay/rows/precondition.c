@@ -48,9 +48,8 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
     text_printf(sql,
                 "SELECT %zu AS i, pg_catalog.quote_ident(current_user) AS role, c.sql AS table_sql,"
                 " pg_catalog.current_setting('server_version_num') AS version,"
-                " CASE WHEN session_user <> current_user AND EXISTS (SELECT FROM"
-                " pg_catalog.pg_roles g WHERE g.rolname = 'outbox_relay' AND"
-                " pg_catalog.pg_has_role(session_user, g.oid, 'USAGE')) THEN"
+                " CASE WHEN session_user <> current_user AND"
+                " pg_catalog.pg_has_role(session_user, relay.oid, 'USAGE') THEN"
                 " pg_catalog.quote_ident(session_user) END AS login",
                 index);
     for (size_t i = 0; i < SUBJECT_COUNT; i++) {
@@ -198,7 +197,8 @@ void precondition_say_absent(const OutboxTable *table)
     log_write(
         LOG_INFO, table->config->name, CODE_COLUMNS_ABSENT,
         LOG_FIELDS(log_text("table", table->config->outbox.table), log_text("columns", names.data)),
-        "%s has no columns %s: records go without them", table->config->outbox.table, names.data);
+        "%s has no columns %s: records do not contain them", table->config->outbox.table,
+        names.data);
 }
 
 void precondition_release(PreconditionLook *look)

@@ -39,12 +39,12 @@ static ClassTypes column_types(const NeededColumn *column)
 static const char *column_ddl(const Facts *facts, size_t index)
 {
     if (index == FIELD_SEQ) {
-        return "bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) UNIQUE; -- rewrites the table while "
-               "nobody can use it";
+        return "bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) UNIQUE; -- rewrites the table, which "
+               "nobody can use until then";
     }
     bool marked =
         index == FIELD_PUBLISHED_AT && facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK;
-    return marked ? "timestamptz; -- at once, nothing is rewritten" : NULL;
+    return marked ? "timestamptz; -- immediate, without a rewrite" : NULL;
 }
 
 static bool type_is(const char *type, const char *const *types)
@@ -77,15 +77,15 @@ static char *missing_need(const Facts *facts, const NeededColumn *column, const 
     bool value = column->index == FIELD_PAYLOAD;
     for (size_t i = 0; value && need == NULL && i < count && present[i] != '\0'; i++) {
         if (needed[i].index == FIELD_PAYLOAD_BYTES && present[i] == '-') {
-            need = x_strdup("it is the record's value, and there is no payload_bytes either");
+            need = x_strdup("it is the record's value, and there is no payload_bytes");
         }
     }
     if (need == NULL && column_was_made(facts, column->index)) {
-        need = x_strdup("outboxd migrate made it");
+        need = x_strdup("outboxd migrate created it");
     }
     const OutboxTable *known = facts->outbox;
     if (need == NULL && known->looked_at && (known->absent & TABLE_COLUMN(column->index)) == 0) {
-        need = x_strdup("it was there when this relay began");
+        need = x_strdup("it existed when this relay started");
     }
     return need;
 }
@@ -219,7 +219,7 @@ static bool columns_are_not_in_log(const Facts *facts, Saying *say)
             continue;
         }
         text_printf(&say->message,
-                    "column \"%s\" of %s is generated, and the log does not hold it%s",
+                    "column \"%s\" of %s is generated, and the WAL does not contain it%s",
                     needed[i].name, facts->table,
                     facts->version < POSTGRES_18 ? " before PostgreSQL 18" : "");
         if (facts->version >= POSTGRES_18 && generated[i] == 's') {
@@ -254,12 +254,12 @@ static bool published_has_default(const Facts *facts, Saying *say)
     AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     const char *value = facts_value(facts, "published_default");
     bool generated = *facts_value(facts, "published_generated") != '\0';
-    text_printf(&say->message, "column \"%s\" of %s %s %s: every row would arrive as published",
+    text_printf(&say->message, "column \"%s\" of %s %s %s: every new row would count as published",
                 facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT], facts->table,
                 generated ? "is generated as" : "has the default", value);
     text_printf(&say->remedy,
-                "ALTER TABLE %s ALTER COLUMN %s DROP %s; and set it to NULL in the "
-                "rows that were not published",
+                "ALTER TABLE %s ALTER COLUMN %s DROP %s; then set it to NULL in the rows that were "
+                "not published",
                 facts->table, column, generated ? "EXPRESSION" : "DEFAULT");
     bool null = strncasecmp(value, "NULL", 4) == 0 && (value[4] == '\0' || value[4] == ':');
     return *value != '\0' && !null;
@@ -285,8 +285,8 @@ static bool numbers_may_be_missing(const Facts *facts, Saying *say)
 {
     AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(&say->message,
-                "column %s of %s may be NULL: an event without a number is read by nobody", column,
-                facts->table);
+                "column %s of %s may be NULL: the relay cannot read an event without a number",
+                column, facts->table);
     text_printf(&say->remedy,
                 "UPDATE %s SET %s = DEFAULT WHERE %s IS NULL; ALTER TABLE %s ALTER COLUMN %s SET "
                 "NOT NULL;",
@@ -306,7 +306,8 @@ static bool numbers_are_cached(const Facts *facts, Saying *say)
 
 static bool numbers_go_down(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message, "sequence %s does not only ascend", facts_value(facts, "sequence"));
+    text_printf(&say->message, "sequence %s can descend or start over",
+                facts_value(facts, "sequence"));
     text_printf(&say->remedy, "ALTER SEQUENCE %s INCREMENT 1 NO CYCLE;",
                 facts_value(facts, "sequence"));
     return *facts_value(facts, "increment") == '-' || facts_say(facts, "cycles");
@@ -315,9 +316,9 @@ static bool numbers_go_down(const Facts *facts, Saying *say)
 /* The log has its own order; the table has but this one. */
 static void say_rows_of_table(Saying *say)
 {
-    text_add(&say->message, ": rows that are read from the table, which are those from before the "
-                            "slot and those that wait for their topic, come in the order of their "
-                            "numbers, so events of one key may come out of order");
+    text_add(&say->message, ": rows that are read from the table (those from before the slot, and "
+                            "those that wait for their topic) are published in the order of their "
+                            "numbers, so events of one key may be out of order");
 }
 
 static bool numbers_of_rows_go_down(const Facts *facts, Saying *say)
@@ -346,17 +347,18 @@ static bool are_from_elsewhere(const Facts *facts)
 
 static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message,
-                "column \"%s\" of %s is not numbered by the INSERT itself: a number that was drawn "
-                "earlier may commit later, and its event then comes after younger ones of its key",
-                facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
+    text_printf(
+        &say->message,
+        "column \"%s\" of %s is not numbered by the INSERT itself: a number that was drawn earlier "
+        "may commit later, and its event is then published after newer ones of its key",
+        facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
     return are_from_elsewhere(facts);
 }
 
 static const char DRAWN_BY_INSERT[] =
-    "let the INSERT draw it (GENERATED ALWAYS AS IDENTITY), or see that every topic is there: what "
-    "comes from the log alone is in the order of commits";
+    "let the INSERT draw it (GENERATED ALWAYS AS IDENTITY), or make sure that every topic exists: "
+    "events read from the WAL are in the order of commits";
 
 static bool numbers_of_rows_come_from_elsewhere(const Facts *facts, Saying *say)
 {
@@ -388,8 +390,8 @@ static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
 {
     const char *increment = facts_value(facts, "increment");
     text_printf(&say->message,
-                "sequence %s has INCREMENT %s, as for an application that hands out the numbers "
-                "between by itself (hi/lo): events of one key may then come out of order",
+                "sequence %s has INCREMENT %s, as for an application that assigns the numbers in "
+                "between itself (hi/lo), so events of one key may be out of order",
                 facts_value(facts, "sequence"), increment);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
     return are_in_blocks(facts);
@@ -398,9 +400,10 @@ static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
 static bool numbers_are_not_unique(const Facts *facts, Saying *say)
 {
     AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
-    text_printf(&say->message,
-                "no unique index on \"%s\" of %s: two rows of one number may be marked together",
-                facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
+    text_printf(
+        &say->message,
+        "no unique index on \"%s\" of %s: two rows with the same number may be marked together",
+        facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
     return facts->pipeline->outbox.on_publish != ON_PUBLISH_KEEP &&
            *facts_value(facts, "kind") == 'r' && column_is_there(facts, FIELD_SEQ) &&
@@ -411,16 +414,17 @@ static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
 {
     AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
     AUTO_TEXT published = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
-    text_printf(
-        &say->message, "no index on the unpublished rows of %s: the published ones slow %s down",
-        facts->table,
-        facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count" : "each poll");
+    text_printf(&say->message,
+                "no index on the unpublished rows of %s: published rows slow down %s", facts->table,
+                facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count"
+                                                        : "each poll");
     bool partitioned = *facts_value(facts, "kind") == 'p'; /* which takes no CONCURRENTLY */
     text_printf(&say->remedy, "CREATE INDEX %sON %s (%s) WHERE %s IS NULL;%s",
                 partitioned ? "" : "CONCURRENTLY ", facts->table, column, published,
-                partitioned ? " (writers wait meanwhile; without that: ON ONLY, then CONCURRENTLY "
-                              "on each partition, then ALTER INDEX ... ATTACH PARTITION)"
-                            : "");
+                partitioned
+                    ? " (writers wait until it is done; to avoid that: ON ONLY, then CONCURRENTLY "
+                      "on each partition, then ALTER INDEX ... ATTACH PARTITION)"
+                    : "");
     return facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK &&
            column_is_there(facts, FIELD_SEQ) && column_is_there(facts, FIELD_COUNT) &&
            facts_deny(facts, "indexed");

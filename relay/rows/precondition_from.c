@@ -10,6 +10,11 @@
  *   b, entry     the publication, and its entries that carry the table
  *   shut         a schema that the role may not use
  *   s            the slot
+ *   stranger     who has the publisher's lock, or waits for it, and is no relay
+ *
+ * Planning is most of what a look costs: of a session's first some 80 %, and there are two of those
+ * whenever a relay starts. So a schema's name is written by regnamespace instead of a join, and
+ * where a view of the system joins what is not asked for, its function is asked.
  *
  * Everything is qualified. Columns that only later versions have are reached through to_jsonb. */
 #include <stdlib.h>
@@ -21,6 +26,8 @@
 #include "rows/precondition_internal.h"
 
 #define PG "pg_catalog."
+/* A schema as SQL writes it: what an oid, behind which it stands, is cast to. */
+#define SCHEMA "::" PG "regnamespace::text"
 
 NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 {
@@ -116,10 +123,10 @@ static void add_tree(const PipelineConfig *pipeline, int version, Text *sql)
                      "min(k.breaking) AS breaking, " PG
                      "min(k.sql) FILTER (WHERE k.breaking IS NOT NULL) AS breaks"
                      " FROM (SELECT k.oid, k.relkind, k.relpersistence, k.relispartition,"
-                     " CASE WHEN k.relkind = 'f' THEN (SELECT " PG "quote_ident(y.nspname) || '.'"
-                     "  || " PG "quote_ident(x.relname) FROM " PG "pg_inherits h JOIN " PG
-                     "pg_class x ON x.oid = h.inhparent JOIN " PG "pg_namespace y ON y.oid ="
-                     "  x.relnamespace WHERE h.inhrelid = k.oid LIMIT 1) END AS parent,");
+                     " CASE WHEN k.relkind = 'f' THEN (SELECT x.relnamespace" SCHEMA
+                     " || '.' || " PG "quote_ident(x.relname)"
+                     " FROM " PG "pg_inherits h JOIN " PG "pg_class x ON x.oid = h.inhparent"
+                     "  WHERE h.inhrelid = k.oid LIMIT 1) END AS parent,");
     text_printf(sql, " %s AS covered, %s%s AS filtered, %s%s AS listed,", covered,
                 hidden != NULL ? hidden : "", hidden != NULL ? "prqual IS NOT NULL)" : "false",
                 hidden != NULL ? hidden : "", hidden != NULL ? "prattrs IS NOT NULL)" : "false");
@@ -130,9 +137,8 @@ static void add_tree(const PipelineConfig *pipeline, int version, Text *sql)
         "  CASE k.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident"
         "  ELSE false END) THEN (SELECT " PG "min(q.pubname::text) FROM " PG "pg_publication q"
         "  WHERE %s AND %s) END AS breaking,"
-        " " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
-        " FROM t JOIN " PG "pg_class k ON k.oid = t.oid"
-        " JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
+        " k.relnamespace" SCHEMA " || '.' || " PG "quote_ident(k.relname)"
+        " AS sql FROM t JOIN " PG "pg_class k ON k.oid = t.oid"
         " CROSS JOIN LATERAL (SELECT ARRAY(SELECT k.oid UNION SELECT a.relid::oid FROM"
         "  " PG "pg_partition_ancestors(k.oid) a) AS oids) up) k) tree ON true",
         operations, breaking);
@@ -171,8 +177,8 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
         "  WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped) pub ON true"
         " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attidentity, q.seqrelid, q.seqcache,"
         "  q.seqincrement, q.seqcycle, coalesce(w.drawn, false) AS drawn,"
-        "  " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(x.relname) AS sql"
-        "  FROM " PG "pg_attribute a"
+        "  x.relnamespace" SCHEMA " || '.' || " PG "quote_ident(x.relname)"
+        " AS sql FROM " PG "pg_attribute a"
         "  LEFT JOIN LATERAL (SELECT o.oid, o.drawn FROM (SELECT d.objid AS oid,"
         "    a.attidentity <> '' AS drawn FROM " PG "pg_depend d WHERE d.refobjid = c.oid"
         "    AND d.refobjsubid = a.attnum AND d.refclassid = 'pg_catalog.pg_class'::regclass"
@@ -184,7 +190,6 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
         "    WHERE q.seqrelid = o.oid) ORDER BY o.drawn DESC LIMIT 1) w ON true"
         "  LEFT JOIN " PG "pg_sequence q ON q.seqrelid = w.oid"
         "  LEFT JOIN " PG "pg_class x ON x.oid = q.seqrelid"
-        "  LEFT JOIN " PG "pg_namespace n ON n.oid = x.relnamespace"
         "  WHERE a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped) sq ON true",
         published, seq);
 }
@@ -241,13 +246,13 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
                    pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ||
                    pipeline->wal.messages;
     text_printf(sql,
-                " LEFT JOIN LATERAL (SELECT n.oid, " PG "quote_ident(n.nspname) AS sql,"
-                "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = n.oid"
+                " LEFT JOIN LATERAL (SELECT w.oid, w.oid" SCHEMA " AS sql,"
+                "  EXISTS (SELECT FROM " PG "pg_class g WHERE g.relnamespace = w.oid"
                 "   AND " COMPANION_IS_MIGRATION(
-                    "g") ") AS ours FROM (VALUES (1, c.relnamespace)%s%s)"
-                         "  AS w(i, oid) JOIN " PG "pg_namespace n ON n.oid = w.oid"
+                    "g") ") AS ours"
+                         "  FROM (VALUES (1, c.relnamespace)%s%s) AS w(i, oid)"
                          "  WHERE NOT " PG
-                         "has_schema_privilege(n.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
+                         "has_schema_privilege(w.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
                          " shut ON true",
                 wal ? ", (2, p.nsp)" : ", (2, u.nsp)", letters ? ", (3, d.nsp)" : "");
 }
@@ -267,4 +272,5 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
     add_columns(pipeline, sql);
     add_closed_schema(pipeline, sql);
     add_slot(pipeline, sql);
+    precondition_add_strangers(sql);
 }

@@ -9,10 +9,9 @@
 #include "rows/precondition_internal.h"
 
 #define PG "pg_catalog."
-#define DEPENDS(class, oid)                                                                        \
-    PG "pg_depend d ON d.classid = 'pg_catalog." class "'::regclass AND d.objid = " oid            \
-                                                       " AND d.refclassid = "                      \
-                                                       "'pg_catalog.pg_proc'::regclass"
+/* A schema as SQL writes it, behind its oid: pg_namespace is not joined for it, as each join makes
+ * the plan of all that stands beside it dearer. */
+#define SCHEMA "::" PG "regnamespace::text"
 
 /* The events that fire it (i, u, d), what it is called by, the function, its owner, the path that
  * it would need at least; a unit separator between them, a record separator behind each but the
@@ -27,61 +26,50 @@ static const char FIRED[] =
     "  JOIN t ON h.inhparent = t.oid)"
     " SELECT " PG "string_agg(" PG "concat_ws(" PG "chr(31), f.event, f.what, f.sql, f.owner,"
     "  f.path), " PG "chr(30) ORDER BY f.sql) FROM (SELECT DISTINCT ON (p.oid, w.event) w.event,"
-    "   w.what || ' of ' || " PG "quote_ident(y.nspname) || '.' || " PG "quote_ident(x.relname)"
+    "   w.what || ' of ' || x.relnamespace" SCHEMA " || '.' || " PG "quote_ident(x.relname)"
     "    AS what,"
-    "   " PG "quote_ident(n.nspname) || '.' || " PG "quote_ident(p.proname) || '(' ||"
+    "   p.pronamespace" SCHEMA " || '.' || " PG "quote_ident(p.proname) || '(' ||"
     "   " PG "pg_get_function_identity_arguments(p.oid) || ')' AS sql,"
     "   " PG "quote_ident(" PG "pg_get_userbyid(p.proowner)) AS owner,"
-    "   " PG "concat_ws(', ', " PG "quote_ident(n.nspname), CASE WHEN x.relnamespace <> n.oid THEN"
-    "    " PG "quote_ident(y.nspname) END) AS path"
-    "   FROM (SELECT t.oid AS rel, g.tgfoid AS function, 'trigger ' || " PG "quote_ident(g.tgname)"
-    "     AS what, " PG
-    "concat(CASE WHEN g.tgtype & 4 <> 0 THEN 'i' END, CASE WHEN g.tgtype & 16 <> 0"
-    "     AND (g.tgattr::text = '' OR EXISTS (SELECT FROM " PG "pg_attribute a JOIN " PG
-    "pg_attribute r ON r.attrelid = c.oid AND r.attnum = pub.attnum WHERE a.attrelid = g.tgrelid"
-    "      AND a.attnum = ANY (g.tgattr) AND a.attname = r.attname)) THEN 'u' END, CASE WHEN"
-    "     g.tgtype & 8 <> 0 THEN 'd' END) AS event FROM t JOIN " PG "pg_trigger g"
-    "     ON g.tgrelid = t.oid WHERE g.tgenabled IN ('O', 'A')"
+    "   " PG "concat_ws(', ', p.pronamespace" SCHEMA ","
+    "    CASE WHEN x.relnamespace <> p.pronamespace THEN x.relnamespace" SCHEMA " END) AS path"
+    "   FROM t JOIN " PG "pg_class x ON x.oid = t.oid CROSS JOIN LATERAL ("
+    "    SELECT g.tgfoid AS function, 'trigger ' || " PG "quote_ident(g.tgname) AS what,"
+    "     " PG "concat(CASE WHEN g.tgtype & 4 <> 0 THEN 'i' END, CASE WHEN g.tgtype & 16 <> 0"
+    "      AND (g.tgattr::text = '' OR EXISTS (SELECT FROM " PG "pg_attribute a"
+    "       JOIN " PG "pg_attribute r ON r.attrelid = c.oid AND r.attnum = pub.attnum"
+    "       WHERE a.attrelid = g.tgrelid AND a.attnum = ANY (g.tgattr)"
+    "       AND a.attname = r.attname)) THEN 'u' END,"
+    "      CASE WHEN g.tgtype & 8 <> 0 THEN 'd' END) AS event"
+    "     FROM " PG "pg_trigger g WHERE g.tgrelid = t.oid AND g.tgenabled IN ('O', 'A')"
     "     AND (g.tgtype & 1 = 1 OR g.tgrelid = c.oid)"
-    "    UNION ALL SELECT t.oid, d.refobjid, 'default of column ' || " PG "quote_ident(a.attname),"
-    "     'i' FROM t JOIN " PG "pg_attrdef f ON f.adrelid = t.oid"
-    "     JOIN " PG "pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum"
-    "     JOIN " DEPENDS(
-        "pg_attrdef",
-        "f.oid") ""
-                 "    UNION ALL SELECT t.oid, d.refobjid, 'constraint ' || " PG
-                 "quote_ident(k.conname), 'iu'"
-                 "     FROM t JOIN " PG "pg_constraint k ON k.conrelid = t.oid AND k.contype = 'c'"
-                 "     JOIN " DEPENDS(
-                     "pg_constraint",
-                     "k.oid") ""
-                              "    UNION ALL SELECT t.oid, d.refobjid, 'index ' || " PG
-                              "quote_ident(i.relname), 'iu'"
-                              "     FROM t JOIN " PG "pg_index e ON e.indrelid = t.oid"
-                              "     JOIN " PG "pg_class i ON i.oid = e.indexrelid"
-                              "     JOIN " DEPENDS(
-                                  "pg_class",
-                                  "i.oid") ") w"
-                                           "   JOIN " PG "pg_proc p ON p.oid = w.function"
-                                           "   JOIN " PG "pg_namespace n ON n.oid = p.pronamespace"
-                                           "   JOIN " PG "pg_language l ON l.oid = p.prolang"
-                                           "   JOIN " PG "pg_class x ON x.oid = w.rel"
-                                           "   JOIN " PG "pg_namespace y ON y.oid = x.relnamespace"
-                                           "   WHERE w.event <> '' AND l.lanname NOT IN "
-                                           "('internal', 'c') AND NOT EXISTS (SELECT "
-                                           "FROM " PG "unnest("
-                                           "    p.proconfig) AS s(setting) WHERE s.setting LIKE "
-                                           "'search_path=%')"
-                                           "   AND " PG "to_jsonb(p) ->> 'prosqlbody' IS NULL"
-                                           /* ours qualify all that they name */
-                                           "   AND NOT EXISTS (SELECT FROM " PG "pg_class m WHERE"
-                                           "    m.relnamespace = n.oid AND m.relowner = p.proowner "
-                                           "AND " COMPANION_IS_MIGRATION(
-                                               "m") ")"
-                                                    "   ORDER BY p.oid, w.event, w.rel <> c.oid, "
-                                                    "w.what) f) "
-                                                    "AS "
-                                                    "fired_without_path";
+    "    UNION ALL SELECT d.refobjid, o.what, o.event FROM ("
+    "      SELECT 'pg_catalog.pg_attrdef'::regclass AS class, f.oid, 'default of column ' ||"
+    "       " PG "quote_ident(a.attname) AS what, 'i' AS event FROM " PG "pg_attrdef f"
+    "       JOIN " PG "pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum"
+    "       WHERE f.adrelid = t.oid"
+    "      UNION ALL SELECT 'pg_catalog.pg_constraint'::regclass, k.oid,"
+    "       'constraint ' || " PG "quote_ident(k.conname), 'iu' FROM " PG "pg_constraint k"
+    "       WHERE k.conrelid = t.oid AND k.contype = 'c'"
+    "      UNION ALL SELECT 'pg_catalog.pg_class'::regclass, i.oid,"
+    "       'index ' || " PG "quote_ident(i.relname), 'iu' FROM " PG "pg_index e"
+    "       JOIN " PG "pg_class i ON i.oid = e.indexrelid WHERE e.indrelid = t.oid) o"
+    "     JOIN " PG "pg_depend d ON d.classid = o.class AND d.objid = o.oid"
+    "     AND d.refclassid = 'pg_catalog.pg_proc'::regclass) w"
+    /* Behind OFFSET 0 one function is looked up at a time: else all of the database are read. */
+    "   CROSS JOIN LATERAL (SELECT p.oid, p.proname, p.pronamespace, p.proowner"
+    "    FROM " PG "pg_proc p WHERE p.oid = w.function"
+    "    AND p.prolang NOT IN (12, 13)" /* internal, c: the same everywhere */
+    "    AND NOT EXISTS (SELECT FROM " PG "unnest(p.proconfig) AS s(setting)"
+    "     WHERE s.setting LIKE 'search_path=%')"
+    "    AND " PG "to_jsonb(p) ->> 'prosqlbody' IS NULL"
+    /* ours qualify all that they name */
+    "    AND NOT EXISTS (SELECT FROM " PG "pg_class m WHERE m.relnamespace = p.pronamespace"
+    "     AND m.relowner = p.proowner AND " COMPANION_IS_MIGRATION(
+        "m") ")"
+             "    OFFSET 0) p"
+             "   WHERE w.event <> ''"
+             "   ORDER BY p.oid, w.event, t.oid <> c.oid, w.what) f) AS fired_without_path";
 
 enum { EVENT, WHAT, FUNCTION, OWNER, SEARCHED, FIELDS };
 
@@ -89,12 +77,12 @@ static void say_function(const Facts *facts, char *const *fields, const char *do
 {
     text_printf(&say->message,
                 "%s runs %s of role %s whenever rows are %s, as role %s: it has no search_path of "
-                "its own, and with ours (pg_catalog, pg_temp) finds nothing that it names without "
-                "a schema",
+                "its own, and with that of the relay (pg_catalog, pg_temp) it finds nothing that "
+                "it names without a schema",
                 fields[WHAT], fields[FUNCTION], fields[OWNER], done, facts->role);
     text_printf(&say->remedy,
-                "ALTER FUNCTION %s SET search_path = %s, pg_temp; and name there each schema that "
-                "it needs",
+                "ALTER FUNCTION %s SET search_path = %s, pg_temp; and list each schema that the "
+                "function needs",
                 fields[FUNCTION], fields[SEARCHED]);
 }
 

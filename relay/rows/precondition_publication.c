@@ -25,8 +25,8 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
     bool running = facts->reader & PRECONDITION_RUNNING;
     if (has_slot && !running) {
         text_printf(&say->message,
-                    "no publication \"%s\", but slot \"%s\" is there: a publication must be "
-                    "older than its slot",
+                    "publication \"%s\" does not exist, but slot \"%s\" does: a publication must "
+                    "be older than its slot",
                     pipeline->wal.publication, pipeline->wal.slot);
         text_printf(&say->remedy,
                     "%s SELECT pg_drop_replication_slot('%s'); then outboxd run --new-slot", create,
@@ -35,12 +35,14 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
     }
     if (running) {
         text_printf(&say->message,
-                    "publication \"%s\" is gone: what is inserted meanwhile is not in the stream",
+                    "publication \"%s\" was dropped: events that are inserted until it exists "
+                    "again are not in the stream",
                     pipeline->wal.publication);
         text_add(&say->remedy, create);
         return missing;
     }
-    text_printf(&say->message, "no publication \"%s\", and the relay's role may not create it",
+    text_printf(&say->message,
+                "publication \"%s\" does not exist, and the relay's role may not create it",
                 pipeline->wal.publication);
     text_printf(&say->remedy, "an administrator runs: %s", create);
     return missing && !facts_say(facts, "may_create");
@@ -50,7 +52,7 @@ static bool table_is_not_published(const Facts *facts, Saying *say)
 {
     AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     text_printf(&say->message,
-                "publication \"%s\" does not publish %s: its events would never arrive",
+                "publication \"%s\" does not publish %s: its events would never be published",
                 facts->pipeline->wal.publication, facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s ADD TABLE %s;", name, facts->table);
     return publication_is_there(facts) && facts_deny(facts, "covers_root");
@@ -83,7 +85,7 @@ static bool parts_are_not_published(const Facts *facts, Saying *say)
     const char *which = facts_value(facts, "uncovered");
     text_printf(&say->message,
                 "publication \"%s\" does not publish %s, which belongs to %s: its events would "
-                "never arrive",
+                "never be published",
                 facts->pipeline->wal.publication, which, facts->table);
     text_printf(&say->remedy, "ALTER PUBLICATION %s ADD TABLE ONLY %s;", name, which);
     return publication_is_there(facts) && facts_say(facts, "covers_root") && *which != '\0';
@@ -97,7 +99,7 @@ static bool changes_need_identity(const Facts *facts, Saying *say)
     AUTO_TEXT name = ident_quote(publication);
     text_printf(&say->message,
                 "publication \"%s\" publishes updates or deletes of %s, which has no replica "
-                "identity: PostgreSQL refuses every such statement on it",
+                "identity: PostgreSQL refuses every UPDATE or DELETE that it covers",
                 publication, facts_value(facts, "breaks"));
     if (facts->pipeline->capture == CAPTURE_WAL &&
         strcmp(publication, facts->pipeline->wal.publication) == 0) {
@@ -115,8 +117,8 @@ static bool more_than_inserts_is_published(const Facts *facts, Saying *say)
 {
     AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
     text_printf(&say->message,
-                "publication \"%s\" publishes more than inserts: every row is sent again when it "
-                "is marked or removed",
+                "publication \"%s\" publishes more than inserts: PostgreSQL sends every row again "
+                "when it is marked or deleted",
                 facts->pipeline->wal.publication);
     text_printf(&say->remedy, "ALTER PUBLICATION %s SET (publish = 'insert');", name);
     return facts_say(facts, "covers_root") && facts_say(facts, "changes") &&

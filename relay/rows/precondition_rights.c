@@ -119,7 +119,7 @@ static const char *letters_are_needed_by(const PipelineConfig *pipeline)
 static bool letters_have_no_table(const Facts *facts, Saying *say)
 {
     const char *option = letters_are_needed_by(facts->pipeline);
-    text_printf(&say->message, "no table outbox.dead_letter, needed by %s",
+    text_printf(&say->message, "table outbox.dead_letter does not exist, needed by %s",
                 option != NULL ? option : "");
     text_add(&say->remedy, "outboxd migrate");
     bool told = PQfnumber(facts->result, "dead_letter") >= 0;
@@ -141,9 +141,10 @@ static bool letters_are_hidden(const Facts *facts, Saying *say)
 {
     const char *option = letters_are_needed_by(facts->pipeline);
     const char *table = facts_value(facts, "dead_letter");
-    text_printf(&say->message,
-                "row security of %s applies to role %s: no dead letter can be stored, needed by %s",
-                table, facts->role, option != NULL ? option : "");
+    text_printf(
+        &say->message,
+        "row-level security of %s applies to role %s: no dead letter can be stored, needed by %s",
+        table, facts->role, option != NULL ? option : "");
     bool forced = facts_say(facts, "letters_forced"); /* the role is the owner */
     if (!forced) {
         text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
@@ -157,7 +158,7 @@ static bool letters_are_hidden(const Facts *facts, Saying *say)
 
 static bool position_has_no_table(const Facts *facts, Saying *say)
 {
-    text_add(&say->message, "no table outbox.position");
+    text_add(&say->message, "table outbox.position does not exist");
     text_add(&say->remedy, "outboxd migrate --capture wal");
     bool told = PQfnumber(facts->result, "position") >= 0;
     return told && *facts_value(facts, "position") == '\0';
@@ -174,9 +175,10 @@ static bool position_is_closed(const Facts *facts, Saying *say)
 
 static bool publisher_is_closed(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message,
-                "role %s may not read and write %s, where the relay proves that it alone published",
-                facts->role, facts_value(facts, "publisher"));
+    text_printf(
+        &say->message,
+        "role %s may not read and write %s, where the relay proves that it is the only publisher",
+        facts->role, facts_value(facts, "publisher"));
     remedy_add_grant(facts, "relay_claims", "SELECT, INSERT, UPDATE, DELETE",
                      facts_value(facts, "publisher"), true, &say->remedy);
     return facts_deny(facts, "claims");
@@ -184,11 +186,10 @@ static bool publisher_is_closed(const Facts *facts, Saying *say)
 
 static bool history_is_unproven(const Facts *facts, Saying *say)
 {
-    text_add(
-        &say->message,
-        "no table outbox.publisher: the relay cannot tell when this server was put back to an "
-        "older copy of itself, when another relay published meanwhile, or, after a restart, that "
-        "the table was renamed and made anew while rows of it were unpublished");
+    text_add(&say->message,
+             "table outbox.publisher does not exist: the relay cannot detect that this server was "
+             "restored to an older copy, that another relay published in between, or, after a "
+             "restart, that the table was renamed and created again with unpublished rows");
     text_add(&say->remedy, "outboxd migrate");
     bool told = PQfnumber(facts->result, "publisher") >= 0;
     return told && *facts_value(facts, "publisher") == '\0';
@@ -197,8 +198,8 @@ static bool history_is_unproven(const Facts *facts, Saying *say)
 static bool message_is_forbidden(const Facts *facts, Saying *say)
 {
     text_printf(&say->message,
-                "role %s may not execute pg_logical_emit_message, which the relay does once before "
-                "it reads the rows from before the slot",
+                "role %s may not execute pg_logical_emit_message, which the relay calls once "
+                "before it reads the rows from before the slot",
                 facts->role);
     text_printf(&say->remedy,
                 "GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, "

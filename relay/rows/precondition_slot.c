@@ -36,7 +36,8 @@ static bool slot_is_foreign(const Facts *facts, Saying *say)
 static bool slots_are_all_taken(const Facts *facts, Saying *say)
 {
     long places = strtol(facts_value(facts, "slot_places"), NULL, 10);
-    text_printf(&say->message, "all %ld places of max_replication_slots are taken", places);
+    text_printf(&say->message, "all %ld slots that max_replication_slots allows are in use",
+                places);
     text_printf(&say->remedy,
                 "ALTER SYSTEM SET max_replication_slots = %ld; then restart PostgreSQL; or free a "
                 "place: SELECT slot_name, active FROM pg_replication_slots;",
@@ -46,10 +47,10 @@ static bool slots_are_all_taken(const Facts *facts, Saying *say)
 
 static bool slot_is_left_over(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message,
-                "slot \"%s\" is there although the pipeline polls; nobody reads it, and it holds "
-                "back %s of WAL",
-                facts->pipeline->wal.slot, facts_value(facts, "slot_retains"));
+    text_printf(
+        &say->message,
+        "slot \"%s\" exists although the pipeline polls; nobody reads it, and it retains %s of WAL",
+        facts->pipeline->wal.slot, facts_value(facts, "slot_retains"));
     text_printf(&say->remedy, "SELECT pg_drop_replication_slot('%s');", facts->pipeline->wal.slot);
     return *facts_value(facts, "slot_name") != '\0' && facts_say(facts, "slot_here") &&
            strcmp(facts_value(facts, "slot_plugin"), "pgoutput") == 0 &&

@@ -8,9 +8,10 @@
 
 static bool server_is_standby(const Facts *facts, Saying *say)
 {
-    text_add(&say->message, "the server is a standby; rows cannot be marked there, nor positions "
-                            "written");
-    text_add(&say->remedy, "Use a DSN of the primary, or target_session_attrs=read-write.");
+    text_add(&say->message,
+             "the server is a standby, where the relay can neither mark rows nor write positions");
+    text_add(&say->remedy, "Connect to the primary: correct database.dsn, or add "
+                           "target_session_attrs=read-write to it.");
     say->heals = true;
     return facts_say(facts, "in_recovery");
 }
@@ -36,10 +37,10 @@ const size_t PRECONDITIONS_SERVER_COUNT = sizeof(PRECONDITIONS_SERVER) / sizeof(
 
 static bool table_is_missing(const Facts *facts, Saying *say)
 {
-    text_printf(&say->message, "no table %s in database \"%s\"", facts->pipeline->outbox.table,
-                facts_value(facts, "database"));
+    text_printf(&say->message, "table %s does not exist in database \"%s\"",
+                facts->pipeline->outbox.table, facts_value(facts, "database"));
     text_printf(&say->remedy,
-                "make the outbox: outboxd migrate%s; or name your own table in pipelines.table",
+                "create the outbox: outboxd migrate%s; or name your own table in pipelines.table",
                 facts->pipeline->capture == CAPTURE_WAL ? " --capture wal" : "");
     return *facts_value(facts, "table_oid") == '\0';
 }
@@ -47,7 +48,7 @@ static bool table_is_missing(const Facts *facts, Saying *say)
 static bool table_is_of_other_kind(const Facts *facts, Saying *say)
 {
     char kind = *facts_value(facts, "kind");
-    text_printf(&say->message, "%s is no table, but a %s: it has no rows of its own to publish",
+    text_printf(&say->message, "%s is not a table but a %s: it has no rows of its own to publish",
                 facts->table,
                 kind == 'v'   ? "view"
                 : kind == 'm' ? "materialized view"
@@ -63,10 +64,10 @@ static bool table_is_unlogged(const Facts *facts, Saying *say)
     const char *remedy = facts_value(facts, "set_logged");
     bool wal = facts->pipeline->capture == CAPTURE_WAL;
     text_printf(&say->message, "%s is %s: %s", which, *remedy != '\0' ? "unlogged" : "temporary",
-                wal ? "the WAL does not hold its rows" : "a crash of PostgreSQL empties it");
+                wal ? "the WAL does not contain its rows" : "a crash of PostgreSQL empties it");
     text_add(&say->remedy, *remedy != '\0'
                                ? remedy
-                               : "name in pipelines.table a table that lasts and that all see");
+                               : "name in pipelines.table a permanent table that all sessions see");
     return *which != '\0';
 }
 
@@ -74,10 +75,10 @@ static bool table_has_foreign_parts(const Facts *facts, Saying *say)
 {
     const char *which = facts_value(facts, "foreigners");
     text_printf(&say->message,
-                "%s belongs to %s and is a foreign table: neither its locks nor its log tell what "
+                "%s belongs to %s and is a foreign table: its locks and its WAL do not show what "
                 "is committed there",
                 which, facts->table);
-    text_printf(&say->remedy, "%s and publish that server's outbox by a relay of its own",
+    text_printf(&say->remedy, "%s and publish that server's outbox with a separate relay",
                 facts_value(facts, "detach_foreigners"));
     return *which != '\0';
 }
@@ -88,8 +89,8 @@ static bool rows_are_hidden(const Facts *facts, Saying *say)
 {
     const char *tables = facts_value(facts, "hidden_in");
     text_printf(&say->message,
-                "row security hides rows of %s from role %s, or may do so whenever a policy "
-                "changes: they would never be published, or never be marked",
+                "row-level security hides rows of %s from role %s, or may do so when a policy "
+                "changes: these rows would never be published, or never be marked",
                 tables, facts->role);
     if (!facts_say(facts, "forced")) { /* else the role is the owner */
         text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);

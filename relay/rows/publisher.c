@@ -80,10 +80,10 @@ Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult
     error_set(err, CODE_POSTGRES_POOLER,
               "a connection pooler stands between outboxd and PostgreSQL");
     return error_hint(
-        err, replication ? "Connect to PostgreSQL itself: replication does not pass a pooler."
-                         : "Connect to PostgreSQL itself, or, if the pooler pools sessions, set "
-                           "database.pooler = \"session\": a transaction pooler would hand the "
-                           "publisher's lock to somebody else.");
+        err, replication ? "Connect directly: poolers do not support replication connections."
+                         : "Connect to PostgreSQL directly. If the pooler is in session mode, you "
+                           "may set database.pooler = \"session\" instead. In transaction mode it "
+                           "would hand the publisher's lock to another client.");
 }
 
 /* A third of the lease: the connection that holds the lock must be free for the next question of

@@ -22,10 +22,9 @@ void repeats_judge(Repeats *repeats, const char *place, Error *err)
         return;
     }
     err->class = ERROR_FATAL;
-    error_hint(
-        err,
-        "This came %d times at the same place (%.160s). Look for what stands between outboxd "
-        "and PostgreSQL and alters what it passes on, and for messages in the server's log. "
-        "Nothing was skipped: start again when it is mended.",
-        REPEATS_MAX, here);
+    error_hint(err,
+               "This happened %d times at the same position (%.160s). Look for something between "
+               "outboxd and PostgreSQL that alters the data, and for messages in the server's log. "
+               "No event was skipped. Start again when this is fixed.",
+               REPEATS_MAX, here);
 }

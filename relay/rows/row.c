@@ -183,7 +183,7 @@ Status row_read_message(Slice content, const Schema *schema, int64_t bytes_max, 
         batch_take_back(batch);
         batch->bytes -= content.length + event_bytes(*ret_event);
         return error_set(err, CODE_MESSAGE_MALFORMED,
-                         "field %d of a message is empty, or no text in UTF-8", (int)odd);
+                         "field %d of a message is empty, or not valid UTF-8", (int)odd);
     }
     return OK;
 }

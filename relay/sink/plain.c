@@ -17,10 +17,10 @@ static void plain_reopen(Sink *sink)
     sink->events.reopened(sink->events.arg);
 }
 
-static void plain_status(const Sink *sink, Text *json)
+static void plain_status(const Sink *sink, json_t *status)
 {
     (void)sink;
-    (void)json;
+    (void)status;
 }
 
 static void plain_free(Sink *sink)

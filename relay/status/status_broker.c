@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
+#include "base/document.h"
 #include "command/screen.h"
 #include "config/lists.h"
 #include "groups/groups_ask.h"
@@ -29,7 +29,7 @@ static void broker_count(const Config *config, StatusBroker *found)
     } else {
         error_set(&found->error, CODE_KAFKA_UNREACHABLE, "no Kafka broker of '%s' answers: %s",
                   config->kafka.brokers, rd_kafka_err2str(code));
-        error_hint(&found->error, "Check kafka.brokers and that the brokers are up.");
+        error_hint(&found->error, "Check kafka.brokers, and whether the brokers are running.");
     }
     rd_kafka_destroy(rk);
 }
@@ -99,15 +99,16 @@ void status_broker_add_screen(const StatusBroker *found, const Config *config, b
     status_groups_add(found->groups, colours, out);
 }
 
-void status_broker_add_json(const StatusBroker *found, const Config *config, Text *json)
+void status_broker_status(const StatusBroker *found, const Config *config, json_t *status)
 {
-    text_printf(json, ",\"kafka\":{\"connected\":%s,\"broker_count\":%d,\"brokers\":",
-                found->brokers > 0 ? "true" : "false", found->brokers);
-    text_add_json(json, slice_of(config->kafka.brokers));
-    text_add(json, ",\"error\":");
-    text_add_json(json, found->brokers > 0 ? SLICE_NULL : slice_of(error_message(&found->error)));
-    text_add(json, "},\"consumer_groups\":");
-    char *groups = found->groups != NULL ? json_dumps(found->groups, JSON_COMPACT) : NULL;
-    text_add_foreign_json(json, groups != NULL ? groups : "null");
-    free(groups);
+    json_t *kafka = document_object(status, "kafka");
+    document_bool(kafka, "connected", found->brokers > 0);
+    document_count(kafka, "broker_count", found->brokers);
+    document_text(kafka, "brokers", config->kafka.brokers);
+    document_text(kafka, "error", found->brokers > 0 ? NULL : error_message(&found->error));
+    if (found->groups != NULL) {
+        (void)json_object_set(status, "consumer_groups", found->groups);
+    } else {
+        document_null(status, "consumer_groups");
+    }
 }

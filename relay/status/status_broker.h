@@ -23,5 +23,5 @@ void status_broker_free(StatusBroker *found);
 /** Appends the screen. */
 void status_broker_add_screen(const StatusBroker *found, const Config *config, bool colours,
                               Text *out);
-/** Appends the members "kafka" and "consumer_groups", with a leading comma. */
-void status_broker_add_json(const StatusBroker *found, const Config *config, Text *json);
+/** Sets the members "kafka" and "consumer_groups". */
+void status_broker_status(const StatusBroker *found, const Config *config, json_t *status);

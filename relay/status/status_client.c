@@ -67,7 +67,8 @@ static Status client_open(const char *listen, int64_t deadline_us, int *ret_fd, 
         return FAILED;
     }
     if (address.port == 0) {
-        return client_silent(listen, "port 0 is any free port, and nobody knows which", err);
+        return client_silent(listen,
+                             "port 0 stands for any free port, so the command cannot know it", err);
     }
     char port[8];
     (void)snprintf(port, sizeof(port), "%u", address.port);
@@ -135,12 +136,13 @@ Status status_client_body(const char *listen, const Text *answer, Text *body, Er
     const char *end = strstr(text, "\r\n\r\n");
     if (strncmp(text, PROTOCOL, sizeof(PROTOCOL) - 1) != 0 || end == NULL ||
         strlen(text) < sizeof("HTTP/1.1 200") - 1) {
-        error_set(err, CODE_RELAY_ANSWER, "what answers at %s is not outboxd: no HTTP", listen);
+        error_set(err, CODE_RELAY_ANSWER,
+                  "the program at %s is not outboxd: it does not speak HTTP", listen);
         return error_advise(err);
     }
     if (strncmp(text + sizeof(PROTOCOL), " 200 ", 5) != 0) {
-        error_set(err, CODE_RELAY_ANSWER, "what answers at %s has no status: HTTP code %.3s",
-                  listen, text + sizeof(PROTOCOL) + 1);
+        error_set(err, CODE_RELAY_ANSWER, "the program at %s has no status: HTTP code %.3s", listen,
+                  text + sizeof(PROTOCOL) + 1);
         return error_advise(err);
     }
     text_append(body, end + 4, answer->length - (size_t)(end + 4 - text));
@@ -157,8 +159,8 @@ Status status_client_object(const char *listen, const Text *body, json_t **ret_o
                          : NULL;
     if (!json_is_object(object) || !json_is_array(json_object_get(object, "pipelines"))) {
         json_decref(object);
-        error_set(err, CODE_RELAY_ANSWER, "what answers at %s is not outboxd: no status object",
-                  listen);
+        error_set(err, CODE_RELAY_ANSWER,
+                  "the program at %s is not outboxd: it sent no status object", listen);
         return error_advise(err);
     }
     *ret_object = object;
@@ -183,8 +185,9 @@ Status status_client_get(const char *listen, const char *path, Text *body, Error
     if (failure != 0) {
         char reason[128];
         return client_silent(listen,
-                             failure == ETIMEDOUT ? "connected, but no whole answer within 5 s"
-                                                  : strerror_r(failure, reason, sizeof(reason)),
+                             failure == ETIMEDOUT
+                                 ? "connected, but there was no complete answer within 5 s"
+                                 : strerror_r(failure, reason, sizeof(reason)),
                              err);
     }
     return status_client_body(listen, &answer, body, err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/document.h"
 #include "base/memory.h"
 #include "command/screen.h"
 #include "pg/ident.h"
@@ -31,7 +32,7 @@ static Status database_read_backlog(PgSession *session, const char *view, Backlo
                  " FROM %s ORDER BY oldest LIMIT %d",
                  view, AGGREGATE_TYPES_MAX);
     AUTO(PGresult, pg_session_free_result) result = NULL;
-    if (pg_session_query(session, "backlog", sql, 0, NULL, &result, err) != OK) {
+    if (pg_session_query(session, &(PgAsk){.step = "backlog", .sql = sql}, &result, err) != OK) {
         return FAILED;
     }
     schema->row_count = (size_t)PQntuples(result);
@@ -51,7 +52,7 @@ static Status database_read_letters(PgSession *session, const char *letters, Bac
                              " FROM %s",
                              letters);
     AUTO(PGresult, pg_session_free_result) dead = NULL;
-    if (pg_session_query(session, "dead letters", sql, 0, NULL, &dead, err) != OK) {
+    if (pg_session_query(session, &(PgAsk){.step = "dead letters", .sql = sql}, &dead, err) != OK) {
         return FAILED;
     }
     schema->dead_letters = strtoll(pg_value(dead, 0, 0), NULL, 10);
@@ -207,7 +208,7 @@ void status_database_add_screen(const StatusDatabase *found, bool colours, Text 
         text_printf(out, " (%s), schema %s\n", found->version, label);
         if (!schema->present) {
             screen_add(out, colours, COLOUR_BAD, "no outbox here");
-            text_add(out, "; make it with: outboxd migrate\n");
+            text_add(out, "; create it with: outboxd migrate\n");
             continue;
         }
         if (schema->row_count == 0) {
@@ -228,30 +229,31 @@ void status_database_add_screen(const StatusDatabase *found, bool colours, Text 
     for (size_t i = 0; i < found->unknown_count; i++) {
         text_add(out, "the backlog of ");
         screen_add(out, false, COLOUR_NONE, found->unknown_tables[i]);
-        text_add(out, " is not known without a relay: outboxd migrate did not make it\n");
+        text_add(
+            out,
+            " is not known without a relay, because outboxd migrate did not create the table\n");
     }
 }
 
-void status_database_add_json(const StatusDatabase *found, Text *json)
+void status_database_status(const StatusDatabase *found, json_t *database)
 {
-    text_add(json, "{\"connected\":true,\"server\":");
-    text_add_json(json, slice_of(found->server));
-    text_add(json, ",\"version\":");
-    text_add_json(json, slice_of(found->version));
-    text_add(json, ",\"schemas\":[");
+    document_bool(database, "connected", true);
+    document_text(database, "server", found->server);
+    document_text(database, "version", found->version);
+    json_t *schemas = document_array(database, "schemas");
     for (size_t i = 0; i < found->schema_count; i++) {
         const BacklogSchema *schema = &found->schemas[i];
         AUTO_TEXT label = database_label(schema->name);
-        text_printf(json, "%s{\"schema\":", i > 0 ? "," : "");
-        text_add_json(json, slice_of(label));
-        text_printf(json, ",\"present\":%s,\"backlog\":[", schema->present ? "true" : "false");
+        json_t *object = document_item(schemas);
+        document_text(object, "schema", label);
+        document_bool(object, "present", schema->present);
+        json_t *backlog = document_array(object, "backlog");
         for (size_t row = 0; row < schema->row_count; row++) {
-            text_printf(json, "%s{\"aggregate_type\":", row > 0 ? "," : "");
-            text_add_json(json, slice_of(schema->rows[row].aggregate_type));
-            text_printf(json, ",\"pending\":%" PRId64 ",\"oldest_seconds\":%.3f}",
-                        schema->rows[row].pending, schema->rows[row].age_seconds);
+            json_t *type = document_item(backlog);
+            document_text(type, "aggregate_type", schema->rows[row].aggregate_type);
+            document_count(type, "pending", schema->rows[row].pending);
+            document_number(type, "oldest_seconds", "%.3f", schema->rows[row].age_seconds);
         }
-        text_printf(json, "],\"dead_letters\":%" PRId64 "}", schema->dead_letters);
+        document_count(object, "dead_letters", schema->dead_letters);
     }
-    text_add(json, "]}");
 }

@@ -2,6 +2,7 @@
  * straight from the database. Blocks, with time limits. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -41,5 +42,5 @@ void status_database_free(StatusDatabase *found);
 
 /** Appends the screen. */
 void status_database_add_screen(const StatusDatabase *found, bool colours, Text *out);
-/** Appends the same as a JSON object. */
-void status_database_add_json(const StatusDatabase *found, Text *json);
+/** Sets the same in a JSON object. */
+void status_database_status(const StatusDatabase *found, json_t *database);

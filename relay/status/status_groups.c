@@ -81,11 +81,14 @@ void status_groups_add(const json_t *groups, bool colours, Text *out)
     if (left_out > 0) {
         text_add_char(out, '\n');
         screen_add_count(out, left_out);
-        text_add(out, " more consumer groups match monitor.consumer_groups; narrow it\n");
+        text_add(out,
+                 " more consumer groups match monitor.consumer_groups; use narrower patterns\n");
     }
     if (*groups_text(groups, "error") != '\0') {
-        text_add(out, json_array_size(rows) > 0 ? "\nconsumer groups are not all seen: "
-                                                : "\nconsumer groups are not seen: ");
+        text_add(out, json_array_size(rows) > 0 ? "\n"
+                                                  "some consumer groups cannot be seen: "
+                                                : "\n"
+                                                  "consumer groups cannot be seen: ");
         screen_add(out, colours, COLOUR_WARN, groups_text(groups, "error"));
         text_add_char(out, '\n');
     }

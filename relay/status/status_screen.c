@@ -263,7 +263,7 @@ static void status_add_sentence(const json_t *pipeline, bool colours, int64_t no
     text_add(out, lost ? " has " : " is ");
     screen_add(out, colours, colour == COLOUR_GOOD ? COLOUR_WARN : colour, state);
     if (json_is_object(error) && colour == COLOUR_GOOD) {
-        text_add(out, ", with trouble");
+        text_add(out, ", with an error");
     }
     if (*since != '\0') {
         text_add(out, " since ");
@@ -277,8 +277,7 @@ static void status_add_sentence(const json_t *pipeline, bool colours, int64_t no
         screen_add(out, colours, COLOUR_NONE, status_text(error, "message"));
         int64_t repeated = status_count(error, "repeated");
         if (repeated > 0 && strcmp(state, "failed") != 0) {
-            text_printf(out, " (tried again %" PRId64 " time%s)", repeated,
-                        repeated == 1 ? "" : "s");
+            text_printf(out, " (retried %" PRId64 " time%s)", repeated, repeated == 1 ? "" : "s");
         }
     } else if (strcmp(state, "standby") == 0 && *status_text(pipeline, "holder") != '\0') {
         text_add(out, ": published by ");
@@ -300,7 +299,7 @@ static void status_add_pause(const json_t *paused, Text *out)
     }
     text_add_char(out, '\n');
     status_add_label(out, "remedy");
-    text_add(out, "when it is over: outboxd resume\n");
+    text_add(out, "when the reason is gone, run: outboxd resume\n");
 }
 
 /* "outboxd_audit holds 212 MiB of WAL; max_slot_wal_keep_size is reached in 15 min" */
@@ -351,7 +350,7 @@ static void status_add_waiting(const json_t *pipeline, bool colours, int64_t now
     text_add(out, " since ");
     status_add_clock(out, status_text(waiting, "since"), now_us);
     bool runs = strcmp(status_text(pipeline, "state"), "running") == 0;
-    text_add(out, runs ? ", all others go on: " : ": ");
+    text_add(out, runs ? ", all others are published: " : ": ");
     screen_add(out, false, COLOUR_NONE, status_text(waiting, "message"));
     text_add_char(out, '\n');
     if (*status_text(waiting, "hint") != '\0') {
@@ -399,9 +398,10 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
         const char *see;
     } LOSSES[] = {
         {"dead_letters", "dead letter", "; see: outboxd dead list"},
-        {"dead_lettered_total", "event", " set aside since it started; see: outboxd dead list"},
+        {"dead_lettered_total", "event",
+         " moved to dead letters since the start; see: outboxd dead list"},
         {"dropped_total", "event",
-         " dropped since it started: no route, and on_unrouted = \"drop\""},
+         " dropped since the start: no route, and on_unrouted = \"drop\""},
     };
     for (size_t i = 0; i < sizeof(LOSSES) / sizeof(LOSSES[0]); i++) {
         int64_t count = status_count(pipeline, LOSSES[i].key);

@@ -126,8 +126,8 @@ static void watch_say_failed(Watch *w, const Error *err)
     log_write(LOG_WARN, NULL, CODE_WATCH_FAILED,
               LOG_FIELDS(log_text("error", error_code_name(err->code)),
                          log_text("hint", error_remedy(err))),
-              "cannot look at slots, pauses and the oldest event: %s; %sthe look is tried again",
-              error_message(err), publishes ? "publishing goes on, " : "");
+              "cannot query PostgreSQL for slots, pauses and the oldest event: %s; %sretrying",
+              error_message(err), publishes ? "publishing continues, " : "");
 }
 
 static void watch_note_failure(Watch *w)
@@ -196,7 +196,7 @@ static void watch_end_look(Watch *w)
     if (w->said) {
         w->said = false;
         log_write(LOG_INFO, NULL, CODE_WATCH_RECOVERED, LOG_NO_FIELDS,
-                  "slots, pauses and the oldest event can be looked at again");
+                  "PostgreSQL answers again about slots, pauses and the oldest event");
     }
 }
 
@@ -408,35 +408,32 @@ static void watch_add_series(Watch *w, Watched *p)
 #define GAUGE(name_, help) metrics_gauge(m, "outboxd_" name_, help, "pipeline", name, NULL)
 #define SLOT_GAUGE(name_, help)                                                                    \
     metrics_gauge(m, "outboxd_slot_" name_, help, "pipeline", name, "slot", slot, NULL)
-    p->gauge.unseen = GAUGE("unseen_events",
-                            "Unpublished events in the table that the relay has not seen although "
-                            "it has read everything, for longer than unseen_after (as far as one "
-                            "look counts: up to 400).");
-    p->gauge.unseen_found =
-        metrics_counter(m, "outboxd_unseen_events_found_total",
-                        "Events that the relay had not seen and that a look at the table found.",
-                        "pipeline", name, NULL);
-    p->gauge.paused = GAUGE("paused", "1 when somebody paused the pipeline.");
+    p->gauge.unseen = GAUGE(
+        "unseen_events", "Unpublished events in the table that the relay has not seen for longer "
+                         "than unseen_after, although it has read everything (counted up to 400).");
+    p->gauge.unseen_found = metrics_counter(
+        m, "outboxd_unseen_events_found_total",
+        "Events that the relay had not seen and then found in the table.", "pipeline", name, NULL);
+    p->gauge.paused = GAUGE("paused", "1 if the pipeline is paused.");
     p->gauge.dead_letters =
         GAUGE("dead_letters", "Events in the dead-letter table (counted up to 100000).");
     p->gauge.oldest_transaction =
         GAUGE("oldest_transaction_age_seconds",
               "Age of the oldest transaction of the server that has an xid. Exact for a role with "
-              "pg_read_all_stats; else since when the relay has seen it (a lower bound), prepared "
-              "ones exact.");
+              "pg_read_all_stats and for prepared transactions, otherwise a lower bound: the time "
+              "since the relay first saw it.");
     if (p->config->capture != CAPTURE_WAL) {
         return;
     }
-    p->gauge.retained = SLOT_GAUGE("retained_wal_bytes", "WAL that the slot holds back.");
+    p->gauge.retained = SLOT_GAUGE("retained_wal_bytes", "WAL that the slot retains.");
     p->gauge.confirmed_lag = SLOT_GAUGE(
-        "confirmed_lag_bytes", "WAL between what the slot has confirmed and the end of the log.");
-    p->gauge.safe =
-        SLOT_GAUGE("safe_wal_bytes", "WAL that can be written before the slot may be lost; absent "
-                                     "without max_slot_wal_keep_size.");
+        "confirmed_lag_bytes", "WAL between the slot's confirmed position and the end of the WAL.");
+    p->gauge.safe = SLOT_GAUGE("safe_wal_bytes", "WAL that can be written before the slot may be "
+                                                 "lost. Absent without max_slot_wal_keep_size.");
     p->gauge.seconds_left =
-        SLOT_GAUGE("seconds_left", "Until the slot may be lost, if the WAL that it holds goes on "
-                                   "to grow as in the last minute; absent when it does not grow.");
-    p->gauge.active = SLOT_GAUGE("active", "1 when somebody reads the slot.");
+        SLOT_GAUGE("seconds_left", "Time until the slot may be lost, if its WAL grows as fast as "
+                                   "in the last minute. Absent if it does not grow.");
+    p->gauge.active = SLOT_GAUGE("active", "1 if a client reads the slot.");
     p->gauge.spill = metrics_counter_seconds(
         m, "outboxd_slot_spill_bytes_total",
         "Bytes of large transactions that decoding spilled to disk (PostgreSQL 14 and later).",
@@ -542,12 +539,11 @@ Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
                                      .opened = on_opened,
                                      .notified = on_notified});
     w->timer = event_new(options->base, -1, 0, on_timer, w);
-    w->up = metrics_gauge(options->metrics, "outboxd_watch_up",
-                          "1 when the last look at PostgreSQL (slots, pauses, oldest event) "
-                          "succeeded.",
-                          NULL);
+    w->up = metrics_gauge(
+        options->metrics, "outboxd_watch_up",
+        "1 if the last query to PostgreSQL (slots, pauses, oldest event) succeeded.", NULL);
     w->duration = metrics_histogram(options->metrics, "outboxd_watch_duration_seconds",
-                                    "One look at PostgreSQL.", NULL);
+                                    "Duration of one query to PostgreSQL.", NULL);
     w->count = config->pipeline_count;
     w->pipelines = x_calloc(w->count, sizeof(Watched));
     for (size_t i = 0; i < w->count; i++) {

@@ -27,10 +27,10 @@ void watch_add_preconditions(Watch *w, Text *sql)
 
 static double *broken_gauge(Watch *w, const Watched *p, ErrorCode code)
 {
-    return metrics_gauge(w->options.metrics, "outboxd_precondition_broken",
-                         "1 while something that publishing needs does not hold: code as in the "
-                         "log.",
-                         "pipeline", p->config->name, "code", error_code_name(code), NULL);
+    return metrics_gauge(
+        w->options.metrics, "outboxd_precondition_broken",
+        "1 while a precondition of publishing is broken. The code is that of the log line.",
+        "pipeline", p->config->name, "code", error_code_name(code), NULL);
 }
 
 /* Warnings are said when they appear; the source has said the first ones. */
@@ -74,12 +74,12 @@ static void say_new_columns(const Watched *p, const PreconditionLook *look)
     bool poll = p->config->capture == CAPTURE_POLL;
     log_write(poll ? LOG_WARN : LOG_INFO, p->config->name, CODE_COLUMNS_ADDED,
               LOG_FIELDS(log_text("columns", names.data),
-                         log_text("hint", poll ? "Restart the relay; it takes them up by itself "
-                                                 "when it connects to PostgreSQL anew."
+                         log_text("hint", poll ? "To use them now, restart the relay. Otherwise it "
+                                                 "uses them after it next reconnects to PostgreSQL."
                                                : "")),
-              "%s has columns now that it did not have: %s%s", p->config->outbox.table, names.data,
-              poll ? "; records go without them until the relay connects again"
-                   : "; records have them");
+              "%s has new columns: %s%s", p->config->outbox.table, names.data,
+              poll ? "; records do not contain them until the relay reconnects"
+                   : "; records contain them");
 }
 
 static void read_look(Watch *w, Watched *p, const PGresult *result)

@@ -194,20 +194,18 @@ static char *rows_remedy(const PipelineConfig *config, const Sighting *first)
                         first->seq);
     }
     if (config->capture == CAPTURE_POLL) {
-        return x_strdup("Reading these numbers again did not bring the rows. Look at row security, "
-                        "and at the rows by their seq. A restart of the relay reads every "
-                        "unpublished row again.");
+        return x_strdup("The relay read these numbers again and did not get the rows. Check "
+                        "row-level security, and the rows by their seq. A restart of the relay "
+                        "reads every unpublished row again.");
     }
     AUTO_TEXT slot = ident_literal(config->wal.slot);
-    return x_format(
-        "The log did not bring these rows: the table was not in the publication when "
-        "they were inserted, their partition was attached with them, or somebody set them back to "
-        "unpublished. Set published_at "
-        "of those that are in their topic already or need not be sent. Else stop the relay, run "
-        "SELECT "
-        "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
-        "That publishes every row that the table shows unpublished.",
-        slot);
+    return x_format("These rows were not in the stream: the table was not in the publication when "
+                    "they were inserted, their partition was attached with them, or somebody set "
+                    "them back to unpublished. Set published_at of those that are already in their "
+                    "topic or need not be published. Otherwise stop the relay, run SELECT "
+                    "pg_drop_replication_slot(%s); and start it once as: outboxd run --new-slot. "
+                    "That publishes every row that the table shows unpublished.",
+                    slot);
 }
 
 static const Sighting *rows_first_unseen(const Sightings *s)
@@ -250,19 +248,18 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
         }
         char scratch[TIMESTAMP_TEXT_MAX];
         AUTO_TEXT since = x_format("%.*s", SLICE_ARG(rows_time(row->since_us, now_us, scratch)));
-        log_write(
-            LOG_ERROR, p->config->name, CODE_EVENT_UNSEEN,
-            LOG_FIELDS(log_number("seq", row->seq),
-                       log_text("event_id", row->event_id != NULL ? row->event_id : ""),
-                       log_text("event_type", row->event_type), log_text("since", since),
-                       log_text("hint", said == 1 ? remedy : "")),
-            "the table shows an unpublished event that the relay has not seen although it has "
-            "read everything there is: it is not published");
+        log_write(LOG_ERROR, p->config->name, CODE_EVENT_UNSEEN,
+                  LOG_FIELDS(log_number("seq", row->seq),
+                             log_text("event_id", row->event_id != NULL ? row->event_id : ""),
+                             log_text("event_type", row->event_type), log_text("since", since),
+                             log_text("hint", said == 1 ? remedy : "")),
+                  "the table holds an unpublished event that the relay has not seen, although it "
+                  "has read everything: this event waits");
     }
     if (said > SAID_ROWS) {
         log_write(LOG_ERROR, p->config->name, CODE_EVENT_UNSEEN,
                   LOG_FIELDS(log_number("events", (long long)(said - SAID_ROWS))),
-                  "so many more unpublished events have not been seen");
+                  "further unpublished events have not been seen");
     }
 }
 
@@ -277,13 +274,12 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
     }
     AUTO_ERROR err = {0};
     char scratch[TIMESTAMP_TEXT_MAX];
-    error_set_as(
-        &err, ERROR_RETRY, EXIT_GAP, CODE_EVENT_UNSEEN,
-        "%zu%s events are unpublished and the relay has not seen them; the first: seq %" PRId64
-        ", id %s, type '%s', waiting since %.*s",
-        unseen, p->sightings.look.complete ? "" : " or more", first->seq,
-        first->event_id != NULL ? first->event_id : "NULL", first->event_type,
-        SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
+    error_set_as(&err, ERROR_RETRY, EXIT_GAP, CODE_EVENT_UNSEEN,
+                 "the relay has not seen %zu%s unpublished events; the first: seq %" PRId64
+                 ", id %s, type '%s', waiting since %.*s",
+                 unseen, p->sightings.look.complete ? "" : " or more", first->seq,
+                 first->event_id != NULL ? first->event_id : "NULL", first->event_type,
+                 SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
     AUTO_TEXT remedy = rows_remedy(p->config, first);
     error_hint(&err, "%s", remedy);
     w->options.unseen(w->options.arg, index, &err);
@@ -334,14 +330,14 @@ void rows_judge(Watch *w, size_t index)
         log_write(LOG_INFO, p->config->name, CODE_EVENT_LOOKED_AGAIN,
                   LOG_FIELDS(log_number("events", (long long)judgement.asked),
                              log_number("first_seq", judgement.first_unknown)),
-                  "the table shows unpublished events that were not read; reading them by number");
+                  "the table holds unpublished events that were not read; reading them by number");
     }
     if (judgement.found > 0) {
         rows_say_unseen(p, now_us);
     }
     if (judgement.over > 0 && judgement.unseen == 0) {
         log_write(LOG_INFO, p->config->name, CODE_EVENT_UNSEEN_OVER, LOG_NO_FIELDS,
-                  "no unpublished event is left that the relay has not seen");
+                  "the relay has seen all unpublished events");
     }
     if (changed) {
         rows_complain(w, index, judgement.unseen);

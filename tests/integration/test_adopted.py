@@ -94,10 +94,10 @@ def test_a_table_is_adopted_with_what_differs_alone(relay, check, kafka, databas
         database.execute(shape["insert"], (ID % number,), user=SUPERUSER)
     options = options_of(shape, capture, prefix)
     said = check(options, 0)
-    assert f"columns        {shape['name']} has no {shape['absent']}: records go without these headers" in said
-    first = "outboxd run publishes them first" if capture == "poll" else "the first outboxd run publishes them before it follows the log"
+    assert f"columns        {shape['name']} has no {shape['absent']}: records do not have these headers" in said
+    first = "outboxd run publishes them first" if capture == "poll" else "the first outboxd run publishes them before it reads the WAL"
     assert f"waiting        2 rows of {shape['name']} are not published, and {first}: 2 to {topic}\n" in said
-    assert "if consumers have had them" in said
+    assert "if consumers already have them" in said
     one = relay(options).start()
     one.wait_published(2)
     database.execute(shape["insert"], (ID % 3,), user=SUPERUSER)
@@ -131,11 +131,11 @@ def test_check_proposes_the_columns_of_an_unknown_table(check, database, kafka, 
     assert 'or say that it has none: ""' not in said and 'on_publish = "delete", or: ALTER TABLE' in said
     # What is merely absent is one line at most, and a near name is asked for.
     assert '"traceparent"' not in said and '"headers"' not in said and '"occurred_at"' not in said
-    assert 'no column "aggregate_type", so records go without it; did you mean "aggregatetype"?' in said
+    assert 'no column "aggregate_type", so records do not contain it; did you mean "aggregatetype"?' in said
     database.execute(RAILS["table"], user=SUPERUSER)
     database.execute(f"GRANT SELECT, UPDATE ON public.outbox_messages TO {RELAY}", user=SUPERUSER)
     said = check({"table": "public.outbox_messages", "topic": prefix}, 2)
-    assert 'has no column "seq" (the relay knows rows by it); did you mean "id"?' in said
+    assert 'has no column "seq" (the relay identifies rows by it); did you mean "id"?' in said
     assert 'has no column "published_at" (on_publish = "mark" sets it); did you mean "processed_at"?' in said
     assert 'did you mean "created_at"?' in said
 
@@ -171,7 +171,7 @@ def test_a_column_that_comes_later(relay, kafka, database, prefix, capture):
     said = one.wait_log("COLUMNS_ADDED")[0]
     assert "headers" in said and (" warn " in said) == (capture == "poll")
     if capture == "poll":
-        assert "until the relay connects again" in said
+        assert "until the relay reconnects" in said
         assert database.terminate_backends()
         eventually(lambda: len(one.log_lines("PIPELINE_ACTIVE")) == 2, what="the relay is back")
     database.execute(insert, (ID % 1,), user=SUPERUSER)
@@ -179,7 +179,7 @@ def test_a_column_that_comes_later(relay, kafka, database, prefix, capture):
     assert (capture, headers_of(record).get("tenant")) == (capture, "n")
     # It is there now: when it goes, that is no default.
     database.execute("ALTER TABLE public.outboxevent DROP headers", user=SUPERUSER)
-    one.wait_not_ready("it was there when this relay began")
+    one.wait_not_ready("it existed when this relay started")
     database.execute("ALTER TABLE public.outboxevent ADD headers jsonb", user=SUPERUSER)
     one.wait_ready()
 

@@ -79,7 +79,7 @@ def test_dead_lists_shows_and_requeues(adopted, database):
 
 def test_pause_and_resume(adopted, database):
     one = adopted.start()
-    assert "has stopped sending" in outboxd("pause", "-c", one.config_path, "--reason", "stocktaking", expect=0).stdout
+    assert "has stopped publishing" in outboxd("pause", "-c", one.config_path, "--reason", "stocktaking", expect=0).stdout
     assert database.scalar("SELECT reason FROM outbox.pause") == "stocktaking" and untouched(database)
     assert one.status()["pipelines"][0]["paused"]["reason"] == "stocktaking"
     outboxd("resume", "-c", one.config_path, expect=0)

@@ -72,7 +72,7 @@ def test_a_poison_event_is_listed_shown_and_requeued_byte_for_byte(captured, kaf
     text = dead(one, "show", number).stdout
     # The line in the log says how to see it.
     aside, = one.log_lines("code=EVENT_SET_ASIDE")
-    assert f'hint="outboxd dead show {event_id} says all of it' in aside and dead(one, "show", event_id).stdout.splitlines()[1:] == text.splitlines()[1:]
+    assert f'hint="outboxd dead show {event_id} prints all of it' in aside and dead(one, "show", event_id).stdout.splitlines()[1:] == text.splitlines()[1:]
     for word in (event_id, "c-1", "application/x", "2026-02-03T04:05:06.789012Z", "max.message.bytes", "remedy", "ce_id", "more bytes: --json", topic):
         assert word in text, f"{word}\n{text}"
     shown = json.loads(dead(one, "show", number, "--json").stdout)
@@ -155,7 +155,7 @@ def test_the_list_is_limited_filtered_and_newest_first(relay, database):
     fill(database, 60)
     fill(database, 3, pipeline="others", code="EVENT_UNROUTED")
     lines = dead(one, "list").stdout.splitlines()
-    assert len(lines) == 52 and "13 more" in lines[-1]
+    assert len(lines) == 52 and "13 older dead letters are not shown" in lines[-1]
     numbers = [int(line.split()[0]) for line in lines[1:-1]]
     assert numbers == list(range(63, 13, -1))
     assert len(dead(one, "list", "--limit", "2").stdout.splitlines()) == 4
@@ -177,7 +177,7 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 @pytest.mark.parametrize("args, word", [
     ((), "list, show, requeue or discard"), (("bury",), "not 'bury'"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
-    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: not there"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
+    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: no such dead letter"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
 def test_wrong_usage_is_refused_with_the_reason(database, args, word):
@@ -190,9 +190,9 @@ def test_an_id_that_is_not_there_is_said_and_the_others_are_done(relay, database
     one = relay()
     fill(database, 3)
     for verb, more in (("show", ()), ("requeue", ()), ("discard", ("--yes",))):
-        assert "999: not there" in dead(one, verb, "999", *more, expect=1).stderr
+        assert "999: no such dead letter" in dead(one, verb, "999", *more, expect=1).stderr
     result = dead(one, "requeue", "1", "999", "2", expect=1)
-    assert "999: not there" in result.stderr and len(result.stdout.splitlines()) == 2
+    assert "999: no such dead letter" in result.stderr and len(result.stdout.splitlines()) == 2
     assert ids(one) == ["3"]
 
 
@@ -247,7 +247,7 @@ def test_a_forged_message_cannot_be_requeued_and_can_be_discarded(wal_relay, kaf
     wait_aside(database, 1, one)
     number, = ids(one)
     result = dead(one, "requeue", "--all", expect=1)
-    assert f"{number}: it is no event" in result.stderr and f"outboxd dead discard {number}" in result.stderr
+    assert f"{number}: the dead letter is not an event" in result.stderr and f"outboxd dead discard {number}" in result.stderr
     assert "forged" in dead(one, "show", number).stdout or "666f7267" in dead(one, "show", number).stdout
     assert ids(one) == [number] and database.scalar("SELECT count(*) FROM outbox.event") == 1
     dead(one, "discard", number, "--yes")
@@ -328,7 +328,7 @@ def test_what_swallows_a_requeue_loses_and_repeats_nothing(relay, database, tabl
     assert said.returncode in (1, 2) and table in said.stderr, said.stderr
     assert database.scalar(COUNT) == 2 and database.scalar("SELECT count(*) FROM outbox.event") == 0
     if how == "trigger":
-        assert said.stderr.count("swallows it") == 2, said.stderr
+        assert said.stderr.count("discards it") == 2, said.stderr
     database.execute(f"DROP {how} swallow ON outbox.{table}")
     dead(one, "requeue", "--all")
     assert database.scalar(COUNT) == 0 and database.scalar("SELECT count(*) FROM outbox.event") == 2
@@ -352,7 +352,7 @@ def test_two_people_who_requeue_the_same_publish_it_once(relay, database):
             person.join(60)
     connection.close()
     assert sorted(r.returncode for _, r in results) == [0, 1, 1]
-    assert sum("not there (any more)" in r.stderr for _, r in results) == 2
+    assert sum("no such dead letter any more" in r.stderr for _, r in results) == 2
     winner = next(v for v, r in results if r.returncode == 0)
     assert database.scalar("SELECT count(*) FROM outbox.event") == (1 if winner == "requeue" else 0)
 

@@ -41,7 +41,7 @@ class Held:
         self.one = self.make().start(wait_ready=False)
         if capture == "wal":
             eventually(lambda: (self.database.query("SELECT backfill FROM outbox.position") or [[True]])[0][0] is False, 30,
-                       lambda: "it follows the log\n" + self.one.log_tail())
+                       lambda: "it reads the WAL\n" + self.one.log_tail())
         self.insert("bad", [1, 2, 3])
         self.insert("bad", [4], **({"headers": MANY} if why == "row" else {}))
         if gone:
@@ -143,7 +143,7 @@ def test_the_table_is_rotated(make, kafka, database, wal, prefix, capture, why, 
     if end:
         held.again(end)
     if gone:  # they are in the log alone, and stand before the new table's
-        assert "must be published before the log that follows" in held.one.wait_not_ready("WAITING_EVENTS_FULL")
+        assert "must be published before the WAL that follows" in held.one.wait_not_ready("WAITING_EVENTS_FULL")
     else:
         held.others_go_on()
         held.wait(len(held.expected) - (3 if why == "row" else 0))
@@ -249,7 +249,7 @@ def test_the_server_is_another_one(relay, kafka, pair, pair_database, prefix, ca
     if capture == "wal":
         assert held.one.wait_exit(60) == 4, held.one.log_tail()
         held.one = held.make(args=["--new-slot"]).start(wait_ready=False)
-        assert "rows that others deleted meanwhile are lost" in held.one.wait_log("GAP_ACCEPTED")[0]
+        assert "rows that others have deleted since are lost" in held.one.wait_log("GAP_ACCEPTED")[0]
     if gone:
         held.expected = [n for n in held.expected if n not in (5, 6)]
     held.others_go_on()

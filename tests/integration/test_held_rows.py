@@ -91,7 +91,7 @@ def hold(make, kafka, database, prefix, capture, kind, before=3, behind=7, pipel
     bad = kafka.create_topic(f"{prefix}.bad", partitions=1, config=kind.topic)
     one = make(capture, {"batch_events": 100, **(pipeline or {})}, env=kind.env).start(wait_ready=False)
     if capture == "wal":  # what is in the table before the slot is made is published first, as a whole
-        eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it follows the log\n" + one.log_tail())
+        eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it reads the WAL\n" + one.log_tail())
     insert(database, kind.aggregate if kind.waits_for is None else "good", range(1, before + 1))
     seq = insert(database, kind.aggregate, [0], **kind.columns)
     insert(database, kind.aggregate, range(before + 1, before + behind + 1))

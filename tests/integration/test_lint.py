@@ -38,6 +38,8 @@ def room(table, **files):
     (room("| `one.c` | a |", one_c="", two_c=""), "the table lacks `two.c`"),
     (room("| `one_<word>.c` | all of them |", one_a_c="", one_b_c=""), None),
     ({"README.md": "See [the runbook](packaging/RUNBOOK.md).\n"}, "links to packaging/RUNBOOK.md"),
+    ({"README.md": "# A\n\n## What it is, and why\n\nSee [it](#what-it-is-and-why).\n"}, None),
+    ({"README.md": "# A\n\nSee [it](b.md#gone).\n", "b.md": "## Not gone\n"}, "links to b.md#gone, and there is no such heading"),
     ({"README.md": "The SQL is in `relay/rows/table.c`.\n"}, "speaks of `relay/rows/table.c`"),
     ({"README.md": "The SQL is in `relay/rows/table.c`.\n", "relay/rows/table.c": ""}, None),
     ({"relay/a.c": "/* as PAPER.md says */\n"}, "cites PAPER.md"),
@@ -48,6 +50,29 @@ def room(table, **files):
 def test_documents_name_what_is_there_and_all_of_it(tree, files, said):
     code, output = tree(files)("documents.py")
     assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
+PAGE = "<!-- page: database -->\n\n"
+
+
+@pytest.mark.parametrize("text, said", [
+    ("Words alone.\n", None),
+    (PAGE + "<!-- run: sql as owner -->\n```sql\nSELECT 1;\n```\n", None),
+    (PAGE + "1. first\n\n   <!-- run: shell -->\n   ```sh\n   true\n   ```\n", None),
+    (PAGE + "<!-- not run: installs -->\n```sh\nmake install\n```\n", None),
+    (PAGE + "```sql\nSELECT 1;\n```\n", "README.md:3 a block without a marker"),
+    (PAGE + "<!-- run: shell -->\nWords between.\n```sh\ntrue\n```\n", "a block without a marker"),
+    (PAGE + "<!-- not run: no time -->\n```sh\ntrue\n```\n", "'not run: no time' is none of the reasons"),
+    (PAGE + "<!-- run: sql as anybody -->\n```sql\nSELECT 1;\n```\n", "'run: sql as anybody' is not understood"),
+    (PAGE + "<!-- run: sql as owner -->\n```sh\ntrue\n```\n", "begins with ```sql, not ```sh"),
+    (PAGE + "<!-- given: everything -->\n", "'given: everything' is not understood"),
+    (PAGE + "<!-- run: shell -->\n", "the last marker stands above no block"),
+    ("<!-- run: shell -->\n```sh\ntrue\n```\n", "a page with blocks says first"),
+])
+@pytest.mark.parametrize("path", ["README.md", "packaging/guide/a.md"])
+def test_a_block_says_what_it_needs_or_why_it_is_not_run(tree, path, text, said):
+    code, output = tree({path: text})("pages.py")
+    assert (code == 0) == (said is None) and ((said or "note:").replace("README.md", path) in output), output
 
 
 def metrics_tree(tree):
@@ -74,6 +99,25 @@ def metrics_tree(tree):
 def test_the_metrics_reference_is_what_the_sources_say(tree, path, text, said):
     metrics_tree(tree)
     code, output = tree({path: text})("metrics.py")
+    assert (code == 0) == (said is None) and (said or "note:") in output, output
+
+
+@pytest.mark.parametrize("path, text, said", [
+    ("relay/a.c", 'void f(Error *err)\n{\n    error_set(err, X, "the relay retries automatically");\n}\n', None),
+    ("relay/a.c", 'void f(Error *err)\n{\n    error_set(err, X, "the row was set "\n                      "aside by %s", name);\n}\n', "write stored as a dead letter"),
+    ("relay/a.c", 'void f(void)\n{\n    /* set aside, of late */\n    send("SELECT a FROM b WHERE meanwhile = 1");\n    get("meanwhile");\n}\n', None),
+    ("relay/x.inc", 'CODE(A, B, C, "warn", "The relay is down.", "Meanwhile\\nwait.")\n', "write until then"),
+    ("cdc/a.c", 'static const char *const A = "outside the relay, behind our back";\n', "write outside outboxd"),
+    ("packaging/RUNBOOK.md", "# Runbook\n\nThe events come\nback. Use `comes back`, or:\n\n```\nshall\n```\n", 'RUNBOOK.md:3: "come back"'),
+    ("packaging/guide/run.md", "Somebody mends it, and the pipeline continues.\n", "write fix"),
+    ("packaging/guide/run.md", "Share of late seconds in the window.\n", None),
+    ("packaging/prometheus/r.yml", 'description: "{{ $labels.pipeline }} waits for a human"\n', "write an operator"),
+    ("packaging/grafana/d.json", '{"panels": [{"title": "Set aside", "description": "Events that were set aside"}]}\n', '"set aside" in "Events'),
+    ("packaging/grafana/d.json", '{"panels": [{"title": "Dead letters", "expr": "were set aside"}]}\n', None),
+    ("relay/app/README.md", "Notes of engineers may come back meanwhile.\n", None),
+])
+def test_what_users_read_has_one_word_for_one_thing(tree, path, text, said):
+    code, output = tree({path: text})("words.py")
     assert (code == 0) == (said is None) and (said or "note:") in output, output
 
 

@@ -160,7 +160,7 @@ def test_old_rows_that_may_not_be_deleted_stop_nothing(kafka, database, request,
     trial.emit(40)
     one.wait_log("PRUNE_REFUSED", 60)
     line, = one.log_lines("PRUNE_REFUSED")
-    assert name in line and "publishing goes on" in line and "retain = " in line
+    assert name in line and "publishing continues" in line and "retain = " in line
     trial.emit(20)
     wait_for_records(kafka.brokers, topic, 60)
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 30, lambda: "marked\n" + one.log_tail())

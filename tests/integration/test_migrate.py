@@ -452,7 +452,7 @@ def test_a_busy_table_is_an_error_after_two_seconds(empty_database):
     migrate(empty_database)
     with contextlib.closing(empty_database.connect(autocommit=False)) as busy:
         busy.cursor().execute("INSERT INTO outbox.event (event_type, aggregate_type, published_at) VALUES ('a', 'b', now())")
-        result = refused(empty_database, "--down", "0", pattern="another transaction holds a lock")
+        result = refused(empty_database, "--down", "0", pattern="another transaction has held a lock")
         assert f"held by pid {busy.get_backend_pid()}" in result.stderr and "again" in result.stderr
         busy.commit()
     migrate(empty_database, "--down", "0")
@@ -514,16 +514,16 @@ def test_down_never_cascades(empty_database):
 
 @pytest.mark.parametrize("args, pattern", [
     (["--capture", "tables"], "poll or wal"), (["--colour"], "--colour"),
-    (["--dsn"], "value is missing"), (["up"], "takes no argument 'up'"), (["--to", "0"], "'0' is no version"),
-    (["--to", "99"], "'99' is no version"), (["--down", "-1"], "'-1' is no version"), (["--down", "2x"], "'2x' is no version"),
+    (["--dsn"], "value is missing"), (["up"], "takes no argument 'up'"), (["--to", "0"], "'0' is not a version"),
+    (["--to", "99"], "'99' is not a version"), (["--down", "-1"], "'-1' is not a version"), (["--down", "2x"], "'2x' is not a version"),
     (["--to", "1", "--down", "0"], "exclude each other"), (["--status", "--print"], "--status goes with"), (["--from", "2"], "goes with --print"),
     (["--print", "--from", "3", "--to", "2"], "nothing would be written"), (["--print", "--from", "3", "--down", "0"], "no use for --from"),
-    (["--print", "--from", "9"], "'9' is no version"), (["--baseline", "--print"], "--baseline goes with"),
+    (["--print", "--from", "9"], "'9' is not a version"), (["--baseline", "--print"], "--baseline goes with"),
     (["--baseline", "--status"], "exclude each other"), (["--guard-messages", "--to", "2"], "--guard-messages goes with"),
     (["--roles", "--no-roles"], "exclude each other"), (["--roles", "--writer", "a"], "exclude each other"),
     (["--writer", ""], "takes the name of a role"), (["--relay", "public"], "takes the name of a role"),
     (["--writer", "a", "--to", "3"], "leave --to out"), (["--writer", "a", "--down", "3"], "no use for --writer"),
-    (["--down", "0", "--no-roles"], "no meaning"), (["--dsn", "host=x my secret=1"], "connection string is malformed")])
+    (["--down", "0", "--no-roles"], "no effect"), (["--dsn", "host=x my secret=1"], "connection string is malformed")])
 def test_usage_errors(args, pattern):
     result = outboxd("migrate", *args, env=NO_DATABASE, expect=1)
     assert re.search(pattern, result.stderr) and "remedy: " in result.stderr and result.stdout == ""

@@ -71,7 +71,7 @@ def test_a_printed_script_that_runs_twice_says_so_and_changes_nothing(empty_data
     assert "ERROR" not in psql(empty_database, script("--capture", "wal"))
     before = dump(empty_database)
     text = psql(empty_database, script("--capture", "wal"))
-    assert [n for n in re.findall(r"NOTICE:  migration (\d) \([a-z ]+\) of schema outbox is applied already", text)] == list("12345")
+    assert [n for n in re.findall(r"NOTICE:  migration (\d) \([a-z ]+\) of schema outbox is already applied", text)] == list("12345")
     assert "ERROR" not in text and "row)" not in text and "rows)" not in text, text
     assert dump(empty_database) == before
     assert "ERROR" not in psql(empty_database, script("--down", "0"))
@@ -95,8 +95,8 @@ def test_a_printed_script_refuses_what_another_program_applied(empty_database):
     empty_database.execute("UPDATE outbox.migration SET checksum = repeat('0', 64), outboxd_version = '0.0.7' WHERE version = 2")
     before = dump(empty_database)
     text = psql(empty_database, script())
-    assert "migration 2 (functions) of schema outbox is not this script's: checksum 000000000000..., here" in text
-    assert "HINT:  Nothing was changed. Use the program that applied it (outboxd 0.0.7); a released migration is never edited." in text
+    assert "migration 2 (functions) of schema outbox differs from this script's: checksum 000000000000..., here" in text
+    assert "HINT:  Nothing was changed. Use the program that applied it (outboxd 0.0.7). A released migration never changes." in text
     assert dump(empty_database) == before
 
 
@@ -111,14 +111,14 @@ def test_an_error_of_a_printed_script_is_short(empty_database):
 def test_roles_left_out_are_left_out_by_script_and_program_alike(empty_database, printed):
     if printed:
         assert "ERROR" not in psql(empty_database, script("--no-roles"))
-        assert "outboxd migrate --roles makes it up" in psql(empty_database, script())
+        assert "outboxd migrate --roles applies it" in psql(empty_database, script())
     else:
         migrate(empty_database, "--no-roles")
     assert empty_database.execute("SELECT version FROM outbox.migration WHERE skipped") == [(5,)]
     assert "outboxd migrate --roles creates them" in migrate(empty_database).stdout
     if printed:
         assert "ERROR" not in psql(empty_database, script("--roles"))
-        assert "is applied already" in psql(empty_database, script("--roles", "--from", "5"))
+        assert "is already applied" in psql(empty_database, script("--roles", "--from", "5"))
     else:
         migrate(empty_database, "--roles")
     assert empty_database.execute("SELECT version FROM outbox.migration WHERE skipped") == []
@@ -272,7 +272,7 @@ def copy(postgres, empty_database):
 @pytest.mark.parametrize("schema", ["outbox", "user", "we\"ird'; --%s"])
 def test_a_copy_without_rows_is_recorded_as_what_it_is(copy, empty_database, schema):
     one = copy(schema)
-    assert "outboxd migrate --baseline" in refused(one, "--schema", schema, pattern="does not name migration 1").stderr
+    assert "outboxd migrate --baseline" in refused(one, "--schema", schema, pattern="does not list migration 1").stderr
     assert re.findall(r"^  (\d) [a-z ]+ recorded", migrate(one, "--schema", schema, "--baseline").stdout, re.M) == list("12345")
     notes = 'SELECT version, name, checksum, outboxd_version FROM "%s".migration ORDER BY 1' % schema.replace('"', '""')
     assert one.execute(notes.replace("%", "%%"), ()) == empty_database.execute(notes.replace("%", "%%"), ())
@@ -286,7 +286,7 @@ def test_a_copy_of_an_older_schema_is_recorded_and_brought_up_to_date(copy, empt
     one = copy()
     one.execute("DROP VIEW outbox.backlog, outbox.slot_health")
     text = migrate(one, "--baseline").stdout
-    assert "3 relay state" in text and "4 views" not in text and "Next: outboxd migrate, which applies the other 2" in text
+    assert "3 relay state" in text and "4 views" not in text and "To apply the other 2, run: outboxd migrate" in text
     migrate(one)
     assert dump(one, "-s") == dump(empty_database, "-s")
 
@@ -305,7 +305,7 @@ def test_a_copy_of_an_older_schema_is_recorded_and_brought_up_to_date(copy, empt
 def test_a_copy_that_is_not_whole_is_refused_with_what_it_lacks(copy, change, lack):
     one = copy()
     one.execute(change)
-    assert lack in refused(one, "--baseline", pattern="does not hold all of").stderr
+    assert lack in refused(one, "--baseline", pattern="lacks parts of").stderr
     assert one.scalar("SELECT count(*) FROM outbox.migration") == 0
 
 
@@ -327,9 +327,9 @@ def test_what_the_owner_replaced_is_no_lack(copy):
 
 
 def test_there_is_nothing_to_record_in_an_empty_database(empty_database):
-    assert "Run outboxd migrate" in refused(empty_database, "--baseline", pattern="holds nothing to record").stderr
+    assert "Run outboxd migrate" in refused(empty_database, "--baseline", pattern="contains nothing to record").stderr
     empty_database.execute("CREATE SCHEMA outbox; CREATE TABLE outbox.mine (id int)")
-    refused(empty_database, "--baseline", pattern="does not hold all of migration 1")
+    refused(empty_database, "--baseline", pattern="lacks parts of migration 1")
 
 
 # -- event triggers -----------------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_event_triggers_are_listed_when_an_error_has_no_known_cause(empty_databa
     empty_database.execute(AUDIT + "; ALTER FUNCTION public.audit_ddl() SET search_path = public", user=SUPERUSER)
     result = outboxd("migrate", "--dsn", empty_database.dsn(SUPERUSER, options="-cdefault_tablespace=pg_global"), expect=2)
     assert "only shared relations can be placed in pg_global tablespace" in result.stderr
-    assert "this database has event triggers, which run at whatever outboxd makes: audit (function public.audit_ddl)" in result.stderr
+    assert "look at the event triggers of this database, which run for everything that outboxd creates: audit (function public.audit_ddl)" in result.stderr
 
 
 def test_row_security_that_an_event_trigger_turns_on_is_said_at_once(empty_database):
@@ -411,7 +411,7 @@ def check_guarded(database, relay=RELAY):
 def test_messages_are_guarded_by_a_superuser_or_printed_for_one(database):
     before = dump(database)
     result = migrate(database, "--guard-messages", expect=2)
-    assert f"{OWNER} may not close pg_logical_emit_message" in result.stderr and "remedy: Let an administrator run" in result.stderr
+    assert f"{OWNER} may not close pg_logical_emit_message" in result.stderr and "remedy: Ask an administrator to run" in result.stderr
     assert dump(database) == before
     assert result.stdout == script("--guard-messages")
     database.execute(EMIT, user=APP)

@@ -40,7 +40,7 @@ def test_twice_is_a_no_op(empty_database):
     migrate(empty_database, "--capture", "wal")
     before = dump(empty_database)
     text = migrate(empty_database, "--capture", "wal").stdout
-    assert "publication outboxd_outbox is there already" in text and "nothing to do" in text and "ALTER ROLE" in text
+    assert "publication outboxd_outbox already exists" in text and "nothing to do" in text and "ALTER ROLE" in text
     assert dump(empty_database) == before
 
 
@@ -104,7 +104,7 @@ def test_a_role_that_may_not_create_it_gets_the_statement_for_an_administrator(d
     result = migrate(database, "--capture", "wal", user=RELAY, expect=2)
     assert f"{RELAY} may not create publication outboxd_outbox. That needs CREATE on the database and ownership of outbox.event" in result.stderr
     assert PASSWORDS[RELAY] not in result.stderr + result.stdout
-    statement = re.search("Let an administrator run: (.*;)", result.stderr).group(1)
+    statement = re.search("Ask an administrator to run: (.*;)", result.stderr).group(1)
     database.execute(statement, user=SUPERUSER)
     assert "already exists" in migrate(database, "--capture", "wal", user=RELAY).stdout
     text = migrate(database, "--down", "0").stdout

@@ -320,7 +320,7 @@ def emit_listened(database, aggregates, count, own=2):
 
 
 def follows(one):
-    eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it follows the log\n" + one.log_tail())
+    eventually(lambda: one.status()["pipelines"][0]["slot"]["active"], 30, lambda: "it reads the WAL\n" + one.log_tail())
     return one
 
 
@@ -432,7 +432,7 @@ def test_kept_rows_from_before_the_slot_that_wait_hold_up_the_log_and_that_is_sa
     eventually(lambda: len(read_topics(kafka.brokers, there)) >= 5, 30, lambda: "the others go on\n" + one.log_tail())
     emit(database, ["there", "missing"], 5)
     reason = one.wait_not_ready("WAITING_EVENTS_FULL")
-    assert missing in reason and "before the log that follows" in reason and "all others go on" not in reason
+    assert missing in reason and "before the WAL that follows" in reason and "all others go on" not in reason
     assert one.status()["pipelines"][0]["state"] == "stalled"
     kafka.create_topic(missing)
     eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 10, 30, lambda: "they follow\n" + one.log_tail())

@@ -151,7 +151,7 @@ def test_the_command_line_is_overwritten_with_a_warning(relay, kafka, database, 
     with open(f"/proc/{one.pid}/cmdline", encoding="utf-8") as f:
         line = f.read()
     assert PASSWORDS[RELAY] not in line and "--dsn" in line and kafka.brokers in line and "***" in line
-    assert "could run ps" in one.log_text()
+    assert "can run ps" in one.log_text()
     one.wait_published(1)
     assert topic
 

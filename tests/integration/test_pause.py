@@ -191,7 +191,7 @@ def test_without_a_relay_it_is_noted_for_the_next(relay, kafka, database, topic)
     emit(database, 0)
     one.start()
     eventually(lambda: state(one) == "paused", what="it starts paused")
-    assert "orders is resumed; it was paused since" in resume(one).stdout
+    assert "orders is resumed; it had been paused since" in resume(one).stdout
     one.wait_published(1)
     assert "was not paused" in resume(one).stdout
 

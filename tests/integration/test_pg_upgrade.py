@@ -74,7 +74,7 @@ def test_everything_unpublished_comes(relay, kafka, server, prefix, capture, on_
     server.upgrade(*(reversed(NEWER) if hop.endswith("newer") else ()))
     server.start()
     if moves:
-        assert wal.slot(), "the slot came over"
+        assert wal.slot(), "the slot was copied"
     trial.emit(20)
     if not lives:
         one = relay(options, dsn=database.dsn()).start(wait_ready=False)

@@ -302,7 +302,7 @@ def test_the_right_to_replicate_is_asked_where_it_is_used(setup, ground, kafka, 
         assert one.wait_exit() == 2
         assert one.log_lines('code=NO_REPLICATION .*hint=.*ALTER ROLE .*shop_relay.* REPLICATION; .*GRANT rds_replication TO'), one.log_tail()
         text = outboxd("check", "-c", one.config_path, expect=2).stdout
-        assert "may not replicate" in text and "GRANT rds_replication TO" in text
+        assert "lacks REPLICATION" in text and "GRANT rds_replication TO" in text
     finally:
         ground.server.execute(f"ALTER ROLE {RELAY} REPLICATION")
     outboxd("check", "-c", one.config_path, expect=0)
@@ -318,7 +318,7 @@ def test_no_free_wal_sender_is_waited_for(setup, ground):
         one = setup("wal", {}).start(wait_ready=False)
         one.wait_not_ready("NO_WAL_SENDER")
         text = outboxd("check", "-c", one.config_path, expect=2).stdout
-        assert "all 10 places of max_wal_senders are taken" in text
+        assert "all 10 connections that max_wal_senders allows are in use" in text
     finally:
         for connection in taken:
             connection.close()

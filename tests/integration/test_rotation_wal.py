@@ -414,7 +414,7 @@ def test_an_old_table_that_is_dropped_while_its_events_wait_is_said_once(kafka, 
     eventually(lambda: waiting(database) == 0, 60, lambda: "it goes on\n" + one.log_tail())
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
     late.result(read_topics(kafka.brokers, f"{prefix}.late")).assert_none_lost()
-    assert len(one.log_lines("TABLE_DROPPED.*still to be read")) == 1, one.log_tail()
+    assert len(one.log_lines("TABLE_DROPPED.*had not been read")) == 1, one.log_tail()
     assert one.metric("old_tables_dropped_total") == 1
     started = len(one.log_lines("STREAM_STARTED"))
     assert database.terminate_backends() > 0

@@ -6,7 +6,7 @@
 - A folder's README that lists its files in a table (its first column is "file", "files" or "room") names each that is there and none
   that is not. `name.c` stands for `name.h`, too; a header that is listed nowhere is fine when it only serves the folder
   (`*_internal.h`) or has no .c; `name_<word>.c` and `NAME.c` stand for all such files.
-- A path in a document exists: the target of a link, and what stands in backquotes with a slash and looks like a file of ours.
+- A path in a document exists: the target of a link with its heading, and what stands in backquotes with a slash and looks like a file of ours.
 - A comment that cites a document or a file of a room cites one that is there; of others' documents, those that FOREIGN lists.
 """
 
@@ -17,7 +17,7 @@ import sys
 from sources import committed, line_of, read, report, root_of, without_comments
 
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
 QUOTED = re.compile(r"`([A-Za-z0-9_.<>*-]+(?:/[A-Za-z0-9_.<>*-]+)*/?)`")
 SUFFIXES = (".c", ".h", ".py", ".sql", ".sh", ".md", ".yml", ".yaml", ".json", ".conf", ".cmake", ".txt")
 # Documents of others, and what only exists once something was built or run.
@@ -72,14 +72,23 @@ def listing_problems(root, path, files):
     return result
 
 
+def anchors(text):
+    """What GitHub makes of the headings of a document."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ +(.+?) *$", FENCE.sub("", text), re.M)}
+
+
 def path_problems(root, path, files):
     """Links and quoted paths of a document that lead nowhere."""
     text, result = read(root, path), []
     folder = os.path.dirname(path)
     for match in LINK.finditer(text):
         target = match.group(1)
-        if not re.match(r"[a-z]+:", target) and not os.path.exists(os.path.join(root, folder, target)):
-            result.append(f"{path}:{line_of(text, match.start())} links to {target}, which is not there")
+        if not re.match(r"[a-z]+:", target):
+            there, anchor = os.path.join(root, folder, target) if target else os.path.join(root, path), match.group(2)
+            if not os.path.exists(there):
+                result.append(f"{path}:{line_of(text, match.start())} links to {target}, which is not there")
+            elif anchor and there.endswith(".md") and anchor not in anchors(read(there)):
+                result.append(f"{path}:{line_of(text, match.start())} links to {target}#{anchor}, and there is no such heading")
     names = {os.path.basename(name) for name in files}
     for match in QUOTED.finditer(text):
         target = match.group(1)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/document.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -298,13 +299,13 @@ static void kafka_reopen(Sink *sink)
     kafka_close_producer(kafka);
 }
 
-static void kafka_status(const Sink *sink, Text *json)
+static void kafka_status(const Sink *sink, json_t *status)
 {
     const KafkaSink *kafka = (const KafkaSink *)sink;
-    text_printf(json, ",\"kafka\":{\"connected\":%s,\"broker_count\":%d,\"brokers\":",
-                *kafka->options.stats->kafka_connected > 0 ? "true" : "false", kafka->brokers);
-    text_add_json(json, slice_of(kafka->options.config->kafka.brokers));
-    text_add_char(json, '}');
+    json_t *object = document_object(status, "kafka");
+    document_bool(object, "connected", *kafka->options.stats->kafka_connected > 0);
+    document_count(object, "broker_count", kafka->brokers);
+    document_text(object, "brokers", kafka->options.config->kafka.brokers);
 }
 
 static void kafka_topic_free(KafkaTopic *kt)

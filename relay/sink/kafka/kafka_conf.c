@@ -21,7 +21,8 @@ static Status set(rd_kafka_conf_t *conf, const char *property, const char *value
         /* librdkafka repeats a value that it does not take */
         bool hidden = result == RD_KAFKA_CONF_INVALID && mask_is_secret(slice_of(property));
         error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s%s",
-                  hidden ? "librdkafka does not take the value of " : "", hidden ? property : text);
+                  hidden ? "librdkafka does not accept the value of " : "",
+                  hidden ? property : text);
         return error_advise(err);
     }
     return OK;

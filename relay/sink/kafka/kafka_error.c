@@ -35,11 +35,11 @@ static const KafkaErrorRow ROWS[] = {
     {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, CODE_KAFKA_TOPIC_DENIED, NULL},
     {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, CODE_KAFKA_DENIED, NULL},
     {RD_KAFKA_RESP_ERR__TRANSPORT, CODE_KAFKA_UNREACHABLE,
-     "Check kafka.brokers and that the brokers are up."},
+     "Check kafka.brokers, and whether the brokers are running."},
     {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, CODE_KAFKA_UNREACHABLE,
-     "Check kafka.brokers and that the brokers are up."},
+     "Check kafka.brokers, and whether the brokers are running."},
     {RD_KAFKA_RESP_ERR__TIMED_OUT, CODE_KAFKA_UNREACHABLE,
-     "Check kafka.brokers and that the brokers are up."},
+     "Check kafka.brokers, and whether the brokers are running."},
     {RD_KAFKA_RESP_ERR__RESOLVE, CODE_KAFKA_UNREACHABLE,
      "The broker's name cannot be resolved; check kafka.brokers and advertised.listeners."},
     {RD_KAFKA_RESP_ERR__AUTHENTICATION, CODE_KAFKA_AUTHENTICATION, NULL},
@@ -99,32 +99,35 @@ static const struct {
      "The name is not known to this machine: check kafka.brokers, DNS, and the brokers' "
      "advertised.listeners."},
     {"Connection refused", CODE_KAFKA_UNREACHABLE,
-     "Nothing listens there: check host and port of kafka.brokers, and that the broker is up."},
+     "Nothing listens there: check host and port of kafka.brokers, and whether the broker is "
+     "running."},
     {"connecting to a PLAINTEXT broker listener", CODE_KAFKA_TLS,
-     "That listener speaks no TLS: use the broker's TLS port, or set security.protocol=plaintext "
+     "That listener does not speak TLS: use the broker's TLS port, or set "
+     "security.protocol=plaintext "
      "(or sasl_plaintext) in kafka.properties."},
     {"wrong version number", CODE_KAFKA_TLS,
-     "That listener speaks no TLS: use the broker's TLS port, or set security.protocol=plaintext "
+     "That listener does not speak TLS: use the broker's TLS port, or set "
+     "security.protocol=plaintext "
      "(or sasl_plaintext) in kafka.properties."},
     {"unexpected eof while reading", CODE_KAFKA_TLS,
-     "The other side hung up during the TLS handshake. Most likely that listener speaks no TLS: "
-     "use "
-     "the broker's TLS port, or set security.protocol=plaintext (or sasl_plaintext) in "
-     "kafka.properties."},
+     "The broker closed the connection during the TLS handshake. Most likely that listener does "
+     "not speak TLS: use the broker's TLS port, or set security.protocol=plaintext (or "
+     "sasl_plaintext) in kafka.properties."},
     {"certificate verify failed", CODE_KAFKA_TLS,
      "Set ssl.ca.location in kafka.properties to the authority that signed the broker's "
      "certificate."},
     {"SSL handshake failed", CODE_KAFKA_TLS,
-     "The other side ended the TLS handshake. Most likely that listener speaks no TLS: use the "
+     "The broker ended the TLS handshake. Most likely that listener does not speak TLS: use the "
      "broker's TLS port, or set security.protocol=plaintext (or sasl_plaintext) in "
      "kafka.properties; else check ssl.* there."},
     {"connecting to a SSL listener", CODE_KAFKA_UNREACHABLE,
-     "What listens there hung up: if it wants TLS, set security.protocol=ssl (or sasl_ssl) in "
-     "kafka.properties; else it is no Kafka broker, check host and port of kafka.brokers."},
+     "The other side closed the connection. If it requires TLS, set security.protocol=ssl (or "
+     "sasl_ssl) in kafka.properties. Otherwise it is not a Kafka broker: check host and port of "
+     "kafka.brokers."},
     {"nvalid frame size", CODE_KAFKA_UNREACHABLE,
-     "What answers there is no Kafka broker: check host and port of kafka.brokers."},
+     "The program there is not a Kafka broker: check host and port of kafka.brokers."},
     {"nvalid response size", CODE_KAFKA_UNREACHABLE,
-     "What answers there is no Kafka broker: check host and port of kafka.brokers."},
+     "The program there is not a Kafka broker: check host and port of kafka.brokers."},
 };
 
 void kafka_connection_error(rd_kafka_resp_err_t code, const char *text, const char *brokers,
@@ -132,9 +135,10 @@ void kafka_connection_error(rd_kafka_resp_err_t code, const char *text, const ch
 {
     const KafkaErrorRow *row = kafka_error_row(code);
     ErrorCode name = row == &OTHER ? CODE_KAFKA_UNREACHABLE : row->code;
-    const char *hint = row->hint == NULL      ? log_code_of(row->code)->remedy
-                       : row->hint[0] != '\0' ? row->hint
-                                              : "Check kafka.brokers and that the brokers are up.";
+    const char *hint = row->hint == NULL ? log_code_of(row->code)->remedy
+                       : row->hint[0] != '\0'
+                           ? row->hint
+                           : "Check kafka.brokers, and whether the brokers are running.";
     const char *said = text != NULL ? text : rd_kafka_err2str(code);
     for (size_t i = 0; i < sizeof(CONNECTION_TEXTS) / sizeof(CONNECTION_TEXTS[0]); i++) {
         if (strstr(said, CONNECTION_TEXTS[i].text) != NULL) {

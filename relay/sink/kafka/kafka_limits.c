@@ -20,7 +20,7 @@ static void refuse_no_key(const KafkaTopic *kt, Error *err)
 {
     error_set(
         err, CODE_RECORD_KEY_MISSING,
-        "the record has no key, and topic '%s' is compacted: it accepts only records with one",
+        "the record has no key, and topic '%s' is compacted: it accepts only records with a key",
         kt->topic->name);
     (void)error_advise(err);
 }
@@ -85,6 +85,6 @@ void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt)
     log_write(LOG_INFO, kafka->options.pipeline->name, CODE_KAFKA_BATCH_BYTES,
               LOG_FIELDS(log_text("topic", least->topic->name),
                          log_number("max_message_bytes", (long long)bytes)),
-              smaller ? "the topic takes smaller batches than batch.size; using its bound"
-                      : "the topics take larger batches again; using their bound");
+              smaller ? "the topic accepts smaller batches than batch.size; using its limit"
+                      : "the topics accept larger batches again; using their limit");
 }

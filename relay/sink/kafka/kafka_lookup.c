@@ -133,8 +133,8 @@ static void kafka_note_partitions(KafkaSink *kafka, KafkaTopic *kt, int partitio
         log_write(LOG_WARN, kafka->options.pipeline->name, CODE_PARTITIONS_CHANGED,
                   LOG_FIELDS(log_text("topic", kt->topic->name), log_number("was", kt->partitions),
                              log_number("is", partitions)),
-                  "the topic has another number of partitions: keys move, so the order of a key "
-                  "across the change is not kept");
+                  "the number of partitions of the topic changed: keys move, so the order of a key "
+                  "is not kept across the change");
     }
     kt->partitions = partitions;
     topic_set_partitions(kt->topic, partitions);

@@ -131,7 +131,7 @@ static void kafka_on_error(KafkaSink *kafka, rd_kafka_event_t *event)
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
         char fatal[512] = "";
         rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->rk, fatal, sizeof(fatal));
-        error_set(&err, CODE_KAFKA_PRODUCER_FATAL, "the producer failed: %s: %s; making a new one",
+        error_set(&err, CODE_KAFKA_PRODUCER_FATAL, "the producer failed: %s: %s; replacing it",
                   rd_kafka_err2name(cause), fatal);
         if (cause == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
             error_hint(&err,

@@ -51,6 +51,12 @@ lint_sample() {
         echo "note: conf/outboxd.conf is current"
 }
 
+# So is the configuration reference of the guide.
+lint_options() {
+    [ -x build/release/outboxd ] || { echo "no release build"; return 1; }
+    "$python" tests/support/options.py build/release/outboxd
+}
+
 # Nothing of a test build in what users run.
 lint_release() {
     [ -x build/release/outboxd ] || { echo "no release build"; return 1; }
@@ -73,8 +79,14 @@ lint_results() { "$python" tests/support/results.py; }
 # Documents name the files that are there, and the tables of folders all of them.
 lint_documents() { "$python" tests/support/documents.py; }
 
+# Each block of the README and of the guide says what it needs to be run, or why it is not.
+lint_pages() { "$python" tests/support/pages.py; }
+
 # The metrics reference is what the sources say; documents, alerts and the dashboard name metrics of it.
 lint_metrics() { "$python" tests/support/metrics.py; }
+
+# What users read is plain English, with one word for one thing.
+lint_words() { "$python" tests/support/words.py; }
 
 # Each test that SECURITY.md and tests/TRIALS.md name exists.
 lint_named() { "$python" tests/support/named_tests.py; }
@@ -100,13 +112,16 @@ lint_parts() {
     part "lint connections" lint_connections
     part "lint results" lint_results
     part "lint documents" lint_documents
+    part "lint pages" lint_pages
     part "lint metrics" lint_metrics
+    part "lint words" lint_words
     part "lint named tests" lint_named
     part "lint mutants" lint_mutants
     part "lint house" lint_house && sed '/^note:/d; s/^/      /' "$logs/house"
     part "lint gcc release" lint_gcc && {
         part "lint release" lint_release
         part "lint sample" lint_sample
+        part "lint options" lint_options
         part "lint names" lint_names
     }
     part "lint clang" lint_clang

@@ -5,7 +5,7 @@ setup_packages=(
     gcc libc6-dev cmake ninja-build pkg-config git ca-certificates
     libpq-dev librdkafka-dev libconfig-dev libevent-dev libjansson-dev libcriterion-dev
     clang clang-format clang-tidy shellcheck codespell flake8
-    postgresql-15 postgresql-client-15
+    postgresql-15 postgresql-client-15 kcat curl
     default-jre-headless maven
     python3 python3-pytest python3-pytest-xdist python3-psycopg2 python3-pip
 )

@@ -208,7 +208,7 @@ static void expect_longer_fails(const PgOutputReader *given, const Sample *sampl
     longer[length] = '\0';
     PgOutputReader reader = *given;
     cr_assert_eq(read_with(&reader, longer, length + 1), FAILED, "%c", sample->kind);
-    cr_assert_not_null(strstr(error_message(&err), "goes on behind its end"), "%s",
+    cr_assert_not_null(strstr(error_message(&err), "continues after its end"), "%s",
                        error_message(&err));
 }
 

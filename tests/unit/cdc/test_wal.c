@@ -611,12 +611,12 @@ Test(wal, a_transaction_in_parts_after_an_idle_time_does_not_turn_the_position_b
     rig_ack_all();
     rig_keepalive(0x900000, false); /* others wrote 8 MB: the position follows */
     rig.log_end = rig.end_lsn = 0x900000;
-    RIG_WAIT(rig.confirmed >= 0x900000);
+    RIG_PASS(rig.confirmed >= 0x900000);
     rig_commit(2, 4);
     RIG_WAIT(rig.batch_count > 0);
     rig_ack(-1); /* two of three: rig_receive() sees what is told */
     rig_turn();
-    RIG_WAIT(rig.position.tx_ordinal == 2);
+    RIG_PASS(rig.position.tx_ordinal == 2);
     rig_turn();
     cr_assert_geq(rig.confirmed, 0x900000);
 }

@@ -20,10 +20,17 @@ static void set_up(void)
     rig_begin();
 }
 
+/* A lie that is found out only by the end of an answer's time: then it passes. */
+static bool hangs;
+
 static bool play(void)
 {
     rig_watch();
-    event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    if (hangs) {
+        clock_turn(rig.base);
+    } else {
+        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+    }
     if (rig.lost > restarts) {
         cr_assert_neq(error_message(&rig.error)[0], '\0', "a loss without a word: %s",
                       error_code_name(rig.error.code));
@@ -55,9 +62,9 @@ static void lie_once(StubLie lie)
     do {
         set_up();
         stub_lie_at(++n, 1, lie, NULL);
-        int64_t deadline_us = clock_monotonic_us() + 20000000;
+        int64_t deadline_us = clock_real_us() + 20000000;
         while (!complete() && play()) {
-            cr_assert_lt(clock_monotonic_us(), deadline_us, "lie %d, answer %zu: stuck (%s: %s)",
+            cr_assert_lt(clock_real_us(), deadline_us, "lie %d, answer %zu: stuck (%s: %s)",
                          (int)lie, n, error_code_name(rig.error.code), error_message(&rig.error));
         }
         cr_assert(complete() || error_own_hint(&rig.error)[0] != '\0', "lie %d, answer %zu: %s",
@@ -97,6 +104,7 @@ Test(wal_lies, nothing)
 /* Also between the broker's acknowledgement and the first mark: what is acknowledged stays so. */
 Test(wal_lies, a_copy_that_waits_for_us)
 {
+    hangs = true;
     lie_once(LIE_COPY_IN);
 }
 

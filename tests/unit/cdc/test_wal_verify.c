@@ -141,10 +141,10 @@ Test(wal_verify, another_publication_is_proven_before_anything_is_read)
     RIG_WAIT(rig.walsender != 0);
     cr_assert_str_eq(text_string(&rig.trace), "snapshot(now) peek copy start");
     RIG_WAIT(rig.active == 2);
-    RIG_WAIT(strcmp(rig.position.publication, "publication 2") == 0);
+    RIG_PASS(strcmp(rig.position.publication, "publication 2") == 0);
     publish(4, 4);
     look(0x10400);
-    RIG_WAIT(rig.confirmed == 0x10208);
+    RIG_PASS(rig.confirmed == 0x10208);
     rig_assert_published_once(1, 4);
 }
 
@@ -193,7 +193,7 @@ Test(wal_verify, a_publication_that_was_changed_while_we_were_away_is_proven)
     RIG_WAIT(rig.batch_count == 1);
     rig_ack_all();
     RIG_WAIT(rig.rows[2].marked);
-    RIG_WAIT(strcmp(rig.position.publication, "publication 2") == 0);
+    RIG_PASS(strcmp(rig.position.publication, "publication 2") == 0);
     rig_assert_published_once(1, 2);
 }
 

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cdc/slot.h"
 #include "cdc/wal.h"
+#include "stub/clock.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
 
@@ -148,6 +149,17 @@ void rig_watch(void);
             rig_watch();                                                                           \
             event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s (%s: %s)",    \
+                         #condition, error_code_name(rig.error.code), error_message(&rig.error));  \
+        }                                                                                          \
+    } while (0)
+/** Likewise, and time passes whenever nothing else happens: for a lease, a pause, a back-off. */
+#define RIG_PASS(condition)                                                                        \
+    do {                                                                                           \
+        int64_t wait_until_us = clock_real_us() + 10000000;                                        \
+        while (!(condition)) {                                                                     \
+            rig_watch();                                                                           \
+            clock_turn(rig.base);                                                                  \
+            cr_assert_lt(clock_real_us(), wait_until_us, "waited in vain for %s (%s: %s)",         \
                          #condition, error_code_name(rig.error.code), error_message(&rig.error));  \
         }                                                                                          \
     } while (0)

@@ -243,12 +243,12 @@ Test(command_parse, counts_may_be_negative_and_know_their_range)
     cr_assert_eq(taken(&WORDS, "--count -2")->count, -2);
     cr_assert_eq(taken(&WORDS, "--count=9")->count, 9);
     cr_assert_eq(taken(&WORDS, "--count 1 --page 9223372036854775807")->page, INT64_MAX);
-    refused(&WORDS, "--count -3", "--count: '-3' is no number from -2 to 9");
-    refused(&WORDS, "--count 10", "--count: '10' is no number from -2 to 9");
-    refused(&WORDS, "--count 1x", "--count: '1x' is no number from -2 to 9");
-    refused(&WORDS, "--count=", "--count: '' is no number from -2 to 9");
+    refused(&WORDS, "--count -3", "--count: '-3' is not a number from -2 to 9");
+    refused(&WORDS, "--count 10", "--count: '10' is not a number from -2 to 9");
+    refused(&WORDS, "--count 1x", "--count: '1x' is not a number from -2 to 9");
+    refused(&WORDS, "--count=", "--count: '' is not a number from -2 to 9");
     refused(&WORDS, "--page 9223372036854775808",
-            "--page: '9223372036854775808' is no page from 1");
+            "--page: '9223372036854775808' is not a page from 1");
 }
 
 Test(command_parse, seconds_are_one_unless_they_are_joined)

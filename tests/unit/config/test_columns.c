@@ -62,9 +62,9 @@ Test(columns, what_the_rest_of_the_configuration_rests_on_is_needed)
                 "topic = \"t.${correlation_id}\"; key = \"${aggregate_version}\"; } ); } );\n",
                 NULL, NULL);
     (void)loading_config(&loading);
-    expect_need("columns.seq", "the relay knows rows by it");
+    expect_need("columns.seq", "the relay identifies rows by it");
     expect_need("columns.topic", "allow_row_topic = true needs it");
-    expect_need("columns.aggregate_type", "a route asks for it");
+    expect_need("columns.aggregate_type", "a route needs it");
     expect_need("columns.correlation_id", "the topic t.${correlation_id} needs it");
     expect_need("columns.aggregate_version", "the key ${aggregate_version} needs it");
     expect_need("columns.aggregate_id", NULL);

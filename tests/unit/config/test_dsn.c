@@ -66,22 +66,22 @@ Test(dsn, what_is_malformed_is_refused_without_a_piece_of_it)
 {
     assert_refuses("postgresql://relay:100%s3cret@host/db", "'%' in the password");
     assert_refuses("postgresql://relay:s3@$$s3cret@host/db", "second '@'");
-    assert_refuses("postgresql://relay:s3/s3:s3@host/db", "'@' stands behind the '/'");
-    assert_refuses("postgresql://relay:12/s3@host/db", "'@' stands behind the '/'");
+    assert_refuses("postgresql://relay:s3/s3:s3@host/db", "'@' after the '/'");
+    assert_refuses("postgresql://relay:12/s3@host/db", "'@' after the '/'");
     assert_refuses("postgresql://relay:s3?s3@host?s3", "parameter 1 behind the '?'");
     assert_refuses("postgresql://db/x?password=s3=s3", "parameter 1 behind the '?'");
     assert_refuses("postgresql://db/x?pasword=s3", "did you mean \"password\"");
-    assert_refuses("postgresql://db:s3:/x", "no number");
+    assert_refuses("postgresql://db:s3:/x", "not a number");
     assert_refuses("postgresql://[::1/x", "'['");
     assert_refuses("postgresql://u:%00@db", "%00");
-    assert_refuses("password=s3 s3cret", "word 2 is no key=value pair");
+    assert_refuses("password=s3 s3cret", "word 2 is not a key=value pair");
     assert_refuses("host=db password='s3cret", "parameter 2 has no closing quote");
     assert_refuses("host=db pasword=s3",
-                   "parameter 2 is none that libpq knows; did you mean \"password\"?");
-    assert_refuses("host=db pwd=s3", "parameter 2 is none that libpq knows");
+                   "libpq does not know parameter 2; did you mean \"password\"?");
+    assert_refuses("host=db pwd=s3", "libpq does not know parameter 2");
     assert_refuses("=s3", "word 1");
     assert_refuses("s3cret", "word 1");
-    assert_refuses("port=s3", "no number");
+    assert_refuses("port=s3", "not a number");
     assert_refuses("host=a,b port=1,2,3", "3 ports for 2 hosts");
     assert_refuses("sslmode=s3", "\"sslmode\"");
     assert_refuses("connect_timeout=5s3", "\"connect_timeout\"");

@@ -206,8 +206,9 @@ Test(load, pipelines_of_the_environment_count_only_without_a_file)
                 LOADING_ENVIRONMENT("OUTBOXD_PIPELINE_TABLE=other.event"));
     cr_assert_str_eq(loading_config(&loading)->pipelines[0].outbox.table, "outbox.event");
     AUTO_TEXT problem = loading_problem(&loading, 0);
-    cr_assert_str_eq(problem, "OUTBOXD_PIPELINE_TABLE: warning: ignored: OUTBOXD_PIPELINE_* counts "
-                              "only without a configuration file");
+    cr_assert_str_eq(problem,
+                     "OUTBOXD_PIPELINE_TABLE: warning: ignored: OUTBOXD_PIPELINE_* applies "
+                     "only without a configuration file");
     loading_end(&loading);
 }
 
@@ -221,8 +222,8 @@ Test(load, unknown_variables_only_warn_and_say_what_they_may_have_meant)
     loading_config(&loading);
     cr_assert_eq(loading.problems.count, 2);
     AUTO_TEXT first = loading_problem(&loading, 0);
-    cr_assert_str_eq(first, "OUTBOXD_DATABSE_DSN: warning: no option has this environment "
-                            "variable; it is ignored; did you mean OUTBOXD_DATABASE_DSN?");
+    cr_assert_str_eq(first, "OUTBOXD_DATABSE_DSN: warning: this environment variable belongs to "
+                            "no option and is ignored; did you mean OUTBOXD_DATABASE_DSN?");
     loading_end(&loading);
 }
 
@@ -417,13 +418,10 @@ Test(load, a_password_is_given_once)
 {
     ASSERT_PROBLEMS(DATABASE("dsn = \"host=db\"; password = \"s3\"; password_file = \"s3\";"),
                     "main.conf:1: database.password and database.password_file are both given");
-    ASSERT_PROBLEMS(
-        DATABASE("dsn = \"host=db password=s3\"; password = \"s3\";"),
-        "main.conf:1: database.password is given, and database.dsn holds a password, too");
-    ASSERT_PROBLEMS(
-        DATABASE("dsn = \"postgresql://u:s3@db\"; password_file = \"s3\";"),
-        "main.conf:1: database.password_file is given, and database.dsn holds a password, "
-        "too");
+    ASSERT_PROBLEMS(DATABASE("dsn = \"host=db password=s3\"; password = \"s3\";"),
+                    "main.conf:1: both database.password and database.dsn give a password");
+    ASSERT_PROBLEMS(DATABASE("dsn = \"postgresql://u:s3@db\"; password_file = \"s3\";"),
+                    "main.conf:1: both database.password_file and database.dsn give a password");
     ASSERT_PROBLEMS(
         DATABASE("dsn = \"host=db\"; password_file = \"/dev/null\";"),
         "main.conf:1: cannot read file \"/dev/null\": it is a device, not a regular file");

@@ -42,10 +42,11 @@ Test(rules, topics_are_what_kafka_takes)
 {
     assert_loads(WITH("topic = \"aZ0._-\";"));
     ASSERT_PROBLEMS(WITH("topic = \"a b\";"),
-                    "main.conf:2: topic \"a b\" holds a character that Kafka does not allow");
-    ASSERT_PROBLEMS(WITH("topic = \"gr\xC3\xBC\xC3\x9F\";"),
-                    "main.conf:2: topic \"gr\xC3\xBC\xC3\x9F\" holds a character that Kafka does "
-                    "not allow");
+                    "main.conf:2: topic \"a b\" contains a character that Kafka does not allow");
+    ASSERT_PROBLEMS(
+        WITH("topic = \"gr\xC3\xBC\xC3\x9F\";"),
+        "main.conf:2: topic \"gr\xC3\xBC\xC3\x9F\" contains a character that Kafka does "
+        "not allow");
     ASSERT_PROBLEMS(WITH("topic = \"..\";"),
                     "main.conf:2: Kafka does not allow a topic named \"..\"");
     AUTO_TEXT longest = x_format("%0249d", 0);
@@ -79,7 +80,7 @@ Test(rules, lag_target_is_a_percentage_below_100)
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
         AUTO_TEXT text = x_format(BASICS PIPELINE "monitor: { lag_target = \"%s\"; };", BAD[i]);
         AUTO_TEXT problem = x_format("main.conf:3: \"monitor.lag_target\" cannot be \"%s\": it is "
-                                     "no percentage below 100",
+                                     "not a percentage below 100",
                                      BAD[i]);
         ASSERT_PROBLEMS(text, problem);
     }
@@ -138,7 +139,7 @@ Test(rules, pipelines_need_names_and_tables_of_their_own)
                 NULL, NULL);
     cr_assert_eq(loading.problems.count, 2);
     AUTO_TEXT expected =
-        x_format("pipeline name \"a\" is taken already at %s/main.conf:2", loading.directory);
+        x_format("pipeline name \"a\" is already used at %s/main.conf:2", loading.directory);
     cr_assert_str_eq(loading.problems.items[0].message, expected);
     AUTO_TEXT second = loading_problem(&loading, 1);
     cr_assert_str_eq(second, "main.conf:4: pipelines \"a\" and \"b\" both publish outbox.event: "
@@ -225,21 +226,21 @@ Test(rules, a_table_has_several_pipelines_only_when_all_of_them_leave_its_rows_a
 Test(rules, what_only_the_log_can_give_is_refused_when_polling)
 {
     ASSERT_PROBLEMS(WITH("messages = true;"),
-                    "main.conf:2: \"messages\" has no meaning with capture = \"poll\"");
+                    "main.conf:2: \"messages\" has no effect with capture = \"poll\"");
     ASSERT_PROBLEMS(WITH("failover_slot = true;"),
-                    "main.conf:2: \"failover_slot\" has no meaning with capture = \"poll\"");
+                    "main.conf:2: \"failover_slot\" has no effect with capture = \"poll\"");
     ASSERT_PROBLEMS(
         WITH("on_publish = \"keep\";"),
-        "main.conf:2: on_publish = \"keep\" needs capture = \"wal\": polling finds rows "
-        "by what is not marked");
+        "main.conf:2: on_publish = \"keep\" needs capture = \"wal\": polling finds events "
+        "by rows that are not marked");
     assert_loads(WITH("messages = false;"));
 }
 
 Test(rules, rows_that_are_kept_cannot_be_pruned)
 {
     ASSERT_PROBLEMS(WITH("capture = \"wal\"; on_publish = \"keep\"; retain = \"7d\";"),
-                    "main.conf:2: retain contradicts on_publish = \"keep\": it leaves every row "
-                    "alone");
+                    "main.conf:2: retain contradicts on_publish = \"keep\": no row is "
+                    "marked");
     assert_loads(WITH("capture = \"wal\"; retain = \"7d\";"));
     assert_loads(
         WITH("capture = \"wal\"; on_publish = \"keep\"; columns: { published_at = \"\"; };"));
@@ -267,9 +268,9 @@ Test(rules, listen_addresses_are_checked)
         {":9480", "it has no address"},
         {"::1:9480", "an IPv6 address stands in brackets"},
         {"[::1:9480", "an IPv6 address stands in brackets"},
-        {"localhost:", "its port is no number from 0 to 65535"},
-        {"localhost:65536", "its port is no number from 0 to 65535"},
-        {"localhost:94x", "its port is no number from 0 to 65535"},
+        {"localhost:", "its port is not a number from 0 to 65535"},
+        {"localhost:65536", "its port is not a number from 0 to 65535"},
+        {"localhost:94x", "its port is not a number from 0 to 65535"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         AUTO_TEXT text = x_format(BASICS PIPELINE "monitor: { listen = \"%s\"; };", bad[i][0]);
@@ -302,7 +303,8 @@ Test(rules, a_table_is_named_with_its_schema)
         loading_begin(&loading);
         loading_run(&loading, text, NULL, NULL);
         cr_assert_eq(loading.problems.count, 1, "%s", BAD[i]);
-        cr_assert_not_null(strstr(loading.problems.items[0].message, "is no schema.table"));
+        cr_assert_not_null(
+            strstr(loading.problems.items[0].message, "is not written as schema.table"));
         loading_end(&loading);
     }
     assert_loads(WITH("table = \"Shop.Event\";"));
@@ -371,13 +373,14 @@ Test(rules, a_regular_expression_is_recognised)
 
 Test(rules, templates_of_other_tools_are_explained)
 {
-    ASSERT_PROBLEMS(WITH("key = \"${payload.id}\";"),
-                    "main.conf:2: key template \"${payload.id}\": \"payload.id\" is no column of "
-                    "outbox.event, but a part of one");
+    ASSERT_PROBLEMS(
+        WITH("key = \"${payload.id}\";"),
+        "main.conf:2: key template \"${payload.id}\": \"payload.id\" is not a column of "
+        "outbox.event, but a part of one");
     ASSERT_PROBLEMS(WITH("topic = \"$aggregate_type.events\";"),
                     "main.conf:2: topic template \"$aggregate_type.events\": $aggregate_type "
-                    "without braces stands for itself, not for the column");
+                    "without braces is plain text, not the value of the column");
     ASSERT_PROBLEMS(WITH("key = \"$aggregate_id\";"),
                     "main.conf:2: warning: key template \"$aggregate_id\": $aggregate_id without "
-                    "braces stands for itself, not for the column");
+                    "braces is plain text, not the value of the column");
 }

@@ -108,7 +108,7 @@ Test(source, strings_of_a_list_are_blamed_on_their_own_lines)
                     " ]; };\n" PIPELINE,
                     "main.conf:3: Kafka property \"acks\" is refused: an event counts as published "
                     "only when all in-sync replicas have it",
-                    "main.conf:8: item 3 of kafka.properties is no key=value pair");
+                    "main.conf:8: item 3 of kafka.properties is not a key=value pair");
 }
 
 Test(source, any_truncation_or_change_of_a_byte_is_survived)

@@ -129,7 +129,7 @@ static double source_backlog(const Source *source)
     return ((const RigSource *)source)->backlog;
 }
 
-static void source_status(const Source *source, Text *json)
+static void source_status(const Source *source, json_t *json)
 {
     (void)source;
     (void)json;
@@ -223,7 +223,7 @@ static void sink_reopen(Sink *sink)
     ((RigSink *)sink)->reopens++;
 }
 
-static void sink_status(const Sink *sink, Text *json)
+static void sink_status(const Sink *sink, json_t *json)
 {
     (void)sink;
     (void)json;
@@ -665,7 +665,7 @@ void rig_assert_error(ErrorCode code)
 
 uint64_t rig_failed(Reason reason)
 {
-    return *metrics_counter(rig.metrics, "outboxd_events_failed_total",
-                            "Delivery reports that were failures.", "pipeline", "orders", "topic",
-                            "order.events", "reason", reason_name(reason), NULL);
+    return *metrics_counter(rig.metrics, "outboxd_events_failed_total", "Failed deliveries.",
+                            "pipeline", "orders", "topic", "order.events", "reason",
+                            reason_name(reason), NULL);
 }

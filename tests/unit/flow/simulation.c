@@ -165,7 +165,7 @@ size_t source_unmarked(const Source *source)
     return count;
 }
 
-static void source_status(const Source *source, Text *json)
+static void source_status(const Source *source, json_t *json)
 {
     (void)source;
     (void)json;
@@ -281,7 +281,7 @@ static void sink_reopen(Sink *sink)
     sim.reopening = true;
 }
 
-static void sink_status(const Sink *sink, Text *json)
+static void sink_status(const Sink *sink, json_t *json)
 {
     (void)sink;
     (void)json;

@@ -178,7 +178,7 @@ Test(pipeline_wait, when_the_source_waits_for_them_that_is_said)
     pipeline_watch_waiting(rig.pipeline);
     rig_assert_state(PIPELINE_STALLED);
     rig_assert_error(CODE_WAITING_EVENTS_FULL);
-    cr_assert_not_null(strstr(error_message(view().error), "before the log that follows"));
+    cr_assert_not_null(strstr(error_message(view().error), "before the WAL that follows"));
     cr_assert_not_null(
         strstr(error_message(view().error), error_code_name(CODE_KAFKA_TOPIC_UNKNOWN)));
     rig.sink.missing = NULL;
@@ -444,7 +444,7 @@ Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
     rig_assert_state(PIPELINE_RUNNING);
     cr_assert_eq(view().waiting_reason->code, CODE_TOPICS_TOO_MANY);
     cr_assert_not_null(strstr(error_message(view().waiting_reason), "other.events"));
-    assert_waiting(1, "(topics beyond the bound)");
+    assert_waiting(1, "(topics above the limit)");
     rig_settle_all();
     /* An hour later most of them were not used again. */
     int64_t later_us = rig.pipeline->progress_us + (TOPIC_IDLE_SECONDS + 1) * INT64_C(1000000);

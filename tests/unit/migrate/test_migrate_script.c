@@ -153,9 +153,9 @@ Test(migrate_script, capture_wal_adds_the_publication_and_comments_for_an_admini
     print_up(&with, "outbox_2", MIGRATE_ROLES_AS_NOTED, true, NULL);
     cr_assert_eq(count(text_string(&with), "\nBEGIN;\n"), MIGRATION_COUNT + 1);
     cr_assert_eq(count(text_string(&with), "\nCOMMIT;\n"), MIGRATION_COUNT + 1);
-    const char *advice = strstr(text_string(&with), "\n-- Besides, an administrator runs:\n");
+    const char *advice = strstr(text_string(&with), "\n-- In addition, an administrator runs:\n");
     cr_assert_str_eq(advice,
-                     "\n-- Besides, an administrator runs:\n"
+                     "\n-- In addition, an administrator runs:\n"
                      "-- ALTER SYSTEM SET wal_level = 'logical';   -- unless it is; then "
                      "restart PostgreSQL\n"
                      "-- ALTER ROLE your_relay REPLICATION;   -- membership in outbox_relay "

@@ -7,6 +7,7 @@
 #include <event2/event.h>
 
 #include "outbox/poll.h"
+#include "stub/clock.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
 
@@ -143,6 +144,15 @@ void rig_turn(void);
             event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s",             \
                          #condition);                                                              \
+        }                                                                                          \
+    } while (0)
+/** Likewise, and time passes whenever nothing else happens: for a lease, a pause, a back-off. */
+#define RIG_PASS(condition)                                                                        \
+    do {                                                                                           \
+        int64_t wait_until_us = clock_real_us() + 10000000;                                        \
+        while (!(condition)) {                                                                     \
+            clock_turn(rig.base);                                                                  \
+            cr_assert_lt(clock_real_us(), wait_until_us, "waited in vain for %s", #condition);     \
         }                                                                                          \
     } while (0)
 

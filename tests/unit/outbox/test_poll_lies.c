@@ -125,7 +125,7 @@ Test(poll_lies, what_is_garbled_three_times_at_one_place_stops)
             cr_assert(rig.error.code == CODE_PG_PROTOCOL || rig.error.code == CODE_POSTGRES_ANSWER,
                       "%s: %s", STATEMENTS[i], error_message(&rig.error));
             cr_assert_not_null(
-                strstr(error_own_hint(&rig.error), "This came 3 times at the same place"));
+                strstr(error_own_hint(&rig.error), "This happened 3 times at the same position"));
             rig_end();
         }
     }

@@ -374,7 +374,7 @@ Test(conn, what_the_server_says_at_the_door_decides)
         {"FATAL:  the database system is starting up\n", ERROR_RETRY, CODE_POSTGRES_UNREACHABLE,
          NULL},
         {"could not translate host name \"db\" to address: Name or service not known\n",
-         ERROR_RETRY, CODE_POSTGRES_UNREACHABLE, "no such name"},
+         ERROR_RETRY, CODE_POSTGRES_UNREACHABLE, "the name does not exist"},
         {"server does not support SSL, but SSL was required\n", ERROR_RETRY,
          CODE_POSTGRES_UNREACHABLE, "ssl = on"},
         {"root certificate file \"/root/.postgresql/root.crt\" does not exist\nEither provide the "
@@ -980,7 +980,7 @@ Test(conn, a_copy_that_does_not_come_ends_the_connection)
     connected();
     pg_conn_send(at.conn, &(PgQuery){.sql = "c", .arg = &at, .row = on_row, .done = on_done});
     wait_for(&at.done, 1);
-    cr_assert_not_null(strstr(error_message(&at.error), "brings no COPY"), "%s",
+    cr_assert_not_null(strstr(error_message(&at.error), "does not start a COPY"), "%s",
                        error_message(&at.error));
     cr_assert_not(pg_conn_is_open(at.conn));
 }

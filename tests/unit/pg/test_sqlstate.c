@@ -195,7 +195,7 @@ Test(sqlstate, a_refused_walsender_is_told_from_one_without_a_place)
         cr_expect_eq(err.code, CASES[i].code);
         cr_expect_eq((int)err.class, (int)CASES[i].class);
         bool told = err.code != CODE_NO_REPLICATION;
-        cr_expect(told || strstr(error_message(&err), "the server says: FATAL: ") != NULL,
+        cr_expect(told || strstr(error_message(&err), "(server: FATAL: ") != NULL,
                   "the server's own words: %s", error_message(&err));
         bool ours = CASES[i].class == ERROR_FATAL;
         cr_expect_eq(strstr(error_own_hint(&err), "ALTER ROLE shop_relay REPLICATION;") != NULL,

@@ -178,7 +178,7 @@ Test(precondition, table_and_rights)
         {.column = "table_oid",
          .value = NULL,
          .code = CODE_POSTGRES_NO_TABLE,
-         .remedy = "make the outbox: outboxd migrate"},
+         .remedy = "create the outbox: outboxd migrate"},
         {.column = "kind",
          .value = "v",
          .code = CODE_TABLE_KIND,
@@ -200,7 +200,7 @@ Test(precondition, table_and_rights)
         {.column = "unlogged",
          .value = "t",
          .code = CODE_TABLE_UNLOGGED,
-         .remedy = "name in pipelines.table a table that lasts"},
+         .remedy = "name in pipelines.table a permanent table"},
         {.column = "foreigners",
          .value = "f1",
          .code = CODE_TABLE_FOREIGN_PART,
@@ -696,9 +696,9 @@ Test(precondition, a_column_that_something_rests_on_is_missing)
         bool seen; /* it was there at an earlier look */
         OnPublish on_publish;
     } CASES[] = {
-        {.present = "-++++++++++++++++", .needs = "\"seq\" (the relay knows rows by it)"},
+        {.present = "-++++++++++++++++", .needs = "\"seq\" (the relay identifies rows by it)"},
         {.present = "+-+++++++++++++++", .needs = "\"event_id\" (consumers"},
-        {.present = "++-++++++++++++++", .needs = "\"event_type\" (each"},
+        {.present = "++-++++++++++++++", .needs = "\"event_type\" (every event"},
         {.present = "++++-++++++++++++", .needs = "(the topic ${aggregate_type}.events needs it)"},
         {.present = "+++++-+++++++++++", .needs = "(the key ${aggregate_id} needs it)"},
         {.present = "++++--+++++++++++", .fixed = true},
@@ -711,9 +711,9 @@ Test(precondition, a_column_that_something_rests_on_is_missing)
         {.present = "+++++++++++++-+++",
          .needs = "(the configuration names it)",
          .named = TABLE_COLUMN(FIELD_HEADERS)},
-        {.present = "+++++++++++++-+++", .needs = "(outboxd migrate made it)", .ours = true},
+        {.present = "+++++++++++++-+++", .needs = "(outboxd migrate created it)", .ours = true},
         {.present = "+++++++++++++-+++",
-         .needs = "(it was there when this relay began)",
+         .needs = "(it existed when this relay started)",
          .seen = true},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -816,7 +816,7 @@ Test(precondition, a_stranger_with_the_lock_is_an_alarm_with_the_line_that_ends_
         cr_assert_not_null(strstr(error_message(alarm), "role mallory, pid 1234 (psql), holds"),
                            "%s", error_message(alarm));
         cr_assert_not_null(strstr(error_own_hint(alarm), "SELECT pg_terminate_backend(1234);"));
-        cr_assert_null(precondition_broken(&seen), "publishing goes on");
+        cr_assert_null(precondition_broken(&seen), "publishing continues");
         precondition_release(&seen);
         given.reader = PRECONDITION_START;
         seen = look(&given);

@@ -116,7 +116,7 @@ Test(status_client, relay_that_hangs_is_given_up_on, .timeout = 20)
     int64_t started = clock_monotonic_us();
     cr_assert_eq(ask(NULL, &body, &err), FAILED);
     cr_assert_eq(err.code, CODE_RELAY_SILENT);
-    cr_assert_not_null(strstr(error_message(&err), "no whole answer"));
+    cr_assert_not_null(strstr(error_message(&err), "no complete answer"));
     cr_assert_geq(clock_monotonic_us() - started, STATUS_CLIENT_TIMEOUT_MS * INT64_C(1000));
 }
 

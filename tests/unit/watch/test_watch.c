@@ -585,7 +585,7 @@ Test(watch, a_poll_is_asked_to_look_again_before_anything_is_said)
     WAIT(at.asked_again == 1);
     cr_assert_eq(at.complaints, 0);
     WAIT(at.complaints == 1);
-    cr_assert_not_null(strstr(error_own_hint(&at.unseen), "row security"));
+    cr_assert_not_null(strstr(error_own_hint(&at.unseen), "row-level security"));
     at.sight = SIGHT_KNOWN;
     WAIT(at.over == 1);
 }
