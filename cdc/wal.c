@@ -43,16 +43,6 @@ static bool wal_publishes(const void *arg)
     return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_STARTING;
 }
 
-/* The slot is ours as long as the server hears from us: it ends a walsender that was silent for
- * lease + PUBLISHER_MARGIN_MS. The lock is ours for lease_ms from each question it answered. */
-bool wal_lease_holds(const WalSource *wal)
-{
-    int64_t now_us = clock_monotonic_us();
-    int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
-    return claim_lease_holds(wal->claim) ||
-           (wal->state == WAL_ACTIVE && now_us - wal->stream.status_us < lease_us);
-}
-
 static bool wal_on_lease_holds(const void *arg)
 {
     return wal_lease_holds(arg);
@@ -69,7 +59,7 @@ static char *wal_place(void *arg, const Error *err)
                     lsn_format(at.tx_lsn, tx_lsn), (unsigned long long)at.tx_ordinal);
 }
 
-void wal_check_drained(WalSource *wal)
+static void wal_check_drained(WalSource *wal)
 {
     if (!wal->draining || !claim_is_live(wal->claim) || marker_pending(wal->marker) ||
         wal->waiting.oldest != NULL) {
@@ -100,33 +90,11 @@ static void wal_pulse(void *arg)
     marker_next(wal->marker);
 }
 
-/* Events of the batch that were acknowledged in an earlier stream and met again in this one. */
-static void wal_remember_met(WalSource *wal, const Batch *batch)
-{
-    for (size_t i = 0; batch != NULL && i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (event_is_over(event)) {
-            known_events_add(&wal->again, event->commit_lsn, event->ordinal);
-        }
-    }
-}
-
 static void wal_start(Source *source, int64_t delay_ms)
 {
     WalSource *wal = wal_of(source);
     marker_caught_up(wal->marker, false);
     claim_start(wal->claim, delay_ms);
-}
-
-void wal_take_up(WalSource *wal)
-{
-    /* In the order of the stream: what came back, what was not handed on, what was not met yet. */
-    wal_remember_met(wal, wal->assembler.batch);
-    batch_free(&wal->assembler.batch);
-    known_events_restart(&wal->assembler.known, &wal->again);
-    wal->outstanding = 0;
-    wal->outstanding_events = 0;
-    wal->hole = false;
 }
 
 static void wal_resume(Source *source)
@@ -141,102 +109,6 @@ static void wal_resume(Source *source)
     }
     wal->state = WAL_CHECKING;
     wal_want(wal, JOB_FACTS);
-}
-
-/* Everything up to here is acknowledged. */
-static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
-{
-    bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
-    waiting_note(wal, batch);
-    if (!from_stream) {
-        for (size_t i = 0; i < batch->count; i++) {
-            if (event_is_over(batch->events[i])) {
-                fill_note(wal, batch->events[i]->seq);
-            }
-        }
-        /* Rows that are kept do not show that they are published: the position does. */
-        bool keep = wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP && batch->count > 0;
-        int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
-        MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
-        marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
-        return;
-    }
-    wal->acked = *position;
-    waiting_acked(wal);
-    wal->verify.idle = false;
-    MarkerPosition stored = verify_cap(wal, position);
-    wal->verify.pushed = stored;
-    marker_add(wal->marker, batch, &stored);
-}
-
-/* A batch that came back with events that are not settled, or behind one that did.
- *
- * The head, all that is settled before the first event that is not, is as good as a batch that was
- * acknowledged: it is marked, and the position moves, inside the transaction (tx_lsn, tx_ordinal)
- * of its last event. The marker takes batches, not halves: for that moment the batch is as short as
- * its head. Its length is put back before anybody frees it, since the rest has to be freed, too.
- *
- * From the first event that is not settled there is a *hole*. Positions are a prefix of the log, so
- * nothing behind a hole may move one, in this batch or in those that come back after it, however
- * much of them is settled: wal->hole stays until the stream begins again (wal_take_up()), from the
- * position, before the hole. That stream brings everything behind it a second time. What was
- * settled there is remembered (`again`) by commit LSN and ordinal, and is recognised: it is not
- * published twice, and the position passes it in its turn.
- *
- * Rows that a filling read from the table have no place in the log (commit_lsn 0). Each is
- * published or not by itself, and a mark tells that for good; so they are marked also behind a
- * hole. `rest` is the batch without its head, in a copy, for the marker alone, which looks at
- * settled events only. */
-static void wal_take_back(WalSource *wal, Batch *batch)
-{
-    size_t head = 0;
-    while (!wal->hole && head < batch->count && event_is_settled(batch->events[head])) {
-        head++;
-    }
-    wal->hole = true;
-    size_t count = batch->count;
-    if (head > 0) {
-        const Event *last = batch->events[head - 1];
-        MarkerPosition position = wal->acked;
-        position.tx_lsn = last->commit_lsn;
-        position.tx_ordinal = last->ordinal;
-        batch->count = head; /* the marker sees the head alone */
-        wal_acked(wal, batch, &position);
-        batch->count = count;
-    }
-    for (size_t i = head; i < count; i++) {
-        const Event *event = batch->events[i];
-        if (!event_is_over(event)) {
-            continue;
-        }
-        if (event->commit_lsn != 0) {
-            known_events_add(&wal->again, event->commit_lsn, event->ordinal);
-        } else {
-            fill_note(wal, event->seq);
-        }
-    }
-    if (count > head && batch->events[head]->commit_lsn == 0) {
-        /* Rows of the table are marked one by one, whatever came of their neighbours. */
-        Batch rest = *batch;
-        rest.events = batch->events + head;
-        rest.count = count - head;
-        marker_add(wal->marker, &rest, NULL);
-    }
-}
-
-void wal_pass(WalSource *wal, Batch *batch)
-{
-    if (batch->unsettled == 0 && !wal->hole) {
-        MarkerPosition position = {
-            .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
-        if (position.lsn < wal->acked.lsn) {
-            position.lsn = wal->acked.lsn; /* while idle it followed the log of others */
-        }
-        wal_acked(wal, batch, &position);
-    } else {
-        wal_take_back(wal, batch);
-    }
-    batch_free(&batch);
 }
 
 static void wal_ack(Source *source, Batch *batch)
@@ -264,16 +136,6 @@ static void wal_set_aside(Source *source, Event *event, const Record *record, co
     WalSource *wal = wal_of(source);
     marker_add_aside(wal->marker, event, record, reason);
     marker_next(wal->marker);
-}
-
-void wal_lose_lease(WalSource *wal)
-{
-    AUTO_ERROR err = {0};
-    error_set(
-        &err, CODE_LEASE_EXPIRED,
-        "PostgreSQL was not reached within the lease of %lld ms: another relay may publish now",
-        (long long)wal->options.pipeline->claim.lease_ms);
-    claim_lose(wal->claim, &err);
 }
 
 static bool wal_may_publish(Source *source)
@@ -313,12 +175,6 @@ static void wal_drain(Source *source)
     wal_check_drained(wal);
 }
 
-static size_t wal_unmarked(const Source *source)
-{
-    const WalSource *wal = (const WalSource *)source;
-    return marker_unmarked(wal->marker) + wal->waiting.events;
-}
-
 /* What follows has its place behind all of it: the log behind the rows from before the slot, a
  * table behind the one that was renamed. */
 static bool wal_reads_on(const Source *source)
@@ -352,6 +208,21 @@ static void wal_free(Source *source)
     free(wal);
 }
 
+static void wal_reread(Source *source)
+{
+    WalSource *wal = (WalSource *)source;
+    if (!waiting_is_connected(wal) || wal->draining) {
+        waiting_forget(wal); /* resume() reads the table, if there is anything */
+        return;
+    }
+    stream_stop(wal);
+    pg_conn_close(wal->walsender);
+    pg_conn_close(wal->filler);
+    fill_release(wal);
+    ask_release(wal);
+    waiting_begin_reread(wal);
+}
+
 static const SourceOps WAL_OPS = {
     .start = wal_start,
     .resume = wal_resume,
@@ -367,45 +238,75 @@ static const SourceOps WAL_OPS = {
     .backlog = view_backlog,
     .may_park = waiting_may_park,
     .parked = waiting_parked,
-    .reread = waiting_reread,
+    .reread = wal_reread,
     .reads_on = wal_reads_on,
     .status = view_status,
     .slot = view_slot,
     .free = wal_free,
 };
 
-void wal_deliver(WalSource *wal, Batch *batch)
-{
-    wal->outstanding++;
-    wal->outstanding_events += batch->count;
-    if (pg_conn_takes_bytes(claim_conn(wal->claim))) {
-        row_check_texts(batch);
-    }
-    wal->source.events.batch(wal->source.events.arg, batch);
-}
-
-bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes)
-{
-    return !wal->draining && !wal->waiting.stands &&
-           wal->source.events.room(wal->source.events.arg, ret_events, ret_bytes);
-}
-
-bool wal_is_idle(const WalSource *wal)
-{
-    return wal->state == WAL_ACTIVE && wal->outstanding == 0 && !wal->hole &&
-           wal->assembler.batch == NULL && !wal->assembler.in_transaction &&
-           !marker_pending(wal->marker) && wal->waiting.oldest == NULL;
-}
-
 /* To the claim. */
 
-void wal_go_on(WalSource *wal)
+static void wal_go_on(WalSource *wal)
 {
     waiting_go_on(wal);
     wal_rotation_go_on(wal);
     verify_go_on(wal);
     if (wal->state == WAL_FILLING) {
         fill_next(wal);
+    }
+}
+
+/* What comes next. */
+static void wal_on_news(WalSource *wal, WalNews news)
+{
+    switch (news) {
+    case NEWS_SETTLED:
+        wal_check_drained(wal);
+        break;
+    case NEWS_ANSWERED:
+        stream_go_on(wal);
+        break;
+    case NEWS_TURNED:
+        if (wal->state == WAL_FILLING) {
+            fill_next(wal);
+        } else if (wal->held.bytes != NULL) {
+            stream_go_on(wal);
+        }
+        break;
+    case NEWS_SCOUTED:
+        fill_next(wal);
+        break;
+    case NEWS_COMPARED:
+        wal_slot_compared(wal);
+        break;
+    case NEWS_FILLED:
+        if (wal->draining) {
+            wal_check_drained(wal);
+        } else {
+            wal_slot_stream(wal);
+        }
+        break;
+    }
+}
+
+static void wal_pinged(void *arg)
+{
+    WalSource *wal = arg;
+    if (wal->error.class != ERROR_NONE) {
+        claim_lose(wal->claim, &wal->error);
+        return;
+    }
+    if (wal->slot_taken) {
+        wal_stand_by(wal, "another relay reads the slot");
+        return;
+    }
+    wal_go_on(wal);
+    if (wal->state == WAL_ACTIVE) {
+        stream_advance_idle(wal);
+        if (wal->idle.wanted && wal_is_idle(wal)) {
+            stream_send_status(wal, true); /* how far is the stream? */
+        }
     }
 }
 
@@ -434,7 +335,7 @@ static const ClaimReader WAL_READER = {
     .pulse = wal_pulse,
     .add_ping = wal_session_add_ping,
     .ping_result = wal_session_ping_result,
-    .pinged = wal_session_pinged,
+    .pinged = wal_pinged,
     .publishes = wal_publishes,
     .lease_holds = wal_on_lease_holds,
     .place = wal_place,
@@ -452,11 +353,6 @@ static const ClaimJob WAL_JOBS[JOBS] = {
     [JOB_VERIFY] = {.name = "verify last row", .run = verify_run},
 };
 
-void wal_want(WalSource *wal, WalJob job)
-{
-    claim_want(wal->claim, &wal->jobs[job]);
-}
-
 Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *err)
 {
     OutboxTable *table = NULL;
@@ -469,6 +365,7 @@ Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *
     wal->source.ops = &WAL_OPS;
     wal->options = *options;
     wal->table = table;
+    wal->tell = wal_on_news;
     wal->assembler.pipeline = options->pipeline;
     wal->assembler.relations.pipeline = options->pipeline;
     wal->assembler.relations.event_schema = table->schema;

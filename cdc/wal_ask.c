@@ -66,7 +66,7 @@ static void on_answer(void *arg, const PGresult *result)
         (void)lsn_parse(pg_value(result, 0, field), &wal->log_end);
     }
     if (PQfnumber(result, "present_name") >= 0) {
-        wal_rotation_read_answer(wal, result);
+        tables_read_answer(wal, result);
         return;
     }
     if (field < 0) {
@@ -94,7 +94,7 @@ static void on_answered(void *arg, const Error *err)
     }
     wal->held.answered = true;
     if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {
-        stream_go_on(wal);
+        wal_tell(wal, NEWS_ANSWERED);
     }
 }
 
@@ -110,11 +110,11 @@ void ask_run(void *arg)
                    PQserverVersion(pg_conn_raw(claim_conn(wal->claim))), &sql);
     if (wal->held.by_name) {
         text_add(&sql, "; ");
-        wal_rotation_add_question(wal, &sql);
+        tables_add_question(wal, &sql);
     }
     if (wal->held.again) {
         text_add(&sql, "; ");
-        wal_session_add_look(wal, &sql);
+        wal_add_look(wal, &sql);
     }
     claim_ask(wal->claim, &(PgQuery){.step = "ask about the log",
                                      .sql = sql.data,

@@ -39,16 +39,6 @@ void fill_forget(Fill *fill)
     memset(fill, 0, sizeof(*fill));
 }
 
-/* Numbers of one table: another one gives them again. */
-void fill_note(WalSource *wal, int64_t seq)
-{
-    if (wal->rotation.filled != wal->rotation.target) {
-        known_seqs_release(&wal->filled);
-        wal->rotation.filled = wal->rotation.target;
-    }
-    known_seqs_add(&wal->filled, seq);
-}
-
 static void on_fill_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -64,11 +54,7 @@ static void on_fill_recorded(void *arg, const Error *err)
     wal->waiting.known = true;
     verify_adopt(wal); /* what was missed, if anything was, came from the table, too */
     known_seqs_release(&wal->filled); /* what is left of them to mark is in the marker */
-    if (wal->draining) {
-        wal_check_drained(wal);
-    } else {
-        wal_slot_stream(wal);
-    }
+    wal_tell(wal, NEWS_FILLED);
 }
 
 /* Acknowledged rows whose marks are under way are no fault, nor those that wait for their topic. */
@@ -108,10 +94,10 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     if (fill->unreadable.lean != LEAN_NONE) {
         bool present = fill->at >= wal->rotation.tables.count;
         refusal_set_unreadable(
-            event, present ? wal->options.pipeline->outbox.table : wal_rotation_name(wal, fill->at),
+            event, present ? wal->options.pipeline->outbox.table : tables_name(wal, fill->at),
             &fill->unreadable.error);
     }
-    bool same_table = wal->rotation.filled == wal_rotation_oid(wal, fill->at);
+    bool same_table = wal->rotation.filled == tables_oid(wal, fill->at);
     if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
         scout_expects(wal, event->seq)) {
         batch_take_back(
@@ -126,7 +112,7 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
 static void fill_name_rows(WalSource *wal, Error *err)
 {
     const Fill *fill = &wal->fill;
-    const char *table = wal_rotation_name(wal, fill->at);
+    const char *table = tables_name(wal, fill->at);
     AUTO_ERROR copy = error_of(err);
     error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
                  "the server cannot read the row of %s after number %lld, nor its event id: %s",
@@ -214,7 +200,7 @@ static void fill_add_range(const WalSource *wal, Text *sql)
 {
     const Fill *fill = &wal->fill;
     const OutboxTable *table = wal->table;
-    const char *name = wal_rotation_name(wal, fill->at);
+    const char *name = tables_name(wal, fill->at);
     if (fill->chosen) {
         text_printf(sql, "%s = ANY(ARRAY(SELECT k.%s FROM %s AS k WHERE ", table->seq, table->seq,
                     name);
@@ -247,7 +233,7 @@ static void fill_fetch(WalSource *wal, size_t limit)
         "COPY (%sSELECT %s FROM %s AS o WHERE %s ORDER BY o.%s LIMIT %zu%s) TO STDOUT (FORMAT "
         "binary)",
         lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
-        wal_rotation_name(wal, fill->at), text_string(&range), table->seq, fill->limit,
+        tables_name(wal, fill->at), text_string(&range), table->seq, fill->limit,
         lean != NULL ? "" : table->rows_end);
     pg_conn_send(wal->filler, &(PgQuery){.step = "fetch before the slot",
                                          .sql = sql,
@@ -286,7 +272,7 @@ static void fill_write_end(WalSource *wal)
 static void fill_open(WalSource *wal)
 {
     Fill *fill = &wal->fill;
-    while (wal_rotation_name(wal, fill->at) == NULL) {
+    while (tables_name(wal, fill->at) == NULL) {
         fill->at++; /* it is gone */
     }
     fill->taken = fill->complete = fill->flushing = fill->durable = false;
@@ -319,8 +305,7 @@ static void fill_next_table(WalSource *wal)
 {
     Fill *fill = &wal->fill;
     if (!fill->proof && wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
-        AUTO_TEXT next =
-            x_format("%u, backfill_seq = NULL", wal_rotation_oid(wal, wal->fill.at + 1));
+        AUTO_TEXT next = x_format("%u, backfill_seq = NULL", tables_oid(wal, wal->fill.at + 1));
         if (!fill->noting) {
             fill->noting = true;
             position_note(wal, "table_id", next, on_table_noted);
@@ -346,10 +331,7 @@ void fill_next(WalSource *wal)
         return;
     }
     if (fill->complete && fill->proof) {
-        size_t missed = fill->missed;
-        int64_t first_missed = fill->first_missed;
-        fill_forget(fill);
-        verify_proven(wal, missed, first_missed);
+        wal_tell(wal, NEWS_COMPARED);
         return;
     }
     if (fill->complete) {
@@ -425,7 +407,7 @@ static void on_filler_set(void *arg, const Error *err)
         text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
     }
     text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq,
-                wal_rotation_name(wal, wal->fill.at));
+                tables_name(wal, wal->fill.at));
     wal->scout.wanted = wal->fill.snapshot[0] == '\0';
     if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
         text_add(&sql, "; ");

@@ -12,6 +12,8 @@
 #include "rows/parked.h"
 #include "rows/unreadable.h"
 
+typedef struct WalSource WalSource;
+
 typedef enum WalState {
     WAL_AWAY,     /* the lock, or the slot, is not ours: what comes next is the claim's business */
     WAL_LOCKED,   /* lock is ours, resume() may come */
@@ -122,6 +124,16 @@ typedef enum WalJob {
     JOBS,
 } WalJob;
 
+/* What one file tells wal.c, which decides what comes next. */
+typedef enum WalNews {
+    NEWS_SETTLED,  /* something that a stop may wait for is over */
+    NEWS_ANSWERED, /* what was asked about the message that is held is known */
+    NEWS_TURNED,   /* marks go to another table */
+    NEWS_SCOUTED,  /* what the log will bring is known */
+    NEWS_COMPARED, /* ... and what of the table it will not bring */
+    NEWS_FILLED,   /* the rows from before the slot are published, and that is recorded */
+} WalNews;
+
 /* A message of the stream that waits for an answer of the control connection. */
 typedef struct Held {
     char *bytes; /* NULL: none */
@@ -174,9 +186,10 @@ typedef struct Rotation {
     uint32_t filled;  /* table that WalSource.filled is about */
     size_t wanted;    /* marks are to go to this one ... */
     bool switching;   /* ... once everything before is marked */
-    size_t reading;   /* whose tree, or lock, is asked for */
-    bool replaced;    /* the log told of another table that has the name now */
-    bool continuous;  /* the log has every row of the old one and the new one */
+    void (*go_on)(WalSource *wal); /* once outbox.publisher has told */
+    size_t reading;                /* whose tree, or lock, is asked for */
+    bool replaced;                 /* the log told of another table that has the name now */
+    bool continuous;               /* the log has every row of the old one and the new one */
     uint64_t barrier; /* what the old ones had in the log before the swap ends before it */
     bool counting;
     int64_t unpublished; /* in the old table; -1: not told */
@@ -201,7 +214,7 @@ typedef struct Verify {
     bool asked;
 } Verify;
 
-typedef struct WalSource {
+struct WalSource {
     Source source; /* first */
     SourceOptions options;
     OutboxTable *table;
@@ -241,6 +254,7 @@ typedef struct WalSource {
     size_t outstanding;
     size_t outstanding_events;
     ClaimJob jobs[JOBS];
+    void (*tell)(WalSource *wal, WalNews news);
     PositionRow row;
     Fill fill;
     Scout scout;
@@ -248,82 +262,55 @@ typedef struct WalSource {
     Idle idle;
     Waiting waiting;
     Rotation rotation;
-} WalSource;
+};
 
 static_assert(offsetof(WalSource, source) == 0, "a Source of WAL_OPS is cast to it");
 
-/* wal.c */
+/* The files call each other in this order, upwards only: each stands on those before it. */
+
+/* wal_state.c */
 /** The right to publish was ours for sure, at the last look. */
 bool wal_lease_holds(const WalSource *wal);
 void wal_lose_lease(WalSource *wal);
-void wal_check_drained(WalSource *wal);
-/** Something was marked, stored or told: whoever waited for that goes on. */
-void wal_go_on(WalSource *wal);
 /** Asks for it when its turn comes. */
 void wal_want(WalSource *wal, WalJob job);
+/** To whoever decides what comes next: wal.c. */
+void wal_tell(WalSource *wal, WalNews news);
 void wal_deliver(WalSource *wal, Batch *batch);
+/** Of SourceOps. */
+size_t wal_unmarked(const Source *source);
 bool wal_room(WalSource *wal, size_t *ret_events, size_t *ret_bytes);
 /** Nothing is read that is not acknowledged and committed. */
 bool wal_is_idle(const WalSource *wal);
-
-/** The batch came back: what is settled counts, or is known when the stream brings it again. */
-void wal_pass(WalSource *wal, Batch *batch);
-/** The stream begins again: what came back of it is known. */
-void wal_take_up(WalSource *wal);
-
-/* wal_waiting.c */
-void waiting_init(WalSource *wal);
-void waiting_release(WalSource *wal);
-/** Parked rows of the batch are remembered. */
-void waiting_note(WalSource *wal, const Batch *batch);
-/** Takes a batch of the stream that came back until its parked rows are seen; false: not needed. */
-bool waiting_keeps_back(WalSource *wal, Batch *batch);
-/** The connection is gone: the stream will bring what was kept back. */
-void waiting_give_back(WalSource *wal);
-/** The row waits for its topic, or is kept back with one that does. */
-bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
-/** Nothing is known of what waits. */
-void waiting_forget(WalSource *wal);
-/** More is acknowledged. */
-void waiting_acked(WalSource *wal);
-/** Which events have no row is not known any more. */
-void waiting_forget_rowless(WalSource *wal);
-/** Does what is due. */
-void waiting_go_on(WalSource *wal);
-/** JOB_WAITING */
-void waiting_run(void *arg);
-/** Which rows wait is known by this process. */
-bool waiting_is_known(const WalSource *wal);
-/** True when our old walsender still has the slot: looks again soon. */
-bool waiting_for_slot(WalSource *wal);
-/** Of SourceOps. */
-bool waiting_may_park(const Source *source, const Event *event);
-size_t waiting_parked(const Source *source);
-bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count);
-void waiting_reread(Source *source);
-
-/* wal_view.c: of SourceOps */
-SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
-                       int64_t looked_us);
-double view_backlog(const Source *source);
-void view_status(const Source *source, json_t *pipeline);
-void view_slot(const Source *source, json_t *slot);
-
-/* wal_session.c: what a reader of the log is to its claim */
-void wal_session_looked(void *arg, const PreconditionLook *look);
-bool wal_session_tolerates(const void *arg, const Error *fault);
-void wal_session_lock_held(void *arg);
-void wal_session_lock_taken(void *arg, const ClaimLock *lock);
-void wal_session_add_ping(void *arg, Text *sql);
-void wal_session_ping_result(void *arg, const PGresult *result);
-void wal_session_pinged(void *arg);
-/** JOB_FACTS */
-void wal_session_run(void *arg);
 /** Appends the statements of a look at the preconditions. */
-void wal_session_add_look(const WalSource *wal, Text *sql);
-/** The facts are there: goes on with slot and position. */
-void wal_session_open_walsender(WalSource *wal);
-void wal_session_stand_by(WalSource *wal, const char *holder);
+void wal_add_look(const WalSource *wal, Text *sql);
+/** True when decoding failed for want of the publication: *err says whether it is a gap. */
+bool wal_cannot_decode(WalSource *wal, Error *err);
+/** The log cannot be read from our place on: the source is lost; with --new-slot the next start
+ * makes the slot again. */
+void wal_lose_log(WalSource *wal, const Error *err);
+
+/* wal_tables.c */
+/** Old table `at`, or the configured one: its OID; its present name as SQL, NULL when it is gone.
+ */
+uint32_t tables_oid(const WalSource *wal, size_t at);
+const char *tables_name(const WalSource *wal, size_t at);
+/** The oldest table that is not finished: what the position row names. */
+uint32_t tables_oldest(const WalSource *wal);
+/** It is an old table that may not be finished. */
+bool tables_have(const WalSource *wal, uint32_t oid);
+/** A row of outbox.publisher tells of this table. */
+void tables_find(Rotation *rotation, uint32_t oid, const char *name);
+/** Marks go to table `at` from now on. */
+void tables_turn(WalSource *wal, size_t at);
+/** The marker begins: which table do its marks go to? */
+uint32_t tables_aim(WalSource *wal);
+/** True when the message is a row of another table than the one that marks go to: it is held until
+ * what was read before is marked. */
+bool tables_hold(WalSource *wal, const char *bytes, size_t length, Slice data);
+/** A relation that had the configured name: which table is it now? */
+void tables_add_question(const WalSource *wal, Text *sql);
+void tables_read_answer(WalSource *wal, const PGresult *row);
 
 /* wal_position.c */
 /** Commits the position row, and whether rows from before the slot are still to come, when its turn
@@ -334,7 +321,6 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
 void position_run(void *arg);
 /** A write waits, or is under way. */
 bool position_is_saving(const WalSource *wal);
-
 /** Raises the count of writes as the new owner, then done(): marks may follow. */
 void position_claim(WalSource *wal, void (*done)(void *arg, const Error *err));
 void position_drop_waiting(WalSource *wal);
@@ -343,8 +329,6 @@ void position_note(WalSource *wal, const char *column, const char *value,
                    void (*done)(void *arg, const Error *err));
 /** The marker may write: the row is ours. */
 void position_start_marker(WalSource *wal, const MarkerPosition *position);
-/** Nothing remembered of rows holds any more. */
-void position_forget(WalSource *wal);
 
 /* wal_verify.c */
 /** What was found at the start, where the position row told of then. */
@@ -362,8 +346,6 @@ bool verify_same_publication(WalSource *wal);
 bool verify_must_prove(const WalSource *wal);
 /** What the publication is now is what it was when the position was reached. */
 void verify_adopt(WalSource *wal);
-/** It has: so many rows are unpublished that the log does not bring. */
-void verify_proven(WalSource *wal, size_t missed, int64_t first_missed);
 /** True: a last look is under way, and the stop waits for it. */
 bool verify_last(WalSource *wal);
 /** Does what is due. */
@@ -371,88 +353,58 @@ void verify_go_on(WalSource *wal);
 /** JOB_VERIFY */
 void verify_run(void *arg);
 
-/* wal_rotation_begin.c */
-void wal_rotation_init(WalSource *wal);
-void wal_rotation_release(WalSource *wal);
-/** The facts are there. When the position was reached with another table than the one that has the
- * name now: finds the tables between, takes their locks. Then opens the walsender. */
-void wal_rotation_begin(WalSource *wal);
-/** What outbox.publisher tells is known: goes on with that. */
-void wal_rotation_look_between(WalSource *wal);
-/** A row there tells of this table. */
-void wal_rotation_find(Rotation *rotation, uint32_t oid, const char *name);
+/* wal_waiting_rows.c */
+/** Parked rows of the batch are remembered. */
+void waiting_note(WalSource *wal, const Batch *batch);
+/** The row waits for its topic, or is kept back with one that does. */
+bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id);
+/** Nothing is known of what waits. */
+void waiting_forget(WalSource *wal);
+/** More is acknowledged. */
+void waiting_acked(WalSource *wal);
+/** Which events have no row is not known any more. */
+void waiting_forget_rowless(WalSource *wal);
+/** Which rows wait is known by this process. */
+bool waiting_is_known(const WalSource *wal);
+/** Of SourceOps. */
+bool waiting_may_park(const Source *source, const Event *event);
+size_t waiting_parked(const Source *source);
 
-/* wal_publisher.c */
-/** Notes there that this table is read, and looks for those of before; then
- * wal_rotation_look_between(). False: there is nothing to be asked. */
-bool wal_publisher_begin(WalSource *wal);
-/** An old table is finished. False: nothing was sent, and done is not called. */
-bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
-                          void (*done)(void *arg, const Error *err));
-/** The oldest table that is not finished: what the position row names. */
-uint32_t wal_rotation_oldest(const WalSource *wal);
-/** Old table `at`, or the configured one: its OID; its present name as SQL, NULL when it is gone.
- */
-uint32_t wal_rotation_oid(const WalSource *wal, size_t at);
-const char *wal_rotation_name(const WalSource *wal, size_t at);
-/** It is an old table that may not be finished. */
-bool wal_rotation_has(const WalSource *wal, uint32_t oid);
-/** The marker begins: which table do its marks go to? */
-uint32_t wal_rotation_aim(WalSource *wal);
-/** Marks are to go to table `at`, once what was read before is marked. */
-void wal_rotation_switch(WalSource *wal, size_t at);
-/** True when the message is a row of another table than the one that marks go to: it is held until
- * what was read before is marked. */
-bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data);
+/* wal_ack.c */
+/** The batch came back: what is settled counts, or is known when the stream brings it again. */
+void wal_pass(WalSource *wal, Batch *batch);
+/** The stream begins again: what came back of it is known. */
+void wal_take_up(WalSource *wal);
+
+/* wal_waiting.c */
+void waiting_init(WalSource *wal);
+void waiting_release(WalSource *wal);
+/** What waits can be seen to. */
+bool waiting_is_connected(const WalSource *wal);
+/** Takes a batch of the stream that came back until its parked rows are seen; false: not needed. */
+bool waiting_keeps_back(WalSource *wal, Batch *batch);
+/** The connection is gone: the stream will bring what was kept back. */
+void waiting_give_back(WalSource *wal);
 /** Does what is due. */
-void wal_rotation_go_on(WalSource *wal);
-/** JOB_ROTATION */
-void wal_rotation_run(void *arg);
-/** A relation that had the configured name: which table is it now? */
-void wal_rotation_add_question(const WalSource *wal, Text *sql);
-void wal_rotation_read_answer(WalSource *wal, const PGresult *row);
+void waiting_go_on(WalSource *wal);
+/** JOB_WAITING */
+void waiting_run(void *arg);
+/** The stream was left: all of it comes again, once nothing is out. */
+void waiting_begin_reread(WalSource *wal);
+/** True when our old walsender still has the slot: looks again soon. */
+bool waiting_for_slot(WalSource *wal);
+/** Of SourceOps. */
+bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count);
 
-/* wal_slot.c */
-void wal_slot_walsender_opened(void *arg, const Error *err);
-/** What to do with the slot, now that the facts are known. */
-void wal_slot_decide(WalSource *wal);
-/** Now and then: a slot that is not made in a moment waits for somebody, which is said. */
-void wal_slot_watch(WalSource *wal);
-void wal_slot_stream(WalSource *wal);
-/** The table has nothing that the log does not bring: reads on. */
-void wal_slot_nothing_missed(WalSource *wal);
-/** It has: a gap, which run --new-slot closes. */
-void wal_slot_missed(WalSource *wal, const Error *gap);
-/** True when decoding failed for want of the publication: *err says whether it is a gap. */
-/** The log cannot be read from our place on: the source is lost; with --new-slot the next start
- * makes the slot again. */
-void wal_slot_unreadable(WalSource *wal, const Error *err);
-bool wal_slot_cannot_decode(WalSource *wal, Error *err);
+/* wal_view.c: of SourceOps */
+SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                       int64_t looked_us);
+double view_backlog(const Source *source);
+void view_status(const Source *source, json_t *pipeline);
+void view_slot(const Source *source, json_t *slot);
 
-/* wal_fill.c */
-void fill_start(WalSource *wal);
-/** Compares the table with the log: verify_proven(). */
-void fill_prove(WalSource *wal);
-/** As fill_start, after an interruption: only what is left. */
-void fill_go_on(WalSource *wal);
-void fill_filler_opened(void *arg, const Error *err);
-void fill_next(WalSource *wal);
-void fill_release(WalSource *wal);
-/** Nothing of it counts any more: its batch and its error are let go. */
-void fill_forget(Fill *fill);
-/** Nothing of it counts any more; its batch and its error are let go. */
-void fill_forget(Fill *fill);
-/** The row of the table that marks go to is acknowledged. */
-void fill_note(WalSource *wal, int64_t seq);
-
-/* wal_scout.c */
-/** Reads what the tree is in the snapshot of the filling, and where the log ended. */
-void scout_read_tree(WalSource *wal, const PGresult *row);
-/** Reads ahead in the slot; fill_next() when it is done. */
-void scout_start(WalSource *wal);
-/** The log brings this row. */
-bool scout_expects(const WalSource *wal, int64_t seq);
-void scout_release(WalSource *wal);
+/* wal_standby.c */
+void wal_stand_by(WalSource *wal, const char *holder);
 
 /* wal_ask.c */
 /** A place in the log that cannot be believed without asking the server, or after it answered. */
@@ -475,3 +427,67 @@ void stream_send_status(WalSource *wal, bool reply);
 void stream_watch(WalSource *wal);
 void stream_advance_idle(WalSource *wal);
 void stream_release(WalSource *wal);
+
+/* wal_publisher.c */
+/** Notes in outbox.publisher that this table is read, and looks for those of before; then done().
+ * False: there is nothing to be asked. */
+bool wal_publisher_begin(WalSource *wal, void (*done)(WalSource *wal));
+/** An old table is finished. False: nothing was sent, and done is not called. */
+bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
+                          void (*done)(void *arg, const Error *err));
+
+/* wal_rotation.c */
+/** Marks are to go to table `at`, once what was read before is marked: NEWS_TURNED. */
+void wal_rotation_switch(WalSource *wal, size_t at);
+/** Does what is due. */
+void wal_rotation_go_on(WalSource *wal);
+/** JOB_ROTATION */
+void wal_rotation_run(void *arg);
+
+/* wal_rotation_begin.c */
+void wal_rotation_init(WalSource *wal);
+void wal_rotation_release(WalSource *wal);
+/** The facts are there. When the position was reached with another table than the one that has the
+ * name now: finds the tables between, takes their locks. Then opens the walsender. */
+void wal_rotation_begin(WalSource *wal);
+
+/* wal_scout.c */
+/** Reads what the tree is in the snapshot of the filling, and where the log ended. */
+void scout_read_tree(WalSource *wal, const PGresult *row);
+/** Reads ahead in the slot: NEWS_SCOUTED. */
+void scout_start(WalSource *wal);
+/** The log brings this row. */
+bool scout_expects(const WalSource *wal, int64_t seq);
+void scout_release(WalSource *wal);
+
+/* wal_fill.c */
+void fill_start(WalSource *wal);
+/** Compares the table with the log: NEWS_COMPARED. */
+void fill_prove(WalSource *wal);
+/** As fill_start, after an interruption: only what is left. */
+void fill_go_on(WalSource *wal);
+void fill_filler_opened(void *arg, const Error *err);
+void fill_next(WalSource *wal);
+void fill_release(WalSource *wal);
+/** Nothing of it counts any more: its batch and its error are let go. */
+void fill_forget(Fill *fill);
+
+/* wal_session.c: what a reader of the log is to its claim */
+void wal_session_looked(void *arg, const PreconditionLook *look);
+bool wal_session_tolerates(const void *arg, const Error *fault);
+void wal_session_lock_held(void *arg);
+void wal_session_lock_taken(void *arg, const ClaimLock *lock);
+void wal_session_add_ping(void *arg, Text *sql);
+void wal_session_ping_result(void *arg, const PGresult *result);
+/** JOB_FACTS */
+void wal_session_run(void *arg);
+
+/* wal_slot.c */
+void wal_slot_walsender_opened(void *arg, const Error *err);
+/** What to do with the slot, now that the facts are known. */
+void wal_slot_decide(WalSource *wal);
+/** Now and then: a slot that is not made in a moment waits for somebody, which is said. */
+void wal_slot_watch(WalSource *wal);
+void wal_slot_stream(WalSource *wal);
+/** A filling has compared the table with the log: reads on, or finds a gap. */
+void wal_slot_compared(WalSource *wal);

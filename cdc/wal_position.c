@@ -39,6 +39,9 @@ static void on_saved(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     Save *save = STAILQ_FIRST(&wal->row.saves);
+    if (save == NULL) {
+        return; /* forgotten: we stand by */
+    }
     STAILQ_REMOVE_HEAD(&wal->row.saves, next);
     AUTO_ERROR refused = {0};
     if (err == NULL && !wal->row.stored) {
@@ -136,8 +139,8 @@ void position_save(WalSource *wal, const MarkerPosition *position, bool backfill
         " writes = p.writes + 1, updated_at = clock_timestamp() RETURNING p.ctid",
         wal->position_table, pipeline, wal->facts.system_id, wal->facts.timeline, slot,
         lsn_format(position->lsn, lsn), backfill ? "true" : "false",
-        wal->options.pipeline->wal.messages ? "true" : "false", wal_rotation_oldest(wal),
-        transaction, identity, wal->history->ours, waiting ? "true" : "false");
+        wal->options.pipeline->wal.messages ? "true" : "false", tables_oldest(wal), transaction,
+        identity, wal->history->ours, waiting ? "true" : "false");
     save_queue(
         wal,
         &(Save){
@@ -169,23 +172,10 @@ void position_note(WalSource *wal, const char *column, const char *value,
 
 void position_start_marker(WalSource *wal, const MarkerPosition *position)
 {
-    claim_start_marker(wal->claim, (MarkerSession){.table_oid = wal_rotation_aim(wal),
+    claim_start_marker(wal->claim, (MarkerSession){.table_oid = tables_aim(wal),
                                                    .row_table = wal->position_table,
                                                    .row_key = wal->position_key,
                                                    .row_ctid = wal->row.ctid,
                                                    .position = position});
     wal->verify.pushed = (MarkerPosition){0};
-}
-
-void position_forget(WalSource *wal)
-{
-    marker_forget(wal->marker);
-    waiting_forget(wal);
-    waiting_forget_rowless(wal);
-    known_events_release(&wal->again);
-    known_events_release(&wal->assembler.known);
-    known_seqs_release(&wal->filled);
-    wal->live = false;
-    wal->acked = (MarkerPosition){0};
-    wal->distrust = false;
 }

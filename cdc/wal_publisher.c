@@ -30,7 +30,7 @@ static void on_note_result(void *arg, const PGresult *result)
             return;
         }
         uint32_t oid = (uint32_t)strtoul(succession_value(result, row, "before"), NULL, 10);
-        wal_rotation_find(rotation, oid, succession_value(result, row, "present"));
+        tables_find(rotation, oid, succession_value(result, row, "present"));
     }
 }
 
@@ -41,7 +41,7 @@ static void on_noted(void *arg, const Error *err)
         claim_lose(wal->claim, err);
         return;
     }
-    wal_rotation_look_between(wal);
+    wal->rotation.go_on(wal);
 }
 
 /* Tables of before are looked for where rows are read from the table: what lies behind a position
@@ -96,15 +96,16 @@ static void on_rights_done(void *arg, const Error *err)
         return;
     }
     if (wal->rotation.publisher == NULL) {
-        wal_rotation_look_between(wal);
+        wal->rotation.go_on(wal);
     } else {
         publisher_note(wal);
     }
 }
 
-bool wal_publisher_begin(WalSource *wal)
+bool wal_publisher_begin(WalSource *wal, void (*done)(WalSource *wal))
 {
     Rotation *rotation = &wal->rotation;
+    rotation->go_on = done;
     free(rotation->publisher);
     rotation->publisher = NULL;
     if (*claim_look(wal->claim)->publisher == '\0' || claim_is_shared(wal->claim)) {

@@ -29,86 +29,11 @@
 
 enum { COUNT_MOST = 100000, RETRY_MS = 1000 };
 
-/* Which tables. */
-
-uint32_t wal_rotation_oid(const WalSource *wal, size_t at)
-{
-    const OldTables *tables = &wal->rotation.tables;
-    return at < tables->count ? tables->items[at].oid : claim_table(wal->claim);
-}
-
-const char *wal_rotation_name(const WalSource *wal, size_t at)
-{
-    const OldTables *tables = &wal->rotation.tables;
-    return at < tables->count ? tables->items[at].name : wal->table->configured;
-}
-
-uint32_t wal_rotation_oldest(const WalSource *wal)
-{
-    return wal_rotation_oid(wal, wal->rotation.done);
-}
-
-bool wal_rotation_has(const WalSource *wal, uint32_t oid)
-{
-    return old_tables_find(&wal->rotation.tables, oid) < wal->rotation.tables.count;
-}
-
-void wal_rotation_find(Rotation *rotation, uint32_t oid, const char *name)
-{
-    old_tables_add(&rotation->found, oid, name);
-}
-
-/* Where marks go. */
-
-static void rotation_turn(WalSource *wal, size_t at)
-{
-    Rotation *rotation = &wal->rotation;
-    rotation->at = at;
-    rotation->target = wal_rotation_oid(wal, at);
-    table_rename(wal->table, wal_rotation_name(wal, at));
-}
-
-uint32_t wal_rotation_aim(WalSource *wal)
-{
-    Rotation *rotation = &wal->rotation;
-    size_t at = rotation->tables.count;
-    if (at > 0 && rotation->target != claim_table(wal->claim)) {
-        size_t last = old_tables_find(&wal->rotation.tables, rotation->target);
-        at = last < at ? last : rotation->done;
-    }
-    while (wal_rotation_name(wal, at) == NULL) {
-        at++;
-    }
-    rotation_turn(wal, at);
-    return rotation->target;
-}
-
 void wal_rotation_switch(WalSource *wal, size_t at)
 {
     wal->rotation.wanted = at;
     wal->rotation.switching = true;
     wal_rotation_go_on(wal);
-}
-
-bool wal_rotation_holds(WalSource *wal, const char *bytes, size_t length, Slice data)
-{
-    Rotation *rotation = &wal->rotation;
-    if (rotation->tables.count == 0 || data.length < 5 || data.data[0] != PGOUTPUT_INSERT) {
-        return false;
-    }
-    uint32_t relation = bytes_load_u32((const unsigned char *)data.data + 1);
-    uint32_t owner = relations_owner(&wal->assembler.relations, relation);
-    size_t at = old_tables_find(&wal->rotation.tables, owner);
-    if (owner == 0 || at == rotation->at || wal_rotation_name(wal, at) == NULL) {
-        return false; /* of a table that is gone nothing can be marked */
-    }
-    wal->held = (Held){.bytes = x_malloc(length), .length = length, .sent = true};
-    memcpy(wal->held.bytes, bytes, length);
-    wal->stream.paused = true;
-    rotation->wanted = at;
-    rotation->switching = true;
-    claim_pulse_now(wal->claim);
-    return true;
 }
 
 /* The batches that are out came back, and what is acknowledged is marked. */
@@ -129,54 +54,9 @@ static void rotation_try_switch(WalSource *wal)
         return;
     }
     rotation->switching = false;
-    rotation_turn(wal, rotation->wanted);
+    tables_turn(wal, rotation->wanted);
     marker_retarget(wal->marker, rotation->target);
-    if (wal->state == WAL_FILLING) {
-        fill_next(wal);
-    } else if (wal->held.bytes != NULL) {
-        stream_go_on(wal);
-    }
-}
-
-/* A relation that had the name at its place in the log, and that nothing else told of. */
-
-void wal_rotation_add_question(const WalSource *wal, Text *sql)
-{
-    AUTO_TEXT table = ident_literal(wal->table->configured);
-    text_printf(sql,
-                "SELECT (SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN"
-                " pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %u) AS present_name,"
-                " coalesce(to_regclass(%s)::oid = %u, false) AS configured",
-                wal->held.relation, table, wal->held.relation);
-}
-
-void wal_rotation_read_answer(WalSource *wal, const PGresult *row)
-{
-    uint32_t oid = wal->held.relation;
-    if (oid == 0 || wal_rotation_has(wal, oid)) {
-        return;
-    }
-    Rotation *rotation = &wal->rotation;
-    if (*succession_value(row, 0, "configured") == 't') {
-        rotation->replaced = true; /* the start finds both */
-        return;
-    }
-    bool configured = rotation->at == rotation->tables.count;
-    const char *name = succession_value(row, 0, "present_name");
-    old_tables_add(&rotation->tables, oid, name);
-    rotation->at += configured; /* it stands behind the old ones */
-    rotation->barrier = wal->log_end;
-    if (!said_tables_news(&rotation->said, oid, *name == '\0')) {
-        return;
-    }
-    *wal->options.stats->tables_dropped += *name == '\0';
-    log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
-              *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
-              LOG_FIELDS(log_number("table_id", oid)),
-              "the WAL contains rows of a table that once had the name '%s' and %s%s: they are "
-              "published%s",
-              wal->options.pipeline->outbox.table, *name != '\0' ? "is now " : "is gone", name,
-              *name != '\0' ? " and marked there" : ", but cannot be marked");
+    wal_tell(wal, NEWS_TURNED);
 }
 
 /* Finishing. */
@@ -218,7 +98,7 @@ static void rotation_note_finished(WalSource *wal)
     const Verify *verify = &wal->verify;
     bool proven = !verify->unproven && *verify->identity != '\0';
     AUTO_TEXT identity = ident_literal(verify->identity);
-    AUTO_TEXT next = x_format("%u%s%s", wal_rotation_oid(wal, wal->rotation.done + 1),
+    AUTO_TEXT next = x_format("%u%s%s", tables_oid(wal, wal->rotation.done + 1),
                               proven ? ", publication = " : "", proven ? identity : "");
     position_note(wal, "table_id", next, on_finish_noted);
 }
@@ -291,7 +171,7 @@ static void rotation_check_finished(WalSource *wal)
         if (!wal_is_idle(wal)) {
             return;
         }
-        rotation_turn(wal, count);
+        tables_turn(wal, count);
         marker_retarget(wal->marker, rotation->target);
     }
     rotation->retry_us = now_us + RETRY_MS * INT64_C(1000);
@@ -307,6 +187,9 @@ static void rotation_check_finished(WalSource *wal)
 void wal_rotation_run(void *arg)
 {
     WalSource *wal = arg;
+    if (wal->rotation.tables.count == 0 || wal->draining) {
+        return;
+    }
     if (wal->rotation.switching) {
         rotation_try_switch(wal);
     } else {

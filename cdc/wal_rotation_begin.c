@@ -61,7 +61,7 @@ static void rotation_try_lock(WalSource *wal)
     }
     if (rotation->reading == rotation->tables.count) {
         rotation_say(wal);
-        wal_session_open_walsender(wal);
+        pg_conn_open(wal->walsender);
         return;
     }
     claim_lock_try(rotation->lock, rotation->tables.items[rotation->reading].oid);
@@ -81,7 +81,7 @@ static void on_unlocked(void *arg, const Error *err)
         claim_lose(wal->claim, err);
         return;
     }
-    wal_session_stand_by(wal, claim_lock_holder(wal->rotation.lock));
+    wal_stand_by(wal, claim_lock_holder(wal->rotation.lock));
 }
 
 /* Whoever finishes the old table goes on with the new one. */
@@ -213,14 +213,14 @@ static void on_tables_done(void *arg, const Error *err)
     }
     for (size_t i = 0; i < rotation->found.count; i++) { /* that the catalog does not link */
         const OldTable *found = &rotation->found.items[i];
-        if (!wal_rotation_has(wal, found->oid)) {
+        if (!tables_have(wal, found->oid)) {
             old_tables_add(&rotation->tables, found->oid, found->name != NULL ? found->name : "");
         }
     }
     rotation_ask_trees(wal);
 }
 
-void wal_rotation_look_between(WalSource *wal)
+static void rotation_look_between(WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     const OldTables *found = &wal->rotation.found;
@@ -229,7 +229,7 @@ void wal_rotation_look_between(WalSource *wal)
                       : found->count > 0                                 ? found->items[0].oid
                                                                          : 0;
     if (oldest == 0) {
-        wal_session_open_walsender(wal);
+        pg_conn_open(wal->walsender);
         return;
     }
     wal->rotation.barrier = facts->insert_lsn;
@@ -246,8 +246,8 @@ void wal_rotation_begin(WalSource *wal)
 {
     rotation_clear(&wal->rotation);
     error_clear(&wal->rotation.error);
-    if (!wal_publisher_begin(wal)) {
-        wal_rotation_look_between(wal);
+    if (!wal_publisher_begin(wal, rotation_look_between)) {
+        rotation_look_between(wal);
     }
 }
 

@@ -61,8 +61,7 @@ static void scout_insert(WalSource *wal, const PgOutputChange *change)
     bool known = false;
     const Relation *relation = relations_find(relations, change->relation, &known);
     scout->ordinal += relation != NULL; /* as in assemble.c */
-    bool in_table =
-        relations_owner(relations, change->relation) == wal_rotation_oid(wal, wal->fill.at);
+    bool in_table = relations_owner(relations, change->relation) == tables_oid(wal, wal->fill.at);
     if (relation == NULL || !in_table || scout_is_done(scout)) {
         return;
     }
@@ -130,15 +129,15 @@ static void scout_on_done(void *arg, const Error *err)
     if (err != NULL || scout->error.class != ERROR_NONE) {
         AUTO_ERROR copy = error_of(err != NULL ? err : &scout->error);
         if (slot_judge_decoding(wal->options.pipeline, &copy)) {
-            wal_slot_unreadable(wal, &copy);
+            wal_lose_log(wal, &copy);
             return;
         }
         error_prefix(&copy, "reading ahead in slot '%s'", wal->options.pipeline->wal.slot);
-        wal_slot_unreadable(wal, &copy);
+        wal_lose_log(wal, &copy);
         return;
     }
     scout->complete = true;
-    fill_next(wal);
+    wal_tell(wal, NEWS_SCOUTED);
 }
 
 void scout_start(WalSource *wal)

@@ -23,13 +23,6 @@ enum {
     SEGMENT_BYTES = 16 * 1024 * 1024,
 };
 
-/* Publication. */
-
-void wal_session_open_walsender(WalSource *wal)
-{
-    pg_conn_open(wal->walsender);
-}
-
 static void on_publication_created(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -121,7 +114,7 @@ static void on_facts_done(void *arg, const Error *err)
     claim_pulse_now(wal->claim);
     const SlotFacts *facts = &wal->facts;
     if (claim_is_shared(wal->claim) && facts->active_pid != 0) { /* the slot tells who publishes */
-        wal_session_stand_by(wal, "another relay reads the slot");
+        wal_stand_by(wal, "another relay reads the slot");
         return;
     }
     if (waiting_for_slot(wal)) {
@@ -136,12 +129,6 @@ static void on_facts_done(void *arg, const Error *err)
     wal_rotation_begin(wal);
 }
 
-void wal_session_add_look(const WalSource *wal, Text *sql)
-{
-    precondition_add_wal_end(sql);
-    claim_add_look(wal->claim, sql);
-}
-
 void wal_session_run(void *arg)
 {
     WalSource *wal = arg;
@@ -151,7 +138,7 @@ void wal_session_run(void *arg)
     claim_begin_look(wal->claim);
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
-    wal_session_add_look(wal, &sql);
+    wal_add_look(wal, &sql);
     history_add_query(wal->position_table, wal->position_key, &sql);
     text_add(&sql, "; ");
     tree_add_query(wal->options.pipeline, claim_table(wal->claim), 0,
@@ -223,20 +210,9 @@ void wal_session_lock_held(void *arg)
     }
 }
 
-void wal_session_stand_by(WalSource *wal, const char *holder)
-{
-    claim_stand_by(wal->claim, holder);
-    waiting_give_back(wal);
-    waiting_forget(wal);
-    position_drop_waiting(wal);
-    marker_stop(wal->marker);
-    wal->state = WAL_AWAY;
-    wal_check_drained(wal);
-}
-
 void wal_session_lock_taken(void *arg, const ClaimLock *lock)
 {
-    wal_session_stand_by(arg, claim_lock_holder(lock));
+    wal_stand_by(arg, claim_lock_holder(lock));
 }
 
 /* Each pulse: the lease; is the table still the one that is published; did others write? */
@@ -287,26 +263,6 @@ void wal_session_ping_result(void *arg, const PGresult *result)
     /* A lock that is shared does not tell who publishes; the slot does. */
     wal->slot_taken =
         wal->state == WAL_LOCKED && claim_is_shared(wal->claim) && pg_value(result, 0, 3)[0] == 't';
-}
-
-void wal_session_pinged(void *arg)
-{
-    WalSource *wal = arg;
-    if (wal->error.class != ERROR_NONE) {
-        claim_lose(wal->claim, &wal->error);
-        return;
-    }
-    if (wal->slot_taken) {
-        wal_session_stand_by(wal, "another relay reads the slot");
-        return;
-    }
-    wal_go_on(wal);
-    if (wal->state == WAL_ACTIVE) {
-        stream_advance_idle(wal);
-        if (wal->idle.wanted && wal_is_idle(wal)) {
-            stream_send_status(wal, true); /* how far is the stream? */
-        }
-    }
 }
 
 void wal_session_add_ping(void *arg, Text *sql)

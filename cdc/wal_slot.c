@@ -43,34 +43,7 @@ static void on_streaming(void *arg)
     }
     marker_next(wal->marker);
     stream_begin(wal);
-    wal_check_drained(wal);
-}
-
-/* The first time at a place the publication may be missing, and be made again in time; the second
- * time it is there, and too young for this place. */
-bool wal_slot_cannot_decode(WalSource *wal, Error *err)
-{
-    AUTO_ERROR gap = error_of(err);
-    if (!slot_judge_decoding(wal->options.pipeline, &gap)) {
-        return false;
-    }
-    if (wal->undecodable == wal->start_lsn || slot_cannot_send(err)) {
-        error_copy(err, &gap);
-    }
-    wal->undecodable = wal->start_lsn;
-    return true;
-}
-
-/* What was refused may be allowed again; the log stays what it is. */
-void wal_slot_unreadable(WalSource *wal, const Error *err)
-{
-    AUTO_ERROR copy = error_of(err);
-    bool stays = copy.class == ERROR_FATAL && !sqlstate_is_refusal(&copy);
-    if (stays && wal->options.config->new_slot && !wal->gap_accepted) {
-        error_copy(&wal->unreadable, &copy);
-        copy.class = ERROR_RETRY;
-    }
-    claim_lose(wal->claim, &copy);
+    wal_tell(wal, NEWS_SETTLED);
 }
 
 static void on_stream_refused(void *arg, const Error *err)
@@ -80,14 +53,14 @@ static void on_stream_refused(void *arg, const Error *err)
         return;
     }
     AUTO_ERROR copy = error_of(err);
-    if (wal_slot_cannot_decode(wal, &copy)) {
-        wal_slot_unreadable(wal, &copy);
+    if (wal_cannot_decode(wal, &copy)) {
+        wal_lose_log(wal, &copy);
         return;
     }
     /* In the middle of reading again we are no standby: connect anew. */
     if (sqlstate_is(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
         pg_conn_close(wal->walsender);
-        wal_session_stand_by(wal, error_message(err));
+        wal_stand_by(wal, error_message(err));
         return;
     }
     if (sqlstate_is(err, "42704") || sqlstate_is(err, "55000") || sqlstate_is(err, "58P01")) {
@@ -97,7 +70,7 @@ static void on_stream_refused(void *arg, const Error *err)
         error_hint(&copy,
                    "Events may be missing. Find out why first. Then `outboxd run --new-slot` "
                    "creates the slot again and publishes the rows that are still unpublished.");
-        wal_slot_unreadable(wal, &copy);
+        wal_lose_log(wal, &copy);
         return;
     }
     claim_lose(wal->claim, &copy);
@@ -230,10 +203,24 @@ static void slot_create_slot(WalSource *wal)
                                             .done = on_slot_created});
 }
 
+/* Nothing remembered of rows holds any more. */
+static void slot_forget(WalSource *wal)
+{
+    marker_forget(wal->marker);
+    waiting_forget(wal);
+    waiting_forget_rowless(wal);
+    known_events_release(&wal->again);
+    known_events_release(&wal->assembler.known);
+    known_seqs_release(&wal->filled);
+    wal->live = false;
+    wal->acked = (MarkerPosition){0};
+    wal->distrust = false;
+}
+
 /* Nothing that was known before counts. */
 static void slot_begin(WalSource *wal)
 {
-    position_forget(wal);
+    slot_forget(wal);
     history_adopt(wal->history, &wal->found);
     wal->facts.position = (MarkerPosition){0};
     wal->facts.publication_then[0] = '\0';
@@ -303,6 +290,13 @@ static void slot_say_no_gap(WalSource *wal)
               slot);
 }
 
+static void slot_nothing_missed(WalSource *wal)
+{
+    slot_say_no_gap(wal);
+    wal->waiting.known = true;
+    wal_slot_stream(wal);
+}
+
 /* The row is ours: the stream may go on, or the filling. */
 static void on_claimed(void *arg, const Error *err)
 {
@@ -321,18 +315,11 @@ static void on_claimed(void *arg, const Error *err)
     } else if (verify_must_prove(wal) || (rows_tell && slot_may_say_no_gap(wal))) {
         fill_prove(wal);
     } else {
-        wal_slot_nothing_missed(wal);
+        slot_nothing_missed(wal);
     }
 }
 
-void wal_slot_nothing_missed(WalSource *wal)
-{
-    slot_say_no_gap(wal);
-    wal->waiting.known = true;
-    wal_slot_stream(wal);
-}
-
-void wal_slot_missed(WalSource *wal, const Error *gap)
+static void slot_missed(WalSource *wal, const Error *gap)
 {
     if (!wal->options.config->new_slot || wal->gap_accepted) {
         claim_lose(wal->claim, gap);
@@ -343,6 +330,27 @@ void wal_slot_missed(WalSource *wal, const Error *gap)
     slot_accept_gap(wal, gap);
 }
 
+void wal_slot_compared(WalSource *wal)
+{
+    size_t missed = wal->fill.missed;
+    int64_t first_missed = wal->fill.first_missed;
+    fill_forget(&wal->fill);
+    if (missed == 0) {
+        verify_adopt(wal);
+        slot_nothing_missed(wal);
+        return;
+    }
+    bool changed = wal->verify.unproven;
+    AUTO_ERROR err = {0};
+    error_set_as(
+        &err, ERROR_FATAL, EXIT_GAP, changed ? CODE_PUBLICATION_CHANGED : CODE_EVENT_UNSEEN,
+        "%s%zu unpublished rows are not in the WAL, such as number %lld",
+        changed ? "the publication was changed, and " : "", missed, (long long)first_missed);
+    error_hint(&err, "`outboxd run --new-slot` creates the slot again, publishes the rows that are "
+                     "still unpublished, and says what may be missing.");
+    slot_missed(wal, &err);
+}
+
 /* The server holds what our position says. */
 static void slot_go_on(WalSource *wal)
 {
@@ -350,9 +358,9 @@ static void slot_go_on(WalSource *wal)
     bool failed_over = facts->left_timeline != 0;
     uint32_t last = wal->history->last.table_oid;
     bool replaced =
-        wal->history->known && last != claim_table(wal->claim) && !wal_rotation_has(wal, last);
+        wal->history->known && last != claim_table(wal->claim) && !tables_have(wal, last);
     if (failed_over || replaced || wal->distrust || facts->history == HISTORY_NEWER_OWNER) {
-        position_forget(wal);
+        slot_forget(wal);
     }
     history_adopt(wal->history, &wal->found);
     verify_begin(wal);

@@ -189,8 +189,8 @@ static void stream_ended(WalSource *wal)
             break;
         }
     }
-    if (wal_slot_cannot_decode(wal, &err)) {
-        wal_slot_unreadable(wal, &err);
+    if (wal_cannot_decode(wal, &err)) {
+        wal_lose_log(wal, &err);
         return;
     }
     if (sqlstate_is(&err, "58P01") || sqlstate_is(&err, "55000")) {
@@ -202,7 +202,7 @@ static void stream_ended(WalSource *wal)
         claim_lose(wal->claim, &err);
         return;
     }
-    wal_slot_unreadable(wal, &err);
+    wal_lose_log(wal, &err);
 }
 
 static void stream_deliver(WalSource *wal)
@@ -320,7 +320,7 @@ static bool stream_take(WalSource *wal, char **bytes, size_t length)
     if (!stream_believe(wal, &message, *bytes, length)) {
         return false;
     }
-    if (message.kind != WIRE_KEEPALIVE && wal_rotation_holds(wal, *bytes, length, message.data)) {
+    if (message.kind != WIRE_KEEPALIVE && tables_hold(wal, *bytes, length, message.data)) {
         stream_deliver(wal);
         return false;
     }
@@ -336,7 +336,7 @@ static bool stream_take(WalSource *wal, char **bytes, size_t length)
     *bytes = wal->assembler.message; /* NULL: the batch has it */
     wal->assembler.message = NULL;
     if (taken != OK) {
-        wal_slot_unreadable(wal, &err);
+        wal_lose_log(wal, &err);
         return false;
     }
     if (!stream_batch_is_full(wal)) {

@@ -132,24 +132,6 @@ void verify_adopt(WalSource *wal)
     }
 }
 
-void verify_proven(WalSource *wal, size_t missed, int64_t first_missed)
-{
-    if (missed == 0) {
-        verify_adopt(wal);
-        wal_slot_nothing_missed(wal);
-        return;
-    }
-    bool changed = wal->verify.unproven;
-    AUTO_ERROR err = {0};
-    error_set_as(
-        &err, ERROR_FATAL, EXIT_GAP, changed ? CODE_PUBLICATION_CHANGED : CODE_EVENT_UNSEEN,
-        "%s%zu unpublished rows are not in the WAL, such as number %lld",
-        changed ? "the publication was changed, and " : "", missed, (long long)first_missed);
-    error_hint(&err, "`outboxd run --new-slot` creates the slot again, publishes the rows that are "
-                     "still unpublished, and says what may be missing.");
-    wal_slot_missed(wal, &err);
-}
-
 /* The identity is stored behind the fact; a restart in between proves it once more. */
 static void on_identity_stored(void *arg, const Error *err)
 {
@@ -158,7 +140,7 @@ static void on_identity_stored(void *arg, const Error *err)
         claim_lose(wal->claim, err);
         return;
     }
-    wal_check_drained(wal);
+    wal_tell(wal, NEWS_SETTLED);
 }
 
 static void verify_store_identity(WalSource *wal)
@@ -186,7 +168,7 @@ static void on_last_done(void *arg, const Error *err)
         strcmp(look->identity, wal->verify.identity) == 0) {
         verify_take(wal, look->wal_end, look->identity);
     }
-    wal_check_drained(wal);
+    wal_tell(wal, NEWS_SETTLED);
 }
 
 void verify_run(void *arg)
@@ -199,7 +181,7 @@ void verify_run(void *arg)
     verify->ask = false;
     verify->asking = true;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    wal_session_add_look(wal, &sql);
+    wal_add_look(wal, &sql);
     claim_ask(wal->claim, &(PgQuery){.step = "verify last row",
                                      .sql = sql.data,
                                      .rows_wanted = 2,

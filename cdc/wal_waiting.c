@@ -38,19 +38,6 @@ static void waiting_later(WalSource *wal)
     event_add(wal->waiting.timer, &(struct timeval){.tv_usec = WAITING_LOOK_MS * 1000});
 }
 
-bool waiting_may_park(const Source *source, const Event *event)
-{
-    const WalSource *wal = (const WalSource *)source;
-    const PipelineConfig *pipeline = wal->options.pipeline;
-    if (event->commit_lsn != 0 &&
-        parked_has(&wal->waiting.rowless, event->seq, event->row[FIELD_EVENT_ID])) {
-        return false;
-    }
-    size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
-    return pipeline->outbox.on_publish != ON_PUBLISH_KEEP && !pipeline->wal.messages &&
-           most < PARKED_MAX;
-}
-
 static bool waiting_has_parked(const Batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
@@ -61,17 +48,7 @@ static bool waiting_has_parked(const Batch *batch)
     return false;
 }
 
-void waiting_note(WalSource *wal, const Batch *batch)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (event->state == EVENT_PARKED && !parked_is_full(&wal->waiting.parked)) {
-            parked_add(&wal->waiting.parked, event->seq, event->row[FIELD_EVENT_ID]);
-        }
-    }
-}
-
-static bool waiting_is_connected(const WalSource *wal)
+bool waiting_is_connected(const WalSource *wal)
 {
     return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_CHECKING ||
            wal->state == WAL_STARTING;
@@ -102,16 +79,6 @@ bool waiting_keeps_back(WalSource *wal, Batch *batch)
     return true;
 }
 
-bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id)
-{
-    for (const Batch *batch = wal->waiting.oldest; batch != NULL; batch = batch->newer) {
-        if (batch_find(batch, seq, event_id) != NULL) {
-            return true;
-        }
-    }
-    return parked_has(&wal->waiting.parked, seq, event_id);
-}
-
 static Batch *waiting_take_oldest(Waiting *waiting)
 {
     Batch *batch = waiting->oldest;
@@ -131,13 +98,6 @@ void waiting_give_back(WalSource *wal)
         wal->hole = true; /* the stream brings it again, and what is settled in it is known */
         wal_pass(wal, batch);
     }
-}
-
-void waiting_forget(WalSource *wal)
-{
-    wal->waiting.known = false;
-    wal->waiting.recorded = false;
-    parked_clear(&wal->waiting.parked);
 }
 
 static bool waiting_all_visible(const Batch *batch, const char *snapshot)
@@ -219,19 +179,6 @@ static void waiting_judge(WalSource *wal)
     wal->source.events.wants_reread(wal->source.events.arg);
 }
 
-void waiting_acked(WalSource *wal)
-{
-    if (wal->waiting.rowless.count > 0 && wal->acked.lsn > wal->waiting.rowless_until) {
-        waiting_forget_rowless(wal);
-    }
-}
-
-void waiting_forget_rowless(WalSource *wal)
-{
-    parked_clear(&wal->waiting.rowless);
-    wal->waiting.rowless_until = 0;
-}
-
 static void on_waiting_recorded(void *arg, const Error *err)
 {
     WalSource *wal = arg;
@@ -282,7 +229,7 @@ static void on_waiting_done(void *arg, const Error *err)
         waiting_later(wal);
     }
     waiting_go_on(wal);
-    wal_check_drained(wal);
+    wal_tell(wal, NEWS_SETTLED);
     wal->source.events.progress(wal->source.events.arg);
 }
 
@@ -369,11 +316,6 @@ void waiting_go_on(WalSource *wal)
     }
 }
 
-bool waiting_is_known(const WalSource *wal)
-{
-    return wal->live && wal->waiting.known;
-}
-
 bool waiting_for_slot(WalSource *wal)
 {
     if (!wal->waiting.rereading || wal->facts.active_pid == 0) {
@@ -391,28 +333,6 @@ bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count)
     WalSource *wal = (WalSource *)source;
     return wal->waiting.rowless.count == 0 && wal->rotation.tables.count == 0 &&
            marker_look_at(wal->marker, rows, count);
-}
-
-size_t waiting_parked(const Source *source)
-{
-    return ((const WalSource *)source)->waiting.parked.count;
-}
-
-void waiting_reread(Source *source)
-{
-    WalSource *wal = (WalSource *)source;
-    if (!waiting_is_connected(wal) || wal->draining) {
-        waiting_forget(wal); /* resume() reads the table, if there is anything */
-        return;
-    }
-    stream_stop(wal);
-    pg_conn_close(wal->walsender);
-    pg_conn_close(wal->filler);
-    fill_release(wal);
-    ask_release(wal);
-    wal->state = WAL_CHECKING;
-    wal->waiting.reread = true;
-    waiting_later(wal); /* after the batches that come back now */
 }
 
 void waiting_init(WalSource *wal)
@@ -434,4 +354,11 @@ void waiting_release(WalSource *wal)
     parked_clear(&waiting->parked);
     parked_clear(&waiting->found);
     parked_clear(&waiting->rowless);
+}
+
+void waiting_begin_reread(WalSource *wal)
+{
+    wal->state = WAL_CHECKING;
+    wal->waiting.reread = true;
+    waiting_later(wal); /* after the batches that come back now */
 }

@@ -42,7 +42,7 @@ BEGIN
                 ERRCODE = 'insufficient_privilege',
                 MESSAGE = format('%I may not close %s to PUBLIC', current_user, emitter.name),
                 DETAIL = 'That needs the owner of the function, a superuser.',
-                HINT = 'Let an administrator run what outboxd migrate --guard-messages --print writes.';
+                HINT = 'Ask an administrator to run the output of outboxd migrate --guard-messages --print.';
         END IF;
     END LOOP;
     RAISE NOTICE 'pg_logical_emit_message is closed to PUBLIC in database %; those who may execute it: %',

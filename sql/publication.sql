@@ -19,7 +19,7 @@ BEGIN
                 ERRCODE = 'insufficient_privilege',
                 MESSAGE = format('%I may not create publication outboxd_outbox', current_user),
                 DETAIL = format('That needs CREATE on the database and ownership of %I.event.', @schema_literal@),
-                HINT = 'Let an administrator run: ' || wanted;
+                HINT = 'Ask an administrator to run: ' || wanted;
         END IF;
         EXECUTE wanted;
         -- The way back drops the publication only while it carries this comment.

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "base/memory.h"
 #include "check/check.h"
 #include "command/problems_print.h"
+#include "sink/sinks.h"
 
 typedef struct CheckOptions {
     ConfigOverrides overrides;
@@ -42,6 +44,19 @@ static void check_summary(const Check *check)
     printf("%s\n", last.data);
 }
 
+static void check_sinks(Check *check)
+{
+    for (size_t i = 0; i < check->config->pipeline_count; i++) {
+        const PipelineConfig *pipeline = &check->config->pipelines[i];
+        AUTO_ERROR err = {0};
+        if (pipeline->outbox.table != NULL && sink_check(pipeline, &err) != OK) {
+            AUTO_TEXT place = x_format("pipeline \"%s\"", pipeline->name);
+            check_problem(check, err.exit_code, place, error_remedy(&err), "%s",
+                          error_message(&err));
+        }
+    }
+}
+
 static void check_run(Check *check, bool offline)
 {
     const Config *config = check->config;
@@ -51,6 +66,7 @@ static void check_run(Check *check, bool offline)
         }
     }
     size_t before = check->problems->count;
+    check_sinks(check);
     check_properties(check); /* librdkafka repeats values */
     load_hide_references(check->load, check->problems, before);
     check_secrets(check);

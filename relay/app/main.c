@@ -173,8 +173,8 @@ static int main_run(int argc, char **argv)
     AUTO_ERROR err = {0};
     if (pg_result_end(NULL, &err) != OK) { /* what it said may rest on nothing */
         fprintf(stderr,
-                "outboxd %s: %s. Is something between outboxd and PostgreSQL that answers in its "
-                "place, or alters what it passes on?\n",
+                "outboxd %s: %s. Check whether something between outboxd and PostgreSQL answers in "
+                "its place, or alters the data.\n",
                 argv[0], error_message(&err));
         return code != EXIT_OK ? code : EXIT_POSTGRES;
     }

@@ -140,7 +140,7 @@ static bool relay_is_answered(const Relay *relay)
         PipelineView view;
         pipeline_view(relay->pipelines[i], &view);
         if (relay->config->pipelines[i].sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
-            *relay->stats[i].kafka_connected == 0) {
+            !sink_answers(pipeline_sink(relay->pipelines[i]))) {
             return false;
         }
     }

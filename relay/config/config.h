@@ -25,7 +25,12 @@ typedef enum OnPoison { ON_POISON_STOP, ON_POISON_DEAD_LETTER } OnPoison;
 typedef enum OnMissingTopic { ON_MISSING_TOPIC_WAIT, ON_MISSING_TOPIC_DEAD_LETTER } OnMissingTopic;
 typedef enum OnUnrouted { ON_UNROUTED_STOP, ON_UNROUTED_DROP, ON_UNROUTED_DEAD_LETTER } OnUnrouted;
 typedef enum TimestampMode { TIMESTAMP_OCCURRED_AT, TIMESTAMP_PUBLISH } TimestampMode;
-typedef enum SinkKind { SINK_KAFKA, SINK_STDOUT, SINK_NULL } SinkKind;
+typedef enum SinkKind {
+#define SINK(kind, name, make, check, stores) SINK_##kind,
+#include "config/sinks.inc"
+#undef SINK
+} SinkKind;
+typedef enum FileFormat { FILE_FORMAT_JSON, FILE_FORMAT_RAW } FileFormat;
 typedef enum OnFailure { ON_FAILURE_STOP_PIPELINE, ON_FAILURE_EXIT } OnFailure;
 typedef enum Pooler { POOLER_NONE, POOLER_SESSION } Pooler;
 
@@ -109,11 +114,20 @@ typedef struct ClaimConfig {
     int64_t backoff_max_ms;
 } ClaimConfig;
 
+/* sink = "file" alone. */
+typedef struct FileConfig {
+    char *path;
+    FileFormat format;
+    int64_t rotate_bytes;       /* 0: never */
+    int64_t rotate_interval_ms; /* 0: never */
+} FileConfig;
+
 typedef struct PipelineConfig {
     char *name;
     int line; /* in the file; 0: none */
     Capture capture;
     SinkKind sink;
+    bool allow_unstored; /* mark or delete rows whose records no sink stores */
     Delivery delivery;
     OnPoison on_poison;
     OutboxConfig outbox;
@@ -121,6 +135,7 @@ typedef struct PipelineConfig {
     WalConfig wal;
     RoutingConfig route;
     EncodeConfig encode;
+    FileConfig file;
     LimitsConfig limits;
     ClaimConfig claim;
 } PipelineConfig;

@@ -18,9 +18,14 @@ static const OptionChoice CAPTURES[] = {
     {NULL, 0, false},
 };
 static const OptionChoice SINKS[] = {
-    {"kafka", SINK_KAFKA, false},
-    {"stdout", SINK_STDOUT, false},
-    {"null", SINK_NULL, false},
+#define SINK(kind, name, make, check, stores) {name, SINK_##kind, false},
+#include "config/sinks.inc"
+#undef SINK
+    {NULL, 0, false},
+};
+static const OptionChoice FILE_FORMATS[] = {
+    {"json", FILE_FORMAT_JSON, false},
+    {"raw", FILE_FORMAT_RAW, false},
     {NULL, 0, false},
 };
 static const OptionChoice ON_PUBLISHES[] = {
@@ -215,8 +220,34 @@ static const Option OPTIONS[] = {
      .help = "The outbox table, as schema.table. Use double quotes as in SQL to keep capitals: "
              "\"\\\"Shop\\\".event\"."},
     {AT_PIPELINE("sink", ENUM, sink), .fallback = "kafka", .choices = SINKS,
-     .help = "Where records go. \"stdout\" prints them and \"null\" discards them. Both mark rows "
-             "as published, so use them only to try things out."},
+     .help =
+         "Where records go, and what counts as acknowledged. \"kafka\": all in-sync replicas "
+         "have the record. \"file\": the record is flushed to disk. \"stdout\": the pipe accepted "
+         "one line of JSON; its reader may still lose it. \"null\": the record is discarded. Use "
+         "the last two only to try things out, see allow_unstored."},
+    {AT_PIPELINE("allow_unstored", BOOL, allow_unstored), .fallback = "false",
+     .help =
+         "Whether rows may be marked or deleted although sink = \"stdout\" or \"null\" does not "
+         "store their records. If it is false, these sinks require on_publish = \"keep\"."},
+    {AT_PIPELINE("file.path", STRING, file.path), .fallback = "", .max = 4000,
+     .example = "/var/lib/outboxd/orders.jsonl",
+     .help =
+         "With sink = \"file\": the absolute path of the file that records are appended to. Its "
+         "directory must exist. Each pipeline needs its own file, which no other program may "
+         "write."},
+    {AT_PIPELINE("file.format", ENUM, file.format), .fallback = "json", .choices = FILE_FORMATS,
+     .help = "With sink = \"file\": \"json\" writes one JSON object per record, with topic, key, "
+             "value, headers, id and time. \"raw\" writes only the value, and refuses a value that "
+             "contains a line break."},
+    {AT_PIPELINE("file.rotate_bytes", SIZE, file.rotate_bytes), .fallback = "1GiB", .min = 0,
+     .max = 1024 * GIB,
+     .help =
+         "With sink = \"file\": if a write would make the file larger than this, the relay renames "
+         "the file to its name and the time (UTC) and starts a new one. \"0B\": never."},
+    {AT_PIPELINE("file.rotate_interval", DURATION, file.rotate_interval_ms), .fallback = "0s",
+     .min = 0, .max = 366 * DAY,
+     .help = "With sink = \"file\": the relay also rotates the file at every multiple of this time "
+             "(UTC), for example \"1h\" on the hour and \"1d\" at midnight. \"0s\": never."},
     {AT_PIPELINE("topic", TEMPLATE, route.topic), .fallback = "${aggregate_type}.events",
      .max = 512,
      .help = "The topic of an event that no route matches. ${column} stands for the value of a "

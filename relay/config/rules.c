@@ -13,6 +13,7 @@
 #include "config/lists.h"
 #include "config/load.h"
 #include "config/nearest.h"
+#include "config/sink_rules.h"
 #include "config/template.h"
 
 enum { TOPIC_LENGTH_MAX = 249, TEMPLATE_PARTS_MAX = 32 };
@@ -327,6 +328,14 @@ static void rules_check_capture(Load *load, const PipelineConfig *pipeline)
     }
 }
 
+static void rules_sink_problem(Load *load, const PipelineConfig *pipeline,
+                               const SinkProblem *problem)
+{
+    AUTO_TEXT message = problem->message;
+    AUTO_TEXT place = rules_place(load, SCOPE_PIPELINE, problem->path, pipeline);
+    problems_add(load->problems, problem->warning, place, problem->remedy, "%s", message);
+}
+
 static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
 {
     rules_check_table(load, pipeline);
@@ -343,6 +352,10 @@ static void rules_check_pipeline(Load *load, const PipelineConfig *pipeline)
                                                                        : "no row is marked");
     }
     rules_check_capture(load, pipeline);
+    SinkProblem problem;
+    if (sink_rules_problem(pipeline, &problem)) {
+        rules_sink_problem(load, pipeline, &problem);
+    }
     rules_check_order(load, pipeline, "poll_interval_min", "poll_interval_max");
     rules_check_order(load, pipeline, "retry_backoff_min", "retry_backoff_max");
     rules_check_order(load, pipeline, "batch_events", "in_flight_events");
@@ -371,6 +384,14 @@ static void rules_check_pair(Load *load, const PipelineConfig *a, const Pipeline
     }
 }
 
+static void rules_check_places(Load *load, const PipelineConfig *a, const PipelineConfig *b)
+{
+    SinkProblem problem;
+    if (sink_rules_share(a, b, &problem)) {
+        rules_sink_problem(load, b, &problem);
+    }
+}
+
 static void rules_check_pairs(Load *load)
 {
     const Config *config = load->config;
@@ -380,6 +401,7 @@ static void rules_check_pairs(Load *load)
             if (config->pipelines[j].outbox.table != NULL &&
                 config->pipelines[i].outbox.table != NULL) {
                 rules_check_pair(load, &config->pipelines[j], &config->pipelines[i]);
+                rules_check_places(load, &config->pipelines[j], &config->pipelines[i]);
             }
         }
     }

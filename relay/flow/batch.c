@@ -67,3 +67,10 @@ void batch_settle(Event *event, EventState settled)
     event->state = (uint8_t)settled;
     event->batch->unsettled--;
 }
+
+void batch_unpark(Event *event)
+{
+    assert(event->state == EVENT_PARKED);
+    event->state = EVENT_PENDING;
+    event->batch->unsettled++;
+}

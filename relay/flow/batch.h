@@ -41,3 +41,6 @@ const Event *batch_find(const Batch *batch, int64_t seq, Slice event_id);
 
 /** Moves the event to a settled state, once; asserts that it was not settled before. */
 void batch_settle(Event *event, EventState settled);
+
+/** The parked event is PENDING again. */
+void batch_unpark(Event *event);

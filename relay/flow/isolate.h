@@ -33,6 +33,7 @@ typedef struct Isolate {
     bool grouped;     /* what is in flight was sent as a group */
     bool closed;      /* the group takes no more */
     size_t group;     /* events of the present group */
+    bool refused;     /* something was, since what was overtaken was counted */
 } Isolate;
 
 void isolate_release(Isolate *isolate);

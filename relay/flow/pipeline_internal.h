@@ -3,162 +3,116 @@
 
 #include "base/clock.h"
 #include "base/log_limit.h"
-#include "flow/acker.h"
+#include "flow/broken.h"
 #include "flow/isolate.h"
+#include "flow/machine.h"
+#include "flow/outlet.h"
 #include "flow/parking.h"
 #include "flow/pipeline.h"
+#include "flow/trouble.h"
+#include "flow/window.h"
 
-/* What a rewind does once everything has settled; the greater wins. */
-typedef enum AfterRewind {
-    AFTER_RESEND,  /* from memory */
-    AFTER_REREAD,  /* the source reads from the beginning: what was parked comes again */
-    AFTER_RESTART, /* the source connects again */
-    AFTER_STOP,
-    AFTER_FAIL
-} AfterRewind;
+/* Lines that would come for each event. */
+typedef struct Lines {
+    LogLimit asides;   /* events set aside */
+    LogLimit shadowed; /* headers that were left out */
+} Lines;
 
-typedef enum Input {
-    INPUT_LOCKED,      /* the source holds the lock and waits for resume() */
-    INPUT_ACTIVE,      /* the source became the publisher */
-    INPUT_STANDBY,     /* somebody else is */
-    INPUT_TROUBLE,     /* the sink cannot go on for now */
-    INPUT_HEALED,      /* it can again */
-    INPUT_RESEND,      /* events came back from the sink: send them again, in order */
-    INPUT_REREAD,      /* events that were parked may go on */
-    INPUT_SOURCE_LOST, /* connections to PostgreSQL are gone */
-    INPUT_SETTLED,     /* the sink holds nothing any more */
-    INPUT_DRAINED,     /* the source marked everything and closed */
-    INPUT_STOP,        /* drain */
-    INPUT_FATAL,       /* a human must act; pipeline->error says why */
-    INPUT_COUNT
-} Input;
-
-/* Facts that were logged lately: two that alternate are still said once. */
-enum { SAID_MAX = 8 };
-
-typedef struct Said {
-    uint64_t fact; /* hash of class, code and message; 0: free */
-    int64_t at_us; /* monotonic */
-} Said;
-
-struct Pipeline {
-    PipelineParts parts;
-    PipelineState state;
-    Moment since;
-    Moment paused_since; /* since when this process knows */
-    Acker acker;
-    Batch *sending;       /* batch with the next event to send, or NULL: everything is sent */
-    size_t in_flight;     /* events the sink holds */
-    size_t aside_busy;    /* events on their way to the dead-letter table */
-    Isolate isolate;      /* refused requests that are taken apart */
-    bool request_refused; /* by the broker, since what was overtaken was counted */
-    bool answered;        /* a broker did */
-    bool blocked;         /* the sink said FULL or WAIT */
-    bool reopening;       /* the sink makes a new producer */
-    bool source_lost;     /* until it is started again */
-    bool locked;          /* the source holds the lock and waits for resume() */
-    bool connected;       /* has been: what it starts for is to be so again */
-    bool standby;         /* found while rewinding: somebody else publishes */
-    bool purged;          /* in this rewind */
-    bool unlocked;        /* in this rewind: the lock was lost and is not ours again */
-    bool sink_held; /* in this rewind: nothing leaves the sink, nobody else is known to publish */
-    int64_t rewind_us; /* monotonic: when it began to wait for the sink */
-    bool paused;       /* by a human */
-    bool held;         /* it is not known yet whether it is paused */
-    bool begun;        /* it published, or stood by */
-    bool refused;      /* the server refused the source's last statement */
-    bool rejected;     /* ... for what a row is: nothing is sent until that is mended */
-    unsigned refusals; /* in a row, without a known reason */
-    Error broken;      /* precondition; class ERROR_NONE: all hold */
-    Moment broken_since;
-    int64_t broken_repeated;
-    int64_t broken_said_us; /* monotonic */
-    bool stop_asked;
-    bool ended_reported;
-    Parking parking;         /* topics whose events wait */
-    bool waiting_told;       /* `changed` was called with events that wait */
+/* When to look again at what waits (flow/parking.h). */
+typedef struct Waiting {
+    bool told;               /* `changed` was called with events that wait */
     bool reread_wanted;      /* parked events may go on */
     int64_t reread_at_us;    /* monotonic: not before */
     int64_t look_rows_at_us; /* monotonic: not before */
     size_t look_rows_from;   /* so many of those that are looked at had their turn */
     int64_t
         recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
-    AfterRewind after;
-    Error error; /* what is wrong now; class ERROR_NONE: nothing */
-    bool error_from_sink;
-    Moment error_since;
-    int64_t error_repeated;
-    int64_t error_logged_us; /* monotonic */
-    bool error_said;         /* the present error, or an earlier one of this trouble, was logged */
-    Said said[SAID_MAX];
-    LogLimit trouble_lines;  /* of troubles that come and go */
-    ErrorCode last_trouble;  /* of the one before the present, if any */
-    LogLimit aside_lines;    /* of events set aside */
-    LogLimit shadowed_lines; /* of headers that were left out */
-    unsigned attempt;        /* of the back-off */
-    unsigned reopens;        /* new producers since the last acknowledgement */
-    int64_t hold_until_us;   /* monotonic: back-off before sending again */
-    int64_t progress_us;     /* monotonic: last acknowledgement or first send after silence */
+} Waiting;
+
+/* How fast it publishes, and when it did last. */
+typedef struct Pulse {
     int64_t last_published_us;
     int64_t published_monotonic_us;
-    Error unseen; /* class ERROR_NONE: nothing */
-    Moment unseen_since;
-    Error alarm; /* class ERROR_NONE: none */
-    Moment alarm_since;
-    int64_t follow_low;
-    int64_t follow_high;
     int64_t settle_now_us; /* clocks of this burst of reports; 0: read them */
     int64_t settle_wall_us;
     uint64_t rate_count;
     double rate;
+} Pulse;
+
+/* A fact that the watch found. */
+typedef struct Notice {
+    Error error; /* class ERROR_NONE: none */
+    Moment since;
+} Notice;
+
+struct Pipeline {
+    PipelineParts *parts;
+    Machine *machine; /* what it does, and waits for */
+    Window *window;   /* what is open */
+    Trouble *trouble; /* what is wrong now */
+    Broken *broken;   /* what an administrator changed */
+    Outlet *outlet;   /* how the sink stands */
+    Isolate *isolate; /* refused requests that are taken apart */
+    Parking *parking; /* topics whose events wait */
+    Waiting *waiting;
+    Pulse *pulse;
+    Lines *lines;
+    Notice *unseen; /* pipeline_set_unseen() */
+    Notice *alarm;  /* pipeline_set_alarm() */
+    int64_t follow_low;
+    int64_t follow_high;
     char holder[160];
-    struct event *wake;   /* runs pipeline_pump */
-    struct event *tick;   /* each second */
-    struct event *settle; /* bound of the rewind */
-    struct event *reopen; /* back-off before the next new producer */
+    struct event *wake; /* runs pipeline_pump */
+    struct event *tick; /* each second */
 };
 
-/** Whether it is in a state of work and nobody keeps it from working. */
-bool pipeline_works(const Pipeline *pipeline);
+/* What guards and actions of the machine mean. */
+extern const MachineOps PIPELINE_MACHINE;
 
 void pipeline_input(Pipeline *pipeline, Input input);
-void pipeline_wake(Pipeline *pipeline);
+
+/** Runs pipeline_pump() soon, outside of every call. */
+static inline void pipeline_wake(Pipeline *pipeline)
+{
+    event_active(pipeline->wake, 0, 0);
+}
+
+/** Tells that people are shown something else. */
+void pipeline_changed(void *arg);
 
 /** Notes what is wrong and logs it, once for each new fact. */
 void pipeline_complain(Pipeline *pipeline, const Error *err, bool from_sink);
-void pipeline_recovered(Pipeline *pipeline);
 
 /** Logs how many lines were held back, when it is time to (or at_once). */
 void pipeline_sum_up(Pipeline *pipeline, bool at_once);
 
-/** Next back-off in ms, with jitter; the attempt counts up until pipeline_recovered. */
-int64_t pipeline_backoff_ms(Pipeline *pipeline);
-
-/** The source is gone, and with it what was on its way to the dead-letter table: PENDING again. */
-void pipeline_forget_aside(Pipeline *pipeline);
-
 /* pipeline_settle.c */
-/** The sink was waited for long enough. */
-void pipeline_settle_timeout(Pipeline *pipeline);
-/** Looks again in a while whether the sink has settled. */
-void pipeline_bound_settling(Pipeline *pipeline);
-/** What has not left the sink yet comes back. */
-void pipeline_purge(Pipeline *pipeline);
-/** The lock is lost: what the sink holds may leave until the end of the lease. */
-void pipeline_bound_lease(Pipeline *pipeline);
-/** The lock is back: what was held goes on. */
-void pipeline_let_sink_go(Pipeline *pipeline);
-
-/* pipeline_events.c */
+/** Next back-off in ms; the attempt counts up until something goes well. */
+int64_t pipeline_backoff_ms(Pipeline *pipeline);
+/** Makes every unsettled event PENDING and puts the send cursor on the oldest. */
+void pipeline_reset_cursor(Pipeline *pipeline);
 /** The first time at once, then with back-off until a record is acknowledged: what makes a producer
  * fail for good (a missing permission) would do so again at once. */
 void pipeline_reopen_sink(Pipeline *pipeline);
+void pipeline_on_reopen(evutil_socket_t fd, short what, void *arg);
+/** What has not left the sink yet comes back; once, until all has settled. */
+void pipeline_purge(Pipeline *pipeline);
+/** Nothing leaves the sink any more. */
+void pipeline_hold_sink(Pipeline *pipeline);
+/** The sink was waited for long enough: is its producer dead? */
+void pipeline_look_at_sink(Pipeline *pipeline);
+
+/* pipeline_events.c */
+/** The bound of waiting for the sink is over. */
+void pipeline_time_is_up(Pipeline *pipeline);
 
 /* pipeline_isolate.c */
 /** Puts in front of the message which event it is about: place, id, type and key. */
 void pipeline_name_event(const Event *event, Error *err);
 /** The broker refused a request with this event, now PENDING. */
 void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err);
+
+/* pipeline_overtaken.c */
 /** Everything has settled after a refusal: counts what was overtaken. */
 void pipeline_count_overtaken(Pipeline *pipeline);
 
@@ -177,8 +131,6 @@ RouteResult pipeline_make_record(Pipeline *pipeline, Event *event, Record *recor
 void pipeline_pump(Pipeline *pipeline);
 void pipeline_settled(void *arg, Event *event, const Error *err);
 void pipeline_aside_done(void *arg, Event *event);
-/** Makes every unsettled event PENDING and puts the send cursor on the oldest. */
-void pipeline_reset_cursor(Pipeline *pipeline);
 
 /* pipeline_wait.c: events whose topic is not there */
 /** Whether the event must wait, or be set aside, because of its topic: then that is done. err: what
@@ -192,9 +144,6 @@ void pipeline_park(Pipeline *pipeline, Event *event, Topic *topic, const Record 
 void pipeline_want_reread(Pipeline *pipeline);
 /** What waits in memory is sent, or held, again. */
 void pipeline_let_go(Pipeline *pipeline);
-/** Open batches are about to be given back: parked events behind one that is not settled are
- * PENDING again, as their source will read them again. */
-void pipeline_unpark(Pipeline *pipeline);
 /** Asks for the rewind that brings parked events again, when that is wanted and it is time. */
 void pipeline_reread_when_due(Pipeline *pipeline);
 /** Each second: whether what waits takes all the room; what waits still. */

@@ -30,7 +30,7 @@ static Topic *row_topic(Pipeline *p, const Event *event, const Record *record)
 {
     return record->topic != NULL
                ? record->topic
-               : topics_of_type(p->parts.topics, event_field(event, FIELD_AGGREGATE_TYPE));
+               : topics_of_type(p->parts->topics, event_field(event, FIELD_AGGREGATE_TYPE));
 }
 
 /* Which event, why, and what to do. */
@@ -38,7 +38,7 @@ static void row_reason(const Pipeline *p, const Event *event, const Error *err, 
 {
     error_copy(ret_reason, err);
     pipeline_name_event(event, ret_reason);
-    const Source *source = p->parts.source;
+    const Source *source = p->parts->source;
     bool in_row = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                   source->ops->may_park(source, event);
     bool letter = err->code == CODE_DEAD_LETTER_REFUSED;
@@ -56,11 +56,11 @@ static void row_reason(const Pipeline *p, const Event *event, const Error *err, 
 void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
 {
     Topic *topic = row_topic(p, event, record);
-    isolate_found(&p->isolate, event);
+    isolate_found(p->isolate, event);
     if (!parking_holds(topic)) {
         AUTO_ERROR reason = {0};
         row_reason(p, event, err, &reason);
-        HeldRow *row = &parking_hold_row(&p->parking, topic, event, &reason)->row;
+        HeldRow *row = &parking_hold_row(p->parking, topic, event, &reason)->row;
         row->sent = sent;
         row->letter = err->code == CODE_DEAD_LETTER_REFUSED;
         row->try_us = clock_monotonic_us() + TRY_SECONDS * INT64_C(1000000);
@@ -76,10 +76,10 @@ void pipeline_hold_row(Pipeline *p, Event *event, const Record *record, const Er
 
 bool pipeline_waits_for_row(Pipeline *p, Event *event, const Record *record)
 {
-    if (p->parking.rows == 0) {
+    if (p->parking->rows == 0) {
         return false;
     }
-    Topic *type = topics_held_type(p->parts.topics, event_field(event, FIELD_AGGREGATE_TYPE));
+    Topic *type = topics_held_type(p->parts->topics, event_field(event, FIELD_AGGREGATE_TYPE));
     Topic *topic = type != NULL && parking_holds(type) ? type : record->topic;
     if (topic == NULL || !parking_holds(topic) || !topic->hold->by_row) {
         return false;
@@ -91,7 +91,7 @@ bool pipeline_waits_for_row(Pipeline *p, Event *event, const Record *record)
 /* The hold that this event is the reason of, or NULL. */
 static Hold *row_hold(const Pipeline *p, const Event *event)
 {
-    for (Hold *hold = p->parking.rows > 0 ? p->parking.holds : NULL; hold != NULL;
+    for (Hold *hold = p->parking->rows > 0 ? p->parking->holds : NULL; hold != NULL;
          hold = hold->next) {
         if (parking_is_row(hold, event)) {
             return hold;
@@ -104,7 +104,7 @@ bool pipeline_store_held(Pipeline *p, const Event *event)
 {
     Hold *hold = row_hold(p, event);
     if (hold != NULL && hold->row.trying && hold->row.letter) {
-        p->parking.trying--;
+        p->parking->trying--;
         hold->row.trying = false;
         hold->row.storing = true;
     }
@@ -116,11 +116,11 @@ static void row_mended(Pipeline *p, Hold *hold)
 {
     bool in_memory = hold->in_memory > 0;
     if (hold->parked > 0) {
-        (void)parking_release(&p->parking, hold->topic);
+        (void)parking_release(p->parking, hold->topic);
         pipeline_want_reread(p);
         return;
     }
-    parking_end_row(&p->parking, hold);
+    parking_end_row(p->parking, hold);
     if (in_memory) {
         pipeline_let_go(p);
     }
@@ -128,7 +128,7 @@ static void row_mended(Pipeline *p, Hold *hold)
 
 void pipeline_row_done(Pipeline *p, const Event *event)
 {
-    if (p->parking.rows == 0) {
+    if (p->parking->rows == 0) {
         return;
     }
     Hold *own = row_hold(p, event);
@@ -136,9 +136,9 @@ void pipeline_row_done(Pipeline *p, const Event *event)
         row_mended(p, own);
     }
     /* One behind it is published, so it is not there any more. */
-    Topic *type = topics_held_type(p->parts.topics, event_field(event, FIELD_AGGREGATE_TYPE));
+    Topic *type = topics_held_type(p->parts->topics, event_field(event, FIELD_AGGREGATE_TYPE));
     Topic *topics[] = {type, event->topic};
-    for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]) && p->parking.trying > 0; i++) {
+    for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]) && p->parking->trying > 0; i++) {
         Hold *hold = topics[i] != NULL ? topics[i]->hold : NULL;
         if (hold != NULL && hold->by_row && hold->row.trying && !hold->row.sent &&
             !hold->row.letter && event->seq > hold->row.seq) {
@@ -149,7 +149,7 @@ void pipeline_row_done(Pipeline *p, const Event *event)
 
 void pipeline_row_moved(Pipeline *p, const Event *event, const Topic *topic)
 {
-    Hold *own = p->parking.trying > 0 ? row_hold(p, event) : NULL;
+    Hold *own = p->parking->trying > 0 ? row_hold(p, event) : NULL;
     if (own != NULL && own->topic != topic && own->row.trying) {
         row_mended(p, own);
     }
@@ -158,13 +158,11 @@ void pipeline_row_moved(Pipeline *p, const Event *event, const Topic *topic)
 void pipeline_aside_refused(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
-    if (event->state != EVENT_ASIDE_BUSY) {
+    if (!window_aside_over(p->window, event)) {
         return; /* a rewind took it back */
     }
-    p->aside_busy--;
-    event->state = EVENT_PENDING;
     pipeline_wake(p);
-    if (p->state != PIPELINE_RUNNING && p->state != PIPELINE_STALLED) {
+    if (!machine_goes(p->machine)) {
         return; /* it stays unpublished, or is set aside again */
     }
     Record record;
@@ -183,7 +181,7 @@ void pipeline_aside_refused(void *arg, Event *event, const Error *err)
     if (own != NULL && own->row.storing) { /* held all the time: as if it had only been tried */
         own->row.storing = false;
         own->row.trying = true;
-        p->parking.trying++;
+        p->parking->trying++;
     }
     pipeline_hold_row(p, event, &record, &refused, false);
 }
@@ -197,14 +195,14 @@ void pipeline_try_row(Pipeline *p, Hold *hold)
         pipeline_want_reread(p);
         return;
     }
-    parking_try_row(&p->parking, hold);
+    parking_try_row(p->parking, hold);
     pipeline_let_go(p);
 }
 
 /* It came again already, and is on its way. */
 static bool row_is_here(const Pipeline *p, const Hold *hold)
 {
-    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
+    for (const Batch *batch = p->window->acker.oldest; batch != NULL; batch = batch->newer) {
         for (size_t i = 0; i < batch->count; i++) {
             if (!event_is_settled(batch->events[i]) && parking_is_row(hold, batch->events[i])) {
                 return true;
@@ -235,7 +233,7 @@ static void row_looks(Pipeline *p, Hold *hold, uint64_t look)
 void pipeline_row_looks(void *arg, EventRow row, uint64_t look)
 {
     Pipeline *p = arg;
-    for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
+    for (Hold *hold = p->parking->holds, *next; hold != NULL; hold = next) {
         next = hold->next;
         if (hold->by_row && hold->row.in_row && hold->row.seq == row.seq &&
             hold->row.id == row.id) {
@@ -254,19 +252,21 @@ static size_t pipeline_choose_rows(Pipeline *p, Hold *ret_holds[SOURCE_LOOKS_MAX
 {
     size_t count = 0;
     size_t all = 0;
-    for (Hold *hold = p->parking.holds; hold != NULL; hold = hold->next) {
-        if (row_is_looked_at(hold) && all++ >= p->look_rows_from && count < SOURCE_LOOKS_MAX) {
+    for (Hold *hold = p->parking->holds; hold != NULL; hold = hold->next) {
+        if (row_is_looked_at(hold) && all++ >= p->waiting->look_rows_from &&
+            count < SOURCE_LOOKS_MAX) {
             ret_holds[count++] = hold;
         }
     }
-    p->look_rows_from = p->look_rows_from + count < all ? p->look_rows_from + count : 0;
+    p->waiting->look_rows_from =
+        p->waiting->look_rows_from + count < all ? p->waiting->look_rows_from + count : 0;
     return count;
 }
 
 static void pipeline_look_at_rows(Pipeline *p, int64_t now_us)
 {
-    Source *source = p->parts.source;
-    if (now_us < p->look_rows_at_us) {
+    Source *source = p->parts->source;
+    if (now_us < p->waiting->look_rows_at_us) {
         return;
     }
     Hold *holds[SOURCE_LOOKS_MAX];
@@ -275,7 +275,7 @@ static void pipeline_look_at_rows(Pipeline *p, int64_t now_us)
     for (size_t i = 0; i < count; i++) {
         rows[i] = (EventRow){.seq = holds[i]->row.seq, .id = holds[i]->row.id};
     }
-    p->look_rows_at_us = now_us + LOOK_SECONDS * INT64_C(1000000);
+    p->waiting->look_rows_at_us = now_us + LOOK_SECONDS * INT64_C(1000000);
     bool told = count > 0 && source->ops->look_at_rows != NULL &&
                 source->ops->look_at_rows(source, rows, count);
     for (size_t i = 0; i < count; i++) {
@@ -297,17 +297,17 @@ static int64_t row_try_us(const Hold *hold)
 static bool row_is_gone(const Pipeline *p, const Hold *hold, int64_t now_us)
 {
     bool by_time = !hold->row.in_row || hold->row.untold;
-    int64_t seconds = p->acker.events == 0 ? TRIED_SECONDS : TRIED_MOST_SECONDS;
+    int64_t seconds = p->window->acker.events == 0 ? TRIED_SECONDS : TRIED_MOST_SECONDS;
     return by_time && hold->row.trying && now_us >= hold->row.trying_us + seconds * 1000000;
 }
 
 void pipeline_watch_held_rows(Pipeline *p, int64_t now_us)
 {
-    if (p->parking.rows == 0 || !pipeline_works(p) || p->source_lost) {
+    if (p->parking->rows == 0 || !machine_works(p->machine)) {
         return;
     }
     pipeline_look_at_rows(p, now_us);
-    for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
+    for (Hold *hold = p->parking->holds, *next; hold != NULL; hold = next) {
         next = hold->next;
         if (!hold->by_row || hold->over) {
             continue;

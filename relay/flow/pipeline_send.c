@@ -20,17 +20,17 @@ enum {
 
 static bool pipeline_sends(const Pipeline *p)
 {
-    return pipeline_works(p) && !p->blocked && !p->source_lost && p->sending != NULL;
+    return machine_works(p->machine) && !p->outlet->blocked && p->window->sending != NULL;
 }
 
 void pipeline_settle(Pipeline *p, Event *event, EventState settled)
 {
-    isolate_settled(&p->isolate, event);
+    isolate_settled(p->isolate, event);
     batch_settle(event, settled);
-    bool waits = settled == EVENT_PARKED && p->parts.settled != NULL;
+    bool waits = settled == EVENT_PARKED && p->parts->settled != NULL;
     bool follows = event->seq >= p->follow_low && event->seq <= p->follow_high;
     if (waits || (settled != EVENT_PARKED && follows)) {
-        p->parts.settled(p->parts.arg, p, event);
+        p->parts->settled(p->parts->arg, p, event);
     }
 }
 
@@ -84,12 +84,11 @@ static bool aside_is_shown(Slice id)
 
 void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    isolate_found(&p->isolate, event);
+    isolate_found(p->isolate, event);
     bool again = pipeline_store_held(p, event);
-    event->state = EVENT_ASIDE_BUSY;
+    window_aside(p->window, event);
     event->aside_reason = (uint8_t)reason_of(err->code);
-    p->aside_busy++;
-    if (!again && log_limit_take(&p->aside_lines, clock_monotonic_us())) {
+    if (!again && log_limit_take(&p->lines->asides, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
         Slice id = event_field(event, FIELD_EVENT_ID);
@@ -100,7 +99,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
         AUTO_TEXT hint = x_format("outboxd dead show %s prints all of it. Fix the cause, then "
                                   "requeue the event by the number that this command shows.",
                                   event_id);
-        log_write(LOG_WARN, p->parts.config->name, CODE_EVENT_SET_ASIDE,
+        log_write(LOG_WARN, p->parts->config->name, CODE_EVENT_SET_ASIDE,
                   LOG_FIELDS(seq, log_text("event_id", event_id),
                              log_text("reason", error_code_name(err->code)),
                              log_text("hint", err->code == CODE_MESSAGE_MALFORMED ? NO_EVENT
@@ -108,7 +107,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
                                                                                   : "")),
                   "%s; writing the event to the dead-letter table", error_message(err));
     }
-    p->parts.source->ops->set_aside(p->parts.source, event, record, err);
+    p->parts->source->ops->set_aside(p->parts->source, event, record, err);
 }
 
 /* The event can never be published as it is: the policies of the configuration decide. Not of a
@@ -123,7 +122,7 @@ void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Erro
         pipeline_set_aside(p, event, record, &placed);
         return;
     }
-    bool stop = p->parts.config->on_poison == ON_POISON_STOP;
+    bool stop = p->parts->config->on_poison == ON_POISON_STOP;
     if (err->class == ERROR_FATAL) {
         pipeline_fail(p, event, err);
     } else if (stop) {
@@ -135,12 +134,12 @@ void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Erro
 
 static void pipeline_unrouted(Pipeline *p, Event *event, const Record *record, const Error *err)
 {
-    switch (p->parts.config->route.on_unrouted) {
+    switch (p->parts->config->route.on_unrouted) {
     case ON_UNROUTED_STOP:
         pipeline_hold_row(p, event, record, err, false);
         break;
     case ON_UNROUTED_DROP:
-        ++*p->parts.stats->dropped;
+        ++*p->parts->stats->dropped;
         pipeline_settle(p, event, EVENT_DROPPED);
         break;
     case ON_UNROUTED_DEAD_LETTER:
@@ -154,9 +153,9 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
 {
     *record = (Record){0};
     Arena *arena = &event->batch->arena;
-    RouteResult routed = router_route(p->parts.router, event, arena, record, err);
+    RouteResult routed = router_route(p->parts->router, event, arena, record, err);
     AUTO_ERROR encode_error = {0};
-    if (p->parts.encoder->encode(p->parts.encoder, event, arena, record, &encode_error) != OK &&
+    if (p->parts->encoder->encode(p->parts->encoder, event, arena, record, &encode_error) != OK &&
         routed == ROUTE_OK) {
         error_copy(err, &encode_error);
         return ROUTE_POISON;
@@ -175,11 +174,11 @@ RouteResult pipeline_make_record(Pipeline *p, Event *event, Record *record, Erro
  */
 static void pipeline_note_shadowed(Pipeline *p, const Event *event, unsigned shadowed)
 {
-    *p->parts.stats->headers_shadowed += shadowed;
-    if (log_limit_take(&p->shadowed_lines, clock_monotonic_us())) {
+    *p->parts->stats->headers_shadowed += shadowed;
+    if (log_limit_take(&p->lines->shadowed, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-        log_write(LOG_WARN, p->parts.config->name, CODE_HEADERS_SHADOWED,
+        log_write(LOG_WARN, p->parts->config->name, CODE_HEADERS_SHADOWED,
                   LOG_FIELDS(seq, log_number("headers", shadowed)),
                   "headers of this event have the same names as headers of the envelope and were "
                   "left out");
@@ -207,15 +206,12 @@ static bool pipeline_send(Pipeline *p, Event *event)
         return pipeline_sends(p);
     }
     /* First, because a sink may settle inside send(). */
-    event->state = EVENT_SENT;
-    event->topic = record.topic;
-    event->topic->in_flight++;
+    window_send(p->window, event, record.topic);
     event->attempts++;
-    p->in_flight++;
-    SendResult result = p->parts.sink->ops->send(p->parts.sink, &record, event, &err);
+    SendResult result = p->parts->sink->ops->send(p->parts->sink, &record, event, &err);
     if (result == SEND_OK) {
         if (event->replayed) {
-            ++*p->parts.stats->replayed;
+            ++*p->parts->stats->replayed;
             event->replayed = false;
         }
         if (record.shadowed > 0 && event->attempts == 1) {
@@ -223,9 +219,7 @@ static bool pipeline_send(Pipeline *p, Event *event)
         }
         return pipeline_sends(p);
     }
-    event->state = EVENT_PENDING;
-    event->topic->in_flight--;
-    p->in_flight--;
+    window_take(p->window, event);
     if (result == SEND_POISON) {
         pipeline_poison(p, event, &record, &err, false);
         return pipeline_sends(p);
@@ -235,39 +229,18 @@ static bool pipeline_send(Pipeline *p, Event *event)
         pipeline_wait(p, event, &record, &err);
         return pipeline_sends(p);
     }
-    p->blocked = true;
+    p->outlet->blocked = true;
     return false;
-}
-
-/* The next event to send, moving the cursor over what is not PENDING; NULL: none. */
-static Event *pipeline_next(Pipeline *p)
-{
-    while (p->sending != NULL) {
-        Batch *batch = p->sending;
-        while (batch->next_unsent < batch->count) {
-            Event *event = batch->events[batch->next_unsent];
-            if (event->state == EVENT_PENDING) {
-                return event;
-            }
-            batch->next_unsent++;
-        }
-        AUTO_ERROR err = {0};
-        if (batch->count > 0 && FAILPOINT_FAILS("enqueued", &err)) {
-            return NULL;
-        }
-        p->sending = batch->newer;
-    }
-    return NULL;
 }
 
 /* True when nothing may be sent now although the sink would take it. */
 static bool pipeline_holds(Pipeline *p, int64_t now_us)
 {
-    if (now_us >= p->hold_until_us) {
+    if (now_us >= p->outlet->hold_until_us) {
         return false;
     }
     /* Each time: any wake-up in between took the timer with it. */
-    int64_t rest_us = p->hold_until_us - now_us;
+    int64_t rest_us = p->outlet->hold_until_us - now_us;
     event_add(p->wake,
               &(struct timeval){.tv_sec = rest_us / 1000000, .tv_usec = rest_us % 1000000});
     return true;
@@ -276,14 +249,14 @@ static bool pipeline_holds(Pipeline *p, int64_t now_us)
 /* While a refused request is taken apart: whether a group may be sent now. */
 static bool pipeline_open_group(Pipeline *p)
 {
-    if (!isolate_active(&p->isolate)) {
-        isolate_mix(&p->isolate);
+    if (!isolate_active(p->isolate)) {
+        isolate_mix(p->isolate);
         return true;
     }
-    if (p->in_flight > 0) {
+    if (p->window->in_flight > 0) {
         return false;
     }
-    isolate_open_group(&p->isolate);
+    isolate_open_group(p->isolate);
     return true;
 }
 
@@ -291,23 +264,23 @@ static void pipeline_send_some(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
     int sent = 0;
-    bool groups = isolate_active(&p->isolate);
+    bool groups = isolate_active(p->isolate);
     if (!pipeline_open_group(p)) {
         return;
     }
     for (; sent < PUMP_EVENTS_MAX && pipeline_sends(p) && !pipeline_holds(p, now_us); sent++) {
-        Event *event = pipeline_next(p);
-        if (event == NULL || (groups && !isolate_take(&p->isolate, event))) {
+        Event *event = window_next(p->window);
+        if (event == NULL || (groups && !isolate_take(p->isolate, event))) {
             break;
         }
         if (sent % 32 == 0) {
             now_us = clock_monotonic_us();
-            if (!p->parts.source->ops->may_publish(p->parts.source)) {
+            if (!p->parts->source->ops->may_publish(p->parts->source)) {
                 break; /* the source reports `lost` by itself */
             }
         }
-        if (p->in_flight == 0) {
-            p->progress_us = now_us;
+        if (p->window->in_flight == 0) {
+            p->window->progress_us = now_us;
         }
         event->sent_at_us = now_us;
         if (!pipeline_send(p, event)) {
@@ -315,8 +288,8 @@ static void pipeline_send_some(Pipeline *p)
         }
         FAILPOINT("producing");
     }
-    if (sent > 0 && p->parts.sink->ops->flush != NULL) {
-        p->parts.sink->ops->flush(p->parts.sink);
+    if (sent > 0 && p->parts->sink->ops->flush != NULL) {
+        p->parts->sink->ops->flush(p->parts->sink);
     }
     if (sent == PUMP_EVENTS_MAX && pipeline_sends(p) && !groups) {
         /* By the timer: what is activated from a callback runs before the loop looks at sockets. */
@@ -326,23 +299,19 @@ static void pipeline_send_some(Pipeline *p)
 
 void pipeline_pump(Pipeline *p)
 {
-    p->settle_now_us = 0; /* a burst of reports is over */
+    p->pulse->settle_now_us = 0; /* a burst of reports is over */
     pipeline_send_some(p);
     FAILPOINT("settled");
     for (Batch *batch;
-         p->state != PIPELINE_FAILED && (batch = acker_pop_done(&p->acker)) != NULL;) {
-        if (p->sending == batch) {
-            p->sending = p->acker.oldest;
-        }
-        p->parts.source->ops->ack(p->parts.source, batch);
+         p->machine->state != MACHINE_FAILED && (batch = window_pop_done(p->window)) != NULL;) {
+        p->parts->source->ops->ack(p->parts->source, batch);
     }
-    bool waiting = p->state == PIPELINE_REWINDING || p->state == PIPELINE_DRAINING;
-    if (waiting && p->in_flight == 0 && p->aside_busy == 0 && !p->reopening) {
+    if (machine_waits(p->machine) && window_is_settled(p->window) && !p->outlet->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }
     pipeline_reread_when_due(p);
-    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
-        p->parts.source->ops->wake(p->parts.source);
+    if (machine_goes(p->machine)) {
+        p->parts->source->ops->wake(p->parts->source);
     }
 }
 
@@ -350,19 +319,20 @@ static void pipeline_say_first(const Pipeline *p, const Event *event)
 {
     LogField seq =
         event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-    log_write(LOG_INFO, p->parts.config->name, CODE_FIRST_PUBLISHED,
+    log_write(LOG_INFO, p->parts->config->name, CODE_FIRST_PUBLISHED,
               LOG_FIELDS(seq, log_text("topic", event->topic->name)), "first event published");
 }
 
 static void pipeline_published(Pipeline *p, Event *event)
 {
-    Stats *stats = p->parts.stats;
-    if (p->settle_now_us == 0 || *stats->published % CLOCK_EVERY == 0) {
-        p->settle_now_us = clock_monotonic_us(); /* reports come in bursts within a millisecond */
-        p->settle_wall_us = clock_wall_us();
+    Stats *stats = p->parts->stats;
+    if (p->pulse->settle_now_us == 0 || *stats->published % CLOCK_EVERY == 0) {
+        p->pulse->settle_now_us =
+            clock_monotonic_us(); /* reports come in bursts within a millisecond */
+        p->pulse->settle_wall_us = clock_wall_us();
     }
-    int64_t now_us = p->settle_now_us;
-    int64_t wall_us = p->settle_wall_us;
+    int64_t now_us = p->pulse->settle_now_us;
+    int64_t wall_us = p->pulse->settle_wall_us;
     pipeline_settle(p, event, EVENT_PUBLISHED);
     if (++*stats->published == 1) {
         pipeline_say_first(p, event);
@@ -375,38 +345,36 @@ static void pipeline_published(Pipeline *p, Event *event)
     if (event->occurred_at_us != EVENT_NO_TIME) {
         histogram_observe_us(stats->publish_latency, wall_us - event->occurred_at_us);
     }
-    p->progress_us = now_us;
-    p->last_published_us = wall_us;
-    p->published_monotonic_us = now_us;
-    if (p->error.class != ERROR_NONE && p->state == PIPELINE_STALLED && !p->rejected) {
+    p->window->progress_us = now_us;
+    p->pulse->last_published_us = wall_us;
+    p->pulse->published_monotonic_us = now_us;
+    if (trouble_is_on(p->trouble) && p->machine->state == MACHINE_STALLED &&
+        (p->machine->brakes & BRAKE_REJECTED) == 0) {
         pipeline_input(p, INPUT_HEALED);
     }
     pipeline_row_done(p, event);
-    p->attempt = 0;
-    p->reopens = 0;
+    p->trouble->attempt = 0;
+    p->outlet->reopens = 0;
 }
 
 void pipeline_settled(void *arg, Event *event, const Error *err)
 {
     Pipeline *p = arg;
-    assert(event->state == EVENT_SENT && p->in_flight > 0 && event->topic->in_flight > 0);
-    p->in_flight--;
-    event->topic->in_flight--;
+    window_take(p->window, event);
     if (err == NULL) {
         pipeline_published(p, event);
         pipeline_wake(p);
         return;
     }
-    event->state = EVENT_PENDING;
     pipeline_wake(p);
-    bool going = p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED;
+    bool going = machine_goes(p->machine);
     if (err->code == CODE_SINK_PURGED) {
         if (going) { /* a purge that came late took what was sent after it */
             pipeline_input(p, INPUT_RESEND);
         }
         return; /* we asked for it */
     }
-    topics_count_failed(p->parts.topics, event->topic, reason_of(err->code));
+    topics_count_failed(p->parts->topics, event->topic, reason_of(err->code));
     if (err->class == ERROR_POISON) {
         pipeline_request_refused(p, event, err);
         return;
@@ -421,32 +389,11 @@ void pipeline_settled(void *arg, Event *event, const Error *err)
 void pipeline_aside_done(void *arg, Event *event)
 {
     Pipeline *p = arg;
-    if (event->state != EVENT_ASIDE_BUSY) {
+    if (!window_aside_over(p->window, event)) {
         return; /* a rewind took it back; the row stays unpublished and is looked at again */
     }
-    p->aside_busy--;
     pipeline_settle(p, event, EVENT_ASIDE);
-    ++*p->parts.stats->dead_lettered[event->aside_reason];
+    ++*p->parts->stats->dead_lettered[event->aside_reason];
     pipeline_row_done(p, event);
     pipeline_wake(p);
-}
-
-void pipeline_reset_cursor(Pipeline *p)
-{
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        batch->next_unsent = 0;
-        for (size_t i = 0; i < batch->count; i++) {
-            Event *event = batch->events[i];
-            if (event->state == EVENT_SENT) {
-                event->replayed = true; /* its producer is gone: it may have been written */
-                event->topic->in_flight--;
-            }
-            if (!event_is_settled(event) && event->state != EVENT_ASIDE_BUSY) {
-                event->state = EVENT_PENDING;
-            }
-        }
-    }
-    p->in_flight = 0;
-    p->sending = p->acker.oldest;
-    parking_clear_memory(&p->parking);
 }

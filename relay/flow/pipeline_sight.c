@@ -8,53 +8,50 @@ static const Error NONE = {0};
 
 void pipeline_follow(Pipeline *p, int64_t low, int64_t high)
 {
-    bool nobody = p->parts.settled == NULL;
+    bool nobody = p->parts->settled == NULL;
     p->follow_low = nobody ? INT64_MAX : low;
     p->follow_high = nobody ? INT64_MIN : high;
 }
 
 void pipeline_set_unseen(Pipeline *p, const Error *err)
 {
-    if (p->unseen.class == ERROR_NONE) {
-        p->unseen_since = clock_moment();
+    if (p->unseen->error.class == ERROR_NONE) {
+        p->unseen->since = clock_moment();
     }
-    error_copy(&p->unseen, err != NULL ? err : &NONE);
-    if (p->parts.changed != NULL) {
-        p->parts.changed(p->parts.arg, p);
-    }
+    error_copy(&p->unseen->error, err != NULL ? err : &NONE);
+    pipeline_changed(p);
 }
 
 void pipeline_set_alarm(Pipeline *p, const Error *err)
 {
-    if (err == NULL || err->code != p->alarm.code) { /* one that comes anew lasts, too */
-        p->alarm_since = clock_moment();
+    if (err == NULL || err->code != p->alarm->error.code) { /* one that comes anew lasts, too */
+        p->alarm->since = clock_moment();
     }
-    error_copy(&p->alarm, err != NULL ? err : &NONE);
+    error_copy(&p->alarm->error, err != NULL ? err : &NONE);
 }
 
 /* It has lasted for a lease: then whoever it is does not go by itself. */
 const Error *pipeline_alarm(const Pipeline *p)
 {
-    int64_t lease_us = p->parts.config->claim.lease_ms * 1000;
-    return p->alarm.class != ERROR_NONE && clock_since_us(&p->alarm_since) >= lease_us ? &p->alarm
-                                                                                       : &NONE;
+    int64_t lease_us = p->parts->config->claim.lease_ms * 1000;
+    return p->alarm->error.class != ERROR_NONE && clock_since_us(&p->alarm->since) >= lease_us
+               ? &p->alarm->error
+               : &NONE;
 }
 
 bool pipeline_publishes(const Pipeline *p)
 {
-    return pipeline_works(p) && !p->source_lost && !p->stop_asked;
+    return machine_works(p->machine);
 }
 
 SourceSight pipeline_sight(const Pipeline *p, int64_t seq, Slice event_id, uint64_t insert_lsn,
                            int64_t looked_us)
 {
-    for (const Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        const Event *event = batch_find(batch, seq, event_id);
-        if (event != NULL) {
-            return event_is_over(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
-        }
+    const Event *event = window_find(p->window, seq, event_id);
+    if (event != NULL) {
+        return event_is_over(event) ? SIGHT_PUBLISHED : SIGHT_KNOWN;
     }
-    const Source *source = p->parts.source;
+    const Source *source = p->parts->source;
     return source->ops->sight != NULL
                ? source->ops->sight(source, seq, event_id, insert_lsn, looked_us)
                : SIGHT_BEHIND;
@@ -62,7 +59,7 @@ SourceSight pipeline_sight(const Pipeline *p, int64_t seq, Slice event_id, uint6
 
 void pipeline_look_again(Pipeline *p, int64_t seq)
 {
-    Source *source = p->parts.source;
+    Source *source = p->parts->source;
     if (source->ops->look_again != NULL && pipeline_publishes(p)) {
         source->ops->look_again(source, seq);
     }
@@ -70,7 +67,7 @@ void pipeline_look_again(Pipeline *p, int64_t seq)
 
 void pipeline_looked(Pipeline *p, const SourceLook *look)
 {
-    Source *source = p->parts.source;
+    Source *source = p->parts->source;
     if (source->ops->looked != NULL) {
         source->ops->looked(source, look);
     }

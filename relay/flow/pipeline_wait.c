@@ -25,27 +25,27 @@ void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record
         pipeline_set_aside(p, event, record, &hold->reason);
         return;
     }
-    const Source *source = p->parts.source;
+    const Source *source = p->parts->source;
     bool park = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
                 source->ops->may_park(source, event);
     event->topic = topic;
-    parking_add(&p->parking, hold, park);
+    parking_add(p->parking, hold, park);
     if (park) {
         pipeline_settle(p, event, EVENT_PARKED);
     } else {
-        isolate_settled(&p->isolate, event); /* whether it is bad is found when it is sent */
+        isolate_settled(p->isolate, event); /* whether it is bad is found when it is sent */
         event->state = EVENT_HELD;
     }
-    if (isolate_active(&p->isolate)) {
+    if (isolate_active(p->isolate)) {
         pipeline_wake(p); /* the group may be complete with it, and nothing in flight */
     }
 }
 
 void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error *reason)
 {
-    (void)parking_hold(&p->parking, record->topic, reason);
+    (void)parking_hold(p->parking, record->topic, reason);
     pipeline_park(p, event, record->topic, record);
-    if (p->state == PIPELINE_STALLED && p->error.code == reason->code) {
+    if (p->machine->state == MACHINE_STALLED && p->trouble->error.code == reason->code) {
         pipeline_input(p, INPUT_HEALED); /* it was the trouble of all, and is that of one topic */
     }
 }
@@ -64,39 +64,11 @@ bool pipeline_waits(Pipeline *p, Event *event, const Record *record, const Error
     return false;
 }
 
-void pipeline_unpark(Pipeline *p)
-{
-    bool hole = false;
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        for (size_t i = 0; i < batch->count; i++) {
-            Event *event = batch->events[i];
-            hole = hole || !event_is_settled(event);
-            /* Without a topic: the source knew it as parked before. */
-            if (hole && event->state == EVENT_PARKED && event->topic != NULL) {
-                event->state = EVENT_PENDING;
-                batch->unsettled++;
-                parking_remove(&p->parking, event->topic->hold);
-            }
-        }
-    }
-}
-
 /* Those that wait in memory are sent now, in their order; the sink keeps what it holds. */
 void pipeline_let_go(Pipeline *p)
 {
-    for (Batch *batch = p->acker.oldest; batch != NULL; batch = batch->newer) {
-        batch->next_unsent = 0;
-        for (size_t i = 0; i < batch->count; i++) {
-            Event *event = batch->events[i];
-            if (event->state == EVENT_HELD) {
-                event->state = EVENT_PENDING;
-            }
-        }
-    }
-    parking_clear_memory(&p->parking);
-    if (p->state == PIPELINE_RUNNING || p->state == PIPELINE_STALLED) {
-        p->sending = p->acker.oldest;
-    }
+    window_let_go(p->window, machine_goes(p->machine));
+    parking_clear_memory(p->parking);
     pipeline_wake(p);
 }
 
@@ -104,31 +76,32 @@ void pipeline_let_go(Pipeline *p)
 static void pipeline_empty(Pipeline *p)
 {
     pipeline_let_go(p);
-    if (p->state == PIPELINE_STALLED && p->error.code == CODE_WAITING_EVENTS_FULL) {
+    if (p->machine->state == MACHINE_STALLED &&
+        p->trouble->error.code == CODE_WAITING_EVENTS_FULL) {
         pipeline_input(p, INPUT_HEALED);
     }
 }
 
 void pipeline_want_reread(Pipeline *p)
 {
-    p->reread_wanted = true;
+    p->waiting->reread_wanted = true;
     pipeline_wake(p);
 }
 
 void pipeline_reread_when_due(Pipeline *p)
 {
-    if (!p->reread_wanted || !pipeline_works(p) || p->source_lost) {
+    if (!p->waiting->reread_wanted || !machine_works(p->machine)) {
         return;
     }
     int64_t now_us = clock_monotonic_us();
-    if (now_us < p->reread_at_us) {
+    if (now_us < p->waiting->reread_at_us) {
         return; /* the next second will look again */
     }
-    p->reread_wanted = false;
-    p->reread_at_us = now_us + REREAD_SECONDS * INT64_C(1000000);
-    p->recount_at_us = 0;
-    if (p->error.code == CODE_WAITING_EVENTS_FULL) {
-        pipeline_recovered(p);
+    p->waiting->reread_wanted = false;
+    p->waiting->reread_at_us = now_us + REREAD_SECONDS * INT64_C(1000000);
+    p->waiting->recount_at_us = 0;
+    if (p->trouble->error.code == CODE_WAITING_EVENTS_FULL) {
+        trouble_over(p->trouble);
     }
     pipeline_input(p, INPUT_REREAD);
 }
@@ -137,11 +110,12 @@ void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
 {
     Pipeline *p = arg;
     /* Who may write no topic at all gets no producer: then no event comes so far as to be held. */
-    if (p->state == PIPELINE_STALLED && p->error.code == CODE_KAFKA_PRODUCER_FATAL &&
+    if (p->machine->state == MACHINE_STALLED &&
+        p->trouble->error.code == CODE_KAFKA_PRODUCER_FATAL &&
         err->code == CODE_KAFKA_TOPIC_DENIED) {
         pipeline_complain(p, err, true);
     }
-    if (!parking_confirm(&p->parking, topic, err, clock_monotonic_us())) {
+    if (!parking_confirm(p->parking, topic, err, clock_monotonic_us())) {
         return;
     }
     if (topic->hold->parked > 0) {
@@ -159,7 +133,7 @@ void pipeline_on_found(void *arg, Topic *topic)
         pipeline_try_row(p, topic->hold);
         return;
     }
-    if (parking_release(&p->parking, topic)) {
+    if (parking_release(p->parking, topic)) {
         pipeline_want_reread(p);
     } else if (in_memory) {
         pipeline_empty(p);
@@ -175,21 +149,21 @@ bool pipeline_may_forget_topic(void *arg, const Topic *topic)
 void pipeline_forget_topic(void *arg, Topic *topic)
 {
     Pipeline *p = arg;
-    parking_forget(&p->parking, topic);
-    if (p->parts.sink->ops->forget != NULL) {
-        p->parts.sink->ops->forget(p->parts.sink, topic);
+    parking_forget(p->parking, topic);
+    if (p->parts->sink->ops->forget != NULL) {
+        p->parts->sink->ops->forget(p->parts->sink, topic);
     }
 }
 
 /* Names beyond TOPICS_MAX: no broker tells of them, so the clock does. */
 void pipeline_watch_beyond(Pipeline *p)
 {
-    for (Hold *hold = p->parking.holds, *next; hold != NULL; hold = next) {
+    for (Hold *hold = p->parking->holds, *next; hold != NULL; hold = next) {
         next = hold->next;
         if (!hold->topic->beyond) {
             continue;
         }
-        if (topics_have_room(p->parts.topics)) {
+        if (topics_have_room(p->parts->topics)) {
             pipeline_on_found(p, hold->topic);
         } else {
             AUTO_ERROR reason = error_of(&hold->reason);
@@ -202,12 +176,12 @@ void pipeline_watch_beyond(Pipeline *p)
 /* Rows that wait may be deleted by somebody who gives their topic up; nobody tells us. */
 static void pipeline_watch_rows(Pipeline *p, int64_t now_us)
 {
-    if (p->parking.parked == 0) {
-        p->recount_at_us = 0;
-    } else if (p->recount_at_us == 0) {
-        int64_t rows_us = (int64_t)p->parking.parked * RECOUNT_ROW_US;
-        p->recount_at_us = now_us + RECOUNT_SECONDS * INT64_C(1000000) + rows_us;
-    } else if (now_us >= p->recount_at_us) {
+    if (p->parking->parked == 0) {
+        p->waiting->recount_at_us = 0;
+    } else if (p->waiting->recount_at_us == 0) {
+        int64_t rows_us = (int64_t)p->parking->parked * RECOUNT_ROW_US;
+        p->waiting->recount_at_us = now_us + RECOUNT_SECONDS * INT64_C(1000000) + rows_us;
+    } else if (now_us >= p->waiting->recount_at_us) {
         pipeline_want_reread(p);
     }
 }
@@ -215,23 +189,24 @@ static void pipeline_watch_rows(Pipeline *p, int64_t now_us)
 /* Nothing moves any more because of what waits in memory. */
 static void pipeline_watch_full(Pipeline *p)
 {
-    const Hold *first = parking_first(&p->parking);
-    const PipelineConfig *config = p->parts.config;
+    const Hold *first = parking_first(p->parking);
+    const PipelineConfig *config = p->parts->config;
     size_t window = (size_t)config->limits.in_flight_events;
     size_t least =
         (size_t)config->limits.batch_events < window ? (size_t)config->limits.batch_events : 1;
-    bool room = p->acker.events + least <= window && /* a source may wait for that of a batch */
-                p->acker.bytes < (size_t)config->limits.in_flight_bytes;
-    const Source *source = p->parts.source;
+    bool room =
+        p->window->acker.events + least <= window && /* a source may wait for that of a batch */
+        p->window->acker.bytes < (size_t)config->limits.in_flight_bytes;
+    const Source *source = p->parts->source;
     bool reads_on = source->ops->reads_on == NULL || source->ops->reads_on(source);
-    if (first == NULL || p->parking.in_memory == 0 || p->in_flight > 0 || (room && reads_on) ||
-        !pipeline_works(p) || p->error.class != ERROR_NONE) {
+    if (first == NULL || p->parking->in_memory == 0 || p->window->in_flight > 0 ||
+        (room && reads_on) || !machine_works(p->machine) || trouble_is_on(p->trouble)) {
         return;
     }
     AUTO_ERROR err = {0};
     error_set(&err, CODE_WAITING_EVENTS_FULL,
               "%zu events wait in memory for their topic %s, so nothing more is read: %s: %s",
-              p->parking.in_memory,
+              p->parking->in_memory,
               reads_on ? "and use all the memory allowed"
                        : "and must be published before the WAL that follows",
               error_code_name(first->reason.code), error_message(&first->reason));
@@ -243,21 +218,19 @@ static void pipeline_watch_full(Pipeline *p)
 void pipeline_watch_waiting(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
-    topics_pass_time(p->parts.topics, now_us);
-    bool waiting = p->parking.topics > 0 || p->parking.rows > 0;
-    if (waiting != p->waiting_told) {
-        p->waiting_told = waiting;
-        if (p->parts.changed != NULL) {
-            p->parts.changed(p->parts.arg, p);
-        }
+    topics_pass_time(p->parts->topics, now_us);
+    bool waiting = p->parking->topics > 0 || p->parking->rows > 0;
+    if (waiting != p->waiting->told) {
+        p->waiting->told = waiting;
+        pipeline_changed(p);
     }
-    if (p->parking.holds == NULL && !p->reread_wanted) {
+    if (p->parking->holds == NULL && !p->waiting->reread_wanted) {
         return;
     }
     pipeline_watch_beyond(p);
     pipeline_watch_full(p);
     pipeline_watch_rows(p, now_us);
     pipeline_watch_held_rows(p, now_us);
-    parking_tick(&p->parking, now_us);
+    parking_tick(p->parking, now_us);
     pipeline_reread_when_due(p);
 }

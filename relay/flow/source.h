@@ -31,8 +31,9 @@ typedef struct SourceEvents {
     void (*standby)(void *arg, const char *holder);
     /** A batch of at least one event; ownership goes to the pipeline. */
     void (*batch)(void *arg, Batch *batch);
-    /** How many more events and bytes may be read now; false: nothing. */
-    bool (*room)(void *arg, size_t *ret_events, size_t *ret_bytes);
+    /** How many more events and bytes may be read now; false: nothing. unmarked: as in SourceOps;
+     * what is acknowledged takes room until it is marked. */
+    bool (*room)(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes);
     /** set_aside() of this event has been committed. */
     void (*aside)(void *arg, Event *event);
     /** The server refused to store it: *err says why. The event is the pipeline's again. */

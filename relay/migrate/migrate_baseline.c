@@ -242,7 +242,8 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
     add_lacks(&lacks, lines, count);
     AUTO_BUFFER title = TEXT_EMPTY;
     migrate_script_title(&title, &MIGRATIONS[next]);
-    error_set(err, CODE_MIGRATE_BASELINE, "%s: schema '%s' lacks parts of migration %d (%s): %s",
+    error_set(err, CODE_MIGRATE_BASELINE,
+              "%s: schema '%s' does not contain all of migration %d (%s): it lacks %s",
               migrate->place, migrate->schema, MIGRATIONS[next].version, text_string(&title),
               text_string(&lacks));
     AUTO_BUFFER open = TEXT_EMPTY;

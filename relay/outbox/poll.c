@@ -19,16 +19,22 @@ static PollSource *poll_of(Source *source)
     return (PollSource *)source;
 }
 
-void poll_set_timer(PollSource *poll, int64_t delay_ms)
+/* What comes next. */
+static void poll_on_news(PollSource *poll, PollNews news)
 {
-    struct timeval tv = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
-    event_add(poll->timer, &tv);
-}
-
-void poll_check_drained(PollSource *poll)
-{
-    if (poll->draining && claim_is_live(poll->claim) && !marker_pending(poll->marker)) {
-        claim_end(poll->claim);
+    switch (news) {
+    case NEWS_GO_ON:
+        fetch_next(poll);
+        break;
+    case NEWS_DURABLE:
+        fetch_complete(poll);
+        break;
+    case NEWS_TABLES_KNOWN:
+        session_judge(poll);
+        break;
+    case NEWS_OLD_TAKEN:
+        session_lock_taken(poll, poll->rotation.lock);
+        break;
     }
 }
 
@@ -270,6 +276,7 @@ Status poll_source_new(const SourceOptions *options, Source **ret_source, Error 
     poll->source.ops = &POLL_OPS;
     poll->options = *options;
     poll->table = table;
+    poll->tell = poll_on_news;
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
     poll->claim = claim_new(&(ClaimOptions){.source = &poll->options,
                                             .table = table,

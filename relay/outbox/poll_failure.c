@@ -47,14 +47,6 @@ bool fetch_send_lean(PollSource *poll)
     return true;
 }
 
-void fetch_refuse_lean(PollSource *poll, Event *event)
-{
-    const OutboxTable *table = poll->table;
-    bool old = strcmp(table->name, table->configured) != 0; /* renamed, and finished first */
-    refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->outbox.table,
-                           &poll->unreadable.error);
-}
-
 /* Nothing was read, which says nothing about gaps. */
 static void fetch_failed(PollSource *poll)
 {
@@ -84,19 +76,19 @@ static void fetch_judge_failure(PollSource *poll, const Error *err)
     bool nothing_read = fetch->rows == 0 && fetch->batch->count == 0;
     if (open && err->code == CODE_POSTGRES_NO_TABLE) { /* renamed, and not made anew yet */
         fetch_failed(poll);
-        rotation_notice(poll, err);
+        poll_notice_table(poll, err);
     } else if (open && err->code == CODE_POSTGRES_LOCK_TIMEOUT) {
         fetch_wait(poll);
     } else if (fetch->small && open && sqlstate_is_of_data(err)) { /* again, with sizes */
         fetch_failed(poll);
         poll->small = false;
         poll->more = true;
-        fetch_next(poll);
+        poll_tell(poll, NEWS_GO_ON);
     } else if (fetch_isolates(poll, err)) {
         fetch_failed(poll);
         poll->more = true;
-        fetch_next(poll);
-    } else if (open && nothing_read && session_refused(poll, err)) {
+        poll_tell(poll, NEWS_GO_ON);
+    } else if (open && nothing_read && poll_is_refused(poll, err)) {
         fetch_failed(poll);
     } else {
         claim_lose(poll->claim, err);

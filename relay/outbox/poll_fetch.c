@@ -42,143 +42,12 @@
 #include "rows/row.h"
 
 enum {
-    FIRST_LIMIT = 256, /* rows; grows while rows prove small */
     LIMIT_GROWTH = 4,
     SWEEP_SHARE = 50,          /* sweeps cost at most one in so many parts of the time; ... */
     SWEEP_BACKLOG_SHARE = 200, /* ... while a backlog comes in, when most rows are known */
     SWEEP_FREE_US = 2000,      /* so little may be the noise of the machine: it does not count */
     SWEPT_SAID_SECONDS = 60,   /* said at most so often */
 };
-
-const Gaps GAPS_NONE = {.top = INT64_MIN, .low = INT64_MIN};
-
-void fetch_release(PollSource *poll)
-{
-    batch_free(&poll->fetch.batch);
-    wide_release(&poll->fetch);
-    error_clear(&poll->fetch.error);
-}
-
-void fetch_reset(PollSource *poll)
-{
-    fetch_release(poll);
-    memset(&poll->fetch, 0, sizeof(poll->fetch));
-    gaps_reset(&poll->gaps);
-    fence_reset(poll);
-    poll->fence.next_us = 0;
-    poll->numbers = (Numbers){0};
-    poll->sequence_known = false;
-    poll->small = false;
-    poll->numbers_moved = false;
-    known_unpark(&poll->known);
-    poll->rereading = false;
-    poll->unreadable.lean = LEAN_NONE;
-    poll->next_limit = FIRST_LIMIT;
-    if (poll->next_limit > (size_t)poll->options.pipeline->limits.batch_events) {
-        poll->next_limit = (size_t)poll->options.pipeline->limits.batch_events;
-    }
-    poll->next_sweep_us = 0;
-    poll->caught_up = false;
-    poll->complete_us = poll->covered_us = 0;
-    marker_caught_up(poll->marker, false);
-}
-
-bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id)
-{
-    return known_has(&poll->known, known_row(seq, event_id));
-}
-
-static KnownRow row_of(const Event *event)
-{
-    return (KnownRow){.seq = event->seq, .id = event->id_hash};
-}
-
-void fetch_take_back(PollSource *poll, const Batch *batch)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (event->state == EVENT_PARKED) {
-            known_park(&poll->known, row_of(event));
-        } else if (event_is_settled(event)) {
-            known_settle(&poll->known, row_of(event));
-        } else {
-            known_drop(&poll->known, row_of(event));
-        }
-    }
-}
-
-bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length)
-{
-    if (!fetch->header_read) {
-        fetch->header_read = true;
-        if (row_skip_header(bytes, length, &fetch->error) != OK || *length == 0) {
-            return false;
-        }
-    }
-    return !row_is_trailer(*bytes, *length);
-}
-
-void fetch_on_row(void *arg, const char *bytes, size_t length)
-{
-    PollSource *poll = arg;
-    Fetch *fetch = &poll->fetch;
-    if (fetch->error.class != ERROR_NONE || !fetch_strip_header(fetch, &bytes, &length)) {
-        return;
-    }
-    fetch->rows++;
-    if (fetch->batch->bytes >= fetch->budget_bytes) {
-        fetch->truncated = true;
-        fetch->dropped_bytes += length;
-        /* A cancel request costs a connection and a process: dropping a few rows is cheaper. */
-        if (!fetch->cancelling &&
-            fetch->dropped_bytes > (size_t)poll->options.pipeline->limits.batch_bytes) {
-            fetch->cancelling = true;
-            pg_conn_cancel(claim_conn(poll->claim));
-        }
-        return;
-    }
-    size_t bytes_before = fetch->batch->bytes;
-    Event *event = NULL;
-    Status read = row_read(bytes, length, poll->table->schema, fetch->batch, &event, &fetch->error);
-    if (read != OK) {
-        return;
-    }
-    fetch->last_seq = event->seq;
-    event->id_hash = known_row(event->seq, event->row[FIELD_EVENT_ID]).id; /* once */
-    bool known = known_may_have(&poll->known, event->seq) && known_has(&poll->known, row_of(event));
-    AUTO_ERROR forgotten = {0};
-    if (!known && FAILPOINT_FAILS("forget_row",
-                                  &forgotten)) { /* as if it had been handed on, until widened */
-        known_add(&poll->known, poll->forgotten = row_of(event), false);
-        known = true;
-    }
-    if (known) {
-        batch_take_back(fetch->batch);
-        fetch->batch->bytes = bytes_before;
-        if (!fetch->wide) { /* not again: many of them would fill every fetch */
-            gaps_see(&poll->gaps, event->seq);
-        }
-        return;
-    }
-    if (fetch->lean != LEAN_NONE) {
-        fetch_refuse_lean(poll, event);
-    }
-    fetch->swept += !gaps_cover(&poll->gaps, event->seq);
-}
-
-void fetch_on_result(void *arg, const PGresult *result)
-{
-    PollSource *poll = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-        return;
-    }
-    if (strcmp(PQfname(result, 0), "writers") == 0) {
-        free(poll->fence.latest);
-        poll->fence.latest = x_strdup(pg_value(result, 0, 0));
-        return;
-    }
-    guard_read(poll, result);
-}
 
 static void fetch_say_swept(PollSource *poll)
 {
@@ -246,7 +115,7 @@ static void fetch_know_rows(PollSource *poll)
     const Fetch *fetch = &poll->fetch;
     for (size_t i = 0; i < fetch->batch->count; i++) {
         const Event *event = fetch->batch->events[i];
-        known_add(&poll->known, row_of(event), !gaps_cover(&poll->gaps, event->seq));
+        known_add(&poll->known, fetch_row_of(event), !gaps_cover(&poll->gaps, event->seq));
     }
     if (fetch->swept > 0) {
         *poll->options.stats->swept += fetch->swept;
@@ -286,7 +155,7 @@ static void fetch_adapt(PollSource *poll)
         poll->next_limit = fetch->limit * LIMIT_GROWTH;
     }
     size_t fitting = poll->row_bytes > 0 ? (size_t)config->limits.batch_bytes / poll->row_bytes + 1
-                                         : FIRST_LIMIT;
+                                         : FETCH_FIRST_LIMIT;
     if (poll->next_limit > fitting) {
         poll->next_limit = fitting;
     }
@@ -346,7 +215,7 @@ void fetch_complete(PollSource *poll)
 {
     if (poll->fetch.table_oid != claim_table(poll->claim)) {
         fetch_release(poll); /* of another table that has the name by now */
-        rotation_notice(poll, NULL);
+        poll_notice_table(poll, NULL);
         return;
     }
     if (poll->fetch.durable) { /* which nobody waits for where nothing was read */
@@ -399,7 +268,7 @@ void fetch_complete(PollSource *poll)
     fetch_next(poll);
 }
 
-void fetch_on_done(void *arg, const Error *err)
+static void fetch_on_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
     Fetch *fetch = &poll->fetch;
@@ -414,7 +283,7 @@ void fetch_on_done(void *arg, const Error *err)
         fetch_on_failure(poll, err);
         return;
     }
-    session_accepted(poll);
+    poll_accepted(poll);
     unreadable_passed(&poll->unreadable, fetch->batch->count,
                       (size_t)poll->options.pipeline->limits.batch_events);
     fetch->took_us = clock_monotonic_us() - fetch->sent_us;
@@ -452,6 +321,8 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     poll->fetch.sweep = sweep;
     poll->fetch.wide = meets_known;
     poll->fetch.sent_us = now_us;
+    poll->fetch.done = fetch_on_done;
+    poll->fetch.failed = fetch_on_failure;
     if (fetch_send_lean(poll)) {
         return;
     }
@@ -544,7 +415,8 @@ void fetch_next(PollSource *poll)
     }
     size_t events = 0;
     size_t bytes = 0;
-    bool room = poll->source.events.room(poll->source.events.arg, &events, &bytes);
+    bool room = poll->source.events.room(poll->source.events.arg, marker_unmarked(poll->marker),
+                                         &events, &bytes);
     if (poll->more && room && fetch_fits(poll, &events, &bytes)) {
         poll->more = false;
         event_del(poll->timer);

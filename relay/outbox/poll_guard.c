@@ -94,7 +94,7 @@ static void guard_on_done(void *arg, const Error *err)
         return;
     }
     if (poll->fetch.durable) {
-        fetch_complete(poll);
+        poll_tell(poll, NEWS_DURABLE);
     } else {
         guard_ask(poll);
     }

@@ -13,6 +13,8 @@
 #include "rows/table.h"
 #include "rows/unreadable.h"
 
+typedef struct PollSource PollSource;
+
 typedef enum PollState {
     POLL_AWAY,      /* the lock is not ours: what comes next is the claim's business */
     POLL_CLAIMING,  /* the lock is ours: is this the history we know? */
@@ -27,6 +29,14 @@ typedef struct Numbers {
     char storage[32]; /* "": not known yet */
     int64_t last;     /* INT64_MIN: none, or we may not know */
 } Numbers;
+
+/* What one file tells poll.c, which decides what comes next. */
+typedef enum PollNews {
+    NEWS_GO_ON,        /* there may be something to read, or room for it */
+    NEWS_DURABLE,      /* what the fetch saw is on disk */
+    NEWS_TABLES_KNOWN, /* which table is to be read, and its lock is ours */
+    NEWS_OLD_TAKEN,    /* somebody else finishes the old table */
+} PollNews;
 
 /* The fetch that is running or was the last. */
 typedef struct Fetch {
@@ -63,6 +73,8 @@ typedef struct Fetch {
     int64_t page_from; /* its first number may be this */
     int64_t page_end;  /* its last */
     TableLean lean;    /* wide: one row that cannot be read, without its bodies */
+    void (*done)(void *arg, const Error *err); /* of the statement that brings the rows */
+    void (*failed)(PollSource *poll, const Error *err);
     Error error;
 } Fetch;
 
@@ -90,11 +102,12 @@ typedef struct Rotation {
     bool looked_anyway; /* ... as now: nothing hints that anything changed */
     bool others;        /* further tables had the name and are not finished */
     bool undone;        /* the name came back, and such tables go first */
-    bool finishing;     /* the table that is read is empty: what comes after it? */
-    uint32_t carrier;   /* has the name at the end */
-    ClaimLock *lock;    /* of the other table */
-    uint32_t dropped;   /* at the start: a table that had the name is gone */
-    bool linked;        /* the catalog tells every table up to the present one */
+    void (*between)(PollSource *poll); /* once it is known what is between two tables */
+    bool finishing;                    /* the table that is read is empty: what comes after it? */
+    uint32_t carrier;                  /* has the name at the end */
+    ClaimLock *lock;                   /* of the other table */
+    uint32_t dropped;                  /* at the start: a table that had the name is gone */
+    bool linked;                       /* the catalog tells every table up to the present one */
     uint32_t successor; /* had the name after the one that is read, and has it no more; 0: none */
     size_t strays;      /* tables that may have been between, with unpublished rows */
     Text stray_names;
@@ -115,7 +128,7 @@ typedef struct LeftTables {
     size_t count;
 } LeftTables;
 
-typedef struct PollSource {
+struct PollSource {
     Source source; /* first */
     SourceOptions options;
     Claim *claim;           /* on the reader's connection */
@@ -124,6 +137,7 @@ typedef struct PollSource {
     OutboxTable *table;
     PollState state;
     bool draining;
+    void (*tell)(PollSource *poll, PollNews news);
     struct event *timer;   /* next poll */
     Error error;           /* of what an answer says */
     History found;         /* by the session that is being opened */
@@ -170,59 +184,25 @@ typedef struct PollSource {
         complete_us;    /* monotonic: when the last fetch was sent that left nothing; 0: none yet */
     int64_t covered_us; /* when the last one was sent that left something behind ... */
     int64_t covered_seq; /* ... this number */
-} PollSource;
+};
 
 static_assert(offsetof(PollSource, source) == 0, "a Source of POLL_OPS is cast to it");
 
-/* poll.c */
+/* The files call each other in this order, upwards only: each stands on those before it. */
+
+/* poll_state.c */
+/** To whoever decides what comes next: poll.c. */
+void poll_tell(PollSource *poll, PollNews news);
 void poll_set_timer(PollSource *poll, int64_t delay_ms);
 /** Reports `drained` when nothing is left to mark. */
 void poll_check_drained(PollSource *poll);
-
-/* poll_session.c: what a reader of a table is to its claim */
-extern const ClaimReader SESSION_READER;
-/** Somebody else publishes. */
-void session_lock_taken(void *arg, const ClaimLock *lock);
+/** Something hints that another table has the name: err (what was refused) or NULL. */
+void poll_notice_table(PollSource *poll, const Error *err);
 /** A statement of the reader failed. True when it was refused, and will be tried again by the
  * timer: nothing is to be given up. */
-bool session_refused(PollSource *poll, const Error *err);
+bool poll_is_refused(PollSource *poll, const Error *err);
 /** It went through. */
-void session_accepted(PollSource *poll);
-
-/** The locks are ours, and which table is to be read is known: judges the history, claims. */
-void session_judge(PollSource *poll);
-
-/* poll_rotation.c: the table was renamed and made anew under its name */
-void rotation_init(PollSource *poll);
-/** The session is gone. */
-void rotation_reset(PollSource *poll);
-void rotation_release(PollSource *poll);
-/** An old table that was left with rows that wait is read again, before the present one ... */
-void rotation_go_back(PollSource *poll);
-/** ... now that everything acknowledged is marked. */
-void rotation_return(PollSource *poll);
-/** The lock is ours: looks for a table of before that is not finished; then session_judge(). */
-void rotation_start(PollSource *poll);
-/** Something hints that another table has the name: err (what was refused) or NULL. */
-void rotation_notice(PollSource *poll, const Error *err);
-/** True when the reader, which must be free, was sent a question instead of a fetch. */
-bool rotation_next(PollSource *poll);
-/** After a complete fetch of which nothing is out: goes on with the new table when the old one is
- * finished. */
-void rotation_check_finished(PollSource *poll);
-
-/** SQL: true for rows "p" of outbox.publisher that tell of a table that had the configured name,
- * whatever pipeline wrote them. */
-void rotation_add_ours(const PollSource *poll, Text *sql);
-/** SQL: the OID of the table that has the name now, as "named", whose row in outbox.publisher is
- * made if it is another one than that which is read, as "noted": the beginning of a WITH. */
-void rotation_add_named(const PollSource *poll, Text *sql);
-/** What is between old_oid and the table next_oid, in the catalog? Then: a lock, or the end. */
-void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid);
-
-/* poll_rotation_end.c: the old table is finished, or left, or gone back to */
-/** Nothing unknown lies between the table that was read and the next one. */
-void rotation_note_finished(PollSource *poll);
+void poll_accepted(PollSource *poll);
 
 /* poll_left.c */
 void left_add(LeftTables *left, uint32_t oid, size_t parked);
@@ -237,53 +217,6 @@ size_t left_parked(const LeftTables *left);
 void left_add_oids(const LeftTables *left, Text *sql);
 void left_release(LeftTables *left);
 
-/* poll_fetch.c */
-void fetch_reset(PollSource *poll);
-/** Reads when there is something to read and room for it; else arms the timer. */
-void fetch_next(PollSource *poll);
-void fetch_release(PollSource *poll);
-/** The batch came back: what is settled waits for its mark, the rest is not known any more. */
-void fetch_take_back(PollSource *poll, const Batch *batch);
-/** True when the row is in flight, acknowledged and not marked, or parked: it is not read again
- * while that lasts. */
-bool fetch_knows(const PollSource *poll, int64_t seq, Slice event_id);
-/** Somebody saw this row unpublished and the source does not know it: the next fetch looks at every
- * number, so that it finds the row and keeps the order of its key. */
-void poll_fetch_widen(PollSource *poll, int64_t seq);
-/** The rows of a fetch are read and durable. */
-void fetch_complete(PollSource *poll);
-
-/* For poll_wide.c: the callbacks of the statement that brings the rows. */
-void fetch_on_row(void *arg, const char *bytes, size_t length);
-void fetch_on_result(void *arg, const PGresult *result);
-void fetch_on_done(void *arg, const Error *err);
-/** A statement of a fetch failed: is it waited for, or the end of the connections? */
-void fetch_on_failure(PollSource *poll, const Error *err);
-/** Takes the header off the first row of a COPY. False: there is no row in these bytes. */
-bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length);
-/** Nothing was seen: what is looked for is the whole table. */
-extern const Gaps GAPS_NONE;
-
-/* poll_wide.c */
-void wide_send(PollSource *poll, bool with_fence, int64_t now_us);
-void wide_release(Fetch *fetch);
-/** Asks for the rows that are wanted, and ends the transaction of the fetch. */
-void wide_ask_rows(PollSource *poll);
-
-/* poll_failure.c */
-/** True when the fetch was sent: of a row that was found. */
-bool fetch_send_lean(PollSource *poll);
-/** The row of such a fetch came: it is refused. */
-void fetch_refuse_lean(PollSource *poll, Event *event);
-
-/* poll_guard.c */
-/** WAL positions, and which table has the name: asked in the transaction of the COPY, whose lock
- * keeps the table of that name. */
-void guard_add_query(const PollSource *poll, Text *sql);
-void guard_read(PollSource *poll, const PGresult *result);
-/** Asks whether what the fetch saw is on disk, until it is; then fetch_complete(). */
-void guard_ask(PollSource *poll);
-
 /* poll_fence.c */
 void fence_reset(PollSource *poll);
 /** The last answer is of no use. */
@@ -292,3 +225,82 @@ bool fence_is_due(const PollSource *poll, int64_t now_us);
 void fence_add_query(PollSource *poll, int64_t now_us, Text *sql);
 /** After a fetch that asked for the writers. */
 void fence_advance(PollSource *poll);
+
+/* poll_guard.c */
+/** WAL positions, and which table has the name: asked in the transaction of the COPY, whose lock
+ * keeps the table of that name. */
+void guard_add_query(const PollSource *poll, Text *sql);
+void guard_read(PollSource *poll, const PGresult *result);
+/** Asks whether what the fetch saw is on disk, until it is: NEWS_DURABLE. */
+void guard_ask(PollSource *poll);
+
+/* poll_read.c */
+void fetch_reset(PollSource *poll);
+void fetch_release(PollSource *poll);
+KnownRow fetch_row_of(const Event *event);
+/** The batch came back: what is settled waits for its mark, the rest is not known any more. */
+void fetch_take_back(PollSource *poll, const Batch *batch);
+/** The callbacks of a statement that brings rows. */
+void fetch_on_row(void *arg, const char *bytes, size_t length);
+void fetch_on_result(void *arg, const PGresult *result);
+/** Takes the header off the first row of a COPY. False: there is no row in these bytes. */
+bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length);
+/** Nothing was seen: what is looked for is the whole table. */
+extern const Gaps GAPS_NONE;
+enum { FETCH_FIRST_LIMIT = 256 }; /* rows; grows while rows prove small */
+
+/* poll_wide.c */
+void wide_send(PollSource *poll, bool with_fence, int64_t now_us);
+/** Asks for the rows that are wanted, and ends the transaction of the fetch. */
+void wide_ask_rows(PollSource *poll);
+
+/* poll_failure.c */
+/** True when the fetch was sent: of a row that was found. */
+bool fetch_send_lean(PollSource *poll);
+/** A statement of a fetch failed: is it waited for, or the end of the connections? */
+void fetch_on_failure(PollSource *poll, const Error *err);
+
+/* poll_rotation.c: the table was renamed and made anew under its name */
+void rotation_init(PollSource *poll);
+/** The session is gone. */
+void rotation_reset(PollSource *poll);
+void rotation_release(PollSource *poll);
+/** The lock is ours: looks for a table of before that is not finished: NEWS_TABLES_KNOWN. */
+void rotation_start(PollSource *poll);
+/** True when the reader, which must be free, was sent a question instead of a fetch. */
+bool rotation_next(PollSource *poll);
+
+/** SQL: true for rows "p" of outbox.publisher that tell of a table that had the configured name,
+ * whatever pipeline wrote them. */
+void rotation_add_ours(const PollSource *poll, Text *sql);
+/** SQL: the OID of the table that has the name now, as "named", whose row in outbox.publisher is
+ * made if it is another one than that which is read, as "noted": the beginning of a WITH. */
+void rotation_add_named(const PollSource *poll, Text *sql);
+/** What is between old_oid and the table next_oid, in the catalog? Then done(). */
+void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid,
+                             void (*done)(PollSource *poll));
+
+/* poll_rotation_end.c: the old table is finished, or left, or gone back to */
+/** An old table that was left with rows that wait is read again, before the present one ... */
+void rotation_go_back(PollSource *poll);
+/** ... now that everything acknowledged is marked. */
+void rotation_return(PollSource *poll);
+/** After a complete fetch of which nothing is out: goes on with the new table when the old one is
+ * finished. */
+void rotation_check_finished(PollSource *poll);
+
+/* poll_session.c: what a reader of a table is to its claim */
+extern const ClaimReader SESSION_READER;
+/** Somebody else publishes. */
+void session_lock_taken(void *arg, const ClaimLock *lock);
+/** The locks are ours, and which table is to be read is known: judges the history, claims. */
+void session_judge(PollSource *poll);
+
+/* poll_fetch.c */
+/** Reads when there is something to read and room for it; else arms the timer. */
+void fetch_next(PollSource *poll);
+/** Somebody saw this row unpublished and the source does not know it: the next fetch looks at every
+ * number, so that it finds the row and keeps the order of its key. */
+void poll_fetch_widen(PollSource *poll, int64_t seq);
+/** The rows of a fetch are read and durable. */
+void fetch_complete(PollSource *poll);

@@ -59,7 +59,7 @@ static void rotation_begin_with_old(PollSource *poll)
     rotation->active = rotation->locked = true;
     table_rename(poll->table, rotation->name);
     rotation_say(poll);
-    session_judge(poll);
+    poll_tell(poll, NEWS_TABLES_KNOWN);
 }
 
 static void on_unlocked(void *arg, const Error *err)
@@ -69,7 +69,7 @@ static void on_unlocked(void *arg, const Error *err)
         claim_lose(poll->claim, err);
         return;
     }
-    session_lock_taken(poll, poll->rotation.lock);
+    poll_tell(poll, NEWS_OLD_TAKEN);
 }
 
 static void on_lock_taken(void *arg, const ClaimLock *lock)
@@ -93,7 +93,7 @@ static void on_lock_taken(void *arg, const ClaimLock *lock)
                   "then a standby",
                   poll->options.pipeline->outbox.table, rotation->name);
     }
-    fetch_next(poll);
+    poll_tell(poll, NEWS_GO_ON);
 }
 
 static void on_lock_held(void *arg)
@@ -104,7 +104,7 @@ static void on_lock_held(void *arg)
         return;
     }
     poll->rotation.locked = true;
-    fetch_next(poll);
+    poll_tell(poll, NEWS_GO_ON);
 }
 
 static void rotation_try_lock(PollSource *poll, uint32_t table_oid)
@@ -228,12 +228,8 @@ static void on_strays_done(void *arg, const Error *err)
                    "TABLE <table> SET SCHEMA to another schema, or mark its rows as published.",
                    poll->publisher_table, name, table);
         claim_lose(poll->claim, &between);
-    } else if (rotation->finishing) {
-        rotation_note_finished(poll);
-    } else if (rotation->old_oid != 0) {
-        rotation_try_lock(poll, rotation->old_oid);
     } else {
-        session_judge(poll);
+        rotation->between(poll);
     }
 }
 
@@ -257,9 +253,11 @@ static void on_succession_done(void *arg, const Error *err)
                                       .done = on_strays_done});
 }
 
-void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid)
+void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid,
+                             void (*done)(PollSource *poll))
 {
     Rotation *rotation = &poll->rotation;
+    rotation->between = done;
     const PipelineConfig *pipeline = poll->options.pipeline;
     AUTO_TEXT known = x_format("c.oid IN (SELECT p.table_id FROM %s AS p)", poll->publisher_table);
     AUTO_BUFFER sql = TEXT_EMPTY;
@@ -279,6 +277,16 @@ void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_o
                                       .done = on_succession_done});
 }
 
+/* What is between the old table and the present one is known: nothing that a human must judge. */
+static void rotation_go_on_with_old(PollSource *poll)
+{
+    if (poll->rotation.old_oid != 0) {
+        rotation_try_lock(poll, poll->rotation.old_oid);
+    } else {
+        poll_tell(poll, NEWS_TABLES_KNOWN);
+    }
+}
+
 static void on_start_done(void *arg, const Error *err)
 {
     PollSource *poll = arg;
@@ -291,10 +299,10 @@ static void on_start_done(void *arg, const Error *err)
     } else if (poll->rotation.old_oid != 0 || poll->rotation.dropped != 0) {
         const Rotation *rotation = &poll->rotation;
         uint32_t old_oid = rotation->old_oid != 0 ? rotation->old_oid : rotation->dropped;
-        rotation_ask_succession(poll, old_oid, claim_table(poll->claim));
+        rotation_ask_succession(poll, old_oid, claim_table(poll->claim), rotation_go_on_with_old);
     } else {
         left_drop_wanted(&poll->left); /* somebody finished them */
-        session_judge(poll);
+        poll_tell(poll, NEWS_TABLES_KNOWN);
     }
 }
 
@@ -382,7 +390,7 @@ static void rotation_lose(PollSource *poll)
     error_clear(&poll->rotation.refused);
     if (refused.class == ERROR_NONE) {
         claim_lose_table(poll->claim);
-    } else if (!session_refused(poll, &refused)) {
+    } else if (!poll_is_refused(poll, &refused)) {
         claim_lose(poll->claim, &refused);
     }
 }
@@ -408,7 +416,7 @@ static void on_look_done(void *arg, const Error *err)
         poll->rereading = poll->rereading || rotation->undone;
         table_rename(poll->table, NULL);
         marker_renamed(poll->marker);
-        fetch_next(poll);
+        poll_tell(poll, NEWS_GO_ON);
         return;
     }
     table_rename(poll->table, rotation->name);
@@ -416,7 +424,7 @@ static void on_look_done(void *arg, const Error *err)
         rotation_say(poll);
     }
     if (rotation->looked_anyway) { /* nothing changed */
-        fetch_next(poll);
+        poll_tell(poll, NEWS_GO_ON);
         return;
     }
     poll->more = true;
@@ -424,16 +432,7 @@ static void on_look_done(void *arg, const Error *err)
         rotation_try_lock(poll, rotation->next_oid);
     }
     marker_renamed(poll->marker);
-    fetch_next(poll);
-}
-
-void rotation_notice(PollSource *poll, const Error *err)
-{
-    poll->rotation.wanted = true;
-    if (err != NULL) {
-        error_copy(&poll->rotation.refused, err);
-    }
-    fetch_next(poll);
+    poll_tell(poll, NEWS_GO_ON);
 }
 
 void rotation_add_named(const PollSource *poll, Text *sql)

@@ -46,12 +46,12 @@ static void on_end_done(void *arg, const Error *err)
         return;
     }
     rotation->wanted = true; /* renamed again meanwhile */
-    fetch_next(poll);
+    poll_tell(poll, NEWS_GO_ON);
 }
 
 /* In one transaction: who has the name now has a row, and so has what came after this table; its
  * own row goes if all that was concluded from the table that had the name a moment ago. */
-void rotation_note_finished(PollSource *poll)
+static void rotation_note_finished(PollSource *poll)
 {
     Rotation *rotation = &poll->rotation;
     const PipelineConfig *pipeline = poll->options.pipeline;
@@ -85,7 +85,8 @@ static void rotation_finish(PollSource *poll)
         return;
     }
     poll->rotation.finishing = true;
-    rotation_ask_succession(poll, claim_table(poll->claim), poll->rotation.next_oid);
+    rotation_ask_succession(poll, claim_table(poll->claim), poll->rotation.next_oid,
+                            rotation_note_finished);
 }
 
 /* What is left waits for its topic: only its own events wait with it. */

@@ -15,8 +15,6 @@
 #include "rows/precondition.h"
 #include "rows/publisher.h"
 
-enum { REFUSED_MS = 1000 };
-
 /* The marker. */
 
 static void session_marker_opened(void *arg)
@@ -33,7 +31,7 @@ static void session_marker_opened(void *arg)
                                                     .row_ctid = poll->publisher_ctid});
     marker_next(poll->marker);
     if (!marker_recovering(poll->marker)) {
-        fetch_next(poll);
+        poll_tell(poll, NEWS_GO_ON);
     }
     poll_check_drained(poll);
 }
@@ -202,32 +200,6 @@ static void session_looked(void *arg, const PreconditionLook *look)
     poll->publisher_table = *look->publisher != '\0' ? x_strdup(look->publisher) : NULL;
 }
 
-/* A statement of ours was refused: an administrator changed something. The lock is kept, and so is
- * what we know; the pipeline hears of it and has the list read. */
-bool session_refused(PollSource *poll, const Error *err)
-{
-    if (!pg_conn_is_open(claim_conn(poll->claim)) || poll->state != POLL_ACTIVE || poll->draining ||
-        poll->rotation.active || /* the next start tells what is wrong with the old table */
-        !sqlstate_is_refusal(err)) {
-        return false;
-    }
-    poll->refused = true;
-    poll->refused_until_us = clock_monotonic_us() + REFUSED_MS * INT64_C(1000);
-    poll->more = true;
-    poll_set_timer(poll, REFUSED_MS);
-    poll->source.events.refused(poll->source.events.arg, err);
-    return true;
-}
-
-void session_accepted(PollSource *poll)
-{
-    bool was = poll->refused;
-    poll->refused = false;
-    if (was && marker_in_order(poll->marker)) { /* else the marker says when its rows pass */
-        poll->source.events.refused(poll->source.events.arg, NULL);
-    }
-}
-
 /* The lease, while nothing is fetched. Nothing may be read for long when there is no room: the
  * table is asked for here, too. */
 
@@ -257,7 +229,7 @@ static void session_ping_result(void *arg, const PGresult *result)
 
 static void session_pinged(void *arg)
 {
-    fetch_next(arg);
+    poll_tell(arg, NEWS_GO_ON);
 }
 
 static bool session_publishes(const void *arg)
@@ -287,7 +259,7 @@ static void session_close(void *arg, bool lost)
 
 static void session_marked(void *arg)
 {
-    fetch_next(arg); /* when it waited for rows left over, or for room */
+    poll_tell(arg, NEWS_GO_ON); /* when it waited for rows left over, or for room */
 }
 
 static void session_idle(void *arg)
@@ -297,7 +269,7 @@ static void session_idle(void *arg)
 
 static void session_replaced(void *arg)
 {
-    rotation_notice(arg, NULL);
+    poll_notice_table(arg, NULL);
 }
 
 const ClaimReader SESSION_READER = {

@@ -28,16 +28,6 @@ enum {
 
 #define WIDE_BEGIN "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
 
-void wide_release(Fetch *fetch)
-{
-    free(fetch->wanted);
-    free(fetch->present);
-    fetch->wanted = NULL;
-    fetch->wanted_count = fetch->wanted_capacity = 0;
-    fetch->present = NULL;
-    fetch->present_count = fetch->present_capacity = 0;
-}
-
 /* A page ends among rows of one number: the next begins with that number again. */
 static bool wide_wants(const Fetch *fetch, KnownRow row)
 {
@@ -132,7 +122,7 @@ void wide_ask_rows(PollSource *poll)
                                       .rows_wanted = 1,
                                       .row = fetch->wanted_count > 0 ? fetch_on_row : NULL,
                                       .result = fetch_on_result,
-                                      .done = fetch_on_done});
+                                      .done = fetch->done});
 }
 
 static void wide_on_keys_done(void *arg, const Error *err)
@@ -144,7 +134,7 @@ static void wide_on_keys_done(void *arg, const Error *err)
         return;
     }
     if (err != NULL) {
-        fetch_on_failure(poll, err);
+        fetch->failed(poll, err);
         return;
     }
     bool full = fetch->page_rows >= fetch->page_limit;

@@ -101,5 +101,3 @@ void remedy_add_grant(const Facts *facts, const char *relay_has, const char *rig
 /** precondition_from.c: the FROM clause that the columns of all entries stand on. */
 void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *table,
                            int server_version, Text *sql);
-/** precondition_lock.c: its part of that, "stranger". */
-void precondition_add_strangers(Text *sql);

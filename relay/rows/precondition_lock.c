@@ -7,43 +7,6 @@
 #include "base/memory.h"
 #include "rows/precondition_internal.h"
 
-#define PG "pg_catalog."
-/* PUBLISHER_LOCK_CLASS, and as of pg_locks for two keys. */
-#define LOCK_CLASS "1869968482"
-
-/* What a relay may do with the table, and with its rows once they are published. */
-#define READS   PG "has_any_column_privilege(a.usesysid, c.oid, 'SELECT')"
-#define MARKS   PG "has_column_privilege(a.usesysid, c.oid, pub.attnum, 'UPDATE')"
-#define DELETES PG "has_table_privilege(a.usesysid, c.oid, 'DELETE')"
-#define KEEPS   PG "has_table_privilege(a.usesysid, p.oid, 'UPDATE')"
-
-/* Holder before waiters: granted, pid, role, application; a unit separator between them. Of those
- * that lack one of the two rights, the first; where nobody can say, they have it. */
-static void add_stranger(const char *right, const char *name, Text *sql)
-{
-    text_printf(sql,
-                "(" PG "array_agg(" PG "concat_ws(" PG "chr(31), l.granted, l.pid,"
-                "  " PG "quote_ident(" PG "pg_get_userbyid(a.usesysid)), a.application_name)"
-                "  ORDER BY l.granted DESC, l.pid) FILTER (WHERE NOT " READS
-                "  OR NOT %s))[1] AS %s",
-                right, name);
-}
-
-/* All who hold the lock or wait for it, looked for once. pg_stat_get_activity is what
- * pg_stat_activity stands on, of one process: the view would join two catalogs more. */
-void precondition_add_strangers(Text *sql)
-{
-    text_add(sql, " LEFT JOIN LATERAL (SELECT ");
-    add_stranger(MARKS, "no_marker, ", sql);
-    add_stranger(DELETES, "no_deleter, ", sql);
-    add_stranger(KEEPS, "no_keeper", sql);
-    text_add(sql, " FROM " PG "pg_locks l CROSS JOIN LATERAL " PG "pg_stat_get_activity(l.pid) a"
-                  " WHERE l.locktype = 'advisory' AND l.classid::bigint = " LOCK_CLASS
-                  " AND l.objid = c.oid AND l.objsubid = 2 AND l.pid <> " PG "pg_backend_pid()"
-                  " AND l.database = (SELECT o.oid FROM " PG "pg_database o WHERE o.datname ="
-                  "  " PG "current_database()) AND a.usesysid IS NOT NULL) stranger ON true");
-}
-
 enum { GRANTED, PID, ROLE, APPLICATION, FIELDS };
 
 static bool lock_is_held_by_stranger(const Facts *facts, Saying *say)

@@ -1,11 +1,12 @@
 /* The sinks that need no broker. They settle inside send(), so there is nothing to purge or reopen.
  */
+#include "sink/plain.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "sink/kafka/kafka_name.h"
-#include "sink/sinks.h"
 
 static void plain_nothing(Sink *sink)
 {
@@ -47,11 +48,18 @@ static const SinkOps NULL_OPS = {
     .free = plain_free,
 };
 
-Sink *sink_null_new(void)
+static Status plain_new(const SinkOps *ops, Sink **ret_sink)
 {
-    Sink *sink = x_calloc(1, sizeof(*sink));
-    sink->ops = &NULL_OPS;
-    return sink;
+    *ret_sink = x_calloc(1, sizeof(**ret_sink));
+    (*ret_sink)->ops = ops;
+    return OK;
+}
+
+Status sink_null_new(const SinkOptions *options, Sink **ret_sink, Error *err)
+{
+    (void)options;
+    (void)err;
+    return plain_new(&NULL_OPS, ret_sink);
 }
 
 static SendResult stdout_send(Sink *sink, const Record *record, Event *event, Error *err)
@@ -90,9 +98,9 @@ static const SinkOps STDOUT_OPS = {
     .free = plain_free,
 };
 
-Sink *sink_stdout_new(void)
+Status sink_stdout_new(const SinkOptions *options, Sink **ret_sink, Error *err)
 {
-    Sink *sink = x_calloc(1, sizeof(*sink));
-    sink->ops = &STDOUT_OPS;
-    return sink;
+    (void)options;
+    (void)err;
+    return plain_new(&STDOUT_OPS, ret_sink);
 }

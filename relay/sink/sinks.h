@@ -1,14 +1,12 @@
-/* sinks: the sinks of this room. */
+/* sinks: the sinks of config/sinks.inc. */
 #pragma once
 
 #include "flow/sink.h"
 
 /** The sink that pipelines.sink names. Everything in options must outlive it. The error is FATAL /
- * EXIT_CONFIG: a property that librdkafka does not know or that its build cannot do. */
+ * EXIT_CONFIG: an option that the sink cannot do. */
 Status sink_new(const SinkOptions *options, Sink **ret_sink, Error *err);
 
-/** Accepts everything and forgets it: for measuring and for trying a configuration out. */
-Sink *sink_null_new(void);
-
-/** One JSON line for each record on stdout; acknowledged once the line is written. */
-Sink *sink_stdout_new(void);
+/** What can be known of the destination without connecting to it: FAILED, and a FATAL *err with the
+ * remedy. Changes nothing; blocks. */
+Status sink_check(const PipelineConfig *pipeline, Error *err);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/log_codes.h"
@@ -45,14 +46,7 @@ static int64_t watch_backoff_ms(Watch *w)
 {
     int64_t most = w->options.config->monitor.interval_ms;
     most = most < BACKOFF_MIN_MS ? BACKOFF_MIN_MS : most > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : most;
-    int64_t delay = BACKOFF_MIN_MS;
-    for (unsigned i = 0; i < w->attempt && delay < most; i++) {
-        delay *= 2;
-    }
-    w->attempt++;
-    delay = delay > most ? most : delay;
-    int64_t half = delay / 2;
-    return half + (int64_t)((double)random() / (double)RAND_MAX * (double)(delay - half));
+    return backoff_next_ms(&w->attempt, BACKOFF_MIN_MS, most);
 }
 
 /* By what is due first: the whole look, or the rows. */

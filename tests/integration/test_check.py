@@ -130,7 +130,7 @@ def test_names_with_capitals_are_found(check, adopted):
                     + f'; GRANT USAGE ON SCHEMA "Shop" TO {RELAY}')
     assert "no problem" in check({**ADOPTED, "table": '"Shop"."Outbox"'}, expect=0, db=adopted)
     text = check({**ADOPTED, "table": "Shop.Outbox"}, expect=2, db=adopted)
-    assert "no table Shop.Outbox" in text and "has no " not in text, "nothing is said of columns of no table"
+    assert "table Shop.Outbox does not exist" in text and "has no " not in text, "nothing is said of columns of no table"
 
 
 def test_the_superuser_is_a_warning(check, database, postgres, tmp_path, kafka, prefix):
@@ -168,7 +168,7 @@ def test_a_record_that_the_topic_would_refuse_is_found(check, database, prefix, 
     kafka.alter_topic(f"{prefix}.order", **{"max.message.bytes": "5000"})
     database.execute("SELECT outbox.emit('a', 'order', '1', jsonb_build_object('x', repeat('y', 6000)))", user=APP)
     text = check(expect=3)
-    assert f'topic "{prefix}.order" takes 5000' in text and "seq 1 of outbox.event" in text and "max.message.bytes" in text
+    assert f'topic "{prefix}.order" accepts 5000' in text and "seq 1 of outbox.event" in text and "max.message.bytes" in text
 
 
 def test_what_emit_accepts_is_compared_with_the_topics(check, database, prefix, kafka):
@@ -176,7 +176,7 @@ def test_what_emit_accepts_is_compared_with_the_topics(check, database, prefix, 
     assert "emit accepts" not in check(expect=0)   # 1,000,000 of 1,048,588
     kafka.alter_topic(topic, **{"max.message.bytes": "5000"})
     text = check(expect=0)
-    assert f'emit accepts records of up to 1000000 bytes (outbox.record_bytes_max()), but topic "{topic}" takes 5000' in text
+    assert f'emit accepts records of up to 1000000 bytes (outbox.record_bytes_max()), but topic "{topic}" accepts 5000' in text
     assert f"kafka-configs.sh --bootstrap-server {kafka.brokers} --alter --entity-type topics --entity-name {topic} --add-config " \
            "max.message.bytes=1000000" in text
     assert "no problem, 2 warnings" in text

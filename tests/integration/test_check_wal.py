@@ -44,7 +44,7 @@ def check(tmp_path, database):
     """check(pipeline options, expect=...) -> what it printed, for a pipeline "orders" that reads the WAL and needs no Kafka."""
 
     def run(pipeline=None, expect=0, db=None):
-        config = configuration((db or database).dsn(), "", {"capture": "wal", "sink": "null", **(pipeline or {})})
+        config = configuration((db or database).dsn(), "", {"capture": "wal", "sink": "null", "allow_unstored": True, **(pipeline or {})})
         path = write_configuration(str(tmp_path / "outboxd.conf"), config)
         result = outboxd("check", "-c", path, expect=expect)
         assert result.stderr == "" and "nothing was changed" in result.stdout
@@ -106,7 +106,7 @@ def test_what_polling_needs_is_said_where_the_table_is_read(check, database, wal
     database.execute("DROP INDEX outbox.event_unpublished; ALTER TABLE outbox.event DROP CONSTRAINT event_pkey, "
                      "ADD CONSTRAINT event_pkey PRIMARY KEY (event_id)")
     text = check()
-    assert "no unique index" in text and "slow the first start and each count down" in text
+    assert "no unique index" in text and "published rows slow down the first start and each count" in text
     assert "index" not in check({"on_publish": "keep"})
 
 
@@ -121,7 +121,7 @@ def test_the_replication_attribute_is_asked_for(check, server, database, wal):
 
 
 def test_a_superuser_may_replicate(tmp_path, database, wal):
-    path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(SUPERUSER), "", {"capture": "wal", "sink": "null"}))
+    path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(SUPERUSER), "", {"capture": "wal", "sink": "null", "allow_unstored": True}))
     assert "is a superuser" in outboxd("check", "-c", path, expect=0).stdout
 
 
@@ -203,7 +203,7 @@ def test_a_replication_connection_is_tried(tmp_path, server, database, wal):
     pooler = Pooler(server)
     with pooler.listener:
         dsn = database.dsn(port=pooler.port, sslmode="disable", gssencmode="disable")
-        path = write_configuration(str(tmp_path / "x.conf"), configuration(dsn, "", {"capture": "wal", "sink": "null"}))
+        path = write_configuration(str(tmp_path / "x.conf"), configuration(dsn, "", {"capture": "wal", "sink": "null", "allow_unstored": True}))
         text = outboxd("check", "-c", path, expect=2).stdout
     assert "1 problem," in text
     problem = "unsupported startup parameter: replication"
@@ -244,14 +244,14 @@ def test_an_unlogged_table_never_reaches_the_wal(check, database):
 
 def test_without_the_right_to_create_the_publication_an_administrator_gets_the_statement(check, database):
     text = check(expect=2)
-    run_remedy(database, text, 'no publication "outboxd_orders", and the relay\'s role may not create it')
+    run_remedy(database, text, 'publication "outboxd_orders" does not exist, and the relay\'s role may not create it')
     check()
 
 
 def test_a_role_that_may_create_the_publication_need_not_have_it(tmp_path, server, database):
     server.execute(f"ALTER ROLE {OWNER} REPLICATION")
     try:
-        path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(OWNER), "", {"capture": "wal", "sink": "null"}))
+        path = write_configuration(str(tmp_path / "x.conf"), configuration(database.dsn(OWNER), "", {"capture": "wal", "sink": "null", "allow_unstored": True}))
         assert "no problem" in outboxd("check", "-c", path, expect=0).stdout
     finally:
         server.execute(f"ALTER ROLE {OWNER} NOREPLICATION")
@@ -371,7 +371,7 @@ def test_a_slot_that_is_gone_is_a_gap(check, database, wal):
     wal.make_slot()
     note_position(database)
     wal.drop_slot()
-    assert "outboxd run --new-slot" in remedy(check(expect=4), "slot 'outboxd_orders' is missing; it was read up to")
+    assert "outboxd run --new-slot" in remedy(check(expect=4), "slot 'outboxd_orders' does not exist any more; it was read up to")
 
 
 def test_a_slot_that_lost_its_wal_is_a_gap_and_one_that_will_is_a_warning(check, server, database, wal):

@@ -108,7 +108,7 @@ def test_the_metrics_reference_is_what_the_sources_say(tree, path, text, said):
     ("relay/a.c", 'void f(void)\n{\n    /* set aside, of late */\n    send("SELECT a FROM b WHERE meanwhile = 1");\n    get("meanwhile");\n}\n', None),
     ("relay/x.inc", 'CODE(A, B, C, "warn", "The relay is down.", "Meanwhile\\nwait.")\n', "write until then"),
     ("cdc/a.c", 'static const char *const A = "outside the relay, behind our back";\n', "write outside outboxd"),
-    ("packaging/RUNBOOK.md", "# Runbook\n\nThe events come\nback. Use `comes back`, or:\n\n```\nshall\n```\n", 'RUNBOOK.md:3: "come back"'),
+    ("packaging/RUNBOOK.md", "# Runbook\n\n```\nshall\n```\n\nThe events come\nback. Use `comes back`.\n", 'RUNBOOK.md:7: "come back"'),
     ("packaging/guide/run.md", "Somebody mends it, and the pipeline continues.\n", "write fix"),
     ("packaging/guide/run.md", "Share of late seconds in the window.\n", None),
     ("packaging/prometheus/r.yml", 'description: "{{ $labels.pipeline }} waits for a human"\n', "write an operator"),
@@ -166,3 +166,21 @@ def test_the_two_ways_to_postgresql(tree, program, path, bad, good):
     assert tree({**ground, path: good})(program)[0] == 0
     code, output = tree({**ground, path: bad})(program)
     assert code == 1 and f"{path}:3" in output
+
+
+@pytest.mark.parametrize("change, said", [
+    (("", ""), None),
+    (("GO(STALLED), NOTHING", "GO(RUNNING), NOTHING"), "the picture is not what relay/flow/machine.c says"),
+    (("S(STARTING), I(STANDBY), ALWAYS, GO(STANDBY), STAND_BY", "S(STARTING), I(STANDBY), UNMARKED, GO(STANDBY), STAND_BY"), "the picture is not"),
+    (("STEP(S(STARTING), I(STANDBY)", "STEP(S(STARTING) ^ 1, I(STANDBY)"), "a set that cannot be read"),
+])
+def test_picture_of_the_states_is_what_the_table_says(tree, change, said):
+    files = {}
+    for path in ("relay/flow/machine.c", "relay/flow/machine.h", "relay/flow/README.md"):
+        with open(os.path.join(os.path.dirname(os.path.dirname(SUPPORT)), path), encoding="utf-8") as f:
+            files[path] = f.read()
+    assert change[0] in files["relay/flow/machine.c"]
+    files["relay/flow/machine.c"] = files["relay/flow/machine.c"].replace(*change) if change[0] else files["relay/flow/machine.c"]
+    code, output = tree(files)("machine.py")
+    assert (code == 0) == (said is None), output
+    assert said is None or said in output

@@ -87,7 +87,7 @@ def test_commands_survive_any_answer(database, wal, tmp_path, name, lie):
             rule = lie_about(proxy, nth, lie)
             dsn = database.dsn(port=proxy.port)
             path = write_configuration(str(tmp_path / "outboxd.conf"), configuration(dsn, "", {
-                "capture": "wal", "sink": "null", "messages": True, "on_poison": "dead_letter"}))
+                "capture": "wal", "sink": "null", "allow_unstored": True, "messages": True, "on_poison": "dead_letter"}))
             words = COMMANDS[name]
             arguments = [*words, "--dsn", dsn] if words[0] == "migrate" else [*words, "-c", path]
             result = outboxd(*arguments, expect=None)

@@ -305,7 +305,7 @@ def test_a_copy_of_an_older_schema_is_recorded_and_brought_up_to_date(copy, empt
 def test_a_copy_that_is_not_whole_is_refused_with_what_it_lacks(copy, change, lack):
     one = copy()
     one.execute(change)
-    assert lack in refused(one, "--baseline", pattern="lacks parts of").stderr
+    assert lack in refused(one, "--baseline", pattern="does not contain all of").stderr
     assert one.scalar("SELECT count(*) FROM outbox.migration") == 0
 
 
@@ -329,7 +329,7 @@ def test_what_the_owner_replaced_is_no_lack(copy):
 def test_there_is_nothing_to_record_in_an_empty_database(empty_database):
     assert "Run outboxd migrate" in refused(empty_database, "--baseline", pattern="contains nothing to record").stderr
     empty_database.execute("CREATE SCHEMA outbox; CREATE TABLE outbox.mine (id int)")
-    refused(empty_database, "--baseline", pattern="lacks parts of migration 1")
+    refused(empty_database, "--baseline", pattern="does not contain all of migration 1")
 
 
 # -- event triggers -----------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def of_source(path, text):
 
 
 def of_page(path, text):
-    plain = re.sub(r"^```.*?^```", lambda m: "\n" * m.group().count("\n"), text, flags=re.M | re.S)
+    plain = re.sub(r"^```.*?^```", lambda m: re.sub(r"[^\n]", " ", m.group()), text, flags=re.M | re.S)
     plain = re.sub(r"`[^`\n]*`|\]\([^)]*\)", lambda m: " " * len(m.group()), plain)
     plain = re.sub(r"(?<=.)\n(?:[ \t]*(?://|#))?[ \t]*(?=\S)", lambda m: " " * len(m.group()) if "\n\n" not in m.group() else m.group(), plain)
     lines = [at for at, character in enumerate(text) if character == "\n"]

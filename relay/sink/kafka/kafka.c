@@ -303,7 +303,7 @@ static void kafka_status(const Sink *sink, json_t *status)
 {
     const KafkaSink *kafka = (const KafkaSink *)sink;
     json_t *object = document_object(status, "kafka");
-    document_bool(object, "connected", *kafka->options.stats->kafka_connected > 0);
+    document_bool(object, "connected", kafka->answers);
     document_count(object, "broker_count", kafka->brokers);
     document_text(object, "brokers", kafka->options.config->kafka.brokers);
 }
@@ -358,7 +358,7 @@ static void kafka_free(Sink *sink)
 
 static bool kafka_answers(const Sink *sink)
 {
-    return *((const KafkaSink *)sink)->options.stats->kafka_connected > 0;
+    return ((const KafkaSink *)sink)->answers;
 }
 
 static void kafka_silent(const Sink *sink, int seconds, Error *err)

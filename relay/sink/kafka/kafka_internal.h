@@ -54,6 +54,7 @@ typedef struct KafkaSink {
     bool shrink;      /* batch.size is another: new producer once the queue is empty */
     bool lost;        /* told the pipeline; nothing is sent until reopen */
     bool troubled;
+    bool answers; /* a broker does, as far as we know */
     int brokers;
     char cluster[64]; /* id of the one that answered; "": none yet */
     char reason[400]; /* what the connection to a broker failed with; "": none since one answered */
@@ -104,6 +105,8 @@ void kafka_on_look(evutil_socket_t fd, short what, void *arg);
 void kafka_topic_denied(KafkaSink *kafka, KafkaTopic *kt, const Error *err);
 /** Tells the pipeline that sends may succeed again. */
 void kafka_ready(KafkaSink *kafka);
+/** A broker answered, or none does: for the pipeline and the metric. */
+void kafka_note_answer(KafkaSink *kafka, bool answers);
 void kafka_trouble(KafkaSink *kafka, const Error *err);
 void kafka_healed(KafkaSink *kafka);
 

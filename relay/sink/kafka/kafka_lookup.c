@@ -27,19 +27,25 @@ void kafka_ready(KafkaSink *kafka)
     kafka->sink.events.ready(kafka->sink.events.arg);
 }
 
+void kafka_note_answer(KafkaSink *kafka, bool answers)
+{
+    kafka->answers = answers;
+    *kafka->options.stats->kafka_connected = answers ? 1 : 0;
+}
+
 void kafka_trouble(KafkaSink *kafka, const Error *err)
 {
     /* A broker that refuses one topic has answered. */
     bool answered = err->code == CODE_KAFKA_TOPIC_UNKNOWN || err->code == CODE_KAFKA_TOPIC_DENIED ||
                     err->code == CODE_KAFKA_DENIED;
     kafka->troubled = true;
-    *kafka->options.stats->kafka_connected = answered ? 1 : 0;
+    kafka_note_answer(kafka, answered);
     kafka->sink.events.trouble(kafka->sink.events.arg, err);
 }
 
 void kafka_healed(KafkaSink *kafka)
 {
-    *kafka->options.stats->kafka_connected = 1;
+    kafka_note_answer(kafka, true);
     if (kafka->troubled) {
         kafka->troubled = false;
         kafka->sink.events.healed(kafka->sink.events.arg);
@@ -264,7 +270,7 @@ static void lookup_apply(KafkaSink *kafka, LookupJob *job)
     kafka->brokers = job->brokers;
     kafka->reason[0] = '\0';
     kafka_note_cluster(kafka, job);
-    *kafka->options.stats->kafka_connected = 1;
+    kafka_note_answer(kafka, true);
     bool odd = false;
     for (size_t i = 0; i < job->count; i++) {
         odd |= lookup_take(kafka, &job->lookups[i], job->asked_us, &err);

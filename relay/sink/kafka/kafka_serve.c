@@ -86,7 +86,7 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
             kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
         }
     }
-    *kafka->options.stats->kafka_connected = 1;
+    kafka_note_answer(kafka, true);
     if (kafka->shrink) {
         event_active(kafka->later, 0, 0);
     }

@@ -79,6 +79,9 @@ lint_results() { "$python" tests/support/results.py; }
 # Documents name the files that are there, and the tables of folders all of them.
 lint_documents() { "$python" tests/support/documents.py; }
 
+# The picture of the pipeline's states is what its table says.
+lint_machine() { "$python" tests/support/machine.py; }
+
 # Each block of the README and of the guide says what it needs to be run, or why it is not.
 lint_pages() { "$python" tests/support/pages.py; }
 
@@ -112,6 +115,7 @@ lint_parts() {
     part "lint connections" lint_connections
     part "lint results" lint_results
     part "lint documents" lint_documents
+    part "lint machine" lint_machine
     part "lint pages" lint_pages
     part "lint metrics" lint_metrics
     part "lint words" lint_words

@@ -18,7 +18,7 @@ static void begin_streaming(void)
 {
     given_position(rig.end_lsn);
     rig_begin();
-    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
 }
 
 static void assert_trace(const char *expected)
@@ -32,8 +32,9 @@ enum { NEAR = 1 << 24, FAR = 1 << 30 };
 
 static void assert_protocol_error(const char *what)
 {
-    RIG_WAIT(rig.lost > 0);
-    cr_assert_eq(rig.error.code, CODE_PG_PROTOCOL, "%s: %s", what, error_message(&rig.error));
+    RIG_WAIT(rig.pipe.lost > 0);
+    cr_assert_eq(rig.pipe.error.code, CODE_PG_PROTOCOL, "%s: %s", what,
+                 error_message(&rig.pipe.error));
     cr_assert_eq(rig.position.lsn, 0x10000, "%s", what);
     cr_assert_eq(rig.confirmed, 0x10000, "%s", what);
 }
@@ -43,7 +44,7 @@ Test(wal_ground, a_keepalive_from_beyond_the_log_is_no_progress)
     begin_streaming();
     rig_keepalive(0x10000 + FAR, true);
     assert_protocol_error("keep-alive");
-    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
     cr_assert_eq(rig.questions, 1, "the server was asked");
     rig_restart();
     RIG_WAIT(rig.walsender != 0);
@@ -92,7 +93,7 @@ Test(wal_ground, a_log_that_grew_far_is_believed_after_asking)
     rig_keepalive(0x10000 + FAR, false);
     RIG_WAIT(rig.confirmed == 0x10000 + FAR);
     cr_assert_eq(rig.questions, 1);
-    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.pipe.lost, 0);
 }
 
 Test(wal_ground, the_same_lie_at_the_same_place_stops_at_the_third_time)
@@ -100,15 +101,15 @@ Test(wal_ground, the_same_lie_at_the_same_place_stops_at_the_third_time)
     begin_streaming();
     for (size_t turn = 1; turn <= 3; turn++) {
         rig_keepalive(0x10000 + FAR, false);
-        RIG_WAIT(rig.lost == turn);
-        cr_assert_eq(rig.error.code, CODE_PG_PROTOCOL);
-        cr_assert_eq(rig.error.class, turn < 3 ? ERROR_RETRY : ERROR_FATAL, "turn %zu", turn);
+        RIG_WAIT(rig.pipe.lost == turn);
+        cr_assert_eq(rig.pipe.error.code, CODE_PG_PROTOCOL);
+        cr_assert_eq(rig.pipe.error.class, turn < 3 ? ERROR_RETRY : ERROR_FATAL, "turn %zu", turn);
         if (turn < 3) {
             rig_restart();
-            RIG_WAIT(rig.walsender != 0 && rig.active == turn + 1);
+            RIG_WAIT(rig.walsender != 0 && rig.pipe.active == turn + 1);
         }
     }
-    cr_assert_gt(strlen(error_own_hint(&rig.error)), 0);
+    cr_assert_gt(strlen(error_own_hint(&rig.pipe.error)), 0);
     cr_assert_eq(rig.position.lsn, 0x10000);
 }
 
@@ -117,15 +118,15 @@ Test(wal_ground, lies_at_different_places_do_not_add_up)
     begin_streaming();
     for (size_t turn = 1; turn <= 4; turn++) {
         rig_commit((int64_t)turn, (int64_t)turn);
-        RIG_WAIT(rig.batch_count == 1);
+        RIG_WAIT(rig.pipe.batch_count == 1);
         rig_ack_all();
         RIG_WAIT(rig.rows[turn].marked);
         rig_turn();
         rig_keepalive(rig.end_lsn + FAR, false);
-        RIG_WAIT(rig.lost == turn);
-        cr_assert_eq(rig.error.class, ERROR_RETRY, "turn %zu", turn);
+        RIG_WAIT(rig.pipe.lost == turn);
+        cr_assert_eq(rig.pipe.error.class, ERROR_RETRY, "turn %zu", turn);
         rig_restart();
-        RIG_WAIT(rig.walsender != 0 && rig.active == turn + 1);
+        RIG_WAIT(rig.walsender != 0 && rig.pipe.active == turn + 1);
     }
     rig_assert_published_once(1, 4);
 }
@@ -135,14 +136,14 @@ Test(wal_ground, a_stored_position_beyond_the_log_is_a_gap_and_new_slot_mends_it
     rig_commit(1, 3);
     given_position(0x10000 + FAR);
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_POSITION_BEYOND_LOG);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_POSITION_BEYOND_LOG);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
     assert_trace("");
     rig_end();
-    rig.config.new_slot = true;
+    rig.pipe.config.new_slot = true;
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     assert_trace("drop slot position(filling) snapshot(slot) copy");
     rig_ack_all();
     RIG_WAIT(rig.walsender != 0);
@@ -156,19 +157,19 @@ Test(wal_ground, a_server_put_back_to_an_older_copy_is_a_gap)
 {
     begin_streaming();
     rig_commit(1, 2);
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     rig_ack_all();
     RIG_WAIT(rig.position.lsn == 0x10008);
     stub_break_idle(rig.walsender);
-    RIG_WAIT(rig.lost == 1);
+    RIG_WAIT(rig.pipe.lost == 1);
     rig.position.lsn = 0x10000;
     rig.position.writes--;
     rig.confirmed = 0x10000;
     size_t marks = rig.marks;
     rig_restart();
-    RIG_WAIT(rig.lost == 2);
-    cr_assert_eq(rig.error.code, CODE_SLOT_OTHER_HISTORY);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    RIG_WAIT(rig.pipe.lost == 2);
+    cr_assert_eq(rig.pipe.error.code, CODE_SLOT_OTHER_HISTORY);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
     cr_assert_eq(rig.marks, marks, "nothing is written there");
     cr_assert_eq(rig.starts, 1);
 }
@@ -186,7 +187,7 @@ Test(wal_ground, a_new_primary_that_has_our_position_and_slot_goes_on)
     given_position(0x10008);
     rig.confirmed = 0x10000; /* its slot may lag */
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     cr_assert_eq(rig.started_at, 0x10008);
     cr_assert_eq(rig.position.timeline, 2);
     rig_ack_all();
@@ -207,8 +208,8 @@ Test(wal_ground, a_new_primary_keeps_what_is_known_of_a_transaction)
     rig.position.tx_lsn = 0x10000;
     rig.position.tx_ordinal = 4;
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
-    cr_assert_eq(rig.batches[0]->count, 2);
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    cr_assert_eq(rig.pipe.batches[0]->count, 2);
     rig_ack_all();
     RIG_WAIT(rig.confirmed == 0x10008);
     rig_assert_published_once(1, 6);
@@ -220,9 +221,9 @@ Test(wal_ground, a_new_primary_that_left_before_our_position_is_a_gap)
     rig.history = "1\t0/FFFF\tno recovery target specified\n";
     given_position(0x10000);
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_SLOT_OTHER_TIMELINE);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_SLOT_OTHER_TIMELINE);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
     cr_assert_eq(rig.starts, 0);
 }
 
@@ -231,8 +232,8 @@ Test(wal_ground, a_new_primary_whose_history_cannot_be_read_is_a_gap)
     rig.timeline = 2;
     given_position(0x10000);
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_SLOT_OTHER_TIMELINE);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_SLOT_OTHER_TIMELINE);
 }
 
 /* Parts of the outbox. */
@@ -277,13 +278,13 @@ Test(wal_ground, an_answer_that_never_comes_does_not_keep_a_stop)
 {
     begin_streaming();
     rig_commit_to(7001, 1, 3);
-    rig.source->ops->drain(rig.source);
-    RIG_WAIT(rig.drained == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
 }
 
 Test(wal_ground, new_slot_without_a_gap_goes_on)
 {
-    rig.config.new_slot = true;
+    rig.pipe.config.new_slot = true;
     begin_streaming();
     rig_commit(1, 1);
     RIG_WAIT(rig_delivered() == 1);
@@ -295,14 +296,14 @@ Test(wal_ground, new_slot_that_is_interrupted_tries_again)
     rig_commit(1, 3);
     given_position(0x10000);
     rig.wal_status = "lost";
-    rig.config.new_slot = true;
+    rig.pipe.config.new_slot = true;
     rig.save_fails = true;
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
     rig.save_fails = false;
     rig_restart();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     rig_ack_all();
     RIG_WAIT(rig.walsender != 0);
     rig_assert_published_once(1, 3);

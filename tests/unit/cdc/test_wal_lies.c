@@ -27,19 +27,19 @@ static bool play(void)
 {
     rig_watch();
     if (hangs) {
-        clock_turn(rig.base);
+        clock_turn(rig.pipe.base);
     } else {
-        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+        event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);
     }
-    if (rig.lost > restarts) {
-        cr_assert_neq(error_message(&rig.error)[0], '\0', "a loss without a word: %s",
-                      error_code_name(rig.error.code));
+    if (rig.pipe.lost > restarts) {
+        cr_assert_neq(error_message(&rig.pipe.error)[0], '\0', "a loss without a word: %s",
+                      error_code_name(rig.pipe.error.code));
         restarts++;
-        if (rig.error.class == ERROR_FATAL) {
+        if (rig.pipe.error.class == ERROR_FATAL) {
             return false;
         }
         rig_restart();
-    } else if (rig.batch_count > 0) {
+    } else if (rig.pipe.batch_count > 0) {
         rig_ack(-1);
     }
     return true;
@@ -52,7 +52,7 @@ static bool complete(void)
             return false;
         }
     }
-    return rig.source->ops->unmarked(rig.source) == 0;
+    return rig.pipe.source->ops->unmarked(rig.pipe.source) == 0;
 }
 
 static void lie_once(StubLie lie)
@@ -65,10 +65,11 @@ static void lie_once(StubLie lie)
         int64_t deadline_us = clock_real_us() + 20000000;
         while (!complete() && play()) {
             cr_assert_lt(clock_real_us(), deadline_us, "lie %d, answer %zu: stuck (%s: %s)",
-                         (int)lie, n, error_code_name(rig.error.code), error_message(&rig.error));
+                         (int)lie, n, error_code_name(rig.pipe.error.code),
+                         error_message(&rig.pipe.error));
         }
-        cr_assert(complete() || error_own_hint(&rig.error)[0] != '\0', "lie %d, answer %zu: %s",
-                  (int)lie, n, error_message(&rig.error));
+        cr_assert(complete() || error_own_hint(&rig.pipe.error)[0] != '\0',
+                  "lie %d, answer %zu: %s", (int)lie, n, error_message(&rig.pipe.error));
         lies = stub_lies();
         rig_end();
         cr_assert_eq(stub_open_results(), 0);
@@ -124,12 +125,13 @@ Test(wal_lies, what_is_garbled_three_times_at_one_place_stops)
             int64_t deadline_us = clock_monotonic_us() + 20000000;
             while (play()) {
                 cr_assert_lt(clock_monotonic_us(), deadline_us, "%s, lie %d: goes on (%zu losses)",
-                             STATEMENTS[i], (int)lies[j], rig.lost);
+                             STATEMENTS[i], (int)lies[j], rig.pipe.lost);
             }
-            cr_assert_eq(rig.lost, 3, "%s, lie %d: %zu losses, %s", STATEMENTS[i], (int)lies[j],
-                         rig.lost, error_message(&rig.error));
-            cr_assert(rig.error.code == CODE_PG_PROTOCOL || rig.error.code == CODE_POSTGRES_ANSWER,
-                      "%s: %s", STATEMENTS[i], error_message(&rig.error));
+            cr_assert_eq(rig.pipe.lost, 3, "%s, lie %d: %zu losses, %s", STATEMENTS[i],
+                         (int)lies[j], rig.pipe.lost, error_message(&rig.pipe.error));
+            cr_assert(rig.pipe.error.code == CODE_PG_PROTOCOL ||
+                          rig.pipe.error.code == CODE_POSTGRES_ANSWER,
+                      "%s: %s", STATEMENTS[i], error_message(&rig.pipe.error));
             rig_end();
         }
     }

@@ -23,13 +23,13 @@ static bool keep_alive(void)
 static void begin_streaming(void)
 {
     rig_begin();
-    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
 }
 
 /* The pulse of the lease is what notices it. */
 static void begin_and_swap(int64_t from)
 {
-    rig.pipeline.claim.lease_ms = 200;
+    rig.pipe.pipeline.claim.lease_ms = 200;
     begin_streaming();
     rig_commit(1, from - 1);
     RIG_WAIT(rig_delivered() == (size_t)from - 1);
@@ -38,16 +38,16 @@ static void begin_and_swap(int64_t from)
 
 static void come_back(void)
 {
-    rig.lost = 0;
+    rig.pipe.lost = 0;
     rig_restart();
-    RIG_WAIT(rig.walsender != 0 && rig.active >= 2);
+    RIG_WAIT(rig.walsender != 0 && rig.pipe.active >= 2);
 }
 
 Test(wal_rotation, what_is_acknowledged_is_marked_in_the_old_table_before_a_new_row_is_read)
 {
     begin_and_swap(4);
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
     rig_commit(4, 5); /* into the new one */
     rig.walsender = 0;
     come_back();
@@ -72,10 +72,10 @@ static void swap_while_down(void)
     rig_commit(1, 2);
     RIG_WAIT(rig_delivered() == 2);
     rig_ack_all();
-    rig.source->ops->drain(rig.source);
-    RIG_WAIT(rig.drained == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
     rig_end();
-    rig.drained = rig.active = 0;
+    rig.pipe.drained = rig.pipe.active = 0;
     rig_commit(3, 5);
     rig_swap(6);
     rig_commit(6, 8);
@@ -115,7 +115,7 @@ Test(wal_rotation, an_old_table_that_is_gone_is_published_and_left)
     swap_while_down();
     rig.swap_dropped = true;
     rig_begin();
-    ALIVE_WAIT(rig.rows[8].delivered == 1 || rig.batch_count > 0);
+    ALIVE_WAIT(rig.rows[8].delivered == 1 || rig.pipe.batch_count > 0);
     for (int i = 0; i < 5; i++) {
         rig_ack_all();
         rig_turn();
@@ -131,9 +131,9 @@ Test(wal_rotation, without_rights_on_the_old_table_nothing_is_read)
     swap_while_down();
     rig.swap_denied = true;
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_OLD_TABLE_DENIED);
-    cr_assert_not_null(strstr(error_own_hint(&rig.error), "GRANT UPDATE"));
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_OLD_TABLE_DENIED);
+    cr_assert_not_null(strstr(error_own_hint(&rig.pipe.error), "GRANT UPDATE"));
     cr_assert_eq(rig.rows[3].delivered, 0);
 }
 
@@ -142,15 +142,15 @@ Test(wal_rotation, a_row_of_the_old_table_that_the_log_does_not_have_is_a_gap)
     swap_while_down();
     rig.rows[1].marked = false;
     rig_begin();
-    while (rig.lost == 0) {
+    while (rig.pipe.lost == 0) {
         (void)keep_alive();
         rig_ack_all();
         rig_turn();
     }
-    cr_assert_eq(rig.error.code, CODE_OLD_TABLE_UNFINISHED);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(error_message(&rig.error), "1 rows of outbox.event_2025"), "%s",
-                       error_message(&rig.error));
+    cr_assert_eq(rig.pipe.error.code, CODE_OLD_TABLE_UNFINISHED);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(error_message(&rig.pipe.error), "1 rows of outbox.event_2025"), "%s",
+                       error_message(&rig.pipe.error));
 }
 
 /* Batches come back settled, in part or not at all; connections break; at the end each row is
@@ -159,15 +159,15 @@ Test(wal_rotation, a_row_of_the_old_table_that_the_log_does_not_have_is_a_gap)
 static void swap_at_random(uint64_t seed)
 {
     Random random = random_new(seed);
-    rig.pipeline.claim.lease_ms = 200;
-    rig.pipeline.limits.batch_events = 2 + (int64_t)random_below(&random, 4);
+    rig.pipe.pipeline.claim.lease_ms = 200;
+    rig.pipe.pipeline.limits.batch_events = 2 + (int64_t)random_below(&random, 4);
     begin_streaming();
     int64_t committed = 0;
     int64_t from = 20 + (int64_t)random_below(&random, 20);
     int64_t until_us = clock_monotonic_us() + 20000000;
     while (committed < 60 || rig.position.table_id != RIG_NEXT) {
         cr_assert_lt(clock_monotonic_us(), until_us, "seed %llu: it does not end (%s)",
-                     (unsigned long long)seed, error_message(&rig.error));
+                     (unsigned long long)seed, error_message(&rig.pipe.error));
         int64_t many = 1 + (int64_t)random_below(&random, 5);
         if (committed + 1 == from && rig.swap_from == 0) {
             rig_swap(from);
@@ -178,7 +178,7 @@ static void swap_at_random(uint64_t seed)
             rig_commit(committed + 1, last);
             committed = last;
         }
-        if (rig.batch_count > 0 && random_below(&random, 3) != 0) {
+        if (rig.pipe.batch_count > 0 && random_below(&random, 3) != 0) {
             rig_ack(-1);
         }
         if (rig.walsender != 0 && committed < 60 && random_below(&random, 25) == 0) {
@@ -192,8 +192,8 @@ static void swap_at_random(uint64_t seed)
                           (int)seq);
             }
         }
-        if (rig.lost > 0) {
-            rig.lost = 0;
+        if (rig.pipe.lost > 0) {
+            rig.pipe.lost = 0;
             rig.walsender = 0;
             rig_restart();
         }

@@ -24,13 +24,13 @@ static void begin_streaming(void)
 {
     given_position();
     rig_begin();
-    RIG_WAIT(rig.walsender != 0 && rig.active == 1);
+    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
 }
 
 static void publish(int64_t first, int64_t last)
 {
     rig_commit(first, last);
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     rig_ack_all();
     RIG_WAIT(rig.rows[last].marked);
     rig_turn();
@@ -38,7 +38,7 @@ static void publish(int64_t first, int64_t last)
 
 static void look(uint64_t wal_end)
 {
-    rig.source->ops->verified(rig.source, wal_end, rig.publication);
+    rig.pipe.source->ops->verified(rig.pipe.source, wal_end, rig.publication);
 }
 
 Test(wal_verify, a_position_stays_at_the_last_good_look)
@@ -96,8 +96,8 @@ Test(wal_verify, a_clean_stop_looks_once_more)
     begin_streaming();
     publish(1, 2);
     cr_assert_eq(rig.confirmed, 0x10000);
-    rig.source->ops->drain(rig.source);
-    RIG_WAIT(rig.drained == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
     cr_assert_eq(rig.position.lsn, 0x10008);
     cr_assert_eq(rig.confirmed, 0x10008);
 }
@@ -107,8 +107,8 @@ Test(wal_verify, a_clean_stop_does_not_pass_a_look_that_is_not_good)
     begin_streaming();
     publish(1, 2);
     rig.broken = true;
-    rig.source->ops->drain(rig.source);
-    RIG_WAIT(rig.drained == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
     cr_assert_eq(rig.confirmed, 0x10000);
 }
 
@@ -119,8 +119,8 @@ Test(wal_verify, a_look_with_a_change_under_way_is_no_proof)
     rig_commit(1, 2);
     publish(3, 3);
     cr_assert_eq(rig.position.lsn, 0x10000);
-    rig.source->ops->drain(rig.source);
-    RIG_WAIT(rig.drained == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
     cr_assert_eq(rig.confirmed, 0x10000);
 }
 
@@ -130,17 +130,17 @@ Test(wal_verify, another_publication_is_proven_before_anything_is_read)
     publish(1, 2);
     rig.publication = "publication 2";
     rig_commit(3, 3);
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     look(0x10200);
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_CHANGED);
-    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_CHANGED);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
     rig_ack_all(); /* acknowledged, and its mark is still to come */
     text_clear(&rig.trace);
     rig_restart();
     RIG_WAIT(rig.walsender != 0);
     cr_assert_str_eq(text_string(&rig.trace), "snapshot(now) peek copy start");
-    RIG_WAIT(rig.active == 2);
+    RIG_WAIT(rig.pipe.active == 2);
     RIG_PASS(strcmp(rig.position.publication, "publication 2") == 0);
     publish(4, 4);
     look(0x10400);
@@ -155,32 +155,32 @@ Test(wal_verify, a_row_that_was_missed_is_a_gap)
     rig.publication = "publication 2";
     rig.rows[7].visible = true; /* the log does not have it */
     rig_commit(8, 8);
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     look(0x10200);
-    RIG_WAIT(rig.lost == 1);
+    RIG_WAIT(rig.pipe.lost == 1);
     size_t delivered = rig_delivered();
     rig_ack_all();
     rig_restart();
-    RIG_WAIT(rig.lost == 2);
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_CHANGED);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
-    cr_assert_not_null(strstr(error_message(&rig.error), "number 7"), "%s",
-                       error_message(&rig.error));
+    RIG_WAIT(rig.pipe.lost == 2);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_CHANGED);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(error_message(&rig.pipe.error), "number 7"), "%s",
+                       error_message(&rig.pipe.error));
     cr_assert_eq(rig_delivered(), delivered, "nothing is published behind it");
     cr_assert_str_eq(rig.position.publication, "publication 1");
 }
 
 Test(wal_verify, rows_that_are_kept_cannot_tell)
 {
-    rig.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
+    rig.pipe.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
     begin_streaming();
     rig.publication = "publication 2";
     look(0x10100);
-    RIG_WAIT(rig.lost == 1);
+    RIG_WAIT(rig.pipe.lost == 1);
     rig_restart();
-    RIG_WAIT(rig.lost == 2);
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_CHANGED);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    RIG_WAIT(rig.pipe.lost == 2);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_CHANGED);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
 }
 
 Test(wal_verify, a_publication_that_was_changed_while_we_were_away_is_proven)
@@ -190,7 +190,7 @@ Test(wal_verify, a_publication_that_was_changed_while_we_were_away_is_proven)
     given_position();
     rig.position.lsn = rig.confirmed = 0x10000;
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     rig_ack_all();
     RIG_WAIT(rig.rows[2].marked);
     RIG_PASS(strcmp(rig.position.publication, "publication 2") == 0);
@@ -203,20 +203,20 @@ Test(wal_verify, a_publication_that_was_changed_while_we_were_away_may_be_a_gap)
     given_position();
     rig.rows[5].visible = true;
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_CHANGED);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_CHANGED);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
     cr_assert_eq(rig_delivered(), 0);
 }
 
 Test(wal_verify, new_slot_mends_a_publication_that_was_changed)
 {
     rig.publication = "publication 2";
-    rig.config.new_slot = true;
+    rig.pipe.config.new_slot = true;
     given_position();
     rig_commit(1, 2); /* while it was not published */
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     cr_assert_not_null(strstr(text_string(&rig.trace), "drop slot"), "%s", text_string(&rig.trace));
     rig_ack_all();
     RIG_WAIT(rig.rows[2].marked);
@@ -229,9 +229,9 @@ Test(wal_verify, a_publication_that_is_gone_is_a_gap)
     rig.has_publication = false;
     given_position();
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_GONE);
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_GONE);
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
 }
 
 Test(wal_verify, decoding_that_fails_for_want_of_the_publication_is_a_gap)
@@ -239,42 +239,42 @@ Test(wal_verify, decoding_that_fails_for_want_of_the_publication_is_a_gap)
     begin_streaming();
     for (size_t turn = 1; turn <= 2; turn++) { /* the first time it may be made again in time */
         stub_stream_end(rig.walsender, "42704", "publication \"outboxd_orders\" does not exist");
-        RIG_WAIT(rig.lost == turn);
-        cr_assert_eq(rig.error.class, turn == 1 ? ERROR_RETRY : ERROR_FATAL);
+        RIG_WAIT(rig.pipe.lost == turn);
+        cr_assert_eq(rig.pipe.error.class, turn == 1 ? ERROR_RETRY : ERROR_FATAL);
         if (turn == 1) {
             rig_restart();
             RIG_WAIT(rig.walsender != 0);
         }
     }
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_GONE, "%s", error_message(&rig.error));
-    cr_assert_eq(rig.error.exit_code, EXIT_GAP);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_GONE, "%s", error_message(&rig.pipe.error));
+    cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
 }
 
 /* As after the net said that a row is unpublished which nobody brings. */
 Test(wal_verify, new_slot_brings_a_row_that_the_log_does_not_have)
 {
-    rig.config.new_slot = true;
+    rig.pipe.config.new_slot = true;
     given_position();
     rig.rows[5].visible = true;
     rig_commit(6, 6); /* the log has it */
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     cr_assert_str_eq(text_string(&rig.trace),
                      "snapshot(now) peek copy drop slot position(filling) snapshot(slot) copy");
     rig_ack_all();
     RIG_WAIT(rig.rows[5].marked && rig.rows[6].marked);
     RIG_WAIT(rig.walsender != 0);
     rig_assert_published_once(5, 6);
-    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.pipe.lost, 0);
 }
 
 Test(wal_verify, new_slot_leaves_a_slot_that_brings_everything)
 {
-    rig.config.new_slot = true;
+    rig.pipe.config.new_slot = true;
     given_position();
     rig_commit(1, 2);
     rig_begin();
-    RIG_WAIT(rig.batch_count == 1);
+    RIG_WAIT(rig.pipe.batch_count == 1);
     cr_assert_str_eq(text_string(&rig.trace), "snapshot(now) peek copy start");
     rig_ack_all();
     RIG_WAIT(rig.rows[2].marked);
@@ -291,9 +291,9 @@ Test(wal_verify, a_relation_that_is_told_again_waits_for_a_look_at_the_publicati
     rig.publication = "publication 2";
     rig.told_count = 0;
     rig_commit(3, 3);
-    RIG_WAIT(rig.lost == 1);
+    RIG_WAIT(rig.pipe.lost == 1);
     cr_assert_eq(rig.questions, questions + 1);
-    cr_assert_eq(rig.error.code, CODE_PUBLICATION_CHANGED);
+    cr_assert_eq(rig.pipe.error.code, CODE_PUBLICATION_CHANGED);
     cr_assert_eq(rig.rows[3].delivered, 0, "not before the table was compared with the log");
 }
 
@@ -303,7 +303,7 @@ Test(wal_verify, a_relation_that_is_told_again_for_another_reason_goes_on)
     publish(1, 2);
     rig.told_count = 0;
     publish(3, 3);
-    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.pipe.lost, 0);
     cr_assert_eq(rig.position.lsn, 0x10108, "the look counts");
     rig_assert_published_once(1, 3);
 }
@@ -316,6 +316,6 @@ Test(wal_verify, a_relation_that_is_told_again_with_a_change_under_way_proves_no
     rig.told_count = 0;
     rig.pending = true;
     publish(3, 3);
-    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.pipe.lost, 0);
     cr_assert_eq(rig.position.lsn, before, "the look does not count");
 }

@@ -14,12 +14,12 @@
 #include "stub/clock.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
+#include "stub/source_rig.h"
 
 enum {
     RIG_ROWS = 400,
     RIG_TRANSACTIONS = 100,
     RIG_RELATIONS = 8,
-    RIG_BATCHES = 500,
     RIG_OUTBOX = 4242,
     RIG_NEXT = 4243
 };
@@ -80,7 +80,6 @@ typedef struct Rig {
     uint64_t confirmed;     /* of the slot */
     const char *wal_status; /* "reserved" */
     bool has_publication;
-    size_t doubts;
     size_t looks;      /* at the preconditions */
     bool may_not_save; /* ... one of which does not hold */
     bool lock_taken;
@@ -105,26 +104,7 @@ typedef struct Rig {
     size_t questions; /* about the log and the tree, while it streams */
     Text trace;       /* what was asked for, in order */
     /* The pipeline. */
-    struct event_base *base;
-    Worker *worker;
-    struct event *worker_io;
-    Config config;
-    PipelineConfig pipeline;
-    Metrics *metrics;
-    Stats stats;
-    Source *source;
-    Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
-    size_t batch_count;
-    size_t room_events;
-    size_t locked;
-    bool keep_waiting; /* resume() is the test's */
-    size_t active;
-    size_t standby;
-    char holder[160];
-    size_t lost;
-    size_t rereads; /* that the source asked for */
-    size_t drained;
-    Error error;
+    SourceRig pipe;
 } Rig;
 
 extern Rig rig;
@@ -147,9 +127,10 @@ void rig_watch(void);
         int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
         while (!(condition)) {                                                                     \
             rig_watch();                                                                           \
-            event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
+            event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);                                       \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s (%s: %s)",    \
-                         #condition, error_code_name(rig.error.code), error_message(&rig.error));  \
+                         #condition, error_code_name(rig.pipe.error.code),                         \
+                         error_message(&rig.pipe.error));                                          \
         }                                                                                          \
     } while (0)
 /** Likewise, and time passes whenever nothing else happens: for a lease, a pause, a back-off. */
@@ -158,9 +139,10 @@ void rig_watch(void);
         int64_t wait_until_us = clock_real_us() + 10000000;                                        \
         while (!(condition)) {                                                                     \
             rig_watch();                                                                           \
-            clock_turn(rig.base);                                                                  \
+            clock_turn(rig.pipe.base);                                                             \
             cr_assert_lt(clock_real_us(), wait_until_us, "waited in vain for %s (%s: %s)",         \
-                         #condition, error_code_name(rig.error.code), error_message(&rig.error));  \
+                         #condition, error_code_name(rig.pipe.error.code),                         \
+                         error_message(&rig.pipe.error));                                          \
         }                                                                                          \
     } while (0)
 

@@ -285,7 +285,39 @@ Test(rules, kafka_is_needed_only_by_pipelines_that_publish_to_it)
     ASSERT_PROBLEMS("database: { dsn = \"host=y\"; };\n" PIPELINE,
                     "main.conf: no brokers are given");
     assert_loads("database: { dsn = \"host=y\"; };\n"
-                 "pipelines: ( { name = \"a\"; sink = \"null\"; } );\n");
+                 "pipelines: ( { name = \"a\"; sink = \"null\"; allow_unstored = true; } );\n");
+}
+
+#define SINK_OF(options)                                                                           \
+    "database: { dsn = \"host=y\"; }; pipelines: ( { name = \"a\"; " options " } );\n"
+
+Test(rules, what_no_sink_stores_is_marked_only_when_that_is_said)
+{
+    ASSERT_PROBLEMS(SINK_OF("sink = \"stdout\";"),
+                    "main.conf:1: sink = \"stdout\" stores no record, and on_publish = \"mark\" "
+                    "would let nobody publish these events again");
+    ASSERT_PROBLEMS(SINK_OF("sink = \"null\"; on_publish = \"delete\";"),
+                    "main.conf:1: sink = \"null\" stores no record, and on_publish = \"delete\" "
+                    "would let nobody publish these events again");
+    assert_loads(SINK_OF("sink = \"stdout\"; allow_unstored = true;"));
+    assert_loads(SINK_OF("sink = \"stdout\"; capture = \"wal\"; on_publish = \"keep\";"));
+}
+
+Test(rules, a_file_sink_needs_a_path_of_its_own)
+{
+    ASSERT_PROBLEMS(SINK_OF("sink = \"file\";"), "main.conf:1: sink = \"file\" needs file.path");
+    ASSERT_PROBLEMS(SINK_OF("sink = \"file\"; file: { path = \"a.jsonl\"; };"),
+                    "main.conf:1: file.path \"a.jsonl\" is no absolute path");
+    assert_loads(SINK_OF("sink = \"file\"; file: { path = \"/a.jsonl\"; format = \"raw\"; "
+                         "rotate_bytes = \"0B\"; rotate_interval = \"1h\"; };"));
+    ASSERT_PROBLEMS(
+        "database: { dsn = \"host=y\"; }; pipelines: (\n"
+        "{ name = \"a\"; sink = \"file\"; file: { path = \"/x\"; }; },\n"
+        "{ name = \"b\"; table = \"o.e\"; sink = \"file\"; file: { path = \"/x\"; }; } );\n",
+        "main.conf:3: pipelines \"a\" and \"b\" both write '/x'");
+    ASSERT_PROBLEMS("database: { dsn = \"host=y\"; }; kafka: { brokers = \"k\"; };\n"
+                    "pipelines: ( { name = \"a\"; file: { path = \"/x\"; }; } );\n",
+                    "main.conf:2: warning: file.path has a meaning only with sink = \"file\"");
 }
 
 Test(rules, a_table_is_named_with_its_schema)

@@ -236,8 +236,7 @@ static void sink_free(Sink *sink)
 
 static bool sink_connected(const Sink *sink)
 {
-    (void)sink;
-    return *rig.stats.kafka_connected > 0;
+    return ((const RigSink *)sink)->answers;
 }
 
 static void sink_silent(const Sink *sink, int seconds, Error *err)
@@ -596,7 +595,7 @@ void rig_ready(void)
 static Topic *rig_topic(const char *name)
 {
     Topic *topic = NULL;
-    Topics *topics = rig.pipeline->parts.topics;
+    Topics *topics = rig.pipeline->parts->topics;
     cr_assert_eq(topics_get(topics, slice_of(name), &topic, NULL), OK);
     return topic;
 }

@@ -53,6 +53,7 @@ typedef struct RigSink {
     size_t purges;
     size_t holds;
     bool held_back;    /* by hold() */
+    bool answers;      /* its destination does */
     uint32_t requests; /* refused */
     size_t reopens;
     bool purge_at_once; /* else nothing has "not left yet": purge() takes nothing back */

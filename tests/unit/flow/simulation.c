@@ -257,7 +257,7 @@ static void sink_purge(Sink *sink)
     sim.held_back = false;
     for (size_t i = 0; i < sim.held_count; i++) {
         if (sim.held[i].phase == PHASE_QUEUED) {
-            bool ends = sim.pipeline->stop_asked && sim.zombie;
+            bool ends = sim.pipeline->machine->stop_asked && sim.zombie;
             SIM_ASSERT(sim.may_purge || ends, "purged without need");
             sim.held[i].phase = PHASE_PURGING;
             sim.repeats_excused += sim.held[i].written;

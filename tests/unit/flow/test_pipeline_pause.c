@@ -16,7 +16,8 @@ static bool has_room(void)
 {
     size_t events = 0;
     size_t bytes = 0;
-    return rig.source.source.events.room(rig.source.source.events.arg, &events, &bytes);
+    return rig.source.source.events.room(rig.source.source.events.arg, rig.source.unmarked, &events,
+                                         &bytes);
 }
 
 static PipelineView view(void)

@@ -67,9 +67,10 @@ static void given_source_lost(ErrorCode code)
 
 static void settle_time_is_up(void)
 {
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, NULL), "a rewind has a bound");
-    event_del(rig.pipeline->settle);
-    event_active(rig.pipeline->settle, EV_TIMEOUT, 0);
+    cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, NULL),
+              "a rewind has a bound");
+    event_del(rig.pipeline->outlet->settle);
+    event_active(rig.pipeline->outlet->settle, EV_TIMEOUT, 0);
     rig_turn();
 }
 
@@ -178,11 +179,11 @@ Test(pipeline_rewind, failing_to_connect_does_not_make_the_lease_longer)
 {
     given_source_lost(CODE_POSTGRES_SHUTDOWN);
     struct timeval end;
-    cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &end));
+    cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, &end));
     for (int i = 0; i < 3; i++) {
         rig_source_lost(ERROR_RETRY);
         struct timeval now;
-        cr_assert(event_pending(rig.pipeline->settle, EV_TIMEOUT, &now));
+        cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, &now));
         cr_assert_eq(now.tv_sec, end.tv_sec);
         cr_assert_eq(now.tv_usec, end.tv_usec);
     }
@@ -232,8 +233,8 @@ Test(pipeline_rewind, nothing_overtakes_a_failed_delivery_while_the_source_is_lo
 
 static void quiet_for_us(int64_t us)
 {
-    rig.pipeline->progress_us -= us;
-    rig.pipeline->rewind_us -= us;
+    rig.pipeline->window->progress_us -= us;
+    rig.pipeline->outlet->settling_us -= us;
 }
 
 Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_takes)
@@ -250,7 +251,7 @@ Test(pipeline_rewind, with_the_lock_and_no_broker_a_rewind_waits_as_long_as_it_t
     cr_assert_eq(rig.sink.purges, 0);
     cr_assert_eq(rig.sink.holds, 0);
     cr_assert_eq(rig.sink.reopens, 0);
-    *rig.stats.kafka_connected = 1;
+    rig.sink.answers = true;
     settle_time_is_up();
     cr_assert_eq(rig.sink.reopens, 1, "brokers answer, and the producer says nothing");
 }
@@ -259,7 +260,7 @@ Test(pipeline_rewind, a_broker_that_hangs_is_waited_for_and_said)
 {
     given_source_lost(CODE_POSTGRES_SHUTDOWN);
     rig_locked();
-    *rig.stats.kafka_connected = 1;
+    rig.sink.answers = true;
     quiet_for_us(60000000);
     settle_time_is_up();
     event_active(rig.pipeline->tick, EV_TIMEOUT, 0);
@@ -351,7 +352,7 @@ Test(pipeline_rewind, a_producer_that_does_not_settle_is_replaced)
     rig_batch("1a 2a");
     AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
-    *rig.stats.kafka_connected = 1;
+    rig.sink.answers = true;
     settle_time_is_up();
     cr_assert_eq(rig.sink.reopens, 0, "it may only be slow");
     quiet_for_us(301000000);
@@ -363,4 +364,32 @@ Test(pipeline_rewind, a_producer_that_does_not_settle_is_replaced)
     rig_assert_sent("1 2 1 2");
     cr_assert_eq(*rig.stats.replayed, 1, "only event 2 may be there twice");
     cr_assert_eq(*rig.stats.producers_recreated, 1);
+}
+
+Test(pipeline_rewind, a_source_that_a_human_must_mend_does_not_leave_a_held_sink_waiting)
+{
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
+    settle_time_is_up();
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.holds, 1);
+    rig.sink.purge_at_once = true;
+    rig_source_lost(ERROR_FATAL);
+    cr_assert_eq(rig.sink.purges, 1, "no lock will come that could let it go");
+    rig_assert_returned("1 2");
+    rig_assert_state(PIPELINE_FAILED);
+    cr_assert_eq(rig.ended, 1);
+}
+
+Test(pipeline_rewind, a_source_that_a_human_must_mend_does_not_outlive_its_lease)
+{
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
+    rig_locked();
+    rig_source_lost(ERROR_FATAL);
+    cr_assert_eq(rig.sink.purges, 0, "the broker may have what the sink holds");
+    struct timeval end;
+    cr_assert(event_pending(rig.pipeline->outlet->settle, EV_TIMEOUT, &end));
+    settle_time_is_up();
+    cr_assert_eq(rig.sink.purges, 1, "nobody tries to get the lock back");
+    rig_settle_all();
+    rig_assert_state(PIPELINE_FAILED);
 }

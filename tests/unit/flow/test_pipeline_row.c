@@ -38,8 +38,8 @@ static void assert_nothing_held(void)
 {
     cr_assert_null(view().waiting_reason);
     cr_assert_eq(view().waiting_events, 0);
-    cr_assert_eq(rig.pipeline->parking.rows, 0);
-    cr_assert_eq(rig.pipeline->parking.trying, 0);
+    cr_assert_eq(rig.pipeline->parking->rows, 0);
+    cr_assert_eq(rig.pipeline->parking->trying, 0);
 }
 
 static void run(bool may_park)
@@ -50,7 +50,7 @@ static void run(bool may_park)
 
 static void let_time_pass(void)
 {
-    rig.pipeline->reread_at_us = 0;
+    rig.pipeline->waiting->reread_at_us = 0;
     pipeline_watch_held_rows(rig.pipeline, clock_monotonic_us() + INT64_C(1000000) * 1000000);
     pipeline_reread_when_due(rig.pipeline);
     rig_turn();
@@ -59,7 +59,7 @@ static void let_time_pass(void)
 static void row_looks(int64_t seq, uint64_t look)
 {
     EventRow row = {.seq = seq, .id = event_id_hash(SLICE_NULL)};
-    rig.pipeline->reread_at_us = 0;
+    rig.pipeline->waiting->reread_at_us = 0;
     rig.source.source.events.row_looks(rig.source.source.events.arg, row, look);
     pipeline_reread_when_due(rig.pipeline);
     rig_turn();
@@ -199,7 +199,7 @@ Test(pipeline_row, whose_topic_is_another_now_holds_that_one_alone)
     rig_assert_sent("3");
     rig_settle_all();
     assert_held("other.events", CODE_HEADERS_INVALID, 2);
-    cr_assert_eq(rig.pipeline->parking.rows, 1);
+    cr_assert_eq(rig.pipeline->parking->rows, 1);
 }
 
 Test(pipeline_row, of_many_each_is_looked_at_in_its_turn)
@@ -214,7 +214,7 @@ Test(pipeline_row, of_many_each_is_looked_at_in_its_turn)
         topics[i] = x_calloc(1, sizeof(*topics[i]));
         topics[i]->name = x_format("topic %d", (int)i);
         event->seq = i;
-        parking_hold_row(&rig.pipeline->parking, topics[i], event, &err)->row.in_row = true;
+        parking_hold_row(rig.pipeline->parking, topics[i], event, &err)->row.in_row = true;
     }
     bool seen[ROWS] = {false};
     for (int64_t i = 1; i <= 3; i++) {
@@ -227,7 +227,7 @@ Test(pipeline_row, of_many_each_is_looked_at_in_its_turn)
     for (size_t i = 0; i < ROWS; i++) {
         cr_assert(seen[i], "%zu", i);
     }
-    parking_clear(&rig.pipeline->parking);
+    parking_clear(rig.pipeline->parking);
     for (size_t i = 0; i < ROWS; i++) {
         free(topics[i]->name);
         free(topics[i]);
@@ -249,7 +249,7 @@ Test(pipeline_row, that_is_as_bad_as_before_goes_on_holding_as_if_nothing_was)
         rig_assert_parked("2 3");
         assert_held("order.events", CODE_HEADERS_INVALID, 2);
         cr_assert_eq(view().waiting_since_us, since_us);
-        cr_assert_eq(rig.pipeline->parking.holds->row.tries, tries);
+        cr_assert_eq(rig.pipeline->parking->holds->row.tries, tries);
     }
     rig_assert_sent("");
 }
@@ -265,12 +265,12 @@ Test(pipeline_row, that_comes_late_is_held_all_the_time_however_slow_the_reread_
     for (int i = 0; i < 3; i++) {
         let_time_pass();
         cr_assert_not_null(view().waiting_reason, "it has not come yet, that is all");
-        cr_assert_eq(rig.pipeline->parking.rows, 1);
+        cr_assert_eq(rig.pipeline->parking->rows, 1);
     }
     rig_batch("2b! 3a");
     assert_held("order.events", CODE_HEADERS_INVALID, 2);
     cr_assert_eq(view().waiting_since_us, since_us, "it is the same hold");
-    cr_assert_eq(rig.pipeline->parking.holds->row.tries, 1);
+    cr_assert_eq(rig.pipeline->parking->holds->row.tries, 1);
 }
 
 Test(pipeline_row, is_tried_again_ever_more_rarely)
@@ -279,13 +279,13 @@ Test(pipeline_row, is_tried_again_ever_more_rarely)
     rig_batch("2b!");
     int64_t now_us = clock_monotonic_us();
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(4) * 1000000);
-    cr_assert_not(rig.pipeline->reread_wanted);
-    rig.pipeline->parking.holds->row.tries = 5;
+    cr_assert_not(rig.pipeline->waiting->reread_wanted);
+    rig.pipeline->parking->holds->row.tries = 5;
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(150) * 1000000);
-    cr_assert_not(rig.pipeline->reread_wanted);
-    rig.pipeline->parking.holds->row.tries = 40;
+    cr_assert_not(rig.pipeline->waiting->reread_wanted);
+    rig.pipeline->parking->holds->row.tries = 40;
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(310) * 1000000);
-    cr_assert(rig.pipeline->reread_wanted, "the interval is bounded");
+    cr_assert(rig.pipeline->waiting->reread_wanted, "the interval is bounded");
 }
 
 Test(pipeline_row, is_looked_at_every_few_seconds)
@@ -374,9 +374,9 @@ Test(pipeline_row, whose_topic_vanishes_while_it_is_tried_waits_for_the_topic)
     rig_batch("1a+ 2b+");
     rig_assert_parked("1 2");
     cr_assert_eq(view().waiting_reason->code, CODE_KAFKA_TOPIC_UNKNOWN);
-    cr_assert_eq(rig.pipeline->parking.rows, 0);
+    cr_assert_eq(rig.pipeline->parking->rows, 0);
     rig.sink.missing = NULL;
-    rig.pipeline->reread_at_us = 0;
+    rig.pipeline->waiting->reread_at_us = 0;
     rig_found("other.events");
     rig_batch("1a+ 2b+");
     rig_assert_sent("1 2");
@@ -464,11 +464,11 @@ Test(pipeline_row, whose_dead_letter_is_tried_again_holds_its_topic_until_it_is_
         rig_aside_refused();
         rig_assert_parked("2 4");
         assert_held("order.events", CODE_DEAD_LETTER_REFUSED, 2);
-        cr_assert_eq(rig.pipeline->parking.holds->row.tries, tries);
+        cr_assert_eq(rig.pipeline->parking->holds->row.tries, tries);
     }
     let_time_pass();
     rig_batch("2b! 4a");
-    rig.pipeline->reread_at_us = 0;
+    rig.pipeline->waiting->reread_at_us = 0;
     rig_aside_done();
     cr_assert_eq(rig.source.rereads, 4);
     rig_assert_acked("2");
@@ -514,7 +514,7 @@ Test(pipeline_row, whose_dead_letter_is_refused_during_a_stop_is_no_loss)
 Test(pipeline_row, of_many_aggregate_types_share_a_stand_in)
 {
     run(true);
-    Topics *topics = rig.pipeline->parts.topics;
+    Topics *topics = rig.pipeline->parts->topics;
     AUTO_ERROR err = rig_error(ERROR_POISON, CODE_EVENT_UNROUTED);
     AUTO(Batch, batch_free) batch = batch_new();
     Event *event = batch_add(batch, given_schema(0));
@@ -526,18 +526,18 @@ Test(pipeline_row, of_many_aggregate_types_share_a_stand_in)
         Slice type = slice_of(name);
         mistaken += topics_held_type(topics, type) != NULL;
         Topic *topic = topics_of_type(topics, type);
-        (void)parking_hold_row(&rig.pipeline->parking, topic, event, &err);
+        (void)parking_hold_row(rig.pipeline->parking, topic, event, &err);
         cr_assert_eq(topics_held_type(topics, type), topic);
         cr_assert_eq(topics_of_type(topics, type), topic);
     }
     cr_assert_leq(mistaken, 10);
     size_t holds = 0;
-    for (const Hold *hold = rig.pipeline->parking.holds; hold != NULL; hold = hold->next) {
+    for (const Hold *hold = rig.pipeline->parking->holds; hold != NULL; hold = hold->next) {
         holds++;
     }
     cr_assert_eq(holds, TOPIC_TYPES_MAX + 1);
     cr_assert_null(topics_held_type(topics, SLICE_LITERAL("innocent")));
-    parking_clear(&rig.pipeline->parking);
+    parking_clear(rig.pipeline->parking);
     cr_assert_null(topics_held_type(topics, SLICE_LITERAL("type 1")));
     cr_assert_str_eq(topics_of_type(topics, slice_of("new\n\xff"))->name, "(aggregate type new?"
                                                                           "?)");

@@ -62,7 +62,7 @@ Test(pipeline_send, what_happened_is_counted)
     cr_assert_eq(rig.stats.publish_latency->total, 0, "no occurred_at");
     Topic *topic = NULL;
     cr_assert_eq(
-        topics_get(rig.pipeline->parts.topics, SLICE_LITERAL("order.events"), &topic, NULL), OK);
+        topics_get(rig.pipeline->parts->topics, SLICE_LITERAL("order.events"), &topic, NULL), OK);
     cr_assert_eq(*topic->published, 2);
 }
 
@@ -117,23 +117,23 @@ Test(pipeline_send, reading_stops_at_the_limits_in_flight)
     const SourceEvents *events = &rig.source.source.events;
     size_t room = 0;
     size_t bytes = 0;
-    cr_assert(events->room(events->arg, &room, &bytes));
+    cr_assert(events->room(events->arg, rig.source.unmarked, &room, &bytes));
     cr_assert_eq(room, 5);
     cr_assert_eq(bytes, 1000);
     rig_batch("1a 2a");
-    cr_assert(events->room(events->arg, &room, &bytes));
+    cr_assert(events->room(events->arg, rig.source.unmarked, &room, &bytes));
     cr_assert_eq(room, 3);
     cr_assert_eq(bytes, 800);
     rig.source.unmarked = 2; /* they count, too */
-    cr_assert(events->room(events->arg, &room, &bytes));
+    cr_assert(events->room(events->arg, rig.source.unmarked, &room, &bytes));
     cr_assert_eq(room, 1);
     rig.source.unmarked = 3;
-    cr_assert_not(events->room(events->arg, &room, &bytes));
+    cr_assert_not(events->room(events->arg, rig.source.unmarked, &room, &bytes));
     rig.source.unmarked = 0;
-    rig.config.limits.in_flight_bytes = 200;
-    cr_assert_not(events->room(events->arg, &room, &bytes), "bytes");
+    rig.pipeline->window->bytes_max = 200;
+    cr_assert_not(events->room(events->arg, rig.source.unmarked, &room, &bytes), "bytes");
     rig_settle_all();
-    cr_assert(events->room(events->arg, &room, &bytes));
+    cr_assert(events->room(events->arg, rig.source.unmarked, &room, &bytes));
     cr_assert_eq(bytes, 200);
 }
 
@@ -143,18 +143,19 @@ Test(pipeline_send, there_is_no_room_unless_publishing)
     size_t bytes = 0;
     rig_begin();
     const SourceEvents *events = &rig.source.source.events;
-    cr_assert_not(events->room(events->arg, &room, &bytes), "starting");
+    cr_assert_not(events->room(events->arg, rig.source.unmarked, &room, &bytes), "starting");
     events->active(events->arg);
-    cr_assert(events->room(events->arg, &room, &bytes), "running");
+    cr_assert(events->room(events->arg, rig.source.unmarked, &room, &bytes), "running");
     rig_trouble(ERROR_RETRY);
-    cr_assert(events->room(events->arg, &room, &bytes), "stalled: the limits hold");
+    cr_assert(events->room(events->arg, rig.source.unmarked, &room, &bytes),
+              "stalled: the limits hold");
     rig_batch("1a");
     rig_source_lost(ERROR_RETRY);
-    cr_assert_not(events->room(events->arg, &room, &bytes), "rewinding");
+    cr_assert_not(events->room(events->arg, rig.source.unmarked, &room, &bytes), "rewinding");
     AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
     rig_settle(1, &purged);
     pipeline_stop(rig.pipeline);
-    cr_assert_not(events->room(events->arg, &room, &bytes), "draining");
+    cr_assert_not(events->room(events->arg, rig.source.unmarked, &room, &bytes), "draining");
 }
 
 Test(pipeline_send, the_source_is_woken_when_there_is_room_again)
@@ -286,7 +287,7 @@ Test(pipeline_send, missing_acknowledgements_are_said)
 {
     rig_run();
     rig_batch("1a");
-    rig.pipeline->progress_us -= 6000000;
+    rig.pipeline->window->progress_us -= 6000000;
     event_active(rig.pipeline->tick, EV_TIMEOUT, 0);
     rig_turn();
     rig_assert_state(PIPELINE_STALLED);
@@ -295,7 +296,7 @@ Test(pipeline_send, missing_acknowledgements_are_said)
     cr_assert_eq(view.error->code, CODE_KAFKA_NO_ACKNOWLEDGEMENT);
     rig_settle(1, NULL);
     rig_assert_state(PIPELINE_RUNNING);
-    rig.pipeline->progress_us -= 60000000; /* nothing in flight: silence is no trouble */
+    rig.pipeline->window->progress_us -= 60000000; /* nothing in flight: silence is no trouble */
     event_active(rig.pipeline->tick, EV_TIMEOUT, 0);
     rig_turn();
     rig_assert_state(PIPELINE_RUNNING);

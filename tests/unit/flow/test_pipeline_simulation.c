@@ -82,10 +82,11 @@ static void do_end_lease(void)
 {
     Pipeline *p = sim.pipeline;
     bool out = sim.state == SOURCE_LOST || sim.state == SOURCE_DELAYED;
-    if (out && p->state == PIPELINE_REWINDING && event_pending(p->settle, EV_TIMEOUT, NULL)) {
-        event_del(p->settle);
+    if (out && machine_shown(p->machine->state) == PIPELINE_REWINDING &&
+        event_pending(p->outlet->settle, EV_TIMEOUT, NULL)) {
+        event_del(p->outlet->settle);
         sim.zombie = true;
-        pipeline_settle_timeout(p);
+        pipeline_time_is_up(p);
     }
 }
 
@@ -169,7 +170,9 @@ static void do_fetch(void)
     size_t room = 0;
     size_t bytes = 0;
     if (sim.paused || sim.broken || sim.rejected) {
-        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, &room, &bytes), "reads while %s",
+        SIM_ASSERT(!sim.source.events.room(sim.source.events.arg, source_unmarked(&sim.source),
+                                           &room, &bytes),
+                   "reads while %s",
                    sim.paused   ? "paused"
                    : sim.broken ? "a precondition is broken"
                                 : "marks are rejected");
@@ -179,7 +182,8 @@ static void do_fetch(void)
         source_read_again();
     }
     if (sim.state != SOURCE_ACTIVE || !sim.lease || sim.draining || sim.rereading ||
-        !sim.source.events.room(sim.source.events.arg, &room, &bytes)) {
+        !sim.source.events.room(sim.source.events.arg, source_unmarked(&sim.source), &room,
+                                &bytes)) {
         return;
     }
     static const Slice TOPIC_NAMES[TOPICS] = {SLICE_LITERAL("t0"), SLICE_LITERAL("t1"),
@@ -351,7 +355,7 @@ static Topic *topic_named(size_t number)
     char name[8];
     Topic *topic = NULL;
     (void)snprintf(name, sizeof(name), "t%zu", number);
-    cr_assert_eq(topics_get(sim.pipeline->parts.topics, slice_of(name), &topic, NULL), OK);
+    cr_assert_eq(topics_get(sim.pipeline->parts->topics, slice_of(name), &topic, NULL), OK);
     return topic;
 }
 
@@ -368,7 +372,7 @@ static void do_look_up(void)
     sim.absent[topic] = false;
     if (sim.told[topic]) {
         sim.told[topic] = false;
-        sim.pipeline->reread_at_us = 0; /* nobody waits for the clock */
+        sim.pipeline->waiting->reread_at_us = 0; /* nobody waits for the clock */
         sim.sink.events.found(sim.sink.events.arg, topic_named(topic));
     }
 }
@@ -392,7 +396,7 @@ static void do_correct(void)
         EventRow at_row = {.seq = (int64_t)at, .id = event_id_hash(SLICE_NULL)};
         sim.source.events.row_looks(sim.source.events.arg, at_row, 2);
         row->kind = ROW_GOOD;
-        sim.pipeline->reread_at_us = 0; /* nobody waits for the clock */
+        sim.pipeline->waiting->reread_at_us = 0; /* nobody waits for the clock */
         sim.source.events.row_looks(sim.source.events.arg, at_row, 3);
         pipeline_reread_when_due(sim.pipeline);
         return;
@@ -402,7 +406,7 @@ static void do_correct(void)
 /* Time passes: what is held by a row is tried again. */
 static void do_try(void)
 {
-    sim.pipeline->reread_at_us = 0;
+    sim.pipeline->waiting->reread_at_us = 0;
     pipeline_watch_held_rows(sim.pipeline, INT64_MAX / 2);
     pipeline_reread_when_due(sim.pipeline);
 }
@@ -592,7 +596,7 @@ static void simulate(uint64_t seed)
     while (!all_marked()) {
         step();
         SIM_ASSERT(++steps < SETTLING_STEPS, "does not come to an end in state %s",
-                   pipeline_state_name(sim.pipeline->state));
+                   machine_state_name(sim.pipeline->machine->state));
     }
     check_end();
     process_end();

@@ -216,9 +216,9 @@ Test(pipeline_wait, rows_that_somebody_deleted_are_waited_for_no_longer)
     rig_batch("1a+ 2b+");
     assert_waiting(2, "other.events");
     pipeline_watch_waiting(rig.pipeline);
-    cr_assert_gt(rig.pipeline->recount_at_us, 0);
+    cr_assert_gt(rig.pipeline->waiting->recount_at_us, 0);
     cr_assert_eq(rig.source.rereads, 0, "not soon");
-    rig.pipeline->recount_at_us = 1;
+    rig.pipeline->waiting->recount_at_us = 1;
     pipeline_watch_waiting(rig.pipeline);
     rig_turn();
     cr_assert_eq(rig.source.rereads, 1);
@@ -295,7 +295,7 @@ Test(pipeline_wait, a_short_absence_makes_no_dead_letters)
 
 static void let_a_minute_pass(const char *topic)
 {
-    for (Hold *hold = rig.pipeline->parking.holds; hold != NULL; hold = hold->next) {
+    for (Hold *hold = rig.pipeline->parking->holds; hold != NULL; hold = hold->next) {
         if (strcmp(hold->topic->name, topic) == 0 && hold->missing_us != 0) {
             hold->missing_us -= PARKING_MISSING_SECONDS * INT64_C(1000000);
         }
@@ -333,9 +333,9 @@ Test(pipeline_wait, brokers_that_were_away_start_the_minute_again)
     rig_batch("1a+");
     rig_missing("other.events");
     let_a_minute_pass("other.events");
-    *rig.stats.kafka_connected = 0;
+    rig.sink.answers = false;
     rig_trouble(ERROR_RETRY);
-    *rig.stats.kafka_connected = 1;
+    rig.sink.answers = true;
     rig_healed();
     rig_missing("other.events");
     cr_assert_eq(rig.source.rereads, 0);
@@ -391,7 +391,7 @@ Test(pipeline_wait, a_producer_that_may_write_nothing_names_the_topic)
     AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_DENIED);
     Topic *topic = NULL;
     cr_assert_eq(
-        topics_get(rig.pipeline->parts.topics, SLICE_LITERAL("other.events"), &topic, NULL), OK);
+        topics_get(rig.pipeline->parts->topics, SLICE_LITERAL("other.events"), &topic, NULL), OK);
     rig.sink.sink.events.missing(rig.sink.sink.events.arg, topic, &err);
     rig_assert_error(CODE_KAFKA_TOPIC_DENIED);
 }
@@ -406,7 +406,7 @@ Test(pipeline_wait, a_group_of_events_that_wait_is_followed_by_the_next_one)
     }
     text_printf(&rows, "%db", MANY + 1);
     run_with_missing(true);
-    rig.pipeline->isolate.careful = 8;
+    rig.pipeline->isolate->careful = 8;
     rig_batch(text_string(&rows));
     assert_waiting(MANY, "other.events");
     rig_assert_sent("1501");
@@ -417,15 +417,15 @@ Test(pipeline_wait, a_suspect_that_waits_in_memory_does_not_keep_others_in_group
     rig.source.may_park = false;
     rig_run();
     rig_batch("1a+");
-    isolate_refused(&rig.pipeline->isolate, rig.sink.held[0]);
-    rig.pipeline->isolate.careful = 0;
+    isolate_refused(rig.pipeline->isolate, rig.sink.held[0]);
+    rig.pipeline->isolate->careful = 0;
     rig.sink.missing = "other.events";
     AUTO_ERROR err = rig_error(ERROR_RETRY, CODE_KAFKA_TOPIC_UNKNOWN);
     rig_settle(1, &err);
     rig_wait(&rig.sink.attempts, 2);
     rig_turn();
     assert_waiting(1, "other.events");
-    cr_assert_not(isolate_active(&rig.pipeline->isolate));
+    cr_assert_not(isolate_active(rig.pipeline->isolate));
 }
 
 Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
@@ -437,7 +437,7 @@ Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
         char name[32];
         Topic *topic = NULL;
         snprintf(name, sizeof(name), "topic-%d", i);
-        cr_assert_eq(topics_get(rig.pipeline->parts.topics, slice_of(name), &topic, NULL), OK);
+        cr_assert_eq(topics_get(rig.pipeline->parts->topics, slice_of(name), &topic, NULL), OK);
     }
     rig_batch("2b+ 3c");
     rig_assert_sent("1 3");
@@ -447,8 +447,9 @@ Test(pipeline_wait, names_beyond_the_bound_wait_and_the_known_ones_go_on)
     assert_waiting(1, "(topics above the limit)");
     rig_settle_all();
     /* An hour later most of them were not used again. */
-    int64_t later_us = rig.pipeline->progress_us + (TOPIC_IDLE_SECONDS + 1) * INT64_C(1000000);
-    topics_pass_time(rig.pipeline->parts.topics, later_us);
+    int64_t later_us =
+        rig.pipeline->window->progress_us + (TOPIC_IDLE_SECONDS + 1) * INT64_C(1000000);
+    topics_pass_time(rig.pipeline->parts->topics, later_us);
     rig_batch("4a");
     rig_settle_all();
     pipeline_watch_beyond(rig.pipeline);

@@ -9,7 +9,6 @@
 #include "base/memory.h"
 #include "rows/mark_sql.h"
 #include "stub/copy.h"
-#include "stub/settle.h"
 
 Rig rig;
 
@@ -509,28 +508,6 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
 
 /* The pipeline. */
 
-static void on_locked(void *arg)
-{
-    (void)arg;
-    rig.locked++;
-    if (!rig.keep_waiting) {
-        rig.source->ops->resume(rig.source);
-    }
-}
-
-static void on_active(void *arg)
-{
-    (void)arg;
-    rig.active++;
-}
-
-static void on_standby(void *arg, const char *holder)
-{
-    (void)arg;
-    rig.standby++;
-    snprintf(rig.holder, sizeof(rig.holder), "%s", holder);
-}
-
 /* Else another event has the number now. */
 static bool is_there(const Event *event)
 {
@@ -538,13 +515,9 @@ static bool is_there(const Event *event)
     return slice_equal(event->row[FIELD_EVENT_ID], slice_of(event_id(event->seq, id, sizeof(id))));
 }
 
-static void on_batch(void *arg, Batch *batch)
+static void note_delivered(const Batch *batch)
 {
-    (void)arg;
-    cr_assert_gt(batch->count, 0);
     cr_assert(rig.answered_durable, "rows that a crash of the server could undo");
-    cr_assert_lt(rig.batch_count, RIG_BATCHES);
-    rig.batches[rig.batch_count++] = batch;
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         RigRow *row = &rig.rows[event->seq];
@@ -563,75 +536,23 @@ static void on_batch(void *arg, Batch *batch)
     }
 }
 
-static bool on_room(void *arg, size_t *ret_events, size_t *ret_bytes)
+static void note_given_back(const Batch *batch)
 {
-    (void)arg;
-    *ret_events = rig.room_events;
-    *ret_bytes = rig.room_bytes;
-    return rig.room_events > 0;
-}
-
-static void on_aside(void *arg, Event *event)
-{
-    (void)arg;
-    rig.asides++;
-    batch_settle(event, EVENT_ASIDE);
-}
-
-static void on_aside_refused(void *arg, Event *event, const Error *err)
-{
-    (void)arg;
-    (void)event;
-    rig.asides_refused++;
-    error_copy(&rig.error, err);
-}
-
-static void on_progress(void *arg)
-{
-    (void)arg;
-    rig.progress++;
-}
-
-static void on_doubt(void *arg)
-{
-    (void)arg;
-    rig.doubts++;
-}
-
-static void on_refused(void *arg, const Error *err)
-{
-    (void)arg;
-    rig.refusals += err != NULL;
-    rig.accepted += err == NULL;
-    if (err != NULL) {
-        error_copy(&rig.error, err);
+    for (size_t i = 0; i < batch->count; i++) {
+        const Event *event = batch->events[i];
+        if (is_there(event)) {
+            RigRow *row = &rig.rows[event->seq];
+            bool parked = event->state == EVENT_PARKED;
+            row->out = false;
+            row->acknowledged |= event_is_settled(event) && !parked;
+            row->parked |= parked;
+        }
     }
-}
-
-static void on_lost(void *arg, const Error *err)
-{
-    (void)arg;
-    rig.lost++;
-    error_copy(&rig.error, err);
-}
-
-static void on_drained(void *arg)
-{
-    (void)arg;
-    rig.drained++;
-}
-
-static void on_worker(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    (void)arg;
-    worker_dispatch(rig.worker);
 }
 
 void rig_prepare(void)
 {
-    error_clear(&rig.error);
+    error_clear(&rig.pipe.error);
     memcpy(&rig,
            &(Rig){.durable = true,
                   .payload_bytes = 10,
@@ -640,63 +561,22 @@ void rig_prepare(void)
                   .history = {.system_id = "7000000000000000001",
                               .timeline = "00000001",
                               .lsn = "0/1234"},
-                  .room_events = 100,
-                  .room_bytes = 1000000,
-                  .pipeline = given_pipeline()},
+                  .pipe = source_rig_of()},
            sizeof(rig));
-    rig.pipeline.limits.in_flight_events = 100;
-    rig.config.name = GIVEN("shop");
-    rig.config.database.dsn = GIVEN("host=db");
-    rig.config.database.connect_timeout_ms = 60000;
-    rig.config.database.statement_timeout_ms = 60000;
-    log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
+    rig.pipe.came = note_delivered;
+    rig.pipe.went = note_given_back;
+    rig.pipe.pipeline.limits.in_flight_events = 100;
     stub_reset(serve, NULL);
 }
 
 void rig_begin(void)
 {
-    rig.base = event_base_new();
-    rig.worker = worker_new();
-    rig.worker_io =
-        event_new(rig.base, worker_fd(rig.worker), EV_READ | EV_PERSIST, on_worker, NULL);
-    event_add(rig.worker_io, NULL);
-    rig.metrics = metrics_new();
-    stats_init(&rig.stats, rig.metrics, "orders");
-    AUTO_ERROR err = {0};
-    cr_assert_eq(poll_source_new(&(SourceOptions){.base = rig.base,
-                                                  .worker = rig.worker,
-                                                  .config = &rig.config,
-                                                  .pipeline = &rig.pipeline,
-                                                  .stats = &rig.stats},
-                                 &rig.source, &err),
-                 OK, "%s", error_message(&err));
-    rig.source->events = (SourceEvents){.locked = on_locked,
-                                        .active = on_active,
-                                        .standby = on_standby,
-                                        .batch = on_batch,
-                                        .room = on_room,
-                                        .aside = on_aside,
-                                        .aside_refused = on_aside_refused,
-                                        .progress = on_progress,
-                                        .doubt = on_doubt,
-                                        .refused = on_refused,
-                                        .lost = on_lost,
-                                        .drained = on_drained};
-    rig.source->ops->start(rig.source, 0);
+    source_rig_begin(&rig.pipe, poll_source_new);
 }
 
 void rig_end(void)
 {
-    worker_settle(rig.worker);
-    worker_free(&rig.worker);
-    rig.source->ops->free(rig.source);
-    for (size_t i = 0; i < rig.batch_count; i++) {
-        batch_free(&rig.batches[i]);
-    }
-    rig.batch_count = 0;
-    event_free(rig.worker_io);
-    event_base_free(rig.base);
-    metrics_free(&rig.metrics);
+    source_rig_end(&rig.pipe);
     free(rig.fetch_sql);
     rig.fetch_sql = NULL;
 }
@@ -710,9 +590,7 @@ void rig_insert(int64_t first, int64_t last)
 
 void rig_turn(void)
 {
-    for (int i = 0; i < 50; i++) {
-        event_base_loop(rig.base, EVLOOP_NONBLOCK);
-    }
+    source_rig_turn(&rig.pipe);
 }
 
 size_t rig_delivered(void)
@@ -733,59 +611,37 @@ size_t rig_marked(void)
     return count;
 }
 
-static void give_back(Batch *batch)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (is_there(event)) {
-            RigRow *row = &rig.rows[event->seq];
-            bool parked = event->state == EVENT_PARKED;
-            row->out = false;
-            row->acknowledged |= event_is_settled(event) && !parked;
-            row->parked |= parked;
-        }
-    }
-    rig.source->ops->ack(rig.source, batch);
-}
-
 void rig_ack(int64_t except)
 {
-    cr_assert_gt(rig.batch_count, 0);
-    Batch *batch = rig.batches[0];
-    rig.batch_count--;
-    memmove(rig.batches, rig.batches + 1, rig.batch_count * sizeof(Batch *));
+    Batch *batch = source_rig_take_oldest(&rig.pipe);
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->events[i]->seq != except && !event_is_settled(batch->events[i])) {
             bool parks = rig.parks != NULL && rig.parks(batch->events[i]);
             batch_settle(batch->events[i], parks ? EVENT_PARKED : EVENT_PUBLISHED);
         }
     }
-    give_back(batch);
+    source_rig_give_back(&rig.pipe, batch);
 }
 
 void rig_ack_all(void)
 {
-    while (rig.batch_count > 0) {
+    while (rig.pipe.batch_count > 0) {
         rig_ack(-1);
     }
 }
 
 void rig_restart(void)
 {
-    for (size_t i = 0; i < rig.batch_count; i++) {
-        give_back(rig.batches[i]);
-    }
-    rig.batch_count = 0;
-    rig.source->ops->start(rig.source, 0);
+    source_rig_restart(&rig.pipe);
 }
 
 void rig_assert_out(const char *expected)
 {
     Text text = TEXT_EMPTY;
-    for (size_t i = 0; i < rig.batch_count; i++) {
-        for (size_t j = 0; j < rig.batches[i]->count; j++) {
+    for (size_t i = 0; i < rig.pipe.batch_count; i++) {
+        for (size_t j = 0; j < rig.pipe.batches[i]->count; j++) {
             text_printf(&text, "%s%lld", text.length > 0 ? " " : "",
-                        (long long)rig.batches[i]->events[j]->seq);
+                        (long long)rig.pipe.batches[i]->events[j]->seq);
         }
     }
     cr_assert_str_eq(text_string(&text), expected, "%s", text_string(&text));

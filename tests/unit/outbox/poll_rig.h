@@ -10,8 +10,9 @@
 #include "stub/clock.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
+#include "stub/source_rig.h"
 
-enum { RIG_ROWS = 6000, RIG_BATCHES = 2000 };
+enum { RIG_ROWS = 6000 };
 
 typedef struct RigRow {
     bool visible;
@@ -47,11 +48,8 @@ typedef struct Rig {
     size_t sweeps;      /* fetches that look at all numbers */
     bool large;         /* a row has a value out of line */
     size_t small_reads; /* statements that do not look at sizes */
-    size_t doubts;
-    size_t looks;      /* at the preconditions */
-    bool may_not_mark; /* ... one of which does not hold */
-    size_t refusals;   /* that the pipeline heard of */
-    size_t accepted;   /* ... and the ends of them */
+    size_t looks;       /* at the preconditions */
+    bool may_not_mark;  /* ... one of which does not hold */
     RigHistory history;
     const char *insert_lsn;     /* in the answer of the guard; NULL: as ever */
     const char *fetched_oid;    /* of the table that a fetch read; NULL: the right one */
@@ -98,31 +96,9 @@ typedef struct Rig {
     bool row_of_letter_gone; /* the copy finds no row */
     int letters;             /* statements */
     /* The pipeline. */
-    struct event_base *base;
-    Worker *worker;
-    struct event *worker_io;
-    Config config;
-    PipelineConfig pipeline;
-    Metrics *metrics;
-    Stats stats;
-    Source *source;
-    Batch *batches[RIG_BATCHES]; /* not given back, oldest first */
-    size_t batch_count;
+    SourceRig pipe;
     void (*delivered)(const Event *event); /* NULL: nobody asks */
     bool (*parks)(const Event *event);     /* its topic is missing; NULL: none is */
-    size_t room_events;
-    size_t room_bytes;
-    size_t locked;
-    bool keep_waiting; /* resume() is the test's */
-    size_t active;
-    size_t standby;
-    char holder[160];
-    size_t progress;
-    size_t asides;
-    size_t asides_refused;
-    size_t lost;
-    size_t drained;
-    Error error; /* of the last loss */
 } Rig;
 
 extern Rig rig;
@@ -141,7 +117,7 @@ void rig_turn(void);
     do {                                                                                           \
         int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
         while (!(condition)) {                                                                     \
-            event_base_loop(rig.base, EVLOOP_NONBLOCK);                                            \
+            event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);                                       \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s",             \
                          #condition);                                                              \
         }                                                                                          \
@@ -151,7 +127,7 @@ void rig_turn(void);
     do {                                                                                           \
         int64_t wait_until_us = clock_real_us() + 10000000;                                        \
         while (!(condition)) {                                                                     \
-            clock_turn(rig.base);                                                                  \
+            clock_turn(rig.pipe.base);                                                             \
             cr_assert_lt(clock_real_us(), wait_until_us, "waited in vain for %s", #condition);     \
         }                                                                                          \
     } while (0)

@@ -20,26 +20,27 @@ static struct {
 /* What a pipeline does: publishes, sets one row aside, starts again after a loss. */
 static void play(void)
 {
-    if (rig.lost > run.restarts) {
-        cr_assert_eq(rig.lost, run.restarts + 1, "lost was told twice");
+    if (rig.pipe.lost > run.restarts) {
+        cr_assert_eq(rig.pipe.lost, run.restarts + 1, "lost was told twice");
         cr_assert_eq(stub_open_connections(), 0);
-        cr_assert_eq(rig.error.class, ERROR_RETRY, "%s", error_message(&rig.error));
+        cr_assert_eq(rig.pipe.error.class, ERROR_RETRY, "%s", error_message(&rig.pipe.error));
         run.restarts++;
         run.set_aside = false;
         rig_restart();
         return;
     }
-    if (rig.batch_count == 0) {
+    if (rig.pipe.batch_count == 0) {
         return;
     }
-    Batch *batch = rig.batches[0];
+    Batch *batch = rig.pipe.batches[0];
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->events[i]->seq == DEAD_ROW && !event_is_settled(batch->events[i])) {
             if (!run.set_aside) {
                 AUTO_ERROR reason = {.class = ERROR_POISON, .code = CODE_RECORD_TOO_LARGE};
                 Record record = {0};
                 run.set_aside = true;
-                rig.source->ops->set_aside(rig.source, batch->events[i], &record, &reason);
+                rig.pipe.source->ops->set_aside(rig.pipe.source, batch->events[i], &record,
+                                                &reason);
             }
             return; /* until `aside` */
         }
@@ -53,23 +54,23 @@ static void set_up(size_t pieces)
     stub_set_pieces(pieces);
     run.restarts = 0;
     run.set_aside = false;
-    rig.room_events = 7;
-    rig.pipeline.limits.in_flight_events = 7;
-    rig.pipeline.limits.batch_events = 7;
+    rig.pipe.room_events = 7;
+    rig.pipe.pipeline.limits.in_flight_events = 7;
+    rig.pipe.pipeline.limits.batch_events = 7;
     rig_insert(1, ROWS_HERE);
     rig_begin();
 }
 
 static bool complete(void)
 {
-    return rig_marked() == ROWS_HERE && rig.source->ops->unmarked(rig.source) == 0;
+    return rig_marked() == ROWS_HERE && rig.pipe.source->ops->unmarked(rig.pipe.source) == 0;
 }
 
 static void play_until_complete(const char *what, size_t number)
 {
     int64_t deadline_us = clock_monotonic_us() + 20000000;
     while (!complete()) {
-        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+        event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);
         play();
         cr_assert_lt(clock_monotonic_us(), deadline_us, "%s %zu: stuck with %zu of %d rows", what,
                      number, rig_marked(), ROWS_HERE);
@@ -93,7 +94,7 @@ static void fail_each_call(bool hard, size_t pieces)
         stub_fail_at(++n, hard);
         play_until_complete("call", n);
         if (stub_failures() > 0) {
-            cr_assert_leq(rig.lost, 1, "call %zu", n);
+            cr_assert_leq(rig.pipe.lost, 1, "call %zu", n);
         }
         tear_down("call", n);
     } while (stub_failures() > 0);
@@ -121,7 +122,7 @@ Test(poll_failures, calls_fail_at_random)
         stub_fail_often(seed % 2 == 0 ? 15 : 60, seed);
         int64_t calm_us = clock_monotonic_us() + 100000;
         while (!complete() && clock_monotonic_us() < calm_us) {
-            event_base_loop(rig.base, EVLOOP_NONBLOCK);
+            event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);
             play();
         }
         stub_fail_often(0, seed);

@@ -19,26 +19,26 @@ static void have_rows_midway(void)
 
 static void break_midway(void)
 {
-    if (rig.source == NULL) {
+    if (rig.pipe.source == NULL) {
         have_rows_midway();
     }
     rig.error_of_mark = "57P01"; /* the answer of the marker's session: it ends */
     rig_ack(-1);
-    RIG_WAIT(rig.lost == 1);
+    RIG_WAIT(rig.pipe.lost == 1);
     rig.error_of_mark = NULL;
-    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+    cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 3);
 }
 
 static void come_back(void)
 {
-    size_t active = rig.active;
-    rig.source->ops->start(rig.source, 0);
-    rig.keep_waiting = true;
-    RIG_WAIT(rig.locked == 2);
+    size_t active = rig.pipe.active;
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    rig.pipe.keep_waiting = true;
+    RIG_WAIT(rig.pipe.locked == 2);
     rig_ack_all(); /* the pipeline gives back what has settled meanwhile */
-    rig.keep_waiting = false;
-    rig.source->ops->resume(rig.source);
-    RIG_WAIT(rig.active == active + 1);
+    rig.pipe.keep_waiting = false;
+    rig.pipe.source->ops->resume(rig.pipe.source);
+    RIG_WAIT(rig.pipe.active == active + 1);
 }
 
 Test(poll_history, the_same_history_keeps_what_is_acknowledged)
@@ -67,25 +67,27 @@ static void assert_forgotten(void)
     for (int64_t seq = 1; seq <= 5; seq++) {
         rig.rows[seq] = (RigRow){.visible = true, .version = 1};
     }
-    size_t active = rig.active;
-    rig.source->ops->start(rig.source, 0);
-    rig.keep_waiting = true;
-    RIG_WAIT(rig.locked == 2);
-    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0, "forgotten before anything is marked");
-    for (size_t i = 0; i < rig.batch_count; i++) {
-        for (size_t j = 0; j < rig.batches[i]->count; j++) {
-            if (!event_is_settled(rig.batches[i]->events[j])) {
-                batch_settle(rig.batches[i]->events[j], EVENT_PUBLISHED);
+    size_t active = rig.pipe.active;
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    rig.pipe.keep_waiting = true;
+    RIG_WAIT(rig.pipe.locked == 2);
+    cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 0,
+                 "forgotten before anything is marked");
+    for (size_t i = 0; i < rig.pipe.batch_count; i++) {
+        for (size_t j = 0; j < rig.pipe.batches[i]->count; j++) {
+            if (!event_is_settled(rig.pipe.batches[i]->events[j])) {
+                batch_settle(rig.pipe.batches[i]->events[j], EVENT_PUBLISHED);
             }
         }
-        rig.source->ops->ack(rig.source, rig.batches[i]);
+        rig.pipe.source->ops->ack(rig.pipe.source, rig.pipe.batches[i]);
     }
-    rig.batch_count = 0;
-    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0, "batches that come back are dropped");
+    rig.pipe.batch_count = 0;
+    cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 0,
+                 "batches that come back are dropped");
     size_t marks = rig.marks;
-    rig.keep_waiting = false;
-    rig.source->ops->resume(rig.source);
-    RIG_WAIT(rig.active == active + 1);
+    rig.pipe.keep_waiting = false;
+    rig.pipe.source->ops->resume(rig.pipe.source);
+    RIG_WAIT(rig.pipe.active == active + 1);
     RIG_WAIT(rig_delivered() == 5);
     cr_assert_eq(rig.marks, marks);
     rig_ack_all();
@@ -165,13 +167,13 @@ Test(poll_history, without_a_row_a_lock_that_somebody_else_had_tells)
     rig.history.no_row_table = true;
     break_midway();
     rig.lock_taken = true;
-    rig.pipeline.claim.standby_interval_ms = 1;
-    rig.keep_waiting = true;
-    rig.source->ops->start(rig.source, 0);
-    RIG_WAIT(rig.standby == 1);
+    rig.pipe.pipeline.claim.standby_interval_ms = 1;
+    rig.pipe.keep_waiting = true;
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    RIG_WAIT(rig.pipe.standby == 1);
     rig.lock_taken = false;
-    RIG_WAIT(rig.locked == 2);
-    cr_assert_eq(rig.source->ops->unmarked(rig.source), 0);
+    RIG_WAIT(rig.pipe.locked == 2);
+    cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 0);
     cr_assert_eq(rig.claims, 0);
 }
 
@@ -181,25 +183,25 @@ Test(poll_history, without_a_row_our_own_dead_session_takes_nothing)
     break_midway();
     rig.lock_taken = true;
     rig.holder_pid = "1001"; /* of the first connection */
-    rig.pipeline.claim.standby_interval_ms = 1;
-    rig.keep_waiting = true;
-    rig.source->ops->start(rig.source, 0);
-    RIG_WAIT(rig.standby == 1);
+    rig.pipe.pipeline.claim.standby_interval_ms = 1;
+    rig.pipe.keep_waiting = true;
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    RIG_WAIT(rig.pipe.standby == 1);
     rig.lock_taken = false;
-    RIG_WAIT(rig.locked == 2);
-    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+    RIG_WAIT(rig.pipe.locked == 2);
+    cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 3);
 }
 
 Test(poll_history, a_connection_that_breaks_between_reading_and_claiming_forgets_nothing_new)
 {
     break_midway();
     rig.hang_claim = true;
-    rig.source->ops->start(rig.source, 0);
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
     RIG_WAIT(rig.claims == 2);
     stub_break_idle(3); /* the reader of the second session */
     rig_turn();
-    rig.source->ops->drain(rig.source);
-    cr_assert_eq(rig.source->ops->unmarked(rig.source), 3);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 3);
 }
 
 Test(poll_history, a_fetch_of_another_table_is_never_handed_on)
@@ -207,21 +209,21 @@ Test(poll_history, a_fetch_of_another_table_is_never_handed_on)
     rig_insert(1, 3);
     rig.fetched_oid = "4243";
     rig_begin();
-    RIG_WAIT(rig.lost == 1);
-    cr_assert_eq(rig.error.code, CODE_TABLE_REPLACED);
-    cr_assert_eq(rig.error.class, ERROR_RETRY);
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_TABLE_REPLACED);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
     cr_assert_eq(rig_delivered(), 0);
 }
 
 Test(poll_history, a_fetch_that_waits_for_a_lock_keeps_the_lease)
 {
     rig_insert(1, 3);
-    rig.pipeline.poll.interval_max_ms = 5;
+    rig.pipe.pipeline.poll.interval_max_ms = 5;
     rig.error_of_fetch = "55P03";
     rig_begin();
     RIG_WAIT(rig.fetches >= 4);
-    cr_assert_eq(rig.lost, 0);
-    cr_assert(rig.source->ops->may_publish(rig.source));
+    cr_assert_eq(rig.pipe.lost, 0);
+    cr_assert(rig.pipe.source->ops->may_publish(rig.pipe.source));
     rig.error_of_fetch = NULL;
     RIG_WAIT(rig_delivered() == 3);
 }

@@ -17,9 +17,9 @@ static void set_up(void)
 {
     rig_prepare();
     restarts = 0;
-    rig.room_events = 7;
-    rig.pipeline.limits.in_flight_events = 7;
-    rig.pipeline.limits.batch_events = 7;
+    rig.pipe.room_events = 7;
+    rig.pipe.pipeline.limits.in_flight_events = 7;
+    rig.pipe.pipeline.limits.batch_events = 7;
     rig_insert(1, ROWS_HERE);
     rig_begin();
 }
@@ -27,16 +27,16 @@ static void set_up(void)
 /* False: the pipeline stopped. */
 static bool play(void)
 {
-    event_base_loop(rig.base, EVLOOP_NONBLOCK);
-    if (rig.lost > restarts) {
-        cr_assert_neq(error_message(&rig.error)[0], '\0', "a loss without a word: %s",
-                      error_code_name(rig.error.code));
+    event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);
+    if (rig.pipe.lost > restarts) {
+        cr_assert_neq(error_message(&rig.pipe.error)[0], '\0', "a loss without a word: %s",
+                      error_code_name(rig.pipe.error.code));
         restarts++;
-        if (rig.error.class == ERROR_FATAL) {
+        if (rig.pipe.error.class == ERROR_FATAL) {
             return false;
         }
         rig_restart();
-    } else if (rig.batch_count > 0) {
+    } else if (rig.pipe.batch_count > 0) {
         rig_ack(-1);
     }
     return true;
@@ -44,7 +44,7 @@ static bool play(void)
 
 static bool complete(void)
 {
-    return rig_marked() == ROWS_HERE && rig.source->ops->unmarked(rig.source) == 0;
+    return rig_marked() == ROWS_HERE && rig.pipe.source->ops->unmarked(rig.pipe.source) == 0;
 }
 
 static void lie_once(StubLie lie)
@@ -59,8 +59,8 @@ static void lie_once(StubLie lie)
             cr_assert_lt(clock_monotonic_us(), deadline_us, "lie %d, answer %zu: stuck with %zu",
                          (int)lie, n, rig_marked());
         }
-        cr_assert(complete() || error_own_hint(&rig.error)[0] != '\0', "lie %d, answer %zu: %s",
-                  (int)lie, n, error_message(&rig.error));
+        cr_assert(complete() || error_own_hint(&rig.pipe.error)[0] != '\0',
+                  "lie %d, answer %zu: %s", (int)lie, n, error_message(&rig.pipe.error));
         lies = stub_lies();
         rig_end();
         cr_assert_eq(stub_open_results(), 0);
@@ -118,14 +118,15 @@ Test(poll_lies, what_is_garbled_three_times_at_one_place_stops)
             int64_t deadline_us = clock_monotonic_us() + 20000000;
             while (play()) {
                 cr_assert_lt(clock_monotonic_us(), deadline_us, "%s, lie %d: goes on (%zu losses)",
-                             STATEMENTS[i], (int)lies[j], rig.lost);
+                             STATEMENTS[i], (int)lies[j], rig.pipe.lost);
             }
-            cr_assert_eq(rig.lost, 3, "%s, lie %d: %zu losses, %s", STATEMENTS[i], (int)lies[j],
-                         rig.lost, error_message(&rig.error));
-            cr_assert(rig.error.code == CODE_PG_PROTOCOL || rig.error.code == CODE_POSTGRES_ANSWER,
-                      "%s: %s", STATEMENTS[i], error_message(&rig.error));
-            cr_assert_not_null(
-                strstr(error_own_hint(&rig.error), "This happened 3 times at the same position"));
+            cr_assert_eq(rig.pipe.lost, 3, "%s, lie %d: %zu losses, %s", STATEMENTS[i],
+                         (int)lies[j], rig.pipe.lost, error_message(&rig.pipe.error));
+            cr_assert(rig.pipe.error.code == CODE_PG_PROTOCOL ||
+                          rig.pipe.error.code == CODE_POSTGRES_ANSWER,
+                      "%s: %s", STATEMENTS[i], error_message(&rig.pipe.error));
+            cr_assert_not_null(strstr(error_own_hint(&rig.pipe.error),
+                                      "This happened 3 times at the same position"));
             rig_end();
         }
     }

@@ -168,7 +168,7 @@ static void unmark_by_hand(void)
         seq = (int64_t)random_below(&model.random, (size_t)model.next);
     }
     RigRow *row = &rig.rows[seq];
-    if (row->marked && !row->out && rig.source->ops->unmarked(rig.source) == 0) {
+    if (row->marked && !row->out && rig.pipe.source->ops->unmarked(rig.pipe.source) == 0) {
         *row = (RigRow){.visible = true, .version = row->version};
         model.key[seq] = NO_KEY;
         model.unmarked++;
@@ -200,8 +200,8 @@ static void look_anew(void)
 {
     rig.hang_fetch = false;
     stub_continue();
-    rig.room_events = 1000;
-    rig.source->ops->wake(rig.source);
+    rig.pipe.room_events = 1000;
+    rig.pipe.source->ops->wake(rig.pipe.source);
 }
 
 /* Rows that are published are deleted, and the sequence is set back; event ids are new. Only a look
@@ -209,7 +209,8 @@ static void look_anew(void)
 static void set_back(void)
 {
     look_anew();
-    RIG_WAIT((rig_ack_all(), rig.source->ops->unmarked(rig.source) == 0) && !rig.in_snapshot);
+    RIG_WAIT((rig_ack_all(), rig.pipe.source->ops->unmarked(rig.pipe.source) == 0) &&
+             !rig.in_snapshot);
     if (!model.numbers_tell || !nobody_writes()) {
         return;
     }
@@ -256,7 +257,7 @@ static void topic_returns(void)
     if (model.missing == NO_KEY) {
         return;
     }
-    rig.source->ops->reread(rig.source);
+    rig.pipe.source->ops->reread(rig.pipe.source);
     rig_ack_all();
     int last = 0;
     for (int64_t seq = 0; seq < model.next; seq++) {
@@ -271,7 +272,7 @@ static void topic_returns(void)
     model.last[model.missing] = last;
     model.missing = NO_KEY;
     model.returned++;
-    rig.source->ops->wake(rig.source);
+    rig.pipe.source->ops->wake(rig.pipe.source);
 }
 
 static void topic_goes_or_returns(void)
@@ -288,7 +289,7 @@ static void topic_goes_or_returns(void)
  * so far below zero that each seems to have taken an hour. */
 static void set_pace(void)
 {
-    PollSource *poll = (PollSource *)rig.source;
+    PollSource *poll = (PollSource *)rig.pipe.source;
     if (!model.dear) {
         return;
     }
@@ -298,7 +299,7 @@ static void set_pace(void)
     }
     if (random_chance(&model.random, 60)) {
         poll->more = true;
-        rig.source->ops->wake(rig.source);
+        rig.pipe.source->ops->wake(rig.pipe.source);
     }
 }
 
@@ -338,7 +339,7 @@ static void step(void)
         rig.large = random_chance(&model.random, model.dear ? 50 : 10) != rig.large;
         __attribute__((fallthrough));
     case 10:
-        if (rig.batch_count > 0) {
+        if (rig.pipe.batch_count > 0) {
             rig_ack(-1);
         }
         break;
@@ -359,11 +360,12 @@ static void step(void)
         random_chance(&model.random, 85) ? topic_goes_or_returns() : restart_numbers();
         break;
     default:
-        rig.room_events = random_chance(&model.random, 80) ? 1000 : random_below(&model.random, 4);
-        rig.source->ops->wake(rig.source);
+        rig.pipe.room_events =
+            random_chance(&model.random, 80) ? 1000 : random_below(&model.random, 4);
+        rig.pipe.source->ops->wake(rig.pipe.source);
     }
     for (size_t i = random_below(&model.random, 6); i > 0; i--) {
-        event_base_loop(rig.base, EVLOOP_NONBLOCK);
+        event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);
     }
 }
 
@@ -390,10 +392,10 @@ static void assert_nothing_is_late(void)
         RIG_WAIT(undelivered(true) == 0 || rig.fetches > fetches + LATE_FETCHES);
         cr_assert_eq(undelivered(true), 0, "seed %lu: late without a sweep",
                      (unsigned long)model.seed);
-        rig.source->ops->look_again(rig.source, 0);
+        rig.pipe.source->ops->look_again(rig.pipe.source, 0);
         fetches = rig.fetches + undelivered(false);
     } else {
-        fetches += rig.pipeline.poll.sweep_interval_ms;
+        fetches += rig.pipe.pipeline.poll.sweep_interval_ms;
     }
     RIG_WAIT(undelivered(false) == 0 || rig.fetches > fetches + LATE_FETCHES);
     cr_assert_eq(undelivered(false), 0, "seed %lu: late", (unsigned long)model.seed);
@@ -414,13 +416,13 @@ static void begin_model(uint64_t seed)
     rig.writers = writers;
     writers[0] = '\0';
     rig.delivered = on_delivered;
-    rig.pipeline.limits.batch_events = 3 + (int64_t)random_below(&model.random, 60);
-    rig.pipeline.limits.event_bytes = random_chance(&model.random, 70) ? 8 << 20 : 0;
-    rig.pipeline.poll.interval_max_ms = 1;
-    rig.pipeline.poll.sweep_interval_ms = 1 + (int64_t)random_below(&model.random, 30);
+    rig.pipe.pipeline.limits.batch_events = 3 + (int64_t)random_below(&model.random, 60);
+    rig.pipe.pipeline.limits.event_bytes = random_chance(&model.random, 70) ? 8 << 20 : 0;
+    rig.pipe.pipeline.poll.interval_max_ms = 1;
+    rig.pipe.pipeline.poll.sweep_interval_ms = 1 + (int64_t)random_below(&model.random, 30);
     stub_set_pieces(random_below(&model.random, 4));
     rig_begin();
-    RIG_WAIT(rig.active == 1);
+    RIG_WAIT(rig.pipe.active == 1);
 }
 
 static void end_model(void)
@@ -432,8 +434,9 @@ static void end_model(void)
     }
     topic_returns();
     assert_nothing_is_late();
-    RIG_WAIT((rig_ack_all(), rig.source->ops->unmarked(rig.source) == 0));
-    cr_assert_eq(rig.lost, 0, "seed %lu: %s", (unsigned long)model.seed, error_message(&rig.error));
+    RIG_WAIT((rig_ack_all(), rig.pipe.source->ops->unmarked(rig.pipe.source) == 0));
+    cr_assert_eq(rig.pipe.lost, 0, "seed %lu: %s", (unsigned long)model.seed,
+                 error_message(&rig.pipe.error));
     rig_end();
 }
 
@@ -449,9 +452,9 @@ Test(poll_model, random_walks_keep_every_promise_with_few_sweeps)
     for (uint64_t seed = first; seed < first + count; seed++) {
         begin_model(seed);
         model.dear = true;
-        rig.pipeline.poll.sweep_interval_ms = 3600000;
+        rig.pipe.pipeline.poll.sweep_interval_ms = 3600000;
         if (seed % 2 == 0) { /* so that a transaction is more than a fetch */
-            rig.pipeline.limits.batch_events = 3 + (int64_t)(seed % 3);
+            rig.pipe.pipeline.limits.batch_events = 3 + (int64_t)(seed % 3);
         }
         for (int i = 0; i < 2000; i++) {
             step();
@@ -515,8 +518,8 @@ Test(poll_model, more_gaps_than_are_kept_apart)
     for (uint64_t seed = first; seed < first + count; seed++) {
         begin_model(seed);
         model.savepoints = 90;
-        rig.pipeline.limits.batch_events = 100;
-        rig.pipeline.poll.sweep_interval_ms = 3600000;
+        rig.pipe.pipeline.limits.batch_events = 100;
+        rig.pipe.pipeline.poll.sweep_interval_ms = 3600000;
         model.dear = true;
         stub_set_pieces(0);
         begin_transaction(0);
@@ -533,10 +536,10 @@ Test(poll_model, more_gaps_than_are_kept_apart)
                 end_transaction(t, random_chance(&model.random, 90));
                 rig.hang_fetch = random_chance(&model.random, 20);
                 for (size_t i = random_below(&model.random, 8); i > 0; i--) {
-                    event_base_loop(rig.base, EVLOOP_NONBLOCK);
+                    event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);
                 }
-                if (rig.batch_count > 3 || random_chance(&model.random, 30)) {
-                    rig.batch_count > 0 ? rig_ack(-1) : (void)0;
+                if (rig.pipe.batch_count > 3 || random_chance(&model.random, 30)) {
+                    rig.pipe.batch_count > 0 ? rig_ack(-1) : (void)0;
                 }
                 rig.hang_fetch = false;
                 stub_continue();

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "flow/batch.h"
-#include "sink/sinks.h"
+#include "sink/plain.h"
 #include "stub/given_schema.h"
 
 static Sink *sink;
@@ -50,7 +50,7 @@ static void set_events(void)
 
 Test(plain, the_null_sink_settles_everything)
 {
-    sink = sink_null_new();
+    (void)sink_null_new(NULL, &sink, NULL);
     set_events();
     Record record = {.topic = &topic};
     AUTO_ERROR err = {0};
@@ -82,7 +82,7 @@ static SendResult send_to_file(const Record *record, char *line, size_t size, Er
 
 Test(plain, stdout_gets_one_json_line_for_each_record)
 {
-    sink = sink_stdout_new();
+    (void)sink_stdout_new(NULL, &sink, NULL);
     set_events();
     RecordHeader headers[] = {{SLICE_LITERAL("a"), SLICE_LITERAL("x\ny")},
                               {SLICE_LITERAL("b"), SLICE_NULL}};
@@ -111,7 +111,7 @@ Test(plain, stdout_gets_one_json_line_for_each_record)
 
 Test(plain, a_stdout_that_takes_nothing_is_an_error)
 {
-    sink = sink_stdout_new();
+    (void)sink_stdout_new(NULL, &sink, NULL);
     set_events();
     (void)fflush(stdout);
     FILE *full = fopen("/dev/full", "w");

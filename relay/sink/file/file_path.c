@@ -1,0 +1,99 @@
+#include "sink/file/file_path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "sink/file/file.h"
+
+#define NOT_A_FILE "Name a file in file.path: no directory, link, pipe or device."
+
+char *file_path_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return x_strdup(".");
+    }
+    return x_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+Status file_path_failed(const char *path, const char *what, int code, Error *err)
+{
+    bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+    char room[128];
+    const char *why =
+        code == ELOOP ? "it is a symbolic link" : strerror_r(code, room, sizeof(room));
+    error_set(err, full ? CODE_FILE_DISK_FULL : CODE_FILE_UNWRITABLE, "cannot %s '%s': %s", what,
+              path, why);
+    switch (code) {
+    case ENOENT:
+    case ENOTDIR:
+        return error_hint(err, "Make the directory of file.path, or correct file.path.");
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return error_hint(err, "Let the relay's user write the directory of file.path and the file "
+                               "itself.");
+    case EISDIR:
+    case ELOOP:
+    case ENXIO:
+        return error_hint(err, NOT_A_FILE);
+    default:
+        return error_advise(err);
+    }
+}
+
+Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Error *err)
+{
+    char first = '{';
+    if (fstat(fd, ret_is) != 0) {
+        return file_path_failed(config->path, "look at", errno, err);
+    }
+    if (!S_ISREG(ret_is->st_mode)) {
+        error_set(err, CODE_FILE_UNWRITABLE, "'%s' is no regular file", config->path);
+        return error_hint(err, NOT_A_FILE);
+    }
+    if (ret_is->st_size > 0 && pread(fd, &first, 1, 0) != 1) {
+        return file_path_failed(config->path, "read", errno, err);
+    }
+    if (config->format == FILE_FORMAT_JSON && first != '{') {
+        error_set(err, CODE_FILE_FOREIGN,
+                  "'%s' is not a file of JSON lines: it does not begin with '{'", config->path);
+        return error_advise(err);
+    }
+    return OK;
+}
+
+/* The file that is there; *ret_there: whether there is one. */
+static Status path_check_file(const FileConfig *config, bool *ret_there, Error *err)
+{
+    int fd = open(config->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    *ret_there = fd >= 0 || errno != ENOENT;
+    if (fd < 0) {
+        return *ret_there ? file_path_failed(config->path, "open", errno, err) : OK;
+    }
+    struct stat is;
+    Status status = file_path_check(config, fd, &is, err);
+    close(fd);
+    return status;
+}
+
+Status sink_file_check(const PipelineConfig *pipeline, Error *err)
+{
+    const FileConfig *config = &pipeline->file;
+    AUTO_ERROR found = {0};
+    bool there = false;
+    Status status = path_check_file(config, &there, &found);
+    AUTO_TEXT directory = file_path_directory(config->path);
+    /* Also beside a file that can be written: rotation makes another one. */
+    if (status == OK && access(directory, W_OK | X_OK) != 0) {
+        status = file_path_failed(config->path, there ? "rotate" : "make", errno, &found);
+    }
+    if (status != OK) {
+        error_set_as(err, ERROR_FATAL, EXIT_CONFIG, found.code, "%s", error_message(&found));
+        return error_hint(err, "%s", error_remedy(&found));
+    }
+    return OK;
+}

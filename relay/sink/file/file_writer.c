@@ -1,0 +1,316 @@
+#include "sink/file/file_writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "sink/file/file_path.h"
+
+enum {
+    FILE_MODE = 0640,
+    CHUNK_BYTES = 64 * 1024,
+    TAIL_BYTES = 64 * 1024 * 1024, /* looked at for what a power loss left: more than one group */
+    ATTEMPT_NAMES = 1000,          /* of a rotated file: a microsecond each */
+};
+
+static const FileCalls SYSTEM = {
+    .write = pwrite, .flush = fdatasync, .cut = ftruncate, .rename = rename};
+
+void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *config)
+{
+    *w = (FileWriter){.pipeline = pipeline,
+                      .config = config,
+                      .calls = &SYSTEM,
+                      .directory = file_path_directory(config->path),
+                      .fd = -1};
+}
+
+void file_writer_close(FileWriter *w)
+{
+    if (w->fd < 0) {
+        return;
+    }
+    if (w->dirty && w->calls->cut(w->fd, w->size) == 0) {
+        w->dirty = false;
+    }
+    close(w->fd);
+    w->fd = -1;
+    w->known = w->dirty; /* whoever writes it meanwhile may leave it as long as it was */
+}
+
+void file_writer_release(FileWriter *w)
+{
+    file_writer_close(w);
+    free(w->directory);
+    w->directory = NULL;
+}
+
+static Status writer_failed(const FileWriter *w, const char *what, Error *err)
+{
+    return file_path_failed(w->config->path, what, errno, err);
+}
+
+/* A name in the directory is on the disk only once the directory is. */
+static Status writer_flush_directory(const FileWriter *w, Error *err)
+{
+    int fd = open(w->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return writer_failed(w, "open the directory of", err);
+    }
+    int failed = w->calls->flush(fd);
+    int code = errno;
+    close(fd);
+    errno = code;
+    bool cannot = failed != 0 && code == EINVAL; /* some file systems have nothing to flush */
+    return failed == 0 || cannot ? OK : writer_failed(w, "flush the directory of", err);
+}
+
+/* How much of [from, size) is whole lines; -1: could not be read. */
+static int64_t writer_whole(const FileWriter *w, int64_t from, int64_t size, bool *ret_found)
+{
+    char *chunk = x_malloc(CHUNK_BYTES);
+    int64_t whole = from;
+    bool zero = false;
+    *ret_found = false;
+    for (int64_t at = from; at < size && !zero;) {
+        ssize_t length = pread(w->fd, chunk, CHUNK_BYTES, at);
+        if (length <= 0) {
+            whole = length < 0 ? -1 : whole;
+            break;
+        }
+        const char *nul =
+            w->config->format == FILE_FORMAT_JSON ? memchr(chunk, '\0', (size_t)length) : NULL;
+        size_t good = nul != NULL ? (size_t)(nul - chunk) : (size_t)length;
+        const char *last = memrchr(chunk, '\n', good);
+        if (last != NULL) {
+            *ret_found = true;
+            whole = at + (last - chunk) + 1;
+        }
+        zero = nul != NULL;
+        at += length;
+    }
+    free(chunk);
+    return whole;
+}
+
+/* Cuts off what was broken off when the file was written last. */
+static Status writer_mend(FileWriter *w, int64_t size, Error *err)
+{
+    int64_t from = size > TAIL_BYTES ? size - TAIL_BYTES : 0;
+    bool found;
+    int64_t whole = writer_whole(w, from, size, &found);
+    if (!found && from > 0 && whole >= 0) { /* a very long line */
+        whole = writer_whole(w, 0, size, &found);
+    }
+    if (whole < 0) {
+        return writer_failed(w, "read", err);
+    }
+    if (whole < size) {
+        if (w->calls->cut(w->fd, whole) != 0) {
+            return writer_failed(w, "cut", err);
+        }
+        log_write(LOG_WARN, w->pipeline, CODE_FILE_TORN_LINE,
+                  LOG_FIELDS(log_text("path", w->config->path), log_number("bytes", size - whole)),
+                  "the file ended within an event that was never acknowledged; cut that off");
+    }
+    w->size = whole;
+    return OK;
+}
+
+static int64_t writer_period(const FileWriter *w, int64_t wall_us)
+{
+    int64_t interval_us = w->config->rotate_interval_ms * 1000;
+    return interval_us > 0 ? wall_us / interval_us : 0;
+}
+
+/* The file is open and locked: what is in it? */
+static Status writer_begin(FileWriter *w, Error *err)
+{
+    struct stat is;
+    if (file_path_check(w->config, w->fd, &is, err) != OK) {
+        return FAILED;
+    }
+    bool same = w->known && is.st_dev == w->device && is.st_ino == w->inode;
+    if (same && w->dirty && is.st_size >= w->size) { /* after a write or a flush that failed */
+        if (w->calls->cut(w->fd, w->size) != 0) {
+            return writer_failed(w, "cut", err);
+        }
+    } else if (writer_mend(w, is.st_size, err) != OK) {
+        return FAILED;
+    }
+    w->dirty = false;
+    w->known = true;
+    w->device = is.st_dev;
+    w->inode = is.st_ino;
+    int64_t written_us = (int64_t)is.st_mtim.tv_sec * 1000000 + is.st_mtim.tv_nsec / 1000;
+    w->period = writer_period(w, written_us);
+    if (w->calls->flush(w->fd) != 0) { /* lines that a killed relay had written */
+        w->known = false;
+        return writer_failed(w, "flush", err);
+    }
+    return writer_flush_directory(w, err);
+}
+
+static Status writer_open(FileWriter *w, Error *err)
+{
+    w->fd = open(w->config->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+                 FILE_MODE);
+    if (w->fd < 0) {
+        return writer_failed(w, "open", err);
+    }
+    Status status = OK;
+    if (flock(w->fd, LOCK_EX | LOCK_NB) != 0) {
+        error_set(err, CODE_FILE_LOCKED, "another process, or another pipeline, writes '%s'",
+                  w->config->path);
+        status = error_advise(err);
+    } else {
+        status = writer_begin(w, err);
+    }
+    if (status != OK) {
+        close(w->fd);
+        w->fd = -1;
+    }
+    return status;
+}
+
+static void writer_say_changed(const FileWriter *w, const char *how)
+{
+    log_write(LOG_WARN, w->pipeline, CODE_FILE_REPLACED,
+              LOG_FIELDS(log_text("path", w->config->path)), "the file was %s; opening it anew",
+              how);
+}
+
+/* Whether the open file is still the one that the path leads to, and as we left it. */
+static bool writer_is_ours(FileWriter *w)
+{
+    struct stat open_one;
+    struct stat named;
+    if (fstat(w->fd, &open_one) != 0 || lstat(w->config->path, &named) != 0 ||
+        named.st_dev != open_one.st_dev || named.st_ino != open_one.st_ino) {
+        writer_say_changed(w, "removed or replaced");
+        return false;
+    }
+    bool as_left = w->dirty ? open_one.st_size >= w->size : open_one.st_size == w->size;
+    if (!as_left) {
+        writer_say_changed(w, "written to or cut by another program");
+        w->known = false;
+    }
+    return as_left;
+}
+
+/* The file is open, and ends with its last safe line. */
+static Status writer_ready(FileWriter *w, Error *err)
+{
+    if (w->fd >= 0 && !writer_is_ours(w)) {
+        w->dirty = false;
+        file_writer_close(w);
+    }
+    if (w->fd >= 0 && w->dirty) {
+        if (w->calls->cut(w->fd, w->size) != 0) {
+            return writer_failed(w, "cut", err);
+        }
+        w->dirty = false;
+    }
+    return w->fd >= 0 ? OK : writer_open(w, err);
+}
+
+static bool writer_is_due(const FileWriter *w, size_t more, int64_t now_us)
+{
+    bool large = w->config->rotate_bytes > 0 && w->size + (int64_t)more > w->config->rotate_bytes &&
+                 more > 0;
+    bool old = writer_period(w, now_us) > w->period;
+    return w->size > 0 && (large || old);
+}
+
+int64_t file_writer_due_us(const FileWriter *w)
+{
+    int64_t interval_us = w->config->rotate_interval_ms * 1000;
+    return interval_us > 0 && w->size > 0 ? (w->period + 1) * interval_us : 0;
+}
+
+/* A name that no file has; freed by the caller. NULL: none. */
+static char *writer_new_name(const FileWriter *w, int64_t now_us)
+{
+    for (int i = 0; i < ATTEMPT_NAMES; i++, now_us++) {
+        time_t seconds = (time_t)(now_us / 1000000);
+        struct tm utc;
+        char stamp[32] = "";
+        gmtime_r(&seconds, &utc);
+        (void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &utc);
+        char *name = x_format("%s.%s.%06dZ", w->config->path, stamp, (int)(now_us % 1000000));
+        struct stat there;
+        if (lstat(name, &there) != 0 && errno == ENOENT) {
+            return name;
+        }
+        free(name);
+    }
+    errno = EEXIST;
+    return NULL;
+}
+
+static Status writer_rotate(FileWriter *w, int64_t now_us, Error *err)
+{
+    AUTO_TEXT name = writer_new_name(w, now_us);
+    if (name == NULL || w->calls->rename(w->config->path, name) != 0) {
+        return writer_failed(w, "rename", err);
+    }
+    log_write(LOG_INFO, w->pipeline, CODE_FILE_ROTATED,
+              LOG_FIELDS(log_text("path", name), log_number("bytes", w->size)),
+              "rotated the file; a new one begins");
+    close(w->fd);
+    w->fd = -1;
+    w->known = false;
+    w->size = 0;
+    return writer_open(w, err);
+}
+
+static Status writer_append(FileWriter *w, Slice lines, Error *err)
+{
+    w->dirty = true;
+    for (size_t done = 0; done < lines.length;) {
+        ssize_t wrote = w->calls->write(w->fd, lines.data + done, lines.length - done,
+                                        (off_t)(w->size + (int64_t)done));
+        if (wrote > 0) {
+            done += (size_t)wrote;
+        } else if (wrote == 0 || errno != EINTR) {
+            errno = wrote == 0 ? ENOSPC : errno;
+            writer_failed(w, "write", err);
+            if (w->calls->cut(w->fd, w->size) == 0) { /* no reader shall meet half a line */
+                w->dirty = false;
+            }
+            return FAILED;
+        }
+    }
+    if (w->calls->flush(w->fd) != 0) {
+        writer_failed(w, "flush", err);
+        int fd = w->fd; /* closed as it is: the next attempt cuts, behind a new descriptor */
+        w->fd = -1;
+        close(fd);
+        return FAILED;
+    }
+    w->size += (int64_t)lines.length;
+    w->dirty = false;
+    return OK;
+}
+
+Status file_writer_write(FileWriter *w, Slice lines, int64_t now_us, Error *err)
+{
+    if (writer_ready(w, err) != OK ||
+        (writer_is_due(w, lines.length, now_us) && writer_rotate(w, now_us, err) != OK)) {
+        return FAILED;
+    }
+    if (lines.length == 0) {
+        return OK;
+    }
+    if (w->size == 0) {
+        w->period = writer_period(w, now_us);
+    }
+    return writer_append(w, lines, err);
+}

@@ -1,0 +1,32 @@
+"""A small file system, for what happens when it is full."""
+
+import os
+import subprocess
+
+import pytest
+
+
+class Disk:
+    """A small file system, and a file that takes what is left of it."""
+
+    def __init__(self, path, megabytes):
+        self.path = path
+        os.makedirs(path)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "outboxd-test", path], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        if mounted.returncode:
+            pytest.skip("may not mount a file system here")
+        self.filler = os.path.join(path, "filler")
+
+    def fill(self, leave=0):
+        """Takes all but `leave` bytes."""
+        with open(self.filler, "ab") as f:
+            free = os.statvfs(self.path)
+            os.posix_fallocate(f.fileno(), 0, max(1, free.f_bavail * free.f_frsize - leave + os.fstat(f.fileno()).st_size))
+
+    def empty(self):
+        if os.path.exists(self.filler):
+            os.unlink(self.filler)
+
+    def remove(self):
+        subprocess.run(["umount", "-l", self.path], check=True)
