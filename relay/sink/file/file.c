@@ -112,7 +112,7 @@ static void file_settle(FileSink *file, Group *group, const Error *err)
 static void file_take_back(FileSink *file, Group *group)
 {
     AUTO_ERROR purged = {0};
-    error_set(&purged, CODE_SINK_PURGED, "taken back before it was written");
+    error_set(&purged, CODE_SINK_PURGED, "withdrawn before it was written");
     file_settle(file, group, &purged);
 }
 

@@ -183,7 +183,7 @@ static Status writer_open(FileWriter *w, Error *err)
 static void writer_say_changed(const FileWriter *w, const char *how)
 {
     log_write(LOG_WARN, w->pipeline, CODE_FILE_REPLACED,
-              LOG_FIELDS(log_text("path", w->config->path)), "the file was %s; opening it anew",
+              LOG_FIELDS(log_text("path", w->config->path)), "the file was %s; opening it again",
               how);
 }
 
