@@ -134,7 +134,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     if (!assembler_next(assembler)) {
         return OK;
     }
-    const Schema *schema = assembler->relations.event_schema;
+    const Schema *schema = assembler->relations.table->schema;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
     AUTO_ERROR unreadable = {0};

@@ -134,14 +134,14 @@ static void relation_use(Relation *relation, const Relations *relations, size_t 
     int targets = (int)relation->schema->count;
     for (int target = 0; target < targets; target++) {
         if (column->name.length == 0 || relation_has(relation, target) ||
-            !slice_equal(column->name, slice_of(relations->event_schema->columns[target].name))) {
+            !slice_equal(column->name, slice_of(relations->table->schema->columns[target].name))) {
             continue;
         }
         relation->uses[relation->use_count++] = (ColumnUse){
             .column = number,
             .target = target,
             .conversion = column_conversion(relations_base_type(relations, column->type),
-                                            relations->event_schema->columns[target].class)};
+                                            relations->table->schema->columns[target].class)};
     }
     for (size_t i = first; i < relation->use_count; i++) {
         relation->uses[i].shared = relation->use_count - first > 1;
@@ -178,12 +178,12 @@ static bool relations_own(const Relations *relations, const PgOutputRelation *me
 
 static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
 {
-    const Schema *schema = relations->event_schema;
+    const Schema *schema = relations->table->schema;
     Relation *relation = x_calloc(1, sizeof(*relation) + schema->count * sizeof(relation->uses[0]));
     relation->id = message->id;
     relation->schema = schema;
     relation->column_count = message->columns;
-    relation->event_bytes_max = relations->pipeline->limits.event_bytes;
+    relation->event_bytes_max = relations->table->config->limits.event_bytes;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
     relation->published = relation->column_count;
     for (size_t i = 0; i < message->columns; i++) {
@@ -191,7 +191,7 @@ static Relation *relation_new(const Relations *relations, const PgOutputRelation
         relation_use(relation, relations, i, &column);
         if (column.name.length > 0 &&
             slice_equal(column.name,
-                        slice_of(relations->pipeline->outbox.columns[FIELD_PUBLISHED_AT]))) {
+                        slice_of(relations->table->config->outbox.columns[FIELD_PUBLISHED_AT]))) {
             relation->published = i;
         }
     }
@@ -210,12 +210,12 @@ typedef struct NeededColumn {
 static const char *needed_name(const Relations *relations, EventField field)
 {
     bool absent = (relations->absent & TABLE_COLUMN(field)) != 0;
-    return absent ? "" : column_name(relations->pipeline, field);
+    return absent ? "" : column_name(relations->table->config, field);
 }
 
 static void relations_needed(const Relations *relations, NeededColumn ret_needed[NEEDED_COLUMNS])
 {
-    const PipelineConfig *pipeline = relations->pipeline;
+    const PipelineConfig *pipeline = relations->table->config;
     const char *payload = needed_name(relations, FIELD_PAYLOAD);
     bool bytes_alone = *payload == '\0';
     bool keep = pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
@@ -257,9 +257,9 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
 /* A column that is used and not sent: it may have become a generated one. */
 static bool relations_miss_column(const Relations *relations, const PgOutputRelation *message)
 {
-    int targets = (int)relations->event_schema->count;
+    int targets = (int)relations->table->schema->count;
     for (int target = 0; target < targets; target++) {
-        Slice name = slice_of(relations->event_schema->columns[target].name);
+        Slice name = slice_of(relations->table->schema->columns[target].name);
         if (name.length > 0 && !message_has(message, name)) {
             return true;
         }
@@ -292,7 +292,7 @@ static Status relation_check_generated(const Relations *relations, const Relatio
 {
     int targets = (int)relation->schema->count;
     for (int target = 0; target < targets; target++) {
-        const char *column = relations->event_schema->columns[target].name;
+        const char *column = relations->table->schema->columns[target].name;
         if (slice_of(column).length == 0 || relation_has(relation, target) ||
             !tree_generates(&relations->tree, column)) {
             continue;
@@ -300,12 +300,12 @@ static Status relation_check_generated(const Relations *relations, const Relatio
         error_set_as(
             err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_GENERATED,
             "column '%s' of table '%s' is generated, and the server does not send its value",
-            column, relations->pipeline->outbox.table);
+            column, relations->table->config->outbox.table);
         return error_hint(err,
                           "Fill the column by a trigger or a default instead, name another one in "
                           "the configuration, or use capture = \"poll\"; with PostgreSQL 18: ALTER "
                           "PUBLICATION %s SET (publish_generated_columns = stored);",
-                          relations->pipeline->wal.publication);
+                          relations->table->config->wal.publication);
     }
     return OK;
 }
@@ -313,7 +313,7 @@ static Status relation_check_generated(const Relations *relations, const Relatio
 /* The log stays what it is, also when the table is mended. */
 static const char *relation_way_out(const Relations *relations)
 {
-    return relations->pipeline->outbox.on_publish == ON_PUBLISH_KEEP
+    return relations->table->config->outbox.on_publish == ON_PUBLISH_KEEP
                ? "`outboxd run --new-slot` skips this part of the WAL, creates the slot again and "
                  "publishes the rows of the table from its beginning."
                : "`outboxd run --new-slot` skips this part of the WAL, creates the slot again and "
@@ -337,7 +337,7 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         }
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_MISSING,
                      "table '%s' has no column '%s' at this position of the WAL",
-                     relations->pipeline->outbox.table, needed[i].column);
+                     relations->table->config->outbox.table, needed[i].column);
         return error_hint(err,
                           "If it was renamed, set columns.%s to its new name; \"\" continues "
                           "without it. If the table has the column again: %s",

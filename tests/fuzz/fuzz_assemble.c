@@ -17,7 +17,7 @@ enum { OUTBOX = 16400, HAS_MESSAGES = 1, KEEPS_ROWS = 2, HAS_EXTRA = 4, HAS_CONV
 
 typedef struct Stream {
     PipelineConfig pipeline;
-    Schema *schema;
+    OutboxTable table;
     Assembler assembler;
     uint64_t last_lsn; /* of the last event of this stream */
     uint64_t last_ordinal;
@@ -37,10 +37,10 @@ static void stream_begin(Stream *stream, uint8_t how)
     if ((how & HAS_CONVERTED) != 0) {
         stream->pipeline.outbox.columns[FIELD_PAYLOAD] = GIVEN("");
     }
-    stream->schema = schema_of_outbox(&stream->pipeline);
+    stream->table =
+        (OutboxTable){.config = &stream->pipeline, .schema = schema_of_outbox(&stream->pipeline)};
     stream->assembler = (Assembler){.pipeline = &stream->pipeline,
-                                    .relations = {.pipeline = &stream->pipeline,
-                                                  .event_schema = stream->schema,
+                                    .relations = {.table = &stream->table,
                                                   .table_oid = OUTBOX,
                                                   .schema = x_strdup("outbox"),
                                                   .name = x_strdup("event")}};
@@ -117,6 +117,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     stream_finish(&stream);
     assembler_release(&stream.assembler);
-    schema_free(&stream.schema);
+    schema_free(&stream.table.schema);
     return 0;
 }

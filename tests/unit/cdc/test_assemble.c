@@ -14,6 +14,7 @@
 enum { OUTBOX = 16400, OTHER_TABLE = 16500 };
 
 static PipelineConfig pipeline;
+static OutboxTable table;
 static Assembler assembler;
 static Batch *batch; /* the last that was finished */
 static Text bytes;
@@ -28,9 +29,9 @@ static void begin(void)
     pipeline.wal.messages = true;
     pipeline.outbox.header_columns.items = header_columns;
     pipeline.outbox.header_columns.count = 1;
+    table = (OutboxTable){.config = &pipeline, .schema = given_schema_of(&pipeline)};
     assembler = (Assembler){.pipeline = &pipeline,
-                            .relations = {.pipeline = &pipeline,
-                                          .event_schema = given_schema_of(&pipeline),
+                            .relations = {.table = &table,
                                           .table_oid = OUTBOX,
                                           .schema = x_strdup("outbox"),
                                           .name = x_strdup("event")}};

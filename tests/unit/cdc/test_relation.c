@@ -27,6 +27,7 @@ enum {
 };
 
 static PipelineConfig pipeline;
+static OutboxTable table;
 static Relations relations;
 static Batch *batch;
 static Text bytes; /* of the last message */
@@ -38,7 +39,8 @@ static void begin(void)
     pipeline = given_pipeline();
     pipeline.outbox.header_columns.items = header_columns;
     pipeline.outbox.header_columns.count = 2;
-    relations = (Relations){.pipeline = &pipeline,
+    table = (OutboxTable){.config = &pipeline};
+    relations = (Relations){.table = &table,
                             .table_oid = OUTBOX,
                             .schema = x_strdup("outbox"),
                             .name = x_strdup("event")};
@@ -70,7 +72,7 @@ static Status put(uint32_t id, const char *schema, const char *name, const Build
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
     cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
-    relations.event_schema = given_schema_of(&pipeline);
+    table.schema = given_schema_of(&pipeline);
     return relations_put(&relations, &message.relation, &err);
 }
 
@@ -515,7 +517,7 @@ static bool must_ask(uint32_t id, const char *name, const BuildColumn *columns, 
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
     cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
-    relations.event_schema = given_schema_of(&pipeline);
+    table.schema = given_schema_of(&pipeline);
     return relations_must_ask(&relations, &message.relation);
 }
 

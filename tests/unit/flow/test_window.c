@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "flow/window.h"
+#include "stub/given_schema.h"
 
 static Window window;
 static Topic topic;
@@ -28,7 +29,7 @@ static Batch *given_batch(int64_t first, size_t count)
 {
     Batch *batch = batch_new();
     for (size_t i = 0; i < count; i++) {
-        batch_add(batch, 0)->seq = first + (int64_t)i;
+        batch_add(batch, given_schema(0))->seq = first + (int64_t)i;
     }
     batch->bytes = count * 100;
     window_open(&window, batch, true);
@@ -68,7 +69,7 @@ Test(window, a_batch_that_comes_too_late_is_not_sent)
 {
     given_batch(1, 1);
     Batch *late = batch_new();
-    batch_add(late, 0)->seq = 2;
+    batch_add(late, given_schema(0))->seq = 2;
     window_open(&window, late, false);
     cr_assert_null(window_next(&window));
     cr_assert_eq(window.acker.batches, 2);
