@@ -76,6 +76,13 @@ typedef struct EventRow {
 /** Hash of an event id, never 0: where a row is remembered by it. */
 uint64_t event_id_hash(Slice event_id);
 
+/** Whether a column, which the schema has, is neither NULL nor unknown. */
+static inline bool event_has_value(const Event *event, size_t column)
+{
+    const char *data = event->row[column].data;
+    return data != NULL && data != SCHEMA_UNSENT;
+}
+
 /** The value of a column; the null slice, too, for SCHEMA_NONE and for what was not sent. */
 static inline Slice event_value(const Event *event, size_t column)
 {
@@ -83,8 +90,7 @@ static inline Slice event_value(const Event *event, size_t column)
         return SLICE_NULL;
     }
     assert(column < event->schema->count);
-    Slice value = event->row[column];
-    return slice_is_unsent(value) ? SLICE_NULL : value;
+    return event_has_value(event, column) ? event->row[column] : SLICE_NULL;
 }
 
 /** The value of a field, from whichever column of the row. */

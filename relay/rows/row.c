@@ -79,13 +79,19 @@ static void row_fill(ByteReader *reader, bool of_table, Event *event)
     event->seq = is_null ? EVENT_NO_SEQ : event->seq;
     int64_t since_2000 = read_int64_field(reader, &is_null);
     event->occurred_at_us = is_null ? EVENT_NO_TIME : row_time_us(since_2000);
-    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (of_table || OUTBOX_COLUMNS[field].in_message) {
+    if (of_table) {
+        for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
             event->row[field] = read_field(reader);
         }
+        for (size_t i = FIELD_COUNT; i < event->schema->count; i++) {
+            event->row[i] = read_field(reader);
+        }
+        return;
     }
-    for (size_t i = FIELD_COUNT; of_table && i < event->schema->count; i++) {
-        event->row[i] = read_field(reader);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        if (OUTBOX_COLUMNS[field].in_message) {
+            event->row[field] = read_field(reader);
+        }
     }
 }
 
