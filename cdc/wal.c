@@ -267,6 +267,9 @@ static void wal_on_news(WalSource *wal, WalNews news)
     case NEWS_ANSWERED:
         stream_go_on(wal);
         break;
+    case NEWS_NOTED:
+        wal_rotation_look_between(wal);
+        break;
     case NEWS_TURNED:
         if (wal->state == WAL_FILLING) {
             fill_next(wal);

@@ -108,8 +108,7 @@ typedef struct Save {
 
 /* The position row, and what is to be written there. */
 typedef struct PositionRow {
-    char ctid[24];             /* where it is now */
-    bool stored;               /* by the write that is under way */
+    char ctid[24];             /* where it is now; "": the write that is under way has not told */
     STAILQ_HEAD(, Save) saves; /* the first is under way, or waits for its turn */
 } PositionRow;
 
@@ -128,6 +127,7 @@ typedef enum WalJob {
 typedef enum WalNews {
     NEWS_SETTLED,  /* something that a stop may wait for is over */
     NEWS_ANSWERED, /* what was asked about the message that is held is known */
+    NEWS_NOTED,    /* outbox.publisher has told, and knows of us */
     NEWS_TURNED,   /* marks go to another table */
     NEWS_SCOUTED,  /* what the log will bring is known */
     NEWS_COMPARED, /* ... and what of the table it will not bring */
@@ -186,10 +186,9 @@ typedef struct Rotation {
     uint32_t filled;  /* table that WalSource.filled is about */
     size_t wanted;    /* marks are to go to this one ... */
     bool switching;   /* ... once everything before is marked */
-    void (*go_on)(WalSource *wal); /* once outbox.publisher has told */
-    size_t reading;                /* whose tree, or lock, is asked for */
-    bool replaced;                 /* the log told of another table that has the name now */
-    bool continuous;               /* the log has every row of the old one and the new one */
+    size_t reading;   /* whose tree, or lock, is asked for */
+    bool replaced;    /* the log told of another table that has the name now */
+    bool continuous;  /* the log has every row of the old one and the new one */
     uint64_t barrier; /* what the old ones had in the log before the swap ends before it */
     bool counting;
     int64_t unpublished; /* in the old table; -1: not told */
@@ -429,9 +428,9 @@ void stream_advance_idle(WalSource *wal);
 void stream_release(WalSource *wal);
 
 /* wal_publisher.c */
-/** Notes in outbox.publisher that this table is read, and looks for those of before; then done().
+/** Notes in outbox.publisher that this table is read, and looks for those of before: NEWS_NOTED.
  * False: there is nothing to be asked. */
-bool wal_publisher_begin(WalSource *wal, void (*done)(WalSource *wal));
+bool wal_publisher_begin(WalSource *wal);
 /** An old table is finished. False: nothing was sent, and done is not called. */
 bool wal_publisher_forget(WalSource *wal, uint32_t table_oid,
                           void (*done)(void *arg, const Error *err));
@@ -450,6 +449,8 @@ void wal_rotation_release(WalSource *wal);
 /** The facts are there. When the position was reached with another table than the one that has the
  * name now: finds the tables between, takes their locks. Then opens the walsender. */
 void wal_rotation_begin(WalSource *wal);
+/** What outbox.publisher tells is known: goes on with that. */
+void wal_rotation_look_between(WalSource *wal);
 
 /* wal_scout.c */
 /** Reads what the tree is in the snapshot of the filling, and where the log ended. */

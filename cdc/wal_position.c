@@ -44,7 +44,7 @@ static void on_saved(void *arg, const Error *err)
     }
     STAILQ_REMOVE_HEAD(&wal->row.saves, next);
     AUTO_ERROR refused = {0};
-    if (err == NULL && !wal->row.stored) {
+    if (err == NULL && wal->row.ctid[0] == '\0') {
         position_set_refused(wal, save, &refused);
         err = &refused;
     }
@@ -64,8 +64,7 @@ static void on_saved(void *arg, const Error *err)
 static void on_save_result(void *arg, const PGresult *result)
 {
     PositionRow *row = &((WalSource *)arg)->row;
-    row->stored = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
-    if (row->stored) {
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         snprintf(row->ctid, sizeof(row->ctid), "%s", pg_needed(result, 0, 0));
     }
 }
@@ -76,7 +75,7 @@ void position_run(void *arg)
     if (!position_is_saving(wal)) {
         return;
     }
-    wal->row.stored = false;
+    wal->row.ctid[0] = '\0';
     history_write_sent(wal->history);
     claim_ask(wal->claim, &(PgQuery){.step = "store position",
                                      .sql = STAILQ_FIRST(&wal->row.saves)->sql,

@@ -41,7 +41,7 @@ static void on_noted(void *arg, const Error *err)
         claim_lose(wal->claim, err);
         return;
     }
-    wal->rotation.go_on(wal);
+    wal_tell(wal, NEWS_NOTED);
 }
 
 /* Tables of before are looked for where rows are read from the table: what lies behind a position
@@ -96,16 +96,15 @@ static void on_rights_done(void *arg, const Error *err)
         return;
     }
     if (wal->rotation.publisher == NULL) {
-        wal->rotation.go_on(wal);
+        wal_tell(wal, NEWS_NOTED);
     } else {
         publisher_note(wal);
     }
 }
 
-bool wal_publisher_begin(WalSource *wal, void (*done)(WalSource *wal))
+bool wal_publisher_begin(WalSource *wal)
 {
     Rotation *rotation = &wal->rotation;
-    rotation->go_on = done;
     free(rotation->publisher);
     rotation->publisher = NULL;
     if (*claim_look(wal->claim)->publisher == '\0' || claim_is_shared(wal->claim)) {

@@ -220,7 +220,7 @@ static void on_tables_done(void *arg, const Error *err)
     rotation_ask_trees(wal);
 }
 
-static void rotation_look_between(WalSource *wal)
+void wal_rotation_look_between(WalSource *wal)
 {
     const SlotFacts *facts = &wal->facts;
     const OldTables *found = &wal->rotation.found;
@@ -246,8 +246,8 @@ void wal_rotation_begin(WalSource *wal)
 {
     rotation_clear(&wal->rotation);
     error_clear(&wal->rotation.error);
-    if (!wal_publisher_begin(wal, rotation_look_between)) {
-        rotation_look_between(wal);
+    if (!wal_publisher_begin(wal)) {
+        wal_rotation_look_between(wal);
     }
 }
 

@@ -332,7 +332,7 @@ def test_a_slot_that_nobody_reads_is_said_of_a_pipeline_that_polls(setup, ground
     """wal -> poll, and the slot was forgotten (trial 1.25)."""
     ground.server.execute("SELECT pg_create_logical_replication_slot('outboxd_orders', 'pgoutput')", dbname=ground.name)
     one = setup("poll", {}).start()
-    one.wait_log(r"code=SLOT_LEFT_OVER .*holds back .* of WAL.*SELECT pg_drop_replication_slot\('outboxd_orders'\);")
+    one.wait_log(r"code=SLOT_LEFT_OVER .*retains .* of WAL.*SELECT pg_drop_replication_slot\('outboxd_orders'\);")
     text = outboxd("check", "-c", one.config_path, expect=0).stdout
     assert "remedy: SELECT pg_drop_replication_slot('outboxd_orders');" in text
     assert one.ready()[0], "a warning stops nothing"

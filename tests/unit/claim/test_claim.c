@@ -294,7 +294,7 @@ Test(claim, stands_by_with_the_name_of_the_holder_looks_again_and_takes_over)
 {
     rig.lock_taken = true;
     begin(false);
-    RIG_WAIT(rig.standby == 2); /* tried again on the timer */
+    RIG_WAIT(rig.standby >= 2); /* tried again on the timer */
     cr_assert_str_eq(rig.holder, "shop/orders, pid 4242 on web-1 (from 10.0.0.9 port 41000, "
                                  "PostgreSQL backend 77)");
     text_clear(&rig.asked);
@@ -308,7 +308,7 @@ Test(claim, a_reader_that_looks_itself_is_asked_for_no_second_look)
     rig.reader.looks_itself = true;
     rig.lock_taken = true;
     begin(false);
-    RIG_WAIT(rig.standby == 1);
+    RIG_WAIT(rig.standby >= 1);
     text_clear(&rig.asked);
     rig.lock_taken = false;
     RIG_WAIT(rig.held == 1);
@@ -319,7 +319,7 @@ Test(claim, another_table_under_the_name_is_found_before_the_lock_counts)
 {
     rig.lock_taken = true;
     begin(false);
-    RIG_WAIT(rig.standby == 1);
+    RIG_WAIT(rig.standby >= 1);
     rig.table_oid = "4243";
     rig.lock_taken = false;
     RIG_WAIT(rig.lost == 1);
@@ -393,7 +393,7 @@ Test(claim, what_waits_is_forgotten_with_the_connection)
     claim_start(rig.claim, 0);
     RIG_WAIT(rig.held == 2);
     claim_ping(rig.claim);
-    RIG_WAIT(rig.pinged == 1);
+    RIG_WAIT(rig.pinged >= 1);
     cr_assert_str_eq(text_string(&rig.asked), "look lock ping ");
     cr_assert_not(rig.jobs[1].waits || rig.jobs[2].waits);
 }
