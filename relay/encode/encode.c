@@ -24,7 +24,7 @@
 #include "encode/row_headers.h"
 
 enum {
-    HEADERS_OF_ROWS = 3, /* room for those beside the envelope's, before the list grows */
+    HEADERS_EXPECTED = 16,
     STYLE_CONSTANTS = 2, /* ce_specversion and ce_source */
     STYLE_POSITIONS = 3, /* outboxd_seq, outboxd_lsn, outboxd_ordinal */
     STYLE_HEADERS_MAX = FIELD_COUNT + STYLE_CONSTANTS,
@@ -37,14 +37,13 @@ typedef struct StyleHeader {
     int rank;
     Slice name;
     EventField field; /* FIELD_COUNT: none, it is constant */
-    size_t column;    /* of the row; SCHEMA_NONE: the value is not as it stands there */
+    size_t column;    /* of the row; SCHEMA_NONE */
     Slice constant;
 } StyleHeader;
 
 typedef struct StyleEncoder {
     Encoder encoder; /* first */
     const PipelineConfig *pipeline;
-    size_t column_count;                    /* of the schema */
     StyleHeader headers[STYLE_HEADERS_MAX]; /* by rank */
     size_t header_count;
     Slice names[STYLE_HEADERS_MAX + STYLE_POSITIONS]; /* of them, and of the position */
@@ -86,39 +85,19 @@ static Slice content_type(const StyleEncoder *style, const Event *event)
                                                              : SLICE_LITERAL("application/json");
 }
 
-/* Of a header whose value does not stand in a column. */
-static Slice style_made_value(const StyleEncoder *style, const StyleHeader *header,
-                              const Event *event, Arena *arena)
+static Slice style_value(const StyleEncoder *style, const StyleHeader *header, const Event *event,
+                         Arena *arena)
 {
     switch (header->field) {
+    case FIELD_COUNT:
+        return header->constant;
     case FIELD_OCCURRED_AT:
         return occurred_text(event, arena);
     case FIELD_CONTENT_TYPE:
         return content_type(style, event);
     default:
-        return header->constant;
+        return event_value(event, header->column);
     }
-}
-
-/* Of the envelope, for which there is room. Each event comes by here. */
-static void style_add_envelope(const StyleEncoder *style, const Event *event, HeaderList *list)
-{
-    assert(event->schema->count == style->column_count);
-    assert(list->capacity - list->count > style->header_count); /* a null is written, not kept */
-    RecordHeader *next = list->items + list->count;
-    const StyleHeader *end = style->headers + style->header_count;
-    for (const StyleHeader *header = style->headers; header < end; header++) {
-        if (header->column == SCHEMA_NONE) {
-            next->value = style_made_value(style, header, event, list->arena);
-        } else if (event_has_value(event, header->column)) {
-            next->value = event->row[header->column];
-        } else {
-            continue;
-        }
-        next->name = header->name;
-        next += !slice_is_null(next->value);
-    }
-    list->count = (size_t)(next - list->items);
 }
 
 /* Where the event stands: in the log, or, for a row that was read from the table, there. */
@@ -154,9 +133,11 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
     record->timestamp_ms = has_time ? event->occurred_at_us / 1000 : 0;
 
     HeaderList list;
-    headers_begin(&list, arena,
-                  style->header_count + HEADERS_OF_ROWS + pipeline->outbox.header_columns.count);
-    style_add_envelope(style, event, &list);
+    headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->outbox.header_columns.count);
+    for (size_t i = 0; i < style->header_count; i++) {
+        const StyleHeader *header = &style->headers[i];
+        headers_add_known(&list, header->name, style_value(style, header, event, arena));
+    }
     for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         Slice value = event_value(event, style->extras[i]);
         if ((style->shadowed_columns >> i & 1) != 0) {
@@ -191,12 +172,6 @@ static void style_add(StyleEncoder *style, StyleHeader header)
     style->headers[at] = header;
 }
 
-static size_t style_column(const Schema *schema, EventField field)
-{
-    bool made = field == FIELD_OCCURRED_AT || field == FIELD_CONTENT_TYPE;
-    return made ? SCHEMA_NONE : schema->field[field];
-}
-
 static void style_add_all(StyleEncoder *style, const Schema *schema, bool cloudevents)
 {
     for (EventField field = 0; field < FIELD_COUNT; field++) {
@@ -206,19 +181,17 @@ static void style_add_all(StyleEncoder *style, const Schema *schema, bool cloude
             style_add(style, (StyleHeader){.rank = header.rank,
                                            .name = slice_of(header.name),
                                            .field = field,
-                                           .column = style_column(schema, field)});
+                                           .column = schema->field[field]});
         }
     }
     if (cloudevents) {
         style_add(style, (StyleHeader){.rank = SPECVERSION_RANK,
                                        .name = SLICE_LITERAL("ce_specversion"),
                                        .field = FIELD_COUNT,
-                                       .column = SCHEMA_NONE,
                                        .constant = SLICE_LITERAL("1.0")});
         style_add(style, (StyleHeader){.rank = SOURCE_RANK,
                                        .name = SLICE_LITERAL("ce_source"),
                                        .field = FIELD_COUNT,
-                                       .column = SCHEMA_NONE,
                                        .constant = slice_of(style->pipeline->encode.source)});
     }
 }
@@ -248,7 +221,6 @@ Status encoder_new(const PipelineConfig *pipeline, const Schema *schema, Encoder
     StyleEncoder *style = x_calloc(1, sizeof(*style) + extras->count * sizeof(style->extras[0]));
     style->encoder = (Encoder){.encode = style_encode, .free = style_free};
     style->pipeline = pipeline;
-    style->column_count = schema->count;
     style_add_all(style, schema, pipeline->encode.headers == HEADERS_CLOUDEVENTS);
     style_reserve(style);
     style->payload = schema->field[FIELD_PAYLOAD];
