@@ -52,7 +52,7 @@ static void assembler_number(Assembler *assembler, Event *event)
     if (known_events_meet(&assembler->known, event->commit_lsn, event->ordinal)) {
         batch_settle(event, EVENT_PUBLISHED);
     } else if (assembler->parked != NULL &&
-               parked_has(assembler->parked, event->seq, event->field[FIELD_EVENT_ID])) {
+               parked_has(assembler->parked, event->seq, event->row[FIELD_EVENT_ID])) {
         batch_settle(event, EVENT_PARKED);
     }
 }
@@ -88,8 +88,8 @@ static Status assembler_insert(Assembler *assembler, const PgOutputChange *chang
     }
     if (event != NULL && event->seq == EVENT_NO_SEQ &&
         assembler->pipeline->outbox.on_publish != ON_PUBLISH_KEEP) {
-        batch->count--; /* it could not be marked: the watch says that it is not published */
-        batch->unsettled--;
+        batch_take_back(
+            batch); /* it could not be marked: the watch says that it is not published */
         event = NULL;
     }
     if (event != NULL) { /* else it was inserted as published; it has its ordinal all the same */
@@ -134,17 +134,17 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     if (!assembler_next(assembler)) {
         return OK;
     }
-    size_t extra_count = assembler->pipeline->outbox.header_columns.count;
+    const Schema *schema = assembler->relations.table->schema;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
     AUTO_ERROR unreadable = {0};
     Slice content = assembler_keep(assembler, message->content);
-    if (row_read_message(content, extra_count, assembler->pipeline->limits.event_bytes, batch,
-                         &event, &unreadable) != OK) {
-        event = batch_add(batch, extra_count);
+    if (row_read_message(content, schema, assembler->pipeline->limits.event_bytes, batch, &event,
+                         &unreadable) != OK) {
+        event = batch_add(batch, schema);
         event->malformed = true;
-        event->field[FIELD_PAYLOAD_BYTES] = content;
-        batch->bytes += content.length + sizeof(*event);
+        event->row[FIELD_PAYLOAD_BYTES] = content;
+        batch->bytes += content.length + event_bytes(event);
     }
     event->seq = EVENT_NO_SEQ;
     event->message = true;

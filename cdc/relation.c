@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/relation_internal.h"
+#include "config/columns.h"
 #include "flow/event.h"
 
 /* pg_type.dat */
@@ -45,32 +46,7 @@ void relations_release(Relations *relations)
     *relations = (Relations){0};
 }
 
-static const char *target_column(const PipelineConfig *pipeline, int target)
-{
-    const ColumnsConfig *c = &pipeline->outbox.columns;
-    const char *const names[FIELD_COUNT] = {
-        [FIELD_SEQ] = c->seq,
-        [FIELD_EVENT_ID] = c->event_id,
-        [FIELD_EVENT_TYPE] = c->event_type,
-        [FIELD_EVENT_VERSION] = c->event_version,
-        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
-        [FIELD_AGGREGATE_ID] = c->aggregate_id,
-        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
-        [FIELD_PAYLOAD] = c->payload,
-        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
-        [FIELD_CONTENT_TYPE] = c->content_type,
-        [FIELD_CORRELATION_ID] = c->correlation_id,
-        [FIELD_CAUSATION_ID] = c->causation_id,
-        [FIELD_TRACEPARENT] = c->traceparent,
-        [FIELD_HEADERS] = c->headers,
-        [FIELD_TOPIC] = c->topic,
-        [FIELD_OCCURRED_AT] = c->occurred_at,
-    };
-    return target < FIELD_COUNT ? names[target]
-                                : pipeline->outbox.header_columns.items[target - FIELD_COUNT];
-}
-
-static Conversion column_conversion(uint32_t type, int target)
+static Conversion column_conversion(uint32_t type, ColumnClass class)
 {
     switch (type) {
     case BOOL_OID:
@@ -81,7 +57,7 @@ static Conversion column_conversion(uint32_t type, int target)
     case CIDR_OID:
         return INET_TEXT;
     case BYTEA_OID:
-        return target == FIELD_PAYLOAD_BYTES ? BYTEA_BYTES : AS_SENT;
+        return class == COLUMN_BYTES ? BYTEA_BYTES : AS_SENT;
     default:
         return AS_SENT;
     }
@@ -155,16 +131,17 @@ static void relation_use(Relation *relation, const Relations *relations, size_t 
                          const PgOutputColumn *column)
 {
     size_t first = relation->use_count;
-    int targets = FIELD_COUNT + (int)relation->extra_count;
+    int targets = (int)relation->schema->count;
     for (int target = 0; target < targets; target++) {
         if (column->name.length == 0 || relation_has(relation, target) ||
-            !slice_equal(column->name, slice_of(target_column(relations->pipeline, target)))) {
+            !slice_equal(column->name, slice_of(relations->table->schema->columns[target].name))) {
             continue;
         }
         relation->uses[relation->use_count++] = (ColumnUse){
             .column = number,
             .target = target,
-            .conversion = column_conversion(relations_base_type(relations, column->type), target)};
+            .conversion = column_conversion(relations_base_type(relations, column->type),
+                                            relations->table->schema->columns[target].class)};
     }
     for (size_t i = first; i < relation->use_count; i++) {
         relation->uses[i].shared = relation->use_count - first > 1;
@@ -201,20 +178,20 @@ static bool relations_own(const Relations *relations, const PgOutputRelation *me
 
 static Relation *relation_new(const Relations *relations, const PgOutputRelation *message)
 {
-    size_t extra_count = relations->pipeline->outbox.header_columns.count;
-    Relation *relation =
-        x_calloc(1, sizeof(*relation) + (FIELD_COUNT + extra_count) * sizeof(relation->uses[0]));
+    const Schema *schema = relations->table->schema;
+    Relation *relation = x_calloc(1, sizeof(*relation) + schema->count * sizeof(relation->uses[0]));
     relation->id = message->id;
-    relation->extra_count = extra_count;
+    relation->schema = schema;
     relation->column_count = message->columns;
-    relation->event_bytes_max = relations->pipeline->limits.event_bytes;
+    relation->event_bytes_max = relations->table->config->limits.event_bytes;
     ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
     relation->published = relation->column_count;
     for (size_t i = 0; i < message->columns; i++) {
         PgOutputColumn column = pgoutput_column(&rest);
         relation_use(relation, relations, i, &column);
         if (column.name.length > 0 &&
-            slice_equal(column.name, slice_of(relations->pipeline->outbox.columns.published_at))) {
+            slice_equal(column.name,
+                        slice_of(relations->table->config->outbox.columns[FIELD_PUBLISHED_AT]))) {
             relation->published = i;
         }
     }
@@ -226,31 +203,30 @@ enum { NEEDED_COLUMNS = 7 };
 
 typedef struct NeededColumn {
     EventField field;
-    const char *option;
-    const char *column; /* "" or NULL: not needed */
+    const char *column; /* "": not needed */
 } NeededColumn;
 
 /* The name, or "" where the table has no such column and the pipeline does without. */
 static const char *needed_name(const Relations *relations, EventField field)
 {
     bool absent = (relations->absent & TABLE_COLUMN(field)) != 0;
-    return absent ? "" : target_column(relations->pipeline, (int)field);
+    return absent ? "" : column_name(relations->table->config, field);
 }
 
 static void relations_needed(const Relations *relations, NeededColumn ret_needed[NEEDED_COLUMNS])
 {
-    const ColumnsConfig *c = &relations->pipeline->outbox.columns;
+    const PipelineConfig *pipeline = relations->table->config;
     const char *payload = needed_name(relations, FIELD_PAYLOAD);
-    bool bytes_alone = slice_of(payload).length == 0;
-    bool keep = relations->pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
+    bool bytes_alone = *payload == '\0';
+    bool keep = pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     const NeededColumn needed[NEEDED_COLUMNS] = {
-        {FIELD_SEQ, "seq", keep ? "" : c->seq},
-        {FIELD_EVENT_ID, "event_id", c->event_id},
-        {FIELD_EVENT_TYPE, "event_type", c->event_type},
-        {FIELD_AGGREGATE_TYPE, "aggregate_type", needed_name(relations, FIELD_AGGREGATE_TYPE)},
-        {FIELD_AGGREGATE_ID, "aggregate_id", needed_name(relations, FIELD_AGGREGATE_ID)},
-        {FIELD_PAYLOAD, "payload", payload},
-        {FIELD_PAYLOAD_BYTES, "payload_bytes", bytes_alone ? c->payload_bytes : ""},
+        {FIELD_SEQ, keep ? "" : column_name(pipeline, FIELD_SEQ)},
+        {FIELD_EVENT_ID, column_name(pipeline, FIELD_EVENT_ID)},
+        {FIELD_EVENT_TYPE, column_name(pipeline, FIELD_EVENT_TYPE)},
+        {FIELD_AGGREGATE_TYPE, needed_name(relations, FIELD_AGGREGATE_TYPE)},
+        {FIELD_AGGREGATE_ID, needed_name(relations, FIELD_AGGREGATE_ID)},
+        {FIELD_PAYLOAD, payload},
+        {FIELD_PAYLOAD_BYTES, bytes_alone ? column_name(pipeline, FIELD_PAYLOAD_BYTES) : ""},
     };
     memcpy(ret_needed, needed, sizeof(needed));
 }
@@ -281,9 +257,9 @@ bool relations_could_be_ours(const Relations *relations, const PgOutputRelation 
 /* A column that is used and not sent: it may have become a generated one. */
 static bool relations_miss_column(const Relations *relations, const PgOutputRelation *message)
 {
-    int targets = FIELD_COUNT + (int)relations->pipeline->outbox.header_columns.count;
+    int targets = (int)relations->table->schema->count;
     for (int target = 0; target < targets; target++) {
-        Slice name = slice_of(target_column(relations->pipeline, target));
+        Slice name = slice_of(relations->table->schema->columns[target].name);
         if (name.length > 0 && !message_has(message, name)) {
             return true;
         }
@@ -314,9 +290,9 @@ bool relations_told_before(const Relations *relations, const PgOutputRelation *m
 static Status relation_check_generated(const Relations *relations, const Relation *relation,
                                        Error *err)
 {
-    int targets = FIELD_COUNT + (int)relation->extra_count;
+    int targets = (int)relation->schema->count;
     for (int target = 0; target < targets; target++) {
-        const char *column = target_column(relations->pipeline, target);
+        const char *column = relations->table->schema->columns[target].name;
         if (slice_of(column).length == 0 || relation_has(relation, target) ||
             !tree_generates(&relations->tree, column)) {
             continue;
@@ -324,12 +300,12 @@ static Status relation_check_generated(const Relations *relations, const Relatio
         error_set_as(
             err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_GENERATED,
             "column '%s' of table '%s' is generated, and the server does not send its value",
-            column, relations->pipeline->outbox.table);
+            column, relations->table->config->outbox.table);
         return error_hint(err,
                           "Fill the column by a trigger or a default instead, name another one in "
                           "the configuration, or use capture = \"poll\"; with PostgreSQL 18: ALTER "
                           "PUBLICATION %s SET (publish_generated_columns = stored);",
-                          relations->pipeline->wal.publication);
+                          relations->table->config->wal.publication);
     }
     return OK;
 }
@@ -337,7 +313,7 @@ static Status relation_check_generated(const Relations *relations, const Relatio
 /* The log stays what it is, also when the table is mended. */
 static const char *relation_way_out(const Relations *relations)
 {
-    return relations->pipeline->outbox.on_publish == ON_PUBLISH_KEEP
+    return relations->table->config->outbox.on_publish == ON_PUBLISH_KEEP
                ? "`outboxd run --new-slot` skips this part of the WAL, creates the slot again and "
                  "publishes the rows of the table from its beginning."
                : "`outboxd run --new-slot` skips this part of the WAL, creates the slot again and "
@@ -361,11 +337,11 @@ static Status relation_check(const Relations *relations, const Relation *relatio
         }
         error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_COLUMN_MISSING,
                      "table '%s' has no column '%s' at this position of the WAL",
-                     relations->pipeline->outbox.table, needed[i].column);
+                     relations->table->config->outbox.table, needed[i].column);
         return error_hint(err,
                           "If it was renamed, set columns.%s to its new name; \"\" continues "
                           "without it. If the table has the column again: %s",
-                          needed[i].option, relation_way_out(relations));
+                          event_field_name(needed[i].field), relation_way_out(relations));
     }
     return OK;
 }

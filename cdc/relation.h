@@ -28,9 +28,9 @@ typedef struct Relation Relation;
 typedef struct RelationType RelationType;
 
 typedef struct Relations {
-    const PipelineConfig *pipeline;
-    uint32_t table_oid; /* of the outbox table */
-    uint32_t absent;    /* columns, as OutboxTable has them: may be missing in the log, too */
+    const OutboxTable *table; /* borrowed */
+    uint32_t table_oid;       /* of the outbox table */
+    uint32_t absent;          /* columns, as OutboxTable has them: may be missing in the log, too */
     char *schema;
     char *name;
     Tree tree;            /* outlives the stream */

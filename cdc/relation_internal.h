@@ -10,14 +10,15 @@ typedef enum Conversion { AS_SENT, BOOL_TEXT, BPCHAR_TEXT, INET_TEXT, BYTEA_BYTE
 /* What a column is read for; several uses may name one column, as with polling. */
 typedef struct ColumnUse {
     size_t column;
-    int target;  /* EventField, or FIELD_COUNT + number of a header column */
+    int target;  /* column of the outbox's schema: EventField, or FIELD_COUNT + number of a header
+                    column */
     bool shared; /* the value's bytes are used by another target, too */
     Conversion conversion;
 } ColumnUse;
 
 struct Relation {
     uint32_t id;
-    size_t extra_count;
+    const Schema *schema;
     size_t column_count;
     int64_t event_bytes_max;
     size_t published; /* column that tells it is; column_count: none */

@@ -113,11 +113,7 @@ static bool relation_set(const ColumnUse *use, Slice value, bool raw, Event *eve
     if (!(raw && use->conversion == BYTEA_BYTES) && !convert(use->conversion, arena, &value)) {
         return false;
     }
-    if (use->target < FIELD_COUNT) {
-        event->field[use->target] = value;
-    } else {
-        ((Slice *)event->extra)[use->target - FIELD_COUNT] = value;
-    }
+    event->row[use->target] = value;
     return true;
 }
 
@@ -143,11 +139,15 @@ static bool relation_row_is_large(const Relation *relation, const PgOutputTuple 
     return relation->event_bytes_max > 0 && tuple->bytes.length > (size_t)relation->event_bytes_max;
 }
 
+static bool use_is_hex(const ColumnUse *use)
+{
+    return use->conversion == BYTEA_BYTES;
+}
+
 static bool relation_sends_hex(const Relation *relation)
 {
     for (size_t i = 0; i < relation->use_count; i++) {
-        const ColumnUse *use = &relation->uses[i];
-        if (use->target == FIELD_PAYLOAD_BYTES && use->conversion == BYTEA_BYTES) {
+        if (use_is_hex(&relation->uses[i])) {
             return true;
         }
     }
@@ -157,12 +157,18 @@ static bool relation_sends_hex(const Relation *relation)
 /* The fields that were left as they were sent, of an event that is not refused in the end. */
 static bool relation_decode(const Relation *relation, Event *event)
 {
-    Slice *bytes = &event->field[FIELD_PAYLOAD_BYTES];
-    if (slice_is_null(*bytes) || !relation_sends_hex(relation)) {
-        return true;
+    for (size_t i = 0; i < relation->use_count; i++) {
+        const ColumnUse *use = &relation->uses[i];
+        Slice *bytes = use_is_hex(use) ? &event->row[use->target] : NULL;
+        if (bytes == NULL || slice_is_null(*bytes)) {
+            continue;
+        }
+        *bytes = arena_copy(&event->batch->arena, *bytes);
+        if (!convert(BYTEA_BYTES, &event->batch->arena, bytes)) {
+            return false;
+        }
     }
-    *bytes = arena_copy(&event->batch->arena, *bytes);
-    return convert(BYTEA_BYTES, &event->batch->arena, bytes);
+    return true;
 }
 
 static Slice relation_keep(const PgOutputTuple *tuple, bool large, char **message, Batch *batch)
@@ -185,33 +191,29 @@ Status relation_read_row(const Relation *relation, const PgOutputTuple *tuple, c
     bool large = relation_row_is_large(relation, tuple);
     Slice copy = relation_keep(tuple, large, message, batch);
     ByteReader rest = bytes_reader(copy.data, copy.length);
-    Event *event = batch_add(batch, relation->extra_count);
+    Event *event = batch_add(batch, relation->schema);
     event->seq = EVENT_NO_SEQ;
     size_t use = 0;
     for (size_t i = 0; i < relation->column_count; i++) {
         PgOutputValue value = pgoutput_value(&rest);
         if (i == relation->published && value.kind != VALUE_NULL) {
-            batch->count--;
-            batch->unsettled--;
+            batch_take_back(batch);
             *ret_event = NULL;
             return OK;
         }
         if (!relation_set_all(relation, i, &value, large, &use, event)) {
-            batch->count--;
-            batch->unsettled--;
+            batch_take_back(batch);
             return error_set(err, CODE_PG_PROTOCOL, "column %zu of a row cannot be read", i + 1);
         }
     }
-    bool long_id = event->field[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
-    bool refused = (large || long_id) &&
-                   refusal_apply(event, relation->extra_count,
-                                 large && relation_sends_hex(relation), relation->event_bytes_max);
+    bool long_id = event->row[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
+    bool refused = (large || long_id) && refusal_apply(event, large && relation_sends_hex(relation),
+                                                       relation->event_bytes_max);
     if (large && !refused && !relation_decode(relation, event)) {
-        batch->count--;
-        batch->unsettled--;
+        batch_take_back(batch);
         return error_set(err, CODE_PG_PROTOCOL, "a bytea of a row cannot be read");
     }
-    batch->bytes += copy.length + sizeof(*event);
+    batch->bytes += copy.length + event_bytes(event);
     *ret_event = event;
     return OK;
 }

@@ -370,7 +370,7 @@ Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *
     wal->table = table;
     wal->tell = wal_on_news;
     wal->assembler.pipeline = options->pipeline;
-    wal->assembler.relations.pipeline = options->pipeline;
+    wal->assembler.relations.table = table;
     wal->assembler.parked = &wal->waiting.parked;
     AUTO_TEXT name = ident_literal(options->pipeline->name);
     wal->position_key = x_format("pipeline = %s", name);

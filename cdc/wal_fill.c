@@ -61,7 +61,7 @@ static void on_fill_recorded(void *arg, const Error *err)
 static void fill_prove_row(WalSource *wal, const Event *event)
 {
     Fill *fill = &wal->fill;
-    Slice id = event->field[FIELD_EVENT_ID];
+    Slice id = event->row[FIELD_EVENT_ID];
     if (marker_has(wal->marker, event->seq, id) || waiting_knows(wal, event->seq, id)) {
         return;
     }
@@ -86,7 +86,7 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
         return;
     }
     Event *event = NULL;
-    if (row_read(bytes, length, wal->table->extra_count, fill->batch, &event, &fill->error) != OK) {
+    if (row_read(bytes, length, wal->table->schema, fill->batch, &event, &fill->error) != OK) {
         return;
     }
     fill->rows++;
@@ -100,11 +100,10 @@ static void fill_on_row(void *arg, const char *bytes, size_t length)
     bool same_table = wal->rotation.filled == tables_oid(wal, fill->at);
     if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
         scout_expects(wal, event->seq)) {
-        fill->batch->count--; /* acknowledged before we were interrupted, or coming with the log */
-        fill->batch->unsettled--;
+        batch_take_back(
+            fill->batch); /* acknowledged before we were interrupted, or coming with the log */
     } else if (fill->proof) {
-        fill->batch->count--;
-        fill->batch->unsettled--;
+        batch_take_back(fill->batch);
         fill_prove_row(wal, event);
     }
 }

@@ -49,7 +49,7 @@ static void on_noted(void *arg, const Error *err)
 static void publisher_note(WalSource *wal)
 {
     const char *rows = wal->rotation.publisher;
-    AUTO_TEXT seq = ident_literal(wal->options.pipeline->outbox.columns.seq);
+    AUTO_TEXT seq = ident_literal(wal->options.pipeline->outbox.columns[FIELD_SEQ]);
     AUTO_BUFFER sql = TEXT_EMPTY;
     if (!wal->facts.has_position || wal->options.config->new_slot) {
         text_printf(&sql,

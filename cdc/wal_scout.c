@@ -31,7 +31,7 @@ void scout_read_tree(WalSource *wal, const PGresult *row)
     Scout *scout = &wal->scout;
     const Relations *known = &wal->assembler.relations;
     relations_release(&scout->relations);
-    scout->relations = (Relations){.pipeline = wal->options.pipeline,
+    scout->relations = (Relations){.table = wal->table,
                                    .table_oid = claim_table(wal->claim),
                                    .old = known->old,
                                    .schema = x_strdup(known->schema),

@@ -41,7 +41,7 @@ void wal_deliver(WalSource *wal, Batch *batch)
     wal->outstanding++;
     wal->outstanding_events += batch->count;
     if (pg_conn_takes_bytes(claim_conn(wal->claim))) {
-        row_check_texts(batch, wal->table->extra_count);
+        row_check_texts(batch);
     }
     wal->source.events.batch(wal->source.events.arg, batch);
 }

@@ -116,7 +116,7 @@ static void waiting_add_rowless(Waiting *waiting, const Event *event)
     if (parked_is_full(&waiting->rowless)) {
         parked_clear(&waiting->rowless); /* those that wait still are found again */
     }
-    parked_add(&waiting->rowless, event->seq, event->field[FIELD_EVENT_ID]);
+    parked_add(&waiting->rowless, event->seq, event->row[FIELD_EVENT_ID]);
     if (event->commit_lsn > waiting->rowless_until) {
         waiting->rowless_until = event->commit_lsn;
     }
@@ -129,7 +129,7 @@ static size_t waiting_unpark(Waiting *waiting, Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         Event *event = batch->events[i];
         if (event->state != EVENT_PARKED ||
-            parked_has(&waiting->found, event->seq, event->field[FIELD_EVENT_ID])) {
+            parked_has(&waiting->found, event->seq, event->row[FIELD_EVENT_ID])) {
             continue;
         }
         event->state = EVENT_PENDING;

@@ -6,7 +6,7 @@ bool waiting_may_park(const Source *source, const Event *event)
     const WalSource *wal = (const WalSource *)source;
     const PipelineConfig *pipeline = wal->options.pipeline;
     if (event->commit_lsn != 0 &&
-        parked_has(&wal->waiting.rowless, event->seq, event->field[FIELD_EVENT_ID])) {
+        parked_has(&wal->waiting.rowless, event->seq, event->row[FIELD_EVENT_ID])) {
         return false;
     }
     size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
@@ -19,7 +19,7 @@ void waiting_note(WalSource *wal, const Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         if (event->state == EVENT_PARKED && !parked_is_full(&wal->waiting.parked)) {
-            parked_add(&wal->waiting.parked, event->seq, event->field[FIELD_EVENT_ID]);
+            parked_add(&wal->waiting.parked, event->seq, event->row[FIELD_EVENT_ID]);
         }
     }
 }

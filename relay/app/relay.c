@@ -347,8 +347,10 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
                         .config = relay->config,
                         .pipeline = config,
                         .stats = stats};
-    if (router_new(config, parts.topics, &parts.router, err) != OK ||
-        encoder_new(config, &parts.encoder, err) != OK || sink_new(&sink, &parts.sink, err) != OK ||
+    AUTO(Schema, schema_free) schema = schema_of_outbox(config);
+    if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
+        encoder_new(config, schema, &parts.encoder, err) != OK ||
+        sink_new(&sink, &parts.sink, err) != OK ||
         (config->capture == CAPTURE_WAL ? wal_source_new : poll_source_new)(&source, &parts.source,
                                                                             err) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);

@@ -74,7 +74,7 @@ void relay_settled(void *arg, Pipeline *pipeline, const Event *event)
         if (event->state == EVENT_PARKED) {
             watch_parked(relay->watch, i, event);
         } else {
-            watch_settled(relay->watch, i, event->seq, event->field[FIELD_EVENT_ID]);
+            watch_settled(relay->watch, i, event->seq, event_field(event, FIELD_EVENT_ID));
         }
     }
 }

@@ -47,8 +47,8 @@ static void set_event(json_t *oldest, const Event *event)
     } else {
         document_count(oldest, "seq", event->seq);
     }
-    document_slice(oldest, "event_type", event->field[FIELD_EVENT_TYPE]);
-    document_slice(oldest, "aggregate_id", event->field[FIELD_AGGREGATE_ID]);
+    document_slice(oldest, "event_type", event_field(event, FIELD_EVENT_TYPE));
+    document_slice(oldest, "aggregate_id", event_field(event, FIELD_AGGREGATE_ID));
     document_time(oldest, "occurred_at",
                   event->occurred_at_us == EVENT_NO_TIME ? 0 : event->occurred_at_us);
 }

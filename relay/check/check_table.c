@@ -15,7 +15,7 @@
 
 static bool is_in_use(const PipelineConfig *pipeline, const char *name)
 {
-    for (size_t i = 0; i < COLUMNS_COUNT; i++) {
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
         if (strcmp(column_name(pipeline, i), name) == 0) {
             return true;
         }
@@ -37,34 +37,33 @@ static char *bare_name(const char *name)
     return bare;
 }
 
-/* What other outboxes call it. */
-static const char *const OTHER_NAMES[COLUMNS_COUNT][8] = {
-    [FIELD_SEQ] = {"id", "position", "sequence", "sequence_number", "number"},
-    [FIELD_EVENT_ID] = {"id", "uuid", "message_id", "guid"},
-    [FIELD_EVENT_TYPE] = {"type", "message_type", "event_name", "name", "kind"},
-    [FIELD_AGGREGATE_TYPE] = {"entity_type", "aggregate", "stream_type", "category"},
-    [FIELD_AGGREGATE_ID] = {"entity_id", "stream_id", "message_key", "key"},
-    [FIELD_PAYLOAD] = {"body", "data", "content", "message", "event_data"},
-    [FIELD_OCCURRED_AT] = {"created_at", "inserted_at", "occurred_on", "created", "timestamp"},
-    [FIELD_COUNT] = {"processed_at", "sent_at", "dispatched_at", "delivered_at", "published"},
-};
-
-static bool is_other_name(size_t index, const char *bare, const char *type)
+static bool is_elsewhere(const char *names, const char *bare)
 {
-    bool number = strcmp(type, "bigint") == 0 || strcmp(type, "integer") == 0;
-    bool time = strncmp(type, "timestamp", 9) == 0;
-    bool fits = index == FIELD_SEQ                                   ? number
-                : index == FIELD_OCCURRED_AT || index == FIELD_COUNT ? time
-                : index == FIELD_EVENT_ID                            ? !number
-                                                                     : true;
-    for (size_t i = 0; fits && index < COLUMNS_COUNT && i < 8 && OTHER_NAMES[index][i] != NULL;
-         i++) {
-        AUTO_TEXT other = bare_name(OTHER_NAMES[index][i]);
-        if (strcmp(other, bare) == 0) {
+    AUTO_TEXT copy = x_strdup(names);
+    char *rest = copy;
+    for (const char *name; (name = strsep(&rest, " ")) != NULL;) {
+        AUTO_TEXT other = bare_name(name);
+        if (*name != '\0' && strcmp(other, bare) == 0) {
             return true;
         }
     }
     return false;
+}
+
+/* Whether other outboxes call the index-th column so, and it is of a type that it could have. */
+static bool is_other_name(size_t index, const char *bare, const char *type)
+{
+    if (index >= COLUMN_COUNT) {
+        return false;
+    }
+    const OutboxColumn *column = &OUTBOX_COLUMNS[index];
+    bool number = strcmp(type, "bigint") == 0 || strcmp(type, "integer") == 0;
+    bool time = strncmp(type, "timestamp", 9) == 0;
+    bool fits = column->class == COLUMN_INTEGER ? number
+                : column->class == COLUMN_TIME  ? time
+                : index == FIELD_EVENT_ID       ? !number
+                                                : true;
+    return fits && is_elsewhere(column->elsewhere, bare);
 }
 
 /* The column of the table that may be meant by `wanted`, the index-th, and that nothing else uses;
@@ -94,7 +93,7 @@ static char *table_nearest(const PGresult *columns, const PipelineConfig *pipeli
 static size_t table_index(const PipelineConfig *pipeline, const char *name)
 {
     size_t index = 0;
-    while (index < COLUMNS_COUNT && strcmp(column_name(pipeline, index), name) != 0) {
+    while (index < COLUMN_COUNT && strcmp(column_name(pipeline, index), name) != 0) {
         index++;
     }
     return index;
@@ -116,13 +115,13 @@ static char *table_meant(const PGresult *columns, const PipelineConfig *pipeline
 static void table_warn_near(Check *check, const PGresult *columns, const PipelineConfig *pipeline,
                             const PreconditionLook *look)
 {
-    for (size_t i = 0; i < COLUMNS_COUNT; i++) {
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
         const char *name = column_name(pipeline, i);
         AUTO_TEXT meant = (look->absent & TABLE_COLUMN(i)) != 0
                               ? table_nearest(columns, pipeline, i, name, true)
                               : NULL;
         if (meant != NULL) {
-            const char *field = i < FIELD_COUNT ? event_field_name((EventField)i) : "published_at";
+            const char *field = OUTBOX_COLUMNS[i].name;
             AUTO_TEXT remedy = x_format("If so: columns: { %s = \"%s\"; }; if not, say there "
                                         "that it has none: %s = \"\"",
                                         field, meant, field);
@@ -138,7 +137,7 @@ static void table_say_absent(Check *check, const PipelineConfig *pipeline,
                              const PreconditionLook *look)
 {
     AUTO_BUFFER names = TEXT_EMPTY;
-    table_add_names(pipeline, look->absent & TABLE_HEADER_COLUMNS, &names);
+    table_add_names(pipeline, look->absent & table_header_columns(), &names);
     if (names.length == 0) {
         return;
     }

@@ -53,10 +53,11 @@ static void need_limit(const Check *check, TopicNeed *need)
 static void topics_of(Check *check, const PipelineConfig *pipeline, const char *topic_text,
                       const char *key_text, const char *user)
 {
+    AUTO(Schema, schema_free) schema = schema_of_outbox(pipeline);
     AUTO(Template, template_free) topic = NULL;
     AUTO(Template, template_free) key = NULL;
-    if (template_compile(topic_text, pipeline, &topic, NULL) != OK ||
-        template_compile(key_text, pipeline, &key, NULL) != OK) {
+    if (template_compile(topic_text, schema, &topic, NULL) != OK ||
+        template_compile(key_text, schema, &key, NULL) != OK) {
         return; /* a problem of the configuration, said there */
     }
     const char *name = template_constant(topic);
@@ -118,8 +119,8 @@ static Status backlog_begin(Backlog *b, const PreconditionLook *look, Error *err
         return FAILED;
     }
     (void)precondition_take_columns(look, b->table);
-    return router_new(b->pipeline, b->topics, &b->router, err) == OK &&
-                   encoder_new(b->pipeline, &b->encoder, err) == OK
+    return router_new(b->pipeline, b->table->schema, b->topics, &b->router, err) == OK &&
+                   encoder_new(b->pipeline, b->table->schema, &b->encoder, err) == OK
                ? OK
                : FAILED;
 }
@@ -196,11 +197,11 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
         b->batch = batch_new();
     }
     Event *event;
-    if (row_read(bytes, length, b->table->extra_count, b->batch, &event, err) != OK) {
+    if (row_read(bytes, length, b->table->schema, b->batch, &event, err) != OK) {
         return FAILED;
     }
     if (b->takes_bytes) {
-        row_check_texts(b->batch, b->table->extra_count);
+        row_check_texts(b->batch);
     }
     b->events++;
     Record record = {0};
@@ -310,7 +311,7 @@ static void backlog_say(Backlog *b, const PreconditionLook *look)
     text_add(facts, "\n");
     bool ours = strcmp(look->schema, "outbox") == 0 && strcmp(look->name, "event") == 0;
     if (!ours && !slot && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
-        AUTO_TEXT published = ident_quote(pipeline->outbox.columns.published_at);
+        AUTO_TEXT published = ident_quote(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
         text_printf(facts,
                     "               if consumers already have them: UPDATE %s SET %s = now() WHERE "
                     "%s IS NULL;\n",

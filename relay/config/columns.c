@@ -7,29 +7,36 @@
 #include "base/text.h"
 #include "config/template.h"
 
-_Static_assert(sizeof(ColumnsConfig) % sizeof(char *) == 0, "names of columns, nothing else");
-_Static_assert((size_t)COLUMNS_COUNT <= 32, "columns_named has a bit for each");
+const OutboxColumn OUTBOX_COLUMNS[COLUMN_COUNT] = {
+#define COLUMN(field, column, as, made, message, ce_rank, ce_name, plain_rank, plain_name, why,    \
+               others, help)                                                                       \
+    [FIELD_##field] = {.name = #column,                                                            \
+                       .path = "columns." #column,                                                 \
+                       .class = (as),                                                              \
+                       .made_as = (made),                                                          \
+                       .in_message = (message),                                                    \
+                       .cloudevents = {(ce_rank), (ce_name)},                                      \
+                       .plain = {(plain_rank), (plain_name)},                                      \
+                       .because = (why),                                                           \
+                       .elsewhere = (others)},
+#include "config/outbox_columns.inc"
+};
 
 size_t column_index(const Option *option)
 {
-    size_t from = offsetof(PipelineConfig, outbox.columns);
-    bool inside = option->scope == SCOPE_PIPELINE && option->offset >= from &&
-                  option->offset < from + sizeof(ColumnsConfig) &&
-                  strncmp(option->path, "columns.", 8) == 0;
-    return inside ? (option->offset - from) / sizeof(char *) : (size_t)COLUMNS_COUNT;
+    size_t index = 0;
+    while (option->scope == SCOPE_PIPELINE && index < COLUMN_COUNT &&
+           strcmp(OUTBOX_COLUMNS[index].path, option->path) != 0) {
+        index++;
+    }
+    return option->scope == SCOPE_PIPELINE ? index : (size_t)COLUMN_COUNT;
 }
 
 const char *column_name(const PipelineConfig *pipeline, size_t index)
 {
-    const char *name = ((char *const *)(const void *)&pipeline->outbox.columns)[index];
+    const char *name = pipeline->outbox.columns[index];
     return name != NULL ? name : "";
 }
-
-static bool is_column(size_t index, size_t offset)
-{
-    return index == offset / sizeof(char *);
-}
-#define IS(field) is_column(index, offsetof(ColumnsConfig, field))
 
 static bool template_names(const char *text, const char *column)
 {
@@ -78,28 +85,22 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
     if ((pipeline->outbox.columns_named >> index & 1) != 0) {
         return x_strdup("the configuration names it");
     }
-    if (IS(seq)) {
-        return x_strdup("the relay identifies rows by it");
+    if (OUTBOX_COLUMNS[index].because != NULL) {
+        return x_strdup(OUTBOX_COLUMNS[index].because);
     }
-    if (IS(event_id)) {
-        return x_strdup("consumers drop duplicates by it");
-    }
-    if (IS(event_type)) {
-        return x_strdup("every event needs a type");
-    }
-    if (IS(published_at) && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
+    if (index == FIELD_PUBLISHED_AT && pipeline->outbox.on_publish == ON_PUBLISH_MARK) {
         return x_strdup("on_publish = \"mark\" sets it");
     }
-    if (IS(topic) && pipeline->route.allow_row_topic) {
+    if (index == FIELD_TOPIC && pipeline->route.allow_row_topic) {
         return x_strdup("allow_row_topic = true needs it");
     }
-    if (IS(payload) && *pipeline->outbox.columns.payload_bytes == '\0') {
+    if (index == FIELD_PAYLOAD && *pipeline->outbox.columns[FIELD_PAYLOAD_BYTES] == '\0') {
         return x_strdup("it is the record's value");
     }
-    if (IS(payload_bytes) && *pipeline->outbox.columns.payload == '\0') {
+    if (index == FIELD_PAYLOAD_BYTES && *pipeline->outbox.columns[FIELD_PAYLOAD] == '\0') {
         return x_strdup("it is the record's value");
     }
-    if (IS(aggregate_type) && routes_ask_aggregate(pipeline)) {
+    if (index == FIELD_AGGREGATE_TYPE && routes_ask_aggregate(pipeline)) {
         return x_strdup("a route needs it");
     }
     return template_need(pipeline, name);

@@ -9,12 +9,11 @@
 #include "config/config.h"
 #include "config/options.h"
 
-enum { COLUMNS_COUNT = sizeof(ColumnsConfig) / sizeof(char *) };
-
-/** Which of ColumnsConfig, from 0, an option of columns.* is; COLUMNS_COUNT: it is none. */
+/** Which column, an EventField or FIELD_PUBLISHED_AT, an option of columns.* is; COLUMN_COUNT: it
+ * is none. */
 size_t column_index(const Option *option);
 
-/** The name of the index-th column in the table; "" when it has none. */
+/** The configured name of the index-th column in the table; "" when it has none. */
 const char *column_name(const PipelineConfig *pipeline, size_t index);
 
 /** Why the pipeline needs the index-th column: "columns.topic names it", "the key ${aggregate_id}

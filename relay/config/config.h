@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "config/outbox_columns.h"
 
 typedef enum Capture { CAPTURE_POLL, CAPTURE_WAL, CAPTURE_TABLES } Capture;
 typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } OnPublish;
@@ -48,32 +49,11 @@ typedef struct RouteConfig {
     int line;             /* in the file; 0: none */
 } RouteConfig;
 
-/* Names of the columns of the outbox table. */
-typedef struct ColumnsConfig {
-    char *seq;
-    char *event_id;
-    char *event_type;
-    char *event_version;
-    char *aggregate_type;
-    char *aggregate_id;
-    char *aggregate_version;
-    char *payload;
-    char *payload_bytes;
-    char *content_type;
-    char *correlation_id;
-    char *causation_id;
-    char *traceparent;
-    char *headers;
-    char *topic;
-    char *occurred_at;
-    char *published_at;
-} ColumnsConfig; /* "" = the table has no such column */
-
 /* The table that events are written to, and what becomes of its rows. */
 typedef struct OutboxConfig {
-    char *table; /* schema-qualified, as written */
-    ColumnsConfig columns;
-    uint32_t columns_named; /* bit i: the i-th of columns was named, it is no default */
+    char *table;                 /* schema-qualified, as written */
+    char *columns[COLUMN_COUNT]; /* their names, by EventField; "": there is no such column */
+    uint32_t columns_named;      /* bit i: the i-th of columns was named, it is no default */
     StringList header_columns;
     OnPublish on_publish;
     int64_t retain_ms; /* or DURATION_FOREVER */

@@ -53,7 +53,7 @@ static void load_note_columns(Load *load)
     const Option *options = options_all(&count);
     for (size_t i = 0; i < count; i++) {
         size_t column = column_index(&options[i]);
-        for (size_t j = 0; column < COLUMNS_COUNT && j < load->config->pipeline_count; j++) {
+        for (size_t j = 0; column < COLUMN_COUNT && j < load->config->pipeline_count; j++) {
             PipelineConfig *pipeline = &load->config->pipelines[j];
             bool named = load_origin(load, pipeline, &options[i]) != NULL;
             pipeline->outbox.columns_named |= (uint32_t)named << column;

@@ -104,11 +104,11 @@ static const OptionChoice LOG_LEVELS[] = {
         .scope = (s), .path = (p), .type = OPTION_##t, .flags = OPTION_NOT_BUILT, .help = (text),  \
         .example = (instead)                                                                       \
     }
-#define COLUMN(column, text)                                                                       \
-    {                                                                                              \
-        AT_PIPELINE("columns." #column, STRING, outbox.columns.column), .fallback = #column,       \
-                                                                        .max = 63, .help = (text)  \
-    }
+/* An option for each column of the outbox. */
+#define COLUMN(field, column, class, made, message, ce_rank, ce_name, plain_rank, plain_name,      \
+               because, elsewhere, text)                                                           \
+    {AT_PIPELINE("columns." #column, STRING, outbox.columns[FIELD_##field]), .fallback = #column,  \
+     .max = 63, .help = (text)},
 
 static const Option OPTIONS[] = {
     {AT_CONFIG("name", STRING, name), .fallback = "outboxd", .max = 63,
@@ -388,28 +388,7 @@ static const Option OPTIONS[] = {
              "jitter."},
     {AT_PIPELINE("retry_backoff_max", DURATION, claim.backoff_max_ms), .fallback = "10s",
      .min = 1 * MS, .max = HOUR, .help = "The longest pause between two attempts."},
-    COLUMN(seq, "The ascending sequence column of the table (CACHE 1), which gives the order of "
-                "publishing. If the columns of your table have other names than those of "
-                "outbox.event, give them in this group. A column that is neither named here nor in "
-                "the table is absent, unless a topic, a key or a route needs it. \"\" means that "
-                "the table has no such column, even if one has that name."),
-    COLUMN(event_id, "The stable id of the event. Consumers use it to drop duplicates."),
-    COLUMN(event_type, "The type of the event."),
-    COLUMN(event_version, "The version of the event's schema."),
-    COLUMN(aggregate_type, "The kind of entity that the event is about."),
-    COLUMN(aggregate_id,
-           "The id of that entity. It is the record's key, unless key says otherwise."),
-    COLUMN(aggregate_version, "The sequence number of the event within its entity."),
-    COLUMN(payload, "The record's value, sent as the text that PostgreSQL prints."),
-    COLUMN(payload_bytes, "The record's value if it is not text."),
-    COLUMN(content_type, "The media type of the value."),
-    COLUMN(correlation_id, "The id of the process or request to which the event belongs."),
-    COLUMN(causation_id, "The id of the event or command that caused it."),
-    COLUMN(traceparent, "The W3C trace context."),
-    COLUMN(headers, "A jsonb object of additional headers."),
-    COLUMN(topic, "The row's own topic, used with allow_row_topic = true."),
-    COLUMN(occurred_at, "When the event happened."),
-    COLUMN(published_at, "The nullable timestamp that on_publish = \"mark\" sets."),
+#include "config/outbox_columns.inc"
     {AT_PIPELINE("header_columns", STRING_LIST, outbox.header_columns), .max = 63,
      .example = "[ \"tenant\" ]",
      .help = "Further columns of the table that become headers of the same name. In the "

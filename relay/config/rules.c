@@ -52,36 +52,14 @@ void rules_problem(Load *load, OptionScope scope, const char *path, const void *
     free(message);
 }
 
-/* Columns that a template may name, as the table has them: option path, for the value. */
-static const char *const TEMPLATE_COLUMNS[] = {
-    "columns.seq",
-    "columns.event_id",
-    "columns.event_type",
-    "columns.event_version",
-    "columns.aggregate_type",
-    "columns.aggregate_id",
-    "columns.aggregate_version",
-    "columns.payload",
-    "columns.payload_bytes",
-    "columns.content_type",
-    "columns.correlation_id",
-    "columns.causation_id",
-    "columns.traceparent",
-    "columns.headers",
-    "columns.topic",
-    "columns.occurred_at",
-};
-enum { TEMPLATE_COLUMN_COUNT = sizeof(TEMPLATE_COLUMNS) / sizeof(TEMPLATE_COLUMNS[0]) };
-
 /* The index-th column that templates may name; "" when the table has it not, NULL behind the last.
  */
 static const char *rules_column(const PipelineConfig *pipeline, size_t index)
 {
-    if (index < TEMPLATE_COLUMN_COUNT) {
-        const Option *option = option_find(SCOPE_PIPELINE, TEMPLATE_COLUMNS[index]);
-        return *(char *const *)(const void *)((const char *)pipeline + option->offset);
+    if (index < FIELD_COUNT) {
+        return pipeline->outbox.columns[index];
     }
-    index -= TEMPLATE_COLUMN_COUNT;
+    index -= FIELD_COUNT;
     return index < pipeline->outbox.header_columns.count
                ? pipeline->outbox.header_columns.items[index]
                : NULL;
@@ -259,7 +237,8 @@ static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
                          "route %zu has no condition: the routes after it are never reached",
                          i + 1);
         }
-        if (route->aggregate_type != NULL && *pipeline->outbox.columns.aggregate_type == '\0') {
+        if (route->aggregate_type != NULL &&
+            *pipeline->outbox.columns[FIELD_AGGREGATE_TYPE] == '\0') {
             rules_problem(load, SCOPE_ROUTE, "aggregate_type", route, NULL,
                           "a route uses aggregate_type, but columns.aggregate_type is \"\"");
         }
@@ -274,33 +253,26 @@ static void rules_check_routes(Load *load, const PipelineConfig *pipeline)
 
 static void rules_check_columns(Load *load, const PipelineConfig *pipeline)
 {
-    const struct {
-        const char *path;
-        const char *value;
-    } needed[] = {
-        {"columns.seq", pipeline->outbox.columns.seq},
-        {"columns.event_id", pipeline->outbox.columns.event_id},
-        {"columns.event_type", pipeline->outbox.columns.event_type},
-    };
-    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
-        if (*needed[i].value == '\0') {
-            rules_problem(load, SCOPE_PIPELINE, needed[i].path, pipeline, NULL,
-                          "\"%s\" cannot be empty: polling needs that column", needed[i].path);
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        const OutboxColumn *column = &OUTBOX_COLUMNS[i];
+        if (column->because != NULL && *pipeline->outbox.columns[i] == '\0') {
+            rules_problem(load, SCOPE_PIPELINE, column->path, pipeline, NULL,
+                          "\"%s\" cannot be empty: polling needs that column", column->path);
         }
     }
-    if (*pipeline->outbox.columns.payload == '\0' &&
-        *pipeline->outbox.columns.payload_bytes == '\0') {
+    if (*pipeline->outbox.columns[FIELD_PAYLOAD] == '\0' &&
+        *pipeline->outbox.columns[FIELD_PAYLOAD_BYTES] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "columns.payload", pipeline, NULL,
                       "columns.payload and columns.payload_bytes are both empty: no record would "
                       "have a value");
     }
     if (pipeline->outbox.on_publish == ON_PUBLISH_MARK &&
-        *pipeline->outbox.columns.published_at == '\0') {
+        *pipeline->outbox.columns[FIELD_PUBLISHED_AT] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "columns.published_at", pipeline,
                       "name a nullable timestamp column, or use on_publish = \"delete\"",
                       "on_publish = \"mark\" needs columns.published_at");
     }
-    if (pipeline->route.allow_row_topic && *pipeline->outbox.columns.topic == '\0') {
+    if (pipeline->route.allow_row_topic && *pipeline->outbox.columns[FIELD_TOPIC] == '\0') {
         rules_problem(load, SCOPE_PIPELINE, "allow_row_topic", pipeline, NULL,
                       "allow_row_topic = true, but columns.topic is \"\"");
     }
@@ -496,12 +468,12 @@ static void rules_check_config(Load *load)
 static void rules_complete_templates(Load *load, PipelineConfig *pipeline)
 {
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "topic")) == NULL) {
-        const char *column = pipeline->outbox.columns.aggregate_type;
+        const char *column = pipeline->outbox.columns[FIELD_AGGREGATE_TYPE];
         free(pipeline->route.topic);
         pipeline->route.topic = *column != '\0' ? x_format("${%s}.events", column) : x_strdup("");
     }
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "key")) == NULL) {
-        const char *column = pipeline->outbox.columns.aggregate_id;
+        const char *column = pipeline->outbox.columns[FIELD_AGGREGATE_ID];
         free(pipeline->route.key);
         pipeline->route.key = *column != '\0' ? x_format("${%s}", column) : x_strdup("");
     }

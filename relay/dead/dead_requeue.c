@@ -95,7 +95,7 @@ static Status insert_add_all(InsertBuilder *builder, const PipelineConfig *pipel
         for (EventField field = FIELD_SEQ; field < FIELD_COUNT; field++) {
             again = again || strcmp(table_column(pipeline, field), column) == 0;
         }
-        if (!again && strcmp(pipeline->outbox.columns.published_at, column) != 0) {
+        if (!again && strcmp(pipeline->outbox.columns[FIELD_PUBLISHED_AT], column) != 0) {
             AUTO_TEXT name = x_format(DEAD_LETTER_HEADER_COLUMNS ".%s", column);
             insert_add(builder, column, large_sql(builder->large, name), value);
         }
@@ -216,6 +216,15 @@ static const char *large_column(const PipelineConfig *pipeline, const char *name
     return "";
 }
 
+static bool is_bytes(const char *name)
+{
+    EventField field = FIELD_EVENT_ID;
+    while (field < FIELD_COUNT && strcmp(event_field_name(field), name) != 0) {
+        field++;
+    }
+    return column_is_bytes(field);
+}
+
 static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pipeline,
                                 const char *id, const char *name, DeadLarges *large, Error *err)
 {
@@ -226,7 +235,7 @@ static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pi
         requeue_type(store, table, large_column(pipeline, name), &type, err) != OK) {
         return FAILED;
     }
-    bool bytes = strcmp(name, event_field_name(FIELD_PAYLOAD_BYTES)) == 0;
+    bool bytes = is_bytes(name);
     large->items = x_realloc(large->items, (large->count + 1) * sizeof(large->items[0]));
     large->items[large->count++] = (DeadLarge){
         .name = x_strdup(name),
@@ -326,8 +335,8 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
         *ret_removed = false;
         return OK;
     }
-    AUTO_TEXT seq = ident_quote(pipeline->outbox.columns.seq);
-    AUTO_TEXT event_id = ident_quote(pipeline->outbox.columns.event_id);
+    AUTO_TEXT seq = ident_quote(pipeline->outbox.columns[FIELD_SEQ]);
+    AUTO_TEXT event_id = ident_quote(pipeline->outbox.columns[FIELD_EVENT_ID]);
     AUTO_TEXT same = x_format("%s::text = $2::text", event_id);
     AUTO_BUFFER named = TEXT_EMPTY;
     table_add_id_is(event_id, "$2::text", same, &named);

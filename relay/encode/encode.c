@@ -1,22 +1,9 @@
-/* The header styles:
+/* The header styles: cloudevents (CloudEvents 1.0, Kafka binding, binary mode; extensions in
+ * lower-case letters) and plain. Which column becomes which header stands with the columns
+ * (config/outbox_columns.inc); with ranks between theirs come the two headers of cloudevents that
+ * are no columns, ce_specversion and ce_source.
  *
- *   column              cloudevents (CloudEvents 1.0, Kafka binding,    plain
- *                       binary mode; extensions lower-case letters)
- *   (constant)          ce_specversion = "1.0"
- *   event_id            ce_id                                           event_id
- *   (source)            ce_source
- *   event_type          ce_type                                         event_type
- *   aggregate_id        ce_subject                                      aggregate_id
- *   occurred_at         ce_time                                         occurred_at
- *   content_type        content-type                                    content_type
- *   correlation_id      ce_correlationid                                correlation_id
- *   causation_id        ce_causationid                                  causation_id
- *   aggregate_type      ce_aggregatetype                                aggregate_type
- *   aggregate_version   ce_aggregateversion                             aggregate_version
- *   event_version       ce_eventversion                                 event_version
- *   traceparent         traceparent                                     traceparent
- *
- * then header_columns under their own names, then the members of the row's `headers`, then
+ * Then header_columns under their own names, then the members of the row's `headers`, then
  * outboxd_seq, or outboxd_lsn and outboxd_ordinal, if position_headers is on. A column that is NULL
  * makes no header.
  *
@@ -25,25 +12,51 @@
  * whose column is NULL, too, and for header_columns. */
 #include "encode/encode.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "encode/header_list.h"
 #include "encode/row_headers.h"
 
-enum { HEADERS_EXPECTED = 16 };
+enum {
+    HEADERS_EXPECTED = 16,
+    STYLE_CONSTANTS = 2, /* ce_specversion and ce_source */
+    STYLE_POSITIONS = 3, /* outboxd_seq, outboxd_lsn, outboxd_ordinal */
+    STYLE_HEADERS_MAX = FIELD_COUNT + STYLE_CONSTANTS,
+    SPECVERSION_RANK = 10,
+    SOURCE_RANK = 30,
+};
+
+/* One header of the envelope. */
+typedef struct StyleHeader {
+    int rank;
+    Slice name;
+    EventField field; /* FIELD_COUNT: none, it is constant */
+    size_t column;    /* of the row; SCHEMA_NONE */
+    Slice constant;
+} StyleHeader;
 
 typedef struct StyleEncoder {
     Encoder encoder; /* first */
     const PipelineConfig *pipeline;
-    Slice source;
-    HeaderReserved *reserved;
+    StyleHeader headers[STYLE_HEADERS_MAX]; /* by rank */
+    size_t header_count;
+    Slice names[STYLE_HEADERS_MAX + STYLE_POSITIONS]; /* of them, and of the position */
+    HeaderNames reserved;
     uint64_t shadowed_columns; /* bit i: header_columns[i] has a name of the envelope */
+    size_t payload;            /* columns of the row, as the next ones; SCHEMA_NONE */
+    size_t payload_bytes;
+    size_t content_type;
+    size_t row_headers;
+    size_t extras[]; /* of header_columns */
 } StyleEncoder;
+
+static_assert(offsetof(StyleEncoder, encoder) == 0, "an Encoder * is one of its StyleEncoder");
 
 /* RFC 3339, and so CloudEvents, ends with the years 1 and 9999: a consumer's parser would fail. */
 #define FIRST_TIME_US  INT64_C(-62135596800000000)
@@ -59,99 +72,32 @@ static Slice occurred_text(const Event *event, Arena *arena)
 }
 
 /* The row's own, else what the kind of payload implies; nothing for a tombstone. */
-static Slice content_type(const Event *event)
+static Slice content_type(const StyleEncoder *style, const Event *event)
 {
-    if (!slice_is_null(event->field[FIELD_CONTENT_TYPE])) {
-        return event->field[FIELD_CONTENT_TYPE];
+    Slice own = event_value(event, style->content_type);
+    if (!slice_is_null(own)) {
+        return own;
     }
-    if (!slice_is_null(event->field[FIELD_PAYLOAD_BYTES])) {
+    if (!slice_is_null(event_value(event, style->payload_bytes))) {
         return SLICE_LITERAL("application/octet-stream");
     }
-    return slice_is_null(event->field[FIELD_PAYLOAD]) ? SLICE_NULL
-                                                      : SLICE_LITERAL("application/json");
+    return slice_is_null(event_value(event, style->payload)) ? SLICE_NULL
+                                                             : SLICE_LITERAL("application/json");
 }
 
-#define NAMED(text) equals_ignoring_case(name, SLICE_LITERAL(text))
-
-static bool equals_ignoring_case(Slice name, Slice reserved)
+static Slice style_value(const StyleEncoder *style, const StyleHeader *header, const Event *event,
+                         Arena *arena)
 {
-    return name.length == reserved.length &&
-           strncasecmp(name.data, reserved.data, reserved.length) == 0;
-}
-
-static bool is_position_name(Slice name)
-{
-    return NAMED("outboxd_seq") || NAMED("outboxd_lsn") || NAMED("outboxd_ordinal");
-}
-
-static bool is_cloudevents_name(Slice name)
-{
-    switch (name.length > 0 ? name.data[0] | 0x20 : 0) {
-    case 'c':
-        return NAMED("ce_specversion") || NAMED("ce_id") || NAMED("ce_source") ||
-               NAMED("ce_type") || NAMED("ce_subject") || NAMED("ce_time") ||
-               NAMED("content-type") || NAMED("ce_correlationid") || NAMED("ce_causationid") ||
-               NAMED("ce_aggregatetype") || NAMED("ce_aggregateversion") ||
-               NAMED("ce_eventversion");
-    case 't':
-        return NAMED("traceparent");
-    case 'o':
-        return is_position_name(name);
+    switch (header->field) {
+    case FIELD_COUNT:
+        return header->constant;
+    case FIELD_OCCURRED_AT:
+        return occurred_text(event, arena);
+    case FIELD_CONTENT_TYPE:
+        return content_type(style, event);
     default:
-        return false;
+        return event_value(event, header->column);
     }
-}
-
-static bool is_plain_name(Slice name)
-{
-    switch (name.length > 0 ? name.data[0] | 0x20 : 0) {
-    case 'e':
-        return NAMED("event_id") || NAMED("event_type") || NAMED("event_version");
-    case 'a':
-        return NAMED("aggregate_type") || NAMED("aggregate_id") || NAMED("aggregate_version");
-    case 'o':
-        return NAMED("occurred_at") || is_position_name(name);
-    case 'c':
-        return NAMED("content_type") || NAMED("correlation_id") || NAMED("causation_id");
-    case 't':
-        return NAMED("traceparent");
-    default:
-        return false;
-    }
-}
-
-#define ADD(name, value) headers_add_known(list, SLICE_LITERAL(name), value)
-
-static void add_cloudevents(const StyleEncoder *style, const Event *event, HeaderList *list)
-{
-    ADD("ce_specversion", SLICE_LITERAL("1.0"));
-    ADD("ce_id", event->field[FIELD_EVENT_ID]);
-    ADD("ce_source", style->source);
-    ADD("ce_type", event->field[FIELD_EVENT_TYPE]);
-    ADD("ce_subject", event->field[FIELD_AGGREGATE_ID]);
-    ADD("ce_time", occurred_text(event, list->arena));
-    ADD("content-type", content_type(event));
-    ADD("ce_correlationid", event->field[FIELD_CORRELATION_ID]);
-    ADD("ce_causationid", event->field[FIELD_CAUSATION_ID]);
-    ADD("ce_aggregatetype", event->field[FIELD_AGGREGATE_TYPE]);
-    ADD("ce_aggregateversion", event->field[FIELD_AGGREGATE_VERSION]);
-    ADD("ce_eventversion", event->field[FIELD_EVENT_VERSION]);
-    ADD("traceparent", event->field[FIELD_TRACEPARENT]);
-}
-
-static void add_plain(const Event *event, HeaderList *list)
-{
-    ADD("event_id", event->field[FIELD_EVENT_ID]);
-    ADD("event_type", event->field[FIELD_EVENT_TYPE]);
-    ADD("event_version", event->field[FIELD_EVENT_VERSION]);
-    ADD("aggregate_type", event->field[FIELD_AGGREGATE_TYPE]);
-    ADD("aggregate_id", event->field[FIELD_AGGREGATE_ID]);
-    ADD("aggregate_version", event->field[FIELD_AGGREGATE_VERSION]);
-    ADD("occurred_at", occurred_text(event, list->arena));
-    ADD("content_type", content_type(event));
-    ADD("correlation_id", event->field[FIELD_CORRELATION_ID]);
-    ADD("causation_id", event->field[FIELD_CAUSATION_ID]);
-    ADD("traceparent", event->field[FIELD_TRACEPARENT]);
 }
 
 /* Where the event stands: in the log, or, for a row that was read from the table, there. */
@@ -180,29 +126,28 @@ static Status style_encode(const Encoder *encoder, const Event *event, Arena *ar
 {
     const StyleEncoder *style = (const StyleEncoder *)encoder;
     const PipelineConfig *pipeline = style->pipeline;
-    record->value = slice_is_null(event->field[FIELD_PAYLOAD_BYTES])
-                        ? event->field[FIELD_PAYLOAD]
-                        : event->field[FIELD_PAYLOAD_BYTES];
+    Slice bytes = event_value(event, style->payload_bytes);
+    record->value = slice_is_null(bytes) ? event_value(event, style->payload) : bytes;
     bool has_time =
         pipeline->encode.timestamp == TIMESTAMP_OCCURRED_AT && event->occurred_at_us > 0;
     record->timestamp_ms = has_time ? event->occurred_at_us / 1000 : 0;
 
     HeaderList list;
     headers_begin(&list, arena, HEADERS_EXPECTED + pipeline->outbox.header_columns.count);
-    if (pipeline->encode.headers == HEADERS_CLOUDEVENTS) {
-        add_cloudevents(style, event, &list);
-    } else {
-        add_plain(event, &list);
+    for (size_t i = 0; i < style->header_count; i++) {
+        const StyleHeader *header = &style->headers[i];
+        headers_add_known(&list, header->name, style_value(style, header, event, arena));
     }
     for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
+        Slice value = event_value(event, style->extras[i]);
         if ((style->shadowed_columns >> i & 1) != 0) {
-            list.shadowed += !slice_is_null(event->extra[i]);
+            list.shadowed += !slice_is_null(value);
             continue;
         }
-        headers_add_known(&list, slice_of(pipeline->outbox.header_columns.items[i]),
-                          event->extra[i]);
+        headers_add_known(&list, slice_of(pipeline->outbox.header_columns.items[i]), value);
     }
-    Status status = row_headers_add(event->field[FIELD_HEADERS], style->reserved, &list, err);
+    Slice row_headers = event_value(event, style->row_headers);
+    Status status = row_headers_add(row_headers, &style->reserved, &list, err);
     if (pipeline->encode.position_headers) {
         add_position(event, &list);
     }
@@ -217,21 +162,75 @@ static void style_free(Encoder *encoder)
     free(encoder);
 }
 
-Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err)
+static void style_add(StyleEncoder *style, StyleHeader header)
+{
+    assert(style->header_count < STYLE_HEADERS_MAX);
+    size_t at = style->header_count++;
+    for (; at > 0 && style->headers[at - 1].rank > header.rank; at--) {
+        style->headers[at] = style->headers[at - 1];
+    }
+    style->headers[at] = header;
+}
+
+static void style_add_all(StyleEncoder *style, const Schema *schema, bool cloudevents)
+{
+    for (EventField field = 0; field < FIELD_COUNT; field++) {
+        const OutboxColumn *column = &OUTBOX_COLUMNS[field];
+        ColumnHeader header = cloudevents ? column->cloudevents : column->plain;
+        if (header.name != NULL) {
+            style_add(style, (StyleHeader){.rank = header.rank,
+                                           .name = slice_of(header.name),
+                                           .field = field,
+                                           .column = schema->field[field]});
+        }
+    }
+    if (cloudevents) {
+        style_add(style, (StyleHeader){.rank = SPECVERSION_RANK,
+                                       .name = SLICE_LITERAL("ce_specversion"),
+                                       .field = FIELD_COUNT,
+                                       .constant = SLICE_LITERAL("1.0")});
+        style_add(style, (StyleHeader){.rank = SOURCE_RANK,
+                                       .name = SLICE_LITERAL("ce_source"),
+                                       .field = FIELD_COUNT,
+                                       .constant = slice_of(style->pipeline->encode.source)});
+    }
+}
+
+static void style_reserve(StyleEncoder *style)
+{
+    static const Slice POSITIONS[STYLE_POSITIONS] = {
+        {"outboxd_seq", sizeof("outboxd_seq") - 1},
+        {"outboxd_lsn", sizeof("outboxd_lsn") - 1},
+        {"outboxd_ordinal", sizeof("outboxd_ordinal") - 1}};
+    for (size_t i = 0; i < style->header_count; i++) {
+        style->names[i] = style->headers[i].name;
+    }
+    memcpy(style->names + style->header_count, POSITIONS, sizeof(POSITIONS));
+    style->reserved =
+        (HeaderNames){.items = style->names, .count = style->header_count + STYLE_POSITIONS};
+}
+
+Status encoder_new(const PipelineConfig *pipeline, const Schema *schema, Encoder **ret_encoder,
+                   Error *err)
 {
     if (pipeline->encode.headers == HEADERS_DEBEZIUM) {
         return error_set(err, CODE_NOT_BUILT,
                          "pipeline '%s': headers = \"debezium\" is not built yet", pipeline->name);
     }
-    StyleEncoder *style = x_calloc(1, sizeof(*style));
+    const StringList *extras = &pipeline->outbox.header_columns;
+    StyleEncoder *style = x_calloc(1, sizeof(*style) + extras->count * sizeof(style->extras[0]));
     style->encoder = (Encoder){.encode = style_encode, .free = style_free};
     style->pipeline = pipeline;
-    style->source = slice_of(pipeline->encode.source);
-    style->reserved =
-        pipeline->encode.headers == HEADERS_CLOUDEVENTS ? is_cloudevents_name : is_plain_name;
-    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
-        bool shadowed = style->reserved(slice_of(pipeline->outbox.header_columns.items[i]));
-        style->shadowed_columns |= (uint64_t)shadowed << i;
+    style_add_all(style, schema, pipeline->encode.headers == HEADERS_CLOUDEVENTS);
+    style_reserve(style);
+    style->payload = schema->field[FIELD_PAYLOAD];
+    style->payload_bytes = schema->field[FIELD_PAYLOAD_BYTES];
+    style->content_type = schema->field[FIELD_CONTENT_TYPE];
+    style->row_headers = schema->field[FIELD_HEADERS];
+    for (size_t i = 0; i < extras->count; i++) {
+        Slice name = slice_of(extras->items[i]);
+        style->extras[i] = schema_find_last(schema, name);
+        style->shadowed_columns |= (uint64_t)header_names_have(&style->reserved, name) << i;
     }
     *ret_encoder = &style->encoder;
     return OK;

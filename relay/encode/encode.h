@@ -5,6 +5,8 @@
 #include "config/config.h"
 #include "flow/encoder.h"
 
-/** The encoder that the pipeline's `headers` asks for. The pipeline's configuration must outlive
+/** The encoder that the pipeline's `headers` asks for, of events whose rows are of this schema,
+ * which it does not keep. The pipeline's configuration must outlive
  * it. The error is FATAL / EXIT_CONFIG. */
-Status encoder_new(const PipelineConfig *pipeline, Encoder **ret_encoder, Error *err);
+Status encoder_new(const PipelineConfig *pipeline, const Schema *schema, Encoder **ret_encoder,
+                   Error *err);

@@ -231,7 +231,18 @@ static Slice scan_scalar(Scanner *s)
     return raw;
 }
 
-static void scan_member(Scanner *s, HeaderList *list, HeaderReserved *reserved)
+bool header_names_have(const HeaderNames *names, Slice name)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        Slice item = names->items[i];
+        if (item.length == name.length && strncasecmp(item.data, name.data, name.length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void scan_member(Scanner *s, HeaderList *list, const HeaderNames *reserved)
 {
     skip_space(s);
     if (!take(s, '"')) {
@@ -255,14 +266,14 @@ static void scan_member(Scanner *s, HeaderList *list, HeaderReserved *reserved)
         value = scan_scalar(s);
         value = slice_equal(value, SLICE_LITERAL("null")) ? SLICE_NULL : value;
     }
-    if (reserved != NULL && reserved(name)) {
+    if (reserved != NULL && header_names_have(reserved, name)) {
         list->shadowed++;
         return;
     }
     headers_add(list, name, value);
 }
 
-Status row_headers_add(Slice json, HeaderReserved *reserved, HeaderList *list, Error *err)
+Status row_headers_add(Slice json, const HeaderNames *reserved, HeaderList *list, Error *err)
 {
     if (slice_is_null(json)) {
         return OK;

@@ -24,16 +24,16 @@ void batch_free(Batch **batch)
     }
 }
 
-Event *batch_add(Batch *batch, size_t extra_count)
+Event *batch_add(Batch *batch, const Schema *schema)
 {
     if (batch->count == batch->capacity) {
         batch->capacity = batch->capacity > 0 ? batch->capacity * 2 : 16;
         batch->events = x_realloc(batch->events, batch->capacity * sizeof(*batch->events));
     }
-    size_t bytes = sizeof(Event) + extra_count * sizeof(Slice);
+    size_t bytes = sizeof(Event) + schema->count * sizeof(Slice);
     Event *event = arena_alloc(&batch->arena, bytes);
     memset(event, 0, bytes);
-    event->extra = (const Slice *)(event + 1);
+    event->schema = schema;
     event->batch = batch;
     event->occurred_at_us = EVENT_NO_TIME;
     batch->events[batch->count++] = event;
@@ -41,11 +41,18 @@ Event *batch_add(Batch *batch, size_t extra_count)
     return event;
 }
 
+void batch_take_back(Batch *batch)
+{
+    assert(batch->count > 0 && !event_is_settled(batch->events[batch->count - 1]));
+    batch->count--;
+    batch->unsettled--;
+}
+
 const Event *batch_find(const Batch *batch, int64_t seq, Slice event_id)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event->seq == seq && slice_equal(event->field[FIELD_EVENT_ID], event_id)) {
+        if (event->seq == seq && slice_equal(event_field(event, FIELD_EVENT_ID), event_id)) {
             return event;
         }
     }

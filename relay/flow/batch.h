@@ -29,8 +29,12 @@ typedef struct Batch {
 Batch *batch_new(void);
 void batch_free(Batch **batch);
 
-/** A zeroed event at the end of the batch, with extra_count extra slices; owned by the batch. */
-Event *batch_add(Batch *batch, size_t extra_count);
+/** A zeroed event at the end of the batch, with a row of this schema, all NULL; owned by the batch,
+ * which the schema outlives. */
+Event *batch_add(Batch *batch, const Schema *schema);
+
+/** The event that was added last is none: the batch, but for its bytes, is as it was. */
+void batch_take_back(Batch *batch);
 
 /** The event of this row, or NULL. */
 const Event *batch_find(const Batch *batch, int64_t seq, Slice event_id);

@@ -81,7 +81,7 @@ static uint64_t row_id(const Event *event)
 {
     uint64_t place =
         event->seq == EVENT_NO_SEQ ? event->commit_lsn ^ event->ordinal << 48 : UINT64_C(0);
-    return event_id_hash(event->field[FIELD_EVENT_ID]) ^ place;
+    return event_id_hash(event_field(event, FIELD_EVENT_ID)) ^ place;
 }
 
 bool parking_is_row(const Hold *hold, const Event *event)

@@ -30,7 +30,7 @@ static Topic *row_topic(Pipeline *p, const Event *event, const Record *record)
 {
     return record->topic != NULL
                ? record->topic
-               : topics_of_type(p->parts->topics, event->field[FIELD_AGGREGATE_TYPE]);
+               : topics_of_type(p->parts->topics, event_field(event, FIELD_AGGREGATE_TYPE));
 }
 
 /* Which event, why, and what to do. */
@@ -79,7 +79,7 @@ bool pipeline_waits_for_row(Pipeline *p, Event *event, const Record *record)
     if (p->parking->rows == 0) {
         return false;
     }
-    Topic *type = topics_held_type(p->parts->topics, event->field[FIELD_AGGREGATE_TYPE]);
+    Topic *type = topics_held_type(p->parts->topics, event_field(event, FIELD_AGGREGATE_TYPE));
     Topic *topic = type != NULL && parking_holds(type) ? type : record->topic;
     if (topic == NULL || !parking_holds(topic) || !topic->hold->by_row) {
         return false;
@@ -136,7 +136,7 @@ void pipeline_row_done(Pipeline *p, const Event *event)
         row_mended(p, own);
     }
     /* One behind it is published, so it is not there any more. */
-    Topic *type = topics_held_type(p->parts->topics, event->field[FIELD_AGGREGATE_TYPE]);
+    Topic *type = topics_held_type(p->parts->topics, event_field(event, FIELD_AGGREGATE_TYPE));
     Topic *topics[] = {type, event->topic};
     for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]) && p->parking->trying > 0; i++) {
         Hold *hold = topics[i] != NULL ? topics[i]->hold : NULL;

@@ -51,9 +51,9 @@ void pipeline_name_event(const Event *event, Error *err)
         snprintf(place, sizeof(place), "of the transaction at %X/%X",
                  (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn);
     }
-    Slice id = shown(event->field[FIELD_EVENT_ID]);
-    Slice type = shown(event->field[FIELD_EVENT_TYPE]);
-    Slice key = shown(event->field[FIELD_AGGREGATE_ID]);
+    Slice id = shown(event_field(event, FIELD_EVENT_ID));
+    Slice type = shown(event_field(event, FIELD_EVENT_TYPE));
+    Slice key = shown(event_field(event, FIELD_AGGREGATE_ID));
     error_prefix(err, "event %s, event_id %.*s, type '%.*s', key '%.*s'", place, SLICE_ARG(id),
                  SLICE_ARG(type), SLICE_ARG(key));
 }
@@ -91,7 +91,7 @@ void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const E
     if (!again && log_limit_take(&p->lines->asides, clock_monotonic_us())) {
         LogField seq =
             event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
-        Slice id = event->field[FIELD_EVENT_ID];
+        Slice id = event_field(event, FIELD_EVENT_ID);
         char event_id[80];
         snprintf(event_id, sizeof(event_id), "%.*s",
                  (int)utf8_cut(id.data, id.length, sizeof(event_id) - 1),
@@ -338,9 +338,9 @@ static void pipeline_published(Pipeline *p, Event *event)
         pipeline_say_first(p, event);
     }
     ++*event->topic->published;
-    *stats->published_bytes += event->field[FIELD_AGGREGATE_ID].length +
-                               event->field[FIELD_PAYLOAD].length +
-                               event->field[FIELD_PAYLOAD_BYTES].length;
+    *stats->published_bytes += event_field(event, FIELD_AGGREGATE_ID).length +
+                               event_field(event, FIELD_PAYLOAD).length +
+                               event_field(event, FIELD_PAYLOAD_BYTES).length;
     histogram_observe_us(stats->produce_latency, now_us - event->sent_at_us);
     if (event->occurred_at_us != EVENT_NO_TIME) {
         histogram_observe_us(stats->publish_latency, wall_us - event->occurred_at_us);

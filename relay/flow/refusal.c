@@ -46,12 +46,6 @@ void refusal_set_unreadable(Event *event, const char *table, const Error *why)
                                 "text would be larger than 1 GB.");
 }
 
-static Slice *event_value(Event *event, int target)
-{
-    return target < FIELD_COUNT ? &event->field[target]
-                                : (Slice *)&event->extra[target - FIELD_COUNT];
-}
-
 static void add_size(Text *sizes, int target, size_t bytes)
 {
     text_add(sizes, sizes->length > 0 ? ", " : "");
@@ -80,17 +74,17 @@ static Slice refusal_cut_id(Event *event, Slice id)
 
 static bool id_is_too_large(const Event *event)
 {
-    return event->field[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
+    return event->row[FIELD_EVENT_ID].length > REFUSAL_SMALL_BYTES;
 }
 
-bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t bytes_max)
+bool refusal_apply(Event *event, bool hex_bytes, int64_t bytes_max)
 {
-    int targets = FIELD_COUNT + (int)extra_count;
+    int targets = (int)event->schema->count;
     size_t total = 0;
     size_t large = 0;
     for (int target = FIELD_EVENT_ID; target < targets; target++) {
-        size_t bytes = event_value(event, target)->length;
-        bool hex = hex_bytes && target == FIELD_PAYLOAD_BYTES;
+        size_t bytes = event->row[target].length;
+        bool hex = hex_bytes && column_is_bytes((size_t)target);
         total += hex ? bytes / 2 : bytes;
         large += bytes > REFUSAL_SMALL_BYTES;
     }
@@ -101,8 +95,8 @@ bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t byt
     Refusal *refusal = refusal_new(event, large);
     AUTO_BUFFER sizes = TEXT_EMPTY;
     for (int target = FIELD_EVENT_ID; target < targets; target++) {
-        Slice *value = event_value(event, target);
-        bool hex = hex_bytes && target == FIELD_PAYLOAD_BYTES;
+        Slice *value = &event->row[target];
+        bool hex = hex_bytes && column_is_bytes((size_t)target);
         if (value->length <= REFUSAL_SMALL_BYTES) {
             continue;
         }

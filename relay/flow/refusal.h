@@ -51,8 +51,8 @@ void refusal_set_too_large(Refusal *refusal, Slice what);
  * people; why: what the server says. */
 void refusal_set_unreadable(Event *event, const char *table, const Error *why);
 
-/** Of an event whose fields are complete: when they take more bytes together than the limit, or its
- * event id alone takes more than REFUSAL_SMALL_BYTES, it is refused, and its large values are moved
- * out of it. hex_bytes: those of payload_bytes are a bytea
- * as text. True when it was. */
-bool refusal_apply(Event *event, size_t extra_count, bool hex_bytes, int64_t bytes_max);
+/** Of an event of the outbox whose row is complete: when they take more bytes together than the
+ * limit, or its event id alone takes more than REFUSAL_SMALL_BYTES, it is refused, and its large
+ * values are moved out of it. hex_bytes: those of payload_bytes are a bytea as text. True when it
+ * was. */
+bool refusal_apply(Event *event, bool hex_bytes, int64_t bytes_max);

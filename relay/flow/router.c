@@ -15,11 +15,13 @@ typedef struct Route {
 } Route;
 
 struct Router {
-    const PipelineConfig *pipeline;
     Topics *topics;
     Route *routes;
     size_t count;
-    Template *key; /* the pipeline's, for rows with a topic of their own that match no route */
+    Template *key;     /* the pipeline's, for rows with a topic of their own that match no route */
+    size_t event_type; /* columns of the schema, as the next two; or SCHEMA_NONE */
+    size_t aggregate_type;
+    size_t row_topic; /* none, too, where a row may not choose its topic */
 };
 
 void router_free(Router **router)
@@ -37,23 +39,26 @@ void router_free(Router **router)
     *router = NULL;
 }
 
-static Status router_add(Router *router, const RouteConfig *config, const char *topic,
-                         const char *key, Error *err)
+static Status router_add(Router *router, const Schema *schema, const RouteConfig *config,
+                         const char *topic, const char *key, Error *err)
 {
     Route *route = &router->routes[router->count++];
     route->config = config;
-    if (template_compile(topic, router->pipeline, &route->topic, err) != OK ||
-        template_compile(key, router->pipeline, &route->key, err) != OK) {
+    if (template_compile(topic, schema, &route->topic, err) != OK ||
+        template_compile(key, schema, &route->key, err) != OK) {
         return FAILED;
     }
     return OK;
 }
 
-Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_router, Error *err)
+Status router_new(const PipelineConfig *pipeline, const Schema *schema, Topics *topics,
+                  Router **ret_router, Error *err)
 {
     AUTO(Router, router_free) router = x_calloc(1, sizeof(*router));
-    router->pipeline = pipeline;
     router->topics = topics;
+    router->event_type = schema->field[FIELD_EVENT_TYPE];
+    router->aggregate_type = schema->field[FIELD_AGGREGATE_TYPE];
+    router->row_topic = pipeline->route.allow_row_topic ? schema->field[FIELD_TOPIC] : SCHEMA_NONE;
     router->routes = x_calloc(pipeline->route.rule_count + 1, sizeof(*router->routes));
     for (size_t i = 0; i < pipeline->route.rule_count; i++) {
         const RouteConfig *config = &pipeline->route.rules[i];
@@ -63,16 +68,16 @@ Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_r
             return error_hint(err, "Give the route a topic.");
         }
         const char *key = config->key != NULL ? config->key : pipeline->route.key;
-        if (router_add(router, config, config->topic, key, err) != OK) {
+        if (router_add(router, schema, config, config->topic, key, err) != OK) {
             return FAILED;
         }
     }
     if (pipeline->route.topic[0] != '\0' &&
-        router_add(router, NULL, pipeline->route.topic, pipeline->route.key, err) != OK) {
+        router_add(router, schema, NULL, pipeline->route.topic, pipeline->route.key, err) != OK) {
         return FAILED;
     }
     if (pipeline->route.allow_row_topic &&
-        template_compile(pipeline->route.key, pipeline, &router->key, err) != OK) {
+        template_compile(pipeline->route.key, schema, &router->key, err) != OK) {
         return FAILED;
     }
     *ret_router = router;
@@ -99,8 +104,8 @@ static const Route *router_match(const Router *router, const Event *event)
     for (size_t i = 0; i < router->count; i++) {
         const RouteConfig *config = router->routes[i].config;
         if (config == NULL ||
-            (route_condition(config->event_type, event->field[FIELD_EVENT_TYPE]) &&
-             route_condition(config->aggregate_type, event->field[FIELD_AGGREGATE_TYPE]))) {
+            (route_condition(config->event_type, event_value(event, router->event_type)) &&
+             route_condition(config->aggregate_type, event_value(event, router->aggregate_type)))) {
             return &router->routes[i];
         }
     }
@@ -111,19 +116,18 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
                                Record *record, Error *err)
 {
     const Route *route = router_match(router, event);
-    bool own_topic =
-        router->pipeline->route.allow_row_topic && event->field[FIELD_TOPIC].length > 0;
+    Slice row_topic = event_value(event, router->row_topic);
+    bool own_topic = row_topic.length > 0;
     if (route == NULL && !own_topic) {
         error_set(err, CODE_EVENT_UNROUTED,
                   "no route matches event_type '%.*s', aggregate_type '%.*s'",
-                  SLICE_ARG(event->field[FIELD_EVENT_TYPE]),
-                  SLICE_ARG(event->field[FIELD_AGGREGATE_TYPE]));
+                  SLICE_ARG(event_value(event, router->event_type)),
+                  SLICE_ARG(event_value(event, router->aggregate_type)));
         error_advise(err);
         return ROUTE_NONE;
     }
     bool null_column = false;
-    Slice name = own_topic ? event->field[FIELD_TOPIC]
-                           : template_render(route->topic, event, arena, &null_column);
+    Slice name = own_topic ? row_topic : template_render(route->topic, event, arena, &null_column);
     if (null_column) {
         error_set(err, CODE_TOPIC_COLUMN_NULL,
                   "a column of the topic template is NULL in this row");

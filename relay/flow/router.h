@@ -17,8 +17,10 @@ typedef enum RouteResult {
     ROUTE_POISON, /* *err says why */
 } RouteResult;
 
-/** Compiles the routes; the error is FATAL / EXIT_CONFIG. topics must outlive the router. */
-Status router_new(const PipelineConfig *pipeline, Topics *topics, Router **ret_router, Error *err);
+/** Compiles the routes for rows of this schema, which it does not keep; the error is FATAL /
+ * EXIT_CONFIG. topics must outlive the router. */
+Status router_new(const PipelineConfig *pipeline, const Schema *schema, Topics *topics,
+                  Router **ret_router, Error *err);
 void router_free(Router **router);
 
 /** Sets record->topic and record->key. Rendered bytes live in arena. *err is set unless ROUTE_OK.

@@ -9,11 +9,11 @@
 #include "base/timestamp.h"
 #include "config/template.h"
 
-typedef enum PartKind { PART_TEXT, PART_FIELD, PART_EXTRA } PartKind;
+typedef enum PartKind { PART_TEXT, PART_VALUE, PART_SEQ, PART_OCCURRED_AT } PartKind;
 
 typedef struct CompiledPart {
     PartKind kind;
-    size_t index; /* of the field or extra column */
+    size_t column; /* of the schema */
     char *text;
     size_t length;
 } CompiledPart;
@@ -37,50 +37,19 @@ void template_free(Template **template)
     *template = NULL;
 }
 
-/* Names of the outbox columns as the table of this pipeline has them, by EventField. */
-static const char *template_column_name(const ColumnsConfig *c, EventField field)
+static bool template_find_column(const Schema *schema, Slice name, CompiledPart *part)
 {
-    const char *const names[FIELD_COUNT] = {
-        [FIELD_SEQ] = c->seq,
-        [FIELD_EVENT_ID] = c->event_id,
-        [FIELD_EVENT_TYPE] = c->event_type,
-        [FIELD_EVENT_VERSION] = c->event_version,
-        [FIELD_AGGREGATE_TYPE] = c->aggregate_type,
-        [FIELD_AGGREGATE_ID] = c->aggregate_id,
-        [FIELD_AGGREGATE_VERSION] = c->aggregate_version,
-        [FIELD_PAYLOAD] = c->payload,
-        [FIELD_PAYLOAD_BYTES] = c->payload_bytes,
-        [FIELD_CONTENT_TYPE] = c->content_type,
-        [FIELD_CORRELATION_ID] = c->correlation_id,
-        [FIELD_CAUSATION_ID] = c->causation_id,
-        [FIELD_TRACEPARENT] = c->traceparent,
-        [FIELD_HEADERS] = c->headers,
-        [FIELD_TOPIC] = c->topic,
-        [FIELD_OCCURRED_AT] = c->occurred_at,
-    };
-    return names[field] ? names[field] : "";
+    static const PartKind KINDS[] = {
+        [PLACE_ROW] = PART_VALUE, [PLACE_SEQ] = PART_SEQ, [PLACE_OCCURRED_AT] = PART_OCCURRED_AT};
+    size_t column = schema_find(schema, name);
+    if (column == SCHEMA_NONE) {
+        return false;
+    }
+    *part = (CompiledPart){.kind = KINDS[schema->columns[column].place], .column = column};
+    return true;
 }
 
-static bool template_find_column(const PipelineConfig *pipeline, Slice name, CompiledPart *part)
-{
-    for (EventField field = 0; field < FIELD_COUNT; field++) {
-        const char *column = template_column_name(&pipeline->outbox.columns, field);
-        if (*column != '\0' && slice_equal(slice_of(column), name)) {
-            *part = (CompiledPart){.kind = PART_FIELD, .index = field};
-            return true;
-        }
-    }
-    for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
-        if (slice_equal(slice_of(pipeline->outbox.header_columns.items[i]), name)) {
-            *part = (CompiledPart){.kind = PART_EXTRA, .index = i};
-            return true;
-        }
-    }
-    return false;
-}
-
-static Status template_parse(Template *template, const char *text, const PipelineConfig *pipeline,
-                             Error *err)
+static Status template_parse(Template *template, const char *text, const Schema *schema, Error *err)
 {
     const char *cursor = text;
     for (TemplatePart part; template_next(&cursor, &part); template->count++) {
@@ -93,19 +62,18 @@ static Status template_parse(Template *template, const char *text, const Pipelin
             *compiled = (CompiledPart){.kind = PART_TEXT,
                                        .text = x_strndup(part.text.data, part.text.length),
                                        .length = part.text.length};
-        } else if (!template_find_column(pipeline, part.text, compiled)) {
+        } else if (!template_find_column(schema, part.text, compiled)) {
             return error_set(err, CODE_TEMPLATE_INVALID, "template '%s': no column '%.*s' in '%s'",
-                             text, SLICE_ARG(part.text), pipeline->outbox.table);
+                             text, SLICE_ARG(part.text), schema->table);
         }
     }
     return OK;
 }
 
-Status template_compile(const char *text, const PipelineConfig *pipeline, Template **ret_template,
-                        Error *err)
+Status template_compile(const char *text, const Schema *schema, Template **ret_template, Error *err)
 {
     AUTO(Template, template_free) template = x_calloc(1, sizeof(*template));
-    if (template_parse(template, text, pipeline, err) != OK) {
+    if (template_parse(template, text, schema, err) != OK) {
         return FAILED;
     }
     *ret_template = template;
@@ -118,19 +86,18 @@ static Slice template_part(const CompiledPart *part, const Event *event, char *s
     switch (part->kind) {
     case PART_TEXT:
         return (Slice){.data = part->text, .length = part->length};
-    case PART_EXTRA:
-        return event->extra[part->index];
-    case PART_FIELD:
-        break;
-    }
-    if (part->index == FIELD_SEQ) {
+    case PART_VALUE:
+        return event_value(event, part->column);
+    case PART_SEQ: {
         int length = snprintf(scratch, size, "%lld", (long long)event->seq);
         return (Slice){.data = scratch, .length = (size_t)length};
     }
-    if (part->index == FIELD_OCCURRED_AT && event->occurred_at_us != EVENT_NO_TIME) {
-        return timestamp_format(event->occurred_at_us, scratch);
+    case PART_OCCURRED_AT:
+        return event->occurred_at_us != EVENT_NO_TIME
+                   ? timestamp_format(event->occurred_at_us, scratch)
+                   : SLICE_NULL;
     }
-    return event->field[part->index];
+    return SLICE_NULL;
 }
 
 Slice template_render(const Template *template, const Event *event, Arena *arena, bool *ret_null)

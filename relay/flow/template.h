@@ -3,20 +3,19 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "config/config.h"
 #include "flow/event.h"
 
 typedef struct Template Template;
 
-/** Compiles text; columns named as in the table of the pipeline. The error is FATAL / EXIT_CONFIG.
+/** Compiles text for rows of this schema, which it does not keep. The error is FATAL / EXIT_CONFIG.
  */
-Status template_compile(const char *text, const PipelineConfig *pipeline, Template **ret_template,
+Status template_compile(const char *text, const Schema *schema, Template **ret_template,
                         Error *err);
 void template_free(Template **template);
 
-/** The text for this event, in arena or borrowed from the event. When a column is NULL: the null
- * slice if the template is that column alone, else the empty string stands for it and *ret_null is
- * true. */
+/** The text for this event, whose row is of the schema, in arena or borrowed from the event. When a
+ * column is NULL: the null slice if the template is that column alone, else the empty string stands
+ * for it and *ret_null is true. */
 Slice template_render(const Template *template, const Event *event, Arena *arena, bool *ret_null);
 
 /** A glob (fnmatch) that every text of this template matches; the caller frees it. */

@@ -28,8 +28,9 @@ static void list_add(StringList *list, const char *text)
 static void add_template(const PipelineConfig *pipeline, const char *text, StringList *names,
                          StringList *patterns)
 {
+    AUTO(Schema, schema_free) schema = schema_of_outbox(pipeline);
     AUTO(Template, template_free) template = NULL;
-    if (text == NULL || *text == '\0' || template_compile(text, pipeline, &template, NULL) != OK) {
+    if (text == NULL || *text == '\0' || template_compile(text, schema, &template, NULL) != OK) {
         return;
     }
     const char *name = template_constant(template);

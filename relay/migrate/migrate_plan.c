@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "config/outbox_columns.h"
 #include "migrate/migrate_internal.h"
 #include "migrate/migrate_script.h"
 #include "pg/ident.h"
@@ -15,11 +16,21 @@
 static const char MIGRATION_COLUMNS[] =
     "{version integer,name text,checksum text,applied_at timestamp with time zone,applied_by text,"
     "outboxd_version text,duration_ms integer,skipped boolean}";
-static const char EVENT_COLUMNS[] =
-    "{seq bigint,event_id uuid,event_type text,event_version integer,aggregate_type text,"
-    "aggregate_id text,aggregate_version bigint,payload jsonb,payload_bytes bytea,"
-    "content_type text,correlation_id text,causation_id text,traceparent text,headers jsonb,"
-    "topic text,occurred_at timestamp with time zone,published_at timestamp with time zone}";
+
+/* The same, of the outbox. */
+static char *event_columns(void)
+{
+    Text columns = TEXT_EMPTY;
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        const OutboxColumn *column = &OUTBOX_COLUMNS[i];
+        if (column->made_as != NULL) {
+            text_printf(&columns, "%s%s %s", columns.length > 0 ? "," : "{", column->name,
+                        column->made_as);
+        }
+    }
+    text_add_char(&columns, '}');
+    return columns.data;
+}
 
 static Status check_shape(Migrate *migrate, const char *table, const char *columns, Error *err)
 {
@@ -163,7 +174,8 @@ Status migrate_read(Migrate *migrate, Error *err)
         return OK;
     }
     if (migrate->records[0].applied) {
-        return check_shape(migrate, "event", EVENT_COLUMNS, err);
+        AUTO_TEXT columns = event_columns();
+        return check_shape(migrate, "event", columns, err);
     }
     error_set(err, CODE_MIGRATE_TABLE_FOREIGN,
               "%s: table '%s.migration' does not list migration 1, which created it",

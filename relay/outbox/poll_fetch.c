@@ -130,7 +130,7 @@ static void fetch_deliver(PollSource *poll)
     Batch *batch = poll->fetch.batch;
     poll->fetch.batch = NULL;
     if (pg_conn_takes_bytes(claim_conn(poll->claim))) {
-        row_check_texts(batch, poll->table->extra_count);
+        row_check_texts(batch);
     }
     if (poll->outstanding_count == poll->outstanding_capacity) {
         poll->outstanding_capacity =

@@ -17,7 +17,7 @@ enum {
 /* Looked up with the first fetch of a session. */
 static void add_sequence(const PollSource *poll, const char *table, Text *sql)
 {
-    AUTO_TEXT column = ident_literal(poll->options.pipeline->outbox.columns.seq);
+    AUTO_TEXT column = ident_literal(poll->options.pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(sql,
                 ", (SELECT d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a"
                 " ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"

@@ -111,13 +111,12 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
     }
     size_t bytes_before = fetch->batch->bytes;
     Event *event = NULL;
-    Status read =
-        row_read(bytes, length, poll->table->extra_count, fetch->batch, &event, &fetch->error);
+    Status read = row_read(bytes, length, poll->table->schema, fetch->batch, &event, &fetch->error);
     if (read != OK) {
         return;
     }
     fetch->last_seq = event->seq;
-    event->id_hash = known_row(event->seq, event->field[FIELD_EVENT_ID]).id; /* once */
+    event->id_hash = known_row(event->seq, event->row[FIELD_EVENT_ID]).id; /* once */
     bool known =
         known_may_have(&poll->known, event->seq) && known_has(&poll->known, fetch_row_of(event));
     AUTO_ERROR forgotten = {0};
@@ -127,8 +126,7 @@ void fetch_on_row(void *arg, const char *bytes, size_t length)
         known = true;
     }
     if (known) {
-        fetch->batch->count--;
-        fetch->batch->unsettled--;
+        batch_take_back(fetch->batch);
         fetch->batch->bytes = bytes_before;
         if (!fetch->wide) { /* not again: many of them would fill every fetch */
             gaps_see(&poll->gaps, event->seq);

@@ -320,7 +320,7 @@ void rotation_add_ours(const PollSource *poll, Text *sql)
 
 static void add_old_tables(const PollSource *poll, Text *sql)
 {
-    AUTO_TEXT seq = ident_literal(poll->options.pipeline->outbox.columns.seq);
+    AUTO_TEXT seq = ident_literal(poll->options.pipeline->outbox.columns[FIELD_SEQ]);
     const char *rows = poll->publisher_table;
     text_printf(sql, "DELETE FROM %s AS p WHERE ", rows);
     rotation_add_ours(poll, sql);

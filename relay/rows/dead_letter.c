@@ -139,8 +139,8 @@ static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", event_field_name(field));
         bool cut = field == FIELD_EVENT_ID && refusal_has(event->refusal, field);
-        add_member(&json, letter, cut ? SLICE_NULL : event->field[field],
-                   field == FIELD_PAYLOAD_BYTES);
+        add_member(&json, letter, cut ? SLICE_NULL : event->row[field],
+                   column_is_bytes((size_t)field));
     }
     char scratch[TIMESTAMP_TEXT_MAX];
     text_add(&json, ",\"occurred_at\":");
@@ -154,7 +154,7 @@ static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline
         text_add(&json, i > 0 ? "," : ",\"" DEAD_LETTER_HEADER_COLUMNS "\":{");
         add_jsonb(&json, slice_of(pipeline->outbox.header_columns.items[i]), false);
         text_add_char(&json, ':');
-        add_member(&json, letter, event->extra[i], false);
+        add_member(&json, letter, event->row[FIELD_COUNT + i], false);
     }
     text_add(&json, pipeline->outbox.header_columns.count > 0 ? "}}" : "}");
     return json.data;
@@ -196,7 +196,7 @@ static void set_rest(DeadLetter *letter, const PipelineConfig *pipeline, const E
     const char *hint = error_own_hint(reason);
     AUTO_TEXT reason_text =
         x_format("%s%s%s", error_message(reason), *hint != '\0' ? ". " : "", hint);
-    Slice id = event->field[FIELD_EVENT_ID];
+    Slice id = event->row[FIELD_EVENT_ID];
     letter->count = DEAD_LETTER_PARAMS;
     set_text(letter, PARAM_PIPELINE, x_strdup(pipeline->name));
     set_text(letter, PARAM_SEQ,
@@ -264,13 +264,13 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
     set_text(letter, PARAM_EVENT, event_json(letter, pipeline, event));
     Apart apart = {.letter = letter, .pipeline = pipeline};
     for (int field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (is_apart(letter, event->field[field], field == FIELD_PAYLOAD_BYTES)) {
-            apart_add(&apart, field, event->field[field], false);
+        if (is_apart(letter, event->row[field], column_is_bytes((size_t)field))) {
+            apart_add(&apart, field, event->row[field], false);
         }
     }
     for (int i = 0; i < (int)pipeline->outbox.header_columns.count; i++) {
-        if (is_apart(letter, event->extra[i], false)) {
-            apart_add(&apart, FIELD_COUNT + i, event->extra[i], false);
+        if (is_apart(letter, event->row[FIELD_COUNT + i], false)) {
+            apart_add(&apart, FIELD_COUNT + i, event->row[FIELD_COUNT + i], false);
         }
     }
     const Refusal *refusal = event->refusal;
@@ -295,7 +295,7 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
 bool dead_letter_has_row(const Event *event, const OutboxTable *outbox, bool takes_bytes)
 {
     bool partial = event->refusal != NULL && event->refusal->partial;
-    bool named = table_has(outbox, FIELD_EVENT_ID) && !slice_is_null(event->field[FIELD_EVENT_ID]);
+    bool named = table_has(outbox, FIELD_EVENT_ID) && !slice_is_null(event->row[FIELD_EVENT_ID]);
     /* What is no text at all is shown best from here. */
     return event->seq != EVENT_NO_SEQ && !event->malformed && named &&
            (partial || !takes_bytes || event->odd_text == 0);
@@ -332,7 +332,7 @@ typedef struct Copied {
 
 static void copied_add(Copied *copied, int target, const char *column)
 {
-    bool bytes = target == FIELD_PAYLOAD_BYTES;
+    bool bytes = column_is_bytes((size_t)target);
     bool header = target >= FIELD_COUNT;
     Text *names = header ? &copied->header_names : &copied->names;
     Text *members = header ? &copied->header_members : &copied->members;
@@ -436,7 +436,7 @@ static void set_copy(DeadLetter *letter, const PipelineConfig *pipeline, const E
     *letter = (DeadLetter){.ascii_only = letter->ascii_only, .takes_bytes = letter->takes_bytes};
     set_rest(letter, pipeline, event, record, reason);
     set_text(letter, PARAM_EVENT, x_format("%d", DEAD_LETTER_NEAR_BYTES));
-    Slice id = event->field[FIELD_EVENT_ID];
+    Slice id = event->row[FIELD_EVENT_ID];
     set_text(letter, letter->count++, x_strndup(id.data, id.length));
 }
 

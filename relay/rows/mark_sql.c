@@ -199,7 +199,7 @@ static void add_mark(const MarkSql *mark, bool run, Text *sql)
     if (config->outbox.on_publish == ON_PUBLISH_DELETE) {
         text_printf(sql, "DELETE FROM %s AS r%s", target, is_joined(mark) ? " USING " GIVEN : "");
     } else {
-        AUTO_TEXT published = ident_quote(config->outbox.columns.published_at);
+        AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
         text_printf(sql, "UPDATE %s AS r SET %s = pg_catalog.clock_timestamp()%s", target,
                     published, is_joined(mark) ? " FROM " GIVEN : "");
     }

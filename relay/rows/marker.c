@@ -27,7 +27,7 @@ void marker_add(Marker *marker, const Batch *batch, const MarkerPosition *positi
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
         if (event_is_over(event)) {
-            mark_queue_add(&marker->queue, event->seq, event->field[FIELD_EVENT_ID], event->xid);
+            mark_queue_add(&marker->queue, event->seq, event->row[FIELD_EVENT_ID], event->xid);
         }
     }
     marker_note_wait(marker);

@@ -221,7 +221,7 @@ static size_t aside_bytes(const MarkerAside *aside)
 {
     size_t bytes = aside->record.key.length + aside->record.value.length;
     for (size_t i = 0; i < FIELD_COUNT; i++) {
-        bytes += aside->event->field[i].length;
+        bytes += aside->event->row[i].length;
     }
     return bytes;
 }

@@ -87,7 +87,7 @@ static void prune_send(Marker *marker)
 {
     const PipelineConfig *config = marker->options.pipeline;
     const OutboxTable *table = marker->options.table;
-    AUTO_TEXT published = ident_quote(config->outbox.columns.published_at);
+    AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT sql = x_format(
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
         " ORDER BY o.%1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM "

@@ -190,7 +190,7 @@ bool precondition_take_columns(const PreconditionLook *look, OutboxTable *table)
 void precondition_say_absent(const OutboxTable *table)
 {
     AUTO_BUFFER names = TEXT_EMPTY;
-    table_add_names(table->config, table->absent & TABLE_HEADER_COLUMNS, &names);
+    table_add_names(table->config, table->absent & table_header_columns(), &names);
     if (names.length == 0) {
         return;
     }

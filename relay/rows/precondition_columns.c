@@ -16,34 +16,35 @@ static const char *const OBJECTS[] = {"jsonb", "json", NULL};
 static const char *const VERSIONS[] = {"bigint", "integer",           "smallint", "numeric",
                                        "text",   "character varying", NULL};
 
-/* Columns whose type matters; the others are read as text, whatever they are. */
-typedef struct TypedColumn {
-    const char *path;
-    const char *const *types;
+/* Classes whose type matters; columns of the others are read as text, whatever they are. */
+typedef struct ClassTypes {
+    const char *const *types; /* NULL: any */
     const char *wanted;
-    const char *ddl; /* that adds it, or NULL */
-} TypedColumn;
+} ClassTypes;
 
-static const TypedColumn TYPED_COLUMNS[] = {
-    {"columns.seq", INTEGERS, "an integer",
-     "bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) UNIQUE; -- rewrites the table, which nobody "
-     "can use until then"},
-    {"columns.occurred_at", TIMES, "a timestamp", NULL},
-    {"columns.published_at", TIMES, "a timestamp", "timestamptz; -- immediate, without a rewrite"},
-    {"columns.payload_bytes", BYTES, "bytea", NULL},
-    {"columns.headers", OBJECTS, "jsonb", NULL},
-    {"columns.event_version", VERSIONS, "a number", NULL},
-    {"columns.aggregate_version", VERSIONS, "a number", NULL},
+static const ClassTypes CLASS_TYPES[] = {
+    [COLUMN_TEXT] = {NULL, NULL},           [COLUMN_NUMBER] = {VERSIONS, "a number"},
+    [COLUMN_DOCUMENT] = {NULL, NULL},       [COLUMN_OBJECT] = {OBJECTS, "jsonb"},
+    [COLUMN_BYTES] = {BYTES, "bytea"},      [COLUMN_INTEGER] = {INTEGERS, "an integer"},
+    [COLUMN_TIME] = {TIMES, "a timestamp"},
 };
 
-static const TypedColumn *typed_column(const char *path)
+static ClassTypes column_types(const NeededColumn *column)
 {
-    for (size_t i = 0; path != NULL && i < sizeof(TYPED_COLUMNS) / sizeof(TYPED_COLUMNS[0]); i++) {
-        if (strcmp(TYPED_COLUMNS[i].path, path) == 0) {
-            return &TYPED_COLUMNS[i];
-        }
+    return column->index < COLUMN_COUNT ? CLASS_TYPES[OUTBOX_COLUMNS[column->index].class]
+                                        : (ClassTypes){NULL, NULL};
+}
+
+/* What adds a column that a table which is adopted often lacks; NULL: no advice. */
+static const char *column_ddl(const Facts *facts, size_t index)
+{
+    if (index == FIELD_SEQ) {
+        return "bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) UNIQUE; -- rewrites the table, which "
+               "nobody can use until then";
     }
-    return NULL;
+    bool marked =
+        index == FIELD_PUBLISHED_AT && facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK;
+    return marked ? "timestamptz; -- immediate, without a rewrite" : NULL;
 }
 
 static bool type_is(const char *type, const char *const *types)
@@ -59,16 +60,17 @@ static bool type_is(const char *type, const char *const *types)
 /* Missing. */
 
 /* Each column that our own migrations made is there, or somebody took it. */
-static bool table_is_ours(const Facts *facts)
+static bool column_was_made(const Facts *facts, size_t index)
 {
-    return facts_say(facts, "ours") && strcmp(facts_value(facts, "table_name"), "event") == 0;
+    return OUTBOX_COLUMNS[index].made_as != NULL && facts_say(facts, "ours") &&
+           strcmp(facts_value(facts, "table_name"), "event") == 0;
 }
 
 /* Why the pipeline cannot be without the column; malloc'd; NULL: it can. */
 static char *missing_need(const Facts *facts, const NeededColumn *column, const char *present,
                           const NeededColumn *needed, size_t count)
 {
-    if (column->index >= COLUMNS_COUNT) {
+    if (column->index >= COLUMN_COUNT) {
         return x_strdup("header_columns names it");
     }
     char *need = column_need(facts->pipeline, column->index);
@@ -78,7 +80,7 @@ static char *missing_need(const Facts *facts, const NeededColumn *column, const 
             need = x_strdup("it is the record's value, and there is no payload_bytes");
         }
     }
-    if (need == NULL && table_is_ours(facts)) {
+    if (need == NULL && column_was_made(facts, column->index)) {
         need = x_strdup("outboxd migrate created it");
     }
     const OutboxTable *known = facts->outbox;
@@ -91,14 +93,12 @@ static char *missing_need(const Facts *facts, const NeededColumn *column, const 
 static void remedy_missing(const Facts *facts, const NeededColumn *column, const char *need,
                            Text *remedy)
 {
-    const TypedColumn *typed = typed_column(column->path);
-    bool marked = column->index == FIELD_COUNT; /* published_at */
-    if (typed != NULL && typed->ddl != NULL &&
-        (!marked || facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK)) {
+    const char *ddl = column_ddl(facts, column->index);
+    if (ddl != NULL) {
         AUTO_TEXT quoted = ident_quote(column->name);
         text_printf(remedy, "%sALTER TABLE %s ADD COLUMN %s %s",
-                    marked ? "on_publish = \"delete\", or: " : "", facts->table, quoted,
-                    typed->ddl);
+                    column->index == FIELD_PUBLISHED_AT ? "on_publish = \"delete\", or: " : "",
+                    facts->table, quoted, ddl);
         return;
     }
     if (column->path == NULL) {
@@ -163,17 +163,17 @@ uint32_t columns_absent(const Facts *facts)
 
 static bool type_does_not_fit(const NeededColumn *column, const char *type)
 {
-    const TypedColumn *typed = typed_column(column->path);
-    bool hex = column->path != NULL && strcmp(column->path, "columns.payload") == 0;
-    return (typed != NULL && !type_is(type, typed->types)) || (hex && type_is(type, BYTES));
+    const char *const *types = column_types(column).types;
+    bool hex = column->index == FIELD_PAYLOAD && type_is(type, BYTES);
+    return hex || (types != NULL && !type_is(type, types));
 }
 
 static void say_type(const Facts *facts, const NeededColumn *column, const char *type, Saying *say)
 {
-    const TypedColumn *typed = typed_column(column->path);
-    if (typed != NULL) {
+    const char *wanted = column_types(column).wanted;
+    if (wanted != NULL) {
         text_printf(&say->message, "column \"%s\" of %s is %s, but %s must be %s", column->name,
-                    facts->pipeline->outbox.table, type, column->path, typed->wanted);
+                    facts->pipeline->outbox.table, type, column->path, wanted);
         text_printf(&say->remedy, "name another column in %s, or say that it has none: \"\"",
                     column->path);
     } else {
@@ -240,10 +240,10 @@ static bool columns_are_not_in_log(const Facts *facts, Saying *say)
 
 static bool published_is_never_null(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns.published_at);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     text_printf(&say->message,
                 "column \"%s\" of %s is NOT NULL: every row would count as published",
-                facts->pipeline->outbox.columns.published_at, facts->table);
+                facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT], facts->table);
     text_printf(&say->remedy, "ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL; and insert NULL",
                 facts->table, column);
     return facts_say(facts, "published_not_null");
@@ -251,11 +251,11 @@ static bool published_is_never_null(const Facts *facts, Saying *say)
 
 static bool published_has_default(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns.published_at);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     const char *value = facts_value(facts, "published_default");
     bool generated = *facts_value(facts, "published_generated") != '\0';
     text_printf(&say->message, "column \"%s\" of %s %s %s: every new row would count as published",
-                facts->pipeline->outbox.columns.published_at, facts->table,
+                facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT], facts->table,
                 generated ? "is generated as" : "has the default", value);
     text_printf(&say->remedy,
                 "ALTER TABLE %s ALTER COLUMN %s DROP %s; then set it to NULL in the rows that were "
@@ -283,7 +283,7 @@ static bool column_is_there(const Facts *facts, size_t index)
 
 static bool numbers_may_be_missing(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns.seq);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(&say->message,
                 "column %s of %s may be NULL: the relay cannot read an event without a number",
                 column, facts->table);
@@ -351,7 +351,7 @@ static bool numbers_come_from_elsewhere(const Facts *facts, Saying *say)
         &say->message,
         "column \"%s\" of %s is not numbered by the INSERT itself: a number that was drawn earlier "
         "may commit later, and its event is then published after newer ones of its key",
-        facts->pipeline->outbox.columns.seq, facts->table);
+        facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     text_add(&say->remedy, DRAWN_ELSEWHERE);
     return are_from_elsewhere(facts);
 }
@@ -363,7 +363,7 @@ static const char DRAWN_BY_INSERT[] =
 static bool numbers_of_rows_come_from_elsewhere(const Facts *facts, Saying *say)
 {
     text_printf(&say->message, "column \"%s\" of %s is not numbered by the INSERT itself",
-                facts->pipeline->outbox.columns.seq, facts->table);
+                facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     say_rows_of_table(say);
     text_add(&say->remedy, DRAWN_BY_INSERT);
     return are_from_elsewhere(facts);
@@ -399,11 +399,11 @@ static bool numbers_come_in_blocks(const Facts *facts, Saying *say)
 
 static bool numbers_are_not_unique(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns.seq);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(
         &say->message,
         "no unique index on \"%s\" of %s: two rows with the same number may be marked together",
-        facts->pipeline->outbox.columns.seq, facts->table);
+        facts->pipeline->outbox.columns[FIELD_SEQ], facts->table);
     text_printf(&say->remedy, "CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", facts->table, column);
     return facts->pipeline->outbox.on_publish != ON_PUBLISH_KEEP &&
            *facts_value(facts, "kind") == 'r' && column_is_there(facts, FIELD_SEQ) &&
@@ -412,8 +412,8 @@ static bool numbers_are_not_unique(const Facts *facts, Saying *say)
 
 static bool unpublished_are_not_indexed(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns.seq);
-    AUTO_TEXT published = ident_quote(facts->pipeline->outbox.columns.published_at);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_SEQ]);
+    AUTO_TEXT published = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     text_printf(&say->message,
                 "no index on the unpublished rows of %s: published rows slow down %s", facts->table,
                 facts->pipeline->capture == CAPTURE_WAL ? "the first start and each count"

@@ -31,20 +31,19 @@
 
 NeededColumn *needed_columns(const PipelineConfig *pipeline, size_t *ret_count)
 {
-    size_t count = 0;
-    const Option *options = options_all(&count);
-    NeededColumn *needed = x_calloc(count + pipeline->outbox.header_columns.count, sizeof(*needed));
+    NeededColumn *needed =
+        x_calloc(COLUMN_COUNT + pipeline->outbox.header_columns.count, sizeof(*needed));
     size_t used = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t index = column_index(&options[i]);
-        const char *name = index < COLUMNS_COUNT ? column_name(pipeline, index) : "";
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        const char *name = column_name(pipeline, i);
         if (*name != '\0') {
-            needed[used++] = (NeededColumn){.path = options[i].path, .name = name, .index = index};
+            needed[used++] =
+                (NeededColumn){.path = OUTBOX_COLUMNS[i].path, .name = name, .index = i};
         }
     }
     for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
-        needed[used++] = (NeededColumn){.name = pipeline->outbox.header_columns.items[i],
-                                        .index = COLUMNS_COUNT};
+        needed[used++] =
+            (NeededColumn){.name = pipeline->outbox.header_columns.items[i], .index = COLUMN_COUNT};
     }
     *ret_count = used;
     return needed;
@@ -168,8 +167,8 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
     free(needed);
     text_add(sql, ") AS v(i, name) LEFT JOIN " PG "pg_attribute a ON a.attrelid = c.oid"
                   " AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped) col ON true");
-    AUTO_TEXT published = ident_literal(pipeline->outbox.columns.published_at);
-    AUTO_TEXT seq = ident_literal(pipeline->outbox.columns.seq);
+    AUTO_TEXT published = ident_literal(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT seq = ident_literal(pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(
         sql,
         " LEFT JOIN LATERAL (SELECT a.attnum, a.attnotnull, a.attgenerated,"

@@ -83,7 +83,7 @@ bool facts_deny(const Facts *facts, const char *column);
 typedef struct NeededColumn {
     const char *path;
     const char *name;
-    size_t index; /* of ColumnsConfig; COLUMNS_COUNT: an extra */
+    size_t index; /* EventField, or FIELD_PUBLISHED_AT; COLUMN_COUNT: an extra */
 } NeededColumn;
 
 /** Those that the pipeline reads, published_at among them; malloc'd. */

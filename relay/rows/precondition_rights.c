@@ -80,7 +80,7 @@ static bool columns_are_unreadable(const Facts *facts, Saying *say)
 
 static bool rows_cannot_be_marked(const Facts *facts, Saying *say)
 {
-    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns.published_at);
+    AUTO_TEXT column = ident_quote(facts->pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT right = x_format("UPDATE (%s)", column);
     text_printf(&say->message, "role %s may not UPDATE %s, needed by on_publish = \"mark\"",
                 facts->role, facts->table);

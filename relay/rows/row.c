@@ -4,6 +4,7 @@
  * others text (their own bytes) or bytea. */
 #include "rows/row.h"
 
+#include <assert.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -13,7 +14,9 @@
 
 enum {
     COPY_HEADER_BYTES = 19,
-    FIXED_COLUMNS = FIELD_COUNT, /* seq, occurred_at and the text fields between them */
+    MESSAGE_COLUMNS = 0 /* those that outbox.emit_message writes; its layout is fixed */
+#define COLUMN(field, name, class, made, message, ...) +(message)
+#include "config/outbox_columns.inc"
 };
 
 static const char COPY_SIGNATURE[11] = "PGCOPY\n\377\r\n";
@@ -67,19 +70,28 @@ static int64_t row_time_us(int64_t since_2000)
     return infinite || too_late ? EVENT_NO_TIME : us;
 }
 
-static void row_fill(ByteReader *reader, Event *event, size_t extra_count)
+static_assert(MESSAGE_COLUMNS == 16, "the layout of the prefix outboxd.event (sql/README.md)");
+
+static void row_fill(ByteReader *reader, bool of_table, Event *event)
 {
     bool is_null = false;
     event->seq = read_int64_field(reader, &is_null);
     event->seq = is_null ? EVENT_NO_SEQ : event->seq;
     int64_t since_2000 = read_int64_field(reader, &is_null);
     event->occurred_at_us = is_null ? EVENT_NO_TIME : row_time_us(since_2000);
-    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        event->field[field] = read_field(reader);
+    if (of_table) {
+        for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+            event->row[field] = read_field(reader);
+        }
+        for (size_t i = FIELD_COUNT; i < event->schema->count; i++) {
+            event->row[i] = read_field(reader);
+        }
+        return;
     }
-    Slice *extra = (Slice *)(event + 1);
-    for (size_t i = 0; i < extra_count; i++) {
-        extra[i] = read_field(reader);
+    for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
+        if (OUTBOX_COLUMNS[field].in_message) {
+            event->row[field] = read_field(reader);
+        }
     }
 }
 
@@ -94,50 +106,44 @@ static void row_read_sizes(ByteReader *reader, Event *event)
     }
 }
 
-/* The event that was added last is none: the batch is as it was. */
-static void row_take_back(Batch *batch, size_t bytes)
-{
-    batch->count--;
-    batch->unsettled--;
-    batch->bytes -= bytes;
-}
-
 /* Of bytes in the batch's arena. A row of a table has the extra columns, and may have its sizes; a
  * message has neither. */
-static Status row_decode(Slice copy, bool of_table, size_t extra_count, Batch *batch,
+static Status row_decode(Slice copy, bool of_table, const Schema *schema, Batch *batch,
                          Event **ret_event, Error *err)
 {
-    size_t sent = of_table ? extra_count : 0;
+    assert(schema->count >= FIELD_COUNT);
     ByteReader reader = bytes_reader(copy.data, copy.length);
     size_t fields = bytes_u16(&reader);
-    Event *event = batch_add(batch, extra_count);
-    bool sized = of_table && fields == FIXED_COLUMNS + sent + 1;
-    bool fits = sized || fields == FIXED_COLUMNS + sent;
+    Event *event = batch_add(batch, schema);
+    size_t wanted = of_table ? schema->count : (size_t)MESSAGE_COLUMNS;
+    bool sized = of_table && fields == wanted + 1;
+    bool fits = sized || fields == wanted;
     if (fits) {
-        row_fill(&reader, event, sent);
+        row_fill(&reader, of_table, event);
     }
     if (sized) {
         row_read_sizes(&reader, event);
     }
     if (!bytes_complete(&reader) || !fits) {
-        row_take_back(batch, 0);
+        batch_take_back(batch);
         return error_set(err, CODE_COPY_ROW, "cannot read a row of %zu bytes and %zu fields",
                          copy.length, fields);
     }
-    batch->bytes += copy.length + sizeof(*event);
+    batch->bytes += copy.length + event_bytes(event);
     *ret_event = event;
     return OK;
 }
 
-Status row_read(const char *bytes, size_t length, size_t extra_count, Batch *batch,
+Status row_read(const char *bytes, size_t length, const Schema *schema, Batch *batch,
                 Event **ret_event, Error *err)
 {
     Slice row = arena_copy(&batch->arena, (Slice){.data = bytes, .length = length});
-    if (row_decode(row, true, extra_count, batch, ret_event, err) != OK) {
+    if (row_decode(row, true, schema, batch, ret_event, err) != OK) {
         return FAILED;
     }
     if ((*ret_event)->seq == EVENT_NO_SEQ) {
-        row_take_back(batch, length + sizeof(**ret_event));
+        batch_take_back(batch);
+        batch->bytes -= length + event_bytes(*ret_event);
         return error_set(err, CODE_COPY_ROW, "a row of the outbox table has no sequence number");
     }
     return OK;
@@ -159,47 +165,44 @@ static bool row_needs(EventField field)
 static EventField row_odd_field(Event *event, int64_t bytes_max)
 {
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (row_needs(field) && event->field[field].length == 0) {
+        if (row_needs(field) && event->row[field].length == 0) {
             return field;
         }
     }
-    (void)refusal_apply(event, 0, false, bytes_max); /* what is large is not walked */
+    (void)refusal_apply(event, false, bytes_max); /* what is large is not walked */
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        if (field != FIELD_PAYLOAD_BYTES && !row_is_text(event->field[field])) {
+        if (!column_is_bytes(field) && !row_is_text(event->row[field])) {
             return field;
         }
     }
     return 0;
 }
 
-Status row_read_message(Slice content, size_t extra_count, int64_t bytes_max, Batch *batch,
+Status row_read_message(Slice content, const Schema *schema, int64_t bytes_max, Batch *batch,
                         Event **ret_event, Error *err)
 {
-    if (row_decode(content, false, extra_count, batch, ret_event, err) != OK) {
+    if (row_decode(content, false, schema, batch, ret_event, err) != OK) {
         return FAILED;
     }
     EventField odd = row_odd_field(*ret_event, bytes_max);
     if (odd != 0) {
-        row_take_back(batch, content.length + sizeof(**ret_event));
+        batch_take_back(batch);
+        batch->bytes -= content.length + event_bytes(*ret_event);
         return error_set(err, CODE_MESSAGE_MALFORMED,
                          "field %d of a message is empty, or not valid UTF-8", (int)odd);
     }
     return OK;
 }
 
-void row_check_texts(Batch *batch, size_t extra_count)
+void row_check_texts(Batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         Event *event = batch->events[i];
-        for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-            if (event->odd_text == 0 && field != FIELD_PAYLOAD_BYTES &&
-                !row_is_text(event->field[field])) {
-                event->odd_text = (uint8_t)field;
-            }
-        }
-        for (size_t j = 0; j < extra_count; j++) {
-            if (event->odd_text == 0 && !row_is_text(event->extra[j])) {
-                event->odd_text = FIELD_COUNT;
+        const Schema *schema = event->schema;
+        for (size_t j = FIELD_EVENT_ID; j < schema->count && event->odd_text == 0; j++) {
+            bool text = schema->columns[j].class != COLUMN_BYTES;
+            if (text && !row_is_text(event->row[j])) {
+                event->odd_text = (uint8_t)(j < FIELD_COUNT ? j : FIELD_COUNT);
             }
         }
     }

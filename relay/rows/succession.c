@@ -18,8 +18,8 @@ static void add_grants(const PipelineConfig *pipeline, Text *sql)
 {
     bool marks = pipeline->outbox.on_publish == ON_PUBLISH_MARK;
     bool deletes = pipeline->outbox.on_publish == ON_PUBLISH_DELETE;
-    AUTO_TEXT published = ident_literal(pipeline->outbox.columns.published_at);
-    AUTO_TEXT quoted = ident_quote(pipeline->outbox.columns.published_at);
+    AUTO_TEXT published = ident_literal(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT quoted = ident_quote(pipeline->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT right = marks     ? x_format("SELECT, UPDATE (%s)", quoted)
                       : deletes ? x_strdup("SELECT, DELETE")
                                 : x_strdup("SELECT");
@@ -46,7 +46,7 @@ static void add_grants(const PipelineConfig *pipeline, Text *sql)
 void succession_add_query(const PipelineConfig *pipeline, uint32_t old_oid, uint32_t new_oid,
                           Text *sql)
 {
-    AUTO_TEXT seq = ident_literal(pipeline->outbox.columns.seq);
+    AUTO_TEXT seq = ident_literal(pipeline->outbox.columns[FIELD_SEQ]);
     text_printf(
         sql,
         "WITH RECURSIVE chain(id, n) AS (SELECT %1$u::oid, 1 UNION ALL SELECT next.id, chain.n + 1"

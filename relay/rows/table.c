@@ -7,16 +7,10 @@
 #include "flow/refusal.h"
 #include "pg/ident.h"
 
-_Static_assert(offsetof(ColumnsConfig, event_id) == FIELD_EVENT_ID * sizeof(char *) &&
-                   offsetof(ColumnsConfig, payload) == FIELD_PAYLOAD * sizeof(char *) &&
-                   offsetof(ColumnsConfig, occurred_at) == FIELD_OCCURRED_AT * sizeof(char *) &&
-                   offsetof(ColumnsConfig, published_at) == FIELD_COUNT * sizeof(char *) &&
-                   (size_t)COLUMNS_COUNT == (size_t)FIELD_COUNT + 1,
-               "columns stand in the order of EventField");
-
 void table_free(OutboxTable **table)
 {
     if (*table != NULL) {
+        schema_free(&(*table)->schema);
         free((*table)->name);
         free((*table)->configured);
         free((*table)->seq);
@@ -60,9 +54,18 @@ bool table_has(const OutboxTable *table, EventField field)
            (table->absent & TABLE_COLUMN(field)) == 0;
 }
 
+uint32_t table_header_columns(void)
+{
+    uint32_t columns = 0;
+    for (EventField field = 0; field < FIELD_COUNT; field++) {
+        columns |= column_makes_headers(field) ? TABLE_COLUMN(field) : 0;
+    }
+    return columns;
+}
+
 void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names)
 {
-    for (size_t i = 0; i < COLUMNS_COUNT; i++) {
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
         if ((columns & TABLE_COLUMN(i)) != 0) {
             text_printf(names, "%s%s", names->length > 0 ? ", " : "", column_name(config, i));
         }
@@ -94,11 +97,10 @@ char *table_lean_list(const OutboxTable *table, TableLean lean)
     text_printf(&list, "%s::bigint, NULL::timestamptz", table->seq);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         const char *column = table_has(table, field) ? table_column(table->config, field) : "";
-        bool body =
-            field == FIELD_PAYLOAD || field == FIELD_PAYLOAD_BYTES || field == FIELD_HEADERS;
-        bool left_out = body || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
+        bool bytes = column_is_bytes(field);
+        bool left_out = column_is_body(field) || (lean == LEAN_NAME && field != FIELD_EVENT_ID);
         if (left_out || *column == '\0') {
-            text_add(&list, field == FIELD_PAYLOAD_BYTES ? ", NULL::bytea" : ", NULL::text");
+            text_add(&list, bytes ? ", NULL::bytea" : ", NULL::text");
             continue;
         }
         AUTO_TEXT quoted = ident_quote(column);
@@ -141,12 +143,6 @@ enum {
                          jsonb four */
 };
 
-/* Columns that may be stored in another form than their text. */
-static bool field_has_form(EventField field)
-{
-    return field == FIELD_PAYLOAD || field == FIELD_HEADERS;
-}
-
 static void add_bounded(Text *list, const char *column, int64_t bytes_max)
 {
     AUTO_TEXT quoted = ident_quote(column);
@@ -169,22 +165,25 @@ static char *table_list(const OutboxTable *table, bool sized)
     Text list = TEXT_EMPTY;
     text_printf(&list, "%s::bigint", table->seq);
     add_column(&list,
-               table_has(table, FIELD_OCCURRED_AT) ? config->outbox.columns.occurred_at : NULL,
+               table_has(table, FIELD_OCCURRED_AT) ? config->outbox.columns[FIELD_OCCURRED_AT]
+                                                   : NULL,
                "timestamptz");
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         const char *column = table_has(table, field) ? table_column(config, field) : NULL;
-        if (sized && field_has_form(field) && column != NULL) {
+        if (sized && column_has_form(field) && column != NULL) {
             add_bounded(&list, column, config->limits.event_bytes);
         } else {
-            add_column(&list, column, field == FIELD_PAYLOAD_BYTES ? "bytea" : "text");
+            bool bytes = column_is_bytes(field);
+            add_column(&list, column, bytes ? "bytea" : "text");
         }
     }
     for (size_t i = 0; i < config->outbox.header_columns.count; i++) {
         add_column(&list, config->outbox.header_columns.items[i], "text");
     }
-    if (sized) {
-        add_stored_size(&list, table, FIELD_PAYLOAD);
-        add_stored_size(&list, table, FIELD_HEADERS);
+    for (EventField field = 0; sized && field < FIELD_COUNT; field++) {
+        if (column_has_form(field)) {
+            add_stored_size(&list, table, field);
+        }
     }
     return list.data;
 }
@@ -192,8 +191,7 @@ static char *table_list(const OutboxTable *table, bool sized)
 /* The octets of a column, as SQL that may be NULL; columns are called v1, v2, ... */
 static void add_octets(Text *sql, size_t number)
 {
-    EventField field = (EventField)number;
-    text_printf(sql, field_has_form(field) ? "octet_length(v%zu), s%zu" : "octet_length(v%zu)",
+    text_printf(sql, column_has_form(number) ? "octet_length(v%zu), s%zu" : "octet_length(v%zu)",
                 number, number);
 }
 
@@ -207,7 +205,7 @@ static const char *target_name(const OutboxTable *table, size_t number)
     return table_has(table, field) ? table_column(table->config, field) : "";
 }
 
-/* The order of columns: v0 seq, v15 occurred_at, v1 ... v14 the texts, v16 ... the extras. */
+/* Columns are called v and the number of their field; the extras come behind FIELD_COUNT. */
 static bool has_id(const OutboxTable *table)
 {
     return *target_name(table, FIELD_EVENT_ID) != '\0';
@@ -272,7 +270,7 @@ static void add_small_value(Text *sql, const OutboxTable *table, size_t number)
 {
     bool any = *target_name(table, number) != '\0';
     bool id = number == FIELD_EVENT_ID;
-    if (!any || (number < FIELD_COUNT && !id && !field_has_form((EventField)number))) {
+    if (!any || (number < FIELD_COUNT && !id && !column_has_form(number))) {
         text_printf(sql, ", v%zu", number);
         return;
     }
@@ -340,7 +338,12 @@ static void table_wrap(OutboxTable *table)
     Text end = TEXT_EMPTY;
     text_add(&end, " OFFSET 0)");
     add_names(&end, targets);
-    text_printf(&end, ", s%d, s%d) OFFSET 0) AS b) AS c", FIELD_PAYLOAD, FIELD_HEADERS);
+    for (EventField field = 0; field < FIELD_COUNT; field++) {
+        if (column_has_form(field)) {
+            text_printf(&end, ", s%d", field);
+        }
+    }
+    text_add(&end, ") OFFSET 0) AS b) AS c");
     table->rows_begin = begin.data;
     table->rows_end = end.data;
 }
@@ -362,8 +365,8 @@ void table_add_small(const OutboxTable *table, const char *oid, Text *sql)
 
 static void table_write_sql(OutboxTable *table)
 {
-    const char *column = table->config->outbox.columns.published_at;
-    bool has_published = *column != '\0' && (table->absent & TABLE_PUBLISHED_COLUMN) == 0;
+    const char *column = table->config->outbox.columns[FIELD_PUBLISHED_AT];
+    bool has_published = *column != '\0' && (table->absent & TABLE_COLUMN(FIELD_PUBLISHED_AT)) == 0;
     AUTO_TEXT published = ident_quote(column);
     free(table->select_list);
     free(table->unpublished);
@@ -389,12 +392,13 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
 {
     AUTO(OutboxTable, table_free) table = x_calloc(1, sizeof(*table));
     table->config = config;
+    table->schema = schema_of_outbox(config);
     table->extra_count = config->outbox.header_columns.count;
     if (ident_quote_table(config->outbox.table, &table->name, err) != OK) {
         return FAILED;
     }
     table->configured = x_strdup(table->name);
-    table->seq = ident_quote(config->outbox.columns.seq);
+    table->seq = ident_quote(config->outbox.columns[FIELD_SEQ]);
     table_write_sql(table);
     *ret_table = table;
     table = NULL;

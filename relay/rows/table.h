@@ -5,15 +5,10 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "flow/event.h"
+#include "flow/schema.h"
 
-/* A column of the outbox, as a bit of OutboxTable.absent: that of an EventField, or published_at.
- */
-#define TABLE_COLUMN(field)    (UINT32_C(1) << (field))
-#define TABLE_PUBLISHED_COLUMN TABLE_COLUMN(FIELD_COUNT)
-/* Those that a record shows as headers. */
-#define TABLE_HEADER_COLUMNS                                                                       \
-    (TABLE_COLUMN(FIELD_COUNT) - 1 - TABLE_COLUMN(FIELD_PAYLOAD) -                                 \
-     TABLE_COLUMN(FIELD_PAYLOAD_BYTES) - TABLE_COLUMN(FIELD_TOPIC))
+/* A column of the outbox, as a bit of OutboxTable.absent. */
+#define TABLE_COLUMN(field) (UINT32_C(1) << (field))
 
 /* How much of a row is read. */
 typedef enum TableLean {
@@ -24,6 +19,7 @@ typedef enum TableLean {
 
 typedef struct OutboxTable {
     const PipelineConfig *config;
+    Schema *schema;    /* of its rows, as they are read */
     char *name;        /* quoted; its present one */
     char *configured;  /* quoted; as the configuration says */
     char *seq;         /* quoted column name */
@@ -49,6 +45,9 @@ bool table_has(const OutboxTable *table, EventField field);
 
 /** Takes what a look at the table found: the columns that are absent. The SQL is as of then. */
 void table_take_columns(OutboxTable *table, uint32_t absent);
+
+/** The columns that a record shows as headers, as bits. */
+uint32_t table_header_columns(void);
 
 /** Appends the names of these columns: "event_version, headers". */
 void table_add_names(const PipelineConfig *config, uint32_t columns, Text *names);

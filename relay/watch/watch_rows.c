@@ -35,13 +35,13 @@ enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
 
 static void add_columns(const Watched *p, char part, Text *sql)
 {
-    const ColumnsConfig *columns = &p->config->outbox.columns;
-    AUTO_TEXT id = *columns->event_id != '\0' ? ident_quote(columns->event_id) : NULL;
+    char *const *columns = p->config->outbox.columns;
+    AUTO_TEXT id = *columns[FIELD_EVENT_ID] != '\0' ? ident_quote(columns[FIELD_EVENT_ID]) : NULL;
     AUTO_TEXT occurred_at =
-        table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns->occurred_at) : NULL;
-    AUTO_TEXT type = p->rows_lean ? x_strdup("NULL") : ident_quote(columns->event_type);
+        table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns[FIELD_OCCURRED_AT]) : NULL;
+    AUTO_TEXT type = p->rows_lean ? x_strdup("NULL") : ident_quote(columns[FIELD_EVENT_TYPE]);
     AUTO_TEXT key = !p->rows_lean && table_has(p->table, FIELD_AGGREGATE_ID)
-                        ? ident_quote(columns->aggregate_id)
+                        ? ident_quote(columns[FIELD_AGGREGATE_ID])
                         : NULL;
     text_printf(
         sql,
@@ -378,9 +378,9 @@ void watch_parked(Watch *w, size_t index, const Event *event)
 {
     enum { TEXT_MAX = 100 }; /* as in a look */
     Watched *p = &w->pipelines[index];
-    Slice id = event->field[FIELD_EVENT_ID];
-    Slice type = event->field[FIELD_EVENT_TYPE];
-    Slice key = event->field[FIELD_AGGREGATE_ID];
+    Slice id = event_field(event, FIELD_EVENT_ID);
+    Slice type = event_field(event, FIELD_EVENT_TYPE);
+    Slice key = event_field(event, FIELD_AGGREGATE_ID);
     if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP ||
         id.length > SIGHTINGS_ID_MAX) {
         return;
@@ -404,9 +404,9 @@ void watch_parked(Watch *w, size_t index, const Event *event)
 
 double watch_event_age(const Watch *w, size_t index, const Event *event)
 {
-    int64_t since_us =
-        sightings_since(&w->pipelines[index].sightings, event->seq, event->field[FIELD_EVENT_ID],
-                        event->occurred_at_us, event->batch->arrived_us);
+    int64_t since_us = sightings_since(&w->pipelines[index].sightings, event->seq,
+                                       event_field(event, FIELD_EVENT_ID), event->occurred_at_us,
+                                       event->batch->arrived_us);
     return (double)(clock_monotonic_us() - since_us) / 1e6;
 }
 

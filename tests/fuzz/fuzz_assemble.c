@@ -17,6 +17,7 @@ enum { OUTBOX = 16400, HAS_MESSAGES = 1, KEEPS_ROWS = 2, HAS_EXTRA = 4, HAS_CONV
 
 typedef struct Stream {
     PipelineConfig pipeline;
+    OutboxTable table;
     Assembler assembler;
     uint64_t last_lsn; /* of the last event of this stream */
     uint64_t last_ordinal;
@@ -34,10 +35,12 @@ static void stream_begin(Stream *stream, uint8_t how)
     stream->pipeline.outbox.header_columns.items = extra_columns;
     stream->pipeline.outbox.header_columns.count = (how & HAS_EXTRA) != 0 ? 2 : 0;
     if ((how & HAS_CONVERTED) != 0) {
-        stream->pipeline.outbox.columns.payload = GIVEN("");
+        stream->pipeline.outbox.columns[FIELD_PAYLOAD] = GIVEN("");
     }
+    stream->table =
+        (OutboxTable){.config = &stream->pipeline, .schema = schema_of_outbox(&stream->pipeline)};
     stream->assembler = (Assembler){.pipeline = &stream->pipeline,
-                                    .relations = {.pipeline = &stream->pipeline,
+                                    .relations = {.table = &stream->table,
                                                   .table_oid = OUTBOX,
                                                   .schema = x_strdup("outbox"),
                                                   .name = x_strdup("event")}};
@@ -55,10 +58,10 @@ static void check_event(Stream *stream, const Batch *batch, const Event *event)
     fuzz_check(event->state == EVENT_PENDING && event->batch == batch);
     fuzz_check(stream->pipeline.wal.messages || !event->malformed);
     for (EventField field = FIELD_SEQ; field < FIELD_COUNT; field++) {
-        fuzz_touch(event->field[field]);
+        fuzz_touch(event->row[field]);
     }
     for (size_t i = 0; i < stream->pipeline.outbox.header_columns.count; i++) {
-        fuzz_touch(event->extra[i]);
+        fuzz_touch(event->row[FIELD_COUNT + i]);
     }
 }
 
@@ -114,5 +117,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     stream_finish(&stream);
     assembler_release(&stream.assembler);
+    schema_free(&stream.table.schema);
     return 0;
 }

@@ -100,20 +100,20 @@ static Slice read_value(ByteReader *in, size_t most, Arena *arena)
     return (Slice){.data = bytes, .length = wanted};
 }
 
-static Event *read_event(ByteReader *in, const PipelineConfig *pipeline, bool from_log,
-                         Batch *batch)
+static Event *read_event(ByteReader *in, const PipelineConfig *pipeline, const Schema *schema,
+                         bool from_log, Batch *batch)
 {
     size_t extra_count = pipeline->outbox.header_columns.count;
-    Event *event = batch_add(batch, extra_count);
+    Event *event = batch_add(batch, schema);
     event->seq = INT64_MAX;
     event->occurred_at_us = (int64_t)bytes_u64(in);
     event->commit_lsn = from_log ? UINT64_MAX : 0;
     event->ordinal = from_log ? UINT64_MAX : 0;
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        event->field[field] = read_value(in, MOST[field], &batch->arena);
+        event->row[field] = read_value(in, MOST[field], &batch->arena);
     }
     for (size_t i = 0; i < extra_count; i++) {
-        ((Slice *)event->extra)[i] = read_value(in, 100, &batch->arena);
+        event->row[FIELD_COUNT + i] = read_value(in, 100, &batch->arena);
     }
     return event;
 }
@@ -153,10 +153,10 @@ static size_t counted(const Event *event, const PipelineConfig *pipeline)
 {
     size_t bytes = LIMIT_ENVELOPE_BYTES;
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        Slice value = event->field[field];
+        Slice value = event->row[field];
         bool envelope = field == FIELD_EVENT_ID || field == FIELD_EVENT_VERSION ||
                         field == FIELD_AGGREGATE_VERSION || field == FIELD_TOPIC;
-        bool shadowed = field == FIELD_PAYLOAD && event->field[FIELD_PAYLOAD_BYTES].data != NULL;
+        bool shadowed = field == FIELD_PAYLOAD && event->row[FIELD_PAYLOAD_BYTES].data != NULL;
         if (value.length > MOST[field]) {
             return 0;
         }
@@ -164,7 +164,7 @@ static size_t counted(const Event *event, const PipelineConfig *pipeline)
         bytes += field == FIELD_AGGREGATE_ID ? value.length : 0;
     }
     for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
-        if (!slice_is_null(event->extra[i])) {
+        if (!slice_is_null(event->row[FIELD_COUNT + i])) {
             return 0;
         }
     }
@@ -189,13 +189,14 @@ static void run(ByteReader *in, uint8_t how, uint8_t more, Metrics *metrics)
     PipelineConfig pipeline = configure(how, more);
     Topics *topics = topics_new(metrics, pipeline.name);
     topics_set_rule(topics, kafka_name_refuse);
+    AUTO(Schema, schema_free) schema = schema_of_outbox(&pipeline);
     Router *router = NULL;
     Encoder *encoder = NULL;
     AUTO_ERROR err = {0};
-    fuzz_check(router_new(&pipeline, topics, &router, &err) == OK);
-    fuzz_check(encoder_new(&pipeline, &encoder, &err) == OK);
+    fuzz_check(router_new(&pipeline, schema, topics, &router, &err) == OK);
+    fuzz_check(encoder_new(&pipeline, schema, &encoder, &err) == OK);
     Batch *batch = batch_new();
-    Event *event = read_event(in, &pipeline, (how & FROM_LOG) != 0, batch);
+    Event *event = read_event(in, &pipeline, schema, (how & FROM_LOG) != 0, batch);
     Record record = {0};
     RouteResult route = router_route(router, event, &batch->arena, &record, &err);
     if (route != ROUTE_OK || encoder->encode(encoder, event, &batch->arena, &record, &err) != OK) {

@@ -9,11 +9,12 @@
 #include "base/utf8.h"
 #include "check.h"
 #include "rows/row.h"
+#include "stub/given_schema.h"
 #include "target.h"
 
 static void check_text(const Event *event, EventField field)
 {
-    Slice text = event->field[field];
+    Slice text = event->row[field];
     fuzz_touch(text);
     bool needed =
         field == FIELD_EVENT_ID || field == FIELD_EVENT_TYPE || field == FIELD_AGGREGATE_TYPE;
@@ -29,8 +30,8 @@ static void check_end(Slice content, size_t extra_count)
     Batch *batch = batch_new();
     Event *event = NULL;
     content.length--;
-    fuzz_check(row_read_message(arena_copy(&batch->arena, content), extra_count, 0, batch, &event,
-                                NULL) != OK);
+    fuzz_check(row_read_message(arena_copy(&batch->arena, content), given_schema(extra_count), 0,
+                                batch, &event, NULL) != OK);
     batch_free(&batch);
 }
 
@@ -46,15 +47,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Batch *batch = batch_new();
     Event *event = NULL;
     AUTO_ERROR err = {0};
-    if (row_read_message(arena_copy(&batch->arena, content), extra_count, 0, batch, &event, &err) ==
-        OK) {
+    if (row_read_message(arena_copy(&batch->arena, content), given_schema(extra_count), 0, batch,
+                         &event, &err) == OK) {
         memset(exact, '#', size - 1);
         fuzz_check(batch->count == 1 && batch->unsettled == 1 && event->seq == EVENT_NO_SEQ);
         for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
             check_text(event, field);
         }
         for (size_t i = 0; i < extra_count; i++) {
-            fuzz_check(slice_is_null(event->extra[i]));
+            fuzz_check(slice_is_null(event->row[FIELD_COUNT + i]));
         }
         memcpy(exact, data + 1, size - 1);
         check_end(content, extra_count);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "rows/row.h"
+#include "stub/given_schema.h"
 #include "target.h"
 
 static void check_row(const char *bytes, size_t length, size_t extra_count)
@@ -10,14 +11,14 @@ static void check_row(const char *bytes, size_t length, size_t extra_count)
     Batch *batch = batch_new();
     Event *event = NULL;
     AUTO_ERROR err = {0};
-    if (row_read(bytes, length, extra_count, batch, &event, &err) == OK) {
+    if (row_read(bytes, length, given_schema(extra_count), batch, &event, &err) == OK) {
         /* Every byte of the row belongs to something: 2 for the count, 12 for seq. */
         size_t least = 2 + 12 + 4;
         for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-            least += 4 + event->field[field].length;
+            least += 4 + event->row[field].length;
         }
         for (size_t i = 0; i < extra_count; i++) {
-            least += 4 + event->extra[i].length;
+            least += 4 + event->row[FIELD_COUNT + i].length;
         }
         if ((length != least && length != least + 8) || batch->count != 1) {
             abort();

@@ -67,19 +67,20 @@ static void check_template(const char *text)
     static char *extra[] = {GIVEN("tenant")};
     pipeline.outbox.header_columns.items = extra;
     pipeline.outbox.header_columns.count = 1;
+    AUTO(Schema, schema_free) schema = schema_of_outbox(&pipeline);
     Template *template = NULL;
     AUTO_ERROR err = {0};
-    if (template_compile(text, &pipeline, &template, &err) != OK) {
+    if (template_compile(text, schema, &template, &err) != OK) {
         fuzz_check(err.class == ERROR_FATAL && err.exit_code == EXIT_CONFIG && template == NULL);
         return;
     }
     Batch *batch = batch_new();
-    Event *event = batch_add(batch, 1);
+    Event *event = batch_add(batch, schema);
     check_render(template, event, &batch->arena); /* all NULL */
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        event->field[field] = SLICE_LITERAL("a*[b\\c");
+        event->row[field] = SLICE_LITERAL("a*[b\\c");
     }
-    ((Slice *)event->extra)[0] = SLICE_LITERAL("");
+    event->row[FIELD_COUNT] = SLICE_LITERAL("");
     event->occurred_at_us = INT64_C(1795252364120000);
     event->seq = INT64_MIN + 1;
     check_render(template, event, &batch->arena);

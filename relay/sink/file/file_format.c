@@ -79,7 +79,7 @@ static void add_json(const Record *record, const Event *event, int64_t now_us, T
     char scratch[TIMESTAMP_TEXT_MAX];
     int64_t time_us = record->timestamp_ms != 0 ? record->timestamp_ms * 1000 : now_us;
     text_add_char(text, ',');
-    add_member(text, "id", event->field[FIELD_EVENT_ID]);
+    add_member(text, "id", event_field(event, FIELD_EVENT_ID));
     text_add(text, ",\"time\":");
     text_add_json(text, timestamp_format(time_us, scratch));
     text_add(text, "}\n");

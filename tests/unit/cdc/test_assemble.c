@@ -7,12 +7,14 @@
 #include "base/memory.h"
 #include "cdc/assemble.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 #include "stub/pgoutput_build.h"
 #include "stub/random.h"
 
 enum { OUTBOX = 16400, OTHER_TABLE = 16500 };
 
 static PipelineConfig pipeline;
+static OutboxTable table;
 static Assembler assembler;
 static Batch *batch; /* the last that was finished */
 static Text bytes;
@@ -27,8 +29,9 @@ static void begin(void)
     pipeline.wal.messages = true;
     pipeline.outbox.header_columns.items = header_columns;
     pipeline.outbox.header_columns.count = 1;
+    table = (OutboxTable){.config = &pipeline, .schema = given_schema_of(&pipeline)};
     assembler = (Assembler){.pipeline = &pipeline,
-                            .relations = {.pipeline = &pipeline,
+                            .relations = {.table = &table,
                                           .table_oid = OUTBOX,
                                           .schema = x_strdup("outbox"),
                                           .name = x_strdup("event")}};
@@ -65,11 +68,11 @@ static void send(void)
 static const BuildColumn COLUMNS[] = {
     {"seq", 20},          {"event_id", 25}, {"event_type", 25}, {"aggregate_type", 25},
     {"aggregate_id", 25}, {"payload", 25},  {"tenant", 25}};
-enum { COLUMN_COUNT = sizeof(COLUMNS) / sizeof(COLUMNS[0]) };
+enum { LOG_COLUMN_COUNT = sizeof(COLUMNS) / sizeof(COLUMNS[0]) };
 
 static void send_relations(void)
 {
-    build_relation(&bytes, OUTBOX, "outbox", "event", COLUMNS, COLUMN_COUNT);
+    build_relation(&bytes, OUTBOX, "outbox", "event", COLUMNS, LOG_COLUMN_COUNT);
     send();
     build_relation(&bytes, OTHER_TABLE, "public", "invoice", COLUMNS, 1);
     send();
@@ -91,10 +94,10 @@ static void build_event(uint32_t table, int64_t seq)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRId64, seq);
-    const Slice values[COLUMN_COUNT] = {
+    const Slice values[LOG_COLUMN_COUNT] = {
         slice_of(text),      SLICE_LITERAL("id"), SLICE_LITERAL("placed"), SLICE_LITERAL("order"),
         SLICE_LITERAL("42"), SLICE_LITERAL("{}"), SLICE_LITERAL("acme")};
-    build_insert(&bytes, table, values, table == OUTBOX ? COLUMN_COUNT : 1);
+    build_insert(&bytes, table, values, table == OUTBOX ? LOG_COLUMN_COUNT : 1);
 }
 
 static void send_row(int64_t seq)
@@ -154,7 +157,7 @@ Test(assemble, small_transactions_share_a_batch)
     assert_position(0x3008, 0, 0);
     cr_assert_eq(batch->unsettled, 3);
     cr_assert_eq(batch->events[2]->xid, 0x3000 & 0xFFF);
-    cr_assert(slice_equal(batch->events[2]->extra[0], SLICE_LITERAL("acme")));
+    cr_assert(slice_equal(batch->events[2]->row[FIELD_COUNT], SLICE_LITERAL("acme")));
     assert_batch("");
 }
 
@@ -236,23 +239,23 @@ static void send_published_row(int64_t seq, Slice published_at)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRId64, seq);
-    const Slice values[COLUMN_COUNT] = {slice_of(text),
-                                        SLICE_LITERAL("id"),
-                                        SLICE_LITERAL("placed"),
-                                        SLICE_LITERAL("order"),
-                                        SLICE_LITERAL("42"),
-                                        SLICE_LITERAL("{}"),
-                                        published_at};
-    build_insert(&bytes, OUTBOX, values, COLUMN_COUNT);
+    const Slice values[LOG_COLUMN_COUNT] = {slice_of(text),
+                                            SLICE_LITERAL("id"),
+                                            SLICE_LITERAL("placed"),
+                                            SLICE_LITERAL("order"),
+                                            SLICE_LITERAL("42"),
+                                            SLICE_LITERAL("{}"),
+                                            published_at};
+    build_insert(&bytes, OUTBOX, values, LOG_COLUMN_COUNT);
     send();
 }
 
 Test(assemble, rows_inserted_as_published_are_left_out_and_counted)
 {
-    BuildColumn columns[COLUMN_COUNT];
+    BuildColumn columns[LOG_COLUMN_COUNT];
     memcpy(columns, COLUMNS, sizeof(columns));
-    columns[COLUMN_COUNT - 1] = (BuildColumn){"published_at", 1184};
-    build_relation(&bytes, OUTBOX, "outbox", "event", columns, COLUMN_COUNT);
+    columns[LOG_COLUMN_COUNT - 1] = (BuildColumn){"published_at", 1184};
+    build_relation(&bytes, OUTBOX, "outbox", "event", columns, LOG_COLUMN_COUNT);
     send();
     send_begin(0x2000);
     send_published_row(1, SLICE_LITERAL("2026-01-01 00:00:00+00"));
@@ -278,9 +281,9 @@ Test(assemble, messages_and_rows_are_numbered_together)
     assert_batch("2000:1=1 2000:2=- 2000:3=2");
     const Event *event = batch->events[1];
     cr_assert_not(event->malformed);
-    cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("m-1")));
-    cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
-    cr_assert(slice_is_null(event->extra[0]));
+    cr_assert(slice_equal(event->row[FIELD_EVENT_ID], SLICE_LITERAL("m-1")));
+    cr_assert(slice_is_null(event->row[FIELD_PAYLOAD]));
+    cr_assert(slice_is_null(event->row[FIELD_COUNT]));
 }
 
 Test(assemble, messages_of_others_are_nothing)
@@ -304,7 +307,7 @@ Test(assemble, messages_outside_of_a_transaction_are_ignored)
     send_commit(0x2000);
     send_message(MESSAGE_PREFIX, false, "a");
     assert_batch("2000:1=-");
-    cr_assert(slice_equal(batch->events[0]->field[FIELD_EVENT_ID], SLICE_LITERAL("b")));
+    cr_assert(slice_equal(batch->events[0]->row[FIELD_EVENT_ID], SLICE_LITERAL("b")));
 }
 
 Test(assemble, messages_that_are_not_wanted_are_nothing)
@@ -340,9 +343,9 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
     cr_assert_eq(batch->count, cuts + 4);
     AUTO_BUFFER good = TEXT_EMPTY;
     build_event_content(&good, "good");
-    size_t held = good.length + sizeof(Event);
+    size_t held = good.length + event_bytes(batch->events[0]);
     for (size_t i = 0; i + 1 < batch->count; i++) {
-        held += batch->events[i]->field[FIELD_PAYLOAD_BYTES].length + sizeof(Event);
+        held += batch->events[i]->row[FIELD_PAYLOAD_BYTES].length + event_bytes(batch->events[0]);
     }
     cr_assert_eq(batch->bytes, held, "%zu, not %zu", batch->bytes, held);
     for (size_t i = 0; i < batch->count; i++) {
@@ -353,8 +356,8 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
         cr_assert_eq(event->seq, EVENT_NO_SEQ);
         if (i <= cuts) {
             Slice sent = {.data = content.data, .length = i < cuts ? i : content.length};
-            cr_assert(slice_equal(event->field[FIELD_PAYLOAD_BYTES], sent), "%zu", i);
-            cr_assert(slice_is_null(event->field[FIELD_EVENT_ID]), "%zu", i);
+            cr_assert(slice_equal(event->row[FIELD_PAYLOAD_BYTES], sent), "%zu", i);
+            cr_assert(slice_is_null(event->row[FIELD_EVENT_ID]), "%zu", i);
         }
     }
 }

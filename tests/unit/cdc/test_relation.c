@@ -7,6 +7,7 @@
 #include "cdc/relation.h"
 #include "flow/refusal.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 #include "stub/libpq.h"
 #include "stub/pgoutput_build.h"
 
@@ -26,6 +27,7 @@ enum {
 };
 
 static PipelineConfig pipeline;
+static OutboxTable table;
 static Relations relations;
 static Batch *batch;
 static Text bytes; /* of the last message */
@@ -37,7 +39,8 @@ static void begin(void)
     pipeline = given_pipeline();
     pipeline.outbox.header_columns.items = header_columns;
     pipeline.outbox.header_columns.count = 2;
-    relations = (Relations){.pipeline = &pipeline,
+    table = (OutboxTable){.config = &pipeline};
+    relations = (Relations){.table = &table,
                             .table_oid = OUTBOX,
                             .schema = x_strdup("outbox"),
                             .name = x_strdup("event")};
@@ -69,6 +72,7 @@ static Status put(uint32_t id, const char *schema, const char *name, const Build
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
     cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
+    table.schema = given_schema_of(&pipeline);
     return relations_put(&relations, &message.relation, &err);
 }
 
@@ -160,13 +164,13 @@ Test(relation, every_column_finds_its_field_by_name)
         cr_assert_eq(read_row(values, COLUMNS, &event), OK, "%s", error_message(&err));
         cr_assert_eq(event->seq, -12);
         cr_assert_eq(event->occurred_at_us, TIMESTAMP_POSTGRES_EPOCH_US + 1500000);
-        cr_assert(slice_is_null(event->field[FIELD_SEQ]));
-        cr_assert(slice_is_null(event->field[FIELD_OCCURRED_AT]));
+        cr_assert(slice_is_null(event->row[FIELD_SEQ]));
+        cr_assert(slice_is_null(event->row[FIELD_OCCURRED_AT]));
         for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-            assert_slice(event->field[field], slice_of(NAMES[field]), NAMES[field]);
+            assert_slice(event->row[field], slice_of(NAMES[field]), NAMES[field]);
         }
-        assert_slice(event->extra[0], SLICE_LITERAL("tenant"), "first header column");
-        assert_slice(event->extra[1], SLICE_LITERAL("region"), "second header column");
+        assert_slice(event->row[FIELD_COUNT], SLICE_LITERAL("tenant"), "first header column");
+        assert_slice(event->row[FIELD_COUNT + 1], SLICE_LITERAL("region"), "second header column");
         cr_assert_eq(event->batch, batch);
     }
     cr_assert_eq(batch->count, COLUMNS);
@@ -180,19 +184,19 @@ Test(relation, names_follow_the_configuration)
         {"type", TEXT}, {"payload", JSONB},      {"event_id", TEXT},
     };
     pipeline.outbox.on_publish = ON_PUBLISH_KEEP; /* without seq */
-    pipeline.outbox.columns.event_id = GIVEN("id");
-    pipeline.outbox.columns.event_type = GIVEN("type");
-    pipeline.outbox.columns.aggregate_type = GIVEN("aggregatetype");
-    pipeline.outbox.columns.aggregate_id = GIVEN("aggregateid");
+    pipeline.outbox.columns[FIELD_EVENT_ID] = GIVEN("id");
+    pipeline.outbox.columns[FIELD_EVENT_TYPE] = GIVEN("type");
+    pipeline.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
+    pipeline.outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
     cr_assert_eq(put(OUTBOX, "outbox", "event", DEBEZIUM, 6), OK, "%s", error_message(&err));
     const Slice values[] = {SLICE_LITERAL("1"),      SLICE_LITERAL("order"), SLICE_LITERAL("42"),
                             SLICE_LITERAL("placed"), SLICE_LITERAL("{}"),    SLICE_LITERAL("no")};
     Event *event = NULL;
     cr_assert_eq(read_row(values, 6, &event), OK, "%s", error_message(&err));
-    assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("1"), "event_id");
-    assert_slice(event->field[FIELD_EVENT_TYPE], SLICE_LITERAL("placed"), "event_type");
-    assert_slice(event->field[FIELD_AGGREGATE_TYPE], SLICE_LITERAL("order"), "aggregate_type");
-    assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "aggregate_id");
+    assert_slice(event->row[FIELD_EVENT_ID], SLICE_LITERAL("1"), "event_id");
+    assert_slice(event->row[FIELD_EVENT_TYPE], SLICE_LITERAL("placed"), "event_type");
+    assert_slice(event->row[FIELD_AGGREGATE_TYPE], SLICE_LITERAL("order"), "aggregate_type");
+    assert_slice(event->row[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "aggregate_id");
     cr_assert_eq(event->seq, EVENT_NO_SEQ);
     cr_assert_eq(event->occurred_at_us, EVENT_NO_TIME);
 }
@@ -200,8 +204,8 @@ Test(relation, names_follow_the_configuration)
 Test(relation, null_and_empty_are_two_things)
 {
     put_with("topic", TEXT);
-    cr_assert(slice_is_null(read_with(BUILD_NULL)->field[FIELD_TOPIC]));
-    Slice empty = read_with(SLICE_LITERAL(""))->field[FIELD_TOPIC];
+    cr_assert(slice_is_null(read_with(BUILD_NULL)->row[FIELD_TOPIC]));
+    Slice empty = read_with(SLICE_LITERAL(""))->row[FIELD_TOPIC];
     cr_assert_not(slice_is_null(empty));
     cr_assert_eq(empty.length, 0);
 }
@@ -246,9 +250,9 @@ Test(relation, a_column_reads_as_its_cast_to_text_prints_it)
     for (size_t i = 0; i < sizeof(PRINTED) / sizeof(PRINTED[0]); i++) {
         const Printed *printed = &PRINTED[i];
         put_with("tenant", printed->type);
-        assert_slice(read_with(printed->sent)->extra[0], printed->cast, printed->sent.data);
+        assert_slice(read_with(printed->sent)->row[FIELD_COUNT], printed->cast, printed->sent.data);
         put_with("aggregate_version", printed->type);
-        assert_slice(read_with(printed->sent)->field[FIELD_AGGREGATE_VERSION], printed->cast,
+        assert_slice(read_with(printed->sent)->row[FIELD_AGGREGATE_VERSION], printed->cast,
                      printed->sent.data);
     }
 }
@@ -256,11 +260,11 @@ Test(relation, a_column_reads_as_its_cast_to_text_prints_it)
 Test(relation, payload_bytes_are_the_bytes)
 {
     put_with("payload_bytes", BYTEA);
-    assert_slice(read_with(SLICE_LITERAL("\\x"))->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL(""),
+    assert_slice(read_with(SLICE_LITERAL("\\x"))->row[FIELD_PAYLOAD_BYTES], SLICE_LITERAL(""),
                  "none");
-    assert_slice(read_with(SLICE_LITERAL("\\x00ff5CaB0a"))->field[FIELD_PAYLOAD_BYTES],
+    assert_slice(read_with(SLICE_LITERAL("\\x00ff5CaB0a"))->row[FIELD_PAYLOAD_BYTES],
                  SLICE_LITERAL("\0\xff\\\xab\n"), "bytes");
-    cr_assert(slice_is_null(read_with(BUILD_NULL)->field[FIELD_PAYLOAD_BYTES]));
+    cr_assert(slice_is_null(read_with(BUILD_NULL)->row[FIELD_PAYLOAD_BYTES]));
 }
 
 Test(relation, a_column_may_serve_twice)
@@ -269,14 +273,14 @@ Test(relation, a_column_may_serve_twice)
     pipeline.outbox.header_columns.items = items;
     put_with("payload_bytes", BYTEA);
     const Event *event = read_with(SLICE_LITERAL("\\x00ff"));
-    assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "key");
-    assert_slice(event->extra[0], SLICE_LITERAL("42"), "header");
-    assert_slice(event->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\0\xff"), "bytes");
-    assert_slice(event->extra[1], SLICE_LITERAL("\\x00ff"), "their text");
-    pipeline.outbox.columns.event_id = GIVEN("seq");
+    assert_slice(event->row[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "key");
+    assert_slice(event->row[FIELD_COUNT], SLICE_LITERAL("42"), "header");
+    assert_slice(event->row[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\0\xff"), "bytes");
+    assert_slice(event->row[FIELD_COUNT + 1], SLICE_LITERAL("\\x00ff"), "their text");
+    pipeline.outbox.columns[FIELD_EVENT_ID] = GIVEN("seq");
     put_with("payload_bytes", BYTEA);
     event = read_with(BUILD_NULL);
-    assert_slice(event->field[FIELD_EVENT_ID], SLICE_LITERAL("7"), "id");
+    assert_slice(event->row[FIELD_EVENT_ID], SLICE_LITERAL("7"), "id");
     cr_assert_eq(event->seq, 7);
 }
 
@@ -295,19 +299,20 @@ Test(relation, a_domain_reads_as_the_type_below_it)
     put_type(20004, "", "bytea");
     put_type(20005, "shop", "bool"); /* an enum of that name */
     put_with("tenant", 20001);
-    assert_slice(read_with(SLICE_LITERAL("t"))->extra[0], SLICE_LITERAL("true"), "bool");
+    assert_slice(read_with(SLICE_LITERAL("t"))->row[FIELD_COUNT], SLICE_LITERAL("true"), "bool");
     put_with("tenant", 20002);
-    assert_slice(read_with(SLICE_LITERAL("EU  "))->extra[0], SLICE_LITERAL("EU"), "char");
+    assert_slice(read_with(SLICE_LITERAL("EU  "))->row[FIELD_COUNT], SLICE_LITERAL("EU"), "char");
     put_with("tenant", 20003);
-    assert_slice(read_with(SLICE_LITERAL("::1"))->extra[0], SLICE_LITERAL("::1/128"), "inet");
+    assert_slice(read_with(SLICE_LITERAL("::1"))->row[FIELD_COUNT], SLICE_LITERAL("::1/128"),
+                 "inet");
     put_with("tenant", 20005);
-    assert_slice(read_with(SLICE_LITERAL("t"))->extra[0], SLICE_LITERAL("t"), "enum");
+    assert_slice(read_with(SLICE_LITERAL("t"))->row[FIELD_COUNT], SLICE_LITERAL("t"), "enum");
     put_with("payload_bytes", 20004);
-    assert_slice(read_with(SLICE_LITERAL("\\x00ff"))->field[FIELD_PAYLOAD_BYTES],
+    assert_slice(read_with(SLICE_LITERAL("\\x00ff"))->row[FIELD_PAYLOAD_BYTES],
                  SLICE_LITERAL("\0\xff"), "bytes");
     put_type(20001, "", "bpchar"); /* a stream that begins again tells anew */
     put_with("tenant", 20001);
-    assert_slice(read_with(SLICE_LITERAL("t "))->extra[0], SLICE_LITERAL("t"), "replaced");
+    assert_slice(read_with(SLICE_LITERAL("t "))->row[FIELD_COUNT], SLICE_LITERAL("t"), "replaced");
 }
 
 Test(relation, a_column_that_is_told_twice_counts_once)
@@ -348,7 +353,7 @@ Test(relation, payload_bytes_that_are_no_hexadecimal_digits_are_an_error)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_refused(bad[i], bad[i].data);
     }
-    assert_slice(batch->events[0]->field[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\xaa"), "before");
+    assert_slice(batch->events[0]->row[FIELD_PAYLOAD_BYTES], SLICE_LITERAL("\xaa"), "before");
 }
 
 Test(relation, a_row_of_another_number_of_columns_is_an_error)
@@ -445,8 +450,8 @@ Test(relation, a_column_that_an_event_needs_stops_us_when_it_is_gone)
 
 Test(relation, a_column_that_is_configured_away_is_not_missed)
 {
-    pipeline.outbox.columns.aggregate_id = GIVEN("");
-    pipeline.outbox.columns.aggregate_type = GIVEN("");
+    pipeline.outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("");
+    pipeline.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("");
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED, "payload is missed");
     static const BuildColumn COLUMNS[] = {
         {"seq", INT8}, {"event_id", TEXT}, {"event_type", TEXT}, {"payload", JSONB}};
@@ -455,7 +460,7 @@ Test(relation, a_column_that_is_configured_away_is_not_missed)
 
 Test(relation, payload_bytes_are_needed_when_there_is_no_payload)
 {
-    pipeline.outbox.columns.payload = GIVEN("");
+    pipeline.outbox.columns[FIELD_PAYLOAD] = GIVEN("");
     static const BuildColumn COLUMNS[] = {{"seq", INT8},          {"event_id", TEXT},
                                           {"event_type", TEXT},   {"aggregate_type", TEXT},
                                           {"aggregate_id", TEXT}, {"payload_bytes", BYTEA}};
@@ -488,15 +493,16 @@ Test(relation, the_outbox_is_known_by_number_or_by_name)
 Test(relation, a_relation_replaces_what_was_known_of_its_table)
 {
     put_with("tenant", TEXT);
-    assert_slice(read_with(SLICE_LITERAL("first"))->extra[0], SLICE_LITERAL("first"), "tenant");
+    assert_slice(read_with(SLICE_LITERAL("first"))->row[FIELD_COUNT], SLICE_LITERAL("first"),
+                 "tenant");
     put_with("region", TEXT);
     Event *event = read_with(SLICE_LITERAL("second"));
-    cr_assert(slice_is_null(event->extra[0]));
-    assert_slice(event->extra[1], SLICE_LITERAL("second"), "region");
+    cr_assert(slice_is_null(event->row[FIELD_COUNT]));
+    assert_slice(event->row[FIELD_COUNT + 1], SLICE_LITERAL("second"), "region");
     cr_assert_eq(relations.count, 1);
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, 3), FAILED);
     put_with("tenant", BOOL);
-    assert_slice(read_with(SLICE_LITERAL("t"))->extra[0], SLICE_LITERAL("true"), "tenant");
+    assert_slice(read_with(SLICE_LITERAL("t"))->row[FIELD_COUNT], SLICE_LITERAL("true"), "tenant");
 }
 
 /* Leaves: what the server says of them is a row of tree_add_query(), made here by hand. */
@@ -511,6 +517,7 @@ static bool must_ask(uint32_t id, const char *name, const BuildColumn *columns, 
     PgOutput message;
     Slice slice = {.data = bytes.data, .length = bytes.length};
     cr_assert_eq(pgoutput_read(&reader, slice, &message, &err), OK, "%s", error_message(&err));
+    table.schema = given_schema_of(&pipeline);
     return relations_must_ask(&relations, &message.relation);
 }
 
@@ -536,7 +543,7 @@ static bool answer(const char *members, bool divided, const char *generated, boo
 
 static void given_no_other_columns(void)
 {
-    given_columns_needed(&pipeline.outbox.columns);
+    given_columns_needed(pipeline.outbox.columns);
     pipeline.outbox.header_columns.count = 0;
 }
 
@@ -639,8 +646,8 @@ Test(relation, a_row_over_the_limit_is_refused_as_it_was_sent)
     cr_assert_eq(event->refusal->count, 1);
     cr_assert(event->refusal->values[0].hex);
     cr_assert_eq(event->refusal->values[0].bytes.length, 2 * COUNT + 2);
-    cr_assert(slice_is_null(event->field[FIELD_PAYLOAD_BYTES]));
-    assert_slice(event->field[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "what is small stays");
+    cr_assert(slice_is_null(event->row[FIELD_PAYLOAD_BYTES]));
+    assert_slice(event->row[FIELD_AGGREGATE_ID], SLICE_LITERAL("42"), "what is small stays");
 }
 
 Test(relation, a_bytea_that_only_its_text_makes_large_is_decoded)
@@ -651,8 +658,8 @@ Test(relation, a_bytea_that_only_its_text_makes_large_is_decoded)
     AUTO_TEXT hex = hex_of(COUNT);
     Event *event = read_with((Slice){.data = hex, .length = 2 * COUNT + 2});
     cr_assert_null(event->refusal);
-    cr_assert_eq(event->field[FIELD_PAYLOAD_BYTES].length, COUNT);
-    cr_assert_eq(event->field[FIELD_PAYLOAD_BYTES].data[COUNT - 1], 'f');
+    cr_assert_eq(event->row[FIELD_PAYLOAD_BYTES].length, COUNT);
+    cr_assert_eq(event->row[FIELD_PAYLOAD_BYTES].data[COUNT - 1], 'f');
 }
 
 Test(relation, a_large_row_keeps_the_buffer_that_it_came_in)

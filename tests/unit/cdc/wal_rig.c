@@ -53,7 +53,7 @@ void rig_prepare(void)
     rig.pipe.went = note_given_back;
     rig.pipe.parted = note_parted;
     rig.pipe.pipeline.capture = CAPTURE_WAL;
-    given_columns_needed(&rig.pipe.pipeline.outbox.columns);
+    given_columns_needed(rig.pipe.pipeline.outbox.columns);
     rig.pipe.pipeline.wal.slot = GIVEN("outboxd_orders");
     rig.pipe.pipeline.wal.publication = GIVEN("outboxd_orders");
     rig.pipe.pipeline.outbox.mark_interval_ms = 0;

@@ -207,7 +207,7 @@ static void prepare(void)
     rig.config.database.connect_timeout_ms = 60000;
     rig.config.database.statement_timeout_ms = 60000;
     rig.pipeline = given_pipeline();
-    given_columns_needed(&rig.pipeline.outbox.columns);
+    given_columns_needed(rig.pipeline.outbox.columns);
     rig.table_oid = "4242";
     rig.reader = (ClaimReader){.looked = on_looked,
                                .held = on_held,

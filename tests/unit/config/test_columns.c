@@ -1,5 +1,7 @@
 #include <criterion/criterion.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/text.h"
 #include "config/columns.h"
@@ -12,7 +14,7 @@ static size_t index_of(const char *path)
     const Option *option = option_find(SCOPE_PIPELINE, path);
     cr_assert_not_null(option, "%s", path);
     size_t index = column_index(option);
-    cr_assert_lt(index, COLUMNS_COUNT, "%s", path);
+    cr_assert_lt(index, COLUMN_COUNT, "%s", path);
     return index;
 }
 
@@ -86,7 +88,40 @@ Test(columns, a_value_is_needed_where_there_is_no_other)
 
 Test(columns, an_option_that_is_no_column_has_no_index)
 {
-    cr_expect_eq(column_index(option_find(SCOPE_PIPELINE, "header_columns")), COLUMNS_COUNT);
-    cr_expect_eq(column_index(option_find(SCOPE_PIPELINE, "name")), COLUMNS_COUNT);
-    cr_expect_eq(column_index(option_find(SCOPE_CONFIG, "name")), COLUMNS_COUNT);
+    cr_expect_eq(column_index(option_find(SCOPE_PIPELINE, "header_columns")), COLUMN_COUNT);
+    cr_expect_eq(column_index(option_find(SCOPE_PIPELINE, "name")), COLUMN_COUNT);
+    cr_expect_eq(column_index(option_find(SCOPE_CONFIG, "name")), COLUMN_COUNT);
+}
+
+static void expect_headers(bool cloudevents)
+{
+    for (EventField i = 0; i < FIELD_COUNT; i++) {
+        ColumnHeader a = cloudevents ? OUTBOX_COLUMNS[i].cloudevents : OUTBOX_COLUMNS[i].plain;
+        cr_expect_eq(a.name == NULL, a.rank == 0, "%s", OUTBOX_COLUMNS[i].name);
+        for (EventField j = 0; j < i && a.name != NULL; j++) {
+            ColumnHeader b = cloudevents ? OUTBOX_COLUMNS[j].cloudevents : OUTBOX_COLUMNS[j].plain;
+            bool same = b.name != NULL && (strcmp(a.name, b.name) == 0 || a.rank == b.rank);
+            cr_expect(!same, "%s and %s", OUTBOX_COLUMNS[i].name, OUTBOX_COLUMNS[j].name);
+        }
+    }
+}
+
+Test(columns, each_is_declared_whole_and_once)
+{
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        const OutboxColumn *column = &OUTBOX_COLUMNS[i];
+        const Option *option = option_find(SCOPE_PIPELINE, column->path);
+        cr_assert_not_null(option, "%s", column->path);
+        cr_expect_str_eq(column->path + strlen("columns."), column->name);
+        cr_expect_str_eq(option->fallback, column->name);
+        cr_expect_eq(option->offset, offsetof(PipelineConfig, outbox.columns) + i * sizeof(char *));
+        cr_expect(option->help[0] != '\0', "%s", column->name);
+        cr_expect(!column->in_message || column->made_as != NULL, "%s", column->name);
+    }
+    expect_headers(true);
+    expect_headers(false);
+    for (size_t i = FIELD_COUNT; i < FIELD_COUNT + 64; i++) { /* header columns */
+        cr_expect_eq(column_class(i), COLUMN_TEXT);
+        cr_expect_not(column_has_form(i) || column_is_bytes(i) || column_is_body(i));
+    }
 }

@@ -38,7 +38,7 @@ Test(load, what_the_contract_promises_holds_without_being_written)
     cr_assert_eq(pipeline->limits.in_flight_events, 10000);
     cr_assert_eq(pipeline->limits.in_flight_bytes, 16 << 20);
     cr_assert_eq(pipeline->claim.lease_ms, 10000);
-    cr_assert_str_eq(pipeline->outbox.columns.published_at, "published_at");
+    cr_assert_str_eq(pipeline->outbox.columns[FIELD_PUBLISHED_AT], "published_at");
     cr_assert_eq(pipeline->capture, CAPTURE_POLL);
     cr_assert_str_eq(pipeline->wal.slot, "outboxd_orders");
     cr_assert_str_eq(pipeline->wal.publication, "outboxd_orders");
@@ -113,8 +113,8 @@ Test(load, every_kind_of_value_is_taken_from_the_file)
     cr_assert_eq(a->outbox.on_publish, ON_PUBLISH_DELETE);
     cr_assert_eq(a->encode.position_headers, true);
     cr_assert_str_eq(a->outbox.header_columns.items[0], "tenant");
-    cr_assert_str_eq(a->outbox.columns.seq, "position");
-    cr_assert_str_empty(a->outbox.columns.topic);
+    cr_assert_str_eq(a->outbox.columns[FIELD_SEQ], "position");
+    cr_assert_str_empty(a->outbox.columns[FIELD_TOPIC]);
     cr_assert_eq(a->route.rule_count, 2);
     cr_assert_str_eq(a->route.rules[0].event_type, "p.*");
     cr_assert_null(a->route.rules[0].aggregate_type);

@@ -7,6 +7,7 @@
 #include "flow/batch.h"
 #include "sink/kafka/kafka_record.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 #include "stub/random.h"
 
 static PipelineConfig config;
@@ -20,7 +21,7 @@ static void begin(void)
 {
     config = given_pipeline();
     batch = batch_new();
-    event = batch_add(batch, 2);
+    event = batch_add(batch, given_schema(2));
 }
 
 static void end(void)
@@ -37,23 +38,24 @@ static void fill(void)
 {
     event->seq = 4711;
     event->occurred_at_us = INT64_C(1795252364120000); /* 2026-11-21T09:12:44.12Z */
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193-id");
-    event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
-    event->field[FIELD_EVENT_VERSION] = SLICE_LITERAL("2");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
-    event->field[FIELD_AGGREGATE_VERSION] = SLICE_LITERAL("11");
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"total\": 12.50}");
-    event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("corr");
-    event->field[FIELD_CAUSATION_ID] = SLICE_LITERAL("cause");
-    event->field[FIELD_TRACEPARENT] = SLICE_LITERAL("00-aa-bb-01");
-    event->field[FIELD_HEADERS] = SLICE_LITERAL("{\"channel\": \"web\"}");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("0193-id");
+    event->row[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
+    event->row[FIELD_EVENT_VERSION] = SLICE_LITERAL("2");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
+    event->row[FIELD_AGGREGATE_VERSION] = SLICE_LITERAL("11");
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{\"total\": 12.50}");
+    event->row[FIELD_CORRELATION_ID] = SLICE_LITERAL("corr");
+    event->row[FIELD_CAUSATION_ID] = SLICE_LITERAL("cause");
+    event->row[FIELD_TRACEPARENT] = SLICE_LITERAL("00-aa-bb-01");
+    event->row[FIELD_HEADERS] = SLICE_LITERAL("{\"channel\": \"web\"}");
 }
 
 static Status encode(void)
 {
     if (encoder == NULL) {
-        cr_assert_eq(encoder_new(&config, &encoder, &err), OK, "%s", error_message(&err));
+        cr_assert_eq(encoder_new(&config, given_schema_of(&config), &encoder, &err), OK, "%s",
+                     error_message(&err));
     }
     record = (Record){0};
     return encoder->encode(encoder, event, &batch->arena, &record, &err);
@@ -139,7 +141,7 @@ Test(encode, a_plain_row_of_nulls_has_no_header)
 Test(encode, an_empty_column_makes_an_empty_header)
 {
     config.encode.headers = HEADERS_PLAIN;
-    event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("");
+    event->row[FIELD_CORRELATION_ID] = SLICE_LITERAL("");
     assert_headers("correlation_id=\n");
 }
 
@@ -147,17 +149,17 @@ Test(encode, the_value_is_the_payload_itself)
 {
     fill();
     cr_assert_eq(encode(), OK);
-    cr_assert_eq(record.value.data, event->field[FIELD_PAYLOAD].data, "not even copied");
-    cr_assert_eq(record.value.length, event->field[FIELD_PAYLOAD].length);
+    cr_assert_eq(record.value.data, event->row[FIELD_PAYLOAD].data, "not even copied");
+    cr_assert_eq(record.value.length, event->row[FIELD_PAYLOAD].length);
 }
 
 Test(encode, null_is_a_tombstone_and_jsonb_null_a_value)
 {
     fill();
-    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    event->row[FIELD_PAYLOAD] = SLICE_NULL;
     cr_assert(slice_is_null(header("content-type")), "a tombstone has no content");
     cr_assert(slice_is_null(record.value));
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("null");
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("null");
     cr_assert(slice_equal(header("content-type"), SLICE_LITERAL("application/json")));
     cr_assert(slice_equal(record.value, SLICE_LITERAL("null")));
 }
@@ -165,12 +167,12 @@ Test(encode, null_is_a_tombstone_and_jsonb_null_a_value)
 Test(encode, bytes_are_sent_as_they_are)
 {
     fill();
-    event->field[FIELD_PAYLOAD] = SLICE_NULL;
-    event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\xFF\n", .length = 3};
+    event->row[FIELD_PAYLOAD] = SLICE_NULL;
+    event->row[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\xFF\n", .length = 3};
     cr_assert(slice_equal(header("content-type"), SLICE_LITERAL("application/octet-stream")));
     cr_assert_eq(record.value.length, 3);
     cr_assert_eq(memcmp(record.value.data, "\0\xFF\n", 3), 0);
-    event->field[FIELD_PAYLOAD_BYTES] = SLICE_LITERAL("");
+    event->row[FIELD_PAYLOAD_BYTES] = SLICE_LITERAL("");
     cr_assert(slice_equal(header("content-type"), SLICE_LITERAL("application/octet-stream")));
     cr_assert_not(slice_is_null(record.value));
     cr_assert_eq(record.value.length, 0);
@@ -180,9 +182,9 @@ Test(encode, the_content_type_of_the_row_wins)
 {
     const Slice type = SLICE_LITERAL("application/avro");
     fill();
-    event->field[FIELD_CONTENT_TYPE] = type;
+    event->row[FIELD_CONTENT_TYPE] = type;
     cr_assert(slice_equal(header("content-type"), type));
-    event->field[FIELD_PAYLOAD] = SLICE_NULL;
+    event->row[FIELD_PAYLOAD] = SLICE_NULL;
     cr_assert(slice_equal(header("content-type"), type), "of a tombstone, too");
 }
 
@@ -193,9 +195,9 @@ Test(encode, header_columns_come_before_the_row_s_headers_and_the_position_last)
     config.outbox.header_columns = (StringList){.items = extras, .count = 2};
     config.encode.position_headers = true;
     event->seq = INT64_MIN;
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("1");
-    event->field[FIELD_HEADERS] = SLICE_LITERAL("{\"a\":1,\"b\":null}");
-    ((Slice *)(event + 1))[1] = SLICE_LITERAL("eu");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("1");
+    event->row[FIELD_HEADERS] = SLICE_LITERAL("{\"a\":1,\"b\":null}");
+    event->row[FIELD_COUNT + 1] = SLICE_LITERAL("eu");
     assert_headers("event_id=1\nregion=eu\na=1\nb\noutboxd_seq=-9223372036854775808\n");
 }
 
@@ -253,11 +255,11 @@ Test(encode, occurred_at_keeps_microseconds_and_may_be_long_ago)
 Test(encode, invalid_headers_are_poison_and_the_rest_of_the_record_is_there)
 {
     fill();
-    event->field[FIELD_HEADERS] = SLICE_LITERAL("[1]");
+    event->row[FIELD_HEADERS] = SLICE_LITERAL("[1]");
     cr_assert_eq(encode(), FAILED);
     cr_assert_eq(err.class, ERROR_POISON);
     cr_assert_eq(err.code, CODE_HEADERS_INVALID);
-    cr_assert(slice_equal(record.value, event->field[FIELD_PAYLOAD]));
+    cr_assert(slice_equal(record.value, event->row[FIELD_PAYLOAD]));
     cr_assert_geq(record.header_count, 13);
 }
 
@@ -266,8 +268,8 @@ Test(encode, invalid_headers_are_poison_and_the_rest_of_the_record_is_there)
 Test(encode, the_envelope_wins_over_headers_of_the_row)
 {
     fill();
-    event->field[FIELD_CAUSATION_ID] = SLICE_NULL;
-    event->field[FIELD_HEADERS] = SLICE_LITERAL(
+    event->row[FIELD_CAUSATION_ID] = SLICE_NULL;
+    event->row[FIELD_HEADERS] = SLICE_LITERAL(
         "{\"ce_id\": \"x\", \"CE_Type\": \"x\", \"content-type\": \"x\", \"traceparent\": null,"
         " \"ce_causationid\": \"x\", \"outboxd_seq\": 1, \"ce_tenant\": \"acme\", \"ce\": 1,"
         " \"event_id\": \"mine\", \"\": 2}");
@@ -282,7 +284,7 @@ Test(encode, the_plain_envelope_wins_too)
 {
     config.encode.headers = HEADERS_PLAIN;
     fill();
-    event->field[FIELD_HEADERS] = SLICE_LITERAL(
+    event->row[FIELD_HEADERS] = SLICE_LITERAL(
         "{\"Event_ID\": \"x\", \"occurred_at\": 1, \"content_type\": \"x\", \"ce_id\": \"mine\","
         " \"content-type\": \"mine\", \"aggregate\": 1}");
     cr_assert(slice_equal(header("event_id"), SLICE_LITERAL("0193-id")));
@@ -304,7 +306,7 @@ Test(encode, the_record_is_within_what_emit_counts)
         pipeline.encode.source = round % 2 == 0 ? source : GIVEN("/shop/orders");
         pipeline.encode.headers = round % 3 == 0 ? HEADERS_PLAIN : HEADERS_CLOUDEVENTS;
         pipeline.encode.position_headers = round % 5 != 0;
-        cr_assert_eq(encoder_new(&pipeline, &mine, &err), OK);
+        cr_assert_eq(encoder_new(&pipeline, given_schema_of(&pipeline), &mine, &err), OK);
         size_t most[FIELD_COUNT] = {[FIELD_EVENT_ID] = 36,
                                     [FIELD_EVENT_TYPE] = LIMIT_TYPE_BYTES,
                                     [FIELD_EVENT_VERSION] = 11,
@@ -319,11 +321,11 @@ Test(encode, the_record_is_within_what_emit_counts)
         size_t counted = LIMIT_ENVELOPE_BYTES;
         for (int field = 0; field < FIELD_COUNT; field++) {
             size_t length = round < 4 ? most[field] : random_below(&random, most[field] + 1);
-            event->field[field] = SLICE_NULL;
+            event->row[field] = SLICE_NULL;
             if (most[field] > 0 && (round < 4 || random_below(&random, 8) != 0)) {
                 char *bytes = arena_alloc(&arena, length + 1);
                 memset(bytes, 'x', length);
-                event->field[field] = (Slice){.data = bytes, .length = length};
+                event->row[field] = (Slice){.data = bytes, .length = length};
                 bool stated = field != FIELD_EVENT_ID && field != FIELD_EVENT_VERSION &&
                               field != FIELD_AGGREGATE_VERSION;
                 counted += (field == FIELD_AGGREGATE_ID ? 2 : 1) * (stated ? length : 0);
@@ -337,13 +339,13 @@ Test(encode, the_record_is_within_what_emit_counts)
                         random_below(&random, 2) == 0 ? "\"\"" : "1");
         }
         text_add_char(&json, '}');
-        event->field[FIELD_HEADERS] = (Slice){.data = json.data, .length = json.length};
+        event->row[FIELD_HEADERS] = (Slice){.data = json.data, .length = json.length};
         counted += json.length;
         event->occurred_at_us = INT64_C(1795252364123456);
         event->commit_lsn = round % 7 == 0 ? 0 : UINT64_MAX;
         event->ordinal = UINT64_MAX;
         event->seq = INT64_MAX;
-        record = (Record){.key = event->field[FIELD_AGGREGATE_ID]};
+        record = (Record){.key = event->row[FIELD_AGGREGATE_ID]};
         cr_assert_eq(mine->encode(mine, event, &arena, &record, &err), OK, "%s",
                      error_message(&err));
         size_t sent = kafka_record_bytes(&record);
@@ -362,7 +364,7 @@ Test(encode, many_headers_fit)
     }
     text_add_char(&json, '}');
     fill();
-    event->field[FIELD_HEADERS] = (Slice){.data = json.data, .length = json.length};
+    event->row[FIELD_HEADERS] = (Slice){.data = json.data, .length = json.length};
     cr_assert(slice_equal(header("h0"), SLICE_LITERAL("0")));
     cr_assert(slice_equal(header("h255"), SLICE_LITERAL("255")));
     cr_assert_eq(record.header_count, 13 + RECORD_HEADERS_MAX);
@@ -372,8 +374,41 @@ Test(encode, many_headers_fit)
 Test(encode, debezium_headers_are_refused_until_they_are_built)
 {
     config.encode.headers = HEADERS_DEBEZIUM;
-    cr_assert_eq(encoder_new(&config, &encoder, &err), FAILED);
+    cr_assert_eq(encoder_new(&config, given_schema_of(&config), &encoder, &err), FAILED);
     cr_assert_null(encoder);
     cr_assert_eq(err.code, CODE_NOT_BUILT);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
+}
+
+Test(encode, a_row_of_another_table_is_encoded_by_what_its_columns_are)
+{
+    static char *names[] = {GIVEN("id"), GIVEN("total"), GIVEN("status")};
+    AUTO(Schema, schema_free) orders = schema_new("shop.orders", 3);
+    for (size_t i = 0; i < 3; i++) {
+        orders->columns[i].name = names[i];
+    }
+    orders->field[FIELD_EVENT_ID] = 0;
+    orders->field[FIELD_PAYLOAD] = 1;
+    config.outbox.header_columns = (StringList){.items = names + 1, .count = 2};
+    cr_assert_eq(encoder_new(&config, orders, &encoder, &err), OK, "%s", error_message(&err));
+    event = batch_add(batch, orders);
+    event->row[0] = SLICE_LITERAL("7");
+    event->row[1] = SLICE_LITERAL("12.50");
+    event->row[2] = SLICE_LITERAL("paid");
+    cr_assert_eq(encode(), OK, "%s", error_message(&err));
+    cr_assert(slice_equal(record.value, SLICE_LITERAL("12.50")));
+    static const char *const EXPECTED[][2] = {{"ce_specversion", "1.0"},
+                                              {"ce_id", "7"},
+                                              {"ce_source", "/shop/orders"},
+                                              {"content-type", "application/json"},
+                                              {"total", "12.50"},
+                                              {"status", "paid"}};
+    cr_assert_eq(record.header_count, sizeof(EXPECTED) / sizeof(EXPECTED[0]));
+    for (size_t i = 0; i < record.header_count; i++) {
+        cr_expect(slice_equal(record.headers[i].name, slice_of(EXPECTED[i][0])), "%s",
+                  EXPECTED[i][0]);
+        cr_expect(slice_equal(record.headers[i].value, slice_of(EXPECTED[i][1])), "%s",
+                  EXPECTED[i][0]);
+    }
+    batch_free(&batch);
 }

@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "flow/batch.h"
 #include "sink/file/file.h"
-#include "stub/given.h"
+#include "stub/given_schema.h"
 
 enum { EVENTS_MAX = 30000 };
 
@@ -97,7 +97,7 @@ static void turn_for_us(int64_t us)
 static SendResult try_send(int64_t seq)
 {
     if (rig.events[seq] == NULL) {
-        rig.events[seq] = batch_add(rig.batch, 0);
+        rig.events[seq] = batch_add(rig.batch, given_schema(0));
         rig.events[seq]->seq = seq;
     }
     char value[32];

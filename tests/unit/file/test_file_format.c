@@ -4,24 +4,28 @@
 
 #include "flow/batch.h"
 #include "sink/file/file_format.h"
+#include "stub/given_schema.h"
 #include "stub/random.h"
 
 static char topic_name[] = "order.events";
 static Topic topic = {.name = topic_name};
-static Event event;
+static Batch *batch;
+static Event *event;
 static Record record;
 static Text text;
 static json_t *line;
 
 static void begin(void)
 {
-    memset(&event, 0, sizeof(event));
+    batch = batch_new();
+    event = batch_add(batch, given_schema(0));
     record = (Record){.topic = &topic, .timestamp_ms = 1500};
-    event.field[FIELD_EVENT_ID] = SLICE_LITERAL("id-1");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("id-1");
 }
 
 static void end(void)
 {
+    batch_free(&batch);
     text_free(&text);
     json_decref(line);
     line = NULL;
@@ -33,7 +37,7 @@ static void encode(void)
 {
     AUTO_ERROR err = {0};
     text_clear(&text);
-    cr_assert_eq(file_format_add(FILE_FORMAT_JSON, &record, &event, 7000000, &text, &err), OK);
+    cr_assert_eq(file_format_add(FILE_FORMAT_JSON, &record, event, 7000000, &text, &err), OK);
     cr_assert_eq(memchr(text.data, '\n', text.length), text.data + text.length - 1, "one line");
     json_decref(line);
     json_error_t error;
@@ -142,12 +146,12 @@ Test(file_format, raw_is_the_value_and_refuses_a_line_end)
 {
     AUTO_ERROR err = {0};
     record.value = SLICE_LITERAL("{\"a\":1}");
-    cr_assert_eq(file_format_add(FILE_FORMAT_RAW, &record, &event, 0, &text, &err), OK);
+    cr_assert_eq(file_format_add(FILE_FORMAT_RAW, &record, event, 0, &text, &err), OK);
     record.value = SLICE_NULL;
-    cr_assert_eq(file_format_add(FILE_FORMAT_RAW, &record, &event, 0, &text, &err), OK);
+    cr_assert_eq(file_format_add(FILE_FORMAT_RAW, &record, event, 0, &text, &err), OK);
     cr_assert_str_eq(text_string(&text), "{\"a\":1}\n\n");
     record.value = SLICE_LITERAL("two\nlines");
-    cr_assert_eq(file_format_add(FILE_FORMAT_RAW, &record, &event, 0, &text, &err), FAILED);
+    cr_assert_eq(file_format_add(FILE_FORMAT_RAW, &record, event, 0, &text, &err), FAILED);
     cr_assert_eq(err.class, ERROR_POISON);
     cr_assert_eq(err.code, CODE_FILE_LINE_END);
     cr_assert_str_eq(text_string(&text), "{\"a\":1}\n\n", "nothing of it was added");

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "stub/given_schema.h"
 
 enum { RIG_WAIT_US = 10000000, RIG_TURNS_MAX = 1000 };
 
@@ -266,8 +267,8 @@ static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *
 {
     (void)encoder;
     (void)arena;
-    record->value = event->field[FIELD_PAYLOAD];
-    if (!slice_is_null(event->field[FIELD_HEADERS])) {
+    record->value = event->row[FIELD_PAYLOAD];
+    if (!slice_is_null(event->row[FIELD_HEADERS])) {
         return error_set(err, CODE_HEADERS_INVALID, "no headers");
     }
     return OK;
@@ -338,7 +339,9 @@ void rig_begin(void)
                            .ended = on_ended,
                            .changed = on_changed,
                            .doubt = on_doubt};
-    cr_assert_eq(router_new(&rig.config, parts.topics, &parts.router, NULL), OK);
+    cr_assert_eq(
+        router_new(&rig.config, given_schema_of(&rig.config), parts.topics, &parts.router, NULL),
+        OK);
     rig.pipeline = pipeline_new(&parts);
     pipeline_start(rig.pipeline);
 }
@@ -383,20 +386,20 @@ void rig_batch(const char *rows)
     batch->position = (uint64_t)rig.source.next_position++;
     for (const char *at = rows; *at != '\0';) {
         char *end = NULL;
-        Event *event = batch_add(batch, 0);
+        Event *event = batch_add(batch, given_schema(0));
         event->seq = strtoll(at, &end, 10);
-        event->field[FIELD_AGGREGATE_ID] =
+        event->row[FIELD_AGGREGATE_ID] =
             arena_copy(&batch->arena, (Slice){.data = end, .length = 1});
-        event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
-        event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
-        event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+        event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+        event->row[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
+        event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
         for (end++; *end == '!' || *end == '?' || *end == '+' || *end == ' '; end++) {
             if (*end == '!') {
-                event->field[FIELD_HEADERS] = SLICE_LITERAL("[]");
+                event->row[FIELD_HEADERS] = SLICE_LITERAL("[]");
             } else if (*end == '?') {
-                event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("unknown");
+                event->row[FIELD_EVENT_TYPE] = SLICE_LITERAL("unknown");
             } else if (*end == '+') {
-                event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("other");
+                event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("other");
             }
         }
         batch->bytes += 100;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "stub/given_schema.h"
+
 enum { TURNS_MAX = 1000 };
 
 Simulation sim;
@@ -371,7 +373,9 @@ void process_begin(void)
                            .stats = &sim.stats,
                            .hold = true,
                            .ended = on_ended};
-    cr_assert_eq(router_new(&sim.config, parts.topics, &parts.router, NULL), OK);
+    cr_assert_eq(
+        router_new(&sim.config, given_schema_of(&sim.config), parts.topics, &parts.router, NULL),
+        OK);
     sim.pipeline = pipeline_new(&parts);
     pipeline_start(sim.pipeline);
 }

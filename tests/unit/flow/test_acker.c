@@ -1,12 +1,13 @@
 #include <criterion/criterion.h>
 
 #include "flow/acker.h"
+#include "stub/given_schema.h"
 
 static Batch *batch_of(size_t events, size_t bytes)
 {
     Batch *batch = batch_new();
     for (size_t i = 0; i < events; i++) {
-        (void)batch_add(batch, 0);
+        (void)batch_add(batch, given_schema(0));
     }
     batch->bytes = bytes;
     return batch;

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "rig.h"
+#include "stub/given_schema.h"
 
 TestSuite(pipeline_row, .init = rig_prepare, .fini = rig_end, .timeout = 20);
 
@@ -207,11 +208,13 @@ Test(pipeline_row, of_many_each_is_looked_at_in_its_turn)
     AUTO_ERROR err = rig_error(ERROR_POISON, CODE_EVENT_UNROUTED);
     enum { ROWS = SOURCE_LOOKS_MAX * 5 / 2 };
     Topic *topics[ROWS];
+    AUTO(Batch, batch_free) batch = batch_new();
+    Event *event = batch_add(batch, given_schema(0));
     for (int64_t i = 0; i < ROWS; i++) {
         topics[i] = x_calloc(1, sizeof(*topics[i]));
         topics[i]->name = x_format("topic %d", (int)i);
-        Event event = {.seq = i};
-        parking_hold_row(rig.pipeline->parking, topics[i], &event, &err)->row.in_row = true;
+        event->seq = i;
+        parking_hold_row(rig.pipeline->parking, topics[i], event, &err)->row.in_row = true;
     }
     bool seen[ROWS] = {false};
     for (int64_t i = 1; i <= 3; i++) {
@@ -513,7 +516,9 @@ Test(pipeline_row, of_many_aggregate_types_share_a_stand_in)
     run(true);
     Topics *topics = rig.pipeline->parts->topics;
     AUTO_ERROR err = rig_error(ERROR_POISON, CODE_EVENT_UNROUTED);
-    Event event = {.seq = 1};
+    AUTO(Batch, batch_free) batch = batch_new();
+    Event *event = batch_add(batch, given_schema(0));
+    event->seq = 1;
     char name[32];
     size_t mistaken = 0; /* for one of those that share: they are told apart by a hash */
     for (int i = 0; i < 500; i++) {
@@ -521,7 +526,7 @@ Test(pipeline_row, of_many_aggregate_types_share_a_stand_in)
         Slice type = slice_of(name);
         mistaken += topics_held_type(topics, type) != NULL;
         Topic *topic = topics_of_type(topics, type);
-        (void)parking_hold_row(rig.pipeline->parking, topic, &event, &err);
+        (void)parking_hold_row(rig.pipeline->parking, topic, event, &err);
         cr_assert_eq(topics_held_type(topics, type), topic);
         cr_assert_eq(topics_of_type(topics, type), topic);
     }
@@ -546,13 +551,15 @@ Test(pipeline_row, long_names_are_cut_between_two_characters)
         memcpy(euros + i, "\xE2\x82\xAC", 3);
     }
     Slice value = {.data = euros, .length = sizeof(euros)};
-    Event event = {.seq = 7};
-    event.field[FIELD_EVENT_ID] = value;
-    event.field[FIELD_EVENT_TYPE] = value;
-    event.field[FIELD_AGGREGATE_ID] = value;
+    AUTO(Batch, batch_free) batch = batch_new();
+    Event *event = batch_add(batch, given_schema(0));
+    event->seq = 7;
+    event->row[FIELD_EVENT_ID] = value;
+    event->row[FIELD_EVENT_TYPE] = value;
+    event->row[FIELD_AGGREGATE_ID] = value;
     AUTO_ERROR err = {0};
     error_set(&err, CODE_HEADERS_INVALID, "no");
-    pipeline_name_event(&event, &err);
+    pipeline_name_event(event, &err);
     cr_assert(utf8_valid(error_message(&err), strlen(error_message(&err))), "%s",
               error_message(&err));
     cr_assert_not_null(strstr(error_message(&err), "event seq 7, event_id \xE2\x82\xAC"));

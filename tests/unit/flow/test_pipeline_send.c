@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "rig.h"
+#include "stub/given_schema.h"
 
 TestSuite(pipeline_send, .init = rig_prepare, .fini = rig_end);
 
@@ -187,10 +188,10 @@ static Batch *long_batch(size_t count)
     Batch *batch = batch_new();
     batch->position = (uint64_t)rig.source.next_position++;
     for (size_t i = 0; i < count; i++) {
-        Event *event = batch_add(batch, 0);
+        Event *event = batch_add(batch, given_schema(0));
         event->seq = (int64_t)i + 1;
-        event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
-        event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
+        event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+        event->row[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
     }
     return batch;
 }

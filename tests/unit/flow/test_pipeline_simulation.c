@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "simulation.h"
+#include "stub/given_schema.h"
 
 enum {
     STEPS = 4000,
@@ -193,10 +194,10 @@ static void do_fetch(void)
     for (int64_t i = 0; i < ROWS && batch->count < limit; i++) {
         Row *row = &sim.rows[i];
         if (row->place == ROW_IDLE) {
-            Event *event = batch_add(batch, 0);
+            Event *event = batch_add(batch, given_schema(0));
             event->seq = i;
-            event->field[FIELD_AGGREGATE_TYPE] = TOPIC_NAMES[row->key % TOPICS];
-            event->field[FIELD_EVENT_TYPE] =
+            event->row[FIELD_AGGREGATE_TYPE] = TOPIC_NAMES[row->key % TOPICS];
+            event->row[FIELD_EVENT_TYPE] =
                 row->kind == ROW_UNROUTED ? SLICE_LITERAL("other") : SLICE_LITERAL("order");
             batch->bytes += 10;
             row->place = ROW_IN_FLIGHT;

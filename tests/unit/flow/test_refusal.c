@@ -3,6 +3,7 @@
 
 #include "flow/batch.h"
 #include "flow/refusal.h"
+#include "stub/given_schema.h"
 
 static Batch *batch;
 static Event *event;
@@ -12,9 +13,9 @@ static void begin(void)
 {
     memset(large, 'x', sizeof(large));
     batch = batch_new();
-    event = batch_add(batch, 1);
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id");
-    event->field[FIELD_PAYLOAD] = (Slice){.data = large, .length = sizeof(large)};
+    event = batch_add(batch, given_schema(1));
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("id");
+    event->row[FIELD_PAYLOAD] = (Slice){.data = large, .length = sizeof(large)};
 }
 
 static void end(void)
@@ -26,22 +27,22 @@ TestSuite(refusal, .init = begin, .fini = end);
 
 Test(refusal, an_event_of_exactly_the_limit_is_none)
 {
-    cr_assert_not(refusal_apply(event, 1, false, sizeof(large) + 2));
+    cr_assert_not(refusal_apply(event, false, sizeof(large) + 2));
     cr_assert_null(event->refusal);
-    cr_assert_eq(event->field[FIELD_PAYLOAD].length, sizeof(large));
-    cr_assert_not(refusal_apply(event, 1, false, 0), "no limit");
+    cr_assert_eq(event->row[FIELD_PAYLOAD].length, sizeof(large));
+    cr_assert_not(refusal_apply(event, false, 0), "no limit");
 }
 
 Test(refusal, large_values_leave_the_event_and_are_told)
 {
-    cr_assert(refusal_apply(event, 1, false, sizeof(large) + 1));
+    cr_assert(refusal_apply(event, false, sizeof(large) + 1));
     const Refusal *refusal = event->refusal;
     cr_assert_not(refusal->partial);
     cr_assert_eq(refusal->count, 1);
     cr_assert_eq(refusal->values[0].target, FIELD_PAYLOAD);
     cr_assert_eq((const void *)refusal->values[0].bytes.data, (const void *)large);
-    cr_assert(slice_is_null(event->field[FIELD_PAYLOAD]));
-    cr_assert(slice_equal(event->field[FIELD_EVENT_ID], SLICE_LITERAL("id")));
+    cr_assert(slice_is_null(event->row[FIELD_PAYLOAD]));
+    cr_assert(slice_equal(event->row[FIELD_EVENT_ID], SLICE_LITERAL("id")));
     cr_assert_eq(refusal->error.code, CODE_EVENT_TOO_LARGE);
     cr_assert_str_eq(error_message(&refusal->error),
                      "the event is too large: 65539 bytes (payload 65537); "
@@ -50,16 +51,16 @@ Test(refusal, large_values_leave_the_event_and_are_told)
 
 Test(refusal, small_values_that_add_up_are_not_told_one_by_one)
 {
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
-    cr_assert(refusal_apply(event, 1, false, 3));
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert(refusal_apply(event, false, 3));
     cr_assert_str_eq(error_message(&event->refusal->error),
                      "the event is too large: 4 bytes; event_bytes_max is 3");
 }
 
 Test(refusal, header_columns_count)
 {
-    ((Slice *)(event + 1))[0] = (Slice){.data = large, .length = sizeof(large)};
-    cr_assert(refusal_apply(event, 1, false, 2 * sizeof(large) - 1));
+    event->row[FIELD_COUNT] = (Slice){.data = large, .length = sizeof(large)};
+    cr_assert(refusal_apply(event, false, 2 * sizeof(large) - 1));
     cr_assert_eq(event->refusal->count, 2);
     cr_assert_eq(event->refusal->values[1].target, FIELD_COUNT);
     cr_assert_not_null(strstr(error_message(&event->refusal->error), "header column 1 65537"));
@@ -69,14 +70,14 @@ Test(refusal, an_event_id_that_is_too_large_refuses_the_event_and_its_beginning_
 {
     memcpy(large, "\xC3\xA4", 2); /* characters are counted, not bytes */
     large[2] = '\xFF';            /* which is none */
-    event->field[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large)};
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
-    cr_assert(refusal_apply(event, 1, false, INT64_C(8) << 20));
+    event->row[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large)};
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert(refusal_apply(event, false, INT64_C(8) << 20));
     cr_assert_eq(event->refusal->count, 1);
     cr_assert(refusal_has(event->refusal, FIELD_EVENT_ID));
     cr_assert_not(refusal_has(event->refusal, FIELD_PAYLOAD));
     cr_assert_eq(event->refusal->values[0].bytes.length, sizeof(large));
-    Slice id = event->field[FIELD_EVENT_ID];
+    Slice id = event->row[FIELD_EVENT_ID];
     cr_assert_eq(id.length, 257 + 8);
     cr_assert_eq(memcmp(id.data, large, 257), 0);
     cr_assert_eq(memcmp(id.data + 257, "...(cut)", 8), 0);
@@ -87,16 +88,16 @@ Test(refusal, an_event_id_that_is_too_large_refuses_the_event_and_its_beginning_
 
 Test(refusal, an_event_id_of_exactly_the_limit_is_none)
 {
-    event->field[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large) - 1};
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
-    cr_assert_not(refusal_apply(event, 1, false, INT64_C(8) << 20));
+    event->row[FIELD_EVENT_ID] = (Slice){.data = large, .length = sizeof(large) - 1};
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{}");
+    cr_assert_not(refusal_apply(event, false, INT64_C(8) << 20));
 }
 
 Test(refusal, a_bytea_as_text_counts_as_its_bytes)
 {
-    event->field[FIELD_PAYLOAD] = SLICE_NULL;
-    event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = large, .length = sizeof(large)};
-    cr_assert_not(refusal_apply(event, 1, true, sizeof(large) / 2 + 2));
-    cr_assert(refusal_apply(event, 1, true, sizeof(large) / 2 + 1));
+    event->row[FIELD_PAYLOAD] = SLICE_NULL;
+    event->row[FIELD_PAYLOAD_BYTES] = (Slice){.data = large, .length = sizeof(large)};
+    cr_assert_not(refusal_apply(event, true, sizeof(large) / 2 + 2));
+    cr_assert(refusal_apply(event, true, sizeof(large) / 2 + 1));
     cr_assert(event->refusal->values[0].hex);
 }

@@ -4,6 +4,7 @@
 #include "flow/batch.h"
 #include "flow/router.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 
 static PipelineConfig config;
 static RouteConfig routes[4];
@@ -22,10 +23,10 @@ static void begin(void)
     metrics = metrics_new();
     topics = topics_new(metrics, "orders");
     batch = batch_new();
-    event = batch_add(batch, 0);
-    event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
+    event = batch_add(batch, given_schema(0));
+    event->row[FIELD_EVENT_TYPE] = SLICE_LITERAL("order.placed");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
 }
 
 static void end(void)
@@ -57,7 +58,8 @@ static void add_route(const char *event_type, const char *aggregate_type, const 
 static RouteResult route(void)
 {
     if (router == NULL) {
-        cr_assert_eq(router_new(&config, topics, &router, &err), OK, "%s", error_message(&err));
+        cr_assert_eq(router_new(&config, given_schema_of(&config), topics, &router, &err), OK, "%s",
+                     error_message(&err));
     }
     record = (Record){0};
     return router_route(router, event, &batch->arena, &record, &err);
@@ -80,7 +82,7 @@ Test(router, the_first_match_wins)
     add_route("order.*", NULL, "first", NULL);
     add_route("order.placed", "order", "second", NULL);
     assert_routed("first", "o-7");
-    event->field[FIELD_EVENT_TYPE] = SLICE_LITERAL("payment.settled");
+    event->row[FIELD_EVENT_TYPE] = SLICE_LITERAL("payment.settled");
     assert_routed("order.events", "o-7");
 }
 
@@ -89,7 +91,7 @@ Test(router, all_conditions_of_a_route_must_hold)
     add_route("order.*", "payment", "both", NULL);
     add_route(NULL, "order", "type-only", NULL);
     assert_routed("type-only", "o-7");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("payment");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("payment");
     assert_routed("both", "o-7");
 }
 
@@ -119,7 +121,7 @@ Test(router, patterns_are_globs)
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         config.route.rule_count = 0;
         add_route(CASES[i].pattern, NULL, "matched", NULL);
-        event->field[FIELD_EVENT_TYPE] = slice_of(CASES[i].value);
+        event->row[FIELD_EVENT_TYPE] = slice_of(CASES[i].value);
         cr_assert_eq(route(), ROUTE_OK);
         cr_assert_eq(strcmp(record.topic->name, "matched") == 0, CASES[i].matches, "%s with %s",
                      CASES[i].pattern, CASES[i].value);
@@ -132,11 +134,11 @@ Test(router, a_pattern_matches_no_null_and_nothing_very_long)
     static char longer[600];
     memset(longer, 'x', sizeof(longer));
     add_route("*", NULL, "matched", NULL);
-    event->field[FIELD_EVENT_TYPE] = SLICE_NULL;
+    event->row[FIELD_EVENT_TYPE] = SLICE_NULL;
     assert_routed("order.events", "o-7");
-    event->field[FIELD_EVENT_TYPE] = (Slice){.data = longer, .length = 511};
+    event->row[FIELD_EVENT_TYPE] = (Slice){.data = longer, .length = 511};
     assert_routed("matched", "o-7");
-    event->field[FIELD_EVENT_TYPE] = (Slice){.data = longer, .length = 512};
+    event->row[FIELD_EVENT_TYPE] = (Slice){.data = longer, .length = 512};
     assert_routed("order.events", "o-7");
 }
 
@@ -156,14 +158,14 @@ Test(router, a_null_column_in_the_topic_is_poison)
     cr_assert_eq(route(), ROUTE_POISON);
     cr_assert_eq(err.code, CODE_TOPIC_COLUMN_NULL);
     cr_assert_eq(err.class, ERROR_POISON);
-    event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("c");
+    event->row[FIELD_CORRELATION_ID] = SLICE_LITERAL("c");
     assert_routed("c.events", "o-7");
 }
 
 Test(router, a_topic_name_that_the_sink_refuses_is_poison)
 {
     topics_set_rule(topics, no_blanks);
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order item");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order item");
     cr_assert_eq(route(), ROUTE_POISON);
     cr_assert_eq(err.code, CODE_TOPIC_NAME_INVALID);
     cr_assert_eq(err.class, ERROR_POISON);
@@ -175,32 +177,33 @@ Test(router, the_key_is_that_of_the_route_else_of_the_pipeline)
     add_route(NULL, "order", "own-key", "${aggregate_type}/${aggregate_id}");
     add_route(NULL, "item", "no-key", NULL);
     assert_routed("own-key", "order/o-7");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("item");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("item");
     assert_routed("no-key", "order.placed");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("user");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("user");
     assert_routed("user.events", "order.placed");
 }
 
 Test(router, a_null_key_column_makes_no_key)
 {
-    event->field[FIELD_AGGREGATE_ID] = SLICE_NULL;
+    event->row[FIELD_AGGREGATE_ID] = SLICE_NULL;
     assert_routed("order.events", NULL);
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("");
     assert_routed("order.events", "");
 }
 
 Test(router, the_topic_of_the_row_counts_only_when_allowed)
 {
-    event->field[FIELD_TOPIC] = SLICE_LITERAL("mine");
+    event->row[FIELD_TOPIC] = SLICE_LITERAL("mine");
     assert_routed("order.events", "o-7");
+    router_free(&router);
     config.route.allow_row_topic = true;
     assert_routed("mine", "o-7");
-    event->field[FIELD_TOPIC] = SLICE_LITERAL("");
+    event->row[FIELD_TOPIC] = SLICE_LITERAL("");
     assert_routed("order.events", "o-7");
-    event->field[FIELD_TOPIC] = SLICE_NULL;
+    event->row[FIELD_TOPIC] = SLICE_NULL;
     assert_routed("order.events", "o-7");
     topics_set_rule(topics, no_blanks);
-    event->field[FIELD_TOPIC] = SLICE_LITERAL("not a topic");
+    event->row[FIELD_TOPIC] = SLICE_LITERAL("not a topic");
     cr_assert_eq(route(), ROUTE_POISON);
 }
 
@@ -210,16 +213,16 @@ Test(router, a_row_with_its_own_topic_needs_no_route_and_keeps_the_keys_of_the_p
     config.route.key = GIVEN("${event_type}");
     config.route.allow_row_topic = true;
     add_route(NULL, "item", "items", "${aggregate_type}");
-    event->field[FIELD_TOPIC] = SLICE_LITERAL("mine");
+    event->row[FIELD_TOPIC] = SLICE_LITERAL("mine");
     assert_routed("mine", "order.placed");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("item");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("item");
     assert_routed("mine", "item");
 }
 
 Test(router, an_unknown_column_is_an_error_at_start)
 {
     add_route("x", NULL, "ok", "${nothing}");
-    cr_assert_eq(router_new(&config, topics, &router, &err), FAILED);
+    cr_assert_eq(router_new(&config, given_schema_of(&config), topics, &router, &err), FAILED);
     cr_assert_null(router);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
     cr_assert_not_null(strstr(error_message(&err), "nothing"));

@@ -5,6 +5,7 @@
 #include "flow/batch.h"
 #include "flow/template.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 
 static PipelineConfig config;
 static Batch *batch;
@@ -16,11 +17,11 @@ static void begin(void)
     config = given_pipeline();
     config.outbox.header_columns = (StringList){.items = extras, .count = 2};
     batch = batch_new();
-    event = batch_add(batch, 2);
+    event = batch_add(batch, given_schema(2));
     event->seq = -42;
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
-    ((Slice *)(event + 1))[1] = SLICE_LITERAL("eu");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("o-7");
+    event->row[FIELD_COUNT + 1] = SLICE_LITERAL("eu");
 }
 
 static void end(void)
@@ -34,7 +35,8 @@ static Slice render(const char *text, bool *ret_null)
 {
     AUTO_ERROR err = {0};
     Template *template = NULL;
-    cr_assert_eq(template_compile(text, &config, &template, &err), OK, "%s", error_message(&err));
+    cr_assert_eq(template_compile(text, given_schema_of(&config), &template, &err), OK, "%s",
+                 error_message(&err));
     Slice rendered = template_render(template, event, &batch->arena, ret_null);
     /* The text may be part of the template. */
     Slice copy = arena_copy(&batch->arena, rendered);
@@ -55,7 +57,8 @@ static void assert_refused(const char *text, const char *says)
 {
     AUTO_ERROR err = {0};
     Template *template = NULL;
-    cr_assert_eq(template_compile(text, &config, &template, &err), FAILED, "%s", text);
+    cr_assert_eq(template_compile(text, given_schema_of(&config), &template, &err), FAILED, "%s",
+                 text);
     cr_assert_null(template);
     cr_assert_eq(err.class, ERROR_FATAL);
     cr_assert_eq(err.exit_code, EXIT_CONFIG);
@@ -102,7 +105,7 @@ Test(template, null_alone_is_null_and_among_text_is_empty)
     assert_renders("${correlation_id}", NULL, true);
     assert_renders("x${correlation_id}", "x", true);
     assert_renders("${correlation_id}${causation_id}", "", true);
-    event->field[FIELD_CORRELATION_ID] = SLICE_LITERAL("");
+    event->row[FIELD_CORRELATION_ID] = SLICE_LITERAL("");
     assert_renders("${correlation_id}", "", false);
 }
 
@@ -114,14 +117,14 @@ Test(template, header_columns_are_columns_too)
 
 Test(template, columns_have_the_names_of_the_table)
 {
-    config.outbox.columns.aggregate_id = GIVEN("aggregateid");
+    config.outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("aggregateid");
     assert_renders("${aggregateid}", "o-7", false);
     assert_refused("${aggregate_id}", "no column 'aggregate_id'");
 }
 
 Test(template, a_column_that_the_table_lacks_is_unknown)
 {
-    config.outbox.columns.correlation_id = GIVEN("");
+    config.outbox.columns[FIELD_CORRELATION_ID] = GIVEN("");
     assert_refused("${correlation_id}", "no column 'correlation_id'");
     assert_refused("${}", "no column ''");
     assert_refused("${published_at}", "no column");
@@ -154,7 +157,8 @@ Test(template, only_a_text_without_columns_is_constant)
                  {"a*[b]?${seq}.${event_type}\\", NULL, "a\\*\\[b]\\?*.*\\\\"}};
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         Template *template = NULL;
-        cr_assert_eq(template_compile(CASES[i].text, &config, &template, NULL), OK);
+        cr_assert_eq(template_compile(CASES[i].text, given_schema_of(&config), &template, NULL),
+                     OK);
         const char *constant = template_constant(template);
         cr_assert(slice_equal(slice_of(constant), slice_of(CASES[i].constant)), "%s",
                   CASES[i].text);

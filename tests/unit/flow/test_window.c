@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "flow/window.h"
+#include "stub/given_schema.h"
 
 static Window window;
 static Topic topic;
@@ -28,7 +29,7 @@ static Batch *given_batch(int64_t first, size_t count)
 {
     Batch *batch = batch_new();
     for (size_t i = 0; i < count; i++) {
-        batch_add(batch, 0)->seq = first + (int64_t)i;
+        batch_add(batch, given_schema(0))->seq = first + (int64_t)i;
     }
     batch->bytes = count * 100;
     window_open(&window, batch, true);
@@ -68,7 +69,7 @@ Test(window, a_batch_that_comes_too_late_is_not_sent)
 {
     given_batch(1, 1);
     Batch *late = batch_new();
-    batch_add(late, 0)->seq = 2;
+    batch_add(late, given_schema(0))->seq = 2;
     window_open(&window, late, false);
     cr_assert_null(window_next(&window));
     cr_assert_eq(window.acker.batches, 2);
@@ -214,7 +215,7 @@ Test(window, knows_what_is_published_and_not_marked_and_what_is_oldest)
     batch_settle(batch->events[3], EVENT_ASIDE);
     cr_assert_eq(window_unmarked(&window), 3, "1 and 4 are over, 2 may be; 3 waits in its row");
     cr_assert_eq(window_oldest(&window)->seq, 2);
-    batch->events[1]->field[FIELD_EVENT_ID] = SLICE_LITERAL("a");
+    batch->events[1]->row[FIELD_EVENT_ID] = SLICE_LITERAL("a");
     cr_assert_eq(window_find(&window, 2, SLICE_LITERAL("a")), batch->events[1]);
     cr_assert_null(window_find(&window, 2, SLICE_LITERAL("b")));
 }

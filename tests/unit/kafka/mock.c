@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "stub/given_schema.h"
 #include "stub/settle.h"
 
 Mock mock;
@@ -176,7 +177,7 @@ SendResult mock_try_record(Record *record, int64_t seq, const char *topic, Error
 {
     cr_assert_eq(topics_get(mock.topics, slice_of(topic), &record->topic, NULL), OK);
     if (mock.events[seq] == NULL) {
-        mock.events[seq] = batch_add(mock.batch, 0);
+        mock.events[seq] = batch_add(mock.batch, given_schema(0));
         mock.events[seq]->seq = seq;
     }
     mock.events[seq]->topic = record->topic;

@@ -512,8 +512,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
 static bool is_there(const Event *event)
 {
     char id[32];
-    return slice_equal(event->field[FIELD_EVENT_ID],
-                       slice_of(event_id(event->seq, id, sizeof(id))));
+    return slice_equal(event->row[FIELD_EVENT_ID], slice_of(event_id(event->seq, id, sizeof(id))));
 }
 
 static void note_delivered(const Batch *batch)
@@ -528,7 +527,7 @@ static void note_delivered(const Batch *batch)
         cr_assert_not(row->parked, "row %lld waits for its topic", (long long)event->seq);
         cr_assert_not(row->out, "row %lld is handed on twice", (long long)event->seq);
         cr_assert_not(row->acknowledged, "row %lld was acknowledged", (long long)event->seq);
-        cr_assert_eq(event->field[FIELD_PAYLOAD].length, rig.payload_bytes);
+        cr_assert_eq(event->row[FIELD_PAYLOAD].length, rig.payload_bytes);
         row->out = true;
         row->delivered++;
         if (rig.delivered != NULL) {

@@ -58,11 +58,11 @@ Test(table, adopted_columns_have_their_own_names_or_are_null)
 {
     static char *extras[] = {GIVEN("Tenant Id"), GIVEN("region")};
     config.outbox.table = GIVEN("Shop.\"OutBox\"");
-    config.outbox.columns.event_id = GIVEN("id");
-    config.outbox.columns.aggregate_type = GIVEN("aggregatetype");
-    config.outbox.columns.event_version = GIVEN("");
-    config.outbox.columns.payload_bytes = GIVEN("");
-    config.outbox.columns.occurred_at = GIVEN("");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("id");
+    config.outbox.columns[FIELD_AGGREGATE_TYPE] = GIVEN("aggregatetype");
+    config.outbox.columns[FIELD_EVENT_VERSION] = GIVEN("");
+    config.outbox.columns[FIELD_PAYLOAD_BYTES] = GIVEN("");
+    config.outbox.columns[FIELD_OCCURRED_AT] = GIVEN("");
     config.outbox.header_columns = (StringList){.items = extras, .count = 2};
     make();
     cr_assert_str_eq(table->name, "\"shop\".\"OutBox\"");
@@ -79,8 +79,8 @@ Test(table, hostile_names_stay_names)
 {
     static char *extras[] = {GIVEN("a\"; DROP TABLE x; --")};
     config.outbox.table = GIVEN("\"we\"\"ird\".\"t; DROP\"");
-    config.outbox.columns.seq = GIVEN("s\"eq");
-    config.outbox.columns.published_at = GIVEN("p\" = NULL; --");
+    config.outbox.columns[FIELD_SEQ] = GIVEN("s\"eq");
+    config.outbox.columns[FIELD_PUBLISHED_AT] = GIVEN("p\" = NULL; --");
     config.outbox.header_columns = (StringList){.items = extras, .count = 1};
     make();
     cr_assert_str_eq(table->name, "\"we\"\"ird\".\"t; DROP\"");
@@ -107,7 +107,7 @@ Test(table, the_first_fetch_reads_from_the_beginning)
 
 Test(table, a_table_without_published_at_has_only_unpublished_rows)
 {
-    config.outbox.columns.published_at = GIVEN("");
+    config.outbox.columns[FIELD_PUBLISHED_AT] = GIVEN("");
     config.outbox.on_publish = ON_PUBLISH_DELETE;
     make();
     assert_fetch("COPY (SELECT COLUMNS FROM \"outbox\".\"event\" AS o WHERE \"seq\" > "
@@ -174,7 +174,7 @@ Test(table, a_page_of_keys_begins_where_the_last_one_ended)
 
 Test(table, a_table_without_event_ids_has_null_ones)
 {
-    config.outbox.columns.event_id = GIVEN("");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("");
     make();
     AUTO_BUFFER sql = TEXT_EMPTY;
     fetch_add_keys_sql(table, &gaps, INT64_MIN, 7, &sql);
@@ -198,7 +198,7 @@ Test(table, chosen_rows_are_read_by_number)
 Test(table, sizes_are_looked_at_before_values)
 {
     config.limits.event_bytes = 1000;
-    config.outbox.columns.topic = GIVEN("");
+    config.outbox.columns[FIELD_TOPIC] = GIVEN("");
     make();
     cr_assert_not_null(strstr(table->select_list, "CASE WHEN pg_column_size(\"payload\") <= 8000 "
                                                   "THEN \"payload\"::text END"));

@@ -8,6 +8,7 @@
 #include "flow/refusal.h"
 #include "rows/dead_letter.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 #include "stub/random.h"
 
 static PipelineConfig config;
@@ -22,7 +23,7 @@ static void begin(void)
     config = given_pipeline();
     letter.ascii_only = letter.foreign = false;
     batch = batch_new();
-    event = batch_add(batch, 2);
+    event = batch_add(batch, given_schema(2));
     event->seq = 42;
     error_set(&reason, CODE_RECORD_TOO_LARGE, "the record takes %d bytes", 2000000);
     error_hint(&reason, "Raise max.message.bytes.");
@@ -76,8 +77,8 @@ Test(dead_letter, the_statement_has_a_place_for_each_parameter)
 Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
 {
     record = (Record){.key = SLICE_LITERAL("caf\xE9"), .value = SLICE_LITERAL("\xFF\0")};
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id\xE9");
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\":\"caf\xE9\"}");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("id\xE9");
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\":\"caf\xE9\"}");
     RecordHeader header = {.name = SLICE_LITERAL("na\xEFve"), .value = SLICE_LITERAL("\xE2\x82")};
     record.headers = &header;
     record.header_count = 1;
@@ -125,7 +126,7 @@ Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
                            .value = SLICE_LITERAL("8 \xE2\x82\xAC")};
     record.headers = &header;
     record.header_count = 1;
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("caf\xC3\xA9");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("caf\xC3\xA9");
     error_set(&reason, CODE_RECORD_TOO_LARGE, "'\xC3\xA9'");
     letter.ascii_only = true;
     build();
@@ -140,9 +141,9 @@ Test(dead_letter, a_database_that_is_not_utf8_gets_reasons_and_headers_in_ascii)
 
 Test(dead_letter, characters_that_the_database_lacks_stand_apart)
 {
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id \xE2\x82\xAC");
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("8 \xE2\x82\xAC");
-    event->field[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("id \xE2\x82\xAC");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("8 \xE2\x82\xAC");
+    event->row[FIELD_AGGREGATE_TYPE] = SLICE_LITERAL("order");
     letter.ascii_only = letter.foreign = true;
     build();
     cr_assert_str_eq(letter.values[2], "id ?");
@@ -165,7 +166,7 @@ Test(dead_letter, says_what_was_refused_and_why)
 {
     Topic topic = {.name = GIVEN("orders.events")};
     record = (Record){.topic = &topic, .key = SLICE_LITERAL("o-7"), .timestamp_ms = 1500};
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     event->attempts = 3;
     build();
     static const struct {
@@ -211,15 +212,15 @@ Test(dead_letter, the_event_is_json_with_every_column)
     static char *extras[] = {GIVEN("tenant"), GIVEN("re\"gion"), GIVEN("topic")};
     batch_free(&batch);
     batch = batch_new();
-    event = batch_add(batch, 3);
+    event = batch_add(batch, given_schema(3));
     event->seq = 42;
     config.outbox.header_columns = (StringList){.items = extras, .count = 3};
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\": \"\\u00e4\"}");
-    event->field[FIELD_AGGREGATE_ID] = SLICE_LITERAL("line\nquote\" back\\");
-    event->field[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\x7F\xFF", .length = 3};
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{\"a\": \"\\u00e4\"}");
+    event->row[FIELD_AGGREGATE_ID] = SLICE_LITERAL("line\nquote\" back\\");
+    event->row[FIELD_PAYLOAD_BYTES] = (Slice){.data = "\0\x7F\xFF", .length = 3};
     event->occurred_at_us = 1500000;
-    ((Slice *)(event + 1))[1] = SLICE_LITERAL("eu");
-    ((Slice *)(event + 1))[2] = SLICE_LITERAL("not the topic");
+    event->row[FIELD_COUNT + 1] = SLICE_LITERAL("eu");
+    event->row[FIELD_COUNT + 2] = SLICE_LITERAL("not the topic");
     build();
     json_t *json = json_param(3);
     cr_assert_eq(json_integer_value(json_object_get(json, "seq")), 42);
@@ -246,7 +247,7 @@ Test(dead_letter, bytes_that_are_null_or_empty_differ)
     assert_member(json, "occurred_at", NULL);
     json_decref(json);
     dead_letter_release(&letter);
-    event->field[FIELD_PAYLOAD_BYTES] = SLICE_LITERAL("");
+    event->row[FIELD_PAYLOAD_BYTES] = SLICE_LITERAL("");
     build();
     json = json_param(3);
     assert_member(json, "payload_bytes", "\\x");
@@ -287,8 +288,8 @@ Test(dead_letter, no_bytes_make_invalid_json_or_one_that_jsonb_refuses)
             noise[i] = (char)random_below(&random, random_chance(&random, 50) ? 256 : 40);
         }
         RecordHeader header;
-        Slice *places[] = {&event->field[FIELD_PAYLOAD], &event->field[FIELD_AGGREGATE_ID],
-                           &event->field[FIELD_PAYLOAD_BYTES], &header.name, &header.value};
+        Slice *places[] = {&event->row[FIELD_PAYLOAD], &event->row[FIELD_AGGREGATE_ID],
+                           &event->row[FIELD_PAYLOAD_BYTES], &header.name, &header.value};
         for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
             size_t from = random_below(&random, 32);
             *places[i] = (Slice){.data = noise + from, .length = random_below(&random, 64 - from)};
@@ -319,9 +320,9 @@ static void build_copy(void)
 
 Test(dead_letter, the_server_copies_the_row_by_number_and_event_id)
 {
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
-    event->field[FIELD_PAYLOAD] = SLICE_LITERAL("{\"not\":\"sent\"}");
-    config.outbox.columns.correlation_id = GIVEN("it's \"x\"");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
+    event->row[FIELD_PAYLOAD] = SLICE_LITERAL("{\"not\":\"sent\"}");
+    config.outbox.columns[FIELD_CORRELATION_ID] = GIVEN("it's \"x\"");
     build_copy();
     cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 1);
     cr_assert_str_eq(letter.values[1], "42");
@@ -343,7 +344,7 @@ Test(dead_letter, only_what_has_a_row_and_a_name_is_copied)
 {
     AUTO_ERROR err = {0};
     cr_assert_eq(table_new(&config, &outbox, &err), OK);
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     cr_assert(dead_letter_has_row(event, outbox, false));
     event->odd_text = FIELD_PAYLOAD;
     cr_assert_not(dead_letter_has_row(event, outbox, true), "shown best from here");
@@ -359,11 +360,11 @@ Test(dead_letter, large_values_go_once_and_as_they_are)
     char *big = malloc(DEAD_LETTER_NEAR_BYTES + 1);
     cr_assert_not_null(big);
     memset(big, 'x', DEAD_LETTER_NEAR_BYTES + 1);
-    event->field[FIELD_CORRELATION_ID] = (Slice){.data = big, .length = DEAD_LETTER_NEAR_BYTES + 1};
+    event->row[FIELD_CORRELATION_ID] = (Slice){.data = big, .length = DEAD_LETTER_NEAR_BYTES + 1};
     Refusal *refusal = refusal_new(event, 1);
     refusal->values[refusal->count++] =
         (RefusedValue){.target = FIELD_PAYLOAD_BYTES, .hex = true, .bytes = SLICE_LITERAL("\\x00")};
-    record.value = event->field[FIELD_CORRELATION_ID];
+    record.value = event->row[FIELD_CORRELATION_ID];
     build();
     cr_assert_eq(letter.count, DEAD_LETTER_PARAMS + 2);
     cr_assert_eq((const void *)letter.values[13], (const void *)big);

@@ -11,6 +11,7 @@
 #include "flow/refusal.h"
 #include "rows/dead_letter_feed.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 
 enum { LARGE = DEAD_LETTER_FEED_BYTES, SLICE_MOST = 512 * 1024 };
 
@@ -26,9 +27,9 @@ static void begin(void)
 {
     config = given_pipeline();
     batch = batch_new();
-    event = batch_add(batch, 2);
+    event = batch_add(batch, given_schema(2));
     event->seq = EVENT_NO_SEQ;
-    event->field[FIELD_EVENT_ID] = SLICE_LITERAL("id-1");
+    event->row[FIELD_EVENT_ID] = SLICE_LITERAL("id-1");
     error_set(&reason, CODE_EVENT_TOO_LARGE, "the event is too large");
     large = x_malloc(LARGE * 2 + 2);
     for (size_t i = 0; i < LARGE * 2 + 2; i++) {

@@ -102,7 +102,7 @@ Test(mark_sql, an_id_that_was_cut_is_compared_by_its_beginning)
 
 Test(mark_sql, without_a_column_the_number_alone_counts)
 {
-    config.outbox.columns.event_id = GIVEN("");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("");
     config.outbox.on_publish = ON_PUBLISH_DELETE;
     make(NULL);
     cr_assert_not(mark_sql_add_id_query(&mark, &sql), "nothing to ask");
@@ -126,7 +126,7 @@ Test(mark_sql, numbers_that_follow_each_other_are_read_in_one_walk_and_no_other_
                " ($1)[pg_catalog.array_upper($1, 1)] AND r.\"seq\" = given.seq AND r.\"event_id\""
                " IS NOT DISTINCT FROM given.id::bigint; ");
     table_free(&table);
-    config.outbox.columns.event_id = GIVEN("");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("");
     make(NULL);
     assert_has("; PREPARE outboxd_mark_run (bigint[], pg_catalog.text[], tid) AS " UPDATE
                " WHERE r.\"seq\" BETWEEN ($1)[1] AND ($1)[pg_catalog.array_upper($1, 1)] AND"
@@ -179,9 +179,9 @@ Test(mark_sql, deleting_joins_by_using)
 Test(mark_sql, hostile_names_stay_names)
 {
     config.outbox.table = GIVEN("\"we\"\"ird\".\"t; DROP\"");
-    config.outbox.columns.seq = GIVEN("s\"eq");
-    config.outbox.columns.event_id = GIVEN("i\"d'");
-    config.outbox.columns.published_at = GIVEN("p\" = NULL; --");
+    config.outbox.columns[FIELD_SEQ] = GIVEN("s\"eq");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("i\"d'");
+    config.outbox.columns[FIELD_PUBLISHED_AT] = GIVEN("p\" = NULL; --");
     make("uuid");
     assert_prepared(
         "DEALLOCATE ALL; PREPARE outboxd_mark (bigint[], pg_catalog.uuid[], tid) AS UPDATE"
@@ -338,7 +338,7 @@ Test(mark_sql, event_ids_are_sent_as_bytes_or_text_and_null_is_null)
     cr_assert_eq(u32(bytes + 8), 25);
     cr_assert_eq(memcmp(bytes + length - 7, "no uuid", 7), 0);
     free(bytes);
-    config.outbox.columns.event_id = GIVEN("");
+    config.outbox.columns[FIELD_EVENT_ID] = GIVEN("");
     table_free(&table);
     make(NULL);
     cr_assert_null(ids(&length));

@@ -15,6 +15,7 @@
 #include "rows/marker.h"
 #include "stub/clock.h"
 #include "stub/given.h"
+#include "stub/given_schema.h"
 #include "stub/libpq.h"
 
 enum { ROWS = 100, NEVER_MS = 3600000 };
@@ -538,7 +539,7 @@ static void add(const int64_t *seqs, uint32_t xid, uint64_t lsn)
 {
     Batch *batch = batch_new();
     for (; *seqs != -1; seqs++) {
-        Event *event = batch_add(batch, 0);
+        Event *event = batch_add(batch, given_schema(0));
         event->seq = *seqs;
         event->xid = xid;
         batch_settle(event, EVENT_PUBLISHED);
@@ -833,7 +834,7 @@ Test(marker, dead_letters_go_before_marks)
 {
     begin();
     Batch *batch = batch_new();
-    Event *event = batch_add(batch, 0);
+    Event *event = batch_add(batch, given_schema(0));
     event->seq = 5;
     marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     add(ROWS_OF(1), 9, 0);
@@ -1101,7 +1102,7 @@ Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
     begin();
     server.error = "55P03";
     Batch *batch = batch_new();
-    Event *event = batch_add(batch, 0);
+    Event *event = batch_add(batch, given_schema(0));
     event->seq = 5;
     marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     marker_next(marker);
@@ -1115,7 +1116,7 @@ Test(marker, a_dead_letter_waits_for_a_lock_like_a_mark)
 
 static void add_letter(Batch *batch, int64_t seq)
 {
-    Event *event = batch_add(batch, 0);
+    Event *event = batch_add(batch, given_schema(0));
     event->seq = seq;
     marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     marker_next(marker);
@@ -1162,9 +1163,9 @@ static void add_letters(Batch *batch, int64_t count)
     for (int64_t seq = 1; seq <= count; seq++) {
         char *id = arena_alloc(&batch->arena, 16);
         snprintf(id, 16, "id %lld", (long long)seq);
-        Event *event = batch_add(batch, 0);
+        Event *event = batch_add(batch, given_schema(0));
         event->seq = seq;
-        event->field[FIELD_EVENT_ID] = slice_of(id);
+        event->row[FIELD_EVENT_ID] = slice_of(id);
         marker_add_aside(marker, event, &(Record){0}, &(Error){.code = CODE_RECORD_TOO_LARGE});
     }
     marker_next(marker);
@@ -1277,7 +1278,7 @@ static void count_fed(void *arg, int connection, const char *bytes, size_t lengt
 static void add_large_letter(Batch *batch)
 {
     stub_stream_receive(count_fed);
-    Event *event = batch_add(batch, 0);
+    Event *event = batch_add(batch, given_schema(0));
     event->seq = EVENT_NO_SEQ;
     Refusal *refusal = refusal_new(event, 1);
     char *value = arena_alloc(&batch->arena, LARGE_BYTES);

@@ -676,7 +676,7 @@ Test(precondition, a_default_column_that_the_table_does_not_have_is_absent)
         cr_expect_eq(ret.fault_count, 0, "%s",
                      ret.fault_count > 0 ? error_message(&ret.faults[0].error) : "");
         uint32_t absent = TABLE_COLUMN(FIELD_EVENT_VERSION) |
-                          TABLE_COLUMN(FIELD_AGGREGATE_VERSION) | TABLE_PUBLISHED_COLUMN;
+                          TABLE_COLUMN(FIELD_AGGREGATE_VERSION) | TABLE_COLUMN(FIELD_PUBLISHED_AT);
         for (int field = FIELD_PAYLOAD_BYTES; field <= FIELD_OCCURRED_AT; field++) {
             absent |= TABLE_COLUMN(field);
         }

@@ -7,6 +7,7 @@
 #include "flow/refusal.h"
 #include "rows/row.h"
 #include "stub/copy.h"
+#include "stub/given_schema.h"
 #include "stub/random.h"
 
 static Batch *batch;
@@ -32,7 +33,7 @@ static Status read_bytes(const char *bytes, size_t length, size_t extra_count, E
 {
     char *exact = malloc(length > 0 ? length : 1);
     memcpy(exact, bytes, length);
-    Status status = row_read(exact, length, extra_count, batch, ret_event, &err);
+    Status status = row_read(exact, length, given_schema(extra_count), batch, ret_event, &err);
     memset(exact, '#', length); /* the event must have its own bytes */
     free(exact);
     return status;
@@ -56,14 +57,14 @@ Test(row, every_field_finds_its_place)
     cr_assert_eq(read_bytes(row.data, row.length, 2, &event), OK, "%s", error_message(&err));
     cr_assert_eq(event->seq, -9);
     cr_assert_eq(event->occurred_at_us, TIMESTAMP_POSTGRES_EPOCH_US + 1500000);
-    cr_assert(slice_is_null(event->field[FIELD_SEQ]));
-    cr_assert(slice_is_null(event->field[FIELD_OCCURRED_AT]));
+    cr_assert(slice_is_null(event->row[FIELD_SEQ]));
+    cr_assert(slice_is_null(event->row[FIELD_OCCURRED_AT]));
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-        cr_assert(slice_equal(event->field[field], texts[field - FIELD_EVENT_ID]), "%s",
+        cr_assert(slice_equal(event->row[field], texts[field - FIELD_EVENT_ID]), "%s",
                   TEXTS[field - FIELD_EVENT_ID]);
     }
-    cr_assert(slice_equal(event->extra[0], SLICE_LITERAL("extra 0")));
-    cr_assert(slice_equal(event->extra[1], SLICE_LITERAL("extra 1")));
+    cr_assert(slice_equal(event->row[FIELD_COUNT], SLICE_LITERAL("extra 0")));
+    cr_assert(slice_equal(event->row[FIELD_COUNT + 1], SLICE_LITERAL("extra 1")));
     cr_assert_eq(batch->count, 1);
     cr_assert_eq(batch->events[0], event);
     cr_assert_geq(batch->bytes, row.length);
@@ -76,9 +77,9 @@ Test(row, null_and_empty_differ)
     copy_put_row(&row, 1, COPY_TIME_NULL, texts, 0);
     Event *event = NULL;
     cr_assert_eq(read_bytes(row.data, row.length, 0, &event), OK);
-    cr_assert(slice_is_null(event->field[FIELD_EVENT_ID]));
-    cr_assert_not(slice_is_null(event->field[FIELD_PAYLOAD]));
-    cr_assert_eq(event->field[FIELD_PAYLOAD].length, 0);
+    cr_assert(slice_is_null(event->row[FIELD_EVENT_ID]));
+    cr_assert_not(slice_is_null(event->row[FIELD_PAYLOAD]));
+    cr_assert_eq(event->row[FIELD_PAYLOAD].length, 0);
     cr_assert_eq(event->occurred_at_us, EVENT_NO_TIME);
 }
 
@@ -136,8 +137,8 @@ Test(row, random_rows_come_back_as_they_were)
                      (unsigned long)seed);
         cr_assert_eq(event->seq, seq);
         for (size_t i = 0; i < COPY_TEXT_FIELDS + extra_count; i++) {
-            Slice got = i < COPY_TEXT_FIELDS ? event->field[FIELD_EVENT_ID + i]
-                                             : event->extra[i - COPY_TEXT_FIELDS];
+            Slice got = i < COPY_TEXT_FIELDS ? event->row[FIELD_EVENT_ID + i]
+                                             : event->row[FIELD_COUNT + i - COPY_TEXT_FIELDS];
             cr_assert(slice_equal(got, texts[i]), "seed %lu, field %zu", (unsigned long)seed, i);
         }
     }
@@ -220,9 +221,9 @@ Test(row, no_single_byte_mutation_reads_outside_of_the_row)
             }
             size_t length = 2 + 12 + (event->occurred_at_us == EVENT_NO_TIME ? 4 : 12);
             for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-                length += 4 + event->field[field].length;
+                length += 4 + event->row[field].length;
             }
-            length += 4 + event->extra[0].length;
+            length += 4 + event->row[FIELD_COUNT].length;
             cr_assert(length == row.length || event->occurred_at_us == EVENT_NO_TIME);
         }
     }
@@ -300,14 +301,14 @@ Test(row, a_text_that_is_not_utf8_is_noted)
     static const char *const TEXTS[] = {"caf\xC3\xA9", "caf\xE9", "\xE2\x82", "\xED\xA0\x80"};
     for (size_t i = 0; i < 4; i++) {
         for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
-            Event *event = batch_add(batch, 1);
-            event->field[field] = slice_of(TEXTS[i]);
-            row_check_texts(batch, 1);
+            Event *event = batch_add(batch, given_schema(1));
+            event->row[field] = slice_of(TEXTS[i]);
+            row_check_texts(batch);
             cr_assert_eq(event->odd_text, i == 0 || field == FIELD_PAYLOAD_BYTES ? 0 : field);
         }
-        Event *event = batch_add(batch, 1);
-        ((Slice *)event->extra)[0] = slice_of(TEXTS[i]);
-        row_check_texts(batch, 1);
+        Event *event = batch_add(batch, given_schema(1));
+        event->row[FIELD_COUNT] = slice_of(TEXTS[i]);
+        row_check_texts(batch);
         cr_assert_eq(event->odd_text, i == 0 ? 0 : FIELD_COUNT);
     }
 }

@@ -5,6 +5,7 @@
 
 #include "flow/batch.h"
 #include "sink/plain.h"
+#include "stub/given_schema.h"
 
 static Sink *sink;
 static Batch *batch;
@@ -30,7 +31,7 @@ static void on_reopened(void *arg)
 static void begin(void)
 {
     batch = batch_new();
-    event = batch_add(batch, 0);
+    event = batch_add(batch, given_schema(0));
 }
 
 static void end(void)

@@ -425,9 +425,9 @@ Test(watch, rows_that_are_kept_tell_nothing)
 
 Test(watch, an_adopted_table_is_asked_by_its_own_names)
 {
-    at.pipelines[0].outbox.columns.seq = GIVEN("Nr");
-    at.pipelines[0].outbox.columns.aggregate_id = GIVEN("");
-    at.pipelines[0].outbox.columns.occurred_at = GIVEN("");
+    at.pipelines[0].outbox.columns[FIELD_SEQ] = GIVEN("Nr");
+    at.pipelines[0].outbox.columns[FIELD_AGGREGATE_ID] = GIVEN("");
+    at.pipelines[0].outbox.columns[FIELD_OCCURRED_AT] = GIVEN("");
     at.pipelines[1].outbox.on_publish = ON_PUBLISH_KEEP;
     start();
     wait_looks(1);
