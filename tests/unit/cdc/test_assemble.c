@@ -90,14 +90,14 @@ static void send_commit(uint64_t commit_lsn)
     send();
 }
 
-static void build_event(uint32_t table, int64_t seq)
+static void build_event(uint32_t oid, int64_t seq)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRId64, seq);
     const Slice values[LOG_COLUMN_COUNT] = {
         slice_of(text),      SLICE_LITERAL("id"), SLICE_LITERAL("placed"), SLICE_LITERAL("order"),
         SLICE_LITERAL("42"), SLICE_LITERAL("{}"), SLICE_LITERAL("acme")};
-    build_insert(&bytes, table, values, table == OUTBOX ? LOG_COLUMN_COUNT : 1);
+    build_insert(&bytes, oid, values, oid == OUTBOX ? LOG_COLUMN_COUNT : 1);
 }
 
 static void send_row(int64_t seq)
