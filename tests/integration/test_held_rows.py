@@ -112,7 +112,7 @@ def test_only_its_topic_waits_and_goes_on_once_it_is_mended(make, kafka, databas
     event_id = database.scalar("SELECT event_id::text FROM outbox.event WHERE seq = %s", (seq,))
     wait_held(one, 8)
     reason = one.wait_not_ready(kind.code)
-    for word in (f"seq {seq}", event_id, kind.waits_for or bad, "all others go on", 'on_poison = "dead_letter"', "row is corrected or deleted"):
+    for word in (f"seq {seq}", event_id, kind.waits_for or bad, "all others are published", 'on_poison = "dead_letter"', "row is corrected or deleted"):
         assert word in reason, f"{word}: {reason}"
     extra = [1, 2, 3] if kind.waits_for else []
     eventually(lambda: len(numbers(kafka, good)) == 20 + len(extra), 30, lambda: "the others go on\n" + one.log_tail())
@@ -142,7 +142,7 @@ def test_only_its_topic_waits_and_goes_on_once_it_is_mended(make, kafka, databas
     if came:
         assert found.index(0) < found.index(4), "in its order"
     assert [n for n in found if n] == before + behind
-    assert len(one.log_lines(f"warn.*code={kind.code}.*seq {seq},.*all others go on")) == 1, "said once\n" + one.log_tail()
+    assert len(one.log_lines(f"warn.*code={kind.code}.*seq {seq},.*all others are published")) == 1, "said once\n" + one.log_tail()
     assert one.log_lines("HELD_ROW_MENDED"), one.log_tail()
     insert(database, "bad" if not kind.waits_for or mend == "update" else "good", range(11, 21), aggregate_id="k")
     all_marked(database, one)
@@ -232,7 +232,7 @@ def test_a_reread_that_takes_long_ends_no_hold(make, kafka, database, prefix, ca
         return
     wait_held(one, 8)
     assert one.metric("held_rows") == 1
-    assert len(one.log_lines("warn.*code=HEADERS_INVALID.*all others go on")) == 1 and not one.log_lines("HELD_ROW_MENDED"), one.log_tail()
+    assert len(one.log_lines("warn.*code=HEADERS_INVALID.*all others are published")) == 1 and not one.log_lines("HELD_ROW_MENDED"), one.log_tail()
 
 
 @both

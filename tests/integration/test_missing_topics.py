@@ -81,7 +81,7 @@ def test_one_missing_topic_of_three_leaves_the_others_at_their_pace(make, kafka,
     assert one.metric("topic_waiting_events", topic=missing) == 1500 and one.metric("waiting_topics") == 1
     assert database.scalar(UNPUBLISHED) == 1500
     ok, reason = one.ready()
-    assert not ok and "KAFKA_TOPIC_UNKNOWN" in reason and "outboxd check --create-topics" in reason and "all others go on" in reason
+    assert not ok and "KAFKA_TOPIC_UNKNOWN" in reason and "outboxd check --create-topics" in reason and "all others are published" in reason
     waiting = one.status()["pipelines"][0]["waiting"]
     assert (waiting["events"], waiting["topics"], waiting["topic"], waiting["code"]) == (1500, 1, missing, "KAFKA_TOPIC_UNKNOWN")
     assert one.status()["pipelines"][0]["state"] == "running" and one.status()["pipelines"][0]["error"] is None
@@ -432,7 +432,7 @@ def test_kept_rows_from_before_the_slot_that_wait_hold_up_the_log_and_that_is_sa
     eventually(lambda: len(read_topics(kafka.brokers, there)) >= 5, 30, lambda: "the others go on\n" + one.log_tail())
     emit(database, ["there", "missing"], 5)
     reason = one.wait_not_ready("WAITING_EVENTS_FULL")
-    assert missing in reason and "before the WAL that follows" in reason and "all others go on" not in reason
+    assert missing in reason and "before the WAL that follows" in reason and "all others are published" not in reason
     assert one.status()["pipelines"][0]["state"] == "stalled"
     kafka.create_topic(missing)
     eventually(lambda: len(read_topics(kafka.brokers, missing)) >= 10, 30, lambda: "they follow\n" + one.log_tail())

@@ -75,7 +75,7 @@ def test_by_default_its_topic_waits_and_the_relay_names_the_event(any_relay, kaf
     kafka.create_topic(f"{prefix}.order")
     seq = insert(database, b"caf\xe9")
     one = any_relay().start(wait_ready=False)
-    assert f"1 event waits for topic '{prefix}.order', all others go on" in one.wait_not_ready("TEXT_NOT_UTF8") and one.running()
+    assert f"1 event waits for topic '{prefix}.order', all others are published" in one.wait_not_ready("TEXT_NOT_UTF8") and one.running()
     assert f"column 'aggregate_id' of the event with seq {seq} is not valid UTF-8" in one.log_text()
     found = outboxd("check", "-c", one.config_path)
     assert f"seq {seq}" in found.stdout + found.stderr and "not valid UTF-8" in found.stdout + found.stderr
