@@ -53,6 +53,13 @@ bool outlet_purge(Outlet *outlet)
     return true;
 }
 
+void outlet_release(Outlet *outlet)
+{
+    if (outlet->sink->ops->release != NULL) {
+        outlet->sink->ops->release(outlet->sink);
+    }
+}
+
 void outlet_hold(Outlet *outlet, bool hold)
 {
     outlet->sink->ops->hold(outlet->sink, hold);

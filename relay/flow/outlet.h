@@ -38,6 +38,8 @@ void outlet_wait_on(Outlet *outlet);
 /** What has not left yet comes back, until all has settled. False when that was asked for before.
  */
 bool outlet_purge(Outlet *outlet);
+/** Another relay publishes, or may, and the sink holds nothing. */
+void outlet_release(Outlet *outlet);
 
 /** Nothing leaves any more, and nothing is given up: what the broker may have keeps its place in
  * the producer, so that it is not written twice should the lock become ours again with nobody else

@@ -106,6 +106,7 @@ static void act_stand_by(Pipeline *p)
 {
     parking_clear(p->parking);
     trouble_over(p->trouble);
+    outlet_release(p->outlet);
 }
 
 static void act_recover(Pipeline *p)
@@ -301,6 +302,7 @@ static void act_return(Pipeline *p)
 {
     pipeline_rewind(p);
     pipeline_return_batches(p);
+    outlet_release(p->outlet); /* whoever has the lock now may publish */
 }
 
 static void act_return_resume(Pipeline *p)

@@ -102,6 +102,9 @@ typedef struct SinkOps {
     void (*purge)(Sink *sink);
     /** Promise 6; false: the same records go on in the same order. NULL: the sink keeps nothing. */
     void (*hold)(Sink *sink, bool hold);
+    /** The sink holds nothing, and another relay publishes, or may: lets go of what that one needs
+     * (a lock), until the next send or open. NULL: there is nothing of the kind. */
+    void (*release)(Sink *sink);
     /** Throws away what it is connected by and makes it anew, then `reopened`. Sent events do not
      * settle. */
     void (*reopen)(Sink *sink);

@@ -302,6 +302,25 @@ def test_a_standby_takes_the_file_over(captured, database, tmp_path):
     assert not two.log_lines("code=FILE_LOCKED"), two.log_tail()
 
 
+def test_a_relay_that_lost_its_session_lets_the_file_go(captured, database, tmp_path):
+    """The standby takes the lock while the file of the relay that lost it is still open; nothing was on its way."""
+    path = tmp_path / "orders.jsonl"
+    one = captured(path, standby_interval="100ms", retry_backoff_min="2s", retry_backoff_max="3s").start()
+    trial = Trial(database, one)
+    trial.emit(20)
+    all_marked(database, one)
+    two = captured(path, standby_interval="100ms", retry_backoff_max="500ms").start()
+    one.pause()
+    database.terminate_backends()
+    two.wait_log("code=PIPELINE_ACTIVE")
+    one.resume()
+    one.wait_log("code=PIPELINE_STANDBY")
+    trial.emit(20)
+    all_marked(database, two)
+    trial.result(read_lines(path)).assert_none_lost()
+    one.stop()
+
+
 @pytest.mark.parametrize("what, message, remedy", [
     ("a directory", "Is a directory", "Name a file in file.path"),
     ("in no directory", "No such file or directory", "Make the directory of file.path"),

@@ -263,7 +263,8 @@ static void file_done(void *arg)
     } else {
         file_failed(file);
     }
-    if (purged && !file->job->busy && file->job->group.count == 0) {
+    bool idle = file->job->group.count == 0 && file->next->count == 0;
+    if (purged && !file->job->busy && idle) { /* and nothing was sent since */
         file_close(file);
     }
     if (file->open && file->full) {
@@ -405,6 +406,7 @@ static const SinkOps FILE_OPS = {
     .send = file_send,
     .flush = file_flush,
     .purge = file_purge,
+    .release = file_purge, /* which closes the file */
     .hold = file_hold,
     .reopen = file_reopen,
     .silent = file_silent,

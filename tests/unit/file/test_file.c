@@ -283,6 +283,15 @@ Test(file, a_purge_lets_what_is_being_written_settle_by_what_becomes_of_it)
     close(fd);
 }
 
+Test(file, what_is_sent_while_a_released_file_is_still_written_leaves)
+{
+    send_all(1, 3);
+    rig.sink->ops->purge(rig.sink);
+    send_all(4, 6);
+    WAIT(rig.stored + rig.purged == 6);
+    assert_stored(1, 6 - (int)rig.purged);
+}
+
 Test(file, what_is_held_stays_and_goes_on_in_the_same_order)
 {
     send_all(1, 3);

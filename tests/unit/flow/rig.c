@@ -211,6 +211,13 @@ static void sink_purge(Sink *sink)
     }
 }
 
+static void sink_release(Sink *sink)
+{
+    RigSink *s = (RigSink *)sink;
+    cr_assert_eq(s->held_count, 0, "something is in it");
+    s->releases++;
+}
+
 static void sink_hold(Sink *sink, bool hold)
 {
     RigSink *s = (RigSink *)sink;
@@ -254,6 +261,7 @@ static const SinkOps SINK_OPS = {
     .send = sink_send,
     .flush = sink_flush,
     .purge = sink_purge,
+    .release = sink_release,
     .hold = sink_hold,
     .reopen = sink_reopen,
     .status = sink_status,

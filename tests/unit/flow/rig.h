@@ -51,6 +51,7 @@ typedef struct RigSink {
     size_t opens;
     size_t flushes;
     size_t purges;
+    size_t releases;
     size_t holds;
     bool held_back;    /* by hold() */
     bool answers;      /* its destination does */

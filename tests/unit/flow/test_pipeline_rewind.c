@@ -7,6 +7,20 @@
 
 TestSuite(pipeline_rewind, .init = rig_prepare, .fini = rig_end);
 
+Test(pipeline_rewind, a_sink_that_holds_nothing_is_released_before_another_relay_publishes)
+{
+    rig_run();
+    rig_batch("1a");
+    rig_settle_all();
+    cr_assert_eq(rig.sink.releases, 0);
+    rig_source_lost(ERROR_RETRY);
+    rig_assert_state(PIPELINE_STARTING);
+    cr_assert_eq(rig.sink.releases, 1, "its lock would hold up whoever publishes next");
+    rig_standby();
+    rig_assert_state(PIPELINE_STANDBY);
+    cr_assert_eq(rig.sink.releases, 2);
+}
+
 Test(pipeline_rewind, a_rewind_keeps_what_was_acknowledged_and_the_order_of_the_rest)
 {
     rig_run();
