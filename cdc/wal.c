@@ -61,8 +61,14 @@ static char *wal_place(void *arg, const Error *err)
 
 static void wal_check_drained(WalSource *wal)
 {
-    if (!wal->draining || !claim_is_live(wal->claim) || marker_pending(wal->marker) ||
-        wal->waiting.oldest != NULL) {
+    if (!wal->draining || !claim_is_live(wal->claim)) {
+        return;
+    }
+    if (claim_stands_by(wal->claim)) {
+        claim_end(wal->claim);
+        return;
+    }
+    if (marker_pending(wal->marker) || wal->waiting.oldest != NULL) {
         return;
     }
     bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;

@@ -18,7 +18,8 @@ void poll_set_timer(PollSource *poll, int64_t delay_ms)
 
 void poll_check_drained(PollSource *poll)
 {
-    if (poll->draining && claim_is_live(poll->claim) && !marker_pending(poll->marker)) {
+    bool waits = marker_pending(poll->marker) && !claim_stands_by(poll->claim);
+    if (poll->draining && claim_is_live(poll->claim) && !waits) {
         claim_end(poll->claim);
     }
 }

@@ -554,6 +554,24 @@ Test(wal, draining_commits_the_position_and_tells_the_slot)
     rig_assert_published_once(1, 2);
 }
 
+Test(wal, draining_does_not_wait_for_marks_that_another_relay_will_make)
+{
+    rig.pipe.pipeline.outbox.mark_interval_ms = 3600000;
+    begin_streaming();
+    rig_commit(1, 2);
+    RIG_WAIT(rig_delivered() == 2);
+    stub_stream_end(rig.walsender, "42704", "publication \"outboxd_orders\" does not exist");
+    RIG_WAIT(rig.pipe.lost == 1);
+    rig_ack_all();
+    rig.lock_taken = true;
+    rig_restart();
+    RIG_WAIT(rig.pipe.standby == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
+    cr_assert(!rig.rows[1].marked && !rig.rows[2].marked);
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
 /* What the sink holds back since the end of the lease. */
 
 static SourceProof proof_after(void (*meanwhile)(void))

@@ -851,6 +851,23 @@ Test(poll, draining_with_nothing_to_mark_ends_at_once)
     cr_assert_eq(rig.pipe.active, 0);
 }
 
+Test(poll, draining_does_not_wait_for_marks_that_another_relay_will_make)
+{
+    rig_insert(1, 2);
+    active();
+    RIG_WAIT(rig_delivered() == 2);
+    stub_break_idle(2);
+    RIG_WAIT(rig.pipe.lost == 1);
+    rig_ack(-1);
+    rig.lock_taken = true;
+    rig_restart();
+    RIG_WAIT(rig.pipe.standby == 1);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
+    cr_assert_eq(rig_marked(), 0);
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
 Test(poll, draining_after_a_loss_reconnects_to_mark)
 {
     rig_insert(1, 2);
