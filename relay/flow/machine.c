@@ -242,7 +242,7 @@ static void machine_refuse(const Machine *machine, Input input)
                          log_text("input", machine_input_name(input))),
               "this input is not expected in this state; it is ignored");
 #ifdef OUTBOXD_FAILPOINTS
-    assert(!"an input that is impossible in this state");
+    assert(0 && "an input that is impossible in this state");
 #endif
 }
 

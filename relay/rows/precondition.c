@@ -79,21 +79,6 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
 
 /* The answer. */
 
-const char *facts_value(const Facts *facts, const char *column)
-{
-    return pg_field(facts->result, facts->row, column);
-}
-
-bool facts_say(const Facts *facts, const char *column)
-{
-    return *facts_value(facts, column) == 't';
-}
-
-bool facts_deny(const Facts *facts, const char *column)
-{
-    return *facts_value(facts, column) == 'f';
-}
-
 bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
 {
     int field = PQfnumber(result, "wal_end");

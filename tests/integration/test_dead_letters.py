@@ -177,7 +177,8 @@ def test_without_a_file_the_dsn_is_enough(database):
 
 @pytest.mark.parametrize("args, word", [
     ((), "list, show, requeue or discard"), (("bury",), "not 'bury'"), (("show",), "which"), (("requeue",), "which"), (("discard", "--yes"), "which"),
-    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: no such dead letter"), (("show", "-1"), "usage"), (("requeue", "99999999999999999999"), "an id is a number"),
+    (("requeue", "1", "--all"), "either ids or --all"), (("show", "x"), "x: no such dead letter"), (("show", "-1"), "usage"),
+    (("requeue", "99999999999999999999"), "an id is a number"),
     (("list", "7"), "no ids"), (("list", "--limit", "0"), "--limit"), (("discard", "1"), "--yes"), (("show", "--all"), "show takes ids"),
     (("requeue", "1", "--code", "X"), "--code")])
 def test_wrong_usage_is_refused_with_the_reason(database, args, word):

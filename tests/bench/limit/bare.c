@@ -253,7 +253,7 @@ static void produce(const Config *config, const char *from, const char *to, long
         die("produce", "records are left without a report");
     }
     report(count, begin_us, cpu_us() - cpu);
-    fflush(stdout);
+    (void)fflush(stdout);
     _exit(EXIT_OK); /* nothing of use is left to wait for */
 }
 

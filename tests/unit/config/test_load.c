@@ -92,7 +92,8 @@ Test(load, every_kind_of_value_is_taken_from_the_file)
         "  routes = ( { event_type = \"p.*\"; topic = \"payments\"; },\n"
         "             { aggregate_type = \"order\"; topic = \"orders\"; key = \"${tenant}\"; } ); "
         "},\n"
-        " { name = \"b\"; sink = \"stdout\"; allow_unstored = true; table = \"s.u\"; source = \"/x\"; retain = \"7d\"; } "
+        " { name = \"b\"; sink = \"stdout\"; allow_unstored = true; table = \"s.u\"; source = "
+        "\"/x\"; retain = \"7d\"; } "
         ");\n",
         NULL, NULL);
     const Config *config = loading_config(&loading);

@@ -136,7 +136,7 @@ static void assert_file(int64_t from, int64_t to)
         cr_assert_not_null(strstr(line, value), "%s", line);
         cr_assert_not_null(strchr(line, '\n'), "half a line: %s", line);
     }
-    fclose(f);
+    (void)fclose(f);
     cr_assert_eq(seq, to + 1);
 }
 

@@ -131,7 +131,7 @@ static char *content_of(const char *name)
     cr_assert_not_null(f, "%s", name);
     char *bytes = x_calloc(1, 65536);
     (void)!fread(bytes, 1, 65535, f);
-    fclose(f);
+    (void)fclose(f);
     return bytes;
 }
 
@@ -148,7 +148,7 @@ static void given(const char *bytes, size_t length)
 {
     FILE *f = fopen(path, "w");
     cr_assert_eq(fwrite(bytes, 1, length, f), length);
-    fclose(f);
+    (void)fclose(f);
 }
 
 /* The files of the directory besides the present one, in order; how many. */
@@ -436,7 +436,7 @@ Test(file_writer, what_somebody_appended_is_no_half_line_in_front_of_ours)
     put("{1}\n");
     FILE *f = fopen(path, "a");
     fputs("{\"x\":1}\n{\"half", f);
-    fclose(f);
+    (void)fclose(f);
     put("{2}\n");
     assert_content("{1}\n{\"x\":1}\n{2}\n");
 }
