@@ -3,6 +3,7 @@ and it goes on by itself once there is space."""
 
 import os
 
+import psycopg2
 import pytest
 
 from conftest import CAPTURES, grant_memberships, soak
@@ -47,7 +48,8 @@ def database(server, disk):
 
 
 def all_marked(database, one, timeout=60):
-    eventually(lambda: database.scalar(UNPUBLISHED) == 0, timeout, lambda: f"all marked, left {database.scalar(UNPUBLISHED)}\n{one.log_tail()}")
+    """A full disk of the WAL makes PostgreSQL start again: until it has, it cannot be asked."""
+    eventually(lambda: database.scalar(UNPUBLISHED) == 0, timeout, lambda: f"all marked\n{one.log_tail()}", retry=psycopg2.OperationalError)
 
 
 def begun(relay, database, kafka, prefix, capture, pipeline=None, topic_config=None):

@@ -174,4 +174,4 @@ def test_a_backlog_hides_no_forgotten_row(wal_relay, kafka, database, topic):
     one.wait_published(250)
     unmark(database, 250)
     eventually(lambda: one.metric("unseen_events") >= 200, 30, lambda: f"says {one.metric('unseen_events')}")
-    assert "or more events" in one.status()["pipelines"][0]["error"]["message"]
+    assert "or more unpublished events" in one.status()["pipelines"][0]["error"]["message"]
