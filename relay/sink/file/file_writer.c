@@ -21,7 +21,7 @@ enum {
 };
 
 static const FileCalls SYSTEM = {
-    .write = write, .flush = fdatasync, .cut = ftruncate, .rename = rename};
+    .write = write, .flush = fdatasync, .cut = ftruncate, .rename = rename, .lock = flock};
 
 void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *config)
 {
@@ -162,6 +162,17 @@ static Status writer_begin(FileWriter *w, Error *err)
     return writer_flush_directory(w, err);
 }
 
+/* The path leads to the open file, and to no other. */
+static bool writer_is_named(const FileWriter *w)
+{
+    struct stat open_one;
+    struct stat named;
+    return fstat(w->fd, &open_one) == 0 && lstat(w->config->path, &named) == 0 &&
+           named.st_dev == open_one.st_dev && named.st_ino == open_one.st_ino;
+}
+
+/* Between open and lock, whoever had the lock may have rotated the file: its lock is free then, and
+ * the path leads to another file. What is written to the old one, nobody may read any more. */
 static Status writer_open(FileWriter *w, Error *err)
 {
     w->fd = open(w->config->path,
@@ -171,7 +182,7 @@ static Status writer_open(FileWriter *w, Error *err)
         return writer_failed(w, "open", err);
     }
     Status status = OK;
-    if (flock(w->fd, LOCK_EX | LOCK_NB) != 0) {
+    if (w->calls->lock(w->fd, LOCK_EX | LOCK_NB) != 0 || !writer_is_named(w)) {
         error_set(err, CODE_FILE_LOCKED, "another process, or another pipeline, writes '%s'",
                   w->config->path);
         status = error_advise(err);
@@ -195,11 +206,12 @@ static void writer_say_changed(const FileWriter *w, const char *how)
 /* Whether the open file is still the one that the path leads to, and as we left it. */
 static bool writer_is_ours(FileWriter *w)
 {
-    struct stat open_one;
-    struct stat named;
-    if (fstat(w->fd, &open_one) != 0 || lstat(w->config->path, &named) != 0 ||
-        named.st_dev != open_one.st_dev || named.st_ino != open_one.st_ino) {
+    if (!writer_is_named(w)) {
         writer_say_changed(w, "removed or replaced");
+        return false;
+    }
+    struct stat open_one;
+    if (fstat(w->fd, &open_one) != 0) {
         return false;
     }
     bool as_left = w->dirty ? open_one.st_size >= w->size : open_one.st_size == w->size;

@@ -33,6 +33,7 @@ typedef struct FileCalls {
     int (*flush)(int fd);                                       /* fdatasync, fsync */
     int (*cut)(int fd, off_t length);                           /* ftruncate */
     int (*rename)(const char *from, const char *to);
+    int (*lock)(int fd, int operation); /* flock */
 } FileCalls;
 
 typedef struct FileWriter {

@@ -27,7 +27,8 @@ static struct {
     int flush_fails;
     int cut_fails;
     int rename_fails;
-    bool somebody_cuts; /* > FILE, before the next write */
+    bool somebody_cuts;    /* > FILE, before the next write */
+    bool somebody_rotates; /* before the next lock */
     int writes;
     int flushes;
 } disk;
@@ -83,7 +84,17 @@ static int disk_rename(const char *from, const char *to)
     return rename(from, to);
 }
 
-static const FileCalls CALLS = {disk_write, disk_flush, disk_cut, disk_rename};
+static int disk_lock(int fd, int operation)
+{
+    if (disk.somebody_rotates) {
+        disk.somebody_rotates = false;
+        AUTO_TEXT rotated = x_format("%s.rotated", path);
+        cr_assert_eq(rename(path, rotated), 0);
+    }
+    return flock(fd, operation);
+}
+
+static const FileCalls CALLS = {disk_write, disk_flush, disk_cut, disk_rename, disk_lock};
 
 static void begin(void)
 {
@@ -451,6 +462,18 @@ Test(file_writer, a_locked_file_is_not_written)
     close(fd);
     put("{2}\n");
     assert_content("{1}\n{2}\n");
+}
+
+Test(file_writer, a_file_that_was_rotated_before_it_was_locked_is_not_written)
+{
+    given("{1}\n", 4);
+    disk.somebody_rotates = true;
+    put_fails("{2}\n", CODE_FILE_LOCKED);
+    put("{2}\n");
+    assert_content("{2}\n");
+    AUTO_TEXT rotated = x_format("%s.rotated", path);
+    AUTO_TEXT content = content_of(rotated);
+    cr_assert_str_eq(content, "{1}\n");
 }
 
 Test(file_writer, links_directories_and_pipes_are_no_files)
