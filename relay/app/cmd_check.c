@@ -119,7 +119,7 @@ static const Flag FLAGS[] = {
     {FLAG_CONFIG(CheckOptions, overrides)},
     {FLAG_DSN(CheckOptions, overrides)},
     {FLAG_BROKERS(CheckOptions, overrides)},
-    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "check only the configuration"},
+    {.name = "offline", FLAG_SWITCH(CheckOptions, offline), .help = "check only the configuration and the files that it names"},
     {.name = "create-topics",
      FLAG_SWITCH(CheckOptions, create_topics),
      .help = "create missing topics"},

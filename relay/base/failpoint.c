@@ -40,7 +40,6 @@ static const struct {
     {"mark_sent", FAILS, "mark statement sent, its commit unknown"},
     {"marked", FAILS, "mark committed, not yet noted in memory"},
     {"forget_row", FAILS, "a row that was read is lost, as by a fault of ours"},
-    {"stale_limits", FAILS, "a topic was looked up (error: from now on no limit is known)"},
     {"feedback_sent", FAILS, "wal: a status update is on its way to the server"},
 };
 enum { POINT_COUNT = sizeof(POINTS) / sizeof(POINTS[0]) };

@@ -18,12 +18,12 @@ bool sink_rules_problem(const PipelineConfig *pipeline, SinkProblem *ret_problem
     if (pipeline->sink != SINK_FILE && *path != '\0') {
         ret_problem->warning = true;
         ret_problem->remedy = "remove it, or set sink = \"file\"";
-        ret_problem->message = x_strdup("file.path has a meaning only with sink = \"file\"");
+        ret_problem->message = x_strdup("file.path has an effect only with sink = \"file\"");
     } else if (pipeline->sink == SINK_FILE && *path != '/') {
         ret_problem->remedy = "write file: { path = \"/var/lib/outboxd/orders.jsonl\"; }";
         ret_problem->message = *path == '\0'
                                    ? x_strdup("sink = \"file\" needs file.path")
-                                   : x_format("file.path \"%s\" is no absolute path", path);
+                                   : x_format("file.path \"%s\" is not an absolute path", path);
     } else if (!STORES[pipeline->sink] && on_publish != ON_PUBLISH_KEEP &&
                !pipeline->allow_unstored) {
         ret_problem->path = "sink";

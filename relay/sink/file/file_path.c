@@ -31,12 +31,12 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
     switch (code) {
     case ENOENT:
     case ENOTDIR:
-        return error_hint(err, "Make the directory of file.path, or correct file.path.");
+        return error_hint(err, "Create the directory of file.path, or correct file.path.");
     case EACCES:
     case EPERM:
     case EROFS:
-        return error_hint(err, "Let the relay's user write the directory of file.path and the file "
-                               "itself.");
+        return error_hint(err, "Give the relay's user write permission for the file and its "
+                               "directory.");
     case ENAMETOOLONG:
         return error_hint(err, "Shorten the name in file.path: rotation adds 24 bytes to it.");
     case EISDIR:
@@ -55,7 +55,7 @@ Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Er
         return file_path_failed(config->path, "look at", errno, err);
     }
     if (!S_ISREG(ret_is->st_mode)) {
-        error_set(err, CODE_FILE_UNWRITABLE, "'%s' is no regular file", config->path);
+        error_set(err, CODE_FILE_UNWRITABLE, "'%s' is not a regular file", config->path);
         return error_hint(err, NOT_A_FILE);
     }
     ssize_t length = pread(fd, begins, sizeof(begins), 0); /* less: a torn first line */
@@ -65,7 +65,7 @@ Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Er
     if (config->format == FILE_FORMAT_JSON &&
         memcmp(begins, FILE_FORMAT_JSON_BEGINS, (size_t)length) != 0) {
         error_set(err, CODE_FILE_FOREIGN,
-                  "'%s' is not a file of JSON lines of a relay: it does not begin with '%s'",
+                  "'%s' was not written by outboxd as JSON lines: it does not begin with '%s'",
                   config->path, FILE_FORMAT_JSON_BEGINS);
         return error_advise(err);
     }

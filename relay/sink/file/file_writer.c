@@ -1,5 +1,6 @@
 #include "sink/file/file_writer.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum {
     CHUNK_BYTES = 64 * 1024,
     TAIL_BYTES = 64 * 1024 * 1024, /* looked at for what a power loss left: more than one group */
     ATTEMPT_NAMES = 1000,          /* of a rotated file: a microsecond each */
+    STAMP_LENGTH = 23,             /* YYYYMMDDTHHMMSS.ffffffZ */
 };
 
 static const FileCalls SYSTEM = {
@@ -248,9 +250,39 @@ int64_t file_writer_due_us(const FileWriter *w)
     return interval_us > 0 && w->size > 0 ? (w->period + 1) * interval_us : 0;
 }
 
-/* A name that no file has; freed by the caller. NULL: none. */
+/* When the file was rotated last, by the names in its directory; 0: never, as far as they tell. */
+static int64_t writer_rotated_us(const FileWriter *w)
+{
+    const char *base = strrchr(w->config->path, '/') + 1;
+    size_t length = strlen(base);
+    int64_t newest_us = 0;
+    DIR *directory = opendir(w->directory);
+    struct dirent *is = NULL;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
+    while (directory != NULL && (is = readdir(directory)) != NULL) {
+        if (strncmp(is->d_name, base, length) != 0 || is->d_name[length] != '.' ||
+            strlen(is->d_name) != length + 1 + STAMP_LENGTH) {
+            continue;
+        }
+        struct tm utc = {0};
+        const char *rest = strptime(is->d_name + length + 1, "%Y%m%dT%H%M%S", &utc);
+        if (rest != NULL && *rest == '.') {
+            int64_t us = (int64_t)timegm(&utc) * 1000000 + strtol(rest + 1, NULL, 10);
+            newest_us = us > newest_us ? us : newest_us;
+        }
+    }
+    if (directory != NULL) {
+        closedir(directory);
+    }
+    return newest_us;
+}
+
+/* A name that no file has, behind all that there are, also when the clock was set back: readers go
+ * by the order of the names. Freed by the caller. NULL: none. */
 static char *writer_new_name(const FileWriter *w, int64_t now_us)
 {
+    int64_t rotated_us = writer_rotated_us(w);
+    now_us = now_us > rotated_us ? now_us : rotated_us + 1;
     for (int i = 0; i < ATTEMPT_NAMES; i++, now_us++) {
         time_t seconds = (time_t)(now_us / 1000000);
         struct tm utc;

@@ -307,7 +307,7 @@ Test(rules, a_file_sink_needs_a_path_of_its_own)
 {
     ASSERT_PROBLEMS(SINK_OF("sink = \"file\";"), "main.conf:1: sink = \"file\" needs file.path");
     ASSERT_PROBLEMS(SINK_OF("sink = \"file\"; file: { path = \"a.jsonl\"; };"),
-                    "main.conf:1: file.path \"a.jsonl\" is no absolute path");
+                    "main.conf:1: file.path \"a.jsonl\" is not an absolute path");
     assert_loads(SINK_OF("sink = \"file\"; file: { path = \"/a.jsonl\"; format = \"raw\"; "
                          "rotate_bytes = \"0B\"; rotate_interval = \"1h\"; };"));
     ASSERT_PROBLEMS(
@@ -317,7 +317,7 @@ Test(rules, a_file_sink_needs_a_path_of_its_own)
         "main.conf:3: pipelines \"a\" and \"b\" both write '/x'");
     ASSERT_PROBLEMS("database: { dsn = \"host=y\"; }; kafka: { brokers = \"k\"; };\n"
                     "pipelines: ( { name = \"a\"; file: { path = \"/x\"; }; } );\n",
-                    "main.conf:2: warning: file.path has a meaning only with sink = \"file\"");
+                    "main.conf:2: warning: file.path has an effect only with sink = \"file\"");
 }
 
 Test(rules, a_table_is_named_with_its_schema)
