@@ -85,7 +85,7 @@ static const Rule RULES[] = {
     STEP(S(SETTLING_HELD), I(LOCKED), UNPROVEN, GO(SETTLING_LOCKED), TAKE_BACK, "somebody else may have published"),
     STEP(S(SETTLING_HELD), I(LOCKED), ALWAYS, GO(SETTLING_LOCKED), LET_GO, "nobody else published"),
     STEP(S(SETTLING_TAKEN), I(LOCKED), ALWAYS, GO(SETTLING_LOCKED), WAIT_LOCKED, "the other relay is gone"),
-    STEP(S(SETTLING_UNLOCKED) | S(SETTLING_HELD), I(STANDBY), ALWAYS, GO(SETTLING_TAKEN), PURGE, "another relay publishes"),
+    STEP(S(SETTLING_UNLOCKED) | S(SETTLING_HELD) | S(SETTLING_LOCKED), I(STANDBY), ALWAYS, GO(SETTLING_TAKEN), PURGE, "another relay publishes"),
 
     /* The source is lost while it settles. */
     STEP(SETTLING_OURS | S(SETTLING_LOCKED), I(SOURCE_LOST), LEASE_OVER, GO(SETTLING_HELD), RESTART_HELD, "the lock is lost, and its lease over"),
@@ -116,7 +116,7 @@ static const Rule RULES[] = {
     STEP(S(ENDING_HELD), I(LOCKED), UNPROVEN, GO(ENDING_LOCKED), TAKE_BACK, "somebody else may have published"),
     STEP(S(ENDING_HELD), I(LOCKED), ALWAYS, GO(ENDING_LOCKED), LET_GO, "nobody else published"),
     STEP(S(ENDING_TAKEN), I(LOCKED), ALWAYS, GO(ENDING_LOCKED), WAIT_LOCKED, "the other relay is gone"),
-    STEP(S(ENDING_UNLOCKED) | S(ENDING_HELD), I(STANDBY), ALWAYS, GO(ENDING_TAKEN), PURGE, "another relay publishes"),
+    STEP(S(ENDING_UNLOCKED) | S(ENDING_HELD) | S(ENDING_LOCKED), I(STANDBY), ALWAYS, GO(ENDING_TAKEN), PURGE, "another relay publishes"),
     STEP(S(ENDING_OURS) | S(ENDING_LOCKED), I(SOURCE_LOST) | I(SOURCE_FAILED), ALWAYS, GO(ENDING_ALONE), BOUND_LEASE, "nobody tries to get the lock back"),
     STEP(S(ENDING_UNLOCKED), I(SOURCE_LOST) | I(SOURCE_FAILED), ALWAYS, GO(ENDING_ALONE), KEEP_LEASE, "nobody tries to get the lock back"),
     STEP(S(ENDING_HELD), I(SOURCE_LOST) | I(SOURCE_FAILED), ALWAYS, GO(ENDING_ALONE), PURGE, "nobody tries to get the lock back"),
@@ -152,7 +152,8 @@ static const Rule RULES[] = {
     KEPT(OVER, ALL_INPUTS, "it is over"),
 
     /* What cannot be. */
-    IMPOSSIBLE(PUBLISHER | S(SETTLING_LOCKED) | S(ENDING_LOCKED), I(LOCKED) | I(STANDBY), "the source reports lost first"),
+    IMPOSSIBLE(PUBLISHER, I(LOCKED) | I(STANDBY), "the source reports lost first"),
+    IMPOSSIBLE(S(SETTLING_LOCKED) | S(ENDING_LOCKED), I(LOCKED), "it stands by, or reports lost, first"),
     IMPOSSIBLE(SETTLING_LOST | (ENDING & ~S(ENDING_OURS)), I(ACTIVE), "it follows resume() alone"),
     IMPOSSIBLE(S(ENDING_ALONE), I(LOCKED) | I(STANDBY) | I(SOURCE_LOST) | I(SOURCE_FAILED), "a lost source does nothing until start()"),
     IMPOSSIBLE(S(STARTING) | S(STANDBY) | WORKING, I(SETTLED) | I(TIME_UP), "nothing is waited for"),

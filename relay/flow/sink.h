@@ -100,7 +100,7 @@ typedef struct SinkOps {
     void (*flush)(Sink *sink);
     /** Promise 6. */
     void (*purge)(Sink *sink);
-    /** Promise 6; false: the same records go on in the same order. NULL: the sink keeps nothing. */
+    /** Promise 6; false: the same records go on in the same order. NULL: it is purged instead. */
     void (*hold)(Sink *sink, bool hold);
     /** The sink holds nothing, and another relay publishes, or may: lets go of what that one needs
      * (a lock), until the next send or open. NULL: there is nothing of the kind. */

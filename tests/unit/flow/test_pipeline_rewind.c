@@ -131,6 +131,25 @@ Test(pipeline_rewind, what_the_sink_holds_is_taken_back_when_another_relay_publi
     rig_assert_state(PIPELINE_RUNNING);
 }
 
+/* A lock that is shared does not keep another relay out: the source with the lock in its hands may
+ * still find that somebody else publishes. */
+Test(pipeline_rewind,
+     what_the_sink_holds_is_taken_back_when_another_relay_publishes_beside_our_lock)
+{
+    given_source_lost(CODE_POSTGRES_SHUTDOWN);
+    rig_locked();
+    cr_assert_eq(rig.sink.purges, 0);
+    rig_standby();
+    cr_assert_eq(rig.sink.purges, 1);
+    rig_settle(1, NULL);
+    AUTO_ERROR purged = rig_error(ERROR_RETRY, CODE_SINK_PURGED);
+    rig_settle(2, &purged);
+    rig_assert_state(PIPELINE_STANDBY);
+    cr_assert_eq(rig.source.resumes, 1);
+    rig_take_over();
+    rig_assert_state(PIPELINE_RUNNING);
+}
+
 Test(pipeline_rewind, nothing_leaves_the_sink_when_the_lease_is_over_and_nothing_is_given_up)
 {
     given_source_lost(CODE_POSTGRES_SHUTDOWN);
