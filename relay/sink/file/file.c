@@ -62,8 +62,7 @@ typedef struct FileSink {
     FileJob *job;
     Group *next; /* collects */
     bool open;   /* was written to, or could be */
-    bool full;   /* a send waits for room */
-    bool held;
+    bool full;   /* a send waits for room, or for the file */
 } FileSink;
 
 static_assert(offsetof(FileSink, sink) == 0, "a Sink is cast to its FileSink");
@@ -139,7 +138,7 @@ static void file_submit(FileSink *file)
 
 static bool file_waits(const FileSink *file)
 {
-    return file->job->busy || file->held || event_pending(file->again, EV_TIMEOUT, NULL);
+    return file->job->busy || event_pending(file->again, EV_TIMEOUT, NULL);
 }
 
 /* Writes what is there, if nothing is on its way. */
@@ -238,10 +237,8 @@ static void file_failed(FileSink *file)
     wait_ms = wait_ms < times->backoff_min_ms ? times->backoff_min_ms : wait_ms;
     wait_ms = wait_ms > times->backoff_max_ms ? times->backoff_max_ms : wait_ms;
     file->job->backoff_ms = wait_ms;
-    if (!file->held) {
-        event_add(file->again,
-                  &(struct timeval){.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000});
-    }
+    event_add(file->again,
+              &(struct timeval){.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000});
     file->sink.events.trouble(file->sink.events.arg, &file->job->error);
 }
 
@@ -266,6 +263,9 @@ static void file_done(void *arg)
     bool idle = file->job->group.count == 0 && file->next->count == 0;
     if (purged && !file->job->busy && idle) { /* and nothing was sent since */
         file_close(file);
+        if (file->full) { /* but somebody would have: it waits for the file */
+            file_open_now(file);
+        }
     }
     if (file->open && file->full) {
         file->full = false;
@@ -281,7 +281,7 @@ static void file_on_again(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     FileSink *file = arg;
-    if (!file->job->busy && !file->held) {
+    if (!file->job->busy) {
         file_submit(file);
     }
 }
@@ -303,10 +303,6 @@ static void file_open(Sink *sink)
 static SendResult file_send(Sink *sink, const Record *record, Event *event, Error *err)
 {
     FileSink *file = file_of(sink);
-    if (file->held) {
-        file->held = false;
-        file_go(file);
-    }
     if (!file->open) {
         file->full = true;
         file_open_now(file);
@@ -337,7 +333,7 @@ static void file_flush(Sink *sink)
 static void file_purge(Sink *sink)
 {
     FileSink *file = file_of(sink);
-    file->held = false;
+    file->full = false; /* who waited asks again */
     file_take_back(file, file->next);
     if (file->job->busy) {
         file->job->fate = FATE_TAKEN;
@@ -346,17 +342,6 @@ static void file_purge(Sink *sink)
     file_take_back(file, &file->job->group);
     if (!file->job->busy) {
         file_close(file);
-    }
-}
-
-static void file_hold(Sink *sink, bool hold)
-{
-    FileSink *file = file_of(sink);
-    file->held = hold;
-    if (hold) {
-        event_del(file->again);
-    } else if (file->open || file->job->group.count > 0) {
-        file_go(file);
     }
 }
 
@@ -407,7 +392,6 @@ static const SinkOps FILE_OPS = {
     .flush = file_flush,
     .purge = file_purge,
     .release = file_purge, /* which closes the file */
-    .hold = file_hold,
     .reopen = file_reopen,
     .silent = file_silent,
     .status = file_status,
