@@ -292,7 +292,7 @@ static void wal_on_news(WalSource *wal, WalNews news)
     case NEWS_FILLED:
         if (wal->draining) {
             wal_check_drained(wal);
-        } else {
+        } else if (wal->state == WAL_FILLING) { /* else all of it is read again */
             wal_slot_stream(wal);
         }
         break;

@@ -92,10 +92,11 @@ static void on_answered(void *arg, const Error *err)
     if (wal->held.again && !verify_same_publication(wal)) {
         return;
     }
-    wal->held.answered = true;
-    if (wal->held.bytes != NULL && wal->state == WAL_ACTIVE) {
-        wal_tell(wal, NEWS_ANSWERED);
+    if (wal->held.bytes == NULL || wal->state != WAL_ACTIVE) {
+        return; /* the stream was left meanwhile: its successor asks for itself */
     }
+    wal->held.answered = true;
+    wal_tell(wal, NEWS_ANSWERED);
 }
 
 void ask_run(void *arg)

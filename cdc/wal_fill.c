@@ -297,6 +297,7 @@ static void on_table_noted(void *arg, const Error *err)
     wal->rotation.done = wal->fill.at + 1;
     wal->fill.at++;
     fill_open(wal);
+    wal_tell(wal, NEWS_SETTLED); /* a stop does not wait for the next table */
 }
 
 /* Rows that are kept do not show that they are published: the position row does, by its table and

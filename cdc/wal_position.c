@@ -39,8 +39,11 @@ static void on_saved(void *arg, const Error *err)
 {
     WalSource *wal = arg;
     Save *save = STAILQ_FIRST(&wal->row.saves);
-    if (save == NULL) {
-        return; /* forgotten: we stand by */
+    if (save == NULL) { /* forgotten: we stand by */
+        if (err != NULL) {
+            claim_lose(wal->claim, err);
+        }
+        return;
     }
     STAILQ_REMOVE_HEAD(&wal->row.saves, next);
     AUTO_ERROR refused = {0};

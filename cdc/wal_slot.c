@@ -57,8 +57,10 @@ static void on_stream_refused(void *arg, const Error *err)
         wal_lose_log(wal, &copy);
         return;
     }
-    /* In the middle of reading again we are no standby: connect anew. */
-    if (sqlstate_is(err, "55006") && pg_conn_is_open(wal->walsender) && !wal->waiting.rereading) {
+    /* In the middle of reading again, and once the pipeline began with rows from the table, we are
+     * no standby: connect again. */
+    bool begun = wal->waiting.rereading || wal->fill.announced;
+    if (sqlstate_is(err, "55006") && pg_conn_is_open(wal->walsender) && !begun) {
         pg_conn_close(wal->walsender);
         wal_stand_by(wal, error_message(err));
         return;

@@ -554,6 +554,19 @@ Test(wal, draining_commits_the_position_and_tells_the_slot)
     rig_assert_published_once(1, 2);
 }
 
+Test(wal, a_slot_that_is_taken_while_the_table_is_read_makes_us_connect_again)
+{
+    rig.has_publication = false;
+    rig_commit(1, 3);
+    rig.slot_busy = "55006";
+    rig_begin();
+    RIG_WAIT(rig.pipe.active == 1);
+    RIG_WAIT(rig_delivered() == 3);
+    rig_ack_all();
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.standby, 0, "the pipeline publishes: nobody resumes a standby of it");
+}
+
 Test(wal, draining_does_not_wait_for_marks_that_another_relay_will_make)
 {
     rig.pipe.pipeline.outbox.mark_interval_ms = 3600000;
