@@ -100,7 +100,8 @@ void claim_end(Claim *claim);
 bool claim_is_live(const Claim *claim);
 /** Somebody else publishes: tells the pipeline, and tries the lock again on a timer. */
 void claim_stand_by(Claim *claim, const char *holder);
-/** Somebody else publishes, and marks: nothing of ours can be marked now. */
+/** Somebody else publishes, by an answer that is not to be followed by another: nothing of ours can
+ * be marked now. */
 bool claim_stands_by(const Claim *claim);
 /** It published, or stood by: what breaks now is waited for. */
 void claim_begin(Claim *claim);

@@ -60,7 +60,8 @@ struct Claim {
     struct event *pulse;    /* while the lock is ours */
     int64_t lease_until_us; /* monotonic */
     int64_t asked_us;
-    bool asking; /* an answer renews the lease */
+    bool asking;   /* an answer renews the lease */
+    int owner_pid; /* the server's, of our session that had the lock last; 0: none */
 };
 
 /* claim_state.c */

@@ -126,6 +126,16 @@ void claim_lock_try(ClaimLock *lock, uint32_t table_oid)
                                       .done = on_lock_done});
 }
 
+/* Not while an answer is due, nor with the lock in our hands (only the slot is in use), nor when
+ * the holder is a session of ours that the server has not given up yet. */
+bool claim_stands_by(const Claim *claim)
+{
+    const ClaimLock *lock = claim->lock;
+    bool kept = lock->held && !claim->options.shared;
+    bool own = claim->owner_pid != 0 && lock->holder_pid == claim->owner_pid;
+    return claim->state == CLAIM_STANDBY && !claim->asking && !kept && !own;
+}
+
 const char *claim_lock_holder(const ClaimLock *lock)
 {
     return lock->holder;

@@ -90,11 +90,6 @@ void claim_stand_by(Claim *claim, const char *holder)
     claim_arm(claim->timer, claim->options.source->pipeline->claim.standby_interval_ms);
 }
 
-bool claim_stands_by(const Claim *claim)
-{
-    return claim->state == CLAIM_STANDBY;
-}
-
 void claim_begin(Claim *claim)
 {
     claim->loss->begun = true;
