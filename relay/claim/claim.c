@@ -11,7 +11,7 @@
 static void claim_take(Claim *claim)
 {
     claim->state = CLAIM_HELD;
-    claim->owner_pid = claim->look->backend_pid;
+    claim->look->owner_pid = claim->look->backend_pid;
     claim_arm(claim->pulse, claim->options.source->pipeline->claim.lease_ms / 4);
     claim->options.reader->held(claim->options.arg);
 }

@@ -18,8 +18,9 @@ typedef struct ClaimLook {
     PreconditionLook look;
     char *dead_letter; /* that table as SQL, or NULL */
     int backend_pid;
-    bool warned; /* what the first one found was said */
-    bool again;  /* we stood by since the last one */
+    int owner_pid; /* of our session that had the lock last; 0: none */
+    bool warned;   /* what the first one found was said */
+    bool again;    /* we stood by since the last one */
 } ClaimLook;
 
 /* Why, and how often, it was lost: claim_state.c. */
@@ -60,8 +61,7 @@ struct Claim {
     struct event *pulse;    /* while the lock is ours */
     int64_t lease_until_us; /* monotonic */
     int64_t asked_us;
-    bool asking;   /* an answer renews the lease */
-    int owner_pid; /* the server's, of our session that had the lock last; 0: none */
+    bool asking; /* an answer renews the lease */
 };
 
 /* claim_state.c */

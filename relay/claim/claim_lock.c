@@ -132,7 +132,7 @@ bool claim_stands_by(const Claim *claim)
 {
     const ClaimLock *lock = claim->lock;
     bool kept = lock->held && !claim->options.shared;
-    bool own = claim->owner_pid != 0 && lock->holder_pid == claim->owner_pid;
+    bool own = claim->look->owner_pid != 0 && lock->holder_pid == claim->look->owner_pid;
     return claim->state == CLAIM_STANDBY && !claim->asking && !kept && !own;
 }
 

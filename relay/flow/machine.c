@@ -153,7 +153,7 @@ static const Rule RULES[] = {
 
     /* What cannot be. */
     IMPOSSIBLE(PUBLISHER, I(LOCKED) | I(STANDBY), "the source reports lost first"),
-    IMPOSSIBLE(S(SETTLING_LOCKED) | S(ENDING_LOCKED), I(LOCKED), "it stands by, or reports lost, first"),
+    IMPOSSIBLE(S(SETTLING_LOCKED) | S(ENDING_LOCKED), I(LOCKED), "it reports standby, or lost, first"),
     IMPOSSIBLE(SETTLING_LOST | (ENDING & ~S(ENDING_OURS)), I(ACTIVE), "it follows resume() alone"),
     IMPOSSIBLE(S(ENDING_ALONE), I(LOCKED) | I(STANDBY) | I(SOURCE_LOST) | I(SOURCE_FAILED), "a lost source does nothing until start()"),
     IMPOSSIBLE(S(STARTING) | S(STANDBY) | WORKING, I(SETTLED) | I(TIME_UP), "nothing is waited for"),
