@@ -326,10 +326,10 @@ def test_a_relay_that_lost_its_session_lets_the_file_go(captured, database, tmp_
     ("in no directory", "No such file or directory", "Create the directory of file.path"),
     ("a link", "it is a symbolic link", "Name a file in file.path"),
     ("a pipe", "is not a regular file", "Name a file in file.path"),
-    ("another file", "is not a file of JSON lines", "Correct file.path"),
-    ("a document", "is not a file of JSON lines", "Correct file.path"),
+    ("another file", "was not written by outboxd as JSON lines", "Correct file.path"),
+    ("a document", "was not written by outboxd as JSON lines", "Correct file.path"),
     ("too long to rotate", "File name too long", "Shorten the name"),
-    ("not ours", "Permission denied", "Let the relay's user write")])
+    ("not ours", "Permission denied", "Give the relay's user write permission")])
 def test_a_path_that_cannot_be_is_refused_before_anything_is_read(database, tmp_path, what, message, remedy):
     path, user = tmp_path / "orders.jsonl", {}
     if what == "a directory":
