@@ -96,11 +96,6 @@ void marker_row_moved(Marker *marker, const char *ctid)
     }
 }
 
-void marker_set_position(Marker *marker, const MarkerPosition *position)
-{
-    marker->queue.position = *position;
-}
-
 void marker_caught_up(Marker *marker, bool caught_up)
 {
     marker->caught_up = caught_up;

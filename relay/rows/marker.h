@@ -140,9 +140,6 @@ MarkerPosition marker_position(const Marker *marker);
 /** The owner has written to the row that proves the history: it is there now. */
 void marker_row_moved(Marker *marker, const char *ctid);
 
-/** The owner has committed this position by itself. */
-void marker_set_position(Marker *marker, const MarkerPosition *position);
-
 /** Everything is read: no need to count what is left. */
 void marker_caught_up(Marker *marker, bool caught_up);
 

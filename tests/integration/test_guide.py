@@ -187,6 +187,8 @@ class Page:
             self.relay.wait_published(int(rest))
         elif step.detail == "nothing waits":
             eventually(lambda: self.relay.published() and not self.relay.metric("backlog_events") + self.relay.metric("window_events"), 20, "all is published")
+        elif step.detail == "follows the log":
+            self.relay.wait_log("STREAM_STARTED")
         elif step.detail == "no relay":
             self.stop()
         elif step.kind in ("run", "given"):

@@ -19,6 +19,7 @@ Comments that stand for themselves say what a reader has and a test must make:
     <!-- given: sql as owner ... -->    run like a block, and so are "shell", "file NAME"
     <!-- given: published 2 -->         waits until the page's relay has published so many events
     <!-- given: nothing waits -->      ... until it has published and marked everything
+    <!-- given: follows the log -->    ... until its slot is active
     <!-- given: no relay -->            stops it
     <!-- expect: TEXT -->               the commands before it have written this
 
@@ -49,7 +50,7 @@ NOT_RUN = {
 }
 ROLES = ("owner", "app", "relay", "administrator")
 RUN = re.compile(rf"(?:sql as (?:{'|'.join(ROLES)})|shell(?:, exit \d+)?|relay|(?:file|pipeline) [\w./-]+)$")
-GIVEN = re.compile(rf"(?:sql as (?:{'|'.join(ROLES)})|shell|file [\w./-]+|published \d+|nothing waits|no relay)$")
+GIVEN = re.compile(rf"(?:sql as (?:{'|'.join(ROLES)})|shell|file [\w./-]+|published \d+|nothing waits|follows the log|no relay)$")
 LANGUAGES = {"sql": "sql", "shell": "sh", "relay": "sh", "file": "", "pipeline": "", "screen": "text"}
 PIECE = re.compile(r"^[ ]*<!-- (?P<kind>page|given|expect|run|not run|screen)(?:: (?P<detail>[^\n]*?))?(?: -->|\n(?P<hidden>.*?)^[ ]*-->)$|"
                    r"^(?P<indent>[ ]*)```(?P<language>[^\n]*)\n(?P<text>.*?)^[ ]*```[ ]*$", re.M | re.S)
