@@ -33,7 +33,8 @@ typedef struct LinesJob {
     Group group; /* is written, or waits for the next attempt */
     Status result;
     Error error;
-    bool closes; /* instead of writing */
+    bool closes;       /* instead of writing */
+    unsigned attempts; /* that failed in a row */
     bool busy;
     Fate fate;
 } LinesJob;
@@ -46,11 +47,10 @@ typedef struct LinesSink {
     struct event *again; /* the next attempt */
     struct event *due;   /* something is, although nothing is written */
     LinesJob *job;
-    Group *next;       /* collects */
-    bool open;         /* was written to, or could be */
-    bool full;         /* a send waits for room, or for what is not open */
-    bool wanted;       /* to be opened once it is closed */
-    unsigned attempts; /* that failed in a row */
+    Group *next; /* collects */
+    bool open;   /* was written to, or could be */
+    bool full;   /* a send waits for room, or for what is not open */
+    bool wanted; /* to be opened once it is closed */
 } LinesSink;
 
 static_assert(offsetof(LinesSink, sink) == 0, "a Sink is cast to its LinesSink");
@@ -222,13 +222,13 @@ static void lines_start_over(LinesSink *lines)
 
 static void lines_succeeded(LinesSink *lines)
 {
-    bool troubled = lines->attempts > 0;
+    bool troubled = lines->job->attempts > 0;
     const LinesWriter *writer = lines->job->writer;
     if (!lines->open && writer->ops->opened != NULL) {
         writer->ops->opened(writer);
     }
     lines->open = true;
-    lines->attempts = 0;
+    lines->job->attempts = 0;
     lines_await_due(lines); /* before what settles may send on: the writer is ours only now */
     lines_settle(lines, &lines->job->group, NULL);
     if (troubled) {
@@ -244,7 +244,7 @@ static void lines_failed(LinesSink *lines)
         lines->sink.events.lost(lines->sink.events.arg, &err);
         return;
     }
-    int64_t wait_ms = backoff_next_ms(&lines->attempts, lines->times->backoff_min_ms,
+    int64_t wait_ms = backoff_next_ms(&lines->job->attempts, lines->times->backoff_min_ms,
                                       lines->times->backoff_max_ms);
     event_add(lines->again,
               &(struct timeval){.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000});
