@@ -5,6 +5,8 @@
 
 #include "base/memory.h"
 
+const Gaps GAPS_NONE = {.top = INT64_MIN, .low = INT64_MIN};
+
 void gaps_reset(Gaps *gaps)
 {
     gaps->count = 0;
@@ -22,8 +24,7 @@ void gaps_release(Gaps *gaps)
 static void gaps_reserve(Gaps *gaps)
 {
     if (gaps->count == gaps->capacity) {
-        gaps->capacity = gaps->capacity > 0 ? gaps->capacity * 2 : 64;
-        gaps->ranges = x_realloc(gaps->ranges, gaps->capacity * sizeof(*gaps->ranges));
+        gaps->ranges = x_grow(gaps->ranges, &gaps->capacity, sizeof(*gaps->ranges));
     }
 }
 

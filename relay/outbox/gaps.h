@@ -29,6 +29,9 @@ typedef struct Gaps {
     int64_t low; /* below it nothing is looked for any more (but by a sweep) */
 } Gaps;
 
+/** Nothing was seen: what is looked for is the whole table. */
+extern const Gaps GAPS_NONE;
+
 /** Forgets everything: nothing is seen yet. */
 void gaps_reset(Gaps *gaps);
 void gaps_release(Gaps *gaps);
