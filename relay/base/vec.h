@@ -6,7 +6,7 @@
  *     vec_free(&ranges);
  *
  * Items move when one is added. Sizes that do not fit end the process like memory that is not there
- * (memory.h). Arguments are evaluated more than once: no side effects. */
+ * (memory.h). `vec` is evaluated more than once: no side effects. */
 #pragma once
 
 #include <stdlib.h>
@@ -30,10 +30,13 @@
 
 /** Opens a place for one item before the one at `at`, and is its address. */
 #define vec_insert(vec, at)                                                                        \
-    ((void)vec_add(vec),                                                                           \
-     memmove((vec)->items + (at) + 1, (vec)->items + (at),                                         \
-             ((vec)->count - 1 - (at)) * sizeof(*(vec)->items)),                                   \
-     &(vec)->items[at])
+    ({                                                                                             \
+        size_t vec_at = (at);                                                                      \
+        (void)vec_add(vec);                                                                        \
+        memmove((vec)->items + vec_at + 1, (vec)->items + vec_at,                                  \
+                ((vec)->count - 1 - vec_at) * sizeof(*(vec)->items));                              \
+        &(vec)->items[vec_at];                                                                     \
+    })
 
 /** Takes `number` items out, from the one at `at` on. A statement. */
 #define vec_remove(vec, at, number)                                                                \

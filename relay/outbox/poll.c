@@ -6,9 +6,7 @@
 #include "outbox/poll.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/document.h"
 #include "base/memory.h"

@@ -70,7 +70,7 @@ static bool fence_blocked(const char *old, const char *now)
 
 bool fence_is_due(const Fence *fence, const Gaps *gaps, int64_t now_us)
 {
-    return gaps->count > 0 && now_us >= fence->next_us;
+    return gaps->ranges.count > 0 && now_us >= fence->next_us;
 }
 
 void fence_add_query(Fence *fence, uint32_t table_oid, int64_t now_us, Text *sql)
@@ -99,7 +99,7 @@ void fence_advance(Fence *fence, Gaps *gaps, const Fetch *fetch)
         gaps_drop(gaps, fence->top);
         fence->active = false;
     }
-    if (!fence->active && gaps->count > 0 && fetch->top > INT64_MIN) {
+    if (!fence->active && gaps->ranges.count > 0 && fetch->top > INT64_MIN) {
         fence->active = true;
         fence->top = fetch->top;
         free(fence->writers);

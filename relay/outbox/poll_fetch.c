@@ -39,7 +39,6 @@
 #include "outbox/poll_rotation.h"
 #include "outbox/poll_sweep.h"
 #include "outbox/poll_wide.h"
-#include "pg/result.h"
 #include "rows/row.h"
 
 /* It says nothing about gaps. */

@@ -5,7 +5,6 @@
 #include <stddef.h>
 
 #include "claim/claim.h"
-#include "outbox/poll.h"
 #include "outbox/poll_left.h"
 #include "outbox/poll_reading.h"
 #include "rows/table.h"

@@ -23,7 +23,6 @@
  * too; once it is there, the old table is read first. */
 #include "outbox/poll_rotation.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +32,7 @@
 #include "outbox/poll_session.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "rows/publisher.h"
 #include "rows/succession.h"
 
 static void rotation_say(const Poll *poll)

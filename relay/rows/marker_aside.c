@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "flow/refusal.h"
-#include "pg/result.h"
 #include "pg/sqlstate.h"
 #include "rows/dead_letter_feed.h"
 

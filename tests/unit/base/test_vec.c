@@ -38,7 +38,7 @@ Test(vec, inserts_before_the_item_at_a_place)
 {
     add(1, 2);
     *vec_insert(&numbers.all, 0) = 10;
-    *vec_insert(&numbers.all, 3) = 20;
+    *vec_insert(&numbers.all, numbers.all.count) = 20; /* at the end */
     *vec_insert(&numbers.all, 2) = 15;
     cr_assert_arr_eq(numbers.all.items, ((int[]){10, 1, 15, 2, 20}), 5 * sizeof(int));
     cr_assert_eq(numbers.all.count, 5);
