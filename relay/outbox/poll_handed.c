@@ -7,12 +7,11 @@ void handed_add(Handed *handed, Batch *batch)
 
 void handed_remove(Handed *handed, const Batch *batch)
 {
-    for (size_t i = 0; i < handed->batches.count; i++) {
-        if (handed->batches.items[i] == batch) {
-            vec_remove(&handed->batches, i, 1);
-            return;
-        }
+    size_t at = 0;
+    while (at < handed->batches.count && handed->batches.items[at] != batch) {
+        at++;
     }
+    vec_remove(&handed->batches, at, at < handed->batches.count);
 }
 
 bool handed_is_empty(const Handed *handed)
