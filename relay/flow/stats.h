@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#include "flow/reason.h"
+#include "base/reason.h"
 #include "metrics/metrics.h"
 
 typedef struct Stats {

@@ -91,12 +91,12 @@ static void group_free(Group *group)
 }
 
 /* Each event of the group settles. What that leads to may send, purge or reopen. */
-static void file_settle(FileSink *file, Group *group, const Error *err)
+static void file_settle(FileSink *file, Group *group, const SinkReport *report)
 {
     Group mine = *group;
     *group = (Group){0};
     for (size_t i = 0; i < mine.count; i++) {
-        file->sink.events.settled(file->sink.events.arg, mine.events[i], err);
+        file->sink.events.settled(file->sink.events.arg, mine.events[i], report);
     }
     if (group->capacity == 0 && group->lines.data == NULL &&
         mine.lines.capacity <= 2 * GROUP_BYTES_MAX) {
@@ -112,7 +112,7 @@ static void file_take_back(FileSink *file, Group *group)
 {
     AUTO_ERROR purged = {0};
     error_set(&purged, CODE_SINK_PURGED, "withdrawn before it was written");
-    file_settle(file, group, &purged);
+    file_settle(file, group, &(SinkReport){.verdict = SINK_TOOK_BACK, .error = &purged});
 }
 
 /* The helper thread. */

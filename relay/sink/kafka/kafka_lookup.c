@@ -196,7 +196,9 @@ static void kafka_topic_missing(KafkaSink *kafka, KafkaTopic *kt, const Error *e
     kt->wait_ms = kt->wait_ms > most_ms ? most_ms : kt->wait_ms;
     kt->wait_ms = kt->wait_ms < least_ms ? least_ms : kt->wait_ms;
     kt->look_us = now_us + kt->wait_ms * 1000;
-    kafka->sink.events.missing(kafka->sink.events.arg, kt->topic, err);
+    kafka->sink.events.missing(kafka->sink.events.arg, kt->topic,
+                               err->code == CODE_KAFKA_TOPIC_DENIED ? TOPIC_DENIED : TOPIC_ABSENT,
+                               err);
 }
 
 void kafka_topic_denied(KafkaSink *kafka, KafkaTopic *kt, const Error *err)

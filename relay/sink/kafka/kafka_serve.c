@@ -47,20 +47,36 @@ static void kafka_count_back(KafkaSink *kafka, KafkaTopic *kt, Request *request)
     }
 }
 
+/* What the pipeline must do about it. */
+static SinkVerdict kafka_verdict(const Error *err)
+{
+    switch (err->code) {
+    case CODE_SINK_PURGED:
+        return SINK_TOOK_BACK;
+    case CODE_KAFKA_TOPIC_DENIED:
+        return SINK_DENIES_TOPIC;
+    case CODE_RECORD_TIMESTAMP_REFUSED:
+        return SINK_REFUSED_TIME;
+    default:
+        return err->class == ERROR_POISON ? SINK_REFUSED : SINK_FAILED;
+    }
+}
+
 static void kafka_on_failure(KafkaSink *kafka, const rd_kafka_message_t *report, Request *request,
-                             Error *err)
+                             SinkReport *ret_report, Error *err)
 {
     Event *sent = report->_private;
     KafkaTopic *kt = sent->topic->sink_data;
     kafka_delivery_error(report->err, sent->topic->name, err);
     kafka_note_refusal(kafka, kt, err);
+    *ret_report = (SinkReport){.verdict = kafka_verdict(err), .error = err};
     if (err->class == ERROR_POISON) {
         if (request->number == 0) {
             request->number = ++kafka->refused;
             kafka_look_soon(kafka, kt); /* its limits may have changed */
         }
-        sent->request = request->number;
-        sent->request_events = request->events;
+        ret_report->request = request->number;
+        ret_report->request_events = request->events;
     }
     if (rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
         sent->replayed = true;
@@ -82,8 +98,9 @@ static void kafka_on_reports(KafkaSink *kafka, rd_kafka_event_t *event)
                 continue;
             }
             AUTO_ERROR err = {0};
-            kafka_on_failure(kafka, reports[i], &request, &err);
-            kafka->sink.events.settled(kafka->sink.events.arg, sent, &err);
+            SinkReport report;
+            kafka_on_failure(kafka, reports[i], &request, &report, &err);
+            kafka->sink.events.settled(kafka->sink.events.arg, sent, &report);
         }
     }
     kafka_note_answer(kafka, true);

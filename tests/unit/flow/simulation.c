@@ -234,7 +234,16 @@ void settle(size_t index, const Error *err)
     sim.held_count--;
     memmove(sim.held + index, sim.held + index + 1, (sim.held_count - index) * sizeof(Held));
     row_of(event)->acknowledged |= err == NULL;
-    sim.sink.events.settled(sim.sink.events.arg, event, err);
+    SinkVerdict verdict = err == NULL                            ? SINK_FAILED
+                          : err->code == CODE_SINK_PURGED        ? SINK_TOOK_BACK
+                          : err->code == CODE_KAFKA_TOPIC_DENIED ? SINK_DENIES_TOPIC
+                          : err->class == ERROR_POISON           ? SINK_REFUSED
+                                                                 : SINK_FAILED;
+    SinkReport report = {.verdict = verdict,
+                         .error = err,
+                         .request = sim.requests,
+                         .request_events = sim.request_events};
+    sim.sink.events.settled(sim.sink.events.arg, event, err != NULL ? &report : NULL);
 }
 
 bool find_held(Phase phase, size_t topic, size_t *ret_index)
@@ -314,15 +323,23 @@ static const SinkOps SINK_OPS = {
     .free = sink_nothing,
 };
 
-static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *arena,
-                             Record *record, Error *err)
+static EncodeResult encoder_encode(Encoder *encoder, const Event *event, Arena *arena,
+                                   Record *record, Error *err)
 {
     (void)encoder;
     (void)arena;
     (void)record;
-    return row_of(event)->kind == ROW_UNENCODABLE
-               ? error_set(err, CODE_HEADERS_INVALID, "simulated")
-               : OK;
+    if (sim.encoder_waits && !sim.calm && chance(4)) {
+        error_set_as(err, ERROR_RETRY, EXIT_KAFKA, CODE_NOT_BUILT, "simulated");
+        sim.encoder_owes = true;
+        sim.encoder_waited++;
+        return ENCODE_WAIT;
+    }
+    if (row_of(event)->kind == ROW_UNENCODABLE) {
+        error_set(err, CODE_HEADERS_INVALID, "simulated");
+        return ENCODE_POISON;
+    }
+    return ENCODE_OK;
 }
 
 static void encoder_free(Encoder *encoder)
@@ -352,7 +369,8 @@ void turn(void)
 
 void process_begin(void)
 {
-    static Encoder encoder = {.encode = encoder_encode, .free = encoder_free};
+    sim.encoder = (Encoder){.encode = encoder_encode, .free = encoder_free};
+    sim.encoder_owes = false;
     sim.source.ops = &SOURCE_OPS;
     sim.sink.ops = &SINK_OPS;
     sim.state = SOURCE_LOST;
@@ -368,7 +386,7 @@ void process_begin(void)
                            .base = sim.base,
                            .source = &sim.source,
                            .sink = &sim.sink,
-                           .encoder = &encoder,
+                           .encoder = &sim.encoder,
                            .topics = topics_new(sim.metrics, "orders"),
                            .stats = &sim.stats,
                            .hold = true,

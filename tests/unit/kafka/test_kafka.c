@@ -257,6 +257,7 @@ Test(kafka, a_topic_whose_absence_librdkafka_notices_first_is_looked_up_at_once)
     }
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_UNKNOWN);
     cr_assert_geq(mock.missing, 1);
+    cr_assert_eq(mock.fault, TOPIC_ABSENT);
 }
 
 Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
@@ -268,7 +269,9 @@ Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
                                       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     mock_send(2, "orders");
     MOCK_WAIT(mock.failed == 1);
+    cr_assert_eq(mock.report.verdict, SINK_DENIES_TOPIC);
     cr_assert_eq(mock.missing, 1, "the look-up would not tell");
+    cr_assert_eq(mock.fault, TOPIC_DENIED);
     AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_HELD);
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_DENIED);
