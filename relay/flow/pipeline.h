@@ -37,6 +37,7 @@ typedef struct PipelineParts {
     struct event_base *base;
     Source *source;
     Sink *sink;
+    Letters *letters; /* NULL: those of the source */
     Encoder *encoder;
     Router *router;
     Topics *topics;

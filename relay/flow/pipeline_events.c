@@ -76,7 +76,9 @@ static void on_source_lost(void *arg, const Error *err)
     Pipeline *p = arg;
     *p->parts->stats->leader = 0;
     machine_brake(p->machine, BRAKE_REJECTED, false); /* it says so again once it is connected */
-    window_forget_aside(p->window);
+    if (p->parts->letters->of_source) {
+        window_forget_aside(p->window);
+    }
     pipeline_complain(p, err, false);
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_SOURCE_FAILED : INPUT_SOURCE_LOST);
 }
@@ -214,6 +216,9 @@ static void pipeline_build(Pipeline *p, const PipelineParts *parts)
     const char *name = parts->config->name;
     p->parts = x_calloc(1, sizeof(*p->parts));
     *p->parts = *parts;
+    if (parts->letters == NULL) {
+        p->parts->letters = parts->source->letters;
+    }
     p->machine = x_calloc(1, sizeof(*p->machine));
     machine_init(p->machine, name, &PIPELINE_MACHINE, p);
     machine_brake(p->machine, BRAKE_UNKNOWN, parts->hold);
@@ -254,8 +259,6 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .standby = on_standby,
         .batch = on_batch,
         .room = on_room,
-        .aside = pipeline_aside_done,
-        .aside_refused = pipeline_aside_refused,
         .row_looks = pipeline_row_looks,
         .progress = on_progress,
         .doubt = pipeline_doubt,
@@ -265,6 +268,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .drained = on_drained,
     };
     p->parts->encoder->events = (EncoderEvents){.arg = p, .ready = pipeline_on_encoder_ready};
+    p->parts->letters->events = (LettersEvents){.arg = p, .settled = pipeline_letter_settled};
     p->parts->sink->events = (SinkEvents){
         .arg = p,
         .settled = pipeline_settled,
@@ -289,6 +293,9 @@ void pipeline_free(Pipeline **pipeline)
     event_free(p->tick);
     /* The sink first: it may still read memory of open batches. */
     p->parts->sink->ops->free(p->parts->sink);
+    if (p->parts->letters->free != NULL) {
+        p->parts->letters->free(p->parts->letters);
+    }
     p->parts->source->ops->free(p->parts->source);
     for (Batch *batch; (batch = window_pop(p->window)) != NULL;) {
         batch_free(&batch);

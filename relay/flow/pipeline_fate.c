@@ -92,7 +92,7 @@ static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, 
     if (!again && log_limit_take(&p->lines->asides, clock_monotonic_us())) {
         pipeline_say_aside(p, event, err);
     }
-    p->parts->source->ops->set_aside(p->parts->source, event, record, err);
+    p->parts->letters->take(p->parts->letters, event, record, err);
 }
 
 /* With its topic. */
@@ -313,25 +313,16 @@ void pipeline_request_refused(Pipeline *p, Event *event, const SinkReport *repor
     }
 }
 
-void pipeline_aside_done(void *arg, Event *event)
+static void pipeline_letter_stored(Pipeline *p, Event *event)
 {
-    Pipeline *p = arg;
-    if (!window_aside_over(p->window, event)) {
-        return; /* a rewind took it back; the row stays unpublished and is looked at again */
-    }
     pipeline_settle(p, event, EVENT_ASIDE);
     ++*p->parts->stats->dead_lettered[event->aside_reason];
     pipeline_done(p, event);
-    pipeline_wake(p);
 }
 
-void pipeline_aside_refused(void *arg, Event *event, const Error *err)
+/* It holds its topic until it can be stored. */
+static void pipeline_letter_refused(Pipeline *p, Event *event, const Error *err)
 {
-    Pipeline *p = arg;
-    if (!window_aside_over(p->window, event)) {
-        return; /* a rewind took it back */
-    }
-    pipeline_wake(p);
     if (!machine_goes(p->machine)) {
         return; /* it stays unpublished, or is set aside again */
     }
@@ -349,4 +340,18 @@ void pipeline_aside_refused(void *arg, Event *event, const Error *err)
                      "full disk, or your own constraint or trigger.");
     held_rows_not_stored(p->rows, event);
     pipeline_hold_row(p, event, &record, &refused, false);
+}
+
+void pipeline_letter_settled(void *arg, Event *event, const Error *err)
+{
+    Pipeline *p = arg;
+    if (!window_aside_over(p->window, event)) {
+        return; /* a rewind took it back; the row stays unpublished and is looked at again */
+    }
+    pipeline_wake(p);
+    if (err == NULL) {
+        pipeline_letter_stored(p, event);
+    } else {
+        pipeline_letter_refused(p, event, err);
+    }
 }

@@ -91,6 +91,8 @@ void rig_prepare(void)
     rig.config.route.rule_count = 1;
     rig.config.route.topic = GIVEN(""); /* other types are unrouted */
     rig.source.source.ops = &RIG_SOURCE;
+    rig.source.letters = RIG_LETTERS;
+    rig.source.source.letters = &rig.source.letters;
     rig.source.may_publish = true;
     rig.source.last_acked = -1;
     rig.sink.sink.ops = &RIG_SINK;
@@ -108,6 +110,7 @@ void rig_begin(void)
                            .base = rig.base,
                            .source = &rig.source.source,
                            .sink = &rig.sink.sink,
+                           .letters = rig.letters,
                            .encoder = &rig.encoder.encoder,
                            .topics = topics_new(rig.metrics, "orders"),
                            .stats = &rig.stats,

@@ -14,6 +14,7 @@ enum { RIG_EVENTS_MAX = 4096 };
 
 typedef struct RigSource {
     Source source; /* first */
+    Letters letters;
     size_t starts;
     size_t resumes;
     int64_t last_delay_ms;
@@ -87,7 +88,8 @@ typedef struct Rig {
     RigSource source;
     RigSink sink;
     RigEncoder encoder;
-    bool hold; /* nothing moves before pipeline_pause() */
+    Letters *letters; /* NULL: those of the source */
+    bool hold;        /* nothing moves before pipeline_pause() */
     size_t ended;
     size_t changes;
     size_t doubts;
@@ -102,6 +104,7 @@ typedef struct Rig {
 
 extern Rig rig;
 extern const SourceOps RIG_SOURCE;
+extern const Letters RIG_LETTERS;
 extern const SinkOps RIG_SINK;
 
 /** What a sink reports with this error, which must outlive it. */

@@ -69,10 +69,10 @@ static bool source_look_at_rows(Source *source, const EventRow *rows, size_t cou
     return !s->untold;
 }
 
-static void source_set_aside(Source *source, Event *event, const Record *record,
-                             const Error *reason)
+static void letters_take(Letters *letters, Event *event, const Record *record, const Error *reason)
 {
-    RigSource *s = (RigSource *)source;
+    (void)letters;
+    RigSource *s = &rig.source;
     s->aside[s->aside_count++] = event;
     s->aside_record = *record;
     error_copy(&s->aside_reason, reason);
@@ -122,11 +122,12 @@ static void source_free(Source *source)
     (void)source;
 }
 
+const Letters RIG_LETTERS = {.take = letters_take, .of_source = true};
+
 const SourceOps RIG_SOURCE = {
     .start = source_start,
     .resume = source_resume,
     .ack = source_ack,
-    .set_aside = source_set_aside,
     .may_publish = source_may_publish,
     .wake = source_wake,
     .verified = source_verified,
@@ -199,13 +200,13 @@ void rig_aside_refused(void)
 {
     AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
     Event *event = rig_take_aside();
-    rig.source.source.events.aside_refused(rig.source.source.events.arg, event, &err);
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event, &err);
     rig_turn();
 }
 
 void rig_aside_done(void)
 {
     Event *event = rig_take_aside();
-    rig.source.source.events.aside(rig.source.source.events.arg, event);
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event, NULL);
     rig_turn();
 }

@@ -128,9 +128,9 @@ static void source_ack(Source *source, Batch *batch)
     batch_free(&batch);
 }
 
-static void source_set_aside(Source *source, Event *event, const Record *record, const Error *err)
+static void letters_take(Letters *letters, Event *event, const Record *record, const Error *err)
 {
-    (void)source;
+    (void)letters;
     (void)record;
     (void)err;
     SIM_ASSERT(row_of(event)->kind != ROW_GOOD, "row %lld is good", (long long)event->seq);
@@ -180,7 +180,6 @@ static const SourceOps SOURCE_OPS = {
     .start = source_start,
     .resume = source_resume,
     .ack = source_ack,
-    .set_aside = source_set_aside,
     .may_publish = source_may_publish,
     .wake = source_wake,
     .drain = source_drain,
@@ -372,6 +371,8 @@ void process_begin(void)
     sim.encoder = (Encoder){.encode = encoder_encode, .free = encoder_free};
     sim.encoder_owes = false;
     sim.source.ops = &SOURCE_OPS;
+    sim.letters = (Letters){.take = letters_take, .of_source = true};
+    sim.source.letters = &sim.letters;
     sim.sink.ops = &SINK_OPS;
     sim.state = SOURCE_LOST;
     sim.lease = false;

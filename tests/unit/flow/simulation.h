@@ -67,6 +67,7 @@ typedef struct Simulation {
     bool ended;
     /* The source. */
     Source source;
+    Letters letters;
     SourceState state;
     bool lease;
     bool draining;
