@@ -196,7 +196,9 @@ void relay_status(void *arg, Text *json)
         document_bool(postgres, "connected", *relay->stats[speaker].postgres_connected > 0);
         relay_set_postgres(relay, postgres);
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
-        sink->ops->status(sink, status);
+        if (sink->ops->status != NULL) {
+            sink->ops->status(sink, status);
+        }
     }
     groups_status(relay->groups, status);
     document_write(status, json);

@@ -4,8 +4,11 @@
 
 #include "base/memory.h"
 
-static const bool STORES[] = {
-#define SINK(kind, name, make, check, stores) [SINK_##kind] = stores,
+static const struct {
+    const char *name;
+    bool stores;
+} SINKS[] = {
+#define SINK(kind, name, make, check, stores) [SINK_##kind] = {name, stores},
 #include "config/sinks.inc"
 #undef SINK
 };
@@ -24,7 +27,7 @@ bool sink_rules_problem(const PipelineConfig *pipeline, SinkProblem *ret_problem
         ret_problem->message = *path == '\0'
                                    ? x_strdup("sink = \"file\" needs file.path")
                                    : x_format("file.path \"%s\" is not an absolute path", path);
-    } else if (!STORES[pipeline->sink] && on_publish != ON_PUBLISH_KEEP &&
+    } else if (!SINKS[pipeline->sink].stores && on_publish != ON_PUBLISH_KEEP &&
                !pipeline->allow_unstored) {
         ret_problem->path = "sink";
         ret_problem->remedy =
@@ -33,8 +36,7 @@ bool sink_rules_problem(const PipelineConfig *pipeline, SinkProblem *ret_problem
         ret_problem->message =
             x_format("sink = \"%s\" stores no record, and on_publish = \"%s\" would let nobody "
                      "publish these events again",
-                     pipeline->sink == SINK_STDOUT ? "stdout" : "null",
-                     on_publish == ON_PUBLISH_MARK ? "mark" : "delete");
+                     SINKS[pipeline->sink].name, on_publish == ON_PUBLISH_MARK ? "mark" : "delete");
     }
     return ret_problem->message != NULL;
 }
