@@ -193,7 +193,7 @@ void relay_status(void *arg, Text *json)
     if (relay->config->pipeline_count > 0) {
         size_t speaker = relay_speaker(relay);
         json_t *postgres = document_object(status, "postgres");
-        document_bool(postgres, "connected", *relay->stats[speaker].postgres_connected > 0);
+        document_bool(postgres, "connected", *relay->stats[speaker].rows->postgres_connected > 0);
         relay_set_postgres(relay, postgres);
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
         if (sink->ops->status != NULL) {
@@ -216,7 +216,7 @@ void relay_collect(void *arg)
         pipeline_view(relay->pipelines[i], &view);
         pipeline_collect(relay->pipelines[i]);
         objective_collect(relay->objectives[i], clock_monotonic_us());
-        *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
+        *relay->stats[i].now->lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
                            "1 for the current state of the pipeline.", "pipeline", view.name,

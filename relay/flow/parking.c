@@ -202,7 +202,7 @@ void parking_remove(Parking *parking, Hold *hold)
 bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_t now_us)
 {
     Hold *hold = topic->hold;
-    if (hold == NULL || hold->over || hold->aside || hold->kind != HOLD_TOPIC) {
+    if (hold == NULL || hold->over || hold->kind != HOLD_TOPIC) {
         return false;
     }
     error_copy(&hold->reason, reason);
@@ -214,7 +214,7 @@ bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_
     if (!sure || !parking->dead_letter) {
         return false;
     }
-    hold->aside = true;
+    hold->kind = HOLD_ASIDE;
     log_error(LOG_WARN, parking->pipeline, reason,
               "from now on its events become dead letters, by on_missing_topic");
     return hold_events(hold) > 0;

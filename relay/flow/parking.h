@@ -48,6 +48,7 @@ typedef struct HeldRow {
 
 typedef enum HoldKind {
     HOLD_TOPIC,   /* the topic is not there, or not for us, or there are too many of them */
+    HOLD_ASIDE,   /* the same for so long that its events become dead letters */
     HOLD_ROW,     /* the topic is well, `row` is not */
     HOLD_ENCODER, /* the encoder is not ready for an event of it */
 } HoldKind;
@@ -61,7 +62,6 @@ typedef struct Hold {
     size_t parked;      /* events that wait in their rows */
     size_t in_memory;   /* events that wait in open batches */
     bool over;          /* the topic is there: the next rewind ends the hold */
-    bool aside;         /* its events become dead letters */
     bool told;          /* people know of it */
     HeldRow *row;       /* of HOLD_ROW; else NULL */
     double *gauge;      /* outboxd_topic_waiting_events{pipeline,topic}; NULL: not yet */

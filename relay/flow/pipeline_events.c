@@ -19,7 +19,7 @@ enum {
 static void on_active(void *arg)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 1;
+    *p->parts->stats->now->leader = 1;
     p->machine->begun = true;
     pipeline_input(p, INPUT_ACTIVE);
 }
@@ -32,7 +32,7 @@ static void on_locked(void *arg)
 static void on_standby(void *arg, const char *holder)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 0;
+    *p->parts->stats->now->leader = 0;
     p->machine->begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
@@ -74,7 +74,7 @@ static void on_wants_reread(void *arg)
 static void on_source_lost(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 0;
+    *p->parts->stats->now->leader = 0;
     machine_brake(p->machine, BRAKE_REJECTED, false); /* it says so again once it is connected */
     if (p->parts->letters->of_source) {
         window_forget_aside(p->window);
@@ -86,7 +86,7 @@ static void on_source_lost(void *arg, const Error *err)
 static void on_drained(void *arg)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 0;
+    *p->parts->stats->now->leader = 0;
     pipeline_input(p, INPUT_DRAINED);
 }
 
@@ -435,14 +435,14 @@ void pipeline_collect(Pipeline *p)
     PipelineView view;
     pipeline_view(p, &view);
     PipelineWaiting waiting = pipeline_waiting(p);
-    *stats->in_flight_events = (double)view.in_flight_events;
-    *stats->in_flight_bytes = (double)view.in_flight_bytes;
-    *stats->unmarked_events = (double)view.unmarked_events;
-    *stats->backlog_events = p->parts->source->ops->backlog(p->parts->source);
-    *stats->window_events = (double)(view.in_flight_events + view.unmarked_events);
-    *stats->last_publish = (double)view.last_published_us / 1e6;
-    *stats->waiting_events = (double)waiting.events;
-    *stats->waiting_topics = (double)waiting.topics;
-    *stats->held_rows = (double)p->parking->rows;
+    *stats->now->in_flight_events = (double)view.in_flight_events;
+    *stats->now->in_flight_bytes = (double)view.in_flight_bytes;
+    *stats->now->unmarked_events = (double)view.unmarked_events;
+    *stats->now->backlog_events = p->parts->source->ops->backlog(p->parts->source);
+    *stats->now->window_events = (double)(view.in_flight_events + view.unmarked_events);
+    *stats->now->last_publish = (double)view.last_published_us / 1e6;
+    *stats->now->waiting_events = (double)waiting.events;
+    *stats->now->waiting_topics = (double)waiting.topics;
+    *stats->now->held_rows = (double)p->parking->rows;
     parking_collect(p->parking);
 }

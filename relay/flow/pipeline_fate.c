@@ -110,7 +110,7 @@ static void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record 
 {
     Hold *hold = topic->hold;
     pipeline_bring(p, held_rows_moved(p->rows, event, topic));
-    if (hold->aside) {
+    if (hold->kind == HOLD_ASIDE) {
         pipeline_set_aside(p, event, record, &hold->reason);
         return;
     }

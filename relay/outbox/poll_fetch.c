@@ -118,7 +118,7 @@ static void fetch_know_rows(PollSource *poll)
         known_add(&poll->known, fetch_row_of(event), !gaps_cover(&poll->gaps, event->seq));
     }
     if (fetch->swept > 0) {
-        *poll->options.stats->swept += fetch->swept;
+        *poll->options.stats->rows->swept += fetch->swept;
         poll->swept_unsaid += fetch->swept;
         poll->numbers_moved = true;
         fetch_say_swept(poll);
@@ -243,7 +243,7 @@ void fetch_complete(PollSource *poll)
         return;
     }
     fetch_note_covered(poll);
-    histogram_observe_us(poll->options.stats->fetch_duration,
+    histogram_observe_us(poll->options.stats->rows->fetch_duration,
                          clock_monotonic_us() - poll->fetch.sent_us);
     fetch_plan_sweep(poll);
     fetch_adapt(poll);
@@ -305,8 +305,9 @@ static void fetch_send(PollSource *poll, size_t limit, size_t budget_bytes)
     int64_t now_us = clock_monotonic_us();
     fetch_release(poll);
     if (marker_in_order(poll->marker)) {
-        known_release(&poll->known, marker_unmarked(poll->marker), *poll->options.stats->marked,
-                      now_us, poll->options.pipeline->poll.sweep_interval_ms * 1000);
+        known_release(&poll->known, marker_unmarked(poll->marker),
+                      *poll->options.stats->rows->marked, now_us,
+                      poll->options.pipeline->poll.sweep_interval_ms * 1000);
     }
     bool sweep = now_us >= poll->next_sweep_us || poll->gaps.top == INT64_MIN;
     bool meets_known = (poll->known.count > 0 && (sweep || gaps_are_merged(&poll->gaps))) ||

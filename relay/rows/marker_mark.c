@@ -249,7 +249,7 @@ static void mark_settle(Marker *marker)
     MarkQueue *queue = &marker->queue;
     MarkGone gone = {0};
     bool missed = marker->missing.count > 0;
-    *marker->options.stats->marked += marker->hit;
+    *marker->options.stats->rows->marked += marker->hit;
     size_t unseen = mark_queue_settle(queue, &marker->missing, &gone);
     /* Of rows left over from a lost connection, or tried again, some may have been deleted by us.
      */

@@ -73,7 +73,7 @@ static void prune_on_result(void *arg, const PGresult *result)
 {
     Marker *marker = arg;
     int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
-    *marker->options.stats->pruned += (uint64_t)deleted;
+    *marker->options.stats->rows->pruned += (uint64_t)deleted;
     bool more = deleted == PRUNE_ROWS;
     marker->prune_after = more ? strtoll(pg_value(result, 0, 1), NULL, 10) : INT64_MIN;
     marker->next_prune_us =

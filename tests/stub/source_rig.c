@@ -172,6 +172,7 @@ void source_rig_end(SourceRig *rig)
     rig->batch_count = 0;
     event_free(rig->worker_io);
     event_base_free(rig->base);
+    stats_release(&rig->stats);
     metrics_free(&rig->metrics);
 }
 

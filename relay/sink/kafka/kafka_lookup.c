@@ -30,7 +30,7 @@ void kafka_ready(KafkaSink *kafka)
 void kafka_note_answer(KafkaSink *kafka, bool answers)
 {
     kafka->answers = answers;
-    *kafka->options.stats->kafka_connected = answers ? 1 : 0;
+    *kafka->options.stats->broker->kafka_connected = answers ? 1 : 0;
 }
 
 void kafka_trouble(KafkaSink *kafka, const Error *err)

@@ -136,6 +136,7 @@ void rig_end(void)
 {
     pipeline_free(&rig.pipeline);
     event_base_free(rig.base);
+    stats_release(&rig.stats);
     metrics_free(&rig.metrics);
 }
 

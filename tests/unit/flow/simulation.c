@@ -298,7 +298,7 @@ static void sink_status(const Sink *sink, json_t *json)
 static bool sink_connected(const Sink *sink)
 {
     (void)sink;
-    return *sim.stats.kafka_connected > 0;
+    return *sim.stats.broker->kafka_connected > 0;
 }
 
 static void sink_silent(const Sink *sink, int seconds, Error *err)

@@ -80,7 +80,7 @@ Test(pipeline_row, holds_back_what_is_behind_it_in_its_topic_and_the_others_go_o
     cr_assert_not_null(strstr(error_own_hint(rig_waiting().reason), "dead_letter"));
     cr_assert_not_null(strstr(error_own_hint(rig_waiting().reason), "row is corrected or deleted"));
     pipeline_collect(rig.pipeline);
-    cr_assert_eq((int)*rig.stats.held_rows, 1);
+    cr_assert_eq((int)*rig.stats.now->held_rows, 1);
 }
 
 Test(pipeline_row, that_the_sink_refuses_holds_its_topic)

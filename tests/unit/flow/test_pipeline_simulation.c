@@ -107,6 +107,7 @@ static void simulate(uint64_t seed, bool encoder_waits)
     check_end();
     process_end();
     event_base_free(sim.base);
+    stats_release(&sim.stats);
     metrics_free(&sim.metrics);
 }
 

@@ -17,5 +17,6 @@ Test(stats, dead_letters_of_all_reasons_are_there_from_the_start_and_add_up)
                                                   "\"orders\",reason=\"too_large\"} 3\n"));
     cr_assert_not_null(strstr(text_string(&text), "outboxd_events_dead_lettered_total{pipeline="
                                                   "\"orders\",reason=\"malformed\"} 0\n"));
+    stats_release(&stats);
     metrics_free(&metrics);
 }

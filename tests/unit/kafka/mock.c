@@ -159,6 +159,7 @@ void mock_end(void)
         worker_free(&mock.worker);
         mock.sink->ops->free(mock.sink);
         topics_free(&mock.topics);
+        stats_release(&mock.stats);
         metrics_free(&mock.metrics);
         event_free(mock.worker_io);
         event_base_free(mock.base);

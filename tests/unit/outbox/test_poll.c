@@ -26,7 +26,7 @@ Test(poll, takes_the_lock_and_reads_what_is_unpublished)
     RIG_WAIT(rig_delivered() == 3);
     rig_assert_out("1 3 7");
     cr_assert(rig.pipe.source->ops->may_publish(rig.pipe.source));
-    cr_assert_eq(*rig.pipe.stats.postgres_connected, 1);
+    cr_assert_eq(*rig.pipe.stats.rows->postgres_connected, 1);
     cr_assert_eq(rig.pipe.lost, 0);
 }
 
@@ -312,12 +312,12 @@ Test(poll, a_gap_is_given_up_when_its_writers_are_gone)
     }
     rig_insert(4, 4);
     RIG_PASS(rig_delivered() == 5);
-    cr_assert_eq(*rig.pipe.stats.swept, 0, "given up while its writers run");
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 0, "given up while its writers run");
     rig.writers = "13/12 4/70 5/1"; /* others, whose names begin or end alike */
     RIG_PASS(fences_of(150) == 0);
     rig_insert(3, 3);
     RIG_PASS(rig_delivered() == 6);
-    cr_assert_eq(*rig.pipe.stats.swept, 1, "still looked for");
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 1, "still looked for");
     rig_assert_out("1 2 5 6 4 3");
 }
 
@@ -332,7 +332,7 @@ Test(poll, a_sweep_finds_what_lies_below_the_bound)
     rig_insert(4, 4); /* by hand */
     RIG_PASS(rig_delivered() == 4);
     rig_assert_out("4");
-    cr_assert_eq(*rig.pipe.stats.swept, 1);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 1);
 }
 
 Test(poll, a_row_that_is_unmarked_by_hand_is_published_again_though_no_gap_moves)
@@ -378,12 +378,12 @@ Test(poll, numbers_that_go_back_are_read_in_order_across_the_old_top)
     memset(rig.rows, 0, sizeof(rig.rows)); /* TRUNCATE ... RESTART IDENTITY */
     rig_insert(1, 2);
     RIG_PASS(rig_delivered() == 2);
-    cr_assert_eq(*rig.pipe.stats.swept, 2);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 2);
     for (int64_t seq = 3; seq <= 150; seq += 7) { /* as if nothing had been: no sweep is needed */
         rig_insert(seq, seq + 6);
         RIG_PASS(rig_delivered() == (size_t)seq + 6);
     }
-    cr_assert_eq(*rig.pipe.stats.swept, 2);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 2);
     int64_t last = 0;
     for (size_t i = 0; i < rig.pipe.batch_count; i++) {
         for (size_t j = 0; j < rig.pipe.batches[i]->count; j++) {
@@ -470,7 +470,7 @@ Test(poll, rows_in_flight_do_not_hide_what_lies_among_them)
     RIG_PASS(fences_of(150) == 0); /* the numbers between them are given up */
     rig_insert(299, 299);
     RIG_PASS(rig.rows[299].delivered == 1);
-    cr_assert_eq(*rig.pipe.stats.swept, 1);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 1);
     cr_assert_gt(rig.wide, 0);
     cr_assert_eq(rig_delivered(), 151);
 }
@@ -605,7 +605,7 @@ Test(poll, acknowledged_rows_are_marked_and_no_others)
     RIG_WAIT(rig.pipe.progress >= 1);
     cr_assert_eq(rig_marked(), 5);
     cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 0);
-    cr_assert_eq(*rig.pipe.stats.marked, 5);
+    cr_assert_eq(*rig.pipe.stats.rows->marked, 5);
 }
 
 Test(poll, marking_adapts_to_the_speed_of_the_server)

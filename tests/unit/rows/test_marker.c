@@ -528,6 +528,7 @@ static void end(void)
     table_free(&table);
     event_free(worker_io);
     event_base_free(base);
+    stats_release(&stats);
     metrics_free(&metrics);
     cr_assert_eq(stub_open_results(), 0);
 }
@@ -577,7 +578,7 @@ Test(marker, rows_and_position_are_committed_by_one_statement)
     cr_assert_str_eq(server.tx_ordinal, "4");
     cr_assert_eq(marker_position(marker).lsn, 0x2000000100);
     cr_assert_eq(marker_position(marker).tx_ordinal, 4);
-    cr_assert_eq(*stats.marked, 3);
+    cr_assert_eq(*stats.rows->marked, 3);
     cr_assert_not(marker_pending(marker));
     cr_assert_geq(idle, 1);
     add_now(ROWS_OF(4), 9, 0x3000000000);
@@ -706,7 +707,7 @@ Test(marker, rows_that_cannot_be_seen_yet_are_sent_again)
     WAIT(!marker_pending(marker));
     cr_assert_str_eq(server.position, "0/100");
     cr_assert_eq(marker_position(marker).lsn, 0x100);
-    cr_assert_eq(*stats.marked, 3);
+    cr_assert_eq(*stats.rows->marked, 3);
     cr_assert_eq(server.marks_of[1], 1);
     cr_assert_eq(server.marks_of[2], 1);
 }
@@ -744,7 +745,7 @@ Test(marker, rows_that_somebody_deleted_do_not_hold_the_position)
     cr_assert_eq(server.marks, 2, "the second has the position alone");
     cr_assert_eq(server.sent_rows, 0);
     cr_assert_str_eq(server.position, "0/100");
-    cr_assert_eq(*stats.marked, 1);
+    cr_assert_eq(*stats.rows->marked, 1);
 }
 
 Test(marker, while_a_statement_runs_the_next_one_grows)
@@ -776,7 +777,7 @@ Test(marker, keep_commits_positions_alone)
     cr_assert_eq(server.sent_rows, 0);
     cr_assert_str_eq(server.position, "0/100");
     cr_assert_not(marker_pending(marker));
-    cr_assert_eq(*stats.marked, 0);
+    cr_assert_eq(*stats.rows->marked, 0);
 }
 
 Test(marker, what_a_lost_connection_left_open_is_marked_by_the_next)
@@ -859,7 +860,7 @@ Test(marker, without_anything_better_to_do_it_counts_and_prunes)
     WAIT(server.prunes == 1);
     WAIT(server.counts == 1);
     WAIT(idle >= 1);
-    cr_assert_eq(*stats.pruned, 3);
+    cr_assert_eq(*stats.rows->pruned, 3);
     cr_assert_eq(marker_backlog(marker, &capped), 12);
     cr_assert_not(capped);
 }
@@ -873,7 +874,7 @@ Test(marker, polling_marks_rows_without_a_position)
     marker_next(marker);
     WAIT(marked == 1);
     cr_assert_eq(server.sent_rows, 3);
-    cr_assert_eq(*stats.marked, 2);
+    cr_assert_eq(*stats.rows->marked, 2);
     cr_assert_not(marker_pending(marker), "a row that is gone is not looked for again");
 }
 
@@ -889,7 +890,7 @@ Test(marker, polling_tells_rows_that_are_gone_from_rows_that_another_event_repla
     marker_next(marker);
     WAIT(marked == 1);
     cr_assert_eq(server.asks, 1);
-    cr_assert_eq(*stats.marked, 1);
+    cr_assert_eq(*stats.rows->marked, 1);
     cr_assert_not(marker_pending(marker));
 }
 
@@ -914,7 +915,7 @@ Test(marker, rows_that_are_as_they_were_are_kept_and_tried_again)
         server.visible[1] = server.visible[2] = true;
         PASS(marked == 1);
         cr_assert_eq(healed, 1);
-        cr_assert_eq(*stats.marked, 2);
+        cr_assert_eq(*stats.rows->marked, 2);
         cr_assert_eq(lost, 0);
         end();
         prepare();
@@ -1027,7 +1028,7 @@ Test(marker, a_mark_that_waits_for_a_lock_gives_up_and_is_tried_again)
         server.error = NULL;
         WAIT(!marker_pending(marker));
         cr_assert_eq(server.marks_of[3], 1);
-        cr_assert_eq(*stats.marked, 3);
+        cr_assert_eq(*stats.rows->marked, 3);
         end();
         prepare();
     }
