@@ -4,20 +4,10 @@
  * to recover. */
 #include "cdc/wal.h"
 
-#include <assert.h>
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "cdc/wal_parts.h"
-
-/* What the pipeline holds. */
-typedef struct WalSource {
-    Source source; /* first */
-    WalParts *parts;
-} WalSource;
-
-static_assert(offsetof(WalSource, source) == 0, "a Source of WAL_OPS is cast to it");
 
 static WalParts *parts_of(const Source *source)
 {

@@ -2,6 +2,9 @@
  * those before it that it needs. wal.c owns them, and is the only file that sees all. */
 #pragma once
 
+#include <assert.h>
+#include <stddef.h>
+
 #include "cdc/wal_books.h"
 #include "cdc/wal_ping.h"
 #include "cdc/wal_session.h"
@@ -29,6 +32,14 @@ typedef struct WalParts {
     WalBooks *books;
     WalWork *work;
 } WalParts;
+
+/* What the pipeline holds. */
+typedef struct WalSource {
+    Source source; /* first */
+    WalParts *parts;
+} WalSource;
+
+static_assert(offsetof(WalSource, source) == 0, "a Source of its operations is cast to it");
 
 /* Whose they are. */
 typedef struct WalOwner {
