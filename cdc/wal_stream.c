@@ -85,9 +85,14 @@ void stream_send_status(Stream *stream, bool reply)
 }
 
 /* Nothing is outstanding: our position may follow what the server tells of its log. What it tells
- * is believed once the control connection saw that the log is that long. */
+ * is believed once the control connection saw that the log is that long.
+ *
+ * A stream that begins before what is done (a position that stays at the last look, or inside a
+ * transaction) reads over it, and nothing is outstanding meanwhile. A position that followed it
+ * there would forget what is done behind that place: the next stream would bring it once more. */
 static void stream_advance_idle(Stream *stream)
 {
+    const MarkerPosition *acked = progress_acked(stream->with.progress);
     const Assembler *assembler = stream->with.assembler;
     ServerLog *log = stream->with.log;
     uint64_t position = marker_position(stream->with.wal->marker).lsn;
@@ -102,7 +107,7 @@ static void stream_advance_idle(Stream *stream)
         claim_ping(stream->with.wal->claim);
         return;
     }
-    if (proven > position && proven >= until) {
+    if (proven > position && proven >= until && proven > acked->tx_lsn) {
         server_log_confirmed(log);
         progress_follow(stream->with.progress, proven);
         verify_push(stream->with.verify, true);
