@@ -9,6 +9,7 @@ enum { COMING_BATCH = 1000 }; /* events read before their memory is given back *
 
 struct Coming {
     Relations *relations;
+    Tree *tree;
     PgOutputReader reader;
     MarkerPosition from; /* what lies before it does not come */
     uint32_t owner;
@@ -81,12 +82,14 @@ bool coming_has(const Coming *coming, int64_t seq)
 void coming_know(Coming *coming, const Relations *like, uint32_t table_oid, const PGresult *tree)
 {
     relations_release(coming->relations);
+    tree_release(coming->tree);
     *coming->relations = (Relations){.table = like->table,
                                      .table_oid = table_oid,
+                                     .tree = coming->tree,
                                      .old = like->old,
                                      .schema = x_strdup(like->schema),
                                      .name = x_strdup(like->name)};
-    (void)tree_read(&coming->relations->tree, tree, 0, false);
+    (void)tree_read(coming->tree, tree, 0, false);
 }
 
 void coming_begin(Coming *coming, const MarkerPosition *from, uint32_t owner)
@@ -104,17 +107,19 @@ void coming_end(Coming *coming)
 void coming_clear(Coming *coming)
 {
     Relations *relations = coming->relations;
+    Tree *tree = coming->tree;
     relations_release(relations);
+    tree_release(tree);
     batch_free(&coming->batch);
     known_seqs_release(&coming->seqs);
-    *relations = (Relations){0};
-    *coming = (Coming){.relations = relations};
+    *coming = (Coming){.relations = relations, .tree = tree};
 }
 
 Coming *coming_new(void)
 {
     Coming *coming = x_calloc(1, sizeof(*coming));
     coming->relations = x_calloc(1, sizeof(*coming->relations));
+    coming->tree = x_calloc(1, sizeof(*coming->tree));
     return coming;
 }
 
@@ -125,6 +130,7 @@ void coming_free(Coming **coming)
     }
     coming_clear(*coming);
     free((*coming)->relations);
+    free((*coming)->tree);
     free(*coming);
     *coming = NULL;
 }

@@ -53,7 +53,7 @@ void ask_forget(Ask *ask)
 static void ask_note_relation(Ask *ask, const PGresult *row)
 {
     const PipelineConfig *pipeline = ask->wal->pipeline;
-    Tree *tree = &ask->relations->tree;
+    Tree *tree = ask->relations->tree;
     if (ask->by_name || relations_owner(ask->relations, ask->relation) != 0) {
         (void)tree_read(tree, row, 0, false); /* the outbox itself is no part, and no stranger */
         return;
@@ -93,7 +93,7 @@ static void on_answer(void *arg, const PGresult *result)
     } else if (ask->relation != 0 && !ask->again) {
         ask_note_relation(ask, result);
     } else {
-        (void)tree_read(&ask->relations->tree, result, 0, false);
+        (void)tree_read(ask->relations->tree, result, 0, false);
     }
 }
 

@@ -15,6 +15,8 @@ WalBooks *wal_books_new(const WalContext *wal)
     books->rows = waiting_rows_new();
     books->relations = x_calloc(1, sizeof(*books->relations));
     books->relations->table = wal->table;
+    books->tree = x_calloc(1, sizeof(*books->tree));
+    books->relations->tree = books->tree;
     books->relations->old = tables_old(books->tables);
     books->assembler = x_calloc(1, sizeof(*books->assembler));
     books->assembler->pipeline = wal->pipeline;
@@ -44,6 +46,8 @@ void wal_books_free(WalBooks **books)
     free(b->assembler);
     relations_release(b->relations);
     free(b->relations);
+    tree_release(b->tree);
+    free(b->tree);
     waiting_rows_free(&b->rows);
     tables_free(&b->tables);
     gap_free(&b->gap);

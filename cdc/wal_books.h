@@ -6,6 +6,7 @@
 #include "cdc/wal_gap.h"
 
 typedef struct WalBooks {
+    Tree *tree;
     Relations *relations;
     Assembler *assembler;
     WalStart *start;

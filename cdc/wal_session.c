@@ -92,7 +92,7 @@ static void on_facts_result(void *arg, const PGresult *result)
     if (PQfnumber(result, "i") >= 0 || PQfnumber(result, "wal_end") >= 0) {
         claim_read_look(claim, result);
     } else if (PQfnumber(result, "members") >= 0) {
-        (void)tree_read(&session->relations->tree, result, 0, false);
+        (void)tree_read(session->relations->tree, result, 0, false);
     } else if (PQfnumber(result, "flush_lsn") >= 0) {
         start->found_told = history_read(result, claim_table(claim), start->found);
     } else {

@@ -18,6 +18,7 @@ enum { OUTBOX = 16400, HAS_MESSAGES = 1, KEEPS_ROWS = 2, HAS_EXTRA = 4, HAS_CONV
 typedef struct Stream {
     PipelineConfig pipeline;
     OutboxTable table;
+    Tree tree;
     Relations relations;
     KnownEvents known;
     Assembler assembler;
@@ -43,11 +44,11 @@ static void stream_begin(Stream *stream, uint8_t how)
         (OutboxTable){.config = &stream->pipeline, .schema = schema_of_outbox(&stream->pipeline)};
     stream->relations = (Relations){.table = &stream->table,
                                     .table_oid = OUTBOX,
+                                    .tree = &stream->tree,
                                     .schema = x_strdup("outbox"),
                                     .name = x_strdup("event")};
-    stream->assembler = (Assembler){.pipeline = &stream->pipeline,
-                                    .relations = &stream->relations,
-                                    .known = &stream->known};
+    stream->assembler = (Assembler){
+        .pipeline = &stream->pipeline, .relations = &stream->relations, .known = &stream->known};
     assembler_restart(&stream->assembler, 0, 1);
 }
 
@@ -122,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stream_finish(&stream);
     assembler_release(&stream.assembler);
     relations_release(&stream.relations);
+    tree_release(&stream.tree);
     schema_free(&stream.table.schema);
     return 0;
 }

@@ -15,6 +15,7 @@ enum { OUTBOX = 16400, OTHER_TABLE = 16500 };
 
 static PipelineConfig pipeline;
 static OutboxTable table;
+static Tree tree;
 static Relations relations;
 static KnownEvents known;
 static Assembler assembler;
@@ -34,6 +35,7 @@ static void begin(void)
     table = (OutboxTable){.config = &pipeline, .schema = given_schema_of(&pipeline)};
     relations = (Relations){.table = &table,
                             .table_oid = OUTBOX,
+                            .tree = &tree,
                             .schema = x_strdup("outbox"),
                             .name = x_strdup("event")};
     assembler = (Assembler){.pipeline = &pipeline, .relations = &relations, .known = &known};
@@ -45,6 +47,7 @@ static void end(void)
     batch_free(&batch);
     assembler_release(&assembler);
     relations_release(&relations);
+    tree_release(&tree);
     known_events_release(&known);
     text_free(&bytes);
 }
