@@ -17,7 +17,7 @@ void coming_know(Coming *coming, const Relations *like, uint32_t table_oid, cons
 /** Messages follow. What is done by `from` does not come, and rows of other tables than `owner` do
  * not count. */
 void coming_begin(Coming *coming, const MarkerPosition *from, uint32_t owner);
-Status coming_take(Coming *coming, Slice message, Error *err);
+Status coming_take(Coming *coming, Slice data, Error *err);
 /** That was the last. */
 void coming_end(Coming *coming);
 bool coming_has(const Coming *coming, int64_t seq);
