@@ -1,8 +1,6 @@
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "cdc/relation_internal.h"
 #include "config/columns.h"

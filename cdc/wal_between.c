@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
-#include "pg/result.h"
 #include "rows/succession.h"
 
 enum { POSTGRES_SCHEMAS = 150000 };

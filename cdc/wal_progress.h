@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rows/marker.h"
+#include "rows/mark_queue.h"
 
 typedef struct Progress Progress;
 

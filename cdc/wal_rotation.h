@@ -2,7 +2,7 @@
  * is finished. */
 #pragma once
 
-#include "cdc/wal_between.h"
+#include "cdc/wal_publisher.h"
 #include "cdc/wal_stream.h"
 
 typedef struct WalRotation WalRotation;

@@ -11,7 +11,6 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "pg/ident.h"
-#include "pg/result.h"
 #include "rows/precondition.h"
 
 struct WalSession {

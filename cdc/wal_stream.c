@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "cdc/wal_ask.h"
