@@ -27,13 +27,13 @@ static void between_end(const Between *between)
 
 static void between_try_lock(Between *between)
 {
-    const SlotFacts *facts = between->start->facts;
+    const SlotStored *stored = between->start->given.stored;
     const OldTables *old = tables_old(between->tables);
     while (between->reading < old->count && old->items[between->reading].name == NULL) {
         between->reading++;
     }
     if (between->reading == old->count) {
-        tables_say(between->tables, facts->waiting || facts->backfill);
+        tables_say(between->tables, stored->waiting || stored->backfill);
         between_end(between);
         return;
     }
@@ -82,7 +82,7 @@ static void on_trees_result(void *arg, const PGresult *result)
         PreconditionLook look = {0};
         precondition_read(between->wal->table, result, 0, PRECONDITION_RUNNING, &look);
         between->continuous =
-            look.taken && strcmp(look.identity, between->start->facts->publication_then) == 0;
+            look.taken && strcmp(look.identity, between->start->given.stored->publication) == 0;
         precondition_release(&look);
     }
 }
@@ -193,12 +193,13 @@ static void between_look(void *arg)
 {
     Between *between = arg;
     const WalContext *wal = between->wal;
-    const SlotFacts *facts = between->start->facts;
+    const SlotFacts *facts = between->start->given.facts;
+    const SlotStored *stored = between->start->given.stored;
     const OldTables *found = publisher_rows_found(between->publisher);
-    bool told = facts->has_position && facts->table_id != 0;
-    uint32_t oldest = told && facts->table_id != claim_table(wal->claim) ? facts->table_id
-                      : found->count > 0                                 ? found->items[0].oid
-                                                                         : 0;
+    bool told = stored->there && stored->table_id != 0;
+    uint32_t oldest = told && stored->table_id != claim_table(wal->claim) ? stored->table_id
+                      : found->count > 0                                  ? found->items[0].oid
+                                                                          : 0;
     if (oldest == 0) {
         between_end(between);
         return;

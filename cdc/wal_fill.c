@@ -216,16 +216,16 @@ void fill_prove(Fill *fill)
 
 void fill_go_on(Fill *fill)
 {
-    const SlotFacts *facts = fill->with.books->start->facts;
+    const SlotStored *stored = fill->with.books->start->given.stored;
     fill_start(fill);
-    if (!facts->backfill) {
+    if (!stored->backfill) {
         fill_record_keep_position(fill->record);
     }
     if (tables_count(fill->with.books->tables) == 0) {
-        filler_set_end(fill->filler, facts->backfill_end);
+        filler_set_end(fill->filler, stored->backfill_end);
     }
-    if (wal_keeps_rows(fill->with.wal) && facts->backfill_seq != 0) {
-        fill_read_skip_to(fill->read, facts->backfill_seq);
+    if (wal_keeps_rows(fill->with.wal) && stored->backfill_seq != 0) {
+        fill_read_skip_to(fill->read, stored->backfill_seq);
     }
 }
 

@@ -120,7 +120,7 @@ void fill_record_all(FillRecord *record, uint64_t published)
     record->published = published;
     PositionWrite write = {.read = true, .identity = verify_identity(books->verify)};
     write.position = record->keeps_position
-                         ? books->start->facts->position
+                         ? books->start->given.stored->position
                          : (MarkerPosition){.lsn = progress_start(books->progress)};
     position_save(books->row, &write, record, on_whole_written);
 }

@@ -139,10 +139,11 @@ void position_drop_waiting(PositionRow *row)
 void position_save(PositionRow *row, const PositionWrite *write, void *arg, PositionDone done)
 {
     const PipelineConfig *pipeline = row->wal->pipeline;
-    const SlotFacts *facts = row->start->facts;
+    const SlotFacts *facts = row->start->given.facts;
+    const SlotStored *stored = row->start->given.stored;
     const MarkerPosition *position = &write->position;
     bool parked = waiting_rows_parked(row->rows)->count > 0;
-    bool waiting = parked || (facts->waiting && !write->read);
+    bool waiting = parked || (stored->waiting && !write->read);
     AUTO_TEXT name = ident_literal(pipeline->name);
     AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
     AUTO_TEXT identity = ident_literal(write->identity);

@@ -56,7 +56,7 @@ static void publisher_note(PublisherRows *rows)
     const WalContext *wal = rows->wal;
     AUTO_TEXT seq = ident_literal(wal->pipeline->outbox.columns[FIELD_SEQ]);
     AUTO_BUFFER sql = TEXT_EMPTY;
-    if (!rows->start->facts->has_position || wal->config->new_slot) {
+    if (!rows->start->given.stored->there || wal->config->new_slot) {
         text_printf(&sql,
                     "SELECT c.oid AS before, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
                     " AS present FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid = p.table_id"

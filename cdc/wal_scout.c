@@ -113,7 +113,7 @@ void scout_start(Scout *scout, PgConn *filler, uint32_t table_oid)
 {
     const PipelineConfig *pipeline = scout->wal->pipeline;
     scout->running = true;
-    coming_begin(scout->coming, &scout->start->facts->position, table_oid);
+    coming_begin(scout->coming, &scout->start->given.stored->position, table_oid);
     AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
     AUTO_TEXT quoted = ident_quote(pipeline->wal.publication);
     AUTO_TEXT publications = ident_literal(quoted);

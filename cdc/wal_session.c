@@ -74,7 +74,7 @@ bool wal_session_tolerates(const WalSession *session, const Error *fault)
 {
     const WalStart *start = session->start;
     bool wait =
-        claim_has_begun(session->wal->claim) || (start->facts_told && !start->facts->has_position);
+        claim_has_begun(session->wal->claim) || (start->facts_told && !start->given.stored->there);
     return fault->code == CODE_PUBLICATION_MISSING && !wait;
 }
 
@@ -95,8 +95,9 @@ static void on_facts_result(void *arg, const PGresult *result)
     } else if (PQfnumber(result, "flush_lsn") >= 0) {
         start->found_told = history_read(result, claim_table(claim), start->found);
     } else {
-        slot_read_facts(result, session->wal->pipeline->wal.messages, start->facts);
-        server_log_take_end(session->log, start->facts->insert_lsn);
+        slot_read_facts(result, session->wal->pipeline->wal.messages, start->given.facts,
+                        start->given.stored);
+        server_log_take_end(session->log, start->given.facts->insert_lsn);
         start->facts_told = true;
     }
 }
@@ -116,7 +117,7 @@ static void on_facts_done(void *arg, const Error *err)
         return;
     }
     claim_pulse_now(wal->claim);
-    const SlotFacts *facts = start->facts;
+    const SlotFacts *facts = start->given.facts;
     if (claim_is_shared(wal->claim) && facts->active_pid != 0) { /* the slot tells who publishes */
         wal_stand_by(wal, "another relay reads the slot");
         return;
@@ -125,7 +126,7 @@ static void on_facts_done(void *arg, const Error *err)
         return;
     }
     /* A publication must be older than the slot: behind one that is there it would not help. */
-    bool first = !facts->has_position && !facts->has_slot;
+    bool first = !start->given.stored->there && !facts->has_slot;
     if (!facts->has_publication && (first || wal->config->new_slot)) {
         session_create_publication(session);
         return;

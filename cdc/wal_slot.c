@@ -102,7 +102,7 @@ static void on_slot_created(void *arg, const Error *err)
               LOG_FIELDS(log_text("slot", wal->pipeline->wal.slot),
                          log_text("lsn", lsn_format(start, lsn))),
               "created the replication slot; publishing the rows from before it");
-    MarkerPosition *position = &slot->with.books->start->facts->position;
+    MarkerPosition *position = &slot->with.books->start->given.stored->position;
     *position = (MarkerPosition){.lsn = start};
     slot_save(slot, position, true, on_position_saved);
 }
@@ -134,7 +134,7 @@ static void slot_create(WalSlot *slot)
 /* The publication is another one than the position was reached with. */
 static bool slot_publication_changed(const WalSlot *slot)
 {
-    const char *then = slot->with.books->start->facts->publication_then;
+    const char *then = slot->with.books->start->given.stored->publication;
     const char *now = claim_look(slot->with.wal->claim)->identity;
     return !between_is_continuous(slot->with.between) && *then != '\0' && *now != '\0' &&
            strcmp(then, now) != 0;
@@ -142,8 +142,8 @@ static bool slot_publication_changed(const WalSlot *slot)
 
 static void slot_begin_verifying(const WalSlot *slot)
 {
-    const SlotFacts *facts = slot->with.books->start->facts;
-    verify_begin(slot->with.books->verify, facts->position.lsn, facts->publication_then,
+    const SlotStored *stored = slot->with.books->start->given.stored;
+    verify_begin(slot->with.books->verify, stored->position.lsn, stored->publication,
                  slot_publication_changed(slot));
 }
 
@@ -159,11 +159,11 @@ static void slot_forget_rows(const WalSlot *slot)
 /* Nothing that was known before counts. */
 static void slot_begin(const WalSlot *slot)
 {
-    SlotFacts *facts = slot->with.books->start->facts;
+    SlotStored *stored = slot->with.books->start->given.stored;
     slot_forget_rows(slot);
     history_adopt(slot->with.wal->history, slot->with.books->start->found);
-    facts->position = (MarkerPosition){0};
-    facts->publication_then[0] = '\0';
+    stored->position = (MarkerPosition){0};
+    stored->publication[0] = '\0';
     slot_begin_verifying(slot);
 }
 
@@ -179,7 +179,8 @@ static void on_slot_dropped(void *arg, const Error *err)
 static void slot_accept_gap(WalSlot *slot, const Error *gap)
 {
     const PipelineConfig *pipeline = slot->with.wal->pipeline;
-    const SlotFacts *facts = slot->with.books->start->facts;
+    const SlotFacts *facts = slot->with.books->start->given.facts;
+    const SlotStored *stored = slot->with.books->start->given.stored;
     const char *missing =
         pipeline->outbox.on_publish == ON_PUBLISH_KEEP
             ? "every row of the table whose published_at is not set is published, also those that "
@@ -190,7 +191,7 @@ static void slot_accept_gap(WalSlot *slot, const Error *gap)
     char lsn[24];
     log_write(LOG_WARN, pipeline->name, CODE_GAP_ACCEPTED,
               LOG_FIELDS(log_text("gap", error_code_name(gap->code)),
-                         log_text("read_up_to", lsn_format(facts->position.lsn, lsn)),
+                         log_text("read_up_to", lsn_format(stored->position.lsn, lsn)),
                          log_text("messages", pipeline->wal.messages ? "may be missing" : "none")),
               "%s; creating the slot again: %s", error_message(gap), missing);
     gap_close(slot->with.books->gap, true);
@@ -219,17 +220,17 @@ static void on_claimed(void *arg, const Error *err)
 {
     const WalSlot *slot = arg;
     const WalSlotParts *with = &slot->with;
-    const SlotFacts *facts = with->books->start->facts;
+    const SlotStored *stored = with->books->start->given.stored;
     if (!wal_goes_on(with->wal, err)) {
         return;
     }
-    slot_start_marker(slot, &facts->position);
-    position_set_waiting(with->books->row, facts->waiting);
+    slot_start_marker(slot, &stored->position);
+    position_set_waiting(with->books->row, stored->waiting);
     bool known =
         progress_is_live(with->books->progress) && waiting_rows_are_known(with->books->rows);
-    bool read_again = facts->waiting && !known;
+    bool read_again = stored->waiting && !known;
     bool rows_tell = !wal_keeps_rows(with->wal);
-    if (facts->backfill || read_again) {
+    if (stored->backfill || read_again) {
         gap_say_none(with->books->gap); /* the table is read anyway */
         fill_go_on(with->fill);
     } else if (verify_must_prove(with->books->verify) ||
@@ -287,22 +288,24 @@ static void slot_go_on(WalSlot *slot)
 {
     const WalSlotParts *with = &slot->with;
     const WalContext *wal = with->wal;
-    const SlotFacts *facts = with->books->start->facts;
-    bool failed_over = facts->left_timeline != 0;
+    const SlotFacts *facts = with->books->start->given.facts;
+    const SlotStored *stored = with->books->start->given.stored;
+    const SlotKnown *known = with->books->start->given.known;
+    bool failed_over = known->left_timeline != 0;
     uint32_t last = wal->history->last.table_oid;
     bool replaced = wal->history->known && last != claim_table(wal->claim) &&
                     !tables_have(with->books->tables, last);
     if (failed_over || replaced || progress_is_distrusted(with->books->progress) ||
-        facts->history == HISTORY_NEWER_OWNER) {
+        known->history == HISTORY_NEWER_OWNER) {
         slot_forget_rows(slot);
     }
     history_adopt(wal->history, with->books->start->found);
     slot_begin_verifying(slot);
-    if (failed_over && !facts->backfill) {
+    if (failed_over && !stored->backfill) {
         log_write(LOG_WARN, wal->pipeline->name, CODE_SLOT_FAILED_OVER,
                   LOG_FIELDS(log_number("timeline", facts->timeline)),
                   "the slot was copied to the new primary; continuing from its position");
-        slot_save(slot, &facts->position, false, on_moved);
+        slot_save(slot, &stored->position, false, on_moved);
     } else {
         position_claim(with->books->row, slot, on_claimed);
     }
@@ -313,26 +316,26 @@ static void slot_compare_history(const WalSlot *slot)
 {
     const WalContext *wal = slot->with.wal;
     const Progress *progress = slot->with.books->progress;
-    SlotFacts *facts = slot->with.books->start->facts;
+    SlotKnown *known = slot->with.books->start->given.known;
     const History *last = &wal->history->last;
     History found = *slot->with.books->start->found;
     if (progress_is_live(progress) && !progress_is_distrusted(progress)) {
-        facts->known = marker_position(wal->marker);
+        known->position = marker_position(wal->marker);
     }
     if (wal->history->known) {
         found.table_oid =
             last->table_oid; /* a table made again shows in the publication's identity */
-        if (facts->left_timeline != 0) {
+        if (known->left_timeline != 0) {
             found.timeline = last->timeline;
             found.lsn = last->flushed;
         }
     }
-    facts->history =
-        history_judge(wal->history, &found, facts->difference, sizeof(facts->difference));
-    if (facts->history == HISTORY_NEWER_OWNER) {
-        facts->known = (MarkerPosition){0};
+    known->history =
+        history_judge(wal->history, &found, known->difference, sizeof(known->difference));
+    if (known->history == HISTORY_NEWER_OWNER) {
+        known->position = (MarkerPosition){0};
     }
-    facts->publication_changed = slot_publication_changed(slot);
+    known->publication_changed = slot_publication_changed(slot);
 }
 
 /* --new-slot closes it, or it is for a human. */
@@ -361,18 +364,19 @@ void wal_slot_decide(WalSlot *slot)
     AUTO_ERROR err = {0};
     const PipelineConfig *pipeline = slot->with.wal->pipeline;
     Gap *gap = slot->with.books->gap;
-    SlotFacts *facts = slot->with.books->start->facts;
+    const SlotCase *given = &slot->with.books->start->given;
+    SlotStored *stored = given->stored;
     uint64_t start = progress_start(slot->with.books->progress);
     slot_compare_history(slot);
-    SlotVerdict verdict = slot_judge(facts, pipeline, &start, &err);
+    SlotVerdict verdict = slot_judge(given, pipeline, &start, &err);
     progress_start_at(slot->with.books->progress, start);
-    if (!facts->same_messages && facts->position.tx_lsn != 0) {
-        facts->position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
+    if (!stored->same_messages && stored->position.tx_lsn != 0) {
+        stored->position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
     fill_forget(slot->with.fill);
     gap_close(gap, false);
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && gap_may_close(gap) &&
-        facts->publication_changed) {
+        given->known->publication_changed) {
         error_set_as(&err, ERROR_FATAL, EXIT_GAP, CODE_PUBLICATION_CHANGED,
                      "the publication was changed after the saved position");
         verdict = SLOT_GAP;
@@ -382,7 +386,7 @@ void wal_slot_decide(WalSlot *slot)
         verdict = SLOT_GAP;
     }
     if ((verdict == SLOT_CREATE || verdict == SLOT_ADOPT) &&
-        slot_is_renamed(facts, pipeline, &err)) {
+        slot_is_renamed(given, pipeline, &err)) {
         log_error(LOG_WARN, pipeline->name, &err,
                   "continuing: the table shows what is unpublished");
     }

@@ -8,7 +8,9 @@
 WalStart *start_new(const PipelineConfig *pipeline)
 {
     WalStart *start = x_calloc(1, sizeof(*start));
-    start->facts = x_calloc(1, sizeof(*start->facts));
+    start->given = (SlotCase){.facts = x_calloc(1, sizeof(SlotFacts)),
+                              .stored = x_calloc(1, sizeof(SlotStored)),
+                              .known = x_calloc(1, sizeof(SlotKnown))};
     start->found = x_calloc(1, sizeof(*start->found));
     AUTO_TEXT name = ident_literal(pipeline->name);
     start->position_key = x_format("pipeline = %s", name);
@@ -17,7 +19,9 @@ WalStart *start_new(const PipelineConfig *pipeline)
 
 void start_forget(WalStart *start)
 {
-    *start->facts = (SlotFacts){0};
+    *start->given.facts = (SlotFacts){0};
+    *start->given.stored = (SlotStored){0};
+    *start->given.known = (SlotKnown){0};
     start->facts_told = false;
     start->found_told = false;
 }
@@ -27,7 +31,9 @@ void start_free(WalStart **start)
     if (*start == NULL) {
         return;
     }
-    free((*start)->facts);
+    free((*start)->given.facts);
+    free((*start)->given.stored);
+    free((*start)->given.known);
     free((*start)->found);
     free((*start)->position_table);
     free((*start)->position_key);

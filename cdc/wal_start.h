@@ -7,7 +7,7 @@
 #include "rows/history.h"
 
 typedef struct WalStart {
-    SlotFacts *facts;
+    SlotCase given; /* whose facts are told, or are not */
     bool facts_told;
     History *found;
     bool found_told;

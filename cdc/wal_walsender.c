@@ -103,7 +103,7 @@ void walsender_stream(Walsender *walsender)
     int protocol = walsender_protocol(PQserverVersion(pg_conn_raw(walsender->conn)));
     with->wal->state = WAL_STARTING;
     /* What we know to be acknowledged is better than what the slot, or the row, remembers. */
-    MarkerPosition from = progress_begin(with->progress, &with->start->facts->position);
+    MarkerPosition from = progress_begin(with->progress, &with->start->given.stored->position);
     with->assembler->done_lsn = from.tx_lsn;
     with->assembler->done_ordinal = from.tx_ordinal;
     assembler_restart(with->assembler, from.lsn, protocol);
@@ -127,7 +127,7 @@ void walsender_stream(Walsender *walsender)
 
 static void on_identity_result(void *arg, const PGresult *result)
 {
-    SlotFacts *facts = ((Walsender *)arg)->with.start->facts;
+    SlotFacts *facts = ((Walsender *)arg)->with.start->given.facts;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
         snprintf(facts->system_id, sizeof(facts->system_id), "%s",
                  pg_needed_field(result, 0, "systemid"));
@@ -136,10 +136,10 @@ static void on_identity_result(void *arg, const PGresult *result)
 
 static void on_history_result(void *arg, const PGresult *result)
 {
-    SlotFacts *facts = ((Walsender *)arg)->with.start->facts;
+    const SlotCase *given = &((Walsender *)arg)->with.start->given;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        (void)slot_read_history(pg_needed_field(result, 0, "content"), facts->position_timeline,
-                                &facts->switch_lsn);
+        (void)slot_read_history(pg_needed_field(result, 0, "content"), given->stored->timeline,
+                                &given->facts->switch_lsn);
     }
 }
 
@@ -161,12 +161,14 @@ static void on_identity_done(void *arg, const Error *err)
     if (!wal_goes_on(wal, err)) {
         return;
     }
-    SlotFacts *facts = walsender->with.start->facts;
+    const SlotFacts *facts = walsender->with.start->given.facts;
+    const SlotStored *stored = walsender->with.start->given.stored;
+    SlotKnown *known = walsender->with.start->given.known;
     int last = wal->history->known ? (int)wal->history->last.timeline : facts->timeline;
-    facts->left_timeline = facts->position_timeline != facts->timeline ? facts->position_timeline
-                           : last != facts->timeline                   ? last
-                                                                       : 0;
-    if (!facts->has_position || facts->left_timeline == 0 || facts->timeline == 1) {
+    known->left_timeline = stored->timeline != facts->timeline ? stored->timeline
+                           : last != facts->timeline           ? last
+                                                               : 0;
+    if (!stored->there || known->left_timeline == 0 || facts->timeline == 1) {
         wal_tell(wal, NEWS_IDENTIFIED);
         return;
     }
