@@ -149,13 +149,6 @@ static void wal_ack(Source *source, Batch *batch)
     fill_next(parts->work->fill);
 }
 
-static void wal_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
-{
-    const WalContext *wal = parts_of(source)->context;
-    marker_add_aside(wal->marker, event, record, reason);
-    marker_next(wal->marker);
-}
-
 static bool wal_may_publish(Source *source)
 {
     const WalParts *parts = parts_of(source);
@@ -272,7 +265,6 @@ static const SourceOps WAL_OPS = {
     .start = wal_start,
     .resume = wal_resume,
     .ack = wal_ack,
-    .set_aside = wal_set_aside,
     .may_publish = wal_may_publish,
     .wake = wal_wake,
     .drain = wal_drain,

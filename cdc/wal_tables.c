@@ -78,7 +78,7 @@ void tables_say(Tables *tables, bool lost)
             continue;
         }
         if (old->name == NULL) {
-            ++*tables->wal->options->stats->tables_dropped;
+            ++*tables->wal->options->stats->rows->tables_dropped;
             log_write(LOG_ERROR, pipeline->name, CODE_TABLE_DROPPED,
                       LOG_FIELDS(log_number("table_id", old->oid)),
                       "the table that was published under the name '%s' before was dropped: its "
@@ -218,7 +218,7 @@ void tables_read_answer(Tables *tables, uint32_t relation, const PGresult *row)
     if (!said_tables_news(&tables->said, relation, *name == '\0')) {
         return;
     }
-    *tables->wal->options->stats->tables_dropped += *name == '\0';
+    *tables->wal->options->stats->rows->tables_dropped += *name == '\0';
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, tables->wal->pipeline->name,
               *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", relation)),
