@@ -21,6 +21,7 @@
 #include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
+#include "metrics/process.h"
 #include "outbox/poll.h"
 #include "sink/sinks.h"
 
@@ -365,6 +366,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->base = event_base_new();
     relay->worker = worker_new();
     relay->metrics = metrics_new();
+    process_add_metrics(relay->metrics);
     relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
                                  relay_on_worker, relay);
     event_add(relay->worker_io, NULL);
