@@ -24,7 +24,7 @@ import time
 import psycopg2
 import psycopg2.extensions
 
-from .common import at_pace, die_with_parent, eventually, free_port, give_to_server_user, process_tree, server_user, tail
+from .common import at_pace, die_with_parent, eventually, free_port, give_to_server_user, process_tree, server_user, tail, work_directory_of
 from .fetch import postgres_binaries
 
 SUPERUSER = "postgres"
@@ -217,7 +217,7 @@ class PostgresServer:
     def _initdb(self):
         """What initdb makes is made once by a process and copied: initdb costs ten times as much."""
         if self.bin not in _made:
-            _made[self.bin] = tempfile.mkdtemp(prefix="outboxd-initdb-", dir=os.path.dirname(self.directory))
+            _made[self.bin] = work_directory_of(os.getpid())    # of no server's own: those go before the process does
             give_to_server_user(_made[self.bin])
             atexit.register(shutil.rmtree, _made[self.bin], ignore_errors=True)
             password_file = os.path.join(self.directory, "pw")
