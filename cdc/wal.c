@@ -137,13 +137,6 @@ static void wal_ack(Source *source, Batch *batch)
     }
 }
 
-static void wal_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
-{
-    WalSource *wal = wal_of(source);
-    marker_add_aside(wal->marker, event, record, reason);
-    marker_next(wal->marker);
-}
-
 static bool wal_may_publish(Source *source)
 {
     WalSource *wal = wal_of(source);
@@ -233,7 +226,6 @@ static const SourceOps WAL_OPS = {
     .start = wal_start,
     .resume = wal_resume,
     .ack = wal_ack,
-    .set_aside = wal_set_aside,
     .may_publish = wal_may_publish,
     .wake = wal_wake,
     .drain = wal_drain,

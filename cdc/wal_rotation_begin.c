@@ -33,7 +33,7 @@ static void rotation_say(WalSource *wal)
             continue;
         }
         if (old->name == NULL) {
-            ++*wal->options.stats->tables_dropped;
+            ++*wal->options.stats->rows->tables_dropped;
             log_write(LOG_ERROR, wal->options.pipeline->name, CODE_TABLE_DROPPED,
                       LOG_FIELDS(log_number("table_id", old->oid)),
                       "the table that was published under the name '%s' before was dropped: its "

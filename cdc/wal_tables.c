@@ -115,7 +115,7 @@ void tables_read_answer(WalSource *wal, const PGresult *row)
     if (!said_tables_news(&rotation->said, oid, *name == '\0')) {
         return;
     }
-    *wal->options.stats->tables_dropped += *name == '\0';
+    *wal->options.stats->rows->tables_dropped += *name == '\0';
     log_write(*name != '\0' ? LOG_WARN : LOG_ERROR, wal->options.pipeline->name,
               *name != '\0' ? CODE_TABLE_ROTATED : CODE_TABLE_DROPPED,
               LOG_FIELDS(log_number("table_id", oid)),
