@@ -46,6 +46,7 @@ NOT_RUN = {
     "a standby": "test_wal_failover and test_wal_history have a standby",
     "parameters": "it takes parameters of the reader's program; test_readme runs it with some",
     "a picture": "there is nothing to run",
+    "a token service": "it asks a service that a test has not; test_tokens runs programs of its own in its place",
     "a template": "it stands for statements with names of the reader's own",
 }
 ROLES = ("owner", "app", "relay", "administrator")
