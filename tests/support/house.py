@@ -12,6 +12,7 @@ Production code is relay/ and cdc/. What is counted, as far as a reader of text 
 - structs: those with more than 20 fields, of their own and counted through members that are structs; the widest; the most flags;
 - decisions by text: strcmp, strstr and the like whose argument is a code or message, or a literal that is spelled like a code;
 - runs: six lines in a row that stand twice (without blank lines, comments, brackets alone and includes);
+- includes: those that their file does not use (includes.py);
 - lengths: files over 600 lines, functions over 70, tests included in the files.
 """
 
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 
+from includes import unused
 from sources import line_of, read, report, root_of, sources, without_comments
 
 LIMITS = "tests/support/house.limits"
@@ -241,7 +243,7 @@ def count(root):
     wide = count_structs(code)
     own = [one[3] for one in wide if one[2] > FIELDS]
     decisions, runs = count_decisions(code), count_runs(code)
-    error = size_of_error(root)
+    error, includes = size_of_error(root), unused(root)
     long_files = [f"{path} has {one.count(chr(10))} lines" for path, one in everything.items() if one.count("\n") > FILE_LINES]
     long_functions = [f"{path}:{line} {name}() has {lines} lines" for path, one in code.items() for name, _, line, lines in functions(one)
                       if lines > FUNCTION_LINES]
@@ -258,6 +260,7 @@ def count(root):
         "error_bytes": ("sizeof(Error)", error, [], 128),
         "decisions": ("decisions by the text of a code or message", len(decisions), decisions, 0),
         "runs": (f"runs of {RUN_LINES} equal lines that stand twice", len(runs), runs, 0),
+        "unused_includes": ("includes that their file does not use", len(includes), includes, 0),
         "long_files": (f"C files over {FILE_LINES} lines", len(long_files), long_files, 0),
         "long_functions": (f"functions over {FUNCTION_LINES} lines", len(long_functions), long_functions, 0),
         "long_tests": (f"functions over {FUNCTION_LINES} lines in tests", len(long_tests), long_tests, 0),
