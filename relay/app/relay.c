@@ -21,6 +21,7 @@
 #include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
+#include "metrics/process.h"
 #include "outbox/poll.h"
 #include "sink/sinks.h"
 #include "token/token.h"
@@ -368,6 +369,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->worker = worker_new();
     token_attach_all(relay->base);
     relay->metrics = metrics_new();
+    process_add_metrics(relay->metrics);
     relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
                                  relay_on_worker, relay);
     event_add(relay->worker_io, NULL);

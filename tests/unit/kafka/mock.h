@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "flow/batch.h"
 #include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_limits.h"
 #include "stub/given.h"
 
 enum { MOCK_EVENTS_MAX = 1000, MOCK_PARTITIONS = 4, API_PRODUCE = 0 };

@@ -474,9 +474,9 @@ Test(kafka, opening_again_after_a_take_over_is_cheap)
     mock_begin();
     mock_send(1, "orders");
     MOCK_WAIT(mock.delivered == 1);
-    rd_kafka_t *producer = ((KafkaSink *)mock.sink)->rk;
+    rd_kafka_t *producer = kafka_producer_handle(((KafkaSink *)mock.sink)->producer);
     mock.sink->ops->open(mock.sink);
-    cr_assert_eq(((KafkaSink *)mock.sink)->rk, producer);
+    cr_assert_eq(kafka_producer_handle(((KafkaSink *)mock.sink)->producer), producer);
 }
 
 /* Limits of the topic. */
@@ -529,14 +529,14 @@ Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
 {
     KafkaTopic *topic = known_topic("orders");
     KafkaSink *kafka = (KafkaSink *)mock.sink;
-    rd_kafka_t *producer = kafka->rk;
+    rd_kafka_t *producer = kafka_producer_handle(kafka->producer);
     rd_kafka_mock_broker_set_rtt(mock.cluster, 1, 200);
     mock_send(1, "orders");
     topic->limits.max_message_bytes = 5000; /* what a look-up tells of a smaller topic */
-    kafka_limits_changed(kafka, topic);
+    kafka_limits_changed(kafka->topics, topic);
     AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_FULL);
-    cr_assert_eq(kafka->rk, producer, "a record is in flight");
+    cr_assert_eq(kafka_producer_handle(kafka->producer), producer, "a record is in flight");
     cr_assert_eq(mock.delivered, 1);
     mock_send(2, "orders");
     cr_assert_eq(mock.times[1], 1);
@@ -545,7 +545,9 @@ Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
     cr_assert_eq(mock.failed + mock.purged, 0);
     char size[32];
     size_t length = sizeof(size);
-    cr_assert_eq(rd_kafka_conf_get(rd_kafka_conf(kafka->rk), "batch.size", size, &length), 0);
+    cr_assert_eq(rd_kafka_conf_get(rd_kafka_conf(kafka_producer_handle(kafka->producer)),
+                                   "batch.size", size, &length),
+                 0);
     cr_assert_str_eq(size, "5000");
 }
 
