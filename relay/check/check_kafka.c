@@ -11,7 +11,6 @@
 #include "config/nearest.h"
 #include "sink/kafka/kafka_conf.h"
 #include "sink/kafka/kafka_error.h"
-#include "sink/kafka/kafka_token.h"
 #include "sink/kafka/kafka_topic.h"
 
 enum {
@@ -103,19 +102,6 @@ static void kafka_drain_events(rd_kafka_t *rk, Text *reason)
         rd_kafka_event_destroy(event);
     }
     rd_kafka_queue_destroy(queue);
-}
-
-/* What a client of ours logs in with. */
-bool check_kafka_login(Check *check, rd_kafka_t *rk)
-{
-    AUTO_ERROR err = {0};
-    TokenValue value;
-    if (!token_is_wanted(TOKEN_KAFKA) ||
-        (token_get(TOKEN_KAFKA, &value, &err) == OK && kafka_token_give(rk, &value, &err) == OK)) {
-        return true;
-    }
-    check_problem(check, EXIT_KAFKA, "kafka", error_remedy(&err), "%s", error_message(&err));
-    return false;
 }
 
 /* A producer that nothing is produced with; NULL after a problem. */
