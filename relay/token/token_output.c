@@ -4,6 +4,7 @@
  * says `exp` and `sub` itself; it is read, not verified: that is the server's. */
 #include "token/token_output.h"
 
+#include <assert.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -203,6 +204,7 @@ static bool jwt_decode(const char *text, size_t length, Text *ret)
 /* What the token says of itself, where the command said nothing. */
 static void output_read_jwt(TokenContent *content)
 {
+    assert(content->secret != NULL);
     const char *body = strchr(content->secret, '.');
     const char *end = body != NULL ? strchr(body + 1, '.') : NULL;
     AUTO_BUFFER claims = TEXT_EMPTY;

@@ -151,7 +151,7 @@ static _Noreturn void child_main(const Launch *launch)
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* should we be killed */
     (void)signal(SIGPIPE, SIG_DFL);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
     int null = open("/dev/null", O_RDONLY);
     if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(launch->out[1], STDOUT_FILENO) >= 0 &&
         dup2(launch->said[1], STDERR_FILENO) >= 0) {
@@ -323,7 +323,7 @@ static Status child_watch(const TokenRun *run, Child *child, Text *out, Text *sa
 
 Status token_process_run(const TokenRun *run, Text *out, Text *said, Error *err)
 {
-    Child child;
+    Child child = {.out = -1, .said = -1};
     if (child_start(run, &child, err) != OK) {
         return FAILED;
     }
