@@ -26,6 +26,15 @@ static const struct {
     {"no password supplied", "28P01",
      "Give the password: database.password_file, OUTBOXD_DATABASE_PASSWORD_FILE, ~/.pgpass or "
      "PGPASSWORD."},
+    {"requires a valid client certificate", "28000",
+     "Name the relay's certificate in database.dsn: sslcert=/path/to/relay.crt "
+     "sslkey=/path/to/relay.key"},
+    {"certificate authentication failed", "28000",
+     "The name in the certificate of sslcert must be the user of database.dsn, or one that "
+     "pg_ident.conf maps to it."},
+    {"alert unknown ca", NULL,
+     "The server does not know the authority that signed the certificate of sslcert: add it to the "
+     "file of the server's ssl_ca_file, or name another certificate."},
     {LOGIN_REFUSED, "28000", NULL}, /* by PAM and the like */
     {"no pg_hba.conf entry", "28000",
      "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},

@@ -269,7 +269,7 @@ Status token_get(TokenKind kind, TokenValue *ret_value, Error *err)
 
 void token_refuse(TokenKind kind, unsigned number, Error *err)
 {
-    Token *token = tokens[kind];
+    const Token *token = tokens[kind];
     if (token == NULL) {
         return;
     }
@@ -277,7 +277,13 @@ void token_refuse(TokenKind kind, unsigned number, Error *err)
                  "%s refuses what %s printed: %s", token->options->accepter, token->options->option,
                  error_message(err));
     error_advise(err);
-    if (token_result_refuse(token->result, number)) { /* else another connection has said it */
+    token_discard(kind, number, err);
+}
+
+void token_discard(TokenKind kind, unsigned number, const Error *err)
+{
+    const Token *token = tokens[kind];
+    if (token != NULL && token_result_refuse(token->result, number)) { /* else it was said */
         token_pause_refused(token->pause, err, clock_monotonic_us());
     }
 }

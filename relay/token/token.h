@@ -77,5 +77,8 @@ Status token_get(TokenKind kind, TokenValue *ret_value, Error *err);
 /** A server refuses that result, as *err says; *err becomes RETRY / TOKEN_REFUSED. */
 void token_refuse(TokenKind kind, unsigned number, Error *err);
 
+/** A client of ours cannot use that result: as if refused, for the reason of *err. */
+void token_discard(TokenKind kind, unsigned number, const Error *err);
+
 /** A server has taken that result. */
 void token_accept(TokenKind kind, unsigned number);

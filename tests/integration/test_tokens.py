@@ -106,7 +106,7 @@ def test_a_program_that_does_not_bring_a_password_is_named_and_run_again(token_r
     program.does(script)
     one = token_relay(options={"password_timeout": "1s"}).start(wait_ready=False)
     one.wait_not_ready("database.password_command.*" + reason, 40)
-    error = one.status()["pipelines"][0]["last_error"]
+    error = one.status()["pipelines"][0]["error"]
     assert error["code"].startswith("TOKEN_") and error["class"] == "retry", error
     program.prints(role.password)
     one.wait_ready(60)
@@ -185,7 +185,7 @@ def test_all_commands_take_the_password_of_the_program_with_an_empty_environment
     bare("pause", "-c", path, "--reason", "x")
     bare("resume", "-c", path)
     bare("dead", "list", "-c", path)
-    assert "orders" in bare("status", "-c", path, expect=70)   # no relay runs: what the database knows
+    assert "no unpublished events" in bare("status", "-c", path, expect=70)   # no relay runs: what the database knows
     dsn = database.dsn(role.name)
     assert "applied" in bare("migrate", "--status", env=[f"OUTBOXD_DATABASE_DSN={dsn}", f"OUTBOXD_DATABASE_PASSWORD_COMMAND={program.command}"])
     assert program.runs() >= 6

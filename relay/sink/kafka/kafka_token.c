@@ -66,6 +66,9 @@ static void token_on_answer(void *arg, const TokenValue *value, const Error *err
         kafka_health_note_login(token->health, NULL);
         return;
     }
+    if (err == NULL) {
+        token_discard(TOKEN_KAFKA, value->number, &untaken);
+    }
     const Error *why = err != NULL ? err : &untaken;
     token->number = 0;
     (void)rd_kafka_oauthbearer_set_token_failure(rk, error_message(why));

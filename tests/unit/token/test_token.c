@@ -254,6 +254,25 @@ Test(token, a_refusal_of_an_older_one_says_nothing_of_this)
     cr_assert_eq(runs(), 1);
 }
 
+Test(token, one_that_a_client_cannot_use_is_replaced_for_its_reason)
+{
+    Answer answer = {0};
+    set_script("echo s3");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    AUTO_ERROR err = {0};
+    error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_TOKEN_OUTPUT_INVALID, "no good");
+    token_discard(TOKEN_DATABASE, 1, &err);
+    ask_and_wait(&answer);
+    cr_assert_eq(answer.code, CODE_TOKEN_OUTPUT_INVALID);
+    cr_assert_str_eq(answer.message, "no good");
+    while (answer.code != CODE_NONE) {
+        ask_and_wait(&answer);
+        (void)usleep(10000);
+    }
+    cr_assert_eq(answer.number, 2);
+}
+
 Test(token, one_that_ends_soon_is_replaced_and_used_to_its_end_when_that_fails)
 {
     Answer answer = {0};
