@@ -32,7 +32,7 @@ KafkaHealth *kafka_health_new(const SinkOptions *options, const SinkEvents *even
     health->events = events;
     health->pipeline = options->pipeline->name;
     health->bootstrap = options->config->kafka.brokers;
-    health->connected = options->stats->kafka_connected;
+    health->connected = options->stats->broker->kafka_connected;
     health->login = x_calloc(1, sizeof(Error));
     return health;
 }
