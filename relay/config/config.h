@@ -140,38 +140,50 @@ typedef struct PipelineConfig {
     ClaimConfig claim;
 } PipelineConfig;
 
+/* Where the outboxes are. */
+typedef struct DatabaseConfig {
+    char *dsn;           /* whole, with the password: what libpq is given; well-formed */
+    char *dsn_shown;     /* as it was written, secrets masked, for people; may be NULL */
+    char *password;      /* "" = none; is in dsn */
+    char *password_file; /* likewise */
+    Pooler pooler;
+    int64_t connect_timeout_ms;
+    int64_t statement_timeout_ms;
+} DatabaseConfig;
+
+/* Where records go, with sink = "kafka". */
+typedef struct KafkaConfig {
+    char *brokers;
+    StringList properties; /* "key=value", in file order, environment ones last */
+    bool create_topics;
+} KafkaConfig;
+
+/* What the relay says of itself. */
+typedef struct MonitorConfig {
+    char *listen; /* "host:port"; "" = off */
+    int64_t interval_ms;
+    int64_t lag_objective_ms;
+    char *lag_target;           /* "99.9%" */
+    double lag_target_ratio;    /* the same as 0.999; more than 0, less than 1 */
+    StringList consumer_groups; /* globs */
+    int64_t groups_interval_ms;
+} MonitorConfig;
+
+/* What it writes. */
+typedef struct LogConfig {
+    LogFormat format;
+    LogLevel level;
+    int64_t summary_interval_ms; /* 0: off */
+} LogConfig;
+
 typedef struct Config {
     char *name;
-    struct {
-        char *dsn;           /* whole, with the password: what libpq is given; well-formed */
-        char *dsn_shown;     /* as it was written, secrets masked, for people; may be NULL */
-        char *password;      /* "" = none; is in dsn */
-        char *password_file; /* likewise */
-        Pooler pooler;
-        int64_t connect_timeout_ms;
-        int64_t statement_timeout_ms;
-    } database;
-    struct {
-        char *brokers;
-        StringList properties; /* "key=value", in file order, environment ones last */
-        bool create_topics;
-    } kafka;
+    DatabaseConfig database;
+    KafkaConfig kafka;
     PipelineConfig *pipelines;
     size_t pipeline_count;
-    struct {
-        char *listen; /* "host:port"; "" = off */
-        int64_t interval_ms;
-        int64_t lag_objective_ms;
-        char *lag_target;           /* "99.9%" */
-        double lag_target_ratio;    /* the same as 0.999; more than 0, less than 1 */
-        StringList consumer_groups; /* globs */
-        int64_t groups_interval_ms;
-    } monitor;
-    struct {
-        LogFormat format;
-        LogLevel level;
-        int64_t summary_interval_ms; /* 0: off */
-    } log;
+    MonitorConfig monitor;
+    LogConfig log;
     int64_t shutdown_timeout_ms;
     OnFailure on_failure;
     bool new_slot; /* run --new-slot: a gap of the slot is accepted and closed as far as possible */
