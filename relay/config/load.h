@@ -30,7 +30,7 @@ typedef struct ReplacedList {
 typedef struct Load {
     Config *config;
     Problems *problems;
-    Source source; /* empty without a file */
+    Source *source; /* empty without a file */
     Origin *origins;
     size_t origin_count;
     StringList property_places; /* of each item of kafka.properties */

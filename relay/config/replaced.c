@@ -112,7 +112,8 @@ void load_note_secret(Load *load, const char *place)
 {
     const char *colon = strrchr(place, ':');
     AUTO_TEXT file = x_strndup(place, colon != NULL ? (size_t)(colon - place) : strlen(place));
-    if (string_list_has(&load->source.files, file) && !string_list_has(&load->secret_files, file)) {
+    if (string_list_has(&load->source->files, file) &&
+        !string_list_has(&load->secret_files, file)) {
         string_list_add(&load->secret_files, file);
     }
 }
