@@ -12,7 +12,7 @@ BEGIN
             ERRCODE = 'object_in_use',
             MESSAGE = format('table %I.event holds %s unpublished event(s)', @schema_literal@, waiting),
             DETAIL = 'Dropping the table would lose them.',
-            HINT = format('Let outboxd publish them, or give them up: DELETE FROM %I.event WHERE published_at IS NULL;',
+            HINT = format('Let outboxd publish them, or delete them: DELETE FROM %I.event WHERE published_at IS NULL;',
                           @schema_literal@);
     END IF;
 END
@@ -39,7 +39,7 @@ BEGIN
       FROM pg_replication_slots
      WHERE database = current_database() AND plugin = 'pgoutput' AND starts_with(slot_name, 'outboxd_');
     IF slots IS NOT NULL THEN
-        RAISE NOTICE 'WAL is held back by a replication slot until you drop it: %', slots;
+        RAISE NOTICE 'a replication slot retains WAL until you drop it: %', slots;
     END IF;
 END
 $do$;
@@ -61,7 +61,7 @@ BEGIN
       FROM pg_namespace n
      WHERE n.nspname = @schema_literal@;
     IF foreign_object IS NOT NULL THEN
-        RAISE NOTICE 'schema % is kept: it holds %, which outboxd did not make',
+        RAISE NOTICE 'schema % is kept: it contains %, which outboxd did not create',
             quote_ident(@schema_literal@), foreign_object;
     ELSIF comment_text IS DISTINCT FROM 'outboxd: transactional outbox (created by outboxd migrate)' THEN
         RAISE NOTICE 'schema % is kept: outboxd did not create it', quote_ident(@schema_literal@);

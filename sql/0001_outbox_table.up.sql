@@ -22,8 +22,8 @@ BEGIN
     ELSIF foreign_object IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_schema',
-            MESSAGE = format('schema %I exists and is not ours', @schema_literal@),
-            DETAIL = format('It holds %s, which outboxd did not make.', foreign_object),
+            MESSAGE = format('schema %I exists, and outboxd did not create it', @schema_literal@),
+            DETAIL = format('It contains %s, which outboxd did not create.', foreign_object),
             HINT = CASE WHEN obj_description(to_regclass(format('%I.migration', @schema_literal@)), 'pg_class') LIKE 'outboxd: %'
                         THEN 'If this is a copy that was made without its rows (pg_dump -s), run outboxd migrate --baseline.'
                         ELSE 'Choose another name with --schema NAME, or empty that schema.' END;
@@ -31,11 +31,11 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'insufficient_privilege',
             MESSAGE = format('schema %I exists and belongs to %I', @schema_literal@, owner_name),
-            DETAIL = format('It is empty, but %I may not use it and create in it.', current_user),
-            HINT = format('Let its owner run: GRANT USAGE, CREATE ON SCHEMA %I TO %I; Or choose another name with --schema NAME.',
+            DETAIL = format('It is empty, but %I lacks USAGE or CREATE on it.', current_user),
+            HINT = format('Ask its owner to run: GRANT USAGE, CREATE ON SCHEMA %I TO %I; Or choose another name with --schema NAME.',
                           @schema_literal@, current_user);
     ELSIF NOT pg_has_role(owner_name, 'USAGE') THEN
-        RAISE NOTICE 'schema % belongs to %, who can replace what is in it', quote_ident(@schema_literal@), owner_name;
+        RAISE NOTICE 'schema % belongs to %, who can replace the objects in it', quote_ident(@schema_literal@), owner_name;
     END IF;
 END
 $do$;
@@ -50,9 +50,9 @@ CREATE TABLE @schema@.migration (
     duration_ms     integer     NOT NULL,
     skipped         boolean     NOT NULL DEFAULT false
 );
-COMMENT ON TABLE @schema@.migration IS 'outboxd: the migrations that made this schema; written by outboxd migrate, or by the SQL that outboxd migrate --print writes';
-COMMENT ON COLUMN @schema@.migration.checksum IS 'SHA-256 of the migration''s text before the schema''s name is put in';
-COMMENT ON COLUMN @schema@.migration.skipped IS 'left out by --no-roles: outboxd migrate --roles makes it up';
+COMMENT ON TABLE @schema@.migration IS 'outboxd: the migrations that created this schema; outboxd migrate writes it, or the SQL that outboxd migrate --print prints';
+COMMENT ON COLUMN @schema@.migration.checksum IS 'SHA-256 of the text of the migration, before the name of the schema is inserted';
+COMMENT ON COLUMN @schema@.migration.skipped IS 'omitted because of --no-roles, --writer or --relay; outboxd migrate --roles applies it';
 
 -- UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, then the random bits of a version 4 UUID. Bits 52 and 53
 -- of those bytes turn the version nibble from 4 into 7. Runs with the caller's search_path, hence every name qualified.
@@ -74,7 +74,7 @@ SELECT pg_catalog.encode(
                53, 1),
            'hex')::pg_catalog.uuid
 $function$;
-COMMENT ON FUNCTION @schema@.new_event_id() IS 'outboxd: a new UUID version 7, the default of event.event_id';
+COMMENT ON FUNCTION @schema@.new_event_id() IS 'outboxd: returns a new UUID of version 7, the default of event.event_id';
 
 CREATE TABLE @schema@.event (
     -- CACHE 1: a session that cached numbers would insert low ones late and turn the order of a key around.
@@ -112,15 +112,15 @@ CREATE TABLE @schema@.event (
 -- What the relay looks for. There is no index on event_id: it would cost every insert a random page.
 CREATE INDEX event_unpublished ON @schema@.event (seq) WHERE published_at IS NULL;
 
-COMMENT ON TABLE @schema@.event IS 'outboxd: the outbox; a row is one event, published to Kafka once its transaction has committed';
-COMMENT ON COLUMN @schema@.event.seq IS 'order of insertion; the order of publication within one key';
-COMMENT ON COLUMN @schema@.event.event_id IS 'what consumers drop repeats by';
-COMMENT ON COLUMN @schema@.event.aggregate_id IS 'the record''s key; NULL makes a record without key';
-COMMENT ON COLUMN @schema@.event.aggregate_version IS 'the aggregate''s own sequence, which consumers may check';
-COMMENT ON COLUMN @schema@.event.payload IS 'the record''s value; NULL here and in payload_bytes makes a tombstone, jsonb null is the value null';
-COMMENT ON COLUMN @schema@.event.payload_bytes IS 'the record''s value when it is not JSON';
-COMMENT ON COLUMN @schema@.event.causation_id IS 'id of the event or command that this event follows from';
+COMMENT ON TABLE @schema@.event IS 'outboxd: the outbox; each row is an event, which is published after its transaction has committed';
+COMMENT ON COLUMN @schema@.event.seq IS 'order of insertion; events with the same key are published in this order';
+COMMENT ON COLUMN @schema@.event.event_id IS 'the id by which consumers recognise duplicates';
+COMMENT ON COLUMN @schema@.event.aggregate_id IS 'the key of the record; NULL means a record without a key';
+COMMENT ON COLUMN @schema@.event.aggregate_version IS 'the number of the event within its aggregate, which consumers may check';
+COMMENT ON COLUMN @schema@.event.payload IS 'the value of the record; NULL here and in payload_bytes means a tombstone, jsonb null means the value null';
+COMMENT ON COLUMN @schema@.event.payload_bytes IS 'the value of the record if it is not JSON';
+COMMENT ON COLUMN @schema@.event.causation_id IS 'id of the event or command that caused this event';
 COMMENT ON COLUMN @schema@.event.traceparent IS 'W3C trace context';
-COMMENT ON COLUMN @schema@.event.headers IS 'further Kafka headers, a JSON object';
-COMMENT ON COLUMN @schema@.event.topic IS 'used only where the relay is configured with allow_row_topic';
-COMMENT ON COLUMN @schema@.event.published_at IS 'when the relay marked the event, after the broker had acknowledged it';
+COMMENT ON COLUMN @schema@.event.headers IS 'further headers of the record, a JSON object';
+COMMENT ON COLUMN @schema@.event.topic IS 'used only if the relay has allow_row_topic = true';
+COMMENT ON COLUMN @schema@.event.published_at IS 'when the relay marked the event as published';

@@ -17,7 +17,7 @@ BEGIN
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'traceparent is malformed',
             DETAIL = format('"%s" is not a W3C trace context.', left(traceparent, 80)),
-            HINT = 'Lower case, such as 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01; pass NULL to send none.';
+            HINT = 'Use lower case, for example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01, or pass NULL for no trace context.';
     END IF;
 END
 $function$;
@@ -75,7 +75,7 @@ BEGIN
             HINT = 'Pass an object of names and values, such as {"tenant": "acme"}.';
     END IF;
     IF bytes > 65536 THEN
-        PERFORM @schema@.refuse_length('headers', bytes, 65536, 'Large values belong into the payload.');
+        PERFORM @schema@.refuse_length('headers', bytes, 65536, 'Large values belong in the payload.');
     END IF;
     SELECT count(*) INTO members FROM jsonb_object_keys(headers);
     IF members > 256 THEN
@@ -101,7 +101,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'reserved_name',
             MESSAGE = format('header "%s" is reserved', left(name, 80)),
-            DETAIL = 'It belongs to the envelope that outboxd writes: a second one would hide it from some consumers.',
+            DETAIL = 'outboxd writes this header itself. A second one of that name would hide it from some consumers.',
             HINT = format('Pass the value as an argument of emit (event_id, content_type, ...), or choose another name, such as "x_%s".',
                           left(name, 80));
     END IF;
@@ -150,14 +150,14 @@ BEGIN
             RAISE EXCEPTION USING
                 ERRCODE = 'invalid_parameter_value',
                 MESSAGE = CASE WHEN event_type <> '' THEN 'aggregate_type is empty' ELSE 'event_type is empty' END,
-                DETAIL = 'An event without its types cannot be routed and would never be published.',
-                HINT = 'Name the fact and what it is about, such as emit(''order.placed'', ''order'', ''17'', ...).';
+                DETAIL = 'outboxd could not route the event and would never publish it.',
+                HINT = 'Name the fact and the entity that it is about, for example emit(''order.placed'', ''order'', ''17'', ...).';
         END IF;
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = CASE WHEN event_type ~ @schema@.type_pattern() THEN format('aggregate_type "%s" is not allowed', left(aggregate_type, 80))
                            ELSE format('event_type "%s" is not allowed', left(event_type, 80)) END,
-            DETAIL = format('Types choose topics. They must match %s, as %I.type_pattern() says.', @schema@.type_pattern(),
+            DETAIL = format('Topics are chosen by these types. They must match %s, which %I.type_pattern() returns.', @schema@.type_pattern(),
                             @schema_literal@),
             HINT = 'Use letters, digits, ".", "_" and "-"; the owner of the schema may replace that function.';
     END IF;
@@ -172,7 +172,7 @@ BEGIN
     IF id_bytes > 65536 OR correlation_bytes > 1024 OR causation_bytes > 1024 OR content_type_bytes > 255 THEN
         PERFORM CASE
             WHEN id_bytes > 65536 THEN
-                @schema@.refuse_length('aggregate_id', id_bytes, 65536, 'It is the record''s key: pass the id of one thing.')
+                @schema@.refuse_length('aggregate_id', id_bytes, 65536, 'It is the key of the record. Pass the id of one entity.')
             WHEN correlation_bytes > 1024 THEN
                 @schema@.refuse_length('correlation_id', correlation_bytes, 1024, 'Pass an id.')
             WHEN causation_bytes > 1024 THEN
@@ -196,10 +196,10 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'program_limit_exceeded',
             MESSAGE = format('event of %s bytes is over the limit of %s bytes', bytes, @schema@.record_bytes_max()),
-            DETAIL = format('Event %s of %s %s would be refused by the broker: its payload takes %s bytes, its headers %s.',
+            DETAIL = format('The broker would refuse event %s of %s %s. Its payload takes %s bytes, its headers %s.',
                             event_type, aggregate_type, coalesce(left(aggregate_id, 80), '(no id)'),
                             coalesce(@schema@.octets(payload::text), octet_length(payload_bytes), 0), header_bytes),
-            HINT = format('Send a reference instead. Or raise the topic''s max.message.bytes, and then let the owner of the schema '
+            HINT = format('Send a reference instead. Or raise max.message.bytes of the topic, and ask the owner of the schema to '
                           'replace %I.record_bytes_max().', @schema_literal@);
     END IF;
 
@@ -208,7 +208,7 @@ BEGIN
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'topic is not a name that Kafka accepts',
             DETAIL = format('"%s" must be 1 to 249 of a-z A-Z 0-9 . _ - and neither "." nor "..".', left(topic, 80)),
-            HINT = 'Leave it NULL: the relay''s routes choose the topic.';
+            HINT = 'Pass NULL, so that the routes of the relay choose the topic.';
     END IF;
     IF occurred_at IS NOT NULL AND NOT isfinite(occurred_at) THEN
         RAISE EXCEPTION USING
@@ -278,7 +278,7 @@ $function$;
 
 -- The outbox without a table: the event goes into the write-ahead log alone, as a transactional logical decoding message
 -- with the prefix outboxd.event. Its content is one row of COPY ... (FORMAT binary), as the relay reads the table:
---   int16 16, the number of fields; then for each field int32 length in bytes (-1: NULL) and so many bytes; big-endian.
+--   int16 16, the number of fields; then for each field int32 length in bytes (-1: NULL) and that many bytes; big-endian.
 --   Fields: seq (NULL: no row, no number), occurred_at (int64 microseconds since 2000-01-01 UTC), event_id, event_type,
 --   event_version, aggregate_type, aggregate_id, aggregate_version, payload, payload_bytes, content_type, correlation_id,
 --   causation_id, traceparent, headers, topic. payload_bytes are the bytes themselves; every other field is the text that
@@ -318,7 +318,7 @@ BEGIN
                            ELSE format('emit_message needs wal_level = logical, not %s', current_setting('wal_level')) END,
             DETAIL = 'The event would never be published.',
             HINT = CASE WHEN current_setting('server_version_num')::integer < 140000 THEN 'Use emit.'
-                        ELSE 'ALTER SYSTEM SET wal_level = ''logical''; and restart PostgreSQL, or use emit.' END;
+                        ELSE 'Run ALTER SYSTEM SET wal_level = ''logical''; and restart PostgreSQL, or use emit.' END;
     END IF;
     event_id := coalesce(event_id, @schema@.new_event_id());
     correlation_id := coalesce(nullif(correlation_id, ''), nullif(current_setting('outbox.correlation_id', true), ''), event_id::text);
@@ -386,8 +386,8 @@ REVOKE ALL ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, t
 REVOKE ALL ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @schema@.set_context(text, text, text, boolean) FROM PUBLIC;
 
-COMMENT ON FUNCTION @schema@.record_bytes_max() IS 'outboxd: the largest record that emit accepts, in bytes; replace it to change the limit, after the topics'' max.message.bytes';
-COMMENT ON FUNCTION @schema@.type_pattern() IS 'outboxd: the regular expression that event_type and aggregate_type must match; replace it to change it';
+COMMENT ON FUNCTION @schema@.record_bytes_max() IS 'outboxd: the largest record that emit accepts, in bytes; to raise it, first raise max.message.bytes of the topics, then replace this function';
+COMMENT ON FUNCTION @schema@.type_pattern() IS 'outboxd: the regular expression that event_type and aggregate_type must match; to change it, replace this function';
 COMMENT ON FUNCTION @schema@.emit(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) IS 'outboxd: adds an event to the outbox of this transaction and returns its id';
-COMMENT ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) IS 'outboxd: writes an event of this transaction to the write-ahead log alone and returns its id; PostgreSQL 14 and later, wal_level = logical';
-COMMENT ON FUNCTION @schema@.set_context(text, text, text, boolean) IS 'outboxd: correlation id, causation id and traceparent of the events that the rest of this transaction emits; NULL clears';
+COMMENT ON FUNCTION @schema@.emit_message(text, text, text, jsonb, integer, bigint, text, text, text, jsonb, uuid, timestamptz, text, bytea, text) IS 'outboxd: writes an event of this transaction to the write-ahead log only, and returns its id; needs PostgreSQL 14 or later and wal_level = logical';
+COMMENT ON FUNCTION @schema@.set_context(text, text, text, boolean) IS 'outboxd: sets correlation id, causation id and traceparent of the events that this transaction emits from now on; NULL clears one';

@@ -12,7 +12,7 @@ BEGIN
             ERRCODE = 'object_in_use',
             MESSAGE = format('table %I.dead_letter holds %s event(s)', @schema_literal@, waiting),
             DETAIL = 'Dropping the table would lose them.',
-            HINT = format('See to them first, or give them up: DELETE FROM %I.dead_letter;', @schema_literal@);
+            HINT = format('Requeue or discard them first (outboxd dead), or delete them: DELETE FROM %I.dead_letter;', @schema_literal@);
     END IF;
 END
 $do$;

@@ -1,5 +1,4 @@
--- What the relay remembers: where it stands in the WAL, who published last, the events it set aside, and what people
--- paused.
+-- What the relay remembers: where it stands in the WAL, who published last, dead letters, and what people paused.
 
 CREATE TABLE @schema@.position (
     pipeline     text        NOT NULL PRIMARY KEY,
@@ -20,20 +19,20 @@ CREATE TABLE @schema@.position (
     writes       bigint      NOT NULL DEFAULT 0,
     updated_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE @schema@.position IS 'outboxd: up to where each pipeline that reads the WAL has published; written by the relay alone';
-COMMENT ON COLUMN @schema@.position.system_id IS 'system identifier of the server that the position belongs to';
-COMMENT ON COLUMN @schema@.position.lsn IS 'end of the last transaction whose events are all published';
+COMMENT ON TABLE @schema@.position IS 'outboxd: the position up to which each pipeline that reads the WAL has published; only the relay writes it';
+COMMENT ON COLUMN @schema@.position.system_id IS 'system identifier of the server to which the position belongs';
+COMMENT ON COLUMN @schema@.position.lsn IS 'end of the last transaction of which all events are published';
 COMMENT ON COLUMN @schema@.position.backfill IS 'rows from before the slot are still being published';
-COMMENT ON COLUMN @schema@.position.backfill_end IS 'highest event.seq among those rows: what has a higher one comes from the WAL';
-COMMENT ON COLUMN @schema@.position.tx_lsn IS 'LSN of the commit of a transaction that is published in part: its first tx_ordinal events';
-COMMENT ON COLUMN @schema@.position.tx_ordinal IS 'so many events of the transaction that commits at tx_lsn are published';
-COMMENT ON COLUMN @schema@.position.tx_messages IS 'whether messages of emit_message were counted in tx_ordinal';
-COMMENT ON COLUMN @schema@.position.backfill_seq IS 'during the backfill of a pipeline that keeps rows: published up to this event.seq';
-COMMENT ON COLUMN @schema@.position.waiting IS 'events before lsn wait in the table for their topic: the next start reads them from there';
+COMMENT ON COLUMN @schema@.position.backfill_end IS 'highest event.seq among those rows; rows with a higher number come from the WAL';
+COMMENT ON COLUMN @schema@.position.tx_lsn IS 'LSN of the commit of a transaction of which only the first tx_ordinal events are published';
+COMMENT ON COLUMN @schema@.position.tx_ordinal IS 'number of events that are published of the transaction that commits at tx_lsn';
+COMMENT ON COLUMN @schema@.position.tx_messages IS 'whether tx_ordinal counts messages of emit_message';
+COMMENT ON COLUMN @schema@.position.backfill_seq IS 'during the backfill of a pipeline that keeps rows: rows up to this event.seq are published';
+COMMENT ON COLUMN @schema@.position.waiting IS 'events before lsn wait in the table for their topic; the next start reads them from the table';
 COMMENT ON COLUMN @schema@.position.table_id IS 'the outbox table that was read; regclass, so that a restored dump names the restored table';
-COMMENT ON COLUMN @schema@.position.publication IS 'identity of the publication and of its entry for the table, as they stood up to lsn';
-COMMENT ON COLUMN @schema@.position.generation IS 'random number of the relay that wrote last';
-COMMENT ON COLUMN @schema@.position.writes IS 'raised by each new owner and by each write: with generation it tells one history of the server from another';
+COMMENT ON COLUMN @schema@.position.publication IS 'identity of the publication and of its entry for the table, valid up to lsn';
+COMMENT ON COLUMN @schema@.position.generation IS 'random number of the relay that last wrote this row';
+COMMENT ON COLUMN @schema@.position.writes IS 'increased by each new owner and by each write; together with generation, it identifies a history of the server';
 
 CREATE TABLE @schema@.publisher (
     table_id   regclass    NOT NULL PRIMARY KEY,
@@ -43,11 +42,11 @@ CREATE TABLE @schema@.publisher (
     writes     bigint      NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 10);
-COMMENT ON TABLE @schema@.publisher IS 'outboxd: who published last from each outbox table that is polled; written by the relay alone';
+COMMENT ON TABLE @schema@.publisher IS 'outboxd: the relay that last published from each outbox table that is polled; only the relay writes it';
 COMMENT ON COLUMN @schema@.publisher.table_id IS 'the outbox table; regclass, so that a restored dump names the restored table';
-COMMENT ON COLUMN @schema@.publisher.table_name IS 'as the configuration names it: another table_id under the same name tells that the table was renamed and made anew';
-COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that published last';
-COMMENT ON COLUMN @schema@.publisher.writes IS 'raised by each new owner and by each write of marks: with generation it tells one history of the server from another';
+COMMENT ON COLUMN @schema@.publisher.table_name IS 'the name in the configuration; another table_id under the same name means that the table was renamed and created again';
+COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that last published';
+COMMENT ON COLUMN @schema@.publisher.writes IS 'increased by each new owner and by each mark; together with generation, it identifies a history of the server';
 
 CREATE TABLE @schema@.dead_letter (
     id                 bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
@@ -71,14 +70,14 @@ CREATE TABLE @schema@.dead_letter (
 );
 -- Compressing hundreds of megabytes takes longer than the statement may.
 ALTER TABLE @schema@.dead_letter ALTER COLUMN event_large_values SET STORAGE EXTERNAL;
-COMMENT ON TABLE @schema@.dead_letter IS 'outboxd: events that could not be published and were set aside, with the record they became and the reason';
-COMMENT ON COLUMN @schema@.dead_letter.seq IS 'event.seq, where the event came from the outbox table';
-COMMENT ON COLUMN @schema@.dead_letter.event IS 'every column as text; those of event_large are null in it';
-COMMENT ON COLUMN @schema@.dead_letter.event_large IS 'names of the columns whose values stand in event_large_values, at the same places: over 4 MiB, or no UTF-8';
-COMMENT ON COLUMN @schema@.dead_letter.event_large_values IS 'texts in UTF-8 (in a database in SQL_ASCII as they were), payload_bytes as it was';
-COMMENT ON COLUMN @schema@.dead_letter.event_whole IS 'false: the event could not be stored whole, and cannot be requeued; its row may still have it';
-COMMENT ON COLUMN @schema@.dead_letter.record_value IS 'of the record as it would have been: at most 64 KiB of the key, 1 MiB of the value, 16 KiB of a header';
-COMMENT ON COLUMN @schema@.dead_letter.attempts IS 'how often publication was tried';
+COMMENT ON TABLE @schema@.dead_letter IS 'outboxd: dead letters, events that could not be published, each with its record and the reason';
+COMMENT ON COLUMN @schema@.dead_letter.seq IS 'event.seq, if the event comes from the outbox table';
+COMMENT ON COLUMN @schema@.dead_letter.event IS 'every column as text; columns that event_large names are null here';
+COMMENT ON COLUMN @schema@.dead_letter.event_large IS 'names of the columns whose values are in event_large_values, in the same order: values over 4 MiB, or not in UTF-8';
+COMMENT ON COLUMN @schema@.dead_letter.event_large_values IS 'texts in UTF-8 (unchanged in a database in SQL_ASCII), payload_bytes unchanged';
+COMMENT ON COLUMN @schema@.dead_letter.event_whole IS 'false: the event could not be stored completely and cannot be requeued; its row may still exist';
+COMMENT ON COLUMN @schema@.dead_letter.record_value IS 'the record that the event would have become: at most 64 KiB of the key, 1 MiB of the value, 16 KiB of each header';
+COMMENT ON COLUMN @schema@.dead_letter.attempts IS 'number of attempts to publish the event';
 
 CREATE TABLE @schema@.pause (
     pipeline  text        NOT NULL PRIMARY KEY,
@@ -86,5 +85,5 @@ CREATE TABLE @schema@.pause (
     paused_by text        NOT NULL DEFAULT session_user,
     reason    text
 );
-COMMENT ON TABLE @schema@.pause IS 'outboxd: a row here keeps its pipeline from publishing; NOTIFY outboxd_pause tells a running relay at once';
+COMMENT ON TABLE @schema@.pause IS 'outboxd: pipelines that are paused; NOTIFY outboxd_pause tells a running relay at once';
 COMMENT ON COLUMN @schema@.pause.pipeline IS 'name of the pipeline in the configuration of the relay';

@@ -23,4 +23,4 @@ SELECT s.slot_name                                            AS slot,
        (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
                     ELSE pg_current_wal_lsn() END AS lsn) w
  WHERE starts_with(s.slot_name, 'outboxd_');
-COMMENT ON VIEW @schema@.slot_health IS 'outboxd: the WAL that our replication slots hold back; wal_status lost means a data gap';
+COMMENT ON VIEW @schema@.slot_health IS 'outboxd: the WAL that the replication slots of outboxd retain; wal_status lost means a data gap';

@@ -19,7 +19,7 @@ BEGIN
             ERRCODE = 'insufficient_privilege',
             MESSAGE = format('%I may not create the role(s) %s', current_user, array_to_string(missing, ', ')),
             DETAIL = 'That needs CREATEROLE.',
-            HINT = 'Leave the roles out with --no-roles, name your own with --writer and --relay, or let an administrator run:'
+            HINT = 'Leave the roles out with --no-roles, name your own with --writer and --relay, or ask an administrator to run:'
                    || (SELECT string_agg(format(' CREATE ROLE %I NOLOGIN;', name), '') FROM unnest(missing) name);
     END IF;
     FOREACH role_name IN ARRAY missing LOOP

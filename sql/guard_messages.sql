@@ -15,7 +15,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'undefined_table',
             MESSAGE = format('schema %I has no emit_message', @schema_literal@),
-            DETAIL = 'Whoever needs the right cannot be known before.',
+            DETAIL = 'Until it exists, the roles that need the privilege are not known.',
             HINT = 'Run outboxd migrate first.';
     END IF;
     -- Of this schema alone: anybody who may create a schema can make one that looks like ours.
@@ -40,12 +40,12 @@ BEGIN
         IF has_function_privilege('public', emitter.oid, 'EXECUTE') THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'insufficient_privilege',
-                MESSAGE = format('%I may not close %s to PUBLIC', current_user, emitter.name),
-                DETAIL = 'That needs the owner of the function, a superuser.',
+                MESSAGE = format('%I may not revoke %s from PUBLIC', current_user, emitter.name),
+                DETAIL = 'Only the owner of the function may, who is a superuser.',
                 HINT = 'Ask an administrator to run the output of outboxd migrate --guard-messages --print.';
         END IF;
     END LOOP;
-    RAISE NOTICE 'pg_logical_emit_message is closed to PUBLIC in database %; those who may execute it: %',
+    RAISE NOTICE 'PUBLIC may no longer execute pg_logical_emit_message in database %; roles that may: %',
         current_database(), array_to_string(role_names, ', ');
     SELECT string_agg(format('%I of %I', n.nspname, pg_get_userbyid(p.proowner)), ', ' ORDER BY n.nspname) INTO others
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -53,7 +53,7 @@ BEGIN
        AND NOT has_function_privilege(p.proowner, 'pg_catalog.pg_logical_emit_message(boolean, text, bytea' || CASE
            WHEN current_setting('server_version_num')::integer >= 170000 THEN ', boolean)' ELSE ')' END, 'EXECUTE');
     IF others IS NOT NULL THEN
-        RAISE NOTICE 'emit_message of schema % can write no more: run outboxd migrate --schema NAME --guard-messages for those you trust',
+        RAISE NOTICE 'emit_message of schema % can no longer write: for each schema that you trust, run outboxd migrate --schema NAME --guard-messages',
             others;
     END IF;
 END

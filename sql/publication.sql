@@ -46,7 +46,7 @@ BEGIN
         remedies := ARRAY[format('ALTER PUBLICATION outboxd_outbox SET TABLE %I.event;', @schema_literal@)];
     END IF;
     IF NOT it.pubinsert OR it.pubupdate OR it.pubdelete OR it.pubtruncate THEN
-        faults := faults || 'it does not publish inserts alone'::text;
+        faults := faults || 'it does not publish inserts only'::text;
         IF NOT it.puballtables THEN
             remedies := remedies || 'ALTER PUBLICATION outboxd_outbox SET (publish = ''insert'');'::text;
         END IF;
@@ -54,10 +54,10 @@ BEGIN
     IF faults IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
-            MESSAGE = format('publication outboxd_outbox exists and is not the one for %I.event', @schema_literal@),
+            MESSAGE = format('publication outboxd_outbox exists, but not as outboxd creates it for %I.event', @schema_literal@),
             DETAIL = upper(left(array_to_string(faults, ', '), 1)) || substr(array_to_string(faults, ', '), 2) || '.',
             HINT = array_to_string(remedies, ' ')
-                   || ' Or leave it, and make one that the pipeline names in its option publication.';
+                   || ' Or leave it, create another publication, and name that one in the option publication of the pipeline.';
     END IF;
 END
 $do$;

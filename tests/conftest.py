@@ -269,3 +269,15 @@ def wal_relay(relay, wal):
 def poll_relay(relay):
     """Like `relay`: the same pipeline, by polling."""
     return lambda pipeline=None, **more: relay({**CAPTURES["poll"], **(pipeline or {})}, **more)
+
+
+@pytest.fixture(params=list(CAPTURES))
+def capture(request):
+    """The name of the capture. A test that takes it, or `captured`, runs by polling and from the WAL, unless it is parametrised with "capture" itself."""
+    return request.param
+
+
+@pytest.fixture
+def captured(request, capture):
+    """Maker of relays by that capture."""
+    return request.getfixturevalue(f"{capture}_relay")

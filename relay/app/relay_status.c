@@ -7,7 +7,6 @@
 #include "app/relay_internal.h"
 #include "base/clock.h"
 #include "base/document.h"
-#include "base/log_codes.h"
 #include "base/memory.h"
 
 static bool state_is_ready(PipelineState state)

@@ -5,8 +5,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/text.h"
-
 /* What is true now. Counts are of all the time. */
 typedef struct SummaryFacts {
     uint64_t published;

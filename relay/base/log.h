@@ -4,7 +4,6 @@
  * the time of day. Callable from any thread; a line is written by one write(2). */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"

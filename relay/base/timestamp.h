@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
 #include "base/slice.h"
 
 enum { TIMESTAMP_TEXT_MAX = 48 };

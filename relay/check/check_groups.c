@@ -2,7 +2,6 @@
  * not need them. */
 #include <string.h>
 
-#include "base/memory.h"
 #include "check/check.h"
 #include "config/lists.h"
 #include "groups/groups_ask.h"

@@ -1,5 +1,4 @@
 /* The publication of one pipeline: what it costs beside what it must do (rows/precondition.h). */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"

@@ -7,11 +7,10 @@
 #include "base/memory.h"
 #include "check/check.h"
 #include "encode/encode.h"
-#include "flow/refusal.h"
+#include "flow/refusal.h" /* Event.refusal */
 #include "flow/router.h"
 #include "flow/template.h"
 #include "outbox/fetch_sql.h"
-#include "pg/conn.h"
 #include "pg/encoding.h"
 #include "pg/ident.h"
 #include "pg/result.h"

@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "cdc/slot.h"
 #include "check/check.h"
-#include "pg/ident.h"
 #include "pg/message.h"
 #include "pg/result.h"
 

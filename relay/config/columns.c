@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/text.h"
 #include "config/template.h"
 
 const OutboxColumn OUTBOX_COLUMNS[COLUMN_COUNT] = {

@@ -4,7 +4,6 @@
 
 #include "base/memory.h"
 #include "config/dsn.h"
-#include "config/lists.h"
 #include "config/load.h"
 
 static const char *database_place(const Load *load, const char *path)

@@ -1,8 +1,6 @@
 /* kafka_rules: properties of librdkafka that would break a guarantee, and why. */
 #pragma once
 
-#include <stdbool.h>
-
 #include "base/slice.h"
 
 typedef struct KafkaRule {

@@ -1,7 +1,6 @@
 /* What may be shown. Everything else is hidden: a misspelt key (pasword=, sasl.pasword=) is a
  * secret all the same, and a library newer than this list may have secrets that nobody thought of
  * here. */
-#include <string.h>
 
 #include "base/slice.h"
 #include "config/mask.h"

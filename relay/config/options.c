@@ -121,9 +121,9 @@ static const Option OPTIONS[] = {
              "process ends at once. The exit code is that of the first pipeline that stopped."},
     {AT_CONFIG("shutdown_timeout", DURATION, shutdown_timeout_ms), .fallback = "30s", .min = 0,
      .max = HOUR,
-     .help = "How long the relay waits after SIGTERM for the broker to acknowledge the events in "
-             "flight. If draining takes longer, outboxd exits with code 5: no event is lost, and "
-             "duplicates are possible."},
+     .help = "How long the relay waits after SIGTERM until the events in flight are acknowledged "
+             "and marked. If draining takes longer, outboxd exits with code 5: no event is lost, "
+             "and duplicates are possible."},
 
     {AT_CONFIG("database.dsn", STRING, database.dsn), .fallback = "", .max = 8192,
      .example = "host=localhost dbname=shop user=outboxd_relay",
@@ -152,7 +152,7 @@ static const Option OPTIONS[] = {
      .help = "How long one attempt to connect may take before it counts as failed."},
     {AT_CONFIG("database.statement_timeout", DURATION, database.statement_timeout_ms),
      .fallback = "30s", .min = 100 * MS, .max = HOUR,
-     .help = "statement_timeout of the relay's own sessions."},
+     .help = "How long a statement of the relay may run before PostgreSQL cancels it."},
 
     {AT_CONFIG("kafka.brokers", STRING, kafka.brokers), .fallback = "", .max = 8192,
      .example = "localhost:9092", .flags = OPTION_IN_SAMPLE,
@@ -178,8 +178,8 @@ static const Option OPTIONS[] = {
              "transactions."},
     {AT_CONFIG("monitor.lag_objective", DURATION, monitor.lag_objective_ms), .fallback = "5s",
      .min = 1, .max = DAY,
-     .help = "The highest lag that is still good. The error budget, the burn rates and outboxd "
-             "status --fail-if-late use it."},
+     .help = "The highest acceptable lag. The error budget, the burn rates and outboxd status "
+             "--fail-if-late use it."},
     {AT_CONFIG("monitor.lag_target", STRING, monitor.lag_target), .fallback = "99.9%", .max = 16,
      .help = "The share of time in which the lag should be within lag_objective: a percentage "
              "above 0 and below 100."},
@@ -192,10 +192,10 @@ static const Option OPTIONS[] = {
      .help = "How often the relay asks Kafka about consumer groups."},
 
     {AT_CONFIG("log.format", ENUM, log.format), .fallback = "logfmt", .choices = LOG_FORMATS,
-     .help = "How log lines are written: as key=value pairs or as JSON objects, one line for each "
-             "fact."},
+     .help = "How log lines are written: as key=value pairs (\"logfmt\") or as JSON objects "
+             "(\"json\")."},
     {AT_CONFIG("log.level", ENUM, log.level), .fallback = "info", .choices = LOG_LEVELS,
-     .flags = OPTION_RELOADABLE, .help = "The lowest level that is written."},
+     .flags = OPTION_RELOADABLE, .help = "The lowest level of log lines that are written."},
     {AT_CONFIG("log.summary_interval", DURATION, log.summary_interval_ms), .fallback = "5m",
      .min = 0, .max = DAY,
      .help = "How often one line sums up what a pipeline has published, while it publishes or "
@@ -204,8 +204,8 @@ static const Option OPTIONS[] = {
     {.scope = SCOPE_CONFIG,
      .path = "pipelines",
      .type = OPTION_GROUPS,
-     .help = "The pipelines: a list of groups, one for each pipeline. Each says what is moved and "
-             "where."},
+     .help = "The pipelines: a list of groups, one for each pipeline. Each says which events are "
+             "published, and where to."},
 
     {AT_PIPELINE("name", STRING, name), .example = "orders", .max = 63,
      .flags = OPTION_NAME | OPTION_REQUIRED | OPTION_IN_SAMPLE,
@@ -232,9 +232,9 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("file.path", STRING, file.path), .fallback = "", .max = 4000,
      .example = "/var/lib/outboxd/orders.jsonl",
      .help =
-         "With sink = \"file\": the absolute path of the file that records are appended to. Its "
-         "directory must exist. Each pipeline needs its own file, which no other program may "
-         "write."},
+         "With sink = \"file\": the absolute path of the file to which the relay appends records. "
+         "Its directory must exist. Each pipeline needs its own file, and no other program may "
+         "write to it."},
     {AT_PIPELINE("file.format", ENUM, file.format), .fallback = "json", .choices = FILE_FORMATS,
      .help = "With sink = \"file\": \"json\" writes one JSON object per record, with topic, key, "
              "value, headers, id and time. \"raw\" writes only the value, and refuses a value that "
@@ -243,8 +243,9 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("file.rotate_bytes", SIZE, file.rotate_bytes), .fallback = "1GiB", .min = 0,
      .max = 1024 * GIB,
      .help =
-         "With sink = \"file\": if a write would make the file larger than this, the relay renames "
-         "the file to its name and the time (UTC) and starts a new one. \"0B\": never."},
+         "With sink = \"file\": the largest size of the file. Before a write that would exceed it, "
+         "the relay renames the file, adding the time (UTC) to its name, and starts a new one. "
+         "\"0B\": no limit."},
     {AT_PIPELINE("file.rotate_interval", DURATION, file.rotate_interval_ms), .fallback = "0s",
      .min = 0, .max = 366 * DAY,
      .help = "With sink = \"file\": the relay also rotates the file at every multiple of this time "
@@ -263,16 +264,17 @@ static const Option OPTIONS[] = {
              "wins. If none does, the pipeline's topic and key apply."},
     {AT_PIPELINE("on_publish", ENUM, outbox.on_publish), .fallback = "mark",
      .choices = ON_PUBLISHES,
-     .help =
-         "What happens to a row when the broker has acknowledged it. \"mark\" sets published_at. "
-         "\"delete\" deletes the row. \"keep\" (only with capture = \"wal\") leaves it unchanged."},
+     .help = "What happens to a row when its record is acknowledged (see sink). \"mark\" sets "
+             "published_at. \"delete\" deletes the row. \"keep\" (only with capture = \"wal\") "
+             "leaves it "
+             "unchanged."},
     {AT_PIPELINE("retain", DURATION, outbox.retain_ms), .fallback = "forever", .min = SECOND,
      .max = 3650 * DAY, .flags = OPTION_FOREVER,
      .help = "How long marked rows are kept. Older rows are deleted in small batches. Only with "
              "on_publish = \"mark\"."},
     {AT_PIPELINE("delivery", ENUM, delivery), .fallback = "at-least-once", .choices = DELIVERIES,
-     .help = "Every event of a committed transaction reaches Kafka. After a crash, duplicates with "
-             "the same id are possible."},
+     .help = "Every event of a committed transaction reaches its sink. After a crash, duplicates "
+             "with the same id are possible."},
     {AT_PIPELINE("headers", ENUM, encode.headers), .fallback = "cloudevents",
      .choices = HEADER_STYLES,
      .help = "The names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) "
@@ -282,8 +284,8 @@ static const Option OPTIONS[] = {
              "pipeline's name."},
     {AT_PIPELINE("timestamp", ENUM, encode.timestamp), .fallback = "occurred_at",
      .choices = TIMESTAMPS,
-     .help = "The record's Kafka timestamp. \"occurred_at\": when the event happened, or the time "
-             "of publishing if Kafka would refuse that time or delete such a record at once. "
+     .help = "The record's timestamp. \"occurred_at\": when the event happened, or the time of "
+             "publishing if the topic would refuse that time or delete such a record at once. "
              "\"publish\": the time of publishing."},
     {AT_PIPELINE("position_headers", BOOL, encode.position_headers), .fallback = "false",
      .help = "Adds headers with the position of the event. Polling adds outboxd_seq, the sequence "
@@ -294,33 +296,37 @@ static const Option OPTIONS[] = {
              "anyone who may insert events can choose any topic that the relay may write to."},
     {AT_PIPELINE("on_poison", ENUM, on_poison), .fallback = "stop", .choices = ON_POISONS,
      .help = "What happens to an event that cannot be published as it is (too large, invalid "
-             "headers, refused by the broker). \"stop\" holds the row: it and the later events of "
-             "its topic wait until somebody corrects, deletes or accepts it, and outboxd says so. "
+             "headers, refused by the sink). \"stop\" holds the row: it and the later events of "
+             "its topic wait until somebody corrects or deletes it, or raises the limit that it "
+             "exceeds, and outboxd says so. "
              "\"dead_letter\" stores the event in outbox.dead_letter with the reason. In both "
              "cases the events of all other topics are published."},
     {AT_PIPELINE("on_unrouted", ENUM, route.on_unrouted), .fallback = "stop",
      .choices = ON_UNROUTEDS,
      .help = "What happens to an event that has no topic. \"stop\" holds back the events of its "
-             "aggregate type. \"drop\" discards the event and counts it in a metric. "
+             "aggregate type. \"drop\" discards the event and counts it "
+             "(outboxd_events_dropped_total). "
              "\"dead_letter\" stores it as a dead letter."},
     {AT_PIPELINE("on_missing_topic", ENUM, route.on_missing_topic), .fallback = "wait",
      .choices = ON_MISSING_TOPICS,
-     .help = "What happens to an event whose topic is missing or denied. \"wait\" keeps it, and "
-             "all later events of that topic, until the topic can be written. \"dead_letter\" "
+     .help = "What happens to an event whose Kafka topic is missing or denied. \"wait\" keeps it, "
+             "and all later events of that topic, until the topic can be written. \"dead_letter\" "
              "stores these events as dead letters when the brokers have reported the problem for a "
              "minute. In both cases the events of all other topics are published."},
     {AT_PIPELINE("poll_interval_min", DURATION, poll.interval_min_ms), .fallback = "1ms",
-     .min = 1 * MS, .max = MINUTE, .help = "Pause between two polls while there are new events."},
+     .min = 1 * MS, .max = MINUTE,
+     .help = "With capture = \"poll\": the pause between two polls while there are new events."},
     {AT_PIPELINE("poll_interval_max", DURATION, poll.interval_max_ms), .fallback = "100ms",
      .min = 1 * MS, .max = 10 * MINUTE,
-     .help = "Longest pause between two polls while there are no new events. It is the highest "
-             "latency that polling adds to the first event after a quiet time."},
+     .help = "With capture = \"poll\": the longest pause between two polls while there are no new "
+             "events. It is the most that polling adds to the latency of the first event after a "
+             "quiet time."},
     {AT_PIPELINE("sweep_interval", DURATION, poll.sweep_interval_ms), .fallback = "30s",
      .min = 100 * MS, .max = DAY,
-     .help = "How often the relay at least looks at every number of the table, and not only at "
-             "numbers that a running transaction could still fill. While that costs next to "
-             "nothing, it does so at each poll. A row that is published and then unmarked again "
-             "and again is published at most this often."},
+     .help = "With capture = \"poll\": the longest time between two sweeps. A sweep is a poll that "
+             "looks for unpublished rows in the whole table, and not only where a running "
+             "transaction can still add rows. While sweeps are cheap, every poll is one. If "
+             "somebody repeatedly unmarks a row, it is published again at most this often."},
     {AT_PIPELINE("unseen_after", DURATION, outbox.unseen_after_ms), .fallback = "15s",
      .min = 1 * SECOND, .max = DAY,
      .help = "How long an unpublished event may stay in the table without the relay having seen "
@@ -328,7 +334,7 @@ static const Option OPTIONS[] = {
              "at the event again. After all of it (with polling, at least two sweeps) the relay is "
              "not ready and reports EVENT_UNSEEN."},
     {AT_PIPELINE("batch_events", INT, limits.batch_events), .fallback = "2000", .min = 1,
-     .max = 100000, .help = "Most rows of one fetch, and of one mark or delete."},
+     .max = 100000, .help = "The largest number of rows in one fetch, and in one mark or delete."},
     {AT_PIPELINE("batch_bytes", SIZE, limits.batch_bytes), .fallback = "4MiB", .min = 4 * KIB,
      .max = 1 * GIB,
      .help = "A fetch ends early when its rows exceed this size. A single larger row is still "
@@ -341,15 +347,16 @@ static const Option OPTIONS[] = {
          "relay's memory. If kafka.properties raise message.max.bytes, the default rises with it."},
     {AT_PIPELINE("in_flight_events", INT, limits.in_flight_events), .fallback = "10000", .min = 1,
      .max = 10000000,
-     .help = "Most events that are read but not yet acknowledged and marked. This is also the "
-             "largest number of duplicates after a crash."},
+     .help = "The largest number of events that are read but not yet acknowledged and marked. "
+             "This is also the largest number of duplicates after a crash."},
     {AT_PIPELINE("in_flight_bytes", SIZE, limits.in_flight_bytes), .fallback = "16MiB",
      .min = 4 * KIB, .max = 16 * GIB,
-     .help = "Most bytes that are read but not yet acknowledged. This limits the relay's memory."},
+     .help = "The largest number of bytes that are read but not yet acknowledged. This limits the "
+             "relay's memory."},
     {AT_PIPELINE("lease", DURATION, claim.lease_ms), .fallback = "10s", .min = 500 * MS,
      .max = 10 * MINUTE,
-     .help = "How long a relay that hangs or is cut off keeps the publisher's lock. A standby "
-             "takes over at most this long, plus a few seconds, after that."},
+     .help = "How long a relay that hangs, or that is cut off from PostgreSQL, keeps the "
+             "publisher's lock. A standby takes over after this time, plus at most a few seconds."},
     {AT_PIPELINE("slot", STRING, wal.slot), .max = 63, .example = "outboxd_orders",
      .help = "With capture = \"wal\": the logical replication slot. Default: \"outboxd_\" and the "
              "pipeline's name, in lower case and with '_' for characters that a slot name cannot "
@@ -405,13 +412,13 @@ static const Option OPTIONS[] = {
               "\"outbox.event\", and one pipeline for each further table"),
 
     {AT_ROUTE("event_type", GLOB, event_type), .example = "payment.*", .max = 255,
-     .help = "Pattern of the event type: *, ? and [...]."},
+     .help = "A pattern of the event type: *, ? and [...]."},
     {AT_ROUTE("aggregate_type", GLOB, aggregate_type), .example = "order", .max = 255,
-     .help = "Pattern of the aggregate type."},
+     .help = "A pattern of the aggregate type, likewise."},
     {AT_ROUTE("topic", TEMPLATE, topic), .example = "payments.events", .max = 512,
-     .flags = OPTION_REQUIRED, .help = "Topic of the events of this route."},
+     .flags = OPTION_REQUIRED, .help = "The topic of the events of this route."},
     {AT_ROUTE("key", TEMPLATE, key), .example = "${aggregate_id}", .max = 512,
-     .help = "Key of the records of this route. Default: the pipeline's."},
+     .help = "The key of the records of this route. Default: the pipeline's."},
 };
 
 const Option *options_all(size_t *ret_count)

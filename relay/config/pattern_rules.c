@@ -1,5 +1,4 @@
 /* Patterns: what can never match, and what was written in another language. */
-#include <ctype.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
 #include "base/slice.h"
 
 typedef struct TemplatePart {

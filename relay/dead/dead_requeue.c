@@ -10,7 +10,6 @@
 #include "base/text.h"
 #include "dead/dead_print.h"
 #include "dead/dead_store.h"
-#include "pg/conn.h"
 #include "pg/encoding.h"
 #include "pg/ident.h"
 #include "pg/result.h"

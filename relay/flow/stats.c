@@ -16,19 +16,21 @@ static void init_counters(Stats *s, Metrics *m, const char *pipeline)
 {
     s->read = COUNTER("events_read_total", "Events read from PostgreSQL.");
     s->read_bytes = COUNTER("read_bytes_total", "Bytes of event data read from PostgreSQL.");
-    s->published = COUNTER("events_acknowledged_total", "Events acknowledged, all topics.");
-    s->published_bytes = COUNTER("published_bytes_total", "Bytes of keys and values acknowledged.");
+    s->published = COUNTER("events_acknowledged_total", "Events acknowledged by the sink.");
+    s->published_bytes =
+        COUNTER("published_bytes_total", "Bytes of the keys and values of acknowledged events.");
     for (Reason reason = 0; reason < REASON_COUNT; reason++) {
-        s->dead_lettered[reason] = metrics_counter(
-            m, "outboxd_events_dead_lettered_total", "Events written to the dead-letter table.",
-            "pipeline", pipeline, "reason", reason_name(reason), NULL);
+        s->dead_lettered[reason] = metrics_counter(m, "outboxd_events_dead_lettered_total",
+                                                   "Events stored as dead letters.", "pipeline",
+                                                   pipeline, "reason", reason_name(reason), NULL);
     }
-    s->dropped = COUNTER("events_dropped_total", "Unrouted events dropped by on_unrouted.");
+    s->dropped =
+        COUNTER("events_dropped_total", "Unrouted events discarded because of on_unrouted.");
     s->replayed =
         COUNTER("events_replayed_total",
                 "Events sent again because their outcome was unknown. Each may be a duplicate.");
     s->rewinds =
-        COUNTER("rewinds_total", "Recoveries that restarted at the acknowledged position.");
+        COUNTER("rewinds_total", "Recoveries that continued from the acknowledged position.");
     s->refused_requests =
         COUNTER("refused_requests_total",
                 "Requests that the broker refused because of the content of a record.");
@@ -42,8 +44,9 @@ static void init_counters(Stats *s, Metrics *m, const char *pipeline)
         "headers_shadowed_total",
         "Headers of rows that were left out because headers of the envelope have their names.");
     s->marked = COUNTER("rows_marked_total", "Rows marked published or deleted.");
-    s->swept = COUNTER("rows_swept_total", "Unpublished rows found below the low-water bound.");
-    s->pruned = COUNTER("rows_pruned_total", "Published rows removed by retain.");
+    s->swept = COUNTER("rows_swept_total",
+                       "Unpublished rows that a sweep found below numbers already read.");
+    s->pruned = COUNTER("rows_pruned_total", "Published rows deleted because of retain.");
     s->tables_dropped =
         COUNTER("old_tables_dropped_total",
                 "Rotated outbox tables that were dropped before the relay had finished them.");
@@ -54,16 +57,16 @@ static void init_counters(Stats *s, Metrics *m, const char *pipeline)
 
 static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
 {
-    s->in_flight_events = GAUGE("inflight_events", "Events that are read and not settled yet.");
+    s->in_flight_events =
+        GAUGE("inflight_events", "Events that are read and not acknowledged yet.");
     s->in_flight_bytes =
-        GAUGE("inflight_bytes", "Bytes of events that are read and not settled yet.");
-    s->unmarked_events =
-        GAUGE("unmarked_events", "Events acknowledged by Kafka and not marked yet.");
+        GAUGE("inflight_bytes", "Bytes of events that are read and not acknowledged yet.");
+    s->unmarked_events = GAUGE("unmarked_events", "Events acknowledged and not marked yet.");
     s->window_events = GAUGE(
         "window_events",
         "Events in flight or unmarked: the number of duplicates that a crash would create now.");
     s->waiting_events =
-        GAUGE("waiting_events", "Events that wait for their topic or behind a held row of it.");
+        GAUGE("waiting_events", "Events that wait for their topic, or behind a held row of it.");
     s->waiting_topics = GAUGE("waiting_topics", "Topics that events wait for.");
     s->held_rows =
         GAUGE("held_rows", "Held rows: rows that cannot be published and hold back their topic.");
@@ -72,7 +75,7 @@ static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
     s->backlog_events = GAUGE("backlog_events", "Unpublished rows, counted up to a limit.");
     s->leader = GAUGE("leader", "1 if this process is the publisher of the outbox.");
     s->last_publish =
-        GAUGE("last_publish_timestamp_seconds", "Time of the last acknowledgement, as Unix time.");
+        GAUGE("last_publish_timestamp_seconds", "Unix time of the last acknowledgement.");
     s->postgres_connected = GAUGE("pg_connected", "1 if connected to PostgreSQL.");
     s->kafka_connected = GAUGE("kafka_connected", "1 if connected to a broker.");
     s->brokers_up = GAUGE("kafka_brokers_up", "Brokers that are connected.");
@@ -81,10 +84,11 @@ static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
     s->rtt_p50 = ROUND_TRIP("0.5");
     s->rtt_p99 = ROUND_TRIP("0.99");
     *s->rtt_p50 = *s->rtt_p99 = NAN;
-    s->publish_latency = HISTOGRAM("publish_latency_seconds",
-                                   "Time from occurred_at to the broker's acknowledgement.");
+    s->publish_latency =
+        HISTOGRAM("publish_latency_seconds", "Time from occurred_at to the acknowledgement.");
     s->produce_latency =
-        HISTOGRAM("produce_latency_seconds", "Time from produce to the broker's acknowledgement.");
+        HISTOGRAM("produce_latency_seconds",
+                  "Time from handing a record to the sink to the acknowledgement.");
     s->fetch_duration =
         HISTOGRAM("fetch_duration_seconds", "Duration of one read of the outbox table.");
 }

@@ -1,4 +1,4 @@
-/* stats: the metrics of one pipeline; names: reference of the documentation, section Metrics. */
+/* stats: the metrics of one pipeline; names and meanings: packaging/guide/metrics.md. */
 #pragma once
 
 #include <stdint.h>

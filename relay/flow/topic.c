@@ -347,7 +347,7 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
     topic->owner = topics;
     topic->used_us = topics->now_us;
     topic->published = metrics_counter(topics->metrics, "outboxd_events_published_total",
-                                       "Events acknowledged by the broker.", "pipeline",
+                                       "Events acknowledged by the sink, by topic.", "pipeline",
                                        topics->pipeline, "topic", topic->name, NULL);
     topic->next = *bucket;
     *bucket = topic;

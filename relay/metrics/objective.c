@@ -101,7 +101,8 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
                                      .newest = -1,
                                      .late = x_calloc((size_t)RINGS[i].count, sizeof(uint16_t))};
     }
-    *metrics_gauge(metrics, "outboxd_lag_objective_seconds", "The lag that is still good.", NULL) =
+    *metrics_gauge(metrics, "outboxd_lag_objective_seconds",
+                   "The highest acceptable lag (monitor.lag_objective).", NULL) =
         objective->lag_seconds;
     *metrics_gauge(metrics, "outboxd_lag_target_ratio",
                    "Share of seconds in which the lag should be within the objective.", NULL) =

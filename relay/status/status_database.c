@@ -1,7 +1,6 @@
 /* Reads the views that `outboxd migrate` made; needs the rights of outbox_relay. */
 #include "status/status_database.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -43,7 +43,7 @@ WatchSeries *watch_series_new(Metrics *m, const PipelineConfig *config)
         "Events that the relay had not seen and then found in the table.", "pipeline", name, NULL);
     series->paused = GAUGE("paused", "1 if the pipeline is paused.");
     series->dead_letters =
-        GAUGE("dead_letters", "Events in the dead-letter table (counted up to 100000).");
+        GAUGE("dead_letters", "Dead letters of the pipeline (counted up to 100000).");
     series->oldest_transaction =
         GAUGE("oldest_transaction_age_seconds",
               "Age of the oldest transaction of the server that has an xid. Exact for a role with "

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -19,8 +20,10 @@ os.environ.setdefault("OUTBOXD", os.path.join(BUILD, "outboxd"))
 
 from support import relay as support_relay  # noqa: E402
 from support.common import process_tree  # noqa: E402
+from support.consume import headers_of, Record  # noqa: E402
 from support.kafka import KafkaServer  # noqa: E402
 from support.postgres import APP, RELAY, SUPERUSER, PostgresServer  # noqa: E402
+from support.verify import parse_time  # noqa: E402
 
 # Server defaults again, except for the first three: the fixtures of the tests are tuned for small and hostile.
 POSTGRES_SETTINGS = {
@@ -148,6 +151,30 @@ class Bench:
         config["monitor"] = monitor or config["monitor"]
         directory = tempfile.mkdtemp(prefix="relay-", dir=self.directory)
         return support_relay.Relay(config, directory)
+
+
+def consume_latencies(b, topic, seconds, took, ready):
+    """Append milliseconds from ce_time (the insert) to an independent consumer's hands, for `seconds`."""
+    from confluent_kafka import Consumer, TopicPartition
+    consumer = Consumer({"bootstrap.servers": b.kafka.brokers, "group.id": "bench-latency", "enable.auto.commit": False,
+                         "fetch.wait.max.ms": 10, "fetch.queue.backoff.ms": 1, "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(6)])
+    ready.set()
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            message = consumer.poll(0.05)
+            now = time.time()
+            if message is None or message.error():
+                continue
+            headers = headers_of(Record(*[None] * 7, message.headers()))
+            took.append((now - parse_time(headers["ce_time"]).timestamp()) * 1000)
+    finally:
+        consumer.close()
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def cpu_model():

@@ -26,11 +26,6 @@ CREATE VIEW shop.backlog AS SELECT 1 AS pending;
 NAMES = ("dead_letter", "pause", "position", "publisher", "migration")
 
 
-@pytest.fixture(params=CAPTURES)
-def capture(request):
-    return request.param
-
-
 @pytest.fixture
 def adopted(relay, database, kafka, prefix, capture):
     """A relay of the application's table, which has one event to publish and one to set aside."""

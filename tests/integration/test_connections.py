@@ -14,12 +14,6 @@ from support.trial import Trial
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 
-@pytest.fixture(params=["poll", "wal"])
-def captured(request):
-    """A maker of relays, by each of the two captures."""
-    return request.getfixturevalue("relay" if request.param == "poll" else "wal_relay")
-
-
 def until(deadline):
     """Lets the rest of an outage pass: its length is what is tried."""
     while time.monotonic() < deadline:

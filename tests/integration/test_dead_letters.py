@@ -19,12 +19,6 @@ ASIDE = {"on_poison": "dead_letter", "on_unrouted": "dead_letter"}
 BIG = '{"text": "' + "ä" * 2500 + '", "number": 1.50}'
 
 
-@pytest.fixture(params=["poll", "wal"])
-def captured(request):
-    """A maker of relays, by each of the two captures."""
-    return request.getfixturevalue(f"{request.param}_relay")
-
-
 def emit(database, key, payload="{}", aggregate="order", event_type="order.placed", **more):
     extra = "".join(f", {name} => %s" for name in more)
     return str(database.scalar(f"SELECT outbox.emit(%s, %s, %s, %s{extra})", (event_type, aggregate, key, payload, *more.values()), user=APP))

@@ -91,10 +91,9 @@ def test_a_wrong_password_makes_no_line_that_contradicts_another(relay, kafka, d
     assert not one.log_lines("WATCH_FAILED"), one.log_tail()
 
 
-@pytest.mark.parametrize("capture", ["poll", "wal"])
-def test_one_restart_of_postgresql_is_one_warning(request, kafka, database, postgres, prefix, capture):
+def test_one_restart_of_postgresql_is_one_warning(captured, kafka, database, postgres, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
-    one = request.getfixturevalue(f"{capture}_relay")().start()
+    one = captured().start()
     emit(database, 1)
     one.wait_published(1)
     eventually(lambda: one.metric("watch_up") == 1, what="it looks")

@@ -88,10 +88,10 @@ QUICK = (("poll", "text"), ("wal", "text"), ("poll", "numbers"), ("wal", "bytes"
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("capture, kind", [(pytest.param if (capture, kind) in QUICK else soak)(capture, kind, id=f"{capture}-{kind}")
                                            for capture in ("poll", "wal") for kind in sorted(HUGE)])
-def test_a_huge_event_is_set_aside_whole_in_little_memory(request, kafka, database, prefix, capture, kind, size, record_property):
+def test_a_huge_event_is_set_aside_whole_in_little_memory(captured, kafka, database, prefix, capture, kind, size, record_property):
     column, value, share = HUGE[kind]
     topic = kafka.create_topic(f"{prefix}.order")
-    one = request.getfixturevalue(f"{capture}_relay")({**ASIDE, "lease": "30s"}).start()
+    one = captured({**ASIDE, "lease": "30s"}).start()
     insert(database)
     wait_for_records(kafka.brokers, topic, 1)
     with Pulse(one) as pulse:
@@ -171,15 +171,13 @@ def test_a_huge_event_without_a_row_is_set_aside_whole_in_little_memory(wal_rela
     assert pulse.asked > 10 and pulse.longest < LIVEZ_SECONDS
 
 
-@pytest.mark.parametrize("capture", ["poll", "wal"])
 @pytest.mark.parametrize("kind", ["bytes", soak("compressible"), soak("control"), soak("random"), "text"])
-def test_a_large_event_is_requeued_byte_for_byte_and_published_once_it_may_be(request, kafka, database, prefix, capture, kind):
+def test_a_large_event_is_requeued_byte_for_byte_and_published_once_it_may_be(captured, kafka, database, prefix, kind):
     """9 MB: over event_bytes_max, and a record once that and the topic's limit are raised."""
     column, value, _ = HUGE[kind]
     size = 40 * MB if kind == "control" else 9 * MB
     topic = kafka.create_topic(f"{prefix}.order", config={"max.message.bytes": str(20 * MB)})
-    make = request.getfixturevalue(f"{capture}_relay")
-    one = make(ASIDE).start()
+    one = captured(ASIDE).start()
     seq = insert(database, **{column: value.format(size)})
     eventually(lambda: database.scalar(LETTERS) == 1, 60, what=lambda: f"it is set aside\n{one.log_tail()}")
     shown = outboxd("dead", "show", "-c", one.config_path, "1", expect=0).stdout
@@ -189,16 +187,15 @@ def test_a_large_event_is_requeued_byte_for_byte_and_published_once_it_may_be(re
     rows = database.query(f"SELECT to_jsonb(e) - 'seq' - 'published_at' = (SELECT to_jsonb(f) - 'seq' - 'published_at' FROM outbox.event f WHERE seq = {seq}), "
                           f"published_at FROM outbox.event e WHERE seq > {seq}")
     assert rows == [(True, None)]
-    two = make({**ASIDE, "event_bytes_max": "16MiB"}).start()
+    two = captured({**ASIDE, "event_bytes_max": "16MiB"}).start()
     record = wait_for_records(kafka.brokers, topic, 1, timeout=60)[0]
     if column.startswith("payload"):
         assert len(record.value) >= size
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, what=lambda: two.log_tail())
 
 
-@pytest.mark.parametrize("capture", ["poll", "wal"])
-def test_under_stop_a_huge_event_is_refused_by_its_sizes(request, kafka, database, prefix, capture):
-    one = request.getfixturevalue(f"{capture}_relay")({}).start()
+def test_under_stop_a_huge_event_is_refused_by_its_sizes(captured, kafka, database, prefix):
+    one = captured({}).start()
     seq = insert(database, correlation_id="repeat('x', 9000000)")
     one.wait_log("EVENT_TOO_LARGE")
     line = one.log_lines("EVENT_TOO_LARGE")[0]
@@ -216,10 +213,9 @@ def test_sizes_add_up(poll_relay, kafka, database, prefix):
     assert database.scalar("SELECT bool_and(length(event->>c) = 2500000) FROM outbox.dead_letter, unnest(%s) c", (list(columns),))
 
 
-@pytest.mark.parametrize("capture", ["poll", "wal"])
-def test_small_values_that_add_up_are_told_as_their_sum(request, kafka, database, prefix, capture):
+def test_small_values_that_add_up_are_told_as_their_sum(captured, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
-    one = request.getfixturevalue(f"{capture}_relay")({**ASIDE, "event_bytes_max": "64KiB"}).start()
+    one = captured({**ASIDE, "event_bytes_max": "64KiB"}).start()
     insert(database, correlation_id="repeat('x', 40000)", causation_id="repeat('x', 40000)")
     eventually(lambda: database.scalar(LETTERS) == 1, what=lambda: one.log_tail())
     reason = database.scalar("SELECT reason FROM outbox.dead_letter")

@@ -37,6 +37,12 @@ def room(table, **files):
     (room("| `one.c` | a |\n| `two.c` | b |", one_c=""), "the table names `two.c`"),
     (room("| `one.c` | a |", one_c="", two_c=""), "the table lacks `two.c`"),
     (room("| `one_<word>.c` | all of them |", one_a_c="", one_b_c=""), None),
+    ({"relay/base/README.md": "`one` is the first, `two_<word>.c` are the others.\n", "relay/base/one.c": "", "relay/base/one.h": "", "relay/base/two_a.c": ""}, None),
+    ({"relay/base/README.md": "`one` is the first.\n", "relay/base/one.c": "", "relay/base/two.c": ""}, "relay/base/README.md: does not name `two.c`"),
+    ({"relay/base/README.md": "`one` is the first.\n", "relay/base/one.c": "", "relay/base/two.h": ""}, "relay/base/README.md: does not name `two.h`"),
+    ({"relay/base/README.md": "```\none ---> `two.c`\n```\n`one`.\n", "relay/base/one.c": "", "relay/base/two.c": ""}, "does not name `two.c`"),
+    ({"tests/README.md": "`support/one.py` and `two.h`.\n", "tests/support/one.py": "", "tests/support/__init__.py": "", "tests/stub/two.h": ""}, None),
+    ({"tests/README.md": "`support/one.py`.\n", "tests/support/one.py": "", "tests/support/two.py": ""}, "tests/README.md: does not name `two.py` of tests/support"),
     ({"README.md": "See [the runbook](packaging/RUNBOOK.md).\n"}, "links to packaging/RUNBOOK.md"),
     ({"README.md": "# A\n\n## What it is, and why\n\nSee [it](#what-it-is-and-why).\n"}, None),
     ({"README.md": "# A\n\nSee [it](b.md#gone).\n", "b.md": "## Not gone\n"}, "links to b.md#gone, and there is no such heading"),
@@ -125,7 +131,7 @@ ERROR_H = "typedef struct Error { char text[100]; } Error;\n"
 LINES = "".join(f"    step_{n}(x, {n});\n" for n in range(6))
 LIMITS = "".join(f"{name} {number}\n" for name, number in {
     "circles": 0, "circle_files": 0, "room_circles": 0, "wide_own": 0, "wide_structs": 0, "widest_struct": 20, "most_flags": 9, "error_bytes": 100,
-    "decisions": 0, "runs": 0, "long_files": 0, "long_functions": 0, "long_tests": 0}.items())
+    "decisions": 0, "runs": 0, "unused_includes": 0, "long_files": 0, "long_functions": 0, "long_tests": 0}.items())
 
 
 @pytest.mark.parametrize("files, said", [
@@ -141,6 +147,11 @@ LIMITS = "".join(f"{name} {number}\n" for name, number in {
     ({"relay/base/a.c": 'int a(const char *err)\n{\n    return strcmp(err, "code") == 0;\n}\n'}, None),
     ({"relay/base/a.c": f"void a(void)\n{{\n{LINES}}}\n", "cdc/b.c": f"void b(void)\n{{\n{LINES}}}\n"}, "equal lines that stand twice: 1"),
     ({"relay/base/a.c": "\n" * 601}, "C files over 600 lines: 1"),
+    ({"relay/base/a.h": "typedef enum A { A_ONE } A;\n", "relay/base/b.c": '#include "base/a.h"\nint one = A_ONE;\n'}, None),
+    ({"relay/base/a.h": "typedef struct A {\n    int one;\n} A;\n", "relay/base/b.c": '#include "base/a.h"\nint one;\n'}, "includes that their file does not use: 1"),
+    ({"relay/base/a.h": "void a_go(void);\n", "relay/base/b.c": '#include "base/a.h" /* it shall be */\n'}, None),
+    ({"relay/base/b.c": "#include <string.h>\nint one;\n"}, "includes that their file does not use: 1"),
+    ({"relay/base/b.c": "#include <string.h>\nint one(const char *a)\n{\n    return strlen(a) > 1;\n}\n"}, None),
     ({"relay/base/a.c": "void a(void)\n{\n" + "    a();\n" * 68 + "}\n"}, "functions over 70 lines: 1"),
 ])
 def test_what_makes_the_house_worse_is_above_its_limit(tree, files, said):

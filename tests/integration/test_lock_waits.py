@@ -27,11 +27,6 @@ def locked(database, sql):
         connection.close()
 
 
-@pytest.fixture(params=["poll", "wal"])
-def maker(request):
-    return request.getfixturevalue(f"{request.param}_relay")
-
-
 @pytest.fixture
 def topic(kafka, prefix):
     name = f"{prefix}.order"
@@ -44,8 +39,8 @@ def leaders(relays):
 
 
 @pytest.mark.slow
-def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(maker, kafka, database, topic):
-    relays = [maker(OPTIONS).start() for _ in range(2)]
+def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(captured, kafka, database, topic):
+    relays = [captured(OPTIONS).start() for _ in range(2)]
     eventually(lambda: len(leaders(relays)) == 1, 20, "one is active")
     owner = leaders(relays)[0]
     trial = Trial(database, relays)
@@ -74,10 +69,10 @@ def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(mak
         one.stop()
 
 
-def test_the_first_mark_of_a_session_waits_like_any_other(maker, kafka, database, topic):
+def test_the_first_mark_of_a_session_waits_like_any_other(captured, kafka, database, topic):
     """The statement is prepared by then, which takes the same lock."""
     with kafka.away():
-        one = maker(OPTIONS).start(wait_ready=False)
+        one = captured(OPTIONS).start(wait_ready=False)
         trial = Trial(database, one)
         trial.emit(50)
         eventually(lambda: one.metric("inflight_events") >= 50, 20, lambda: one.log_tail())
@@ -92,8 +87,8 @@ def test_the_first_mark_of_a_session_waits_like_any_other(maker, kafka, database
     one.stop()
 
 
-def test_a_lock_that_keeps_readers_out_costs_nothing_but_time(maker, kafka, database, topic):
-    one = maker(OPTIONS).start()
+def test_a_lock_that_keeps_readers_out_costs_nothing_but_time(captured, kafka, database, topic):
+    one = captured(OPTIONS).start()
     trial = Trial(database, one)
     trial.emit(20)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "the first are marked")
@@ -106,8 +101,8 @@ def test_a_lock_that_keeps_readers_out_costs_nothing_but_time(maker, kafka, data
     one.stop()
 
 
-def test_a_row_that_somebody_locked_holds_back_its_statement_and_no_lease(maker, kafka, database, topic):
-    one = maker(OPTIONS).start()
+def test_a_row_that_somebody_locked_holds_back_its_statement_and_no_lease(captured, kafka, database, topic):
+    one = captured(OPTIONS).start()
     trial = Trial(database, one)
     trial.emit(20)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "the first are marked")
@@ -125,13 +120,13 @@ def test_a_row_that_somebody_locked_holds_back_its_statement_and_no_lease(maker,
 
 
 @pytest.mark.parametrize("wait", ["", "NOWAIT"])
-def test_a_lock_that_a_trigger_of_the_table_waits_for_is_one_of_somebody(maker, kafka, database, topic, wait):
+def test_a_lock_that_a_trigger_of_the_table_waits_for_is_one_of_somebody(captured, kafka, database, topic, wait):
     """One that it does not wait for is what the trigger says: it is mended by nobody's patience."""
     database.execute(f"""CREATE TABLE outbox.counter (n int); INSERT INTO outbox.counter VALUES (0);
         CREATE FUNCTION outbox.count_it() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN PERFORM FROM outbox.counter FOR UPDATE {wait}; RETURN NULL; END $$;
         CREATE TRIGGER count_it AFTER UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.count_it()""", user=SUPERUSER)
-    one = maker(OPTIONS).start()
+    one = captured(OPTIONS).start()
     trial = Trial(database, one)
     with locked(database, "SELECT FROM outbox.counter FOR UPDATE"):
         trial.emit(20)

@@ -21,11 +21,6 @@ def new_lines(one, before):
     return one.log_lines()[before:]
 
 
-@pytest.fixture(params=["poll", "wal"])
-def captured(request):
-    return request.getfixturevalue(f"{request.param}_relay")
-
-
 def test_a_dead_broker_makes_few_lines_for_many_attempts(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay(QUICK, kafka={"properties": ["reconnect.backoff.ms=10", "reconnect.backoff.max.ms=30", "debug=broker"]}).start()
@@ -92,7 +87,7 @@ def test_a_connection_that_comes_and_goes_makes_few_lines(captured, kafka, datab
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("captured, count", [("poll", 4000), soak("poll", 10000), soak("wal", 10000)], indirect=["captured"])
+@pytest.mark.parametrize("capture, count", [("poll", 4000), soak("poll", 10000), soak("wal", 10000)])
 def test_thousands_of_poison_events_make_few_lines_and_all_are_counted(captured, count, kafka, database, prefix):
     """All of them fit into the window: a quiet minute, in which letters are stored and none is read, would end the burst."""
     topic = kafka.create_topic(f"{prefix}.order")

@@ -11,18 +11,12 @@ LOWEST = -2**63
 SOON = {"interval": "500ms"}
 
 
-@pytest.fixture
-def make(request, capture):
-    return request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
-
-
-@pytest.mark.parametrize("capture", ["poll", "wal"])
 @pytest.mark.parametrize("on_publish", ["mark", "delete"])
-def test_the_lowest_number_is_named_and_holds_up_nothing(kafka, database, make, capture, on_publish, prefix):
+def test_the_lowest_number_is_named_and_holds_up_nothing(kafka, database, captured, capture, on_publish, prefix):
     topic = f"{prefix}.order"
     kafka.create_topic(topic, partitions=3)
     options = {"on_publish": on_publish, "unseen_after": "2s", **({"sweep_interval": "1s"} if capture == "poll" else {})}
-    one = make(options, monitor=SOON).start()
+    one = captured(options, monitor=SOON).start()
     trial = Trial(database, one)
     trial.emit(20)
     wait_for_records(kafka.brokers, topic, 20)

@@ -45,12 +45,11 @@ CASES = [(pytest.param if n < 2 or (capture == "wal") == (n % 2 == 1) else soak)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, capture", CASES)
-def test_rows_that_may_not_be_marked_hold_up_no_other_mark(kafka, database, request, capture, kind, prefix):
+def test_rows_that_may_not_be_marked_hold_up_no_other_mark(kafka, database, captured, kind, prefix):
     on_publish, refuse, mend, name = KINDS[kind]
     topic = f"{prefix}.order"
     kafka.create_topic(topic, partitions=3)
-    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
-    one = make({"on_publish": on_publish}, monitor={"interval": "500ms"}).start()
+    one = captured({"on_publish": on_publish}, monitor={"interval": "500ms"}).start()
     trial = Trial(database, one)
     trial.emit(20)
     wait_for_records(kafka.brokers, topic, 20)
@@ -73,19 +72,17 @@ def test_rows_that_may_not_be_marked_hold_up_no_other_mark(kafka, database, requ
     eventually(lambda: one.ready()[0], 30, lambda: str(one.ready()))
     eventually(lambda: database.scalar(unmarked) == 0, 30, lambda: "all marked\n" + one.log_tail())
     one.stop()
-    two = make({"on_publish": on_publish}).start()
+    two = captured({"on_publish": on_publish}).start()
     trial.emit(1)
     wait_for_records(kafka.brokers, topic, 141)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
     two.stop()
 
 
-@pytest.mark.parametrize("capture", ["poll", "wal"])
-def test_a_lost_connection_and_a_stop_meanwhile_forget_nothing(kafka, database, request, capture, prefix):
+def test_a_lost_connection_and_a_stop_meanwhile_forget_nothing(kafka, database, captured, prefix):
     topic = f"{prefix}.order"
     kafka.create_topic(topic, partitions=3)
-    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
-    one = make(monitor={"interval": "500ms"}).start()
+    one = captured(monitor={"interval": "500ms"}).start()
     trial = Trial(database, one)
     trial.emit(1)
     wait_for_records(kafka.brokers, topic, 1)
@@ -116,11 +113,10 @@ def test_a_lost_connection_and_a_stop_meanwhile_forget_nothing(kafka, database, 
     pytest.param("NEW.seq := NEW.seq + 1000000", "poll", id="number-poll"), pytest.param("NEW.seq := NEW.seq + 1000000", "wal", id="number-wal"),
     pytest.param("NEW.event_id := gen_random_uuid()", "poll", id="event id-poll"),
     soak("NEW.event_id := gen_random_uuid()", "wal", id="event id-wal")])
-def test_a_trigger_that_renames_a_row_as_it_is_marked_swallows_nothing(kafka, database, request, capture, change, prefix):
+def test_a_trigger_that_renames_a_row_as_it_is_marked_swallows_nothing(kafka, database, captured, change, prefix):
     topic = f"{prefix}.order"
     kafka.create_topic(topic, partitions=3)
-    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
-    one = make({}, monitor={"interval": "500ms"}).start()
+    one = captured({}, monitor={"interval": "500ms"}).start()
     database.execute(f"CREATE FUNCTION outbox.rename() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {change}; RETURN NEW; END $$; "
                      "CREATE TRIGGER rename BEFORE UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.rename()", user=SUPERUSER)
     trial = Trial(database, one)
@@ -133,7 +129,7 @@ def test_a_trigger_that_renames_a_row_as_it_is_marked_swallows_nothing(kafka, da
     one.wait_ready()
     assert not one.log_lines("MARKS_IGNORED|ROWS_VANISHED|ROWS_REPLACED"), one.log_tail()
     one.stop()
-    two = make({}).start()
+    two = captured({}).start()
     trial.emit(1)
     wait_for_records(kafka.brokers, topic, 601)
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
@@ -149,13 +145,12 @@ STAY = {"trigger": (GUARD.replace("BEFORE UPDATE OR DELETE", "BEFORE DELETE"), D
 @pytest.mark.slow   # what was refused is tried again after a minute
 @pytest.mark.parametrize("why, capture", [("trigger", "wal"), ("says", "poll"), ("reference", "poll"), soak("trigger", "poll"), soak("says", "wal"),
                                           soak("reference", "wal")])
-def test_old_rows_that_may_not_be_deleted_stop_nothing(kafka, database, request, why, capture, prefix):
+def test_old_rows_that_may_not_be_deleted_stop_nothing(kafka, database, captured, why, prefix):
     refuse, mend, name = STAY[why]
     topic = f"{prefix}.order"
     kafka.create_topic(topic, partitions=3)
     database.execute(refuse, user=SUPERUSER)
-    make = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")
-    one = make({"retain": "1s"}).start()
+    one = captured({"retain": "1s"}).start()
     trial = Trial(database, one)
     trial.emit(40)
     one.wait_log("PRUNE_REFUSED", 60)
@@ -171,14 +166,13 @@ def test_old_rows_that_may_not_be_deleted_stop_nothing(kafka, database, request,
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
 
 
-@pytest.mark.parametrize("capture", ["poll", "wal"])
-def test_what_a_trigger_says_is_no_line_of_the_log(kafka, database, request, capture, prefix):
+def test_what_a_trigger_says_is_no_line_of_the_log(kafka, database, captured, prefix):
     topic = f"{prefix}.order"
     kafka.create_topic(topic)
     database.execute("""CREATE FUNCTION outbox.talk() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE WARNING 'talkative %', repeat('x', 10000); RETURN NEW; END $$;
         CREATE TRIGGER talk BEFORE UPDATE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.talk()""", user=SUPERUSER)
-    one = request.getfixturevalue("wal_relay" if capture == "wal" else "relay")().start()
+    one = captured().start()
     Trial(database, one).emit(100)
     wait_for_records(kafka.brokers, topic, 100)
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 30, lambda: "marked\n" + one.log_tail())

@@ -211,7 +211,7 @@ def test_printed_sql_that_fails_leaves_no_half_migration(empty_database):
     with unchanged(empty_database):
         result = subprocess.run(["psql", "-Xq", "-d", empty_database.dsn(OWNER)], input=script(), text=True,  # goes on after errors
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert "exists and is not ours" in result.stdout and "HINT:  Choose another name" in result.stdout
+    assert "exists, and outboxd did not create it" in result.stdout and "HINT:  Choose another name" in result.stdout
 
 
 def test_print_honours_its_options():
@@ -306,7 +306,7 @@ def test_a_newer_database_is_refused(empty_database):
                                   "FUNCTION outbox.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "TYPE outbox.mood AS ENUM ('sad')"])
 def test_a_schema_that_is_not_ours_is_refused(empty_database, made):
     empty_database.execute(f"CREATE SCHEMA outbox; CREATE {made}")
-    result = refused(empty_database, pattern="schema outbox exists and is not ours")
+    result = refused(empty_database, pattern="schema outbox exists, and outboxd did not create it")
     assert made.split()[1].split("(")[0].split(".")[1] in result.stderr and "--schema" in result.stderr
     assert "nothing to do" in migrate(empty_database, "--down", "0").stdout
 
@@ -353,7 +353,7 @@ def test_without_createrole_the_error_holds_the_way_out(lonely):
     assert "--no-roles" in result.stderr
     statements = " ".join(re.findall(r"CREATE ROLE \w+ NOLOGIN;", result.stderr))
     assert statements.count("CREATE ROLE") == 2
-    with pytest.raises(AssertionError, match="let an administrator run: CREATE ROLE outbox_writer NOLOGIN"):
+    with pytest.raises(AssertionError, match="ask an administrator to run: CREATE ROLE outbox_writer NOLOGIN"):
         lonely.server.psql(script(), lonely.name, APP)
     lonely.execute("DROP SCHEMA outbox CASCADE", user=SUPERUSER)  # the printed script commits each migration
 
@@ -505,7 +505,7 @@ def test_down_never_cascades(empty_database):
     result = refused(empty_database, "--down", "0", pattern="view public.report|view report")
     assert "CASCADE" not in result.stderr
     empty_database.execute("DROP VIEW public.report; CREATE TABLE outbox.mine (id int)")
-    assert re.search(r"schema outbox is kept: it holds table (outbox\.)?mine", migrate(empty_database, "--down", "0").stdout)
+    assert re.search(r"schema outbox is kept: it contains table (outbox\.)?mine", migrate(empty_database, "--down", "0").stdout)
     assert empty_database.execute("SELECT relname FROM pg_class WHERE relnamespace = 'outbox'::regnamespace") == [("mine",)]
 
 

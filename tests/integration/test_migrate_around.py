@@ -103,7 +103,7 @@ def test_a_printed_script_refuses_what_another_program_applied(empty_database):
 def test_an_error_of_a_printed_script_is_short(empty_database):
     empty_database.execute("CREATE SCHEMA outbox; CREATE TABLE outbox.event (id int)")
     text = psql(empty_database, script("--to", "1"))
-    assert "DETAIL:  It holds table outbox.event, which outboxd did not make. Migration 1 (outbox table) was rolled back." in text
+    assert "DETAIL:  It contains table outbox.event, which outboxd did not create. Migration 1 (outbox table) was rolled back." in text
     assert "CREATE TABLE" not in text, text
 
 
@@ -220,7 +220,7 @@ def test_a_schema_with_usage_and_create_is_filled_upgraded_and_left(empty_databa
     before = dump(empty_database)
     text = migrate(empty_database, "--to", "3", user=APP).stdout
     assert "fix this first" not in text and f'schema "outbox", which belongs to {SUPERUSER}' in text
-    assert f"schema outbox belongs to {SUPERUSER}, who can replace what is in it" in text
+    assert f"schema outbox belongs to {SUPERUSER}, who can replace the objects in it" in text
     lines = []
     for _ in range(2):  # the second one does nothing but say it again
         result = migrate(empty_database, user=APP)
@@ -411,12 +411,12 @@ def check_guarded(database, relay=RELAY):
 def test_messages_are_guarded_by_a_superuser_or_printed_for_one(database):
     before = dump(database)
     result = migrate(database, "--guard-messages", expect=2)
-    assert f"{OWNER} may not close pg_logical_emit_message" in result.stderr and "remedy: Ask an administrator to run" in result.stderr
+    assert f"{OWNER} may not revoke pg_logical_emit_message" in result.stderr and "remedy: Ask an administrator to run" in result.stderr
     assert dump(database) == before
     assert result.stdout == script("--guard-messages")
     database.execute(EMIT, user=APP)
     text = migrate(database, "--guard-messages", user=SUPERUSER).stdout
-    assert f"closed to PUBLIC in database {database.name}; those who may execute it: outbox_relay, {OWNER}" in text
+    assert f"PUBLIC may no longer execute pg_logical_emit_message in database {database.name}; roles that may: outbox_relay, {OWNER}" in text
     check_guarded(database)
     guarded = dump(database)
     assert migrate(database, "--guard-messages", user=SUPERUSER).stdout == text
@@ -434,12 +434,12 @@ def test_the_guard_trusts_the_schema_that_it_is_told_alone(empty_database):
     empty_database.execute(f"GRANT CREATE ON DATABASE {empty_database.name} TO {APP}")
     migrate(empty_database, "--schema", "second", "--no-roles", user=APP)
     text = psql(empty_database, script("--guard-messages"), user=SUPERUSER)
-    assert f"NOTICE:  emit_message of schema second of {APP} can write no more: run outboxd migrate --schema NAME" in text
+    assert f"NOTICE:  emit_message of schema second of {APP} can no longer write: for each schema that you trust, run outboxd migrate --schema NAME" in text
     assert empty_database.scalar(WHO_MAY) == [SUPERUSER, OWNER, RELAY]
     empty_database.execute(EMIT_OURS, user=APP)
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         empty_database.execute(EMIT_OURS.replace("outbox.", "second."), user=APP)
-    assert "can write no more" not in migrate(empty_database, "--schema", "second", "--guard-messages", user=SUPERUSER).stdout
+    assert "can no longer write" not in migrate(empty_database, "--schema", "second", "--guard-messages", user=SUPERUSER).stdout
     assert empty_database.scalar(WHO_MAY) == [SUPERUSER, APP, OWNER, RELAY]
     empty_database.execute(EMIT_OURS.replace("outbox.", "second."), user=APP)
 

@@ -78,12 +78,12 @@ TABLE = "FOR TABLE outbox.event WITH (publish = 'insert')"
 
 
 @pytest.mark.parametrize("definition, fault, mended_by", [
-    ("FOR TABLE outbox.event", "It does not publish inserts alone.", OWNER),
-    ("FOR TABLE outbox.event WITH (publish = 'update')", "It does not publish inserts alone.", OWNER),
+    ("FOR TABLE outbox.event", "It does not publish inserts only.", OWNER),
+    ("FOR TABLE outbox.event WITH (publish = 'update')", "It does not publish inserts only.", OWNER),
     ("WITH (publish = 'insert')", "It does not publish outbox.event.", OWNER),
     ("FOR TABLE outbox.event, outbox.position WITH (publish = 'insert')", "It publishes other tables.", OWNER),
     ("FOR ALL TABLES WITH (publish = 'insert')", "It publishes other tables.", SUPERUSER),
-    ("FOR TABLES IN SCHEMA outbox", "It publishes other tables, it does not publish inserts alone.", SUPERUSER),
+    ("FOR TABLES IN SCHEMA outbox", "It publishes other tables, it does not publish inserts only.", SUPERUSER),
     ("FOR TABLE outbox.event WHERE (event_type = 'x') WITH (publish = 'insert')", "A row filter or a column list hides events.", OWNER),
     ("FOR TABLE outbox.event (seq, payload) WITH (publish = 'insert')", "A row filter or a column list hides events.", OWNER)])
 def test_another_publication_of_that_name_is_refused_with_what_mends_it(database, definition, fault, mended_by):
@@ -92,7 +92,7 @@ def test_another_publication_of_that_name_is_refused_with_what_mends_it(database
         database.execute(f"ALTER PUBLICATION outboxd_outbox OWNER TO {OWNER}", user=SUPERUSER)
     before = dump(database)
     result = migrate(database, "--capture", "wal", expect=2)
-    assert "publication outboxd_outbox exists and is not the one for outbox.event. " + fault in result.stderr
+    assert "publication outboxd_outbox exists, but not as outboxd creates it for outbox.event. " + fault in result.stderr
     assert dump(database) == before
     remedy = re.search("remedy: (.*;) Or leave it", result.stderr).group(1)
     for statement in remedy.split(";")[:-1]:
@@ -119,7 +119,7 @@ def test_another_schema_gets_its_own_when_the_name_is_free(empty_database):
     assert f"FOR TABLE {identifier}.event WITH" in text
     assert empty_database.scalar("SELECT schemaname FROM pg_publication_tables WHERE pubname = 'outboxd_outbox'") == schema
     result = migrate(empty_database, "--capture", "wal", expect=2)
-    assert "exists and is not the one for outbox.event" in result.stderr
+    assert "exists, but not as outboxd creates it for outbox.event" in result.stderr
     migrate(empty_database, "--down", "0")
     assert empty_database.scalar("SELECT count(*) FROM pg_publication") == 1, "it belongs to the other schema"
     migrate(empty_database, "--schema", schema, "--down", "0")
@@ -134,7 +134,7 @@ def test_the_way_back_drops_the_publication_and_names_the_slots_that_stay(databa
         migrate(database, "--down", "1")
         assert database.execute(CONTENTS) == OURS
         text = migrate(database, "--down", "0").stdout
-        assert f"WAL is held back by a replication slot until you drop it: SELECT pg_drop_replication_slot('{slot}');" in text
+        assert f"a replication slot retains WAL until you drop it: SELECT pg_drop_replication_slot('{slot}');" in text
         assert database.scalar("SELECT count(*) FROM pg_publication") == 0
     finally:
         database.execute("SELECT pg_drop_replication_slot(%s)", (slot,), user=SUPERUSER)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from support.common import eventually, stays_true
+from support.common import eventually
 from support.consume import headers_of, read_topics, wait_for_records
 
 # aggregate_version is the partition: "week 1", "week 2", ...
@@ -144,7 +144,7 @@ def test_a_leaf_may_be_the_outbox(relay, kafka, partitioned, prefix):
             with contextlib.closing(partitioned.connect()) as connection, connection.cursor() as other:
                 insert(other, f"q{n}", n)
         one.wait_published(50)
-        stays_true(lambda: True, 1)
+        one.wait_looks(10)
         late.commit()
     late.close()
     wait_for_records(kafka.brokers, topic, 51)
@@ -170,7 +170,7 @@ def test_children_that_inherit_are_read_and_marked_and_their_writers_fence(relay
         for n in range(60):
             insert(other, f"q{n % 7}", n, table=("public.events", "public.events_child", "public.events_grandchild")[n % 3])
         one.wait_published(60)
-        stays_true(lambda: True, 1)
+        one.wait_looks(10)
         late.commit()
         insert(cursor, "k", 2)
         late.commit()

@@ -198,11 +198,6 @@ def test_maintenance_under_load_changes_nothing(relay, kafka, postgres, tools, p
     assert_exact(tools, read_topics(kafka.brokers, topic), 4000)
 
 
-def looks(one):
-    """How many reads of the table have ended."""
-    return one.metric("fetch_duration_seconds_count")
-
-
 def sweeps(postgres, database, since, until):
     """How many looks at the whole table the relay began between two moments (datetime, UTC), by the server's own log."""
     begun = re.compile(rf"(\S+ \S+) UTC \[\d+\] {database.name} .*statement: .*\"seq\" > {-2**63}\b")
@@ -219,8 +214,7 @@ def test_a_row_unmarked_by_hand_far_below_the_top_is_published_by_the_next_sweep
     assert postgres.execute("SHOW log_timezone") in ([("UTC",)], [("Etc/UTC",)])
     one = relay().start()
     all_marked(tools)
-    seen = looks(one)
-    eventually(lambda: looks(one) >= seen + 2, what="the bound has moved")
+    one.wait_looks()    # the bound has moved
     tools.execute("UPDATE outbox.event SET published_at = NULL WHERE seq = 100")
     unmarked = datetime.now(timezone.utc)
     found = datetime.fromisoformat(one.wait_log("ROWS_SWEPT", 60)[0].split()[0].replace("Z", "+00:00"))
@@ -252,7 +246,7 @@ def test_restart_identity_keeps_order_and_is_not_late(relay, kafka, postgres, to
     tools.execute("SELECT public.say('before', i) FROM generate_series(1, 3000) i")
     if not busy:
         all_marked(tools)
-        stays_true(lambda: True, 0.5)
+        one.wait_looks(10)
     postgres.execute("TRUNCATE outbox.event RESTART IDENTITY", dbname=tools.name)
     before = one.published() if not busy else None
     for n in range(1, 5001):
@@ -277,8 +271,7 @@ def set_back(relay, kafka, postgres, tools, prefix):
         one = relay({"on_publish": "delete"}).start()
         tools.execute("SELECT public.say('k' || i % 3, i) FROM generate_series(1, 1000) i")
         eventually(lambda: tools.scalar("SELECT count(*) FROM outbox.event") == 0, what="all published")
-        seen = looks(one)
-        eventually(lambda: looks(one) >= seen + 2, what="the bound has moved")
+        one.wait_looks()    # the bound has moved
         return one, topic, lambda: postgres.execute(f"SELECT setval(pg_get_serial_sequence('outbox.event', 'seq'), {1000 - by})", dbname=tools.name)
     return run
 
@@ -287,8 +280,7 @@ def set_back(relay, kafka, postgres, tools, prefix):
 def test_a_sequence_set_back_keeps_the_order_across_the_old_top(set_back, kafka, tools, session, back):
     one, topic, step = set_back(back)
     step()
-    seen = looks(one)
-    eventually(lambda: looks(one) >= seen + 2, what="a look that began after it")
+    one.wait_looks()
     for n in range(1001, 3001):
         say(session, f"k{n % 3}", n)
     one.wait_published(3000, 20)
@@ -319,10 +311,10 @@ def test_a_sequence_set_back_and_beyond_the_old_top_between_two_looks(set_back, 
 def test_rows_inserted_by_hand_with_old_numbers_keep_their_order(relay, kafka, tools, session, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     tools.execute("ALTER TABLE outbox.event ALTER seq RESTART WITH 100000")
-    relay().start()
+    one = relay().start()
     tools.execute("SELECT public.say('k' || i % 10, i) FROM generate_series(1, 2000) i")
     all_marked(tools)
-    stays_true(lambda: True, 0.5)
+    one.wait_looks(10)
     for n in range(200):
         insert(session, n * 7 - 700, "old", n)
         if n % 20 == 0:
@@ -340,7 +332,7 @@ def test_a_huge_number_inserted_and_deleted_again_makes_nothing_late(relay, kafk
     wait_for_records(kafka.brokers, topic, 2)
     all_marked(tools)
     tools.execute("DELETE FROM outbox.event WHERE seq = 1000000000000000")
-    stays_true(lambda: True, 1)  # the numbers below it are given up
+    one.wait_looks(10)  # the numbers below it are given up
     slowest = 0
     for n in range(2, 40):
         began = time.monotonic()
@@ -360,7 +352,7 @@ def test_numbers_drawn_before_the_insert_are_neither_lost_nor_late(relay, kafka,
     insert(tools, drawn[1], "A", 2)
     one.wait_published(1001)
     all_marked(tools)
-    stays_true(lambda: True, 1)  # no transaction is open: the fence passes
+    one.wait_looks(10)  # no transaction is open: the fence passes
     began = time.monotonic()
     insert(tools, drawn[0], "A", 1)
     records = wait_for_records(kafka.brokers, topic, 1002, timeout=SOON)

@@ -16,17 +16,6 @@ ASIDE = "SELECT count(*) FROM outbox.dead_letter"
 DEAD = {"on_poison": "dead_letter"}
 
 
-@pytest.fixture(params=["poll", "wal"])
-def captured(request):
-    """A maker of relays, by each of the two captures."""
-    return request.getfixturevalue(f"{request.param}_relay")
-
-
-@pytest.fixture
-def poll_relay(relay):
-    return relay
-
-
 def backlog(database, count, bad, sql="NULL", keys=50):
     """`count` events in one transaction, on keys in turn; those whose number is in `bad` get the key `sql` and are set aside.
 

@@ -6,6 +6,8 @@
 - A folder's README that lists its files in a table (its first column is "file", "files" or "room") names each that is there and none
   that is not. `name.c` stands for `name.h`, too; a header that is listed nowhere is fine when it only serves the folder
   (`*_internal.h`) or has no .c; `name_<word>.c` and `NAME.c` stand for all such files.
+- Without such a table, the README names each source file of its folder somewhere in its text, as `name.c` or `name`. So does the README of
+  `tests` for the folders of ABOVE, which have none of their own.
 - A path in a document exists: the target of a link with its heading, and what stands in backquotes with a slash and looks like a file of ours.
 - A comment that cites a document or a file of a room cites one that is there; of others' documents, those that FOREIGN lists.
 """
@@ -20,11 +22,14 @@ FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
 QUOTED = re.compile(r"`([A-Za-z0-9_.<>*-]+(?:/[A-Za-z0-9_.<>*-]+)*/?)`")
 SUFFIXES = (".c", ".h", ".py", ".sql", ".sh", ".md", ".yml", ".yaml", ".json", ".conf", ".cmake", ".txt")
+SOURCES = (".c", ".h", ".inc", ".py", ".sh", ".sql")
 # Documents of others, and what only exists once something was built or run.
 FOREIGN = {"CONFIGURATION.md": "librdkafka", "INTRODUCTION.md": "librdkafka", "STATISTICS.md": "librdkafka"}
 MADE = re.compile(r"^(build|/|~|\.\.?$|orders\.|etc/)|^(main|my|your|outboxd\.d)\b|/$|^migrations\.c$")
+# Folders whose files the README of the folder above names.
+ABOVE = ("tests/stub", "tests/support", "tests/faults")
 # What a folder holds that its table need not name.
-UNLISTED = re.compile(r"^(README\.md|CMakeLists\.txt|.*_internal\.h|LOGS\.md|embed\.cmake|\.clang-tidy)$")
+UNLISTED = re.compile(r"^(README\.md|__init__\.py|CMakeLists\.txt|.*_internal\.h|LOGS\.md|embed\.cmake|\.clang-tidy)$")
 
 
 def table_of(text):
@@ -45,6 +50,11 @@ def patterned(name):
     return "<" in name or "NAME" in name
 
 
+def pattern_of(name):
+    """What `name_<word>.c` and `NAME.c` stand for."""
+    return re.compile(re.sub(r"<\w+>|NAME", r"[\\w-]+", re.escape(name).replace(r"\<", "<").replace(r"\>", ">")))
+
+
 def listing_problems(root, path, files):
     """What the table of a folder's README says of the files in it."""
     folder, cells = os.path.dirname(path), table_of(read(root, path))
@@ -59,7 +69,7 @@ def listing_problems(root, path, files):
         for name in QUOTED.findall(" ".join(row)):
             bare = name.rstrip("/")
             if patterned(bare):
-                patterns.append(re.compile(re.sub(r"<\w+>|NAME", r"[\\w-]+", re.escape(bare).replace(r"\<", "<").replace(r"\>", ">"))))
+                patterns.append(pattern_of(bare))
             covered |= {stem(bare), bare.split("/")[0]}
             if f"`{name}`" in first and not patterned(bare) and ".." not in bare:
                 if not (bare in here or bare in folders or bare in stems):
@@ -70,6 +80,23 @@ def listing_problems(root, path, files):
                 continue
             result.append(f"{path}: the table lacks `{name}`")
     return result
+
+
+def unnamed_problems(root, path, files, folder):
+    """Source files of a folder that a README without a table of them, or the README of the folder above, names nowhere."""
+    prefix = os.path.relpath(folder, os.path.dirname(path) or ".") + "/"
+    here = {name[len(folder) + 1:] for name in files if os.path.dirname(name) == folder and name.endswith(SOURCES)}
+    named, patterns = set(), []
+    for name in QUOTED.findall(FENCE.sub("", read(root, path))):
+        name = name[len(prefix):] if name.startswith(prefix) else name
+        named |= {name, stem(name)}
+        if patterned(name):
+            patterns.append(pattern_of(name))
+
+    def is_named(name):
+        return name in named or stem(name) in named or any(pattern.fullmatch(name) for pattern in patterns)
+    return [f"{path}: does not name `{name}`" + ("" if prefix == "./" else f" of {folder}") for name in sorted(here)
+            if not (is_named(name) or UNLISTED.match(name) or (name.endswith(".h") and name[:-2] + ".c" in here))]
 
 
 def anchors(text):
@@ -136,7 +163,13 @@ def main():
     for path in documents:
         if os.path.basename(path) == "README.md":
             result += listing_problems(root, path, files)
+            if os.path.dirname(path) and table_of(read(root, path)) is None:
+                result += unnamed_problems(root, path, files, os.path.dirname(path))
         result += path_problems(root, path, files)
+    for folder in ABOVE:
+        above = os.path.join(os.path.dirname(folder), "README.md")
+        if above in files:
+            result += unnamed_problems(root, above, files, folder)
     sources = [name for name in sorted(files) if name.endswith((".c", ".h", ".py", ".sql", ".sh", ".cmake", ".conf", ".yml"))
                and not name.startswith(("tests/fuzz/corpus", "tests/fixtures", "tests/integration/test_lint.py"))]
     for path in sources:

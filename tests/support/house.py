@@ -12,6 +12,7 @@ Production code is relay/ and cdc/. What is counted, as far as a reader of text 
 - structs: those with more than 20 fields, of their own and counted through members that are structs; the widest; the most flags;
 - decisions by text: strcmp, strstr and the like whose argument is a code or message, or a literal that is spelled like a code;
 - runs: six lines in a row that stand twice (without blank lines, comments, brackets alone and includes);
+- includes: those that their file does not use (includes.py);
 - lengths: files over 600 lines, functions over 70, tests included in the files.
 """
 
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 
+from includes import unused
 from sources import line_of, read, report, root_of, sources, without_comments
 
 LIMITS = "tests/support/house.limits"
@@ -246,7 +248,7 @@ def count(root):
     decisions, runs = count_decisions(code), count_runs(code)
     border = [one for one in decisions if one.startswith(BORDER)]
     decisions = [one for one in decisions if one not in border]
-    error = size_of_error(root)
+    error, includes = size_of_error(root), unused(root)
     long_files = [f"{path} has {one.count(chr(10))} lines" for path, one in everything.items() if one.count("\n") > FILE_LINES]
     long_functions = [f"{path}:{line} {name}() has {lines} lines" for path, one in code.items() for name, _, line, lines in functions(one)
                       if lines > FUNCTION_LINES]
@@ -264,6 +266,7 @@ def count(root):
         "decisions": ("decisions by the text of a code or message", len(decisions), decisions, 0),
         "border": ("texts of libpq that are made codes", len(border), border, None),
         "runs": (f"runs of {RUN_LINES} equal lines that stand twice", len(runs), runs, 0),
+        "unused_includes": ("includes that their file does not use", len(includes), includes, 0),
         "long_files": (f"C files over {FILE_LINES} lines", len(long_files), long_files, 0),
         "long_functions": (f"functions over {FUNCTION_LINES} lines", len(long_functions), long_functions, 0),
         "long_tests": (f"functions over {FUNCTION_LINES} lines in tests", len(long_tests), long_tests, 0),

@@ -49,8 +49,9 @@ share.coordinator.state.topic.num.partitions=2
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=400
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=800
+metadata.max.idle.interval.ms=0
 log.cleaner.enable=false
 log.segment.bytes=67108864
 """

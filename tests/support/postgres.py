@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
+import select
 import shutil
 import signal
 import subprocess
@@ -57,6 +59,46 @@ def verifier(password):
     return f"SCRAM-SHA-256${rounds}:{salt}${stored}:{server}"
 
 
+# One statement that reads or writes rows and leaves nothing behind in its session.
+_ROWS_ONLY = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b(?!.*(;.*\S|set_config|advisory|pg_reload_conf))", re.IGNORECASE | re.DOTALL)
+# What no session of before may see the end of, or what makes later ones differ.
+_SESSIONS_END = re.compile(r"\b(CREATE|ALTER|DROP)\s+(DATABASE|ROLE|USER|SYSTEM)\b|pg_reload_conf|pg_terminate_backend", re.IGNORECASE)
+_KEPT_USERS = (SUPERUSER, OWNER)    # never the relay's: tests count its sessions
+
+
+class Sessions:
+    """Sessions that execute() leaves open for the next statement of the same user in the same database: a new one for each costs ten times as much.
+
+    Only what reads or writes rows goes through them: settings, locks of a session and the like never meet another statement. One that the server
+    has closed, or told anything, is not used again.
+    """
+
+    def __init__(self):
+        self._idle = {}     # (database, user) -> connections nobody uses now; pop and append are atomic, so threads may share them
+
+    def take(self, database, user):
+        """An idle one that is sound, or None."""
+        idle = self._idle.get((database, user), [])
+        while idle:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                break   # another thread had it
+            if not connection.closed and not select.select([connection], [], [], 0)[0]:
+                return connection
+            connection.close()
+        return None
+
+    def give_back(self, database, user, connection):
+        self._idle.setdefault((database, user), []).append(connection)
+
+    def close(self):
+        """All that nobody uses now."""
+        for key in list(self._idle):
+            for connection in self._idle.pop(key, []):
+                connection.close()
+
+
 class Database:
     """One database of a server: `dsn` for the program under test, helpers for the test itself."""
 
@@ -75,13 +117,23 @@ class Database:
 
     def execute(self, sql, args=None, user=OWNER):
         """Run statements in one transaction of their own; the rows of the last one, or an empty list."""
-        connection = self.connect(user)
+        sessions = self.server.sessions
+        if _SESSIONS_END.search(sql):
+            sessions.close()
+        keep = user in _KEPT_USERS and _ROWS_ONLY.match(sql)
+        connection = keep and sessions.take(self.name, user) or self.connect(user)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(sql, args)
-                return cursor.fetchall() if cursor.description else []
-        finally:
+                rows = cursor.fetchall() if cursor.description else []
+        except BaseException:
             connection.close()
+            raise
+        if keep:
+            sessions.give_back(self.name, user, connection)
+        else:
+            connection.close()
+        return rows
 
     query = execute
 
@@ -119,6 +171,7 @@ class PostgresServer:
         self.port = port or free_port()
         self.settings = {**_SETTINGS, **(settings or {})}
         self.process = None
+        self.sessions = Sessions()
         self._databases = self._copies = 0
         if copy_of is None:
             self._initdb()
@@ -173,6 +226,7 @@ class PostgresServer:
 
     def stop(self, mode="fast", timeout=START_TIMEOUT):
         """mode: smart, fast (rolls back, checkpoints) or immediate (as after a crash)."""
+        self.sessions.close()
         if self.process is None:
             return
         sig = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]

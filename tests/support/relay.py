@@ -221,6 +221,16 @@ class Relay:
         eventually(lambda: self.published() >= count, timeout,
                    lambda: f"{count} published, have {self.published()}\n{self.log_tail()}")
 
+    def looks(self):
+        """How many reads of the table have ended; one that polls."""
+        return self.metric("fetch_duration_seconds_count")
+
+    def wait_looks(self, count=2, timeout=20):
+        """Until `count` more reads of the table have ended: of two, one has begun after this call. Once idle, they come every poll_interval_max,
+        of the tests 100 ms, and while numbers are missing every 200 ms one asks who still writes: after ten of them a gap is given up, if it is."""
+        wanted = self.looks() + count
+        eventually(lambda: self.looks() >= wanted, timeout, lambda: f"{count} looks\n{self.log_tail()}")
+
     def status(self):
         code, text = self.http("/status")
         assert code == 200, text
