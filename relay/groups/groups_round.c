@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "config/lists.h"
 #include "groups/groups_age.h"
 #include "groups/groups_ask.h"
