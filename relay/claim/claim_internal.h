@@ -67,6 +67,8 @@ struct Claim {
 /* claim_state.c */
 /** One of the two timers. */
 void claim_arm(struct event *timer, int64_t delay_ms);
+/** Appends the settings of a session: that of the lock, or the marker's own. */
+void claim_add_settings(const Claim *claim, PgConn *conn, Text *sql);
 
 /* claim_look.c */
 ClaimLook *claim_look_new(void);

@@ -17,15 +17,12 @@ static void on_marker_ready(void *arg, const Error *err)
 static void on_marker_opened(void *arg, const Error *err)
 {
     Claim *claim = arg;
-    const SourceOptions *source = claim->options.source;
     if (err != NULL) {
         claim_lose(claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_settings(source->config, source->pipeline, false, pg_conn_raw(claim->marks->conn),
-                           &sql);
-    publisher_add_lock_timeout(source->pipeline, &sql);
+    claim_add_settings(claim, claim->marks->conn, &sql);
     pg_conn_send(claim->marks->conn, &(PgQuery){.step = "session of the marker",
                                                 .sql = sql.data,
                                                 .arg = claim,
@@ -90,14 +87,41 @@ static void on_marker_idle(void *arg)
 static void on_replaced(void *arg)
 {
     Claim *claim = arg;
-    claim->options.reader->replaced(claim->options.arg);
+    const ClaimReader *reader = claim->options.reader;
+    if (reader->replaced != NULL) {
+        reader->replaced(claim->options.arg);
+    } else {
+        claim_lose_table(claim);
+    }
 }
 
-/* The connection that waited holds the publisher's lock: the lease comes first. */
+/* The connection that waited may hold the publisher's lock: then the lease comes first. */
 static void on_marker_blocked(void *arg)
 {
-    claim_ping(arg);
+    Claim *claim = arg;
+    if (claim->marks->conn == NULL) {
+        claim_ping(claim);
+    }
 }
+
+static bool on_marker_yields(const void *arg)
+{
+    const Claim *claim = arg;
+    return claim->marks->conn == NULL && claim_jobs_wait(claim);
+}
+
+static const MarkerOwner MARKER_OWNER = {
+    .lost = on_marker_lost,
+    .refused = on_marker_refused,
+    .aside = on_marker_aside,
+    .aside_refused = on_marker_aside_refused,
+    .row_looks = on_marker_row_looks,
+    .marked = on_marked,
+    .idle = on_marker_idle,
+    .blocked = on_marker_blocked,
+    .yields = on_marker_yields,
+    .replaced = on_replaced,
+};
 
 ClaimMarks *claim_marks_new(Claim *claim)
 {
@@ -114,24 +138,14 @@ ClaimMarks *claim_marks_new(Claim *claim)
                                     .arg = claim,
                                     .opened = on_marker_opened});
     }
-    marks->marker =
-        marker_new(&(MarkerOptions){.base = source->base,
-                                    .pipeline = source->pipeline,
-                                    .table = claim->options.table,
-                                    .stats = source->stats,
-                                    .conn = apart ? marks->conn : claim->conn,
-                                    .history = &marks->history,
-                                    .arg = claim,
-                                    .lost = on_marker_lost,
-                                    .refused = on_marker_refused,
-                                    .aside = on_marker_aside,
-                                    .aside_refused = on_marker_aside_refused,
-                                    .row_looks = on_marker_row_looks,
-                                    .marked = on_marked,
-                                    .idle = on_marker_idle,
-                                    .blocked = apart ? NULL : on_marker_blocked,
-                                    .yields = apart ? NULL : claim_jobs_wait,
-                                    .replaced = reader->replaced != NULL ? on_replaced : NULL});
+    marks->marker = marker_new(&(MarkerOptions){.base = source->base,
+                                                .pipeline = source->pipeline,
+                                                .table = claim->options.table,
+                                                .stats = source->stats,
+                                                .conn = apart ? marks->conn : claim->conn,
+                                                .history = &marks->history,
+                                                .owner = &MARKER_OWNER,
+                                                .arg = claim});
     return marks;
 }
 
