@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/vec.h"
 #include "config/outbox_columns.h"
 
 typedef enum Capture { CAPTURE_POLL, CAPTURE_WAL, CAPTURE_TABLES } Capture;
@@ -36,10 +37,7 @@ typedef enum Pooler { POOLER_NONE, POOLER_SESSION } Pooler;
 
 enum { DURATION_FOREVER = -1 }; /* of `retain` */
 
-typedef struct StringList {
-    char **items;
-    size_t count;
-} StringList;
+typedef VEC(char *) StringList;
 
 typedef struct RouteConfig {
     char *event_type;     /* glob; NULL: any */
@@ -210,7 +208,8 @@ typedef struct Problem {
 typedef struct Problems {
     Problem *items;
     size_t count;
-    size_t errors; /* of which are errors, not warnings */
+    size_t capacity; /* vec.h */
+    size_t errors;   /* of which are errors, not warnings */
 } Problems;
 
 /** Adds a problem; the texts are copied, remedy may be NULL. */

@@ -22,10 +22,7 @@ typedef struct Replaced {
     char *raw;
 } Replaced;
 
-typedef struct ReplacedList {
-    Replaced *items;
-    size_t count;
-} ReplacedList;
+typedef VEC(Replaced) ReplacedList;
 
 typedef struct Load {
     Config *config;
