@@ -261,7 +261,7 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     uint64_t work = 1;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         work += *relay->lanes[i].stats->read + *relay->lanes[i].stats->published +
-                *relay->lanes[i].stats->marked;
+                *relay->lanes[i].stats->rows->marked;
     }
     if (work == relay->idle->seen && work != relay->idle->trimmed) {
         relay->idle->trimmed = work;
@@ -275,9 +275,9 @@ static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, d
 {
     const Stats *stats = relay->lanes[index].stats;
     bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
-    double backlog = *stats->backlog_events;
+    double backlog = *stats->now->backlog_events;
     SummaryFacts facts = {.published = *stats->published,
-                          .marked = *stats->marked,
+                          .marked = *stats->rows->marked,
                           .set_aside = stats_dead_lettered(stats),
                           .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
                           .lag_seconds = lag_seconds,
@@ -436,6 +436,7 @@ static void relay_release(Relay *relay)
     watch_free(&relay->watch);
     for (size_t i = 0; relay->lanes != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->lanes[i].pipeline);
+        stats_release(relay->lanes[i].stats);
         objective_free(&relay->lanes[i].objective);
         free(relay->lanes[i].stats);
     }

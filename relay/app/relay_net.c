@@ -28,7 +28,7 @@ static WatchRole on_role(void *arg, size_t index)
     pipeline_view(relay->lanes[index].pipeline, &view);
     WatchRole role = relay_role(relay, index, &view);
     const Stats *stats = relay->lanes[index].stats;
-    role.connected = *stats->postgres_connected > 0 && view.state != PIPELINE_STARTING &&
+    role.connected = *stats->rows->postgres_connected > 0 && view.state != PIPELINE_STARTING &&
                      view.state < PIPELINE_STOPPED;
     role.reconnects = *stats->reconnects;
     return role;
