@@ -31,8 +31,7 @@ static void isolate_dissolve(Isolate *isolate, RefusedSet *set)
 static RefusedSet *isolate_add(Isolate *isolate)
 {
     if (isolate->count == isolate->capacity) {
-        isolate->capacity = isolate->capacity > 0 ? isolate->capacity * 2 : 8;
-        isolate->sets = x_realloc(isolate->sets, isolate->capacity * sizeof(*isolate->sets));
+        isolate->sets = x_grow(isolate->sets, &isolate->capacity, sizeof(*isolate->sets));
     }
     isolate->last_id++;
     if (isolate->last_id == 0) {

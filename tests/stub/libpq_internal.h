@@ -94,7 +94,8 @@ extern Stub stub;
 
 /** Whether this call is one that fails. */
 bool stub_call_fails(void);
-/** Its socket can be read from now on. */
+
+/** The server has something for the connection. */
 void stub_make_readable(PGconn *conn);
 
 PGresult *result_error(const char *state, const char *message);

@@ -1,8 +1,7 @@
-/* What a test says to the stub, and asks it. */
+/* What a test says and asks: how calls fail, what comes late, how many connections there are. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "stub/libpq.h"
 #include "stub/libpq_internal.h"
 
 void stub_reset(StubServer server, void *arg)
