@@ -260,7 +260,7 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     Relay *relay = arg;
     uint64_t work = 1;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].marked;
+        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].rows->marked;
     }
     if (work == relay->work_seen && work != relay->work_trimmed) {
         relay->work_trimmed = work;
@@ -274,9 +274,9 @@ static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, d
 {
     const Stats *stats = &relay->stats[index];
     bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
-    double backlog = *stats->backlog_events;
+    double backlog = *stats->now->backlog_events;
     SummaryFacts facts = {.published = *stats->published,
-                          .marked = *stats->marked,
+                          .marked = *stats->rows->marked,
                           .set_aside = stats_dead_lettered(stats),
                           .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
                           .lag_seconds = lag_seconds,
@@ -437,6 +437,7 @@ static void relay_release(Relay *relay)
     watch_free(&relay->watch);
     for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->pipelines[i]);
+        stats_release(&relay->stats[i]);
         objective_free(&relay->objectives[i]);
     }
     free(relay->pipelines);
