@@ -17,12 +17,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trim.h"
-#include "cdc/wal.h"
+#include "claim/claim.h"
 #include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "metrics/process.h"
-#include "outbox/poll.h"
 #include "sink/sinks.h"
 
 enum { IDLE_CHECK_SECONDS = 3 };
@@ -260,7 +259,7 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     Relay *relay = arg;
     uint64_t work = 1;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].marked;
+        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].rows->marked;
     }
     if (work == relay->work_seen && work != relay->work_trimmed) {
         relay->work_trimmed = work;
@@ -274,9 +273,9 @@ static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, d
 {
     const Stats *stats = &relay->stats[index];
     bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
-    double backlog = *stats->backlog_events;
+    double backlog = *stats->now->backlog_events;
     SummaryFacts facts = {.published = *stats->published,
-                          .marked = *stats->marked,
+                          .marked = *stats->rows->marked,
                           .set_aside = stats_dead_lettered(stats),
                           .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
                           .lag_seconds = lag_seconds,
@@ -317,6 +316,17 @@ static void relay_topics(void *arg, StringList *names)
     }
 }
 
+#define CAPTURE(kind, name, make)                                                                  \
+    Status make(const SourceOptions *options, Source **ret_source, Error *err);
+#include "config/captures.inc"
+#undef CAPTURE
+
+static Status (*const SOURCES[])(const SourceOptions *options, Source **ret_source, Error *err) = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = make,
+#include "config/captures.inc"
+#undef CAPTURE
+};
+
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 {
     const PipelineConfig *config = &relay->config->pipelines[index];
@@ -352,8 +362,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
     if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, schema, &parts.encoder, err) != OK ||
         sink_new(&sink, &parts.sink, err) != OK ||
-        (config->capture == CAPTURE_WAL ? wal_source_new : poll_source_new)(&source, &parts.source,
-                                                                            err) != OK) {
+        SOURCES[config->capture](&source, &parts.source, err) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
     relay->topics[index] = parts.topics;
@@ -437,6 +446,7 @@ static void relay_release(Relay *relay)
     watch_free(&relay->watch);
     for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->pipelines[i]);
+        stats_release(&relay->stats[i]);
         objective_free(&relay->objectives[i]);
     }
     free(relay->pipelines);

@@ -55,7 +55,7 @@ static void on_look_done(void *arg, const Error *err)
     Claim *claim = arg;
     claim->table_oid = claim->look->look.table_oid;
     if (!claim_look_failed(claim, err)) {
-        *claim->options.source->stats->postgres_connected = 1;
+        *claim->options.source->stats->rows->postgres_connected = 1;
         claim_lock_try(claim->lock, claim->table_oid);
     }
 }

@@ -53,14 +53,21 @@ static void on_marker_refused(void *arg, const Error *err)
 
 static void on_marker_aside(void *arg, Event *event)
 {
-    const SourceEvents *events = &((Claim *)arg)->options.events->events;
-    events->aside(events->arg, event);
+    const LettersEvents *events = &((Claim *)arg)->marks->letters.letters.events;
+    events->settled(events->arg, event, NULL);
 }
 
 static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
 {
-    const SourceEvents *events = &((Claim *)arg)->options.events->events;
-    events->aside_refused(events->arg, event, err);
+    const LettersEvents *events = &((Claim *)arg)->marks->letters.letters.events;
+    events->settled(events->arg, event, err);
+}
+
+static void letters_take(Letters *letters, Event *event, const Record *record, const Error *reason)
+{
+    const Claim *claim = ((ClaimLetters *)letters)->claim;
+    marker_add_aside(claim->marks->marker, event, record, reason);
+    marker_next(claim->marks->marker);
 }
 
 static void on_marker_row_looks(void *arg, EventRow row, uint64_t look)
@@ -129,6 +136,9 @@ ClaimMarks *claim_marks_new(Claim *claim)
     const ClaimReader *reader = claim->options.reader;
     bool apart = reader->marks_apart;
     ClaimMarks *marks = x_calloc(1, sizeof(*marks));
+    marks->letters =
+        (ClaimLetters){.letters = {.take = letters_take, .of_source = true}, .claim = claim};
+    claim->options.events->letters = &marks->letters.letters;
     history_begin(&marks->history);
     if (apart) {
         int64_t silence_ms = source->config->database.statement_timeout_ms + 5000;

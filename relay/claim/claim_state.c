@@ -23,7 +23,7 @@ static void claim_close(Claim *claim, ClaimState state)
     }
     claim->options.reader->close(claim->options.arg, state == CLAIM_LOST);
     marker_stop(claim->marks->marker);
-    *claim->options.source->stats->postgres_connected = 0;
+    *claim->options.source->stats->rows->postgres_connected = 0;
     claim->lease_until_us = 0;
     claim->asking = false;
     claim->look->again = false;

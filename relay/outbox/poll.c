@@ -101,13 +101,6 @@ static void poll_reread(Source *source)
     pace_want(poll->reading->pace); /* fetch_next(), when the batches are back: by wake() */
 }
 
-static void poll_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
-{
-    Poll *poll = poll_of(source);
-    marker_add_aside(poll->marker, event, record, reason);
-    marker_next(poll->marker);
-}
-
 static bool poll_may_publish(Source *source)
 {
     Poll *poll = poll_of(source);
@@ -226,7 +219,6 @@ static const SourceOps POLL_OPS = {
     .start = poll_start,
     .resume = poll_resume,
     .ack = poll_ack,
-    .set_aside = poll_set_aside,
     .may_publish = poll_may_publish,
     .wake = poll_wake,
     .drain = poll_drain,

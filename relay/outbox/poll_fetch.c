@@ -28,7 +28,6 @@
  * looked for by every fetch again. */
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "base/log.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/poll_culprit.h"
 #include "outbox/poll_fence.h"
@@ -116,7 +115,7 @@ static void fetch_plan(const Poll *poll)
     const Reading *reading = poll->reading;
     const Fetch *fetch = reading->fetch;
     pace_note_covered(reading->pace, fetch);
-    histogram_observe_us(poll->options.stats->fetch_duration,
+    histogram_observe_us(poll->options.stats->rows->fetch_duration,
                          clock_monotonic_us() - fetch->sent_us);
     sweep_plan(reading->sweep, fetch);
     pace_adapt(reading->pace, fetch, sweep_insists(reading->sweep));
@@ -296,8 +295,9 @@ static void fetch_send(Poll *poll, size_t limit, size_t budget_bytes)
     Reading *reading = poll->reading;
     reading_end_fetch(reading);
     if (marker_in_order(poll->marker)) {
-        known_release(reading->known, marker_unmarked(poll->marker), *poll->options.stats->marked,
-                      now_us, poll->options.pipeline->poll.sweep_interval_ms * 1000);
+        known_release(reading->known, marker_unmarked(poll->marker),
+                      *poll->options.stats->rows->marked, now_us,
+                      poll->options.pipeline->poll.sweep_interval_ms * 1000);
     }
     bool sweep = sweep_is_due(reading->sweep, now_us) || reading->gaps->top == INT64_MIN;
     bool meets_known =

@@ -118,7 +118,7 @@ static void on_start_result(void *arg, const PGresult *result)
     const char *name = PQfname(result, 0);
     if (strcmp(name, "dropped") == 0) {
         poll->rotation->dropped = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
-        ++*poll->options.stats->tables_dropped;
+        ++*poll->options.stats->rows->tables_dropped;
         log_write(LOG_ERROR, poll->options.pipeline->name, CODE_TABLE_DROPPED,
                   LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
                   "the table that was published under the name '%s' before was dropped with its "

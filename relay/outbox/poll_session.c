@@ -240,7 +240,7 @@ static char *session_place(void *arg, const Error *err)
 {
     const Poll *poll = arg;
     return x_format("%.200s; %llu marked", error_message(err),
-                    (unsigned long long)*poll->options.stats->marked);
+                    (unsigned long long)*poll->options.stats->rows->marked);
 }
 
 static void session_close(void *arg, bool lost)

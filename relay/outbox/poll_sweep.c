@@ -55,7 +55,7 @@ void sweep_plan(Sweep *sweep, const Fetch *fetch)
 void sweep_found(Sweep *sweep, size_t rows)
 {
     int64_t now_us = clock_monotonic_us();
-    *sweep->stats->swept += rows;
+    *sweep->stats->rows->swept += rows;
     sweep->unsaid += rows;
     if (sweep->said_us != 0 && now_us - sweep->said_us < SAID_SECONDS * INT64_C(1000000)) {
         return;

@@ -141,7 +141,7 @@ static void mark_settle(MarkerMarks *marks)
     const MarkAnswer *answer = marks->answer;
     MarkGone gone = {0};
     bool missed = answer->missing.count > 0;
-    *marks->options->stats->marked += answer->hit;
+    *marks->options->stats->rows->marked += answer->hit;
     size_t unseen = mark_queue_settle(queue, &answer->missing, &gone);
     bool again = marks->recovering || refusals_are_ignored(marks->refusals);
     marks->vanished.rows += again ? 0 : gone.vanished + answer->not_hit;

@@ -79,7 +79,7 @@ static void prune_on_result(void *arg, const PGresult *result)
 {
     MarkerUpkeep *upkeep = arg;
     int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
-    *line_options(upkeep->line)->stats->pruned += (uint64_t)deleted;
+    *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)deleted;
     bool more = deleted == PRUNE_ROWS;
     upkeep->prune_after = more ? strtoll(pg_value(result, 0, 1), NULL, 10) : INT64_MIN;
     upkeep->next_prune_us =

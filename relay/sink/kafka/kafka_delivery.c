@@ -52,20 +52,36 @@ static void count_back(KafkaTopics *topics, KafkaTopic *kt, Request *request)
     }
 }
 
+/* What the pipeline must do about it. */
+static SinkVerdict delivery_verdict(const Error *err)
+{
+    switch (err->code) {
+    case CODE_SINK_PURGED:
+        return SINK_TOOK_BACK;
+    case CODE_KAFKA_TOPIC_DENIED:
+        return SINK_DENIES_TOPIC;
+    case CODE_RECORD_TIMESTAMP_REFUSED:
+        return SINK_REFUSED_TIME;
+    default:
+        return err->class == ERROR_POISON ? SINK_REFUSED : SINK_FAILED;
+    }
+}
+
 static void delivery_failed(KafkaDelivery *delivery, const rd_kafka_message_t *report,
-                            Request *request, Error *err)
+                            Request *request, SinkReport *ret_report, Error *err)
 {
     Event *sent = report->_private;
     KafkaTopic *kt = sent->topic->sink_data;
     kafka_delivery_error(report->err, sent->topic->name, err);
     note_refusal(delivery->needs.lookup, kt, err);
+    *ret_report = (SinkReport){.verdict = delivery_verdict(err), .error = err};
     if (err->class == ERROR_POISON) {
         if (request->number == 0) {
             request->number = ++delivery->refused;
             kafka_lookup_soon(delivery->needs.lookup, kt); /* its limits may have changed */
         }
-        sent->request = request->number;
-        sent->request_events = request->events;
+        ret_report->request = request->number;
+        ret_report->request_events = request->events;
     }
     if (rd_kafka_message_status(report) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
         sent->replayed = true;
@@ -88,8 +104,9 @@ static void delivery_reports(KafkaDelivery *delivery, rd_kafka_event_t *event)
                 continue;
             }
             AUTO_ERROR err = {0};
-            delivery_failed(delivery, reports[i], &request, &err);
-            events->settled(events->arg, sent, &err);
+            SinkReport report;
+            delivery_failed(delivery, reports[i], &request, &report, &err);
+            events->settled(events->arg, sent, &report);
         }
     }
     kafka_health_note_answer(delivery->needs.health, true);

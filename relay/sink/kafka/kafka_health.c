@@ -31,7 +31,7 @@ KafkaHealth *kafka_health_new(const SinkOptions *options, const SinkEvents *even
     health->events = events;
     health->pipeline = options->pipeline->name;
     health->bootstrap = options->config->kafka.brokers;
-    health->connected = options->stats->kafka_connected;
+    health->connected = options->stats->broker->kafka_connected;
     return health;
 }
 

@@ -159,7 +159,9 @@ static void lookup_missing(KafkaLookup *lookup, KafkaTopic *kt, const Error *err
     kt->wait_ms = kt->wait_ms > most_ms ? most_ms : kt->wait_ms;
     kt->wait_ms = kt->wait_ms < least_ms ? least_ms : kt->wait_ms;
     kt->look_us = now_us + kt->wait_ms * 1000;
-    lookup->needs.events->missing(lookup->needs.events->arg, kt->topic, err);
+    lookup->needs.events->missing(
+        lookup->needs.events->arg, kt->topic,
+        err->code == CODE_KAFKA_TOPIC_DENIED ? TOPIC_DENIED : TOPIC_ABSENT, err);
 }
 
 void kafka_lookup_denied(KafkaLookup *lookup, KafkaTopic *kt, const Error *err)

@@ -85,12 +85,12 @@ static void group_free(Group *group)
 }
 
 /* Each event of the group settles. What that leads to may send, purge or reopen. */
-static void lines_settle(LinesSink *lines, Group *group, const Error *err)
+static void lines_settle(LinesSink *lines, Group *group, const SinkReport *report)
 {
     Group mine = *group;
     *group = (Group){0};
     for (size_t i = 0; i < mine.count; i++) {
-        lines->sink.events.settled(lines->sink.events.arg, mine.events[i], err);
+        lines->sink.events.settled(lines->sink.events.arg, mine.events[i], report);
     }
     if (group->capacity == 0 && group->lines.data == NULL &&
         mine.lines.capacity <= 2 * LINES_BYTES_MAX) {
@@ -105,7 +105,7 @@ static void lines_take_back(LinesSink *lines, Group *group)
 {
     AUTO_ERROR purged = {0};
     error_set(&purged, CODE_SINK_PURGED, "withdrawn before it was written");
-    lines_settle(lines, group, &purged);
+    lines_settle(lines, group, &(SinkReport){.verdict = SINK_TOOK_BACK, .error = &purged});
 }
 
 /* The helper thread. */

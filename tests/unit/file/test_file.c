@@ -39,13 +39,14 @@ static struct {
 
 static Topic topic = {.name = (char *)"order.events"};
 
-static void on_settled(void *arg, Event *event, const Error *err)
+static void on_settled(void *arg, Event *event, const SinkReport *report)
 {
     (void)arg;
-    if (err == NULL) {
+    if (report == NULL) {
         rig.order[rig.stored++] = event->seq;
     } else {
-        cr_assert_eq(err->code, CODE_SINK_PURGED);
+        cr_assert_eq(report->verdict, SINK_TOOK_BACK);
+        cr_assert_eq(report->error->code, CODE_SINK_PURGED);
         rig.purged++;
     }
 }

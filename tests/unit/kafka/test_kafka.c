@@ -95,7 +95,7 @@ Test(kafka, delivers_key_value_headers_and_time)
     cr_assert_str_eq(got.value, "{\"a\": 1}");
     cr_assert_eq(got.timestamp_ms, now_ms);
     cr_assert_str_eq(text_string(&got.headers), "ce_id=1;empty=;null;ce_id=2;");
-    cr_assert_eq(*mock.stats.kafka_connected, 1);
+    cr_assert_eq(*mock.stats.broker->kafka_connected, 1);
     text_free(&got.headers);
 }
 
@@ -195,7 +195,8 @@ static void is_held(rd_kafka_resp_err_t code, ErrorCode name)
     cr_assert_eq(mock.absence.code, name);
     cr_assert_eq(mock.absence.class, ERROR_RETRY);
     cr_assert_not_null(strstr(error_message(&mock.absence), "orders"));
-    cr_assert_eq(*mock.stats.kafka_connected, 1, "a broker that lacks a topic has answered");
+    cr_assert_eq(*mock.stats.broker->kafka_connected, 1,
+                 "a broker that lacks a topic has answered");
     cr_assert_eq(mock.troubles, 0, "others are not troubled");
     cr_assert_eq(mock_try(1, "orders", &err), SEND_HELD, "nothing enters the producer");
     cr_assert_eq(err.code, name);
@@ -257,6 +258,7 @@ Test(kafka, a_topic_whose_absence_librdkafka_notices_first_is_looked_up_at_once)
     }
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_UNKNOWN);
     cr_assert_geq(mock.missing, 1);
+    cr_assert_eq(mock.fault, TOPIC_ABSENT);
 }
 
 Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
@@ -268,7 +270,9 @@ Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
                                       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     mock_send(2, "orders");
     MOCK_WAIT(mock.failed == 1);
+    cr_assert_eq(mock.report.verdict, SINK_DENIES_TOPIC);
     cr_assert_eq(mock.missing, 1, "the look-up would not tell");
+    cr_assert_eq(mock.fault, TOPIC_DENIED);
     AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_HELD);
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_DENIED);
@@ -298,7 +302,7 @@ Test(kafka, brokers_that_are_down_are_trouble_until_they_are_up)
     MOCK_WAIT(mock.troubles >= 1);
     cr_assert_eq(mock.trouble.code, CODE_KAFKA_UNREACHABLE);
     cr_assert_eq(mock.settled, 1, "a record waits for ever");
-    cr_assert_eq(*mock.stats.kafka_connected, 0);
+    cr_assert_eq(*mock.stats.broker->kafka_connected, 0);
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
     MOCK_WAIT(mock.delivered == 2 && mock.healed >= 1);
     mock_assert_log("orders", "v1 v2");

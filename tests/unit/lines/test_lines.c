@@ -95,12 +95,12 @@ static const SinkOps OPS = {.open = lines_open,
                             .reopen = lines_reopen,
                             .free = lines_free};
 
-static void on_settled(void *arg, Event *event, const Error *err)
+static void on_settled(void *arg, Event *event, const SinkReport *report)
 {
     (void)arg;
     (void)event;
-    rig.settled += err == NULL;
-    rig.purged += err != NULL;
+    rig.settled += report == NULL;
+    rig.purged += report != NULL && report->verdict == SINK_TOOK_BACK;
 }
 
 static void on_ready(void *arg)

@@ -21,7 +21,7 @@ Test(poll, acknowledged_rows_are_marked_and_no_others)
     RIG_WAIT(rig.pipe.progress >= 1);
     cr_assert_eq(rig_marked(), 5);
     cr_assert_eq(rig.pipe.source->ops->unmarked(rig.pipe.source), 0);
-    cr_assert_eq(*rig.pipe.stats.marked, 5);
+    cr_assert_eq(*rig.pipe.stats.rows->marked, 5);
 }
 
 Test(poll, marking_adapts_to_the_speed_of_the_server)
@@ -61,8 +61,7 @@ Test(poll, an_event_set_aside_is_told_when_it_is_committed)
     AUTO_ERROR reason = {0};
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
-    rig.pipe.source->ops->set_aside(rig.pipe.source, rig.pipe.batches[0]->events[1], &record,
-                                    &reason);
+    source_rig_set_aside(&rig.pipe, rig.pipe.batches[0]->events[1], &record, &reason);
     cr_assert_eq(rig.pipe.asides, 0);
     RIG_WAIT(rig.pipe.asides == 1);
     cr_assert(rig.rows[2].dead);
@@ -79,8 +78,7 @@ static void set_aside_one(void)
     AUTO_ERROR reason = {0};
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
-    rig.pipe.source->ops->set_aside(rig.pipe.source, rig.pipe.batches[0]->events[0], &record,
-                                    &reason);
+    source_rig_set_aside(&rig.pipe, rig.pipe.batches[0]->events[0], &record, &reason);
 }
 
 static void set_aside_and_lose(void)
@@ -106,8 +104,7 @@ Test(poll, a_dead_letter_that_is_refused_is_given_back_and_nothing_else_waits)
         cr_assert_not_null(strstr(error_message(&rig.pipe.error), "outbox.dead_letter"));
         bool last = i + 1 == sizeof(STATES) / sizeof(STATES[0]);
         rig.error_of_dead_letter = last ? NULL : STATES[i + 1];
-        rig.pipe.source->ops->set_aside(rig.pipe.source, rig.pipe.batches[0]->events[0], &record,
-                                        &reason);
+        source_rig_set_aside(&rig.pipe, rig.pipe.batches[0]->events[0], &record, &reason);
     }
     RIG_WAIT(rig.pipe.asides == 1);
     cr_assert_eq(rig.pipe.refusals, 0);
@@ -143,8 +140,7 @@ Test(poll, a_dead_letter_that_could_not_be_sent_sets_nothing_aside)
     error_set(&reason, CODE_RECORD_TOO_LARGE, "too large");
     Record record = {0};
     stub_fail_at(1, false);
-    rig.pipe.source->ops->set_aside(rig.pipe.source, rig.pipe.batches[0]->events[0], &record,
-                                    &reason);
+    source_rig_set_aside(&rig.pipe, rig.pipe.batches[0]->events[0], &record, &reason);
     RIG_WAIT(rig.pipe.lost == 1);
     cr_assert_eq(rig.pipe.asides, 0);
     cr_assert_not(rig.rows[1].dead);

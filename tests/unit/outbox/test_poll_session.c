@@ -16,7 +16,7 @@ Test(poll_session, takes_the_lock_and_reads_what_is_unpublished)
     RIG_WAIT(rig_delivered() == 3);
     rig_assert_out("1 3 7");
     cr_assert(rig.pipe.source->ops->may_publish(rig.pipe.source));
-    cr_assert_eq(*rig.pipe.stats.postgres_connected, 1);
+    cr_assert_eq(*rig.pipe.stats.rows->postgres_connected, 1);
     cr_assert_eq(rig.pipe.lost, 0);
 }
 

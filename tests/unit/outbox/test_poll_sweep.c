@@ -31,12 +31,12 @@ Test(poll_sweep, a_gap_is_given_up_when_its_writers_are_gone)
     }
     rig_insert(4, 4);
     RIG_PASS(rig_delivered() == 5);
-    cr_assert_eq(*rig.pipe.stats.swept, 0, "given up while its writers run");
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 0, "given up while its writers run");
     rig.writers = "13/12 4/70 5/1"; /* others, whose names begin or end alike */
     RIG_PASS(fences_of(150) == 0);
     rig_insert(3, 3);
     RIG_PASS(rig_delivered() == 6);
-    cr_assert_eq(*rig.pipe.stats.swept, 1, "still looked for");
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 1, "still looked for");
     rig_assert_out("1 2 5 6 4 3");
 }
 
@@ -51,7 +51,7 @@ Test(poll_sweep, a_sweep_finds_what_lies_below_the_bound)
     rig_insert(4, 4); /* by hand */
     RIG_PASS(rig_delivered() == 4);
     rig_assert_out("4");
-    cr_assert_eq(*rig.pipe.stats.swept, 1);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 1);
 }
 
 Test(poll_sweep, a_row_that_is_unmarked_by_hand_is_published_again_though_no_gap_moves)
@@ -97,12 +97,12 @@ Test(poll_sweep, numbers_that_go_back_are_read_in_order_across_the_old_top)
     memset(rig.rows, 0, sizeof(rig.rows)); /* TRUNCATE ... RESTART IDENTITY */
     rig_insert(1, 2);
     RIG_PASS(rig_delivered() == 2);
-    cr_assert_eq(*rig.pipe.stats.swept, 2);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 2);
     for (int64_t seq = 3; seq <= 150; seq += 7) { /* as if nothing had been: no sweep is needed */
         rig_insert(seq, seq + 6);
         RIG_PASS(rig_delivered() == (size_t)seq + 6);
     }
-    cr_assert_eq(*rig.pipe.stats.swept, 2);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 2);
     int64_t last = 0;
     for (size_t i = 0; i < rig.pipe.batch_count; i++) {
         for (size_t j = 0; j < rig.pipe.batches[i]->count; j++) {
@@ -189,7 +189,7 @@ Test(poll_sweep, rows_in_flight_do_not_hide_what_lies_among_them)
     RIG_PASS(fences_of(150) == 0); /* the numbers between them are given up */
     rig_insert(299, 299);
     RIG_PASS(rig.rows[299].delivered == 1);
-    cr_assert_eq(*rig.pipe.stats.swept, 1);
+    cr_assert_eq(*rig.pipe.stats.rows->swept, 1);
     cr_assert_gt(rig.wide, 0);
     cr_assert_eq(rig_delivered(), 151);
 }

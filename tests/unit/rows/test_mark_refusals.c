@@ -89,7 +89,7 @@ Test(mark_refusals, rows_that_are_as_they_were_are_kept_and_tried_again)
         rig.server.visible[1] = rig.server.visible[2] = true;
         PASS(rig.marked == 1);
         cr_assert_eq(rig.healed, 1);
-        cr_assert_eq(*rig.stats.marked, 2);
+        cr_assert_eq(*rig.stats.rows->marked, 2);
         cr_assert_eq(rig.lost, 0);
         marker_rig_end();
         marker_rig_prepare();

@@ -21,7 +21,7 @@ Test(marker, rows_and_position_are_committed_by_one_statement)
     cr_assert_str_eq(rig.server.tx_ordinal, "4");
     cr_assert_eq(marker_position(rig.marker).lsn, 0x2000000100);
     cr_assert_eq(marker_position(rig.marker).tx_ordinal, 4);
-    cr_assert_eq(*rig.stats.marked, 3);
+    cr_assert_eq(*rig.stats.rows->marked, 3);
     cr_assert_not(marker_pending(rig.marker));
     cr_assert_geq(rig.idle, 1);
     marker_rig_add_now(ROWS_OF(4), 9, 0x3000000000);
@@ -85,7 +85,7 @@ Test(marker, rows_that_cannot_be_seen_yet_are_sent_again)
     WAIT(!marker_pending(rig.marker));
     cr_assert_str_eq(rig.server.position, "0/100");
     cr_assert_eq(marker_position(rig.marker).lsn, 0x100);
-    cr_assert_eq(*rig.stats.marked, 3);
+    cr_assert_eq(*rig.stats.rows->marked, 3);
     cr_assert_eq(rig.server.marks_of[1], 1);
     cr_assert_eq(rig.server.marks_of[2], 1);
 }
@@ -124,7 +124,7 @@ Test(marker, rows_that_somebody_deleted_do_not_hold_the_position)
     cr_assert_eq(rig.server.marks, 2, "the second has the position alone");
     cr_assert_eq(rig.server.sent_rows, 0);
     cr_assert_str_eq(rig.server.position, "0/100");
-    cr_assert_eq(*rig.stats.marked, 1);
+    cr_assert_eq(*rig.stats.rows->marked, 1);
 }
 
 Test(marker, while_a_statement_runs_the_next_one_grows)
@@ -156,7 +156,7 @@ Test(marker, keep_commits_positions_alone)
     cr_assert_eq(rig.server.sent_rows, 0);
     cr_assert_str_eq(rig.server.position, "0/100");
     cr_assert_not(marker_pending(rig.marker));
-    cr_assert_eq(*rig.stats.marked, 0);
+    cr_assert_eq(*rig.stats.rows->marked, 0);
 }
 
 Test(marker, what_a_lost_connection_left_open_is_marked_by_the_next)
@@ -208,7 +208,7 @@ Test(marker, polling_marks_rows_without_a_position)
     marker_next(rig.marker);
     WAIT(rig.marked == 1);
     cr_assert_eq(rig.server.sent_rows, 3);
-    cr_assert_eq(*rig.stats.marked, 2);
+    cr_assert_eq(*rig.stats.rows->marked, 2);
     cr_assert_not(marker_pending(rig.marker), "a row that is gone is not looked for again");
 }
 
@@ -224,6 +224,6 @@ Test(marker, polling_tells_rows_that_are_gone_from_rows_that_another_event_repla
     marker_next(rig.marker);
     WAIT(rig.marked == 1);
     cr_assert_eq(rig.server.asks, 1);
-    cr_assert_eq(*rig.stats.marked, 1);
+    cr_assert_eq(*rig.stats.rows->marked, 1);
     cr_assert_not(marker_pending(rig.marker));
 }

@@ -39,7 +39,7 @@ Test(marker_line, a_mark_that_waits_for_a_lock_gives_up_and_is_tried_again)
         rig.server.error = NULL;
         WAIT(!marker_pending(rig.marker));
         cr_assert_eq(rig.server.marks_of[3], 1);
-        cr_assert_eq(*rig.stats.marked, 3);
+        cr_assert_eq(*rig.stats.rows->marked, 3);
         marker_rig_end();
         marker_rig_prepare();
     }

@@ -13,7 +13,7 @@ Test(marker_upkeep, without_anything_better_to_do_it_counts_and_prunes)
     WAIT(rig.server.prunes == 1);
     WAIT(rig.server.counts == 1);
     WAIT(rig.idle >= 1);
-    cr_assert_eq(*rig.stats.pruned, 3);
+    cr_assert_eq(*rig.stats.rows->pruned, 3);
     cr_assert_eq(marker_backlog(rig.marker, &capped), 12);
     cr_assert_not(capped);
 }

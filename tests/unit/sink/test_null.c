@@ -11,11 +11,11 @@ static Topic topic = {.name = (char *)"orders.events"};
 static size_t settled;
 static size_t reopened;
 
-static void on_settled(void *arg, Event *sent, const Error *err)
+static void on_settled(void *arg, Event *sent, const SinkReport *report)
 {
     (void)arg;
     cr_assert_eq(sent, event);
-    cr_assert_null(err);
+    cr_assert_null(report);
     settled++;
 }
 

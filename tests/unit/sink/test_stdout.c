@@ -29,11 +29,11 @@ static struct {
 
 static Topic topic = {.name = (char *)"orders.events"};
 
-static void on_settled(void *arg, Event *event, const Error *err)
+static void on_settled(void *arg, Event *event, const SinkReport *report)
 {
     (void)arg;
     (void)event;
-    cr_assert_null(err);
+    cr_assert_null(report);
     rig.settled++;
 }
 

@@ -2,8 +2,7 @@
 #include <string.h>
 
 #include "base/log_codes.h"
-#include "flow/reason.h"
-#include "flow/stats.h"
+#include "base/reason.h"
 
 Test(reason, an_error_code_becomes_one_of_a_small_set)
 {
@@ -40,21 +39,4 @@ Test(reason, every_reason_but_other_has_a_code_that_exists)
     for (Reason reason = 0; reason < REASON_COUNT; reason++) {
         cr_assert(used[reason], "%s", reason_name(reason));
     }
-}
-
-Test(stats, dead_letters_of_all_reasons_are_there_from_the_start_and_add_up)
-{
-    Metrics *metrics = metrics_new();
-    Stats stats;
-    stats_init(&stats, metrics, "orders");
-    *stats.dead_lettered[REASON_TOO_LARGE] = 3;
-    *stats.dead_lettered[REASON_UNROUTED] = 4;
-    cr_assert_eq(stats_dead_lettered(&stats), 7);
-    AUTO_BUFFER text = TEXT_EMPTY;
-    metrics_expose(metrics, &text);
-    cr_assert_not_null(strstr(text_string(&text), "outboxd_events_dead_lettered_total{pipeline="
-                                                  "\"orders\",reason=\"too_large\"} 3\n"));
-    cr_assert_not_null(strstr(text_string(&text), "outboxd_events_dead_lettered_total{pipeline="
-                                                  "\"orders\",reason=\"malformed\"} 0\n"));
-    metrics_free(&metrics);
 }

@@ -1,4 +1,4 @@
-#include "flow/reason.h"
+#include "base/reason.h"
 
 #include <stddef.h>
 #include <string.h>
