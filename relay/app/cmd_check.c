@@ -4,10 +4,8 @@
 #include <unistd.h>
 
 #include "app/commands.h"
-#include "base/memory.h"
 #include "check/check.h"
 #include "command/problems_print.h"
-#include "sink/sinks.h"
 
 typedef struct CheckOptions {
     ConfigOverrides overrides;
@@ -42,19 +40,6 @@ static void check_summary(const Check *check)
     printf("%s", text_string(&facts));
     problems_print(problems, stdout);
     printf("%s\n", last.data);
-}
-
-static void check_sinks(Check *check)
-{
-    for (size_t i = 0; i < check->config->pipeline_count; i++) {
-        const PipelineConfig *pipeline = &check->config->pipelines[i];
-        AUTO_ERROR err = {0};
-        if (pipeline->outbox.table != NULL && sink_check(pipeline, &err) != OK) {
-            AUTO_TEXT place = x_format("pipeline \"%s\"", pipeline->name);
-            check_problem(check, err.exit_code, place, error_remedy(&err), "%s",
-                          error_message(&err));
-        }
-    }
 }
 
 static void check_run(Check *check, bool offline)

@@ -17,11 +17,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trim.h"
-#include "cdc/wal.h"
+#include "claim/claim.h"
 #include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
-#include "outbox/poll.h"
+#include "metrics/process.h"
 #include "sink/sinks.h"
 
 enum { IDLE_CHECK_SECONDS = 3 };
@@ -259,7 +259,7 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     Relay *relay = arg;
     uint64_t work = 1;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].marked;
+        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].rows->marked;
     }
     if (work == relay->work_seen && work != relay->work_trimmed) {
         relay->work_trimmed = work;
@@ -273,9 +273,9 @@ static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, d
 {
     const Stats *stats = &relay->stats[index];
     bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
-    double backlog = *stats->backlog_events;
+    double backlog = *stats->now->backlog_events;
     SummaryFacts facts = {.published = *stats->published,
-                          .marked = *stats->marked,
+                          .marked = *stats->rows->marked,
                           .set_aside = stats_dead_lettered(stats),
                           .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
                           .lag_seconds = lag_seconds,
@@ -316,6 +316,17 @@ static void relay_topics(void *arg, StringList *names)
     }
 }
 
+#define CAPTURE(kind, name, make)                                                                  \
+    Status make(const SourceOptions *options, Source **ret_source, Error *err);
+#include "config/captures.inc"
+#undef CAPTURE
+
+static Status (*const SOURCES[])(const SourceOptions *options, Source **ret_source, Error *err) = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = make,
+#include "config/captures.inc"
+#undef CAPTURE
+};
+
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 {
     const PipelineConfig *config = &relay->config->pipelines[index];
@@ -351,8 +362,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
     if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, schema, &parts.encoder, err) != OK ||
         sink_new(&sink, &parts.sink, err) != OK ||
-        (config->capture == CAPTURE_WAL ? wal_source_new : poll_source_new)(&source, &parts.source,
-                                                                            err) != OK) {
+        SOURCES[config->capture](&source, &parts.source, err) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
     relay->topics[index] = parts.topics;
@@ -365,6 +375,7 @@ static Status relay_start(Relay *relay, Error *err)
     relay->base = event_base_new();
     relay->worker = worker_new();
     relay->metrics = metrics_new();
+    process_add_metrics(relay->metrics);
     relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
                                  relay_on_worker, relay);
     event_add(relay->worker_io, NULL);
@@ -435,6 +446,7 @@ static void relay_release(Relay *relay)
     watch_free(&relay->watch);
     for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
         pipeline_free(&relay->pipelines[i]);
+        stats_release(&relay->stats[i]);
         objective_free(&relay->objectives[i]);
     }
     free(relay->pipelines);

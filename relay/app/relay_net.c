@@ -27,7 +27,7 @@ static WatchRole on_role(void *arg, size_t index)
     pipeline_view(relay->pipelines[index], &view);
     WatchRole role = relay_role(relay, index, &view);
     const Stats *stats = &relay->stats[index];
-    role.connected = *stats->postgres_connected > 0 && view.state != PIPELINE_STARTING &&
+    role.connected = *stats->rows->postgres_connected > 0 && view.state != PIPELINE_STARTING &&
                      view.state < PIPELINE_STOPPED;
     role.reconnects = *stats->reconnects;
     return role;

@@ -15,18 +15,19 @@ static bool state_is_ready(PipelineState state)
 }
 
 /* The others go on, and the relay does its work; but somebody has to know and to act. */
-static void add_waiting_reason(const PipelineView *view, Text *reason)
+static void add_waiting_reason(const PipelineView *view, const PipelineWaiting *waiting,
+                               Text *reason)
 {
     text_printf(reason, "pipeline %s: %zu event%s wait%s for topic '%s'", view->name,
-                view->waiting_events, view->waiting_events == 1 ? "" : "s",
-                view->waiting_events == 1 ? "s" : "", view->waiting_topic);
-    if (view->waiting_topics > 1) {
-        text_printf(reason, " and %zu more", view->waiting_topics - 1);
+                waiting->events, waiting->events == 1 ? "" : "s", waiting->events == 1 ? "s" : "",
+                waiting->topic);
+    if (waiting->topics > 1) {
+        text_printf(reason, " and %zu more", waiting->topics - 1);
     }
     text_printf(reason, "%s: %s: %s",
                 view->state == PIPELINE_RUNNING ? ", all others are published" : "",
-                error_code_name(view->waiting_reason->code), error_message(view->waiting_reason));
-    const char *remedy = error_remedy(view->waiting_reason);
+                error_code_name(waiting->reason->code), error_message(waiting->reason));
+    const char *remedy = error_remedy(waiting->reason);
     if (*remedy != '\0') {
         text_printf(reason, "\n  remedy: %s", remedy);
     }
@@ -49,9 +50,10 @@ bool relay_ready(void *arg, Text *reason)
             relay_add_pause(relay, i, &paused);
             text_add_char(&paused, '\n');
         }
-        if (view.waiting_reason != NULL) {
+        PipelineWaiting waiting = pipeline_waiting(relay->pipelines[i]);
+        if (waiting.reason != NULL) {
             ready = false;
-            add_waiting_reason(&view, reason);
+            add_waiting_reason(&view, &waiting, reason);
         }
         if (view.unseen->class != ERROR_NONE && !view.paused) {
             ready = false;
@@ -108,25 +110,29 @@ static void set_error(json_t *pipeline, const PipelineView *view)
     document_count(error, "exit_code", err->exit_code);
 }
 
-static void set_waiting(json_t *pipeline, const PipelineView *view)
+static void set_waiting(json_t *object, const PipelineWaiting *facts)
 {
-    if (view->waiting_reason == NULL) {
-        document_null(pipeline, "waiting");
+    if (facts->reason == NULL) {
+        document_null(object, "waiting");
         return;
     }
-    json_t *waiting = document_object(pipeline, "waiting");
-    document_count(waiting, "events", (int64_t)view->waiting_events);
-    document_count(waiting, "topics", (int64_t)view->waiting_topics);
-    document_text(waiting, "topic", view->waiting_topic);
-    document_text(waiting, "code", error_code_name(view->waiting_reason->code));
-    document_text(waiting, "message", error_message(view->waiting_reason));
-    document_text(waiting, "hint", error_remedy(view->waiting_reason));
-    document_time(waiting, "since", view->waiting_since_us);
+    json_t *waiting = document_object(object, "waiting");
+    document_count(waiting, "events", (int64_t)facts->events);
+    document_count(waiting, "topics", (int64_t)facts->topics);
+    document_text(waiting, "topic", facts->topic);
+    document_text(waiting, "code", error_code_name(facts->reason->code));
+    document_text(waiting, "message", error_message(facts->reason));
+    document_text(waiting, "hint", error_remedy(facts->reason));
+    document_time(waiting, "since", facts->since_us);
 }
 
 static void set_pipeline(json_t *object, const Relay *relay, size_t index)
 {
-    static const char *const CAPTURES[] = {"poll", "wal", "tables"};
+    static const char *const CAPTURES[] = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = name,
+#include "config/captures.inc"
+#undef CAPTURE
+    };
     const Pipeline *pipeline = relay->pipelines[index];
     const Stats *stats = &relay->stats[index];
     const Source *source = pipeline_source(pipeline);
@@ -147,7 +153,8 @@ static void set_pipeline(json_t *object, const Relay *relay, size_t index)
     document_count(object, "dropped_total", (int64_t)*stats->dropped);
     document_time(object, "last_event_at", view.last_published_us);
     set_error(object, &view);
-    set_waiting(object, &view);
+    PipelineWaiting waiting = pipeline_waiting(pipeline);
+    set_waiting(object, &waiting);
     relay_set_oldest(relay, index, &view, object);
     relay_set_watched(relay, index, object);
     document_known(object, "holder", view.holder);
@@ -189,10 +196,12 @@ void relay_status(void *arg, Text *json)
     if (relay->config->pipeline_count > 0) {
         size_t speaker = relay_speaker(relay);
         json_t *postgres = document_object(status, "postgres");
-        document_bool(postgres, "connected", *relay->stats[speaker].postgres_connected > 0);
+        document_bool(postgres, "connected", *relay->stats[speaker].rows->postgres_connected > 0);
         relay_set_postgres(relay, postgres);
         const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
-        sink->ops->status(sink, status);
+        if (sink->ops->status != NULL) {
+            sink->ops->status(sink, status);
+        }
     }
     groups_status(relay->groups, status);
     document_write(status, json);
@@ -210,7 +219,7 @@ void relay_collect(void *arg)
         pipeline_view(relay->pipelines[i], &view);
         pipeline_collect(relay->pipelines[i]);
         objective_collect(relay->objectives[i], clock_monotonic_us());
-        *relay->stats[i].lag_seconds = relay_lag_seconds(relay, i, &view);
+        *relay->stats[i].now->lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
                            "1 for the current state of the pipeline.", "pipeline", view.name,

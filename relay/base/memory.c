@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,16 @@ void *x_calloc(size_t count, size_t bytes)
 void *x_realloc(void *old, size_t bytes)
 {
     return memory_check(realloc(old, bytes > 0 ? bytes : 1));
+}
+
+void *x_grow(void *items, size_t *capacity, size_t item_bytes)
+{
+    enum { FIRST = 16 };
+    size_t bytes = 0;
+    size_t more = *capacity > 0 ? *capacity * 2 : FIRST;
+    bool fits = more > *capacity && !__builtin_mul_overflow(more, item_bytes, &bytes);
+    *capacity = more;
+    return memory_check(fits ? realloc(items, bytes) : NULL);
 }
 
 char *x_strdup(const char *text)

@@ -10,6 +10,9 @@
 void *x_malloc(size_t bytes);
 void *x_calloc(size_t count, size_t bytes);
 void *x_realloc(void *old, size_t bytes);
+/** More room for an array of *capacity items, 0 with NULL: twice as much, which *capacity is then.
+ */
+void *x_grow(void *items, size_t *capacity, size_t item_bytes);
 char *x_strdup(const char *text);
 /** A NUL-terminated copy of length bytes. */
 char *x_strndup(const char *text, size_t length);

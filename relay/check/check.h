@@ -55,6 +55,9 @@ void check_free(Check *check);
 /** Properties that librdkafka does not know or does not take; without a connection. */
 void check_properties(Check *check);
 
+/** Looks at the destinations of the sinks; without a connection. */
+void check_sinks(Check *check);
+
 /** Warns of files with secrets that others can read, and of secrets that would travel in the clear.
  */
 void check_secrets(Check *check);

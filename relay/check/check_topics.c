@@ -210,7 +210,8 @@ static Status backlog_row(Backlog *b, const char *bytes, size_t length, Error *e
         backlog_unpublishable(b, event, false, &event->refusal->error);
     } else if (routed != ROUTE_OK) {
         backlog_unpublishable(b, event, routed == ROUTE_NONE, &why);
-    } else if (b->encoder->encode(b->encoder, event, &b->batch->arena, &record, &why) != OK) {
+    } else if (b->encoder->encode(b->encoder, event, &b->batch->arena, &record, &why) ==
+               ENCODE_POISON) {
         backlog_unpublishable(b, event, false, &why);
     } else if (record.topic->beyond) {
         backlog_beyond(b, &why);

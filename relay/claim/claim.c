@@ -55,27 +55,20 @@ static void on_look_done(void *arg, const Error *err)
     Claim *claim = arg;
     claim->table_oid = claim->look->look.table_oid;
     if (!claim_look_failed(claim, err)) {
-        *claim->options.source->stats->postgres_connected = 1;
+        *claim->options.source->stats->rows->postgres_connected = 1;
         claim_lock_try(claim->lock, claim->table_oid);
     }
 }
 
-/* Marks may take longer than a question of the lease, where they run on this connection. */
 static void on_opened(void *arg, const Error *err)
 {
     Claim *claim = arg;
-    const SourceOptions *source = claim->options.source;
     if (err != NULL) {
         claim_lose(claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_settings(source->config, source->pipeline, true, pg_conn_raw(claim->conn), &sql);
-    if (!claim->options.reader->marks_apart) {
-        text_printf(&sql, "SET statement_timeout = %lld; ",
-                    (long long)source->config->database.statement_timeout_ms);
-    }
-    publisher_add_lock_timeout(source->pipeline, &sql);
+    claim_add_settings(claim, claim->conn, &sql);
     claim_ask_look(claim, &sql, on_look_done);
 }
 

@@ -134,7 +134,7 @@ int64_t claim_asked_us(const Claim *claim);
 void claim_ping(Claim *claim);
 /** The next pulse comes now. */
 void claim_pulse_now(Claim *claim);
-/** By the answers on the control connection, the lock is ours. */
+/** By the answers on its connection, the lock is ours. */
 bool claim_lease_holds(const Claim *claim);
 /** Another connection of the same source; `arg` and `opened` are its owner's. */
 PgConn *claim_new_conn(const Claim *claim, const PgConnOptions *how);

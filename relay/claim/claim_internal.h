@@ -1,6 +1,9 @@
 /* What the files of the claim share; nobody else includes this. */
 #pragma once
 
+#include <assert.h>
+#include <stddef.h>
+
 #include "claim/claim.h"
 #include "rows/repeats.h"
 
@@ -33,11 +36,20 @@ typedef struct ClaimLoss {
     unsigned refusals; /* ... the last of so many in a row */
 } ClaimLoss;
 
+/* Letters are stored by who marks, ahead of the marks. */
+typedef struct ClaimLetters {
+    Letters letters; /* first */
+    struct Claim *claim;
+} ClaimLetters;
+
+static_assert(offsetof(ClaimLetters, letters) == 0, "a Letters * is cast to its ClaimLetters");
+
 /* Who marks: claim_marks.c. */
 typedef struct ClaimMarks {
     PgConn *conn; /* of its own, or NULL */
     Marker *marker;
     HistoryMemory history;
+    ClaimLetters letters;
 } ClaimMarks;
 
 /* Who waits for the connection: claim_jobs.c. */
@@ -67,6 +79,8 @@ struct Claim {
 /* claim_state.c */
 /** One of the two timers. */
 void claim_arm(struct event *timer, int64_t delay_ms);
+/** Appends the settings of a session: that of the lock, or the marker's own. */
+void claim_add_settings(const Claim *claim, PgConn *conn, Text *sql);
 
 /* claim_look.c */
 ClaimLook *claim_look_new(void);

@@ -17,15 +17,12 @@ static void on_marker_ready(void *arg, const Error *err)
 static void on_marker_opened(void *arg, const Error *err)
 {
     Claim *claim = arg;
-    const SourceOptions *source = claim->options.source;
     if (err != NULL) {
         claim_lose(claim, err);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_settings(source->config, source->pipeline, false, pg_conn_raw(claim->marks->conn),
-                           &sql);
-    publisher_add_lock_timeout(source->pipeline, &sql);
+    claim_add_settings(claim, claim->marks->conn, &sql);
     pg_conn_send(claim->marks->conn, &(PgQuery){.step = "session of the marker",
                                                 .sql = sql.data,
                                                 .arg = claim,
@@ -56,14 +53,21 @@ static void on_marker_refused(void *arg, const Error *err)
 
 static void on_marker_aside(void *arg, Event *event)
 {
-    const SourceEvents *events = &((Claim *)arg)->options.events->events;
-    events->aside(events->arg, event);
+    const LettersEvents *events = &((Claim *)arg)->marks->letters.letters.events;
+    events->settled(events->arg, event, NULL);
 }
 
 static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
 {
-    const SourceEvents *events = &((Claim *)arg)->options.events->events;
-    events->aside_refused(events->arg, event, err);
+    const LettersEvents *events = &((Claim *)arg)->marks->letters.letters.events;
+    events->settled(events->arg, event, err);
+}
+
+static void letters_take(Letters *letters, Event *event, const Record *record, const Error *reason)
+{
+    const Claim *claim = ((ClaimLetters *)letters)->claim;
+    marker_add_aside(claim->marks->marker, event, record, reason);
+    marker_next(claim->marks->marker);
 }
 
 static void on_marker_row_looks(void *arg, EventRow row, uint64_t look)
@@ -90,14 +94,41 @@ static void on_marker_idle(void *arg)
 static void on_replaced(void *arg)
 {
     Claim *claim = arg;
-    claim->options.reader->replaced(claim->options.arg);
+    const ClaimReader *reader = claim->options.reader;
+    if (reader->replaced != NULL) {
+        reader->replaced(claim->options.arg);
+    } else {
+        claim_lose_table(claim);
+    }
 }
 
-/* The connection that waited holds the publisher's lock: the lease comes first. */
+/* The connection that waited may hold the publisher's lock: then the lease comes first. */
 static void on_marker_blocked(void *arg)
 {
-    claim_ping(arg);
+    Claim *claim = arg;
+    if (claim->marks->conn == NULL) {
+        claim_ping(claim);
+    }
 }
+
+static bool on_marker_yields(const void *arg)
+{
+    const Claim *claim = arg;
+    return claim->marks->conn == NULL && claim_jobs_wait(claim);
+}
+
+static const MarkerOwner MARKER_OWNER = {
+    .lost = on_marker_lost,
+    .refused = on_marker_refused,
+    .aside = on_marker_aside,
+    .aside_refused = on_marker_aside_refused,
+    .row_looks = on_marker_row_looks,
+    .marked = on_marked,
+    .idle = on_marker_idle,
+    .blocked = on_marker_blocked,
+    .yields = on_marker_yields,
+    .replaced = on_replaced,
+};
 
 ClaimMarks *claim_marks_new(Claim *claim)
 {
@@ -105,6 +136,9 @@ ClaimMarks *claim_marks_new(Claim *claim)
     const ClaimReader *reader = claim->options.reader;
     bool apart = reader->marks_apart;
     ClaimMarks *marks = x_calloc(1, sizeof(*marks));
+    marks->letters =
+        (ClaimLetters){.letters = {.take = letters_take, .of_source = true}, .claim = claim};
+    claim->options.events->letters = &marks->letters.letters;
     history_begin(&marks->history);
     if (apart) {
         int64_t silence_ms = source->config->database.statement_timeout_ms + 5000;
@@ -114,24 +148,14 @@ ClaimMarks *claim_marks_new(Claim *claim)
                                     .arg = claim,
                                     .opened = on_marker_opened});
     }
-    marks->marker =
-        marker_new(&(MarkerOptions){.base = source->base,
-                                    .pipeline = source->pipeline,
-                                    .table = claim->options.table,
-                                    .stats = source->stats,
-                                    .conn = apart ? marks->conn : claim->conn,
-                                    .history = &marks->history,
-                                    .arg = claim,
-                                    .lost = on_marker_lost,
-                                    .refused = on_marker_refused,
-                                    .aside = on_marker_aside,
-                                    .aside_refused = on_marker_aside_refused,
-                                    .row_looks = on_marker_row_looks,
-                                    .marked = on_marked,
-                                    .idle = on_marker_idle,
-                                    .blocked = apart ? NULL : on_marker_blocked,
-                                    .yields = apart ? NULL : claim_jobs_wait,
-                                    .replaced = reader->replaced != NULL ? on_replaced : NULL});
+    marks->marker = marker_new(&(MarkerOptions){.base = source->base,
+                                                .pipeline = source->pipeline,
+                                                .table = claim->options.table,
+                                                .stats = source->stats,
+                                                .conn = apart ? marks->conn : claim->conn,
+                                                .history = &marks->history,
+                                                .owner = &MARKER_OWNER,
+                                                .arg = claim});
     return marks;
 }
 

@@ -23,7 +23,7 @@ static void claim_close(Claim *claim, ClaimState state)
     }
     claim->options.reader->close(claim->options.arg, state == CLAIM_LOST);
     marker_stop(claim->marks->marker);
-    *claim->options.source->stats->postgres_connected = 0;
+    *claim->options.source->stats->rows->postgres_connected = 0;
     claim->lease_until_us = 0;
     claim->asking = false;
     claim->look->again = false;
@@ -124,6 +124,19 @@ PgConn *claim_new_conn(const Claim *claim, const PgConnOptions *how)
     options.application_name = claim->application_name;
     options.connect_timeout_ms = source->config->database.connect_timeout_ms;
     return pg_conn_new(&options);
+}
+
+/* Marks may take longer than a question of the lease, where they run on its connection. */
+void claim_add_settings(const Claim *claim, PgConn *conn, Text *sql)
+{
+    const SourceOptions *source = claim->options.source;
+    bool lease = conn == claim->conn;
+    publisher_add_settings(source->config, source->pipeline, lease, pg_conn_raw(conn), sql);
+    if (lease && !claim->options.reader->marks_apart) {
+        text_printf(sql, "SET statement_timeout = %lld; ",
+                    (long long)source->config->database.statement_timeout_ms);
+    }
+    publisher_add_lock_timeout(source->pipeline, sql);
 }
 
 PgConn *claim_conn(const Claim *claim)

@@ -12,8 +12,9 @@
 #define GIB    (1024 * MIB)
 
 static const OptionChoice CAPTURES[] = {
-    {"poll", CAPTURE_POLL, false},
-    {"wal", CAPTURE_WAL, false},
+#define CAPTURE(kind, name, make) {name, CAPTURE_##kind, false},
+#include "config/captures.inc"
+#undef CAPTURE
     {"tables", CAPTURE_TABLES, true},
     {NULL, 0, false},
 };
@@ -238,7 +239,8 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("file.format", ENUM, file.format), .fallback = "json", .choices = FILE_FORMATS,
      .help = "With sink = \"file\": \"json\" writes one JSON object per record, with topic, key, "
              "value, headers, id and time. \"raw\" writes only the value, and refuses a value that "
-             "contains a line break."},
+             "contains a line break. With \"raw\", the relay cannot recognize its own file: it "
+             "appends to any file at file.path, and removes an incomplete last line."},
     {AT_PIPELINE("file.rotate_bytes", SIZE, file.rotate_bytes), .fallback = "1GiB", .min = 0,
      .max = 1024 * GIB,
      .help =

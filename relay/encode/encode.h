@@ -1,5 +1,6 @@
 /* encode: the encoders of this room. An encoder turns an event into value, headers and timestamp of
- * a record; payload bytes are passed on untouched. */
+ * a record; payload bytes are passed on untouched. The contract is flow/encoder.h; those of today
+ * need nothing but the event, so they never answer ENCODE_WAIT. */
 #pragma once
 
 #include "config/config.h"

@@ -31,8 +31,7 @@ static void isolate_dissolve(Isolate *isolate, RefusedSet *set)
 static RefusedSet *isolate_add(Isolate *isolate)
 {
     if (isolate->count == isolate->capacity) {
-        isolate->capacity = isolate->capacity > 0 ? isolate->capacity * 2 : 8;
-        isolate->sets = x_realloc(isolate->sets, isolate->capacity * sizeof(*isolate->sets));
+        isolate->sets = x_grow(isolate->sets, &isolate->capacity, sizeof(*isolate->sets));
     }
     isolate->last_id++;
     if (isolate->last_id == 0) {
@@ -43,19 +42,19 @@ static RefusedSet *isolate_add(Isolate *isolate)
     return set;
 }
 
-void isolate_refused(Isolate *isolate, Event *event)
+void isolate_refused(Isolate *isolate, Event *event, uint32_t request)
 {
     isolate->careful = CAREFUL_GROUPS;
     RefusedSet *old = isolate_find(isolate, event);
     Event newest = {.suspect = isolate->last_id};
-    RefusedSet *set = isolate->request == event->request ? isolate_find(isolate, &newest) : NULL;
+    RefusedSet *set = isolate->request == request ? isolate_find(isolate, &newest) : NULL;
     if (old != NULL && old != set) {
         isolate_dissolve(isolate, old);
-        set = isolate->request == event->request ? isolate_find(isolate, &newest) : NULL;
+        set = isolate->request == request ? isolate_find(isolate, &newest) : NULL;
     }
     if (set == NULL) {
         set = isolate_add(isolate);
-        isolate->request = event->request;
+        isolate->request = request;
     }
     if (event->suspect != set->id) {
         event->suspect = set->id;
@@ -63,9 +62,9 @@ void isolate_refused(Isolate *isolate, Event *event)
     }
 }
 
-bool isolate_proves(const Isolate *isolate, const Event *event)
+bool isolate_proves(const Isolate *isolate, uint32_t request_events)
 {
-    return isolate->grouped && event->request_events == 1;
+    return isolate->grouped && request_events == 1;
 }
 
 void isolate_found(Isolate *isolate, Event *event)

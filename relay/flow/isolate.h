@@ -1,7 +1,7 @@
 /* isolate: takes a refused request apart, by halves, until what made the broker refuse it stands
  * alone.
  *
- * Kafka accepts or refuses the records of one request and partition together. What was refused
+ * A destination may accept or refuse the records of one request together. What was refused
  * forms a set: at least one of its events is bad. While there are sets, the pipeline sends groups:
  * a group is a prefix of the events that wait, in order, with at most half of each set (and the
  * last of a set quite alone), and nothing else is in flight. So each answer halves a set, and
@@ -45,13 +45,13 @@ static inline bool isolate_active(const Isolate *isolate)
     return isolate->count > 0 || isolate->careful > 0;
 }
 
-/** The event was in a refused request (Event.request, request_events): it belongs to the set of
- * that request, and what else was suspected with it is cleared. */
-void isolate_refused(Isolate *isolate, Event *event);
+/** The event was in a refused request of this number: it belongs to the set of that request, and
+ * what else was suspected with it is cleared. */
+void isolate_refused(Isolate *isolate, Event *event, uint32_t request);
 
-/** Whether the refusal of this event's request proves that it is bad: it was alone in it, and
- * nothing of its partition was in flight beside it. */
-bool isolate_proves(const Isolate *isolate, const Event *event);
+/** Whether the refusal of a request of so many events proves that the one at hand is bad: it was
+ * alone in it, and nothing of its partition was in flight beside it. */
+bool isolate_proves(const Isolate *isolate, uint32_t request_events);
 
 /** The event was found bad without the broker's help: its set has its culprit. */
 void isolate_found(Isolate *isolate, Event *event);

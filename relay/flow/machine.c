@@ -236,15 +236,28 @@ static const Rule *machine_find(const Machine *machine, Input input)
 /* The table is wrong, or a source or sink broke its promise. Tests end here. A relay in production
  * says so and stays as it is: to end it would repeat events and, since the same happens again, help
  * nobody. */
-static void machine_refuse(const Machine *machine, Input input)
+static void machine_refuse(Machine *machine, Input input)
 {
-    log_write(LOG_ERROR, machine->name, CODE_PIPELINE_STATE,
-              LOG_FIELDS(log_text("from", machine_state_name(machine->state)),
-                         log_text("input", machine_input_name(input))),
-              "this input is not expected in this state; it is ignored");
+    if (log_limit_take(&machine->refused, clock_monotonic_us())) {
+        log_write(LOG_ERROR, machine->name, CODE_PIPELINE_STATE,
+                  LOG_FIELDS(log_text("from", machine_state_name(machine->state)),
+                             log_text("input", machine_input_name(input))),
+                  "this input is not expected in this state; it is ignored");
+    }
 #ifdef OUTBOXD_FAILPOINTS
     assert(0 && "an input that is impossible in this state");
 #endif
+}
+
+void machine_sum_up(Machine *machine, int64_t now_us, bool at_once)
+{
+    int64_t refused = log_limit_due(&machine->refused, now_us, at_once);
+    if (refused > 0) {
+        log_write(LOG_ERROR, machine->name, CODE_PIPELINE_STATE,
+                  LOG_FIELDS(log_text("state", machine_state_name(machine->state)),
+                             log_number("inputs", refused)),
+                  "more inputs were not expected in their state; they were ignored");
+    }
 }
 
 void machine_input(Machine *machine, Input input)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "base/log_limit.h"
 #include "flow/pipeline.h"
 
 typedef enum MachineState {
@@ -166,6 +167,7 @@ typedef struct Machine {
     bool begun;          /* it published, or stood by */
     bool stop_asked;
     bool ended_reported;
+    LogLimit refused; /* lines about impossible inputs */
 } Machine;
 
 void machine_init(Machine *machine, const char *name, const MachineOps *ops, void *arg);
@@ -180,6 +182,9 @@ PipelineState machine_shown(MachineState state);
 /** The state's own name, for logs at debug level and pictures. */
 const char *machine_state_name(MachineState state);
 const char *machine_input_name(Input input);
+
+/** Logs how many such lines were held back, when it is time to (or at_once). */
+void machine_sum_up(Machine *machine, int64_t now_us, bool at_once);
 
 void machine_brake(Machine *machine, Brake brake, bool on);
 
@@ -198,7 +203,7 @@ static inline bool machine_works(const Machine *machine)
 /** What the sink holds is waited for, or what came too late to be sent. */
 bool machine_waits(const Machine *machine);
 
-/** It waits for the sink, and the lock is ours: only Kafka can be the reason. */
+/** It waits for the sink, and the lock is ours: only the destination can be the reason. */
 bool machine_waits_for_sink(const Machine *machine);
 
 /** STOPPED or FAILED. */

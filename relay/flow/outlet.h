@@ -17,6 +17,7 @@ typedef struct Outlet {
     bool reopening;        /* it makes a new producer */
     bool purged;           /* until all has settled: what comes back is taken back */
     unsigned reopens;      /* new producers since the last acknowledgement */
+    ErrorCode lost_by;     /* why there was the last of them; CODE_NONE: there was none since */
     int64_t settling_us;   /* monotonic: when it was begun to wait for what it holds */
     int64_t hold_until_us; /* monotonic: back-off before sending again */
     struct event *settle;  /* bound of waiting */

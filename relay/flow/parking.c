@@ -1,6 +1,7 @@
 /* Holds are few (as many as topics), events are many: an event costs a count. */
 #include "flow/parking.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,31 +9,42 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "flow/encoder.h"
 #include "flow/source.h"
 
 enum { STILL_WAITING_SECONDS = 60 };
 
-static size_t hold_events(const Hold *hold)
+/* The topic's trouble is another one from now on. */
+static void parking_change(Parking *parking, Hold *hold, HoldKind kind, const HeldRow *row)
 {
-    return hold->parked + hold->in_memory;
+    parking->trying -= hold_is_tried(hold);
+    parking->rows -= hold->kind == HOLD_ROW;
+    parking->rows += kind == HOLD_ROW;
+    hold->kind = kind;
+    if (row == NULL) {
+        free(hold->row);
+        hold->row = NULL;
+        return;
+    }
+    if (hold->row == NULL) {
+        hold->row = x_malloc(sizeof(*hold->row));
+    }
+    *hold->row = *row;
 }
 
-/* The topic's trouble is another one from now on: its own, or that of another row. */
-static void parking_leave_row(Parking *parking, Hold *hold)
+static void parking_say(Parking *parking, Hold *hold)
 {
-    parking->rows -= hold->by_row;
-    parking->trying -= hold->row.trying;
-    hold->by_row = false;
-    hold->row = (HeldRow){0};
-}
-
-static void parking_say(Parking *parking, const Hold *hold)
-{
+    hold->told = true;
+    if (parking->metrics != NULL && hold->gauge == NULL) {
+        hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
+                                    "Events that wait for their topic.", "pipeline",
+                                    parking->pipeline, "topic", hold->topic->name, NULL);
+    }
     /* One line tells of many topics by their stand-in: it is no repetition of theirs. */
     if (hold->topic->beyond || log_limit_take(&parking->lines, clock_monotonic_us())) {
         log_error(LOG_WARN, parking->pipeline, &hold->reason,
-                  hold->by_row ? "the events of its topic wait, all others are published"
-                               : "its events wait, all others are published");
+                  hold->kind == HOLD_ROW ? "the events of its topic wait, all others are published"
+                                         : "its events wait, all others are published");
     }
 }
 
@@ -42,11 +54,6 @@ static Hold *parking_begin(Parking *parking, Topic *topic, const Error *reason)
     hold->topic = topic;
     error_copy(&hold->reason, reason);
     hold->since = clock_moment();
-    if (parking->metrics != NULL) {
-        hold->gauge = metrics_gauge(parking->metrics, "outboxd_topic_waiting_events",
-                                    "Events that wait for their topic.", "pipeline",
-                                    parking->pipeline, "topic", topic->name, NULL);
-    }
     Hold **end = &parking->holds;
     while (*end != NULL) {
         end = &(*end)->next;
@@ -62,11 +69,11 @@ static Hold *parking_begin(Parking *parking, Topic *topic, const Error *reason)
 Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason)
 {
     Hold *hold = topic->hold;
-    if (hold != NULL && !hold->row.trying) {
+    if (hold != NULL && parking_holds(topic)) {
         return hold;
     }
     if (hold != NULL) {
-        parking_leave_row(parking, hold);
+        parking_change(parking, hold, HOLD_TOPIC, NULL);
         error_copy(&hold->reason, reason);
         hold->missing_us = 0;
     } else {
@@ -86,28 +93,24 @@ static uint64_t row_id(const Event *event)
 
 bool parking_is_row(const Hold *hold, const Event *event)
 {
-    return hold->by_row && hold->row.seq == event->seq && hold->row.id == row_id(event);
+    return hold->kind == HOLD_ROW && hold->row->seq == event->seq && hold->row->id == row_id(event);
 }
 
 Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const Error *reason)
 {
     Hold *hold = topic->hold;
-    if (hold != NULL && !hold->row.trying) {
+    if (hold != NULL && parking_holds(topic)) {
         return hold;
     }
     bool again = hold != NULL && parking_is_row(hold, event) && hold->reason.code == reason->code;
-    HeldRow row = again ? hold->row : (HeldRow){.seq = event->seq, .id = row_id(event)};
+    HeldRow row = again ? *hold->row : (HeldRow){.seq = event->seq, .id = row_id(event)};
     row.tries += again;
     row.trying = row.storing = false;
     if (hold == NULL) {
         hold = parking_begin(parking, topic, reason);
-    } else {
-        parking_leave_row(parking, hold);
     }
+    parking_change(parking, hold, HOLD_ROW, &row);
     error_copy(&hold->reason, reason);
-    hold->by_row = true;
-    hold->row = row;
-    parking->rows++;
     if (!again) {
         parking_say(parking, hold);
     }
@@ -116,11 +119,42 @@ Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const
 
 void parking_try_row(Parking *parking, Hold *hold)
 {
-    parking->trying += !hold->row.trying;
-    hold->row.trying = true;
-    hold->row.storing = false;
-    hold->row.gone = hold->row.look == SOURCE_ROW_GONE; /* what comes is read after that look */
-    hold->row.trying_us = clock_monotonic_us();
+    HeldRow *row = hold->row;
+    parking->trying += !row->trying;
+    row->trying = true;
+    row->storing = false;
+    row->gone = row->look == SOURCE_ROW_GONE; /* what comes is read after that look */
+    row->trying_us = clock_monotonic_us();
+}
+
+Hold *parking_hold_for_encoder(Parking *parking, Topic *topic, const Error *reason)
+{
+    Hold *hold = topic->hold;
+    assert(!parking_holds(topic));
+    if (hold == NULL) {
+        hold = parking_begin(parking, topic, reason);
+        hold->kind = HOLD_ENCODER;
+    } else if (hold->kind != HOLD_ENCODER) { /* else it was asked again, in vain */
+        parking_change(parking, hold, HOLD_ENCODER, NULL);
+        hold->since = clock_moment();
+        hold->told = false;
+    }
+    error_copy(&hold->reason, reason);
+    return hold;
+}
+
+bool parking_tell_late(Parking *parking, int64_t now_us)
+{
+    bool told = false;
+    for (Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
+        int64_t waited_us = now_us - hold->since.monotonic_us;
+        if (hold->kind == HOLD_ENCODER && !hold->told && hold_events(hold) > 0 &&
+            waited_us >= ENCODER_LATE_SECONDS * INT64_C(1000000)) {
+            parking_say(parking, hold);
+            told = true;
+        }
+    }
+    return told;
 }
 
 static void parking_end(Parking *parking, Hold *hold)
@@ -131,7 +165,7 @@ static void parking_end(Parking *parking, Hold *hold)
     }
     *at = hold->next;
     hold->topic->hold = NULL;
-    parking_leave_row(parking, hold);
+    parking_change(parking, hold, HOLD_TOPIC, NULL);
     if (hold->gauge != NULL) {
         metrics_remove(parking->metrics, "outboxd_topic_waiting_events", "pipeline",
                        parking->pipeline, "topic", hold->topic->name, NULL);
@@ -168,7 +202,7 @@ void parking_remove(Parking *parking, Hold *hold)
 bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_t now_us)
 {
     Hold *hold = topic->hold;
-    if (hold == NULL || hold->over || hold->aside || hold->by_row) {
+    if (hold == NULL || hold->over || hold->kind != HOLD_TOPIC) {
         return false;
     }
     error_copy(&hold->reason, reason);
@@ -180,7 +214,7 @@ bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_
     if (!sure || !parking->dead_letter) {
         return false;
     }
-    hold->aside = true;
+    hold->kind = HOLD_ASIDE;
     log_error(LOG_WARN, parking->pipeline, reason,
               "from now on its events become dead letters, by on_missing_topic");
     return hold_events(hold) > 0;
@@ -195,11 +229,11 @@ void parking_doubt(Parking *parking)
 
 static void parking_say_back(const Parking *parking, const Hold *hold)
 {
-    if (hold->by_row) {
+    if (hold->kind == HOLD_ROW) {
         log_write(LOG_INFO, parking->pipeline, CODE_HELD_ROW_MENDED,
                   LOG_FIELDS(log_text("topic", hold->topic->name),
-                             hold->row.seq != EVENT_NO_SEQ ? log_number("seq", hold->row.seq)
-                                                           : log_text("seq", "none"),
+                             hold->row->seq != EVENT_NO_SEQ ? log_number("seq", hold->row->seq)
+                                                            : log_text("seq", "none"),
                              log_text("was", error_code_name(hold->reason.code)),
                              log_number("after_ms", clock_since_us(&hold->since) / 1000)),
                   "the held row was fixed or deleted: the events behind it follow");
@@ -231,6 +265,18 @@ bool parking_release(Parking *parking, Topic *topic)
     return false;
 }
 
+void parking_encoded(Parking *parking, Topic *topic)
+{
+    Hold *hold = topic->hold;
+    if (hold == NULL || hold->kind != HOLD_ENCODER) {
+        return;
+    }
+    if (hold->told) {
+        parking_say_back(parking, hold);
+    }
+    parking_end(parking, hold);
+}
+
 void parking_end_row(Parking *parking, Hold *hold)
 {
     parking_say_back(parking, hold);
@@ -257,7 +303,7 @@ void parking_rewound(Parking *parking)
         if (hold->over) {
             parking->in_memory -= hold->in_memory;
             parking_end(parking, hold);
-        } else if (hold->by_row) {
+        } else if (hold->kind == HOLD_ROW) {
             parking_try_row(parking, hold);
         }
     }
@@ -270,7 +316,7 @@ void parking_rewound(Parking *parking)
 
 bool parking_needs(const Topic *topic)
 {
-    return topic->hold != NULL && (topic->hold->by_row || hold_events(topic->hold) > 0);
+    return topic->hold != NULL && (topic->hold->kind == HOLD_ROW || hold_events(topic->hold) > 0);
 }
 
 void parking_forget(Parking *parking, Topic *topic)
@@ -293,7 +339,7 @@ void parking_clear(Parking *parking)
 const Hold *parking_first(const Parking *parking)
 {
     for (const Hold *hold = parking->holds; hold != NULL; hold = hold->next) {
-        if (hold_events(hold) > 0 || hold->by_row) {
+        if (hold->told && (hold_events(hold) > 0 || hold->kind == HOLD_ROW)) {
             return hold;
         }
     }

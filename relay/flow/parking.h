@@ -24,13 +24,16 @@
 #include "flow/event.h"
 #include "flow/topic.h"
 
-enum { PARKING_MISSING_SECONDS = 60 }; /* so long the brokers must say it before it is believed */
+enum {
+    PARKING_MISSING_SECONDS = 60, /* so long it must be said before it is believed */
+    PARKING_TRY_SECONDS = 5,      /* before a row is tried again; doubled after each try in vain */
+};
 
 /* The event that holds its topic, because it cannot be published as it is. */
 typedef struct HeldRow {
     int64_t seq;       /* EVENT_NO_SEQ: it has no row */
     uint64_t id;       /* event_id_hash; of a message also its place */
-    bool sent;         /* the broker refused it, not we */
+    bool sent;         /* the destination refused it, not we */
     bool letter;       /* its dead letter cannot be stored */
     bool storing;      /* ... and is tried again, with everything behind it held */
     bool trying;       /* all that waited comes again: nothing is held until it is refused again */
@@ -43,19 +46,26 @@ typedef struct HeldRow {
     uint64_t look;  /* what its row looked like (SourceEvents.row_looks); 0: not looked at yet */
 } HeldRow;
 
+typedef enum HoldKind {
+    HOLD_TOPIC,   /* the topic is not there, or not for us, or there are too many of them */
+    HOLD_ASIDE,   /* the same for so long that its events become dead letters */
+    HOLD_ROW,     /* the topic is well, `row` is not */
+    HOLD_ENCODER, /* the encoder is not ready for an event of it */
+} HoldKind;
+
 typedef struct Hold {
     Topic *topic;
+    HoldKind kind;
     Error reason;
     Moment since;
     int64_t missing_us; /* monotonic: they say it without a break since then; 0: not yet */
     size_t parked;      /* events that wait in their rows */
     size_t in_memory;   /* events that wait in open batches */
     bool over;          /* the topic is there: the next rewind ends the hold */
-    bool aside;         /* its events become dead letters */
-    bool by_row;        /* the topic is well, `row` is not */
-    HeldRow row;
-    double *gauge;     /* outboxd_topic_waiting_events{pipeline,topic} */
-    struct Hold *next; /* in the order in which they began */
+    bool told;          /* people know of it */
+    HeldRow *row;       /* of HOLD_ROW; else NULL */
+    double *gauge;      /* outboxd_topic_waiting_events{pipeline,topic}; NULL: not yet */
+    struct Hold *next;  /* in the order in which they began */
 } Hold;
 
 typedef struct Parking {
@@ -81,6 +91,18 @@ Hold *parking_hold(Parking *parking, Topic *topic, const Error *reason);
  * when they wait already. */
 Hold *parking_hold_row(Parking *parking, Topic *topic, const Event *event, const Error *reason);
 
+/** The encoder is not ready for an event of the topic, which nothing holds: its events wait from
+ * now on, in memory. That is said once it lasts (parking_tell_late). */
+Hold *parking_hold_for_encoder(Parking *parking, Topic *topic, const Error *reason);
+
+/** The encoder was ready for an event of the topic, which nothing holds: if it was waited for, that
+ * is over. */
+void parking_encoded(Parking *parking, Topic *topic);
+
+/** True when something that has waited for the encoder for ENCODER_LATE_SECONDS became known by
+ * this: from now on it is said, and shown, and waits in its rows. */
+bool parking_tell_late(Parking *parking, int64_t now_us);
+
 /** Nothing is held back any more until the row is refused again: what waited is about to come. */
 void parking_try_row(Parking *parking, Hold *hold);
 
@@ -90,10 +112,25 @@ void parking_end_row(Parking *parking, Hold *hold);
 /** Whether this is the event that holds the topic. */
 bool parking_is_row(const Hold *hold, const Event *event);
 
-/** Whether none of the topic's events may be sent now. */
+/** Events that wait. */
+static inline size_t hold_events(const Hold *hold)
+{
+    return hold->parked + hold->in_memory;
+}
+
+/** It is by a row, and all that waited comes again to see whether it is still bad. */
+static inline bool hold_is_tried(const Hold *hold)
+{
+    return hold->kind == HOLD_ROW && hold->row->trying;
+}
+
+/** Whether none of the topic's events may be sent now. One that the encoder is not ready for keeps
+ * back those behind it as long as it waits; nothing else is known of the topic. */
 static inline bool parking_holds(const Topic *topic)
 {
-    return topic->hold != NULL && !topic->hold->row.trying;
+    const Hold *hold = topic->hold;
+    return hold != NULL && !hold_is_tried(hold) &&
+           (hold->kind != HOLD_ENCODER || hold_events(hold) > 0);
 }
 
 /** One more event waits: parked in its row, or in memory. */
@@ -102,11 +139,11 @@ void parking_add(Parking *parking, Hold *hold, bool parked);
 /** The event came back from being parked. */
 void parking_remove(Parking *parking, Hold *hold);
 
-/** The brokers say it (again). True when that lasts so long that the topic's events become dead
- * letters from now on, if that is the policy: those that wait must be read again. */
+/** The destination says it (again). True when that lasts so long that the topic's events become
+ * dead letters from now on, if that is the policy: those that wait must be read again. */
 bool parking_confirm(Parking *parking, Topic *topic, const Error *reason, int64_t now_us);
 
-/** No broker answers: whatever was said before does not count towards the time. */
+/** It does not answer: whatever was said before does not count towards the time. */
 void parking_doubt(Parking *parking);
 
 /** The topic is there. True when events of it wait in their rows and must be read again; else the
@@ -128,7 +165,7 @@ void parking_forget(Parking *parking, Topic *topic);
 /** Somebody else publishes: nothing is held. */
 void parking_clear(Parking *parking);
 
-/** The hold with events that began first, or NULL. */
+/** The hold with events that began first and is told, or NULL. */
 const Hold *parking_first(const Parking *parking);
 
 /** Says now and then that events still wait. */

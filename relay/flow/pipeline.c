@@ -30,6 +30,7 @@ void pipeline_sum_up(Pipeline *p, bool at_once)
 {
     int64_t now_us = clock_monotonic_us();
     trouble_sum_up(p->trouble, now_us, at_once);
+    machine_sum_up(p->machine, now_us, at_once);
     int64_t asides = log_limit_due(&p->lines->asides, now_us, at_once);
     if (asides > 0) {
         log_write(LOG_WARN, p->parts->config->name, CODE_EVENT_SET_ASIDE,

@@ -37,6 +37,7 @@ typedef struct PipelineParts {
     struct event_base *base;
     Source *source;
     Sink *sink;
+    Letters *letters; /* NULL: those of the source */
     Encoder *encoder;
     Router *router;
     Topics *topics;
@@ -77,14 +78,18 @@ typedef struct PipelineView {
     const Error *alarm; /* pipeline_set_alarm(), after a lease; class ERROR_NONE: none */
     int64_t alarm_since_us;
     const char *holder; /* of the publisher lock, when STANDBY; else "" */
-    /* Events whose topic is missing or denied, or that are behind a row of it which cannot be
-     * published (waiting_events may be 0 while that is tried again); all others go on meanwhile. */
-    size_t waiting_events;
-    size_t waiting_topics;
-    const char *waiting_topic;   /* the first of them, or "" */
-    const Error *waiting_reason; /* of that one, or NULL */
-    int64_t waiting_since_us;    /* wall clock: of that one */
 } PipelineView;
+
+/* Events whose topic is missing or denied, that are behind a row of it which cannot be published
+ * (events may be 0 while that is tried again), or for which the encoder has not been ready for
+ * long; all others go on meanwhile. Texts are owned by the pipeline. */
+typedef struct PipelineWaiting {
+    size_t events;
+    size_t topics;
+    const char *topic;   /* the first of them, or "" */
+    const Error *reason; /* of that one; NULL: nothing waits */
+    int64_t since_us;    /* wall clock: of that one */
+} PipelineWaiting;
 
 /** Takes ownership of the parts (not of base, config and stats). */
 Pipeline *pipeline_new(const PipelineParts *parts);
@@ -131,6 +136,7 @@ void pipeline_look_again(Pipeline *pipeline, int64_t seq);
 void pipeline_looked(Pipeline *pipeline, const SourceLook *look);
 
 void pipeline_view(const Pipeline *pipeline, PipelineView *ret_view);
+PipelineWaiting pipeline_waiting(const Pipeline *pipeline);
 const Source *pipeline_source(const Pipeline *pipeline);
 const Sink *pipeline_sink(const Pipeline *pipeline);
 const PipelineConfig *pipeline_config(const Pipeline *pipeline);

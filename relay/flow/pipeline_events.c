@@ -19,7 +19,7 @@ enum {
 static void on_active(void *arg)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 1;
+    *p->parts->stats->now->leader = 1;
     p->machine->begun = true;
     pipeline_input(p, INPUT_ACTIVE);
 }
@@ -32,7 +32,7 @@ static void on_locked(void *arg)
 static void on_standby(void *arg, const char *holder)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 0;
+    *p->parts->stats->now->leader = 0;
     p->machine->begun = true;
     if (strcmp(p->holder, holder) != 0) {
         snprintf(p->holder, sizeof(p->holder), "%s", holder);
@@ -74,9 +74,11 @@ static void on_wants_reread(void *arg)
 static void on_source_lost(void *arg, const Error *err)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 0;
+    *p->parts->stats->now->leader = 0;
     machine_brake(p->machine, BRAKE_REJECTED, false); /* it says so again once it is connected */
-    window_forget_aside(p->window);
+    if (p->parts->letters->of_source) {
+        window_forget_aside(p->window);
+    }
     pipeline_complain(p, err, false);
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_SOURCE_FAILED : INPUT_SOURCE_LOST);
 }
@@ -84,7 +86,7 @@ static void on_source_lost(void *arg, const Error *err)
 static void on_drained(void *arg)
 {
     Pipeline *p = arg;
-    *p->parts->stats->leader = 0;
+    *p->parts->stats->now->leader = 0;
     pipeline_input(p, INPUT_DRAINED);
 }
 
@@ -128,6 +130,7 @@ static void on_healed(void *arg)
 static void on_sink_lost(void *arg, const Error *err)
 {
     Pipeline *p = arg;
+    p->outlet->lost_by = err->code;
     pipeline_complain(p, err, true);
     pipeline_reopen_sink(p);
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_FATAL : INPUT_RESEND);
@@ -213,6 +216,9 @@ static void pipeline_build(Pipeline *p, const PipelineParts *parts)
     const char *name = parts->config->name;
     p->parts = x_calloc(1, sizeof(*p->parts));
     *p->parts = *parts;
+    if (parts->letters == NULL) {
+        p->parts->letters = parts->source->letters;
+    }
     p->machine = x_calloc(1, sizeof(*p->machine));
     machine_init(p->machine, name, &PIPELINE_MACHINE, p);
     machine_brake(p->machine, BRAKE_UNKNOWN, parts->hold);
@@ -227,6 +233,8 @@ static void pipeline_build(Pipeline *p, const PipelineParts *parts)
     p->parking->pipeline = name;
     p->parking->metrics = parts->metrics;
     p->parking->dead_letter = parts->config->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
+    p->rows = x_calloc(1, sizeof(*p->rows));
+    *p->rows = (HeldRows){.parking = p->parking, .window = p->window, .source = parts->source};
     p->waiting = x_calloc(1, sizeof(*p->waiting));
     p->pulse = x_calloc(1, sizeof(*p->pulse));
     p->lines = x_calloc(1, sizeof(*p->lines));
@@ -251,8 +259,6 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .standby = on_standby,
         .batch = on_batch,
         .room = on_room,
-        .aside = pipeline_aside_done,
-        .aside_refused = pipeline_aside_refused,
         .row_looks = pipeline_row_looks,
         .progress = on_progress,
         .doubt = pipeline_doubt,
@@ -261,6 +267,8 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .lost = on_source_lost,
         .drained = on_drained,
     };
+    p->parts->encoder->events = (EncoderEvents){.arg = p, .ready = pipeline_on_encoder_ready};
+    p->parts->letters->events = (LettersEvents){.arg = p, .settled = pipeline_letter_settled};
     p->parts->sink->events = (SinkEvents){
         .arg = p,
         .settled = pipeline_settled,
@@ -285,6 +293,9 @@ void pipeline_free(Pipeline **pipeline)
     event_free(p->tick);
     /* The sink first: it may still read memory of open batches. */
     p->parts->sink->ops->free(p->parts->sink);
+    if (p->parts->letters->free != NULL) {
+        p->parts->letters->free(p->parts->letters);
+    }
     p->parts->source->ops->free(p->parts->source);
     for (Batch *batch; (batch = window_pop(p->window)) != NULL;) {
         batch_free(&batch);
@@ -299,7 +310,7 @@ void pipeline_free(Pipeline **pipeline)
     broken_free(&p->broken);
     error_clear(&p->unseen->error);
     error_clear(&p->alarm->error);
-    void *rest[] = {p->parts,   p->machine, p->window, p->isolate, p->parking,
+    void *rest[] = {p->parts,   p->machine, p->window, p->isolate, p->parking, p->rows,
                     p->waiting, p->pulse,   p->lines,  p->unseen,  p->alarm};
     for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++) {
         free(rest[i]);
@@ -347,9 +358,20 @@ void pipeline_pause(Pipeline *p, bool paused)
     pipeline_wake(p);
 }
 
-void pipeline_view(const Pipeline *p, PipelineView *ret_view)
+PipelineWaiting pipeline_waiting(const Pipeline *p)
 {
     const Hold *first = parking_first(p->parking);
+    return (PipelineWaiting){
+        .events = p->parking->parked + p->parking->in_memory,
+        .topics = p->parking->topics > 0 ? p->parking->topics : first != NULL,
+        .topic = first != NULL ? first->topic->name : "",
+        .reason = first != NULL ? &first->reason : NULL,
+        .since_us = first != NULL ? first->since.wall_us : 0,
+    };
+}
+
+void pipeline_view(const Pipeline *p, PipelineView *ret_view)
+{
     const Machine *machine = p->machine;
     PipelineState state = machine_shown(machine->state);
     bool broken = broken_is_on(p->broken) && state < PIPELINE_DRAINING;
@@ -377,11 +399,6 @@ void pipeline_view(const Pipeline *p, PipelineView *ret_view)
         .alarm = pipeline_alarm(p),
         .alarm_since_us = p->alarm->since.wall_us,
         .holder = state == PIPELINE_STANDBY ? p->holder : "",
-        .waiting_events = p->parking->parked + p->parking->in_memory,
-        .waiting_topics = p->parking->topics > 0 ? p->parking->topics : first != NULL,
-        .waiting_topic = first != NULL ? first->topic->name : "",
-        .waiting_reason = first != NULL ? &first->reason : NULL,
-        .waiting_since_us = first != NULL ? first->since.wall_us : 0,
     };
     if (broken) {
         ret_view->state = PIPELINE_STALLED;
@@ -417,14 +434,15 @@ void pipeline_collect(Pipeline *p)
     Stats *stats = p->parts->stats;
     PipelineView view;
     pipeline_view(p, &view);
-    *stats->in_flight_events = (double)view.in_flight_events;
-    *stats->in_flight_bytes = (double)view.in_flight_bytes;
-    *stats->unmarked_events = (double)view.unmarked_events;
-    *stats->backlog_events = p->parts->source->ops->backlog(p->parts->source);
-    *stats->window_events = (double)(view.in_flight_events + view.unmarked_events);
-    *stats->last_publish = (double)view.last_published_us / 1e6;
-    *stats->waiting_events = (double)view.waiting_events;
-    *stats->waiting_topics = (double)view.waiting_topics;
-    *stats->held_rows = (double)p->parking->rows;
+    PipelineWaiting waiting = pipeline_waiting(p);
+    *stats->now->in_flight_events = (double)view.in_flight_events;
+    *stats->now->in_flight_bytes = (double)view.in_flight_bytes;
+    *stats->now->unmarked_events = (double)view.unmarked_events;
+    *stats->now->backlog_events = p->parts->source->ops->backlog(p->parts->source);
+    *stats->now->window_events = (double)(view.in_flight_events + view.unmarked_events);
+    *stats->now->last_publish = (double)view.last_published_us / 1e6;
+    *stats->now->waiting_events = (double)waiting.events;
+    *stats->now->waiting_topics = (double)waiting.topics;
+    *stats->now->held_rows = (double)p->parking->rows;
     parking_collect(p->parking);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log_limit.h"
 #include "flow/broken.h"
+#include "flow/held_rows.h"
 #include "flow/isolate.h"
 #include "flow/machine.h"
 #include "flow/outlet.h"
@@ -20,14 +21,22 @@ typedef struct Lines {
 
 /* When to look again at what waits (flow/parking.h). */
 typedef struct Waiting {
-    bool told;               /* `changed` was called with events that wait */
-    bool reread_wanted;      /* parked events may go on */
-    int64_t reread_at_us;    /* monotonic: not before */
-    int64_t look_rows_at_us; /* monotonic: not before */
-    size_t look_rows_from;   /* so many of those that are looked at had their turn */
-    int64_t
-        recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none */
+    bool told;             /* `changed` was called with events that wait */
+    bool encoder_ready;    /* it said so: what it was waited for is encoded again */
+    int64_t encoder_us;    /* monotonic: it is asked again then, whatever it says */
+    bool reread_wanted;    /* parked events may go on */
+    int64_t reread_at_us;  /* monotonic: not before */
+    int64_t recount_at_us; /* monotonic: parked rows are read again, to see which are left; 0: none
+                            */
 } Waiting;
+
+/* What became of making a record of an event. */
+typedef enum Made {
+    MADE_WELL,
+    MADE_LATER,    /* the encoder is not ready for it */
+    MADE_UNROUTED, /* no route, and no topic of the pipeline */
+    MADE_BAD,      /* it can never be one */
+} Made;
 
 /* How fast it publishes, and when it did last. */
 typedef struct Pulse {
@@ -54,6 +63,7 @@ struct Pipeline {
     Outlet *outlet;   /* how the sink stands */
     Isolate *isolate; /* refused requests that are taken apart */
     Parking *parking; /* topics whose events wait */
+    HeldRows *rows;   /* rows that hold theirs */
     Waiting *waiting;
     Pulse *pulse;
     Lines *lines;
@@ -106,12 +116,6 @@ void pipeline_look_at_sink(Pipeline *pipeline);
 /** The bound of waiting for the sink is over. */
 void pipeline_time_is_up(Pipeline *pipeline);
 
-/* pipeline_isolate.c */
-/** Puts in front of the message which event it is about: place, id, type and key. */
-void pipeline_name_event(const Event *event, Error *err);
-/** The broker refused a request with this event, now PENDING. */
-void pipeline_request_refused(Pipeline *pipeline, Event *event, const Error *err);
-
 /* pipeline_overtaken.c */
 /** Everything has settled after a refusal: counts what was overtaken. */
 void pipeline_count_overtaken(Pipeline *pipeline);
@@ -123,60 +127,65 @@ void pipeline_refused(void *arg, const Error *err);
 /** Says again, once a minute, what is broken. */
 void pipeline_remind_broken(Pipeline *pipeline);
 
-/* pipeline_send.c */
-/** The event cannot be published as it is: the policies decide. sent: the broker says so. */
-void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, const Error *err,
-                     bool sent);
-RouteResult pipeline_make_record(Pipeline *pipeline, Event *event, Record *record, Error *err);
-void pipeline_pump(Pipeline *pipeline);
-void pipeline_settled(void *arg, Event *event, const Error *err);
-void pipeline_aside_done(void *arg, Event *event);
+/* pipeline_record.c */
+/** Puts in front of the message which event it is about: place, id, type and key. */
+void pipeline_name_event(const Event *event, Error *err);
+/** Routes and encodes; *record is complete as far as that went. */
+Made pipeline_make_record(Pipeline *pipeline, Event *event, Record *record, Error *err);
+/** The envelope has the names of some of the row's headers: they are left out, and not in silence.
+ */
+void pipeline_note_shadowed(Pipeline *pipeline, const Event *event, unsigned shadowed);
 
-/* pipeline_wait.c: events whose topic is not there */
-/** Whether the event must wait, or be set aside, because of its topic: then that is done. err: what
- * the router said of the topic. */
-bool pipeline_waits(Pipeline *pipeline, Event *event, const Record *record, const Error *err);
-/** The topic's events wait from now on; this one is the first. */
-void pipeline_wait(Pipeline *pipeline, Event *event, const Record *record, const Error *reason);
-/** The event waits from now on, with the topic that holds it. */
-void pipeline_park(Pipeline *pipeline, Event *event, Topic *topic, const Record *record);
+/* pipeline_isolate.c */
+/** The destination refused a request with this event, now PENDING, which is suspected from now on.
+ * True: it is proven that the event is bad. */
+bool pipeline_is_proven_bad(Pipeline *pipeline, Event *event, const SinkReport *report);
+
+/* pipeline_wait.c: what waits with its topic, and comes again */
+/** Sees to it that what nothing is in the way of any more (Again) comes again. */
+void pipeline_bring(Pipeline *pipeline, unsigned again);
 /** Asks for the rewind that brings all that is parked again, soon. */
 void pipeline_want_reread(Pipeline *pipeline);
-/** What waits in memory is sent, or held, again. */
-void pipeline_let_go(Pipeline *pipeline);
-/** Asks for the rewind that brings parked events again, when that is wanted and it is time. */
+/** Asks for it when that is wanted and it is time. */
 void pipeline_reread_when_due(Pipeline *pipeline);
 /** Each second: whether what waits takes all the room; what waits still. */
 void pipeline_watch_waiting(Pipeline *pipeline);
 /** Whether names beyond TOPICS_MAX have to wait still. */
 void pipeline_watch_beyond(Pipeline *pipeline);
-void pipeline_on_missing(void *arg, Topic *topic, const Error *err);
+/** Something waits for the encoder. */
+void pipeline_expect_encoder(Pipeline *pipeline);
+/** What waits for it is encoded again. */
+void pipeline_ask_encoder(Pipeline *pipeline);
+/** Says what the encoder has not been ready for too long, and asks it again now and then. */
+void pipeline_watch_encoder(Pipeline *pipeline, int64_t now_us);
+void pipeline_on_encoder_ready(void *arg);
+/** Looks at rows that hold their topic, and tries them again when it is time. */
+void pipeline_watch_held_rows(Pipeline *pipeline, int64_t now_us);
+void pipeline_row_looks(void *arg, EventRow row, uint64_t look);
+void pipeline_on_missing(void *arg, Topic *topic, TopicFault fault, const Error *err);
 void pipeline_on_found(void *arg, Topic *topic);
 bool pipeline_may_forget_topic(void *arg, const Topic *topic);
 /** The topic is about to be freed. */
 void pipeline_forget_topic(void *arg, Topic *topic);
 
-/* pipeline_row.c: rows that cannot be published as they are hold their topic */
-/** The event is refused, by us or by the broker (sent): its topic, or else its aggregate type,
- * waits from now on. */
-void pipeline_hold_row(Pipeline *pipeline, Event *event, const Record *record, const Error *err,
-                       bool sent);
-/** Whether the event must wait behind such a row; then that is done. */
-bool pipeline_waits_for_row(Pipeline *pipeline, Event *event, const Record *record);
-/** The event is about to be set aside: what waits for that goes on waiting. True when it was tried
- * before, and told. */
-bool pipeline_store_held(Pipeline *pipeline, const Event *event);
-/** The event is published, or set aside: if it was what its topic waited for, that is over. */
-void pipeline_row_done(Pipeline *pipeline, const Event *event);
-void pipeline_aside_refused(void *arg, Event *event, const Error *err);
-void pipeline_row_looks(void *arg, EventRow row, uint64_t look);
-/** The topic's limits are others: it is tried again. */
-void pipeline_try_row(Pipeline *pipeline, Hold *hold);
-/** The event waits for another topic now: no other waits for it any more. */
-void pipeline_row_moved(Pipeline *pipeline, const Event *event, const Topic *topic);
-/** Each second: looks at such rows, and tries them again when it is time. */
-void pipeline_watch_held_rows(Pipeline *pipeline, int64_t now_us);
-
-/* pipeline_send.c, shared */
+/* pipeline_fate.c: what becomes of an event; calls the files above */
 void pipeline_settle(Pipeline *pipeline, Event *event, EventState settled);
-void pipeline_set_aside(Pipeline *pipeline, Event *event, const Record *record, const Error *err);
+/** The event is published, or set aside: if it was what its topic waited for, that is over. */
+void pipeline_done(Pipeline *pipeline, const Event *event);
+/** Whether the event is not to be sent, by what it is or because of its topic: then what becomes of
+ * it is done. made, err: what making its record told. */
+bool pipeline_stays(Pipeline *pipeline, Event *event, const Record *record, Made made,
+                    const Error *err);
+/** The topic's events wait from now on; this one is the first. */
+void pipeline_hold_topic(Pipeline *pipeline, Event *event, const Record *record,
+                         const Error *reason);
+/** The event cannot be published as it is: the policies decide. sent: the destination says so. */
+void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, const Error *err,
+                     bool sent);
+/** The destination refused a request with this event. */
+void pipeline_request_refused(Pipeline *pipeline, Event *event, const SinkReport *report);
+void pipeline_letter_settled(void *arg, Event *event, const Error *err);
+
+/* pipeline_send.c */
+void pipeline_pump(Pipeline *pipeline);
+void pipeline_settled(void *arg, Event *event, const SinkReport *report);

@@ -1,71 +1,22 @@
-/* Events whose topic is not there, or not for us: they wait, all others go on.
+/* Events that wait with their topic, because it is not there, or not for us, or because of a row of
+ * it: what of them comes again, and when. All others go on meanwhile.
  *
  * Where the source can, they are parked: settled for now, so that their batch is acknowledged and
  * they leave memory; the source remembers their rows. When the topic is there, one rewind makes the
  * source read from the beginning, so the order of each key in each topic is kept by construction.
  */
-#include <stdio.h>
-#include <string.h>
-
 #include "base/clock.h"
-#include "base/memory.h"
 #include "flow/pipeline_internal.h"
 
 enum {
     REREAD_SECONDS = 5,    /* between two rewinds: topics that come back one by one share one */
     RECOUNT_SECONDS = 300, /* rows that wait are read again, as somebody may have deleted them, */
     RECOUNT_ROW_US = 3000, /* ... and so much later for each of them */
+    ENCODER_SECONDS = 30,  /* an encoder that says nothing is asked again */
 };
 
-void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record)
-{
-    Hold *hold = topic->hold;
-    pipeline_row_moved(p, event, topic);
-    if (hold->aside) {
-        pipeline_set_aside(p, event, record, &hold->reason);
-        return;
-    }
-    const Source *source = p->parts->source;
-    bool park = event->seq != EVENT_NO_SEQ && source->ops->may_park != NULL &&
-                source->ops->may_park(source, event);
-    event->topic = topic;
-    parking_add(p->parking, hold, park);
-    if (park) {
-        pipeline_settle(p, event, EVENT_PARKED);
-    } else {
-        isolate_settled(p->isolate, event); /* whether it is bad is found when it is sent */
-        event->state = EVENT_HELD;
-    }
-    if (isolate_active(p->isolate)) {
-        pipeline_wake(p); /* the group may be complete with it, and nothing in flight */
-    }
-}
-
-void pipeline_wait(Pipeline *p, Event *event, const Record *record, const Error *reason)
-{
-    (void)parking_hold(p->parking, record->topic, reason);
-    pipeline_park(p, event, record->topic, record);
-    if (p->machine->state == MACHINE_STALLED && p->trouble->error.code == reason->code) {
-        pipeline_input(p, INPUT_HEALED); /* it was the trouble of all, and is that of one topic */
-    }
-}
-
-bool pipeline_waits(Pipeline *p, Event *event, const Record *record, const Error *err)
-{
-    Topic *topic = record->topic;
-    if (parking_holds(topic)) {
-        pipeline_park(p, event, topic, record);
-        return true;
-    }
-    if (topic->beyond) {
-        pipeline_wait(p, event, record, err);
-        return true;
-    }
-    return false;
-}
-
 /* Those that wait in memory are sent now, in their order; the sink keeps what it holds. */
-void pipeline_let_go(Pipeline *p)
+static void pipeline_let_go(Pipeline *p)
 {
     window_let_go(p->window, machine_goes(p->machine));
     parking_clear_memory(p->parking);
@@ -88,6 +39,16 @@ void pipeline_want_reread(Pipeline *p)
     pipeline_wake(p);
 }
 
+void pipeline_bring(Pipeline *p, unsigned again)
+{
+    if ((again & AGAIN_FROM_MEMORY) != 0) {
+        pipeline_let_go(p);
+    }
+    if ((again & AGAIN_FROM_ROWS) != 0) {
+        pipeline_want_reread(p);
+    }
+}
+
 void pipeline_reread_when_due(Pipeline *p)
 {
     if (!p->waiting->reread_wanted || !machine_works(p->machine)) {
@@ -106,13 +67,13 @@ void pipeline_reread_when_due(Pipeline *p)
     pipeline_input(p, INPUT_REREAD);
 }
 
-void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
+void pipeline_on_missing(void *arg, Topic *topic, TopicFault fault, const Error *err)
 {
     Pipeline *p = arg;
-    /* Who may write no topic at all gets no producer: then no event comes so far as to be held. */
-    if (p->machine->state == MACHINE_STALLED &&
-        p->trouble->error.code == CODE_KAFKA_PRODUCER_FATAL &&
-        err->code == CODE_KAFKA_TOPIC_DENIED) {
+    /* Who may write no topic at all may be refused as a whole: then no event comes so far as to be
+     * held. */
+    if (p->machine->state == MACHINE_STALLED && fault == TOPIC_DENIED &&
+        p->outlet->lost_by != CODE_NONE && p->trouble->error.code == p->outlet->lost_by) {
         pipeline_complain(p, err, true);
     }
     if (!parking_confirm(p->parking, topic, err, clock_monotonic_us())) {
@@ -125,12 +86,62 @@ void pipeline_on_missing(void *arg, Topic *topic, const Error *err)
     }
 }
 
+/* The encoder. */
+
+void pipeline_expect_encoder(Pipeline *p)
+{
+    int64_t now_us = clock_monotonic_us();
+    if (p->waiting->encoder_us <= now_us) {
+        p->waiting->encoder_us = now_us + ENCODER_SECONDS * INT64_C(1000000);
+    }
+}
+
+void pipeline_ask_encoder(Pipeline *p)
+{
+    unsigned again = AGAIN_NOTHING;
+    for (const Hold *hold = p->parking->holds; hold != NULL; hold = hold->next) {
+        if (hold->kind == HOLD_ENCODER && hold_events(hold) > 0) {
+            again |= hold->parked > 0 ? AGAIN_FROM_ROWS : AGAIN_FROM_MEMORY;
+        }
+    }
+    p->waiting->encoder_ready = false;
+    pipeline_bring(p, again);
+}
+
+/* What is told from now on leaves memory by being encoded once more. What is parked already comes
+ * again by the recount. */
+void pipeline_watch_encoder(Pipeline *p, int64_t now_us)
+{
+    bool late = parking_tell_late(p->parking, now_us);
+    if (late || now_us >= p->waiting->encoder_us) {
+        p->waiting->encoder_us = now_us + ENCODER_SECONDS * INT64_C(1000000);
+        for (const Hold *hold = p->parking->holds; hold != NULL; hold = hold->next) {
+            if (hold->kind == HOLD_ENCODER && hold->in_memory > 0) {
+                pipeline_bring(p, AGAIN_FROM_MEMORY);
+                return;
+            }
+        }
+    }
+}
+
+void pipeline_on_encoder_ready(void *arg)
+{
+    Pipeline *p = arg;
+    p->waiting->encoder_ready = true;
+    pipeline_wake(p);
+}
+
+/* The topic. */
+
 void pipeline_on_found(void *arg, Topic *topic)
 {
     Pipeline *p = arg;
+    if (topic->hold != NULL && topic->hold->kind == HOLD_ENCODER) {
+        return; /* it was not the topic that was missing */
+    }
     bool in_memory = topic->hold != NULL && topic->hold->in_memory > 0;
-    if (topic->hold != NULL && topic->hold->by_row) {
-        pipeline_try_row(p, topic->hold);
+    if (topic->hold != NULL && topic->hold->kind == HOLD_ROW) {
+        pipeline_bring(p, held_rows_try(p->rows, topic->hold));
         return;
     }
     if (parking_release(p->parking, topic)) {
@@ -167,7 +178,7 @@ void pipeline_watch_beyond(Pipeline *p)
             pipeline_on_found(p, hold->topic);
         } else {
             AUTO_ERROR reason = error_of(&hold->reason);
-            pipeline_on_missing(p, hold->topic, &reason);
+            pipeline_on_missing(p, hold->topic, TOPIC_ABSENT, &reason);
         }
         return; /* there is one */
     }
@@ -215,11 +226,24 @@ static void pipeline_watch_full(Pipeline *p)
     pipeline_input(p, INPUT_TROUBLE);
 }
 
+void pipeline_row_looks(void *arg, EventRow row, uint64_t look)
+{
+    Pipeline *p = arg;
+    pipeline_bring(p, held_rows_look(p->rows, row, look));
+}
+
+void pipeline_watch_held_rows(Pipeline *p, int64_t now_us)
+{
+    if (held_rows_are(p->rows) && machine_works(p->machine)) {
+        pipeline_bring(p, held_rows_watch(p->rows, now_us));
+    }
+}
+
 void pipeline_watch_waiting(Pipeline *p)
 {
     int64_t now_us = clock_monotonic_us();
     topics_pass_time(p->parts->topics, now_us);
-    bool waiting = p->parking->topics > 0 || p->parking->rows > 0;
+    bool waiting = parking_first(p->parking) != NULL;
     if (waiting != p->waiting->told) {
         p->waiting->told = waiting;
         pipeline_changed(p);
@@ -228,6 +252,7 @@ void pipeline_watch_waiting(Pipeline *p)
         return;
     }
     pipeline_watch_beyond(p);
+    pipeline_watch_encoder(p, now_us);
     pipeline_watch_full(p);
     pipeline_watch_rows(p, now_us);
     pipeline_watch_held_rows(p, now_us);

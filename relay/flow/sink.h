@@ -3,30 +3,31 @@
  * What a sink must keep, so that nothing is lost and no key loses its order. The pipeline relies on
  * each of these, and on nothing else, of whatever it writes to.
  *
- *  1. `settled` without an error says that the record is as safe as this sink makes anything: Kafka
- *     has it on all replicas in sync, a file has it on the disk. A sink that stores nothing
- *     (stdout, null) says so in the help of the option that names it. Nothing is settled because
- *     it was taken, queued or written without being flushed.
+ *  1. `settled` without a report says that the record is as safe as this sink makes anything: on
+ * all replicas in sync, or on the disk. A sink that stores nothing says so in the help of the
+ * option that names it. Nothing is settled because it was taken, queued or written without being
+ *     flushed.
  *  2. Each record that send() took settles exactly once, or the sink says `lost` and is reopened;
  *     then none of the earlier ones settles any more. An unknown outcome does not settle.
  *  3. Records of one topic and key are stored in the order of their sends. Reports may come in any
  *     order; the pipeline acknowledges no further than the first that is missing.
- *  4. A record that settles with an error has stopped what was sent after it: nothing behind it in
+ *  4. A record that settles with a report has stopped what was sent after it: nothing behind it in
  *     the same topic and key is stored before the pipeline sends again. A sink that cannot stop in
- *     time numbers the refused requests (Event.request, request_events), and the pipeline takes
- *     them apart by halves (flow/isolate.h) and counts what was overtaken. Requests that stand or
- *     fall together are not Kafka's alone; a sink without them settles a refused record by itself
- *     and leaves both at 0.
+ *     time numbers the refused requests (SinkReport), and the pipeline takes them apart by halves
+ *     (flow/isolate.h) and counts what was overtaken. A sink whose records stand or fall each by
+ *     itself leaves the numbers at 0.
  *  5. A trouble of the destination (no broker, a full disk) is no error of a record: the sink keeps
  *     what it holds, says `trouble`, tries again at growing intervals, and says `healed` once
  *     something is stored again. It never drops a record, and never gives one back unasked.
- *  6. After purge() nothing leaves before the next send: what had not left settles with
- *     SINK_PURGED, what may have left settles by its own report. After hold(true) nothing leaves
+ *  6. After purge() nothing leaves before the next send: what had not left settles as
+ *     SINK_TOOK_BACK, what may have left settles by its own report. After hold(true) nothing leaves
  *     and nothing is given up, until hold(false). By these a relay that lost the right to publish
  *     stays silent; a sink without hold() is purged instead.
  *  7. What the destination can never take (a topic's name, a record's size) is said in
  *     refuse_topic() or by SEND_POISON, before anything leaves. Such rules belong to the sink; the
  *     engine knows none of them.
+ *  8. What the pipeline must do about a record that is not stored is the report's verdict, and how
+ *     a topic fails is a TopicFault. No decision reads the code of an error, which is for people.
  *
  * Key, value and headers of a record are borrowed until it settles (flow/record.h).
  *
@@ -61,18 +62,35 @@ typedef enum SendResult {
     SEND_HELD,   /* its topic is not there, or not for us: *err says why; `found` may follow */
 } SendResult;
 
+/* Why a record is not stored. */
+typedef enum SinkVerdict {
+    SINK_TOOK_BACK,    /* by purge() */
+    SINK_FAILED,       /* not accepted now: a trouble of all */
+    SINK_DENIES_TOPIC, /* not accepted now: a trouble of its topic alone, sends to which say
+                          SEND_HELD from now on */
+    SINK_REFUSED,      /* its request was, for what a record in it is */
+    SINK_REFUSED_TIME, /* the same, for the time of a record alone */
+} SinkVerdict;
+
+typedef struct SinkReport {
+    SinkVerdict verdict;
+    const Error *error;
+    uint32_t request;        /* refused: which one it was, counted by the sink; 0: it had none */
+    uint32_t request_events; /* and how many events were in it */
+} SinkReport;
+
+typedef enum TopicFault { TOPIC_ABSENT, TOPIC_DENIED } TopicFault;
+
 /* Called by the sink on the loop thread; `settled` may be called from inside send(). */
 typedef struct SinkEvents {
     void *arg;
-    /** One for each sent event. err == NULL: it is stored. RETRY: not accepted now (err->code
-     * SINK_PURGED: taken back by purge()). POISON: a request that held it was refused:
-     * event->request and request_events say which; what is behind it must not pass it.
-     */
-    void (*settled)(void *arg, Event *event, const Error *err);
+    /** One for each sent event. NULL: it is stored; else why it is not, valid during the call. What
+     * is behind one that is not must not pass it. */
+    void (*settled)(void *arg, Event *event, const SinkReport *report);
     /** After SEND_FULL or SEND_WAIT: try again. */
     void (*ready)(void *arg);
-    /** The destination says (again) that the topic is not there, or not for us: *err says which. */
-    void (*missing)(void *arg, Topic *topic, const Error *err);
+    /** The destination says (again) that the topic is not there, or not for us. */
+    void (*missing)(void *arg, Topic *topic, TopicFault fault, const Error *err);
     /** The topic of which `missing`, or SEND_HELD, told can be written now; or it takes more than
      * it did when a record was refused (SEND_POISON). */
     void (*found)(void *arg, Topic *topic);
@@ -115,7 +133,7 @@ typedef struct SinkOps {
     bool (*answers)(const Sink *sink);
     /** Nothing that was sent has settled for that long: into *err, what is waited for. */
     void (*silent)(const Sink *sink, int seconds, Error *err);
-    /** Sets the member "kafka" (or none) of the status object. */
+    /** Sets a member of its own (or none) of the status object. */
     void (*status)(const Sink *sink, json_t *status);
     void (*free)(Sink *sink);
 } SinkOps;

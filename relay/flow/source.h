@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "flow/batch.h"
-#include "flow/record.h"
+#include "flow/letters.h"
 
 typedef struct Source Source;
 
@@ -34,10 +34,6 @@ typedef struct SourceEvents {
     /** How many more events and bytes may be read now; false: nothing. unmarked: as in SourceOps;
      * what is acknowledged takes room until it is marked. */
     bool (*room)(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes);
-    /** set_aside() of this event has been committed. */
-    void (*aside)(void *arg, Event *event);
-    /** The server refused to store it: *err says why. The event is the pipeline's again. */
-    void (*aside_refused)(void *arg, Event *event, const Error *err);
     /** After look_at_rows(): what the unpublished row looks like, for comparison alone. An UPDATE
      * changes it; SOURCE_ROW_GONE: the server says that there is none. */
     void (*row_looks)(void *arg, EventRow row, uint64_t look);
@@ -89,8 +85,6 @@ typedef struct SourceOps {
     /** Takes the batch over: its settled events are marked, the others are forgotten and will be
      * read again. Frees the batch. Allowed until resume(): what is settled is remembered. */
     void (*ack)(Source *source, Batch *batch);
-    /** Commits the event to the dead-letter table, then reports `aside`, or `aside_refused`. */
-    void (*set_aside)(Source *source, Event *event, const Record *record, const Error *reason);
     /** False when the right to publish is gone or may be gone: the pipeline sends nothing more. */
     bool (*may_publish)(Source *source);
     /** There may be room again: read on. A source that waits to connect again does so now. */
@@ -146,6 +140,7 @@ typedef enum SourceProof {
 struct Source {
     const SourceOps *ops;
     SourceEvents events;
+    Letters *letters; /* the table beside its rows; its own */
     /* When `locked` is reported: what the history proves of the time since the lock was ours. */
     SourceProof proof;
     /* Set by the pipeline: what it holds back depends on the proof. A source that learns the

@@ -2,6 +2,9 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
 
 #define COUNTER(name, help) metrics_counter(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
 #define GAUGE(name, help)   metrics_gauge(m, "outboxd_" name, help, "pipeline", pipeline, NULL)
@@ -43,11 +46,11 @@ static void init_counters(Stats *s, Metrics *m, const char *pipeline)
     s->headers_shadowed = COUNTER(
         "headers_shadowed_total",
         "Headers of rows that were left out because headers of the envelope have their names.");
-    s->marked = COUNTER("rows_marked_total", "Rows marked published or deleted.");
-    s->swept = COUNTER("rows_swept_total",
-                       "Unpublished rows that a sweep found below numbers already read.");
-    s->pruned = COUNTER("rows_pruned_total", "Published rows deleted because of retain.");
-    s->tables_dropped =
+    s->rows->marked = COUNTER("rows_marked_total", "Rows marked published or deleted.");
+    s->rows->swept = COUNTER("rows_swept_total",
+                             "Unpublished rows that a sweep found below numbers already read.");
+    s->rows->pruned = COUNTER("rows_pruned_total", "Published rows deleted because of retain.");
+    s->rows->tables_dropped =
         COUNTER("old_tables_dropped_total",
                 "Rotated outbox tables that were dropped before the relay had finished them.");
     s->reconnects = COUNTER("pg_reconnects_total", "Reconnections to PostgreSQL.");
@@ -57,39 +60,40 @@ static void init_counters(Stats *s, Metrics *m, const char *pipeline)
 
 static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
 {
-    s->in_flight_events =
+    s->now->in_flight_events =
         GAUGE("inflight_events", "Events that are read and not acknowledged yet.");
-    s->in_flight_bytes =
+    s->now->in_flight_bytes =
         GAUGE("inflight_bytes", "Bytes of events that are read and not acknowledged yet.");
-    s->unmarked_events = GAUGE("unmarked_events", "Events acknowledged and not marked yet.");
-    s->window_events = GAUGE(
+    s->now->unmarked_events = GAUGE("unmarked_events", "Events acknowledged and not marked yet.");
+    s->now->window_events = GAUGE(
         "window_events",
         "Events in flight or unmarked: the number of duplicates that a crash would create now.");
-    s->waiting_events =
+    s->now->waiting_events =
         GAUGE("waiting_events", "Events that wait for their topic, or behind a held row of it.");
-    s->waiting_topics = GAUGE("waiting_topics", "Topics that events wait for.");
-    s->held_rows =
+    s->now->waiting_topics = GAUGE("waiting_topics", "Topics that events wait for.");
+    s->now->held_rows =
         GAUGE("held_rows", "Held rows: rows that cannot be published and hold back their topic.");
-    s->lag_seconds =
+    s->now->lag_seconds =
         GAUGE("lag_seconds", "Age of the oldest unpublished event. 0 if there is none.");
-    s->backlog_events = GAUGE("backlog_events", "Unpublished rows, counted up to a limit.");
-    s->leader = GAUGE("leader", "1 if this process is the publisher of the outbox.");
-    s->last_publish =
+    s->now->backlog_events = GAUGE("backlog_events", "Unpublished rows, counted up to a limit.");
+    s->now->leader = GAUGE("leader", "1 if this process is the publisher of the outbox.");
+    s->now->last_publish =
         GAUGE("last_publish_timestamp_seconds", "Unix time of the last acknowledgement.");
-    s->postgres_connected = GAUGE("pg_connected", "1 if connected to PostgreSQL.");
-    s->kafka_connected = GAUGE("kafka_connected", "1 if connected to a broker.");
-    s->brokers_up = GAUGE("kafka_brokers_up", "Brokers that are connected.");
-    s->queue_messages = GAUGE("rdkafka_queue_messages", "Records in librdkafka, sent or not.");
-    s->queue_bytes = GAUGE("rdkafka_queue_bytes", "Bytes of the records in librdkafka.");
-    s->rtt_p50 = ROUND_TRIP("0.5");
-    s->rtt_p99 = ROUND_TRIP("0.99");
-    *s->rtt_p50 = *s->rtt_p99 = NAN;
+    s->rows->postgres_connected = GAUGE("pg_connected", "1 if connected to PostgreSQL.");
+    s->broker->kafka_connected = GAUGE("kafka_connected", "1 if connected to a broker.");
+    s->broker->brokers_up = GAUGE("kafka_brokers_up", "Brokers that are connected.");
+    s->broker->queue_messages =
+        GAUGE("rdkafka_queue_messages", "Records in librdkafka, sent or not.");
+    s->broker->queue_bytes = GAUGE("rdkafka_queue_bytes", "Bytes of the records in librdkafka.");
+    s->broker->rtt_p50 = ROUND_TRIP("0.5");
+    s->broker->rtt_p99 = ROUND_TRIP("0.99");
+    *s->broker->rtt_p50 = *s->broker->rtt_p99 = NAN;
     s->publish_latency =
         HISTOGRAM("publish_latency_seconds", "Time from occurred_at to the acknowledgement.");
     s->produce_latency =
         HISTOGRAM("produce_latency_seconds",
                   "Time from handing a record to the sink to the acknowledgement.");
-    s->fetch_duration =
+    s->rows->fetch_duration =
         HISTOGRAM("fetch_duration_seconds", "Duration of one read of the outbox table.");
 }
 
@@ -100,8 +104,19 @@ static void init_gauges(Stats *s, Metrics *m, const char *pipeline)
 
 void stats_init(Stats *s, Metrics *m, const char *pipeline)
 {
+    s->now = x_calloc(1, sizeof(*s->now));
+    s->rows = x_calloc(1, sizeof(*s->rows));
+    s->broker = x_calloc(1, sizeof(*s->broker));
     init_counters(s, m, pipeline);
     init_gauges(s, m, pipeline);
+}
+
+void stats_release(Stats *s)
+{
+    free(s->now);
+    free(s->rows);
+    free(s->broker);
+    *s = (Stats){0};
 }
 
 uint64_t stats_dead_lettered(const Stats *stats)

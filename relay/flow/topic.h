@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/reason.h"
 #include "base/slice.h"
-#include "flow/reason.h"
 #include "metrics/metrics.h"
 
 enum {

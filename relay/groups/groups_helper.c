@@ -113,8 +113,8 @@ int groups_helper_main(void)
     if (!helper_receive(&first)) {
         _exit(EXIT_INTERNAL); /* started by hand, or the relay ended */
     }
-    log_configure(first.config.log.format, first.config.log.level);
-    Round *round = round_new(&first.config);
+    log_configure(first.config->log.format, first.config->log.level);
+    Round *round = round_new(first.config);
     GroupsRequest request = {0};
     Text answer = TEXT_EMPTY;
     bool more = true;

@@ -140,7 +140,10 @@ bool groups_request_read(const char *bytes, size_t length, GroupsRequest *ret_re
 {
     ByteReader reader = bytes_reader(bytes, length);
     *ret_request = (GroupsRequest){0};
-    Config *config = &ret_request->config;
+    Config *config = x_calloc(1, sizeof(*config));
+    config->pipelines = x_calloc(1, sizeof(*config->pipelines));
+    config->pipeline_count = 1;
+    ret_request->config = config;
     config->name = x_strdup(read_string(&reader));
     config->kafka.brokers = x_strdup(read_string(&reader));
     read_list(&reader, &config->kafka.properties);
@@ -148,20 +151,23 @@ bool groups_request_read(const char *bytes, size_t length, GroupsRequest *ret_re
     config->monitor.groups_interval_ms = read_bounded(&reader, INT64_C(1) << 40);
     config->log.format = (LogFormat)read_bounded(&reader, LOG_FORMAT_JSON);
     config->log.level = (LogLevel)read_bounded(&reader, LOG_ERROR);
-    ret_request->pipeline.limits.in_flight_events = read_bounded(&reader, INT64_C(1) << 40);
+    config->pipelines->limits.in_flight_events = read_bounded(&reader, INT64_C(1) << 40);
     read_list(&reader, &ret_request->topics);
     read_list(&reader, &ret_request->patterns);
-    config->pipelines = &ret_request->pipeline;
-    config->pipeline_count = 1;
     return bytes_complete(&reader);
 }
 
 void groups_request_free(GroupsRequest *request)
 {
-    free(request->config.name);
-    free(request->config.kafka.brokers);
-    string_list_free(&request->config.kafka.properties);
-    string_list_free(&request->config.monitor.consumer_groups);
+    Config *config = request->config;
+    if (config != NULL) {
+        free(config->name);
+        free(config->kafka.brokers);
+        string_list_free(&config->kafka.properties);
+        string_list_free(&config->monitor.consumer_groups);
+        free(config->pipelines);
+        free(config);
+    }
     string_list_free(&request->topics);
     string_list_free(&request->patterns);
     *request = (GroupsRequest){0};

@@ -16,8 +16,7 @@ enum { GROUPS_MESSAGE_HEAD = 4, GROUPS_MESSAGE_MAX = 16 * 1024 * 1024 };
 
 /* What the helper needs to look: the configuration, and the topics. */
 typedef struct GroupsRequest {
-    Config config; /* the parts that groups_round.c uses */
-    PipelineConfig pipeline;
+    Config *config; /* the parts that groups_round.c uses, with one pipeline */
     StringList topics;
     StringList patterns; /* of topics that may be written, too */
 } GroupsRequest;

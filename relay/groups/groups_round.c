@@ -6,46 +6,37 @@
 
 #include <librdkafka/rdkafka.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "config/lists.h"
 #include "groups/groups_age.h"
 #include "groups/groups_ask.h"
+#include "groups/groups_client.h"
 #include "groups/groups_learn.h"
-
-enum { FOREIGN_ROUNDS = 20 };
+#include "groups/groups_names.h"
 
 struct Round {
     const Config *config;
-    rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
-    StringList topics; /* known to rk */
-    rd_kafka_topic_t **handles;
+    GroupsClient *client;
+    GroupsNames *names;
     GroupPartition *partitions; /* sorted by topic and number */
     size_t partition_count;
     GroupRow *rows;
     size_t count;
-    StringList names; /* of the groups of this round */
-    size_t groups_left_out;
-    StringList foreign; /* matched groups that consume nothing of ours; asked again later */
-    int foreign_rounds;
     Learner learner;
-    bool list_failed;
-    Error glob_error; /* of a glob that nothing matches, for want of a right */
     Error error;
-    char reason[256]; /* why librdkafka has no connection, as it said last */
 };
 
 Round *round_new(const Config *config)
 {
     Round *round = x_calloc(1, sizeof(*round));
     round->config = config;
+    round->client = groups_client_make(config);
+    round->names = groups_names_new(&config->monitor.consumer_groups);
     return round;
 }
 
@@ -61,26 +52,16 @@ void round_free(Round **round)
     if (old == NULL) {
         return;
     }
-    for (size_t i = 0; i < old->topics.count; i++) {
-        rd_kafka_topic_destroy(old->handles[i]);
-    }
-    if (old->rk != NULL) {
-        rd_kafka_queue_destroy(old->queue);
-        rd_kafka_destroy(old->rk);
-    }
+    groups_client_free(&old->client);
+    groups_names_free(&old->names);
     for (size_t i = 0; i < old->count; i++) {
         row_free(&old->rows[i]);
     }
     for (size_t i = 0; i < old->partition_count; i++) {
         free(old->partitions[i].topic);
     }
-    string_list_free(&old->topics);
-    string_list_free(&old->names);
-    string_list_free(&old->foreign);
     learner_free(&old->learner);
-    error_clear(&old->glob_error);
     error_clear(&old->error);
-    free(old->handles);
     free(old->partitions);
     free(old->rows);
     free(old);
@@ -91,7 +72,7 @@ void round_view(const Round *round, RoundView *ret_view)
 {
     *ret_view = (RoundView){.rows = round->rows,
                             .count = round->count,
-                            .groups_left_out = round->groups_left_out,
+                            .groups_left_out = groups_names_left_out(round->names),
                             .error = &round->error};
 }
 
@@ -102,65 +83,6 @@ static void round_note(Round *round, const Error *err)
     if (round->error.class == ERROR_NONE ||
         (groups_is_denied(err) && !groups_is_denied(&round->error))) {
         error_copy(&round->error, err);
-    }
-}
-
-/* The client. */
-
-static bool error_is_of_connection(rd_kafka_resp_err_t code)
-{
-    return code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__RESOLVE ||
-           code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL;
-}
-
-static void round_serve(Round *round)
-{
-    rd_kafka_event_t *event;
-    while ((event = rd_kafka_queue_poll(round->queue, 0)) != NULL) {
-        const char *facility = NULL;
-        const char *text = NULL;
-        int level = 0;
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
-            if (error_is_of_connection(rd_kafka_event_error(event))) {
-                (void)snprintf(round->reason, sizeof(round->reason), "%s",
-                               rd_kafka_event_error_string(event));
-            }
-        } else if (rd_kafka_event_log(event, &facility, &text, &level) == 0) {
-            log_write(LOG_DEBUG, NULL, CODE_KAFKA_LOG,
-                      LOG_FIELDS(log_text("facility", facility), log_text("client", "groups")),
-                      "%s", text);
-        }
-        rd_kafka_event_destroy(event);
-    }
-}
-
-static Status round_connect(Round *round, Error *err)
-{
-    if (round->rk == NULL) {
-        if (groups_client_new(round->config, &round->rk, err) != OK) {
-            return FAILED;
-        }
-        round->queue = rd_kafka_queue_get_main(round->rk);
-    }
-    round_serve(round);
-    return OK;
-}
-
-static void round_know_topics(Round *round, const StringList *topics)
-{
-    for (size_t i = 0; i < topics->count; i++) {
-        bool known = false;
-        for (size_t k = 0; k < round->topics.count && !known; k++) {
-            known = strcmp(round->topics.items[k], topics->items[i]) == 0;
-        }
-        rd_kafka_topic_t *handle =
-            known ? NULL : rd_kafka_topic_new(round->rk, topics->items[i], NULL);
-        if (handle != NULL) {
-            string_list_add(&round->topics, topics->items[i]);
-            round->handles =
-                x_realloc(round->handles, round->topics.count * sizeof(*round->handles));
-            round->handles[round->topics.count - 1] = handle;
-        }
     }
 }
 
@@ -199,7 +121,7 @@ static void round_set_partitions(Round *round, const rd_kafka_topic_partition_li
     }
     free(round->partitions);
     if (count != round->partition_count) {
-        string_list_free(&round->foreign); /* a new topic may be what they consume */
+        groups_names_forget_foreign(round->names); /* a new topic may be what they consume */
     }
     qsort(fresh, count, sizeof(*fresh), partition_compare);
     round->partitions = fresh;
@@ -208,15 +130,16 @@ static void round_set_partitions(Round *round, const rd_kafka_topic_partition_li
 
 static Status round_ask_ends(Round *round, const rd_kafka_topic_partition_list_t *list, Error *err)
 {
+    rd_kafka_t *rk = groups_client_handle(round->client);
     rd_kafka_topic_partition_list_t *lows = rd_kafka_topic_partition_list_copy(list);
     rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_copy(list);
     for (int i = 0; i < list->cnt; i++) {
         lows->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
         ends->elems[i].offset = RD_KAFKA_OFFSET_END;
     }
-    Status status = groups_find_offsets(round->rk, lows, err);
+    Status status = groups_find_offsets(rk, lows, err);
     if (status == OK) {
-        status = groups_find_offsets(round->rk, ends, err);
+        status = groups_find_offsets(rk, ends, err);
     }
     int64_t now_us = clock_wall_us();
     for (int i = 0; i < list->cnt && status == OK; i++) {
@@ -243,19 +166,10 @@ static Status round_ask_ends(Round *round, const rd_kafka_topic_partition_list_t
 
 /* Groups. */
 
-static bool round_is_named(const Round *round, const char *group)
+/* arg: the round. */
+static bool round_has_rows(const void *arg, const char *group)
 {
-    const StringList *patterns = &round->config->monitor.consumer_groups;
-    for (size_t i = 0; i < patterns->count; i++) {
-        if (groups_is_name(patterns->items[i]) && strcmp(patterns->items[i], group) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool round_has_rows(const Round *round, const char *group)
-{
+    const Round *round = arg;
     for (size_t i = 0; i < round->count; i++) {
         if (strcmp(round->rows[i].group, group) == 0) {
             return true;
@@ -264,67 +178,14 @@ static bool round_has_rows(const Round *round, const char *group)
     return false;
 }
 
-/* When more groups match than are asked: those that are known to consume our topics first, then
- * those of which nothing is known, so that in some rounds all have had their turn. */
-static void round_choose(Round *round, const StringList *found)
-{
-    bool many = round->names.count + found->count > GROUPS_ASKED_MAX;
-    if (!many || ++round->foreign_rounds > FOREIGN_ROUNDS) {
-        string_list_free(&round->foreign);
-        round->foreign_rounds = 0;
-    }
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < found->count; i++) {
-            const char *name = found->items[i];
-            bool ours = round_has_rows(round, name);
-            if (ours != (pass == 0) || string_list_has(&round->names, name) ||
-                (!ours && string_list_has(&round->foreign, name))) {
-                continue;
-            }
-            if (round->names.count < GROUPS_ASKED_MAX) {
-                string_list_add(&round->names, name);
-            } else {
-                round->groups_left_out++;
-            }
-        }
-    }
-}
-
-/* Notes an asked group that consumes nothing of ours: others get its place in the next round. */
-static void round_note_foreign(Round *round, const char *group)
-{
-    if (!string_list_has(&round->foreign, group)) {
-        string_list_add(&round->foreign, group);
-    }
-    round->groups_left_out = 0;
-}
-
 static void round_find_names(Round *round)
 {
-    const StringList *patterns = &round->config->monitor.consumer_groups;
-    string_list_free(&round->names);
-    round->groups_left_out = 0;
-    round->list_failed = false;
-    bool globs = false;
-    for (size_t i = 0; i < patterns->count; i++) {
-        if (!groups_is_name(patterns->items[i])) {
-            globs = true;
-        } else if (!string_list_has(&round->names, patterns->items[i])) {
-            string_list_add(&round->names, patterns->items[i]);
-        }
-    }
-    StringList found = {0};
     AUTO_ERROR err = {0};
-    if (globs && groups_list(round->rk, patterns, &found, &err) != OK) {
-        round->list_failed = true;
+    groups_names_find(round->names, groups_client_handle(round->client), round_has_rows, round,
+                      &err);
+    if (err.class != ERROR_NONE) {
         round_note(round, &err);
     }
-    round_choose(round, &found);
-    error_clear(&round->glob_error);
-    if (globs && !round->list_failed) {
-        (void)groups_check_globs(round->rk, patterns, &found, &round->glob_error);
-    }
-    string_list_free(&found);
 }
 
 static GroupRow *round_row(Round *round, const char *group, const char *topic)
@@ -407,8 +268,8 @@ static void round_sum(Round *round, const GroupOffsets *group, size_t first, siz
 static void round_sum_group(Round *round, const GroupOffsets *group)
 {
     bool any = group_committed(round, group);
-    if (!any && !round_is_named(round, group->group)) {
-        round_note_foreign(round, group->group);
+    if (!any && !groups_names_has_outright(round->names, group->group)) {
+        groups_names_note_foreign(round->names, group->group);
         return;
     }
     for (size_t first = 0, end; first < round->partition_count; first = end) {
@@ -424,7 +285,7 @@ static void round_sum_group(Round *round, const GroupOffsets *group)
 /* Whether a row that was not seen may only be out of sight. */
 static bool row_is_excused(const Round *round, const GroupRow *row, const GroupOffsets *groups)
 {
-    if (round->list_failed && !string_list_has(&round->names, row->group)) {
+    if (groups_names_may_lack(round->names, row->group)) {
         return true;
     }
     for (size_t i = 0; i < round->partition_count; i++) {
@@ -432,7 +293,7 @@ static bool row_is_excused(const Round *round, const GroupRow *row, const GroupO
             return true;
         }
     }
-    for (size_t i = 0; i < round->names.count; i++) {
+    for (size_t i = 0; i < groups_names_list(round->names)->count; i++) {
         if (strcmp(groups[i].group, row->group) == 0) {
             return groups[i].committed == NULL;
         }
@@ -463,9 +324,10 @@ static void round_age(Round *round, const GroupOffsets *groups)
 {
     AgeTarget *targets = NULL;
     size_t count = 0;
-    for (size_t g = 0; g < round->names.count; g++) {
+    for (size_t g = 0; g < groups_names_list(round->names)->count; g++) {
         bool any = groups[g].committed != NULL &&
-                   (group_committed(round, &groups[g]) || round_is_named(round, groups[g].group));
+                   (group_committed(round, &groups[g]) ||
+                    groups_names_has_outright(round->names, groups[g].group));
         for (size_t i = 0; any && i < round->partition_count; i++) {
             GroupPartition *p = &round->partitions[i];
             int64_t offset = committed_offset(&groups[g], p);
@@ -475,25 +337,27 @@ static void round_age(Round *round, const GroupOffsets *groups)
             }
         }
     }
-    groups_age_find(round->rk, targets, count, round->config->monitor.groups_interval_ms * 1000);
+    groups_age_find(groups_client_handle(round->client), targets, count,
+                    round->config->monitor.groups_interval_ms * 1000);
     free(targets);
 }
 
 static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *list,
                         GroupOffsets *groups, Error *err)
 {
-    for (size_t i = 0; i < round->names.count; i++) {
-        groups[i].group = round->names.items[i];
+    const StringList *names = groups_names_list(round->names);
+    for (size_t i = 0; i < names->count; i++) {
+        groups[i].group = names->items[i];
     }
-    groups_offsets(round->rk, list, groups, round->names.count);
-    for (size_t i = 0; i < round->names.count; i++) {
+    groups_offsets(groups_client_handle(round->client), list, groups, names->count);
+    for (size_t i = 0; i < names->count; i++) {
         if (groups[i].committed == NULL) {
             round_note(round, &groups[i].error);
-            round->groups_left_out = 0; /* it cannot be said who is ours */
+            groups_names_none_left_out(round->names);
         }
     }
-    if (round->glob_error.class != ERROR_NONE) {
-        round_note(round, &round->glob_error);
+    if (groups_names_glob_error(round->names)->class != ERROR_NONE) {
+        round_note(round, groups_names_glob_error(round->names));
     }
     /* After the commits, so that a group is not ahead of the end. */
     return round_ask_ends(round, list, err);
@@ -504,35 +368,40 @@ static void round_learn(Round *round, const StringList *patterns)
 {
     StringList found = {0};
     AUTO_ERROR err = {0};
-    LearnerQuestion question = {
-        .rk = round->rk, .patterns = patterns, .known = &round->topics, .groups = &round->names};
+    const StringList *names = groups_names_list(round->names);
+    const StringList *topics = groups_client_topics(round->client);
+    LearnerQuestion question = {.rk = groups_client_handle(round->client),
+                                .patterns = patterns,
+                                .known = topics,
+                                .groups = names};
     if (learner_run(&round->learner, &question, &found, &err) != OK) {
         round_note(round, &err);
     }
-    round_know_topics(round, &found);
+    groups_client_know(round->client, &found);
     string_list_free(&found);
-    if (round->groups_left_out > 0) {
+    if (groups_names_left_out(round->names) > 0) {
         round->learner.rest = 0; /* the others have their turn in the next round */
     }
-    for (size_t i = 0; round->topics.count == 0 && i < round->names.count; i++) {
-        round_note_foreign(round, round->names.items[i]);
+    for (size_t i = 0; topics->count == 0 && i < names->count; i++) {
+        groups_names_note_foreign(round->names, names->items[i]);
     }
 }
 
 static Status round_look(Round *round, const rd_kafka_topic_partition_list_t *list, Error *err)
 {
-    GroupOffsets *groups = x_calloc(round->names.count + 1, sizeof(*groups));
+    size_t count = groups_names_list(round->names)->count;
+    GroupOffsets *groups = x_calloc(count + 1, sizeof(*groups));
     Status status = round_ask(round, list, groups, err);
     if (status == OK) {
         round_age(round, groups);
-        for (size_t i = 0; i < round->names.count; i++) {
+        for (size_t i = 0; i < count; i++) {
             if (groups[i].committed != NULL) {
                 round_sum_group(round, &groups[i]);
             }
         }
         round_drop_rows(round, groups);
     }
-    for (size_t i = 0; i < round->names.count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (groups[i].committed != NULL) {
             rd_kafka_topic_partition_list_destroy(groups[i].committed);
         }
@@ -551,15 +420,16 @@ void round_run(Round *round, const StringList *topics, const StringList *pattern
         round->rows[i].seen = false;
     }
     rd_kafka_topic_partition_list_t *list = NULL;
-    Status status = round_connect(round, &err);
+    Status status = groups_client_connect(round->client, &err);
     if (status == OK) {
-        round_know_topics(round, topics);
-        if (round->topics.count > 0 || patterns->count > 0) {
+        groups_client_know(round->client, topics);
+        const StringList *known = groups_client_topics(round->client);
+        if (known->count > 0 || patterns->count > 0) {
             round_find_names(round);
             round_learn(round, patterns);
         }
-        status = groups_partitions(round->rk, round->config->kafka.brokers, &round->topics, &list,
-                                   &denied);
+        status = groups_partitions(groups_client_handle(round->client),
+                                   round->config->kafka.brokers, known, &list, &denied);
         if (status != OK) {
             error_copy(&err, &denied);
         }
@@ -577,19 +447,17 @@ void round_run(Round *round, const StringList *topics, const StringList *pattern
         rd_kafka_topic_partition_list_destroy(list);
     }
     if (status == OK) {
-        round->reason[0] = '\0';
+        groups_client_answered(round->client);
         return;
     }
-    if (round->rk != NULL) {
-        round_serve(round);
-    }
-    if (round->reason[0] != '\0') {
+    const char *reason = groups_client_reason(round->client);
+    if (*reason != '\0') {
         AUTO_ERROR named = error_of(&err);
         error_set_as(&err, named.class, named.exit_code, named.code, "%s; %s",
-                     error_message(&named), round->reason);
+                     error_message(&named), reason);
         error_hint(&err, "%s", error_own_hint(&named));
     }
     round_note(round, &err);
-    round->groups_left_out = 0;
+    groups_names_none_left_out(round->names);
     round_drop_rows(round, NULL);
 }

@@ -11,13 +11,14 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "metrics/process.h"
 
 enum { LABELS_MAX = 8, COLLECTORS_MAX = 64 };
 
@@ -47,6 +48,12 @@ typedef struct Family {
     size_t count;
 } Family;
 
+/* Memory of whoever asked for it; what is asked for follows. */
+typedef struct Kept {
+    SLIST_ENTRY(Kept) link;
+    max_align_t memory[];
+} Kept;
+
 struct Metrics {
     Family **families;
     size_t count;
@@ -55,7 +62,7 @@ struct Metrics {
         void *arg;
     } collectors[COLLECTORS_MAX];
     size_t collector_count;
-    Process *process;
+    SLIST_HEAD(, Kept) kept;
 };
 
 typedef struct Label {
@@ -366,8 +373,15 @@ void metrics_expose(Metrics *metrics, Text *out)
 Metrics *metrics_new(void)
 {
     Metrics *metrics = x_calloc(1, sizeof(*metrics));
-    metrics->process = process_new(metrics);
+    SLIST_INIT(&metrics->kept);
     return metrics;
+}
+
+void *metrics_keep(Metrics *metrics, size_t bytes)
+{
+    Kept *kept = x_calloc(1, sizeof(*kept) + bytes);
+    SLIST_INSERT_HEAD(&metrics->kept, kept, link);
+    return kept->memory;
 }
 
 void metrics_free(Metrics **metrics)
@@ -388,7 +402,11 @@ void metrics_free(Metrics **metrics)
         free(family);
     }
     free(old->families);
-    free(old->process);
+    while (!SLIST_EMPTY(&old->kept)) {
+        Kept *kept = SLIST_FIRST(&old->kept);
+        SLIST_REMOVE_HEAD(&old->kept, link);
+        free(kept);
+    }
     free(old);
     *metrics = NULL;
 }

@@ -3,8 +3,7 @@
  * One registry per process. Only the loop thread writes and reads values, so they are plain
  * numbers: a series is a pointer that hot code increments. All known series are created at start,
  * so that they exist with value 0. Owned by the registry; pointers stay valid until metrics_free.
- *
- * The registry makes the standard process_* metrics by itself. */
+ */
 #pragma once
 
 #include <stddef.h>
@@ -51,6 +50,9 @@ void metrics_remove(Metrics *metrics, const char *name, ...) __attribute__((sent
 /** Before each exposition `collect(arg)` is called, to compute gauges such as ages; collectors are
  * called in the order in which they were added. */
 void metrics_on_collect(Metrics *metrics, void (*collect)(void *arg), void *arg);
+
+/** Memory, zeroed, that lives as long as the registry: what a collector needs. */
+void *metrics_keep(Metrics *metrics, size_t bytes);
 
 /** Appends the Prometheus text format 0.0.4: HELP, TYPE and series of every metric, sorted by name
  * and labels. */

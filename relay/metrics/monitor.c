@@ -51,7 +51,7 @@ static const Page PAGES[] = {
 };
 enum { PAGE_COUNT = sizeof(PAGES) / sizeof(PAGES[0]) };
 
-/* The HTTP thread's own. */
+/* What the HTTP thread counts. */
 typedef struct Counts {
     HttpCounts connections;
     uint64_t requests[PAGE_COUNT + 1]; /* the last: of no page */
@@ -67,16 +67,29 @@ struct Question {
     HttpAnswer answer;
 };
 
-struct Monitor {
-    /* The loop thread's. */
-    Metrics *metrics;
-    MonitorSources sources;
-    char address[128];
+/* Counts as metrics. */
+typedef struct Series {
     uint64_t *requests[PAGE_COUNT + 1];
     double *connections;
     uint64_t *timed_out;
     uint64_t *evicted;
     uint64_t *refused;
+} Series;
+
+/* The HTTP thread's own. */
+typedef struct Served {
+    struct event_base *base;
+    struct event *answers_io;
+    HttpServer *server;
+    Counts counts;
+} Served;
+
+struct Monitor {
+    /* The loop thread's. */
+    Metrics *metrics;
+    Series *series; /* of the registry */
+    MonitorSources sources;
+    char address[128];
     struct event *questions_io;
     pthread_t thread;
     /* Of both. */
@@ -84,25 +97,25 @@ struct Monitor {
     Mailbox answers;
     atomic_llong turned_us; /* monotonic clock */
     atomic_bool ends;
-    /* The HTTP thread's. */
-    struct event_base *base;
-    struct event *answers_io;
-    HttpServer *server;
-    Counts counts;
+    Served *http; /* the HTTP thread's, while it runs */
 };
 
 /* The loop thread: pages. */
 
+static void series_show(const Series *series, const Counts *counts)
+{
+    *series->connections = counts->connections.open;
+    *series->timed_out = counts->connections.timed_out;
+    *series->evicted = counts->connections.evicted;
+    *series->refused = counts->connections.refused;
+    for (int i = 0; i <= PAGE_COUNT; i++) {
+        *series->requests[i] = counts->requests[i];
+    }
+}
+
 static void monitor_metrics(Monitor *monitor, Question *question)
 {
-    const HttpCounts *connections = &question->counts.connections;
-    *monitor->connections = connections->open;
-    *monitor->timed_out = connections->timed_out;
-    *monitor->evicted = connections->evicted;
-    *monitor->refused = connections->refused;
-    for (int i = 0; i <= PAGE_COUNT; i++) {
-        *monitor->requests[i] = question->counts.requests[i];
-    }
+    series_show(monitor->series, &question->counts);
     metrics_expose(monitor->metrics, &question->answer.body);
 }
 
@@ -217,15 +230,15 @@ static bool question_is_needed(void *arg, const Letter *letter)
 static void monitor_ask(Monitor *monitor, const Page *page, bool verbose, uint64_t ticket)
 {
     if (mailbox_count(&monitor->questions) >= HTTP_CONNECTIONS_MAX) {
-        mailbox_sift(&monitor->questions, question_is_needed, monitor->server, question_drop);
+        mailbox_sift(&monitor->questions, question_is_needed, monitor->http->server, question_drop);
     }
     Question *question = x_calloc(1, sizeof(*question));
     question->ticket = ticket;
     question->page = page;
     question->verbose = verbose;
     question->answer = (HttpAnswer){.code = 200, .content_type = page->content_type};
-    question->counts = monitor->counts;
-    question->counts.connections = *http_server_counts(monitor->server);
+    question->counts = monitor->http->counts;
+    question->counts.connections = *http_server_counts(monitor->http->server);
     mailbox_put(&monitor->questions, &question->letter);
 }
 
@@ -252,7 +265,7 @@ static bool monitor_handle(void *arg, const HttpRequest *request, uint64_t ticke
             continue;
         }
         bool verbose = monitor_is_verbose(request);
-        monitor->counts.requests[i]++;
+        monitor->http->counts.requests[i]++;
         if (page->fill != NULL) {
             monitor_ask(monitor, page, verbose, ticket);
             return false;
@@ -260,7 +273,7 @@ static bool monitor_handle(void *arg, const HttpRequest *request, uint64_t ticke
         monitor_livez(monitor, verbose, answer);
         return true;
     }
-    monitor->counts.requests[PAGE_COUNT]++;
+    monitor->http->counts.requests[PAGE_COUNT]++;
     answer->code = 404;
     text_add(&answer->body, "no such page; there are\n");
     for (int i = 0; i < PAGE_COUNT; i++) {
@@ -280,42 +293,44 @@ static void monitor_on_answers(evutil_socket_t fd, short what, void *arg)
         Letter *letter = TAILQ_FIRST(&letters);
         TAILQ_REMOVE(&letters, letter, link);
         Question *question = (Question *)letter;
-        http_server_answer(monitor->server, question->ticket, &question->answer);
+        http_server_answer(monitor->http->server, question->ticket, &question->answer);
         question_drop(letter);
     }
     if (atomic_load(&monitor->ends)) {
-        event_base_loopbreak(monitor->base);
+        event_base_loopbreak(monitor->http->base);
     }
 }
 
 static void *monitor_serve(void *arg)
 {
     Monitor *monitor = arg;
-    event_base_dispatch(monitor->base);
+    event_base_dispatch(monitor->http->base);
     return NULL;
 }
 
 /* Starting and ending. */
 
-static uint64_t *monitor_closed_counter(Monitor *monitor, const char *reason)
+static uint64_t *closed_counter(Metrics *metrics, const char *reason)
 {
-    return metrics_counter(monitor->metrics, "outboxd_monitor_connections_closed_total",
+    return metrics_counter(metrics, "outboxd_monitor_connections_closed_total",
                            "Connections to the HTTP endpoint that ended without a complete answer.",
                            "reason", reason, NULL);
 }
 
-static void monitor_add_metrics(Monitor *monitor)
+static Series *series_new(Metrics *metrics)
 {
-    monitor->connections = metrics_gauge(monitor->metrics, "outboxd_monitor_connections",
-                                         "Open connections to the HTTP endpoint.", NULL);
-    monitor->timed_out = monitor_closed_counter(monitor, "deadline");
-    monitor->evicted = monitor_closed_counter(monitor, "evicted");
-    monitor->refused = monitor_closed_counter(monitor, "accept_failed");
+    Series *series = metrics_keep(metrics, sizeof(*series));
+    series->connections = metrics_gauge(metrics, "outboxd_monitor_connections",
+                                        "Open connections to the HTTP endpoint.", NULL);
+    series->timed_out = closed_counter(metrics, "deadline");
+    series->evicted = closed_counter(metrics, "evicted");
+    series->refused = closed_counter(metrics, "accept_failed");
     for (int i = 0; i <= PAGE_COUNT; i++) {
-        monitor->requests[i] = metrics_counter(monitor->metrics, "outboxd_monitor_requests_total",
-                                               "Requests to the HTTP endpoint.", "path",
-                                               i < PAGE_COUNT ? PAGES[i].path : "other", NULL);
+        series->requests[i] = metrics_counter(metrics, "outboxd_monitor_requests_total",
+                                              "Requests to the HTTP endpoint.", "path",
+                                              i < PAGE_COUNT ? PAGES[i].path : "other", NULL);
     }
+    return series;
 }
 
 Status monitor_start(struct event_base *base, const char *listen, Metrics *metrics,
@@ -334,7 +349,7 @@ Status monitor_start(struct event_base *base, const char *listen, Metrics *metri
     if (sources->still_ms_max == 0) {
         monitor->sources.still_ms_max = MONITOR_STILL_MS_MAX;
     }
-    monitor_add_metrics(monitor);
+    monitor->series = series_new(metrics);
     for (int i = 0; i < socket_count; i++) {
         char bound[sizeof(monitor->address)];
         address_of_socket(sockets[i], bound, sizeof(bound));
@@ -350,12 +365,13 @@ Status monitor_start(struct event_base *base, const char *listen, Metrics *metri
                                       monitor_on_questions, monitor);
     event_add(monitor->questions_io, NULL);
     monitor_beat(monitor);
-    monitor->base = event_base_new();
-    monitor->answers_io = event_new(monitor->base, mailbox_fd(&monitor->answers),
-                                    EV_READ | EV_PERSIST, monitor_on_answers, monitor);
-    event_add(monitor->answers_io, NULL);
-    monitor->server =
-        http_server_new(monitor->base, sockets, socket_count, monitor_handle, monitor);
+    monitor->http = x_calloc(1, sizeof(*monitor->http));
+    monitor->http->base = event_base_new();
+    monitor->http->answers_io = event_new(monitor->http->base, mailbox_fd(&monitor->answers),
+                                          EV_READ | EV_PERSIST, monitor_on_answers, monitor);
+    event_add(monitor->http->answers_io, NULL);
+    monitor->http->server =
+        http_server_new(monitor->http->base, sockets, socket_count, monitor_handle, monitor);
     thread_start(&monitor->thread, monitor_serve, monitor);
     *ret_monitor = monitor;
     return OK;
@@ -370,9 +386,10 @@ void monitor_stop(Monitor **monitor)
     atomic_store(&old->ends, true);
     mailbox_wake(&old->answers);
     pthread_join(old->thread, NULL);
-    http_server_free(&old->server);
-    event_free(old->answers_io);
-    event_base_free(old->base);
+    http_server_free(&old->http->server);
+    event_free(old->http->answers_io);
+    event_base_free(old->http->base);
+    free(old->http);
     event_free(old->questions_io);
     mailbox_release(&old->questions, question_drop);
     mailbox_release(&old->answers, question_drop);

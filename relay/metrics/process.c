@@ -12,17 +12,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/memory.h"
-#include "metrics/metrics.h"
 
-struct Process {
+typedef struct Process {
     double *cpu_seconds;
     double *resident_bytes;
     double *virtual_bytes;
     double *open_fds;
     double *max_fds;
     double *start_time;
-};
+} Process;
 
 static double process_cpu_seconds(void)
 {
@@ -110,9 +108,9 @@ static void process_collect(void *arg)
     *process->max_fds = process_max_fds();
 }
 
-Process *process_new(Metrics *metrics)
+void process_add_metrics(Metrics *metrics)
 {
-    Process *process = x_calloc(1, sizeof(*process));
+    Process *process = metrics_keep(metrics, sizeof(*process));
     process->cpu_seconds = metrics_counter_seconds(
         metrics, "process_cpu_seconds_total", "User and system CPU time spent in seconds.", NULL);
     process->resident_bytes = metrics_gauge(metrics, "process_resident_memory_bytes",
@@ -128,5 +126,4 @@ Process *process_new(Metrics *metrics)
                       "Start time of the process since the Unix epoch in seconds.", NULL);
     *process->start_time = process_start_time();
     metrics_on_collect(metrics, process_collect, process);
-    return process;
 }

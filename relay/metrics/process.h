@@ -1,10 +1,8 @@
 /* process: the standard process_* metrics about ourselves, read from /proc and the system calls
- * that need none of it. Belongs to the registry. */
+ * that need none of it. */
 #pragma once
 
-typedef struct Metrics Metrics;
-typedef struct Process Process;
+#include "metrics/metrics.h"
 
-/** Adds the metrics and a collector that refreshes them; the registry frees the result with
- * free(). */
-Process *process_new(Metrics *metrics);
+/** Adds the metrics, and a collector that refreshes them. */
+void process_add_metrics(Metrics *metrics);

@@ -9,9 +9,10 @@
 #include "migrate/migrate_internal.h"
 #include "pg/message.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 
 typedef struct SqlstateHint {
-    const char *sqlstate; /* or its first two characters */
+    const char *state; /* or its class: the first two characters */
     ErrorCode code;
     const char *hint; /* NULL: the remedy of the code; "": none */
 } SqlstateHint;
@@ -32,10 +33,10 @@ static const SqlstateHint HINTS[] = {
      "What was not applied was rolled back. Run outboxd migrate again."},
 };
 
-static const SqlstateHint *find_hint(const char *sqlstate)
+static const SqlstateHint *find_hint(const char *state)
 {
     for (size_t i = 0; i < sizeof(HINTS) / sizeof(HINTS[0]); i++) {
-        if (strncmp(sqlstate, HINTS[i].sqlstate, strlen(HINTS[i].sqlstate)) == 0) {
+        if (sqlstate_matches(state, HINTS[i].state)) {
             return &HINTS[i];
         }
     }
@@ -63,9 +64,9 @@ Status migrate_failed(void *arg, PGconn *raw, const PGresult *result, Error *err
     const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
     const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
     const SqlstateHint *ours = find_hint(sqlstate);
-    const bool locked = strcmp(sqlstate, "55P03") == 0;
+    const bool locked = sqlstate_matches(sqlstate, "55P03");
     /* dependent objects: the server's hint is "Use DROP ... CASCADE" */
-    const bool ours_wins = strcmp(sqlstate, "2BP01") == 0;
+    const bool ours_wins = sqlstate_matches(sqlstate, "2BP01");
     error_set(err, ours ? ours->code : CODE_MIGRATE_SQL, "%s%s%s [%s]",
               locked ? "another transaction has held a lock for 2 s" : primary, detail ? ". " : "",
               detail ? detail : "", sqlstate);

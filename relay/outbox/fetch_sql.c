@@ -10,8 +10,8 @@ static void add_ranges(const Gaps *gaps, int64_t from, Text *sql)
     for (int side = 0; side < 2; side++) {
         text_add(sql, side == 0 ? "unnest('{" : "}'::bigint[], '{");
         const char *comma = "";
-        for (size_t i = 0; i < gaps->count; i++) {
-            const GapRange *range = &gaps->ranges[i];
+        for (size_t i = 0; i < gaps->ranges.count; i++) {
+            const GapRange *range = &gaps->ranges.items[i];
             if (range->high < from) {
                 continue;
             }
@@ -40,7 +40,8 @@ static void add_fetch(const OutboxTable *table, const Gaps *gaps, const Wanted *
     const char *condition = wanted->condition;
     int64_t from = wanted->from;
     size_t limit = wanted->limit;
-    bool has_gaps = gaps->count > 0 && gaps->ranges[gaps->count - 1].high >= from;
+    bool has_gaps =
+        gaps->ranges.count > 0 && gaps->ranges.items[gaps->ranges.count - 1].high >= from;
     if (has_gaps) {
         text_add(sql, "(SELECT hit.* FROM ");
         add_ranges(gaps, from, sql);

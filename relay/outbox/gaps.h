@@ -10,8 +10,9 @@
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
+
+#include "base/vec.h"
 
 enum { GAPS_MAX = 2048 };
 
@@ -22,12 +23,13 @@ typedef struct GapRange {
 } GapRange;
 
 typedef struct Gaps {
-    GapRange *ranges; /* ascending, disjoint */
-    size_t count;
-    size_t capacity;
-    int64_t top; /* highest number seen; INT64_MIN: none */
-    int64_t low; /* below it nothing is looked for any more (but by a sweep) */
+    VEC(GapRange) ranges; /* ascending, disjoint */
+    int64_t top;          /* highest number seen; INT64_MIN: none */
+    int64_t low;          /* below it nothing is looked for any more (but by a sweep) */
 } Gaps;
+
+/** Nothing was seen: what is looked for is the whole table. */
+extern const Gaps GAPS_NONE;
 
 /** Forgets everything: nothing is seen yet. */
 void gaps_reset(Gaps *gaps);

@@ -159,6 +159,16 @@ bool known_may_have(const Known *known, int64_t seq)
     return known->count > 0 && seq <= known->top;
 }
 
+size_t known_count(const Known *known)
+{
+    return known->count;
+}
+
+size_t known_parked(const Known *known)
+{
+    return known->parked;
+}
+
 static void slot_drop(Known *known, KnownSlot *slot)
 {
     if (slot != NULL && --slot->count == 0) {

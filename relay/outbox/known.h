@@ -62,6 +62,9 @@ KnownRow known_row(int64_t seq, Slice event_id);
  * again and again is not published in a circle. */
 void known_add(Known *known, KnownRow row, bool hold);
 bool known_has(const Known *known, KnownRow row);
+/** Different rows; of those, parked ones. */
+size_t known_count(const Known *known);
+size_t known_parked(const Known *known);
 /** False: no row has this number. Costs next to nothing. */
 bool known_may_have(const Known *known, int64_t seq);
 

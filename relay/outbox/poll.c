@@ -6,34 +6,34 @@
 #include "outbox/poll.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/document.h"
 #include "base/memory.h"
 #include "outbox/poll_internal.h"
+#include "outbox/poll_pace.h"
+#include "outbox/poll_read.h"
+#include "outbox/poll_rotation.h"
+#include "outbox/poll_session.h"
+#include "rows/parked.h"
 
-static PollSource *poll_of(Source *source)
+static Poll *poll_of(const Source *source)
 {
-    return (PollSource *)source;
+    return ((const PollSource *)source)->poll;
 }
 
 /* What comes next. */
-static void poll_on_news(PollSource *poll, PollNews news)
+static void poll_on_news(Poll *poll, PollNews news)
 {
     switch (news) {
     case NEWS_GO_ON:
         fetch_next(poll);
         break;
-    case NEWS_DURABLE:
-        fetch_complete(poll);
-        break;
     case NEWS_TABLES_KNOWN:
         session_judge(poll);
         break;
     case NEWS_OLD_TAKEN:
-        session_lock_taken(poll, poll->rotation.lock);
+        session_lock_taken(poll, rotation_lock(poll));
         break;
     }
 }
@@ -42,9 +42,9 @@ static void poll_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (poll->state == POLL_ACTIVE) {
-        poll->more = true;
+        pace_want(poll->reading->pace);
         fetch_next(poll);
         marker_next(poll->marker);
     }
@@ -57,75 +57,53 @@ static void poll_start(Source *source, int64_t delay_ms)
 
 static void poll_resume(Source *source)
 {
-    PollSource *poll = poll_of(source);
+    Poll *poll = poll_of(source);
     if (poll->state != POLL_LOCKED) {
         return; /* drained, or lost meanwhile */
     }
-    poll->outstanding_count = 0;
-    if (poll->foreign) {
-        known_free(&poll->known); /* of another history */
-    }
-    poll->foreign = false;
-    fetch_reset(poll);
+    reading_resume(poll->reading);
+    marker_caught_up(poll->marker, false);
     poll->state = POLL_PREPARING;
     claim_open_marker(poll->claim);
 }
 
 static void poll_ack(Source *source, Batch *batch)
 {
-    PollSource *poll = poll_of(source);
-    for (size_t i = 0; i < poll->outstanding_count; i++) {
-        if (poll->outstanding[i] == batch) {
-            poll->outstanding_count--;
-            memmove(poll->outstanding + i, poll->outstanding + i + 1,
-                    (poll->outstanding_count - i) * sizeof(Batch *));
-            break;
-        }
-    }
-    if (!poll->foreign) {
-        fetch_take_back(poll, batch);
+    Poll *poll = poll_of(source);
+    handed_remove(&poll->reading->handed, batch);
+    if (!poll->reading->foreign) {
+        reading_take_back(poll->reading, batch);
         marker_add(poll->marker, batch, NULL);
     }
     batch_free(&batch);
     marker_next(poll->marker);
 }
 
+static size_t poll_parked(const Source *source)
+{
+    const Poll *poll = poll_of(source);
+    return known_parked(poll->reading->known) + left_parked(&poll->left);
+}
+
 /* What is in flight when an event is parked is parked, too, at most: in_flight_events of them. */
 static bool poll_may_park(const Source *source, const Event *event)
 {
     (void)event;
-    const PollSource *poll = (const PollSource *)source;
-    size_t open = 0;
-    for (size_t i = 0; i < poll->outstanding_count; i++) {
-        open += poll->outstanding[i]->count;
-    }
-    return poll->known.parked + left_parked(&poll->left) + open < PARKED_MAX;
-}
-
-static size_t poll_parked(const Source *source)
-{
-    const PollSource *poll = (const PollSource *)source;
-    return poll->known.parked + left_parked(&poll->left);
+    const Poll *poll = poll_of(source);
+    return poll_parked(source) + handed_events(&poll->reading->handed) < PARKED_MAX;
 }
 
 static void poll_reread(Source *source)
 {
-    PollSource *poll = poll_of(source);
-    poll->rereading = true;
+    Poll *poll = poll_of(source);
+    poll->reading->rereading = true;
     rotation_go_back(poll);
-    poll->more = true; /* fetch_next(), when the batches are back: by wake() */
-}
-
-static void poll_set_aside(Source *source, Event *event, const Record *record, const Error *reason)
-{
-    PollSource *poll = poll_of(source);
-    marker_add_aside(poll->marker, event, record, reason);
-    marker_next(poll->marker);
+    pace_want(poll->reading->pace); /* fetch_next(), when the batches are back: by wake() */
 }
 
 static bool poll_may_publish(Source *source)
 {
-    PollSource *poll = poll_of(source);
+    Poll *poll = poll_of(source);
     if (poll->state != POLL_ACTIVE) {
         return false;
     }
@@ -143,16 +121,16 @@ static bool poll_may_publish(Source *source)
 
 static void poll_wake(Source *source)
 {
-    PollSource *poll = poll_of(source);
+    Poll *poll = poll_of(source);
     claim_wake(poll->claim);
-    if (poll->state == POLL_ACTIVE && poll->more) {
+    if (poll->state == POLL_ACTIVE && pace_wants(poll->reading->pace)) {
         fetch_next(poll);
     }
 }
 
 static void poll_drain(Source *source)
 {
-    PollSource *poll = poll_of(source);
+    Poll *poll = poll_of(source);
     poll->draining = true;
     marker_drain(poll->marker);
     poll_check_drained(poll);
@@ -160,97 +138,87 @@ static void poll_drain(Source *source)
 
 static size_t poll_unmarked(const Source *source)
 {
-    return marker_unmarked(((const PollSource *)source)->marker);
+    return marker_unmarked(poll_of(source)->marker);
 }
 
 static SourceSight poll_sight(const Source *source, int64_t seq, Slice event_id,
                               uint64_t insert_lsn, int64_t looked_us)
 {
     (void)insert_lsn;
-    const PollSource *poll = (const PollSource *)source;
+    const Poll *poll = poll_of(source);
     if (marker_has(poll->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (known_is_parked(&poll->known, known_row(seq, event_id))) {
+    if (known_is_parked(poll->reading->known, known_row(seq, event_id))) {
         return SIGHT_KNOWN;
     }
     if (poll->state != POLL_ACTIVE || poll->draining || marker_recovering(poll->marker) ||
-        poll->rotation.active) {
+        rotation_is_active(poll->rotation)) {
         return SIGHT_BEHIND;
     }
-    if (poll->fetch.batch != NULL && batch_find(poll->fetch.batch, seq, event_id) != NULL) {
+    const Batch *batch = intake_batch(poll->reading->intake);
+    if (batch != NULL && batch_find(batch, seq, event_id) != NULL) {
         return SIGHT_KNOWN;
     }
-    bool covered = poll->covered_us > looked_us && seq <= poll->covered_seq;
-    return poll->complete_us > looked_us || covered ? SIGHT_UNKNOWN : SIGHT_BEHIND;
+    return pace_has_covered(poll->reading->pace, looked_us, seq) ? SIGHT_UNKNOWN : SIGHT_BEHIND;
 }
 
 static void poll_look_again(Source *source, int64_t seq)
 {
-    poll_fetch_widen(poll_of(source), seq);
+    (void)seq; /* a sweep looks at every number */
+    fetch_widen(poll_of(source));
 }
 
 /* Not while rows come from several tables. */
 static bool poll_look_at_rows(Source *source, const EventRow *rows, size_t count)
 {
-    PollSource *poll = poll_of(source);
-    return !poll->rotation.active && poll->left.count == 0 &&
+    Poll *poll = poll_of(source);
+    return !rotation_is_active(poll->rotation) && left_is_empty(&poll->left) &&
            marker_look_at(poll->marker, rows, count);
 }
 
 static double poll_backlog(const Source *source)
 {
-    const PollSource *poll = (const PollSource *)source;
-    if (!poll->caught_up) {
+    const Poll *poll = poll_of(source);
+    if (!pace_is_caught_up(poll->reading->pace)) {
         bool capped = false;
         double backlog = marker_backlog(poll->marker, &capped);
         return backlog < 0 ? NAN : backlog;
     }
-    size_t open = marker_unmarked(poll->marker) + poll->known.parked + left_parked(&poll->left);
-    for (size_t i = 0; i < poll->outstanding_count; i++) {
-        open += poll->outstanding[i]->count;
-    }
-    return (double)open;
+    return (double)(marker_unmarked(poll->marker) + poll_parked(source) +
+                    handed_events(&poll->reading->handed));
 }
 
 static void poll_status(const Source *source, json_t *pipeline)
 {
-    const PollSource *poll = (const PollSource *)source;
+    const Poll *poll = poll_of(source);
     double backlog = poll_backlog(source);
     bool capped = false;
     (void)marker_backlog(poll->marker, &capped);
     document_number(pipeline, "backlog_events", "%.0f", backlog);
-    document_bool(pipeline, "backlog_capped", !isnan(backlog) && !poll->caught_up && capped);
+    document_bool(pipeline, "backlog_capped",
+                  !isnan(backlog) && !pace_is_caught_up(poll->reading->pace) && capped);
 }
 
 static void poll_free(Source *source)
 {
-    PollSource *poll = poll_of(source);
+    Poll *poll = poll_of(source);
     claim_free(&poll->claim);
     event_free(poll->timer);
-    fetch_release(poll);
-    error_clear(&poll->error);
-    error_clear(&poll->unreadable.error);
-    gaps_release(&poll->gaps);
-    known_free(&poll->known);
-    free(poll->fence.writers);
-    free(poll->fence.latest);
-    free(poll->outstanding);
-    rotation_release(poll);
-    claim_lock_free(&poll->rotation.lock);
+    rotation_free(poll);
+    session_free(&poll->session);
+    reading_free(&poll->reading);
     left_release(&poll->left);
-    free(poll->publisher_table);
-    free(poll->publisher_key);
-    free(poll->publisher_ctid);
+    free(poll->refusal);
     table_free(&poll->table);
     free(poll);
+    free(source);
 }
 
 static const SourceOps POLL_OPS = {
     .start = poll_start,
     .resume = poll_resume,
     .ack = poll_ack,
-    .set_aside = poll_set_aside,
     .may_publish = poll_may_publish,
     .wake = poll_wake,
     .drain = poll_drain,
@@ -272,21 +240,26 @@ Status poll_source_new(const SourceOptions *options, Source **ret_source, Error 
     if (table_new(options->pipeline, &table, err) != OK) {
         return FAILED;
     }
-    PollSource *poll = x_calloc(1, sizeof(*poll));
-    poll->source.ops = &POLL_OPS;
+    PollSource *source = x_calloc(1, sizeof(*source));
+    Poll *poll = x_calloc(1, sizeof(*poll));
+    source->source.ops = &POLL_OPS;
+    source->poll = poll;
+    poll->source = &source->source;
     poll->options = *options;
     poll->table = table;
     poll->tell = poll_on_news;
     poll->timer = event_new(options->base, -1, 0, poll_on_timer, poll);
+    poll->refusal = x_calloc(1, sizeof(*poll->refusal));
+    poll->session = session_new();
+    poll->reading = reading_new(options->pipeline, options->stats);
     poll->claim = claim_new(&(ClaimOptions){.source = &poll->options,
                                             .table = table,
-                                            .events = &poll->source,
+                                            .events = &source->source,
                                             .reader = &SESSION_READER,
                                             .arg = poll});
     poll->marker = claim_marker(poll->claim);
     poll->history = claim_history(poll->claim);
-    rotation_init(poll);
-    gaps_reset(&poll->gaps);
-    *ret_source = &poll->source;
+    rotation_new(poll);
+    *ret_source = &source->source;
     return OK;
 }

@@ -13,27 +13,41 @@
  *
  * Numbers that go back, and numbers that were drawn before the INSERT, know nothing of fences: the
  * sweep finds those. */
+#include "outbox/poll_fence.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "outbox/poll_internal.h"
 
 enum {
     FENCE_INTERVAL_MS = 200, /* at most so often, and only while there are gaps */
 };
 
-void fence_reset(PollSource *poll)
+void fence_reset(Fence *fence, bool at_once)
 {
-    free(poll->fence.writers);
-    free(poll->fence.latest);
-    poll->fence = (Fence){.next_us = poll->fence.next_us};
+    int64_t next_us = at_once ? 0 : fence->next_us;
+    fence_release(fence);
+    fence->next_us = next_us;
 }
 
-void fence_forget_latest(PollSource *poll)
+void fence_release(Fence *fence)
 {
-    free(poll->fence.latest);
-    poll->fence.latest = NULL;
+    free(fence->writers);
+    free(fence->latest);
+    *fence = (Fence){0};
+}
+
+void fence_note(Fence *fence, const char *writers)
+{
+    free(fence->latest);
+    fence->latest = x_strdup(writers);
+}
+
+void fence_forget_latest(Fence *fence)
+{
+    free(fence->latest);
+    fence->latest = NULL;
 }
 
 /* True when a transaction of `old` (space-separated) is still among `now`. */
@@ -54,14 +68,14 @@ static bool fence_blocked(const char *old, const char *now)
     return false;
 }
 
-bool fence_is_due(const PollSource *poll, int64_t now_us)
+bool fence_is_due(const Fence *fence, const Gaps *gaps, int64_t now_us)
 {
-    return poll->gaps.count > 0 && now_us >= poll->fence.next_us;
+    return gaps->ranges.count > 0 && now_us >= fence->next_us;
 }
 
-void fence_add_query(PollSource *poll, int64_t now_us, Text *sql)
+void fence_add_query(Fence *fence, uint32_t table_oid, int64_t now_us, Text *sql)
 {
-    poll->fence.next_us = now_us + FENCE_INTERVAL_MS * 1000;
+    fence->next_us = now_us + FENCE_INTERVAL_MS * 1000;
     text_printf(sql,
                 "SELECT coalesce(string_agg(DISTINCT virtualtransaction, ' '), '') AS writers"
                 " FROM pg_locks WHERE locktype = 'relation' AND granted"
@@ -72,27 +86,25 @@ void fence_add_query(PollSource *poll, int64_t now_us, Text *sql)
                 " above AS (SELECT %1$u::oid AS id UNION"
                 " SELECT inhparent FROM pg_inherits JOIN above ON inhrelid = id)"
                 " SELECT id FROM below UNION SELECT id FROM above); ",
-                claim_table(poll->claim));
+                table_oid);
 }
 
-void fence_advance(PollSource *poll)
+void fence_advance(Fence *fence, Gaps *gaps, const Fetch *fetch)
 {
-    Fence *fence = &poll->fence;
-    const Fetch *fetch = &poll->fetch;
     if (fence->latest == NULL) {
         return;
     }
     if (fence->active && !fence_blocked(fence->writers, fence->latest) &&
         (!fetch->cut || fetch->last_seq > fence->top)) {
-        gaps_drop(&poll->gaps, fence->top);
+        gaps_drop(gaps, fence->top);
         fence->active = false;
     }
-    if (!fence->active && poll->gaps.count > 0 && fetch->top > INT64_MIN) {
+    if (!fence->active && gaps->ranges.count > 0 && fetch->top > INT64_MIN) {
         fence->active = true;
         fence->top = fetch->top;
         free(fence->writers);
         fence->writers = fence->latest;
         fence->latest = NULL;
     }
-    fence_forget_latest(poll);
+    fence_forget_latest(fence);
 }

@@ -1,154 +1,170 @@
-/* What a fetch brings, row by row, and what becomes of what is known when its batch comes back. */
-#include <stdlib.h>
+#include "outbox/poll_read.h"
+
 #include <string.h>
 
 #include "base/failpoint.h"
-#include "base/memory.h"
 #include "flow/refusal.h"
+#include "outbox/poll_culprit.h"
+#include "outbox/poll_fence.h"
+#include "outbox/poll_guard.h"
 #include "outbox/poll_internal.h"
 #include "pg/result.h"
 #include "rows/row.h"
 
-const Gaps GAPS_NONE = {.top = INT64_MIN, .low = INT64_MIN};
-
-KnownRow fetch_row_of(const Event *event)
+void intake_begin(Intake *intake, size_t budget_bytes)
 {
-    return (KnownRow){.seq = event->seq, .id = event->id_hash};
+    KnownRow forgotten = intake->forgotten;
+    intake_release(intake);
+    memset(intake, 0, sizeof(*intake));
+    intake->batch = batch_new();
+    intake->budget_bytes = budget_bytes;
+    intake->last_seq = INT64_MIN;
+    intake->forgotten = forgotten;
 }
 
-static void wide_release(Fetch *fetch)
+void intake_release(Intake *intake)
 {
-    free(fetch->wanted);
-    free(fetch->present);
-    fetch->wanted = NULL;
-    fetch->wanted_count = fetch->wanted_capacity = 0;
-    fetch->present = NULL;
-    fetch->present_count = fetch->present_capacity = 0;
+    batch_free(&intake->batch);
+    error_clear(&intake->error);
 }
 
-void fetch_release(PollSource *poll)
+bool intake_strip_header(bool *header_read, const char **bytes, size_t *length, Error *err)
 {
-    batch_free(&poll->fetch.batch);
-    wide_release(&poll->fetch);
-    error_clear(&poll->fetch.error);
-}
-
-void fetch_reset(PollSource *poll)
-{
-    fetch_release(poll);
-    memset(&poll->fetch, 0, sizeof(poll->fetch));
-    gaps_reset(&poll->gaps);
-    fence_reset(poll);
-    poll->fence.next_us = 0;
-    poll->numbers = (Numbers){0};
-    poll->sequence_known = false;
-    poll->small = false;
-    poll->numbers_moved = false;
-    known_unpark(&poll->known);
-    poll->rereading = false;
-    poll->unreadable.lean = LEAN_NONE;
-    poll->next_limit = FETCH_FIRST_LIMIT;
-    if (poll->next_limit > (size_t)poll->options.pipeline->limits.batch_events) {
-        poll->next_limit = (size_t)poll->options.pipeline->limits.batch_events;
-    }
-    poll->next_sweep_us = 0;
-    poll->caught_up = false;
-    poll->complete_us = poll->covered_us = 0;
-    marker_caught_up(poll->marker, false);
-}
-
-void fetch_take_back(PollSource *poll, const Batch *batch)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (event->state == EVENT_PARKED) {
-            known_park(&poll->known, fetch_row_of(event));
-        } else if (event_is_settled(event)) {
-            known_settle(&poll->known, fetch_row_of(event));
-        } else {
-            known_drop(&poll->known, fetch_row_of(event));
-        }
-    }
-}
-
-bool fetch_strip_header(Fetch *fetch, const char **bytes, size_t *length)
-{
-    if (!fetch->header_read) {
-        fetch->header_read = true;
-        if (row_skip_header(bytes, length, &fetch->error) != OK || *length == 0) {
+    if (!*header_read) {
+        *header_read = true;
+        if (row_skip_header(bytes, length, err) != OK || *length == 0) {
             return false;
         }
     }
     return !row_is_trailer(*bytes, *length);
 }
 
-static void fetch_refuse_lean(PollSource *poll, Event *event)
+static void read_refuse_lean(const Poll *poll, Event *event)
 {
     const OutboxTable *table = poll->table;
     bool old = strcmp(table->name, table->configured) != 0; /* renamed, and finished first */
     refusal_set_unreadable(event, old ? table->name : poll->options.pipeline->outbox.table,
-                           &poll->unreadable.error);
+                           culprit_error(poll->reading->culprit));
 }
 
-void fetch_on_row(void *arg, const char *bytes, size_t length)
+/* A cancel request costs a connection and a process: dropping a few rows is cheaper. */
+static void read_drop(const Poll *poll, Intake *intake, size_t length)
 {
-    PollSource *poll = arg;
-    Fetch *fetch = &poll->fetch;
-    if (fetch->error.class != ERROR_NONE || !fetch_strip_header(fetch, &bytes, &length)) {
+    intake->dropped_bytes += length;
+    if (!intake->cancelling &&
+        intake->dropped_bytes > (size_t)poll->options.pipeline->limits.batch_bytes) {
+        intake->cancelling = true;
+        pg_conn_cancel(claim_conn(poll->claim));
+    }
+}
+
+void read_on_row(void *arg, const char *bytes, size_t length)
+{
+    Poll *poll = arg;
+    Reading *reading = poll->reading;
+    Intake *intake = reading->intake;
+    if (intake->error.class != ERROR_NONE ||
+        !intake_strip_header(&intake->header_read, &bytes, &length, &intake->error)) {
         return;
     }
-    fetch->rows++;
-    if (fetch->batch->bytes >= fetch->budget_bytes) {
-        fetch->truncated = true;
-        fetch->dropped_bytes += length;
-        /* A cancel request costs a connection and a process: dropping a few rows is cheaper. */
-        if (!fetch->cancelling &&
-            fetch->dropped_bytes > (size_t)poll->options.pipeline->limits.batch_bytes) {
-            fetch->cancelling = true;
-            pg_conn_cancel(claim_conn(poll->claim));
-        }
+    intake->rows++;
+    if (intake->batch->bytes >= intake->budget_bytes) {
+        read_drop(poll, intake, length);
         return;
     }
-    size_t bytes_before = fetch->batch->bytes;
+    size_t bytes_before = intake->batch->bytes;
     Event *event = NULL;
-    Status read = row_read(bytes, length, poll->table->schema, fetch->batch, &event, &fetch->error);
+    Status read =
+        row_read(bytes, length, poll->table->schema, intake->batch, &event, &intake->error);
     if (read != OK) {
         return;
     }
-    fetch->last_seq = event->seq;
-    event->id_hash = known_row(event->seq, event->row[FIELD_EVENT_ID]).id; /* once */
-    bool known =
-        known_may_have(&poll->known, event->seq) && known_has(&poll->known, fetch_row_of(event));
+    intake->last_seq = event->seq;
+    KnownRow row = known_row(event->seq, event->row[FIELD_EVENT_ID]);
+    event->id_hash = row.id; /* once */
+    bool known = known_may_have(reading->known, event->seq) && known_has(reading->known, row);
     AUTO_ERROR forgotten = {0};
     if (!known && FAILPOINT_FAILS("forget_row",
                                   &forgotten)) { /* as if it had been handed on, until widened */
-        known_add(&poll->known, poll->forgotten = fetch_row_of(event), false);
+        known_add(reading->known, intake->forgotten = row, false);
         known = true;
     }
     if (known) {
-        batch_take_back(fetch->batch);
-        fetch->batch->bytes = bytes_before;
-        if (!fetch->wide) { /* not again: many of them would fill every fetch */
-            gaps_see(&poll->gaps, event->seq);
+        batch_take_back(intake->batch);
+        intake->batch->bytes = bytes_before;
+        if (!reading->fetch->wide) { /* not again: many of them would fill every fetch */
+            gaps_see(reading->gaps, event->seq);
         }
         return;
     }
-    if (fetch->lean != LEAN_NONE) {
-        fetch_refuse_lean(poll, event);
+    if (reading->fetch->lean != LEAN_NONE) {
+        read_refuse_lean(poll, event);
     }
-    fetch->swept += !gaps_cover(&poll->gaps, event->seq);
+    intake->swept += !gaps_cover(reading->gaps, event->seq);
 }
 
-void fetch_on_result(void *arg, const PGresult *result)
+void read_on_result(void *arg, const PGresult *result)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
     if (strcmp(PQfname(result, 0), "writers") == 0) {
-        free(poll->fence.latest);
-        poll->fence.latest = x_strdup(pg_value(result, 0, 0));
-        return;
+        fence_note(poll->reading->fence, pg_value(result, 0, 0));
+    } else {
+        guard_read(poll->reading->guard, result);
     }
-    guard_read(poll, result);
+}
+
+const Batch *intake_batch(const Intake *intake)
+{
+    return intake->batch;
+}
+
+Batch *intake_take_batch(Intake *intake)
+{
+    Batch *batch = intake->batch;
+    intake->batch = NULL;
+    return batch;
+}
+
+size_t intake_rows(const Intake *intake)
+{
+    return intake->rows;
+}
+
+size_t intake_swept(const Intake *intake)
+{
+    return intake->swept;
+}
+
+int64_t intake_last_seq(const Intake *intake)
+{
+    return intake->last_seq;
+}
+
+bool intake_is_cut(const Intake *intake)
+{
+    return intake->dropped_bytes > 0;
+}
+
+bool intake_cancels(const Intake *intake)
+{
+    return intake->cancelling;
+}
+
+void intake_keep_error(Intake *intake, const Error *err)
+{
+    error_copy(&intake->error, err);
+}
+
+const Error *intake_error(const Intake *intake)
+{
+    return &intake->error;
+}
+
+void intake_remember_forgotten(Intake *intake, Known *known)
+{
+    known_drop(known, intake->forgotten); /* if any */
+    intake->forgotten = (KnownRow){0};
 }

@@ -21,37 +21,34 @@
  * Rows that wait for their topic do not hold up the new table: when nothing else is left in the old
  * one it is left, with its row in outbox.publisher. Events of that topic in the new table wait,
  * too; once it is there, the old table is read first. */
-#include <stdio.h>
+#include "outbox/poll_rotation.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "outbox/poll_internal.h"
+#include "outbox/poll_pace.h"
+#include "outbox/poll_session.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "rows/publisher.h"
 #include "rows/succession.h"
 
-enum {
-    COUNT_MOST = 100000,
-    RETRY_MS = 1000
-}; /* RETRY_MS: for the new table's lock, or for a table of that name to appear */
-
-static void rotation_say(const PollSource *poll)
+static void rotation_say(const Poll *poll)
 {
     log_write(LOG_WARN, poll->options.pipeline->name, CODE_TABLE_ROTATED,
-              LOG_FIELDS(log_text("old", poll->rotation.name)),
+              LOG_FIELDS(log_text("old", poll->rotation->name)),
               "table '%s' was renamed to %s%s: publishing its unpublished rows first",
-              poll->options.pipeline->outbox.table, poll->rotation.name,
-              poll->rotation.next_oid != 0 ? ", and another table has its name" : "");
+              poll->options.pipeline->outbox.table, poll->rotation->name,
+              poll->rotation->next_oid != 0 ? ", and another table has its name" : "");
 }
 
 /* At the start. */
 
-static void rotation_begin_with_old(PollSource *poll)
+static void rotation_begin_with_old(Poll *poll)
 {
-    Rotation *rotation = &poll->rotation;
+    Rotation *rotation = poll->rotation;
     rotation->next_oid = claim_table(poll->claim);
     left_remove(&poll->left, rotation->old_oid);
     claim_set_table(poll->claim, rotation->old_oid);
@@ -64,7 +61,7 @@ static void rotation_begin_with_old(PollSource *poll)
 
 static void on_unlocked(void *arg, const Error *err)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (err != NULL) {
         claim_lose(poll->claim, err);
         return;
@@ -74,8 +71,8 @@ static void on_unlocked(void *arg, const Error *err)
 
 static void on_lock_taken(void *arg, const ClaimLock *lock)
 {
-    PollSource *poll = arg;
-    Rotation *rotation = &poll->rotation;
+    Poll *poll = arg;
+    Rotation *rotation = poll->rotation;
     if (rotation->old_oid != 0) { /* whoever finishes the old table goes on with the new one */
         AUTO_BUFFER sql = TEXT_EMPTY;
         publisher_add_unlock(claim_table(poll->claim), &sql);
@@ -98,190 +95,49 @@ static void on_lock_taken(void *arg, const ClaimLock *lock)
 
 static void on_lock_held(void *arg)
 {
-    PollSource *poll = arg;
-    if (poll->rotation.old_oid != 0) {
+    Poll *poll = arg;
+    if (poll->rotation->old_oid != 0) {
         rotation_begin_with_old(poll);
         return;
     }
-    poll->rotation.locked = true;
+    poll->rotation->locked = true;
     poll_tell(poll, NEWS_GO_ON);
 }
 
-static void rotation_try_lock(PollSource *poll, uint32_t table_oid)
+static void rotation_try_lock(Poll *poll, uint32_t table_oid)
 {
-    claim_lock_try(poll->rotation.lock, table_oid);
+    claim_lock_try(poll->rotation->lock, table_oid);
 }
 
 static void on_start_result(void *arg, const PGresult *result)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
         return;
     }
     const char *name = PQfname(result, 0);
     if (strcmp(name, "dropped") == 0) {
-        poll->rotation.dropped = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
-        ++*poll->options.stats->tables_dropped;
+        poll->rotation->dropped = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
+        ++*poll->options.stats->rows->tables_dropped;
         log_write(LOG_ERROR, poll->options.pipeline->name, CODE_TABLE_DROPPED,
                   LOG_FIELDS(log_text("table_id", pg_value(result, 0, 0))),
                   "the table that was published under the name '%s' before was dropped with its "
                   "unpublished rows",
                   poll->options.pipeline->outbox.table);
     } else if (strcmp(name, "old_table") == 0 && PQnfields(result) == 2) {
-        poll->rotation.old_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
-        free(poll->rotation.name);
-        poll->rotation.name = x_strdup(pg_value(result, 0, 1));
+        poll->rotation->old_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
+        free(poll->rotation->name);
+        poll->rotation->name = x_strdup(pg_value(result, 0, 1));
     } else if (strcmp(name, "configured") == 0) {
-        poll->rotation.next_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
+        poll->rotation->next_oid = (uint32_t)strtoul(pg_value(result, 0, 0), NULL, 10);
     }
-}
-
-/* What is between the old table and the present one, and may we finish it? */
-
-static void rotation_deny(PollSource *poll, const char *grants)
-{
-    Error *err = &poll->rotation.denied;
-    error_set_as(err, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES,
-                 CODE_OLD_TABLE_DENIED,
-                 "table '%s' was renamed to %s, and the relay's role may not finish that one: its "
-                 "last events and those of the new table wait",
-                 poll->options.pipeline->outbox.table, poll->rotation.name);
-    error_hint(err, "An administrator runs: %s", grants);
-}
-
-static void rotation_add_stray(PollSource *poll, const char *name, bool readable)
-{
-    Rotation *rotation = &poll->rotation;
-    if (readable) {
-        AUTO_TEXT literal = ident_literal(name);
-        text_printf(&rotation->stray_counts,
-                    "SELECT %s AS counted, pg_catalog.count(*) FROM (SELECT FROM %s WHERE true%s"
-                    " LIMIT %d) AS unpublished; ",
-                    literal, name, poll->table->unpublished, COUNT_MOST);
-        return;
-    }
-    rotation->strays++;
-    text_printf(&rotation->stray_names, "%s%s (its rows could not be counted)",
-                rotation->strays > 1 ? ", " : "", name);
-}
-
-static void on_succession_result(void *arg, const PGresult *result)
-{
-    PollSource *poll = arg;
-    Rotation *rotation = &poll->rotation;
-    bool told = PQresultStatus(result) == PGRES_TUPLES_OK;
-    for (int row = 0; told && row < PQntuples(result); row++) {
-        if (PQfnumber(result, "stray") >= 0) {
-            bool readable = *succession_value(result, row, "stray_readable") == 't';
-            if (!rotation->linked) {
-                rotation_add_stray(poll, succession_value(result, row, "stray"), readable);
-            }
-            continue;
-        }
-        const char *grants = succession_value(result, row, "grants");
-        rotation->linked = *succession_value(result, row, "linked") == 't';
-        if (row == 0 && *grants != '\0' && !rotation->finishing) {
-            rotation_deny(poll, grants);
-        } else if (row == 1 && *succession_value(result, row, "present") != '\0') {
-            rotation->successor =
-                (uint32_t)strtoul(succession_value(result, row, "old_table"), NULL, 10);
-        }
-    }
-}
-
-static void on_strays_result(void *arg, const PGresult *result)
-{
-    Rotation *rotation = &((PollSource *)arg)->rotation;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-        return;
-    }
-    long long count = strtoll(pg_value(result, 0, 1), NULL, 10);
-    if (count > 0) {
-        rotation->strays++;
-        text_printf(&rotation->stray_names, "%s%s (%s%lld rows)", rotation->strays > 1 ? ", " : "",
-                    pg_value(result, 0, 0), count >= COUNT_MOST ? "at least " : "", count);
-    }
-}
-
-static void on_strays_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    Rotation *rotation = &poll->rotation;
-    if (err != NULL) {
-        claim_lose(poll->claim, err);
-        return;
-    }
-    if (rotation->strays > 0) {
-        AUTO_ERROR between = {0};
-        const PipelineConfig *pipeline = poll->options.pipeline;
-        AUTO_TEXT name = ident_literal(pipeline->name);
-        AUTO_TEXT table = ident_literal(pipeline->outbox.table);
-        error_set_as(&between, claim_has_begun(poll->claim) ? ERROR_RETRY : ERROR_FATAL,
-                     EXIT_POSTGRES, CODE_OLD_TABLE_UNKNOWN,
-                     "table '%s' was rotated more than once or in several steps, and tables that "
-                     "may have had the name in between have unpublished rows: %s",
-                     pipeline->outbox.table, rotation->stray_names.data);
-        error_hint(&between,
-                   "If a table had the name: INSERT INTO %s (table_id, pipeline, table_name, "
-                   "generation) VALUES ('<table>'::regclass, %s, %s, gen_random_uuid()); the relay "
-                   "then finishes it before the new one. If a table did not have the name: ALTER "
-                   "TABLE <table> SET SCHEMA to another schema, or mark its rows as published.",
-                   poll->publisher_table, name, table);
-        claim_lose(poll->claim, &between);
-    } else {
-        rotation->between(poll);
-    }
-}
-
-static void on_succession_done(void *arg, const Error *err)
-{
-    PollSource *poll = arg;
-    Rotation *rotation = &poll->rotation;
-    if (err != NULL || rotation->denied.class != ERROR_NONE) {
-        AUTO_ERROR copy = error_of(err != NULL ? err : &rotation->denied);
-        claim_lose(poll->claim, &copy);
-        return;
-    }
-    if (rotation->stray_counts.length == 0) {
-        on_strays_done(poll, NULL);
-        return;
-    }
-    claim_ask(poll->claim, &(PgQuery){.step = "count strays",
-                                      .sql = rotation->stray_counts.data,
-                                      .arg = poll,
-                                      .result = on_strays_result,
-                                      .done = on_strays_done});
-}
-
-void rotation_ask_succession(PollSource *poll, uint32_t old_oid, uint32_t next_oid,
-                             void (*done)(PollSource *poll))
-{
-    Rotation *rotation = &poll->rotation;
-    rotation->between = done;
-    const PipelineConfig *pipeline = poll->options.pipeline;
-    AUTO_TEXT known = x_format("c.oid IN (SELECT p.table_id FROM %s AS p)", poll->publisher_table);
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    succession_add_query(pipeline, old_oid, next_oid, &sql);
-    text_add(&sql, "; ");
-    succession_add_strays(old_oid, next_oid, known, &sql);
-    rotation->linked = false;
-    rotation->successor = 0;
-    rotation->strays = 0;
-    error_clear(&rotation->denied);
-    text_free(&rotation->stray_names);
-    text_free(&rotation->stray_counts);
-    claim_ask(poll->claim, &(PgQuery){.step = "succession",
-                                      .sql = sql.data,
-                                      .arg = poll,
-                                      .result = on_succession_result,
-                                      .done = on_succession_done});
 }
 
 /* What is between the old table and the present one is known: nothing that a human must judge. */
-static void rotation_go_on_with_old(PollSource *poll)
+static void rotation_go_on_with_old(Poll *poll)
 {
-    if (poll->rotation.old_oid != 0) {
-        rotation_try_lock(poll, poll->rotation.old_oid);
+    if (poll->rotation->old_oid != 0) {
+        rotation_try_lock(poll, poll->rotation->old_oid);
     } else {
         poll_tell(poll, NEWS_TABLES_KNOWN);
     }
@@ -289,17 +145,17 @@ static void rotation_go_on_with_old(PollSource *poll)
 
 static void on_start_done(void *arg, const Error *err)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (err != NULL) {
         claim_lose(poll->claim, err);
         return;
     }
-    if (poll->rotation.next_oid != claim_table(poll->claim)) { /* while we stood by */
+    if (poll->rotation->next_oid != claim_table(poll->claim)) { /* while we stood by */
         claim_lose_table(poll->claim);
-    } else if (poll->rotation.old_oid != 0 || poll->rotation.dropped != 0) {
-        const Rotation *rotation = &poll->rotation;
+    } else if (poll->rotation->old_oid != 0 || poll->rotation->dropped != 0) {
+        const Rotation *rotation = poll->rotation;
         uint32_t old_oid = rotation->old_oid != 0 ? rotation->old_oid : rotation->dropped;
-        rotation_ask_succession(poll, old_oid, claim_table(poll->claim), rotation_go_on_with_old);
+        between_ask(poll, old_oid, claim_table(poll->claim), true, rotation_go_on_with_old);
     } else {
         left_drop_wanted(&poll->left); /* somebody finished them */
         poll_tell(poll, NEWS_TABLES_KNOWN);
@@ -308,7 +164,7 @@ static void on_start_done(void *arg, const Error *err)
 
 /* The name of the pipeline may have been changed while it was down, and so may the way in which the
  * table's name is written. Whoever else publishes the old table holds its lock. */
-void rotation_add_ours(const PollSource *poll, Text *sql)
+void rotation_add_ours(const Poll *poll, Text *sql)
 {
     AUTO_TEXT table = ident_literal(poll->options.pipeline->outbox.table);
     AUTO_TEXT name = ident_literal(poll->table->configured);
@@ -318,10 +174,10 @@ void rotation_add_ours(const PollSource *poll, Text *sql)
                 table, name);
 }
 
-static void add_old_tables(const PollSource *poll, Text *sql)
+static void add_old_tables(const Poll *poll, Text *sql)
 {
     AUTO_TEXT seq = ident_literal(poll->options.pipeline->outbox.columns[FIELD_SEQ]);
-    const char *rows = poll->publisher_table;
+    const char *rows = session_publisher_table(poll->session);
     text_printf(sql, "DELETE FROM %s AS p WHERE ", rows);
     rotation_add_ours(poll, sql);
     text_printf(sql, " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.table_id)"
@@ -347,12 +203,12 @@ static void add_old_tables(const PollSource *poll, Text *sql)
                 seq);
 }
 
-void rotation_start(PollSource *poll)
+void rotation_start(Poll *poll)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
     AUTO_TEXT table = ident_literal(poll->table->configured);
-    poll->rotation.old_oid = poll->rotation.dropped = 0;
-    if (poll->publisher_table != NULL) {
+    poll->rotation->old_oid = poll->rotation->dropped = 0;
+    if (session_publisher_table(poll->session) != NULL) {
         add_old_tables(poll, &sql);
     }
     text_printf(&sql, "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS configured", table);
@@ -367,8 +223,8 @@ void rotation_start(PollSource *poll)
 
 static void on_look_result(void *arg, const PGresult *result)
 {
-    PollSource *poll = arg;
-    Rotation *rotation = &poll->rotation;
+    Poll *poll = arg;
+    Rotation *rotation = poll->rotation;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 ||
         PQfnumber(result, "present") < 0) {
         return;
@@ -377,17 +233,16 @@ static void on_look_result(void *arg, const PGresult *result)
     rotation->locked = rotation->locked && next == rotation->next_oid;
     const char *present = succession_value(result, 0, "present");
     bool renamed = rotation->name == NULL || strcmp(rotation->name, present) != 0;
-    rotation->looked_anyway = rotation->looked_anyway && !renamed && next == rotation->next_oid;
+    name_found(rotation->watch, !renamed && next == rotation->next_oid);
     free(rotation->name);
     rotation->name = *present != '\0' ? x_strdup(present) : NULL;
     rotation->next_oid = next;
     rotation->others = *succession_value(result, 0, "others") == 't';
 }
 
-static void rotation_lose(PollSource *poll)
+static void rotation_lose(Poll *poll)
 {
-    AUTO_ERROR refused = error_of(&poll->rotation.refused);
-    error_clear(&poll->rotation.refused);
+    AUTO_ERROR refused = name_take_refused(poll->rotation->watch);
     if (refused.class == ERROR_NONE) {
         claim_lose_table(poll->claim);
     } else if (!poll_is_refused(poll, &refused)) {
@@ -397,8 +252,8 @@ static void rotation_lose(PollSource *poll)
 
 static void on_look_done(void *arg, const Error *err)
 {
-    PollSource *poll = arg;
-    Rotation *rotation = &poll->rotation;
+    Poll *poll = arg;
+    Rotation *rotation = poll->rotation;
     if (err != NULL) {
         claim_lose(poll->claim, err);
         return;
@@ -407,13 +262,13 @@ static void on_look_done(void *arg, const Error *err)
         rotation_lose(poll);
         return;
     }
-    error_clear(&rotation->refused);
+    name_passed(rotation->watch);
     bool was_active = rotation->active;
     rotation->active = rotation->next_oid != claim_table(poll->claim);
     rotation->undone = !rotation->active && rotation->others;
     if (!rotation->active) {
         /* Tables that had the name meanwhile are finished first: nothing else is read here. */
-        poll->rereading = poll->rereading || rotation->undone;
+        poll->reading->rereading = poll->reading->rereading || rotation->undone;
         table_rename(poll->table, NULL);
         marker_renamed(poll->marker);
         poll_tell(poll, NEWS_GO_ON);
@@ -423,11 +278,11 @@ static void on_look_done(void *arg, const Error *err)
     if (!was_active) {
         rotation_say(poll);
     }
-    if (rotation->looked_anyway) { /* nothing changed */
+    if (name_was_idle(rotation->watch)) {
         poll_tell(poll, NEWS_GO_ON);
         return;
     }
-    poll->more = true;
+    pace_want(poll->reading->pace);
     if (rotation->next_oid != 0 && !rotation->locked) {
         rotation_try_lock(poll, rotation->next_oid);
     }
@@ -435,13 +290,13 @@ static void on_look_done(void *arg, const Error *err)
     poll_tell(poll, NEWS_GO_ON);
 }
 
-void rotation_add_named(const PollSource *poll, Text *sql)
+void rotation_add_named(const Poll *poll, Text *sql)
 {
     const PipelineConfig *pipeline = poll->options.pipeline;
     AUTO_TEXT configured = ident_literal(poll->table->configured);
     text_printf(sql, "WITH named AS (SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS id)",
                 configured);
-    if (poll->publisher_table == NULL) {
+    if (session_publisher_table(poll->session) == NULL) {
         return;
     }
     AUTO_TEXT name = ident_literal(pipeline->name);
@@ -449,20 +304,17 @@ void rotation_add_named(const PollSource *poll, Text *sql)
     text_printf(sql,
                 ", noted AS (INSERT INTO %s (table_id, pipeline, table_name, generation) SELECT"
                 " named.id, %s, %s, '%s' FROM named WHERE named.id <> %u ON CONFLICT DO NOTHING)",
-                poll->publisher_table, name, table, poll->history->ours, claim_table(poll->claim));
+                session_publisher_table(poll->session), name, table, poll->history->ours,
+                claim_table(poll->claim));
 }
 
 /* Whatever table has the name is noted at once: it may lose it again before its turn comes. */
-bool rotation_next(PollSource *poll)
+bool rotation_next(Poll *poll)
 {
-    Rotation *rotation = &poll->rotation;
-    int64_t now_us = clock_monotonic_us();
-    if (!rotation->wanted && (!rotation->active || now_us < rotation->look_us)) {
+    Rotation *rotation = poll->rotation;
+    if (!name_is_due(rotation->watch, rotation->active)) {
         return false;
     }
-    rotation->looked_anyway = !rotation->wanted;
-    rotation->wanted = false;
-    rotation->look_us = now_us + RETRY_MS * INT64_C(1000);
     AUTO_BUFFER sql = TEXT_EMPTY;
     rotation_add_named(poll, &sql);
     text_printf(&sql,
@@ -470,11 +322,11 @@ bool rotation_next(PollSource *poll)
                 " pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
                 " WHERE c.oid = %u) AS present, named.id AS configured",
                 claim_table(poll->claim));
-    if (poll->publisher_table != NULL) {
+    if (session_publisher_table(poll->session) != NULL) {
         text_printf(&sql,
                     ", EXISTS (SELECT FROM %s AS p JOIN pg_catalog.pg_class c ON c.oid ="
                     " p.table_id WHERE ",
-                    poll->publisher_table);
+                    session_publisher_table(poll->session));
         rotation_add_ours(poll, &sql);
         text_printf(&sql, " AND p.table_id NOT IN (%u", claim_table(poll->claim));
         left_add_oids(&poll->left, &sql);
@@ -489,27 +341,55 @@ bool rotation_next(PollSource *poll)
     return true;
 }
 
+void rotation_want_look(Poll *poll)
+{
+    name_want(poll->rotation->watch, NULL);
+}
+
+void rotation_notice(Poll *poll, const Error *err)
+{
+    name_want(poll->rotation->watch, err);
+    poll_tell(poll, NEWS_GO_ON);
+}
+
+void rotation_note_read(Poll *poll)
+{
+    poll->rotation->whole = false;
+}
+
+const ClaimLock *rotation_lock(const Poll *poll)
+{
+    return poll->rotation->lock;
+}
+
 /* Life. */
 
-void rotation_init(PollSource *poll)
+void rotation_new(Poll *poll)
 {
-    poll->rotation.lock = claim_lock_new(poll->claim, poll, on_lock_held, on_lock_taken);
+    Rotation *rotation = x_calloc(1, sizeof(*rotation));
+    rotation->watch = x_calloc(1, sizeof(*rotation->watch));
+    rotation->between = x_calloc(1, sizeof(*rotation->between));
+    rotation->lock = claim_lock_new(poll->claim, poll, on_lock_held, on_lock_taken);
+    poll->rotation = rotation;
 }
 
-void rotation_release(PollSource *poll)
+void rotation_reset(Poll *poll)
 {
-    free(poll->rotation.name);
-    text_free(&poll->rotation.stray_names);
-    text_free(&poll->rotation.stray_counts);
-    error_clear(&poll->rotation.denied);
-    error_clear(&poll->rotation.refused);
-}
-
-void rotation_reset(PollSource *poll)
-{
-    ClaimLock *lock = poll->rotation.lock;
-    rotation_release(poll);
-    memset(&poll->rotation, 0, sizeof(poll->rotation));
-    poll->rotation.lock = lock;
+    Rotation *rotation = poll->rotation;
+    free(rotation->name);
+    name_release(rotation->watch);
+    between_release(rotation->between);
+    *rotation =
+        (Rotation){.lock = rotation->lock, .watch = rotation->watch, .between = rotation->between};
     table_rename(poll->table, NULL);
+}
+
+void rotation_free(Poll *poll)
+{
+    rotation_reset(poll);
+    claim_lock_free(&poll->rotation->lock);
+    free(poll->rotation->watch);
+    free(poll->rotation->between);
+    free(poll->rotation);
+    poll->rotation = NULL;
 }

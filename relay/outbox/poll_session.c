@@ -1,34 +1,31 @@
 /* What the source that polls is to its claim (claim/claim.h): which history it finds with the lock
  * in its hands, the row that proves it, the question of the lease, the marker's session. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "outbox/poll_session.h"
 
-#include "base/clock.h"
+#include <stdlib.h>
+
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "outbox/poll_internal.h"
+#include "outbox/poll_pace.h"
+#include "outbox/poll_rotation.h"
 #include "pg/ident.h"
 #include "pg/result.h"
-#include "pg/sqlstate.h"
-#include "rows/precondition.h"
 #include "rows/publisher.h"
 
 /* The marker. */
 
 static void session_marker_opened(void *arg)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     poll->state = POLL_ACTIVE;
-    poll->interval_ms = poll->options.pipeline->poll.interval_min_ms;
-    poll->more = true;
-    poll->source.events.active(poll->source.events.arg);
+    pace_hurry(poll->reading->pace);
+    poll->source->events.active(poll->source->events.arg);
     /* Rows that were acknowledged before the reconnect are marked before the first fetch. */
     claim_start_marker(poll->claim, (MarkerSession){.table_oid = claim_table(poll->claim),
-                                                    .row_table = poll->publisher_table,
-                                                    .row_key = poll->publisher_key,
-                                                    .row_ctid = poll->publisher_ctid});
+                                                    .row_table = poll->session->publisher_table,
+                                                    .row_key = poll->session->publisher_key,
+                                                    .row_ctid = poll->session->publisher_ctid});
     marker_next(poll->marker);
     if (!marker_recovering(poll->marker)) {
         poll_tell(poll, NEWS_GO_ON);
@@ -40,10 +37,11 @@ static void session_marker_opened(void *arg)
 
 void session_lock_taken(void *arg, const ClaimLock *lock)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     /* A session of ours that the server has not given up yet took nothing from us. */
-    bool ours = poll->owner_pid != 0 && claim_lock_holder_pid(lock) == poll->owner_pid;
-    poll->taken = poll->taken || !ours;
+    bool ours =
+        poll->session->owner_pid != 0 && claim_lock_holder_pid(lock) == poll->session->owner_pid;
+    poll->session->taken = poll->session->taken || !ours;
     left_release(&poll->left); /* the pipeline forgets what waits, too */
     poll->state = POLL_AWAY;
     claim_stand_by(poll->claim, claim_lock_holder(lock));
@@ -52,7 +50,7 @@ void session_lock_taken(void *arg, const ClaimLock *lock)
 
 /* The lock is ours. Before anything is published, or marked: is it the history that we know? */
 
-static void session_locked(PollSource *poll)
+static void session_locked(Poll *poll)
 {
     AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("locked", &err)) {
@@ -60,29 +58,29 @@ static void session_locked(PollSource *poll)
         return;
     }
     claim_begin(poll->claim);
-    poll->owner_pid = claim_backend_pid(poll->claim);
-    poll->taken = false;
+    poll->session->owner_pid = claim_backend_pid(poll->claim);
+    poll->session->taken = false;
     poll->state = POLL_LOCKED;
-    poll->source.events.locked(poll->source.events.arg);
+    poll->source->events.locked(poll->source->events.arg);
 }
 
 static void on_claim_result(void *arg, const PGresult *result)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        free(poll->publisher_ctid);
-        poll->publisher_ctid = x_strdup(pg_needed(result, 0, 0));
+        free(poll->session->publisher_ctid);
+        poll->session->publisher_ctid = x_strdup(pg_needed(result, 0, 0));
     }
 }
 
 static void on_claim_done(void *arg, const Error *err)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     AUTO_ERROR none = {0};
-    if (err == NULL && poll->publisher_ctid == NULL) {
+    if (err == NULL && poll->session->publisher_ctid == NULL) {
         error_set(&none, CODE_POSTGRES_ANSWER,
                   "the server did not return the location of the row of '%s'",
-                  poll->publisher_table);
+                  poll->session->publisher_table);
         err = &none;
     }
     if (err != NULL) {
@@ -93,17 +91,17 @@ static void on_claim_done(void *arg, const Error *err)
     session_locked(poll);
 }
 
-static void session_claim(PollSource *poll)
+static void session_claim(Poll *poll)
 {
-    free(poll->publisher_ctid);
-    poll->publisher_ctid = NULL;
-    if (poll->publisher_table == NULL) {
+    free(poll->session->publisher_ctid);
+    poll->session->publisher_ctid = NULL;
+    if (poll->session->publisher_table == NULL) {
         session_locked(poll);
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_claim(poll->options.pipeline, poll->publisher_table, claim_table(poll->claim),
-                        poll->history->ours, &sql);
+    publisher_add_claim(poll->options.pipeline, poll->session->publisher_table,
+                        claim_table(poll->claim), poll->history->ours, &sql);
     history_write_sent(poll->history);
     claim_ask(poll->claim, &(PgQuery){.step = "claim",
                                       .sql = sql.data,
@@ -115,15 +113,12 @@ static void session_claim(PollSource *poll)
 
 /* What is remembered about rows holds no longer: batches that come back are dropped, rows that wait
  * to be marked are forgotten; everything that is unpublished is read again after resume(). */
-static void session_forget(PollSource *poll, HistoryVerdict verdict, const char *difference)
+static void session_forget(Poll *poll, HistoryVerdict verdict, const char *difference)
 {
-    size_t rows = marker_unmarked(poll->marker);
-    for (size_t i = 0; i < poll->outstanding_count; i++) {
-        rows += poll->outstanding[i]->count;
-    }
+    size_t rows = marker_unmarked(poll->marker) + handed_events(&poll->reading->handed);
     marker_forget(poll->marker);
     rotation_go_back(poll);
-    poll->foreign = true;
+    poll->reading->foreign = true;
     const char *name = poll->options.pipeline->name;
     if (verdict == HISTORY_OTHER) {
         log_write(LOG_WARN, name, CODE_HISTORY_CHANGED,
@@ -141,43 +136,47 @@ static void session_forget(PollSource *poll, HistoryVerdict verdict, const char 
 
 static void on_history_result(void *arg, const PGresult *result)
 {
-    PollSource *poll = arg;
-    if (!history_read(result, claim_table(poll->claim), &poll->found)) {
-        error_set(&poll->error, CODE_POSTGRES_ANSWER, "the server did not return its history");
+    Poll *poll = arg;
+    if (!history_read(result, claim_table(poll->claim), &poll->session->found)) {
+        poll->session->unread = true;
     }
 }
 
 static void on_history_done(void *arg, const Error *err)
 {
-    PollSource *poll = arg;
-    if (err != NULL || poll->error.class != ERROR_NONE) {
-        AUTO_ERROR copy = error_of(err != NULL ? err : &poll->error);
-        claim_lose(poll->claim, &copy);
+    Poll *poll = arg;
+    AUTO_ERROR unread = {0};
+    if (err == NULL && poll->session->unread) {
+        error_set(&unread, CODE_POSTGRES_ANSWER, "the server did not return its history");
+        err = &unread;
+    }
+    if (err != NULL) {
+        claim_lose(poll->claim, err);
         return;
     }
     char difference[160];
     HistoryVerdict verdict =
-        history_judge(poll->history, &poll->found, difference, sizeof(difference));
-    if (verdict == HISTORY_SAME && !poll->found.has_row && poll->taken) {
+        history_judge(poll->history, &poll->session->found, difference, sizeof(difference));
+    if (verdict == HISTORY_SAME && !poll->session->found.has_row && poll->session->taken) {
         verdict = HISTORY_NEWER_OWNER; /* nothing else would tell */
     }
     bool others = verdict == HISTORY_OTHER || verdict == HISTORY_NEWER_OWNER;
-    bool alone = verdict == HISTORY_SAME && poll->found.has_row;
-    poll->source.proof = others ? PROOF_OTHERS : alone ? PROOF_ALONE : PROOF_NONE;
+    bool alone = verdict == HISTORY_SAME && poll->session->found.has_row;
+    poll->source->proof = others ? PROOF_OTHERS : alone ? PROOF_ALONE : PROOF_NONE;
     if (others) {
         session_forget(poll, verdict, difference);
     }
-    history_adopt(poll->history, &poll->found);
+    history_adopt(poll->history, &poll->session->found);
     session_claim(poll);
 }
 
-void session_judge(PollSource *poll)
+void session_judge(Poll *poll)
 {
-    free(poll->publisher_key);
-    poll->publisher_key = x_format("table_id = %u", claim_table(poll->claim));
+    free(poll->session->publisher_key);
+    poll->session->publisher_key = x_format("table_id = %u", claim_table(poll->claim));
     AUTO_BUFFER sql = TEXT_EMPTY;
-    history_add_query(poll->publisher_table, poll->publisher_key, &sql);
-    error_clear(&poll->error);
+    history_add_query(poll->session->publisher_table, poll->session->publisher_key, &sql);
+    poll->session->unread = false;
     claim_ask(poll->claim, &(PgQuery){.step = "history",
                                       .sql = sql.data,
                                       .arg = poll,
@@ -188,16 +187,16 @@ void session_judge(PollSource *poll)
 
 static void session_lock_held(void *arg)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     poll->state = POLL_CLAIMING;
     rotation_start(poll);
 }
 
 static void session_looked(void *arg, const PreconditionLook *look)
 {
-    PollSource *poll = arg;
-    free(poll->publisher_table);
-    poll->publisher_table = *look->publisher != '\0' ? x_strdup(look->publisher) : NULL;
+    Poll *poll = arg;
+    free(poll->session->publisher_table);
+    poll->session->publisher_table = *look->publisher != '\0' ? x_strdup(look->publisher) : NULL;
 }
 
 /* The lease, while nothing is fetched. Nothing may be read for long when there is no room: the
@@ -205,7 +204,7 @@ static void session_looked(void *arg, const PreconditionLook *look)
 
 static void session_pulse(void *arg)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (poll->state == POLL_LOCKED) {
         claim_ping(poll->claim); /* then the fetches keep it, or ask for it */
     }
@@ -213,17 +212,17 @@ static void session_pulse(void *arg)
 
 static void session_add_ping(void *arg, Text *sql)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     AUTO_TEXT table = ident_literal(poll->table->name);
     text_printf(sql, "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid AS named", table);
 }
 
 static void session_ping_result(void *arg, const PGresult *result)
 {
-    PollSource *poll = arg;
+    Poll *poll = arg;
     if (poll->state == POLL_ACTIVE &&
         strtoul(pg_value(result, 0, 0), NULL, 10) != claim_table(poll->claim)) {
-        poll->rotation.wanted = true;
+        rotation_want_look(poll);
     }
 }
 
@@ -234,26 +233,26 @@ static void session_pinged(void *arg)
 
 static bool session_publishes(const void *arg)
 {
-    return ((const PollSource *)arg)->state == POLL_ACTIVE;
+    return ((const Poll *)arg)->state == POLL_ACTIVE;
 }
 
 static char *session_place(void *arg, const Error *err)
 {
-    const PollSource *poll = arg;
+    const Poll *poll = arg;
     return x_format("%.200s; %llu marked", error_message(err),
-                    (unsigned long long)*poll->options.stats->marked);
+                    (unsigned long long)*poll->options.stats->rows->marked);
 }
 
 static void session_close(void *arg, bool lost)
 {
-    PollSource *poll = arg;
-    if (lost && poll->known.parked > 0) {
+    Poll *poll = arg;
+    if (lost && known_parked(poll->reading->known) > 0) {
         left_go_back(&poll->left); /* what waits is counted anew, in all tables or in none */
     }
     event_del(poll->timer);
-    fetch_release(poll);
+    reading_end_fetch(poll->reading);
     rotation_reset(poll);
-    poll->refused = false;
+    poll->refusal->refused = false;
     poll->state = POLL_AWAY;
 }
 
@@ -269,7 +268,7 @@ static void session_idle(void *arg)
 
 static void session_replaced(void *arg)
 {
-    poll_notice_table(arg, NULL);
+    rotation_notice(arg, NULL);
 }
 
 const ClaimReader SESSION_READER = {
@@ -290,3 +289,17 @@ const ClaimReader SESSION_READER = {
     .idle = session_idle,
     .replaced = session_replaced,
 };
+
+Session *session_new(void)
+{
+    return x_calloc(1, sizeof(Session));
+}
+
+void session_free(Session **session)
+{
+    free((*session)->publisher_table);
+    free((*session)->publisher_key);
+    free((*session)->publisher_ctid);
+    free(*session);
+    *session = NULL;
+}

@@ -3,6 +3,7 @@
  * silence. */
 #include "pg/sqlstate.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,10 +45,18 @@ static const SqlstateRow LOCK_RAISED = {"55P03", CODE_POSTGRES_LOCK_RAISED, ""};
 
 static const SqlstateRow UNKNOWN = {"", CODE_POSTGRES_ERROR, ""};
 
+bool sqlstate_matches(const char *state, const char *wanted)
+{
+    enum { CLASS_LENGTH = 2, STATE_LENGTH = 5 };
+    size_t length = strlen(wanted);
+    assert(length >= CLASS_LENGTH && length <= STATE_LENGTH);
+    return strncmp(state, wanted, length) == 0;
+}
+
 static const SqlstateRow *sqlstate_find(const char *state)
 {
     for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
-        if (strncmp(state, ROWS[i].prefix, strlen(ROWS[i].prefix)) == 0) {
+        if (sqlstate_matches(state, ROWS[i].prefix)) {
             return &ROWS[i];
         }
     }
@@ -90,10 +99,10 @@ static unsigned char sqlstate_origin(const PGresult *result, const char *state)
     const char *file = slash != NULL ? slash + 1 : source != NULL ? source : "";
     bool of_slot = strcmp(file, "slot.c") == 0;
     bool of_memory = strcmp(file, "mcxt.c") == 0; /* "invalid memory alloc request size" */
-    if (strcmp(state, "42704") == 0 && *file != '\0' && !of_slot) {
+    if (sqlstate_matches(state, "42704") && *file != '\0' && !of_slot) {
         return ORIGIN_PUBLICATION;
     }
-    return strcmp(state, "XX000") == 0 && of_memory ? ORIGIN_SIZE : 0;
+    return sqlstate_matches(state, "XX000") && of_memory ? ORIGIN_SIZE : 0;
 }
 
 bool sqlstate_is_of_function(const Error *err)
@@ -121,7 +130,7 @@ Status sqlstate_fill(const char *state, const char *message, Error *err)
 
 bool sqlstate_is(const Error *err, const char *prefix)
 {
-    return strncmp(err->sqlstate, prefix, strlen(prefix)) == 0;
+    return sqlstate_matches(err->sqlstate, prefix);
 }
 
 bool sqlstate_is_refusal(const Error *err)
@@ -156,13 +165,14 @@ Status sqlstate_error(const PGresult *result, Error *err)
     const char *function = sqlstate_function(context != NULL && !ends ? context : "", &length);
     AUTO_TEXT told = x_format("%s%s%.*s", message != NULL ? message : "", length > 0 ? ", in " : "",
                               length, function);
-    bool raised = length > 0 && strcmp(state, LOCK_RAISED.prefix) == 0 && !sqlstate_waited(result);
+    bool raised =
+        length > 0 && sqlstate_matches(state, LOCK_RAISED.prefix) && !sqlstate_waited(result);
     (void)sqlstate_fill_row(raised ? &LOCK_RAISED : sqlstate_find(state), state, told, err);
     if (err != NULL) {
         err->origin = sqlstate_origin(result, state) | (length > 0 ? ORIGIN_FUNCTION : 0);
     }
     /* A right, a table or a column that somebody's trigger lacks: no remedy of ours gives it. */
-    return length > 0 && strncmp(state, "42", 2) == 0
+    return length > 0 && sqlstate_matches(state, "42")
                ? error_hint(err,
                             "The function that the message names runs as the relay's role, and it "
                             "has no search_path of its own. Give it a SET search_path and give the "

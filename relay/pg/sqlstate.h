@@ -12,6 +12,9 @@ Status sqlstate_error(const PGresult *result, Error *err);
 /** Fills *err: class, code and remedy by SQLSTATE. Returns FAILED. */
 Status sqlstate_fill(const char *state, const char *message, Error *err);
 
+/** Whether a SQLSTATE is that one, or begins so: its class is the first two characters. */
+bool sqlstate_matches(const char *state, const char *wanted);
+
 /** True when the SQLSTATE begins so; never for what the server did not say. */
 bool sqlstate_is(const Error *err, const char *prefix);
 

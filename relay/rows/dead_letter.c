@@ -456,8 +456,7 @@ enum { COPY_PARAMS = DEAD_LETTER_PARAMS + 1 };
 void dead_letter_group_add(DeadLetterGroup *group, const PipelineConfig *pipeline,
                            const Event *event, const Record *record, const Error *reason)
 {
-    group->letters = x_realloc(group->letters, (group->count + 1) * sizeof(*group->letters));
-    DeadLetter *letter = &group->letters[group->count++];
+    DeadLetter *letter = vec_add(&group->letters);
     *letter = (DeadLetter){.ascii_only = group->ascii_only, .takes_bytes = group->takes_bytes};
     set_copy(letter, pipeline, event, record, reason);
 }
@@ -469,14 +468,14 @@ void dead_letter_group_build(DeadLetterGroup *group, const char *table, const Ou
     static const char *const TYPES[COPY_PARAMS] = {"text",  "bigint", "text",  "int",    "text",
                                                    "bytea", "bytea",  "jsonb", "float8", "text",
                                                    "text",  "text",   "int",   "text"};
-    size_t params = group->count * COPY_PARAMS;
+    size_t params = group->letters.count * COPY_PARAMS;
     group->values = x_malloc(params * sizeof(*group->values));
     group->lengths = x_malloc(params * sizeof(*group->lengths));
     group->formats = x_malloc(params * sizeof(*group->formats));
     AUTO_BUFFER given = TEXT_EMPTY;
     text_add(&given, "(VALUES ");
-    for (size_t i = 0; i < group->count; i++) {
-        const DeadLetter *letter = &group->letters[i];
+    for (size_t i = 0; i < group->letters.count; i++) {
+        const DeadLetter *letter = &group->letters.items[i];
         for (size_t p = 0; p < COPY_PARAMS; p++) {
             size_t at = i * COPY_PARAMS + p;
             text_printf(&given, "%s$%zu::%s", p > 0 ? ", " : i > 0 ? ", (" : "(", at + 1, TYPES[p]);
@@ -489,19 +488,19 @@ void dead_letter_group_build(DeadLetterGroup *group, const char *table, const Ou
     text_add(&given, ") AS outboxd_given(" GROUP_COLUMNS "), LATERAL ");
     Text sql = TEXT_EMPTY;
     text_add(&sql, "WITH stored AS (");
-    add_copy(&sql, group->letters, table, outbox, &GROUPED, text_string(&given));
+    add_copy(&sql, group->letters.items, table, outbox, &GROUPED, text_string(&given));
     text_printf(&sql, " RETURNING 1) SELECT 1 / (count(*) = %zu)::int AS all_stored FROM stored",
-                group->count);
+                group->letters.count);
     group->sql = sql.data;
     group->param_count = (int)params;
 }
 
 void dead_letter_group_release(DeadLetterGroup *group)
 {
-    for (size_t i = 0; i < group->count; i++) {
-        dead_letter_release(&group->letters[i]);
+    for (size_t i = 0; i < group->letters.count; i++) {
+        dead_letter_release(&group->letters.items[i]);
     }
-    free(group->letters);
+    vec_free(&group->letters);
     free(group->values);
     free(group->lengths);
     free(group->formats);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/vec.h"
 #include "config/config.h"
 #include "flow/event.h"
 #include "flow/record.h"
@@ -77,8 +78,7 @@ void dead_letter_release(DeadLetter *letter);
 typedef struct DeadLetterGroup {
     bool ascii_only; /* as of a letter */
     bool takes_bytes;
-    DeadLetter *letters;
-    size_t count;
+    VEC(DeadLetter) letters;
     char *sql;
     int param_count;
     const char **values;

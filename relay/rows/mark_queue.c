@@ -44,8 +44,8 @@ Slice mark_row_id(const MarkRow *row)
 
 bool mark_queue_has(const MarkQueue *queue, int64_t seq, Slice event_id)
 {
-    for (size_t i = 0; i < queue->count; i++) {
-        const MarkRow *row = &queue->rows[i];
+    for (size_t i = 0; i < queue->rows.count; i++) {
+        const MarkRow *row = &queue->rows.items[i];
         if (row->seq == seq && slice_equal(mark_row_id(row), event_id)) {
             return true;
         }
@@ -53,34 +53,34 @@ bool mark_queue_has(const MarkQueue *queue, int64_t seq, Slice event_id)
     return false;
 }
 
-void mark_queue_add(MarkQueue *queue, int64_t seq, Slice event_id, uint32_t xid)
-{
-    if (queue->count == queue->capacity) {
-        queue->capacity = queue->capacity > 0 ? queue->capacity * 2 : 1024;
-        queue->rows = x_realloc(queue->rows, queue->capacity * sizeof(*queue->rows));
-    }
-    MarkRow *row = &queue->rows[queue->count++];
-    row->seq = seq;
-    row->xid = xid;
-    row->refused = false;
-    row_set_id(row, event_id);
-    queue->events_added++;
-}
-
 void mark_queue_add_position(MarkQueue *queue, const MarkerPosition *position)
 {
-    MarkBoundary boundary = {.events = queue->events_added, .position = *position};
-    if (queue->boundaries != NULL && queue->boundary_count > queue->boundaries_sent &&
-        queue->boundaries[queue->boundary_count - 1].events == queue->events_added) {
-        queue->boundaries[queue->boundary_count - 1] = boundary;
-        return;
-    }
-    if (queue->boundaries == NULL || queue->boundary_count == queue->boundary_capacity) {
-        queue->boundary_capacity = queue->boundary_capacity > 0 ? queue->boundary_capacity * 2 : 64;
-        queue->boundaries =
-            x_realloc(queue->boundaries, queue->boundary_capacity * sizeof(*queue->boundaries));
-    }
-    queue->boundaries[queue->boundary_count++] = boundary;
+    mark_positions_add(&queue->positions, queue->events_added, position);
+}
+
+size_t mark_queue_count(const MarkQueue *queue)
+{
+    return queue->rows.count;
+}
+
+size_t mark_queue_refused(const MarkQueue *queue)
+{
+    return queue->refused;
+}
+
+MarkerPosition mark_queue_position(const MarkQueue *queue)
+{
+    return queue->positions.committed;
+}
+
+const MarkerPosition *mark_queue_position_sent(const MarkQueue *queue)
+{
+    return &queue->positions.on_its_way;
+}
+
+void mark_queue_set_position(MarkQueue *queue, const MarkerPosition *position)
+{
+    queue->positions.committed = *position;
 }
 
 static int compare_rows(const void *a, const void *b)
@@ -96,24 +96,34 @@ static int compare_rows(const void *a, const void *b)
 /* Lists the first `sent` rows by seq. */
 static void queue_list_chosen(MarkQueue *queue)
 {
-    if (queue->chosen_capacity < queue->sent) {
-        queue->chosen_capacity = queue->sent;
-        free((void *)queue->chosen);
-        queue->chosen = x_malloc(queue->sent * sizeof(*queue->chosen));
-    }
     bool sorted = true;
-    queue->chosen_count = 0;
+    queue->chosen.count = 0;
     for (size_t i = 0; i < queue->sent; i++) {
-        const MarkRow *row = &queue->rows[i];
+        const MarkRow *row = &queue->rows.items[i];
         if (row->seq == EVENT_NO_SEQ || row->refused) {
             continue;
         }
-        size_t before = queue->chosen_count;
-        sorted = sorted && (before == 0 || queue->chosen[before - 1]->seq < row->seq);
-        queue->chosen[queue->chosen_count++] = row;
+        size_t before = queue->chosen.count;
+        sorted = sorted && (before == 0 || queue->chosen.items[before - 1]->seq < row->seq);
+        *vec_add(&queue->chosen) = row;
     }
     if (!sorted) {
-        qsort((void *)queue->chosen, queue->chosen_count, sizeof(*queue->chosen), compare_rows);
+        qsort((void *)queue->chosen.items, queue->chosen.count, sizeof(*queue->chosen.items),
+              compare_rows);
+    }
+}
+
+void mark_queue_add(MarkQueue *queue, int64_t seq, Slice event_id, uint32_t xid)
+{
+    bool moves = queue->rows.count == queue->rows.capacity;
+    MarkRow *row = vec_add(&queue->rows);
+    row->seq = seq;
+    row->xid = xid;
+    row->refused = false;
+    row_set_id(row, event_id);
+    queue->events_added++;
+    if (moves && queue->sent > 0) {
+        queue_list_chosen(queue); /* those of the running statement stand elsewhere now */
     }
 }
 
@@ -121,9 +131,9 @@ static void queue_list_chosen(MarkQueue *queue)
 static size_t queue_first_twice(const MarkQueue *queue)
 {
     size_t first = queue->sent;
-    for (size_t i = 1; i < queue->chosen_count; i++) {
-        size_t at = (size_t)(queue->chosen[i] - queue->rows);
-        if (queue->chosen[i]->seq == queue->chosen[i - 1]->seq && at < first) {
+    for (size_t i = 1; i < queue->chosen.count; i++) {
+        size_t at = (size_t)(queue->chosen.items[i] - queue->rows.items);
+        if (queue->chosen.items[i]->seq == queue->chosen.items[i - 1]->seq && at < first) {
             first = at;
         }
     }
@@ -134,8 +144,8 @@ void mark_queue_choose(MarkQueue *queue, size_t most)
 {
     size_t refused = 0;
     queue->sent = 0;
-    while (queue->sent < queue->count && queue->sent - refused < most) {
-        refused += queue->rows[queue->sent++].refused;
+    while (queue->sent < queue->rows.count && queue->sent - refused < most) {
+        refused += queue->rows.items[queue->sent++].refused;
     }
     queue_list_chosen(queue);
     size_t once = queue_first_twice(queue);
@@ -143,21 +153,17 @@ void mark_queue_choose(MarkQueue *queue, size_t most)
         queue->sent = once;
         queue_list_chosen(queue);
     }
-    queue->boundaries_sent = 0;
-    queue->position_sent = queue->position;
     if (refused > 0 || queue->sent < queue->behind) {
-        return; /* what is done is not all that came before some place */
-    }
-    while (queue->boundaries_sent < queue->boundary_count &&
-           queue->boundaries[queue->boundaries_sent].events <= queue->events_done + queue->sent) {
-        queue->position_sent = queue->boundaries[queue->boundaries_sent++].position;
+        mark_positions_hold(&queue->positions); /* not all that came before some place is done */
+    } else {
+        mark_positions_send(&queue->positions, queue->events_done + queue->sent);
     }
 }
 
 const MarkRow *const *mark_queue_chosen(const MarkQueue *queue, size_t *ret_count)
 {
-    *ret_count = queue->chosen_count;
-    return (const MarkRow *const *)queue->chosen;
+    *ret_count = queue->chosen.count;
+    return (const MarkRow *const *)queue->chosen.items;
 }
 
 /* The 32 bits of an xid8 at *at, and what follows it; false: there is none. */
@@ -214,17 +220,6 @@ static const MarkMiss *missing_find(const MarkMissing *missing, int64_t seq)
                               : NULL;
 }
 
-/* Drops the first `done` boundaries. */
-static void boundaries_drop(MarkQueue *queue, size_t done)
-{
-    if (done > 0) {
-        queue->boundary_count -= done;
-        memmove(queue->boundaries, queue->boundaries + done,
-                queue->boundary_count * sizeof(*queue->boundaries));
-    }
-    queue->boundaries_sent = 0;
-}
-
 size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone *ret_gone)
 {
     size_t kept = 0;
@@ -234,15 +229,15 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone 
         qsort(missing->rows, missing->count, sizeof(*missing->rows), compare_misses);
     }
     for (size_t i = 0; i < queue->sent; i++) {
-        MarkRow row = queue->rows[i];
+        MarkRow row = queue->rows.items[i];
         if (row.refused) {
-            queue->rows[kept++] = row;
+            queue->rows.items[kept++] = row;
             refused++;
             continue;
         }
         const MarkMiss *miss = missing_find(missing, row.seq);
         if (miss != NULL && !mark_snapshot_shows(missing->snapshot, row.xid)) {
-            queue->rows[kept++] = row;
+            queue->rows.items[kept++] = row;
             continue;
         }
         ret_gone->replaced += miss != NULL && miss->replaced;
@@ -250,29 +245,20 @@ size_t mark_queue_settle(MarkQueue *queue, const MarkMissing *missing, MarkGone 
         row_release(&row);
     }
     queue->behind = kept + (queue->behind > queue->sent ? queue->behind - queue->sent : 0);
-    if (queue->sent > kept) {
-        memmove(queue->rows + kept, queue->rows + queue->sent,
-                (queue->count - queue->sent) * sizeof(*queue->rows));
-    }
-    queue->count -= queue->sent - kept;
+    vec_remove(&queue->rows, kept, queue->sent - kept);
     queue->events_done += queue->sent - kept;
     queue->sent = 0;
-    queue->chosen_count = 0;
-    if (missing->count == 0) {
-        queue->position = queue->position_sent;
-        boundaries_drop(queue, queue->boundaries_sent);
-    } else if (queue->boundaries_sent > 0) {
-        boundaries_drop(queue, queue->boundaries_sent - 1); /* the last one implies the others */
-    }
+    queue->chosen.count = 0;
+    mark_positions_settle(&queue->positions, missing->count == 0);
     return kept - refused;
 }
 
 void mark_queue_refuse(MarkQueue *queue)
 {
-    for (size_t i = 0; i < queue->chosen_count; i++) {
-        queue->rows[queue->chosen[i] - queue->rows].refused = true;
+    for (size_t i = 0; i < queue->chosen.count; i++) {
+        queue->rows.items[queue->chosen.items[i] - queue->rows.items].refused = true;
     }
-    queue->refused += queue->chosen_count;
+    queue->refused += queue->chosen.count;
     mark_queue_unsend(queue);
 }
 
@@ -282,9 +268,9 @@ void mark_queue_excuse(MarkQueue *queue, size_t nth)
         return;
     }
     size_t left = nth % queue->refused;
-    for (size_t i = 0; i < queue->count; i++) {
-        if (queue->rows[i].refused && left-- == 0) {
-            queue->rows[i].refused = false;
+    for (size_t i = 0; i < queue->rows.count; i++) {
+        if (queue->rows.items[i].refused && left-- == 0) {
+            queue->rows.items[i].refused = false;
             queue->refused--;
             return;
         }
@@ -293,8 +279,8 @@ void mark_queue_excuse(MarkQueue *queue, size_t nth)
 
 void mark_queue_forgive(MarkQueue *queue)
 {
-    for (size_t i = 0; i < queue->count; i++) {
-        queue->rows[i].refused = false;
+    for (size_t i = 0; i < queue->rows.count; i++) {
+        queue->rows.items[i].refused = false;
     }
     queue->refused = 0;
 }
@@ -302,16 +288,16 @@ void mark_queue_forgive(MarkQueue *queue)
 void mark_queue_unsend(MarkQueue *queue)
 {
     queue->sent = 0;
-    queue->chosen_count = 0;
-    queue->boundaries_sent = 0;
+    queue->chosen.count = 0;
+    mark_positions_unsend(&queue->positions);
 }
 
 static void queue_release_rows(MarkQueue *queue)
 {
-    for (size_t i = 0; i < queue->count; i++) {
-        row_release(&queue->rows[i]);
+    for (size_t i = 0; i < queue->rows.count; i++) {
+        row_release(&queue->rows.items[i]);
     }
-    queue->count = 0;
+    queue->rows.count = 0;
     queue->refused = 0;
     queue->behind = 0;
 }
@@ -321,19 +307,19 @@ void mark_queue_forget(MarkQueue *queue)
     mark_queue_unsend(queue);
     queue_release_rows(queue);
     queue->events_done = queue->events_added;
-    queue->boundary_count = 0;
+    mark_positions_forget(&queue->positions);
 }
 
 bool mark_queue_is_empty(const MarkQueue *queue)
 {
-    return queue->count == 0 && queue->boundary_count == 0;
+    return queue->rows.count == 0 && queue->positions.waiting.count == 0;
 }
 
 void mark_queue_release(MarkQueue *queue)
 {
     queue_release_rows(queue);
-    free(queue->rows);
-    free((void *)queue->chosen);
-    free(queue->boundaries);
+    vec_free(&queue->rows);
+    vec_free(&queue->chosen);
+    mark_positions_release(&queue->positions);
     *queue = (MarkQueue){0};
 }

@@ -12,14 +12,8 @@
 #include <stdint.h>
 
 #include "base/slice.h"
-
-/* Where a source that reads the WAL stands. */
-typedef struct MarkerPosition {
-    uint64_t lsn;         /* everything that committed before it is done */
-    uint64_t tx_lsn;      /* of the transaction that commits there ... */
-    uint64_t tx_ordinal;  /* ... so many events are done, too; 0: none */
-    int64_t backfill_seq; /* while rows from before are published and kept: up to here; 0: none */
-} MarkerPosition;
+#include "base/vec.h"
+#include "rows/mark_positions.h"
 
 enum { MARK_ID_INLINE = 40 }; /* bytes; a UUID has 36 */
 
@@ -38,30 +32,15 @@ typedef struct MarkRow {
 
 #define MARK_ID_NULL UINT32_MAX
 
-/* Holds once `events` events, counted since the start, are marked. */
-typedef struct MarkBoundary {
-    uint64_t events;
-    MarkerPosition position;
-} MarkBoundary;
-
 typedef struct MarkQueue {
-    MarkRow *rows; /* oldest first */
-    size_t count;
-    size_t capacity;
-    size_t sent;            /* the first so many are in the running statement */
-    const MarkRow **chosen; /* of those, the ones with a row, by seq */
-    size_t chosen_count;
-    size_t chosen_capacity;
-    size_t refused; /* so many rows are */
-    size_t behind;  /* the first so many stayed when later ones were marked */
+    VEC(MarkRow) rows;           /* oldest first */
+    size_t sent;                 /* the first so many are in the running statement */
+    VEC(const MarkRow *) chosen; /* of those, the ones with a row, by seq */
+    size_t refused;              /* so many rows are */
+    size_t behind;               /* the first so many stayed when later ones were marked */
     uint64_t events_added;
     uint64_t events_done;
-    MarkBoundary *boundaries; /* oldest first */
-    size_t boundary_count;
-    size_t boundary_capacity;
-    size_t boundaries_sent;
-    MarkerPosition position; /* committed */
-    MarkerPosition position_sent;
+    MarkPositions positions;
 } MarkQueue;
 
 /* A row that a statement did not find. */
@@ -96,6 +75,16 @@ const MarkRow *const *mark_queue_chosen(const MarkQueue *queue, size_t *ret_coun
 
 /** The event id; null for SQL NULL. Valid as long as the row. */
 Slice mark_row_id(const MarkRow *row);
+
+/** Rows that wait; of those, refused ones. */
+size_t mark_queue_count(const MarkQueue *queue);
+size_t mark_queue_refused(const MarkQueue *queue);
+
+/** The last position that is committed, and the one that goes with what was chosen. */
+MarkerPosition mark_queue_position(const MarkQueue *queue);
+const MarkerPosition *mark_queue_position_sent(const MarkQueue *queue);
+/** The server's word for the committed one, at the start of a session. */
+void mark_queue_set_position(MarkQueue *queue, const MarkerPosition *position);
 
 /** True when such a row waits to be marked. */
 bool mark_queue_has(const MarkQueue *queue, int64_t seq, Slice event_id);

@@ -1,23 +1,42 @@
-/* Looking at single rows: whether somebody has mended, or removed, what could not be published. An
- * UPDATE moves a row and changes its xmin: that is compared, its content never leaves the server.
+/* An UPDATE moves a row and changes its xmin: that is compared, its content never leaves the
+ * server.
  */
+#include "rows/marker_look.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
+#include "flow/source.h"
 #include "pg/result.h"
-#include "rows/marker_internal.h"
 
 enum { COLUMN_SEQ, COLUMN_ID, COLUMN_PLACE, COLUMNS = COLUMN_PLACE + 3 };
 
-bool marker_look_at(Marker *marker, const EventRow *rows, size_t count)
+struct MarkerLook {
+    MarkerLine *line;
+    EventRow rows[SOURCE_LOOKS_MAX];
+    uint64_t looks[SOURCE_LOOKS_MAX];
+    size_t count;
+    bool due;    /* to be asked */
+    bool denied; /* in this session */
+};
+
+void look_want(MarkerLook *look, const EventRow *rows, size_t count)
 {
-    MarkerLook *look = &marker->look;
     look->count = count < SOURCE_LOOKS_MAX ? count : SOURCE_LOOKS_MAX;
     memcpy(look->rows, rows, look->count * sizeof(*rows));
     look->due = look->count > 0 && !look->denied;
-    marker_next(marker);
-    return !look->denied;
+}
+
+bool look_is_due(const MarkerLook *look)
+{
+    return look->due;
+}
+
+bool look_is_denied(const MarkerLook *look)
+{
+    return look->denied;
 }
 
 /* FNV-1a, 64 bit, of where the row is and who wrote it; never SOURCE_ROW_GONE or 0. */
@@ -35,8 +54,7 @@ static uint64_t look_hash(const PGresult *result, int row)
 
 static void look_on_result(void *arg, const PGresult *result)
 {
-    Marker *marker = arg;
-    MarkerLook *look = &marker->look;
+    MarkerLook *look = arg;
     for (size_t i = 0; i < look->count; i++) {
         look->looks[i] = SOURCE_ROW_GONE;
     }
@@ -57,23 +75,22 @@ static void look_on_result(void *arg, const PGresult *result)
 /* Whoever may read the table by columns alone may not read these: then time alone tells. */
 static void look_on_done(void *arg, const Error *err)
 {
-    Marker *marker = arg;
-    MarkerLook *look = &marker->look;
-    if (err != NULL && !pg_conn_is_open(marker->options.conn)) {
-        marker->options.lost(marker->options.arg, err);
+    MarkerLook *look = arg;
+    const MarkerOptions *options = line_options(look->line);
+    if (err != NULL && !line_is_open(look->line)) {
+        line_lose(look->line, err);
         return;
     }
     look->denied = err != NULL && err->code != CODE_POSTGRES_LOCK_TIMEOUT;
     for (size_t i = 0; err == NULL && i < look->count && !look->due; i++) {
-        marker->options.row_looks(marker->options.arg, look->rows[i], look->looks[i]);
+        options->owner->row_looks(options->arg, look->rows[i], look->looks[i]);
     }
-    marker_go_on(marker);
+    line_go_on(look->line);
 }
 
-void look_send(Marker *marker)
+void look_send(MarkerLook *look)
 {
-    MarkerLook *look = &marker->look;
-    const OutboxTable *table = marker->options.table;
+    const OutboxTable *table = line_options(look->line)->table;
     AUTO_BUFFER sql = TEXT_EMPTY;
     AUTO_BUFFER id = TEXT_EMPTY;
     table_add_id_of(table, &id);
@@ -84,9 +101,27 @@ void look_send(Marker *marker)
     }
     text_printf(&sql, ")%s", table->unpublished);
     look->due = false;
-    pg_conn_send(marker->options.conn, &(PgQuery){.step = "look at rows",
-                                                  .sql = sql.data,
-                                                  .arg = marker,
-                                                  .result = look_on_result,
-                                                  .done = look_on_done});
+    line_send(look->line, &(PgQuery){.step = "look at rows",
+                                     .sql = sql.data,
+                                     .arg = look,
+                                     .result = look_on_result,
+                                     .done = look_on_done});
+}
+
+void look_stop(MarkerLook *look)
+{
+    *look = (MarkerLook){.line = look->line};
+}
+
+MarkerLook *look_new(MarkerLine *line)
+{
+    MarkerLook *look = x_calloc(1, sizeof(*look));
+    look->line = line;
+    return look;
+}
+
+void look_free(MarkerLook **look)
+{
+    free(*look);
+    *look = NULL;
 }

@@ -1,4 +1,5 @@
-/* Upkeep, when there is nothing better to do: pruning old published rows, counting the others. */
+#include "rows/marker_upkeep.h"
+
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -7,7 +8,6 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
-#include "rows/marker_internal.h"
 
 enum {
     PRUNE_ROWS = 5000,       /* looked at by one statement */
@@ -17,35 +17,41 @@ enum {
     COUNT_MAX = 100000, /* a full count of a large table would cost more than it tells */
 };
 
+struct MarkerUpkeep {
+    MarkerLine *line;
+    int64_t next_prune_us;
+    int64_t prune_said_us; /* that it is refused */
+    int64_t prune_after;   /* seq */
+    int64_t next_count_us;
+    bool caught_up;
+    double backlog; /* -1: unknown */
+    bool capped;
+};
+
 static void upkeep_on_done(void *arg, const Error *err)
 {
-    Marker *marker = arg;
-    if (err != NULL && !marker_must_wait(marker, err)) {
-        marker->options.lost(marker->options.arg, err);
-        return;
+    MarkerUpkeep *upkeep = arg;
+    if (line_ends(upkeep->line, err)) {
+        line_go_on(upkeep->line);
     }
-    if (err == NULL) {
-        marker_passed(marker);
-    }
-    marker_go_on(marker);
 }
 
 /* Old rows stay: no reason to publish nothing. */
-static bool prune_is_refused(Marker *marker, const Error *err)
+static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
 {
     bool function = sqlstate_is_of_function(err);
     bool own = !function && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
-    if (own || !pg_conn_is_open(marker->options.conn)) {
+    if (own || !line_is_open(upkeep->line)) {
         return false;
     }
     int64_t now_us = clock_monotonic_us();
-    marker->next_prune_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
-    if (marker->prune_said_us != 0 &&
-        now_us - marker->prune_said_us < PRUNE_SAID_SECONDS * INT64_C(1000000)) {
+    upkeep->next_prune_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
+    if (upkeep->prune_said_us != 0 &&
+        now_us - upkeep->prune_said_us < PRUNE_SAID_SECONDS * INT64_C(1000000)) {
         return true;
     }
-    marker->prune_said_us = now_us;
-    const PipelineConfig *config = marker->options.pipeline;
+    upkeep->prune_said_us = now_us;
+    const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     AUTO_ERROR refused = {0};
     error_set_as(&refused, err->class, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
                  "rows of %s that are older than retain cannot be deleted: %s",
@@ -60,33 +66,33 @@ static bool prune_is_refused(Marker *marker, const Error *err)
 
 static void prune_on_done(void *arg, const Error *err)
 {
-    Marker *marker = arg;
-    if (err != NULL && prune_is_refused(marker, err)) {
-        marker_go_on(marker);
+    MarkerUpkeep *upkeep = arg;
+    if (err != NULL && prune_is_refused(upkeep, err)) {
+        line_go_on(upkeep->line);
         return;
     }
-    marker->prune_said_us = err == NULL ? 0 : marker->prune_said_us;
-    upkeep_on_done(marker, err);
+    upkeep->prune_said_us = err == NULL ? 0 : upkeep->prune_said_us;
+    upkeep_on_done(upkeep, err);
 }
 
 static void prune_on_result(void *arg, const PGresult *result)
 {
-    Marker *marker = arg;
+    MarkerUpkeep *upkeep = arg;
     int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
-    *marker->options.stats->pruned += (uint64_t)deleted;
+    *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)deleted;
     bool more = deleted == PRUNE_ROWS;
-    marker->prune_after = more ? strtoll(pg_value(result, 0, 1), NULL, 10) : INT64_MIN;
-    marker->next_prune_us =
+    upkeep->prune_after = more ? strtoll(pg_value(result, 0, 1), NULL, 10) : INT64_MIN;
+    upkeep->next_prune_us =
         clock_monotonic_us() + (more ? 0 : PRUNE_IDLE_SECONDS * INT64_C(1000000));
 }
 
 /* Old published rows lie at the left edge of the table; only PRUNE_ROWS of it are looked at, so
  * that a table without anything old costs little. prune_after skips index entries just made dead.
  */
-static void prune_send(Marker *marker)
+static void prune_send(MarkerUpkeep *upkeep)
 {
-    const PipelineConfig *config = marker->options.pipeline;
-    const OutboxTable *table = marker->options.table;
+    const PipelineConfig *config = line_options(upkeep->line)->pipeline;
+    const OutboxTable *table = line_options(upkeep->line)->table;
     AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT sql = x_format(
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
@@ -94,49 +100,78 @@ static void prune_send(Marker *marker)
         "edge"
         " WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s AS seq)"
         " SELECT count(*), max(seq) FROM gone",
-        table->seq, published, table->name, (long long)marker->prune_after, PRUNE_ROWS,
+        table->seq, published, table->name, (long long)upkeep->prune_after, PRUNE_ROWS,
         (long long)config->outbox.retain_ms);
-    pg_conn_send(marker->options.conn, &(PgQuery){.step = "prune",
-                                                  .sql = sql,
-                                                  .rows_wanted = 1,
-                                                  .arg = marker,
-                                                  .result = prune_on_result,
-                                                  .done = prune_on_done});
+    line_send(upkeep->line, &(PgQuery){.step = "prune",
+                                       .sql = sql,
+                                       .rows_wanted = 1,
+                                       .arg = upkeep,
+                                       .result = prune_on_result,
+                                       .done = prune_on_done});
 }
 
 static void count_on_result(void *arg, const PGresult *result)
 {
-    Marker *marker = arg;
-    marker->backlog = strtod(pg_needed(result, 0, 0), NULL);
-    marker->backlog_capped = marker->backlog >= COUNT_MAX;
-    marker->next_count_us = clock_monotonic_us() + COUNT_SECONDS * INT64_C(1000000);
+    MarkerUpkeep *upkeep = arg;
+    upkeep->backlog = strtod(pg_needed(result, 0, 0), NULL);
+    upkeep->capped = upkeep->backlog >= COUNT_MAX;
+    upkeep->next_count_us = clock_monotonic_us() + COUNT_SECONDS * INT64_C(1000000);
 }
 
-static void count_send(Marker *marker)
+static void count_send(MarkerUpkeep *upkeep)
 {
     AUTO_TEXT sql =
         x_format("SELECT count(*) FROM (SELECT FROM %s WHERE true%s LIMIT %d) AS pending",
-                 marker->options.table->name, marker->options.table->unpublished, COUNT_MAX);
-    pg_conn_send(marker->options.conn, &(PgQuery){.step = "count backlog",
-                                                  .sql = sql,
-                                                  .rows_wanted = 1,
-                                                  .arg = marker,
-                                                  .result = count_on_result,
-                                                  .done = upkeep_on_done});
+                 line_options(upkeep->line)->table->name,
+                 line_options(upkeep->line)->table->unpublished, COUNT_MAX);
+    line_send(upkeep->line, &(PgQuery){.step = "count backlog",
+                                       .sql = sql,
+                                       .rows_wanted = 1,
+                                       .arg = upkeep,
+                                       .result = count_on_result,
+                                       .done = upkeep_on_done});
 }
 
-void upkeep_next(Marker *marker)
+void upkeep_next(MarkerUpkeep *upkeep)
 {
-    const PipelineConfig *config = marker->options.pipeline;
+    const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     int64_t now_us = clock_monotonic_us();
-    if (now_us < marker->lock.retry_us) {
-        return;
-    }
     if (config->outbox.retain_ms != DURATION_FOREVER &&
-        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= marker->next_prune_us) {
-        prune_send(marker);
-    } else if (!marker->caught_up && marker_touches_rows(marker) &&
-               now_us >= marker->next_count_us) {
-        count_send(marker);
+        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->next_prune_us) {
+        prune_send(upkeep);
+    } else if (!upkeep->caught_up && line_touches_rows(upkeep->line) &&
+               now_us >= upkeep->next_count_us) {
+        count_send(upkeep);
     }
+}
+
+void upkeep_begin_anew(MarkerUpkeep *upkeep)
+{
+    upkeep->prune_after = 0;
+    upkeep->next_count_us = 0;
+}
+
+void upkeep_set_caught_up(MarkerUpkeep *upkeep, bool caught_up)
+{
+    upkeep->caught_up = caught_up;
+}
+
+double upkeep_backlog(const MarkerUpkeep *upkeep, bool *ret_capped)
+{
+    *ret_capped = upkeep->capped;
+    return upkeep->backlog;
+}
+
+MarkerUpkeep *upkeep_new(MarkerLine *line)
+{
+    MarkerUpkeep *upkeep = x_calloc(1, sizeof(*upkeep));
+    upkeep->line = line;
+    upkeep->backlog = -1;
+    return upkeep;
+}
+
+void upkeep_free(MarkerUpkeep **upkeep)
+{
+    free(*upkeep);
+    *upkeep = NULL;
 }

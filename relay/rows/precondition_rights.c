@@ -1,6 +1,5 @@
 /* Rights: what reading, marking, setting aside and remembering need. has_..._privilege() counts
  * what the role inherits; a membership that is not inherited gives nothing. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
-#include "pg/ident.h"
 #include "rows/precondition_internal.h"
 
 enum { MORE_PLACES = 4 };

@@ -2,11 +2,9 @@
  *
  * The right is a session advisory lock, one for each table: two relays with different
  * configurations of the same table exclude each other, too. Sources that leave rows as they are
- * (on_publish = "keep") share it. Standbys try on a timer: a waiting lock call would hold a
- * snapshot and bloat the outbox. PostgreSQL frees the lock of a relay that is cut off by TCP
- * time-outs and, from version 14, idle_session_timeout; on every version the standby itself ends a
- * session that did nothing for lease + PUBLISHER_MARGIN_MS (a stopped owner in the middle of a COPY
- * over a socket that never times out is caught only by that). */
+ * (on_publish = "keep") share it. Here are what both sides of a lock agree on, the settings of our
+ * sessions, and statements about the row that tells who publishes; trying the lock, and ending a
+ * holder that was silent for too long, is claim/claim_lock.c. */
 #pragma once
 
 #include <stdint.h>

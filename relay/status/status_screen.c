@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log_codes.h"
 #include "base/memory.h"
 #include "command/screen.h"
 #include "status/status_groups.h"
@@ -464,24 +465,15 @@ bool status_screen_add_late(const json_t *status, Text *out)
     return late;
 }
 
-/* Stable names of errors begin with the side that failed. */
+/* The side that failed, as the relay says; one that did not say it yet, by the registry. */
 static ExitCode status_error_exit_code(const json_t *error)
 {
-    const char *code = status_text(error, "code");
-    int64_t said = status_count(error, "exit_code"); /* 0: a relay that did not say it yet */
-    if (said == EXIT_POSTGRES || said == EXIT_KAFKA || said == EXIT_GAP) {
-        return (ExitCode)said;
-    }
-    if (strncmp(code, "POSTGRES_", 9) == 0) {
-        return EXIT_POSTGRES;
-    }
-    if (strncmp(code, "KAFKA_", 6) == 0) {
-        return EXIT_KAFKA;
-    }
-    if (strncmp(code, "GAP_", 4) == 0) {
-        return EXIT_GAP;
-    }
-    return EXIT_INTERNAL;
+    int64_t said = status_count(error, "exit_code");
+    int64_t side =
+        said != 0 ? said
+                  : (int64_t)log_code_of(error_code_find(status_text(error, "code")))->exit_code;
+    bool is_side = side == EXIT_POSTGRES || side == EXIT_KAFKA || side == EXIT_GAP;
+    return is_side ? (ExitCode)side : EXIT_INTERNAL;
 }
 
 ExitCode status_screen_exit_code(const json_t *status)

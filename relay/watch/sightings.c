@@ -6,6 +6,14 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+/* The look that is being read. */
+typedef struct Reading {
+    Sighting *rows; /* room for SIGHTINGS_MAX */
+    size_t count;
+    size_t oldest_count;
+    int64_t page_last;
+} Reading;
+
 static void rows_free(Sighting *rows, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -19,7 +27,6 @@ static void rows_free(Sighting *rows, size_t count)
 void sightings_init(Sightings *s)
 {
     *s = (Sightings){.page_after = INT64_MIN,
-                     .page_last = INT64_MIN,
                      .low = INT64_MAX,
                      .high = INT64_MIN,
                      .look.top = INT64_MIN,
@@ -29,7 +36,10 @@ void sightings_init(Sightings *s)
 void sightings_free(Sightings *s)
 {
     rows_free(s->rows, s->count);
-    rows_free(s->fresh, s->fresh_count);
+    if (s->reading != NULL) {
+        rows_free(s->reading->rows, s->reading->count);
+        free(s->reading);
+    }
     sightings_init(s);
 }
 
@@ -77,11 +87,21 @@ static Sighting *sightings_find(const Sightings *s, int64_t seq, Slice event_id)
 
 /* Reading a look. */
 
-static bool sightings_has_fresh(const Sightings *s, const Sighting *row)
+static Reading *sightings_reading(Sightings *s)
 {
-    for (size_t i = s->fresh_count; i > 0 && s->fresh[i - 1].seq == row->seq; i--) {
-        if (row_same(&s->fresh[i - 1], row)) {
-            s->fresh[i - 1].oldest |= row->oldest;
+    if (s->reading == NULL) {
+        s->reading = x_calloc(1, sizeof(*s->reading));
+        s->reading->rows = x_malloc(SIGHTINGS_MAX * sizeof(Sighting));
+        s->reading->page_last = INT64_MIN;
+    }
+    return s->reading;
+}
+
+static bool reading_has(const Reading *reading, const Sighting *row)
+{
+    for (size_t i = reading->count; i > 0 && reading->rows[i - 1].seq == row->seq; i--) {
+        if (row_same(&reading->rows[i - 1], row)) {
+            reading->rows[i - 1].oldest |= row->oldest;
             return true;
         }
     }
@@ -90,15 +110,16 @@ static bool sightings_has_fresh(const Sightings *s, const Sighting *row)
 
 void sightings_add(Sightings *s, const SightedRow *row)
 {
-    s->oldest_count += row->part == 'o';
-    if (row->part == 'p' && row->seq > s->page_last) {
-        s->page_last = row->seq;
+    Reading *reading = sightings_reading(s);
+    reading->oldest_count += row->part == 'o';
+    if (row->part == 'p' && row->seq > reading->page_last) {
+        reading->page_last = row->seq;
     }
     Sighting fresh = {.seq = row->seq,
                       .event_id = (char *)row->event_id,
                       .id_too_long = row->id_too_long,
                       .oldest = row->part == 'o'};
-    if (s->fresh_count == SIGHTINGS_MAX || sightings_has_fresh(s, &fresh)) {
+    if (reading->count == SIGHTINGS_MAX || reading_has(reading, &fresh)) {
         return;
     }
     fresh.event_id = row->event_id != NULL ? x_strdup(row->event_id) : NULL;
@@ -106,10 +127,7 @@ void sightings_add(Sightings *s, const SightedRow *row)
     fresh.aggregate_id = x_strdup(row->aggregate_id);
     fresh.occurred_at_us = row->occurred_at_us;
     fresh.since_us = row->age_us; /* until sightings_end() */
-    if (s->fresh == NULL) {
-        s->fresh = x_malloc(SIGHTINGS_MAX * sizeof(*s->fresh));
-    }
-    s->fresh[s->fresh_count++] = fresh;
+    reading->rows[reading->count++] = fresh;
 }
 
 /* The last look that would have shown a row of this number and was not the one that did; 0: none.
@@ -147,9 +165,9 @@ static void row_go_on(Sighting *row, Sighting *old, const Look *look)
 }
 
 /* The next page, after this one was looked at twice. */
-static void sightings_turn(Sightings *s)
+static void sightings_turn(Sightings *s, const Reading *reading)
 {
-    bool rest = s->oldest_count >= SIGHTINGS_OLDEST;
+    bool rest = reading->oldest_count >= SIGHTINGS_OLDEST;
     if (!rest) {
         s->page_after = INT64_MIN;
         return;
@@ -158,13 +176,13 @@ static void sightings_turn(Sightings *s)
     for (size_t i = 0; i < s->count; i++) {
         last = s->rows[i].oldest ? s->rows[i].seq : last;
     }
-    if (s->page_after == INT64_MIN || (s->page_seen && s->page_last == INT64_MIN)) {
+    if (s->page_after == INT64_MIN || (s->page_seen && reading->page_last == INT64_MIN)) {
         s->page_after = last; /* from the beginning */
         s->page_seen = false;
     } else if (!s->page_seen) {
         s->page_seen = true;
     } else {
-        s->page_after = s->page_last > last ? s->page_last : last;
+        s->page_after = reading->page_last > last ? reading->page_last : last;
         s->page_seen = false;
     }
 }
@@ -184,13 +202,14 @@ static void sightings_set_range(Sightings *s)
 
 void sightings_end(Sightings *s, const Look *look)
 {
+    Reading *reading = sightings_reading(s);
     Sighting *old = s->rows;
     size_t old_count = s->count;
     s->before = s->look;
     s->look = *look;
-    s->look.complete = s->oldest_count < SIGHTINGS_OLDEST;
-    for (size_t i = 0; i < s->fresh_count; i++) {
-        Sighting *row = &s->fresh[i];
+    s->look.complete = reading->oldest_count < SIGHTINGS_OLDEST;
+    for (size_t i = 0; i < reading->count; i++) {
+        Sighting *row = &reading->rows[i];
         size_t at = rows_find(old, old_count, row->seq);
         while (at < old_count && old[at].seq == row->seq && !row_same(&old[at], row)) {
             at++;
@@ -201,17 +220,15 @@ void sightings_end(Sightings *s, const Look *look)
             row_begin(row, look, proof_us(s->complete_us, &s->before, row->seq));
         }
     }
-    s->rows = s->fresh;
-    s->count = s->fresh_count;
-    s->fresh = NULL;
-    s->fresh_count = 0;
+    s->rows = reading->rows;
+    s->count = reading->count;
+    s->reading = NULL;
     if (s->look.complete) {
         s->complete_us = look->sent_us;
     }
-    sightings_turn(s);
+    sightings_turn(s, reading);
     sightings_set_range(s);
-    s->oldest_count = 0;
-    s->page_last = INT64_MIN;
+    free(reading);
     for (size_t i = 0; i < old_count; i++) {
         s->gone += old[i].unseen;
     }

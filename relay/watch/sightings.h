@@ -70,12 +70,8 @@ typedef struct Sightings {
     bool page_seen;      /* the page was looked at once: it is looked at twice */
     int64_t low;         /* settled events outside of low..high concern no row here */
     int64_t high;
-    /* The look that is being read. */
-    Sighting *fresh;
-    size_t fresh_count;
-    size_t oldest_count;
-    int64_t page_last;
-    size_t gone; /* unseen rows that the last look did not show any more */
+    struct Reading *reading; /* the look that is being read; NULL: nothing of it came yet */
+    size_t gone;             /* unseen rows that the last look did not show any more */
 } Sightings;
 
 void sightings_init(Sightings *sightings);

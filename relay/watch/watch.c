@@ -26,12 +26,8 @@ enum {
     TCP_USER_TIMEOUT_MS = 10000,
     BACKOFF_MIN_MS = 200,
     BACKOFF_MAX_MS = 30000,
-    HURRY_MS = 100,          /* between the end of a look and one that somebody hurries */
-    SAID_AGAIN_SECONDS = 60, /* a look that fails and recovers in turns is not said more often */
+    HURRY_MS = 100, /* between the end of a look and one that somebody hurries */
 };
-
-static const char *const SLOT_STATUS[] = {"reserved", "extended", "unreserved", "lost"};
-enum { SLOT_STATUS_COUNT = sizeof(SLOT_STATUS) / sizeof(SLOT_STATUS[0]) };
 
 static void watch_go_on(Watch *w);
 
@@ -44,7 +40,7 @@ static void watch_set_timer(Watch *w, int64_t ms)
 
 static int64_t watch_backoff_ms(Watch *w)
 {
-    int64_t most = w->options.config->monitor.interval_ms;
+    int64_t most = w->options->config->monitor.interval_ms;
     most = most < BACKOFF_MIN_MS ? BACKOFF_MIN_MS : most > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : most;
     return backoff_next_ms(&w->attempt, BACKOFF_MIN_MS, most);
 }
@@ -53,18 +49,14 @@ static int64_t watch_backoff_ms(Watch *w)
 static void watch_schedule(Watch *w)
 {
     int64_t now_us = clock_monotonic_us();
-    w->next_rows_us = INT64_MAX;
+    int64_t rows_us = INT64_MAX;
     for (size_t i = 0; i < w->count; i++) {
-        int64_t ms = rows_again_ms(w, i);
-        int64_t due_us = ms < 0 ? INT64_MAX : now_us + ms * 1000;
-        if (ms >= 0 && w->pipelines[i].rows_put_off && w->pipelines[i].rows_next_us < due_us) {
-            due_us = w->pipelines[i].rows_next_us;
-        }
-        w->next_rows_us = due_us < w->next_rows_us ? due_us : w->next_rows_us;
+        int64_t due_us = rows_due_us(w->pipelines[i].rows, now_us);
+        rows_us = due_us < rows_us ? due_us : rows_us;
     }
     int64_t due_us = w->next_whole_us;
-    if (w->next_rows_us < due_us || (w->draining && w->next_rows_us < INT64_MAX)) {
-        due_us = w->next_rows_us;
+    if (rows_us < due_us || (w->draining && rows_us < INT64_MAX)) {
+        due_us = rows_us;
     }
     watch_set_timer(w, due_us > now_us ? (due_us - now_us + 999) / 1000 : 0);
 }
@@ -72,74 +64,16 @@ static void watch_schedule(Watch *w)
 static void watch_note_whole(Watch *w)
 {
     w->next_whole_us =
-        clock_monotonic_us() + w->options.config->monitor.interval_ms * INT64_C(1000);
+        clock_monotonic_us() + w->options->config->monitor.interval_ms * INT64_C(1000);
 }
 
 /* The end of a look. */
 
-static WatchRole watch_role(const Watch *w, size_t index)
-{
-    return w->options.role != NULL ? w->options.role(w->options.arg, index) : (WatchRole){0};
-}
-
-static void watch_note_connections(Watch *w)
-{
-    for (size_t i = 0; i < w->count; i++) {
-        WatchRole role = watch_role(w, i);
-        w->pipelines[i].was_connected = role.connected;
-        w->pipelines[i].reconnects = role.reconnects;
-    }
-}
-
-/* Whether it is the look alone that fails: else what the pipelines say of their own connections is
- * enough, and one outage is no two lines. */
-static bool watch_is_alone(const Watch *w, bool *ret_publishes)
-{
-    bool alone = false;
-    *ret_publishes = false;
-    for (size_t i = 0; i < w->count; i++) {
-        const Watched *p = &w->pipelines[i];
-        WatchRole role = watch_role(w, i);
-        bool kept = !w->cut || (p->was_connected && role.reconnects == p->reconnects);
-        alone |= role.connected && kept;
-        *ret_publishes |= role.connected && role.judges;
-    }
-    return alone;
-}
-
-static void watch_say_failed(Watch *w, const Error *err)
-{
-    int64_t now_us = clock_monotonic_us();
-    bool again = w->said_us > 0 && now_us - w->said_us < SAID_AGAIN_SECONDS * INT64_C(1000000);
-    bool publishes = false;
-    if (w->said || again || !watch_is_alone(w, &publishes)) {
-        return;
-    }
-    w->said = true;
-    w->said_us = now_us;
-    log_write(LOG_WARN, NULL, CODE_WATCH_FAILED,
-              LOG_FIELDS(log_text("error", error_code_name(err->code)),
-                         log_text("hint", error_remedy(err))),
-              "cannot query PostgreSQL for slots, pauses and the oldest event: %s; %sretrying",
-              error_message(err), publishes ? "publishing continues, " : "");
-}
-
 static void watch_note_failure(Watch *w)
 {
-    w->server.up = false;
-    w->failing = true;
+    w->server->shown.up = false;
     if (!w->knows_pauses) {
-        w->options.pauses(w->options.arg, false);
-    }
-}
-
-/* The next attempt is under way or over: by now the pipelines know of their own connections. */
-static void watch_tell_cut(Watch *w)
-{
-    if (w->cut) {
-        AUTO_ERROR err = error_of(&w->cut_error);
-        watch_say_failed(w, &err);
-        w->cut = false;
+        w->options->pauses(w->options->arg, false);
     }
 }
 
@@ -152,11 +86,9 @@ static void watch_lose(Watch *w, const Error *err)
     watch_forget_server(w);
     watch_set_timer(w, watch_backoff_ms(w));
     if (was_open) {
-        watch_note_connections(w);
-        w->cut = true;
-        error_copy(&w->cut_error, err);
+        watch_trouble_cut(w->trouble, err);
     } else if (w->attempt > 1) { /* else a pipeline may not have had the time to notice */
-        watch_say_failed(w, err);
+        watch_trouble_say(w->trouble, err);
     }
     watch_note_failure(w);
 }
@@ -166,32 +98,27 @@ static void watch_end_look(Watch *w)
     w->looking = false;
     w->attempt = 0;
     w->ended_us = clock_monotonic_us();
-    if (w->kind == LOOK_WHOLE) {
+    if (w->turn->kind == LOOK_WHOLE) {
         watch_note_whole(w);
     }
-    if (w->hurried) {
+    if (w->turn->hurried) {
         int64_t soon_us = w->ended_us + HURRY_MS * INT64_C(1000);
         w->next_whole_us = soon_us < w->next_whole_us ? soon_us : w->next_whole_us;
-        w->hurried = false;
+        w->turn->hurried = false;
     }
     watch_schedule(w);
-    if (w->error.class != ERROR_NONE) {
-        AUTO_ERROR err = error_of(&w->error);
-        watch_say_failed(w, &err);
+    if (w->turn->error.class != ERROR_NONE) {
+        AUTO_ERROR err = error_of(&w->turn->error);
+        watch_trouble_say(w->trouble, &err);
         watch_note_failure(w);
         return;
     }
-    if (w->kind != LOOK_WHOLE) {
+    if (w->turn->kind != LOOK_WHOLE) {
         return;
     }
-    histogram_observe_us(w->duration, w->ended_us - w->look_us);
-    w->server.up = true;
-    w->failing = false;
-    if (w->said) {
-        w->said = false;
-        log_write(LOG_INFO, NULL, CODE_WATCH_RECOVERED, LOG_NO_FIELDS,
-                  "PostgreSQL answers again about slots, pauses and the oldest event");
-    }
+    histogram_observe_us(w->duration, w->ended_us - w->turn->begun_us);
+    w->server->shown.up = true;
+    watch_trouble_over(w->trouble);
 }
 
 /* Steps. */
@@ -206,19 +133,19 @@ static void on_result(void *arg, const PGresult *result)
 
 static void watch_step_over(Watch *w)
 {
-    bool of_pipeline = w->step == STEP_ROWS || w->step == STEP_DEAD;
-    if (of_pipeline && ++w->index < w->count) {
+    bool of_pipeline = w->turn->step == STEP_ROWS || w->turn->step == STEP_DEAD;
+    if (of_pipeline && ++w->turn->index < w->count) {
         return;
     }
-    w->index = 0;
-    bool whole = w->kind == LOOK_WHOLE;
-    WatchStep last = w->nameless ? STEP_PRECONDITIONS : whole ? STEP_DEAD : STEP_ROWS;
-    if (w->step == last) {
-        w->step = STEP_END;
+    w->turn->index = 0;
+    bool whole = w->turn->kind == LOOK_WHOLE;
+    WatchStep last = w->turn->nameless ? STEP_PRECONDITIONS : whole ? STEP_DEAD : STEP_ROWS;
+    if (w->turn->step == last) {
+        w->turn->step = STEP_END;
     } else if (whole) {
-        w->step++;
+        w->turn->step++;
     } else {
-        w->step = w->step == STEP_PAUSES ? STEP_ROWS : w->step + 1;
+        w->turn->step = w->turn->step == STEP_PAUSES ? STEP_ROWS : w->turn->step + 1;
     }
 }
 
@@ -229,28 +156,27 @@ static void on_done(void *arg, const Error *err)
         watch_lose(w, err);
         return;
     }
-    Watched *p = &w->pipelines[w->index];
-    bool leans = err != NULL && w->step == STEP_ROWS && rows_lean(p, err);
-    if (err != NULL && !leans && w->error.class == ERROR_NONE) {
-        error_copy(&w->error, err);
+    Watched *p = &w->pipelines[w->turn->index];
+    bool leans = err != NULL && w->turn->step == STEP_ROWS && rows_lean(p->rows, err);
+    if (err != NULL && !leans && w->turn->error.class == ERROR_NONE) {
+        error_copy(&w->turn->error, err);
     }
     int64_t now_us = clock_monotonic_us();
-    int64_t next_us = now_us + (now_us - w->step_us) * SHARE_OF_TIME;
-    if (w->step == STEP_ROWS) {
-        p->rows_next_us = next_us;
-        rows_judge(w, w->index);
-    } else if (w->step == STEP_DEAD) {
+    int64_t next_us = now_us + (now_us - w->turn->step_us) * SHARE_OF_TIME;
+    if (w->turn->step == STEP_ROWS) {
+        rows_end(p->rows, next_us);
+    } else if (w->turn->step == STEP_DEAD) {
         p->dead_next_us = next_us;
-    } else if (w->step == STEP_NAMES && err != NULL) {
-        w->nameless = true; /* without names nothing else can be asked */
-        w->step = w->kind == LOOK_WHOLE ? STEP_PRECONDITIONS : STEP_END;
+    } else if (w->turn->step == STEP_NAMES && err != NULL) {
+        w->turn->nameless = true; /* without names nothing else can be asked */
+        w->turn->step = w->turn->kind == LOOK_WHOLE ? STEP_PRECONDITIONS : STEP_END;
         watch_go_on(w);
         return;
-    } else if (w->step == STEP_PRECONDITIONS && err != NULL) {
-        w->prepared = false;
-    } else if (w->step == STEP_PAUSES && err == NULL) {
+    } else if (w->turn->step == STEP_PRECONDITIONS && err != NULL) {
+        w->turn->prepared = false;
+    } else if (w->turn->step == STEP_PAUSES && err == NULL) {
         w->knows_pauses = true;
-        w->options.pauses(w->options.arg, true);
+        w->options->pauses(w->options->arg, true);
     }
     watch_step_over(w);
     watch_go_on(w);
@@ -262,18 +188,17 @@ static void watch_go_on(Watch *w)
     if (w->stopped) {
         return;
     }
-    if (w->notified) {
-        w->notified = false;
-        w->nameless = false;
-        w->kind = w->kind == LOOK_ROWS ? LOOK_BRIEF : w->kind;
-        w->step = STEP_NAMES;
-        w->index = 0;
+    if (w->turn->notified) {
+        w->turn->notified = false;
+        w->turn->nameless = false;
+        w->turn->kind = w->turn->kind == LOOK_ROWS ? LOOK_BRIEF : w->turn->kind;
+        w->turn->step = STEP_NAMES;
+        w->turn->index = 0;
     }
-    while (w->step != STEP_END) {
+    while (w->turn->step != STEP_END) {
         AUTO_BUFFER sql = TEXT_EMPTY;
         if (watch_add_query(w, &sql)) {
-            w->step_us = clock_monotonic_us();
-            w->pipelines[w->index].rows_sent_us = w->step_us;
+            w->turn->step_us = clock_monotonic_us();
             watch_forget(w);
             pg_conn_send(w->conn, &(PgQuery){.step = "watch",
                                              .sql = sql.data,
@@ -282,12 +207,12 @@ static void watch_go_on(Watch *w)
                                              .done = on_done});
             return;
         }
-        if (w->step == STEP_PAUSES) { /* no table: nothing can be paused */
+        if (w->turn->step == STEP_PAUSES) { /* no table: nothing can be paused */
             for (size_t i = 0; i < w->count; i++) {
-                w->pipelines[i].facts.paused = false;
+                w->pipelines[i].facts->paused = false;
             }
             w->knows_pauses = true;
-            w->options.pauses(w->options.arg, true);
+            w->options->pauses(w->options->arg, true);
         }
         watch_step_over(w);
     }
@@ -297,12 +222,12 @@ static void watch_go_on(Watch *w)
 static void watch_look(Watch *w, WatchLook kind)
 {
     w->looking = true;
-    w->nameless = false;
-    w->kind = kind;
-    w->step = kind == LOOK_ROWS ? STEP_ROWS : STEP_NAMES;
-    w->index = 0;
-    error_clear(&w->error);
-    w->look_us = clock_monotonic_us();
+    w->turn->nameless = false;
+    w->turn->kind = kind;
+    w->turn->step = kind == LOOK_ROWS ? STEP_ROWS : STEP_NAMES;
+    w->turn->index = 0;
+    error_clear(&w->turn->error);
+    w->turn->begun_us = clock_monotonic_us();
     watch_go_on(w);
 }
 
@@ -324,9 +249,9 @@ static void watch_note_server(Watch *w)
     const char *host = PQhost(raw);
     const char *port = PQport(raw);
     const char *version = PQparameterStatus(raw, "server_version");
-    snprintf(w->server.address, sizeof(w->server.address), "%s:%s/%s", host != NULL ? host : "",
-             port != NULL ? port : "", PQdb(raw));
-    snprintf(w->server.version, sizeof(w->server.version), "%.*s",
+    snprintf(w->server->shown.address, sizeof(w->server->shown.address), "%s:%s/%s",
+             host != NULL ? host : "", port != NULL ? port : "", PQdb(raw));
+    snprintf(w->server->shown.version, sizeof(w->server->shown.version), "%.*s",
              version != NULL ? (int)strcspn(version, " ") : 0, version != NULL ? version : "");
 }
 
@@ -334,7 +259,7 @@ static void on_opened(void *arg, const Error *err)
 {
     Watch *w = arg;
     if (!w->opened) { /* else one that was idle broke */
-        watch_tell_cut(w);
+        watch_trouble_say_cut(w->trouble);
     }
     if (err != NULL) {
         watch_lose(w, err);
@@ -342,8 +267,8 @@ static void on_opened(void *arg, const Error *err)
     }
     w->opened = true;
     watch_note_server(w);
-    w->prepared = false;
-    const Config *config = w->options.config;
+    w->turn->prepared = false;
+    const Config *config = w->options->config;
     int64_t timeout_ms = config->database.statement_timeout_ms;
     if (timeout_ms <= 0 || timeout_ms > STATEMENT_TIMEOUT_MS) {
         timeout_ms = STATEMENT_TIMEOUT_MS;
@@ -369,7 +294,7 @@ static void on_notified(void *arg, const char *channel)
         return;
     }
     if (w->looking) {
-        w->notified = true;
+        w->turn->notified = true;
     } else {
         watch_look(w, LOOK_BRIEF);
     }
@@ -392,82 +317,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-/* Metrics. */
-
-static void watch_add_series(Watch *w, Watched *p)
-{
-    Metrics *m = w->options.metrics;
-    const char *name = p->config->name;
-    const char *slot = p->config->wal.slot;
-#define GAUGE(name_, help) metrics_gauge(m, "outboxd_" name_, help, "pipeline", name, NULL)
-#define SLOT_GAUGE(name_, help)                                                                    \
-    metrics_gauge(m, "outboxd_slot_" name_, help, "pipeline", name, "slot", slot, NULL)
-    p->gauge.unseen = GAUGE(
-        "unseen_events", "Unpublished events in the table that the relay has not seen for longer "
-                         "than unseen_after, although it has read everything (counted up to 400).");
-    p->gauge.unseen_found = metrics_counter(
-        m, "outboxd_unseen_events_found_total",
-        "Events that the relay had not seen and then found in the table.", "pipeline", name, NULL);
-    p->gauge.paused = GAUGE("paused", "1 if the pipeline is paused.");
-    p->gauge.dead_letters =
-        GAUGE("dead_letters", "Dead letters of the pipeline (counted up to 100000).");
-    p->gauge.oldest_transaction =
-        GAUGE("oldest_transaction_age_seconds",
-              "Age of the oldest transaction of the server that has an xid. Exact for a role with "
-              "pg_read_all_stats and for prepared transactions, otherwise a lower bound: the time "
-              "since the relay first saw it.");
-    if (p->config->capture != CAPTURE_WAL) {
-        return;
-    }
-    p->gauge.retained = SLOT_GAUGE("retained_wal_bytes", "WAL that the slot retains.");
-    p->gauge.confirmed_lag = SLOT_GAUGE(
-        "confirmed_lag_bytes", "WAL between the slot's confirmed position and the end of the WAL.");
-    p->gauge.safe = SLOT_GAUGE("safe_wal_bytes", "WAL that can be written before the slot may be "
-                                                 "lost. Absent without max_slot_wal_keep_size.");
-    p->gauge.seconds_left =
-        SLOT_GAUGE("seconds_left", "Time until the slot may be lost, if its WAL grows as fast as "
-                                   "in the last minute. Absent if it does not grow.");
-    p->gauge.active = SLOT_GAUGE("active", "1 if a client reads the slot.");
-    p->gauge.spill = metrics_counter_seconds(
-        m, "outboxd_slot_spill_bytes_total",
-        "Bytes of large transactions that decoding spilled to disk (PostgreSQL 14 and later).",
-        "pipeline", name, "slot", slot, NULL);
-    for (int i = 0; i < SLOT_STATUS_COUNT; i++) {
-        p->gauge.status[i] =
-            metrics_gauge(m, "outboxd_slot_status", "1 for the wal_status of pg_replication_slots.",
-                          "pipeline", name, "slot", slot, "status", SLOT_STATUS[i], NULL);
-    }
-#undef GAUGE
-#undef SLOT_GAUGE
-}
-
-static void watch_collect_slot(const Watched *p)
-{
-    const WatchSlot *slot = &p->facts.slot;
-    *p->gauge.retained = slot->retained_wal_bytes;
-    *p->gauge.confirmed_lag = slot->confirmed_lag_bytes;
-    *p->gauge.safe = slot->safe_wal_bytes;
-    *p->gauge.seconds_left = slot->seconds_left;
-    *p->gauge.spill = slot->spill_bytes;
-    *p->gauge.active = !slot->present ? NAN : slot->active ? 1 : 0;
-    for (int i = 0; i < SLOT_STATUS_COUNT; i++) {
-        bool is = strcmp(slot->status, SLOT_STATUS[i]) == 0;
-        *p->gauge.status[i] = !slot->present ? NAN : is ? 1 : 0;
-    }
-}
-
 void watch_collect(Watch *w)
 {
-    *w->up = w->server.up ? 1 : 0;
+    *w->up = w->server->shown.up ? 1 : 0;
     for (size_t i = 0; i < w->count; i++) {
         const Watched *p = &w->pipelines[i];
-        *p->gauge.unseen = (double)p->unseen;
-        *p->gauge.paused = p->facts.paused ? 1 : 0;
-        *p->gauge.dead_letters = p->facts.dead_letters;
-        *p->gauge.oldest_transaction = w->server.oldest_transaction_seconds;
-        if (p->config->capture == CAPTURE_WAL) {
-            watch_collect_slot(p);
-        }
+        watch_series_show(p->series, p->facts, rows_unseen(p->rows),
+                          w->server->shown.oldest_transaction_seconds);
     }
 }
 
@@ -485,7 +341,7 @@ void watch_hurry(Watch *w)
     }
     w->next_whole_us = 0;
     if (w->looking) {
-        w->hurried = true;
+        w->turn->hurried = true;
         return;
     }
     int64_t rest_ms = HURRY_MS - (clock_monotonic_us() - w->ended_us) / 1000;
@@ -505,21 +361,82 @@ void watch_hurry_rows(Watch *w)
 
 const WatchFacts *watch_facts(const Watch *w, size_t index)
 {
-    return &w->pipelines[index].facts;
+    return w->pipelines[index].facts;
 }
 
 const WatchServer *watch_server(const Watch *w)
 {
-    return &w->server;
+    return &w->server->shown;
+}
+
+void watch_settled(Watch *w, size_t index, int64_t seq, Slice event_id)
+{
+    rows_settled(w->pipelines[index].rows, seq, event_id);
+}
+
+void watch_parked(Watch *w, size_t index, const Event *event)
+{
+    rows_parked(w->pipelines[index].rows, event);
+}
+
+double watch_event_age(const Watch *w, size_t index, const Event *event)
+{
+    return rows_event_age(w->pipelines[index].rows, event);
+}
+
+bool watch_oldest(Watch *w, size_t index, bool owner, int64_t published_us, WatchOldest *ret)
+{
+    return rows_oldest(w->pipelines[index].rows, owner, published_us, ret);
+}
+
+bool watch_has_looked(const Watch *w, size_t index)
+{
+    return rows_have_looked(w->pipelines[index].rows);
 }
 
 /* Life. */
+
+static Status watched_init(Watched *p, const WatchOptions *options, size_t index, Error *err)
+{
+    p->config = &options->config->pipelines[index];
+    p->facts = x_calloc(1, sizeof(*p->facts));
+    p->facts->dead_letters = NAN;
+    p->look = x_calloc(1, sizeof(*p->look));
+    p->growth = x_calloc(1, sizeof(*p->growth));
+    if (table_new(p->config, &p->table, err) != OK) {
+        return FAILED;
+    }
+    p->series = watch_series_new(options->metrics, p->config);
+    p->rows = rows_new(options, index, p->table, watch_series_found(p->series));
+    return OK;
+}
+
+/* Also one that watched_init() did not come to. */
+static void watched_release(Watched *p)
+{
+    rows_free(&p->rows);
+    watch_series_free(&p->series);
+    table_free(&p->table);
+    if (p->look != NULL) {
+        precondition_release(p->look);
+        free(p->look);
+    }
+    free(p->growth);
+    free(p->facts);
+    free(p->pause_table);
+    free(p->dead_letter);
+}
 
 Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
 {
     AUTO(Watch, watch_free) w = x_calloc(1, sizeof(*w));
     const Config *config = options->config;
-    w->options = *options;
+    WatchOptions *copy = x_malloc(sizeof(*copy));
+    *copy = *options;
+    w->options = copy;
+    w->server = x_calloc(1, sizeof(*w->server));
+    w->turn = x_calloc(1, sizeof(*w->turn));
+    w->trouble = watch_trouble_new(copy);
     w->application_name = x_format("%s/watch", config->name);
     w->conn =
         pg_conn_new(&(PgConnOptions){.base = options->base,
@@ -541,13 +458,9 @@ Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
     w->count = config->pipeline_count;
     w->pipelines = x_calloc(w->count, sizeof(Watched));
     for (size_t i = 0; i < w->count; i++) {
-        w->pipelines[i].config = &config->pipelines[i];
-        w->pipelines[i].facts.dead_letters = NAN;
-        sightings_init(&w->pipelines[i].sightings);
-        if (table_new(&config->pipelines[i], &w->pipelines[i].table, err) != OK) {
+        if (watched_init(&w->pipelines[i], w->options, i, err) != OK) {
             return FAILED;
         }
-        watch_add_series(w, &w->pipelines[i]);
     }
     watch_forget_server(w);
     w->looking = true;
@@ -581,16 +494,15 @@ void watch_free(Watch **watch)
     }
     pg_conn_free(&w->conn);
     event_free(w->timer);
-    error_clear(&w->cut_error);
-    error_clear(&w->error);
     for (size_t i = 0; i < w->count; i++) {
-        table_free(&w->pipelines[i].table);
-        precondition_release(&w->pipelines[i].look);
-        sightings_free(&w->pipelines[i].sightings);
-        free(w->pipelines[i].pause_table);
-        free(w->pipelines[i].dead_letter);
+        watched_release(&w->pipelines[i]);
     }
     free(w->pipelines);
+    watch_trouble_free(&w->trouble);
+    error_clear(&w->turn->error);
+    free(w->turn);
+    free(w->server);
+    free((WatchOptions *)w->options);
     free(w->application_name);
     free(w);
     *watch = NULL;

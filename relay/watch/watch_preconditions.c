@@ -10,25 +10,25 @@
 void watch_add_preconditions(Watch *w, Text *sql)
 {
     int version = PQserverVersion(pg_conn_raw(w->conn));
-    if (!w->prepared) {
+    if (!w->turn->prepared) {
         text_add(sql, "DEALLOCATE ALL; ");
         for (size_t i = 0; i < w->count; i++) {
             text_printf(sql, "PREPARE outboxd_look_%zu AS ", i);
             precondition_add_query(w->pipelines[i].config, w->pipelines[i].table, i, version, sql);
         }
-        w->prepared = true;
+        w->turn->prepared = true;
     }
     precondition_add_wal_end(sql);
     for (size_t i = 0; i < w->count; i++) {
         text_printf(sql, "EXECUTE outboxd_look_%zu; ", i);
     }
-    w->wal_end = 0;
+    w->turn->wal_end = 0;
 }
 
 static double *broken_gauge(Watch *w, const Watched *p, ErrorCode code)
 {
     return metrics_gauge(
-        w->options.metrics, "outboxd_precondition_broken",
+        w->options->metrics, "outboxd_precondition_broken",
         "1 while a precondition of publishing is broken. The code is that of the log line.",
         "pipeline", p->config->name, "code", error_code_name(code), NULL);
 }
@@ -38,9 +38,9 @@ static void say_warnings(const Watched *p, const PreconditionLook *look)
 {
     for (size_t i = 0; i < look->fault_count; i++) {
         const PreconditionFault *fault = &look->faults[i];
-        bool said = !fault->warning || (fault->first && !p->look.taken);
-        for (size_t j = 0; j < p->look.fault_count && !said; j++) {
-            const Error *before = &p->look.faults[j].error;
+        bool said = !fault->warning || (fault->first && !p->look->taken);
+        for (size_t j = 0; j < p->look->fault_count && !said; j++) {
+            const Error *before = &p->look->faults[j].error;
             said = before->code == fault->error.code &&
                    (!fault->first || error_same_hint(before, &fault->error));
         }
@@ -52,8 +52,8 @@ static void say_warnings(const Watched *p, const PreconditionLook *look)
 
 static void set_gauges(Watch *w, const Watched *p, const PreconditionLook *look)
 {
-    for (size_t i = 0; i < p->look.fault_count; i++) {
-        *broken_gauge(w, p, p->look.faults[i].error.code) = 0;
+    for (size_t i = 0; i < p->look->fault_count; i++) {
+        *broken_gauge(w, p, p->look->faults[i].error.code) = 0;
     }
     for (size_t i = 0; i < look->fault_count; i++) {
         if (!look->faults[i].warning || look->faults[i].alarm) {
@@ -82,11 +82,11 @@ static void say_new_columns(const Watched *p, const PreconditionLook *look)
                    : "; records contain them");
 }
 
-static void read_look(Watch *w, Watched *p, const PGresult *result)
+static void read_look(Watch *w, const Watched *p, const PGresult *result)
 {
     PreconditionLook look = {0};
     precondition_read(p->table, result, 0, PRECONDITION_RUNNING, &look);
-    look.wal_end = w->wal_end;
+    look.wal_end = w->turn->wal_end;
     say_new_columns(p, &look);
     if (!look.taken) {
         precondition_release(&look);
@@ -94,16 +94,16 @@ static void read_look(Watch *w, Watched *p, const PGresult *result)
     }
     say_warnings(p, &look);
     set_gauges(w, p, &look);
-    precondition_release(&p->look);
-    p->look = look;
-    if (w->options.preconditions != NULL) {
-        w->options.preconditions(w->options.arg, (size_t)(p - w->pipelines), &p->look);
+    precondition_release(p->look);
+    *p->look = look;
+    if (w->options->preconditions != NULL) {
+        w->options->preconditions(w->options->arg, (size_t)(p - w->pipelines), p->look);
     }
 }
 
 void watch_read_preconditions(Watch *w, const PGresult *result)
 {
-    if (precondition_read_wal_end(result, &w->wal_end) || PQntuples(result) != 1) {
+    if (precondition_read_wal_end(result, &w->turn->wal_end) || PQntuples(result) != 1) {
         return;
     }
     const char *number = pg_field(result, 0, "i");

@@ -17,35 +17,11 @@
 #include "base/memory.h"
 #include "flow/event.h"
 #include "pg/ident.h"
-#include "pg/result.h"
 #include "rows/companion.h"
+#include "watch/fact.h"
 #include "watch/watch_internal.h"
 
 enum { POSTGRES_SLOT_STATS = 140000 };
-
-/* Results. */
-
-const char *fact(const PGresult *r, int row, const char *column)
-{
-    return pg_field(r, row, column);
-}
-
-bool fact_true(const PGresult *r, int row, const char *column)
-{
-    return *fact(r, row, column) == 't';
-}
-
-double fact_real(const PGresult *r, int row, const char *column)
-{
-    const char *text = fact(r, row, column);
-    return *text != '\0' ? strtod(text, NULL) : NAN;
-}
-
-int64_t fact_integer(const PGresult *r, int row, const char *column, int64_t missing)
-{
-    const char *text = fact(r, row, column);
-    return *text != '\0' ? strtoll(text, NULL, 10) : missing;
-}
 
 /* The pipeline that a row is about, by its column "i"; NULL: none. */
 static Watched *fact_pipeline(Watch *w, const PGresult *r, int row)
@@ -85,7 +61,7 @@ static void read_names(Watch *w, const PGresult *r)
     for (int row = 0; row < PQntuples(r); row++) {
         Watched *p = fact_pipeline(w, r, row);
         if (p != NULL) {
-            p->has_table = *fact(r, row, "table_oid") != '\0';
+            rows_set_table(p->rows, *fact(r, row, "table_oid") != '\0');
             keep_name(&p->pause_table, fact(r, row, "pause"));
             keep_name(&p->dead_letter, fact(r, row, "dead"));
         }
@@ -112,16 +88,16 @@ static bool add_pauses_query(const Watch *w, Text *sql)
 static void read_pauses(Watch *w, const PGresult *r)
 {
     for (size_t i = 0; i < w->count; i++) {
-        w->pipelines[i].facts.paused = false;
+        w->pipelines[i].facts->paused = false;
     }
     for (int row = 0; row < PQntuples(r); row++) {
         Watched *p = fact_pipeline(w, r, row);
         if (p != NULL) {
-            p->facts.paused = true;
-            p->facts.paused_since_us = fact_integer(r, row, "since", 0);
-            snprintf(p->facts.paused_by, sizeof(p->facts.paused_by), "%s",
+            p->facts->paused = true;
+            p->facts->paused_since_us = fact_integer(r, row, "since", 0);
+            snprintf(p->facts->paused_by, sizeof(p->facts->paused_by), "%s",
                      fact(r, row, "paused_by"));
-            snprintf(p->facts.pause_reason, sizeof(p->facts.pause_reason), "%s",
+            snprintf(p->facts->pause_reason, sizeof(p->facts->pause_reason), "%s",
                      fact(r, row, "reason"));
         }
     }
@@ -164,33 +140,9 @@ static void add_server_query(const Watch *w, Text *sql)
                            : "");
 }
 
-double growth_note(Growth *growth, int64_t now_us, double bytes)
+static void read_slot(const Watched *p, const PGresult *r, int row)
 {
-    if (isnan(bytes)) {
-        *growth = (Growth){0};
-        return NAN;
-    }
-    size_t newest = (growth->next + GROWTH_SAMPLES - 1) % GROWTH_SAMPLES;
-    if (growth->count == 0 || now_us - growth->samples[newest].at_us >= 1000000) {
-        growth->samples[growth->next].at_us = now_us;
-        growth->samples[growth->next].bytes = bytes;
-        growth->next = (growth->next + 1) % GROWTH_SAMPLES;
-        growth->count += growth->count < GROWTH_SAMPLES;
-    }
-    /* The oldest of the last minute, or the one before this when looks are further apart. */
-    for (size_t back = growth->count; back > 0; back--) {
-        size_t at = (growth->next + GROWTH_SAMPLES - back) % GROWTH_SAMPLES;
-        int64_t passed_us = now_us - growth->samples[at].at_us;
-        if (passed_us >= 1000000 && (passed_us <= GROWTH_SECONDS * INT64_C(1000000) || back <= 2)) {
-            return (bytes - growth->samples[at].bytes) / ((double)passed_us / 1e6);
-        }
-    }
-    return NAN;
-}
-
-static void read_slot(Watched *p, const PGresult *r, int row)
-{
-    WatchSlot *slot = &p->facts.slot;
+    WatchSlot *slot = &p->facts->slot;
     slot->present = true;
     slot->active = fact_true(r, row, "active");
     snprintf(slot->status, sizeof(slot->status), "%s", fact(r, row, "wal_status"));
@@ -198,7 +150,7 @@ static void read_slot(Watched *p, const PGresult *r, int row)
     slot->confirmed_lag_bytes = fact_real(r, row, "confirmed_lag");
     slot->safe_wal_bytes = fact_real(r, row, "safe_wal_size");
     slot->spill_bytes = fact_real(r, row, "spill");
-    double rate = growth_note(&p->growth, clock_monotonic_us(), slot->retained_wal_bytes);
+    double rate = growth_note(p->growth, clock_monotonic_us(), slot->retained_wal_bytes);
     if (rate > 0 && slot->safe_wal_bytes > 0) {
         slot->seconds_left = slot->safe_wal_bytes / rate;
     } else if (slot->safe_wal_bytes <= 0) {
@@ -210,21 +162,21 @@ static void read_transactions(Watch *w, const PGresult *r)
 {
     const char *xid = fact(r, 0, "oldest_xid");
     if (*xid == '\0') {
-        w->oldest_xid_since_us = 0;
-    } else if (strcmp(xid, w->oldest_xid) != 0 || w->oldest_xid_since_us == 0) {
-        w->oldest_xid_since_us = clock_monotonic_us();
+        w->server->oldest_xid_since_us = 0;
+    } else if (strcmp(xid, w->server->oldest_xid) != 0 || w->server->oldest_xid_since_us == 0) {
+        w->server->oldest_xid_since_us = clock_monotonic_us();
     }
-    snprintf(w->oldest_xid, sizeof(w->oldest_xid), "%s", xid);
+    snprintf(w->server->oldest_xid, sizeof(w->server->oldest_xid), "%s", xid);
     double age = fact_real(r, 0, "age");
     bool exact = fact_true(r, 0, "sees_all");
-    if (!exact && w->oldest_xid_since_us > 0) {
-        double seen = (double)(clock_monotonic_us() - w->oldest_xid_since_us) / 1e6;
+    if (!exact && w->server->oldest_xid_since_us > 0) {
+        double seen = (double)(clock_monotonic_us() - w->server->oldest_xid_since_us) / 1e6;
         age = age > seen ? age : seen;
     }
     double prepared = fact_real(r, 0, "prepared_age");
     age = prepared > age || isnan(age) ? prepared : age;
-    w->server.oldest_transaction_seconds = age > 0 ? age : 0;
-    w->server.oldest_transaction_exact = exact;
+    w->server->shown.oldest_transaction_seconds = age > 0 ? age : 0;
+    w->server->shown.oldest_transaction_exact = exact;
 }
 
 static void read_server(Watch *w, const PGresult *r)
@@ -257,10 +209,10 @@ static bool add_dead_query(const Watched *p, Text *sql)
     return true;
 }
 
-static void read_dead(Watched *p, const PGresult *r)
+static void read_dead(const Watched *p, const PGresult *r)
 {
-    p->facts.dead_letters = fact_real(r, 0, "n");
-    p->facts.dead_letter_at_us = fact_integer(r, 0, "latest", 0);
+    p->facts->dead_letters = fact_real(r, 0, "n");
+    p->facts->dead_letter_at_us = fact_integer(r, 0, "latest", 0);
 }
 
 /* Steps. */
@@ -268,8 +220,8 @@ static void read_dead(Watched *p, const PGresult *r)
 bool watch_add_query(Watch *w, Text *sql)
 {
     int64_t now_us = clock_monotonic_us();
-    Watched *p = &w->pipelines[w->index];
-    switch (w->step) {
+    const Watched *p = &w->pipelines[w->turn->index];
+    switch (w->turn->step) {
     case STEP_NAMES:
         add_names_query(w, sql);
         return true;
@@ -282,11 +234,10 @@ bool watch_add_query(Watch *w, Text *sql)
         add_server_query(w, sql);
         return true;
     case STEP_ROWS:
-        if (w->kind == LOOK_ROWS && rows_again_ms(w, w->index) < 0) {
+        if (w->turn->kind == LOOK_ROWS && rows_again_ms(p->rows) < 0) {
             return false;
         }
-        p->rows_put_off = now_us < p->rows_next_us;
-        return !p->rows_put_off && rows_add_query(p, sql);
+        return rows_begin(p->rows, now_us, sql);
     case STEP_DEAD:
         return now_us >= p->dead_next_us && add_dead_query(p, sql);
     case STEP_END:
@@ -297,28 +248,28 @@ bool watch_add_query(Watch *w, Text *sql)
 
 void watch_forget_server(Watch *w)
 {
-    w->server.oldest_transaction_seconds = NAN;
+    w->server->shown.oldest_transaction_seconds = NAN;
     for (size_t i = 0; i < w->count; i++) {
-        w->pipelines[i].facts.slot = (WatchSlot){.retained_wal_bytes = NAN,
-                                                 .confirmed_lag_bytes = NAN,
-                                                 .safe_wal_bytes = NAN,
-                                                 .spill_bytes = NAN,
-                                                 .seconds_left = NAN};
+        w->pipelines[i].facts->slot = (WatchSlot){.retained_wal_bytes = NAN,
+                                                  .confirmed_lag_bytes = NAN,
+                                                  .safe_wal_bytes = NAN,
+                                                  .spill_bytes = NAN,
+                                                  .seconds_left = NAN};
     }
 }
 
 void watch_forget(Watch *w)
 {
-    if (w->step == STEP_SERVER) {
+    if (w->turn->step == STEP_SERVER) {
         watch_forget_server(w);
-    } else if (w->step == STEP_DEAD) {
-        w->pipelines[w->index].facts.dead_letters = NAN;
+    } else if (w->turn->step == STEP_DEAD) {
+        w->pipelines[w->turn->index].facts->dead_letters = NAN;
     }
 }
 
 void watch_read(Watch *w, const PGresult *result)
 {
-    switch (w->step) {
+    switch (w->turn->step) {
     case STEP_NAMES:
         read_names(w, result);
         break;
@@ -332,10 +283,10 @@ void watch_read(Watch *w, const PGresult *result)
         read_server(w, result);
         break;
     case STEP_ROWS:
-        rows_read(&w->pipelines[w->index], result);
+        rows_read(w->pipelines[w->turn->index].rows, result);
         break;
     case STEP_DEAD:
-        read_dead(&w->pipelines[w->index], result);
+        read_dead(&w->pipelines[w->turn->index], result);
         break;
     case STEP_END:
         break;

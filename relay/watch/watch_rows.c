@@ -9,6 +9,8 @@
  * sweep, a fault of ours. After a while the source looks at that row again if it can; what is then
  * still unknown and still unpublished is said: EVENT_UNSEEN. Nothing is ever published from here:
  * only a source knows the order of keys. */
+#include "watch/watch_rows.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -23,9 +25,61 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
-#include "watch/watch_internal.h"
+#include "watch/fact.h"
+#include "watch/sightings.h"
 
 enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
+
+struct WatchRows {
+    const WatchOptions *options;
+    size_t index; /* of the pipeline */
+    const PipelineConfig *config;
+    const OutboxTable *table;
+    Sightings *sightings;
+    uint64_t *found; /* the metric */
+    size_t unseen;
+    int64_t sent_us; /* monotonic: when the rows were asked for */
+    int64_t next_us; /* monotonic: not before */
+    bool is_there;   /* the table */
+    bool answered;   /* the answer came, and is not judged yet */
+    bool put_off;    /* the last look came before next_us */
+    bool lean;       /* one that waits has a value that failed it */
+};
+
+WatchRows *rows_new(const WatchOptions *options, size_t index, const OutboxTable *table,
+                    uint64_t *found)
+{
+    WatchRows *p = x_calloc(1, sizeof(*p));
+    *p = (WatchRows){.options = options,
+                     .index = index,
+                     .config = &options->config->pipelines[index],
+                     .table = table,
+                     .sightings = x_malloc(sizeof(*p->sightings)),
+                     .found = found};
+    sightings_init(p->sightings);
+    return p;
+}
+
+void rows_free(WatchRows **rows)
+{
+    if (*rows != NULL) {
+        sightings_free((*rows)->sightings);
+        free((*rows)->sightings);
+        free(*rows);
+        *rows = NULL;
+    }
+}
+
+void rows_set_table(WatchRows *p, bool is_there)
+{
+    p->is_there = is_there;
+}
+
+/* False: no row tells whether it is published. */
+static bool rows_tell(const WatchRows *p)
+{
+    return p->is_there && p->config->outbox.on_publish != ON_PUBLISH_KEEP;
+}
 
 /* The query. */
 
@@ -33,14 +87,14 @@ enum { SAID_ROWS = 5 /* of one look have a line of their own */ };
  * none. */
 #define LATEST_TIME "timestamptz '290000-01-01'"
 
-static void add_columns(const Watched *p, char part, Text *sql)
+static void add_columns(const WatchRows *p, char part, Text *sql)
 {
     char *const *columns = p->config->outbox.columns;
     AUTO_TEXT id = *columns[FIELD_EVENT_ID] != '\0' ? ident_quote(columns[FIELD_EVENT_ID]) : NULL;
     AUTO_TEXT occurred_at =
         table_has(p->table, FIELD_OCCURRED_AT) ? ident_quote(columns[FIELD_OCCURRED_AT]) : NULL;
-    AUTO_TEXT type = p->rows_lean ? x_strdup("NULL") : ident_quote(columns[FIELD_EVENT_TYPE]);
-    AUTO_TEXT key = !p->rows_lean && table_has(p->table, FIELD_AGGREGATE_ID)
+    AUTO_TEXT type = p->lean ? x_strdup("NULL") : ident_quote(columns[FIELD_EVENT_TYPE]);
+    AUTO_TEXT key = !p->lean && table_has(p->table, FIELD_AGGREGATE_ID)
                         ? ident_quote(columns[FIELD_AGGREGATE_ID])
                         : NULL;
     text_printf(
@@ -51,11 +105,11 @@ static void add_columns(const Watched *p, char part, Text *sql)
         type, key != NULL ? key : "NULL", p->table->name, p->table->unpublished);
 }
 
-static void add_unknown(const Watched *p, Text *sql)
+static void add_unknown(const WatchRows *p, Text *sql)
 {
     size_t count = 0;
-    for (size_t i = 0; i < p->sightings.count && count < SIGHTINGS_UNKNOWN; i++) {
-        const Sighting *row = &p->sightings.rows[i];
+    for (size_t i = 0; i < p->sightings->count && count < SIGHTINGS_UNKNOWN; i++) {
+        const Sighting *row = &p->sightings->rows[i];
         if (row->unknown_us == 0) {
             continue;
         }
@@ -72,11 +126,8 @@ static void add_unknown(const Watched *p, Text *sql)
     }
 }
 
-bool rows_add_query(const Watched *p, Text *sql)
+static void add_query(const WatchRows *p, Text *sql)
 {
-    if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP) {
-        return false; /* no row tells whether it is published */
-    }
     text_printf(
         sql,
         "SELECT s.*, r.part, r.seq, CASE WHEN octet_length(r.id) <= %d THEN r.id END AS id,"
@@ -90,23 +141,33 @@ bool rows_add_query(const Watched *p, Text *sql)
         SIGHTINGS_ID_MAX, SIGHTINGS_ID_MAX, p->table->seq, p->table->name);
     add_columns(p, 'o', sql);
     text_printf(sql, " ORDER BY o.%s LIMIT %d)", p->table->seq, SIGHTINGS_OLDEST);
-    if (p->sightings.page_after > INT64_MIN) {
+    if (p->sightings->page_after > INT64_MIN) {
         text_add(sql, " UNION ALL (");
         add_columns(p, 'p', sql);
         text_printf(sql, " AND %s > %" PRId64 " ORDER BY o.%s LIMIT %d)", p->table->seq,
-                    p->sightings.page_after, p->table->seq, SIGHTINGS_PAGE);
+                    p->sightings->page_after, p->table->seq, SIGHTINGS_PAGE);
     }
     add_unknown(p, sql);
     text_add(sql, ") r ON true ORDER BY r.seq");
+}
+
+bool rows_begin(WatchRows *p, int64_t now_us, Text *sql)
+{
+    p->put_off = now_us < p->next_us;
+    if (p->put_off || !rows_tell(p)) {
+        return false;
+    }
+    p->sent_us = now_us;
+    add_query(p, sql);
     return true;
 }
 
 /* Type and key are for people alone. One that the server cannot print is no reason to see no rows.
  */
-bool rows_lean(Watched *p, const Error *err)
+bool rows_lean(WatchRows *p, const Error *err)
 {
-    bool leans = !p->rows_lean && sqlstate_is_of_data(err);
-    p->rows_lean = p->rows_lean || leans;
+    bool leans = !p->lean && sqlstate_is_of_data(err);
+    p->lean = p->lean || leans;
     return leans;
 }
 
@@ -127,53 +188,46 @@ static uint64_t lsn_before_header(uint64_t lsn)
     return in_page == SHORT_HEADER || in_page == LONG_HEADER ? lsn - in_page : lsn;
 }
 
-void rows_read(Watched *p, const PGresult *r)
+void rows_read(WatchRows *p, const PGresult *r)
 {
-    Look look = {.sent_us = p->rows_sent_us, .top = INT64_MIN};
+    Look look = {.sent_us = p->sent_us, .top = INT64_MIN};
     for (int row = 0; row < PQntuples(r); row++) {
         look.server_us = fact_integer(r, row, "server", 0);
         look.insert_lsn = lsn_before_header((uint64_t)fact_integer(r, row, "insert_lsn", 0));
         look.top = fact_integer(r, row, "top", INT64_MIN);
         const char *part = fact(r, row, "part");
         if (*part == '\0') { /* there is none */
-            p->rows_lean = false;
+            p->lean = false;
             continue;
         }
-        sightings_add(&p->sightings, &(SightedRow){.part = *part,
-                                                   .seq = fact_integer(r, row, "seq", 0),
-                                                   .event_id = pg_field_or_null(r, row, "id"),
-                                                   .id_too_long = fact_true(r, row, "long"),
-                                                   .event_type = fact(r, row, "type"),
-                                                   .aggregate_id = fact(r, row, "key"),
-                                                   .occurred_at_us = fact_integer(
-                                                       r, row, "occurred_at", EVENT_NO_TIME),
-                                                   .age_us = age_us(r, row)});
+        sightings_add(p->sightings, &(SightedRow){.part = *part,
+                                                  .seq = fact_integer(r, row, "seq", 0),
+                                                  .event_id = pg_field_or_null(r, row, "id"),
+                                                  .id_too_long = fact_true(r, row, "long"),
+                                                  .event_type = fact(r, row, "type"),
+                                                  .aggregate_id = fact(r, row, "key"),
+                                                  .occurred_at_us = fact_integer(
+                                                      r, row, "occurred_at", EVENT_NO_TIME),
+                                                  .age_us = age_us(r, row)});
     }
     if (PQntuples(r) > 0) {
-        sightings_end(&p->sightings, &look);
-        p->rows_read = true;
+        sightings_end(p->sightings, &look);
+        p->answered = true;
     }
 }
 
 /* The net. */
 
-typedef struct Asked {
-    Watch *watch;
-    size_t index;
-} Asked;
-
 static SourceSight on_sight(void *arg, const Sighting *row)
 {
-    const Asked *asked = arg;
-    const WatchOptions *options = &asked->watch->options;
-    return options->sight(options->arg, asked->index, row);
+    const WatchRows *p = arg;
+    return p->options->sight(p->options->arg, p->index, row);
 }
 
 static void on_look_again(void *arg, int64_t seq)
 {
-    const Asked *asked = arg;
-    const WatchOptions *options = &asked->watch->options;
-    options->look_again(options->arg, asked->index, seq);
+    const WatchRows *p = arg;
+    p->options->look_again(p->options->arg, p->index, seq);
 }
 
 static int64_t rows_unseen_after_us(const PipelineConfig *config)
@@ -233,12 +287,12 @@ static Slice rows_time(int64_t monotonic_us, int64_t now_us, char *scratch)
     return timestamp_format(clock_wall_us() - (now_us - monotonic_us), scratch);
 }
 
-static void rows_say_unseen(Watched *p, int64_t now_us)
+static void rows_say_unseen(WatchRows *p, int64_t now_us)
 {
     size_t said = 0;
-    AUTO_TEXT remedy = rows_remedy(p->config, rows_first_unsaid(&p->sightings));
-    for (size_t i = 0; i < p->sightings.count; i++) {
-        Sighting *row = &p->sightings.rows[i];
+    AUTO_TEXT remedy = rows_remedy(p->config, rows_first_unsaid(p->sightings));
+    for (size_t i = 0; i < p->sightings->count; i++) {
+        Sighting *row = &p->sightings->rows[i];
         if (!row->unseen || row->said) {
             continue;
         }
@@ -264,12 +318,11 @@ static void rows_say_unseen(Watched *p, int64_t now_us)
 }
 
 /* Shown in /status and /readyz as long as it lasts. */
-static void rows_complain(Watch *w, size_t index, size_t unseen)
+static void rows_complain(const WatchRows *p)
 {
-    Watched *p = &w->pipelines[index];
-    const Sighting *first = rows_first_unseen(&p->sightings);
+    const Sighting *first = rows_first_unseen(p->sightings);
     if (first == NULL) {
-        w->options.unseen(w->options.arg, index, NULL);
+        p->options->unseen(p->options->arg, p->index, NULL);
         return;
     }
     AUTO_ERROR err = {0};
@@ -277,17 +330,17 @@ static void rows_complain(Watch *w, size_t index, size_t unseen)
     error_set_as(&err, ERROR_RETRY, EXIT_GAP, CODE_EVENT_UNSEEN,
                  "the relay has not seen %zu%s unpublished events; the first: seq %" PRId64
                  ", id %s, type '%s', waiting since %.*s",
-                 unseen, p->sightings.look.complete ? "" : " or more", first->seq,
+                 p->unseen, p->sightings->look.complete ? "" : " or more", first->seq,
                  first->event_id != NULL ? first->event_id : "NULL", first->event_type,
                  SLICE_ARG(rows_time(first->since_us, clock_monotonic_us(), scratch)));
     AUTO_TEXT remedy = rows_remedy(p->config, first);
     error_hint(&err, "%s", remedy);
-    w->options.unseen(w->options.arg, index, &err);
+    p->options->unseen(p->options->arg, p->index, &err);
 }
 
-static void rows_tell_source(Watch *w, size_t index, const Judgement *judgement)
+static void rows_tell_source(const WatchRows *p, const Judgement *judgement)
 {
-    const Sightings *s = &w->pipelines[index].sightings;
+    const Sightings *s = p->sightings;
     SourceLook look = {.sent_us = s->look.sent_us,
                        .insert_lsn = s->look.insert_lsn,
                        .complete = s->look.complete,
@@ -296,35 +349,43 @@ static void rows_tell_source(Watch *w, size_t index, const Judgement *judgement)
                        .behind = judgement->behind,
                        .unknown = judgement->unknown,
                        .first_unknown = judgement->first_unknown};
-    w->options.looked(w->options.arg, index, &look);
+    p->options->looked(p->options->arg, p->index, &look);
 }
 
-/* After a look at the rows of this pipeline, whether or not it succeeded. */
-void rows_judge(Watch *w, size_t index)
+static WatchRole rows_role(const WatchRows *p)
 {
-    Watched *p = &w->pipelines[index];
-    if (!p->rows_read) {
+    return p->options->role(p->options->arg, p->index);
+}
+
+static void rows_follow(const WatchRows *p)
+{
+    p->options->follow(p->options->arg, p->index, p->sightings->low, p->sightings->high);
+}
+
+void rows_end(WatchRows *p, int64_t next_us)
+{
+    p->next_us = next_us;
+    if (!p->answered) {
         return;
     }
-    p->rows_read = false;
-    WatchRole role = w->options.role(w->options.arg, index);
+    p->answered = false;
+    WatchRole role = rows_role(p);
     if (role.stands_by) {
-        sightings_excuse(&p->sightings);
+        sightings_excuse(p->sightings);
     }
     int64_t now_us = clock_monotonic_us();
-    Asked asked = {.watch = w, .index = index};
-    Judge judge = {.arg = &asked,
+    Judge judge = {.arg = p,
                    .sight = on_sight,
                    .look_again = p->config->capture == CAPTURE_POLL ? on_look_again : NULL,
                    .ask_after_us = p->config->outbox.unseen_after_ms * 1000 / 2,
                    .unseen_after_us = rows_unseen_after_us(p->config)};
     Judgement judgement;
-    sightings_judge(&p->sightings, role.judges ? &judge : NULL, now_us, &judgement);
+    sightings_judge(p->sightings, role.judges ? &judge : NULL, now_us, &judgement);
     bool changed = judgement.unseen != p->unseen;
     p->unseen = judgement.unseen;
-    *p->gauge.unseen_found += judgement.asked;
+    *p->found += judgement.asked;
     if (judge.look_again == NULL) {
-        *p->gauge.unseen_found += judgement.found;
+        *p->found += judgement.found;
     }
     if (judgement.asked > 0) {
         log_write(LOG_INFO, p->config->name, CODE_EVENT_LOOKED_AGAIN,
@@ -340,26 +401,24 @@ void rows_judge(Watch *w, size_t index)
                   "the relay has seen all unpublished events");
     }
     if (changed) {
-        rows_complain(w, index, judgement.unseen);
+        rows_complain(p);
     }
-    w->options.follow(w->options.arg, index, p->sightings.low, p->sightings.high);
+    rows_follow(p);
     if (role.judges) {
-        rows_tell_source(w, index, &judgement);
+        rows_tell_source(p, &judgement);
     }
 }
 
-/* When to look at the rows again, if sooner than at the next whole look; -1: not. */
-int64_t rows_again_ms(const Watch *w, size_t index)
+int64_t rows_again_ms(const WatchRows *p)
 {
     enum { RESTLESS_MS = 1000, LEAST_MS = 100 };
-    const Watched *p = &w->pipelines[index];
-    if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP) {
+    if (!rows_tell(p)) {
         return -1;
     }
-    WatchRole role = w->options.role(w->options.arg, index);
-    bool doubt = role.judges && sightings_doubt(&p->sightings);
+    WatchRole role = rows_role(p);
+    bool doubt = role.judges && sightings_doubt(p->sightings);
     int64_t ms = role.waits || doubt ? RESTLESS_MS : -1;
-    if (role.judges && p->sightings.count > 0) {
+    if (role.judges && p->sightings->count > 0) {
         /* Rows on their way: soon enough to judge those that stay. */
         int64_t soon_ms = p->config->outbox.unseen_after_ms / (doubt ? 6 : 3);
         ms = ms < 0 || soon_ms < ms ? soon_ms : ms;
@@ -367,58 +426,74 @@ int64_t rows_again_ms(const Watch *w, size_t index)
     return ms >= 0 && ms < LEAST_MS ? LEAST_MS : ms;
 }
 
-/* What others ask. */
-
-void watch_settled(Watch *w, size_t index, int64_t seq, Slice event_id)
+int64_t rows_due_us(const WatchRows *p, int64_t now_us)
 {
-    sightings_settled(&w->pipelines[index].sightings, seq, event_id);
+    int64_t ms = rows_again_ms(p);
+    if (ms < 0) {
+        return INT64_MAX;
+    }
+    int64_t due_us = now_us + ms * 1000;
+    return p->put_off && p->next_us < due_us ? p->next_us : due_us;
 }
 
-void watch_parked(Watch *w, size_t index, const Event *event)
+/* What others ask. */
+
+int64_t rows_next_us(const WatchRows *p)
+{
+    return p->next_us;
+}
+
+size_t rows_unseen(const WatchRows *p)
+{
+    return p->unseen;
+}
+
+void rows_settled(WatchRows *p, int64_t seq, Slice event_id)
+{
+    sightings_settled(p->sightings, seq, event_id);
+}
+
+void rows_parked(WatchRows *p, const Event *event)
 {
     enum { TEXT_MAX = 100 }; /* as in a look */
-    Watched *p = &w->pipelines[index];
     Slice id = event_field(event, FIELD_EVENT_ID);
     Slice type = event_field(event, FIELD_EVENT_TYPE);
     Slice key = event_field(event, FIELD_AGGREGATE_ID);
-    if (!p->has_table || p->config->outbox.on_publish == ON_PUBLISH_KEEP ||
-        id.length > SIGHTINGS_ID_MAX) {
+    if (!rows_tell(p) || id.length > SIGHTINGS_ID_MAX) {
         return;
     }
-    int64_t since_us = sightings_since(&p->sightings, event->seq, id, event->occurred_at_us,
+    int64_t since_us = sightings_since(p->sightings, event->seq, id, event->occurred_at_us,
                                        event->batch->arrived_us);
     AUTO_TEXT id_text = slice_is_null(id) ? NULL : x_format("%.*s", SLICE_ARG(id));
     AUTO_TEXT type_text =
         x_format("%.*s", (int)(type.length < TEXT_MAX ? type.length : TEXT_MAX), type.data);
     AUTO_TEXT key_text =
         x_format("%.*s", (int)(key.length < TEXT_MAX ? key.length : TEXT_MAX), key.data);
-    sightings_waits(&p->sightings,
+    sightings_waits(p->sightings,
                     &(SightedRow){.seq = event->seq,
                                   .event_id = id_text,
                                   .event_type = type_text,
                                   .aggregate_id = key_text,
                                   .occurred_at_us = event->occurred_at_us},
                     since_us);
-    w->options.follow(w->options.arg, index, p->sightings.low, p->sightings.high);
+    rows_follow(p);
 }
 
-double watch_event_age(const Watch *w, size_t index, const Event *event)
+double rows_event_age(const WatchRows *p, const Event *event)
 {
-    int64_t since_us = sightings_since(&w->pipelines[index].sightings, event->seq,
-                                       event_field(event, FIELD_EVENT_ID), event->occurred_at_us,
-                                       event->batch->arrived_us);
+    int64_t since_us = sightings_since(p->sightings, event->seq, event_field(event, FIELD_EVENT_ID),
+                                       event->occurred_at_us, event->batch->arrived_us);
     return (double)(clock_monotonic_us() - since_us) / 1e6;
 }
 
-bool watch_oldest(Watch *w, size_t index, bool owner, int64_t published_us, WatchOldest *ret)
+bool rows_oldest(WatchRows *p, bool owner, int64_t published_us, WatchOldest *ret)
 {
-    Sightings *s = &w->pipelines[index].sightings;
+    const Sightings *s = p->sightings;
     bool quiet = !owner || published_us < s->look.sent_us;
     Sighting *row = NULL;
     while ((row = sightings_oldest(s, quiet)) != NULL && owner && !row->checked) {
-        Asked asked = {.watch = w, .index = index};
         row->checked = true;
-        row->published = on_sight(&asked, row) == SIGHT_PUBLISHED;
+        row->published = on_sight(p, row) == SIGHT_PUBLISHED;
         if (!row->published) {
             break;
         }
@@ -437,7 +512,7 @@ bool watch_oldest(Watch *w, size_t index, bool owner, int64_t published_us, Watc
     return true;
 }
 
-bool watch_has_looked(const Watch *w, size_t index)
+bool rows_have_looked(const WatchRows *p)
 {
-    return w->pipelines[index].sightings.look.sent_us > 0;
+    return p->sightings->look.sent_us > 0;
 }

@@ -199,7 +199,8 @@ static void run(ByteReader *in, uint8_t how, uint8_t more, Metrics *metrics)
     Event *event = read_event(in, &pipeline, schema, (how & FROM_LOG) != 0, batch);
     Record record = {0};
     RouteResult route = router_route(router, event, &batch->arena, &record, &err);
-    if (route != ROUTE_OK || encoder->encode(encoder, event, &batch->arena, &record, &err) != OK) {
+    if (route != ROUTE_OK ||
+        encoder->encode(encoder, event, &batch->arena, &record, &err) != ENCODE_OK) {
         fuzz_check(err.class == ERROR_POISON && error_message(&err)[0] != '\0' &&
                    error_own_hint(&err)[0] != '\0');
     } else {

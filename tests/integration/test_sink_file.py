@@ -13,7 +13,7 @@ import pytest
 from conftest import CAPTURES
 from support import workload
 from support.common import at_pace, eventually
-from support.disk import Disk
+from support.disk import Disk, HangingDisk
 from support.lines import files_of, read_lines, records_of
 from support.relay import clean_environment, configuration, outboxd, outboxd_binary, write_configuration
 from support.trial import Trial
@@ -177,6 +177,45 @@ def test_a_full_disk_is_waited_for(captured, database, disk):
     trial.result(read_lines(path)).assert_none_lost()
     assert one.starts == 1 and len(one.log_lines("code=FILE_DISK_FULL")) <= 3, one.log_tail()
     assert one.log_lines("code=PIPELINE_RECOVERED.*FILE_DISK_FULL"), one.log_tail()
+
+
+@pytest.mark.slow
+def test_a_disk_that_hangs_is_said_and_holds_up_nothing_else(captured, database, tmp_path):
+    """Half a minute without an answer is said; the endpoint answers all the time, and what waits is published once the disk is back."""
+    path, disk = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path))
+    one = captured(path).start(env=disk.environment)
+    trial = Trial(database, one)
+    trial.emit(20)
+    all_marked(database, one)
+    with disk.hanging():
+        trial.emit(20)
+        reason = one.wait_not_ready("FILE_SILENT", 60)
+        assert "the disk has not answered" in reason and str(path) in reason
+        assert one.http("/livez")[0] == 200 and one.metric("pipeline_state", state="stalled") == 1
+        assert database.scalar(UNPUBLISHED) == 20
+    all_marked(database, one)
+    one.wait_ready()
+    trial.result(read_lines(path)).assert_none_lost()
+    assert one.starts == 1 and one.log_lines("code=PIPELINE_RECOVERED"), one.log_tail()
+
+
+def test_a_relay_that_loses_its_session_while_the_disk_hangs_goes_on(captured, database, tmp_path):
+    """It must close the file, and cut what is not safe in it, which waits for the disk."""
+    path, disk = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path))
+    one = captured(path, retry_backoff_max="500ms").start(env=disk.environment)
+    trial = Trial(database, one)
+    trial.emit(20)
+    all_marked(database, one)
+    with disk.hanging():
+        trial.emit(20)
+        eventually(lambda: one.metric("inflight_events") == 20, 20, one.log_tail)
+        database.terminate_backends()
+        one.wait_not_ready("", 20)
+        assert one.http("/livez")[0] == 200 and one.http("/metrics")[0] == 200
+    all_marked(database, one)
+    one.wait_ready()
+    trial.result(read_lines(path)).assert_none_lost(duplicates=20)
+    assert one.starts == 1
 
 
 def test_a_relay_that_stops_on_a_full_disk_says_so_and_loses_nothing(writer, database, disk):

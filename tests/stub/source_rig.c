@@ -53,16 +53,14 @@ static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_
     return rig->room_events > 0;
 }
 
-static void on_aside(void *arg, Event *event)
-{
-    ((SourceRig *)arg)->asides++;
-    batch_settle(event, EVENT_ASIDE);
-}
-
-static void on_aside_refused(void *arg, Event *event, const Error *err)
+static void on_letter_settled(void *arg, Event *event, const Error *err)
 {
     SourceRig *rig = arg;
-    (void)event;
+    if (err == NULL) {
+        rig->asides++;
+        batch_settle(event, EVENT_ASIDE);
+        return;
+    }
     rig->asides_refused++;
     error_copy(&rig->error, err);
 }
@@ -146,15 +144,20 @@ void source_rig_begin(SourceRig *rig, SourceRigMake make)
                                          .standby = on_standby,
                                          .batch = on_batch,
                                          .room = on_room,
-                                         .aside = on_aside,
-                                         .aside_refused = on_aside_refused,
                                          .progress = on_progress,
                                          .doubt = on_doubt,
                                          .wants_reread = on_wants_reread,
                                          .refused = on_refused,
                                          .lost = on_lost,
                                          .drained = on_drained};
+    cr_assert(rig->source->letters->of_source);
+    rig->source->letters->events = (LettersEvents){.arg = rig, .settled = on_letter_settled};
     rig->source->ops->start(rig->source, 0);
+}
+
+void source_rig_set_aside(SourceRig *rig, Event *event, const Record *record, const Error *reason)
+{
+    rig->source->letters->take(rig->source->letters, event, record, reason);
 }
 
 void source_rig_end(SourceRig *rig)
@@ -169,6 +172,7 @@ void source_rig_end(SourceRig *rig)
     rig->batch_count = 0;
     event_free(rig->worker_io);
     event_base_free(rig->base);
+    stats_release(&rig->stats);
     metrics_free(&rig->metrics);
 }
 

@@ -52,6 +52,9 @@ SourceRig source_rig_of(void);
 /** Makes the source and starts it. */
 void source_rig_begin(SourceRig *rig, SourceRigMake make);
 /** Frees what is left, batches included. */
+/** The event becomes a dead letter. */
+void source_rig_set_aside(SourceRig *rig, Event *event, const Record *record, const Error *reason);
+
 void source_rig_end(SourceRig *rig);
 void source_rig_turn(SourceRig *rig);
 Batch *source_rig_take_oldest(SourceRig *rig);

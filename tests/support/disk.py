@@ -1,5 +1,6 @@
-"""A small file system, for what happens when it is full."""
+"""A small file system, for what happens when it is full; and a disk that hangs."""
 
+import contextlib
 import os
 import subprocess
 
@@ -30,3 +31,25 @@ class Disk:
 
     def remove(self):
         subprocess.run(["umount", "-l", self.path], check=True)
+
+
+_SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hang.c")
+
+
+class HangingDisk:
+    """Of a relay that is started with `environment`: its flushes do not return in the block `with disk.hanging()`."""
+
+    def __init__(self, directory):
+        self.path, library = os.path.join(directory, "disk-hangs"), os.path.join(directory, "hang.so")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", library, _SOURCE, "-ldl"], check=True)
+        asan = ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
+        self.environment = {"LD_PRELOAD": library, "HANGING_DISK": self.path, "ASAN_OPTIONS": asan}
+
+    @contextlib.contextmanager
+    def hanging(self):
+        with open(self.path, "w", encoding="ascii"):
+            pass
+        try:
+            yield
+        finally:
+            os.unlink(self.path)

@@ -27,7 +27,7 @@ def _maven_copy(pom, target, *defines):
         raise RuntimeError(f"{' '.join(command)} failed:\n{result.stdout[-3000:]}")
 
 
-def _into_cache(name, make):
+def into_cache(name, make):
     """Fill CACHE/name by `make(directory)` unless it is there; whole or not at all, safe beside another run."""
     target = os.path.join(CACHE, name)
     if os.path.isdir(target):
@@ -49,7 +49,7 @@ def _into_cache(name, make):
 def kafka_jars():
     """The directory with Kafka's jars (91 files, 54 MB)."""
     pom = os.path.join(_HERE, "maven", "kafka.xml")
-    return _into_cache(f"kafka-{KAFKA_VERSION}",
+    return into_cache(f"kafka-{KAFKA_VERSION}",
                        lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}"))
 
 
@@ -95,7 +95,7 @@ def postgres_binaries(major):
         shutil.rmtree(jars)
 
     # Not below a home directory that the server's user may not enter.
-    root = _into_cache(f"postgres-{version}", make)
+    root = into_cache(f"postgres-{version}", make)
     return os.path.join(_readable_copy(root, version), "bin")
 
 

@@ -48,6 +48,23 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
     }
 }
 
+/* A power loss within the very first group leaves a file that has grown, and of which nothing has
+ * reached the disk: NULs alone, behind as much of the first line as there is. */
+static bool path_is_blank(int fd, off_t at)
+{
+    char chunk[4096];
+    ssize_t length = 0;
+    while ((length = pread(fd, chunk, sizeof(chunk), at)) > 0) {
+        for (ssize_t i = 0; i < length; i++) {
+            if (chunk[i] != '\0') {
+                return false;
+            }
+        }
+        at += length;
+    }
+    return length == 0;
+}
+
 Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Error *err)
 {
     char begins[sizeof(FILE_FORMAT_JSON_BEGINS) - 1];
@@ -62,8 +79,11 @@ Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Er
     if (length < 0) {
         return file_path_failed(config->path, "read", errno, err);
     }
-    if (config->format == FILE_FORMAT_JSON &&
-        memcmp(begins, FILE_FORMAT_JSON_BEGINS, (size_t)length) != 0) {
+    ssize_t same = 0;
+    while (same < length && begins[same] == FILE_FORMAT_JSON_BEGINS[same]) {
+        same++;
+    }
+    if (config->format == FILE_FORMAT_JSON && same < length && !path_is_blank(fd, same)) {
         error_set(err, CODE_FILE_FOREIGN,
                   "'%s' was not written by outboxd as JSON lines: it does not begin with '%s'",
                   config->path, FILE_FORMAT_JSON_BEGINS);

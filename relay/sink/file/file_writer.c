@@ -17,13 +17,16 @@
 enum {
     FILE_MODE = 0640,
     CHUNK_BYTES = 64 * 1024,
-    TAIL_BYTES = 64 * 1024 * 1024, /* looked at for what a power loss left: more than one group */
-    ATTEMPT_NAMES = 1000,          /* of a rotated file: a microsecond each */
-    STAMP_LENGTH = 23,             /* YYYYMMDDTHHMMSS.ffffffZ */
+    ATTEMPT_NAMES = 1000, /* of a rotated file: a microsecond each */
+    STAMP_LENGTH = 23,    /* YYYYMMDDTHHMMSS.ffffffZ */
 };
 
-static const FileCalls SYSTEM = {
-    .write = write, .flush = fdatasync, .cut = ftruncate, .rename = rename, .lock = flock};
+static const FileCalls SYSTEM = {.write = write,
+                                 .rewrite = pwrite,
+                                 .flush = fdatasync,
+                                 .cut = ftruncate,
+                                 .rename = rename,
+                                 .lock = flock};
 
 void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *config)
 {
@@ -88,45 +91,92 @@ static Status writer_flush_directory(const FileWriter *w, Error *err)
     return failed == 0 || cannot ? OK : writer_failed(w, "flush the directory of", err);
 }
 
-/* How much of [from, size) is whole lines; -1: could not be read. */
-static int64_t writer_whole(const FileWriter *w, int64_t from, int64_t size, bool *ret_found)
+/* What a file holds when it is opened.
+ *
+ * A group is written only when everything before it is on the disk: that is what `size` means. So
+ * when a kill or a power loss ends it all, whatever is not on the disk, and whatever is not whole,
+ * belongs to the last group, and nothing of that group was acknowledged. Its lines but for the last
+ * take less than FILE_GROUP_BYTES_MAX, so it begins no further in front of the last whole line: the
+ * tail, from there to the end, is all there is to doubt.
+ *
+ *  - In the tail of a JSON file a NUL byte can only be a page that did not reach the disk: lines
+ *    hold none. The first of them is where the durable part ends, wherever lines follow behind it,
+ *    since none of those was acknowledged: the file is cut behind the last line end in front of it.
+ *    A NUL further in front would be damage of another kind, among acknowledged lines: it stays.
+ *  - What is left of the tail is written again, byte for byte, before the flush that makes it count
+ *    as safe. A flush alone would not do: if one has failed before, ours or that of a relay that
+ *    was killed over it, the kernel has forgotten those pages and calls the next flush a success.
+ *    Lines would be acknowledged behind a hole that shows with the next power loss only, and the
+ *    rule above would cut them off. */
+
+/* Where the line begins that ends at `end`, or is broken off there; -1: could not be read. */
+static int64_t writer_line_begin(const FileWriter *w, int64_t end)
 {
     char *chunk = x_malloc(CHUNK_BYTES);
-    int64_t whole = from;
-    bool zero = false;
-    *ret_found = false;
-    for (int64_t at = from; at < size && !zero;) {
-        ssize_t length = pread(w->fd, chunk, CHUNK_BYTES, at);
-        if (length <= 0) {
-            whole = length < 0 ? -1 : whole;
+    int64_t begin = 0;
+    while (end > 0) {
+        int64_t at = end > CHUNK_BYTES ? end - CHUNK_BYTES : 0;
+        if (pread(w->fd, chunk, (size_t)(end - at), at) != end - at) {
+            begin = -1;
             break;
         }
-        const char *nul =
-            w->config->format == FILE_FORMAT_JSON ? memchr(chunk, '\0', (size_t)length) : NULL;
-        size_t good = nul != NULL ? (size_t)(nul - chunk) : (size_t)length;
-        const char *last = memrchr(chunk, '\n', good);
+        const char *last = memrchr(chunk, '\n', (size_t)(end - at));
         if (last != NULL) {
-            *ret_found = true;
-            whole = at + (last - chunk) + 1;
+            begin = at + (last - chunk) + 1;
+            break;
         }
-        zero = nul != NULL;
+        end = at;
+    }
+    free(chunk);
+    return begin;
+}
+
+/* The first NUL byte of [from, size); size: there is none; -1: could not be read. */
+static int64_t writer_first_nul(const FileWriter *w, int64_t from, int64_t size)
+{
+    char *chunk = x_malloc(CHUNK_BYTES);
+    int64_t first = size;
+    for (int64_t at = from; at < size;) {
+        ssize_t length = pread(w->fd, chunk, CHUNK_BYTES, at);
+        const char *nul = length > 0 ? memchr(chunk, '\0', (size_t)length) : NULL;
+        if (length <= 0 || nul != NULL) {
+            first = length <= 0 ? -1 : at + (nul - chunk);
+            break;
+        }
         at += length;
     }
     free(chunk);
-    return whole;
+    return first;
+}
+
+/* *ret_whole: where what can be kept ends; *ret_tail: where the tail of that begins. */
+static Status writer_find_tail(const FileWriter *w, int64_t size, int64_t *ret_tail,
+                               int64_t *ret_whole, Error *err)
+{
+    int64_t whole = writer_line_begin(w, size);
+    int64_t last = whole > 0 ? writer_line_begin(w, whole - 1) : 0;
+    int64_t tail = last > FILE_GROUP_BYTES_MAX ? last - FILE_GROUP_BYTES_MAX : 0;
+    tail = writer_line_begin(w, tail);
+    bool readable = whole >= 0 && last >= 0 && tail >= 0;
+    if (readable && w->config->format == FILE_FORMAT_JSON) {
+        int64_t nul = writer_first_nul(w, tail, size);
+        whole = nul < 0 ? -1 : nul < size ? writer_line_begin(w, nul) : whole;
+        readable = whole >= 0;
+    }
+    if (!readable) {
+        return writer_failed(w, "read", err);
+    }
+    *ret_tail = tail < whole ? tail : whole;
+    *ret_whole = whole;
+    return OK;
 }
 
 /* Cuts off what was broken off when the file was written last. */
-static Status writer_mend(FileWriter *w, int64_t size, Error *err)
+static Status writer_mend(FileWriter *w, int64_t size, int64_t *ret_tail, Error *err)
 {
-    int64_t from = size > TAIL_BYTES ? size - TAIL_BYTES : 0;
-    bool found;
-    int64_t whole = writer_whole(w, from, size, &found);
-    if (!found && from > 0 && whole >= 0) { /* a very long line */
-        whole = writer_whole(w, 0, size, &found);
-    }
-    if (whole < 0) {
-        return writer_failed(w, "read", err);
+    int64_t whole = 0;
+    if (writer_find_tail(w, size, ret_tail, &whole, err) != OK) {
+        return FAILED;
     }
     if (whole < size) {
         if (w->calls->cut(w->fd, whole) != 0) {
@@ -137,6 +187,45 @@ static Status writer_mend(FileWriter *w, int64_t size, Error *err)
                   "the file ended within an event that was never acknowledged; cut that off");
     }
     w->size = whole;
+    return OK;
+}
+
+/* Also false when somebody cut it: what is written in its place would leave a hole. */
+static bool writer_has_size(const FileWriter *w)
+{
+    struct stat is;
+    return fstat(w->fd, &is) == 0 && is.st_size == w->size;
+}
+
+/* Writes what is there from `at` on in its own place: it is to reach the disk with the next flush.
+ */
+static Status writer_rewrite(FileWriter *w, int64_t at, Error *err)
+{
+    char *chunk = x_malloc(CHUNK_BYTES);
+    int flags = fcntl(w->fd, F_GETFL);
+    bool ok = fcntl(w->fd, F_SETFL, flags & ~O_APPEND) == 0; /* which would write at the end */
+    while (ok && at < w->size) {
+        int64_t left = w->size - at;
+        ssize_t length = pread(w->fd, chunk, (size_t)(left < CHUNK_BYTES ? left : CHUNK_BYTES), at);
+        ssize_t wrote = length > 0 && writer_has_size(w)
+                            ? w->calls->rewrite(w->fd, chunk, (size_t)length, at)
+                            : length;
+        errno = length == 0 || wrote == 0 ? EIO : errno;
+        ok = wrote > 0;
+        at += wrote;
+    }
+    int code = errno;
+    ok = fcntl(w->fd, F_SETFL, flags) == 0 && ok;
+    free(chunk);
+    errno = code;
+    if (!ok) {
+        return writer_failed(w, "write", err);
+    }
+    if (!writer_has_size(w)) {
+        error_set(err, CODE_FILE_UNWRITABLE, "another program changed '%s' while it was opened",
+                  w->config->path);
+        return error_advise(err);
+    }
     return OK;
 }
 
@@ -153,12 +242,13 @@ static Status writer_begin(FileWriter *w, Error *err)
     if (file_path_check(w->config, w->fd, &is, err) != OK) {
         return FAILED;
     }
-    if (writer_mend(w, is.st_size, err) != OK) {
+    int64_t tail = 0;
+    if (writer_mend(w, is.st_size, &tail, err) != OK || writer_rewrite(w, tail, err) != OK) {
         return FAILED;
     }
     int64_t written_us = (int64_t)is.st_mtim.tv_sec * 1000000 + is.st_mtim.tv_nsec / 1000;
     w->period = writer_period(w, written_us);
-    if (w->calls->flush(w->fd) != 0) { /* lines that a killed relay had written */
+    if (w->calls->flush(w->fd) != 0) {
         return writer_failed(w, "flush", err);
     }
     return writer_flush_directory(w, err);

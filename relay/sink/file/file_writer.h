@@ -10,7 +10,8 @@
  *    the lock: once that is gone, another relay may have written there.
  *  - What is behind the last line end when a file is opened was never acknowledged (a kill or a
  *    power loss broke it off), nor was anything behind a NUL byte of a JSON file (a power loss
- *    after the file had grown): it is cut off, and said.
+ *    after the file had grown): it is cut off, and said. What is left of the last group is written
+ *    again in its place and flushed, before anything is written behind it.
  *  - The file has an exclusive flock() while it is open, so two relays cannot mix their lines.
  *  - Before each group the path is looked at: a file that was removed, replaced or changed by
  *    somebody else (logrotate) is opened anew, and that is said.
@@ -27,11 +28,15 @@
 #include "base/slice.h"
 #include "config/config.h"
 
+/* A group: its lines but for the last take less. */
+enum { FILE_GROUP_BYTES_MAX = 4 * 1024 * 1024 };
+
 /* What a test makes fail. */
 typedef struct FileCalls {
     ssize_t (*write)(int fd, const void *bytes, size_t length); /* at the end of the file */
-    int (*flush)(int fd);                                       /* fdatasync, fsync */
-    int (*cut)(int fd, off_t length);                           /* ftruncate */
+    ssize_t (*rewrite)(int fd, const void *bytes, size_t length, off_t at); /* in its place */
+    int (*flush)(int fd);                                                   /* fdatasync, fsync */
+    int (*cut)(int fd, off_t length);                                       /* ftruncate */
     int (*rename)(const char *from, const char *to);
     int (*lock)(int fd, int operation); /* flock */
 } FileCalls;

@@ -1,95 +1,85 @@
-/* The Kafka sink. Records are produced without copying the value; delivery reports come as events
- * on librdkafka's main queue, which wakes the loop through an eventfd (read before the queue is
- * drained, or a wake-up is lost). Calls that block (look-ups, destroy) are jobs of the worker
- * thread; since that runs one job after the other, a producer is never destroyed under a look-up.
+/* The Kafka sink decides what happens when: its parts (kafka_internal.h) do it, and tell it by the
+ * callbacks they were made with. Records are produced without copying the value.
  *
- *   closed ─open─▶ ready ─fatal error / reopen─▶ closing (worker destroys) ─▶ ready
- */
+ * A producer is replaced when the pipeline asks for it (reopen), and when a topic with other limits
+ * wants another batch.size: then as soon as nothing is out, so that nothing is at stake. */
+#include "sink/kafka/kafka.h"
+
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/document.h"
-#include "base/failpoint.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "sink/kafka/kafka_conf.h"
 #include "sink/kafka/kafka_error.h"
 #include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_limits.h"
 #include "sink/kafka/kafka_name.h"
 #include "sink/kafka/kafka_stats.h"
 
 enum { PRODUCE_ARGS = 7 };
+
+static_assert(offsetof(KafkaSink, sink) == 0, "a Sink is cast to its KafkaSink");
 
 static KafkaSink *kafka_of(Sink *sink)
 {
     return (KafkaSink *)sink;
 }
 
-/* Opening and closing the producer. */
-
-void kafka_lose(KafkaSink *kafka, const Error *err)
-{
-    if (!kafka->lost) {
-        kafka->lost = true;
-        error_copy(&kafka->lost_error, err);
-        event_active(kafka->later, 0, 0);
-    }
-}
+/* The producer's life. */
 
 static void kafka_open_now(KafkaSink *kafka)
 {
     AUTO_ERROR err = {0};
-    rd_kafka_conf_t *conf = NULL;
-    char text[512];
-    if (kafka_conf_new(kafka->options.config, kafka->options.pipeline, kafka->batch_bytes, &conf,
-                       &err) != OK) {
-        kafka_lose(kafka, &err);
+    if (kafka_producer_open(kafka->producer, kafka->topics->batch_bytes, &err) != OK) {
+        kafka_producer_lose(kafka->producer, &err);
         return;
     }
-    brake_install(kafka->brake, conf);
-    kafka->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
-    if (kafka->rk == NULL) {
-        rd_kafka_conf_destroy(conf);
-        error_set(&err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
-        kafka_lose(kafka, &err);
-        return;
-    }
-    rd_kafka_set_log_queue(kafka->rk, NULL);
-    kafka->queue = rd_kafka_queue_get_main(kafka->rk);
-    brake_open(kafka->brake, true);
-    uint64_t one = 1;
-    rd_kafka_queue_io_event_enable(kafka->queue, kafka->fd, &one, sizeof(one));
-    event_active(kafka->io, EV_READ, 0); /* what came before the line above */
-    for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
-        kt->handle = rd_kafka_topic_new(kafka->rk, kt->topic->name, NULL);
-    }
-    kafka_look_up(kafka);
+    kafka_topics_set_producer(kafka->topics, kafka_producer_handle(kafka->producer));
+    kafka_lookup_go(kafka->lookup);
 }
 
-typedef struct DestroyJob {
-    KafkaSink *kafka;
-    rd_kafka_t *rk;
-} DestroyJob;
-
-static void destroy_run(void *arg)
+/* Nothing of the producer is known any more; what was out does not settle. */
+static void kafka_forget_producer(KafkaSink *kafka)
 {
-    DestroyJob *job = arg;
-    rd_kafka_destroy(job->rk);
+    kafka_stop_forget(kafka->stop);
+    kafka_topics_set_producer(kafka->topics, NULL);
+    kafka_stats_none(kafka->stats);
 }
 
-static void destroy_done(void *arg)
+static void kafka_close(KafkaSink *kafka)
 {
-    DestroyJob *job = arg;
-    KafkaSink *kafka = job->kafka;
-    free(job);
-    kafka->closing = false;
-    kafka->lost = false;
-    kafka->shrink = false;
+    kafka_forget_producer(kafka);
+    kafka_producer_close(kafka->producer);
+}
+
+/* The topics want another batch.size, which needs another producer. */
+static bool kafka_is_outgrown(const KafkaSink *kafka)
+{
+    return kafka_producer_handle(kafka->producer) != NULL &&
+           kafka->topics->batch_bytes != kafka_producer_batch_bytes(kafka->producer);
+}
+
+static void kafka_replace_when_empty(KafkaSink *kafka)
+{
+    if (kafka_is_outgrown(kafka) && !kafka_producer_is_lost(kafka->producer) &&
+        rd_kafka_outq_len(kafka_producer_handle(kafka->producer)) == 0) {
+        kafka_close(kafka);
+    }
+}
+
+static void kafka_ready(KafkaSink *kafka)
+{
+    kafka->full = false;
+    kafka->sink.events.ready(kafka->sink.events.arg);
+}
+
+/* What the parts tell. */
+
+static void on_closed(void *arg)
+{
+    KafkaSink *kafka = arg;
     kafka_open_now(kafka);
     if (kafka->reporting) {
         kafka->reporting = false;
@@ -98,74 +88,49 @@ static void destroy_done(void *arg)
     kafka_ready(kafka);
 }
 
-static rd_kafka_t *kafka_detach(KafkaSink *kafka)
+static void on_woken(void *arg)
 {
-    rd_kafka_t *rk = kafka->rk;
-    kafka->rk = NULL;
-    brake_open(kafka->brake, false);
-    kafka_forget_paused(kafka);
-    kafka->out = 0;
-    kafka_stats_none(kafka->options.stats);
-    for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
-        if (kt->handle != NULL) {
-            rd_kafka_topic_destroy(kt->handle);
-            kt->handle = NULL;
-        }
-        kt->ready = false;
-        kt->out = 0;
-        kt->look_us = 0;
-    }
-    if (kafka->queue != NULL) {
-        rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
-        rd_kafka_queue_destroy(kafka->queue);
-        kafka->queue = NULL;
-    }
-    return rk;
-}
-
-static void kafka_close_producer(KafkaSink *kafka)
-{
-    DestroyJob *job = x_malloc(sizeof(*job));
-    *job = (DestroyJob){.kafka = kafka, .rk = kafka_detach(kafka)};
-    kafka->closing = true;
-    worker_submit(kafka->options.worker, destroy_run, destroy_done, job);
-}
-
-void kafka_reopen_when_empty(KafkaSink *kafka)
-{
-    if (kafka->shrink && !kafka->closing && !kafka->lost && kafka->rk != NULL &&
-        rd_kafka_outq_len(kafka->rk) == 0) {
-        kafka_close_producer(kafka);
-    }
-}
-
-static void kafka_on_later(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
     KafkaSink *kafka = arg;
-    if (kafka->lost && kafka->lost_error.class != ERROR_NONE) {
-        AUTO_ERROR err = error_of(&kafka->lost_error);
-        error_clear(&kafka->lost_error);
+    kafka_stop_serve_brake(kafka->stop);
+    kafka_delivery_serve(kafka->delivery);
+}
+
+static void on_later(void *arg)
+{
+    KafkaSink *kafka = arg;
+    AUTO_ERROR err = {0};
+    if (kafka_producer_take_loss(kafka->producer, &err)) {
         kafka->sink.events.lost(kafka->sink.events.arg, &err);
     }
-    kafka_reopen_when_empty(kafka);
+    kafka_replace_when_empty(kafka);
+}
+
+static void on_answered(void *arg)
+{
+    KafkaSink *kafka = arg;
+    kafka_replace_when_empty(kafka);
+    kafka_ready(kafka);
+}
+
+static void on_came_back(void *arg)
+{
+    KafkaSink *kafka = arg;
+    if (kafka_is_outgrown(kafka)) {
+        kafka_producer_later(kafka->producer);
+    } else if (kafka->full) {
+        kafka_ready(kafka);
+    }
+}
+
+static void on_through(void *arg)
+{
+    KafkaSink *kafka = arg;
+    if (kafka->full && !kafka_is_outgrown(kafka)) {
+        kafka_ready(kafka);
+    }
 }
 
 /* Sending. */
-
-static KafkaTopic *kafka_topic(KafkaSink *kafka, Topic *topic)
-{
-    if (topic->sink_data == NULL) {
-        KafkaTopic *kt = x_calloc(1, sizeof(*kt));
-        kt->topic = topic;
-        kt->handle = rd_kafka_topic_new(kafka->rk, topic->name, NULL);
-        kt->next = kafka->topics;
-        kafka->topics = kt;
-        topic->sink_data = kt;
-    }
-    return topic->sink_data;
-}
 
 static rd_kafka_headers_t *kafka_headers(const Record *record)
 {
@@ -194,10 +159,10 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = event},
     };
-    rd_kafka_error_t *failed = rd_kafka_produceva(kafka->rk, args, PRODUCE_ARGS);
+    rd_kafka_error_t *failed =
+        rd_kafka_produceva(kafka_producer_handle(kafka->producer), args, PRODUCE_ARGS);
     if (failed == NULL) {
-        kt->out++;
-        kafka->out++;
+        kafka_topics_sent(kafka->topics, kt);
         return SEND_OK;
     }
     rd_kafka_resp_err_t code = rd_kafka_error_code(failed);
@@ -217,148 +182,141 @@ static SendResult kafka_produce(KafkaSink *kafka, KafkaTopic *kt, const Record *
     kt->ready = false;
     kt->look_us = 0;
     if (err->code == CODE_KAFKA_TOPIC_UNKNOWN) {
-        kafka_look_up(kafka); /* librdkafka has learned it before us: is it so? */
+        kafka_lookup_go(kafka->lookup); /* librdkafka has learned it before us: is it so? */
         return SEND_WAIT;
     }
-    kafka_trouble(kafka, err);
-    kafka_retry_later(kafka);
+    kafka_health_trouble(kafka->health, err);
+    kafka_lookup_retry(kafka->lookup);
     return SEND_WAIT;
 }
 
 /* The topic is not known to be there: a look-up is due or under way, or has said that it is not. */
-static SendResult kafka_send_later(KafkaSink *kafka, KafkaTopic *kt, Error *err)
+static SendResult kafka_send_later(KafkaSink *kafka, const KafkaTopic *kt, Error *err)
 {
     if (kt->missing) {
         error_copy(err, kt->error);
         return SEND_HELD;
     }
-    int64_t now_us = clock_monotonic_us();
-    if (now_us >= kafka->retry_us && now_us >= kt->look_us) {
-        kafka_look_up(kafka);
-    }
+    kafka_lookup_go_if_due(kafka->lookup, kt);
     return SEND_WAIT;
+}
+
+/* Known limits refuse the record: they are looked up first, or again soon. */
+static SendResult kafka_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *record,
+                               const Event *event, Error *err)
+{
+    SendResult refused = kafka_limits_refuse(kt, record, event, err);
+    if (refused == SEND_WAIT) {
+        kafka_lookup_soon(kafka->lookup, kt);
+    } else if (refused == SEND_POISON) {
+        kafka_lookup_later(kafka->lookup, kt);
+    }
+    return refused;
 }
 
 static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Error *err)
 {
     KafkaSink *kafka = kafka_of(sink);
-    if (kafka->rk == NULL || kafka->lost) {
+    rd_kafka_t *rk = kafka_producer_handle(kafka->producer);
+    if (rk == NULL || kafka_producer_is_lost(kafka->producer)) {
         return SEND_WAIT;
     }
-    KafkaTopic *kt = kafka_topic(kafka, record->topic);
+    KafkaTopic *kt = kafka_topics_get(kafka->topics, record->topic, rk);
     if (!kt->ready) {
         return kafka_send_later(kafka, kt, err);
     }
-    if (kafka->shrink) {
+    if (kafka_is_outgrown(kafka)) {
         kafka->full = true;
-        kafka_reopen_when_empty(kafka);
+        kafka_replace_when_empty(kafka);
         return SEND_FULL;
     }
-    SendResult refused = kafka_limits_refuse(kafka, kt, record, event, err);
+    SendResult refused = kafka_refuse(kafka, kt, record, event, err);
     if (refused != SEND_OK) {
         return refused;
     }
     int64_t timestamp_ms = record->timestamp_ms;
     if (timestamp_ms != 0) {
         timestamp_ms = topic_timestamp(&kt->limits, timestamp_ms, clock_wall_us() / 1000);
-        *kafka->options.stats->timestamps_replaced += timestamp_ms == 0;
+        *kafka->stats->timestamps_replaced += timestamp_ms == 0;
     }
-    if (kafka->fences > 0) {
+    if (!kafka_stop_is_through(kafka->stop)) {
         kafka->full = true;
         return SEND_FULL;
     }
-    kafka_before_send(kafka);
+    kafka_stop_before_send(kafka->stop);
     return kafka_produce(kafka, kt, record, timestamp_ms, event, err);
 }
+
+/* What else the pipeline asks for. */
 
 static void kafka_open(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
-    if (kafka->rk == NULL && !kafka->closing) {
+    if (kafka_producer_handle(kafka->producer) == NULL &&
+        !kafka_producer_is_closing(kafka->producer)) {
         kafka_open_now(kafka);
     }
+}
+
+static void kafka_purge(Sink *sink)
+{
+    kafka_stop_purge(kafka_of(sink)->stop);
+}
+
+static void kafka_hold(Sink *sink, bool hold)
+{
+    kafka_stop_hold(kafka_of(sink)->stop, hold);
 }
 
 static void kafka_reopen(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
+    rd_kafka_t *rk = kafka_producer_handle(kafka->producer);
     kafka->reporting = true;
-    if (kafka->closing) {
+    if (kafka_producer_is_closing(kafka->producer)) {
         return;
     }
-    if (kafka->rk == NULL) { /* was never open, or could not be opened */
-        DestroyJob *job = x_malloc(sizeof(*job));
-        *job = (DestroyJob){.kafka = kafka};
-        destroy_done(job);
+    if (rk == NULL) { /* was never open, or could not be opened */
+        on_closed(kafka);
         return;
     }
     /* Reports that are already here still count. */
-    (void)rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                        RD_KAFKA_PURGE_F_NON_BLOCKING);
-    kafka_serve(kafka);
-    kafka_close_producer(kafka);
+    (void)rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
+    kafka_delivery_serve(kafka->delivery);
+    kafka_close(kafka);
 }
 
 static void kafka_status(const Sink *sink, json_t *status)
 {
     const KafkaSink *kafka = (const KafkaSink *)sink;
     json_t *object = document_object(status, "kafka");
-    document_bool(object, "connected", kafka->answers);
-    document_count(object, "broker_count", kafka->brokers);
-    document_text(object, "brokers", kafka->options.config->kafka.brokers);
-}
-
-static void kafka_topic_free(KafkaTopic *kt)
-{
-    if (kt->handle != NULL) {
-        rd_kafka_topic_destroy(kt->handle);
-    }
-    error_clear(kt->error);
-    free(kt->error);
-    free(kt);
+    document_bool(object, "connected", kafka_health_answers(kafka->health));
+    document_count(object, "broker_count", kafka_health_brokers(kafka->health));
+    document_text(object, "brokers", kafka_health_bootstrap(kafka->health));
 }
 
 static void kafka_forget(Sink *sink, Topic *topic)
 {
-    KafkaSink *kafka = kafka_of(sink);
-    KafkaTopic *kt = topic->sink_data;
-    if (kt == NULL) {
-        return;
-    }
-    KafkaTopic **at = &kafka->topics;
-    while (*at != kt) {
-        at = &(*at)->next;
-    }
-    *at = kt->next;
-    kafka->missing -= kt->missing;
-    topic->sink_data = NULL;
-    kafka_topic_free(kt);
+    kafka_topics_forget(kafka_of(sink)->topics, topic);
 }
 
 static void kafka_free(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
-    event_free(kafka->io);
-    event_free(kafka->look);
-    event_free(kafka->later);
-    event_free(kafka->again);
-    rd_kafka_t *rk = kafka_detach(kafka);
-    if (rk != NULL) {
-        rd_kafka_destroy(rk);
-    }
-    for (KafkaTopic *kt = kafka->topics, *next; kt != NULL; kt = next) {
-        next = kt->next;
-        kafka_topic_free(kt);
-    }
-    brake_free(&kafka->brake);
-    error_clear(&kafka->lost_error);
-    close(kafka->fd);
+    kafka_forget_producer(kafka);
+    kafka_delivery_free(&kafka->delivery);
+    kafka_stop_free(&kafka->stop);
+    kafka_lookup_free(&kafka->lookup);
+    kafka_producer_free(&kafka->producer);
+    kafka_health_free(&kafka->health);
+    kafka_topics_free(&kafka->topics);
     free(kafka);
 }
 
 static bool kafka_answers(const Sink *sink)
 {
-    return ((const KafkaSink *)sink)->answers;
+    return kafka_health_answers(((const KafkaSink *)sink)->health);
 }
 
 static void kafka_silent(const Sink *sink, int seconds, Error *err)
@@ -383,6 +341,33 @@ static const SinkOps KAFKA_OPS = {
     .free = kafka_free,
 };
 
+static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
+{
+    const SinkEvents *events = &kafka->sink.events;
+    kafka->topics = kafka_topics_new(options->pipeline->name);
+    kafka->health = kafka_health_new(options, events);
+    kafka->producer = kafka_producer_new(
+        options, &(KafkaProducerEvents){
+                     .arg = kafka, .woken = on_woken, .later = on_later, .closed = on_closed});
+    kafka->lookup = kafka_lookup_new(options, &(KafkaLookupNeeds){.producer = kafka->producer,
+                                                                  .topics = kafka->topics,
+                                                                  .health = kafka->health,
+                                                                  .events = events,
+                                                                  .arg = kafka,
+                                                                  .answered = on_answered});
+    kafka->stop = kafka_stop_new(options, &(KafkaStopNeeds){.producer = kafka->producer,
+                                                            .topics = kafka->topics,
+                                                            .arg = kafka,
+                                                            .through = on_through});
+    kafka->delivery = kafka_delivery_new(options, &(KafkaDeliveryNeeds){.producer = kafka->producer,
+                                                                        .topics = kafka->topics,
+                                                                        .health = kafka->health,
+                                                                        .lookup = kafka->lookup,
+                                                                        .events = events,
+                                                                        .arg = kafka,
+                                                                        .came_back = on_came_back});
+}
+
 Status sink_kafka_new(const SinkOptions *options, Sink **ret_sink, Error *err)
 {
     /* Mistakes in the properties show now, not at the first take-over. */
@@ -393,15 +378,8 @@ Status sink_kafka_new(const SinkOptions *options, Sink **ret_sink, Error *err)
     rd_kafka_conf_destroy(conf);
     KafkaSink *kafka = x_calloc(1, sizeof(*kafka));
     kafka->sink.ops = &KAFKA_OPS;
-    kafka->options = *options;
-    kafka->batch_bytes = KAFKA_BATCH_BYTES;
-    kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    kafka->io = event_new(options->base, kafka->fd, EV_READ | EV_PERSIST, kafka_on_io, kafka);
-    kafka->look = event_new(options->base, -1, 0, kafka_on_look, kafka);
-    kafka->later = event_new(options->base, -1, 0, kafka_on_later, kafka);
-    kafka->again = event_new(options->base, -1, 0, kafka_on_again, kafka);
-    kafka->brake = brake_new(kafka->fd);
-    event_add(kafka->io, NULL);
+    kafka->stats = options->stats;
+    kafka_make_parts(kafka, options);
     *ret_sink = &kafka->sink;
     return OK;
 }

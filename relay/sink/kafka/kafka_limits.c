@@ -1,10 +1,10 @@
-/* What is known of a topic before anything is sent to it, and how that is kept true: limits are
- * looked up again each minute, before an event is called poison because of them, and after a broker
- * refused a record. */
+/* Limits are looked up again each minute, before an event is called poison because of them, and
+ * after a broker refused a record. */
+#include "sink/kafka/kafka_limits.h"
+
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "flow/batch.h"
-#include "sink/kafka/kafka_internal.h"
 #include "sink/kafka/kafka_record.h"
 
 static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)
@@ -25,8 +25,8 @@ static void refuse_no_key(const KafkaTopic *kt, Error *err)
     (void)error_advise(err);
 }
 
-SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *record,
-                               const Event *event, Error *err)
+SendResult kafka_limits_refuse(const KafkaTopic *kt, const Record *record, const Event *event,
+                               Error *err)
 {
     bool no_key = kt->limits.compacted && slice_is_null(record->key);
     size_t bytes = kt->limits.max_message_bytes > 0 ? kafka_record_bytes(record) : 0;
@@ -36,10 +36,8 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
     }
     /* Somebody may have raised the limit, as the hint says, and then requeued the event. */
     if (kt->looked_us < event->batch->arrived_us) {
-        kafka_look_soon(kafka, kt);
         return SEND_WAIT;
     }
-    kafka_look_later(kafka, kt);
     if (no_key) {
         refuse_no_key(kt, err);
     } else {
@@ -49,10 +47,12 @@ SendResult kafka_limits_refuse(KafkaSink *kafka, KafkaTopic *kt, const Record *r
 }
 
 /* The least of all topics that are written, at most librdkafka's default. */
-static size_t limits_batch_bytes(const KafkaSink *kafka, const KafkaTopic **ret_least)
+static size_t limits_batch_bytes(const KafkaTopics *topics, const KafkaTopic **ret_least)
 {
     size_t bytes = KAFKA_BATCH_BYTES;
-    for (const KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
+    const KafkaTopic *kt = NULL;
+    LIST_FOREACH(kt, &topics->all, link)
+    {
         int64_t limit = kt->limits.max_message_bytes;
         if (limit > 0 && (size_t)limit < bytes) {
             bytes = (size_t)limit;
@@ -62,27 +62,26 @@ static size_t limits_batch_bytes(const KafkaSink *kafka, const KafkaTopic **ret_
     return bytes;
 }
 
-void kafka_limits_stale(KafkaSink *kafka, KafkaTopic *kt)
+void kafka_limits_stale(KafkaTopics *topics, KafkaTopic *kt)
 {
     AUTO_ERROR ignored = {0};
-    kafka->stale |= FAILPOINT_FAILS("stale_limits", &ignored);
-    if (kafka->stale) {
+    topics->stale |= FAILPOINT_FAILS("stale_limits", &ignored);
+    if (topics->stale) {
         kt->limits.max_message_bytes = -1;
         kt->limits.compacted = false;
     }
 }
 
-void kafka_limits_changed(KafkaSink *kafka, const KafkaTopic *kt)
+void kafka_limits_changed(KafkaTopics *topics, const KafkaTopic *kt)
 {
     const KafkaTopic *least = kt;
-    size_t bytes = limits_batch_bytes(kafka, &least);
-    if (bytes == kafka->batch_bytes) {
+    size_t bytes = limits_batch_bytes(topics, &least);
+    if (bytes == topics->batch_bytes) {
         return;
     }
-    bool smaller = bytes < kafka->batch_bytes;
-    kafka->batch_bytes = bytes;
-    kafka->shrink = true;
-    log_write(LOG_INFO, kafka->options.pipeline->name, CODE_KAFKA_BATCH_BYTES,
+    bool smaller = bytes < topics->batch_bytes;
+    topics->batch_bytes = bytes;
+    log_write(LOG_INFO, topics->pipeline, CODE_KAFKA_BATCH_BYTES,
               LOG_FIELDS(log_text("topic", least->topic->name),
                          log_number("max_message_bytes", (long long)bytes)),
               smaller ? "the topic accepts smaller batches than batch.size; using its limit"

@@ -1,6 +1,5 @@
-/* Looking topics up before anything is produced to them, and what that says of the cluster's
- * health. */
-#include <stdio.h>
+#include "sink/kafka/kafka_lookup.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "sink/kafka/kafka_error.h"
-#include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_limits.h"
 
 enum {
     LOOKUP_RETRY_MS = 500,    /* while no broker answers; the first wait for a missing topic */
@@ -21,39 +20,16 @@ enum {
     LOOKUPS_MAX = 64,      /* topics in one look-up */
 };
 
-void kafka_ready(KafkaSink *kafka)
-{
-    kafka->full = false;
-    kafka->sink.events.ready(kafka->sink.events.arg);
-}
-
-void kafka_note_answer(KafkaSink *kafka, bool answers)
-{
-    kafka->answers = answers;
-    *kafka->options.stats->kafka_connected = answers ? 1 : 0;
-}
-
-void kafka_trouble(KafkaSink *kafka, const Error *err)
-{
-    /* A broker that refuses one topic has answered. */
-    bool answered = err->code == CODE_KAFKA_TOPIC_UNKNOWN || err->code == CODE_KAFKA_TOPIC_DENIED ||
-                    err->code == CODE_KAFKA_DENIED;
-    kafka->troubled = true;
-    kafka_note_answer(kafka, answered);
-    kafka->sink.events.trouble(kafka->sink.events.arg, err);
-}
-
-void kafka_healed(KafkaSink *kafka)
-{
-    kafka_note_answer(kafka, true);
-    if (kafka->troubled) {
-        kafka->troubled = false;
-        kafka->sink.events.healed(kafka->sink.events.arg);
-    }
-}
+struct KafkaLookup {
+    KafkaLookupNeeds needs;
+    Worker *worker;
+    struct event *timer; /* the next look-up */
+    bool looking;        /* a job is under way */
+    int64_t retry_us;    /* monotonic: no broker answers, ask again then; 0: one does */
+};
 
 typedef struct LookupJob {
-    KafkaSink *kafka;
+    KafkaLookup *lookup;
     rd_kafka_t *rk;
     TopicLookup lookups[LOOKUPS_MAX];
     size_t count;
@@ -74,69 +50,61 @@ static void lookup_run(void *arg)
     }
 }
 
-static void lookup_arm(KafkaSink *kafka, int64_t at_us)
+static void lookup_arm(KafkaLookup *lookup, int64_t at_us)
 {
     int64_t rest_us = at_us - clock_monotonic_us();
     rest_us = rest_us > 0 ? rest_us : 0;
-    event_add(kafka->look,
+    event_add(lookup->timer,
               &(struct timeval){.tv_sec = rest_us / 1000000, .tv_usec = rest_us % 1000000});
 }
 
-void kafka_retry_later(KafkaSink *kafka)
+void kafka_lookup_retry(KafkaLookup *lookup)
 {
-    kafka->retry_us = clock_monotonic_us() + LOOKUP_RETRY_MS * 1000;
-    lookup_arm(kafka, kafka->retry_us);
+    lookup->retry_us = clock_monotonic_us() + LOOKUP_RETRY_MS * 1000;
+    lookup_arm(lookup, lookup->retry_us);
 }
 
 /* The timer for what is due next. */
-static void lookup_schedule(KafkaSink *kafka)
+static void lookup_schedule(KafkaLookup *lookup)
 {
     int64_t next_us = INT64_MAX;
-    for (const KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
+    const KafkaTopic *kt = NULL;
+    LIST_FOREACH(kt, &lookup->needs.topics->all, link)
+    {
         next_us = kt->look_us < next_us ? kt->look_us : next_us;
     }
-    if (next_us < kafka->retry_us) {
-        next_us = kafka->retry_us;
+    if (next_us < lookup->retry_us) {
+        next_us = lookup->retry_us;
     }
     if (next_us < INT64_MAX) {
-        lookup_arm(kafka, next_us);
+        lookup_arm(lookup, next_us);
     }
 }
 
-void kafka_look_soon(KafkaSink *kafka, KafkaTopic *kt)
+void kafka_lookup_soon(KafkaLookup *lookup, KafkaTopic *kt)
 {
     kt->look_us = 0;
-    if (!kafka->looking) {
-        lookup_schedule(kafka);
+    if (!lookup->looking) {
+        lookup_schedule(lookup);
     }
 }
 
-void kafka_look_later(KafkaSink *kafka, KafkaTopic *kt)
+void kafka_lookup_later(KafkaLookup *lookup, KafkaTopic *kt)
 {
     int64_t at_us = clock_monotonic_us() + LOOKUP_WAITING_MS * INT64_C(1000);
     if (kt->look_us > at_us) {
         kt->look_us = at_us;
-        if (!kafka->looking) {
-            lookup_schedule(kafka);
+        if (!lookup->looking) {
+            lookup_schedule(lookup);
         }
     }
-}
-
-static KafkaTopic *kafka_find(KafkaSink *kafka, const char *name)
-{
-    for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
-        if (strcmp(kt->topic->name, name) == 0) {
-            return kt;
-        }
-    }
-    return NULL;
 }
 
 /* Keys move to other partitions, and consumers that rely on the order of a key should know. */
-static void kafka_note_partitions(KafkaSink *kafka, KafkaTopic *kt, int partitions)
+static void note_partitions(const KafkaTopics *topics, KafkaTopic *kt, int partitions)
 {
     if (kt->partitions != 0 && kt->partitions != partitions) {
-        log_write(LOG_WARN, kafka->options.pipeline->name, CODE_PARTITIONS_CHANGED,
+        log_write(LOG_WARN, topics->pipeline, CODE_PARTITIONS_CHANGED,
                   LOG_FIELDS(log_text("topic", kt->topic->name), log_number("was", kt->partitions),
                              log_number("is", partitions)),
                   "the number of partitions of the topic changed: keys move, so the order of a key "
@@ -155,85 +123,82 @@ static bool limits_are_laxer(const TopicLimits *now, const TopicLimits *before)
     return larger || (before->compacted && !now->compacted);
 }
 
-static void kafka_topic_found(KafkaSink *kafka, KafkaTopic *kt, const TopicLookup *lookup,
-                              int64_t now_us)
+static void lookup_found(KafkaLookup *lookup, KafkaTopic *kt, const TopicLookup *found,
+                         int64_t now_us)
 {
+    KafkaTopics *topics = lookup->needs.topics;
     bool was_missing = kt->missing;
     kt->found_us = kt->ready ? kt->found_us : now_us;
     kt->ready = true;
     bool waits = kt->topic->hold != NULL;
     kt->look_us = now_us + (waits ? LOOKUP_WAITING_MS : LOOKUP_AGAIN_MS) * INT64_C(1000);
     kt->odd = 0;
-    kafka->missing -= was_missing;
-    kt->missing = false;
-    kafka_note_partitions(kafka, kt, lookup->partitions);
+    kafka_topics_set_missing(topics, kt, NULL);
+    note_partitions(topics, kt, found->partitions);
     bool laxer = false;
-    if (lookup->limits.known || !kt->limits.known) { /* one that failed changes nothing */
-        laxer = waits && limits_are_laxer(&lookup->limits, &kt->limits);
-        kt->limits = lookup->limits;
-        kafka_limits_stale(kafka, kt);
-        kafka_limits_changed(kafka, kt);
+    if (found->limits.known || !kt->limits.known) { /* one that failed changes nothing */
+        laxer = waits && limits_are_laxer(&found->limits, &kt->limits);
+        kt->limits = found->limits;
+        kafka_limits_stale(topics, kt);
+        kafka_limits_changed(topics, kt);
     }
     if (was_missing || laxer) {
-        kafka->sink.events.found(kafka->sink.events.arg, kt->topic);
+        lookup->needs.events->found(lookup->needs.events->arg, kt->topic);
     }
 }
 
 /* Looked up again ever more rarely: soon while events wait for it, and never so often that many of
  * them keep the brokers busy. */
-static void kafka_topic_missing(KafkaSink *kafka, KafkaTopic *kt, const Error *err, int64_t now_us,
-                                int64_t most_ms)
+static void lookup_missing(KafkaLookup *lookup, KafkaTopic *kt, const Error *err, int64_t now_us,
+                           int64_t most_ms)
 {
-    if (kt->error == NULL) {
-        kt->error = x_calloc(1, sizeof(*kt->error));
-    }
-    error_copy(kt->error, err);
-    kafka->missing += !kt->missing;
-    kt->missing = true;
-    kt->ready = false;
-    int64_t least_ms = (int64_t)kafka->missing * LOOKUP_SPREAD_MS;
+    KafkaTopics *topics = lookup->needs.topics;
+    kafka_topics_set_missing(topics, kt, err);
+    int64_t least_ms = (int64_t)topics->missing * LOOKUP_SPREAD_MS;
     kt->wait_ms = kt->wait_ms > 0 ? kt->wait_ms * 2 : LOOKUP_RETRY_MS;
     kt->wait_ms = kt->wait_ms > most_ms ? most_ms : kt->wait_ms;
     kt->wait_ms = kt->wait_ms < least_ms ? least_ms : kt->wait_ms;
     kt->look_us = now_us + kt->wait_ms * 1000;
-    kafka->sink.events.missing(kafka->sink.events.arg, kt->topic, err);
+    lookup->needs.events->missing(
+        lookup->needs.events->arg, kt->topic,
+        err->code == CODE_KAFKA_TOPIC_DENIED ? TOPIC_DENIED : TOPIC_ABSENT, err);
 }
 
-void kafka_topic_denied(KafkaSink *kafka, KafkaTopic *kt, const Error *err)
+void kafka_lookup_denied(KafkaLookup *lookup, KafkaTopic *kt, const Error *err)
 {
     int64_t now_us = clock_monotonic_us();
     bool again = now_us - kt->found_us < LOOKUP_AGAIN_MS * INT64_C(1000);
     kt->wait_ms = again ? kt->wait_ms : 0;
-    kafka_topic_missing(kafka, kt, err, now_us, LOOKUP_DENIED_MS);
-    if (!kafka->looking) {
-        lookup_schedule(kafka);
+    lookup_missing(lookup, kt, err, now_us, LOOKUP_DENIED_MS);
+    if (!lookup->looking) {
+        lookup_schedule(lookup);
     }
 }
 
 /* True when the answer is one that may pass by itself: then *ret_odd says which. */
-static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t asked_us,
+static bool lookup_take(KafkaLookup *lookup, const TopicLookup *found, int64_t asked_us,
                         Error *ret_odd)
 {
     int64_t now_us = clock_monotonic_us();
-    KafkaTopic *kt = kafka_find(kafka, lookup->name);
+    KafkaTopic *kt = kafka_topics_find(lookup->needs.topics, found->name);
     if (kt == NULL) {
         return false; /* forgotten meanwhile */
     }
-    if (lookup->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (found->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         kt->looked_us = asked_us;
         if (!kt->missing || now_us >= kt->look_us) { /* else it was denied while we looked */
-            kafka_topic_found(kafka, kt, lookup, now_us);
+            lookup_found(lookup, kt, found, now_us);
         }
         return false;
     }
     AUTO_ERROR err = {0};
-    kafka_topic_error(lookup->error, lookup->name, &err);
-    bool says_no = lookup->error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-                   lookup->error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    kafka_topic_error(found->error, found->name, &err);
+    bool says_no = found->error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                   found->error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     if (says_no || ++kt->odd > LOOKUP_ODD_MAX) {
         kt->wait_ms = kt->missing ? kt->wait_ms : 0;
         int64_t most_ms = kt->topic->hold != NULL ? LOOKUP_WAITING_MS : LOOKUP_AGAIN_MS;
-        kafka_topic_missing(kafka, kt, &err, now_us, most_ms);
+        lookup_missing(lookup, kt, &err, now_us, most_ms);
         return false;
     }
     kt->ready = false;
@@ -242,58 +207,41 @@ static bool lookup_take(KafkaSink *kafka, const TopicLookup *lookup, int64_t ask
     return true;
 }
 
-/* Said when the first broker answers, and when another cluster does. */
-static void kafka_note_cluster(KafkaSink *kafka, const LookupJob *job)
-{
-    const char *id = job->cluster != NULL ? job->cluster : "unknown";
-    if (strcmp(kafka->cluster, id) == 0 || (job->cluster == NULL && kafka->cluster[0] != '\0')) {
-        return;
-    }
-    snprintf(kafka->cluster, sizeof(kafka->cluster), "%s", id);
-    log_write(LOG_INFO, kafka->options.pipeline->name, CODE_KAFKA_CONNECTED,
-              LOG_FIELDS(log_text("cluster", kafka->cluster),
-                         log_text("bootstrap", kafka->options.config->kafka.brokers),
-                         log_number("brokers", job->brokers)),
-              "a Kafka broker answers");
-}
-
-static void lookup_apply(KafkaSink *kafka, LookupJob *job)
+static void lookup_apply(KafkaLookup *lookup, LookupJob *job)
 {
     AUTO_ERROR err = {0};
+    KafkaHealth *health = lookup->needs.health;
     if (job->error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        kafka_unreachable(kafka, job->error, &err);
-        kafka_trouble(kafka, &err);
-        kafka_retry_later(kafka);
+        kafka_health_unreachable(health, job->error, &err);
+        kafka_health_trouble(health, &err);
+        kafka_lookup_retry(lookup);
         return;
     }
-    kafka->retry_us = 0;
-    kafka->brokers = job->brokers;
-    kafka->reason[0] = '\0';
-    kafka_note_cluster(kafka, job);
-    kafka_note_answer(kafka, true);
+    lookup->retry_us = 0;
+    kafka_health_note_cluster(health, job->cluster, job->brokers);
     bool odd = false;
     for (size_t i = 0; i < job->count; i++) {
-        odd |= lookup_take(kafka, &job->lookups[i], job->asked_us, &err);
+        odd |= lookup_take(lookup, &job->lookups[i], job->asked_us, &err);
     }
-    lookup_schedule(kafka);
+    lookup_schedule(lookup);
     if (odd) {
-        kafka_trouble(kafka, &err);
+        kafka_health_trouble(health, &err);
     } else {
-        kafka_healed(kafka);
+        kafka_health_healed(health);
     }
-    kafka_reopen_when_empty(kafka);
-    kafka_ready(kafka);
+    lookup->needs.answered(lookup->needs.arg);
 }
 
 static void lookup_done(void *arg)
 {
     LookupJob *job = arg;
-    KafkaSink *kafka = job->kafka;
-    kafka->looking = false;
-    if (job->rk == kafka->rk) {
-        lookup_apply(kafka, job);
-    } else if (kafka->rk != NULL) {
-        kafka_retry_later(kafka); /* asked through a producer that is gone */
+    KafkaLookup *lookup = job->lookup;
+    rd_kafka_t *now = kafka_producer_handle(lookup->needs.producer);
+    lookup->looking = false;
+    if (job->rk == now) {
+        lookup_apply(lookup, job);
+    } else if (now != NULL) {
+        kafka_lookup_retry(lookup); /* asked through a producer that is gone */
     }
     for (size_t i = 0; i < job->count; i++) {
         free(job->lookups[i].name);
@@ -303,39 +251,67 @@ static void lookup_done(void *arg)
 }
 
 /* New topics alone, so that what waits for them does not wait for others, too. */
-static void lookup_pick(const KafkaSink *kafka, bool fresh, LookupJob *job)
+static void lookup_pick(const KafkaTopics *topics, bool fresh, LookupJob *job)
 {
     int64_t now_us = clock_monotonic_us();
-    for (KafkaTopic *kt = kafka->topics; kt != NULL && job->count < LOOKUPS_MAX; kt = kt->next) {
+    const KafkaTopic *kt = NULL;
+    LIST_FOREACH(kt, &topics->all, link)
+    {
         bool is_fresh = !kt->ready && !kt->missing;
-        if (is_fresh == fresh && now_us >= kt->look_us) {
+        if (is_fresh == fresh && now_us >= kt->look_us && job->count < LOOKUPS_MAX) {
             job->lookups[job->count++].name = x_strdup(kt->topic->name);
         }
     }
 }
 
-void kafka_look_up(KafkaSink *kafka)
+void kafka_lookup_go(KafkaLookup *lookup)
 {
-    if (kafka->looking || kafka->rk == NULL) {
+    rd_kafka_t *rk = kafka_producer_handle(lookup->needs.producer);
+    if (lookup->looking || rk == NULL) {
         return;
     }
     LookupJob *job = x_calloc(1, sizeof(*job));
-    job->kafka = kafka;
-    job->rk = kafka->rk;
+    job->lookup = lookup;
+    job->rk = rk;
     job->asked_us = clock_monotonic_us();
-    lookup_pick(kafka, true, job);
+    lookup_pick(lookup->needs.topics, true, job);
     if (job->count == 0) {
-        lookup_pick(kafka, false, job);
+        lookup_pick(lookup->needs.topics, false, job);
     }
-    kafka->looking = true;
-    event_del(kafka->look);
-    worker_submit(kafka->options.worker, lookup_run, lookup_done, job);
+    lookup->looking = true;
+    event_del(lookup->timer);
+    worker_submit(lookup->worker, lookup_run, lookup_done, job);
 }
 
-void kafka_on_look(evutil_socket_t fd, short what, void *arg)
+void kafka_lookup_go_if_due(KafkaLookup *lookup, const KafkaTopic *kt)
+{
+    int64_t now_us = clock_monotonic_us();
+    if (now_us >= lookup->retry_us && now_us >= kt->look_us) {
+        kafka_lookup_go(lookup);
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    KafkaSink *kafka = arg;
-    kafka_look_up(kafka);
+    kafka_lookup_go(arg);
+}
+
+KafkaLookup *kafka_lookup_new(const SinkOptions *options, const KafkaLookupNeeds *needs)
+{
+    KafkaLookup *lookup = x_calloc(1, sizeof(*lookup));
+    lookup->needs = *needs;
+    lookup->worker = options->worker;
+    lookup->timer = event_new(options->base, -1, 0, on_timer, lookup);
+    return lookup;
+}
+
+void kafka_lookup_free(KafkaLookup **lookup)
+{
+    if (*lookup != NULL) {
+        event_free((*lookup)->timer);
+        free(*lookup);
+        *lookup = NULL;
+    }
 }

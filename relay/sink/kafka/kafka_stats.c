@@ -39,16 +39,16 @@ void kafka_stats_read(const char *json, size_t length, Stats *stats)
             raise_to(&slow_us, member(rtt, "p99"));
         }
     }
-    *stats->brokers_up = up;
-    *stats->queue_messages = member(told, "msg_cnt");
-    *stats->queue_bytes = member(told, "msg_size");
-    *stats->rtt_p50 = median_us > 0 ? median_us / 1e6 : NAN;
-    *stats->rtt_p99 = slow_us > 0 ? slow_us / 1e6 : NAN;
+    *stats->broker->brokers_up = up;
+    *stats->broker->queue_messages = member(told, "msg_cnt");
+    *stats->broker->queue_bytes = member(told, "msg_size");
+    *stats->broker->rtt_p50 = median_us > 0 ? median_us / 1e6 : NAN;
+    *stats->broker->rtt_p99 = slow_us > 0 ? slow_us / 1e6 : NAN;
     json_decref(told);
 }
 
 void kafka_stats_none(Stats *stats)
 {
-    *stats->brokers_up = *stats->queue_messages = *stats->queue_bytes = 0;
-    *stats->rtt_p50 = *stats->rtt_p99 = NAN;
+    *stats->broker->brokers_up = *stats->broker->queue_messages = *stats->broker->queue_bytes = 0;
+    *stats->broker->rtt_p50 = *stats->broker->rtt_p99 = NAN;
 }

@@ -1,62 +1,72 @@
-/* Stopping what the producer holds: nothing leaves a paused partition, neither what waits nor what
- * comes back for a retry. Purged, it is given back; held, it keeps its place and its sequence
- * numbers, so that the broker recognizes what it has already.
- *
- * What is on the wire while we purge may come back for a retry afterwards: purged again, until
- * librdkafka holds nothing any more. The next send lets everything go on. */
+/* What is on the wire while we purge may come back for a retry afterwards: purged again, until
+ * librdkafka holds nothing any more. */
+#include "sink/kafka/kafka_stop.h"
+
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "sink/kafka/kafka_internal.h"
 
 enum { PURGE_AGAIN_MS = 20 };
 
-static void kafka_pause(KafkaSink *kafka, rd_kafka_topic_partition_list_t *partitions)
+struct KafkaStop {
+    KafkaStopNeeds needs;
+    Worker *worker;
+    struct event *again;                     /* next purge */
+    rd_kafka_topic_partition_list_t *paused; /* partitions; NULL: none */
+    bool purging;                            /* what comes back for a retry is taken back, too */
+    size_t fences; /* purges that broker threads may still have before them */
+};
+
+static void stop_pause(KafkaStop *stop, rd_kafka_topic_partition_list_t *partitions)
 {
-    if (kafka->rk == NULL || partitions->cnt == 0) {
+    rd_kafka_t *rk = kafka_producer_handle(stop->needs.producer);
+    if (rk == NULL || partitions->cnt == 0) {
         rd_kafka_topic_partition_list_destroy(partitions);
         return;
     }
-    (void)rd_kafka_pause_partitions(kafka->rk, partitions);
-    if (kafka->paused == NULL) {
-        kafka->paused = partitions;
+    (void)rd_kafka_pause_partitions(rk, partitions);
+    if (stop->paused == NULL) {
+        stop->paused = partitions;
         return;
     }
     for (int i = 0; i < partitions->cnt; i++) {
         const rd_kafka_topic_partition_t *at = &partitions->elems[i];
-        if (rd_kafka_topic_partition_list_find(kafka->paused, at->topic, at->partition) == NULL) {
-            rd_kafka_topic_partition_list_add(kafka->paused, at->topic, at->partition);
+        if (rd_kafka_topic_partition_list_find(stop->paused, at->topic, at->partition) == NULL) {
+            rd_kafka_topic_partition_list_add(stop->paused, at->topic, at->partition);
         }
     }
     rd_kafka_topic_partition_list_destroy(partitions);
 }
 
 /* All partitions of topics with records that are out. */
-static void kafka_pause_all(KafkaSink *kafka)
+static void stop_pause_all(KafkaStop *stop)
 {
     rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(16);
-    for (KafkaTopic *kt = kafka->topics; kt != NULL; kt = kt->next) {
+    const KafkaTopic *kt = NULL;
+    LIST_FOREACH(kt, &stop->needs.topics->all, link)
+    {
         for (int32_t i = 0; kt->out > 0 && i < kt->partitions; i++) {
             rd_kafka_topic_partition_list_add(partitions, kt->topic->name, i);
         }
     }
-    kafka_pause(kafka, partitions);
+    stop_pause(stop, partitions);
 }
 
-void kafka_serve_brake(KafkaSink *kafka)
+void kafka_stop_serve_brake(KafkaStop *stop)
 {
+    Brake *brake = kafka_producer_brake(stop->needs.producer);
     char topic[KAFKA_NAME_MAX + 1];
     int32_t partition = 0;
-    while (brake_wanted(kafka->brake, topic, &partition)) {
+    while (brake_wanted(brake, topic, &partition)) {
         rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
         rd_kafka_topic_partition_list_add(one, topic, partition);
-        kafka_pause(kafka, one);
-        brake_paused(kafka->brake);
+        stop_pause(stop, one);
+        brake_paused(brake);
     }
 }
 
 typedef struct PurgeJob {
-    KafkaSink *kafka;
+    KafkaStop *stop;
     rd_kafka_t *rk;
 } PurgeJob;
 
@@ -69,98 +79,128 @@ static void purge_run(void *arg)
 static void purge_done(void *arg)
 {
     PurgeJob *job = arg;
-    KafkaSink *kafka = job->kafka;
+    KafkaStop *stop = job->stop;
     free(job);
-    kafka->fences--;
-    if (kafka->fences == 0 && kafka->full && !kafka->shrink) {
-        kafka_ready(kafka);
+    stop->fences--;
+    if (stop->fences == 0) {
+        stop->needs.through(stop->needs.arg);
     }
 }
 
 /* Broker threads purge when they come to it. One that comes late would take what was sent after it,
  * and leave what follows: so nothing is sent before all of them are through, which a second purge
  * on the worker thread waits for. */
-static void kafka_purge_now(KafkaSink *kafka)
+static void stop_purge_now(KafkaStop *stop, rd_kafka_t *rk)
 {
-    (void)rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+    (void)rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     PurgeJob *job = x_malloc(sizeof(*job));
-    *job = (PurgeJob){.kafka = kafka, .rk = kafka->rk};
-    kafka->fences++;
-    worker_submit(kafka->options.worker, purge_run, purge_done, job);
+    *job = (PurgeJob){.stop = stop, .rk = rk};
+    stop->fences++;
+    worker_submit(stop->worker, purge_run, purge_done, job);
     struct timeval tv = {.tv_usec = PURGE_AGAIN_MS * 1000};
-    event_add(kafka->again, &tv);
+    event_add(stop->again, &tv);
 }
 
-void kafka_on_again(evutil_socket_t fd, short what, void *arg)
+static void on_again(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    KafkaSink *kafka = arg;
-    if (kafka->purging && kafka->rk != NULL && kafka->out > 0) {
-        if (kafka->fences == 0) {
-            kafka_purge_now(kafka);
+    KafkaStop *stop = arg;
+    rd_kafka_t *rk = kafka_producer_handle(stop->needs.producer);
+    if (stop->purging && rk != NULL && stop->needs.topics->out > 0) {
+        if (stop->fences == 0) {
+            stop_purge_now(stop, rk);
         } else {
-            event_add(kafka->again, &(struct timeval){.tv_usec = PURGE_AGAIN_MS * 1000});
+            event_add(stop->again, &(struct timeval){.tv_usec = PURGE_AGAIN_MS * 1000});
         }
     }
 }
 
-void kafka_purge(Sink *sink)
+void kafka_stop_purge(KafkaStop *stop)
 {
-    KafkaSink *kafka = (KafkaSink *)sink;
-    if (kafka->rk == NULL) {
+    rd_kafka_t *rk = kafka_producer_handle(stop->needs.producer);
+    if (rk == NULL) {
         return;
     }
-    kafka->purging = true;
-    if (kafka->out > 0) {
-        kafka_pause_all(kafka);
-        kafka_purge_now(kafka);
+    stop->purging = true;
+    if (stop->needs.topics->out > 0) {
+        stop_pause_all(stop);
+        stop_purge_now(stop, rk);
     }
 }
 
-static void kafka_go_on(KafkaSink *kafka)
+static void stop_end(KafkaStop *stop)
 {
-    kafka->purging = false;
-    event_del(kafka->again);
-    brake_reset(kafka->brake);
-    if (kafka->paused != NULL) {
-        if (kafka->rk != NULL) {
-            (void)rd_kafka_resume_partitions(kafka->rk, kafka->paused);
+    rd_kafka_t *rk = kafka_producer_handle(stop->needs.producer);
+    stop->purging = false;
+    event_del(stop->again);
+    brake_reset(kafka_producer_brake(stop->needs.producer));
+    if (stop->paused != NULL) {
+        if (rk != NULL) {
+            (void)rd_kafka_resume_partitions(rk, stop->paused);
             /* Wakes the broker threads: one that last saw a partition paused sleeps on for up to a
              * second, whatever is produced to it. */
-            (void)rd_kafka_flush(kafka->rk, 0);
+            (void)rd_kafka_flush(rk, 0);
         }
-        rd_kafka_topic_partition_list_destroy(kafka->paused);
-        kafka->paused = NULL;
+        rd_kafka_topic_partition_list_destroy(stop->paused);
+        stop->paused = NULL;
     }
 }
 
-void kafka_before_send(KafkaSink *kafka)
+bool kafka_stop_is_through(const KafkaStop *stop)
+{
+    return stop->fences == 0;
+}
+
+void kafka_stop_before_send(KafkaStop *stop)
 {
     /* A partition that the brake paused stays so until the pipeline knows of the refusal: then it
      * has purged, or nothing else was out. */
-    bool knows = kafka->purging || (kafka->paused != NULL && kafka->out == 0);
+    bool knows = stop->purging || (stop->paused != NULL && stop->needs.topics->out == 0);
     if (knows) {
-        kafka_go_on(kafka);
+        stop_end(stop);
     }
 }
 
-void kafka_hold(Sink *sink, bool hold)
+void kafka_stop_hold(KafkaStop *stop, bool hold)
 {
-    KafkaSink *kafka = (KafkaSink *)sink;
-    if (hold && kafka->rk != NULL) {
-        kafka_pause_all(kafka);
-    } else if (!hold && !kafka->purging) {
-        kafka_go_on(kafka);
+    if (hold && kafka_producer_handle(stop->needs.producer) != NULL) {
+        stop_pause_all(stop);
+    } else if (!hold && !stop->purging) {
+        stop_end(stop);
     }
 }
 
-void kafka_forget_paused(KafkaSink *kafka)
+void kafka_stop_forget(KafkaStop *stop)
 {
-    kafka->purging = false;
-    event_del(kafka->again);
-    if (kafka->paused != NULL) {
-        rd_kafka_topic_partition_list_destroy(kafka->paused);
-        kafka->paused = NULL;
+    stop->purging = false;
+    event_del(stop->again);
+    if (stop->paused != NULL) {
+        rd_kafka_topic_partition_list_destroy(stop->paused);
+        stop->paused = NULL;
+    }
+}
+
+int kafka_stop_paused(const KafkaStop *stop)
+{
+    return stop->paused != NULL ? stop->paused->cnt : 0;
+}
+
+KafkaStop *kafka_stop_new(const SinkOptions *options, const KafkaStopNeeds *needs)
+{
+    KafkaStop *stop = x_calloc(1, sizeof(*stop));
+    stop->needs = *needs;
+    stop->worker = options->worker;
+    stop->again = event_new(options->base, -1, 0, on_again, stop);
+    return stop;
+}
+
+void kafka_stop_free(KafkaStop **stop)
+{
+    if (*stop != NULL) {
+        kafka_stop_forget(*stop);
+        event_free((*stop)->again);
+        free(*stop);
+        *stop = NULL;
     }
 }

@@ -264,6 +264,7 @@ static void end(void)
     table_free(&rig.table);
     event_free(rig.worker_io);
     event_base_free(rig.base);
+    stats_release(&rig.stats);
     metrics_free(&rig.metrics);
     text_free(&rig.asked);
     error_clear(&rig.error);

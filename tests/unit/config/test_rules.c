@@ -315,9 +315,43 @@ Test(rules, a_file_sink_needs_a_path_of_its_own)
         "{ name = \"a\"; sink = \"file\"; file: { path = \"/x\"; }; },\n"
         "{ name = \"b\"; table = \"o.e\"; sink = \"file\"; file: { path = \"/x\"; }; } );\n",
         "main.conf:3: pipelines \"a\" and \"b\" both write '/x'");
+    ASSERT_PROBLEMS(
+        "database: { dsn = \"host=y\"; }; pipelines: (\n"
+        "{ name = \"a\"; sink = \"file\"; file: { path = \"/x\"; }; },\n"
+        "{ name = \"b\"; table = \"o.e\"; sink = \"file\"; file: { path = \"/./x\"; }; } );\n",
+        "main.conf:3: pipelines \"a\" and \"b\" both write one file: '/x' and '/./x'");
     ASSERT_PROBLEMS("database: { dsn = \"host=y\"; }; kafka: { brokers = \"k\"; };\n"
                     "pipelines: ( { name = \"a\"; file: { path = \"/x\"; }; } );\n",
                     "main.conf:2: warning: file.path has an effect only with sink = \"file\"");
+}
+
+Test(rules, one_file_is_one_file_whatever_it_is_called)
+{
+    char directory[] = "/tmp/outboxd-rules-XXXXXX";
+    cr_assert_not_null(mkdtemp(directory));
+    AUTO_TEXT make = x_format("cd %s && mkdir real && ln -s real link && touch real/a real/b &&"
+                              " ln real/a hard",
+                              directory);
+    cr_assert_eq(system(make), 0);
+    static const char *const PAIRS[][2] = {
+        {"real/a", "link/a"}, {"real/new", "link/new"}, {"real/a", "hard"}, {"real/a", "real/b"}};
+    for (size_t i = 0; i < 4; i++) {
+        AUTO_TEXT text = x_format(
+            "database: { dsn = \"host=y\"; }; pipelines: (\n"
+            "{ name = \"a\"; sink = \"file\"; file: { path = \"%s/%s\"; }; },\n"
+            "{ name = \"b\"; table = \"o.e\"; sink = \"file\"; file: { path = \"%s/%s\"; }; } );\n",
+            directory, PAIRS[i][0], directory, PAIRS[i][1]);
+        AUTO_TEXT problem = x_format("main.conf:3: pipelines \"a\" and \"b\" both write one file: "
+                                     "'%s/%s' and '%s/%s'",
+                                     directory, PAIRS[i][0], directory, PAIRS[i][1]);
+        if (i < 3) {
+            ASSERT_PROBLEMS(text, problem);
+        } else {
+            assert_loads(text);
+        }
+    }
+    AUTO_TEXT remove = x_format("rm -r %s", directory);
+    cr_assert_eq(system(remove), 0);
 }
 
 Test(rules, a_table_is_named_with_its_schema)

@@ -58,7 +58,7 @@ static Status encode(void)
                      error_message(&err));
     }
     record = (Record){0};
-    return encoder->encode(encoder, event, &batch->arena, &record, &err);
+    return encoder->encode(encoder, event, &batch->arena, &record, &err) == ENCODE_OK ? OK : FAILED;
 }
 
 /* Headers as "name=value" lines; a null value as "name". */

@@ -1,5 +1,5 @@
-/* The writer on real files of a temporary directory; writes and flushes that fail are injected. A
- * model of the disk notes what was flushed: `safe` is what a power loss would leave. */
+/* The writer on real files of a temporary directory; writes and flushes that fail are injected.
+ * What a power loss leaves is test_file_power.c. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +94,7 @@ static int disk_lock(int fd, int operation)
     return flock(fd, operation);
 }
 
-static const FileCalls CALLS = {disk_write, disk_flush, disk_cut, disk_rename, disk_lock};
+static const FileCalls CALLS = {disk_write, pwrite, disk_flush, disk_cut, disk_rename, disk_lock};
 
 static void begin(void)
 {

@@ -14,6 +14,7 @@ enum { RIG_EVENTS_MAX = 4096 };
 
 typedef struct RigSource {
     Source source; /* first */
+    Letters letters;
     size_t starts;
     size_t resumes;
     int64_t last_delay_ms;
@@ -71,6 +72,13 @@ typedef struct RigSink {
     size_t attempts; /* sends, accepted or not */
 } RigSink;
 
+typedef struct RigEncoder {
+    Encoder encoder;
+    int64_t unready[16]; /* seqs that it is not ready for */
+    size_t unready_count;
+    size_t asked; /* calls of encode */
+} RigEncoder;
+
 typedef struct Rig {
     struct event_base *base;
     Metrics *metrics;
@@ -79,14 +87,28 @@ typedef struct Rig {
     Pipeline *pipeline;
     RigSource source;
     RigSink sink;
-    bool hold; /* nothing moves before pipeline_pause() */
+    RigEncoder encoder;
+    Letters *letters; /* NULL: those of the source */
+    bool hold;        /* nothing moves before pipeline_pause() */
     size_t ended;
     size_t changes;
     size_t doubts;
     bool in_call; /* of the pipeline into source or sink */
+    struct {
+        size_t sent;
+        size_t published;
+        size_t unsettled;
+        size_t parked;
+    } seen; /* by the last assertion */
 } Rig;
 
 extern Rig rig;
+extern const SourceOps RIG_SOURCE;
+extern const Letters RIG_LETTERS;
+extern const SinkOps RIG_SINK;
+
+/** What a sink reports with this error, which must outlive it. */
+SinkReport rig_report(const Error *err);
 
 /** outboxd_events_failed_total of that reason, all topics that the tests use. */
 uint64_t rig_failed(Reason reason);
@@ -116,6 +138,10 @@ void rig_settle_all(void);
 void rig_accept(const char *seqs);
 /** The broker refuses one request with these events: "1 2 3". */
 void rig_refuse(const char *seqs);
+/** The encoder is not ready for these events: "1 3"; "": for all others it is. */
+void rig_unready(const char *seqs);
+/** It says that something may be there now. */
+void rig_encoder_ready(void);
 void rig_locked(void);
 void rig_active(void);
 /** Locked, then active. */
@@ -136,6 +162,7 @@ void rig_healed(void);
 void rig_ready(void);
 /** The sink says so of a topic that the pipeline has used. */
 void rig_missing(const char *topic);
+void rig_denied(const char *topic);
 void rig_found(const char *topic);
 
 Error rig_error(ErrorClass class, ErrorCode code);
@@ -148,6 +175,8 @@ void rig_assert_acked(const char *expected);
 void rig_assert_returned(const char *expected);
 /** Asserts what came back parked since the last call or reread. */
 void rig_assert_parked(const char *expected);
+/** What waits with its topic. */
+PipelineWaiting rig_waiting(void);
 void rig_assert_state(PipelineState state);
 /** Asserts the code of what is wrong now; "": nothing. */
 void rig_assert_error(ErrorCode code);

@@ -128,9 +128,9 @@ static void source_ack(Source *source, Batch *batch)
     batch_free(&batch);
 }
 
-static void source_set_aside(Source *source, Event *event, const Record *record, const Error *err)
+static void letters_take(Letters *letters, Event *event, const Record *record, const Error *err)
 {
-    (void)source;
+    (void)letters;
     (void)record;
     (void)err;
     SIM_ASSERT(row_of(event)->kind != ROW_GOOD, "row %lld is good", (long long)event->seq);
@@ -180,7 +180,6 @@ static const SourceOps SOURCE_OPS = {
     .start = source_start,
     .resume = source_resume,
     .ack = source_ack,
-    .set_aside = source_set_aside,
     .may_publish = source_may_publish,
     .wake = source_wake,
     .drain = source_drain,
@@ -234,7 +233,16 @@ void settle(size_t index, const Error *err)
     sim.held_count--;
     memmove(sim.held + index, sim.held + index + 1, (sim.held_count - index) * sizeof(Held));
     row_of(event)->acknowledged |= err == NULL;
-    sim.sink.events.settled(sim.sink.events.arg, event, err);
+    SinkVerdict verdict = err == NULL                            ? SINK_FAILED
+                          : err->code == CODE_SINK_PURGED        ? SINK_TOOK_BACK
+                          : err->code == CODE_KAFKA_TOPIC_DENIED ? SINK_DENIES_TOPIC
+                          : err->class == ERROR_POISON           ? SINK_REFUSED
+                                                                 : SINK_FAILED;
+    SinkReport report = {.verdict = verdict,
+                         .error = err,
+                         .request = sim.requests,
+                         .request_events = sim.request_events};
+    sim.sink.events.settled(sim.sink.events.arg, event, err != NULL ? &report : NULL);
 }
 
 bool find_held(Phase phase, size_t topic, size_t *ret_index)
@@ -290,7 +298,7 @@ static void sink_status(const Sink *sink, json_t *json)
 static bool sink_connected(const Sink *sink)
 {
     (void)sink;
-    return *sim.stats.kafka_connected > 0;
+    return *sim.stats.broker->kafka_connected > 0;
 }
 
 static void sink_silent(const Sink *sink, int seconds, Error *err)
@@ -314,15 +322,23 @@ static const SinkOps SINK_OPS = {
     .free = sink_nothing,
 };
 
-static Status encoder_encode(const Encoder *encoder, const Event *event, Arena *arena,
-                             Record *record, Error *err)
+static EncodeResult encoder_encode(Encoder *encoder, const Event *event, Arena *arena,
+                                   Record *record, Error *err)
 {
     (void)encoder;
     (void)arena;
     (void)record;
-    return row_of(event)->kind == ROW_UNENCODABLE
-               ? error_set(err, CODE_HEADERS_INVALID, "simulated")
-               : OK;
+    if (sim.encoder_waits && !sim.calm && chance(4)) {
+        error_set_as(err, ERROR_RETRY, EXIT_KAFKA, CODE_NOT_BUILT, "simulated");
+        sim.encoder_owes = true;
+        sim.encoder_waited++;
+        return ENCODE_WAIT;
+    }
+    if (row_of(event)->kind == ROW_UNENCODABLE) {
+        error_set(err, CODE_HEADERS_INVALID, "simulated");
+        return ENCODE_POISON;
+    }
+    return ENCODE_OK;
 }
 
 static void encoder_free(Encoder *encoder)
@@ -352,8 +368,11 @@ void turn(void)
 
 void process_begin(void)
 {
-    static Encoder encoder = {.encode = encoder_encode, .free = encoder_free};
+    sim.encoder = (Encoder){.encode = encoder_encode, .free = encoder_free};
+    sim.encoder_owes = false;
     sim.source.ops = &SOURCE_OPS;
+    sim.letters = (Letters){.take = letters_take, .of_source = true};
+    sim.source.letters = &sim.letters;
     sim.sink.ops = &SINK_OPS;
     sim.state = SOURCE_LOST;
     sim.lease = false;
@@ -368,7 +387,7 @@ void process_begin(void)
                            .base = sim.base,
                            .source = &sim.source,
                            .sink = &sim.sink,
-                           .encoder = &encoder,
+                           .encoder = &sim.encoder,
                            .topics = topics_new(sim.metrics, "orders"),
                            .stats = &sim.stats,
                            .hold = true,

@@ -1,6 +1,6 @@
 /* simulation: a pipeline between models of an outbox table, a broker's log and a dead-letter table.
- * The models check what the pipeline does to them; test_pipeline_simulation.c decides what happens.
- */
+ * The models check what the pipeline does to them; simulation_deeds.c is what can
+ * happen to it, and test_pipeline_simulation.c what must be true in the end. */
 #pragma once
 
 #include <criterion/criterion.h>
@@ -67,6 +67,7 @@ typedef struct Simulation {
     bool ended;
     /* The source. */
     Source source;
+    Letters letters;
     SourceState state;
     bool lease;
     bool draining;
@@ -85,18 +86,24 @@ typedef struct Simulation {
     Sink sink;
     Held held[ROWS];
     size_t held_count;
-    bool may_purge;    /* there is a reason: order, or another relay */
-    bool purging;      /* until the next send: nothing leaves */
-    bool held_back;    /* nothing leaves, nothing is given up */
-    bool zombie;       /* the lease is over: nothing may leave */
-    bool others;       /* somebody else published since, or the server is another */
-    uint32_t requests; /* refused */
+    bool may_purge;          /* there is a reason: order, or another relay */
+    bool purging;            /* until the next send: nothing leaves */
+    bool held_back;          /* nothing leaves, nothing is given up */
+    bool zombie;             /* the lease is over: nothing may leave */
+    bool others;             /* somebody else published since, or the server is another */
+    uint32_t requests;       /* refused */
+    uint32_t request_events; /* in the last of them */
     bool lost;
     bool reopening;
     bool owes_ready;
     bool troubled;
     bool absent[TOPICS]; /* the topic is missing */
     bool told[TOPICS];   /* ... and the sink knows */
+    /* The encoder. */
+    bool encoder_waits; /* now and then */
+    bool encoder_owes;  /* `ready` */
+    size_t encoder_waited;
+    Encoder encoder;
     /* The broker. */
     int64_t log[LOG_MAX];
     size_t log_count;
@@ -134,6 +141,9 @@ bool find_held(Phase phase, size_t topic, size_t *ret_index);
 
 /** Turns the loop until nothing is active. */
 void turn(void);
+
+/** One thing that happens, by chance, and what follows from it. */
+void simulation_step(void);
 
 void process_begin(void);
 

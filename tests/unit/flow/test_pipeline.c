@@ -22,7 +22,7 @@ Test(pipeline, starting_becomes_running_with_the_lock)
     rig_active();
     rig_assert_state(PIPELINE_RUNNING);
     cr_assert_eq(rig.sink.opens, 1);
-    cr_assert_eq(*rig.stats.leader, 1);
+    cr_assert_eq(*rig.stats.now->leader, 1);
 }
 
 Test(pipeline, starting_becomes_standby_when_another_publishes)
@@ -34,7 +34,7 @@ Test(pipeline, starting_becomes_standby_when_another_publishes)
     pipeline_view(rig.pipeline, &view);
     cr_assert_str_eq(view.holder, "relay-2");
     cr_assert_eq(rig.sink.opens, 0, "a standby holds no producer");
-    cr_assert_eq(*rig.stats.leader, 0);
+    cr_assert_eq(*rig.stats.now->leader, 0);
 }
 
 Test(pipeline, starting_tries_again_with_growing_back_off)
@@ -213,7 +213,7 @@ static void check_source_lost(bool stalled)
     rig_settle(2, NULL);
     rig_source_lost(ERROR_RETRY);
     rig_assert_state(PIPELINE_REWINDING);
-    cr_assert_eq(*rig.stats.leader, 0);
+    cr_assert_eq(*rig.stats.now->leader, 0);
     cr_assert_eq(rig.sink.purges, 0, "the broker may have what the sink holds");
     cr_assert_eq(rig.source.starts, 2, "connects meanwhile");
     cr_assert_eq(*rig.stats.reconnects, 1);

@@ -146,11 +146,9 @@ Test(pipeline_isolate, a_refused_request_holds_only_what_is_behind_the_bad_recor
     rig_assert_error(CODE_NONE);
     rig_assert_acked("1 2 5");
     rig_assert_parked("3 4");
-    PipelineView view;
-    pipeline_view(rig.pipeline, &view);
-    cr_assert_str_eq(view.waiting_topic, "order.events");
-    cr_assert_not_null(strstr(error_message(view.waiting_reason), "seq 3"), "%s",
-                       error_message(view.waiting_reason));
+    cr_assert_str_eq(rig_waiting().topic, "order.events");
+    cr_assert_not_null(strstr(error_message(rig_waiting().reason), "seq 3"), "%s",
+                       error_message(rig_waiting().reason));
 }
 
 Test(pipeline_isolate, what_was_overtaken_is_counted_once)

@@ -79,8 +79,8 @@ Test(pipeline_lines, a_thousand_poison_events_make_few_lines_and_a_count)
 
 static void let_time_pass(void)
 {
-    rig.pipeline->parking->holds->row.try_us = 1;
-    rig.pipeline->parking->holds->row.tries = 0;
+    rig.pipeline->parking->holds->row->try_us = 1;
+    rig.pipeline->parking->holds->row->tries = 0;
     pipeline_watch_held_rows(rig.pipeline, INT64_MAX / 2);
     rig_turn();
 }

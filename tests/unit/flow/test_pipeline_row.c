@@ -25,19 +25,19 @@ static void assert_held(const char *topic, ErrorCode code, int64_t seq)
 {
     char name[32];
     snprintf(name, sizeof(name), "seq %lld,", (long long)seq);
-    cr_assert_not_null(view().waiting_reason, "nothing is held");
-    cr_assert_str_eq(view().waiting_topic, topic);
-    cr_assert_eq(view().waiting_reason->code, code);
-    cr_assert_not_null(strstr(error_message(view().waiting_reason), name), "%s",
-                       error_message(view().waiting_reason));
+    cr_assert_not_null(rig_waiting().reason, "nothing is held");
+    cr_assert_str_eq(rig_waiting().topic, topic);
+    cr_assert_eq(rig_waiting().reason->code, code);
+    cr_assert_not_null(strstr(error_message(rig_waiting().reason), name), "%s",
+                       error_message(rig_waiting().reason));
     rig_assert_state(PIPELINE_RUNNING);
     rig_assert_error(CODE_NONE);
 }
 
 static void assert_nothing_held(void)
 {
-    cr_assert_null(view().waiting_reason);
-    cr_assert_eq(view().waiting_events, 0);
+    cr_assert_null(rig_waiting().reason);
+    cr_assert_eq(rig_waiting().events, 0);
     cr_assert_eq(rig.pipeline->parking->rows, 0);
     cr_assert_eq(rig.pipeline->parking->trying, 0);
 }
@@ -74,14 +74,13 @@ Test(pipeline_row, holds_back_what_is_behind_it_in_its_topic_and_the_others_go_o
     rig_assert_acked("1 4");
     rig_assert_parked("2 3 5");
     assert_held("order.events", CODE_HEADERS_INVALID, 2);
-    cr_assert_eq(view().waiting_events, 3);
-    cr_assert_eq(view().waiting_topics, 1);
+    cr_assert_eq(rig_waiting().events, 3);
+    cr_assert_eq(rig_waiting().topics, 1);
     cr_assert_eq(view().in_flight_events, 0, "they take no room");
-    cr_assert_not_null(strstr(error_own_hint(view().waiting_reason), "dead_letter"));
-    cr_assert_not_null(
-        strstr(error_own_hint(view().waiting_reason), "row is corrected or deleted"));
+    cr_assert_not_null(strstr(error_own_hint(rig_waiting().reason), "dead_letter"));
+    cr_assert_not_null(strstr(error_own_hint(rig_waiting().reason), "row is corrected or deleted"));
     pipeline_collect(rig.pipeline);
-    cr_assert_eq((int)*rig.stats.held_rows, 1);
+    cr_assert_eq((int)*rig.stats.now->held_rows, 1);
 }
 
 Test(pipeline_row, that_the_sink_refuses_holds_its_topic)
@@ -100,7 +99,7 @@ Test(pipeline_row, without_a_topic_holds_its_aggregate_type_alone)
     rig_assert_sent("1 4");
     rig_settle_all();
     rig_assert_parked("2 3 5 6");
-    cr_assert_eq(view().waiting_topics, 2);
+    cr_assert_eq(rig_waiting().topics, 2);
     assert_held("(aggregate type order)", CODE_EVENT_UNROUTED, 2);
 }
 
@@ -118,7 +117,7 @@ Test(pipeline_row, that_was_mended_is_published_with_all_that_waited_in_order)
     cr_assert_eq(rig.source.rereads, 1, "somebody has changed it");
     rig_batch("2b 3a 4b 5a");
     rig_assert_sent("2 3 4 5");
-    cr_assert_not_null(view().waiting_reason, "what is not acknowledged proves nothing");
+    cr_assert_not_null(rig_waiting().reason, "what is not acknowledged proves nothing");
     rig_settle_all();
     rig_assert_acked("1 2 3 4 5");
     assert_nothing_held();
@@ -149,15 +148,15 @@ Test(pipeline_row, that_was_removed_with_nothing_behind_it_is_forgotten_by_a_loo
     size_t looks = rig.source.looks;
     let_time_pass();
     cr_assert_eq(rig.source.looks, looks + 1, "it is asked for while it is tried");
-    cr_assert_not_null(view().waiting_reason, "it may still come");
+    cr_assert_not_null(rig_waiting().reason, "it may still come");
     row_looks(2, 79);
-    cr_assert_not_null(view().waiting_reason, "it is there");
+    cr_assert_not_null(rig_waiting().reason, "it is there");
     rig.source.source.events.row_looks(
         rig.source.source.events.arg,
         (EventRow){.seq = 2, .id = event_id_hash(SLICE_LITERAL("another"))}, SOURCE_ROW_GONE);
-    cr_assert_not_null(view().waiting_reason, "that is another row");
+    cr_assert_not_null(rig_waiting().reason, "that is another row");
     row_looks(2, SOURCE_ROW_GONE);
-    cr_assert_not_null(view().waiting_reason, "what was read before this look may still bring it");
+    cr_assert_not_null(rig_waiting().reason, "what was read before this look may still bring it");
     row_looks(2, SOURCE_ROW_GONE);
     assert_nothing_held();
 }
@@ -170,7 +169,7 @@ Test(pipeline_row, that_is_gone_but_came_again_before_is_judged_by_that)
     rig.sink.next = SEND_FULL;
     rig_batch("2b");
     row_looks(2, SOURCE_ROW_GONE);
-    cr_assert_not_null(view().waiting_reason, "it is on its way");
+    cr_assert_not_null(rig_waiting().reason, "it is on its way");
     rig.sink.sink.events.ready(rig.sink.sink.events.arg);
     rig_turn();
     rig_settle_all();
@@ -185,7 +184,7 @@ Test(pipeline_row, that_no_look_can_tell_of_is_forgotten_after_a_while)
     let_time_pass();
     cr_assert_eq(rig.source.rereads, 1);
     pipeline_watch_held_rows(rig.pipeline, clock_monotonic_us() + 9 * INT64_C(1000000));
-    cr_assert_not_null(view().waiting_reason, "it may still come");
+    cr_assert_not_null(rig_waiting().reason, "it may still come");
     let_time_pass();
     assert_nothing_held();
 }
@@ -214,7 +213,7 @@ Test(pipeline_row, of_many_each_is_looked_at_in_its_turn)
         topics[i] = x_calloc(1, sizeof(*topics[i]));
         topics[i]->name = x_format("topic %d", (int)i);
         event->seq = i;
-        parking_hold_row(rig.pipeline->parking, topics[i], event, &err)->row.in_row = true;
+        parking_hold_row(rig.pipeline->parking, topics[i], event, &err)->row->in_row = true;
     }
     bool seen[ROWS] = {false};
     for (int64_t i = 1; i <= 3; i++) {
@@ -240,16 +239,16 @@ Test(pipeline_row, that_is_as_bad_as_before_goes_on_holding_as_if_nothing_was)
     rig_batch("1a 2b! 3a");
     rig_settle_all();
     rig_assert_sent("1");
-    int64_t since_us = view().waiting_since_us;
+    int64_t since_us = rig_waiting().since_us;
     for (unsigned tries = 1; tries <= 3; tries++) {
         let_time_pass();
         cr_assert_eq(rig.source.rereads, tries);
-        cr_assert_not_null(view().waiting_reason, "not even for a moment");
+        cr_assert_not_null(rig_waiting().reason, "not even for a moment");
         rig_batch("2b! 3a");
         rig_assert_parked("2 3");
         assert_held("order.events", CODE_HEADERS_INVALID, 2);
-        cr_assert_eq(view().waiting_since_us, since_us);
-        cr_assert_eq(rig.pipeline->parking->holds->row.tries, tries);
+        cr_assert_eq(rig_waiting().since_us, since_us);
+        cr_assert_eq(rig.pipeline->parking->holds->row->tries, tries);
     }
     rig_assert_sent("");
 }
@@ -259,18 +258,18 @@ Test(pipeline_row, that_comes_late_is_held_all_the_time_however_slow_the_reread_
     run(true);
     rig_batch("1a 2b! 3a");
     rig_settle_all();
-    int64_t since_us = view().waiting_since_us;
+    int64_t since_us = rig_waiting().since_us;
     let_time_pass();
     cr_assert_eq(rig.source.rereads, 1);
     for (int i = 0; i < 3; i++) {
         let_time_pass();
-        cr_assert_not_null(view().waiting_reason, "it has not come yet, that is all");
+        cr_assert_not_null(rig_waiting().reason, "it has not come yet, that is all");
         cr_assert_eq(rig.pipeline->parking->rows, 1);
     }
     rig_batch("2b! 3a");
     assert_held("order.events", CODE_HEADERS_INVALID, 2);
-    cr_assert_eq(view().waiting_since_us, since_us, "it is the same hold");
-    cr_assert_eq(rig.pipeline->parking->holds->row.tries, 1);
+    cr_assert_eq(rig_waiting().since_us, since_us, "it is the same hold");
+    cr_assert_eq(rig.pipeline->parking->holds->row->tries, 1);
 }
 
 Test(pipeline_row, is_tried_again_ever_more_rarely)
@@ -280,10 +279,10 @@ Test(pipeline_row, is_tried_again_ever_more_rarely)
     int64_t now_us = clock_monotonic_us();
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(4) * 1000000);
     cr_assert_not(rig.pipeline->waiting->reread_wanted);
-    rig.pipeline->parking->holds->row.tries = 5;
+    rig.pipeline->parking->holds->row->tries = 5;
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(150) * 1000000);
     cr_assert_not(rig.pipeline->waiting->reread_wanted);
-    rig.pipeline->parking->holds->row.tries = 40;
+    rig.pipeline->parking->holds->row->tries = 40;
     pipeline_watch_held_rows(rig.pipeline, now_us + INT64_C(310) * 1000000);
     cr_assert(rig.pipeline->waiting->reread_wanted, "the interval is bounded");
 }
@@ -348,7 +347,7 @@ Test(pipeline_row, that_cannot_wait_in_its_row_waits_in_memory)
     rig_settle_all();
     rig_assert_acked("");
     assert_held("order.events", CODE_RECORD_TOO_LARGE, 2);
-    const char *hint = error_own_hint(view().waiting_reason);
+    const char *hint = error_own_hint(rig_waiting().reason);
     cr_assert_null(strstr(hint, "row is corrected"), "the log cannot be");
     AUTO_ERROR bare = rig_error(ERROR_POISON, CODE_RECORD_TOO_LARGE);
     cr_assert_eq(strncmp(hint, error_remedy(&bare), strlen(error_remedy(&bare))), 0,
@@ -373,7 +372,7 @@ Test(pipeline_row, whose_topic_vanishes_while_it_is_tried_waits_for_the_topic)
     rig.sink.missing = "other.events";
     rig_batch("1a+ 2b+");
     rig_assert_parked("1 2");
-    cr_assert_eq(view().waiting_reason->code, CODE_KAFKA_TOPIC_UNKNOWN);
+    cr_assert_eq(rig_waiting().reason->code, CODE_KAFKA_TOPIC_UNKNOWN);
     cr_assert_eq(rig.pipeline->parking->rows, 0);
     rig.sink.missing = NULL;
     rig.pipeline->waiting->reread_at_us = 0;
@@ -388,7 +387,7 @@ Test(pipeline_row, of_a_missing_topic_waits_for_that)
     run(true);
     rig_batch("1a+ 2b+!");
     rig_assert_parked("1 2");
-    cr_assert_eq(view().waiting_reason->code, CODE_KAFKA_TOPIC_UNKNOWN);
+    cr_assert_eq(rig_waiting().reason->code, CODE_KAFKA_TOPIC_UNKNOWN);
 }
 
 Test(pipeline_row, survives_a_lost_source)
@@ -443,7 +442,7 @@ Test(pipeline_row, whose_dead_letter_cannot_be_stored_holds_its_topic)
     rig_assert_parked("2");
     assert_held("order.events", CODE_DEAD_LETTER_REFUSED, 2);
     cr_assert_not_null(
-        strstr(error_message(view().waiting_reason), error_code_name(CODE_POSTGRES_PRIVILEGE)));
+        strstr(error_message(rig_waiting().reason), error_code_name(CODE_POSTGRES_PRIVILEGE)));
     rig_batch("4a 5b+");
     rig_assert_sent("1 3 5");
     rig_settle_all();
@@ -464,7 +463,7 @@ Test(pipeline_row, whose_dead_letter_is_tried_again_holds_its_topic_until_it_is_
         rig_aside_refused();
         rig_assert_parked("2 4");
         assert_held("order.events", CODE_DEAD_LETTER_REFUSED, 2);
-        cr_assert_eq(rig.pipeline->parking->holds->row.tries, tries);
+        cr_assert_eq(rig.pipeline->parking->holds->row->tries, tries);
     }
     let_time_pass();
     rig_batch("2b! 4a");

@@ -82,10 +82,10 @@ Test(pipeline_send, the_view_shows_what_is_open)
     cr_assert_eq(view.oldest->seq, 2);
     cr_assert_gt(view.last_published_us, 0);
     pipeline_collect(rig.pipeline);
-    cr_assert_eq(*rig.stats.window_events, 10);
-    cr_assert_eq(*rig.stats.in_flight_events, 3);
-    cr_assert_eq(*rig.stats.unmarked_events, 7);
-    cr_assert_eq(*rig.stats.backlog_events, 12);
+    cr_assert_eq(*rig.stats.now->window_events, 10);
+    cr_assert_eq(*rig.stats.now->in_flight_events, 3);
+    cr_assert_eq(*rig.stats.now->unmarked_events, 7);
+    cr_assert_eq(*rig.stats.now->backlog_events, 12);
 }
 
 /* Back-pressure and the right to publish. */
@@ -361,7 +361,7 @@ Test(pipeline_send, an_event_half_set_aside_is_read_again_after_a_reconnect)
     rig_batch("1a! 2b");
     Event *event = rig.source.aside[0];
     rig_source_lost(ERROR_RETRY);
-    rig.source.source.events.aside(rig.source.source.events.arg, event); /* too late */
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event, NULL); /* too late */
     rig_settle(2, NULL);
     rig_assert_state(PIPELINE_STARTING);
     rig_assert_returned("1");

@@ -11,18 +11,19 @@
 
 Mock mock;
 
-static void on_settled(void *arg, Event *event, const Error *err)
+static void on_settled(void *arg, Event *event, const SinkReport *report)
 {
     (void)arg;
     mock.order[mock.settled++] = event->seq;
     mock.times[event->seq]++;
-    if (err == NULL) {
+    if (report == NULL) {
         mock.delivered++;
-    } else if (err->code == CODE_SINK_PURGED) {
+    } else if (report->verdict == SINK_TOOK_BACK) {
         mock.purged++;
     } else {
         mock.failed++;
-        error_copy(&mock.error, err);
+        mock.report = *report;
+        error_copy(&mock.error, report->error);
     }
 }
 
@@ -32,9 +33,10 @@ static void on_ready(void *arg)
     mock.ready++;
 }
 
-static void on_missing(void *arg, Topic *topic, const Error *err)
+static void on_missing(void *arg, Topic *topic, TopicFault fault, const Error *err)
 {
     (void)arg;
+    mock.fault = fault;
     cr_assert_not_null(topic);
     mock.missing++;
     error_copy(&mock.absence, err);
@@ -157,6 +159,7 @@ void mock_end(void)
         worker_free(&mock.worker);
         mock.sink->ops->free(mock.sink);
         topics_free(&mock.topics);
+        stats_release(&mock.stats);
         metrics_free(&mock.metrics);
         event_free(mock.worker_io);
         event_base_free(mock.base);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "flow/batch.h"
 #include "sink/kafka/kafka_internal.h"
+#include "sink/kafka/kafka_limits.h"
 #include "stub/given.h"
 
 enum { MOCK_EVENTS_MAX = 1000, MOCK_PARTITIONS = 4, API_PRODUCE = 0 };
@@ -36,10 +37,12 @@ typedef struct Mock {
     size_t failed;
     int64_t order[MOCK_EVENTS_MAX * 4]; /* of settling */
     size_t times[MOCK_EVENTS_MAX];      /* each event settled */
-    Error error;                        /* of the last failed delivery */
+    SinkReport report;                  /* of the last failed delivery */
+    Error error;                        /* and its error */
     size_t ready;
     size_t missing;
     Error absence; /* of the last missing topic */
+    TopicFault fault;
     size_t found;
     Topic *found_topic;
     size_t troubles;

@@ -95,7 +95,7 @@ Test(kafka, delivers_key_value_headers_and_time)
     cr_assert_str_eq(got.value, "{\"a\": 1}");
     cr_assert_eq(got.timestamp_ms, now_ms);
     cr_assert_str_eq(text_string(&got.headers), "ce_id=1;empty=;null;ce_id=2;");
-    cr_assert_eq(*mock.stats.kafka_connected, 1);
+    cr_assert_eq(*mock.stats.broker->kafka_connected, 1);
     text_free(&got.headers);
 }
 
@@ -195,7 +195,8 @@ static void is_held(rd_kafka_resp_err_t code, ErrorCode name)
     cr_assert_eq(mock.absence.code, name);
     cr_assert_eq(mock.absence.class, ERROR_RETRY);
     cr_assert_not_null(strstr(error_message(&mock.absence), "orders"));
-    cr_assert_eq(*mock.stats.kafka_connected, 1, "a broker that lacks a topic has answered");
+    cr_assert_eq(*mock.stats.broker->kafka_connected, 1,
+                 "a broker that lacks a topic has answered");
     cr_assert_eq(mock.troubles, 0, "others are not troubled");
     cr_assert_eq(mock_try(1, "orders", &err), SEND_HELD, "nothing enters the producer");
     cr_assert_eq(err.code, name);
@@ -257,6 +258,7 @@ Test(kafka, a_topic_whose_absence_librdkafka_notices_first_is_looked_up_at_once)
     }
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_UNKNOWN);
     cr_assert_geq(mock.missing, 1);
+    cr_assert_eq(mock.fault, TOPIC_ABSENT);
 }
 
 Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
@@ -268,7 +270,9 @@ Test(kafka, a_topic_that_refuses_our_records_is_held_and_tried_again_later)
                                       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     mock_send(2, "orders");
     MOCK_WAIT(mock.failed == 1);
+    cr_assert_eq(mock.report.verdict, SINK_DENIES_TOPIC);
     cr_assert_eq(mock.missing, 1, "the look-up would not tell");
+    cr_assert_eq(mock.fault, TOPIC_DENIED);
     AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_HELD);
     cr_assert_eq(err.code, CODE_KAFKA_TOPIC_DENIED);
@@ -298,7 +302,7 @@ Test(kafka, brokers_that_are_down_are_trouble_until_they_are_up)
     MOCK_WAIT(mock.troubles >= 1);
     cr_assert_eq(mock.trouble.code, CODE_KAFKA_UNREACHABLE);
     cr_assert_eq(mock.settled, 1, "a record waits for ever");
-    cr_assert_eq(*mock.stats.kafka_connected, 0);
+    cr_assert_eq(*mock.stats.broker->kafka_connected, 0);
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
     MOCK_WAIT(mock.delivered == 2 && mock.healed >= 1);
     mock_assert_log("orders", "v1 v2");
@@ -474,9 +478,9 @@ Test(kafka, opening_again_after_a_take_over_is_cheap)
     mock_begin();
     mock_send(1, "orders");
     MOCK_WAIT(mock.delivered == 1);
-    rd_kafka_t *producer = ((KafkaSink *)mock.sink)->rk;
+    rd_kafka_t *producer = kafka_producer_handle(((KafkaSink *)mock.sink)->producer);
     mock.sink->ops->open(mock.sink);
-    cr_assert_eq(((KafkaSink *)mock.sink)->rk, producer);
+    cr_assert_eq(kafka_producer_handle(((KafkaSink *)mock.sink)->producer), producer);
 }
 
 /* Limits of the topic. */
@@ -529,14 +533,14 @@ Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
 {
     KafkaTopic *topic = known_topic("orders");
     KafkaSink *kafka = (KafkaSink *)mock.sink;
-    rd_kafka_t *producer = kafka->rk;
+    rd_kafka_t *producer = kafka_producer_handle(kafka->producer);
     rd_kafka_mock_broker_set_rtt(mock.cluster, 1, 200);
     mock_send(1, "orders");
     topic->limits.max_message_bytes = 5000; /* what a look-up tells of a smaller topic */
-    kafka_limits_changed(kafka, topic);
+    kafka_limits_changed(kafka->topics, topic);
     AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(2, "orders", &err), SEND_FULL);
-    cr_assert_eq(kafka->rk, producer, "a record is in flight");
+    cr_assert_eq(kafka_producer_handle(kafka->producer), producer, "a record is in flight");
     cr_assert_eq(mock.delivered, 1);
     mock_send(2, "orders");
     cr_assert_eq(mock.times[1], 1);
@@ -545,7 +549,9 @@ Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
     cr_assert_eq(mock.failed + mock.purged, 0);
     char size[32];
     size_t length = sizeof(size);
-    cr_assert_eq(rd_kafka_conf_get(rd_kafka_conf(kafka->rk), "batch.size", size, &length), 0);
+    cr_assert_eq(rd_kafka_conf_get(rd_kafka_conf(kafka_producer_handle(kafka->producer)),
+                                   "batch.size", size, &length),
+                 0);
     cr_assert_str_eq(size, "5000");
 }
 

@@ -64,7 +64,7 @@ Test(kafka_limits, limits_are_looked_up_again_each_minute_and_sends_go_on)
     int64_t wait_us = topic->look_us - clock_monotonic_us();
     cr_assert(wait_us > 30000000 && wait_us <= 60000000, "in %lld us", (long long)wait_us);
     topic->look_us = 0; /* as if the minute had passed */
-    kafka_on_look(-1, 0, kafka);
+    kafka_lookup_go(kafka->lookup);
     AUTO_ERROR err = {0};
     cr_assert_eq(mock_try(1, "orders", &err), SEND_OK);
     MOCK_WAIT(topic->looked_us > before_us);
@@ -85,7 +85,7 @@ Test(kafka_limits, a_larger_limit_is_told_soon_while_events_wait_behind_a_refuse
     struct Hold *hold = (struct Hold *)&record; /* nobody looks into it */
     topic->topic->hold = hold;
     topic->look_us = 0; /* as if those seconds had passed */
-    kafka_on_look(-1, 0, mock.sink);
+    kafka_lookup_go(((KafkaSink *)mock.sink)->lookup);
     int64_t before_us = topic->looked_us;
     MOCK_WAIT(topic->looked_us > before_us);
     cr_assert_eq(mock.found, 0, "it is as it was");
@@ -93,7 +93,7 @@ Test(kafka_limits, a_larger_limit_is_told_soon_while_events_wait_behind_a_refuse
     topic->limits.known = false; /* somebody raises it */
     before_us = topic->looked_us;
     topic->look_us = 0;
-    kafka_on_look(-1, 0, mock.sink);
+    kafka_lookup_go(((KafkaSink *)mock.sink)->lookup);
     MOCK_WAIT(topic->looked_us > before_us);
     cr_assert_eq(mock.found, 1);
     cr_assert_eq(mock.found_topic, topic->topic);
@@ -105,7 +105,8 @@ static const char *batch_size(void)
     static char size[32];
     size_t length = sizeof(size);
     cr_assert_eq(
-        rd_kafka_conf_get(rd_kafka_conf(((KafkaSink *)mock.sink)->rk), "batch.size", size, &length),
+        rd_kafka_conf_get(rd_kafka_conf(kafka_producer_handle(((KafkaSink *)mock.sink)->producer)),
+                          "batch.size", size, &length),
         0);
     return size;
 }
@@ -120,15 +121,15 @@ Test(kafka_limits, batch_size_follows_the_least_limit_both_ways)
     other->limits.known = true;
     topic->limits.max_message_bytes = 5000;
     other->limits.max_message_bytes = 7000;
-    kafka_limits_changed(kafka, topic);
+    kafka_limits_changed(kafka->topics, topic);
     mock_send(2, "orders");
     cr_assert_str_eq(batch_size(), "5000");
     topic->limits.max_message_bytes = 2000000;
-    kafka_limits_changed(kafka, topic);
+    kafka_limits_changed(kafka->topics, topic);
     mock_send(3, "orders");
     cr_assert_str_eq(batch_size(), "7000");
     other->limits.max_message_bytes = -1;
-    kafka_limits_changed(kafka, other);
+    kafka_limits_changed(kafka->topics, other);
     mock_send(4, "orders");
     cr_assert_str_eq(batch_size(), "1000000");
     MOCK_WAIT(mock.delivered == 5);

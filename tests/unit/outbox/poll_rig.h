@@ -106,7 +106,14 @@ extern Rig rig;
 void rig_prepare(void);
 /** Makes the source and starts it. */
 void rig_begin(void);
+/** ... until it reads. */
+void rig_activate(void);
 void rig_end(void);
+
+/** The event id of a row, as text. */
+const char *rig_event_id(int64_t seq, char *at, size_t size);
+/** Answers a COPY of rows or keys. False: it failed, and nothing may follow. */
+bool rig_serve_copy(const char *sql, StubReply *reply);
 
 /** Rows first to last become visible. */
 void rig_insert(int64_t first, int64_t last);

@@ -23,8 +23,8 @@ TestSuite(gaps, .init = begin, .fini = end);
 static void assert_gaps(const char *expected)
 {
     Text text = TEXT_EMPTY;
-    for (size_t i = 0; i < gaps.count; i++) {
-        const GapRange *range = &gaps.ranges[i];
+    for (size_t i = 0; i < gaps.ranges.count; i++) {
+        const GapRange *range = &gaps.ranges.items[i];
         text_add(&text, i > 0 ? " " : "");
         if (range->low == INT64_MIN) {
             text_printf(&text, "..%lld", (long long)range->high);
@@ -108,16 +108,16 @@ Test(gaps, what_remains_of_a_merged_range_is_merged)
         gaps_see(&gaps, seq);
     }
     cr_assert(gaps_are_merged(&gaps));
-    int64_t high = gaps.ranges[0].high;
+    int64_t high = gaps.ranges.items[0].high;
     gaps_see(&gaps, gaps.top + 100);
     gaps_drop(&gaps, high - 3);
-    cr_assert_eq(gaps.ranges[0].low, high - 2);
-    cr_assert(gaps.ranges[0].merged);
+    cr_assert_eq(gaps.ranges.items[0].low, high - 2);
+    cr_assert(gaps.ranges.items[0].merged);
     gaps_see(&gaps, high - 1);
-    cr_assert(gaps.ranges[0].merged && gaps.ranges[1].merged);
+    cr_assert(gaps.ranges.items[0].merged && gaps.ranges.items[1].merged);
     gaps_drop(&gaps, gaps.top - 50);
-    cr_assert_eq(gaps.count, 1);
-    cr_assert_not(gaps.ranges[0].merged);
+    cr_assert_eq(gaps.ranges.count, 1);
+    cr_assert_not(gaps.ranges.items[0].merged);
 }
 
 Test(gaps, dropping_gives_up_whole_gaps_and_the_part_below)
@@ -147,7 +147,7 @@ Test(gaps, the_ends_of_the_numbers_are_numbers)
     cr_assert_eq(gaps.top, INT64_MAX);
     gaps_see(&gaps, INT64_MIN);
     gaps_see(&gaps, INT64_MIN + 1);
-    cr_assert_eq(gaps.ranges[0].low, INT64_MIN + 2);
+    cr_assert_eq(gaps.ranges.items[0].low, INT64_MIN + 2);
     gaps_drop(&gaps, INT64_MAX);
     assert_gaps("");
 }
@@ -155,22 +155,23 @@ Test(gaps, the_ends_of_the_numbers_are_numbers)
 /* Whether seq is looked for. *from walks along the ranges; calls are in ascending order of seq. */
 static bool covered(int64_t seq, size_t *from)
 {
-    while (*from < gaps.count && gaps.ranges[*from].high < seq) {
+    while (*from < gaps.ranges.count && gaps.ranges.items[*from].high < seq) {
         ++*from;
     }
-    return seq > gaps.top || (*from < gaps.count && gaps.ranges[*from].low <= seq);
+    return seq > gaps.top || (*from < gaps.ranges.count && gaps.ranges.items[*from].low <= seq);
 }
 
 static void assert_well_formed(uint64_t seed)
 {
-    for (size_t i = 0; i < gaps.count; i++) {
-        cr_assert_leq(gaps.ranges[i].low, gaps.ranges[i].high, "seed %lu", (unsigned long)seed);
-        cr_assert(i == 0 || gaps.ranges[i - 1].high < gaps.ranges[i].low, "seed %lu: overlap",
-                  (unsigned long)seed);
-        cr_assert_lt(gaps.ranges[i].high, gaps.top, "seed %lu", (unsigned long)seed);
-        cr_assert_geq(gaps.ranges[i].low, gaps.low, "seed %lu", (unsigned long)seed);
+    for (size_t i = 0; i < gaps.ranges.count; i++) {
+        cr_assert_leq(gaps.ranges.items[i].low, gaps.ranges.items[i].high, "seed %lu",
+                      (unsigned long)seed);
+        cr_assert(i == 0 || gaps.ranges.items[i - 1].high < gaps.ranges.items[i].low,
+                  "seed %lu: overlap", (unsigned long)seed);
+        cr_assert_lt(gaps.ranges.items[i].high, gaps.top, "seed %lu", (unsigned long)seed);
+        cr_assert_geq(gaps.ranges.items[i].low, gaps.low, "seed %lu", (unsigned long)seed);
     }
-    cr_assert_leq(gaps.count, GAPS_MAX);
+    cr_assert_leq(gaps.ranges.count, GAPS_MAX);
 }
 
 enum { UNIVERSE = 300 };
@@ -226,9 +227,9 @@ Test(gaps, merging_bounds_their_number_and_loses_none)
         for (int i = 0; i < 20000; i++) {
             size_t pick = random_below(&random, WIDE);
             seen[pick] = true;
-            size_t before = gaps.count;
+            size_t before = gaps.ranges.count;
             gaps_see(&gaps, (int64_t)pick * stretch);
-            merged += gaps.count + 1 < before;
+            merged += gaps.ranges.count + 1 < before;
         }
         cr_assert_gt(merged, 0, "seed %lu never merged", (unsigned long)seed);
         assert_well_formed(seed);
@@ -256,7 +257,7 @@ Test(gaps, merging_bridges_the_short_runs_and_leaves_the_long_ones)
         see(next, next + length - 1);
         next += length + 1;
     }
-    cr_assert_leq(gaps.count, GAPS_MAX);
+    cr_assert_leq(gaps.ranges.count, GAPS_MAX);
     size_t bridged = 0;
     size_t from = 0;
     next = 0;

@@ -39,8 +39,7 @@ static void play(void)
                 AUTO_ERROR reason = {.class = ERROR_POISON, .code = CODE_RECORD_TOO_LARGE};
                 Record record = {0};
                 run.set_aside = true;
-                rig.pipe.source->ops->set_aside(rig.pipe.source, batch->events[i], &record,
-                                                &reason);
+                source_rig_set_aside(&rig.pipe, batch->events[i], &record, &reason);
             }
             return; /* until `aside` */
         }

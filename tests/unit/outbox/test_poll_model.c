@@ -9,7 +9,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "outbox/poll_fence.h"
 #include "outbox/poll_internal.h"
+#include "outbox/poll_pace.h"
+#include "outbox/poll_sweep.h"
 #include "poll_rig.h"
 #include "stub/random.h"
 
@@ -289,16 +292,16 @@ static void topic_goes_or_returns(void)
  * so far below zero that each seems to have taken an hour. */
 static void set_pace(void)
 {
-    PollSource *poll = (PollSource *)rig.pipe.source;
+    const Reading *reading = ((const PollSource *)rig.pipe.source)->poll->reading;
     if (!model.dear) {
         return;
     }
-    poll->plain_us = -INT64_C(3600000000);
+    reading->sweep->plain_us = -INT64_C(3600000000);
     if (random_chance(&model.random, 60)) {
-        poll->fence.next_us = 0;
+        reading->fence->next_us = 0;
     }
     if (random_chance(&model.random, 60)) {
-        poll->more = true;
+        pace_want(reading->pace);
         rig.pipe.source->ops->wake(rig.pipe.source);
     }
 }

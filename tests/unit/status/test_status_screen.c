@@ -157,7 +157,7 @@ Test(status_screen, exit_code_names_the_side_that_fails)
     cr_assert_eq(code_of(STALLED, true, true), EXIT_KAFKA);
     cr_assert_eq(code_of("{'state':'stalled','error':{'code':'POSTGRES_PRIVILEGE'}}", true, true),
                  EXIT_POSTGRES);
-    cr_assert_eq(code_of("{'state':'failed','error':{'code':'GAP_SLOT_LOST'}}", true, true),
+    cr_assert_eq(code_of("{'state':'failed','error':{'code':'SLOT_MISSING'}}", true, true),
                  EXIT_GAP);
     cr_assert_eq(
         code_of("{'state':'failed','error':{'code':'SLOT_MISSING','exit_code':4}}", true, true),

@@ -1,0 +1,76 @@
+#include "unit/rows/marker_rig.h"
+
+TestSuite(marker_upkeep, .init = marker_rig_prepare, .fini = marker_rig_end);
+
+Test(marker_upkeep, without_anything_better_to_do_it_counts_and_prunes)
+{
+    rig.pipeline.outbox.retain_ms = 1000;
+    marker_rig_begin();
+    bool capped = true;
+    cr_assert_eq(marker_backlog(rig.marker, &capped), -1);
+    marker_caught_up(rig.marker, false);
+    marker_next(rig.marker);
+    WAIT(rig.server.prunes == 1);
+    WAIT(rig.server.counts == 1);
+    WAIT(rig.idle >= 1);
+    cr_assert_eq(*rig.stats.rows->pruned, 3);
+    cr_assert_eq(marker_backlog(rig.marker, &capped), 12);
+    cr_assert_not(capped);
+}
+
+Test(marker_upkeep, old_rows_that_may_not_be_deleted_stop_nothing)
+{
+    rig.pipeline.outbox.retain_ms = 1000;
+    marker_rig_begin();
+    marker_caught_up(rig.marker, true);
+    rig.server.prune_error = "23503";
+    marker_next(rig.marker);
+    WAIT(rig.server.prunes == 1);
+    marker_rig_add_now(ROWS_OF(1), 9, 0x100);
+    WAIT(marker_unmarked(rig.marker) == 0);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.refusals, 0);
+    cr_assert_eq(rig.server.prunes, 1, "not again at once");
+}
+
+Test(marker_upkeep, rows_are_looked_at_and_those_that_are_gone_are_told)
+{
+    marker_rig_begin();
+    EventRow seven = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("seven"))};
+    EventRow another = {.seq = 7, .id = event_id_hash(SLICE_LITERAL("another"))};
+    cr_assert(marker_look_at(rig.marker, (const EventRow[]){seven, {.seq = 8, .id = seven.id}}, 2));
+    WAIT(rig.looks == 2);
+    cr_assert_eq(rig.looked_seq, 8);
+    cr_assert_eq(rig.looked, SOURCE_ROW_GONE);
+    marker_look_at(rig.marker, &another, 1);
+    WAIT(rig.looks == 3);
+    cr_assert_eq(rig.looked, SOURCE_ROW_GONE, "its number was given out again");
+    rig.looks = 2;
+    marker_look_at(rig.marker, &seven, 1);
+    WAIT(rig.looks == 3);
+    uint64_t before = rig.looked;
+    cr_assert_neq(before, SOURCE_ROW_GONE);
+    marker_look_at(rig.marker, &seven, 1);
+    WAIT(rig.looks == 4);
+    cr_assert_eq(rig.looked, before);
+    rig.server.row_ctid = "(0,9)";
+    marker_look_at(rig.marker, &seven, 1);
+    WAIT(rig.looks == 5);
+    cr_assert_neq(rig.looked, before, "an UPDATE moved it");
+}
+
+Test(marker_upkeep, rows_that_may_not_be_looked_at_do_no_harm)
+{
+    marker_rig_begin();
+    rig.server.error = "42501";
+    EventRow row = {.seq = 7};
+    cr_assert(marker_look_at(rig.marker, &row, 1));
+    WAIT(rig.server.row_looks == 1);
+    marker_rig_turn();
+    cr_assert_not(marker_look_at(rig.marker, &row, 1));
+    marker_rig_turn();
+    cr_assert_eq(rig.server.row_looks, 1, "not again in this session");
+    cr_assert_eq(rig.looks, 0);
+    cr_assert_eq(rig.lost, 0);
+    cr_assert_eq(rig.refusals, 0);
+}
