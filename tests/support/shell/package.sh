@@ -67,7 +67,7 @@ package_life() {
     deb=$(find "$logs/deb" -name 'outboxd_*.deb')
     package_root || return 1
     # A machine where systemd runs, as far as maintainer scripts can see.
-    printf '#!/bin/sh\necho "$*" >>/systemctl.log\n' >"$root/usr/local/bin/systemctl" && chmod 755 "$root/usr/local/bin/systemctl"
+    printf '#!/bin/sh\necho "$*" >>/systemctl.log\n' >"$root/usr/bin/systemctl" && chmod 755 "$root/usr/bin/systemctl"
     mkdir -p "$root/run/systemd/system"
     cp "$deb" "$root/outboxd.deb"
 
