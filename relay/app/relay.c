@@ -17,12 +17,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trim.h"
-#include "cdc/wal.h"
+#include "claim/claim.h"
 #include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "metrics/process.h"
-#include "outbox/poll.h"
 #include "sink/sinks.h"
 #include "token/token.h"
 
@@ -319,6 +318,17 @@ static void relay_topics(void *arg, StringList *names)
     }
 }
 
+#define CAPTURE(kind, name, make)                                                                  \
+    Status make(const SourceOptions *options, Source **ret_source, Error *err);
+#include "config/captures.inc"
+#undef CAPTURE
+
+static Status (*const SOURCES[])(const SourceOptions *options, Source **ret_source, Error *err) = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = make,
+#include "config/captures.inc"
+#undef CAPTURE
+};
+
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 {
     const PipelineConfig *config = &relay->config->pipelines[index];
@@ -354,8 +364,7 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
     if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, schema, &parts.encoder, err) != OK ||
         sink_new(&sink, &parts.sink, err) != OK ||
-        (config->capture == CAPTURE_WAL ? wal_source_new : poll_source_new)(&source, &parts.source,
-                                                                            err) != OK) {
+        SOURCES[config->capture](&source, &parts.source, err) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
     relay->topics[index] = parts.topics;

@@ -128,7 +128,11 @@ static void set_waiting(json_t *object, const PipelineWaiting *facts)
 
 static void set_pipeline(json_t *object, const Relay *relay, size_t index)
 {
-    static const char *const CAPTURES[] = {"poll", "wal", "tables"};
+    static const char *const CAPTURES[] = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = name,
+#include "config/captures.inc"
+#undef CAPTURE
+    };
     const Pipeline *pipeline = relay->pipelines[index];
     const Stats *stats = &relay->stats[index];
     const Source *source = pipeline_source(pipeline);

@@ -16,7 +16,12 @@
 #include "base/log.h"
 #include "config/outbox_columns.h"
 
-typedef enum Capture { CAPTURE_POLL, CAPTURE_WAL, CAPTURE_TABLES } Capture;
+typedef enum Capture {
+#define CAPTURE(kind, name, make) CAPTURE_##kind,
+#include "config/captures.inc"
+#undef CAPTURE
+    CAPTURE_TABLES, /* not built yet */
+} Capture;
 typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } OnPublish;
 typedef enum Delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE } Delivery;
 typedef enum HeaderStyle { HEADERS_CLOUDEVENTS, HEADERS_PLAIN, HEADERS_DEBEZIUM } HeaderStyle;

@@ -12,8 +12,9 @@
 #define GIB    (1024 * MIB)
 
 static const OptionChoice CAPTURES[] = {
-    {"poll", CAPTURE_POLL, false},
-    {"wal", CAPTURE_WAL, false},
+#define CAPTURE(kind, name, make) {name, CAPTURE_##kind, false},
+#include "config/captures.inc"
+#undef CAPTURE
     {"tables", CAPTURE_TABLES, true},
     {NULL, 0, false},
 };

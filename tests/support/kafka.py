@@ -6,7 +6,6 @@ log-ins under StandardAuthorizer, where `relay` may do nothing until a test gran
 
 import base64
 import contextlib
-import logging
 import os
 import shutil
 import signal
@@ -17,13 +16,10 @@ import uuid
 
 from . import CACHE  # noqa: F401  (puts the independent client on sys.path)
 from .common import die_with_parent, eventually, free_port, tail
+from .consume import QUIET
 from .fetch import kafka_archive, kafka_jars
 
 SASL_USERS = {"admin": "kafka-admin-secret-5b2", "relay": "kafka-relay-secret-6a3"}
-
-QUIET = logging.getLogger("kafka-client")  # the client's chatter while a broker is down on purpose
-QUIET.addHandler(logging.NullHandler())
-QUIET.propagate = False
 
 _PROPERTIES = """\
 process.roles=broker,controller
