@@ -202,7 +202,7 @@ Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *veri
     ask->tables = tables;
     ask->verify = verify;
     ask->relations = relations;
-    ask->job = (ClaimJob){.name = "ask about the log", .run = ask_run, .arg = ask};
+    ask->job = (ClaimJob){.run = ask_run, .arg = ask};
     return ask;
 }
 

@@ -226,7 +226,7 @@ PositionRow *position_new(const WalContext *wal, const WalStart *start, const Ta
     row->tables = tables;
     row->rows = rows;
     row->progress = progress;
-    row->job = (ClaimJob){.name = "store position", .run = position_run, .arg = row};
+    row->job = (ClaimJob){.run = position_run, .arg = row};
     STAILQ_INIT(&row->saves);
     return row;
 }

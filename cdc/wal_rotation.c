@@ -224,7 +224,7 @@ WalRotation *wal_rotation_new(const WalRotationParts *parts)
 {
     WalRotation *rotation = x_calloc(1, sizeof(*rotation));
     rotation->with = *parts;
-    rotation->job = (ClaimJob){.name = "next table", .run = rotation_run, .arg = rotation};
+    rotation->job = (ClaimJob){.run = rotation_run, .arg = rotation};
     return rotation;
 }
 

@@ -231,7 +231,7 @@ WalSession *wal_session_new(WalContext *wal, WalStart *start, ServerLog *log, Wa
     session->log = log;
     session->waiting = waiting;
     session->relations = relations;
-    session->facts = (ClaimJob){.name = "facts", .run = session_run, .arg = session};
+    session->facts = (ClaimJob){.run = session_run, .arg = session};
     return session;
 }
 

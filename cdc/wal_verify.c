@@ -240,7 +240,7 @@ Verify *verify_new(const WalContext *wal, const Progress *progress, PositionRow 
     verify->wal = wal;
     verify->progress = progress;
     verify->row = row;
-    verify->job = (ClaimJob){.name = "verify last row", .run = verify_run, .arg = verify};
+    verify->job = (ClaimJob){.run = verify_run, .arg = verify};
     return verify;
 }
 

@@ -350,7 +350,7 @@ Waiting *waiting_new(const WalContext *wal, Acks *acks, Progress *progress, Wait
     waiting->tables = tables;
     waiting->sight = sight_new();
     waiting->timer = event_new(wal->options->base, -1, 0, waiting_on_timer, waiting);
-    waiting->job = (ClaimJob){.name = "rows that wait", .run = waiting_run, .arg = waiting};
+    waiting->job = (ClaimJob){.run = waiting_run, .arg = waiting};
     return waiting;
 }
 

@@ -22,15 +22,12 @@ typedef struct Replaced {
     char *raw;
 } Replaced;
 
-typedef struct ReplacedList {
-    Replaced *items;
-    size_t count;
-} ReplacedList;
+typedef VEC(Replaced) ReplacedList;
 
 typedef struct Load {
     Config *config;
     Problems *problems;
-    Source source; /* empty without a file */
+    Source *source; /* empty without a file */
     Origin *origins;
     size_t origin_count;
     StringList property_places; /* of each item of kafka.properties */

@@ -195,8 +195,7 @@ static Status list_read(const rd_kafka_ListConsumerGroups_result_t *result,
     for (size_t i = 0; i < count; i++) {
         const char *name = rd_kafka_ConsumerGroupListing_group_id(groups[i]);
         if (name_wanted(patterns, name)) {
-            names->items = x_realloc(names->items, (names->count + 1) * sizeof(*names->items));
-            names->items[names->count++] = x_strdup(name);
+            *vec_add(names) = x_strdup(name);
         }
     }
     if (names->count > 0) {

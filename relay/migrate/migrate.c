@@ -194,20 +194,6 @@ Status migrate_lock(Migrate *migrate, Error *err)
     return OK;
 }
 
-bool migrate_pending(const Migrate *migrate, size_t index, int last, bool roles)
-{
-    const Migration *migration = &MIGRATIONS[index];
-    return !migrate->records[index].applied && !migrate->records[index].skipped &&
-           migration->version <= last && (roles || !migration->roles);
-}
-
-bool migrate_due(const Migrate *migrate, size_t index, int last, MigrateRoles roles)
-{
-    const MigrateRecord *record = &migrate->records[index];
-    return MIGRATIONS[index].version <= last && !record->applied &&
-           (!record->skipped || roles == MIGRATE_ROLES_MAKE);
-}
-
 /* Runs text; on error rolls back and names the migration. */
 static Status run_step(Migrate *migrate, const Migration *migration, const char *text, Error *err)
 {

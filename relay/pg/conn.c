@@ -38,15 +38,15 @@ typedef struct CancelJob {
 } CancelJob;
 
 struct PgConn {
-    PgConnOptions options;
+    PgConnOptions *options;
     ConnState state;
     PGconn *pg;
     PgLogin *login;    /* from pg_conn_open until the server has let us in */
     CancelJob *cancel; /* under way for the running query */
     struct event *io;
     struct event *timer; /* connect time-out */
-    PgQuery query;
-    PgAnswer answer; /* to it */
+    PgQuery *query;      /* that runs, or ran last */
+    PgAnswer *answer;    /* to it */
     bool busy;
     bool copying;
     bool feeding;   /* the server takes what query.feed brings */
@@ -70,7 +70,7 @@ static void conn_watch(PgConn *conn, short what, int64_t timeout_ms)
 {
     struct timeval tv = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
     conn_drop_io(conn);
-    conn->io = event_new(conn->options.base, PQsocket(conn->pg), what, conn_on_io, conn);
+    conn->io = event_new(conn->options->base, PQsocket(conn->pg), what, conn_on_io, conn);
     event_add(conn->io, timeout_ms > 0 ? &tv : NULL);
 }
 
@@ -100,7 +100,7 @@ static void conn_refuse(PgConn *conn, const Error *err)
 {
     AUTO_ERROR copy = error_of(err);
     pg_conn_close(conn);
-    conn->options.opened(conn->options.arg, &copy);
+    conn->options->opened(conn->options->arg, &copy);
 }
 
 /* The server, or libpq, does not let us in. */
@@ -119,7 +119,7 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     PgConn *conn = arg;
     AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_UNREACHABLE, "no connection to PostgreSQL within %lld ms",
-              (long long)conn->options.connect_timeout_ms);
+              (long long)conn->options->connect_timeout_ms);
     conn_refuse(conn, &err);
 }
 
@@ -130,7 +130,7 @@ static void conn_on_encoding(void *arg, const Error *err)
         conn_refuse(conn, err);
     } else {
         event_del(conn->timer);
-        conn->options.opened(conn->options.arg, NULL);
+        conn->options->opened(conn->options->arg, NULL);
     }
 }
 
@@ -181,8 +181,8 @@ static void conn_on_no_password(void *arg, const Error *err)
 static void conn_on_dialing(void *arg)
 {
     PgConn *conn = arg;
-    struct timeval tv = {.tv_sec = conn->options.connect_timeout_ms / 1000,
-                         .tv_usec = conn->options.connect_timeout_ms % 1000 * 1000};
+    struct timeval tv = {.tv_sec = conn->options->connect_timeout_ms / 1000,
+                         .tv_usec = conn->options->connect_timeout_ms % 1000 * 1000};
     event_add(conn->timer, &tv);
 }
 
@@ -202,14 +202,13 @@ void pg_conn_open(PgConn *conn)
 {
     assert(conn->state == CONN_CLOSED);
     conn->state = CONN_RESOLVING;
-    conn->login = pg_login_begin(&conn->options, &(PgLoginEvents){.arg = conn,
-                                                                  .dialing = conn_on_dialing,
-                                                                  .dialed = conn_on_dialed,
-                                                                  .failed = conn_on_no_password});
+    conn->login = pg_login_begin(conn->options, &(PgLoginEvents){.arg = conn,
+                                                                 .dialing = conn_on_dialing,
+                                                                 .dialed = conn_on_dialed,
+                                                                 .failed = conn_on_no_password});
 }
 
-/* Ends the query. The connection stays open only after an error of the server in a good connection.
- */
+/* Ends the query. The connection stays open only after an error of the server in a good one. */
 static void conn_finish_query(PgConn *conn)
 {
     if (conn->cancel != NULL) {
@@ -219,11 +218,11 @@ static void conn_finish_query(PgConn *conn)
     }
     bool broken = PQstatus(conn->pg) != CONNECTION_OK;
     if (!broken) {
-        answer_judge(&conn->answer, &conn->query);
+        answer_judge(conn->answer, conn->query);
     }
-    PgQuery query = conn->query;
-    AUTO_ERROR err = error_of(&conn->answer.error);
-    broken = broken || conn->answer.garbled || conn->pipelined;
+    PgQuery query = *conn->query;
+    AUTO_ERROR err = error_of(&conn->answer->error);
+    broken = broken || conn->answer->garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
     conn->feeding = false;
@@ -238,12 +237,12 @@ static void conn_finish_query(PgConn *conn)
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
     }
     err.step = query.step;
-    if (conn->options.answered != NULL) {
-        conn->options.answered(conn->options.arg);
+    if (conn->options->answered != NULL) {
+        conn->options->answered(conn->options->arg);
     }
     query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
-    if (conn->options.idle != NULL && conn->state == CONN_OPEN && !conn->busy) {
-        conn->options.idle(conn->options.arg);
+    if (conn->options->idle != NULL && conn->state == CONN_OPEN && !conn->busy) {
+        conn->options->idle(conn->options->arg);
     }
 }
 
@@ -260,8 +259,8 @@ static bool conn_read_copy(PgConn *conn)
             conn->copying = false;
             return true; /* PQgetResult tells whether it went well */
         }
-        if (conn->query.row != NULL) {
-            conn->query.row(conn->query.arg, row, (size_t)length);
+        if (conn->query->row != NULL) {
+            conn->query->row(conn->query->arg, row, (size_t)length);
         }
         PQfreemem(row);
         if (conn->pg == NULL) {
@@ -278,7 +277,7 @@ static void conn_feed(PgConn *conn)
     short what = EV_READ | EV_WRITE | EV_PERSIST;
     for (int i = 0; i < FEEDS_PER_TURN && conn->feeding && PQflush(conn->pg) == 0; i++) {
         const char *why = NULL;
-        Slice bytes = conn->query.feed(conn->query.arg, &why);
+        Slice bytes = conn->query->feed(conn->query->arg, &why);
         if (why != NULL || slice_is_null(bytes)) {
             conn->feeding = false;
             conn->unsent = PQputCopyEnd(conn->pg, why) != 1;
@@ -288,31 +287,31 @@ static void conn_feed(PgConn *conn)
             conn->feeding = !conn->unsent;
         }
     }
-    conn_watch(conn, what, conn->options.silence_timeout_ms);
+    conn_watch(conn, what, conn->options->silence_timeout_ms);
     if (conn->unsent) { /* the server waits for more, and libpq would begin anew */
-        answer_garble(&conn->answer, "asks for more data than there is");
+        answer_garble(conn->answer, "asks for more data than there is");
     }
 }
 
 static void conn_take_result(PgConn *conn, PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
-    bool wanted = status == PGRES_COPY_OUT    ? conn->query.row != NULL
-                  : status == PGRES_COPY_BOTH ? conn->query.copy_both != NULL
-                  : status == PGRES_COPY_IN   ? conn->query.feed != NULL
+    bool wanted = status == PGRES_COPY_OUT    ? conn->query->row != NULL
+                  : status == PGRES_COPY_BOTH ? conn->query->copy_both != NULL
+                  : status == PGRES_COPY_IN   ? conn->query->feed != NULL
                                               : true;
     if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
-        answer_garble(&conn->answer, "starts a COPY that was not requested");
+        answer_garble(conn->answer, "starts a COPY that was not requested");
         PQclear(result);
         return;
     }
     switch (status) {
     case PGRES_COPY_OUT:
         conn->copying = true;
-        conn->answer.copy_told = true;
+        conn->answer->copy_told = true;
         break;
     case PGRES_COPY_IN:
-        conn->answer.copy_told = true;
+        conn->answer->copy_told = true;
         conn->feeding = true;
         conn_feed(conn);
         break;
@@ -325,12 +324,12 @@ static void conn_take_result(PgConn *conn, PGresult *result)
     case PGRES_FATAL_ERROR:
     case PGRES_BAD_RESPONSE:
     case PGRES_NONFATAL_ERROR:
-        if (conn->answer.error.class == ERROR_NONE) {
-            sqlstate_error(result, &conn->answer.error);
+        if (conn->answer->error.class == ERROR_NONE) {
+            sqlstate_error(result, &conn->answer->error);
         }
         break;
     default:
-        answer_hand_on(&conn->answer, &conn->query, result);
+        answer_hand_on(conn->answer, conn->query, result);
         break;
     }
     PQclear(result);
@@ -372,14 +371,14 @@ static void conn_read(PgConn *conn)
         if (result == NULL) {
             continue;
         }
-        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH && conn->query.copy_both != NULL;
+        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH && conn->query->copy_both != NULL;
         conn_take_result(conn, result);
-        if (conn->pg != NULL && conn->answer.garbled) {
+        if (conn->pg != NULL && conn->answer->garbled) {
             conn_finish_query(conn);
             return;
         }
         if (streams) {
-            conn->query.copy_both(conn->query.arg);
+            conn->query->copy_both(conn->query->arg);
             return;
         }
     }
@@ -387,7 +386,7 @@ static void conn_read(PgConn *conn)
 
 static void conn_lose(PgConn *conn, const Error *err)
 {
-    PgQuery query = conn->query;
+    PgQuery query = *conn->query;
     AUTO_ERROR copy = error_of(err);
     copy.step = conn->busy ? query.step : NULL;
     bool busy = conn->busy;
@@ -395,24 +394,23 @@ static void conn_lose(PgConn *conn, const Error *err)
     if (busy) {
         query.done(query.arg, &copy);
     } else {
-        conn->options.opened(conn->options.arg, &copy); /* lost while idle */
+        conn->options->opened(conn->options->arg, &copy); /* lost while idle */
     }
 }
 
 static void conn_tell_notifications(PgConn *conn)
 {
-    while (conn->state == CONN_OPEN && conn->options.notified != NULL) {
+    while (conn->state == CONN_OPEN && conn->options->notified != NULL) {
         PGnotify *notification = PQnotifies(conn->pg);
         if (notification == NULL) {
             return;
         }
-        conn->options.notified(conn->options.arg, notification->relname);
+        conn->options->notified(conn->options->arg, notification->relname);
         PQfreemem(notification);
     }
 }
 
-/* When this process stood still (its machine was suspended), the time is over and the answer there.
- */
+/* When this process stood still (a suspended machine), the time is over and the answer there. */
 static bool conn_has_input(const PgConn *conn)
 {
     struct pollfd io = {.fd = PQsocket(conn->pg), .events = POLLIN};
@@ -430,14 +428,14 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     if ((what & EV_TIMEOUT) != 0 && !conn_has_input(conn)) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "PostgreSQL did not answer within %lld ms",
-                  (long long)conn->options.silence_timeout_ms);
+                  (long long)conn->options->silence_timeout_ms);
         conn_lose(conn, &err);
         return;
     }
     if (conn->feeding && (what & EV_WRITE) != 0) {
         conn_feed(conn);
     } else if ((what & EV_WRITE) != 0 && PQflush(conn->pg) == 0) {
-        conn_watch(conn, EV_READ | EV_PERSIST, conn->options.silence_timeout_ms);
+        conn_watch(conn, EV_READ | EV_PERSIST, conn->options->silence_timeout_ms);
     }
     if (PQconsumeInput(conn->pg) == 0) {
         AUTO_ERROR err = {0};
@@ -461,9 +459,9 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
 void pg_conn_send(PgConn *conn, const PgQuery *query)
 {
     assert(conn->state == CONN_OPEN && !conn->busy);
-    conn->query = *query;
+    *conn->query = *query;
     conn->busy = true;
-    answer_begin(&conn->answer, query);
+    answer_begin(conn->answer, query);
     conn->between = false;
     bool sent = query_send(conn->pg, query, &conn->pipelined);
     conn->unsent = query->then != NULL && !sent;
@@ -472,11 +470,11 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
          * finds no result and ends the query with this; done() never comes from inside this call.
          */
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&conn->answer.error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
+        error_set(&conn->answer->error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
     }
     int flushed = sent ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;
-    conn_watch(conn, (short)(what | EV_PERSIST), conn->options.silence_timeout_ms);
+    conn_watch(conn, (short)(what | EV_PERSIST), conn->options->silence_timeout_ms);
     if (!sent || flushed < 0) {
         event_active(conn->io, EV_READ, 0);
     }
@@ -510,7 +508,7 @@ void pg_conn_cancel(PgConn *conn)
         job->cancel = PQgetCancel(conn->pg);
         job->conn = conn;
         conn->cancel = job;
-        worker_submit(conn->options.worker, cancel_run, cancel_done, job);
+        worker_submit(conn->options->worker, cancel_run, cancel_done, job);
     }
 }
 
@@ -532,7 +530,10 @@ PGconn *pg_conn_raw(PgConn *conn)
 PgConn *pg_conn_new(const PgConnOptions *options)
 {
     PgConn *conn = x_calloc(1, sizeof(*conn));
-    conn->options = *options;
+    conn->options = x_malloc(sizeof(*conn->options));
+    *conn->options = *options;
+    conn->query = x_calloc(1, sizeof(*conn->query));
+    conn->answer = x_calloc(1, sizeof(*conn->answer));
     conn->timer = event_new(options->base, -1, 0, conn_on_timeout, conn);
     return conn;
 }
@@ -542,7 +543,10 @@ void pg_conn_free(PgConn **conn)
     if (*conn != NULL) {
         pg_conn_close(*conn);
         event_free((*conn)->timer);
-        error_clear(&(*conn)->answer.error);
+        error_clear(&(*conn)->answer->error);
+        free((*conn)->options);
+        free((*conn)->query);
+        free((*conn)->answer);
         free(*conn);
         *conn = NULL;
     }

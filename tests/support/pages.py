@@ -41,6 +41,7 @@ PAGES = ("README.md", "packaging/guide/*.md")
 GENERATED = {"packaging/guide/metrics.md", "packaging/guide/configuration.md"}
 NOT_RUN = {
     "installs": "it installs packages or the program, and a test leaves the machine as it is; test_quickstart builds and installs nothing else",
+    "installs the package": "tests/run package does the same in a root of its own (support/shell/package.sh)",
     "quickstart": "test_quickstart runs it",
     "restarts PostgreSQL": "the server of the tests is restarted by tests of their own; test_preconditions has wal_level",
     "a standby": "test_wal_failover and test_wal_history have a standby",

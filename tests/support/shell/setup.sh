@@ -7,6 +7,7 @@ setup_packages=(
     clang clang-format clang-tidy shellcheck codespell flake8
     postgresql-15 postgresql-client-15 kcat curl
     default-jre-headless maven
+    man-db mandoc zsh fish
     iproute2 python3-yaml
     python3 python3-pytest python3-pytest-xdist python3-psycopg2 python3-pip
 )
