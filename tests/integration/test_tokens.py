@@ -88,7 +88,7 @@ def test_a_password_that_changes_while_the_relay_runs_costs_nothing(token_relay,
 
 
 BROKEN = {
-    "fails": ("echo token hush-hush-1 >&2; echo hush-hush-2; exit 3", "ended with exit code 3"),
+    "fails": ("echo token hush-hush-2 >&2; echo hush-hush-2; exit 3", "ended with exit code 3"),
     "is killed": ("kill -9 $$", r"was ended by signal 9, SIGKILL"),
     "prints nothing": ("true", "printed nothing"),
     "prints too much": ("while :; do echo hush-hush-hush-hush-hush-hush-hush; done", "printed more than 64 KiB"),
