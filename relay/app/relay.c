@@ -23,6 +23,7 @@
 #include "metrics/notify.h"
 #include "metrics/process.h"
 #include "sink/sinks.h"
+#include "token/token.h"
 
 enum { IDLE_CHECK_SECONDS = 3 };
 
@@ -56,6 +57,7 @@ static void relay_say_stopped(ExitCode code, const char *why)
 
 static _Noreturn void relay_exit_now(ExitCode code, const char *why)
 {
+    token_abandon_all();
     relay_say_stopped(code, why);
     _exit(code);
 }
@@ -377,6 +379,7 @@ static Status relay_start(Relay *relay, Error *err)
 {
     relay->base = event_base_new();
     relay->worker = worker_new();
+    token_attach_all(relay->base);
     relay->metrics = metrics_new();
     process_add_metrics(relay->metrics);
     relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
@@ -459,6 +462,7 @@ static void relay_release(Relay *relay)
     event_free(relay->idle->check);
     event_free(relay->second);
     metrics_free(&relay->metrics);
+    token_close_all();
     arena_trim();
     event_base_free(relay->base);
 }

@@ -145,10 +145,13 @@ typedef struct PipelineConfig {
 
 /* Where the outboxes are. */
 typedef struct DatabaseConfig {
-    char *dsn;           /* whole, with the password: what libpq is given; well-formed */
-    char *dsn_shown;     /* as it was written, secrets masked, for people; may be NULL */
-    char *password;      /* "" = none; is in dsn */
-    char *password_file; /* likewise */
+    char *dsn;                    /* whole, with the password: what libpq is given; well-formed */
+    char *dsn_shown;              /* as it was written, secrets masked, for people; may be NULL */
+    char *password;               /* "" = none; is in dsn */
+    char *password_file;          /* likewise */
+    char *password_command;       /* "" = none; prints the password (token/token.h) */
+    int64_t password_lifetime_ms; /* of one that does not say */
+    int64_t password_timeout_ms;
     Pooler pooler;
     int64_t connect_timeout_ms;
     int64_t statement_timeout_ms;
@@ -159,6 +162,9 @@ typedef struct KafkaConfig {
     char *brokers;
     StringList properties; /* "key=value", in file order, environment ones last */
     bool create_topics;
+    char *oauth_command; /* "" = none; prints a token for OAUTHBEARER */
+    int64_t oauth_lifetime_ms;
+    int64_t oauth_timeout_ms;
 } KafkaConfig;
 
 /* What the relay says of itself. */

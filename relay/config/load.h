@@ -96,6 +96,11 @@ Interpolation load_interpolation(Load *load);
 /** Reads the connection string, puts the password into it, and makes what is shown of it. */
 void rules_check_database(Load *load);
 
+/** Checks a command that prints a secret: its words. "": there is none. */
+void rules_check_command(Load *load, const char *path, const char *command);
+/** Checks kafka.oauth_command and the properties that it needs. */
+void rules_check_oauth(Load *load);
+
 /** Where option `path` of base was set, or else the place of the pipeline, or the file; the caller
  * frees it. */
 char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base);

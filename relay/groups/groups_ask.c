@@ -54,7 +54,9 @@ Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         (void)rd_kafka_conf_set(conf, pairs[i][0], pairs[i][1], text, sizeof(text));
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    rd_kafka_conf_set_events(
+        conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
+                  (kafka_conf_wants_token(config) ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH : 0));
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
     if (rk == NULL) {
         rd_kafka_conf_destroy(conf);

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "config/lists.h"
 #include "groups/groups_ask.h"
+#include "sink/kafka/kafka_token.h"
 
 struct GroupsClient {
     const Config *config;
@@ -78,6 +79,15 @@ Status groups_client_connect(GroupsClient *client, Error *err)
     }
     client_serve(client);
     return OK;
+}
+
+void groups_client_login(GroupsClient *client, const TokenValue *token)
+{
+    AUTO_ERROR err = {0};
+    if (groups_client_connect(client, &err) == OK &&
+        kafka_token_give(client->rk, token, &err) != OK) {
+        (void)snprintf(client->reason, sizeof(client->reason), "%s", error_message(&err));
+    }
 }
 
 void groups_client_know(GroupsClient *client, const StringList *topics)

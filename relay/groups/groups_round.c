@@ -38,6 +38,11 @@ Round *round_new(const Config *config)
     return round;
 }
 
+void round_login(Round *round, const TokenValue *token)
+{
+    groups_client_login(round->client, token);
+}
+
 static void row_free(GroupRow *row)
 {
     free(row->group);

@@ -106,7 +106,8 @@ static Status connect_to(Migrate *migrate, const char *dsn, Error *err)
         return OK;
     }
     PGconn *raw = pg_session_raw(migrate->session);
-    return PQstatus(raw) != CONNECTION_OK ? connect_failed(raw, err) : FAILED;
+    /* Without a connection there was no password for it, which is said. */
+    return raw != NULL && PQstatus(raw) != CONNECTION_OK ? connect_failed(raw, err) : FAILED;
 }
 
 Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err)

@@ -1,6 +1,6 @@
-/* How it works: PQconnectStart resolves names and so may block: the worker thread calls it. From
- * there on the loop drives PQconnectPoll and, once open, sends one query and reads its results as
- * the socket becomes readable. Rows of COPY are handed on one by one and never collected.
+/* How it works: login.c begins the connection, off the loop. From there on the loop drives
+ * PQconnectPoll and, once open, sends one query and reads its results as the socket becomes
+ * readable. Rows of COPY are handed on one by one and never collected.
  *
  * A cancel request travels on a connection of its own and hits whatever runs when it arrives. So a
  * query that was cancelled ends for its owner only when the request has been dealt with: what is
@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "pg/answer.h"
 #include "pg/encoding.h"
+#include "pg/login.h"
 #include "pg/message.h"
 #include "pg/open.h"
 #include "pg/query.h"
@@ -26,21 +27,10 @@ enum { FEEDS_PER_TURN = 16 };
 
 typedef enum ConnState {
     CONN_CLOSED,
-    CONN_RESOLVING, /* the worker is in PQconnectStart */
+    CONN_RESOLVING, /* pg/login.h is at work */
     CONN_CONNECTING,
     CONN_OPEN,
 } ConnState;
-
-/* Shared with the worker thread while it runs; outlives a connection that is closed meanwhile. */
-typedef struct ConnectJob {
-    char *dsn;
-    char *application_name;
-    char tcp_user_timeout[24];
-    char connect_timeout[24];
-    bool replication;
-    PGconn *pg;
-    PgConn *conn; /* NULL: nobody waits any more; loop thread only */
-} ConnectJob;
 
 typedef struct CancelJob {
     PGcancel *cancel;
@@ -51,7 +41,7 @@ struct PgConn {
     PgConnOptions *options;
     ConnState state;
     PGconn *pg;
-    ConnectJob *job;
+    PgLogin *login;    /* from pg_conn_open until the server has let us in */
     CancelJob *cancel; /* under way for the running query */
     struct event *io;
     struct event *timer; /* connect time-out */
@@ -88,10 +78,7 @@ void pg_conn_close(PgConn *conn)
 {
     conn_drop_io(conn);
     event_del(conn->timer);
-    if (conn->job != NULL) {
-        conn->job->conn = NULL;
-        conn->job = NULL;
-    }
+    pg_login_drop(&conn->login);
     if (conn->cancel != NULL) {
         conn->cancel->conn = NULL;
         conn->cancel = NULL;
@@ -114,6 +101,15 @@ static void conn_refuse(PgConn *conn, const Error *err)
     AUTO_ERROR copy = error_of(err);
     pg_conn_close(conn);
     conn->options->opened(conn->options->arg, &copy);
+}
+
+/* The server, or libpq, does not let us in. */
+static void conn_refuse_login(PgConn *conn)
+{
+    AUTO_ERROR err = {0};
+    sqlstate_connection_error(conn->pg, &err);
+    pg_login_refused(conn->login, &err);
+    conn_refuse(conn, &err);
 }
 
 static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
@@ -163,6 +159,8 @@ static void conn_connect_poll(PgConn *conn)
         return;
     case PGRES_POLLING_OK:
         conn->state = CONN_OPEN;
+        pg_login_accepted(conn->login);
+        pg_login_drop(&conn->login);
         PQsetnonblocking(conn->pg, 1);
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
         pg_conn_send(conn, &(PgQuery){.step = "session path",
@@ -170,56 +168,31 @@ static void conn_connect_poll(PgConn *conn)
                                       .arg = conn,
                                       .done = conn_on_path});
         return;
-    default: {
-        AUTO_ERROR err = {0};
-        sqlstate_connection_error(conn->pg, &err);
-        conn_refuse(conn, &err);
-    }
+    default:
+        conn_refuse_login(conn);
     }
 }
 
-/* Helper thread. */
-static void connect_run(void *arg)
+static void conn_on_no_password(void *arg, const Error *err)
 {
-    ConnectJob *job = arg;
-    /* What stands before dbname is a default that the DSN may override. */
-    const char *const keywords[] = {"fallback_application_name",
-                                    "keepalives",
-                                    "keepalives_idle",
-                                    "keepalives_interval",
-                                    "keepalives_count",
-                                    "tcp_user_timeout",
-                                    "connect_timeout",
-                                    "dbname",
-                                    "client_encoding",
-                                    job->replication ? "replication" : NULL,
-                                    NULL};
-    const char *const values[] = {
-        job->application_name, "1",      "5",    "2",        "3", job->tcp_user_timeout,
-        job->connect_timeout,  job->dsn, "UTF8", "database", NULL};
-    job->pg = PQconnectStartParams(keywords, values, 1);
-    PQsetNoticeProcessor(job->pg, pg_ignore_notice, NULL);
+    conn_refuse(arg, err);
 }
 
-static void connect_done(void *arg)
+static void conn_on_dialing(void *arg)
 {
-    ConnectJob *job = arg;
-    PgConn *conn = job->conn;
-    PGconn *pg = job->pg;
-    free(job->dsn);
-    free(job->application_name);
-    free(job);
-    if (conn == NULL) {
-        PQfinish(pg);
-        return;
-    }
-    conn->job = NULL;
+    PgConn *conn = arg;
+    struct timeval tv = {.tv_sec = conn->options->connect_timeout_ms / 1000,
+                         .tv_usec = conn->options->connect_timeout_ms % 1000 * 1000};
+    event_add(conn->timer, &tv);
+}
+
+static void conn_on_dialed(void *arg, PGconn *pg)
+{
+    PgConn *conn = arg;
     conn->pg = pg;
     conn->state = CONN_CONNECTING;
     if (PQstatus(pg) == CONNECTION_BAD) {
-        AUTO_ERROR err = {0};
-        sqlstate_connection_error(pg, &err);
-        conn_refuse(conn, &err);
+        conn_refuse_login(conn);
         return;
     }
     conn_watch(conn, EV_WRITE, 0);
@@ -229,20 +202,10 @@ void pg_conn_open(PgConn *conn)
 {
     assert(conn->state == CONN_CLOSED);
     conn->state = CONN_RESOLVING;
-    ConnectJob *job = x_calloc(1, sizeof(*job));
-    job->replication = conn->options->replication;
-    job->dsn = x_strdup(conn->options->dsn);
-    job->application_name = x_strdup(conn->options->application_name);
-    snprintf(job->tcp_user_timeout, sizeof(job->tcp_user_timeout), "%lld",
-             (long long)conn->options->tcp_user_timeout_ms);
-    snprintf(job->connect_timeout, sizeof(job->connect_timeout), "%lld",
-             (long long)(conn->options->connect_timeout_ms + 999) / 1000);
-    job->conn = conn;
-    conn->job = job;
-    struct timeval tv = {.tv_sec = conn->options->connect_timeout_ms / 1000,
-                         .tv_usec = conn->options->connect_timeout_ms % 1000 * 1000};
-    event_add(conn->timer, &tv);
-    worker_submit(conn->options->worker, connect_run, connect_done, job);
+    conn->login = pg_login_begin(conn->options, &(PgLoginEvents){.arg = conn,
+                                                                 .dialing = conn_on_dialing,
+                                                                 .dialed = conn_on_dialed,
+                                                                 .failed = conn_on_no_password});
 }
 
 /* Ends the query. The connection stays open only after an error of the server in a good one. */

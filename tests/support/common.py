@@ -1,5 +1,6 @@
 """Small things every fixture needs: waiting for a condition, free ports, children that die with us."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -165,8 +166,11 @@ def work_directory_of(pid):
     where = memory_or_disk() or tempfile.gettempdir()
     for name in os.listdir(where) if where == MEMORY else ():
         match = re.fullmatch(r"outboxd-tests-(\d+)-\w+", name)
-        if match and not os.path.exists(f"/proc/{match.group(1)}") and os.stat(os.path.join(where, name)).st_uid == os.geteuid():
-            shutil.rmtree(os.path.join(where, name), ignore_errors=True)
+        if match and not os.path.exists(f"/proc/{match.group(1)}"):
+            # Another run that begins now may be quicker.
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(os.path.join(where, name)).st_uid == os.geteuid():
+                    shutil.rmtree(os.path.join(where, name), ignore_errors=True)
     path = tempfile.mkdtemp(prefix=f"outboxd-tests-{pid}-", dir=where)
     os.chmod(path, 0o755)
     return path

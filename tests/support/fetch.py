@@ -9,6 +9,8 @@ import tarfile
 import tempfile
 import zipfile
 
+import pytest
+
 from . import CACHE
 
 KAFKA_VERSION = "4.3.0"
@@ -27,7 +29,7 @@ def _maven_copy(pom, target, *defines):
         raise RuntimeError(f"{' '.join(command)} failed:\n{result.stdout[-3000:]}")
 
 
-def _into_cache(name, make):
+def into_cache(name, make):
     """Fill CACHE/name by `make(directory)` unless it is there; whole or not at all, safe beside another run."""
     target = os.path.join(CACHE, name)
     if os.path.isdir(target):
@@ -46,10 +48,17 @@ def _into_cache(name, make):
     return target
 
 
+def for_packaging(name, make):
+    """As into_cache(), of what only `tests/run packaging` makes, since it takes minutes; elsewhere a test that needs it skips by name."""
+    if "OUTBOXD_PACKAGING" not in os.environ and not os.path.isdir(os.path.join(CACHE, name)):
+        pytest.skip(f"{name} is not in the cache; tests/run packaging makes it")
+    return into_cache(name, make)
+
+
 def kafka_jars():
     """The directory with Kafka's jars (91 files, 54 MB)."""
     pom = os.path.join(_HERE, "maven", "kafka.xml")
-    return _into_cache(f"kafka-{KAFKA_VERSION}",
+    return into_cache(f"kafka-{KAFKA_VERSION}",
                        lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}"))
 
 
@@ -95,7 +104,7 @@ def postgres_binaries(major):
         shutil.rmtree(jars)
 
     # Not below a home directory that the server's user may not enter.
-    root = _into_cache(f"postgres-{version}", make)
+    root = into_cache(f"postgres-{version}", make)
     return os.path.join(_readable_copy(root, version), "bin")
 
 

@@ -45,7 +45,10 @@ NOT_RUN = {
     "restarts PostgreSQL": "the server of the tests is restarted by tests of their own; test_preconditions has wal_level",
     "a standby": "test_wal_failover and test_wal_history have a standby",
     "parameters": "it takes parameters of the reader's program; test_readme runs it with some",
+    "a container engine": "none runs in the tests; test_container builds the image by the same scripts and starts it, test_compose starts the services",
+    "a cluster": "no Kubernetes runs in the tests; test_kubernetes checks the manifests and the chart, and starts what they describe",
     "a picture": "there is nothing to run",
+    "a token service": "it asks a service that a test has not; test_tokens runs programs of its own in its place",
     "a template": "it stands for statements with names of the reader's own",
 }
 ROLES = ("owner", "app", "relay", "administrator")
