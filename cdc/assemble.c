@@ -12,7 +12,7 @@ enum { KEPT_BYTES = 1024 * 1024 }; /* messages from this on are kept where they 
 void assembler_restart(Assembler *assembler, uint64_t position, int protocol)
 {
     batch_free(&assembler->batch);
-    relations_reset(&assembler->relations);
+    relations_reset(assembler->relations);
     assembler->reader = (PgOutputReader){.protocol = protocol};
     assembler->in_transaction = false;
     assembler->complete_lsn = position;
@@ -29,8 +29,6 @@ void assembler_told(Assembler *assembler, uint64_t lsn)
 void assembler_release(Assembler *assembler)
 {
     batch_free(&assembler->batch);
-    relations_release(&assembler->relations);
-    known_events_release(&assembler->known);
 }
 
 /* Where the event stands; false: it is done already and nobody needs to see it again. */
@@ -49,7 +47,7 @@ static void assembler_number(Assembler *assembler, Event *event)
     event->commit_lsn = assembler->commit_lsn;
     event->xid = assembler->xid;
     event->ordinal = assembler->ordinal;
-    if (known_events_meet(&assembler->known, event->commit_lsn, event->ordinal)) {
+    if (known_events_meet(assembler->known, event->commit_lsn, event->ordinal)) {
         batch_settle(event, EVENT_PUBLISHED);
     } else if (assembler->parked != NULL &&
                parked_has(assembler->parked, event->seq, event->row[FIELD_EVENT_ID])) {
@@ -73,7 +71,7 @@ static Status assembler_outside(const char *kind, Error *err)
 static Status assembler_insert(Assembler *assembler, const PgOutputChange *change, Error *err)
 {
     bool known = false;
-    const Relation *relation = relations_find(&assembler->relations, change->relation, &known);
+    const Relation *relation = relations_find(assembler->relations, change->relation, &known);
     if (!assembler->in_transaction || !known) {
         return assembler_outside("insert", err);
     }
@@ -134,7 +132,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     if (!assembler_next(assembler)) {
         return OK;
     }
-    const Schema *schema = assembler->relations.table->schema;
+    const Schema *schema = assembler->relations->table->schema;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
     AUTO_ERROR unreadable = {0};
@@ -211,9 +209,9 @@ Status assembler_take(Assembler *assembler, Slice data, Error *err)
     case PGOUTPUT_MESSAGE:
         return assembler_message(assembler, &message.message, err);
     case PGOUTPUT_RELATION:
-        return relations_put(&assembler->relations, &message.relation, err);
+        return relations_put(assembler->relations, &message.relation, err);
     case PGOUTPUT_TYPE:
-        return relations_put_type(&assembler->relations, &message.type, err);
+        return relations_put_type(assembler->relations, &message.type, err);
     case PGOUTPUT_ORIGIN:
     case PGOUTPUT_UPDATE:
     case PGOUTPUT_DELETE:

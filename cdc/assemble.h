@@ -16,7 +16,7 @@
 
 typedef struct Assembler {
     const PipelineConfig *pipeline;
-    Relations relations;
+    Relations *relations; /* borrowed */
     PgOutputReader reader;
     Batch *batch;  /* being filled; NULL: none */
     char *message; /* the buffer of libpq that is being read; a batch that keeps it sets it NULL */
@@ -28,13 +28,14 @@ typedef struct Assembler {
     uint64_t told_lsn;     /* by keep-alives: what commits before it was sent */
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
-    KnownEvents known;
-    const Parked *parked; /* rows that wait for their topic, as is known already; NULL: none */
-    bool foreign_said;    /* a message with our prefix that is none of ours was logged */
+    KnownEvents *known;    /* borrowed: were acknowledged before */
+    const Parked *parked;  /* rows that wait for their topic, as is known already; NULL: none */
+    bool foreign_said;     /* a message with our prefix that is none of ours was logged */
 } Assembler;
 
 /** A new stream begins at position. */
 void assembler_restart(Assembler *assembler, uint64_t position, int protocol);
+/** Lets go of the batch. */
 void assembler_release(Assembler *assembler);
 
 /** A keep-alive said that everything that commits before lsn was sent. */

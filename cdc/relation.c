@@ -1,8 +1,6 @@
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "cdc/relation_internal.h"
 #include "config/columns.h"
@@ -40,7 +38,6 @@ void relations_release(Relations *relations)
     free(relations->items);
     free(relations->strangers);
     free(relations->types);
-    tree_release(&relations->tree);
     free(relations->schema);
     free(relations->name);
     *relations = (Relations){0};
@@ -150,7 +147,7 @@ static void relation_use(Relation *relation, const Relations *relations, size_t 
 
 uint32_t relations_owner(const Relations *relations, uint32_t id)
 {
-    if (id == relations->table_oid || tree_has(&relations->tree, id)) {
+    if (id == relations->table_oid || tree_has(relations->tree, id)) {
         return relations->table_oid;
     }
     for (size_t i = 0; relations->old != NULL && i < relations->old->count; i++) {
@@ -276,7 +273,7 @@ bool relations_must_ask(const Relations *relations, const PgOutputRelation *mess
         return relations_miss_column(relations, message);
     }
     /* A table that is none of ours may be attached later: then it has our columns. */
-    return !tree_has_stranger(&relations->tree, message->id) ||
+    return !tree_has_stranger(relations->tree, message->id) ||
            relations_could_be_ours(relations, message);
 }
 
@@ -294,7 +291,7 @@ static Status relation_check_generated(const Relations *relations, const Relatio
     for (int target = 0; target < targets; target++) {
         const char *column = relations->table->schema->columns[target].name;
         if (slice_of(column).length == 0 || relation_has(relation, target) ||
-            !tree_generates(&relations->tree, column)) {
+            !tree_generates(relations->tree, column)) {
             continue;
         }
         error_set_as(
@@ -392,7 +389,7 @@ Status relations_put(Relations *relations, const PgOutputRelation *message, Erro
 {
     size_t at = relations_at(relations, message->id);
     bool known = at < relations->count;
-    if (relations->tree.full) { /* one that is not kept would pass for a stranger */
+    if (relations->tree->full) { /* one that is not kept would pass for a stranger */
         return relations_too_many("partitions of the outbox", TREE_MEMBERS_MAX, err);
     }
     if (!relations_own(relations, message)) {

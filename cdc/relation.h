@@ -33,7 +33,7 @@ typedef struct Relations {
     uint32_t absent;          /* columns, as OutboxTable has them: may be missing in the log, too */
     char *schema;
     char *name;
-    Tree tree;            /* outlives the stream */
+    Tree *tree;           /* borrowed: outlives the stream */
     const OldTables *old; /* are ours, too; borrowed; NULL: none */
     Relation **items;     /* ours */
     size_t count;

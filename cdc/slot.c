@@ -94,32 +94,36 @@ static void read_slot(const PGresult *row, SlotFacts *facts)
     }
 }
 
-void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret)
+void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
+                     SlotStored *ret_stored)
 {
-    ret->server_version = (int)strtol(fact(row, "version"), NULL, 10);
-    ret->has_position = *fact(row, "lsn") != '\0';
-    snprintf(ret->position_system_id, sizeof(ret->position_system_id), "%s",
-             fact(row, "system_id"));
-    ret->position_timeline = (int)strtol(fact(row, "timeline"), NULL, 10);
-    snprintf(ret->position_slot, sizeof(ret->position_slot), "%s", fact(row, "slot"));
-    ret->position = (MarkerPosition){.lsn = fact_lsn(row, "lsn"),
-                                     .tx_lsn = fact_lsn(row, "tx_lsn"),
-                                     .tx_ordinal = strtoull(fact(row, "tx_ordinal"), NULL, 10)};
-    ret->insert_lsn = fact_lsn(row, "insert_lsn");
-    ret->timeline = (int)strtol(fact(row, "wal_timeline"), NULL, 16);
-    ret->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
-    snprintf(ret->publication_then, sizeof(ret->publication_then), "%s", fact(row, "publication"));
-    ret->table_id = (uint32_t)strtoul(fact(row, "table_id"), NULL, 10);
-    ret->backfill = fact_true(row, "backfill");
-    ret->waiting = fact_true(row, "waiting");
+    ret_facts->server_version = (int)strtol(fact(row, "version"), NULL, 10);
+    ret_stored->there = *fact(row, "lsn") != '\0';
+    snprintf(ret_stored->system_id, sizeof(ret_stored->system_id), "%s", fact(row, "system_id"));
+    ret_stored->timeline = (int)strtol(fact(row, "timeline"), NULL, 10);
+    snprintf(ret_stored->slot, sizeof(ret_stored->slot), "%s", fact(row, "slot"));
+    ret_stored->position =
+        (MarkerPosition){.lsn = fact_lsn(row, "lsn"),
+                         .tx_lsn = fact_lsn(row, "tx_lsn"),
+                         .tx_ordinal = strtoull(fact(row, "tx_ordinal"), NULL, 10)};
+    ret_facts->insert_lsn = fact_lsn(row, "insert_lsn");
+    ret_facts->timeline = (int)strtol(fact(row, "wal_timeline"), NULL, 16);
+    ret_stored->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
+    snprintf(ret_stored->publication, sizeof(ret_stored->publication), "%s",
+             fact(row, "publication"));
+    ret_stored->table_id = (uint32_t)strtoul(fact(row, "table_id"), NULL, 10);
+    ret_stored->backfill = fact_true(row, "backfill");
+    ret_stored->waiting = fact_true(row, "waiting");
     const char *end = fact(row, "backfill_end");
-    ret->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
-    ret->same_messages = fact_true(row, "tx_messages") == messages;
-    snprintf(ret->before, sizeof(ret->before), "%s", fact(row, "before"));
-    snprintf(ret->before_slot, sizeof(ret->before_slot), "%s", fact(row, "before_slot"));
-    snprintf(ret->position_table, sizeof(ret->position_table), "%s", fact(row, "position_table"));
-    read_slot(row, ret);
-    ret->has_publication = *fact(row, "pubname") != '\0';
+    ret_stored->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
+    ret_stored->same_messages = fact_true(row, "tx_messages") == messages;
+    snprintf(ret_facts->before, sizeof(ret_facts->before), "%s", fact(row, "before"));
+    snprintf(ret_facts->before_slot, sizeof(ret_facts->before_slot), "%s",
+             fact(row, "before_slot"));
+    snprintf(ret_facts->position_table, sizeof(ret_facts->position_table), "%s",
+             fact(row, "position_table"));
+    read_slot(row, ret_facts);
+    ret_facts->has_publication = *fact(row, "pubname") != '\0';
 }
 
 /* A transaction that nobody ends is the usual reason, also in another database of the server. */
@@ -136,18 +140,19 @@ void slot_unfinished(const char *slot, int pid, Error *err)
                "xact_start; SELECT gid, database, prepared FROM pg_prepared_xacts;");
 }
 
-static SlotVerdict slot_refused(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
+static SlotVerdict slot_refused(const SlotCase *given, const PipelineConfig *pipeline, Error *err)
 {
-    if (pipeline->wal.messages && facts->server_version < POSTGRES_MESSAGES) {
+    if (pipeline->wal.messages && given->facts->server_version < POSTGRES_MESSAGES) {
         error_set(err, CODE_MESSAGES_VERSION, "messages = true needs PostgreSQL 14 or later");
         error_advise(err);
-    } else if (pipeline->wal.failover_slot && facts->server_version < POSTGRES_FAILOVER) {
+    } else if (pipeline->wal.failover_slot && given->facts->server_version < POSTGRES_FAILOVER) {
         error_set(err, CODE_FAILOVER_VERSION, "failover_slot = true needs PostgreSQL 17 or later");
         error_advise(err);
-    } else if (facts->has_slot && facts->lost[0] == '\0' && facts->confirmed == 0) {
+    } else if (given->facts->has_slot && given->facts->lost[0] == '\0' &&
+               given->facts->confirmed == 0) {
         /* What it will be is not known: also a relay that was killed leaves one behind, which the
          * server finishes or takes back once it can. */
-        slot_unfinished(pipeline->wal.slot, facts->active_pid, err);
+        slot_unfinished(pipeline->wal.slot, given->facts->active_pid, err);
     } else {
         return SLOT_START;
     }
@@ -221,116 +226,119 @@ bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
 }
 
 /* The furthest that was stored, as the row says or as this process remembers. */
-static uint64_t slot_furthest(const SlotFacts *facts)
+static uint64_t slot_furthest(const SlotCase *given)
 {
-    return facts->known.lsn > facts->position.lsn ? facts->known.lsn : facts->position.lsn;
+    return given->known->position.lsn > given->stored->position.lsn ? given->known->position.lsn
+                                                                    : given->stored->position.lsn;
 }
 
-static SlotVerdict slot_judge_log(const SlotFacts *facts, const PipelineConfig *pipeline,
-                                  Error *err)
+static SlotVerdict slot_judge_log(const SlotCase *given, const PipelineConfig *pipeline, Error *err)
 {
     char a[24];
     char b[24];
     AUTO_TEXT message = NULL;
-    const MarkerPosition *position = &facts->position;
-    if (facts->left_timeline != 0) {
-        if (slot_furthest(facts) <= facts->switch_lsn) {
+    const MarkerPosition *position = &given->stored->position;
+    if (given->known->left_timeline != 0) {
+        if (slot_furthest(given) <= given->facts->switch_lsn) {
             return SLOT_START; /* a new primary that has what we read */
         }
         message =
-            facts->switch_lsn == 0
+            given->facts->switch_lsn == 0
                 ? x_format("the server is on timeline %d, whose history does not contain timeline "
                            "%d that pipeline '%s' read",
-                           facts->timeline, facts->left_timeline, pipeline->name)
+                           given->facts->timeline, given->known->left_timeline, pipeline->name)
                 : x_format("the server is on timeline %d, which left timeline %d at %s, before the "
                            "position %s of pipeline '%s'",
-                           facts->timeline, facts->left_timeline, lsn_format(facts->switch_lsn, a),
-                           lsn_format(slot_furthest(facts), b), pipeline->name);
+                           given->facts->timeline, given->known->left_timeline,
+                           lsn_format(given->facts->switch_lsn, a),
+                           lsn_format(slot_furthest(given), b), pipeline->name);
         return slot_gap(err, CODE_SLOT_OTHER_TIMELINE, message);
     }
-    if (facts->history == HISTORY_OTHER || facts->known.lsn > position->lsn) {
+    if (given->known->history == HISTORY_OTHER || given->known->position.lsn > position->lsn) {
         message =
             x_format("the server has another history than pipeline '%s' knew: %s%sstored position "
                      "%s, now %s",
-                     pipeline->name, facts->difference, facts->difference[0] != '\0' ? "; " : "",
-                     lsn_format(facts->known.lsn, a), lsn_format(position->lsn, b));
+                     pipeline->name, given->known->difference,
+                     given->known->difference[0] != '\0' ? "; " : "",
+                     lsn_format(given->known->position.lsn, a), lsn_format(position->lsn, b));
         return slot_gap(err, CODE_SLOT_OTHER_HISTORY, message);
     }
     uint64_t furthest = position->tx_lsn > position->lsn ? position->tx_lsn : position->lsn;
-    if (furthest > facts->insert_lsn) {
-        message =
-            x_format("the position %s of pipeline '%s' is beyond the end of the server's WAL, %s",
-                     lsn_format(furthest, a), pipeline->name, lsn_format(facts->insert_lsn, b));
+    if (furthest > given->facts->insert_lsn) {
+        message = x_format(
+            "the position %s of pipeline '%s' is beyond the end of the server's WAL, %s",
+            lsn_format(furthest, a), pipeline->name, lsn_format(given->facts->insert_lsn, b));
         return slot_gap(err, CODE_POSITION_BEYOND_LOG, message);
     }
     return SLOT_START;
 }
 
-static SlotVerdict slot_judge_history(const SlotFacts *facts, const PipelineConfig *pipeline,
+static SlotVerdict slot_judge_history(const SlotCase *given, const PipelineConfig *pipeline,
                                       Error *err)
 {
     char a[24];
     char b[24];
     AUTO_TEXT message = NULL;
-    if (strcmp(facts->position_system_id, facts->system_id) != 0) {
+    if (strcmp(given->stored->system_id, given->facts->system_id) != 0) {
         message = x_format("this server (system identifier %s) is a different server than pipeline "
                            "'%s' read before (%s)",
-                           facts->system_id, pipeline->name, facts->position_system_id);
+                           given->facts->system_id, pipeline->name, given->stored->system_id);
         return slot_gap(err, CODE_SLOT_OTHER_SYSTEM, message);
     }
-    if (strcmp(facts->position_slot, pipeline->wal.slot) != 0) {
+    if (strcmp(given->stored->slot, pipeline->wal.slot) != 0) {
         message = x_format("the position of pipeline '%s' belongs to slot '%s', not to '%s'",
-                           pipeline->name, facts->position_slot, pipeline->wal.slot);
+                           pipeline->name, given->stored->slot, pipeline->wal.slot);
         return slot_gap(err, CODE_SLOT_OTHER_NAME, message);
     }
-    if (!facts->has_publication) {
+    if (!given->facts->has_publication) {
         message = x_format(
             "publication '%s' was dropped: events that were inserted since are not in the stream",
             pipeline->wal.publication);
         return slot_gap(err, CODE_PUBLICATION_GONE, message);
     }
-    if (!facts->has_slot) {
+    if (!given->facts->has_slot) {
         message = x_format("slot '%s' does not exist any more; it was read up to %s",
-                           pipeline->wal.slot, lsn_format(facts->position.lsn, a));
+                           pipeline->wal.slot, lsn_format(given->stored->position.lsn, a));
         return slot_gap(err, CODE_SLOT_MISSING, message);
     }
-    if (facts->lost[0] != '\0') {
-        message = x_format("slot '%s' is invalid: %s", pipeline->wal.slot, facts->lost);
+    if (given->facts->lost[0] != '\0') {
+        message = x_format("slot '%s' is invalid: %s", pipeline->wal.slot, given->facts->lost);
         return slot_gap(err, CODE_SLOT_LOST, message);
     }
-    if (slot_judge_log(facts, pipeline, err) == SLOT_GAP) {
+    if (slot_judge_log(given, pipeline, err) == SLOT_GAP) {
         return SLOT_GAP;
     }
-    if (facts->confirmed > slot_furthest(facts)) {
+    if (given->facts->confirmed > slot_furthest(given)) {
         message = x_format("slot '%s' is at %s, ahead of the saved position %s: it was advanced or "
                            "created again outside outboxd",
-                           pipeline->wal.slot, lsn_format(facts->confirmed, a),
-                           lsn_format(facts->position.lsn, b));
+                           pipeline->wal.slot, lsn_format(given->facts->confirmed, a),
+                           lsn_format(given->stored->position.lsn, b));
         return slot_gap(err, CODE_SLOT_AHEAD, message);
     }
     return SLOT_START;
 }
 
-bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err)
+bool slot_is_renamed(const SlotCase *given, const PipelineConfig *pipeline, Error *err)
 {
-    if (facts->has_position || facts->before[0] == '\0') {
+    if (given->stored->there || given->facts->before[0] == '\0') {
         return false;
     }
-    AUTO_TEXT before = ident_literal(facts->before);
+    AUTO_TEXT before = ident_literal(given->facts->before);
     AUTO_TEXT now = ident_literal(pipeline->name);
-    AUTO_TEXT slot = ident_literal(facts->before_slot);
+    AUTO_TEXT slot = ident_literal(given->facts->before_slot);
     error_set(err, CODE_PIPELINE_RENAMED,
               "pipeline '%s' is new, but pipeline '%s' has read %s before; nobody reads its slot "
               "'%s', which retains WAL",
-              pipeline->name, facts->before, pipeline->outbox.table, facts->before_slot);
-    const char *rows = facts->position_table;
+              pipeline->name, given->facts->before, pipeline->outbox.table,
+              given->facts->before_slot);
+    const char *rows = given->facts->position_table;
     error_hint(err,
                "If it was renamed: UPDATE %s SET pipeline = %s WHERE pipeline = %s; and configure "
                "slot = \"%s\" and the old publication (by default of the same name): no event is "
                "lost or duplicated. If the old pipeline has ended permanently: SELECT "
                "pg_drop_replication_slot(%s); DELETE FROM %s WHERE pipeline = %s; To run both: "
                "outboxd run --new-slot",
-               rows, now, before, facts->before_slot, slot, rows, before);
+               rows, now, before, given->facts->before_slot, slot, rows, before);
     return true;
 }
 
@@ -340,32 +348,32 @@ static bool renaming_hurts(const PipelineConfig *pipeline)
     return pipeline->outbox.on_publish == ON_PUBLISH_KEEP || pipeline->wal.messages;
 }
 
-SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, uint64_t *ret_start,
+SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,
                        Error *err)
 {
-    if (slot_refused(facts, pipeline, err) == SLOT_REFUSED) {
+    if (slot_refused(given, pipeline, err) == SLOT_REFUSED) {
         return SLOT_REFUSED;
     }
-    if (!facts->has_position) {
-        *ret_start = facts->confirmed;
-        if (facts->has_slot && facts->lost[0] != '\0') {
+    if (!given->stored->there) {
+        *ret_start = given->facts->confirmed;
+        if (given->facts->has_slot && given->facts->lost[0] != '\0') {
             AUTO_TEXT message =
-                x_format("slot '%s' is invalid: %s", pipeline->wal.slot, facts->lost);
+                x_format("slot '%s' is invalid: %s", pipeline->wal.slot, given->facts->lost);
             return slot_gap(err, CODE_SLOT_LOST, message);
         }
-        if (renaming_hurts(pipeline) && slot_is_renamed(facts, pipeline, err)) {
+        if (renaming_hurts(pipeline) && slot_is_renamed(given, pipeline, err)) {
             return SLOT_GAP;
         }
-        return facts->has_slot ? SLOT_ADOPT : SLOT_CREATE;
+        return given->facts->has_slot ? SLOT_ADOPT : SLOT_CREATE;
     }
-    if (slot_judge_history(facts, pipeline, err) == SLOT_GAP) {
+    if (slot_judge_history(given, pipeline, err) == SLOT_GAP) {
         return SLOT_GAP;
     }
-    if (facts->publication_changed && pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
+    if (given->known->publication_changed && pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
         return slot_gap(err, CODE_PUBLICATION_CHANGED,
                         "the publication was changed, and with on_publish = \"keep\" the rows do "
                         "not show whether they were published");
     }
-    *ret_start = facts->position.lsn;
-    return facts->backfill ? SLOT_BACKFILL : SLOT_START;
+    *ret_start = given->stored->position.lsn;
+    return given->stored->backfill ? SLOT_BACKFILL : SLOT_START;
 }

@@ -10,42 +10,21 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "rows/history.h"
-#include "rows/marker.h"
+#include "rows/mark_queue.h"
 
 #define SLOT_NO_END INT64_MIN
 
+/* What the server has. */
 typedef struct SlotFacts {
     int server_version; /* 150020 */
     char system_id[32]; /* from IDENTIFY_SYSTEM */
     int timeline; /* of the WAL file that is written: IDENTIFY_SYSTEM tells late of a promotion */
-    /* outbox.position */
-    bool has_position;
-    char position_system_id[32];
-    int position_timeline;
-    char position_slot[64];
-    MarkerPosition position;
-    bool backfill;        /* rows from before the slot are not all published */
-    int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
-    uint32_t table_id;    /* table that was read; 0: not told */
-    int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
-    bool same_messages;
-    bool waiting;               /* rows before the position wait for their topic */
-    char publication_then[256]; /* identity of the publication as of the position; "": not known */
-    bool publication_changed;   /* it is another one now */
+    uint64_t insert_lsn;
+    uint64_t switch_lsn; /* where the present timeline left left_timeline; 0: it does not hold it */
     char before[128]; /* a pipeline that has a position in this table while ours has none, is not in
                          the configuration, and whose slot nobody reads: ours by another name? */
     char before_slot[64];
     char position_table[136]; /* as SQL writes it */
-    /* What this process knows: the position it stored, or zeroes, and whether the server's history
-     * is the one it knew. */
-    MarkerPosition known;
-    HistoryVerdict history;
-    char difference[128];
-    int left_timeline; /* the position's, or the last that this process saw, when the server is on
-                          another one; 0: it is not */
-    /* the server's log */
-    uint64_t insert_lsn;
-    uint64_t switch_lsn; /* where the present timeline left left_timeline; 0: it does not hold it */
     /* pg_replication_slots */
     bool has_slot;
     char lost[64];  /* why it is invalid; "": it is not */
@@ -56,11 +35,45 @@ typedef struct SlotFacts {
     bool has_publication;
 } SlotFacts;
 
+/* Our row of outbox.position. */
+typedef struct SlotStored {
+    bool there;
+    char system_id[32];
+    int timeline;
+    char slot[64];
+    MarkerPosition position;
+    bool backfill;        /* rows from before the slot are not all published */
+    int64_t backfill_end; /* the highest seq among them; SLOT_NO_END: not known */
+    uint32_t table_id;    /* table that was read; 0: not told */
+    int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
+    bool same_messages;
+    bool waiting;          /* rows before the position wait for their topic */
+    char publication[256]; /* its identity as of the position; "": not known */
+} SlotStored;
+
+/* What the reader knows beside it. Zeros: nothing. */
+typedef struct SlotKnown {
+    MarkerPosition position; /* that this process stored */
+    HistoryVerdict history;  /* the server's is the one it knew, or not */
+    char difference[128];
+    int left_timeline; /* the position's, or the last that this process saw, when the server is on
+                          another one; 0: it is not */
+    bool publication_changed; /* it is another one now */
+} SlotKnown;
+
+/* All of it. */
+typedef struct SlotCase {
+    SlotFacts *facts;
+    SlotStored *stored;
+    SlotKnown *known;
+} SlotCase;
+
 /** Appends the query for everything but system_id and switch_lsn; one row. */
 void slot_add_query(const Config *config, const PipelineConfig *pipeline,
                     const char *position_table, Text *sql);
 /** Reads its row. */
-void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret);
+void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
+                     SlotStored *ret_stored);
 
 /** Looks for a timeline in a history file (TIMELINE_HISTORY): where it was left. False when it is
  * not in there. */
@@ -90,12 +103,12 @@ typedef enum SlotVerdict {
 } SlotVerdict;
 
 /** *err: what slot_judge() lets pass of the facts, and a human should know. False: nothing. */
-bool slot_is_renamed(const SlotFacts *facts, const PipelineConfig *pipeline, Error *err);
+bool slot_is_renamed(const SlotCase *given, const PipelineConfig *pipeline, Error *err);
 
 /** *err: the slot is being created (by that process of the server, 0: not told), which takes long.
  */
 void slot_unfinished(const char *slot, int pid, Error *err);
 
 /** Decides. *ret_start: where the stream begins for ADOPT, BACKFILL and START. */
-SlotVerdict slot_judge(const SlotFacts *facts, const PipelineConfig *pipeline, uint64_t *ret_start,
+SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,
                        Error *err);

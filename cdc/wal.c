@@ -1,66 +1,80 @@
-/* The WAL source: its life as the pipeline sees it. The connection of the claim holds the
- * publisher's lock and writes (position, marks, dead letters); the walsender connection brings the
- * stream. Either of them lost means both are: one way to recover. */
+/* The WAL source: its life as the pipeline sees it, and what comes next when one of its parts has
+ * news. The connection of the claim holds the publisher's lock and writes (position, marks, dead
+ * letters); the walsender connection brings the stream. Either of them lost means both are: one way
+ * to recover. */
 #include "cdc/wal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
-#include "cdc/wal_internal.h"
-#include "pg/ident.h"
-#include "rows/row.h"
+#include "cdc/wal_parts.h"
 
-static WalSource *wal_of(Source *source)
+static WalParts *parts_of(const Source *source)
 {
-    return (WalSource *)source;
+    return ((const WalSource *)source)->parts;
+}
+
+/* The connections are left, with what was read on them and is not handed on. */
+static void wal_leave(const WalWork *work)
+{
+    stream_stop(work->stream);
+    walsender_close(work->walsender);
+    fill_close(work->fill);
 }
 
 static void wal_close(void *arg, bool lost)
 {
     (void)lost;
-    WalSource *wal = arg;
-    wal->distrust = wal->distrust || marker_position_is_beyond(wal->marker);
-    stream_stop(wal);
-    pg_conn_close(wal->walsender);
-    pg_conn_close(wal->filler);
-    fill_release(wal);
-    ask_release(wal);
-    waiting_give_back(wal);
-    wal->waiting.reread = wal->waiting.rereading = wal->waiting.stands = false;
-    position_drop_waiting(wal);
-    wal->facts_told = false;
-    wal->creation = (SlotCreation){0};
-    wal->rotation.switching = wal->rotation.counting = false;
+    WalParts *parts = arg;
+    WalContext *wal = parts->context;
+    const WalBooks *books = parts->books;
+    const WalWork *work = parts->work;
+    if (marker_position_is_beyond(wal->marker)) {
+        progress_distrust(books->progress);
+    }
+    wal_leave(work);
+    waiting_give_back(work->waiting);
+    waiting_drop_reread(work->waiting);
+    position_drop_waiting(books->row);
+    books->start->facts_told = false;
+    wal_slot_forget(work->slot);
+    tables_stop_turning(books->tables);
+    wal_rotation_forget(work->rotation);
     wal->state = WAL_AWAY;
 }
 
 static bool wal_publishes(const void *arg)
 {
-    const WalSource *wal = arg;
+    const WalContext *wal = ((const WalParts *)arg)->context;
     return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_STARTING;
 }
 
-static bool wal_on_lease_holds(const void *arg)
+static bool wal_lease_holds(const void *arg)
 {
-    return wal_lease_holds(arg);
+    return stream_lease_holds(((const WalParts *)arg)->work->stream);
 }
 
 static char *wal_place(void *arg, const Error *err)
 {
     (void)err;
-    const WalSource *wal = arg;
-    MarkerPosition at = marker_position(wal->marker);
+    MarkerPosition at = marker_position(((const WalParts *)arg)->context->marker);
     char lsn[24];
     char tx_lsn[24];
     return x_format("position %s, in transaction %s: %llu", lsn_format(at.lsn, lsn),
                     lsn_format(at.tx_lsn, tx_lsn), (unsigned long long)at.tx_ordinal);
 }
 
-static void wal_check_drained(WalSource *wal)
+/* All that the table had from before the slot was read. */
+static bool wal_has_filled(const WalParts *parts)
 {
+    return parts->context->state == WAL_FILLING && fill_is_complete(parts->work->fill);
+}
+
+static void wal_check_drained(WalParts *parts)
+{
+    const WalContext *wal = parts->context;
+    const Progress *progress = parts->books->progress;
+    const WalWork *work = parts->work;
     if (!wal->draining || !claim_is_live(wal->claim)) {
         return;
     }
@@ -68,158 +82,183 @@ static void wal_check_drained(WalSource *wal)
         claim_end(wal->claim);
         return;
     }
-    if (marker_pending(wal->marker) || wal->waiting.oldest != NULL) {
+    if (marker_pending(wal->marker) || waiting_has_any(work->waiting)) {
         return;
     }
-    bool filled = wal->state == WAL_FILLING && wal->fill.complete && wal->outstanding == 0;
-    if (filled && !wal->hole && !wal->fill.recorded) {
-        fill_next(wal); /* else the next start would read the table again */
+    if (wal_has_filled(parts) && progress_outstanding(progress) == 0 &&
+        !progress_has_hole(progress) && !fill_is_recorded(work->fill)) {
+        fill_next(work->fill); /* else the next start would read the table again */
         return;
     }
-    if (verify_last(wal) || marker_pending(wal->marker)) {
+    if (verify_last(parts->books->verify) || marker_pending(wal->marker)) {
         return;
     }
-    if (wal->state == WAL_ACTIVE) {
-        stream_send_status(wal, false);
-    }
+    stream_send_status(work->stream, false);
     claim_end(wal->claim);
 }
 
 static void wal_pulse(void *arg)
 {
-    WalSource *wal = arg;
+    const WalParts *parts = arg;
+    const WalContext *wal = parts->context;
     claim_ping(wal->claim);
     if (wal->state == WAL_ACTIVE) {
-        stream_watch(wal);
+        stream_watch(parts->work->stream);
     }
-    wal_slot_watch(wal);
+    wal_slot_watch(parts->work->slot);
     marker_next(wal->marker);
 }
 
+/* Of SourceOps. */
+
 static void wal_start(Source *source, int64_t delay_ms)
 {
-    WalSource *wal = wal_of(source);
+    const WalContext *wal = parts_of(source)->context;
     marker_caught_up(wal->marker, false);
     claim_start(wal->claim, delay_ms);
 }
 
 static void wal_resume(Source *source)
 {
-    WalSource *wal = wal_of(source);
+    const WalParts *parts = parts_of(source);
+    WalContext *wal = parts->context;
     if (wal->state != WAL_LOCKED) {
         return; /* drained, or lost meanwhile */
     }
-    wal_take_up(wal);
-    if (!wal->waiting.known) {
-        waiting_forget(wal);
+    acks_take_up(parts->books->acks);
+    if (!waiting_rows_are_known(parts->books->rows)) {
+        waiting_forget(parts->work->waiting);
     }
     wal->state = WAL_CHECKING;
-    wal_want(wal, JOB_FACTS);
+    wal_session_ask_facts(parts->work->session);
 }
 
 static void wal_ack(Source *source, Batch *batch)
 {
-    WalSource *wal = wal_of(source);
-    if (wal->outstanding > 0) {
-        wal->outstanding--;
-        wal->outstanding_events -= batch->count;
-    }
-    if (waiting_keeps_back(wal, batch)) {
+    const WalParts *parts = parts_of(source);
+    const WalContext *wal = parts->context;
+    progress_return(parts->books->progress, batch->count);
+    if (waiting_keeps_back(parts->work->waiting, batch)) {
         return;
     }
-    wal_pass(wal, batch);
+    acks_pass(parts->books->acks, batch);
     marker_next(wal->marker);
-    if (wal->rotation.switching) {
+    if (tables_are_turning(parts->books->tables, NULL)) {
         claim_pulse_now(wal->claim);
     }
-    if (wal->state == WAL_FILLING) {
-        fill_next(wal);
-    }
+    fill_next(parts->work->fill);
 }
 
 static bool wal_may_publish(Source *source)
 {
-    WalSource *wal = wal_of(source);
-    if (!wal_publishes(wal)) {
+    const WalParts *parts = parts_of(source);
+    if (!wal_publishes(parts)) {
         return false;
     }
-    if (wal_lease_holds(wal)) {
+    if (wal_lease_holds(parts)) {
         return true;
     }
-    wal_lose_lease(wal);
+    wal_lose_lease(parts->context);
     return false;
 }
 
 static void wal_wake(Source *source)
 {
-    WalSource *wal = wal_of(source);
-    claim_wake(wal->claim);
-    if (wal->state == WAL_ACTIVE && wal->stream.paused) {
-        stream_resume(wal);
-    } else if (wal->state == WAL_FILLING) {
-        fill_next(wal);
+    const WalParts *parts = parts_of(source);
+    claim_wake(parts->context->claim);
+    if (parts->context->state == WAL_ACTIVE) {
+        stream_wake(parts->work->stream);
+    } else {
+        fill_next(parts->work->fill);
     }
 }
 
 static void wal_verified(Source *source, uint64_t wal_end, const char *identity)
 {
-    verify_take(wal_of(source), wal_end, identity);
+    verify_take(parts_of(source)->books->verify, wal_end, identity);
 }
 
 static void wal_drain(Source *source)
 {
-    WalSource *wal = wal_of(source);
-    wal->draining = true;
-    marker_drain(wal->marker);
-    wal_check_drained(wal);
+    WalParts *parts = parts_of(source);
+    parts->context->draining = true;
+    marker_drain(parts->context->marker);
+    wal_check_drained(parts);
 }
 
 /* What follows has its place behind all of it: the log behind the rows from before the slot, a
  * table behind the one that was renamed. */
 static bool wal_reads_on(const Source *source)
 {
-    const WalSource *wal = (const WalSource *)source;
-    bool filled = wal->state == WAL_FILLING && wal->fill.complete;
-    return wal->outstanding == 0 || !(filled || wal->rotation.switching);
+    const WalParts *parts = parts_of(source);
+    return progress_outstanding(parts->books->progress) == 0 ||
+           !(wal_has_filled(parts) || tables_are_turning(parts->books->tables, NULL));
 }
 
-static void wal_free(Source *source)
+static size_t wal_unmarked(const Source *source)
 {
-    WalSource *wal = wal_of(source);
-    stream_release(wal);
-    fill_release(wal);
-    claim_free(&wal->claim);
-    pg_conn_free(&wal->walsender);
-    pg_conn_free(&wal->filler);
-    assembler_release(&wal->assembler);
-    fill_forget(&wal->fill);
-    error_clear(&wal->error);
-    error_clear(&wal->unreadable);
-    known_events_release(&wal->again);
-    known_seqs_release(&wal->filled);
-    ask_release(wal);
-    waiting_release(wal);
-    wal_rotation_release(wal);
-    position_drop_waiting(wal);
-    free(wal->position_table);
-    free(wal->position_key);
-    table_free(&wal->table);
-    free(wal);
+    return handover_unmarked(parts_of(source)->work->handover);
+}
+
+static bool wal_may_park(const Source *source, const Event *event)
+{
+    return waiting_may_park(parts_of(source)->work->waiting, event);
+}
+
+static size_t wal_parked(const Source *source)
+{
+    return waiting_rows_parked(parts_of(source)->books->rows)->count;
+}
+
+/* Not while events come again that the log alone has, or rows of several tables. */
+static bool wal_look_at_rows(Source *source, const EventRow *rows, size_t count)
+{
+    const WalParts *parts = parts_of(source);
+    return !waiting_rows_have_rowless(parts->books->rows) &&
+           tables_count(parts->books->tables) == 0 &&
+           marker_look_at(parts->context->marker, rows, count);
 }
 
 static void wal_reread(Source *source)
 {
-    WalSource *wal = (WalSource *)source;
-    if (!waiting_is_connected(wal) || wal->draining) {
-        waiting_forget(wal); /* resume() reads the table, if there is anything */
+    const WalParts *parts = parts_of(source);
+    WalContext *wal = parts->context;
+    if (!wal_is_connected(wal) || wal->draining) {
+        waiting_forget(parts->work->waiting); /* resume() reads the table, if there is anything */
         return;
     }
-    stream_stop(wal);
-    pg_conn_close(wal->walsender);
-    pg_conn_close(wal->filler);
-    fill_release(wal);
-    ask_release(wal);
-    waiting_begin_reread(wal);
+    wal_leave(parts->work);
+    wal->state = WAL_CHECKING;
+    waiting_begin_reread(parts->work->waiting);
+}
+
+static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
+                             int64_t looked_us)
+{
+    (void)looked_us;
+    return view_sight(parts_of(source)->work->view, seq, event_id, insert_lsn);
+}
+
+static double wal_backlog(const Source *source)
+{
+    return view_backlog(parts_of(source)->work->view);
+}
+
+static void wal_status(const Source *source, json_t *pipeline)
+{
+    view_status(parts_of(source)->work->view, pipeline);
+}
+
+static void wal_show_slot(const Source *source, json_t *slot)
+{
+    view_slot(parts_of(source)->work->view, slot);
+}
+
+static void wal_free(Source *source)
+{
+    WalSource *wal = (WalSource *)source;
+    wal_parts_free(&wal->parts);
+    free(wal);
 }
 
 static const SourceOps WAL_OPS = {
@@ -231,93 +270,135 @@ static const SourceOps WAL_OPS = {
     .drain = wal_drain,
     .unmarked = wal_unmarked,
     .verified = wal_verified,
-    .sight = view_sight,
-    .look_at_rows = waiting_look_at_rows,
-    .backlog = view_backlog,
-    .may_park = waiting_may_park,
-    .parked = waiting_parked,
+    .sight = wal_sight,
+    .look_at_rows = wal_look_at_rows,
+    .backlog = wal_backlog,
+    .may_park = wal_may_park,
+    .parked = wal_parked,
     .reread = wal_reread,
     .reads_on = wal_reads_on,
-    .status = view_status,
-    .slot = view_slot,
+    .status = wal_status,
+    .slot = wal_show_slot,
     .free = wal_free,
 };
 
-/* To the claim. */
+/* What comes next. */
 
-static void wal_go_on(WalSource *wal)
+static void wal_go_on(const WalParts *parts)
 {
-    waiting_go_on(wal);
-    wal_rotation_go_on(wal);
-    verify_go_on(wal);
-    if (wal->state == WAL_FILLING) {
-        fill_next(wal);
-    }
+    waiting_go_on(parts->work->waiting);
+    wal_rotation_go_on(parts->work->rotation);
+    verify_go_on(parts->books->verify);
+    fill_next(parts->work->fill);
 }
 
-/* What comes next. */
-static void wal_on_news(WalSource *wal, WalNews news)
+static void wal_on_news(void *arg, WalNews news)
 {
+    WalParts *parts = arg;
+    const WalContext *wal = parts->context;
+    const WalWork *work = parts->work;
     switch (news) {
     case NEWS_SETTLED:
-        wal_check_drained(wal);
+        wal_check_drained(parts);
+        break;
+    case NEWS_REREAD:
+        wal_session_ask_facts(work->session);
+        break;
+    case NEWS_FACTS:
+        wal_rotation_forget(work->rotation);
+        between_begin(work->between);
+        break;
+    case NEWS_TABLES:
+        walsender_open(work->walsender);
+        break;
+    case NEWS_IDENTIFIED:
+        wal_slot_decide(work->slot);
         break;
     case NEWS_ANSWERED:
-        stream_go_on(wal);
-        break;
-    case NEWS_NOTED:
-        wal_rotation_look_between(wal);
+        stream_go_on(work->stream);
         break;
     case NEWS_TURNED:
         if (wal->state == WAL_FILLING) {
-            fill_next(wal);
-        } else if (wal->held.bytes != NULL) {
-            stream_go_on(wal);
+            fill_next(work->fill);
+        } else {
+            stream_go_on(work->stream);
         }
         break;
-    case NEWS_SCOUTED:
-        fill_next(wal);
-        break;
     case NEWS_COMPARED:
-        wal_slot_compared(wal);
+        wal_slot_compared(work->slot);
         break;
     case NEWS_FILLED:
         if (wal->draining) {
-            wal_check_drained(wal);
+            wal_check_drained(parts);
         } else if (wal->state == WAL_FILLING) { /* else all of it is read again */
-            wal_slot_stream(wal);
+            walsender_stream(work->walsender);
         }
         break;
     }
+}
+
+/* Somebody else publishes. */
+static void wal_on_other(void *arg, const char *holder)
+{
+    WalParts *parts = arg;
+    claim_stand_by(parts->context->claim, holder);
+    waiting_give_back(parts->work->waiting);
+    waiting_forget(parts->work->waiting);
+    position_drop_waiting(parts->books->row);
+    marker_stop(parts->context->marker);
+    parts->context->state = WAL_AWAY;
+    wal_check_drained(parts);
+}
+
+/* Of ClaimReader. */
+
+static void wal_looked(void *arg, const PreconditionLook *look)
+{
+    wal_session_looked(((WalParts *)arg)->work->session, look);
+}
+
+static bool wal_tolerates(const void *arg, const Error *fault)
+{
+    return wal_session_tolerates(((const WalParts *)arg)->work->session, fault);
+}
+
+static void wal_lock_held(void *arg)
+{
+    wal_session_lock_held(((WalParts *)arg)->work->session);
+}
+
+static void wal_lock_taken(void *arg, const ClaimLock *lock)
+{
+    wal_on_other(arg, claim_lock_holder(lock));
+}
+
+static void wal_add_ping(void *arg, Text *sql)
+{
+    ping_add(((WalParts *)arg)->work->ping, sql);
+}
+
+static void wal_ping_result(void *arg, const PGresult *result)
+{
+    ping_read(((WalParts *)arg)->work->ping, result);
 }
 
 static void wal_pinged(void *arg)
 {
-    WalSource *wal = arg;
-    if (wal->error.class != ERROR_NONE) {
-        claim_lose(wal->claim, &wal->error);
+    const WalParts *parts = arg;
+    if (!ping_is_good(parts->work->ping)) {
         return;
     }
-    if (wal->slot_taken) {
-        wal_stand_by(wal, "another relay reads the slot");
-        return;
-    }
-    wal_go_on(wal);
-    if (wal->state == WAL_ACTIVE) {
-        stream_advance_idle(wal);
-        if (wal->idle.wanted && wal_is_idle(wal)) {
-            stream_send_status(wal, true); /* how far is the stream? */
-        }
+    wal_go_on(parts);
+    if (parts->context->state == WAL_ACTIVE) {
+        stream_follow(parts->work->stream);
     }
 }
 
 static void wal_marked(void *arg)
 {
-    WalSource *wal = arg;
-    wal_go_on(wal);
-    if (wal->state == WAL_ACTIVE) {
-        stream_send_status(wal, false);
-    }
+    const WalParts *parts = arg;
+    wal_go_on(parts);
+    stream_send_status(parts->work->stream, false);
 }
 
 static void wal_idle(void *arg)
@@ -329,76 +410,32 @@ static void wal_idle(void *arg)
 static const ClaimReader WAL_READER = {
     .replicates = true,
     .looks_itself = true,
-    .looked = wal_session_looked,
-    .tolerates = wal_session_tolerates,
-    .held = wal_session_lock_held,
-    .taken = wal_session_lock_taken,
+    .looked = wal_looked,
+    .tolerates = wal_tolerates,
+    .held = wal_lock_held,
+    .taken = wal_lock_taken,
     .pulse = wal_pulse,
-    .add_ping = wal_session_add_ping,
-    .ping_result = wal_session_ping_result,
+    .add_ping = wal_add_ping,
+    .ping_result = wal_ping_result,
     .pinged = wal_pinged,
     .publishes = wal_publishes,
-    .lease_holds = wal_on_lease_holds,
+    .lease_holds = wal_lease_holds,
     .place = wal_place,
     .close = wal_close,
     .marked = wal_marked,
     .idle = wal_idle,
 };
 
-static const ClaimJob WAL_JOBS[JOBS] = {
-    [JOB_FACTS] = {.name = "facts", .run = wal_session_run},
-    [JOB_POSITION] = {.name = "store position", .run = position_run},
-    [JOB_LOG] = {.name = "ask about the log", .run = ask_run},
-    [JOB_WAITING] = {.name = "rows that wait", .run = waiting_run},
-    [JOB_ROTATION] = {.name = "next table", .run = wal_rotation_run},
-    [JOB_VERIFY] = {.name = "verify last row", .run = verify_run},
-};
-
 Status wal_source_new(const SourceOptions *options, Source **ret_source, Error *err)
 {
-    OutboxTable *table = NULL;
-    if (table_new(options->pipeline, &table, err) != OK) {
-        return FAILED;
-    }
     WalSource *wal = x_calloc(1, sizeof(*wal));
-    int64_t lease_ms = options->pipeline->claim.lease_ms;
-    bool keep = options->pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
     wal->source.ops = &WAL_OPS;
-    wal->options = *options;
-    wal->table = table;
-    wal->tell = wal_on_news;
-    wal->assembler.pipeline = options->pipeline;
-    wal->assembler.relations.table = table;
-    wal->assembler.parked = &wal->waiting.parked;
-    AUTO_TEXT name = ident_literal(options->pipeline->name);
-    wal->position_key = x_format("pipeline = %s", name);
-    wal->claim = claim_new(&(ClaimOptions){.source = &wal->options,
-                                           .table = table,
-                                           .events = &wal->source,
-                                           .reader = &WAL_READER,
-                                           .arg = wal,
-                                           .shared = keep});
-    wal->marker = claim_marker(wal->claim);
-    wal->history = claim_history(wal->claim);
-    /* The creation of a slot waits for every running transaction. */
-    wal->walsender =
-        claim_new_conn(wal->claim, &(PgConnOptions){.tcp_user_timeout_ms = lease_ms / 2,
-                                                    .replication = true,
-                                                    .arg = wal,
-                                                    .opened = wal_slot_walsender_opened});
-    /* It may read ahead. */
-    wal->filler = claim_new_conn(wal->claim, &(PgConnOptions){.tcp_user_timeout_ms = lease_ms,
-                                                              .arg = wal,
-                                                              .opened = fill_filler_opened});
-    for (int job = 0; job < JOBS; job++) {
-        wal->jobs[job] = WAL_JOBS[job];
-        wal->jobs[job].arg = wal;
-    }
-    STAILQ_INIT(&wal->row.saves);
-    waiting_init(wal);
-    wal_rotation_init(wal);
-    if (stream_init(wal, err) != OK) {
-        wal_free(&wal->source);
+    WalOwner owner = {.source = &wal->source,
+                      .reader = &WAL_READER,
+                      .tell = wal_on_news,
+                      .stand_by = wal_on_other};
+    if (wal_parts_new(options, &owner, &wal->parts, err) != OK) {
+        free(wal);
         return FAILED;
     }
     *ret_source = &wal->source;

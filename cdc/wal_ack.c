@@ -1,63 +1,82 @@
-/* Batches that came back: what of them is marked, what moves the position, what is remembered until
- * the stream brings it again. */
-#include "cdc/wal_internal.h"
+#include "cdc/wal_ack.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+
+struct Acks {
+    AcksParts with;
+    KnownEvents known; /* that the stream brings again: the assembler asks */
+    KnownEvents again; /* settled in batches that came back */
+    KnownSeqs filled;  /* published from the table, perhaps not marked yet */
+    uint32_t filled_table;
+};
 
 /* Numbers of one table: another one gives them again. */
-static void wal_note_filled(WalSource *wal, int64_t seq)
+static void acks_note_filled(Acks *acks, int64_t seq)
 {
-    if (wal->rotation.filled != wal->rotation.target) {
-        known_seqs_release(&wal->filled);
-        wal->rotation.filled = wal->rotation.target;
+    if (acks->filled_table != tables_target(acks->with.tables)) {
+        known_seqs_release(&acks->filled);
+        acks->filled_table = tables_target(acks->with.tables);
     }
-    known_seqs_add(&wal->filled, seq);
+    known_seqs_add(&acks->filled, seq);
+}
+
+bool acks_have_filled(const Acks *acks, uint32_t table, int64_t seq)
+{
+    return acks->filled_table == table && known_seqs_has(&acks->filled, seq);
+}
+
+void acks_forget_filled(Acks *acks)
+{
+    known_seqs_release(&acks->filled);
 }
 
 /* Events of the batch that were acknowledged in an earlier stream and met again in this one. */
-static void wal_remember_met(WalSource *wal, const Batch *batch)
+static void acks_remember_met(Acks *acks, const Batch *batch)
 {
     for (size_t i = 0; batch != NULL && i < batch->count; i++) {
         const Event *event = batch->events[i];
         if (event_is_over(event)) {
-            known_events_add(&wal->again, event->commit_lsn, event->ordinal);
+            known_events_add(&acks->again, event->commit_lsn, event->ordinal);
         }
     }
 }
 
-void wal_take_up(WalSource *wal)
+void acks_take_up(Acks *acks)
 {
     /* In the order of the stream: what came back, what was not handed on, what was not met yet. */
-    wal_remember_met(wal, wal->assembler.batch);
-    batch_free(&wal->assembler.batch);
-    known_events_restart(&wal->assembler.known, &wal->again);
-    wal->outstanding = 0;
-    wal->outstanding_events = 0;
-    wal->hole = false;
+    Batch **unfinished = &acks->with.assembler->batch;
+    acks_remember_met(acks, *unfinished);
+    batch_free(unfinished);
+    known_events_restart(&acks->known, &acks->again);
+    progress_take_up(acks->with.progress);
 }
 
 /* Everything up to here is acknowledged. */
-static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *position)
+static void acks_count(Acks *acks, const Batch *batch, const MarkerPosition *position)
 {
+    const AcksParts *with = &acks->with;
+    Marker *marker = with->wal->marker;
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
-    waiting_note(wal, batch);
+    waiting_rows_note(with->rows, batch);
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
             if (event_is_over(batch->events[i])) {
-                wal_note_filled(wal, batch->events[i]->seq);
+                acks_note_filled(acks, batch->events[i]->seq);
             }
         }
         /* Rows that are kept do not show that they are published: the position does. */
-        bool keep = wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP && batch->count > 0;
+        bool keep = wal_keeps_rows(with->wal) && batch->count > 0;
         int64_t read = keep ? batch->events[batch->count - 1]->seq : 0;
-        MarkerPosition filled = {.lsn = wal->start_lsn, .backfill_seq = read};
-        marker_add(wal->marker, batch, read != 0 ? &filled : NULL);
+        MarkerPosition filled = {.lsn = progress_start(with->progress), .backfill_seq = read};
+        marker_add(marker, batch, read != 0 ? &filled : NULL);
         return;
     }
-    wal->acked = *position;
-    waiting_acked(wal);
-    wal->verify.idle = false;
-    MarkerPosition stored = verify_cap(wal, position);
-    wal->verify.pushed = stored;
-    marker_add(wal->marker, batch, &stored);
+    progress_ack(with->progress, position);
+    waiting_rows_acked(with->rows, position->lsn);
+    MarkerPosition stored = verify_cap(with->verify, position);
+    marker_add(marker, batch, &stored);
 }
 
 /* A batch that came back with events that are not settled, or behind one that did.
@@ -69,7 +88,7 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
  *
  * From the first event that is not settled there is a *hole*. Positions are a prefix of the log, so
  * nothing behind a hole may move one, in this batch or in those that come back after it, however
- * much of them is settled: wal->hole stays until the stream begins again (wal_take_up()), from the
+ * much of them is settled: the hole stays until the stream begins again (acks_take_up()), from the
  * position, before the hole. That stream brings everything behind it a second time. What was
  * settled there is remembered (`again`) by commit LSN and ordinal, and is recognised: it is not
  * published twice, and the position passes it in its turn.
@@ -78,21 +97,23 @@ static void wal_acked(WalSource *wal, const Batch *batch, const MarkerPosition *
  * published or not by itself, and a mark tells that for good; so they are marked also behind a
  * hole. `rest` is the batch without its head, in a copy, for the marker alone, which looks at
  * settled events only. */
-static void wal_take_back(WalSource *wal, Batch *batch)
+static void acks_take_back(Acks *acks, Batch *batch)
 {
+    Progress *progress = acks->with.progress;
     size_t head = 0;
-    while (!wal->hole && head < batch->count && event_is_settled(batch->events[head])) {
+    while (!progress_has_hole(progress) && head < batch->count &&
+           event_is_settled(batch->events[head])) {
         head++;
     }
-    wal->hole = true;
+    progress_note_hole(progress);
     size_t count = batch->count;
     if (head > 0) {
         const Event *last = batch->events[head - 1];
-        MarkerPosition position = wal->acked;
+        MarkerPosition position = *progress_acked(progress);
         position.tx_lsn = last->commit_lsn;
         position.tx_ordinal = last->ordinal;
         batch->count = head; /* the marker sees the head alone */
-        wal_acked(wal, batch, &position);
+        acks_count(acks, batch, &position);
         batch->count = count;
     }
     for (size_t i = head; i < count; i++) {
@@ -101,9 +122,9 @@ static void wal_take_back(WalSource *wal, Batch *batch)
             continue;
         }
         if (event->commit_lsn != 0) {
-            known_events_add(&wal->again, event->commit_lsn, event->ordinal);
+            known_events_add(&acks->again, event->commit_lsn, event->ordinal);
         } else {
-            wal_note_filled(wal, event->seq);
+            acks_note_filled(acks, event->seq);
         }
     }
     if (count > head && batch->events[head]->commit_lsn == 0) {
@@ -111,21 +132,51 @@ static void wal_take_back(WalSource *wal, Batch *batch)
         Batch rest = *batch;
         rest.events = batch->events + head;
         rest.count = count - head;
-        marker_add(wal->marker, &rest, NULL);
+        marker_add(acks->with.wal->marker, &rest, NULL);
     }
 }
 
-void wal_pass(WalSource *wal, Batch *batch)
+void acks_pass(Acks *acks, Batch *batch)
 {
-    if (batch->unsettled == 0 && !wal->hole) {
+    Progress *progress = acks->with.progress;
+    if (batch->unsettled == 0 && !progress_has_hole(progress)) {
         MarkerPosition position = {
             .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
-        if (position.lsn < wal->acked.lsn) {
-            position.lsn = wal->acked.lsn; /* while idle it followed the log of others */
+        if (position.lsn < progress_acked(progress)->lsn) {
+            position.lsn =
+                progress_acked(progress)->lsn; /* while idle it followed the log of others */
         }
-        wal_acked(wal, batch, &position);
+        acks_count(acks, batch, &position);
     } else {
-        wal_take_back(wal, batch);
+        acks_take_back(acks, batch);
     }
     batch_free(&batch);
+}
+
+void acks_forget(Acks *acks)
+{
+    known_events_release(&acks->again);
+    known_events_release(&acks->known);
+    known_seqs_release(&acks->filled);
+    progress_forget(acks->with.progress);
+}
+
+Acks *acks_new(const AcksParts *parts)
+{
+    Acks *acks = x_calloc(1, sizeof(*acks));
+    acks->with = *parts;
+    parts->assembler->known = &acks->known;
+    return acks;
+}
+
+void acks_free(Acks **acks)
+{
+    if (*acks == NULL) {
+        return;
+    }
+    known_events_release(&(*acks)->again);
+    known_events_release(&(*acks)->known);
+    known_seqs_release(&(*acks)->filled);
+    free(*acks);
+    *acks = NULL;
 }

@@ -7,48 +7,67 @@
  * event up to there.
  *
  * Nearer places pass unasked: the statement that stores a position compares it again. */
+#include "cdc/wal_ask.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "cdc/wal_internal.h"
-#include "pg/ident.h"
 #include "pg/result.h"
 
-enum { ASK_BYTES = 64 * 1024 * 1024 }; /* beyond the end of the log as of the last answer */
+struct Ask {
+    const WalContext *wal;
+    ServerLog *log;
+    Tables *tables;
+    Verify *verify;
+    Relations *relations;
+    char *bytes; /* NULL: none is held */
+    size_t length;
+    uint32_t relation; /* to be asked about; 0: none */
+    bool by_name;      /* it is ours by its name alone */
+    bool fits;         /* it has the columns of an event */
+    bool again;        /* it was told before: something changed in the catalog */
+    bool sent;
+    bool answered;
+    char name[136];
+    ClaimJob job;
+};
 
-void ask_release(WalSource *wal)
+static void ask_reset(Ask *ask)
 {
-    free(wal->held.bytes);
-    wal->held = (Held){0};
+    ask->bytes = NULL;
+    ask->length = 0;
+    ask->relation = 0;
+    ask->by_name = ask->fits = ask->again = ask->sent = ask->answered = false;
+    ask->name[0] = '\0';
 }
 
-bool ask_is_far(const WalSource *wal, uint64_t place)
+void ask_forget(Ask *ask)
 {
-    return place > wal->log_end && (wal->held.answered || place - wal->log_end > ASK_BYTES);
+    free(ask->bytes);
+    ask_reset(ask);
 }
 
-static void ask_note_relation(WalSource *wal, const PGresult *row)
+static void ask_note_relation(Ask *ask, const PGresult *row)
 {
-    const PipelineConfig *pipeline = wal->options.pipeline;
-    const Held *held = &wal->held;
-    Tree *tree = &wal->assembler.relations.tree;
-    if (held->by_name || relations_owner(&wal->assembler.relations, held->relation) != 0) {
+    const PipelineConfig *pipeline = ask->wal->pipeline;
+    Tree *tree = ask->relations->tree;
+    if (ask->by_name || relations_owner(ask->relations, ask->relation) != 0) {
         (void)tree_read(tree, row, 0, false); /* the outbox itself is no part, and no stranger */
         return;
     }
-    bool known = tree_has_stranger(tree, held->relation);
-    if (tree_read(tree, row, held->relation, held->fits)) {
+    bool known = tree_has_stranger(tree, ask->relation);
+    if (tree_read(tree, row, ask->relation, ask->fits)) {
         log_write(LOG_WARN, pipeline->name, CODE_PARTITION_DETACHED,
-                  LOG_FIELDS(log_text("relation", held->name)),
+                  LOG_FIELDS(log_text("relation", ask->name)),
                   "the WAL contains rows of a table that is not a part of '%s' any more: they are "
                   "published but cannot be marked",
                   pipeline->outbox.table);
-    } else if (tree_has_stranger(tree, held->relation) && !known && held->fits && tree->divided) {
+    } else if (tree_has_stranger(tree, ask->relation) && !known && ask->fits && tree->divided) {
         log_write(LOG_WARN, pipeline->name, CODE_RELATION_SKIPPED,
-                  LOG_FIELDS(log_text("relation", held->name)),
+                  LOG_FIELDS(log_text("relation", ask->name)),
                   "the WAL contains rows of a table that looks like a part of '%s' but is not: "
                   "they are skipped",
                   pipeline->outbox.table);
@@ -57,87 +76,142 @@ static void ask_note_relation(WalSource *wal, const PGresult *row)
 
 static void on_answer(void *arg, const PGresult *result)
 {
-    WalSource *wal = arg;
+    Ask *ask = arg;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
     int field = PQfnumber(result, "insert_lsn");
     if (field >= 0) {
-        (void)lsn_parse(pg_value(result, 0, field), &wal->log_end);
+        server_log_read_end(ask->log, pg_value(result, 0, field));
     }
     if (PQfnumber(result, "present_name") >= 0) {
-        tables_read_answer(wal, result);
+        tables_read_answer(ask->tables, ask->relation, result);
         return;
     }
     if (field < 0) {
-        claim_read_last_look(wal->claim, result);
-    } else if (wal->held.relation != 0 && !wal->held.again) {
-        ask_note_relation(wal, result);
+        claim_read_last_look(ask->wal->claim, result);
+    } else if (ask->relation != 0 && !ask->again) {
+        ask_note_relation(ask, result);
     } else {
-        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+        (void)tree_read(ask->relations->tree, result, 0, false);
     }
 }
 
 static void on_answered(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    Ask *ask = arg;
+    if (!wal_goes_on(ask->wal, err)) {
         return;
     }
-    if (wal->rotation.replaced) {
-        claim_lose_table(wal->claim);
+    if (tables_are_replaced(ask->tables)) {
+        claim_lose_table(ask->wal->claim);
         return;
     }
-    if (wal->held.again && !verify_same_publication(wal)) {
+    if (ask->again && !verify_same_publication(ask->verify)) {
         return;
     }
-    if (wal->held.bytes == NULL || wal->state != WAL_ACTIVE) {
+    if (ask->bytes == NULL || ask->wal->state != WAL_ACTIVE) {
         return; /* the stream was left meanwhile: its successor asks for itself */
     }
-    wal->held.answered = true;
-    wal_tell(wal, NEWS_ANSWERED);
+    ask->answered = true;
+    wal_tell(ask->wal, NEWS_ANSWERED);
 }
 
-void ask_run(void *arg)
+static void ask_run(void *arg)
 {
-    WalSource *wal = arg;
-    if (wal->held.bytes == NULL || wal->held.sent) {
+    Ask *ask = arg;
+    const WalContext *wal = ask->wal;
+    if (ask->bytes == NULL || ask->sent) {
         return;
     }
-    wal->held.sent = true;
+    ask->sent = true;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    tree_add_query(wal->options.pipeline, claim_table(wal->claim), wal->held.relation,
-                   PQserverVersion(pg_conn_raw(claim_conn(wal->claim))), &sql);
-    if (wal->held.by_name) {
+    tree_add_query(wal->pipeline, claim_table(wal->claim), ask->relation, wal_server_version(wal),
+                   &sql);
+    if (ask->by_name) {
         text_add(&sql, "; ");
-        tables_add_question(wal, &sql);
+        tables_add_question(ask->tables, ask->relation, &sql);
     }
-    if (wal->held.again) {
+    if (ask->again) {
         text_add(&sql, "; ");
         wal_add_look(wal, &sql);
     }
     claim_ask(wal->claim, &(PgQuery){.step = "ask about the log",
                                      .sql = sql.data,
-                                     .rows_wanted = wal->held.again ? 3 : 1,
-                                     .arg = wal,
+                                     .rows_wanted = ask->again ? 3 : 1,
+                                     .arg = ask,
                                      .result = on_answer,
                                      .done = on_answered});
 }
 
-void ask_hold(WalSource *wal, const char *bytes, size_t length, const PgOutputRelation *relation)
+void ask_keep(Ask *ask, const char *bytes, size_t length)
 {
-    Held *held = &wal->held;
-    *held = (Held){.bytes = x_malloc(length), .length = length};
-    memcpy(held->bytes, bytes, length);
+    ask_reset(ask);
+    ask->bytes = x_malloc(length);
+    ask->length = length;
+    memcpy(ask->bytes, bytes, length);
+    ask->sent = true; /* there is nothing to ask */
+}
+
+void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation *relation)
+{
+    ask_keep(ask, bytes, length);
+    ask->sent = false;
     if (relation != NULL) {
-        held->relation = relation->id;
-        held->by_name = relations_own_by_name(&wal->assembler.relations, relation);
-        held->fits = relations_could_be_ours(&wal->assembler.relations, relation);
-        held->again = relations_told_before(&wal->assembler.relations, relation);
-        snprintf(held->name, sizeof(held->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
+        ask->relation = relation->id;
+        ask->by_name = relations_own_by_name(ask->relations, relation);
+        ask->fits = relations_could_be_ours(ask->relations, relation);
+        ask->again = relations_told_before(ask->relations, relation);
+        snprintf(ask->name, sizeof(ask->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
                  SLICE_ARG(relation->name));
     }
-    wal->stream.paused = true;
-    wal_want(wal, JOB_LOG);
+    wal_want(ask->wal, &ask->job);
+}
+
+bool ask_holds(const Ask *ask)
+{
+    return ask->bytes != NULL;
+}
+
+bool ask_is_answered(const Ask *ask)
+{
+    return ask->answered;
+}
+
+char *ask_take(Ask *ask, size_t *ret_length)
+{
+    char *bytes = ask->bytes;
+    *ret_length = ask->length;
+    ask->bytes = NULL;
+    return bytes;
+}
+
+void ask_end(Ask *ask)
+{
+    if (ask->bytes == NULL) {
+        ask_reset(ask);
+    }
+}
+
+Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *verify,
+             Relations *relations)
+{
+    Ask *ask = x_calloc(1, sizeof(*ask));
+    ask->wal = wal;
+    ask->log = log;
+    ask->tables = tables;
+    ask->verify = verify;
+    ask->relations = relations;
+    ask->job = (ClaimJob){.run = ask_run, .arg = ask};
+    return ask;
+}
+
+void ask_free(Ask **ask)
+{
+    if (*ask == NULL) {
+        return;
+    }
+    ask_forget(*ask);
+    free(*ask);
+    *ask = NULL;
 }

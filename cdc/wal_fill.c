@@ -9,464 +9,296 @@
  * So that an interruption costs little, the position row says where the reading ends (rows with a
  * higher number were inserted after the first snapshot was taken, so the stream brings them, in
  * their place among messages), and, where rows are not marked, how far it came. */
-#include <stdio.h>
+#include "cdc/wal_fill.h"
+
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/failpoint.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "cdc/wal_internal.h"
-#include "flow/refusal.h"
-#include "pg/ident.h"
-#include "pg/result.h"
-#include "pg/sqlstate.h"
-#include "rows/row.h"
+#include "cdc/wal_fill_read.h"
+#include "cdc/wal_fill_record.h"
+#include "cdc/wal_filler.h"
 
-void fill_release(WalSource *wal)
-{
-    batch_free(&wal->fill.batch);
-    error_clear(&wal->fill.error);
-    wal->fill.running = false;
-    scout_release(wal);
-}
+/* What of the table the log does not bring. */
+typedef struct FillProof {
+    bool wanted; /* nothing is published: rows are counted */
+    size_t missed;
+    int64_t first_missed;
+    size_t missed_before; /* by the last part that was read whole */
+} FillProof;
 
-void fill_forget(Fill *fill)
-{
-    batch_free(&fill->batch);
-    error_clear(&fill->error);
-    error_clear(&fill->unreadable.error);
-    memset(fill, 0, sizeof(*fill));
-}
+struct Fill {
+    FillParts with;
+    Scout *scout;
+    Filler *filler;
+    FillRead *read;
+    FillRecord *record;
+    FillProof proof;
+    size_t at;     /* of the old tables; their count: the configured one */
+    bool complete; /* the last row was read */
+    bool announced;
+    uint64_t published;
+};
 
-static void on_fill_recorded(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
-        return;
-    }
-    log_write(LOG_INFO, wal->options.pipeline->name, CODE_BACKFILL_COMPLETE,
-              LOG_FIELDS(log_number("events", (long long)wal->fill.published)),
-              wal->fill.again ? "the rows that waited for a topic are read again; the WAL follows"
-                              : "the rows from before the slot are published; the WAL follows");
-    wal->fill.recorded = true;
-    wal->waiting.known = true;
-    verify_adopt(wal); /* what was missed, if anything was, came from the table, too */
-    known_seqs_release(&wal->filled); /* what is left of them to mark is in the marker */
-    wal_tell(wal, NEWS_FILLED);
-}
+/* Rows. */
 
 /* Acknowledged rows whose marks are under way are no fault, nor those that wait for their topic. */
-static void fill_prove_row(WalSource *wal, const Event *event)
+static void fill_prove_row(Fill *fill, const Event *event)
 {
-    Fill *fill = &wal->fill;
     Slice id = event->row[FIELD_EVENT_ID];
-    if (marker_has(wal->marker, event->seq, id) || waiting_knows(wal, event->seq, id)) {
+    if (marker_has(fill->with.wal->marker, event->seq, id) ||
+        waiting_knows(fill->with.waiting, event->seq, id)) {
         return;
     }
-    fill->first_missed = fill->missed == 0 ? event->seq : fill->first_missed;
-    fill->missed++;
+    FillProof *proof = &fill->proof;
+    proof->first_missed = proof->missed == 0 ? event->seq : proof->first_missed;
+    proof->missed++;
 }
 
-static void fill_on_row(void *arg, const char *bytes, size_t length)
+static bool fill_keeps(void *arg, const Event *event)
 {
-    WalSource *wal = arg;
-    Fill *fill = &wal->fill;
-    if (fill->error.class != ERROR_NONE) {
-        return;
+    Fill *fill = arg;
+    if (acks_have_filled(fill->with.books->acks, tables_oid(fill->with.books->tables, fill->at),
+                         event->seq) ||
+        scout_expects(fill->scout, event->seq)) {
+        return false; /* acknowledged before we were interrupted, or coming with the log */
     }
-    if (!fill->header_read) {
-        fill->header_read = true;
-        if (row_skip_header(&bytes, &length, &fill->error) != OK || length == 0) {
-            return;
-        }
+    if (fill->proof.wanted) {
+        fill_prove_row(fill, event);
     }
-    if (row_is_trailer(bytes, length)) {
-        return;
-    }
-    Event *event = NULL;
-    if (row_read(bytes, length, wal->table->schema, fill->batch, &event, &fill->error) != OK) {
-        return;
-    }
-    fill->rows++;
-    fill->last_seq = event->seq;
-    if (fill->unreadable.lean != LEAN_NONE) {
-        bool present = fill->at >= wal->rotation.tables.count;
-        refusal_set_unreadable(
-            event, present ? wal->options.pipeline->outbox.table : tables_name(wal, fill->at),
-            &fill->unreadable.error);
-    }
-    bool same_table = wal->rotation.filled == tables_oid(wal, fill->at);
-    if ((same_table && known_seqs_has(&wal->filled, event->seq)) ||
-        scout_expects(wal, event->seq)) {
-        batch_take_back(
-            fill->batch); /* acknowledged before we were interrupted, or coming with the log */
-    } else if (fill->proof) {
-        batch_take_back(fill->batch);
-        fill_prove_row(wal, event);
-    }
+    return !fill->proof.wanted;
 }
 
-/* A row that the server cannot print, not even its name: a human has to. */
-static void fill_name_rows(WalSource *wal, Error *err)
+static void fill_on_rows(void *arg, Batch *batch, bool last)
 {
-    const Fill *fill = &wal->fill;
-    const char *table = tables_name(wal, fill->at);
-    AUTO_ERROR copy = error_of(err);
-    error_set_as(err, ERROR_FATAL, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
-                 "the server cannot read the row of %s after number %lld, nor its event id: %s",
-                 table, (long long)fill->last_seq, error_message(&copy));
-    error_hint(err,
-               "Correct or delete the row, then start again. The row is damaged, or its text would "
-               "be larger than 1 GB. %s",
-               slot_cannot_send(&copy) ? SLOT_FIND_HUGE_NUMBERS : "");
-}
-
-static void on_fill_rolled_back(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    wal->fill.running = false;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    Fill *fill = arg;
+    if (batch == NULL) { /* they are read again */
+        fill->proof.missed = fill->proof.missed_before;
+        fill_next(fill);
         return;
     }
-    fill_next(wal);
-}
-
-/* A row cannot be read. What came before it is read again, then it alone; it comes without what
- * cannot be read, and is refused. The snapshot stays. False: not even its name can be read. */
-static bool fill_isolates(WalSource *wal, const Error *err)
-{
-    Fill *fill = &wal->fill;
-    if (!pg_conn_is_open(wal->filler) ||
-        !unreadable_failed(&fill->unreadable, err, fill->limit, fill->rows)) {
-        return false;
-    }
-    fill->last_seq = fill->from;
-    fill->missed = fill->from_missed;
-    fill->chosen = true;
-    batch_free(&fill->batch);
-    fill->running = true;
-    pg_conn_send(wal->filler, &(PgQuery){.step = "roll back fill",
-                                         .sql = "ROLLBACK TO SAVEPOINT outboxd_fill",
-                                         .arg = wal,
-                                         .done = on_fill_rolled_back});
-    return true;
-}
-
-static void fill_on_done(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    Fill *fill = &wal->fill;
-    fill->running = false;
-    if (err != NULL && fill_isolates(wal, err)) {
-        return;
-    }
-    if (err != NULL || fill->error.class != ERROR_NONE) {
-        AUTO_ERROR copy = error_of(err != NULL ? err : &fill->error);
-        if (copy.class == ERROR_FATAL && sqlstate_is_of_data(&copy)) {
-            fill_name_rows(wal, &copy);
-        }
-        claim_lose(wal->claim, &copy);
-        return;
-    }
-    unreadable_passed(&fill->unreadable, fill->rows,
-                      (size_t)wal->options.pipeline->limits.batch_events);
-    AUTO_ERROR failed = {0};
-    if (FAILPOINT_FAILS("fetched", &failed)) {
-        claim_lose(wal->claim, &failed);
-        return;
-    }
-    fill->complete = fill->rows < fill->limit;
-    if (fill->complete) {
+    fill->complete = last;
+    if (last) {
         /* Its lock on the table: DDL would wait for it, and our marks for the DDL. */
-        pg_conn_close(wal->filler);
+        filler_close(fill->filler);
     }
-    Batch *batch = fill->batch;
-    fill->batch = NULL;
     if (batch->count > 0) {
         fill->published += batch->count;
-        wal_deliver(wal, batch);
+        handover_deliver(fill->with.handover, batch);
     } else {
         batch_free(&batch);
     }
-    fill_next(wal);
+    fill_next(fill);
 }
 
-/* The next rows. A plan that sorts the table reads the values of all its rows, and one that cannot
- * be read fails them all: behind a failure the rows are chosen by number first. */
-static void fill_add_range(const WalSource *wal, Text *sql)
-{
-    const Fill *fill = &wal->fill;
-    const OutboxTable *table = wal->table;
-    const char *name = tables_name(wal, fill->at);
-    if (fill->chosen) {
-        text_printf(sql, "%s = ANY(ARRAY(SELECT k.%s FROM %s AS k WHERE ", table->seq, table->seq,
-                    name);
-    }
-    text_printf(sql, "%s > %lld AND %s <= %lld%s", table->seq, (long long)fill->last_seq,
-                table->seq, (long long)fill->end, table->unpublished);
-    if (fill->chosen) {
-        text_printf(sql, " ORDER BY k.%s LIMIT %zu))%s", table->seq, fill->limit,
-                    table->unpublished);
-    }
-}
-
-static void fill_fetch(WalSource *wal, size_t limit)
-{
-    Fill *fill = &wal->fill;
-    fill->limit = unreadable_limit(&fill->unreadable, limit);
-    fill->from = fill->last_seq;
-    fill->from_missed = fill->missed;
-    fill->rows = 0;
-    fill->header_read = false;
-    fill->running = true;
-    error_clear(&fill->error);
-    fill->batch = batch_new();
-    const OutboxTable *table = wal->table;
-    TableLean how = fill->unreadable.lean;
-    AUTO_TEXT lean = how != LEAN_NONE ? table_lean_list(table, how) : NULL;
-    AUTO_BUFFER range = TEXT_EMPTY;
-    fill_add_range(wal, &range);
-    AUTO_TEXT sql = x_format(
-        "COPY (%sSELECT %s FROM %s AS o WHERE %s ORDER BY o.%s LIMIT %zu%s) TO STDOUT (FORMAT "
-        "binary)",
-        lean != NULL ? "" : table->rows_begin, lean != NULL ? lean : table->select_list,
-        tables_name(wal, fill->at), text_string(&range), table->seq, fill->limit,
-        lean != NULL ? "" : table->rows_end);
-    pg_conn_send(wal->filler, &(PgQuery){.step = "fetch before the slot",
-                                         .sql = sql,
-                                         .arg = wal,
-                                         .row = fill_on_row,
-                                         .done = fill_on_done});
-}
-
-static void on_end_written(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
-        return;
-    }
-    wal->fill.durable = true;
-    if (!wal->fill.proof && !wal->fill.announced) {
-        wal->fill.announced = true;
-        wal->source.events.active(wal->source.events.arg);
-    }
-    fill_next(wal);
-}
-
-/* Also a commit of our own after the snapshot was taken: what the snapshot shows is on disk then,
- * even what was committed with synchronous_commit = off. */
-static void fill_write_end(WalSource *wal)
-{
-    /* The position names the oldest table, and one end does not hold for several. */
-    AUTO_TEXT end = wal->rotation.tables.count > 0 ? x_strdup("NULL")
-                                                   : x_format("%lld", (long long)wal->fill.end);
-    wal->fill.flushing = true;
-    position_note(wal, "backfill_end", end, on_end_written);
-}
+/* Tables. */
 
 /* The next table, from its beginning, in a snapshot of its own. */
-static void fill_open(WalSource *wal)
+static void fill_open(Fill *fill)
 {
-    Fill *fill = &wal->fill;
-    while (tables_name(wal, fill->at) == NULL) {
+    while (tables_name(fill->with.books->tables, fill->at) == NULL) {
         fill->at++; /* it is gone */
     }
-    fill->taken = fill->complete = fill->flushing = fill->durable = false;
-    error_clear(&fill->unreadable.error);
-    memset(&fill->unreadable, 0, sizeof(fill->unreadable));
-    fill->chosen = false;
-    fill->last_seq = INT64_MIN;
-    fill->end = SLOT_NO_END;
-    scout_release(wal);
-    pg_conn_close(wal->filler);
-    pg_conn_open(wal->filler);
+    const char *name = tables_name(fill->with.books->tables, fill->at);
+    bool present = fill->at >= tables_count(fill->with.books->tables);
+    fill->complete = false;
+    fill_record_open(fill->record);
+    fill_read_begin(fill->read, name, present ? fill->with.wal->pipeline->outbox.table : name);
+    filler_open(fill->filler, name);
 }
 
-static void on_table_noted(void *arg, const Error *err)
+static void fill_on_table_noted(void *arg)
 {
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
-        return;
-    }
-    wal->fill.noting = false;
-    wal->rotation.done = wal->fill.at + 1;
-    wal->fill.at++;
-    fill_open(wal);
-    wal_tell(wal, NEWS_SETTLED); /* a stop does not wait for the next table */
+    Fill *fill = arg;
+    fill->at++;
+    fill_open(fill);
+    wal_tell(fill->with.wal, NEWS_SETTLED); /* a stop does not wait for the next table */
 }
 
 /* Rows that are kept do not show that they are published: the position row does, by its table and
  * number. */
-static void fill_next_table(WalSource *wal)
+static void fill_next_table(Fill *fill)
 {
-    Fill *fill = &wal->fill;
-    if (!fill->proof && wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
-        AUTO_TEXT next = x_format("%u, backfill_seq = NULL", tables_oid(wal, wal->fill.at + 1));
-        if (!fill->noting) {
-            fill->noting = true;
-            position_note(wal, "table_id", next, on_table_noted);
-        }
+    if (!fill->proof.wanted && wal_keeps_rows(fill->with.wal)) {
+        fill_record_table(fill->record, fill->at);
         return;
     }
     fill->at++;
-    fill_open(wal);
+    fill_open(fill);
 }
 
-void fill_next(WalSource *wal)
+/* What comes next. */
+
+static void fill_on_step(void *arg)
 {
-    Fill *fill = &wal->fill;
-    if (wal->state != WAL_FILLING || fill->running || !fill->taken) {
-        return;
+    fill_next(arg);
+}
+
+static void fill_on_end_written(void *arg)
+{
+    Fill *fill = arg;
+    const Source *source = fill->with.wal->source;
+    if (!fill->proof.wanted && !fill->announced) {
+        fill->announced = true;
+        source->events.active(source->events.arg);
     }
-    if (!fill->proof && fill->at != wal->rotation.at) {
-        wal_rotation_switch(wal, fill->at);
-        return;
+    fill_next(fill);
+}
+
+/* Everything of this table was read. */
+static void fill_finish_table(Fill *fill)
+{
+    bool old = fill->at < tables_count(fill->with.books->tables);
+    /* Not with a batch that came back unpublished: the next start must read its rows again. */
+    bool done = progress_outstanding(fill->with.books->progress) == 0 &&
+                !progress_has_hole(fill->with.books->progress) &&
+                !marker_pending(fill->with.wal->marker);
+    if (old && (fill->proof.wanted || done)) {
+        fill_next_table(fill);
+    } else if (fill->proof.wanted) {
+        wal_tell(fill->with.wal, NEWS_COMPARED);
+    } else if (done) {
+        fill_record_all(fill->record, fill->published);
     }
-    if (fill->complete && fill->proof && fill->at < wal->rotation.tables.count) {
-        fill_next_table(wal);
-        return;
-    }
-    if (fill->complete && fill->proof) {
-        wal_tell(wal, NEWS_COMPARED);
-        return;
-    }
-    if (fill->complete) {
-        /* Not with a batch that came back unpublished: the next start must read its rows again. */
-        bool done = wal->outstanding == 0 && !wal->hole && !marker_pending(wal->marker);
-        if (done && fill->at < wal->rotation.tables.count) {
-            fill_next_table(wal);
-        } else if (done && !fill->recording) {
-            fill->recording = true;
-            MarkerPosition start = {.lsn = wal->start_lsn};
-            position_save(wal, wal->fill.again ? &wal->facts.position : &start, false,
-                          on_fill_recorded);
-        }
-        return;
-    }
-    if (wal->draining || wal->scout.running) {
-        return;
-    }
-    if (!fill->durable) {
-        if (!fill->flushing) {
-            fill_write_end(wal);
-        }
-        return;
-    }
-    if (wal->scout.wanted && !wal->scout.complete) {
-        scout_start(wal);
-        return;
-    }
-    size_t events = 0;
+}
+
+static void fill_read_on(Fill *fill)
+{
+    size_t most = (size_t)fill->with.wal->pipeline->limits.batch_events;
+    size_t events = most;
     size_t bytes = 0;
-    if (fill->proof) {
-        fill_fetch(wal, (size_t)wal->options.pipeline->limits.batch_events);
-    } else if (wal_room(wal, &events, &bytes)) {
-        size_t most = (size_t)wal->options.pipeline->limits.batch_events;
-        fill_fetch(wal, events < most ? events : most);
+    if (fill->proof.wanted || handover_room(fill->with.handover, &events, &bytes)) {
+        fill->proof.missed_before = fill->proof.missed;
+        fill_read_next(fill->read, events < most ? events : most);
     }
 }
 
-static void on_snapshot_row(void *arg, const PGresult *result)
+void fill_next(Fill *fill)
 {
-    WalSource *wal = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-        PQfnumber(result, "members") >= 0) {
-        scout_read_tree(wal, result);
-    } else if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
-               wal->fill.end == SLOT_NO_END) {
-        wal->fill.end = strtoll(pg_needed(result, 0, 0), NULL, 10);
-    }
-}
-
-static void on_snapshot(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    const WalContext *wal = fill->with.wal;
+    if (wal->state != WAL_FILLING || fill_read_is_running(fill->read) ||
+        !filler_has_snapshot(fill->filler)) {
         return;
     }
-    wal->fill.taken = true;
-    fill_next(wal);
+    if (!fill->proof.wanted && fill->at != tables_at(fill->with.books->tables)) {
+        tables_want(fill->with.books->tables, fill->at);
+        wal_rotation_go_on(fill->with.rotation);
+    } else if (fill->complete) {
+        fill_finish_table(fill);
+    } else if (wal->draining || scout_is_running(fill->scout)) {
+        return;
+    } else if (!fill_record_has_end(fill->record)) {
+        fill_record_end(fill->record, filler_end(fill->filler));
+    } else if (scout_is_wanted(fill->scout) && !scout_is_complete(fill->scout)) {
+        scout_start(fill->scout, filler_conn(fill->filler),
+                    tables_oid(fill->with.books->tables, fill->at));
+    } else {
+        fill_read_on(fill);
+    }
 }
 
-static void on_filler_set(void *arg, const Error *err)
+/* Beginning and end. */
+
+void fill_start(Fill *fill)
 {
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    fill->with.wal->state = WAL_FILLING;
+    if (!fill->proof.wanted) {
+        waiting_rows_forget(fill->with.books->rows);
+    }
+    fill->at = tables_done(fill->with.books->tables);
+    fill_open(fill);
+}
+
+void fill_prove(Fill *fill)
+{
+    fill->proof.wanted = true;
+    fill_start(fill);
+}
+
+void fill_go_on(Fill *fill)
+{
+    const SlotStored *stored = fill->with.books->start->given.stored;
+    fill_start(fill);
+    if (!stored->backfill) {
+        fill_record_keep_position(fill->record);
+    }
+    if (tables_count(fill->with.books->tables) == 0) {
+        filler_set_end(fill->filler, stored->backfill_end);
+    }
+    if (wal_keeps_rows(fill->with.wal) && stored->backfill_seq != 0) {
+        fill_read_skip_to(fill->read, stored->backfill_seq);
+    }
+}
+
+void fill_set_snapshot(Fill *fill, const char *snapshot)
+{
+    filler_set_snapshot(fill->filler, snapshot);
+}
+
+size_t fill_missed(const Fill *fill, int64_t *ret_first)
+{
+    *ret_first = fill->proof.first_missed;
+    return fill->proof.missed;
+}
+
+bool fill_is_complete(const Fill *fill)
+{
+    return fill->complete;
+}
+
+bool fill_is_recorded(const Fill *fill)
+{
+    return fill_record_is_whole(fill->record);
+}
+
+bool fill_is_announced(const Fill *fill)
+{
+    return fill->announced;
+}
+
+void fill_close(Fill *fill)
+{
+    filler_close(fill->filler);
+    fill_read_drop(fill->read);
+    scout_forget(fill->scout);
+}
+
+void fill_forget(Fill *fill)
+{
+    filler_forget(fill->filler);
+    fill_read_drop(fill->read);
+    fill_record_begin(fill->record);
+    fill->proof = (FillProof){0};
+    fill->at = 0;
+    fill->complete = fill->announced = false;
+    fill->published = 0;
+}
+
+Fill *fill_new(const FillParts *parts)
+{
+    const WalContext *wal = parts->wal;
+    const WalBooks *books = parts->books;
+    Fill *fill = x_calloc(1, sizeof(*fill));
+    fill->with = *parts;
+    fill->scout = scout_new(wal, books->start, books->gap, books->relations, fill_on_step, fill);
+    fill->filler = filler_new(wal, fill->scout, fill_on_step, fill);
+    fill->read = fill_read_new(
+        wal, fill->filler, (FillReader){.keeps = fill_keeps, .done = fill_on_rows, .arg = fill});
+    fill->record = fill_record_new(wal, books,
+                                   (FillRecordReader){.end_written = fill_on_end_written,
+                                                      .table_noted = fill_on_table_noted,
+                                                      .arg = fill});
+    return fill;
+}
+
+void fill_free(Fill **fill)
+{
+    if (*fill == NULL) {
         return;
     }
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    text_add(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ; ");
-    if (wal->fill.snapshot[0] != '\0') {
-        AUTO_TEXT snapshot = ident_literal(wal->fill.snapshot);
-        text_printf(&sql, "SET TRANSACTION SNAPSHOT %s; ", snapshot);
-    }
-    text_printf(&sql, "SELECT coalesce(max(%s), 0) FROM %s", wal->table->seq,
-                tables_name(wal, wal->fill.at));
-    wal->scout.wanted = wal->fill.snapshot[0] == '\0';
-    if (wal->scout.wanted) { /* it stands before this snapshot, and how far before is not known */
-        text_add(&sql, "; ");
-        tree_add_query(wal->options.pipeline, claim_table(wal->claim), 0,
-                       PQserverVersion(pg_conn_raw(wal->filler)), &sql);
-    }
-    text_add(&sql, "; SAVEPOINT outboxd_fill"); /* what fails behind it leaves lock and snapshot */
-    pg_conn_send(wal->filler, &(PgQuery){.step = "import snapshot",
-                                         .sql = sql.data,
-                                         .rows_wanted = wal->scout.wanted ? 2 : 1,
-                                         .arg = wal,
-                                         .result = on_snapshot_row,
-                                         .done = on_snapshot});
-}
-
-void fill_filler_opened(void *arg, const Error *err)
-{
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
-        return;
-    }
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    publisher_add_settings(wal->options.config, wal->options.pipeline, false,
-                           pg_conn_raw(wal->filler), &sql);
-    text_add(&sql, "SET statement_timeout = 0; "); /* reading ahead takes as long as the log is */
-    pg_conn_send(wal->filler, &(PgQuery){.step = "session of the filler",
-                                         .sql = sql.data,
-                                         .arg = wal,
-                                         .done = on_filler_set});
-}
-
-void fill_start(WalSource *wal)
-{
-    wal->state = WAL_FILLING;
-    if (!wal->fill.proof) {
-        wal->waiting.known = false;
-        parked_clear(&wal->waiting.parked);
-    }
-    wal->fill.at = wal->rotation.done;
-    fill_open(wal);
-}
-
-void fill_prove(WalSource *wal)
-{
-    wal->fill.proof = true;
-    fill_start(wal);
-}
-
-void fill_go_on(WalSource *wal)
-{
-    fill_start(wal);
-    wal->fill.again = !wal->facts.backfill;
-    if (wal->rotation.tables.count == 0) {
-        wal->fill.end = wal->facts.backfill_end;
-    }
-    if (wal->options.pipeline->outbox.on_publish == ON_PUBLISH_KEEP &&
-        wal->facts.backfill_seq != 0) {
-        wal->fill.last_seq = wal->facts.backfill_seq;
-    }
+    fill_read_free(&(*fill)->read);
+    filler_free(&(*fill)->filler);
+    scout_free(&(*fill)->scout);
+    fill_record_free(&(*fill)->record);
+    free(*fill);
+    *fill = NULL;
 }

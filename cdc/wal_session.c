@@ -1,67 +1,67 @@
-/* What the source that reads the log is to its claim (claim/claim.h): the facts of the start, the
- * publication, the question of the lease. Then, in wal_slot.c: the slot, the
- * position, the stream.
+/* The facts of the start, the publication, the proof of the history. Then, in wal_slot.c: the slot,
+ * the position, the stream.
  *
  * Order on a first start: publication, then slot (a publication made later would not be seen by the
  * slot's older position), then the position row, then what the slot's snapshot shows unpublished,
  * then the stream. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "cdc/wal_session.h"
 
-#include "base/clock.h"
+#include <stdlib.h>
+
 #include "base/failpoint.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "cdc/wal_internal.h"
 #include "pg/ident.h"
-#include "pg/result.h"
 #include "rows/precondition.h"
 
-enum {
-    IDLE_SMALL_BYTES = 64 * 1024,
-    SEGMENT_BYTES = 16 * 1024 * 1024,
+struct WalSession {
+    WalContext *wal;
+    WalStart *start;
+    ServerLog *log;
+    Waiting *waiting;
+    Relations *relations;
+    ClaimJob facts;
 };
 
 static void on_publication_created(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
+    WalSession *session = arg;
+    const PipelineConfig *pipeline = session->wal->pipeline;
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
-        error_prefix(&copy, "creating publication '%s'", wal->options.pipeline->wal.publication);
+        error_prefix(&copy, "creating publication '%s'", pipeline->wal.publication);
         error_hint(&copy,
                    "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
                    "'insert');",
-                   wal->options.pipeline->wal.publication, wal->options.pipeline->outbox.table);
-        claim_lose(wal->claim, &copy);
+                   pipeline->wal.publication, pipeline->outbox.table);
+        claim_lose(session->wal->claim, &copy);
         return;
     }
-    wal_want(wal, JOB_FACTS); /* what was made has an identity now */
+    wal_session_ask_facts(session); /* what was made has an identity now */
 }
 
-static void session_create_publication(WalSource *wal)
+static void session_create_publication(WalSession *session)
 {
-    AUTO_TEXT name = ident_quote(wal->options.pipeline->wal.publication);
+    const WalContext *wal = session->wal;
+    AUTO_TEXT name = ident_quote(wal->pipeline->wal.publication);
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
                              name, wal->table->configured);
     claim_ask(wal->claim, &(PgQuery){.step = "create publication",
                                      .sql = sql,
-                                     .arg = wal,
+                                     .arg = session,
                                      .done = on_publication_created});
 }
 
 /* What must hold before the first event is read: the list of rows/precondition.h, when we connect,
  * and once more with the lock in hand. */
 
-void wal_session_looked(void *arg, const PreconditionLook *look)
+void wal_session_looked(WalSession *session, const PreconditionLook *look)
 {
-    WalSource *wal = arg;
-    free(wal->position_table);
-    wal->position_table = x_strdup(look->position);
-    Relations *relations = &wal->assembler.relations;
+    Relations *relations = session->relations;
+    free(session->start->position_table);
+    session->start->position_table = x_strdup(look->position);
     relations->table_oid = look->table_oid;
-    relations->absent = wal->table->absent;
+    relations->absent = session->wal->table->absent;
     free(relations->schema);
     relations->schema = x_strdup(look->schema);
     free(relations->name);
@@ -70,11 +70,11 @@ void wal_session_looked(void *arg, const PreconditionLook *look)
 
 /* A publication that is gone is waited for while we run; at a start with a position that tells what
  * it means. */
-bool wal_session_tolerates(const void *arg, const Error *fault)
+bool wal_session_tolerates(const WalSession *session, const Error *fault)
 {
-    const WalSource *wal = arg;
-    const SlotFacts *facts = &wal->facts;
-    bool wait = claim_has_begun(wal->claim) || (wal->facts_told && !facts->has_position);
+    const WalStart *start = session->start;
+    bool wait =
+        claim_has_begun(session->wal->claim) || (start->facts_told && !start->given.stored->there);
     return fault->code == CODE_PUBLICATION_MISSING && !wait;
 }
 
@@ -82,28 +82,33 @@ bool wal_session_tolerates(const void *arg, const Error *fault)
 
 static void on_facts_result(void *arg, const PGresult *result)
 {
-    WalSource *wal = arg;
+    WalSession *session = arg;
+    WalStart *start = session->start;
+    Claim *claim = session->wal->claim;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
     if (PQfnumber(result, "i") >= 0 || PQfnumber(result, "wal_end") >= 0) {
-        claim_read_look(wal->claim, result);
+        claim_read_look(claim, result);
     } else if (PQfnumber(result, "members") >= 0) {
-        (void)tree_read(&wal->assembler.relations.tree, result, 0, false);
+        (void)tree_read(session->relations->tree, result, 0, false);
     } else if (PQfnumber(result, "flush_lsn") >= 0) {
-        wal->found_told = history_read(result, claim_table(wal->claim), &wal->found);
+        start->found_told = history_read(result, claim_table(claim), start->found);
     } else {
-        slot_read_facts(result, wal->options.pipeline->wal.messages, &wal->facts);
-        wal->log_end = wal->facts.insert_lsn;
-        wal->facts_told = true;
+        slot_read_facts(result, session->wal->pipeline->wal.messages, start->given.facts,
+                        start->given.stored);
+        server_log_take_end(session->log, start->given.facts->insert_lsn);
+        start->facts_told = true;
     }
 }
 
 static void on_facts_done(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
+    WalSession *session = arg;
+    const WalContext *wal = session->wal;
+    const WalStart *start = session->start;
     AUTO_ERROR none = {0};
-    if (err == NULL && !(wal->found_told && wal->facts_told)) {
+    if (err == NULL && !(start->found_told && start->facts_told)) {
         error_set(&none, CODE_POSTGRES_ANSWER, "the server did not return its history");
         err = &none;
     }
@@ -112,43 +117,42 @@ static void on_facts_done(void *arg, const Error *err)
         return;
     }
     claim_pulse_now(wal->claim);
-    const SlotFacts *facts = &wal->facts;
+    const SlotFacts *facts = start->given.facts;
     if (claim_is_shared(wal->claim) && facts->active_pid != 0) { /* the slot tells who publishes */
         wal_stand_by(wal, "another relay reads the slot");
         return;
     }
-    if (waiting_for_slot(wal)) {
+    if (waiting_for_slot(session->waiting, facts->active_pid != 0)) {
         return;
     }
     /* A publication must be older than the slot: behind one that is there it would not help. */
-    bool first = !facts->has_position && !facts->has_slot;
-    if (!facts->has_publication && (first || wal->options.config->new_slot)) {
-        session_create_publication(wal);
+    bool first = !start->given.stored->there && !facts->has_slot;
+    if (!facts->has_publication && (first || wal->config->new_slot)) {
+        session_create_publication(session);
         return;
     }
-    wal_rotation_begin(wal);
+    wal_tell(wal, NEWS_FACTS);
 }
 
-void wal_session_run(void *arg)
+static void session_run(void *arg)
 {
-    WalSource *wal = arg;
-    wal->facts = (SlotFacts){0};
-    wal->facts_told = false;
-    wal->found_told = false;
+    WalSession *session = arg;
+    const WalContext *wal = session->wal;
+    WalStart *start = session->start;
+    start_forget(start);
     claim_begin_look(wal->claim);
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
     wal_add_look(wal, &sql);
-    history_add_query(wal->position_table, wal->position_key, &sql);
+    history_add_query(start->position_table, start->position_key, &sql);
     text_add(&sql, "; ");
-    tree_add_query(wal->options.pipeline, claim_table(wal->claim), 0,
-                   PQserverVersion(pg_conn_raw(claim_conn(wal->claim))), &sql);
+    tree_add_query(wal->pipeline, claim_table(wal->claim), 0, wal_server_version(wal), &sql);
     text_add(&sql, "; ");
-    slot_add_query(wal->options.config, wal->options.pipeline, wal->position_table, &sql);
+    slot_add_query(wal->config, wal->pipeline, start->position_table, &sql);
     claim_ask(wal->claim, &(PgQuery){.step = "facts",
                                      .sql = sql.data,
                                      .rows_wanted = 5,
-                                     .arg = wal,
+                                     .arg = session,
                                      .result = on_facts_result,
                                      .done = on_facts_done});
 }
@@ -157,125 +161,82 @@ void wal_session_run(void *arg)
 
 static void on_proof_result(void *arg, const PGresult *result)
 {
-    WalSource *wal = arg;
+    const WalSession *session = arg;
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        wal->found_told = history_read(result, wal->history->last.table_oid, &wal->found);
+        session->start->found_told =
+            history_read(result, session->wal->history->last.table_oid, session->start->found);
     }
 }
 
 static void on_proof_done(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    const WalSession *session = arg;
+    const WalStart *start = session->start;
+    const WalContext *wal = session->wal;
+    if (!wal_goes_on(wal, err)) {
         return;
     }
     char difference[160];
-    HistoryVerdict verdict =
-        wal->found_told ? history_judge(wal->history, &wal->found, difference, sizeof(difference))
-                        : HISTORY_OTHER;
-    bool alone = verdict == HISTORY_SAME && wal->found.has_row;
-    wal->source.proof = alone ? PROOF_ALONE : PROOF_OTHERS;
-    wal->source.events.locked(wal->source.events.arg);
+    HistoryVerdict verdict = start->found_told ? history_judge(wal->history, start->found,
+                                                               difference, sizeof(difference))
+                                               : HISTORY_OTHER;
+    bool alone = verdict == HISTORY_SAME && start->found->has_row;
+    wal->source->proof = alone ? PROOF_ALONE : PROOF_OTHERS;
+    wal->source->events.locked(wal->source->events.arg);
 }
 
-static void session_ask_proof(WalSource *wal)
+static void session_ask_proof(WalSession *session)
 {
-    wal->found_told = false;
+    const WalContext *wal = session->wal;
+    session->start->found_told = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    history_add_query(wal->position_table, wal->position_key, &sql);
+    history_add_query(session->start->position_table, session->start->position_key, &sql);
     claim_ask(wal->claim, &(PgQuery){.step = "proof of history",
                                      .sql = sql.data,
                                      .rows_wanted = 1,
-                                     .arg = wal,
+                                     .arg = session,
                                      .result = on_proof_result,
                                      .done = on_proof_done});
 }
 
-void wal_session_lock_held(void *arg)
+void wal_session_lock_held(WalSession *session)
 {
-    WalSource *wal = arg;
+    WalContext *wal = session->wal;
     AUTO_ERROR err = {0};
     if (FAILPOINT_FAILS("locked", &err)) {
         claim_lose(wal->claim, &err);
         return;
     }
     wal->state = WAL_LOCKED;
-    wal->source.proof = PROOF_NONE;
+    wal->source->proof = PROOF_NONE;
     claim_pulse_now(wal->claim);
-    if (wal->source.wants_proof && wal->history->known) {
-        session_ask_proof(wal);
+    if (wal->source->wants_proof && wal->history->known) {
+        session_ask_proof(session);
     } else {
-        wal->source.events.locked(wal->source.events.arg);
+        wal->source->events.locked(wal->source->events.arg);
     }
 }
 
-void wal_session_lock_taken(void *arg, const ClaimLock *lock)
+void wal_session_ask_facts(WalSession *session)
 {
-    wal_stand_by(arg, claim_lock_holder(lock));
+    wal_want(session->wal, &session->facts);
 }
 
-/* Each pulse: the lease; is the table still the one that is published; did others write? */
-
-static void session_note_activity(WalSource *wal, const PGresult *result)
+WalSession *wal_session_new(WalContext *wal, WalStart *start, ServerLog *log, Waiting *waiting,
+                            Relations *relations)
 {
-    const char *xmax = pg_value(result, 0, 0);
-    uint64_t end = 0;
-    uint64_t position = marker_position(wal->marker).lsn;
-    if (!lsn_parse(pg_needed(result, 0, 1), &end) || end <= position) {
-        return;
-    }
-    bool others = strcmp(xmax, wal->idle.xmax) != 0;
-    bool far =
-        end - position >= IDLE_SMALL_BYTES || end / SEGMENT_BYTES != position / SEGMENT_BYTES;
-    if (others || far) {
-        wal->idle.wanted = true;
-        wal->idle.until = end;
-        /* The write that follows takes one transaction id itself: seeing that is seeing nothing. */
-        snprintf(wal->idle.xmax, sizeof(wal->idle.xmax), "%llu", strtoull(xmax, NULL, 10) + 1);
-    }
+    WalSession *session = x_calloc(1, sizeof(*session));
+    session->wal = wal;
+    session->start = start;
+    session->log = log;
+    session->waiting = waiting;
+    session->relations = relations;
+    session->facts = (ClaimJob){.run = session_run, .arg = session};
+    return session;
 }
 
-void wal_session_ping_result(void *arg, const PGresult *result)
+void wal_session_free(WalSession **session)
 {
-    WalSource *wal = arg;
-    uint32_t oid = (uint32_t)strtoul(pg_value(result, 0, 2), NULL, 10);
-    if (oid != claim_table(wal->claim)) {
-        error_set(&wal->error, CODE_TABLE_REPLACED,
-                  "table '%s' was replaced (different OID): examining it again",
-                  wal->options.pipeline->outbox.table);
-        return;
-    }
-    (void)lsn_parse(pg_needed(result, 0, 1), &wal->log_end);
-    if (wal->idle.asked > wal->log_end) {
-        char told[24];
-        char end[24];
-        error_set(
-            &wal->error, CODE_PG_PROTOCOL,
-            "a keep-alive of the stream gives position %s, beyond the end of the server's WAL, %s",
-            lsn_format(wal->idle.asked, told), lsn_format(wal->log_end, end));
-        return;
-    }
-    if (wal->state == WAL_ACTIVE) {
-        wal->idle.proven = wal->idle.asked;
-        session_note_activity(wal, result);
-    }
-    /* A lock that is shared does not tell who publishes; the slot does. */
-    wal->slot_taken =
-        wal->state == WAL_LOCKED && claim_is_shared(wal->claim) && pg_value(result, 0, 3)[0] == 't';
-}
-
-void wal_session_add_ping(void *arg, Text *sql)
-{
-    WalSource *wal = arg;
-    AUTO_TEXT table = ident_literal(wal->table->configured);
-    AUTO_TEXT slot = ident_literal(wal->options.pipeline->wal.slot);
-    text_printf(sql,
-                "SELECT pg_snapshot_xmax(pg_current_snapshot()),"
-                " pg_current_wal_insert_lsn(), to_regclass(%s)::oid,"
-                " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s"
-                " AND active_pid IS NOT NULL)",
-                table, slot);
-    error_clear(&wal->error);
-    wal->idle.asked = wal->state == WAL_ACTIVE ? wal->assembler.told_lsn : 0;
+    free(*session);
+    *session = NULL;
 }

@@ -1,104 +1,69 @@
 /* The stream: reading it, telling the server what is confirmed, following an idle log.
  *
- * Coalesced reads. The walsender sends each message of a small transaction by itself; a reader that
- * wakes for every one costs both sides a system call and a context switch per message, and on the
- * loopback the kernel acknowledges every packet. While bytes come in thick and fast the socket is
- * therefore read on a timer, a portion of libpq's buffer at a time, at a pace that follows the
- * server's: just so slow that the receive buffer stays full. Then what the server sends piles up on
- * its side and travels in large segments, at half the cost. Ticks that bring next to nothing end
- * that. At low rates each message is read as it comes.
- *
  * Status updates. "flushed" is the position that outbox.position holds, so it never goes backwards,
  * is never inside a transaction and never 0. */
-#include <errno.h>
-#include <stdio.h>
+#include "cdc/wal_stream.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/timestamp.h"
-#include "cdc/wal_internal.h"
+#include "cdc/wal_ask.h"
+#include "cdc/wal_pace.h"
+#include "cdc/wire.h"
 #include "pg/message.h"
 #include "pg/sqlstate.h"
 
 enum {
-    TICK_US = 150,      /* between two reads, at first */
-    TICK_MAX_US = 1000, /* longest */
-    TICK_SHORTER = 32,  /* by a 32nd while the buffer is full */
-    TICK_LONGER = 8,    /* by an 8th while it is not */
-    FULL_BYTES = 30000, /* left in the socket after a read: the server is ahead */
-    GATHER_US = 10000,  /* events wait so long for company while a backlog comes in: */
-    BUSY_MESSAGES = 48, /* the buffer is full, or a read brings so many */
-    BURST_READS = 16,   /* so many reads ... */
-    BURST_US = 2000,    /* ... within this: a backlog is coming in */
-    QUIET_MESSAGES = 4,
-    QUIET_TICKS = 3,
+    GATHER_US = 10000,    /* events wait so long for company while a backlog comes in */
     REPLY_EVERY_MS = 100, /* answers to a server that asks again and again */
-    IDLE_BYTES = 8 * 1024 * 1024,
 };
 
-static void stream_read(WalSource *wal);
+struct Stream {
+    StreamParts with;
+    PgConn *walsender; /* NULL: there is no stream */
+    Ask *ask;
+    Pace *pace;
+    bool paused;            /* no room, or a message is held: the socket is left alone */
+    uint64_t received;      /* WAL end that the server told */
+    int64_t batch_since_us; /* the batch being filled has events since then; 0: it has none */
+    int64_t status_us;      /* monotonic: last status update sent */
+    int64_t storm_since_us; /* the server asks again and again: it is stopping; 0: no */
+};
 
-static void stream_on_readable(evutil_socket_t fd, short what, void *arg)
+static PGconn *stream_raw(const Stream *stream)
 {
-    (void)fd;
-    (void)what;
-    stream_read(arg);
+    return stream->walsender != NULL ? pg_conn_raw(stream->walsender) : NULL;
 }
 
-static void stream_on_tick(evutil_socket_t fd, short what, void *arg)
+/* The slot is ours as long as the server hears from us: it ends a walsender that was silent for
+ * lease + PUBLISHER_MARGIN_MS. The lock is ours for lease_ms from each question it answered. */
+bool stream_lease_holds(const Stream *stream)
 {
-    (void)fd;
-    (void)what;
-    WalSource *wal = arg;
-    if (wal->state == WAL_ACTIVE && wal->stream.coalescing && !wal->stream.paused) {
-        stream_read(wal);
-    }
+    const WalContext *wal = stream->with.wal;
+    int64_t now_us = clock_monotonic_us();
+    int64_t lease_us = wal->pipeline->claim.lease_ms * 1000;
+    return claim_lease_holds(wal->claim) ||
+           (wal->state == WAL_ACTIVE && now_us - stream->status_us < lease_us);
 }
 
-static void stream_arm_tick(WalSource *wal)
+void stream_send_status(Stream *stream, bool reply)
 {
-    int64_t left_us = wal->stream.read_us + wal->stream.tick_us - clock_monotonic_us();
-    struct itimerspec spec = {.it_value = {.tv_nsec = left_us > 0 ? (long)left_us * 1000 : 1}};
-    (void)timerfd_settime(wal->stream.tick_fd, 0, &spec, NULL);
-}
-
-/* The pace of the reads follows the server's. */
-static void stream_pace(WalSource *wal)
-{
-    Stream *stream = &wal->stream;
-    int waiting = 0;
-    if (ioctl(PQsocket(pg_conn_raw(wal->walsender)), FIONREAD, &waiting) != 0) {
-        waiting = FULL_BYTES;
-    }
-    if (waiting >= FULL_BYTES) {
-        stream->tick_us -= stream->tick_us / TICK_SHORTER + 1;
-        stream->tick_us = stream->tick_us < 0 ? 0 : stream->tick_us;
-    } else {
-        stream->tick_us += stream->tick_us / TICK_LONGER + 1;
-        stream->tick_us = stream->tick_us > TICK_MAX_US ? TICK_MAX_US : stream->tick_us;
-    }
-}
-
-void stream_send_status(WalSource *wal, bool reply)
-{
-    PGconn *pg = pg_conn_raw(wal->walsender);
+    const WalContext *wal = stream->with.wal;
+    PGconn *pg = stream_raw(stream);
     uint64_t confirmed = marker_position(wal->marker).lsn;
     if (pg == NULL || wal->state != WAL_ACTIVE || confirmed == 0) {
         return;
     }
-    if (!wal_lease_holds(wal)) {
+    if (!stream_lease_holds(stream)) {
         wal_lose_lease(wal); /* a sign of life now would not undo the silence before it */
         return;
     }
     char message[WIRE_STATUS_BYTES];
-    uint64_t written = wal->stream.received > confirmed ? wal->stream.received : confirmed;
+    uint64_t written = stream->received > confirmed ? stream->received : confirmed;
     wire_write_status(&(WireStatus){.written = written,
                                     .flushed = confirmed,
                                     .clock = clock_wall_us() - TIMESTAMP_POSTGRES_EPOCH_US,
@@ -112,44 +77,58 @@ void stream_send_status(WalSource *wal, bool reply)
         claim_lose(wal->claim, &err);
         return;
     }
-    wal->stream.status_us = clock_monotonic_us();
+    stream->status_us = clock_monotonic_us();
     if (FAILPOINT_FAILS("feedback_sent", &err)) {
         claim_lose(wal->claim, &err);
     }
 }
 
 /* Nothing is outstanding: our position may follow what the server tells of its log. What it tells
- * is believed once the control connection saw that the log is that long. */
-void stream_advance_idle(WalSource *wal)
+ * is believed once the control connection saw that the log is that long.
+ *
+ * A stream that begins before what is done (a position that stays at the last look, or inside a
+ * transaction) reads over it, and nothing is outstanding meanwhile. A position that followed it
+ * there would forget what is done behind that place: the next stream would bring it once more. */
+static void stream_advance_idle(Stream *stream)
 {
-    uint64_t position = marker_position(wal->marker).lsn;
-    uint64_t complete = wal->assembler.complete_lsn;
-    uint64_t told = wal->assembler.told_lsn > complete ? wal->assembler.told_lsn : complete;
-    uint64_t proven = wal->idle.proven > complete ? wal->idle.proven : complete;
-    if (!wal_is_idle(wal) || told <= position) {
+    const MarkerPosition *acked = progress_acked(stream->with.progress);
+    const Assembler *assembler = stream->with.assembler;
+    ServerLog *log = stream->with.log;
+    uint64_t position = marker_position(stream->with.wal->marker).lsn;
+    uint64_t complete = assembler->complete_lsn;
+    uint64_t told = assembler->told_lsn > complete ? assembler->told_lsn : complete;
+    uint64_t proven = server_log_proven(log) > complete ? server_log_proven(log) : complete;
+    if (!handover_is_idle(stream->with.handover) || told <= position) {
         return;
     }
-    uint64_t until = wal->idle.wanted ? wal->idle.until : position + IDLE_BYTES;
+    uint64_t until = server_log_until(log, position);
     if (told >= until && proven < until) {
-        claim_ping(wal->claim);
+        claim_ping(stream->with.wal->claim);
         return;
     }
-    if (proven > position && proven >= until) {
-        wal->idle.wanted = false;
-        wal->acked = (MarkerPosition){.lsn = proven};
-        wal->verify.idle = true;
-        verify_push(wal, true);
+    if (proven > position && proven >= until && proven > acked->tx_lsn) {
+        server_log_confirmed(log);
+        progress_follow(stream->with.progress, proven);
+        verify_push(stream->with.verify, true);
+    }
+}
+
+void stream_follow(Stream *stream)
+{
+    stream_advance_idle(stream);
+    if (server_log_wants_confirming(stream->with.log) && handover_is_idle(stream->with.handover)) {
+        stream_send_status(stream, true); /* how far is the stream? */
     }
 }
 
 /* A server that is stopping waits until everything it sent is confirmed, and asks for it as often
  * as it can. It is answered at a bounded rate, and after the grace we hang up: nothing is lost. */
-static void stream_keepalive(WalSource *wal, const WireMessage *message)
+static void stream_keepalive(Stream *stream, const WireMessage *message)
 {
-    Stream *stream = &wal->stream;
+    const WalContext *wal = stream->with.wal;
     int64_t now_us = clock_monotonic_us();
-    assembler_told(&wal->assembler, message->end);
-    stream_advance_idle(wal);
+    assembler_told(stream->with.assembler, message->end);
+    stream_advance_idle(stream);
     if (!message->reply) {
         return;
     }
@@ -157,13 +136,13 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
         if (now_us - stream->status_us >= 10 * REPLY_EVERY_MS * 1000) {
             stream->storm_since_us = 0;
         }
-        stream_send_status(wal, false);
+        stream_send_status(stream, false);
         return;
     }
     if (stream->storm_since_us == 0) {
         stream->storm_since_us = now_us;
     }
-    if (now_us - stream->storm_since_us > wal->options.pipeline->wal.shutdown_grace_ms * 1000) {
+    if (now_us - stream->storm_since_us > wal->pipeline->wal.shutdown_grace_ms * 1000) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_SERVER_STOPPING,
                   "PostgreSQL is shutting down and waits for the relay; disconnecting");
@@ -172,9 +151,11 @@ static void stream_keepalive(WalSource *wal, const WireMessage *message)
 }
 
 /* The server ended the stream, or the connection broke. */
-static void stream_ended(WalSource *wal)
+static void stream_ended(Stream *stream)
 {
-    PGconn *pg = pg_conn_raw(wal->walsender);
+    const WalContext *wal = stream->with.wal;
+    Gap *gap = stream->with.gap;
+    PGconn *pg = stream_raw(stream);
     AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "the server ended the stream");
     for (PGresult *result; (result = PQgetResult(pg)) != NULL; PQclear(result)) {
@@ -189,8 +170,8 @@ static void stream_ended(WalSource *wal)
             break;
         }
     }
-    if (wal_cannot_decode(wal, &err)) {
-        wal_lose_log(wal, &err);
+    if (gap_cannot_decode(gap, &err)) {
+        gap_lose_log(gap, &err);
         return;
     }
     if (sqlstate_is(&err, "58P01") || sqlstate_is(&err, "55000")) {
@@ -202,50 +183,50 @@ static void stream_ended(WalSource *wal)
         claim_lose(wal->claim, &err);
         return;
     }
-    wal_lose_log(wal, &err);
+    gap_lose_log(gap, &err);
 }
 
-static void stream_deliver(WalSource *wal)
+static void stream_deliver(Stream *stream)
 {
-    Batch *batch = assembler_finish(&wal->assembler);
-    wal->stream.batch_since_us = 0;
+    Batch *batch = assembler_finish(stream->with.assembler);
+    stream->batch_since_us = 0;
     if (batch != NULL) {
-        wal_deliver(wal, batch);
+        handover_deliver(stream->with.handover, batch);
     }
 }
 
 /* While a backlog comes in, what a read brought waits for company: a few events at a time would
  * make small requests to the broker, which cost both sides much more. */
-static bool stream_batch_waits(WalSource *wal, unsigned messages)
+static bool stream_batch_waits(Stream *stream, unsigned messages)
 {
-    Stream *stream = &wal->stream;
-    const Batch *batch = wal->assembler.batch;
+    const Batch *batch = stream->with.assembler->batch;
+    int64_t read_us = pace_read_us(stream->pace);
     if (batch == NULL || batch->count == 0) {
         stream->batch_since_us = 0;
         return false;
     }
     if (stream->batch_since_us == 0) {
-        stream->batch_since_us = stream->read_us;
+        stream->batch_since_us = read_us;
     }
-    bool backlog = stream->tick_us < TICK_MAX_US || messages >= BUSY_MESSAGES;
-    return stream->coalescing && backlog && stream->read_us - stream->batch_since_us < GATHER_US;
+    return pace_is_busy(stream->pace, messages) && read_us - stream->batch_since_us < GATHER_US;
 }
 
-static bool stream_batch_is_full(const WalSource *wal)
+static bool stream_batch_is_full(const Stream *stream)
 {
-    const Batch *batch = wal->assembler.batch;
-    return batch != NULL && (batch->count >= (size_t)wal->options.pipeline->limits.batch_events ||
-                             batch->bytes >= (size_t)wal->options.pipeline->limits.batch_bytes);
+    const PipelineConfig *pipeline = stream->with.wal->pipeline;
+    const Batch *batch = stream->with.assembler->batch;
+    return batch != NULL && (batch->count >= (size_t)pipeline->limits.batch_events ||
+                             batch->bytes >= (size_t)pipeline->limits.batch_bytes);
 }
 
 /* For a whole batch: what a kill repeats stays within in_flight_events. The configuration refuses a
  * batch that is larger than the window. */
-static bool stream_has_room(WalSource *wal)
+static bool stream_has_room(const Stream *stream)
 {
     size_t events = 0;
     size_t bytes = 0;
-    return wal_room(wal, &events, &bytes) &&
-           events >= (size_t)wal->options.pipeline->limits.batch_events;
+    return handover_room(stream->with.handover, &events, &bytes) &&
+           events >= (size_t)stream->with.wal->pipeline->limits.batch_events;
 }
 
 /* The furthest place that the message names. */
@@ -267,93 +248,95 @@ static uint64_t stream_furthest(const WireMessage *message)
 }
 
 /* A relation whose place only the server knows. */
-static bool stream_must_ask(const WalSource *wal, const WireMessage *message, PgOutput *ret)
+static bool stream_must_ask(const Stream *stream, const WireMessage *message, PgOutput *ret)
 {
-    if (wal->held.answered || message->data.length == 0 ||
+    const Assembler *assembler = stream->with.assembler;
+    if (ask_is_answered(stream->ask) || message->data.length == 0 ||
         message->data.data[0] != PGOUTPUT_RELATION) {
         return false;
     }
-    PgOutputReader reader = wal->assembler.reader;
+    PgOutputReader reader = assembler->reader;
     AUTO_ERROR ignored = {0};
     return pgoutput_read(&reader, message->data, ret, &ignored) == OK &&
-           (relations_must_ask(&wal->assembler.relations, &ret->relation) ||
-            relations_told_before(&wal->assembler.relations, &ret->relation));
+           (relations_must_ask(assembler->relations, &ret->relation) ||
+            relations_told_before(assembler->relations, &ret->relation));
 }
 
 /* False: the message waits for an answer, or the stream is lost. */
-static bool stream_believe(WalSource *wal, const WireMessage *message, const char *bytes,
+static bool stream_believe(Stream *stream, const WireMessage *message, const char *bytes,
                            size_t length)
 {
     uint64_t furthest = stream_furthest(message);
+    bool answered = ask_is_answered(stream->ask);
+    bool far = server_log_is_far(stream->with.log, furthest, answered);
     PgOutput relation;
-    if (ask_is_far(wal, furthest)) {
-        if (!wal->held.answered) {
-            ask_hold(wal, bytes, length, NULL);
-            return false;
-        }
-        char a[24];
-        char b[24];
+    if (far && answered) {
         AUTO_ERROR err = {0};
-        error_set(
-            &err, CODE_PG_PROTOCOL,
-            "a message of the stream gives position %s, beyond the end of the server's WAL, %s",
-            lsn_format(furthest, a), lsn_format(wal->log_end, b));
-        claim_lose(wal->claim, &err);
+        server_log_refuse(stream->with.log, furthest, &err);
+        claim_lose(stream->with.wal->claim, &err);
         return false;
     }
-    if (stream_must_ask(wal, message, &relation)) {
-        ask_hold(wal, bytes, length, &relation.relation);
+    if (far || stream_must_ask(stream, message, &relation)) {
+        stream->paused = true;
+        ask_hold(stream->ask, bytes, length, far ? NULL : &relation.relation);
         return false;
     }
     return true;
 }
 
 /* False: the stream is lost or paused. *bytes is NULL when somebody keeps them. */
-static bool stream_take(WalSource *wal, char **bytes, size_t length)
+static bool stream_take(Stream *stream, char **bytes, size_t length)
 {
+    const WalContext *wal = stream->with.wal;
+    Assembler *assembler = stream->with.assembler;
     WireMessage message;
     AUTO_ERROR err = {0};
     if (wire_read(*bytes, length, &message, &err) != OK) {
         claim_lose(wal->claim, &err);
         return false;
     }
-    if (!stream_believe(wal, &message, *bytes, length)) {
+    if (!stream_believe(stream, &message, *bytes, length)) {
         return false;
     }
-    if (message.kind != WIRE_KEEPALIVE && tables_hold(wal, *bytes, length, message.data)) {
-        stream_deliver(wal);
+    if (message.kind != WIRE_KEEPALIVE &&
+        tables_lie_elsewhere(stream->with.tables, assembler->relations, message.data)) {
+        /* It is held until what was read before is marked. */
+        ask_keep(stream->ask, *bytes, length);
+        stream->paused = true;
+        claim_pulse_now(wal->claim);
+        stream_deliver(stream);
         return false;
     }
-    if (message.end > wal->stream.received) {
-        wal->stream.received = message.end;
+    if (message.end > stream->received) {
+        stream->received = message.end;
     }
     if (message.kind == WIRE_KEEPALIVE) {
-        stream_keepalive(wal, &message);
+        stream_keepalive(stream, &message);
         return wal->state == WAL_ACTIVE;
     }
-    wal->assembler.message = *bytes;
-    Status taken = assembler_take(&wal->assembler, message.data, &err);
-    *bytes = wal->assembler.message; /* NULL: the batch has it */
-    wal->assembler.message = NULL;
+    assembler->message = *bytes;
+    Status taken = assembler_take(assembler, message.data, &err);
+    *bytes = assembler->message; /* NULL: the batch has it */
+    assembler->message = NULL;
     if (taken != OK) {
-        wal_lose_log(wal, &err);
+        gap_lose_log(stream->with.gap, &err);
         return false;
     }
-    if (!stream_batch_is_full(wal)) {
+    if (!stream_batch_is_full(stream)) {
         return true;
     }
-    stream_deliver(wal);
-    if (!stream_has_room(wal)) {
-        wal->stream.paused = true;
+    stream_deliver(stream);
+    if (!stream_has_room(stream)) {
+        stream->paused = true;
         return false;
     }
     return true;
 }
 
 /* Everything that libpq has; the number of messages. */
-static unsigned stream_drain_buffer(WalSource *wal)
+static unsigned stream_drain_buffer(Stream *stream)
 {
-    PGconn *pg = pg_conn_raw(wal->walsender);
+    PGconn *pg = stream_raw(stream);
     unsigned messages = 0;
     for (;;) {
         char *bytes = NULL;
@@ -362,12 +345,12 @@ static unsigned stream_drain_buffer(WalSource *wal)
             return messages;
         }
         if (length < 0) {
-            stream_deliver(wal); /* what was complete before */
-            stream_ended(wal);
+            stream_deliver(stream); /* what was complete before */
+            stream_ended(stream);
             return messages;
         }
         messages++;
-        bool go_on = stream_take(wal, &bytes, (size_t)length);
+        bool go_on = stream_take(stream, &bytes, (size_t)length);
         PQfreemem(bytes);
         if (!go_on) {
             return messages;
@@ -375,162 +358,143 @@ static unsigned stream_drain_buffer(WalSource *wal)
     }
 }
 
-/* How to wait for the next bytes. */
-static void stream_wait(WalSource *wal, unsigned messages)
+static void stream_read(void *arg)
 {
-    Stream *stream = &wal->stream;
-    int64_t now_us = stream->read_us;
-    if (stream->coalescing) {
-        stream->quiet_ticks = messages < QUIET_MESSAGES ? stream->quiet_ticks + 1 : 0;
-        if (stream->quiet_ticks < QUIET_TICKS) {
-            stream_pace(wal);
-            stream_arm_tick(wal);
-            return;
-        }
-        stream->coalescing = false;
-        stream->burst = 0;
-        stream_deliver(wal);
-        event_add(stream->readable, NULL);
-        return;
-    }
-    if (now_us - stream->burst_since_us > BURST_US) {
-        stream->burst_since_us = now_us;
-        stream->burst = 0;
-    }
-    if (++stream->burst >= BURST_READS) {
-        stream->coalescing = true;
-        stream->quiet_ticks = 0;
-        stream->tick_us = TICK_US;
-        event_del(stream->readable);
-        stream_arm_tick(wal);
-    }
-}
-
-static void stream_read(WalSource *wal)
-{
-    PGconn *pg = pg_conn_raw(wal->walsender);
-    if (wal->state != WAL_ACTIVE || pg == NULL) {
+    Stream *stream = arg;
+    const WalContext *wal = stream->with.wal;
+    PGconn *pg = stream_raw(stream);
+    if (wal->state != WAL_ACTIVE || pg == NULL || stream->paused) {
         return;
     }
     if (PQconsumeInput(pg) == 0) {
-        stream_ended(wal);
+        stream_ended(stream);
         return;
     }
-    wal->stream.read_us = clock_monotonic_us();
-    unsigned messages = stream_drain_buffer(wal);
+    pace_note_read(stream->pace);
+    unsigned messages = stream_drain_buffer(stream);
     if (wal->state != WAL_ACTIVE) {
         return;
     }
-    if (!stream_batch_waits(wal, messages)) {
-        stream_deliver(wal);
+    if (!stream_batch_waits(stream, messages)) {
+        stream_deliver(stream);
     }
-    if (wal->stream.paused || !stream_has_room(wal)) {
-        wal->stream.paused = true; /* until there is room again: stream_resume() */
-        event_del(wal->stream.readable);
+    if (stream->paused || !stream_has_room(stream)) {
+        stream->paused = true; /* until there is room again: stream_wake() */
+        pace_pause(stream->pace);
         return;
     }
-    marker_caught_up(wal->marker, !wal->stream.coalescing);
-    stream_wait(wal, messages);
+    marker_caught_up(wal->marker, !pace_is_coalescing(stream->pace));
+    if (pace_wait(stream->pace, messages)) {
+        stream_deliver(stream);
+    }
 }
 
-void stream_go_on(WalSource *wal)
+static void stream_resume(Stream *stream)
 {
-    Held held = wal->held;
-    wal->held.bytes = NULL; /* `answered` holds for this message */
-    bool go_on = stream_take(wal, &held.bytes, held.length);
-    free(held.bytes);
-    if (wal->held.bytes == NULL) {
-        wal->held = (Held){0};
+    if (ask_holds(stream->ask) || !stream_has_room(stream)) {
+        return;
     }
+    stream->paused = false;
+    pace_resume(stream->pace); /* libpq may hold messages that no socket event tells of */
+}
+
+void stream_go_on(Stream *stream)
+{
+    if (!ask_holds(stream->ask)) {
+        return;
+    }
+    size_t length = 0;
+    char *bytes = ask_take(stream->ask, &length);
+    bool go_on = stream_take(stream, &bytes, length);
+    free(bytes);
+    ask_end(stream->ask);
     if (go_on) {
-        stream_resume(wal);
+        stream_resume(stream);
     }
 }
 
-void stream_resume(WalSource *wal)
+void stream_wake(Stream *stream)
 {
-    if (wal->held.bytes != NULL || !stream_has_room(wal)) {
-        return;
+    if (stream->paused) {
+        stream_resume(stream);
     }
-    wal->stream.paused = false;
-    wal->stream.coalescing = true; /* libpq may hold messages that no socket event tells of */
-    wal->stream.quiet_ticks = 0;
-    stream_arm_tick(wal);
 }
 
-/* Each pulse: says that we are there; after half a lease of silence wants an answer. */
-void stream_watch(WalSource *wal)
+void stream_watch(Stream *stream)
 {
-    int64_t silent_us = clock_monotonic_us() - wal->stream.read_us;
-    int64_t lease_us = wal->options.pipeline->claim.lease_ms * 1000;
-    if (wal->stream.paused) {
+    const WalContext *wal = stream->with.wal;
+    int64_t silent_us = clock_monotonic_us() - pace_read_us(stream->pace);
+    int64_t lease_us = wal->pipeline->claim.lease_ms * 1000;
+    if (stream->paused) {
         silent_us = 0; /* we do not listen */
-        wal->stream.read_us = clock_monotonic_us();
+        pace_note_read(stream->pace);
     }
     if (silent_us > lease_us) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "nothing came from PostgreSQL for %lld ms",
-                  (long long)wal->options.pipeline->claim.lease_ms);
+                  (long long)wal->pipeline->claim.lease_ms);
         claim_lose(wal->claim, &err);
         return;
     }
-    stream_send_status(wal, silent_us > lease_us / 2 || wal->idle.wanted);
+    stream_send_status(stream,
+                       silent_us > lease_us / 2 || server_log_wants_confirming(stream->with.log));
 }
 
-void stream_begin(WalSource *wal)
+uint64_t stream_received(const Stream *stream)
 {
-    Stream *stream = &wal->stream;
+    return stream->received;
+}
+
+bool stream_is_caught_up(const Stream *stream)
+{
+    return stream->with.wal->state == WAL_ACTIVE && !stream->paused &&
+           !pace_is_coalescing(stream->pace);
+}
+
+void stream_begin(Stream *stream, PgConn *walsender)
+{
+    stream->walsender = walsender;
     stream->received = 0;
-    wal->idle.asked = 0;
-    wal->idle.proven = 0;
-    stream->read_us = clock_monotonic_us();
-    stream->status_us = stream->read_us;
+    server_log_begin(stream->with.log);
     stream->paused = false;
-    stream->coalescing = false;
-    stream->tick_us = TICK_US;
-    stream->burst = 0;
     stream->storm_since_us = 0;
-    stream->readable = event_new(wal->options.base, PQsocket(pg_conn_raw(wal->walsender)),
-                                 EV_READ | EV_PERSIST, stream_on_readable, wal);
-    event_add(stream->readable, NULL);
-    stream_send_status(wal, true);
-    if (wal->state == WAL_ACTIVE) {
-        stream_read(wal);
+    pace_begin(stream->pace, PQsocket(pg_conn_raw(walsender)));
+    stream->status_us = pace_read_us(stream->pace);
+    stream_send_status(stream, true);
+    if (stream->with.wal->state == WAL_ACTIVE) {
+        stream_read(stream);
     }
 }
 
-void stream_stop(WalSource *wal)
+void stream_stop(Stream *stream)
 {
-    if (wal->stream.readable != NULL) {
-        event_free(wal->stream.readable);
-        wal->stream.readable = NULL;
-    }
-    wal->stream.coalescing = false;
-    wal->stream.paused = false;
+    pace_stop(stream->pace);
+    ask_forget(stream->ask);
+    stream->walsender = NULL;
+    stream->paused = false;
 }
 
-Status stream_init(WalSource *wal, Error *err)
+Status stream_new(const StreamParts *parts, Stream **ret_stream, Error *err)
 {
-    wal->stream.tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (wal->stream.tick_fd < 0) {
-        char reason[128];
-        return error_set(err, CODE_TIMER, "cannot make a timer: %s",
-                         strerror_r(errno, reason, sizeof(reason)));
+    Stream *stream = x_calloc(1, sizeof(*stream));
+    stream->with = *parts;
+    if (pace_new(parts->wal->options->base, stream_read, stream, &stream->pace, err) != OK) {
+        free(stream);
+        return FAILED;
     }
-    /* Edge-triggered: setting the timer anew is enough, nothing has to be read. */
-    wal->stream.tick = event_new(wal->options.base, wal->stream.tick_fd,
-                                 EV_READ | EV_PERSIST | EV_ET, stream_on_tick, wal);
-    event_add(wal->stream.tick, NULL);
+    stream->ask =
+        ask_new(parts->wal, parts->log, parts->tables, parts->verify, parts->assembler->relations);
+    *ret_stream = stream;
     return OK;
 }
 
-void stream_release(WalSource *wal)
+void stream_free(Stream **stream)
 {
-    stream_stop(wal);
-    if (wal->stream.tick != NULL) {
-        event_free(wal->stream.tick);
+    if (*stream == NULL) {
+        return;
     }
-    if (wal->stream.tick_fd > 0) {
-        close(wal->stream.tick_fd);
-    }
+    ask_free(&(*stream)->ask);
+    pace_free(&(*stream)->pace);
+    free(*stream);
+    *stream = NULL;
 }

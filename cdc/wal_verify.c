@@ -8,48 +8,69 @@
  * nothing is read behind that before it is proven that nothing was missed: the stream is left, and
  * what the table shows unpublished is compared with what the log will bring (wal_fill.c,
  * wal_scout.c). Where rows do not tell (keep), and when one was missed, that is a gap. */
+#include "cdc/wal_verify.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "cdc/wal_internal.h"
 #include "pg/ident.h"
 
-const char *verify_changed(const WalSource *wal)
-{
-    const char *then = wal->facts.publication_then;
-    const char *now = claim_look(wal->claim)->identity;
-    if (wal->rotation.continuous) {
-        return "";
-    }
-    return *then != '\0' && *now != '\0' && strcmp(then, now) != 0 ? now : "";
-}
+struct Verify {
+    const WalContext *wal;
+    const Progress *progress;
+    PositionRow *row;
+    uint64_t wal_end;                         /* of the last good look */
+    char identity[PRECONDITION_IDENTITY_MAX]; /* of the publication, then */
+    bool unproven; /* it is another one now, and it is not known whether events were missed */
+    MarkerPosition pushed; /* last position that was given to the marker */
+    bool write;            /* the identity is to be stored */
+    bool ask;              /* a last look, before a stop */
+    bool asking;
+    bool asked;
+    ClaimJob job;
+};
 
-void verify_begin(WalSource *wal)
+void verify_begin(Verify *verify, uint64_t stored, const char *then, bool changed)
 {
-    Verify *verify = &wal->verify;
-    const PreconditionLook *look = claim_look(wal->claim);
-    const SlotFacts *facts = &wal->facts;
-    *verify = (Verify){.wal_end = facts->position.lsn};
-    verify->unproven = *verify_changed(wal) != '\0';
-    snprintf(verify->identity, sizeof(verify->identity), "%s",
-             verify->unproven ? facts->publication_then : look->identity);
-    if (!verify->unproven && !look->pending && look->wal_end > verify->wal_end) {
+    const PreconditionLook *look = claim_look(verify->wal->claim);
+    verify->wal_end = stored;
+    verify->unproven = changed;
+    verify->pushed = (MarkerPosition){0};
+    verify->write = verify->ask = verify->asking = verify->asked = false;
+    snprintf(verify->identity, sizeof(verify->identity), "%s", changed ? then : look->identity);
+    if (!changed && !look->pending && look->wal_end > stored) {
         verify->wal_end = look->wal_end;
-        verify->write = strcmp(facts->publication_then, look->identity) != 0;
+        verify->write = strcmp(then, look->identity) != 0;
     }
 }
 
-bool verify_must_prove(const WalSource *wal)
+const char *verify_identity(const Verify *verify)
 {
-    return wal->verify.unproven;
+    return verify->identity;
 }
 
-MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked)
+void verify_stored(Verify *verify)
 {
-    uint64_t stored = marker_position(wal->marker).lsn;
-    uint64_t cap = wal->verify.wal_end > stored ? wal->verify.wal_end : stored;
+    verify->write = false;
+}
+
+bool verify_must_prove(const Verify *verify)
+{
+    return verify->unproven;
+}
+
+void verify_start_marker(Verify *verify)
+{
+    verify->pushed = (MarkerPosition){0};
+}
+
+MarkerPosition verify_cap(const Verify *verify, const MarkerPosition *acked)
+{
+    uint64_t stored = marker_position(verify->wal->marker).lsn;
+    uint64_t cap = verify->wal_end > stored ? verify->wal_end : stored;
     MarkerPosition position = *acked;
     if (acked->lsn <= cap) {
         return position;
@@ -62,29 +83,37 @@ MarkerPosition verify_cap(const WalSource *wal, const MarkerPosition *acked)
     return position;
 }
 
-void verify_push(WalSource *wal, bool at_once)
+void verify_push(Verify *verify, bool at_once)
 {
-    MarkerPosition position = verify_cap(wal, &wal->acked);
-    MarkerPosition *pushed = &wal->verify.pushed;
-    MarkerPosition stored = marker_position(wal->marker);
+    Marker *marker = verify->wal->marker;
+    const MarkerPosition *acked = progress_acked(verify->progress);
+    MarkerPosition position = verify_cap(verify, acked);
+    MarkerPosition *pushed = &verify->pushed;
+    MarkerPosition stored = marker_position(marker);
     bool known = position.lsn == pushed->lsn && position.tx_lsn == pushed->tx_lsn &&
                  position.tx_ordinal == pushed->tx_ordinal;
     bool same = position.lsn == stored.lsn && position.tx_lsn == stored.tx_lsn &&
                 position.tx_ordinal == stored.tx_ordinal;
     /* One write of ours for what others wrote, when a look is beyond it: a second one would look
      * like another's to the next question whether there was any. */
-    bool early = wal->verify.idle && position.lsn < wal->acked.lsn;
-    if (known || same || early || wal->acked.lsn == 0) {
+    bool early = progress_follows(verify->progress) && position.lsn < acked->lsn;
+    if (known || same || early || acked->lsn == 0) {
         return;
     }
     *pushed = position;
-    marker_add_position(wal->marker, &position, at_once);
-    marker_next(wal->marker);
+    marker_add_position(marker, &position, at_once);
+    marker_next(marker);
 }
 
-void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
+/* It is acknowledged, and the marker does not have all of it. */
+static bool verify_is_behind(const Verify *verify)
 {
-    Verify *verify = &wal->verify;
+    return progress_acked(verify->progress)->lsn > marker_position(verify->wal->marker).lsn;
+}
+
+void verify_take(Verify *verify, uint64_t wal_end, const char *identity)
+{
+    const WalContext *wal = verify->wal;
     if (wal->state != WAL_ACTIVE || wal_end == 0 || *identity == '\0') {
         return;
     }
@@ -93,120 +122,130 @@ void verify_take(WalSource *wal, uint64_t wal_end, const char *identity)
         error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
                      "the publication, or its entry for '%s', was changed (%s, before %s): "
                      "comparing the table with the WAL before anything is read",
-                     wal->options.pipeline->outbox.table, identity, verify->identity);
+                     wal->pipeline->outbox.table, identity, verify->identity);
         claim_lose(wal->claim, &err);
         return;
     }
     if (wal_end > verify->wal_end) {
         verify->wal_end = wal_end;
-        if (wal->acked.lsn > marker_position(wal->marker).lsn) {
-            verify_push(wal, true);
+        if (verify_is_behind(verify)) {
+            verify_push(verify, true);
         }
     }
-    verify_go_on(wal);
+    verify_go_on(verify);
 }
 
-bool verify_same_publication(WalSource *wal)
+bool verify_same_publication(Verify *verify)
 {
-    const PreconditionLook *look = claim_look(wal->claim);
-    bool same = strcmp(look->identity, wal->verify.identity) == 0;
+    const PreconditionLook *look = claim_look(verify->wal->claim);
+    bool same = strcmp(look->identity, verify->identity) == 0;
     if (look->taken && !look->pending && (!same || precondition_broken(look) == NULL)) {
-        verify_take(wal, look->wal_end, look->identity);
+        verify_take(verify, look->wal_end, look->identity);
     }
-    return wal->state == WAL_ACTIVE;
+    return verify->wal->state == WAL_ACTIVE;
 }
 
-void verify_adopt(WalSource *wal)
+void verify_adopt(Verify *verify)
 {
-    Verify *verify = &wal->verify;
+    const PreconditionLook *look = claim_look(verify->wal->claim);
     if (!verify->unproven) {
         return;
     }
-    log_write(LOG_INFO, wal->options.pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
+    log_write(LOG_INFO, verify->wal->pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
               "no event was missed while the publication was changed: continuing");
-    snprintf(verify->identity, sizeof(verify->identity), "%s", claim_look(wal->claim)->identity);
+    snprintf(verify->identity, sizeof(verify->identity), "%s", look->identity);
     verify->unproven = false;
     verify->write = true;
-    if (!claim_look(wal->claim)->pending && claim_look(wal->claim)->wal_end > verify->wal_end) {
-        verify->wal_end = claim_look(wal->claim)->wal_end;
+    if (!look->pending && look->wal_end > verify->wal_end) {
+        verify->wal_end = look->wal_end;
     }
 }
 
 /* The identity is stored behind the fact; a restart in between proves it once more. */
 static void on_identity_stored(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
-        return;
+    const Verify *verify = arg;
+    if (wal_goes_on(verify->wal, err)) {
+        wal_tell(verify->wal, NEWS_SETTLED);
     }
-    wal_tell(wal, NEWS_SETTLED);
 }
 
-static void verify_store_identity(WalSource *wal)
+static void verify_store_identity(Verify *verify)
 {
-    AUTO_TEXT identity = ident_literal(wal->verify.identity);
-    wal->verify.write = false;
-    position_note(wal, "publication", identity, on_identity_stored);
+    AUTO_TEXT identity = ident_literal(verify->identity);
+    verify->write = false;
+    position_note(verify->row, "publication", identity, verify, on_identity_stored);
 }
 
 static void on_last_result(void *arg, const PGresult *result)
 {
-    claim_read_last_look(((WalSource *)arg)->claim, result);
+    claim_read_last_look(((Verify *)arg)->wal->claim, result);
 }
 
 static void on_last_done(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
-    wal->verify.asking = false;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    Verify *verify = arg;
+    verify->asking = false;
+    if (!wal_goes_on(verify->wal, err)) {
         return;
     }
-    const PreconditionLook *look = claim_look(wal->claim);
+    const PreconditionLook *look = claim_look(verify->wal->claim);
     if (look->taken && !look->pending && precondition_broken(look) == NULL &&
-        strcmp(look->identity, wal->verify.identity) == 0) {
-        verify_take(wal, look->wal_end, look->identity);
+        strcmp(look->identity, verify->identity) == 0) {
+        verify_take(verify, look->wal_end, look->identity);
     }
-    wal_tell(wal, NEWS_SETTLED);
+    wal_tell(verify->wal, NEWS_SETTLED);
 }
 
-void verify_run(void *arg)
+static void verify_run(void *arg)
 {
-    WalSource *wal = arg;
-    Verify *verify = &wal->verify;
-    if (wal->state != WAL_ACTIVE || !verify->ask) {
+    Verify *verify = arg;
+    if (verify->wal->state != WAL_ACTIVE || !verify->ask) {
         return;
     }
     verify->ask = false;
     verify->asking = true;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    wal_add_look(wal, &sql);
-    claim_ask(wal->claim, &(PgQuery){.step = "verify last row",
-                                     .sql = sql.data,
-                                     .rows_wanted = 2,
-                                     .arg = wal,
-                                     .result = on_last_result,
-                                     .done = on_last_done});
+    wal_add_look(verify->wal, &sql);
+    claim_ask(verify->wal->claim, &(PgQuery){.step = "verify last row",
+                                             .sql = sql.data,
+                                             .rows_wanted = 2,
+                                             .arg = verify,
+                                             .result = on_last_result,
+                                             .done = on_last_done});
 }
 
-void verify_go_on(WalSource *wal)
+void verify_go_on(Verify *verify)
 {
-    Verify *verify = &wal->verify;
-    if (wal->state == WAL_ACTIVE && verify->write && !verify->asking && !verify->ask &&
-        !marker_pending(wal->marker)) {
-        verify_store_identity(wal);
+    if (verify->wal->state == WAL_ACTIVE && verify->write && !verify->asking && !verify->ask &&
+        !marker_pending(verify->wal->marker)) {
+        verify_store_identity(verify);
     }
 }
 
-bool verify_last(WalSource *wal)
+bool verify_last(Verify *verify)
 {
-    Verify *verify = &wal->verify;
-    bool behind = wal->state == WAL_ACTIVE && wal->acked.lsn > marker_position(wal->marker).lsn;
+    bool behind = verify->wal->state == WAL_ACTIVE && verify_is_behind(verify);
     if (behind && !verify->asked) {
         verify->asked = true;
         verify->ask = true;
-        wal_want(wal, JOB_VERIFY);
+        wal_want(verify->wal, &verify->job);
     }
     return verify->ask || verify->asking;
+}
+
+Verify *verify_new(const WalContext *wal, const Progress *progress, PositionRow *row)
+{
+    Verify *verify = x_calloc(1, sizeof(*verify));
+    verify->wal = wal;
+    verify->progress = progress;
+    verify->row = row;
+    verify->job = (ClaimJob){.run = verify_run, .arg = verify};
+    return verify;
+}
+
+void verify_free(Verify **verify)
+{
+    free(*verify);
+    *verify = NULL;
 }

@@ -1,66 +1,80 @@
-/* What the WAL source shows: what it knows of a row, its backlog, its slot. */
+#include "cdc/wal_view.h"
+
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/document.h"
-#include "cdc/wal_internal.h"
+#include "base/memory.h"
+
+struct View {
+    ViewParts with;
+};
 
 /* The stream is in the order of commits, and the look's snapshot shows nothing that commits behind
  * its insert position. */
-SourceSight view_sight(const Source *source, int64_t seq, Slice event_id, uint64_t insert_lsn,
-                       int64_t looked_us)
+SourceSight view_sight(const View *view, int64_t seq, Slice event_id, uint64_t insert_lsn)
 {
-    (void)looked_us;
-    const WalSource *wal = (const WalSource *)source;
-    const Assembler *assembler = &wal->assembler;
-    if (marker_has(wal->marker, seq, event_id)) {
+    const ViewParts *with = &view->with;
+    const Assembler *assembler = with->assembler;
+    if (marker_has(with->wal->marker, seq, event_id)) {
         return SIGHT_PUBLISHED;
     }
-    if (waiting_knows(wal, seq, event_id)) {
+    if (waiting_knows(with->waiting, seq, event_id)) {
         return SIGHT_KNOWN;
     }
-    if (wal->state != WAL_ACTIVE || wal->draining || wal->hole || !wal->waiting.known ||
-        wal->rotation.switching) {
+    if (with->wal->state != WAL_ACTIVE || with->wal->draining ||
+        progress_has_hole(with->progress) || !waiting_rows_are_known(with->rows) ||
+        tables_are_turning(with->tables, NULL)) {
         return SIGHT_BEHIND;
     }
     if (assembler->batch != NULL && batch_find(assembler->batch, seq, event_id) != NULL) {
         return SIGHT_KNOWN;
     }
     bool inside = assembler->in_transaction && assembler->commit_lsn < insert_lsn;
-    return inside || wal->stream.received < insert_lsn ? SIGHT_BEHIND : SIGHT_UNKNOWN;
+    return inside || stream_received(with->stream) < insert_lsn ? SIGHT_BEHIND : SIGHT_UNKNOWN;
 }
 
-static bool view_caught_up(const WalSource *wal)
+double view_backlog(const View *view)
 {
-    return wal->state == WAL_ACTIVE && !wal->stream.paused && !wal->stream.coalescing;
-}
-
-double view_backlog(const Source *source)
-{
-    const WalSource *wal = (const WalSource *)source;
-    if (view_caught_up(wal)) {
-        return (double)(wal->outstanding_events + marker_unmarked(wal->marker) +
-                        wal->waiting.events + wal->waiting.parked.count);
+    const ViewParts *with = &view->with;
+    const Marker *marker = with->wal->marker;
+    if (stream_is_caught_up(with->stream)) {
+        return (double)(progress_outstanding_events(with->progress) + marker_unmarked(marker) +
+                        waiting_events(with->waiting) + waiting_rows_parked(with->rows)->count);
     }
     bool capped = false;
-    double backlog = marker_backlog(wal->marker, &capped);
+    double backlog = marker_backlog(marker, &capped);
     return backlog < 0 ? NAN : backlog;
 }
 
-void view_status(const Source *source, json_t *pipeline)
+void view_status(const View *view, json_t *pipeline)
 {
-    const WalSource *wal = (const WalSource *)source;
     bool capped = false;
-    (void)marker_backlog(wal->marker, &capped);
-    double backlog = view_backlog(source);
+    (void)marker_backlog(view->with.wal->marker, &capped);
+    double backlog = view_backlog(view);
     document_number(pipeline, "backlog_events", "%.0f", backlog);
-    document_bool(pipeline, "backlog_capped", !isnan(backlog) && !view_caught_up(wal) && capped);
+    document_bool(pipeline, "backlog_capped",
+                  !isnan(backlog) && !stream_is_caught_up(view->with.stream) && capped);
 }
 
-void view_slot(const Source *source, json_t *slot)
+void view_slot(const View *view, json_t *slot)
 {
-    const WalSource *wal = (const WalSource *)source;
+    const WalContext *wal = view->with.wal;
     char lsn[24];
-    document_text(slot, "name", wal->options.pipeline->wal.slot);
+    document_text(slot, "name", wal->pipeline->wal.slot);
     document_text(slot, "confirmed_lsn", lsn_format(marker_position(wal->marker).lsn, lsn));
-    document_text(slot, "received_lsn", lsn_format(wal->stream.received, lsn));
+    document_text(slot, "received_lsn", lsn_format(stream_received(view->with.stream), lsn));
+}
+
+View *view_new(const ViewParts *parts)
+{
+    View *view = x_calloc(1, sizeof(*view));
+    view->with = *parts;
+    return view;
+}
+
+void view_free(View **view)
+{
+    free(*view);
+    *view = NULL;
 }

@@ -12,18 +12,33 @@
  * When a topic is there, the source reads again: it leaves the stream, takes up what came back and
  * fills from the table (wal_fill.c), which brings what the position has passed and nothing else:
  * the rest is left to the log (wal_scout.c). Then the stream goes on. */
+#include "cdc/wal_waiting.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "cdc/wal_internal.h"
-#include "pg/ident.h"
-#include "pg/result.h"
-#include "rows/mark_queue.h"
+#include "cdc/wal_sight.h"
 
-enum {
-    WAITING_LOOK_MS = 20,     /* rows that could not be seen yet, or a slot that is in use still */
-    WAITING_LOOK_ROWS = 2000, /* are asked for at once, and what is left of a batch */
+enum { WAITING_LOOK_MS = 20 }; /* rows that could not be seen yet, or a slot that is in use still */
+
+struct Waiting {
+    const WalContext *wal;
+    Acks *acks;
+    Progress *progress;
+    WaitingRows *rows;
+    PositionRow *row;
+    const Tables *tables;
+    Sight *sight;
+    Batch *oldest; /* acknowledged, and kept back until their parked rows are seen */
+    Batch *newest;
+    size_t events;  /* in those */
+    bool asking;    /* whether they are seen */
+    bool stands;    /* nothing is read before all come again */
+    bool reread;    /* reads again, as soon as nothing is out */
+    bool rereading; /* ... and does, until the stream is back */
+    struct event *timer;
+    ClaimJob job;
 };
 
 static void waiting_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -33,10 +48,41 @@ static void waiting_on_timer(evutil_socket_t fd, short what, void *arg)
     waiting_go_on(arg);
 }
 
-static void waiting_later(WalSource *wal)
+static void waiting_later(Waiting *waiting)
 {
-    event_add(wal->waiting.timer, &(struct timeval){.tv_usec = WAITING_LOOK_MS * 1000});
+    event_add(waiting->timer, &(struct timeval){.tv_usec = WAITING_LOOK_MS * 1000});
 }
+
+/* Rows. */
+
+bool waiting_may_park(const Waiting *waiting, const Event *event)
+{
+    const WalContext *wal = waiting->wal;
+    if (waiting_rows_is_rowless(waiting->rows, event)) {
+        return false;
+    }
+    size_t most = waiting_rows_parked(waiting->rows)->count + waiting->events +
+                  progress_outstanding_events(waiting->progress);
+    return !wal_keeps_rows(wal) && !wal->pipeline->wal.messages && most < PARKED_MAX;
+}
+
+bool waiting_knows(const Waiting *waiting, int64_t seq, Slice event_id)
+{
+    for (const Batch *batch = waiting->oldest; batch != NULL; batch = batch->newer) {
+        if (batch_find(batch, seq, event_id) != NULL) {
+            return true;
+        }
+    }
+    return parked_has(waiting_rows_parked(waiting->rows), seq, event_id);
+}
+
+void waiting_forget(Waiting *waiting)
+{
+    waiting_rows_forget(waiting->rows);
+    position_set_waiting(waiting->row, false);
+}
+
+/* Batches that are kept back. */
 
 static bool waiting_has_parked(const Batch *batch)
 {
@@ -48,23 +94,16 @@ static bool waiting_has_parked(const Batch *batch)
     return false;
 }
 
-bool waiting_is_connected(const WalSource *wal)
+bool waiting_keeps_back(Waiting *waiting, Batch *batch)
 {
-    return wal->state == WAL_ACTIVE || wal->state == WAL_FILLING || wal->state == WAL_CHECKING ||
-           wal->state == WAL_STARTING;
-}
-
-bool waiting_keeps_back(WalSource *wal, Batch *batch)
-{
-    Waiting *waiting = &wal->waiting;
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
     if (!from_stream || (waiting->oldest == NULL && !waiting_has_parked(batch))) {
         return false;
     }
-    bool behind_hole = waiting->oldest == NULL && wal->hole;
-    if (behind_hole || !waiting_is_connected(wal)) {
-        waiting_note(wal, batch); /* they come again, and are counted as waiting already */
-        wal->hole = true;         /* as in waiting_give_back() */
+    bool behind_hole = waiting->oldest == NULL && progress_has_hole(waiting->progress);
+    if (behind_hole || !wal_is_connected(waiting->wal)) {
+        waiting_rows_note(waiting->rows, batch); /* they come again, and wait already */
+        progress_note_hole(waiting->progress);   /* as in waiting_give_back() */
         return false;
     }
     batch->newer = NULL;
@@ -75,8 +114,18 @@ bool waiting_keeps_back(WalSource *wal, Batch *batch)
     }
     waiting->newest = batch;
     waiting->events += batch->count;
-    waiting_go_on(wal);
+    waiting_go_on(waiting);
     return true;
+}
+
+bool waiting_has_any(const Waiting *waiting)
+{
+    return waiting->oldest != NULL;
+}
+
+size_t waiting_events(const Waiting *waiting)
+{
+    return waiting->events;
 }
 
 static Batch *waiting_take_oldest(Waiting *waiting)
@@ -88,37 +137,16 @@ static Batch *waiting_take_oldest(Waiting *waiting)
     return batch;
 }
 
-void waiting_give_back(WalSource *wal)
+void waiting_give_back(Waiting *waiting)
 {
-    wal->waiting.asking = false;
-    event_del(wal->waiting.timer);
-    while (wal->waiting.oldest != NULL) {
-        Batch *batch = waiting_take_oldest(&wal->waiting);
-        waiting_note(wal, batch);
-        wal->hole = true; /* the stream brings it again, and what is settled in it is known */
-        wal_pass(wal, batch);
-    }
-}
-
-static bool waiting_all_visible(const Batch *batch, const char *snapshot)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        const Event *event = batch->events[i];
-        if (event->state == EVENT_PARKED && !mark_snapshot_shows(snapshot, event->xid)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void waiting_add_rowless(Waiting *waiting, const Event *event)
-{
-    if (parked_is_full(&waiting->rowless)) {
-        parked_clear(&waiting->rowless); /* those that wait still are found again */
-    }
-    parked_add(&waiting->rowless, event->seq, event->row[FIELD_EVENT_ID]);
-    if (event->commit_lsn > waiting->rowless_until) {
-        waiting->rowless_until = event->commit_lsn;
+    waiting->asking = false;
+    event_del(waiting->timer);
+    while (waiting->oldest != NULL) {
+        Batch *batch = waiting_take_oldest(waiting);
+        waiting_rows_note(waiting->rows, batch);
+        /* The stream brings it again, and what is settled in it is known. */
+        progress_note_hole(waiting->progress);
+        acks_pass(waiting->acks, batch);
     }
 }
 
@@ -128,237 +156,215 @@ static size_t waiting_unpark(Waiting *waiting, Batch *batch)
     size_t count = 0;
     for (size_t i = 0; i < batch->count; i++) {
         Event *event = batch->events[i];
-        if (event->state != EVENT_PARKED ||
-            parked_has(&waiting->found, event->seq, event->row[FIELD_EVENT_ID])) {
+        if (event->state != EVENT_PARKED || sight_has(waiting->sight, event)) {
             continue;
         }
         event->state = EVENT_PENDING;
         batch->unsettled++;
-        waiting_add_rowless(waiting, event);
+        waiting_rows_add_rowless(waiting->rows, event);
         count++;
     }
     return count;
 }
 
-static void waiting_say_rowless(const WalSource *wal, size_t count)
+static void waiting_say_rowless(const Waiting *waiting, size_t count)
 {
-    log_write(LOG_WARN, wal->options.pipeline->name, CODE_EVENTS_WITHOUT_ROW,
+    const PipelineConfig *pipeline = waiting->wal->pipeline;
+    log_write(LOG_WARN, pipeline->name, CODE_EVENTS_WITHOUT_ROW,
               LOG_FIELDS(log_number("events", (long long)count)),
               "events that wait for their topic have no unpublished row in '%s' (for example "
               "because their own transaction deleted it): they wait in memory, and no later event "
               "is marked before they are published",
-              wal->options.pipeline->outbox.table);
+              pipeline->outbox.table);
 }
 
 /* What was asked for is answered: passes the batches whose rows are all seen. From the first event
  * that has no row, all come again, and nothing is read before they do. */
-static void waiting_judge(WalSource *wal)
+static void waiting_judge(Waiting *waiting)
 {
-    Waiting *waiting = &wal->waiting;
-    bool news = waiting->rowless.count == 0;
-    bool last = waiting->snapshot == NULL;
+    Sight *sight = waiting->sight;
+    const SourceEvents *events = &waiting->wal->source->events;
+    bool news = !waiting_rows_have_rowless(waiting->rows);
+    bool last = !sight_is_taken(sight);
     size_t rowless = 0;
-    while (waiting->oldest != NULL && !last &&
-           waiting_all_visible(waiting->oldest, waiting->snapshot)) {
+    while (waiting->oldest != NULL && !last && sight_shows_all(sight, waiting->oldest)) {
         Batch *batch = waiting_take_oldest(waiting);
-        last = batch == waiting->asked;
+        last = sight_ends_with(sight, batch);
         rowless += waiting_unpark(waiting, batch);
-        wal_pass(wal, batch);
+        acks_pass(waiting->acks, batch);
     }
-    parked_clear(&waiting->found);
+    sight_forget(sight);
     if (rowless == 0) {
         return;
     }
     while (waiting->oldest != NULL) {
-        wal_pass(wal, waiting_take_oldest(waiting)); /* behind a hole */
+        acks_pass(waiting->acks, waiting_take_oldest(waiting)); /* behind a hole */
     }
     if (news) {
-        waiting_say_rowless(wal, rowless);
+        waiting_say_rowless(waiting, rowless);
     }
     waiting->stands = true;
-    wal->source.events.wants_reread(wal->source.events.arg);
+    events->wants_reread(events->arg);
 }
 
 static void on_waiting_recorded(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
-    wal->waiting.asking = false;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    Waiting *waiting = arg;
+    waiting->asking = false;
+    if (!wal_goes_on(waiting->wal, err)) {
         return;
     }
-    wal->waiting.recorded = true;
-    waiting_go_on(wal);
+    position_set_waiting(waiting->row, true);
+    waiting_go_on(waiting);
 }
 
 static void on_waiting_result(void *arg, const PGresult *result)
 {
-    Waiting *waiting = &((WalSource *)arg)->waiting;
-    free(waiting->snapshot);
-    waiting->snapshot = NULL;
-    parked_clear(&waiting->found);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) < 1) {
-        return;
-    }
-    waiting->snapshot = x_strdup(pg_needed(result, 0, 0));
-    waiting->replaced = *pg_needed(result, 0, 1) != 't';
-    for (int row = 0; row < PQntuples(result); row++) {
-        if (pg_is_null(result, row, 2) || parked_is_full(&waiting->found)) {
-            continue;
-        }
-        Slice id = pg_is_null(result, row, 3) ? SLICE_NULL : slice_of(pg_value(result, row, 3));
-        parked_add(&waiting->found, strtoll(pg_value(result, row, 2), NULL, 10), id);
-    }
+    sight_read(((Waiting *)arg)->sight, result);
 }
 
 static void on_waiting_done(void *arg, const Error *err)
 {
-    WalSource *wal = arg;
-    Waiting *waiting = &wal->waiting;
+    Waiting *waiting = arg;
+    const WalContext *wal = waiting->wal;
     waiting->asking = false;
-    if (err != NULL) {
-        claim_lose(wal->claim, err);
+    if (!wal_goes_on(wal, err)) {
         return;
     }
-    if (waiting->replaced) {
+    if (sight_is_of_another(waiting->sight)) {
         claim_lose_table(wal->claim); /* the start finds both */
         return;
     }
-    waiting_judge(wal);
+    waiting_judge(waiting);
     if (waiting->oldest != NULL) {
-        waiting_later(wal);
+        waiting_later(waiting);
     }
-    waiting_go_on(wal);
+    waiting_go_on(waiting);
     wal_tell(wal, NEWS_SETTLED);
-    wal->source.events.progress(wal->source.events.arg);
+    wal->source->events.progress(wal->source->events.arg);
 }
 
-/* What is visible, and which of their rows are there and unpublished. */
-static void waiting_add_question(WalSource *wal, Text *sql)
+static void waiting_ask(Waiting *waiting)
 {
-    Waiting *waiting = &wal->waiting;
-    const OutboxTable *table = wal->table;
-    AUTO_TEXT name = ident_literal(table->name);
-    AUTO_BUFFER id = TEXT_EMPTY;
-    table_add_id_of(table, &id);
-    text_printf(sql,
-                "SELECT pg_current_snapshot() AS snapshot, coalesce(to_regclass(%s)::oid = %u,"
-                " false) AS same, given.seq, given.id FROM (SELECT true) AS one LEFT JOIN (SELECT"
-                " %s::bigint AS seq, %s AS id FROM %s WHERE %s = ANY ('{",
-                name, wal->rotation.target, table->seq, text_string(&id), table->name, table->seq);
-    size_t rows = 0;
-    for (Batch *batch = waiting->oldest; batch != NULL && rows < WAITING_LOOK_ROWS;
-         batch = batch->newer) {
-        waiting->asked = batch;
-        for (size_t i = 0; i < batch->count; i++) {
-            if (batch->events[i]->state == EVENT_PARKED) {
-                text_printf(sql, "%s%lld", rows++ > 0 ? "," : "", (long long)batch->events[i]->seq);
-            }
-        }
-    }
-    text_printf(sql, "}'::bigint[])%s) AS given ON true", table->unpublished);
-}
-
-static void waiting_ask(WalSource *wal)
-{
-    if (!wal->waiting.recorded) {
-        wal->waiting.asking = true;
-        position_note(wal, "waiting", "true", on_waiting_recorded);
+    waiting->asking = true;
+    if (!position_says_waiting(waiting->row)) {
+        position_note(waiting->row, "waiting", "true", waiting, on_waiting_recorded);
         return;
     }
-    wal->waiting.asking = true;
-    wal->waiting.replaced = false;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    waiting_add_question(wal, &sql);
-    claim_ask(wal->claim, &(PgQuery){.step = "rows that wait",
-                                     .sql = sql.data,
-                                     .arg = wal,
-                                     .rows_wanted = 1,
-                                     .result = on_waiting_result,
-                                     .done = on_waiting_done});
+    sight_add_question(waiting->sight, waiting->wal->table, tables_target(waiting->tables),
+                       waiting->oldest, &sql);
+    claim_ask(waiting->wal->claim, &(PgQuery){.step = "rows that wait",
+                                              .sql = sql.data,
+                                              .arg = waiting,
+                                              .rows_wanted = 1,
+                                              .result = on_waiting_result,
+                                              .done = on_waiting_done});
 }
+
+/* Reading again. */
 
 /* Everything came back and is marked: the source begins again. */
-static void waiting_begin_again(WalSource *wal)
+static void waiting_begin_again(Waiting *waiting)
 {
-    waiting_forget(wal);
-    wal->waiting.reread = wal->waiting.stands = false;
-    wal->waiting.rereading = true;
-    wal_take_up(wal);
-    wal_want(wal, JOB_FACTS);
+    waiting_forget(waiting);
+    waiting->reread = waiting->stands = false;
+    waiting->rereading = true;
+    acks_take_up(waiting->acks);
+    wal_tell(waiting->wal, NEWS_REREAD);
 }
 
-static bool waiting_may_go_on(const WalSource *wal)
+static bool waiting_may_go_on(const Waiting *waiting)
 {
-    return waiting_is_connected(wal) && !wal->waiting.asking &&
-           !event_pending(wal->waiting.timer, EV_TIMEOUT, NULL);
+    return wal_is_connected(waiting->wal) && !waiting->asking &&
+           !event_pending(waiting->timer, EV_TIMEOUT, NULL);
 }
 
-void waiting_run(void *arg)
+static void waiting_run(void *arg)
 {
-    WalSource *wal = arg;
-    if (waiting_may_go_on(wal) && wal->waiting.oldest != NULL) {
-        waiting_ask(wal);
+    Waiting *waiting = arg;
+    if (waiting_may_go_on(waiting) && waiting->oldest != NULL) {
+        waiting_ask(waiting);
     }
 }
 
-void waiting_go_on(WalSource *wal)
+void waiting_go_on(Waiting *waiting)
 {
-    Waiting *waiting = &wal->waiting;
-    if (!waiting_may_go_on(wal)) {
+    if (!waiting_may_go_on(waiting)) {
         return;
     }
     if (waiting->oldest != NULL) {
-        wal_want(wal, JOB_WAITING);
-    } else if (waiting->reread && wal->outstanding == 0 && !marker_pending(wal->marker) &&
-               !position_is_saving(wal)) {
-        waiting_begin_again(wal);
+        wal_want(waiting->wal, &waiting->job);
+    } else if (waiting->reread && progress_outstanding(waiting->progress) == 0 &&
+               !marker_pending(waiting->wal->marker) && !position_is_saving(waiting->row)) {
+        waiting_begin_again(waiting);
     }
 }
 
-bool waiting_for_slot(WalSource *wal)
+bool waiting_for_slot(Waiting *waiting, bool in_use)
 {
-    if (!wal->waiting.rereading || wal->facts.active_pid == 0) {
+    if (!waiting->rereading || !in_use) {
         return false;
     }
-    wal->waiting.rereading = false; /* our own walsender, which is about to end */
-    wal->waiting.reread = true;
-    waiting_later(wal);
+    waiting->rereading = false; /* our own walsender, which is about to end */
+    waiting->reread = true;
+    waiting_later(waiting);
     return true;
 }
 
-/* Not while events come again that the log alone has, or rows of several tables. */
-bool waiting_look_at_rows(Source *source, const EventRow *rows, size_t count)
+void waiting_begin_reread(Waiting *waiting)
 {
-    WalSource *wal = (WalSource *)source;
-    return wal->waiting.rowless.count == 0 && wal->rotation.tables.count == 0 &&
-           marker_look_at(wal->marker, rows, count);
+    waiting->reread = true;
+    waiting_later(waiting); /* after the batches that come back now */
 }
 
-void waiting_init(WalSource *wal)
+void waiting_end_reread(Waiting *waiting)
 {
-    wal->waiting.timer = event_new(wal->options.base, -1, 0, waiting_on_timer, wal);
+    waiting->rereading = false;
 }
 
-void waiting_release(WalSource *wal)
+bool waiting_is_rereading(const Waiting *waiting)
 {
-    Waiting *waiting = &wal->waiting;
-    while (waiting->oldest != NULL) {
-        Batch *batch = waiting_take_oldest(waiting);
+    return waiting->rereading;
+}
+
+void waiting_drop_reread(Waiting *waiting)
+{
+    waiting->reread = waiting->rereading = waiting->stands = false;
+}
+
+bool waiting_stands(const Waiting *waiting)
+{
+    return waiting->stands;
+}
+
+Waiting *waiting_new(const WalContext *wal, Acks *acks, Progress *progress, WaitingRows *rows,
+                     PositionRow *row, const Tables *tables)
+{
+    Waiting *waiting = x_calloc(1, sizeof(*waiting));
+    waiting->wal = wal;
+    waiting->acks = acks;
+    waiting->progress = progress;
+    waiting->rows = rows;
+    waiting->row = row;
+    waiting->tables = tables;
+    waiting->sight = sight_new();
+    waiting->timer = event_new(wal->options->base, -1, 0, waiting_on_timer, waiting);
+    waiting->job = (ClaimJob){.run = waiting_run, .arg = waiting};
+    return waiting;
+}
+
+void waiting_free(Waiting **waiting)
+{
+    if (*waiting == NULL) {
+        return;
+    }
+    while ((*waiting)->oldest != NULL) {
+        Batch *batch = waiting_take_oldest(*waiting);
         batch_free(&batch);
     }
-    if (waiting->timer != NULL) {
-        event_free(waiting->timer);
-    }
-    free(waiting->snapshot);
-    parked_clear(&waiting->parked);
-    parked_clear(&waiting->found);
-    parked_clear(&waiting->rowless);
-}
-
-void waiting_begin_reread(WalSource *wal)
-{
-    wal->state = WAL_CHECKING;
-    wal->waiting.reread = true;
-    waiting_later(wal); /* after the batches that come back now */
+    event_free((*waiting)->timer);
+    sight_free(&(*waiting)->sight);
+    free(*waiting);
+    *waiting = NULL;
 }

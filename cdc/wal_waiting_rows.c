@@ -1,65 +1,94 @@
-/* What is known of the events that wait for their topic; wal_waiting.c sees to them. */
-#include "cdc/wal_internal.h"
+#include "cdc/wal_waiting_rows.h"
 
-bool waiting_may_park(const Source *source, const Event *event)
-{
-    const WalSource *wal = (const WalSource *)source;
-    const PipelineConfig *pipeline = wal->options.pipeline;
-    if (event->commit_lsn != 0 &&
-        parked_has(&wal->waiting.rowless, event->seq, event->row[FIELD_EVENT_ID])) {
-        return false;
-    }
-    size_t most = wal->waiting.parked.count + wal->waiting.events + wal->outstanding_events;
-    return pipeline->outbox.on_publish != ON_PUBLISH_KEEP && !pipeline->wal.messages &&
-           most < PARKED_MAX;
-}
+#include <stdlib.h>
 
-void waiting_note(WalSource *wal, const Batch *batch)
+#include "base/memory.h"
+
+struct WaitingRows {
+    Parked parked;          /* the position has passed them */
+    bool known;             /* ... and they are all there are */
+    Parked rowless;         /* events that have no such row */
+    uint64_t rowless_until; /* the last of them committed there */
+};
+
+void waiting_rows_note(WaitingRows *rows, const Batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        if (event->state == EVENT_PARKED && !parked_is_full(&wal->waiting.parked)) {
-            parked_add(&wal->waiting.parked, event->seq, event->row[FIELD_EVENT_ID]);
+        if (event->state == EVENT_PARKED && !parked_is_full(&rows->parked)) {
+            parked_add(&rows->parked, event->seq, event->row[FIELD_EVENT_ID]);
         }
     }
 }
 
-bool waiting_knows(const WalSource *wal, int64_t seq, Slice event_id)
+const Parked *waiting_rows_parked(const WaitingRows *rows)
 {
-    for (const Batch *batch = wal->waiting.oldest; batch != NULL; batch = batch->newer) {
-        if (batch_find(batch, seq, event_id) != NULL) {
-            return true;
-        }
+    return &rows->parked;
+}
+
+bool waiting_rows_are_known(const WaitingRows *rows)
+{
+    return rows->known;
+}
+
+void waiting_rows_know(WaitingRows *rows)
+{
+    rows->known = true;
+}
+
+void waiting_rows_forget(WaitingRows *rows)
+{
+    rows->known = false;
+    parked_clear(&rows->parked);
+}
+
+void waiting_rows_add_rowless(WaitingRows *rows, const Event *event)
+{
+    if (parked_is_full(&rows->rowless)) {
+        parked_clear(&rows->rowless); /* those that wait still are found again */
     }
-    return parked_has(&wal->waiting.parked, seq, event_id);
-}
-
-void waiting_forget(WalSource *wal)
-{
-    wal->waiting.known = false;
-    wal->waiting.recorded = false;
-    parked_clear(&wal->waiting.parked);
-}
-
-void waiting_acked(WalSource *wal)
-{
-    if (wal->waiting.rowless.count > 0 && wal->acked.lsn > wal->waiting.rowless_until) {
-        waiting_forget_rowless(wal);
+    parked_add(&rows->rowless, event->seq, event->row[FIELD_EVENT_ID]);
+    if (event->commit_lsn > rows->rowless_until) {
+        rows->rowless_until = event->commit_lsn;
     }
 }
 
-void waiting_forget_rowless(WalSource *wal)
+bool waiting_rows_is_rowless(const WaitingRows *rows, const Event *event)
 {
-    parked_clear(&wal->waiting.rowless);
-    wal->waiting.rowless_until = 0;
+    return event->commit_lsn != 0 &&
+           parked_has(&rows->rowless, event->seq, event->row[FIELD_EVENT_ID]);
 }
 
-bool waiting_is_known(const WalSource *wal)
+bool waiting_rows_have_rowless(const WaitingRows *rows)
 {
-    return wal->live && wal->waiting.known;
+    return rows->rowless.count > 0;
 }
 
-size_t waiting_parked(const Source *source)
+void waiting_rows_acked(WaitingRows *rows, uint64_t lsn)
 {
-    return ((const WalSource *)source)->waiting.parked.count;
+    if (rows->rowless.count > 0 && lsn > rows->rowless_until) {
+        waiting_rows_forget_rowless(rows);
+    }
+}
+
+void waiting_rows_forget_rowless(WaitingRows *rows)
+{
+    parked_clear(&rows->rowless);
+    rows->rowless_until = 0;
+}
+
+WaitingRows *waiting_rows_new(void)
+{
+    return x_calloc(1, sizeof(WaitingRows));
+}
+
+void waiting_rows_free(WaitingRows **rows)
+{
+    if (*rows == NULL) {
+        return;
+    }
+    parked_clear(&(*rows)->parked);
+    parked_clear(&(*rows)->rowless);
+    free(*rows);
+    *rows = NULL;
 }

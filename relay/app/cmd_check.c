@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "check/check.h"
 #include "command/problems_print.h"
+#include "token/token.h"
 
 typedef struct CheckOptions {
     ConfigOverrides overrides;
@@ -83,6 +84,9 @@ static int check_command(CommandLine *line)
                    .partitions = (int)options->partitions,
                    .replication = (int)options->replication,
                    .topic_config = options->topic_config};
+    if (load.config != NULL) {
+        token_open_all(load.config);
+    }
     check_run(&check, options->offline);
     check_summary(&check);
     int code = fflush(stdout) == 0 ? (int)check.code : EXIT_INTERNAL;

@@ -14,6 +14,10 @@
 #include "config/dsn.h"
 #include "migrate/migrate.h"
 #include "migrate/migrate_script.h"
+#include "token/token.h"
+
+/* Without a configuration: the defaults of database.password_timeout and password_lifetime. */
+enum { PASSWORD_TIMEOUT_MS = 30000, PASSWORD_LIFETIME_MS = 600000 };
 
 static int report_error(const Error *err)
 {
@@ -287,7 +291,15 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
 static Status migrate_find_dsn(const char *given, char **ret_dsn, Error *err)
 {
     DsnProblem problem = {0};
-    if (dsn_of_command(given, environ, ret_dsn, &problem) == OK) {
+    AUTO_TEXT command = NULL;
+    if (dsn_of_command(given, environ, ret_dsn, &problem) == OK &&
+        dsn_password_command(given, environ, &command, &problem) == OK) {
+        token_open(TOKEN_DATABASE, &(TokenOptions){.option = "OUTBOXD_DATABASE_PASSWORD_COMMAND",
+                                                   .command = command != NULL ? command : "",
+                                                   .timeout_ms = PASSWORD_TIMEOUT_MS,
+                                                   .lifetime_ms = PASSWORD_LIFETIME_MS,
+                                                   .exit_code = EXIT_POSTGRES,
+                                                   .accepter = "PostgreSQL"});
         return OK;
     }
     error_set(err, CODE_MIGRATE_DSN, "%s%s",

@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/text.h"
 #include "command/command_help.h"
+#include "command/command_pages.h"
 #include "command/command_parse.h"
 #include "command/screen.h"
 #include "config/nearest.h"
@@ -79,14 +80,34 @@ static int main_unknown(const char *name)
 
 typedef struct HelpOptions {
     bool markdown;
+    const char *man;
+    const char *completion;
 } HelpOptions;
+
+static int main_help_refuse(const char *flag, const char *what, const char *given)
+{
+    AUTO_BUFFER shown = TEXT_EMPTY;
+    text_add_shown(&shown, given, false);
+    return command_refuse(&COMMAND_HELP, "--%s takes %s, not '%s'", flag, what,
+                          text_string(&shown));
+}
 
 static int main_help(CommandLine *line)
 {
+    static const CommandSet SET = {.commands = LIST, .count = COMMAND_COUNT};
     const HelpOptions *options = line->options;
     AUTO_BUFFER text = TEXT_EMPTY;
     if (options->markdown) {
         command_markdown_add(&text, LIST, COMMAND_COUNT);
+    } else if (options->man != NULL) {
+        if (!command_man_add(&text, &SET, options->man)) {
+            return main_help_refuse("man", "outboxd, outboxd.conf or outboxd-COMMAND",
+                                    options->man);
+        }
+    } else if (options->completion != NULL) {
+        if (!command_completion_add(&text, &SET, options->completion)) {
+            return main_help_refuse("completion", "bash, zsh or fish", options->completion);
+        }
     } else if (line->word_count == 0) {
         command_help_add_all(&text, LIST, COMMAND_COUNT);
     } else {
@@ -99,12 +120,28 @@ static int main_help(CommandLine *line)
     return screen_write("outboxd help", &text, EXIT_OK, NULL);
 }
 
-static const CommandForm HELP_FORMS[] = {
-    {.argument = "COMMAND", .plural = "a command", .most = 1, .or_flag = "markdown"}};
+enum { HELP_COMMAND, HELP_MARKDOWN, HELP_MAN, HELP_COMPLETION, HELP_FORMS_COUNT };
+static const CommandForm HELP_FORMS[HELP_FORMS_COUNT] = {
+    [HELP_COMMAND] = {.argument = "COMMAND", .plural = "a command", .most = 1},
+    [HELP_MARKDOWN] = {.flag = "markdown"},
+    [HELP_MAN] = {.flag = "man"},
+    [HELP_COMPLETION] = {.flag = "completion"},
+};
 static const Flag HELP_FLAGS[] = {
     {.name = "markdown",
      FLAG_SWITCH(HelpOptions, markdown),
+     .forms = COMMAND_FORM(HELP_MARKDOWN),
      .help = "print the reference of all commands as Markdown (relay/app/COMMANDS.md)"},
+    {.name = "man",
+     .value = "PAGE",
+     FLAG_TEXT(HelpOptions, man),
+     .forms = COMMAND_FORM(HELP_MAN),
+     .help = "print the source of a man page: outboxd, outboxd.conf, or outboxd-COMMAND"},
+    {.name = "completion",
+     .value = "SHELL",
+     FLAG_TEXT(HelpOptions, completion),
+     .forms = COMMAND_FORM(HELP_COMPLETION),
+     .help = "print the completion script for a shell: bash, zsh or fish"},
     {0}};
 static const Command COMMAND_HELP = {
     .name = "help",

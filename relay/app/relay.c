@@ -17,13 +17,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trim.h"
-#include "cdc/wal.h"
+#include "claim/claim.h"
 #include "config/lists.h"
 #include "encode/encode.h"
 #include "metrics/notify.h"
 #include "metrics/process.h"
-#include "outbox/poll.h"
 #include "sink/sinks.h"
+#include "token/token.h"
 
 enum { IDLE_CHECK_SECONDS = 3 };
 
@@ -39,11 +39,11 @@ static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
 static void relay_note_exit(Relay *relay, const Pipeline *pipeline)
 {
     ExitCode code = pipeline_exit_code(pipeline);
-    if (relay->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
+    if (relay->end->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
         PipelineView view;
         pipeline_view(pipeline, &view);
-        relay->exit_code = code;
-        snprintf(relay->why, sizeof(relay->why), "pipeline %.60s: %.50s", view.name,
+        relay->end->exit_code = code;
+        snprintf(relay->end->why, sizeof(relay->end->why), "pipeline %.60s: %.50s", view.name,
                  error_code_name(view.error->code));
     }
 }
@@ -57,6 +57,7 @@ static void relay_say_stopped(ExitCode code, const char *why)
 
 static _Noreturn void relay_exit_now(ExitCode code, const char *why)
 {
+    token_abandon_all();
     relay_say_stopped(code, why);
     _exit(code);
 }
@@ -69,7 +70,7 @@ static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
     size_t window = 0;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
         window += view.in_flight_events + view.unmarked_events;
     }
     log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE,
@@ -82,12 +83,12 @@ static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
 
 static void relay_stop(Relay *relay, const char *why)
 {
-    if (relay->stopping) {
+    if (relay->end->stopping) {
         return;
     }
-    relay->stopping = true;
-    if (relay->why[0] == '\0') {
-        snprintf(relay->why, sizeof(relay->why), "%s", why);
+    relay->end->stopping = true;
+    if (relay->end->why[0] == '\0') {
+        snprintf(relay->end->why, sizeof(relay->end->why), "%s", why);
     }
     log_write(LOG_INFO, NULL, CODE_STOPPING,
               LOG_FIELDS(log_number("timeout_ms", relay->config->shutdown_timeout_ms)),
@@ -95,10 +96,10 @@ static void relay_stop(Relay *relay, const char *why)
     notify_send("STOPPING=1\nSTATUS=draining");
     struct timeval tv = {.tv_sec = relay->config->shutdown_timeout_ms / 1000,
                          .tv_usec = relay->config->shutdown_timeout_ms % 1000 * 1000};
-    event_add(relay->deadline, &tv);
+    event_add(relay->end->deadline, &tv);
     watch_drain(relay->watch);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        pipeline_stop(relay->pipelines[i]);
+        pipeline_stop(relay->lanes[i].pipeline);
     }
 }
 
@@ -111,7 +112,7 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
                   "this version does not reload its configuration; nothing changed");
         return;
     }
-    if (relay->stopping) {
+    if (relay->end->stopping) {
         log_write(LOG_WARN, NULL, CODE_STOPPED_AT_ONCE, LOG_NO_FIELDS,
                   "second signal: ending at once; no event is lost, duplicates are possible");
         relay_exit_now(EXIT_DRAIN, "second signal");
@@ -139,9 +140,9 @@ static bool relay_is_answered(const Relay *relay)
 {
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
         if (relay->config->pipelines[i].sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
-            !sink_answers(pipeline_sink(relay->pipelines[i]))) {
+            !sink_answers(pipeline_sink(relay->lanes[i].pipeline))) {
             return false;
         }
     }
@@ -164,7 +165,7 @@ static void relay_tell_ready(Relay *relay)
                   LOG_FIELDS(log_number("after_ms", clock_since_us(&relay->started) / 1000)),
                   "ready");
     }
-    if ((ready || relay->ready_sent) && !relay->stopping) {
+    if ((ready || relay->ready_sent) && !relay->end->stopping) {
         AUTO_TEXT state = x_format("%sSTATUS=%s", relay->ready_sent ? "" : "READY=1\n", status);
         relay->ready_sent = true;
         notify_send(state);
@@ -190,8 +191,8 @@ static void relay_on_changed(void *arg, Pipeline *pipeline)
 static void relay_set_pause(Relay *relay, size_t index, bool paused)
 {
     PipelineView before;
-    pipeline_view(relay->pipelines[index], &before);
-    pipeline_pause(relay->pipelines[index], paused);
+    pipeline_view(relay->lanes[index].pipeline, &before);
+    pipeline_pause(relay->lanes[index].pipeline, paused);
     if (before.paused == paused) {
         return;
     }
@@ -214,7 +215,7 @@ static void relay_on_pauses(void *arg, bool known)
     Relay *relay = arg;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
         bool works = view.state == PIPELINE_RUNNING || view.state == PIPELINE_STALLED;
         if (known || works) {
             relay_set_pause(relay, i, watch_facts(relay->watch, i)->paused);
@@ -237,10 +238,10 @@ static void relay_on_preconditions(void *arg, size_t index, const PreconditionLo
 {
     Relay *relay = arg;
     const Error *broken = precondition_broken(look);
-    pipeline_set_broken(relay->pipelines[index], broken);
-    pipeline_set_alarm(relay->pipelines[index], precondition_alarm(look));
+    pipeline_set_broken(relay->lanes[index].pipeline, broken);
+    pipeline_set_alarm(relay->lanes[index].pipeline, precondition_alarm(look));
     if (broken == NULL && !look->pending) {
-        pipeline_set_verified(relay->pipelines[index], look->wal_end, look->identity);
+        pipeline_set_verified(relay->lanes[index].pipeline, look->wal_end, look->identity);
     }
 }
 
@@ -260,19 +261,20 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     Relay *relay = arg;
     uint64_t work = 1;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        work += *relay->stats[i].read + *relay->stats[i].published + *relay->stats[i].rows->marked;
+        work += *relay->lanes[i].stats->read + *relay->lanes[i].stats->published +
+                *relay->lanes[i].stats->rows->marked;
     }
-    if (work == relay->work_seen && work != relay->work_trimmed) {
-        relay->work_trimmed = work;
+    if (work == relay->idle->seen && work != relay->idle->trimmed) {
+        relay->idle->trimmed = work;
         trim_memory();
     }
-    relay->work_seen = work;
+    relay->idle->seen = work;
 }
 
 /* A standby has nothing to sum up: what it sees is the publisher's. */
 static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, double lag_seconds)
 {
-    const Stats *stats = &relay->stats[index];
+    const Stats *stats = relay->lanes[index].stats;
     bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
     double backlog = *stats->now->backlog_events;
     SummaryFacts facts = {.published = *stats->published,
@@ -281,7 +283,7 @@ static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, d
                           .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
                           .lag_seconds = lag_seconds,
                           .state = pipeline_state_name(view->state)};
-    summary_tell(&relay->summaries[index], view->name, &facts, clock_monotonic_us(),
+    summary_tell(&relay->lanes[index].summary, view->name, &facts, clock_monotonic_us(),
                  publisher ? relay->config->log.summary_interval_ms : 0);
 }
 
@@ -293,9 +295,9 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     monitor_beat(relay->monitor);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
         double lag_seconds = relay_lag_seconds(relay, i, &view);
-        objective_observe(relay->objectives[i], clock_monotonic_us(), lag_seconds);
+        objective_observe(relay->lanes[i].objective, clock_monotonic_us(), lag_seconds);
         relay_sum_up(relay, i, &view, lag_seconds);
     }
 }
@@ -312,17 +314,30 @@ static void relay_topics(void *arg, StringList *names)
     const Relay *relay = arg;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         if (relay->config->pipelines[i].sink == SINK_KAFKA) {
-            topics_each(relay->topics[i], relay_add_topic, names);
+            topics_each(relay->lanes[i].topics, relay_add_topic, names);
         }
     }
 }
 
+#define CAPTURE(kind, name, make)                                                                  \
+    Status make(const SourceOptions *options, Source **ret_source, Error *err);
+#include "config/captures.inc"
+#undef CAPTURE
+
+static Status (*const SOURCES[])(const SourceOptions *options, Source **ret_source, Error *err) = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = make,
+#include "config/captures.inc"
+#undef CAPTURE
+};
+
 static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 {
     const PipelineConfig *config = &relay->config->pipelines[index];
-    Stats *stats = &relay->stats[index];
+    RelayLane *lane = &relay->lanes[index];
+    Stats *stats = x_calloc(1, sizeof(*stats));
+    lane->stats = stats;
     stats_init(stats, relay->metrics, config->name);
-    relay->objectives[index] =
+    lane->objective =
         objective_new(relay->metrics, config->name, relay->config->monitor.lag_objective_ms,
                       relay->config->monitor.lag_target_ratio);
     PipelineParts parts = {
@@ -352,12 +367,11 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
     if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, schema, &parts.encoder, err) != OK ||
         sink_new(&sink, &parts.sink, err) != OK ||
-        (config->capture == CAPTURE_WAL ? wal_source_new : poll_source_new)(&source, &parts.source,
-                                                                            err) != OK) {
+        SOURCES[config->capture](&source, &parts.source, err) != OK) {
         return error_prefix(err, "pipeline '%s'", config->name);
     }
-    relay->topics[index] = parts.topics;
-    relay->pipelines[index] = pipeline_new(&parts);
+    lane->topics = parts.topics;
+    lane->pipeline = pipeline_new(&parts);
     return OK;
 }
 
@@ -365,6 +379,7 @@ static Status relay_start(Relay *relay, Error *err)
 {
     relay->base = event_base_new();
     relay->worker = worker_new();
+    token_attach_all(relay->base);
     relay->metrics = metrics_new();
     process_add_metrics(relay->metrics);
     relay->worker_io = event_new(relay->base, worker_fd(relay->worker), EV_READ | EV_PERSIST,
@@ -375,10 +390,10 @@ static Status relay_start(Relay *relay, Error *err)
         relay->signals[i] = evsignal_new(relay->base, SIGNALS[i], relay_on_signal, relay);
         event_add(relay->signals[i], NULL);
     }
-    relay->deadline = event_new(relay->base, -1, 0, relay_on_deadline, relay);
+    relay->end->deadline = event_new(relay->base, -1, 0, relay_on_deadline, relay);
     relay->watchdog = event_new(relay->base, -1, EV_PERSIST, relay_on_watchdog, relay);
-    relay->idle_check = event_new(relay->base, -1, EV_PERSIST, relay_on_idle_check, relay);
-    event_add(relay->idle_check, &(struct timeval){.tv_sec = IDLE_CHECK_SECONDS});
+    relay->idle->check = event_new(relay->base, -1, EV_PERSIST, relay_on_idle_check, relay);
+    event_add(relay->idle->check, &(struct timeval){.tv_sec = IDLE_CHECK_SECONDS});
     relay->second = event_new(relay->base, -1, EV_PERSIST, relay_on_second, relay);
     int64_t watchdog_us = notify_watchdog_us();
     if (watchdog_us > 0) {
@@ -392,11 +407,7 @@ static Status relay_start(Relay *relay, Error *err)
     metrics_on_collect(relay->metrics, relay_collect, relay);
 
     size_t count = relay->config->pipeline_count;
-    relay->pipelines = x_calloc(count, sizeof(Pipeline *));
-    relay->stats = x_calloc(count, sizeof(Stats));
-    relay->objectives = x_calloc(count, sizeof(Objective *));
-    relay->topics = x_calloc(count, sizeof(Topics *));
-    relay->summaries = x_calloc(count, sizeof(Summary));
+    relay->lanes = x_calloc(count, sizeof(*relay->lanes));
     for (size_t i = 0; i < count; i++) {
         if (relay_add_pipeline(relay, i, err) != OK) {
             return FAILED;
@@ -416,7 +427,7 @@ static Status relay_start(Relay *relay, Error *err)
                                                 .topics = relay_topics});
     relay->running = count;
     for (size_t i = 0; i < count; i++) {
-        pipeline_start(relay->pipelines[i]);
+        pipeline_start(relay->lanes[i].pipeline);
     }
     event_add(relay->second, &(struct timeval){.tv_sec = 1});
     WatchOptions watch = {.base = relay->base,
@@ -435,32 +446,32 @@ static void relay_release(Relay *relay)
     groups_free(&relay->groups);
     worker_free(&relay->worker);
     watch_free(&relay->watch);
-    for (size_t i = 0; relay->pipelines != NULL && i < relay->config->pipeline_count; i++) {
-        pipeline_free(&relay->pipelines[i]);
-        stats_release(&relay->stats[i]);
-        objective_free(&relay->objectives[i]);
+    for (size_t i = 0; relay->lanes != NULL && i < relay->config->pipeline_count; i++) {
+        pipeline_free(&relay->lanes[i].pipeline);
+        stats_release(relay->lanes[i].stats);
+        objective_free(&relay->lanes[i].objective);
+        free(relay->lanes[i].stats);
     }
-    free(relay->pipelines);
-    free(relay->topics);
-    free(relay->stats);
-    free(relay->objectives);
-    free(relay->summaries);
+    free(relay->lanes);
     event_free(relay->worker_io);
     for (size_t i = 0; i < sizeof(relay->signals) / sizeof(relay->signals[0]); i++) {
         event_free(relay->signals[i]);
     }
-    event_free(relay->deadline);
+    event_free(relay->end->deadline);
     event_free(relay->watchdog);
-    event_free(relay->idle_check);
+    event_free(relay->idle->check);
     event_free(relay->second);
     metrics_free(&relay->metrics);
+    token_close_all();
     arena_trim();
     event_base_free(relay->base);
 }
 
 ExitCode relay_run(const Config *config)
 {
-    Relay relay = {.config = config, .started = clock_moment()};
+    RelayEnd end = {0};
+    RelayIdle idle = {0};
+    Relay relay = {.config = config, .started = clock_moment(), .end = &end, .idle = &idle};
     AUTO_ERROR err = {0};
     signal(SIGPIPE, SIG_IGN);
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in memory: no core dumps, no ptrace by others */
@@ -477,9 +488,9 @@ ExitCode relay_run(const Config *config)
     }
     event_base_dispatch(relay.base);
     if (worker_is_busy(relay.worker)) { /* with a call that may block for seconds */
-        relay_exit_now(relay.exit_code, relay.why);
+        relay_exit_now(relay.end->exit_code, relay.end->why);
     }
     relay_release(&relay);
-    relay_say_stopped(relay.exit_code, relay.why);
-    return relay.exit_code;
+    relay_say_stopped(relay.end->exit_code, relay.end->why);
+    return relay.end->exit_code;
 }

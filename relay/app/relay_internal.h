@@ -16,34 +16,49 @@
 #include "metrics/objective.h"
 #include "watch/watch.h"
 
+/* One pipeline, and what is kept of it. */
+typedef struct RelayLane {
+    Pipeline *pipeline;
+    Topics *topics; /* the pipeline owns them */
+    Stats *stats;
+    Objective *objective;
+    Summary summary;
+} RelayLane;
+
+/* How it ends. */
+typedef struct RelayEnd {
+    bool stopping;
+    ExitCode exit_code;
+    char why[128];          /* the first reason */
+    struct event *deadline; /* of the drain */
+} RelayEnd;
+
+/* When memory goes back to the system. */
+typedef struct RelayIdle {
+    struct event *check;
+    uint64_t seen; /* events read, published and marked so far, plus 1 */
+    uint64_t trimmed;
+} RelayIdle;
+
 typedef struct Relay {
     const Config *config;
     struct event_base *base;
     Worker *worker;
     Metrics *metrics;
     Monitor *monitor;
-    Pipeline **pipelines;
-    Topics **topics;        /* of each pipeline, which owns them */
-    Groups *groups;         /* NULL: off */
-    Stats *stats;           /* one for each pipeline */
-    Objective **objectives; /* one for each pipeline */
-    Summary *summaries;     /* one for each pipeline */
+    RelayLane *lanes; /* one for each pipeline */
+    Groups *groups;   /* NULL: off */
     Watch *watch;
+    RelayEnd *end;
+    RelayIdle *idle;
     size_t running;
-    bool stopping;
     bool ready_sent; /* to systemd */
     bool ready_said; /* in the log */
-    ExitCode exit_code;
-    char why[128]; /* it ends: the first reason */
     Moment started;
     struct event *worker_io;
     struct event *signals[4];
-    struct event *deadline; /* of the drain */
     struct event *watchdog;
-    struct event *idle_check;
     struct event *second; /* notes the lag for the objective */
-    uint64_t work_seen;   /* events read, published and marked so far, plus 1 */
-    uint64_t work_trimmed;
 } Relay;
 
 /* relay_net.c: what the watch asks of the pipelines, and the other way round */

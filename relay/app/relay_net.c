@@ -6,9 +6,10 @@ static WatchRole relay_role(const Relay *relay, size_t index, const PipelineView
 {
     switch (view->state) {
     case PIPELINE_RUNNING:
-        return (WatchRole){.judges = pipeline_publishes(relay->pipelines[index])};
+        return (WatchRole){.judges = pipeline_publishes(relay->lanes[index].pipeline)};
     case PIPELINE_STALLED: /* it counts as behind what it cannot read */
-        return (WatchRole){.judges = pipeline_publishes(relay->pipelines[index]), .waits = true};
+        return (WatchRole){.judges = pipeline_publishes(relay->lanes[index].pipeline),
+                           .waits = true};
     case PIPELINE_PAUSED:
     case PIPELINE_REWINDING:
     case PIPELINE_DRAINING:
@@ -24,9 +25,9 @@ static WatchRole on_role(void *arg, size_t index)
 {
     const Relay *relay = arg;
     PipelineView view;
-    pipeline_view(relay->pipelines[index], &view);
+    pipeline_view(relay->lanes[index].pipeline, &view);
     WatchRole role = relay_role(relay, index, &view);
-    const Stats *stats = &relay->stats[index];
+    const Stats *stats = relay->lanes[index].stats;
     role.connected = *stats->rows->postgres_connected > 0 && view.state != PIPELINE_STARTING &&
                      view.state < PIPELINE_STOPPED;
     role.reconnects = *stats->reconnects;
@@ -36,39 +37,39 @@ static WatchRole on_role(void *arg, size_t index)
 static SourceSight on_sight(void *arg, size_t index, const Sighting *row)
 {
     const Relay *relay = arg;
-    return pipeline_sight(relay->pipelines[index], row->seq, slice_of(row->event_id),
+    return pipeline_sight(relay->lanes[index].pipeline, row->seq, slice_of(row->event_id),
                           row->first_lsn, row->first_us);
 }
 
 static void on_look_again(void *arg, size_t index, int64_t seq)
 {
     const Relay *relay = arg;
-    pipeline_look_again(relay->pipelines[index], seq);
+    pipeline_look_again(relay->lanes[index].pipeline, seq);
 }
 
 static void on_looked(void *arg, size_t index, const SourceLook *look)
 {
     const Relay *relay = arg;
-    pipeline_looked(relay->pipelines[index], look);
+    pipeline_looked(relay->lanes[index].pipeline, look);
 }
 
 static void on_follow(void *arg, size_t index, int64_t low, int64_t high)
 {
     const Relay *relay = arg;
-    pipeline_follow(relay->pipelines[index], low, high);
+    pipeline_follow(relay->lanes[index].pipeline, low, high);
 }
 
 static void on_unseen(void *arg, size_t index, const Error *err)
 {
     const Relay *relay = arg;
-    pipeline_set_unseen(relay->pipelines[index], err);
+    pipeline_set_unseen(relay->lanes[index].pipeline, err);
 }
 
 void relay_settled(void *arg, Pipeline *pipeline, const Event *event)
 {
     Relay *relay = arg;
     for (size_t i = 0; relay->watch != NULL && i < relay->config->pipeline_count; i++) {
-        if (relay->pipelines[i] != pipeline) {
+        if (relay->lanes[i].pipeline != pipeline) {
             continue;
         }
         if (event->state == EVENT_PARKED) {

@@ -37,20 +37,20 @@ static void add_waiting_reason(const PipelineView *view, const PipelineWaiting *
 bool relay_ready(void *arg, Text *reason)
 {
     const Relay *relay = arg;
-    bool ready = !relay->stopping;
-    if (relay->stopping) {
+    bool ready = !relay->end->stopping;
+    if (relay->end->stopping) {
         text_add(reason, "the relay is stopping\n");
     }
     AUTO_BUFFER paused = TEXT_EMPTY;
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
         if (view.paused) {
             text_printf(&paused, "pipeline %s is paused", view.name);
             relay_add_pause(relay, i, &paused);
             text_add_char(&paused, '\n');
         }
-        PipelineWaiting waiting = pipeline_waiting(relay->pipelines[i]);
+        PipelineWaiting waiting = pipeline_waiting(relay->lanes[i].pipeline);
         if (waiting.reason != NULL) {
             ready = false;
             add_waiting_reason(&view, &waiting, reason);
@@ -128,9 +128,13 @@ static void set_waiting(json_t *object, const PipelineWaiting *facts)
 
 static void set_pipeline(json_t *object, const Relay *relay, size_t index)
 {
-    static const char *const CAPTURES[] = {"poll", "wal", "tables"};
-    const Pipeline *pipeline = relay->pipelines[index];
-    const Stats *stats = &relay->stats[index];
+    static const char *const CAPTURES[] = {
+#define CAPTURE(kind, name, make) [CAPTURE_##kind] = name,
+#include "config/captures.inc"
+#undef CAPTURE
+    };
+    const Pipeline *pipeline = relay->lanes[index].pipeline;
+    const Stats *stats = relay->lanes[index].stats;
     const Source *source = pipeline_source(pipeline);
     PipelineView view;
     pipeline_view(pipeline, &view);
@@ -155,7 +159,7 @@ static void set_pipeline(json_t *object, const Relay *relay, size_t index)
     relay_set_watched(relay, index, object);
     document_known(object, "holder", view.holder);
     source->ops->status(source, object);
-    objective_status(relay->objectives[index], clock_monotonic_us(),
+    objective_status(relay->lanes[index].objective, clock_monotonic_us(),
                      document_object(object, "objective"));
 }
 
@@ -165,7 +169,7 @@ static size_t relay_speaker(const Relay *relay)
 {
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
         if (view.state != PIPELINE_FAILED && view.state != PIPELINE_STOPPED) {
             return i;
         }
@@ -192,9 +196,10 @@ void relay_status(void *arg, Text *json)
     if (relay->config->pipeline_count > 0) {
         size_t speaker = relay_speaker(relay);
         json_t *postgres = document_object(status, "postgres");
-        document_bool(postgres, "connected", *relay->stats[speaker].rows->postgres_connected > 0);
+        document_bool(postgres, "connected",
+                      *relay->lanes[speaker].stats->rows->postgres_connected > 0);
         relay_set_postgres(relay, postgres);
-        const Sink *sink = pipeline_sink(relay->pipelines[speaker]);
+        const Sink *sink = pipeline_sink(relay->lanes[speaker].pipeline);
         if (sink->ops->status != NULL) {
             sink->ops->status(sink, status);
         }
@@ -212,10 +217,10 @@ void relay_collect(void *arg)
     }
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         PipelineView view;
-        pipeline_view(relay->pipelines[i], &view);
-        pipeline_collect(relay->pipelines[i]);
-        objective_collect(relay->objectives[i], clock_monotonic_us());
-        *relay->stats[i].now->lag_seconds = relay_lag_seconds(relay, i, &view);
+        pipeline_view(relay->lanes[i].pipeline, &view);
+        pipeline_collect(relay->lanes[i].pipeline);
+        objective_collect(relay->lanes[i].objective, clock_monotonic_us());
+        *relay->lanes[i].stats->now->lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
                            "1 for the current state of the pipeline.", "pipeline", view.name,

@@ -119,7 +119,7 @@ void relay_set_watched(const Relay *relay, size_t index, json_t *pipeline)
     document_number(pipeline, "dead_letters", "%.0f", facts != NULL ? facts->dead_letters : NAN);
     document_time(pipeline, "dead_letter_at", facts != NULL ? facts->dead_letter_at_us : 0);
     document_number(pipeline, "oldest_transaction_seconds", "%.3f", age);
-    set_slot(pipeline, pipeline_source(relay->pipelines[index]), facts);
+    set_slot(pipeline, pipeline_source(relay->lanes[index].pipeline), facts);
 }
 
 void relay_set_postgres(const Relay *relay, json_t *postgres)

@@ -47,6 +47,7 @@ typedef enum ErrorOrigin {
     ORIGIN_FUNCTION = 1,    /* met in a function of the database: somebody's trigger, say */
     ORIGIN_PUBLICATION = 2, /* the object that is missing is the publication, not the slot */
     ORIGIN_SIZE = 4,        /* XX000 of memory: what is printed is larger than it can build */
+    ORIGIN_LOGIN = 8,       /* the server refuses user and password: another password may do */
 } ErrorOrigin;
 
 typedef struct ErrorText ErrorText;

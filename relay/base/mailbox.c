@@ -73,7 +73,7 @@ int mailbox_fd(const Mailbox *mailbox)
     return mailbox->fd;
 }
 
-void mailbox_take(Mailbox *mailbox, Letters *ret)
+void mailbox_take(Mailbox *mailbox, MailboxLetters *ret)
 {
     uint64_t count = 0;
     (void)!read(mailbox->fd, &count, sizeof(count)); /* before the letters: none is overlooked */

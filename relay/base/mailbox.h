@@ -12,11 +12,11 @@ typedef struct Letter {
     TAILQ_ENTRY(Letter) link;
 } Letter;
 
-typedef TAILQ_HEAD(Letters, Letter) Letters;
+typedef TAILQ_HEAD(MailboxLetters, Letter) MailboxLetters;
 
 typedef struct Mailbox {
     pthread_mutex_t lock;
-    Letters letters;
+    MailboxLetters letters;
     size_t count;
     int fd;
 } Mailbox;
@@ -43,4 +43,4 @@ size_t mailbox_count(Mailbox *mailbox);
 int mailbox_fd(const Mailbox *mailbox);
 
 /** The receiver: moves all letters to *ret, which is overwritten. */
-void mailbox_take(Mailbox *mailbox, Letters *ret);
+void mailbox_take(Mailbox *mailbox, MailboxLetters *ret);

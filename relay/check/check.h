@@ -3,6 +3,8 @@
  * changed, except that --create-topics makes topics. */
 #pragma once
 
+#include <librdkafka/rdkafka.h>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "config/load.h"
@@ -98,3 +100,6 @@ void check_kafka(Check *check);
 /** Looks whether the groups of monitor.consumer_groups may be described; the brokers
  * must answer. */
 void check_groups(Check *check);
+
+/** Gives a client the token that it logs in with, if it needs one; false after a problem. */
+bool check_kafka_login(Check *check, rd_kafka_t *rk);

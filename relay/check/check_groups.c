@@ -51,6 +51,10 @@ void check_groups(Check *check)
     if (groups_client_new(check->config, &rk, &err) != OK) {
         return; /* check_properties has said it */
     }
+    if (!check_kafka_login(check, rk)) {
+        rd_kafka_destroy(rk);
+        return;
+    }
     StringList found = {0};
     size_t seen = groups_check_names(check, rk, patterns);
     bool globs = false;

@@ -122,6 +122,9 @@ static rd_kafka_t *kafka_open(Check *check)
         rd_kafka_conf_destroy(conf);
         check_problem(check, EXIT_CONFIG, "kafka", NULL, "librdkafka refuses the properties: %s",
                       text);
+    } else if (!check_kafka_login(check, rk)) {
+        rd_kafka_destroy(rk);
+        rk = NULL;
     }
     return rk;
 }

@@ -2,10 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "check/check.h"
+#include "config/command_words.h"
 #include "config/dsn.h"
+#include "config/lists.h"
 #include "config/slurp.h"
 
 static void secrets_in_files(Check *check)
@@ -45,6 +49,34 @@ static void secrets_of_database(Check *check)
                       mode, remote);
     }
     dsn_free(&dsn);
+}
+
+/* A program that prints a secret must be there, and only its owner may change it. */
+static void secrets_of_command(Check *check, const char *path, const char *command)
+{
+    StringList words = {0};
+    const char *reason = NULL;
+    struct stat status;
+    const char *place = load_origin(check->load, check->config, option_find(SCOPE_CONFIG, path));
+    if (*command == '\0' || !command_words_split(command, &words, &reason)) {
+        string_list_free(&words);
+        return; /* there is none, or it was said */
+    }
+    const char *program = words.items[0];
+    if (stat(program, &status) != 0 || !S_ISREG(status.st_mode) || access(program, X_OK) != 0) {
+        bool there = access(program, F_OK) == 0;
+        check_problem(check, EXIT_CONFIG, place != NULL ? place : path,
+                      there ? "make it an executable file (chmod +x) that the relay's user may run"
+                            : "correct the path, or install the program",
+                      "the program of %s, \"%s\", %s", path, program,
+                      there ? "cannot be run by this user" : "does not exist");
+    } else if ((status.st_mode & S_IWOTH) != 0) {
+        AUTO_TEXT remedy = x_format("chmod o-w '%s'", program);
+        check_warning(check, program, remedy,
+                      "every user of this machine can change this program, which gives the relay "
+                      "its secret");
+    }
+    string_list_free(&words);
 }
 
 /* The value of the last property of that name, or NULL; borrowed. */
@@ -98,4 +130,7 @@ void check_secrets(Check *check)
     secrets_in_files(check);
     secrets_of_database(check);
     secrets_of_kafka(check);
+    secrets_of_command(check, "database.password_command",
+                       check->config->database.password_command);
+    secrets_of_command(check, "kafka.oauth_command", check->config->kafka.oauth_command);
 }

@@ -17,7 +17,7 @@ typedef struct WalCheck {
     Check *check;
     const PipelineConfig *pipeline;
     const PreconditionLook *look;
-    SlotFacts facts; /* but for IDENTIFY_SYSTEM: zeros until that is asked */
+    SlotCase given; /* facts but for IDENTIFY_SYSTEM: zeros until that is asked */
 } WalCheck;
 
 static void wal_problem(const WalCheck *w, const char *remedy, const char *format, ...)
@@ -43,7 +43,7 @@ static bool wal_read_facts(WalCheck *w)
     if (r == NULL) {
         return false;
     }
-    slot_read_facts(r, w->pipeline->wal.messages, &w->facts);
+    slot_read_facts(r, w->pipeline->wal.messages, w->given.facts, w->given.stored);
     PQclear(r);
     return true;
 }
@@ -51,7 +51,7 @@ static bool wal_read_facts(WalCheck *w)
 /* What this version of the server cannot do. */
 static void wal_check_abilities(const WalCheck *w)
 {
-    const SlotFacts *facts = &w->facts;
+    const SlotFacts *facts = w->given.facts;
     if (w->pipeline->wal.messages && facts->server_version < POSTGRES_MESSAGES) {
         wal_problem(w, "set messages = false, and use outbox.emit",
                     "messages = true needs PostgreSQL 14 or later");
@@ -77,27 +77,27 @@ static bool wal_senders_are_taken(const WalCheck *w)
 /* Where the timeline of the position was left, if the server is on another one. */
 static void wal_read_history(WalCheck *w, PgSession *session)
 {
-    if (!w->facts.has_position || w->facts.position_timeline == w->facts.timeline) {
+    if (!w->given.stored->there || w->given.stored->timeline == w->given.facts->timeline) {
         return;
     }
-    w->facts.left_timeline = w->facts.position_timeline;
-    if (w->facts.timeline <= 1) {
+    w->given.known->left_timeline = w->given.stored->timeline;
+    if (w->given.facts->timeline <= 1) {
         return; /* it has no history */
     }
-    AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->facts.timeline);
+    AUTO_TEXT sql = x_format("TIMELINE_HISTORY %d", w->given.facts->timeline);
     AUTO(PGresult, pg_session_free_result) r = NULL;
     if (pg_session_query(session, &(PgAsk){.step = "TIMELINE_HISTORY", .sql = sql}, &r, NULL) ==
             OK &&
         PQntuples(r) == 1 && PQnfields(r) == 2) {
-        (void)slot_read_history(pg_value(r, 0, 1), w->facts.position_timeline,
-                                &w->facts.switch_lsn);
+        (void)slot_read_history(pg_value(r, 0, 1), w->given.stored->timeline,
+                                &w->given.facts->switch_lsn);
     }
 }
 
 /* Asks a walsender who it is. False when there is none; that is noted. */
 static bool wal_identify(WalCheck *w)
 {
-    if (w->facts.active_pid != 0 && wal_senders_are_taken(w)) {
+    if (w->given.facts->active_pid != 0 && wal_senders_are_taken(w)) {
         return false; /* who reads the slot now makes room for whom comes next */
     }
     AUTO(PgSession, pg_session_close) session = check_connect(w->check, true);
@@ -110,7 +110,8 @@ static bool wal_identify(WalCheck *w)
                          NULL) == OK &&
         PQntuples(r) == 1;
     if (known) {
-        snprintf(w->facts.system_id, sizeof(w->facts.system_id), "%s", pg_value(r, 0, 0));
+        snprintf(w->given.facts->system_id, sizeof(w->given.facts->system_id), "%s",
+                 pg_value(r, 0, 0));
     } else {
         AUTO_TEXT first = pg_message(pg_session_raw(session));
         wal_problem(w, "connect directly: poolers do not support replication connections",
@@ -127,7 +128,7 @@ static void wal_judge(const WalCheck *w)
 {
     uint64_t start = 0;
     AUTO_ERROR err = {0};
-    switch (slot_judge(&w->facts, w->pipeline, &start, &err)) {
+    switch (slot_judge(&w->given, w->pipeline, &start, &err)) {
     case SLOT_GAP:
         check_problem(w->check, EXIT_GAP, "database", error_own_hint(&err), "data gap: %s",
                       error_message(&err));
@@ -135,7 +136,7 @@ static void wal_judge(const WalCheck *w)
     case SLOT_REFUSED: /* said already, each with its own remedy */
     case SLOT_CREATE:
     case SLOT_ADOPT:
-        if (slot_is_renamed(&w->facts, w->pipeline, &err)) {
+        if (slot_is_renamed(&w->given, w->pipeline, &err)) {
             check_warning(w->check, "database", error_own_hint(&err), "%s", error_message(&err));
         }
         break;
@@ -148,10 +149,10 @@ static void wal_judge(const WalCheck *w)
 static void wal_check_failover(const WalCheck *w)
 {
     const char *slot = w->pipeline->wal.slot;
-    if (!w->pipeline->wal.failover_slot || w->facts.server_version < POSTGRES_FAILOVER) {
+    if (!w->pipeline->wal.failover_slot || w->given.facts->server_version < POSTGRES_FAILOVER) {
         return;
     }
-    if (w->facts.has_slot && !w->facts.failover) {
+    if (w->given.facts->has_slot && !w->given.facts->failover) {
         AUTO_TEXT remedy =
             x_format("stop the relay, and over a connection with replication=database "
                      "run: ALTER_REPLICATION_SLOT %s (FAILOVER true);",
@@ -176,7 +177,7 @@ static void wal_check_failover(const WalCheck *w)
 
 static void wal_check_slot(const WalCheck *w)
 {
-    const SlotFacts *facts = &w->facts;
+    const SlotFacts *facts = w->given.facts;
     if (!facts->has_slot) {
         return;
     }
@@ -202,7 +203,7 @@ static void wal_check_slot(const WalCheck *w)
 /* A line of what holds. */
 static void wal_note(const WalCheck *w)
 {
-    const SlotFacts *facts = &w->facts;
+    const SlotFacts *facts = w->given.facts;
     text_printf(&w->check->facts, "slot           %s: ", w->pipeline->wal.slot);
     if (!facts->has_slot) {
         text_add(&w->check->facts, "none yet; the relay creates it at its first start\n");
@@ -247,7 +248,13 @@ static bool wal_position_is_readable(const PreconditionLook *look)
 
 void check_wal(Check *check, const PipelineConfig *pipeline, const PreconditionLook *look)
 {
-    WalCheck w = {.check = check, .pipeline = pipeline, .look = look};
+    SlotFacts facts = {0};
+    SlotStored stored = {0};
+    SlotKnown nothing = {0};
+    WalCheck w = {.check = check,
+                  .pipeline = pipeline,
+                  .look = look,
+                  .given = {.facts = &facts, .stored = &stored, .known = &nothing}};
     size_t before = check->problems->errors;
     bool broken = precondition_broken(look) != NULL;
     bool known = wal_position_is_readable(look) && wal_read_facts(&w);

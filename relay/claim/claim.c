@@ -156,7 +156,7 @@ Claim *claim_new(const ClaimOptions *options)
     claim->loss->report = event_new(source->base, -1, 0, claim_on_report, claim);
     claim->look = claim_look_new();
     claim->jobs = claim_jobs_new();
-    claim->jobs->ping = (ClaimJob){.name = "ping", .run = claim_ask_ping, .arg = claim};
+    claim->jobs->ping = (ClaimJob){.run = claim_ask_ping, .arg = claim};
     claim->lock = claim_lock_new(claim, claim, on_locked, on_taken);
     claim->conn = claim_connect(claim);
     claim->marks = claim_marks_new(claim);

@@ -112,7 +112,6 @@ bool claim_has_begun(const Claim *claim);
 PgConn *claim_conn(const Claim *claim);
 /** A question that waits for its turn; in its owner, which outlives the claim's connection. */
 typedef struct ClaimJob {
-    const char *name;
     /** Its turn: the connection is free. Asks with claim_ask(), or nothing if nothing is to be
      * asked any more. */
     void (*run)(void *arg);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "command/problems_print.h"
+#include "token/token.h"
 
 bool overrides_have_file(const ConfigOverrides *overrides)
 {
@@ -27,5 +28,8 @@ Status overrides_load(const ConfigOverrides *overrides, bool warnings, Config **
         problems_print(&problems, stderr);
     }
     problems_free(&problems);
+    if (status == OK) {
+        token_open_all(*ret_config);
+    }
     return status;
 }

@@ -23,8 +23,7 @@ bool string_list_has(const StringList *list, const char *text)
 
 void string_list_add(StringList *list, const char *text)
 {
-    list->items = x_realloc(list->items, (list->count + 1) * sizeof(*list->items));
-    list->items[list->count++] = x_strdup(text);
+    *vec_add(list) = x_strdup(text);
 }
 
 void string_list_free(StringList *list)
@@ -39,9 +38,7 @@ void string_list_free(StringList *list)
 void string_list_remove(StringList *list, size_t index)
 {
     free(list->items[index]);
-    list->count--;
-    memmove(&list->items[index], &list->items[index + 1],
-            (list->count - index) * sizeof(*list->items));
+    vec_remove(list, index, 1);
 }
 
 void problems_add(Problems *problems, bool warning, const char *place, const char *remedy,
@@ -56,8 +53,7 @@ void problems_add(Problems *problems, bool warning, const char *place, const cha
         free(formatted);
     }
     va_end(args);
-    problems->items = x_realloc(problems->items, (problems->count + 1) * sizeof(*problems->items));
-    problems->items[problems->count++] = (Problem){
+    *vec_add(problems) = (Problem){
         .warning = warning,
         .place = x_strdup(place),
         .message = x_strdup(text_string(&message)),

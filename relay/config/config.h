@@ -14,9 +14,15 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/vec.h"
 #include "config/outbox_columns.h"
 
-typedef enum Capture { CAPTURE_POLL, CAPTURE_WAL, CAPTURE_TABLES } Capture;
+typedef enum Capture {
+#define CAPTURE(kind, name, make) CAPTURE_##kind,
+#include "config/captures.inc"
+#undef CAPTURE
+    CAPTURE_TABLES, /* not built yet */
+} Capture;
 typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } OnPublish;
 typedef enum Delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE } Delivery;
 typedef enum HeaderStyle { HEADERS_CLOUDEVENTS, HEADERS_PLAIN, HEADERS_DEBEZIUM } HeaderStyle;
@@ -36,10 +42,7 @@ typedef enum Pooler { POOLER_NONE, POOLER_SESSION } Pooler;
 
 enum { DURATION_FOREVER = -1 }; /* of `retain` */
 
-typedef struct StringList {
-    char **items;
-    size_t count;
-} StringList;
+typedef VEC(char *) StringList;
 
 typedef struct RouteConfig {
     char *event_type;     /* glob; NULL: any */
@@ -140,38 +143,56 @@ typedef struct PipelineConfig {
     ClaimConfig claim;
 } PipelineConfig;
 
+/* Where the outboxes are. */
+typedef struct DatabaseConfig {
+    char *dsn;                    /* whole, with the password: what libpq is given; well-formed */
+    char *dsn_shown;              /* as it was written, secrets masked, for people; may be NULL */
+    char *password;               /* "" = none; is in dsn */
+    char *password_file;          /* likewise */
+    char *password_command;       /* "" = none; prints the password (token/token.h) */
+    int64_t password_lifetime_ms; /* of one that does not say */
+    int64_t password_timeout_ms;
+    Pooler pooler;
+    int64_t connect_timeout_ms;
+    int64_t statement_timeout_ms;
+} DatabaseConfig;
+
+/* Where records go, with sink = "kafka". */
+typedef struct KafkaConfig {
+    char *brokers;
+    StringList properties; /* "key=value", in file order, environment ones last */
+    bool create_topics;
+    char *oauth_command; /* "" = none; prints a token for OAUTHBEARER */
+    int64_t oauth_lifetime_ms;
+    int64_t oauth_timeout_ms;
+} KafkaConfig;
+
+/* What the relay says of itself. */
+typedef struct MonitorConfig {
+    char *listen; /* "host:port"; "" = off */
+    int64_t interval_ms;
+    int64_t lag_objective_ms;
+    char *lag_target;           /* "99.9%" */
+    double lag_target_ratio;    /* the same as 0.999; more than 0, less than 1 */
+    StringList consumer_groups; /* globs */
+    int64_t groups_interval_ms;
+} MonitorConfig;
+
+/* What it writes. */
+typedef struct LogConfig {
+    LogFormat format;
+    LogLevel level;
+    int64_t summary_interval_ms; /* 0: off */
+} LogConfig;
+
 typedef struct Config {
     char *name;
-    struct {
-        char *dsn;           /* whole, with the password: what libpq is given; well-formed */
-        char *dsn_shown;     /* as it was written, secrets masked, for people; may be NULL */
-        char *password;      /* "" = none; is in dsn */
-        char *password_file; /* likewise */
-        Pooler pooler;
-        int64_t connect_timeout_ms;
-        int64_t statement_timeout_ms;
-    } database;
-    struct {
-        char *brokers;
-        StringList properties; /* "key=value", in file order, environment ones last */
-        bool create_topics;
-    } kafka;
+    DatabaseConfig database;
+    KafkaConfig kafka;
     PipelineConfig *pipelines;
     size_t pipeline_count;
-    struct {
-        char *listen; /* "host:port"; "" = off */
-        int64_t interval_ms;
-        int64_t lag_objective_ms;
-        char *lag_target;           /* "99.9%" */
-        double lag_target_ratio;    /* the same as 0.999; more than 0, less than 1 */
-        StringList consumer_groups; /* globs */
-        int64_t groups_interval_ms;
-    } monitor;
-    struct {
-        LogFormat format;
-        LogLevel level;
-        int64_t summary_interval_ms; /* 0: off */
-    } log;
+    MonitorConfig monitor;
+    LogConfig log;
     int64_t shutdown_timeout_ms;
     OnFailure on_failure;
     bool new_slot; /* run --new-slot: a gap of the slot is accepted and closed as far as possible */
@@ -198,7 +219,8 @@ typedef struct Problem {
 typedef struct Problems {
     Problem *items;
     size_t count;
-    size_t errors; /* of which are errors, not warnings */
+    size_t capacity; /* vec.h */
+    size_t errors;   /* of which are errors, not warnings */
 } Problems;
 
 /** Adds a problem; the texts are copied, remedy may be NULL. */

@@ -42,11 +42,15 @@ static void database_add_password(Load *load, Dsn *dsn)
     const Config *config = load->config;
     bool given = *config->database.password != '\0';
     bool file = *config->database.password_file != '\0';
-    const char *path = file ? "database.password_file" : "database.password";
-    if (given && file) {
-        database_problem(load, path, "leave one of them out",
-                         "database.password and database.password_file are both given");
-    } else if ((given || file) && dsn_get(dsn, "password") != NULL) {
+    bool command = *config->database.password_command != '\0';
+    const char *path = command ? "database.password_command"
+                       : file  ? "database.password_file"
+                               : "database.password";
+    if (given + file + command > 1) {
+        AUTO_TEXT message = x_format("%s and %s are both given",
+                                     given ? "database.password" : "database.password_file", path);
+        database_problem(load, path, "leave one of them out", message);
+    } else if ((given || file || command) && dsn_get(dsn, "password") != NULL) {
         AUTO_TEXT message = x_format("both %s and database.dsn give a password", path);
         database_problem(load, path, "leave one of them out", message);
     } else if (file) {
@@ -88,6 +92,7 @@ void rules_check_database(Load *load)
         dsn_free(&dsn);
         return;
     }
+    rules_check_command(load, "database.password_command", config->database.password_command);
     const char *place = load_origin(load, config, option);
     bool literal = strstr(config->database.dsn, "${") == NULL;
     if (literal && dsn_get(&dsn, "password") != NULL && place != NULL) {

@@ -63,6 +63,12 @@ Status dsn_check(const Dsn *dsn, DsnProblem *ret_problem);
 Status dsn_of_command(const char *given, char *const *environment, char **ret_dsn,
                       DsnProblem *ret_problem);
 
+/** The program that prints the password for it: OUTBOXD_DATABASE_PASSWORD_COMMAND, which goes with
+ * OUTBOXD_DATABASE_DSN and not with `given`. *ret_command is NULL when there is none, else the
+ * caller frees it. */
+Status dsn_password_command(const char *given, char *const *environment, char **ret_command,
+                            DsnProblem *ret_problem);
+
 /** True when the text holds a password as it is, not as a reference. */
 bool dsn_holds_password(const char *text);
 

@@ -3,7 +3,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "config/command_words.h"
 #include "config/dsn.h"
+#include "config/lists.h"
+
+static const char PASSWORD_COMMAND[] = "OUTBOXD_DATABASE_PASSWORD_COMMAND";
 
 static const char *command_variable(char *const *environment, const char *name)
 {
@@ -23,14 +27,17 @@ static Status command_add_password(const Interpolation *how, Dsn *dsn, DsnProble
 {
     const char *password = command_variable(how->environment, "OUTBOXD_DATABASE_PASSWORD");
     const char *file = command_variable(how->environment, "OUTBOXD_DATABASE_PASSWORD_FILE");
+    bool printed = command_variable(how->environment, PASSWORD_COMMAND) != NULL;
     AUTO_BUFFER content = TEXT_EMPTY;
-    if (password == NULL && file == NULL) {
-        return OK;
-    }
-    if ((password != NULL && file != NULL) || dsn_get(dsn, "password") != NULL) {
+    int given = (password != NULL) + (file != NULL) + printed;
+    if (given > 1 || (given == 1 && dsn_get(dsn, "password") != NULL)) {
         return command_fail(ret_problem,
-                            x_strdup("OUTBOXD_DATABASE_DSN, OUTBOXD_DATABASE_PASSWORD and "
-                                     "OUTBOXD_DATABASE_PASSWORD_FILE give the password twice"));
+                            x_format("OUTBOXD_DATABASE_DSN, OUTBOXD_DATABASE_PASSWORD%s and "
+                                     "OUTBOXD_DATABASE_PASSWORD_FILE give the password twice",
+                                     printed ? ", OUTBOXD_DATABASE_PASSWORD_COMMAND" : ""));
+    }
+    if (password == NULL && file == NULL) {
+        return OK; /* or dsn_password_command() has it */
     }
     text_add(&content, "");
     char *message = NULL;
@@ -42,6 +49,28 @@ static Status command_add_password(const Interpolation *how, Dsn *dsn, DsnProble
     }
     dsn_set(dsn, "password", file != NULL ? content.data : replaced);
     return OK;
+}
+
+Status dsn_password_command(const char *given, char *const *environment, char **ret_command,
+                            DsnProblem *ret_problem)
+{
+    const char *text = given == NULL ? command_variable(environment, PASSWORD_COMMAND) : NULL;
+    Interpolation how = {.environment = environment, .directory = "."};
+    char *message = NULL;
+    const char *reason = NULL;
+    StringList words = {0};
+    *ret_command = NULL;
+    if (text == NULL) {
+        return OK;
+    }
+    if (interpolate(&how, text, ret_command, &message) != OK) {
+        return command_fail(ret_problem, message);
+    }
+    bool read = command_words_split(*ret_command, &words, &reason);
+    string_list_free(&words);
+    return read ? OK
+                : command_fail(ret_problem,
+                               x_format("%s is no command: %s", PASSWORD_COMMAND, reason));
 }
 
 bool dsn_holds_password(const char *text)

@@ -25,14 +25,14 @@ static char *file_place(const Load *load, const config_setting_t *setting)
 {
     intptr_t exact = (intptr_t)config_setting_get_hook(setting);
     int line = exact > 0 ? (int)exact : (int)config_setting_source_line(setting);
-    return source_place(&load->source, line);
+    return source_place(load->source, line);
 }
 
 /* The line as the file has it, without the name of the file. */
 static int file_line(const Load *load, const config_setting_t *setting)
 {
     size_t flat = (size_t)config_setting_source_line(setting);
-    return flat > 0 && flat <= load->source.line_count ? load->source.lines[flat - 1].line : 0;
+    return flat > 0 && flat <= load->source->line_count ? load->source->lines[flat - 1].line : 0;
 }
 
 static void file_free_hook(void *hook)
@@ -339,8 +339,8 @@ void file_read(Load *load)
     config_t parsed;
     config_init(&parsed);
     config_set_destructor(&parsed, file_free_hook);
-    if (config_read_string(&parsed, text_string(&load->source.text)) != CONFIG_TRUE) {
-        AUTO_TEXT place = source_place(&load->source, config_error_line(&parsed));
+    if (config_read_string(&parsed, text_string(&load->source->text)) != CONFIG_TRUE) {
+        AUTO_TEXT place = source_place(load->source, config_error_line(&parsed));
         problems_add(load->problems, false, place,
                      strcmp(config_error_text(&parsed), "syntax error") == 0
                          ? "check this line and the one before it for a missing quote, brace or "
@@ -348,7 +348,7 @@ void file_read(Load *load)
                          : NULL,
                      "%s", config_error_text(&parsed));
     } else {
-        Literals seen = {.source = &load->source};
+        Literals seen = {.source = load->source};
         file_match_literals(&seen, config_root_setting(&parsed));
         file_read_group(load,
                         &(Group){config_root_setting(&parsed), SCOPE_CONFIG, "", load->config, ""});

@@ -92,7 +92,7 @@ static void load_note_sizes(Load *load)
 /* The flat line of a place of the file, or one behind all lines. */
 static size_t load_rank(const Load *load, const char *place)
 {
-    const Source *source = &load->source;
+    const Source *source = load->source;
     const char *colon = strrchr(place, ':');
     int line = colon != NULL ? atoi(colon + 1) : 0; // NOLINT(cert-err34-c): ours
     for (size_t i = 0; line > 0 && i < source->line_count; i++) {
@@ -141,7 +141,10 @@ static void load_sort_problems(Load *load)
 
 void load_free(Load *load)
 {
-    source_free(&load->source);
+    if (load->source != NULL) {
+        source_free(load->source);
+        free(load->source);
+    }
     for (size_t i = 0; i < load->origin_count; i++) {
         free(load->origins[i].place);
         free(load->origins[i].raw);
@@ -163,6 +166,7 @@ Status load_run(Load *load, const ConfigOverrides *overrides, char *const *envir
     if (path == NULL && access(CONFIG_DEFAULT_FILE, F_OK) == 0) {
         path = CONFIG_DEFAULT_FILE;
     }
+    load->source = x_calloc(1, sizeof(*load->source));
     load->config = x_calloc(1, sizeof(Config));
     load->config->file = x_strdup(path != NULL ? path : "");
     load->directory = source_directory(path != NULL ? path : "");
@@ -171,7 +175,7 @@ Status load_run(Load *load, const ConfigOverrides *overrides, char *const *envir
     if (path == NULL) {
         load_default_pipeline(load);
     } else {
-        readable = source_read(&load->source, path, problems) == OK;
+        readable = source_read(load->source, path, problems) == OK;
         if (readable) {
             file_read(load);
         }

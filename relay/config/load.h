@@ -22,15 +22,12 @@ typedef struct Replaced {
     char *raw;
 } Replaced;
 
-typedef struct ReplacedList {
-    Replaced *items;
-    size_t count;
-} ReplacedList;
+typedef VEC(Replaced) ReplacedList;
 
 typedef struct Load {
     Config *config;
     Problems *problems;
-    Source source; /* empty without a file */
+    Source *source; /* empty without a file */
     Origin *origins;
     size_t origin_count;
     StringList property_places; /* of each item of kafka.properties */
@@ -98,6 +95,11 @@ Interpolation load_interpolation(Load *load);
 
 /** Reads the connection string, puts the password into it, and makes what is shown of it. */
 void rules_check_database(Load *load);
+
+/** Checks a command that prints a secret: its words. "": there is none. */
+void rules_check_command(Load *load, const char *path, const char *command);
+/** Checks kafka.oauth_command and the properties that it needs. */
+void rules_check_oauth(Load *load);
 
 /** Where option `path` of base was set, or else the place of the pipeline, or the file; the caller
  * frees it. */

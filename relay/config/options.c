@@ -12,8 +12,9 @@
 #define GIB    (1024 * MIB)
 
 static const OptionChoice CAPTURES[] = {
-    {"poll", CAPTURE_POLL, false},
-    {"wal", CAPTURE_WAL, false},
+#define CAPTURE(kind, name, make) {name, CAPTURE_##kind, false},
+#include "config/captures.inc"
+#undef CAPTURE
     {"tables", CAPTURE_TABLES, true},
     {NULL, 0, false},
 };
@@ -142,6 +143,22 @@ static const Option OPTIONS[] = {
      .help = "A file that holds only the password. One newline at its end is ignored. outboxd "
              "reads the file at the start. A relative path starts from the folder of the "
              "configuration file. Other users should not be able to read it."},
+    {AT_CONFIG("database.password_command", STRING, database.password_command), .fallback = "",
+     .max = 4096,
+     .help =
+         "A program that prints the password, for tokens that end after some minutes. The first "
+         "word is its absolute path. Blanks separate words; '...' and \"...\" keep them. No "
+         "shell reads the text, and nothing in it is expanded. It prints the password in one "
+         "line, or a JSON object with token and expires_in. outboxd runs it when it connects "
+         "and has no password whose life is long enough. Other users can see its arguments."},
+    {AT_CONFIG("database.password_lifetime", DURATION, database.password_lifetime_ms),
+     .fallback = "10min", .min = 1 * SECOND, .max = 30 * DAY,
+     .help = "How long a password of password_command can be used if the program does not say. "
+             "When three quarters of its life are over, the next connection fetches a new one."},
+    {AT_CONFIG("database.password_timeout", DURATION, database.password_timeout_ms),
+     .fallback = "30s", .min = 100 * MS, .max = 10 * MINUTE,
+     .help = "How long password_command may run. Then outboxd kills it, with the processes that it "
+             "has started."},
     {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
      .help = "The connection pooler between the relay and PostgreSQL. outboxd always refuses a "
              "pooler in transaction mode, because it breaks the advisory lock that keeps two "
@@ -167,6 +184,20 @@ static const Option OPTIONS[] = {
     {AT_CONFIG("kafka.create_topics", BOOL, kafka.create_topics), .fallback = "false",
      .help = "Whether the broker may create a missing topic with its own defaults when an event is "
              "published to it. We recommend outboxd check --create-topics instead."},
+    {AT_CONFIG("kafka.oauth_command", STRING, kafka.oauth_command), .fallback = "", .max = 4096,
+     .help = "A program that prints a token for SASL/OAUTHBEARER, written and run like "
+             "database.password_command. In JSON it may add principal and extensions. "
+             "kafka.properties need security.protocol=sasl_ssl (or sasl_plaintext) and "
+             "sasl.mechanisms=OAUTHBEARER."},
+    {AT_CONFIG("kafka.oauth_lifetime", DURATION, kafka.oauth_lifetime_ms), .fallback = "10min",
+     .min = 1 * SECOND, .max = 30 * DAY,
+     .help = "How long a token of oauth_command can be used if neither the program nor the token "
+             "says. outboxd fetches a new one when four fifths of its life are over."},
+    {AT_CONFIG("kafka.oauth_timeout", DURATION, kafka.oauth_timeout_ms), .fallback = "30s",
+     .min = 100 * MS, .max = 10 * MINUTE,
+     .help =
+         "How long oauth_command may run. Then outboxd kills it, with the processes that it has "
+         "started."},
 
     {AT_CONFIG("monitor.listen", STRING, monitor.listen), .fallback = "127.0.0.1:9480", .max = 255,
      .help = "The address and port of /metrics, /livez, /readyz and /status. Use \"[::1]:9480\" "

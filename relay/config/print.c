@@ -23,7 +23,8 @@ typedef struct Printer {
 static const char HEAD[] =
     "Configuration of outboxd: every option, with its default. Written by: outboxd config print\n"
     "Remove the // in front of each option that you change.\n"
-    "\n"
+    "\n";
+const char PRINT_RULES[] =
     "Durations and sizes are strings with a unit: \"250ms\", \"5s\", \"10min\", \"1h\", \"7d\"; "
     "\"64KiB\" and \"4MiB\" (1024), \"1kB\" and \"1MB\" (1000).\n"
     "Every string may contain ${env:NAME} and ${file:/path}. The last newline of such a file is "
@@ -201,8 +202,7 @@ static void print_sample_value(Text *text, const Option *option)
     }
 }
 
-/* "Duration, 1s to 1h. Environment: OUTBOXD_..." */
-static void print_facts(const Printer *printer, const Option *option)
+void print_add_facts(Text *out, const Option *option)
 {
     AUTO_BUFFER facts = TEXT_EMPTY;
     if (option->type == OPTION_ENUM) {
@@ -223,9 +223,15 @@ static void print_facts(const Printer *printer, const Option *option)
         text_printf(&facts, "Environment: %s", name.data);
     }
     if (facts.length > 0) {
-        if (facts.data[facts.length - 1] == ' ') {
-            facts.data[--facts.length] = '\0';
-        }
+        text_append(out, facts.data, facts.length - (facts.data[facts.length - 1] == ' '));
+    }
+}
+
+static void print_facts(const Printer *printer, const Option *option)
+{
+    AUTO_BUFFER facts = TEXT_EMPTY;
+    print_add_facts(&facts, option);
+    if (facts.length > 0) {
         print_comment(printer, facts.data);
     }
 }
@@ -372,6 +378,7 @@ void print_sample(Text *text)
 {
     Printer printer = {.text = text};
     print_comment(&printer, HEAD);
+    print_comment(&printer, PRINT_RULES);
     text_add(text, "\n");
     print_scope(&printer, SCOPE_CONFIG, NULL);
     print_trim(text);

@@ -12,8 +12,7 @@ enum { WORD_BYTES = 6 }; /* what is shorter is replaced as a whole word only */
 
 void replaced_add(ReplacedList *list, const char *value, const char *raw)
 {
-    list->items = x_realloc(list->items, (list->count + 1) * sizeof(*list->items));
-    list->items[list->count++] = (Replaced){.value = x_strdup(value), .raw = x_strdup(raw)};
+    *vec_add(list) = (Replaced){.value = x_strdup(value), .raw = x_strdup(raw)};
 }
 
 void replaced_free(ReplacedList *list)
@@ -112,7 +111,8 @@ void load_note_secret(Load *load, const char *place)
 {
     const char *colon = strrchr(place, ':');
     AUTO_TEXT file = x_strndup(place, colon != NULL ? (size_t)(colon - place) : strlen(place));
-    if (string_list_has(&load->source.files, file) && !string_list_has(&load->secret_files, file)) {
+    if (string_list_has(&load->source->files, file) &&
+        !string_list_has(&load->secret_files, file)) {
         string_list_add(&load->secret_files, file);
     }
 }

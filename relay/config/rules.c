@@ -462,6 +462,7 @@ void rules_check(Load *load)
 {
     rules_check_config(load);
     rules_check_properties(load);
+    rules_check_oauth(load);
     for (size_t i = 0; i < load->config->pipeline_count; i++) {
         PipelineConfig *pipeline = &load->config->pipelines[i];
         if (pipeline->outbox.table != NULL) { /* it was a group */

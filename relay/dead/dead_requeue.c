@@ -22,8 +22,7 @@ typedef struct InsertBuilder {
     const DeadLarges *large;
     Text columns;
     Text places;
-    const char **values;
-    int count;
+    VEC(const char *) values;
 } InsertBuilder;
 
 /* The column gets the SQL, or else the value. */
@@ -37,10 +36,8 @@ static void insert_add(InsertBuilder *builder, const char *column, const char *s
         text_printf(&builder->places, "%s%s", comma, sql);
         return;
     }
-    builder->values =
-        x_realloc(builder->values, (size_t)(builder->count + 1) * sizeof(builder->values[0]));
-    builder->values[builder->count++] = json_string_value(value);
-    text_printf(&builder->places, "%s$%d", comma, builder->count);
+    *vec_add(&builder->values) = json_string_value(value);
+    text_printf(&builder->places, "%s$%zu", comma, builder->values.count);
 }
 
 static const char *large_sql(const DeadLarges *large, const char *name)
@@ -117,8 +114,10 @@ Status dead_insert_build(const PipelineConfig *pipeline, uint32_t absent, const 
     if (status == OK) {
         status = insert_add_all(&builder, pipeline, absent, object, err);
     }
-    DeadInsert insert = {
-        .values = builder.values, .count = builder.count, .table = table, .json = object};
+    DeadInsert insert = {.values = builder.values.items,
+                         .count = (int)builder.values.count,
+                         .table = table,
+                         .json = object};
     if (status == OK) {
         insert.sql = x_format("INSERT INTO %s (%s) VALUES (%s)", table,
                               text_string(&builder.columns), text_string(&builder.places));
@@ -235,8 +234,7 @@ static Status requeue_add_large(const DeadStore *store, const PipelineConfig *pi
         return FAILED;
     }
     bool bytes = is_bytes(name);
-    large->items = x_realloc(large->items, (large->count + 1) * sizeof(large->items[0]));
-    large->items[large->count++] = (DeadLarge){
+    *vec_add(large) = (DeadLarge){
         .name = x_strdup(name),
         .sql = x_format("(SELECT %sd.event_large_values[array_position(d.event_large, %s)]%s%s%s"
                         " FROM %s AS d WHERE d.id = %s)",
@@ -254,8 +252,7 @@ static void requeue_free_large(DeadLarges *large)
         free(large->items[i].name);
         free(large->items[i].sql);
     }
-    free(large->items);
-    *large = (DeadLarges){0};
+    vec_free(large);
 }
 
 static Status requeue_find_large(const DeadStore *store, const PipelineConfig *pipeline,

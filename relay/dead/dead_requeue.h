@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/vec.h"
 #include "config/config.h"
 
 typedef struct DeadInsert {
@@ -18,10 +19,7 @@ typedef struct DeadLarge {
     char *sql;
 } DeadLarge;
 
-typedef struct DeadLarges {
-    DeadLarge *items;
-    size_t count;
-} DeadLarges;
+typedef VEC(DeadLarge) DeadLarges;
 
 /** event: the JSON object that rows/dead_letter.c wrote, or NULL; large: what stands apart of it,
  * or NULL. absent: columns that the table does not have, as OutboxTable has them. Every column that

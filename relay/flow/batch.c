@@ -27,8 +27,7 @@ void batch_free(Batch **batch)
 Event *batch_add(Batch *batch, const Schema *schema)
 {
     if (batch->count == batch->capacity) {
-        batch->capacity = batch->capacity > 0 ? batch->capacity * 2 : 16;
-        batch->events = x_realloc(batch->events, batch->capacity * sizeof(*batch->events));
+        batch->events = x_grow(batch->events, &batch->capacity, sizeof(*batch->events));
     }
     size_t bytes = sizeof(Event) + schema->count * sizeof(Slice);
     Event *event = arena_alloc(&batch->arena, bytes);

@@ -1,13 +1,8 @@
 #include "flow/isolate.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/memory.h"
-
 void isolate_release(Isolate *isolate)
 {
-    free(isolate->sets);
+    vec_free(&isolate->sets);
     *isolate = (Isolate){0};
 }
 
@@ -15,9 +10,9 @@ enum { CAREFUL_GROUPS = 8 };
 
 static RefusedSet *isolate_find(const Isolate *isolate, const Event *event)
 {
-    for (size_t i = 0; event->suspect != 0 && i < isolate->count; i++) {
-        if (isolate->sets[i].id == event->suspect) {
-            return &isolate->sets[i];
+    for (size_t i = 0; event->suspect != 0 && i < isolate->sets.count; i++) {
+        if (isolate->sets.items[i].id == event->suspect) {
+            return &isolate->sets.items[i];
         }
     }
     return NULL;
@@ -25,20 +20,16 @@ static RefusedSet *isolate_find(const Isolate *isolate, const Event *event)
 
 static void isolate_dissolve(Isolate *isolate, RefusedSet *set)
 {
-    *set = isolate->sets[--isolate->count];
+    *set = isolate->sets.items[--isolate->sets.count];
 }
 
 static RefusedSet *isolate_add(Isolate *isolate)
 {
-    if (isolate->count == isolate->capacity) {
-        isolate->capacity = isolate->capacity > 0 ? isolate->capacity * 2 : 8;
-        isolate->sets = x_realloc(isolate->sets, isolate->capacity * sizeof(*isolate->sets));
-    }
     isolate->last_id++;
     if (isolate->last_id == 0) {
         isolate->last_id = 1; /* 0 means none */
     }
-    RefusedSet *set = &isolate->sets[isolate->count++];
+    RefusedSet *set = vec_add(&isolate->sets);
     *set = (RefusedSet){.id = isolate->last_id};
     return set;
 }
@@ -88,13 +79,13 @@ void isolate_settled(Isolate *isolate, Event *event)
 
 void isolate_open_group(Isolate *isolate)
 {
-    bool went_well = isolate->group > 0 && isolate->count == 0; /* the one before */
+    bool went_well = isolate->group > 0 && isolate->sets.count == 0; /* the one before */
     isolate->careful -= went_well && isolate->careful > 0;
     isolate->grouped = true;
     isolate->closed = false;
     isolate->group = 0;
-    for (size_t i = 0; i < isolate->count; i++) {
-        isolate->sets[i].taken = 0;
+    for (size_t i = 0; i < isolate->sets.count; i++) {
+        isolate->sets.items[i].taken = 0;
     }
 }
 
@@ -122,7 +113,7 @@ void isolate_mix(Isolate *isolate)
 
 void isolate_clear(Isolate *isolate)
 {
-    isolate->count = 0;
+    isolate->sets.count = 0;
     isolate->careful = 0;
     isolate->grouped = false;
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/vec.h"
 #include "flow/event.h"
 
 typedef struct RefusedSet {
@@ -24,9 +25,7 @@ typedef struct RefusedSet {
 } RefusedSet;
 
 typedef struct Isolate {
-    RefusedSet *sets; /* at most one for each refused request */
-    size_t count;
-    size_t capacity;
+    VEC(RefusedSet) sets; /* at most one for each refused request */
     uint32_t last_id;
     uint32_t request; /* for which the newest set was made */
     unsigned careful; /* groups still to be sent after the last refusal */
@@ -42,7 +41,7 @@ void isolate_release(Isolate *isolate);
  * refused, others like it often follow, and in a group nothing has to be taken back for it. */
 static inline bool isolate_active(const Isolate *isolate)
 {
-    return isolate->count > 0 || isolate->careful > 0;
+    return isolate->sets.count > 0 || isolate->careful > 0;
 }
 
 /** The event was in a refused request of this number: it belongs to the set of that request, and

@@ -20,6 +20,7 @@
 #include "groups/groups_message.h"
 #include "groups/groups_shown.h"
 #include "groups/groups_trouble.h"
+#include "token/token.h"
 
 enum { ANSWER_SECONDS_MAX = 60 };
 
@@ -28,6 +29,7 @@ struct Groups {
     struct event *timer;
     pid_t helper; /* 0: none */
     struct bufferevent *io;
+    TokenWait *wait;     /* for what the helper logs in with */
     int64_t asked_us;    /* monotonic; 0: nothing is asked */
     int64_t answered_us; /* likewise: the last answer */
     GroupsShown *shown;
@@ -123,18 +125,30 @@ static bool groups_start_helper(Groups *groups)
     return true;
 }
 
-static void groups_ask(Groups *groups)
+static void groups_ask(Groups *groups, const TokenValue *token)
 {
     AUTO_BUFFER request = TEXT_EMPTY;
     StringList topics = {0};
     StringList patterns = {0};
     groups_config_topics(groups->options.config, &topics, &patterns);
     groups->options.topics(groups->options.arg, &topics);
-    groups_request_write(groups->options.config, &topics, &patterns, &request);
+    groups_request_write(groups->options.config, &topics, &patterns, token, &request);
     bufferevent_write(groups->io, request.data, request.length);
+    explicit_bzero(request.data, request.length);
     string_list_free(&topics);
     string_list_free(&patterns);
     groups->asked_us = clock_monotonic_us();
+}
+
+static void groups_on_token(void *arg, const TokenValue *value, const Error *err)
+{
+    Groups *groups = arg;
+    groups->wait = NULL;
+    if (err != NULL) {
+        groups_trouble_tell_again(groups->trouble, err);
+    } else if (groups->helper != 0 && groups->asked_us == 0) {
+        groups_ask(groups, value);
+    }
 }
 
 static void groups_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -152,7 +166,11 @@ static void groups_on_timer(evutil_socket_t fd, short what, void *arg)
         now_us - groups->asked_us > (int64_t)ANSWER_SECONDS_MAX * 1000000) {
         groups_lose_helper(groups, "did not answer");
     } else if (groups->asked_us == 0 && (groups->helper != 0 || groups_start_helper(groups))) {
-        groups_ask(groups);
+        if (!token_is_wanted(TOKEN_KAFKA)) {
+            groups_ask(groups, NULL);
+        } else if (groups->wait == NULL) {
+            groups->wait = token_ask(TOKEN_KAFKA, true, groups_on_token, groups);
+        }
     }
 }
 
@@ -191,6 +209,7 @@ void groups_free(Groups **groups)
         return;
     }
     event_free(old->timer);
+    token_forget(&old->wait);
     if (old->helper != 0) {
         free(groups_end_helper(old));
     }

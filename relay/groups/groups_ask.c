@@ -54,7 +54,9 @@ Status groups_client_new(const Config *config, rd_kafka_t **ret_rk, Error *err)
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         (void)rd_kafka_conf_set(conf, pairs[i][0], pairs[i][1], text, sizeof(text));
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    rd_kafka_conf_set_events(
+        conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
+                  (kafka_conf_wants_token(config) ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH : 0));
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
     if (rk == NULL) {
         rd_kafka_conf_destroy(conf);
@@ -193,8 +195,7 @@ static Status list_read(const rd_kafka_ListConsumerGroups_result_t *result,
     for (size_t i = 0; i < count; i++) {
         const char *name = rd_kafka_ConsumerGroupListing_group_id(groups[i]);
         if (name_wanted(patterns, name)) {
-            names->items = x_realloc(names->items, (names->count + 1) * sizeof(*names->items));
-            names->items[names->count++] = x_strdup(name);
+            *vec_add(names) = x_strdup(name);
         }
     }
     if (names->count > 0) {

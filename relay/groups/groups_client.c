@@ -8,14 +8,15 @@
 #include "base/memory.h"
 #include "config/lists.h"
 #include "groups/groups_ask.h"
+#include "sink/kafka/kafka_token.h"
 
 struct GroupsClient {
     const Config *config;
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
-    StringList topics; /* known to rk */
-    rd_kafka_topic_t **handles;
-    char reason[256]; /* why librdkafka has no connection, as it said last */
+    StringList topics;               /* known to rk */
+    VEC(rd_kafka_topic_t *) handles; /* of each */
+    char reason[256];                /* why librdkafka has no connection, as it said last */
 };
 
 GroupsClient *groups_client_make(const Config *config)
@@ -28,15 +29,15 @@ GroupsClient *groups_client_make(const Config *config)
 void groups_client_free(GroupsClient **client)
 {
     GroupsClient *old = *client;
-    for (size_t i = 0; i < old->topics.count; i++) {
-        rd_kafka_topic_destroy(old->handles[i]);
+    for (size_t i = 0; i < old->handles.count; i++) {
+        rd_kafka_topic_destroy(old->handles.items[i]);
     }
     if (old->rk != NULL) {
         rd_kafka_queue_destroy(old->queue);
         rd_kafka_destroy(old->rk);
     }
     string_list_free(&old->topics);
-    free(old->handles);
+    vec_free(&old->handles);
     free(old);
     *client = NULL;
 }
@@ -80,6 +81,15 @@ Status groups_client_connect(GroupsClient *client, Error *err)
     return OK;
 }
 
+void groups_client_login(GroupsClient *client, const TokenValue *token)
+{
+    AUTO_ERROR err = {0};
+    if (groups_client_connect(client, &err) == OK &&
+        kafka_token_give(client->rk, token, &err) != OK) {
+        (void)snprintf(client->reason, sizeof(client->reason), "%s", error_message(&err));
+    }
+}
+
 void groups_client_know(GroupsClient *client, const StringList *topics)
 {
     for (size_t i = 0; i < topics->count; i++) {
@@ -91,9 +101,7 @@ void groups_client_know(GroupsClient *client, const StringList *topics)
             known ? NULL : rd_kafka_topic_new(client->rk, topics->items[i], NULL);
         if (handle != NULL) {
             string_list_add(&client->topics, topics->items[i]);
-            client->handles =
-                x_realloc(client->handles, client->topics.count * sizeof(*client->handles));
-            client->handles[client->topics.count - 1] = handle;
+            *vec_add(&client->handles) = handle;
         }
     }
 }

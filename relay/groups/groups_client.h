@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "token/token.h"
 
 typedef struct GroupsClient GroupsClient;
 
@@ -14,6 +15,8 @@ void groups_client_free(GroupsClient **client);
 
 /** Connects, the first time; handles what librdkafka has told. */
 Status groups_client_connect(GroupsClient *client, Error *err);
+/** Logs in with that token from here on; what is wrong with it is the reason (see below). */
+void groups_client_login(GroupsClient *client, const TokenValue *token);
 /** NULL before the first groups_client_connect() that succeeded. */
 rd_kafka_t *groups_client_handle(const GroupsClient *client);
 

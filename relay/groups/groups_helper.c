@@ -119,6 +119,10 @@ int groups_helper_main(void)
     Text answer = TEXT_EMPTY;
     bool more = true;
     for (const GroupsRequest *asked = &first; more; asked = &request) {
+        TokenValue token;
+        if (groups_request_token(asked, &token)) {
+            round_login(round, &token);
+        }
         round_run(round, &asked->topics, &asked->patterns);
         RoundView view;
         round_view(round, &view);

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/memory.h"
 #include "config/lists.h"
+#include "sink/kafka/kafka_conf.h"
 
 enum { ITEMS_MAX = 100000, ROW_BYTES_MIN = 5 * 8 + 2 }; /* of a list; of a row with empty names */
 
@@ -54,8 +55,9 @@ static void message_end(Text *out, size_t begin)
 }
 
 void groups_request_write(const Config *config, const StringList *topics,
-                          const StringList *patterns, Text *out)
+                          const StringList *patterns, const TokenValue *token, Text *out)
 {
+    static const StringList NONE = {0};
     size_t begin = message_begin(out);
     add_string(out, config->name);
     add_string(out, config->kafka.brokers);
@@ -67,6 +69,11 @@ void groups_request_write(const Config *config, const StringList *topics,
     add_number(out, config->pipelines[0].limits.in_flight_events);
     add_list(out, topics);
     add_list(out, patterns);
+    add_string(out, kafka_conf_wants_token(config) ? config->kafka.oauth_command : "");
+    add_string(out, token != NULL ? token->secret : "");
+    add_string(out, token != NULL ? token->principal : "");
+    add_list(out, token != NULL ? token->extensions : &NONE);
+    add_number(out, token != NULL ? token->expires_ms : 0);
     message_end(out, begin);
 }
 
@@ -154,7 +161,23 @@ bool groups_request_read(const char *bytes, size_t length, GroupsRequest *ret_re
     config->pipelines->limits.in_flight_events = read_bounded(&reader, INT64_C(1) << 40);
     read_list(&reader, &ret_request->topics);
     read_list(&reader, &ret_request->patterns);
-    return bytes_complete(&reader);
+    config->kafka.oauth_command = x_strdup(read_string(&reader));
+    ret_request->token.secret = x_strdup(read_string(&reader));
+    ret_request->token.principal = x_strdup(read_string(&reader));
+    read_list(&reader, &ret_request->token.extensions);
+    ret_request->token.expires_ms = bytes_i64(&reader);
+    return bytes_complete(&reader) && ret_request->token.extensions.count % 2 == 0;
+}
+
+bool groups_request_token(const GroupsRequest *request, TokenValue *ret_value)
+{
+    const GroupsToken *token = &request->token;
+    *ret_value = (TokenValue){.number = 1,
+                              .secret = token->secret,
+                              .principal = token->principal,
+                              .extensions = &token->extensions,
+                              .expires_ms = token->expires_ms};
+    return token->secret != NULL && *token->secret != '\0';
 }
 
 void groups_request_free(GroupsRequest *request)
@@ -163,6 +186,7 @@ void groups_request_free(GroupsRequest *request)
     if (config != NULL) {
         free(config->name);
         free(config->kafka.brokers);
+        free(config->kafka.oauth_command);
         string_list_free(&config->kafka.properties);
         string_list_free(&config->monitor.consumer_groups);
         free(config->pipelines);
@@ -170,6 +194,12 @@ void groups_request_free(GroupsRequest *request)
     }
     string_list_free(&request->topics);
     string_list_free(&request->patterns);
+    if (request->token.secret != NULL) {
+        explicit_bzero(request->token.secret, strlen(request->token.secret));
+    }
+    free(request->token.secret);
+    free(request->token.principal);
+    string_list_free(&request->token.extensions);
     *request = (GroupsRequest){0};
 }
 

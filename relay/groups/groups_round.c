@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "config/lists.h"
 #include "groups/groups_age.h"
 #include "groups/groups_ask.h"
@@ -25,8 +24,7 @@ struct Round {
     GroupsNames *names;
     GroupPartition *partitions; /* sorted by topic and number */
     size_t partition_count;
-    GroupRow *rows;
-    size_t count;
+    VEC(GroupRow) rows;
     Learner learner;
     Error error;
 };
@@ -38,6 +36,11 @@ Round *round_new(const Config *config)
     round->client = groups_client_make(config);
     round->names = groups_names_new(&config->monitor.consumer_groups);
     return round;
+}
+
+void round_login(Round *round, const TokenValue *token)
+{
+    groups_client_login(round->client, token);
 }
 
 static void row_free(GroupRow *row)
@@ -54,8 +57,8 @@ void round_free(Round **round)
     }
     groups_client_free(&old->client);
     groups_names_free(&old->names);
-    for (size_t i = 0; i < old->count; i++) {
-        row_free(&old->rows[i]);
+    for (size_t i = 0; i < old->rows.count; i++) {
+        row_free(&old->rows.items[i]);
     }
     for (size_t i = 0; i < old->partition_count; i++) {
         free(old->partitions[i].topic);
@@ -63,15 +66,15 @@ void round_free(Round **round)
     learner_free(&old->learner);
     error_clear(&old->error);
     free(old->partitions);
-    free(old->rows);
+    vec_free(&old->rows);
     free(old);
     *round = NULL;
 }
 
 void round_view(const Round *round, RoundView *ret_view)
 {
-    *ret_view = (RoundView){.rows = round->rows,
-                            .count = round->count,
+    *ret_view = (RoundView){.rows = round->rows.items,
+                            .count = round->rows.count,
                             .groups_left_out = groups_names_left_out(round->names),
                             .error = &round->error};
 }
@@ -170,8 +173,8 @@ static Status round_ask_ends(Round *round, const rd_kafka_topic_partition_list_t
 static bool round_has_rows(const void *arg, const char *group)
 {
     const Round *round = arg;
-    for (size_t i = 0; i < round->count; i++) {
-        if (strcmp(round->rows[i].group, group) == 0) {
+    for (size_t i = 0; i < round->rows.count; i++) {
+        if (strcmp(round->rows.items[i].group, group) == 0) {
             return true;
         }
     }
@@ -190,17 +193,16 @@ static void round_find_names(Round *round)
 
 static GroupRow *round_row(Round *round, const char *group, const char *topic)
 {
-    for (size_t i = 0; i < round->count; i++) {
-        GroupRow *row = &round->rows[i];
+    for (size_t i = 0; i < round->rows.count; i++) {
+        GroupRow *row = &round->rows.items[i];
         if (strcmp(row->group, group) == 0 && strcmp(row->topic, topic) == 0) {
             return row;
         }
     }
-    if (round->count == GROUP_ROWS_MAX) {
+    if (round->rows.count == GROUP_ROWS_MAX) {
         return NULL;
     }
-    round->rows = x_realloc(round->rows, (round->count + 1) * sizeof(*round->rows));
-    GroupRow *row = &round->rows[round->count++];
+    GroupRow *row = vec_add(&round->rows);
     *row = (GroupRow){.group = x_strdup(group), .topic = x_strdup(topic)};
     return row;
 }
@@ -307,23 +309,22 @@ static void round_drop_rows(Round *round, const GroupOffsets *groups)
     int64_t kept_us = round->config->monitor.groups_interval_ms * 1000 * GROUP_KEPT_INTERVALS;
     int64_t now_us = clock_monotonic_us();
     size_t count = 0;
-    for (size_t i = 0; i < round->count; i++) {
-        GroupRow *row = &round->rows[i];
+    for (size_t i = 0; i < round->rows.count; i++) {
+        GroupRow *row = &round->rows.items[i];
         bool stays = row->seen || ((groups == NULL || row_is_excused(round, row, groups)) &&
                                    now_us - row->updated_us < kept_us);
         if (stays) {
-            round->rows[count++] = *row;
+            round->rows.items[count++] = *row;
         } else {
             row_free(row);
         }
     }
-    round->count = count;
+    round->rows.count = count;
 }
 
 static void round_age(Round *round, const GroupOffsets *groups)
 {
-    AgeTarget *targets = NULL;
-    size_t count = 0;
+    VEC(AgeTarget) targets = {0};
     for (size_t g = 0; g < groups_names_list(round->names)->count; g++) {
         bool any = groups[g].committed != NULL &&
                    (group_committed(round, &groups[g]) ||
@@ -332,14 +333,14 @@ static void round_age(Round *round, const GroupOffsets *groups)
             GroupPartition *p = &round->partitions[i];
             int64_t offset = committed_offset(&groups[g], p);
             if (p->known && lag_events(offset, p->low, p->end) > 0) {
-                targets = x_realloc(targets, (count + 1) * sizeof(*targets));
-                targets[count++] = (AgeTarget){.partition = p, .offset = lag_first(offset, p->low)};
+                *vec_add(&targets) =
+                    (AgeTarget){.partition = p, .offset = lag_first(offset, p->low)};
             }
         }
     }
-    groups_age_find(groups_client_handle(round->client), targets, count,
+    groups_age_find(groups_client_handle(round->client), targets.items, targets.count,
                     round->config->monitor.groups_interval_ms * 1000);
-    free(targets);
+    vec_free(&targets);
 }
 
 static Status round_ask(Round *round, const rd_kafka_topic_partition_list_t *list,
@@ -416,8 +417,8 @@ void round_run(Round *round, const StringList *topics, const StringList *pattern
     AUTO_ERROR err = {0};
     AUTO_ERROR denied = {0};
     error_clear(&round->error);
-    for (size_t i = 0; i < round->count; i++) {
-        round->rows[i].seen = false;
+    for (size_t i = 0; i < round->rows.count; i++) {
+        round->rows.items[i].seen = false;
     }
     rd_kafka_topic_partition_list_t *list = NULL;
     Status status = groups_client_connect(round->client, &err);

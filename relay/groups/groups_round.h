@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "token/token.h"
 
 enum {
     GROUP_ROWS_MAX = 1000,
@@ -53,6 +54,9 @@ typedef struct RoundView {
 /** config must outlive the round; connects in the first round_run(). */
 Round *round_new(const Config *config);
 void round_free(Round **round);
+
+/** From here on it logs in with that token. */
+void round_login(Round *round, const TokenValue *token);
 
 /** Asks Kafka; blocks for some seconds at most. Topics add to those of earlier rounds, and so do
  * those that groups_learn.h finds by the patterns. */

@@ -7,6 +7,7 @@
 
 #include "base/document.h"
 #include "base/memory.h"
+#include "base/vec.h"
 
 static const char LAG_EVENTS[] = "outboxd_consumer_group_lag_events";
 static const char LAG_SECONDS[] = "outboxd_consumer_group_lag_seconds";
@@ -25,8 +26,7 @@ typedef struct GroupSeries {
 
 struct GroupsShown {
     Metrics *metrics;
-    GroupSeries *series; /* by group and topic */
-    size_t count;
+    VEC(GroupSeries) series; /* by group and topic */
 };
 
 GroupsShown *groups_shown_new(Metrics *metrics)
@@ -39,25 +39,24 @@ GroupsShown *groups_shown_new(Metrics *metrics)
 void groups_shown_free(GroupsShown **shown)
 {
     GroupsShown *old = *shown;
-    for (size_t i = 0; i < old->count; i++) {
-        free(old->series[i].group);
-        free(old->series[i].topic);
+    for (size_t i = 0; i < old->series.count; i++) {
+        free(old->series.items[i].group);
+        free(old->series.items[i].topic);
     }
-    free(old->series);
+    vec_free(&old->series);
     free(old);
     *shown = NULL;
 }
 
 static GroupSeries *shown_series(GroupsShown *shown, const GroupsAnswerRow *row)
 {
-    for (size_t i = 0; i < shown->count; i++) {
-        GroupSeries *series = &shown->series[i];
+    for (size_t i = 0; i < shown->series.count; i++) {
+        GroupSeries *series = &shown->series.items[i];
         if (strcmp(series->group, row->group) == 0 && strcmp(series->topic, row->topic) == 0) {
             return series;
         }
     }
-    shown->series = x_realloc(shown->series, (shown->count + 1) * sizeof(*shown->series));
-    GroupSeries *series = &shown->series[shown->count++];
+    GroupSeries *series = vec_add(&shown->series);
     *series = (GroupSeries){
         .group = x_strdup(row->group),
         .topic = x_strdup(row->topic),
@@ -74,10 +73,10 @@ static GroupSeries *shown_series(GroupsShown *shown, const GroupsAnswerRow *row)
 static void shown_hide(GroupsShown *shown)
 {
     size_t count = 0;
-    for (size_t i = 0; i < shown->count; i++) {
-        GroupSeries *series = &shown->series[i];
+    for (size_t i = 0; i < shown->series.count; i++) {
+        GroupSeries *series = &shown->series.items[i];
         if (series->shown) {
-            shown->series[count++] = *series;
+            shown->series.items[count++] = *series;
         } else {
             *series->lag_events = NAN; /* should it be the one of "other" */
             *series->lag_seconds = NAN;
@@ -89,7 +88,7 @@ static void shown_hide(GroupsShown *shown)
             free(series->topic);
         }
     }
-    shown->count = count;
+    shown->series.count = count;
 }
 
 static int series_compare(const void *a, const void *b)
@@ -102,8 +101,8 @@ static int series_compare(const void *a, const void *b)
 
 static void shown_none(GroupsShown *shown)
 {
-    for (size_t i = 0; i < shown->count; i++) {
-        shown->series[i].shown = false;
+    for (size_t i = 0; i < shown->series.count; i++) {
+        shown->series.items[i].shown = false;
     }
 }
 
@@ -121,8 +120,9 @@ void groups_shown_set(GroupsShown *shown, const GroupsAnswer *answer)
         series->shown = true;
     }
     shown_hide(shown);
-    if (shown->count > 0) {
-        qsort(shown->series, shown->count, sizeof(*shown->series), series_compare);
+    if (shown->series.count > 0) {
+        qsort(shown->series.items, shown->series.count, sizeof(*shown->series.items),
+              series_compare);
     }
 }
 
@@ -134,8 +134,8 @@ void groups_shown_clear(GroupsShown *shown)
 
 void groups_shown_status(const GroupsShown *shown, json_t *rows)
 {
-    for (size_t i = 0; i < shown->count; i++) {
-        const GroupSeries *series = &shown->series[i];
+    for (size_t i = 0; i < shown->series.count; i++) {
+        const GroupSeries *series = &shown->series.items[i];
         json_t *row = document_item(rows);
         document_text(row, "group", series->group);
         document_text(row, "topic", series->topic);

@@ -199,7 +199,7 @@ static void monitor_on_questions(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Monitor *monitor = arg;
-    Letters letters;
+    MailboxLetters letters;
     mailbox_take(&monitor->questions, &letters);
     while (!TAILQ_EMPTY(&letters)) {
         Letter *letter = TAILQ_FIRST(&letters);
@@ -287,7 +287,7 @@ static void monitor_on_answers(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Monitor *monitor = arg;
-    Letters letters;
+    MailboxLetters letters;
     mailbox_take(&monitor->answers, &letters);
     while (!TAILQ_EMPTY(&letters)) {
         Letter *letter = TAILQ_FIRST(&letters);

@@ -106,7 +106,8 @@ static Status connect_to(Migrate *migrate, const char *dsn, Error *err)
         return OK;
     }
     PGconn *raw = pg_session_raw(migrate->session);
-    return PQstatus(raw) != CONNECTION_OK ? connect_failed(raw, err) : FAILED;
+    /* Without a connection there was no password for it, which is said. */
+    return raw != NULL && PQstatus(raw) != CONNECTION_OK ? connect_failed(raw, err) : FAILED;
 }
 
 Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err)
@@ -191,20 +192,6 @@ Status migrate_lock(Migrate *migrate, Error *err)
     }
     PQclear(result);
     return OK;
-}
-
-bool migrate_pending(const Migrate *migrate, size_t index, int last, bool roles)
-{
-    const Migration *migration = &MIGRATIONS[index];
-    return !migrate->records[index].applied && !migrate->records[index].skipped &&
-           migration->version <= last && (roles || !migration->roles);
-}
-
-bool migrate_due(const Migrate *migrate, size_t index, int last, MigrateRoles roles)
-{
-    const MigrateRecord *record = &migrate->records[index];
-    return MIGRATIONS[index].version <= last && !record->applied &&
-           (!record->skipped || roles == MIGRATE_ROLES_MAKE);
 }
 
 /* Runs text; on error rolls back and names the migration. */

@@ -1,7 +1,7 @@
 /* migrate_internal: shared by migrate.c (connection, order of work), migrate_plan.c (what is
  * applied, what may be done), migrate_baseline.c, migrate_publication.c, migrate_around.c (rights,
- * and what else is in the database) and migrate_query.c (statements and their errors); for nobody
- * else. */
+ * and what else is in the database), migrate_step.c (one transaction), migrate_trigger.c (event
+ * triggers) and migrate_query.c (statements and their errors); for nobody else. */
 #pragma once
 
 #include <stdbool.h>

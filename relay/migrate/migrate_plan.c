@@ -271,6 +271,20 @@ static Status check_primary(Migrate *migrate, Error *err)
     return error_advise(err);
 }
 
+bool migrate_pending(const Migrate *migrate, size_t index, int last, bool roles)
+{
+    const Migration *migration = &MIGRATIONS[index];
+    return !migrate->records[index].applied && !migrate->records[index].skipped &&
+           migration->version <= last && (roles || !migration->roles);
+}
+
+bool migrate_due(const Migrate *migrate, size_t index, int last, MigrateRoles roles)
+{
+    const MigrateRecord *record = &migrate->records[index];
+    return MIGRATIONS[index].version <= last && !record->applied &&
+           (!record->skipped || roles == MIGRATE_ROLES_MAKE);
+}
+
 Status migrate_check_privileges(Migrate *migrate, int last, MigrateRoles roles, Error *err)
 {
     bool any = false;

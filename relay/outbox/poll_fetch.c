@@ -28,7 +28,6 @@
  * looked for by every fetch again. */
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "base/log.h"
 #include "outbox/fetch_sql.h"
 #include "outbox/poll_culprit.h"
 #include "outbox/poll_fence.h"

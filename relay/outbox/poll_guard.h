@@ -2,8 +2,9 @@
  * may numbers have gone back since the one before; has no row a value out of line. */
 #pragma once
 
+#include <libpq-fe.h>
+
 #include "base/text.h"
-#include "pg/conn.h"
 #include "rows/table.h"
 
 /* What tells that numbers may have gone back: where table and sequence are stored, which TRUNCATE

@@ -7,6 +7,7 @@
 #include "outbox/poll_culprit.h"
 #include "outbox/poll_fence.h"
 #include "outbox/poll_guard.h"
+#include "outbox/poll_internal.h"
 #include "pg/result.h"
 #include "rows/row.h"
 

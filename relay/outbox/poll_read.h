@@ -2,8 +2,10 @@
  * budget is reached. */
 #pragma once
 
+#include <libpq-fe.h>
+
+#include "flow/batch.h"
 #include "outbox/known.h"
-#include "outbox/poll_internal.h"
 
 typedef struct Intake {
     Batch *batch; /* being filled; NULL: none is */

@@ -1,6 +1,6 @@
-/* How it works: PQconnectStart resolves names and so may block: the worker thread calls it. From
- * there on the loop drives PQconnectPoll and, once open, sends one query and reads its results as
- * the socket becomes readable. Rows of COPY are handed on one by one and never collected.
+/* How it works: login.c begins the connection, off the loop. From there on the loop drives
+ * PQconnectPoll and, once open, sends one query and reads its results as the socket becomes
+ * readable. Rows of COPY are handed on one by one and never collected.
  *
  * A cancel request travels on a connection of its own and hits whatever runs when it arrives. So a
  * query that was cancelled ends for its owner only when the request has been dealt with: what is
@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "pg/answer.h"
 #include "pg/encoding.h"
+#include "pg/login.h"
 #include "pg/message.h"
 #include "pg/open.h"
 #include "pg/query.h"
@@ -26,22 +27,10 @@ enum { FEEDS_PER_TURN = 16 };
 
 typedef enum ConnState {
     CONN_CLOSED,
-    CONN_RESOLVING, /* the worker is in PQconnectStart */
+    CONN_RESOLVING, /* pg/login.h is at work */
     CONN_CONNECTING,
     CONN_OPEN,
 } ConnState;
-
-/* Shared with the worker thread while it runs; outlives the connection if that is closed meanwhile.
- */
-typedef struct ConnectJob {
-    char *dsn;
-    char *application_name;
-    char tcp_user_timeout[24];
-    char connect_timeout[24];
-    bool replication;
-    PGconn *pg;
-    PgConn *conn; /* NULL: nobody waits any more; loop thread only */
-} ConnectJob;
 
 typedef struct CancelJob {
     PGcancel *cancel;
@@ -49,15 +38,15 @@ typedef struct CancelJob {
 } CancelJob;
 
 struct PgConn {
-    PgConnOptions options;
+    PgConnOptions *options;
     ConnState state;
     PGconn *pg;
-    ConnectJob *job;
+    PgLogin *login;    /* from pg_conn_open until the server has let us in */
     CancelJob *cancel; /* under way for the running query */
     struct event *io;
     struct event *timer; /* connect time-out */
-    PgQuery query;
-    PgAnswer answer; /* to it */
+    PgQuery *query;      /* that runs, or ran last */
+    PgAnswer *answer;    /* to it */
     bool busy;
     bool copying;
     bool feeding;   /* the server takes what query.feed brings */
@@ -81,7 +70,7 @@ static void conn_watch(PgConn *conn, short what, int64_t timeout_ms)
 {
     struct timeval tv = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
     conn_drop_io(conn);
-    conn->io = event_new(conn->options.base, PQsocket(conn->pg), what, conn_on_io, conn);
+    conn->io = event_new(conn->options->base, PQsocket(conn->pg), what, conn_on_io, conn);
     event_add(conn->io, timeout_ms > 0 ? &tv : NULL);
 }
 
@@ -89,10 +78,7 @@ void pg_conn_close(PgConn *conn)
 {
     conn_drop_io(conn);
     event_del(conn->timer);
-    if (conn->job != NULL) {
-        conn->job->conn = NULL;
-        conn->job = NULL;
-    }
+    pg_login_drop(&conn->login);
     if (conn->cancel != NULL) {
         conn->cancel->conn = NULL;
         conn->cancel = NULL;
@@ -114,7 +100,16 @@ static void conn_refuse(PgConn *conn, const Error *err)
 {
     AUTO_ERROR copy = error_of(err);
     pg_conn_close(conn);
-    conn->options.opened(conn->options.arg, &copy);
+    conn->options->opened(conn->options->arg, &copy);
+}
+
+/* The server, or libpq, does not let us in. */
+static void conn_refuse_login(PgConn *conn)
+{
+    AUTO_ERROR err = {0};
+    sqlstate_connection_error(conn->pg, &err);
+    pg_login_refused(conn->login, &err);
+    conn_refuse(conn, &err);
 }
 
 static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
@@ -124,7 +119,7 @@ static void conn_on_timeout(evutil_socket_t fd, short what, void *arg)
     PgConn *conn = arg;
     AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_UNREACHABLE, "no connection to PostgreSQL within %lld ms",
-              (long long)conn->options.connect_timeout_ms);
+              (long long)conn->options->connect_timeout_ms);
     conn_refuse(conn, &err);
 }
 
@@ -135,7 +130,7 @@ static void conn_on_encoding(void *arg, const Error *err)
         conn_refuse(conn, err);
     } else {
         event_del(conn->timer);
-        conn->options.opened(conn->options.arg, NULL);
+        conn->options->opened(conn->options->arg, NULL);
     }
 }
 
@@ -164,6 +159,8 @@ static void conn_connect_poll(PgConn *conn)
         return;
     case PGRES_POLLING_OK:
         conn->state = CONN_OPEN;
+        pg_login_accepted(conn->login);
+        pg_login_drop(&conn->login);
         PQsetnonblocking(conn->pg, 1);
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
         pg_conn_send(conn, &(PgQuery){.step = "session path",
@@ -171,56 +168,31 @@ static void conn_connect_poll(PgConn *conn)
                                       .arg = conn,
                                       .done = conn_on_path});
         return;
-    default: {
-        AUTO_ERROR err = {0};
-        sqlstate_connection_error(conn->pg, &err);
-        conn_refuse(conn, &err);
-    }
+    default:
+        conn_refuse_login(conn);
     }
 }
 
-/* Helper thread. */
-static void connect_run(void *arg)
+static void conn_on_no_password(void *arg, const Error *err)
 {
-    ConnectJob *job = arg;
-    /* What stands before dbname is a default that the DSN may override. */
-    const char *const keywords[] = {"fallback_application_name",
-                                    "keepalives",
-                                    "keepalives_idle",
-                                    "keepalives_interval",
-                                    "keepalives_count",
-                                    "tcp_user_timeout",
-                                    "connect_timeout",
-                                    "dbname",
-                                    "client_encoding",
-                                    job->replication ? "replication" : NULL,
-                                    NULL};
-    const char *const values[] = {
-        job->application_name, "1",      "5",    "2",        "3", job->tcp_user_timeout,
-        job->connect_timeout,  job->dsn, "UTF8", "database", NULL};
-    job->pg = PQconnectStartParams(keywords, values, 1);
-    PQsetNoticeProcessor(job->pg, pg_ignore_notice, NULL);
+    conn_refuse(arg, err);
 }
 
-static void connect_done(void *arg)
+static void conn_on_dialing(void *arg)
 {
-    ConnectJob *job = arg;
-    PgConn *conn = job->conn;
-    PGconn *pg = job->pg;
-    free(job->dsn);
-    free(job->application_name);
-    free(job);
-    if (conn == NULL) {
-        PQfinish(pg);
-        return;
-    }
-    conn->job = NULL;
+    PgConn *conn = arg;
+    struct timeval tv = {.tv_sec = conn->options->connect_timeout_ms / 1000,
+                         .tv_usec = conn->options->connect_timeout_ms % 1000 * 1000};
+    event_add(conn->timer, &tv);
+}
+
+static void conn_on_dialed(void *arg, PGconn *pg)
+{
+    PgConn *conn = arg;
     conn->pg = pg;
     conn->state = CONN_CONNECTING;
     if (PQstatus(pg) == CONNECTION_BAD) {
-        AUTO_ERROR err = {0};
-        sqlstate_connection_error(pg, &err);
-        conn_refuse(conn, &err);
+        conn_refuse_login(conn);
         return;
     }
     conn_watch(conn, EV_WRITE, 0);
@@ -230,24 +202,13 @@ void pg_conn_open(PgConn *conn)
 {
     assert(conn->state == CONN_CLOSED);
     conn->state = CONN_RESOLVING;
-    ConnectJob *job = x_calloc(1, sizeof(*job));
-    job->replication = conn->options.replication;
-    job->dsn = x_strdup(conn->options.dsn);
-    job->application_name = x_strdup(conn->options.application_name);
-    snprintf(job->tcp_user_timeout, sizeof(job->tcp_user_timeout), "%lld",
-             (long long)conn->options.tcp_user_timeout_ms);
-    snprintf(job->connect_timeout, sizeof(job->connect_timeout), "%lld",
-             (long long)(conn->options.connect_timeout_ms + 999) / 1000);
-    job->conn = conn;
-    conn->job = job;
-    struct timeval tv = {.tv_sec = conn->options.connect_timeout_ms / 1000,
-                         .tv_usec = conn->options.connect_timeout_ms % 1000 * 1000};
-    event_add(conn->timer, &tv);
-    worker_submit(conn->options.worker, connect_run, connect_done, job);
+    conn->login = pg_login_begin(conn->options, &(PgLoginEvents){.arg = conn,
+                                                                 .dialing = conn_on_dialing,
+                                                                 .dialed = conn_on_dialed,
+                                                                 .failed = conn_on_no_password});
 }
 
-/* Ends the query. The connection stays open only after an error of the server in a good connection.
- */
+/* Ends the query. The connection stays open only after an error of the server in a good one. */
 static void conn_finish_query(PgConn *conn)
 {
     if (conn->cancel != NULL) {
@@ -257,11 +218,11 @@ static void conn_finish_query(PgConn *conn)
     }
     bool broken = PQstatus(conn->pg) != CONNECTION_OK;
     if (!broken) {
-        answer_judge(&conn->answer, &conn->query);
+        answer_judge(conn->answer, conn->query);
     }
-    PgQuery query = conn->query;
-    AUTO_ERROR err = error_of(&conn->answer.error);
-    broken = broken || conn->answer.garbled || conn->pipelined;
+    PgQuery query = *conn->query;
+    AUTO_ERROR err = error_of(&conn->answer->error);
+    broken = broken || conn->answer->garbled || conn->pipelined;
     conn->busy = false;
     conn->copying = false;
     conn->feeding = false;
@@ -276,12 +237,12 @@ static void conn_finish_query(PgConn *conn)
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
     }
     err.step = query.step;
-    if (conn->options.answered != NULL) {
-        conn->options.answered(conn->options.arg);
+    if (conn->options->answered != NULL) {
+        conn->options->answered(conn->options->arg);
     }
     query.done(query.arg, err.class == ERROR_NONE ? NULL : &err);
-    if (conn->options.idle != NULL && conn->state == CONN_OPEN && !conn->busy) {
-        conn->options.idle(conn->options.arg);
+    if (conn->options->idle != NULL && conn->state == CONN_OPEN && !conn->busy) {
+        conn->options->idle(conn->options->arg);
     }
 }
 
@@ -298,8 +259,8 @@ static bool conn_read_copy(PgConn *conn)
             conn->copying = false;
             return true; /* PQgetResult tells whether it went well */
         }
-        if (conn->query.row != NULL) {
-            conn->query.row(conn->query.arg, row, (size_t)length);
+        if (conn->query->row != NULL) {
+            conn->query->row(conn->query->arg, row, (size_t)length);
         }
         PQfreemem(row);
         if (conn->pg == NULL) {
@@ -316,7 +277,7 @@ static void conn_feed(PgConn *conn)
     short what = EV_READ | EV_WRITE | EV_PERSIST;
     for (int i = 0; i < FEEDS_PER_TURN && conn->feeding && PQflush(conn->pg) == 0; i++) {
         const char *why = NULL;
-        Slice bytes = conn->query.feed(conn->query.arg, &why);
+        Slice bytes = conn->query->feed(conn->query->arg, &why);
         if (why != NULL || slice_is_null(bytes)) {
             conn->feeding = false;
             conn->unsent = PQputCopyEnd(conn->pg, why) != 1;
@@ -326,31 +287,31 @@ static void conn_feed(PgConn *conn)
             conn->feeding = !conn->unsent;
         }
     }
-    conn_watch(conn, what, conn->options.silence_timeout_ms);
+    conn_watch(conn, what, conn->options->silence_timeout_ms);
     if (conn->unsent) { /* the server waits for more, and libpq would begin anew */
-        answer_garble(&conn->answer, "asks for more data than there is");
+        answer_garble(conn->answer, "asks for more data than there is");
     }
 }
 
 static void conn_take_result(PgConn *conn, PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
-    bool wanted = status == PGRES_COPY_OUT    ? conn->query.row != NULL
-                  : status == PGRES_COPY_BOTH ? conn->query.copy_both != NULL
-                  : status == PGRES_COPY_IN   ? conn->query.feed != NULL
+    bool wanted = status == PGRES_COPY_OUT    ? conn->query->row != NULL
+                  : status == PGRES_COPY_BOTH ? conn->query->copy_both != NULL
+                  : status == PGRES_COPY_IN   ? conn->query->feed != NULL
                                               : true;
     if (!wanted) { /* libpq would go on in a COPY that nobody reads or feeds */
-        answer_garble(&conn->answer, "starts a COPY that was not requested");
+        answer_garble(conn->answer, "starts a COPY that was not requested");
         PQclear(result);
         return;
     }
     switch (status) {
     case PGRES_COPY_OUT:
         conn->copying = true;
-        conn->answer.copy_told = true;
+        conn->answer->copy_told = true;
         break;
     case PGRES_COPY_IN:
-        conn->answer.copy_told = true;
+        conn->answer->copy_told = true;
         conn->feeding = true;
         conn_feed(conn);
         break;
@@ -363,12 +324,12 @@ static void conn_take_result(PgConn *conn, PGresult *result)
     case PGRES_FATAL_ERROR:
     case PGRES_BAD_RESPONSE:
     case PGRES_NONFATAL_ERROR:
-        if (conn->answer.error.class == ERROR_NONE) {
-            sqlstate_error(result, &conn->answer.error);
+        if (conn->answer->error.class == ERROR_NONE) {
+            sqlstate_error(result, &conn->answer->error);
         }
         break;
     default:
-        answer_hand_on(&conn->answer, &conn->query, result);
+        answer_hand_on(conn->answer, conn->query, result);
         break;
     }
     PQclear(result);
@@ -410,14 +371,14 @@ static void conn_read(PgConn *conn)
         if (result == NULL) {
             continue;
         }
-        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH && conn->query.copy_both != NULL;
+        bool streams = PQresultStatus(result) == PGRES_COPY_BOTH && conn->query->copy_both != NULL;
         conn_take_result(conn, result);
-        if (conn->pg != NULL && conn->answer.garbled) {
+        if (conn->pg != NULL && conn->answer->garbled) {
             conn_finish_query(conn);
             return;
         }
         if (streams) {
-            conn->query.copy_both(conn->query.arg);
+            conn->query->copy_both(conn->query->arg);
             return;
         }
     }
@@ -425,7 +386,7 @@ static void conn_read(PgConn *conn)
 
 static void conn_lose(PgConn *conn, const Error *err)
 {
-    PgQuery query = conn->query;
+    PgQuery query = *conn->query;
     AUTO_ERROR copy = error_of(err);
     copy.step = conn->busy ? query.step : NULL;
     bool busy = conn->busy;
@@ -433,24 +394,23 @@ static void conn_lose(PgConn *conn, const Error *err)
     if (busy) {
         query.done(query.arg, &copy);
     } else {
-        conn->options.opened(conn->options.arg, &copy); /* lost while idle */
+        conn->options->opened(conn->options->arg, &copy); /* lost while idle */
     }
 }
 
 static void conn_tell_notifications(PgConn *conn)
 {
-    while (conn->state == CONN_OPEN && conn->options.notified != NULL) {
+    while (conn->state == CONN_OPEN && conn->options->notified != NULL) {
         PGnotify *notification = PQnotifies(conn->pg);
         if (notification == NULL) {
             return;
         }
-        conn->options.notified(conn->options.arg, notification->relname);
+        conn->options->notified(conn->options->arg, notification->relname);
         PQfreemem(notification);
     }
 }
 
-/* When this process stood still (its machine was suspended), the time is over and the answer there.
- */
+/* When this process stood still (a suspended machine), the time is over and the answer there. */
 static bool conn_has_input(const PgConn *conn)
 {
     struct pollfd io = {.fd = PQsocket(conn->pg), .events = POLLIN};
@@ -468,14 +428,14 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
     if ((what & EV_TIMEOUT) != 0 && !conn_has_input(conn)) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_POSTGRES_SILENT, "PostgreSQL did not answer within %lld ms",
-                  (long long)conn->options.silence_timeout_ms);
+                  (long long)conn->options->silence_timeout_ms);
         conn_lose(conn, &err);
         return;
     }
     if (conn->feeding && (what & EV_WRITE) != 0) {
         conn_feed(conn);
     } else if ((what & EV_WRITE) != 0 && PQflush(conn->pg) == 0) {
-        conn_watch(conn, EV_READ | EV_PERSIST, conn->options.silence_timeout_ms);
+        conn_watch(conn, EV_READ | EV_PERSIST, conn->options->silence_timeout_ms);
     }
     if (PQconsumeInput(conn->pg) == 0) {
         AUTO_ERROR err = {0};
@@ -499,9 +459,9 @@ static void conn_on_io(evutil_socket_t fd, short what, void *arg)
 void pg_conn_send(PgConn *conn, const PgQuery *query)
 {
     assert(conn->state == CONN_OPEN && !conn->busy);
-    conn->query = *query;
+    *conn->query = *query;
     conn->busy = true;
-    answer_begin(&conn->answer, query);
+    answer_begin(conn->answer, query);
     conn->between = false;
     bool sent = query_send(conn->pg, query, &conn->pipelined);
     conn->unsent = query->then != NULL && !sent;
@@ -510,11 +470,11 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
          * finds no result and ends the query with this; done() never comes from inside this call.
          */
         AUTO_TEXT message = pg_message(conn->pg);
-        error_set(&conn->answer.error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
+        error_set(&conn->answer->error, CODE_POSTGRES_NOT_SENT, "cannot send a query: %s", message);
     }
     int flushed = sent ? PQflush(conn->pg) : 0;
     short what = flushed == 1 ? EV_READ | EV_WRITE : EV_READ;
-    conn_watch(conn, (short)(what | EV_PERSIST), conn->options.silence_timeout_ms);
+    conn_watch(conn, (short)(what | EV_PERSIST), conn->options->silence_timeout_ms);
     if (!sent || flushed < 0) {
         event_active(conn->io, EV_READ, 0);
     }
@@ -548,7 +508,7 @@ void pg_conn_cancel(PgConn *conn)
         job->cancel = PQgetCancel(conn->pg);
         job->conn = conn;
         conn->cancel = job;
-        worker_submit(conn->options.worker, cancel_run, cancel_done, job);
+        worker_submit(conn->options->worker, cancel_run, cancel_done, job);
     }
 }
 
@@ -570,7 +530,10 @@ PGconn *pg_conn_raw(PgConn *conn)
 PgConn *pg_conn_new(const PgConnOptions *options)
 {
     PgConn *conn = x_calloc(1, sizeof(*conn));
-    conn->options = *options;
+    conn->options = x_malloc(sizeof(*conn->options));
+    *conn->options = *options;
+    conn->query = x_calloc(1, sizeof(*conn->query));
+    conn->answer = x_calloc(1, sizeof(*conn->answer));
     conn->timer = event_new(options->base, -1, 0, conn_on_timeout, conn);
     return conn;
 }
@@ -580,7 +543,10 @@ void pg_conn_free(PgConn **conn)
     if (*conn != NULL) {
         pg_conn_close(*conn);
         event_free((*conn)->timer);
-        error_clear(&(*conn)->answer.error);
+        error_clear(&(*conn)->answer->error);
+        free((*conn)->options);
+        free((*conn)->query);
+        free((*conn)->answer);
         free(*conn);
         *conn = NULL;
     }

@@ -11,6 +11,9 @@
 
 enum { MORE_PLACES = 4 };
 
+/* In each text about user and password, whatever the method. */
+#define LOGIN_REFUSED "authentication failed"
+
 /* Everything else may heal by itself. */
 static const struct {
     const char *text;
@@ -23,7 +26,16 @@ static const struct {
     {"no password supplied", "28P01",
      "Give the password: database.password_file, OUTBOXD_DATABASE_PASSWORD_FILE, ~/.pgpass or "
      "PGPASSWORD."},
-    {"authentication failed", "28000", NULL},
+    {"requires a valid client certificate", "28000",
+     "Name the relay's certificate in database.dsn: sslcert=/path/to/relay.crt "
+     "sslkey=/path/to/relay.key"},
+    {"certificate authentication failed", "28000",
+     "The name in the certificate of sslcert must be the user of database.dsn, or one that "
+     "pg_ident.conf maps to it."},
+    {"alert unknown ca", NULL,
+     "The server does not know the authority that signed the certificate of sslcert: add it to the "
+     "file of the server's ssl_ca_file, or name another certificate."},
+    {LOGIN_REFUSED, "28000", NULL}, /* by PAM and the like */
     {"no pg_hba.conf entry", "28000",
      "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},
     {"is not permitted to log in", "28000", "An administrator runs: ALTER ROLE ... LOGIN"},
@@ -108,6 +120,9 @@ Status sqlstate_connection_said(const char *role, const char *message, Error *er
         } else {
             (void)sqlstate_fill(CONNECTION_TEXTS[i].state, message, err);
         }
+        if (err != NULL && strstr(CONNECTION_TEXTS[i].text, LOGIN_REFUSED) != NULL) {
+            err->origin |= ORIGIN_LOGIN;
+        }
         return CONNECTION_TEXTS[i].hint != NULL ? error_hint(err, "%s", CONNECTION_TEXTS[i].hint)
                                                 : FAILED;
     }
@@ -116,6 +131,11 @@ Status sqlstate_connection_said(const char *role, const char *message, Error *er
     }
     return error_set(err, CODE_POSTGRES_UNREACHABLE, "%s",
                      *message != '\0' ? message : "cannot connect to PostgreSQL");
+}
+
+bool sqlstate_is_of_login(const Error *err)
+{
+    return (err->origin & ORIGIN_LOGIN) != 0;
 }
 
 Status sqlstate_connection_error(const PGconn *connection, Error *err)

@@ -10,6 +10,7 @@
 #include "pg/message.h"
 #include "pg/open.h"
 #include "pg/sqlstate.h"
+#include "token/token.h"
 
 /* What the relay's sessions set (rows/publisher.c), so that texts mean the same in all. */
 #define SETTINGS                                                                                   \
@@ -24,7 +25,7 @@ struct PgSession {
     PGconn *raw;
 };
 
-static Status session_connect(PgSession *session, Error *err)
+static Status session_dial(PgSession *session, const char *password, Error *err)
 {
     const PgSessionOptions *options = &session->options;
     char timeout[24];
@@ -32,15 +33,47 @@ static Status session_connect(PgSession *session, Error *err)
     snprintf(timeout, sizeof(timeout), "%lld",
              (long long)(seconds < CONNECT_SECONDS_MIN ? CONNECT_SECONDS_MIN : seconds));
     /* What stands before dbname is a default that the DSN may override. */
-    const char *const keywords[] = {"fallback_application_name", "connect_timeout", "dbname",
-                                    "client_encoding",           "replication",     NULL};
+    const char *const keywords[] = {"fallback_application_name",
+                                    "connect_timeout",
+                                    "dbname",
+                                    "client_encoding",
+                                    "password",
+                                    "replication",
+                                    NULL};
     const char *const values[] = {options->application_name,
                                   options->connect_timeout_ms > 0 ? timeout : NULL,
                                   options->dsn,
                                   "UTF8",
+                                  password, /* NULL: not given */
                                   options->replication ? "database" : NULL,
                                   NULL};
     return pg_open(keywords, values, &session->raw, err);
+}
+
+/* One that served others may have been changed since: then a new one is tried, once. */
+static Status session_connect(PgSession *session, Error *err)
+{
+    if (!token_is_wanted(TOKEN_DATABASE)) {
+        return session_dial(session, NULL, err);
+    }
+    Status status = FAILED;
+    for (int attempt = 0; attempt < 2 && status != OK; attempt++) {
+        TokenValue value = {0};
+        if (token_get(TOKEN_DATABASE, &value, err) != OK) {
+            return FAILED;
+        }
+        PQfinish(session->raw);
+        session->raw = NULL;
+        status = session_dial(session, value.secret, err);
+        if (status == OK) {
+            token_accept(TOKEN_DATABASE, value.number);
+        } else if (err != NULL && sqlstate_is_of_login(err)) {
+            token_refuse(TOKEN_DATABASE, value.number, err);
+        } else {
+            break;
+        }
+    }
+    return status;
 }
 
 static Status session_set(PgSession *session, Error *err)

@@ -38,3 +38,7 @@ Status sqlstate_connection_error(const PGconn *connection, Error *err);
 
 /** The same from what libpq says about it; role: who wanted to connect. */
 Status sqlstate_connection_said(const char *role, const char *message, Error *err);
+
+/** True when a connection was refused for its user or password, and not for what no other password
+ * would change. */
+bool sqlstate_is_of_login(const Error *err);

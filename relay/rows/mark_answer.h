@@ -1,7 +1,8 @@
 /* mark_answer: what a mark statement brought. */
 #pragma once
 
-#include "pg/conn.h"
+#include <libpq-fe.h>
+
 #include "rows/mark_queue.h"
 #include "rows/mark_sql.h"
 

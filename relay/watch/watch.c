@@ -12,8 +12,6 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
-#include "base/log.h"
-#include "base/log_codes.h"
 #include "base/memory.h"
 #include "flow/event.h"
 #include "rows/publisher.h"

@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "flow/event.h"
 #include "pg/ident.h"
 #include "rows/companion.h"
 #include "watch/fact.h"

@@ -18,6 +18,9 @@ enum { OUTBOX = 16400, HAS_MESSAGES = 1, KEEPS_ROWS = 2, HAS_EXTRA = 4, HAS_CONV
 typedef struct Stream {
     PipelineConfig pipeline;
     OutboxTable table;
+    Tree tree;
+    Relations relations;
+    KnownEvents known;
     Assembler assembler;
     uint64_t last_lsn; /* of the last event of this stream */
     uint64_t last_ordinal;
@@ -39,11 +42,13 @@ static void stream_begin(Stream *stream, uint8_t how)
     }
     stream->table =
         (OutboxTable){.config = &stream->pipeline, .schema = schema_of_outbox(&stream->pipeline)};
-    stream->assembler = (Assembler){.pipeline = &stream->pipeline,
-                                    .relations = {.table = &stream->table,
-                                                  .table_oid = OUTBOX,
-                                                  .schema = x_strdup("outbox"),
-                                                  .name = x_strdup("event")}};
+    stream->relations = (Relations){.table = &stream->table,
+                                    .table_oid = OUTBOX,
+                                    .tree = &stream->tree,
+                                    .schema = x_strdup("outbox"),
+                                    .name = x_strdup("event")};
+    stream->assembler = (Assembler){
+        .pipeline = &stream->pipeline, .relations = &stream->relations, .known = &stream->known};
     assembler_restart(&stream->assembler, 0, 1);
 }
 
@@ -117,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     stream_finish(&stream);
     assembler_release(&stream.assembler);
+    relations_release(&stream.relations);
+    tree_release(&stream.tree);
     schema_free(&stream.table.schema);
     return 0;
 }

@@ -15,7 +15,9 @@ static void check_request(const char *bytes, size_t length)
     GroupsRequest request;
     if (groups_request_read(bytes, length, &request)) {
         AUTO_BUFFER again = TEXT_EMPTY;
-        groups_request_write(request.config, &request.topics, &request.patterns, &again);
+        TokenValue token;
+        groups_request_write(request.config, &request.topics, &request.patterns,
+                             groups_request_token(&request, &token) ? &token : NULL, &again);
         fuzz_check(groups_message_length(again.data) == length);
         fuzz_check(again.length == length + GROUPS_MESSAGE_HEAD);
         fuzz_check(memcmp(again.data + GROUPS_MESSAGE_HEAD, bytes, length) == 0);

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.common import eventually, process_tree, stays_true
+from support.common import at_pace, eventually, process_tree, stays_true
 from support.kafka import QUIET
 from support.relay import outboxd
 
@@ -178,7 +178,7 @@ def test_age_of_live_records_is_the_time_since_they_came(relay, kafka, database,
     for offset, when in enumerate(came, start=1):
         group.commit(topic, offset)
         found = wait_lag(one, group.name, topic, len(came) + 1 - offset)
-        assert abs(found["lag_seconds"] - (time.time() - when)) <= 2 * INTERVAL + 0.3, (offset, found)
+        assert abs(found["lag_seconds"] - (time.time() - when)) <= at_pace(2 * INTERVAL + 0.3), (offset, found)
 
 
 def test_group_that_falls_behind_and_one_that_catches_up_are_told_apart(relay, kafka, database, prefix):

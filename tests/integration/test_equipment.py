@@ -1,6 +1,7 @@
 """The tests' own equipment: what a proxy or a pair of servers is said to do, it does. psycopg2 stands where the relay will."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from psycopg2.extras import LogicalReplicationConnection
 from conftest import pair_database  # noqa: F401
 from support.common import eventually
 from support.consume import Record, read_topics
-from support.postgres import SUPERUSER
+from support.postgres import OWNER, SUPERUSER, PostgresServer
 from support.proxy import BEGIN, COMMIT, KEEPALIVE, STATUS, Proxy, answer_to, pgoutput, sql
 from support.trial import Trial
 from support.wal import PUBLICATION, SLOT
@@ -253,3 +254,34 @@ def test_a_server_that_does_not_start_costs_one_retry_or_one_error(tmp_path, goo
                             cwd=tmp_path, env={**os.environ, "PYTHONPATH": tests}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     assert counts in result.stdout.splitlines()[-1], result.stdout
     assert (result.stdout.count("does not answer: /d-again") > 0) == (good == 3), result.stdout
+
+
+def test_each_server_has_an_identity_of_its_own(work_directory):
+    """Their data are copies of what initdb made once. pg_controldata warns of a checksum that does not fit."""
+    identities = set()
+    for n in range(3):
+        server = PostgresServer(os.path.join(work_directory, f"copy-{n}"))
+        said = subprocess.run([os.path.join(server.bin, "pg_controldata"), "-D", server.data], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env={**os.environ, "LC_ALL": "C"}, check=True).stdout
+        assert "WARNING" not in said, said
+        identities.add(next(line for line in said.splitlines() if "system identifier" in line))
+        server.remove()
+    assert len(identities) == 3, identities
+
+
+def test_a_session_is_kept_for_rows_alone(postgres, database):
+    """Settings and locks of a session never meet another statement, nor does a session that the server has ended."""
+    def session():
+        return database.scalar("SELECT pg_backend_pid()")
+    kept = session()
+    assert session() == kept
+    database.execute("SET lock_timeout = 1; SELECT pg_advisory_lock(1)")
+    assert database.scalar("SHOW lock_timeout") == "0" and session() == kept
+    assert database.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = %s)",
+                           (database.name,)) == 0
+    os.kill(kept, signal.SIGTERM)
+    eventually(lambda: not postgres.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (kept,)), what="it is gone")
+    assert session() != kept
+    newest = session()
+    database.execute(f"ALTER ROLE {OWNER} IN DATABASE \"{database.name}\" SET lock_timeout = '1min'", user=SUPERUSER)
+    assert session() != newest and database.scalar("SELECT current_setting('lock_timeout')") == "1min"

@@ -119,27 +119,3 @@ def test_locked_rows_delay_marks_and_nothing_else(wal_relay, kafka, database, wa
         assert wal.sender()["pid"] == pid and len(read_topics(kafka.brokers, topic)) == 2
     finally:
         locker.close()
-
-
-def test_row_deleted_by_an_operator_before_it_is_marked_is_no_error(wal_relay, kafka, database, wal, topic):
-    one = wal_relay().start()
-    emit(database, "first")
-    wait_for_records(kafka.brokers, topic, 1)
-    with kafka.away():
-        for n in range(10):
-            emit(database, n)
-        eventually(lambda: one.metric("inflight_events") >= 10, what="events in flight")
-        database.execute("DELETE FROM outbox.event WHERE seq <= 5", user=SUPERUSER)
-    emit(database, "last")
-    eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, "the rest is marked")
-    wal.wait_confirmed()
-    assert len(read_topics(kafka.brokers, topic)) == 12 and one.running()
-
-
-def test_retain_prunes_marked_rows_when_they_are_old(wal_relay, kafka, database, wal, topic):
-    for n in range(10):
-        emit(database, n)
-    database.execute("UPDATE outbox.event SET published_at = now() - interval '1 hour' WHERE seq <= 7")
-    one = wal_relay({"retain": "30m"}).start()
-    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event") == 3, what=lambda: "old rows pruned\n" + one.log_tail())
-    assert len(wait_for_records(kafka.brokers, topic, 3)) == 3

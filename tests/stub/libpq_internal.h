@@ -95,6 +95,9 @@ extern Stub stub;
 /** Whether this call is one that fails. */
 bool stub_call_fails(void);
 
+/** The server has something for the connection. */
+void stub_make_readable(PGconn *conn);
+
 PGresult *result_error(const char *state, const char *message);
 PGresult *result_of(ExecStatusType status);
 /** Its last result is an error. */

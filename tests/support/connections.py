@@ -3,7 +3,7 @@
 
     tests/support/connections.py [ROOT]      exit code 1 and one line for each place that does not
 
-Connections are made in pg/open.c and pg/conn.c alone, with PG_OPEN_SQL behind it, and no SQL text anywhere takes the path back. What waits for an
+Connections are made in pg/open.c and pg/login.c (for pg/conn.c) alone, with PG_OPEN_SQL behind it, and no SQL text anywhere takes the path back. What waits for an
 answer waits in pg/session.c alone, so that every blocking session is opened, asked and closed in one way.
 """
 
@@ -19,7 +19,9 @@ WAITS = re.compile(r"\b(?:PQ(?:exec\w*|prepare|getCopyData|describe\w+)|pg_open)
 WAITERS = {"relay/pg/open.c", "relay/pg/session.c"}
 # Without waiting: with its last argument, or in the stream that asks for it.
 NOT_WAITING = {"relay/pg/conn.c", "cdc/wal_stream.c"}
-MAKERS = {"relay/pg/open.c": "PQconnectdbParams", "relay/pg/conn.c": "PQconnectStartParams"}
+MAKERS = {"relay/pg/open.c": "PQconnectdbParams", "relay/pg/login.c": "PQconnectStartParams"}
+# Who sends PG_OPEN_SQL behind it.
+OPENERS = {"relay/pg/open.c", "relay/pg/conn.c"}
 # Texts that tell somebody else what to run.
 ADVICE = re.compile(r"ALTER FUNCTION[^;]*?SET search_path = (?:%s|\.\.\.)", re.I)
 
@@ -31,8 +33,10 @@ def problems_of(path, text):
     for match in CONNECT.finditer(code):
         if path not in MAKERS:
             result.append(f"{path}:{line_of(code, match.start())} connects to PostgreSQL by itself: use pg_session_open() or pg_conn_open()")
-    if path in MAKERS and (code.count(MAKERS[path]) != 1 or code.count("PG_OPEN_SQL") != 1 or len(CONNECT.findall(code)) != 1):
-        result.append(f"{path}: one {MAKERS[path]}() and one PG_OPEN_SQL behind it are expected")
+    if path in MAKERS and (code.count(MAKERS[path]) != 1 or len(CONNECT.findall(code)) != 1):
+        result.append(f"{path}: one {MAKERS[path]}() is expected")
+    if path in OPENERS and code.count("PG_OPEN_SQL") != 1:
+        result.append(f"{path}: one PG_OPEN_SQL, behind the connection, is expected")
     if path.endswith(".c") and path not in WAITERS | NOT_WAITING:
         result += [f"{path}:{line_of(code, match.start())} waits for PostgreSQL by itself: use pg_session_query() or pg_conn_send()" for match in WAITS.finditer(code)]
     joined = joined_strings(code)

@@ -23,7 +23,7 @@ import time
 
 from . import CACHE
 from .common import at_pace, eventually
-from .fetch import into_cache
+from .fetch import for_packaging
 from .relay import ROOT, Relay
 
 SCRIPTS = os.path.join(ROOT, "packaging", "container")
@@ -72,7 +72,7 @@ def base():
                               text=True, timeout=1500)
         assert done.returncode == 0, done.stdout[-3000:]
         enter(directory, ["env", "PACKAGES=ccache", "/src/packages"], [(SCRIPTS, "/src")])
-    return into_cache(f"container-base-{_digest(os.path.join(SCRIPTS, 'base'), os.path.join(SCRIPTS, 'packages'))}", make)
+    return for_packaging(f"container-base-{_digest(os.path.join(SCRIPTS, 'base'), os.path.join(SCRIPTS, 'packages'))}", make)
 
 
 def sources():
@@ -90,7 +90,7 @@ def image():
         os.makedirs(os.path.join(CACHE, "container-ccache"), exist_ok=True)
         build(root, directory, (os.path.join(CACHE, "container-ccache"), "/ccache"))
     with _alone():   # two workers would build it twice
-        result = into_cache(name, make)
+        result = for_packaging(name, make)
         os.utime(result)
         for old in sorted(glob.glob(os.path.join(CACHE, "container-image-*")), key=os.path.getmtime)[:-IMAGES_KEPT]:
             if time.time() - os.path.getmtime(old) > 3600:

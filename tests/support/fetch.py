@@ -9,6 +9,8 @@ import tarfile
 import tempfile
 import zipfile
 
+import pytest
+
 from . import CACHE
 
 KAFKA_VERSION = "4.3.0"
@@ -44,6 +46,13 @@ def into_cache(name, make):
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def for_packaging(name, make):
+    """As into_cache(), of what only `tests/run packaging` makes, since it takes minutes; elsewhere a test that needs it skips by name."""
+    if "OUTBOXD_PACKAGING" not in os.environ and not os.path.isdir(os.path.join(CACHE, name)):
+        pytest.skip(f"{name} is not in the cache; tests/run packaging makes it")
+    return into_cache(name, make)
 
 
 def kafka_jars():

@@ -9,7 +9,8 @@ Production code is relay/ and cdc/. What is counted, as far as a reader of text 
 
 - circles: groups of files of one folder that call each other in a circle, the files in them, and pairs of rooms whose files call each
   other both ways;
-- structs: those with more than 20 fields, of their own and counted through members that are structs; the widest; the most flags;
+- structs: those with more than 20 fields, of their own and counted through members that are structs (of a union, the widest member);
+  the widest; the most flags;
 - decisions by text: strcmp, strstr and the like whose argument is a code or message, or a literal that is spelled like a code;
 - runs: six lines in a row that stand twice (without blank lines, comments, brackets alone and includes);
 - includes: those that their file does not use (includes.py);
@@ -156,6 +157,12 @@ def structs(code):
     return found
 
 
+def widest_of(body, types, path, seen):
+    """As fields_of() for a union, of whose members one is there at a time."""
+    members = [part + ";" for part in re.sub(r"\{[^{}]*\}", lambda inner: inner.group().replace(";", "\0"), body).split(";") if part.strip()]
+    return max((fields_of(part.replace("\0", ";"), types, path, seen) for part in members), default=(0, 0))
+
+
 def fields_of(body, types, path, seen=()):
     """(fields, booleans), counted through members that are structs in `types` and not pointers."""
     count = flags = 0
@@ -167,7 +174,7 @@ def fields_of(body, types, path, seen=()):
             return count, flags
         if match and match.start() < end:
             inner, after = body_of(body, match.end())
-            more = fields_of(inner, types, path, seen)
+            more = fields_of(inner, types, path, seen) if match.group(1) == "struct" else widest_of(inner, types, path, seen)
             count, flags = count + more[0], flags + more[1]
             at = body.find(";", after) + 1
             continue

@@ -6,7 +6,6 @@ log-ins under StandardAuthorizer, where `relay` may do nothing until a test gran
 
 import base64
 import contextlib
-import logging
 import os
 import shutil
 import signal
@@ -17,13 +16,10 @@ import uuid
 
 from . import CACHE  # noqa: F401  (puts the independent client on sys.path)
 from .common import die_with_parent, eventually, free_port, tail
+from .consume import QUIET
 from .fetch import kafka_archive, kafka_jars
 
 SASL_USERS = {"admin": "kafka-admin-secret-5b2", "relay": "kafka-relay-secret-6a3"}
-
-QUIET = logging.getLogger("kafka-client")  # the client's chatter while a broker is down on purpose
-QUIET.addHandler(logging.NullHandler())
-QUIET.propagate = False
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -247,3 +243,35 @@ class KafkaServer:
         """Stop and delete everything."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+_OAUTH = """\
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port},OAUTH://127.0.0.1:{oauth_port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port},OAUTH://127.0.0.1:{oauth_port}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,OAUTH:SASL_PLAINTEXT
+listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.oauth.oauthbearer.sasl.jaas.config={module} required unsecuredLoginStringClaim_sub="broker" unsecuredValidatorAllowableClockSkewMs="2000";
+listener.name.oauth.oauthbearer.sasl.server.callback.handler.class={handler}
+listener.name.oauth.oauthbearer.connections.max.reauth.ms={session_ms}
+"""
+_OAUTH_PACKAGE = "org.apache.kafka.common.security.oauthbearer"
+
+
+class OAuthKafkaServer(KafkaServer):
+    """A broker with a listener more, `oauth_brokers`, that takes unsecured tokens (support/program.py, jws) and ends each session after `session_ms`."""
+
+    def __init__(self, directory, session_ms=4000):
+        self.oauth_port, self.session_ms = free_port(), session_ms
+        self.oauth_brokers = f"127.0.0.1:{self.oauth_port}"
+        super().__init__(directory)
+
+    def _write_files(self, extra):
+        lines = _OAUTH.format(port=self.port, sasl_port=self.sasl_port, oauth_port=self.oauth_port, controller=self.controller_port,
+                              session_ms=self.session_ms, module=f"{_OAUTH_PACKAGE}.OAuthBearerLoginModule",
+                              handler=f"{_OAUTH_PACKAGE}.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler")
+        super()._write_files({**extra, **dict(line.split("=", 1) for line in lines.splitlines())})
+
+    @staticmethod
+    def oauth_properties():
+        """librdkafka properties for a log-in at `oauth_brokers`."""
+        return ["security.protocol=sasl_plaintext", "sasl.mechanisms=OAUTHBEARER"]

@@ -41,6 +41,7 @@ PAGES = ("README.md", "packaging/guide/*.md")
 GENERATED = {"packaging/guide/metrics.md", "packaging/guide/configuration.md"}
 NOT_RUN = {
     "installs": "it installs packages or the program, and a test leaves the machine as it is; test_quickstart builds and installs nothing else",
+    "installs the package": "tests/run package does the same in a root of its own (support/shell/package.sh)",
     "quickstart": "test_quickstart runs it",
     "restarts PostgreSQL": "the server of the tests is restarted by tests of their own; test_preconditions has wal_level",
     "a standby": "test_wal_failover and test_wal_history have a standby",
@@ -48,6 +49,7 @@ NOT_RUN = {
     "a container engine": "none runs in the tests; test_container builds the image by the same scripts and starts it, test_compose starts the services",
     "a cluster": "no Kubernetes runs in the tests; test_kubernetes checks the manifests and the chart, and starts what they describe",
     "a picture": "there is nothing to run",
+    "a token service": "it asks a service that a test has not; test_tokens runs programs of its own in its place",
     "a template": "it stands for statements with names of the reader's own",
 }
 ROLES = ("owner", "app", "relay", "administrator")

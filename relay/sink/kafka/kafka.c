@@ -43,6 +43,7 @@ static void kafka_open_now(KafkaSink *kafka)
 /* Nothing of the producer is known any more; what was out does not settle. */
 static void kafka_forget_producer(KafkaSink *kafka)
 {
+    kafka_token_forget(kafka->token);
     kafka_stop_forget(kafka->stop);
     kafka_topics_set_producer(kafka->topics, NULL);
     kafka_stats_none(kafka->stats);
@@ -108,6 +109,7 @@ static void on_later(void *arg)
 static void on_answered(void *arg)
 {
     KafkaSink *kafka = arg;
+    kafka_token_accepted(kafka->token);
     kafka_replace_when_empty(kafka);
     kafka_ready(kafka);
 }
@@ -308,6 +310,7 @@ static void kafka_free(Sink *sink)
     kafka_delivery_free(&kafka->delivery);
     kafka_stop_free(&kafka->stop);
     kafka_lookup_free(&kafka->lookup);
+    kafka_token_free(&kafka->token);
     kafka_producer_free(&kafka->producer);
     kafka_health_free(&kafka->health);
     kafka_topics_free(&kafka->topics);
@@ -349,6 +352,7 @@ static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
     kafka->producer = kafka_producer_new(
         options, &(KafkaProducerEvents){
                      .arg = kafka, .woken = on_woken, .later = on_later, .closed = on_closed});
+    kafka->token = kafka_token_new(options->pipeline->name, kafka->producer, kafka->health);
     kafka->lookup = kafka_lookup_new(options, &(KafkaLookupNeeds){.producer = kafka->producer,
                                                                   .topics = kafka->topics,
                                                                   .health = kafka->health,
@@ -362,6 +366,7 @@ static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
     kafka->delivery = kafka_delivery_new(options, &(KafkaDeliveryNeeds){.producer = kafka->producer,
                                                                         .topics = kafka->topics,
                                                                         .health = kafka->health,
+                                                                        .token = kafka->token,
                                                                         .lookup = kafka->lookup,
                                                                         .events = events,
                                                                         .arg = kafka,

@@ -100,8 +100,16 @@ Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size
         rd_kafka_conf_destroy(conf);
         return FAILED;
     }
+    /* With another way to a token librdkafka serves itself, and must not be kept from it. */
+    enum { TOKEN_REFRESH = RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH };
+    bool token = kafka_conf_wants_token(config);
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
-                                       RD_KAFKA_EVENT_STATS);
+                                       RD_KAFKA_EVENT_STATS | (token ? TOKEN_REFRESH : 0));
     *ret_conf = conf;
     return OK;
+}
+
+bool kafka_conf_wants_token(const Config *config)
+{
+    return config->kafka.oauth_command != NULL && *config->kafka.oauth_command != '\0';
 }

@@ -11,3 +11,6 @@
  * use. The error is FATAL / EXIT_CONFIG and names the property. */
 Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size_t batch_bytes,
                       rd_kafka_conf_t **ret_conf, Error *err);
+
+/** Whether a token of kafka.oauth_command is what clients log in with (kafka_token.h). */
+bool kafka_conf_wants_token(const Config *config);

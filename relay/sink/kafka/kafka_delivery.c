@@ -113,10 +113,23 @@ static void delivery_reports(KafkaDelivery *delivery, rd_kafka_event_t *event)
     delivery->needs.came_back(delivery->needs.arg);
 }
 
+/* No broker answers, or one refuses us. */
+static void delivery_unanswered(KafkaDelivery *delivery, rd_kafka_resp_err_t code)
+{
+    KafkaHealth *health = delivery->needs.health;
+    AUTO_ERROR err = {0};
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && kafka_token_blamed(delivery->needs.token) &&
+        kafka_health_answers(health)) {
+        return; /* connections that stand go on, and it is said */
+    }
+    kafka_health_unreachable(health, code, &err);
+    kafka_health_trouble(health, &err);
+    kafka_lookup_retry(delivery->needs.lookup);
+}
+
 static void delivery_error(KafkaDelivery *delivery, rd_kafka_event_t *event)
 {
     KafkaProducer *producer = delivery->needs.producer;
-    KafkaHealth *health = delivery->needs.health;
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);
     AUTO_ERROR err = {0};
@@ -134,14 +147,12 @@ static void delivery_error(KafkaDelivery *delivery, rd_kafka_event_t *event)
         kafka_producer_lose(producer, &err);
         return;
     }
-    kafka_health_note_reason(health, code, text);
+    kafka_health_note_reason(delivery->needs.health, code, text);
     switch (code) {
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
     case RD_KAFKA_RESP_ERR__SSL:
-        kafka_health_unreachable(health, code, &err);
-        kafka_health_trouble(health, &err);
-        kafka_lookup_retry(delivery->needs.lookup);
+        delivery_unanswered(delivery, code);
         break;
     default: /* of one broker, or what librdkafka deals with itself */
         log_write(LOG_DEBUG, delivery->pipeline, CODE_KAFKA_EVENT,
@@ -190,6 +201,9 @@ void kafka_delivery_serve(KafkaDelivery *delivery)
             kafka_stats_read(json, strlen(json), delivery->stats);
             break;
         }
+        case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+            kafka_token_asked(delivery->needs.token);
+            break;
         default:
             break;
         }

@@ -6,6 +6,7 @@
 #include "sink/kafka/kafka_health.h"
 #include "sink/kafka/kafka_lookup.h"
 #include "sink/kafka/kafka_producer.h"
+#include "sink/kafka/kafka_token.h"
 #include "sink/kafka/kafka_topics.h"
 
 typedef struct KafkaDelivery KafkaDelivery;
@@ -15,6 +16,7 @@ typedef struct KafkaDeliveryNeeds {
     KafkaProducer *producer;
     KafkaTopics *topics;
     KafkaHealth *health;
+    KafkaToken *token;
     KafkaLookup *lookup;
     const SinkEvents *events; /* settled goes there */
     void *arg;

@@ -115,7 +115,14 @@ static const struct {
      "sasl_plaintext) in kafka.properties."},
     {"certificate verify failed", CODE_KAFKA_TLS,
      "Set ssl.ca.location in kafka.properties to the authority that signed the broker's "
-     "certificate."},
+     "certificate. If it is set, the certificate has expired, or it is not for the host name in "
+     "kafka.brokers and advertised.listeners."},
+    {"certificate required", CODE_KAFKA_TLS,
+     "The broker asks for a certificate of the relay: set ssl.certificate.location and "
+     "ssl.key.location in kafka.properties."},
+    {"bad certificate", CODE_KAFKA_TLS,
+     "The broker does not accept the relay's certificate: check ssl.certificate.location in "
+     "kafka.properties, and the broker's ssl.truststore."},
     {"SSL handshake failed", CODE_KAFKA_TLS,
      "The broker ended the TLS handshake. Most likely that listener does not speak TLS: use the "
      "broker's TLS port, or set security.protocol=plaintext (or sasl_plaintext) in "

@@ -23,6 +23,7 @@ struct KafkaHealth {
     char reason[400]; /* what the connection to a broker failed with; "": none since one answered */
     int64_t reason_us; /* monotonic: when */
     rd_kafka_resp_err_t reason_code;
+    Error *login; /* why there is no token to log in with */
 };
 
 KafkaHealth *kafka_health_new(const SinkOptions *options, const SinkEvents *events)
@@ -32,13 +33,18 @@ KafkaHealth *kafka_health_new(const SinkOptions *options, const SinkEvents *even
     health->pipeline = options->pipeline->name;
     health->bootstrap = options->config->kafka.brokers;
     health->connected = options->stats->broker->kafka_connected;
+    health->login = x_calloc(1, sizeof(Error));
     return health;
 }
 
 void kafka_health_free(KafkaHealth **health)
 {
-    free(*health);
-    *health = NULL;
+    if (*health != NULL) {
+        error_clear((*health)->login);
+        free((*health)->login);
+        free(*health);
+        *health = NULL;
+    }
 }
 
 void kafka_health_note_answer(KafkaHealth *health, bool answers)
@@ -100,8 +106,26 @@ void kafka_health_note_reason(KafkaHealth *health, rd_kafka_resp_err_t code, con
     snprintf(health->reason, sizeof(health->reason), "%.*s", length, text);
 }
 
+void kafka_health_note_login(KafkaHealth *health, const Error *err)
+{
+    if (err != NULL) {
+        error_copy(health->login, err);
+    } else {
+        error_clear(health->login);
+    }
+}
+
+const Error *kafka_health_login(const KafkaHealth *health)
+{
+    return health->login;
+}
+
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err)
 {
+    if (health->login->class != ERROR_NONE) {
+        error_copy(err, health->login);
+        return;
+    }
     bool known = health->reason[0] != '\0';
     kafka_connection_error(known ? health->reason_code : code, known ? health->reason : NULL,
                            health->bootstrap, err);

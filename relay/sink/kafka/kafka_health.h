@@ -28,6 +28,10 @@ const char *kafka_health_bootstrap(const KafkaHealth *health);
 /** librdkafka says that something failed: if it is of a connection, it is the reason for a while.
  */
 void kafka_health_note_reason(KafkaHealth *health, rd_kafka_resp_err_t code, const char *text);
+/** Why the producer has nothing to log in with; NULL: it has. */
+void kafka_health_note_login(KafkaHealth *health, const Error *err);
+/** Class ERROR_NONE: it has. */
+const Error *kafka_health_login(const KafkaHealth *health);
 /** No broker answers: in *err why, as far as librdkafka has said. */
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err);
 

@@ -7,6 +7,7 @@
 #include "sink/kafka/kafka_lookup.h"
 #include "sink/kafka/kafka_producer.h"
 #include "sink/kafka/kafka_stop.h"
+#include "sink/kafka/kafka_token.h"
 #include "sink/kafka/kafka_topics.h"
 
 /* Each part answers one question and knows those above it in this list; none knows the sink. */
@@ -16,6 +17,7 @@ typedef struct KafkaSink {
     KafkaTopics *topics;
     KafkaHealth *health;
     KafkaProducer *producer;
+    KafkaToken *token;
     KafkaLookup *lookup;
     KafkaStop *stop;
     KafkaDelivery *delivery;

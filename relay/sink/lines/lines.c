@@ -12,12 +12,11 @@
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/vec.h"
 
 typedef struct Group {
     Text lines;
-    Event **events;
-    size_t count;
-    size_t capacity;
+    VEC(Event *) events;
 } Group;
 
 /* What becomes of a group that is being written and that nobody waits for any more. */
@@ -62,25 +61,16 @@ static LinesSink *lines_of(Sink *sink)
 
 /* Groups. */
 
-static void group_add(Group *group, Event *event)
-{
-    if (group->count == group->capacity) {
-        group->capacity = group->capacity > 0 ? group->capacity * 2 : 256;
-        group->events = x_realloc(group->events, group->capacity * sizeof(Event *));
-    }
-    group->events[group->count++] = event;
-}
-
 static void group_clear(Group *group)
 {
-    group->count = 0;
+    group->events.count = 0;
     text_clear(&group->lines);
 }
 
 static void group_free(Group *group)
 {
     text_free(&group->lines);
-    free(group->events);
+    vec_free(&group->events);
     *group = (Group){0};
 }
 
@@ -89,10 +79,10 @@ static void lines_settle(LinesSink *lines, Group *group, const SinkReport *repor
 {
     Group mine = *group;
     *group = (Group){0};
-    for (size_t i = 0; i < mine.count; i++) {
-        lines->sink.events.settled(lines->sink.events.arg, mine.events[i], report);
+    for (size_t i = 0; i < mine.events.count; i++) {
+        lines->sink.events.settled(lines->sink.events.arg, mine.events.items[i], report);
     }
-    if (group->capacity == 0 && group->lines.data == NULL &&
+    if (group->events.capacity == 0 && group->lines.data == NULL &&
         mine.lines.capacity <= 2 * LINES_BYTES_MAX) {
         group_clear(&mine); /* its memory serves the next one */
         *group = mine;
@@ -145,12 +135,12 @@ static void lines_go(LinesSink *lines)
     if (lines_waits(lines)) {
         return;
     }
-    if (lines->job->group.count == 0) {
+    if (lines->job->group.events.count == 0) {
         Group empty = lines->job->group;
         lines->job->group = *lines->next;
         *lines->next = empty;
     }
-    if (lines->job->group.count > 0) {
+    if (lines->job->group.events.count > 0) {
         lines_submit(lines, false);
     }
 }
@@ -262,7 +252,7 @@ static void lines_wrote(LinesSink *lines, Fate fate)
     } else {
         lines_failed(lines);
     }
-    bool idle = lines->job->group.count == 0 && lines->next->count == 0;
+    bool idle = lines->job->group.events.count == 0 && lines->next->events.count == 0;
     if (purged && !lines->job->busy && idle) { /* and nothing was sent since */
         lines->wanted = lines->full;           /* but somebody would have: it waits for that */
         lines_close(lines);
@@ -327,14 +317,15 @@ SendResult lines_send(Sink *sink, const Record *record, Event *event, Error *err
         lines_open_now(lines);
         return SEND_WAIT;
     }
-    if (lines->next->count >= LINES_EVENTS_MAX || lines->next->lines.length >= LINES_BYTES_MAX) {
+    if (lines->next->events.count >= LINES_EVENTS_MAX ||
+        lines->next->lines.length >= LINES_BYTES_MAX) {
         lines->full = true;
         return SEND_FULL;
     }
     if (writer->ops->format(writer, record, event, &lines->next->lines, err) != OK) {
         return SEND_POISON;
     }
-    group_add(lines->next, event);
+    *vec_add(&lines->next->events) = event;
     return SEND_OK;
 }
 

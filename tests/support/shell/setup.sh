@@ -7,7 +7,8 @@ setup_packages=(
     clang clang-format clang-tidy shellcheck codespell flake8
     postgresql-15 postgresql-client-15 kcat curl
     default-jre-headless maven
-    debootstrap runc buildah iproute2 python3-yaml
+    man-db mandoc zsh fish
+    iproute2 python3-yaml
     python3 python3-pytest python3-pytest-xdist python3-psycopg2 python3-pip
 )
 
@@ -70,8 +71,12 @@ setup_machine() {
     setup_apt || return 1
     setup_prometheus || return 1
     setup_consumer || return 1
-    # What cannot be made here is said, and the tests that need it skip by name.
-    (cd tests && "$python" -m support.tools) || return 1
     (cd tests && "$python" -c 'from support import fetch; fetch.kafka_jars(); fetch.kafka_archive(make=True)') || return 1
     echo "note: packages, Kafka $(cd tests && "$python" -c 'from support import fetch; print(fetch.KAFKA_VERSION)') and consumer in place"
+}
+
+# What checks the packaging. What cannot be made here is said, and the tests that need it skip by name.
+setup_packaging() {
+    setup_packages+=(debootstrap runc buildah)
+    setup_apt && (cd tests && "$python" -m support.tools)
 }

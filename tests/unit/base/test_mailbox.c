@@ -49,7 +49,7 @@ static bool is_readable(int wait_ms)
 /* Takes what has come, which must go on from *next. */
 static void take_from(int *next)
 {
-    Letters letters;
+    MailboxLetters letters;
     mailbox_take(&mailbox, &letters);
     while (!TAILQ_EMPTY(&letters)) {
         Letter *letter = TAILQ_FIRST(&letters);
@@ -97,7 +97,7 @@ Test(mailbox, what_nobody_needs_is_taken_back_and_the_rest_keeps_its_order)
     mailbox_sift(&mailbox, is_odd, NULL, drop);
     cr_assert_eq(dropped, 2);
     cr_assert_eq(mailbox_count(&mailbox), 2);
-    Letters letters;
+    MailboxLetters letters;
     mailbox_take(&mailbox, &letters);
     int wanted = 1;
     while (!TAILQ_EMPTY(&letters)) {

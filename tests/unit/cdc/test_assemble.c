@@ -15,6 +15,9 @@ enum { OUTBOX = 16400, OTHER_TABLE = 16500 };
 
 static PipelineConfig pipeline;
 static OutboxTable table;
+static Tree tree;
+static Relations relations;
+static KnownEvents known;
 static Assembler assembler;
 static Batch *batch; /* the last that was finished */
 static Text bytes;
@@ -30,11 +33,12 @@ static void begin(void)
     pipeline.outbox.header_columns.items = header_columns;
     pipeline.outbox.header_columns.count = 1;
     table = (OutboxTable){.config = &pipeline, .schema = given_schema_of(&pipeline)};
-    assembler = (Assembler){.pipeline = &pipeline,
-                            .relations = {.table = &table,
-                                          .table_oid = OUTBOX,
-                                          .schema = x_strdup("outbox"),
-                                          .name = x_strdup("event")}};
+    relations = (Relations){.table = &table,
+                            .table_oid = OUTBOX,
+                            .tree = &tree,
+                            .schema = x_strdup("outbox"),
+                            .name = x_strdup("event")};
+    assembler = (Assembler){.pipeline = &pipeline, .relations = &relations, .known = &known};
     assembler_restart(&assembler, 0x1000, 1);
 }
 
@@ -42,6 +46,9 @@ static void end(void)
 {
     batch_free(&batch);
     assembler_release(&assembler);
+    relations_release(&relations);
+    tree_release(&tree);
+    known_events_release(&known);
     text_free(&bytes);
 }
 
@@ -218,8 +225,8 @@ Test(assemble, what_was_done_inside_of_a_transaction_is_not_made_again)
 
 Test(assemble, events_that_are_known_are_settled)
 {
-    known_events_add(&assembler.known, 0x2000, 2);
-    known_events_add(&assembler.known, 0x3000, 1);
+    known_events_add(&known, 0x2000, 2);
+    known_events_add(&known, 0x3000, 1);
     send_relations();
     send_begin(0x2000);
     send_row(1);
@@ -621,7 +628,7 @@ Test(assemble, every_event_comes_once_over_many_restarts)
     for (uint64_t seed = first; seed < first + count; seed++) {
         log_make(seed);
         for (int round = 0; round < ROUNDS; round++) {
-            known_events_restart(&assembler.known, &model.again);
+            known_events_restart(&known, &model.again);
             assembler.done_lsn = model.tx_lsn;
             assembler.done_ordinal = model.tx_ordinal;
             assembler_restart(&assembler, model.lsn, 1);
@@ -631,7 +638,7 @@ Test(assemble, every_event_comes_once_over_many_restarts)
             model_check_position();
         }
         whole_logs += model.lsn > log_lsn(LOG_TRANSACTIONS - 1);
-        known_events_release(&assembler.known);
+        known_events_release(&known);
         known_events_release(&model.again);
     }
     cr_assert(whole_logs > 0 || count == 1, "no log was ever read to its end");

@@ -28,6 +28,7 @@ enum {
 
 static PipelineConfig pipeline;
 static OutboxTable table;
+static Tree tree;
 static Relations relations;
 static Batch *batch;
 static Text bytes; /* of the last message */
@@ -40,7 +41,8 @@ static void begin(void)
     pipeline.outbox.header_columns.items = header_columns;
     pipeline.outbox.header_columns.count = 2;
     table = (OutboxTable){.config = &pipeline};
-    relations = (Relations){.table = &table,
+    relations = (Relations){.tree = &tree,
+                            .table = &table,
                             .table_oid = OUTBOX,
                             .schema = x_strdup("outbox"),
                             .name = x_strdup("event")};
@@ -51,6 +53,7 @@ static void begin(void)
 static void end(void)
 {
     relations_release(&relations);
+    tree_release(&tree);
     batch_free(&batch);
     text_free(&bytes);
 }
@@ -536,7 +539,7 @@ static bool answer(const char *members, bool divided, const char *generated, boo
         stub_result(NULL, "members", members != NULL ? members : STUB_NULL, "divided",
                     divided ? "t" : "f", "generated", generated != NULL ? generated : STUB_NULL,
                     "stranger", stranger ? "t" : "f", NULL);
-    bool detached = tree_read(&relations.tree, result, asked, fits);
+    bool detached = tree_read(&tree, result, asked, fits);
     PQclear(result);
     return detached;
 }
@@ -587,21 +590,21 @@ Test(relation, a_leaf_that_was_detached_is_ours_still)
 {
     answer("16401", true, NULL, false, 0, false);
     answer(NULL, true, NULL, false, 0, false);
-    cr_assert(tree_has(&relations.tree, LEAF), "it was a part while we looked");
-    tree_release(&relations.tree);
+    cr_assert(tree_has(&tree, LEAF), "it was a part while we looked");
+    tree_release(&tree);
     cr_assert(answer(NULL, true, NULL, false, LEAF, true),
               "nothing else brings it into the stream");
-    cr_assert(tree_has(&relations.tree, LEAF));
+    cr_assert(tree_has(&tree, LEAF));
 }
 
 Test(relation, a_relation_that_the_publication_names_otherwise_is_none_of_ours)
 {
     cr_assert_not(answer(NULL, true, NULL, true, LEAF, true));
-    cr_assert_not(tree_has(&relations.tree, LEAF));
+    cr_assert_not(tree_has(&tree, LEAF));
     cr_assert_not(answer(NULL, false, NULL, false, LEAF, true), "the outbox has no parts");
     cr_assert_not(answer(NULL, true, NULL, false, LEAF, false), "it lacks what an event needs");
-    cr_assert_not(tree_has(&relations.tree, LEAF));
-    cr_assert(tree_has_stranger(&relations.tree, LEAF));
+    cr_assert_not(tree_has(&tree, LEAF));
+    cr_assert(tree_has_stranger(&tree, LEAF));
 }
 
 Test(relation, a_generated_column_that_is_used_and_not_sent_stops)
@@ -621,8 +624,8 @@ Test(relation, a_list_of_members_that_is_none_is_survived)
     answer("x", true, NULL, false, 0, false);
     answer(",", true, NULL, false, 0, false);
     answer("16401,", true, NULL, false, 0, false);
-    cr_assert(tree_has(&relations.tree, LEAF));
-    cr_assert_eq(relations.tree.members.count, 1);
+    cr_assert(tree_has(&tree, LEAF));
+    cr_assert_eq(tree.members.count, 1);
 }
 
 /* As libpq hands it out: a buffer of its own. */
@@ -763,10 +766,10 @@ Test(relation, more_partitions_than_are_kept_are_a_violation_of_the_protocol)
         text_printf(&members, "%s%u,%u", members.length > 0 ? "," : "", oid + 50000, oid + 50000);
     }
     PGresult *row = stub_result("", "members", members.data, NULL);
-    (void)tree_read(&relations.tree, row, 0, false);
-    cr_assert(relations.tree.full);
-    cr_assert_eq(relations.tree.members.count, TREE_MEMBERS_MAX);
-    cr_assert(tree_has(&relations.tree, 50000 + TREE_MEMBERS_MAX / 2));
+    (void)tree_read(&tree, row, 0, false);
+    cr_assert(tree.full);
+    cr_assert_eq(tree.members.count, TREE_MEMBERS_MAX);
+    cr_assert(tree_has(&tree, 50000 + TREE_MEMBERS_MAX / 2));
     cr_assert_eq(put(OUTBOX, "outbox", "event", ENVELOPE, ENVELOPE_COLUMNS), FAILED);
     cr_assert_eq(err.code, CODE_PG_PROTOCOL);
     PQclear(row);
@@ -777,15 +780,15 @@ Test(relation, strangers_that_were_asked_about_are_bounded)
 {
     PGresult *row = stub_result("", "members", STUB_NULL, "stranger", "t", NULL);
     for (uint32_t oid = 1; oid <= TREE_STRANGERS_MAX + 3; oid++) {
-        cr_assert_not(tree_read(&relations.tree, row, oid + 60000, false));
+        cr_assert_not(tree_read(&tree, row, oid + 60000, false));
     }
-    cr_assert_eq(relations.tree.strangers.count, TREE_STRANGERS_MAX);
-    cr_assert_not(tree_has_stranger(&relations.tree, 60001), "it is asked about again");
-    cr_assert(tree_has_stranger(&relations.tree, 60000 + TREE_STRANGERS_MAX + 3));
+    cr_assert_eq(tree.strangers.count, TREE_STRANGERS_MAX);
+    cr_assert_not(tree_has_stranger(&tree, 60001), "it is asked about again");
+    cr_assert(tree_has_stranger(&tree, 60000 + TREE_STRANGERS_MAX + 3));
     PQclear(row);
     row = stub_result("", "members", "60100", "stranger", STUB_NULL, NULL);
-    (void)tree_read(&relations.tree, row, 0, false);
-    cr_assert(tree_has(&relations.tree, 60100));
-    cr_assert_not(tree_has_stranger(&relations.tree, 60100));
+    (void)tree_read(&tree, row, 0, false);
+    cr_assert(tree_has(&tree, 60100));
+    cr_assert_not(tree_has_stranger(&tree, 60100));
     PQclear(row);
 }

@@ -39,9 +39,14 @@ typedef enum Differs {
     SLOT_NEW = 1 << 24, /* its creation is not over */
 } Differs;
 
-static SlotFacts given_facts(unsigned differs)
+static SlotFacts facts;
+static SlotStored stored;
+static SlotKnown known;
+static const SlotCase GIVEN_CASE = {.facts = &facts, .stored = &stored, .known = &known};
+
+static void given_case(unsigned differs)
 {
-    SlotFacts facts = {
+    facts = (SlotFacts){
         .server_version = differs & VERSION_13   ? 130014
                           : differs & VERSION_16 ? 160001
                                                  : 170000,
@@ -53,8 +58,10 @@ static SlotFacts given_facts(unsigned differs)
         .switch_lsn = differs & LEFT_BEHIND_US   ? 0x5000
                       : differs & LEFT_BEFORE_US ? 0x4FFF
                                                  : 0,
-        .same_messages = true,
         .has_publication = !(differs & NO_PUBLICATION),
+    };
+    stored = (SlotStored){.same_messages = true};
+    known = (SlotKnown){
         .publication_changed = differs & PUBLICATION_OTHER,
         .history = differs & HISTORY_IS_OTHER ? HISTORY_OTHER : HISTORY_SAME,
         .left_timeline = differs & OTHER_TIMELINE ? 1 : 0,
@@ -64,14 +71,14 @@ static SlotFacts given_facts(unsigned differs)
         snprintf(facts.before_slot, sizeof(facts.before_slot), "outboxd_shop");
     }
     if (!(differs & NO_POSITION)) {
-        facts.has_position = true;
-        facts.position = (MarkerPosition){.lsn = 0x5000, .tx_lsn = 0x5800, .tx_ordinal = 3};
-        facts.position_timeline = 1;
-        facts.known.lsn = differs & KNOWS_MORE ? 0x5001 : 0;
-        facts.backfill = differs & FILL_INTERRUPTED;
-        snprintf(facts.position_system_id, sizeof(facts.position_system_id), "%s",
+        stored.there = true;
+        stored.position = (MarkerPosition){.lsn = 0x5000, .tx_lsn = 0x5800, .tx_ordinal = 3};
+        stored.timeline = 1;
+        known.position.lsn = differs & KNOWS_MORE ? 0x5001 : 0;
+        stored.backfill = differs & FILL_INTERRUPTED;
+        snprintf(stored.system_id, sizeof(stored.system_id), "%s",
                  differs & OTHER_SYSTEM ? "7000000000000000002" : facts.system_id);
-        snprintf(facts.position_slot, sizeof(facts.position_slot), "%s",
+        snprintf(stored.slot, sizeof(stored.slot), "%s",
                  differs & OTHER_NAME ? "outboxd_other" : "outboxd_orders");
     }
     if (!(differs & NO_SLOT)) {
@@ -84,7 +91,6 @@ static SlotFacts given_facts(unsigned differs)
         facts.active_pid = differs & SLOT_IS_READ ? 4711 : 0;
         snprintf(facts.lost, sizeof(facts.lost), "%s", differs & INVALID_SLOT ? "wal_removed" : "");
     }
-    return facts;
 }
 
 typedef struct Case {
@@ -203,8 +209,8 @@ static SlotVerdict judge(unsigned differs, uint64_t *ret_start, Error *err)
     pipeline.wal.messages = differs & MESSAGES;
     pipeline.wal.failover_slot = differs & FAILOVER_ASKED;
     pipeline.outbox.on_publish = differs & KEEP ? ON_PUBLISH_KEEP : ON_PUBLISH_MARK;
-    SlotFacts facts = given_facts(differs);
-    return slot_judge(&facts, &pipeline, ret_start, err);
+    given_case(differs);
+    return slot_judge(&GIVEN_CASE, &pipeline, ret_start, err);
 }
 
 Test(slot, each_state_of_slot_and_position_has_one_verdict)

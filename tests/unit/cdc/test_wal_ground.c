@@ -253,6 +253,25 @@ Test(wal_ground, a_partition_that_nobody_told_of_is_asked_about)
     rig_assert_published_once(1, 5);
 }
 
+/* Asked, and reads again from the beginning: the answer is none about what the next stream tells.
+ */
+Test(wal_ground, an_answer_about_a_stream_that_was_left_is_no_answer_to_the_next_one)
+{
+    begin_streaming();
+    rig.hang_questions = true;
+    rig_commit_to(7001, 1, 2);
+    RIG_WAIT(rig.questions == 1);
+    rig.pipe.source->ops->reread(rig.pipe.source);
+    rig.walsender = 0;
+    rig.hang_questions = false;
+    stub_continue();
+    RIG_WAIT(rig.walsender != 0);
+    rig.members = "7002";
+    rig_commit_to(7002, 3, 4);
+    RIG_WAIT(rig.rows[4].delivered == 1);
+    cr_assert_eq(rig.questions, 2);
+}
+
 Test(wal_ground, a_table_that_is_none_of_ours_is_skipped)
 {
     begin_streaming();

@@ -1,5 +1,6 @@
 /* ALTER TABLE event RENAME TO event_2025; CREATE TABLE event (...): the WAL source as the pipeline
  * sees it. The rig checks that each row is marked in its own table. */
+#include <stdio.h>
 #include <string.h>
 
 #include "stub/random.h"
@@ -151,6 +152,32 @@ Test(wal_rotation, a_row_of_the_old_table_that_the_log_does_not_have_is_a_gap)
     cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
     cr_assert_not_null(strstr(error_message(&rig.pipe.error), "1 rows of outbox.event_2025"), "%s",
                        error_message(&rig.pipe.error));
+}
+
+/* Kept rows of the old table and of the new one, none of which was read; the old one is done. */
+Test(wal_rotation, a_stop_does_not_wait_for_the_next_table)
+{
+    rig.pipe.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
+    rig.has_slot = true;
+    rig.confirmed = 0x10000;
+    rig.position =
+        (RigPosition){.lsn = 0x10000, .end = SLOT_NO_END, .backfill = true, .table_id = RIG_OUTBOX};
+    snprintf(rig.position.publication, sizeof(rig.position.publication), "publication 1");
+    rig.rows[1].visible = rig.rows[2].visible = true;
+    rig_swap(2);
+    rig_begin();
+    RIG_WAIT(rig.rows[1].delivered == 1);
+    rig.hang_notes = true;
+    rig_ack_all();
+    RIG_WAIT(strstr(text_string(&rig.trace), "table") != NULL);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    rig_turn();
+    cr_assert_eq(rig.pipe.drained, 0, "what is done is written down first");
+    rig.hang_notes = false;
+    stub_continue();
+    RIG_WAIT(rig.pipe.drained == 1);
+    cr_assert_eq(rig.position.table_id, RIG_NEXT);
+    cr_assert_eq(rig.rows[2].delivered, 0);
 }
 
 /* Batches come back settled, in part or not at all; connections break; at the end each row is

@@ -319,3 +319,38 @@ Test(wal_verify, a_relation_that_is_told_again_with_a_change_under_way_proves_no
     cr_assert_eq(rig.pipe.lost, 0);
     cr_assert_eq(rig.position.lsn, before, "the look does not count");
 }
+
+/* A stream begins before what was done beyond the last look, and leaves that out. In the middle of
+ * it nothing is out, and others have written enough for a position to follow. */
+Test(wal_verify, reading_over_what_is_done_does_not_forget_that_it_is)
+{
+    rig.end_lsn = 0xa00000;
+    rig_commit(1, 1);
+    rig_commit(2, 2);
+    size_t sent = rig.log_count;
+    rig.log_count = 0; /* it is sent below */
+    for (int64_t seq = 1; seq <= 2; seq++) {
+        rig.rows[seq] =
+            (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    }
+    given_position();
+    rig.position.lsn = rig.confirmed = 0x10000;
+    rig.position.tx_lsn = 0xa00107; /* before the end of the second one */
+    rig.position.tx_ordinal = INT64_MAX;
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
+    cr_assert_eq(rig.started_at, 0x10000);
+    look(rig_log_end());
+    rig_stream(&rig.log[0]);
+    rig_keepalive(0x10000, true); /* it has come as far as that */
+    rig_turn();
+    cr_assert_eq(rig.position.tx_lsn, 0xa00107, "%" PRIx64 ", %" PRIx64, rig.position.lsn,
+                 rig.position.tx_lsn);
+    rig_stream(&rig.log[1]);
+    rig.log_count = sent;
+    rig_commit(3, 3);
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.rows[3].marked);
+    rig_assert_published_once(1, 3);
+}

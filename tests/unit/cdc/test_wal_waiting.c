@@ -376,3 +376,25 @@ Test(wal_waiting, kept_rows_and_messages_are_not_parked)
     rig.pipe.pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
     cr_assert_not(rig.pipe.source->ops->may_park(rig.pipe.source, &event));
 }
+
+Test(wal_waiting, reading_again_while_the_end_of_a_filling_is_stored_begins_with_the_facts)
+{
+    rig_commit(1, 3);
+    rig_begin();
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    rig.hang_saves = true;
+    text_clear(&rig.trace);
+    rig_ack_all();
+    RIG_WAIT(strcmp(text_string(&rig.trace), "position(complete)") == 0);
+    rig.pipe.source->ops->reread(rig.pipe.source);
+    rig.hang_saves = false;
+    stub_continue();
+    RIG_WAIT(rig.walsender != 0);
+    assert_trace("position(complete) start");
+    rig_commit(4, 4);
+    RIG_WAIT(rig.rows[4].delivered == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.rows[4].marked);
+    rig_assert_published_once(1, 4);
+    cr_assert_eq(rig.pipe.lost, 0);
+}

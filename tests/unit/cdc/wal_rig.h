@@ -88,6 +88,9 @@ typedef struct Rig {
     const char *snapshot;  /* of marks */
     bool hang_marks;
     bool hang_pings;
+    bool hang_saves;              /* of the whole position row */
+    bool hang_notes;              /* in one column of it */
+    bool hang_questions;          /* about the log and the tree */
     bool save_fails;              /* the position row cannot be written */
     int walsender;                /* connection that streams; 0: none */
     uint64_t started_at;          /* of START_REPLICATION */
@@ -154,6 +157,8 @@ void rig_swap(int64_t from);
 uint64_t rig_log_end(void);
 /** Rows as rig_commit(), under the name of a partition that nobody told of. */
 void rig_commit_to(uint32_t leaf, int64_t first, int64_t last);
+/** Streams one of the log. */
+void rig_stream(const RigTransaction *transaction);
 /** Begins and ends a transaction without rows, with places of one's own. */
 void rig_empty_transaction(uint64_t begin_lsn, uint64_t commit_lsn, uint64_t end_lsn);
 /** A keep-alive of the server, which has nothing more up to `end`. */

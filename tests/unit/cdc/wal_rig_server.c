@@ -130,9 +130,10 @@ static void take_to_stream(void *arg, const Text *message)
     stream_send(message, transaction->commit_lsn);
 }
 
-static void stream_transaction(RigTransaction *transaction)
+void rig_stream(const RigTransaction *transaction)
 {
-    each_message(transaction, table_of(transaction->first), take_to_stream, transaction);
+    RigTransaction copy = *transaction;
+    each_message(transaction, table_of(transaction->first), take_to_stream, &copy);
 }
 
 uint64_t rig_log_end(void)
@@ -166,7 +167,7 @@ void rig_commit(int64_t first, int64_t last)
         rig.rows[seq].visible = true;
     }
     if (rig.walsender != 0) {
-        stream_transaction(transaction);
+        rig_stream(transaction);
     }
 }
 
@@ -222,7 +223,7 @@ static void serve_start(const StubQuery *query, StubReply *reply)
     uint64_t from = rig.started_at > rig.confirmed ? rig.started_at : rig.confirmed;
     for (size_t i = 0; i < rig.log_count; i++) {
         if (rig.log[i].commit_lsn >= from) { /* SnapBuildXactNeedsSkip() */
-            stream_transaction(&rig.log[i]);
+            rig_stream(&rig.log[i]);
         }
     }
 }
@@ -420,6 +421,9 @@ static void serve_save(const char *sql, StubReply *reply)
 {
     char text[64];
     char lsn[24];
+    if (rig.hang_saves) {
+        stub_reply_hang(reply);
+    }
     if (rig.save_fails) {
         stub_reply_error(reply, "57014", "canceling statement");
         return;
@@ -474,6 +478,13 @@ static void serve_note(const char *sql, StubReply *reply)
 {
     const char *column = strstr(sql, " SET ") + 5;
     const char *value = strchr(column, '=') + 2;
+    if (rig.hang_notes) {
+        stub_reply_hang(reply);
+    }
+    if (rig.save_fails) {
+        stub_reply_error(reply, "57014", "canceling statement");
+        return;
+    }
     if (begins(column, "generation = '")) {
         char expected[80];
         snprintf(expected, sizeof(expected), "p.writes = %" PRIu64 " AND", rig.position.writes);
@@ -577,6 +588,9 @@ static bool serve_control(const StubQuery *query, StubReply *reply)
         serve_ping(reply);
     } else if (begins(sql, "SELECT (WITH RECURSIVE tree")) {
         rig.questions++;
+        if (rig.hang_questions) {
+            stub_reply_hang(reply);
+        }
         serve_tree(reply);
         if (strstr(sql, " AS wal_end") != NULL) {
             serve_look(reply);

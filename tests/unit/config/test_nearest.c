@@ -59,6 +59,5 @@ Test(nearest, options_are_looked_for_on_their_own_level)
                      "database");
     cr_assert_str_eq(option_nearest(SCOPE_CONFIG, "kafka.", "broker", buffer, sizeof(buffer)),
                      "brokers");
-    cr_assert_null(
-        option_nearest(SCOPE_CONFIG, "kafka.", "shutdown_timeout", buffer, sizeof(buffer)));
+    cr_assert_null(option_nearest(SCOPE_CONFIG, "kafka.", "on_failure", buffer, sizeof(buffer)));
 }

@@ -98,7 +98,7 @@ static void run_world(void)
             open += !world.done[i];
         }
         if (open == 0) {
-            cr_assert_eq(world.isolate.count, 0);
+            cr_assert_eq(world.isolate.sets.count, 0);
             isolate_release(&world.isolate);
             return;
         }
@@ -160,7 +160,7 @@ Test(isolate, a_refusal_that_no_record_explains_convicts_nobody)
         isolate_refused(&isolate, &events[i], 7);
     }
     size_t sent = 0;
-    for (size_t groups = 0; isolate.count > 0; groups++) {
+    for (size_t groups = 0; isolate.sets.count > 0; groups++) {
         cr_assert_lt(groups, 4);
         isolate_open_group(&isolate);
         size_t from = sent;

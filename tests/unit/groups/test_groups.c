@@ -120,7 +120,15 @@ Test(groups, a_request_arrives_as_it_was_sent)
     static char glob[] = "*.events";
     char *glob_names[] = {glob};
     StringList patterns = {.items = glob_names, .count = 1};
-    groups_request_write(&config, &topics, &patterns, &text);
+    static char extension[][8] = {"cluster", "lkc-1"};
+    char *extension_texts[] = {extension[0], extension[1]};
+    const StringList extensions = {.items = extension_texts, .count = 2};
+    const TokenValue token = {.number = 7,
+                              .secret = "s3",
+                              .principal = "relay",
+                              .extensions = &extensions,
+                              .expires_ms = 1764373600123};
+    groups_request_write(&config, &topics, &patterns, &token, &text);
     const char *bytes = text.data + GROUPS_MESSAGE_HEAD;
     size_t length = text.length - GROUPS_MESSAGE_HEAD;
     GroupsRequest request;
@@ -134,6 +142,12 @@ Test(groups, a_request_arrives_as_it_was_sent)
     cr_assert_eq(request.config->pipelines[0].limits.in_flight_events, 5000);
     cr_assert_str_eq(request.topics.items[0], "orders.events");
     cr_assert_str_eq(request.patterns.items[0], "*.events");
+    TokenValue arrived;
+    cr_assert(groups_request_token(&request, &arrived));
+    cr_assert_str_eq(arrived.secret, "s3");
+    cr_assert_str_eq(arrived.principal, "relay");
+    cr_assert_str_eq(arrived.extensions->items[1], "lkc-1");
+    cr_assert_eq(arrived.expires_ms, 1764373600123);
     groups_request_free(&request);
     for (size_t cut = 0; cut < length; cut++) {
         char *part = x_malloc(cut + 1);

@@ -100,7 +100,7 @@ static void on_settled(void *arg, Event *event, const SinkReport *report)
     (void)arg;
     (void)event;
     rig.settled += report == NULL;
-    rig.purged += report != NULL;
+    rig.purged += report != NULL && report->verdict == SINK_TOOK_BACK;
 }
 
 static void on_ready(void *arg)

@@ -439,6 +439,7 @@ void marker_rig_end(void)
     table_free(&rig.table);
     event_free(rig.worker_io);
     event_base_free(rig.base);
+    stats_release(&rig.stats);
     metrics_free(&rig.metrics);
     cr_assert_eq(stub_open_results(), 0);
 }

@@ -1,0 +1,24 @@
+/* wal_books: what the source knows, remembers and writes down: the objects that those at work stand
+ * on. */
+#pragma once
+
+#include "cdc/wal_ack.h"
+#include "cdc/wal_gap.h"
+
+typedef struct WalBooks {
+    Tree *tree;
+    Relations *relations;
+    Assembler *assembler;
+    WalStart *start;
+    Progress *progress;
+    ServerLog *log;
+    Gap *gap;
+    Tables *tables;
+    WaitingRows *rows;
+    PositionRow *row;
+    Verify *verify;
+    Acks *acks;
+} WalBooks;
+
+WalBooks *wal_books_new(const WalContext *wal);
+void wal_books_free(WalBooks **books);

@@ -1,0 +1,20 @@
+/* wal_handover: the way to the pipeline: room, and batches that go out. */
+#pragma once
+
+#include "cdc/wal_waiting.h"
+
+typedef struct Handover Handover;
+
+Handover *handover_new(const WalContext *wal, Progress *progress, const Waiting *waiting,
+                       const Assembler *assembler);
+void handover_free(Handover **handover);
+
+void handover_deliver(Handover *handover, Batch *batch);
+/** Acknowledged, and not marked yet (SourceOps). */
+size_t handover_unmarked(const Handover *handover);
+/** How much more may be read; false: nothing. */
+bool handover_room(const Handover *handover, size_t *ret_events, size_t *ret_bytes);
+/** Nothing is out, and what came back is marked; false also behind a hole. */
+bool handover_is_drained(const Handover *handover);
+/** The stream comes in, and nothing is read that is not acknowledged and committed. */
+bool handover_is_idle(const Handover *handover);

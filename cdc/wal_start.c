@@ -1,0 +1,42 @@
+#include "cdc/wal_start.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "pg/ident.h"
+
+WalStart *start_new(const PipelineConfig *pipeline)
+{
+    WalStart *start = x_calloc(1, sizeof(*start));
+    start->given = (SlotCase){.facts = x_calloc(1, sizeof(SlotFacts)),
+                              .stored = x_calloc(1, sizeof(SlotStored)),
+                              .known = x_calloc(1, sizeof(SlotKnown))};
+    start->found = x_calloc(1, sizeof(*start->found));
+    AUTO_TEXT name = ident_literal(pipeline->name);
+    start->position_key = x_format("pipeline = %s", name);
+    return start;
+}
+
+void start_forget(WalStart *start)
+{
+    *start->given.facts = (SlotFacts){0};
+    *start->given.stored = (SlotStored){0};
+    *start->given.known = (SlotKnown){0};
+    start->facts_told = false;
+    start->found_told = false;
+}
+
+void start_free(WalStart **start)
+{
+    if (*start == NULL) {
+        return;
+    }
+    free((*start)->given.facts);
+    free((*start)->given.stored);
+    free((*start)->given.known);
+    free((*start)->found);
+    free((*start)->position_table);
+    free((*start)->position_key);
+    free(*start);
+    *start = NULL;
+}

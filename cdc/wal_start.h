@@ -1,0 +1,21 @@
+/* wal_start: what was found at the start, once the lock was ours: facts about slot, position and
+ * publication, and the history of the server. A record: wal_session.c fills it in, whoever decides
+ * something at the start reads it, wal_slot.c adds what it compares. */
+#pragma once
+
+#include "cdc/slot.h"
+#include "rows/history.h"
+
+typedef struct WalStart {
+    SlotCase given; /* whose facts are told, or are not */
+    bool facts_told;
+    History *found;
+    bool found_told;
+    char *position_table; /* outbox.position as SQL */
+    char *position_key;   /* condition that finds our row in it */
+} WalStart;
+
+WalStart *start_new(const PipelineConfig *pipeline);
+void start_free(WalStart **start);
+/** Nothing is known: it is asked for again. */
+void start_forget(WalStart *start);

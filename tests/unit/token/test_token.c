@@ -1,0 +1,365 @@
+/* The cache: who gets which result, and when the program runs. It is a shell that counts its runs
+ * in a file; time does not pass by itself where it matters: lives and back-offs are long or over.
+ */
+#include <criterion/criterion.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "token/token.h"
+
+typedef struct Answer {
+    int count;
+    unsigned number;
+    char secret[64];
+    ErrorCode code;
+    char message[400];
+    TokenWait *wait;
+} Answer;
+
+static struct event_base *base;
+static char directory[64];
+
+static void set_up(void)
+{
+    snprintf(directory, sizeof(directory), "/tmp/outboxd-unit-XXXXXX");
+    cr_assert_not_null(mkdtemp(directory));
+    base = event_base_new();
+}
+
+static void tear_down(void)
+{
+    token_close_all();
+    event_base_free(base);
+    AUTO_TEXT command = x_format("rm -r '%s'", directory);
+    cr_assert_eq(system(command), 0);
+}
+
+static char *path_of(const char *name)
+{
+    return x_format("%s/%s", directory, name);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    AUTO_TEXT path = path_of(name);
+    AUTO_TEXT fresh = x_format("%s.new", path);
+    FILE *file = fopen(fresh, "w");
+    cr_assert_not_null(file);
+    cr_assert_geq(fputs(text, file), 0);
+    cr_assert_eq(fclose(file), 0);
+    cr_assert_eq(rename(fresh, path), 0);
+}
+
+/* What the program does now, each time with a line in `runs`. */
+static void set_script(const char *script)
+{
+    AUTO_TEXT text = x_format("echo run >> %s/runs\n%s\n", directory, script);
+    write_file("script", text);
+}
+
+static int runs(void)
+{
+    AUTO_TEXT path = path_of("runs");
+    FILE *file = fopen(path, "r");
+    int lines = 0;
+    for (int c; file != NULL && (c = fgetc(file)) != EOF;) {
+        lines += c == '\n';
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return lines;
+}
+
+static void open_token(struct event_base *loop, int64_t timeout_ms)
+{
+    AUTO_TEXT script = path_of("script");
+    AUTO_TEXT command = x_format("/bin/sh '%s'", script);
+    token_open(TOKEN_DATABASE, &(TokenOptions){.option = "database.password_command",
+                                               .command = command,
+                                               .timeout_ms = timeout_ms,
+                                               .lifetime_ms = 3600000,
+                                               .exit_code = EXIT_POSTGRES,
+                                               .accepter = "PostgreSQL"});
+    if (loop != NULL) {
+        token_attach_all(loop);
+    }
+}
+
+static void on_answer(void *arg, const TokenValue *value, const Error *err)
+{
+    Answer *answer = arg;
+    answer->wait = NULL;
+    answer->count++;
+    answer->number = value != NULL ? value->number : 0;
+    answer->code = err != NULL ? err->code : CODE_NONE;
+    snprintf(answer->secret, sizeof(answer->secret), "%s", value != NULL ? value->secret : "");
+    snprintf(answer->message, sizeof(answer->message), "%s", err ? error_message(err) : "");
+    if (err != NULL) {
+        cr_assert_eq(err->class, ERROR_RETRY);
+        cr_assert_eq(err->exit_code, EXIT_POSTGRES);
+    }
+}
+
+static void ask(Answer *answer, bool fresh)
+{
+    answer->wait = token_ask(TOKEN_DATABASE, fresh, on_answer, answer);
+}
+
+static void wait_for(Answer *answer)
+{
+    int before = answer->count;
+    while (answer->count == before) {
+        event_base_loop(base, EVLOOP_ONCE);
+    }
+}
+
+static void ask_and_wait(Answer *answer)
+{
+    ask(answer, false);
+    wait_for(answer);
+}
+
+TestSuite(token, .init = set_up, .fini = tear_down, .timeout = 120);
+
+Test(token, without_a_command_there_is_none)
+{
+    token_open(TOKEN_DATABASE, &(TokenOptions){.command = ""});
+    cr_assert_not(token_is_wanted(TOKEN_DATABASE));
+}
+
+Test(token, all_who_ask_share_one_run)
+{
+    Answer answers[20] = {0};
+    set_script("echo s3");
+    open_token(base, 60000);
+    for (int i = 0; i < 20; i++) {
+        ask(&answers[i], i % 2 == 0);
+    }
+    cr_assert_eq(answers[0].count, 0, "answered from inside");
+    for (int i = 0; i < 20; i++) {
+        if (answers[i].count == 0) {
+            wait_for(&answers[i]);
+        }
+        cr_assert_eq(answers[i].count, 1);
+        cr_assert_str_eq(answers[i].secret, "s3");
+        cr_assert_eq(answers[i].number, 1);
+    }
+    Answer later = {0};
+    ask_and_wait(&later);
+    cr_assert_eq(later.number, 1);
+    cr_assert_eq(runs(), 1);
+}
+
+Test(token, a_failure_is_given_to_all_until_its_back_off_is_over)
+{
+    Answer answer = {0};
+    set_script("echo no luck >&2; exit 3");
+    open_token(base, 60000);
+    for (int i = 0; i < 50; i++) {
+        ask_and_wait(&answer);
+        cr_assert_eq(answer.code, CODE_TOKEN_COMMAND_FAILED);
+        cr_assert_str_eq(answer.message, "database.password_command ended with exit code 3; it "
+                                         "wrote: no luck");
+    }
+    cr_assert_leq(runs(), 2);
+    set_script("echo s3");
+    while (answer.code != CODE_NONE) {
+        ask_and_wait(&answer);
+        (void)usleep(10000);
+    }
+    cr_assert_str_eq(answer.secret, "s3");
+}
+
+Test(token, what_hangs_keeps_nobody_else_waiting_and_ends)
+{
+    Answer answer = {0};
+    set_script("exec sleep 600");
+    open_token(base, 300);
+    ask(&answer, false);
+    int turns = 0;
+    while (answer.count == 0) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+        turns++;
+        (void)usleep(1000);
+    }
+    cr_assert_gt(turns, 20, "the loop stood still");
+    cr_assert_eq(answer.code, CODE_TOKEN_COMMAND_TIMEOUT);
+}
+
+Test(token, who_no_longer_waits_gets_no_answer)
+{
+    Answer gone = {0};
+    Answer there = {0};
+    set_script("echo s3");
+    open_token(base, 60000);
+    ask(&gone, false);
+    ask(&there, false);
+    token_forget(&gone.wait);
+    cr_assert_null(gone.wait);
+    token_forget(&gone.wait);
+    wait_for(&there);
+    cr_assert_eq(gone.count, 0);
+}
+
+Test(token, one_that_is_refused_is_fetched_anew_once_and_then_by_the_back_off)
+{
+    Answer answer = {0};
+    set_script("echo old");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    token_accept(TOKEN_DATABASE, 1);
+    (void)usleep(1100000); /* two runs are at least a second apart */
+    set_script("echo new");
+    for (int i = 0; i < 5; i++) { /* five connections say the same */
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_POSTGRES_AUTHENTICATION, "password authentication failed");
+        token_refuse(TOKEN_DATABASE, 1, &err);
+        cr_assert_eq(err.class, ERROR_RETRY);
+        cr_assert_eq(err.code, CODE_TOKEN_REFUSED);
+    }
+    ask_and_wait(&answer);
+    cr_assert_str_eq(answer.secret, "new");
+    cr_assert_eq(answer.number, 2);
+    cr_assert_eq(runs(), 2);
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_POSTGRES_AUTHENTICATION, "password authentication failed");
+    token_refuse(TOKEN_DATABASE, 2, &err);
+    for (int i = 0; i < 50; i++) {
+        ask_and_wait(&answer);
+        cr_assert_eq(answer.code, CODE_TOKEN_REFUSED);
+        cr_assert_str_eq(answer.message, "PostgreSQL refuses what database.password_command "
+                                         "printed: password authentication failed");
+    }
+    cr_assert_eq(runs(), 2);
+}
+
+Test(token, a_refusal_of_an_older_one_says_nothing_of_this)
+{
+    Answer answer = {0};
+    set_script("echo s3");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_POSTGRES_AUTHENTICATION, "x");
+    token_refuse(TOKEN_DATABASE, 7, &err);
+    ask_and_wait(&answer);
+    cr_assert_eq(answer.number, 1);
+    cr_assert_eq(runs(), 1);
+}
+
+Test(token, one_that_a_client_cannot_use_is_replaced_for_its_reason)
+{
+    Answer answer = {0};
+    set_script("echo s3");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    AUTO_ERROR err = {0};
+    error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_TOKEN_OUTPUT_INVALID, "no good");
+    token_discard(TOKEN_DATABASE, 1, &err);
+    ask_and_wait(&answer);
+    cr_assert_eq(answer.code, CODE_TOKEN_OUTPUT_INVALID);
+    cr_assert_str_eq(answer.message, "no good");
+    while (answer.code != CODE_NONE) {
+        ask_and_wait(&answer);
+        (void)usleep(10000);
+    }
+    cr_assert_eq(answer.number, 2);
+}
+
+Test(token, one_that_ends_soon_is_replaced_and_used_to_its_end_when_that_fails)
+{
+    Answer answer = {0};
+    Answer fresh = {0};
+    set_script("echo '{\"token\": \"short\", \"expires_in\": 4}'");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    set_script("exit 1");
+    (void)usleep(3100000); /* three quarters are over */
+    ask(&fresh, true);
+    ask_and_wait(&answer);
+    cr_assert_str_eq(answer.secret, "short", "%s", answer.message);
+    wait_for(&fresh);
+    cr_assert_str_eq(fresh.secret, "short", "%s", fresh.message);
+    while (answer.code == CODE_NONE) {
+        ask_and_wait(&answer);
+    }
+    cr_assert_eq(answer.code, CODE_TOKEN_COMMAND_FAILED);
+    cr_assert_geq(runs(), 2);
+}
+
+Test(token, one_that_is_over_already_is_none)
+{
+    Answer answer = {0};
+    set_script("echo '{\"token\": \"hush\", \"expires_at\": \"2001-01-01T00:00:00Z\"}'");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    cr_assert_eq(answer.code, CODE_TOKEN_OUTPUT_INVALID);
+    cr_assert_not_null(strstr(answer.message, "ago by this machine's clock"), "%s", answer.message);
+}
+
+Test(token, what_it_wrote_is_shown_without_its_secret)
+{
+    Answer answer = {0};
+    set_script("echo hush-hush; echo token hush-hush >&2; exit 1");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    cr_assert_str_eq(answer.message, "database.password_command ended with exit code 1; it wrote: "
+                                     "token ***");
+}
+
+Test(token, closing_kills_what_runs)
+{
+    Answer answer = {0};
+    AUTO_TEXT script = x_format("echo $$ > %s/pid; exec sleep 600", directory);
+    set_script(script);
+    open_token(base, 600000);
+    ask(&answer, false);
+    AUTO_TEXT path = path_of("pid");
+    long pid = 0;
+    while (pid == 0) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+        FILE *file = fopen(path, "r");
+        char line[32] = "";
+        if (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+            pid = strtol(line, NULL, 10);
+        }
+        if (file != NULL) {
+            (void)fclose(file);
+        }
+    }
+    token_close_all();
+    cr_assert_neq(kill((pid_t)pid, 0), 0, "process %ld is still there", pid);
+    cr_assert_eq(answer.count, 0);
+}
+
+Test(token, a_command_waits_for_it)
+{
+    TokenValue value = {0};
+    AUTO_ERROR err = {0};
+    set_script("echo s3");
+    open_token(NULL, 60000);
+    cr_assert_eq(token_get(TOKEN_DATABASE, &value, &err), OK, "%s", error_message(&err));
+    cr_assert_str_eq(value.secret, "s3");
+    cr_assert_eq(token_get(TOKEN_DATABASE, &value, &err), OK);
+    cr_assert_eq(runs(), 1);
+}
+
+Test(token, a_command_is_told_of_a_failure_and_runs_nothing_in_a_hurry)
+{
+    TokenValue value = {0};
+    set_script("exit 1");
+    open_token(NULL, 60000);
+    for (int i = 0; i < 10; i++) {
+        AUTO_ERROR err = {0};
+        cr_assert_eq(token_get(TOKEN_DATABASE, &value, &err), FAILED);
+        cr_assert_eq(err.code, CODE_TOKEN_COMMAND_FAILED);
+    }
+    cr_assert_leq(runs(), 2);
+}

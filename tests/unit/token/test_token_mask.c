@@ -1,0 +1,61 @@
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "token/token_mask.h"
+
+static void assert_shown(const char *said, const char *expected)
+{
+    const Slice secrets[] = {slice_of("hush-hush"), slice_of("abc"), SLICE_NULL};
+    AUTO_BUFFER out = TEXT_EMPTY;
+    token_mask_said(slice_of(said), secrets, 3, &out);
+    cr_assert_str_eq(text_string(&out), expected);
+}
+
+Test(token_mask, texts_for_people_are_one_line)
+{
+    assert_shown("", "");
+    assert_shown("cannot reach\n  the server\r\n", "cannot reach the server");
+    assert_shown("\x1b[31mred", "?[31mred");
+}
+
+Test(token_mask, what_equals_a_secret_is_hidden_wherever_it_stands)
+{
+    assert_shown("password=hush-hush, again: xhush-hushx", "password=***, again: x***x");
+    assert_shown("abc is too short to be one", "abc is too short to be one");
+}
+
+Test(token_mask, what_looks_like_a_token_is_hidden)
+{
+    assert_shown("got eyJhbGciOiJub25lIn0.eyJzdWIiOiJyZWxheSJ9.c2ln!", "got ***!");
+    assert_shown("key 0123456789abcdef0123456789abcdef.", "key ***");
+    assert_shown("X-Amz-Signature=5e1c68c2944d7b6664d9212d0be045562c79ce456a4bcf86", "***");
+    assert_shown("AbCdEfGhIjKlMnOpQrStUvWxYz0123+/AbCdEfGhIjKlMnOpQrStUvWxYz012345==", "***");
+}
+
+Test(token_mask, what_helps_stays)
+{
+    assert_shown("/usr/lib/python3.11/site-packages/botocore/session.py: line 12",
+                 "/usr/lib/python3.11/site-packages/botocore/session.py: line 12");
+    assert_shown("RequestId: 0190c0de-3eda-7b40-85d3-aaf3017d3666",
+                 "RequestId: 0190c0de-3eda-7b40-85d3-aaf3017d3666");
+    assert_shown("https://login.example.com/oauth2/v2.0/token: 401",
+                 "https://login.example.com/oauth2/v2.0/token: 401");
+}
+
+Test(token_mask, it_is_no_longer_than_its_limit)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    AUTO_BUFFER said = TEXT_EMPTY;
+    for (int i = 0; i < 2000; i++) {
+        text_add(&said, "\xc3\xbc ");
+    }
+    token_mask_said((Slice){.data = said.data, .length = said.length}, NULL, 0, &out);
+    cr_assert_leq(out.length, TOKEN_SAID_MAX);
+    cr_assert_geq(out.length, TOKEN_SAID_MAX - 8);
+    cr_assert_str_eq(out.data + out.length - 4, " ...");
+    AUTO_BUFFER shown = TEXT_EMPTY;
+    text_add_shown(&shown, out.data, false);
+    cr_assert_null(strchr(shown.data, '?'), "cut inside a character");
+}
