@@ -69,7 +69,7 @@ def test_an_event_reaches_a_consumer_from_any_user_with_nothing_to_write_and_no_
     assert [p["name"] for p in inside] == ["tini", "outboxd"]
     for process in inside:
         assert process["uids"] == {"12345"} and process["caps"] == {"0000000000000000"} and process["privileges"] == "1"
-        assert process["environment"] == {"PATH", "OUTBOXD_MONITOR_LISTEN", *environment(database, kafka, prefix)}
+        assert process["environment"] == {"PATH", "HOME", "OUTBOXD_MONITOR_LISTEN", *environment(database, kafka, prefix)}
     print(", ".join(f"{p['name']} {p['memory']}" for p in inside))
     assert one.stop() == 0
 

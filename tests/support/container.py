@@ -136,7 +136,9 @@ class Container(Relay):
 
     def __init__(self, root, directory, args=None, command=None, env=None, mounts=None, uid=12345, gid=None, groups=(), readonly=True, network=True, listen=None):
         super().__init__(None, directory, listen=listen)
-        self.root, self.mounts, self.readonly, self.network = root, mounts or {}, readonly, network
+        # A copy: the runtime makes in it what something is mounted on.
+        self.image, self.root = root, os.path.join(directory, "root")
+        self.mounts, self.readonly, self.network = mounts or {}, readonly, network
         self.uid, self.gid, self.groups = uid, uid if gid is None else gid, list(groups)
         words = said_by_containerfile("ENTRYPOINT") if command is None else command
         self.words = [*words, *(said_by_containerfile("CMD") if args is None and command is None else args or [])]
@@ -160,6 +162,8 @@ class Container(Relay):
             json.dump(config, f)
 
     def start(self, wait_ready=True, timeout=20):
+        if not os.path.isdir(self.root):
+            subprocess.run(["cp", "-a", "--reflink=auto", self.image, self.root], check=True)
         self._bundle()
         self.starts += 1
         with open(self.log_path, "ab") as log:
@@ -199,6 +203,7 @@ class Container(Relay):
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        shutil.rmtree(self.root, ignore_errors=True)
 
     def inside(self, *command, network=False):
         """Run a program of ours among the container's processes (or in its network)."""
