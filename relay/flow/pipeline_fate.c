@@ -54,6 +54,9 @@ static const char NO_EVENT[] =
 /* Whether the id can be typed as an argument. */
 static bool aside_is_shown(Slice id)
 {
+    if (slice_is_null(id)) {
+        return false;
+    }
     for (size_t i = 0; i < id.length; i++) {
         if (!isalnum((unsigned char)id.data[i]) && strchr("._-", id.data[i]) == NULL) {
             return false;

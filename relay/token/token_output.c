@@ -96,7 +96,7 @@ static Status output_read_life(const json_t *object, int64_t now_us, TokenConten
     const json_t *in = json_object_get(object, "expires_in");
     if (in != NULL && !json_is_null(in)) {
         if (!output_number(in, &number) || number < 0 || number > SECONDS_MAX) {
-            return output_invalid(err, "printed JSON whose expires_in is no number of seconds");
+            return output_invalid(err, "printed JSON whose expires_in is not a number of seconds");
         }
         output_note_end(content, now_us + (int64_t)(number * 1e6));
     }

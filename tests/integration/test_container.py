@@ -110,6 +110,8 @@ def test_nothing_in_the_image_can_be_written_and_nothing_gains_rights(image):
 def test_the_image_holds_the_program_its_libraries_and_no_shell(image, contained):
     assert container.compressed(image) <= SIZE_MAX
     print(f"{container.compressed(image) / 1e6:.1f} MB compressed")
+    with open(os.path.join(ROOT, "packaging", "guide", "container.md"), encoding="utf-8") as f:
+        assert container.compressed(image) <= 1e6 * int(re.search(r"(\d+) MB compressed", f.read()).group(1))
     for absent in ("bin/sh", "usr/bin/dpkg", "usr/bin/apt", "usr/bin/perl", "usr/lib/x86_64-linux-gnu/gconv"):
         assert not os.path.lexists(os.path.join(image, absent)), absent
     with open(os.path.join(image, "etc/ssl/certs/ca-certificates.crt"), encoding="ascii") as f:

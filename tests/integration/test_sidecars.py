@@ -1,6 +1,7 @@
 """Twenty replicas of an application, each with its relay: what they cost the database, and what a supervisor's restarts change."""
 
 import collections
+import os
 
 import pytest
 
@@ -9,10 +10,12 @@ from support.common import eventually
 from support.consume import read_topics, wait_for_records
 from support.postgres import RELAY, SUPERUSER
 from support.prometheus import Prometheus
+from support.relay import ROOT
 from support.wal import SLOT
 
 REPLICAS = 20
-# The numbers of packaging/guide/sidecar.md.
+GUIDE = os.path.join(ROOT, "packaging", "guide", "sidecar.md")
+# The numbers of that page.
 ACTIVE = {"poll": 3, "wal": 3}
 STANDBY = {"poll": 2, "wal": 2}
 SENDERS = {"poll": 0, "wal": 1}
@@ -51,6 +54,10 @@ def test_connections_of_twenty_sidecars_are_as_documented(capture, relay, reques
     database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')")
     assert len(wait_for_records(kafka.brokers, topic, 1)) == 1
     assert sum(one.metric("leader") for one in relays) == 1
+    with open(GUIDE, encoding="utf-8") as f:
+        text = f.read()
+    assert f'| `capture = "{capture}"` | {ACTIVE[capture]} | {STANDBY[capture]} | {ACTIVE[capture] + expected} |' in text
+    assert {5: "five"}[ACTIVE[capture] + STANDBY[capture]] in text   # of two relays
 
 
 # -- restarts on exit code 4 -----------------------------------------------------------------------------------------

@@ -165,19 +165,17 @@ Test(watch, what_is_known_behind_or_being_marked_is_not_unseen)
     SourceSight sights[] = {SIGHT_KNOWN, SIGHT_BEHIND, SIGHT_PUBLISHED};
     for (size_t i = 0; i < sizeof(sights) / sizeof(sights[0]); i++) {
         at.sight = sights[i];
-        int64_t until_us = clock_monotonic_us() + 100000;
-        WAIT(clock_monotonic_us() > until_us);
+        size_t asked = at.sights;
+        WAIT(at.sights >= asked + 4);
         cr_assert_eq(at.complaints, 0);
     }
-    cr_assert_gt(at.sights, 10);
 }
 
 Test(watch, while_nothing_is_published_nobody_is_asked)
 {
     start_net(CAPTURE_WAL);
     at.role = (WatchRole){.waits = true}; /* paused, say */
-    int64_t until_us = clock_monotonic_us() + 100000;
-    WAIT(clock_monotonic_us() > until_us);
+    rig_wait_looks(4);
     cr_assert_eq(at.sights, 0);
     at.role = (WatchRole){.judges = true};
     WAIT(at.complaints == 1);
