@@ -30,10 +30,9 @@ class TlsKafkaServer(KafkaServer):
             "listener.name.mutual.ssl.client.auth": "required",
             "listener.name.mutual.ssl.truststore.type": "PEM", "listener.name.mutual.ssl.truststore.location": self.authorities["root"].file,
             "listener.name.mutual.ssl.principal.mapping.rules": "RULE:^CN=(.*?)$/$1/",
-            "listener.name.login.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.login.sasl.enabled.mechanisms": "PLAIN",
             "listener.name.login.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required "
                                                           + " ".join(f'user_{user}="{password}"' for user, password in SASL_USERS.items()) + ";",
-            "listener.name.login.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
         }
         for name in LISTENERS:
             path = os.path.join(self.directory, f"{name}.pem")
@@ -67,8 +66,6 @@ def certificates(authorities):
 @pytest.fixture(scope="module")
 def server(work_directory, authorities, certificates):
     server = TlsKafkaServer(os.path.join(work_directory, "kafka-tls"), authorities, certificates).start()
-    server.tool("kafka.admin.ConfigCommand", "--bootstrap-server", server.brokers, "--alter", "--add-config",
-                f"SCRAM-SHA-512=[password={SASL_USERS['relay']}]", "--entity-type", "users", "--entity-name", "relay")
     yield server
     server.remove()
 
@@ -94,12 +91,11 @@ def client(certificate):
     return [f"ssl.certificate.location={certificate[0]}", f"ssl.key.location={certificate[1]}"]
 
 
-@pytest.mark.parametrize("how", ["TLS", "TLS by an authority in between", "client certificate", "PLAIN", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("how", ["TLS", "TLS by an authority in between", "client certificate", "PLAIN"])
 def test_events_go_through_tls(tls_relay, server, certificates, how):
     topic, one = {"TLS": lambda: tls_relay("GOOD"), "TLS by an authority in between": lambda: tls_relay("BETWEEN"),
                   "client certificate": lambda: tls_relay("MUTUAL", *client(certificates["client"])),
-                  "PLAIN": lambda: tls_relay("LOGIN", *login("PLAIN"), protocol="sasl_ssl"),
-                  "SCRAM-SHA-512": lambda: tls_relay("LOGIN", *login("SCRAM-SHA-512"), protocol="sasl_ssl")}[how]()
+                  "PLAIN": lambda: tls_relay("LOGIN", *login("PLAIN"), protocol="sasl_ssl")}[how]()
     one.start(timeout=60)
     assert len(wait_for_records(server.brokers, topic, 1, timeout=60)) == 1
     one.stop()
@@ -112,7 +108,6 @@ REFUSED = {
     "no client certificate": ("MUTUAL", {}, "KAFKA_TLS", "ssl.certificate.location"),
     "client certificate of a stranger": ("MUTUAL", {"client": "client of a stranger"}, "KAFKA_", ""),
     "wrong password, PLAIN": ("LOGIN", {"login": "PLAIN"}, "KAFKA_AUTHENTICATION", "sasl."),
-    "wrong password, SCRAM": ("LOGIN", {"login": "SCRAM-SHA-512"}, "KAFKA_AUTHENTICATION", "sasl."),
 }
 
 
