@@ -76,6 +76,7 @@ static void acks_count(Acks *acks, const Batch *batch, const MarkerPosition *pos
     progress_ack(with->progress, position);
     waiting_rows_acked(with->rows, position->lsn);
     MarkerPosition stored = verify_cap(with->verify, position);
+    verify_pushed(with->verify, &stored);
     marker_add(marker, batch, &stored);
 }
 

@@ -11,7 +11,7 @@ typedef struct AcksParts {
     const WalContext *wal;
     const Tables *tables;
     Progress *progress;
-    const Verify *verify;
+    Verify *verify;
     WaitingRows *rows;
     Assembler *assembler;
 } AcksParts;

@@ -150,6 +150,7 @@ static void slot_begin_verifying(const WalSlot *slot)
 /* Nothing remembered of rows holds any more. */
 static void slot_forget_rows(const WalSlot *slot)
 {
+    marker_stop(slot->with.wal->marker); /* it may be at work, when all is read again */
     marker_forget(slot->with.wal->marker);
     waiting_forget(slot->with.waiting);
     waiting_rows_forget_rowless(slot->with.books->rows);

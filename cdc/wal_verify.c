@@ -83,12 +83,17 @@ MarkerPosition verify_cap(const Verify *verify, const MarkerPosition *acked)
     return position;
 }
 
+void verify_pushed(Verify *verify, const MarkerPosition *position)
+{
+    verify->pushed = *position;
+}
+
 void verify_push(Verify *verify, bool at_once)
 {
     Marker *marker = verify->wal->marker;
     const MarkerPosition *acked = progress_acked(verify->progress);
     MarkerPosition position = verify_cap(verify, acked);
-    MarkerPosition *pushed = &verify->pushed;
+    const MarkerPosition *pushed = &verify->pushed;
     MarkerPosition stored = marker_position(marker);
     bool known = position.lsn == pushed->lsn && position.tx_lsn == pushed->tx_lsn &&
                  position.tx_ordinal == pushed->tx_ordinal;
@@ -100,7 +105,7 @@ void verify_push(Verify *verify, bool at_once)
     if (known || same || early || acked->lsn == 0) {
         return;
     }
-    *pushed = position;
+    verify_pushed(verify, &position);
     marker_add_position(marker, &position, at_once);
     marker_next(marker);
 }

@@ -25,7 +25,10 @@ void verify_adopt(Verify *verify);
 void verify_start_marker(Verify *verify);
 /** Everything up to `acked` is acknowledged: what of that may be stored. */
 MarkerPosition verify_cap(const Verify *verify, const MarkerPosition *acked);
-/** ... and gives it to the marker. */
+/** The marker was given this position with what was acknowledged before it: a look has nothing to
+ * add. */
+void verify_pushed(Verify *verify, const MarkerPosition *position);
+/** What may be stored is given to the marker, unless it was. */
 void verify_push(Verify *verify, bool at_once);
 
 /** A good look, taken at wal_end. */

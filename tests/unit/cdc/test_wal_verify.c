@@ -354,3 +354,41 @@ Test(wal_verify, reading_over_what_is_done_does_not_forget_that_it_is)
     RIG_WAIT(rig.rows[3].marked);
     rig_assert_published_once(1, 3);
 }
+
+Test(wal_verify, a_look_that_comes_while_marks_wait_for_their_time_sends_nothing_early)
+{
+    rig.pipe.pipeline.outbox.mark_interval_ms = 3600000;
+    begin_streaming();
+    look(0x20000);
+    rig_commit(1, 2);
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    rig_ack_all();
+    rig_turn();
+    look(0x30000);
+    rig_turn();
+    cr_assert_eq(rig.position.lsn, 0x10000, "%" PRIx64, rig.position.lsn);
+    cr_assert(!rig.rows[1].marked && !rig.rows[2].marked);
+    rig.pipe.source->ops->drain(rig.pipe.source);
+    RIG_WAIT(rig.pipe.drained == 1);
+    cr_assert_eq(rig.position.lsn, 0x10008);
+}
+
+/* Nobody looked since the publication was changed: the facts of the start tell first, while the
+ * marker is at work. */
+Test(wal_verify, new_slot_mends_a_publication_that_was_changed_before_all_is_read_again)
+{
+    rig.pipe.config.new_slot = true;
+    begin_streaming();
+    publish(1, 2);
+    rig.publication = "publication 2";
+    rig.walsender = 0;
+    text_clear(&rig.trace);
+    rig.pipe.source->ops->reread(rig.pipe.source);
+    rig_commit(3, 4);
+    RIG_WAIT(rig.rows[4].delivered == 1);
+    cr_assert_not_null(strstr(text_string(&rig.trace), "drop slot"), "%s", text_string(&rig.trace));
+    rig_ack_all();
+    RIG_WAIT(rig.rows[4].marked);
+    cr_assert_str_eq(rig.position.publication, "publication 2");
+    rig_assert_published_once(1, 4);
+}
