@@ -374,7 +374,8 @@ static void fetch_go_on(Poll *poll)
 
 void fetch_next(Poll *poll)
 {
-    if (poll->state != POLL_ACTIVE || pg_conn_is_busy(claim_conn(poll->claim)) || poll->draining) {
+    if (poll->state != POLL_ACTIVE || pg_conn_is_busy(claim_conn(poll->claim)) || poll->draining ||
+        poll->refusal->telling) {
         return;
     }
     int64_t rest_us = poll_rests_us(poll);

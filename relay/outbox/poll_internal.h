@@ -31,6 +31,7 @@ typedef struct PollRefusal {
     bool refused;
     int64_t until_us; /* ... and is not asked again before that */
     bool blocked_said;
+    bool telling; /* that it is over, in the middle of a fetch that is not judged yet */
 } PollRefusal;
 
 struct Poll {

@@ -55,7 +55,9 @@ void poll_accepted(Poll *poll)
     bool was = poll->refusal->refused;
     poll->refusal->refused = false;
     if (was && marker_in_order(poll->marker)) { /* else the marker says when its rows pass */
+        poll->refusal->telling = true;          /* the pipeline wakes us */
         poll->source->events.refused(poll->source->events.arg, NULL);
+        poll->refusal->telling = false;
     }
 }
 

@@ -87,6 +87,8 @@ static void on_refused(void *arg, const Error *err)
     rig->accepted += err == NULL;
     if (err != NULL) {
         error_copy(&rig->error, err);
+    } else {
+        rig->source->ops->wake(rig->source); /* as the pipeline does */
     }
 }
 

@@ -89,6 +89,28 @@ Test(poll_session, a_refused_fetch_keeps_lock_and_memory_and_is_tried_again)
     cr_assert_eq(rig.pipe.active, 1, "the lock was ours all the time");
 }
 
+Test(poll_session, a_fetch_that_ends_a_refusal_is_judged_before_the_next_one)
+{
+    rig_insert(1, 2);
+    rig_activate();
+    RIG_PASS(rig_delivered() == 2);
+    rig.error_of_fetch = "42501";
+    RIG_PASS(rig.pipe.refusals == 1);
+    rig_insert(3, 4);
+    rig.error_of_fetch = NULL;
+    rig.hang_fetch = true;
+    size_t fetches = rig.fetches;
+    RIG_PASS(rig.fetches == fetches + 1);
+    rig.pipe.source->ops->look_again(rig.pipe.source, 3); /* one more is wanted meanwhile */
+    rig.hang_fetch = false;
+    stub_continue();
+    RIG_PASS(rig_delivered() == 4);
+    cr_assert_eq(rig.pipe.accepted, 1);
+    cr_assert_eq(rig.pipe.lost, 0);
+    RIG_PASS(rig.fetches > fetches + 1);
+    cr_assert_eq(rig_delivered(), 4);
+}
+
 static void refused(size_t field, const char *value, ErrorCode code, ErrorClass class)
 {
     rig.table_fields[field] = value;
