@@ -109,11 +109,13 @@ def test_a_token_that_the_broker_refuses_is_said_and_replaced(token_relay, serve
 @pytest.mark.slow
 def test_a_program_that_hangs_holds_up_nothing_until_the_token_ends(token_relay, server, database, topic, program):
     """Sessions end and begin again with the token that the relay has; when it is over the reason is told, and it goes on by itself."""
-    program.prints(jws(seconds=14))
+    program.prints(jws(seconds=20))
     one = token_relay(options={"oauth_timeout": "60s"}).start(timeout=60)
-    end = time.monotonic() + 9
+    emit(database, 0)
+    one.wait_published(1)   # ready, it has not logged in yet
+    number = 1
     program.hangs()
-    number = 0
+    end = time.monotonic() + 9
     while time.monotonic() < end:
         emit(database, number)
         number += 1
