@@ -82,10 +82,10 @@ static void job_run(void *arg)
         (void)token_output_read(out.data, out.length, job->begun.wall_us, &job->content,
                                 &job->error);
     }
-    const Slice secrets[] = {slice_of(job->content.secret),
-                             {.data = out.data, .length = strcspn(out.data, "\r\n")}};
     AUTO_BUFFER shown = TEXT_EMPTY;
-    token_mask_said((Slice){.data = said.data, .length = said.length}, secrets, 2, &shown);
+    token_mask_said((Slice){.data = said.data, .length = said.length},
+                    slice_of(job->content.secret), (Slice){.data = out.data, .length = out.length},
+                    &shown);
     job->said = x_strdup(text_string(&shown));
     explicit_bzero(out.data, out.length);
     text_free(&out);
