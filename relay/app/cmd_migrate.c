@@ -22,7 +22,7 @@ enum { PASSWORD_TIMEOUT_MS = 30000, PASSWORD_LIFETIME_MS = 600000 };
 static int report_error(const Error *err)
 {
     error_print("migrate", err);
-    return err->exit_code;
+    return (int)error_exit_code(err);
 }
 
 /* Roles of one's own stand in for the group roles, where those are not there already. */

@@ -288,7 +288,7 @@ static int pause_execute(const PauseCommand *command, const Config *config)
     AUTO_BUFFER out = TEXT_EMPTY;
     if (pause_in_database(command, config, &out, &err) != OK) {
         error_print(command->name, &err);
-        return (int)err.exit_code;
+        return (int)error_exit_code(&err);
     }
     (void)fputs(text_string(&out), stdout);
     int code = pause_wait_for_relay(command, config);

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "command/overrides.h"
+#include "command/problems_print.h"
 #include "command/screen.h"
 #include "config/config.h"
 #include "status/status_broker.h"
@@ -130,7 +131,7 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
     }
     status_broker_free(&broker);
     status_database_free(&found);
-    return read == OK ? EXIT_INTERNAL : (int)err.exit_code;
+    return read == OK ? EXIT_INTERNAL : (int)error_exit_code(&err);
 }
 
 static Status status_ask(const Config *config, Text *body, json_t **ret_object, Error *err)

@@ -31,3 +31,9 @@ void error_print(const char *command, const Error *err)
         print_line("  remedy: ", error_own_hint(err), stderr);
     }
 }
+
+/* `outboxd migrate && app` must not go on for want of a reason. */
+ExitCode error_exit_code(const Error *err)
+{
+    return err->exit_code != EXIT_OK ? err->exit_code : EXIT_INTERNAL;
+}

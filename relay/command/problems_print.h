@@ -11,3 +11,6 @@ void problems_print(const Problems *problems, FILE *out);
 
 /** "outboxd COMMAND: message" and the remedy, to stderr. */
 void error_print(const char *command, const Error *err);
+
+/** What a command that failed for it ends with; never EXIT_OK, whatever it holds. */
+ExitCode error_exit_code(const Error *err);

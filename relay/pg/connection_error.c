@@ -11,60 +11,75 @@
 
 enum { MORE_PLACES = 4 };
 
-/* In each text about user and password, whatever the method. */
-#define LOGIN_REFUSED "authentication failed"
-
 /* Everything else may heal by itself. */
 static const struct {
     const char *text;
     const char *state; /* NULL: may heal by itself */
     const char *hint;  /* NULL: that of the state */
+    bool login;        /* of a log-in with a password: another one may do */
 } CONNECTION_TEXTS[] = {
     {"password authentication failed", "28P01",
      "Check user and password of database.dsn. PostgreSQL reports an expired password in the same "
-     "way: ALTER ROLE ... VALID UNTIL 'infinity'."},
+     "way: ALTER ROLE ... VALID UNTIL 'infinity'.",
+     true},
     {"no password supplied", "28P01",
      "Give the password: database.password_file, OUTBOXD_DATABASE_PASSWORD_FILE, ~/.pgpass or "
-     "PGPASSWORD."},
+     "PGPASSWORD.",
+     false},
     {"requires a valid client certificate", "28000",
      "Name the relay's certificate in database.dsn: sslcert=/path/to/relay.crt "
-     "sslkey=/path/to/relay.key"},
+     "sslkey=/path/to/relay.key",
+     false},
     {"certificate authentication failed", "28000",
      "The name in the certificate of sslcert must be the user of database.dsn, or one that "
-     "pg_ident.conf maps to it."},
+     "pg_ident.conf maps to it.",
+     false},
     {"alert unknown ca", NULL,
      "The server does not know the authority that signed the certificate of sslcert: add it to the "
-     "file of the server's ssl_ca_file, or name another certificate."},
-    {LOGIN_REFUSED, "28000", NULL}, /* by PAM and the like */
+     "file of the server's ssl_ca_file, or name another certificate.",
+     false},
+    {"Peer authentication failed", "28000", NULL, false},
+    {"Ident authentication failed", "28000", NULL, false},
+    {"GSSAPI authentication failed", "28000", NULL, false},
+    {"SSPI authentication failed", "28000", NULL, false},
+    {"\": host rejected", "28000", NULL, false},
+    /* by PAM and LDAP, and by what clouds add */
+    {"authentication failed", "28000", NULL, true},
     {"no pg_hba.conf entry", "28000",
-     "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL."},
-    {"is not permitted to log in", "28000", "An administrator runs: ALTER ROLE ... LOGIN"},
+     "Add a line for this role, database and address to pg_hba.conf, and reload PostgreSQL.",
+     false},
+    {"is not permitted to log in", "28000", "An administrator runs: ALTER ROLE ... LOGIN", false},
     {"too many connections for role", "53300",
-     "Raise the role's limit (ALTER ROLE ... CONNECTION LIMIT), or end some of its sessions."},
+     "Raise the role's limit (ALTER ROLE ... CONNECTION LIMIT), or end some of its sessions.",
+     false},
     {"too many connections for database", "53300",
      "Raise the database's limit (ALTER DATABASE ... CONNECTION LIMIT), or end some of its "
-     "sessions."},
-    {"too many clients already", "53300", NULL},
-    {"connection slots are reserved", "53300", NULL},
-    {"FATAL: role \"", "28000", "Check the user in database.dsn: the role does not exist."},
+     "sessions.",
+     false},
+    {"too many clients already", "53300", NULL, false},
+    {"connection slots are reserved", "53300", NULL, false},
+    {"FATAL: role \"", "28000", "Check the user in database.dsn: the role does not exist.", false},
     {"is not currently accepting connections", "3D000",
-     "An administrator runs: ALTER DATABASE ... ALLOW_CONNECTIONS true"},
-    {"FATAL: database \"", "3D000", NULL},
+     "An administrator runs: ALTER DATABASE ... ALLOW_CONNECTIONS true", false},
+    {"FATAL: database \"", "3D000", NULL, false},
     {"permission denied for database", "42501",
-     "An administrator runs: GRANT CONNECT ON DATABASE ... TO the relay's role"},
+     "An administrator runs: GRANT CONNECT ON DATABASE ... TO the relay's role", false},
     {"could not translate host name", NULL,
-     "Check the host in database.dsn: the name does not exist, or no name server answers."},
+     "Check the host in database.dsn: the name does not exist, or no name server answers.", false},
     {"does not support SSL", NULL,
      "Switch TLS on at the server (ssl = on). In a network that you trust, you can choose another "
-     "sslmode instead."},
+     "sslmode instead.",
+     false},
     {"root certificate file", NULL,
-     "Name the CA of the server's certificate in database.dsn: sslrootcert=/path/to/ca.pem"},
+     "Name the CA of the server's certificate in database.dsn: sslrootcert=/path/to/ca.pem", false},
     {"certificate verify failed", NULL,
      "The CA of sslrootcert did not sign the server's certificate, or it has expired: name the "
-     "right CA in database.dsn."},
+     "right CA in database.dsn.",
+     false},
     {"does not match host name", NULL,
      "Connect to a name that is in the server's certificate (host of database.dsn), or give the "
-     "server a certificate with this name."},
+     "server a certificate with this name.",
+     false},
 };
 
 /* As SQL writes it: in quotes only where that is needed. */
@@ -120,7 +135,7 @@ Status sqlstate_connection_said(const char *role, const char *message, Error *er
         } else {
             (void)sqlstate_fill(CONNECTION_TEXTS[i].state, message, err);
         }
-        if (err != NULL && strstr(CONNECTION_TEXTS[i].text, LOGIN_REFUSED) != NULL) {
+        if (err != NULL && CONNECTION_TEXTS[i].login) {
             err->origin |= ORIGIN_LOGIN;
         }
         return CONNECTION_TEXTS[i].hint != NULL ? error_hint(err, "%s", CONNECTION_TEXTS[i].hint)

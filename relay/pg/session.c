@@ -59,14 +59,15 @@ static Status session_connect(PgSession *session, Error *err)
     Status status = FAILED;
     for (int attempt = 0; attempt < 2 && status != OK; attempt++) {
         TokenValue value = {0};
+        PQfinish(session->raw); /* no reason is looked for there when no password comes */
+        session->raw = NULL;
         if (token_get(TOKEN_DATABASE, &value, err) != OK) {
             return FAILED;
         }
-        PQfinish(session->raw);
-        session->raw = NULL;
         status = session_dial(session, value.secret, err);
         if (status == OK) {
             token_accept(TOKEN_DATABASE, value.number);
+            error_clear(err); /* that of the first attempt */
         } else if (err != NULL && sqlstate_is_of_login(err)) {
             token_refuse(TOKEN_DATABASE, value.number, err);
         } else {

@@ -82,10 +82,10 @@ static void job_run(void *arg)
         (void)token_output_read(out.data, out.length, job->begun.wall_us, &job->content,
                                 &job->error);
     }
-    const Slice secrets[] = {slice_of(job->content.secret),
-                             {.data = out.data, .length = strcspn(out.data, "\r\n")}};
     AUTO_BUFFER shown = TEXT_EMPTY;
-    token_mask_said((Slice){.data = said.data, .length = said.length}, secrets, 2, &shown);
+    token_mask_said((Slice){.data = said.data, .length = said.length},
+                    slice_of(job->content.secret), (Slice){.data = out.data, .length = out.length},
+                    &shown);
     job->said = x_strdup(text_string(&shown));
     explicit_bzero(out.data, out.length);
     text_free(&out);
@@ -125,19 +125,45 @@ static void token_note_success(Token *token, TokenJob *job)
               "the command printed a new secret");
 }
 
-static void token_apply(Token *token, TokenJob *job)
+/* Of its life the run itself has used a part. */
+static void token_judge_life(const Token *token, TokenJob *job)
 {
+    const int64_t least_us = (int64_t)LIFE_MIN_MS * 1000;
     int64_t life_us = job_life_us(token, job);
-    if (job->error.class == ERROR_NONE && life_us < (int64_t)LIFE_MIN_MS * 1000) {
+    int64_t took_us = clock_since_us(&job->begun);
+    if (job->error.class != ERROR_NONE) {
+        return;
+    }
+    if (life_us < least_us) {
         error_set(&job->error, CODE_TOKEN_OUTPUT_INVALID,
                   life_us < 0 ? "printed a secret that ended %lld s ago by this machine's clock"
                               : "printed a secret that ends at once (in %lld s)",
                   (long long)(life_us < 0 ? -life_us : life_us) / 1000000);
+    } else if (life_us - took_us < least_us) {
+        error_set(&job->error, CODE_TOKEN_OUTPUT_INVALID,
+                  "printed a secret that had ended, or was about to end, when the program did: its "
+                  "life is %lld s, and the program took %lld s",
+                  (long long)life_us / 1000000, (long long)took_us / 1000000);
     }
+}
+
+static void token_apply(Token *token, TokenJob *job)
+{
+    token_judge_life(token, job);
     if (job->error.class == ERROR_NONE) {
         token_note_success(token, job);
     } else {
         token_note_failure(token, job);
+    }
+}
+
+/* Why there is none now; never the empty error. */
+static void token_explain(const Token *token, Error *err)
+{
+    error_copy(err, token_pause_error(token->pause));
+    if (err->class == ERROR_NONE) { /* we slept: it was good when it came */
+        error_set_as(err, ERROR_RETRY, token->options->exit_code, CODE_TOKEN_OUTPUT_INVALID,
+                     "%s printed a secret that has ended since", token->options->option);
     }
 }
 
@@ -168,6 +194,24 @@ static TokenWait *token_next_wait(Token *token, int64_t now_us)
     return NULL;
 }
 
+static void token_answer(Token *token, int64_t now_us)
+{
+    for (TokenWait *wait; (wait = token_next_wait(token, now_us)) != NULL;) {
+        void (*answer)(void *arg, const TokenValue *value, const Error *err) = wait->answer;
+        void *arg = wait->arg;
+        LIST_REMOVE(wait, link);
+        free(wait);
+        if (token_result_is_valid(token->result, now_us)) {
+            TokenValue value = token_result_value(token->result);
+            answer(arg, &value, NULL);
+        } else {
+            AUTO_ERROR err = {0};
+            token_explain(token, &err);
+            answer(arg, NULL, &err);
+        }
+    }
+}
+
 /* A run that is due for somebody begins; whoever can be answered is. */
 static void token_serve(Token *token)
 {
@@ -179,18 +223,19 @@ static void token_serve(Token *token)
         token->job = token_job(token);
         worker_submit(token->loop.worker, job_run, job_done, token->job);
     }
-    for (TokenWait *wait; (wait = token_next_wait(token, now_us)) != NULL;) {
-        void (*answer)(void *arg, const TokenValue *value, const Error *err) = wait->answer;
-        void *arg = wait->arg;
-        LIST_REMOVE(wait, link);
-        free(wait);
-        if (token_result_is_valid(token->result, now_us)) {
-            TokenValue value = token_result_value(token->result);
-            answer(arg, &value, NULL);
-        } else {
-            AUTO_ERROR err = error_of(token_pause_error(token->pause));
-            answer(arg, NULL, &err);
-        }
+    token_answer(token, now_us);
+}
+
+/* All who have waited for it are given what it brought, whatever that is, before another begins:
+ * else a run that takes as long as the life it brings would keep them for ever. */
+static void token_end_run(Token *token, TokenJob *job)
+{
+    token->job = NULL;
+    token_apply(token, job);
+    token->turn++;
+    token_answer(token, clock_monotonic_us());
+    if (!LIST_EMPTY(&token->waits)) {
+        event_active(token->loop.later, 0, 0);
     }
 }
 
@@ -200,9 +245,7 @@ static void job_done(void *arg)
     for (int kind = 0; kind < TOKEN_KINDS; kind++) {
         Token *token = tokens[kind];
         if (token != NULL && token->job == job) {
-            token->job = NULL;
-            token_apply(token, job);
-            token_serve(token);
+            token_end_run(token, job);
         }
     }
     job_free(job);
@@ -258,7 +301,7 @@ Status token_get(TokenKind kind, TokenValue *ret_value, Error *err)
         now_us = clock_monotonic_us();
     }
     if (!token_result_is_valid(token->result, now_us)) {
-        error_copy(err, token_pause_error(token->pause));
+        token_explain(token, err);
         return FAILED;
     }
     *ret_value = token_result_value(token->result);

@@ -1,6 +1,7 @@
 #include "token/token_mask.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -8,14 +9,20 @@
 
 enum {
     SECRET_MIN = 4,
-    RUN_MIN = 32, /* hex of 16 bytes */
+    RUN_MIN = 32,   /* hex of 16 bytes */
+    MIXED_MIN = 20, /* of letters of both cases and digits */
     UUID_LENGTH = 36,
 };
 
-/* What base64, base64url, hex and the dots of a JWT are made of. */
+typedef struct Secrets {
+    Slice *items;
+    size_t count;
+} Secrets;
+
+/* What base64, base64url, hex, the dots of a JWT and the tildes of Azure are made of. */
 static bool is_of_run(char c)
 {
-    return isalnum((unsigned char)c) || (c != '\0' && strchr("+/=_-.", c) != NULL);
+    return isalnum((unsigned char)c) || (c != '\0' && strchr("+/=_-.~", c) != NULL);
 }
 
 /* Request ids are worth more than they tell. */
@@ -30,14 +37,42 @@ static bool is_uuid(const char *text, size_t length)
     return length == UUID_LENGTH;
 }
 
-/* Letters and digits mixed, so long that nobody has typed it; paths and host names are of shorter
- * pieces. */
+static bool is_path(const char *text, size_t length)
+{
+    static const char *const BEGINNINGS[] = {"/", "~/", "./", "../"};
+    for (size_t i = 0; i < sizeof(BEGINNINGS) / sizeof(BEGINNINGS[0]); i++) {
+        size_t begins = strlen(BEGINNINGS[i]);
+        if (length >= begins && memcmp(text, BEGINNINGS[i], begins) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_mixed(const char *text, size_t length)
+{
+    bool upper = false;
+    bool lower = false;
+    bool digit = false;
+    for (size_t i = 0; i < length; i++) {
+        upper = upper || isupper((unsigned char)text[i]);
+        lower = lower || islower((unsigned char)text[i]);
+        digit = digit || isdigit((unsigned char)text[i]);
+    }
+    return upper && lower && digit;
+}
+
+/* Letters and digits mixed, so long that nobody has typed it; the pieces of paths and of host names
+ * are shorter. */
 static bool run_is_secret(const char *text, size_t length)
 {
     if (is_uuid(text, length)) {
         return false;
     }
     if (length >= RUN_MIN && strncmp(text, "eyJ", 3) == 0) {
+        return true;
+    }
+    if (length >= MIXED_MIN && !is_path(text, length) && is_mixed(text, length)) {
         return true;
     }
     size_t piece = 0;
@@ -55,38 +90,78 @@ static bool run_is_secret(const char *text, size_t length)
     return false;
 }
 
-static size_t secret_at(Slice rest, const Slice *secrets, size_t count)
+static void secrets_add(Secrets *secrets, Slice said, Slice secret)
+{
+    while (secret.length > 0 && isspace((unsigned char)secret.data[0])) {
+        secret.data++;
+        secret.length--;
+    }
+    while (secret.length > 0 && isspace((unsigned char)secret.data[secret.length - 1])) {
+        secret.length--;
+    }
+    if (secret.length >= SECRET_MIN && said.length > 0 &&
+        memmem(said.data, said.length, secret.data, secret.length) != NULL) {
+        secrets->items[secrets->count++] = secret;
+    }
+}
+
+/* Those of them that are in `said`. */
+static Secrets secrets_of(Slice said, Slice secret, Slice printed)
+{
+    size_t lines = 1;
+    for (size_t i = 0; i < printed.length; i++) {
+        lines += printed.data[i] == '\n' || printed.data[i] == '\r';
+    }
+    Secrets secrets = {.items = x_calloc(lines + 1, sizeof(*secrets.items))};
+    secrets_add(&secrets, said, secret);
+    for (size_t i = 0, begin = 0; i <= printed.length; i++) {
+        if (i == printed.length || printed.data[i] == '\n' || printed.data[i] == '\r') {
+            secrets_add(&secrets, said, (Slice){.data = printed.data + begin, .length = i - begin});
+            begin = i + 1;
+        }
+    }
+    return secrets;
+}
+
+static size_t secret_at(Slice rest, const Secrets *secrets)
 {
     size_t longest = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t length = secrets[i].length;
-        if (length >= SECRET_MIN && length > longest && length <= rest.length &&
-            memcmp(rest.data, secrets[i].data, length) == 0) {
+    for (size_t i = 0; i < secrets->count; i++) {
+        size_t length = secrets->items[i].length;
+        if (length > longest && length <= rest.length &&
+            memcmp(rest.data, secrets->items[i].data, length) == 0) {
             longest = length;
         }
     }
     return longest;
 }
 
-void token_mask_said(Slice said, const Slice *secrets, size_t secret_count, Text *out)
+static size_t run_at(Slice rest, const Secrets *secrets)
+{
+    size_t run = 0;
+    while (run < rest.length && is_of_run(rest.data[run]) &&
+           (run == 0 || secret_at((Slice){.data = rest.data + run, .length = rest.length - run},
+                                  secrets) == 0)) {
+        run++;
+    }
+    return run;
+}
+
+void token_mask_said(Slice said, Slice secret, Slice printed, Text *out)
 {
     AUTO_BUFFER masked = TEXT_EMPTY;
     AUTO_BUFFER shown = TEXT_EMPTY;
+    Secrets secrets = secrets_of(said, secret, printed);
     text_add(&masked, "");
     for (size_t i = 0; i < said.length;) {
         Slice rest = {.data = said.data + i, .length = said.length - i};
-        size_t known = secret_at(rest, secrets, secret_count);
+        size_t known = secret_at(rest, &secrets);
         if (known > 0) {
             text_add(&masked, MASK);
             i += known;
             continue;
         }
-        size_t run = 0;
-        while (run < rest.length && is_of_run(rest.data[run]) &&
-               (run == 0 || secret_at((Slice){.data = rest.data + run, .length = rest.length - run},
-                                      secrets, secret_count) == 0)) {
-            run++;
-        }
+        size_t run = run_at(rest, &secrets);
         if (run > 0 && run_is_secret(rest.data, run)) {
             text_add(&masked, MASK);
         } else {
@@ -97,6 +172,7 @@ void token_mask_said(Slice said, const Slice *secrets, size_t secret_count, Text
         }
         i += run > 0 ? run : 1;
     }
+    free(secrets.items);
     text_add_shown(&shown, masked.data, false);
     char *line = text_fold(x_strdup(text_string(&shown)));
     size_t length = strlen(line);

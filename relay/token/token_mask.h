@@ -8,7 +8,8 @@
 
 enum { TOKEN_SAID_MAX = 1024 };
 
-/** Appends `said` as one line of at most TOKEN_SAID_MAX bytes, without what equals one of the
- * secrets (those of fewer than 4 bytes are nobody's) and without what looks like one: a JWT, or 32
- * and more letters and digits in a row that are no word. */
-void token_mask_said(Slice said, const Slice *secrets, size_t secret_count, Text *out);
+/** Appends `said` as one line of at most TOKEN_SAID_MAX bytes, without what equals the secret or a
+ * line of what the program printed (those of fewer than 4 bytes are nobody's), and without what
+ * looks like one: a JWT, 32 and more letters and digits in a row that are no word, or 20 and more
+ * where small and capital letters are among them, unless they are a path. */
+void token_mask_said(Slice said, Slice secret, Slice printed, Text *out);

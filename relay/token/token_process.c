@@ -62,6 +62,7 @@ void token_process_kill(void)
 typedef struct Launch {
     char **arguments;
     char **environment;
+    pid_t parent;
     int out[2];
     int said[2];
     int failed[2]; /* errno of exec; closed by it */
@@ -124,6 +125,7 @@ static Status launch_prepare(const TokenRun *run, Launch *launch, Error *err)
     launch->arguments = x_calloc(run->words->count + 1, sizeof(*launch->arguments));
     memcpy(launch->arguments, run->words->items, run->words->count * sizeof(*launch->arguments));
     launch->environment = launch_environment();
+    launch->parent = getpid();
     if (pipe2(launch->out, O_CLOEXEC) != 0 || pipe2(launch->said, O_CLOEXEC) != 0 ||
         pipe2(launch->failed, O_CLOEXEC) != 0) {
         char reason[128];
@@ -150,7 +152,12 @@ static _Noreturn void child_main(const Launch *launch)
     sigemptyset(&none);
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* should we be killed */
-    (void)signal(SIGPIPE, SIG_DFL);
+    if (getppid() != launch->parent) {      /* we were, before that */
+        _exit(STATUS_NOT_RUN);
+    }
+    for (int number = 1; number < NSIG; number++) { /* no handler of ours runs in the child */
+        (void)signal(number, SIG_DFL);
+    }
     (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
     int null = open("/dev/null", O_RDONLY);
     if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(launch->out[1], STDOUT_FILENO) >= 0 &&
@@ -239,18 +246,23 @@ static bool child_has_ended(Child *child)
     return child->ended;
 }
 
-/* The program, and those of its group that became ours; each wait ends at once but for a process
- * that the kernel has not let go yet. */
+/* The program, which may have gone to another group, and those of its group that became ours; each
+ * wait ends at once but for a process that the kernel has not let go yet. */
 static void child_reap(Child *child)
 {
     (void)kill(-child->pid, SIGKILL);
+    (void)kill(child->pid, SIGKILL);
     int64_t until_us = clock_monotonic_us() + (int64_t)SETTLE_MS * 1000;
-    for (;;) {
+    for (bool reaped = false;;) {
+        pid_t own = reaped ? -1 : waitpid(child->pid, NULL, WNOHANG);
+        reaped = reaped || own == child->pid || (own < 0 && errno == ECHILD);
         pid_t got = waitpid(-child->pid, NULL, WNOHANG);
-        if ((got < 0 && errno != EINTR) || clock_monotonic_us() > until_us) {
+        bool group_gone = got < 0 && errno != EINTR;
+        reaped = reaped || got == child->pid;
+        if ((reaped && group_gone) || clock_monotonic_us() > until_us) {
             break;
         }
-        if (got == 0) {
+        if (got <= 0 && own <= 0) {
             (void)poll(NULL, 0, 1);
         }
     }

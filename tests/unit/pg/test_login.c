@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pg/conn.h"
+#include "pg/sqlstate.h"
 #include "stub/libpq.h"
 #include "token/token.h"
 
@@ -158,6 +159,29 @@ Test(login, what_no_other_password_would_change_stays_as_it_is)
     wait_for(&at.refused, 1);
     cr_assert_eq(at.error.code, CODE_POSTGRES_AUTHENTICATION);
     cr_assert_eq(at.error.class, ERROR_FATAL);
+}
+
+Test(login, only_what_is_said_of_a_password_refuses_it)
+{
+    static const struct {
+        const char *text;
+        bool refused;
+    } CASES[] = {
+        {"FATAL:  password authentication failed for user \"relay\"\n", true},
+        {"FATAL:  PAM authentication failed for user \"relay\"\n", true},
+        {"FATAL:  LDAP authentication failed for user \"relay\"\n", true},
+        {"FATAL:  Cloud SQL IAM user authentication failed for user \"relay\"\n", true},
+        {"FATAL:  certificate authentication failed for user \"relay\"\n", false},
+        {"FATAL:  Peer authentication failed for user \"relay\"\n", false},
+        {"FATAL:  GSSAPI authentication failed for user \"relay\"\n", false},
+        {"FATAL:  authentication failed for user \"relay\": host rejected\n", false},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        AUTO_ERROR err = {0};
+        cr_assert_eq(sqlstate_connection_said("relay", CASES[i].text, &err), FAILED);
+        cr_assert_eq(err.code, CODE_POSTGRES_AUTHENTICATION, "%s", CASES[i].text);
+        cr_assert_eq(sqlstate_is_of_login(&err), CASES[i].refused, "%s", CASES[i].text);
+    }
 }
 
 Test(login, closing_while_the_program_runs_tells_nobody)

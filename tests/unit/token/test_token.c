@@ -304,6 +304,38 @@ Test(token, one_that_is_over_already_is_none)
     cr_assert_not_null(strstr(answer.message, "ago by this machine's clock"), "%s", answer.message);
 }
 
+Test(token, a_run_that_takes_as_long_as_the_life_it_brings_is_a_failure_with_a_back_off)
+{
+    Answer answers[3] = {0};
+    set_script("sleep 2; echo '{\"token\": \"hush\", \"expires_in\": 2}'");
+    open_token(base, 60000);
+    for (int i = 0; i < 3; i++) {
+        ask(&answers[i], i % 2 == 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        if (answers[i].count == 0) {
+            wait_for(&answers[i]);
+        }
+        cr_assert_eq(answers[i].code, CODE_TOKEN_OUTPUT_INVALID);
+        cr_assert_not_null(strstr(answers[i].message, "about to end, when the program did"), "%s",
+                           answers[i].message);
+    }
+    ask_and_wait(&answers[0]);
+    cr_assert_eq(answers[0].code, CODE_TOKEN_OUTPUT_INVALID);
+    cr_assert_eq(runs(), 1);
+}
+
+Test(token, who_waits_for_a_run_is_given_what_it_brought_though_it_is_no_longer_fresh)
+{
+    Answer fresh = {0};
+    set_script("sleep 9; echo '{\"token\": \"short\", \"expires_in\": 12}'");
+    open_token(base, 60000);
+    ask(&fresh, true);
+    wait_for(&fresh);
+    cr_assert_str_eq(fresh.secret, "short", "%s", fresh.message);
+    cr_assert_eq(runs(), 1);
+}
+
 Test(token, what_it_wrote_is_shown_without_its_secret)
 {
     Answer answer = {0};
@@ -362,4 +394,17 @@ Test(token, a_command_is_told_of_a_failure_and_runs_nothing_in_a_hurry)
         cr_assert_eq(err.code, CODE_TOKEN_COMMAND_FAILED);
     }
     cr_assert_leq(runs(), 2);
+}
+
+Test(token, a_command_is_told_why_a_secret_that_ended_meanwhile_is_none)
+{
+    TokenValue value = {0};
+    AUTO_ERROR err = {0};
+    set_script("sleep 2; echo '{\"token\": \"hush\", \"expires_in\": 1}'");
+    open_token(NULL, 60000);
+    cr_assert_eq(token_get(TOKEN_DATABASE, &value, &err), FAILED);
+    cr_assert_eq(err.class, ERROR_RETRY);
+    cr_assert_eq(err.exit_code, EXIT_POSTGRES);
+    cr_assert_eq(err.code, CODE_TOKEN_OUTPUT_INVALID);
+    cr_assert_neq(error_message(&err)[0], '\0');
 }

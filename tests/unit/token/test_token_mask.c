@@ -7,9 +7,9 @@
 
 static void assert_shown(const char *said, const char *expected)
 {
-    const Slice secrets[] = {slice_of("hush-hush"), slice_of("abc"), SLICE_NULL};
     AUTO_BUFFER out = TEXT_EMPTY;
-    token_mask_said(slice_of(said), secrets, 3, &out);
+    token_mask_said(slice_of(said), slice_of("hush-hush"),
+                    slice_of("abc\n  \"x\": \"second\"\r\nthird one\n"), &out);
     cr_assert_str_eq(text_string(&out), expected);
 }
 
@@ -24,6 +24,7 @@ Test(token_mask, what_equals_a_secret_is_hidden_wherever_it_stands)
 {
     assert_shown("password=hush-hush, again: xhush-hushx", "password=***, again: x***x");
     assert_shown("abc is too short to be one", "abc is too short to be one");
+    assert_shown("printed third one, and \"x\": \"second\"!", "printed ***, and ***!");
 }
 
 Test(token_mask, what_looks_like_a_token_is_hidden)
@@ -34,8 +35,26 @@ Test(token_mask, what_looks_like_a_token_is_hidden)
     assert_shown("AbCdEfGhIjKlMnOpQrStUvWxYz0123+/AbCdEfGhIjKlMnOpQrStUvWxYz012345==", "***");
 }
 
+Test(token_mask, a_shorter_one_of_both_cases_and_digits_is_hidden_whatever_cuts_it)
+{
+    assert_shown("secret wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY is invalid",
+                 "secret *** is invalid");
+    assert_shown("token hvs.CAESIJ5tq0Xb3kLmPw9Z denied", "token *** denied");
+    assert_shown("client_secret: Abc8Q~ssw0rdOfAnAzureApp.x-y", "client_secret: ***");
+}
+
 Test(token_mask, what_helps_stays)
 {
+    assert_shown("/usr/lib/Python3.11/site-packages/Crypto/Cipher: no such file",
+                 "/usr/lib/Python3.11/site-packages/Crypto/Cipher: no such file");
+    assert_shown("cannot read ~/Library/AWS2/credentials-of-mine",
+                 "cannot read ~/Library/AWS2/credentials-of-mine");
+    assert_shown("An error occurred (ExpiredTokenException) when calling the GetCallerIdentity "
+                 "operation: retried 3 times.",
+                 "An error occurred (ExpiredTokenException) when calling the GetCallerIdentity "
+                 "operation: retried 3 times.");
+    assert_shown("at 2026-11-29T00:34:22Z db1.eu-west-1.rds.example.com said no",
+                 "at 2026-11-29T00:34:22Z db1.eu-west-1.rds.example.com said no");
     assert_shown("/usr/lib/python3.11/site-packages/botocore/session.py: line 12",
                  "/usr/lib/python3.11/site-packages/botocore/session.py: line 12");
     assert_shown("RequestId: 0190c0de-3eda-7b40-85d3-aaf3017d3666",
@@ -51,7 +70,8 @@ Test(token_mask, it_is_no_longer_than_its_limit)
     for (int i = 0; i < 2000; i++) {
         text_add(&said, "\xc3\xbc ");
     }
-    token_mask_said((Slice){.data = said.data, .length = said.length}, NULL, 0, &out);
+    token_mask_said((Slice){.data = said.data, .length = said.length}, SLICE_NULL, SLICE_NULL,
+                    &out);
     cr_assert_leq(out.length, TOKEN_SAID_MAX);
     cr_assert_geq(out.length, TOKEN_SAID_MAX - 8);
     cr_assert_str_eq(out.data + out.length - 4, " ...");

@@ -239,3 +239,37 @@ Test(token_process, other_children_keep_their_status)
     cr_assert_eq(WEXITSTATUS(status), 42);
     ran_free(&ran);
 }
+
+Test(token_process, one_that_has_gone_to_another_group_is_killed_and_reaped)
+{
+    if (access("/usr/bin/python3", X_OK) != 0) {
+        cr_skip_test("a shell cannot change its group");
+    }
+    Ran ran;
+    run_words(&ran,
+              (const char *const[]){"/usr/bin/python3", "-c",
+                                    "import os, sys, time\n"
+                                    "os.setpgid(0, os.getpgid(os.getppid()))\n"
+                                    "sys.stderr.write(str(os.getpid()))\n"
+                                    "sys.stderr.flush()\n"
+                                    "time.sleep(600)",
+                                    NULL},
+              3000, -1);
+    assert_failed(&ran, CODE_TOKEN_COMMAND_TIMEOUT, "had not ended after 3000 ms");
+    pid_t pid = (pid_t)strtol(text_string(&ran.said), NULL, 10);
+    cr_assert_gt(pid, 1, "%s", text_string(&ran.said));
+    cr_assert(is_gone(pid), "process %d outlives its time-out", (int)pid);
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1, "a child is left");
+    ran_free(&ran);
+}
+
+Test(token_process, signals_that_we_ignore_are_not_ignored_there)
+{
+    Ran ran;
+    (void)signal(SIGHUP, SIG_IGN);
+    (void)signal(SIGUSR2, SIG_IGN);
+    RUN_SHELL(&ran, "grep SigIgn /proc/$$/status", PATIENT_MS);
+    cr_assert_str_eq(text_string(&ran.out), "SigIgn:\t0000000000000000\n", "%s",
+                     text_string(&ran.out));
+    ran_free(&ran);
+}
