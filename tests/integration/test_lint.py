@@ -174,7 +174,8 @@ def test_a_limit_is_lowered_and_never_raised(tree, tmp_path):
     ("results.py", "relay/pg/x.c", "void f(void)\n{\n    PQgetvalue(r, 0, 0);\n}\n", "// PQgetvalue\n"),
 ])
 def test_the_two_ways_to_postgresql(tree, program, path, bad, good):
-    ground = {"relay/pg/open.c": "PQconnectdbParams(PG_OPEN_SQL)\n", "relay/pg/conn.c": "PQconnectStartParams(PG_OPEN_SQL)\n", "relay/pg/result.c": "PQgetvalue\n"}
+    ground = {"relay/pg/open.c": "PQconnectdbParams(PG_OPEN_SQL)\n", "relay/pg/conn.c": "PG_OPEN_SQL\n", "relay/pg/login.c": "PQconnectStartParams()\n",
+              "relay/pg/result.c": "PQgetvalue\n"}
     assert tree({**ground, path: good})(program)[0] == 0
     code, output = tree({**ground, path: bad})(program)
     assert code == 1 and f"{path}:3" in output
