@@ -223,6 +223,34 @@ Test(file_power, a_loss_within_the_first_group_leaves_a_file_that_is_ours)
     }
 }
 
+/* The first pages did not reach the disk, and later ones did. */
+Test(file_power, a_loss_of_the_first_pages_alone_leaves_a_file_that_is_ours)
+{
+    static const char *const BEHIND[] = {"x\"}\n", "x\"}\n" FIRST "{\"to", "x\"}\n" FIRST FIRST};
+    for (size_t i = 0; i < sizeof(BEHIND) / sizeof(BEHIND[0]); i++) {
+        for (size_t begins = 0; begins < sizeof(FIRST) - 2; begins++) {
+            char image[BYTES_MAX * 2] = FIRST;
+            memset(image + begins, 0, sizeof(image) - begins);
+            memcpy(image + BYTES_MAX, BEHIND[i], strlen(BEHIND[i]));
+            file_writer_close(&writer);
+            given(image, BYTES_MAX + strlen(BEHIND[i]));
+            put("{\"topic\":\"b\"}\n");
+            assert_content("{\"topic\":\"b\"}\n");
+        }
+    }
+}
+
+Test(file_power, zeros_in_front_of_lines_of_somebody_else_are_not_ours)
+{
+    char image[BYTES_MAX + 8] = "";
+    memcpy(image + BYTES_MAX, "x\ny\n" FIRST, 8);
+    given(image, sizeof(image));
+    put_fails(FIRST, CODE_FILE_FOREIGN);
+    struct stat is;
+    cr_assert_eq(stat(path, &is), 0);
+    cr_assert_eq((size_t)is.st_size, sizeof(image));
+}
+
 Test(file_power, zeros_in_front_of_something_else_are_not_ours)
 {
     static char image[BYTES_MAX * 3];
