@@ -376,11 +376,11 @@ Test(file_writer, a_first_line_that_is_torn_leaves_an_empty_file)
 
 Test(file_writer, zeros_that_a_power_loss_left_are_cut_with_what_follows)
 {
-    static const char ZEROS[] = "{\"topic\":1}\n{2}\n\0\0\0\0\0\0{4}\n";
+    static const char ZEROS[] = "{\"topic\":1}\n{\"topic\":2}\n\0\0\0\0\0\0{4}\n";
     config.format = FILE_FORMAT_JSON;
     given(ZEROS, sizeof(ZEROS) - 1);
     put("{3}\n");
-    assert_content("{\"topic\":1}\n{2}\n{3}\n");
+    assert_content("{\"topic\":1}\n{\"topic\":2}\n{3}\n");
 }
 
 Test(file_writer, a_torn_line_behind_very_much_is_found)
