@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,13 @@ char *file_path_directory(const char *path)
         return x_strdup(".");
     }
     return x_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+int file_path_rename(const char *from, const char *to)
+{
+    int failed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+    bool cannot = failed != 0 && (errno == ENOSYS || errno == EINVAL);
+    return cannot ? rename(from, to) : failed;
 }
 
 Status file_path_failed(const char *path, const char *what, int code, Error *err)

@@ -26,5 +26,9 @@ FileLines file_path_lines(int fd, off_t at);
  * sink cannot have written. */
 Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Error *err);
 
+/** As rename(), but never over another file: EEXIST. Where the kernel or the file system cannot do
+ * that (NFS), the caller has looked before, and must do. */
+int file_path_rename(const char *from, const char *to);
+
 /** Fills *err from errno of what we could not do ("open"). Returns FAILED. */
 Status file_path_failed(const char *path, const char *what, int code, Error *err);

@@ -25,7 +25,7 @@ static const FileCalls SYSTEM = {.write = write,
                                  .rewrite = pwrite,
                                  .flush = fdatasync,
                                  .cut = ftruncate,
-                                 .rename = rename,
+                                 .rename = file_path_rename,
                                  .lock = flock};
 
 void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *config)
